@@ -1,0 +1,93 @@
+# sluice: `make` builds into build/ without root; `make help` lists the rest.
+SHELL := /bin/bash
+B := build
+CC ?= cc
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+PREFIX ?= /usr/local
+DESTDIR ?=
+ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
+VERSION := 0.1.0
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+CFLAGS ?= -O2 -g
+USER_CFLAGS := -std=gnu11 $(WARN) -Iinclude -Iuser -I$(B) -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -MMD -MP
+BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra -Werror -Wno-unused-parameter \
+	-Iinclude -I$(shell $(CC) -print-multiarch 2>/dev/null | sed 's,^,/usr/include/,') -MMD -MP
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
+LIB_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c user/datapath/*.c)
+LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
+LIBS := -lbpf -lelf -lz -lcyaml -ljansson -lmicrohttpd -lm
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+# Unit tests see the pure code only; the sanitizers see all of it.
+UNIT_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c)
+UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
+DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
+
+.PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench fuzz test-kernels install deps format tidy
+all: $(B)/sluiced $(B)/sluicectl
+tools: $(B)/mock_server $(B)/loadgen
+
+help:
+	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | fuzz | test-kernels | install | clean'
+
+$(B)/%.bpf.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(B)/sluice.bpf.o: $(BPF_OBJS)
+	$(BPFTOOL) gen object $@ $^
+
+$(B)/sluice.skel.h: $(B)/sluice.bpf.o
+	$(BPFTOOL) gen skeleton $< name sluice_bpf > $@.tmp && mv $@.tmp $@
+
+$(B)/user/datapath/%.o: $(B)/sluice.skel.h
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -c $< -o $@
+
+$(B)/libsluice.a: $(LIB_OBJS)
+	rm -f $@ && ar rcs $@ $^
+
+$(B)/sluiced: $(B)/user/sluiced.o $(B)/libsluice.a
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(LIBS)
+
+$(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(LIBS)
+
+$(B)/mock_server $(B)/loadgen: $(B)/%: tests/mock/%.c $(wildcard tests/mock/mock_common.c tests/mock/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -std=gnu11 $(WARN) -D_GNU_SOURCE -Itests/mock $(filter %.c,$^) -o $@ -ljansson -lm
+
+$(B)/asan/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(SANITIZE) $(USER_CFLAGS) -c $< -o $@
+
+$(UNIT_TESTS): $(B)/%: tests/unit/%.c $(UNIT_OBJS)
+	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $(filter %.c %.o,$^) -o $@ -lcmocka -lcyaml -ljansson -lmicrohttpd -lm
+
+$(DATAPATH_TESTS): $(B)/%: tests/datapath/%.c $(B)/libsluice.a $(B)/sluice.skel.h $(wildcard tests/datapath/*.h)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) -Itests/datapath $(filter %.c %.a,$^) -o $@ -lcmocka $(LIBS)
+
+deps:
+	scripts/install-deps build test
+
+test:
+	scripts/run-tests unit datapath e2e
+test-unit test-datapath test-e2e: test-%:
+	scripts/run-tests $*
+# What scripts/run-tests builds before it runs a layer.
+build-unit: $(UNIT_TESTS)
+build-datapath: $(DATAPATH_TESTS)
+build-e2e: all tools
+.PHONY: build-unit build-datapath build-e2e
+
+demo:
+	scripts/demo
+
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

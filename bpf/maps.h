@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The maps. Included by every program file; the object linker makes one of each. Policy is in maps that never
+ * evict; only what may be forgotten (rate and address state, the list of clients) is LRU.
+ */
+#ifndef SLUICE_BPF_MAPS_H
+#define SLUICE_BPF_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <sluice/abi.h>
+
+#define MAP(kind, map_name, key_type, value_type, entries, ...)                                    \
+	struct {                                                                                   \
+		__uint(type, kind);                                                                \
+		__type(key, key_type);                                                             \
+		__type(value, value_type);                                                         \
+		__uint(max_entries, entries);                                                      \
+		__VA_ARGS__                                                                        \
+	} map_name SEC(".maps")
+#define PINNED __uint(pinning, LIBBPF_PIN_BY_NAME);
+
+MAP(BPF_MAP_TYPE_ARRAY, settings, __u32, struct sluice_settings, 1, PINNED);
+MAP(BPF_MAP_TYPE_ARRAY, hash_key, __u32, struct sluice_hash_key, 1, PINNED);
+/* A bit for each port that some service has: what sends other packets away first. */
+MAP(BPF_MAP_TYPE_ARRAY, ports, __u32, __u64, 65536 / 64, PINNED);
+MAP(BPF_MAP_TYPE_HASH, services, struct sluice_service_key, struct sluice_service, 8192, PINNED);
+MAP(BPF_MAP_TYPE_HASH, model_ids, struct sluice_model_name, __u32, SLUICE_MODELS_MAX, PINNED);
+MAP(BPF_MAP_TYPE_ARRAY, model_flags, __u32, struct sluice_model_flag, SLUICE_MODELS_MAX, PINNED);
+MAP(BPF_MAP_TYPE_ARRAY, model_state, __u32, struct sluice_model_state, SLUICE_MODELS_MAX, PINNED);
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, histograms, __u32, struct sluice_histogram, SLUICE_MODELS_MAX,
+    PINNED);
+MAP(BPF_MAP_TYPE_HASH, client_flags, struct sluice_client_flag_key, struct sluice_client_flag,
+    65536, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_LPM_TRIE, client_prefixes, struct sluice_prefix_key, struct sluice_prefix, 65536,
+    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_HASH, client_in_flight, struct sluice_client, __s64, 65536,
+    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_LRU_HASH, client_counts, struct sluice_client, struct sluice_client_count, 65536,
+    PINNED);
+MAP(BPF_MAP_TYPE_LRU_HASH, half_open, struct sluice_conn_key, struct sluice_half_open,
+    SLUICE_HALF_OPEN_MAX, PINNED);
+MAP(BPF_MAP_TYPE_HASH, conns, struct sluice_conn_key, struct sluice_conn, SLUICE_CONNS_MAX, PINNED);
+MAP(BPF_MAP_TYPE_HASH, tombstones, struct sluice_conn_key, struct sluice_tombstone,
+    SLUICE_TOMBSTONES_MAX, PINNED);
+MAP(BPF_MAP_TYPE_HASH, replies, struct sluice_reply_key, struct sluice_reply, 4096,
+    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, counters, __u32, __u64, SLUICE_COUNTER_COUNT, PINNED);
+MAP(BPF_MAP_TYPE_PERCPU_HASH, request_counts, struct sluice_count_key, __u64, 16384,
+    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} samples SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} verdicts SEC(".maps");
+
+#endif

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the kernel programs and the daemon say to each other: every map key, map value, ring record and
+ * enum, and nothing else. All fields have a fixed width, padding is written out (map keys are hashed
+ * byte for byte), and sizes are asserted. Change anything here and SLUICE_ABI_VERSION goes up by one: a
+ * daemon that finds pinned maps of another version replaces them instead of misreading them.
+ *
+ * Times are nanoseconds of CLOCK_MONOTONIC (bpf_ktime_get_ns) unless the name says otherwise; addresses
+ * are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d; ports are in network order.
+ */
+#ifndef SLUICE_ABI_H
+#define SLUICE_ABI_H
+
+#include <linux/types.h>
+
+#include "http1.h"
+
+#define SLUICE_ABI_VERSION 1
+
+#define SLUICE_NAME_MAX 96	  /* bytes of a model's name, its terminating zero included */
+#define SLUICE_MODELS_MAX 1024	  /* model ids 0 … 1023 */
+#define SLUICE_SERVICES_MAX 256	  /* service ids 0 … 255; addresses of one service share its id */
+#define SLUICE_CONNS_MAX 65536	  /* connections judged at once */
+#define SLUICE_TOMBSTONES_MAX 65536
+#define SLUICE_HALF_OPEN_MAX 262144
+#define SLUICE_EXCHANGES_MAX 4	  /* pipelined requests told apart on one connection */
+#define SLUICE_REPLY_MAX 1024	  /* bytes of one 429, head and body */
+#define SLUICE_REPLY_TAIL_MAX 96  /* bytes of its text behind the number of seconds */
+#define SLUICE_NUMBER_WIDTH 10	  /* a number in a reply, left-justified, padded with spaces */
+#define SLUICE_HISTOGRAM_BUCKETS 24
+#define SLUICE_HISTOGRAM_SHIFT 17 /* bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s) */
+
+/* Model ids that are no model: everything together, and all names that are not (yet) learned. */
+#define SLUICE_MODEL_ALL 0
+#define SLUICE_MODEL_OTHER 1
+#define SLUICE_MODEL_FIRST 2
+
+/* The one list of reasons: text, counter and metric label all come from here. */
+#define SLUICE_REASONS(X)                                                                              \
+	X(NONE, "none")                                                                                \
+	X(TTFT, "ttft")                                                                                \
+	X(ITL, "itl")                                                                                  \
+	X(IN_FLIGHT, "in-flight")                                                                      \
+	X(CLIENT_SHARE, "client-share")                                                                \
+	X(CLIENT_BLOCKED, "client-blocked")                                                            \
+	X(REQUEST_QUOTA, "request-quota")                                                              \
+	X(TOKEN_QUOTA, "token-quota")                                                                  \
+	X(OPERATOR, "operator")
+
+enum sluice_reason {
+#define X(name, text) SLUICE_REASON_##name,
+	SLUICE_REASONS(X)
+#undef X
+	SLUICE_REASON_COUNT
+};
+
+enum sluice_protocol { SLUICE_PROTOCOL_HTTP = 0, SLUICE_PROTOCOL_OPAQUE = 1 };
+
+/* How to reject. DEFAULT in a flag means: as its service says. */
+enum sluice_action {
+	SLUICE_ACTION_DEFAULT = 0,
+	SLUICE_ACTION_REPLY = 1,
+	SLUICE_ACTION_RESET = 2,
+	SLUICE_ACTION_DROP = 3,
+};
+
+enum sluice_mode { SLUICE_MODE_DEFAULT = 0, SLUICE_MODE_ENFORCE = 1, SLUICE_MODE_SHADOW = 2 };
+
+/* What became of a request (metric label `verdict`). */
+enum sluice_verdict {
+	SLUICE_VERDICT_ADMITTED = 0,
+	SLUICE_VERDICT_REJECTED = 1,
+	SLUICE_VERDICT_SHADOW_REJECTED = 2,
+};
+
+/*
+ * settings[0]. A lease that has run out, or stopping != 0, ends all new refusals; generation counts
+ * daemon starts. clock_ns != 0 replaces the clock (datapath tests only; the daemon writes 0).
+ */
+struct sluice_settings {
+	__u64 lease_until_ns;
+	__u64 generation;
+	__u64 clock_ns;
+	__u32 abi_version;
+	__u32 stopping;
+	__u32 doubt_reset;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sluice_settings) == 40, "settings");
+
+/* hash_key[0]: the SipHash key of API keys. */
+struct sluice_hash_key {
+	__u64 k0, k1;
+};
+
+struct sluice_service_key {
+	__u8 addr[16];
+	__be16 port;
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct sluice_service_key) == 20, "service key");
+
+/*
+ * A service as one of its addresses sees it. A wildcard service has one entry for each address of the
+ * host (the daemon follows them); 127.0.0.0/8 is looked up as 127.0.0.1 where `wildcard` is set.
+ */
+struct sluice_service {
+	__u32 id;
+	__u32 default_model;
+	__u8 protocol;	  /* enum sluice_protocol */
+	__u8 action;	  /* enum sluice_action, never DEFAULT */
+	__u8 mode;	  /* enum sluice_mode, never DEFAULT */
+	__u8 wildcard;
+	__u8 client_plen4; /* a client is this many leading bits of an IPv4 address, 32 by default */
+	__u8 client_plen6; /* … of an IPv6 address, 64 by default */
+	__u8 unary;	  /* replies that are not streamed feed TTFT */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct sluice_service) == 16, "service");
+
+struct sluice_model_name {
+	char name[SLUICE_NAME_MAX];
+};
+
+/*
+ * model_flags[id]. `allow` 0 refuses with `reason` until expires_ns (0: no end). `limit` 0: none.
+ * Entry SLUICE_MODEL_ALL is asked for every request, before the model's own.
+ */
+struct sluice_model_flag {
+	__u64 expires_ns;
+	__u32 limit;		/* requests in flight at once */
+	__u32 retry_after_ms;	/* told when the flag refuses */
+	__u32 limit_retry_ms;	/* told when the limit refuses */
+	__u8 allow;
+	__u8 reason;		/* enum sluice_reason */
+	__u8 action;		/* enum sluice_action */
+	__u8 mode;		/* enum sluice_mode */
+	__u8 unary;
+	__u8 pad[7];
+};
+_Static_assert(sizeof(struct sluice_model_flag) == 32, "model flag");
+
+enum sluice_client_kind { SLUICE_CLIENT_ADDRESS = 0, SLUICE_CLIENT_KEY = 1 };
+
+/* Whom a request is charged to: addr cut to plen bits (IPv4 /32 is ::ffff:a.b.c.d/128), or a hash. */
+struct sluice_client {
+	__u8 addr[16]; /* KEY: the 64-bit hash in the first eight, zeros behind */
+	__u8 plen;
+	__u8 kind; /* enum sluice_client_kind */
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct sluice_client) == 24, "client");
+
+struct sluice_client_flag_key {
+	struct sluice_client client;
+	__u32 model; /* SLUICE_MODEL_ALL: any */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sluice_client_flag_key) == 32, "client flag key");
+
+/* What an operator said of a client: allow 1 lets it past limits and flags, allow 0 refuses. */
+struct sluice_client_flag {
+	__u64 expires_ns; /* 0: no end */
+	__u8 allow;
+	__u8 action;
+	__u8 reason;
+	__u8 pad[5];
+};
+_Static_assert(sizeof(struct sluice_client_flag) == 16, "client flag");
+
+struct sluice_prefix_key {
+	__u32 plen; /* of the 128 bits; an IPv4 /24 is 120 */
+	__u8 addr[16];
+};
+_Static_assert(sizeof(struct sluice_prefix_key) == 20, "prefix key");
+
+enum sluice_prefix_class {
+	SLUICE_PREFIX_PLAIN = 0,
+	SLUICE_PREFIX_EXEMPT = 1,
+	SLUICE_PREFIX_BLOCKED = 2,
+};
+
+struct sluice_prefix {
+	__u64 expires_ns; /* 0: no end */
+	__u8 class;	  /* enum sluice_prefix_class */
+	__u8 action;
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
+
+/* model_state[id]: atomic counters; the daemon adds corrections, it never stores. */
+struct sluice_model_state {
+	__s64 in_flight;
+	__s64 waiting;
+};
+_Static_assert(sizeof(struct sluice_model_state) == 16, "model state");
+
+struct sluice_histogram {
+	__u64 count[2][SLUICE_HISTOGRAM_BUCKETS]; /* [0] TTFT, [1] ITL */
+	__u64 sum_ns[2];
+};
+
+/* A TCP connection seen from its client. */
+struct sluice_conn_key {
+	__u8 client_addr[16];
+	__u8 server_addr[16];
+	__be16 client_port;
+	__be16 server_port;
+};
+_Static_assert(sizeof(struct sluice_conn_key) == 36, "connection key");
+
+/* half_open: the handshake as the SYN-ACK that left told it. */
+struct sluice_half_open {
+	__u32 server_seq; /* of the SYN-ACK itself */
+	__u32 client_seq; /* the next byte that it expects of the client */
+};
+
+enum sluice_exchange_flag {
+	SLUICE_EXCHANGE_IN_FLIGHT = 1, /* counted in model_state.in_flight */
+	SLUICE_EXCHANGE_WAITING = 2,   /* … and in .waiting */
+	SLUICE_EXCHANGE_JUDGED = 4,
+	SLUICE_EXCHANGE_NAMED = 8, /* conn.name holds its model's name, not learned yet */
+};
+
+/* One request between its last byte and its response's last. */
+struct sluice_exchange {
+	__u64 admitted_ns;
+	__u32 bytes; /* of the request, head and body */
+	__u16 model;
+	__u8 method; /* enum http1_method */
+	__u8 flags;  /* enum sluice_exchange_flag */
+};
+_Static_assert(sizeof(struct sluice_exchange) == 16, "exchange");
+
+enum sluice_conn_flag {
+	SLUICE_CONN_UNJUDGED = 1,	/* framing lost, upgraded or not understood: passes to its end */
+	SLUICE_CONN_NO_RESPONSES = 2,	/* the response side is no longer framed */
+	SLUICE_CONN_CLIENT_FIN = 4,
+	SLUICE_CONN_SERVER_FIN = 8,
+	SLUICE_CONN_STALLED = 16,	/* the client's window leaves no room now */
+	SLUICE_CONN_TAINTED = 32,	/* … or did at some time since the last chunk: that gap is no sample */
+	SLUICE_CONN_FIRST_TOKEN = 64,	/* the current response has had its first token */
+	SLUICE_CONN_HOLE = 128,		/* bytes from c_next to c_hole_end are still to come */
+	SLUICE_CONN_SCAN_GAP = 256,	/* the current body was not seen whole: its model is the default */
+	SLUICE_CONN_REQUEST = 512,	/* in the middle of a request */
+	SLUICE_CONN_CONSULTED = 1024,	/* the current request's client was judged at its head */
+};
+
+/*
+ * conns: a connection whose handshake is proven. Client-side fields are written at tc ingress, server-side
+ * fields at tc egress, the exchange ring by both (head advances at egress, tail at ingress).
+ */
+struct sluice_conn {
+	__u64 last_seen_ns;
+	__u64 unacked_since_ns; /* the oldest server byte not acknowledged left then; 0: none */
+	__u64 chunk_ns;		/* when the last generated chunk left */
+	__u64 event_ns;		/* when the first byte of the event under way left */
+	__u64 fold_since_ns;	/* the ITL record being folded */
+	__u64 fold_sum_ns;
+	__u64 request_bytes; /* of the request under way */
+	__u32 fold_n;
+	__u32 c_next;	  /* client's next byte in order: framed and passed up to here */
+	__u32 c_hole_end; /* with HOLE: bytes from here … */
+	__u32 c_max;	  /* … to here were passed out of order */
+	__u32 c_ack;	  /* the server's bytes acknowledged by the client */
+	__u32 s_next;	  /* end of everything that the server sent */
+	__u32 flags;	  /* enum sluice_conn_flag, changed by atomic or/and */
+	__u32 service;
+	__u32 exchange_head; /* oldest exchange without its whole response */
+	__u32 exchange_tail;
+	struct sluice_client client;
+	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];
+	struct http1_request request;
+	struct http1_response response;
+	char name[SLUICE_NAME_MAX]; /* of the exchange flagged NAMED */
+};
+
+/* replies: one 429 prepared by the daemon, and where the kernel fills in the numbers. */
+struct sluice_reply_key {
+	__u32 model; /* SLUICE_MODEL_ALL: the text that names no model, always there */
+	__u16 reason;
+	__u16 no_retry; /* 1: with x-should-retry: false */
+};
+_Static_assert(sizeof(struct sluice_reply_key) == 8, "reply key");
+
+/*
+ * text is the whole answer, len bytes. Seconds go to seconds_at and milliseconds to ms_at (fields of
+ * SLUICE_NUMBER_WIDTH spaces). At message_at the kernel writes the seconds again, then `tail`, then
+ * spaces up to len, so that Content-Length is the same for every number.
+ */
+struct sluice_reply {
+	__u16 len;
+	__u16 seconds_at;
+	__u16 ms_at;
+	__u16 message_at;
+	__u16 tail_len;
+	__u8 pad[6];
+	char tail[SLUICE_REPLY_TAIL_MAX];
+	char text[SLUICE_REPLY_MAX];
+};
+_Static_assert(sizeof(struct sluice_reply) == 16 + 96 + 1024, "reply");
+
+enum sluice_tombstone_flag {
+	SLUICE_TOMBSTONE_ACKED = 1,	 /* the client has the whole answer */
+	SLUICE_TOMBSTONE_CLIENT_FIN = 2, /* … and has closed */
+};
+
+/* tombstones: a refused connection until both ends have forgotten it. */
+struct sluice_tombstone {
+	__u64 born_ns;
+	__u64 last_seen_ns;
+	struct sluice_reply_key reply;
+	__u32 retry_after_ms;
+	__u32 reply_seq; /* sequence of the answer's first byte */
+	__u32 reply_end; /* … and behind its FIN */
+	__u32 c_ack;	 /* what the client has acknowledged */
+	__u32 c_end;	 /* end of what the client has sent */
+	__u32 rst_seq;	 /* the server's next expected byte */
+	__u32 flags;	 /* enum sluice_tombstone_flag */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sluice_tombstone) == 56, "tombstone");
+
+enum sluice_sample_kind {
+	SLUICE_SAMPLE_TTFT = 0,
+	SLUICE_SAMPLE_ITL = 1,	/* n gaps that add up to sum_ns */
+	SLUICE_SAMPLE_SEEN = 2, /* no time: a 2xx to a model not learned yet */
+};
+
+/* samples ring */
+struct sluice_sample {
+	__u64 time_ns;
+	__u64 sum_ns;
+	__u32 n;
+	__u16 model;
+	__u8 kind; /* enum sluice_sample_kind */
+	__u8 pad;
+	__u32 service;
+	__u32 bytes; /* of the request */
+	struct sluice_client client;
+	char name[SLUICE_NAME_MAX]; /* all zero unless model is SLUICE_MODEL_OTHER */
+};
+_Static_assert(sizeof(struct sluice_sample) == 32 + 24 + 96, "sample");
+
+/* verdicts ring: one refusal, or what shadow mode would have refused */
+struct sluice_refusal {
+	__u64 time_ns;
+	struct sluice_client client;
+	__u32 service;
+	__u32 retry_after_ms;
+	__u16 model;
+	__u8 reason;
+	__u8 action;
+	__u8 verdict; /* enum sluice_verdict */
+	__u8 at_syn;  /* 1: a connection was refused, not a request */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct sluice_refusal) == 48, "refusal");
+
+/* request_counts: per-CPU; key → u64. */
+struct sluice_count_key {
+	__u16 service;
+	__u16 model;
+	__u8 verdict;
+	__u8 reason;
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct sluice_count_key) == 8, "count key");
+
+/* client_counts: LRU; for `sluicectl clients` only, no verdict rests on it. */
+struct sluice_client_count {
+	__u64 admitted;
+	__u64 rejected;
+	__u64 last_seen_ns;
+	__u32 last_reason;
+	__u32 last_model;
+};
+_Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
+
+/* counters[i], per-CPU u64: what is no verdict on a request. */
+#define SLUICE_COUNTERS(X)                                                                             \
+	X(CONNECTIONS_RESET, "connections-reset")	/* SYN answered with RST */                    \
+	X(CONNECTIONS_DROPPED, "connections-dropped")	/* SYN dropped */                              \
+	X(CONNECTIONS_SHADOW, "connections-shadow")	/* SYN that shadow mode let pass */            \
+	X(PASSED_EXEMPT, "passed-exempt")		/* requests of exempt prefixes */              \
+	X(PASSED_LEASE, "passed-lease")			/* would be refused, but the lease has run out */ \
+	X(PASSED_PIPELINED, "passed-pipelined")		/* would be refused, but a response is under way */ \
+	X(PASSED_DOUBT, "passed-doubt")			/* connections whose framing was lost */       \
+	X(PASSED_UNPROVEN, "passed-unproven")		/* data on a connection not proven */          \
+	X(PASSED_NO_ROOM, "passed-no-room")		/* could not be answered, so passed */         \
+	X(REORDERED_DROPPED, "reordered-dropped")	/* segments ahead of a request's missing bytes */ \
+	X(RESPONSE_DOUBT, "response-doubt")		/* responses not framed to their end */        \
+	X(UPGRADED, "upgraded")				/* connections that left HTTP/1 */             \
+	X(GAPS_TAINTED, "gaps-tainted")			/* times that the client's slowness spoilt */  \
+	X(SAMPLES_LOST, "samples-lost")			/* samples ring full */                        \
+	X(VERDICTS_LOST, "verdicts-lost")		/* verdicts ring full, or over its rate */     \
+	X(CONNS_FULL, "conns-full")                                                                    \
+	X(TOMBSTONES_FULL, "tombstones-full")                                                          \
+	X(COUNTS_FULL, "counts-full")                                                                  \
+	X(REPLIES_LOST, "replies-lost")			/* in-flight bytes lost: reset instead of 429 */ \
+	X(HALF_OPEN_INSERTS, "half-open-inserts")                                                      \
+	X(HALF_OPEN_DELETES, "half-open-deletes")                                                      \
+	X(FORGED_ANSWERS, "forged-answers")		/* packets sent for a tombstone */             \
+	X(SWALLOWED, "swallowed")			/* server packets of refused connections */
+
+enum sluice_counter {
+#define X(name, text) SLUICE_COUNTER_##name,
+	SLUICE_COUNTERS(X)
+#undef X
+	SLUICE_COUNTER_COUNT
+};
+
+#endif

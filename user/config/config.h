@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the operator asked for: defaults, then the YAML file, then SLUICE_… variables, then the command line,
+ * each over the one before, through one table of options with one parser per type. A wrong value is one line on
+ * standard error that names where it stands, the key, the value and what is allowed.
+ */
+#ifndef SLUICE_CONFIG_H
+#define SLUICE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+
+enum config_policy { CONFIG_POLICY_EMA_FLAG };
+enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_OFF };
+
+struct config_service {
+	uint8_t addr[16]; /* IPv4 mapped; all zero with wildcard */
+	bool wildcard;
+	uint16_t port;			   /* host order */
+	char model[SLUICE_NAME_MAX];	   /* default model; "default" where none is given */
+	enum sluice_protocol protocol;
+	enum sluice_action action;
+	enum sluice_mode mode;
+	bool unary;
+};
+
+/* Negative threshold: none. max_in_flight 0: none. */
+struct config_model {
+	char name[SLUICE_NAME_MAX];
+	double ttft_threshold_ms;
+	double itl_threshold_ms;
+	uint32_t max_in_flight;
+	bool unary;
+};
+
+struct config {
+	char **interfaces;
+	unsigned interface_count;
+	struct config_service *services;
+	unsigned service_count;
+	struct config_model *models; /* from the file only */
+	unsigned model_count;
+	double ttft_threshold_ms; /* negative: none; 1000 where a policy is asked for without numbers */
+	double itl_threshold_ms;  /* negative: none; 30 likewise */
+	double time_constant_secs;
+	bool per_model_limits;
+	enum config_policy policy;
+	enum sluice_protocol protocol;
+	enum sluice_action action;
+	enum sluice_mode mode;
+	uint32_t lease_ms;
+	char *pin_dir;
+	char *control;
+	char *metrics_addr; /* NULL: off */
+	uint16_t metrics_port;
+	enum config_xdp xdp;
+	char *file; /* the --config path, NULL without */
+};
+
+/*
+ * Fills *out from argv, environ-style `env` and the file they name. 0; or -EINVAL after one line on stderr (exit 2);
+ * or 1 when --help or --version was printed (exit 0). *out is untouched unless 0. config_free() releases it.
+ */
+int config_load(struct config *out, int argc, char **argv, char *const *env);
+void config_free(struct config *config);
+
+/* One parser behind the file, the command line and sluicectl set: "800ms", "15s", "2m", "800" (in unit_ms units). -EINVAL if malformed. */
+int config_parse_duration_ms(const char *text, double unit_ms, double *out_ms);
+
+#endif

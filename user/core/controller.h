@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The controller: takes samples, keeps the averages of every model and of all together, and says which models are
+ * open. Pure: no clock, no syscalls, no libbpf, no JSON; time is a parameter and its output is the flag that
+ * somebody else writes into the map. One struct holds everything that `sluicectl set` can change.
+ */
+#ifndef SLUICE_CONTROLLER_H
+#define SLUICE_CONTROLLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+#include "ema.h"
+
+/* Values that a model takes from the whole where it has none of its own. Negative: not set here. */
+struct controller_targets {
+	double ttft_ms; /* threshold; 0 or less after resolution: none */
+	double itl_ms;
+	double tau_s;
+	int64_t max_in_flight;
+	uint8_t action; /* enum sluice_action, DEFAULT: as the service says */
+	uint8_t mode;	/* enum sluice_mode, DEFAULT: as the service says */
+};
+
+/* What the operator said by hand, over the law: `sluicectl block/allow` of a whole model or of everything. */
+struct controller_model {
+	char name[SLUICE_NAME_MAX]; /* "" : the slot is free */
+	struct ema ttft, itl;	    /* ms */
+	uint64_t ttft_samples, itl_samples;
+	uint64_t last_seen_ns;
+	struct controller_targets own;	/* negative / DEFAULT fields fall back to controller.all */
+	bool unary;
+	bool pinned; /* named in the configuration or a default model: never forgotten */
+	struct sluice_model_flag written; /* as last handed out by controller_flag() */
+	bool ever_written;
+};
+
+struct controller {
+	struct controller_targets all;
+	bool per_model;
+	uint64_t names_refused; /* names that found the table full, or too long */
+	unsigned model_count;	/* slots in use, ALL and OTHER included */
+	struct controller_model model[SLUICE_MODELS_MAX]; /* by id; ALL is named "global", OTHER "other" */
+};
+
+void controller_init(struct controller *c, const struct controller_targets *all, bool per_model);
+
+/* The id of a name, learning it when there is room: ≥ SLUICE_MODEL_FIRST; or SLUICE_MODEL_OTHER (empty, too long, table full). */
+uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_ns);
+/* The id of a known name, or -ENOENT. "global" is SLUICE_MODEL_ALL, "other" SLUICE_MODEL_OTHER. */
+int controller_find(const struct controller *c, const char *name);
+
+/* Takes one record. Its model is sample->name learned, where that is not empty. Returns the id it was counted for. */
+uint32_t controller_sample(struct controller *c, const struct sluice_sample *sample);
+
+/* Own targets with the gaps filled from the whole. With per_model false every model but ALL has no thresholds. */
+struct controller_targets controller_targets(const struct controller *c, uint32_t id);
+
+struct controller_reading {
+	bool open;
+	enum sluice_reason reason; /* NONE while open */
+	double ttft_ms, itl_ms;	   /* decayed; negative: no sample yet */
+	double retry_after_s;	   /* until it reopens if nothing more arrives; 0 while open */
+};
+struct controller_reading controller_read(const struct controller *c, uint32_t id, uint64_t now_ns);
+
+/* The flag that model `id` should have now; true if it differs from what was last handed out (then it counts as handed out). */
+bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns, struct sluice_model_flag *out);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Everything that touches libbpf: loads the one object, attaches it to interfaces (tcx links, or clsact filters where
+ * the kernel has no tcx; XDP native, generic or not at all), pins maps and links, adopts what an earlier daemon left,
+ * reads samples and writes maps. Functions return 0 or -errno and leave outputs untouched on failure; the
+ * reason, ready for an operator to read, is in datapath_error().
+ */
+#ifndef SLUICE_DATAPATH_H
+#define SLUICE_DATAPATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+
+struct datapath;
+
+enum datapath_xdp { DATAPATH_XDP_AUTO, DATAPATH_XDP_NATIVE, DATAPATH_XDP_GENERIC, DATAPATH_XDP_OFF };
+
+struct datapath_interface {
+	char name[64];
+	int ifindex;
+	enum datapath_xdp xdp; /* as attached: NATIVE, GENERIC or OFF */
+	bool tcx;
+};
+
+struct datapath_handlers {
+	void *arg;
+	void (*sample)(void *arg, const struct sluice_sample *sample);
+	void (*refusal)(void *arg, const struct sluice_refusal *refusal);
+};
+
+/*
+ * Takes the pin directory (mounting bpffs on it where nothing is mounted, locking it against a second daemon), loads, adopts compatible
+ * pinned maps, replaces those of another ABI version, pins. Nothing is attached yet. -EBUSY: another daemon has the lock;
+ * -EPERM; -ENOTSUP: kernel too old or PREEMPT_RT.
+ */
+int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_handlers *handlers);
+/* Attaches to one interface, or replaces what an earlier daemon attached there, without a gap. On failure nothing of this call stays. */
+int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp);
+/* Detaches interfaces that an earlier daemon attached and this one did not name. */
+int datapath_detach_others(struct datapath *d);
+/* Closes; what is pinned stays and goes on until the lease ends. */
+void datapath_close(struct datapath *d);
+/* Takes every link, filter, pin and the directory away. Also without datapath_open (d NULL): leftovers of a killed run. */
+int datapath_remove(struct datapath *d, const char *pin_dir);
+const char *datapath_error(void);
+size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *out, size_t max);
+
+/* An epoll fd that is readable when the rings hold records; datapath_poll() hands them to the handlers, returns how many. */
+int datapath_fd(const struct datapath *d);
+int datapath_poll(struct datapath *d);
+
+int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
+int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
+size_t datapath_tombstones(struct datapath *d);
+
+/* Makes the services map exactly this; with wildcard services spread over the addresses the host has now. */
+struct datapath_service {
+	uint8_t addr[16];
+	uint16_t port; /* host order */
+	bool wildcard;
+	struct sluice_service value;
+};
+int datapath_set_services(struct datapath *d, const struct datapath_service *services, size_t count);
+/* A netlink fd, readable when the host's addresses (or links) changed; then call datapath_refresh(). */
+int datapath_addresses_fd(const struct datapath *d);
+int datapath_refresh(struct datapath *d);
+
+int datapath_set_model(struct datapath *d, const char *name, uint32_t id);
+/* Calls each(arg, name, id) for the names that an earlier daemon's model_ids hold. */
+int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id), void *arg);
+/* Writes the flag, and first the reply texts that it needs. */
+int datapath_set_flag(struct datapath *d, uint32_t id, const char *name, const struct sluice_model_flag *flag);
+int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out);
+int datapath_get_state(struct datapath *d, uint32_t id, struct sluice_model_state *out);
+int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histogram *out); /* summed over CPUs */
+int datapath_get_counters(struct datapath *d, uint64_t out[SLUICE_COUNTER_COUNT]);
+int datapath_each_count(struct datapath *d, void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n), void *arg);
+
+int datapath_set_client(struct datapath *d, const struct sluice_client_flag_key *key, const struct sluice_client_flag *flag);
+int datapath_clear_client(struct datapath *d, const struct sluice_client_flag_key *key); /* -ENOENT */
+int datapath_set_prefix(struct datapath *d, const struct sluice_prefix_key *key, const struct sluice_prefix *prefix);
+int datapath_clear_prefix(struct datapath *d, const struct sluice_prefix_key *key); /* -ENOENT */
+int datapath_each_client_flag(struct datapath *d, void (*each)(void *, const struct sluice_client_flag_key *, const struct sluice_client_flag *), void *arg);
+int datapath_each_prefix(struct datapath *d, void (*each)(void *, const struct sluice_prefix_key *, const struct sluice_prefix *), void *arg);
+int datapath_each_client(struct datapath *d, void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *, int64_t in_flight), void *arg);
+
+/* Fill of the maps that can be full: entries now and at most. name is the map's. */
+int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, uint64_t *max);
+
+/*
+ * One step of the walk that keeps counts honest, to be called once a second: deletes connections and tombstones
+ * that are long silent, and adds to model_state what the walk shows it drifted by, taken only from entries
+ * unchanged over two walks.
+ */
+int datapath_age(struct datapath *d, uint64_t now_ns);
+
+#endif
