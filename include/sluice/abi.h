@@ -226,11 +226,12 @@ enum sluice_exchange_flag {
 struct sluice_exchange {
 	__u64 admitted_ns;
 	__u32 bytes; /* of the request, head and body */
+	__u32 flags; /* enum sluice_exchange_flag, changed by atomic or/and */
 	__u16 model;
 	__u8 method; /* enum http1_method */
-	__u8 flags;  /* enum sluice_exchange_flag */
+	__u8 pad[5];
 };
-_Static_assert(sizeof(struct sluice_exchange) == 16, "exchange");
+_Static_assert(sizeof(struct sluice_exchange) == 24, "exchange");
 
 enum sluice_conn_flag {
 	SLUICE_CONN_UNJUDGED = 1,	/* framing lost, upgraded or not understood: passes to its end */
@@ -243,7 +244,9 @@ enum sluice_conn_flag {
 	SLUICE_CONN_HOLE = 128,		/* bytes from c_next to c_hole_end are still to come */
 	SLUICE_CONN_SCAN_GAP = 256,	/* the current body was not seen whole: its model is the default */
 	SLUICE_CONN_REQUEST = 512,	/* in the middle of a request */
-	SLUICE_CONN_CONSULTED = 1024,	/* the current request's client was judged at its head */
+	SLUICE_CONN_ANSWERED_EARLY = 1024, /* … which the server has answered before its end */
+	SLUICE_CONN_RESPONSE = 2048,	/* in the middle of a response */
+	SLUICE_CONN_EXEMPT = 4096,	/* of an exempt prefix */
 };
 
 /*
@@ -268,6 +271,8 @@ struct sluice_conn {
 	__u32 service;
 	__u32 exchange_head; /* oldest exchange without its whole response */
 	__u32 exchange_tail;
+	__u32 busy; /* 1 while a CPU works on the client side */
+	__u32 pad;
 	struct sluice_client client;
 	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];
 	struct http1_request request;
@@ -284,9 +289,11 @@ struct sluice_reply_key {
 _Static_assert(sizeof(struct sluice_reply_key) == 8, "reply key");
 
 /*
- * text is the whole answer, len bytes. Seconds go to seconds_at and milliseconds to ms_at (fields of
- * SLUICE_NUMBER_WIDTH spaces). At message_at the kernel writes the seconds again, then `tail`, then
- * spaces up to len, so that Content-Length is the same for every number.
+ * text is the whole answer, len bytes, zeros behind. Seconds go to seconds_at and milliseconds to ms_at
+ * (fields of SLUICE_NUMBER_WIDTH spaces). At message_at the kernel writes the seconds again and behind
+ * their last digit all of `tail`, which is padded with spaces; text is spaces there and
+ * len == message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX, so that Content-Length is the same
+ * for every number.
  */
 struct sluice_reply {
 	__u16 len;
@@ -317,7 +324,7 @@ struct sluice_tombstone {
 	__u32 c_end;	 /* end of what the client has sent */
 	__u32 rst_seq;	 /* the server's next expected byte */
 	__u32 flags;	 /* enum sluice_tombstone_flag */
-	__u32 pad;
+	__u32 retries;	 /* times the client sent again while server bytes were missing */
 };
 _Static_assert(sizeof(struct sluice_tombstone) == 56, "tombstone");
 
