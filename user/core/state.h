@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Everything that the control socket and the metrics page can show, as one plain struct. sluiced.c fills it from the
+ * datapath when somebody asks (a `refresh` with the parts that are wanted); control and metrics only read it. So they
+ * need neither libbpf nor a kernel, and a test gives them a state made by hand.
+ */
+#ifndef SLUICE_STATE_H
+#define SLUICE_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+#include "controller.h"
+
+/* What a refresh brings up to date. Time, services and interfaces always are. */
+enum state_part {
+	STATE_MODELS = 1,      /* kernel[] */
+	STATE_COUNTS = 2,      /* counts, counters */
+	STATE_HISTOGRAMS = 4,  /* histograms[] of the models in use */
+	STATE_MAPS = 8,	       /* maps */
+	STATE_CLIENTS = 16,    /* clients: a walk, long where there are many */
+	STATE_RULES = 32,      /* client_rules, prefix_rules */
+};
+
+struct state_interface {
+	char name[64];
+	const char *xdp; /* "native", "generic", "off" */
+	bool tcx;	 /* false: clsact */
+};
+
+struct state_service {
+	uint8_t addr[16];
+	bool wildcard;
+	uint16_t port; /* host order */
+	uint8_t protocol, action, mode;
+	bool unary;
+	uint32_t model; /* id of the default model */
+};
+
+struct state_count {
+	struct sluice_count_key key;
+	uint64_t n;
+};
+
+struct state_client {
+	struct sluice_client client;
+	struct sluice_client_count count;
+	int64_t in_flight;
+};
+
+struct state_client_rule {
+	struct sluice_client_flag_key key;
+	struct sluice_client_flag flag;
+};
+
+struct state_prefix_rule {
+	struct sluice_prefix_key key;
+	struct sluice_prefix prefix;
+};
+
+struct state_map {
+	const char *name;
+	uint64_t entries, max;
+	uint64_t full; /* times that something found no room in it; an LRU map: entries that it forgot */
+};
+
+struct daemon_state {
+	uint64_t now_ns;     /* CLOCK_MONOTONIC at the last refresh, and … */
+	uint64_t unix_ns;    /* … the wall clock at that moment */
+	uint64_t started_ns;
+	int pid;
+	enum sluice_mode mode;
+	const char *policy;
+	uint32_t lease_ms;
+	bool detaching;
+
+	struct state_interface *interfaces;
+	size_t interface_count;
+	struct state_service *services; /* by service id */
+	size_t service_count;
+
+	const struct controller *controller;
+	uint64_t changed_ns[SLUICE_MODELS_MAX]; /* when the model last opened or shut; 0: never */
+	struct sluice_model_state kernel[SLUICE_MODELS_MAX];
+	struct sluice_histogram histograms[SLUICE_MODELS_MAX];
+
+	uint64_t counters[SLUICE_COUNTER_COUNT];
+	struct state_count *counts;
+	size_t count_count;
+	struct state_map *maps;
+	size_t map_count;
+	struct state_client *clients;
+	size_t client_count;
+	struct state_client_rule *client_rules;
+	size_t client_rule_count;
+	struct state_prefix_rule *prefix_rules;
+	size_t prefix_rule_count;
+};
+
+/* True for ids that hold a model now; ALL and OTHER always do. */
+static inline bool state_model_in_use(const struct daemon_state *s, uint32_t id)
+{
+	return id < SLUICE_MODELS_MAX && s->controller->model[id].name[0];
+}
+
+/* The number of requests with this verdict (enum sluice_verdict), of one model or (model < 0) of all. */
+static inline uint64_t state_requests(const struct daemon_state *s, unsigned verdict, int model)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->count_count; i++)
+		if (s->counts[i].key.verdict == verdict &&
+		    (model < 0 || s->counts[i].key.model == model))
+			sum += s->counts[i].n;
+	return sum;
+}
+
+/* OTHER is worth a line only once something was charged to it. */
+static inline bool state_other_seen(const struct daemon_state *s)
+{
+	const struct controller_model *other = &s->controller->model[SLUICE_MODEL_OTHER];
+
+	for (size_t i = 0; i < s->count_count; i++)
+		if (s->counts[i].key.model == SLUICE_MODEL_OTHER && s->counts[i].n)
+			return true;
+	return other->ttft_samples || other->itl_samples || s->kernel[SLUICE_MODEL_OTHER].in_flight;
+}
+
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Words for the numbers of abi.h. The tables of reasons and counters are written by the same list that writes the
+ * enums, so a new reason cannot lack its text.
+ */
+#include "core/text.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+static const char *word(const char *const *words, size_t count, unsigned i)
+{
+	return i < count ? words[i] : "unknown";
+}
+#define WORD(words, i) word(words, sizeof(words) / sizeof((words)[0]), i)
+
+const char *text_reason(unsigned reason)
+{
+	static const char *const words[] = {
+#define X(name, text) text,
+		SLUICE_REASONS(X)
+#undef X
+	};
+
+	return WORD(words, reason);
+}
+
+const char *text_counter(unsigned counter)
+{
+	static const char *const words[] = {
+#define X(name, text) text,
+		SLUICE_COUNTERS(X)
+#undef X
+	};
+
+	return WORD(words, counter);
+}
+
+const char *text_verdict(unsigned verdict)
+{
+	static const char *const words[] = {"admitted", "rejected", "shadow_rejected"};
+
+	return WORD(words, verdict);
+}
+
+const char *text_protocol(unsigned protocol)
+{
+	static const char *const words[] = {"http", "opaque"};
+
+	return WORD(words, protocol);
+}
+
+const char *text_action(unsigned action)
+{
+	static const char *const words[] = {"default", "reply", "reset", "drop"};
+
+	return WORD(words, action);
+}
+
+const char *text_mode(unsigned mode)
+{
+	static const char *const words[] = {"default", "enforce", "shadow"};
+
+	return WORD(words, mode);
+}
+
+void text_address(char *out, size_t len, const uint8_t addr[16])
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (!memcmp(addr, v4_mapped, sizeof(v4_mapped)))
+		inet_ntop(AF_INET, addr + 12, text, sizeof(text));
+	else
+		inet_ntop(AF_INET6, addr, text, sizeof(text));
+	snprintf(out, len, "%s", text);
+}
+
+static void network(char out[TEXT_CLIENT_MAX], const uint8_t addr[16], unsigned plen)
+{
+	bool v4 = plen >= 96 && !memcmp(addr, v4_mapped, sizeof(v4_mapped));
+	char text[INET6_ADDRSTRLEN];
+
+	if (v4)
+		text_address(text, sizeof(text), addr);
+	else
+		inet_ntop(AF_INET6, addr, text, sizeof(text));
+	if (plen >= 128)
+		snprintf(out, TEXT_CLIENT_MAX, v4 ? "%s" : "%s/128", text);
+	else
+		snprintf(out, TEXT_CLIENT_MAX, "%s/%u", text, v4 ? plen - 96 : plen);
+}
+
+void text_client(char out[TEXT_CLIENT_MAX], const struct sluice_client *client)
+{
+	const uint8_t *a = client->addr;
+
+	if (client->kind == SLUICE_CLIENT_KEY)
+		snprintf(out, TEXT_CLIENT_MAX, "key:%02x%02x%02x%02x%02x%02x%02x%02x", a[0], a[1],
+			 a[2], a[3], a[4], a[5], a[6], a[7]);
+	else
+		network(out, a, client->plen);
+}
+
+void text_prefix(char out[TEXT_CLIENT_MAX], const struct sluice_prefix_key *prefix)
+{
+	network(out, prefix->addr, prefix->plen);
+}
+
+void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wildcard, uint16_t port)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (wildcard) {
+		snprintf(out, TEXT_SERVICE_MAX, "*:%u", port);
+		return;
+	}
+	text_address(text, sizeof(text), addr);
+	snprintf(out, TEXT_SERVICE_MAX, strchr(text, ':') ? "[%s]:%u" : "%s:%u", text, port);
+}
+
+void text_mask(uint8_t addr[16], unsigned plen)
+{
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned keep = plen > i * 8 ? plen - i * 8 : 0;
+
+		if (keep < 8)
+			addr[i] &= (uint8_t)(0xff00 >> keep);
+	}
+}
+
+int text_parse_network(const char *text, struct text_network *out)
+{
+	struct text_network net = {.plen = 128};
+	const char *slash = strchr(text, '/');
+	char host[INET6_ADDRSTRLEN + 1];
+	size_t len = slash ? (size_t)(slash - text) : strlen(text);
+	unsigned typed = 0;
+
+	if (!len || len >= sizeof(host))
+		return -EINVAL;
+	memcpy(host, text, len);
+	host[len] = 0;
+	if (slash) {
+		const char *p = slash + 1;
+
+		for (; *p >= '0' && *p <= '9' && p - slash <= 3; p++)
+			typed = typed * 10 + (unsigned)(*p - '0');
+		if (*p || p == slash + 1)
+			return -EINVAL;
+		net.has_plen = true;
+	}
+	if (inet_pton(AF_INET, host, net.addr + 12) == 1) {
+		memcpy(net.addr, v4_mapped, sizeof(v4_mapped));
+		if (typed > 32)
+			return -EINVAL;
+		net.v4 = true;
+		if (slash)
+			net.plen = (uint8_t)(96 + typed);
+	} else if (inet_pton(AF_INET6, host, net.addr) == 1) {
+		if (typed > 128)
+			return -EINVAL;
+		if (slash)
+			net.plen = (uint8_t)typed;
+		net.v4 = net.plen >= 96 && !memcmp(net.addr, v4_mapped, sizeof(v4_mapped));
+	} else {
+		return -EINVAL;
+	}
+	text_mask(net.addr, net.plen);
+	*out = net;
+	return 0;
+}
+
+/* Bytes of the UTF-8 character at s (RFC 3629: shortest form, no surrogates, up to U+10FFFF); 0: not one. */
+static size_t utf8_length(const unsigned char *s)
+{
+	size_t n = s[0] < 0x80	? 1
+		   : s[0] < 0xc2 ? 0
+		   : s[0] < 0xe0 ? 2
+		   : s[0] < 0xf0 ? 3
+		   : s[0] < 0xf5 ? 4
+				 : 0;
+
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80) /* the terminating zero stops this too */
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+void text_name(char out[TEXT_NAME_MAX], const char *name)
+{
+	const unsigned char *s = (const unsigned char *)name;
+	const unsigned char *end = s + strnlen(name, SLUICE_NAME_MAX - 1);
+	char copy[SLUICE_NAME_MAX];
+	char *o = out;
+
+	/* A name that fills its field has no zero behind it: read a copy that has one. */
+	memcpy(copy, name, (size_t)(end - s));
+	copy[end - s] = 0;
+	for (s = (const unsigned char *)copy; *s;) {
+		size_t n = utf8_length(s);
+		bool marker = n == 3 && !memcmp(s, "\xef\xbf\xbd", 3);
+
+		if (n && !marker) {
+			memcpy(o, s, n);
+			o += n;
+			s += n;
+			continue;
+		}
+		for (n = marker ? 3 : 1; n; n--)
+			o += sprintf(o, "\xef\xbf\xbd%02x", *s++);
+	}
+	*o = 0;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The words for what abi.h numbers: one text for each reason, verdict, action, mode, protocol and counter, and one way to
+ * write and read addresses, prefixes and clients. The control protocol, the metrics and the CLI all take theirs from
+ * here, so that the same thing has the same name wherever an operator meets it.
+ */
+#ifndef SLUICE_TEXT_H
+#define SLUICE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+
+#define TEXT_CLIENT_MAX	 64			   /* "ffff:…/128" and its zero */
+#define TEXT_SERVICE_MAX 64			   /* "[ffff:…]:65535" and its zero */
+#define TEXT_NAME_MAX	 (5 * SLUICE_NAME_MAX + 1) /* a name whose every byte had to be spelled out */
+
+/* Never NULL; a number that has no name is "unknown". */
+const char *text_reason(unsigned reason);
+const char *text_verdict(unsigned verdict);
+const char *text_protocol(unsigned protocol);
+const char *text_action(unsigned action);
+const char *text_mode(unsigned mode);
+const char *text_counter(unsigned counter);
+
+/* "192.0.2.1" (also for ::ffff:192.0.2.1) or "2001:db8::1". */
+void text_address(char *out, size_t len, const uint8_t addr[16]);
+/* "192.0.2.1", "10.0.0.0/8", "2001:db8::/64", or "key:" and 16 hex digits. */
+void text_client(char out[TEXT_CLIENT_MAX], const struct sluice_client *client);
+void text_prefix(char out[TEXT_CLIENT_MAX], const struct sluice_prefix_key *prefix);
+/* "*:8000", "192.0.2.1:8000", "[2001:db8::1]:8000"; port in host order. */
+void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wildcard, uint16_t port);
+
+/* An address or a prefix as somebody typed it. Host bits behind plen are zero. */
+struct text_network {
+	uint8_t addr[16];
+	uint8_t plen; /* of the 128 bits; an IPv4 /24 is 120 */
+	bool v4;
+	bool has_plen; /* it was written with a /length */
+};
+/* 0; -EINVAL: no address and no prefix. */
+int text_parse_network(const char *text, struct text_network *out);
+
+/* Clears the bits of addr behind the first plen (0 … 128). */
+void text_mask(uint8_t addr[16], unsigned plen);
+
+/*
+ * A model's name as valid UTF-8, in at most TEXT_NAME_MAX bytes: names come from requests, so they may hold any byte.
+ * A byte that is not UTF-8 becomes U+FFFD and two hex digits, and so does every byte of a literal U+FFFD: two
+ * names are never written alike. Control characters stay (JSON and labels escape them).
+ */
+void text_name(char out[TEXT_NAME_MAX], const char *name);
+
+#endif
