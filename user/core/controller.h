@@ -8,10 +8,15 @@
 #define SLUICE_CONTROLLER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <sluice/abi.h>
 #include "ema.h"
+
+#define CONTROLLER_TTFT_MS 1000 /* thresholds and tau of a law that is asked for without numbers */
+#define CONTROLLER_ITL_MS 30
+#define CONTROLLER_TAU_S 15
 
 /* Values that a model takes from the whole where it has none of its own. Negative: not set here. */
 struct controller_targets {
@@ -48,13 +53,21 @@ void controller_init(struct controller *c, const struct controller_targets *all,
 
 /* The id of a name, learning it when there is room: ≥ SLUICE_MODEL_FIRST; or SLUICE_MODEL_OTHER (empty, too long, table full). */
 uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_ns);
+/*
+ * Puts a name at the id that an earlier daemon gave it (the pinned model_ids). 0; -EINVAL: no such id or no such name;
+ * -EEXIST: the id, or the name elsewhere, is taken. Ids may then have gaps: a free slot's name is "".
+ */
+int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64_t now_ns);
 /* The id of a known name, or -ENOENT. "global" is SLUICE_MODEL_ALL, "other" SLUICE_MODEL_OTHER. */
 int controller_find(const struct controller *c, const char *name);
 
 /* Takes one record. Its model is sample->name learned, where that is not empty. Returns the id it was counted for. */
 uint32_t controller_sample(struct controller *c, const struct sluice_sample *sample);
 
-/* Own targets with the gaps filled from the whole. With per_model false every model but ALL has no thresholds. */
+/*
+ * Own targets with the gaps filled from the whole. With per_model false every model but ALL has no thresholds, and only
+ * a limit of its own; OTHER never has thresholds. For ALL it is what the whole says, in force or not.
+ */
 struct controller_targets controller_targets(const struct controller *c, uint32_t id);
 
 struct controller_reading {
@@ -67,5 +80,16 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 
 /* The flag that model `id` should have now; true if it differs from what was last handed out (then it counts as handed out). */
 bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns, struct sluice_model_flag *out);
+
+/*
+ * Changes one target of a model (NULL or "global": of the whole) as `sluicectl set` words it. Keys: ttft, itl (800ms), tau (15s),
+ * max-in-flight (64), action, mode, policy; `none` or `off` removes a threshold or a limit, `default` lets a model
+ * take the whole's again. 0; -ENOENT: no such model; -EINVAL; then one line without a line end is in err and nothing changed.
+ */
+int controller_set(struct controller *c, const char *model, const char *key, const char *value, char *err,
+		   size_t err_len);
+/* The same for n texts KEY=VALUE, in order: all of them or none. */
+int controller_set_all(struct controller *c, const char *model, const char *const *pairs, size_t n, char *err,
+		       size_t err_len);
 
 #endif

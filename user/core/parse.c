@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Values and their limits, as one table of what each may be and one function that reads any of them. The syntax
+ * of a number is checked by hand before strtod() sees it, since strtod() takes more than an operator means: signs,
+ * spaces, hexadecimal, nan. A range is checked after, so that overflow is only one more value out of range.
+ */
+#include "parse.h"
+
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sluice/abi.h>
+
+const struct parse_value parse_as_threshold = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1,
+	.min = DBL_MIN,
+	.max = 1e7,
+	.removable = true,
+	.allowed = "a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none",
+};
+
+const struct parse_value parse_as_time_constant = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1000,
+	.min = 0.001,
+	.max = 86400,
+	.allowed = "a number of seconds from 0.001 to 86400 (or 500ms, 2m)",
+};
+
+const struct parse_value parse_as_lease = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1,
+	.min = 100,
+	.max = 600000,
+	.whole = true,
+	.allowed = "a number from 100 to 600000",
+};
+
+const struct parse_value parse_as_max_in_flight = {
+	.kind = PARSE_COUNT,
+	.min = 1,
+	.max = 1000000,
+	.removable = true,
+	.allowed = "a whole number from 1 to 1000000, nor none",
+};
+
+const struct parse_value parse_as_protocol = {
+	.kind = PARSE_WORD,
+	.words = (const struct parse_word[]){
+		{"http", SLUICE_PROTOCOL_HTTP, NULL},
+		{"opaque", SLUICE_PROTOCOL_OPAQUE, NULL},
+		{NULL, 0, NULL},
+	},
+};
+
+const struct parse_value parse_as_action = {
+	.kind = PARSE_WORD,
+	.words = (const struct parse_word[]){
+		{"reply", SLUICE_ACTION_REPLY, NULL},
+		{"reset", SLUICE_ACTION_RESET, NULL},
+		{"drop", SLUICE_ACTION_DROP, NULL},
+		{NULL, 0, NULL},
+	},
+};
+
+const struct parse_value parse_as_mode = {
+	.kind = PARSE_WORD,
+	.words = (const struct parse_word[]){
+		{"enforce", SLUICE_MODE_ENFORCE, NULL},
+		{"shadow", SLUICE_MODE_SHADOW, NULL},
+		{NULL, 0, NULL},
+	},
+};
+
+const struct parse_value parse_as_policy = {
+	.kind = PARSE_WORD,
+	.words = (const struct parse_word[]){
+		{"ema-flag", 0, NULL},
+		{"adaptive", -1,
+		 "policy adaptive is not available in this version; use ema-flag"},
+		{NULL, 0, NULL},
+	},
+};
+
+static const struct {
+	const char *text;
+	double ms;
+} units[] = {
+	{"us", 1e-3}, {"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3},
+};
+
+void parse_say(char *err, size_t len, const char *fmt, ...)
+{
+	va_list args;
+
+	if (!len)
+		return;
+	va_start(args, fmt);
+	vsnprintf(err, len, fmt, args);
+	va_end(args);
+	for (char *p = err; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Digits, or digits.digits, and then *end. */
+static int scan_number(const char *text, double *out, const char **end)
+{
+	const char *p = text;
+	char *stop;
+	double value;
+
+	if (!is_digit(*p))
+		return -EINVAL;
+	while (is_digit(*p))
+		p++;
+	if (*p == '.') {
+		if (!is_digit(*++p))
+			return -EINVAL;
+		while (is_digit(*p))
+			p++;
+	}
+	/* What strtod() would read on into: an exponent, or the x of 0x. */
+	if (*p == 'e' || *p == 'E' || *p == 'x' || *p == 'X' || *p == 'p')
+		return -EINVAL;
+	value = strtod(text, &stop);
+	if (stop != p || !isfinite(value))
+		return -EINVAL;
+	*out = value;
+	*end = p;
+	return 0;
+}
+
+/* A number and the ms of its unit; 0 ms where it has none. */
+static int scan_duration(const char *text, double *number, double *suffix_ms)
+{
+	const char *end;
+	double value;
+
+	if (scan_number(text, &value, &end) < 0)
+		return -EINVAL;
+	if (!*end) {
+		*number = value;
+		*suffix_ms = 0;
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (!strcmp(end, units[i].text)) {
+			*number = value;
+			*suffix_ms = units[i].ms;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+int parse_duration_ms(const char *text, double unit_ms, double *out_ms)
+{
+	double number, suffix_ms, ms;
+
+	if (scan_duration(text, &number, &suffix_ms) < 0)
+		return -EINVAL;
+	ms = number * (suffix_ms > 0 ? suffix_ms : unit_ms);
+	if (!isfinite(ms))
+		return -EINVAL;
+	*out_ms = ms;
+	return 0;
+}
+
+static int read_number(const struct parse_value *as, const char *text, double *out)
+{
+	double value, suffix_ms = 0;
+	const char *end;
+
+	if (as->removable && (!strcmp(text, "none") || !strcmp(text, "off"))) {
+		*out = 0;
+		return 0;
+	}
+	if (as->kind == PARSE_DURATION) {
+		if (scan_duration(text, &value, &suffix_ms) < 0)
+			return -EINVAL;
+		/* A bare number comes out as it went in, not scaled twice. */
+		if (suffix_ms > 0 && suffix_ms != as->unit_ms)
+			value = value * suffix_ms / as->unit_ms;
+	} else {
+		if (scan_number(text, &value, &end) < 0 || *end)
+			return -EINVAL;
+	}
+	if (!(value >= as->min && value <= as->max))
+		return -EINVAL;
+	if ((as->whole || as->kind == PARSE_COUNT) && value != floor(value))
+		return -EINVAL;
+	if (as->kind == PARSE_COUNT && strchr(text, '.'))
+		return -EINVAL;
+	*out = value;
+	return 0;
+}
+
+static int read_word(const struct parse_value *as, const char *text, double *out, char *err,
+		     size_t len)
+{
+	char list[256] = "";
+	size_t at = 0;
+
+	for (const struct parse_word *w = as->words; w->text; w++) {
+		if (!strcmp(text, w->text)) {
+			if (w->refusal) {
+				parse_say(err, len, "%s", w->refusal);
+				return -EINVAL;
+			}
+			*out = w->value;
+			return 0;
+		}
+		if (!w->refusal && at < sizeof(list))
+			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "",
+					       w->text);
+	}
+	parse_say(err, len, "\"" PARSE_QUOTE "\" is not %s%s", PARSE_QUOTED(text),
+		  strchr(list, ',') ? "one of " : "", list);
+	return -EINVAL;
+}
+
+int parse_value(const struct parse_value *as, const char *text, double *out, char *err, size_t len)
+{
+	if (as->kind == PARSE_WORD)
+		return read_word(as, text, out, err, len);
+	if (read_number(as, text, out) < 0) {
+		parse_say(err, len, "\"" PARSE_QUOTE "\" is not %s", PARSE_QUOTED(text),
+			  as->allowed);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+const char *parse_word_of(const struct parse_value *as, int value)
+{
+	for (const struct parse_word *w = as->words; w && w->text; w++)
+		if (w->value == value && !w->refusal)
+			return w->text;
+	return NULL;
+}
+
+/* Bytes of the UTF-8 character at s (RFC 3629: shortest form, no surrogates, up to U+10FFFF); 0 if it is none. */
+static size_t utf8_length(const unsigned char *s, size_t left)
+{
+	unsigned char low = 0x80, high = 0xbf;
+	size_t n;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] >= 0xc2 && s[0] <= 0xdf)
+		n = 2;
+	else if ((s[0] & 0xf0) == 0xe0)
+		n = 3;
+	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
+		n = 4;
+	else
+		return 0;
+	if (left < n)
+		return 0;
+	if (s[0] == 0xe0)
+		low = 0xa0;
+	else if (s[0] == 0xed)
+		high = 0x9f;
+	else if (s[0] == 0xf0)
+		low = 0x90;
+	else if (s[0] == 0xf4)
+		high = 0x8f;
+	if (s[1] < low || s[1] > high)
+		return 0;
+	for (size_t i = 2; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+bool parse_is_model_name(const char *name, size_t len)
+{
+	const unsigned char *s = (const unsigned char *)name;
+
+	if (!len || len >= SLUICE_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < len;) {
+		size_t n = utf8_length(s + i, len - i);
+
+		if (!n || s[i] < 0x20 || s[i] == 0x7f)
+			return false;
+		i += n;
+	}
+	return true;
+}
+
+/* Levenshtein's distance, one row at a time; names and what is compared to them are short. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[64], n = strlen(b);
+
+	if (n >= 64 || strlen(a) >= 64)
+		return 64;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 1; a[i - 1]; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= n; j++) {
+			size_t best = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[n];
+}
+
+const char *parse_nearest(const char *text, const char *const *names, size_t n)
+{
+	size_t best = (strlen(text) + 3) / 2;
+	const char *found = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t d = distance(text, names[i]);
+
+		if (d < best) {
+			best = d;
+			found = names[i];
+		}
+	}
+	return found;
+}
