@@ -1,0 +1,866 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Frames HTTP/1.x requests and responses (RFC 9112) as their bytes pass, in pieces of any size, and keeps
+ * of them only what a limiter asks for. The driver repeats: bytes that the message lets it skip are
+ * skipped unseen (…_skippable, …_skipped), of the others a step takes some and says in `ev` what ended.
+ * Splits never matter: every state is reached byte by byte as well as a word at a time.
+ *
+ * Head lines, chunk lines and trailers are the same for both directions: struct http1_frame. Tolerated is
+ * what cannot shift a boundary between two honest parsers (a bare LF ends a head line, empty lines before
+ * a request); all else that a server might frame differently is doubt, and doubt ends the parser.
+ */
+#ifndef SLUICE_HTTP1_H
+#define SLUICE_HTTP1_H
+
+#include "json_model.h"
+#include "scan.h"
+#include "stream.h"
+
+#define HTTP1_HEAD_MAX 65536	/* bytes of a head, and of a trailer section */
+#define HTTP1_PATH_MAX 96	/* bytes of the request target that are kept */
+#define HTTP1_TOKEN_MAX 32	/* bytes of a name or token that are told apart */
+#define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
+
+enum http1_state {
+	HTTP1_AT_START,	      /* before the start line */
+	HTTP1_AT_METHOD,      /* request */
+	HTTP1_AT_TARGET_GAP,  /* spaces before the target */
+	HTTP1_AT_TARGET,
+	HTTP1_AT_VERSION_GAP,
+	HTTP1_AT_VERSION,     /* both */
+	HTTP1_AT_STATUS,      /* response */
+	HTTP1_AT_BODY,	      /* of a body, or of a chunk */
+	HTTP1_AT_LINE,	      /* at the first byte of a header or trailer line */
+	HTTP1_AT_NAME,
+	HTTP1_AT_TOKEN,	      /* in the value of a header that matters */
+	HTTP1_AT_LENGTH,      /* in the value of Content-Length */
+	HTTP1_AT_REST,	      /* in the rest of a line that does not matter */
+	HTTP1_AT_LF,	      /* behind the CR of a line */
+	HTTP1_AT_HEAD_LF,     /* behind the CR of the empty line */
+	HTTP1_AT_CHUNK_SIZE,
+	HTTP1_AT_CHUNK_REST,  /* in a chunk extension */
+	HTTP1_AT_CHUNK_LF,
+	HTTP1_AT_DATA_CR,     /* behind a chunk's data */
+	HTTP1_AT_DATA_LF,
+	HTTP1_AT_END,	      /* behind the message: …_next() or …_begin() first */
+	HTTP1_AT_DOUBT,
+	HTTP1_AT_TUNNEL,
+};
+
+enum http1_method {
+	HTTP1_METHOD_OTHER,
+	HTTP1_METHOD_POST,
+	HTTP1_METHOD_GET,
+	HTTP1_METHOD_HEAD,
+	HTTP1_METHOD_CONNECT,
+};
+
+enum http1_flag {
+	HTTP1_LENGTH = 1 << 0,	      /* Content-Length was there */
+	HTTP1_CODING = 1 << 1,	      /* Transfer-Encoding was there */
+	HTTP1_CHUNKED = 1 << 2,	      /* … and ended in chunked */
+	HTTP1_ENCODED = 1 << 3,	      /* the body is compressed or otherwise coded */
+	HTTP1_CLOSE = 1 << 4,	      /* Connection: close */
+	HTTP1_KEEP_ALIVE = 1 << 5,    /* Connection: keep-alive */
+	HTTP1_UPGRADE = 1 << 6,	      /* Upgrade: anything */
+	HTTP1_EXPECT = 1 << 7,	      /* Expect: 100-continue */
+	HTTP1_TRAILER = 1 << 8,	      /* the lines being read are trailers */
+	HTTP1_GAP = 1 << 9,	      /* white space behind the token under way */
+	HTTP1_BEGUN = 1 << 10,	      /* the body's first byte was seen */
+	HTTP1_CHUNK_COUNTED = 1 << 11, /* of an encoded stream: this chunk was counted */
+	HTTP1_PATH_CUT = 1 << 12,     /* the target is longer than `path` */
+};
+
+/* Headers that matter. A new one needs a line in http1_header() and one in http1_token(). */
+enum http1_header {
+	HTTP1_HEADER_OTHER,
+	HTTP1_HEADER_CONTENT_LENGTH,
+	HTTP1_HEADER_TRANSFER_ENCODING,
+	HTTP1_HEADER_CONTENT_ENCODING,
+	HTTP1_HEADER_CONTENT_TYPE,
+	HTTP1_HEADER_CONNECTION,
+	HTTP1_HEADER_UPGRADE,
+	HTTP1_HEADER_EXPECT,
+};
+
+/*
+ * What requests and responses have in common. From HTTP1_HEAD_END on `left` is what of the body is still
+ * to come: its Content-Length, the rest of the chunk under way, or HTTP1_UNBOUNDED.
+ */
+struct http1_frame {
+	__u64 left;
+	__u32 head_bytes; /* of this head or trailer section */
+	__u16 flags;	  /* enum http1_flag */
+	__u16 status;	  /* response: 100 … 999 */
+	__u8 state;	  /* enum http1_state */
+	__u8 header;	  /* enum http1_header: whose value is being read */
+	__u8 token_len;	  /* bytes of `token`, of its digits; above HTTP1_TOKEN_MAX: matches nothing */
+	__u8 minor;	  /* of HTTP/1.x */
+	__u8 method;	  /* enum http1_method; response: of the request it answers */
+	__u8 path_len;	  /* request: bytes of `path` */
+	__u8 pad[2];
+	union {
+		char token[HTTP1_TOKEN_MAX + 8]; /* a name (lower case), method or token under way */
+		__u64 value;			 /* a Content-Length under way */
+	};
+};
+_Static_assert(sizeof(struct http1_frame) == 64, "frame");
+
+/* All zero is the state before a request. */
+struct http1_request {
+	struct http1_frame frame;
+	char path[HTTP1_PATH_MAX]; /* the request target as sent, padded with zeros */
+	struct json_model json;	   /* its name and flags outlive the scan */
+};
+_Static_assert(sizeof(struct http1_request) == 272, "request parser");
+
+/* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
+struct http1_response {
+	struct http1_frame frame;
+	struct stream stream; /* kind, and the count of generated events */
+};
+_Static_assert(sizeof(struct http1_response) == 88, "response parser");
+
+static __always_inline void http1_doubt(struct http1_frame *f, __u32 *ev)
+{
+	f->state = HTTP1_AT_DOUBT;
+	*ev |= HTTP1_DOUBT;
+}
+
+/*
+ * Takes bytes of a token into f->token, 16 at most, in lower case if fold is 0x20: until white space, a
+ * control character or one of , : ; (none of which it takes). Returns how many.
+ */
+static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u64 left, __u8 fold)
+{
+	__u32 taken = 0;
+
+	SCAN_UNROLL
+	for (__u32 k = 0; k < 16; k += 8) {
+		__u64 len = scan_opaque(f->token_len), w, marks, mask;
+
+		if (left <= k)
+			break;
+		w = scan_load(p + k);
+		marks = ((scan_below(w, 0x21) | scan_equal(w, ',') |
+			  scan_equal(w & ~SCAN_ONES, ':')) & SCAN_HIGHS) | scan_cut(left - k);
+		mask = scan_mask(marks);
+		if (len <= HTTP1_TOKEN_MAX)
+			scan_store(f->token + len, (w | SCAN_ONES * fold) & mask);
+		taken += w = marks ? scan_index(marks) : 8;
+		len += w;
+		f->token_len = len > HTTP1_TOKEN_MAX ? HTTP1_TOKEN_MAX + 1 : len;
+		if (marks)
+			break;
+	}
+	return taken;
+}
+
+/* Word i of the token under way. */
+static __always_inline __u64 http1_word(const struct http1_frame *f, int i)
+{
+	return scan_load(f->token + 8 * i);
+}
+
+static __always_inline void http1_token_begin(struct http1_frame *f)
+{
+	f->token_len = 0;
+	f->flags &= ~HTTP1_GAP;
+	SCAN_UNROLL
+	for (int i = 0; i < HTTP1_TOKEN_MAX; i += 8)
+		scan_store(f->token + i, 0);
+}
+
+/* Which header the finished name in f->token is. */
+static __always_inline __u8 http1_header(const struct http1_frame *f, int response)
+{
+	__u64 w0 = http1_word(f, 0), w1 = http1_word(f, 1);
+
+	switch (f->token_len) {
+	case 6:
+		if (!response && w0 == scan_literal("expect\0\0"))
+			return HTTP1_HEADER_EXPECT;
+		break;
+	case 7:
+		if (w0 == scan_literal("upgrade\0"))
+			return HTTP1_HEADER_UPGRADE;
+		break;
+	case 10:
+		if (w0 == scan_literal("connecti") && w1 == scan_literal("on\0\0\0\0\0\0"))
+			return HTTP1_HEADER_CONNECTION;
+		break;
+	case 12:
+		if (response && w0 == scan_literal("content-") && w1 == scan_literal("type\0\0\0\0"))
+			return HTTP1_HEADER_CONTENT_TYPE;
+		break;
+	case 14:
+		if (w0 == scan_literal("content-") && w1 == scan_literal("length\0\0"))
+			return HTTP1_HEADER_CONTENT_LENGTH;
+		break;
+	case 16:
+		if (w0 == scan_literal("content-") && w1 == scan_literal("encoding"))
+			return HTTP1_HEADER_CONTENT_ENCODING;
+		break;
+	case 17:
+		if (w0 == scan_literal("transfer") && w1 == scan_literal("-encodin") && f->token[16] == 'g')
+			return HTTP1_HEADER_TRANSFER_ENCODING;
+		break;
+	}
+	return HTTP1_HEADER_OTHER;
+}
+
+/* An element of the list that is a header's value has ended; kind takes the class of a Content-Type. */
+static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32 *ev)
+{
+	__u64 w0 = http1_word(f, 0), w1 = http1_word(f, 1), w2 = http1_word(f, 2);
+	__u8 len = f->token_len;
+
+	if (!len)
+		return;
+	switch (f->header) {
+	case HTTP1_HEADER_TRANSFER_ENCODING:
+		if (f->flags & HTTP1_CHUNKED)
+			http1_doubt(f, ev); /* chunked must be the last, and once */
+		else if (len == 7 && w0 == scan_literal("chunked\0"))
+			f->flags |= HTTP1_CHUNKED;
+		else
+			f->flags |= HTTP1_ENCODED;
+		break;
+	case HTTP1_HEADER_CONTENT_ENCODING:
+		if (len != 8 || w0 != scan_literal("identity"))
+			f->flags |= HTTP1_ENCODED;
+		break;
+	case HTTP1_HEADER_CONTENT_TYPE:
+		*kind = STREAM_NONE;
+		if (len == 17 && w0 == scan_literal("text/eve") && w1 == scan_literal("nt-strea"))
+			*kind = w2 == 'm' ? STREAM_SSE : STREAM_NONE;
+		else if (w0 == scan_literal("applicat") &&
+			 ((len == 20 && w1 == scan_literal("ion/x-nd") && w2 == scan_literal("json\0\0\0\0")) ||
+			  (len == 17 && w1 == scan_literal("ion/json") && w2 == 'l')))
+			*kind = STREAM_NDJSON;
+		break;
+	case HTTP1_HEADER_CONNECTION:
+		if (len == 5 && w0 == scan_literal("close\0\0\0"))
+			f->flags |= HTTP1_CLOSE;
+		else if (len == 10 && w0 == scan_literal("keep-ali") && w1 == scan_literal("ve\0\0\0\0\0\0"))
+			f->flags |= HTTP1_KEEP_ALIVE;
+		break;
+	case HTTP1_HEADER_UPGRADE:
+		f->flags |= HTTP1_UPGRADE;
+		break;
+	case HTTP1_HEADER_EXPECT:
+		if (len == 12 && w0 == scan_literal("100-cont") && w1 == scan_literal("inue\0\0\0\0"))
+			f->flags |= HTTP1_EXPECT;
+		break;
+	}
+}
+
+/* The colon behind a header's name: where its value goes. */
+static __always_inline void http1_name_end(struct http1_frame *f, int response, __u32 *ev)
+{
+	if (!f->token_len) {
+		http1_doubt(f, ev);
+		return;
+	}
+	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, response);
+	if (f->header == HTTP1_HEADER_OTHER) {
+		f->state = HTTP1_AT_REST;
+		return;
+	}
+	http1_token_begin(f);
+	f->state = HTTP1_AT_TOKEN;
+	if (f->header == HTTP1_HEADER_CONTENT_LENGTH)
+		f->state = HTTP1_AT_LENGTH;
+	else if (f->header == HTTP1_HEADER_TRANSFER_ENCODING)
+		f->flags |= HTTP1_CODING;
+}
+
+/* A Content-Length has ended: a number, and the same as any before it (RFC 9112 6.3). */
+static __always_inline void http1_length_end(struct http1_frame *f, __u32 *ev)
+{
+	__u64 value = f->value;
+
+	if (!f->token_len || ((f->flags & HTTP1_LENGTH) && f->left != value)) {
+		http1_doubt(f, ev);
+		return;
+	}
+	f->left = value;
+	f->flags |= HTTP1_LENGTH;
+}
+
+/* The end of a head line: c is its CR or LF. A parser in doubt stays in doubt. */
+static __always_inline void http1_line_end(struct http1_frame *f, __u8 c)
+{
+	if (f->state != HTTP1_AT_DOUBT)
+		f->state = c == '\r' ? HTTP1_AT_LF : HTTP1_AT_LINE;
+}
+
+/*
+ * One step within head lines, chunk lines or trailers. Sets *head_end at the end of the empty line.
+ * Returns how many bytes it took.
+ */
+static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *p, __u64 left, int response,
+					     __u8 *kind, int *head_end, __u32 *ev)
+{
+	__u8 state = f->state, c = p[0], d;
+	__u64 n;
+
+	switch (state) {
+	case HTTP1_AT_LINE:
+		if (c == '\r') {
+			f->state = HTTP1_AT_HEAD_LF;
+			return 1;
+		}
+		if (c == '\n') {
+			*head_end = 1;
+			return 1;
+		}
+		http1_token_begin(f);
+		f->state = HTTP1_AT_NAME;
+		/* fall through */
+	case HTTP1_AT_NAME:
+		n = http1_run(f, p, left, 0x20);
+		if (n)
+			return n;
+		if (c == ':')
+			http1_name_end(f, response, ev);
+		else /* white space before the colon, a folded line, a line that is no header */
+			http1_doubt(f, ev);
+		return 1;
+	case HTTP1_AT_TOKEN:
+		n = f->flags & HTTP1_GAP ? 0 : http1_run(f, p, left, 0x20);
+		if (n)
+			return n;
+		if (c == ' ' || c == '\t') {
+			if (f->token_len)
+				f->flags |= HTTP1_GAP;
+			return 1;
+		}
+		if (c == ',' || c == '\r' || c == '\n' ||
+		    (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE)) {
+			http1_token(f, kind, ev);
+			http1_token_begin(f);
+			if (c == ';')
+				f->state = HTTP1_AT_REST;
+			else if (c != ',')
+				http1_line_end(f, c);
+			return 1;
+		}
+		if (!c)
+			http1_doubt(f, ev);
+		f->token_len = HTTP1_TOKEN_MAX + 1; /* parameters, two words: no token that we know */
+		f->flags &= ~HTTP1_GAP;
+		return 1;
+	case HTTP1_AT_LENGTH:
+		d = c - '0';
+		if (d <= 9 && !(f->flags & HTTP1_GAP) && !(f->value >> 59)) {
+			f->value = f->value * 10 + d;
+			f->token_len = 1;
+		} else if (c == ' ' || c == '\t') {
+			if (f->token_len)
+				f->flags |= HTTP1_GAP;
+		} else if (c == '\r' || c == '\n') {
+			http1_length_end(f, ev);
+			http1_line_end(f, c);
+		} else {
+			http1_doubt(f, ev);
+		}
+		return 1;
+	case HTTP1_AT_REST:
+	case HTTP1_AT_CHUNK_REST:
+		n = scan_opaque(scan_control(p));
+		if (n >= left)
+			return left;
+		if (n >= SCAN_PAD)
+			return n;
+		c = p[n];
+		if (c == '\r')
+			f->state = state == HTTP1_AT_CHUNK_REST ? HTTP1_AT_CHUNK_LF : HTTP1_AT_LF;
+		else if (!c || (c == '\n' && state == HTTP1_AT_CHUNK_REST))
+			http1_doubt(f, ev);
+		else if (c == '\n')
+			f->state = HTTP1_AT_LINE;
+		return n + 1;
+	case HTTP1_AT_LF:
+		f->state = HTTP1_AT_LINE;
+		if (c != '\n')
+			http1_doubt(f, ev);
+		return 1;
+	case HTTP1_AT_HEAD_LF:
+		if (c == '\n')
+			*head_end = 1;
+		else
+			http1_doubt(f, ev);
+		return 1;
+	case HTTP1_AT_CHUNK_SIZE:
+		d = scan_hex(c);
+		if (d < 16 && !(f->left >> 59)) {
+			f->left = f->left << 4 | d;
+			f->token_len = 1;
+		} else if (c == '\r' && f->token_len) {
+			f->state = HTTP1_AT_CHUNK_LF;
+		} else if ((c == ';' || c == ' ' || c == '\t') && f->token_len) {
+			f->state = HTTP1_AT_CHUNK_REST;
+		} else {
+			http1_doubt(f, ev);
+		}
+		return 1;
+	case HTTP1_AT_CHUNK_LF:
+		if (c != '\n') {
+			http1_doubt(f, ev);
+			return 1;
+		}
+		f->state = HTTP1_AT_BODY;
+		f->flags &= ~HTTP1_CHUNK_COUNTED;
+		if (!f->left) {
+			f->state = HTTP1_AT_LINE;
+			f->flags |= HTTP1_TRAILER;
+			f->head_bytes = 0;
+		}
+		return 1;
+	case HTTP1_AT_DATA_CR:
+		f->state = HTTP1_AT_DATA_LF;
+		if (c != '\r')
+			http1_doubt(f, ev);
+		return 1;
+	case HTTP1_AT_DATA_LF:
+		f->state = HTTP1_AT_CHUNK_SIZE;
+		f->token_len = 0;
+		if (c != '\n')
+			http1_doubt(f, ev);
+		return 1;
+	}
+	http1_doubt(f, ev); /* stepped although the message had ended */
+	return left;
+}
+
+/* Counts the bytes of heads and trailers. */
+static __always_inline void http1_head_bytes(struct http1_frame *f, __u32 n, __u32 *ev)
+{
+	f->head_bytes += n;
+	if (f->head_bytes > HTTP1_HEAD_MAX)
+		http1_doubt(f, ev);
+}
+
+/* n bytes of the body were consumed. Returns 1 if it has ended with them. */
+static __always_inline int http1_body_taken(struct http1_frame *f, __u64 n)
+{
+	if (f->left == HTTP1_UNBOUNDED)
+		return 0;
+	f->left = n < f->left ? f->left - n : 0;
+	if (f->left)
+		return 0;
+	if (!(f->flags & HTTP1_CHUNKED))
+		return 1;
+	f->state = HTTP1_AT_DATA_CR;
+	return 0;
+}
+
+/* A finished version token, "HTTP/1.x", goes to f->minor. */
+static __always_inline void http1_version_end(struct http1_frame *f, __u32 *ev)
+{
+	__u8 digit = f->token[7] - '0';
+
+	f->minor = digit;
+	if (f->token_len != 8 || (http1_word(f, 0) & 0xffffffffffffffULL) != scan_literal("HTTP/1.\0") ||
+	    digit > 9)
+		http1_doubt(f, ev);
+}
+
+/* ---- requests ---- */
+
+/* Makes ready for the next request of the connection (after HTTP1_END), or for the first. */
+static __always_inline void http1_request_next(struct http1_request *r)
+{
+	__builtin_memset(r, 0, sizeof(*r));
+}
+
+/*
+ * How many bytes from here on need not be looked at, 0 if the next one must. After HTTP1_DOUBT that is
+ * all of them.
+ */
+static __always_inline __u64 http1_request_skippable(const struct http1_request *r)
+{
+	if (r->frame.state == HTTP1_AT_BODY && r->json.state == JSON_MODEL_DONE)
+		return r->frame.left;
+	return r->frame.state == HTTP1_AT_DOUBT ? HTTP1_UNBOUNDED : 0;
+}
+
+/*
+ * n bytes have passed unseen: at most what was skippable; or bytes of a body that were lost, at most
+ * frame.left of them, and then its scan for the model is over.
+ */
+static __always_inline void http1_request_skipped(struct http1_request *r, __u64 n, __u32 *ev)
+{
+	if (r->frame.state != HTTP1_AT_BODY || !n)
+		return;
+	json_model_gap(&r->json);
+	if (http1_body_taken(&r->frame, n)) {
+		r->frame.state = HTTP1_AT_END;
+		*ev |= HTTP1_END;
+	}
+}
+
+static __always_inline void http1_method_end(struct http1_frame *f)
+{
+	__u64 w = http1_word(f, 0);
+
+	f->method = HTTP1_METHOD_OTHER;
+	if (f->token_len > 7)
+		return;
+	if (w == scan_literal("POST\0\0\0\0"))
+		f->method = HTTP1_METHOD_POST;
+	else if (w == scan_literal("GET\0\0\0\0\0"))
+		f->method = HTTP1_METHOD_GET;
+	else if (w == scan_literal("HEAD\0\0\0\0"))
+		f->method = HTTP1_METHOD_HEAD;
+	else if (w == scan_literal("CONNECT\0"))
+		f->method = HTTP1_METHOD_CONNECT;
+}
+
+/* The request's head, or its trailer section, has ended: what follows (RFC 9112 6.3). */
+static __always_inline void http1_request_head_end(struct http1_request *r, __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+
+	if (f->flags & HTTP1_TRAILER) {
+		f->state = HTTP1_AT_END;
+		*ev |= HTTP1_END;
+		return;
+	}
+	if (f->flags & HTTP1_CODING) {
+		if (!(f->flags & HTTP1_CHUNKED) || (f->flags & HTTP1_LENGTH) || !f->minor ||
+		    f->method == HTTP1_METHOD_CONNECT) {
+			http1_doubt(f, ev);
+			return;
+		}
+		f->state = HTTP1_AT_CHUNK_SIZE;
+		f->left = 0;
+		f->token_len = 0;
+	} else if (f->left) {
+		if (f->method == HTTP1_METHOD_CONNECT) {
+			http1_doubt(f, ev);
+			return;
+		}
+		f->state = HTTP1_AT_BODY;
+	} else {
+		f->state = HTTP1_AT_END;
+		*ev |= HTTP1_END;
+	}
+	if (f->flags & HTTP1_ENCODED)
+		json_model_gap(&r->json);
+	*ev |= HTTP1_HEAD_END;
+}
+
+/* Up to eight bytes of the request target. */
+static __always_inline __u32 http1_target(struct http1_request *r, const __u8 *p, __u64 left)
+{
+	__u64 w = scan_load(p), len = scan_opaque(r->frame.path_len);
+	__u64 marks = (scan_below(w, 0x21) & SCAN_HIGHS) | scan_cut(left);
+	__u64 n = marks ? scan_index(marks) : 8;
+
+	if (len <= HTTP1_PATH_MAX - 8) {
+		scan_store(r->path + len, w & scan_mask(marks));
+		r->frame.path_len = len + n;
+	} else if (n) {
+		n = 1;
+		if (len < HTTP1_PATH_MAX) {
+			r->path[len] = p[0];
+			r->frame.path_len = len + 1;
+		} else {
+			r->frame.flags |= HTTP1_PATH_CUT;
+		}
+	}
+	return n;
+}
+
+/* One step within the request line. */
+static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p, __u64 left,
+						     __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	__u8 c = p[0];
+	__u32 n;
+
+	switch (f->state) {
+	case HTTP1_AT_START:
+		if (c == '\r' || c == '\n')
+			return 1;
+		f->state = HTTP1_AT_METHOD;
+		/* fall through */
+	case HTTP1_AT_METHOD:
+		n = http1_run(f, p, left, 0);
+		if (n)
+			return n;
+		if (c != ' ' || !f->token_len)
+			break;
+		http1_method_end(f);
+		f->state = HTTP1_AT_TARGET_GAP;
+		return 1;
+	case HTTP1_AT_TARGET_GAP:
+		if (c == ' ')
+			return 1;
+		f->state = HTTP1_AT_TARGET;
+		/* fall through */
+	case HTTP1_AT_TARGET:
+		n = http1_target(r, p, left);
+		if (n)
+			return n;
+		if (c != ' ')
+			break;
+		f->state = HTTP1_AT_VERSION_GAP;
+		return 1;
+	case HTTP1_AT_VERSION_GAP:
+		if (c == ' ')
+			return 1;
+		http1_token_begin(f);
+		f->state = HTTP1_AT_VERSION;
+		/* fall through */
+	case HTTP1_AT_VERSION:
+		n = http1_run(f, p, left, 0);
+		if (n)
+			return n;
+		if (c != '\r' && c != '\n')
+			break;
+		http1_version_end(f, ev);
+		http1_line_end(f, c);
+		return 1;
+	}
+	http1_doubt(f, ev);
+	return 1;
+}
+
+/*
+ * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many bytes
+ * were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END, HTTP1_MODEL,
+ * HTTP1_END (then call http1_request_next) and HTTP1_DOUBT.
+ */
+static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos, __u32 end,
+						__u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	__u64 p = scan_clamp(pos), left;
+	int head_end = 0;
+	__u32 n;
+	__u8 kind;
+
+	left = end - p;
+	if (f->state == HTTP1_AT_BODY) {
+		if (left > f->left)
+			left = f->left;
+		n = json_model_step(&r->json, buf, pos, pos + left, ev);
+		if (http1_body_taken(f, n)) {
+			f->state = HTTP1_AT_END;
+			*ev |= HTTP1_END;
+		}
+		return n;
+	}
+	if (f->state < HTTP1_AT_BODY) {
+		n = http1_request_line_step(r, buf + p, left, ev);
+		http1_head_bytes(f, n, ev);
+		return n;
+	}
+	n = http1_line_step(f, buf + p, left, 0, &kind, &head_end, ev);
+	if (f->state < HTTP1_AT_CHUNK_SIZE)
+		http1_head_bytes(f, n, ev);
+	if (head_end && f->state != HTTP1_AT_DOUBT)
+		http1_request_head_end(r, ev);
+	return n;
+}
+
+/* ---- responses ---- */
+
+/* Makes ready for the response to a request of this method. */
+static __always_inline void http1_response_begin(struct http1_response *r, __u8 method)
+{
+	__builtin_memset(r, 0, sizeof(*r));
+	r->frame.method = method;
+}
+
+/* As http1_request_skippable. */
+static __always_inline __u64 http1_response_skippable(const struct http1_response *r)
+{
+	const struct http1_frame *f = &r->frame;
+
+	if (f->state == HTTP1_AT_BODY && (f->flags & HTTP1_BEGUN) &&
+	    (r->stream.kind == STREAM_NONE ||
+	     (r->stream.kind == STREAM_ENCODED && (f->flags & HTTP1_CHUNK_COUNTED))))
+		return f->left;
+	return f->state >= HTTP1_AT_DOUBT ? HTTP1_UNBOUNDED : 0;
+}
+
+static __always_inline void http1_response_end(struct http1_response *r, __u32 *ev)
+{
+	r->frame.state = HTTP1_AT_END;
+	stream_end(&r->stream, ev);
+	*ev |= HTTP1_END;
+}
+
+/* As http1_request_skipped. Bytes of a stream that were lost may leave an event uncounted. */
+static __always_inline void http1_response_skipped(struct http1_response *r, __u64 n, __u32 *ev)
+{
+	if (r->frame.state == HTTP1_AT_BODY && http1_body_taken(&r->frame, n))
+		http1_response_end(r, ev);
+}
+
+/* The server has closed its side: HTTP1_END if that ends the response, HTTP1_DOUBT if it breaks it off. */
+static __always_inline void http1_response_closed(struct http1_response *r, __u32 *ev)
+{
+	if (r->frame.state == HTTP1_AT_BODY && r->frame.left == HTTP1_UNBOUNDED)
+		http1_response_end(r, ev);
+	else if (r->frame.state != HTTP1_AT_END && r->frame.state < HTTP1_AT_DOUBT)
+		http1_doubt(&r->frame, ev);
+}
+
+/* The response's head, or its trailer section, has ended: what follows (RFC 9112 6.3). */
+static __always_inline void http1_response_head_end(struct http1_response *r, __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	__u16 status = f->status;
+
+	if (f->flags & HTTP1_TRAILER) {
+		http1_response_end(r, ev);
+		return;
+	}
+	if (status == 101 || (f->method == HTTP1_METHOD_CONNECT && status >= 200 && status < 300)) {
+		f->state = HTTP1_AT_TUNNEL;
+		*ev |= HTTP1_HEAD_END | HTTP1_UPGRADED;
+		return;
+	}
+	if (status < 200) {
+		f->state = HTTP1_AT_START;
+		f->flags = 0;
+		f->left = 0;
+		f->head_bytes = 0;
+		r->stream.kind = STREAM_NONE;
+		*ev |= HTTP1_INTERIM;
+		return;
+	}
+	if (f->method == HTTP1_METHOD_HEAD || status == 204 || status == 304) {
+		f->left = 0;
+		f->state = HTTP1_AT_END;
+		*ev |= HTTP1_HEAD_END | HTTP1_END;
+		return;
+	}
+	if ((f->flags & HTTP1_CODING) && ((f->flags & HTTP1_LENGTH) || !f->minor)) {
+		http1_doubt(f, ev);
+		return;
+	}
+	*ev |= HTTP1_HEAD_END;
+	if ((f->flags & HTTP1_ENCODED) && r->stream.kind)
+		r->stream.kind = STREAM_ENCODED;
+	if (f->flags & HTTP1_CHUNKED) {
+		f->state = HTTP1_AT_CHUNK_SIZE;
+		f->left = 0;
+		f->token_len = 0;
+	} else if (f->flags & HTTP1_LENGTH) {
+		f->state = HTTP1_AT_BODY;
+		if (!f->left) {
+			f->state = HTTP1_AT_END;
+			*ev |= HTTP1_END;
+		}
+	} else {
+		f->state = HTTP1_AT_BODY;
+		f->left = HTTP1_UNBOUNDED;
+	}
+}
+
+/* One step within the status line. */
+static __always_inline __u32 http1_status_line_step(struct http1_frame *f, const __u8 *p, __u64 left, __u32 *ev)
+{
+	__u8 c = p[0], d;
+	__u32 n;
+
+	switch (f->state) {
+	case HTTP1_AT_START:
+		http1_token_begin(f);
+		f->state = HTTP1_AT_VERSION;
+		f->status = 0;
+		/* fall through */
+	case HTTP1_AT_VERSION:
+		n = http1_run(f, p, left, 0);
+		if (n)
+			return n;
+		if (c != ' ')
+			break;
+		f->state = HTTP1_AT_STATUS;
+		http1_version_end(f, ev);
+		f->token_len = 0;
+		return 1;
+	case HTTP1_AT_STATUS:
+		d = c - '0';
+		if (d <= 9 && f->token_len < 3) {
+			f->status = f->status * 10 + d;
+			f->token_len++;
+			return 1;
+		}
+		if (f->token_len != 3 || f->status < 100)
+			break;
+		if (c == ' ')
+			f->state = HTTP1_AT_REST;
+		else if (c == '\r' || c == '\n')
+			http1_line_end(f, c);
+		else
+			break;
+		return 1;
+	}
+	http1_doubt(f, ev);
+	return 1;
+}
+
+/* One step within the body, of which `left` bytes are in the window. */
+static __always_inline __u32 http1_response_body_step(struct http1_response *r, const __u8 *buf, __u32 pos,
+						      __u64 left, __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	struct stream *s = &r->stream;
+
+	if (!(f->flags & HTTP1_BEGUN)) {
+		f->flags |= HTTP1_BEGUN;
+		*ev |= HTTP1_BODY_BEGIN;
+	}
+	if (s->kind == STREAM_SSE || s->kind == STREAM_NDJSON)
+		return stream_step(s, buf, pos, pos + left, ev);
+	if (s->kind == STREAM_ENCODED && !(f->flags & HTTP1_CHUNK_COUNTED)) {
+		f->flags |= HTTP1_CHUNK_COUNTED;
+		*ev |= STREAM_EVENT_BEGIN;
+		stream_count(s, ev);
+	}
+	return left;
+}
+
+/*
+ * As http1_request_step. Raises HTTP1_HEAD_END, HTTP1_INTERIM, HTTP1_UPGRADED (with HTTP1_HEAD_END),
+ * HTTP1_BODY_BEGIN, STREAM_EVENT_BEGIN, STREAM_GENERATED, HTTP1_END and HTTP1_DOUBT.
+ */
+static __always_inline __u32 http1_response_step(struct http1_response *r, const __u8 *buf, __u32 pos, __u32 end,
+						 __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	__u64 p = scan_clamp(pos), left;
+	int head_end = 0;
+	__u32 n;
+
+	left = end - p;
+	if (f->state == HTTP1_AT_BODY) {
+		if (left > f->left)
+			left = f->left;
+		n = http1_response_body_step(r, buf, pos, left, ev);
+		if (http1_body_taken(f, n))
+			http1_response_end(r, ev);
+		return n;
+	}
+	if (f->state < HTTP1_AT_BODY) {
+		n = http1_status_line_step(f, buf + p, left, ev);
+		http1_head_bytes(f, n, ev);
+		return n;
+	}
+	n = http1_line_step(f, buf + p, left, 1, &r->stream.kind, &head_end, ev);
+	if (f->state < HTTP1_AT_CHUNK_SIZE)
+		http1_head_bytes(f, n, ev);
+	if (head_end && f->state != HTTP1_AT_DOUBT)
+		http1_response_head_end(r, ev);
+	return n;
+}
+
+#endif

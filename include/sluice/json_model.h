@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Finds the value of the top-level key "model" in a JSON object that arrives in pieces, without storing
+ * any of it but that name. Only the top level is parsed; below it nothing counts but strings and depth,
+ * which are searched a word at a time. Key and name are compared and kept after unescaping (RFC 8259 7).
+ *
+ * This is no validator: what a server would answer with 400 may be scanned to its end. Text that cannot
+ * be an object, or garbage on its top level, ends the scan; names reported until then stay reported.
+ */
+#ifndef SLUICE_JSON_MODEL_H
+#define SLUICE_JSON_MODEL_H
+
+#include "scan.h"
+
+#define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
+
+enum json_model_state {
+	JSON_MODEL_START,	/* before the opening brace */
+	JSON_MODEL_KEY,		/* before a key or the closing brace */
+	JSON_MODEL_KEY_STRING,	/* in a key that has matched so far */
+	JSON_MODEL_KEY_ESCAPE,
+	JSON_MODEL_KEY_HEX,
+	JSON_MODEL_COLON,
+	JSON_MODEL_VALUE,
+	JSON_MODEL_SCALAR,	/* in a number or true, false, null */
+	JSON_MODEL_AFTER,	/* behind a value */
+	JSON_MODEL_DEEP,	/* inside a nested value, outside strings */
+	JSON_MODEL_STRING,	/* in a string that does not matter; `next` follows it */
+	JSON_MODEL_STRING_ESCAPE,
+	JSON_MODEL_NAME,	/* in the string to be kept */
+	JSON_MODEL_NAME_ESCAPE,
+	JSON_MODEL_NAME_HEX,
+	JSON_MODEL_DONE,
+};
+
+enum json_model_flag {
+	JSON_MODEL_NOT_STRING = 1, /* a "model" was no string, and was ignored */
+	JSON_MODEL_INVALID = 2,	   /* the last name is too long, holds NUL or half a surrogate pair: name_len 0 */
+	JSON_MODEL_GARBAGE = 4,	   /* this is not a JSON object */
+	JSON_MODEL_GAP = 8,	   /* the scan was ended because bytes were not seen */
+	JSON_MODEL_IS_MODEL = 16,  /* the value to come belongs to "model" */
+};
+
+/* All zero is the state before the first byte. */
+struct json_model {
+	__u8 state;    /* enum json_model_state */
+	__u8 next;
+	__u8 flags;    /* enum json_model_flag */
+	__u8 matched;  /* bytes of "model" that the key has matched */
+	__u8 digits;   /* of a \u escape */
+	__u8 name_len; /* bytes, the terminating zero not counted */
+	__u16 code;    /* the \u escape under way */
+	__u16 high;    /* a high surrogate whose other half must follow */
+	__u8 pad[2];
+	__u32 depth;   /* of nested values, 0 on the top level */
+	char name[JSON_MODEL_NAME_MAX]; /* padded with zeros */
+};
+_Static_assert(sizeof(struct json_model) == 112, "model scanner");
+
+static __always_inline int json_model_done(const struct json_model *j)
+{
+	return j->state == JSON_MODEL_DONE;
+}
+
+/* Ends the scan because bytes of the body will not be seen. */
+static __always_inline void json_model_gap(struct json_model *j)
+{
+	if (j->state != JSON_MODEL_DONE) {
+		j->state = JSON_MODEL_DONE;
+		j->flags |= JSON_MODEL_GAP;
+	}
+}
+
+static __always_inline void json_model_name_begin(struct json_model *j)
+{
+	__builtin_memset(j->name, 0, sizeof(j->name));
+	j->name_len = 0;
+	j->high = 0;
+	j->flags &= ~JSON_MODEL_INVALID;
+	j->state = JSON_MODEL_NAME;
+}
+
+static __always_inline void json_model_name_byte(struct json_model *j, __u8 c)
+{
+	__u64 len = scan_opaque(j->name_len);
+
+	if (len >= JSON_MODEL_NAME_MAX - 1 || !c) {
+		j->flags |= JSON_MODEL_INVALID;
+		return;
+	}
+	j->name[len] = c;
+	j->name_len = len + 1;
+}
+
+/* Appends a code point (not a surrogate) as UTF-8. */
+static __always_inline void json_model_name_code(struct json_model *j, __u32 code)
+{
+	__u64 len = scan_opaque(j->name_len);
+
+	if (code < 0x80) {
+		json_model_name_byte(j, code);
+	} else if (code < 0x800 && len + 2 < JSON_MODEL_NAME_MAX) {
+		j->name[len] = 0xc0 | code >> 6;
+		j->name[len + 1] = 0x80 | (code & 0x3f);
+		j->name_len = len + 2;
+	} else if (code >= 0x800 && code < 0x10000 && len + 3 < JSON_MODEL_NAME_MAX) {
+		j->name[len] = 0xe0 | code >> 12;
+		j->name[len + 1] = 0x80 | (code >> 6 & 0x3f);
+		j->name[len + 2] = 0x80 | (code & 0x3f);
+		j->name_len = len + 3;
+	} else if (code >= 0x10000 && len + 4 < JSON_MODEL_NAME_MAX) {
+		j->name[len] = 0xf0 | code >> 18;
+		j->name[len + 1] = 0x80 | (code >> 12 & 0x3f);
+		j->name[len + 2] = 0x80 | (code >> 6 & 0x3f);
+		j->name[len + 3] = 0x80 | (code & 0x3f);
+		j->name_len = len + 4;
+	} else {
+		j->flags |= JSON_MODEL_INVALID;
+	}
+}
+
+static __always_inline void json_model_name_end(struct json_model *j, __u32 *ev)
+{
+	if (j->high)
+		j->flags |= JSON_MODEL_INVALID;
+	if (j->flags & JSON_MODEL_INVALID) {
+		__builtin_memset(j->name, 0, sizeof(j->name));
+		j->name_len = 0;
+	}
+	j->state = JSON_MODEL_AFTER;
+	*ev |= HTTP1_MODEL;
+}
+
+/* One step inside the name: up to eight plain bytes, or one that is not. */
+static __always_inline __u32 json_model_name(struct json_model *j, const __u8 *p, __u64 left, __u32 *ev)
+{
+	__u64 w, marks, len = scan_opaque(j->name_len);
+	__u8 c = p[0], d;
+
+	switch (j->state) {
+	case JSON_MODEL_NAME_ESCAPE:
+		j->state = JSON_MODEL_NAME;
+		if (c == 'u') {
+			j->state = JSON_MODEL_NAME_HEX;
+			j->digits = 0;
+			j->code = 0;
+			return 1;
+		}
+		if (j->high) {
+			j->high = 0;
+			j->flags |= JSON_MODEL_INVALID;
+		}
+		d = c;
+		if (c == 'n')
+			d = '\n';
+		else if (c == 't')
+			d = '\t';
+		else if (c == 'r')
+			d = '\r';
+		else if (c == 'b')
+			d = '\b';
+		else if (c == 'f')
+			d = '\f';
+		else if (c != '"' && c != '\\' && c != '/')
+			d = 0; /* no escape of JSON: the name is invalid */
+		json_model_name_byte(j, d);
+		return 1;
+	case JSON_MODEL_NAME_HEX:
+		d = scan_hex(c);
+		if (d > 15) { /* not JSON; c may be the closing quote */
+			j->flags |= JSON_MODEL_INVALID | JSON_MODEL_GARBAGE;
+			j->state = JSON_MODEL_DONE;
+			return 1;
+		}
+		j->code = j->code << 4 | d;
+		if (++j->digits < 4)
+			return 1;
+		j->state = JSON_MODEL_NAME;
+		if (j->high) {
+			if (j->code >= 0xdc00 && j->code <= 0xdfff)
+				json_model_name_code(j, 0x10000 + ((j->high & 0x3ffu) << 10) +
+								(j->code & 0x3ffu));
+			else
+				j->flags |= JSON_MODEL_INVALID;
+			j->high = 0;
+		} else if (j->code >= 0xd800 && j->code <= 0xdbff) {
+			j->high = j->code;
+		} else if (j->code >= 0xdc00 && j->code <= 0xdfff) {
+			j->flags |= JSON_MODEL_INVALID;
+		} else {
+			json_model_name_code(j, j->code);
+		}
+		return 1;
+	}
+	if (c == '\\') {
+		j->state = JSON_MODEL_NAME_ESCAPE;
+		return 1;
+	}
+	if (c == '"') {
+		json_model_name_end(j, ev);
+		return 1;
+	}
+	if (j->high) {
+		j->high = 0;
+		j->flags |= JSON_MODEL_INVALID;
+	}
+	if (len > JSON_MODEL_NAME_MAX - 9 || !c) {
+		json_model_name_byte(j, c);
+		return 1;
+	}
+	w = scan_load(p);
+	marks = ((scan_equal(w, '"') | scan_equal(w, '\\') | scan_below(w, 1)) & SCAN_HIGHS) | scan_cut(left);
+	scan_store(j->name + len, w & scan_mask(marks));
+	w = marks ? scan_index(marks) : 8;
+	j->name_len = len + w;
+	return w;
+}
+
+/* In a key that has matched "model" so far. Returns 0 if it does so no longer (c not consumed). */
+static __always_inline __u32 json_model_key(struct json_model *j, __u8 c)
+{
+	__u8 want = j->matched < 5 ? 0x6c65646f6dULL /* "model" */ >> (8 * (j->matched & 7)) : 0;
+	__u8 d;
+
+	switch (j->state) {
+	case JSON_MODEL_KEY_ESCAPE:
+		if (c == 'u') {
+			j->state = JSON_MODEL_KEY_HEX;
+			j->digits = 0;
+			j->code = 0;
+			return 1;
+		}
+		j->state = JSON_MODEL_STRING;
+		j->next = JSON_MODEL_COLON;
+		return 1; /* no other escape is a letter */
+	case JSON_MODEL_KEY_HEX:
+		d = scan_hex(c);
+		if (d > 15)
+			break;
+		j->code = j->code << 4 | d;
+		if (++j->digits < 4)
+			return 1;
+		j->state = JSON_MODEL_KEY_STRING;
+		if (want && j->code == want) {
+			j->matched++;
+		} else {
+			j->state = JSON_MODEL_STRING;
+			j->next = JSON_MODEL_COLON;
+		}
+		return 1;
+	default:
+		if (want && c == want) {
+			j->matched++;
+			return 1;
+		}
+		if (c == '\\') {
+			j->state = JSON_MODEL_KEY_ESCAPE;
+			return 1;
+		}
+		if (c == '"') {
+			if (j->matched == 5)
+				j->flags |= JSON_MODEL_IS_MODEL;
+			j->state = JSON_MODEL_COLON;
+			return 1;
+		}
+	}
+	j->state = JSON_MODEL_STRING;
+	j->next = JSON_MODEL_COLON;
+	return 0;
+}
+
+/* One byte of the top level, outside strings. */
+static __always_inline void json_model_top(struct json_model *j, __u8 c)
+{
+	if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
+		if (j->state == JSON_MODEL_SCALAR)
+			j->state = JSON_MODEL_AFTER;
+		return;
+	}
+	switch (j->state) {
+	case JSON_MODEL_START:
+		if (c == '{') {
+			j->state = JSON_MODEL_KEY;
+			return;
+		}
+		if (c == 0xef || c == 0xbb || c == 0xbf) /* a byte order mark, which Python takes */
+			return;
+		break;
+	case JSON_MODEL_KEY:
+		if (c == '"') {
+			j->state = JSON_MODEL_KEY_STRING;
+			j->matched = 0;
+			j->flags &= ~JSON_MODEL_IS_MODEL;
+			return;
+		}
+		if (c == '}') {
+			j->state = JSON_MODEL_DONE;
+			return;
+		}
+		break;
+	case JSON_MODEL_COLON:
+		if (c == ':') {
+			j->state = JSON_MODEL_VALUE;
+			return;
+		}
+		break;
+	case JSON_MODEL_VALUE:
+		if (c == '"') {
+			if (j->flags & JSON_MODEL_IS_MODEL) {
+				json_model_name_begin(j);
+			} else {
+				j->state = JSON_MODEL_STRING;
+				j->next = JSON_MODEL_AFTER;
+			}
+			return;
+		}
+		if (c == ',' || c == '}' || c == ']' || c == ':')
+			break;
+		if (j->flags & JSON_MODEL_IS_MODEL)
+			j->flags |= JSON_MODEL_NOT_STRING;
+		if (c == '{' || c == '[') {
+			j->depth = 1;
+			j->state = JSON_MODEL_DEEP;
+		} else {
+			j->state = JSON_MODEL_SCALAR;
+		}
+		return;
+	case JSON_MODEL_SCALAR:
+	case JSON_MODEL_AFTER:
+		if (c == ',') {
+			j->state = JSON_MODEL_KEY;
+			return;
+		}
+		if (c == '}') {
+			j->state = JSON_MODEL_DONE;
+			return;
+		}
+		if (j->state == JSON_MODEL_SCALAR && c != '"' && c != '{' && c != '[' && c != ']' && c != ':')
+			return;
+		break;
+	}
+	j->flags |= JSON_MODEL_GARBAGE;
+	j->state = JSON_MODEL_DONE;
+}
+
+/*
+ * One step from buf[pos] on. A string that does not matter and the structure behind it are taken
+ * together, which is what makes dense JSON cheap. Returns how many bytes were consumed, 1 … end - pos;
+ * raises HTTP1_MODEL.
+ */
+static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos, __u32 end,
+					     __u32 *ev)
+{
+	__u64 p = scan_clamp(pos), stop = end, w, marks;
+	__u32 depth;
+	__u8 c;
+
+	if (j->state >= JSON_MODEL_NAME) {
+		if (j->state == JSON_MODEL_DONE)
+			return end - pos;
+		return json_model_name(j, buf + p, stop - p, ev);
+	}
+	if (j->state <= JSON_MODEL_AFTER) {
+		if (j->state < JSON_MODEL_KEY_STRING || j->state > JSON_MODEL_KEY_HEX) {
+			json_model_top(j, buf[p]);
+			return 1;
+		}
+		if (json_model_key(j, buf[p]))
+			return 1;
+	}
+	if (j->state == JSON_MODEL_STRING_ESCAPE) {
+		j->state = JSON_MODEL_STRING;
+		return 1;
+	}
+	if (j->state == JSON_MODEL_STRING) {
+		marks = 0;
+		SCAN_UNROLL
+		for (int k = 0; k < 32; k += 8) {
+			if (!marks) {
+				w = scan_load(buf + p + k);
+				marks = (scan_equal(w, '"') | scan_equal(w, '\\')) & SCAN_HIGHS;
+				if (marks)
+					p += k + scan_index(marks);
+			}
+		}
+		if (!marks)
+			p += 32;
+		if (p >= stop)
+			return end - pos;
+		if (!marks)
+			return p - pos;
+		p = scan_clamp(p);
+		if (buf[p] == '\\') {
+			if (p + 2 <= stop)
+				return p + 2 - pos;
+			j->state = JSON_MODEL_STRING_ESCAPE;
+			return p + 1 - pos;
+		}
+		p++;
+		j->state = j->next;
+		if (j->state != JSON_MODEL_DEEP)
+			return p - pos;
+	}
+	depth = j->depth;
+	SCAN_UNROLL
+	for (int k = 0; k < 4; k++) {
+		p = scan_clamp(p);
+		if (p >= stop)
+			break;
+		w = scan_load(buf + p);
+		marks = (scan_equal(w, '"') | scan_equal(w | SCAN_ONES * 0x20, '{') |
+			 scan_equal(w | SCAN_ONES * 0x20, '}')) & SCAN_HIGHS;
+		if (!marks) {
+			p += 8;
+			continue;
+		}
+		p = scan_clamp(p + scan_index(marks));
+		if (p >= stop)
+			break;
+		c = buf[p++];
+		if (c == '"') {
+			j->state = JSON_MODEL_STRING;
+			j->next = JSON_MODEL_DEEP;
+			break;
+		}
+		if ((c | 0x20) == '{') {
+			depth++;
+			continue;
+		}
+		if (!--depth) {
+			j->state = JSON_MODEL_AFTER;
+			break;
+		}
+	}
+	j->depth = depth;
+	return p > stop ? end - pos : p - pos;
+}
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What all scanners share: the window that their driver fills, the bits by which they tell it what they
+ * saw, and searches eight bytes to the word. A scanner is a state (in a map value) and a step; one step
+ * looks at no more than SCAN_PAD bytes beyond its cursor, holds no loop that is not unrolled, and
+ * consumes at least one byte, so that `bpf_loop` can run it and the verifier sees it once. What lies
+ * behind the window's end is readable and meaningless: a hit there is no hit (scan_cut).
+ *
+ * A search marks a byte by its high bit. Borrows can mark bytes above a true hit, never below: only the
+ * lowest mark of a word counts.
+ */
+#ifndef SLUICE_SCAN_H
+#define SLUICE_SCAN_H
+
+#include <linux/types.h>
+
+#define SCAN_BUF 2048 /* bytes of the window that are ever valid */
+#define SCAN_PAD 64   /* … and readable beyond them */
+
+/* What a step tells its driver; a step raises each bit at most once. */
+enum scan_event {
+	HTTP1_HEAD_END = 1,	   /* the head is complete: method or status, framing and flags are known */
+	HTTP1_MODEL = 2,	   /* a top-level "model" ended: json.name, json.flags */
+	HTTP1_BODY_BEGIN = 4,	   /* the first byte of a response's body */
+	HTTP1_END = 8,		   /* the last byte of the message was consumed */
+	HTTP1_DOUBT = 16,	   /* framing cannot be trusted from here on */
+	HTTP1_INTERIM = 32,	   /* a 1xx head ended, another head follows */
+	HTTP1_UPGRADED = 64,	   /* what follows on this connection is not HTTP/1 */
+	STREAM_EVENT_BEGIN = 128,  /* the first byte of a streamed event */
+	STREAM_GENERATED = 256,	   /* the event begun last turned out to be generated */
+};
+
+#define SCAN_ONES 0x0101010101010101ULL
+#define SCAN_HIGHS 0x8080808080808080ULL
+
+#ifdef __clang__
+#define SCAN_UNROLL _Pragma("unroll")
+#else
+#define SCAN_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+#undef __always_inline /* the one of linux/stddef.h only hints */
+#define __always_inline inline __attribute__((always_inline))
+
+/* Eight bytes at p, the first one lowest. BPF loads them unaligned, which is what clang would not do. */
+static __always_inline __u64 scan_load(const void *p)
+{
+	__u64 w;
+
+#ifdef __bpf__
+	w = *(const __u64 *)p;
+#else
+	__builtin_memcpy(&w, p, sizeof(w));
+#endif
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	w = __builtin_bswap64(w);
+#endif
+	return w;
+}
+
+static __always_inline void scan_store(void *p, __u64 w)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	w = __builtin_bswap64(w);
+#endif
+#ifdef __bpf__
+	*(__u64 *)p = w;
+#else
+	__builtin_memcpy(p, &w, sizeof(w));
+#endif
+}
+
+/* The word that scan_load finds where these eight characters lie; a constant for a literal. */
+static __always_inline __u64 scan_literal(const char *s)
+{
+	return (__u64)(__u8)s[0] | (__u64)(__u8)s[1] << 8 | (__u64)(__u8)s[2] << 16 |
+	       (__u64)(__u8)s[3] << 24 | (__u64)(__u8)s[4] << 32 | (__u64)(__u8)s[5] << 40 |
+	       (__u64)(__u8)s[6] << 48 | (__u64)(__u8)s[7] << 56;
+}
+
+/* Marks bytes equal to c; to be masked with SCAN_HIGHS, as the next one. */
+static __always_inline __u64 scan_equal(__u64 w, __u8 c)
+{
+	__u64 z = w ^ (SCAN_ONES * c);
+
+	return (z - SCAN_ONES) & ~z;
+}
+
+/* Marks bytes below c (1 … 128). */
+static __always_inline __u64 scan_below(__u64 w, __u8 c)
+{
+	return (w - SCAN_ONES * c) & ~w;
+}
+
+/* Marks the first byte of a word of which only `left` bytes are valid. */
+static __always_inline __u64 scan_cut(__u64 left)
+{
+	return left < 8 ? 0x80ULL << (8 * left) : 0;
+}
+
+/* The index of the lowest mark, 0 … 7; marks != 0. */
+static __always_inline __u64 scan_index(__u64 marks)
+{
+	return (((marks & -marks) >> 7) * 0x0001020304050607ULL) >> 56;
+}
+
+/* All bits of the bytes below the lowest mark; all of the word if there is none. */
+static __always_inline __u64 scan_mask(__u64 marks)
+{
+	return ((marks & -marks) >> 7) - 1;
+}
+
+/*
+ * A number that the compiler knows nothing of and keeps in one register: so a test of it stays where it
+ * is written, on the register that is used behind it, where the verifier can see both.
+ */
+static __always_inline __u64 scan_opaque(__u64 n)
+{
+	asm volatile("" : "+r"(n));
+	return n;
+}
+
+/* A cursor that the verifier can trust. */
+static __always_inline __u64 scan_clamp(__u64 p)
+{
+	p = scan_opaque(p);
+	return p > SCAN_BUF ? SCAN_BUF : p;
+}
+
+/* Index of the first control character (below 0x20) in the 64 bytes at p, 64 if there is none. */
+static __always_inline __u64 scan_control(const __u8 *p)
+{
+	SCAN_UNROLL
+	for (int k = 0; k < SCAN_PAD; k += 8) {
+		__u64 marks = scan_below(scan_load(p + k), 0x20) & SCAN_HIGHS;
+
+		if (marks)
+			return k + scan_index(marks);
+	}
+	return SCAN_PAD;
+}
+
+/* The value of a hexadecimal digit, 16 for anything else. */
+static __always_inline __u8 scan_hex(__u8 c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
+}
+
+#endif
