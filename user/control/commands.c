@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The commands of the control socket: a table of name and function. A line comes from whoever may open the socket and is
+ * believed in nothing: every field is looked up by type, and an answer that cannot be given says why. The word of
+ * an operator about a client ends up either in client_flags (one client) or in client_prefixes (many).
+ */
+#include "control/control.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/report.h"
+#include "core/text.h"
+
+struct command {
+	const struct daemon_state *state;
+	const struct control_ops *ops;
+	const json_t *request;
+	enum control_after after;
+	char err[512]; /* filled: refused */
+};
+
+/* Notes why the command is refused; returns NULL, the answer of a refused command. */
+__attribute__((format(printf, 2, 3))) static json_t *refuse(struct command *c, const char *format,
+							     ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(c->err, sizeof(c->err), format, args);
+	va_end(args);
+	return NULL;
+}
+
+static json_t *do_status(struct command *c)
+{
+	c->ops->refresh(c->ops->arg, STATE_MODELS | STATE_COUNTS | STATE_MAPS);
+	return report_status(c->state);
+}
+
+static json_t *do_models(struct command *c)
+{
+	c->ops->refresh(c->ops->arg, STATE_MODELS | STATE_COUNTS);
+	return report_models(c->state);
+}
+
+static json_t *do_services(struct command *c)
+{
+	c->ops->refresh(c->ops->arg, STATE_COUNTS);
+	return report_services(c->state);
+}
+
+static json_t *do_clients(struct command *c)
+{
+	c->ops->refresh(c->ops->arg, STATE_CLIENTS | STATE_RULES);
+	return report_clients(c->state);
+}
+
+/* The string `key` of the request; *out NULL where it is absent or null. False, and an error, for another type. */
+static bool get_string(struct command *c, const char *key, const char **out)
+{
+	const json_t *value = json_object_get(c->request, key);
+
+	*out = NULL;
+	if (!value || json_is_null(value))
+		return true;
+	*out = json_string_value(value);
+	if (!*out)
+		refuse(c, "\"%s\" must be a string", key);
+	return *out != NULL;
+}
+
+/* *id of the request's "model", SLUICE_MODEL_ALL where it has none. */
+static bool get_model(struct command *c, uint32_t *id)
+{
+	const char *name;
+	int found;
+
+	*id = SLUICE_MODEL_ALL;
+	if (!get_string(c, "model", &name))
+		return false;
+	if (!name)
+		return true;
+	found = controller_find(c->state->controller, name);
+	if (found < 0) {
+		refuse(c, "no model is called \"%.96s\" (`sluicectl models` lists them)", name);
+		return false;
+	}
+	*id = (uint32_t)found;
+	return true;
+}
+
+static json_t *do_set(struct command *c)
+{
+	const json_t *values = json_object_get(c->request, "values");
+	const char *pairs[CONTROL_VALUES_MAX], *model;
+	size_t n = json_array_size(values);
+	char err[400] = "";
+	uint32_t id;
+
+	if (!n || n > CONTROL_VALUES_MAX)
+		return refuse(c, "\"values\" must be an array of 1 to %d strings KEY=VALUE",
+			      CONTROL_VALUES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		pairs[i] = json_string_value(json_array_get(values, i));
+		if (!pairs[i])
+			return refuse(c, "\"values\" must hold strings KEY=VALUE only");
+	}
+	if (!get_string(c, "model", &model) || !get_model(c, &id))
+		return NULL;
+	if (c->ops->set(c->ops->arg, model, pairs, n, err, sizeof(err)))
+		return refuse(c, "%s", err[0] ? err : "the value was refused");
+	c->ops->refresh(c->ops->arg, STATE_MODELS);
+	return json_pack("{s:o}", model ? "model" : "global", report_model(c->state, id));
+}
+
+/* Whom a command is about. One client is a whole IPv4 address or an IPv6 /64; anything else is a prefix. */
+struct subject {
+	bool one;
+	struct sluice_client client;
+	struct sluice_prefix_key prefix;
+	const char *note; /* what was understood otherwise than typed; NULL */
+	char text[TEXT_CLIENT_MAX];
+};
+
+static bool get_subject(struct command *c, struct subject *out)
+{
+	struct subject s = {0};
+	struct text_network net;
+	const char *text;
+
+	if (!get_string(c, "client", &text))
+		return false;
+	if (!text) {
+		refuse(c, "\"client\" is missing: an address or a prefix");
+		return false;
+	}
+	/* What stands behind key= may be a secret: it is not repeated, here or anywhere. */
+	if (!strncmp(text, "key:", 4) || !strncmp(text, "key=", 4)) {
+		refuse(c, "API keys are not told apart by this version: name an address or a prefix");
+		return false;
+	}
+	if (text_parse_network(text, &net)) {
+		refuse(c, "\"%.64s\" is no address and no prefix (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32)",
+		       text);
+		return false;
+	}
+	s.one = net.v4 ? net.plen == 128 : !net.has_plen || net.plen == 64;
+	if (!net.v4 && !net.has_plen) {
+		net.plen = 64;
+		text_mask(net.addr, net.plen);
+		s.note = "an IPv6 client is its /64; name a /128 for the one address";
+	}
+	memcpy(s.client.addr, net.addr, sizeof(s.client.addr));
+	s.client.plen = net.plen;
+	memcpy(s.prefix.addr, net.addr, sizeof(s.prefix.addr));
+	s.prefix.plen = net.plen;
+	text_client(s.text, &s.client);
+	*out = s;
+	return true;
+}
+
+/* expires_ns of the request's "for_ms"; 0: no end. */
+static bool get_expiry(struct command *c, uint64_t *out)
+{
+	const json_t *value = json_object_get(c->request, "for_ms");
+	double ms = json_number_value(value);
+
+	*out = 0;
+	if (!value || json_is_null(value))
+		return true;
+	/* A hundred years; more is a slip of the finger, and would leave the clock's range. */
+	if (!json_is_number(value) || !(ms >= 1) || ms > 100 * 366 * 86400e3) {
+		refuse(c, "\"for_ms\" must be a number of milliseconds, at least 1");
+		return false;
+	}
+	c->ops->refresh(c->ops->arg, 0);
+	*out = c->state->now_ns + (uint64_t)(ms * 1e6);
+	return true;
+}
+
+static json_t *said(const struct command *c, const char *did, const struct subject *s)
+{
+	return json_pack("{s:s, s:s, s:O?, s:O?, s:s?}", "did", did, "client", s->text, "model",
+			 json_object_get(c->request, "model"), "for_ms",
+			 json_object_get(c->request, "for_ms"), "note", s->note);
+}
+
+static json_t *judge(struct command *c, bool allow)
+{
+	struct subject s;
+	uint64_t expires;
+	uint32_t model;
+	int err;
+
+	if (!get_subject(c, &s) || !get_model(c, &model) || !get_expiry(c, &expires))
+		return NULL;
+	if (!s.one && model != SLUICE_MODEL_ALL)
+		return refuse(c, "a prefix is %s for all models; name an address to %s it for one model",
+			      allow ? "allowed" : "blocked", allow ? "allow" : "block");
+	if (s.one) {
+		struct sluice_client_flag_key key = {.client = s.client, .model = model};
+		struct sluice_client_flag flag = {
+			.expires_ns = expires,
+			.allow = allow,
+			.reason = allow ? SLUICE_REASON_NONE : SLUICE_REASON_CLIENT_BLOCKED,
+		};
+
+		err = c->ops->set_client(c->ops->arg, &key, &flag, c->err, sizeof(c->err));
+	} else {
+		struct sluice_prefix prefix = {
+			.expires_ns = expires,
+			.class = allow ? SLUICE_PREFIX_EXEMPT : SLUICE_PREFIX_BLOCKED,
+		};
+
+		err = c->ops->set_prefix(c->ops->arg, &s.prefix, &prefix, c->err, sizeof(c->err));
+	}
+	if (err)
+		return c->err[0] ? NULL : refuse(c, "%s: %s", s.text, strerror(-err));
+	return said(c, allow ? "allowed" : "blocked", &s);
+}
+
+static json_t *do_allow(struct command *c)
+{
+	return judge(c, true);
+}
+
+static json_t *do_block(struct command *c)
+{
+	return judge(c, false);
+}
+
+/* Takes back what was said of this client: for one model, or (no model named) everything. */
+static json_t *do_clear(struct command *c)
+{
+	const struct daemon_state *state = c->state;
+	struct subject s;
+	uint32_t model;
+	unsigned cleared = 0;
+	char err[256] = "";
+	int ret = 0;
+
+	if (!get_subject(c, &s) || !get_model(c, &model))
+		return NULL;
+	if (!s.one && model != SLUICE_MODEL_ALL)
+		return refuse(c, "a prefix has one rule for all models; leave --model out");
+	c->ops->refresh(c->ops->arg, STATE_RULES);
+	for (size_t i = 0; s.one && i < state->client_rule_count && !ret; i++) {
+		const struct sluice_client_flag_key *key = &state->client_rules[i].key;
+
+		if (memcmp(&key->client, &s.client, sizeof(s.client)) ||
+		    (model != SLUICE_MODEL_ALL && key->model != model))
+			continue;
+		ret = c->ops->clear_client(c->ops->arg, key, err, sizeof(err));
+		cleared += !ret;
+	}
+	if (!ret && model == SLUICE_MODEL_ALL) {
+		ret = c->ops->clear_prefix(c->ops->arg, &s.prefix, err, sizeof(err));
+		cleared += !ret;
+		if (ret == -ENOENT)
+			ret = 0;
+	}
+	if (ret && ret != -ENOENT)
+		return refuse(c, "%s: %s", s.text, err[0] ? err : strerror(-ret));
+	if (!cleared && model != SLUICE_MODEL_ALL)
+		return refuse(c, "%s has no rule for this model", s.text);
+	if (!cleared)
+		return refuse(c, "%s has no rule (`sluicectl clients` lists them)", s.text);
+	return said(c, "cleared", &s);
+}
+
+static json_t *do_reload(struct command *c)
+{
+	char done[400] = "";
+
+	if (c->ops->reload(c->ops->arg, done, sizeof(done), c->err, sizeof(c->err)))
+		return c->err[0] ? NULL : refuse(c, "the configuration was refused");
+	return json_pack("{s:s}", "did", done);
+}
+
+static json_t *do_detach(struct command *c)
+{
+	if (c->ops->detach(c->ops->arg, c->err, sizeof(c->err)))
+		return c->err[0] ? NULL : refuse(c, "cannot detach");
+	c->after = CONTROL_DETACH;
+	return NULL;
+}
+
+static json_t *do_watch(struct command *c)
+{
+	c->after = CONTROL_WATCH;
+	return json_object();
+}
+
+static const struct {
+	const char *name;
+	json_t *(*run)(struct command *c);
+} commands[] = {
+	{"status", do_status}, {"models", do_models}, {"services", do_services},
+	{"clients", do_clients}, {"set", do_set}, {"allow", do_allow}, {"block", do_block},
+	{"clear", do_clear}, {"reload", do_reload}, {"detach", do_detach}, {"watch", do_watch},
+};
+
+static json_t *run(struct command *c, const char *line, size_t len)
+{
+	json_error_t error;
+	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error), *answer = NULL;
+	const char *name = json_string_value(json_object_get(request, "cmd"));
+
+	c->request = request;
+	if (!request)
+		refuse(c, "not JSON: %s", error.text);
+	else if (!json_is_object(request) || !name)
+		refuse(c, "a command is an object like {\"cmd\":\"status\"}");
+	else
+		refuse(c, "no command is called \"%.40s\"", name);
+	for (size_t i = 0; name && i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(name, commands[i].name)) {
+			c->err[0] = 0;
+			answer = commands[i].run(c);
+		}
+	json_decref(request);
+	return answer;
+}
+
+char *control_answer(const struct daemon_state *state, const struct control_ops *ops,
+		     const char *line, size_t len, enum control_after *after)
+{
+	struct command c = {.state = state, .ops = ops};
+	json_t *answer = run(&c, line, len), *whole;
+	char *text;
+
+	*after = c.after;
+	if (c.after == CONTROL_DETACH)
+		return NULL;
+	if (answer) {
+		whole = json_pack("{s:b}", "ok", 1);
+		json_object_update(whole, answer);
+		json_decref(answer);
+	} else {
+		char clean[sizeof(c.err)];
+		const char *why = c.err[0] ? c.err : "out of memory";
+
+		/* A quoted name may have been cut in the middle of a character. */
+		whole = json_pack("{s:b, s:s}", "ok", 0, "error", why);
+		if (!whole) {
+			size_t i;
+
+			for (i = 0; why[i]; i++)
+				clean[i] = (unsigned char)why[i] < 0x80 ? why[i] : '?';
+			clean[i] = 0;
+			whole = json_pack("{s:b, s:s}", "ok", 0, "error", clean);
+		}
+	}
+	text = json_dumps(whole, JSON_COMPACT | JSON_REAL_PRECISION(10));
+	json_decref(whole);
+	return text;
+}

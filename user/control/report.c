@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The state as JSON. DESIGN §7 fixes the names of `status`; everything else adds to them and renames none. A value that
+ * is not known is null, never 0: an operator must see the difference between "fast" and "no sample yet".
+ */
+#include "control/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/text.h"
+
+#define MS 1000000ULL
+
+/* Negative: not known. (JSON has no NaN either.) */
+static json_t *number_or_null(double value)
+{
+	return value >= 0 && isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *threshold(double ms)
+{
+	return ms > 0 ? number_or_null(ms) : json_null();
+}
+
+static json_t *count(uint64_t n)
+{
+	return json_integer((json_int_t)n);
+}
+
+/* Counts are added up by several CPUs and corrected by the daemon: a glance may catch one below zero. */
+static json_t *gauge(int64_t n)
+{
+	return json_integer(n > 0 ? n : 0);
+}
+
+static uint64_t unix_ms(const struct daemon_state *s, uint64_t monotonic_ns)
+{
+	return (s->unix_ns - (s->now_ns - monotonic_ns)) / MS;
+}
+
+void report_model_name(const struct daemon_state *s, uint32_t id, char *out, size_t len)
+{
+	char text[TEXT_NAME_MAX];
+
+	if (!state_model_in_use(s, id)) {
+		snprintf(out, len, "unknown-%u", id);
+		return;
+	}
+	text_name(text, s->controller->model[id].name);
+	snprintf(out, len, "%s", text);
+}
+
+void report_service_name(const struct daemon_state *s, uint32_t id, char *out, size_t len)
+{
+	char text[TEXT_SERVICE_MAX];
+
+	if (id >= s->service_count) {
+		snprintf(out, len, "unknown-%u", id);
+		return;
+	}
+	text_endpoint(text, s->services[id].addr, s->services[id].wildcard, s->services[id].port);
+	snprintf(out, len, "%s", text);
+}
+
+static json_t *model_name(const struct daemon_state *s, uint32_t id)
+{
+	char text[TEXT_NAME_MAX];
+
+	report_model_name(s, id, text, sizeof(text));
+	return json_string(text);
+}
+
+json_t *report_model(const struct daemon_state *s, uint32_t id)
+{
+	const struct controller_model *m = &s->controller->model[id];
+	struct controller_targets targets = controller_targets(s->controller, id);
+	struct controller_reading now = controller_read(s->controller, id, s->now_ns);
+	bool shut = !now.open;
+
+	return json_pack("{s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+			 "s:o, s:s, s:b, s:b}",
+			 "name", model_name(s, id), "open", now.open, "reason",
+			 shut ? json_string(text_reason(now.reason)) : json_null(), "ttft_ema_ms",
+			 number_or_null(now.ttft_ms), "itl_ema_ms", number_or_null(now.itl_ms),
+			 "ttft_threshold_ms", threshold(targets.ttft_ms), "itl_threshold_ms",
+			 threshold(targets.itl_ms), "in_flight", gauge(s->kernel[id].in_flight),
+			 "waiting", gauge(s->kernel[id].waiting), "limit",
+			 targets.max_in_flight > 0 ? json_integer(targets.max_in_flight)
+						   : json_null(),
+			 "ttft_samples", count(m->ttft_samples), "itl_samples",
+			 count(m->itl_samples), "time_constant_secs", number_or_null(targets.tau_s),
+			 "retry_after_ms",
+			 number_or_null(shut ? now.retry_after_s * 1000 : -1),
+			 "changed_unix_ms",
+			 s->changed_ns[id] ? count(unix_ms(s, s->changed_ns[id])) : json_null(),
+			 "last_seen_ms_ago",
+			 m->last_seen_ns && m->last_seen_ns <= s->now_ns
+				 ? count((s->now_ns - m->last_seen_ns) / MS)
+				 : json_null(),
+			 "mode", text_mode(targets.mode), "unary", m->unary, "pinned", m->pinned);
+}
+
+static json_t *models(const struct daemon_state *s)
+{
+	json_t *list = json_array();
+
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++)
+		if (state_model_in_use(s, id))
+			json_array_append_new(list, report_model(s, id));
+	if (state_other_seen(s))
+		json_array_append_new(list, report_model(s, SLUICE_MODEL_OTHER));
+	return list;
+}
+
+json_t *report_models(const struct daemon_state *s)
+{
+	return json_pack("{s:o, s:o, s:I, s:b}", "models", models(s), "global",
+			 report_model(s, SLUICE_MODEL_ALL), "names_refused",
+			 (json_int_t)s->controller->names_refused, "per_model_limits",
+			 s->controller->per_model);
+}
+
+static json_t *service(const struct daemon_state *s, uint32_t id)
+{
+	const struct state_service *v = &s->services[id];
+	char address[64] = "*";
+
+	if (!v->wildcard)
+		text_address(address, sizeof(address), v->addr);
+	return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:b}", "address", address, "port",
+			 (int)v->port, "protocol", text_protocol(v->protocol), "action",
+			 text_action(v->action), "mode", text_mode(v->mode), "default_model",
+			 model_name(s, v->model), "unary", v->unary);
+}
+
+static json_t *services(const struct daemon_state *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->service_count; i++)
+		json_array_append_new(list, service(s, (uint32_t)i));
+	return list;
+}
+
+json_t *report_services(const struct daemon_state *s)
+{
+	json_t *list = services(s);
+
+	for (size_t i = 0; i < s->service_count; i++) {
+		json_t *one = json_array_get(list, i);
+		uint64_t sum[3] = {0};
+
+		for (size_t k = 0; k < s->count_count; k++)
+			if (s->counts[k].key.service == i && s->counts[k].key.verdict < 3)
+				sum[s->counts[k].key.verdict] += s->counts[k].n;
+		for (unsigned v = 0; v < 3; v++)
+			json_object_set_new(one, text_verdict(v), count(sum[v]));
+	}
+	return json_pack("{s:o}", "services", list);
+}
+
+static json_t *interfaces(const struct daemon_state *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->interface_count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s}", "name",
+						      s->interfaces[i].name, "xdp",
+						      s->interfaces[i].xdp, "tc", 1, "tc_kind",
+						      s->interfaces[i].tcx ? "tcx" : "clsact"));
+	return list;
+}
+
+static json_t *rejected_by_reason(const struct daemon_state *s)
+{
+	uint64_t sum[SLUICE_REASON_COUNT] = {0};
+	json_t *all = json_object();
+
+	for (size_t i = 0; i < s->count_count; i++)
+		if (s->counts[i].key.verdict == SLUICE_VERDICT_REJECTED &&
+		    s->counts[i].key.reason < SLUICE_REASON_COUNT)
+			sum[s->counts[i].key.reason] += s->counts[i].n;
+	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++)
+		json_object_set_new(all, text_reason(r), count(sum[r]));
+	return all;
+}
+
+static json_t *counters(const struct daemon_state *s)
+{
+	json_t *all = json_object();
+
+	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++)
+		json_object_set_new(all, text_counter(i), count(s->counters[i]));
+	return all;
+}
+
+static json_t *maps(const struct daemon_state *s)
+{
+	json_t *all = json_object();
+
+	for (size_t i = 0; i < s->map_count; i++)
+		json_object_set_new(all, s->maps[i].name,
+				    json_pack("{s:I, s:I, s:I}", "entries",
+					      (json_int_t)s->maps[i].entries, "max",
+					      (json_int_t)s->maps[i].max, "full",
+					      (json_int_t)s->maps[i].full));
+	return all;
+}
+
+json_t *report_status(const struct daemon_state *s)
+{
+	const uint64_t *n = s->counters;
+	json_t *status = json_pack(
+		"{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, "
+		"s:{s:o, s:o, s:o}, s:o}",
+		"mode", text_mode(s->mode), "policy", s->policy, "lease_ms", (int)s->lease_ms,
+		"interfaces", interfaces(s), "services", services(s), "models", models(s), "global",
+		report_model(s, SLUICE_MODEL_ALL), "requests", "admitted",
+		count(state_requests(s, SLUICE_VERDICT_ADMITTED, -1)), "rejected",
+		count(state_requests(s, SLUICE_VERDICT_REJECTED, -1)), "shadow_rejected",
+		count(state_requests(s, SLUICE_VERDICT_SHADOW_REJECTED, -1)), "rejected_by_reason",
+		rejected_by_reason(s), "connections", "reset",
+		count(n[SLUICE_COUNTER_CONNECTIONS_RESET]), "dropped",
+		count(n[SLUICE_COUNTER_CONNECTIONS_DROPPED]), "shadow",
+		count(n[SLUICE_COUNTER_CONNECTIONS_SHADOW]), "lost_samples",
+		count(n[SLUICE_COUNTER_SAMPLES_LOST]));
+
+	json_object_set_new(status, "counters", counters(s));
+	json_object_set_new(status, "maps", maps(s));
+	json_object_set_new(status, "per_model_limits", json_boolean(s->controller->per_model));
+	json_object_set_new(status, "names_refused", count(s->controller->names_refused));
+	json_object_set_new(status, "version", json_string(SLUICE_VERSION));
+	json_object_set_new(status, "pid", json_integer(s->pid));
+	json_object_set_new(status, "uptime_ms", count((s->now_ns - s->started_ns) / MS));
+	json_object_set_new(status, "now_unix_ms", count(s->unix_ns / MS));
+	json_object_set_new(status, "detaching", json_boolean(s->detaching));
+	return status;
+}
+
+static bool expired(const struct daemon_state *s, uint64_t expires_ns)
+{
+	return expires_ns && expires_ns <= s->now_ns;
+}
+
+static json_t *rule(const struct daemon_state *s, const char *client, const char *kind,
+		    const char *verdict, json_t *model, const char *reason, uint64_t expires_ns)
+{
+	return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o}", "client", client, "kind", kind, "verdict",
+			 verdict, "model", model, "reason", reason, "expires_in_ms",
+			 expires_ns ? count((expires_ns - s->now_ns) / MS) : json_null());
+}
+
+static json_t *rules(const struct daemon_state *s)
+{
+	json_t *list = json_array();
+	char text[TEXT_CLIENT_MAX];
+
+	for (size_t i = 0; i < s->client_rule_count; i++) {
+		const struct state_client_rule *r = &s->client_rules[i];
+		json_t *model = r->key.model == SLUICE_MODEL_ALL ? json_null()
+								 : model_name(s, r->key.model);
+
+		text_client(text, &r->key.client);
+		if (expired(s, r->flag.expires_ns))
+			json_decref(model);
+		else
+			json_array_append_new(list, rule(s, text, "client",
+							 r->flag.allow ? "allow" : "block", model,
+							 text_reason(r->flag.reason),
+							 r->flag.expires_ns));
+	}
+	for (size_t i = 0; i < s->prefix_rule_count; i++) {
+		const struct state_prefix_rule *r = &s->prefix_rules[i];
+
+		if (r->prefix.class == SLUICE_PREFIX_PLAIN || expired(s, r->prefix.expires_ns))
+			continue;
+		text_prefix(text, &r->key);
+		bool exempt = r->prefix.class == SLUICE_PREFIX_EXEMPT;
+
+		json_array_append_new(list,
+				      rule(s, text, "prefix", exempt ? "allow" : "block",
+					   json_null(),
+					   text_reason(exempt ? SLUICE_REASON_NONE
+							      : SLUICE_REASON_CLIENT_BLOCKED),
+					   r->prefix.expires_ns));
+	}
+	return list;
+}
+
+static bool in_prefix(const uint8_t addr[16], const struct sluice_prefix_key *prefix)
+{
+	uint8_t a[16];
+
+	memcpy(a, addr, sizeof(a));
+	text_mask(a, prefix->plen);
+	return !memcmp(a, prefix->addr, sizeof(a));
+}
+
+/* What holds for this client over all models: the longest prefix that has it, and over that its own flag. */
+static const char *standing(const struct daemon_state *s, const struct sluice_client *client)
+{
+	const struct state_prefix_rule *best = NULL;
+
+	for (size_t i = 0; i < s->client_rule_count; i++) {
+		const struct state_client_rule *r = &s->client_rules[i];
+
+		if (r->key.model == SLUICE_MODEL_ALL && !expired(s, r->flag.expires_ns) &&
+		    !memcmp(&r->key.client, client, sizeof(*client)))
+			return r->flag.allow ? "allow" : "block";
+	}
+	for (size_t i = 0; client->kind == SLUICE_CLIENT_ADDRESS && i < s->prefix_rule_count; i++) {
+		const struct state_prefix_rule *r = &s->prefix_rules[i];
+
+		if (!expired(s, r->prefix.expires_ns) && r->key.plen <= client->plen &&
+		    in_prefix(client->addr, &r->key) && (!best || r->key.plen > best->key.plen))
+			best = r;
+	}
+	if (!best || best->prefix.class == SLUICE_PREFIX_PLAIN)
+		return NULL;
+	return best->prefix.class == SLUICE_PREFIX_EXEMPT ? "allow" : "block";
+}
+
+static int last_seen_first(const void *a, const void *b)
+{
+	const struct state_client *const *x = a, *const *y = b;
+	uint64_t tx = (*x)->count.last_seen_ns, ty = (*y)->count.last_seen_ns;
+
+	return tx < ty ? 1 : tx > ty ? -1 : 0;
+}
+
+json_t *report_clients(const struct daemon_state *s)
+{
+	const struct state_client **order = calloc(s->client_count + 1, sizeof(*order));
+	json_t *list = json_array();
+
+	if (!order || !list) {
+		free(order);
+		json_decref(list);
+		return NULL;
+	}
+	for (size_t i = 0; i < s->client_count; i++)
+		order[i] = &s->clients[i];
+	qsort(order, s->client_count, sizeof(*order), last_seen_first);
+	for (size_t i = 0; i < s->client_count && i < REPORT_CLIENTS_MAX; i++) {
+		const struct state_client *c = order[i];
+		const char *verdict = standing(s, &c->client);
+		char text[TEXT_CLIENT_MAX];
+		bool refused = c->count.rejected && c->count.last_reason != SLUICE_REASON_NONE;
+		uint64_t seen = c->count.last_seen_ns;
+
+		text_client(text, &c->client);
+		json_array_append_new(
+			list,
+			json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "client", text,
+				  "admitted", count(c->count.admitted), "rejected",
+				  count(c->count.rejected), "in_flight", gauge(c->in_flight),
+				  "last_seen_ms_ago",
+				  seen ? count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0)
+				       : json_null(),
+				  "last_reason",
+				  refused ? json_string(text_reason(c->count.last_reason))
+					  : json_null(),
+				  "last_model",
+				  seen ? model_name(s, c->count.last_model) : json_null(), "rule",
+				  verdict ? json_string(verdict) : json_null()));
+	}
+	free(order);
+	return json_pack("{s:o, s:o, s:o}", "clients", list, "clients_known", count(s->client_count),
+			 "rules", rules(s));
+}
+
+json_t *report_refusal(const struct daemon_state *s, const struct sluice_refusal *r)
+{
+	char client[TEXT_CLIENT_MAX], where[TEXT_SERVICE_MAX];
+
+	text_client(client, &r->client);
+	report_service_name(s, r->service, where, sizeof(where));
+	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:s, s:s, s:s, s:o, s:b}", "event", "refusal",
+			 "unix_ms", count(unix_ms(s, r->time_ns)), "client", client, "service",
+			 where, "model",
+			 r->model == SLUICE_MODEL_ALL ? json_null() : model_name(s, r->model),
+			 "reason", text_reason(r->reason), "action", text_action(r->action),
+			 "verdict", text_verdict(r->verdict), "retry_after_ms",
+			 count(r->retry_after_ms), "connection", r->at_syn != 0);
+}
+
+json_t *report_change(const struct daemon_state *s, uint32_t model)
+{
+	json_t *m = report_model(s, model);
+
+	if (!m)
+		return NULL;
+	json_object_set_new(m, "event", json_string("model"));
+	json_object_set_new(m, "unix_ms", count(s->unix_ns / MS));
+	return m;
+}

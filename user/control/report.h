@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The state as JSON, one function a command: DESIGN's field names, numbers that are numbers, units in the names, null for
+ * what is not known. Pure: they read the struct that they are given.
+ */
+#ifndef SLUICE_REPORT_H
+#define SLUICE_REPORT_H
+
+#include <jansson.h>
+
+#include "core/state.h"
+
+#define REPORT_CLIENTS_MAX 1000 /* listed at once, the last seen first */
+
+/* New references; NULL only without memory. */
+json_t *report_status(const struct daemon_state *s);
+json_t *report_models(const struct daemon_state *s);
+json_t *report_clients(const struct daemon_state *s);
+json_t *report_services(const struct daemon_state *s);
+json_t *report_model(const struct daemon_state *s, uint32_t id);
+
+/* Lines of a watch stream. */
+json_t *report_refusal(const struct daemon_state *s, const struct sluice_refusal *refusal);
+json_t *report_change(const struct daemon_state *s, uint32_t model);
+
+/* A model's name for people and programs: its own, or "unknown-ID" for an id that has none. */
+void report_model_name(const struct daemon_state *s, uint32_t id, char *out, size_t len);
+/* A service as ADDR:PORT, or "unknown-ID". */
+void report_service_name(const struct daemon_state *s, uint32_t id, char *out, size_t len);
+
+#endif

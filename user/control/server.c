@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The daemon's end of the control socket. The idea that keeps a client from holding up the lease: a step of
+ * control_poll() does one bounded thing for one client (the kernel's epoll list goes round), and a client that
+ * has an answer unread is neither read nor answered until it has taken it.
+ */
+#include "control/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/report.h"
+
+struct client {
+	int fd; /* -1: slot is free */
+	bool watching;
+	bool detaching; /* waits for control_detached() */
+	bool closing;	/* when its output is written */
+	size_t in_len;
+	char *out;
+	size_t out_len, out_at;
+	uint64_t progress_ns; /* when output last moved, or came up */
+	char *in;	      /* CONTROL_LINE_MAX bytes */
+};
+
+struct control {
+	const struct daemon_state *state;
+	const struct control_ops *ops;
+	int epoll, listener;
+	unsigned watchers;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	dev_t dev; /* of the socket file that is ours */
+	ino_t ino;
+	struct client client[CONTROL_CLIENTS_MAX];
+};
+
+static void drop(struct control *c, struct client *client)
+{
+	if (client->watching)
+		c->watchers--;
+	close(client->fd); /* leaves the epoll set too */
+	free(client->in);
+	free(client->out);
+	*client = (struct client){.fd = -1};
+}
+
+/* Waits for what can happen next: room to write, or a command to read. A whole line in hand asks for a turn soon. */
+static void wait_for(struct control *c, struct client *client)
+{
+	bool line = client->in_len && memchr(client->in, '\n', client->in_len);
+	bool busy = client->out_len || line;
+	struct epoll_event ev = {
+		.events = busy ? EPOLLOUT : EPOLLIN,
+		.data.ptr = client,
+	};
+
+	epoll_ctl(c->epoll, EPOLL_CTL_MOD, client->fd, &ev);
+}
+
+/* Writes what the socket takes. False: the client is gone. */
+static bool flush(struct control *c, struct client *client, uint64_t now_ns)
+{
+	while (client->out_at < client->out_len) {
+		ssize_t n = send(client->fd, client->out + client->out_at,
+				 client->out_len - client->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n < 0) {
+			drop(c, client);
+			return false;
+		}
+		client->out_at += (size_t)n;
+		client->progress_ns = now_ns;
+	}
+	free(client->out);
+	client->out = NULL;
+	client->out_len = client->out_at = 0;
+	if (client->closing) {
+		drop(c, client);
+		return false;
+	}
+	return true;
+}
+
+/* Adds text and a newline to what is to be written. False: the client is gone. */
+static bool say(struct control *c, struct client *client, const char *text, uint64_t now_ns)
+{
+	size_t left = client->out_len - client->out_at, len = strlen(text);
+	char *out;
+
+	if (client->watching && left + len + 1 > CONTROL_BACKLOG_MAX) {
+		drop(c, client);
+		return false;
+	}
+	out = malloc(left + len + 1);
+	if (!out) {
+		drop(c, client);
+		return false;
+	}
+	if (left)
+		memcpy(out, client->out + client->out_at, left);
+	memcpy(out + left, text, len);
+	out[left + len] = '\n';
+	free(client->out);
+	client->out = out;
+	client->out_at = 0;
+	client->out_len = left + len + 1;
+	if (!left)
+		client->progress_ns = now_ns;
+	return flush(c, client, now_ns);
+}
+
+static void answer(struct control *c, struct client *client, char *newline, uint64_t now_ns)
+{
+	enum control_after after;
+	size_t len = (size_t)(newline - client->in), rest = client->in_len - len - 1;
+	char *text = control_answer(c->state, c->ops, client->in, len, &after);
+
+	memmove(client->in, newline + 1, rest);
+	client->in_len = rest;
+	if (after == CONTROL_DETACH) {
+		client->detaching = true;
+		return;
+	}
+	if (!text) {
+		drop(c, client);
+		return;
+	}
+	if (say(c, client, text, now_ns) && after == CONTROL_WATCH && !client->watching) {
+		client->watching = true;
+		c->watchers++;
+	}
+	free(text);
+}
+
+/* One step for one client. */
+static void step(struct control *c, struct client *client, uint32_t events, uint64_t now_ns)
+{
+	char *newline;
+	ssize_t n;
+
+	if (client->out_len && !flush(c, client, now_ns))
+		return;
+	if (client->out_len) {
+		if (events & (EPOLLERR | EPOLLHUP))
+			drop(c, client);
+		return;
+	}
+	newline = client->in_len ? memchr(client->in, '\n', client->in_len) : NULL;
+	if (!newline) {
+		n = recv(client->fd, client->in + client->in_len,
+			 CONTROL_LINE_MAX - client->in_len, MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+			wait_for(c, client);
+			return;
+		}
+		if (n <= 0) {
+			drop(c, client);
+			return;
+		}
+		client->in_len += (size_t)n;
+		newline = memchr(client->in, '\n', client->in_len);
+	}
+	if (newline) {
+		answer(c, client, newline, now_ns);
+	} else if (client->in_len == CONTROL_LINE_MAX) {
+		client->in_len = 0;
+		client->closing = true;
+		say(c, client, "{\"ok\":false,\"error\":\"a line holds at most 65536 bytes\"}",
+		    now_ns);
+	}
+	if (client->fd >= 0)
+		wait_for(c, client);
+}
+
+static void welcome(struct control *c, uint64_t now_ns)
+{
+	static const char full[] = "{\"ok\":false,\"error\":\"too many control clients at once\"}\n";
+	int fd = accept4(c->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct client *client = NULL;
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	if (fd < 0)
+		return;
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX && !client; i++)
+		if (c->client[i].fd < 0)
+			client = &c->client[i];
+	ev.data.ptr = client;
+	if (client)
+		client->in = malloc(CONTROL_LINE_MAX);
+	if (!client || !client->in || epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &ev)) {
+		if (client) {
+			free(client->in);
+			client->in = NULL;
+		}
+		send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		close(fd);
+		return;
+	}
+	client->fd = fd;
+	client->progress_ns = now_ns;
+}
+
+void control_poll(struct control *c, uint64_t now_ns)
+{
+	struct epoll_event ev;
+
+	if (epoll_wait(c->epoll, &ev, 1, 0) != 1)
+		return;
+	if (!ev.data.ptr)
+		welcome(c, now_ns);
+	else
+		step(c, ev.data.ptr, ev.events, now_ns);
+}
+
+void control_expire(struct control *c, uint64_t now_ns)
+{
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		struct client *client = &c->client[i];
+
+		if (client->fd >= 0 && client->out_len &&
+		    now_ns - client->progress_ns > CONTROL_STALL_NS)
+			drop(c, client);
+	}
+}
+
+static void tell(struct control *c, json_t *event)
+{
+	char *text = event ? json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
+
+	json_decref(event);
+	for (unsigned i = 0; text && i < CONTROL_CLIENTS_MAX; i++) {
+		struct client *client = &c->client[i];
+
+		if (client->fd >= 0 && client->watching &&
+		    say(c, client, text, c->state->now_ns))
+			wait_for(c, client);
+	}
+	free(text);
+}
+
+void control_refusal(struct control *c, const struct sluice_refusal *refusal)
+{
+	if (c->watchers)
+		tell(c, report_refusal(c->state, refusal));
+}
+
+void control_model_changed(struct control *c, uint32_t model)
+{
+	if (c->watchers)
+		tell(c, report_change(c->state, model));
+}
+
+void control_detached(struct control *c, const char *error)
+{
+	json_t *last = error ? json_pack("{s:b, s:s}", "ok", 0, "error", error)
+			     : json_pack("{s:b, s:s}", "ok", 1, "did", "detached");
+	char *text = last ? json_dumps(last, JSON_COMPACT) : NULL;
+
+	json_decref(last);
+	for (unsigned i = 0; text && i < CONTROL_CLIENTS_MAX; i++) {
+		struct client *client = &c->client[i];
+
+		if (client->fd >= 0 && client->detaching &&
+		    say(c, client, text, client->progress_ns))
+			client->detaching = false;
+	}
+	free(text);
+}
+
+/* True if somebody answers at path. */
+static bool alive(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool yes = fd >= 0 &&
+		   (!connect(fd, (const struct sockaddr *)address, sizeof(*address)) ||
+		    errno == EAGAIN);
+
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+/* Makes the directory of path where it is missing (one level: /run is there). */
+static int make_directory(const char *path)
+{
+	char dir[sizeof(((struct control *)0)->path)];
+	char *slash;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (!slash || slash == dir)
+		return 0;
+	*slash = 0;
+	if (!mkdir(dir, 0755)) /* umask may have taken bits that others need to reach the socket */
+		return chmod(dir, 0755) ? -errno : 0;
+	return errno == EEXIST ? 0 : -errno;
+}
+
+static int listen_at(struct control *c, char *err, size_t err_len)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat st;
+	mode_t mask;
+	int ret;
+
+	memcpy(address.sun_path, c->path, sizeof(address.sun_path));
+	ret = make_directory(c->path);
+	if (ret) {
+		snprintf(err, err_len, "cannot make the directory of the control socket %s: %s",
+			 c->path, strerror(-ret));
+		return ret;
+	}
+	if (!lstat(c->path, &st)) {
+		if (!S_ISSOCK(st.st_mode)) {
+			snprintf(err, err_len, "%s is there already and is no socket", c->path);
+			return -EEXIST;
+		}
+		if (alive(&address)) {
+			snprintf(err, err_len, "another sluiced answers at the control socket %s",
+				 c->path);
+			return -EADDRINUSE;
+		}
+		unlink(c->path);
+	}
+	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (c->listener < 0)
+		return -errno;
+	mask = umask(0117); /* born 0660: no moment in which anybody else may connect */
+	ret = bind(c->listener, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+	umask(mask);
+	if (!ret && (listen(c->listener, CONTROL_CLIENTS_MAX) || lstat(c->path, &st)))
+		ret = -errno;
+	if (ret) {
+		snprintf(err, err_len, "cannot listen at the control socket %s: %s", c->path,
+			 strerror(-ret));
+		return ret;
+	}
+	c->dev = st.st_dev;
+	c->ino = st.st_ino;
+	return 0;
+}
+
+int control_open(struct control **out, const char *path, const struct daemon_state *state,
+		 const struct control_ops *ops, char *err, size_t err_len)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct control *c = calloc(1, sizeof(*c));
+	int ret;
+
+	snprintf(err, err_len, "out of memory");
+	if (!c)
+		return -ENOMEM;
+	c->epoll = c->listener = -1;
+	c->state = state;
+	c->ops = ops;
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		c->client[i].fd = -1;
+	ret = -ENAMETOOLONG;
+	if (strlen(path) >= sizeof(c->path)) {
+		snprintf(err, err_len, "the control socket's path is longer than %zu bytes: %s",
+			 sizeof(c->path) - 1, path);
+		goto fail;
+	}
+	snprintf(c->path, sizeof(c->path), "%s", path);
+	ret = listen_at(c, err, err_len);
+	if (ret)
+		goto fail;
+	c->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (c->epoll < 0 || epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->listener, &ev)) {
+		ret = -errno;
+		snprintf(err, err_len, "epoll: %s", strerror(-ret));
+		goto fail;
+	}
+	*out = c;
+	return 0;
+fail:
+	control_close(c);
+	return ret;
+}
+
+void control_close(struct control *c)
+{
+	struct stat st;
+
+	if (!c)
+		return;
+	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		if (c->client[i].fd >= 0)
+			drop(c, &c->client[i]);
+	if (c->ino && !lstat(c->path, &st) && st.st_ino == c->ino && st.st_dev == c->dev)
+		unlink(c->path);
+	if (c->listener >= 0)
+		close(c->listener);
+	if (c->epoll >= 0)
+		close(c->epoll);
+	free(c);
+}
+
+int control_fd(const struct control *c)
+{
+	return c->epoll;
+}
