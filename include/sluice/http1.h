@@ -37,8 +37,8 @@ enum http1_state {
 	HTTP1_AT_REST,	      /* in the rest of a line that does not matter */
 	HTTP1_AT_LF,	      /* behind the CR of a line */
 	HTTP1_AT_HEAD_LF,     /* behind the CR of the empty line */
-	HTTP1_AT_CHUNK_SIZE,
 	HTTP1_AT_CHUNK_REST,  /* in a chunk extension */
+	HTTP1_AT_CHUNK_SIZE,
 	HTTP1_AT_CHUNK_LF,
 	HTTP1_AT_DATA_CR,     /* behind a chunk's data */
 	HTTP1_AT_DATA_LF,
@@ -295,63 +295,64 @@ static __always_inline void http1_line_end(struct http1_frame *f, __u8 c)
 		f->state = c == '\r' ? HTTP1_AT_LF : HTTP1_AT_LINE;
 }
 
-/*
- * One step within head lines, chunk lines or trailers. Sets *head_end at the end of the empty line.
- * Returns how many bytes it took.
- */
-static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *p, __u64 left, int response,
-					     __u8 *kind, int *head_end, __u32 *ev)
+/* One byte of the lines around chunks. */
+static __always_inline void http1_chunk_byte(struct http1_frame *f, __u8 c, __u32 *ev)
 {
-	__u8 state = f->state, c = p[0], d;
-	__u64 n;
+	__u8 d;
 
-	switch (state) {
-	case HTTP1_AT_LINE:
+	switch (f->state) {
+	case HTTP1_AT_CHUNK_SIZE:
+		d = scan_hex(c);
+		if (d < 16 && !(f->left >> 59)) {
+			f->left = f->left << 4 | d;
+			f->token_len = 1;
+			return;
+		}
+		if (!f->token_len)
+			break;
 		if (c == '\r') {
-			f->state = HTTP1_AT_HEAD_LF;
-			return 1;
+			f->state = HTTP1_AT_CHUNK_LF;
+			return;
 		}
-		if (c == '\n') {
-			*head_end = 1;
-			return 1;
+		if (c == ';' || c == ' ' || c == '\t') {
+			f->state = HTTP1_AT_CHUNK_REST;
+			return;
 		}
-		http1_token_begin(f);
-		f->state = HTTP1_AT_NAME;
-		/* fall through */
-	case HTTP1_AT_NAME:
-		n = http1_run(f, p, left, 0x20);
-		if (n)
-			return n;
-		if (c == ':')
-			http1_name_end(f, response, ev);
-		else /* white space before the colon, a folded line, a line that is no header */
-			http1_doubt(f, ev);
-		return 1;
-	case HTTP1_AT_TOKEN:
-		n = f->flags & HTTP1_GAP ? 0 : http1_run(f, p, left, 0x20);
-		if (n)
-			return n;
-		if (c == ' ' || c == '\t') {
-			if (f->token_len)
-				f->flags |= HTTP1_GAP;
-			return 1;
+		break;
+	case HTTP1_AT_CHUNK_LF:
+		if (c != '\n')
+			break;
+		f->state = HTTP1_AT_BODY;
+		f->flags &= ~HTTP1_CHUNK_COUNTED;
+		if (!f->left) {
+			f->state = HTTP1_AT_LINE;
+			f->flags |= HTTP1_TRAILER;
+			f->head_bytes = 0;
 		}
-		if (c == ',' || c == '\r' || c == '\n' ||
-		    (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE)) {
-			http1_token(f, kind, ev);
-			http1_token_begin(f);
-			if (c == ';')
-				f->state = HTTP1_AT_REST;
-			else if (c != ',')
-				http1_line_end(f, c);
-			return 1;
-		}
-		if (!c)
-			http1_doubt(f, ev);
-		f->token_len = HTTP1_TOKEN_MAX + 1; /* parameters, two words: no token that we know */
-		f->flags &= ~HTTP1_GAP;
-		return 1;
-	case HTTP1_AT_LENGTH:
+		return;
+	case HTTP1_AT_DATA_CR:
+		if (c != '\r')
+			break;
+		f->state = HTTP1_AT_DATA_LF;
+		return;
+	case HTTP1_AT_DATA_LF:
+		if (c != '\n')
+			break;
+		f->state = HTTP1_AT_CHUNK_SIZE;
+		f->token_len = 0;
+		return;
+	}
+	http1_doubt(f, ev); /* or stepped although the message had ended */
+}
+
+/* One byte of the value of a header that matters, or up to 16 of a token in it. */
+static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 *p, __u64 left, __u8 *kind,
+					      __u32 *ev)
+{
+	__u8 c = p[0], d;
+	__u32 n;
+
+	if (f->state == HTTP1_AT_LENGTH) {
 		d = c - '0';
 		if (d <= 9 && !(f->flags & HTTP1_GAP) && !(f->value >> 59)) {
 			f->value = f->value * 10 + d;
@@ -366,72 +367,116 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 			http1_doubt(f, ev);
 		}
 		return 1;
-	case HTTP1_AT_REST:
-	case HTTP1_AT_CHUNK_REST:
-		n = scan_opaque(scan_control(p));
-		if (n >= left)
-			return left;
-		if (n >= SCAN_PAD)
-			return n;
-		c = p[n];
-		if (c == '\r')
-			f->state = state == HTTP1_AT_CHUNK_REST ? HTTP1_AT_CHUNK_LF : HTTP1_AT_LF;
-		else if (!c || (c == '\n' && state == HTTP1_AT_CHUNK_REST))
-			http1_doubt(f, ev);
-		else if (c == '\n')
-			f->state = HTTP1_AT_LINE;
-		return n + 1;
-	case HTTP1_AT_LF:
-		f->state = HTTP1_AT_LINE;
-		if (c != '\n')
-			http1_doubt(f, ev);
-		return 1;
-	case HTTP1_AT_HEAD_LF:
-		if (c == '\n')
-			*head_end = 1;
-		else
-			http1_doubt(f, ev);
-		return 1;
-	case HTTP1_AT_CHUNK_SIZE:
-		d = scan_hex(c);
-		if (d < 16 && !(f->left >> 59)) {
-			f->left = f->left << 4 | d;
-			f->token_len = 1;
-		} else if (c == '\r' && f->token_len) {
-			f->state = HTTP1_AT_CHUNK_LF;
-		} else if ((c == ';' || c == ' ' || c == '\t') && f->token_len) {
-			f->state = HTTP1_AT_CHUNK_REST;
-		} else {
-			http1_doubt(f, ev);
-		}
-		return 1;
-	case HTTP1_AT_CHUNK_LF:
-		if (c != '\n') {
-			http1_doubt(f, ev);
-			return 1;
-		}
-		f->state = HTTP1_AT_BODY;
-		f->flags &= ~HTTP1_CHUNK_COUNTED;
-		if (!f->left) {
-			f->state = HTTP1_AT_LINE;
-			f->flags |= HTTP1_TRAILER;
-			f->head_bytes = 0;
-		}
-		return 1;
-	case HTTP1_AT_DATA_CR:
-		f->state = HTTP1_AT_DATA_LF;
-		if (c != '\r')
-			http1_doubt(f, ev);
-		return 1;
-	case HTTP1_AT_DATA_LF:
-		f->state = HTTP1_AT_CHUNK_SIZE;
-		f->token_len = 0;
-		if (c != '\n')
-			http1_doubt(f, ev);
+	}
+	n = f->flags & HTTP1_GAP ? 0 : http1_run(f, p, left, 0x20);
+	if (n)
+		return n;
+	if (c == ' ' || c == '\t') {
+		if (f->token_len)
+			f->flags |= HTTP1_GAP;
 		return 1;
 	}
-	http1_doubt(f, ev); /* stepped although the message had ended */
-	return left;
+	if (c == ',' || c == '\r' || c == '\n' || (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE)) {
+		http1_token(f, kind, ev);
+		http1_token_begin(f);
+		if (c == ';')
+			f->state = HTTP1_AT_REST;
+		else if (c != ',')
+			http1_line_end(f, c);
+		return 1;
+	}
+	if (!c)
+		http1_doubt(f, ev);
+	f->token_len = HTTP1_TOKEN_MAX + 1; /* parameters, two words: no token that we know */
+	f->flags &= ~HTTP1_GAP;
+	return 1;
+}
+
+/*
+ * One step within head lines, chunk lines or trailers: a whole line, if it is one that does not matter
+ * and not long. Sets *head_end at the end of the empty line. Returns how many bytes it took.
+ */
+static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *buf, __u64 pos, __u64 stop,
+					     int response, __u8 *kind, int *head_end, __u32 *ev)
+{
+	__u64 p = pos, n;
+	__u8 c;
+
+	if (f->state >= HTTP1_AT_CHUNK_SIZE) {
+		SCAN_UNROLL
+		for (int k = 0; k < 8; k++) {
+			http1_chunk_byte(f, buf[pos + k], ev);
+			if (++p >= stop || f->state < HTTP1_AT_CHUNK_SIZE || f->state > HTTP1_AT_DATA_LF)
+				break;
+		}
+		return p - pos;
+	}
+	if (f->state == HTTP1_AT_TOKEN || f->state == HTTP1_AT_LENGTH)
+		return http1_value_step(f, buf + p, stop - p, kind, ev);
+	c = buf[p];
+	if (f->state == HTTP1_AT_LF || f->state == HTTP1_AT_HEAD_LF) {
+		if (c != '\n')
+			http1_doubt(f, ev);
+		else if (f->state == HTTP1_AT_HEAD_LF)
+			*head_end = 1;
+		else
+			f->state = HTTP1_AT_LINE;
+		return 1;
+	}
+	if (f->state == HTTP1_AT_LINE) {
+		if (c == '\r') {
+			f->state = HTTP1_AT_HEAD_LF;
+			return 1;
+		}
+		if (c == '\n') {
+			*head_end = 1;
+			return 1;
+		}
+		http1_token_begin(f);
+		f->state = HTTP1_AT_NAME;
+	}
+	if (f->state == HTTP1_AT_NAME) {
+		n = http1_run(f, buf + p, stop - p, 0x20);
+		p = scan_clamp(p + n);
+		if (p >= stop)
+			return p - pos;
+		c = buf[p];
+		if (c != ':') {
+			if (!n) /* white space before the colon, a folded line, a line that is no header */
+				http1_doubt(f, ev);
+			return n ? n : 1;
+		}
+		http1_name_end(f, response, ev);
+		p++;
+		if (p >= stop || f->state != HTTP1_AT_REST)
+			return p - pos;
+	}
+	/* in the rest of a line, or in a chunk extension */
+	p = scan_clamp(p);
+	n = scan_control(buf + p);
+	p += n;
+	if (p >= stop)
+		return stop - pos;
+	if (n >= SCAN_PAD)
+		return p - pos;
+	p = scan_clamp(p);
+	c = buf[p++];
+	if (c == '\r') {
+		if (f->state == HTTP1_AT_CHUNK_REST) {
+			f->state = HTTP1_AT_CHUNK_LF;
+			return p - pos;
+		}
+		f->state = HTTP1_AT_LF;
+		if (p < stop && buf[p] == '\n') {
+			f->state = HTTP1_AT_LINE;
+			p++;
+		}
+	} else if (!c || (c == '\n' && f->state == HTTP1_AT_CHUNK_REST)) {
+		http1_doubt(f, ev);
+	} else if (c == '\n') {
+		f->state = HTTP1_AT_LINE;
+	}
+	return p - pos;
 }
 
 /* Counts the bytes of heads and trailers. */
@@ -660,8 +705,8 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 		http1_head_bytes(f, n, ev);
 		return n;
 	}
-	n = http1_line_step(f, buf + p, left, 0, &kind, &head_end, ev);
-	if (f->state < HTTP1_AT_CHUNK_SIZE)
+	n = http1_line_step(f, buf, p, end, 0, &kind, &head_end, ev);
+	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
 	if (head_end && f->state != HTTP1_AT_DOUBT)
 		http1_request_head_end(r, ev);
@@ -855,8 +900,8 @@ static __always_inline __u32 http1_response_step(struct http1_response *r, const
 		http1_head_bytes(f, n, ev);
 		return n;
 	}
-	n = http1_line_step(f, buf + p, left, 1, &r->stream.kind, &head_end, ev);
-	if (f->state < HTTP1_AT_CHUNK_SIZE)
+	n = http1_line_step(f, buf, p, end, 1, &r->stream.kind, &head_end, ev);
+	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
 	if (head_end && f->state != HTTP1_AT_DOUBT)
 		http1_response_head_end(r, ev);

@@ -343,6 +343,20 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 	j->state = JSON_MODEL_DONE;
 }
 
+/* Index of the first quote or backslash in the 64 bytes at p, 64 if there is none. */
+static __always_inline __u64 json_model_string_end(const __u8 *p)
+{
+	SCAN_UNROLL
+	for (int k = 0; k < SCAN_PAD; k += 8) {
+		__u64 w = scan_load(p + k);
+		__u64 marks = (scan_equal(w, '"') | scan_equal(w, '\\')) & SCAN_HIGHS;
+
+		if (marks)
+			return k + scan_index(marks);
+	}
+	return SCAN_PAD;
+}
+
 /*
  * One step from buf[pos] on. A string that does not matter and the structure behind it are taken
  * together, which is what makes dense JSON cheap. Returns how many bytes were consumed, 1 … end - pos;
@@ -351,7 +365,7 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos, __u32 end,
 					     __u32 *ev)
 {
-	__u64 p = scan_clamp(pos), stop = end, w, marks;
+	__u64 p = scan_clamp(pos), stop = end, n, w, marks;
 	__u32 depth;
 	__u8 c;
 
@@ -360,46 +374,39 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 			return end - pos;
 		return json_model_name(j, buf + p, stop - p, ev);
 	}
-	if (j->state <= JSON_MODEL_AFTER) {
-		if (j->state < JSON_MODEL_KEY_STRING || j->state > JSON_MODEL_KEY_HEX) {
-			json_model_top(j, buf[p]);
-			return 1;
-		}
-		if (json_model_key(j, buf[p]))
-			return 1;
-	}
+	if (j->state >= JSON_MODEL_KEY_STRING && j->state <= JSON_MODEL_KEY_HEX && json_model_key(j, buf[p]))
+		return 1;
 	if (j->state == JSON_MODEL_STRING_ESCAPE) {
 		j->state = JSON_MODEL_STRING;
 		return 1;
 	}
 	if (j->state == JSON_MODEL_STRING) {
-		marks = 0;
-		SCAN_UNROLL
-		for (int k = 0; k < 32; k += 8) {
-			if (!marks) {
-				w = scan_load(buf + p + k);
-				marks = (scan_equal(w, '"') | scan_equal(w, '\\')) & SCAN_HIGHS;
-				if (marks)
-					p += k + scan_index(marks);
-			}
-		}
-		if (!marks)
-			p += 32;
+		n = json_model_string_end(buf + p);
+		p += n;
 		if (p >= stop)
 			return end - pos;
-		if (!marks)
+		if (n >= SCAN_PAD)
 			return p - pos;
 		p = scan_clamp(p);
-		if (buf[p] == '\\') {
-			if (p + 2 <= stop)
-				return p + 2 - pos;
+		if (buf[p++] == '\\') {
+			if (p < stop)
+				return p + 1 - pos;
 			j->state = JSON_MODEL_STRING_ESCAPE;
-			return p + 1 - pos;
-		}
-		p++;
-		j->state = j->next;
-		if (j->state != JSON_MODEL_DEEP)
 			return p - pos;
+		}
+		j->state = j->next;
+		if (p >= stop)
+			return p - pos;
+	}
+	if (j->state != JSON_MODEL_DEEP) {
+		SCAN_UNROLL
+		for (int k = 0; k < 4; k++) {
+			json_model_top(j, buf[p++]);
+			if (p >= stop || (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
+			    j->state > JSON_MODEL_AFTER)
+				break;
+		}
+		return p - pos;
 	}
 	depth = j->depth;
 	SCAN_UNROLL

@@ -278,6 +278,24 @@ static __always_inline void stream_byte(struct stream *s, __u8 c, __u32 *ev)
 		stream_json(s, c, ev);
 }
 
+/* Hashes up to 16 bytes of a name or string: until a control character, a or b. Returns how many. */
+static __always_inline __u64 stream_run(struct stream *s, const __u8 *p, __u64 left, __u8 a, __u8 b)
+{
+	__u64 hash = s->hash, n = 0;
+
+	SCAN_UNROLL
+	for (int k = 0; k < 16; k++) {
+		__u8 c = p[k];
+
+		if (n >= left || c < 0x20 || c == a || c == b)
+			break;
+		hash = stream_hash(hash, c);
+		n++;
+	}
+	s->hash = hash;
+	return n;
+}
+
 /*
  * One step from buf[pos] on. Returns how many bytes were consumed, 1 … end - pos; raises
  * STREAM_EVENT_BEGIN (before STREAM_GENERATED, if both) and STREAM_GENERATED.
@@ -334,6 +352,17 @@ static __always_inline __u32 stream_step(struct stream *s, const __u8 *buf, __u3
 			}
 		}
 	}
+	if (s->state == STREAM_AT_FIELD || s->state == STREAM_AT_NAME ||
+	    (s->state == STREAM_AT_JSON && s->json == STREAM_JSON_STRING)) {
+		__u8 a = s->state == STREAM_AT_JSON ? '"' : s->state == STREAM_AT_FIELD ? ':' : 0;
+		__u8 b = s->state == STREAM_AT_JSON ? '\\' : 0;
+
+		if (!(s->flags & STREAM_SPACE)) {
+			n = stream_run(s, buf + p, stop - p, a, b);
+			if (n)
+				return n;
+		}
+	}
 	if (s->state == STREAM_AT_REST) {
 		p = scan_clamp(p);
 		p += scan_control(buf + p);
@@ -344,11 +373,18 @@ static __always_inline __u32 stream_step(struct stream *s, const __u8 *buf, __u3
 		if (c >= 0x20)
 			return p - pos;
 	}
-	if (c == '\n' || c == '\r')
+	p++;
+	if (c == '\n' || c == '\r') {
 		stream_line_end(s, c, ev);
-	else if (s->state != STREAM_AT_REST)
+		if (c == '\n' && s->kind == STREAM_SSE && (s->flags & STREAM_COUNTED) && p < stop &&
+		    buf[p] == '\n') { /* the usual end of an event */
+			stream_event_end(s, ev);
+			p++;
+		}
+	} else if (s->state != STREAM_AT_REST) {
 		stream_byte(s, c, ev);
-	return p + 1 - pos;
+	}
+	return p - pos;
 }
 
 #endif
