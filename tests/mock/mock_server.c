@@ -1,0 +1,1279 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * A model server that behaves on the wire as uvicorn with vLLM, Anthropic or Ollama behind it,
+ * for tests, the demo and benchmarks: several models on one port, each with a number of slots,
+ * a FIFO queue, a prefill time and a time per token.
+ *
+ * A connection carries one request at a time, so the connection is also the request: it waits in
+ * its model's queue, holds a slot, and its one timer is the next thing that the model would do.
+ * What an application cannot see (a request refused on the way) must not show in /stats.
+ */
+#include "mock.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BODY_MAX      ((size_t)8 << 20)
+#define TOKENS_MAX    1000000
+#define LINGER_NS     (2 * NSEC_PER_SEC)
+#define STUCK_POLL_NS (5 * NSEC_PER_MSEC)
+
+struct conn;
+
+struct model {
+	const char *name;
+	double slots, queue_max, prefill_ms, prefill_us_per_byte, token_ms, tokens, finish_ms;
+	double stuck;              /* 1: takes requests and answers nothing */
+	struct conn *first, *last; /* the queue */
+	uint64_t queued, in_service, requests_complete, answers_complete;
+};
+
+/* What --model and /control may set. finish-ms: from the last token to the end; -1: token-ms. */
+static const struct {
+	const char *key;
+	size_t offset;
+	double min, max;
+} model_keys[] = {
+	{"slots", offsetof(struct model, slots), 0, 1e6},
+	{"queue", offsetof(struct model, queue_max), 0, 1e6},
+	{"prefill-ms", offsetof(struct model, prefill_ms), 0, 1e7},
+	{"prefill-us-per-byte", offsetof(struct model, prefill_us_per_byte), 0, 1e6},
+	{"token-ms", offsetof(struct model, token_ms), 0, 1e6},
+	{"tokens", offsetof(struct model, tokens), 1, TOKENS_MAX},
+	{"finish-ms", offsetof(struct model, finish_ms), -1, 1e6},
+	{"stuck", offsetof(struct model, stuck), 0, 1},
+};
+
+enum api {
+	API_CHAT,
+	API_COMPLETIONS,
+	API_ANTHROPIC,
+	API_OLLAMA,
+};
+
+enum state {
+	STATE_HEAD,   /* reading a request's head, or idle */
+	STATE_BODY,   /* reading its body */
+	STATE_ANSWER, /* a model has it */
+	STATE_LINGER, /* answered for the last time; waiting for the client to go */
+	STATE_CLOSED,
+};
+
+enum phase {
+	PHASE_NONE,
+	PHASE_QUEUED,
+	PHASE_PREFILL,
+	PHASE_TOKENS,
+};
+
+struct conn {
+	struct source source;
+	struct timer timer;
+	int fd;
+	bool admin; /* came in by --admin: not counted */
+	bool closing;
+	bool wants_write;
+	bool eof;
+	uint32_t events; /* what epoll watches for now */
+	enum state state;
+	struct conn *next, *prev; /* all connections */
+	struct buf in, out, body;
+	struct http_head head;
+	struct chunked chunked;
+	uint64_t body_left;
+
+	/* the request that a model has */
+	struct model *model;
+	enum phase phase;
+	enum api api;
+	bool stream, head_sent;
+	uint64_t id, tokens, produced, prompt_bytes;
+	uint64_t read_ns; /* when its last bytes were read */
+	struct conn *queue_next, *queue_prev;
+};
+
+struct listener {
+	struct source source;
+	const char *at;
+	bool admin;
+	int fd;
+};
+
+static struct model models[64];
+static size_t model_count;
+static struct listener listeners[32];
+static size_t listener_count;
+static struct conn *conns;
+static bool late_head;
+static struct {
+	uint64_t connections_accepted, connections_open, heads_seen, requests_complete;
+	uint64_t answers_complete, cancelled, queue_full, resets_seen, fins_seen, malformed;
+} stats;
+
+static void process(struct conn *c);
+static void start_waiting(struct model *m);
+
+/* ---- connections ---- */
+
+/* What a pipelining client sends ahead of the answers is left to TCP's window beyond a bound. */
+static bool in_full(const struct conn *c)
+{
+	return buf_left(&c->in) > (size_t)HTTP_HEAD_MAX * 4;
+}
+
+static void update_events(struct conn *c)
+{
+	uint32_t events = EPOLLRDHUP | (in_full(c) ? 0 : EPOLLIN) | (c->wants_write ? EPOLLOUT : 0);
+
+	if (c->state == STATE_CLOSED || events == c->events)
+		return;
+	c->events = events;
+	loop_rewatch(c->fd, &c->source, events);
+}
+
+static void want_write(struct conn *c, bool wants)
+{
+	c->wants_write = wants;
+	update_events(c);
+}
+
+static void leave_queue(struct conn *c)
+{
+	struct model *m = c->model;
+
+	if (c->queue_prev)
+		c->queue_prev->queue_next = c->queue_next;
+	else
+		m->first = c->queue_next;
+	if (c->queue_next)
+		c->queue_next->queue_prev = c->queue_prev;
+	else
+		m->last = c->queue_prev;
+	c->queue_next = NULL;
+	c->queue_prev = NULL;
+	m->queued--;
+}
+
+/* Takes the request from its model, answered or not; the next in the queue moves up. */
+static void release_model(struct conn *c)
+{
+	struct model *m = c->model;
+	enum phase phase = c->phase;
+
+	if (!m)
+		return;
+	timer_cancel(&c->timer);
+	if (phase == PHASE_QUEUED)
+		leave_queue(c);
+	c->model = NULL;
+	c->phase = PHASE_NONE;
+	if (phase != PHASE_QUEUED) {
+		m->in_service--;
+		start_waiting(m);
+	}
+}
+
+static void drop(struct conn *c)
+{
+	if (c->state == STATE_CLOSED)
+		return;
+	c->state = STATE_CLOSED;
+	if (c->model)
+		stats.cancelled++;
+	close(c->fd);
+	timer_cancel(&c->timer);
+	buf_free(&c->in);
+	buf_free(&c->out);
+	buf_free(&c->body);
+	if (!c->admin)
+		stats.connections_open--;
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	loop_free_later(c);
+	release_model(c);
+}
+
+static void saw_reset(struct conn *c)
+{
+	if (!c->admin)
+		stats.resets_seen++;
+	drop(c);
+}
+
+/* Everything is written: half-close, and give the client time to read before the socket goes. */
+static void linger(struct conn *c)
+{
+	c->state = STATE_LINGER;
+	shutdown(c->fd, SHUT_WR);
+	timer_set(&c->timer, now_ns() + LINGER_NS);
+}
+
+/* One send() where the socket takes it. Returns false where the connection is gone. */
+static bool send_bytes(struct conn *c, const void *data, size_t len)
+{
+	ssize_t n = 0;
+
+	if (c->state == STATE_CLOSED)
+		return false;
+	if (!buf_left(&c->out)) {
+		n = send(c->fd, data, len, MSG_NOSIGNAL);
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			saw_reset(c);
+			return false;
+		}
+		if (n < 0)
+			n = 0;
+	}
+	if ((size_t)n < len) {
+		buf_append(&c->out, (const char *)data + n, len - (size_t)n);
+		want_write(c, true);
+	}
+	return true;
+}
+
+static void flush_out(struct conn *c)
+{
+	ssize_t n;
+
+	if (!buf_left(&c->out))
+		return;
+	n = send(c->fd, buf_at(&c->out), buf_left(&c->out), MSG_NOSIGNAL);
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			saw_reset(c);
+		return;
+	}
+	buf_consume(&c->out, (size_t)n);
+	if (buf_left(&c->out))
+		return;
+	want_write(c, false);
+	if (c->closing && c->state == STATE_LINGER)
+		linger(c);
+}
+
+/* The answer is written: on to the next request of the connection, or to its end. */
+static void answered(struct conn *c)
+{
+	if (c->state == STATE_CLOSED)
+		return;
+	buf_clear(&c->body);
+	if (!c->closing) {
+		c->state = STATE_HEAD;
+		return;
+	}
+	c->state = STATE_LINGER;
+	if (!buf_left(&c->out))
+		linger(c);
+}
+
+/* ---- answers ---- */
+
+static const char *reason_phrase(int status)
+{
+	switch (status) {
+	case 200:
+		return "OK";
+	case 400:
+		return "Bad Request";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	case 413:
+		return "Request Entity Too Large";
+	case 503:
+		return "Service Unavailable";
+	default:
+		return "Internal Server Error";
+	}
+}
+
+static void head_begin(struct buf *b, int status)
+{
+	char date[64];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+	buf_printf(b, "HTTP/1.1 %d %s\r\ndate: %s\r\nserver: uvicorn\r\n", status,
+		   reason_phrase(status), date);
+}
+
+/* A whole answer: head and body in a send each, as uvicorn does. */
+static void respond(struct conn *c, int status, const char *type, const struct buf *body)
+{
+	bool head_only = strcmp(c->head.method, "HEAD") == 0;
+	struct buf head = {0};
+
+	head_begin(&head, status);
+	buf_printf(&head, "content-length: %zu\r\ncontent-type: %s\r\n%s\r\n", buf_left(body), type,
+		   c->closing ? "connection: close\r\n" : "");
+	send_bytes(c, buf_at(&head), buf_left(&head));
+	if (!head_only && buf_left(body))
+		send_bytes(c, buf_at(body), buf_left(body));
+	buf_free(&head);
+	answered(c);
+}
+
+static void respond_error(struct conn *c, int status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void respond_error(struct conn *c, int status, const char *fmt, ...)
+{
+	struct buf body = {0};
+	char message[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	buf_printf(&body, "{\"error\":{\"message\":");
+	buf_json_string(&body, message);
+	buf_printf(&body, ",\"type\":\"%s\",\"param\":null,\"code\":%d}}",
+		   status == 404 ? "NotFoundError" : "BadRequestError", status);
+	respond(c, status, "application/json", &body);
+	buf_free(&body);
+}
+
+/* Framing is lost: 400 (or 413) and the end of the connection. */
+static void respond_malformed(struct conn *c, int status, const char *why)
+{
+	stats.malformed++;
+	c->closing = true;
+	buf_clear(&c->in);
+	c->head.method[0] = '\0';
+	respond_error(c, status, "%s", why);
+}
+
+static void send_stream_head(struct conn *c)
+{
+	struct buf head = {0};
+
+	if (c->head_sent)
+		return;
+	c->head_sent = true;
+	head_begin(&head, 200);
+	buf_printf(&head, "content-type: %s\r\n%s%s\r\n",
+		   c->api == API_OLLAMA ? "application/x-ndjson"
+					: "text/event-stream; charset=utf-8",
+		   c->closing ? "connection: close\r\n" : "",
+		   c->head.minor ? "transfer-encoding: chunked\r\n" : "");
+	send_bytes(c, buf_at(&head), buf_left(&head));
+	buf_free(&head);
+}
+
+/* One event, one chunk, one send. An HTTP/1.0 client gets the bare bytes. */
+static void send_chunk(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void send_chunk(struct conn *c, const char *fmt, ...)
+{
+	static struct buf chunk;
+	char event[1024];
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(event, sizeof(event), fmt, ap);
+	va_end(ap);
+	if (len < 0 || (size_t)len >= sizeof(event))
+		die("an event does not fit");
+	buf_clear(&chunk);
+	if (c->head.minor)
+		buf_printf(&chunk, "%x\r\n%s\r\n", (unsigned int)len, event);
+	else
+		buf_append(&chunk, event, (size_t)len);
+	send_bytes(c, buf_at(&chunk), buf_left(&chunk));
+}
+
+/* A chat completion chunk with this delta and finish reason (both JSON). */
+static void send_chat(struct conn *c, const char *delta, const char *finish)
+{
+	send_chunk(c,
+		   "data: {\"id\":\"chatcmpl-%llu\",\"object\":\"chat.completion.chunk\","
+		   "\"created\":%lld,\"model\":\"%s\",\"choices\":[{\"index\":0,\"delta\":%s,"
+		   "\"logprobs\":null,\"finish_reason\":%s}]}\n\n",
+		   (unsigned long long)c->id, (long long)time(NULL), c->model->name, delta, finish);
+}
+
+static void send_completion(struct conn *c, const char *text, const char *finish)
+{
+	send_chunk(c,
+		   "data: {\"id\":\"cmpl-%llu\",\"object\":\"text_completion\",\"created\":%lld,"
+		   "\"model\":\"%s\",\"choices\":[{\"index\":0,\"text\":\"%s\",\"logprobs\":null,"
+		   "\"finish_reason\":%s}]}\n\n",
+		   (unsigned long long)c->id, (long long)time(NULL), c->model->name, text, finish);
+}
+
+/* What a stream says when its slot begins, before any token. */
+static void send_opening(struct conn *c)
+{
+	switch (c->api) {
+	case API_CHAT:
+		send_chat(c, "{\"role\":\"assistant\",\"content\":\"\"}", "null");
+		break;
+	case API_ANTHROPIC:
+		send_chunk(c,
+			   "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{"
+			   "\"id\":\"msg_%llu\",\"type\":\"message\",\"role\":\"assistant\","
+			   "\"model\":\"%s\",\"content\":[],\"stop_reason\":null,"
+			   "\"stop_sequence\":null,\"usage\":{\"input_tokens\":%llu,"
+			   "\"output_tokens\":1}}}\n\n",
+			   (unsigned long long)c->id, c->model->name,
+			   (unsigned long long)c->prompt_bytes / 4);
+		send_chunk(c, "event: content_block_start\n"
+			      "data: {\"type\":\"content_block_start\",\"index\":0,"
+			      "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n");
+		send_chunk(c, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+		break;
+	case API_COMPLETIONS:
+	case API_OLLAMA:
+		break;
+	}
+}
+
+static void send_token(struct conn *c)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), " w%llu", (unsigned long long)c->produced);
+	switch (c->api) {
+	case API_CHAT:
+		snprintf(text, sizeof(text), "{\"content\":\" w%llu\"}",
+			 (unsigned long long)c->produced);
+		send_chat(c, text, "null");
+		break;
+	case API_COMPLETIONS:
+		send_completion(c, text, "null");
+		break;
+	case API_ANTHROPIC:
+		send_chunk(c,
+			   "event: content_block_delta\ndata: {\"type\":\"content_block_delta\","
+			   "\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"%s\"}}\n\n",
+			   text);
+		break;
+	case API_OLLAMA:
+		send_chunk(c,
+			   "{\"model\":\"%s\",\"created_at\":\"2025-01-01T00:00:00Z\","
+			   "\"message\":{\"role\":\"assistant\",\"content\":\"%s\"},"
+			   "\"done\":false}\n",
+			   c->model->name, text);
+		break;
+	}
+}
+
+static void send_ending(struct conn *c)
+{
+	switch (c->api) {
+	case API_CHAT:
+		send_chat(c, "{}", "\"length\"");
+		send_chunk(c, "data: [DONE]\n\n");
+		break;
+	case API_COMPLETIONS:
+		send_completion(c, "", "\"length\"");
+		send_chunk(c, "data: [DONE]\n\n");
+		break;
+	case API_ANTHROPIC:
+		send_chunk(c, "event: content_block_stop\n"
+			      "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n");
+		send_chunk(c,
+			   "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{"
+			   "\"stop_reason\":\"max_tokens\",\"stop_sequence\":null},\"usage\":{"
+			   "\"output_tokens\":%llu}}\n\n",
+			   (unsigned long long)c->tokens);
+		send_chunk(c, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+		break;
+	case API_OLLAMA:
+		send_chunk(c,
+			   "{\"model\":\"%s\",\"created_at\":\"2025-01-01T00:00:00Z\","
+			   "\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,"
+			   "\"done_reason\":\"length\",\"prompt_eval_count\":%llu,"
+			   "\"eval_count\":%llu}\n",
+			   c->model->name, (unsigned long long)c->prompt_bytes / 4,
+			   (unsigned long long)c->tokens);
+		break;
+	}
+	if (c->head.minor)
+		send_bytes(c, "0\r\n\r\n", 5);
+}
+
+static void words(struct buf *b, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		buf_printf(b, " w%llu", (unsigned long long)i);
+}
+
+static void plain_body(const struct conn *c, struct buf *b)
+{
+	unsigned long long id = c->id, in = c->prompt_bytes / 4, out = c->tokens;
+	const char *name = c->model->name;
+
+	switch (c->api) {
+	case API_CHAT:
+		buf_printf(b,
+			   "{\"id\":\"chatcmpl-%llu\",\"object\":\"chat.completion\",\"model\":"
+			   "\"%s\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+			   "\"content\":\"",
+			   id, name);
+		words(b, c->tokens);
+		buf_printf(b, "\"},\"finish_reason\":\"length\"}],");
+		break;
+	case API_COMPLETIONS:
+		buf_printf(b,
+			   "{\"id\":\"cmpl-%llu\",\"object\":\"text_completion\",\"model\":\"%s\","
+			   "\"choices\":[{\"index\":0,\"text\":\"",
+			   id, name);
+		words(b, c->tokens);
+		buf_printf(b, "\",\"finish_reason\":\"length\"}],");
+		break;
+	case API_ANTHROPIC:
+		buf_printf(b,
+			   "{\"id\":\"msg_%llu\",\"type\":\"message\",\"role\":\"assistant\","
+			   "\"model\":\"%s\",\"content\":[{\"type\":\"text\",\"text\":\"",
+			   id, name);
+		words(b, c->tokens);
+		buf_printf(b, "\"}],\"stop_reason\":\"max_tokens\",");
+		break;
+	case API_OLLAMA:
+		buf_printf(b,
+			   "{\"model\":\"%s\",\"message\":{\"role\":\"assistant\","
+			   "\"content\":\"",
+			   name);
+		words(b, c->tokens);
+		buf_printf(b, "\"},\"done\":true,\"done_reason\":\"length\",\"eval_count\":%llu,",
+			   out);
+		break;
+	}
+	buf_printf(b,
+		   "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,"
+		   "\"total_tokens\":%llu,\"input_tokens\":%llu,\"output_tokens\":%llu}}",
+		   in, out, in + out, in, out);
+}
+
+/* ---- a request in its slot ---- */
+
+static uint64_t ms_to_ns(double ms)
+{
+	return (uint64_t)(ms * (double)NSEC_PER_MSEC);
+}
+
+/* Prefill counts from since_ns, so that parsing a large body here does not add to it. */
+static void begin_service(struct conn *c, uint64_t since_ns)
+{
+	struct model *m = c->model;
+	double prefill_ms =
+		m->prefill_ms + m->prefill_us_per_byte * (double)c->prompt_bytes / 1000.0;
+
+	leave_queue(c);
+	m->in_service++;
+	c->phase = PHASE_PREFILL;
+	timer_set(&c->timer, since_ns + ms_to_ns(prefill_ms));
+	if (c->stream) {
+		send_stream_head(c);
+		if (c->state != STATE_CLOSED)
+			send_opening(c);
+	}
+}
+
+static void start_waiting(struct model *m)
+{
+	while (m->first && m->stuck == 0 && (double)m->in_service < m->slots)
+		begin_service(m->first, now_ns());
+}
+
+static void finish_service(struct conn *c)
+{
+	struct model *m = c->model;
+	struct buf body = {0};
+
+	if (c->stream)
+		send_ending(c);
+	else
+		plain_body(c, &body);
+	if (c->state == STATE_CLOSED) {
+		buf_free(&body);
+		return;
+	}
+	m->answers_complete++;
+	stats.answers_complete++;
+	release_model(c);
+	if (c->stream)
+		answered(c);
+	else
+		respond(c, 200, "application/json", &body);
+	buf_free(&body);
+	process(c);
+	update_events(c);
+}
+
+/* The time of the next step: on the beat of the steps before, unless that beat was missed. */
+static uint64_t next_step(uint64_t due, uint64_t step)
+{
+	uint64_t now = now_ns();
+
+	return due + step > now ? due + step : now + step;
+}
+
+static void on_timer(struct timer *t)
+{
+	struct conn *c = container_of(t, struct conn, timer);
+	struct model *m = c->model;
+	uint64_t due = t->due_ns;
+
+	if (c->state == STATE_LINGER) {
+		drop(c);
+		return;
+	}
+	if (m->stuck != 0) {
+		timer_set(t, now_ns() + STUCK_POLL_NS);
+		return;
+	}
+	if (c->phase == PHASE_PREFILL) {
+		c->phase = PHASE_TOKENS;
+		if (!c->stream) {
+			c->produced = c->tokens;
+			timer_set(t, next_step(due, ms_to_ns(m->token_ms * (double)c->tokens)));
+			return;
+		}
+	}
+	if (c->produced == c->tokens) {
+		finish_service(c);
+		return;
+	}
+	send_token(c);
+	if (c->state == STATE_CLOSED)
+		return;
+	c->produced++;
+	if (c->produced == c->tokens && m->finish_ms == 0)
+		finish_service(c);
+	else if (c->produced == c->tokens && m->finish_ms > 0)
+		timer_set(t, next_step(due, ms_to_ns(m->finish_ms)));
+	else
+		timer_set(t, next_step(due, ms_to_ns(m->token_ms)));
+}
+
+/* ---- a request that has been read ---- */
+
+static struct model *find_model(const char *name, size_t len)
+{
+	for (size_t i = 0; i < model_count; i++)
+		if (strlen(models[i].name) == len && memcmp(models[i].name, name, len) == 0)
+			return &models[i];
+	return NULL;
+}
+
+/* /v2/models/NAME/infer, /v1/models/NAME:predict, /predictions/NAME and their like. */
+static struct model *model_in_path(const char *path)
+{
+	static const char *const before[] = {"/models/", "/predictions/"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(before); i++) {
+		const char *at = strstr(path, before[i]);
+
+		if (at) {
+			struct model *m;
+
+			at += strlen(before[i]);
+			m = find_model(at, strcspn(at, "/?"));
+			return m ? m : find_model(at, strcspn(at, "/?:"));
+		}
+	}
+	return NULL;
+}
+
+static enum api api_of(const char *path)
+{
+	if (strncmp(path, "/v1/completions", 15) == 0)
+		return API_COMPLETIONS;
+	if (strncmp(path, "/v1/messages", 12) == 0)
+		return API_ANTHROPIC;
+	if (strncmp(path, "/api/chat", 9) == 0)
+		return API_OLLAMA;
+	return API_CHAT;
+}
+
+static double json_number_or(const json_t *v, double otherwise)
+{
+	return json_is_number(v) ? json_number_value(v) : otherwise;
+}
+
+/* Hands the request to its model: queue, and a slot where one is free. */
+static void enqueue(struct conn *c, struct model *m)
+{
+	static uint64_t ids;
+
+	if (m->queued >= m->queue_max && !((double)m->in_service < m->slots && m->stuck == 0)) {
+		stats.queue_full++;
+		respond_error(c, 503, "The queue of model '%s' is full.", m->name);
+		return;
+	}
+	c->state = STATE_ANSWER;
+	c->model = m;
+	c->phase = PHASE_QUEUED;
+	c->id = ++ids;
+	c->produced = 0;
+	c->head_sent = false;
+	c->queue_prev = m->last;
+	if (m->last)
+		m->last->queue_next = c;
+	else
+		m->first = c;
+	m->last = c;
+	m->queued++;
+	if (c->stream && !late_head && m->stuck == 0)
+		send_stream_head(c);
+	if (c->state != STATE_CLOSED && m->first == c && m->stuck == 0 &&
+	    (double)m->in_service < m->slots)
+		begin_service(c, c->read_ns);
+}
+
+static void ask_model(struct conn *c)
+{
+	const char *path = c->head.target;
+	json_t *json = json_loadb(buf_at(&c->body), buf_left(&c->body), 0, NULL);
+	const json_t *named = json_object_get(json, "model");
+	const json_t *stream = json_object_get(json, "stream");
+	const json_t *num_predict =
+		json_object_get(json_object_get(json, "options"), "num_predict");
+	struct model *m = model_in_path(path);
+	double tokens;
+
+	c->api = api_of(path);
+	if (!json_is_object(json) && (strncmp(path, "/v1/", 4) == 0 || c->api == API_OLLAMA)) {
+		respond_error(c, 400, "The body is no JSON object.");
+		json_decref(json);
+		return;
+	}
+	if (!m)
+		m = &models[0];
+	if (json_is_string(named))
+		m = find_model(json_string_value(named), json_string_length(named));
+	if (!m) {
+		respond_error(c, 404, "The model '%.200s' does not exist.",
+			      json_string_value(named));
+		json_decref(json);
+		return;
+	}
+	c->stream = stream ? json_is_true(stream) : c->api == API_OLLAMA;
+	c->prompt_bytes = buf_left(&c->body);
+	tokens = json_number_or(num_predict, m->tokens);
+	tokens = json_number_or(json_object_get(json, "max_completion_tokens"), tokens);
+	tokens = json_number_or(json_object_get(json, "max_tokens"), tokens);
+	c->tokens = tokens < 1 ? 1 : tokens > TOKENS_MAX ? TOKENS_MAX : (uint64_t)tokens;
+	json_decref(json);
+	if (!c->admin) {
+		stats.requests_complete++;
+		m->requests_complete++;
+	}
+	enqueue(c, m);
+}
+
+/* Sets one key of a model; false where the key or its value is not allowed. */
+static bool set_model_key(struct model *m, const char *key, const char *value)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(model_keys); i++)
+		if (strcmp(model_keys[i].key, key) == 0)
+			return parse_number(value, model_keys[i].min, model_keys[i].max,
+					    (double *)(void *)((char *)m + model_keys[i].offset));
+	return false;
+}
+
+static void print_model(struct buf *b, const struct model *m)
+{
+	buf_printf(b, "{\"model\":\"%s\"", m->name);
+	for (size_t i = 0; i < ARRAY_SIZE(model_keys); i++)
+		buf_printf(b, ",\"%s\":%g", model_keys[i].key,
+			   *(const double *)(const void *)((const char *)m + model_keys[i].offset));
+	buf_printf(b, "}");
+}
+
+/* In place: %XX and nothing else, model names may have a '+'. */
+static void url_decode(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		unsigned int byte;
+
+		if (*s == '%' && sscanf(s + 1, "%2x", &byte) == 1 && byte && s[1] && s[2]) {
+			*to++ = (char)byte;
+			s += 2;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+/* POST /control?model=NAME&KEY=VALUE…; without model: every model. */
+static void control(struct conn *c)
+{
+	struct buf body = {0};
+	struct model copy[ARRAY_SIZE(models)];
+	struct model *only = NULL;
+	char *query = strchr(c->head.target, '?');
+	char *save = NULL;
+
+	memcpy(copy, models, sizeof(copy));
+	for (char *pair = query ? strtok_r(query + 1, "&", &save) : NULL; pair;
+	     pair = strtok_r(NULL, "&", &save)) {
+		char *value = strchr(pair, '=');
+		bool good = value;
+
+		if (value)
+			*value++ = '\0';
+		if (value)
+			url_decode(value);
+		if (good && strcmp(pair, "model") == 0) {
+			only = find_model(value, strlen(value));
+			good = only;
+		} else {
+			for (size_t i = 0; good && i < model_count; i++)
+				if (!only || only == &models[i])
+					good = set_model_key(&copy[i], pair, value);
+		}
+		if (!good) {
+			respond_error(c, 400, "'%.100s' or its value is not allowed.", pair);
+			return;
+		}
+	}
+	memcpy(models, copy, sizeof(copy));
+	for (size_t i = 0; i < model_count; i++) {
+		struct model *m = &models[i];
+
+		for (struct conn *q = m->first, *next; q && m->stuck == 0; q = next) {
+			next = q->queue_next;
+			if (q->stream && !late_head)
+				send_stream_head(q);
+		}
+		start_waiting(m);
+	}
+	buf_printf(&body, "[");
+	for (size_t i = 0; i < model_count; i++) {
+		buf_printf(&body, "%s", i ? "," : "");
+		print_model(&body, &models[i]);
+	}
+	buf_printf(&body, "]");
+	respond(c, 200, "application/json", &body);
+	buf_free(&body);
+}
+
+static void print_by_model(struct buf *b, const char *key, size_t offset)
+{
+	buf_printf(b, ",\"%s\":{", key);
+	for (size_t i = 0; i < model_count; i++)
+		buf_printf(b, "%s\"%s\":%llu", i ? "," : "", models[i].name,
+			   *(unsigned long long *)(void *)((char *)&models[i] + offset));
+	buf_printf(b, "}");
+}
+
+static void print_stats(struct buf *b)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} rows[] = {
+		{"requests_complete", stats.requests_complete},
+		{"heads_seen", stats.heads_seen},
+		{"resets_seen", stats.resets_seen},
+		{"fins_seen", stats.fins_seen},
+		{"answers_complete", stats.answers_complete},
+		{"cancelled", stats.cancelled},
+		{"queue_full", stats.queue_full},
+		{"malformed", stats.malformed},
+		{"connections_open", stats.connections_open},
+	};
+	unsigned long long in_service = 0, queued = 0;
+
+	for (size_t i = 0; i < model_count; i++) {
+		in_service += models[i].in_service;
+		queued += models[i].queued;
+	}
+	buf_printf(b, "{\"connections_accepted\":%llu",
+		   (unsigned long long)stats.connections_accepted);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		buf_printf(b, ",\"%s\":%llu", rows[i].key, (unsigned long long)rows[i].value);
+	buf_printf(b, ",\"in_service\":%llu,\"queued\":%llu", in_service, queued);
+	print_by_model(b, "requests_complete_by_model", offsetof(struct model, requests_complete));
+	print_by_model(b, "answers_complete_by_model", offsetof(struct model, answers_complete));
+	print_by_model(b, "in_service_by_model", offsetof(struct model, in_service));
+	print_by_model(b, "queued_by_model", offsetof(struct model, queued));
+	buf_printf(b, "}");
+}
+
+static void print_metrics(struct buf *b)
+{
+	buf_printf(b, "# TYPE vllm:num_requests_running gauge\n");
+	for (size_t i = 0; i < model_count; i++)
+		buf_printf(b, "vllm:num_requests_running{model_name=\"%s\"} %llu\n", models[i].name,
+			   (unsigned long long)models[i].in_service);
+	buf_printf(b, "# TYPE vllm:num_requests_waiting gauge\n");
+	for (size_t i = 0; i < model_count; i++)
+		buf_printf(b, "vllm:num_requests_waiting{model_name=\"%s\"} %llu\n", models[i].name,
+			   (unsigned long long)models[i].queued);
+}
+
+static void print_models(struct buf *b)
+{
+	buf_printf(b, "{\"object\":\"list\",\"data\":[");
+	for (size_t i = 0; i < model_count; i++)
+		buf_printf(b, "%s{\"id\":\"%s\",\"object\":\"model\",\"owned_by\":\"mock\"}",
+			   i ? "," : "", models[i].name);
+	buf_printf(b, "]}");
+}
+
+static bool path_is(const char *target, const char *path)
+{
+	size_t len = strcspn(target, "?");
+
+	return strlen(path) == len && memcmp(target, path, len) == 0;
+}
+
+/* /stats and /control are the test's own and count as no request. */
+static bool is_own(const struct conn *c)
+{
+	return c->admin || path_is(c->head.target, "/stats") || path_is(c->head.target, "/control");
+}
+
+static void print_health(struct buf *b)
+{
+	buf_printf(b, "{}");
+}
+
+static void get(struct conn *c)
+{
+	static const struct {
+		const char *path, *type;
+		void (*print)(struct buf *b);
+	} pages[] = {
+		{"/health", "application/json", print_health},
+		{"/v1/models", "application/json", print_models},
+		{"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics},
+		{"/stats", "application/json", print_stats},
+	};
+	struct buf body = {0};
+
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+		if (path_is(c->head.target, pages[i].path)) {
+			pages[i].print(&body);
+			respond(c, 200, pages[i].type, &body);
+			buf_free(&body);
+			return;
+		}
+	}
+	respond_error(c, 404, "Not Found");
+}
+
+static void dispatch(struct conn *c)
+{
+	bool post = strcmp(c->head.method, "POST") == 0;
+
+	if (c->head.close)
+		c->closing = true;
+	if (post && path_is(c->head.target, "/control")) {
+		control(c);
+	} else if (post) {
+		uint64_t before = stats.requests_complete;
+
+		ask_model(c);
+		/* A request that no model takes (400, 404) has been read whole all the same. */
+		if (!c->admin && stats.requests_complete == before)
+			stats.requests_complete++;
+	} else {
+		if (!is_own(c))
+			stats.requests_complete++;
+		if (strcmp(c->head.method, "GET") == 0 || strcmp(c->head.method, "HEAD") == 0)
+			get(c);
+		else
+			respond_error(c, 405, "Method Not Allowed");
+	}
+}
+
+/* ---- reading ---- */
+
+/* Returns false where more bytes are needed. */
+static bool read_head(struct conn *c)
+{
+	ssize_t n;
+
+	while (buf_left(&c->in) && (*buf_at(&c->in) == '\r' || *buf_at(&c->in) == '\n'))
+		buf_consume(&c->in, 1);
+	if (!buf_left(&c->in))
+		return false;
+	n = http_parse_head(buf_at(&c->in), buf_left(&c->in), false, &c->head);
+	if (n == 0)
+		return false;
+	if (n < 0) {
+		respond_malformed(c, 400, "Invalid HTTP request received.");
+		return false;
+	}
+	buf_consume(&c->in, (size_t)n);
+	if (!is_own(c))
+		stats.heads_seen++;
+	if (c->head.length > BODY_MAX) {
+		respond_malformed(c, 413, "The body is too large.");
+		return false;
+	}
+	memset(&c->chunked, 0, sizeof(c->chunked));
+	c->body_left = c->head.length;
+	c->state = STATE_BODY;
+	if (c->head.expect_continue && c->head.minor && !buf_left(&c->in) &&
+	    (c->head.chunked || c->body_left))
+		return send_bytes(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+	return true;
+}
+
+/* Returns true when the body is whole. */
+static bool read_body(struct conn *c)
+{
+	size_t n = buf_left(&c->in);
+
+	if (c->head.chunked) {
+		ssize_t taken = n ? chunked_decode(&c->chunked, buf_at(&c->in), n, &c->body) : 0;
+
+		if (taken < 0) {
+			respond_malformed(c, 400, "Invalid chunk.");
+			return false;
+		}
+		if (buf_left(&c->body) > BODY_MAX) {
+			respond_malformed(c, 413, "The body is too large.");
+			return false;
+		}
+		buf_consume(&c->in, (size_t)taken);
+		return c->chunked.done;
+	}
+	if (n > c->body_left)
+		n = (size_t)c->body_left;
+	if (n) {
+		buf_append(&c->body, buf_at(&c->in), n);
+		buf_consume(&c->in, n);
+	}
+	c->body_left -= n;
+	return c->body_left == 0;
+}
+
+/* Goes on through what has been read, request by request, as far as it reaches. */
+static void process(struct conn *c)
+{
+	for (;;) {
+		if (c->state == STATE_HEAD && !read_head(c))
+			return;
+		if (c->state != STATE_BODY || !read_body(c))
+			return;
+		dispatch(c);
+	}
+}
+
+/* Returns false once the connection is gone. */
+static bool receive(struct conn *c)
+{
+	static char bytes[HTTP_HEAD_MAX];
+
+	while (!c->eof && !in_full(c)) {
+		ssize_t n = recv(c->fd, bytes, sizeof(bytes), 0);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		if (n < 0) {
+			saw_reset(c);
+			return false;
+		}
+		if (n == 0) {
+			c->eof = true;
+			break;
+		}
+		if (c->state == STATE_LINGER)
+			continue;
+		c->read_ns = now_ns();
+		buf_append(&c->in, bytes, (size_t)n);
+		process(c);
+		if (c->state == STATE_CLOSED)
+			return false;
+		if ((size_t)n < sizeof(bytes))
+			break;
+	}
+	return true;
+}
+
+static void on_ready(struct source *s, uint32_t events)
+{
+	struct conn *c = container_of(s, struct conn, source);
+
+	if (c->state == STATE_CLOSED)
+		return;
+	if (events & EPOLLOUT)
+		flush_out(c);
+	if (c->state == STATE_CLOSED || !receive(c))
+		return;
+	/* A client that is gone frees its slot now, not once all its bytes have been read. */
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) && in_full(c))
+		c->eof = true;
+	if (c->eof) {
+		if (!c->admin)
+			stats.fins_seen++;
+		drop(c);
+		return;
+	}
+	update_events(c);
+}
+
+static void on_accept(struct source *s, uint32_t events)
+{
+	struct listener *l = container_of(s, struct listener, source);
+	int one = 1;
+
+	(void)events;
+	for (int i = 0; i < 64; i++) {
+		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct conn *c;
+
+		if (fd < 0)
+			return;
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		c = xcalloc(1, sizeof(*c));
+		c->source.ready = on_ready;
+		c->timer.fire = on_timer;
+		c->fd = fd;
+		c->admin = l->admin;
+		if (!c->admin) {
+			stats.connections_accepted++;
+			stats.connections_open++;
+		}
+		c->next = conns;
+		if (conns)
+			conns->prev = c;
+		conns = c;
+		c->events = EPOLLIN | EPOLLRDHUP;
+		loop_watch(fd, &c->source, c->events);
+	}
+}
+
+/* ---- start ---- */
+
+static int open_socket(const struct address *a, int v6_only)
+{
+	int one = 1;
+	int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (a->sa.ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only));
+	if (bind(fd, (const struct sockaddr *)&a->sa, a->len) < 0 || listen(fd, 4096) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void start_listening(struct listener *l)
+{
+	struct address a = parse_address(l->at, true);
+	bool any = !strchr(l->at, ':') || l->at[0] == ':';
+
+	l->fd = open_socket(&a, !any);
+	if (l->fd < 0 && any && errno != EADDRINUSE) {
+		/* A host without IPv6. */
+		struct sockaddr_in v4 = {
+			.sin_family = AF_INET,
+			.sin_port = ((struct sockaddr_in6 *)(void *)&a.sa)->sin6_port,
+		};
+
+		memcpy(&a.sa, &v4, sizeof(v4));
+		a.len = sizeof(v4);
+		l->fd = open_socket(&a, 0);
+	}
+	if (l->fd < 0)
+		die("cannot listen on %s: %s", l->at, strerror(errno));
+	l->source.ready = on_accept;
+	loop_watch(l->fd, &l->source, EPOLLIN);
+}
+
+static void add_listener(const char *value)
+{
+	if (listener_count == ARRAY_SIZE(listeners))
+		die_usage("--listen: too many");
+	listeners[listener_count++].at = value;
+}
+
+static void add_admin(const char *value)
+{
+	add_listener(value);
+	listeners[listener_count - 1].admin = true;
+}
+
+/* NAME[,KEY=VALUE…]. The name goes into JSON as it is. */
+static void add_model(const char *value)
+{
+	struct model *m = &models[model_count];
+	char *text = strdup(value);
+	char *save = NULL;
+
+	if (!text || model_count == ARRAY_SIZE(models))
+		die_usage("--model: too many");
+	*m = (struct model){.slots = 4,
+			    .queue_max = 1000,
+			    .prefill_ms = 100,
+			    .token_ms = 20,
+			    .tokens = 32,
+			    .finish_ms = -1};
+	m->name = strtok_r(text, ",", &save);
+	if (!m->name || strlen(m->name) > 200 || strpbrk(m->name, "\"\\"))
+		die_usage("--model: '%s' has no name, or one that is not allowed", value);
+	for (char *pair; (pair = strtok_r(NULL, ",", &save));) {
+		char *equals = strchr(pair, '=');
+
+		if (equals)
+			*equals = '\0';
+		if (!equals || !set_model_key(m, pair, equals + 1))
+			die_usage("--model %s: '%s' or its value is not allowed", m->name, pair);
+	}
+	model_count++;
+}
+
+int main(int argc, char **argv)
+{
+	const struct option_row rows[] = {
+		{"listen", "ADDR:PORT", "[V6]:PORT or PORT too; repeatable", .call = add_listener},
+		{"admin", "ADDR:PORT", "the same, but nothing that comes in by it is counted",
+		 .call = add_admin},
+		{"model", "NAME[,KEY=VALUE…]",
+		 "slots=4 queue=1000 prefill-ms=100 prefill-us-per-byte=0 token-ms=20 tokens=32 "
+		 "finish-ms=token-ms stuck=0; repeatable, the first is the default",
+		 .call = add_model},
+		{"late-head", NULL, "send a stream's head when its slot begins, not when read",
+		 .on = &late_head},
+	};
+
+	parse_options(argc, argv, "a mock model server", rows, ARRAY_SIZE(rows));
+	if (!listener_count)
+		die_usage("--listen is missing");
+	if (!model_count)
+		add_model("mock");
+	loop_init();
+	for (size_t i = 0; i < listener_count; i++)
+		start_listening(&listeners[i]);
+	puts("ready");
+	fflush(stdout);
+	loop_run();
+	for (size_t i = 0; i < model_count; i++)
+		models[i].stuck = 1;
+	while (conns)
+		drop(conns);
+	loop_end();
+	return 0;
+}
