@@ -6,6 +6,7 @@
 #include "control/report.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,14 +43,10 @@ static uint64_t unix_ms(const struct daemon_state *s, uint64_t monotonic_ns)
 
 void report_model_name(const struct daemon_state *s, uint32_t id, char *out, size_t len)
 {
-	char text[TEXT_NAME_MAX];
-
-	if (!state_model_in_use(s, id)) {
+	if (state_model_in_use(s, id))
+		snprintf(out, len, "%s", s->controller->model[id].name);
+	else
 		snprintf(out, len, "unknown-%u", id);
-		return;
-	}
-	text_name(text, s->controller->model[id].name);
-	snprintf(out, len, "%s", text);
 }
 
 void report_service_name(const struct daemon_state *s, uint32_t id, char *out, size_t len)
@@ -66,7 +63,7 @@ void report_service_name(const struct daemon_state *s, uint32_t id, char *out, s
 
 static json_t *model_name(const struct daemon_state *s, uint32_t id)
 {
-	char text[TEXT_NAME_MAX];
+	char text[SLUICE_NAME_MAX];
 
 	report_model_name(s, id, text, sizeof(text));
 	return json_string(text);

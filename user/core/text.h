@@ -13,9 +13,8 @@
 
 #include <sluice/abi.h>
 
-#define TEXT_CLIENT_MAX	 64			   /* "ffff:…/128" and its zero */
-#define TEXT_SERVICE_MAX 64			   /* "[ffff:…]:65535" and its zero */
-#define TEXT_NAME_MAX	 (5 * SLUICE_NAME_MAX + 1) /* a name whose every byte had to be spelled out */
+#define TEXT_CLIENT_MAX	 64 /* "ffff:…/128" and its zero */
+#define TEXT_SERVICE_MAX 64 /* "[ffff:…]:65535" and its zero */
 
 /* Never NULL; a number that has no name is "unknown". */
 const char *text_reason(unsigned reason);
@@ -45,12 +44,5 @@ int text_parse_network(const char *text, struct text_network *out);
 
 /* Clears the bits of addr behind the first plen (0 … 128). */
 void text_mask(uint8_t addr[16], unsigned plen);
-
-/*
- * A model's name as valid UTF-8, in at most TEXT_NAME_MAX bytes: names come from requests, so they may hold any byte.
- * A byte that is not UTF-8 becomes U+FFFD and two hex digits, and so does every byte of a literal U+FFFD: two
- * names are never written alike. Control characters stay (JSON and labels escape them).
- */
-void text_name(char out[TEXT_NAME_MAX], const char *name);
 
 #endif

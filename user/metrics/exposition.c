@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The Prometheus text format, version 0.0.4: families in a fixed order, each with its HELP and TYPE, times in seconds. Per-model
+ * families that may be added up leave the whole out; averages and gates, which may not, have it as model="global".
+ */
+#include "metrics/metrics.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "core/text.h"
+
+static void family(FILE *out, const char *name, const char *type, const char *help)
+{
+	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* key="value" with backslash, quote and line end escaped. */
+static void label(FILE *out, const char *key, const char *value)
+{
+	fprintf(out, "%s=\"", key);
+	for (; *value; value++) {
+		if (*value == '\n')
+			fputs("\\n", out);
+		else if (*value == '\\' || *value == '"')
+			fprintf(out, "\\%c", *value);
+		else
+			fputc(*value, out);
+	}
+	fputc('"', out);
+}
+
+static void model_label(FILE *out, const struct daemon_state *s, uint32_t id)
+{
+	char text[SLUICE_NAME_MAX];
+
+	if (state_model_in_use(s, id))
+		snprintf(text, sizeof(text), "%s", s->controller->model[id].name);
+	else
+		snprintf(text, sizeof(text), "unknown-%u", id);
+	label(out, "model", text);
+}
+
+static void service_label(FILE *out, const struct daemon_state *s, uint32_t id)
+{
+	char text[TEXT_SERVICE_MAX];
+
+	if (id < s->service_count)
+		text_endpoint(text, s->services[id].addr, s->services[id].wildcard,
+			      s->services[id].port);
+	else
+		snprintf(text, sizeof(text), "unknown-%u", id);
+	label(out, "service", text);
+}
+
+static void write_requests(FILE *out, const struct daemon_state *s)
+{
+	family(out, "sluice_requests_total", "counter",
+	       "Requests judged, by verdict and the reason for it.");
+	for (size_t i = 0; i < s->count_count; i++) {
+		const struct sluice_count_key *key = &s->counts[i].key;
+
+		fputs("sluice_requests_total{", out);
+		service_label(out, s, key->service);
+		fputc(',', out);
+		model_label(out, s, key->model);
+		fputc(',', out);
+		label(out, "verdict", text_verdict(key->verdict));
+		fputc(',', out);
+		label(out, "reason", text_reason(key->reason));
+		fprintf(out, "} %" PRIu64 "\n", s->counts[i].n);
+	}
+}
+
+/* The kernel counts these for all services together; with one service that is the service's. */
+static void write_connections(FILE *out, const struct daemon_state *s)
+{
+	static const struct {
+		enum sluice_counter counter;
+		const char *action;
+	} rows[] = {
+		{SLUICE_COUNTER_CONNECTIONS_RESET, "reset"},
+		{SLUICE_COUNTER_CONNECTIONS_DROPPED, "drop"},
+		{SLUICE_COUNTER_CONNECTIONS_SHADOW, "shadow"},
+	};
+
+	family(out, "sluice_connections_total", "counter",
+	       "Connections refused at their SYN (shadow: that would have been).");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		fputs("sluice_connections_total{", out);
+		if (s->service_count == 1)
+			service_label(out, s, 0);
+		else
+			label(out, "service", "all");
+		fputc(',', out);
+		label(out, "action", rows[i].action);
+		fprintf(out, "} %" PRIu64 "\n", s->counters[rows[i].counter]);
+	}
+}
+
+/*
+ * Bucket i holds the values below 2^(SHIFT+i) ns, but the last takes everything above too, so it is +Inf's alone.
+ * Times are whole ns, so "below" and Prometheus' "at most" differ by one ns.
+ */
+static void write_histogram(FILE *out, const struct daemon_state *s, unsigned kind,
+			    const char *name, const char *help)
+{
+	family(out, name, "histogram", help);
+	for (uint32_t id = SLUICE_MODEL_OTHER; id < SLUICE_MODELS_MAX; id++) {
+		const struct sluice_histogram *h = &s->histograms[id];
+		uint64_t sum = 0;
+
+		if (!state_model_in_use(s, id) ||
+		    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)))
+			continue;
+		for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS; i++) {
+			char le[32] = "+Inf";
+
+			sum += h->count[kind][i];
+			if (i + 1 < SLUICE_HISTOGRAM_BUCKETS)
+				snprintf(le, sizeof(le), "%.12g",
+					 (double)(1ULL << (SLUICE_HISTOGRAM_SHIFT + i)) / 1e9);
+			fprintf(out, "%s_bucket{", name);
+			model_label(out, s, id);
+			fputc(',', out);
+			label(out, "le", le);
+			fprintf(out, "} %" PRIu64 "\n", sum);
+		}
+		fprintf(out, "%s_sum{", name);
+		model_label(out, s, id);
+		fprintf(out, "} %.9f\n", (double)h->sum_ns[kind] / 1e9);
+		fprintf(out, "%s_count{", name);
+		model_label(out, s, id);
+		fprintf(out, "} %" PRIu64 "\n", sum);
+	}
+}
+
+/* The value of a gauge for a model; false: it has none, so it has no line. */
+typedef bool (*gauge_fn)(const struct daemon_state *s, uint32_t id, double *value);
+
+static bool ttft_ema(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = controller_read(s->controller, id, s->now_ns).ttft_ms / 1e3;
+	return *value >= 0;
+}
+
+static bool itl_ema(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = controller_read(s->controller, id, s->now_ns).itl_ms / 1e3;
+	return *value >= 0;
+}
+
+static bool in_flight(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = s->kernel[id].in_flight > 0 ? (double)s->kernel[id].in_flight : 0;
+	return id != SLUICE_MODEL_ALL;
+}
+
+static bool waiting(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = s->kernel[id].waiting > 0 ? (double)s->kernel[id].waiting : 0;
+	return id != SLUICE_MODEL_ALL;
+}
+
+static bool limit(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = (double)controller_targets(s->controller, id).max_in_flight;
+	return *value > 0 && (id != SLUICE_MODEL_ALL || !s->controller->per_model);
+}
+
+static bool is_open(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = controller_read(s->controller, id, s->now_ns).open;
+	return true;
+}
+
+static void write_gauges(FILE *out, const struct daemon_state *s)
+{
+	static const struct {
+		const char *name, *help;
+		gauge_fn value;
+	} gauges[] = {
+		{"sluice_ttft_ema_seconds", "Decayed average of the time to first token.", ttft_ema},
+		{"sluice_itl_ema_seconds", "Decayed average of the inter-token latency.", itl_ema},
+		{"sluice_in_flight", "Requests admitted whose response has not ended.", in_flight},
+		{"sluice_waiting", "Requests in flight without a first token yet.", waiting},
+		{"sluice_in_flight_limit", "Requests that may be in flight at once.", limit},
+		{"sluice_model_open", "1 while requests are admitted, 0 while latency shuts it.",
+		 is_open},
+	};
+
+	for (size_t g = 0; g < sizeof(gauges) / sizeof(gauges[0]); g++) {
+		family(out, gauges[g].name, "gauge", gauges[g].help);
+		for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
+			double value;
+
+			if (!state_model_in_use(s, id) ||
+			    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)) ||
+			    !gauges[g].value(s, id, &value))
+				continue;
+			fprintf(out, "%s{", gauges[g].name);
+			model_label(out, s, id);
+			fprintf(out, "} %.9g\n", value);
+		}
+	}
+}
+
+static void write_maps(FILE *out, const struct daemon_state *s)
+{
+	static const char *const names[] = {"sluice_map_full_total", "sluice_map_entries",
+					    "sluice_map_max_entries"};
+
+	family(out, names[0], "counter",
+	       "Times that a map had no room (an LRU map: entries that it forgot).");
+	for (size_t i = 0; i < s->map_count; i++)
+		fprintf(out, "%s{map=\"%s\"} %" PRIu64 "\n", names[0], s->maps[i].name,
+			s->maps[i].full);
+	family(out, names[1], "gauge", "Entries in a map now.");
+	for (size_t i = 0; i < s->map_count; i++)
+		fprintf(out, "%s{map=\"%s\"} %" PRIu64 "\n", names[1], s->maps[i].name,
+			s->maps[i].entries);
+	family(out, names[2], "gauge", "Entries that a map has room for.");
+	for (size_t i = 0; i < s->map_count; i++)
+		fprintf(out, "%s{map=\"%s\"} %" PRIu64 "\n", names[2], s->maps[i].name,
+			s->maps[i].max);
+}
+
+void metrics_write_exposition(FILE *out, const struct daemon_state *s)
+{
+	write_requests(out, s);
+	write_connections(out, s);
+	write_histogram(out, s, SLUICE_SAMPLE_TTFT, "sluice_time_to_first_token_seconds",
+			"From a request's last byte to its response's first generated byte.");
+	write_histogram(out, s, SLUICE_SAMPLE_ITL, "sluice_inter_token_latency_seconds",
+			"Between successive chunks of one streamed response.");
+	write_gauges(out, s);
+	family(out, "sluice_samples_lost_total", "counter",
+	       "Latency samples that found their ring full.");
+	fprintf(out, "sluice_samples_lost_total %" PRIu64 "\n",
+		s->counters[SLUICE_COUNTER_SAMPLES_LOST]);
+	write_maps(out, s);
+	family(out, "sluice_counter_total", "counter",
+	       "What the kernel side counts that is no verdict on a request.");
+	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++) {
+		fputs("sluice_counter_total{", out);
+		label(out, "counter", text_counter(i));
+		fprintf(out, "} %" PRIu64 "\n", s->counters[i]);
+	}
+	family(out, "sluice_names_refused_total", "counter",
+	       "Model names not learned: the table was full, or they were no names.");
+	fprintf(out, "sluice_names_refused_total %" PRIu64 "\n", s->controller->names_refused);
+	family(out, "sluice_enforcing", "gauge", "1 in mode enforce, 0 in mode shadow.");
+	fprintf(out, "sluice_enforcing %d\n", s->mode == SLUICE_MODE_ENFORCE && !s->detaching);
+	family(out, "sluice_build_info", "gauge", "Always 1; the version is in the label.");
+	fputs("sluice_build_info{", out);
+	label(out, "version", SLUICE_VERSION);
+	fputs("} 1\n", out);
+}

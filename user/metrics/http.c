@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The HTTP side of the metrics: two pages that can be read and nothing that can be changed. libmicrohttpd runs without
+ * threads; a page is written in one go into memory and then sent at the reader's speed.
+ */
+#include "metrics/metrics.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct metrics {
+	struct MHD_Daemon *daemon;
+	int fd;
+	const struct daemon_state *state;
+	void (*refresh)(void *arg, unsigned parts);
+	void *arg;
+};
+
+static enum MHD_Result send_text(struct MHD_Connection *conn, unsigned status, const char *type,
+				 char *text, size_t len, enum MHD_ResponseMemoryMode memory)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(len, text, memory);
+	enum MHD_Result ret;
+
+	if (!response) {
+		if (memory == MHD_RESPMEM_MUST_FREE)
+			free(text);
+		return MHD_NO;
+	}
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	MHD_add_response_header(response, "Content-Security-Policy",
+				"default-src 'none'; style-src 'unsafe-inline'");
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+	ret = MHD_queue_response(conn, status, response);
+	MHD_destroy_response(response);
+	return ret;
+}
+
+static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char *url,
+			      const char *method, const char *version, const char *upload,
+			      size_t *upload_len, void **seen)
+{
+	static const struct {
+		const char *url, *type;
+		void (*write)(FILE *out, const struct daemon_state *s);
+	} pages[] = {
+		{"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics_write_exposition},
+		{"/", "text/html; charset=utf-8", metrics_write_page},
+	};
+	static char not_found[] = "There are / and /metrics.\n", not_allowed[] = "Read only.\n";
+	struct metrics *m = arg;
+
+	if (!*seen) { /* the head alone; MHD wants to be asked again */
+		*seen = m;
+		return MHD_YES;
+	}
+	if (*upload_len) { /* a body is read past */
+		*upload_len = 0;
+		return MHD_YES;
+	}
+	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
+		return send_text(conn, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain", not_allowed,
+				 strlen(not_allowed), MHD_RESPMEM_PERSISTENT);
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		char *text = NULL;
+		size_t len = 0;
+		FILE *out;
+
+		if (strcmp(url, pages[i].url))
+			continue;
+		out = open_memstream(&text, &len);
+		if (!out)
+			return MHD_NO;
+		m->refresh(m->arg, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
+		pages[i].write(out, m->state);
+		if (fclose(out)) {
+			free(text);
+			return MHD_NO;
+		}
+		return send_text(conn, MHD_HTTP_OK, pages[i].type, text, len,
+				 MHD_RESPMEM_MUST_FREE);
+	}
+	return send_text(conn, MHD_HTTP_NOT_FOUND, "text/plain", not_found, strlen(not_found),
+			 MHD_RESPMEM_PERSISTENT);
+}
+
+/* A listening socket of our own, so that an error has its errno and its words. */
+static int listen_at(const char *addr, uint16_t port, char *err, size_t err_len)
+{
+	struct addrinfo hints = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+		.ai_socktype = SOCK_STREAM,
+	};
+	struct addrinfo *info = NULL;
+	char service[8], host[64];
+	size_t len = strlen(addr);
+	int fd, ret, on = 1;
+	bool brackets = len > 2 && addr[0] == '[' && addr[len - 1] == ']';
+
+	snprintf(service, sizeof(service), "%u", port);
+	snprintf(host, sizeof(host), "%.*s", (int)(brackets ? len - 2 : len), addr + brackets);
+	ret = getaddrinfo(host, service, &hints, &info);
+	if (ret) {
+		snprintf(err, err_len, "metrics: \"%s\" is no address: %s", addr,
+			 gai_strerror(ret));
+		return -EINVAL;
+	}
+	fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	ret = fd < 0 ? -errno : 0;
+	if (!ret && info->ai_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	if (!ret)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (!ret && (bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, 64)))
+		ret = -errno;
+	freeaddrinfo(info);
+	if (ret) {
+		snprintf(err, err_len,
+			 ret == -EADDRINUSE ? "metrics: port %u of %s is taken by another program"
+					    : "metrics: cannot listen at port %u of %s: %s",
+			 port, addr, strerror(-ret));
+		if (fd >= 0)
+			close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+int metrics_open(struct metrics **out, const char *addr, uint16_t port,
+		 const struct daemon_state *state, void (*refresh)(void *arg, unsigned parts),
+		 void *arg, char *err, size_t err_len)
+{
+	struct metrics *m = calloc(1, sizeof(*m));
+	const union MHD_DaemonInfo *info;
+	int fd;
+
+	if (!m) {
+		snprintf(err, err_len, "metrics: out of memory");
+		return -ENOMEM;
+	}
+	m->state = state;
+	m->refresh = refresh;
+	m->arg = arg;
+	fd = listen_at(addr, port, err, err_len);
+	if (fd < 0) {
+		free(m);
+		return fd;
+	}
+	m->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, handle, m,
+				     MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd,
+				     MHD_OPTION_CONNECTION_LIMIT,
+				     (unsigned)METRICS_CONNECTIONS_MAX,
+				     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)METRICS_TIMEOUT_SECS,
+				     MHD_OPTION_END);
+	info = m->daemon ? MHD_get_daemon_info(m->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+	if (!info) {
+		snprintf(err, err_len, "metrics: libmicrohttpd does not start");
+		if (m->daemon)
+			MHD_stop_daemon(m->daemon);
+		else
+			close(fd);
+		free(m);
+		return -EIO;
+	}
+	m->fd = info->epoll_fd;
+	*out = m;
+	return 0;
+}
+
+void metrics_close(struct metrics *m)
+{
+	if (!m)
+		return;
+	MHD_stop_daemon(m->daemon);
+	free(m);
+}
+
+int metrics_fd(const struct metrics *m)
+{
+	return m->fd;
+}
+
+void metrics_poll(struct metrics *m)
+{
+	unsigned long long timeout;
+
+	/* Once more while it says that it did not finish, but not for ever: the loop has other work. */
+	for (unsigned i = 0; i < 8; i++) {
+		MHD_run(m->daemon);
+		if (MHD_get_timeout(m->daemon, &timeout) != MHD_YES || timeout)
+			break;
+	}
+}
