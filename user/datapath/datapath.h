@@ -29,6 +29,8 @@ struct datapath_handlers {
 	void *arg;
 	void (*sample)(void *arg, const struct sluice_sample *sample);
 	void (*refusal)(void *arg, const struct sluice_refusal *refusal);
+	/* What an operator should know and is no failure: maps adopted or replaced, an interface back. NULL: not told. */
+	void (*notice)(void *arg, const char *text);
 };
 
 /*

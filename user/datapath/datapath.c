@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Opens and closes the datapath: checks that this kernel will do, takes the pin directory, loads the one object
+ * against what is pinned there, and feeds the rings to the daemon. The one idea: settings.abi_version is
+ * written last, so a start that dies half way leaves a set that the next start knows to be unfinished.
+ */
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+
+#include "internal.h"
+
+#define KERNEL_MAJOR 6
+#define KERNEL_MINOR 1
+
+static _Thread_local char error[1024];
+
+/* The end of what libbpf printed: the verifier's last words are what an operator can report. */
+static char libbpf_said[16384];
+static size_t libbpf_used;
+
+int fail(int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error, sizeof(error), format, args);
+	va_end(args);
+	return err;
+}
+
+const char *datapath_error(void)
+{
+	return error;
+}
+
+void tell(const struct datapath_handlers *handlers, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	if (!handlers->notice)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	handlers->notice(handlers->arg, text);
+}
+
+int map_fd(const struct bpf_map *map)
+{
+	return bpf_map__fd(map);
+}
+
+static int keep_print(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char line[8192];
+	size_t len, room = sizeof(libbpf_said) - 1;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), format, args);
+	len = strlen(line);
+	if (libbpf_used + len > room) {
+		size_t drop = libbpf_used + len - room;
+
+		if (drop > libbpf_used)
+			drop = libbpf_used;
+		memmove(libbpf_said, libbpf_said + drop, libbpf_used - drop);
+		libbpf_used -= drop;
+	}
+	memcpy(libbpf_said + libbpf_used, line, len);
+	libbpf_used += len;
+	libbpf_said[libbpf_used] = 0;
+	return 0;
+}
+
+/*
+ * The last lines that matter of what libbpf printed, on one line: of a verifier's log those before its statistics,
+ * else the first complaint. Cuts libbpf_said up.
+ */
+static const char *last_words(void)
+{
+	static char out[600];
+	char *end = strstr(libbpf_said, "-- END PROG LOAD LOG"), *line, *kept[3] = { 0 }, *save;
+	size_t used = 0;
+
+	if (end)
+		*end = 0;
+	for (line = strtok_r(libbpf_said, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (end && (!strncmp(line, "processed ", 10) || !strncmp(line, "verification time", 17) ||
+			    !strncmp(line, "stack depth", 11) || !strncmp(line, "libbpf:", 7)))
+			continue;
+		if (!end && kept[2])
+			break;
+		kept[0] = kept[1];
+		kept[1] = kept[2];
+		kept[2] = line;
+	}
+	out[0] = 0;
+	for (int i = 0; i < 3; i++)
+		if (kept[i] && used < sizeof(out))
+			used += snprintf(out + used, sizeof(out) - used, "%s%s", used ? " | " : "", kept[i]);
+	libbpf_used = 0;
+	libbpf_said[0] = 0;
+	return out[0] ? out : "no further word";
+}
+
+static bool capable(const struct __user_cap_data_struct data[2], unsigned cap)
+{
+	return data[cap / 32].effective >> (cap % 32) & 1;
+}
+
+static int kernel_will_do(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2] = { 0 };
+	unsigned major = 0, minor = 0;
+	struct utsname uts;
+	FILE *realtime;
+	int is_realtime = 0;
+	bool admin;
+
+	uname(&uts);
+	if (sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
+	    (major < KERNEL_MAJOR || (major == KERNEL_MAJOR && minor < KERNEL_MINOR)))
+		return fail(-ENOTSUP, "kernel %u.%u is too old: sluice needs %u.%u or newer", major, minor,
+			    KERNEL_MAJOR, KERNEL_MINOR);
+	realtime = fopen("/sys/kernel/realtime", "re");
+	if (realtime) {
+		if (fscanf(realtime, "%d", &is_realtime) != 1)
+			is_realtime = 0;
+		fclose(realtime);
+	}
+	if (is_realtime == 1 || strstr(uts.version, "PREEMPT_RT"))
+		return fail(-ENOTSUP, "PREEMPT_RT kernels are not supported yet");
+
+	syscall(SYS_capget, &header, caps);
+	admin = capable(caps, CAP_SYS_ADMIN);
+	if (!capable(caps, CAP_NET_ADMIN) || !(admin || capable(caps, CAP_BPF)) ||
+	    !(admin || capable(caps, CAP_PERFMON)))
+		return fail(-EPERM, "not permitted: sluiced needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root");
+	return 0;
+}
+
+static int on_sample(void *ctx, void *data, size_t size)
+{
+	struct datapath *d = ctx;
+
+	if (size >= sizeof(struct sluice_sample) && d->handlers.sample)
+		d->handlers.sample(d->handlers.arg, data);
+	return 0;
+}
+
+static int on_refusal(void *ctx, void *data, size_t size)
+{
+	struct datapath *d = ctx;
+
+	if (size >= sizeof(struct sluice_refusal) && d->handlers.refusal)
+		d->handlers.refusal(d->handlers.arg, data);
+	return 0;
+}
+
+static int load(struct datapath *d)
+{
+	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = d->pin_dir);
+	char why[256];
+	int err;
+
+	libbpf_set_print(keep_print);
+	libbpf_used = 0;
+	d->skel = sluice_bpf__open_opts(&opts);
+	if (!d->skel)
+		return fail(-errno, "the BPF object cannot be read: %s", last_words());
+
+	switch (pins_inspect(d->pin_dir, d->skel->obj, why, sizeof(why))) {
+	case PINS_UNFIT:
+		err = pins_clear(d->pin_dir);
+		if (err)
+			return err;
+		tell(&d->handlers, "replaced what was pinned in %s: %s", d->pin_dir, why);
+		break;
+	case PINS_FIT:
+		tell(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
+		break;
+	case PINS_NONE:
+		break;
+	}
+
+	err = sluice_bpf__load(d->skel);
+	if (err == -EPERM)
+		return fail(err, "the kernel does not permit sluiced to load BPF programs (lockdown, or a missing capability): %s",
+			    last_words());
+	if (err)
+		return fail(err, "the kernel does not accept the BPF programs (%s): %s", strerror(-err),
+			    last_words());
+	libbpf_used = 0;
+	return 0;
+}
+
+/* The key that API keys are hashed with: made once, kept as long as the pins are. */
+static int make_hash_key(struct datapath *d)
+{
+	struct sluice_hash_key key;
+	char path[PATH_MAX + 16];
+	uint32_t zero = 0;
+	int fd = map_fd(d->skel->maps.hash_key), err;
+
+	err = bpf_map_lookup_elem(fd, &zero, &key);
+	if (!err && !key.k0 && !key.k1) {
+		if (getrandom(&key, sizeof(key), 0) != sizeof(key))
+			return fail(-errno, "no random numbers: %s", strerror(errno));
+		err = bpf_map_update_elem(fd, &zero, &key, BPF_ANY);
+	}
+	explicit_bzero(&key, sizeof(key));
+	if (err)
+		return fail(err, "the hash key cannot be written: %s", strerror(-err));
+	snprintf(path, sizeof(path), "%s/hash_key", d->pin_dir);
+	if (chmod(path, 0600))
+		return fail(-errno, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+static int write_settings(struct datapath *d)
+{
+	uint32_t zero = 0;
+	int err = bpf_map_update_elem(map_fd(d->skel->maps.settings), &zero, &d->settings, BPF_ANY);
+
+	return err ? fail(err, "settings cannot be written: %s", strerror(-err)) : 0;
+}
+
+static int map_state(struct datapath *d)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	void *at;
+
+	d->state_bytes = (SLUICE_MODELS_MAX * sizeof(*d->state) + page - 1) / page * page;
+	at = mmap(NULL, d->state_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		  map_fd(d->skel->maps.model_state), 0);
+	if (at == MAP_FAILED)
+		return fail(-errno, "model_state cannot be mapped: %s", strerror(errno));
+	d->state = at;
+	return 0;
+}
+
+static int start(struct datapath *d)
+{
+	uint32_t zero = 0;
+	int err;
+
+	err = map_state(d);
+	if (err)
+		return err;
+	err = make_hash_key(d);
+	if (err)
+		return err;
+	err = replies_write(d, SLUICE_MODEL_ALL, NULL, (1U << SLUICE_REASON_COUNT) - 1);
+	if (err)
+		return err;
+	d->rings = ring_buffer__new(map_fd(d->skel->maps.samples), on_sample, d, NULL);
+	if (!d->rings)
+		return fail(-errno, "the samples ring cannot be opened: %s", strerror(errno));
+	err = ring_buffer__add(d->rings, map_fd(d->skel->maps.verdicts), on_refusal, d);
+	if (err)
+		return fail(err, "the verdicts ring cannot be opened: %s", strerror(-err));
+	d->addresses_fd = addresses_open();
+	if (d->addresses_fd < 0)
+		return d->addresses_fd;
+
+	/* Last, since the version vouches for everything above; an earlier daemon's lease runs on. */
+	err = bpf_map_lookup_elem(map_fd(d->skel->maps.settings), &zero, &d->settings);
+	if (err)
+		return fail(err, "settings cannot be read: %s", strerror(-err));
+	d->settings.generation++;
+	d->settings.clock_ns = 0;
+	d->settings.stopping = 0;
+	d->settings.abi_version = SLUICE_ABI_VERSION;
+	return write_settings(d);
+}
+
+int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_handlers *handlers)
+{
+	struct datapath *d;
+	int err;
+
+	err = kernel_will_do();
+	if (err)
+		return err;
+	if (strlen(pin_dir) >= sizeof(d->pin_dir) - 64)
+		return fail(-ENAMETOOLONG, "pin-dir is too long");
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return fail(-ENOMEM, "out of memory");
+	d->addresses_fd = -1;
+	if (handlers)
+		d->handlers = *handlers;
+	strcpy(d->pin_dir, pin_dir);
+	for (size_t n = strlen(d->pin_dir); n > 1 && d->pin_dir[n - 1] == '/'; n--)
+		d->pin_dir[n - 1] = 0;
+	d->cpus = libbpf_num_possible_cpus();
+	d->dir_fd = pins_open(d->pin_dir);
+	err = d->dir_fd < 0 ? d->dir_fd : 0;
+	if (!err && d->cpus < 0)
+		err = fail(d->cpus, "the number of CPUs is not known: %s", strerror(-d->cpus));
+	if (!err)
+		err = load(d);
+	if (!err)
+		err = start(d);
+	if (err) {
+		datapath_close(d);
+		return err;
+	}
+	*out = d;
+	return 0;
+}
+
+void datapath_close(struct datapath *d)
+{
+	if (!d)
+		return;
+	ring_buffer__free(d->rings);
+	if (d->state)
+		munmap(d->state, d->state_bytes);
+	sluice_bpf__destroy(d->skel);
+	close_fd(&d->addresses_fd);
+	close_fd(&d->dir_fd);
+	age_free(d->age);
+	free(d->attached);
+	free(d->services);
+	free(d);
+}
+
+int datapath_remove(struct datapath *d, const char *pin_dir)
+{
+	_cleanup_fd_ int dir_fd = -1;
+	char path[PATH_MAX];
+	int err;
+
+	if (d) {
+		pin_dir = d->pin_dir;
+		d->attached_count = 0;
+	} else {
+		if (strlen(pin_dir) >= sizeof(path) - 64)
+			return fail(-ENAMETOOLONG, "pin-dir is too long");
+		strcpy(path, pin_dir);
+		for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+			path[n - 1] = 0;
+		pin_dir = path;
+		libbpf_set_print(keep_print);
+		err = pins_lock(pin_dir, &dir_fd);
+		if (err && err != -ENOENT)
+			return err;
+	}
+	return pins_remove(pin_dir);
+}
+
+int datapath_fd(const struct datapath *d)
+{
+	return ring_buffer__epoll_fd(d->rings);
+}
+
+int datapath_poll(struct datapath *d)
+{
+	int n = ring_buffer__consume(d->rings);
+
+	return n < 0 ? fail(n, "the rings cannot be read: %s", strerror(-n)) : n;
+}
+
+int datapath_renew_lease(struct datapath *d, uint64_t until_ns)
+{
+	d->settings.lease_until_ns = until_ns;
+	return write_settings(d);
+}
+
+int datapath_stop(struct datapath *d)
+{
+	d->settings.stopping = 1;
+	return write_settings(d);
+}

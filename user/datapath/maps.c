@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Reads and writes the maps for the daemon. The one idea: a whole map is read in batches (BPF_MAP_LOOKUP_BATCH),
+ * so that listing 64 Ki entries takes some hundred system calls, and an entry that stays is seen exactly once.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/reply_text.h"
+#include "internal.h"
+
+int map_each(int fd, uint32_t key_size, uint32_t value_size,
+	     void (*each)(void *arg, const void *key, const void *value), void *arg)
+{
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	uint8_t cursor[2][256];
+	uint32_t room = BATCH;
+	bool first = true;
+
+	for (;;) {
+		_cleanup_free_ uint8_t *keys = calloc(room, key_size);
+		_cleanup_free_ uint8_t *values = calloc(room, value_size);
+		uint32_t count = room;
+		int err;
+
+		if (!keys || !values)
+			return -ENOMEM;
+		do {
+			count = room;
+			err = bpf_map_lookup_batch(fd, first ? NULL : cursor[0], cursor[1], keys, values,
+						   &count, &opts);
+			if (err && err != -ENOENT)
+				break;
+			for (uint32_t i = 0; i < count; i++)
+				each(arg, keys + (size_t)i * key_size, values + (size_t)i * value_size);
+			memcpy(cursor[0], cursor[1], sizeof(cursor[0]));
+			first = false;
+		} while (!err);
+		if (err == -ENOENT)
+			return 0;
+		if (err != -ENOSPC || room > 65536)
+			return err;
+		room *= 4; /* one hash bucket holds more than that */
+	}
+}
+
+static int written(int err, const char *what)
+{
+	return err ? fail(err, "%s cannot be written: %s", what,
+			  err == -E2BIG || err == -ENOSPC || err == -ENOMEM ? "it is full" : strerror(-err)) :
+		     0;
+}
+
+static int read_failed(int err, const char *what)
+{
+	return err ? fail(err, "%s cannot be read: %s", what, strerror(-err)) : 0;
+}
+
+/* Bytes of one entry of a per-CPU map as user space sees it. */
+static size_t per_cpu_size(const struct datapath *d, size_t value_size)
+{
+	return (value_size + 7) / 8 * 8 * d->cpus;
+}
+
+int datapath_set_model(struct datapath *d, const char *name, uint32_t id)
+{
+	struct sluice_model_name key = { 0 };
+
+	if (id >= SLUICE_MODELS_MAX || strlen(name) >= sizeof(key.name))
+		return fail(-EINVAL, "model name '%s' is too long, or its id %u too big", name, id);
+	memcpy(key.name, name, strlen(name));
+	return written(bpf_map_update_elem(map_fd(d->skel->maps.model_ids), &key, &id, BPF_ANY), "model_ids");
+}
+
+struct model_visitor {
+	void (*each)(void *arg, const char *name, uint32_t id);
+	void *arg;
+};
+
+static void visit_model(void *arg, const void *key, const void *value)
+{
+	const struct model_visitor *v = arg;
+	char name[SLUICE_NAME_MAX + 1] = "";
+	uint32_t id;
+
+	memcpy(name, key, SLUICE_NAME_MAX);
+	memcpy(&id, value, sizeof(id));
+	v->each(v->arg, name, id);
+}
+
+int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id), void *arg)
+{
+	struct model_visitor v = { each, arg };
+
+	return read_failed(map_each(map_fd(d->skel->maps.model_ids), sizeof(struct sluice_model_name),
+				    sizeof(uint32_t), visit_model, &v),
+			   "model_ids");
+}
+
+/*
+ * Writes the templates of a model for a set of reasons, where this daemon has not yet. A full map is no failure: the
+ * kernel then takes the text that names no model.
+ */
+int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t reasons)
+{
+	struct reply_written *w = &d->replies[model];
+
+	if (strncmp(w->name, name ? name : "", sizeof(w->name) - 1)) {
+		/* The id has a new name: what was written before must not be told of it. */
+		reasons |= w->reasons;
+		w->reasons = 0;
+		snprintf(w->name, sizeof(w->name), "%s", name ? name : "");
+	}
+	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++) {
+		if (!(reasons >> r & 1) || w->reasons >> r & 1)
+			continue;
+		for (unsigned no_retry = 0; no_retry < 2; no_retry++) {
+			struct sluice_reply_key key = { .model = model, .reason = r, .no_retry = no_retry };
+			struct sluice_reply reply;
+			int err = reply_text_build(&reply, w->name, r, no_retry);
+
+			if (!err)
+				err = bpf_map_update_elem(map_fd(d->skel->maps.replies), &key, &reply, BPF_ANY);
+			if ((err == -E2BIG || err == -ENOMEM) && model != SLUICE_MODEL_ALL)
+				return 0;
+			if (err)
+				return written(err, "replies");
+		}
+		w->reasons |= 1U << r;
+	}
+	return 0;
+}
+
+int datapath_set_flag(struct datapath *d, uint32_t id, const char *name, const struct sluice_model_flag *flag)
+{
+	uint16_t reasons = 0;
+	int err;
+
+	if (id >= SLUICE_MODELS_MAX || flag->reason >= SLUICE_REASON_COUNT)
+		return fail(-EINVAL, "no model has id %u, or no reason number %u", id, flag->reason);
+	if (!flag->allow)
+		reasons |= 1U << flag->reason;
+	if (flag->limit)
+		reasons |= 1U << SLUICE_REASON_IN_FLIGHT;
+	if (id != SLUICE_MODEL_ALL && reasons) {
+		err = replies_write(d, id, name, reasons);
+		if (err)
+			return err;
+	}
+	return written(bpf_map_update_elem(map_fd(d->skel->maps.model_flags), &id, flag, BPF_ANY),
+		       "model_flags");
+}
+
+int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out)
+{
+	return read_failed(bpf_map_lookup_elem(map_fd(d->skel->maps.model_flags), &id, out), "model_flags");
+}
+
+int datapath_get_state(struct datapath *d, uint32_t id, struct sluice_model_state *out)
+{
+	if (id >= SLUICE_MODELS_MAX)
+		return fail(-EINVAL, "no model has id %u", id);
+	out->in_flight = __atomic_load_n(&d->state[id].in_flight, __ATOMIC_RELAXED);
+	out->waiting = __atomic_load_n(&d->state[id].waiting, __ATOMIC_RELAXED);
+	return 0;
+}
+
+int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histogram *out)
+{
+	_cleanup_free_ struct sluice_histogram *each = calloc(d->cpus, sizeof(*each));
+	struct sluice_histogram sum = { 0 };
+	int err;
+
+	if (!each)
+		return fail(-ENOMEM, "out of memory");
+	err = bpf_map_lookup_elem(map_fd(d->skel->maps.histograms), &id, each);
+	if (err)
+		return read_failed(err, "histograms");
+	for (int cpu = 0; cpu < d->cpus; cpu++)
+		for (int k = 0; k < 2; k++) {
+			for (int b = 0; b < SLUICE_HISTOGRAM_BUCKETS; b++)
+				sum.count[k][b] += each[cpu].count[k][b];
+			sum.sum_ns[k] += each[cpu].sum_ns[k];
+		}
+	*out = sum;
+	return 0;
+}
+
+int datapath_get_counters(struct datapath *d, uint64_t out[SLUICE_COUNTER_COUNT])
+{
+	_cleanup_free_ uint64_t *each = calloc(d->cpus, sizeof(*each));
+	uint64_t sum[SLUICE_COUNTER_COUNT] = { 0 };
+
+	if (!each)
+		return fail(-ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < SLUICE_COUNTER_COUNT; i++) {
+		int err = bpf_map_lookup_elem(map_fd(d->skel->maps.counters), &i, each);
+
+		if (err)
+			return read_failed(err, "counters");
+		for (int cpu = 0; cpu < d->cpus; cpu++)
+			sum[i] += each[cpu];
+	}
+	memcpy(out, sum, sizeof(sum));
+	return 0;
+}
+
+struct count_visitor {
+	void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n);
+	void *arg;
+	int cpus;
+};
+
+static void visit_count(void *arg, const void *key, const void *value)
+{
+	const struct count_visitor *v = arg;
+	const uint64_t *each = value;
+	struct sluice_count_key k;
+	uint64_t sum = 0;
+
+	memcpy(&k, key, sizeof(k));
+	for (int cpu = 0; cpu < v->cpus; cpu++)
+		sum += each[cpu];
+	v->each(v->arg, &k, sum);
+}
+
+int datapath_each_count(struct datapath *d,
+			void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n), void *arg)
+{
+	struct count_visitor v = { each, arg, d->cpus };
+
+	return read_failed(map_each(map_fd(d->skel->maps.request_counts), sizeof(struct sluice_count_key),
+				    per_cpu_size(d, sizeof(uint64_t)), visit_count, &v),
+			   "request_counts");
+}
+
+int datapath_set_client(struct datapath *d, const struct sluice_client_flag_key *key,
+			const struct sluice_client_flag *flag)
+{
+	return written(bpf_map_update_elem(map_fd(d->skel->maps.client_flags), key, flag, BPF_ANY),
+		       "client_flags");
+}
+
+/* -ENOENT is an answer and no failure to speak of, but the text is there for who wants it. */
+static int cleared(int err, const char *what)
+{
+	return err == -ENOENT ? fail(err, "%s has no such entry", what) : written(err, what);
+}
+
+int datapath_clear_client(struct datapath *d, const struct sluice_client_flag_key *key)
+{
+	return cleared(bpf_map_delete_elem(map_fd(d->skel->maps.client_flags), key), "client_flags");
+}
+
+int datapath_set_prefix(struct datapath *d, const struct sluice_prefix_key *key,
+			const struct sluice_prefix *prefix)
+{
+	return written(bpf_map_update_elem(map_fd(d->skel->maps.client_prefixes), key, prefix, BPF_ANY),
+		       "client_prefixes");
+}
+
+int datapath_clear_prefix(struct datapath *d, const struct sluice_prefix_key *key)
+{
+	return cleared(bpf_map_delete_elem(map_fd(d->skel->maps.client_prefixes), key), "client_prefixes");
+}
+
+struct flag_visitor {
+	void (*each)(void *, const struct sluice_client_flag_key *, const struct sluice_client_flag *);
+	void *arg;
+};
+
+static void visit_flag(void *arg, const void *key, const void *value)
+{
+	const struct flag_visitor *v = arg;
+
+	v->each(v->arg, key, value);
+}
+
+int datapath_each_client_flag(struct datapath *d,
+			      void (*each)(void *, const struct sluice_client_flag_key *,
+					   const struct sluice_client_flag *),
+			      void *arg)
+{
+	struct flag_visitor v = { each, arg };
+
+	return read_failed(map_each(map_fd(d->skel->maps.client_flags), sizeof(struct sluice_client_flag_key),
+				    sizeof(struct sluice_client_flag), visit_flag, &v),
+			   "client_flags");
+}
+
+struct prefix_visitor {
+	void (*each)(void *, const struct sluice_prefix_key *, const struct sluice_prefix *);
+	void *arg;
+};
+
+static void visit_prefix(void *arg, const void *key, const void *value)
+{
+	const struct prefix_visitor *v = arg;
+
+	v->each(v->arg, key, value);
+}
+
+int datapath_each_prefix(struct datapath *d,
+			 void (*each)(void *, const struct sluice_prefix_key *, const struct sluice_prefix *),
+			 void *arg)
+{
+	struct prefix_visitor v = { each, arg };
+
+	return read_failed(map_each(map_fd(d->skel->maps.client_prefixes), sizeof(struct sluice_prefix_key),
+				    sizeof(struct sluice_prefix), visit_prefix, &v),
+			   "client_prefixes");
+}
+
+struct client_visitor {
+	void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *, int64_t);
+	void *arg;
+	int in_flight_fd;
+};
+
+static void visit_client(void *arg, const void *key, const void *value)
+{
+	const struct client_visitor *v = arg;
+	int64_t in_flight = 0;
+
+	if (bpf_map_lookup_elem(v->in_flight_fd, key, &in_flight))
+		in_flight = 0;
+	v->each(v->arg, key, value, in_flight);
+}
+
+int datapath_each_client(struct datapath *d,
+			 void (*each)(void *, const struct sluice_client *,
+				      const struct sluice_client_count *, int64_t in_flight),
+			 void *arg)
+{
+	struct client_visitor v = { each, arg, map_fd(d->skel->maps.client_in_flight) };
+
+	return read_failed(map_each(map_fd(d->skel->maps.client_counts), sizeof(struct sluice_client),
+				    sizeof(struct sluice_client_count), visit_client, &v),
+			   "client_counts");
+}
+
+static void count_one(void *arg, const void *key, const void *value)
+{
+	++*(uint64_t *)arg;
+}
+
+/* By batches: a walk from key to key starts over when its key is deleted meanwhile. */
+static int map_entries(const struct datapath *d, const struct bpf_map *map, uint64_t *entries)
+{
+	bool per_cpu = bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH;
+	size_t size = per_cpu ? per_cpu_size(d, bpf_map__value_size(map)) : bpf_map__value_size(map);
+	uint64_t n = 0;
+	int err = map_each(map_fd(map), bpf_map__key_size(map), size, count_one, &n);
+
+	if (!err)
+		*entries = n;
+	return read_failed(err, bpf_map__name(map));
+}
+
+int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, uint64_t *max)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(d->skel->obj, name);
+	int err;
+
+	if (!map)
+		return fail(-ENOENT, "there is no map %s", name);
+	err = map_entries(d, map, entries);
+	if (err)
+		return err;
+	*max = bpf_map__max_entries(map);
+	return 0;
+}
+
+size_t datapath_tombstones(struct datapath *d)
+{
+	uint64_t n = 0;
+
+	return map_entries(d, d->skel->maps.tombstones, &n) ? 0 : n;
+}

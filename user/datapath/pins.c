@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The pin directory: maps lie in it by name, links below links/ as <network namespace>_<ifindex>_<hook>. The one
+ * idea: what is pinned is the whole truth about what is attached, so a daemon that was killed at any point leaves
+ * something that the next one adopts or clears. The lock is a flock on the directory itself, since bpffs holds no
+ * ordinary files; a bpffs directory named *_qdisc marks a clsact qdisc that is ours to remove.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "internal.h"
+
+#define BPFFS "/sys/fs/bpf"
+
+static bool on_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && (unsigned long)fs.f_type == BPF_FS_MAGIC;
+}
+
+/* Cuts path back to its nearest part that exists. */
+static void nearest_existing(char *path)
+{
+	struct stat st;
+
+	while (strcmp(path, "/") && stat(path, &st)) {
+		char *slash = strrchr(path, '/');
+
+		if (slash == path)
+			slash++;
+		*slash = 0;
+	}
+}
+
+static int find_bpffs(const char *pin_dir)
+{
+	char path[PATH_MAX];
+
+	strcpy(path, pin_dir);
+	nearest_existing(path);
+	if (on_bpffs(path))
+		return 0;
+	if (strncmp(path, BPFFS, strlen(BPFFS)) || (path[strlen(BPFFS)] && path[strlen(BPFFS)] != '/')) {
+		struct stat st;
+
+		if (!strncmp(pin_dir, BPFFS "/", strlen(BPFFS "/")) && stat(BPFFS, &st))
+			return fail(-ENOENT, "%s does not exist: is sysfs mounted, and has the kernel BPF?", BPFFS);
+		return fail(-EINVAL, "pin-dir %s is not on a BPF file system: choose one below %s, or mount one there (mount -t bpf bpf DIR)",
+			    pin_dir, BPFFS);
+	}
+	if (mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME, "mode=0700"))
+		return fail(-errno, "no BPF file system is mounted on %s, and mounting one fails: %s", BPFFS,
+			    strerror(errno));
+	return 0;
+}
+
+/* mkdir -p for what lies below the BPF file system. */
+static int make_directories(const char *pin_dir)
+{
+	char path[PATH_MAX];
+
+	strcpy(path, pin_dir);
+	for (char *at = path + 1;; at++) {
+		char was = *at;
+
+		if (was && was != '/')
+			continue;
+		*at = 0;
+		if (mkdir(path, 0700) && errno != EEXIST) {
+			int err = -errno;
+			const char *name = strrchr(path, '/') + 1;
+
+			if (err == -EPERM && strchr(name, '.'))
+				return fail(-EINVAL, "pin-dir %s: a name on a BPF file system must not have a dot in it",
+					    pin_dir);
+			return fail(err, "%s cannot be made: %s", path, strerror(-err));
+		}
+		if (!was)
+			return 0;
+		*at = was;
+	}
+}
+
+int pins_lock(const char *pin_dir, int *dir_fd)
+{
+	for (;;) {
+		struct stat held, named;
+		int fd = open(pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd < 0)
+			return fail(-errno, "pin-dir %s: %s", pin_dir, strerror(errno));
+		if (!on_bpffs(pin_dir)) {
+			close(fd);
+			return fail(-EINVAL, "pin-dir %s is not on a BPF file system", pin_dir);
+		}
+		if (flock(fd, LOCK_EX | LOCK_NB)) {
+			int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
+
+			close(fd);
+			if (err == -EBUSY)
+				return fail(err, "another sluiced is running with pin-dir %s", pin_dir);
+			return fail(err, "pin-dir %s cannot be locked: %s", pin_dir, strerror(-err));
+		}
+		/* Its last holder may have removed it between our open and our lock. */
+		if (!fstat(fd, &held) && !stat(pin_dir, &named) && held.st_ino == named.st_ino &&
+		    held.st_dev == named.st_dev) {
+			*dir_fd = fd;
+			return 0;
+		}
+		close(fd);
+	}
+}
+
+int pins_open(const char *pin_dir)
+{
+	char parent[PATH_MAX + 4];
+	struct stat st, up;
+	int fd, err, tries = 0;
+
+	if (pin_dir[0] != '/')
+		return fail(-EINVAL, "pin-dir %s: an absolute path is needed", pin_dir);
+	err = find_bpffs(pin_dir);
+	if (err)
+		return err;
+	do {
+		err = make_directories(pin_dir);
+		if (err)
+			return err;
+		err = pins_lock(pin_dir, &fd);
+	} while (err == -ENOENT && tries++ < 10);
+	if (err)
+		return err;
+	snprintf(parent, sizeof(parent), "%s/..", pin_dir);
+	if (!fstat(fd, &st) && !stat(parent, &up) && st.st_dev != up.st_dev) {
+		close(fd);
+		return fail(-EINVAL, "pin-dir %s is a whole BPF file system: name a directory in it", pin_dir);
+	}
+	return fd;
+}
+
+/* What is pinned at path: "map", "prog" or "link", through an fd that the caller closes; -errno. */
+static int pin_get(const char *path, char kind[8])
+{
+	char proc[64], target[64] = "";
+	int fd = bpf_obj_get(path);
+	const char *dash;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	if (readlink(proc, target, sizeof(target) - 1) < 0)
+		target[0] = 0;
+	dash = strrchr(target, '-');
+	if (!dash)
+		dash = strrchr(target, '_'); /* "anon_inode:bpf_link" */
+	snprintf(kind, 8, "%s", dash ? dash + 1 : "");
+	if (!strncmp(kind, "link", 4) || strstr(target, "bpf_link") || strstr(target, "bpf-link"))
+		strcpy(kind, "link");
+	return fd;
+}
+
+enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why, size_t size)
+{
+	struct sluice_settings settings = { 0 };
+	unsigned present = 0, missing = 0;
+	const char *odd = NULL;
+	struct bpf_map *map;
+	uint32_t zero = 0;
+
+	bpf_object__for_each_map(map, obj) {
+		_cleanup_fd_ int fd = -1;
+		struct bpf_map_info info = { 0 };
+		uint32_t len = sizeof(info);
+		const char *path = bpf_map__pin_path(map);
+
+		if (!path)
+			continue;
+		fd = bpf_obj_get(path);
+		if (fd < 0 && errno == ENOENT) {
+			missing++;
+			continue;
+		}
+		present++;
+		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) || info.type != bpf_map__type(map) ||
+		    info.key_size != bpf_map__key_size(map) ||
+		    info.value_size != bpf_map__value_size(map) ||
+		    info.max_entries != bpf_map__max_entries(map) ||
+		    info.map_flags != bpf_map__map_flags(map)) {
+			if (!odd)
+				odd = bpf_map__name(map);
+		} else if (!strcmp(bpf_map__name(map), "settings")) {
+			bpf_map_lookup_elem(fd, &zero, &settings);
+		}
+	}
+	if (!present && access(pin_dir, F_OK) == 0) {
+		char links[PATH_MAX + 8];
+
+		snprintf(links, sizeof(links), "%s/links", pin_dir);
+		if (access(links, F_OK))
+			return PINS_NONE;
+	}
+	if (odd && settings.abi_version == SLUICE_ABI_VERSION)
+		snprintf(why, size, "its map %s had another shape", odd);
+	else if (settings.abi_version && settings.abi_version != SLUICE_ABI_VERSION)
+		snprintf(why, size, "it was of ABI version %u, and this is version %u", settings.abi_version,
+			 SLUICE_ABI_VERSION);
+	else if (missing || odd || !settings.abi_version)
+		snprintf(why, size, "an earlier start had left it unfinished");
+	else
+		return PINS_FIT;
+	return PINS_UNFIT;
+}
+
+/* The names in a directory, read to the end before anything is removed; *names is to be freed whole. */
+static int list(const char *path, char (**names)[NAME_MAX + 1], size_t *count)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(path);
+
+	*names = NULL;
+	*count = 0;
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir))) {
+		void *grown;
+
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		grown = realloc(*names, (*count + 1) * sizeof(**names));
+		if (!grown) {
+			closedir(dir);
+			return -ENOMEM;
+		}
+		*names = grown;
+		strcpy((*names)[(*count)++], entry->d_name);
+	}
+	closedir(dir);
+	return 0;
+}
+
+int pins_each_link(const char *pin_dir, int (*each)(const char *pin_dir, const char *name, void *arg),
+		   void *arg)
+{
+	_cleanup_free_ char(*names)[NAME_MAX + 1] = NULL;
+	char path[PATH_MAX + 8];
+	size_t count;
+	int err;
+
+	snprintf(path, sizeof(path), "%s/links", pin_dir);
+	err = list(path, &names, &count);
+	if (err == -ENOENT)
+		return 0;
+	for (size_t i = 0; !err && i < count; i++)
+		err = each(pin_dir, names[i], arg);
+	return err;
+}
+
+static int remove_link(const char *pin_dir, const char *name, void *unused)
+{
+	return strstr(name, "_qdisc") ? 0 : link_remove(pin_dir, name, NULL);
+}
+
+int pins_clear(const char *pin_dir)
+{
+	_cleanup_free_ char(*names)[NAME_MAX + 1] = NULL;
+	char path[PATH_MAX + NAME_MAX + 8];
+	size_t count;
+	int err;
+
+	/* First what acts on traffic, then the marks that it was found by, then the maps. */
+	err = pins_each_link(pin_dir, remove_link, NULL);
+	clsact_sweep(pin_dir, NULL, NULL);
+	if (!err)
+		err = pins_each_link(pin_dir, link_remove, NULL);
+	if (err)
+		return err;
+	snprintf(path, sizeof(path), "%s/links", pin_dir);
+	if (rmdir(path) && errno != ENOENT)
+		return fail(-errno, "%s cannot be removed: %s", path, strerror(errno));
+
+	err = list(pin_dir, &names, &count);
+	if (err)
+		return err == -ENOENT ? 0 : fail(err, "%s: %s", pin_dir, strerror(-err));
+	for (size_t i = 0; i < count; i++) {
+		struct bpf_map_info info = { 0 };
+		uint32_t len = sizeof(info);
+		char kind[8];
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/%s", pin_dir, names[i]);
+		fd = pin_get(path, kind);
+		if (fd < 0)
+			continue;
+		/* Only what bears our names: a pin that somebody else put here is not ours to remove. */
+		if (!strcmp(kind, "map") && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+		    !strncmp(info.name, names[i], sizeof(info.name) - 1) && unlink(path))
+			err = fail(-errno, "%s cannot be removed: %s", path, strerror(errno));
+		close(fd);
+	}
+	return err;
+}
+
+int pins_remove(const char *pin_dir)
+{
+	int err = pins_clear(pin_dir);
+
+	if (err)
+		return err;
+	if (rmdir(pin_dir) && errno != ENOENT)
+		return fail(-errno, "%s cannot be removed (does it hold something that is not sluice's?): %s",
+			    pin_dir, strerror(errno));
+	return 0;
+}

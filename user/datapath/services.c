@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The services map, and the host's addresses that wildcard services are spread over. The one idea: the map is made
+ * to hold exactly what is wanted by its difference to what it holds, adding before removing, so that a service
+ * that stays is never missing; its port's bit is set before its first entry and cleared after its last.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "internal.h"
+
+#define PORT_WORDS (65536 / 64)
+
+struct entry {
+	struct sluice_service_key key;
+	struct sluice_service value;
+};
+
+struct entries {
+	struct entry *at;
+	size_t count, room;
+	int err;
+};
+
+static int by_key(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct sluice_service_key)); /* the key is an entry's first member */
+}
+
+static void add(struct entries *e, const uint8_t addr[16], uint16_t port, const struct sluice_service *value)
+{
+	struct entry *entry;
+
+	if (e->count == e->room) {
+		size_t room = e->room ? 2 * e->room : 64;
+		struct entry *grown = realloc(e->at, room * sizeof(*grown));
+
+		if (!grown) {
+			e->err = -ENOMEM;
+			return;
+		}
+		e->at = grown;
+		e->room = room;
+	}
+	entry = &e->at[e->count++];
+	memset(entry, 0, sizeof(*entry));
+	memcpy(entry->key.addr, addr, 16);
+	entry->key.port = htons(port);
+	entry->value = *value;
+}
+
+static void add_present(void *arg, const void *key, const void *value)
+{
+	const struct sluice_service_key *k = key;
+
+	add(arg, k->addr, ntohs(k->port), value);
+}
+
+static void v4_mapped(uint8_t out[16], const void *v4)
+{
+	memset(out, 0, 10);
+	memset(out + 10, 0xff, 2);
+	memcpy(out + 12, v4, 4);
+}
+
+/* The host's addresses, as 16 bytes each; those of lo are there whether or not it is up. */
+static int host_addresses(uint8_t (**out)[16], size_t *count)
+{
+	struct ifaddrs *all, *i;
+	uint8_t(*list)[16];
+	size_t n = 2;
+
+	if (getifaddrs(&all))
+		return fail(-errno, "the host's addresses cannot be listed: %s", strerror(errno));
+	for (i = all; i; i = i->ifa_next)
+		n++;
+	list = calloc(n, sizeof(*list));
+	if (!list) {
+		freeifaddrs(all);
+		return fail(-ENOMEM, "out of memory");
+	}
+	v4_mapped(list[0], "\x7f\0\0\1");
+	list[1][15] = 1;
+	n = 2;
+	for (i = all; i; i = i->ifa_next) {
+		if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET)
+			v4_mapped(list[n++], &((struct sockaddr_in *)i->ifa_addr)->sin_addr);
+		else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6)
+			memcpy(list[n++], &((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr, 16);
+	}
+	freeifaddrs(all);
+	*out = list;
+	*count = n;
+	return 0;
+}
+
+/* Sorted by key, each key once: what names an address wins over a wildcard, then what stands first. */
+static int wanted_entries(const struct datapath_service *services, size_t count, struct entries *out)
+{
+	static const uint8_t any4[16] = { [10] = 0xff, [11] = 0xff };
+	_cleanup_free_ uint8_t(*addresses)[16] = NULL;
+	size_t address_count = 0, kept = 0;
+	int err;
+
+	err = host_addresses(&addresses, &address_count);
+	if (err)
+		return err;
+	for (int wildcard = 0; wildcard < 2; wildcard++) {
+		size_t named = out->count;
+
+		if (wildcard)
+			qsort(out->at, named, sizeof(*out->at), by_key);
+		for (size_t s = 0; s < count; s++) {
+			struct sluice_service value = services[s].value;
+			bool only4 = !memcmp(services[s].addr, any4, 16);
+
+			if (services[s].wildcard != !!wildcard)
+				continue;
+			value.wildcard = wildcard;
+			if (!wildcard)
+				add(out, services[s].addr, services[s].port, &value);
+			for (size_t a = 0; wildcard && a < address_count; a++) {
+				struct sluice_service_key key = { .port = htons(services[s].port) };
+
+				memcpy(key.addr, addresses[a], 16);
+				if (only4 && memcmp(key.addr, any4, 12))
+					continue;
+				if (!named || !bsearch(&key, out->at, named, sizeof(*out->at), by_key))
+					add(out, addresses[a], services[s].port, &value);
+			}
+			if (out->err)
+				return fail(out->err, "out of memory");
+		}
+	}
+	if (out->count)
+		qsort(out->at, out->count, sizeof(*out->at), by_key);
+	for (size_t i = 0; i < out->count; i++)
+		if (!kept || by_key(&out->at[kept - 1], &out->at[i]))
+			out->at[kept++] = out->at[i];
+	out->count = kept;
+	return 0;
+}
+
+static void port_bits(const struct entries *e, uint64_t bits[PORT_WORDS])
+{
+	memset(bits, 0, PORT_WORDS * sizeof(*bits));
+	for (size_t i = 0; i < e->count; i++) {
+		uint16_t port = ntohs(e->at[i].key.port);
+
+		bits[port / 64] |= 1ULL << (port % 64);
+	}
+}
+
+/* Makes the ports map `bits`, and where keep_old is set everything that it holds already. */
+static int write_ports(struct datapath *d, const uint64_t bits[PORT_WORDS], bool keep_old)
+{
+	int fd = map_fd(d->skel->maps.ports), err;
+
+	for (uint32_t word = 0; word < PORT_WORDS; word++) {
+		uint64_t old, new;
+
+		err = bpf_map_lookup_elem(fd, &word, &old);
+		new = keep_old ? old | bits[word] : bits[word];
+		if (!err && new != old)
+			err = bpf_map_update_elem(fd, &word, &new, BPF_ANY);
+		if (err)
+			return fail(err, "ports cannot be written: %s", strerror(-err));
+	}
+	return 0;
+}
+
+static int remove_others(int fd, const struct entries *present, const struct entries *wanted)
+{
+	for (size_t i = 0; i < present->count; i++) {
+		int err;
+
+		if (wanted->count &&
+		    bsearch(&present->at[i].key, wanted->at, wanted->count, sizeof(*wanted->at), by_key))
+			continue;
+		err = bpf_map_delete_elem(fd, &present->at[i].key);
+		if (err && err != -ENOENT)
+			return fail(err, "a service cannot be removed: %s", strerror(-err));
+	}
+	return 0;
+}
+
+static int write_services(struct datapath *d, const struct datapath_service *services, size_t count)
+{
+	struct entries present = { 0 }, wanted = { 0 };
+	_cleanup_free_ void *free_present = NULL, *free_wanted = NULL;
+	int fd = map_fd(d->skel->maps.services), err;
+	uint32_t max = bpf_map__max_entries(d->skel->maps.services);
+	uint64_t bits[PORT_WORDS];
+
+	err = wanted_entries(services, count, &wanted);
+	free_wanted = wanted.at;
+	if (err)
+		return err;
+	if (wanted.count > max)
+		return fail(-E2BIG, "%zu services (wildcards counted on each address) are more than the %u that sluice has room for",
+			    wanted.count, max);
+	err = map_each(fd, sizeof(struct sluice_service_key), sizeof(struct sluice_service), add_present,
+		       &present);
+	free_present = present.at;
+	if (err || present.err)
+		return fail(err ? err : present.err, "services cannot be read");
+	if (present.count)
+		qsort(present.at, present.count, sizeof(*present.at), by_key);
+
+	port_bits(&wanted, bits);
+	err = write_ports(d, bits, true);
+	/* Both sets do not fit at once: only then is something removed first, never what stays. */
+	if (!err && present.count + wanted.count > max)
+		err = remove_others(fd, &present, &wanted);
+	for (size_t i = 0; !err && i < wanted.count; i++) {
+		const struct entry *w = &wanted.at[i], *p = NULL;
+
+		if (present.count)
+			p = bsearch(&w->key, present.at, present.count, sizeof(*w), by_key);
+		if (p && !memcmp(&p->value, &w->value, sizeof(w->value)))
+			continue;
+		err = bpf_map_update_elem(fd, &w->key, &w->value, BPF_ANY);
+		if (err)
+			fail(err, "a service cannot be written: %s", strerror(-err));
+	}
+	if (!err)
+		err = remove_others(fd, &present, &wanted);
+	return err ? err : write_ports(d, bits, false);
+}
+
+int datapath_set_services(struct datapath *d, const struct datapath_service *services, size_t count)
+{
+	struct datapath_service *copy = NULL;
+	int err;
+
+	if (count) {
+		copy = malloc(count * sizeof(*copy));
+		if (!copy)
+			return fail(-ENOMEM, "out of memory");
+		memcpy(copy, services, count * sizeof(*copy));
+	}
+	err = write_services(d, services, count);
+	if (err) {
+		free(copy);
+		return err;
+	}
+	free(d->services);
+	d->services = copy;
+	d->service_count = count;
+	return 0;
+}
+
+int addresses_open(void)
+{
+	struct sockaddr_nl address = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+	};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address))) {
+		int err = -errno;
+
+		close_fd(&fd);
+		return fail(err, "address changes cannot be followed: %s", strerror(-err));
+	}
+	return fd;
+}
+
+int datapath_addresses_fd(const struct datapath *d)
+{
+	return d->addresses_fd;
+}
+
+/* What the messages say does not matter, and neither does one lost (ENOBUFS): everything is read anew. */
+int datapath_refresh(struct datapath *d)
+{
+	char buffer[8192];
+	int attached, written;
+
+	while (recv(d->addresses_fd, buffer, sizeof(buffer), 0) > 0 || errno == ENOBUFS || errno == EINTR)
+		;
+	attached = attachments_refresh(d);
+	written = write_services(d, d->services, d->service_count);
+	return attached ? attached : written;
+}
