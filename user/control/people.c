@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Answers as text. A table collects its cells and is printed once every column's width is known; a field that an older or
+ * newer daemon does not send is a dash, never a crash.
+ */
+#include "control/people.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define COLUMNS 12
+#define DASH	"-"
+
+struct table {
+	unsigned columns, rows;
+	char **cells;	      /* rows * columns texts */
+	const char *align;    /* a letter a column: l or r */
+	unsigned width[COLUMNS];
+};
+
+/* Columns on a terminal that a UTF-8 text takes (wide characters taken for one). */
+static unsigned width(const char *text)
+{
+	unsigned n = 0;
+
+	for (; *text; text++)
+		n += (*text & 0xc0) != 0x80;
+	return n;
+}
+
+static void row(struct table *t, ...)
+{
+	char **cells = realloc(t->cells, (t->rows + 1) * t->columns * sizeof(*cells));
+	va_list args;
+
+	if (!cells)
+		abort();
+	t->cells = cells;
+	cells += t->rows++ * t->columns;
+	va_start(args, t);
+	for (unsigned i = 0; i < t->columns; i++) {
+		cells[i] = strdup(va_arg(args, const char *));
+		if (!cells[i])
+			abort();
+		if (width(cells[i]) > t->width[i])
+			t->width[i] = width(cells[i]);
+	}
+	va_end(args);
+}
+
+static void print_table(FILE *out, struct table *t)
+{
+	for (unsigned r = 0; r < t->rows; r++) {
+		for (unsigned i = 0; i < t->columns; i++) {
+			char *cell = t->cells[r * t->columns + i];
+			int pad = (int)(t->width[i] - width(cell));
+			bool last = i + 1 == t->columns;
+
+			fputs(i ? "  " : "", out);
+			if (t->align[i] == 'r')
+				fprintf(out, "%*s%s", pad, "", cell);
+			else
+				fprintf(out, "%s%*s", cell, last ? 0 : pad, "");
+			free(cell);
+		}
+		fputc('\n', out);
+	}
+	free(t->cells);
+}
+
+static const char *text(const json_t *object, const char *key)
+{
+	const char *value = json_string_value(json_object_get(object, key));
+
+	return value ? value : DASH;
+}
+
+/* A number with this many decimals, a dash for null. Sixteen results may be in use at once. */
+static const char *number(const json_t *object, const char *key, int decimals)
+{
+	static char ring[16][32];
+	static unsigned next;
+	const json_t *value = json_object_get(object, key);
+	char *out = ring[next++ % 16];
+
+	if (!json_is_number(value))
+		return DASH;
+	snprintf(out, sizeof(ring[0]), "%.*f", decimals, json_number_value(value));
+	return out;
+}
+
+static json_int_t whole(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static bool is_open(const json_t *model)
+{
+	return !json_is_false(json_object_get(model, "open"));
+}
+
+/* "850 ms", "42 s", "3 min 20 s", "5 h 12 min", "3 d 4 h" */
+static const char *span(double ms)
+{
+	static char ring[4][48];
+	static unsigned next;
+	char *out = ring[next++ % 4];
+	long long s = (long long)(ms / 1000 + 0.5);
+
+	if (ms < 1000)
+		snprintf(out, sizeof(ring[0]), "%.0f ms", ms);
+	else if (s < 60)
+		snprintf(out, sizeof(ring[0]), "%lld s", s);
+	else if (s < 3600)
+		snprintf(out, sizeof(ring[0]), "%lld min %lld s", s / 60, s % 60);
+	else if (s < 86400)
+		snprintf(out, sizeof(ring[0]), "%lld h %lld min", s / 3600, s / 60 % 60);
+	else
+		snprintf(out, sizeof(ring[0]), "%lld d %lld h", s / 86400, s / 3600 % 24);
+	return out;
+}
+
+static const char *clock_time(json_int_t unix_ms)
+{
+	static char ring[4][16];
+	static unsigned next;
+	char *out = ring[next++ % 4];
+	time_t t = (time_t)(unix_ms / 1000);
+	struct tm tm;
+
+	localtime_r(&t, &tm);
+	strftime(out, sizeof(ring[0]), "%H:%M:%S", &tm);
+	return out;
+}
+
+/* "ttft 1840 ms over 1000 ms": why a model is shut. */
+static void why(FILE *out, const json_t *model)
+{
+	const char *reason = text(model, "reason");
+	char ema[32], threshold[32];
+
+	snprintf(ema, sizeof(ema), "%s_ema_ms", reason);
+	snprintf(threshold, sizeof(threshold), "%s_threshold_ms", reason);
+	if (json_is_number(json_object_get(model, ema)))
+		fprintf(out, "%s %s ms over %s ms", reason, number(model, ema, 0),
+			number(model, threshold, 0));
+	else
+		fputs(reason, out);
+}
+
+/* Says of a shut model: since when, until when. */
+static void shut_line(FILE *out, const json_t *model, const char *name, json_int_t now_ms)
+{
+	const json_t *since = json_object_get(model, "changed_unix_ms");
+	double retry_ms = json_number_value(json_object_get(model, "retry_after_ms"));
+
+	fprintf(out, "SHUT: %s (", name);
+	why(out, model);
+	fputs(")", out);
+	if (json_is_integer(since))
+		fprintf(out, " since %s (%s)", clock_time(json_integer_value(since)),
+			span((double)(now_ms - json_integer_value(since))));
+	fprintf(out, ", opens about %s (in %s) if nothing more arrives\n",
+		clock_time(now_ms + (json_int_t)retry_ms), span(retry_ms));
+}
+
+static void model_row(struct table *t, const json_t *model, const char *name)
+{
+	row(t, name, is_open(model) ? "open" : "SHUT", number(model, "ttft_ema_ms", 1),
+	    number(model, "ttft_threshold_ms", 0), number(model, "itl_ema_ms", 1),
+	    number(model, "itl_threshold_ms", 0), number(model, "in_flight", 0),
+	    number(model, "waiting", 0), number(model, "limit", 0),
+	    number(model, "ttft_samples", 0), number(model, "itl_samples", 0));
+}
+
+static void print_models(FILE *out, const json_t *answer)
+{
+	struct table t = {.columns = 11, .align = "llrrrrrrrrr"};
+	const json_t *list = json_object_get(answer, "models"), *model;
+	size_t i;
+
+	row(&t, "MODEL", "GATE", "TTFT ms", "TARGET ms", "ITL ms", "TARGET ms", "IN FLIGHT",
+	    "WAITING", "LIMIT", "TTFT SAMPLES", "ITL SAMPLES");
+	json_array_foreach(list, i, model)
+		model_row(&t, model, text(model, "name"));
+	if (json_object_get(answer, "global"))
+		model_row(&t, json_object_get(answer, "global"), "(all together)");
+	print_table(out, &t);
+	if (!json_array_size(list))
+		fputs("No model has answered a request yet.\n", out);
+}
+
+void people_models(FILE *out, const json_t *models)
+{
+	print_models(out, models);
+}
+
+static void headline(FILE *out, const json_t *status)
+{
+	const json_t *list = json_object_get(status, "models"), *model;
+	const json_t *all = json_object_get(status, "global");
+	json_int_t now_ms = whole(status, "now_unix_ms");
+	unsigned shut = 0;
+	size_t i;
+
+	fprintf(out, "%s, policy %s: ",
+		json_is_true(json_object_get(status, "detaching")) ? "detaching"
+								   : text(status, "mode"),
+		text(status, "policy"));
+	json_array_foreach(list, i, model)
+		shut += !is_open(model);
+	if (all && !is_open(all)) {
+		shut_line(out, all, "everything", now_ms);
+	} else if (!shut) {
+		fputs("everything is open\n", out);
+	} else {
+		bool first = true;
+
+		if (shut > 1)
+			fprintf(out, "%u of %zu models are shut\n", shut, json_array_size(list));
+		json_array_foreach(list, i, model)
+			if (!is_open(model)) {
+				fputs(shut > 1 || !first ? "  " : "", out);
+				shut_line(out, model, text(model, "name"), now_ms);
+				first = false;
+			}
+	}
+}
+
+static void print_services(FILE *out, const json_t *list, bool counts)
+{
+	struct table t = {.columns = counts ? 8 : 5, .align = "lllllrrr"};
+	const json_t *one;
+	size_t i;
+
+	row(&t, "SERVICE", "PROTOCOL", "ACTION", "MODE", "DEFAULT MODEL", "ADMITTED", "REJECTED",
+	    "SHADOW REJECTED");
+	json_array_foreach(list, i, one) {
+		char where[96];
+		const char *address = text(one, "address");
+
+		snprintf(where, sizeof(where),
+			 strchr(address, ':') ? "[%s]:%" JSON_INTEGER_FORMAT
+					      : "%s:%" JSON_INTEGER_FORMAT,
+			 address, whole(one, "port"));
+		row(&t, where, text(one, "protocol"), text(one, "action"), text(one, "mode"),
+		    text(one, "default_model"), number(one, "admitted", 0),
+		    number(one, "rejected", 0), number(one, "shadow_rejected", 0));
+	}
+	print_table(out, &t);
+}
+
+void people_services(FILE *out, const json_t *services)
+{
+	print_services(out, json_object_get(services, "services"), true);
+}
+
+static void print_counts(FILE *out, const json_t *status)
+{
+	const json_t *requests = json_object_get(status, "requests"), *n;
+	const json_t *connections = json_object_get(status, "connections");
+	const char *key, *sep = " (";
+
+	fprintf(out, "requests     %s admitted, %s rejected", number(requests, "admitted", 0),
+		number(requests, "rejected", 0));
+	json_object_foreach((json_t *)json_object_get(status, "rejected_by_reason"), key, n)
+		if (json_integer_value(n) > 0) {
+			fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, key, json_integer_value(n));
+			sep = ", ";
+		}
+	if (sep[0] == ',')
+		fputc(')', out);
+	if (whole(requests, "shadow_rejected"))
+		fprintf(out, ", %s would have been (shadow)", number(requests, "shadow_rejected", 0));
+	fprintf(out, "\nconnections  %s reset, %s dropped at their SYN\n",
+		number(connections, "reset", 0), number(connections, "dropped", 0));
+}
+
+/* What an operator should know of but did not ask for: losses, doubts, full maps. */
+static void print_warnings(FILE *out, const json_t *status)
+{
+	static const struct {
+		const char *counter, *means;
+	} rows[] = {
+		{"passed-lease", "passed although refused: the lease had run out"},
+		{"passed-doubt", "connections passed unjudged: their framing was lost"},
+		{"passed-no-room", "refusals that could not be answered, so passed"},
+		{"conns-full", "connections passed unjudged: the map conns was full"},
+		{"tombstones-full", "refusals not possible: the map tombstones was full"},
+		{"counts-full", "requests not counted: the map request_counts was full"},
+		{"samples-lost", "latency samples lost: their ring was full"},
+		{"verdicts-lost", "refusals not shown by `watch` (all are counted)"},
+		{"replies-lost", "refusals that became a reset: bytes in flight were lost"},
+	};
+	const json_t *counters = json_object_get(status, "counters"), *map;
+	const char *name;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (whole(counters, rows[i].counter))
+			fprintf(out, "note: %" JSON_INTEGER_FORMAT " %s\n",
+				whole(counters, rows[i].counter), rows[i].means);
+	if (whole(status, "names_refused"))
+		fprintf(out, "note: %" JSON_INTEGER_FORMAT " samples of names not learned (table full, or reserved)\n",
+			whole(status, "names_refused"));
+	json_object_foreach((json_t *)json_object_get(status, "maps"), name, map)
+		if (whole(map, "entries") * 10 >= whole(map, "max") * 9 && whole(map, "max") > 1)
+			fprintf(out, "note: map %s is at %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " entries\n",
+				name, whole(map, "entries"), whole(map, "max"));
+}
+
+void people_status(FILE *out, const json_t *status)
+{
+	const json_t *one;
+	size_t i;
+
+	headline(out, status);
+	fputc('\n', out);
+	print_models(out, status);
+	fputc('\n', out);
+	print_counts(out, status);
+	fputc('\n', out);
+	print_services(out, json_object_get(status, "services"), false);
+	fputs("\ninterfaces   ", out);
+	json_array_foreach(json_object_get(status, "interfaces"), i, one)
+		fprintf(out, "%s%s (xdp %s, %s)", i ? ", " : "", text(one, "name"),
+			text(one, "xdp"), text(one, "tc_kind"));
+	fprintf(out, "\ndaemon       %s, pid %s, up %s, lease %s ms\n", text(status, "version"),
+		number(status, "pid", 0), span((double)whole(status, "uptime_ms")),
+		number(status, "lease_ms", 0));
+	print_warnings(out, status);
+}
+
+void people_clients(FILE *out, const json_t *clients)
+{
+	struct table seen = {.columns = 8, .align = "lrrrrlll"};
+	struct table rules = {.columns = 5, .align = "lllll"};
+	const json_t *list = json_object_get(clients, "clients");
+	const json_t *said = json_object_get(clients, "rules"), *one;
+	size_t i;
+
+	row(&seen, "CLIENT", "ADMITTED", "REJECTED", "IN FLIGHT", "LAST SEEN", "LAST REASON",
+	    "LAST MODEL", "RULE");
+	json_array_foreach(list, i, one) {
+		char ago[64] = DASH;
+
+		if (json_is_integer(json_object_get(one, "last_seen_ms_ago")))
+			snprintf(ago, sizeof(ago), "%s ago",
+				 span((double)whole(one, "last_seen_ms_ago")));
+		row(&seen, text(one, "client"), number(one, "admitted", 0),
+		    number(one, "rejected", 0), number(one, "in_flight", 0), ago,
+		    text(one, "last_reason"), text(one, "last_model"), text(one, "rule"));
+	}
+	print_table(out, &seen);
+	if (!json_array_size(list))
+		fputs("No client has sent a request yet.\n", out);
+	else if (whole(clients, "clients_known") > (json_int_t)json_array_size(list))
+		fprintf(out, "… the %zu last seen of %" JSON_INTEGER_FORMAT " known\n",
+			json_array_size(list), whole(clients, "clients_known"));
+	if (!json_array_size(said))
+		return;
+	fputc('\n', out);
+	row(&rules, "RULE FOR", "KIND", "SAYS", "MODEL", "ENDS IN");
+	json_array_foreach(said, i, one)
+		row(&rules, text(one, "client"), text(one, "kind"), text(one, "verdict"),
+		    json_is_string(json_object_get(one, "model")) ? text(one, "model") : "all",
+		    json_is_integer(json_object_get(one, "expires_in_ms"))
+			    ? span((double)whole(one, "expires_in_ms"))
+			    : "never");
+	print_table(out, &rules);
+}
+
+void people_event(FILE *out, const json_t *event)
+{
+	const char *kind = text(event, "event");
+
+	if (!strcmp(kind, "refusal")) {
+		const char *verdict = text(event, "verdict");
+		bool named = json_is_string(json_object_get(event, "model"));
+
+		fprintf(out, "%s  %s  %s", clock_time(whole(event, "unix_ms")),
+			!strcmp(verdict, "rejected") ? "rejected" : "would reject (shadow)",
+			text(event, "client"));
+		fprintf(out, json_is_true(json_object_get(event, "connection"))
+				     ? "  connection to %s"
+				     : "  request to %s",
+			text(event, "service"));
+		if (named)
+			fprintf(out, " for %s", text(event, "model"));
+		fprintf(out, ": %s, %s", text(event, "reason"), text(event, "action"));
+		if (whole(event, "retry_after_ms"))
+			fprintf(out, ", retry after %s", span((double)whole(event, "retry_after_ms")));
+		fputc('\n', out);
+	} else if (!strcmp(kind, "model")) {
+		fprintf(out, "%s  model %s ", clock_time(whole(event, "unix_ms")),
+			text(event, "name"));
+		if (is_open(event)) {
+			fputs("opened\n", out);
+			return;
+		}
+		fputs("shut: ", out);
+		why(out, event);
+		fprintf(out, ", opens in about %s if nothing more arrives\n",
+			span(json_number_value(json_object_get(event, "retry_after_ms"))));
+	}
+}
+
+void people_done(FILE *out, const json_t *answer)
+{
+	const json_t *model = json_object_get(answer, "model");
+	const json_t *for_ms = json_object_get(answer, "for_ms");
+
+	if (json_object_get(answer, "client")) {
+		fprintf(out, "%s %s", text(answer, "did"), text(answer, "client"));
+		if (json_is_string(model))
+			fprintf(out, " for model %s", json_string_value(model));
+		if (json_is_number(for_ms))
+			fprintf(out, ", for %s", span(json_number_value(for_ms)));
+		if (json_object_get(answer, "note"))
+			fprintf(out, " (%s)", text(answer, "note"));
+	} else {
+		fputs(text(answer, "did"), out);
+	}
+	fputc('\n', out);
+}

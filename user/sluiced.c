@@ -1,0 +1,952 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The daemon: wires configuration, datapath, controller, control socket and metrics together in one thread and one epoll
+ * loop. Samples come up, flags go down; ten times a second averages have decayed, so flags are looked at again, and the
+ * lease by which the kernel may go on enforcing is renewed. Nothing that a client does can hold that up.
+ *
+ * How it ends decides what stays: SIGTERM or a crash leaves programs and maps pinned, so that the next daemon takes
+ * over without a gap, and if none comes the lease runs out and everything passes. `sluicectl detach` removes it all.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "control/control.h"
+#include "core/controller.h"
+#include "core/state.h"
+#include "core/text.h"
+#include "datapath/datapath.h"
+#include "metrics/metrics.h"
+
+#define EXIT_FAILED	1
+#define EXIT_USAGE	2 /* wrong configuration or environment: starting again will not help */
+#define TICK_NS		100000000ULL
+#define TICKS_A_SECOND	10
+#define DRAIN_NS	10000000000ULL /* tombstones after `detach` */
+#define LOG_LINES	10	       /* a second, of models opening and shutting */
+#define INTERFACES_MAX	64
+#define MAPS_AGE_NS	1000000000ULL /* how old the fill of maps may be that is shown */
+
+/* An array that grows; its items are handed to the state. */
+struct list {
+	void *items;
+	size_t count, room;
+};
+
+static struct daemon {
+	struct config config;
+	char **argv;
+	int argc;
+	struct controller controller;
+	struct daemon_state state;
+	struct datapath *datapath;
+	struct control *control;
+	struct metrics *metrics;
+	bool placed[SLUICE_MODELS_MAX]; /* in the kernel's model_ids */
+	bool dirty[SLUICE_MODELS_MAX];	/* had a sample since its flag was last looked at */
+	bool shut[SLUICE_MODELS_MAX];
+	struct list counts, clients, client_rules, prefix_rules;
+	uint64_t renewed_ns, maps_ns, drain_until_ns;
+	uint64_t next_expiry_ns; /* of a client's rule; 0: none */
+	unsigned ticks, log_lines;
+	bool running;
+	int status;
+} daemon_;
+
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+	va_list args;
+
+	fputs("sluiced: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+static void look_at_the_clock(struct daemon *d)
+{
+	d->state.now_ns = clock_ns(CLOCK_MONOTONIC);
+	d->state.unix_ns = clock_ns(CLOCK_REALTIME);
+}
+
+static void *append(struct list *list, size_t size)
+{
+	if (list->count == list->room) {
+		size_t room = list->room ? list->room * 2 : 64;
+		void *items = realloc(list->items, room * size);
+
+		if (!items)
+			return NULL;
+		list->items = items;
+		list->room = room;
+	}
+	return (char *)list->items + list->count++ * size;
+}
+
+/* systemd, where it started us: one datagram to the socket that it named. */
+static void notify(const char *what)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t len = path ? strlen(path) : 0;
+	int fd;
+
+	if (!len || len >= sizeof(address.sun_path))
+		return;
+	memcpy(address.sun_path, path, len);
+	if (path[0] == '@')
+		address.sun_path[0] = 0;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	sendto(fd, what, strlen(what), MSG_NOSIGNAL, (struct sockaddr *)&address,
+	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+	close(fd);
+}
+
+/* ---- the state, filled from the datapath when somebody asks ---- */
+
+static void collect_count(void *arg, const struct sluice_count_key *key, uint64_t n)
+{
+	struct state_count *item = append(arg, sizeof(*item));
+
+	if (item)
+		*item = (struct state_count){.key = *key, .n = n};
+}
+
+static void collect_client(void *arg, const struct sluice_client *client,
+			   const struct sluice_client_count *count, int64_t in_flight)
+{
+	struct state_client *item = append(arg, sizeof(*item));
+
+	if (item)
+		*item = (struct state_client){*client, *count, in_flight};
+}
+
+static void collect_client_rule(void *arg, const struct sluice_client_flag_key *key,
+				const struct sluice_client_flag *flag)
+{
+	struct state_client_rule *item = append(arg, sizeof(*item));
+
+	if (item)
+		*item = (struct state_client_rule){*key, *flag};
+}
+
+static void collect_prefix_rule(void *arg, const struct sluice_prefix_key *key,
+				const struct sluice_prefix *prefix)
+{
+	struct state_prefix_rule *item = append(arg, sizeof(*item));
+
+	if (item)
+		*item = (struct state_prefix_rule){*key, *prefix};
+}
+
+static void collect_rules(struct daemon *d)
+{
+	d->client_rules.count = d->prefix_rules.count = 0;
+	datapath_each_client_flag(d->datapath, collect_client_rule, &d->client_rules);
+	datapath_each_prefix(d->datapath, collect_prefix_rule, &d->prefix_rules);
+	d->state.client_rules = d->client_rules.items;
+	d->state.client_rule_count = d->client_rules.count;
+	d->state.prefix_rules = d->prefix_rules.items;
+	d->state.prefix_rule_count = d->prefix_rules.count;
+}
+
+static void collect_maps(struct daemon *d)
+{
+	static struct state_map maps[] = {
+		{.name = "conns"},	      {.name = "tombstones"},	 {.name = "half_open"},
+		{.name = "model_ids"},	      {.name = "services"},	 {.name = "client_flags"},
+		{.name = "client_prefixes"},  {.name = "client_in_flight"}, {.name = "client_counts"},
+		{.name = "request_counts"},
+	};
+	const uint64_t *n = d->state.counters;
+	uint64_t kept;
+
+	if (d->maps_ns && d->state.now_ns - d->maps_ns < MAPS_AGE_NS)
+		return;
+	d->maps_ns = d->state.now_ns;
+	datapath_get_counters(d->datapath, d->state.counters);
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
+		datapath_map_fill(d->datapath, maps[i].name, &maps[i].entries, &maps[i].max);
+	maps[0].full = n[SLUICE_COUNTER_CONNS_FULL];
+	maps[1].full = n[SLUICE_COUNTER_TOMBSTONES_FULL];
+	/* What an LRU map forgot by itself: put in, not taken out, and not there. */
+	kept = n[SLUICE_COUNTER_HALF_OPEN_DELETES] + maps[2].entries;
+	if (n[SLUICE_COUNTER_HALF_OPEN_INSERTS] > kept + maps[2].full)
+		maps[2].full = n[SLUICE_COUNTER_HALF_OPEN_INSERTS] - kept;
+	maps[3].full = d->controller.names_refused;
+	maps[9].full = n[SLUICE_COUNTER_COUNTS_FULL];
+	d->state.maps = maps;
+	d->state.map_count = sizeof(maps) / sizeof(maps[0]);
+}
+
+static void refresh(void *arg, unsigned parts)
+{
+	struct daemon *d = arg;
+	struct daemon_state *s = &d->state;
+
+	look_at_the_clock(d);
+	for (uint32_t id = 0; parts & (STATE_MODELS | STATE_HISTOGRAMS) && id < SLUICE_MODELS_MAX;
+	     id++) {
+		if (!state_model_in_use(s, id))
+			continue;
+		datapath_get_state(d->datapath, id, &s->kernel[id]);
+		if (parts & STATE_HISTOGRAMS)
+			datapath_get_histogram(d->datapath, id, &s->histograms[id]);
+	}
+	if (parts & STATE_COUNTS) {
+		d->counts.count = 0;
+		datapath_each_count(d->datapath, collect_count, &d->counts);
+		s->counts = d->counts.items;
+		s->count_count = d->counts.count;
+		datapath_get_counters(d->datapath, s->counters);
+	}
+	if (parts & STATE_MAPS)
+		collect_maps(d);
+	if (parts & STATE_CLIENTS) {
+		d->clients.count = 0;
+		datapath_each_client(d->datapath, collect_client, &d->clients);
+		s->clients = d->clients.items;
+		s->client_count = d->clients.count;
+	}
+	if (parts & STATE_RULES)
+		collect_rules(d);
+}
+
+/* ---- flags: what the controller says, into the kernel ---- */
+
+static bool place_model(struct daemon *d, uint32_t id)
+{
+	if (d->placed[id] || id < SLUICE_MODEL_FIRST)
+		return true;
+	d->placed[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
+	return d->placed[id];
+}
+
+static void model_changed(struct daemon *d, uint32_t id, bool shut)
+{
+	const struct controller_model *m = &d->controller.model[id];
+	struct controller_targets t = controller_targets(&d->controller, id);
+	struct controller_reading r = controller_read(&d->controller, id, d->state.now_ns);
+
+	d->shut[id] = shut;
+	d->state.changed_ns[id] = d->state.now_ns;
+	control_model_changed(d->control, id);
+	if (d->log_lines++ >= LOG_LINES)
+		return;
+	if (!shut)
+		say("model %s opened", m->name);
+	else if (r.reason == SLUICE_REASON_ITL)
+		say("model %s shut: itl %.1f ms over %.1f ms", m->name, r.itl_ms, t.itl_ms);
+	else
+		say("model %s shut: ttft %.0f ms over %.0f ms", m->name, r.ttft_ms, t.ttft_ms);
+}
+
+static int write_flag(struct daemon *d, uint32_t id)
+{
+	struct sluice_model_flag flag;
+	int ret;
+
+	d->dirty[id] = false;
+	if (!controller_flag(&d->controller, id, d->state.now_ns, &flag))
+		return 0;
+	ret = datapath_set_flag(d->datapath, id, d->controller.model[id].name, &flag);
+	if (ret) {
+		d->controller.model[id].ever_written = false; /* so it is tried again */
+		if (d->log_lines++ < LOG_LINES)
+			say("cannot write the flag of model %s: %s", d->controller.model[id].name,
+			    datapath_error());
+		return ret;
+	}
+	if (flag.allow == d->shut[id])
+		model_changed(d, id, !flag.allow);
+	return 0;
+}
+
+static int write_flags(struct daemon *d, bool dirty_only)
+{
+	int ret = 0, first = 0;
+
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
+		if (!state_model_in_use(&d->state, id) || (dirty_only && !d->dirty[id]))
+			continue;
+		place_model(d, id);
+		ret = write_flag(d, id);
+		first = first ? first : ret;
+	}
+	return first;
+}
+
+static void on_sample(void *arg, const struct sluice_sample *sample)
+{
+	struct daemon *d = arg;
+	uint32_t id = controller_sample(&d->controller, sample);
+
+	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = true;
+}
+
+static void on_refusal(void *arg, const struct sluice_refusal *refusal)
+{
+	struct daemon *d = arg;
+
+	if (d->control)
+		control_refusal(d->control, refusal);
+}
+
+static void on_notice(void *arg, const char *text)
+{
+	say("%s", text);
+}
+
+/* ---- the configuration, into controller and services ---- */
+
+static enum sluice_mode mode_now(const struct daemon *d)
+{
+	return d->controller.all.mode != SLUICE_MODE_DEFAULT ? d->controller.all.mode
+							     : d->config.mode;
+}
+
+static struct controller_targets targets_of(const struct config *config)
+{
+	return (struct controller_targets){
+		.ttft_ms = config->ttft_threshold_ms,
+		.itl_ms = config->itl_threshold_ms,
+		.tau_s = config->time_constant_secs,
+		.max_in_flight = -1,
+	};
+}
+
+static int learn(struct daemon *d, const char *name, uint32_t *id)
+{
+	*id = controller_learn(&d->controller, name, d->state.now_ns);
+	if (*id < SLUICE_MODEL_FIRST) {
+		say("model \"%s\": there is no room for its name (%d are held)", name,
+		    SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST);
+		return -ENOSPC;
+	}
+	d->controller.model[*id].pinned = true;
+	return 0;
+}
+
+static int learn_configured(struct daemon *d, const struct config *config)
+{
+	uint32_t id;
+	int ret;
+
+	for (unsigned i = 0; i < config->service_count; i++) {
+		ret = learn(d, config->services[i].model, &id);
+		if (ret)
+			return ret;
+	}
+	for (unsigned i = 0; i < config->model_count; i++) {
+		const struct config_model *m = &config->models[i];
+
+		ret = learn(d, m->name, &id);
+		if (ret)
+			return ret;
+		d->controller.model[id].own.ttft_ms = m->ttft_threshold_ms;
+		d->controller.model[id].own.itl_ms = m->itl_threshold_ms;
+		d->controller.model[id].own.max_in_flight =
+			m->max_in_flight ? (int64_t)m->max_in_flight : -1;
+		d->controller.model[id].unary = m->unary;
+	}
+	return 0;
+}
+
+/* Hands the services to the kernel. What `set` said of all goes over what the file says of each. */
+static int write_services(struct daemon *d, const struct config *config)
+{
+	const struct controller_targets *all = &d->controller.all;
+	size_t n = config->service_count;
+	struct datapath_service *out = calloc(n + 1, sizeof(*out));
+	struct state_service *shown = calloc(n + 1, sizeof(*shown));
+	int ret = out && shown ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < n && !ret; i++) {
+		const struct config_service *s = &config->services[i];
+		int model = controller_find(&d->controller, s->model);
+
+		out[i] = (struct datapath_service){
+			.port = s->port,
+			.wildcard = s->wildcard,
+			.value = {
+				.id = (__u32)i,
+				.default_model = model < 0 ? SLUICE_MODEL_OTHER : (__u32)model,
+				.protocol = s->protocol,
+				.action = all->action ? all->action : s->action,
+				.mode = all->mode ? all->mode : s->mode,
+				.wildcard = s->wildcard,
+				.client_plen4 = 32,
+				.client_plen6 = 64,
+				.unary = s->unary,
+			},
+		};
+		memcpy(out[i].addr, s->addr, sizeof(out[i].addr));
+		shown[i] = (struct state_service){
+			.wildcard = s->wildcard,
+			.port = s->port,
+			.protocol = s->protocol,
+			.action = out[i].value.action,
+			.mode = out[i].value.mode,
+			.unary = s->unary,
+			.model = out[i].value.default_model,
+		};
+		memcpy(shown[i].addr, s->addr, sizeof(shown[i].addr));
+	}
+	if (!ret)
+		ret = datapath_set_services(d->datapath, out, n);
+	free(out);
+	if (ret) {
+		free(shown);
+		return ret;
+	}
+	free(d->state.services);
+	d->state.services = shown;
+	d->state.service_count = n;
+	return 0;
+}
+
+static void show_config(struct daemon *d)
+{
+	d->state.mode = mode_now(d);
+	d->state.policy = "ema-flag";
+	d->state.lease_ms = d->config.lease_ms;
+}
+
+/* ---- what the control socket may ask for ---- */
+
+static int refused(int ret, char *err, size_t err_len)
+{
+	if (ret)
+		snprintf(err, err_len, "%s", datapath_error());
+	return ret;
+}
+
+static int op_set(void *arg, const char *model, const char *const *pairs, size_t count, char *err,
+		  size_t err_len)
+{
+	struct daemon *d = arg;
+	struct controller_targets before = d->controller.all;
+	int ret = controller_set_all(&d->controller, model, pairs, count, err, err_len);
+
+	if (ret)
+		return ret;
+	if (before.action != d->controller.all.action || before.mode != d->controller.all.mode) {
+		ret = write_services(d, &d->config);
+		if (ret) {
+			d->controller.all = before;
+			return refused(ret, err, err_len);
+		}
+	}
+	show_config(d);
+	look_at_the_clock(d);
+	return refused(write_flags(d, false), err, err_len);
+}
+
+static void expires(struct daemon *d, uint64_t expires_ns)
+{
+	if (expires_ns && (!d->next_expiry_ns || expires_ns < d->next_expiry_ns))
+		d->next_expiry_ns = expires_ns;
+}
+
+static int op_set_client(void *arg, const struct sluice_client_flag_key *key,
+			 const struct sluice_client_flag *flag, char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+
+	expires(d, flag->expires_ns);
+	return refused(datapath_set_client(d->datapath, key, flag), err, err_len);
+}
+
+static int op_clear_client(void *arg, const struct sluice_client_flag_key *key, char *err,
+			   size_t err_len)
+{
+	struct daemon *d = arg;
+
+	return refused(datapath_clear_client(d->datapath, key), err, err_len);
+}
+
+static int op_set_prefix(void *arg, const struct sluice_prefix_key *key,
+			 const struct sluice_prefix *prefix, char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+
+	expires(d, prefix->expires_ns);
+	return refused(datapath_set_prefix(d->datapath, key, prefix), err, err_len);
+}
+
+static int op_clear_prefix(void *arg, const struct sluice_prefix_key *key, char *err,
+			   size_t err_len)
+{
+	struct daemon *d = arg;
+
+	return refused(datapath_clear_prefix(d->datapath, key), err, err_len);
+}
+
+/* The kernel heeds expiry by itself; this only takes away what has ended, and finds the next that will. */
+static void expire_rules(struct daemon *d)
+{
+	uint64_t now = d->state.now_ns;
+
+	if (!d->next_expiry_ns || d->next_expiry_ns > now)
+		return;
+	d->next_expiry_ns = 0;
+	collect_rules(d);
+	for (size_t i = 0; i < d->state.client_rule_count; i++) {
+		const struct state_client_rule *r = &d->state.client_rules[i];
+
+		if (r->flag.expires_ns && r->flag.expires_ns <= now)
+			datapath_clear_client(d->datapath, &r->key);
+		else
+			expires(d, r->flag.expires_ns);
+	}
+	for (size_t i = 0; i < d->state.prefix_rule_count; i++) {
+		const struct state_prefix_rule *r = &d->state.prefix_rules[i];
+
+		if (r->prefix.expires_ns && r->prefix.expires_ns <= now)
+			datapath_clear_prefix(d->datapath, &r->key);
+		else
+			expires(d, r->prefix.expires_ns);
+	}
+}
+
+/* config_load() says what is wrong on standard error; here the operator at the socket must read it too. */
+static int load_config_heard(struct daemon *d, struct config *out, char *err, size_t err_len)
+{
+	int memory = memfd_create("reload", MFD_CLOEXEC), saved = dup(STDERR_FILENO), ret;
+	ssize_t n = 0;
+
+	fflush(stderr);
+	if (memory >= 0 && saved >= 0)
+		dup2(memory, STDERR_FILENO);
+	ret = config_load(out, d->argc, d->argv, environ);
+	fflush(stderr);
+	if (memory >= 0 && saved >= 0) {
+		dup2(saved, STDERR_FILENO);
+		n = pread(memory, err, err_len - 1, 0);
+		err[n > 0 ? n : 0] = 0;
+		err[strcspn(err, "\n")] = 0;
+		if (ret)
+			fprintf(stderr, "%s\n", err);
+	}
+	if (memory >= 0)
+		close(memory);
+	if (saved >= 0)
+		close(saved);
+	return ret ? -EINVAL : 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_interfaces(const struct config *a, const struct config *b)
+{
+	bool same = a->interface_count == b->interface_count && a->xdp == b->xdp;
+
+	for (unsigned i = 0; same && i < a->interface_count; i++)
+		same = !strcmp(a->interfaces[i], b->interfaces[i]);
+	return same;
+}
+
+static int op_reload(void *arg, char *said, size_t said_len, char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+	struct controller_targets all = d->controller.all;
+	struct config config;
+	int ret = load_config_heard(d, &config, err, err_len);
+
+	if (ret)
+		return ret;
+	look_at_the_clock(d);
+	d->controller.all = targets_of(&config);
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
+		struct controller_model *m = &d->controller.model[id];
+
+		m->own = (struct controller_targets){-1, -1, -1, -1, 0, 0};
+		m->pinned = m->unary = false;
+	}
+	d->controller.per_model = config.per_model_limits;
+	ret = learn_configured(d, &config);
+	if (!ret)
+		ret = write_flags(d, false); /* a default model exists before a service names it */
+	if (!ret)
+		ret = write_services(d, &config);
+	if (ret) {
+		d->controller.all = all;
+		learn_configured(d, &d->config);
+		d->controller.per_model = d->config.per_model_limits;
+		config_free(&config);
+		snprintf(err, err_len, "the configuration could not be put in force: %s",
+			 ret == -ENOSPC ? "too many model names" : datapath_error());
+		return ret;
+	}
+	snprintf(said, said_len, "%s%s",
+		 config.file ? "configuration read again"
+			     : "there is no configuration file: back to the values of the start",
+		 !same_interfaces(&config, &d->config) ||
+				 !same_text(config.pin_dir, d->config.pin_dir) ||
+				 !same_text(config.control, d->config.control) ||
+				 !same_text(config.metrics_addr, d->config.metrics_addr) ||
+				 config.metrics_port != d->config.metrics_port
+			 ? "; changed interfaces, XDP mode, paths and ports wait for a restart"
+			 : "");
+	config_free(&d->config);
+	d->config = config;
+	show_config(d);
+	say("%s", said);
+	return 0;
+}
+
+static int op_detach(void *arg, char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+	int ret = d->state.detaching ? 0 : datapath_stop(d->datapath);
+
+	if (ret)
+		return refused(ret, err, err_len);
+	if (!d->state.detaching) {
+		look_at_the_clock(d);
+		d->drain_until_ns = d->state.now_ns + DRAIN_NS;
+		d->state.detaching = true;
+		say("detaching: no new refusals, waiting for the open ones to end");
+	}
+	return 0;
+}
+
+static const struct control_ops ops = {
+	.arg = &daemon_,
+	.refresh = refresh,
+	.set = op_set,
+	.set_client = op_set_client,
+	.clear_client = op_clear_client,
+	.set_prefix = op_set_prefix,
+	.clear_prefix = op_clear_prefix,
+	.reload = op_reload,
+	.detach = op_detach,
+};
+
+/* ---- the loop ---- */
+
+static void renew_lease(struct daemon *d)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+	if (now - d->renewed_ns < TICK_NS / 2)
+		return;
+	if (datapath_renew_lease(d->datapath, now + d->config.lease_ms * 1000000ULL)) {
+		if (d->log_lines++ < LOG_LINES)
+			say("cannot renew the lease: %s", datapath_error());
+		return;
+	}
+	d->renewed_ns = now;
+}
+
+static void finish_detach(struct daemon *d)
+{
+	int ret = datapath_remove(d->datapath, d->config.pin_dir);
+
+	if (ret)
+		say("detach: %s", datapath_error());
+	control_detached(d->control, ret ? datapath_error() : NULL);
+	d->running = false;
+	d->status = ret ? EXIT_FAILED : 0;
+}
+
+static void tick(struct daemon *d)
+{
+	if (d->state.detaching && (d->state.now_ns >= d->drain_until_ns ||
+				   !datapath_tombstones(d->datapath))) {
+		finish_detach(d);
+		return;
+	}
+	write_flags(d, false);
+	if (++d->ticks % TICKS_A_SECOND)
+		return;
+	d->log_lines = 0;
+	datapath_age(d->datapath, d->state.now_ns);
+	expire_rules(d);
+	control_expire(d->control, d->state.now_ns);
+}
+
+static void on_signal(struct daemon *d, int fd)
+{
+	struct signalfd_siginfo info;
+	char said[400] = "", err[400] = "";
+
+	if (read(fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP) {
+		op_reload(d, said, sizeof(said), err, sizeof(err));
+		return;
+	}
+	notify("STOPPING=1");
+	if (d->state.detaching) { /* told to go before the last answer was through */
+		finish_detach(d);
+		return;
+	}
+	say("stopped; programs and maps stay for the next daemon, and without one all passes in %u ms (`sluicectl detach` removes them)",
+	    d->config.lease_ms);
+	d->running = false;
+}
+
+enum source { SOURCE_TICK, SOURCE_SIGNAL, SOURCE_SAMPLES, SOURCE_ADDRESSES, SOURCE_CONTROL, SOURCE_METRICS };
+
+static int add_source(int epoll, enum source source, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u32 = source};
+
+	return fd < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+static void dispatch(struct daemon *d, enum source source, int timer, int signals)
+{
+	uint64_t expirations;
+
+	switch (source) {
+	case SOURCE_TICK:
+		if (read(timer, &expirations, sizeof(expirations)) == sizeof(expirations))
+			tick(d);
+		if (d->metrics)
+			metrics_poll(d->metrics);
+		break;
+	case SOURCE_SIGNAL:
+		on_signal(d, signals);
+		break;
+	case SOURCE_SAMPLES:
+		datapath_poll(d->datapath);
+		look_at_the_clock(d);
+		write_flags(d, true);
+		break;
+	case SOURCE_ADDRESSES:
+		if (datapath_refresh(d->datapath) && d->log_lines++ < LOG_LINES)
+			say("cannot follow this host's addresses: %s", datapath_error());
+		break;
+	case SOURCE_CONTROL:
+		control_poll(d->control, d->state.now_ns);
+		break;
+	case SOURCE_METRICS:
+		metrics_poll(d->metrics);
+		break;
+	}
+}
+
+static int run(struct daemon *d, int signals)
+{
+	const struct itimerspec every = {
+		.it_interval = {.tv_nsec = TICK_NS},
+		.it_value = {.tv_nsec = TICK_NS},
+	};
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	struct epoll_event events[8];
+
+	if (epoll < 0 || timer < 0 || timerfd_settime(timer, 0, &every, NULL) ||
+	    add_source(epoll, SOURCE_TICK, timer) || add_source(epoll, SOURCE_SIGNAL, signals) ||
+	    add_source(epoll, SOURCE_SAMPLES, datapath_fd(d->datapath)) ||
+	    add_source(epoll, SOURCE_ADDRESSES, datapath_addresses_fd(d->datapath)) ||
+	    add_source(epoll, SOURCE_CONTROL, control_fd(d->control)) ||
+	    (d->metrics && add_source(epoll, SOURCE_METRICS, metrics_fd(d->metrics)))) {
+		say("event loop: %s", strerror(errno));
+		return EXIT_FAILED;
+	}
+	d->running = true;
+	while (d->running) {
+		int n = epoll_wait(epoll, events, sizeof(events) / sizeof(events[0]), -1);
+
+		if (n < 0 && errno != EINTR) {
+			say("event loop: %s", strerror(errno));
+			return EXIT_FAILED;
+		}
+		renew_lease(d);
+		look_at_the_clock(d);
+		for (int i = 0; i < n && d->running; i++)
+			dispatch(d, events[i].data.u32, timer, signals);
+	}
+	close(timer);
+	close(epoll);
+	return d->status;
+}
+
+/* ---- start ---- */
+
+static void adopt_model(void *arg, const char *name, uint32_t id)
+{
+	struct daemon *d = arg;
+
+	if (!controller_adopt(&d->controller, name, id, d->state.now_ns))
+		d->placed[id] = true;
+}
+
+static enum datapath_xdp xdp_of(enum config_xdp xdp)
+{
+	static const enum datapath_xdp of[] = {
+		[CONFIG_XDP_AUTO] = DATAPATH_XDP_AUTO,
+		[CONFIG_XDP_NATIVE] = DATAPATH_XDP_NATIVE,
+		[CONFIG_XDP_GENERIC] = DATAPATH_XDP_GENERIC,
+		[CONFIG_XDP_OFF] = DATAPATH_XDP_OFF,
+	};
+
+	return of[xdp];
+}
+
+static void show_interfaces(struct daemon *d)
+{
+	static struct datapath_interface found[INTERFACES_MAX];
+	static struct state_interface shown[INTERFACES_MAX];
+	size_t n = datapath_interfaces(d->datapath, found, INTERFACES_MAX);
+
+	for (size_t i = 0; i < n && i < INTERFACES_MAX; i++) {
+		memcpy(shown[i].name, found[i].name, sizeof(shown[i].name));
+		shown[i].xdp = found[i].xdp == DATAPATH_XDP_NATIVE    ? "native"
+			       : found[i].xdp == DATAPATH_XDP_GENERIC ? "generic"
+								      : "off";
+		shown[i].tcx = found[i].tcx;
+	}
+	d->state.interfaces = shown;
+	d->state.interface_count = n < INTERFACES_MAX ? n : INTERFACES_MAX;
+}
+
+static void print_ready(const struct daemon *d)
+{
+	const struct daemon_state *s = &d->state;
+
+	fputs("ready: ", stdout);
+	for (size_t i = 0; i < s->interface_count; i++)
+		printf("%s%s (xdp %s, tc)", i ? ", " : "", s->interfaces[i].name,
+		       s->interfaces[i].xdp);
+	fputs(", services", stdout);
+	for (size_t i = 0; i < s->service_count; i++) {
+		const struct state_service *v = &s->services[i];
+		char text[TEXT_SERVICE_MAX];
+
+		text_endpoint(text, v->addr, v->wildcard, v->port);
+		printf("%s %s (%s, %s, %s)", i ? "," : "", text, text_protocol(v->protocol),
+		       text_action(v->action), text_mode(v->mode));
+	}
+	putchar('\n');
+	fflush(stdout);
+	notify("READY=1");
+}
+
+/* Everything up to the first refusal, in the order in which it can fail without a trace. */
+static int start(struct daemon *d)
+{
+	const struct datapath_handlers handlers = {
+		.arg = d,
+		.sample = on_sample,
+		.refusal = on_refusal,
+		.notice = on_notice,
+	};
+	const struct controller_targets all = targets_of(&d->config);
+	char err[512] = "";
+
+	look_at_the_clock(d);
+	d->state.started_ns = d->state.now_ns;
+	d->state.pid = getpid();
+	d->state.controller = &d->controller;
+	controller_init(&d->controller, &all, d->config.per_model_limits);
+	show_config(d);
+	if (datapath_open(&d->datapath, d->config.pin_dir, &handlers)) {
+		say("%s", datapath_error());
+		return -1;
+	}
+	if (control_open(&d->control, d->config.control, &d->state, &ops, err, sizeof(err)) ||
+	    (d->config.metrics_addr &&
+	     metrics_open(&d->metrics, d->config.metrics_addr, d->config.metrics_port, &d->state,
+			  refresh, d, err, sizeof(err)))) {
+		say("%s", err);
+		return -1;
+	}
+	datapath_each_model(d->datapath, adopt_model, d);
+	if (learn_configured(d, &d->config))
+		return -1;
+	if (write_flags(d, false) || write_services(d, &d->config) ||
+	    datapath_renew_lease(d->datapath,
+				 clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL)) {
+		say("%s", datapath_error());
+		return -1;
+	}
+	for (unsigned i = 0; i < d->config.interface_count; i++)
+		if (datapath_attach(d->datapath, d->config.interfaces[i], xdp_of(d->config.xdp))) {
+			say("%s", datapath_error());
+			return -1;
+		}
+	if (datapath_detach_others(d->datapath))
+		say("%s", datapath_error());
+	d->next_expiry_ns = 1; /* an earlier daemon's rules: look at them in the first second */
+	show_interfaces(d);
+	print_ready(d);
+	return 0;
+}
+
+static int block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+/* True if an earlier daemon's maps are pinned there: then a failed start leaves them be. */
+static bool pinned_before(const char *pin_dir)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/settings", pin_dir);
+	return !access(path, F_OK);
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon *d = &daemon_;
+	int signals, status = EXIT_USAGE;
+	bool before;
+	int ret;
+
+	ret = config_load(&d->config, argc, argv, environ);
+	if (ret)
+		return ret > 0 ? 0 : EXIT_USAGE;
+	d->argc = argc;
+	d->argv = argv;
+	signals = block_signals();
+	before = pinned_before(d->config.pin_dir);
+	if (!start(d))
+		status = run(d, signals);
+	else if (d->datapath && !before)
+		datapath_remove(d->datapath, d->config.pin_dir);
+	metrics_close(d->metrics);
+	control_close(d->control);
+	if (d->datapath)
+		datapath_close(d->datapath);
+	config_free(&d->config);
+	return status;
+}
