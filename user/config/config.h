@@ -12,6 +12,8 @@
 
 #include <sluice/abi.h>
 
+#define CONFIG_INTERFACES_MAX 64
+
 enum config_policy { CONFIG_POLICY_EMA_FLAG };
 enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_OFF };
 
@@ -26,7 +28,10 @@ struct config_service {
 	bool unary;
 };
 
-/* Negative threshold: none. max_in_flight 0: none. */
+/*
+ * Negative threshold: none of its own, so the whole's; 0: said to be none, whatever the whole's. max_in_flight 0: none. The
+ * same sign convention as struct controller_targets.
+ */
 struct config_model {
 	char name[SLUICE_NAME_MAX];
 	double ttft_threshold_ms;

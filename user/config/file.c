@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Reads the YAML file through libcyaml. The schema is built at run time from the option table, so that an option is
+ * declared once; all its values are strings. What libcyaml has against a document it tells only to its log, innermost place
+ * first: log_line() gathers that, and say_why() makes one sentence of it that names the key.
+ */
+#include "file.h"
+
+#include <cyaml/cyaml.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/parse.h"
+
+#define KEYS_MAX 32
+#define FIELDS_MAX 8
+
+/* Where libcyaml puts any value: a text, a list of texts or an array of mappings; a mapping is an array of these. */
+struct slot {
+	void *data;
+	uint32_t count;
+};
+
+struct schema {
+	cyaml_schema_field_t top_fields[KEYS_MAX + 1];
+	cyaml_schema_field_t fields[KEYS_MAX][FIELDS_MAX + 1];
+	cyaml_schema_value_t entries[KEYS_MAX];
+	cyaml_schema_value_t top;
+};
+
+/* What the log said. */
+struct complaint {
+	char unknown[80], twice[80], expected[32], got[32], yaml[160];
+	char field[80];	 /* innermost named place */
+	char key[80];	 /* outermost: the top-level key */
+	unsigned entry;	 /* in a list, 0: none */
+	unsigned line;	 /* of the innermost place, 0: not told */
+	unsigned fields; /* how many named places */
+};
+
+static const cyaml_schema_value_t text_entry = {
+	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
+};
+
+static cyaml_schema_field_t text_field(const char *name, size_t at)
+{
+	cyaml_schema_field_t field = CYAML_FIELD_STRING_PTR(
+		"", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct slot, data, 0, CYAML_UNLIMITED);
+
+	field.key = name;
+	field.data_offset = (uint32_t)(at * sizeof(struct slot) + offsetof(struct slot, data));
+	return field;
+}
+
+static cyaml_schema_field_t list_field(const char *name, size_t at,
+				       const cyaml_schema_value_t *entry)
+{
+	struct list {
+		struct slot *data;
+		uint32_t data_count;
+	};
+	cyaml_schema_field_t field =
+		CYAML_FIELD_SEQUENCE("", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct list,
+				     data, NULL, 0, CYAML_UNLIMITED);
+
+	field.key = name;
+	field.data_offset = (uint32_t)(at * sizeof(struct slot) + offsetof(struct slot, data));
+	field.count_offset = (uint32_t)(at * sizeof(struct slot) + offsetof(struct slot, count));
+	field.value.sequence.entry = entry;
+	field.value.data_size = entry->type == CYAML_STRING ? sizeof(char *) : entry->data_size;
+	return field;
+}
+
+/* `single` has a bit for each list that the document gives as one value. */
+static void build_schema(struct schema *s, const struct config_file_key *keys, size_t count,
+			 uint32_t single)
+{
+	cyaml_schema_value_t mapping = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct slot, NULL)};
+	cyaml_schema_value_t top = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct slot, NULL)};
+
+	memset(s, 0, sizeof(*s));
+	for (size_t i = 0; i < count; i++) {
+		if (keys[i].fields) {
+			size_t n = 0;
+
+			for (; keys[i].fields[n]; n++)
+				s->fields[i][n] = text_field(keys[i].fields[n], n);
+			s->entries[i] = mapping;
+			s->entries[i].mapping.fields = s->fields[i];
+			s->entries[i].data_size = (uint32_t)(n * sizeof(struct slot));
+			s->top_fields[i] = list_field(keys[i].name, i, &s->entries[i]);
+		} else if (keys[i].list && !(single & 1u << i)) {
+			s->top_fields[i] = list_field(keys[i].name, i, &text_entry);
+		} else {
+			s->top_fields[i] = text_field(keys[i].name, i);
+		}
+	}
+	s->top = top;
+	s->top.mapping.fields = s->top_fields;
+	s->top.data_size = (uint32_t)(count * sizeof(struct slot));
+}
+
+/* Copies what follows `prefix` in line up to `end`; false where line does not begin so. */
+static bool take(const char *line, const char *prefix, const char *end, char *out, size_t len)
+{
+	const char *from = line + strlen(prefix), *to;
+
+	if (strncmp(line, prefix, strlen(prefix)))
+		return false;
+	to = strstr(from, end);
+	snprintf(out, len, "%.*s", (int)(to ? (size_t)(to - from) : strlen(from)), from);
+	return true;
+}
+
+static void log_line(cyaml_log_t level, void *arg, const char *fmt, va_list args)
+{
+	struct complaint *c = arg;
+	char line[512], number[16];
+	const char *at;
+
+	vsnprintf(line, sizeof(line), fmt, args);
+	if (take(line, "Load: Unexpected key: ", "\n", c->unknown, sizeof(c->unknown)) ||
+	    take(line, "Load: Mapping field already seen: ", "\n", c->twice, sizeof(c->twice)) ||
+	    take(line, "Load: libyaml: ", "\n", c->yaml, sizeof(c->yaml)))
+		return;
+	if (take(line, "Load: Expecting ", ",", c->expected, sizeof(c->expected))) {
+		at = strstr(line, "got event: ");
+		if (at)
+			take(at, "got event: ", "\n", c->got, sizeof(c->got));
+		return;
+	}
+	at = strstr(line, "(line: ");
+	if (at && !c->line && take(at, "(line: ", ",", number, sizeof(number)))
+		c->line = (unsigned)strtoul(number, NULL, 10);
+	if (take(line, "  in mapping field '", "' (line", c->key, sizeof(c->key))) {
+		if (!c->fields++)
+			memcpy(c->field, c->key, sizeof(c->field));
+	} else if (take(line, "  in sequence entry '", "'", number, sizeof(number))) {
+		c->entry = (unsigned)strtoul(number, NULL, 10);
+	}
+}
+
+/* libcyaml's and libyaml's words for what stands somewhere, in ours. */
+static const char *kind_of(const char *word)
+{
+	static const struct {
+		const char *word, *kind;
+	} kinds[] = {
+		{"STRING", "one value"},     {"SCALAR", "one value"},	     {"SEQUENCE", "a list"},
+		{"SEQUENCE_START", "a list"}, {"MAPPING", "a mapping"}, {"MAPPING_START", "a mapping"},
+	};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(kinds[i].word, word))
+			return kinds[i].kind;
+	return "something else";
+}
+
+static void say_unknown(const struct complaint *c, const struct config_file_key *keys, size_t count,
+			const char *where, char *err, size_t len)
+{
+	const char *names[KEYS_MAX], *near;
+	const struct config_file_key *section = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (keys[i].fields && !strcmp(keys[i].name, c->key))
+			section = &keys[i];
+	if (section)
+		for (; section->fields[n]; n++)
+			names[n] = section->fields[n];
+	else
+		for (; n < count; n++)
+			names[n] = keys[n].name;
+	near = parse_nearest(c->unknown, names, n);
+	parse_say(err, len, "%sunknown key \"" PARSE_QUOTE "\"%s%s%s", where,
+		  PARSE_QUOTED(c->unknown), near ? "; did you mean \"" : "", near ? near : "",
+		  near ? "\"?" : "");
+}
+
+static void say_why(const struct complaint *c, cyaml_err_t error,
+		    const struct config_file_key *keys, size_t count, char *err, size_t len)
+{
+	char where[256] = "";
+	size_t at = 0;
+
+	/* "services entry 2: protocol: ", as config.c words its own. */
+	if (c->key[0])
+		at = (size_t)snprintf(where, sizeof(where), "%s", c->key);
+	if (c->entry)
+		at += (size_t)snprintf(where + at, sizeof(where) - at, " entry %u", c->entry);
+	if (at)
+		at += (size_t)snprintf(where + at, sizeof(where) - at, ": ");
+	if (c->fields > 1 && !c->twice[0])
+		snprintf(where + at, sizeof(where) - at, "%s: ", c->field);
+
+	if (c->unknown[0])
+		say_unknown(c, keys, count, where, err, len);
+	else if (c->twice[0])
+		parse_say(err, len, "%s\"%s\" stands there twice", c->fields > 1 ? where : "",
+			  c->twice);
+	else if (c->yaml[0] && c->line)
+		parse_say(err, len, "is not YAML after line %u: %s", c->line, c->yaml);
+	else if (c->yaml[0])
+		parse_say(err, len, "is not YAML: %s", c->yaml);
+	else if (error == CYAML_ERR_ALIAS)
+		parse_say(err, len, "%saliases (*name) are not supported", where);
+	else if (c->expected[0] && !c->key[0])
+		parse_say(err, len, "holds %s where \"KEY: VALUE\" lines are expected",
+			  kind_of(c->got));
+	else if (c->expected[0])
+		parse_say(err, len, "%s%s is expected, not %s", where, kind_of(c->expected),
+			  kind_of(c->got));
+	else
+		parse_say(err, len, "cannot be read as configuration (%s)", cyaml_strerror(error));
+}
+
+/* Loads into *top (NULL: an empty document). A list that turns out to be one value is tried again as that. */
+static int load(const char *text, size_t size, const struct config_file_key *keys, size_t count,
+		struct schema *schema, const cyaml_config_t *base, struct slot **top,
+		uint32_t *single, char *err, size_t len)
+{
+	for (;;) {
+		struct complaint complaint = {0};
+		cyaml_config_t config = *base;
+		cyaml_err_t error;
+		uint32_t retry = 0;
+
+		config.log_ctx = &complaint;
+		build_schema(schema, keys, count, *single);
+		error = cyaml_load_data((const uint8_t *)text, size, &config, &schema->top,
+					(cyaml_data_t **)top, NULL);
+		if (error == CYAML_OK)
+			return 0;
+		if (complaint.fields == 1 && !strcmp(complaint.expected, "SEQUENCE") &&
+		    !strcmp(complaint.got, "SCALAR"))
+			for (size_t i = 0; i < count; i++)
+				if (keys[i].list && !strcmp(keys[i].name, complaint.key))
+					retry = 1u << i;
+		if (retry & ~*single) {
+			*single |= retry;
+			continue;
+		}
+		say_why(&complaint, error, keys, count, err, len);
+		return -EINVAL;
+	}
+}
+
+static int hand_out(const struct slot *top, uint32_t single, const struct config_file_key *keys,
+		    size_t count, config_file_each each, void *arg)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < count && !rc; i++) {
+		const struct slot *slot = &top[i], *entry = slot->data;
+		char *const *list = slot->data;
+		size_t n = 0;
+
+		if (!slot->data)
+			continue;
+		if (keys[i].fields) {
+			while (keys[i].fields[n])
+				n++;
+			for (unsigned e = 0; e < slot->count && !rc; e++, entry += n) {
+				rc = each(arg, keys[i].name, e + 1, NULL, NULL);
+				for (size_t f = 0; f < n && !rc; f++)
+					if (entry[f].data)
+						rc = each(arg, keys[i].name, e + 1,
+							  keys[i].fields[f], entry[f].data);
+			}
+		} else if (keys[i].list && !(single & 1u << i)) {
+			for (unsigned e = 0; e < slot->count && !rc; e++)
+				rc = each(arg, keys[i].name, 0, NULL, list[e]);
+		} else {
+			rc = each(arg, keys[i].name, 0, NULL, slot->data);
+		}
+	}
+	return rc;
+}
+
+/* A second document would be dropped without a word. */
+static bool has_second_document(const char *text)
+{
+	bool content = false;
+
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, "---", 3) && strchr(" \t\r\n", line[3])) {
+			if (content)
+				return true;
+			content = true;
+		} else if (line[strspn(line, " \t\r")] && !strchr("#%\n", line[strspn(line, " \t\r")])) {
+			content = true;
+		}
+	}
+	return false;
+}
+
+/* The whole file with a zero behind it, to be freed; NULL with the reason in err. */
+static char *read_whole(const char *path, size_t *size, char *err, size_t len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *text = NULL;
+	struct stat st;
+	size_t n = 0;
+	ssize_t got;
+
+	if (fd < 0) {
+		parse_say(err, len, "cannot be opened: %s", strerror(errno));
+		return NULL;
+	}
+	if (!fstat(fd, &st) && S_ISDIR(st.st_mode)) {
+		parse_say(err, len, "is a directory, not a file");
+		goto fail;
+	}
+	text = malloc(CONFIG_FILE_BYTES_MAX + 2);
+	if (!text) {
+		parse_say(err, len, "out of memory");
+		goto fail;
+	}
+	while (n <= CONFIG_FILE_BYTES_MAX) {
+		got = read(fd, text + n, CONFIG_FILE_BYTES_MAX + 1 - n);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0) {
+			parse_say(err, len, "cannot be read: %s", strerror(errno));
+			goto fail;
+		}
+		if (!got)
+			break;
+		n += (size_t)got;
+	}
+	if (n > CONFIG_FILE_BYTES_MAX) {
+		parse_say(err, len, "is larger than 1 MiB");
+		goto fail;
+	}
+	text[n] = '\0';
+	if (strlen(text) != n) {
+		parse_say(err, len, "is not text: there is a zero byte in it");
+		goto fail;
+	}
+	close(fd);
+	*size = n;
+	return text;
+fail:
+	free(text);
+	close(fd);
+	return NULL;
+}
+
+int config_file_read(const char *path, const struct config_file_key *keys, size_t count,
+		     config_file_each each, void *arg, char *err, size_t len)
+{
+	static struct schema schema;
+	const cyaml_config_t base = {
+		.log_fn = log_line,
+		.mem_fn = cyaml_mem,
+		.log_level = CYAML_LOG_ERROR,
+		.flags = CYAML_CFG_NO_ALIAS,
+	};
+	struct slot *top = NULL;
+	uint32_t single = 0;
+	size_t size = 0;
+	char *text;
+	int rc;
+
+	text = read_whole(path, &size, err, len);
+	if (!text)
+		return -EINVAL;
+	if (has_second_document(text)) {
+		parse_say(err, len, "holds a second document (---); only one is read");
+		rc = -EINVAL;
+	} else {
+		rc = load(text, size, keys, count, &schema, &base, &top, &single, err, len);
+	}
+	if (!rc && top) {
+		rc = hand_out(top, single, keys, count, each, arg);
+		cyaml_free(&base, &schema.top, top, 0);
+	}
+	free(text);
+	return rc;
+}
