@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Invariant 6, what is a generated event, by rows: body bytes of a stream and what must be said of them,
+ * "event" when the first byte of one is seen, "generated" when it is known to be so. Every row is also
+ * cut in two at each byte and fed through windows from one byte on.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "feed.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+struct row {
+	const char *bytes;
+	size_t len;
+	const char *said;
+};
+
+#define ROW(BYTES, SAID) { .bytes = BYTES, .len = sizeof(BYTES) - 1, .said = SAID }
+
+static void check(__u8 kind, const struct row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char *said = feed_every_way(FEED_STREAM, kind, rows[i].bytes, rows[i].len);
+
+		if (strcmp(said, rows[i].said))
+			print_error("%s\n", rows[i].bytes);
+		assert_string_equal(said, rows[i].said);
+		free(said);
+	}
+}
+
+#define DELTA(json)                                                                                    \
+	"data: {\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":{" json "}}],\"created\":17953,"  \
+	"\"id\":\"chatcmpl-HSlhZPbh\",\"model\":\"gpt-x\",\"object\":\"chat.completion.chunk\"}\n\n"
+#define ROLE DELTA("\"role\":\"assistant\",\"content\":null")
+#define GENERATED "event generated"
+
+/* Invariant 6. */
+static void an_opening_delta_is_no_token_and_the_first_text_is(void **state)
+{
+	static const struct row rows[] = {
+		ROW(ROLE DELTA("\"content\":\" put\""), "event " GENERATED),
+		ROW(DELTA("\"role\": \"assistant\", \"content\": \"\""), "event"),
+		ROW(DELTA("\"role\":\"assistant\""), "event"),
+		ROW(DELTA("\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[],\"refusal\":null"), "event"),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":\"Hi\""), GENERATED),
+		ROW(DELTA("\"content\":\"\\n\""), GENERATED),
+		ROW(DELTA("\"content\" : \"x\""), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"Hm\""), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":\"\",\"reasoning\":\"Hm\""), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"refusal\":\"No\""), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":null,\"tool_calls\":[ {\"index\":0}]"), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"function_call\":{\"name\":\"f\",\"arguments\":\"\"}"), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"function_call\":{ }"), "event"),
+		ROW(DELTA("\"role\":\"assistant\",\"contents\":\"x\",\"a\":\"content\",\"b\":\"x\""), "event"),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]"), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]"), "event"),
+		ROW(DELTA("\"role\":null,\"content\":\"\""), GENERATED), /* no role, no text: everything else is */
+		ROW(DELTA(""), GENERATED),
+		ROW("data: {\"error\":{\"message\":\"x\"}}\n\n", GENERATED),
+		ROW("data: {\"choices\":[{\"text\":\"Hi\",\"index\":0}]}\n\n", GENERATED),
+		ROW("data: {\"token\":{\"id\":5,\"text\":\"Hi\"}}\n\n", GENERATED), /* TGI */
+		ROW("data: plain text\n\n", GENERATED),
+		ROW("data: [1,2]\n\n", GENERATED),
+		ROW("data: {\"a\":\n"
+		    "data: \"role\", \"role\":\"x\",\n"
+		    "data: \"content\":\"y\"}\n\n",
+		    GENERATED),
+		ROW("data: {\"role\":\"a\\\"content\\\":\\\"x\\\"\"}\n\n", "event"),
+		ROW("data: {\"role\":\"assistant\",\"x\":\"\\\\\",\"content\":\"a\"}\n\n", GENERATED),
+		/* only known with its blank line, and SSE discards what has none */
+		ROW("data: {\"x\":1}\n", "event"),
+	};
+
+	check(STREAM_SSE, rows, COUNT(rows));
+}
+
+/* Invariant 6. */
+static void comments_done_and_named_openings_are_no_tokens(void **state)
+{
+	static const struct row rows[] = {
+		ROW(": ping - 2026\n\n:\n\n", ""),
+		ROW("data: [DONE]\n\n", "event"),
+		ROW("data:[DONE]\n\ndata: [DONE]  \n\n", "event event"),
+		ROW("data: [DONE\n\n", GENERATED),
+		ROW("data: \ndata:\ndata\n\n", "event"),
+		ROW("\n\n\r\n\r\n", ""),
+		ROW("id: 7\nretry: 10\n\n", "event"),
+		ROW("event: message_start\ndata: {\"content\":\"x\"}\n\n", "event"),
+		ROW("event:content_block_start\ndata: {\"text\":\"x\"}\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n", "event event"),
+		ROW("event: response.created\ndata: {}\n\nevent: response.in_progress\ndata: {}\n\n", "event event"),
+		ROW("event: response.output_text.delta\ndata: {\"delta\":\"Hi\"}\n\n", GENERATED),
+		ROW("event: pings\ndata: {}\n\n", GENERATED),
+		ROW("event:  ping\ndata: {}\n\n", GENERATED), /* one space is taken off, not two */
+		ROW("event: ping\n\ndata: {}\n\n", "event " GENERATED),
+		ROW("events: ping\ndata: {}\n\n", GENERATED),
+		/* Anthropic's whole opening, then its first text */
+		ROW("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"role\":\"assistant\",\"content\":[]}}\n\n"
+		    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n"
+		    "event: ping\ndata: {\"type\": \"ping\"}\n\n"
+		    "event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello\"}}\n\n",
+		    "event event event " GENERATED),
+		ROW("event: content_block_delta\ndata: {\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\"}}\n\n", GENERATED),
+		/* the same after the first token */
+		ROW("data: x\n\n: c\n\ndata: [DONE]\n\nevent: ping\ndata: {}\n\ndata: [DON\n\ndata:\n\ndata: y\n\n",
+		    GENERATED " event event " GENERATED " event " GENERATED),
+	};
+
+	check(STREAM_SSE, rows, COUNT(rows));
+}
+
+/* Invariant 6. */
+static void an_event_counts_once_however_its_lines_are_cut_and_ended(void **state)
+{
+	static const struct row rows[] = {
+		ROW(DELTA("\"content\":\"a\"") DELTA("\"content\":\"b\"") DELTA("") DELTA("\"role\":\"a\",\"content\":\"\""),
+		    GENERATED " " GENERATED " " GENERATED " " GENERATED),
+		ROW("data: a\ndata: b\n\ndata: c\ndata: d\ndata: e\n\n", GENERATED " " GENERATED),
+		ROW("data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", GENERATED " " GENERATED),
+		ROW("data: a\r\rdata: b\r\r", GENERATED " " GENERATED),
+		ROW("data: a\r\n\ndata: b\n\r\ndata: c\r\r\n", GENERATED " " GENERATED " " GENERATED),
+		ROW("id: 1\ndata: a\n: c\ndata: b\n\nid: 2\ndata: c\n\n", GENERATED " " GENERATED),
+		ROW("data: [DONE]\ndata: a\n\n", GENERATED),
+		ROW("data: a\tb\x01\n\n\n\n\ndata:b\n\n", GENERATED " " GENERATED),
+		ROW("data:{\"content\":\"a\"}\n\ndata:{}\n\ndata: {}\n\n", GENERATED " " GENERATED " " GENERATED),
+		ROW("data: a\n\n data: b\n\nxdata: c\n\nDATA: d\n\n", GENERATED " event event event"),
+	};
+
+	check(STREAM_SSE, rows, COUNT(rows));
+}
+
+/* Invariant 6. */
+static void each_line_of_ndjson_is_an_event(void **state)
+{
+	static const struct row rows[] = {
+		ROW("{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":false}\n"
+		    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"Hi\"},\"done\":false}\n"
+		    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true}\n",
+		    "event " GENERATED " " GENERATED),
+		ROW("{\"message\":{\"role\":\"assistant\",\"content\":\"\",\"thinking\":\"Hm\"}}\n", GENERATED),
+		ROW("{\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true}\n", "event"),
+		ROW("{\"response\":\"Hi\"}\n{\"response\":\"\"}\n", GENERATED " " GENERATED),
+		ROW("{\"done\":false}\n", GENERATED),
+		ROW("\n \r\n\t\n{\"a\":1}\r\n\r\n{\"a\":2}\r\n", GENERATED " " GENERATED),
+		ROW(":\n[DONE]\n", GENERATED " " GENERATED),
+	};
+
+	check(STREAM_NDJSON, rows, COUNT(rows));
+}
+
+/* Invariant 6: the first token's time is that of the text, not of its event's end. */
+static void text_is_known_to_be_generated_before_its_event_ends(void **state)
+{
+	static const struct {
+		__u8 kind;
+		const char *until; /* generated with the last of these bytes */
+	} rows[] = {
+		{ STREAM_SSE, "data: {\"choices\":[{\"delta\":{\"content\":\"a" },
+		{ STREAM_SSE, "data: {\"tool_calls\":[{" },
+		{ STREAM_SSE, "event: response.output_text.delta\ndata: {\"delta\":\"a" },
+		{ STREAM_NDJSON, "{\"response\":\"a" },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		size_t len = strlen(rows[i].until);
+		struct feed f;
+
+		feed_begin(&f, FEED_STREAM, rows[i].kind, SCAN_BUF);
+		feed(&f, rows[i].until, len - 1);
+		assert_string_equal(f.text, "event");
+		assert_int_equal(f.stream.events, 0);
+		feed(&f, rows[i].until + len - 1, 1);
+		assert_string_equal(f.text, "event generated");
+		assert_int_equal(f.stream.events, 1);
+		feed_end(&f);
+	}
+}
+
+/* Invariant 6: the driver can tell in which segment an event's first byte came. */
+static void an_event_begins_in_the_segment_of_its_first_byte(void **state)
+{
+	static const char first[] = "data: a\n\ndata: b\n\n", second[] = "data: c\n\n";
+
+	for (size_t cut = 1; cut < sizeof(second) - 1; cut++) {
+		struct feed f;
+
+		feed_begin(&f, FEED_STREAM, STREAM_SSE, SCAN_BUF);
+		feed(&f, first, sizeof(first) - 1);
+		assert_int_equal(f.stream.events, 2);
+		f.stream.events = 0;
+		f.text[f.text_len = 0] = 0;
+		feed(&f, second, cut);
+		assert_non_null(strstr(f.text, "event"));
+		f.text[f.text_len = 0] = 0;
+		feed(&f, second + cut, sizeof(second) - 1 - cut);
+		assert_null(strstr(f.text, "event"));
+		assert_int_equal(f.stream.events, 1);
+		feed_end(&f);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_opening_delta_is_no_token_and_the_first_text_is),
+		cmocka_unit_test(comments_done_and_named_openings_are_no_tokens),
+		cmocka_unit_test(an_event_counts_once_however_its_lines_are_cut_and_ended),
+		cmocka_unit_test(each_line_of_ndjson_is_an_event),
+		cmocka_unit_test(text_is_known_to_be_generated_before_its_event_ends),
+		cmocka_unit_test(an_event_begins_in_the_segment_of_its_first_byte),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
