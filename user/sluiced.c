@@ -941,7 +941,7 @@ int main(int argc, char **argv)
 	before = pinned_before(d->config.pin_dir);
 	if (!start(d))
 		status = run(d, signals);
-	else if (d->datapath && !before)
+	else if (!before)
 		datapath_remove(d->datapath, d->config.pin_dir);
 	metrics_close(d->metrics);
 	control_close(d->control);

@@ -184,7 +184,7 @@ static bool get_expiry(struct command *c, uint64_t *out)
 
 static json_t *said(const struct command *c, const char *did, const struct subject *s)
 {
-	return json_pack("{s:s, s:s, s:O?, s:O?, s:s?}", "did", did, "client", s->text, "model",
+	return json_pack("{s:s, s:s, s:O?, s:O?, s:s*}", "did", did, "client", s->text, "model",
 			 json_object_get(c->request, "model"), "for_ms",
 			 json_object_get(c->request, "for_ms"), "note", s->note);
 }
