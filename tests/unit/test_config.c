@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The configuration from the outside: a file, an environment and a command line go in, a struct or one line on standard
- * error comes out. Each row is such a case. FILE in an expected line stands for the path of the row's file.
+ * The configuration from the outside: a file, an environment and a command line go in, a struct or
+ * one line on standard error comes out. Each row is such a case. FILE in an expected line stands
+ * for the path of the row's file.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,8 +23,8 @@
 #include "core/parse.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
-#define ARGS_MAX 10
-#define BASE "--interface", "lo", "--listen", "8000"
+#define ARGS_MAX    10
+#define BASE        "--interface", "lo", "--listen", "8000"
 
 static char dir[] = "/tmp/sluice-test-config-XXXXXX", path[64];
 static char printed[16384]; /* the last run's standard error, or output */
@@ -164,12 +165,11 @@ static void defaults_are_as_documented(void **state)
 /* All that a single value can be seen by, as one line. */
 static void describe(char *out, size_t len)
 {
-	snprintf(out, len, "%d %g %g %g %d %d %d %u %s %s %s:%u %d",
-		 config.protocol, config.ttft_threshold_ms, config.itl_threshold_ms,
-		 config.time_constant_secs, config.per_model_limits, config.action, config.mode,
-		 config.lease_ms, config.pin_dir, config.control,
-		 config.metrics_addr ? config.metrics_addr : "off", config.metrics_port,
-		 config.xdp);
+	snprintf(out, len, "%d %g %g %g %d %d %d %u %s %s %s:%u %d", config.protocol,
+		 config.ttft_threshold_ms, config.itl_threshold_ms, config.time_constant_secs,
+		 config.per_model_limits, config.action, config.mode, config.lease_ms,
+		 config.pin_dir, config.control, config.metrics_addr ? config.metrics_addr : "off",
+		 config.metrics_port, config.xdp);
 }
 
 static const struct {
@@ -180,35 +180,56 @@ static const struct {
 #define T "0 -1 -1 15 1 1 1 3000 "
 #define P "/sys/fs/bpf/sluice /run/sluice/control.sock "
 #define M "127.0.0.1:9464 "
-	{"protocol", "SLUICE_PROTOCOL", {"http", "opaque", "http"},
+	{"protocol",
+	 "SLUICE_PROTOCOL",
+	 {"http", "opaque", "http"},
 	 {T P M "0", "1 -1 -1 15 1 1 1 3000 " P M "0", T P M "0"}},
-	{"ttft-threshold-ms", "SLUICE_TTFT_THRESHOLD_MS", {"1", "2.5", "none"},
+	{"ttft-threshold-ms",
+	 "SLUICE_TTFT_THRESHOLD_MS",
+	 {"1", "2.5", "none"},
 	 {"0 1 -1 15 1 1 1 3000 " P M "0", "0 2.5 -1 15 1 1 1 3000 " P M "0", T P M "0"}},
-	{"itl-threshold-ms", "SLUICE_ITL_THRESHOLD_MS", {"1s", "2", "3us"},
+	{"itl-threshold-ms",
+	 "SLUICE_ITL_THRESHOLD_MS",
+	 {"1s", "2", "3us"},
 	 {"0 -1 1000 15 1 1 1 3000 " P M "0", "0 -1 2 15 1 1 1 3000 " P M "0",
 	  "0 -1 0.003 15 1 1 1 3000 " P M "0"}},
-	{"time-constant-secs", "SLUICE_TIME_CONSTANT_SECS", {"1", "2s", "500ms"},
+	{"time-constant-secs",
+	 "SLUICE_TIME_CONSTANT_SECS",
+	 {"1", "2s", "500ms"},
 	 {"0 -1 -1 1 1 1 1 3000 " P M "0", "0 -1 -1 2 1 1 1 3000 " P M "0",
 	  "0 -1 -1 0.5 1 1 1 3000 " P M "0"}},
-	{"per-model-limits", "SLUICE_PER_MODEL_LIMITS", {"true", "false", "true"},
+	{"per-model-limits",
+	 "SLUICE_PER_MODEL_LIMITS",
+	 {"true", "false", "true"},
 	 {T P M "0", "0 -1 -1 15 0 1 1 3000 " P M "0", T P M "0"}},
-	{"action", "SLUICE_ACTION", {"reset", "drop", "reply"},
+	{"action",
+	 "SLUICE_ACTION",
+	 {"reset", "drop", "reply"},
 	 {"0 -1 -1 15 1 2 1 3000 " P M "0", "0 -1 -1 15 1 3 1 3000 " P M "0", T P M "0"}},
-	{"mode", "SLUICE_MODE", {"shadow", "enforce", "shadow"},
+	{"mode",
+	 "SLUICE_MODE",
+	 {"shadow", "enforce", "shadow"},
 	 {"0 -1 -1 15 1 1 2 3000 " P M "0", T P M "0", "0 -1 -1 15 1 1 2 3000 " P M "0"}},
-	{"lease-ms", "SLUICE_LEASE_MS", {"100", "200", "600000"},
+	{"lease-ms",
+	 "SLUICE_LEASE_MS",
+	 {"100", "200", "600000"},
 	 {"0 -1 -1 15 1 1 1 100 " P M "0", "0 -1 -1 15 1 1 1 200 " P M "0",
 	  "0 -1 -1 15 1 1 1 600000 " P M "0"}},
-	{"pin-dir", "SLUICE_PIN_DIR", {"/a", "/b", "/c"},
+	{"pin-dir",
+	 "SLUICE_PIN_DIR",
+	 {"/a", "/b", "/c"},
 	 {T "/a /run/sluice/control.sock " M "0", T "/b /run/sluice/control.sock " M "0",
 	  T "/c /run/sluice/control.sock " M "0"}},
-	{"control", "SLUICE_CONTROL", {"a", "b", "/c"},
+	{"control",
+	 "SLUICE_CONTROL",
+	 {"a", "b", "/c"},
 	 {T "/sys/fs/bpf/sluice a " M "0", T "/sys/fs/bpf/sluice b " M "0",
 	  T "/sys/fs/bpf/sluice /c " M "0"}},
-	{"metrics", "SLUICE_METRICS", {"0.0.0.0:1", "off", "\"[::1]:65535\""},
+	{"metrics",
+	 "SLUICE_METRICS",
+	 {"0.0.0.0:1", "off", "\"[::1]:65535\""},
 	 {T P "0.0.0.0:1 0", T P "off:0 0", T P "::1:65535 0"}},
-	{"xdp", "SLUICE_XDP", {"native", "generic", "off"},
-	 {T P M "1", T P M "2", T P M "3"}},
+	{"xdp", "SLUICE_XDP", {"native", "generic", "off"}, {T P M "1", T P M "2", T P M "3"}},
 };
 
 /* Quotes belong to YAML only. */
@@ -225,7 +246,10 @@ static const char *unquoted(const char *value, char *out, size_t len)
 static void the_command_line_beats_the_environment_beats_the_file(void **state)
 {
 	for (size_t i = 0; i < COUNT(every_option); i++) {
-		/* Each source alone, then over the weaker ones; bit 0 file, 1 environment, 2 command line. */
+		/*
+		 * Each source alone, then over the weaker ones; bit 0 file, 1 environment, 2
+		 * command line.
+		 */
 		for (int sources = 1; sources < 8; sources++) {
 			char yaml[128], variable[128], argument[128], value[64], got[256];
 			const char *args[] = {BASE, argument, NULL}, *env[] = {variable, NULL};
@@ -271,8 +295,13 @@ static void the_file_is_found_by_option_or_variable(void **state)
 static void an_empty_variable_is_none_and_a_strange_one_is_not_ours(void **state)
 {
 	static const char *const args[] = {BASE, NULL};
-	static const char *const env[] = {"SLUICE_LEASE_MS=", "SLUICE_LISTEN=", "SLUICE_PORT=x",
-					  "SLUICE_HELP=1", "SLUICE_LEASE_MSS=x", "PATH=/", NULL};
+	static const char *const env[] = {"SLUICE_LEASE_MS=",
+					  "SLUICE_LISTEN=",
+					  "SLUICE_PORT=x",
+					  "SLUICE_HELP=1",
+					  "SLUICE_LEASE_MSS=x",
+					  "PATH=/",
+					  NULL};
 
 	load(NULL, args, env);
 	assert_int_equal(config.lease_ms, 3000);
@@ -284,27 +313,67 @@ static void a_list_from_a_stronger_source_replaces_the_weaker_one(void **state)
 	static const struct {
 		const char *what, *yaml, *env[3], *args[9], *interfaces, *ports;
 	} rows[] = {
-		{"file alone", "interface: [a, b]\nlisten: [1, 2]\n", {NULL}, {NULL}, "a b ",
+		{"file alone",
+		 "interface: [a, b]\nlisten: [1, 2]\n",
+		 {NULL},
+		 {NULL},
+		 "a b ",
 		 "1 2 "},
-		{"one value for a list of one", "interface: a\nlisten: 1\n", {NULL}, {NULL}, "a ",
+		{"one value for a list of one",
+		 "interface: a\nlisten: 1\n",
+		 {NULL},
+		 {NULL},
+		 "a ",
 		 "1 "},
-		{"interfaces, too", "interfaces: [a, b]\nlisten: 1\n", {NULL}, {NULL}, "a b ", "1 "},
+		{"interfaces, too",
+		 "interfaces: [a, b]\nlisten: 1\n",
+		 {NULL},
+		 {NULL},
+		 "a b ",
+		 "1 "},
 		{"one of many", "interfaces: a\nlisten:\n- 1\n- 2\n", {NULL}, {NULL}, "a ", "1 2 "},
-		{"both spellings", "interface: a\ninterfaces: [b]\nlisten: 1\n", {NULL}, {NULL},
-		 "a b ", "1 "},
-		{"listen and services", "interface: a\nlisten: 1\nservices: [{listen: 2}]\n", {NULL},
-		 {NULL}, "a ", "1 2 "},
-		{"environment over file", "interface: [a, b]\nlisten: [1, 2]\n",
-		 {"SLUICE_INTERFACE=c,d", "SLUICE_LISTEN=3 4", NULL}, {NULL}, "c d ", "3 4 "},
-		{"command line over file", "interface: [a, b]\nlisten: 1\nservices: [{listen: 2}]\n",
-		 {NULL}, {"--interface", "e", "--listen", "5", "--listen", "6", NULL}, "e ", "5 6 "},
-		{"command line over both", "interface: [a, b]\nlisten: [1, 2]\n",
+		{"both spellings",
+		 "interface: a\ninterfaces: [b]\nlisten: 1\n",
+		 {NULL},
+		 {NULL},
+		 "a b ",
+		 "1 "},
+		{"listen and services",
+		 "interface: a\nlisten: 1\nservices: [{listen: 2}]\n",
+		 {NULL},
+		 {NULL},
+		 "a ",
+		 "1 2 "},
+		{"environment over file",
+		 "interface: [a, b]\nlisten: [1, 2]\n",
+		 {"SLUICE_INTERFACE=c,d", "SLUICE_LISTEN=3 4", NULL},
+		 {NULL},
+		 "c d ",
+		 "3 4 "},
+		{"command line over file",
+		 "interface: [a, b]\nlisten: 1\nservices: [{listen: 2}]\n",
+		 {NULL},
+		 {"--interface", "e", "--listen", "5", "--listen", "6", NULL},
+		 "e ",
+		 "5 6 "},
+		{"command line over both",
+		 "interface: [a, b]\nlisten: [1, 2]\n",
 		 {"SLUICE_INTERFACE=c", "SLUICE_LISTEN=3", NULL},
-		 {"--interface=e", "--interface=f", "--listen=5", NULL}, "e f ", "5 "},
-		{"each list by itself", "interface: [a, b]\nlisten: [1, 2]\n",
-		 {"SLUICE_LISTEN=3", NULL}, {"--interface=e", NULL}, "e ", "3 "},
-		{"services over nothing", "services: [{listen: 2}, {listen: 7}]\n",
-		 {"SLUICE_INTERFACE=c", NULL}, {NULL}, "c ", "2 7 "},
+		 {"--interface=e", "--interface=f", "--listen=5", NULL},
+		 "e f ",
+		 "5 "},
+		{"each list by itself",
+		 "interface: [a, b]\nlisten: [1, 2]\n",
+		 {"SLUICE_LISTEN=3", NULL},
+		 {"--interface=e", NULL},
+		 "e ",
+		 "3 "},
+		{"services over nothing",
+		 "services: [{listen: 2}, {listen: 7}]\n",
+		 {"SLUICE_INTERFACE=c", NULL},
+		 {NULL},
+		 "c ",
+		 "2 7 "},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -377,7 +446,8 @@ static void a_service_takes_from_the_defaults_what_it_does_not_say(void **state)
 	} want[] = {
 		{SLUICE_PROTOCOL_HTTP, SLUICE_ACTION_RESET, SLUICE_MODE_SHADOW, false, "default"},
 		{SLUICE_PROTOCOL_HTTP, SLUICE_ACTION_RESET, SLUICE_MODE_SHADOW, false, "default"},
-		{SLUICE_PROTOCOL_OPAQUE, SLUICE_ACTION_RESET, SLUICE_MODE_ENFORCE, false, "default"},
+		{SLUICE_PROTOCOL_OPAQUE, SLUICE_ACTION_RESET, SLUICE_MODE_ENFORCE, false,
+		 "default"},
 		{SLUICE_PROTOCOL_OPAQUE, SLUICE_ACTION_DROP, SLUICE_MODE_SHADOW, true, "x"},
 		{SLUICE_PROTOCOL_HTTP, SLUICE_ACTION_REPLY, SLUICE_MODE_SHADOW, false, "y"},
 	};
@@ -437,12 +507,22 @@ static void a_policy_without_numbers_has_the_reference_ones(void **state)
 		{"nothing asked", NULL, {BASE, NULL}, -1, -1},
 		{"policy", NULL, {BASE, "--policy", "ema-flag", NULL}, 1000, 30},
 		{"policy in the file", "policy: ema-flag\n", {BASE, NULL}, 1000, 30},
-		{"one number", "policy: ema-flag\n", {BASE, "--ttft-threshold-ms", "5", NULL}, 5, -1},
+		{"one number",
+		 "policy: ema-flag\n",
+		 {BASE, "--ttft-threshold-ms", "5", NULL},
+		 5,
+		 -1},
 		{"the other", "itl-threshold-ms: 7\n", {BASE, "--policy=ema-flag", NULL}, -1, 7},
-		{"told to have none", "ttft-threshold-ms: none\n",
-		 {BASE, "--policy=ema-flag", NULL}, -1, -1},
-		{"a model's number", "models: [{name: a, ttft-threshold-ms: 9}]\n",
-		 {BASE, "--policy=ema-flag", NULL}, -1, -1},
+		{"told to have none",
+		 "ttft-threshold-ms: none\n",
+		 {BASE, "--policy=ema-flag", NULL},
+		 -1,
+		 -1},
+		{"a model's number",
+		 "models: [{name: a, ttft-threshold-ms: 9}]\n",
+		 {BASE, "--policy=ema-flag", NULL},
+		 -1,
+		 -1},
 		{"numbers without policy", NULL, {BASE, "--itl-threshold-ms=20", NULL}, -1, 20},
 	};
 
@@ -456,11 +536,12 @@ static void a_policy_without_numbers_has_the_reference_ones(void **state)
 	}
 }
 
-#define NO_LEASE " is not a number from 100 to 600000"
+#define NO_LEASE  " is not a number from 100 to 600000"
 #define NO_LISTEN " is not [ADDR:]PORT[=MODEL], like 8000, 10.0.0.1:8000=llama or [::1]:8000"
-#define NO_THRESHOLD " is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none"
-#define NO_TAU " is not a number of seconds from 0.001 to 86400 (or 500ms, 2m)"
-#define NO_METRICS " is not ADDR:PORT, like 127.0.0.1:9464 or [::1]:9464, nor off"
+#define NO_THRESHOLD                                                                               \
+	" is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none"
+#define NO_TAU       " is not a number of seconds from 0.001 to 86400 (or 500ms, 2m)"
+#define NO_METRICS   " is not ADDR:PORT, like 127.0.0.1:9464 or [::1]:9464, nor off"
 #define NO_INTERFACE " is not an interface's name (1 to 15 bytes, like eth0)"
 
 static void a_wrong_argument_is_one_line_that_names_it(void **state)
@@ -498,8 +579,7 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		{{BASE, "--metrics", "1.2.3.4:0", NULL}, "--metrics: \"1.2.3.4:0\"" NO_METRICS},
 		{{BASE, "--pin-dir", "here", NULL},
 		 "--pin-dir: \"here\" is not an absolute path of at most 255 bytes"},
-		{{BASE, "--control=", NULL},
-		 "--control: \"\" is not a path of at most 107 bytes"},
+		{{BASE, "--control=", NULL}, "--control: \"\" is not a path of at most 107 bytes"},
 		{{BASE, "--config=", NULL}, "--config: \"\" is not a path"},
 		{{BASE, "--interface", "lo", NULL}, "--interface: \"lo\" is given twice"},
 		{{BASE, "--interface", "a/b", NULL}, "--interface: \"a/b\"" NO_INTERFACE},
@@ -530,7 +610,8 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		 "--interface: no interface is given; name one, for example --interface eth0"},
 		{{"--interface", "lo", NULL},
 		 "--listen: no service is given; name one, for example --listen 8000"},
-		{{NULL}, "--interface: no interface is given; name one, for example --interface eth0"},
+		{{NULL},
+		 "--interface: no interface is given; name one, for example --interface eth0"},
 		{{BASE, "--lease-ms", NULL}, "--lease-ms: needs a value: N"},
 		{{BASE, "--mode", "--xdp", NULL}, "--mode: needs a value: enforce|shadow"},
 		{{BASE, "--lease", "5", NULL},
@@ -597,7 +678,8 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"listen:\n", "FILE: listen: \"\"" NO_LISTEN},
 		{"interface:\n", "FILE: interface: \"\"" NO_INTERFACE},
 		{"services: 80\n", "FILE: services: a list is expected, not one value"},
-		{"services: [80]\n", "FILE: services entry 1: a mapping is expected, not one value"},
+		{"services: [80]\n",
+		 "FILE: services entry 1: a mapping is expected, not one value"},
 		{"services: [{}]\n", "FILE: services entry 1: listen is missing"},
 		{"services: [{listen: 80}, {listen: x}]\n",
 		 "FILE: services entry 2: listen: \"x\"" NO_LISTEN},
@@ -631,7 +713,8 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		 "FILE: models entry 1: a model has no threshold of its own while per-model-limits is false"},
 		{"- 1\n", "FILE: holds a list where \"KEY: VALUE\" lines are expected"},
 		{"hello\n", "FILE: holds one value where \"KEY: VALUE\" lines are expected"},
-		{"a: 'x\n", "FILE: is not YAML after line 1: found unexpected end of stream"},
+		{"lease-ms: 'x\n",
+		 "FILE: is not YAML after line 1: found unexpected end of stream"},
 		{"\tlease-ms: 5\n",
 		 "FILE: is not YAML: found character that cannot start any token"},
 		{"lease-ms: &a 500\npin-dir: *a\n",
@@ -641,7 +724,9 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"---\nlease-ms: 500\n--- # again\nmode: shadow\n",
 		 "FILE: holds a second document (---); only one is read"},
 		{"\xff\xfe\x80", "FILE: is not YAML: incomplete UTF-16 character"},
-		{"\x7f" "ELF\x02\x01", "FILE: is not YAML: control characters are not allowed"},
+		{"\x7f"
+		 "ELF\x02\x01",
+		 "FILE: is not YAML: control characters are not allowed"},
 		{"? [1]\n: 2\n", "FILE: cannot be read as configuration (Internal error)"},
 	};
 
@@ -733,9 +818,10 @@ static void a_model_name_of_95_bytes_is_the_longest(void **state)
 	assert_int_equal(strlen(config.services[0].model), 95);
 	config_free(&config);
 	text[98] = 'x';
-	snprintf(want, sizeof(want),
-		 "--listen: \"%.64s…\" is not a model's name: 1 to 95 bytes of text without control characters",
-		 text + 3);
+	snprintf(
+		want, sizeof(want),
+		"--listen: \"%.64s…\" is not a model's name: 1 to 95 bytes of text without control characters",
+		text + 3);
 	refuse("96 bytes", NULL, 0, args, NULL, want);
 }
 

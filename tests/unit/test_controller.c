@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The controller as the daemon drives it: samples in, flags out, targets changed by hand. Time is a number here. Rows give
- * what is said and seen; a row that fails names itself.
+ * The controller as the daemon drives it: samples in, flags out, targets changed by hand. Time is a
+ * number here. Rows give what is said and seen; a row that fails names itself.
  */
 #include <errno.h>
 #include <math.h>
@@ -18,8 +18,8 @@
 #include "core/controller.h"
 #include "core/parse.h"
 
-#define S 1000000000ull
-#define MS 1000000ull
+#define S           1000000000ull
+#define MS          1000000ull
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
 
 static const struct controller_targets law = {
@@ -108,14 +108,10 @@ static void a_verdict_is_strict_and_names_ttft_first(void **state)
 		bool open;
 		enum sluice_reason reason;
 	} rows[] = {
-		{999, -1, true, SLUICE_REASON_NONE},
-		{1000, 30, true, SLUICE_REASON_NONE},
-		{1000.001, -1, false, SLUICE_REASON_TTFT},
-		{-1, 30.001, false, SLUICE_REASON_ITL},
-		{500, 36, false, SLUICE_REASON_ITL},
-		{1200, 29, false, SLUICE_REASON_TTFT},
-		{1200, 3000, false, SLUICE_REASON_TTFT},
-		{0, 0, true, SLUICE_REASON_NONE},
+		{999, -1, true, SLUICE_REASON_NONE},       {1000, 30, true, SLUICE_REASON_NONE},
+		{1000.001, -1, false, SLUICE_REASON_TTFT}, {-1, 30.001, false, SLUICE_REASON_ITL},
+		{500, 36, false, SLUICE_REASON_ITL},       {1200, 29, false, SLUICE_REASON_TTFT},
+		{1200, 3000, false, SLUICE_REASON_TTFT},   {0, 0, true, SLUICE_REASON_NONE},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -199,11 +195,20 @@ static void names_that_are_no_model_count_as_other(void **state)
 		bool learned;
 		unsigned refused;
 	} rows[] = {
-		{"", false, 0},		 {"global", false, 1},	   {"other", false, 1},
-		{longest, true, 0},	 {too_long, false, 1},	   {"a\nb", false, 1},
-		{"a\x7f", false, 1},	 {"caf\xc3\xa9", true, 0}, {"caf\xc3", false, 1},
-		{"\xc0\xaf", false, 1},	 {"\xed\xa0\x80", false, 1}, {"\xf0\x9f\xa6\x99", true, 0},
-		{"\xf4\x90\x80\x80", false, 1}, {"org/m:7b q4", true, 0},
+		{"", false, 0},
+		{"global", false, 1},
+		{"other", false, 1},
+		{longest, true, 0},
+		{too_long, false, 1},
+		{"a\nb", false, 1},
+		{"a\x7f", false, 1},
+		{"caf\xc3\xa9", true, 0},
+		{"caf\xc3", false, 1},
+		{"\xc0\xaf", false, 1},
+		{"\xed\xa0\x80", false, 1},
+		{"\xf0\x9f\xa6\x99", true, 0},
+		{"\xf4\x90\x80\x80", false, 1},
+		{"org/m:7b q4", true, 0},
 	};
 
 	memset(longest, 'x', sizeof(longest));
@@ -292,12 +297,10 @@ static void retry_after_is_the_longer_wait_within_its_bounds(void **state)
 		uint64_t idle_ms;
 		uint32_t least, most; /* ms */
 	} rows[] = {
-		{2000, -1, 0, 10398, 10398},	/* 15 s · ln 2 = 10397.2 */
-		{2000, -1, 4000, 6398, 6398},
-		{-1, 60, 0, 10398, 10398},
-		{2000, 90, 0, 16480, 16480},	/* ln 3 beats ln 2 */
-		{3000, 60, 0, 16480, 16480},
-		{1001, -1, 0, 1000, 1000},	/* 15 ms */
+		{2000, -1, 0, 10398, 10398}, /* 15 s · ln 2 = 10397.2 */
+		{2000, -1, 4000, 6398, 6398}, {-1, 60, 0, 10398, 10398},
+		{2000, 90, 0, 16480, 16480},                             /* ln 3 beats ln 2 */
+		{3000, 60, 0, 16480, 16480},  {1001, -1, 0, 1000, 1000}, /* 15 ms */
 		{9e9, -1, 0, 60000, 60000},
 	};
 
@@ -395,19 +398,41 @@ static void targets_of_a_model_fall_back_to_the_whole(void **state)
 		bool per_model;
 		struct controller_targets all, own, want;
 	} rows[] = {
-		{"all from the whole", true, {900, 25, 10, 8, 2, 1}, {-1, -1, -1, -1, 0, 0},
+		{"all from the whole",
+		 true,
+		 {900, 25, 10, 8, 2, 1},
+		 {-1, -1, -1, -1, 0, 0},
 		 {900, 25, 10, 8, 2, 1}},
-		{"all its own", true, {900, 25, 10, 8, 2, 1}, {700, 20, 5, 4, 3, 2},
+		{"all its own",
+		 true,
+		 {900, 25, 10, 8, 2, 1},
+		 {700, 20, 5, 4, 3, 2},
 		 {700, 20, 5, 4, 3, 2}},
-		{"some", true, {900, 25, 10, 8, 2, 1}, {-1, 20, -1, 4, 0, 2},
+		{"some",
+		 true,
+		 {900, 25, 10, 8, 2, 1},
+		 {-1, 20, -1, 4, 0, 2},
 		 {900, 20, 10, 4, 2, 2}},
 		{"removed", true, {900, 25, 10, 8, 0, 0}, {0, 0, -1, 0, 0, 0}, {0, 0, 10, 0, 0, 0}},
-		{"nothing anywhere", true, {-1, -1, 15, -1, 0, 0}, {-1, -1, -1, -1, 0, 0},
+		{"nothing anywhere",
+		 true,
+		 {-1, -1, 15, -1, 0, 0},
+		 {-1, -1, -1, -1, 0, 0},
 		 {0, 0, 15, 0, 0, 0}},
-		{"no tau", true, {-1, -1, 0, -1, 0, 0}, {-1, -1, -1, -1, 0, 0}, {0, 0, 15, 0, 0, 0}},
-		{"not per model", false, {900, 25, 10, 8, 2, 1}, {700, -1, 5, 4, 3, 2},
+		{"no tau",
+		 true,
+		 {-1, -1, 0, -1, 0, 0},
+		 {-1, -1, -1, -1, 0, 0},
+		 {0, 0, 15, 0, 0, 0}},
+		{"not per model",
+		 false,
+		 {900, 25, 10, 8, 2, 1},
+		 {700, -1, 5, 4, 3, 2},
 		 {0, 0, 5, 4, 3, 2}},
-		{"not per model, no limit", false, {900, 25, 10, 8, 2, 1}, {-1, -1, -1, -1, 0, 0},
+		{"not per model, no limit",
+		 false,
+		 {900, 25, 10, 8, 2, 1},
+		 {-1, -1, -1, -1, 0, 0},
 		 {0, 0, 10, 0, 2, 1}},
 	};
 
@@ -516,8 +541,9 @@ static void set_takes_what_an_operator_types(void **state)
 	}
 }
 
-#define NO_THRESHOLD " is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none"
-#define NO_TAU " is not a number of seconds from 0.001 to 86400 (or 500ms, 2m)"
+#define NO_THRESHOLD                                                                               \
+	" is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none"
+#define NO_TAU   " is not a number of seconds from 0.001 to 86400 (or 500ms, 2m)"
 #define NO_LIMIT " is not a whole number from 1 to 1000000, nor none"
 
 static void set_refuses_what_is_no_value_and_says_why(void **state)
@@ -569,8 +595,7 @@ static void set_refuses_what_is_no_value_and_says_why(void **state)
 		 "unknown key \"max-inflight\"; did you mean \"max-in-flight\"?"},
 		{NULL, "colour", "1",
 		 "unknown key \"colour\"; there are ttft, itl, tau, max-in-flight, action, mode, policy"},
-		{"n", "ttft", "1",
-		 "no model \"n\" is configured or has answered a request yet"},
+		{"n", "ttft", "1", "no model \"n\" is configured or has answered a request yet"},
 		{"", "ttft", "1", "no model \"\" is configured or has answered a request yet"},
 		{"other", "ttft", "1", "ttft: model other has no threshold: it never shuts"},
 	};
@@ -583,7 +608,8 @@ static void set_refuses_what_is_no_value_and_says_why(void **state)
 		fresh(&law, true);
 		controller_learn(&c, "m", S);
 		before = c;
-		rc = controller_set(&c, rows[i].model, rows[i].key, rows[i].value, err, sizeof(err));
+		rc = controller_set(&c, rows[i].model, rows[i].key, rows[i].value, err,
+				    sizeof(err));
 		if (!rc || strcmp(err, rows[i].err))
 			fail_msg("row %zu: %d: %s", i, rc, err);
 		assert_int_equal(rc, strncmp(err, "no model", 8) ? -EINVAL : -ENOENT);
@@ -631,7 +657,8 @@ static void a_list_of_settings_is_applied_whole_or_not_at_all(void **state)
 		{3, {"ttft=800ms", "itl=none", "max-in-flight=64"}, NULL},
 		{2, {"action=drop", "mode=shadow"}, NULL},
 		{3, {"ttft=800ms", "itl=20", "tau=0"}, "tau: \"0\"" NO_TAU},
-		{2, {"ttft=800ms", "bogus=1"},
+		{2,
+		 {"ttft=800ms", "bogus=1"},
 		 "unknown key \"bogus\"; there are ttft, itl, tau, max-in-flight, action, mode, policy"},
 		{2, {"ttft=800ms", "itl"}, "\"itl\" is not KEY=VALUE"},
 		{1, {"=5"}, "\"=5\" is not KEY=VALUE"},
@@ -692,20 +719,20 @@ static void durations_have_units_and_nothing_else(void **state)
 		const char *text;
 		double unit_ms, want; /* negative: refused */
 	} rows[] = {
-		{"800", 1, 800},     {"800", 1000, 800000}, {"800ms", 1000, 800}, {"15s", 1, 15000},
-		{"2m", 1, 120000},   {"1.5h", 1, 5400000},  {"1d", 1, 86400000},  {"250us", 1, 0.25},
-		{"0", 1, 0},	     {"0s", 1, 0},	    {"", 1, -1},	  {"s", 1, -1},
-		{"-1s", 1, -1},	     {"1 s", 1, -1},	    {"1S", 1, -1},	  {"1ss", 1, -1},
-		{"1m30s", 1, -1},    {"nan", 1, -1},	    {"infinity", 1, -1},  {"1e2s", 1, -1},
-		{"0x1p3", 1, -1},    {"1,5", 1, -1},	    {"1.s", 1, -1},
+		{"800", 1, 800},   {"800", 1000, 800000}, {"800ms", 1000, 800}, {"15s", 1, 15000},
+		{"2m", 1, 120000}, {"1.5h", 1, 5400000},  {"1d", 1, 86400000},  {"250us", 1, 0.25},
+		{"0", 1, 0},       {"0s", 1, 0},          {"", 1, -1},          {"s", 1, -1},
+		{"-1s", 1, -1},    {"1 s", 1, -1},        {"1S", 1, -1},        {"1ss", 1, -1},
+		{"1m30s", 1, -1},  {"nan", 1, -1},        {"infinity", 1, -1},  {"1e2s", 1, -1},
+		{"0x1p3", 1, -1},  {"1,5", 1, -1},        {"1.s", 1, -1},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		double got = -7;
 		int rc = parse_duration_ms(rows[i].text, rows[i].unit_ms, &got);
 
-		if (rows[i].want < 0 ? (rc != -EINVAL || got != -7) :
-				       (rc != 0 || got != rows[i].want))
+		if (rows[i].want < 0 ? (rc != -EINVAL || got != -7)
+				     : (rc != 0 || got != rows[i].want))
 			fail_msg("\"%s\": %d, %g", rows[i].text, rc, got);
 	}
 }

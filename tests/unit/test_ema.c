@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The reference law, by its golden values and its edges. Expected numbers are worked out here in long double from the
- * law's own definition (a weighted mean over all samples, not the recurrence), so that the code is held against
- * something other than itself.
+ * The reference law, by its golden values and its edges. Expected numbers are worked out here in
+ * long double from the law's own definition (a weighted mean over all samples, not the recurrence),
+ * so that the code is held against something other than itself.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -15,7 +15,7 @@
 
 #include "core/ema.h"
 
-#define S 1000000000ull
+#define S  1000000000ull
 #define MS 1000000ull
 
 struct step {
@@ -54,8 +54,8 @@ static void golden_values_hold(void **state)
 	ema_record(&ema, 1000, 1, 0, 1);
 	ema_record(&ema, 100, 1, 1 * S, 1);
 	assert_near("two samples", ema.average, 342.04727L, 1e-7L); /* its digits, cut off */
-	assert_near("two samples, exactly", ema.average,
-		    (1000 * expl(-1) + 100) / (1 + expl(-1)), 1e-12L);
+	assert_near("two samples, exactly", ema.average, (1000 * expl(-1) + 100) / (1 + expl(-1)),
+		    1e-12L);
 
 	memset(&ema, 0, sizeof(ema));
 	for (uint64_t i = 0; i < 50000; i++)
@@ -150,8 +150,8 @@ static void a_reading_decays_and_reopens_when_it_says(void **state)
 		double value, threshold, tau_s;
 		uint64_t idle_ns;
 	} rows[] = {
-		{2000, 1000, 15, 0},	  {2000, 1000, 15, 4 * S}, {36, 30, 15, S},
-		{1e7, 0.001, 0.001, 0},	  {1e7, 1, 86400, 0},	   {1000.0001, 1000, 1, 0},
+		{2000, 1000, 15, 0},    {2000, 1000, 15, 4 * S}, {36, 30, 15, S},
+		{1e7, 0.001, 0.001, 0}, {1e7, 1, 86400, 0},      {1000.0001, 1000, 1, 0},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * One table of options drives everything: the command line, the environment, the file's schema, the defaults and --help. A
- * default is a text like any other, so that all of them go through the same parser. Sources are applied from
- * the weakest to the strongest; a list starts anew when a stronger source first adds to it. What services take from
- * each other's defaults is settled when all sources are in.
+ * One table of options drives everything: the command line, the environment, the file's schema, the
+ * defaults and --help. A default is a text like any other, so that all of them go through the same
+ * parser. Sources are applied from the weakest to the strongest; a list starts anew when a stronger
+ * source first adds to it. What services take from each other's defaults is settled when all
+ * sources are in.
  */
 #include "config.h"
 
@@ -23,13 +24,16 @@
 #define SLUICE_VERSION "unknown"
 #endif
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define MODELS_MAX (SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST)
+#define COUNT(a)         (sizeof(a) / sizeof((a)[0]))
+#define MODELS_MAX       (SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST)
 #define CONTROL_PATH_MAX 107 /* bytes of a Unix socket's path */
 
 enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LINE };
 
-/* A service or model as far as it is known; where it stands, for what turns out wrong about it only at the end. */
+/*
+ * A service or model as far as it is known; where it stands, for what turns out wrong about it only
+ * at the end.
+ */
 struct service_entry {
 	struct config_service service;
 	bool has_listen, has_model, has_protocol, has_action, has_mode;
@@ -49,10 +53,10 @@ struct loader {
 	unsigned service_count;
 	struct model_entry *models;
 	unsigned model_count;
-	enum source source;	       /* being applied */
-	const char *path;	       /* of the file */
-	bool given[32];		       /* by option: anywhere but in the defaults */
-	enum source list_source[32];   /* by option: where its list is from */
+	enum source source;          /* being applied */
+	const char *path;            /* of the file */
+	bool given[32];              /* by option: anywhere but in the defaults */
+	enum source list_source[32]; /* by option: where its list is from */
 };
 
 /* How a value that parse_value() read lies in struct config. */
@@ -64,34 +68,38 @@ struct option {
 	int (*take)(struct loader *l, const char *label, const char *text);
 	void (*clear)(struct loader *l); /* a list: forgets what weaker sources said */
 	enum store store;
-	bool is_word;	    /* takes no value: --help */
+	bool is_word; /* takes no value: --help */
 	bool not_in_file;
 	size_t at; /* in struct config */
 };
 
 static const struct parse_value as_xdp = {
 	.kind = PARSE_WORD,
-	.words = (const struct parse_word[]){
-		{"auto", CONFIG_XDP_AUTO, NULL},
-		{"native", CONFIG_XDP_NATIVE, NULL},
-		{"generic", CONFIG_XDP_GENERIC, NULL},
-		{"off", CONFIG_XDP_OFF, NULL},
-		{NULL, 0, NULL},
-	},
+	.words =
+		(const struct parse_word[]){
+			{"auto", CONFIG_XDP_AUTO, NULL},
+			{"native", CONFIG_XDP_NATIVE, NULL},
+			{"generic", CONFIG_XDP_GENERIC, NULL},
+			{"off", CONFIG_XDP_OFF, NULL},
+			{NULL, 0, NULL},
+		},
 };
 
 static const struct parse_value as_bool = {
 	.kind = PARSE_WORD,
-	.words = (const struct parse_word[]){
-		{"true", 1, NULL},
-		{"false", 0, NULL},
-		{NULL, 0, NULL},
-	},
+	.words =
+		(const struct parse_word[]){
+			{"true", 1, NULL},
+			{"false", 0, NULL},
+			{NULL, 0, NULL},
+		},
 };
 
 _Static_assert(CONFIG_POLICY_EMA_FLAG == 0, "parse_as_policy");
-_Static_assert(sizeof(enum config_policy) == sizeof(int) && sizeof(enum config_xdp) == sizeof(int) &&
-	       sizeof(enum sluice_mode) == sizeof(int), "STORE_ENUM");
+_Static_assert(sizeof(enum config_policy) == sizeof(int) &&
+		       sizeof(enum config_xdp) == sizeof(int) &&
+		       sizeof(enum sluice_mode) == sizeof(int),
+	       "STORE_ENUM");
 
 /* One line: where it stands, and what is the matter. Returns -EINVAL. */
 __attribute__((format(printf, 2, 3))) static int complain(const char *label, const char *fmt, ...)
@@ -189,8 +197,9 @@ static int take_model_name(const char *label, const char *text, char out[SLUICE_
 	if (!strcmp(text, "global") || !strcmp(text, "other"))
 		return complain(label, "\"%s\" is a name of sluice's own, not of a model", text);
 	if (!parse_is_model_name(text, strlen(text)))
-		return complain_value(label, text,
-				      "a model's name: 1 to 95 bytes of text without control characters");
+		return complain_value(
+			label, text,
+			"a model's name: 1 to 95 bytes of text without control characters");
 	memset(out, 0, SLUICE_NAME_MAX);
 	strcpy(out, text);
 	return 0;
@@ -207,11 +216,11 @@ static int take_listen(const char *label, const char *text, struct service_entry
 		memcpy(where, text, n);
 		where[n] = '\0';
 	}
-	if (n >= sizeof(where) ||
-	    split_address(where, addr, sizeof(addr), &e->service.port) < 0 ||
+	if (n >= sizeof(where) || split_address(where, addr, sizeof(addr), &e->service.port) < 0 ||
 	    (*addr && strcmp(addr, "*") && parse_address(addr, e->service.addr) < 0))
-		return complain_value(label, text,
-				      "[ADDR:]PORT[=MODEL], like 8000, 10.0.0.1:8000=llama or [::1]:8000");
+		return complain_value(
+			label, text,
+			"[ADDR:]PORT[=MODEL], like 8000, 10.0.0.1:8000=llama or [::1]:8000");
 	if (!*addr || !strcmp(addr, "*") || is_any(e->service.addr)) {
 		e->service.wildcard = true;
 		memset(e->service.addr, 0, sizeof(e->service.addr));
@@ -270,9 +279,13 @@ static int take_interface(struct loader *l, const char *label, const char *text)
 	size_t n = strlen(text);
 	char **more;
 
-	/* What the kernel takes for one (dev_valid_name), so that a typing error is found before anything is attached. */
+	/*
+	 * What the kernel takes for one (dev_valid_name), so that a typing error is found before
+	 * anything is attached.
+	 */
 	if (!n || n > 15 || strpbrk(text, "/: \t\r\n") || !strcmp(text, ".") || !strcmp(text, ".."))
-		return complain_value(label, text, "an interface's name (1 to 15 bytes, like eth0)");
+		return complain_value(label, text,
+				      "an interface's name (1 to 15 bytes, like eth0)");
 	for (unsigned i = 0; i < c->interface_count; i++)
 		if (!strcmp(c->interfaces[i], text))
 			return complain(label, "\"%s\" is given twice", text);
@@ -351,8 +364,8 @@ static const struct option options[] = {
 	 .as = &parse_as_threshold, .store = STORE_THRESHOLD, AT(ttft_threshold_ms)},
 	{"itl-threshold-ms", "N", NULL, "refuse while inter-token latency is above N, or none",
 	 .as = &parse_as_threshold, .store = STORE_THRESHOLD, AT(itl_threshold_ms)},
-	{"time-constant-secs", "N", "15", "how fast averages forget",
-	 .as = &parse_as_time_constant, .store = STORE_DOUBLE, AT(time_constant_secs)},
+	{"time-constant-secs", "N", "15", "how fast averages forget", .as = &parse_as_time_constant,
+	 .store = STORE_DOUBLE, AT(time_constant_secs)},
 	{"per-model-limits", "true|false", "true", "judge each model by itself", .as = &as_bool,
 	 .store = STORE_BOOL, AT(per_model_limits)},
 	{"policy", "ema-flag", "ema-flag", "the law; without thresholds: at 1000 and 30 ms",
@@ -372,8 +385,7 @@ static const struct option options[] = {
 	{"xdp", "auto|native|generic|off", "auto", "how the front door is attached", .as = &as_xdp,
 	 .store = STORE_ENUM, AT(xdp)},
 	{"help", NULL, NULL, "print this and exit", .is_word = true, .not_in_file = true},
-	{"version", NULL, NULL, "print the version and exit", .is_word = true,
-	 .not_in_file = true},
+	{"version", NULL, NULL, "print the version and exit", .is_word = true, .not_in_file = true},
 };
 
 #define OPTIONS COUNT(options)
@@ -454,10 +466,10 @@ static int apply(struct loader *l, size_t i, const char *label, const char *text
 	return 0;
 }
 
-static const char *const service_fields[] = {"listen", "model",	 "protocol", "action",
+static const char *const service_fields[] = {"listen", "model", "protocol", "action",
 					     "mode",   "unary", NULL};
-static const char *const model_fields[] = {"name",	    "ttft-threshold-ms", "itl-threshold-ms",
-					   "max-in-flight", "unary",		 NULL};
+static const char *const model_fields[] = {
+	"name", "ttft-threshold-ms", "itl-threshold-ms", "max-in-flight", "unary", NULL};
 
 static int service_field(struct loader *l, const char *label, const char *field, const char *text)
 {
@@ -521,9 +533,9 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 	if (!strcmp(field, "name"))
 		return take_model_name(label, text, m->name);
 	if (read_value(label,
-		       unary ? &as_bool :
-		       limit ? &parse_as_max_in_flight :
-			       &parse_as_threshold,
+		       unary   ? &as_bool
+		       : limit ? &parse_as_max_in_flight
+			       : &parse_as_threshold,
 		       text, &value) < 0)
 		return -EINVAL;
 	if (unary)
@@ -557,7 +569,10 @@ static int take_from_file(void *arg, const char *key, unsigned entry, const char
 	} else if (field) {
 		rc = service_field(l, label, field, text);
 	} else {
-		/* Services are --listen by another name: one list, which a stronger source replaces. */
+		/*
+		 * Services are --listen by another name: one list, which a stronger source
+		 * replaces.
+		 */
 		begin_list(l, find_option("listen"));
 		rc = add_service(l, label) ? 0 : -EINVAL;
 	}
@@ -574,7 +589,8 @@ static int apply_file(struct loader *l, const char *path)
 
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (!options[i].not_in_file)
-			keys[n++] = (struct config_file_key){options[i].name, options[i].clear, NULL};
+			keys[n++] =
+				(struct config_file_key){options[i].name, options[i].clear, NULL};
 	keys[n++] = (struct config_file_key){"interfaces", true, NULL};
 	keys[n++] = (struct config_file_key){"services", false, service_fields};
 	keys[n++] = (struct config_file_key){"models", false, model_fields};
@@ -609,7 +625,10 @@ static const char *variable(char *const *env, const char *name)
 	return NULL;
 }
 
-/* Variables of other names are not ours to judge: Kubernetes sets SLUICE_PORT… for a service called sluice. */
+/*
+ * Variables of other names are not ours to judge: Kubernetes sets SLUICE_PORT… for a service called
+ * sluice.
+ */
 static int apply_environment(struct loader *l, char *const *env)
 {
 	static const char separators[] = ", \t\n";
@@ -657,8 +676,8 @@ static int unknown_option(const char *text, size_t len)
 	snprintf(name, sizeof(name), "%.*s", (int)len, text);
 	near = parse_nearest(name, names, OPTIONS);
 	if (near)
-		return complain("command line", "unknown option \"--%s\"; did you mean \"--%s\"?", name,
-				near);
+		return complain("command line", "unknown option \"--%s\"; did you mean \"--%s\"?",
+				name, near);
 	return complain("command line", "unknown option \"--%s\"; see --help", name);
 }
 
@@ -691,7 +710,8 @@ static int read_arguments(int argc, char **argv, struct argument *out)
 			value = equals + 1;
 		} else {
 			if (i + 1 == argc || !strncmp(argv[i + 1], "--", 2))
-				return complain(label, "needs a value: %s", options[option].argument);
+				return complain(label, "needs a value: %s",
+						options[option].argument);
 			value = argv[++i];
 		}
 		out[n++] = (struct argument){option, value};
@@ -718,8 +738,7 @@ static int apply_defaults(struct loader *l)
 	l->config.ttft_threshold_ms = -1;
 	l->config.itl_threshold_ms = -1;
 	for (size_t i = 0; i < OPTIONS; i++)
-		if (options[i].fallback &&
-		    apply(l, i, options[i].name, options[i].fallback) < 0)
+		if (options[i].fallback && apply(l, i, options[i].name, options[i].fallback) < 0)
 			return -EINVAL;
 	return 0;
 }
@@ -761,8 +780,9 @@ static int finish_services(struct loader *l)
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && s->action == SLUICE_ACTION_REPLY) {
 			/* Nobody would understand a 429 there. */
 			if (e->has_action)
-				return complain(e->label,
-						"action: \"reply\" needs protocol http; use reset or drop");
+				return complain(
+					e->label,
+					"action: \"reply\" needs protocol http; use reset or drop");
 			s->action = SLUICE_ACTION_RESET;
 		}
 		c->services[c->service_count++] = *s;
@@ -806,8 +826,9 @@ static int finish_models(struct loader *l)
 				return complain(l->models[i].label, "model \"%s\" is given twice",
 						m->name);
 		if (!c->per_model_limits && (m->ttft_threshold_ms > 0 || m->itl_threshold_ms > 0))
-			return complain(l->models[i].label,
-					"a model has no threshold of its own while per-model-limits is false");
+			return complain(
+				l->models[i].label,
+				"a model has no threshold of its own while per-model-limits is false");
 		c->models[c->model_count++] = *m;
 	}
 	if (count_names(c) > MODELS_MAX)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the operator asked for: defaults, then the YAML file, then SLUICE_… variables, then the command line,
- * each over the one before, through one table of options with one parser per type. A wrong value is one line on
- * standard error that names where it stands, the key, the value and what is allowed.
+ * What the operator asked for: defaults, then the YAML file, then SLUICE_… variables, then the
+ * command line, each over the one before, through one table of options with one parser per type. A
+ * wrong value is one line on standard error that names where it stands, the key, the value and what
+ * is allowed.
  */
 #ifndef SLUICE_CONFIG_H
 #define SLUICE_CONFIG_H
@@ -29,8 +30,8 @@ struct config_service {
 };
 
 /*
- * Negative threshold: none of its own, so the whole's; 0: said to be none, whatever the whole's. max_in_flight 0: none. The
- * same sign convention as struct controller_targets.
+ * Negative threshold: none of its own, so the whole's; 0: said to be none, whatever the whole's.
+ * max_in_flight 0: none. The same sign convention as struct controller_targets.
  */
 struct config_model {
 	char name[SLUICE_NAME_MAX];
@@ -65,13 +66,17 @@ struct config {
 };
 
 /*
- * Fills *out from argv, environ-style `env` and the file they name. 0; or -EINVAL after one line on stderr (exit 2);
- * or 1 when --help or --version was printed (exit 0). *out is untouched unless 0. config_free() releases it.
+ * Fills *out from argv, environ-style `env` and the file they name. 0; or -EINVAL after one line on
+ * stderr (exit 2); or 1 when --help or --version was printed (exit 0). *out is untouched unless 0.
+ * config_free() releases it.
  */
 int config_load(struct config *out, int argc, char **argv, char *const *env);
 void config_free(struct config *config);
 
-/* One parser behind the file, the command line and sluicectl set: "800ms", "15s", "2m", "800" (in unit_ms units). -EINVAL if malformed. */
+/*
+ * One parser behind the file, the command line and sluicectl set: "800ms", "15s", "2m", "800" (in
+ * unit_ms units). -EINVAL if malformed.
+ */
 int config_parse_duration_ms(const char *text, double unit_ms, double *out_ms);
 
 #endif

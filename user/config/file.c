@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Reads the YAML file through libcyaml. The schema is built at run time from the option table, so that an option is
- * declared once; all its values are strings. What libcyaml has against a document it tells only to its log, innermost place
- * first: log_line() gathers that, and say_why() makes one sentence of it that names the key.
+ * Reads the YAML file through libcyaml. The schema is built at run time from the option table, so
+ * that an option is declared once; all its values are strings. What libcyaml has against a document
+ * it tells only to its log, innermost place first: log_line() gathers that, and say_why() makes one
+ * sentence of it that names the key.
  */
 #include "file.h"
 
@@ -18,10 +19,13 @@
 
 #include "core/parse.h"
 
-#define KEYS_MAX 32
+#define KEYS_MAX   32
 #define FIELDS_MAX 8
 
-/* Where libcyaml puts any value: a text, a list of texts or an array of mappings; a mapping is an array of these. */
+/*
+ * Where libcyaml puts any value: a text, a list of texts or an array of mappings; a mapping is an
+ * array of these.
+ */
 struct slot {
 	void *data;
 	uint32_t count;
@@ -37,10 +41,10 @@ struct schema {
 /* What the log said. */
 struct complaint {
 	char unknown[80], twice[80], expected[32], got[32], yaml[160];
-	char field[80];	 /* innermost named place */
-	char key[80];	 /* outermost: the top-level key */
-	unsigned entry;	 /* in a list, 0: none */
-	unsigned line;	 /* of the innermost place, 0: not told */
+	char field[80];  /* innermost named place */
+	char key[80];    /* outermost: the top-level key */
+	unsigned entry;  /* in a list, 0: none */
+	unsigned line;   /* of the innermost place, 0: not told */
 	unsigned fields; /* how many named places */
 };
 
@@ -50,8 +54,9 @@ static const cyaml_schema_value_t text_entry = {
 
 static cyaml_schema_field_t text_field(const char *name, size_t at)
 {
-	cyaml_schema_field_t field = CYAML_FIELD_STRING_PTR(
-		"", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct slot, data, 0, CYAML_UNLIMITED);
+	cyaml_schema_field_t field =
+		CYAML_FIELD_STRING_PTR("", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct slot,
+				       data, 0, CYAML_UNLIMITED);
 
 	field.key = name;
 	field.data_offset = (uint32_t)(at * sizeof(struct slot) + offsetof(struct slot, data));
@@ -152,8 +157,9 @@ static const char *kind_of(const char *word)
 	static const struct {
 		const char *word, *kind;
 	} kinds[] = {
-		{"STRING", "one value"},     {"SCALAR", "one value"},	     {"SEQUENCE", "a list"},
-		{"SEQUENCE_START", "a list"}, {"MAPPING", "a mapping"}, {"MAPPING_START", "a mapping"},
+		{"STRING", "one value"},  {"SCALAR", "one value"},
+		{"SEQUENCE", "a list"},   {"SEQUENCE_START", "a list"},
+		{"MAPPING", "a mapping"}, {"MAPPING_START", "a mapping"},
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -221,7 +227,10 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
 		parse_say(err, len, "cannot be read as configuration (%s)", cyaml_strerror(error));
 }
 
-/* Loads into *top (NULL: an empty document). A list that turns out to be one value is tried again as that. */
+/*
+ * Loads into *top (NULL: an empty document). A list that turns out to be one value is tried again
+ * as that.
+ */
 static int load(const char *text, size_t size, const struct config_file_key *keys, size_t count,
 		struct schema *schema, const cyaml_config_t *base, struct slot **top,
 		uint32_t *single, char *err, size_t len)
@@ -295,7 +304,8 @@ static bool has_second_document(const char *text)
 			if (content)
 				return true;
 			content = true;
-		} else if (line[strspn(line, " \t\r")] && !strchr("#%\n", line[strspn(line, " \t\r")])) {
+		} else if (line[strspn(line, " \t\r")] &&
+			   !strchr("#%\n", line[strspn(line, " \t\r")])) {
 			content = true;
 		}
 	}

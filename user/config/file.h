@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The YAML file as a stream of texts: libcyaml checks the document against a schema made from the caller's names, and
- * every value comes out as the text that stands there, to be read by the parser that reads the command line too.
+ * The YAML file as a stream of texts: libcyaml checks the document against a schema made from the
+ * caller's names, and every value comes out as the text that stands there, to be read by the parser
+ * that reads the command line too.
  */
 #ifndef SLUICE_CONFIG_FILE_H
 #define SLUICE_CONFIG_FILE_H
@@ -11,7 +12,10 @@
 
 #define CONFIG_FILE_BYTES_MAX (1024 * 1024)
 
-/* A top-level key: one value; or a list of values (one value alone will do); or a list of mappings of `fields`. */
+/*
+ * A top-level key: one value; or a list of values (one value alone will do); or a list of mappings
+ * of `fields`.
+ */
 struct config_file_key {
 	const char *name;
 	bool list;
@@ -19,8 +23,9 @@ struct config_file_key {
 };
 
 /*
- * Called for each value: of a top-level key (entry 0, field NULL), or of a field in the entry'th mapping, counted from 1, which
- * begins with a call where text and field are NULL. Non-zero ends the reading.
+ * Called for each value: of a top-level key (entry 0, field NULL), or of a field in the entry'th
+ * mapping, counted from 1, which begins with a call where text and field are NULL. Non-zero ends
+ * the reading.
  */
 typedef int (*config_file_each)(void *arg, const char *key, unsigned entry, const char *field,
 				const char *text);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The law applied: every sample goes into the average of the whole, and into its model's; every verdict is a reading held
- * against a threshold. Who carries the law is one choice: with per_model each model does, by its own targets or the whole's,
- * and the whole is only shown; without, the whole does, and models are only shown. OTHER, the models whose names
- * are not learned, never shuts: else a flood of invented names would shut every model that is still to come.
+ * The law applied: every sample goes into the average of the whole, and into its model's; every
+ * verdict is a reading held against a threshold. Who carries the law is one choice: with per_model
+ * each model does, by its own targets or the whole's, and the whole is only shown; without, the
+ * whole does, and models are only shown. OTHER, the models whose names are not learned, never
+ * shuts: else a flood of invented names would shut every model that is still to come.
  *
- * Ids are never reused: the kernel keeps them in connections and counters, where an old id under a new name would charge one
- * model for another. So a full table refuses names, and counts them; names come only from 2xx responses.
+ * Ids are never reused: the kernel keeps them in connections and counters, where an old id under a
+ * new name would charge one model for another. So a full table refuses names, and counts them;
+ * names come only from 2xx responses.
  */
 #include "controller.h"
 
@@ -16,9 +18,9 @@
 
 #include "parse.h"
 
-#define RETRY_MS_MIN 1000
-#define RETRY_MS_MAX 60000
-#define RETRY_MS_STEP 100 /* a retry-after that moved by less is no news */
+#define RETRY_MS_MIN   1000
+#define RETRY_MS_MAX   60000
+#define RETRY_MS_STEP  100 /* a retry-after that moved by less is no news */
 #define LIMIT_RETRY_MS 1000
 
 static const struct controller_targets unset = {
@@ -205,7 +207,10 @@ static bool carries_the_law(const struct controller *c, uint32_t id)
 	return c->per_model == (id != SLUICE_MODEL_ALL);
 }
 
-/* Holds one signal against its threshold (0: none). TTFT is asked first, so it is the reason where both are over. */
+/*
+ * Holds one signal against its threshold (0: none). TTFT is asked first, so it is the reason where
+ * both are over.
+ */
 static void judge(struct controller_reading *r, enum sluice_reason reason, const struct ema *ema,
 		  double threshold_ms, uint64_t now_ns, double tau_s)
 {
@@ -250,9 +255,9 @@ static uint32_t retry_after_ms(double seconds)
 
 static bool differs(const struct sluice_model_flag *a, const struct sluice_model_flag *b)
 {
-	uint32_t moved = a->retry_after_ms > b->retry_after_ms ?
-				 a->retry_after_ms - b->retry_after_ms :
-				 b->retry_after_ms - a->retry_after_ms;
+	uint32_t moved = a->retry_after_ms > b->retry_after_ms
+				 ? a->retry_after_ms - b->retry_after_ms
+				 : b->retry_after_ms - a->retry_after_ms;
 
 	return a->allow != b->allow || a->reason != b->reason || a->limit != b->limit ||
 	       a->action != b->action || a->mode != b->mode || a->unary != b->unary ||
@@ -274,7 +279,10 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 	flag.allow = r.open;
 	flag.reason = (__u8)r.reason;
 	flag.retry_after_ms = r.open ? 0 : retry_after_ms(r.retry_after_s);
-	/* The whole's limit is each model's where the law is per model, and one for all together where it is not. */
+	/*
+	 * The whole's limit is each model's where the law is per model, and one for all together
+	 * where it is not.
+	 */
 	if (id != SLUICE_MODEL_ALL || !c->per_model)
 		flag.limit = (__u32)t.max_in_flight;
 	flag.limit_retry_ms = LIMIT_RETRY_MS;
@@ -289,7 +297,15 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 	return true;
 }
 
-enum target { TARGET_TTFT, TARGET_ITL, TARGET_TAU, TARGET_LIMIT, TARGET_ACTION, TARGET_MODE, TARGET_POLICY };
+enum target {
+	TARGET_TTFT,
+	TARGET_ITL,
+	TARGET_TAU,
+	TARGET_LIMIT,
+	TARGET_ACTION,
+	TARGET_MODE,
+	TARGET_POLICY
+};
 
 static const struct {
 	const char *name;
@@ -333,7 +349,10 @@ static void store(struct controller_targets *t, enum target target, double value
 	}
 }
 
-/* `default`: the whole has nothing to fall back to, save that action and mode come from the service. */
+/*
+ * `default`: the whole has nothing to fall back to, save that action and mode come from the
+ * service.
+ */
 static int set_default(struct controller_targets *t, enum target target, bool whole, char *err,
 		       size_t len)
 {
@@ -364,13 +383,14 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 			names[k] = keys[k].name;
 		near = parse_nearest(key, names, KEYS);
 		if (near)
-			parse_say(err, len,
-				  "unknown key \"" PARSE_QUOTE "\"; did you mean \"%s\"?",
+			parse_say(err, len, "unknown key \"" PARSE_QUOTE "\"; did you mean \"%s\"?",
 				  PARSE_QUOTED(key), near);
 		else
-			parse_say(err, len,
-				  "unknown key \"" PARSE_QUOTE "\"; there are ttft, itl, tau, max-in-flight, action, mode, policy",
-				  PARSE_QUOTED(key));
+			parse_say(
+				err, len,
+				"unknown key \"" PARSE_QUOTE
+				"\"; there are ttft, itl, tau, max-in-flight, action, mode, policy",
+				PARSE_QUOTED(key));
 		return -EINVAL;
 	}
 	if (!strcmp(value, "default")) {
@@ -382,10 +402,11 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 		goto refuse;
 	if (keys[k].as == &parse_as_threshold && number > 0 && id != SLUICE_MODEL_ALL &&
 	    !carries_the_law(c, id)) {
-		parse_say(why, sizeof(why), "%s",
-			  id == SLUICE_MODEL_OTHER ?
-				  "model other has no threshold: it never shuts" :
-				  "a model has no threshold of its own while per-model-limits is false");
+		parse_say(
+			why, sizeof(why), "%s",
+			id == SLUICE_MODEL_OTHER
+				? "model other has no threshold: it never shuts"
+				: "a model has no threshold of its own while per-model-limits is false");
 		goto refuse;
 	}
 	store(t, keys[k].target, number);
@@ -402,7 +423,8 @@ static int set_model(const struct controller *c, const char *model, char *err, s
 
 	if (id < 0)
 		parse_say(err, len,
-			  "no model \"" PARSE_QUOTE "\" is configured or has answered a request yet",
+			  "no model \"" PARSE_QUOTE
+			  "\" is configured or has answered a request yet",
 			  PARSE_QUOTED(model));
 	return id;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The controller: takes samples, keeps the averages of every model and of all together, and says which models are
- * open. Pure: no clock, no syscalls, no libbpf, no JSON; time is a parameter and its output is the flag that
- * somebody else writes into the map. One struct holds everything that `sluicectl set` can change.
+ * The controller: takes samples, keeps the averages of every model and of all together, and says
+ * which models are open. Pure: no clock, no syscalls, no libbpf, no JSON; time is a parameter and
+ * its output is the flag that somebody else writes into the map. One struct holds everything that
+ * `sluicectl set` can change.
  */
 #ifndef SLUICE_CONTROLLER_H
 #define SLUICE_CONTROLLER_H
@@ -28,7 +29,10 @@ struct controller_targets {
 	uint8_t mode;	/* enum sluice_mode, DEFAULT: as the service says */
 };
 
-/* What the operator said by hand, over the law: `sluicectl block/allow` of a whole model or of everything. */
+/*
+ * What the operator said by hand, over the law: `sluicectl block/allow` of a whole model or of
+ * everything.
+ */
 struct controller_model {
 	char name[SLUICE_NAME_MAX]; /* "" : the slot is free */
 	struct ema ttft, itl;	    /* ms */
@@ -51,22 +55,30 @@ struct controller {
 
 void controller_init(struct controller *c, const struct controller_targets *all, bool per_model);
 
-/* The id of a name, learning it when there is room: ≥ SLUICE_MODEL_FIRST; or SLUICE_MODEL_OTHER (empty, too long, table full). */
+/*
+ * The id of a name, learning it when there is room: ≥ SLUICE_MODEL_FIRST; or SLUICE_MODEL_OTHER
+ * (empty, too long, table full).
+ */
 uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_ns);
 /*
- * Puts a name at the id that an earlier daemon gave it (the pinned model_ids). 0; -EINVAL: no such id or no such name;
- * -EEXIST: the id, or the name elsewhere, is taken. Ids may then have gaps: a free slot's name is "".
+ * Puts a name at the id that an earlier daemon gave it (the pinned model_ids). 0; -EINVAL: no such
+ * id or no such name; -EEXIST: the id, or the name elsewhere, is taken. Ids may then have gaps: a
+ * free slot's name is "".
  */
 int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64_t now_ns);
 /* The id of a known name, or -ENOENT. "global" is SLUICE_MODEL_ALL, "other" SLUICE_MODEL_OTHER. */
 int controller_find(const struct controller *c, const char *name);
 
-/* Takes one record. Its model is sample->name learned, where that is not empty. Returns the id it was counted for. */
+/*
+ * Takes one record. Its model is sample->name learned, where that is not empty. Returns the id it
+ * was counted for.
+ */
 uint32_t controller_sample(struct controller *c, const struct sluice_sample *sample);
 
 /*
- * Own targets with the gaps filled from the whole. With per_model false every model but ALL has no thresholds, and only
- * a limit of its own; OTHER never has thresholds. For ALL it is what the whole says, in force or not.
+ * Own targets with the gaps filled from the whole. With per_model false every model but ALL has no
+ * thresholds, and only a limit of its own; OTHER never has thresholds. For ALL it is what the whole
+ * says, in force or not.
  */
 struct controller_targets controller_targets(const struct controller *c, uint32_t id);
 
@@ -78,13 +90,17 @@ struct controller_reading {
 };
 struct controller_reading controller_read(const struct controller *c, uint32_t id, uint64_t now_ns);
 
-/* The flag that model `id` should have now; true if it differs from what was last handed out (then it counts as handed out). */
+/*
+ * The flag that model `id` should have now; true if it differs from what was last handed out (then
+ * it counts as handed out).
+ */
 bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns, struct sluice_model_flag *out);
 
 /*
- * Changes one target of a model (NULL or "global": of the whole) as `sluicectl set` words it. Keys: ttft, itl (800ms), tau (15s),
- * max-in-flight (64), action, mode, policy; `none` or `off` removes a threshold or a limit, `default` lets a model
- * take the whole's again. 0; -ENOENT: no such model; -EINVAL; then one line without a line end is in err and nothing changed.
+ * Changes one target of a model (NULL or "global": of the whole) as `sluicectl set` words it. Keys:
+ * ttft, itl (800ms), tau (15s), max-in-flight (64), action, mode, policy; `none` or `off` removes a
+ * threshold or a limit, `default` lets a model take the whole's again. 0; -ENOENT: no such model;
+ * -EINVAL; then one line without a line end is in err and nothing changed.
  */
 int controller_set(struct controller *c, const char *model, const char *key, const char *value, char *err,
 		   size_t err_len);

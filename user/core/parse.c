@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Values and their limits, as one table of what each may be and one function that reads any of them. The syntax
- * of a number is checked by hand before strtod() sees it, since strtod() takes more than an operator means: signs,
- * spaces, hexadecimal, nan. A range is checked after, so that overflow is only one more value out of range.
+ * Values and their limits, as one table of what each may be and one function that reads any of
+ * them. The syntax of a number is checked by hand before strtod() sees it, since strtod() takes
+ * more than an operator means: signs, spaces, hexadecimal, nan. A range is checked after, so that
+ * overflow is only one more value out of range.
  */
 #include "parse.h"
 
@@ -52,40 +53,44 @@ const struct parse_value parse_as_max_in_flight = {
 
 const struct parse_value parse_as_protocol = {
 	.kind = PARSE_WORD,
-	.words = (const struct parse_word[]){
-		{"http", SLUICE_PROTOCOL_HTTP, NULL},
-		{"opaque", SLUICE_PROTOCOL_OPAQUE, NULL},
-		{NULL, 0, NULL},
-	},
+	.words =
+		(const struct parse_word[]){
+			{"http", SLUICE_PROTOCOL_HTTP, NULL},
+			{"opaque", SLUICE_PROTOCOL_OPAQUE, NULL},
+			{NULL, 0, NULL},
+		},
 };
 
 const struct parse_value parse_as_action = {
 	.kind = PARSE_WORD,
-	.words = (const struct parse_word[]){
-		{"reply", SLUICE_ACTION_REPLY, NULL},
-		{"reset", SLUICE_ACTION_RESET, NULL},
-		{"drop", SLUICE_ACTION_DROP, NULL},
-		{NULL, 0, NULL},
-	},
+	.words =
+		(const struct parse_word[]){
+			{"reply", SLUICE_ACTION_REPLY, NULL},
+			{"reset", SLUICE_ACTION_RESET, NULL},
+			{"drop", SLUICE_ACTION_DROP, NULL},
+			{NULL, 0, NULL},
+		},
 };
 
 const struct parse_value parse_as_mode = {
 	.kind = PARSE_WORD,
-	.words = (const struct parse_word[]){
-		{"enforce", SLUICE_MODE_ENFORCE, NULL},
-		{"shadow", SLUICE_MODE_SHADOW, NULL},
-		{NULL, 0, NULL},
-	},
+	.words =
+		(const struct parse_word[]){
+			{"enforce", SLUICE_MODE_ENFORCE, NULL},
+			{"shadow", SLUICE_MODE_SHADOW, NULL},
+			{NULL, 0, NULL},
+		},
 };
 
 const struct parse_value parse_as_policy = {
 	.kind = PARSE_WORD,
-	.words = (const struct parse_word[]){
-		{"ema-flag", 0, NULL},
-		{"adaptive", -1,
-		 "policy adaptive is not available in this version; use ema-flag"},
-		{NULL, 0, NULL},
-	},
+	.words =
+		(const struct parse_word[]){
+			{"ema-flag", 0, NULL},
+			{"adaptive", -1,
+			 "policy adaptive is not available in this version; use ema-flag"},
+			{NULL, 0, NULL},
+		},
 };
 
 static const struct {
@@ -251,7 +256,10 @@ const char *parse_word_of(const struct parse_value *as, int value)
 	return NULL;
 }
 
-/* Bytes of the UTF-8 character at s (RFC 3629: shortest form, no surrogates, up to U+10FFFF); 0 if it is none. */
+/*
+ * Bytes of the UTF-8 character at s (RFC 3629: shortest form, no surrogates, up to U+10FFFF); 0 if
+ * it is none.
+ */
 static size_t utf8_length(const unsigned char *s, size_t left)
 {
 	unsigned char low = 0x80, high = 0xbf;

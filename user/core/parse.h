@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * How an operator's words become values: numbers, durations, counts, choices and model names, with their limits and the
- * sentence that says what is allowed. The file, the environment, the command line and `sluicectl set` all come
- * through here, so that a value means the same, and is refused with the same words, wherever it is given.
+ * How an operator's words become values: numbers, durations, counts, choices and model names, with
+ * their limits and the sentence that says what is allowed. The file, the environment, the command
+ * line and `sluicectl set` all come through here, so that a value means the same, and is refused
+ * with the same words, wherever it is given.
  */
 #ifndef SLUICE_PARSE_H
 #define SLUICE_PARSE_H
@@ -12,8 +13,8 @@
 
 enum parse_kind {
 	PARSE_DURATION, /* decimal number with or without a unit (us, ms, s, m, h, d) */
-	PARSE_COUNT,	/* whole number, no unit */
-	PARSE_WORD,	/* one of `words` */
+	PARSE_COUNT,    /* whole number, no unit */
+	PARSE_WORD,     /* one of `words` */
 };
 
 struct parse_word {
@@ -22,25 +23,27 @@ struct parse_word {
 	const char *refusal; /* known, but refused with this sentence */
 };
 
-/* What a key's value may be. Results are doubles: in the unit of a bare number, or a word's value. */
+/*
+ * What a key's value may be. Results are doubles: in the unit of a bare number, or a word's value.
+ */
 struct parse_value {
 	enum parse_kind kind;
-	double unit_ms;	     /* DURATION: the unit of a bare number, in ms */
+	double unit_ms;      /* DURATION: the unit of a bare number, in ms */
 	double min, max;     /* of the result, both allowed */
-	bool whole;	     /* DURATION: no fraction in the result */
-	bool removable;	     /* "none" and "off" are allowed, and give 0 */
+	bool whole;          /* DURATION: no fraction in the result */
+	bool removable;      /* "none" and "off" are allowed, and give 0 */
 	const char *allowed; /* ends the sentence `"x" is not …`; a WORD lists its words */
 	const struct parse_word *words;
 };
 
-extern const struct parse_value parse_as_threshold;	/* ms, removable */
+extern const struct parse_value parse_as_threshold;     /* ms, removable */
 extern const struct parse_value parse_as_time_constant; /* s */
-extern const struct parse_value parse_as_lease;		/* whole ms */
+extern const struct parse_value parse_as_lease;         /* whole ms */
 extern const struct parse_value parse_as_max_in_flight; /* requests, removable */
-extern const struct parse_value parse_as_protocol;	/* enum sluice_protocol */
-extern const struct parse_value parse_as_action;	/* enum sluice_action */
-extern const struct parse_value parse_as_mode;		/* enum sluice_mode */
-extern const struct parse_value parse_as_policy;	/* 0: ema-flag */
+extern const struct parse_value parse_as_protocol;      /* enum sluice_protocol */
+extern const struct parse_value parse_as_action;        /* enum sluice_action */
+extern const struct parse_value parse_as_mode;          /* enum sluice_mode */
+extern const struct parse_value parse_as_policy;        /* 0: ema-flag */
 
 /* 0 and *out; or -EINVAL, one line without a line end in err (`"abc" is not …`), *out untouched. */
 int parse_value(const struct parse_value *as, const char *text, double *out, char *err, size_t len);
@@ -49,8 +52,9 @@ int parse_value(const struct parse_value *as, const char *text, double *out, cha
 const char *parse_word_of(const struct parse_value *as, int value);
 
 /*
- * A non-negative decimal number and at most one unit; a bare number is in units of unit_ms milliseconds. No sign, space,
- * exponent, hexadecimal, inf or nan. 0 and milliseconds in *out_ms; or -EINVAL, *out_ms untouched.
+ * A non-negative decimal number and at most one unit; a bare number is in units of unit_ms
+ * milliseconds. No sign, space, exponent, hexadecimal, inf or nan. 0 and milliseconds in *out_ms;
+ * or -EINVAL, *out_ms untouched.
  */
 int parse_duration_ms(const char *text, double unit_ms, double *out_ms);
 
@@ -63,8 +67,11 @@ const char *parse_nearest(const char *text, const char *const *names, size_t n);
 /* A sentence in printf form into err; control characters become '?', so that it stays one line. */
 __attribute__((format(printf, 3, 4))) void parse_say(char *err, size_t len, const char *fmt, ...);
 
-/* For quoting a value of any length in a sentence: printf("\"" PARSE_QUOTE "\"", PARSE_QUOTED(text)). */
-#define PARSE_QUOTE "%.64s%s"
+/*
+ * For quoting a value of any length in a sentence: printf("\"" PARSE_QUOTE "\"",
+ * PARSE_QUOTED(text)).
+ */
+#define PARSE_QUOTE        "%.64s%s"
 #define PARSE_QUOTED(text) (text), __builtin_strlen(text) > 64 ? "…" : ""
 
 #endif
