@@ -22,9 +22,9 @@
 #define EXIT_USAGE     2
 #define EXIT_NO_DAEMON 3
 
-#define ANSWER_SECS    10
-#define DETACH_SECS    30 /* tombstones drain for 10 s at most */
-#define PIN_DIR	       "/sys/fs/bpf/sluice"
+#define ANSWER_SECS 10
+#define DETACH_SECS 30 /* tombstones drain for 10 s at most */
+#define PIN_DIR     "/sys/fs/bpf/sluice"
 
 struct call {
 	const struct subcommand *sub;
@@ -32,7 +32,7 @@ struct call {
 	bool json;
 	const char *model;   /* NULL: all */
 	const char *pin_dir; /* of detach without a daemon */
-	double for_ms;	     /* negative: no end */
+	double for_ms;       /* negative: no end */
 	char **args;
 	int arg_count;
 };
@@ -203,9 +203,10 @@ static int run_set(struct call *call)
 			return complain("the arguments are no UTF-8 text");
 		}
 	}
-	return ask(call, json_pack("{s:s, s:s?, s:o}", "cmd", "set", "model", call->model, "values",
-				   values),
-		   ANSWER_SECS);
+	return ask(
+		call,
+		json_pack("{s:s, s:s?, s:o}", "cmd", "set", "model", call->model, "values", values),
+		ANSWER_SECS);
 }
 
 static int run_judge(struct call *call)
@@ -242,8 +243,9 @@ static int run_detach(struct call *call)
 		return ret == -EPERM || ret == -EACCES || ret == -EBUSY ? EXIT_NO_DAEMON
 									: EXIT_REFUSED;
 	}
-	show(call, json_pack("{s:s}", "did",
-			     "no daemon runs; removed what an earlier one left attached and pinned"));
+	show(call,
+	     json_pack("{s:s}", "did",
+		       "no daemon runs; removed what an earlier one left attached and pinned"));
 	return 0;
 }
 
@@ -271,8 +273,9 @@ static const struct subcommand subcommands[] = {
 	{"set", "set [--model M] KEY=VALUE…",
 	 "change a target: ttft=800ms itl=30ms tau=15s max-in-flight=64 action=… mode=… policy=…",
 	 OPTION_MODEL | OPTION_JSON, 1, CONTROL_VALUES_MAX, run_set, show_set},
-	{"allow", "allow CLIENT [--model M] [--for 10m]", "let a client past limits and shut models",
-	 OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1, run_judge, people_done},
+	{"allow", "allow CLIENT [--model M] [--for 10m]",
+	 "let a client past limits and shut models", OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1,
+	 run_judge, people_done},
 	{"block", "block CLIENT [--model M] [--for 10m]", "refuse all that a client sends",
 	 OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1, run_judge, people_done},
 	{"clear", "clear CLIENT [--model M]", "take back what was said of a client",
@@ -280,8 +283,8 @@ static const struct subcommand subcommands[] = {
 	{"reload", "reload", "read the configuration file again (what `set` changed is lost)",
 	 OPTION_JSON, 0, 0, run_simple, people_done},
 	{"detach", "detach [--pin-dir DIR]",
-	 "stop refusing, end the daemon, leave nothing in the kernel",
-	 OPTION_JSON | OPTION_PIN_DIR, 0, 0, run_detach, people_done},
+	 "stop refusing, end the daemon, leave nothing in the kernel", OPTION_JSON | OPTION_PIN_DIR,
+	 0, 0, run_detach, people_done},
 };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
@@ -348,7 +351,8 @@ static int read_arguments(struct call *call, int argc, char **argv)
 				return EXIT_USAGE;
 			if (config_parse_duration_ms(value, 1000, &call->for_ms) ||
 			    call->for_ms < 1)
-				return complain("--for: \"%s\" is no duration (30s, 10m, 2h)", value);
+				return complain("--for: \"%s\" is no duration (30s, 10m, 2h)",
+						value);
 		} else {
 			return complain("%s: no option %s; usage: sluicectl %s", sub->name, arg,
 					sub->usage);

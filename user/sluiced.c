@@ -30,14 +30,14 @@
 #include "datapath/datapath.h"
 #include "metrics/metrics.h"
 
-#define EXIT_FAILED	1
-#define EXIT_USAGE	2 /* wrong configuration or environment: starting again will not help */
-#define TICK_NS		100000000ULL
-#define TICKS_A_SECOND	10
-#define DRAIN_NS	10000000000ULL /* tombstones after `detach` */
-#define LOG_LINES	10	       /* a second, of models opening and shutting */
-#define INTERFACES_MAX	64
-#define MAPS_AGE_NS	1000000000ULL /* how old the fill of maps may be that is shown */
+#define EXIT_FAILED    1
+#define EXIT_USAGE     2 /* wrong configuration or environment: starting again will not help */
+#define TICK_NS        100000000ULL
+#define TICKS_A_SECOND 10
+#define DRAIN_NS       10000000000ULL /* tombstones after `detach` */
+#define LOG_LINES      10             /* a second, of models opening and shutting */
+#define INTERFACES_MAX 64
+#define MAPS_AGE_NS    1000000000ULL /* how old the fill of maps may be that is shown */
 
 /* An array that grows; its items are handed to the state. */
 struct list {
@@ -55,7 +55,7 @@ static struct daemon {
 	struct control *control;
 	struct metrics *metrics;
 	bool placed[SLUICE_MODELS_MAX]; /* in the kernel's model_ids */
-	bool dirty[SLUICE_MODELS_MAX];	/* had a sample since its flag was last looked at */
+	bool dirty[SLUICE_MODELS_MAX];  /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
 	struct list counts, clients, client_rules, prefix_rules;
 	uint64_t renewed_ns, maps_ns, drain_until_ns;
@@ -176,10 +176,11 @@ static void collect_rules(struct daemon *d)
 static void collect_maps(struct daemon *d)
 {
 	static struct state_map maps[] = {
-		{.name = "conns"},	      {.name = "tombstones"},	 {.name = "half_open"},
-		{.name = "model_ids"},	      {.name = "services"},	 {.name = "client_flags"},
-		{.name = "client_prefixes"},  {.name = "client_in_flight"}, {.name = "client_counts"},
-		{.name = "request_counts"},
+		{.name = "conns"},           {.name = "tombstones"},
+		{.name = "half_open"},       {.name = "model_ids"},
+		{.name = "services"},        {.name = "client_flags"},
+		{.name = "client_prefixes"}, {.name = "client_in_flight"},
+		{.name = "client_counts"},   {.name = "request_counts"},
 	};
 	const uint64_t *n = d->state.counters;
 	uint64_t kept;
@@ -391,17 +392,19 @@ static int write_services(struct daemon *d, const struct config *config)
 		out[i] = (struct datapath_service){
 			.port = s->port,
 			.wildcard = s->wildcard,
-			.value = {
-				.id = (__u32)i,
-				.default_model = model < 0 ? SLUICE_MODEL_OTHER : (__u32)model,
-				.protocol = s->protocol,
-				.action = all->action ? all->action : s->action,
-				.mode = all->mode ? all->mode : s->mode,
-				.wildcard = s->wildcard,
-				.client_plen4 = 32,
-				.client_plen6 = 64,
-				.unary = s->unary,
-			},
+			.value =
+				{
+					.id = (__u32)i,
+					.default_model =
+						model < 0 ? SLUICE_MODEL_OTHER : (__u32)model,
+					.protocol = s->protocol,
+					.action = all->action ? all->action : s->action,
+					.mode = all->mode ? all->mode : s->mode,
+					.wildcard = s->wildcard,
+					.client_plen4 = 32,
+					.client_plen6 = 64,
+					.unary = s->unary,
+				},
 		};
 		memcpy(out[i].addr, s->addr, sizeof(out[i].addr));
 		shown[i] = (struct state_service){
@@ -678,8 +681,8 @@ static void finish_detach(struct daemon *d)
 
 static void tick(struct daemon *d)
 {
-	if (d->state.detaching && (d->state.now_ns >= d->drain_until_ns ||
-				   !datapath_tombstones(d->datapath))) {
+	if (d->state.detaching &&
+	    (d->state.now_ns >= d->drain_until_ns || !datapath_tombstones(d->datapath))) {
 		finish_detach(d);
 		return;
 	}
@@ -713,7 +716,14 @@ static void on_signal(struct daemon *d, int fd)
 	d->running = false;
 }
 
-enum source { SOURCE_TICK, SOURCE_SIGNAL, SOURCE_SAMPLES, SOURCE_ADDRESSES, SOURCE_CONTROL, SOURCE_METRICS };
+enum source {
+	SOURCE_TICK,
+	SOURCE_SIGNAL,
+	SOURCE_SAMPLES,
+	SOURCE_ADDRESSES,
+	SOURCE_CONTROL,
+	SOURCE_METRICS
+};
 
 static int add_source(int epoll, enum source source, int fd)
 {

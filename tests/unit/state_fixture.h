@@ -12,10 +12,10 @@
 #include "core/controller.h"
 #include "core/state.h"
 
-#define FIXTURE_NOW_NS	1000000000000ULL	  /* 1000 s after boot */
+#define FIXTURE_NOW_NS  1000000000000ULL       /* 1000 s after boot */
 #define FIXTURE_UNIX_NS 1700000000000000000ULL /* 2023-11-14 22:13:20 UTC */
-#define FIXTURE_LLAMA	2
-#define FIXTURE_FRESH	3
+#define FIXTURE_LLAMA   2
+#define FIXTURE_FRESH   3
 
 struct fixture {
 	struct controller controller;
@@ -27,7 +27,8 @@ struct fixture {
 	struct state_client clients[2];
 };
 
-static inline void fixture_sample(struct fixture *f, uint32_t id, unsigned kind, double ms, unsigned n)
+static inline void fixture_sample(struct fixture *f, uint32_t id, unsigned kind, double ms,
+				  unsigned n)
 {
 	struct sluice_sample sample = {
 		.time_ns = FIXTURE_NOW_NS,
@@ -99,19 +100,25 @@ static inline struct fixture *fixture_new(void)
 		.mode = SLUICE_MODE_SHADOW,
 		.model = FIXTURE_FRESH,
 	};
-	f->counts[0] = (struct state_count){{0, FIXTURE_LLAMA, SLUICE_VERDICT_ADMITTED, 0, {0}}, 70};
-	f->counts[1] = (struct state_count){{0, FIXTURE_LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, {0}}, 20};
-	f->counts[2] = (struct state_count){{0, FIXTURE_LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_CLIENT_BLOCKED, {0}}, 3};
+	f->counts[0] =
+		(struct state_count){{0, FIXTURE_LLAMA, SLUICE_VERDICT_ADMITTED, 0, {0}}, 70};
+	f->counts[1] = (struct state_count){
+		{0, FIXTURE_LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, {0}}, 20};
+	f->counts[2] = (struct state_count){
+		{0, FIXTURE_LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_CLIENT_BLOCKED, {0}}, 3};
 	f->counts[3] = (struct state_count){{1, FIXTURE_FRESH, SLUICE_VERDICT_ADMITTED, 0, {0}}, 7};
-	f->counts[4] = (struct state_count){{1, FIXTURE_FRESH, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_ITL, {0}}, 1};
+	f->counts[4] = (struct state_count){
+		{1, FIXTURE_FRESH, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_ITL, {0}}, 1};
 	f->maps[0] = (struct state_map){"conns", 10, 65536, 0};
 	f->maps[1] = (struct state_map){"tombstones", 65000, 65536, 4};
 	fixture_address(f->clients[0].client.addr, 192, 0, 2, 1);
 	f->clients[0].client.plen = 128;
-	f->clients[0].count = (struct sluice_client_count){70, 20, FIXTURE_NOW_NS - 9000000000ULL, SLUICE_REASON_TTFT, FIXTURE_LLAMA};
+	f->clients[0].count = (struct sluice_client_count){70, 20, FIXTURE_NOW_NS - 9000000000ULL,
+							   SLUICE_REASON_TTFT, FIXTURE_LLAMA};
 	f->clients[0].in_flight = 5;
 	f->clients[1].client = (struct sluice_client){.addr = {0x20, 0x01, 0x0d, 0xb8}, .plen = 64};
-	f->clients[1].count = (struct sluice_client_count){7, 0, FIXTURE_NOW_NS - 1000000000ULL, 0, FIXTURE_FRESH};
+	f->clients[1].count = (struct sluice_client_count){7, 0, FIXTURE_NOW_NS - 1000000000ULL, 0,
+							   FIXTURE_FRESH};
 	s->interfaces = f->interfaces;
 	s->interface_count = 1;
 	s->services = f->services;

@@ -171,20 +171,50 @@ static void status_has_every_promised_field_with_its_type(void **state)
 {
 	/* A path, and the type that JSON says of its value: n number, s text, b boolean, a list, o object, 0 null. */
 	static const char *const rows[] = {
-		"s mode", "s policy", "n lease_ms", "a interfaces", "s interfaces.0.name",
-		"s interfaces.0.xdp", "b interfaces.0.tc", "a services", "s services.0.address",
-		"n services.0.port", "s services.0.protocol", "s services.0.action",
-		"s services.0.mode", "a models", "s models.0.name", "b models.0.open",
-		"s models.0.reason", "n models.0.ttft_ema_ms", "n models.0.itl_ema_ms",
-		"n models.0.ttft_threshold_ms", "n models.0.itl_threshold_ms",
-		"n models.0.in_flight", "n models.0.waiting", "n models.0.limit",
-		"n models.0.ttft_samples", "n models.0.itl_samples", "0 models.1.reason",
-		"0 models.1.ttft_ema_ms", "0 models.1.itl_ema_ms", "0 models.1.limit",
-		"o requests", "n requests.admitted", "n requests.rejected",
-		"n requests.shadow_rejected", "o rejected_by_reason", "n rejected_by_reason.ttft",
-		"n connections.reset", "n connections.dropped", "n lost_samples",
-		"n counters.passed-lease", "n maps.conns.entries", "n maps.conns.max",
-		"o global", "n global.ttft_ema_ms",
+		"s mode",
+		"s policy",
+		"n lease_ms",
+		"a interfaces",
+		"s interfaces.0.name",
+		"s interfaces.0.xdp",
+		"b interfaces.0.tc",
+		"a services",
+		"s services.0.address",
+		"n services.0.port",
+		"s services.0.protocol",
+		"s services.0.action",
+		"s services.0.mode",
+		"a models",
+		"s models.0.name",
+		"b models.0.open",
+		"s models.0.reason",
+		"n models.0.ttft_ema_ms",
+		"n models.0.itl_ema_ms",
+		"n models.0.ttft_threshold_ms",
+		"n models.0.itl_threshold_ms",
+		"n models.0.in_flight",
+		"n models.0.waiting",
+		"n models.0.limit",
+		"n models.0.ttft_samples",
+		"n models.0.itl_samples",
+		"0 models.1.reason",
+		"0 models.1.ttft_ema_ms",
+		"0 models.1.itl_ema_ms",
+		"0 models.1.limit",
+		"o requests",
+		"n requests.admitted",
+		"n requests.rejected",
+		"n requests.shadow_rejected",
+		"o rejected_by_reason",
+		"n rejected_by_reason.ttft",
+		"n connections.reset",
+		"n connections.dropped",
+		"n lost_samples",
+		"n counters.passed-lease",
+		"n maps.conns.entries",
+		"n maps.conns.max",
+		"o global",
+		"n global.ttft_ema_ms",
 	};
 	json_t *status = run("{\"cmd\":\"status\"}");
 
@@ -212,11 +242,10 @@ static void sums_are_over_models_and_services(void **state)
 	json_t *status = report_status(&f->state);
 	int admitted, rejected, shadow, ttft, blocked, itl;
 
-	assert_int_equal(json_unpack(status,
-				     "{s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}}", "requests",
+	assert_int_equal(json_unpack(status, "{s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}}", "requests",
 				     "admitted", &admitted, "rejected", &rejected,
-				     "shadow_rejected", &shadow, "rejected_by_reason", "ttft", &ttft,
-				     "client-blocked", &blocked, "itl", &itl),
+				     "shadow_rejected", &shadow, "rejected_by_reason", "ttft",
+				     &ttft, "client-blocked", &blocked, "itl", &itl),
 			 0);
 	assert_int_equal(admitted, 77);
 	assert_int_equal(rejected, 23);
@@ -279,7 +308,8 @@ static void other_is_listed_only_when_it_has_seen_traffic(void **state)
 
 static void ids_that_nobody_knows_are_named_and_not_looked_up(void **state)
 {
-	struct sluice_refusal r = {.service = 4000000000U, .model = 65535, .reason = 200, .action = 99, .verdict = 77};
+	struct sluice_refusal r = {
+		.service = 4000000000U, .model = 65535, .reason = 200, .action = 99, .verdict = 77};
 	json_t *event = report_refusal(&f->state, &r);
 	char *text = json_dumps(event, 0);
 
@@ -293,7 +323,8 @@ static void clients_come_the_last_seen_first_with_what_was_said_of_them(void **s
 {
 	struct state_client_rule rule = {
 		.key = {.client = f->clients[1].client, .model = SLUICE_MODEL_ALL},
-		.flag = {.allow = 0, .reason = SLUICE_REASON_CLIENT_BLOCKED,
+		.flag = {.allow = 0,
+			 .reason = SLUICE_REASON_CLIENT_BLOCKED,
 			 .expires_ns = FIXTURE_NOW_NS + 5000000000ULL},
 	};
 	struct state_prefix_rule prefixes[2] = {
@@ -393,18 +424,19 @@ static void one_client_is_a_flag_and_a_network_is_a_prefix(void **state)
 		bool one;
 		unsigned plen;
 	} rows[] = {
-		{"192.0.2.1", true, 128},	{"192.0.2.1/32", true, 128},
-		{"192.0.2.0/24", false, 120},	{"2001:db8::1", true, 64},
-		{"2001:db8::1/64", true, 64},	{"2001:db8::1/128", false, 128},
-		{"2001:db8::/32", false, 32},	{"::/0", false, 0},
-		{"0.0.0.0/0", false, 96},	{"::ffff:192.0.2.1", true, 128},
+		{"192.0.2.1", true, 128},     {"192.0.2.1/32", true, 128},
+		{"192.0.2.0/24", false, 120}, {"2001:db8::1", true, 64},
+		{"2001:db8::1/64", true, 64}, {"2001:db8::1/128", false, 128},
+		{"2001:db8::/32", false, 32}, {"::/0", false, 0},
+		{"0.0.0.0/0", false, 96},     {"::ffff:192.0.2.1", true, 128},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char line[128];
 
 		memset(&notes, 0, sizeof(notes));
-		snprintf(line, sizeof(line), "{\"cmd\":\"block\",\"client\":\"%s\"}", rows[i].client);
+		snprintf(line, sizeof(line), "{\"cmd\":\"block\",\"client\":\"%s\"}",
+			 rows[i].client);
 		accepted(line);
 		if (notes.client_sets != rows[i].one || notes.prefix_sets == rows[i].one)
 			fail_msg("%s", rows[i].client);
@@ -442,15 +474,17 @@ static void an_ipv6_address_is_cut_to_its_64_and_the_answer_says_so(void **state
 
 static void a_client_is_blocked_for_one_model_for_a_time(void **state)
 {
-	accepted("{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"model\":\"llama\",\"for_ms\":600000}");
+	accepted(
+		"{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"model\":\"llama\",\"for_ms\":600000}");
 	assert_int_equal(notes.client_key.model, FIXTURE_LLAMA);
 	assert_int_equal(notes.client_flag.expires_ns, FIXTURE_NOW_NS + 600000000000ULL);
 }
 
 static void a_prefix_cannot_be_blocked_for_one_model(void **state)
 {
-	refused_with("{\"cmd\":\"block\",\"client\":\"10.0.0.0/8\",\"model\":\"llama\"}",
-		     "a prefix is blocked for all models; name an address to block it for one model");
+	refused_with(
+		"{\"cmd\":\"block\",\"client\":\"10.0.0.0/8\",\"model\":\"llama\"}",
+		"a prefix is blocked for all models; name an address to block it for one model");
 	assert_int_equal(notes.prefix_sets, 0);
 }
 
@@ -512,12 +546,14 @@ static void clear_without_a_rule_is_refused(void **state)
 {
 	refused_with("{\"cmd\":\"clear\",\"client\":\"192.0.2.1\"}", "192.0.2.1 has no rule");
 	refused_with("{\"cmd\":\"clear\",\"client\":\"10.0.0.0/8\"}", "10.0.0.0/8 has no rule");
-	refused_with("{\"cmd\":\"clear\",\"client\":\"192.0.2.1\",\"model\":\"llama\"}", "no rule for this model");
+	refused_with("{\"cmd\":\"clear\",\"client\":\"192.0.2.1\",\"model\":\"llama\"}",
+		     "no rule for this model");
 }
 
 static void set_hands_over_all_pairs_and_shows_what_holds_now(void **state)
 {
-	json_t *answer = run("{\"cmd\":\"set\",\"model\":\"llama\",\"values\":[\"ttft=5s\",\"max-in-flight=8\"]}");
+	json_t *answer = run(
+		"{\"cmd\":\"set\",\"model\":\"llama\",\"values\":[\"ttft=5s\",\"max-in-flight=8\"]}");
 	const json_t *model = json_object_get(answer, "model");
 
 	assert_int_equal(notes.set_count, 2);
@@ -529,7 +565,8 @@ static void set_hands_over_all_pairs_and_shows_what_holds_now(void **state)
 	json_decref(answer);
 	answer = run("{\"cmd\":\"set\",\"values\":[\"itl=40ms\"]}");
 	assert_string_equal(notes.set_model, "(all)");
-	assert_true(json_number_value(json_object_get(json_object_get(answer, "global"), "itl_threshold_ms")) == 40);
+	assert_true(json_number_value(json_object_get(json_object_get(answer, "global"),
+						      "itl_threshold_ms")) == 40);
 	json_decref(answer);
 }
 
@@ -542,11 +579,28 @@ static void a_refused_value_carries_the_controllers_words(void **state)
 static void hostile_lines_are_answered_with_an_error(void **state)
 {
 	static const char *const lines[] = {
-		"", " ", "status", "{", "}", "[]", "null", "1e999", "\"status\"", "{\"cmd\":1}",
-		"{\"cmd\":null}", "{\"cmd\":[]}", "{\"cmd\":\"\"}", "{\"cmd\":\"no such\"}",
-		"{\"cmd\":\"status\"} x", "{\"cmd\":\"status\",\"cmd\":\"detach\"}",
-		"{\"cmd\":\"sta\\u0000tus\"}", "{\"cmd\":\"\xff\xfe\"}", "\xff", "\x01",
-		"{\"cmd\":\"block\"}", "{\"cmd\":\"block\",\"client\":7}",
+		"",
+		" ",
+		"status",
+		"{",
+		"}",
+		"[]",
+		"null",
+		"1e999",
+		"\"status\"",
+		"{\"cmd\":1}",
+		"{\"cmd\":null}",
+		"{\"cmd\":[]}",
+		"{\"cmd\":\"\"}",
+		"{\"cmd\":\"no such\"}",
+		"{\"cmd\":\"status\"} x",
+		"{\"cmd\":\"status\",\"cmd\":\"detach\"}",
+		"{\"cmd\":\"sta\\u0000tus\"}",
+		"{\"cmd\":\"\xff\xfe\"}",
+		"\xff",
+		"\x01",
+		"{\"cmd\":\"block\"}",
+		"{\"cmd\":\"block\",\"client\":7}",
 		"{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"model\":7}",
 		"{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"model\":\"\"}",
 		"{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"model\":\"nobody\"}",
@@ -554,10 +608,14 @@ static void hostile_lines_are_answered_with_an_error(void **state)
 		"{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"for_ms\":-1}",
 		"{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"for_ms\":0}",
 		"{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"for_ms\":1e300}",
-		"{\"cmd\":\"set\"}", "{\"cmd\":\"set\",\"values\":{}}",
-		"{\"cmd\":\"set\",\"values\":[]}", "{\"cmd\":\"set\",\"values\":[1]}",
-		"{\"cmd\":\"set\",\"values\":[\"\"]}", "{\"cmd\":\"set\",\"values\":[\"=\"]}",
-		"{\"cmd\":\"set\",\"values\":[\"ttft\"]}", "{\"cmd\":\"set\",\"values\":\"ttft=1s\"}",
+		"{\"cmd\":\"set\"}",
+		"{\"cmd\":\"set\",\"values\":{}}",
+		"{\"cmd\":\"set\",\"values\":[]}",
+		"{\"cmd\":\"set\",\"values\":[1]}",
+		"{\"cmd\":\"set\",\"values\":[\"\"]}",
+		"{\"cmd\":\"set\",\"values\":[\"=\"]}",
+		"{\"cmd\":\"set\",\"values\":[\"ttft\"]}",
+		"{\"cmd\":\"set\",\"values\":\"ttft=1s\"}",
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
@@ -659,7 +717,8 @@ static void a_living_daemons_socket_is_not_taken(void **state)
 	struct control *second = NULL;
 	char err[256];
 
-	assert_int_equal(control_open(&second, path, &f->state, &ops, err, sizeof(err)), -EADDRINUSE);
+	assert_int_equal(control_open(&second, path, &f->state, &ops, err, sizeof(err)),
+			 -EADDRINUSE);
 	assert_null(second);
 	assert_non_null(strstr(err, path));
 	int fd = connected();
@@ -715,12 +774,15 @@ static void many_lines_at_once_are_answered_in_order_one_a_turn(void **state)
 {
 	int fd = connected(), other = connected();
 
-	assert_int_equal(control_say(fd, "{\"cmd\":\"status\"}\n{\"cmd\":\"nope\"}\n{\"cmd\":\"models\"}"), 0);
+	assert_int_equal(
+		control_say(fd, "{\"cmd\":\"status\"}\n{\"cmd\":\"nope\"}\n{\"cmd\":\"models\"}"),
+		0);
 	assert_int_equal(control_say(other, "{\"cmd\":\"clients\"}"), 0);
 	control_poll(control, 0);
 	control_poll(control, 0);
 	assert_int_equal(notes.refreshed & STATE_HISTOGRAMS, 0);
-	assert_true(notes.refreshed & STATE_CLIENTS); /* the second client did not wait for all of the first's */
+	assert_true(notes.refreshed &
+		    STATE_CLIENTS); /* the second client did not wait for all of the first's */
 	heard_ok(fd);
 	char *line = heard(fd);
 
@@ -821,7 +883,8 @@ static void those_who_watch_see_refusals_and_models(void **state)
 
 static void a_watcher_that_does_not_read_is_dropped_and_holds_up_nobody(void **state)
 {
-	struct sluice_refusal refusal = {.client = f->clients[0].client, .reason = SLUICE_REASON_TTFT};
+	struct sluice_refusal refusal = {.client = f->clients[0].client,
+					 .reason = SLUICE_REASON_TTFT};
 	int slow = connected(), other = connected();
 
 	assert_int_equal(control_say(slow, "{\"cmd\":\"watch\"}"), 0);
@@ -872,7 +935,8 @@ static void a_client_gone_in_mid_answer_does_no_harm(void **state)
 	for (int i = 0; i < 50; i++) {
 		int fd = connected();
 
-		assert_int_equal(control_say(fd, i & 1 ? "{\"cmd\":\"watch\"}" : "{\"cmd\":\"status\"}"), 0);
+		assert_int_equal(
+			control_say(fd, i & 1 ? "{\"cmd\":\"watch\"}" : "{\"cmd\":\"status\"}"), 0);
 		if (i & 2)
 			control_poll(control, 0);
 		close(fd);
@@ -924,7 +988,9 @@ static void the_first_line_says_what_is_shut_why_since_and_until_when(void **sta
 	tzset();
 	text = written(people_status, report_status(&f->state));
 	text[strcspn(text, "\n")] = 0;
-	assert_string_equal(text, "enforce, policy ema-flag: SHUT: llama (ttft 2000 ms over 1000 ms) since 22:12:38 (42 s), opens about 22:13:30 (in 10 s) if nothing more arrives");
+	assert_string_equal(
+		text,
+		"enforce, policy ema-flag: SHUT: llama (ttft 2000 ms over 1000 ms) since 22:12:38 (42 s), opens about 22:13:30 (in 10 s) if nothing more arrives");
 	free(text);
 }
 
@@ -944,11 +1010,15 @@ static void columns_stand_under_their_headers(void **state)
 static void an_answer_without_its_fields_is_still_printed(void **state)
 {
 	static void (*const shows[])(FILE *, const json_t *) = {
-		people_status, people_models, people_clients, people_services, people_event, people_done,
+		people_status,   people_models, people_clients,
+		people_services, people_event,  people_done,
 	};
 	static const char *const answers[] = {
-		"{}", "{\"models\":[1,null,{}],\"services\":[{}],\"interfaces\":[7],\"clients\":[[]],\"rules\":[{}]}",
-		"{\"event\":\"refusal\"}", "{\"event\":\"model\",\"open\":false}", "{\"event\":\"new kind\"}",
+		"{}",
+		"{\"models\":[1,null,{}],\"services\":[{}],\"interfaces\":[7],\"clients\":[[]],\"rules\":[{}]}",
+		"{\"event\":\"refusal\"}",
+		"{\"event\":\"model\",\"open\":false}",
+		"{\"event\":\"new kind\"}",
 		"{\"models\":{},\"global\":[],\"maps\":{\"x\":3},\"counters\":[],\"client\":1}",
 	};
 
@@ -957,7 +1027,7 @@ static void an_answer_without_its_fields_is_still_printed(void **state)
 			free(written(shows[s], json_loads(answers[a], 0, NULL)));
 }
 
-#define PURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define PURE(test)   cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define SOCKET(test) cmocka_unit_test_setup_teardown(test, setup_socket, teardown_socket)
 
 int main(void)

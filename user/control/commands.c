@@ -25,7 +25,7 @@ struct command {
 
 /* Notes why the command is refused; returns NULL, the answer of a refused command. */
 __attribute__((format(printf, 2, 3))) static json_t *refuse(struct command *c, const char *format,
-							     ...)
+							    ...)
 {
 	va_list args;
 
@@ -140,11 +140,13 @@ static bool get_subject(struct command *c, struct subject *out)
 	}
 	/* What stands behind key= may be a secret: it is not repeated, here or anywhere. */
 	if (!strncmp(text, "key:", 4) || !strncmp(text, "key=", 4)) {
-		refuse(c, "API keys are not told apart by this version: name an address or a prefix");
+		refuse(c,
+		       "API keys are not told apart by this version: name an address or a prefix");
 		return false;
 	}
 	if (text_parse_network(text, &net)) {
-		refuse(c, "\"%.64s\" is no address and no prefix (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32)",
+		refuse(c,
+		       "\"%.64s\" is no address and no prefix (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32)",
 		       text);
 		return false;
 	}
@@ -199,8 +201,9 @@ static json_t *judge(struct command *c, bool allow)
 	if (!get_subject(c, &s) || !get_model(c, &model) || !get_expiry(c, &expires))
 		return NULL;
 	if (!s.one && model != SLUICE_MODEL_ALL)
-		return refuse(c, "a prefix is %s for all models; name an address to %s it for one model",
-			      allow ? "allowed" : "blocked", allow ? "allow" : "block");
+		return refuse(
+			c, "a prefix is %s for all models; name an address to %s it for one model",
+			allow ? "allowed" : "blocked", allow ? "allow" : "block");
 	if (s.one) {
 		struct sluice_client_flag_key key = {.client = s.client, .model = model};
 		struct sluice_client_flag flag = {
@@ -299,9 +302,10 @@ static const struct {
 	const char *name;
 	json_t *(*run)(struct command *c);
 } commands[] = {
-	{"status", do_status}, {"models", do_models}, {"services", do_services},
-	{"clients", do_clients}, {"set", do_set}, {"allow", do_allow}, {"block", do_block},
-	{"clear", do_clear}, {"reload", do_reload}, {"detach", do_detach}, {"watch", do_watch},
+	{"status", do_status},   {"models", do_models}, {"services", do_services},
+	{"clients", do_clients}, {"set", do_set},       {"allow", do_allow},
+	{"block", do_block},     {"clear", do_clear},   {"reload", do_reload},
+	{"detach", do_detach},   {"watch", do_watch},
 };
 
 static json_t *run(struct command *c, const char *line, size_t len)

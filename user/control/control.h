@@ -19,7 +19,7 @@
 #define CONTROL_CLIENTS_MAX  32
 #define CONTROL_BACKLOG_MAX  65536 /* unread bytes of a watch stream before it is dropped */
 #define CONTROL_STALL_NS     10000000000ULL /* an answer not read for so long: dropped */
-#define CONTROL_VALUES_MAX   32	   /* KEY=VALUE pairs of one `set` */
+#define CONTROL_VALUES_MAX   32             /* KEY=VALUE pairs of one `set` */
 
 /*
  * What the daemon does when told to. 0, or -errno after writing the reason for the operator to err. `said` is a

@@ -13,12 +13,12 @@
 #include <time.h>
 
 #define COLUMNS 12
-#define DASH	"-"
+#define DASH    "-"
 
 struct table {
 	unsigned columns, rows;
-	char **cells;	      /* rows * columns texts */
-	const char *align;    /* a letter a column: l or r */
+	char **cells;      /* rows * columns texts */
+	const char *align; /* a letter a column: l or r */
 	unsigned width[COLUMNS];
 };
 
@@ -185,8 +185,7 @@ static void print_models(FILE *out, const json_t *answer)
 
 	row(&t, "MODEL", "GATE", "TTFT ms", "TARGET ms", "ITL ms", "TARGET ms", "IN FLIGHT",
 	    "WAITING", "LIMIT", "TTFT SAMPLES", "ITL SAMPLES");
-	json_array_foreach(list, i, model)
-		model_row(&t, model, text(model, "name"));
+	json_array_foreach(list, i, model) model_row(&t, model, text(model, "name"));
 	if (json_object_get(answer, "global"))
 		model_row(&t, json_object_get(answer, "global"), "(all together)");
 	print_table(out, &t);
@@ -211,8 +210,7 @@ static void headline(FILE *out, const json_t *status)
 		json_is_true(json_object_get(status, "detaching")) ? "detaching"
 								   : text(status, "mode"),
 		text(status, "policy"));
-	json_array_foreach(list, i, model)
-		shut += !is_open(model);
+	json_array_foreach(list, i, model) shut += !is_open(model);
 	if (all && !is_open(all)) {
 		shut_line(out, all, "everything", now_ms);
 	} else if (!shut) {
@@ -222,12 +220,12 @@ static void headline(FILE *out, const json_t *status)
 
 		if (shut > 1)
 			fprintf(out, "%u of %zu models are shut\n", shut, json_array_size(list));
-		json_array_foreach(list, i, model)
-			if (!is_open(model)) {
-				fputs(shut > 1 || !first ? "  " : "", out);
-				shut_line(out, model, text(model, "name"), now_ms);
-				first = false;
-			}
+		json_array_foreach(list, i, model) if (!is_open(model))
+		{
+			fputs(shut > 1 || !first ? "  " : "", out);
+			shut_line(out, model, text(model, "name"), now_ms);
+			first = false;
+		}
 	}
 }
 
@@ -239,7 +237,8 @@ static void print_services(FILE *out, const json_t *list, bool counts)
 
 	row(&t, "SERVICE", "PROTOCOL", "ACTION", "MODE", "DEFAULT MODEL", "ADMITTED", "REJECTED",
 	    "SHADOW REJECTED");
-	json_array_foreach(list, i, one) {
+	json_array_foreach(list, i, one)
+	{
 		char where[96];
 		const char *address = text(one, "address");
 
@@ -267,15 +266,17 @@ static void print_counts(FILE *out, const json_t *status)
 
 	fprintf(out, "requests     %s admitted, %s rejected", number(requests, "admitted", 0),
 		number(requests, "rejected", 0));
-	json_object_foreach((json_t *)json_object_get(status, "rejected_by_reason"), key, n)
-		if (json_integer_value(n) > 0) {
-			fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, key, json_integer_value(n));
-			sep = ", ";
-		}
+	json_object_foreach((json_t *)json_object_get(status, "rejected_by_reason"), key,
+			    n) if (json_integer_value(n) > 0)
+	{
+		fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, key, json_integer_value(n));
+		sep = ", ";
+	}
 	if (sep[0] == ',')
 		fputc(')', out);
 	if (whole(requests, "shadow_rejected"))
-		fprintf(out, ", %s would have been (shadow)", number(requests, "shadow_rejected", 0));
+		fprintf(out, ", %s would have been (shadow)",
+			number(requests, "shadow_rejected", 0));
 	fprintf(out, "\nconnections  %s reset, %s dropped at their SYN\n",
 		number(connections, "reset", 0), number(connections, "dropped", 0));
 }
@@ -304,12 +305,17 @@ static void print_warnings(FILE *out, const json_t *status)
 			fprintf(out, "note: %" JSON_INTEGER_FORMAT " %s\n",
 				whole(counters, rows[i].counter), rows[i].means);
 	if (whole(status, "names_refused"))
-		fprintf(out, "note: %" JSON_INTEGER_FORMAT " samples of names not learned (table full, or reserved)\n",
+		fprintf(out,
+			"note: %" JSON_INTEGER_FORMAT
+			" samples of names not learned (table full, or reserved)\n",
 			whole(status, "names_refused"));
-	json_object_foreach((json_t *)json_object_get(status, "maps"), name, map)
-		if (whole(map, "entries") * 10 >= whole(map, "max") * 9 && whole(map, "max") > 1)
-			fprintf(out, "note: map %s is at %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " entries\n",
-				name, whole(map, "entries"), whole(map, "max"));
+	json_object_foreach((json_t *)json_object_get(status, "maps"), name,
+			    map) if (whole(map, "entries") * 10 >= whole(map, "max") * 9 &&
+				     whole(map, "max") > 1)
+		fprintf(out,
+			"note: map %s is at %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+			" entries\n",
+			name, whole(map, "entries"), whole(map, "max"));
 }
 
 void people_status(FILE *out, const json_t *status)
@@ -344,7 +350,8 @@ void people_clients(FILE *out, const json_t *clients)
 
 	row(&seen, "CLIENT", "ADMITTED", "REJECTED", "IN FLIGHT", "LAST SEEN", "LAST REASON",
 	    "LAST MODEL", "RULE");
-	json_array_foreach(list, i, one) {
+	json_array_foreach(list, i, one)
+	{
 		char ago[64] = DASH;
 
 		if (json_is_integer(json_object_get(one, "last_seen_ms_ago")))
@@ -384,15 +391,16 @@ void people_event(FILE *out, const json_t *event)
 		fprintf(out, "%s  %s  %s", clock_time(whole(event, "unix_ms")),
 			!strcmp(verdict, "rejected") ? "rejected" : "would reject (shadow)",
 			text(event, "client"));
-		fprintf(out, json_is_true(json_object_get(event, "connection"))
-				     ? "  connection to %s"
-				     : "  request to %s",
+		fprintf(out,
+			json_is_true(json_object_get(event, "connection")) ? "  connection to %s"
+									   : "  request to %s",
 			text(event, "service"));
 		if (named)
 			fprintf(out, " for %s", text(event, "model"));
 		fprintf(out, ": %s, %s", text(event, "reason"), text(event, "action"));
 		if (whole(event, "retry_after_ms"))
-			fprintf(out, ", retry after %s", span((double)whole(event, "retry_after_ms")));
+			fprintf(out, ", retry after %s",
+				span((double)whole(event, "retry_after_ms")));
 		fputc('\n', out);
 	} else if (!strcmp(kind, "model")) {
 		fprintf(out, "%s  model %s ", clock_time(whole(event, "unix_ms")),

@@ -76,27 +76,25 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 	struct controller_reading now = controller_read(s->controller, id, s->now_ns);
 	bool shut = !now.open;
 
-	return json_pack("{s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-			 "s:o, s:s, s:b, s:b}",
-			 "name", model_name(s, id), "open", now.open, "reason",
-			 shut ? json_string(text_reason(now.reason)) : json_null(), "ttft_ema_ms",
-			 number_or_null(now.ttft_ms), "itl_ema_ms", number_or_null(now.itl_ms),
-			 "ttft_threshold_ms", threshold(targets.ttft_ms), "itl_threshold_ms",
-			 threshold(targets.itl_ms), "in_flight", gauge(s->kernel[id].in_flight),
-			 "waiting", gauge(s->kernel[id].waiting), "limit",
-			 targets.max_in_flight > 0 ? json_integer(targets.max_in_flight)
-						   : json_null(),
-			 "ttft_samples", count(m->ttft_samples), "itl_samples",
-			 count(m->itl_samples), "time_constant_secs", number_or_null(targets.tau_s),
-			 "retry_after_ms",
-			 number_or_null(shut ? now.retry_after_s * 1000 : -1),
-			 "changed_unix_ms",
-			 s->changed_ns[id] ? count(unix_ms(s, s->changed_ns[id])) : json_null(),
-			 "last_seen_ms_ago",
-			 m->last_seen_ns && m->last_seen_ns <= s->now_ns
-				 ? count((s->now_ns - m->last_seen_ns) / MS)
-				 : json_null(),
-			 "mode", text_mode(targets.mode), "unary", m->unary, "pinned", m->pinned);
+	return json_pack(
+		"{s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+		"s:o, s:s, s:b, s:b}",
+		"name", model_name(s, id), "open", now.open, "reason",
+		shut ? json_string(text_reason(now.reason)) : json_null(), "ttft_ema_ms",
+		number_or_null(now.ttft_ms), "itl_ema_ms", number_or_null(now.itl_ms),
+		"ttft_threshold_ms", threshold(targets.ttft_ms), "itl_threshold_ms",
+		threshold(targets.itl_ms), "in_flight", gauge(s->kernel[id].in_flight), "waiting",
+		gauge(s->kernel[id].waiting), "limit",
+		targets.max_in_flight > 0 ? json_integer(targets.max_in_flight) : json_null(),
+		"ttft_samples", count(m->ttft_samples), "itl_samples", count(m->itl_samples),
+		"time_constant_secs", number_or_null(targets.tau_s), "retry_after_ms",
+		number_or_null(shut ? now.retry_after_s * 1000 : -1), "changed_unix_ms",
+		s->changed_ns[id] ? count(unix_ms(s, s->changed_ns[id])) : json_null(),
+		"last_seen_ms_ago",
+		m->last_seen_ns && m->last_seen_ns <= s->now_ns
+			? count((s->now_ns - m->last_seen_ns) / MS)
+			: json_null(),
+		"mode", text_mode(targets.mode), "unary", m->unary, "pinned", m->pinned);
 }
 
 static json_t *models(const struct daemon_state *s)
@@ -244,8 +242,8 @@ static bool expired(const struct daemon_state *s, uint64_t expires_ns)
 static json_t *rule(const struct daemon_state *s, const char *client, const char *kind,
 		    const char *verdict, json_t *model, const char *reason, uint64_t expires_ns)
 {
-	return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o}", "client", client, "kind", kind, "verdict",
-			 verdict, "model", model, "reason", reason, "expires_in_ms",
+	return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o}", "client", client, "kind", kind,
+			 "verdict", verdict, "model", model, "reason", reason, "expires_in_ms",
 			 expires_ns ? count((expires_ns - s->now_ns) / MS) : json_null());
 }
 
@@ -263,10 +261,9 @@ static json_t *rules(const struct daemon_state *s)
 		if (expired(s, r->flag.expires_ns))
 			json_decref(model);
 		else
-			json_array_append_new(list, rule(s, text, "client",
-							 r->flag.allow ? "allow" : "block", model,
-							 text_reason(r->flag.reason),
-							 r->flag.expires_ns));
+			json_array_append_new(
+				list, rule(s, text, "client", r->flag.allow ? "allow" : "block",
+					   model, text_reason(r->flag.reason), r->flag.expires_ns));
 	}
 	for (size_t i = 0; i < s->prefix_rule_count; i++) {
 		const struct state_prefix_rule *r = &s->prefix_rules[i];
@@ -276,12 +273,11 @@ static json_t *rules(const struct daemon_state *s)
 		text_prefix(text, &r->key);
 		bool exempt = r->prefix.class == SLUICE_PREFIX_EXEMPT;
 
-		json_array_append_new(list,
-				      rule(s, text, "prefix", exempt ? "allow" : "block",
-					   json_null(),
-					   text_reason(exempt ? SLUICE_REASON_NONE
-							      : SLUICE_REASON_CLIENT_BLOCKED),
-					   r->prefix.expires_ns));
+		json_array_append_new(list, rule(s, text, "prefix", exempt ? "allow" : "block",
+						 json_null(),
+						 text_reason(exempt ? SLUICE_REASON_NONE
+								    : SLUICE_REASON_CLIENT_BLOCKED),
+						 r->prefix.expires_ns));
 	}
 	return list;
 }
@@ -349,23 +345,22 @@ json_t *report_clients(const struct daemon_state *s)
 
 		text_client(text, &c->client);
 		json_array_append_new(
-			list,
-			json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "client", text,
-				  "admitted", count(c->count.admitted), "rejected",
-				  count(c->count.rejected), "in_flight", gauge(c->in_flight),
-				  "last_seen_ms_ago",
-				  seen ? count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0)
-				       : json_null(),
-				  "last_reason",
-				  refused ? json_string(text_reason(c->count.last_reason))
-					  : json_null(),
-				  "last_model",
-				  seen ? model_name(s, c->count.last_model) : json_null(), "rule",
-				  verdict ? json_string(verdict) : json_null()));
+			list, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "client", text,
+					"admitted", count(c->count.admitted), "rejected",
+					count(c->count.rejected), "in_flight", gauge(c->in_flight),
+					"last_seen_ms_ago",
+					seen ? count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0)
+					     : json_null(),
+					"last_reason",
+					refused ? json_string(text_reason(c->count.last_reason))
+						: json_null(),
+					"last_model",
+					seen ? model_name(s, c->count.last_model) : json_null(),
+					"rule", verdict ? json_string(verdict) : json_null()));
 	}
 	free(order);
-	return json_pack("{s:o, s:o, s:o}", "clients", list, "clients_known", count(s->client_count),
-			 "rules", rules(s));
+	return json_pack("{s:o, s:o, s:o}", "clients", list, "clients_known",
+			 count(s->client_count), "rules", rules(s));
 }
 
 json_t *report_refusal(const struct daemon_state *s, const struct sluice_refusal *r)

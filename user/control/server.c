@@ -23,12 +23,12 @@ struct client {
 	int fd; /* -1: slot is free */
 	bool watching;
 	bool detaching; /* waits for control_detached() */
-	bool closing;	/* when its output is written */
+	bool closing;   /* when its output is written */
 	size_t in_len;
 	char *out;
 	size_t out_len, out_at;
 	uint64_t progress_ns; /* when output last moved, or came up */
-	char *in;	      /* CONTROL_LINE_MAX bytes */
+	char *in;             /* CONTROL_LINE_MAX bytes */
 };
 
 struct control {
@@ -159,8 +159,8 @@ static void step(struct control *c, struct client *client, uint32_t events, uint
 	}
 	newline = client->in_len ? memchr(client->in, '\n', client->in_len) : NULL;
 	if (!newline) {
-		n = recv(client->fd, client->in + client->in_len,
-			 CONTROL_LINE_MAX - client->in_len, MSG_DONTWAIT);
+		n = recv(client->fd, client->in + client->in_len, CONTROL_LINE_MAX - client->in_len,
+			 MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 			wait_for(c, client);
 			return;
@@ -186,7 +186,8 @@ static void step(struct control *c, struct client *client, uint32_t events, uint
 
 static void welcome(struct control *c, uint64_t now_ns)
 {
-	static const char full[] = "{\"ok\":false,\"error\":\"too many control clients at once\"}\n";
+	static const char full[] =
+		"{\"ok\":false,\"error\":\"too many control clients at once\"}\n";
 	int fd = accept4(c->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct client *client = NULL;
 	struct epoll_event ev = {.events = EPOLLIN};
@@ -243,8 +244,7 @@ static void tell(struct control *c, json_t *event)
 	for (unsigned i = 0; text && i < CONTROL_CLIENTS_MAX; i++) {
 		struct client *client = &c->client[i];
 
-		if (client->fd >= 0 && client->watching &&
-		    say(c, client, text, c->state->now_ns))
+		if (client->fd >= 0 && client->watching && say(c, client, text, c->state->now_ns))
 			wait_for(c, client);
 	}
 	free(text);
@@ -283,9 +283,8 @@ void control_detached(struct control *c, const char *error)
 static bool alive(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	bool yes = fd >= 0 &&
-		   (!connect(fd, (const struct sockaddr *)address, sizeof(*address)) ||
-		    errno == EAGAIN);
+	bool yes = fd >= 0 && (!connect(fd, (const struct sockaddr *)address, sizeof(*address)) ||
+			       errno == EAGAIN);
 
 	if (fd >= 0)
 		close(fd);

@@ -16,18 +16,18 @@
 
 /* What a refresh brings up to date. Time, services and interfaces always are. */
 enum state_part {
-	STATE_MODELS = 1,      /* kernel[] */
-	STATE_COUNTS = 2,      /* counts, counters */
-	STATE_HISTOGRAMS = 4,  /* histograms[] of the models in use */
-	STATE_MAPS = 8,	       /* maps */
-	STATE_CLIENTS = 16,    /* clients: a walk, long where there are many */
-	STATE_RULES = 32,      /* client_rules, prefix_rules */
+	STATE_MODELS = 1,     /* kernel[] */
+	STATE_COUNTS = 2,     /* counts, counters */
+	STATE_HISTOGRAMS = 4, /* histograms[] of the models in use */
+	STATE_MAPS = 8,       /* maps */
+	STATE_CLIENTS = 16,   /* clients: a walk, long where there are many */
+	STATE_RULES = 32,     /* client_rules, prefix_rules */
 };
 
 struct state_interface {
 	char name[64];
 	const char *xdp; /* "native", "generic", "off" */
-	bool tcx;	 /* false: clsact */
+	bool tcx;        /* false: clsact */
 };
 
 struct state_service {
@@ -63,12 +63,13 @@ struct state_prefix_rule {
 struct state_map {
 	const char *name;
 	uint64_t entries, max;
-	uint64_t full; /* times that something found no room in it; an LRU map: entries that it forgot */
+	uint64_t
+		full; /* times that something found no room in it; an LRU map: entries that it forgot */
 };
 
 struct daemon_state {
-	uint64_t now_ns;     /* CLOCK_MONOTONIC at the last refresh, and … */
-	uint64_t unix_ns;    /* … the wall clock at that moment */
+	uint64_t now_ns;  /* CLOCK_MONOTONIC at the last refresh, and … */
+	uint64_t unix_ns; /* … the wall clock at that moment */
 	uint64_t started_ns;
 	int pid;
 	enum sluice_mode mode;

@@ -13,7 +13,7 @@
 
 #include <sluice/abi.h>
 
-#define TEXT_CLIENT_MAX	 64 /* "ffff:…/128" and its zero */
+#define TEXT_CLIENT_MAX  64 /* "ffff:…/128" and its zero */
 #define TEXT_SERVICE_MAX 64 /* "[ffff:…]:65535" and its zero */
 
 /* Never NULL; a number that has no name is "unknown". */
@@ -30,7 +30,8 @@ void text_address(char *out, size_t len, const uint8_t addr[16]);
 void text_client(char out[TEXT_CLIENT_MAX], const struct sluice_client *client);
 void text_prefix(char out[TEXT_CLIENT_MAX], const struct sluice_prefix_key *prefix);
 /* "*:8000", "192.0.2.1:8000", "[2001:db8::1]:8000"; port in host order. */
-void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wildcard, uint16_t port);
+void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wildcard,
+		   uint16_t port);
 
 /* An address or a prefix as somebody typed it. Host bits behind plen are zero. */
 struct text_network {

@@ -180,7 +180,8 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 		const char *name, *help;
 		gauge_fn value;
 	} gauges[] = {
-		{"sluice_ttft_ema_seconds", "Decayed average of the time to first token.", ttft_ema},
+		{"sluice_ttft_ema_seconds", "Decayed average of the time to first token.",
+		 ttft_ema},
 		{"sluice_itl_ema_seconds", "Decayed average of the inter-token latency.", itl_ema},
 		{"sluice_in_flight", "Requests admitted whose response has not ended.", in_flight},
 		{"sluice_waiting", "Requests in flight without a first token yet.", waiting},

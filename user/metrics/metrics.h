@@ -13,7 +13,7 @@
 #include "core/state.h"
 
 #define METRICS_CONNECTIONS_MAX 32
-#define METRICS_TIMEOUT_SECS	10 /* of a connection that does nothing */
+#define METRICS_TIMEOUT_SECS    10 /* of a connection that does nothing */
 
 struct metrics;
 

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The exposition, held against a strict reader of the text format (each family announced once before its samples, no series
+ * twice, labels well escaped, histograms that add up), the page, and the server in front of both.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/text.h"
+#include "metrics/metrics.h"
+#include "state_fixture.h"
+
+#define SERIES_MAX 16384
+
+static struct fixture *f;
+
+static int setup(void **state)
+{
+	f = fixture_new();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	free(f);
+	return 0;
+}
+
+static char *written(void (*write)(FILE *out, const struct daemon_state *s))
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	write(out, &f->state);
+	fclose(out);
+	assert_int_equal(strlen(text), len); /* no zero bytes */
+	return text;
+}
+
+/* ---- a strict reader of the text format 0.0.4 ---- */
+
+struct series {
+	char *name, *labels; /* labels as they stand between the braces */
+	double value;
+};
+
+struct exposition {
+	struct series series[SERIES_MAX];
+	size_t count;
+};
+
+static size_t name_length(const char *s, bool colon)
+{
+	size_t n = 0;
+
+	while (isalpha((unsigned char)s[n]) || s[n] == '_' || (colon && s[n] == ':') ||
+	       (n && isdigit((unsigned char)s[n])))
+		n++;
+	return n;
+}
+
+/* The length of key="value",… up to the closing brace; every label once. */
+static size_t labels_length(const char *s)
+{
+	char seen[8][64];
+	size_t n = 0, count = 0;
+
+	for (;;) {
+		size_t key = name_length(s + n, false);
+
+		assert_in_range(key, 1, 63);
+		snprintf(seen[count], sizeof(seen[0]), "%.*s", (int)key, s + n);
+		for (size_t i = 0; i < count; i++)
+			assert_string_not_equal(seen[i], seen[count]);
+		assert_true(++count < 8);
+		n += key;
+		assert_memory_equal(s + n, "=\"", 2);
+		for (n += 2; s[n] != '"'; n++) {
+			assert_true(s[n] && s[n] != '\n');
+			if (s[n] == '\\') {
+				n++;
+				assert_true(s[n] == '\\' || s[n] == '"' || s[n] == 'n');
+			}
+		}
+		n++;
+		if (s[n] == '}')
+			return n;
+		assert_true(s[n++] == ',');
+	}
+}
+
+static bool starts(const char *s, const char *with)
+{
+	return !strncmp(s, with, strlen(with));
+}
+
+/* True if a sample of this name may stand in the family. */
+static bool belongs(const char *name, const char *family, const char *type)
+{
+	const char *rest = name + strlen(family);
+
+	if (!starts(name, family))
+		return false;
+	if (!strcmp(type, "histogram"))
+		return !strcmp(rest, "_bucket") || !strcmp(rest, "_sum") || !strcmp(rest, "_count");
+	return !*rest;
+}
+
+static struct exposition *parsed(char *text)
+{
+	struct exposition *e = calloc(1, sizeof(*e));
+	char family[128] = "", type[32] = "", announced[64][128];
+	size_t families = 0;
+	bool helped = false;
+	char *line, *end;
+
+	assert_true(*text && text[strlen(text) - 1] == '\n');
+	for (line = text; *line; line = end + 1) {
+		end = strchr(line, '\n');
+		*end = 0;
+		if (starts(line, "# HELP ")) {
+			assert_int_equal(sscanf(line, "# HELP %127s", family), 1);
+			for (size_t i = 0; i < families; i++)
+				assert_string_not_equal(announced[i], family);
+			strcpy(announced[families++], family);
+			assert_true(families < 64);
+			assert_true(strlen(line) > strlen("# HELP  ") + strlen(family) + 5);
+			helped = true;
+			continue;
+		}
+		if (starts(line, "# TYPE ")) {
+			char of[128];
+
+			assert_true(helped);
+			assert_int_equal(sscanf(line, "# TYPE %127s %31s", of, type), 2);
+			assert_string_equal(of, family);
+			assert_true(!strcmp(type, "counter") || !strcmp(type, "gauge") ||
+				    !strcmp(type, "histogram"));
+			if (!strcmp(type, "counter"))
+				assert_string_equal(family + strlen(family) - 6, "_total");
+			helped = false;
+			continue;
+		}
+		size_t n = name_length(line, true);
+		struct series *s = &e->series[e->count++];
+
+		assert_true(n > 0 && e->count < SERIES_MAX);
+		s->name = strndup(line, n);
+		s->labels = strdup("");
+		if (!belongs(s->name, family, type))
+			fail_msg("%s stands in the family %s", line, family);
+		if (line[n] == '{') {
+			size_t len = labels_length(line + n + 1);
+
+			free(s->labels);
+			s->labels = strndup(line + n + 1, len);
+			n += len + 2;
+		}
+		assert_true(line[n] == ' ');
+		s->value = strtod(line + n + 1, &line);
+		if (*line)
+			fail_msg("%s: behind the value: %s", s->name, line);
+		for (size_t i = 0; i + 1 < e->count; i++)
+			if (!strcmp(e->series[i].name, s->name) &&
+			    !strcmp(e->series[i].labels, s->labels))
+				fail_msg("%s{%s} stands twice", s->name, s->labels);
+	}
+	free(text);
+	return e;
+}
+
+static void forget(struct exposition *e)
+{
+	for (size_t i = 0; i < e->count; i++) {
+		free(e->series[i].name);
+		free(e->series[i].labels);
+	}
+	free(e);
+}
+
+/* The value of a series, NaN where it is not there. */
+static double value_of(const struct exposition *e, const char *name, const char *labels)
+{
+	for (size_t i = 0; i < e->count; i++)
+		if (!strcmp(e->series[i].name, name) && !strcmp(e->series[i].labels, labels))
+			return e->series[i].value;
+	return NAN;
+}
+
+/* ---- the exposition ---- */
+
+static void the_exposition_has_the_promised_series(void **state)
+{
+	static const struct {
+		const char *name, *labels;
+		double value;
+	} rows[] = {
+		{"sluice_requests_total",
+		 "service=\"*:8000\",model=\"llama\",verdict=\"admitted\",reason=\"none\"", 70},
+		{"sluice_requests_total",
+		 "service=\"*:8000\",model=\"llama\",verdict=\"rejected\",reason=\"ttft\"", 20},
+		{"sluice_requests_total",
+		 "service=\"[2001:db8::1]:443\",model=\"fresh\",verdict=\"shadow_rejected\",reason=\"itl\"",
+		 1},
+		{"sluice_connections_total", "service=\"all\",action=\"reset\"", 100},
+		{"sluice_connections_total", "service=\"all\",action=\"drop\"", 101},
+		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.000131072\"",
+		 0},
+		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.000262144\"",
+		 1},
+		{"sluice_time_to_first_token_seconds_bucket",
+		 "model=\"llama\",le=\"549.755813888\"", 22 * 23 / 2},
+		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"+Inf\"",
+		 23 * 24 / 2},
+		{"sluice_time_to_first_token_seconds_count", "model=\"llama\"", 23 * 24 / 2},
+		{"sluice_time_to_first_token_seconds_sum", "model=\"llama\"", 1.5},
+		{"sluice_inter_token_latency_seconds_count", "model=\"llama\"", 0},
+		{"sluice_ttft_ema_seconds", "model=\"llama\"", 2},
+		{"sluice_itl_ema_seconds", "model=\"llama\"", 0.0125},
+		{"sluice_ttft_ema_seconds", "model=\"global\"", 2},
+		{"sluice_in_flight", "model=\"llama\"", 5},
+		{"sluice_in_flight", "model=\"fresh\"", 0},
+		{"sluice_waiting", "model=\"llama\"", 2},
+		{"sluice_in_flight_limit", "model=\"llama\"", 64},
+		{"sluice_model_open", "model=\"llama\"", 0},
+		{"sluice_model_open", "model=\"fresh\"", 1},
+		{"sluice_samples_lost_total", "", 100 + SLUICE_COUNTER_SAMPLES_LOST},
+		{"sluice_map_full_total", "map=\"tombstones\"", 4},
+		{"sluice_map_entries", "map=\"tombstones\"", 65000},
+	};
+	struct exposition *e = parsed(written(metrics_write_exposition));
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		double value = value_of(e, rows[i].name, rows[i].labels);
+
+		if (!(fabs(value - rows[i].value) < 1e-9))
+			fail_msg("%s{%s}: %g, not %g", rows[i].name, rows[i].labels, value,
+				 rows[i].value);
+	}
+	forget(e);
+}
+
+static void what_has_no_sample_has_no_line(void **state)
+{
+	struct exposition *e = parsed(written(metrics_write_exposition));
+
+	assert_true(isnan(value_of(e, "sluice_ttft_ema_seconds", "model=\"fresh\"")));
+	assert_true(isnan(value_of(e, "sluice_in_flight_limit", "model=\"fresh\"")));
+	assert_true(isnan(value_of(e, "sluice_in_flight", "model=\"other\"")));
+	forget(e);
+}
+
+static void what_may_be_added_up_leaves_the_whole_out(void **state)
+{
+	struct exposition *e = parsed(written(metrics_write_exposition));
+
+	assert_true(isnan(value_of(e, "sluice_in_flight", "model=\"global\"")));
+	assert_true(isnan(value_of(e, "sluice_waiting", "model=\"global\"")));
+	assert_true(
+		isnan(value_of(e, "sluice_time_to_first_token_seconds_count", "model=\"global\"")));
+	forget(e);
+}
+
+static void buckets_never_fall(void **state)
+{
+	struct exposition *e = parsed(written(metrics_write_exposition));
+	double last_le = 0, last = 0;
+	unsigned buckets = 0;
+
+	for (size_t i = 0; i < e->count; i++) {
+		const char *le = strstr(e->series[i].labels, "model=\"llama\",le=\"");
+
+		if (strcmp(e->series[i].name, "sluice_time_to_first_token_seconds_bucket") || !le)
+			continue;
+		le += strlen("model=\"llama\",le=\"");
+		assert_true(strtod(le, NULL) > last_le); /* +Inf too */
+		assert_true(e->series[i].value >= last);
+		last_le = strtod(le, NULL);
+		last = e->series[i].value;
+		buckets++;
+	}
+	assert_int_equal(buckets, SLUICE_HISTOGRAM_BUCKETS);
+	assert_true(isinf(last_le));
+	forget(e);
+}
+
+static void a_single_service_has_its_name_on_its_connections(void **state)
+{
+	struct exposition *e;
+
+	f->state.service_count = 1;
+	e = parsed(written(metrics_write_exposition));
+	assert_true(value_of(e, "sluice_connections_total",
+			     "service=\"*:8000\",action=\"reset\"") == 100);
+	forget(e);
+}
+
+static void names_are_escaped_in_labels(void **state)
+{
+	struct exposition *e;
+
+	strcpy(f->controller.model[FIXTURE_FRESH].name, "a\\b\"c\nd{},=é");
+	e = parsed(written(metrics_write_exposition));
+	assert_true(value_of(e, "sluice_model_open", "model=\"a\\\\b\\\"c\\nd{},=é\"") == 1);
+	forget(e);
+}
+
+static void counts_of_services_and_models_gone_stay_apart(void **state)
+{
+	struct exposition *e;
+
+	f->counts[3].key.service = 77;
+	f->counts[4].key.model = 1000;
+	e = parsed(written(metrics_write_exposition));
+	assert_true(
+		value_of(
+			e, "sluice_requests_total",
+			"service=\"unknown-77\",model=\"fresh\",verdict=\"admitted\",reason=\"none\"") ==
+		7);
+	forget(e);
+}
+
+static void a_full_table_of_models_is_written_whole(void **state)
+{
+	struct exposition *e;
+
+	for (int i = 0; i < 150; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "model-%d", i);
+		controller_learn(&f->controller, name, FIXTURE_NOW_NS);
+	}
+	f->controller.per_model = false;
+	e = parsed(written(metrics_write_exposition));
+	assert_true(value_of(e, "sluice_model_open", "model=\"model-149\"") == 1);
+	assert_true(value_of(e, "sluice_model_open", "model=\"global\"") == 0);
+	forget(e);
+}
+
+/* ---- the page ---- */
+
+static void the_page_escapes_what_requests_named(void **state)
+{
+	char *text;
+
+	strcpy(f->controller.model[FIXTURE_FRESH].name, "<script>alert(\"1\")</script>&");
+	text = written(metrics_write_page);
+	assert_null(strstr(text, "<script"));
+	assert_non_null(strstr(text, "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;"));
+	free(text);
+}
+
+static void the_page_says_what_is_shut_and_why(void **state)
+{
+	char *text = written(metrics_write_page);
+
+	assert_non_null(strstr(text, "Something is shut."));
+	assert_non_null(strstr(text, "SHUT (ttft), opens in about 10 s"));
+	free(text);
+}
+
+/* ---- the server ---- */
+
+static struct metrics *server;
+static uint16_t port;
+static unsigned refreshed;
+
+static void take_refresh(void *arg, unsigned parts)
+{
+	refreshed |= parts;
+}
+
+static int setup_server(void **state)
+{
+	char err[256] = "";
+
+	setup(state);
+	refreshed = 0;
+	for (port = 20000 + getpid() % 10000; port < 40000; port++)
+		if (!metrics_open(&server, "127.0.0.1", port, &f->state, take_refresh, NULL, err,
+				  sizeof(err)))
+			return 0;
+	fail_msg("%s", err);
+	return -1;
+}
+
+static int teardown_server(void **state)
+{
+	metrics_close(server);
+	return teardown(state);
+}
+
+static int dial(void)
+{
+	struct sockaddr_in to = {
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* What comes for this request until the server closes; to be freed. */
+static char *answer_to(const char *request)
+{
+	size_t len = 0, size = 1 << 20;
+	char *text = calloc(1, size);
+	int fd = dial();
+
+	assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+	for (int i = 0; i < 20000 && len + 1 < size; i++) {
+		ssize_t n;
+
+		metrics_poll(server);
+		n = recv(fd, text + len, size - len - 1, MSG_DONTWAIT);
+		if (n == 0)
+			break;
+		if (n > 0)
+			len += (size_t)n;
+		else
+			usleep(100);
+	}
+	close(fd);
+	return text;
+}
+
+static void pages_have_their_status_and_type(void **state)
+{
+	static const struct {
+		const char *request, *status, *holds;
+	} rows[] = {
+		{"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 ",
+		 "text/plain; version=0.0.4; charset=utf-8"},
+		{"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 ",
+		 "text/html; charset=utf-8"},
+		{"GET /metrics?x=1 HTTP/1.0\r\n\r\n", "HTTP/1.0 200 ", "sluice_model_open"},
+		{"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404 ",
+		 "/metrics"},
+		{"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
+		 "HTTP/1.1 405 ", "Allow: GET, HEAD"},
+		{"DELETE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 405 ",
+		 "Read only"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *text = answer_to(rows[i].request);
+
+		if (!strstr(text, rows[i].holds) || strncmp(text + 9, rows[i].status + 9, 4))
+			fail_msg("%s\n%s", rows[i].request, text);
+		free(text);
+	}
+	assert_int_equal(refreshed, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
+}
+
+static void head_has_no_body(void **state)
+{
+	char *text = answer_to("HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+
+	assert_non_null(strstr(text, "Content-Length: "));
+	assert_string_equal(strstr(text, "\r\n\r\n"), "\r\n\r\n");
+	free(text);
+}
+
+static void a_reader_that_hangs_holds_up_nobody(void **state)
+{
+	int hanging[METRICS_CONNECTIONS_MAX / 2];
+	char *text;
+
+	for (size_t i = 0; i < sizeof(hanging) / sizeof(hanging[0]); i++) {
+		const char *part = i & 1 ? "GET /metr" : "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+
+		hanging[i] = dial();
+		assert_int_equal(send(hanging[i], part, strlen(part), 0), strlen(part));
+		metrics_poll(server);
+	}
+	text = answer_to("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	assert_non_null(strstr(text, "sluice_build_info"));
+	free(text);
+	for (size_t i = 0; i < sizeof(hanging) / sizeof(hanging[0]); i++)
+		close(hanging[i]);
+}
+
+static void a_port_that_is_taken_is_said_to_be(void **state)
+{
+	struct metrics *second = NULL;
+	char err[256] = "";
+
+	assert_int_equal(metrics_open(&second, "127.0.0.1", port, &f->state, take_refresh, NULL,
+				      err, sizeof(err)),
+			 -EADDRINUSE);
+	assert_null(second);
+	assert_non_null(strstr(err, "is taken"));
+	assert_int_equal(metrics_open(&second, "nowhere", port, &f->state, take_refresh, NULL, err,
+				      sizeof(err)),
+			 -EINVAL);
+	assert_non_null(strstr(err, "nowhere"));
+}
+
+#define PURE(test)   cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define SERVER(test) cmocka_unit_test_setup_teardown(test, setup_server, teardown_server)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		PURE(the_exposition_has_the_promised_series),
+		PURE(what_has_no_sample_has_no_line),
+		PURE(what_may_be_added_up_leaves_the_whole_out),
+		PURE(buckets_never_fall),
+		PURE(a_single_service_has_its_name_on_its_connections),
+		PURE(names_are_escaped_in_labels),
+		PURE(counts_of_services_and_models_gone_stay_apart),
+		PURE(a_full_table_of_models_is_written_whole),
+		PURE(the_page_escapes_what_requests_named),
+		PURE(the_page_says_what_is_shut_and_why),
+		SERVER(pages_have_their_status_and_type),
+		SERVER(head_has_no_body),
+		SERVER(a_reader_that_hangs_holds_up_nobody),
+		SERVER(a_port_that_is_taken_is_said_to_be),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
