@@ -18,8 +18,8 @@
 #define BATCHES_PER_CALL 32 /* bounds one call to 8192 entries of each map */
 
 #define IDLE_IN_FLIGHT_NS (600 * NSEC_PER_SEC)
-#define IDLE_NS (3600 * NSEC_PER_SEC)
-#define IDLE_CLOSED_NS (30 * NSEC_PER_SEC)
+#define IDLE_NS           (3600 * NSEC_PER_SEC)
+#define IDLE_CLOSED_NS    (30 * NSEC_PER_SEC)
 #define IDLE_TOMBSTONE_NS (10 * NSEC_PER_SEC)
 
 /* A place in a map that is read in batches, over several calls. */
@@ -32,7 +32,7 @@ struct sum {
 	struct sluice_model_state counted; /* what conns says */
 	struct sluice_model_state before;  /* model_state at the walk's start … */
 	struct sluice_model_state after;   /* … and at its end */
-	uint64_t holders;		   /* a fingerprint of the exchanges that are counted */
+	uint64_t holders;                  /* a fingerprint of the exchanges that are counted */
 };
 
 struct suspect {
@@ -52,7 +52,8 @@ struct age {
 	struct sum now[SLUICE_MODELS_MAX], last[SLUICE_MODELS_MAX];
 	struct suspect suspect[SLUICE_MODELS_MAX];
 
-	struct sluice_client *busy; /* clients with an exchange in flight, as this walk found them */
+	struct sluice_client
+		*busy; /* clients with an exchange in flight, as this walk found them */
 	size_t busy_count, busy_room;
 	struct idle_client *idle, *idle_last; /* counts of clients that have none */
 	size_t idle_count, idle_room, idle_last_count;
@@ -166,17 +167,19 @@ static void note_busy(struct age *age, const struct sluice_client *client)
 	age->busy[age->busy_count++] = *client;
 }
 
-static void add_up(struct age *age, const struct sluice_conn_key *key, const struct sluice_conn *conn)
+static void add_up(struct age *age, const struct sluice_conn_key *key,
+		   const struct sluice_conn *conn)
 {
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
 		const struct sluice_exchange *e = &conn->exchange[i];
 		uint32_t flags = e->flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
-		uint32_t models[2] = { SLUICE_MODEL_ALL, e->model };
+		uint32_t models[2] = {SLUICE_MODEL_ALL, e->model};
 		uint64_t holder;
 
 		if (!flags || e->model >= SLUICE_MODELS_MAX)
 			continue;
-		holder = mix(hash_bytes(key, sizeof(*key)) ^ mix(e->admitted_ns) ^ (uint64_t)i << 32 ^ flags);
+		holder = mix(hash_bytes(key, sizeof(*key)) ^ mix(e->admitted_ns) ^
+			     (uint64_t)i << 32 ^ flags);
 		for (int m = 0; m < 2; m++) {
 			struct sum *sum = &age->now[models[m]];
 
@@ -194,8 +197,9 @@ static int next_batch(int fd, struct cursor *c, void *keys, void *values, bool *
 {
 	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	uint32_t count = BATCH;
-	struct cursor next = { .under_way = true };
-	int err = bpf_map_lookup_batch(fd, c->under_way ? c->at : NULL, next.at, keys, values, &count, &opts);
+	struct cursor next = {.under_way = true};
+	int err = bpf_map_lookup_batch(fd, c->under_way ? c->at : NULL, next.at, keys, values,
+				       &count, &opts);
 
 	if (err && err != -ENOENT) {
 		c->under_way = false;
@@ -231,7 +235,7 @@ static void compare(struct datapath *d, struct age *age)
 		if (!drift.in_flight && !drift.waiting) {
 			suspect->call = 0;
 		} else if (!suspect->call || !same(suspect->drift, drift)) {
-			*suspect = (struct suspect){ drift, age->call };
+			*suspect = (struct suspect){drift, age->call};
 		} else if (suspect->call != age->call) {
 			add_state(d, m, drift.in_flight, drift.waiting);
 			suspect->call = 0;
@@ -260,14 +264,16 @@ static void end_walk(struct datapath *d, struct age *age)
 
 static int by_client(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct sluice_client)); /* an idle_client begins with its client */
+	return memcmp(a, b,
+		      sizeof(struct sluice_client)); /* an idle_client begins with its client */
 }
 
 static void note_idle(void *arg, const void *key, const void *value)
 {
 	struct age *age = arg;
 
-	if (age->busy_count && bsearch(key, age->busy, age->busy_count, sizeof(*age->busy), by_client))
+	if (age->busy_count &&
+	    bsearch(key, age->busy, age->busy_count, sizeof(*age->busy), by_client))
 		return;
 	if (age->idle_count == age->idle_room) {
 		size_t room = age->idle_room ? 2 * age->idle_room : 256;
@@ -307,8 +313,9 @@ static int drop_idle_clients(struct datapath *d, struct age *age)
 	if (age->idle_count)
 		qsort(age->idle, age->idle_count, sizeof(*age->idle), by_client);
 	for (size_t i = 0; i < age->idle_count && age->idle_last_count; i++) {
-		const struct idle_client *was = bsearch(&age->idle[i], age->idle_last, age->idle_last_count,
-							sizeof(*was), by_client);
+		const struct idle_client *was =
+			bsearch(&age->idle[i], age->idle_last, age->idle_last_count, sizeof(*was),
+				by_client);
 
 		if (was && was->value == age->idle[i].value)
 			bpf_map_delete_elem(fd, &age->idle[i].client);
@@ -327,7 +334,8 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 
 		if (!age->conns.under_way)
 			start_walk(d, age);
-		count = next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys, age->values, &done);
+		count = next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys, age->values,
+				   &done);
 		if (count < 0) {
 			age->walked = false;
 			return count;
@@ -378,12 +386,13 @@ int datapath_age(struct datapath *d, uint64_t now_ns)
 	if (!d->age)
 		d->age = calloc(1, sizeof(*d->age));
 	if (!d->age)
-		return fail(-ENOMEM, "out of memory");
+		return datapath_fail(-ENOMEM, "out of memory");
 	d->age->call++;
 	conns = age_conns(d, d->age, now_ns);
 	tombstones = age_tombstones(d, d->age, now_ns);
 	if (conns || tombstones)
-		return fail(conns ? conns : tombstones, "%s cannot be walked: %s", conns ? "conns" : "tombstones",
-			    strerror(conns ? -conns : -tombstones));
+		return datapath_fail(conns ? conns : tombstones, "%s cannot be walked: %s",
+				     conns ? "conns" : "tombstones",
+				     strerror(conns ? -conns : -tombstones));
 	return 0;
 }

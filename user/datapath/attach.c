@@ -21,11 +21,11 @@
 
 /* Newer than the headers that sluice builds with: enum bpf_attach_type of Linux 6.6. */
 #define TCX_INGRESS 46
-#define TCX_EGRESS 47
+#define TCX_EGRESS  47
 
 bool datapath_without_tcx;
 
-static const char *const hook_names[HOOK_COUNT] = { "gate", "requests", "responses" };
+static const char *const hook_names[HOOK_COUNT] = {"gate", "requests", "responses"};
 
 /* What an interface is, as far as the programs care. */
 struct kind {
@@ -36,7 +36,7 @@ struct kind {
 
 static void link_path(char *path, size_t size, const char *pin_dir, int ifindex, enum hook hook)
 {
-	struct stat st = { 0 };
+	struct stat st = {0};
 
 	stat("/proc/self/ns/net", &st);
 	snprintf(path, size, "%s/links/%lu_%d_%s", pin_dir, (unsigned long)st.st_ino, ifindex,
@@ -47,13 +47,13 @@ static void link_path(char *path, size_t size, const char *pin_dir, int ifindex,
 static int interface_kind(const char *interface, struct kind *out)
 {
 	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ethtool_drvinfo driver = { .cmd = ETHTOOL_GDRVINFO };
-	struct ifreq request = { 0 };
+	struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
+	struct ifreq request = {0};
 
-	strncpy(request.ifr_name, interface, sizeof(request.ifr_name) - 1);
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%.*s", IF_NAMESIZE - 1, interface);
 	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &request))
-		return fail(-errno, "interface %s: %s", interface, strerror(errno));
-	*out = (struct kind){ 0 };
+		return datapath_fail(-errno, "interface %s: %s", interface, strerror(errno));
+	*out = (struct kind){0};
 	switch (request.ifr_hwaddr.sa_family) {
 	case ARPHRD_LOOPBACK: /* has an Ethernet header of zeros */
 		out->loopback = true;
@@ -72,8 +72,10 @@ static int interface_kind(const char *interface, struct kind *out)
 	case ARPHRD_IP6GRE:
 		break;
 	default:
-		return fail(-EOPNOTSUPP, "interface %s is of a link type (%u) that sluice does not read", interface,
-			    request.ifr_hwaddr.sa_family);
+		return datapath_fail(
+			-EOPNOTSUPP,
+			"interface %s is of a link type (%u) that sluice does not read", interface,
+			request.ifr_hwaddr.sa_family);
 	}
 	request.ifr_data = (void *)&driver;
 	if (!ioctl(fd, SIOCETHTOOL, &request))
@@ -90,7 +92,8 @@ int link_remove(const char *pin_dir, const char *name, void *unused)
 	snprintf(path, sizeof(path), "%s/links/%s", pin_dir, name);
 	if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
 		if (rmdir(path) && errno != ENOENT)
-			return fail(-errno, "%s cannot be removed: %s", path, strerror(errno));
+			return datapath_fail(-errno, "%s cannot be removed: %s", path,
+					     strerror(errno));
 		return 0;
 	}
 	fd = bpf_obj_get(path);
@@ -100,7 +103,7 @@ int link_remove(const char *pin_dir, const char *name, void *unused)
 	}
 	err = unlink(path) ? -errno : 0;
 	if (err && err != -ENOENT)
-		return fail(err, "%s cannot be removed: %s", path, strerror(-err));
+		return datapath_fail(err, "%s cannot be removed: %s", path, strerror(-err));
 	return 0;
 }
 
@@ -115,7 +118,7 @@ static void link_drop(struct datapath *d, int ifindex, enum hook hook)
 /* The pinned link of a hook, if it still is on that interface: an fd; -ENOENT, with what was stale gone. */
 static int link_open(struct datapath *d, int ifindex, enum hook hook, uint32_t *prog_id)
 {
-	struct bpf_link_info info = { 0 };
+	struct bpf_link_info info = {0};
 	uint32_t len = sizeof(info);
 	char path[PATH_MAX + 64];
 	int fd;
@@ -151,7 +154,8 @@ static int link_adopt(struct datapath *d, int ifindex, enum hook hook, int prog_
 }
 
 /* Makes and pins a link. It lives on by its pin alone. */
-static int link_make(struct datapath *d, int ifindex, enum hook hook, int prog_fd, int type, uint32_t flags)
+static int link_make(struct datapath *d, int ifindex, enum hook hook, int prog_fd, int type,
+		     uint32_t flags)
 {
 	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
 	char path[PATH_MAX + 64];
@@ -170,9 +174,10 @@ static int link_make(struct datapath *d, int ifindex, enum hook hook, int prog_f
 static int tc_program(struct datapath *d, enum hook hook, const struct kind *kind)
 {
 	if (hook == HOOK_REQUESTS)
-		return bpf_program__fd(kind->ethernet ? d->skel->progs.requests :
-							d->skel->progs.requests_l3);
-	return bpf_program__fd(kind->ethernet ? d->skel->progs.responses : d->skel->progs.responses_l3);
+		return bpf_program__fd(kind->ethernet ? d->skel->progs.requests
+						      : d->skel->progs.requests_l3);
+	return bpf_program__fd(kind->ethernet ? d->skel->progs.responses
+					      : d->skel->progs.responses_l3);
 }
 
 /* Attaches one side of tc. *made: it was not there before; *tcx: by a link. */
@@ -186,9 +191,10 @@ static int attach_tc(struct datapath *d, int ifindex, const char *interface, enu
 	*tcx = true;
 	if (err == -ENOENT) {
 		*made = true;
-		err = datapath_without_tcx ? -EINVAL :
-					     link_make(d, ifindex, hook, prog_fd,
-						       hook == HOOK_REQUESTS ? TCX_INGRESS : TCX_EGRESS, 0);
+		err = datapath_without_tcx
+			      ? -EINVAL
+			      : link_make(d, ifindex, hook, prog_fd,
+					  hook == HOOK_REQUESTS ? TCX_INGRESS : TCX_EGRESS, 0);
 		if (err == -EINVAL) {
 			*tcx = false;
 			*made = !clsact_has(ifindex);
@@ -196,8 +202,9 @@ static int attach_tc(struct datapath *d, int ifindex, const char *interface, enu
 		}
 	}
 	if (err)
-		return fail(err, "the tc %s program cannot be attached to %s: %s",
-			    hook == HOOK_REQUESTS ? "ingress" : "egress", interface, strerror(-err));
+		return datapath_fail(err, "the tc %s program cannot be attached to %s: %s",
+				     hook == HOOK_REQUESTS ? "ingress" : "egress", interface,
+				     strerror(-err));
 	return 0;
 }
 
@@ -212,8 +219,9 @@ static int make_xdp(struct datapath *d, int ifindex, enum datapath_xdp mode)
  * packet for what tc does as well, and generic on veth, where a native program's answer is lost unless the peer
  * has XDP or GRO. *mode: as it is now; *made: it was not there before.
  */
-static int attach_xdp(struct datapath *d, int ifindex, const char *interface, enum datapath_xdp wanted,
-		      const struct kind *kind, enum datapath_xdp *mode, bool *made)
+static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
+		      enum datapath_xdp wanted, const struct kind *kind, enum datapath_xdp *mode,
+		      bool *made)
 {
 	DECLARE_LIBBPF_OPTS(bpf_xdp_query_opts, query);
 	bool automatic = wanted == DATAPATH_XDP_AUTO;
@@ -235,23 +243,27 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface, en
 	}
 	close_fd(&fd);
 	if (!kind->ethernet)
-		return fail(-EOPNOTSUPP, "XDP needs Ethernet headers, which %s has not; use --xdp off", interface);
+		return datapath_fail(-EOPNOTSUPP,
+				     "XDP needs Ethernet headers, which %s has not; use --xdp off",
+				     interface);
 	err = bpf_xdp_query(ifindex, 0, &query);
 	if (!err && query.attach_mode != XDP_ATTACHED_NONE) {
 		if (query.attach_mode != XDP_ATTACHED_DRV && query.attach_mode != XDP_ATTACHED_SKB)
-			query.prog_id = query.drv_prog_id ? query.drv_prog_id :
-					query.hw_prog_id  ? query.hw_prog_id :
-							    query.skb_prog_id;
+			query.prog_id = query.drv_prog_id  ? query.drv_prog_id
+					: query.hw_prog_id ? query.hw_prog_id
+							   : query.skb_prog_id;
 		if (!ours || query.prog_id != ours)
-			return fail(-EBUSY, "XDP hook of %s is taken by program %u; use --xdp off", interface,
-				    query.prog_id);
-		now = query.attach_mode == XDP_ATTACHED_DRV ? DATAPATH_XDP_NATIVE : DATAPATH_XDP_GENERIC;
+			return datapath_fail(-EBUSY,
+					     "XDP hook of %s is taken by program %u; use --xdp off",
+					     interface, query.prog_id);
+		now = query.attach_mode == XDP_ATTACHED_DRV ? DATAPATH_XDP_NATIVE
+							    : DATAPATH_XDP_GENERIC;
 	}
 	if (now != DATAPATH_XDP_OFF && (automatic || now == wanted)) {
 		err = link_adopt(d, ifindex, HOOK_GATE, bpf_program__fd(d->skel->progs.gate));
 		if (err)
-			return fail(err, "the XDP program of %s cannot be replaced: %s", interface,
-				    strerror(-err));
+			return datapath_fail(err, "the XDP program of %s cannot be replaced: %s",
+					     interface, strerror(-err));
 		*mode = now;
 		return 0;
 	}
@@ -274,37 +286,39 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface, en
 		uint32_t id = 0;
 
 		bpf_xdp_query_id(ifindex, 0, &id);
-		return fail(-EBUSY, "XDP hook of %s is taken by program %u; use --xdp off", interface, id);
+		return datapath_fail(-EBUSY, "XDP hook of %s is taken by program %u; use --xdp off",
+				     interface, id);
 	}
 	if (automatic)
 		return 0;
 	if (now != DATAPATH_XDP_OFF)
 		make_xdp(d, ifindex, now); /* what was there before this call */
-	return fail(err, "%s has no %s XDP (%s); use --xdp %s", interface,
-		    wanted == DATAPATH_XDP_NATIVE ? "native" : "generic", strerror(-err),
-		    wanted == DATAPATH_XDP_NATIVE ? "auto" : "off");
+	return datapath_fail(err, "%s has no %s XDP (%s); use --xdp %s", interface,
+			     wanted == DATAPATH_XDP_NATIVE ? "native" : "generic", strerror(-err),
+			     wanted == DATAPATH_XDP_NATIVE ? "auto" : "off");
 }
 
 /* Attaches everything to one interface as it is now; on failure undoes what it made. */
 static int attach_all(struct datapath *d, struct attachment *a)
 {
-	bool made[HOOK_COUNT] = { 0 }, tcx = true, egress_tcx = true;
+	bool made[HOOK_COUNT] = {0}, tcx = true, egress_tcx = true;
 	enum datapath_xdp mode = DATAPATH_XDP_OFF;
 	int ifindex = if_nametoindex(a->is.name), err;
 	struct kind kind;
 
 	if (!ifindex)
-		return fail(-ENODEV, "interface %s does not exist", a->is.name);
+		return datapath_fail(-ENODEV, "interface %s does not exist", a->is.name);
 	err = interface_kind(a->is.name, &kind);
 	if (err)
 		return err;
 	/* XDP first, since it is what can be taken; egress before ingress, which rests on what egress saw. */
 	err = attach_xdp(d, ifindex, a->is.name, a->wanted, &kind, &mode, &made[HOOK_GATE]);
 	if (!err)
-		err = attach_tc(d, ifindex, a->is.name, HOOK_RESPONSES, &kind, &made[HOOK_RESPONSES],
-				&egress_tcx);
+		err = attach_tc(d, ifindex, a->is.name, HOOK_RESPONSES, &kind,
+				&made[HOOK_RESPONSES], &egress_tcx);
 	if (!err)
-		err = attach_tc(d, ifindex, a->is.name, HOOK_REQUESTS, &kind, &made[HOOK_REQUESTS], &tcx);
+		err = attach_tc(d, ifindex, a->is.name, HOOK_REQUESTS, &kind, &made[HOOK_REQUESTS],
+				&tcx);
 	if (err) {
 		for (int hook = 0; hook < HOOK_COUNT; hook++)
 			if (made[hook])
@@ -314,7 +328,7 @@ static int attach_all(struct datapath *d, struct attachment *a)
 
 			snprintf(said, sizeof(said), "%s", datapath_error());
 			clsact_detach(d->pin_dir, ifindex);
-			fail(err, "%s", said);
+			datapath_fail(err, "%s", said);
 		}
 		return err;
 	}
@@ -328,23 +342,23 @@ static int attach_all(struct datapath *d, struct attachment *a)
 
 int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp)
 {
-	struct attachment a = { .wanted = xdp }, *grown;
+	struct attachment a = {.wanted = xdp}, *grown;
 	char links[PATH_MAX + 8];
 	size_t i;
 	int err;
 
 	if (!*interface || strlen(interface) >= IF_NAMESIZE)
-		return fail(-ENODEV, "interface %s does not exist", interface);
+		return datapath_fail(-ENODEV, "interface %s does not exist", interface);
 	strcpy(a.is.name, interface);
 	for (i = 0; i < d->attached_count && strcmp(d->attached[i].is.name, interface); i++)
 		;
 	grown = i < d->attached_count ? d->attached : realloc(d->attached, (i + 1) * sizeof(a));
 	if (!grown)
-		return fail(-ENOMEM, "out of memory");
+		return datapath_fail(-ENOMEM, "out of memory");
 	d->attached = grown;
 	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
 	if (mkdir(links, 0700) && errno != EEXIST)
-		return fail(-errno, "%s cannot be made: %s", links, strerror(errno));
+		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
 	err = attach_all(d, &a);
 	if (err)
 		return err;
@@ -366,13 +380,13 @@ static bool is_attached(int ifindex, void *arg)
 
 static int drop_other(const char *pin_dir, const char *name, void *arg)
 {
-	struct stat here = { 0 };
+	struct stat here = {0};
 	unsigned long netns;
 	int ifindex, used = 0;
 
 	stat("/proc/self/ns/net", &here);
-	if (sscanf(name, "%lu_%d_%n", &netns, &ifindex, &used) == 2 && used && netns == here.st_ino &&
-	    is_attached(ifindex, arg))
+	if (sscanf(name, "%lu_%d_%n", &netns, &ifindex, &used) == 2 && used &&
+	    netns == here.st_ino && is_attached(ifindex, arg))
 		return 0;
 	return link_remove(pin_dir, name, NULL);
 }
@@ -411,16 +425,17 @@ int attachments_refresh(struct datapath *d)
 			if (!if_indextoname(was, name)) {
 				a->is.ifindex = 0;
 				a->is.xdp = DATAPATH_XDP_OFF;
-				tell(&d->handlers, "interface %s is gone", a->is.name);
+				datapath_tell(&d->handlers, "interface %s is gone", a->is.name);
 			}
 			continue;
 		}
 		err = attach_all(d, a);
 		if (err) {
-			tell(&d->handlers, "interface %s is back, but: %s", a->is.name, datapath_error());
+			datapath_tell(&d->handlers, "interface %s is back, but: %s", a->is.name,
+				      datapath_error());
 			result = err;
 		} else {
-			tell(&d->handlers, "interface %s is back: attached", a->is.name);
+			datapath_tell(&d->handlers, "interface %s is back: attached", a->is.name);
 		}
 	}
 	/* Pins of interfaces that are gone hold nothing any more. */

@@ -17,10 +17,10 @@
 #include "internal.h"
 
 /* Fixed: `tc filter show dev IF ingress` prints them as "pref 1308 … handle 0x51ce". */
-#define FILTER_HANDLE 0x51ce
+#define FILTER_HANDLE   0x51ce
 #define FILTER_PRIORITY 1308
 
-static const char *const our_names[] = { "requests", "responses", "requests_l3", "responses_l3" };
+static const char *const our_names[] = {"requests", "responses", "requests_l3", "responses_l3"};
 
 static enum bpf_tc_attach_point point_of(enum hook hook)
 {
@@ -29,7 +29,7 @@ static enum bpf_tc_attach_point point_of(enum hook hook)
 
 static void mark_path(char *path, size_t size, const char *pin_dir, int ifindex)
 {
-	struct stat st = { 0 };
+	struct stat st = {0};
 
 	stat("/proc/self/ns/net", &st);
 	snprintf(path, size, "%s/links/%lu_%d_qdisc", pin_dir, (unsigned long)st.st_ino, ifindex);
@@ -39,8 +39,9 @@ static void mark_path(char *path, size_t size, const char *pin_dir, int ifindex)
 static uint32_t filter_program(int ifindex, enum hook hook, bool *ours)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
-	struct bpf_prog_info info = { 0 };
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE,
+			    .priority = FILTER_PRIORITY);
+	struct bpf_prog_info info = {0};
 	uint32_t len = sizeof(info);
 	_cleanup_fd_ int fd = -1;
 
@@ -55,7 +56,8 @@ static uint32_t filter_program(int ifindex, enum hook hook, bool *ours)
 	return opts.prog_id;
 }
 
-int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook, int prog_fd)
+int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,
+		  int prog_fd)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
@@ -67,8 +69,9 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 
 	there = filter_program(ifindex, hook, &ours);
 	if (there && !ours)
-		return fail(-EBUSY, "tc filter 0x%x at priority %d of %s is taken by program %u", FILTER_HANDLE,
-			    FILTER_PRIORITY, interface, there);
+		return datapath_fail(-EBUSY,
+				     "tc filter 0x%x at priority %d of %s is taken by program %u",
+				     FILTER_HANDLE, FILTER_PRIORITY, interface, there);
 	/* The mark first: if we die in between, a mark without a qdisc harms nothing. */
 	mark_path(mark, sizeof(mark), d->pin_dir, ifindex);
 	marked = !mkdir(mark, 0700);
@@ -78,12 +81,14 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 	if (err && err != -EEXIST) {
 		if (marked)
 			rmdir(mark);
-		return fail(err, "the clsact qdisc cannot be added to %s: %s", interface, strerror(-err));
+		return datapath_fail(err, "the clsact qdisc cannot be added to %s: %s", interface,
+				     strerror(-err));
 	}
 	err = bpf_tc_attach(&where, &opts);
 	if (err)
-		return fail(err, "the tc %s filter cannot be attached to %s: %s",
-			    hook == HOOK_REQUESTS ? "ingress" : "egress", interface, strerror(-err));
+		return datapath_fail(err, "the tc %s filter cannot be attached to %s: %s",
+				     hook == HOOK_REQUESTS ? "ingress" : "egress", interface,
+				     strerror(-err));
 	return 0;
 }
 
@@ -94,10 +99,13 @@ static bool any_filter(int ifindex, uint32_t side)
 		struct nlmsghdr header;
 		struct tcmsg tc;
 	} request = {
-		.header = { .nlmsg_len = sizeof(request), .nlmsg_type = RTM_GETTFILTER,
-			    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = 1 },
-		.tc = { .tcm_family = AF_UNSPEC, .tcm_ifindex = ifindex,
-			.tcm_parent = TC_H_MAKE(TC_H_CLSACT, side) },
+		.header = {.nlmsg_len = sizeof(request),
+			   .nlmsg_type = RTM_GETTFILTER,
+			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+			   .nlmsg_seq = 1},
+		.tc = {.tcm_family = AF_UNSPEC,
+		       .tcm_ifindex = ifindex,
+		       .tcm_parent = TC_H_MAKE(TC_H_CLSACT, side)},
 	};
 	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	char buffer[32768];
@@ -113,7 +121,8 @@ static bool any_filter(int ifindex, uint32_t side)
 		for (; NLMSG_OK(message, (unsigned)len); message = NLMSG_NEXT(message, len)) {
 			if (message->nlmsg_type == NLMSG_DONE)
 				return false;
-			if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == RTM_NEWTFILTER)
+			if (message->nlmsg_type == NLMSG_ERROR ||
+			    message->nlmsg_type == RTM_NEWTFILTER)
 				return true;
 		}
 	}
@@ -130,7 +139,7 @@ bool clsact_has(int ifindex)
 
 int clsact_detach(const char *pin_dir, int ifindex)
 {
-	static const enum hook hooks[] = { HOOK_REQUESTS, HOOK_RESPONSES };
+	static const enum hook hooks[] = {HOOK_REQUESTS, HOOK_RESPONSES};
 	char mark[PATH_MAX + 64];
 	struct stat st;
 	int result = 0;
@@ -147,8 +156,9 @@ int clsact_detach(const char *pin_dir, int ifindex)
 			continue;
 		err = bpf_tc_detach(&where, &opts);
 		if (err && err != -ENOENT)
-			result = fail(err, "the tc filter of interface %d cannot be removed: %s", ifindex,
-				      strerror(-err));
+			result = datapath_fail(
+				err, "the tc filter of interface %d cannot be removed: %s", ifindex,
+				strerror(-err));
 	}
 	mark_path(mark, sizeof(mark), pin_dir, ifindex);
 	if (stat(mark, &st))

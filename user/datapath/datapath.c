@@ -27,7 +27,7 @@ static _Thread_local char error[1024];
 static char libbpf_said[16384];
 static size_t libbpf_used;
 
-int fail(int err, const char *format, ...)
+int datapath_fail(int err, const char *format, ...)
 {
 	va_list args;
 
@@ -42,7 +42,7 @@ const char *datapath_error(void)
 	return error;
 }
 
-void tell(const struct datapath_handlers *handlers, const char *format, ...)
+void datapath_tell(const struct datapath_handlers *handlers, const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -62,22 +62,22 @@ int map_fd(const struct bpf_map *map)
 
 static int keep_print(enum libbpf_print_level level, const char *format, va_list args)
 {
-	char line[8192];
-	size_t len, room = sizeof(libbpf_said) - 1;
+	size_t len, drop, room = sizeof(libbpf_said) - 1;
+	_cleanup_free_ char *text = NULL;
+	const char *end;
 
-	if (level == LIBBPF_DEBUG)
+	if (level == LIBBPF_DEBUG || vasprintf(&text, format, args) < 0)
 		return 0;
-	vsnprintf(line, sizeof(line), format, args);
-	len = strlen(line);
-	if (libbpf_used + len > room) {
-		size_t drop = libbpf_used + len - room;
-
-		if (drop > libbpf_used)
-			drop = libbpf_used;
-		memmove(libbpf_said, libbpf_said + drop, libbpf_used - drop);
-		libbpf_used -= drop;
+	len = strlen(text);
+	end = text;
+	if (len > room) { /* a verifier's log: its end is what matters */
+		end += len - room;
+		len = room;
 	}
-	memcpy(libbpf_said + libbpf_used, line, len);
+	drop = libbpf_used + len > room ? libbpf_used + len - room : 0;
+	memmove(libbpf_said, libbpf_said + drop, libbpf_used - drop);
+	libbpf_used -= drop;
+	memcpy(libbpf_said + libbpf_used, end, len);
 	libbpf_used += len;
 	libbpf_said[libbpf_used] = 0;
 	return 0;
@@ -90,17 +90,17 @@ static int keep_print(enum libbpf_print_level level, const char *format, va_list
 static const char *last_words(void)
 {
 	static char out[600];
-	char *end = strstr(libbpf_said, "-- END PROG LOAD LOG"), *line, *kept[3] = { 0 }, *save;
+	char *end = strstr(libbpf_said, "-- END PROG LOAD LOG"), *line, *kept[3] = {0}, *save;
 	size_t used = 0;
 
 	if (end)
 		*end = 0;
-	for (line = strtok_r(libbpf_said, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (end && (!strncmp(line, "processed ", 10) || !strncmp(line, "verification time", 17) ||
-			    !strncmp(line, "stack depth", 11) || !strncmp(line, "libbpf:", 7)))
+	for (line = strtok_r(libbpf_said, "\n", &save); line && (end || !kept[2]);
+	     line = strtok_r(NULL, "\n", &save)) {
+		if (end &&
+		    (!strncmp(line, "processed ", 10) || !strncmp(line, "verification time", 17) ||
+		     !strncmp(line, "stack depth", 11) || !strncmp(line, "libbpf:", 7)))
 			continue;
-		if (!end && kept[2])
-			break;
 		kept[0] = kept[1];
 		kept[1] = kept[2];
 		kept[2] = line;
@@ -108,7 +108,8 @@ static const char *last_words(void)
 	out[0] = 0;
 	for (int i = 0; i < 3; i++)
 		if (kept[i] && used < sizeof(out))
-			used += snprintf(out + used, sizeof(out) - used, "%s%s", used ? " | " : "", kept[i]);
+			used += snprintf(out + used, sizeof(out) - used, "%s%s", used ? " | " : "",
+					 kept[i]);
 	libbpf_used = 0;
 	libbpf_said[0] = 0;
 	return out[0] ? out : "no further word";
@@ -121,8 +122,8 @@ static bool capable(const struct __user_cap_data_struct data[2], unsigned cap)
 
 static int kernel_will_do(void)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct caps[2] = { 0 };
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {0};
 	unsigned major = 0, minor = 0;
 	struct utsname uts;
 	FILE *realtime;
@@ -132,8 +133,9 @@ static int kernel_will_do(void)
 	uname(&uts);
 	if (sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
 	    (major < KERNEL_MAJOR || (major == KERNEL_MAJOR && minor < KERNEL_MINOR)))
-		return fail(-ENOTSUP, "kernel %u.%u is too old: sluice needs %u.%u or newer", major, minor,
-			    KERNEL_MAJOR, KERNEL_MINOR);
+		return datapath_fail(-ENOTSUP,
+				     "kernel %u.%u is too old: sluice needs %u.%u or newer", major,
+				     minor, KERNEL_MAJOR, KERNEL_MINOR);
 	realtime = fopen("/sys/kernel/realtime", "re");
 	if (realtime) {
 		if (fscanf(realtime, "%d", &is_realtime) != 1)
@@ -141,13 +143,15 @@ static int kernel_will_do(void)
 		fclose(realtime);
 	}
 	if (is_realtime == 1 || strstr(uts.version, "PREEMPT_RT"))
-		return fail(-ENOTSUP, "PREEMPT_RT kernels are not supported yet");
+		return datapath_fail(-ENOTSUP, "PREEMPT_RT kernels are not supported yet");
 
 	syscall(SYS_capget, &header, caps);
 	admin = capable(caps, CAP_SYS_ADMIN);
 	if (!capable(caps, CAP_NET_ADMIN) || !(admin || capable(caps, CAP_BPF)) ||
 	    !(admin || capable(caps, CAP_PERFMON)))
-		return fail(-EPERM, "not permitted: sluiced needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root");
+		return datapath_fail(
+			-EPERM,
+			"not permitted: sluiced needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root");
 	return 0;
 }
 
@@ -179,17 +183,19 @@ static int load(struct datapath *d)
 	libbpf_used = 0;
 	d->skel = sluice_bpf__open_opts(&opts);
 	if (!d->skel)
-		return fail(-errno, "the BPF object cannot be read: %s", last_words());
+		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
 
+	d->fresh = true;
 	switch (pins_inspect(d->pin_dir, d->skel->obj, why, sizeof(why))) {
 	case PINS_UNFIT:
 		err = pins_clear(d->pin_dir);
 		if (err)
 			return err;
-		tell(&d->handlers, "replaced what was pinned in %s: %s", d->pin_dir, why);
+		datapath_tell(&d->handlers, "replaced what was pinned in %s: %s", d->pin_dir, why);
 		break;
 	case PINS_FIT:
-		tell(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
+		d->fresh = false;
+		datapath_tell(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
 		break;
 	case PINS_NONE:
 		break;
@@ -197,11 +203,13 @@ static int load(struct datapath *d)
 
 	err = sluice_bpf__load(d->skel);
 	if (err == -EPERM)
-		return fail(err, "the kernel does not permit sluiced to load BPF programs (lockdown, or a missing capability): %s",
-			    last_words());
+		return datapath_fail(
+			err,
+			"the kernel does not permit sluiced to load BPF programs (lockdown, or a missing capability): %s",
+			last_words());
 	if (err)
-		return fail(err, "the kernel does not accept the BPF programs (%s): %s", strerror(-err),
-			    last_words());
+		return datapath_fail(err, "the kernel does not accept the BPF programs (%s): %s",
+				     strerror(-err), last_words());
 	libbpf_used = 0;
 	return 0;
 }
@@ -217,15 +225,15 @@ static int make_hash_key(struct datapath *d)
 	err = bpf_map_lookup_elem(fd, &zero, &key);
 	if (!err && !key.k0 && !key.k1) {
 		if (getrandom(&key, sizeof(key), 0) != sizeof(key))
-			return fail(-errno, "no random numbers: %s", strerror(errno));
+			return datapath_fail(-errno, "no random numbers: %s", strerror(errno));
 		err = bpf_map_update_elem(fd, &zero, &key, BPF_ANY);
 	}
 	explicit_bzero(&key, sizeof(key));
 	if (err)
-		return fail(err, "the hash key cannot be written: %s", strerror(-err));
+		return datapath_fail(err, "the hash key cannot be written: %s", strerror(-err));
 	snprintf(path, sizeof(path), "%s/hash_key", d->pin_dir);
 	if (chmod(path, 0600))
-		return fail(-errno, "%s: %s", path, strerror(errno));
+		return datapath_fail(-errno, "%s: %s", path, strerror(errno));
 	return 0;
 }
 
@@ -234,7 +242,7 @@ static int write_settings(struct datapath *d)
 	uint32_t zero = 0;
 	int err = bpf_map_update_elem(map_fd(d->skel->maps.settings), &zero, &d->settings, BPF_ANY);
 
-	return err ? fail(err, "settings cannot be written: %s", strerror(-err)) : 0;
+	return err ? datapath_fail(err, "settings cannot be written: %s", strerror(-err)) : 0;
 }
 
 static int map_state(struct datapath *d)
@@ -246,7 +254,7 @@ static int map_state(struct datapath *d)
 	at = mmap(NULL, d->state_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
 		  map_fd(d->skel->maps.model_state), 0);
 	if (at == MAP_FAILED)
-		return fail(-errno, "model_state cannot be mapped: %s", strerror(errno));
+		return datapath_fail(-errno, "model_state cannot be mapped: %s", strerror(errno));
 	d->state = at;
 	return 0;
 }
@@ -267,10 +275,11 @@ static int start(struct datapath *d)
 		return err;
 	d->rings = ring_buffer__new(map_fd(d->skel->maps.samples), on_sample, d, NULL);
 	if (!d->rings)
-		return fail(-errno, "the samples ring cannot be opened: %s", strerror(errno));
+		return datapath_fail(-errno, "the samples ring cannot be opened: %s",
+				     strerror(errno));
 	err = ring_buffer__add(d->rings, map_fd(d->skel->maps.verdicts), on_refusal, d);
 	if (err)
-		return fail(err, "the verdicts ring cannot be opened: %s", strerror(-err));
+		return datapath_fail(err, "the verdicts ring cannot be opened: %s", strerror(-err));
 	d->addresses_fd = addresses_open();
 	if (d->addresses_fd < 0)
 		return d->addresses_fd;
@@ -278,7 +287,7 @@ static int start(struct datapath *d)
 	/* Last, since the version vouches for everything above; an earlier daemon's lease runs on. */
 	err = bpf_map_lookup_elem(map_fd(d->skel->maps.settings), &zero, &d->settings);
 	if (err)
-		return fail(err, "settings cannot be read: %s", strerror(-err));
+		return datapath_fail(err, "settings cannot be read: %s", strerror(-err));
 	d->settings.generation++;
 	d->settings.clock_ns = 0;
 	d->settings.stopping = 0;
@@ -286,7 +295,18 @@ static int start(struct datapath *d)
 	return write_settings(d);
 }
 
-int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_handlers *handlers)
+/* Takes away what a start that failed has pinned, keeping its error. */
+static void undo(struct datapath *d)
+{
+	char why[sizeof(error)];
+
+	memcpy(why, error, sizeof(why));
+	pins_remove(d->pin_dir);
+	memcpy(error, why, sizeof(error));
+}
+
+int datapath_open(struct datapath **out, const char *pin_dir,
+		  const struct datapath_handlers *handlers)
 {
 	struct datapath *d;
 	int err;
@@ -295,10 +315,10 @@ int datapath_open(struct datapath **out, const char *pin_dir, const struct datap
 	if (err)
 		return err;
 	if (strlen(pin_dir) >= sizeof(d->pin_dir) - 64)
-		return fail(-ENAMETOOLONG, "pin-dir is too long");
+		return datapath_fail(-ENAMETOOLONG, "pin-dir is too long");
 	d = calloc(1, sizeof(*d));
 	if (!d)
-		return fail(-ENOMEM, "out of memory");
+		return datapath_fail(-ENOMEM, "out of memory");
 	d->addresses_fd = -1;
 	if (handlers)
 		d->handlers = *handlers;
@@ -309,12 +329,15 @@ int datapath_open(struct datapath **out, const char *pin_dir, const struct datap
 	d->dir_fd = pins_open(d->pin_dir);
 	err = d->dir_fd < 0 ? d->dir_fd : 0;
 	if (!err && d->cpus < 0)
-		err = fail(d->cpus, "the number of CPUs is not known: %s", strerror(-d->cpus));
+		err = datapath_fail(d->cpus, "the number of CPUs is not known: %s",
+				    strerror(-d->cpus));
 	if (!err)
 		err = load(d);
 	if (!err)
 		err = start(d);
 	if (err) {
+		if (d->fresh)
+			undo(d);
 		datapath_close(d);
 		return err;
 	}
@@ -349,7 +372,7 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 		d->attached_count = 0;
 	} else {
 		if (strlen(pin_dir) >= sizeof(path) - 64)
-			return fail(-ENAMETOOLONG, "pin-dir is too long");
+			return datapath_fail(-ENAMETOOLONG, "pin-dir is too long");
 		strcpy(path, pin_dir);
 		for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
 			path[n - 1] = 0;
@@ -371,7 +394,7 @@ int datapath_poll(struct datapath *d)
 {
 	int n = ring_buffer__consume(d->rings);
 
-	return n < 0 ? fail(n, "the rings cannot be read: %s", strerror(-n)) : n;
+	return n < 0 ? datapath_fail(n, "the rings cannot be read: %s", strerror(-n)) : n;
 }
 
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns)

@@ -15,7 +15,7 @@
 #include "datapath.h"
 #include "sluice.skel.h"
 
-#define BATCH 256 /* entries of one map that are copied at once */
+#define BATCH        256 /* entries of one map that are copied at once */
 #define NSEC_PER_SEC 1000000000ULL
 
 struct age;
@@ -37,10 +37,11 @@ struct datapath {
 	struct sluice_bpf *skel;
 	struct ring_buffer *rings;
 	struct datapath_handlers handlers;
-	struct sluice_settings settings; /* as last written */
+	struct sluice_settings settings;  /* as last written */
 	struct sluice_model_state *state; /* the map itself, mapped */
 	size_t state_bytes;
 	int cpus;
+	bool fresh; /* nothing was adopted */
 	int addresses_fd;
 	struct attachment *attached;
 	size_t attached_count;
@@ -64,8 +65,8 @@ static inline void free_ptr(void *p)
 #define _cleanup_free_ __attribute__((cleanup(free_ptr)))
 
 /* Remembers what datapath_error() says and returns err, which is 0 or less. */
-int fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void tell(const struct datapath_handlers *handlers, const char *format, ...)
+int datapath_fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void datapath_tell(const struct datapath_handlers *handlers, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 int map_fd(const struct bpf_map *map);
 
@@ -74,15 +75,16 @@ int map_fd(const struct bpf_map *map);
 int pins_open(const char *pin_dir);
 /* Whether all maps of obj are pinned below pin_dir in their present shape and of this ABI version. */
 enum pins_found { PINS_NONE, PINS_FIT, PINS_UNFIT };
-enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why, size_t size);
+enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why,
+			     size_t size);
 /* Takes every link, filter and pin away; the directory stays. */
 int pins_clear(const char *pin_dir);
 /* The directory too; nothing there is no error. Keeps the lock: *dir_fd is closed only at the end. */
 int pins_remove(const char *pin_dir);
 int pins_lock(const char *pin_dir, int *dir_fd);
 /* Calls each() for every name below links/; stops at its first error. */
-int pins_each_link(const char *pin_dir, int (*each)(const char *pin_dir, const char *name, void *arg),
-		   void *arg);
+int pins_each_link(const char *pin_dir,
+		   int (*each)(const char *pin_dir, const char *name, void *arg), void *arg);
 
 /* attach.c */
 enum hook { HOOK_GATE, HOOK_REQUESTS, HOOK_RESPONSES, HOOK_COUNT };
@@ -91,7 +93,8 @@ int link_remove(const char *pin_dir, const char *name, void *unused);
 int attachments_refresh(struct datapath *d);
 
 /* clsact.c */
-int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook, int prog_fd);
+int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,
+		  int prog_fd);
 /* Removes our filters from an interface, and the qdisc where `mark` says that we made it and it is empty. */
 int clsact_detach(const char *pin_dir, int ifindex);
 /* … from every interface of this network namespace but those that keep() wants kept. */

@@ -29,12 +29,13 @@ int map_each(int fd, uint32_t key_size, uint32_t value_size,
 			return -ENOMEM;
 		do {
 			count = room;
-			err = bpf_map_lookup_batch(fd, first ? NULL : cursor[0], cursor[1], keys, values,
-						   &count, &opts);
+			err = bpf_map_lookup_batch(fd, first ? NULL : cursor[0], cursor[1], keys,
+						   values, &count, &opts);
 			if (err && err != -ENOENT)
 				break;
 			for (uint32_t i = 0; i < count; i++)
-				each(arg, keys + (size_t)i * key_size, values + (size_t)i * value_size);
+				each(arg, keys + (size_t)i * key_size,
+				     values + (size_t)i * value_size);
 			memcpy(cursor[0], cursor[1], sizeof(cursor[0]));
 			first = false;
 		} while (!err);
@@ -48,14 +49,16 @@ int map_each(int fd, uint32_t key_size, uint32_t value_size,
 
 static int written(int err, const char *what)
 {
-	return err ? fail(err, "%s cannot be written: %s", what,
-			  err == -E2BIG || err == -ENOSPC || err == -ENOMEM ? "it is full" : strerror(-err)) :
-		     0;
+	return err ? datapath_fail(err, "%s cannot be written: %s", what,
+				   err == -E2BIG || err == -ENOSPC || err == -ENOMEM
+					   ? "it is full"
+					   : strerror(-err))
+		   : 0;
 }
 
 static int read_failed(int err, const char *what)
 {
-	return err ? fail(err, "%s cannot be read: %s", what, strerror(-err)) : 0;
+	return err ? datapath_fail(err, "%s cannot be read: %s", what, strerror(-err)) : 0;
 }
 
 /* Bytes of one entry of a per-CPU map as user space sees it. */
@@ -66,12 +69,14 @@ static size_t per_cpu_size(const struct datapath *d, size_t value_size)
 
 int datapath_set_model(struct datapath *d, const char *name, uint32_t id)
 {
-	struct sluice_model_name key = { 0 };
+	struct sluice_model_name key = {0};
 
 	if (id >= SLUICE_MODELS_MAX || strlen(name) >= sizeof(key.name))
-		return fail(-EINVAL, "model name '%s' is too long, or its id %u too big", name, id);
+		return datapath_fail(-EINVAL, "model name '%s' is too long, or its id %u too big",
+				     name, id);
 	memcpy(key.name, name, strlen(name));
-	return written(bpf_map_update_elem(map_fd(d->skel->maps.model_ids), &key, &id, BPF_ANY), "model_ids");
+	return written(bpf_map_update_elem(map_fd(d->skel->maps.model_ids), &key, &id, BPF_ANY),
+		       "model_ids");
 }
 
 struct model_visitor {
@@ -90,12 +95,14 @@ static void visit_model(void *arg, const void *key, const void *value)
 	v->each(v->arg, name, id);
 }
 
-int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id), void *arg)
+int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id),
+			void *arg)
 {
-	struct model_visitor v = { each, arg };
+	struct model_visitor v = {each, arg};
 
-	return read_failed(map_each(map_fd(d->skel->maps.model_ids), sizeof(struct sluice_model_name),
-				    sizeof(uint32_t), visit_model, &v),
+	return read_failed(map_each(map_fd(d->skel->maps.model_ids),
+				    sizeof(struct sluice_model_name), sizeof(uint32_t), visit_model,
+				    &v),
 			   "model_ids");
 }
 
@@ -117,12 +124,14 @@ int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t
 		if (!(reasons >> r & 1) || w->reasons >> r & 1)
 			continue;
 		for (unsigned no_retry = 0; no_retry < 2; no_retry++) {
-			struct sluice_reply_key key = { .model = model, .reason = r, .no_retry = no_retry };
+			struct sluice_reply_key key = {
+				.model = model, .reason = r, .no_retry = no_retry};
 			struct sluice_reply reply;
 			int err = reply_text_build(&reply, w->name, r, no_retry);
 
 			if (!err)
-				err = bpf_map_update_elem(map_fd(d->skel->maps.replies), &key, &reply, BPF_ANY);
+				err = bpf_map_update_elem(map_fd(d->skel->maps.replies), &key,
+							  &reply, BPF_ANY);
 			if ((err == -E2BIG || err == -ENOMEM) && model != SLUICE_MODEL_ALL)
 				return 0;
 			if (err)
@@ -133,13 +142,15 @@ int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t
 	return 0;
 }
 
-int datapath_set_flag(struct datapath *d, uint32_t id, const char *name, const struct sluice_model_flag *flag)
+int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
+		      const struct sluice_model_flag *flag)
 {
 	uint16_t reasons = 0;
 	int err;
 
 	if (id >= SLUICE_MODELS_MAX || flag->reason >= SLUICE_REASON_COUNT)
-		return fail(-EINVAL, "no model has id %u, or no reason number %u", id, flag->reason);
+		return datapath_fail(-EINVAL, "no model has id %u, or no reason number %u", id,
+				     flag->reason);
 	if (!flag->allow)
 		reasons |= 1U << flag->reason;
 	if (flag->limit)
@@ -155,13 +166,14 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name, const s
 
 int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out)
 {
-	return read_failed(bpf_map_lookup_elem(map_fd(d->skel->maps.model_flags), &id, out), "model_flags");
+	return read_failed(bpf_map_lookup_elem(map_fd(d->skel->maps.model_flags), &id, out),
+			   "model_flags");
 }
 
 int datapath_get_state(struct datapath *d, uint32_t id, struct sluice_model_state *out)
 {
 	if (id >= SLUICE_MODELS_MAX)
-		return fail(-EINVAL, "no model has id %u", id);
+		return datapath_fail(-EINVAL, "no model has id %u", id);
 	out->in_flight = __atomic_load_n(&d->state[id].in_flight, __ATOMIC_RELAXED);
 	out->waiting = __atomic_load_n(&d->state[id].waiting, __ATOMIC_RELAXED);
 	return 0;
@@ -170,11 +182,11 @@ int datapath_get_state(struct datapath *d, uint32_t id, struct sluice_model_stat
 int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histogram *out)
 {
 	_cleanup_free_ struct sluice_histogram *each = calloc(d->cpus, sizeof(*each));
-	struct sluice_histogram sum = { 0 };
+	struct sluice_histogram sum = {0};
 	int err;
 
 	if (!each)
-		return fail(-ENOMEM, "out of memory");
+		return datapath_fail(-ENOMEM, "out of memory");
 	err = bpf_map_lookup_elem(map_fd(d->skel->maps.histograms), &id, each);
 	if (err)
 		return read_failed(err, "histograms");
@@ -191,10 +203,10 @@ int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histog
 int datapath_get_counters(struct datapath *d, uint64_t out[SLUICE_COUNTER_COUNT])
 {
 	_cleanup_free_ uint64_t *each = calloc(d->cpus, sizeof(*each));
-	uint64_t sum[SLUICE_COUNTER_COUNT] = { 0 };
+	uint64_t sum[SLUICE_COUNTER_COUNT] = {0};
 
 	if (!each)
-		return fail(-ENOMEM, "out of memory");
+		return datapath_fail(-ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < SLUICE_COUNTER_COUNT; i++) {
 		int err = bpf_map_lookup_elem(map_fd(d->skel->maps.counters), &i, each);
 
@@ -227,11 +239,13 @@ static void visit_count(void *arg, const void *key, const void *value)
 }
 
 int datapath_each_count(struct datapath *d,
-			void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n), void *arg)
+			void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n),
+			void *arg)
 {
-	struct count_visitor v = { each, arg, d->cpus };
+	struct count_visitor v = {each, arg, d->cpus};
 
-	return read_failed(map_each(map_fd(d->skel->maps.request_counts), sizeof(struct sluice_count_key),
+	return read_failed(map_each(map_fd(d->skel->maps.request_counts),
+				    sizeof(struct sluice_count_key),
 				    per_cpu_size(d, sizeof(uint64_t)), visit_count, &v),
 			   "request_counts");
 }
@@ -246,28 +260,33 @@ int datapath_set_client(struct datapath *d, const struct sluice_client_flag_key 
 /* -ENOENT is an answer and no failure to speak of, but the text is there for who wants it. */
 static int cleared(int err, const char *what)
 {
-	return err == -ENOENT ? fail(err, "%s has no such entry", what) : written(err, what);
+	return err == -ENOENT ? datapath_fail(err, "%s has no such entry", what)
+			      : written(err, what);
 }
 
 int datapath_clear_client(struct datapath *d, const struct sluice_client_flag_key *key)
 {
-	return cleared(bpf_map_delete_elem(map_fd(d->skel->maps.client_flags), key), "client_flags");
+	return cleared(bpf_map_delete_elem(map_fd(d->skel->maps.client_flags), key),
+		       "client_flags");
 }
 
 int datapath_set_prefix(struct datapath *d, const struct sluice_prefix_key *key,
 			const struct sluice_prefix *prefix)
 {
-	return written(bpf_map_update_elem(map_fd(d->skel->maps.client_prefixes), key, prefix, BPF_ANY),
-		       "client_prefixes");
+	return written(
+		bpf_map_update_elem(map_fd(d->skel->maps.client_prefixes), key, prefix, BPF_ANY),
+		"client_prefixes");
 }
 
 int datapath_clear_prefix(struct datapath *d, const struct sluice_prefix_key *key)
 {
-	return cleared(bpf_map_delete_elem(map_fd(d->skel->maps.client_prefixes), key), "client_prefixes");
+	return cleared(bpf_map_delete_elem(map_fd(d->skel->maps.client_prefixes), key),
+		       "client_prefixes");
 }
 
 struct flag_visitor {
-	void (*each)(void *, const struct sluice_client_flag_key *, const struct sluice_client_flag *);
+	void (*each)(void *, const struct sluice_client_flag_key *,
+		     const struct sluice_client_flag *);
 	void *arg;
 };
 
@@ -283,9 +302,10 @@ int datapath_each_client_flag(struct datapath *d,
 					   const struct sluice_client_flag *),
 			      void *arg)
 {
-	struct flag_visitor v = { each, arg };
+	struct flag_visitor v = {each, arg};
 
-	return read_failed(map_each(map_fd(d->skel->maps.client_flags), sizeof(struct sluice_client_flag_key),
+	return read_failed(map_each(map_fd(d->skel->maps.client_flags),
+				    sizeof(struct sluice_client_flag_key),
 				    sizeof(struct sluice_client_flag), visit_flag, &v),
 			   "client_flags");
 }
@@ -303,18 +323,21 @@ static void visit_prefix(void *arg, const void *key, const void *value)
 }
 
 int datapath_each_prefix(struct datapath *d,
-			 void (*each)(void *, const struct sluice_prefix_key *, const struct sluice_prefix *),
+			 void (*each)(void *, const struct sluice_prefix_key *,
+				      const struct sluice_prefix *),
 			 void *arg)
 {
-	struct prefix_visitor v = { each, arg };
+	struct prefix_visitor v = {each, arg};
 
-	return read_failed(map_each(map_fd(d->skel->maps.client_prefixes), sizeof(struct sluice_prefix_key),
-				    sizeof(struct sluice_prefix), visit_prefix, &v),
+	return read_failed(map_each(map_fd(d->skel->maps.client_prefixes),
+				    sizeof(struct sluice_prefix_key), sizeof(struct sluice_prefix),
+				    visit_prefix, &v),
 			   "client_prefixes");
 }
 
 struct client_visitor {
-	void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *, int64_t);
+	void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *,
+		     int64_t);
 	void *arg;
 	int in_flight_fd;
 };
@@ -334,9 +357,10 @@ int datapath_each_client(struct datapath *d,
 				      const struct sluice_client_count *, int64_t in_flight),
 			 void *arg)
 {
-	struct client_visitor v = { each, arg, map_fd(d->skel->maps.client_in_flight) };
+	struct client_visitor v = {each, arg, map_fd(d->skel->maps.client_in_flight)};
 
-	return read_failed(map_each(map_fd(d->skel->maps.client_counts), sizeof(struct sluice_client),
+	return read_failed(map_each(map_fd(d->skel->maps.client_counts),
+				    sizeof(struct sluice_client),
 				    sizeof(struct sluice_client_count), visit_client, &v),
 			   "client_counts");
 }
@@ -350,7 +374,8 @@ static void count_one(void *arg, const void *key, const void *value)
 static int map_entries(const struct datapath *d, const struct bpf_map *map, uint64_t *entries)
 {
 	bool per_cpu = bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH;
-	size_t size = per_cpu ? per_cpu_size(d, bpf_map__value_size(map)) : bpf_map__value_size(map);
+	size_t size =
+		per_cpu ? per_cpu_size(d, bpf_map__value_size(map)) : bpf_map__value_size(map);
 	uint64_t n = 0;
 	int err = map_each(map_fd(map), bpf_map__key_size(map), size, count_one, &n);
 
@@ -365,7 +390,7 @@ int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, u
 	int err;
 
 	if (!map)
-		return fail(-ENOENT, "there is no map %s", name);
+		return datapath_fail(-ENOENT, "there is no map %s", name);
 	err = map_entries(d, map, entries);
 	if (err)
 		return err;

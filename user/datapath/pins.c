@@ -50,17 +50,24 @@ static int find_bpffs(const char *pin_dir)
 	nearest_existing(path);
 	if (on_bpffs(path))
 		return 0;
-	if (strncmp(path, BPFFS, strlen(BPFFS)) || (path[strlen(BPFFS)] && path[strlen(BPFFS)] != '/')) {
+	if (strncmp(path, BPFFS, strlen(BPFFS)) ||
+	    (path[strlen(BPFFS)] && path[strlen(BPFFS)] != '/')) {
 		struct stat st;
 
 		if (!strncmp(pin_dir, BPFFS "/", strlen(BPFFS "/")) && stat(BPFFS, &st))
-			return fail(-ENOENT, "%s does not exist: is sysfs mounted, and has the kernel BPF?", BPFFS);
-		return fail(-EINVAL, "pin-dir %s is not on a BPF file system: choose one below %s, or mount one there (mount -t bpf bpf DIR)",
-			    pin_dir, BPFFS);
+			return datapath_fail(
+				-ENOENT,
+				"%s does not exist: is sysfs mounted, and has the kernel BPF?",
+				BPFFS);
+		return datapath_fail(
+			-EINVAL,
+			"pin-dir %s is not on a BPF file system: choose one below %s, or mount one there (mount -t bpf bpf DIR)",
+			pin_dir, BPFFS);
 	}
 	if (mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME, "mode=0700"))
-		return fail(-errno, "no BPF file system is mounted on %s, and mounting one fails: %s", BPFFS,
-			    strerror(errno));
+		return datapath_fail(
+			-errno, "no BPF file system is mounted on %s, and mounting one fails: %s",
+			BPFFS, strerror(errno));
 	return 0;
 }
 
@@ -81,9 +88,11 @@ static int make_directories(const char *pin_dir)
 			const char *name = strrchr(path, '/') + 1;
 
 			if (err == -EPERM && strchr(name, '.'))
-				return fail(-EINVAL, "pin-dir %s: a name on a BPF file system must not have a dot in it",
-					    pin_dir);
-			return fail(err, "%s cannot be made: %s", path, strerror(-err));
+				return datapath_fail(
+					-EINVAL,
+					"pin-dir %s: a name on a BPF file system must not have a dot in it",
+					pin_dir);
+			return datapath_fail(err, "%s cannot be made: %s", path, strerror(-err));
 		}
 		if (!was)
 			return 0;
@@ -98,18 +107,21 @@ int pins_lock(const char *pin_dir, int *dir_fd)
 		int fd = open(pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd < 0)
-			return fail(-errno, "pin-dir %s: %s", pin_dir, strerror(errno));
+			return datapath_fail(-errno, "pin-dir %s: %s", pin_dir, strerror(errno));
 		if (!on_bpffs(pin_dir)) {
 			close(fd);
-			return fail(-EINVAL, "pin-dir %s is not on a BPF file system", pin_dir);
+			return datapath_fail(-EINVAL, "pin-dir %s is not on a BPF file system",
+					     pin_dir);
 		}
 		if (flock(fd, LOCK_EX | LOCK_NB)) {
 			int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
 
 			close(fd);
 			if (err == -EBUSY)
-				return fail(err, "another sluiced is running with pin-dir %s", pin_dir);
-			return fail(err, "pin-dir %s cannot be locked: %s", pin_dir, strerror(-err));
+				return datapath_fail(
+					err, "another sluiced is running with pin-dir %s", pin_dir);
+			return datapath_fail(err, "pin-dir %s cannot be locked: %s", pin_dir,
+					     strerror(-err));
 		}
 		/* Its last holder may have removed it between our open and our lock. */
 		if (!fstat(fd, &held) && !stat(pin_dir, &named) && held.st_ino == named.st_ino &&
@@ -128,7 +140,7 @@ int pins_open(const char *pin_dir)
 	int fd, err, tries = 0;
 
 	if (pin_dir[0] != '/')
-		return fail(-EINVAL, "pin-dir %s: an absolute path is needed", pin_dir);
+		return datapath_fail(-EINVAL, "pin-dir %s: an absolute path is needed", pin_dir);
 	err = find_bpffs(pin_dir);
 	if (err)
 		return err;
@@ -143,7 +155,9 @@ int pins_open(const char *pin_dir)
 	snprintf(parent, sizeof(parent), "%s/..", pin_dir);
 	if (!fstat(fd, &st) && !stat(parent, &up) && st.st_dev != up.st_dev) {
 		close(fd);
-		return fail(-EINVAL, "pin-dir %s is a whole BPF file system: name a directory in it", pin_dir);
+		return datapath_fail(
+			-EINVAL, "pin-dir %s is a whole BPF file system: name a directory in it",
+			pin_dir);
 	}
 	return fd;
 }
@@ -169,17 +183,19 @@ static int pin_get(const char *path, char kind[8])
 	return fd;
 }
 
-enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why, size_t size)
+enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why,
+			     size_t size)
 {
-	struct sluice_settings settings = { 0 };
+	struct sluice_settings settings = {0};
 	unsigned present = 0, missing = 0;
 	const char *odd = NULL;
 	struct bpf_map *map;
 	uint32_t zero = 0;
 
-	bpf_object__for_each_map(map, obj) {
+	bpf_object__for_each_map(map, obj)
+	{
 		_cleanup_fd_ int fd = -1;
-		struct bpf_map_info info = { 0 };
+		struct bpf_map_info info = {0};
 		uint32_t len = sizeof(info);
 		const char *path = bpf_map__pin_path(map);
 
@@ -191,8 +207,8 @@ enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, 
 			continue;
 		}
 		present++;
-		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) || info.type != bpf_map__type(map) ||
-		    info.key_size != bpf_map__key_size(map) ||
+		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) ||
+		    info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
 		    info.value_size != bpf_map__value_size(map) ||
 		    info.max_entries != bpf_map__max_entries(map) ||
 		    info.map_flags != bpf_map__map_flags(map)) {
@@ -212,8 +228,8 @@ enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, 
 	if (odd && settings.abi_version == SLUICE_ABI_VERSION)
 		snprintf(why, size, "its map %s had another shape", odd);
 	else if (settings.abi_version && settings.abi_version != SLUICE_ABI_VERSION)
-		snprintf(why, size, "it was of ABI version %u, and this is version %u", settings.abi_version,
-			 SLUICE_ABI_VERSION);
+		snprintf(why, size, "it was of ABI version %u, and this is version %u",
+			 settings.abi_version, SLUICE_ABI_VERSION);
 	else if (missing || odd || !settings.abi_version)
 		snprintf(why, size, "an earlier start had left it unfinished");
 	else
@@ -248,8 +264,8 @@ static int list(const char *path, char (**names)[NAME_MAX + 1], size_t *count)
 	return 0;
 }
 
-int pins_each_link(const char *pin_dir, int (*each)(const char *pin_dir, const char *name, void *arg),
-		   void *arg)
+int pins_each_link(const char *pin_dir,
+		   int (*each)(const char *pin_dir, const char *name, void *arg), void *arg)
 {
 	_cleanup_free_ char(*names)[NAME_MAX + 1] = NULL;
 	char path[PATH_MAX + 8];
@@ -286,13 +302,13 @@ int pins_clear(const char *pin_dir)
 		return err;
 	snprintf(path, sizeof(path), "%s/links", pin_dir);
 	if (rmdir(path) && errno != ENOENT)
-		return fail(-errno, "%s cannot be removed: %s", path, strerror(errno));
+		return datapath_fail(-errno, "%s cannot be removed: %s", path, strerror(errno));
 
 	err = list(pin_dir, &names, &count);
 	if (err)
-		return err == -ENOENT ? 0 : fail(err, "%s: %s", pin_dir, strerror(-err));
+		return err == -ENOENT ? 0 : datapath_fail(err, "%s: %s", pin_dir, strerror(-err));
 	for (size_t i = 0; i < count; i++) {
-		struct bpf_map_info info = { 0 };
+		struct bpf_map_info info = {0};
 		uint32_t len = sizeof(info);
 		char kind[8];
 		int fd;
@@ -304,7 +320,8 @@ int pins_clear(const char *pin_dir)
 		/* Only what bears our names: a pin that somebody else put here is not ours to remove. */
 		if (!strcmp(kind, "map") && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
 		    !strncmp(info.name, names[i], sizeof(info.name) - 1) && unlink(path))
-			err = fail(-errno, "%s cannot be removed: %s", path, strerror(errno));
+			err = datapath_fail(-errno, "%s cannot be removed: %s", path,
+					    strerror(errno));
 		close(fd);
 	}
 	return err;
@@ -317,7 +334,9 @@ int pins_remove(const char *pin_dir)
 	if (err)
 		return err;
 	if (rmdir(pin_dir) && errno != ENOENT)
-		return fail(-errno, "%s cannot be removed (does it hold something that is not sluice's?): %s",
-			    pin_dir, strerror(errno));
+		return datapath_fail(
+			-errno,
+			"%s cannot be removed (does it hold something that is not sluice's?): %s",
+			pin_dir, strerror(errno));
 	return 0;
 }

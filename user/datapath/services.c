@@ -30,10 +30,12 @@ struct entries {
 
 static int by_key(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct sluice_service_key)); /* the key is an entry's first member */
+	return memcmp(a, b,
+		      sizeof(struct sluice_service_key)); /* the key is an entry's first member */
 }
 
-static void add(struct entries *e, const uint8_t addr[16], uint16_t port, const struct sluice_service *value)
+static void add(struct entries *e, const uint8_t addr[16], uint16_t port,
+		const struct sluice_service *value)
 {
 	struct entry *entry;
 
@@ -77,13 +79,14 @@ static int host_addresses(uint8_t (**out)[16], size_t *count)
 	size_t n = 2;
 
 	if (getifaddrs(&all))
-		return fail(-errno, "the host's addresses cannot be listed: %s", strerror(errno));
+		return datapath_fail(-errno, "the host's addresses cannot be listed: %s",
+				     strerror(errno));
 	for (i = all; i; i = i->ifa_next)
 		n++;
 	list = calloc(n, sizeof(*list));
 	if (!list) {
 		freeifaddrs(all);
-		return fail(-ENOMEM, "out of memory");
+		return datapath_fail(-ENOMEM, "out of memory");
 	}
 	v4_mapped(list[0], "\x7f\0\0\1");
 	list[1][15] = 1;
@@ -101,9 +104,10 @@ static int host_addresses(uint8_t (**out)[16], size_t *count)
 }
 
 /* Sorted by key, each key once: what names an address wins over a wildcard, then what stands first. */
-static int wanted_entries(const struct datapath_service *services, size_t count, struct entries *out)
+static int wanted_entries(const struct datapath_service *services, size_t count,
+			  struct entries *out)
 {
-	static const uint8_t any4[16] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t any4[16] = {[10] = 0xff, [11] = 0xff};
 	_cleanup_free_ uint8_t(*addresses)[16] = NULL;
 	size_t address_count = 0, kept = 0;
 	int err;
@@ -126,16 +130,17 @@ static int wanted_entries(const struct datapath_service *services, size_t count,
 			if (!wildcard)
 				add(out, services[s].addr, services[s].port, &value);
 			for (size_t a = 0; wildcard && a < address_count; a++) {
-				struct sluice_service_key key = { .port = htons(services[s].port) };
+				struct sluice_service_key key = {.port = htons(services[s].port)};
 
 				memcpy(key.addr, addresses[a], 16);
 				if (only4 && memcmp(key.addr, any4, 12))
 					continue;
-				if (!named || !bsearch(&key, out->at, named, sizeof(*out->at), by_key))
+				if (!named ||
+				    !bsearch(&key, out->at, named, sizeof(*out->at), by_key))
 					add(out, addresses[a], services[s].port, &value);
 			}
 			if (out->err)
-				return fail(out->err, "out of memory");
+				return datapath_fail(out->err, "out of memory");
 		}
 	}
 	if (out->count)
@@ -170,7 +175,7 @@ static int write_ports(struct datapath *d, const uint64_t bits[PORT_WORDS], bool
 		if (!err && new != old)
 			err = bpf_map_update_elem(fd, &word, &new, BPF_ANY);
 		if (err)
-			return fail(err, "ports cannot be written: %s", strerror(-err));
+			return datapath_fail(err, "ports cannot be written: %s", strerror(-err));
 	}
 	return 0;
 }
@@ -180,19 +185,20 @@ static int remove_others(int fd, const struct entries *present, const struct ent
 	for (size_t i = 0; i < present->count; i++) {
 		int err;
 
-		if (wanted->count &&
-		    bsearch(&present->at[i].key, wanted->at, wanted->count, sizeof(*wanted->at), by_key))
+		if (wanted->count && bsearch(&present->at[i].key, wanted->at, wanted->count,
+					     sizeof(*wanted->at), by_key))
 			continue;
 		err = bpf_map_delete_elem(fd, &present->at[i].key);
 		if (err && err != -ENOENT)
-			return fail(err, "a service cannot be removed: %s", strerror(-err));
+			return datapath_fail(err, "a service cannot be removed: %s",
+					     strerror(-err));
 	}
 	return 0;
 }
 
 static int write_services(struct datapath *d, const struct datapath_service *services, size_t count)
 {
-	struct entries present = { 0 }, wanted = { 0 };
+	struct entries present = {0}, wanted = {0};
 	_cleanup_free_ void *free_present = NULL, *free_wanted = NULL;
 	int fd = map_fd(d->skel->maps.services), err;
 	uint32_t max = bpf_map__max_entries(d->skel->maps.services);
@@ -203,13 +209,15 @@ static int write_services(struct datapath *d, const struct datapath_service *ser
 	if (err)
 		return err;
 	if (wanted.count > max)
-		return fail(-E2BIG, "%zu services (wildcards counted on each address) are more than the %u that sluice has room for",
-			    wanted.count, max);
-	err = map_each(fd, sizeof(struct sluice_service_key), sizeof(struct sluice_service), add_present,
-		       &present);
+		return datapath_fail(
+			-E2BIG,
+			"%zu services (wildcards counted on each address) are more than the %u that sluice has room for",
+			wanted.count, max);
+	err = map_each(fd, sizeof(struct sluice_service_key), sizeof(struct sluice_service),
+		       add_present, &present);
 	free_present = present.at;
 	if (err || present.err)
-		return fail(err ? err : present.err, "services cannot be read");
+		return datapath_fail(err ? err : present.err, "services cannot be read");
 	if (present.count)
 		qsort(present.at, present.count, sizeof(*present.at), by_key);
 
@@ -227,7 +235,7 @@ static int write_services(struct datapath *d, const struct datapath_service *ser
 			continue;
 		err = bpf_map_update_elem(fd, &w->key, &w->value, BPF_ANY);
 		if (err)
-			fail(err, "a service cannot be written: %s", strerror(-err));
+			datapath_fail(err, "a service cannot be written: %s", strerror(-err));
 	}
 	if (!err)
 		err = remove_others(fd, &present, &wanted);
@@ -242,7 +250,7 @@ int datapath_set_services(struct datapath *d, const struct datapath_service *ser
 	if (count) {
 		copy = malloc(count * sizeof(*copy));
 		if (!copy)
-			return fail(-ENOMEM, "out of memory");
+			return datapath_fail(-ENOMEM, "out of memory");
 		memcpy(copy, services, count * sizeof(*copy));
 	}
 	err = write_services(d, services, count);
@@ -268,7 +276,7 @@ int addresses_open(void)
 		int err = -errno;
 
 		close_fd(&fd);
-		return fail(err, "address changes cannot be followed: %s", strerror(-err));
+		return datapath_fail(err, "address changes cannot be followed: %s", strerror(-err));
 	}
 	return fd;
 }
@@ -284,7 +292,8 @@ int datapath_refresh(struct datapath *d)
 	char buffer[8192];
 	int attached, written;
 
-	while (recv(d->addresses_fd, buffer, sizeof(buffer), 0) > 0 || errno == ENOBUFS || errno == EINTR)
+	while (recv(d->addresses_fd, buffer, sizeof(buffer), 0) > 0 || errno == ENOBUFS ||
+	       errno == EINTR)
 		;
 	attached = attachments_refresh(d);
 	written = write_services(d, d->services, d->service_count);

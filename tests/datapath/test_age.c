@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The walk that keeps counts honest: what it takes away and when, and that it mends a count by adding, only where
+ * nothing moves. Connections are written by hand; no packet flows. Part of invariant 8.
+ */
+#include "sandbox.h"
+
+#define SECOND NSEC_PER_SEC
+#define NOW    (100000 * SECOND)
+
+static void key_of(struct sluice_conn_key *key, uint32_t n)
+{
+	memset(key, 0, sizeof(*key));
+	memcpy(key->client_addr, &n, sizeof(n));
+	key->server_port = 80;
+}
+
+/* A connection last seen `idle` seconds before NOW that holds `held` exchanges of a model. */
+static void put_conn(struct datapath *d, uint32_t n, uint64_t idle, uint32_t flags, unsigned held,
+		     uint16_t model, uint32_t exchange_flags)
+{
+	struct sluice_conn conn = {.last_seen_ns = NOW - idle * SECOND, .flags = flags};
+	struct sluice_conn_key key;
+
+	key_of(&key, n);
+	memcpy(conn.client.addr, &n, sizeof(n));
+	for (unsigned i = 0; i < held; i++) {
+		conn.exchange[i].model = model;
+		conn.exchange[i].flags = exchange_flags;
+	}
+	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
+}
+
+static bool has_conn(struct datapath *d, uint32_t n)
+{
+	struct sluice_conn conn;
+	struct sluice_conn_key key;
+
+	key_of(&key, n);
+	return !bpf_map_lookup_elem(map_fd(d->skel->maps.conns), &key, &conn);
+}
+
+static void count(struct datapath *d, uint32_t model, int64_t in_flight, int64_t waiting)
+{
+	d->state[model].in_flight += in_flight;
+	d->state[model].waiting += waiting;
+}
+
+#define assert_counts(d, model, flying, waits)                                                     \
+	do {                                                                                       \
+		struct sluice_model_state s_;                                                      \
+		assert_done(datapath_get_state(d, model, &s_));                                    \
+		assert_int_equal(s_.in_flight, flying);                                            \
+		assert_int_equal(s_.waiting, waits);                                               \
+	} while (0)
+
+#define BOTH (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING)
+
+static void silent_connections_go_each_after_its_time(void **state)
+{
+	static const struct {
+		uint64_t idle;
+		uint32_t flags;
+		unsigned held;
+		bool goes;
+	} rows[] = {
+		{599, 0, 1, false},
+		{601, 0, 1, true},
+		{601, 0, 0, false},
+		{3599, 0, 0, false},
+		{3601, 0, 0, true},
+		{29, SLUICE_CONN_CLIENT_FIN | SLUICE_CONN_SERVER_FIN, 0, false},
+		{31, SLUICE_CONN_CLIENT_FIN | SLUICE_CONN_SERVER_FIN, 0, true},
+		{31, SLUICE_CONN_CLIENT_FIN, 0, true},
+		{31, SLUICE_CONN_SERVER_FIN, 1, true},
+		/* A client that has only closed its sending side still waits for its answer. */
+		{31, SLUICE_CONN_CLIENT_FIN, 1, false},
+		{601, SLUICE_CONN_CLIENT_FIN, 1, true},
+	};
+	unsigned stay = 0, n = sizeof(rows) / sizeof(rows[0]);
+	struct datapath *d = opened();
+
+	for (unsigned i = 0; i < n; i++) {
+		put_conn(d, i, rows[i].idle, rows[i].flags, rows[i].held, 3, BOTH);
+		count(d, SLUICE_MODEL_ALL, rows[i].held, rows[i].held);
+		count(d, 3, rows[i].held, rows[i].held);
+		stay += rows[i].goes ? 0 : rows[i].held;
+	}
+	assert_done(datapath_age(d, NOW));
+	for (unsigned i = 0; i < n; i++)
+		if (has_conn(d, i) == rows[i].goes)
+			fail_msg("row %u", i);
+	assert_counts(d, SLUICE_MODEL_ALL, stay, stay);
+	assert_counts(d, 3, stay, stay);
+	closed(d);
+}
+
+static void silent_tombstones_go_after_ten_seconds(void **state)
+{
+	struct datapath *d = opened();
+	int fd = map_fd(d->skel->maps.tombstones);
+
+	for (uint32_t i = 0; i < 600; i++) {
+		struct sluice_tombstone t = {.last_seen_ns = NOW - (i % 2 ? 9 : 11) * SECOND};
+		struct sluice_conn_key key;
+
+		key_of(&key, i);
+		assert_int_equal(bpf_map_update_elem(fd, &key, &t, BPF_ANY), 0);
+	}
+	assert_int_equal(datapath_tombstones(d), 600);
+	assert_done(datapath_age(d, NOW));
+	assert_int_equal(datapath_tombstones(d), 300);
+	assert_done(datapath_age(d, NOW + 2 * SECOND));
+	assert_int_equal(datapath_tombstones(d), 0);
+	closed(d);
+}
+
+static void a_count_that_drifted_is_mended_by_addition(void **state)
+{
+	struct datapath *d = opened();
+
+	put_conn(d, 1, 1, 0, 2, 7, BOTH);
+	put_conn(d, 2, 1, 0, 1, 7, SLUICE_EXCHANGE_IN_FLIGHT);
+	count(d, SLUICE_MODEL_ALL, 3, 2);
+	count(d, 7, 5, 0);  /* two too many, two too few */
+	count(d, 8, -1, 0); /* a model that nobody holds */
+	for (int i = 0; i < 3; i++)
+		assert_done(datapath_age(d, NOW));
+	assert_counts(d, SLUICE_MODEL_ALL, 3, 2);
+	assert_counts(d, 7, 3, 2);
+	assert_counts(d, 8, 0, 0);
+	/* Right counts stay right. */
+	for (int i = 0; i < 5; i++)
+		assert_done(datapath_age(d, NOW));
+	assert_counts(d, SLUICE_MODEL_ALL, 3, 2);
+	assert_counts(d, 7, 3, 2);
+	closed(d);
+}
+
+static void a_count_in_motion_is_left_alone(void **state)
+{
+	struct datapath *d = opened();
+
+	/* Each call finds another exchange in the place of the last, or another count: nothing may be concluded. */
+	for (int i = 0; i < 12; i++) {
+		count(d, 5, i % 2 ? 1 : -1, 0);
+		assert_done(datapath_age(d, NOW));
+	}
+	assert_counts(d, 5, 0, 0);
+	closed(d);
+}
+
+static void a_walk_over_several_calls_counts_everything_once(void **state)
+{
+	enum { CONNS = 20000 };
+	struct datapath *d = opened();
+	uint64_t entries, max;
+
+	for (uint32_t i = 0; i < CONNS; i++)
+		put_conn(d, i, 1, 0, 1, 9, BOTH);
+	assert_done(datapath_map_fill(d, "conns", &entries, &max));
+	assert_int_equal(entries, CONNS);
+	assert_int_equal(max, SLUICE_CONNS_MAX);
+	count(d, SLUICE_MODEL_ALL, CONNS, CONNS);
+	count(d, 9, CONNS - 4, CONNS + 4);
+	for (int i = 0; i < 15; i++)
+		assert_done(datapath_age(d, NOW));
+	assert_counts(d, SLUICE_MODEL_ALL, CONNS, CONNS);
+	assert_counts(d, 9, CONNS, CONNS);
+	closed(d);
+}
+
+static void a_client_that_holds_nothing_loses_its_stale_count(void **state)
+{
+	struct datapath *d = opened();
+	int fd = map_fd(d->skel->maps.client_in_flight);
+	struct sluice_client idle = {.addr = {9}}, busy = {.addr = {1}};
+	int64_t n = 2;
+
+	put_conn(d, 1, 1, 0, 1, 7, BOTH); /* its client is `busy` */
+	assert_int_equal(bpf_map_update_elem(fd, &idle, &n, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &busy, &n, BPF_ANY), 0);
+	assert_done(datapath_age(d, NOW));
+	assert_int_equal(bpf_map_lookup_elem(fd, &idle, &n), 0);
+	n = 1; /* it moved: not yet */
+	assert_int_equal(bpf_map_update_elem(fd, &idle, &n, BPF_ANY), 0);
+	assert_done(datapath_age(d, NOW));
+	assert_int_equal(bpf_map_lookup_elem(fd, &idle, &n), 0);
+	assert_done(datapath_age(d, NOW));
+	assert_int_equal(bpf_map_lookup_elem(fd, &idle, &n), -ENOENT);
+	assert_int_equal(bpf_map_lookup_elem(fd, &busy, &n), 0);
+	closed(d);
+}
+
+static void sums_are_over_all_cpus(void **state)
+{
+	struct datapath *d = opened();
+	uint64_t *each = calloc(d->cpus, sizeof(*each)), out[SLUICE_COUNTER_COUNT];
+	struct sluice_histogram *h = calloc(d->cpus, sizeof(*h)), sum;
+	uint32_t counter = SLUICE_COUNTER_SWALLOWED, model = 4;
+
+	for (int cpu = 0; cpu < d->cpus; cpu++) {
+		each[cpu] = cpu + 1;
+		h[cpu].count[1][SLUICE_HISTOGRAM_BUCKETS - 1] = 3;
+		h[cpu].sum_ns[0] = 5;
+	}
+	assert_int_equal(
+		bpf_map_update_elem(map_fd(d->skel->maps.counters), &counter, each, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.histograms), &model, h, BPF_ANY),
+			 0);
+	assert_done(datapath_get_counters(d, out));
+	assert_int_equal(out[counter], d->cpus * (d->cpus + 1) / 2);
+	assert_int_equal(out[0], 0);
+	assert_done(datapath_get_histogram(d, model, &sum));
+	assert_int_equal(sum.count[1][SLUICE_HISTOGRAM_BUCKETS - 1], 3 * d->cpus);
+	assert_int_equal(sum.sum_ns[0], 5 * d->cpus);
+	free(each);
+	free(h);
+	closed(d);
+}
+
+static void add_up(void *arg, const struct sluice_count_key *key, uint64_t n)
+{
+	((uint64_t *)arg)[0]++;
+	((uint64_t *)arg)[1] += n;
+}
+
+static void prefix_up(void *arg, const struct sluice_prefix_key *key,
+		      const struct sluice_prefix *prefix)
+{
+	assert_int_equal(key->plen, 120);
+	++*(int *)arg;
+}
+
+static void lists_are_whole(void **state)
+{
+	struct datapath *d = opened();
+	uint64_t *each = calloc(d->cpus, sizeof(*each)), seen[2] = {0};
+	struct sluice_prefix prefix = {.class = SLUICE_PREFIX_BLOCKED};
+	struct sluice_prefix_key key = {.plen = 120};
+	int prefixes = 0;
+
+	for (int cpu = 0; cpu < d->cpus; cpu++)
+		each[cpu] = 2;
+	for (unsigned i = 0; i < 1000; i++) {
+		struct sluice_count_key count_key = {.service = i % 200, .model = i};
+
+		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.request_counts),
+						     &count_key, each, BPF_ANY),
+				 0);
+		key.addr[0] = i;
+		key.addr[1] = i >> 8;
+		assert_done(datapath_set_prefix(d, &key, &prefix));
+	}
+	assert_done(datapath_each_count(d, add_up, seen));
+	assert_int_equal(seen[0], 1000);
+	assert_int_equal(seen[1], 2000 * d->cpus);
+	assert_done(datapath_each_prefix(d, prefix_up, &prefixes));
+	assert_int_equal(prefixes, 1000);
+	assert_done(datapath_clear_prefix(d, &key));
+	assert_int_equal(datapath_clear_prefix(d, &key), -ENOENT);
+	free(each);
+	closed(d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		sandbox_test(silent_connections_go_each_after_its_time),
+		sandbox_test(silent_tombstones_go_after_ten_seconds),
+		sandbox_test(a_count_that_drifted_is_mended_by_addition),
+		sandbox_test(a_count_in_motion_is_left_alone),
+		sandbox_test(a_walk_over_several_calls_counts_everything_once),
+		sandbox_test(a_client_that_holds_nothing_loses_its_stale_count),
+		sandbox_test(sums_are_over_all_cpus),
+		sandbox_test(lists_are_whole),
+	};
+
+	return sandbox_main("age", tests);
+}
