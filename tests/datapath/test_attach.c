@@ -6,8 +6,10 @@
 #include "sandbox.h"
 
 #include <arpa/inet.h>
+#include <linux/capability.h>
 #include <linux/if_link.h>
 #include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* How many programs a tc hook of t0 has through tcx; *id: the first one's. */
@@ -691,6 +693,49 @@ static void without_capabilities_it_says_which(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* With the capabilities of the systemd unit and no others: everything but mounting works. */
+static void cap_bpf_net_admin_and_perfmon_are_enough(void **state)
+{
+	for (int clsact = 0; clsact < 2; clsact++) {
+		int status;
+		pid_t child;
+
+		closed(opened()); /* mounts bpffs, which is the host's part */
+		child = fork();
+		if (!child) {
+			struct __user_cap_header_struct header = {
+				.version = _LINUX_CAPABILITY_VERSION_3};
+			struct __user_cap_data_struct caps[2] = {0};
+			struct datapath *d = NULL;
+			int err;
+
+			caps[0].effective = caps[0].permitted = 1U << CAP_NET_ADMIN;
+			caps[1].effective = caps[1].permitted =
+				1U << (CAP_BPF - 32) | 1U << (CAP_PERFMON - 32);
+			if (syscall(SYS_capset, &header, caps))
+				_exit(1);
+			datapath_without_tcx = clsact;
+			for (int start = 0; start < 2; start++) {
+				err = datapath_open(&d, PIN_DIR, NULL);
+				if (!err)
+					err = datapath_attach(d, "t0", DATAPATH_XDP_AUTO);
+				if (!err)
+					err = datapath_age(d, 1);
+				if (err) {
+					fprintf(stderr, "start %d: %s\n", start, datapath_error());
+					_exit(2);
+				}
+				datapath_close(d);
+			}
+			_exit(datapath_remove(NULL, PIN_DIR) ? 3 : 0);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+		assert_int_equal(access(PIN_DIR, F_OK), -1);
+		run("test -z \"$(tc qdisc show dev t0 clsact)\"");
+	}
+}
+
 static void a_flag_finds_its_texts_written(void **state)
 {
 	struct sluice_model_flag flag = {.reason = SLUICE_REASON_TTFT, .limit = 4};
@@ -753,6 +798,7 @@ int main(void)
 		sandbox_test(a_kernel_that_gained_tcx_sheds_the_filters),
 		sandbox_test(a_pin_directory_that_will_not_do_is_explained),
 		sandbox_test(without_capabilities_it_says_which),
+		sandbox_test(cap_bpf_net_admin_and_perfmon_are_enough),
 		sandbox_test(a_flag_finds_its_texts_written),
 	};
 

@@ -5,6 +5,7 @@
  * in place. The qdisc is removed only if we made it (a mark beside the links says so) and nothing else uses it.
  */
 #include <errno.h>
+#include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -35,25 +36,86 @@ static void mark_path(char *path, size_t size, const char *pin_dir, int ifindex)
 	snprintf(path, size, "%s/links/%lu_%d_qdisc", pin_dir, (unsigned long)st.st_ino, ifindex);
 }
 
-/* The program of the filter at our place: its id, 0 if there is none. *ours: it bears one of our names. */
-static uint32_t filter_program(int ifindex, enum hook hook, bool *ours)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE,
-			    .priority = FILTER_PRIORITY);
-	struct bpf_prog_info info = {0};
-	uint32_t len = sizeof(info);
-	_cleanup_fd_ int fd = -1;
+/* What stands on one side of an interface's clsact. */
+struct side {
+	bool any;         /* some filter, anybody's */
+	bool ours;        /* the one at our place has a program of our name */
+	uint32_t prog_id; /* … of the one at our place; 0: none is there */
+};
 
-	*ours = false;
-	if (bpf_tc_query(&where, &opts) || !opts.prog_id)
-		return 0;
-	fd = bpf_prog_get_fd_by_id(opts.prog_id);
-	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len))
-		for (size_t i = 0; i < sizeof(our_names) / sizeof(our_names[0]); i++)
-			if (!strcmp(info.name, our_names[i]))
-				*ours = true;
-	return opts.prog_id;
+static const struct rtattr *attribute(const void *first, int len, unsigned short type)
+{
+	for (const struct rtattr *a = first; RTA_OK(a, len); a = RTA_NEXT(a, len))
+		if (a->rta_type == type)
+			return a;
+	return NULL;
+}
+
+static void note_filter(const struct nlmsghdr *message, struct side *out)
+{
+	const struct tcmsg *tc = NLMSG_DATA(message);
+	const struct rtattr *options, *id, *name;
+
+	out->any = true;
+	if (tc->tcm_handle != FILTER_HANDLE || tc->tcm_info >> 16 != FILTER_PRIORITY)
+		return;
+	options = attribute(TCA_RTA(tc), NLMSG_PAYLOAD(message, sizeof(*tc)), TCA_OPTIONS);
+	if (!options)
+		return;
+	id = attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_ID);
+	name = attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_NAME);
+	if (id)
+		memcpy(&out->prog_id, RTA_DATA(id), sizeof(out->prog_id));
+	for (size_t i = 0; name && i < sizeof(our_names) / sizeof(our_names[0]); i++) {
+		size_t len = strlen(our_names[i]);
+
+		/* libbpf names a filter "program:[id]". */
+		if (RTA_PAYLOAD(name) > len && !memcmp(RTA_DATA(name), our_names[i], len) &&
+		    ((const char *)RTA_DATA(name))[len] == ':')
+			out->ours = true;
+	}
+}
+
+/*
+ * By a netlink dump, since asking for a program by its id takes CAP_SYS_ADMIN, which sluiced need not have. No
+ * qdisc is no filter; -errno where it cannot be told.
+ */
+static int look(int ifindex, enum hook hook, struct side *out)
+{
+	struct {
+		struct nlmsghdr header;
+		struct tcmsg tc;
+	} request = {
+		.header = {.nlmsg_len = sizeof(request),
+			   .nlmsg_type = RTM_GETTFILTER,
+			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+		.tc = {.tcm_family = AF_UNSPEC,
+		       .tcm_ifindex = ifindex,
+		       .tcm_parent =
+			       TC_H_MAKE(TC_H_CLSACT, hook == HOOK_REQUESTS ? TC_H_MIN_INGRESS
+									    : TC_H_MIN_EGRESS)},
+	};
+	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	char buffer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
+
+	*out = (struct side){0};
+	if (fd < 0 || send(fd, &request, sizeof(request), 0) < 0)
+		return -errno;
+	for (;;) {
+		int len = recv(fd, buffer, sizeof(buffer), 0);
+
+		if (len <= 0)
+			return len ? -errno : -EIO;
+		for (const struct nlmsghdr *m = (void *)buffer; NLMSG_OK(m, (unsigned)len);
+		     m = NLMSG_NEXT(m, len)) {
+			if (m->nlmsg_type == NLMSG_DONE)
+				return 0;
+			if (m->nlmsg_type == NLMSG_ERROR)
+				return ((const struct nlmsgerr *)NLMSG_DATA(m))->error;
+			if (m->nlmsg_type == RTM_NEWTFILTER)
+				note_filter(m, out);
+		}
+	}
 }
 
 int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,
@@ -63,15 +125,14 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
 			    .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE);
 	char mark[PATH_MAX + 64];
-	uint32_t there;
-	bool ours, marked;
+	struct side side;
+	bool marked;
 	int err;
 
-	there = filter_program(ifindex, hook, &ours);
-	if (there && !ours)
+	if (!look(ifindex, hook, &side) && side.prog_id && !side.ours)
 		return datapath_fail(-EBUSY,
 				     "tc filter 0x%x at priority %d of %s is taken by program %u",
-				     FILTER_HANDLE, FILTER_PRIORITY, interface, there);
+				     FILTER_HANDLE, FILTER_PRIORITY, interface, side.prog_id);
 	/* The mark first: if we die in between, a mark without a qdisc harms nothing. */
 	mark_path(mark, sizeof(mark), d->pin_dir, ifindex);
 	marked = !mkdir(mark, 0700);
@@ -92,55 +153,19 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 	return 0;
 }
 
-/* Whether the ingress or egress side of an interface's clsact has any filter; true where that cannot be told. */
-static bool any_filter(int ifindex, uint32_t side)
-{
-	struct {
-		struct nlmsghdr header;
-		struct tcmsg tc;
-	} request = {
-		.header = {.nlmsg_len = sizeof(request),
-			   .nlmsg_type = RTM_GETTFILTER,
-			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-			   .nlmsg_seq = 1},
-		.tc = {.tcm_family = AF_UNSPEC,
-		       .tcm_ifindex = ifindex,
-		       .tcm_parent = TC_H_MAKE(TC_H_CLSACT, side)},
-	};
-	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	char buffer[32768];
-
-	if (fd < 0 || send(fd, &request, sizeof(request), 0) < 0)
-		return true;
-	for (;;) {
-		int len = recv(fd, buffer, sizeof(buffer), 0);
-		struct nlmsghdr *message = (struct nlmsghdr *)buffer;
-
-		if (len <= 0)
-			return true;
-		for (; NLMSG_OK(message, (unsigned)len); message = NLMSG_NEXT(message, len)) {
-			if (message->nlmsg_type == NLMSG_DONE)
-				return false;
-			if (message->nlmsg_type == NLMSG_ERROR ||
-			    message->nlmsg_type == RTM_NEWTFILTER)
-				return true;
-		}
-	}
-}
-
 bool clsact_has(int ifindex)
 {
-	bool requests, responses;
+	struct side in, out;
 
-	filter_program(ifindex, HOOK_REQUESTS, &requests);
-	filter_program(ifindex, HOOK_RESPONSES, &responses);
-	return requests || responses;
+	return (!look(ifindex, HOOK_REQUESTS, &in) && in.ours) ||
+	       (!look(ifindex, HOOK_RESPONSES, &out) && out.ours);
 }
 
 int clsact_detach(const char *pin_dir, int ifindex)
 {
 	static const enum hook hooks[] = {HOOK_REQUESTS, HOOK_RESPONSES};
 	char mark[PATH_MAX + 64];
+	struct side in, out;
 	struct stat st;
 	int result = 0;
 
@@ -149,10 +174,10 @@ int clsact_detach(const char *pin_dir, int ifindex)
 				    .attach_point = point_of(hooks[i]));
 		DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE,
 				    .priority = FILTER_PRIORITY);
-		bool ours;
+		struct side side;
 		int err;
 
-		if (!filter_program(ifindex, hooks[i], &ours) || !ours)
+		if (look(ifindex, hooks[i], &side) || !side.ours)
 			continue;
 		err = bpf_tc_detach(&where, &opts);
 		if (err && err != -ENOENT)
@@ -163,7 +188,8 @@ int clsact_detach(const char *pin_dir, int ifindex)
 	mark_path(mark, sizeof(mark), pin_dir, ifindex);
 	if (stat(mark, &st))
 		return result;
-	if (!any_filter(ifindex, TC_H_MIN_INGRESS) && !any_filter(ifindex, TC_H_MIN_EGRESS)) {
+	if (!look(ifindex, HOOK_REQUESTS, &in) && !in.any && !look(ifindex, HOOK_RESPONSES, &out) &&
+	    !out.any) {
 		DECLARE_LIBBPF_OPTS(bpf_tc_hook, both, .ifindex = ifindex,
 				    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 
