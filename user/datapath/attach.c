@@ -412,6 +412,7 @@ size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *
  */
 int attachments_refresh(struct datapath *d)
 {
+	bool changed = false;
 	int result = 0;
 
 	for (size_t i = 0; i < d->attached_count; i++) {
@@ -421,6 +422,7 @@ int attachments_refresh(struct datapath *d)
 
 		if (ifindex == was)
 			continue;
+		changed = true;
 		if (!ifindex) {
 			if (!if_indextoname(was, name)) {
 				a->is.ifindex = 0;
@@ -438,7 +440,7 @@ int attachments_refresh(struct datapath *d)
 			datapath_tell(&d->handlers, "interface %s is back: attached", a->is.name);
 		}
 	}
-	/* Pins of interfaces that are gone hold nothing any more. */
-	datapath_detach_others(d);
+	if (changed) /* pins of interfaces that are gone hold nothing any more */
+		pins_each_link(d->pin_dir, drop_other, d);
 	return result;
 }

@@ -208,8 +208,9 @@ static int load(struct datapath *d)
 			"the kernel does not permit sluiced to load BPF programs (lockdown, or a missing capability): %s",
 			last_words());
 	if (err)
-		return datapath_fail(err, "the kernel does not accept the BPF programs (%s): %s",
-				     strerror(-err), last_words());
+		return datapath_fail(err,
+				     "the kernel does not accept the BPF programs (error %d): %s",
+				     -err, last_words());
 	libbpf_used = 0;
 	return 0;
 }

@@ -118,7 +118,7 @@ static int wanted_entries(const struct datapath_service *services, size_t count,
 	for (int wildcard = 0; wildcard < 2; wildcard++) {
 		size_t named = out->count;
 
-		if (wildcard)
+		if (wildcard && named)
 			qsort(out->at, named, sizeof(*out->at), by_key);
 		for (size_t s = 0; s < count; s++) {
 			struct sluice_service value = services[s].value;
