@@ -62,7 +62,7 @@ size_t datapath_tombstones(struct datapath *d);
 struct datapath_service {
 	uint8_t addr[16];
 	uint16_t port; /* host order */
-	bool wildcard;
+	bool wildcard; /* all of the host's addresses; only the IPv4 ones where addr is ::ffff:0.0.0.0 */
 	struct sluice_service value;
 };
 int datapath_set_services(struct datapath *d, const struct datapath_service *services, size_t count);
