@@ -99,16 +99,16 @@ static __always_inline void json_model_name_code(struct json_model *j, __u32 cod
 
 	if (code < 0x80) {
 		json_model_name_byte(j, code);
-	} else if (code < 0x800 && len + 2 < JSON_MODEL_NAME_MAX) {
+	} else if (code < 0x800 && len < JSON_MODEL_NAME_MAX - 2) {
 		j->name[len] = 0xc0 | code >> 6;
 		j->name[len + 1] = 0x80 | (code & 0x3f);
 		j->name_len = len + 2;
-	} else if (code >= 0x800 && code < 0x10000 && len + 3 < JSON_MODEL_NAME_MAX) {
+	} else if (code >= 0x800 && code < 0x10000 && len < JSON_MODEL_NAME_MAX - 3) {
 		j->name[len] = 0xe0 | code >> 12;
 		j->name[len + 1] = 0x80 | (code >> 6 & 0x3f);
 		j->name[len + 2] = 0x80 | (code & 0x3f);
 		j->name_len = len + 3;
-	} else if (code >= 0x10000 && len + 4 < JSON_MODEL_NAME_MAX) {
+	} else if (code >= 0x10000 && len < JSON_MODEL_NAME_MAX - 4) {
 		j->name[len] = 0xf0 | code >> 18;
 		j->name[len + 1] = 0x80 | (code >> 12 & 0x3f);
 		j->name[len + 2] = 0x80 | (code >> 6 & 0x3f);

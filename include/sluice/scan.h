@@ -127,6 +127,15 @@ static __always_inline __u64 scan_clamp(__u64 p)
 	return p > SCAN_BUF ? SCAN_BUF : p;
 }
 
+/*
+ * How many of `left` bytes (not 0) fit the window, as a length that every verifier takes for 1 … SCAN_BUF
+ * (6.1 learns no minimum from a test against zero).
+ */
+static __always_inline __u64 scan_fit(__u64 left)
+{
+	return (scan_opaque((left > SCAN_BUF ? SCAN_BUF : left) - 1) & (SCAN_BUF - 1)) + 1;
+}
+
 /* Index of the first control character (below 0x20) in the 64 bytes at p, 64 if there is none. */
 static __always_inline __u64 scan_control(const __u8 *p)
 {
