@@ -43,7 +43,7 @@ $(B)/sluice.bpf.o: $(BPF_OBJS)
 $(B)/sluice.skel.h: $(B)/sluice.bpf.o
 	$(BPFTOOL) gen skeleton $< name sluice_bpf > $@.tmp && mv $@.tmp $@
 
-$(B)/user/datapath/%.o: $(B)/sluice.skel.h
+$(filter $(B)/user/datapath/%,$(LIB_OBJS)): $(B)/sluice.skel.h
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) -c $< -o $@

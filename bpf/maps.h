@@ -6,7 +6,10 @@
 #ifndef SLUICE_BPF_MAPS_H
 #define SLUICE_BPF_MAPS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 #include <sluice/abi.h>
@@ -18,7 +21,13 @@
 		__type(value, value_type);                                                         \
 		__uint(max_entries, entries);                                                      \
 		__VA_ARGS__                                                                        \
-	} map_name SEC(".maps")
+	} map_name __weak SEC(".maps")
+/*
+ * A function that the verifier checks once by itself, whatever its callers know: what keeps the programs within its
+ * limits on every kernel. Its pointers may be NULL as far as it can tell, so each has to be tested.
+ */
+#define SUBPROG __weak __attribute__((noinline))
+
 #define PINNED __uint(pinning, LIBBPF_PIN_BY_NAME);
 
 MAP(BPF_MAP_TYPE_ARRAY, settings, __u32, struct sluice_settings, 1, PINNED);
@@ -56,12 +65,12 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} samples SEC(".maps");
+} samples __weak SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 18);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} verdicts SEC(".maps");
+} verdicts __weak SEC(".maps");
 
 #endif

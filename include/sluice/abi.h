@@ -246,7 +246,7 @@ enum sluice_conn_flag {
 	SLUICE_CONN_REQUEST = 512,	/* in the middle of a request */
 	SLUICE_CONN_ANSWERED_EARLY = 1024, /* … which the server has answered before its end */
 	SLUICE_CONN_RESPONSE = 2048,	/* in the middle of a response */
-	SLUICE_CONN_EXEMPT = 4096,	/* of an exempt prefix */
+	SLUICE_CONN_ADOPTED = 4096,	/* found in mid-life; no request of it has been framed yet */
 };
 
 /*
@@ -310,6 +310,7 @@ _Static_assert(sizeof(struct sluice_reply) == 16 + 96 + 1024, "reply");
 enum sluice_tombstone_flag {
 	SLUICE_TOMBSTONE_ACKED = 1,	 /* the client has the whole answer */
 	SLUICE_TOMBSTONE_CLIENT_FIN = 2, /* … and has closed */
+	SLUICE_TOMBSTONE_DEFERRED = 4,	 /* the client's bytes are not acknowledged yet: server bytes are in flight */
 };
 
 /* tombstones: a refused connection until both ends have forgotten it. */
@@ -389,7 +390,6 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 	X(CONNECTIONS_RESET, "connections-reset")	/* SYN answered with RST */                    \
 	X(CONNECTIONS_DROPPED, "connections-dropped")	/* SYN dropped */                              \
 	X(CONNECTIONS_SHADOW, "connections-shadow")	/* SYN that shadow mode let pass */            \
-	X(PASSED_EXEMPT, "passed-exempt")		/* requests of exempt prefixes */              \
 	X(PASSED_LEASE, "passed-lease")			/* would be refused, but the lease has run out */ \
 	X(PASSED_PIPELINED, "passed-pipelined")		/* would be refused, but a response is under way */ \
 	X(PASSED_DOUBT, "passed-doubt")			/* connections whose framing was lost */       \

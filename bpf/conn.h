@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Connections: how one is proven and begins, what the client's acknowledgements say of it, how it ends. Nothing
+ * is kept for an address that has not shown that it hears us: by acknowledging the SYN-ACK that left through
+ * tc egress, or by being the other end of an established socket.
+ */
+#ifndef SLUICE_BPF_CONN_H
+#define SLUICE_BPF_CONN_H
+
+#include "admit.h"
+
+#define ACK_LATE_NS (250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
+
+static __always_inline void conn_set(struct sluice_conn *conn, __u32 flags)
+{
+	if ((conn->flags & flags) != flags)
+		__sync_fetch_and_or(&conn->flags, flags);
+}
+
+static __always_inline void conn_clear(struct sluice_conn *conn, __u32 flags)
+{
+	if (conn->flags & flags)
+		__sync_fetch_and_and(&conn->flags, ~flags);
+}
+
+static __always_inline void conn_end(const struct sluice_conn_key *key, struct sluice_conn *conn)
+{
+	release_all(conn);
+	bpf_map_delete_elem(&conns, key);
+}
+
+/* Only a RST at a place where the receiver would believe it ends anything here. */
+static __always_inline bool rst_believed(__u32 seq, __u32 next)
+{
+	return seq == next;
+}
+
+enum proof { PROOF_NONE, PROOF_HANDSHAKE, PROOF_SOCKET };
+
+/* The next bytes of both sides, by the socket that the packet is for, if that is established. */
+static __always_inline enum proof prove_by_socket(struct __sk_buff *skb, const struct packet *p,
+						  __u32 *c_next, __u32 *s_next)
+{
+	enum proof proof = PROOF_NONE;
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+
+	if (p->ipv6) {
+		__builtin_memcpy(t.ipv6.saddr, p->key.client_addr, 16);
+		__builtin_memcpy(t.ipv6.daddr, p->key.server_addr, 16);
+		t.ipv6.sport = p->key.client_port;
+		t.ipv6.dport = p->key.server_port;
+		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(&t.ipv4.saddr, p->key.client_addr + 12, 4);
+		__builtin_memcpy(&t.ipv4.daddr, p->key.server_addr + 12, 4);
+		t.ipv4.sport = p->key.client_port;
+		t.ipv4.dport = p->key.server_port;
+		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return PROOF_NONE;
+	if (sk->state == BPF_TCP_ESTABLISHED || sk->state == BPF_TCP_CLOSE_WAIT) {
+		struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+
+		if (tcp) {
+			*c_next = tcp->rcv_nxt;
+			*s_next = tcp->snd_nxt;
+			proof = PROOF_SOCKET;
+		}
+	}
+	bpf_sk_release(sk);
+	return proof;
+}
+
+SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, __u32 *c_next, __u32 *s_next)
+{
+	struct sluice_half_open *half;
+
+	if (!p || !c_next || !s_next)
+		return PROOF_NONE;
+	half = bpf_map_lookup_elem(&half_open, &p->key);
+	if (half && p->ack == half->server_seq + 1 && seq_diff(p->seq, half->client_seq) >= 0 &&
+	    seq_diff(p->seq, half->client_seq) < (1 << 30)) {
+		*c_next = half->client_seq;
+		*s_next = half->server_seq + 1;
+		bpf_map_delete_elem(&half_open, &p->key);
+		count(SLUICE_COUNTER_HALF_OPEN_DELETES);
+		return PROOF_HANDSHAKE;
+	}
+	return p->payload_len ? prove_by_socket(skb, p, c_next, s_next) : PROOF_NONE;
+}
+
+/*
+ * The connection of a segment that belongs to none yet, if it proves one; NULL (and counted where it
+ * carries data) if not. `fresh` is scratch for a new entry, zero but for the fields set here.
+ */
+static __always_inline struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct packet *p,
+						      const struct sluice_service *service,
+						      struct sluice_conn *fresh, __u64 now)
+{
+	__u32 c_next = 0, s_next = 0;
+	int proof;
+	long err;
+
+	if (!(p->flags & TCP_ACK) || p->flags & TCP_RST)
+		return NULL;
+	proof = prove(skb, p, &c_next, &s_next);
+	if (proof == PROOF_NONE || (proof == PROOF_SOCKET && p->seq != c_next)) {
+		if (p->payload_len)
+			count(SLUICE_COUNTER_PASSED_UNPROVEN);
+		return NULL;
+	}
+	fresh->last_seen_ns = now;
+	fresh->c_next = fresh->c_max = c_next;
+	fresh->s_next = s_next;
+	fresh->c_ack = p->ack;
+	fresh->flags = proof == PROOF_SOCKET ? SLUICE_CONN_ADOPTED : 0;
+	fresh->service = service->id;
+	client_of_address(p->key.client_addr, p->ipv6, service, &fresh->client);
+	err = bpf_map_update_elem(&conns, &p->key, fresh, BPF_NOEXIST);
+	if (err && err != -17 /* EEXIST: another CPU was first */) {
+		count(SLUICE_COUNTER_CONNS_FULL);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&conns, &p->key);
+}
+
+/*
+ * What a client's segment says of its reading: the gap between two chunks is a sample only if the client's
+ * window and acknowledgements left the server room all through it.
+ */
+static __always_inline void conn_acknowledged(struct sluice_conn *conn, const struct packet *p,
+					      __u64 now)
+{
+	if (!(p->flags & TCP_ACK))
+		return;
+	if (seq_diff(p->ack, conn->c_ack) > 0 && seq_diff(p->ack, conn->s_next) <= 0) {
+		__u64 since = conn->unacked_since_ns;
+
+		if (since && now - since > ACK_LATE_NS)
+			conn_set(conn, SLUICE_CONN_TAINTED);
+		conn->c_ack = p->ack;
+		conn->unacked_since_ns = p->ack == conn->s_next ? 0 : now;
+	}
+	if (!p->window)
+		conn_set(conn, SLUICE_CONN_STALLED | SLUICE_CONN_TAINTED);
+	else
+		conn_clear(conn, SLUICE_CONN_STALLED);
+}
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Clock, counters, and the two rings. Everything that the programs let pass because they could not be sure is
+ * counted here by name, so that nothing fails open in silence.
+ */
+#ifndef SLUICE_BPF_COUNT_H
+#define SLUICE_BPF_COUNT_H
+
+#include "maps.h"
+
+#define VERDICTS_PER_SECOND 1000 /* and CPU: what the verdicts ring is told at most */
+#define NSEC_PER_SEC 1000000000ULL
+#define NSEC_PER_MSEC 1000000ULL
+
+static __always_inline struct sluice_settings *get_settings(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+static __always_inline __u64 now_ns(const struct sluice_settings *s)
+{
+	return s->clock_ns ? s->clock_ns : bpf_ktime_get_ns();
+}
+
+static __always_inline void count_n(enum sluice_counter which, __u64 n)
+{
+	__u32 key = which;
+	__u64 *c = bpf_map_lookup_elem(&counters, &key);
+
+	if (c)
+		*c += n;
+}
+
+static __always_inline void count(enum sluice_counter which)
+{
+	count_n(which, 1);
+}
+
+/* requests_total of one service, model, verdict and reason. */
+static __always_inline void count_request(__u32 service, __u32 model, enum sluice_verdict verdict,
+					  enum sluice_reason reason)
+{
+	struct sluice_count_key key = {
+		.service = service, .model = model, .verdict = verdict, .reason = reason };
+	__u64 one = 1, *n = bpf_map_lookup_elem(&request_counts, &key);
+
+	if (n)
+		*n += 1;
+	else if (bpf_map_update_elem(&request_counts, &key, &one, BPF_NOEXIST))
+		count(SLUICE_COUNTER_COUNTS_FULL);
+}
+
+static __always_inline void count_client(const struct sluice_client *client, bool admitted,
+					 __u32 reason, __u32 model, __u64 now)
+{
+	struct sluice_client_count *c = bpf_map_lookup_elem(&client_counts, client);
+
+	if (!c) {
+		struct sluice_client_count first = {};
+
+		bpf_map_update_elem(&client_counts, client, &first, BPF_NOEXIST);
+		c = bpf_map_lookup_elem(&client_counts, client);
+		if (!c)
+			return;
+	}
+	if (admitted) {
+		__sync_fetch_and_add(&c->admitted, 1);
+	} else {
+		__sync_fetch_and_add(&c->rejected, 1);
+		c->last_reason = reason;
+	}
+	c->last_model = model;
+	c->last_seen_ns = now;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct { __u64 second; __u64 sent; });
+	__uint(max_entries, 1);
+} verdict_rate __weak SEC(".maps");
+
+/* Tells the daemon of a refusal, unless this CPU has told it enough this second. */
+static __always_inline void tell_refusal(const struct sluice_refusal *refusal)
+{
+	__u32 zero = 0;
+	struct { __u64 second; __u64 sent; } *rate = bpf_map_lookup_elem(&verdict_rate, &zero);
+
+	if (!rate)
+		return;
+	if (refusal->time_ns - rate->second >= NSEC_PER_SEC) {
+		rate->second = refusal->time_ns;
+		rate->sent = 0;
+	}
+	if (rate->sent >= VERDICTS_PER_SECOND ||
+	    bpf_ringbuf_output(&verdicts, (void *)refusal, sizeof(*refusal), 0)) {
+		count(SLUICE_COUNTER_VERDICTS_LOST);
+		return;
+	}
+	rate->sent++;
+}
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * XDP: the cheap front door. A SYN that would be refused whatever its requests say is dropped or turned round as a RST
+ * before the kernel has made a packet buffer of it; everything else passes. requests.bpf.c asks the same question
+ * of the SYNs that come by no XDP.
+ */
+#include "admit.h"
+#include "forge.h"
+
+static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
+{
+	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
+	struct sluice_service *service;
+	struct sluice_settings *set;
+	struct forged f = {};
+	struct packet p = {};
+	struct judgement j;
+	__u8 head[FORGE_HEAD_MAX], mac[6];
+	__u32 len, l2;
+	__u64 now;
+
+	if (packet_parse(data, end, true, FROM_CLIENT, &p) <= 0 ||
+	    (p.flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || !packet_length(&p, end - data))
+		return XDP_PASS;
+	service = packet_service(&p);
+	set = get_settings();
+	if (!service || !set)
+		return XDP_PASS;
+	now = now_ns(set);
+	judge_syn(service, &p, now, &j);
+	/* Whatever else is to be said of it (shadow, a lease run out) is said once, at tc ingress. */
+	if (!j.reason || j.shadow || set->stopping || now >= set->lease_until_ns)
+		return XDP_PASS;
+	syn_refused(service, &p, &j, now);
+	if (j.action == SLUICE_ACTION_DROP)
+		return XDP_DROP;
+
+	f.to_client = 1;
+	f.ack = p.seq + 1 + p.payload_len + (p.flags & TCP_FIN ? 1 : 0);
+	f.flags = TCP_RST | TCP_ACK;
+	len = forge_head(head, NULL, &p.key, p.ipv6, generic && p.partial, &f);
+	l2 = p.l2_len;
+	if (bpf_xdp_adjust_tail(xdp, (int)(l2 + len) - (int)(end - data)))
+		return XDP_DROP;
+	data = (void *)(long)xdp->data;
+	end = (void *)(long)xdp->data_end;
+	if (l2 < ETH_HLEN || l2 > L2_MAX || data + ETH_HLEN > end || data + l2 + 40 > end)
+		return XDP_DROP;
+	__builtin_memcpy(data + l2, head, 40);
+	if (p.ipv6) {
+		if (data + l2 + 60 > end)
+			return XDP_DROP;
+		__builtin_memcpy(data + l2 + 40, head + 40, 20);
+	}
+	__builtin_memcpy(mac, data, 6);
+	__builtin_memcpy(data, data + 6, 6);
+	__builtin_memcpy(data + 6, mac, 6);
+	return XDP_TX;
+}
+
+/* Native: frames carry whole checksums, whatever the sender left to its device. */
+SEC("xdp.frags")
+int gate(struct xdp_md *xdp)
+{
+	return on_syn(xdp, false);
+}
+
+/* Generic: the frame is still the kernel's packet, and what was left to the device still is. */
+SEC("xdp.frags")
+int gate_generic(struct xdp_md *xdp)
+{
+	return on_syn(xdp, true);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

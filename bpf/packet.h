@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From a packet to what the programs want to know of it: whose it is, its place in the TCP stream, its
+ * length. Every header is bounds-checked; whatever is not a whole TCP header of IPv4 or IPv6 is not ours.
+ * A packet to no protected port leaves after the port bitmap, one map value away.
+ */
+#ifndef SLUICE_BPF_PACKET_H
+#define SLUICE_BPF_PACKET_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+
+#include "maps.h"
+
+#define L2_MAX (ETH_HLEN + 8) /* Ethernet and two VLAN tags */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_PSH 0x08
+#define TCP_ACK 0x10
+
+enum packet_side { FROM_CLIENT, FROM_SERVER };
+
+struct packet {
+	struct sluice_conn_key key;
+	__u32 l2_len;	   /* 0 on interfaces without Ethernet */
+	__u32 tcp_at;	   /* offset of the TCP header */
+	__u32 payload_at;  /* offset of the payload */
+	__u32 payload_len; /* bytes, by the IP header */
+	__u32 seq, ack;
+	__u16 window; /* as in the header, not scaled */
+	__u8 flags;   /* TCP_… */
+	__u8 ipv6;
+	__u8 partial; /* the checksum field holds the pseudo-header's sum only (CHECKSUM_PARTIAL) */
+};
+
+static __always_inline __s32 seq_diff(__u32 a, __u32 b)
+{
+	return (__s32)(a - b);
+}
+
+/* Whether some service has this port. */
+static __always_inline bool port_protected(__be16 port)
+{
+	__u32 host = bpf_ntohs(port), word = host >> 6;
+	__u64 *bits = bpf_map_lookup_elem(&ports, &word);
+
+	return bits && *bits >> (host & 63) & 1;
+}
+
+static __always_inline void addr_from_v4(__u8 out[16], __be32 addr)
+{
+	__builtin_memset(out, 0, 10);
+	out[10] = out[11] = 0xff;
+	__builtin_memcpy(out + 12, &addr, 4);
+}
+
+/* Sum of 16-bit words, folded (RFC 1071), not complemented. */
+static __always_inline __u16 csum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* The pseudo-header's sum for a TCP segment of tcp_len bytes (RFC 9293 3.1, RFC 8200 8.1). */
+static __always_inline __u64 pseudo_sum(const struct sluice_conn_key *key, bool ipv6, __u32 tcp_len)
+{
+	const __u32 *c = (const __u32 *)key->client_addr, *s = (const __u32 *)key->server_addr;
+	__u64 sum = (__u64)c[3] + s[3] + bpf_htonl(IPPROTO_TCP) + bpf_htonl(tcp_len);
+
+	if (ipv6)
+		sum += (__u64)c[0] + c[1] + c[2] + s[0] + s[1] + s[2];
+	return sum;
+}
+
+/*
+ * Reads the packet in [data, end). Returns 1 if it is whole TCP and `side`'s far port is a protected one, 0
+ * if it is not ours, -1 if the headers reach beyond `end` (more of the packet has to be pulled in).
+ * l2 false: the packet begins with its IP header.
+ */
+static __always_inline int packet_parse(void *data, void *end, bool l2, enum packet_side side,
+					struct packet *p)
+{
+	struct tcphdr *tcp;
+	__u32 off = 0, ip_len;
+	__be16 proto;
+	void *at;
+
+	if (l2) {
+		struct ethhdr *eth = data;
+
+		if ((void *)(eth + 1) > end)
+			return -1;
+		proto = eth->h_proto;
+		off = sizeof(*eth);
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			if (proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD)) {
+				if (data + off + 4 > end)
+					return -1;
+				proto = *(__be16 *)(data + off + 2);
+				off += 4;
+			}
+		}
+	} else {
+		if (data + 1 > end)
+			return -1;
+		proto = *(__u8 *)data >> 4 == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	}
+	p->l2_len = off;
+
+	if (proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + off;
+
+		if ((void *)(ip + 1) > end)
+			return -1;
+		if (ip->protocol != IPPROTO_TCP || ip->version != 4 || ip->ihl < 5 ||
+		    ip->frag_off & bpf_htons(0x3fff))
+			return 0;
+		ip_len = bpf_ntohs(ip->tot_len);
+		off += ip->ihl * 4;
+		at = data + off;
+		tcp = at;
+		if ((void *)(tcp + 1) > end)
+			return -1;
+		if (!port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source))
+			return 0;
+		addr_from_v4(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr, ip->saddr);
+		addr_from_v4(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr, ip->daddr);
+		ip_len = ip_len ? ip_len - ip->ihl * 4 : 0;
+		p->ipv6 = 0;
+	} else if (proto == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + off;
+
+		if ((void *)(ip + 1) > end)
+			return -1;
+		if (ip->nexthdr != IPPROTO_TCP || ip->version != 6)
+			return 0;
+		off += sizeof(*ip);
+		at = data + off;
+		tcp = at;
+		if ((void *)(tcp + 1) > end)
+			return -1;
+		if (!port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source))
+			return 0;
+		__builtin_memcpy(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr,
+				 &ip->saddr, 16);
+		__builtin_memcpy(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr,
+				 &ip->daddr, 16);
+		ip_len = bpf_ntohs(ip->payload_len);
+		p->ipv6 = 1;
+	} else {
+		return 0;
+	}
+
+	if (tcp->doff < 5)
+		return 0;
+	p->key.client_port = side == FROM_CLIENT ? tcp->source : tcp->dest;
+	p->key.server_port = side == FROM_CLIENT ? tcp->dest : tcp->source;
+	p->seq = bpf_ntohl(tcp->seq);
+	p->ack = bpf_ntohl(tcp->ack_seq);
+	p->window = bpf_ntohs(tcp->window);
+	p->flags = ((__u8 *)tcp)[13];
+	p->tcp_at = off;
+	p->payload_at = off + tcp->doff * 4;
+	p->payload_len = ip_len; /* of the TCP segment; packet_length() makes it the payload's */
+	p->partial = tcp->check == csum_fold(pseudo_sum(&p->key, p->ipv6, ip_len));
+	return 1;
+}
+
+/*
+ * Turns the segment's length into the payload's. An IP length of 0 (BIG TCP) means: to the end of the packet.
+ * False: shorter than its own TCP header.
+ */
+static __always_inline bool packet_length(struct packet *p, __u32 packet_len)
+{
+	__u32 header = p->payload_at - p->tcp_at;
+
+	if (!p->payload_len) {
+		if (packet_len < p->payload_at)
+			return false;
+		p->payload_len = packet_len - p->payload_at;
+		return true;
+	}
+	if (p->payload_len < header || p->tcp_at + p->payload_len > packet_len)
+		return false;
+	p->payload_len -= header;
+	return true;
+}
+
+/* The whole for a tc program: pulls headers in where they are not linear. 1: read; 0: not ours. */
+SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum packet_side side)
+{
+	int r;
+
+	if (!p)
+		return 0;
+	r = packet_parse((void *)(long)skb->data, (void *)(long)skb->data_end, l2, side, p);
+	if (r < 0) {
+		__u32 want = L2_MAX + 60 + 60;
+
+		if (bpf_skb_pull_data(skb, skb->len < want ? skb->len : want))
+			return 0;
+		r = packet_parse((void *)(long)skb->data, (void *)(long)skb->data_end, l2, side, p);
+	}
+	return r > 0 && packet_length(p, skb->len);
+}
+
+/* The service that the packet's far address and port are, or NULL. */
+static __always_inline struct sluice_service *packet_service(const struct packet *p)
+{
+	struct sluice_service_key key = { .port = p->key.server_port };
+	struct sluice_service *service;
+
+	__builtin_memcpy(key.addr, p->key.server_addr, 16);
+	service = bpf_map_lookup_elem(&services, &key);
+	if (!service && !p->ipv6 && key.addr[12] == 127) {
+		key.addr[13] = key.addr[14] = 0;
+		key.addr[15] = 1;
+		service = bpf_map_lookup_elem(&services, &key);
+		if (service && !service->wildcard)
+			service = NULL;
+	}
+	return service;
+}
+
+struct timestamps {
+	__be32 val, ecr;
+};
+
+/*
+ * TSval and TSecr of a segment's timestamp option (RFC 7323 3.2); false: it has none. Stacks in use align it
+ * behind two NOPs, or begin with it; a walk over all options would cost the verifier its limit.
+ */
+static __always_inline bool packet_timestamps(struct __sk_buff *skb, const struct packet *p,
+					      struct timestamps *out)
+{
+	__u32 opt[10] = {}, len = p->payload_at - p->tcp_at - 20;
+
+	if (len < 12 || len > 40 || bpf_skb_load_bytes(skb, p->tcp_at + 20, opt, len))
+		return false;
+#pragma unroll
+	for (int i = 0; i < 8; i++) {
+		if (opt[i] == bpf_htonl(0x0101080a)) {
+			__builtin_memcpy(out, &opt[i + 1], 8);
+			return true;
+		}
+	}
+	if (*(__u16 *)opt == bpf_htons(0x080a)) {
+		__builtin_memcpy(out, (__u8 *)opt + 2, 8);
+		return true;
+	}
+	return false;
+}
+
+#endif

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * tc ingress: what clients send to a protected port. SYNs are consulted as in gate.bpf.c (where there is no XDP this is
+ * the gate); bytes in order are framed as HTTP/1.x requests, and the request is judged as soon as something
+ * of it is known and for the last time at its last byte. An admitted request's bytes are not touched. A refused one's
+ * packet never reaches the server: it becomes a RST for the server and an answer for the client.
+ */
+#include "tombstone.h"
+
+struct request_scratch {
+	struct packet packet;
+	struct question question;
+	__u32 at;     /* offset in the packet of the next byte to be framed */
+	__u32 end;    /* … behind the last one */
+	__u32 buf_at; /* offset in the packet of buf[0] */
+	__u32 buf_len;
+	__u32 refuse; /* question and judgement say what */
+	__u32 pad;
+	struct judgement judgement;
+	struct sluice_conn fresh;
+	__u8 buf[SCAN_BUF + SCAN_PAD];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct request_scratch);
+	__uint(max_entries, 1);
+} request_scratch SEC(".maps");
+
+struct request_context {
+	struct __sk_buff *skb;
+	struct sluice_conn *conn;
+	struct sluice_service *service;
+	struct request_scratch *s;
+};
+
+/* Whether an earlier response is still under way, so that nothing may be refused. */
+static __always_inline bool response_under_way(const struct sluice_conn *conn)
+{
+	return conn->exchange_head != conn->exchange_tail ||
+	       conn->flags & (SLUICE_CONN_RESPONSE | SLUICE_CONN_ANSWERED_EARLY);
+}
+
+static __always_inline __u32 model_of_name(const struct http1_request *r,
+					   const struct sluice_service *service)
+{
+	__u32 *id;
+
+	if (r->json.flags & JSON_MODEL_INVALID)
+		return SLUICE_MODEL_OTHER;
+	if (!r->json.name_len)
+		return service->default_model;
+	id = bpf_map_lookup_elem(&model_ids, r->json.name);
+	return id && *id < SLUICE_MODELS_MAX ? *id : SLUICE_MODEL_OTHER;
+}
+
+/* Judges early: only a refusal that would be carried out counts, everything else waits for the request's end. */
+static __always_inline void consult(struct request_context *c, __u32 model)
+{
+	struct request_scratch *s = c->s;
+
+	if (response_under_way(c->conn) || !may_refuse(get_settings(), s->question.now))
+		return;
+	s->question.model = model;
+	s->question.take = 0;
+	judge_request(c->service, &s->question, &s->judgement);
+	s->refuse = s->judgement.reason && !s->judgement.shadow;
+}
+
+/* Judges the request whose last byte has come: it is refused, or takes its place in the ring of exchanges. */
+SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
+			 const struct sluice_service *service)
+{
+	__u32 model = 0, flags = 0, verdict = SLUICE_VERDICT_ADMITTED;
+	struct sluice_exchange *e;
+	struct http1_request *r;
+	struct judgement *j;
+	__u64 now;
+
+	if (!s || !conn || !service)
+		return 0;
+	r = &conn->request;
+	j = &s->judgement;
+	now = s->question.now;
+	if (conn->exchange_tail - conn->exchange_head >= SLUICE_EXCHANGES_MAX) {
+		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		return 0;
+	}
+	if (r->frame.method == HTTP1_METHOD_POST) {
+		model = model_of_name(r, service);
+		s->question.model = model;
+		s->question.take = 1;
+		judge_request(service, &s->question, j);
+		if (j->reason) {
+			if (j->shadow) {
+				verdict = SLUICE_VERDICT_SHADOW_REJECTED;
+				tell(service, &conn->client, model, j, verdict, false, now);
+			} else if (!may_refuse(get_settings(), now)) {
+				count(SLUICE_COUNTER_PASSED_LEASE);
+				j->reason = SLUICE_REASON_NONE;
+			} else if (response_under_way(conn)) {
+				count(SLUICE_COUNTER_PASSED_PIPELINED);
+				j->reason = SLUICE_REASON_NONE;
+			} else {
+				s->refuse = 1;
+				return 0;
+			}
+			hold_places(model);
+		}
+		count_request(service->id, model, verdict, j->reason);
+		count_client(&conn->client, true, 0, model, now);
+		flags = SLUICE_EXCHANGE_JUDGED | SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
+		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
+			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
+			flags |= SLUICE_EXCHANGE_NAMED;
+		}
+	}
+	e = &conn->exchange[conn->exchange_tail & (SLUICE_EXCHANGES_MAX - 1)];
+	e->admitted_ns = now;
+	e->bytes = conn->request_bytes > 0xffffffff ? 0xffffffff : conn->request_bytes;
+	e->model = model;
+	e->method = r->frame.method;
+	e->flags = flags;
+	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
+		release_exchange(e, false);
+		conn_clear(conn, SLUICE_CONN_ANSWERED_EARLY);
+		return 0;
+	}
+	if (!(conn->flags & SLUICE_CONN_STALLED))
+		conn_clear(conn, SLUICE_CONN_TAINTED);
+	barrier();
+	conn->exchange_tail++;
+	return 0;
+}
+
+static __always_inline long request_events(struct request_context *c, __u32 ev)
+{
+	struct sluice_conn *conn = c->conn;
+	struct http1_request *r = &conn->request;
+
+	if (ev & HTTP1_DOUBT) {
+		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		return 1;
+	}
+	if (ev & HTTP1_HEAD_END && !(ev & HTTP1_END) && r->frame.method == HTTP1_METHOD_POST)
+		consult(c, SLUICE_MODEL_ALL);
+	if (ev & HTTP1_MODEL && r->frame.method == HTTP1_METHOD_POST && !c->s->refuse)
+		consult(c, model_of_name(r, c->service));
+	if (ev & HTTP1_END && !c->s->refuse) {
+		judge_at_end(c->s, conn, c->service);
+		if (!c->s->refuse) {
+			http1_request_next(r);
+			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED);
+		}
+	}
+	return c->s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
+}
+
+/* One step of framing; the loop's state is in map values, so that the verifier sees one iteration. */
+static long request_step(__u32 i, struct request_context *c)
+{
+	struct sluice_conn *conn = c->conn;
+	struct request_scratch *s = c->s;
+	__u32 left = s->end - s->at, n, ev = 0;
+	__u64 skip;
+
+	if (s->at >= s->end)
+		return 1;
+	if (!(conn->flags & SLUICE_CONN_REQUEST)) {
+		conn_set(conn, SLUICE_CONN_REQUEST);
+		conn->request_bytes = 0;
+	}
+	skip = http1_request_skippable(&conn->request);
+	if (skip) {
+		n = skip < left ? skip : left;
+		http1_request_skipped(&conn->request, n, &ev);
+	} else {
+		__u32 pos = s->at - s->buf_at;
+
+		if (pos >= s->buf_len) {
+			n = left < SCAN_BUF ? left : SCAN_BUF;
+			if (n < 1 || n > SCAN_BUF || bpf_skb_load_bytes(c->skb, s->at, s->buf, n)) {
+				give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+				return 1;
+			}
+			s->buf_at = s->at;
+			s->buf_len = n;
+			pos = 0;
+		}
+		n = http1_request_step(&conn->request, s->buf, pos, s->buf_len, &ev);
+	}
+	s->at += n;
+	conn->request_bytes += n;
+	return ev ? request_events(c, ev) : 0;
+}
+
+/* Refuses the request that the packet at hand belongs to. Returns the program's verdict. */
+SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, struct sluice_conn *conn,
+			   const struct sluice_service *service)
+{
+	struct sluice_tombstone t = {};
+	struct judgement *j;
+	struct forged f = {};
+	__u32 text_len = 0, model;
+	struct packet *p;
+	__u64 now;
+
+	if (!s || !conn || !service)
+		return TC_ACT_UNSPEC;
+	p = &s->packet;
+	j = &s->judgement;
+	now = s->question.now;
+	model = s->question.model;
+	t.born_ns = t.last_seen_ns = now;
+	t.reply.model = model;
+	t.reply.reason = j->reason;
+	t.reply.no_retry = j->retry_after_ms > 60000;
+	t.retry_after_ms = j->retry_after_ms;
+	t.reply_seq = conn->s_next;
+	t.c_ack = conn->c_ack;
+	t.c_end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+	t.rst_seq = conn->c_next;
+	if (t.c_ack != t.reply_seq)
+		t.flags = SLUICE_TOMBSTONE_DEFERRED;
+	if (j->action == SLUICE_ACTION_REPLY) {
+		text_len = fill_reply(&t.reply, t.retry_after_ms);
+		t.reply_end = t.reply_seq + text_len + 1;
+		if (!text_len) {
+			count(SLUICE_COUNTER_PASSED_NO_ROOM);
+		} else if (bpf_map_update_elem(&tombstones, &p->key, &t, BPF_ANY)) {
+			count(SLUICE_COUNTER_TOMBSTONES_FULL);
+			text_len = 0;
+		}
+	}
+	count_request(service->id, model, SLUICE_VERDICT_REJECTED, j->reason);
+	count_client(&conn->client, false, j->reason, model, now);
+	tell(service, &conn->client, model, j, SLUICE_VERDICT_REJECTED, false, now);
+	release_all(conn);
+	bpf_map_delete_elem(&conns, &p->key);
+
+	answer_timestamps(skb, p, &f);
+	if (reset_server(skb, p, t.rst_seq))
+		return TC_ACT_SHOT;
+	if (text_len)
+		return answer_429(skb, p, &t, &f);
+	f.seq = p->ack;
+	f.flags = TCP_RST;
+	return answer_client(skb, p, &f);
+}
+
+/*
+ * Frames the packet's new bytes. A segment ahead of missing bytes passes only inside a body of known length, where
+ * nothing but the model's name can be lost; elsewhere it is dropped, and the client sends it again in
+ * order. Returns false if the packet is to be dropped.
+ */
+static __always_inline bool frame(struct request_context *c, const struct packet *p)
+{
+	struct sluice_conn *conn = c->conn;
+	struct request_scratch *s = c->s;
+	__u32 end = p->seq + p->payload_len, ev = 0;
+	__s32 ahead = seq_diff(p->seq, conn->c_next);
+
+	if (ahead > 0) {
+		bool body = conn->flags & SLUICE_CONN_REQUEST &&
+			    conn->request.frame.state == HTTP1_AT_BODY &&
+			    conn->request.frame.flags & HTTP1_LENGTH &&
+			    (__u64)(end - conn->c_next) <= conn->request.frame.left;
+
+		if (body && !(conn->flags & SLUICE_CONN_HOLE)) {
+			conn->c_hole_end = p->seq;
+			conn->c_max = end;
+			conn_set(conn, SLUICE_CONN_HOLE);
+			return true;
+		}
+		if (body && seq_diff(p->seq, conn->c_max) <= 0 &&
+		    seq_diff(p->seq, conn->c_hole_end) >= 0) {
+			if (seq_diff(end, conn->c_max) > 0)
+				conn->c_max = end;
+			return true;
+		}
+		count(SLUICE_COUNTER_REORDERED_DROPPED);
+		return false;
+	}
+	if (seq_diff(end, conn->c_next) <= 0)
+		return true; /* sent again */
+
+	s->at = p->payload_at - ahead;
+	s->end = p->payload_at + p->payload_len;
+	s->buf_at = s->buf_len = 0;
+	if (conn->flags & SLUICE_CONN_HOLE && seq_diff(end, conn->c_hole_end) >= 0) {
+		/* The hole closes: what passed unseen behind it is part of this same body. */
+		__u32 lost = conn->c_max - conn->c_next;
+
+		conn_clear(conn, SLUICE_CONN_HOLE);
+		conn_set(conn, SLUICE_CONN_SCAN_GAP);
+		if (seq_diff(end, conn->c_max) <= 0) {
+			s->at = s->end;
+			end = conn->c_max;
+		} else {
+			s->at += lost;
+		}
+		http1_request_skipped(&conn->request, lost, &ev);
+		conn->request_bytes += lost;
+		if (ev && request_events(c, ev)) {
+			if (!s->refuse)
+				conn->c_next = end;
+			return true;
+		}
+	}
+	bpf_loop(1 << 23, request_step, c, 0);
+	if (!s->refuse)
+		conn->c_next = end;
+	return true;
+}
+
+/* Drops a refused SYN, or makes it a RST. */
+SUBPROG int refuse_syn(struct __sk_buff *skb, const struct packet *p,
+		       const struct sluice_service *service, const struct judgement *j, __u64 now)
+{
+	struct forged f = { .flags = TCP_RST | TCP_ACK };
+
+	if (!p || !service || !j)
+		return TC_ACT_UNSPEC;
+	f.ack = p->seq + 1 + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+	if (j->shadow) {
+		struct sluice_client client;
+
+		client_of_address(p->key.client_addr, p->ipv6, service, &client);
+		count(SLUICE_COUNTER_CONNECTIONS_SHADOW);
+		tell(service, &client, service->default_model, j, SLUICE_VERDICT_SHADOW_REJECTED,
+		     true, now);
+		return TC_ACT_UNSPEC;
+	}
+	syn_refused(service, p, j, now);
+	return j->action == SLUICE_ACTION_DROP ? TC_ACT_SHOT : answer_client(skb, p, &f);
+}
+
+/* Opaque services: a burst of client bytes begins a measurement; nothing in it is read. */
+static __always_inline void opaque_bytes(struct sluice_conn *conn, const struct sluice_service *service,
+					 const struct packet *p, __u64 now)
+{
+	struct sluice_exchange *e = &conn->exchange[0];
+	__u32 end = p->seq + p->payload_len;
+
+	if (seq_diff(end, conn->c_next) <= 0)
+		return;
+	if (conn->flags & SLUICE_CONN_RESPONSE || conn->exchange_head == conn->exchange_tail) {
+		e->bytes = 0;
+		e->model = service->default_model;
+		e->flags = SLUICE_EXCHANGE_JUDGED;
+		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
+		conn->exchange_tail = conn->exchange_head + 1;
+	}
+	e->admitted_ns = now;
+	e->bytes += p->payload_len;
+	conn->c_next = end;
+	if (!(conn->flags & SLUICE_CONN_STALLED))
+		conn_clear(conn, SLUICE_CONN_TAINTED);
+}
+
+/* A segment of a known connection with bytes of a request. Returns the program's verdict. */
+static __always_inline int request_bytes(struct request_context *c)
+{
+	struct sluice_conn *conn = c->conn;
+	struct packet *p = &c->s->packet;
+	bool pass;
+
+	/* Two CPUs may hold segments of one connection; the later one's comes again. */
+	if (!__sync_bool_compare_and_swap(&conn->busy, 0, 1)) {
+		count(SLUICE_COUNTER_REORDERED_DROPPED);
+		return TC_ACT_SHOT;
+	}
+	c->s->refuse = 0;
+	c->s->question.client = conn->client;
+	__builtin_memcpy(c->s->question.addr, p->key.client_addr, 16);
+	pass = frame(c, p);
+	if (c->s->refuse)
+		return refuse_request(c->skb, c->s, conn, c->service);
+	conn->busy = 0;
+	if (!pass)
+		return TC_ACT_SHOT;
+	if ((conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED)) ==
+	    (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED))
+		conn_end(&p->key, conn); /* in the middle of something; the next segment may do */
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
+{
+	struct request_context c = { .skb = skb };
+	struct sluice_tombstone *t;
+	struct sluice_settings *set;
+	struct sluice_conn *conn;
+	struct packet *p;
+	__u32 zero = 0, end;
+	__u64 now;
+
+	c.s = bpf_map_lookup_elem(&request_scratch, &zero);
+	if (!c.s)
+		return TC_ACT_UNSPEC;
+	p = &c.s->packet;
+	if (!packet_read(skb, p, l2, FROM_CLIENT))
+		return TC_ACT_UNSPEC;
+	c.service = packet_service(p);
+	set = get_settings();
+	if (!c.service || !set)
+		return TC_ACT_UNSPEC;
+	now = now_ns(set);
+	c.s->question.now = now;
+
+	if ((p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
+		judge_syn(c.service, p, now, &c.s->judgement);
+		if (!c.s->judgement.reason)
+			return TC_ACT_UNSPEC;
+		if (!c.s->judgement.shadow && !may_refuse(set, now)) {
+			count(SLUICE_COUNTER_PASSED_LEASE);
+			return TC_ACT_UNSPEC;
+		}
+		return refuse_syn(skb, p, c.service, &c.s->judgement, now);
+	}
+
+	conn = bpf_map_lookup_elem(&conns, &p->key);
+	if (!conn) {
+		t = bpf_map_lookup_elem(&tombstones, &p->key);
+		if (t)
+			return tombstone_from_client(skb, p, t, now);
+		conn = conn_begin(skb, p, c.service, &c.s->fresh, now);
+		if (!conn)
+			return TC_ACT_UNSPEC;
+	}
+	c.conn = conn;
+	conn->last_seen_ns = now;
+	if (p->flags & TCP_RST) {
+		if (rst_believed(p->seq, conn->c_next))
+			conn_end(&p->key, conn);
+		return TC_ACT_UNSPEC;
+	}
+	conn_acknowledged(conn, p, now);
+
+	end = p->seq + p->payload_len;
+	if (p->payload_len) {
+		if (conn->flags & SLUICE_CONN_UNJUDGED) {
+			if (seq_diff(end, conn->c_next) > 0)
+				conn->c_next = end;
+		} else if (c.service->protocol == SLUICE_PROTOCOL_OPAQUE) {
+			opaque_bytes(conn, c.service, p, now);
+		} else {
+			int verdict = request_bytes(&c);
+
+			if (verdict != TC_ACT_UNSPEC)
+				return verdict;
+		}
+	}
+	if (p->flags & TCP_FIN && end == conn->c_next) {
+		conn->c_next++;
+		conn_set(conn, SLUICE_CONN_CLIENT_FIN);
+		if (conn->flags & SLUICE_CONN_SERVER_FIN)
+			conn_end(&p->key, conn);
+	}
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int requests(struct __sk_buff *skb)
+{
+	return on_request_packet(skb, true);
+}
+
+SEC("tc")
+int requests_l3(struct __sk_buff *skb)
+{
+	return on_request_packet(skb, false);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

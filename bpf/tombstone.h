@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A refused connection until both ends have forgotten it. To the client the tombstone is the server: until the 429 is
+ * acknowledged, all that it says is the 429 again, so that the client's own retransmission carries the
+ * reliability; after that it acknowledges what still comes and the client's FIN. To the server it is the client,
+ * gone: what the server still sends is swallowed and answered with a RST at its own acknowledgement, so that a
+ * RST that missed heals.
+ *
+ * While bytes of the server are in flight, the 429 stands behind them and the client's own bytes are left
+ * unacknowledged: the client sends them again, and by its acknowledgement then shows whether the bytes have
+ * arrived. If they have not after RETRIES_MAX of these they are lost, and only a reset is left to send.
+ */
+#ifndef SLUICE_BPF_TOMBSTONE_H
+#define SLUICE_BPF_TOMBSTONE_H
+
+#include "conn.h"
+#include "reply.h"
+
+#define RETRIES_MAX 3
+
+/* Sends the 429 for the packet at hand; its timestamps are in f already. */
+static __always_inline int answer_429(struct __sk_buff *skb, const struct packet *p,
+				      const struct sluice_tombstone *t, struct forged *f)
+{
+	f->text_len = fill_reply(&t->reply, t->retry_after_ms);
+	f->seq = t->reply_seq;
+	f->ack = seq_diff(t->c_ack, t->reply_seq) < 0 ? t->rst_seq : t->c_end;
+	f->flags = TCP_ACK | TCP_PSH | TCP_FIN;
+	if (t->reply_end != t->reply_seq + f->text_len + 1)
+		return TC_ACT_SHOT; /* its text is gone; the tombstone ages */
+	return answer_client(skb, p, f);
+}
+
+/* A client's segment to a tombstone. */
+SUBPROG int tombstone_from_client(struct __sk_buff *skb, const struct packet *p,
+				  struct sluice_tombstone *t, __u64 now)
+{
+	struct forged f = {};
+	bool again, was_acked;
+	__u32 fin, end;
+
+	if (!p || !t)
+		return TC_ACT_UNSPEC;
+	fin = p->flags & TCP_FIN ? 1 : 0;
+	end = p->seq + p->payload_len + fin;
+	again = seq_diff(end, t->c_end) <= 0;
+	was_acked = t->flags & SLUICE_TOMBSTONE_ACKED;
+	if (p->flags & TCP_RST) {
+		/* Our own RST passes here on its way up; the client's ends the tombstone, and goes up too. */
+		if (seq_diff(p->seq, t->rst_seq) > 0)
+			bpf_map_delete_elem(&tombstones, &p->key);
+		return TC_ACT_UNSPEC;
+	}
+	t->last_seen_ns = now;
+	if (p->flags & TCP_ACK && seq_diff(p->ack, t->c_ack) > 0 &&
+	    seq_diff(p->ack, t->reply_end) <= 0)
+		t->c_ack = p->ack;
+	if (t->c_ack == t->reply_end)
+		t->flags |= SLUICE_TOMBSTONE_ACKED;
+	if (!again)
+		t->c_end = end;
+	if (fin)
+		t->flags |= SLUICE_TOMBSTONE_CLIENT_FIN;
+
+	answer_timestamps(skb, p, &f);
+	if (t->flags & SLUICE_TOMBSTONE_ACKED) {
+		bool owed = !was_acked && t->flags & SLUICE_TOMBSTONE_DEFERRED;
+
+		if (!p->payload_len && !fin && !owed)
+			return TC_ACT_SHOT;
+		f.seq = t->reply_end;
+		f.ack = t->c_end;
+		f.flags = TCP_ACK;
+		return answer_client(skb, p, &f);
+	}
+	if (!p->payload_len && !fin)
+		return TC_ACT_SHOT;
+	if (seq_diff(t->c_ack, t->reply_seq) < 0 && again && ++t->retries > RETRIES_MAX) {
+		count(SLUICE_COUNTER_REPLIES_LOST);
+		f.seq = t->c_ack;
+		f.flags = TCP_RST;
+		bpf_map_delete_elem(&tombstones, &p->key);
+		return answer_client(skb, p, &f);
+	}
+	return answer_429(skb, p, t, &f);
+}
+
+/* What leaves for the client of a tombstone: our own answer passes, anything of the server's does not. */
+SUBPROG int tombstone_from_server(struct __sk_buff *skb, const struct packet *p,
+				  struct sluice_tombstone *t)
+{
+	struct forge_scratch *s = get_forge_scratch();
+	struct forged f = { .flags = TCP_RST };
+
+	if (!s || !p || !t)
+		return TC_ACT_UNSPEC;
+	f.seq = p->ack;
+	if (s->to_client_now) {
+		s->to_client_now = 0;
+		if (p->seq == t->reply_seq || p->seq == t->reply_end)
+			return TC_ACT_UNSPEC;
+	}
+	count(SLUICE_COUNTER_SWALLOWED);
+	if (p->flags & TCP_RST || !(p->flags & TCP_ACK) || forge(skb, p, &f))
+		return TC_ACT_SHOT;
+	swap_ethernet(skb, p);
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+}
+
+#endif
