@@ -133,11 +133,11 @@ static __always_inline void http1_doubt(struct http1_frame *f, __u32 *ev)
  */
 static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u64 left, __u8 fold)
 {
-	__u32 taken = 0;
+	__u64 taken = 0, w = 0;
 
 	SCAN_UNROLL
 	for (__u32 k = 0; k < 16; k += 8) {
-		__u64 len = scan_opaque(f->token_len), w, marks, mask;
+		__u64 len = scan_opaque(f->token_len), n, marks, mask;
 
 		if (left <= k)
 			break;
@@ -147,13 +147,14 @@ static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u
 		mask = scan_mask(marks);
 		if (len <= HTTP1_TOKEN_MAX)
 			scan_store(f->token + len, (w | SCAN_ONES * fold) & mask);
-		taken += w = marks ? scan_index(marks) : 8;
-		len += w;
+		n = marks ? scan_index(marks) : 8;
+		taken += n;
+		len += n;
 		f->token_len = len > HTTP1_TOKEN_MAX ? HTTP1_TOKEN_MAX + 1 : len;
 		if (marks)
 			break;
 	}
-	return taken;
+	return scan_forget(taken, w);
 }
 
 /* Word i of the token under way. */
@@ -409,7 +410,7 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 			if (++p >= stop || f->state < HTTP1_AT_CHUNK_SIZE || f->state > HTTP1_AT_DATA_LF)
 				break;
 		}
-		return p - pos;
+		return scan_forget(p - pos, scan_load(buf + pos));
 	}
 	if (f->state == HTTP1_AT_TOKEN || f->state == HTTP1_AT_LENGTH)
 		return http1_value_step(f, buf + p, stop - p, kind, ev);
@@ -477,6 +478,16 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 		f->state = HTTP1_AT_LINE;
 	}
 	return p - pos;
+}
+
+/*
+ * The verifier need not know which step it was that took n bytes and raised ev: without this it would
+ * explore the driver once for every pair of them.
+ */
+static __always_inline void http1_forget(__u32 *n, __u32 *ev, __u64 unknown)
+{
+	*n = scan_forget(*n, unknown);
+	*ev = scan_forget(*ev, unknown);
 }
 
 /* Counts the bytes of heads and trailers. */
@@ -694,6 +705,7 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 		if (left > f->left)
 			left = f->left;
 		n = json_model_step(&r->json, buf, pos, pos + left, ev);
+		http1_forget(&n, ev, left);
 		if (http1_body_taken(f, n)) {
 			f->state = HTTP1_AT_END;
 			*ev |= HTTP1_END;
@@ -706,6 +718,7 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 		return n;
 	}
 	n = http1_line_step(f, buf, p, end, 0, &kind, &head_end, ev);
+	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
 	if (head_end && f->state != HTTP1_AT_DOUBT)
@@ -864,6 +877,7 @@ static __always_inline __u32 http1_response_body_step(struct http1_response *r, 
 		f->flags |= HTTP1_BEGUN;
 		*ev |= HTTP1_BODY_BEGIN;
 	}
+	*ev = scan_forget(*ev, left); /* see http1_forget */
 	if (s->kind == STREAM_SSE || s->kind == STREAM_NDJSON)
 		return stream_step(s, buf, pos, pos + left, ev);
 	if (s->kind == STREAM_ENCODED && !(f->flags & HTTP1_CHUNK_COUNTED)) {
@@ -891,6 +905,7 @@ static __always_inline __u32 http1_response_step(struct http1_response *r, const
 		if (left > f->left)
 			left = f->left;
 		n = http1_response_body_step(r, buf, pos, left, ev);
+		http1_forget(&n, ev, left);
 		if (http1_body_taken(f, n))
 			http1_response_end(r, ev);
 		return n;
@@ -901,6 +916,7 @@ static __always_inline __u32 http1_response_step(struct http1_response *r, const
 		return n;
 	}
 	n = http1_line_step(f, buf, p, end, 1, &r->stream.kind, &head_end, ev);
+	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
 	if (head_end && f->state != HTTP1_AT_DOUBT)

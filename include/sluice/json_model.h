@@ -346,15 +346,18 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 /* Index of the first quote or backslash in the 64 bytes at p, 64 if there is none. */
 static __always_inline __u64 json_model_string_end(const __u8 *p)
 {
+	__u64 n = SCAN_PAD, w = 0, marks;
+
 	SCAN_UNROLL
 	for (int k = 0; k < SCAN_PAD; k += 8) {
-		__u64 w = scan_load(p + k);
-		__u64 marks = (scan_equal(w, '"') | scan_equal(w, '\\')) & SCAN_HIGHS;
-
-		if (marks)
-			return k + scan_index(marks);
+		w = scan_load(p + k);
+		marks = (scan_equal(w, '"') | scan_equal(w, '\\')) & SCAN_HIGHS;
+		if (marks) {
+			n = k + scan_index(marks);
+			break;
+		}
 	}
-	return SCAN_PAD;
+	return scan_forget(n, w);
 }
 
 /*

@@ -120,6 +120,15 @@ static __always_inline __u64 scan_opaque(__u64 n)
 	return n;
 }
 
+/*
+ * n itself, of which the verifier forgets the bounds (w is any loaded word): the nine ends of a search
+ * become one state to explore from, not nine.
+ */
+static __always_inline __u64 scan_forget(__u64 n, __u64 w)
+{
+	return scan_opaque(n ^ w) ^ w;
+}
+
 /* A cursor that the verifier can trust. */
 static __always_inline __u64 scan_clamp(__u64 p)
 {
@@ -139,14 +148,18 @@ static __always_inline __u64 scan_fit(__u64 left)
 /* Index of the first control character (below 0x20) in the 64 bytes at p, 64 if there is none. */
 static __always_inline __u64 scan_control(const __u8 *p)
 {
+	__u64 n = SCAN_PAD, w = 0, marks;
+
 	SCAN_UNROLL
 	for (int k = 0; k < SCAN_PAD; k += 8) {
-		__u64 marks = scan_below(scan_load(p + k), 0x20) & SCAN_HIGHS;
-
-		if (marks)
-			return k + scan_index(marks);
+		w = scan_load(p + k);
+		marks = scan_below(w, 0x20) & SCAN_HIGHS;
+		if (marks) {
+			n = k + scan_index(marks);
+			break;
+		}
 	}
-	return SCAN_PAD;
+	return scan_forget(n, w);
 }
 
 /* The value of a hexadecimal digit, 16 for anything else. */

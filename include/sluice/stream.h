@@ -293,7 +293,7 @@ static __always_inline __u64 stream_run(struct stream *s, const __u8 *p, __u64 l
 		n++;
 	}
 	s->hash = hash;
-	return n;
+	return scan_forget(n, hash);
 }
 
 /*
