@@ -249,16 +249,6 @@ static int run_detach(struct call *call)
 	return 0;
 }
 
-static void show_set(FILE *out, const json_t *answer)
-{
-	const json_t *model = json_object_get(answer, "model");
-	json_t *both = json_pack("{s:O*, s:[O*]}", "global", json_object_get(answer, "global"),
-				 "models", model);
-
-	people_models(out, both);
-	json_decref(both);
-}
-
 static const struct subcommand subcommands[] = {
 	{"status", "status [--json]", "what is open and shut, and what was refused", OPTION_JSON, 0,
 	 0, run_simple, people_status},
@@ -272,7 +262,7 @@ static const struct subcommand subcommands[] = {
 	 OPTION_JSON, 0, 0, run_watch, people_event},
 	{"set", "set [--model M] KEY=VALUE…",
 	 "change a target: ttft=800ms itl=30ms tau=15s max-in-flight=64 action=… mode=… policy=…",
-	 OPTION_MODEL | OPTION_JSON, 1, CONTROL_VALUES_MAX, run_set, show_set},
+	 OPTION_MODEL | OPTION_JSON, 1, CONTROL_VALUES_MAX, run_set, people_set},
 	{"allow", "allow CLIENT [--model M] [--for 10m]",
 	 "let a client past limits and shut models", OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1,
 	 run_judge, people_done},

@@ -605,6 +605,7 @@ static int op_reload(void *arg, char *said, size_t said_len, char *err, size_t e
 		config_free(&config);
 		snprintf(err, err_len, "the configuration could not be put in force: %s",
 			 ret == -ENOSPC ? "too many model names" : datapath_error());
+		say("%s", err);
 		return ret;
 	}
 	snprintf(said, said_len, "%s%s",
@@ -674,6 +675,8 @@ static void finish_detach(struct daemon *d)
 
 	if (ret)
 		say("detach: %s", datapath_error());
+	else
+		say("detached; nothing is left in the kernel");
 	control_detached(d->control, ret ? datapath_error() : NULL);
 	d->running = false;
 	d->status = ret ? EXIT_FAILED : 0;

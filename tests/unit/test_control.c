@@ -1010,8 +1010,8 @@ static void columns_stand_under_their_headers(void **state)
 static void an_answer_without_its_fields_is_still_printed(void **state)
 {
 	static void (*const shows[])(FILE *, const json_t *) = {
-		people_status,   people_models, people_clients,
-		people_services, people_event,  people_done,
+		people_status, people_models, people_clients, people_services,
+		people_event,  people_set,    people_done,
 	};
 	static const char *const answers[] = {
 		"{}",

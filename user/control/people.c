@@ -103,24 +103,31 @@ static bool is_open(const json_t *model)
 	return !json_is_false(json_object_get(model, "open"));
 }
 
-/* "850 ms", "42 s", "3 min 20 s", "5 h 12 min", "3 d 4 h" */
+/* "850 ms", "42 s", "10 min", "3 min 20 s", "5 h 12 min", "3 d 4 h" */
 static const char *span(double ms)
 {
+	static const struct {
+		long long s;
+		const char *name;
+	} units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
 	static char ring[4][48];
 	static unsigned next;
 	char *out = ring[next++ % 4];
-	long long s = (long long)(ms / 1000 + 0.5);
+	long long s = (long long)(ms / 1000 + 0.5), rest;
+	unsigned u = 0;
 
-	if (ms < 1000)
+	if (ms < 1000) {
 		snprintf(out, sizeof(ring[0]), "%.0f ms", ms);
-	else if (s < 60)
-		snprintf(out, sizeof(ring[0]), "%lld s", s);
-	else if (s < 3600)
-		snprintf(out, sizeof(ring[0]), "%lld min %lld s", s / 60, s % 60);
-	else if (s < 86400)
-		snprintf(out, sizeof(ring[0]), "%lld h %lld min", s / 3600, s / 60 % 60);
+		return out;
+	}
+	while (s < units[u].s)
+		u++;
+	rest = units[u].s > 1 ? s % units[u].s / units[u + 1].s : 0;
+	if (rest)
+		snprintf(out, sizeof(ring[0]), "%lld %s %lld %s", s / units[u].s, units[u].name,
+			 rest, units[u + 1].name);
 	else
-		snprintf(out, sizeof(ring[0]), "%lld d %lld h", s / 86400, s / 3600 % 24);
+		snprintf(out, sizeof(ring[0]), "%lld %s", s / units[u].s, units[u].name);
 	return out;
 }
 
@@ -198,6 +205,22 @@ void people_models(FILE *out, const json_t *models)
 	print_models(out, models);
 }
 
+static bool has_target(const json_t *model)
+{
+	return json_is_number(json_object_get(model, "ttft_threshold_ms")) ||
+	       json_is_number(json_object_get(model, "itl_threshold_ms")) ||
+	       json_is_number(json_object_get(model, "limit"));
+}
+
+static bool any_target(const json_t *models)
+{
+	const json_t *model;
+	size_t i;
+
+	json_array_foreach(models, i, model) if (has_target(model)) return true;
+	return false;
+}
+
 static void headline(FILE *out, const json_t *status)
 {
 	const json_t *list = json_object_get(status, "models"), *model;
@@ -214,7 +237,10 @@ static void headline(FILE *out, const json_t *status)
 	if (all && !is_open(all)) {
 		shut_line(out, all, "everything", now_ms);
 	} else if (!shut) {
-		fputs("everything is open\n", out);
+		fputs(has_target(all) || any_target(list)
+			      ? "everything is open\n"
+			      : "everything is open (no target is set: latency is only observed)\n",
+		      out);
 	} else {
 		bool first = true;
 
@@ -414,6 +440,43 @@ void people_event(FILE *out, const json_t *event)
 		fprintf(out, ", opens in about %s if nothing more arrives\n",
 			span(json_number_value(json_object_get(event, "retry_after_ms"))));
 	}
+}
+
+static void target(FILE *out, const json_t *model, const char *name, const char *key,
+		   const char *unit)
+{
+	const char *value = number(model, key, 3);
+	size_t len = strlen(value);
+
+	if (!strcmp(value, DASH)) {
+		fprintf(out, ", %s none", name);
+		return;
+	}
+	while (len && value[len - 1] == '0')
+		len--;
+	len -= len && value[len - 1] == '.';
+	fprintf(out, ", %s %.*s%s", name, (int)len, value, unit);
+}
+
+/* "llama: open, ttft 800 ms, itl none, …": what holds now. */
+void people_set(FILE *out, const json_t *answer)
+{
+	const json_t *model = json_object_get(answer, "model");
+	bool all = !json_is_object(model);
+
+	if (all)
+		model = json_object_get(answer, "global");
+	fprintf(out, "%s: %s", all ? "all models" : text(model, "name"),
+		is_open(model) ? "open" : "SHUT");
+	target(out, model, "ttft", "ttft_threshold_ms", " ms");
+	target(out, model, "itl", "itl_threshold_ms", " ms");
+	target(out, model, "tau", "time_constant_secs", " s");
+	target(out, model, "max-in-flight", "limit", "");
+	if (strcmp(text(model, "action"), "default"))
+		fprintf(out, ", action %s", text(model, "action"));
+	if (strcmp(text(model, "mode"), "default"))
+		fprintf(out, ", mode %s", text(model, "mode"));
+	fputc('\n', out);
 }
 
 void people_done(FILE *out, const json_t *answer)

@@ -15,6 +15,8 @@ void people_clients(FILE *out, const json_t *clients);
 void people_services(FILE *out, const json_t *services);
 /* One line of a watch stream. */
 void people_event(FILE *out, const json_t *event);
+/* What holds after a `set`. */
+void people_set(FILE *out, const json_t *answer);
 /* A sentence about what a command that changes something did. */
 void people_done(FILE *out, const json_t *answer);
 

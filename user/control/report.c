@@ -78,7 +78,7 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 
 	return json_pack(
 		"{s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-		"s:o, s:s, s:b, s:b}",
+		"s:o, s:s, s:s, s:b, s:b}",
 		"name", model_name(s, id), "open", now.open, "reason",
 		shut ? json_string(text_reason(now.reason)) : json_null(), "ttft_ema_ms",
 		number_or_null(now.ttft_ms), "itl_ema_ms", number_or_null(now.itl_ms),
@@ -94,7 +94,8 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 		m->last_seen_ns && m->last_seen_ns <= s->now_ns
 			? count((s->now_ns - m->last_seen_ns) / MS)
 			: json_null(),
-		"mode", text_mode(targets.mode), "unary", m->unary, "pinned", m->pinned);
+		"mode", text_mode(targets.mode), "action", text_action(targets.action), "unary",
+		m->unary, "pinned", m->pinned);
 }
 
 static json_t *models(const struct daemon_state *s)
