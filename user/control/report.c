@@ -121,9 +121,12 @@ json_t *report_models(const struct daemon_state *s)
 static json_t *service(const struct daemon_state *s, uint32_t id)
 {
 	const struct state_service *v = &s->services[id];
-	char address[64] = "*";
+	char endpoint[TEXT_SERVICE_MAX], address[TEXT_SERVICE_MAX];
 
-	if (!v->wildcard)
+	text_endpoint(endpoint, v->addr, v->wildcard, v->port);
+	if (endpoint[0] == '*')
+		strcpy(address, "*");
+	else
 		text_address(address, sizeof(address), v->addr);
 	return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:b}", "address", address, "port",
 			 (int)v->port, "protocol", text_protocol(v->protocol), "action",

@@ -115,7 +115,7 @@ void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wild
 {
 	char text[INET6_ADDRSTRLEN];
 
-	if (wildcard) {
+	if (wildcard && memcmp(addr, v4_mapped, sizeof(v4_mapped))) {
 		snprintf(out, TEXT_SERVICE_MAX, "*:%u", port);
 		return;
 	}

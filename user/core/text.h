@@ -29,7 +29,7 @@ void text_address(char *out, size_t len, const uint8_t addr[16]);
 /* "192.0.2.1", "10.0.0.0/8", "2001:db8::/64", or "key:" and 16 hex digits. */
 void text_client(char out[TEXT_CLIENT_MAX], const struct sluice_client *client);
 void text_prefix(char out[TEXT_CLIENT_MAX], const struct sluice_prefix_key *prefix);
-/* "*:8000", "192.0.2.1:8000", "[2001:db8::1]:8000"; port in host order. */
+/* "*:8000", "0.0.0.0:8000" (all IPv4 addresses), "192.0.2.1:8000", "[2001:db8::1]:8000"; port in host order. */
 void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wildcard,
 		   uint16_t port);
 
