@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Frames HTTP/1.x requests and responses (RFC 9112) as their bytes pass, in pieces of any size, and keeps
- * of them only what a limiter asks for. The driver repeats: bytes that the message lets it skip are
- * skipped unseen (…_skippable, …_skipped), of the others a step takes some and says in `ev` what ended.
- * Splits never matter: every state is reached byte by byte as well as a word at a time.
+ * Frames HTTP/1.x requests and responses (RFC 9112) as their bytes pass, in pieces of any size, and
+ * keeps of them only what a limiter asks for. The driver repeats: bytes that the message lets it
+ * skip are skipped unseen (…_skippable, …_skipped), of the others a step takes some and says in
+ * `ev` what ended. Splits never matter: every state is reached byte by byte as well as a word at a
+ * time.
  *
- * Head lines, chunk lines and trailers are the same for both directions: struct http1_frame. Tolerated is
- * what cannot shift a boundary between two honest parsers (a bare LF ends a head line, empty lines before
- * a request); all else that a server might frame differently is doubt, and doubt ends the parser.
+ * Head lines, chunk lines and trailers are the same for both directions: struct http1_frame.
+ * Tolerated is what cannot shift a boundary between two honest parsers (a bare LF ends a head line,
+ * empty lines before a request); all else that a server might frame differently is doubt, and doubt
+ * ends the parser.
  */
 #ifndef SLUICE_HTTP1_H
 #define SLUICE_HTTP1_H
@@ -16,33 +18,33 @@
 #include "scan.h"
 #include "stream.h"
 
-#define HTTP1_HEAD_MAX 65536	/* bytes of a head, and of a trailer section */
-#define HTTP1_PATH_MAX 96	/* bytes of the request target that are kept */
-#define HTTP1_TOKEN_MAX 32	/* bytes of a name or token that are told apart */
+#define HTTP1_HEAD_MAX  65536   /* bytes of a head, and of a trailer section */
+#define HTTP1_PATH_MAX  96      /* bytes of the request target that are kept */
+#define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
 #define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
 
 enum http1_state {
-	HTTP1_AT_START,	      /* before the start line */
-	HTTP1_AT_METHOD,      /* request */
-	HTTP1_AT_TARGET_GAP,  /* spaces before the target */
+	HTTP1_AT_START,      /* before the start line */
+	HTTP1_AT_METHOD,     /* request */
+	HTTP1_AT_TARGET_GAP, /* spaces before the target */
 	HTTP1_AT_TARGET,
 	HTTP1_AT_VERSION_GAP,
-	HTTP1_AT_VERSION,     /* both */
-	HTTP1_AT_STATUS,      /* response */
-	HTTP1_AT_BODY,	      /* of a body, or of a chunk */
-	HTTP1_AT_LINE,	      /* at the first byte of a header or trailer line */
+	HTTP1_AT_VERSION, /* both */
+	HTTP1_AT_STATUS,  /* response */
+	HTTP1_AT_BODY,    /* of a body, or of a chunk */
+	HTTP1_AT_LINE,    /* at the first byte of a header or trailer line */
 	HTTP1_AT_NAME,
-	HTTP1_AT_TOKEN,	      /* in the value of a header that matters */
-	HTTP1_AT_LENGTH,      /* in the value of Content-Length */
-	HTTP1_AT_REST,	      /* in the rest of a line that does not matter */
-	HTTP1_AT_LF,	      /* behind the CR of a line */
-	HTTP1_AT_HEAD_LF,     /* behind the CR of the empty line */
-	HTTP1_AT_CHUNK_REST,  /* in a chunk extension */
+	HTTP1_AT_TOKEN,      /* in the value of a header that matters */
+	HTTP1_AT_LENGTH,     /* in the value of Content-Length */
+	HTTP1_AT_REST,       /* in the rest of a line that does not matter */
+	HTTP1_AT_LF,         /* behind the CR of a line */
+	HTTP1_AT_HEAD_LF,    /* behind the CR of the empty line */
+	HTTP1_AT_CHUNK_REST, /* in a chunk extension */
 	HTTP1_AT_CHUNK_SIZE,
 	HTTP1_AT_CHUNK_LF,
-	HTTP1_AT_DATA_CR,     /* behind a chunk's data */
+	HTTP1_AT_DATA_CR, /* behind a chunk's data */
 	HTTP1_AT_DATA_LF,
-	HTTP1_AT_END,	      /* behind the message: …_next() or …_begin() first */
+	HTTP1_AT_END, /* behind the message: …_next() or …_begin() first */
 	HTTP1_AT_DOUBT,
 	HTTP1_AT_TUNNEL,
 };
@@ -56,19 +58,19 @@ enum http1_method {
 };
 
 enum http1_flag {
-	HTTP1_LENGTH = 1 << 0,	      /* Content-Length was there */
-	HTTP1_CODING = 1 << 1,	      /* Transfer-Encoding was there */
-	HTTP1_CHUNKED = 1 << 2,	      /* … and ended in chunked */
-	HTTP1_ENCODED = 1 << 3,	      /* the body is compressed or otherwise coded */
-	HTTP1_CLOSE = 1 << 4,	      /* Connection: close */
-	HTTP1_KEEP_ALIVE = 1 << 5,    /* Connection: keep-alive */
-	HTTP1_UPGRADE = 1 << 6,	      /* Upgrade: anything */
-	HTTP1_EXPECT = 1 << 7,	      /* Expect: 100-continue */
-	HTTP1_TRAILER = 1 << 8,	      /* the lines being read are trailers */
-	HTTP1_GAP = 1 << 9,	      /* white space behind the token under way */
-	HTTP1_BEGUN = 1 << 10,	      /* the body's first byte was seen */
+	HTTP1_LENGTH = 1 << 0,         /* Content-Length was there */
+	HTTP1_CODING = 1 << 1,         /* Transfer-Encoding was there */
+	HTTP1_CHUNKED = 1 << 2,        /* … and ended in chunked */
+	HTTP1_ENCODED = 1 << 3,        /* the body is compressed or otherwise coded */
+	HTTP1_CLOSE = 1 << 4,          /* Connection: close */
+	HTTP1_KEEP_ALIVE = 1 << 5,     /* Connection: keep-alive */
+	HTTP1_UPGRADE = 1 << 6,        /* Upgrade: anything */
+	HTTP1_EXPECT = 1 << 7,         /* Expect: 100-continue */
+	HTTP1_TRAILER = 1 << 8,        /* the lines being read are trailers */
+	HTTP1_GAP = 1 << 9,            /* white space behind the token under way */
+	HTTP1_BEGUN = 1 << 10,         /* the body's first byte was seen */
 	HTTP1_CHUNK_COUNTED = 1 << 11, /* of an encoded stream: this chunk was counted */
-	HTTP1_PATH_CUT = 1 << 12,     /* the target is longer than `path` */
+	HTTP1_PATH_CUT = 1 << 12,      /* the target is longer than `path` */
 };
 
 /* Headers that matter. A new one needs a line in http1_header() and one in http1_token(). */
@@ -84,24 +86,24 @@ enum http1_header {
 };
 
 /*
- * What requests and responses have in common. From HTTP1_HEAD_END on `left` is what of the body is still
- * to come: its Content-Length, the rest of the chunk under way, or HTTP1_UNBOUNDED.
+ * What requests and responses have in common. From HTTP1_HEAD_END on `left` is what of the body is
+ * still to come: its Content-Length, the rest of the chunk under way, or HTTP1_UNBOUNDED.
  */
 struct http1_frame {
 	__u64 left;
 	__u32 head_bytes; /* of this head or trailer section */
-	__u16 flags;	  /* enum http1_flag */
-	__u16 status;	  /* response: 100 … 999 */
-	__u8 state;	  /* enum http1_state */
-	__u8 header;	  /* enum http1_header: whose value is being read */
-	__u8 token_len;	  /* bytes of `token`, of its digits; above HTTP1_TOKEN_MAX: matches nothing */
-	__u8 minor;	  /* of HTTP/1.x */
-	__u8 method;	  /* enum http1_method; response: of the request it answers */
-	__u8 path_len;	  /* request: bytes of `path` */
+	__u16 flags;      /* enum http1_flag */
+	__u16 status;     /* response: 100 … 999 */
+	__u8 state;       /* enum http1_state */
+	__u8 header;      /* enum http1_header: whose value is being read */
+	__u8 token_len;   /* of `token`; above HTTP1_TOKEN_MAX it matches nothing */
+	__u8 minor;       /* of HTTP/1.x */
+	__u8 method;      /* enum http1_method; response: of the request it answers */
+	__u8 path_len;    /* request: bytes of `path` */
 	__u8 pad[2];
 	union {
-		char token[HTTP1_TOKEN_MAX + 8]; /* a name (lower case), method or token under way */
-		__u64 value;			 /* a Content-Length under way */
+		char token[HTTP1_TOKEN_MAX + 8]; /* name, method or element under way */
+		__u64 value;                     /* a Content-Length under way */
 	};
 };
 _Static_assert(sizeof(struct http1_frame) == 64, "frame");
@@ -110,7 +112,7 @@ _Static_assert(sizeof(struct http1_frame) == 64, "frame");
 struct http1_request {
 	struct http1_frame frame;
 	char path[HTTP1_PATH_MAX]; /* the request target as sent, padded with zeros */
-	struct json_model json;	   /* its name and flags outlive the scan */
+	struct json_model json;    /* its name and flags outlive the scan */
 };
 _Static_assert(sizeof(struct http1_request) == 272, "request parser");
 
@@ -128,8 +130,8 @@ static __always_inline void http1_doubt(struct http1_frame *f, __u32 *ev)
 }
 
 /*
- * Takes bytes of a token into f->token, 16 at most, in lower case if fold is 0x20: until white space, a
- * control character or one of , : ; (none of which it takes). Returns how many.
+ * Takes bytes of a token into f->token, 16 at most, in lower case if fold is 0x20: until white
+ * space, a control character or one of , : ; (none of which it takes). Returns how many.
  */
 static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u64 left, __u8 fold)
 {
@@ -143,7 +145,9 @@ static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u
 			break;
 		w = scan_load(p + k);
 		marks = ((scan_below(w, 0x21) | scan_equal(w, ',') |
-			  scan_equal(w & ~SCAN_ONES, ':')) & SCAN_HIGHS) | scan_cut(left - k);
+			  scan_equal(w & ~SCAN_ONES, ':')) &
+			 SCAN_HIGHS) |
+			scan_cut(left - k);
 		mask = scan_mask(marks);
 		if (len <= HTTP1_TOKEN_MAX)
 			scan_store(f->token + len, (w | SCAN_ONES * fold) & mask);
@@ -191,7 +195,8 @@ static __always_inline __u8 http1_header(const struct http1_frame *f, int respon
 			return HTTP1_HEADER_CONNECTION;
 		break;
 	case 12:
-		if (response && w0 == scan_literal("content-") && w1 == scan_literal("type\0\0\0\0"))
+		if (response && w0 == scan_literal("content-") &&
+		    w1 == scan_literal("type\0\0\0\0"))
 			return HTTP1_HEADER_CONTENT_TYPE;
 		break;
 	case 14:
@@ -203,14 +208,18 @@ static __always_inline __u8 http1_header(const struct http1_frame *f, int respon
 			return HTTP1_HEADER_CONTENT_ENCODING;
 		break;
 	case 17:
-		if (w0 == scan_literal("transfer") && w1 == scan_literal("-encodin") && f->token[16] == 'g')
+		if (w0 == scan_literal("transfer") && w1 == scan_literal("-encodin") &&
+		    f->token[16] == 'g')
 			return HTTP1_HEADER_TRANSFER_ENCODING;
 		break;
 	}
 	return HTTP1_HEADER_OTHER;
 }
 
-/* An element of the list that is a header's value has ended; kind takes the class of a Content-Type. */
+/*
+ * An element of the list that is a header's value has ended; kind takes the class of a
+ * Content-Type.
+ */
 static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32 *ev)
 {
 	__u64 w0 = http1_word(f, 0), w1 = http1_word(f, 1), w2 = http1_word(f, 2);
@@ -236,21 +245,24 @@ static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32
 		if (len == 17 && w0 == scan_literal("text/eve") && w1 == scan_literal("nt-strea"))
 			*kind = w2 == 'm' ? STREAM_SSE : STREAM_NONE;
 		else if (w0 == scan_literal("applicat") &&
-			 ((len == 20 && w1 == scan_literal("ion/x-nd") && w2 == scan_literal("json\0\0\0\0")) ||
+			 ((len == 20 && w1 == scan_literal("ion/x-nd") &&
+			   w2 == scan_literal("json\0\0\0\0")) ||
 			  (len == 17 && w1 == scan_literal("ion/json") && w2 == 'l')))
 			*kind = STREAM_NDJSON;
 		break;
 	case HTTP1_HEADER_CONNECTION:
 		if (len == 5 && w0 == scan_literal("close\0\0\0"))
 			f->flags |= HTTP1_CLOSE;
-		else if (len == 10 && w0 == scan_literal("keep-ali") && w1 == scan_literal("ve\0\0\0\0\0\0"))
+		else if (len == 10 && w0 == scan_literal("keep-ali") &&
+			 w1 == scan_literal("ve\0\0\0\0\0\0"))
 			f->flags |= HTTP1_KEEP_ALIVE;
 		break;
 	case HTTP1_HEADER_UPGRADE:
 		f->flags |= HTTP1_UPGRADE;
 		break;
 	case HTTP1_HEADER_EXPECT:
-		if (len == 12 && w0 == scan_literal("100-cont") && w1 == scan_literal("inue\0\0\0\0"))
+		if (len == 12 && w0 == scan_literal("100-cont") &&
+		    w1 == scan_literal("inue\0\0\0\0"))
 			f->flags |= HTTP1_EXPECT;
 		break;
 	}
@@ -347,8 +359,8 @@ static __always_inline void http1_chunk_byte(struct http1_frame *f, __u8 c, __u3
 }
 
 /* One byte of the value of a header that matters, or up to 16 of a token in it. */
-static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 *p, __u64 left, __u8 *kind,
-					      __u32 *ev)
+static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 *p, __u64 left,
+					      __u8 *kind, __u32 *ev)
 {
 	__u8 c = p[0], d;
 	__u32 n;
@@ -377,7 +389,8 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 			f->flags |= HTTP1_GAP;
 		return 1;
 	}
-	if (c == ',' || c == '\r' || c == '\n' || (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE)) {
+	if (c == ',' || c == '\r' || c == '\n' ||
+	    (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE)) {
 		http1_token(f, kind, ev);
 		http1_token_begin(f);
 		if (c == ';')
@@ -394,11 +407,12 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 }
 
 /*
- * One step within head lines, chunk lines or trailers: a whole line, if it is one that does not matter
- * and not long. Sets *head_end at the end of the empty line. Returns how many bytes it took.
+ * One step within head lines, chunk lines or trailers: a whole line, if it is one that does not
+ * matter and not long. Sets *head_end at the end of the empty line. Returns how many bytes it took.
  */
-static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *buf, __u64 pos, __u64 stop,
-					     int response, __u8 *kind, int *head_end, __u32 *ev)
+static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *buf, __u64 pos,
+					     __u64 stop, int response, __u8 *kind, int *head_end,
+					     __u32 *ev)
 {
 	__u64 p = pos, n;
 	__u8 c;
@@ -407,7 +421,8 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 		SCAN_UNROLL
 		for (int k = 0; k < 8; k++) {
 			http1_chunk_byte(f, buf[pos + k], ev);
-			if (++p >= stop || f->state < HTTP1_AT_CHUNK_SIZE || f->state > HTTP1_AT_DATA_LF)
+			if (++p >= stop || f->state < HTTP1_AT_CHUNK_SIZE ||
+			    f->state > HTTP1_AT_DATA_LF)
 				break;
 		}
 		return scan_forget(p - pos, scan_load(buf + pos));
@@ -443,7 +458,7 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 			return p - pos;
 		c = buf[p];
 		if (c != ':') {
-			if (!n) /* white space before the colon, a folded line, a line that is no header */
+			if (!n) /* a space before the colon, a folded line, no header */
 				http1_doubt(f, ev);
 			return n ? n : 1;
 		}
@@ -481,8 +496,8 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 }
 
 /*
- * The verifier need not know which step it was that took n bytes and raised ev: without this it would
- * explore the driver once for every pair of them.
+ * The verifier need not know which step it was that took n bytes and raised ev: without this it
+ * would explore the driver once for every pair of them.
  */
 static __always_inline void http1_forget(__u32 *n, __u32 *ev, __u64 unknown)
 {
@@ -518,8 +533,8 @@ static __always_inline void http1_version_end(struct http1_frame *f, __u32 *ev)
 	__u8 digit = f->token[7] - '0';
 
 	f->minor = digit;
-	if (f->token_len != 8 || (http1_word(f, 0) & 0xffffffffffffffULL) != scan_literal("HTTP/1.\0") ||
-	    digit > 9)
+	if (f->token_len != 8 ||
+	    (http1_word(f, 0) & 0xffffffffffffffULL) != scan_literal("HTTP/1.\0") || digit > 9)
 		http1_doubt(f, ev);
 }
 
@@ -532,8 +547,8 @@ static __always_inline void http1_request_next(struct http1_request *r)
 }
 
 /*
- * How many bytes from here on need not be looked at, 0 if the next one must. After HTTP1_DOUBT that is
- * all of them.
+ * How many bytes from here on need not be looked at, 0 if the next one must. After HTTP1_DOUBT that
+ * is all of them.
  */
 static __always_inline __u64 http1_request_skippable(const struct http1_request *r)
 {
@@ -543,8 +558,8 @@ static __always_inline __u64 http1_request_skippable(const struct http1_request 
 }
 
 /*
- * n bytes have passed unseen: at most what was skippable; or bytes of a body that were lost, at most
- * frame.left of them, and then its scan for the model is over.
+ * n bytes have passed unseen: at most what was skippable; or bytes of a body that were lost, at
+ * most frame.left of them, and then its scan for the model is over.
  */
 static __always_inline void http1_request_skipped(struct http1_request *r, __u64 n, __u32 *ev)
 {
@@ -631,8 +646,8 @@ static __always_inline __u32 http1_target(struct http1_request *r, const __u8 *p
 }
 
 /* One step within the request line. */
-static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p, __u64 left,
-						     __u32 *ev)
+static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p,
+						     __u64 left, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	__u8 c = p[0];
@@ -687,12 +702,12 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 }
 
 /*
- * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many bytes
- * were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END, HTTP1_MODEL,
- * HTTP1_END (then call http1_request_next) and HTTP1_DOUBT.
+ * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
+ * bytes were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END,
+ * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT.
  */
-static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos, __u32 end,
-						__u32 *ev)
+static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
+						__u32 end, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	__u64 p = scan_clamp(pos), left;
@@ -761,7 +776,10 @@ static __always_inline void http1_response_skipped(struct http1_response *r, __u
 		http1_response_end(r, ev);
 }
 
-/* The server has closed its side: HTTP1_END if that ends the response, HTTP1_DOUBT if it breaks it off. */
+/*
+ * The server has closed its side: HTTP1_END if that ends the response, HTTP1_DOUBT if it breaks it
+ * off.
+ */
 static __always_inline void http1_response_closed(struct http1_response *r, __u32 *ev)
 {
 	if (r->frame.state == HTTP1_AT_BODY && r->frame.left == HTTP1_UNBOUNDED)
@@ -824,7 +842,8 @@ static __always_inline void http1_response_head_end(struct http1_response *r, __
 }
 
 /* One step within the status line. */
-static __always_inline __u32 http1_status_line_step(struct http1_frame *f, const __u8 *p, __u64 left, __u32 *ev)
+static __always_inline __u32 http1_status_line_step(struct http1_frame *f, const __u8 *p,
+						    __u64 left, __u32 *ev)
 {
 	__u8 c = p[0], d;
 	__u32 n;
@@ -867,8 +886,8 @@ static __always_inline __u32 http1_status_line_step(struct http1_frame *f, const
 }
 
 /* One step within the body, of which `left` bytes are in the window. */
-static __always_inline __u32 http1_response_body_step(struct http1_response *r, const __u8 *buf, __u32 pos,
-						      __u64 left, __u32 *ev)
+static __always_inline __u32 http1_response_body_step(struct http1_response *r, const __u8 *buf,
+						      __u32 pos, __u64 left, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	struct stream *s = &r->stream;
@@ -889,11 +908,12 @@ static __always_inline __u32 http1_response_body_step(struct http1_response *r, 
 }
 
 /*
- * As http1_request_step. Raises HTTP1_HEAD_END, HTTP1_INTERIM, HTTP1_UPGRADED (with HTTP1_HEAD_END),
- * HTTP1_BODY_BEGIN, STREAM_EVENT_BEGIN, STREAM_GENERATED, HTTP1_END and HTTP1_DOUBT.
+ * As http1_request_step. Raises HTTP1_HEAD_END, HTTP1_INTERIM, HTTP1_UPGRADED (with
+ * HTTP1_HEAD_END), HTTP1_BODY_BEGIN, STREAM_EVENT_BEGIN, STREAM_GENERATED, HTTP1_END and
+ * HTTP1_DOUBT.
  */
-static __always_inline __u32 http1_response_step(struct http1_response *r, const __u8 *buf, __u32 pos, __u32 end,
-						 __u32 *ev)
+static __always_inline __u32 http1_response_step(struct http1_response *r, const __u8 *buf,
+						 __u32 pos, __u32 end, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	__u64 p = scan_clamp(pos), left;

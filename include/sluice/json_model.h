@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Finds the value of the top-level key "model" in a JSON object that arrives in pieces, without storing
- * any of it but that name. Only the top level is parsed; below it nothing counts but strings and depth,
- * which are searched a word at a time. Key and name are compared and kept after unescaping (RFC 8259 7).
+ * Finds the value of the top-level key "model" in a JSON object that arrives in pieces, without
+ * storing any of it but that name. Only the top level is parsed; below it nothing counts but
+ * strings and depth, which are searched a word at a time. Key and name are compared and kept after
+ * unescaping (RFC 8259 7).
  *
- * This is no validator: what a server would answer with 400 may be scanned to its end. Text that cannot
- * be an object, or garbage on its top level, ends the scan; names reported until then stay reported.
+ * This is no validator: what a server would answer with 400 may be scanned to its end. Text that
+ * cannot be an object, or garbage on its top level, ends the scan; names reported until then stay
+ * reported.
  */
 #ifndef SLUICE_JSON_MODEL_H
 #define SLUICE_JSON_MODEL_H
@@ -15,19 +17,19 @@
 #define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
 
 enum json_model_state {
-	JSON_MODEL_START,	/* before the opening brace */
-	JSON_MODEL_KEY,		/* before a key or the closing brace */
-	JSON_MODEL_KEY_STRING,	/* in a key that has matched so far */
+	JSON_MODEL_START,      /* before the opening brace */
+	JSON_MODEL_KEY,        /* before a key or the closing brace */
+	JSON_MODEL_KEY_STRING, /* in a key that has matched so far */
 	JSON_MODEL_KEY_ESCAPE,
 	JSON_MODEL_KEY_HEX,
 	JSON_MODEL_COLON,
 	JSON_MODEL_VALUE,
-	JSON_MODEL_SCALAR,	/* in a number or true, false, null */
-	JSON_MODEL_AFTER,	/* behind a value */
-	JSON_MODEL_DEEP,	/* inside a nested value, outside strings */
-	JSON_MODEL_STRING,	/* in a string that does not matter; `next` follows it */
+	JSON_MODEL_SCALAR, /* in a number or true, false, null */
+	JSON_MODEL_AFTER,  /* behind a value */
+	JSON_MODEL_DEEP,   /* inside a nested value, outside strings */
+	JSON_MODEL_STRING, /* in a string that does not matter; `next` follows it */
 	JSON_MODEL_STRING_ESCAPE,
-	JSON_MODEL_NAME,	/* in the string to be kept */
+	JSON_MODEL_NAME, /* in the string to be kept */
 	JSON_MODEL_NAME_ESCAPE,
 	JSON_MODEL_NAME_HEX,
 	JSON_MODEL_DONE,
@@ -35,15 +37,15 @@ enum json_model_state {
 
 enum json_model_flag {
 	JSON_MODEL_NOT_STRING = 1, /* a "model" was no string, and was ignored */
-	JSON_MODEL_INVALID = 2,	   /* the last name is too long, holds NUL or half a surrogate pair: name_len 0 */
-	JSON_MODEL_GARBAGE = 4,	   /* this is not a JSON object */
-	JSON_MODEL_GAP = 8,	   /* the scan was ended because bytes were not seen */
+	JSON_MODEL_INVALID = 2,    /* the last name is too long or no text: name_len 0 */
+	JSON_MODEL_GARBAGE = 4,    /* this is not a JSON object */
+	JSON_MODEL_GAP = 8,        /* the scan was ended because bytes were not seen */
 	JSON_MODEL_IS_MODEL = 16,  /* the value to come belongs to "model" */
 };
 
 /* All zero is the state before the first byte. */
 struct json_model {
-	__u8 state;    /* enum json_model_state */
+	__u8 state; /* enum json_model_state */
 	__u8 next;
 	__u8 flags;    /* enum json_model_flag */
 	__u8 matched;  /* bytes of "model" that the key has matched */
@@ -52,7 +54,7 @@ struct json_model {
 	__u16 code;    /* the \u escape under way */
 	__u16 high;    /* a high surrogate whose other half must follow */
 	__u8 pad[2];
-	__u32 depth;   /* of nested values, 0 on the top level */
+	__u32 depth;                    /* of nested values, 0 on the top level */
 	char name[JSON_MODEL_NAME_MAX]; /* padded with zeros */
 };
 _Static_assert(sizeof(struct json_model) == 112, "model scanner");
@@ -132,7 +134,8 @@ static __always_inline void json_model_name_end(struct json_model *j, __u32 *ev)
 }
 
 /* One step inside the name: up to eight plain bytes, or one that is not. */
-static __always_inline __u32 json_model_name(struct json_model *j, const __u8 *p, __u64 left, __u32 *ev)
+static __always_inline __u32 json_model_name(struct json_model *j, const __u8 *p, __u64 left,
+					     __u32 *ev)
 {
 	__u64 w, marks, len = scan_opaque(j->name_len);
 	__u8 c = p[0], d;
@@ -209,7 +212,8 @@ static __always_inline __u32 json_model_name(struct json_model *j, const __u8 *p
 		return 1;
 	}
 	w = scan_load(p);
-	marks = ((scan_equal(w, '"') | scan_equal(w, '\\') | scan_below(w, 1)) & SCAN_HIGHS) | scan_cut(left);
+	marks = ((scan_equal(w, '"') | scan_equal(w, '\\') | scan_below(w, 1)) & SCAN_HIGHS) |
+		scan_cut(left);
 	scan_store(j->name + len, w & scan_mask(marks));
 	w = marks ? scan_index(marks) : 8;
 	j->name_len = len + w;
@@ -335,7 +339,8 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 			j->state = JSON_MODEL_DONE;
 			return;
 		}
-		if (j->state == JSON_MODEL_SCALAR && c != '"' && c != '{' && c != '[' && c != ']' && c != ':')
+		if (j->state == JSON_MODEL_SCALAR && c != '"' && c != '{' && c != '[' && c != ']' &&
+		    c != ':')
 			return;
 		break;
 	}
@@ -362,11 +367,11 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
 
 /*
  * One step from buf[pos] on. A string that does not matter and the structure behind it are taken
- * together, which is what makes dense JSON cheap. Returns how many bytes were consumed, 1 … end - pos;
- * raises HTTP1_MODEL.
+ * together, which is what makes dense JSON cheap. Returns how many bytes were consumed, 1 … end -
+ * pos; raises HTTP1_MODEL.
  */
-static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos, __u32 end,
-					     __u32 *ev)
+static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos,
+					     __u32 end, __u32 *ev)
 {
 	__u64 p = scan_clamp(pos), stop = end, n, w, marks;
 	__u32 depth;
@@ -377,7 +382,8 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 			return end - pos;
 		return json_model_name(j, buf + p, stop - p, ev);
 	}
-	if (j->state >= JSON_MODEL_KEY_STRING && j->state <= JSON_MODEL_KEY_HEX && json_model_key(j, buf[p]))
+	if (j->state >= JSON_MODEL_KEY_STRING && j->state <= JSON_MODEL_KEY_HEX &&
+	    json_model_key(j, buf[p]))
 		return 1;
 	if (j->state == JSON_MODEL_STRING_ESCAPE) {
 		j->state = JSON_MODEL_STRING;
@@ -405,7 +411,8 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 		SCAN_UNROLL
 		for (int k = 0; k < 4; k++) {
 			json_model_top(j, buf[p++]);
-			if (p >= stop || (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
+			if (p >= stop ||
+			    (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
 			    j->state > JSON_MODEL_AFTER)
 				break;
 		}
@@ -419,7 +426,8 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 			break;
 		w = scan_load(buf + p);
 		marks = (scan_equal(w, '"') | scan_equal(w | SCAN_ONES * 0x20, '{') |
-			 scan_equal(w | SCAN_ONES * 0x20, '}')) & SCAN_HIGHS;
+			 scan_equal(w | SCAN_ONES * 0x20, '}')) &
+			SCAN_HIGHS;
 		if (!marks) {
 			p += 8;
 			continue;

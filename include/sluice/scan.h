@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What all scanners share: the window that their driver fills, the bits by which they tell it what they
- * saw, and searches eight bytes to the word. A scanner is a state (in a map value) and a step; one step
- * looks at no more than SCAN_PAD bytes beyond its cursor, holds no loop that is not unrolled, and
- * consumes at least one byte, so that `bpf_loop` can run it and the verifier sees it once. What lies
- * behind the window's end is readable and meaningless: a hit there is no hit (scan_cut).
+ * What all scanners share: the window that their driver fills, the bits by which they tell it what
+ * they saw, and searches eight bytes to the word. A scanner is a state (in a map value) and a step;
+ * one step looks at no more than SCAN_PAD bytes beyond its cursor, holds no loop that is not
+ * unrolled, and consumes at least one byte, so that `bpf_loop` can run it and the verifier sees it
+ * once. What lies behind the window's end is readable and meaningless: a hit there is no hit
+ * (scan_cut).
  *
- * A search marks a byte by its high bit. Borrows can mark bytes above a true hit, never below: only the
- * lowest mark of a word counts.
+ * A search marks a byte by its high bit. Borrows can mark bytes above a true hit, never below: only
+ * the lowest mark of a word counts.
  */
 #ifndef SLUICE_SCAN_H
 #define SLUICE_SCAN_H
@@ -19,18 +20,18 @@
 
 /* What a step tells its driver; a step raises each bit at most once. */
 enum scan_event {
-	HTTP1_HEAD_END = 1,	   /* the head is complete: method or status, framing and flags are known */
-	HTTP1_MODEL = 2,	   /* a top-level "model" ended: json.name, json.flags */
-	HTTP1_BODY_BEGIN = 4,	   /* the first byte of a response's body */
-	HTTP1_END = 8,		   /* the last byte of the message was consumed */
-	HTTP1_DOUBT = 16,	   /* framing cannot be trusted from here on */
-	HTTP1_INTERIM = 32,	   /* a 1xx head ended, another head follows */
-	HTTP1_UPGRADED = 64,	   /* what follows on this connection is not HTTP/1 */
-	STREAM_EVENT_BEGIN = 128,  /* the first byte of a streamed event */
-	STREAM_GENERATED = 256,	   /* the event begun last turned out to be generated */
+	HTTP1_HEAD_END = 1,       /* the head is complete: all of the frame is known */
+	HTTP1_MODEL = 2,          /* a top-level "model" ended: json.name, json.flags */
+	HTTP1_BODY_BEGIN = 4,     /* the first byte of a response's body */
+	HTTP1_END = 8,            /* the last byte of the message was consumed */
+	HTTP1_DOUBT = 16,         /* framing cannot be trusted from here on */
+	HTTP1_INTERIM = 32,       /* a 1xx head ended, another head follows */
+	HTTP1_UPGRADED = 64,      /* what follows on this connection is not HTTP/1 */
+	STREAM_EVENT_BEGIN = 128, /* the first byte of a streamed event */
+	STREAM_GENERATED = 256,   /* the event begun last turned out to be generated */
 };
 
-#define SCAN_ONES 0x0101010101010101ULL
+#define SCAN_ONES  0x0101010101010101ULL
 #define SCAN_HIGHS 0x8080808080808080ULL
 
 #ifdef __clang__
@@ -42,7 +43,10 @@ enum scan_event {
 #undef __always_inline /* the one of linux/stddef.h only hints */
 #define __always_inline inline __attribute__((always_inline))
 
-/* Eight bytes at p, the first one lowest. BPF loads them unaligned, which is what clang would not do. */
+/*
+ * Eight bytes at p, the first one lowest. BPF loads them unaligned, which is what clang would not
+ * do.
+ */
 static __always_inline __u64 scan_load(const void *p)
 {
 	__u64 w;
@@ -111,8 +115,8 @@ static __always_inline __u64 scan_mask(__u64 marks)
 }
 
 /*
- * A number that the compiler knows nothing of and keeps in one register: so a test of it stays where it
- * is written, on the register that is used behind it, where the verifier can see both.
+ * A number that the compiler knows nothing of and keeps in one register: so a test of it stays
+ * where it is written, on the register that is used behind it, where the verifier can see both.
  */
 static __always_inline __u64 scan_opaque(__u64 n)
 {
@@ -121,8 +125,8 @@ static __always_inline __u64 scan_opaque(__u64 n)
 }
 
 /*
- * n itself, of which the verifier forgets the bounds (w is any loaded word): the nine ends of a search
- * become one state to explore from, not nine.
+ * n itself, of which the verifier forgets the bounds (w is any loaded word): the nine ends of a
+ * search become one state to explore from, not nine.
  */
 static __always_inline __u64 scan_forget(__u64 n, __u64 w)
 {
@@ -137,8 +141,8 @@ static __always_inline __u64 scan_clamp(__u64 p)
 }
 
 /*
- * How many of `left` bytes (not 0) fit the window, as a length that every verifier takes for 1 … SCAN_BUF
- * (6.1 learns no minimum from a test against zero).
+ * How many of `left` bytes (not 0) fit the window, as a length that every verifier takes for 1 …
+ * SCAN_BUF (6.1 learns no minimum from a test against zero).
  */
 static __always_inline __u64 scan_fit(__u64 left)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Counts the generated events of a streamed response (SSE or NDJSON) by DESIGN.md's invariant 6: an event
- * is not generated if it is a comment, [DONE], a named opening event, or a delta that has a role and no
- * content, tool or reasoning text. Until the first generated event of a response (the first token) the
- * JSON of each event is read byte by byte; a string is a key if a colon follows it, so no stack of
- * objects is needed. After it only the starts of lines are looked at and the rest is searched for the
- * line's end, 64 bytes a step.
+ * Counts the generated events of a streamed response (SSE or NDJSON) by DESIGN.md's invariant 6: an
+ * event is not generated if it is a comment, [DONE], a named opening event, or a delta that has a
+ * role and no content, tool or reasoning text. Until the first generated event of a response (the
+ * first token) the JSON of each event is read byte by byte; a string is a key if a colon follows
+ * it, so no stack of objects is needed. After it only the starts of lines are looked at and the
+ * rest is searched for the line's end, 64 bytes a step.
  */
 #ifndef SLUICE_STREAM_H
 #define SLUICE_STREAM_H
@@ -13,21 +13,21 @@
 #include "scan.h"
 
 enum stream_kind {
-	STREAM_NONE,	/* not a streamed reply */
-	STREAM_SSE,	/* text/event-stream */
-	STREAM_NDJSON,	/* application/x-ndjson, application/jsonl */
+	STREAM_NONE,    /* not a streamed reply */
+	STREAM_SSE,     /* text/event-stream */
+	STREAM_NDJSON,  /* application/x-ndjson, application/jsonl */
 	STREAM_ENCODED, /* either, compressed: each chunk of HTTP counts as one generated event */
 };
 
 enum stream_state {
-	STREAM_AT_LINE,	 /* at the first byte of a line */
-	STREAM_AT_LF,	 /* behind a CR: an LF belongs to it */
+	STREAM_AT_LINE,  /* at the first byte of a line */
+	STREAM_AT_LF,    /* behind a CR: an LF belongs to it */
 	STREAM_AT_FIELD, /* in a field's name */
 	STREAM_AT_VALUE, /* behind the colon of `data` */
-	STREAM_AT_MARK,	 /* in what may become [DONE] */
-	STREAM_AT_NAME,	 /* in the value of `event` */
-	STREAM_AT_JSON,	 /* in data that is read byte by byte */
-	STREAM_AT_REST,	 /* in the rest of a line that does not matter */
+	STREAM_AT_MARK,  /* in what may become [DONE] */
+	STREAM_AT_NAME,  /* in the value of `event` */
+	STREAM_AT_JSON,  /* in data that is read byte by byte */
+	STREAM_AT_REST,  /* in the rest of a line that does not matter */
 };
 
 enum stream_json {
@@ -130,7 +130,10 @@ static __always_inline void stream_event_end(struct stream *s, __u32 *ev)
 	s->key = STREAM_KEY_OTHER;
 }
 
-/* The response has ended. A last line of NDJSON needs no line feed; SSE discards what no blank line ends. */
+/*
+ * The response has ended. A last line of NDJSON needs no line feed; SSE discards what no blank line
+ * ends.
+ */
 static __always_inline void stream_end(struct stream *s, __u32 *ev)
 {
 	if (s->kind == STREAM_NDJSON && (s->flags & STREAM_OPEN))
@@ -278,7 +281,9 @@ static __always_inline void stream_byte(struct stream *s, __u8 c, __u32 *ev)
 		stream_json(s, c, ev);
 }
 
-/* Hashes up to 16 bytes of a name or string: until a control character, a or b. Returns how many. */
+/*
+ * Hashes up to 16 bytes of a name or string: until a control character, a or b. Returns how many.
+ */
 static __always_inline __u64 stream_run(struct stream *s, const __u8 *p, __u64 left, __u8 a, __u8 b)
 {
 	__u64 hash = s->hash, n = 0;
@@ -300,7 +305,8 @@ static __always_inline __u64 stream_run(struct stream *s, const __u8 *p, __u64 l
  * One step from buf[pos] on. Returns how many bytes were consumed, 1 … end - pos; raises
  * STREAM_EVENT_BEGIN (before STREAM_GENERATED, if both) and STREAM_GENERATED.
  */
-static __always_inline __u32 stream_step(struct stream *s, const __u8 *buf, __u32 pos, __u32 end, __u32 *ev)
+static __always_inline __u32 stream_step(struct stream *s, const __u8 *buf, __u32 pos, __u32 end,
+					 __u32 *ev)
 {
 	__u64 p = scan_clamp(pos), stop = end, n;
 	__u8 c = buf[p];

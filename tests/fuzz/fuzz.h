@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the fuzzers of scanners share. An input is three bytes of how (where to cut, how wide the window,
- * what lies behind it) and then what; the whole of it must say the same as the pieces.
+ * What the fuzzers of scanners share. An input is three bytes of how (where to cut, how wide the
+ * window, what lies behind it) and then what; the whole of it must say the same as the pieces.
  */
 #ifndef SLUICE_FUZZ_H
 #define SLUICE_FUZZ_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Drives the scanners as bpf/ does, for tests and fuzzers: bytes come in segments, a segment passes through
- * a window of SCAN_BUF bytes (or fewer, to cut it finer), what may be skipped is skipped unseen, and
- * behind the window's end lies rubbish. What the scanners say becomes one line of text, so that a
- * fixture is a row and "split anywhere gives the same" is strcmp.
+ * Drives the scanners as bpf/ does, for tests and fuzzers: bytes come in segments, a segment passes
+ * through a window of SCAN_BUF bytes (or fewer, to cut it finer), what may be skipped is skipped
+ * unseen, and behind the window's end lies rubbish. What the scanners say becomes one line of text,
+ * so that a fixture is a row and "split anywhere gives the same" is strcmp.
  */
 #ifndef SLUICE_TEST_FEED_H
 #define SLUICE_TEST_FEED_H
@@ -32,7 +32,7 @@ struct feed {
 	__u64 offset;  /* bytes consumed */
 	__u64 skipped; /* … of them unseen */
 	int doubt;
-	char *text;    /* "head(…)@57 model(gpt-x)@80 end@81"; @N is the bytes consumed until then */
+	char *text; /* "head(…)@57 model(gpt-x)@80 end@81"; @N is the bytes consumed until then */
 	size_t text_len;
 	size_t text_size;
 };
@@ -58,7 +58,8 @@ static inline void feed_end(struct feed *f)
 	f->text = NULL;
 }
 
-__attribute__((format(printf, 2, 3))) static inline void feed_say(struct feed *f, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static inline void feed_say(struct feed *f,
+								  const char *format, ...)
 {
 	va_list ap;
 
@@ -79,9 +80,10 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 		unsigned flag;
 		const char *text;
 	} flags[] = {
-		{ HTTP1_CHUNKED, " chunked" },	   { HTTP1_ENCODED, " encoded" }, { HTTP1_CLOSE, " close" },
-		{ HTTP1_KEEP_ALIVE, " keep-alive" }, { HTTP1_UPGRADE, " upgrade" }, { HTTP1_EXPECT, " expect" },
-		{ HTTP1_PATH_CUT, " cut" },
+		{HTTP1_CHUNKED, " chunked"}, {HTTP1_ENCODED, " encoded"},
+		{HTTP1_CLOSE, " close"},     {HTTP1_KEEP_ALIVE, " keep-alive"},
+		{HTTP1_UPGRADE, " upgrade"}, {HTTP1_EXPECT, " expect"},
+		{HTTP1_PATH_CUT, " cut"},
 	};
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
@@ -90,14 +92,15 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 	if (frame->left == HTTP1_UNBOUNDED)
 		f->text_len += sprintf(f->text + f->text_len, " unbounded");
 	else if (frame->left)
-		f->text_len += sprintf(f->text + f->text_len, " length=%llu", (unsigned long long)frame->left);
+		f->text_len += sprintf(f->text + f->text_len, " length=%llu",
+				       (unsigned long long)frame->left);
 	f->text_len += sprintf(f->text + f->text_len, ")@%llu", (unsigned long long)f->offset);
 }
 
 static inline void feed_say_events(struct feed *f, __u32 ev)
 {
-	static const char *const methods[] = { "OTHER", "POST", "GET", "HEAD", "CONNECT" };
-	static const char *const kinds[] = { "", " sse", " ndjson", " encoded-stream" };
+	static const char *const methods[] = {"OTHER", "POST", "GET", "HEAD", "CONNECT"};
+	static const char *const kinds[] = {"", " sse", " ndjson", " encoded-stream"};
 	const struct json_model *j = f->kind == FEED_JSON ? &f->json : &f->request.json;
 	unsigned long long at = f->offset;
 
@@ -215,11 +218,11 @@ static inline void feed(struct feed *f, const void *data, size_t len)
 }
 
 /*
- * All of data, cut at the given offset (0: not cut), through windows of the given size. Returns what was
- * said, to be freed.
+ * All of data, cut at the given offset (0: not cut), through windows of the given size. Returns
+ * what was said, to be freed.
  */
-static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data, size_t len, size_t cut,
-			     size_t window, __u8 rubbish)
+static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data, size_t len,
+			     size_t cut, size_t window, __u8 rubbish)
 {
 	struct feed f;
 
@@ -231,13 +234,14 @@ static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data,
 }
 
 /*
- * What all of data gives. Aborts, with a word on where, unless every cut in two and every window from one
- * byte on gives the same.
+ * What all of data gives. Aborts, with a word on where, unless every cut in two and every window
+ * from one byte on gives the same.
  */
 static inline char *feed_every_way(enum feed_kind kind, __u8 detail, const void *data, size_t len)
 {
-	static const __u8 rubbish[] = { 0, '\n', '"', '}', 'a', '\r', ':', 0xff };
-	static const size_t windows[] = { 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, SCAN_BUF };
+	static const __u8 rubbish[] = {0, '\n', '"', '}', 'a', '\r', ':', 0xff};
+	static const size_t windows[] = {1,  2,  3,  5,  7,  8,  9,   15,      16,
+					 17, 31, 33, 63, 64, 65, 100, SCAN_BUF};
 	char *whole = feed_cut(kind, detail, data, len, 0, SCAN_BUF, 0);
 
 	for (size_t cut = 1; cut < len; cut++) {

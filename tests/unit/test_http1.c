@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Invariant 7 (framing is exact), by rows: the bytes of a connection and what the framer must say of them.
- * Every row is also cut in two at each byte and fed through windows from one byte on; it must say the
- * same. Heads are those of real programs, shortened where length does not matter.
+ * Invariant 7 (framing is exact), by rows: the bytes of a connection and what the framer must say
+ * of them. Every row is also cut in two at each byte and fed through windows from one byte on; it
+ * must say the same. Heads are those of real programs, shortened where length does not matter.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,8 +22,11 @@ struct row {
 };
 
 #define ROW(WHAT, BYTES, ...) ROW_TO(HTTP1_METHOD_OTHER, WHAT, BYTES, __VA_ARGS__)
-#define ROW_TO(METHOD, WHAT, BYTES, SAID)                                                              \
-	{ .what = WHAT, .bytes = BYTES, .len = sizeof(BYTES) - 1, .said = SAID, .method = METHOD }
+#define ROW_TO(METHOD, WHAT, BYTES, SAID)                                                          \
+	{                                                                                          \
+		.what = WHAT, .bytes = BYTES, .len = sizeof(BYTES) - 1, .said = SAID,              \
+		.method = METHOD                                                                   \
+	}
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static void check(enum feed_kind kind, const struct row *rows, size_t n)
@@ -38,16 +41,16 @@ static void check(enum feed_kind kind, const struct row *rows, size_t n)
 	}
 }
 
-#define SDK_HEAD                                                                                       \
-	"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:18080\r\n"                              \
-	"Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n"                                 \
-	"Authorization: Bearer sk-test-key-0123456789\r\nAccept: application/json\r\n"                 \
-	"Content-Type: application/json\r\nUser-Agent: OpenAI/Python 2.41.0\r\n"                       \
-	"X-Stainless-Lang: python\r\nX-Stainless-Runtime-Version: 3.11.2\r\n"                          \
+#define SDK_HEAD                                                                                   \
+	"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:18080\r\n"                          \
+	"Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n"                             \
+	"Authorization: Bearer sk-test-key-0123456789\r\nAccept: application/json\r\n"             \
+	"Content-Type: application/json\r\nUser-Agent: OpenAI/Python 2.41.0\r\n"                   \
+	"X-Stainless-Lang: python\r\nX-Stainless-Runtime-Version: 3.11.2\r\n"                      \
 	"x-stainless-retry-count: 0\r\nx-stainless-read-timeout: 600\r\n"
-#define NODE_HEAD                                                                                      \
-	"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:18080\r\nconnection: keep-alive\r\n"    \
-	"accept: application/json\r\ncontent-type: application/json\r\n"                               \
+#define NODE_HEAD                                                                                   \
+	"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:18080\r\nconnection: keep-alive\r\n" \
+	"accept: application/json\r\ncontent-type: application/json\r\n"                            \
 	"authorization: Bearer sk-test-key-0123456789\r\n"
 
 /* Invariant 7. */
@@ -55,9 +58,10 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 {
 	static const struct row rows[] = {
 		ROW("the Python SDK",
-		    SDK_HEAD "Content-Length: 109\r\n\r\n"
-			     "{\"messages\":[{\"role\":\"user\",\"content\":\"Say something please.\"}],"
-			     "\"model\":\"gpt-x\",\"max_tokens\":4,\"stream\":true}",
+		    SDK_HEAD
+		    "Content-Length: 109\r\n\r\n"
+		    "{\"messages\":[{\"role\":\"user\",\"content\":\"Say something please.\"}],"
+		    "\"model\":\"gpt-x\",\"max_tokens\":4,\"stream\":true}",
 		    "head(POST /v1/chat/completions 1.1 keep-alive length=109)@398 model(gpt-x)@477 end@507"),
 		ROW("Node, two on one connection",
 		    NODE_HEAD "content-length: 15\r\n\r\n{\"model\":\"a/b\"}" NODE_HEAD
@@ -73,13 +77,16 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 		    "head(POST /c 1.1 length=1)@78 end@79 head(GET /d 1.0)@98 end@98"),
 		ROW("a body of no bytes", "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
 		    "head(POST / 1.1)@38 end@38"),
-		ROW("empty lines before a request", "\r\n\nGET / HTTP/1.1\r\n\r\n\r\nGET / HTTP/1.1\n\n",
+		ROW("empty lines before a request",
+		    "\r\n\nGET / HTTP/1.1\r\n\r\n\r\nGET / HTTP/1.1\n\n",
 		    "head(GET / 1.1)@21 end@21 head(GET / 1.1)@39 end@39"),
-		ROW("100-continue", "POST /u HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\nabc",
+		ROW("100-continue",
+		    "POST /u HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\nabc",
 		    "head(POST /u 1.1 expect length=3)@61 end@64"),
 		ROW("close", "GET / HTTP/1.1\r\nconnection: foo ,\tClose\t\r\n\r\n",
 		    "head(GET / 1.1 close)@44 end@44"),
-		ROW("upgrade", "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+		ROW("upgrade",
+		    "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
 		    "head(GET / 1.1 upgrade)@59 end@59"),
 		ROW("CONNECT", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
 		    "head(CONNECT a:443 1.1)@39 end@39"),
@@ -100,10 +107,11 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 		    "POST / HTTP/1.1\r\nContent-Lengthy: 9\r\nXContent-Length: 9\r\nContent-Lengt: 9\r\n"
 		    "Transfer-Encodings: chunked\r\nContent-Length: 2\r\n\r\n{}",
 		    "head(POST / 1.1 length=2)@125 end@127"),
-		ROW("no space behind the colon", "POST / HTTP/1.1\r\ncontent-length:2\r\nx:\r\n\r\n{}",
+		ROW("no space behind the colon",
+		    "POST / HTTP/1.1\r\ncontent-length:2\r\nx:\r\n\r\n{}",
 		    "head(POST / 1.1 length=2)@41 end@43"),
-		ROW("a tab and bytes above 127 in a value", "GET / HTTP/1.1\r\nX: a\tb\xff\xc3\xa4\r\n\r\n",
-		    "head(GET / 1.1)@29 end@29"),
+		ROW("a tab and bytes above 127 in a value",
+		    "GET / HTTP/1.1\r\nX: a\tb\xff\xc3\xa4\r\n\r\n", "head(GET / 1.1)@29 end@29"),
 		ROW("a target longer than is kept",
 		    "GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 		    "bbbbbcdefg HTTP/1.1\r\n\r\n",
@@ -120,9 +128,12 @@ static void a_chunked_request_ends_behind_its_trailers(void **state)
 #define HEAD "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 	static const struct row rows[] = {
 		ROW("a name over three chunks",
-		    HEAD "5\r\n{\"mod\r\n6;x=\"y\"\r\nel\":\"a\r\n004\r\nbc\"}\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+		    HEAD
+		    "5\r\n{\"mod\r\n6;x=\"y\"\r\nel\":\"a\r\n004\r\nbc\"}\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
 		    "head(POST / 1.1 chunked)@47 model(abc)@82 end@90 head(GET / 1.1)@108 end@108"),
-		ROW("trailers", HEAD "2\r\n{}\r\n0\r\nContent-Length: 5\r\nX-Sum: abc\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+		ROW("trailers",
+		    HEAD
+		    "2\r\n{}\r\n0\r\nContent-Length: 5\r\nX-Sum: abc\r\n\r\nGET / HTTP/1.1\r\n\r\n",
 		    "head(POST / 1.1 chunked)@47 end@90 head(GET / 1.1)@108 end@108"),
 		ROW("upper-case digits, extensions, zeros",
 		    HEAD "0000A ; a=b;c\r\n          \r\n00000;last\r\n\r\n",
@@ -134,52 +145,85 @@ static void a_chunked_request_ends_behind_its_trailers(void **state)
 		ROW("no size", HEAD "\r\n", "head(POST / 1.1 chunked)@47 doubt"),
 		ROW("a sign", HEAD "+2\r\n{}\r\n0\r\n\r\n", "head(POST / 1.1 chunked)@47 doubt"),
 		ROW("0x", HEAD "0x2\r\n{}\r\n0\r\n\r\n", "head(POST / 1.1 chunked)@47 doubt"),
-		ROW("a size of 16 digits", HEAD "fffffffffffffffff\r\n", "head(POST / 1.1 chunked)@47 doubt"),
-		ROW("bare LF behind a size", HEAD "2\n{}\r\n0\r\n\r\n", "head(POST / 1.1 chunked)@47 doubt"),
-		ROW("bare LF behind an extension", HEAD "2;a\n{}\r\n0\r\n\r\n", "head(POST / 1.1 chunked)@47 doubt"),
-		ROW("bare CR in an extension", HEAD "2;a\rb\r\n{}", "head(POST / 1.1 chunked)@47 doubt"),
-		ROW("data longer than its chunk", HEAD "2\r\n{}}\r\n", "head(POST / 1.1 chunked)@47 doubt"),
-		ROW("bare LF behind data", HEAD "2\r\n{}\n0\r\n\r\n", "head(POST / 1.1 chunked)@47 doubt"),
-		ROW("a folded trailer", HEAD "0\r\nA: b\r\n c\r\n\r\n", "head(POST / 1.1 chunked)@47 doubt"),
+		ROW("a size of 16 digits", HEAD "fffffffffffffffff\r\n",
+		    "head(POST / 1.1 chunked)@47 doubt"),
+		ROW("bare LF behind a size", HEAD "2\n{}\r\n0\r\n\r\n",
+		    "head(POST / 1.1 chunked)@47 doubt"),
+		ROW("bare LF behind an extension", HEAD "2;a\n{}\r\n0\r\n\r\n",
+		    "head(POST / 1.1 chunked)@47 doubt"),
+		ROW("bare CR in an extension", HEAD "2;a\rb\r\n{}",
+		    "head(POST / 1.1 chunked)@47 doubt"),
+		ROW("data longer than its chunk", HEAD "2\r\n{}}\r\n",
+		    "head(POST / 1.1 chunked)@47 doubt"),
+		ROW("bare LF behind data", HEAD "2\r\n{}\n0\r\n\r\n",
+		    "head(POST / 1.1 chunked)@47 doubt"),
+		ROW("a folded trailer", HEAD "0\r\nA: b\r\n c\r\n\r\n",
+		    "head(POST / 1.1 chunked)@47 doubt"),
 	};
 #undef HEAD
 	check(FEED_REQUEST, rows, COUNT(rows));
 }
 
-/* Invariants 1 and 7: what another parser might frame differently is doubt, and doubt is said once. */
+/*
+ * Invariants 1 and 7: what another parser might frame differently is doubt, and doubt is said once.
+ */
 static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 {
 	static const struct row rows[] = {
-		ROW("both framings", "POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", "doubt"),
-		ROW("chunked twice", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", "doubt"),
-		ROW("chunked not last", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", "doubt"),
+		ROW("both framings",
+		    "POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+		    "doubt"),
+		ROW("chunked twice",
+		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", "doubt"),
+		ROW("chunked not last",
+		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", "doubt"),
 		ROW("not chunked", "POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", "doubt"),
-		ROW("nearly chunked", "POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n", "doubt"),
-		ROW("chunked and a word", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked x\r\n\r\n", "doubt"),
-		ROW("chunked with a parameter", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked;q=1\r\n\r\n", "doubt"),
+		ROW("nearly chunked", "POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
+		    "doubt"),
+		ROW("chunked and a word", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked x\r\n\r\n",
+		    "doubt"),
+		ROW("chunked with a parameter",
+		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked;q=1\r\n\r\n", "doubt"),
 		ROW("no coding named", "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n", "doubt"),
-		ROW("vertical tab before chunked", "POST / HTTP/1.1\r\nTransfer-Encoding: \x0b" "chunked\r\n\r\n", "doubt"),
-		ROW("chunked in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "doubt"),
-		ROW("two lengths", "POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", "doubt"),
-		ROW("two lengths, the first zero", "POST / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\n", "doubt"),
-		ROW("a list of lengths", "POST / HTTP/1.1\r\nContent-Length: 2, 2\r\n\r\n", "doubt"),
+		ROW("vertical tab before chunked",
+		    "POST / HTTP/1.1\r\nTransfer-Encoding: \x0b"
+		    "chunked\r\n\r\n",
+		    "doubt"),
+		ROW("chunked in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+		    "doubt"),
+		ROW("two lengths",
+		    "POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", "doubt"),
+		ROW("two lengths, the first zero",
+		    "POST / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\n", "doubt"),
+		ROW("a list of lengths", "POST / HTTP/1.1\r\nContent-Length: 2, 2\r\n\r\n",
+		    "doubt"),
 		ROW("no length", "POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", "doubt"),
 		ROW("a signed length", "POST / HTTP/1.1\r\nContent-Length: +2\r\n\r\n", "doubt"),
-		ROW("a hexadecimal length", "POST / HTTP/1.1\r\nContent-Length: 0x2\r\n\r\n", "doubt"),
-		ROW("a length in two parts", "POST / HTTP/1.1\r\nContent-Length: 2 2\r\n\r\n", "doubt"),
-		ROW("a length beyond 64 bits", "POST / HTTP/1.1\r\nContent-Length: 18446744073709551617\r\n\r\n", "doubt"),
-		ROW("a space before the colon", "POST / HTTP/1.1\r\nContent-Length : 2\r\n\r\n", "doubt"),
-		ROW("a space before the name", "POST / HTTP/1.1\r\n Content-Length: 2\r\n\r\n", "doubt"),
+		ROW("a hexadecimal length", "POST / HTTP/1.1\r\nContent-Length: 0x2\r\n\r\n",
+		    "doubt"),
+		ROW("a length in two parts", "POST / HTTP/1.1\r\nContent-Length: 2 2\r\n\r\n",
+		    "doubt"),
+		ROW("a length beyond 64 bits",
+		    "POST / HTTP/1.1\r\nContent-Length: 18446744073709551617\r\n\r\n", "doubt"),
+		ROW("a space before the colon", "POST / HTTP/1.1\r\nContent-Length : 2\r\n\r\n",
+		    "doubt"),
+		ROW("a space before the name", "POST / HTTP/1.1\r\n Content-Length: 2\r\n\r\n",
+		    "doubt"),
 		ROW("a folded line", "POST / HTTP/1.1\r\nA: b\r\n\tc\r\n\r\n", "doubt"),
 		ROW("a line without a colon", "POST / HTTP/1.1\r\nhello\r\n\r\n", "doubt"),
 		ROW("no name", "POST / HTTP/1.1\r\n: b\r\n\r\n", "doubt"),
-		ROW("a control character in a name", "POST / HTTP/1.1\r\nA\x01: b\r\n\r\n", "doubt"),
-		ROW("bare CR in a value", "POST / HTTP/1.1\r\nA: b\rContent-Length: 2\r\n\r\n", "doubt"),
-		ROW("bare CR in a value that matters", "POST / HTTP/1.1\r\nConnection: b\rc\r\n\r\n", "doubt"),
+		ROW("a control character in a name", "POST / HTTP/1.1\r\nA\x01: b\r\n\r\n",
+		    "doubt"),
+		ROW("bare CR in a value", "POST / HTTP/1.1\r\nA: b\rContent-Length: 2\r\n\r\n",
+		    "doubt"),
+		ROW("bare CR in a value that matters",
+		    "POST / HTTP/1.1\r\nConnection: b\rc\r\n\r\n", "doubt"),
 		ROW("bare CR at the end", "POST / HTTP/1.1\r\nA: b\r\n\rGET", "doubt"),
 		ROW("NUL in a value", "POST / HTTP/1.1\r\nA: b\0c\r\n\r\n", "doubt"),
-		ROW("NUL in a value that matters", "POST / HTTP/1.1\r\nConnection: b\0\r\n\r\n", "doubt"),
-		ROW("a body behind CONNECT", "CONNECT a HTTP/1.1\r\nContent-Length: 2\r\n\r\n", "doubt"),
+		ROW("NUL in a value that matters", "POST / HTTP/1.1\r\nConnection: b\0\r\n\r\n",
+		    "doubt"),
+		ROW("a body behind CONNECT", "CONNECT a HTTP/1.1\r\nContent-Length: 2\r\n\r\n",
+		    "doubt"),
 		ROW("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "doubt"),
 		ROW("HTTP/0.9", "GET /\r\n", "doubt"),
 		ROW("no version", "GET / \r\n\r\n", "doubt"),
@@ -227,10 +271,10 @@ static void a_body_is_skipped_unseen_once_it_can_name_no_model(void **state)
 		int fill;
 		size_t seen_at_most;
 	} rows[] = {
-		{ "Content-Length: 100000\r\n\r\n", "{\"model\":\"m\"}", ' ', 4000 },
-		{ "Content-Length: 100000\r\n\r\n", "[1,2", ',', 4000 },
-		{ "Content-Encoding: gzip\r\nContent-Length: 100000\r\n\r\n", "", 'x', 4000 },
-		{ "Content-Length: 100000\r\n\r\n", "{\"a\":\"", 'x', 200000 },
+		{"Content-Length: 100000\r\n\r\n", "{\"model\":\"m\"}", ' ', 4000},
+		{"Content-Length: 100000\r\n\r\n", "[1,2", ',', 4000},
+		{"Content-Encoding: gzip\r\nContent-Length: 100000\r\n\r\n", "", 'x', 4000},
+		{"Content-Length: 100000\r\n\r\n", "{\"a\":\"", 'x', 200000},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -254,7 +298,8 @@ static void a_body_is_skipped_unseen_once_it_can_name_no_model(void **state)
 /* Invariant 1: a body with a gap keeps its framing and loses only its model. */
 static void bytes_of_a_body_that_were_lost_end_the_scan_but_not_the_framing(void **state)
 {
-	static const char head[] = "POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"model\":\"a\",\"x";
+	static const char head[] =
+		"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"model\":\"a\",\"x";
 	struct feed f;
 	__u32 ev = 0;
 
@@ -269,19 +314,21 @@ static void bytes_of_a_body_that_were_lost_end_the_scan_but_not_the_framing(void
 	feed_end(&f);
 }
 
-#define SSE_HEAD                                                                                       \
-	"HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nAccess-Control-Allow-Origin: \r\n"                    \
-	"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"                            \
+#define SSE_HEAD                                                                                   \
+	"HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nAccess-Control-Allow-Origin: \r\n"                \
+	"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"                        \
 	"Keep-Alive: timeout=5, max=100\r\n\r\n"
 
 /* Invariant 7. */
 static void a_response_split_at_every_byte_gives_the_same_events(void **state)
 {
 	static const struct row rows[] = {
-		ROW("a plain reply", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+		ROW("a plain reply",
+		    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
 		    "head(200 length=2)@70 body end@72"),
 		ROW("llama.cpp's stream",
-		    SSE_HEAD "15\r\ndata: {\"content\":\"a\"}\r\n3\r\n\n\n \r\n" "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n",
+		    SSE_HEAD "15\r\ndata: {\"content\":\"a\"}\r\n3\r\n\n\n \r\n"
+			     "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n",
 		    "head(200 sse chunked)@162 body event generated event end@221"),
 		ROW("uvicorn's stream type",
 		    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -290,29 +337,38 @@ static void a_response_split_at_every_byte_gives_the_same_events(void **state)
 		ROW("Ollama's stream type",
 		    "HTTP/1.1 200 OK\r\nContent-Type: Application/X-NDJSON\r\nContent-Length: 3\r\n\r\n{}\n",
 		    "head(200 ndjson length=3)@74 body event generated end@77"),
-		ROW("jsonl", "HTTP/1.1 200 OK\r\nContent-Type:application/jsonl;a\r\nContent-Length: 2\r\n\r\n{}",
+		ROW("jsonl",
+		    "HTTP/1.1 200 OK\r\nContent-Type:application/jsonl;a\r\nContent-Length: 2\r\n\r\n{}",
 		    "head(200 ndjson length=2)@72 body event generated end@74"),
 		ROW("a type that only begins like a stream",
 		    "HTTP/1.1 200 OK\r\nContent-Type: text/event-streams\r\nContent-Length: 2\r\n\r\n{}",
 		    "head(200 length=2)@72 body end@74"),
-		ROW("interim heads", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: a\r\nContent-Length: 9\r\n\r\n"
+		ROW("interim heads",
+		    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: a\r\nContent-Length: 9\r\n\r\n"
 		    "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
 		    "interim@25 interim@75 head(200 length=1)@113 body end@114"),
-		ROW("no reason, no body", "HTTP/1.1 204\r\nContent-Length: 5\r\n\r\nHTTP/1.1 304 \r\n\r\nHTTP/1.0 200 OK\r\n\r\nx",
+		ROW("no reason, no body",
+		    "HTTP/1.1 204\r\nContent-Length: 5\r\n\r\nHTTP/1.1 304 \r\n\r\nHTTP/1.0 200 OK\r\n\r\nx",
 		    "head(204)@35 end@35 head(304)@52 end@52 head(200 unbounded)@71 body"),
-		ROW_TO(HTTP1_METHOD_HEAD, "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-		    "head(200)@38 end@38 head(200 chunked)@85 end@85"),
-		ROW_TO(HTTP1_METHOD_CONNECT, "CONNECT", "HTTP/1.1 200 OK\r\n\r\nHTTP", "head(200)@19 upgraded"),
-		ROW_TO(HTTP1_METHOD_CONNECT, "CONNECT refused", "HTTP/1.1 403 No\r\nContent-Length: 1\r\n\r\nx",
-		    "head(403 length=1)@38 body end@39"),
+		ROW_TO(HTTP1_METHOD_HEAD, "HEAD",
+		       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+		       "head(200)@38 end@38 head(200 chunked)@85 end@85"),
+		ROW_TO(HTTP1_METHOD_CONNECT, "CONNECT", "HTTP/1.1 200 OK\r\n\r\nHTTP",
+		       "head(200)@19 upgraded"),
+		ROW_TO(HTTP1_METHOD_CONNECT, "CONNECT refused",
+		       "HTTP/1.1 403 No\r\nContent-Length: 1\r\n\r\nx",
+		       "head(403 length=1)@38 body end@39"),
 		ROW("101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x05",
 		    "head(101 upgrade)@56 upgraded"),
-		ROW("until it closes", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\r\n"
+		ROW("until it closes",
+		    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\r\n"
 		    "data: x\n\ndata: y\n\n",
 		    "head(200 sse close unbounded)@71 body event generated event generated"),
-		ROW("a coding that is not chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
+		ROW("a coding that is not chunked",
+		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
 		    "head(200 encoded unbounded)@44 body"),
-		ROW("an empty chunked body", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		ROW("an empty chunked body",
+		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		    "head(200 chunked)@47 end@52"),
 		ROW("a chunked plain reply and the next one",
 		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\nA: b\r\n\r\n"
@@ -331,16 +387,21 @@ static void a_response_split_at_every_byte_gives_the_same_events(void **state)
 static void a_response_that_could_be_framed_in_two_ways_is_doubted(void **state)
 {
 	static const struct row rows[] = {
-		ROW("both framings", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", "doubt"),
-		ROW("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 1\r\n\r\n", "doubt"),
-		ROW("chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "doubt"),
+		ROW("both framings",
+		    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+		    "doubt"),
+		ROW("two lengths",
+		    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 1\r\n\r\n", "doubt"),
+		ROW("chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+		    "doubt"),
 		ROW("a status of two digits", "HTTP/1.1 20 OK\r\n", "doubt"),
 		ROW("a status of four digits", "HTTP/1.1 2000 OK\r\n", "doubt"),
 		ROW("a status below 100", "HTTP/1.1 099 OK\r\n", "doubt"),
 		ROW("no status", "HTTP/1.1 OK\r\n", "doubt"),
 		ROW("no HTTP", "SSH-2.0-OpenSSH_9.2\r\n", "doubt"),
 		ROW("a folded line", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "doubt"),
-		ROW("a bad chunk size", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+		ROW("a bad chunk size",
+		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
 		    "head(200 chunked)@47 doubt"),
 	};
 
@@ -353,10 +414,11 @@ static void a_close_ends_an_unbounded_response_and_breaks_off_any_other(void **s
 		const char *bytes;
 		__u32 ev;
 	} rows[] = {
-		{ "HTTP/1.1 200 OK\r\n\r\nabc", HTTP1_END },
-		{ "HTTP/1.0 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n{\"role\":1}", HTTP1_END | STREAM_GENERATED },
-		{ "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc", HTTP1_DOUBT },
-		{ "HTTP/1.1 200 OK\r\nContent-Le", HTTP1_DOUBT },
+		{"HTTP/1.1 200 OK\r\n\r\nabc", HTTP1_END},
+		{"HTTP/1.0 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n{\"role\":1}",
+		 HTTP1_END | STREAM_GENERATED},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc", HTTP1_DOUBT},
+		{"HTTP/1.1 200 OK\r\nContent-Le", HTTP1_DOUBT},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Invariant 7, the name: "model" is taken from the top level, wherever it stands, split anywhere, keys
- * compared after unescaping, the last of several last. Rows first, then random objects with jansson as
- * the oracle (fixed seed: a failure can be run again).
+ * Invariant 7, the name: "model" is taken from the top level, wherever it stands, split anywhere,
+ * keys compared after unescaping, the last of several last. Rows first, then random objects with
+ * jansson as the oracle (fixed seed: a failure can be run again).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,10 @@ struct row {
 	__u8 flags; /* at the end, IS_MODEL aside */
 };
 
-#define ROW(BYTES, SAID, FLAGS) { .bytes = BYTES, .len = sizeof(BYTES) - 1, .said = SAID, .flags = FLAGS }
+#define ROW(BYTES, SAID, FLAGS)                                                                    \
+	{                                                                                          \
+		.bytes = BYTES, .len = sizeof(BYTES) - 1, .said = SAID, .flags = FLAGS             \
+	}
 
 /* What was said, without offsets; flags as the scan left them. */
 static char *scan(const char *bytes, size_t len, __u8 *flags)
@@ -65,15 +68,21 @@ static void the_name_is_found_wherever_it_stands_on_the_top_level(void **state)
 {
 	static const struct row rows[] = {
 		ROW("{\"model\":\"gpt-x\"}", "model(gpt-x)", 0),
-		ROW(" \r\n\t{ \"a\" : 1 , \"model\" : \"org/x-7B\" , \"b\":[]}", "model(org/x-7B)", 0),
-		ROW("{\"messages\":[{\"role\":\"user\",\"content\":\"say \\\"model\\\": \\\"no\\\"\"}],\"model\":\"y\"}", "model(y)", 0),
-		ROW("{\"model\":\"a\",\"x\":{\"model\":\"b\",\"y\":[{\"model\":\"c\"}]},\"model\":\"d\"}", "model(a) model(d)", 0),
+		ROW(" \r\n\t{ \"a\" : 1 , \"model\" : \"org/x-7B\" , \"b\":[]}", "model(org/x-7B)",
+		    0),
+		ROW("{\"messages\":[{\"role\":\"user\",\"content\":\"say \\\"model\\\": \\\"no\\\"\"}],\"model\":\"y\"}",
+		    "model(y)", 0),
+		ROW("{\"model\":\"a\",\"x\":{\"model\":\"b\",\"y\":[{\"model\":\"c\"}]},\"model\":\"d\"}",
+		    "model(a) model(d)", 0),
 		ROW("{\"x\":[\"model\",\"no\"],\"y\":{\"z\":{}}, \"model\":\"m\"}", "model(m)", 0),
 		ROW("{\"x\":\"model\",\"y\":\"a\"}", "", 0),
-		ROW("{\"models\":\"a\",\"mode\":\"b\",\"Model\":\"c\",\"xmodel\":\"d\",\"\":\"e\",\"model\\u0000\":\"f\"}", "", 0),
-		ROW("{\"x\":\"]}\\\\\",\"y\":[\"[{\\\\\\\"\",{\"z\":\"}\"}],\"model\":\"deep\"}", "model(deep)", 0),
+		ROW("{\"models\":\"a\",\"mode\":\"b\",\"Model\":\"c\",\"xmodel\":\"d\",\"\":\"e\",\"model\\u0000\":\"f\"}",
+		    "", 0),
+		ROW("{\"x\":\"]}\\\\\",\"y\":[\"[{\\\\\\\"\",{\"z\":\"}\"}],\"model\":\"deep\"}",
+		    "model(deep)", 0),
 		ROW("{\"model\":\"\"}", "model()", 0),
-		ROW("{\"a\":-1.5e+3,\"b\":true,\"c\":null,\"d\":false,\"model\":\"s\"}", "model(s)", 0),
+		ROW("{\"a\":-1.5e+3,\"b\":true,\"c\":null,\"d\":false,\"model\":\"s\"}", "model(s)",
+		    0),
 		ROW("{}", "", 0),
 		ROW("{\"model\":\"a\"} {\"model\":\"b\"}", "model(a)", 0),
 		ROW("\xef\xbb\xbf{\"model\":\"bom\"}", "model(bom)", 0),
@@ -96,15 +105,17 @@ static void keys_and_names_are_compared_after_unescaping(void **state)
 		ROW("{\"mode\\\\l\":\"a\",\"model\":\"b\"}", "model(b)", 0),
 		ROW("{\"model\":\"a\\u002fb\\/c\\\\d\\\"e\"}", "model(a/b/c\\d\"e)", 0),
 		ROW("{\"model\":\"\\t\\n\\r\\b\\f\"}", "model(\t\n\r\b\f)", 0),
-		ROW("{\"model\":\"\\u00e4\\u20ac\\ud83d\\ude00\"}", "model(\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80)", 0),
-		ROW("{\"model\":\"\xc3\xa4\xf0\x9f\x98\x80 raw\"}", "model(\xc3\xa4\xf0\x9f\x98\x80 raw)", 0),
+		ROW("{\"model\":\"\\u00e4\\u20ac\\ud83d\\ude00\"}",
+		    "model(\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80)", 0),
+		ROW("{\"model\":\"\xc3\xa4\xf0\x9f\x98\x80 raw\"}",
+		    "model(\xc3\xa4\xf0\x9f\x98\x80 raw)", 0),
 		ROW("{\"model\":\"\x01\"}", "model(\x01)", 0),
 	};
 
 	check(rows, COUNT(rows));
 }
 
-#define TEN "0123456789"
+#define TEN    "0123456789"
 #define NINETY TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
 /* A name that cannot be a key of a map is told as such, never cut. */
@@ -117,10 +128,12 @@ static void a_name_that_cannot_be_kept_whole_is_invalid(void **state)
 		ROW("{\"model\":\"" NINETY "1234\\u00e4\"}", "model!", JSON_MODEL_INVALID),
 		ROW("{\"model\":\"" NINETY "12\\u20ac\"}", "model(" NINETY "12\xe2\x82\xac)", 0),
 		ROW("{\"model\":\"" NINETY "123\\u20ac\"}", "model!", JSON_MODEL_INVALID),
-		ROW("{\"model\":\"" NINETY "1\\ud83d\\ude00\"}", "model(" NINETY "1\xf0\x9f\x98\x80)", 0),
+		ROW("{\"model\":\"" NINETY "1\\ud83d\\ude00\"}",
+		    "model(" NINETY "1\xf0\x9f\x98\x80)", 0),
 		ROW("{\"model\":\"" NINETY "12\\ud83d\\ude00\"}", "model!", JSON_MODEL_INVALID),
 		ROW("{\"model\":\"" NINETY "12345\\n\"}", "model!", JSON_MODEL_INVALID),
-		ROW("{\"model\":\"" NINETY NINETY NINETY NINETY "\"}", "model!", JSON_MODEL_INVALID),
+		ROW("{\"model\":\"" NINETY NINETY NINETY NINETY "\"}", "model!",
+		    JSON_MODEL_INVALID),
 		ROW("{\"model\":\"a\\u0000\"}", "model!", JSON_MODEL_INVALID),
 		ROW("{\"model\":\"a\0b\"}", "model!", JSON_MODEL_INVALID),
 		ROW("{\"model\":\"\\ud83d\"}", "model!", JSON_MODEL_INVALID),
@@ -130,7 +143,8 @@ static void a_name_that_cannot_be_kept_whole_is_invalid(void **state)
 		ROW("{\"model\":\"\\ude00\"}", "model!", JSON_MODEL_INVALID),
 		ROW("{\"model\":\"\\x\"}", "model!", JSON_MODEL_INVALID),
 		ROW("{\"model\":\"" NINETY "123456\",\"model\":\"ok\"}", "model! model(ok)", 0),
-		ROW("{\"model\":\"ok\",\"model\":\"\\ude00\"}", "model(ok) model!", JSON_MODEL_INVALID),
+		ROW("{\"model\":\"ok\",\"model\":\"\\ude00\"}", "model(ok) model!",
+		    JSON_MODEL_INVALID),
 		ROW("{\"model\":7,\"a\":1}", "", JSON_MODEL_NOT_STRING),
 		ROW("{\"model\":{\"model\":\"a\"}}", "", JSON_MODEL_NOT_STRING),
 		ROW("{\"model\":[\"a\"],\"model\":\"b\"}", "model(b)", JSON_MODEL_NOT_STRING),
@@ -191,7 +205,8 @@ static void put(struct text *t, const char *s)
 
 static void put_space(struct text *t)
 {
-	static const char *const spaces[] = { "", "", "", "", " ", "\n", "\t  ", "\r\n                        " };
+	static const char *const spaces[] = {"",  "",   "",     "",
+					     " ", "\n", "\t  ", "\r\n                        "};
 
 	put(t, spaces[draw(COUNT(spaces))]);
 }
@@ -199,8 +214,17 @@ static void put_space(struct text *t)
 static void put_string(struct text *t, int longest)
 {
 	static const char *const pieces[] = {
-		"a", "model", "\\\"", "\\\\", "\\n", "{", "}", "[", "]", ",", ":", "\\u0065", "\\u00e4", "\\ud83d\\ude00",
-		"\\u20ac", "\xc3\xa4", " ", "the quick brown fox jumps over the lazy dog", "\\/", "\\u0022", "7", "-",
+		"a",       "model",
+		"\\\"",    "\\\\",
+		"\\n",     "{",
+		"}",       "[",
+		"]",       ",",
+		":",       "\\u0065",
+		"\\u00e4", "\\ud83d\\ude00",
+		"\\u20ac", "\xc3\xa4",
+		" ",       "the quick brown fox jumps over the lazy dog",
+		"\\/",     "\\u0022",
+		"7",       "-",
 	};
 
 	put(t, "\"");
@@ -212,8 +236,10 @@ static void put_string(struct text *t, int longest)
 static void put_key(struct text *t)
 {
 	static const char *const keys[] = {
-		"\"model\"", "\"model\"", "\"m\\u006fdel\"", "\"mode\"", "\"models\"", "\"messages\"", "\"\"", "\"max_tokens\"",
-		"\"\\u006d\\u006f\\u0064\\u0065\\u006c\"", "\"mod\\u0065\"", "\"model \"",
+		"\"model\"",      "\"model\"",      "\"m\\u006fdel\"",
+		"\"mode\"",       "\"models\"",     "\"messages\"",
+		"\"\"",           "\"max_tokens\"", "\"\\u006d\\u006f\\u0064\\u0065\\u006c\"",
+		"\"mod\\u0065\"", "\"model \"",
 	};
 
 	put(t, keys[draw(COUNT(keys))]);
@@ -221,7 +247,8 @@ static void put_key(struct text *t)
 
 static void put_value(struct text *t, int depth)
 {
-	static const char *const scalars[] = { "0", "-1.25e-7", "true", "false", "null", "123456789012345" };
+	static const char *const scalars[] = {"0",     "-1.25e-7", "true",
+					      "false", "null",     "123456789012345"};
 	int kind = draw(depth > 4 ? 2 : 5), n = draw(5);
 
 	if (kind == 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Invariant 6, what is a generated event, by rows: body bytes of a stream and what must be said of them,
- * "event" when the first byte of one is seen, "generated" when it is known to be so. Every row is also
- * cut in two at each byte and fed through windows from one byte on.
+ * Invariant 6, what is a generated event, by rows: body bytes of a stream and what must be said of
+ * them, "event" when the first byte of one is seen, "generated" when it is known to be so. Every
+ * row is also cut in two at each byte and fed through windows from one byte on.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +21,10 @@ struct row {
 	const char *said;
 };
 
-#define ROW(BYTES, SAID) { .bytes = BYTES, .len = sizeof(BYTES) - 1, .said = SAID }
+#define ROW(BYTES, SAID)                                                                           \
+	{                                                                                          \
+		.bytes = BYTES, .len = sizeof(BYTES) - 1, .said = SAID                             \
+	}
 
 static void check(__u8 kind, const struct row *rows, size_t n)
 {
@@ -35,10 +38,11 @@ static void check(__u8 kind, const struct row *rows, size_t n)
 	}
 }
 
-#define DELTA(json)                                                                                    \
-	"data: {\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":{" json "}}],\"created\":17953,"  \
+#define DELTA(json)                                                                                \
+	"data: {\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":{" json                 \
+	"}}],\"created\":17953,"                                                                   \
 	"\"id\":\"chatcmpl-HSlhZPbh\",\"model\":\"gpt-x\",\"object\":\"chat.completion.chunk\"}\n\n"
-#define ROLE DELTA("\"role\":\"assistant\",\"content\":null")
+#define ROLE      DELTA("\"role\":\"assistant\",\"content\":null")
 #define GENERATED "event generated"
 
 /* Invariant 6. */
@@ -48,20 +52,29 @@ static void an_opening_delta_is_no_token_and_the_first_text_is(void **state)
 		ROW(ROLE DELTA("\"content\":\" put\""), "event " GENERATED),
 		ROW(DELTA("\"role\": \"assistant\", \"content\": \"\""), "event"),
 		ROW(DELTA("\"role\":\"assistant\""), "event"),
-		ROW(DELTA("\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[],\"refusal\":null"), "event"),
+		ROW(DELTA("\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[],\"refusal\":null"),
+		    "event"),
 		ROW(DELTA("\"role\":\"assistant\",\"content\":\"Hi\""), GENERATED),
 		ROW(DELTA("\"content\":\"\\n\""), GENERATED),
 		ROW(DELTA("\"content\" : \"x\""), GENERATED),
-		ROW(DELTA("\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"Hm\""), GENERATED),
-		ROW(DELTA("\"role\":\"assistant\",\"content\":\"\",\"reasoning\":\"Hm\""), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":null,\"reasoning_content\":\"Hm\""),
+		    GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":\"\",\"reasoning\":\"Hm\""),
+		    GENERATED),
 		ROW(DELTA("\"role\":\"assistant\",\"refusal\":\"No\""), GENERATED),
-		ROW(DELTA("\"role\":\"assistant\",\"content\":null,\"tool_calls\":[ {\"index\":0}]"), GENERATED),
-		ROW(DELTA("\"role\":\"assistant\",\"function_call\":{\"name\":\"f\",\"arguments\":\"\"}"), GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":null,\"tool_calls\":[ {\"index\":0}]"),
+		    GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"function_call\":{\"name\":\"f\",\"arguments\":\"\"}"),
+		    GENERATED),
 		ROW(DELTA("\"role\":\"assistant\",\"function_call\":{ }"), "event"),
-		ROW(DELTA("\"role\":\"assistant\",\"contents\":\"x\",\"a\":\"content\",\"b\":\"x\""), "event"),
-		ROW(DELTA("\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]"), GENERATED),
-		ROW(DELTA("\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]"), "event"),
-		ROW(DELTA("\"role\":null,\"content\":\"\""), GENERATED), /* no role, no text: everything else is */
+		ROW(DELTA("\"role\":\"assistant\",\"contents\":\"x\",\"a\":\"content\",\"b\":\"x\""),
+		    "event"),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]"),
+		    GENERATED),
+		ROW(DELTA("\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]"),
+		    "event"),
+		ROW(DELTA("\"role\":null,\"content\":\"\""),
+		    GENERATED), /* no role, no text: everything else is */
 		ROW(DELTA(""), GENERATED),
 		ROW("data: {\"error\":{\"message\":\"x\"}}\n\n", GENERATED),
 		ROW("data: {\"choices\":[{\"text\":\"Hi\",\"index\":0}]}\n\n", GENERATED),
@@ -73,7 +86,8 @@ static void an_opening_delta_is_no_token_and_the_first_text_is(void **state)
 		    "data: \"content\":\"y\"}\n\n",
 		    GENERATED),
 		ROW("data: {\"role\":\"a\\\"content\\\":\\\"x\\\"\"}\n\n", "event"),
-		ROW("data: {\"role\":\"assistant\",\"x\":\"\\\\\",\"content\":\"a\"}\n\n", GENERATED),
+		ROW("data: {\"role\":\"assistant\",\"x\":\"\\\\\",\"content\":\"a\"}\n\n",
+		    GENERATED),
 		/* only known with its blank line, and SSE discards what has none */
 		ROW("data: {\"x\":1}\n", "event"),
 	};
@@ -93,8 +107,10 @@ static void comments_done_and_named_openings_are_no_tokens(void **state)
 		ROW("\n\n\r\n\r\n", ""),
 		ROW("id: 7\nretry: 10\n\n", "event"),
 		ROW("event: message_start\ndata: {\"content\":\"x\"}\n\n", "event"),
-		ROW("event:content_block_start\ndata: {\"text\":\"x\"}\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n", "event event"),
-		ROW("event: response.created\ndata: {}\n\nevent: response.in_progress\ndata: {}\n\n", "event event"),
+		ROW("event:content_block_start\ndata: {\"text\":\"x\"}\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n",
+		    "event event"),
+		ROW("event: response.created\ndata: {}\n\nevent: response.in_progress\ndata: {}\n\n",
+		    "event event"),
 		ROW("event: response.output_text.delta\ndata: {\"delta\":\"Hi\"}\n\n", GENERATED),
 		ROW("event: pings\ndata: {}\n\n", GENERATED),
 		ROW("event:  ping\ndata: {}\n\n", GENERATED), /* one space is taken off, not two */
@@ -106,7 +122,8 @@ static void comments_done_and_named_openings_are_no_tokens(void **state)
 		    "event: ping\ndata: {\"type\": \"ping\"}\n\n"
 		    "event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello\"}}\n\n",
 		    "event event event " GENERATED),
-		ROW("event: content_block_delta\ndata: {\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\"}}\n\n", GENERATED),
+		ROW("event: content_block_delta\ndata: {\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\"}}\n\n",
+		    GENERATED),
 		/* the same after the first token */
 		ROW("data: x\n\n: c\n\ndata: [DONE]\n\nevent: ping\ndata: {}\n\ndata: [DON\n\ndata:\n\ndata: y\n\n",
 		    GENERATED " event event " GENERATED " event " GENERATED),
@@ -119,17 +136,21 @@ static void comments_done_and_named_openings_are_no_tokens(void **state)
 static void an_event_counts_once_however_its_lines_are_cut_and_ended(void **state)
 {
 	static const struct row rows[] = {
-		ROW(DELTA("\"content\":\"a\"") DELTA("\"content\":\"b\"") DELTA("") DELTA("\"role\":\"a\",\"content\":\"\""),
+		ROW(DELTA("\"content\":\"a\"") DELTA("\"content\":\"b\"") DELTA("")
+			    DELTA("\"role\":\"a\",\"content\":\"\""),
 		    GENERATED " " GENERATED " " GENERATED " " GENERATED),
 		ROW("data: a\ndata: b\n\ndata: c\ndata: d\ndata: e\n\n", GENERATED " " GENERATED),
 		ROW("data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", GENERATED " " GENERATED),
 		ROW("data: a\r\rdata: b\r\r", GENERATED " " GENERATED),
-		ROW("data: a\r\n\ndata: b\n\r\ndata: c\r\r\n", GENERATED " " GENERATED " " GENERATED),
+		ROW("data: a\r\n\ndata: b\n\r\ndata: c\r\r\n",
+		    GENERATED " " GENERATED " " GENERATED),
 		ROW("id: 1\ndata: a\n: c\ndata: b\n\nid: 2\ndata: c\n\n", GENERATED " " GENERATED),
 		ROW("data: [DONE]\ndata: a\n\n", GENERATED),
 		ROW("data: a\tb\x01\n\n\n\n\ndata:b\n\n", GENERATED " " GENERATED),
-		ROW("data:{\"content\":\"a\"}\n\ndata:{}\n\ndata: {}\n\n", GENERATED " " GENERATED " " GENERATED),
-		ROW("data: a\n\n data: b\n\nxdata: c\n\nDATA: d\n\n", GENERATED " event event event"),
+		ROW("data:{\"content\":\"a\"}\n\ndata:{}\n\ndata: {}\n\n",
+		    GENERATED " " GENERATED " " GENERATED),
+		ROW("data: a\n\n data: b\n\nxdata: c\n\nDATA: d\n\n",
+		    GENERATED " event event event"),
 	};
 
 	check(STREAM_SSE, rows, COUNT(rows));
@@ -143,8 +164,10 @@ static void each_line_of_ndjson_is_an_event(void **state)
 		    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"Hi\"},\"done\":false}\n"
 		    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true}\n",
 		    "event " GENERATED " " GENERATED),
-		ROW("{\"message\":{\"role\":\"assistant\",\"content\":\"\",\"thinking\":\"Hm\"}}\n", GENERATED),
-		ROW("{\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true}\n", "event"),
+		ROW("{\"message\":{\"role\":\"assistant\",\"content\":\"\",\"thinking\":\"Hm\"}}\n",
+		    GENERATED),
+		ROW("{\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true}\n",
+		    "event"),
 		ROW("{\"response\":\"Hi\"}\n{\"response\":\"\"}\n", GENERATED " " GENERATED),
 		ROW("{\"done\":false}\n", GENERATED),
 		ROW("\n \r\n\t\n{\"a\":1}\r\n\r\n{\"a\":2}\r\n", GENERATED " " GENERATED),
@@ -161,10 +184,10 @@ static void text_is_known_to_be_generated_before_its_event_ends(void **state)
 		__u8 kind;
 		const char *until; /* generated with the last of these bytes */
 	} rows[] = {
-		{ STREAM_SSE, "data: {\"choices\":[{\"delta\":{\"content\":\"a" },
-		{ STREAM_SSE, "data: {\"tool_calls\":[{" },
-		{ STREAM_SSE, "event: response.output_text.delta\ndata: {\"delta\":\"a" },
-		{ STREAM_NDJSON, "{\"response\":\"a" },
+		{STREAM_SSE, "data: {\"choices\":[{\"delta\":{\"content\":\"a"},
+		{STREAM_SSE, "data: {\"tool_calls\":[{"},
+		{STREAM_SSE, "event: response.output_text.delta\ndata: {\"delta\":\"a"},
+		{STREAM_NDJSON, "{\"response\":\"a"},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
