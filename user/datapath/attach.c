@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -208,16 +209,35 @@ static int attach_tc(struct datapath *d, int ifindex, const char *interface, enu
 	return 0;
 }
 
+static int gate_program(const struct datapath *d, enum datapath_xdp mode)
+{
+	return bpf_program__fd(mode == DATAPATH_XDP_NATIVE ? d->skel->progs.gate
+							   : d->skel->progs.gate_generic);
+}
+
 static int make_xdp(struct datapath *d, int ifindex, enum datapath_xdp mode)
 {
-	return link_make(d, ifindex, HOOK_GATE, bpf_program__fd(d->skel->progs.gate), BPF_XDP,
+	return link_make(d, ifindex, HOOK_GATE, gate_program(d, mode), BPF_XDP,
 			 mode == DATAPATH_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
 }
 
 /*
- * Attaches XDP as wanted. AUTO is native, else generic, else off. It is off on lo, where generic XDP copies every
- * packet for what tc does as well, and generic on veth, where a native program's answer is lost unless the peer
- * has XDP or GRO. *mode: as it is now; *made: it was not there before.
+ * From Linux 6.9 on, generic XDP copies a packet without its link header's length, and tc behind it then sees
+ * a packet without link header, to which nothing can be answered (seen on 6.18).
+ */
+static bool generic_spoils_tc(void)
+{
+	struct utsname u;
+	unsigned major = 0, minor = 0;
+
+	return !uname(&u) && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 9));
+}
+
+/*
+ * Attaches XDP as wanted. AUTO is native, else off: generic XDP copies every packet, for what tc does as well by
+ * the same code. It is off on veth too, where a native program's answer is lost unless the peer has XDP or GRO.
+ * *mode: as it is now; *made: it was not there before.
  */
 static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 		      enum datapath_xdp wanted, const struct kind *kind, enum datapath_xdp *mode,
@@ -232,7 +252,7 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 	*made = false;
 	*mode = DATAPATH_XDP_OFF;
 	fd = link_open(d, ifindex, HOOK_GATE, &ours);
-	if (automatic && (kind->loopback || !kind->ethernet))
+	if (automatic && (kind->loopback || kind->veth || !kind->ethernet))
 		wanted = DATAPATH_XDP_OFF;
 	if (wanted == DATAPATH_XDP_OFF) {
 		if (fd >= 0) {
@@ -259,8 +279,14 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 		now = query.attach_mode == XDP_ATTACHED_DRV ? DATAPATH_XDP_NATIVE
 							    : DATAPATH_XDP_GENERIC;
 	}
-	if (now != DATAPATH_XDP_OFF && (automatic || now == wanted)) {
-		err = link_adopt(d, ifindex, HOOK_GATE, bpf_program__fd(d->skel->progs.gate));
+	if (automatic)
+		wanted = DATAPATH_XDP_NATIVE;
+	if (wanted == DATAPATH_XDP_GENERIC && generic_spoils_tc())
+		return datapath_fail(-EOPNOTSUPP,
+				     "generic XDP on %s: kernels from 6.9 on then hide the link header from tc; use --xdp off, tc refuses the same SYNs",
+				     interface);
+	if (now == wanted) {
+		err = link_adopt(d, ifindex, HOOK_GATE, gate_program(d, now));
 		if (err)
 			return datapath_fail(err, "the XDP program of %s cannot be replaced: %s",
 					     interface, strerror(-err));
@@ -270,13 +296,7 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 	/* The other mode: both cannot be on at once. tc does the same work in the meantime. */
 	link_drop(d, ifindex, HOOK_GATE);
 	*made = now == DATAPATH_XDP_OFF;
-	if (automatic)
-		wanted = kind->veth ? DATAPATH_XDP_GENERIC : DATAPATH_XDP_NATIVE;
 	err = make_xdp(d, ifindex, wanted);
-	if (err && err != -EBUSY && automatic && wanted == DATAPATH_XDP_NATIVE) {
-		wanted = DATAPATH_XDP_GENERIC;
-		err = make_xdp(d, ifindex, wanted);
-	}
 	if (!err) {
 		*mode = wanted;
 		return 0;

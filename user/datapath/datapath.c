@@ -398,6 +398,11 @@ int datapath_poll(struct datapath *d)
 	return n < 0 ? datapath_fail(n, "the rings cannot be read: %s", strerror(-n)) : n;
 }
 
+uint64_t datapath_lease_until(const struct datapath *d)
+{
+	return d->settings.lease_until_ns;
+}
+
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns)
 {
 	d->settings.lease_until_ns = until_ns;

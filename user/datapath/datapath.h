@@ -54,6 +54,8 @@ size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *
 int datapath_fd(const struct datapath *d);
 int datapath_poll(struct datapath *d);
 
+/* When the lease ends or ended; before the first renewal: the earlier daemon's, 0 where there was none. */
+uint64_t datapath_lease_until(const struct datapath *d);
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
 int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
 size_t datapath_tombstones(struct datapath *d);
