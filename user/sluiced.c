@@ -814,6 +814,20 @@ static void adopt_model(void *arg, const char *name, uint32_t id)
 		d->placed[id] = true;
 }
 
+/* What is shut stays shut over a restart that was quicker than the lease; after the lease nothing was. */
+static void adopt_flags(struct daemon *d)
+{
+	struct sluice_model_flag flag;
+
+	if (datapath_lease_until(d->datapath) <= d->state.now_ns)
+		return;
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
+		if (state_model_in_use(&d->state, id) &&
+		    (d->placed[id] || id == SLUICE_MODEL_ALL) &&
+		    !datapath_get_flag(d->datapath, id, &flag))
+			controller_adopt_flag(&d->controller, id, &flag, d->state.now_ns);
+}
+
 static enum datapath_xdp xdp_of(enum config_xdp xdp)
 {
 	static const enum datapath_xdp of[] = {
@@ -897,6 +911,7 @@ static int start(struct daemon *d)
 	datapath_each_model(d->datapath, adopt_model, d);
 	if (learn_configured(d, &d->config))
 		return -1;
+	adopt_flags(d);
 	if (write_flags(d, false) || write_services(d, &d->config) ||
 	    datapath_renew_lease(d->datapath,
 				 clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL)) {

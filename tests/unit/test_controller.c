@@ -267,6 +267,39 @@ static void a_record_without_a_time_only_learns_its_name(void **state)
 	assert_true(controller_read(&c, SLUICE_MODEL_ALL, S).itl_ms < 0);
 }
 
+static void an_adopted_flag_keeps_its_model_shut_as_long_as_it_said(void **state)
+{
+	static const struct {
+		const char *what;
+		struct sluice_model_flag flag;
+		uint32_t id;
+		bool open;
+	} rows[] = {
+		{"shut by ttft", {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 5000}, 2, false},
+		{"shut by itl", {.reason = SLUICE_REASON_ITL, .retry_after_ms = 5000}, 2, false},
+		{"open", {.allow = 1, .retry_after_ms = 5000}, 2, true},
+		{"by hand", {.reason = SLUICE_REASON_OPERATOR, .retry_after_ms = 5000}, 2, true},
+		{"never written", {0}, 2, true},
+		{"the whole, per model",
+		 {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 5000},
+		 0,
+		 true},
+		{"the others", {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 5000}, 1, true},
+	};
+	const struct controller_targets all = {
+		.ttft_ms = 1000, .itl_ms = 30, .tau_s = 15, .max_in_flight = -1};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		controller_init(&c, &all, true);
+		controller_learn(&c, "a", S);
+		controller_adopt_flag(&c, rows[i].id, &rows[i].flag, S);
+		if (controller_read(&c, rows[i].id, 1 * S).open != rows[i].open ||
+		    controller_read(&c, rows[i].id, 6 * S - 1000000).open != rows[i].open ||
+		    !controller_read(&c, rows[i].id, 6 * S + 1000000).open)
+			fail_msg("%s", rows[i].what);
+	}
+}
+
 static void an_adopted_name_keeps_its_id(void **state)
 {
 	fresh(&law, true);
@@ -766,6 +799,7 @@ int main(void)
 		cmocka_unit_test(names_that_are_no_model_count_as_other),
 		cmocka_unit_test(a_sample_is_counted_for_its_name_then_its_id),
 		cmocka_unit_test(a_record_without_a_time_only_learns_its_name),
+		cmocka_unit_test(an_adopted_flag_keeps_its_model_shut_as_long_as_it_said),
 		cmocka_unit_test(an_adopted_name_keeps_its_id),
 		cmocka_unit_test(retry_after_is_the_longer_wait_within_its_bounds),
 		cmocka_unit_test(an_idle_model_reopens_when_its_retry_after_ends),

@@ -244,6 +244,25 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 	return r;
 }
 
+void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
+			   uint64_t now_ns)
+{
+	struct controller_targets t = controller_targets(c, id);
+	bool ttft = flag->reason == SLUICE_REASON_TTFT;
+	double threshold_ms = ttft ? t.ttft_ms : t.itl_ms;
+	struct ema *ema;
+
+	if (flag->allow || id >= SLUICE_MODELS_MAX || !carries_the_law(c, id) ||
+	    !(ttft || flag->reason == SLUICE_REASON_ITL) || !(threshold_ms > 0))
+		return;
+	ema = ttft ? &c->model[id].ttft : &c->model[id].itl;
+	if (ema->weight > 0)
+		return;
+	ema->average = threshold_ms * exp(flag->retry_after_ms / 1000.0 / t.tau_s);
+	ema->weight = 1;
+	ema->last_ns = now_ns;
+}
+
 static uint32_t retry_after_ms(double seconds)
 {
 	double ms = ceil(seconds * 1000);

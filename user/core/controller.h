@@ -66,6 +66,14 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
  * free slot's name is "".
  */
 int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64_t now_ns);
+/*
+ * Takes over a flag that shuts, written by an earlier daemon whose averages died with it: gives
+ * the model an average that falls to the threshold when that flag's retry-after is over. The first
+ * real sample then weighs as much as all that. Does nothing for an open flag, or where no threshold
+ * is in force.
+ */
+void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
+			   uint64_t now_ns);
 /* The id of a known name, or -ENOENT. "global" is SLUICE_MODEL_ALL, "other" SLUICE_MODEL_OTHER. */
 int controller_find(const struct controller *c, const char *name);
 
