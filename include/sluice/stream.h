@@ -64,7 +64,8 @@ struct stream {
 	__u8 json;    /* enum stream_json */
 	__u8 key;     /* enum stream_key: of the value to come */
 	__u8 matched; /* bytes of [DONE] */
-	__u8 pad[6];
+	__u8 last;    /* enum stream_key: of the string that ended last */
+	__u8 pad[5];
 };
 _Static_assert(sizeof(struct stream) == 24, "stream classifier");
 
@@ -128,6 +129,7 @@ static __always_inline void stream_event_end(struct stream *s, __u32 *ev)
 	s->flags &= STREAM_FIRST_SEEN;
 	s->json = STREAM_JSON_OUT;
 	s->key = STREAM_KEY_OTHER;
+	s->last = STREAM_KEY_OTHER;
 }
 
 /*
@@ -174,6 +176,7 @@ static __always_inline void stream_json(struct stream *s, __u8 c, __u32 *ev)
 	case STREAM_JSON_STRING:
 		if (c == '"') {
 			s->json = STREAM_JSON_OUT;
+			s->last = stream_key(s->hash);
 			return;
 		}
 		if (c == '\\')
@@ -183,7 +186,7 @@ static __always_inline void stream_json(struct stream *s, __u8 c, __u32 *ev)
 	case STREAM_JSON_VALUE:
 		s->json = STREAM_JSON_OUT;
 		s->key = STREAM_KEY_OTHER;
-		s->hash = STREAM_HASH_EMPTY;
+		s->last = STREAM_KEY_OTHER;
 		if (c == '"')
 			return;
 		stream_count(s, ev);
@@ -212,8 +215,8 @@ static __always_inline void stream_json(struct stream *s, __u8 c, __u32 *ev)
 		s->hash = STREAM_HASH_EMPTY;
 		s->json = STREAM_JSON_STRING;
 	} else if (c == ':') {
-		s->key = stream_key(s->hash);
-		s->hash = STREAM_HASH_EMPTY;
+		s->key = s->last;
+		s->last = STREAM_KEY_OTHER;
 	} else {
 		if (s->key == STREAM_KEY_TOOL && (c == '[' || c == '{'))
 			s->json = STREAM_JSON_TOOL;
@@ -224,6 +227,8 @@ static __always_inline void stream_json(struct stream *s, __u8 c, __u32 *ev)
 /* At the end of a line: c is its CR or LF. */
 static __always_inline void stream_line_end(struct stream *s, __u8 c, __u32 *ev)
 {
+	if (s->json >= STREAM_JSON_VALUE) /* no string of JSON goes over a line's end */
+		s->json = STREAM_JSON_OUT;
 	if (s->state == STREAM_AT_MARK) /* [DON and no more is data */
 		stream_data(s, ev);
 	else if (s->state == STREAM_AT_NAME && stream_opening(s->hash))
