@@ -553,6 +553,8 @@ static int load_config_heard(struct daemon *d, struct config *out, char *err, si
 		err[strcspn(err, "\n")] = 0;
 		if (ret)
 			fprintf(stderr, "%s\n", err);
+		if (!strncmp(err, "sluiced: ", 9))
+			memmove(err, err + 9, strlen(err + 9) + 1);
 	}
 	if (memory >= 0)
 		close(memory);

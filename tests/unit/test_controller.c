@@ -267,7 +267,8 @@ static void a_record_without_a_time_only_learns_its_name(void **state)
 	assert_true(controller_read(&c, SLUICE_MODEL_ALL, S).itl_ms < 0);
 }
 
-static void an_adopted_flag_keeps_its_model_shut_as_long_as_it_said(void **state)
+static void
+an_adopted_flag_keeps_its_model_shut_as_long_as_it_said_but_ten_seconds_at_most(void **state)
 {
 	static const struct {
 		const char *what;
@@ -298,6 +299,14 @@ static void an_adopted_flag_keeps_its_model_shut_as_long_as_it_said(void **state
 		    !controller_read(&c, rows[i].id, 6 * S + 1000000).open)
 			fail_msg("%s", rows[i].what);
 	}
+	controller_init(&c, &all, true);
+	controller_learn(&c, "a", S);
+	controller_adopt_flag(
+		&c, 2,
+		&(struct sluice_model_flag){.reason = SLUICE_REASON_TTFT, .retry_after_ms = 60000},
+		S);
+	assert_false(controller_read(&c, 2, 10 * S).open);
+	assert_true(controller_read(&c, 2, 12 * S).open);
 }
 
 static void an_adopted_name_keeps_its_id(void **state)
@@ -799,7 +808,8 @@ int main(void)
 		cmocka_unit_test(names_that_are_no_model_count_as_other),
 		cmocka_unit_test(a_sample_is_counted_for_its_name_then_its_id),
 		cmocka_unit_test(a_record_without_a_time_only_learns_its_name),
-		cmocka_unit_test(an_adopted_flag_keeps_its_model_shut_as_long_as_it_said),
+		cmocka_unit_test(
+			an_adopted_flag_keeps_its_model_shut_as_long_as_it_said_but_ten_seconds_at_most),
 		cmocka_unit_test(an_adopted_name_keeps_its_id),
 		cmocka_unit_test(retry_after_is_the_longer_wait_within_its_bounds),
 		cmocka_unit_test(an_idle_model_reopens_when_its_retry_after_ends),

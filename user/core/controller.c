@@ -250,6 +250,7 @@ void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluic
 	struct controller_targets t = controller_targets(c, id);
 	bool ttft = flag->reason == SLUICE_REASON_TTFT;
 	double threshold_ms = ttft ? t.ttft_ms : t.itl_ms;
+	double wait_ms = fmin(flag->retry_after_ms, CONTROLLER_ADOPT_MS);
 	struct ema *ema;
 
 	if (flag->allow || id >= SLUICE_MODELS_MAX || !carries_the_law(c, id) ||
@@ -258,7 +259,7 @@ void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluic
 	ema = ttft ? &c->model[id].ttft : &c->model[id].itl;
 	if (ema->weight > 0)
 		return;
-	ema->average = threshold_ms * exp(flag->retry_after_ms / 1000.0 / t.tau_s);
+	ema->average = threshold_ms * exp(wait_ms / 1000 / t.tau_s);
 	ema->weight = 1;
 	ema->last_ns = now_ns;
 }

@@ -19,6 +19,8 @@
 #define CONTROLLER_ITL_MS 30
 #define CONTROLLER_TAU_S 15
 
+#define CONTROLLER_ADOPT_MS 10000
+
 /* Values that a model takes from the whole where it has none of its own. Negative: not set here. */
 struct controller_targets {
 	double ttft_ms; /* threshold; 0 or less after resolution: none */
@@ -68,9 +70,9 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
 int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64_t now_ns);
 /*
  * Takes over a flag that shuts, written by an earlier daemon whose averages died with it: gives
- * the model an average that falls to the threshold when that flag's retry-after is over. The first
- * real sample then weighs as much as all that. Does nothing for an open flag, or where no threshold
- * is in force.
+ * the model an average that falls to the threshold when that flag's retry-after is over, but within
+ * CONTROLLER_ADOPT_MS: the threshold may be another now, and by then samples of what was admitted
+ * before will tell. Does nothing for an open flag, or where no threshold is in force.
  */
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns);
