@@ -34,7 +34,7 @@ struct packet {
 	__u16 window; /* as in the header, not scaled */
 	__u8 flags;   /* TCP_… */
 	__u8 ipv6;
-	__u8 partial; /* the checksum field holds the pseudo-header's sum only (CHECKSUM_PARTIAL) */
+	__u16 check;  /* the checksum as it stands */
 };
 
 static __always_inline __s32 seq_diff(__u32 a, __u32 b)
@@ -170,8 +170,16 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 	p->tcp_at = off;
 	p->payload_at = off + tcp->doff * 4;
 	p->payload_len = ip_len; /* of the TCP segment; packet_length() makes it the payload's */
-	p->partial = tcp->check == csum_fold(pseudo_sum(&p->key, p->ipv6, ip_len));
+	p->check = tcp->check;
 	return 1;
+}
+
+/* Whether the checksum field holds the pseudo-header's sum only (CHECKSUM_PARTIAL). */
+static __always_inline bool packet_partial(const struct packet *p)
+{
+	__u32 tcp_len = p->payload_at - p->tcp_at + p->payload_len;
+
+	return p->check == csum_fold(pseudo_sum(&p->key, p->ipv6, tcp_len));
 }
 
 /*
@@ -192,6 +200,34 @@ static __always_inline bool packet_length(struct packet *p, __u32 packet_len)
 		return false;
 	p->payload_len -= header;
 	return true;
+}
+
+/*
+ * Whether this is, at one glance, plain TCP over IPv4 or IPv6 to a port that nobody protects: how nearly all other
+ * traffic leaves. What the glance does not settle, packet_read() does.
+ */
+static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_side side)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *ip = data + (l2 ? ETH_HLEN : 0);
+	struct tcphdr *tcp;
+
+	if (ip + sizeof(struct iphdr) + sizeof(*tcp) > end)
+		return false;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		/* version 4, no options, no fragment; in-band VLAN tags stand in the way of this glance */
+		if (*(__u8 *)ip != 0x45 || ((struct iphdr *)ip)->protocol != IPPROTO_TCP)
+			return *(__u8 *)ip == 0x45;
+		tcp = ip + sizeof(struct iphdr);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (ip + sizeof(struct ipv6hdr) + sizeof(*tcp) > end ||
+		    ((struct ipv6hdr *)ip)->nexthdr != IPPROTO_TCP)
+			return false;
+		tcp = ip + sizeof(struct ipv6hdr);
+	} else {
+		return false;
+	}
+	return !port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source);
 }
 
 /* The whole for a tc program: pulls headers in where they are not linear. 1: read; 0: not ours. */

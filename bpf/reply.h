@@ -57,7 +57,7 @@ SUBPROG int forge(struct __sk_buff *skb, const struct packet *p, const struct fo
 	l2 = p->l2_len;
 	if (l2 > L2_MAX || text_len > SLUICE_REPLY_MAX)
 		return -1;
-	head_len = forge_head(s->head, s->text, &p->key, p->ipv6, p->partial, f);
+	head_len = forge_head(s->head, s->text, &p->key, p->ipv6, packet_partial(p), f);
 	if (bpf_skb_change_tail(skb, l2 + head_len + text_len, 0))
 		return -1;
 	if (head_len < 40 || head_len > FORGE_HEAD_MAX ||

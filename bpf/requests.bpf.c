@@ -396,20 +396,28 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	__u32 zero = 0, end;
 	__u64 now;
 
+	if (foreign(skb, l2, FROM_CLIENT))
+		return TC_ACT_UNSPEC;
 	c.s = bpf_map_lookup_elem(&request_scratch, &zero);
-	if (!c.s)
+	set = get_settings();
+	if (!c.s || !set)
 		return TC_ACT_UNSPEC;
 	p = &c.s->packet;
 	if (!packet_read(skb, p, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
-	c.service = packet_service(p);
-	set = get_settings();
-	if (!c.service || !set)
-		return TC_ACT_UNSPEC;
+	/* Whatever is in conns is a service's; only the others and what carries a request need to ask. */
+	conn = bpf_map_lookup_elem(&conns, &p->key);
+	if (!conn || p->payload_len) {
+		c.service = packet_service(p);
+		if (!c.service)
+			return TC_ACT_UNSPEC;
+	}
 	now = now_ns(set);
 	c.s->question.now = now;
 
 	if ((p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
+		if (conn)
+			return TC_ACT_UNSPEC; /* its SYN-ACK will tell whether this is a new one */
 		judge_syn(c.service, p, now, &c.s->judgement);
 		if (!c.s->judgement.reason)
 			return TC_ACT_UNSPEC;
@@ -420,7 +428,6 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		return refuse_syn(skb, p, c.service, &c.s->judgement, now);
 	}
 
-	conn = bpf_map_lookup_elem(&conns, &p->key);
 	if (!conn) {
 		t = bpf_map_lookup_elem(&tombstones, &p->key);
 		if (t)
@@ -439,11 +446,11 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	conn_acknowledged(conn, p, now);
 
 	end = p->seq + p->payload_len;
-	if (p->payload_len) {
+	if (p->payload_len && c.service) {
 		if (conn->flags & SLUICE_CONN_UNJUDGED) {
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;
-		} else if (c.service->protocol == SLUICE_PROTOCOL_OPAQUE) {
+		} else if (conn->flags & SLUICE_CONN_OPAQUE) {
 			opaque_bytes(conn, c.service, p, now);
 		} else {
 			int verdict = request_bytes(&c);

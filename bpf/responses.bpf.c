@@ -30,7 +30,6 @@ struct {
 struct response_context {
 	struct __sk_buff *skb;
 	struct sluice_conn *conn;
-	struct sluice_service *service;
 	struct response_scratch *s;
 };
 
@@ -156,11 +155,12 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 		conn_clear(conn, SLUICE_CONN_TAINTED);
 }
 
+/* Whether replies that are not streamed feed TTFT: so declared for the model or the service. */
 static __always_inline bool unary(const struct response_context *c, const struct sluice_exchange *e)
 {
 	struct sluice_model_flag *flag = model_flag(e->model);
 
-	return c->service->unary || (flag && flag->unary);
+	return c->conn->flags & SLUICE_CONN_UNARY || (flag && flag->unary);
 }
 
 static __always_inline long response_events(struct response_context *c, __u32 ev)
@@ -300,15 +300,15 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	__u32 zero = 0, end, ev = 0;
 	__s32 ahead;
 
-	if (!packet_read(skb, &p, l2, FROM_SERVER))
+	if (foreign(skb, l2, FROM_SERVER) || !packet_read(skb, &p, l2, FROM_SERVER))
 		return TC_ACT_UNSPEC;
-	c.service = packet_service(&p);
 	set = get_settings();
 	s = bpf_map_lookup_elem(&response_scratch, &zero);
-	if (!c.service || !set || !s)
+	if (!set || !s)
 		return TC_ACT_UNSPEC;
 	if ((p.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
-		on_syn_ack(&p);
+		if (packet_service(&p))
+			on_syn_ack(&p);
 		return TC_ACT_UNSPEC;
 	}
 	conn = bpf_map_lookup_elem(&conns, &p.key);
@@ -342,7 +342,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				s->end = p.payload_at + p.payload_len;
 				s->buf_at = s->buf_len = 0;
 				s->gaps = 0;
-				if (c.service->protocol == SLUICE_PROTOCOL_OPAQUE) {
+				if (conn->flags & SLUICE_CONN_OPAQUE) {
 					opaque_reply(&c);
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
@@ -357,7 +357,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	if (p.flags & TCP_FIN && end == conn->s_next) {
 		conn->s_next++;
 		if (conn->flags & SLUICE_CONN_RESPONSE && !(conn->flags & SLUICE_CONN_NO_RESPONSES) &&
-		    c.service->protocol == SLUICE_PROTOCOL_HTTP) {
+		    !(conn->flags & SLUICE_CONN_OPAQUE)) {
 			s->now = now_ns(set);
 			s->gaps = 0;
 			c.conn = conn;

@@ -247,6 +247,8 @@ enum sluice_conn_flag {
 	SLUICE_CONN_ANSWERED_EARLY = 1024, /* … which the server has answered before its end */
 	SLUICE_CONN_RESPONSE = 2048,	/* in the middle of a response */
 	SLUICE_CONN_ADOPTED = 4096,	/* found in mid-life; no request of it has been framed yet */
+	SLUICE_CONN_OPAQUE = 8192,	/* of an opaque service: nothing in it is read */
+	SLUICE_CONN_UNARY = 16384,	/* of a service whose replies are not streamed */
 };
 
 /*
