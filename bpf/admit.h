@@ -307,8 +307,25 @@ SUBPROG int syn_refused(const struct sluice_service *service, const struct packe
 	return 0;
 }
 
+/* Counts what a client has in flight; entries of clients that have nothing are the daemon's to delete. */
+static __always_inline void client_holds(const struct sluice_client *client, __s64 change)
+{
+	__s64 *n = bpf_map_lookup_elem(&client_in_flight, client), first = change;
+
+	if (n) {
+		__sync_fetch_and_add(n, change);
+	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, client, &first, BPF_NOEXIST)) {
+		n = bpf_map_lookup_elem(&client_in_flight, client);
+		if (n)
+			__sync_fetch_and_add(n, change);
+		else
+			count(SLUICE_COUNTER_COUNTS_FULL);
+	}
+}
+
 /* Gives back what an exchange still holds, once however many ask. */
-static __always_inline void release_exchange(struct sluice_exchange *e, bool only_waiting)
+static __always_inline void release_exchange(struct sluice_conn *conn, struct sluice_exchange *e,
+					     bool only_waiting)
 {
 	__u32 drop = SLUICE_EXCHANGE_WAITING | (only_waiting ? 0 : SLUICE_EXCHANGE_IN_FLIGHT);
 	__u32 had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
@@ -325,6 +342,7 @@ static __always_inline void release_exchange(struct sluice_exchange *e, bool onl
 		__sync_fetch_and_add(&own->waiting, -1);
 	}
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
+		client_holds(&conn->client, -1);
 		__sync_fetch_and_add(&all->in_flight, -1);
 		__sync_fetch_and_add(&own->in_flight, -1);
 	}
@@ -336,7 +354,7 @@ SUBPROG int release_all(struct sluice_conn *conn)
 		return 0;
 #pragma unroll
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
-		release_exchange(&conn->exchange[i], false);
+		release_exchange(conn, &conn->exchange[i], false);
 	conn->exchange_head = conn->exchange_tail;
 	return 0;
 }

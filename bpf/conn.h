@@ -9,6 +9,7 @@
 
 #include "admit.h"
 
+#define ROOM_MIN 1460 /* bytes of window that a chunk may need */
 #define ACK_LATE_NS (250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
 
 static __always_inline void conn_set(struct sluice_conn *conn, __u32 flags)
@@ -73,22 +74,24 @@ static __always_inline enum proof prove_by_socket(struct __sk_buff *skb, const s
 	return proof;
 }
 
-SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, __u32 *c_next, __u32 *s_next)
+SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_conn *fresh)
 {
 	struct sluice_half_open *half;
 
-	if (!p || !c_next || !s_next)
+	if (!p || !fresh)
 		return PROOF_NONE;
+	fresh->wscale = SLUICE_WSCALE_UNKNOWN;
 	half = bpf_map_lookup_elem(&half_open, &p->key);
-	if (half && p->ack == half->server_seq + 1 && seq_diff(p->seq, half->client_seq) >= 0 &&
+	if (half && half->answered && p->ack == half->server_seq + 1 && seq_diff(p->seq, half->client_seq) >= 0 &&
 	    seq_diff(p->seq, half->client_seq) < (1 << 30)) {
-		*c_next = half->client_seq;
-		*s_next = half->server_seq + 1;
+		fresh->c_next = half->client_seq;
+		fresh->s_next = half->server_seq + 1;
+		fresh->wscale = half->wscale;
 		bpf_map_delete_elem(&half_open, &p->key);
 		count(SLUICE_COUNTER_HALF_OPEN_DELETES);
 		return PROOF_HANDSHAKE;
 	}
-	return p->payload_len ? prove_by_socket(skb, p, c_next, s_next) : PROOF_NONE;
+	return p->payload_len ? prove_by_socket(skb, p, &fresh->c_next, &fresh->s_next) : PROOF_NONE;
 }
 
 /*
@@ -99,21 +102,19 @@ static __always_inline struct sluice_conn *conn_begin(struct __sk_buff *skb, con
 						      const struct sluice_service *service,
 						      struct sluice_conn *fresh, __u64 now)
 {
-	__u32 c_next = 0, s_next = 0;
 	int proof;
 	long err;
 
 	if (!(p->flags & TCP_ACK) || p->flags & TCP_RST)
 		return NULL;
-	proof = prove(skb, p, &c_next, &s_next);
-	if (proof == PROOF_NONE || (proof == PROOF_SOCKET && p->seq != c_next)) {
+	proof = prove(skb, p, fresh);
+	if (proof == PROOF_NONE || (proof == PROOF_SOCKET && p->seq != fresh->c_next)) {
 		if (p->payload_len)
 			count(SLUICE_COUNTER_PASSED_UNPROVEN);
 		return NULL;
 	}
 	fresh->last_seen_ns = now;
-	fresh->c_next = fresh->c_max = c_next;
-	fresh->s_next = s_next;
+	fresh->c_max = fresh->c_next;
 	fresh->c_ack = p->ack;
 	fresh->flags = (proof == PROOF_SOCKET ? SLUICE_CONN_ADOPTED : 0) |
 		       (service->protocol == SLUICE_PROTOCOL_OPAQUE ? SLUICE_CONN_OPAQUE : 0) |
@@ -135,6 +136,8 @@ static __always_inline struct sluice_conn *conn_begin(struct __sk_buff *skb, con
 static __always_inline void conn_acknowledged(struct sluice_conn *conn, const struct packet *p,
 					      __u64 now)
 {
+	__s64 room;
+
 	if (!(p->flags & TCP_ACK))
 		return;
 	if (seq_diff(p->ack, conn->c_ack) > 0 && seq_diff(p->ack, conn->s_next) <= 0) {
@@ -145,7 +148,10 @@ static __always_inline void conn_acknowledged(struct sluice_conn *conn, const st
 		conn->c_ack = p->ack;
 		conn->unacked_since_ns = p->ack == conn->s_next ? 0 : now;
 	}
-	if (!p->window)
+	room = p->window;
+	if (conn->wscale != SLUICE_WSCALE_UNKNOWN)
+		room = ((__s64)p->window << conn->wscale) - (conn->s_next - conn->c_ack) - ROOM_MIN;
+	if (room <= 0)
 		conn_set(conn, SLUICE_CONN_STALLED | SLUICE_CONN_TAINTED);
 	else
 		conn_clear(conn, SLUICE_CONN_STALLED);

@@ -5,6 +5,7 @@
  * of it is known and for the last time at its last byte. An admitted request's bytes are not touched. A refused one's
  * packet never reaches the server: it becomes a RST for the server and an answer for the client.
  */
+#include "syn.h"
 #include "tombstone.h"
 
 struct request_scratch {
@@ -110,6 +111,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 		}
 		count_request(service->id, model, verdict, j->reason);
 		count_client(&conn->client, true, 0, model, now);
+		client_holds(&conn->client, 1);
 		flags = SLUICE_EXCHANGE_JUDGED | SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
@@ -123,7 +125,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	e->method = r->frame.method;
 	e->flags = flags;
 	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
-		release_exchange(e, false);
+		release_exchange(conn, e, false);
 		conn_clear(conn, SLUICE_CONN_ANSWERED_EARLY);
 		return 0;
 	}
@@ -416,16 +418,21 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	c.s->question.now = now;
 
 	if ((p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
-		if (conn)
-			return TC_ACT_UNSPEC; /* its SYN-ACK will tell whether this is a new one */
+		if (conn || !c.service)
+			return TC_ACT_UNSPEC; /* a SYN-ACK will tell whether this is a new one */
 		judge_syn(c.service, p, now, &c.s->judgement);
-		if (!c.s->judgement.reason)
-			return TC_ACT_UNSPEC;
-		if (!c.s->judgement.shadow && !may_refuse(set, now)) {
+		if (c.s->judgement.reason && !c.s->judgement.shadow && !may_refuse(set, now)) {
 			count(SLUICE_COUNTER_PASSED_LEASE);
-			return TC_ACT_UNSPEC;
+			c.s->judgement.reason = SLUICE_REASON_NONE;
 		}
-		return refuse_syn(skb, p, c.service, &c.s->judgement, now);
+		if (c.s->judgement.reason) {
+			int verdict = refuse_syn(skb, p, c.service, &c.s->judgement, now);
+
+			if (verdict != TC_ACT_UNSPEC)
+				return verdict;
+		}
+		syn_options(skb, p);
+		return TC_ACT_UNSPEC;
 	}
 
 	if (!conn) {

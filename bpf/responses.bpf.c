@@ -145,7 +145,7 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 	struct sluice_conn *conn = c->conn;
 
 	conn_set(conn, SLUICE_CONN_FIRST_TOKEN);
-	release_exchange(e, true);
+	release_exchange(conn, e, true);
 	conn->chunk_ns = c->s->now;
 	if (conn->flags & SLUICE_CONN_TAINTED)
 		count(SLUICE_COUNTER_GAPS_TAINTED);
@@ -192,7 +192,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			if (unary(c, e))
 				first_token(c, e);
 			else
-				release_exchange(e, true);
+				release_exchange(conn, e, true);
 		}
 		if (ev & STREAM_EVENT_BEGIN)
 			conn->event_ns = s->now;
@@ -207,7 +207,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 		if (e) {
 			if (judged)
 				fold_gaps(c, e, true);
-			release_exchange(e, false);
+			release_exchange(conn, e, false);
 			conn->exchange_head++;
 		}
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
@@ -261,14 +261,21 @@ static long response_step(__u32 i, struct response_context *c)
 /* The server's SYN-ACK: a handshake to be proven, and the end of whatever had this key before. */
 static __always_inline void on_syn_ack(const struct packet *p)
 {
-	struct sluice_half_open half = { .server_seq = p->seq, .client_seq = p->ack };
+	struct sluice_half_open half = { .server_seq = p->seq, .client_seq = p->ack, .answered = 1,
+					 .wscale = SLUICE_WSCALE_UNKNOWN };
+	struct sluice_half_open *syn = bpf_map_lookup_elem(&half_open, &p->key);
 	struct sluice_conn *conn = bpf_map_lookup_elem(&conns, &p->key);
 
 	if (conn)
 		conn_end(&p->key, conn);
 	bpf_map_delete_elem(&tombstones, &p->key);
-	if (!bpf_map_update_elem(&half_open, &p->key, &half, BPF_ANY))
+	if (syn) {
+		syn->server_seq = half.server_seq;
+		syn->client_seq = half.client_seq;
+		syn->answered = 1;
+	} else if (!bpf_map_update_elem(&half_open, &p->key, &half, BPF_ANY)) {
 		count(SLUICE_COUNTER_HALF_OPEN_INSERTS);
+	}
 }
 
 /* Opaque services: the first bytes after the client's are the first token, each segment is a chunk. */

@@ -209,11 +209,17 @@ struct sluice_conn_key {
 };
 _Static_assert(sizeof(struct sluice_conn_key) == 36, "connection key");
 
-/* half_open: the handshake as the SYN-ACK that left told it. */
+#define SLUICE_WSCALE_UNKNOWN 255
+
+/* half_open: the handshake as the SYN-ACK that left told it; before that, the window scale of the SYN. */
 struct sluice_half_open {
 	__u32 server_seq; /* of the SYN-ACK itself */
 	__u32 client_seq; /* the next byte that it expects of the client */
+	__u8 answered;	  /* 1: the SYN-ACK has left */
+	__u8 wscale;	  /* by which the client's windows are shifted, or SLUICE_WSCALE_UNKNOWN */
+	__u8 pad[2];
 };
+_Static_assert(sizeof(struct sluice_half_open) == 12, "half open");
 
 enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_IN_FLIGHT = 1, /* counted in model_state.in_flight */
@@ -274,7 +280,8 @@ struct sluice_conn {
 	__u32 exchange_head; /* oldest exchange without its whole response */
 	__u32 exchange_tail;
 	__u32 busy; /* 1 while a CPU works on the client side */
-	__u32 pad;
+	__u8 wscale; /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
+	__u8 pad[3];
 	struct sluice_client client;
 	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];
 	struct http1_request request;
@@ -410,7 +417,8 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 	X(HALF_OPEN_INSERTS, "half-open-inserts")                                                      \
 	X(HALF_OPEN_DELETES, "half-open-deletes")                                                      \
 	X(FORGED_ANSWERS, "forged-answers")		/* packets sent for a tombstone */             \
-	X(SWALLOWED, "swallowed")			/* server packets of refused connections */
+	X(SWALLOWED, "swallowed")			/* server packets of refused connections */    \
+	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */
 
 enum sluice_counter {
 #define X(name, text) SLUICE_COUNTER_##name,
