@@ -330,9 +330,11 @@ static __always_inline void release_exchange(struct sluice_conn *conn, struct sl
 	__u32 drop = SLUICE_EXCHANGE_WAITING | (only_waiting ? 0 : SLUICE_EXCHANGE_IN_FLIGHT);
 	__u32 had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
 	struct sluice_model_state *all, *own;
+	struct sluice_client client;
 
 	if (!had)
 		return;
+	client = conn->client;
 	all = model_counts(SLUICE_MODEL_ALL);
 	own = model_counts(e->model);
 	if (!all || !own)
@@ -342,7 +344,7 @@ static __always_inline void release_exchange(struct sluice_conn *conn, struct sl
 		__sync_fetch_and_add(&own->waiting, -1);
 	}
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
-		client_holds(&conn->client, -1);
+		client_holds(&client, -1);
 		__sync_fetch_and_add(&all->in_flight, -1);
 		__sync_fetch_and_add(&own->in_flight, -1);
 	}

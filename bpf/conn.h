@@ -77,17 +77,19 @@ static __always_inline enum proof prove_by_socket(struct __sk_buff *skb, const s
 SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_conn *fresh)
 {
 	struct sluice_half_open *half;
+	struct sluice_conn_key key;
 
 	if (!p || !fresh)
 		return PROOF_NONE;
+	key = p->key;
 	fresh->wscale = SLUICE_WSCALE_UNKNOWN;
-	half = bpf_map_lookup_elem(&half_open, &p->key);
+	half = bpf_map_lookup_elem(&half_open, &key);
 	if (half && half->answered && p->ack == half->server_seq + 1 && seq_diff(p->seq, half->client_seq) >= 0 &&
 	    seq_diff(p->seq, half->client_seq) < (1 << 30)) {
 		fresh->c_next = half->client_seq;
 		fresh->s_next = half->server_seq + 1;
 		fresh->wscale = half->wscale;
-		bpf_map_delete_elem(&half_open, &p->key);
+		bpf_map_delete_elem(&half_open, &key);
 		count(SLUICE_COUNTER_HALF_OPEN_DELETES);
 		return PROOF_HANDSHAKE;
 	}

@@ -71,9 +71,10 @@ static __always_inline void consult(struct request_context *c, __u32 model)
 
 /* Judges the request whose last byte has come: it is refused, or takes its place in the ring of exchanges. */
 SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
-			 const struct sluice_service *service)
+			 const struct sluice_service *service, __u32 model)
 {
-	__u32 model = 0, flags = 0, verdict = SLUICE_VERDICT_ADMITTED;
+	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED;
+	struct sluice_client client;
 	struct sluice_exchange *e;
 	struct http1_request *r;
 	struct judgement *j;
@@ -89,14 +90,14 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 		return 0;
 	}
 	if (r->frame.method == HTTP1_METHOD_POST) {
-		model = model_of_name(r, service);
+		client = conn->client;
 		s->question.model = model;
 		s->question.take = 1;
 		judge_request(service, &s->question, j);
 		if (j->reason) {
 			if (j->shadow) {
 				verdict = SLUICE_VERDICT_SHADOW_REJECTED;
-				tell(service, &conn->client, model, j, verdict, false, now);
+				tell(service, &client, model, j, verdict, false, now);
 			} else if (!may_refuse(get_settings(), now)) {
 				count(SLUICE_COUNTER_PASSED_LEASE);
 				j->reason = SLUICE_REASON_NONE;
@@ -110,8 +111,8 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 			hold_places(model);
 		}
 		count_request(service->id, model, verdict, j->reason);
-		count_client(&conn->client, true, 0, model, now);
-		client_holds(&conn->client, 1);
+		count_client(&client, true, 0, model, now);
+		client_holds(&client, 1);
 		flags = SLUICE_EXCHANGE_JUDGED | SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
@@ -150,7 +151,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	if (ev & HTTP1_MODEL && r->frame.method == HTTP1_METHOD_POST && !c->s->refuse)
 		consult(c, model_of_name(r, c->service));
 	if (ev & HTTP1_END && !c->s->refuse) {
-		judge_at_end(c->s, conn, c->service);
+		judge_at_end(c->s, conn, c->service, model_of_name(r, c->service));
 		if (!c->s->refuse) {
 			http1_request_next(r);
 			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED);
@@ -181,8 +182,8 @@ static long request_step(__u32 i, struct request_context *c)
 		__u32 pos = s->at - s->buf_at;
 
 		if (pos >= s->buf_len) {
-			n = left < SCAN_BUF ? left : SCAN_BUF;
-			if (n < 1 || n > SCAN_BUF || bpf_skb_load_bytes(c->skb, s->at, s->buf, n)) {
+			n = scan_fit(left);
+			if (bpf_skb_load_bytes(c->skb, s->at, s->buf, n)) {
 				give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
 				return 1;
 			}
@@ -202,6 +203,8 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, str
 			   const struct sluice_service *service)
 {
 	struct sluice_tombstone t = {};
+	struct sluice_client client;
+	struct sluice_conn_key key;
 	struct judgement *j;
 	struct forged f = {};
 	__u32 text_len = 0, model;
@@ -211,6 +214,8 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, str
 	if (!s || !conn || !service)
 		return TC_ACT_UNSPEC;
 	p = &s->packet;
+	key = p->key;
+	client = conn->client;
 	j = &s->judgement;
 	now = s->question.now;
 	model = s->question.model;
@@ -230,16 +235,16 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, str
 		t.reply_end = t.reply_seq + text_len + 1;
 		if (!text_len) {
 			count(SLUICE_COUNTER_PASSED_NO_ROOM);
-		} else if (bpf_map_update_elem(&tombstones, &p->key, &t, BPF_ANY)) {
+		} else if (bpf_map_update_elem(&tombstones, &key, &t, BPF_ANY)) {
 			count(SLUICE_COUNTER_TOMBSTONES_FULL);
 			text_len = 0;
 		}
 	}
 	count_request(service->id, model, SLUICE_VERDICT_REJECTED, j->reason);
-	count_client(&conn->client, false, j->reason, model, now);
-	tell(service, &conn->client, model, j, SLUICE_VERDICT_REJECTED, false, now);
+	count_client(&client, false, j->reason, model, now);
+	tell(service, &client, model, j, SLUICE_VERDICT_REJECTED, false, now);
 	release_all(conn);
-	bpf_map_delete_elem(&conns, &p->key);
+	bpf_map_delete_elem(&conns, &key);
 
 	answer_timestamps(skb, p, &f);
 	if (reset_server(skb, p, t.rst_seq))

@@ -243,8 +243,8 @@ static long response_step(__u32 i, struct response_context *c)
 		__u32 pos = s->at - s->buf_at;
 
 		if (pos >= s->buf_len) {
-			n = left < SCAN_BUF ? left : SCAN_BUF;
-			if (n < 1 || n > SCAN_BUF || bpf_skb_load_bytes(c->skb, s->at, s->buf, n)) {
+			n = scan_fit(left);
+			if (bpf_skb_load_bytes(c->skb, s->at, s->buf, n)) {
 				give_up(conn, SLUICE_COUNTER_RESPONSE_DOUBT);
 				return 1;
 			}

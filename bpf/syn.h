@@ -74,10 +74,12 @@ SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 	struct sluice_half_open half = {}, *seen;
 	__u32 zero = 0, len, at;
 	struct syn_scratch *s = bpf_map_lookup_elem(&syn_scratch, &zero);
+	struct sluice_conn_key key;
 	__s64 diff;
 
 	if (!s || !p)
 		return 0;
+	key = p->key;
 	at = p->tcp_at + 20;
 	len = p->payload_at - at;
 	s->wscale = SLUICE_WSCALE_UNKNOWN;
@@ -96,13 +98,13 @@ SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 			count(SLUICE_COUNTER_OPTIONS_REMOVED);
 		}
 	}
-	seen = bpf_map_lookup_elem(&half_open, &p->key);
+	seen = bpf_map_lookup_elem(&half_open, &key);
 	if (seen) {
 		seen->wscale = s->wscale;
 		return 0;
 	}
 	half.wscale = s->wscale;
-	if (!bpf_map_update_elem(&half_open, &p->key, &half, BPF_NOEXIST))
+	if (!bpf_map_update_elem(&half_open, &key, &half, BPF_NOEXIST))
 		count(SLUICE_COUNTER_HALF_OPEN_INSERTS);
 	return 0;
 }

@@ -35,12 +35,14 @@ static __always_inline int answer_429(struct __sk_buff *skb, const struct packet
 SUBPROG int tombstone_from_client(struct __sk_buff *skb, const struct packet *p,
 				  struct sluice_tombstone *t, __u64 now)
 {
+	struct sluice_conn_key key;
 	struct forged f = {};
 	bool again, was_acked;
 	__u32 fin, end;
 
 	if (!p || !t)
 		return TC_ACT_UNSPEC;
+	key = p->key;
 	fin = p->flags & TCP_FIN ? 1 : 0;
 	end = p->seq + p->payload_len + fin;
 	again = seq_diff(end, t->c_end) <= 0;
@@ -48,7 +50,7 @@ SUBPROG int tombstone_from_client(struct __sk_buff *skb, const struct packet *p,
 	if (p->flags & TCP_RST) {
 		/* Our own RST passes here on its way up; the client's ends the tombstone, and goes up too. */
 		if (seq_diff(p->seq, t->rst_seq) > 0)
-			bpf_map_delete_elem(&tombstones, &p->key);
+			bpf_map_delete_elem(&tombstones, &key);
 		return TC_ACT_UNSPEC;
 	}
 	t->last_seen_ns = now;
@@ -79,7 +81,7 @@ SUBPROG int tombstone_from_client(struct __sk_buff *skb, const struct packet *p,
 		count(SLUICE_COUNTER_REPLIES_LOST);
 		f.seq = t->c_ack;
 		f.flags = TCP_RST;
-		bpf_map_delete_elem(&tombstones, &p->key);
+		bpf_map_delete_elem(&tombstones, &key);
 		return answer_client(skb, p, &f);
 	}
 	return answer_429(skb, p, t, &f);

@@ -83,8 +83,7 @@ struct sluice_settings {
 	__u64 clock_ns;
 	__u32 abi_version;
 	__u32 stopping;
-	__u32 doubt_reset;
-	__u32 pad;
+	__u32 pad[2];
 };
 _Static_assert(sizeof(struct sluice_settings) == 40, "settings");
 
@@ -114,9 +113,47 @@ struct sluice_service {
 	__u8 client_plen4; /* a client is this many leading bits of an IPv4 address, 32 by default */
 	__u8 client_plen6; /* … of an IPv6 address, 64 by default */
 	__u8 unary;	  /* replies that are not streamed feed TTFT */
-	__u8 pad;
+	__u8 doubt_reset; /* what cannot be framed is reset rather than passed */
 };
 _Static_assert(sizeof(struct sluice_service) == 16, "service");
+
+/*
+ * What of a service's requests is judged, and where the model's name is looked for. The first rule whose prefix
+ * the request target has decides; where none does, requests are judged.
+ */
+#define SLUICE_RULES_MAX 16
+#define SLUICE_RULE_PREFIX_MAX 48
+
+enum sluice_rule_kind {
+	SLUICE_RULE_JUDGE = 0,
+	SLUICE_RULE_PASS = 1,  /* never judged */
+	SLUICE_RULE_MODEL = 2, /* judged; the name stands behind the prefix, up to one of / : ? # or the end */
+};
+
+enum sluice_model_source {
+	SLUICE_SOURCE_NONE = 0,
+	SLUICE_SOURCE_PATH = 1,
+	SLUICE_SOURCE_HEADER = 2,
+	SLUICE_SOURCE_BODY = 3,
+};
+
+struct sluice_rule {
+	__u8 kind; /* enum sluice_rule_kind */
+	__u8 len;  /* bytes of prefix, 1 … SLUICE_RULE_PREFIX_MAX */
+	__u8 pad[6];
+	char prefix[SLUICE_RULE_PREFIX_MAX]; /* zeros behind */
+};
+_Static_assert(sizeof(struct sluice_rule) == 56, "rule");
+
+/* rules[service id] */
+struct sluice_rules {
+	__u32 count;
+	__u8 methods;	/* bit 1 << enum http1_method: which are judged */
+	__u8 source[3]; /* enum sluice_model_source, in order; NONE ends it; behind them the default model */
+	char header[HTTP1_TOKEN_MAX]; /* in lower case, zeros behind */
+	struct sluice_rule rule[SLUICE_RULES_MAX];
+};
+_Static_assert(sizeof(struct sluice_rules) == 40 + 16 * 56, "rules");
 
 struct sluice_model_name {
 	char name[SLUICE_NAME_MAX];
