@@ -5,6 +5,8 @@ CC ?= cc
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
 VERSION := 0.1.0
@@ -26,12 +28,12 @@ UNIT_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metr
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
-.PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench fuzz test-kernels install deps format tidy
+.PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench fuzz test-kernels install uninstall deps format tidy
 all: $(B)/sluiced $(B)/sluicectl
 tools: $(B)/mock_server $(B)/loadgen
 
 help:
-	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | fuzz | test-kernels | install | clean'
+	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | fuzz | test-kernels | install | uninstall | clean'
 
 $(B)/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
@@ -86,6 +88,23 @@ build-e2e: all tools
 
 demo:
 	scripts/demo
+
+DOCDIR = $(PREFIX)/share/doc/sluice
+# A configuration that is there stays as it is, with install and uninstall.
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
+	install -m 0755 $(B)/sluiced $(B)/sluicectl $(DESTDIR)$(PREFIX)/sbin/
+	sed 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(PREFIX)/sbin/\1 ,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
+		scripts/sluiced.service >$(B)/sluiced.service
+	install -m 0644 $(B)/sluiced.service $(DESTDIR)$(UNITDIR)/
+	install -m 0644 README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md $(DESTDIR)$(DOCDIR)/
+	[ -e $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml ] || \
+		install -m 0644 scripts/sluice.yaml $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl $(DESTDIR)$(UNITDIR)/sluiced.service
+	rm -rf $(DESTDIR)$(DOCDIR)
+	@[ ! -e $(DESTDIR)$(SYSCONFDIR)/sluice ] || echo 'left in place: $(DESTDIR)$(SYSCONFDIR)/sluice'
 
 clean:
 	rm -rf $(B)
