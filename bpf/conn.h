@@ -9,6 +9,7 @@
 
 #include "admit.h"
 
+#define STALL_RELEASE_NS (10 * NSEC_PER_SEC) /* a client that reads nothing for so long holds no place */
 #define ROOM_MIN 1460 /* bytes of window that a chunk may need */
 #define ACK_LATE_NS (250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
 
@@ -153,10 +154,36 @@ static __always_inline void conn_acknowledged(struct sluice_conn *conn, const st
 	room = p->window;
 	if (conn->wscale != SLUICE_WSCALE_UNKNOWN)
 		room = ((__s64)p->window << conn->wscale) - (conn->s_next - conn->c_ack) - ROOM_MIN;
-	if (room <= 0)
+	if (room <= 0) {
+		if (!conn->stalled_since_ns)
+			conn->stalled_since_ns = now;
 		conn_set(conn, SLUICE_CONN_STALLED | SLUICE_CONN_TAINTED);
-	else
+	} else if (conn->stalled_since_ns) {
+		conn->stalled_since_ns = 0;
 		conn_clear(conn, SLUICE_CONN_STALLED);
+	}
+}
+
+/*
+ * Asked when the server knocks on a shut window or sends again: after a while its response no longer holds a place.
+ * The exchange stays, so that its bytes are still framed.
+ */
+static __always_inline void conn_knocked(struct sluice_conn *conn, __u64 now)
+{
+	__u64 stalled = conn->stalled_since_ns, unacked = conn->unacked_since_ns;
+
+	if ((stalled && now - stalled > STALL_RELEASE_NS) ||
+	    (unacked && now - unacked > STALL_RELEASE_NS)) {
+		bool held = false;
+
+#pragma unroll
+		for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
+			held |= conn->exchange[i].flags & SLUICE_EXCHANGE_IN_FLIGHT;
+			release_exchange(conn, &conn->exchange[i], false);
+		}
+		if (held)
+			count(SLUICE_COUNTER_STALLS_RELEASED);
+	}
 }
 
 #endif

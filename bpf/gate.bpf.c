@@ -20,7 +20,7 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	__u64 now;
 
 	if (packet_parse(data, end, true, FROM_CLIENT, &p) <= 0 ||
-	    (p.flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || !packet_length(&p, end - data))
+	    (p.flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || p.fragment || !packet_length(&p, end - data))
 		return XDP_PASS;
 	service = packet_service(&p);
 	set = get_settings();

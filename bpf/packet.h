@@ -15,6 +15,7 @@
 
 #include "maps.h"
 
+#define IPV6_EXTENSIONS_MAX 4
 #define L2_MAX (ETH_HLEN + 8) /* Ethernet and two VLAN tags */
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -34,7 +35,8 @@ struct packet {
 	__u16 window; /* as in the header, not scaled */
 	__u8 flags;   /* TCP_… */
 	__u8 ipv6;
-	__u16 check;  /* the checksum as it stands */
+	__u8 fragment; /* the first of a fragmented packet: ports and sequence, but not all of its bytes */
+	__u16 check;   /* the checksum as it stands */
 };
 
 static __always_inline __s32 seq_diff(__u32 a, __u32 b)
@@ -121,8 +123,9 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 		if ((void *)(ip + 1) > end)
 			return -1;
 		if (ip->protocol != IPPROTO_TCP || ip->version != 4 || ip->ihl < 5 ||
-		    ip->frag_off & bpf_htons(0x3fff))
+		    ip->frag_off & bpf_htons(0x1fff))
 			return 0;
+		p->fragment = !!(ip->frag_off & bpf_htons(0x2000));
 		ip_len = bpf_ntohs(ip->tot_len);
 		off += ip->ihl * 4;
 		at = data + off;
@@ -137,12 +140,40 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 		p->ipv6 = 0;
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data + off;
+		__u32 extensions = 0;
+		__u8 next;
 
 		if ((void *)(ip + 1) > end)
 			return -1;
-		if (ip->nexthdr != IPPROTO_TCP || ip->version != 6)
+		if (ip->version != 6)
 			return 0;
+		next = ip->nexthdr;
 		off += sizeof(*ip);
+		p->fragment = 0;
+		/* RFC 8200 4: each names the next and, but for a fragment's, its own length. */
+#pragma unroll
+		for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
+			struct ipv6_opt_hdr *opt = data + off;
+			__u32 size;
+
+			if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING &&
+			    next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+				break;
+			if (data + off + 8 > end)
+				return -1;
+			size = (opt->hdrlen + 1) * 8;
+			if (next == IPPROTO_FRAGMENT) {
+				if (*(__be16 *)((void *)opt + 2) & bpf_htons(0xfff8))
+					return 0;
+				p->fragment = *(__be16 *)((void *)opt + 2) & bpf_htons(1) ? 1 : 0;
+				size = 8;
+			}
+			next = opt->nexthdr;
+			extensions += size;
+			off += size;
+		}
+		if (next != IPPROTO_TCP)
+			return 0;
 		at = data + off;
 		tcp = at;
 		if ((void *)(tcp + 1) > end)
@@ -154,6 +185,9 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 		__builtin_memcpy(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr,
 				 &ip->daddr, 16);
 		ip_len = bpf_ntohs(ip->payload_len);
+		if (ip_len && ip_len < extensions)
+			return 0;
+		ip_len = ip_len ? ip_len - extensions : 0;
 		p->ipv6 = 1;
 	} else {
 		return 0;
@@ -239,7 +273,7 @@ SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum p
 		return 0;
 	r = packet_parse((void *)(long)skb->data, (void *)(long)skb->data_end, l2, side, p);
 	if (r < 0) {
-		__u32 want = L2_MAX + 60 + 60;
+		__u32 want = L2_MAX + 40 + 128 + 60;
 
 		if (bpf_skb_pull_data(skb, skb->len < want ? skb->len : want))
 			return 0;

@@ -8,6 +8,15 @@
 #include "syn.h"
 #include "tombstone.h"
 
+#define TLS_HANDSHAKE 22 /* RFC 8446 5.1: types of records */
+#define TLS_APPLICATION_DATA 23
+
+/* Whether these bytes begin a TLS record that carries none of the application's. */
+static __always_inline bool tls_talk(const __u8 head[3])
+{
+	return head[0] >= 20 && head[0] < TLS_APPLICATION_DATA && head[1] == 3;
+}
+
 struct request_scratch {
 	struct packet packet;
 	struct question question;
@@ -343,27 +352,56 @@ SUBPROG int refuse_syn(struct __sk_buff *skb, const struct packet *p,
 	return j->action == SLUICE_ACTION_DROP ? TC_ACT_SHOT : answer_client(skb, p, &f);
 }
 
-/* Opaque services: a burst of client bytes begins a measurement; nothing in it is read. */
-static __always_inline void opaque_bytes(struct sluice_conn *conn, const struct sluice_service *service,
-					 const struct packet *p, __u64 now)
+/*
+ * Opaque connections: a burst of client bytes begins a measurement, the server's answer ends it; nothing is read but
+ * the type of a TLS record. No sample are a connection's first burst (a hello, a preface) and what TLS says of itself.
+ */
+static __always_inline void opaque_bytes(struct request_context *c, const struct packet *p)
 {
+	struct sluice_conn *conn = c->conn;
 	struct sluice_exchange *e = &conn->exchange[0];
 	__u32 end = p->seq + p->payload_len;
+	__u8 head[3] = {};
 
 	if (seq_diff(end, conn->c_next) <= 0)
 		return;
 	if (conn->flags & SLUICE_CONN_RESPONSE || conn->exchange_head == conn->exchange_tail) {
+		if (p->payload_len >= sizeof(head))
+			bpf_skb_load_bytes(c->skb, p->payload_at, head, sizeof(head));
 		e->bytes = 0;
-		e->model = service->default_model;
-		e->flags = SLUICE_EXCHANGE_JUDGED;
+		e->model = c->service->default_model;
+		e->flags = conn->exchange_head == conn->exchange_tail || tls_talk(head)
+				   ? 0
+				   : SLUICE_EXCHANGE_JUDGED;
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
 		conn->exchange_tail = conn->exchange_head + 1;
+		if (e->flags)
+			count_request(c->service->id, e->model, SLUICE_VERDICT_ADMITTED,
+				      SLUICE_REASON_NONE);
 	}
-	e->admitted_ns = now;
+	e->admitted_ns = c->s->question.now;
 	e->bytes += p->payload_len;
 	conn->c_next = end;
 	if (!(conn->flags & SLUICE_CONN_STALLED))
 		conn_clear(conn, SLUICE_CONN_TAINTED);
+}
+
+/* Whether an http service's new connection speaks something else: TLS, or HTTP/2 with its preface (RFC 9113 3.4). */
+static __always_inline bool found_opaque(struct request_context *c, const struct packet *p)
+{
+	struct sluice_conn *conn = c->conn;
+	__u8 head[8] = {};
+
+	if (conn->exchange_tail || conn->flags & SLUICE_CONN_REQUEST || p->seq != conn->c_next ||
+	    p->payload_len < sizeof(head) ||
+	    bpf_skb_load_bytes(c->skb, p->payload_at, head, sizeof(head)))
+		return false;
+	if (!(head[0] == TLS_HANDSHAKE && head[1] == 3) &&
+	    scan_load(head) != scan_literal("PRI * HT"))
+		return false;
+	conn_set(conn, SLUICE_CONN_OPAQUE);
+	count(SLUICE_COUNTER_FOUND_OPAQUE);
+	return true;
 }
 
 /* A segment of a known connection with bytes of a request. Returns the program's verdict. */
@@ -450,6 +488,10 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	}
 	c.conn = conn;
 	conn->last_seen_ns = now;
+	if (p->fragment) {
+		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT); /* its other bytes come without ports */
+		return TC_ACT_UNSPEC;
+	}
 	if (p->flags & TCP_RST) {
 		if (rst_believed(p->seq, conn->c_next))
 			conn_end(&p->key, conn);
@@ -462,8 +504,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		if (conn->flags & SLUICE_CONN_UNJUDGED) {
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;
-		} else if (conn->flags & SLUICE_CONN_OPAQUE) {
-			opaque_bytes(conn, c.service, p, now);
+		} else if (conn->flags & SLUICE_CONN_OPAQUE || found_opaque(&c, p)) {
+			opaque_bytes(&c, p);
 		} else {
 			int verdict = request_bytes(&c);
 

@@ -278,7 +278,10 @@ static __always_inline void on_syn_ack(const struct packet *p)
 	}
 }
 
-/* Opaque services: the first bytes after the client's are the first token, each segment is a chunk. */
+/*
+ * Opaque connections: the first bytes after a burst of the client's are taken for the first token, each segment
+ * for a chunk. Where the burst is no measurement (JUDGED not set), only the direction is noted.
+ */
 static __always_inline void opaque_reply(struct response_context *c)
 {
 	struct sluice_conn *conn = c->conn;
@@ -287,6 +290,8 @@ static __always_inline void opaque_reply(struct response_context *c)
 	if (!e)
 		return;
 	conn_set(conn, SLUICE_CONN_RESPONSE);
+	if (!(e->flags & SLUICE_EXCHANGE_JUDGED))
+		return;
 	conn->event_ns = c->s->now;
 	if (conn->flags & SLUICE_CONN_FIRST_TOKEN) {
 		c->s->gaps = 1;
@@ -329,9 +334,11 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	}
 	end = p.seq + p.payload_len;
 	ahead = seq_diff(p.seq, conn->s_next);
-	if (p.payload_len && seq_diff(end, conn->s_next) <= 0) {
-		/* Sent again: the client, or the way to it, holds the server up. */
-		conn_set(conn, SLUICE_CONN_TAINTED);
+	if (seq_diff(end, conn->s_next) < (p.payload_len ? 1 : 0)) {
+		/* Sent again, or a knock on a shut window: the client, or the way to it, holds the server up. */
+		if (p.payload_len)
+			conn_set(conn, SLUICE_CONN_TAINTED);
+		conn_knocked(conn, now_ns(set));
 	} else if (p.payload_len) {
 		s->now = now_ns(set);
 		conn->last_seen_ns = s->now;

@@ -301,6 +301,7 @@ enum sluice_conn_flag {
 struct sluice_conn {
 	__u64 last_seen_ns;
 	__u64 unacked_since_ns; /* the oldest server byte not acknowledged left then; 0: none */
+	__u64 stalled_since_ns; /* the client's window has left no room since then; 0: it does */
 	__u64 chunk_ns;		/* when the last generated chunk left */
 	__u64 event_ns;		/* when the first byte of the event under way left */
 	__u64 fold_since_ns;	/* the ITL record being folded */
@@ -455,6 +456,8 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 	X(HALF_OPEN_DELETES, "half-open-deletes")                                                      \
 	X(FORGED_ANSWERS, "forged-answers")		/* packets sent for a tombstone */             \
 	X(SWALLOWED, "swallowed")			/* server packets of refused connections */    \
+	X(FOUND_OPAQUE, "found-opaque")			/* TLS or HTTP/2 on an http service */         \
+	X(STALLS_RELEASED, "stalls-released")		/* places given back while a client does not read */ \
 	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */
 
 enum sluice_counter {
