@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# shellcheck shell=bash
+#
+# What the end-to-end cases share. A case sources this first, and has then two network namespaces of its own, named after
+# itself: sl-CASE-s with the server's end s0 (10.77.0.1, fd77:0:0:1::1), sl-CASE-c with the clients' c0
+# (10.77.0.2 and .3, fd77:0:0:1::2), a pin directory, a control socket and a directory for logs. None of
+# it outlives the case, and what a killed run has left is cleaned up first.
+#
+# A case says what holds, a sentence a check: `ok - …` or `not ok - …: why`. It waits for events, never for
+# time: await and holds --within ask again until it is so, or a bound has passed. A case that ends before its last
+# line is a failed check, too.
+
+set -Eeuo pipefail
+
+CASE=$(basename "$0" .sh)
+CASE=${CASE#test_}
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
+B=${SLUICE_BUILD:-$ROOT/build}
+NS=/run/netns
+S=sl-$CASE-s
+C=sl-$CASE-c
+PIN=/sys/fs/bpf/sl-$CASE
+WITNESS=/sys/fs/bpf/sl-$CASE-w
+PY=/usr/bin/python3
+S4=10.77.0.1 C4=10.77.0.2 C4B=10.77.0.3
+S6=fd77:0:0:1::1 C6=fd77:0:0:1::2
+PORT=8000
+ADMIN=8001
+FAILED=0
+FINISHED=0
+PIDS=()
+export LC_ALL=C PYTHONDONTWRITEBYTECODE=1
+export http_proxy='' https_proxy='' all_proxy='' no_proxy='*'
+
+say_ok() { printf 'ok - %s\n' "$1"; }
+
+say_not_ok() {
+	local why=${2//$'\n'/ | }
+
+	printf 'not ok - %s: %s\n' "$1" "${why:0:900}"
+	FAILED=$((FAILED + 1))
+}
+
+# check SENTENCE COMMAND…: the sentence holds if the command succeeds; what it printed is why not.
+check() {
+	local sentence=$1 why
+
+	shift
+	if why=$("$@" 2>&1); then say_ok "$sentence"; else say_not_ok "$sentence" "${why:-$* failed}"; fi
+}
+
+# same SENTENCE WANTED GOT
+same() {
+	if [[ $2 == "$3" ]]; then say_ok "$1"; else say_not_ok "$1" "wanted '$2', got '$3'"; fi
+}
+
+# holds [--within SECONDS] SENTENCE EXPRESSION: of sluice's status and what holds.py knows besides.
+holds() {
+	local within=0 sentence why
+
+	if [[ $1 == --within ]]; then
+		within=$2
+		shift 2
+	fi
+	sentence=$1
+	if why=$(expression "$within" "$2" 2>&1); then
+		say_ok "$sentence"
+	else
+		say_not_ok "$sentence" "$why"
+	fi
+}
+
+expression() {
+	SL_TMP=$T SL_CTL=$B/sluicectl SL_CONTROL=$T/control.sock SL_SERVER=$S SL_CLIENT=$C \
+		SL_WITNESS=$WITNESS SL_ADMIN=$ADMIN "$PY" "$HERE/holds.py" "$@"
+}
+
+# await SECONDS EXPRESSION: for what a check rests on; the case ends if it does not come.
+await() {
+	local why
+
+	why=$(expression "$1" "$2" 2>&1) || {
+		say_not_ok "what the next checks rest on comes within $1 s" "$why"
+		exit 1
+	}
+}
+
+# value EXPRESSION prints its value as JSON.
+value() { expression --print "$1"; }
+
+# on NAMESPACE COMMAND…; `ip netns exec` would hide the pins.
+on() {
+	local ns=$1
+
+	shift
+	nsenter --net="$NS/$ns" "$@"
+}
+
+# start NAME NAMESPACE COMMAND…: in the background, its output in $T/NAME.log, its pid in $PID.
+start() {
+	local name=$1 ns=$2
+
+	shift 2
+	nsenter --net="$NS/$ns" "$@" >"$T/$name.log" 2>&1 </dev/null &
+	PID=$!
+	PIDS+=("$PID")
+}
+
+# Ends a process of ours, and waits until it has.
+finish() {
+	local signal=${2:-TERM}
+
+	kill -"$signal" "$1" 2>/dev/null || true
+	wait "$1" 2>/dev/null || true
+}
+
+# await_line NAME TEXT [PID]: a line of a log begins so. Ends the case where it does not come.
+await_line() {
+	local deadline=$((SECONDS + 20))
+
+	until grep -q "^$2" "$T/$1.log" 2>/dev/null; do
+		if ((SECONDS > deadline)) || { [[ -n ${3:-} ]] && ! kill -0 "$3" 2>/dev/null; }; then
+			say_not_ok "$1 says '$2'" "$(tail -n 3 "$T/$1.log" 2>/dev/null)"
+			exit 1
+		fi
+		sleep 0.02
+	done
+}
+
+# The mock model server, all ports and counters as holds.py expects them: mock OPTION…
+mock() {
+	start mock "$S" "$B/mock_server" --listen "$PORT" --admin "127.0.0.1:$ADMIN" "$@"
+	MOCK=$PID
+	await_line mock ready "$MOCK"
+}
+
+# Changes the mock's models: mock_set JSON
+mock_set() {
+	on "$S" curl -sS -m 5 -o /dev/null --json "$1" "http://127.0.0.1:$ADMIN/control"
+}
+
+# The daemon on s0 and lo: sluice OPTION…
+sluice() {
+	start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off \
+		--interface s0 --interface lo "$@"
+	DAEMON=$PID
+	await_line daemon ready "$DAEMON"
+}
+
+ctl() { "$B/sluicectl" --control "$T/control.sock" "$@"; }
+
+load() { on "$C" "$B/loadgen" --json "$@"; }
+
+# Shuts a model for good: one slow answer, and a threshold below it.
+shut() {
+	local model=$1 to=${2:-$S4:$PORT}
+
+	load --connect "$to" --model "$model" --requests 1 --max-tokens 2 >"$T/shut.json"
+	await 5 "m['$model']['ttft_ema_ms'] > 2"
+	ctl set --model "$model" ttft=1ms tau=1h >/dev/null
+	await 2 "not m['$model']['open']"
+}
+
+open_again() {
+	ctl set --model "$1" ttft=none >/dev/null
+	await 2 "m['$1']['open']"
+}
+
+# Counts what passes c0, and can lose the first N answers: see witness.bpf.c.
+witness() {
+	mkdir -p "$WITNESS"
+	clang -O2 -g -target bpf -mcpu=v3 -Wall -Werror \
+		-I"/usr/include/$(gcc -print-multiarch 2>/dev/null)" \
+		-c "$HERE/witness.bpf.c" -o "$T/witness.o"
+	bpftool prog loadall "$T/witness.o" "$WITNESS" pinmaps "$WITNESS"
+	on "$C" tc qdisc add dev c0 clsact
+	on "$C" tc filter add dev c0 ingress bpf da pinned "$WITNESS/to_client"
+	on "$C" tc filter add dev c0 egress bpf da pinned "$WITNESS/from_client"
+}
+
+# lose N: drop the next N segments to the client that end a connection in order (a 429 carries FIN).
+lose() {
+	bpftool map update pinned "$WITNESS/to_lose" key hex 0 0 0 0 value hex "$1" 0 0 0
+}
+
+# Ends what runs in our namespaces and takes away all that has a name outside the processes.
+clean() {
+	local ns pid
+
+	for pid in ${PIDS[@]+"${PIDS[@]}"}; do
+		kill -KILL "$pid" 2>/dev/null || true
+	done
+	for ns in "$S" "$C" ${MORE_NAMESPACES:-}; do
+		[[ -e $NS/$ns ]] || continue
+		for pid in $(ip netns pids "$ns"); do
+			kill -KILL "$pid" 2>/dev/null || true
+		done
+		ip netns del "$ns" || true
+	done
+	rm -rf "$PIN" "$WITNESS"
+}
+
+on_exit() {
+	local status=$?
+
+	trap - EXIT
+	if ((!FINISHED && !FAILED)); then
+		say_not_ok "the case $CASE runs to its end" "exit status $status, line ${LINE:-?}"
+	fi
+	clean 2>/dev/null || true
+	if ((FAILED)) && [[ -n ${SLUICE_KEEP:-} ]]; then
+		printf '# logs are in %s\n' "$T"
+	else
+		rm -rf "$T"
+	fi
+	exit $((FAILED > 0 || !FINISHED))
+}
+
+# The last line of every case.
+done_here() {
+	FINISHED=1
+	exit 0
+}
+
+if ((EUID != 0)); then
+	echo "not ok - the case $CASE has what it needs: it must run as root"
+	exit 1
+fi
+exec 9>"/run/sl-$CASE.lock"
+flock 9
+clean 2>/dev/null || true
+T=$(mktemp -d "/tmp/sl-$CASE.XXXXXX")
+trap on_exit EXIT
+trap 'LINE=$LINENO' ERR
+trap 'exit 130' INT TERM HUP
+grep -q ' /sys/fs/bpf bpf ' /proc/mounts || mount -t bpf bpf /sys/fs/bpf
+
+ip netns add "$S"
+ip netns add "$C"
+ip link add s0 netns "$S" type veth peer name c0 netns "$C"
+on "$S" sh -c "ip addr add $S4/24 dev s0 && ip addr add $S6/64 dev s0 nodad &&
+	ip link set s0 up && ip link set lo up"
+on "$C" sh -c "ip addr add $C4/24 dev c0 && ip addr add $C4B/24 dev c0 &&
+	ip addr add $C6/64 dev c0 nodad && ip link set c0 up && ip link set lo up"

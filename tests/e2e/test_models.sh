@@ -1,0 +1,53 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Several models on one port, each judged by its own latency: the slow one is shut and says so, the fast one serves
+# on, and the slow one opens again by itself when its average has decayed.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+mock --model fast,prefill-ms=10,token-ms=5,tokens=8,slots=64 \
+	--model slow,prefill-ms=400,token-ms=5,tokens=8,slots=64
+sluice --listen "$PORT" --ttft-threshold-ms 200 --itl-threshold-ms 200 --time-constant-secs 4
+
+load --connect "$S4:$PORT" --model fast --requests 8 >"$T/fast.json"
+load --connect "$S4:$PORT" --model slow --requests 2 --concurrency 2 >"$T/slow.json"
+holds "before its first sample a model serves" "j('slow')['completed'] == 2"
+holds --within 3 "a model over its target is shut, for its own reason" \
+	"not m['slow']['open'] and m['slow']['reason'] == 'ttft'"
+holds "the other model on the same port stays open" "m['fast']['open']"
+
+load --connect "$S4:$PORT" --model fast:1 --model slow:1 --uniform --rate 40 --requests 40 >"$T/mix.json"
+holds "every request to the shut model gets a 429" \
+	"j('mix')['by_model']['slow']['completed'] == 0 and
+	 j('mix')['by_model']['slow']['status']['429'] == j('mix')['by_model']['slow']['sent'] > 9"
+holds "every request to the open model is answered" \
+	"j('mix')['by_model']['fast']['completed'] == j('mix')['by_model']['fast']['sent'] > 9"
+holds "every 429 has a whole body of the announced length" \
+	"j('mix')['body_length_429']['equal'] == j('mix')['by_model']['slow']['sent']"
+holds "every 429 has a Retry-After of whole seconds, no longer than the average takes to decay" \
+	"j('mix')['retry_after_s']['missing'] == 0 and j('mix')['retry_after_s']['min'] >= 1 and
+	 j('mix')['retry_after_s']['max'] <= 4"
+holds "the server's application saw none of them" \
+	"mock['requests_complete_by_model']['slow'] == 2 and
+	 mock['requests_complete'] == 10 + j('mix')['by_model']['fast']['sent']"
+
+on "$C" curl -sS -m 5 -D "$T/head" -o "$T/refused.json" --json '{"model":"slow","messages":[]}' \
+	"http://$S4:$PORT/v1/chat/completions"
+check "the refusal is JSON by its header" grep -qi '^content-type: application/json' "$T/head"
+check "the refusal closes the connection and says so" grep -qi '^connection: close' "$T/head"
+check "the refusal says milliseconds too" grep -qiE '^retry-after-ms: +[0-9]+' "$T/head"
+holds "the error reads as the OpenAI clients expect, and names reason and model" \
+	"j('refused')['error']['code'] == 'rate_limit_exceeded' and
+	 j('refused')['error']['type'] == 'requests' and j('refused')['error']['param'] is None and
+	 'slow' in j('refused')['error']['message'] and
+	 'Please try again after ' in j('refused')['error']['message']"
+
+mock_set '{"model":"slow","prefill-ms":20}'
+holds --within 12 "the shut model opens again by itself" \
+	"m['slow']['open'] and 'model slow opened' in log('daemon')"
+load --connect "$S4:$PORT" --model slow --requests 1 >"$T/again.json"
+holds "and serves" "j('again')['completed'] == 1"
+holds "refusals are counted once each, under their reason" \
+	"r['rejected'] == s['rejected_by_reason']['ttft'] == j('mix')['by_model']['slow']['sent'] + 1"
+
+done_here
