@@ -440,6 +440,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	struct packet *p;
 	__u32 zero = 0, end;
 	__u64 now;
+	bool syn;
 
 	if (foreign(skb, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
@@ -452,7 +453,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		return TC_ACT_UNSPEC;
 	/* Whatever is in conns is a service's; only the others and what carries a request need to ask. */
 	conn = bpf_map_lookup_elem(&conns, &p->key);
-	if (!conn || p->payload_len) {
+	syn = (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	if (!conn || p->payload_len || syn) {
 		c.service = packet_service(p);
 		if (!c.service)
 			return TC_ACT_UNSPEC;
@@ -460,9 +462,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	now = now_ns(set);
 	c.s->question.now = now;
 
-	if ((p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
-		if (conn || !c.service)
-			return TC_ACT_UNSPEC; /* a SYN-ACK will tell whether this is a new one */
+	if (syn && c.service) {
+		bpf_map_delete_elem(&tombstones, &p->key);
 		judge_syn(c.service, p, now, &c.s->judgement);
 		if (c.s->judgement.reason && !c.s->judgement.shadow && !may_refuse(set, now)) {
 			count(SLUICE_COUNTER_PASSED_LEASE);
@@ -501,7 +502,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 
 	end = p->seq + p->payload_len;
 	if (p->payload_len && c.service) {
-		if (conn->flags & SLUICE_CONN_UNJUDGED) {
+		if (conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_SERVER_FIN)) {
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;
 		} else if (conn->flags & SLUICE_CONN_OPAQUE || found_opaque(&c, p)) {

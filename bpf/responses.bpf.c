@@ -180,6 +180,8 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 		give_up(conn, SLUICE_COUNTER_UPGRADED);
 		return 1;
 	}
+	if (ev & HTTP1_INTERIM) /* no response has begun: the request it encourages may still be refused */
+		conn_clear(conn, SLUICE_CONN_RESPONSE);
 	if (ev & HTTP1_HEAD_END) {
 		if (!e && conn->flags & SLUICE_CONN_REQUEST)
 			conn_set(conn, SLUICE_CONN_ANSWERED_EARLY);
