@@ -152,6 +152,9 @@ ctl() { "$B/sluicectl" --control "$T/control.sock" "$@"; }
 
 load() { on "$C" "$B/loadgen" --json "$@"; }
 
+# peer NAMESPACE COMMAND…: a client of peers.py.
+peer() { on "$1" "$PY" "$HERE/peers.py" "${@:2}"; }
+
 # Shuts a model for good: one slow answer, and a threshold below it.
 shut() {
 	local model=$1 to=${2:-$S4:$PORT}

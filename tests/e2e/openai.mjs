@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+// What the official OpenAI client makes of a refusal: openai.mjs MODULES BASE-URL MODEL RETRIES plain|stream.
+// Prints one JSON object: what came, or what kind of error it threw, with the headers that it read.
+import { createRequire } from "node:module";
+
+const [modules, baseURL, model, retries, how] = process.argv.slice(2);
+const require = createRequire(`${modules}/`);
+const { OpenAI } = require("openai");
+const client = new OpenAI({ apiKey: "sk-dummy", baseURL, maxRetries: Number(retries), timeout: 20000 });
+const out = { text: null, chunks: 0, error: null };
+
+try {
+  const body = { model, messages: [{ role: "user", content: "hello" }], max_tokens: 4 };
+  if (how === "stream") {
+    out.text = "";
+    for await (const chunk of await client.chat.completions.create({ ...body, stream: true })) {
+      out.chunks++;
+      out.text += chunk.choices[0]?.delta?.content ?? "";
+    }
+  } else {
+    out.text = (await client.chat.completions.create(body)).choices[0].message.content;
+  }
+} catch (error) {
+  out.error = error.constructor.name;
+  out.status = error.status ?? null;
+  out.code = error.code ?? null;
+  out.type = error.type ?? null;
+  out.message = error.message;
+  out.headers = error.headers ? Object.fromEntries(error.headers.entries()) : null;
+}
+console.log(JSON.stringify(out));
