@@ -302,8 +302,10 @@ SUBPROG int syn_refused(const struct sluice_service *service, const struct packe
 	client_of_address(p->key.client_addr, p->ipv6, service, &client);
 	count_client(&client, false, j->reason, service->default_model, now);
 	tell(service, &client, service->default_model, j, SLUICE_VERDICT_REJECTED, true, now);
-	count(j->action == SLUICE_ACTION_DROP ? SLUICE_COUNTER_CONNECTIONS_DROPPED
-					      : SLUICE_COUNTER_CONNECTIONS_RESET);
+	count_request(service->id, service->default_model,
+		      j->action == SLUICE_ACTION_DROP ? SLUICE_VERDICT_SYN_DROPPED
+						      : SLUICE_VERDICT_SYN_RESET,
+		      j->reason);
 	return 0;
 }
 

@@ -343,7 +343,8 @@ SUBPROG int refuse_syn(struct __sk_buff *skb, const struct packet *p,
 		struct sluice_client client;
 
 		client_of_address(p->key.client_addr, p->ipv6, service, &client);
-		count(SLUICE_COUNTER_CONNECTIONS_SHADOW);
+		count_request(service->id, service->default_model, SLUICE_VERDICT_SYN_SHADOW,
+			      j->reason);
 		tell(service, &client, service->default_model, j, SLUICE_VERDICT_SHADOW_REJECTED,
 		     true, now);
 		return TC_ACT_UNSPEC;

@@ -66,11 +66,14 @@ enum sluice_action {
 
 enum sluice_mode { SLUICE_MODE_DEFAULT = 0, SLUICE_MODE_ENFORCE = 1, SLUICE_MODE_SHADOW = 2 };
 
-/* What became of a request (metric label `verdict`). */
+/* What became of a request (metric label `verdict`), or of a SYN that was not simply let pass. */
 enum sluice_verdict {
 	SLUICE_VERDICT_ADMITTED = 0,
 	SLUICE_VERDICT_REJECTED = 1,
 	SLUICE_VERDICT_SHADOW_REJECTED = 2,
+	SLUICE_VERDICT_SYN_RESET = 3,
+	SLUICE_VERDICT_SYN_DROPPED = 4,
+	SLUICE_VERDICT_SYN_SHADOW = 5, /* passed, since mode is shadow */
 };
 
 /*
@@ -434,9 +437,6 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 
 /* counters[i], per-CPU u64: what is no verdict on a request. */
 #define SLUICE_COUNTERS(X)                                                                             \
-	X(CONNECTIONS_RESET, "connections-reset")	/* SYN answered with RST */                    \
-	X(CONNECTIONS_DROPPED, "connections-dropped")	/* SYN dropped */                              \
-	X(CONNECTIONS_SHADOW, "connections-shadow")	/* SYN that shadow mode let pass */            \
 	X(PASSED_LEASE, "passed-lease")			/* would be refused, but the lease has run out */ \
 	X(PASSED_PIPELINED, "passed-pipelined")		/* would be refused, but a response is under way */ \
 	X(PASSED_DOUBT, "passed-doubt")			/* connections whose framing was lost */       \

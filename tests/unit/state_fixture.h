@@ -22,7 +22,7 @@ struct fixture {
 	struct daemon_state state;
 	struct state_interface interfaces[1];
 	struct state_service services[2];
-	struct state_count counts[5];
+	struct state_count counts[6];
 	struct state_map maps[2];
 	struct state_client clients[2];
 };
@@ -109,6 +109,8 @@ static inline struct fixture *fixture_new(void)
 	f->counts[3] = (struct state_count){{1, FIXTURE_FRESH, SLUICE_VERDICT_ADMITTED, 0, {0}}, 7};
 	f->counts[4] = (struct state_count){
 		{1, FIXTURE_FRESH, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_ITL, {0}}, 1};
+	f->counts[5] = (struct state_count){
+		{0, FIXTURE_LLAMA, SLUICE_VERDICT_SYN_RESET, SLUICE_REASON_CLIENT_BLOCKED, {0}}, 9};
 	f->maps[0] = (struct state_map){"conns", 10, 65536, 0};
 	f->maps[1] = (struct state_map){"tombstones", 65000, 65536, 4};
 	fixture_address(f->clients[0].client.addr, 192, 0, 2, 1);
@@ -124,7 +126,7 @@ static inline struct fixture *fixture_new(void)
 	s->services = f->services;
 	s->service_count = 2;
 	s->counts = f->counts;
-	s->count_count = 5;
+	s->count_count = 6;
 	s->maps = f->maps;
 	s->map_count = 2;
 	s->clients = f->clients;

@@ -221,9 +221,9 @@ json_t *report_status(const struct daemon_state *s)
 		count(state_requests(s, SLUICE_VERDICT_REJECTED, -1)), "shadow_rejected",
 		count(state_requests(s, SLUICE_VERDICT_SHADOW_REJECTED, -1)), "rejected_by_reason",
 		rejected_by_reason(s), "connections", "reset",
-		count(n[SLUICE_COUNTER_CONNECTIONS_RESET]), "dropped",
-		count(n[SLUICE_COUNTER_CONNECTIONS_DROPPED]), "shadow",
-		count(n[SLUICE_COUNTER_CONNECTIONS_SHADOW]), "lost_samples",
+		count(state_connections(s, SLUICE_VERDICT_SYN_RESET, -1)), "dropped",
+		count(state_connections(s, SLUICE_VERDICT_SYN_DROPPED, -1)), "shadow",
+		count(state_connections(s, SLUICE_VERDICT_SYN_SHADOW, -1)), "lost_samples",
 		count(n[SLUICE_COUNTER_SAMPLES_LOST]));
 
 	json_object_set_new(status, "counters", counters(s));

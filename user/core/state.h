@@ -118,6 +118,18 @@ static inline uint64_t state_requests(const struct daemon_state *s, unsigned ver
 	return sum;
 }
 
+/* SYNs by verdict, of one service or (negative) of all. */
+static inline uint64_t state_connections(const struct daemon_state *s, unsigned verdict, int service)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->count_count; i++)
+		if (s->counts[i].key.verdict == verdict &&
+		    (service < 0 || s->counts[i].key.service == service))
+			sum += s->counts[i].n;
+	return sum;
+}
+
 /* OTHER is worth a line only once something was charged to it. */
 static inline bool state_other_seen(const struct daemon_state *s)
 {

@@ -60,6 +60,8 @@ static void write_requests(FILE *out, const struct daemon_state *s)
 	for (size_t i = 0; i < s->count_count; i++) {
 		const struct sluice_count_key *key = &s->counts[i].key;
 
+		if (key->verdict > SLUICE_VERDICT_SHADOW_REJECTED)
+			continue; /* a SYN's */
 		fputs("sluice_requests_total{", out);
 		service_label(out, s, key->service);
 		fputc(',', out);
@@ -72,29 +74,28 @@ static void write_requests(FILE *out, const struct daemon_state *s)
 	}
 }
 
-/* The kernel counts these for all services together; with one service that is the service's. */
 static void write_connections(FILE *out, const struct daemon_state *s)
 {
 	static const struct {
-		enum sluice_counter counter;
+		enum sluice_verdict verdict;
 		const char *action;
 	} rows[] = {
-		{SLUICE_COUNTER_CONNECTIONS_RESET, "reset"},
-		{SLUICE_COUNTER_CONNECTIONS_DROPPED, "drop"},
-		{SLUICE_COUNTER_CONNECTIONS_SHADOW, "shadow"},
+		{SLUICE_VERDICT_SYN_RESET, "reset"},
+		{SLUICE_VERDICT_SYN_DROPPED, "drop"},
+		{SLUICE_VERDICT_SYN_SHADOW, "shadow"},
 	};
 
 	family(out, "sluice_connections_total", "counter",
 	       "Connections refused at their SYN (shadow: that would have been).");
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		fputs("sluice_connections_total{", out);
-		if (s->service_count == 1)
-			service_label(out, s, 0);
-		else
-			label(out, "service", "all");
-		fputc(',', out);
-		label(out, "action", rows[i].action);
-		fprintf(out, "} %" PRIu64 "\n", s->counters[rows[i].counter]);
+	for (uint32_t id = 0; id < s->service_count; id++) {
+		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+			fputs("sluice_connections_total{", out);
+			service_label(out, s, id);
+			fputc(',', out);
+			label(out, "action", rows[i].action);
+			fprintf(out, "} %" PRIu64 "\n",
+				state_connections(s, rows[i].verdict, (int)id));
+		}
 	}
 }
 

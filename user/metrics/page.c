@@ -126,8 +126,8 @@ static void reasons(FILE *out, const struct daemon_state *s)
 		state_requests(s, SLUICE_VERDICT_ADMITTED, -1),
 		state_requests(s, SLUICE_VERDICT_REJECTED, -1),
 		state_requests(s, SLUICE_VERDICT_SHADOW_REJECTED, -1),
-		s->counters[SLUICE_COUNTER_CONNECTIONS_RESET],
-		s->counters[SLUICE_COUNTER_CONNECTIONS_DROPPED]);
+		state_connections(s, SLUICE_VERDICT_SYN_RESET, -1),
+		state_connections(s, SLUICE_VERDICT_SYN_DROPPED, -1));
 	fputs("<table><tr><th>reason<th>rejected<th>shadow</tr>\n", out);
 	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++)
 		if (sum[r] || shadow[r])
