@@ -13,6 +13,8 @@
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
 
+#include <sluice/scan.h>
+
 #include "maps.h"
 
 #define IPV6_EXTENSIONS_MAX 4
@@ -42,6 +44,29 @@ struct packet {
 static __always_inline __s32 seq_diff(__u32 a, __u32 b)
 {
 	return (__s32)(a - b);
+}
+
+/*
+ * n bytes from or into the packet at `at`; an error where n is not 1 … max. The bounds are tested on the very register
+ * that the helper gets: a copy of it, or one that waits on the stack, 6.1 knows nothing of.
+ */
+static __always_inline long load_bytes(struct __sk_buff *skb, __u32 at, void *to, __u64 n, __u32 max)
+{
+	n = scan_opaque(n);
+	if (n > max)
+		return -1;
+	n = scan_opaque(n);
+	return n ? bpf_skb_load_bytes(skb, at, to, n) : -1;
+}
+
+static __always_inline long store_bytes(struct __sk_buff *skb, __u32 at, const void *from, __u64 n,
+					__u32 max, __u64 flags)
+{
+	n = scan_opaque(n);
+	if (n > max)
+		return -1;
+	n = scan_opaque(n);
+	return n ? bpf_skb_store_bytes(skb, at, from, n, flags) : -1;
 }
 
 /* Whether some service has this port. */
@@ -313,7 +338,7 @@ static __always_inline bool packet_timestamps(struct __sk_buff *skb, const struc
 {
 	__u32 opt[10] = {}, len = p->payload_at - p->tcp_at - 20;
 
-	if (len < 12 || len > 40 || bpf_skb_load_bytes(skb, p->tcp_at + 20, opt, len))
+	if (len < 12 || load_bytes(skb, p->tcp_at + 20, opt, len, sizeof(opt)))
 		return false;
 #pragma unroll
 	for (int i = 0; i < 8; i++) {

@@ -60,11 +60,10 @@ SUBPROG int forge(struct __sk_buff *skb, const struct packet *p, const struct fo
 	head_len = forge_head(s->head, s->text, &p->key, p->ipv6, packet_partial(p), f);
 	if (bpf_skb_change_tail(skb, l2 + head_len + text_len, 0))
 		return -1;
-	if (head_len < 40 || head_len > FORGE_HEAD_MAX ||
-	    bpf_skb_store_bytes(skb, l2, s->head, head_len, BPF_F_RECOMPUTE_CSUM))
+	if (store_bytes(skb, l2, s->head, head_len, FORGE_HEAD_MAX, BPF_F_RECOMPUTE_CSUM))
 		return -1;
-	if (text_len && bpf_skb_store_bytes(skb, l2 + head_len, s->text, text_len,
-					    BPF_F_RECOMPUTE_CSUM))
+	if (text_len && store_bytes(skb, l2 + head_len, s->text, text_len, SLUICE_REPLY_MAX,
+				    BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return 0;
 }

@@ -86,7 +86,7 @@ SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 	s->at = s->removed = 0;
 	s->len = len;
 	__builtin_memset(s->before, 0, sizeof(s->before));
-	if (len >= 1 && len <= OPTIONS_MAX && !bpf_skb_load_bytes(skb, at, s->before, len)) {
+	if (!load_bytes(skb, at, s->before, len, OPTIONS_MAX)) {
 		__builtin_memcpy(s->after, s->before, sizeof(s->after));
 		s->wscale = 0; /* none offered: none used (RFC 7323 2.2) */
 		bpf_loop(2 * OPTIONS_MAX, syn_option_step, &s, 0);
@@ -94,7 +94,7 @@ SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 			diff = bpf_csum_diff((void *)s->before, OPTIONS_MAX, (void *)s->after,
 					     OPTIONS_MAX, 0);
 			bpf_l4_csum_replace(skb, p->tcp_at + 16, 0, diff, 0);
-			bpf_skb_store_bytes(skb, at, s->after, len, 0);
+			store_bytes(skb, at, s->after, len, OPTIONS_MAX, 0);
 			count(SLUICE_COUNTER_OPTIONS_REMOVED);
 		}
 	}
