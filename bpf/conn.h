@@ -133,6 +133,19 @@ static __always_inline struct sluice_conn *conn_begin(struct __sk_buff *skb, con
 }
 
 /*
+ * Whether the server has sent what the client acknowledges but tc egress never saw: its packets leave by an interface
+ * that we are not attached to. The client alone is not believed.
+ */
+SUBPROG int conn_unseen(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 c_next = 0, s_next = 0;
+
+	if (!p || prove_by_socket(skb, p, &c_next, &s_next) == PROOF_NONE)
+		return 0;
+	return seq_diff(p->ack, s_next) <= 0;
+}
+
+/*
  * What a client's segment says of its reading: the gap between two chunks is a sample only if the client's
  * window and acknowledgements left the server room all through it.
  */

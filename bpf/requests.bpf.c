@@ -500,6 +500,9 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		return TC_ACT_UNSPEC;
 	}
 	conn_acknowledged(conn, p, now);
+	if (p->flags & TCP_ACK && seq_diff(p->ack, conn->s_next) > 0 &&
+	    !(conn->flags & SLUICE_CONN_UNJUDGED) && conn_unseen(skb, p))
+		give_up(conn, SLUICE_COUNTER_UNSEEN_RESPONSES);
 
 	end = p->seq + p->payload_len;
 	if (p->payload_len && c.service) {

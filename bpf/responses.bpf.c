@@ -336,6 +336,10 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	}
 	end = p.seq + p.payload_len;
 	ahead = seq_diff(p.seq, conn->s_next);
+	/* The server has bytes that we did not see: its client comes by another interface, too. */
+	if (p.flags & TCP_ACK && seq_diff(p.ack, conn->c_next) > 0 &&
+	    !(conn->flags & SLUICE_CONN_UNJUDGED))
+		give_up(conn, SLUICE_COUNTER_UNSEEN_REQUESTS);
 	if (seq_diff(end, conn->s_next) < (p.payload_len ? 1 : 0)) {
 		/* Sent again, or a knock on a shut window: the client, or the way to it, holds the server up. */
 		if (p.payload_len)

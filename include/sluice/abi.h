@@ -456,6 +456,8 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 	X(HALF_OPEN_DELETES, "half-open-deletes")                                                      \
 	X(FORGED_ANSWERS, "forged-answers")		/* packets sent for a tombstone */             \
 	X(SWALLOWED, "swallowed")			/* server packets of refused connections */    \
+	X(UNSEEN_REQUESTS, "unseen-requests")		/* connections whose client comes by another interface too */ \
+	X(UNSEEN_RESPONSES, "unseen-responses")		/* … whose server leaves by another interface */ \
 	X(FOUND_OPAQUE, "found-opaque")			/* TLS or HTTP/2 on an http service */         \
 	X(STALLS_RELEASED, "stalls-released")		/* places given back while a client does not read */ \
 	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */
