@@ -1,0 +1,115 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Real servers behind one daemon: uvicorn with a streaming application, nginx that answers by itself, and nginx as a
+# proxy in front of uvicorn. Each is measured as its clients measure it, refused, and neither logs nor answers what was
+# refused (invariant 4).
+# Runs alone: it compares times.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+APP=8000 FIXED=8080 PROXY=8081 BEHIND=8090 # the last is not protected
+for port in $APP $BEHIND; do
+	start "uvicorn-$port" "$S" "$PY" -m uvicorn --app-dir "$HERE" app:app --host "" --port "$port"
+done
+mkdir -p "$T/nginx"
+cat >"$T/nginx/nginx.conf" <<CONF
+daemon off;
+pid $T/nginx/pid;
+error_log $T/nginx/error.log;
+events { worker_connections 256; }
+http {
+	access_log $T/nginx/access.log;
+	client_body_temp_path $T/nginx/body;
+	proxy_temp_path $T/nginx/proxy;
+	fastcgi_temp_path $T/nginx/fastcgi;
+	uwsgi_temp_path $T/nginx/uwsgi;
+	scgi_temp_path $T/nginx/scgi;
+	client_max_body_size 8m;
+	server {
+		listen $FIXED;
+		listen [::]:$FIXED;
+		default_type application/json;
+		location / { return 200 '{"choices":[]}'; }
+	}
+	server {
+		listen $PROXY;
+		listen [::]:$PROXY;
+		location / {
+			proxy_pass http://127.0.0.1:$BEHIND;
+			proxy_buffering off;
+			proxy_http_version 1.1;
+		}
+	}
+}
+CONF
+chmod 711 "$T"
+start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
+listening() { "$PY" -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1)' "$1"; }
+export -f listening
+for port in $APP $FIXED $PROXY $BEHIND; do
+	for ((i = 0; i < 200; i++)); do
+		# shellcheck disable=SC2016
+		on "$S" bash -c 'PY=$2; listening "$1"' - "$port" "$PY" 2>/dev/null && break
+		sleep 0.05
+	done
+done
+sluice --listen "$APP=app" --listen "$FIXED=fixed" --listen "$PROXY=proxy" --time-constant-secs 86400
+
+streams() { # streams MODEL PORT: through the model that the service has by default
+	load --connect "$S4:$2" --model "$1" --requests 6 --max-tokens 20 --new-connections >"$T/$1.json"
+}
+
+for pair in app:$APP:uvicorn proxy:$PROXY:"nginx before uvicorn"; do
+	IFS=: read -r model port name <<<"$pair"
+	streams "$model" "$port"
+	holds --within 3 "TTFT and ITL of $name are what the client measured, within 5 %" \
+		"j('$model')['completed'] == m['$model']['ttft_samples'] == 6 and
+		 close(m['$model']['ttft_ema_ms'], j('$model')['ttft_ms']['mean'], .05) and
+		 close(m['$model']['itl_ema_ms'], j('$model')['itl_ms']['mean'], .05)"
+	holds "the empty first event and the head are not the first token of $name" \
+		"m['$model']['ttft_ema_ms'] > 195"
+done
+
+seen() { on "$S" curl -sS "http://127.0.0.1:$APP/seen" "http://127.0.0.1:$BEHIND/seen"; }
+
+refused_by() { # MODEL PORT HOST: curl and python are refused, small and large
+	local host=$3
+
+	[[ $host == *:* ]] && host="[$host]"
+	for size in 0 300000; do
+		peer "$C" http "$3" "$2" --model "$1" --body-bytes $size >"$T/p.json"
+		expression 0 "j('p')['status'] == 429 and j('p')['whole'] and j('p')['end'] == 'eof'" || return 1
+	done
+	[[ $(on "$C" curl -sS -m 10 -o "$T/c.json" -w '%{http_code}' --json "{\"model\":\"$1\"}" \
+		"http://$host:$2/v1/chat/completions") == 429 ]]
+}
+
+ctl set ttft=1ms tau=1h >/dev/null
+await 3 "not m['app']['open'] and not m['proxy']['open']"
+requests=$(seen)
+lines=$(wc -l <"$T/nginx/access.log")
+check "uvicorn's clients are refused, whole" refused_by app "$APP" "$S4"
+check "nginx's clients are refused, whole" refused_by proxy "$PROXY" "$S4"
+check "over IPv6 uvicorn's too" refused_by app "$APP" "$S6"
+check "over IPv6 nginx's too" refused_by proxy "$PROXY" "$S6"
+same "the application was given no whole request of it" "$requests" "$(seen)"
+# 400 and 408 would mean that nginx saw a broken or slow request; 499 a client that went: it may log these, with no answer.
+check "nginx passed none of it on, and answered none" \
+	bash -c "! tail -n +$((lines + 1)) '$T/nginx/access.log' | grep -vE '\" (400|408|499) 0 '"
+check "uvicorn answered none of it" bash -c "! grep -E '429|500' '$T/uvicorn-$APP.log'"
+for port in $APP $PROXY; do
+	holds --within 3 "no connection is left of them at port $port" "sockets('s', $port) == []"
+done
+
+# nginx answers by itself: a kept connection serves many, and is refused on the same connection.
+ctl set ttft=none >/dev/null
+await 3 "m['fixed']['open'] and m['app']['open']"
+load --connect "$S4:$FIXED" --model fixed --plain --requests 200 --concurrency 4 >"$T/fixed.json"
+holds "200 plain requests on kept connections pass through nginx" \
+	"j('fixed')['completed'] == 200 and j('fixed')['connections'] <= 8"
+ctl block "$C4" --model fixed >/dev/null
+load --connect "$S4:$FIXED" --model fixed --plain --requests 50 --concurrency 4 >"$T/shut.json"
+holds "and are refused one by one when the client is blocked for that model" \
+	"j('shut')['status'] == {'429': 50} and j('shut')['outcomes']['clean_eof_after_close'] == 50"
+
+done_here
