@@ -47,26 +47,22 @@ static __always_inline __s32 seq_diff(__u32 a, __u32 b)
 }
 
 /*
- * n bytes from or into the packet at `at`; an error where n is not 1 … max. The bounds are tested on the very register
- * that the helper gets: a copy of it, or one that waits on the stack, 6.1 knows nothing of.
+ * n bytes from or into the packet at `at`; an error where n is not 1 … max. What is tested is n - 1, on the very register
+ * that n is then made of: 6.1 knows nothing of a copy, and learns nothing from a test against 0.
  */
-static __always_inline long load_bytes(struct __sk_buff *skb, __u32 at, void *to, __u64 n, __u32 max)
+static __always_inline long load_bytes(struct __sk_buff *skb, __u32 at, void *to, __u32 n, __u32 max)
 {
-	n = scan_opaque(n);
-	if (n > max)
-		return -1;
-	n = scan_opaque(n);
-	return n ? bpf_skb_load_bytes(skb, at, to, n) : -1;
+	__u64 before = scan_opaque((__u64)n - 1);
+
+	return before < max ? bpf_skb_load_bytes(skb, at, to, before + 1) : -1;
 }
 
-static __always_inline long store_bytes(struct __sk_buff *skb, __u32 at, const void *from, __u64 n,
+static __always_inline long store_bytes(struct __sk_buff *skb, __u32 at, const void *from, __u32 n,
 					__u32 max, __u64 flags)
 {
-	n = scan_opaque(n);
-	if (n > max)
-		return -1;
-	n = scan_opaque(n);
-	return n ? bpf_skb_store_bytes(skb, at, from, n, flags) : -1;
+	__u64 before = scan_opaque((__u64)n - 1);
+
+	return before < max ? bpf_skb_store_bytes(skb, at, from, before + 1, flags) : -1;
 }
 
 /* Whether some service has this port. */
