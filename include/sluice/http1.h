@@ -225,8 +225,11 @@ static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32
 	__u64 w0 = http1_word(f, 0), w1 = http1_word(f, 1), w2 = http1_word(f, 2);
 	__u8 len = f->token_len;
 
-	if (!len)
+	if (!len) {
+		if (f->header == HTTP1_HEADER_TRANSFER_ENCODING)
+			http1_doubt(f, ev); /* others take ", chunked" for no coding they know */
 		return;
+	}
 	switch (f->header) {
 	case HTTP1_HEADER_TRANSFER_ENCODING:
 		if (f->flags & HTTP1_CHUNKED)

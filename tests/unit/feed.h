@@ -32,6 +32,8 @@ struct feed {
 	__u64 offset;  /* bytes consumed */
 	__u64 skipped; /* … of them unseen */
 	int doubt;
+	void (*heard)(struct feed *f, __u32 ev); /* if set, told of events before the text is */
+	void *listener;
 	char *text; /* "head(…)@57 model(gpt-x)@80 end@81"; @N is the bytes consumed until then */
 	size_t text_len;
 	size_t text_size;
@@ -104,6 +106,8 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 	const struct json_model *j = f->kind == FEED_JSON ? &f->json : &f->request.json;
 	unsigned long long at = f->offset;
 
+	if (f->heard && ev)
+		f->heard(f, ev);
 	if (ev & HTTP1_INTERIM)
 		feed_say(f, "interim@%llu", at);
 	if (ev & HTTP1_HEAD_END && f->kind == FEED_REQUEST) {
