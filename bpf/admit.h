@@ -9,6 +9,7 @@
 
 #include "count.h"
 #include "packet.h"
+#include "quota.h"
 
 /* What is asked of judge_request(). */
 struct question {
@@ -17,10 +18,14 @@ struct question {
 	__u64 now;
 	__u32 model;
 	__u32 take;
+	/* found out on the way */
+	__u32 favoured;	    /* exempt, or allowed by hand: only counted */
+	__u32 prefix_quota; /* of the address's prefix */
 };
 
 struct judgement {
 	__u32 retry_after_ms;
+	__u32 quota; /* under which the request falls, 0: none */
 	__u8 reason; /* NONE: admit */
 	__u8 action;
 	__u8 shadow;
@@ -86,6 +91,13 @@ static __always_inline struct sluice_client_flag *client_flag(const struct sluic
 	return flag && in_force(flag->expires_ns, now) ? flag : NULL;
 }
 
+static __always_inline __u32 ms_of_ns(__u64 ns)
+{
+	__u64 ms = (ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
+
+	return ms > 0xffffffff ? 0xffffffff : ms;
+}
+
 static __always_inline void judge_by_flag(struct judgement *j, const struct sluice_model_flag *flag,
 					  __u64 now)
 {
@@ -137,76 +149,165 @@ static __always_inline void judge_how(struct judgement *j, const struct sluice_s
 	j->shadow = mode == SLUICE_MODE_SHADOW;
 }
 
+/* What is said of the client by hand, or of its prefix; and what is said of everybody by the operator. */
+SUBPROG int judge_client(struct question *q, struct judgement *j)
+{
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
+	struct sluice_prefix *prefix = NULL;
+	struct sluice_client_flag *said;
+	struct sluice_client client;
+	__u8 class;
+
+	if (!q || !j || !all)
+		return 0;
+	own = model_flag(q->model);
+	if (!own)
+		return 0;
+	class = prefix_class(q->addr, q->now, &prefix);
+	q->prefix_quota = prefix ? prefix->quota : 0;
+	q->favoured = class == SLUICE_PREFIX_EXEMPT;
+	if (q->favoured)
+		return 0;
+	if (all->reason == SLUICE_REASON_OPERATOR)
+		judge_by_flag(j, all, q->now);
+	if (own->reason == SLUICE_REASON_OPERATOR)
+		judge_by_flag(j, own, q->now);
+	if (j->reason)
+		return 0;
+	client = q->client;
+	said = client_flag(&client, q->model, q->now);
+	if (!said && q->model != SLUICE_MODEL_ALL)
+		said = client_flag(&client, SLUICE_MODEL_ALL, q->now);
+	if (said && said->allow) {
+		q->favoured = 1;
+	} else if (said) {
+		j->reason = said->reason;
+		j->retry_after_ms = ms_until(said->expires_ns, q->now);
+		j->action = said->action;
+	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
+		j->reason = SLUICE_REASON_CLIENT_BLOCKED;
+		j->retry_after_ms = ms_until(prefix->expires_ns, q->now);
+		j->action = prefix->action;
+	}
+	return 0;
+}
+
+/* The quota that the request falls under (client and model, client, prefix, model, service), and what it says. */
+SUBPROG int judge_quota(const struct sluice_service *service, const struct question *q,
+			struct judgement *j)
+{
+	struct sluice_model_flag *own;
+	struct sluice_client client;
+	struct sluice_budget *b;
+	struct sluice_quota *quota;
+	bool tokens;
+	__u64 wait;
+	__u32 id;
+
+	if (!service || !q || !j)
+		return 0;
+	own = model_flag(q->model);
+	if (!own)
+		return 0;
+	client = q->client;
+	id = quota_of_client(&client, q->model);
+	if (!id)
+		id = quota_of_client(&client, SLUICE_MODEL_ALL);
+	if (!id)
+		id = q->prefix_quota;
+	if (!id)
+		id = own->quota ? own->quota : service->quota;
+	quota = quota_by_id(id);
+	if (!quota)
+		return 0;
+	j->quota = id;
+	b = budget_of(&client, id, q->take, q->now);
+	if (!b)
+		return 0;
+	wait = quota_wait(quota, b, q->now, &tokens);
+	if (wait) {
+		j->reason = tokens ? SLUICE_REASON_TOKEN_QUOTA : SLUICE_REASON_REQUEST_QUOTA;
+		j->retry_after_ms = ms_of_ns(wait);
+	}
+	return 0;
+}
+
+/*
+ * Charges a request to its quota. Refuses it after all if another CPU has just taken the last of it; but with
+ * `passes` the request passes whatever is left, and at most empties the budget.
+ */
+SUBPROG int charge_request(const struct question *q, struct judgement *j, bool passes)
+{
+	struct sluice_client client;
+	struct sluice_quota *quota;
+	struct sluice_budget *b;
+	__u64 wait;
+
+	if (!q || !j)
+		return 0;
+	client = q->client;
+	quota = quota_by_id(j->quota);
+	b = quota ? budget_of(&client, j->quota, true, q->now) : NULL;
+	wait = b ? quota_take(quota, b, q->now, passes) : 0;
+	if (wait) {
+		j->reason = SLUICE_REASON_REQUEST_QUOTA;
+		j->retry_after_ms = ms_of_ns(wait);
+	}
+	return 0;
+}
+
 /*
  * Judges a request of q->client for q->model: j->reason is NONE if it is admitted. q->take: this is the last time,
- * and where it is admitted its places are taken. A request for the whole (SLUICE_MODEL_ALL) asks what is
- * known before the model is.
+ * and where it is admitted its places are taken and its quota charged. A request for the whole
+ * (SLUICE_MODEL_ALL) asks what is known before the model is.
  */
-SUBPROG int judge_request(const struct sluice_service *service, const struct question *q,
+SUBPROG int judge_request(const struct sluice_service *service, struct question *q,
 			  struct judgement *j)
 {
 	struct sluice_model_state *all_state = model_counts(SLUICE_MODEL_ALL), *own_state;
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
-	struct sluice_prefix *prefix = NULL;
-	struct sluice_client_flag *said;
-	bool favoured = false;
-	__u32 model;
-	__u8 class;
-	__u64 now;
+	bool bound;
 
 	if (!service || !q || !j)
 		return 0;
 	__builtin_memset(j, 0, sizeof(*j));
-	now = q->now;
-	model = q->model;
-	own = model_flag(model);
-	own_state = model_counts(model);
+	own = model_flag(q->model);
+	own_state = model_counts(q->model);
 	if (!all || !own || !all_state || !own_state)
 		return 0;
-
-	class = prefix_class(q->addr, now, &prefix);
-	if (class == SLUICE_PREFIX_EXEMPT) {
-		favoured = true;
-	} else {
-		if (all->reason == SLUICE_REASON_OPERATOR)
-			judge_by_flag(j, all, now);
-		if (own->reason == SLUICE_REASON_OPERATOR)
-			judge_by_flag(j, own, now);
-		said = client_flag(&q->client, model, now);
-		if (!said && model != SLUICE_MODEL_ALL)
-			said = client_flag(&q->client, SLUICE_MODEL_ALL, now);
-		if (!j->reason && said && said->allow) {
-			favoured = true;
-		} else if (!j->reason && said) {
-			j->reason = said->reason;
-			j->retry_after_ms = ms_until(said->expires_ns, now);
-			j->action = said->action;
-		} else if (!j->reason && class == SLUICE_PREFIX_BLOCKED && prefix) {
-			j->reason = SLUICE_REASON_CLIENT_BLOCKED;
-			j->retry_after_ms = ms_until(prefix->expires_ns, now);
-			j->action = prefix->action;
-		}
-	}
-	if (!favoured) {
+	judge_client(q, j);
+	bound = !q->favoured;
+	if (bound && !j->reason && q->model != SLUICE_MODEL_ALL)
+		judge_quota(service, q, j);
+	if (bound) {
 		judge_by_limit(j, all, all_state);
 		judge_by_limit(j, own, own_state);
-		judge_by_flag(j, all, now);
-		judge_by_flag(j, own, now);
+		judge_by_flag(j, all, q->now);
+		judge_by_flag(j, own, q->now);
 	}
 	judge_how(j, service, all, own);
 	if (!q->take || j->reason)
 		return 0;
-	if (!take_place(all_state, favoured ? 0 : all->limit)) {
+	if (!take_place(all_state, bound ? all->limit : 0)) {
 		j->reason = SLUICE_REASON_IN_FLIGHT;
 		j->retry_after_ms = all->limit_retry_ms;
-	} else if (!take_place(own_state, favoured ? 0 : own->limit)) {
-		__sync_fetch_and_add(&all_state->in_flight, -1);
+		return 0;
+	}
+	if (!take_place(own_state, bound ? own->limit : 0)) {
 		j->reason = SLUICE_REASON_IN_FLIGHT;
 		j->retry_after_ms = own->limit_retry_ms;
 	} else {
-		__sync_fetch_and_add(&all_state->waiting, 1);
-		__sync_fetch_and_add(&own_state->waiting, 1);
+		if (j->quota)
+			charge_request(q, j, false);
+		if (j->reason)
+			__sync_fetch_and_add(&own_state->in_flight, -1);
 	}
+	if (j->reason) {
+		__sync_fetch_and_add(&all_state->in_flight, -1);
+		return 0;
+	}
+	__sync_fetch_and_add(&all_state->waiting, 1);
+	__sync_fetch_and_add(&own_state->waiting, 1);
 	return 0;
 }
 
@@ -271,58 +372,78 @@ static __always_inline bool may_refuse(const struct sluice_settings *set, __u64 
 	return set && !set->stopping && now < set->lease_until_ns;
 }
 
-static __always_inline void tell(const struct sluice_service *service,
-				 const struct sluice_client *client, __u32 model,
-				 const struct judgement *j, enum sluice_verdict verdict, bool at_syn,
-				 __u64 now)
+/*
+ * What became of a request, or of a SYN that did not simply pass: counted by service, model and reason and for its
+ * client, and told to the daemon if it was, or in shadow mode would have been, refused.
+ */
+SUBPROG int account(const struct sluice_service *service, const struct question *q,
+		    const struct judgement *j, __u32 verdict)
 {
-	struct sluice_refusal r = {
-		.time_ns = now,
-		.client = *client,
-		.service = service->id,
-		.retry_after_ms = j->retry_after_ms,
-		.model = model,
-		.reason = j->reason,
-		.action = j->action,
-		.verdict = verdict,
-		.at_syn = at_syn,
-	};
+	struct sluice_refusal r = {};
 
+	if (!service || !q || !j)
+		return 0;
+	r.client = q->client;
+	count_request(service->id, q->model, verdict, j->reason);
+	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
+		count_client(&r.client,
+			     verdict == SLUICE_VERDICT_ADMITTED ||
+				     verdict == SLUICE_VERDICT_SHADOW_REJECTED,
+			     j->reason, q->model, q->now);
+	if (verdict == SLUICE_VERDICT_ADMITTED)
+		return 0;
+	r.time_ns = q->now;
+	r.service = service->id;
+	r.retry_after_ms = j->retry_after_ms;
+	r.model = q->model;
+	r.reason = j->reason;
+	r.action = j->action;
+	r.verdict = verdict >= SLUICE_VERDICT_SYN_SHADOW ? SLUICE_VERDICT_SHADOW_REJECTED
+		    : verdict >= SLUICE_VERDICT_SYN_RESET ? SLUICE_VERDICT_REJECTED
+							  : verdict;
+	r.at_syn = verdict >= SLUICE_VERDICT_SYN_RESET;
 	tell_refusal(&r);
+	return 0;
 }
 
-/* Counts and tells a SYN that is refused. */
-SUBPROG int syn_refused(const struct sluice_service *service, const struct packet *p,
+/* Accounts for a SYN that is refused, or in shadow mode would have been. */
+SUBPROG int account_syn(const struct sluice_service *service, const struct packet *p,
 			const struct judgement *j, __u64 now)
 {
-	struct sluice_client client;
+	struct question q = {};
 
 	if (!service || !p || !j)
 		return 0;
-	client_of_address(p->key.client_addr, p->ipv6, service, &client);
-	count_client(&client, false, j->reason, service->default_model, now);
-	tell(service, &client, service->default_model, j, SLUICE_VERDICT_REJECTED, true, now);
-	count_request(service->id, service->default_model,
-		      j->action == SLUICE_ACTION_DROP ? SLUICE_VERDICT_SYN_DROPPED
-						      : SLUICE_VERDICT_SYN_RESET,
-		      j->reason);
+	client_of_address(p->key.client_addr, p->ipv6, service, &q.client);
+	q.model = service->default_model;
+	q.now = now;
+	account(service, &q, j,
+		j->shadow			   ? SLUICE_VERDICT_SYN_SHADOW
+		: j->action == SLUICE_ACTION_DROP ? SLUICE_VERDICT_SYN_DROPPED
+						  : SLUICE_VERDICT_SYN_RESET);
 	return 0;
 }
 
 /* Counts what a client has in flight; entries of clients that have nothing are the daemon's to delete. */
-static __always_inline void client_holds(const struct sluice_client *client, __s64 change)
+SUBPROG int client_holds(const struct sluice_client *whom, __s64 change)
 {
-	__s64 *n = bpf_map_lookup_elem(&client_in_flight, client), first = change;
+	struct sluice_client client;
+	__s64 *n, first = change;
 
+	if (!whom)
+		return 0;
+	client = *whom;
+	n = bpf_map_lookup_elem(&client_in_flight, &client);
 	if (n) {
 		__sync_fetch_and_add(n, change);
-	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, client, &first, BPF_NOEXIST)) {
-		n = bpf_map_lookup_elem(&client_in_flight, client);
+	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, &client, &first, BPF_NOEXIST)) {
+		n = bpf_map_lookup_elem(&client_in_flight, &client);
 		if (n)
 			__sync_fetch_and_add(n, change);
 		else
 			count(SLUICE_COUNTER_COUNTS_FULL);
 	}
+	return 0;
 }
 
 /* Gives back what an exchange still holds, once however many ask. */
@@ -332,11 +453,9 @@ static __always_inline void release_exchange(struct sluice_conn *conn, struct sl
 	__u32 drop = SLUICE_EXCHANGE_WAITING | (only_waiting ? 0 : SLUICE_EXCHANGE_IN_FLIGHT);
 	__u32 had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
 	struct sluice_model_state *all, *own;
-	struct sluice_client client;
 
 	if (!had)
 		return;
-	client = conn->client;
 	all = model_counts(SLUICE_MODEL_ALL);
 	own = model_counts(e->model);
 	if (!all || !own)
@@ -346,7 +465,7 @@ static __always_inline void release_exchange(struct sluice_conn *conn, struct sl
 		__sync_fetch_and_add(&own->waiting, -1);
 	}
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
-		client_holds(&client, -1);
+		client_holds(&conn->client, -1);
 		__sync_fetch_and_add(&all->in_flight, -1);
 		__sync_fetch_and_add(&own->in_flight, -1);
 	}

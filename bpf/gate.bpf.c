@@ -31,7 +31,7 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	/* Whatever else is to be said of it (shadow, a lease run out) is said once, at tc ingress. */
 	if (!j.reason || j.shadow || set->stopping || now >= set->lease_until_ns)
 		return XDP_PASS;
-	syn_refused(service, &p, &j, now);
+	account_syn(service, &p, &j, now);
 	if (j.action == SLUICE_ACTION_DROP)
 		return XDP_DROP;
 

@@ -47,6 +47,11 @@ MAP(BPF_MAP_TYPE_HASH, client_flags, struct sluice_client_flag_key, struct sluic
     65536, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LPM_TRIE, client_prefixes, struct sluice_prefix_key, struct sluice_prefix, 65536,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_ARRAY, quotas, __u32, struct sluice_quota, SLUICE_QUOTAS_MAX, PINNED);
+MAP(BPF_MAP_TYPE_HASH, client_quotas, struct sluice_client_flag_key, __u32, 65536,
+    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_LRU_HASH, client_state, struct sluice_budget_key, struct sluice_budget,
+    SLUICE_CLIENTS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, client_in_flight, struct sluice_client, __s64, 65536,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LRU_HASH, client_counts, struct sluice_client, struct sluice_client_count, 65536,

@@ -138,7 +138,7 @@ static __always_inline __u32 whole_seconds(__u32 ms)
 SUBPROG __u32 fill_reply(const struct sluice_reply_key *key, __u32 retry_after_ms)
 {
 	struct forge_scratch *s = get_forge_scratch();
-	__u32 seconds_at, ms_at, message_at, len, digits;
+	__u32 seconds_at, ms_at, message_at, reset_at, len, digits;
 	struct sluice_reply *reply;
 
 	if (!s || !key)
@@ -149,14 +149,17 @@ SUBPROG __u32 fill_reply(const struct sluice_reply_key *key, __u32 retry_after_m
 	seconds_at = reply->seconds_at;
 	ms_at = reply->ms_at;
 	message_at = reply->message_at;
+	reset_at = reply->reset_at;
 	len = reply->len;
 	if (len > SLUICE_REPLY_MAX || seconds_at > SLUICE_REPLY_MAX || ms_at > SLUICE_REPLY_MAX ||
-	    message_at > SLUICE_REPLY_MAX ||
+	    message_at > SLUICE_REPLY_MAX || reset_at > SLUICE_REPLY_MAX ||
 	    len != message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX)
 		return 0;
 	__builtin_memcpy(s->text, reply->text, SLUICE_REPLY_MAX);
 	write_number(s->text + seconds_at, whole_seconds(retry_after_ms));
 	write_number(s->text + ms_at, retry_after_ms);
+	if (reset_at)
+		write_number(s->text + reset_at, whole_seconds(retry_after_ms));
 	digits = write_number(s->text + message_at, whole_seconds(retry_after_ms));
 	if (digits > SLUICE_NUMBER_WIDTH)
 		return 0;

@@ -83,7 +83,6 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 			 const struct sluice_service *service, __u32 model)
 {
 	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED;
-	struct sluice_client client;
 	struct sluice_exchange *e;
 	struct http1_request *r;
 	struct judgement *j;
@@ -99,14 +98,12 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 		return 0;
 	}
 	if (r->frame.method == HTTP1_METHOD_POST) {
-		client = conn->client;
 		s->question.model = model;
 		s->question.take = 1;
 		judge_request(service, &s->question, j);
 		if (j->reason) {
 			if (j->shadow) {
 				verdict = SLUICE_VERDICT_SHADOW_REJECTED;
-				tell(service, &client, model, j, verdict, false, now);
 			} else if (!may_refuse(get_settings(), now)) {
 				count(SLUICE_COUNTER_PASSED_LEASE);
 				j->reason = SLUICE_REASON_NONE;
@@ -118,10 +115,10 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 				return 0;
 			}
 			hold_places(model);
+			charge_request(&s->question, j, true);
 		}
-		count_request(service->id, model, verdict, j->reason);
-		count_client(&client, true, 0, model, now);
-		client_holds(&client, 1);
+		account(service, &s->question, j, verdict);
+		client_holds(&conn->client, 1);
 		flags = SLUICE_EXCHANGE_JUDGED | SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
@@ -132,6 +129,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	e->admitted_ns = now;
 	e->bytes = conn->request_bytes > 0xffffffff ? 0xffffffff : conn->request_bytes;
 	e->model = model;
+	e->quota = flags ? j->quota : 0;
 	e->method = r->frame.method;
 	e->flags = flags;
 	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
@@ -212,7 +210,6 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, str
 			   const struct sluice_service *service)
 {
 	struct sluice_tombstone t = {};
-	struct sluice_client client;
 	struct sluice_conn_key key;
 	struct judgement *j;
 	struct forged f = {};
@@ -224,12 +221,14 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, str
 		return TC_ACT_UNSPEC;
 	p = &s->packet;
 	key = p->key;
-	client = conn->client;
 	j = &s->judgement;
 	now = s->question.now;
 	model = s->question.model;
 	t.born_ns = t.last_seen_ns = now;
-	t.reply.model = model;
+	t.reply.model = j->reason == SLUICE_REASON_REQUEST_QUOTA ||
+					j->reason == SLUICE_REASON_TOKEN_QUOTA
+				? j->quota
+				: model;
 	t.reply.reason = j->reason;
 	t.reply.no_retry = j->retry_after_ms > 60000;
 	t.retry_after_ms = j->retry_after_ms;
@@ -249,9 +248,7 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, str
 			text_len = 0;
 		}
 	}
-	count_request(service->id, model, SLUICE_VERDICT_REJECTED, j->reason);
-	count_client(&client, false, j->reason, model, now);
-	tell(service, &client, model, j, SLUICE_VERDICT_REJECTED, false, now);
+	account(service, &s->question, j, SLUICE_VERDICT_REJECTED);
 	release_all(conn);
 	bpf_map_delete_elem(&conns, &key);
 
@@ -339,17 +336,9 @@ SUBPROG int refuse_syn(struct __sk_buff *skb, const struct packet *p,
 	if (!p || !service || !j)
 		return TC_ACT_UNSPEC;
 	f.ack = p->seq + 1 + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
-	if (j->shadow) {
-		struct sluice_client client;
-
-		client_of_address(p->key.client_addr, p->ipv6, service, &client);
-		count_request(service->id, service->default_model, SLUICE_VERDICT_SYN_SHADOW,
-			      j->reason);
-		tell(service, &client, service->default_model, j, SLUICE_VERDICT_SHADOW_REJECTED,
-		     true, now);
+	account_syn(service, p, j, now);
+	if (j->shadow)
 		return TC_ACT_UNSPEC;
-	}
-	syn_refused(service, p, j, now);
 	return j->action == SLUICE_ACTION_DROP ? TC_ACT_SHOT : answer_client(skb, p, &f);
 }
 

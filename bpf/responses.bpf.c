@@ -15,8 +15,8 @@ struct response_scratch {
 	__u32 end;    /* … behind the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
-	__u32 gaps; /* generated events in this packet behind the response's first */
-	__u32 stop;
+	__u32 gaps;   /* generated events in this packet behind the response's first */
+	__u32 tokens; /* … and all of them, to be charged */
 	__u8 buf[SCAN_BUF + SCAN_PAD];
 };
 
@@ -139,6 +139,14 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 	}
 }
 
+/* Charges the tokens that this packet carries to the quota of their request. */
+static __always_inline void charge_tokens(struct response_context *c, const struct sluice_exchange *e)
+{
+	if (c->s->tokens && e->quota)
+		quota_tokens(&c->conn->client, e->quota, c->s->tokens, c->s->now);
+	c->s->tokens = 0;
+}
+
 /* The first token of `e` began to leave at conn->event_ns. */
 static __always_inline void first_token(struct response_context *c, struct sluice_exchange *e)
 {
@@ -199,6 +207,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 		if (ev & STREAM_EVENT_BEGIN)
 			conn->event_ns = s->now;
 		if (ev & STREAM_GENERATED) {
+			s->tokens++;
 			if (conn->flags & SLUICE_CONN_FIRST_TOKEN)
 				s->gaps++;
 			else
@@ -207,8 +216,10 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 	}
 	if (ev & HTTP1_END) {
 		if (e) {
-			if (judged)
+			if (judged) {
+				charge_tokens(c, e);
 				fold_gaps(c, e, true);
+			}
 			release_exchange(conn, e, false);
 			conn->exchange_head++;
 		}
@@ -361,14 +372,16 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				s->at = p.payload_at - ahead;
 				s->end = p.payload_at + p.payload_len;
 				s->buf_at = s->buf_len = 0;
-				s->gaps = 0;
+				s->gaps = s->tokens = 0;
 				if (conn->flags & SLUICE_CONN_OPAQUE) {
 					opaque_reply(&c);
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
 					e = current_exchange(conn);
-					if (e)
+					if (e) {
+						charge_tokens(&c, e);
 						fold_gaps(&c, e, false);
+					}
 				}
 			}
 		}

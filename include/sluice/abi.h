@@ -15,7 +15,7 @@
 
 #include "http1.h"
 
-#define SLUICE_ABI_VERSION 1
+#define SLUICE_ABI_VERSION 2
 
 #define SLUICE_NAME_MAX 96	  /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX 1024	  /* model ids 0 … 1023 */
@@ -23,6 +23,8 @@
 #define SLUICE_CONNS_MAX 65536	  /* connections judged at once */
 #define SLUICE_TOMBSTONES_MAX 65536
 #define SLUICE_HALF_OPEN_MAX 262144
+#define SLUICE_QUOTAS_MAX 4096	  /* quota ids 1 … 4095; 0 is none */
+#define SLUICE_CLIENTS_MAX 131072 /* clients whose budgets are remembered (LRU) */
 #define SLUICE_EXCHANGES_MAX 4	  /* pipelined requests told apart on one connection */
 #define SLUICE_REPLY_MAX 1024	  /* bytes of one 429, head and body */
 #define SLUICE_REPLY_TAIL_MAX 96  /* bytes of its text behind the number of seconds */
@@ -117,8 +119,10 @@ struct sluice_service {
 	__u8 client_plen6; /* … of an IPv6 address, 64 by default */
 	__u8 unary;	  /* replies that are not streamed feed TTFT */
 	__u8 doubt_reset; /* what cannot be framed is reset rather than passed */
+	__u16 quota;	  /* of clients that have none of their own, and models neither */
+	__u8 pad[6];
 };
-_Static_assert(sizeof(struct sluice_service) == 16, "service");
+_Static_assert(sizeof(struct sluice_service) == 24, "service");
 
 /*
  * What of a service's requests is judged, and where the model's name is looked for. The first rule whose prefix
@@ -176,7 +180,9 @@ struct sluice_model_flag {
 	__u8 action;		/* enum sluice_action */
 	__u8 mode;		/* enum sluice_mode */
 	__u8 unary;
-	__u8 pad[7];
+	__u8 pad;
+	__u16 quota; /* of clients that have none of their own */
+	__u8 pad2[4];
 };
 _Static_assert(sizeof(struct sluice_model_flag) == 32, "model flag");
 
@@ -208,6 +214,32 @@ struct sluice_client_flag {
 };
 _Static_assert(sizeof(struct sluice_client_flag) == 16, "client flag");
 
+/*
+ * quotas[id]: a client's budgets of requests and tokens (gcra.h). Nanoseconds a unit (0: no such budget), how far
+ * the budget may be spent, and how far tokens, known only when they leave, may bring it into debt.
+ */
+struct sluice_quota {
+	__u64 request_ns, request_span_ns;
+	__u64 token_ns, token_span_ns;
+	__u64 token_most_ns; /* span and debt together */
+};
+_Static_assert(sizeof(struct sluice_quota) == 40, "quota");
+
+/* client_quotas: key as in client_flags, value a quota id. client_state: */
+struct sluice_budget_key {
+	struct sluice_client client;
+	__u32 quota;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sluice_budget_key) == 32, "budget key");
+
+struct sluice_budget {
+	__u64 request_tat_ns; /* changed by compare-and-swap only */
+	__u64 token_tat_ns;
+	__u64 last_seen_ns;
+};
+_Static_assert(sizeof(struct sluice_budget) == 24, "budget");
+
 struct sluice_prefix_key {
 	__u32 plen; /* of the 128 bits; an IPv4 /24 is 120 */
 	__u8 addr[16];
@@ -224,7 +256,8 @@ struct sluice_prefix {
 	__u64 expires_ns; /* 0: no end */
 	__u8 class;	  /* enum sluice_prefix_class */
 	__u8 action;
-	__u8 pad[6];
+	__u16 quota;
+	__u8 pad[4];
 };
 _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 
@@ -274,8 +307,9 @@ struct sluice_exchange {
 	__u32 bytes; /* of the request, head and body */
 	__u32 flags; /* enum sluice_exchange_flag, changed by atomic or/and */
 	__u16 model;
+	__u16 quota; /* whose tokens its response costs */
 	__u8 method; /* enum http1_method */
-	__u8 pad[5];
+	__u8 pad[3];
 };
 _Static_assert(sizeof(struct sluice_exchange) == 24, "exchange");
 
@@ -332,7 +366,7 @@ struct sluice_conn {
 
 /* replies: one 429 prepared by the daemon, and where the kernel fills in the numbers. */
 struct sluice_reply_key {
-	__u32 model; /* SLUICE_MODEL_ALL: the text that names no model, always there */
+	__u32 model; /* SLUICE_MODEL_ALL: the text that names no model, always there; of quotas: the quota's id */
 	__u16 reason;
 	__u16 no_retry; /* 1: with x-should-retry: false */
 };
@@ -351,7 +385,8 @@ struct sluice_reply {
 	__u16 ms_at;
 	__u16 message_at;
 	__u16 tail_len;
-	__u8 pad[6];
+	__u16 reset_at; /* RateLimit's t: the seconds once more; 0: none */
+	__u8 pad[4];
 	char tail[SLUICE_REPLY_TAIL_MAX];
 	char text[SLUICE_REPLY_MAX];
 };
@@ -458,6 +493,7 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 	X(SWALLOWED, "swallowed")			/* server packets of refused connections */    \
 	X(UNSEEN_REQUESTS, "unseen-requests")		/* connections whose client comes by another interface too */ \
 	X(UNSEEN_RESPONSES, "unseen-responses")		/* … whose server leaves by another interface */ \
+	X(BUDGETS_LOST, "budgets-lost")			/* charges that a client's state had no room for */ \
 	X(FOUND_OPAQUE, "found-opaque")			/* TLS or HTTP/2 on an http service */         \
 	X(STALLS_RELEASED, "stalls-released")		/* places given back while a client does not read */ \
 	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */
