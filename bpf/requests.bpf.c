@@ -28,6 +28,7 @@ struct request_scratch {
 	__u32 pad;
 	struct judgement judgement;
 	struct sluice_conn fresh;
+	struct sluice_tombstone tombstone;
 	__u8 buf[SCAN_BUF + SCAN_PAD];
 };
 
@@ -207,59 +208,63 @@ static long request_step(__u32 i, struct request_context *c)
 	return ev ? request_events(c, ev) : 0;
 }
 
-/* Refuses the request that the packet at hand belongs to. Returns the program's verdict. */
-SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, struct sluice_conn *conn,
+/*
+ * Refuses the request that the packet at hand belongs to. Returns the program's verdict. The scratch is looked up again,
+ * since only so are its parts keys and values to 6.1, and its stack has no room for copies.
+ */
+SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			   const struct sluice_service *service)
 {
-	struct sluice_tombstone t = {};
-	struct sluice_client client;
-	struct sluice_conn_key key;
+	__u32 zero = 0, text_len = 0, model;
+	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
+	struct sluice_tombstone *t;
+	struct sluice_client *client;
 	struct judgement *j;
 	struct forged f = {};
-	__u32 text_len = 0, model;
 	struct packet *p;
 	__u64 now;
 
 	if (!s || !conn || !service)
 		return TC_ACT_UNSPEC;
 	p = &s->packet;
-	key = p->key;
-	client = conn->client;
+	client = &s->question.client;
 	j = &s->judgement;
+	t = &s->tombstone;
 	now = s->question.now;
 	model = s->question.model;
-	t.born_ns = t.last_seen_ns = now;
-	t.reply.model = model;
-	t.reply.reason = j->reason;
-	t.reply.no_retry = j->retry_after_ms > 60000;
-	t.retry_after_ms = j->retry_after_ms;
-	t.reply_seq = conn->s_next;
-	t.c_ack = conn->c_ack;
-	t.c_end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
-	t.rst_seq = conn->c_next;
-	if (t.c_ack != t.reply_seq)
-		t.flags = SLUICE_TOMBSTONE_DEFERRED;
+	__builtin_memset(t, 0, sizeof(*t));
+	t->born_ns = t->last_seen_ns = now;
+	t->reply.model = model;
+	t->reply.reason = j->reason;
+	t->reply.no_retry = j->retry_after_ms > 60000;
+	t->retry_after_ms = j->retry_after_ms;
+	t->reply_seq = conn->s_next;
+	t->c_ack = conn->c_ack;
+	t->c_end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+	t->rst_seq = conn->c_next;
+	if (t->c_ack != t->reply_seq)
+		t->flags = SLUICE_TOMBSTONE_DEFERRED;
 	if (j->action == SLUICE_ACTION_REPLY) {
-		text_len = fill_reply(&t.reply, t.retry_after_ms);
-		t.reply_end = t.reply_seq + text_len + 1;
+		text_len = fill_reply(&t->reply, t->retry_after_ms);
+		t->reply_end = t->reply_seq + text_len + 1;
 		if (!text_len) {
 			count(SLUICE_COUNTER_PASSED_NO_ROOM);
-		} else if (bpf_map_update_elem(&tombstones, &key, &t, BPF_ANY)) {
+		} else if (bpf_map_update_elem(&tombstones, &p->key, t, BPF_ANY)) {
 			count(SLUICE_COUNTER_TOMBSTONES_FULL);
 			text_len = 0;
 		}
 	}
 	count_request(service->id, model, SLUICE_VERDICT_REJECTED, j->reason);
-	count_client(&client, false, j->reason, model, now);
-	tell(service, &client, model, j, SLUICE_VERDICT_REJECTED, false, now);
+	count_client(client, false, j->reason, model, now);
+	tell(service, client, model, j, SLUICE_VERDICT_REJECTED, false, now);
 	release_all(conn);
-	bpf_map_delete_elem(&conns, &key);
+	bpf_map_delete_elem(&conns, &p->key);
 
 	answer_timestamps(skb, p, &f);
-	if (reset_server(skb, p, t.rst_seq))
+	if (reset_server(skb, p, t->rst_seq))
 		return TC_ACT_SHOT;
 	if (text_len)
-		return answer_429(skb, p, &t, &f);
+		return answer_429(skb, p, t, &f);
 	f.seq = p->ack;
 	f.flags = TCP_RST;
 	return answer_client(skb, p, &f);
@@ -422,7 +427,7 @@ static __always_inline int request_bytes(struct request_context *c)
 	__builtin_memcpy(c->s->question.addr, p->key.client_addr, 16);
 	pass = frame(c, p);
 	if (c->s->refuse)
-		return refuse_request(c->skb, c->s, conn, c->service);
+		return refuse_request(c->skb, conn, c->service);
 	conn->busy = 0;
 	if (!pass)
 		return TC_ACT_SHOT;
