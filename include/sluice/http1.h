@@ -139,7 +139,7 @@ static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u
 
 	SCAN_UNROLL
 	for (__u32 k = 0; k < 16; k += 8) {
-		__u64 len = scan_opaque(f->token_len), n, marks, mask;
+		__u64 len, n, marks, word;
 
 		if (left <= k)
 			break;
@@ -148,9 +148,11 @@ static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u
 			  scan_equal(w & ~SCAN_ONES, ':')) &
 			 SCAN_HIGHS) |
 			scan_cut(left - k);
-		mask = scan_mask(marks);
+		/* Before the length, which must not wait on the stack between its test and its use (6.1). */
+		word = scan_opaque((w | SCAN_ONES * fold) & scan_mask(marks));
+		len = scan_opaque(f->token_len);
 		if (len <= HTTP1_TOKEN_MAX)
-			scan_store(f->token + len, (w | SCAN_ONES * fold) & mask);
+			scan_store(f->token + len, word);
 		n = marks ? scan_index(marks) : 8;
 		taken += n;
 		len += n;
