@@ -5,6 +5,7 @@
  * of it is known and for the last time at its last byte. An admitted request's bytes are not touched. A refused one's
  * packet never reaches the server: it becomes a RST for the server and an answer for the client.
  */
+#include "route.h"
 #include "syn.h"
 #include "tombstone.h"
 
@@ -17,6 +18,9 @@ static __always_inline bool tls_talk(const __u8 head[3])
 	return head[0] >= 20 && head[0] < TLS_APPLICATION_DATA && head[1] == 3;
 }
 
+/* What a packet is refused for: by question and judgement, or because its framing is in doubt. */
+enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_DOUBT };
+
 struct request_scratch {
 	struct packet packet;
 	struct question question;
@@ -24,7 +28,7 @@ struct request_scratch {
 	__u32 end;    /* … behind the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
-	__u32 refuse; /* question and judgement say what */
+	__u32 refuse; /* enum refusal */
 	__u32 pad;
 	struct judgement judgement;
 	struct sluice_conn fresh;
@@ -44,6 +48,7 @@ struct request_context {
 	struct sluice_conn *conn;
 	struct sluice_service *service;
 	struct request_scratch *s;
+	const char *wanted; /* the header that may name the model, as the rules have it */
 };
 
 /* Whether an earlier response is still under way, so that nothing may be refused. */
@@ -76,7 +81,28 @@ static __always_inline void consult(struct request_context *c, __u32 model)
 	s->question.model = model;
 	s->question.take = 0;
 	judge_request(c->service, &s->question, &s->judgement);
-	s->refuse = s->judgement.reason && !s->judgement.shadow;
+	s->refuse = s->judgement.reason && !s->judgement.shadow ? REFUSE_REQUEST : REFUSE_NOTHING;
+}
+
+/* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants that and nothing forbids it. */
+SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
+			  const struct sluice_service *service)
+{
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
+	struct sluice_prefix *prefix = NULL;
+
+	if (!s || !conn || !service || !all)
+		return 0;
+	if (service->doubt_reset &&
+	    !(conn->flags & (SLUICE_CONN_ADOPTED | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)) &&
+	    !response_under_way(conn) && may_refuse(get_settings(), s->question.now) &&
+	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
+	    prefix_class(s->packet.key.client_addr, s->question.now, &prefix) !=
+		    SLUICE_PREFIX_EXEMPT)
+		s->refuse = REFUSE_DOUBT;
+	else
+		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+	return 0;
 }
 
 /* Judges the request whose last byte has come: it is refused, or takes its place in the ring of exchanges. */
@@ -99,7 +125,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
 		return 0;
 	}
-	if (r->frame.method == HTTP1_METHOD_POST) {
+	if (conn->flags & SLUICE_CONN_JUDGE) {
 		client = conn->client;
 		s->question.model = model;
 		s->question.take = 1;
@@ -115,7 +141,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 				count(SLUICE_COUNTER_PASSED_PIPELINED);
 				j->reason = SLUICE_REASON_NONE;
 			} else {
-				s->refuse = 1;
+				s->refuse = REFUSE_REQUEST;
 				return 0;
 			}
 			hold_places(model);
@@ -153,18 +179,23 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	struct http1_request *r = &conn->request;
 
 	if (ev & HTTP1_DOUBT) {
-		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		request_doubt(c->s, conn, c->service);
 		return 1;
 	}
-	if (ev & HTTP1_HEAD_END && !(ev & HTTP1_END) && r->frame.method == HTTP1_METHOD_POST)
-		consult(c, SLUICE_MODEL_ALL);
-	if (ev & HTTP1_MODEL && r->frame.method == HTTP1_METHOD_POST && !c->s->refuse)
-		consult(c, model_of_name(r, c->service));
+	if (ev & HTTP1_HEAD_END)
+		route_head(conn, c->service->id);
+	if (ev & (HTTP1_HEAD_END | HTTP1_MODEL) && !(ev & HTTP1_END) &&
+	    conn->flags & SLUICE_CONN_JUDGE)
+		consult(c, ev & HTTP1_MODEL || request_named(r) ? model_of_name(r, c->service)
+								 : SLUICE_MODEL_ALL);
 	if (ev & HTTP1_END && !c->s->refuse) {
+		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r))
+			route_behind(conn, c->service->id);
 		judge_at_end(c->s, conn, c->service, model_of_name(r, c->service));
 		if (!c->s->refuse) {
 			http1_request_next(r);
-			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED);
+			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED |
+						 SLUICE_CONN_JUDGE);
 		}
 	}
 	return c->s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
@@ -201,7 +232,8 @@ static long request_step(__u32 i, struct request_context *c)
 			s->buf_len = n;
 			pos = 0;
 		}
-		n = http1_request_step(&conn->request, s->buf, pos, s->buf_len, &ev);
+		n = http1_request_step(&conn->request, s->buf, pos, s->buf_len, c->wanted,
+				       &ev);
 	}
 	s->at += n;
 	conn->request_bytes += n;
@@ -209,8 +241,8 @@ static long request_step(__u32 i, struct request_context *c)
 }
 
 /*
- * Refuses the request that the packet at hand belongs to. Returns the program's verdict. The scratch is looked up again,
- * since only so are its parts keys and values to 6.1, and its stack has no room for copies.
+ * Refuses the request, or what cannot be framed, that the packet at hand belongs to. Returns the program's verdict. The
+ * scratch is looked up again, since only so are its parts keys and values to 6.1, and its stack has no room for copies.
  */
 SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			   const struct sluice_service *service)
@@ -232,6 +264,8 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	t = &s->tombstone;
 	now = s->question.now;
 	model = s->question.model;
+	if (s->refuse == REFUSE_DOUBT)
+		j->action = SLUICE_ACTION_RESET;
 	__builtin_memset(t, 0, sizeof(*t));
 	t->born_ns = t->last_seen_ns = now;
 	t->reply.model = model;
@@ -254,9 +288,13 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			text_len = 0;
 		}
 	}
-	count_request(service->id, model, SLUICE_VERDICT_REJECTED, j->reason);
-	count_client(client, false, j->reason, model, now);
-	tell(service, client, model, j, SLUICE_VERDICT_REJECTED, false, now);
+	if (s->refuse == REFUSE_DOUBT) {
+		count(SLUICE_COUNTER_DOUBT_RESET);
+	} else {
+		count_request(service->id, model, SLUICE_VERDICT_REJECTED, j->reason);
+		count_client(client, false, j->reason, model, now);
+		tell(service, client, model, j, SLUICE_VERDICT_REJECTED, false, now);
+	}
 	release_all(conn);
 	bpf_map_delete_elem(&conns, &p->key);
 
@@ -413,16 +451,20 @@ static __always_inline bool found_opaque(struct request_context *c, const struct
 /* A segment of a known connection with bytes of a request. Returns the program's verdict. */
 static __always_inline int request_bytes(struct request_context *c)
 {
+	struct sluice_rules *set = service_rules(c->service->id);
 	struct sluice_conn *conn = c->conn;
 	struct packet *p = &c->s->packet;
 	bool pass;
 
+	if (!set)
+		return TC_ACT_UNSPEC;
+	c->wanted = set->header;
 	/* Two CPUs may hold segments of one connection; the later one's comes again. */
 	if (!__sync_bool_compare_and_swap(&conn->busy, 0, 1)) {
 		count(SLUICE_COUNTER_REORDERED_DROPPED);
 		return TC_ACT_SHOT;
 	}
-	c->s->refuse = 0;
+	c->s->refuse = REFUSE_NOTHING;
 	c->s->question.client = conn->client;
 	__builtin_memcpy(c->s->question.addr, p->key.client_addr, 16);
 	pass = frame(c, p);
@@ -496,8 +538,12 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	c.conn = conn;
 	conn->last_seen_ns = now;
 	if (p->fragment) {
-		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT); /* its other bytes come without ports */
-		return TC_ACT_UNSPEC;
+		c.s->refuse = REFUSE_NOTHING; /* its other bytes come without ports */
+		if (c.service)
+			request_doubt(c.s, conn, c.service);
+		else
+			give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		return c.s->refuse ? refuse_request(skb, conn, c.service) : TC_ACT_UNSPEC;
 	}
 	if (p->flags & TCP_RST) {
 		if (rst_believed(p->seq, conn->c_next))
