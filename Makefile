@@ -3,6 +3,8 @@ SHELL := /bin/bash
 B := build
 CC ?= cc
 CLANG ?= clang
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY ?= clang-tidy
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -26,6 +28,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests see the pure code only; the sanitizers see all of it.
 UNIT_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c)
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
 .PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench fuzz test-kernels install uninstall deps format tidy
@@ -33,7 +36,7 @@ all: $(B)/sluiced $(B)/sluicectl
 tools: $(B)/mock_server $(B)/loadgen
 
 help:
-	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | fuzz | test-kernels | install | uninstall | clean'
+	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | fuzz | test-kernels | format | tidy | install | uninstall | clean'
 
 $(B)/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
@@ -88,6 +91,29 @@ build-e2e: all tools
 
 demo:
 	scripts/demo
+
+# By clang's sanitizers, whatever CC is; FUZZ_SECONDS for each.
+$(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c
+	@mkdir -p $(@D)
+	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(USER_CFLAGS) $< -o $@ -ljansson $(if $(findstring http1,$@),-lhttp_parser)
+build-fuzz: $(FUZZERS)
+fuzz:
+	scripts/run-fuzz $(FUZZ_SECONDS)
+
+$(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $< -o $@ $(LIBS)
+build-bench: $(B)/bench_packets all tools
+bench:
+	scripts/run-bench
+.PHONY: build-fuzz build-bench
+
+# What the style says of our files; FIX=1 to have it so.
+STYLED := $(sort $(wildcard bpf/*.[ch] include/sluice/*.h user/*.c user/*/*.[ch] tests/*/*.[ch]))
+format:
+	$(CLANG_FORMAT) $(if $(FIX),-i,--dry-run -Werror) $(STYLED)
+tidy: $(B)/sluice.skel.h
+	$(CLANG_TIDY) --quiet $(wildcard user/*.c user/*/*.c tests/mock/*.c) -- -std=gnu11 -Iinclude -Iuser -Itests/mock \
+		-I$(B) -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"'
 
 DOCDIR = $(PREFIX)/share/doc/sluice
 # A configuration that is there stays as it is, with install and uninstall.

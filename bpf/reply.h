@@ -88,7 +88,8 @@ static __always_inline int answer_client(struct __sk_buff *skb, const struct pac
 	if (!s || forge(skb, p, f))
 		return TC_ACT_SHOT;
 	swap_ethernet(skb, p);
-	s->to_client_now = 1;
+	/* No tombstone waits for a RST at tc egress: the mark would vouch for a server's packet instead. */
+	s->to_client_now = !(f->flags & TCP_RST);
 	count(SLUICE_COUNTER_FORGED_ANSWERS);
 	return bpf_redirect(skb->ifindex, 0);
 }

@@ -5,6 +5,7 @@
  * of it is known and for the last time at its last byte. An admitted request's bytes are not touched. A refused one's
  * packet never reaches the server: it becomes a RST for the server and an answer for the client.
  */
+#include "route.h"
 #include "syn.h"
 #include "tombstone.h"
 
@@ -17,6 +18,9 @@ static __always_inline bool tls_talk(const __u8 head[3])
 	return head[0] >= 20 && head[0] < TLS_APPLICATION_DATA && head[1] == 3;
 }
 
+/* What a packet is refused for: by question and judgement, or because its framing is in doubt. */
+enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_DOUBT };
+
 struct request_scratch {
 	struct packet packet;
 	struct question question;
@@ -24,10 +28,11 @@ struct request_scratch {
 	__u32 end;    /* … behind the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
-	__u32 refuse; /* question and judgement say what */
+	__u32 refuse; /* enum refusal */
 	__u32 pad;
 	struct judgement judgement;
 	struct sluice_conn fresh;
+	struct sluice_tombstone tombstone;
 	__u8 buf[SCAN_BUF + SCAN_PAD];
 };
 
@@ -43,6 +48,7 @@ struct request_context {
 	struct sluice_conn *conn;
 	struct sluice_service *service;
 	struct request_scratch *s;
+	const char *wanted; /* the header that may name the model, as the rules have it */
 };
 
 /* Whether an earlier response is still under way, so that nothing may be refused. */
@@ -75,7 +81,28 @@ static __always_inline void consult(struct request_context *c, __u32 model)
 	s->question.model = model;
 	s->question.take = 0;
 	judge_request(c->service, &s->question, &s->judgement);
-	s->refuse = s->judgement.reason && !s->judgement.shadow;
+	s->refuse = s->judgement.reason && !s->judgement.shadow ? REFUSE_REQUEST : REFUSE_NOTHING;
+}
+
+/* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants that and nothing forbids it. */
+SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
+			  const struct sluice_service *service)
+{
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
+	struct sluice_prefix *prefix = NULL;
+
+	if (!s || !conn || !service || !all)
+		return 0;
+	if (service->doubt_reset &&
+	    !(conn->flags & (SLUICE_CONN_ADOPTED | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)) &&
+	    !response_under_way(conn) && may_refuse(get_settings(), s->question.now) &&
+	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
+	    prefix_class(s->packet.key.client_addr, s->question.now, &prefix) !=
+		    SLUICE_PREFIX_EXEMPT)
+		s->refuse = REFUSE_DOUBT;
+	else
+		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+	return 0;
 }
 
 /* Judges the request whose last byte has come: it is refused, or takes its place in the ring of exchanges. */
@@ -97,7 +124,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
 		return 0;
 	}
-	if (r->frame.method == HTTP1_METHOD_POST) {
+	if (conn->flags & SLUICE_CONN_JUDGE) {
 		s->question.model = model;
 		s->question.take = 1;
 		judge_request(service, &s->question, j);
@@ -111,7 +138,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 				count(SLUICE_COUNTER_PASSED_PIPELINED);
 				j->reason = SLUICE_REASON_NONE;
 			} else {
-				s->refuse = 1;
+				s->refuse = REFUSE_REQUEST;
 				return 0;
 			}
 			hold_places(model);
@@ -150,18 +177,23 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	struct http1_request *r = &conn->request;
 
 	if (ev & HTTP1_DOUBT) {
-		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		request_doubt(c->s, conn, c->service);
 		return 1;
 	}
-	if (ev & HTTP1_HEAD_END && !(ev & HTTP1_END) && r->frame.method == HTTP1_METHOD_POST)
-		consult(c, SLUICE_MODEL_ALL);
-	if (ev & HTTP1_MODEL && r->frame.method == HTTP1_METHOD_POST && !c->s->refuse)
-		consult(c, model_of_name(r, c->service));
+	if (ev & HTTP1_HEAD_END)
+		route_head(conn, c->service->id);
+	if (ev & (HTTP1_HEAD_END | HTTP1_MODEL) && !(ev & HTTP1_END) &&
+	    conn->flags & SLUICE_CONN_JUDGE)
+		consult(c, ev & HTTP1_MODEL || request_named(r) ? model_of_name(r, c->service)
+								 : SLUICE_MODEL_ALL);
 	if (ev & HTTP1_END && !c->s->refuse) {
+		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r))
+			route_behind(conn, c->service->id);
 		judge_at_end(c->s, conn, c->service, model_of_name(r, c->service));
 		if (!c->s->refuse) {
 			http1_request_next(r);
-			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED);
+			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED |
+						 SLUICE_CONN_JUDGE);
 		}
 	}
 	return c->s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
@@ -198,65 +230,75 @@ static long request_step(__u32 i, struct request_context *c)
 			s->buf_len = n;
 			pos = 0;
 		}
-		n = http1_request_step(&conn->request, s->buf, pos, s->buf_len, &ev);
+		n = http1_request_step(&conn->request, s->buf, pos, s->buf_len, c->wanted,
+				       &ev);
 	}
 	s->at += n;
 	conn->request_bytes += n;
 	return ev ? request_events(c, ev) : 0;
 }
 
-/* Refuses the request that the packet at hand belongs to. Returns the program's verdict. */
-SUBPROG int refuse_request(struct __sk_buff *skb, struct request_scratch *s, struct sluice_conn *conn,
+/*
+ * Refuses the request, or what cannot be framed, that the packet at hand belongs to. Returns the program's verdict. The
+ * scratch is looked up again, since only so are its parts keys and values to 6.1, and its stack has no room for copies.
+ */
+SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			   const struct sluice_service *service)
 {
-	struct sluice_tombstone t = {};
-	struct sluice_conn_key key;
+	__u32 zero = 0, text_len = 0, model;
+	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
+	struct sluice_tombstone *t;
 	struct judgement *j;
 	struct forged f = {};
-	__u32 text_len = 0, model;
 	struct packet *p;
 	__u64 now;
 
 	if (!s || !conn || !service)
 		return TC_ACT_UNSPEC;
 	p = &s->packet;
-	key = p->key;
 	j = &s->judgement;
+	t = &s->tombstone;
 	now = s->question.now;
 	model = s->question.model;
-	t.born_ns = t.last_seen_ns = now;
-	t.reply.model = j->reason == SLUICE_REASON_REQUEST_QUOTA ||
-					j->reason == SLUICE_REASON_TOKEN_QUOTA
-				? j->quota
-				: model;
-	t.reply.reason = j->reason;
-	t.reply.no_retry = j->retry_after_ms > 60000;
-	t.retry_after_ms = j->retry_after_ms;
-	t.reply_seq = conn->s_next;
-	t.c_ack = conn->c_ack;
-	t.c_end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
-	t.rst_seq = conn->c_next;
-	if (t.c_ack != t.reply_seq)
-		t.flags = SLUICE_TOMBSTONE_DEFERRED;
+	if (s->refuse == REFUSE_DOUBT)
+		j->action = SLUICE_ACTION_RESET;
+	__builtin_memset(t, 0, sizeof(*t));
+	t->born_ns = t->last_seen_ns = now;
+	t->reply.model = j->reason == SLUICE_REASON_REQUEST_QUOTA ||
+					 j->reason == SLUICE_REASON_TOKEN_QUOTA
+				 ? j->quota
+				 : model;
+	t->reply.reason = j->reason;
+	t->reply.no_retry = j->retry_after_ms > 60000;
+	t->retry_after_ms = j->retry_after_ms;
+	t->reply_seq = conn->s_next;
+	t->c_ack = conn->c_ack;
+	t->c_end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+	t->rst_seq = conn->c_next;
+	if (t->c_ack != t->reply_seq)
+		t->flags = SLUICE_TOMBSTONE_DEFERRED;
 	if (j->action == SLUICE_ACTION_REPLY) {
-		text_len = fill_reply(&t.reply, t.retry_after_ms);
-		t.reply_end = t.reply_seq + text_len + 1;
+		text_len = fill_reply(&t->reply, t->retry_after_ms);
+		t->reply_end = t->reply_seq + text_len + 1;
 		if (!text_len) {
 			count(SLUICE_COUNTER_PASSED_NO_ROOM);
-		} else if (bpf_map_update_elem(&tombstones, &key, &t, BPF_ANY)) {
+		} else if (bpf_map_update_elem(&tombstones, &p->key, t, BPF_ANY)) {
 			count(SLUICE_COUNTER_TOMBSTONES_FULL);
 			text_len = 0;
 		}
 	}
-	account(service, &s->question, j, SLUICE_VERDICT_REJECTED);
+	if (s->refuse == REFUSE_DOUBT)
+		count(SLUICE_COUNTER_DOUBT_RESET);
+	else
+		account(service, &s->question, j, SLUICE_VERDICT_REJECTED);
 	release_all(conn);
-	bpf_map_delete_elem(&conns, &key);
+	bpf_map_delete_elem(&conns, &p->key);
 
 	answer_timestamps(skb, p, &f);
-	if (reset_server(skb, p, t.rst_seq))
+	if (reset_server(skb, p, t->rst_seq))
 		return TC_ACT_SHOT;
 	if (text_len)
-		return answer_429(skb, p, &t, &f);
+		return answer_429(skb, p, t, &f);
 	f.seq = p->ack;
 	f.flags = TCP_RST;
 	return answer_client(skb, p, &f);
@@ -397,21 +439,25 @@ static __always_inline bool found_opaque(struct request_context *c, const struct
 /* A segment of a known connection with bytes of a request. Returns the program's verdict. */
 static __always_inline int request_bytes(struct request_context *c)
 {
+	struct sluice_rules *set = service_rules(c->service->id);
 	struct sluice_conn *conn = c->conn;
 	struct packet *p = &c->s->packet;
 	bool pass;
 
+	if (!set)
+		return TC_ACT_UNSPEC;
+	c->wanted = set->header;
 	/* Two CPUs may hold segments of one connection; the later one's comes again. */
 	if (!__sync_bool_compare_and_swap(&conn->busy, 0, 1)) {
 		count(SLUICE_COUNTER_REORDERED_DROPPED);
 		return TC_ACT_SHOT;
 	}
-	c->s->refuse = 0;
+	c->s->refuse = REFUSE_NOTHING;
 	c->s->question.client = conn->client;
 	__builtin_memcpy(c->s->question.addr, p->key.client_addr, 16);
 	pass = frame(c, p);
 	if (c->s->refuse)
-		return refuse_request(c->skb, c->s, conn, c->service);
+		return refuse_request(c->skb, conn, c->service);
 	conn->busy = 0;
 	if (!pass)
 		return TC_ACT_SHOT;
@@ -480,8 +526,12 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	c.conn = conn;
 	conn->last_seen_ns = now;
 	if (p->fragment) {
-		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT); /* its other bytes come without ports */
-		return TC_ACT_UNSPEC;
+		c.s->refuse = REFUSE_NOTHING; /* its other bytes come without ports */
+		if (c.service)
+			request_doubt(c.s, conn, c.service);
+		else
+			give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		return c.s->refuse ? refuse_request(skb, conn, c.service) : TC_ACT_UNSPEC;
 	}
 	if (p->flags & TCP_RST) {
 		if (rst_believed(p->seq, conn->c_next))

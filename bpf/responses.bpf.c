@@ -396,6 +396,14 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			c.conn = conn;
 			c.s = s;
 			http1_response_closed(&conn->response, &ev);
+			if (ev & HTTP1_DOUBT) {
+				struct sluice_exchange *e = current_exchange(conn);
+
+				if (e)
+					fold_gaps(&c, e, true);
+				if (conn->flags & SLUICE_CONN_CLIENT_FIN)
+					ev = 0; /* cut short for a client that had gone: no doubt */
+			}
 			if (ev)
 				response_events(&c, ev);
 		}

@@ -329,6 +329,7 @@ enum sluice_conn_flag {
 	SLUICE_CONN_ADOPTED = 4096,	/* found in mid-life; no request of it has been framed yet */
 	SLUICE_CONN_OPAQUE = 8192,	/* of an opaque service: nothing in it is read */
 	SLUICE_CONN_UNARY = 16384,	/* of a service whose replies are not streamed */
+	SLUICE_CONN_JUDGE = 32768,	/* the request under way is one that is judged */
 };
 
 /*
@@ -496,7 +497,8 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 	X(BUDGETS_LOST, "budgets-lost")			/* charges that a client's state had no room for */ \
 	X(FOUND_OPAQUE, "found-opaque")			/* TLS or HTTP/2 on an http service */         \
 	X(STALLS_RELEASED, "stalls-released")		/* places given back while a client does not read */ \
-	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */
+	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */ \
+	X(DOUBT_RESET, "doubt-reset")			/* connections reset for that, as their service wants */
 
 enum sluice_counter {
 #define X(name, text) SLUICE_COUNTER_##name,

@@ -14,12 +14,15 @@
 #ifndef SLUICE_HTTP1_H
 #define SLUICE_HTTP1_H
 
+#include <stddef.h>
+
 #include "json_model.h"
 #include "scan.h"
 #include "stream.h"
 
 #define HTTP1_HEAD_MAX  65536   /* bytes of a head, and of a trailer section */
 #define HTTP1_PATH_MAX  96      /* bytes of the request target that are kept */
+#define HTTP1_VALUE_MAX 96      /* bytes of the wanted header's value, a zero behind included */
 #define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
 #define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
 
@@ -36,6 +39,7 @@ enum http1_state {
 	HTTP1_AT_NAME,
 	HTTP1_AT_TOKEN,      /* in the value of a header that matters */
 	HTTP1_AT_LENGTH,     /* in the value of Content-Length */
+	HTTP1_AT_VALUE,      /* request: in the value of the wanted header */
 	HTTP1_AT_REST,       /* in the rest of a line that does not matter */
 	HTTP1_AT_LF,         /* behind the CR of a line */
 	HTTP1_AT_HEAD_LF,    /* behind the CR of the empty line */
@@ -55,6 +59,9 @@ enum http1_method {
 	HTTP1_METHOD_GET,
 	HTTP1_METHOD_HEAD,
 	HTTP1_METHOD_CONNECT,
+	HTTP1_METHOD_PUT,
+	HTTP1_METHOD_PATCH,
+	HTTP1_METHOD_DELETE,
 };
 
 enum http1_flag {
@@ -71,6 +78,8 @@ enum http1_flag {
 	HTTP1_BEGUN = 1 << 10,         /* the body's first byte was seen */
 	HTTP1_CHUNK_COUNTED = 1 << 11, /* of an encoded stream: this chunk was counted */
 	HTTP1_PATH_CUT = 1 << 12,      /* the target is longer than `path` */
+	HTTP1_VALUE = 1 << 13,         /* the wanted header was there */
+	HTTP1_VALUE_BAD = 1 << 14,     /* … twice, or too long, or is no one word */
 };
 
 /* Headers that matter. A new one needs a line in http1_header() and one in http1_token(). */
@@ -83,6 +92,7 @@ enum http1_header {
 	HTTP1_HEADER_CONNECTION,
 	HTTP1_HEADER_UPGRADE,
 	HTTP1_HEADER_EXPECT,
+	HTTP1_HEADER_WANTED, /* the one that the driver asks for */
 };
 
 /*
@@ -100,7 +110,8 @@ struct http1_frame {
 	__u8 minor;       /* of HTTP/1.x */
 	__u8 method;      /* enum http1_method; response: of the request it answers */
 	__u8 path_len;    /* request: bytes of `path` */
-	__u8 pad[2];
+	__u8 value_len;   /* request: bytes of `value` */
+	__u8 pad;
 	union {
 		char token[HTTP1_TOKEN_MAX + 8]; /* name, method or element under way */
 		__u64 value;                     /* a Content-Length under way */
@@ -112,9 +123,11 @@ _Static_assert(sizeof(struct http1_frame) == 64, "frame");
 struct http1_request {
 	struct http1_frame frame;
 	char path[HTTP1_PATH_MAX]; /* the request target as sent, padded with zeros */
+	/* The wanted header's value, padded with zeros; meaningless with HTTP1_VALUE_BAD. */
+	char value[HTTP1_VALUE_MAX];
 	struct json_model json;    /* its name and flags outlive the scan */
 };
-_Static_assert(sizeof(struct http1_request) == 272, "request parser");
+_Static_assert(sizeof(struct http1_request) == 368, "request parser");
 
 /* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
 struct http1_response {
@@ -139,7 +152,7 @@ static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u
 
 	SCAN_UNROLL
 	for (__u32 k = 0; k < 16; k += 8) {
-		__u64 len = scan_opaque(f->token_len), n, marks, mask;
+		__u64 len, n, marks, word;
 
 		if (left <= k)
 			break;
@@ -148,9 +161,11 @@ static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u
 			  scan_equal(w & ~SCAN_ONES, ':')) &
 			 SCAN_HIGHS) |
 			scan_cut(left - k);
-		mask = scan_mask(marks);
+		/* Before the length, which must not wait on the stack between its test and its use (6.1). */
+		word = scan_opaque((w | SCAN_ONES * fold) & scan_mask(marks));
+		len = scan_opaque(f->token_len);
 		if (len <= HTTP1_TOKEN_MAX)
-			scan_store(f->token + len, (w | SCAN_ONES * fold) & mask);
+			scan_store(f->token + len, word);
 		n = marks ? scan_index(marks) : 8;
 		taken += n;
 		len += n;
@@ -174,6 +189,25 @@ static __always_inline void http1_token_begin(struct http1_frame *f)
 	SCAN_UNROLL
 	for (int i = 0; i < HTTP1_TOKEN_MAX; i += 8)
 		scan_store(f->token + i, 0);
+}
+
+/*
+ * Whether the finished name in f->token is the wanted one: HTTP1_TOKEN_MAX bytes, zeros behind the
+ * name, of which there is one at least. Both are compared as http1_run() folds names.
+ */
+static __always_inline int http1_wanted(const struct http1_frame *f, const char *wanted)
+{
+	__u64 differ;
+
+	if (!wanted)
+		return 0;
+	differ = scan_fold(scan_load(wanted)) ^ http1_word(f, 0);
+	if (differ || f->token_len >= HTTP1_TOKEN_MAX)
+		return 0;
+	SCAN_UNROLL
+	for (int i = 1; i < HTTP1_TOKEN_MAX / 8; i++)
+		differ |= scan_fold(scan_load(wanted + 8 * i)) ^ http1_word(f, i);
+	return !differ;
 }
 
 /* Which header the finished name in f->token is. */
@@ -271,8 +305,9 @@ static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32
 	}
 }
 
-/* The colon behind a header's name: where its value goes. */
-static __always_inline void http1_name_end(struct http1_frame *f, int response, __u32 *ev)
+/* The colon behind a header's name: where its value goes. `wanted` as http1_request_step() has it. */
+static __always_inline void http1_name_end(struct http1_frame *f, int response, const char *wanted,
+					   __u32 *ev)
 {
 	if (!f->token_len) {
 		http1_doubt(f, ev);
@@ -281,6 +316,15 @@ static __always_inline void http1_name_end(struct http1_frame *f, int response, 
 	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, response);
 	if (f->header == HTTP1_HEADER_OTHER) {
 		f->state = HTTP1_AT_REST;
+		if (f->flags & HTTP1_TRAILER || !http1_wanted(f, wanted))
+			return;
+		if (f->flags & HTTP1_VALUE) {
+			f->flags |= HTTP1_VALUE_BAD;
+			return;
+		}
+		f->flags |= HTTP1_VALUE;
+		f->header = HTTP1_HEADER_WANTED;
+		f->state = HTTP1_AT_VALUE;
 		return;
 	}
 	http1_token_begin(f);
@@ -414,8 +458,8 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
  * matter and not long. Sets *head_end at the end of the empty line. Returns how many bytes it took.
  */
 static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *buf, __u64 pos,
-					     __u64 stop, int response, __u8 *kind, int *head_end,
-					     __u32 *ev)
+					     __u64 stop, int response, const char *wanted,
+					     __u8 *kind, int *head_end, __u32 *ev)
 {
 	__u64 p = pos, n;
 	__u8 c;
@@ -465,7 +509,7 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 				http1_doubt(f, ev);
 			return n ? n : 1;
 		}
-		http1_name_end(f, response, ev);
+		http1_name_end(f, response, wanted, ev);
 		p++;
 		if (p >= stop || f->state != HTTP1_AT_REST)
 			return p - pos;
@@ -590,6 +634,12 @@ static __always_inline void http1_method_end(struct http1_frame *f)
 		f->method = HTTP1_METHOD_HEAD;
 	else if (w == scan_literal("CONNECT\0"))
 		f->method = HTTP1_METHOD_CONNECT;
+	else if (w == scan_literal("PUT\0\0\0\0\0"))
+		f->method = HTTP1_METHOD_PUT;
+	else if (w == scan_literal("PATCH\0\0\0"))
+		f->method = HTTP1_METHOD_PATCH;
+	else if (w == scan_literal("DELETE\0\0"))
+		f->method = HTTP1_METHOD_DELETE;
 }
 
 /* The request's head, or its trailer section, has ended: what follows (RFC 9112 6.3). */
@@ -645,6 +695,48 @@ static __always_inline __u32 http1_target(struct http1_request *r, const __u8 *p
 			r->frame.flags |= HTTP1_PATH_CUT;
 		}
 	}
+	return n;
+}
+
+/* The wanted header's value cannot be told: what is left of it is skipped as any other's. */
+static __always_inline void http1_value_bad(struct http1_frame *f)
+{
+	f->flags |= HTTP1_VALUE_BAD;
+	f->state = HTTP1_AT_REST;
+}
+
+/* Up to eight bytes of the wanted header's value, or one around it. */
+static __always_inline __u32 http1_wanted_step(struct http1_request *r, const __u8 *p, __u64 left,
+					       __u32 *ev)
+{
+	__u64 w = scan_load(p), len = scan_opaque(r->frame.value_len);
+	__u64 marks = (scan_below(w, 0x21) & SCAN_HIGHS) | scan_cut(left);
+	__u64 n = marks ? scan_index(marks) : 8;
+	struct http1_frame *f = &r->frame;
+	__u8 c = p[0];
+
+	if (!n) {
+		if (c == '\r' || c == '\n')
+			http1_line_end(f, c);
+		else if (!c)
+			http1_doubt(f, ev);
+		else if (c != ' ' && c != '\t')
+			http1_value_bad(f);
+		else if (len)
+			f->flags |= HTTP1_GAP;
+		return 1;
+	}
+	if (f->flags & HTTP1_GAP || len >= HTTP1_VALUE_MAX - 1) {
+		http1_value_bad(f);
+		return 1;
+	}
+	if (len > HTTP1_VALUE_MAX - 9) {
+		r->value[len] = c;
+		f->value_len = len + 1;
+		return 1;
+	}
+	scan_store(r->value + len, w & scan_mask(marks));
+	f->value_len = len + n;
 	return n;
 }
 
@@ -707,10 +799,12 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 /*
  * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
  * bytes were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END,
- * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT.
+ * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT. `wanted` is the name of
+ * the header whose value is kept, HTTP1_TOKEN_MAX bytes with zeros behind it; all zero or NULL:
+ * none.
  */
 static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
-						__u32 end, __u32 *ev)
+						__u32 end, const char *wanted, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	__u64 p = scan_clamp(pos), left;
@@ -735,7 +829,13 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 		http1_head_bytes(f, n, ev);
 		return n;
 	}
-	n = http1_line_step(f, buf, p, end, 0, &kind, &head_end, ev);
+	if (f->state == HTTP1_AT_VALUE) {
+		n = http1_wanted_step(r, buf + p, left, ev);
+		http1_forget(&n, ev, left);
+		http1_head_bytes(f, n, ev);
+		return n;
+	}
+	n = http1_line_step(f, buf, p, end, 0, wanted, &kind, &head_end, ev);
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
@@ -938,7 +1038,7 @@ static __always_inline __u32 http1_response_step(struct http1_response *r, const
 		http1_head_bytes(f, n, ev);
 		return n;
 	}
-	n = http1_line_step(f, buf, p, end, 1, &r->stream.kind, &head_end, ev);
+	n = http1_line_step(f, buf, p, end, 1, NULL, &r->stream.kind, &head_end, ev);
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);

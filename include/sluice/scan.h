@@ -114,6 +114,12 @@ static __always_inline __u64 scan_mask(__u64 marks)
 	return ((marks & -marks) >> 7) - 1;
 }
 
+/* Letters in lower case, as `| 0x20` makes them, and zeros left alone. */
+static __always_inline __u64 scan_fold(__u64 w)
+{
+	return w | (w >> 1 & SCAN_ONES * 0x20);
+}
+
 /*
  * A number that the compiler knows nothing of and keeps in one register: so a test of it stays
  * where it is written, on the register that is used behind it, where the verifier can see both.

@@ -23,6 +23,7 @@ struct feed {
 	size_t window; /* bytes, at most SCAN_BUF */
 	__u8 rubbish;  /* what lies behind the window's end */
 	__u8 method;   /* responses: of the requests they answer */
+	char wanted[HTTP1_TOKEN_MAX]; /* requests: the header whose value is kept */
 	union {
 		struct http1_request request;
 		struct http1_response response;
@@ -85,7 +86,7 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 		{HTTP1_CHUNKED, " chunked"}, {HTTP1_ENCODED, " encoded"},
 		{HTTP1_CLOSE, " close"},     {HTTP1_KEEP_ALIVE, " keep-alive"},
 		{HTTP1_UPGRADE, " upgrade"}, {HTTP1_EXPECT, " expect"},
-		{HTTP1_PATH_CUT, " cut"},
+		{HTTP1_PATH_CUT, " cut"},    {HTTP1_VALUE_BAD, " value!"},
 	};
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
@@ -99,9 +100,20 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 	f->text_len += sprintf(f->text + f->text_len, ")@%llu", (unsigned long long)f->offset);
 }
 
+static inline void feed_say_value(struct feed *f, const struct http1_request *r)
+{
+	if (!(r->frame.flags & HTTP1_VALUE) || r->frame.flags & HTTP1_VALUE_BAD)
+		return;
+	assert(strnlen(r->value, HTTP1_VALUE_MAX) == r->frame.value_len);
+	for (size_t i = r->frame.value_len; i < HTTP1_VALUE_MAX; i++)
+		assert(!r->value[i]); /* a map key: padded with zeros */
+	f->text_len += sprintf(f->text + f->text_len, " <%s>", r->value);
+}
+
 static inline void feed_say_events(struct feed *f, __u32 ev)
 {
-	static const char *const methods[] = {"OTHER", "POST", "GET", "HEAD", "CONNECT"};
+	static const char *const methods[] = {"OTHER",   "POST", "GET",   "HEAD",
+					      "CONNECT", "PUT",  "PATCH", "DELETE"};
 	static const char *const kinds[] = {"", " sse", " ndjson", " encoded-stream"};
 	const struct json_model *j = f->kind == FEED_JSON ? &f->json : &f->request.json;
 	unsigned long long at = f->offset;
@@ -114,6 +126,7 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 		feed_say(f, "head(%s %.96s 1.%d", methods[f->request.frame.method], f->request.path,
 			 f->request.frame.minor);
 		assert(strnlen(f->request.path, HTTP1_PATH_MAX) == f->request.frame.path_len);
+		feed_say_value(f, &f->request);
 		feed_say_flags(f, &f->request.frame);
 	}
 	if (ev & HTTP1_HEAD_END && f->kind == FEED_RESPONSE) {
@@ -203,7 +216,7 @@ static inline void feed(struct feed *f, const void *data, size_t len)
 		}
 		switch (f->kind) {
 		case FEED_REQUEST:
-			n = http1_request_step(&f->request, buf, pos, end, &ev);
+			n = http1_request_step(&f->request, buf, pos, end, f->wanted, &ev);
 			break;
 		case FEED_RESPONSE:
 			n = http1_response_step(&f->response, buf, pos, end, &ev);
@@ -221,6 +234,9 @@ static inline void feed(struct feed *f, const void *data, size_t len)
 	}
 }
 
+/* What requests are fed with as the name of the wanted header: 31 bytes at most. */
+static const char *feed_wanted = "";
+
 /*
  * All of data, cut at the given offset (0: not cut), through windows of the given size. Returns
  * what was said, to be freed.
@@ -232,6 +248,8 @@ static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data,
 
 	feed_begin(&f, kind, detail, window);
 	f.rubbish = rubbish;
+	if (kind == FEED_REQUEST)
+		memcpy(f.wanted, feed_wanted, strlen(feed_wanted));
 	feed(&f, data, cut);
 	feed(&f, (const __u8 *)data + cut, len - cut);
 	return f.text;

@@ -92,6 +92,10 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 		    "head(CONNECT a:443 1.1)@39 end@39"),
 		ROW("another method", "PROPFIND /x HTTP/1.1\r\n\r\npost / HTTP/1.1\r\n\r\n",
 		    "head(OTHER /x 1.1)@24 end@24 head(OTHER / 1.1)@43 end@43"),
+		ROW("methods that a service may want judged",
+		    "PUT / HTTP/1.1\r\n\r\nPATCH / HTTP/1.1\r\n\r\nDELETE / HTTP/1.1\r\n\r\nPUTS / HTTP/1.1\r\n\r\n",
+		    "head(PUT / 1.1)@18 end@18 head(PATCH / 1.1)@38 end@38 head(DELETE / 1.1)@59 end@59 "
+		    "head(OTHER / 1.1)@78 end@78"),
 		ROW("a compressed body is not scanned",
 		    "POST / HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 13\r\n\r\n{\"model\":\"a\"}",
 		    "head(POST / 1.1 encoded length=13)@63 end@76"),
@@ -243,6 +247,85 @@ static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 	};
 
 	check(FEED_REQUEST, rows, COUNT(rows));
+}
+
+#define NAME_31 "x-the-longest-name-of-a-header-"
+#define VALUE_95                                                                                   \
+	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"
+
+static void the_wanted_header_is_kept_wherever_it_is_split(void **state)
+{
+	static const struct row rows[] = {
+		ROW("a value", "POST / HTTP/1.1\r\nA: b\r\nX-Model: llama-3.1-8b\r\nC: d\r\n\r\n",
+		    "head(POST / 1.1 <llama-3.1-8b>)@54 end@54"),
+		ROW("white space around it", "GET / HTTP/1.1\r\nx-model:\t  a/b \t \r\n\r\n",
+		    "head(GET / 1.1 <a/b>)@37 end@37"),
+		ROW("none around it, and a bare LF", "GET / HTTP/1.1\r\nX-MODEL:m\n\n",
+		    "head(GET / 1.1 <m>)@27 end@27"),
+		ROW("no value", "GET / HTTP/1.1\r\nX-Model:  \r\n\r\n",
+		    "head(GET / 1.1 <>)@30 end@30"),
+		ROW("each of its own request",
+		    "GET /a HTTP/1.1\r\nX-Model: a-long-one\r\n\r\nGET /b HTTP/1.1\r\nX-Model: b\r\n\r\n"
+		    "GET /c HTTP/1.1\r\n\r\n",
+		    "head(GET /a 1.1 <a-long-one>)@40 end@40 head(GET /b 1.1 <b>)@71 end@71 "
+		    "head(GET /c 1.1)@90 end@90"),
+		ROW("names that only begin or end like it",
+		    "GET / HTTP/1.1\r\nX-Models: a\r\nX-Mode: b\r\nXX-Model: c\r\n\r\n",
+		    "head(GET / 1.1)@55 end@55"),
+		ROW("bytes above 127", "GET / HTTP/1.1\r\nX-Model: \xc3\xa4\xff\r\n\r\n",
+		    "head(GET / 1.1 <\xc3\xa4\xff>)@32 end@32"),
+		ROW("of 95 bytes", "GET / HTTP/1.1\r\nX-Model: " VALUE_95 " \r\n\r\n",
+		    "head(GET / 1.1 <" VALUE_95 ">)@125 end@125"),
+		ROW("of 96 bytes", "GET / HTTP/1.1\r\nX-Model: " VALUE_95 "c\r\nA: b\r\n\r\n",
+		    "head(GET / 1.1 value!)@131 end@131"),
+		ROW("of 300 bytes",
+		    "GET / HTTP/1.1\r\nX-Model: " VALUE_95 VALUE_95 VALUE_95 "\r\n\r\n",
+		    "head(GET / 1.1 value!)@314 end@314"),
+		ROW("two words", "GET / HTTP/1.1\r\nX-Model: a b\r\n\r\n",
+		    "head(GET / 1.1 value!)@32 end@32"),
+		ROW("a control character", "GET / HTTP/1.1\r\nX-Model: a\x01\r\n\r\n",
+		    "head(GET / 1.1 value!)@31 end@31"),
+		ROW("twice", "GET / HTTP/1.1\r\nX-Model: a\r\nA: b\r\nx-model: a\r\n\r\n",
+		    "head(GET / 1.1 value!)@48 end@48"),
+		ROW("a zero", "GET / HTTP/1.1\r\nX-Model: a\0b\r\n\r\n", "doubt"),
+		ROW("in a trailer",
+		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Model: a\r\n\r\n",
+		    "head(POST / 1.1 chunked)@47 end@64"),
+		ROW("in front of a header that matters",
+		    "POST / HTTP/1.1\r\nX-Model: a\r\nContent-Length: 2\r\n\r\n{}",
+		    "head(POST / 1.1 <a> length=2)@50 end@52"),
+	};
+	static const struct row longest[] = {
+		ROW("a name of 31 bytes", "GET / HTTP/1.1\r\nX-The-Longest-Name-Of-A-Header-: a\r\n\r\n",
+		    "head(GET / 1.1 <a>)@54 end@54"),
+		ROW("a longer one", "GET / HTTP/1.1\r\n" NAME_31 "b: a\r\n\r\n",
+		    "head(GET / 1.1)@55 end@55"),
+		ROW("a much longer one", "GET / HTTP/1.1\r\n" NAME_31 NAME_31 ": a\r\n\r\n",
+		    "head(GET / 1.1)@85 end@85"),
+		ROW("one whose 25th byte differs",
+		    "GET / HTTP/1.1\r\nx-the-longest-name-of-a-_eader-: a\r\n\r\n",
+		    "head(GET / 1.1)@54 end@54"),
+	};
+	static const struct row underscore[] = {
+		ROW("an underscore", "GET / HTTP/1.1\r\nX_Model2: a\r\n\r\n",
+		    "head(GET / 1.1 <a>)@31 end@31"),
+	};
+	static const struct row known[] = {
+		ROW("a header that matters anyway stays what it is",
+		    "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+		    "head(POST / 1.1 length=2)@38 end@40"),
+	};
+
+	feed_wanted = "x-model";
+	check(FEED_REQUEST, rows, COUNT(rows));
+	feed_wanted = NAME_31;
+	check(FEED_REQUEST, longest, COUNT(longest));
+	feed_wanted = "x_model2";
+	check(FEED_REQUEST, underscore, COUNT(underscore));
+	feed_wanted = "content-length";
+	check(FEED_REQUEST, known, COUNT(known));
+	feed_wanted = "";
+	check(FEED_REQUEST, known, COUNT(known));
 }
 
 static void a_head_beyond_64_kib_is_doubted(void **state)
@@ -445,6 +528,7 @@ int main(void)
 		cmocka_unit_test(a_request_split_at_every_byte_gives_the_same_events),
 		cmocka_unit_test(a_chunked_request_ends_behind_its_trailers),
 		cmocka_unit_test(a_request_that_could_be_framed_in_two_ways_is_doubted),
+		cmocka_unit_test(the_wanted_header_is_kept_wherever_it_is_split),
 		cmocka_unit_test(a_head_beyond_64_kib_is_doubted),
 		cmocka_unit_test(a_body_is_skipped_unseen_once_it_can_name_no_model),
 		cmocka_unit_test(bytes_of_a_body_that_were_lost_end_the_scan_but_not_the_framing),

@@ -1,0 +1,1552 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * tc ingress, packet by packet: how a connection is proven, how a request is put together and judged once, what a
+ * refusal is on the wire to the byte, and how a tombstone carries it to its end. Rows are played over IPv4 and IPv6,
+ * with and without VLAN tags and link headers, timestamps and checksum offload.
+ */
+#include "packets.h"
+
+#include <jansson.h>
+#include <netinet/tcp.h>
+
+#define HEAD    "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 31\r\n\r\n"
+#define BODY    "{\"model\":\"llama\",\"messages\":[]}"
+#define REQUEST HEAD BODY
+#define WHOLE   ((int)sizeof(REQUEST) - 1)
+#define HEAD_N  ((int)sizeof(HEAD) - 1)
+_Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
+
+#define CHUNKED                                                                                    \
+	"POST /v1/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"           \
+	"b;x=\"y\"\r\n{\"model\":\"q\r\n12\r\nwen\",\"prompt\":\"a\"}\r\n0\r\nTrailer: 1\r\n\r\n"
+
+/* Two of these are 3,072 bytes: the hole and what passes behind it. */
+#define LONG_HEAD   "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n"
+#define LONG_HEAD_N ((int)sizeof(LONG_HEAD) - 1)
+
+#define ADMITTED_ONCE                                                                              \
+	.in_flight = 1, .waiting = 1, .conns = 1,                                                  \
+	.requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}
+#define REFUSED(why) .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_##why, 1}}
+
+/* The length of the 429 that names the default model; every number gives the same. */
+static int32_t reply_len(enum sluice_reason reason)
+{
+	struct sluice_reply_key key = {.model = LLAMA, .reason = reason};
+	struct sluice_reply reply;
+
+	assert_int_equal(bpf_map_lookup_elem(fd_of(replies), &key, &reply), 0);
+	return reply.len;
+}
+
+/* ---- changes of the world ---- */
+
+static void shut_ttft(bool ipv6)
+{
+	set_flag(LLAMA,
+		 (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT, .retry_after_ms = 2500});
+}
+
+static void shut_itl_for_all(bool ipv6)
+{
+	set_flag(SLUICE_MODEL_ALL,
+		 (struct sluice_model_flag){.reason = SLUICE_REASON_ITL, .retry_after_ms = 1000});
+}
+
+static void shut_by_reset(bool ipv6)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT,
+						   .retry_after_ms = 2500,
+						   .action = SLUICE_ACTION_RESET});
+}
+
+static void shut_qwen(bool ipv6)
+{
+	set_flag(QWEN,
+		 (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT, .retry_after_ms = 2500});
+}
+
+static void shut_in_shadow(bool ipv6)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT,
+						   .retry_after_ms = 2500,
+						   .mode = SLUICE_MODE_SHADOW});
+}
+
+static void open_all(bool ipv6)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1});
+	set_flag(SLUICE_MODEL_ALL, (struct sluice_model_flag){.allow = 1});
+}
+
+static void limit_to_one(bool ipv6)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .limit = 1, .limit_retry_ms = 700});
+}
+
+static void block_client(bool ipv6)
+{
+	set_client_flag(ipv6, SLUICE_MODEL_ALL,
+			(struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED});
+}
+
+static void end_lease(bool ipv6)
+{
+	w.settings.lease_until_ns = w.settings.clock_ns;
+	write_settings();
+}
+
+static void stop(bool ipv6)
+{
+	w.settings.stopping = 1;
+	write_settings();
+}
+
+/* ---- proof ---- */
+
+/* invariant 3 */
+static void nothing_is_kept_for_an_address_that_has_not_answered(void **state)
+{
+	static const struct row rows[] = {
+		{"the third segment of a handshake makes a connection", {HANDSHAKE}, .conns = 1},
+		{"a SYN makes nothing", {{.flags = SYN, .seq = -1}}},
+		{"a SYN with data makes nothing", {{.flags = SYN, .seq = -1, .text = REQUEST}}},
+		{"a SYN-ACK makes nothing",
+		 {{.flags = SYN, .seq = -1}, {.server = true, .flags = SYN | ACK, .seq = -1}}},
+		{"data without a handshake passes and is counted",
+		 {{.act = shut_ttft}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 1}}},
+		{"an acknowledgement without a handshake is nothing", {{.flags = ACK}}},
+		{"a wrong acknowledgement number proves nothing, the right one does",
+		 {{.act = shut_ttft},
+		  {.flags = SYN, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {.flags = ACK, .ack = 1},
+		  {.flags = ACK, .ack = -1},
+		  {FROM_CLIENT(0, 7, REQUEST)},
+		  {FROM_CLIENT(0, 0x40000000, REQUEST)},
+		  {.flags = ACK}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 2}}},
+		{"a sequence number before or far from the window proves nothing",
+		 {{.flags = SYN, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {.flags = ACK, .seq = -1},
+		  {FROM_CLIENT(-2, 0, REQUEST)},
+		  {FROM_CLIENT(0x50000000, 0, REQUEST)}},
+		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 2}}},
+		{"segments without ACK, and a RST, prove nothing",
+		 {{.flags = SYN, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {.flags = PSH, .text = REQUEST},
+		  {.flags = RST | ACK},
+		  {.flags = NONE}}},
+		{"a request in the third segment is judged",
+		 {{.flags = SYN, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+		{"a request in the third segment is refused",
+		 {{.act = shut_by_reset},
+		  {.flags = SYN, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = RESET}},
+		 REFUSED(TTFT)},
+		{"data that was lost behind a lost third segment still has to come first",
+		 {{.flags = SYN, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {FROM_CLIENT(10, 0, REQUEST + 10), .then = DROP},
+		  {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE,
+		 .counters = {{SLUICE_COUNTER_REORDERED_DROPPED, 1}}},
+		{"a repeated SYN-ACK is one handshake",
+		 {{.flags = SYN, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+	};
+
+	play_rows(rows);
+}
+
+static int connect_loopback(int *server, uint16_t *port)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_port = htons(HTTP_PORT),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(at);
+	int one = 1;
+
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&at, sizeof(at)), 0);
+	*server = accept(listener, NULL, NULL);
+	assert_int_equal(getsockname(client, (struct sockaddr *)&at, &len), 0);
+	*port = ntohs(at.sin_port);
+	close(listener);
+	return client;
+}
+
+static uint32_t queue_seq(int socket_fd, int queue)
+{
+	socklen_t len = sizeof(uint32_t);
+	uint32_t seq;
+
+	assert_int_equal(
+		setsockopt(socket_fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queue, sizeof(queue)), 0);
+	assert_int_equal(getsockopt(socket_fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &seq, &len), 0);
+	return seq;
+}
+
+/* invariant 3, for connections older than sluice: the socket that the segment is for proves it. */
+static void an_established_socket_proves_a_connection_by_its_next_byte(void **state)
+{
+	static const int on = 1, off = -1 /* TCP_REPAIR_OFF_NO_WP */;
+	static struct frame in, out;
+	struct shape shape = {0};
+	struct segment segment = {
+		.flags = PSH | ACK, .window = 501, .text = REQUEST, .len = sizeof(REQUEST) - 1};
+	struct sluice_service_key key = {.port = htons(HTTP_PORT)};
+	struct sluice_service service = http_service();
+	uint8_t loopback[4] = {127, 0, 0, 1};
+	int server, client = connect_loopback(&server, &segment.client_port);
+	uint8_t *ip = in.data + 14;
+
+	key.addr[10] = key.addr[11] = 0xff;
+	memcpy(key.addr + 12, loopback, 4);
+	assert_int_equal(bpf_map_update_elem(fd_of(services), &key, &service, BPF_ANY), 0);
+	assert_int_equal(setsockopt(server, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)), 0);
+	for (int ahead = 1; ahead >= 0; ahead--) {
+		segment.seq = queue_seq(server, TCP_RECV_QUEUE) + ahead;
+		segment.ack = queue_seq(server, TCP_SEND_QUEUE);
+		make_frame(&in, &shape, &segment);
+		memcpy(ip + 12, loopback, 4);
+		memcpy(ip + 16, loopback, 4);
+		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+		assert_same_frame(&in, &out);
+		assert_int_equal(entries(fd_of(conns)), !ahead);
+		assert_int_equal(counter(SLUICE_COUNTER_PASSED_UNPROVEN), 1);
+		assert_int_equal(get_state(LLAMA).in_flight, !ahead);
+	}
+	setsockopt(server, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
+	close(server);
+	close(client);
+}
+
+/* ---- putting a request together ---- */
+
+/* invariants 7 and 8 */
+static void a_request_is_judged_once_however_it_comes(void **state)
+{
+	static const struct row rows[] = {
+		{"whole", {HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST)}}, ADMITTED_ONCE},
+		{"sent again whole",
+		 {HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST)}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+		{"sent again after the gate has shut",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_CLIENT(40, 0, REQUEST + 40)}},
+		 ADMITTED_ONCE},
+		{"sent again in part, with what is new behind it",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 40},
+		  {FROM_CLIENT(20, 0, REQUEST + 20)}},
+		 ADMITTED_ONCE},
+		{"a keep-alive probe is no byte of it",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_CLIENT(WHOLE - 1, 0, "\0"), .len = 1},
+		  {.flags = ACK, .seq = WHOLE - 1}},
+		 ADMITTED_ONCE},
+		{"its head out of order: the later segment is dropped until it comes in order",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(20, 0, REQUEST + 20), .then = DROP},
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 20},
+		  {FROM_CLIENT(20, 0, REQUEST + 20)}},
+		 ADMITTED_ONCE,
+		 .counters = {{SLUICE_COUNTER_REORDERED_DROPPED, 1}}},
+		{"the next request out of order is dropped too",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .len = HEAD_N + 10},
+		  {FROM_CLIENT(WHOLE, 0, REQUEST), .then = DROP},
+		  {FROM_CLIENT(HEAD_N + 10, 0, BODY + 10)}},
+		 ADMITTED_ONCE,
+		 .counters = {{SLUICE_COUNTER_REORDERED_DROPPED, 1}}},
+		{"a GET holds no place and is not counted",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, "GET /health HTTP/1.1\r\nHost: a\r\n\r\n")}},
+		 .conns = 1},
+		{"two requests on one connection are two",
+		 {HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST REQUEST)}},
+		 .in_flight = 2,
+		 .waiting = 2,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+		{"a name that is not learned is the other model",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(
+			  0, 0,
+			  "POST / HTTP/1.1\r\nContent-Length: 15\r\n\r\n{\"model\":\"phi\"}")}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{SLUICE_MODEL_OTHER, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE,
+			       1}}},
+		{"a body without a name is the default model's",
+		 {HANDSHAKE, {FROM_CLIENT(0, 0, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")}},
+		 ADMITTED_ONCE},
+		{"a chunked body",
+		 {HANDSHAKE, {FROM_CLIENT(0, 0, CHUNKED)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		/* invariant 1: what cannot be framed passes, and is counted. */
+		{"what is no HTTP passes, counted once",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, "SSH-2.0-x\r\n")},
+		  {FROM_CLIENT(11, 0, REQUEST)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		{"TLS is found to be opaque, and passes",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, "\x16\x03\x01\0\x05\x01\0\0\0"), .len = 10},
+		  {FROM_CLIENT(10, 0, REQUEST)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1}}},
+		{"so is HTTP/2 by its preface",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1}}},
+		{"a request begun in a SYN is framed in doubt",
+		 {{.act = shut_ttft},
+		  {.flags = SYN, .seq = -1, .text = REQUEST, .len = 30},
+		  {.server = true, .flags = SYN | ACK, .seq = -1, .ack = 30},
+		  {FROM_CLIENT(30, 0, REQUEST + 30)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		{"more requests at once than are told apart pass unjudged, holding nothing",
+		 {HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST REQUEST REQUEST REQUEST REQUEST)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 4}}},
+	};
+
+	play_rows(rows);
+}
+
+/* Plays `text` in two segments that meet at `at`, or in single bytes where at is 0. */
+static void play_pieces(const struct shape *shape, const char *what, const char *text, size_t at,
+			uint16_t model)
+{
+	static const struct step handshake[] = {HANDSHAKE};
+	size_t len = strlen(text), n;
+	struct row ends = {.what = what,
+			   .in_flight = 1,
+			   .waiting = 1,
+			   .conns = 1,
+			   .requests = {{model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}};
+
+	reset_world();
+	row_now = what;
+	shape_now = *shape;
+	step_now = at;
+	for (int i = 0; i < 3; i++)
+		play_step(shape, &handshake[i], HTTP_PORT);
+	for (size_t pos = 0; pos < len; pos += n) {
+		struct step piece = {.seq = pos, .text = text + pos};
+
+		n = !at ? 1 : pos < at ? at : len - pos;
+		piece.len = n;
+		assert_int_equal(get_state(LLAMA).in_flight + get_state(QWEN).in_flight, 0);
+		play_step(shape, &piece, HTTP_PORT);
+	}
+	assert_ends(&ends);
+	row_now = NULL;
+}
+
+/* invariants 7 and 8 */
+static void a_request_split_at_every_byte_is_admitted_once(void **state)
+{
+	const char *chunked = CHUNKED;
+
+	for (int at = 1; at < WHOLE; at++)
+		play_pieces(&shapes[at % 3], "split in two", REQUEST, at, LLAMA);
+	for (size_t at = 1; at < strlen(chunked); at++)
+		play_pieces(&shapes[at % 3], "chunked, split in two", chunked, at, QWEN);
+	for (int i = 0; i < 3; i++) {
+		play_pieces(&shapes[i], "byte by byte", REQUEST, 0, LLAMA);
+		play_pieces(&shapes[i], "chunked, byte by byte", chunked, 0, QWEN);
+	}
+}
+
+/* Byte by byte or whole, a shut gate refuses at the first byte that tells enough, and no later. */
+static void a_shut_gate_refuses_as_soon_as_the_model_is_known(void **state)
+{
+	const char *text = REQUEST;
+	int32_t name_end = strstr(text, "llama\"") + 6 - text;
+	struct step piece = {0};
+	static const struct step handshake[] = {HANDSHAKE};
+
+	for (int all = 0; all < 2; all++) {
+		int32_t judged = all ? HEAD_N : name_end;
+
+		reset_world();
+		(all ? shut_itl_for_all : shut_ttft)(false);
+		for (int i = 0; i < 3; i++)
+			play_step(&shapes[0], &handshake[i], HTTP_PORT);
+		for (int32_t at = 0; at < judged; at++) {
+			piece = (struct step){.seq = at, .text = text + at, .len = 1};
+			if (at == judged - 1) {
+				piece.then = REFUSE;
+				piece.out_ack = judged;
+				piece.rst_seq = at;
+			}
+			play_step(&shapes[0], &piece, HTTP_PORT);
+		}
+		assert_int_equal(entries(fd_of(conns)), 0);
+		assert_int_equal(entries(fd_of(tombstones)), 1);
+	}
+}
+
+static char long_request[LONG_HEAD_N + 3001];
+
+/* A body of 3,000 bytes whose model, qwen, stands at its end. */
+static const char *make_long_request(void)
+{
+	static const char start[] = "{\"prompt\":\"", name[] = "\",\"model\":\"qwen\"}";
+
+	memset(long_request, 'x', sizeof(long_request) - 1);
+	memcpy(long_request, LONG_HEAD, LONG_HEAD_N);
+	memcpy(long_request + LONG_HEAD_N, start, sizeof(start) - 1);
+	memcpy(long_request + LONG_HEAD_N + 3000 - (sizeof(name) - 1), name, sizeof(name) - 1);
+	return long_request;
+}
+
+/* invariant 1: doubt about the model is not doubt about the request. */
+static void a_hole_in_a_body_passes_and_is_judged_as_the_default_model(void **state)
+{
+	const char *text = make_long_request();
+	const int end = LONG_HEAD_N + 3000;
+	const struct row rows[] = {
+		{"in order it is qwen",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 1000},
+		  {FROM_CLIENT(1000, 0, text + 1000)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"with its end first it is the default model",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500)},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 1000}},
+		 ADMITTED_ONCE},
+		{"with a hole in the middle and its end in order it is the default model",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 1000},
+		  {FROM_CLIENT(2000, 0, text + 2000)}},
+		 ADMITTED_ONCE},
+		{"what comes behind the hole in order grows it",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
+		  {FROM_CLIENT(2000, 0, text + 2000)},
+		  {FROM_CLIENT(2000, 0, text + 2000)},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 400},
+		  {FROM_CLIENT(900, 0, text + 900), .len = 600}},
+		 ADMITTED_ONCE},
+		{"a second hole is dropped until the first is closed",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
+		  {FROM_CLIENT(2500, 0, text + 2500), .then = DROP},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 1000},
+		  {FROM_CLIENT(2000, 0, text + 2000)}},
+		 ADMITTED_ONCE,
+		 .counters = {{SLUICE_COUNTER_REORDERED_DROPPED, 1}}},
+		{"all that was missing sent again in one piece closes it",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
+		  {FROM_CLIENT(500, 0, text + 500)}},
+		 ADMITTED_ONCE},
+		{"one that the shut default model refuses is refused where the hole closes",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500)},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 1000, .then = REFUSE, .out_ack = 1500,
+		   .rst_seq = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .then = AGAIN,
+		   .out_ack = LONG_HEAD_N + 3000}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+	};
+
+	assert_int_equal(strlen(text), end);
+	play_rows(rows);
+}
+
+/* invariant 8 */
+static void counts_return_when_either_side_resets(void **state)
+{
+	static const struct row rows[] = {
+		{"the client's RST at its next byte ends the connection",
+		 {HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST)}, {.flags = RST, .seq = WHOLE}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a RST anywhere else does not",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.flags = RST, .seq = WHOLE + 1},
+		  {.flags = RST | ACK, .seq = 0}},
+		 ADMITTED_ONCE},
+		{"the server's RST ends the connection",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.server = true, .flags = RST | ACK, .ack = WHOLE}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a client that has closed its side still waits",
+		 {HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST)}, {.flags = FIN | ACK, .seq = WHOLE}},
+		 ADMITTED_ONCE},
+		{"FIN from both ends the connection",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .flags = FIN | PSH | ACK},
+		  {.server = true, .flags = FIN | ACK, .ack = WHOLE + 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a new handshake on the same ports gives the old one's place back",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.flags = SYN, .seq = 70000},
+		  {.server = true, .flags = SYN | ACK, .seq = 90000, .ack = 70001},
+		  {.flags = ACK, .seq = 70001, .ack = 90001}},
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+	};
+
+	play_rows(rows);
+}
+
+/* ---- what is not refused ---- */
+
+#define OK_SHORT "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+#define OK_N     ((int)sizeof(OK_SHORT) - 1)
+
+/* invariant 2 */
+static void an_admitted_request_passes_to_its_end_whatever_shuts(void **state)
+{
+	static const struct row rows[] = {
+		{"its response, its acknowledgements and its FIN pass after the flag has shut",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = shut_ttft},
+		  {.act = block_client},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT), .len = 10},
+		  {.flags = ACK, .seq = WHOLE, .ack = 10},
+		  {FROM_SERVER(10, WHOLE, OK_SHORT + 10)},
+		  {.flags = FIN | ACK, .seq = WHOLE, .ack = OK_N},
+		  {.server = true, .flags = FIN | ACK, .seq = OK_N, .ack = WHOLE + 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a pipelined request passes, charged and counted",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(WHOLE, 0, REQUEST)}},
+		 .in_flight = 2,
+		 .waiting = 2,
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_PIPELINED, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+		{"so does one over the limit, in pieces, while the first response is under way",
+		 {HANDSHAKE,
+		  {.act = limit_to_one},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT), .len = OK_N - 1},
+		  {FROM_CLIENT(WHOLE, 0, REQUEST), .len = HEAD_N + 20},
+		  {FROM_CLIENT(WHOLE + HEAD_N + 20, 0, BODY + 20)}},
+		 .in_flight = 2,
+		 .waiting = 1,
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_PIPELINED, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+		{"both in one segment: the second may not be refused either",
+		 {HANDSHAKE, {.act = limit_to_one}, {FROM_CLIENT(0, 0, REQUEST REQUEST)}},
+		 .in_flight = 2,
+		 .waiting = 2,
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_PIPELINED, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+		{"once the response has ended the next request is refused, behind it",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = shut_ttft},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT)},
+		  {FROM_CLIENT(WHOLE, OK_N, REQUEST), .then = REFUSE, .out_seq = OK_N,
+		   .out_ack = 2 * WHOLE, .rst_seq = WHOLE}},
+		 .tombstones = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1},
+			      {LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1}}},
+	};
+
+	play_rows(rows);
+}
+
+/* invariant 1 */
+static void without_a_lease_everything_passes_and_is_counted(void **state)
+{
+	static const struct row rows[] = {
+		{"a lease that has run out",
+		 {HANDSHAKE, {.act = shut_ttft}, {.act = end_lease}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE,
+		 .counters = {{SLUICE_COUNTER_PASSED_LEASE, 1}}},
+		{"a daemon that stops",
+		 {HANDSHAKE, {.act = shut_ttft}, {.act = stop}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE,
+		 .counters = {{SLUICE_COUNTER_PASSED_LEASE, 1}}},
+		{"a limit is no exception, and places are counted on",
+		 {HANDSHAKE,
+		  {.act = limit_to_one},
+		  {.act = end_lease},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_CLIENT(WHOLE, 0, REQUEST)}},
+		 .in_flight = 2,
+		 .waiting = 2,
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_LEASE, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+		{"the lease's last instant still enforces",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {.ms = 3599999, FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"and the next does not",
+		 {HANDSHAKE, {.act = shut_ttft}, {.ms = 3600000, FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE,
+		 .counters = {{SLUICE_COUNTER_PASSED_LEASE, 1}}},
+		{"a tombstone runs to its end without a lease",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
+		  {.act = end_lease},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"shadow mode passes, holds a place and counts what it would have refused",
+		 {HANDSHAKE, {.act = shut_in_shadow}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_TTFT, 1}}},
+		{"another model's flag is not this one's",
+		 {HANDSHAKE, {.act = shut_qwen}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+	};
+
+	play_rows(rows);
+}
+
+static void expire_flag(bool ipv6)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT,
+						   .expires_ns = CLOCK_START + 100 * MS});
+}
+
+static void shut_and_allow_client(bool ipv6)
+{
+	shut_itl_for_all(ipv6);
+	limit_to_one(ipv6);
+	set_client_flag(ipv6, SLUICE_MODEL_ALL, (struct sluice_client_flag){.allow = 1});
+}
+
+static void shut_and_exempt(bool ipv6)
+{
+	shut_itl_for_all(ipv6);
+	block_client(ipv6);
+	set_prefix(ipv6, ipv6 ? 56 : 120, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
+}
+
+static void operator_and_allow_client(bool ipv6)
+{
+	set_flag(SLUICE_MODEL_ALL, (struct sluice_model_flag){.reason = SLUICE_REASON_OPERATOR});
+	set_client_flag(ipv6, SLUICE_MODEL_ALL, (struct sluice_client_flag){.allow = 1});
+}
+
+static void narrow_exempts_in_blocked(bool ipv6)
+{
+	set_prefix(ipv6, ipv6 ? 56 : 120, (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED});
+	set_prefix(ipv6, ipv6 ? 60 : 125, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
+}
+
+static void blocked_until_later(bool ipv6)
+{
+	set_client_flag(ipv6, SLUICE_MODEL_ALL,
+			(struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED,
+						    .expires_ns = CLOCK_START + 50 * MS});
+	set_prefix(ipv6, 128,
+		   (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED,
+					  .expires_ns = CLOCK_START + 50 * MS});
+}
+
+static void who_is_favoured_passes_limits_and_flags(void **state)
+{
+	static const struct row rows[] = {
+		{"an allowed client passes flags and limits, and is counted",
+		 {HANDSHAKE,
+		  {.act = shut_and_allow_client},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_CLIENT(WHOLE, 0, REQUEST)}},
+		 .in_flight = 2,
+		 .waiting = 2,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+		{"an exempt prefix passes even a block of its client",
+		 {HANDSHAKE, {.act = shut_and_exempt}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+		{"the operator's word stands above an allowed client",
+		 {HANDSHAKE,
+		  {.act = operator_and_allow_client},
+		  {FROM_CLIENT(0, 0, REQUEST), .len = HEAD_N, .then = REFUSE, .out_ack = HEAD_N}},
+		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_OPERATOR,
+			       1}},
+		 .tombstones = 1},
+		{"the longer prefix is the one that counts",
+		 {HANDSHAKE, {.act = narrow_exempts_in_blocked}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+		{"a flag that has expired shuts nothing",
+		 {HANDSHAKE, {.act = expire_flag}, {.ms = 100, FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+		{"one that has not does",
+		 {HANDSHAKE,
+		  {.act = expire_flag},
+		  {.ms = 99, FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"blocks end when they say",
+		 {HANDSHAKE, {.act = blocked_until_later}, {.ms = 50, FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+		{"a limit takes the place that is free, and refuses the next",
+		 {HANDSHAKE,
+		  {.act = limit_to_one},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT)},
+		  {FROM_CLIENT(WHOLE, OK_N, REQUEST)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+	};
+
+	play_rows(rows);
+}
+
+/* ---- a refusal on the wire ---- */
+
+/* The value of a header of the 429, trailing spaces cut; NULL if it has none. */
+static const char *header(const struct seen *reply, const char *name)
+{
+	static char head[SLUICE_REPLY_MAX + 1], value[256];
+	char *at, *end, line[64];
+
+	memcpy(head, reply->text, reply->len);
+	head[reply->len] = 0;
+	end = strstr(head, "\r\n\r\n");
+	assert_non_null(end);
+	end[2] = 0;
+	snprintf(line, sizeof(line), "\r\n%s: ", name);
+	at = strstr(head, line);
+	if (!at)
+		return NULL;
+	assert_null(strstr(at + 2, line));
+	at += strlen(line);
+	end = strstr(at, "\r\n");
+	while (end > at && end[-1] == ' ')
+		end--;
+	snprintf(value, sizeof(value), "%.*s", (int)(end - at), at);
+	return value;
+}
+
+/* Holds a 429 against what a client may expect of it: a wait of ms, told thrice. */
+static void assert_429(const struct seen *reply, enum sluice_reason reason, const char *model,
+		       uint32_t ms)
+{
+	uint32_t seconds = ms ? (uint32_t)(((uint64_t)ms + 999) / 1000) : 1;
+	struct sluice_reply template;
+	char expected[SLUICE_REPLY_MAX], number[32], text[SLUICE_REPLY_MAX + 1];
+	const char *body;
+	json_t *json, *error;
+	int len;
+
+	/* The bytes that the reference for templates makes … */
+	assert_int_equal(reply_text_build(&template, model, reason, ms > 60000), 0);
+	len = reply_text_fill(&template, ms, expected, sizeof(expected));
+	assert_int_equal(reply->len, len);
+	assert_memory_equal(reply->text, expected, len);
+	/* … and what they have to say. */
+	memcpy(text, reply->text, reply->len);
+	text[reply->len] = 0;
+	assert_memory_equal(text, "HTTP/1.1 429 Too Many Requests\r\n", 32);
+	snprintf(number, sizeof(number), "%u", seconds);
+	assert_string_equal(header(reply, "Retry-After"), number);
+	snprintf(number, sizeof(number), "%u", ms);
+	assert_string_equal(header(reply, "retry-after-ms"), number);
+	assert_string_equal(header(reply, "Content-Type"), "application/json");
+	assert_string_equal(header(reply, "Connection"), "close");
+	if (ms > 60000)
+		assert_string_equal(header(reply, "x-should-retry"), "false");
+	else
+		assert_null(header(reply, "x-should-retry"));
+	body = strstr(text, "\r\n\r\n") + 4;
+	snprintf(number, sizeof(number), "%zu", strlen(body));
+	assert_string_equal(header(reply, "Content-Length"), number);
+	json = json_loads(body, 0, NULL);
+	assert_non_null(json);
+	error = json_object_get(json, "error");
+	assert_string_equal(json_string_value(json_object_get(error, "code")),
+			    "rate_limit_exceeded");
+	assert_string_equal(json_string_value(json_object_get(error, "type")), "requests");
+	assert_true(json_is_null(json_object_get(error, "param")));
+	snprintf(number, sizeof(number), " after %u second", seconds);
+	assert_non_null(strstr(json_string_value(json_object_get(error, "message")), number));
+	if (model)
+		assert_non_null(
+			strstr(json_string_value(json_object_get(error, "message")), model));
+	json_decref(json);
+}
+
+struct cause {
+	const char *what;
+	void (*act)(bool ipv6, enum sluice_action action);
+	enum sluice_reason reason;
+	uint32_t ms;
+	bool early; /* refused by its head alone, so that the text names no model */
+};
+
+static void cause_flag(bool ipv6, enum sluice_action action)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT,
+						   .retry_after_ms = 1001,
+						   .action = action});
+}
+
+static void cause_flag_of_all(bool ipv6, enum sluice_action action)
+{
+	set_flag(SLUICE_MODEL_ALL, (struct sluice_model_flag){.reason = SLUICE_REASON_ITL,
+							      .retry_after_ms = 59999,
+							      .action = action});
+}
+
+static void cause_limit(bool ipv6, enum sluice_action action)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){
+				.allow = 1, .limit = 2, .limit_retry_ms = 250, .action = action});
+	add_in_flight(LLAMA, 2);
+}
+
+static void cause_limit_of_all(bool ipv6, enum sluice_action action)
+{
+	set_flag(SLUICE_MODEL_ALL,
+		 (struct sluice_model_flag){
+			 .allow = 1, .limit = 2, .limit_retry_ms = 250, .action = action});
+	add_in_flight(SLUICE_MODEL_ALL, 2);
+}
+
+static void cause_address(bool ipv6, enum sluice_action action)
+{
+	set_client_flag(ipv6, SLUICE_MODEL_ALL,
+			(struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED,
+						    .expires_ns = CLOCK_START + 90 * 1000 * MS - 1,
+						    .action = action});
+}
+
+static void cause_client_and_model(bool ipv6, enum sluice_action action)
+{
+	set_client_flag(ipv6, LLAMA,
+			(struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED,
+						    .expires_ns = CLOCK_START + 1,
+						    .action = action});
+}
+
+static void cause_prefix(bool ipv6, enum sluice_action action)
+{
+	set_prefix(ipv6, ipv6 ? 56 : 120,
+		   (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED, .action = action});
+}
+
+static void cause_operator(bool ipv6, enum sluice_action action)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){.reason = SLUICE_REASON_OPERATOR,
+						   .retry_after_ms = 7000,
+						   .action = action});
+}
+
+/* The action of the service itself. */
+static void cause_flag_and_service(bool ipv6, enum sluice_action action)
+{
+	struct sluice_service service = http_service();
+
+	service.action = action;
+	set_both(HTTP_PORT, service);
+	cause_flag(ipv6, SLUICE_ACTION_DEFAULT);
+}
+
+static const struct cause causes[] = {
+	{"the model's flag", cause_flag, SLUICE_REASON_TTFT, 1001, false},
+	{"the flag of all", cause_flag_of_all, SLUICE_REASON_ITL, 59999, true},
+	{"the model's limit", cause_limit, SLUICE_REASON_IN_FLIGHT, 250, false},
+	{"the limit of all", cause_limit_of_all, SLUICE_REASON_IN_FLIGHT, 250, true},
+	{"the client's address", cause_address, SLUICE_REASON_CLIENT_BLOCKED, 90000, true},
+	{"client and model", cause_client_and_model, SLUICE_REASON_CLIENT_BLOCKED, 1, false},
+	{"the client's prefix", cause_prefix, SLUICE_REASON_CLIENT_BLOCKED, 3600000, true},
+	{"the operator", cause_operator, SLUICE_REASON_OPERATOR, 7000, false},
+	{"a flag, by the service's action", cause_flag_and_service, SLUICE_REASON_TTFT, 1001,
+	 false},
+};
+
+static void play_refusal(const struct shape *shape, const struct cause *cause,
+			 enum sluice_action action)
+{
+	static const struct step handshake[] = {HANDSHAKE};
+	bool reply = action == SLUICE_ACTION_REPLY;
+	uint16_t model = cause->early ? SLUICE_MODEL_ALL : LLAMA;
+	struct sluice_client client = this_client(shape->ipv6);
+	struct sluice_client_count counted;
+	const struct sluice_refusal *told = &w.refusals[0];
+	struct sluice_model_state before[2];
+	/* A first segment that passes, so that the server's next byte is not the first. */
+	const struct step first = {FROM_CLIENT(0, 0, REQUEST), .len = 25};
+	struct step rest = {FROM_CLIENT(25, 0, REQUEST + 25), .then = reply ? REFUSE : RESET,
+			    .out_ack = WHOLE, .rst_seq = 25};
+	struct row ends = {.what = cause->what,
+			   .tombstones = reply,
+			   .requests = {{model, SLUICE_VERDICT_REJECTED, cause->reason, 1}}};
+
+	reset_world();
+	row_now = cause->what;
+	shape_now = *shape;
+	step_now = action;
+	for (int i = 0; i < 3; i++)
+		play_step(shape, &handshake[i], HTTP_PORT);
+	cause->act(shape->ipv6, action);
+	before[0] = get_state(SLUICE_MODEL_ALL);
+	before[1] = get_state(LLAMA);
+	play_step(shape, &first, HTTP_PORT);
+	play_step(shape, &rest, HTTP_PORT);
+	if (reply)
+		assert_429(&last, cause->reason, cause->early ? NULL : "llama", cause->ms);
+	/* invariant 8: a refused request is charged nothing. */
+	assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, before[0].in_flight);
+	assert_int_equal(get_state(LLAMA).in_flight, before[1].in_flight);
+	add_in_flight(SLUICE_MODEL_ALL, -before[0].in_flight);
+	add_in_flight(LLAMA, -before[1].in_flight);
+	assert_ends(&ends);
+	assert_int_equal(w.refusal_count, 1);
+	assert_int_equal(told->time_ns, w.settings.clock_ns);
+	assert_memory_equal(&told->client, &client, sizeof(client));
+	assert_int_equal(told->service, HTTP_ID);
+	assert_int_equal(told->retry_after_ms, cause->ms);
+	assert_int_equal(told->model, model);
+	assert_int_equal(told->reason, cause->reason);
+	assert_int_equal(told->action, action);
+	assert_int_equal(told->verdict, SLUICE_VERDICT_REJECTED);
+	assert_int_equal(told->at_syn, 0);
+	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &counted), 0);
+	assert_int_equal(counted.rejected, 1);
+	assert_int_equal(counted.admitted, 0);
+	assert_int_equal(counted.last_reason, cause->reason);
+	row_now = NULL;
+}
+
+/* invariant 4: every field of both packets, whatever the connection is made of. */
+static void a_refusal_is_right_to_the_byte(void **state)
+{
+	for (int ipv6 = 0; ipv6 < 2; ipv6++)
+		for (int link = LINK_ETHERNET; link <= LINK_NONE; link++)
+			for (int options = OPTIONS_NONE; options <= OPTIONS_SACK; options++)
+				for (int partial = 0; partial < 2; partial++)
+					for (unsigned i = 0; i < sizeof(causes) / sizeof(causes[0]);
+					     i++) {
+						const struct shape shape = {ipv6, link, options,
+									    partial};
+
+						if (options == OPTIONS_SYN)
+							continue;
+						play_refusal(&shape, &causes[i],
+							     SLUICE_ACTION_REPLY);
+						play_refusal(&shape, &causes[i],
+							     SLUICE_ACTION_RESET);
+					}
+}
+
+static void every_wait_is_told_in_whole_seconds_rounded_up(void **state)
+{
+	static const uint32_t waits[] = {0,      1,       999,       1000,       1001,       9999,
+					 10000,  10001,   59999,     60000,      60001,      99999,
+					 100001, 3600000, 999999999, 1000000000, 4294967295u};
+
+	for (unsigned i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+		static const struct step steps[] = {
+			HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE}};
+
+		reset_world();
+		set_flag(LLAMA, (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT,
+							   .retry_after_ms = waits[i]});
+		for (int k = 0; k < 4; k++)
+			play_step(&shapes[i % 3], &steps[k], HTTP_PORT);
+		assert_429(&last, SLUICE_REASON_TTFT, "llama", waits[i]);
+	}
+}
+
+/* A wait of exactly 3 s 1 ns is told as four: a client that comes then finds the block gone. */
+static void a_block_is_told_to_its_very_end(void **state)
+{
+	static const struct step steps[] = {
+		HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE}};
+
+	for (int k = 0; k < 3; k++)
+		play_step(&shapes[0], &steps[k], HTTP_PORT);
+	set_client_flag(false, SLUICE_MODEL_ALL,
+			(struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED,
+						    .expires_ns = CLOCK_START + 3000 * MS + 1});
+	play_step(&shapes[0], &steps[3], HTTP_PORT);
+	assert_string_equal(header(&last, "Retry-After"), "4");
+	assert_string_equal(header(&last, "retry-after-ms"), "3001");
+}
+
+/* ---- tombstones ---- */
+
+#define SHUT_AND_REFUSED                                                                           \
+	HANDSHAKE, {.act = shut_ttft},                                                             \
+	{                                                                                          \
+		FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE                       \
+	}
+
+/* invariant 4 */
+static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void **state)
+{
+	/* Behind the 429's FIN. */
+	const int end = reply_len(SLUICE_REASON_TTFT) + 1;
+	const struct row rows[] = {
+		{"the request again is answered by the 429 again",
+		 {SHUT_AND_REFUSED,
+		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE},
+		  {FROM_CLIENT(40, 0, REQUEST + 40), .then = AGAIN, .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"also after the gate has opened",
+		 {SHUT_AND_REFUSED,
+		  {.act = open_all},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"what it still sends is acknowledged by the 429",
+		 {SHUT_AND_REFUSED,
+		  {FROM_CLIENT(WHOLE, 0, "more"), .then = AGAIN, .out_ack = WHOLE + 4},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE + 4}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"a pure acknowledgement is answered by nothing",
+		 {SHUT_AND_REFUSED,
+		  {.flags = ACK, .seq = WHOLE, .ack = 0, .then = DROP},
+		  {.flags = ACK, .seq = WHOLE, .ack = end, .then = DROP},
+		  {.flags = ACK, .seq = WHOLE, .ack = end, .then = DROP}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"one that acknowledges a part only still gets the 429 again",
+		 {SHUT_AND_REFUSED,
+		  {.flags = ACK, .seq = WHOLE, .ack = end - 1, .then = DROP},
+		  {FROM_CLIENT(0, end - 1, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"an acknowledgement of what was never sent counts for nothing",
+		 {SHUT_AND_REFUSED,
+		  {.flags = ACK, .seq = WHOLE, .ack = end + 1, .then = DROP},
+		  {FROM_CLIENT(0, end + 1, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"once the 429 is acknowledged, data and FIN get a pure ACK",
+		 {SHUT_AND_REFUSED,
+		  {.flags = ACK, .seq = WHOLE, .ack = end, .then = DROP},
+		  {FROM_CLIENT(WHOLE, end, "more"), .then = ANSWER, .out_seq = end,
+		   .out_ack = WHOLE + 4},
+		  {.flags = FIN | ACK,
+		   .seq = WHOLE + 4,
+		   .ack = end,
+		   .then = ANSWER,
+		   .out_seq = end,
+		   .out_ack = WHOLE + 5},
+		  {.flags = FIN | ACK,
+		   .seq = WHOLE + 4,
+		   .ack = end,
+		   .then = ANSWER,
+		   .out_seq = end,
+		   .out_ack = WHOLE + 5}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"the client's FIN may carry the acknowledgement itself",
+		 {SHUT_AND_REFUSED,
+		  {.flags = FIN | ACK,
+		   .seq = WHOLE,
+		   .ack = end,
+		   .then = ANSWER,
+		   .out_seq = end,
+		   .out_ack = WHOLE + 1}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"a FIN before the 429 was read gets the 429 again, its FIN acknowledged",
+		 {SHUT_AND_REFUSED,
+		  {.flags = FIN | ACK, .seq = WHOLE, .ack = 0, .then = AGAIN, .out_ack = WHOLE + 1},
+		  {.flags = ACK, .seq = WHOLE + 1, .ack = end, .then = DROP}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"what the server still sends becomes a RST at its own acknowledgement",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 25},
+		  {FROM_CLIENT(25, 0, REQUEST + 25), .then = REFUSE, .out_ack = WHOLE,
+		   .rst_seq = 25},
+		  {FROM_SERVER(0, 20, "HTTP/1.1 408 Request Timeout\r\n\r\n"), .then = UP_RST,
+		   .out_seq = 20},
+		  {.server = true,
+		   .flags = FIN | ACK,
+		   .seq = 32,
+		   .ack = 25,
+		   .then = UP_RST,
+		   .out_seq = 25},
+		  {.server = true,
+		   .flags = ACK,
+		   .seq = 33,
+		   .ack = 25,
+		   .then = UP_RST,
+		   .out_seq = 25},
+		  {.server = true, .flags = RST, .seq = 33, .then = DROP},
+		  {.server = true, .flags = RST | ACK, .seq = 33, .then = DROP}},
+		 REFUSED(TTFT),
+		 .tombstones = 1,
+		 .counters = {{SLUICE_COUNTER_SWALLOWED, 5}}},
+		{"the client's RST ends it, and goes up",
+		 {SHUT_AND_REFUSED, {.flags = RST, .seq = WHOLE}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 REFUSED(TTFT),
+		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 1}}},
+		{"a RST with ACK at the end of the 429 ends it too",
+		 {SHUT_AND_REFUSED, {.flags = RST | ACK, .seq = WHOLE, .ack = end}},
+		 REFUSED(TTFT)},
+		{"our own RST does not",
+		 {SHUT_AND_REFUSED,
+		  {.flags = RST, .seq = 0},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"a SYN that reuses the port passes, and the SYN-ACK ends it",
+		 {SHUT_AND_REFUSED,
+		  {.act = open_all},
+		  {.flags = SYN, .seq = 5000},
+		  {.server = true, .flags = SYN | ACK, .seq = 9000, .ack = 5001},
+		  {.flags = ACK, .seq = 5001, .ack = 9001},
+		  {FROM_CLIENT(5001, 9001, REQUEST)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1},
+			      {LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a body that is still being sent is refused by its head, and read to its end",
+		 {HANDSHAKE,
+		  {.act = shut_itl_for_all},
+		  {FROM_CLIENT(0, 0, LONG_HEAD), .then = REFUSE, .out_ack = LONG_HEAD_N},
+		  {FROM_CLIENT(LONG_HEAD_N, 0, REQUEST), .then = AGAIN,
+		   .out_ack = LONG_HEAD_N + WHOLE},
+		  {FROM_CLIENT(LONG_HEAD_N + WHOLE, 0, REQUEST), .then = AGAIN,
+		   .out_ack = LONG_HEAD_N + 2 * WHOLE}},
+		 .tombstones = 1,
+		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_ITL, 1}}},
+		{"a request with FIN is refused with its FIN acknowledged",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, REQUEST), .flags = FIN | PSH | ACK, .then = REFUSE,
+		   .out_ack = WHOLE + 1},
+		  {FROM_CLIENT(0, 0, REQUEST), .flags = FIN | PSH | ACK, .then = AGAIN,
+		   .out_ack = WHOLE + 1}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"after a reset there is none: what comes late passes to the server's own RST",
+		 {HANDSHAKE,
+		  {.act = shut_by_reset},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = RESET},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.server = true, .flags = RST, .seq = 0}},
+		 REFUSED(TTFT),
+		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 1}}},
+	};
+
+	play_rows(rows);
+}
+
+#define CONTINUE   "HTTP/1.1 100 Continue\r\n\r\n"
+#define CONTINUE_N ((int)sizeof(CONTINUE) - 1)
+
+/* invariant 4: the 429 stands behind what the server has sent, and the client's bytes wait for that to arrive. */
+static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
+{
+	const int end = CONTINUE_N + reply_len(SLUICE_REASON_TTFT) + 1;
+	const int end_reset = CONTINUE_N;
+	const struct row rows[] = {
+		{"the client's bytes are acknowledged once it shows that it has the server's",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, HEAD)},
+		  {FROM_SERVER(0, HEAD_N, CONTINUE)},
+		  {FROM_CLIENT(HEAD_N, 0, BODY), .then = REFUSE, .out_seq = CONTINUE_N,
+		   .out_ack = HEAD_N, .rst_seq = HEAD_N},
+		  {FROM_CLIENT(HEAD_N, 0, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = HEAD_N},
+		  {FROM_CLIENT(HEAD_N, CONTINUE_N, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = WHOLE}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"a client that acknowledges all at once is owed the acknowledgement of its own",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, HEAD)},
+		  {FROM_SERVER(0, HEAD_N, CONTINUE)},
+		  {FROM_CLIENT(HEAD_N, 0, BODY), .then = REFUSE, .out_seq = CONTINUE_N,
+		   .out_ack = HEAD_N, .rst_seq = HEAD_N},
+		  {.flags = ACK,
+		   .seq = WHOLE,
+		   .ack = end,
+		   .then = ANSWER,
+		   .out_seq = end,
+		   .out_ack = WHOLE},
+		  {.flags = ACK, .seq = WHOLE, .ack = end, .then = DROP}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"with nothing in flight nothing is deferred",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, HEAD)},
+		  {FROM_SERVER(0, HEAD_N, CONTINUE)},
+		  {FROM_CLIENT(HEAD_N, CONTINUE_N, BODY), .then = REFUSE, .out_seq = CONTINUE_N,
+		   .out_ack = WHOLE, .rst_seq = HEAD_N}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"the client's third repeat still gets the 429, the fourth a reset where it stands",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, HEAD)},
+		  {FROM_SERVER(0, HEAD_N, CONTINUE)},
+		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = REFUSE, .out_seq = CONTINUE_N,
+		   .out_ack = HEAD_N, .rst_seq = HEAD_N},
+		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = HEAD_N},
+		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = HEAD_N},
+		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = HEAD_N},
+		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = CUT, .out_seq = 5}},
+		 REFUSED(TTFT),
+		 .counters = {{SLUICE_COUNTER_REPLIES_LOST, 1}}},
+		{"a client that goes on sending does not repeat itself",
+		 {HANDSHAKE,
+		  {.act = shut_itl_for_all},
+		  {FROM_CLIENT(0, 0, LONG_HEAD), .len = LONG_HEAD_N - 2},
+		  {FROM_SERVER(0, LONG_HEAD_N - 2, CONTINUE)},
+		  {FROM_CLIENT(LONG_HEAD_N - 2, 0, "\r\n"), .then = REFUSE, .out_seq = CONTINUE_N,
+		   .out_ack = LONG_HEAD_N - 2, .rst_seq = LONG_HEAD_N - 2},
+		  {FROM_CLIENT(LONG_HEAD_N, 0, "aaaa"), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = LONG_HEAD_N - 2},
+		  {FROM_CLIENT(LONG_HEAD_N + 4, 0, "aaaa"), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = LONG_HEAD_N - 2},
+		  {FROM_CLIENT(LONG_HEAD_N + 8, 0, "aaaa"), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = LONG_HEAD_N - 2},
+		  {FROM_CLIENT(LONG_HEAD_N + 12, 0, "aaaa"), .then = AGAIN, .out_seq = CONTINUE_N,
+		   .out_ack = LONG_HEAD_N - 2},
+		  {FROM_CLIENT(LONG_HEAD_N + 16, CONTINUE_N, "aaaa"), .then = AGAIN,
+		   .out_seq = CONTINUE_N, .out_ack = LONG_HEAD_N + 20}},
+		 .tombstones = 1,
+		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_ITL, 1}}},
+		{"a reset of a client that lacks server bytes stands where the client is",
+		 {HANDSHAKE,
+		  {.act = shut_by_reset},
+		  {FROM_CLIENT(0, 0, HEAD)},
+		  {FROM_SERVER(0, HEAD_N, CONTINUE)},
+		  {FROM_CLIENT(HEAD_N, end_reset - 5, BODY), .then = RESET,
+		   .out_seq = end_reset - 5, .rst_seq = HEAD_N}},
+		 REFUSED(TTFT)},
+	};
+
+	play_rows(rows);
+}
+
+/* The flag "what leaves now is ours" of an answer that has no tombstone may not vouch for a server's packet. */
+static void a_reset_elsewhere_does_not_let_a_servers_packet_slip_by(void **state)
+{
+	static const struct shape shape = {0};
+	static const struct step refused[] = {SHUT_AND_REFUSED};
+	static struct frame in, out;
+	const struct step late = {FROM_SERVER(0, 0, OK_SHORT), .then = UP_RST, .out_seq = 0};
+	struct segment syn = {.flags = SYN, .client_port = CLIENT_PORT + 1};
+
+	for (unsigned i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		play_step(&shape, &refused[i], HTTP_PORT);
+	block_client(false);
+	make_frame(&in, &shape, &syn);
+	assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_REDIRECT);
+	in = out;
+	assert_int_equal(run_tc(w.skel->progs.responses, &in, &out), THEN_UNSPEC);
+	play_step(&shape, &late, HTTP_PORT);
+}
+
+static void a_full_table_of_tombstones_is_a_reset_and_counted(void **state)
+{
+	static const struct step steps[] = {
+		HANDSHAKE, {.act = shut_ttft}, {FROM_CLIENT(0, 0, REQUEST), .then = RESET}};
+	struct sluice_conn_key key = {0};
+	struct sluice_tombstone none = {0};
+
+	for (uint32_t i = 0; i < SLUICE_TOMBSTONES_MAX; i++) {
+		memcpy(key.client_addr, &i, sizeof(i));
+		assert_int_equal(bpf_map_update_elem(fd_of(tombstones), &key, &none, BPF_ANY), 0);
+	}
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		play_step(&shapes[0], &steps[i], HTTP_PORT);
+	assert_int_equal(counter(SLUICE_COUNTER_TOMBSTONES_FULL), 1);
+	assert_int_equal(entries(fd_of(conns)), 0);
+}
+
+/* invariants 1 and 4: a connection that finds no room is not judged, and that is said. */
+static void a_full_table_of_connections_lets_pass_and_counts(void **state)
+{
+	static const struct step steps[] = {
+		HANDSHAKE, {.act = shut_ttft}, {FROM_CLIENT(0, 0, REQUEST)}};
+	static struct sluice_conn none;
+	struct sluice_conn_key key = {0};
+
+	for (uint32_t i = 0; i < SLUICE_CONNS_MAX; i++) {
+		memcpy(key.client_addr, &i, sizeof(i));
+		assert_int_equal(bpf_map_update_elem(fd_of(conns), &key, &none, BPF_ANY), 0);
+	}
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		play_step(&shapes[0], &steps[i], HTTP_PORT);
+	assert_int_equal(counter(SLUICE_COUNTER_CONNS_FULL), 1);
+	assert_int_equal(entries(fd_of(tombstones)), 0);
+}
+
+/* ---- other people's packets ---- */
+
+struct alien {
+	const char *what;
+	void (*change)(struct frame *f, const struct shape *shape);
+	uint16_t client_port, server_port;
+};
+
+static uint8_t *ip_of(struct frame *f, const struct shape *shape)
+{
+	return f->data + (shape->link == LINK_ETHERNET ? 14 : 18);
+}
+
+static void make_udp(struct frame *f, const struct shape *shape)
+{
+	ip_of(f, shape)[shape->ipv6 ? 6 : 9] = 17;
+}
+
+static void make_arp(struct frame *f, const struct shape *shape)
+{
+	put16(ip_of(f, shape) - 2, ETH_P_ARP);
+}
+
+/* A later fragment, whose payload only looks like a TCP header. */
+static void make_later_fragment(struct frame *f, const struct shape *shape)
+{
+	static const uint8_t extension[8] = {6, 0, 0, 0x19, 0, 0, 0, 1};
+	uint8_t *ip = ip_of(f, shape);
+
+	if (!shape->ipv6) {
+		put16(ip + 6, 3);
+		return;
+	}
+	ip[6] = 44;
+	put16(ip + 4, get16(ip + 4) + 8);
+	memmove(ip + 48, ip + 40, f->data + f->len - (ip + 40));
+	memcpy(ip + 40, extension, 8);
+	f->len += 8;
+}
+
+static void other_version(struct frame *f, const struct shape *shape)
+{
+	ip_of(f, shape)[0] = 0x75;
+}
+
+static void other_host(struct frame *f, const struct shape *shape)
+{
+	uint8_t *src = ip_of(f, shape) + (shape->ipv6 ? 8 : 12);
+	size_t addr = shape->ipv6 ? 16 : 4;
+	bool server = !memcmp(src, shape->ipv6 ? server_v6 : server_v4 + 12, addr);
+
+	src[server ? addr - 1 : 2 * addr - 1] ^= 0x40;
+}
+
+static void short_header_length(struct frame *f, const struct shape *shape)
+{
+	ip_of(f, shape)[shape->ipv6 ? 40 + 12 : 20 + 12] = 0x40;
+}
+
+static void longer_than_it_is(struct frame *f, const struct shape *shape)
+{
+	uint8_t *ip = ip_of(f, shape);
+
+	put16(ip + (shape->ipv6 ? 4 : 2), get16(ip + (shape->ipv6 ? 4 : 2)) + 1);
+}
+
+static void shorter_than_its_header(struct frame *f, const struct shape *shape)
+{
+	put16(ip_of(f, shape) + (shape->ipv6 ? 4 : 2), shape->ipv6 ? 12 : 32);
+}
+
+/* invariant 11 */
+static void other_packets_leave_as_they_came(void **state)
+{
+	static const struct alien aliens[] = {
+		{"UDP", make_udp, 0, 0},
+		{"ARP", make_arp, 0, 0},
+		{"a later fragment", make_later_fragment, 0, 0},
+		{"another IP version", other_version, 0, 0},
+		{"another host's address", other_host, 0, 0},
+		{"another port", NULL, 0, HTTP_PORT + 1},
+		{"the protected port on the client's side", NULL, HTTP_PORT, 22},
+		{"a TCP header too short to be one", short_header_length, 0, 0},
+		{"a length beyond the packet", longer_than_it_is, 0, 0},
+		{"a length within the TCP header", shorter_than_its_header, 0, 0},
+	};
+	static struct frame in, out;
+
+	for (int kind = 0; kind < 8; kind++) {
+		const struct shape shape = {kind & 1, kind & 2 ? LINK_VLAN : LINK_ETHERNET,
+					    OPTIONS_NONE, false};
+		bool server = kind & 4;
+
+		for (unsigned i = 0; i < sizeof(aliens) / sizeof(aliens[0]); i++) {
+			struct segment s = {.from_server = server,
+					    .flags = server ? SYN | ACK : PSH | ACK,
+					    .text = REQUEST,
+					    .len = WHOLE,
+					    .client_port = aliens[i].client_port,
+					    .server_port = aliens[i].server_port};
+			struct row nothing = {.what = aliens[i].what};
+
+			reset_world();
+			row_now = aliens[i].what;
+			shape_now = shape;
+			shut_itl_for_all(false);
+			block_client(shape.ipv6);
+			make_frame(&in, &shape, &s);
+			if (aliens[i].change)
+				aliens[i].change(&in, &shape);
+			assert_int_equal(run_tc(program_for(&shape, server), &in, &out),
+					 THEN_UNSPEC);
+			assert_same_frame(&in, &out);
+			assert_int_equal(entries(fd_of(half_open)), 0);
+			assert_ends(&nothing);
+			if (server)
+				continue;
+			s.flags = SYN;
+			make_frame(&in, &shape, &s);
+			if (aliens[i].change)
+				aliens[i].change(&in, &shape);
+			assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+			assert_same_frame(&in, &out);
+			assert_int_equal(run_xdp(w.skel->progs.gate, &in, &out), XDP_PASS);
+			assert_same_frame(&in, &out);
+			assert_ends(&nothing);
+		}
+	}
+	row_now = NULL;
+}
+
+/* invariant 11, and 1: a header cut anywhere is nobody's. */
+static void truncated_headers_leave_as_they_came(void **state)
+{
+	static struct frame whole, in, out;
+
+	for (int kind = 0; kind < 4; kind++) {
+		const struct shape shape = {kind & 1, kind & 2 ? LINK_QINQ : LINK_ETHERNET,
+					    OPTIONS_TS, false};
+		struct segment s = {.flags = SYN, .text = "x", .len = 1};
+
+		block_client(shape.ipv6);
+		make_frame(&whole, &shape, &s);
+		/* TEST_RUN itself wants whole IP headers where it sees one. */
+		for (size_t len = kind & 2 ? 16 : shape.ipv6 ? 54 : 34; len < whole.len; len++) {
+			in = whole;
+			in.len = len;
+			assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+			assert_same_frame(&in, &out);
+			assert_int_equal(run_tc(w.skel->progs.responses, &in, &out), THEN_UNSPEC);
+			assert_same_frame(&in, &out);
+			assert_int_equal(run_xdp(w.skel->progs.gate, &in, &out), XDP_PASS);
+			assert_same_frame(&in, &out);
+		}
+	}
+}
+
+/* Ethernet pads short frames: what lies behind the IP packet is no payload. */
+static void padding_behind_a_short_packet_is_no_payload(void **state)
+{
+	static const struct step handshake[] = {HANDSHAKE};
+	static const struct shape shape = {0};
+	static struct frame in, out;
+	struct segment ack = {
+		.flags = ACK, .seq = CLIENT_ISN + 1, .ack = SERVER_ISN + 1, .window = 501};
+	struct sluice_conn conn;
+
+	for (int i = 0; i < 3; i++)
+		play_step(&shape, &handshake[i], HTTP_PORT);
+	make_frame(&in, &shape, &ack);
+	memset(in.data + in.len, 'P', 6);
+	in.len += 6;
+	assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+	assert_true(get_conn(false, HTTP_PORT, &conn));
+	assert_int_equal(conn.c_next, CLIENT_ISN + 1);
+	assert_int_equal(counter(SLUICE_COUNTER_PASSED_DOUBT), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		packets_test(nothing_is_kept_for_an_address_that_has_not_answered),
+		packets_test(an_established_socket_proves_a_connection_by_its_next_byte),
+		packets_test(a_request_is_judged_once_however_it_comes),
+		packets_test(a_request_split_at_every_byte_is_admitted_once),
+		packets_test(a_shut_gate_refuses_as_soon_as_the_model_is_known),
+		packets_test(a_hole_in_a_body_passes_and_is_judged_as_the_default_model),
+		packets_test(counts_return_when_either_side_resets),
+		packets_test(an_admitted_request_passes_to_its_end_whatever_shuts),
+		packets_test(without_a_lease_everything_passes_and_is_counted),
+		packets_test(who_is_favoured_passes_limits_and_flags),
+		packets_test(a_refusal_is_right_to_the_byte),
+		packets_test(every_wait_is_told_in_whole_seconds_rounded_up),
+		packets_test(a_block_is_told_to_its_very_end),
+		packets_test(a_tombstone_is_the_server_to_the_client_and_gone_to_the_server),
+		packets_test(server_bytes_in_flight_defer_the_acknowledgement),
+		packets_test(a_reset_elsewhere_does_not_let_a_servers_packet_slip_by),
+		packets_test(a_full_table_of_tombstones_is_a_reset_and_counted),
+		packets_test(a_full_table_of_connections_lets_pass_and_counts),
+		packets_test(other_packets_leave_as_they_came),
+		packets_test(truncated_headers_leave_as_they_came),
+		packets_test(padding_behind_a_short_packet_is_no_payload),
+	};
+
+	return packets_main("requests", tests);
+}

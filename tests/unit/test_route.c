@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which requests are judged and how a target names a model, by rows: what the operator wrote, a
+ * request target, what comes of it. Rows go through the same framer and the same steps as in BPF.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "feed.h"
+#include "sluice/route.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define A_80	 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+/* The parser behind a head with this target. */
+static struct http1_request request_to(const char *target)
+{
+	char head[512];
+	struct feed f;
+	int n = snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\nContent-Length: 1\r\n\r\n", target);
+
+	feed_begin(&f, FEED_REQUEST, 0, SCAN_BUF);
+	feed(&f, head, (size_t)n);
+	assert_false(f.doubt);
+	feed_end(&f);
+	return f.request;
+}
+
+static void add_rule(struct sluice_rules *rules, enum sluice_rule_kind kind, const char *prefix)
+{
+	struct sluice_rule *rule = &rules->rule[rules->count++];
+
+	rule->kind = kind;
+	rule->len = (__u8)strlen(prefix);
+	memcpy(rule->prefix, prefix, rule->len);
+}
+
+static void the_first_rule_whose_prefix_the_target_has_decides(void **state)
+{
+	static const char *const prefixes[] = {
+		"/v2/models/",
+		"/v1/models/",
+		"/v1/models",
+		"/v1/models/never",
+		"/12345678",
+		"/1234567",
+		"/a-prefix-of-exactly-forty-eight-bytes-lengthabc",
+		"/x",
+		"/",
+	};
+	static const struct {
+		const char *target;
+		__u32 rule;
+	} rows[] = {
+		{"/v2/models/m/infer", 0},
+		{"/v2/models/", 0},
+		{"/v2/models", 8},
+		{"/v1/models/m:predict", 1},
+		{"/v1/models/never", 1},
+		{"/v1/models", 2},
+		{"/v1/models?x=1", 2},
+		{"/v1/modelsx", 2},
+		{"/v1/model", 8},
+		{"/12345678", 4},
+		{"/1234567", 5},
+		{"/1234567x", 5},
+		{"/123456", 8},
+		{"/a-prefix-of-exactly-forty-eight-bytes-lengthabc", 6},
+		{"/a-prefix-of-exactly-forty-eight-bytes-lengthabcd/" A_80, 6},
+		{"/a-prefix-of-exactly-forty-eight-bytes-lengthabd", 8},
+		{"/a-prefix-of-exactly-forty-eight-bytes-lengthab", 8},
+		{"/a-prefix-of-exactly-forty", 8},
+		{"/x", 7},
+		{"/V1/models", 8},
+		{"http://host/v1/models/m", ROUTE_NONE},
+		{"*", ROUTE_NONE},
+	};
+	struct sluice_rules rules = {0}, none = {0};
+
+	for (size_t i = 0; i < COUNT(prefixes); i++)
+		add_rule(&rules, SLUICE_RULE_JUDGE, prefixes[i]);
+	/* What lies behind the last rule is none. */
+	add_rule(&rules, SLUICE_RULE_JUDGE, "http://host");
+	rules.count--;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct http1_request r = request_to(rows[i].target);
+
+		if (route_find(&rules, r.path) != rows[i].rule)
+			print_error("%s\n", rows[i].target);
+		assert_int_equal(route_find(&rules, r.path), rows[i].rule);
+		assert_int_equal(route_find(&none, r.path), ROUTE_NONE);
+	}
+}
+
+static void all_rules_there_is_room_for_are_asked(void **state)
+{
+	struct sluice_rules rules = {0};
+	char prefix[32];
+
+	for (int i = 0; i < SLUICE_RULES_MAX; i++) {
+		snprintf(prefix, sizeof(prefix), "/%02d/", i);
+		add_rule(&rules, SLUICE_RULE_JUDGE, prefix);
+	}
+	for (__u32 i = 0; i < SLUICE_RULES_MAX; i++) {
+		struct http1_request r;
+
+		snprintf(prefix, sizeof(prefix), "/%02u/x", i);
+		r = request_to(prefix);
+		assert_int_equal(route_find(&rules, r.path), i);
+	}
+	rules.count = 0xffffffff; /* what the map says must not lead beyond it */
+	assert_int_equal(route_find(&rules, request_to("/99").path), ROUTE_NONE);
+}
+
+/* The name behind the first `len` bytes, as BPF takes it. */
+static int take_name(const struct http1_request *r, __u32 len, char name[SLUICE_NAME_MAX])
+{
+	struct route_name n;
+	int steps = 0;
+
+	memset(name, 0, SLUICE_NAME_MAX);
+	route_name_begin(&n, len);
+	for (; !n.done; steps++)
+		route_name_step(&n, r, name);
+	assert_true(steps <= HTTP1_PATH_MAX + 1);
+	assert_int_equal(n.len, strnlen(name, SLUICE_NAME_MAX));
+	assert_true(n.len < SLUICE_NAME_MAX);
+	for (size_t i = n.len; i < SLUICE_NAME_MAX; i++)
+		assert_false(name[i]);
+	return n.invalid ? -1 : (int)n.len;
+}
+
+static void a_model_is_named_behind_the_prefix(void **state)
+{
+	static const struct {
+		const char *prefix, *target, *name; /* NULL: invalid */
+	} rows[] = {
+		{"/openai/deployments/", "/openai/deployments/gpt-4o/chat/completions?api-version=1",
+		 "gpt-4o"},
+		{"/v2/models/", "/v2/models/resnet50/versions/3/infer", "resnet50"},
+		{"/v1/models/", "/v1/models/half_plus_two:predict", "half_plus_two"},
+		{"/predictions/", "/predictions/densenet161", "densenet161"},
+		{"/predictions/", "/predictions/densenet161?x=/y", "densenet161"},
+		{"/models/", "/models/a#b", "a"},
+		{"/models/", "/models/", ""},
+		{"/models/", "/models//x", ""},
+		{"/models/", "/models/?x", ""},
+		{"/", "/a", "a"},
+		{"/m/", "/m/12345678", "12345678"},
+		{"/m/", "/m/12345678/", "12345678"},
+		{"/m/", "/m/1234567/", "1234567"},
+		{"/m/", "/m/123456789012345/x", "123456789012345"},
+		/* escapes */
+		{"/m/", "/m/my%20model/infer", "my model"},
+		{"/m/", "/m/org%2Fname:x", "org/name"},
+		{"/m/", "/m/org%2fname", "org/name"},
+		{"/m/", "/m/%41%42%43", "ABC"},
+		{"/m/", "/m/%c3%A4", "\xc3\xa4"},
+		{"/m/", "/m/1234567%388", "123456788"},
+		{"/m/", "/m/%", NULL},
+		{"/m/", "/m/%4", NULL},
+		{"/m/", "/m/a%4/b", NULL},
+		{"/m/", "/m/a%zz", NULL},
+		{"/m/", "/m/a%00b", NULL},
+		{"/m/", "/m/a%0ab", NULL},
+		/* bytes and length */
+		{"/m/", "/m/\xc3\xa4\xff", "\xc3\xa4\xff"},
+		{"/m/", "/m/" A_80 "123456789012/x", A_80 "123456789012"},
+		{"/m/", "/m/" A_80 "1234567890123", A_80 "1234567890123"}, /* 96 in all */
+		{"/m/", "/m/" A_80 "12345678901234", NULL},	       /* cut: where it ends is not seen */
+		{"/m/", "/m/" A_80 "1234567890123/x", NULL},
+		{"/m/", "/m/" A_80 "1234567890%41", A_80 "1234567890A"},
+		{"/m/", "/m/" A_80 "12345678901%41", NULL},
+		{"/m/", "/m/" A_80 "123456789012%41", NULL},
+		{"/m/", "/m/a/" A_80 A_80, "a"},
+		{"/", "/" A_80 "123456789012345", A_80 "123456789012345"}, /* 95 bytes */
+	};
+	char name[SLUICE_NAME_MAX];
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct http1_request r = request_to(rows[i].target);
+		int len = take_name(&r, (__u32)strlen(rows[i].prefix), name);
+
+		if (!rows[i].name ? len != -1 : strcmp(name, rows[i].name))
+			print_error("%s: %s\n", rows[i].target, len < 0 ? "invalid" : name);
+		if (rows[i].name)
+			assert_string_equal(name, rows[i].name);
+		assert_int_equal(len, rows[i].name ? (int)strlen(rows[i].name) : -1);
+	}
+}
+
+static int hex_at(const char *s)
+{
+	char digits[3] = {s[0], s[0] ? s[1] : 0}, *end;
+	long value = strtol(digits, &end, 16);
+
+	return end == digits + 2 && digits[0] != '+' && digits[0] != '-' && digits[0] != ' ' ? (int)value : -1;
+}
+
+/* What the steps have to say, a byte at a time. */
+static int plain_name(const char *path, size_t prefix, char name[SLUICE_NAME_MAX])
+{
+	size_t len = 0;
+
+	memset(name, 0, SLUICE_NAME_MAX);
+	for (const char *p = path + prefix; *p && !strchr("/:?#", *p); p++) {
+		int c = (__u8)*p;
+
+		if (c == '%') {
+			c = hex_at(p + 1);
+			p += 2;
+		}
+		if (c < 0x20 || len == SLUICE_NAME_MAX - 1) {
+			memset(name, 0, SLUICE_NAME_MAX);
+			return -1;
+		}
+		name[len++] = (char)c;
+	}
+	return (int)len;
+}
+
+static void names_taken_by_words_are_those_taken_by_bytes(void **state)
+{
+	static const char bytes[] = "aaaaabcdeXYZ0123-._~%%%2f4a/:?#\xc3\x7f";
+	char target[HTTP1_PATH_MAX + 1], got[SLUICE_NAME_MAX], want[SLUICE_NAME_MAX];
+
+	srand(7);
+	for (int i = 0; i < 20000; i++) {
+		size_t n = 2 + (size_t)rand() % (HTTP1_PATH_MAX - 2), prefix = 1 + (size_t)rand() % 48;
+		size_t kinds = i & 1 ? sizeof(bytes) - 1 : 18;
+		struct http1_request r;
+		int len;
+
+		if (prefix > n)
+			prefix = n;
+		target[0] = '/';
+		for (size_t k = 1; k < n; k++)
+			target[k] = bytes[(size_t)rand() % kinds];
+		target[n] = 0;
+		r = request_to(target);
+		len = take_name(&r, (__u32)prefix, got);
+		if (len != plain_name(target, prefix, want) || memcmp(got, want, sizeof(got)))
+			print_error("%s from %zu\n", target, prefix);
+		assert_int_equal(len, plain_name(target, prefix, want));
+		assert_memory_equal(got, want, sizeof(got));
+	}
+}
+
+static void a_path_that_servers_may_read_in_another_way_is_not_plain(void **state)
+{
+	static const struct {
+		const char *target;
+		int plain;
+	} rows[] = {
+		{"/health", 1},
+		{"/", 1},
+		{"/v1/tokenize?q=a%20b/../c//d", 1},
+		{"/v1.2/a.b/c.", 1},
+		{"/a./b", 0}, /* two of '.' and '/' are taken for what they might be */
+		{"/a%2fb", 0},
+		{"/health/../v1/chat/completions", 0},
+		{"/health/%2e%2e/v1", 0},
+		{"/./v1", 0},
+		{"//v1", 0},
+		{"/12345//8", 0},
+		{"/123456//8", 0},
+		{"/1234567//", 0},
+		{"/12345678//", 0},
+		{"/123456789012/..", 0},
+		{"/x?" A_80 A_80, 1},
+		{"/" A_80, 1},
+		{"/" A_80 A_80, 0}, /* cut */
+		{"/" A_80 "1234567890/..", 0},
+		{"/" A_80 "1234567890123//", 0},
+		{"/" A_80 "12345678901234", 1},
+		{"/" A_80 "1234567890123%", 0},
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct http1_request r = request_to(rows[i].target);
+
+		if (route_plain(&r) != rows[i].plain)
+			print_error("%s\n", rows[i].target);
+		assert_int_equal(route_plain(&r), rows[i].plain);
+	}
+}
+
+static void only_post_is_judged_where_nothing_is_said(void **state)
+{
+	struct sluice_rules rules = {0};
+
+	for (__u8 m = 0; m <= HTTP1_METHOD_DELETE; m++)
+		assert_int_equal(route_method(&rules, m), m == HTTP1_METHOD_POST);
+	rules.methods = 1 << HTTP1_METHOD_PUT | 1 << HTTP1_METHOD_DELETE;
+	for (__u8 m = 0; m <= HTTP1_METHOD_DELETE; m++)
+		assert_int_equal(route_method(&rules, m),
+				 m == HTTP1_METHOD_PUT || m == HTTP1_METHOD_DELETE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_first_rule_whose_prefix_the_target_has_decides),
+		cmocka_unit_test(all_rules_there_is_room_for_are_asked),
+		cmocka_unit_test(a_model_is_named_behind_the_prefix),
+		cmocka_unit_test(names_taken_by_words_are_those_taken_by_bytes),
+		cmocka_unit_test(a_path_that_servers_may_read_in_another_way_is_not_plain),
+		cmocka_unit_test(only_post_is_judged_where_nothing_is_said),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
