@@ -121,7 +121,8 @@ static __always_inline struct sluice_conn *conn_begin(struct __sk_buff *skb, con
 	fresh->c_ack = p->ack;
 	fresh->flags = (proof == PROOF_SOCKET ? SLUICE_CONN_ADOPTED : 0) |
 		       (service->protocol == SLUICE_PROTOCOL_OPAQUE ? SLUICE_CONN_OPAQUE : 0) |
-		       (service->unary ? SLUICE_CONN_UNARY : 0);
+		       (service->unary ? SLUICE_CONN_UNARY : 0) |
+		       (service->feedback ? SLUICE_CONN_FEEDBACK : 0);
 	fresh->service = service->id;
 	client_of_address(p->key.client_addr, p->ipv6, service, &fresh->client);
 	err = bpf_map_update_elem(&conns, &p->key, fresh, BPF_NOEXIST);

@@ -5,6 +5,7 @@
  * end of each are stamped as they leave, and become samples. A chunk is as old as its first transmission: what is
  * sent again is no sample. Nothing here changes a packet, but for what a dead connection still says.
  */
+#include "feedback.h"
 #include "tombstone.h"
 
 #define FOLD_NS (125 * NSEC_PER_MSEC) /* gaps of one connection are told together, eight times a second */
@@ -17,6 +18,8 @@ struct response_scratch {
 	__u32 buf_len;
 	__u32 gaps;   /* generated events in this packet behind the response's first */
 	__u32 tokens; /* … and all of them, to be charged */
+	__u32 tcp_at; /* offset in the packet of its TCP header */
+	__u32 seq;    /* of the byte at offset 0, were there one */
 	__u8 buf[SCAN_BUF + SCAN_PAD];
 };
 
@@ -190,6 +193,17 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 	}
 	if (ev & HTTP1_INTERIM) /* no response has begun: the request it encourages may still be refused */
 		conn_clear(conn, SLUICE_CONN_RESPONSE);
+	if (ev & HTTP1_DATE && conn->flags & SLUICE_CONN_FEEDBACK && judged && ok && e->quota) {
+		__u32 at = s->at - 5;
+
+		if (feedback_numbers(&conn->client, e->quota, s->now, conn) &&
+		    !feedback_write(c->skb, conn, s->tcp_at, at, s->end))
+			conn->date_seq = s->seq + at;
+		else
+			conn->date_secs = 0;
+		if (!conn->date_secs)
+			count(SLUICE_COUNTER_FEEDBACK_ABSENT);
+	}
 	if (ev & HTTP1_HEAD_END) {
 		if (!e && conn->flags & SLUICE_CONN_REQUEST)
 			conn_set(conn, SLUICE_CONN_ANSWERED_EARLY);
@@ -353,8 +367,14 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		give_up(conn, SLUICE_COUNTER_UNSEEN_REQUESTS);
 	if (seq_diff(end, conn->s_next) < (p.payload_len ? 1 : 0)) {
 		/* Sent again, or a knock on a shut window: the client, or the way to it, holds the server up. */
-		if (p.payload_len)
+		if (p.payload_len) {
 			conn_set(conn, SLUICE_CONN_TAINTED);
+			if (conn->date_secs && seq_diff(conn->date_seq, p.seq) >= 0 &&
+			    seq_diff(conn->date_seq, end) < 0)
+				feedback_write(skb, conn, p.tcp_at,
+					       p.payload_at + (conn->date_seq - p.seq),
+					       p.payload_at + p.payload_len);
+		}
 		conn_knocked(conn, now_ns(set));
 	} else if (p.payload_len) {
 		s->now = now_ns(set);
@@ -369,6 +389,8 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 
 				c.conn = conn;
 				c.s = s;
+				s->tcp_at = p.tcp_at;
+				s->seq = p.seq - p.payload_at;
 				s->at = p.payload_at - ahead;
 				s->end = p.payload_at + p.payload_len;
 				s->buf_at = s->buf_len = 0;

@@ -120,7 +120,8 @@ struct sluice_service {
 	__u8 unary;	  /* replies that are not streamed feed TTFT */
 	__u8 doubt_reset; /* what cannot be framed is reset rather than passed */
 	__u16 quota;	  /* of clients that have none of their own, and models neither */
-	__u8 pad[6];
+	__u8 feedback;	  /* what is left of a quota is written over the Date of 2xx responses */
+	__u8 pad[5];
 };
 _Static_assert(sizeof(struct sluice_service) == 24, "service");
 
@@ -330,6 +331,7 @@ enum sluice_conn_flag {
 	SLUICE_CONN_OPAQUE = 8192,	/* of an opaque service: nothing in it is read */
 	SLUICE_CONN_UNARY = 16384,	/* of a service whose replies are not streamed */
 	SLUICE_CONN_JUDGE = 32768,	/* the request under way is one that is judged */
+	SLUICE_CONN_FEEDBACK = 65536,	/* of a service that writes what is left over Date */
 };
 
 /*
@@ -358,6 +360,10 @@ struct sluice_conn {
 	__u32 busy; /* 1 while a CPU works on the client side */
 	__u8 wscale; /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
 	__u8 pad[3];
+	__u32 date_seq;	 /* where a Date was last overwritten: what is sent again is overwritten again */
+	__u32 date_left; /* … with this many units left … */
+	__u32 date_secs; /* … and this many seconds until the budget is full; 0: none was */
+	__u32 date_tokens;
 	struct sluice_client client;
 	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];
 	struct http1_request request;
@@ -495,6 +501,7 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 	X(UNSEEN_REQUESTS, "unseen-requests")		/* connections whose client comes by another interface too */ \
 	X(UNSEEN_RESPONSES, "unseen-responses")		/* … whose server leaves by another interface */ \
 	X(BUDGETS_LOST, "budgets-lost")			/* charges that a client's state had no room for */ \
+	X(FEEDBACK_ABSENT, "feedback-absent")		/* responses whose Date could not be overwritten */ \
 	X(FOUND_OPAQUE, "found-opaque")			/* TLS or HTTP/2 on an http service */         \
 	X(STALLS_RELEASED, "stalls-released")		/* places given back while a client does not read */ \
 	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */ \

@@ -92,6 +92,7 @@ enum http1_header {
 	HTTP1_HEADER_CONNECTION,
 	HTTP1_HEADER_UPGRADE,
 	HTTP1_HEADER_EXPECT,
+	HTTP1_HEADER_DATE,
 	HTTP1_HEADER_WANTED, /* the one that the driver asks for */
 };
 
@@ -216,6 +217,10 @@ static __always_inline __u8 http1_header(const struct http1_frame *f, int respon
 	__u64 w0 = http1_word(f, 0), w1 = http1_word(f, 1);
 
 	switch (f->token_len) {
+	case 4:
+		if (response && w0 == scan_literal("date\0\0\0\0"))
+			return HTTP1_HEADER_DATE;
+		break;
 	case 6:
 		if (!response && w0 == scan_literal("expect\0\0"))
 			return HTTP1_HEADER_EXPECT;
@@ -314,6 +319,11 @@ static __always_inline void http1_name_end(struct http1_frame *f, int response, 
 		return;
 	}
 	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, response);
+	if (f->header == HTTP1_HEADER_DATE) {
+		f->state = HTTP1_AT_REST;
+		*ev |= HTTP1_DATE;
+		return;
+	}
 	if (f->header == HTTP1_HEADER_OTHER) {
 		f->state = HTTP1_AT_REST;
 		if (f->flags & HTTP1_TRAILER || !http1_wanted(f, wanted))

@@ -29,6 +29,7 @@ enum scan_event {
 	HTTP1_UPGRADED = 64,      /* what follows on this connection is not HTTP/1 */
 	STREAM_EVENT_BEGIN = 128, /* the first byte of a streamed event */
 	STREAM_GENERATED = 256,   /* the event begun last turned out to be generated */
+	HTTP1_DATE = 512,          /* the colon behind a response's Date was consumed */
 };
 
 #define SCAN_ONES  0x0101010101010101ULL
