@@ -7,6 +7,7 @@
  */
 #include "feedback.h"
 #include "tombstone.h"
+#include "usage.h"
 
 #define FOLD_NS (125 * NSEC_PER_MSEC) /* gaps of one connection are told together, eight times a second */
 
@@ -18,6 +19,8 @@ struct response_scratch {
 	__u32 buf_len;
 	__u32 gaps;   /* generated events in this packet behind the response's first */
 	__u32 tokens; /* … and all of them, to be charged */
+	__u32 usage_end;   /* offset behind a plain reply whose tokens are to be charged; 0: none */
+	__u32 usage_quota; /* … to this quota */
 	__u32 tcp_at; /* offset in the packet of its TCP header */
 	__u32 seq;    /* of the byte at offset 0, were there one */
 	__u8 buf[SCAN_BUF + SCAN_PAD];
@@ -233,6 +236,11 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			if (judged) {
 				charge_tokens(c, e);
 				fold_gaps(c, e, true);
+				if (ok && e->quota && r->stream.kind == STREAM_NONE &&
+				    !(r->frame.flags & HTTP1_ENCODED)) {
+					s->usage_end = s->at;
+					s->usage_quota = e->quota;
+				}
 			}
 			release_exchange(conn, e, false);
 			conn->exchange_head++;
@@ -394,11 +402,16 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				s->at = p.payload_at - ahead;
 				s->end = p.payload_at + p.payload_len;
 				s->buf_at = s->buf_len = 0;
-				s->gaps = s->tokens = 0;
+				s->gaps = s->tokens = s->usage_end = 0;
 				if (conn->flags & SLUICE_CONN_OPAQUE) {
 					opaque_reply(&c);
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
+					if (s->usage_end)
+						quota_tokens(&conn->client, s->usage_quota,
+							     usage_tokens(skb, p.payload_at,
+									  s->usage_end),
+							     s->now);
 					e = current_exchange(conn);
 					if (e) {
 						charge_tokens(&c, e);
