@@ -713,6 +713,7 @@ struct step {
 	size_t len; /* 0: strlen(text) */
 	uint32_t ms;
 	bool zero_window;
+	uint16_t window; /* 0: wide */
 	void (*act)(bool ipv6);
 	enum outcome then;
 	int32_t out_seq, out_ack; /* of what goes back to the client (UP_RST: to the server) */
@@ -769,7 +770,7 @@ static inline struct segment segment_of(const struct step *s, uint16_t port)
 	out.flags = s->flags == NONE ? 0 : s->flags ? s->flags : out.len ? ACK | PSH : ACK;
 	out.seq = (s->server ? SERVER_ISN : CLIENT_ISN) + 1 + s->seq;
 	out.ack = (s->server ? CLIENT_ISN : SERVER_ISN) + 1 + s->ack;
-	out.window = s->zero_window ? 0 : 64240;
+	out.window = s->zero_window ? 0 : s->window ? s->window : 64240;
 	return out;
 }
 
