@@ -5,7 +5,7 @@
 # in MORE_NAMESPACES before it sources lib.sh, so that what a killed run left goes too.
 
 # mac NAMESPACE INTERFACE prints its hardware address.
-mac() { on "$1" cat "/sys/class/net/$2/address"; }
+mac() { on "$1" ip -o link show dev "$2" | sed -n 's,.* link/ether \([^ ]*\).*,\1,p'; }
 
 # Addresses for both ends, as lib.sh gives them.
 address_both() {
