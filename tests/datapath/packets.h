@@ -567,7 +567,8 @@ static inline void reset_world(void)
 	uint64_t zeros[2 * w.cpus];
 	size_t histogram = sizeof(struct sluice_histogram) * w.cpus;
 	void *none = calloc(1, histogram);
-	uint32_t zero = 0;
+	struct sluice_rules rules = {0};
+	uint32_t zero = 0, service;
 
 	memset(zeros, 0, sizeof(zeros));
 	w.settings = (struct sluice_settings){
@@ -586,6 +587,8 @@ static inline void reset_world(void)
 	clear_map(fd_of(request_counts), sizeof(struct sluice_count_key));
 	clear_map(fd_of(client_in_flight), sizeof(struct sluice_client));
 	clear_map(fd_of(services), sizeof(struct sluice_service_key));
+	service = HTTP_ID;
+	bpf_map_update_elem(fd_of(rules), &service, &rules, BPF_ANY);
 	set_both(HTTP_PORT, http_service());
 	set_both(OPAQUE_PORT, opaque_service());
 	for (uint32_t i = 0; i < MODELS_USED; i++) {
