@@ -9,6 +9,7 @@
 #include "tombstone.h"
 #include "usage.h"
 
+#define SECOND_HOOK_NS NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
 #define FOLD_NS (125 * NSEC_PER_MSEC) /* gaps of one connection are told together, eight times a second */
 
 struct response_scratch {
@@ -374,19 +375,24 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	    !(conn->flags & SLUICE_CONN_UNJUDGED))
 		give_up(conn, SLUICE_COUNTER_UNSEEN_REQUESTS);
 	if (seq_diff(end, conn->s_next) < (p.payload_len ? 1 : 0)) {
-		/* Sent again, or a knock on a shut window: the client, or the way to it, holds the server up. */
-		if (p.payload_len) {
+		__u64 now = now_ns(set);
+
+		/*
+		 * Sent again, or a knock on a shut window: the client, or the way to it, holds the server up. But the
+		 * newest bytes within a moment are the same packet at a second hook (a VLAN and its parent, a bridge
+		 * and its port).
+		 */
+		if (p.payload_len &&
+		    (end != conn->s_next || now - conn->sent_ns > SECOND_HOOK_NS))
 			conn_set(conn, SLUICE_CONN_TAINTED);
-			if (conn->date_secs && seq_diff(conn->date_seq, p.seq) >= 0 &&
-			    seq_diff(conn->date_seq, end) < 0)
-				feedback_write(skb, conn, p.tcp_at,
-					       p.payload_at + (conn->date_seq - p.seq),
-					       p.payload_at + p.payload_len);
-		}
-		conn_knocked(conn, now_ns(set));
+		if (p.payload_len && conn->date_secs && seq_diff(conn->date_seq, p.seq) >= 0 &&
+		    seq_diff(conn->date_seq, end) < 0)
+			feedback_write(skb, conn, p.tcp_at, p.payload_at + (conn->date_seq - p.seq),
+				       p.payload_at + p.payload_len);
+		conn_knocked(conn, now);
 	} else if (p.payload_len) {
 		s->now = now_ns(set);
-		conn->last_seen_ns = s->now;
+		conn->last_seen_ns = conn->sent_ns = s->now;
 		if (conn->s_next == conn->c_ack || !conn->unacked_since_ns)
 			conn->unacked_since_ns = s->now;
 		if (!(conn->flags & SLUICE_CONN_NO_RESPONSES)) {

@@ -82,7 +82,7 @@ SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 	key = p->key;
 	at = p->tcp_at + 20;
 	len = p->payload_at - at;
-	s->wscale = SLUICE_WSCALE_UNKNOWN;
+	s->wscale = len ? SLUICE_WSCALE_UNKNOWN : 0; /* without options there is no scale either */
 	s->at = s->removed = 0;
 	s->len = len;
 	__builtin_memset(s->before, 0, sizeof(s->before));

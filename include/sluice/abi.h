@@ -343,6 +343,7 @@ struct sluice_conn {
 	__u64 unacked_since_ns; /* the oldest server byte not acknowledged left then; 0: none */
 	__u64 stalled_since_ns; /* the client's window has left no room since then; 0: it does */
 	__u64 chunk_ns;		/* when the last generated chunk left */
+	__u64 sent_ns;		/* when the newest of the server's bytes left */
 	__u64 event_ns;		/* when the first byte of the event under way left */
 	__u64 fold_since_ns;	/* the ITL record being folded */
 	__u64 fold_sum_ns;

@@ -441,7 +441,7 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 	n = f->flags & HTTP1_GAP ? 0 : http1_run(f, p, left, 0x20);
 	if (n)
 		return n;
-	if (c == ' ' || c == '\t') {
+	if (c == ' ' || (c == '\t' && f->header != HTTP1_HEADER_TRANSFER_ENCODING)) {
 		if (f->token_len)
 			f->flags |= HTTP1_GAP;
 		return 1;
@@ -456,7 +456,7 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 			http1_line_end(f, c);
 		return 1;
 	}
-	if (!c)
+	if (!c || c == '\t') /* a tab in a coding: white space by the RFC, part of it to others */
 		http1_doubt(f, ev);
 	f->token_len = HTTP1_TOKEN_MAX + 1; /* parameters, two words: no token that we know */
 	f->flags &= ~HTTP1_GAP;

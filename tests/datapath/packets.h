@@ -567,7 +567,8 @@ static inline void reset_world(void)
 	uint64_t zeros[2 * w.cpus];
 	size_t histogram = sizeof(struct sluice_histogram) * w.cpus;
 	void *none = calloc(1, histogram);
-	uint32_t zero = 0;
+	struct sluice_rules rules = {0};
+	uint32_t zero = 0, service;
 
 	memset(zeros, 0, sizeof(zeros));
 	w.settings = (struct sluice_settings){
@@ -586,6 +587,8 @@ static inline void reset_world(void)
 	clear_map(fd_of(request_counts), sizeof(struct sluice_count_key));
 	clear_map(fd_of(client_in_flight), sizeof(struct sluice_client));
 	clear_map(fd_of(services), sizeof(struct sluice_service_key));
+	service = HTTP_ID;
+	bpf_map_update_elem(fd_of(rules), &service, &rules, BPF_ANY);
 	set_both(HTTP_PORT, http_service());
 	set_both(OPAQUE_PORT, opaque_service());
 	for (uint32_t i = 0; i < MODELS_USED; i++) {
@@ -713,6 +716,7 @@ struct step {
 	size_t len; /* 0: strlen(text) */
 	uint32_t ms;
 	bool zero_window;
+	uint16_t window; /* 0: wide */
 	void (*act)(bool ipv6);
 	enum outcome then;
 	int32_t out_seq, out_ack; /* of what goes back to the client (UP_RST: to the server) */
@@ -769,7 +773,7 @@ static inline struct segment segment_of(const struct step *s, uint16_t port)
 	out.flags = s->flags == NONE ? 0 : s->flags ? s->flags : out.len ? ACK | PSH : ACK;
 	out.seq = (s->server ? SERVER_ISN : CLIENT_ISN) + 1 + s->seq;
 	out.ack = (s->server ? CLIENT_ISN : SERVER_ISN) + 1 + s->ack;
-	out.window = s->zero_window ? 0 : 64240;
+	out.window = s->zero_window ? 0 : s->window ? s->window : 64240;
 	return out;
 }
 

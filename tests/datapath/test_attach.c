@@ -802,6 +802,16 @@ static void a_flag_finds_its_texts_written(void **state)
 
 		assert_int_equal(bpf_map_lookup_elem(fd, &key, &reply), 0);
 		assert_non_null(strstr(reply.text, "qwen"));
+		/* A client that is blocked for one model is told which, though that was never shut. */
+		assert_done(datapath_set_flag(d, 10, "gemma",
+					      &(struct sluice_model_flag){.allow = 1}));
+		assert_done(datapath_set_client(
+			d, &(struct sluice_client_flag_key){.model = 10},
+			&(struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED}));
+		key.model = 10;
+		key.reason = SLUICE_REASON_CLIENT_BLOCKED;
+		assert_int_equal(bpf_map_lookup_elem(fd, &key, &reply), 0);
+		assert_non_null(strstr(reply.text, "gemma"));
 	}
 	closed(d);
 }

@@ -541,6 +541,156 @@ static void counts_return_when_either_side_resets(void **state)
 	play_rows(rows);
 }
 
+/* ---- rules and doubt ---- */
+
+static void set_rules(bool ipv6)
+{
+	static const struct sluice_rules rules = {
+		.count = 2,
+		.methods = 1 << HTTP1_METHOD_POST | 1 << HTTP1_METHOD_GET,
+		.source = {SLUICE_SOURCE_PATH, SLUICE_SOURCE_HEADER, SLUICE_SOURCE_BODY},
+		.header = "x-model",
+		.rule = {{.kind = SLUICE_RULE_PASS, .len = 7, .prefix = "/health"},
+			 {.kind = SLUICE_RULE_MODEL, .len = 11, .prefix = "/v2/models/"}},
+	};
+	uint32_t service = HTTP_ID;
+
+	assert_int_equal(bpf_map_update_elem(fd_of(rules), &service, &rules, BPF_ANY), 0);
+}
+
+#define QWEN_ADMITTED                                                                              \
+	.in_flight = 1, .waiting = 1, .conns = 1,                                                  \
+	.requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}
+
+static void rules_say_what_is_judged_and_where_its_name_stands(void **state)
+{
+	static const char by_path[] = "POST /v2/models/qwen/infer HTTP/1.1\r\n"
+				      "Content-Length: 31\r\n\r\n";
+	static const struct row rows[] = {
+		{"what a rule lets pass is neither judged nor counted",
+		 {HANDSHAKE,
+		  {.act = set_rules},
+		  {.act = shut_itl_for_all},
+		  {FROM_CLIENT(0, 0, "POST /health HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")}},
+		 .conns = 1},
+		{"a name in the path stands above one in the body",
+		 {HANDSHAKE,
+		  {.act = set_rules},
+		  {FROM_CLIENT(0, 0, by_path)},
+		  {FROM_CLIENT(sizeof(by_path) - 1, 0, BODY)}},
+		 QWEN_ADMITTED},
+		{"it is refused by its head",
+		 {HANDSHAKE,
+		  {.act = set_rules},
+		  {.act = shut_qwen},
+		  {FROM_CLIENT(0, 0, by_path), .len = 40},
+		  {FROM_CLIENT(40, 0, by_path + 40), .then = REFUSE, .out_ack = sizeof(by_path) - 1,
+		   .rst_seq = 40}},
+		 .tombstones = 1,
+		 .requests = {{QWEN, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1}}},
+		{"a name in the header stands above one in the body",
+		 {HANDSHAKE,
+		  {.act = set_rules},
+		  {FROM_CLIENT(0, 0,
+			       "POST / HTTP/1.1\r\nX-Model: qwen\r\n"
+			       "Content-Length: 31\r\n\r\n" BODY)}},
+		 QWEN_ADMITTED},
+		{"where neither names one, the body does",
+		 {HANDSHAKE, {.act = set_rules}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+		{"a method that is judged besides POST",
+		 {HANDSHAKE,
+		  {.act = set_rules},
+		  {FROM_CLIENT(0, 0, "GET /v2/models/qwen HTTP/1.1\r\n\r\n")}},
+		 QWEN_ADMITTED},
+		{"one that is not",
+		 {HANDSHAKE,
+		  {.act = set_rules},
+		  {.act = shut_itl_for_all},
+		  {FROM_CLIENT(0, 0, "HEAD /v2/models/qwen HTTP/1.1\r\n\r\n")}},
+		 .conns = 1},
+	};
+
+	play_rows(rows);
+}
+
+static void reset_doubt(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.doubt_reset = 1;
+	set_both(HTTP_PORT, service);
+}
+
+static void reset_doubt_in_shadow(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.doubt_reset = 1;
+	service.mode = SLUICE_MODE_SHADOW;
+	set_both(HTTP_PORT, service);
+}
+
+/* invariant 1, where an operator wants the contrary of what cannot be framed */
+static void what_is_in_doubt_is_reset_only_where_its_service_says_so(void **state)
+{
+	static const struct row rows[] = {
+		{"reset",
+		 {{.act = reset_doubt},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 20},
+		  {FROM_CLIENT(20, 0, "\r\nnonsense\r\n"), .then = RESET, .rst_seq = 20}},
+		 .counters = {{SLUICE_COUNTER_DOUBT_RESET, 1}}},
+		{"not in shadow mode",
+		 {{.act = reset_doubt_in_shadow}, HANDSHAKE, {FROM_CLIENT(0, 0, "nonsense\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		{"not without a lease",
+		 {{.act = reset_doubt},
+		  HANDSHAKE,
+		  {.act = end_lease},
+		  {FROM_CLIENT(0, 0, "nonsense\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		{"not while an admitted request waits",
+		 {{.act = reset_doubt},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_CLIENT(WHOLE, 0, "nonsense\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+	};
+
+	play_rows(rows);
+}
+
+/* Of a fragmented packet only the first part has ports: what cannot be seen whole passes. */
+static void a_fragmented_request_is_in_doubt_and_passes(void **state)
+{
+	static const struct step handshake[] = {HANDSHAKE};
+	static const struct shape shape = {0};
+	static struct frame in, out;
+	const struct row ends = {"", .conns = 1, .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}};
+	const struct step next = {FROM_CLIENT(WHOLE, 0, REQUEST)};
+	struct segment s = {.flags = PSH | ACK,
+			    .seq = CLIENT_ISN + 1,
+			    .ack = SERVER_ISN + 1,
+			    .window = 501,
+			    .text = REQUEST,
+			    .len = WHOLE};
+
+	for (int i = 0; i < 3; i++)
+		play_step(&shape, &handshake[i], HTTP_PORT);
+	shut_ttft(false);
+	make_frame(&in, &shape, &s);
+	put16(in.data + 14 + 6, 0x2000);
+	assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+	assert_same_frame(&in, &out);
+	play_step(&shape, &next, HTTP_PORT);
+	assert_ends(&ends);
+}
+
 /* ---- what is not refused ---- */
 
 #define OK_SHORT "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -1532,6 +1682,9 @@ int main(void)
 		packets_test(a_shut_gate_refuses_as_soon_as_the_model_is_known),
 		packets_test(a_hole_in_a_body_passes_and_is_judged_as_the_default_model),
 		packets_test(counts_return_when_either_side_resets),
+		packets_test(rules_say_what_is_judged_and_where_its_name_stands),
+		packets_test(what_is_in_doubt_is_reset_only_where_its_service_says_so),
+		packets_test(a_fragmented_request_is_in_doubt_and_passes),
 		packets_test(an_admitted_request_passes_to_its_end_whatever_shuts),
 		packets_test(without_a_lease_everything_passes_and_is_counted),
 		packets_test(who_is_favoured_passes_limits_and_flags),

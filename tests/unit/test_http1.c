@@ -193,6 +193,8 @@ static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 		    "POST / HTTP/1.1\r\nTransfer-Encoding: \x0b"
 		    "chunked\r\n\r\n",
 		    "doubt"),
+		ROW("a tab behind chunked",
+		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\t\r\n\r\n", "doubt"),
 		ROW("an empty coding before chunked",
 		    "POST / HTTP/1.1\r\nTransfer-Encoding: , chunked\r\n\r\n", "doubt"),
 		ROW("an empty coding behind chunked",
@@ -479,6 +481,8 @@ static void a_response_that_could_be_framed_in_two_ways_is_doubted(void **state)
 		    "doubt"),
 		ROW("two lengths",
 		    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 1\r\n\r\n", "doubt"),
+		ROW("a tab behind chunked",
+		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n", "doubt"),
 		ROW("an empty coding before chunked",
 		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: , chunked\r\n\r\n", "doubt"),
 		ROW("chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -155,7 +155,7 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		reasons |= 1U << flag->reason;
 	if (flag->limit)
 		reasons |= 1U << SLUICE_REASON_IN_FLIGHT;
-	if (id != SLUICE_MODEL_ALL && reasons) {
+	if (id != SLUICE_MODEL_ALL) { /* without reasons too: it remembers the name */
 		err = replies_write(d, id, name, reasons);
 		if (err)
 			return err;
@@ -253,6 +253,15 @@ int datapath_each_count(struct datapath *d,
 int datapath_set_client(struct datapath *d, const struct sluice_client_flag_key *key,
 			const struct sluice_client_flag *flag)
 {
+	int err = 0;
+
+	/* A refusal for one model names it; its name is known since its flag was written. */
+	if (!flag->allow && key->model >= SLUICE_MODEL_FIRST && key->model < SLUICE_MODELS_MAX &&
+	    d->replies[key->model].name[0])
+		err = replies_write(d, key->model, d->replies[key->model].name,
+				    (uint16_t)(1U << flag->reason));
+	if (err)
+		return err;
 	return written(bpf_map_update_elem(map_fd(d->skel->maps.client_flags), key, flag, BPF_ANY),
 		       "client_flags");
 }

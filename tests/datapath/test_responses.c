@@ -1,0 +1,748 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * tc egress, packet by packet: which moment of a response is its first token, which gaps between chunks are samples,
+ * and that whatever ends a response gives its place back. The clock stands still but where a row moves it, so
+ * every time is exact.
+ */
+#include "packets.h"
+
+#define BODY    "{\"model\":\"llama\",\"stream\":true}"
+#define REQUEST "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 31\r\n\r\n" BODY
+#define WHOLE   ((int)sizeof(REQUEST) - 1)
+_Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
+#define GET   "GET /v1/models HTTP/1.1\r\n\r\n"
+#define GET_N ((int)sizeof(GET) - 1)
+
+#define N(text) ((int)sizeof(text) - 1)
+
+/* A stream in the pieces that servers send it in. Chunks' sizes are those of their events. */
+#define STREAM_HEAD                                                                                \
+	"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"                    \
+	"Transfer-Encoding: chunked\r\n\r\n"
+#define ROLE    "39\r\ndata: {\"choices\":[{\"delta\":{\"role\":\"a\",\"content\":\"\"}}]}\n\n\r\n"
+#define COMMENT "8\r\n: ping\n\n\r\n"
+#define TOKEN   "2f\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n\r\n"
+#define DONE    "e\r\ndata: [DONE]\n\n\r\n"
+#define CLOSING "0\r\n\r\n"
+
+#define ASKED                                                                                      \
+	HANDSHAKE,                                                                                 \
+	{                                                                                          \
+		FROM_CLIENT(0, 0, REQUEST)                                                         \
+	}
+
+/* The server's bytes at an offset, all of the request acknowledged. */
+#define SENT(at, bytes) FROM_SERVER(at, WHOLE, bytes)
+#define ACKED(upto)                                                                                \
+	{                                                                                          \
+		.flags = ACK, .seq = WHOLE, .ack = (upto)                                          \
+	}
+
+#define ADMITTED .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}
+#define TTFT(ms)                                                                                   \
+	{                                                                                          \
+		SLUICE_SAMPLE_TTFT, LLAMA, 1, (ms)                                                 \
+	}
+#define ITL(gaps, ms)                                                                              \
+	{                                                                                          \
+		SLUICE_SAMPLE_ITL, LLAMA, (gaps), (ms)                                             \
+	}
+
+/* Where the parts of a usual stream begin. */
+enum {
+	AT_FIRST = N(STREAM_HEAD),
+	AT_SECOND = AT_FIRST + N(TOKEN),
+	AT_THIRD = AT_SECOND + N(TOKEN),
+	AT_FOURTH = AT_THIRD + N(TOKEN),
+};
+
+static void declare_unary(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.unary = 1;
+	set_both(HTTP_PORT, service);
+}
+
+static void find_unary(bool ipv6)
+{
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .unary = 1});
+}
+
+/* invariant 6 */
+static void the_first_token_is_the_first_generated_byte(void **state)
+{
+	static const struct row rows[] = {
+		{"head, role and comment are none",
+		 {ASKED,
+		  {.ms = 300, SENT(0, STREAM_HEAD)},
+		  {.ms = 100, SENT(AT_FIRST, ROLE)},
+		  {.ms = 50, SENT(AT_FIRST + N(ROLE), COMMENT)},
+		  {.ms = 50, SENT(AT_FIRST + N(ROLE) + N(COMMENT), TOKEN)}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(500)}},
+		{"with the role alone the request still waits",
+		 {ASKED, {.ms = 300, SENT(0, STREAM_HEAD ROLE COMMENT)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"all of it in one segment",
+		 {ASKED, {.ms = 7, SENT(0, STREAM_HEAD ROLE TOKEN)}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(7)}},
+		{"it is as old as its event's first byte",
+		 {ASKED,
+		  {SENT(0, STREAM_HEAD)},
+		  {.ms = 100, SENT(AT_FIRST, TOKEN), .len = 10},
+		  {.ms = 50, SENT(AT_FIRST + 10, TOKEN + 10)}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(100)}},
+		{"its time begins with the request's last byte",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 70},
+		  {.ms = 200, FROM_CLIENT(70, 0, REQUEST + 70)},
+		  {.ms = 40, FROM_CLIENT(70, 0, REQUEST + 70)},
+		  {.ms = 60, SENT(0, STREAM_HEAD TOKEN)}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(100)}},
+		{"a stream without a token has none",
+		 {ASKED, {.ms = 10, SENT(0, STREAM_HEAD ROLE DONE CLOSING)}},
+		 .conns = 1,
+		 ADMITTED},
+		{"an error is no sample, although it is a stream",
+		 {ASKED,
+		  {.ms = 10,
+		   SENT(0, "HTTP/1.1 503 Busy\r\nContent-Type: text/event-stream\r\n"
+			   "Transfer-Encoding: chunked\r\n\r\n" TOKEN TOKEN CLOSING)}},
+		 .conns = 1,
+		 ADMITTED},
+		{"an error is no sample where replies are unary",
+		 {HANDSHAKE,
+		  {.act = find_unary},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.ms = 10, SENT(0, "HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\n{}")}},
+		 .conns = 1,
+		 ADMITTED},
+		{"a plain reply is no sample",
+		 {ASKED, {.ms = 10, SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
+		 .conns = 1,
+		 ADMITTED},
+		{"its first body byte is one where the model is known to be unary",
+		 {HANDSHAKE,
+		  {.act = find_unary},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.ms = 10, SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")},
+		  {.ms = 20, SENT(38, "{")},
+		  {.ms = 30, SENT(39, "}")}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(30)}},
+		{"or the service is declared so",
+		 {{.act = declare_unary},
+		  ASKED,
+		  {.ms = 15, SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(15)}},
+		{"lines of JSON are a stream",
+		 {ASKED,
+		  {.ms = 9,
+		   SENT(0, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n")},
+		  {.ms = 1, SENT(55, "{\"response\":\"a\"}\n")}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10)}},
+		{"a GET has no samples, and shifts none",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, GET REQUEST)},
+		  {.ms = 5,
+		   .server = true,
+		   .ack = WHOLE + GET_N,
+		   .text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]" STREAM_HEAD},
+		  {.ms = 6,
+		   .server = true,
+		   .seq = 40 + AT_FIRST,
+		   .ack = WHOLE + GET_N,
+		   .text = TOKEN}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(11)}},
+		{"a response of HEAD has no body",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, "HEAD / HTTP/1.1\r\n\r\n" REQUEST)},
+		  {.ms = 5,
+		   .server = true,
+		   .ack = 19 + WHOLE,
+		   .text = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" STREAM_HEAD TOKEN}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(5)}},
+	};
+
+	play_rows(rows);
+}
+
+/* invariant 6 */
+static void gaps_between_chunks_are_samples_when_the_client_left_room(void **state)
+{
+	static const struct row rows[] = {
+		{"the end tells what is folded; [DONE] is no chunk",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 20, SENT(AT_SECOND, TOKEN)},
+		  {.ms = 5, SENT(AT_THIRD, DONE CLOSING)}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(1, 20)}},
+		{"events in one segment share its gap",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 40, SENT(AT_SECOND, TOKEN TOKEN)},
+		  {SENT(AT_FOURTH, CLOSING)}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(2, 40)}},
+		{"a comment between chunks parts no gap",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 40, SENT(AT_SECOND, COMMENT)},
+		  {.ms = 30, SENT(AT_SECOND + N(COMMENT), TOKEN CLOSING)}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(1, 70)}},
+		{"what is sent again is no sample and spoils the gap around it, no other",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 30, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 20, SENT(AT_SECOND, TOKEN)},
+		  {.ms = 15, SENT(AT_THIRD, TOKEN CLOSING)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(1, 15)}},
+		{"of a segment that repeats a part the rest is new",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 20, SENT(AT_FIRST, TOKEN TOKEN CLOSING)}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(1, 20)}},
+		{"a head sent again before the first token spoils that",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD)},
+		  {.ms = 10, SENT(0, STREAM_HEAD)},
+		  {.ms = 10, SENT(AT_FIRST, TOKEN CLOSING)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 ADMITTED},
+		{"a zero window taints the gap it falls into",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
+		  {.ms = 90, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND},
+		  {.ms = 1, SENT(AT_SECOND, TOKEN)},
+		  {.ms = 12, SENT(AT_THIRD, TOKEN CLOSING)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(1, 12)}},
+		{"one that stays shut taints every gap",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
+		  {.ms = 10, SENT(AT_SECOND, TOKEN)},
+		  {.ms = 10, SENT(AT_THIRD, TOKEN CLOSING)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 2}},
+		 ADMITTED,
+		 .samples = {TTFT(10)}},
+		{"a window without room for a chunk is as good as none",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .window = 1000},
+		  ACKED(AT_SECOND),
+		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 ADMITTED,
+		 .samples = {TTFT(10)}},
+		{"a zero window before the first token taints that",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD)},
+		  {.flags = ACK, .seq = WHOLE, .ack = AT_FIRST, .zero_window = true},
+		  {.flags = ACK, .seq = WHOLE, .ack = AT_FIRST},
+		  {.ms = 10, SENT(AT_FIRST, TOKEN)},
+		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 ADMITTED,
+		 .samples = {ITL(1, 10)}},
+		{"bytes acknowledged late have held the server up",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 251, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND},
+		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 ADMITTED,
+		 .samples = {TTFT(10)}},
+		{"a delayed acknowledgement has not",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 200, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND},
+		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(1, 210)}},
+		{"the next response on the connection begins afresh",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)},
+		  {.ms = 100, FROM_CLIENT(WHOLE, AT_THIRD + 5, REQUEST)},
+		  {.ms = 30,
+		   .server = true,
+		   .seq = AT_THIRD + 5,
+		   .ack = 2 * WHOLE,
+		   .text = STREAM_HEAD TOKEN},
+		  {.ms = 10,
+		   .server = true,
+		   .seq = AT_THIRD + 5 + AT_SECOND,
+		   .ack = 2 * WHOLE,
+		   .text = TOKEN CLOSING}},
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}},
+		 .samples = {TTFT(10), ITL(1, 10), TTFT(30), ITL(1, 10)}},
+	};
+
+	play_rows(rows);
+}
+
+/* invariant 6: folding loses nothing, and makes no more than ten records a second of a connection. */
+static void chunks_are_folded_into_few_records_that_add_up(void **state)
+{
+	static const uint32_t periods[] = {0, 1, 3, 10, 36, 99, 124, 125, 126, 240};
+	static const struct step asked[] = {ASKED};
+	const struct shape *shape = &shapes[0];
+
+	for (unsigned i = 0; i < sizeof(periods) / sizeof(periods[0]); i++) {
+		struct step s = {.server = true, .ack = WHOLE, .text = STREAM_HEAD TOKEN};
+		uint64_t n = 0, sum = 0;
+		const unsigned chunks = 150;
+
+		reset_world();
+		for (int k = 0; k < 4; k++)
+			play_step(shape, &asked[k], HTTP_PORT);
+		play_step(shape, &s, HTTP_PORT);
+		s.seq = AT_SECOND;
+		s.text = TOKEN;
+		s.ms = periods[i];
+		for (unsigned k = 0; k < chunks; k++) {
+			play_step(shape, &s, HTTP_PORT);
+			s.seq += N(TOKEN);
+			play_step(shape, &(struct step){.flags = ACK, .seq = WHOLE, .ack = s.seq},
+				  HTTP_PORT);
+		}
+		s.text = CLOSING;
+		s.ms = 0;
+		play_step(shape, &s, HTTP_PORT);
+		assert_true(w.sample_count > 1);
+		assert_int_equal(w.samples[0].kind, SLUICE_SAMPLE_TTFT);
+		assert_int_equal(w.samples[0].bytes, WHOLE);
+		for (unsigned k = 1; k < w.sample_count; k++) {
+			assert_int_equal(w.samples[k].kind, SLUICE_SAMPLE_ITL);
+			assert_true(w.samples[k].n > 0);
+			n += w.samples[k].n;
+			sum += w.samples[k].sum_ns;
+			if (k > 1 && k + 1 < w.sample_count)
+				assert_true(w.samples[k].time_ns - w.samples[k - 1].time_ns >=
+					    100 * MS);
+		}
+		assert_int_equal(n, chunks);
+		assert_int_equal(sum, (uint64_t)chunks * periods[i] * MS);
+		assert_int_equal(get_state(LLAMA).in_flight, 0);
+	}
+}
+
+/* invariants 6, 7 and 8 */
+static void whatever_ends_a_response_gives_its_place_back(void **state)
+{
+	static const struct row rows[] = {
+		{"Content-Length, and not a byte sooner",
+		 {ASKED, {SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), .len = 39}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"Content-Length",
+		 {ASKED,
+		  {SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), .len = 39},
+		  {SENT(39, "}")}},
+		 .conns = 1,
+		 ADMITTED},
+		{"a body of no bytes",
+		 {ASKED, {SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")}},
+		 .conns = 1,
+		 ADMITTED},
+		{"204",
+		 {ASKED, {SENT(0, "HTTP/1.1 204 No Content\r\n\r\n")}},
+		 .conns = 1,
+		 ADMITTED},
+		{"the last chunk, with trailers, and not a byte sooner",
+		 {ASKED,
+		  {SENT(0, STREAM_HEAD TOKEN "0;last\r\nA: b\r\n\r\n"),
+		   .len = AT_SECOND + N("0;last\r\nA: b\r\n\r")}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"the last chunk, with trailers",
+		 {ASKED,
+		  {SENT(0, STREAM_HEAD TOKEN "0;last\r\nA: b\r\n\r")},
+		  {SENT(AT_SECOND + N("0;last\r\nA: b\r\n\r"), "\n")}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"FIN, where nothing else tells the length",
+		 {ASKED,
+		  {SENT(0, "HTTP/1.1 200 OK\r\n\r\nhello")},
+		  {.server = true, .flags = FIN | ACK, .seq = 24, .ack = WHOLE}},
+		 .conns = 1,
+		 ADMITTED},
+		{"FIN with the last bytes, then the client's",
+		 {ASKED,
+		  {SENT(0, "HTTP/1.1 200 OK\r\n\r\nhello"), .flags = FIN | PSH | ACK},
+		  {.flags = FIN | ACK, .seq = WHOLE, .ack = 25}},
+		 ADMITTED},
+		{"the last line of JSON needs no line feed before the FIN",
+		 {ASKED,
+		  {.ms = 5,
+		   SENT(0, "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\n\r\n"
+			   "{\"response\":\"a\"}\n")},
+		  {.ms = 8, SENT(69, "{\"response\":\"b\"}"), .flags = FIN | PSH | ACK}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(5), ITL(1, 8)}},
+		{"FIN in the middle, which is doubt",
+		 {ASKED,
+		  {SENT(0, STREAM_HEAD TOKEN), .len = AT_SECOND - 5},
+		  {.server = true, .flags = FIN | ACK, .seq = AT_SECOND - 5, .ack = WHOLE}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_RESPONSE_DOUBT, 1}},
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"the server's RST",
+		 {ASKED,
+		  {SENT(0, STREAM_HEAD TOKEN)},
+		  {.server = true, .flags = RST | ACK, .seq = AT_SECOND, .ack = WHOLE}},
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"the client's RST",
+		 {ASKED, {SENT(0, STREAM_HEAD TOKEN)}, {.flags = RST, .seq = WHOLE}},
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"a response before the end of its request",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 60},
+		  {.server = true,
+		   .ack = 60,
+		   .text = "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"},
+		  {FROM_CLIENT(60, 38, REQUEST + 60)}},
+		 .conns = 1,
+		 ADMITTED},
+		{"an interim response does not",
+		 {ASKED,
+		  {SENT(0, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nA: b\r\n\r\n")}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"the response behind an interim one",
+		 {ASKED,
+		  {SENT(0, "HTTP/1.1 100 Continue\r\n\r\n")},
+		  {SENT(25, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
+		 .conns = 1,
+		 ADMITTED},
+		{"each of two pipelined requests has its own",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST REQUEST)},
+		  {.server = true,
+		   .ack = 2 * WHOLE,
+		   .text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+		{"what is no HTTP holds nothing",
+		 {ASKED, {SENT(0, "SSH-2.0-OpenSSH\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_RESPONSE_DOUBT, 1}},
+		 ADMITTED},
+		{"nor does a response with a part that was never seen",
+		 {ASKED, {SENT(0, STREAM_HEAD)}, {SENT(AT_SECOND, TOKEN)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_RESPONSE_DOUBT, 1}},
+		 ADMITTED},
+		{"nor one that is a tunnel",
+		 {ASKED,
+		  {SENT(0, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+			   "Connection: Upgrade\r\n\r\nwhatever")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_UPGRADED, 1}},
+		 ADMITTED},
+		{"nor one whose server has bytes that were never seen",
+		 {ASKED, {.server = true, .flags = ACK, .ack = WHOLE + 10}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_UNSEEN_REQUESTS, 1}},
+		 ADMITTED},
+		{"nor a client that has read nothing for ten seconds, once the server knocks",
+		 {ASKED,
+		  {SENT(0, STREAM_HEAD TOKEN)},
+		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
+		  {.ms = 10001, .server = true, .flags = ACK, .seq = AT_SECOND - 1, .ack = WHOLE}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1}},
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"ten seconds sharp are not over them",
+		 {ASKED,
+		  {SENT(0, STREAM_HEAD TOKEN)},
+		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
+		  {.ms = 10000, .server = true, .flags = ACK, .seq = AT_SECOND - 1, .ack = WHOLE}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+	};
+
+	play_rows(rows);
+}
+
+/* Plays a response in pieces of `size` bytes, then what it came to: gaps behind the first token, and no place held. */
+static void play_pieces(const char *what, const char *text, size_t size, unsigned gaps)
+{
+	static const struct step asked[] = {ASKED};
+	const struct shape *shape = &shapes[size % 3];
+	size_t len = strlen(text);
+	unsigned first = 0, n = 0;
+	struct row ends = {.what = what, .conns = 1, ADMITTED};
+
+	reset_world();
+	row_now = what;
+	shape_now = *shape;
+	step_now = size;
+	for (int k = 0; k < 4; k++)
+		play_step(shape, &asked[k], HTTP_PORT);
+	for (size_t at = 0; at < len; at += size) {
+		struct step piece = {.server = true,
+				     .seq = at,
+				     .ack = WHOLE,
+				     .text = text + at,
+				     .len = len - at < size ? len - at : size};
+
+		assert_int_equal(get_state(LLAMA).in_flight, 1);
+		play_step(shape, &piece, HTTP_PORT);
+	}
+	for (unsigned k = 0; k < w.sample_count; k++) {
+		if (w.samples[k].kind == SLUICE_SAMPLE_TTFT)
+			first++;
+		else
+			n += w.samples[k].n;
+		assert_int_equal(w.samples[k].sum_ns, 0);
+	}
+	assert_int_equal(first, 1);
+	assert_int_equal(n, gaps);
+	w.sample_count = 0;
+	assert_ends(&ends);
+	row_now = NULL;
+}
+
+/* invariants 6 and 7 */
+static void a_response_in_pieces_of_every_size_comes_to_the_same(void **state)
+{
+	const char *chunked = STREAM_HEAD ROLE COMMENT TOKEN TOKEN TOKEN DONE "0\r\nT: 1\r\n\r\n";
+	const char *sized = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/x-ndjson\r\n"
+			    "Content-Length: 51\r\n\r\n"
+			    "{\"response\":\"a\"}\n{\"response\":\"b\"}\n{\"response\":\"c\"}\n";
+	const char *interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"
+			      "Content-Type: text/event-stream\r\ncontent-length: 56\r\n\r\n"
+			      "event: message_start\ndata: {}\n\ndata: {\"a\":1}\n\ndata: {}\n\n";
+
+	for (size_t size = 1; size <= strlen(chunked); size++)
+		play_pieces("chunked", chunked, size, 2);
+	for (size_t size = 1; size <= strlen(sized); size++)
+		play_pieces("of known length", sized, size, 2);
+	for (size_t size = 1; size <= strlen(interim); size++)
+		play_pieces("behind an interim one", interim, size, 1);
+}
+
+/* Every bucket counts values below 2^(17+i) ns. */
+static void first_tokens_and_gaps_fall_into_the_right_buckets(void **state)
+{
+	static const struct row row = {"one of each",
+				       {ASKED,
+					{SENT(0, STREAM_HEAD)},
+					{SENT(AT_FIRST, TOKEN)},
+					{SENT(AT_SECOND, TOKEN CLOSING)}}};
+	static const uint32_t waits[] = {0, 1, 2, 3, 131, 134, 135, 500, 1000, 9000};
+
+	for (unsigned i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+		struct sluice_histogram cpus[w.cpus];
+		uint32_t model = LLAMA, bucket = 0;
+		uint64_t ns = waits[i] * MS;
+
+		reset_world();
+		for (int k = 0; k < 7; k++) {
+			struct step s = row.steps[k];
+
+			s.ms = k >= 5 ? waits[i] : 0;
+			play_step(&shapes[0], &s, HTTP_PORT);
+		}
+		while (ns >= 1ULL << (SLUICE_HISTOGRAM_SHIFT + bucket))
+			bucket++;
+		assert_int_equal(bpf_map_lookup_elem(fd_of(histograms), &model, cpus), 0);
+		for (int which = 0; which < 2; which++) {
+			uint64_t in_bucket = 0, all = 0, sum = 0;
+
+			for (int c = 0; c < w.cpus; c++) {
+				in_bucket += cpus[c].count[which][bucket];
+				sum += cpus[c].sum_ns[which];
+				for (int b = 0; b < SLUICE_HISTOGRAM_BUCKETS; b++)
+					all += cpus[c].count[which][b];
+			}
+			assert_int_equal(in_bucket, 1);
+			assert_int_equal(all, 1);
+			assert_int_equal(sum, ns);
+		}
+	}
+}
+
+/* A model that is not learned yet tells its name with its first success, and with its samples. */
+static void a_model_that_is_not_learned_is_told_by_name(void **state)
+{
+	static const char request[] =
+		"POST / HTTP/1.1\r\nContent-Length: 15\r\n\r\n{\"model\":\"phi\"}";
+	static const struct step steps[] = {
+		HANDSHAKE,
+		{FROM_CLIENT(0, 0, request)},
+		{.server = true, .ack = sizeof(request) - 1, .text = STREAM_HEAD TOKEN}};
+
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		play_step(&shapes[0], &steps[i], HTTP_PORT);
+	assert_int_equal(w.sample_count, 2);
+	assert_int_equal(w.samples[0].kind, SLUICE_SAMPLE_SEEN);
+	assert_int_equal(w.samples[1].kind, SLUICE_SAMPLE_TTFT);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(w.samples[i].model, SLUICE_MODEL_OTHER);
+		assert_string_equal(w.samples[i].name, "phi");
+	}
+}
+
+#define OPAQUE_TTFT(ms)                                                                            \
+	{                                                                                          \
+		SLUICE_SAMPLE_TTFT, OPAQUE_MODEL, 1, (ms)                                          \
+	}
+#define OPAQUE_ITL(gaps, ms)                                                                       \
+	{                                                                                          \
+		SLUICE_SAMPLE_ITL, OPAQUE_MODEL, (gaps), (ms)                                      \
+	}
+#define TLS_DATA  "\x17\x03\x03\x01"
+#define TLS_HELLO "\x16\x03\x03\x01"
+
+/* invariant 6, where nothing can be read: bursts are requests, and the answer's first bytes its first token. */
+static void on_opaque_services_bursts_are_measured(void **state)
+{
+	static const struct row rows[] = {
+		{"the first burst, a hello, is no request",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, TLS_HELLO)},
+		  {.ms = 10, FROM_SERVER(0, 4, "hello")},
+		  {.ms = 10, FROM_SERVER(5, 4, "again")}},
+		 .conns = 1,
+		 .port = OPAQUE_PORT},
+		{"the second is, from its last byte; each later segment is a chunk",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, TLS_HELLO)},
+		  {FROM_SERVER(0, 4, "hello")},
+		  {.ms = 5, FROM_CLIENT(4, 5, TLS_DATA)},
+		  {.ms = 5, FROM_CLIENT(8, 5, TLS_DATA)},
+		  {.ms = 30, FROM_SERVER(5, 12, "token")},
+		  {.ms = 200, FROM_SERVER(10, 12, "token")},
+		  {.ms = 150, FROM_SERVER(15, 12, "token")}},
+		 .conns = 1,
+		 .requests = {{OPAQUE_MODEL, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {OPAQUE_TTFT(30), OPAQUE_ITL(1, 200), OPAQUE_ITL(1, 150)},
+		 .port = OPAQUE_PORT},
+		{"what TLS says of itself is none",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, TLS_HELLO)},
+		  {FROM_SERVER(0, 4, "hello")},
+		  {FROM_CLIENT(4, 5, TLS_HELLO)},
+		  {.ms = 30, FROM_SERVER(5, 8, "token")}},
+		 .conns = 1,
+		 .port = OPAQUE_PORT},
+		{"a burst sent again is no new one",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, TLS_HELLO)},
+		  {FROM_SERVER(0, 4, "hello")},
+		  {FROM_CLIENT(4, 5, TLS_DATA)},
+		  {.ms = 10, FROM_CLIENT(4, 5, TLS_DATA)},
+		  {.ms = 30, FROM_SERVER(5, 8, "token")},
+		  {.ms = 10, FROM_CLIENT(4, 10, TLS_DATA)}},
+		 .conns = 1,
+		 .requests = {{OPAQUE_MODEL, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {OPAQUE_TTFT(40)},
+		 .port = OPAQUE_PORT},
+		{"FIN and FIN end the connection",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, TLS_HELLO)},
+		  {FROM_SERVER(0, 4, "hello"), .flags = FIN | PSH | ACK},
+		  {.flags = FIN | ACK, .seq = 4, .ack = 6}},
+		 .port = OPAQUE_PORT},
+	};
+
+	play_rows(rows);
+}
+
+/* invariants 8 and 11: a connection that is not known leaves no trace, and its packets pass. */
+static void responses_of_unknown_connections_pass(void **state)
+{
+	static const struct row rows[] = {
+		{"no handshake was seen",
+		 {{SENT(0, STREAM_HEAD TOKEN)},
+		  {.server = true, .flags = FIN | ACK, .seq = AT_SECOND},
+		  {.server = true, .flags = RST, .seq = AT_SECOND}}},
+		{"no request was seen: the server speaks first",
+		 {HANDSHAKE, {FROM_SERVER(0, 0, STREAM_HEAD TOKEN CLOSING)}},
+		 .conns = 1},
+	};
+
+	play_rows(rows);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		packets_test(the_first_token_is_the_first_generated_byte),
+		packets_test(gaps_between_chunks_are_samples_when_the_client_left_room),
+		packets_test(chunks_are_folded_into_few_records_that_add_up),
+		packets_test(whatever_ends_a_response_gives_its_place_back),
+		packets_test(a_response_in_pieces_of_every_size_comes_to_the_same),
+		packets_test(first_tokens_and_gaps_fall_into_the_right_buckets),
+		packets_test(a_model_that_is_not_learned_is_told_by_name),
+		packets_test(on_opaque_services_bursts_are_measured),
+		packets_test(responses_of_unknown_connections_pass),
+	};
+
+	return packets_main("responses", tests);
+}

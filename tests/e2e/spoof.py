@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What test_spoof sends by hand. spoof.py third HOST FROM MODEL: a request that rides in the handshake's third segment;
+spoof.py blind HOST FROM MODEL: one on a connection whose SYN-ACK is answered with a wrong number.
+"""
+
+import json
+import os
+import sys
+
+from rawtcp import ACK, PSH, Client, Wire, request
+
+
+def main():
+    what, host, source, model = sys.argv[1:5]
+    wire = Wire(os.environ["SL_CLIENT"], "c0", os.environ["SL_SERVER_MAC"])
+    client = Client(wire, source, host)
+    if what == "third":
+        client.connect(data=request(model))
+    else:
+        client.connect()
+        client = Client(wire, source, host)
+        client.next, client.seq = 12345, client.first + 1
+        client.emit(ACK | PSH, payload=request(model))
+    client.pump(5, lambda: client.fin or client.rst or b'"choices"' in client.got)
+    if what == "third" and not client.rst:
+        client.close()
+    got = client.got.decode("latin-1")
+    print(json.dumps({"status": got[9:12], "fin": client.fin, "rst": client.rst, "bytes": len(got),
+                      "whole": all(s.whole or s.partial for s in client.segments)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Invariant 3: nothing is charged to an unproven address, and spoofed packets can neither evict nor exhaust anyone. A million
+# SYNs and whole requests from addresses that nobody has, and from a client's own: real clients are judged all the
+# while, as before; nobody else appears anywhere; nothing is answered. Data that completes a handshake is judged.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/wires.sh
+. "$HERE/wires.sh"
+
+N=1000000
+"${CC:-cc}" -O2 -Wall -Wextra -Werror "$HERE/flood.c" -o "$T/flood"
+# Answers to the spoofed addresses go to the clients' host, which has no use for them.
+on "$S" ip route add 10.77.128.0/17 via "$C4"
+on "$S" ip route add fd77:0:0:2::/64 via "$C6"
+on "$C" sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
+
+mock --model open,prefill-ms=5,token-ms=1,tokens=4,slots=256 --model slow,prefill-ms=20,token-ms=1,tokens=4,slots=64
+sluice --listen "$PORT"
+shut slow
+load --connect "$S4:$PORT" --model open --requests 2 >"$T/warm.json"
+await 3 "'open' in m"
+before=$(value "[r['admitted'], r['rejected'], k['forged-answers'], mock['requests_complete']]")
+
+flood() {
+	start flood "$C" "$T/flood" c0 "$(mac "$S" s0)" "$1" "$S4" 10.77.128.0 "$S6" fd77:0:0:2:: "$C4B"
+	FLOOD=$PID
+}
+
+flood $N
+clients=0
+while kill -0 "$FLOOD" 2>/dev/null; do
+	clients=$((clients + 1))
+	load --connect "$S4:$PORT" --model open:3 --model slow:1 --requests 40 --concurrency 4 --new-connections \
+		>"$T/four$clients.json"
+	load --connect "[$S6]:$PORT" --model open --requests 20 --concurrency 4 >"$T/six$clients.json"
+done
+wait "$FLOOD" || true
+mv "$T/flood.log" "$T/flood.json"
+"$PY" - "$T" "$clients" >"$T/sum.json" <<'END'
+import json, sys
+out = {"sent": 0, "open": 0, "slow": 0, "served": 0, "refused": 0}
+for i in range(1, int(sys.argv[2]) + 1):
+    for name in "four", "six":
+        one = json.load(open(f"{sys.argv[1]}/{name}{i}.json"))
+        out["sent"] += one["sent"]
+        for model in one["by_model"]:
+            out[model] += one["by_model"][model]["sent"]
+        out["served"] += one["completed"]
+        out["refused"] += one["status"].get("429", 0)
+print(json.dumps(out))
+END
+
+holds "a million packets from addresses that nobody has were sent, 60 % of them SYNs" \
+	"j('flood')['sent'] >= $N and j('flood')['refused'] == 0 and
+	 abs(j('flood')['syns'] / j('flood')['sent'] - 0.6) < 0.02"
+holds "every request of a real client during the flood was answered or refused, as its model was open or shut" \
+	"j('sum')['served'] == j('sum')['open'] >= 40 and j('sum')['refused'] == j('sum')['slow'] > 0"
+holds --within 3 "all of these were judged, and nothing else" \
+	"[r['admitted'], r['rejected']] == [$before[0] + j('sum')['open'], $before[1] + j('sum')['slow']]"
+holds "the server saw no other request" "mock['requests_complete'] == $before[3] + j('sum')['open']"
+holds "nothing was sent to any of them that sluice made" "k['forged-answers'] - $before[2] <= 3 * j('sum')['slow']"
+holds "what they sent is counted as passed-unproven" \
+	"0.9 * (j('flood')['sent'] - j('flood')['syns']) <= k['passed-unproven'] <= j('flood')['sent'] - j('flood')['syns']"
+holds "no connection was unjudged for want of room" "k['conns-full'] == 0 == k['tombstones-full'] == k['counts-full']"
+
+bpftool -j map dump pinned "$PIN/conns" >"$T/conns.json"
+holds "no entry of conns is of an address that was not proven" \
+	"all(bytes(int(x, 16) if isinstance(x, str) else x for x in e['formatted']['key']['client_addr'])[14:] in (b'\0\2', b'\0\3')
+	     for e in j('conns')) and s['maps']['conns']['entries'] == len(j('conns')) < 20"
+holds "the only clients known are the real ones" \
+	"sorted(c['client'] for c in ctl('clients')['clients']) == ['$C4', 'fd77:0:0:1::/64'] and
+	 s['maps']['client_counts']['entries'] == 2 and s['maps']['client_flags']['entries'] == 0 and
+	 s['maps']['client_in_flight']['entries'] <= 2"
+holds --within 3 "and nothing is in flight in the end" "s['global']['in_flight'] == 0 and s['global']['waiting'] == 0"
+
+# A request in the handshake's third segment is as good as any other; one without a handshake is none.
+raw_client 10.77.0.9 fd77:0:0:1::9
+for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
+	read -r host from <<<"$pair"
+	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
+	for model in open slow; do
+		before=$(value "[r['admitted'], r['rejected'], k['passed-unproven']]")
+		SL_CLIENT=$C SL_SERVER_MAC=$(mac "$S" s0) "$PY" "$HERE/spoof.py" third "$host" "$from" $model >"$T/third.json"
+		if [[ $model == open ]]; then
+			holds --within 3 "a request in the handshake's third segment is judged and answered $over" \
+				"j('third')['status'] == '200' and [r['admitted'], r['rejected']] == [$before[0] + 1, $before[1]]"
+		else
+			holds --within 3 "and refused where its model is shut, with a whole 429 and its end $over" \
+				"j('third')['status'] == '429' and j('third')['fin'] and not j('third')['rst'] and
+				 [r['admitted'], r['rejected']] == [$before[0], $before[1] + 1] and
+				 not [x for x in sockets('s') if '$from]' in x[4]]"
+		fi
+	done
+	before=$(value "[r['admitted'], r['rejected'], k['passed-unproven']]")
+	SL_CLIENT=$C SL_SERVER_MAC=$(mac "$S" s0) "$PY" "$HERE/spoof.py" blind "$host" "$from" slow >"$T/blind.json"
+	holds --within 3 "one without a handshake is answered by the server's kernel alone: a reset $over" \
+		"j('blind')['rst'] and j('blind')['bytes'] == 0 and
+		 [r['admitted'], r['rejected'], k['passed-unproven']] == [$before[0], $before[1], $before[2] + 1]"
+done
+
+done_here

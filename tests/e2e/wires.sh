@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# shellcheck shell=bash disable=SC2034
+#
+# Other wirings than the one veth pair of lib.sh, which a case sources first. A case that uses more namespaces names them
+# in MORE_NAMESPACES before it sources lib.sh, so that what a killed run left goes too.
+
+# mac NAMESPACE INTERFACE prints its hardware address.
+mac() { on "$1" ip -o link show dev "$2" | sed -n 's,.* link/ether \([^ ]*\).*,\1,p'; }
+
+# Addresses for both ends, as lib.sh gives them.
+address_both() {
+	on "$S" sh -c "ip addr add $S4/24 dev s0 && ip addr add $S6/64 dev s0 nodad && ip link set s0 up"
+	on "$C" sh -c "ip addr add $C4/24 dev c0 && ip addr add $C4B/24 dev c0 &&
+		ip addr add $C6/64 dev c0 nodad && ip link set c0 up"
+}
+
+# plain NAMESPACE INTERFACE: frames are as on a wire, none larger than the MTU, every checksum whole.
+plain() { on "$1" ethtool -K "$2" tx off tso off gso off gro off >/dev/null; }
+
+# A namespace $R between both, whose s1 and c1 nothing joins but a relay of relay.py.
+relay_between() {
+	local ns
+
+	R=sl-$CASE-r
+	ip netns add "$R"
+	on "$R" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+	on "$S" ip link del s0
+	ip link add s0 netns "$S" type veth peer name s1 netns "$R"
+	ip link add c0 netns "$C" type veth peer name c1 netns "$R"
+	on "$R" sh -c 'ip link set s1 up && ip link set c1 up'
+	address_both
+	plain "$S" s0
+	plain "$C" c0
+}
+
+# raw_client ADDRESS…: addresses of clients made by hand on c0. The server's side knows where they are, and no
+# kernel answers for them.
+raw_client() {
+	local address
+
+	for address; do
+		on "$S" ip neigh replace "$address" lladdr "$(mac "$C" c0)" nud permanent dev s0
+	done
+}
