@@ -521,8 +521,8 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 		}
 		http1_name_end(f, response, wanted, ev);
 		p++;
-		if (p >= stop || f->state != HTTP1_AT_REST)
-			return p - pos;
+		if (p >= stop || f->state != HTTP1_AT_REST || *ev)
+			return p - pos; /* whoever was told wants to know where */
 	}
 	/* in the rest of a line, or in a chunk extension */
 	p = scan_clamp(p);
