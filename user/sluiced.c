@@ -404,7 +404,9 @@ static int write_services(struct daemon *d, const struct config *config)
 					.client_plen4 = 32,
 					.client_plen6 = 64,
 					.unary = s->unary,
+					.doubt_reset = s->doubt_reset,
 				},
+			.rules = s->rules,
 		};
 		memcpy(out[i].addr, s->addr, sizeof(out[i].addr));
 		shown[i] = (struct state_service){
@@ -414,6 +416,8 @@ static int write_services(struct daemon *d, const struct config *config)
 			.action = out[i].value.action,
 			.mode = out[i].value.mode,
 			.unary = s->unary,
+			.doubt_reset = s->doubt_reset,
+			.rules = s->rules,
 			.model = out[i].value.default_model,
 		};
 		memcpy(shown[i].addr, s->addr, sizeof(shown[i].addr));

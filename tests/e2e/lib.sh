@@ -102,7 +102,7 @@ start() {
 	local name=$1 ns=$2
 
 	shift 2
-	nsenter --net="$NS/$ns" "$@" >"$T/$name.log" 2>&1 </dev/null &
+	nsenter --net="$NS/$ns" "$@" >"$T/$name.log" 2>&1 </dev/null 9>&- &
 	PID=$!
 	PIDS+=("$PID")
 }
@@ -140,10 +140,11 @@ mock_set() {
 	on "$S" curl -sS -m 5 -o /dev/null --json "$1" "http://127.0.0.1:$ADMIN/control"
 }
 
-# The daemon on s0 and lo: sluice OPTION…
+# The daemon: sluice OPTION…
+interfaces=(s0 lo)
 sluice() {
 	start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off \
-		--interface s0 --interface lo "$@"
+		"${interfaces[@]/#/--interface=}" "$@"
 	DAEMON=$PID
 	await_line daemon ready "$DAEMON"
 }
@@ -185,6 +186,11 @@ witness() {
 # lose N: drop the next N segments to the client that end a connection in order (a 429 carries FIN).
 lose() {
 	bpftool map update pinned "$WITNESS/to_lose" key hex 0 0 0 0 value hex "$1" 0 0 0
+}
+
+# lose_data N: drop the next N segments of an answer that do not end it.
+lose_data() {
+	bpftool map update pinned "$WITNESS/data_to_lose" key hex 0 0 0 0 value hex "$1" 0 0 0
 }
 
 # Ends what runs in our namespaces and takes away all that has a name outside the processes.
@@ -231,7 +237,10 @@ if ((EUID != 0)); then
 	exit 1
 fi
 exec 9>"/run/sl-$CASE.lock"
-flock 9
+flock -w 300 9 || {
+	echo "not ok - the case $CASE has its names for itself: another run of it is under way"
+	exit 1
+}
 clean 2>/dev/null || true
 T=$(mktemp -d "/tmp/sl-$CASE.XXXXXX")
 trap on_exit EXIT

@@ -34,6 +34,14 @@ struct {
 	__uint(max_entries, 1);
 } to_lose SEC(".maps");
 
+/* … and of segments with a payload that do not end the connection. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} data_to_lose SEC(".maps");
+
 /* The flags of a TCP segment from or to the port; -1: something else. IPv4 without options, IPv6 without
  * extension headers: all that the cases send. */
 static __always_inline int tcp_flags(struct __sk_buff *skb)
@@ -63,13 +71,19 @@ SEC("tc")
 int to_client(struct __sk_buff *skb)
 {
 	__u32 zero = 0, *lose = bpf_map_lookup_elem(&to_lose, &zero);
+	__u32 *lose_data = bpf_map_lookup_elem(&data_to_lose, &zero);
 	struct seen *s = bpf_map_lookup_elem(&seen, &zero);
 	int flags = tcp_flags(skb);
 
-	if (flags < 0 || !s || !lose)
+	if (flags < 0 || !s || !lose || !lose_data)
 		return TC_ACT_OK;
 	if (flags & FIN && *lose) {
 		(*lose)--;
+		__sync_fetch_and_add(&s->lost, 1);
+		return TC_ACT_SHOT;
+	}
+	if (*lose_data && !(flags & (FIN | SYN | RST)) && skb->len > ETH_HLEN + 100) {
+		(*lose_data)--;
 		__sync_fetch_and_add(&s->lost, 1);
 		return TC_ACT_SHOT;
 	}

@@ -465,6 +465,46 @@ static void a_service_takes_from_the_defaults_what_it_does_not_say(void **state)
 	config_free(&config);
 }
 
+static void a_service_says_which_requests_are_judged(void **state)
+{
+	static const char yaml[] = "interface: lo\n"
+				   "services:\n"
+				   "- listen: 1\n"
+				   "- listen: 2\n"
+				   "  judge-methods: [POST, PUT]\n"
+				   "  judge-paths: [/v1/]\n"
+				   "  pass-paths:\n"
+				   "  - /v1/tokenize\n"
+				   "  - /v1/audio/\n"
+				   "  model-paths: [/v1/m/]\n"
+				   "  model-from: [header, path]\n"
+				   "  model-header: X-Model\n"
+				   "  doubt: reset\n"
+				   "- {listen: 3, protocol: opaque}\n";
+	static const char *const prefixes[] = {"/v1/tokenize", "/v1/audio/", "/v1/m/", "/v1/", "/"};
+	const struct sluice_rules *r;
+
+	load(yaml, NULL, NULL);
+	r = &config.services[0].rules;
+	assert_false(config.services[0].doubt_reset);
+	assert_int_equal(r->methods, 1 << HTTP1_METHOD_POST);
+	assert_int_equal(r->count, 5);
+	assert_int_equal(r->source[0], SLUICE_SOURCE_PATH);
+	assert_int_equal(r->source[1], SLUICE_SOURCE_BODY);
+	r = &config.services[1].rules;
+	assert_true(config.services[1].doubt_reset);
+	assert_int_equal(r->methods, 1 << HTTP1_METHOD_POST | 1 << HTTP1_METHOD_PUT);
+	assert_int_equal(r->source[0], SLUICE_SOURCE_HEADER);
+	assert_int_equal(r->source[1], SLUICE_SOURCE_PATH);
+	assert_int_equal(r->source[2], SLUICE_SOURCE_NONE);
+	assert_string_equal(r->header, "x-model");
+	assert_int_equal(r->count, COUNT(prefixes));
+	for (unsigned i = 0; i < r->count; i++)
+		assert_string_equal(r->rule[i].prefix, prefixes[i]);
+	assert_int_equal(config.services[2].rules.methods, 0);
+	config_free(&config);
+}
+
 static void an_opaque_service_resets_where_a_reply_is_only_the_default(void **state)
 {
 	static const char *const args[] = {BASE, "--protocol", "opaque", NULL};
@@ -695,6 +735,18 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		 "FILE: services entry 1: model: listen names a model already"},
 		{"services: [{listen: 80, protocol: opaque, action: reply}]\n",
 		 "FILE: services entry 1: action: \"reply\" needs protocol http; use reset or drop"},
+		{"services: [{listen: 80, judge-paths: /v1/}]\n",
+		 "FILE: services entry 1: judge-paths: a list is expected, not one value"},
+		{"services: [{listen: 80, pass-paths: [/a, [/b]]}]\n",
+		 "FILE: services entry 1: pass-paths: one value is expected, not a list"},
+		{"services: [{listen: 80, pass-paths: [/a, b]}]\n",
+		 "FILE: services entry 1: pass-paths: \"b\" is not the beginning of a path: / and up to 47 bytes more, none of them a space, ?, # or %"},
+		{"services: [{listen: 80, model-from: [header]}]\n",
+		 "FILE: services entry 1: model-from has header, so model-header must name it"},
+		{"services: [{listen: 80, doubt: drop}]\n",
+		 "FILE: services entry 1: doubt: \"drop\" is not one of pass, reset"},
+		{"services: [{listen: 80, protocol: opaque, doubt: reset}]\n",
+		 "FILE: services entry 1: methods, paths, model-from, model-header and doubt are of requests, which only protocol http sees"},
 		{"services: [{listen: 80}, {listen: 80}]\n",
 		 "FILE: services entry 2: \"80\" is given twice"},
 		{"listen: 80\nservices: [{listen: \"*:80\"}]\n",
@@ -861,7 +913,7 @@ static void the_example_file_is_valid(void **state)
 		skip(); /* not started from the top of the tree */
 	if (load_catching(STDERR_FILENO, args, NULL))
 		fail_msg("%s", printed);
-	assert_int_equal(config.service_count, 4);
+	assert_int_equal(config.service_count, 5);
 	assert_int_equal(config.model_count, 2);
 	config_free(&config);
 }
@@ -888,6 +940,7 @@ int main(void)
 		cmocka_unit_test(a_list_from_a_stronger_source_replaces_the_weaker_one),
 		cmocka_unit_test(a_listen_is_an_address_a_port_and_a_model),
 		cmocka_unit_test(a_service_takes_from_the_defaults_what_it_does_not_say),
+		cmocka_unit_test(a_service_says_which_requests_are_judged),
 		cmocka_unit_test(an_opaque_service_resets_where_a_reply_is_only_the_default),
 		cmocka_unit_test(models_have_targets_of_their_own),
 		cmocka_unit_test(a_policy_without_numbers_has_the_reference_ones),

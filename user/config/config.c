@@ -19,6 +19,7 @@
 #include "core/controller.h"
 #include "core/parse.h"
 #include "file.h"
+#include "rules.h"
 
 #ifndef SLUICE_VERSION
 #define SLUICE_VERSION "unknown"
@@ -36,7 +37,8 @@ enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LI
  */
 struct service_entry {
 	struct config_service service;
-	bool has_listen, has_model, has_protocol, has_action, has_mode;
+	bool has_listen, has_model, has_protocol, has_action, has_mode, has_http;
+	struct rules_entry rules;
 	char *label, *text;
 };
 
@@ -466,10 +468,27 @@ static int apply(struct loader *l, size_t i, const char *label, const char *text
 	return 0;
 }
 
-static const char *const service_fields[] = {"listen", "model", "protocol", "action",
-					     "mode",   "unary", NULL};
-static const char *const model_fields[] = {
-	"name", "ttft-threshold-ms", "itl-threshold-ms", "max-in-flight", "unary", NULL};
+static const struct config_file_field service_fields[] = {
+	{"listen", false},       {"model", false},       {"protocol", false},
+	{"action", false},       {"mode", false},        {"unary", false},
+	{"judge-methods", true}, {"judge-paths", true},  {"pass-paths", true},
+	{"model-paths", true},   {"model-from", true},   {"model-header", false},
+	{"doubt", false},        {NULL, false},
+};
+static const struct config_file_field model_fields[] = {
+	{"name", false},          {"ttft-threshold-ms", false}, {"itl-threshold-ms", false},
+	{"max-in-flight", false}, {"unary", false},             {NULL, false},
+};
+
+static const struct parse_value as_doubt = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"pass", 0, NULL},
+			{"reset", 1, NULL},
+			{NULL, 0, NULL},
+		},
+};
 
 static int service_field(struct loader *l, const char *label, const char *field, const char *text)
 {
@@ -500,6 +519,17 @@ static int service_field(struct loader *l, const char *label, const char *field,
 			return -EINVAL;
 		s->mode = (enum sluice_mode)value;
 		e->has_mode = true;
+	} else if (!strcmp(field, "doubt")) {
+		if (read_value(label, &as_doubt, text, &value) < 0)
+			return -EINVAL;
+		s->doubt_reset = value != 0;
+		e->has_http = true;
+	} else if (rules_is_field(field)) {
+		char why[512];
+
+		e->has_http = true;
+		if (rules_take(&e->rules, field, text, why, sizeof(why)) < 0)
+			return complain(label, "%s", why);
 	} else {
 		if (read_value(label, &as_bool, text, &value) < 0)
 			return -EINVAL;
@@ -762,6 +792,7 @@ static int finish_services(struct loader *l)
 	for (unsigned i = 0; i < l->service_count; i++) {
 		struct service_entry *e = &l->services[i];
 		struct config_service *s = &e->service;
+		char why[512];
 
 		if (!e->has_listen)
 			return complain(e->label, "listen is missing");
@@ -785,6 +816,12 @@ static int finish_services(struct loader *l)
 					"action: \"reply\" needs protocol http; use reset or drop");
 			s->action = SLUICE_ACTION_RESET;
 		}
+		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->has_http)
+			return complain(e->label,
+					"methods, paths, model-from, model-header and doubt are of requests, which only protocol http sees");
+		if (s->protocol == SLUICE_PROTOCOL_HTTP &&
+		    rules_finish(&e->rules, &s->rules, why, sizeof(why)) < 0)
+			return complain(e->label, "%s", why);
 		c->services[c->service_count++] = *s;
 	}
 	return 0;

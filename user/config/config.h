@@ -27,6 +27,8 @@ struct config_service {
 	enum sluice_action action;
 	enum sluice_mode mode;
 	bool unary;
+	bool doubt_reset;	   /* what cannot be framed is reset */
+	struct sluice_rules rules; /* as the kernel has them; all zero on opaque services */
 };
 
 /*

@@ -20,7 +20,7 @@
 #include "core/parse.h"
 
 #define KEYS_MAX   32
-#define FIELDS_MAX 8
+#define FIELDS_MAX 16
 
 /*
  * Where libcyaml puts any value: a text, a list of texts or an array of mappings; a mapping is an
@@ -94,8 +94,13 @@ static void build_schema(struct schema *s, const struct config_file_key *keys, s
 		if (keys[i].fields) {
 			size_t n = 0;
 
-			for (; keys[i].fields[n]; n++)
-				s->fields[i][n] = text_field(keys[i].fields[n], n);
+			for (; keys[i].fields[n].name; n++) {
+				const struct config_file_field *field = &keys[i].fields[n];
+
+				s->fields[i][n] =
+					field->list ? list_field(field->name, n, &text_entry)
+						    : text_field(field->name, n);
+			}
 			s->entries[i] = mapping;
 			s->entries[i].mapping.fields = s->fields[i];
 			s->entries[i].data_size = (uint32_t)(n * sizeof(struct slot));
@@ -179,8 +184,8 @@ static void say_unknown(const struct complaint *c, const struct config_file_key 
 		if (keys[i].fields && !strcmp(keys[i].name, c->key))
 			section = &keys[i];
 	if (section)
-		for (; section->fields[n]; n++)
-			names[n] = section->fields[n];
+		for (; section->fields[n].name; n++)
+			names[n] = section->fields[n].name;
 	else
 		for (; n < count; n++)
 			names[n] = keys[n].name;
@@ -261,6 +266,22 @@ static int load(const char *text, size_t size, const struct config_file_key *key
 	}
 }
 
+/* The values of one field, which stands in slot. */
+static int hand_out_field(const struct slot *slot, const struct config_file_key *key, unsigned entry,
+			  const struct config_file_field *field, config_file_each each, void *arg)
+{
+	char *const *list = slot->data;
+	int rc = 0;
+
+	if (!slot->data)
+		return 0;
+	if (!field->list)
+		return each(arg, key->name, entry, field->name, slot->data);
+	for (unsigned i = 0; i < slot->count && !rc; i++)
+		rc = each(arg, key->name, entry, field->name, list[i]);
+	return rc;
+}
+
 static int hand_out(const struct slot *top, uint32_t single, const struct config_file_key *keys,
 		    size_t count, config_file_each each, void *arg)
 {
@@ -274,14 +295,13 @@ static int hand_out(const struct slot *top, uint32_t single, const struct config
 		if (!slot->data)
 			continue;
 		if (keys[i].fields) {
-			while (keys[i].fields[n])
+			while (keys[i].fields[n].name)
 				n++;
 			for (unsigned e = 0; e < slot->count && !rc; e++, entry += n) {
 				rc = each(arg, keys[i].name, e + 1, NULL, NULL);
 				for (size_t f = 0; f < n && !rc; f++)
-					if (entry[f].data)
-						rc = each(arg, keys[i].name, e + 1,
-							  keys[i].fields[f], entry[f].data);
+					rc = hand_out_field(&entry[f], &keys[i], e + 1,
+							    &keys[i].fields[f], each, arg);
 			}
 		} else if (keys[i].list && !(single & 1u << i)) {
 			for (unsigned e = 0; e < slot->count && !rc; e++)

@@ -12,6 +12,12 @@
 
 #define CONFIG_FILE_BYTES_MAX (1024 * 1024)
 
+/* A field of a mapping: one value, or a list of values. */
+struct config_file_field {
+	const char *name;
+	bool list;
+};
+
 /*
  * A top-level key: one value; or a list of values (one value alone will do); or a list of mappings
  * of `fields`.
@@ -19,12 +25,12 @@
 struct config_file_key {
 	const char *name;
 	bool list;
-	const char *const *fields; /* ends with NULL; NULL itself: no mappings */
+	const struct config_file_field *fields; /* ends with a NULL name; NULL itself: no mappings */
 };
 
 /*
  * Called for each value: of a top-level key (entry 0, field NULL), or of a field in the entry'th
- * mapping, counted from 1, which begins with a call where text and field are NULL. Non-zero ends
+ * mapping (once for each value of a list), counted from 1, which begins with a call where text and field are NULL. Non-zero ends
  * the reading.
  */
 typedef int (*config_file_each)(void *arg, const char *key, unsigned entry, const char *field,

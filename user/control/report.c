@@ -118,20 +118,55 @@ json_t *report_models(const struct daemon_state *s)
 			 s->controller->per_model);
 }
 
+/* Which requests of an http service are judged and where their model is looked for, in the order in which it is asked. */
+static void report_rules(json_t *to, const struct state_service *v)
+{
+	static const char *const methods[] = {
+		[HTTP1_METHOD_OTHER] = NULL,	   [HTTP1_METHOD_POST] = "POST",
+		[HTTP1_METHOD_GET] = "GET",	   [HTTP1_METHOD_HEAD] = "HEAD",
+		[HTTP1_METHOD_CONNECT] = NULL,	   [HTTP1_METHOD_PUT] = "PUT",
+		[HTTP1_METHOD_PATCH] = "PATCH",	   [HTTP1_METHOD_DELETE] = "DELETE",
+	};
+	static const char *const kinds[] = {"judge", "pass", "model"};
+	static const char *const sources[] = {"", "path", "header", "body"};
+	json_t *judged = json_array(), *from = json_array(), *paths = json_array();
+	const struct sluice_rules *r = &v->rules;
+
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+		if (methods[i] && r->methods & 1 << i)
+			json_array_append_new(judged, json_string(methods[i]));
+	for (size_t i = 0; i < sizeof(r->source) && r->source[i]; i++)
+		json_array_append_new(from, json_string(sources[r->source[i]]));
+	for (size_t i = 0; i < r->count; i++)
+		json_array_append_new(paths, json_pack("{s:s, s:s%}", "kind", kinds[r->rule[i].kind],
+						       "prefix", r->rule[i].prefix,
+						       (size_t)r->rule[i].len));
+	json_object_set_new(to, "doubt", json_string(v->doubt_reset ? "reset" : "pass"));
+	json_object_set_new(to, "judge_methods", judged);
+	json_object_set_new(to, "paths", paths);
+	json_object_set_new(to, "model_from", from);
+	json_object_set_new(to, "model_header",
+			    r->header[0] ? json_string(r->header) : json_null());
+}
+
 static json_t *service(const struct daemon_state *s, uint32_t id)
 {
 	const struct state_service *v = &s->services[id];
 	char endpoint[TEXT_SERVICE_MAX], address[TEXT_SERVICE_MAX];
+	json_t *out;
 
 	text_endpoint(endpoint, v->addr, v->wildcard, v->port);
 	if (endpoint[0] == '*')
 		strcpy(address, "*");
 	else
 		text_address(address, sizeof(address), v->addr);
-	return json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:b}", "address", address, "port",
+	out = json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:b}", "address", address, "port",
 			 (int)v->port, "protocol", text_protocol(v->protocol), "action",
 			 text_action(v->action), "mode", text_mode(v->mode), "default_model",
 			 model_name(s, v->model), "unary", v->unary);
+	if (v->protocol == SLUICE_PROTOCOL_HTTP)
+		report_rules(out, v);
+	return out;
 }
 
 static json_t *services(const struct daemon_state *s)

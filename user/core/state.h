@@ -35,7 +35,8 @@ struct state_service {
 	bool wildcard;
 	uint16_t port; /* host order */
 	uint8_t protocol, action, mode;
-	bool unary;
+	bool unary, doubt_reset;
+	struct sluice_rules rules;
 	uint32_t model; /* id of the default model */
 };
 

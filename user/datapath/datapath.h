@@ -66,6 +66,7 @@ struct datapath_service {
 	uint16_t port; /* host order */
 	bool wildcard; /* all of the host's addresses; only the IPv4 ones where addr is ::ffff:0.0.0.0 */
 	struct sluice_service value;
+	struct sluice_rules rules; /* written before the service is; all zero: POST, by the name in the body */
 };
 int datapath_set_services(struct datapath *d, const struct datapath_service *services, size_t count);
 /* A netlink fd, readable when the host's addresses (or links) changed; then call datapath_refresh(). */

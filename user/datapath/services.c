@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The services map, and the host's addresses that wildcard services are spread over. The one idea: the map is made
+ * The services map with the rules of each, and the host's addresses that wildcard services are spread over. The one idea: the map is made
  * to hold exactly what is wanted by its difference to what it holds, adding before removing, so that a service
  * that stays is never missing; its port's bit is set before its first entry and cleared after its last.
  */
@@ -196,6 +196,15 @@ static int remove_others(int fd, const struct entries *present, const struct ent
 	return 0;
 }
 
+static int write_rules(struct datapath *d, const struct datapath_service *services, size_t count)
+{
+	int fd = map_fd(d->skel->maps.rules), err = 0;
+
+	for (size_t i = 0; i < count && !err; i++)
+		err = bpf_map_update_elem(fd, &services[i].value.id, &services[i].rules, BPF_ANY);
+	return err ? datapath_fail(err, "rules cannot be written: %s", strerror(-err)) : 0;
+}
+
 static int write_services(struct datapath *d, const struct datapath_service *services, size_t count)
 {
 	struct entries present = {0}, wanted = {0};
@@ -253,7 +262,9 @@ int datapath_set_services(struct datapath *d, const struct datapath_service *ser
 			return datapath_fail(-ENOMEM, "out of memory");
 		memcpy(copy, services, count * sizeof(*copy));
 	}
-	err = write_services(d, services, count);
+	err = write_rules(d, services, count);
+	if (!err)
+		err = write_services(d, services, count);
 	if (err) {
 		free(copy);
 		return err;

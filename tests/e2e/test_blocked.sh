@@ -1,0 +1,111 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Invariant 5: a reset is immediate. connect() from a blocked address fails at once and with the right error, a drop is a
+# drop, others are served meanwhile, and a rule ends when it was said to. The same at every front door: tc alone, native
+# XDP, and generic XDP on the kernels where sluice takes it (before 6.9).
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+mock --model m,prefill-ms=5,token-ms=1,tokens=2
+witness
+# A veth hands on what a native XDP program sends back only where its peer has an XDP program too: one that passes all.
+pass_at_peer() {
+	clang -O2 -target bpf -x c -c - -o "$T/pass.o" <<<'
+		__attribute__((section("xdp"), used)) int pass(void *packet) { return 2; }
+		char terms[] __attribute__((section("license"), used)) = "Dual BSD/GPL";'
+	on "$C" ip link set dev c0 xdp obj "$T/pass.o" sec xdp
+}
+
+connects() { # connects HOST FROM
+	peer "$C" connect "$1" "$PORT" --bind "$2" --timeout 10 >"$T/connect.json"
+}
+
+served() { # served HOST FROM
+	[[ $(on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --interface "$2" \
+		--json '{"model":"m"}' "http://$1:$PORT/v1/chat/completions") == 200 ]]
+}
+
+doors=(off native)
+[[ $(printf '%s\n6.9\n' "$(uname -r)" | sort -V | head -n 1) == 6.9 ]] || doors+=(generic)
+for xdp in "${doors[@]}"; do
+	if [[ $xdp == off ]]; then at="tc"; else at="$xdp XDP"; fi
+	[[ $xdp != native ]] || pass_at_peer
+	interfaces=(s0) # veth has native XDP, lo has none
+	sluice --listen "$PORT" --xdp "$xdp" --action reset
+	holds "status says where the front door is: $xdp" "s['interfaces'][0]['xdp'] == '$xdp'"
+
+	ctl block "$C4" >/dev/null
+	ctl block "$C6" >/dev/null
+	for pair in "$S4 $C4 IPv4" "$S6 $C6 IPv6"; do
+		read -r host from ip <<<"$pair"
+		before=$(value "w['syn_out']")
+		reset=$(value "s['connections']['reset']")
+		connects "$host" "$from"
+		holds "connect() from a blocked address fails with ECONNREFUSED over $ip ($at)" \
+			"j('connect')['error'] == 'ECONNREFUSED'"
+		holds "by the answer to its first SYN, and is counted ($at, $ip)" \
+			"w['syn_out'] == $before + 1 and s['connections']['reset'] == $reset + 1"
+	done
+	check "another client is served meanwhile ($at)" served "$S4" "$C4B"
+	holds "the server saw nothing of the blocked ones ($at)" \
+		"mock['connections_open'] == 0 and sockets('s') == []"
+	ctl clear "$C4" >/dev/null
+	ctl clear "$C6" >/dev/null
+	check "a cleared client is served again ($at)" served "$S4" "$C4"
+	check "over IPv6, too ($at)" served "[$S6]" "$C6"
+
+	# A drop: no answer at all, so the client sends its SYN again and again.
+	ctl set action=drop >/dev/null
+	ctl block "$C4" >/dev/null
+	before=$(value "[w['in'], s['connections']['dropped']]")
+	start dropped "$C" "$PY" "$HERE/peers.py" connect "$S4" "$PORT" --bind "$C4" --timeout 8
+	await 5 "s['connections']['dropped'] >= $before[1] + 2"
+	holds "a dropped SYN is answered by nothing, and each is counted ($at)" "w['in'] == $before[0]"
+	ctl clear "$C4" >/dev/null
+	wait "$PID"
+	check "and the connection comes about once the block is gone ($at)" \
+		grep -q '"error": null' "$T/dropped.log"
+	ctl set action=reset >/dev/null
+
+	ctl block "$C4" --for 1s >/dev/null
+	connects "$S4" "$C4"
+	holds "a block for a second blocks ($at)" "j('connect')['error'] == 'ECONNREFUSED'"
+	check "and ends by itself ($at)" \
+		timeout 10 bash -c "until [[ \$(nsenter --net=$NS/$C $PY $HERE/peers.py connect $S4 $PORT \
+			--bind $C4) == *null* ]]; do sleep 0.1; done"
+	holds --within 3 "without leaving a rule behind ($at)" "ctl('clients')['rules'] == []"
+	ctl detach >/dev/null
+	wait "$DAEMON" || true
+done
+
+# All at once: the model shut, one client exempt.
+sluice --listen "$PORT"
+shut m
+ctl allow "$C4B" >/dev/null
+load --connect "$S4:$PORT" --model m --requests 5 --bind "$C4" >"$T/shut.json"
+load --connect "$S4:$PORT" --model m --requests 5 --bind "$C4B" >"$T/exempt.json"
+holds "an allowed client passes while the model is shut, another does not" \
+	"j('shut')['status'] == {'429': 5} and j('exempt')['completed'] == 5"
+ctl clear "$C4B" >/dev/null
+ctl allow 10.77.0.3/32 --for 1s >/dev/null
+ctl block 10.77.0.0/24 >/dev/null
+connects "$S4" "$C4"
+holds "a blocked network is refused at connect()" "j('connect')['error'] == 'ECONNREFUSED'"
+check "an exemption inside a blocked network ends when it was said to" \
+	timeout 10 bash -c "until [[ \$(nsenter --net=$NS/$C $PY $HERE/peers.py connect $S4 $PORT \
+		--bind $C4B) == *REFUSED* ]]; do sleep 0.1; done"
+ctl detach >/dev/null
+wait "$DAEMON" || true
+
+# An opaque service has no requests to refuse: while its one model is shut, its connections are.
+sluice --listen "$PORT=m" --protocol opaque --action reset
+load --connect "$S4:$PORT" --model m --requests 2 --new-connections >"$T/opaque.json"
+holds "an opaque service is timed" "j('opaque')['completed'] == 2 and m['m']['ttft_samples'] >= 2"
+ctl set --model m ttft=1ms tau=1h >/dev/null
+await 2 "not m['m']['open']"
+connects "$S4" "$C4"
+holds "connect() to a shut opaque service fails with ECONNREFUSED" "j('connect')['error'] == 'ECONNREFUSED'"
+open_again m
+check "and works again when it opens" served "$S4" "$C4"
+
+done_here

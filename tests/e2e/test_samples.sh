@@ -1,0 +1,71 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Invariant 6: time is honest. Errors, refusals and retransmissions are no samples; a client that reads or sends slowly
+# does not make a model look slow.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+mock --model m,prefill-ms=20,token-ms=5,tokens=10,slots=64 \
+	--model other,prefill-ms=20,token-ms=5,tokens=10,slots=64 \
+	--model reader,prefill-ms=20,token-ms=1,tokens=4000,slots=64 \
+	--model uploader,prefill-ms=50,token-ms=5,tokens=10,slots=64 \
+	--model lossy,prefill-ms=20,token-ms=5,tokens=20,slots=64 \
+	--model plain,prefill-ms=50,tokens=4,token-ms=5
+sluice --listen "$PORT=unnamed" --time-constant-secs 86400
+witness
+
+load --connect "$S4:$PORT" --model missing --requests 5 >"$T/missing.json"
+holds "an error is no sample" \
+	"'200' not in j('missing')['status'] and j('missing')['sent'] == 5 and
+	 s['global']['ttft_samples'] == 0 and s['global']['itl_samples'] == 0"
+holds "a model that answers with errors alone is not learned" "'missing' not in m"
+
+load --connect "$S4:$PORT" --model m --requests 3 >"$T/m.json"
+await 3 "m['m']['ttft_samples'] == 3"
+shut m
+await 3 "m['m']['ttft_samples'] == 4"
+load --connect "$S4:$PORT" --model m --requests 20 >"$T/refused.json"
+load --connect "$S4:$PORT" --model other --requests 1 >"$T/other.json"
+await 3 "m['other']['ttft_samples'] == 1"
+holds "a refusal is no sample" "j('refused')['status'] == {'429': 20} and m['m']['ttft_samples'] == 4"
+before=$(value "s['global']['ttft_samples']")
+
+load --connect "$S4:$PORT" --model plain --plain --requests 3 >"$T/plain.json"
+holds "a reply that is not streamed is no sample where nobody said so" \
+	"j('plain')['completed'] == 3 and s['global']['ttft_samples'] == $before"
+
+# A client that stops reading for 2 s: the server's bytes wait, the model does not.
+start reader "$C" "$PY" "$HERE/peers.py" slow-reader "$S4" "$PORT" --model reader --stream --max-tokens 4000 \
+	--rcvbuf 4096 --pause 2
+await 10 "m['reader']['itl_samples'] > 10"
+wait "$PID"
+check "a slow reader gets its whole stream" grep -q '"end": "whole"' "$T/reader.log"
+holds --within 3 "and does not raise the model's ITL" "m['reader']['itl_ema_ms'] < 2"
+holds "nor TTFT" "m['reader']['ttft_ema_ms'] < 40"
+holds "the gaps that it spoilt are counted as such" "k['gaps-tainted'] > 0"
+
+start uploader "$C" "$PY" "$HERE/peers.py" slow-uploader "$S4" "$PORT" --model uploader --stream --body-bytes 50000 \
+	--pause 1.5
+wait "$PID"
+check "a slow uploader is answered" grep -q '"end": "whole"' "$T/uploader.log"
+holds --within 3 "and its time is not the model's: TTFT begins with the request's last byte" \
+	"m['uploader']['ttft_samples'] == 1 and 45 < m['uploader']['ttft_ema_ms'] < 80"
+
+# Retransmissions: the client's side loses what the server sends, for a while.
+load --connect "$S4:$PORT" --model lossy --requests 1 >"$T/whole.json"
+await 3 "m['lossy']['ttft_samples'] == 1"
+first=$(value "m['lossy']['itl_samples']")
+retransmitted() {
+	on "$S" nstat -asz TcpRetransSegs | awk '/TcpRetransSegs/ { print $2 }'
+}
+sent_again=$(retransmitted)
+lose_data 6
+load --connect "$S4:$PORT" --model lossy --requests 1 >"$T/lossy.json"
+holds --within 3 "a stream with retransmissions is whole, and each gap is a sample at most once" \
+	"j('lossy')['completed'] == 1 and m['lossy']['ttft_samples'] <= 2 and
+	 $first < m['lossy']['itl_samples'] + k['gaps-tainted'] and
+	 m['lossy']['itl_samples'] <= 2 * $first"
+holds "there were some" "$(retransmitted) > $sent_again"
+holds "a retransmission does not raise ITL" "m['lossy']['itl_ema_ms'] < 7"
+
+done_here

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a service's keys say of its requests (judge-methods, judge-paths, pass-paths, model-paths,
+ * model-from, model-header), made into the rules that the kernel reads. There the first rule that
+ * fits decides; here they are put in such an order that the longest prefix does.
+ */
+#ifndef SLUICE_CONFIG_RULES_H
+#define SLUICE_CONFIG_RULES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+
+/* The keys of one service as far as they are read. All zero: nothing said. */
+struct rules_entry {
+	struct sluice_rule path[SLUICE_RULES_MAX]; /* as written, in any order */
+	unsigned path_count;
+	bool judge_paths, model_paths; /* there is one at least */
+	uint8_t methods;
+	uint8_t source[3];
+	unsigned source_count;
+	char header[HTTP1_TOKEN_MAX];
+};
+
+bool rules_is_field(const char *field);
+
+/* One value of one key. 0; or -EINVAL with what is the matter, in one line, in err. */
+int rules_take(struct rules_entry *e, const char *field, const char *text, char *err, size_t len);
+
+/* All keys are in: defaults are added where they say nothing. Likewise. */
+int rules_finish(const struct rules_entry *e, struct sluice_rules *out, char *err, size_t len);
+
+#endif
