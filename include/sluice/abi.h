@@ -226,6 +226,28 @@ struct sluice_quota {
 };
 _Static_assert(sizeof(struct sluice_quota) == 40, "quota");
 
+/*
+ * quota_texts[id]: what the daemon wants to know of a quota again after a restart; the programs never read it. A slot
+ * with scope 0 was never used.
+ */
+enum sluice_quota_scope {
+	SLUICE_SCOPE_NONE = 0,
+	SLUICE_SCOPE_CLIENT = 1,	/* of clients and prefixes, for all models */
+	SLUICE_SCOPE_CLIENT_MODEL = 2,	/* of clients, for the model `name` */
+	SLUICE_SCOPE_MODEL = 3,		/* of everybody without one of their own, for the model `name` */
+	SLUICE_SCOPE_SERVICE = 4,	/* … at the service `name` (ADDR:PORT) */
+};
+
+struct sluice_quota_text {
+	__u64 requests, request_period_ns, request_burst; /* 0 requests: no such budget */
+	__u64 tokens, token_period_ns, token_burst;
+	__u8 scope;   /* enum sluice_quota_scope */
+	__u8 by_hand; /* said by `sluicectl quota set`, not by the configuration */
+	__u8 pad[6];
+	char name[SLUICE_NAME_MAX];
+};
+_Static_assert(sizeof(struct sluice_quota_text) == 56 + 96, "quota text");
+
 /* client_quotas: key as in client_flags, value a quota id. client_state: */
 struct sluice_budget_key {
 	struct sluice_client client;
@@ -253,12 +275,19 @@ enum sluice_prefix_class {
 	SLUICE_PREFIX_BLOCKED = 2,
 };
 
+/*
+ * Only the longest prefix of an address is asked, so that it has to say all: the daemon copies to it what a shorter one
+ * says of class or quota, where nothing was said of this one.
+ */
+enum sluice_prefix_own { SLUICE_PREFIX_OWN_CLASS = 1, SLUICE_PREFIX_OWN_QUOTA = 2 };
+
 struct sluice_prefix {
-	__u64 expires_ns; /* 0: no end */
+	__u64 expires_ns; /* of the class; 0: no end */
 	__u8 class;	  /* enum sluice_prefix_class */
 	__u8 action;
 	__u16 quota;
-	__u8 pad[4];
+	__u8 own; /* enum sluice_prefix_own: what was said of this very prefix, not of a shorter one */
+	__u8 pad[3];
 };
 _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 
