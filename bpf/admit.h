@@ -402,6 +402,8 @@ SUBPROG int account(const struct sluice_service *service, const struct question 
 		    : verdict >= SLUICE_VERDICT_SYN_RESET ? SLUICE_VERDICT_REJECTED
 							  : verdict;
 	r.at_syn = verdict >= SLUICE_VERDICT_SYN_RESET;
+	if (r.at_syn && r.action == SLUICE_ACTION_REPLY)
+		r.action = SLUICE_ACTION_RESET; /* a SYN has nobody to reply to */
 	tell_refusal(&r);
 	return 0;
 }
@@ -465,7 +467,7 @@ static __always_inline void release_exchange(struct sluice_conn *conn, struct sl
 		__sync_fetch_and_add(&own->waiting, -1);
 	}
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
-		client_holds(&conn->client, -1);
+		client_holds(&e->client, -1);
 		__sync_fetch_and_add(&all->in_flight, -1);
 		__sync_fetch_and_add(&own->in_flight, -1);
 	}

@@ -31,7 +31,7 @@
 #define PINNED __uint(pinning, LIBBPF_PIN_BY_NAME);
 
 MAP(BPF_MAP_TYPE_ARRAY, settings, __u32, struct sluice_settings, 1, PINNED);
-MAP(BPF_MAP_TYPE_ARRAY, hash_key, __u32, struct sluice_hash_key, 1, PINNED);
+MAP(BPF_MAP_TYPE_ARRAY, hash_key, __u32, struct siphash_secret, 1, PINNED);
 /* A bit for each port that some service has: what sends other packets away first. */
 MAP(BPF_MAP_TYPE_ARRAY, ports, __u32, __u64, 65536 / 64, PINNED);
 MAP(BPF_MAP_TYPE_HASH, services, struct sluice_service_key, struct sluice_service, 8192, PINNED);

@@ -9,6 +9,7 @@
 #include "syn.h"
 #include "tombstone.h"
 
+#define WIPE_STEP 64
 #define TLS_HANDSHAKE 22 /* RFC 8446 5.1: types of records */
 #define TLS_APPLICATION_DATA 23
 
@@ -28,6 +29,7 @@ struct request_scratch {
 	__u32 end;    /* … behind the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
+	__u32 buf_used; /* bytes of buf that hold what a client sent */
 	__u32 refuse; /* enum refusal */
 	__u32 pad;
 	struct judgement judgement;
@@ -48,6 +50,7 @@ struct request_context {
 	struct sluice_conn *conn;
 	struct sluice_service *service;
 	struct request_scratch *s;
+	const struct siphash_secret *secret;
 	const char *wanted; /* the header that may name the model, as the rules have it */
 };
 
@@ -145,7 +148,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 			charge_request(&s->question, j, true);
 		}
 		account(service, &s->question, j, verdict);
-		client_holds(&conn->client, 1);
+		client_holds(&s->question.client, 1);
 		flags = SLUICE_EXCHANGE_JUDGED | SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
@@ -157,6 +160,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	e->bytes = conn->request_bytes > 0xffffffff ? 0xffffffff : conn->request_bytes;
 	e->model = model;
 	e->quota = flags ? j->quota : 0;
+	e->client = s->question.client;
 	e->method = r->frame.method;
 	e->flags = flags;
 	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
@@ -171,6 +175,21 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	return 0;
 }
 
+/* Whom the request under way is charged to: the holder of its key, or (as long as it shows none) its address. */
+static __always_inline void name_client(struct request_context *c)
+{
+	struct sluice_client *client = &c->s->question.client;
+	struct http1_key *key = &c->conn->request.key;
+
+	if (!key->rank) {
+		*client = c->conn->client;
+		return;
+	}
+	__builtin_memset(client, 0, sizeof(*client));
+	__builtin_memcpy(client->addr, &key->hash, sizeof(key->hash));
+	client->kind = SLUICE_CLIENT_KEY;
+}
+
 static __always_inline long request_events(struct request_context *c, __u32 ev)
 {
 	struct sluice_conn *conn = c->conn;
@@ -180,8 +199,10 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		request_doubt(c->s, conn, c->service);
 		return 1;
 	}
-	if (ev & HTTP1_HEAD_END)
+	if (ev & HTTP1_HEAD_END) {
 		route_head(conn, c->service->id);
+		name_client(c);
+	}
 	if (ev & (HTTP1_HEAD_END | HTTP1_MODEL) && !(ev & HTTP1_END) &&
 	    conn->flags & SLUICE_CONN_JUDGE)
 		consult(c, ev & HTTP1_MODEL || request_named(r) ? model_of_name(r, c->service)
@@ -192,6 +213,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		judge_at_end(c->s, conn, c->service, model_of_name(r, c->service));
 		if (!c->s->refuse) {
 			http1_request_next(r);
+			name_client(c);
 			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED |
 						 SLUICE_CONN_JUDGE);
 		}
@@ -228,10 +250,12 @@ static long request_step(__u32 i, struct request_context *c)
 			}
 			s->buf_at = s->at;
 			s->buf_len = n;
+			if (n > s->buf_used)
+				s->buf_used = n;
 			pos = 0;
 		}
 		n = http1_request_step(&conn->request, s->buf, pos, s->buf_len, c->wanted,
-				       &ev);
+				       c->secret, &ev);
 	}
 	s->at += n;
 	conn->request_bytes += n;
@@ -436,15 +460,31 @@ static __always_inline bool found_opaque(struct request_context *c, const struct
 	return true;
 }
 
+/* Keys and prompts do not stay behind in the scratch. */
+static long wipe_step(__u32 i, struct request_scratch **ctx)
+{
+	struct request_scratch *s = *ctx;
+	__u64 at = (__u64)i * WIPE_STEP;
+
+	if (at > SCAN_BUF - WIPE_STEP)
+		return 1;
+#pragma unroll
+	for (int k = 0; k < WIPE_STEP; k += 8)
+		*(__u64 *)(s->buf + at + k) = 0;
+	return 0;
+}
+
 /* A segment of a known connection with bytes of a request. Returns the program's verdict. */
 static __always_inline int request_bytes(struct request_context *c)
 {
 	struct sluice_rules *set = service_rules(c->service->id);
 	struct sluice_conn *conn = c->conn;
 	struct packet *p = &c->s->packet;
+	__u32 zero = 0;
 	bool pass;
 
-	if (!set)
+	c->secret = bpf_map_lookup_elem(&hash_key, &zero);
+	if (!set || !c->secret)
 		return TC_ACT_UNSPEC;
 	c->wanted = set->header;
 	/* Two CPUs may hold segments of one connection; the later one's comes again. */
@@ -453,9 +493,11 @@ static __always_inline int request_bytes(struct request_context *c)
 		return TC_ACT_SHOT;
 	}
 	c->s->refuse = REFUSE_NOTHING;
-	c->s->question.client = conn->client;
+	c->s->buf_used = 0;
+	name_client(c);
 	__builtin_memcpy(c->s->question.addr, p->key.client_addr, 16);
 	pass = frame(c, p);
+	bpf_loop((c->s->buf_used + WIPE_STEP - 1) / WIPE_STEP, wipe_step, &c->s, 0);
 	if (c->s->refuse)
 		return refuse_request(c->skb, conn, c->service);
 	conn->busy = 0;

@@ -21,7 +21,8 @@ struct response_scratch {
 	__u32 gaps;   /* generated events in this packet behind the response's first */
 	__u32 tokens; /* … and all of them, to be charged */
 	__u32 usage_end;   /* offset behind a plain reply whose tokens are to be charged; 0: none */
-	__u32 usage_quota; /* … to this quota */
+	__u32 usage_quota; /* … to this quota … */
+	struct sluice_client usage_client; /* … of this client */
 	__u32 tcp_at; /* offset in the packet of its TCP header */
 	__u32 seq;    /* of the byte at offset 0, were there one */
 	__u8 buf[SCAN_BUF + SCAN_PAD];
@@ -111,7 +112,7 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 	sample->pad = 0;
 	sample->service = conn->service;
 	sample->bytes = e->bytes;
-	sample->client = conn->client;
+	sample->client = e->client;
 	if (named)
 		__builtin_memcpy(sample->name, conn->name, SLUICE_NAME_MAX);
 	else
@@ -150,7 +151,7 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 static __always_inline void charge_tokens(struct response_context *c, const struct sluice_exchange *e)
 {
 	if (c->s->tokens && e->quota)
-		quota_tokens(&c->conn->client, e->quota, c->s->tokens, c->s->now);
+		quota_tokens(&e->client, e->quota, c->s->tokens, c->s->now);
 	c->s->tokens = 0;
 }
 
@@ -200,7 +201,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 	if (ev & HTTP1_DATE && conn->flags & SLUICE_CONN_FEEDBACK && judged && ok && e->quota) {
 		__u32 at = s->at - 5;
 
-		if (feedback_numbers(&conn->client, e->quota, s->now, conn) &&
+		if (feedback_numbers(&e->client, e->quota, s->now, conn) &&
 		    !feedback_write(c->skb, conn, s->tcp_at, at, s->end))
 			conn->date_seq = s->seq + at;
 		else
@@ -241,6 +242,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 				    !(r->frame.flags & HTTP1_ENCODED)) {
 					s->usage_end = s->at;
 					s->usage_quota = e->quota;
+					s->usage_client = e->client;
 				}
 			}
 			release_exchange(conn, e, false);
@@ -414,7 +416,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
 					if (s->usage_end)
-						quota_tokens(&conn->client, s->usage_quota,
+						quota_tokens(&s->usage_client, s->usage_quota,
 							     usage_tokens(skb, p.payload_at,
 									  s->usage_end),
 							     s->now);

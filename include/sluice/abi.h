@@ -92,10 +92,7 @@ struct sluice_settings {
 };
 _Static_assert(sizeof(struct sluice_settings) == 40, "settings");
 
-/* hash_key[0]: the SipHash key of API keys. */
-struct sluice_hash_key {
-	__u64 k0, k1;
-};
+/* hash_key[0] is a struct siphash_secret: what API keys are hashed with. */
 
 struct sluice_service_key {
 	__u8 addr[16];
@@ -159,9 +156,10 @@ struct sluice_rules {
 	__u8 methods;	/* bit 1 << enum http1_method: which are judged */
 	__u8 source[3]; /* enum sluice_model_source, in order; NONE ends it; behind them the default model */
 	char header[HTTP1_TOKEN_MAX]; /* in lower case, zeros behind */
+	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX]; /* headers that hold a client's API key, the first counts first */
 	struct sluice_rule rule[SLUICE_RULES_MAX];
 };
-_Static_assert(sizeof(struct sluice_rules) == 40 + 16 * 56, "rules");
+_Static_assert(sizeof(struct sluice_rules) == 136 + 16 * 56, "rules");
 
 struct sluice_model_name {
 	char name[SLUICE_NAME_MAX];
@@ -340,8 +338,9 @@ struct sluice_exchange {
 	__u16 quota; /* whose tokens its response costs */
 	__u8 method; /* enum http1_method */
 	__u8 pad[3];
+	struct sluice_client client; /* whom it is charged to: the connection's address, or its own key */
 };
-_Static_assert(sizeof(struct sluice_exchange) == 24, "exchange");
+_Static_assert(sizeof(struct sluice_exchange) == 48, "exchange");
 
 enum sluice_conn_flag {
 	SLUICE_CONN_UNJUDGED = 1,	/* framing lost, upgraded or not understood: passes to its end */

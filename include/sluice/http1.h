@@ -18,12 +18,14 @@
 
 #include "json_model.h"
 #include "scan.h"
+#include "siphash.h"
 #include "stream.h"
 
 #define HTTP1_HEAD_MAX  65536   /* bytes of a head, and of a trailer section */
 #define HTTP1_PATH_MAX  96      /* bytes of the request target that are kept */
 #define HTTP1_VALUE_MAX 96      /* bytes of the wanted header's value, a zero behind included */
 #define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
+#define HTTP1_KEYS_MAX 3        /* headers that may hold a client's API key */
 #define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
 
 enum http1_state {
@@ -40,6 +42,7 @@ enum http1_state {
 	HTTP1_AT_TOKEN,      /* in the value of a header that matters */
 	HTTP1_AT_LENGTH,     /* in the value of Content-Length */
 	HTTP1_AT_VALUE,      /* request: in the value of the wanted header */
+	HTTP1_AT_KEY,        /* request: in the value of a header that holds an API key */
 	HTTP1_AT_REST,       /* in the rest of a line that does not matter */
 	HTTP1_AT_LF,         /* behind the CR of a line */
 	HTTP1_AT_HEAD_LF,    /* behind the CR of the empty line */
@@ -120,6 +123,24 @@ struct http1_frame {
 };
 _Static_assert(sizeof(struct http1_frame) == 64, "frame");
 
+enum http1_key_state {
+	HTTP1_KEY_GAP,	  /* before the value */
+	HTTP1_KEY_SCHEME, /* in the scheme of Authorization, which has to be Bearer (RFC 6750 2.1) */
+	HTTP1_KEY_VALUE,
+};
+
+/* The API key of a request: only its keyed hash is ever kept. */
+struct http1_key {
+	struct siphash under_way;
+	__u64 hash;   /* of the best key so far */
+	__u8 rank;    /* of its header, 1 … HTTP1_KEYS_MAX, the first is the best; 0: no key yet */
+	__u8 trying;  /* rank of the one under way */
+	__u8 state;   /* enum http1_key_state */
+	__u8 matched; /* bytes of "Bearer" */
+	__u8 bearer;  /* 1: the value under way has a scheme */
+	__u8 pad[3];
+};
+
 /* All zero is the state before a request. */
 struct http1_request {
 	struct http1_frame frame;
@@ -127,8 +148,9 @@ struct http1_request {
 	/* The wanted header's value, padded with zeros; meaningless with HTTP1_VALUE_BAD. */
 	char value[HTTP1_VALUE_MAX];
 	struct json_model json;    /* its name and flags outlive the scan */
+	struct http1_key key;
 };
-_Static_assert(sizeof(struct http1_request) == 368, "request parser");
+_Static_assert(sizeof(struct http1_request) == 432, "request parser");
 
 /* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
 struct http1_response {
@@ -310,6 +332,29 @@ static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32
 	}
 }
 
+/*
+ * Whether the finished name is one of the headers that may hold an API key, and none that comes before it in their
+ * order has been seen. Then its value is hashed as it comes.
+ */
+static __always_inline int http1_key_begin(struct http1_frame *f, const char *names)
+{
+	struct http1_key *key = &((struct http1_request *)f)->key;
+	__u8 rank = 0;
+
+	SCAN_UNROLL
+	for (int i = HTTP1_KEYS_MAX - 1; i >= 0; i--)
+		if (http1_wanted(f, names + i * HTTP1_TOKEN_MAX))
+			rank = i + 1;
+	if (!rank || (key->rank && key->rank <= rank))
+		return 0;
+	key->trying = rank;
+	key->state = HTTP1_KEY_GAP;
+	key->matched = 0;
+	key->bearer = f->token_len == 13 && http1_word(f, 0) == scan_literal("authoriz");
+	f->state = HTTP1_AT_KEY;
+	return 1;
+}
+
 /* The colon behind a header's name: where its value goes. `wanted` as http1_request_step() has it. */
 static __always_inline void http1_name_end(struct http1_frame *f, int response, const char *wanted,
 					   __u32 *ev)
@@ -319,6 +364,9 @@ static __always_inline void http1_name_end(struct http1_frame *f, int response, 
 		return;
 	}
 	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, response);
+	if (!response && wanted && f->header == HTTP1_HEADER_OTHER && !(f->flags & HTTP1_TRAILER) &&
+	    http1_key_begin(f, wanted + HTTP1_TOKEN_MAX))
+		return;
 	if (f->header == HTTP1_HEADER_DATE) {
 		f->state = HTTP1_AT_REST;
 		*ev |= HTTP1_DATE;
@@ -750,6 +798,48 @@ static __always_inline __u32 http1_wanted_step(struct http1_request *r, const __
 	return n;
 }
 
+/* One byte of a header's value that holds an API key. */
+static __always_inline void http1_key_step(struct http1_request *r, __u8 c,
+					   const struct siphash_secret *secret, __u32 *ev)
+{
+	struct http1_key *key = &r->key;
+	struct http1_frame *f = &r->frame;
+
+	if (!c || !secret) {
+		http1_doubt(f, ev);
+		return;
+	}
+	if (c > ' ') {
+		if (key->state == HTTP1_KEY_GAP) {
+			key->state = key->bearer && key->matched < 6 ? HTTP1_KEY_SCHEME
+								     : HTTP1_KEY_VALUE;
+			siphash_begin(&key->under_way, secret);
+		}
+		if (key->state == HTTP1_KEY_VALUE) {
+			siphash_byte(&key->under_way, secret, c);
+		} else {
+			/* the scheme's letters, at places 0 … 5 of a word */
+			__u8 want = scan_literal("bearer\0\0") >> (8 * (key->matched & 7));
+
+			if (key->matched >= 6 || (c | 0x20) != want)
+				f->state = HTTP1_AT_REST; /* some other scheme: no key */
+			key->matched++;
+		}
+		return;
+	}
+	if (key->state == HTTP1_KEY_SCHEME) {
+		key->state = HTTP1_KEY_GAP;
+		if (key->matched != 6)
+			f->state = HTTP1_AT_REST;
+	} else if (key->state == HTTP1_KEY_VALUE) {
+		key->hash = siphash_end(&key->under_way, secret);
+		key->rank = key->trying;
+		f->state = HTTP1_AT_REST;
+	}
+	if (c == '\r' || c == '\n')
+		http1_line_end(f, c);
+}
+
 /* One step within the request line. */
 static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p,
 						     __u64 left, __u32 *ev)
@@ -810,11 +900,12 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
  * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
  * bytes were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END,
  * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT. `wanted` is the name of
- * the header whose value is kept, HTTP1_TOKEN_MAX bytes with zeros behind it; all zero or NULL:
- * none.
+ * the header whose value is kept and behind it those of HTTP1_KEYS_MAX headers that may hold an API
+ * key, HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `secret` keys their hash.
  */
 static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
-						__u32 end, const char *wanted, __u32 *ev)
+						__u32 end, const char *wanted,
+						const struct siphash_secret *secret, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	__u64 p = scan_clamp(pos), left;
@@ -844,6 +935,11 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 		http1_forget(&n, ev, left);
 		http1_head_bytes(f, n, ev);
 		return n;
+	}
+	if (f->state == HTTP1_AT_KEY) {
+		http1_key_step(r, buf[p], secret, ev);
+		http1_head_bytes(f, 1, ev);
+		return 1;
 	}
 	n = http1_line_step(f, buf, p, end, 0, wanted, &kind, &head_end, ev);
 	http1_forget(&n, ev, left);

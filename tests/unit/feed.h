@@ -18,12 +18,15 @@
 
 enum feed_kind { FEED_REQUEST, FEED_RESPONSE, FEED_JSON, FEED_STREAM };
 
+static const struct siphash_secret feed_secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL,
+						  0x5ee0dd1eULL};
+
 struct feed {
 	enum feed_kind kind;
 	size_t window; /* bytes, at most SCAN_BUF */
 	__u8 rubbish;  /* what lies behind the window's end */
 	__u8 method;   /* responses: of the requests they answer */
-	char wanted[HTTP1_TOKEN_MAX]; /* requests: the header whose value is kept */
+	char wanted[(1 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX]; /* requests: the header whose value is kept */
 	union {
 		struct http1_request request;
 		struct http1_response response;
@@ -216,7 +219,7 @@ static inline void feed(struct feed *f, const void *data, size_t len)
 		}
 		switch (f->kind) {
 		case FEED_REQUEST:
-			n = http1_request_step(&f->request, buf, pos, end, f->wanted, &ev);
+			n = http1_request_step(&f->request, buf, pos, end, f->wanted, &feed_secret, &ev);
 			break;
 		case FEED_RESPONSE:
 			n = http1_response_step(&f->response, buf, pos, end, &ev);

@@ -178,6 +178,7 @@ static void add_up(struct age *age, const struct sluice_conn_key *key,
 
 		if (!flags || e->model >= SLUICE_MODELS_MAX)
 			continue;
+		note_busy(age, &e->client);
 		holder = mix(hash_bytes(key, sizeof(*key)) ^ mix(e->admitted_ns) ^
 			     (uint64_t)i << 32 ^ flags);
 		for (int m = 0; m < 2; m++) {
@@ -188,8 +189,6 @@ static void add_up(struct age *age, const struct sluice_conn_key *key,
 			sum->holders += holder;
 		}
 	}
-	if (in_flight(conn))
-		note_busy(age, &conn->client);
 }
 
 /* One batch. Returns how many entries came; *done: they were the last. */

@@ -218,7 +218,7 @@ static int load(struct datapath *d)
 /* The key that API keys are hashed with: made once, kept as long as the pins are. */
 static int make_hash_key(struct datapath *d)
 {
-	struct sluice_hash_key key;
+	struct siphash_secret key;
 	char path[PATH_MAX + 16];
 	uint32_t zero = 0;
 	int fd = map_fd(d->skel->maps.hash_key), err;

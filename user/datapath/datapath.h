@@ -90,6 +90,24 @@ int datapath_set_prefix(struct datapath *d, const struct sluice_prefix_key *key,
 int datapath_clear_prefix(struct datapath *d, const struct sluice_prefix_key *key); /* -ENOENT */
 int datapath_each_client_flag(struct datapath *d, void (*each)(void *, const struct sluice_client_flag_key *, const struct sluice_client_flag *), void *arg);
 int datapath_each_prefix(struct datapath *d, void (*each)(void *, const struct sluice_prefix_key *, const struct sluice_prefix *), void *arg);
+/* Nothing said: false. The longest prefix that has the address. */
+bool datapath_get_client_flag(struct datapath *d, const struct sluice_client_flag_key *key, struct sluice_client_flag *out);
+bool datapath_get_prefix(struct datapath *d, const uint8_t addr[16], struct sluice_prefix *out);
+bool datapath_get_client(struct datapath *d, const struct sluice_client *client, struct sluice_client_count *out, int64_t *in_flight);
+/* The client that an API key names. */
+int datapath_key_client(struct datapath *d, const char *secret, size_t len, struct sluice_client *out);
+
+/* Writes a quota: the texts of its refusals, then what is counted with, then what a later daemon wants to know. */
+int datapath_set_quota(struct datapath *d, uint32_t id, const struct sluice_quota *quota, const struct sluice_quota_text *text);
+int datapath_each_quota(struct datapath *d, void (*each)(void *arg, uint32_t id, const struct sluice_quota_text *text), void *arg);
+/* Forgets what clients have spent of a quota. */
+int datapath_forget_budgets(struct datapath *d, uint32_t id);
+int datapath_set_client_quota(struct datapath *d, const struct sluice_client_flag_key *key, uint32_t id);
+int datapath_clear_client_quota(struct datapath *d, const struct sluice_client_flag_key *key); /* -ENOENT */
+bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_flag_key *key, uint32_t *id);
+int datapath_each_client_quota(struct datapath *d, void (*each)(void *, const struct sluice_client_flag_key *, uint32_t id), void *arg);
+bool datapath_get_budget(struct datapath *d, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out);
+
 int datapath_each_client(struct datapath *d, void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *, int64_t in_flight), void *arg);
 
 /* Fill of the maps that can be full: entries now and at most. name is the map's. */

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The keyed hash of API keys: the vectors that its authors publish, and the header values that it is taken of,
+ * whatever pieces they come in. Invariant 9: what is kept of a key in the meantime does not show it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <sluice/http1.h>
+
+static const struct siphash_secret secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL,
+					     0x1122334455667788ULL};
+
+static __u64 hash_of(const void *data, size_t n)
+{
+	struct siphash s;
+
+	siphash_begin(&s, &secret);
+	for (size_t i = 0; i < n; i++)
+		siphash_byte(&s, &secret, ((const __u8 *)data)[i]);
+	return siphash_end(&s, &secret);
+}
+
+static void the_published_vectors_come_out(void **state)
+{
+	static const struct {
+		size_t n;
+		__u64 hash;
+	} rows[] = {
+		{0, 0x726fdb47dd0e0e31ULL},
+		{1, 0x74f839c593dc67fdULL},
+		{8, 0x93f5f5799a932462ULL},
+		{15, 0xa129ca6149be45e5ULL},
+	};
+	__u8 input[16];
+
+	for (size_t i = 0; i < sizeof(input); i++)
+		input[i] = i;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(hash_of(input, rows[i].n), rows[i].hash);
+}
+
+/* Feeds a request head in two pieces; returns rank << 56 ^ hash, 0 without a key. */
+static __u64 key_of(const char *head, size_t cut, struct http1_request *r)
+{
+	static const char names[1 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {
+		"", "authorization", "x-api-key", "x-my-key"};
+	static __u8 buf[SCAN_BUF + SCAN_PAD];
+	size_t n = strlen(head), at = 0;
+
+	memset(r, 0, sizeof(*r));
+	while (at < n) {
+		size_t stop = at < cut ? cut : n;
+		__u32 pos = 0, ev = 0;
+
+		memset(buf, 'x', sizeof(buf));
+		memcpy(buf, head + at, stop - at);
+		while (pos < stop - at) {
+			pos += http1_request_step(r, buf, pos, stop - at, names[0], &secret, &ev);
+			assert_false(ev & HTTP1_DOUBT);
+			if (ev & HTTP1_HEAD_END)
+				return r->key.rank ? r->key.hash : 0;
+		}
+		at = stop;
+	}
+	fail_msg("the head did not end");
+	return 0;
+}
+
+static void a_key_is_found_wherever_its_header_is_cut(void **state)
+{
+	static const struct {
+		const char *lines, *key;
+	} rows[] = {
+		{"Authorization: Bearer sk-1234567890abcdef\r\n", "sk-1234567890abcdef"},
+		{"authorization:bearer   k\r\n", "k"},
+		{"AUTHORIZATION: BEARER sk-1 \t\r\n", "sk-1"},
+		{"Authorization: Basic dXNlcjpwYXNz\r\n", NULL},
+		{"Authorization: Bearersk-1\r\n", NULL},
+		{"Authorization: Bear sk-1\r\n", NULL},
+		{"Authorization: Bearer\r\n", NULL},
+		{"Authorization:\r\n", NULL},
+		{"X-Api-Key: abc\r\n", "abc"},
+		{"x-api-key: \t12345678\r\n", "12345678"},
+		{"X-My-Key: mine\nX-Api-Key: abc\r\n", "abc"},
+		{"X-Api-Key: abc\r\nAuthorization: Bearer first\r\n", "first"},
+		{"Authorization: Bearer first\r\nX-Api-Key: abc\r\n", "first"},
+		{"X-Api-Key: abc\r\nX-Api-Key: again\r\n", "abc"},
+		{"Authorization: Basic zzz\r\nX-Api-Key: abc\r\n", "abc"},
+		{"X-Other: abc\r\n", NULL},
+		{"X-Api-Keys: abc\r\n", NULL},
+	};
+	struct http1_request r;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char head[512];
+		__u64 want = rows[i].key ? hash_of(rows[i].key, strlen(rows[i].key)) : 0;
+
+		snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n",
+			 rows[i].lines);
+		for (size_t cut = 0; cut < strlen(head); cut++)
+			if (key_of(head, cut, &r) != want)
+				fail_msg("row %zu, cut at %zu", i, cut);
+	}
+}
+
+/* Invariant 9: at no byte of the head does the parser's state hold three bytes of the key in a row. */
+static void no_part_of_a_key_is_kept(void **state)
+{
+	static const char names[1 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
+	static const char head[] = "POST / HTTP/1.1\r\nAuthorization: Bearer QWXZJKVPYBGQWXZJKVPYBG\r\n\r\n";
+	static const char key[] = "QWXZJKVPYBG";
+	static __u8 buf[SCAN_BUF + SCAN_PAD];
+	struct http1_request r = {0};
+
+	for (size_t at = 0; at < sizeof(head) - 1; at++) {
+		__u32 ev = 0;
+
+		buf[0] = head[at];
+		http1_request_step(&r, buf, 0, 1, names[0], &secret, &ev);
+		for (size_t k = 0; k + 3 <= sizeof(key) - 1; k++)
+			assert_null(memmem(&r, sizeof(r), key + k, 3));
+	}
+	assert_int_equal(r.key.rank, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_published_vectors_come_out),
+		cmocka_unit_test(a_key_is_found_wherever_its_header_is_cut),
+		cmocka_unit_test(no_part_of_a_key_is_kept),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
