@@ -18,6 +18,7 @@
 
 #include "core/controller.h"
 #include "core/parse.h"
+#include "core/text.h"
 #include "file.h"
 #include "rules.h"
 
@@ -38,12 +39,19 @@ enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LI
 struct service_entry {
 	struct config_service service;
 	bool has_listen, has_model, has_protocol, has_action, has_mode, has_http;
+	bool has_quota, has_feedback; /* was said, be it none or off */
 	struct rules_entry rules;
 	char *label, *text;
 };
 
 struct model_entry {
 	struct config_model model;
+	char *label;
+};
+
+struct quota_entry {
+	struct config_quota quota;
+	bool has_client, has_numbers;
 	char *label;
 };
 
@@ -55,6 +63,8 @@ struct loader {
 	unsigned service_count;
 	struct model_entry *models;
 	unsigned model_count;
+	struct quota_entry *quotas;
+	unsigned quota_count;
 	enum source source;          /* being applied */
 	const char *path;            /* of the file */
 	bool given[32];              /* by option: anywhere but in the defaults */
@@ -352,6 +362,36 @@ static int take_metrics(struct loader *l, const char *label, const char *text)
 	return copy_text(label, &l->config.metrics_addr, addr);
 }
 
+static const struct parse_value as_feedback = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"off", 0, NULL},
+			{"date", 1, NULL},
+			{NULL, 0, NULL},
+		},
+};
+
+/* "none" for a service is no quota, so that one may say it against the quota of all. */
+static int read_quota(const char *label, const char *text, bool *has, struct quota_def *out)
+{
+	char why[512];
+
+	if (!strcmp(text, "none")) {
+		*has = false;
+		return 0;
+	}
+	if (quota_parse(out, text, why, sizeof(why)) < 0)
+		return complain(label, "%s", why);
+	*has = true;
+	return 0;
+}
+
+static int take_quota(struct loader *l, const char *label, const char *text)
+{
+	return read_quota(label, text, &l->config.has_quota, &l->config.quota);
+}
+
 #define AT(member) .at = offsetof(struct config, member)
 
 static const struct option options[] = {
@@ -376,6 +416,10 @@ static const struct option options[] = {
 	 .store = STORE_ENUM, AT(action)},
 	{"mode", "enforce|shadow", "enforce", "shadow: decide and count, let pass",
 	 .as = &parse_as_mode, .store = STORE_ENUM, AT(mode)},
+	{"quota", "QUOTA", "none", "of each client: \"requests=100/60s tokens=20000/60s burst=20\"",
+	 .take = take_quota},
+	{"feedback", "date|off", "off", "date: write what is left of a quota over Date",
+	 .as = &as_feedback, .store = STORE_BOOL, AT(feedback)},
 	{"lease-ms", "N", "3000", "the kernel enforces this long without the daemon",
 	 .as = &parse_as_lease, .store = STORE_U32, AT(lease_ms)},
 	{"pin-dir", "DIR", "/sys/fs/bpf/sluice", "where maps and programs are pinned",
@@ -473,11 +517,18 @@ static const struct config_file_field service_fields[] = {
 	{"action", false},       {"mode", false},        {"unary", false},
 	{"judge-methods", true}, {"judge-paths", true},  {"pass-paths", true},
 	{"model-paths", true},   {"model-from", true},   {"model-header", false},
-	{"doubt", false},        {NULL, false},
+	{"doubt", false},        {"quota", false},       {"feedback", false},
+	{NULL, false},
 };
 static const struct config_file_field model_fields[] = {
 	{"name", false},          {"ttft-threshold-ms", false}, {"itl-threshold-ms", false},
-	{"max-in-flight", false}, {"unary", false},             {NULL, false},
+	{"max-in-flight", false}, {"unary", false},             {"quota", false},
+	{NULL, false},
+};
+
+static const struct config_file_field quota_fields[] = {
+	{"client", false}, {"model", false},       {"requests", false}, {"tokens", false},
+	{"burst", false},  {"token-burst", false}, {NULL, false},
 };
 
 static const struct parse_value as_doubt = {
@@ -519,6 +570,15 @@ static int service_field(struct loader *l, const char *label, const char *field,
 			return -EINVAL;
 		s->mode = (enum sluice_mode)value;
 		e->has_mode = true;
+	} else if (!strcmp(field, "quota")) {
+		if (read_quota(label, text, &s->has_quota, &s->quota) < 0)
+			return -EINVAL;
+		e->has_quota = true;
+	} else if (!strcmp(field, "feedback")) {
+		if (read_value(label, &as_feedback, text, &value) < 0)
+			return -EINVAL;
+		s->feedback = value != 0;
+		e->has_feedback = true;
 	} else if (!strcmp(field, "doubt")) {
 		if (read_value(label, &as_doubt, text, &value) < 0)
 			return -EINVAL;
@@ -562,6 +622,15 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 
 	if (!strcmp(field, "name"))
 		return take_model_name(label, text, m->name);
+	if (!strcmp(field, "quota")) {
+		char why[512];
+
+		/* Here "none" is a quota: it goes over the service's. */
+		if (quota_parse(&m->quota, text, why, sizeof(why)) < 0)
+			return complain(label, "%s", why);
+		m->has_quota = true;
+		return 0;
+	}
 	if (read_value(label,
 		       unary   ? &as_bool
 		       : limit ? &parse_as_max_in_flight
@@ -576,6 +645,43 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 		m->ttft_threshold_ms = value;
 	else
 		m->itl_threshold_ms = value;
+	return 0;
+}
+
+static int add_quota(struct loader *l, const char *label)
+{
+	struct quota_entry *more = grow(l->quotas, l->quota_count, sizeof(*more));
+
+	if (!more)
+		return complain(label, "out of memory");
+	l->quotas = more;
+	return copy_text(label, &more[l->quota_count++].label, label);
+}
+
+static int quota_field(struct loader *l, const char *label, const char *field, const char *text)
+{
+	struct quota_entry *e = &l->quotas[l->quota_count - 1];
+	struct config_quota *q = &e->quota;
+	struct text_subject subject;
+	char why[512];
+
+	if (!strcmp(field, "model"))
+		return take_model_name(label, text, q->model);
+	if (strcmp(field, "client")) {
+		e->has_numbers = true;
+		if (quota_take(&q->quota, field, text, why, sizeof(why)) < 0)
+			return complain(label, "%s", why);
+		return 0;
+	}
+	if (!strncmp(text, "key=", 4)) /* and its secret is not repeated */
+		return complain(label, "a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
+	if (text_parse_subject(text, &subject))
+		return complain_value(label, text,
+				      "a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
+	q->one = subject.one;
+	q->client = subject.client;
+	q->prefix = subject.prefix;
+	e->has_client = true;
 	return 0;
 }
 
@@ -594,6 +700,8 @@ static int take_from_file(void *arg, const char *key, unsigned entry, const char
 	if (!entry) {
 		rc = apply(l, find_option(strcmp(key, "interfaces") ? key : "interface"), label,
 			   text);
+	} else if (!strcmp(key, "quotas")) {
+		rc = field ? quota_field(l, label, field, text) : add_quota(l, label);
 	} else if (models) {
 		rc = field ? model_field(l, label, field, text) : add_model(l, label);
 	} else if (field) {
@@ -612,7 +720,7 @@ static int take_from_file(void *arg, const char *key, unsigned entry, const char
 
 static int apply_file(struct loader *l, const char *path)
 {
-	struct config_file_key keys[OPTIONS + 3];
+	struct config_file_key keys[OPTIONS + 4];
 	char why[768] = "";
 	size_t n = 0;
 	int rc;
@@ -624,6 +732,7 @@ static int apply_file(struct loader *l, const char *path)
 	keys[n++] = (struct config_file_key){"interfaces", true, NULL};
 	keys[n++] = (struct config_file_key){"services", false, service_fields};
 	keys[n++] = (struct config_file_key){"models", false, model_fields};
+	keys[n++] = (struct config_file_key){"quotas", false, quota_fields};
 	l->source = SOURCE_FILE;
 	l->path = path;
 	rc = config_file_read(path, keys, n, take_from_file, l, why, sizeof(why));
@@ -816,6 +925,15 @@ static int finish_services(struct loader *l)
 					"action: \"reply\" needs protocol http; use reset or drop");
 			s->action = SLUICE_ACTION_RESET;
 		}
+		if (!e->has_quota && s->protocol == SLUICE_PROTOCOL_HTTP) {
+			s->has_quota = c->has_quota;
+			s->quota = c->quota;
+		}
+		if (!e->has_feedback && s->protocol == SLUICE_PROTOCOL_HTTP)
+			s->feedback = c->feedback;
+		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && (s->has_quota || s->feedback))
+			return complain(e->label,
+					"quota and feedback are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->has_http)
 			return complain(e->label,
 					"methods, paths, model-from, model-header and doubt are of requests, which only protocol http sees");
@@ -875,6 +993,72 @@ static int finish_models(struct loader *l)
 	return 0;
 }
 
+static int same_quota(const struct config_quota *a, const struct config_quota *b)
+{
+	return a->one == b->one && !strcmp(a->model, b->model) &&
+	       (a->one ? !memcmp(&a->client, &b->client, sizeof(a->client))
+		       : !memcmp(&a->prefix, &b->prefix, sizeof(a->prefix)));
+}
+
+static int by_quota(const void *a, const void *b)
+{
+	const struct quota_entry *const *x = a, *const *y = b;
+	int order = memcmp(&(*x)->quota.client, &(*y)->quota.client, sizeof((*x)->quota.client));
+
+	return order ? order : strcmp((*x)->quota.model, (*y)->quota.model);
+}
+
+/* A client or prefix named twice: found by sorting, as there may be thousands. */
+static int find_twins(const struct loader *l)
+{
+	const struct quota_entry **order = calloc(l->quota_count + 1, sizeof(*order));
+	char text[TEXT_CLIENT_MAX];
+	int rc = 0;
+
+	if (!order)
+		return complain(l->path, "out of memory");
+	for (unsigned i = 0; i < l->quota_count; i++)
+		order[i] = &l->quotas[i];
+	qsort(order, l->quota_count, sizeof(*order), by_quota);
+	for (unsigned i = 1; i < l->quota_count && !rc; i++) {
+		if (!same_quota(&order[i - 1]->quota, &order[i]->quota))
+			continue;
+		text_client(text, &order[i]->quota.client);
+		rc = complain(order[i]->label, "%s has a quota%s in %s already", text,
+			      order[i]->quota.model[0] ? " for this model" : "",
+			      strstr(order[i - 1]->label, "quotas entry"));
+	}
+	free(order);
+	return rc;
+}
+
+static int finish_quotas(struct loader *l)
+{
+	struct config *c = &l->config;
+	char why[512];
+
+	if (!l->quota_count)
+		return 0;
+	c->quotas = calloc(l->quota_count, sizeof(*c->quotas));
+	if (!c->quotas)
+		return complain(l->path, "out of memory");
+	for (unsigned i = 0; i < l->quota_count; i++) {
+		struct quota_entry *e = &l->quotas[i];
+
+		if (!e->has_client)
+			return complain(e->label, "client is missing");
+		if (!e->has_numbers)
+			return complain(e->label, "requests or tokens is missing");
+		if (!e->quota.one && e->quota.model[0])
+			return complain(e->label,
+					"the quota of a prefix is for all models; name an address to have one for a model");
+		if (quota_finish(&e->quota.quota, why, sizeof(why)) < 0)
+			return complain(e->label, "%s", why);
+		c->quotas[c->quota_count++] = e->quota;
+	}
+	return find_twins(l);
+}
+
 static int finish(struct loader *l)
 {
 	struct config *c = &l->config;
@@ -884,7 +1068,7 @@ static int finish(struct loader *l)
 	if (!c->interface_count)
 		return complain("--interface",
 				"no interface is given; name one, for example --interface eth0");
-	if (finish_services(l) < 0 || finish_models(l) < 0)
+	if (finish_services(l) < 0 || finish_models(l) < 0 || finish_quotas(l) < 0)
 		return -EINVAL;
 	for (unsigned i = 0; i < c->model_count; i++)
 		if (c->models[i].ttft_threshold_ms >= 0 || c->models[i].itl_threshold_ms >= 0)
@@ -923,6 +1107,7 @@ void config_free(struct config *config)
 	free(config->interfaces);
 	free(config->services);
 	free(config->models);
+	free(config->quotas);
 	free(config->pin_dir);
 	free(config->control);
 	free(config->metrics_addr);
@@ -978,6 +1163,9 @@ int config_load(struct config *out, int argc, char **argv, char *const *env)
 	for (unsigned i = 0; i < l.model_count; i++)
 		free(l.models[i].label);
 	free(l.models);
+	for (unsigned i = 0; i < l.quota_count; i++)
+		free(l.quotas[i].label);
+	free(l.quotas);
 	free(arguments);
 	return rc;
 }

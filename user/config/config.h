@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include "core/quota.h"
 
 #define CONFIG_INTERFACES_MAX 64
 
@@ -29,6 +30,9 @@ struct config_service {
 	bool unary;
 	bool doubt_reset;	   /* what cannot be framed is reset */
 	struct sluice_rules rules; /* as the kernel has them; all zero on opaque services */
+	bool has_quota;
+	struct quota_def quota; /* of clients that have none of their own, nor their model */
+	bool feedback;		/* what is left of it is written over Date */
 };
 
 /*
@@ -41,6 +45,17 @@ struct config_model {
 	double itl_threshold_ms;
 	uint32_t max_in_flight;
 	bool unary;
+	bool has_quota;
+	struct quota_def quota; /* of clients that have none of their own */
+};
+
+/* A client's own quota, or that of all clients in a prefix. */
+struct config_quota {
+	bool one; /* client, else prefix */
+	struct sluice_client client;
+	struct sluice_prefix_key prefix;
+	char model[SLUICE_NAME_MAX]; /* "": all */
+	struct quota_def quota;
 };
 
 struct config {
@@ -50,6 +65,11 @@ struct config {
 	unsigned service_count;
 	struct config_model *models; /* from the file only */
 	unsigned model_count;
+	struct config_quota *quotas; /* from the file only */
+	unsigned quota_count;
+	bool has_quota;
+	struct quota_def quota; /* of services that say nothing */
+	bool feedback;
 	double ttft_threshold_ms; /* negative: none; 1000 where a policy is asked for without numbers */
 	double itl_threshold_ms;  /* negative: none; 30 likewise */
 	double time_constant_secs;

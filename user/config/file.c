@@ -20,7 +20,7 @@
 #include "core/parse.h"
 
 #define KEYS_MAX   32
-#define FIELDS_MAX 16
+#define FIELDS_MAX 32
 
 /*
  * Where libcyaml puts any value: a text, a list of texts or an array of mappings; a mapping is an

@@ -4,6 +4,7 @@
  * body comes first, because Content-Length stands before it and must be right for every number.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ static const char TAIL[] =
 _Static_assert(sizeof(TAIL) - 1 <= SLUICE_REPLY_TAIL_MAX, "the tail fits");
 
 #define BODY_START "{\"error\":{\"message\":\""
+#define RESET ";r=0;t="
 #define BODY_WAIT " Please try again after "
 
 /*
@@ -94,13 +96,52 @@ static void escape(char *out, size_t size, const char *name)
 	out[used] = 0;
 }
 
+/* Puts head, `more` fields of it, and body together. */
+static int assemble(struct sluice_reply *out, const char *message, const char *more, bool no_retry)
+{
+	struct sluice_reply reply = { .tail_len = sizeof(TAIL) - 1 };
+	size_t before, body, head_len;
+	const char *at;
+	char head[480];
+
+	before = strlen(BODY_START) + strlen(message) + strlen(BODY_WAIT);
+	body = before + SLUICE_NUMBER_WIDTH + sizeof(reply.tail);
+	head_len = snprintf(head, sizeof(head),
+			    "HTTP/1.1 429 Too Many Requests\r\n"
+			    "Content-Type: application/json\r\n"
+			    "Content-Length: %zu\r\n"
+			    "Retry-After: %*s\r\n"
+			    "retry-after-ms: %*s\r\n"
+			    "%s%s"
+			    "Connection: close\r\n\r\n",
+			    body, SLUICE_NUMBER_WIDTH, "", SLUICE_NUMBER_WIDTH, "", more,
+			    no_retry ? "x-should-retry: false\r\n" : "");
+	if (head_len >= sizeof(head) || head_len + body > sizeof(reply.text))
+		return -EMSGSIZE;
+
+	memset(reply.text, ' ', head_len + body);
+	memcpy(reply.text, head, head_len);
+	at = strstr(head, "\r\nRetry-After: ") + strlen("\r\nRetry-After: ");
+	reply.seconds_at = at - head;
+	at = strstr(head, "\r\nretry-after-ms: ") + strlen("\r\nretry-after-ms: ");
+	reply.ms_at = at - head;
+	at = strstr(head, RESET);
+	reply.reset_at = at ? at + strlen(RESET) - head : 0;
+	memcpy(reply.text + head_len, BODY_START, strlen(BODY_START));
+	memcpy(reply.text + head_len + strlen(BODY_START), message, strlen(message));
+	memcpy(reply.text + head_len + before - strlen(BODY_WAIT), BODY_WAIT, strlen(BODY_WAIT));
+	reply.message_at = head_len + before;
+	reply.len = head_len + body;
+	memset(reply.tail, ' ', sizeof(reply.tail));
+	memcpy(reply.tail, TAIL, reply.tail_len);
+	*out = reply;
+	return 0;
+}
+
 int reply_text_build(struct sluice_reply *out, const char *model, enum sluice_reason reason,
 		     bool no_retry)
 {
-	char name[ESCAPED_MAX], message[ESCAPED_MAX + 128], head[320];
-	struct sluice_reply reply = { .tail_len = sizeof(TAIL) - 1 };
-	const char *at;
-	size_t before, body, head_len;
+	char name[ESCAPED_MAX], message[ESCAPED_MAX + 128];
 
 	if ((unsigned)reason >= SLUICE_REASON_COUNT)
 		return -EINVAL;
@@ -113,36 +154,31 @@ int reply_text_build(struct sluice_reply *out, const char *model, enum sluice_re
 	} else {
 		snprintf(message, sizeof(message), "%s", messages[reason].whole);
 	}
-	before = strlen(BODY_START) + strlen(message) + strlen(BODY_WAIT);
-	body = before + SLUICE_NUMBER_WIDTH + sizeof(reply.tail);
-	head_len = snprintf(head, sizeof(head),
-			    "HTTP/1.1 429 Too Many Requests\r\n"
-			    "Content-Type: application/json\r\n"
-			    "Content-Length: %zu\r\n"
-			    "Retry-After: %*s\r\n"
-			    "retry-after-ms: %*s\r\n"
-			    "%s"
-			    "Connection: close\r\n\r\n",
-			    body, SLUICE_NUMBER_WIDTH, "", SLUICE_NUMBER_WIDTH, "",
-			    no_retry ? "x-should-retry: false\r\n" : "");
-	if (head_len >= sizeof(head) || head_len + body > sizeof(reply.text))
-		return -EMSGSIZE;
+	return assemble(out, message, "", no_retry);
+}
 
-	memset(reply.text, ' ', head_len + body);
-	memcpy(reply.text, head, head_len);
-	at = strstr(head, "\r\nRetry-After: ") + strlen("\r\nRetry-After: ");
-	reply.seconds_at = at - head;
-	at = strstr(head, "\r\nretry-after-ms: ") + strlen("\r\nretry-after-ms: ");
-	reply.ms_at = at - head;
-	memcpy(reply.text + head_len, BODY_START, strlen(BODY_START));
-	memcpy(reply.text + head_len + strlen(BODY_START), message, strlen(message));
-	memcpy(reply.text + head_len + before - strlen(BODY_WAIT), BODY_WAIT, strlen(BODY_WAIT));
-	reply.message_at = head_len + before;
-	reply.len = head_len + body;
-	memset(reply.tail, ' ', sizeof(reply.tail));
-	memcpy(reply.tail, TAIL, reply.tail_len);
-	*out = reply;
-	return 0;
+int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quota, enum sluice_reason reason,
+			   bool no_retry)
+{
+	bool tokens = reason == SLUICE_REASON_TOKEN_QUOTA;
+	const struct quota_rate *rate = tokens ? &quota->tokens : &quota->requests;
+	const char *what = tokens ? "tokens" : "requests";
+	char message[160], fields[160], period[32];
+	uint64_t window_s, most;
+
+	if ((!tokens && reason != SLUICE_REASON_REQUEST_QUOTA) || !rate->most)
+		return -EINVAL;
+	quota_period(period, sizeof(period), rate->period_ns);
+	snprintf(message, sizeof(message), "This client has used up its quota of %" PRIu64 " %s per %s.",
+		 rate->most, what, period);
+	/* The window is in whole seconds: what fits into them. */
+	window_s = (rate->period_ns + 999999999) / 1000000000;
+	most = (uint64_t)((double)rate->most * (double)(window_s * 1000000000) / (double)rate->period_ns);
+	snprintf(fields, sizeof(fields),
+		 "RateLimit-Policy: \"%s\";q=%" PRIu64 ";w=%" PRIu64 "\r\n"
+		 "RateLimit: \"%s\"" RESET "%*s\r\n",
+		 what, most, window_s, what, SLUICE_NUMBER_WIDTH, "");
+	return assemble(out, message, fields, no_retry);
 }
 
 /* Writes n in decimal, left-justified; returns its digits, never more than SLUICE_NUMBER_WIDTH. */
@@ -167,6 +203,7 @@ int reply_text_fill(const struct sluice_reply *reply, uint32_t retry_after_ms, c
 
 	if (reply->len > sizeof(reply->text) || reply->seconds_at + SLUICE_NUMBER_WIDTH > reply->len ||
 	    reply->ms_at + SLUICE_NUMBER_WIDTH > reply->len ||
+	    reply->reset_at + SLUICE_NUMBER_WIDTH > reply->len ||
 	    reply->message_at + SLUICE_NUMBER_WIDTH + sizeof(reply->tail) != reply->len)
 		return -EINVAL;
 	if (size < reply->len)
@@ -176,6 +213,8 @@ int reply_text_fill(const struct sluice_reply *reply, uint32_t retry_after_ms, c
 	memcpy(out, reply->text, reply->len);
 	put_number(out + reply->seconds_at, seconds);
 	put_number(out + reply->ms_at, retry_after_ms);
+	if (reply->reset_at)
+		put_number(out + reply->reset_at, seconds);
 	at = reply->message_at;
 	at += put_number(out + at, seconds);
 	memcpy(out + at, reply->tail, sizeof(reply->tail));

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include "quota.h"
 
 /*
  * Builds the template for `reason`. `model` NULL or "": the text names no model. A name that is not UTF-8, or
@@ -20,6 +21,14 @@
  */
 int reply_text_build(struct sluice_reply *out, const char *model, enum sluice_reason reason,
 		     bool no_retry);
+
+/*
+ * The template of a client that has used up a quota: it says which, and has the RateLimit fields of
+ * draft-ietf-httpapi-ratelimit-headers-10. reason is REQUEST_QUOTA or TOKEN_QUOTA and the quota has that budget, else
+ * -EINVAL.
+ */
+int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quota, enum sluice_reason reason,
+			   bool no_retry);
 
 /*
  * The reference for what the kernel does with a template: writes the answer for a wait of retry_after_ms into

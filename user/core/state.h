@@ -13,6 +13,7 @@
 
 #include <sluice/abi.h>
 #include "controller.h"
+#include "quota.h"
 
 /* What a refresh brings up to date. Time, services and interfaces always are. */
 enum state_part {
@@ -21,7 +22,7 @@ enum state_part {
 	STATE_HISTOGRAMS = 4, /* histograms[] of the models in use */
 	STATE_MAPS = 8,       /* maps */
 	STATE_CLIENTS = 16,   /* clients: a walk, long where there are many */
-	STATE_RULES = 32,     /* client_rules, prefix_rules */
+	STATE_RULES = 32,     /* client_rules, prefix_rules, client_quotas */
 };
 
 struct state_interface {
@@ -38,6 +39,9 @@ struct state_service {
 	bool unary, doubt_reset;
 	struct sluice_rules rules;
 	uint32_t model; /* id of the default model */
+	uint16_t quota; /* id, 0: none */
+	bool feedback;
+	uint8_t client_plen4, client_plen6;
 };
 
 struct state_count {
@@ -59,6 +63,27 @@ struct state_client_rule {
 struct state_prefix_rule {
 	struct sluice_prefix_key key;
 	struct sluice_prefix prefix;
+};
+
+struct state_client_quota {
+	struct sluice_client_flag_key key;
+	uint32_t quota;
+};
+
+/*
+ * One thing asked of the kernel at a time, where walking a whole map would be too much. True: it is there, and in *out.
+ * `prefix` finds the longest that has the address.
+ */
+struct state_lookup {
+	void *arg;
+	bool (*client_rule)(void *arg, const struct sluice_client_flag_key *key, struct sluice_client_flag *out);
+	bool (*client_quota)(void *arg, const struct sluice_client_flag_key *key, uint32_t *out);
+	bool (*prefix)(void *arg, const uint8_t addr[16], struct sluice_prefix *out);
+	bool (*budget)(void *arg, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out);
+	bool (*flag)(void *arg, uint32_t model, struct sluice_model_flag *out);
+	bool (*counts)(void *arg, const struct sluice_client *client, struct sluice_client_count *out, int64_t *in_flight);
+	/* The client that an API key names: its keyed hash. */
+	bool (*key)(void *arg, const char *secret, size_t len, struct sluice_client *out);
 };
 
 struct state_map {
@@ -99,6 +124,10 @@ struct daemon_state {
 	size_t client_rule_count;
 	struct state_prefix_rule *prefix_rules;
 	size_t prefix_rule_count;
+	struct state_client_quota *client_quotas;
+	size_t client_quota_count;
+	const struct quota_book *quotas; /* by id */
+	const struct state_lookup *lookup;
 };
 
 /* True for ids that hold a model now; ALL and OTHER always do. */

@@ -174,3 +174,56 @@ int text_parse_network(const char *text, struct text_network *out)
 	*out = net;
 	return 0;
 }
+
+static int parse_key(const char *hex, struct sluice_client *out)
+{
+	struct sluice_client key = {.kind = SLUICE_CLIENT_KEY};
+
+	if (strlen(hex) != 16)
+		return -EINVAL;
+	for (unsigned i = 0; i < 16; i++) {
+		char c = hex[i];
+		unsigned digit;
+
+		if (c >= '0' && c <= '9')
+			digit = (unsigned)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			digit = (unsigned)(c - 'a') + 10;
+		else if (c >= 'A' && c <= 'F')
+			digit = (unsigned)(c - 'A') + 10;
+		else
+			return -EINVAL;
+		key.addr[i / 2] = (uint8_t)(key.addr[i / 2] << 4 | digit);
+	}
+	*out = key;
+	return 0;
+}
+
+int text_parse_subject(const char *text, struct text_subject *out)
+{
+	struct text_subject s = {0};
+	struct text_network net;
+
+	if (!strncmp(text, "key:", 4)) {
+		if (parse_key(text + 4, &s.client))
+			return -EINVAL;
+		s.one = true;
+		*out = s;
+		return 0;
+	}
+	if (text_parse_network(text, &net))
+		return -EINVAL;
+	memcpy(s.addr, net.addr, sizeof(s.addr));
+	s.one = net.v4 ? net.plen == 128 : !net.has_plen || net.plen == 64;
+	if (!net.v4 && !net.has_plen) {
+		net.plen = 64;
+		text_mask(net.addr, net.plen);
+		s.note = "an IPv6 client is its /64; name a /128 for the one address";
+	}
+	memcpy(s.client.addr, net.addr, sizeof(s.client.addr));
+	s.client.plen = net.plen;
+	memcpy(s.prefix.addr, net.addr, sizeof(s.prefix.addr));
+	s.prefix.plen = net.plen;
+	*out = s;
+	return 0;
+}

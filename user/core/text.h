@@ -43,6 +43,20 @@ struct text_network {
 /* 0; -EINVAL: no address and no prefix. */
 int text_parse_network(const char *text, struct text_network *out);
 
+/*
+ * CLIENT as somebody typed it: an address, a prefix, or key:ID. One client is a whole IPv4 address, an IPv6 /64 or a
+ * key; anything else is a prefix.
+ */
+struct text_subject {
+	bool one;
+	struct sluice_client client;	 /* of a prefix too: to be printed */
+	struct sluice_prefix_key prefix; /* all zero for a key */
+	uint8_t addr[16];		 /* the address typed, before it was cut */
+	const char *note;		 /* what was understood otherwise than typed; NULL */
+};
+/* 0; -EINVAL: none of them. */
+int text_parse_subject(const char *text, struct text_subject *out);
+
 /* Clears the bits of addr behind the first plen (0 … 128). */
 void text_mask(uint8_t addr[16], unsigned plen);
 

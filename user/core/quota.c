@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One parser for the file, the command line and the control socket. Numbers are whole until they become intervals, so
+ * that nothing is lost on the way; the bounds keep every product that the kernel forms within 64 bits.
+ */
+#include "core/quota.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/parse.h"
+#include "core/state.h"
+#include "core/text.h"
+
+#define MOST_MAX      1000000000ULL	   /* requests or tokens in one period, and at once */
+#define PERIOD_MAX_NS (31 * 86400000000000ULL)
+#define PERIOD_MIN_NS 1000000ULL
+/* A plain reply may state ten million tokens at once: interval × that has to fit 63 bits. */
+#define TOKEN_MAX_NS 900000000000ULL
+#define SPAN_MAX_NS  (400 * 86400000000000ULL)
+
+#define RATE_ALLOWED "N/PERIOD, like 100/60s or 20000/1h, with a period from 1ms to 31d, nor none"
+
+static int read_count(const char *text, size_t n, uint64_t *out)
+{
+	uint64_t value = 0;
+
+	if (!n || n > 10)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return -EINVAL;
+		value = value * 10 + (uint64_t)(text[i] - '0');
+	}
+	if (!value || value > MOST_MAX)
+		return -EINVAL;
+	*out = value;
+	return 0;
+}
+
+/* The burst stays: it may have been said first. */
+static int read_rate(const char *text, struct quota_rate *rate)
+{
+	const char *slash = strchr(text, '/');
+	uint64_t most;
+	double ms;
+
+	if (!strcmp(text, "none")) {
+		rate->most = rate->period_ns = 0;
+		return 0;
+	}
+	if (!slash || read_count(text, (size_t)(slash - text), &most))
+		return -EINVAL;
+	/* "100/s" is 100 each second */
+	if (slash[1] >= '0' && slash[1] <= '9') {
+		if (parse_duration_ms(slash + 1, 1000, &ms))
+			return -EINVAL;
+	} else {
+		char one[8];
+
+		if (snprintf(one, sizeof(one), "1%s", slash + 1) >= (int)sizeof(one) || !slash[1] ||
+		    parse_duration_ms(one, 1000, &ms))
+			return -EINVAL;
+	}
+	if (!(ms * 1e6 >= PERIOD_MIN_NS && ms * 1e6 <= PERIOD_MAX_NS))
+		return -EINVAL;
+	rate->most = most;
+	rate->period_ns = (uint64_t)(ms * 1e6 + 0.5);
+	return 0;
+}
+
+int quota_take(struct quota_def *def, const char *key, const char *value, char *err, size_t len)
+{
+	static const char *const keys[] = {"requests", "tokens", "burst", "token-burst"};
+	struct quota_rate *rate = !strcmp(key, "requests") || !strcmp(key, "burst") ? &def->requests
+										    : &def->tokens;
+	const char *near;
+
+	if (!strcmp(key, "requests") || !strcmp(key, "tokens")) {
+		if (!read_rate(value, rate))
+			return 0;
+		parse_say(err, len, "%s: \"" PARSE_QUOTE "\" is not " RATE_ALLOWED, key,
+			  PARSE_QUOTED(value));
+		return -EINVAL;
+	}
+	if (!strcmp(key, "burst") || !strcmp(key, "token-burst")) {
+		if (!read_count(value, strlen(value), &rate->burst))
+			return 0;
+		parse_say(err, len,
+			  "%s: \"" PARSE_QUOTE "\" is not a whole number from 1 to 1000000000", key,
+			  PARSE_QUOTED(value));
+		return -EINVAL;
+	}
+	near = parse_nearest(key, keys, sizeof(keys) / sizeof(keys[0]));
+	parse_say(err, len, "unknown key \"" PARSE_QUOTE "\"%s%s%s; there are requests, tokens, burst, token-burst",
+		  PARSE_QUOTED(key), near ? ", did you mean \"" : "", near ? near : "",
+		  near ? "\"?" : "");
+	return -EINVAL;
+}
+
+static uint64_t interval(const struct quota_rate *rate)
+{
+	return rate->most ? (rate->period_ns + rate->most - 1) / rate->most : 0;
+}
+
+static int finish_rate(struct quota_rate *rate, const char *what, const char *burst, char *err,
+		       size_t len)
+{
+	if (!rate->most) {
+		if (!rate->burst)
+			return 0;
+		parse_say(err, len, "%s is given without %s", burst, what);
+		return -EINVAL;
+	}
+	if (!rate->burst)
+		rate->burst = rate->most;
+	if (rate->burst > SPAN_MAX_NS / interval(rate)) {
+		parse_say(err, len, "%s: %" PRIu64 " at this rate take more than 400 days to come back",
+			  burst, rate->burst);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int quota_finish(struct quota_def *def, char *err, size_t len)
+{
+	struct quota_def d = *def;
+
+	if (finish_rate(&d.requests, "requests", "burst", err, len) ||
+	    finish_rate(&d.tokens, "tokens", "token-burst", err, len))
+		return -EINVAL;
+	if (interval(&d.tokens) > TOKEN_MAX_NS) {
+		parse_say(err, len, "tokens: fewer than one in 15 minutes are no rate");
+		return -EINVAL;
+	}
+	*def = d;
+	return 0;
+}
+
+int quota_parse(struct quota_def *out, const char *text, char *err, size_t len)
+{
+	static const char between[] = ", \t";
+	struct quota_def def = {0};
+	unsigned words = 0;
+	bool none = false;
+
+	for (const char *at = text + strspn(text, between); *at; at += strspn(at, between)) {
+		size_t n = strcspn(at, between);
+		char word[64], *equals;
+
+		snprintf(word, sizeof(word), "%.*s", (int)(n < 200 ? n : 200), at);
+		at += n;
+		words++;
+		if (!strcmp(word, "none")) {
+			none = true;
+			continue;
+		}
+		equals = strchr(word, '=');
+		if (!equals || n >= sizeof(word)) {
+			parse_say(err, len,
+				  "\"" PARSE_QUOTE "\" is not KEY=VALUE, like requests=100/60s tokens=20000/60s burst=20, nor none",
+				  PARSE_QUOTED(word));
+			return -EINVAL;
+		}
+		*equals = 0;
+		if (quota_take(&def, word, equals + 1, err, len))
+			return -EINVAL;
+	}
+	if (!words || (none && words > 1)) {
+		parse_say(err, len,
+			  "\"" PARSE_QUOTE "\" is not a quota like requests=100/60s tokens=20000/60s burst=20, nor none",
+			  PARSE_QUOTED(text));
+		return -EINVAL;
+	}
+	if (quota_finish(&def, err, len))
+		return -EINVAL;
+	*out = def;
+	return 0;
+}
+
+void quota_value(struct sluice_quota *out, const struct quota_def *def)
+{
+	*out = (struct sluice_quota){
+		.request_ns = interval(&def->requests),
+		.request_span_ns = interval(&def->requests) * def->requests.burst,
+		.token_ns = interval(&def->tokens),
+		.token_span_ns = interval(&def->tokens) * def->tokens.burst,
+		/* Debt: what another whole period pays back. */
+		.token_most_ns = interval(&def->tokens) * (def->tokens.burst + def->tokens.most),
+	};
+}
+
+static const struct {
+	uint64_t ns;
+	const char *text;
+} units[] = {
+	{86400000000000ULL, "d"}, {3600000000000ULL, "h"}, {1000000000ULL, "s"}, {1000000ULL, "ms"},
+};
+
+/* In the largest of these units that makes it a whole number. */
+static void period(char *out, size_t len, uint64_t ns, const char *space)
+{
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (ns >= units[i].ns && !(ns % units[i].ns)) {
+			snprintf(out, len, "%" PRIu64 "%s%s", ns / units[i].ns, space,
+				 units[i].text);
+			return;
+		}
+	snprintf(out, len, "%.10g%sms", (double)ns / 1e6, space);
+}
+
+void quota_period(char *out, size_t len, uint64_t ns)
+{
+	period(out, len, ns, " ");
+}
+
+void quota_words(char out[QUOTA_TEXT_MAX], const struct quota_def *def)
+{
+	const struct {
+		const char *name, *burst;
+		const struct quota_rate *rate;
+	} both[] = {{"requests", "burst", &def->requests}, {"tokens", "token-burst", &def->tokens}};
+	size_t at = 0;
+
+	for (size_t i = 0; i < 2; i++) {
+		const struct quota_rate *rate = both[i].rate;
+		char time[32];
+
+		if (!rate->most)
+			continue;
+		period(time, sizeof(time), rate->period_ns, "");
+		at += (size_t)snprintf(out + at, QUOTA_TEXT_MAX - at, "%s%s=%" PRIu64 "/%s",
+				       at ? " " : "", both[i].name, rate->most, time);
+		if (rate->burst != rate->most)
+			at += (size_t)snprintf(out + at, QUOTA_TEXT_MAX - at, " %s=%" PRIu64,
+					       both[i].burst, rate->burst);
+	}
+	if (!at)
+		snprintf(out, QUOTA_TEXT_MAX, "none");
+}
+
+void quota_of_text(struct quota_def *out, const struct sluice_quota_text *text)
+{
+	*out = (struct quota_def){
+		.requests = {text->requests, text->request_period_ns, text->request_burst},
+		.tokens = {text->tokens, text->token_period_ns, text->token_burst},
+	};
+}
+
+uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope, const char *name,
+		       bool by_hand, const bool *used, bool *fresh, bool *taken)
+{
+	struct sluice_quota_text text = {
+		.requests = def->requests.most,
+		.request_period_ns = def->requests.period_ns,
+		.request_burst = def->requests.burst,
+		.tokens = def->tokens.most,
+		.token_period_ns = def->tokens.period_ns,
+		.token_burst = def->tokens.burst,
+		.scope = (__u8)scope,
+		.by_hand = by_hand,
+	};
+	uint32_t never = 0, idle = 0, id;
+
+	*fresh = *taken = false;
+	snprintf(text.name, sizeof(text.name), "%s", name ? name : "");
+	for (id = 1; id < SLUICE_QUOTAS_MAX; id++) {
+		if (!memcmp(&book->text[id], &text, sizeof(text)))
+			return id;
+		if (!book->text[id].scope && !never)
+			never = id;
+		if (used && !used[id] && !idle)
+			idle = id;
+	}
+	id = never ? never : idle;
+	if (!id)
+		return 0;
+	*fresh = true;
+	*taken = id != never;
+	book->text[id] = text;
+	return id;
+}
+
+static int by_prefix(const void *a, const void *b)
+{
+	const struct state_prefix_rule *x = a, *y = b;
+	int order = memcmp(x->key.addr, y->key.addr, sizeof(x->key.addr));
+
+	return order ? order : (int)x->key.plen - (int)y->key.plen;
+}
+
+static bool covers(const struct sluice_prefix_key *wide, const struct sluice_prefix_key *narrow)
+{
+	uint8_t addr[16];
+
+	if (wide->plen > narrow->plen)
+		return false;
+	memcpy(addr, narrow->addr, sizeof(addr));
+	text_mask(addr, wide->plen);
+	return !memcmp(addr, wide->addr, sizeof(addr));
+}
+
+void quota_inherit(struct state_prefix_rule *rules, size_t count)
+{
+	size_t around[129]; /* the prefixes that hold the one at hand, each within the one before */
+	size_t depth = 0;
+
+	qsort(rules, count, sizeof(*rules), by_prefix);
+	for (size_t i = 0; i < count; i++) {
+		struct sluice_prefix *p = &rules[i].prefix, *wide = NULL;
+
+		while (depth && !covers(&rules[around[depth - 1]].key, &rules[i].key))
+			depth--;
+		if (depth)
+			wide = &rules[around[depth - 1]].prefix;
+		if (!(p->own & SLUICE_PREFIX_OWN_CLASS)) {
+			p->class = wide ? wide->class : SLUICE_PREFIX_PLAIN;
+			p->action = wide ? wide->action : 0;
+			p->expires_ns = wide ? wide->expires_ns : 0;
+		}
+		if (!(p->own & SLUICE_PREFIX_OWN_QUOTA))
+			p->quota = wide ? wide->quota : 0;
+		if (depth < sizeof(around) / sizeof(around[0]))
+			around[depth++] = i;
+	}
+}
