@@ -4,7 +4,8 @@
 
 Server and clients are in two network namespaces (sl-bench-s, sl-bench-c) joined by a veth pair. Rounds alternate: bare and
 attached, the first of the pair changing places, so that a machine that drifts drifts under both; the ratio is taken
-pair by pair and its median told. CPU is all that the machine spent (/proc/stat), both ends and the kernel, by the
+pair by pair and its median told. One more run, with the kernel's own count of the time in our programs, says what they
+take of each request; that figure stands also where a machine is not quiet. CPU is all that the machine spent (/proc/stat), both ends and the kernel, by the
 requests answered: what else runs at the time is in it, so run this on a quiet machine.
 
     throughput.py [--seconds S] [--rounds N] [CASE…]
@@ -164,6 +165,31 @@ class Bench:
             sys.exit(f"{case['name']}: {bad} requests failed: {out[-400:]}")
         return {"n": n, "rate": rate, "p50": p50, "p99": p99, "cpu": cpu / n}
 
+    def programs(self, case):
+        """By program: runs a request and ns a run, in a run of its own; the kernel's two clock reads are in it."""
+        knob = "/proc/sys/kernel/bpf_stats_enabled"
+        ids, said = {}, []
+        for pin in sorted(os.listdir(f"{PINS}/links")) if os.path.isdir(f"{PINS}/links") else ():
+            link = json.loads(run("bpftool", "-j", "link", "show", "pinned", f"{PINS}/links/{pin}").stdout)
+            ids[pin.split("_")[-1]] = (link[0] if isinstance(link, list) else link)["prog_id"]
+        with open(knob, encoding="ascii") as f:
+            before = f.read()
+        try:
+            with open(knob, "w", encoding="ascii") as f:
+                f.write("1")
+            n = self.load(case)["n"]
+        finally:
+            with open(knob, "w", encoding="ascii") as f:
+                f.write(before)
+        total = 0
+        for name, number in ids.items():
+            info = json.loads(run("bpftool", "-j", "prog", "show", "id", str(number)).stdout)
+            ns, runs = info.get("run_time_ns", 0), info.get("run_cnt", 0)
+            total += ns
+            if runs:
+                said.append(f"{name} {runs / n:.1f} x {ns / runs:.0f} ns")
+        return f"programs: {total / n / 1000:.2f} us a request ({', '.join(said) or 'no links to ask'})"
+
     def compare(self, case, rounds):
         pairs = []
         self.serve(case["server"])
@@ -180,8 +206,11 @@ class Bench:
                         sys.exit(f"{case['name']}: sluice admitted {admitted} of {pair['with']['n']}, rejected {rejected}")
                     self.detach()
             pairs.append(pair)
+        self.attach()
+        programs = self.programs(case)
+        self.detach()
         self.stop_serving()
-        return pairs
+        return pairs, programs
 
 
 def ms(text):
@@ -218,7 +247,7 @@ def main():
             for case in CASES:
                 if args.case and case["name"] not in args.case:
                     continue
-                pairs = bench.compare(case, args.rounds)
+                pairs, programs = bench.compare(case, args.rounds)
 
                 def middle(which, what):
                     return statistics.median(p[which][what] for p in pairs)
@@ -231,6 +260,7 @@ def main():
                       f"{statistics.median(ratio):.3f} ({ratio[0]:.3f}, {ratio[-1]:.3f})   {added:+7.1f}", flush=True)
                 print(f"{'':16} $ {' '.join(bench.command(case)).replace(BUILD, 'build').replace(directory + '/', '')}",
                       flush=True)
+                print(f"{'':16} {programs}", flush=True)
                 if args.json:
                     print(json.dumps({"case": case["name"], "pairs": pairs}), flush=True)
         finally:
