@@ -100,8 +100,8 @@ build-fuzz: $(FUZZERS)
 fuzz:
 	scripts/run-fuzz $(FUZZ_SECONDS)
 
-$(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h
-	$(CC) $(CFLAGS) $(USER_CFLAGS) $< -o $@ $(LIBS)
+$(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/user/core/reply_text.o $(B)/user/core/text.o
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.o,$^) -o $@ $(LIBS)
 build-bench: $(B)/bench_packets all tools
 bench:
 	scripts/run-bench
@@ -135,4 +135,4 @@ uninstall:
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -name '*.d' -type f -not -path '$(B)/npm/*' -not -path '$(B)/kernels/*' 2>/dev/null)

@@ -64,10 +64,14 @@ static __always_inline int json_model_done(const struct json_model *j)
 	return j->state == JSON_MODEL_DONE;
 }
 
-/* Ends the scan because bytes of the body will not be seen. */
+/* Ends the scan because bytes of the body will not be seen; half a name is none. */
 static __always_inline void json_model_gap(struct json_model *j)
 {
 	if (j->state != JSON_MODEL_DONE) {
+		if (j->state >= JSON_MODEL_NAME) {
+			__builtin_memset(j->name, 0, sizeof(j->name));
+			j->name_len = 0;
+		}
 		j->state = JSON_MODEL_DONE;
 		j->flags |= JSON_MODEL_GAP;
 	}

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Plays packets to the programs as they are, through BPF_PROG_TEST_RUN, and reads what comes out byte by byte. A test
- * is a row: the packets of one connection in order, what becomes of each, and what the maps say at the end. The
- * one idea: whatever a program sends goes past the programs again, as it does on an interface, and has to pass
- * there unchanged; and a packet that passes has to be the same packet.
+ * Plays packets to the programs as they are, through BPF_PROG_TEST_RUN, and reads what comes out
+ * byte by byte. A test is a row: the packets of one connection in order, what becomes of each,
+ * and what the maps say at the end. The one idea: whatever a program sends goes past the programs
+ * again, as it does on an interface, and has to pass there unchanged; and a packet that passes
+ * has to be the same packet.
  *
- * Time is settings.clock_ns, moved by the rows. Clones are caught by a packet socket on a veth in a network
- * namespace of our own.
+ * Time is settings.clock_ns, moved by the rows. Clones are caught by a packet socket on a veth in
+ * a network namespace of our own.
  */
 #ifndef SLUICE_PACKETS_H
 #define SLUICE_PACKETS_H
@@ -254,8 +255,9 @@ struct seen {
 };
 
 /*
- * Reads a forged packet and holds all of it against what any such packet has to be: the link header that of the
- * packet it was made from (exchanged if `turned`), lengths to the byte, checksums right, no stray option.
+ * Reads a forged packet and holds all of it against what any such packet has to be: the link
+ * header that of a packet of the client's, or of the server's (link_from_server), lengths to the
+ * byte, checksums right, no stray option.
  */
 static inline void read_forged(const struct frame *f, const struct shape *shape,
 			       bool link_from_server, uint16_t server_port, struct seen *out)
@@ -705,8 +707,9 @@ enum outcome {
 };
 
 /*
- * One packet, or one change of the world (act). Sequence numbers count from behind each side's SYN: 0 is its first
- * byte, SYNs themselves are -1. Flags 0: ACK, and PSH where there is text. `ms` pass before.
+ * One packet, or one change of the world (act). Sequence numbers count from behind each side's
+ * SYN: 0 is its first byte, SYNs themselves are -1. Flags 0: ACK, and PSH where there is text.
+ * `ms` pass before.
  */
 struct step {
 	bool server;

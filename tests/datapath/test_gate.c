@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * SYNs at the front door: each row is asked of all that can stand there, native XDP, generic XDP and tc ingress, which
- * have to say the same. What differs is only what the checksum of their answer rests on, and who says what is let
- * pass for the sake of the lease or of shadow mode: tc alone, so that it is said once.
+ * SYNs at the front door: each row is asked of all that can stand there, native XDP, generic XDP
+ * and tc ingress, which have to say the same. What differs is only what the checksum of their
+ * answer rests on, and who says what is let pass for the sake of the lease or of shadow mode: tc
+ * alone, so that it is said once.
  */
 #include "packets.h"
 
@@ -343,7 +344,10 @@ static void a_repeated_syn_is_refused_again(void **state)
 	assert_int_equal(entries(fd_of(half_open)), 0);
 }
 
-/* invariant 8: the ring is told at most 1,000 a second of each CPU, and what is left out is counted. */
+/*
+ * invariant 8: the ring is told at most 1,000 a second of each CPU, and what is left out is
+ * counted.
+ */
 static void refusals_beyond_the_rings_rate_are_counted(void **state)
 {
 	static const struct shape shape = {.link = LINK_ETHERNET};
@@ -364,7 +368,10 @@ static void refusals_beyond_the_rings_rate_are_counted(void **state)
 	assert_int_equal(w.refusal_count, 1);
 }
 
-/* invariant 3: neither Multipath TCP nor Fast Open reaches a protected port; all else of the SYN stays. */
+/*
+ * invariant 3: neither Multipath TCP nor Fast Open reaches a protected port; all else of the SYN
+ * stays.
+ */
 static void a_syn_is_made_plain_tcp(void **state)
 {
 	static const uint8_t before[40] = {2, 4,   5,  0xb4, 30,   12, 0x10, 1, 1, 2, 3, 4, 5, 6,

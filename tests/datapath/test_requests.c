@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tc ingress, packet by packet: how a connection is proven, how a request is put together and judged once, what a
- * refusal is on the wire to the byte, and how a tombstone carries it to its end. Rows are played over IPv4 and IPv6,
- * with and without VLAN tags and link headers, timestamps and checksum offload.
+ * tc ingress, packet by packet: how a connection is proven, how a request is put together and
+ * judged once, what a refusal is on the wire to the byte, and how a tombstone carries it to its
+ * end. Rows are played over IPv4 and IPv6, with and without VLAN tags and link headers,
+ * timestamps and checksum offload.
  */
 #include "packets.h"
 
@@ -111,6 +112,9 @@ static void nothing_is_kept_for_an_address_that_has_not_answered(void **state)
 		{"the third segment of a handshake makes a connection", {HANDSHAKE}, .conns = 1},
 		{"a SYN makes nothing", {{.flags = SYN, .seq = -1}}},
 		{"a SYN with data makes nothing", {{.flags = SYN, .seq = -1, .text = REQUEST}}},
+		{"nor does it prove what is not answered yet: here seq is 5 and ack 1",
+		 {{.flags = SYN, .seq = -1}, {FROM_CLIENT(20, -0x7ffffff8, REQUEST)}},
+		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 1}}},
 		{"a SYN-ACK makes nothing",
 		 {{.flags = SYN, .seq = -1}, {.server = true, .flags = SYN | ACK, .seq = -1}}},
 		{"data without a handshake passes and is counted",
@@ -253,6 +257,14 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_CLIENT(0, 0, REQUEST)},
 		  {FROM_CLIENT(40, 0, REQUEST + 40)}},
 		 ADMITTED_ONCE},
+		{"its parts sent again one after the other, as by two ways",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 40},
+		  {FROM_CLIENT(40, 0, REQUEST + 40)},
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 40},
+		  {FROM_CLIENT(40, 0, REQUEST + 40)}},
+		 ADMITTED_ONCE},
 		{"sent again in part, with what is new behind it",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, REQUEST), .len = 40},
@@ -391,7 +403,7 @@ static void a_request_split_at_every_byte_is_admitted_once(void **state)
 	}
 }
 
-/* Byte by byte or whole, a shut gate refuses at the first byte that tells enough, and no later. */
+/* invariant 4: byte by byte, the first byte that tells enough is the first that is refused. */
 static void a_shut_gate_refuses_as_soon_as_the_model_is_known(void **state)
 {
 	const char *text = REQUEST;
@@ -1161,7 +1173,10 @@ static void every_wait_is_told_in_whole_seconds_rounded_up(void **state)
 	}
 }
 
-/* A wait of exactly 3 s 1 ns is told as four: a client that comes then finds the block gone. */
+/*
+ * A block that has 3 s and 1 ns left is told as four: a client that comes then finds the block
+ * gone.
+ */
 static void a_block_is_told_to_its_very_end(void **state)
 {
 	static const struct step steps[] = {
@@ -1313,6 +1328,9 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1},
 			      {LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"so does a SYN-ACK alone, where the SYN came another way",
+		 {SHUT_AND_REFUSED, {.server = true, .flags = SYN | ACK, .seq = 9000, .ack = 5001}},
+		 REFUSED(TTFT)},
 		{"a body that is still being sent is refused by its head, and read to its end",
 		 {HANDSHAKE,
 		  {.act = shut_itl_for_all},
@@ -1348,7 +1366,10 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 #define CONTINUE   "HTTP/1.1 100 Continue\r\n\r\n"
 #define CONTINUE_N ((int)sizeof(CONTINUE) - 1)
 
-/* invariant 4: the 429 stands behind what the server has sent, and the client's bytes wait for that to arrive. */
+/*
+ * invariant 4: the 429 stands behind the server's bytes, and the client's wait for those to
+ * arrive.
+ */
 static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 {
 	const int end = CONTINUE_N + reply_len(SLUICE_REASON_TTFT) + 1;
@@ -1440,7 +1461,7 @@ static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 	play_rows(rows);
 }
 
-/* The flag "what leaves now is ours" of an answer that has no tombstone may not vouch for a server's packet. */
+/* invariant 4: an answer that has no tombstone may not vouch for a server's packet. */
 static void a_reset_elsewhere_does_not_let_a_servers_packet_slip_by(void **state)
 {
 	static const struct shape shape = {0};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tc egress, packet by packet: which moment of a response is its first token, which gaps between chunks are samples,
- * and that whatever ends a response gives its place back. The clock stands still but where a row moves it, so
- * every time is exact.
+ * tc egress, packet by packet: which moment of a response is its first token, which gaps between
+ * chunks are samples, and that whatever ends a response gives its place back. The clock stands
+ * still but where a row moves it, so every time is exact.
  */
 #include "packets.h"
 
@@ -232,6 +232,16 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 15)}},
+		{"the same packet at a second hook is neither a chunk nor a repetition",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  {SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 20, SENT(AT_SECOND, TOKEN)},
+		  {SENT(AT_SECOND, TOKEN)},
+		  {.ms = 15, SENT(AT_THIRD, TOKEN CLOSING)}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(2, 35)}},
 		{"of a segment that repeats a part the rest is new",
 		 {ASKED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
@@ -329,7 +339,10 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 	play_rows(rows);
 }
 
-/* invariant 6: folding loses nothing, and makes no more than ten records a second of a connection. */
+/*
+ * invariant 6: folding loses nothing, and makes no more than ten records a second of a
+ * connection.
+ */
 static void chunks_are_folded_into_few_records_that_add_up(void **state)
 {
 	static const uint32_t periods[] = {0, 1, 3, 10, 36, 99, 124, 125, 126, 240};
@@ -528,7 +541,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 	play_rows(rows);
 }
 
-/* Plays a response in pieces of `size` bytes, then what it came to: gaps behind the first token, and no place held. */
+/* Plays a response in pieces of `size` bytes: one first token, then gaps, and no place held. */
 static void play_pieces(const char *what, const char *text, size_t size, unsigned gaps)
 {
 	static const struct step asked[] = {ASKED};
@@ -659,7 +672,9 @@ static void a_model_that_is_not_learned_is_told_by_name(void **state)
 #define TLS_DATA  "\x17\x03\x03\x01"
 #define TLS_HELLO "\x16\x03\x03\x01"
 
-/* invariant 6, where nothing can be read: bursts are requests, and the answer's first bytes its first token. */
+/*
+ * invariant 6, where nothing can be read: a burst is a request, its answer's first bytes a token.
+ */
 static void on_opaque_services_bursts_are_measured(void **state)
 {
 	static const struct row rows[] = {

@@ -102,6 +102,7 @@ start() {
 	local name=$1 ns=$2
 
 	shift 2
+	: >"$T/$name.log" # before anybody looks into it for a line of its last life
 	nsenter --net="$NS/$ns" "$@" >"$T/$name.log" 2>&1 </dev/null 9>&- &
 	PID=$!
 	PIDS+=("$PID")

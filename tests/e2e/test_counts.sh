@@ -77,6 +77,7 @@ holds "by reason, by service and by client alike" \
 	 sum(x['rejected'] for x in ctl('clients')['clients'])"
 zero "refusals are not in flight"
 holds "the server has no connection left of them" "sockets('s') == []"
+await 3 "s['maps']['tombstones']['entries'] > 0" # the map's fill is looked at once a second
 holds --within 15 "the tombstones go" "s['maps']['tombstones']['entries'] == 0"
 holds --within 15 "no connection is remembered that has ended" "s['maps']['conns']['entries'] == 0"
 holds "no map was full" "all(not x['full'] for x in s['maps'].values())"

@@ -1,0 +1,103 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# What clients can invent is bounded: thousands of model names to a server that takes any, a hundred thousand addresses. No
+# table grows without end, what finds no place in one is judged all the same, and no name that a client makes up costs
+# another model anything (invariants 1, 3 and 8).
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+ANY=8080 SLOW=8081
+mkdir -p "$T/nginx"
+chmod 711 "$T"
+cat >"$T/nginx/nginx.conf" <<CONF
+daemon off;
+pid $T/nginx/pid;
+error_log $T/nginx/error.log;
+events { worker_connections 256; }
+http {
+	access_log off;
+	keepalive_requests 100000;
+	client_body_temp_path $T/nginx/body;
+	proxy_temp_path $T/nginx/proxy;
+	fastcgi_temp_path $T/nginx/fastcgi;
+	uwsgi_temp_path $T/nginx/uwsgi;
+	scgi_temp_path $T/nginx/scgi;
+	server {
+		listen $ANY;
+		listen [::]:$ANY;
+		default_type application/json;
+		location / { return 200 '{"choices":[]}'; }
+	}
+}
+CONF
+"${CC:-cc}" -O2 -Wall -Wextra -Werror "$HERE/crowd.c" -o "$T/crowd"
+start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
+start slow "$S" "$PY" "$HERE/peers.py" serve "$S4" "$SLOW" --steps 4 --gap 0.2
+await_line slow ready "$PID"
+mock --model mine,prefill-ms=5,token-ms=1,tokens=4,slots=64
+sluice --listen "$PORT" --listen "$ANY=any" --listen "$SLOW=slow" --itl-threshold-ms 100 --time-constant-secs 3600
+load --connect "$S4:$PORT" --model mine --requests 3 >"$T/mine.json"
+await 3 "m['mine']['ttft_samples'] == 3"
+
+# Names that the server does not know are not learned.
+known=$(value "s['maps']['model_ids']['entries']")
+on "$C" "$PY" "$HERE/names.py" "$S4" "$PORT" 0 300 >"$T/unknown.json"
+holds --within 3 "names that are answered with 404 are judged, and none is learned" \
+	"j('unknown') == {'404': 300} and r['admitted'] == 303 and s['maps']['model_ids']['entries'] == $known and
+	 len(m) == $known + ('other' in m)"
+
+# A name invented for a slow server shuts itself, and nobody else.
+peer "$C" exact "$S4" "$SLOW" --model made-up --stream --out "$T/out" >"$T/made-up.json"
+holds --within 3 "an invented name that is slow shuts itself alone" \
+	"not m['made-up']['open'] and m['made-up']['reason'] == 'itl' and m['mine']['open'] and m['slow']['open']"
+
+# A server that takes any name.
+on "$C" "$PY" "$HERE/names.py" "$S4" "$ANY" 1000 3000 >"$T/any.json"
+holds --within 3 "3000 invented names are all answered, by a server that takes any" \
+	"j('any') == {'200': 3000} and r['admitted'] == 3304"
+holds --within 3 "and end in a bounded table: 1022 names, the rest are others, and what found no room is counted" \
+	"s['maps']['model_ids']['entries'] <= 1024 and len(m) <= 1024 and 'invented-1000' in m and
+	 'invented-3999' not in m and 'other' in m and s['names_refused'] >= 3000 - 1022"
+for _ in 1 2; do
+	peer "$C" exact "$S4" "$SLOW" --model made-up-too-late --stream --out "$T/out" >"$T/late.json"
+done
+holds --within 3 "a slow name that found no room shuts neither the others nor any model" \
+	"m['other']['itl_samples'] > 0 and m['other']['itl_ema_ms'] > 100 and m['other']['open'] and m['mine']['open']
+	 and 'made-up-too-late' not in m"
+load --connect "$S4:$PORT" --model mine --requests 3 >"$T/mine.json"
+on "$C" "$PY" "$HERE/names.py" "$S4" "$ANY" 9000 3 >"$T/more.json"
+holds "the models that were there serve on, and so do names without a place" \
+	"j('mine')['completed'] == 3 and j('more') == {'200': 3}"
+ctl set --model mine ttft=1ms tau=1h >/dev/null
+await 2 "not m['mine']['open']"
+load --connect "$S4:$PORT" --model mine --requests 3 >"$T/refused.json"
+holds "and are shut for their own sake" "j('refused')['status'] == {'429': 3}"
+
+# A hundred thousand clients.
+on "$C" ip route add local 10.78.0.0/15 dev lo
+on "$C" ip route add local fd77:1::/32 dev lo
+on "$C" sysctl -qw net.ipv6.ip_nonlocal_bind=1
+on "$S" ip route add 10.78.0.0/15 via "$C4"
+on "$S" ip route add fd77:1::/32 via "$C6"
+before=$(value "r['admitted']")
+for part in 0 1; do
+	start "crowd$part" "$C" "$T/crowd" $((part * 50000)) 50000 "$S4" 10.78.0.0 "$S6" fd77:1:: "$ANY"
+	CROWD[part]=$PID
+done
+wait "${CROWD[@]}" || true
+mv "$T/crowd0.log" "$T/crowd0.json"
+mv "$T/crowd1.log" "$T/crowd1.json"
+holds "a hundred thousand clients are all answered, each with an address of its own" \
+	"j('crowd0') == j('crowd1') == {'asked': 50000, 'answered': 50000}"
+holds --within 3 "and each is judged and counted once" "r['admitted'] == $before + 100000"
+holds "what is known of clients is bounded, and nothing found no room" \
+	"0 < s['maps']['client_counts']['entries'] <= s['maps']['client_counts']['max'] == 65536 and
+	 len(ctl('clients')['clients']) <= 1000 and k['counts-full'] == 0 and k['conns-full'] == 0"
+holds --within 5 "of clients that have nothing in flight nothing is kept, nor of ended connections" \
+	"s['maps']['client_in_flight']['entries'] == 0 and s['maps']['conns']['entries'] < 20 and
+	 s['global']['in_flight'] == 0"
+ctl block 10.79.0.0/16 >/dev/null
+on "$C" timeout 5 "$T/crowd" 200000 2 "$S4" 10.78.0.0 "$S6" fd77:1:: "$ANY" >"$T/blocked.json"
+holds "one of them that is blocked is refused as before" "j('blocked')['answered'] == 1"
+
+done_here

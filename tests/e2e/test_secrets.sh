@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Invariant 9: secrets stay out. Requests with a recognisable key and prompt are admitted, refused, cut in the middle and
+# left unfinished; then every map, the daemon's log, its metrics and all that sluicectl prints are searched for both.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+KEY=sk-secretsecret0123456789
+PROMPT=recognisableprompt
+mock --model m,prefill-ms=5,token-ms=1,tokens=2000
+start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics 127.0.0.1:9464 \
+	--interface s0 --interface lo --listen "$PORT"
+DAEMON=$PID
+await_line daemon ready "$DAEMON"
+
+# The key in several headers and forms, the prompt before the model and behind it.
+ask() { # ask HEADER…
+	local header headers=()
+
+	for header; do headers+=(-H "$header"); done
+	for body in "{\"model\":\"m\",\"max_tokens\":2,\"messages\":[{\"role\":\"user\",\"content\":\"$PROMPT\"}]}" \
+		"{\"prompt\":\"$PROMPT\",\"x\":{\"model\":\"$PROMPT\"},\"max_tokens\":2,\"model\":\"m\"}"; do
+		on "$C" curl -sS -m 10 -o /dev/null "${headers[@]}" -H 'Content-Type: application/json' --data "$body" \
+			"http://$S4:$PORT/v1/chat/completions"
+	done
+}
+
+all_forms() {
+	ask "Authorization: Bearer $KEY"
+	ask "x-api-key: $KEY" "api-key: $KEY"
+	ask "authorization: bearer   $KEY" "Expect: 100-continue"
+}
+
+# A request that stops in the middle of its head, in the key, and one in its body: the scanners' state is in a map then.
+half() { # half NAME TEXT: a connection that stays open
+	"$PY" -c 'import sys; sys.stdout.write(sys.argv[1].replace("\\r\\n", "\r\n"))' "$2" >"$T/half-$1"
+	mkfifo "$T/hold-$1"
+	on "$C" "$PY" -c 'import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+s.sendall(open(sys.argv[3], "rb").read())
+print("sent", flush=True)
+open(sys.argv[4]).read()' "$S4" "$PORT" "$T/half-$1" "$T/hold-$1" >"$T/held-$1.log" 2>&1 9>&- &
+	PIDS+=($!)
+	await_line "held-$1" sent
+}
+
+all_forms
+half key "POST /v1/chat/completions HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer ${KEY:0:20}"
+half body "POST /v1/chat/completions HTTP/1.1\\r\\nAuthorization: Bearer $KEY\\r\\nContent-Length: 9999\\r\\n\\r\\n{\"prompt\":\"$PROMPT"
+start stream "$C" "$PY" "$HERE/peers.py" exact "$S4" "$PORT" --model m --stream --max-tokens 2000 --out "$T/stream"
+await_line stream begun
+shut m
+all_forms
+await 3 "r['rejected'] >= 6"
+
+# Whatever can be read of sluice.
+{
+	for map in "$PIN"/*; do
+		bpftool map dump pinned "$map" 2>/dev/null
+		bpftool -j map dump pinned "$map" 2>/dev/null
+	done
+} >"$T/maps" || true
+for what in status models clients services; do
+	ctl "$what"
+	ctl "$what" --json
+done >"$T/readings"
+timeout 2 "$B/sluicectl" --control "$T/control.sock" watch --json >"$T/watched" 9>&- &
+WATCH=$!
+sleep 0.2 # watch says nothing before its first event, so there is nothing to wait for
+all_forms
+wait "$WATCH" || true
+on "$S" curl -sS http://127.0.0.1:9464/metrics http://127.0.0.1:9464/ >"$T/scraped"
+
+# A dump prints strings as characters, bytes as hex or numbers: the searched text is put in each of these.
+cat >"$T/search.py" <<'PY'
+import json, re, sys
+name, *secrets = sys.argv[1:]
+text = open(name, encoding="utf-8", errors="replace").read()
+numbers = re.compile(r"(?:0x)?([0-9a-f]{2})\b", re.I)
+hexes = "".join(numbers.findall(re.sub(r'["\s,]+', " ", text))).lower()
+decimals = " " + re.sub(r"[\s,]+", " ", text) + " "
+for secret in secrets:
+    for part in (secret, secret[4:16]):
+        raw = part.encode()
+        if part in text or raw.hex() in hexes or " ".join(map(str, raw)) in decimals:
+            print(f"{part} is in {name}")
+            sys.exit(1)
+PY
+search() { "$PY" "$T/search.py" "$1" "$KEY" "$PROMPT"; }
+
+printf '{"x": [%s]}' "$(printf '%s' "$KEY" | od -An -tu1 | tr -s ' \n' ',' | sed 's/^,//; s/,$//')" >"$T/planted"
+check "the search itself finds a key that is there" bash -c "! $PY '$T/search.py' '$T/planted' $KEY x$PROMPT"
+check "the maps' dump has something in it" test "$(wc -c <"$T/maps")" -gt 20000
+check "no map has a key or a prompt in it" search "$T/maps"
+check "nor the daemon's log" search "$T/daemon.log"
+check "nor anything that sluicectl prints" search "$T/readings"
+check "nor the events that it watches" search "$T/watched"
+check "which were there" grep -q refusal "$T/watched"
+check "nor the metrics and the page" search "$T/scraped"
+check "nor the daemon's arguments and its files" \
+	bash -c "tr '\\0' '\\n' </proc/$DAEMON/cmdline >'$T/args'; $PY '$T/search.py' '$T/args' $KEY $PROMPT"
+check "the key of the keyed hash is for root only" \
+	bash -c "[[ ! -e $PIN/hash_key || \$(stat -c %a $PIN/hash_key) == 600 ]]"
+
+done_here

@@ -1,0 +1,281 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# What scripts/test-kernels runs inside each kernel: the daemon, with no more capabilities than its systemd unit gives it,
+# on a veth between two network namespaces; a model shut by its latency and the 429 that a client then reads; a
+# blocked client's ECONNREFUSED by tc and by XDP; a detach that leaves nothing; and the datapath's own tests. It takes
+# the kernel to be its own: a sluice of somebody else's would be found by the search for what is left.
+#
+# `ok - …` or `not ok - …: why`, a line for each thing that holds. Emulation is slow: WAIT bounds each wait, in seconds.
+set -uo pipefail
+
+here=$(cd "$(dirname "$0")/../.." && pwd)
+build=$here/build
+wait=${WAIT:-60}
+ns=/run/netns
+pin=/sys/fs/bpf/sl-kernels
+failed=0
+pids=()
+export LC_ALL=C http_proxy='' https_proxy='' all_proxy='' no_proxy='*'
+
+ok() { printf 'ok - %s\n' "$1"; }
+
+not_ok() {
+	local why=${2//$'\n'/ | }
+
+	printf 'not ok - %s: %s\n' "$1" "${why:0:900}"
+	failed=1
+}
+
+# check SENTENCE COMMAND…: what the command prints is why not.
+check() {
+	local sentence=$1 why
+
+	shift
+	if why=$("$@" 2>&1); then ok "$sentence"; else not_ok "$sentence" "${why:-$* failed}"; fi
+}
+
+# soon COMMAND…: until it succeeds, or the time is up.
+soon() {
+	local deadline=$((SECONDS + wait))
+
+	until "$@" >"$t/soon" 2>&1; do
+		((SECONDS < deadline)) || {
+			cat "$t/soon"
+			return 1
+		}
+		sleep 0.2
+	done
+}
+
+on() { nsenter --net="$ns/$1" "${@:2}"; }
+
+ctl() { "$build/sluicectl" --control "$t/control.sock" "$@"; }
+
+end() {
+	local pid
+
+	for pid in ${pids[@]+"${pids[@]}"}; do
+		kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+	done
+	pids=()
+}
+
+clean() {
+	end
+	ctl detach >/dev/null 2>&1
+	ip netns del slk-s 2>/dev/null
+	ip netns del slk-c 2>/dev/null
+	rm -rf "$pin" "$t"
+}
+
+# What the unit may do, as setpriv wants it.
+unit_capabilities() {
+	sed -n 's/^CapabilityBoundingSet=//p' "$here/scripts/sluiced.service" | tr 'A-Z ' 'a-z\n' |
+		sed 's/^cap_/+/' | paste -s -d, | sed 's/^/-all,/'
+}
+
+# daemon NAME OPTION…: starts sluiced and waits until it is ready.
+daemon() {
+	local name=$1
+
+	shift
+	on slk-s setpriv --no-new-privs --bounding-set="${CAPABILITIES:-$(unit_capabilities)}" "$build/sluiced" \
+		--pin-dir "$pin" --control "$t/control.sock" --metrics off --interface s0 --listen 8000 \
+		--policy ema-flag --ttft-threshold-ms 300 --itl-threshold-ms none --time-constant-secs 3600 \
+		"$@" >"$t/$name" 2>&1 </dev/null &
+	pids+=($!)
+	soon grep -q '^ready' "$t/$name" || {
+		tail -n 5 "$t/$name"
+		return 1
+	}
+}
+
+programs() { bpftool prog show 2>/dev/null | grep -oE ' name (gate|gate_generic|requests|requests_l3|responses|responses_l3) ' | sort -u | wc -l; }
+
+all_loaded() { [[ $(programs) == 6 ]] || { echo "$(programs) of 6 programs are there"; return 1; }; }
+
+has_tcx() { [[ -n $(ls "$pin/links" 2>/dev/null | grep requests) ]]; }
+
+attached() {
+	local filters
+
+	if [[ $want_tcx == 1 ]]; then
+		has_tcx || { echo "no tcx link is pinned"; return 1; }
+		return 0
+	fi
+	! has_tcx || { echo "there is a tcx link"; return 1; }
+	for filters in ingress egress; do
+		on slk-s tc filter show dev s0 "$filters" | grep -q bpf || {
+			echo "no filter at $filters"
+			return 1
+		}
+	done
+}
+
+model() { ctl models --json | tr -d ' \n' | grep -qE "\"name\":\"$1\"[^}]*\"open\":$2"; }
+
+ask() { # ask ADDRESS MODEL: prints the status
+	on slk-c curl -sS -m "$wait" -o "$t/body" -w '%{http_code}\n' \
+		--json "{\"model\":\"$2\",\"stream\":true,\"messages\":[]}" "http://$1:8000/v1/chat/completions"
+}
+
+answers() { [[ $(ask "$1" "$2" 2>&1 | tee "$t/said") == "$3" ]] || { cat "$t/said"; return 1; }; }
+
+# The whole of a refusal up to the end of the connection, by a client that reads on until then.
+reads_to_the_end() {
+	local body='{"model":"slow","messages":[]}' text
+
+	text=$(on slk-c timeout "$wait" bash -c "exec 3<>/dev/tcp/$1/8000 &&
+		printf 'POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: ${#body}\r\n\r\n%s' '$body' >&3 &&
+		cat <&3" 2>&1) || { echo "$text"; return 1; }
+	text=${text%"${text##*[! ]}"} # its length is a constant, by spaces
+	[[ $text == 'HTTP/1.1 429 '*rate_limit_exceeded*'}' ]] || { echo "$text"; return 1; }
+}
+
+refused() {
+	local why status=0
+
+	why=$(on slk-c timeout "$wait" bash -c "exec 3<>/dev/tcp/$1/8000" 2>&1) || status=$?
+	[[ $why == *'Connection refused'* ]] || { echo "status $status: $why"; return 1; }
+}
+
+served() { # how many requests the server has had in full
+	on slk-s curl -sS -m "$wait" http://127.0.0.1:8001/stats | tr -d ' \n' |
+		grep -oE '"requests_complete":[0-9]+' | head -n 1 | tr -dc 0-9
+}
+
+same() { [[ $1 == "$2" ]] || { echo "wanted $1, got $2"; return 1; }; }
+
+xdp_of() { on slk-s ip link show dev s0 | grep -oE '\<xdp(generic)?\>' | head -n 1; }
+
+turned_round() {
+	local n
+
+	n=$(on slk-s ethtool -S s0 | awk '/xdp_tx:/ { n += $2 } END { print n + 0 }')
+	((n)) || { echo "XDP_TX: 0"; return 1; }
+}
+
+nothing_left() {
+	local left
+
+	left=$(
+		[[ ! -e $pin ]] || echo "$pin"
+		[[ $(programs) == 0 ]] || bpftool prog show
+		bpftool map show | grep -E ' name (conns|tombstones|settings|model_flags) '
+		on slk-s tc filter show dev s0 ingress
+		on slk-s tc filter show dev s0 egress
+		xdp_of
+	)
+	[[ -z $left ]] || { echo "$left"; return 1; }
+}
+
+detach() {
+	check "$1: detach succeeds" ctl detach
+	check "$1: detach leaves no program, map, filter or pin" soon nothing_left
+}
+
+# A blocked client, by whatever hook is first.
+blocked() {
+	check "$1: before that, the client is served" answers 10.77.0.1 fast 200
+	check "$1: a client can be blocked" ctl block 10.77.0.2
+	check "$1: a blocked client's connect fails with ECONNREFUSED" refused 10.77.0.1
+	[[ $1 != "xdp native" ]] || check "$1: it was XDP that said so" turned_round
+	check "$1: and the block can be taken back" ctl clear 10.77.0.2
+	check "$1: after that, the client is served" answers 10.77.0.1 fast 200
+}
+
+# A datapath test program: its cmocka lines become ours.
+datapath_test() {
+	local name=$1 status=0
+
+	timeout "${2:-300}" "$build/$name" >"$t/out" 2>&1 </dev/null || status=$?
+	sed -nE "s/^\[       OK \] (.*)/ok - $name: \1/p" "$t/out"
+	if grep -qE '^\[  FAILED  \] [a-z]' "$t/out"; then
+		sed -nE "s/^\[  FAILED  \] ([a-z_0-9]+)$/\1/p" "$t/out" | sort -u | while read -r test; do
+			not_ok "$name: $test" "$(grep -E "^\[  ERROR   \]|error:|Error" -A 3 "$t/out" | head -n 12)"
+		done
+		failed=1
+	elif ((status)) || ! grep -q '^\[  PASSED  \]' "$t/out"; then
+		not_ok "$name runs to its end" "status $status: $(tail -n 5 "$t/out")"
+	fi
+}
+
+export PATH=$PATH:/usr/sbin:/sbin
+t=$(mktemp -d /tmp/sluice-kernels.XXXXXX)
+trap clean EXIT
+for module in veth sch_ingress cls_bpf; do
+	modprobe -q "$module" 2>/dev/null
+done
+release=$(uname -r)
+want_tcx=1 spoils=1
+[[ $(printf '%s\n' 6.6 "$release" | sort -V | head -n 1) == 6.6 ]] || want_tcx=
+[[ $(printf '%s\n' 6.9 "$release" | sort -V | head -n 1) == 6.9 ]] || spoils=
+
+ip netns add slk-s
+ip netns add slk-c
+ip link add s0 netns slk-s type veth peer name c0 netns slk-c
+for end in s c; do
+	on slk-$end ip link set lo up
+	on slk-$end ip addr add "10.77.0.$([[ $end == s ]] && echo 1 || echo 2)/24" dev ${end}0
+	on slk-$end ip addr add "fd77::$([[ $end == s ]] && echo 1 || echo 2)/64" dev ${end}0 nodad
+	on slk-$end ip link set ${end}0 up
+done
+on slk-s "$build/mock_server" --listen 8000 --admin 127.0.0.1:8001 \
+	--model fast,prefill-ms=5,token-ms=2,tokens=3 --model slow,prefill-ms=1500,token-ms=2,tokens=3 \
+	>"$t/mock" 2>&1 </dev/null &
+pids+=($!)
+check "the model server starts" soon grep -q '^ready' "$t/mock"
+
+# Not by check: what it starts in the background has to be this shell's.
+if daemon tc --xdp off >"$t/why"; then
+	ok "the daemon starts, with no more capabilities than its unit has"
+	check "all six programs are loaded" all_loaded
+	check "it attaches by ${want_tcx:+tcx}$([[ $want_tcx ]] || echo clsact)" attached
+	check "tc: an open model serves" answers 10.77.0.1 fast 200
+	check "tc: and over IPv6" answers '[fd77::1]' fast 200
+	check "tc: a slow model serves while it is open" answers 10.77.0.1 slow 200
+	check "tc: its latency shuts it" soon model slow false
+	before=$(served)
+	check "tc: a request to the shut model reads 429" answers 10.77.0.1 slow 429
+	check "tc: and over IPv6" answers '[fd77::1]' slow 429
+	check "tc: its client reads all of it and a clean end" reads_to_the_end 10.77.0.1
+	check "tc: the server's application saw none of the three" same "$before" "$(served)"
+	check "tc: the open model still serves" answers 10.77.0.1 fast 200
+	blocked tc
+	detach tc
+else
+	not_ok "the daemon starts, with no more capabilities than its unit has" "$(cat "$t/why")"
+fi
+
+on slk-c ethtool -K c0 gro on >/dev/null 2>&1 # XDP_TX needs NAPI on the peer
+if daemon native --xdp native >"$t/why"; then
+	check "xdp native: it is" same xdp "$(xdp_of)"
+	blocked "xdp native"
+	detach "xdp native"
+else
+	not_ok "xdp native: the daemon starts" "$(cat "$t/why")"
+fi
+on slk-c ethtool -K c0 gro off >/dev/null 2>&1
+
+if [[ $spoils ]]; then
+	timeout "$wait" nsenter --net="$ns/slk-s" "$build/sluiced" --pin-dir "$pin" --control "$t/control.sock" --metrics off \
+		--interface s0 --listen 8000 --xdp generic >"$t/generic" 2>&1 </dev/null
+	check "xdp generic: refused on this kernel, with the reason" grep -q 'hide the link header' "$t/generic"
+	check "xdp generic: and nothing stays" soon nothing_left
+elif daemon generic --xdp generic >"$t/why"; then
+	check "xdp generic: it is" same xdpgeneric "$(xdp_of)"
+	blocked "xdp generic"
+	check "xdp generic: a slow model serves while it is open" answers 10.77.0.1 slow 200
+	check "xdp generic: its latency shuts it" soon model slow false
+	check "xdp generic: a request to the shut model reads 429" answers 10.77.0.1 slow 429
+	detach "xdp generic"
+else
+	not_ok "xdp generic: the daemon starts" "$(cat "$t/why")"
+fi
+end
+
+[[ -z ${SMOKE_ONLY:-} ]] || exit "$failed"
+for source in "$here"/tests/datapath/test_*.c; do
+	datapath_test "$(basename "$source" .c)"
+done
+exit "$failed"
