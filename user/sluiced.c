@@ -57,7 +57,9 @@ static struct daemon {
 	bool placed[SLUICE_MODELS_MAX]; /* in the kernel's model_ids */
 	bool dirty[SLUICE_MODELS_MAX];  /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
-	struct list counts, clients, client_rules, prefix_rules;
+	struct list counts, clients, client_rules, prefix_rules, client_quotas;
+	struct quota_book quotas;
+	bool claimed[SLUICE_QUOTAS_MAX]; /* ids handed out, perhaps not in a map yet */
 	uint64_t renewed_ns, maps_ns, drain_until_ns;
 	uint64_t next_expiry_ns; /* of a client's rule; 0: none */
 	unsigned ticks, log_lines;
@@ -162,9 +164,20 @@ static void collect_prefix_rule(void *arg, const struct sluice_prefix_key *key,
 		*item = (struct state_prefix_rule){*key, *prefix};
 }
 
+static void collect_client_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t id)
+{
+	struct state_client_quota *item = append(arg, sizeof(*item));
+
+	if (item)
+		*item = (struct state_client_quota){*key, id};
+}
+
 static void collect_rules(struct daemon *d)
 {
-	d->client_rules.count = d->prefix_rules.count = 0;
+	d->client_rules.count = d->prefix_rules.count = d->client_quotas.count = 0;
+	datapath_each_client_quota(d->datapath, collect_client_quota, &d->client_quotas);
+	d->state.client_quotas = d->client_quotas.items;
+	d->state.client_quota_count = d->client_quotas.count;
 	datapath_each_client_flag(d->datapath, collect_client_rule, &d->client_rules);
 	datapath_each_prefix(d->datapath, collect_prefix_rule, &d->prefix_rules);
 	d->state.client_rules = d->client_rules.items;
@@ -181,6 +194,8 @@ static void collect_maps(struct daemon *d)
 		{.name = "services"},        {.name = "client_flags"},
 		{.name = "client_prefixes"}, {.name = "client_in_flight"},
 		{.name = "client_counts"},   {.name = "request_counts"},
+		{.name = "client_quotas"},   {.name = "client_state"},
+		{.name = "replies"},
 	};
 	const uint64_t *n = d->state.counters;
 	uint64_t kept;
@@ -199,6 +214,7 @@ static void collect_maps(struct daemon *d)
 		maps[2].full = n[SLUICE_COUNTER_HALF_OPEN_INSERTS] - kept;
 	maps[3].full = d->controller.names_refused;
 	maps[9].full = n[SLUICE_COUNTER_COUNTS_FULL];
+	maps[11].full = n[SLUICE_COUNTER_BUDGETS_LOST];
 	d->state.maps = maps;
 	d->state.map_count = sizeof(maps) / sizeof(maps[0]);
 }
@@ -321,6 +337,261 @@ static void on_notice(void *arg, const char *text)
 	say("%s", text);
 }
 
+/* ---- quotas: definitions into ids, ids to clients and prefixes ---- */
+
+static void mark_client_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t id)
+{
+	((bool *)arg)[id % SLUICE_QUOTAS_MAX] = true;
+}
+
+static void mark_prefix(void *arg, const struct sluice_prefix_key *key, const struct sluice_prefix *prefix)
+{
+	((bool *)arg)[prefix->quota % SLUICE_QUOTAS_MAX] = true;
+}
+
+static bool *used_quotas(struct daemon *d)
+{
+	static bool used[SLUICE_QUOTAS_MAX];
+
+	memcpy(used, d->claimed, sizeof(used));
+	for (size_t i = 0; i < d->state.service_count; i++)
+		used[d->state.services[i].quota] = true;
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
+		used[d->controller.model[id].quota] = true;
+	datapath_each_client_quota(d->datapath, mark_client_quota, used);
+	datapath_each_prefix(d->datapath, mark_prefix, used);
+	return used;
+}
+
+/* *id of a definition, which the kernel knows from then on. */
+static int quota_id(struct daemon *d, const struct quota_def *def, unsigned scope, const char *name, bool by_hand,
+		    uint32_t *out)
+{
+	struct sluice_quota value;
+	bool fresh, taken;
+	uint32_t id = quota_book_id(&d->quotas, def, scope, name, by_hand, NULL, &fresh, &taken);
+	int ret = 0;
+
+	if (!id)
+		id = quota_book_id(&d->quotas, def, scope, name, by_hand, used_quotas(d), &fresh, &taken);
+	if (!id) {
+		say("there is no room for another quota (%d are held)", SLUICE_QUOTAS_MAX - 1);
+		return -ENOSPC;
+	}
+	if (taken)
+		ret = datapath_forget_budgets(d->datapath, id);
+	quota_value(&value, def);
+	/* The texts again even of one that is known: a daemon of another version may word them otherwise. */
+	if (!ret && (fresh || !d->claimed[id]))
+		ret = datapath_set_quota(d->datapath, id, &value, &d->quotas.text[id]);
+	if (ret) {
+		if (fresh)
+			memset(&d->quotas.text[id], 0, sizeof(d->quotas.text[id]));
+		say("%s", datapath_error());
+		return ret;
+	}
+	d->claimed[id] = true;
+	*out = id;
+	return 0;
+}
+
+static bool by_hand(const struct daemon *d, uint32_t id)
+{
+	return id && id < SLUICE_QUOTAS_MAX && d->quotas.text[id].by_hand;
+}
+
+/* Makes client_prefixes say what `rules` does of itself, and what follows from that. Takes out what says nothing. */
+static int write_prefixes(struct daemon *d, struct list *list)
+{
+	struct state_prefix_rule *rules = list->items;
+	size_t kept = 0;
+	int ret = 0, first = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (rules[i].prefix.own) {
+			rules[kept++] = rules[i];
+			continue;
+		}
+		ret = datapath_clear_prefix(d->datapath, &rules[i].key);
+		first = first || ret == -ENOENT ? first : ret;
+	}
+	list->count = kept;
+	quota_inherit(rules, kept);
+	for (size_t i = 0; i < kept; i++) {
+		ret = datapath_set_prefix(d->datapath, &rules[i].key, &rules[i].prefix);
+		first = first ? first : ret;
+	}
+	return first;
+}
+
+/* The entry of a prefix in the list just collected, made where there is none. */
+static struct sluice_prefix *prefix_of(struct daemon *d, const struct sluice_prefix_key *key)
+{
+	struct state_prefix_rule *rules = d->prefix_rules.items, *more;
+
+	for (size_t i = 0; i < d->prefix_rules.count; i++)
+		if (!memcmp(&rules[i].key, key, sizeof(*key)))
+			return &rules[i].prefix;
+	more = append(&d->prefix_rules, sizeof(*more));
+	if (!more)
+		return NULL;
+	*more = (struct state_prefix_rule){.key = *key};
+	return &more->prefix;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct sluice_client_flag_key));
+}
+
+static int learn(struct daemon *d, const char *name, uint32_t *id)
+{
+	*id = controller_learn(&d->controller, name, d->state.now_ns);
+	if (*id < SLUICE_MODEL_FIRST) {
+		say("model \"%s\": there is no room for its name (%d are held)", name,
+		    SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST);
+		return -ENOSPC;
+	}
+	d->controller.model[*id].pinned = true;
+	return 0;
+}
+
+/* Clients' own quotas as the file has them, but for what was said by hand; `keys` is filled with all it names. */
+static int apply_client_quotas(struct daemon *d, const struct config *config, struct sluice_client_flag_key *keys,
+			       size_t *count)
+{
+	int ret = 0;
+
+	*count = 0;
+	for (unsigned i = 0; i < config->quota_count && !ret; i++) {
+		const struct config_quota *q = &config->quotas[i];
+		struct sluice_client_flag_key key = {.client = q->client};
+		uint32_t id, now;
+
+		if (!q->one)
+			continue;
+		if (q->model[0])
+			ret = learn(d, q->model, &key.model);
+		if (ret)
+			return ret;
+		keys[(*count)++] = key;
+		if (!datapath_get_client_quota(d->datapath, &key, &now))
+			now = 0;
+		if (by_hand(d, now))
+			continue;
+		ret = quota_id(d, &q->quota, q->model[0] ? SLUICE_SCOPE_CLIENT_MODEL : SLUICE_SCOPE_CLIENT,
+			       q->model, false, &id);
+		if (!ret && id != now)
+			ret = datapath_set_client_quota(d->datapath, &key, id);
+	}
+	return ret;
+}
+
+static int apply_prefix_quotas(struct daemon *d, const struct config *config)
+{
+	struct state_prefix_rule *rules = d->prefix_rules.items;
+	int ret = 0;
+
+	for (size_t i = 0; i < d->prefix_rules.count; i++)
+		if (!by_hand(d, rules[i].prefix.quota))
+			rules[i].prefix.own &= (__u8)~SLUICE_PREFIX_OWN_QUOTA;
+	for (unsigned i = 0; i < config->quota_count && !ret; i++) {
+		const struct config_quota *q = &config->quotas[i];
+		struct sluice_prefix *prefix;
+		uint32_t id;
+
+		if (q->one)
+			continue;
+		prefix = prefix_of(d, &q->prefix);
+		if (!prefix)
+			return -ENOMEM;
+		if (prefix->own & SLUICE_PREFIX_OWN_QUOTA && by_hand(d, prefix->quota))
+			continue;
+		ret = quota_id(d, &q->quota, SLUICE_SCOPE_CLIENT, NULL, false, &id);
+		if (!ret) {
+			prefix->own |= SLUICE_PREFIX_OWN_QUOTA;
+			prefix->quota = (__u16)id;
+		}
+	}
+	return ret ? ret : write_prefixes(d, &d->prefix_rules);
+}
+
+/* Makes clients' and prefixes' quotas those of the file; what was said by hand goes over it. */
+static int apply_quotas(struct daemon *d, const struct config *config)
+{
+	struct sluice_client_flag_key *keys = calloc(config->quota_count + 1, sizeof(*keys));
+	size_t count;
+	int ret;
+
+	if (!keys)
+		return -ENOMEM;
+	ret = apply_client_quotas(d, config, keys, &count);
+	collect_rules(d);
+	qsort(keys, count, sizeof(*keys), compare_keys);
+	for (size_t i = 0; i < d->state.client_quota_count && !ret; i++) {
+		const struct state_client_quota *q = &d->state.client_quotas[i];
+
+		if (!by_hand(d, q->quota) && !bsearch(&q->key, keys, count, sizeof(*keys), compare_keys))
+			datapath_clear_client_quota(d->datapath, &q->key);
+	}
+	free(keys);
+	return ret ? ret : apply_prefix_quotas(d, config);
+}
+
+static void adopt_quota(void *arg, uint32_t id, const struct sluice_quota_text *text)
+{
+	((struct daemon *)arg)->quotas.text[id] = *text;
+}
+
+/* ---- what is asked of the kernel one at a time ---- */
+
+static bool look_client_rule(void *arg, const struct sluice_client_flag_key *key, struct sluice_client_flag *out)
+{
+	return datapath_get_client_flag(((struct daemon *)arg)->datapath, key, out);
+}
+
+static bool look_client_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t *out)
+{
+	return datapath_get_client_quota(((struct daemon *)arg)->datapath, key, out);
+}
+
+static bool look_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix *out)
+{
+	return datapath_get_prefix(((struct daemon *)arg)->datapath, addr, out);
+}
+
+static bool look_budget(void *arg, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out)
+{
+	return datapath_get_budget(((struct daemon *)arg)->datapath, client, quota, out);
+}
+
+static bool look_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
+{
+	return !datapath_get_flag(((struct daemon *)arg)->datapath, model, out);
+}
+
+static bool look_counts(void *arg, const struct sluice_client *client, struct sluice_client_count *out,
+			int64_t *in_flight)
+{
+	return datapath_get_client(((struct daemon *)arg)->datapath, client, out, in_flight);
+}
+
+static bool look_key(void *arg, const char *secret, size_t len, struct sluice_client *out)
+{
+	return !datapath_key_client(((struct daemon *)arg)->datapath, secret, len, out);
+}
+
+static const struct state_lookup lookup = {
+	.arg = &daemon_,
+	.client_rule = look_client_rule,
+	.client_quota = look_client_quota,
+	.prefix = look_prefix,
+	.budget = look_budget,
+	.flag = look_flag,
+	.counts = look_counts,
+	.key = look_key,
+};
+
 /* ---- the configuration, into controller and services ---- */
 
 static enum sluice_mode mode_now(const struct daemon *d)
@@ -337,18 +608,6 @@ static struct controller_targets targets_of(const struct config *config)
 		.tau_s = config->time_constant_secs,
 		.max_in_flight = -1,
 	};
-}
-
-static int learn(struct daemon *d, const char *name, uint32_t *id)
-{
-	*id = controller_learn(&d->controller, name, d->state.now_ns);
-	if (*id < SLUICE_MODEL_FIRST) {
-		say("model \"%s\": there is no room for its name (%d are held)", name,
-		    SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST);
-		return -ENOSPC;
-	}
-	d->controller.model[*id].pinned = true;
-	return 0;
 }
 
 static int learn_configured(struct daemon *d, const struct config *config)
@@ -372,6 +631,14 @@ static int learn_configured(struct daemon *d, const struct config *config)
 		d->controller.model[id].own.max_in_flight =
 			m->max_in_flight ? (int64_t)m->max_in_flight : -1;
 		d->controller.model[id].unary = m->unary;
+		if (m->has_quota) {
+			uint32_t quota;
+
+			ret = quota_id(d, &m->quota, SLUICE_SCOPE_MODEL, m->name, false, &quota);
+			if (ret)
+				return ret;
+			d->controller.model[id].quota = (uint16_t)quota;
+		}
 	}
 	return 0;
 }
@@ -388,7 +655,14 @@ static int write_services(struct daemon *d, const struct config *config)
 	for (size_t i = 0; i < n && !ret; i++) {
 		const struct config_service *s = &config->services[i];
 		int model = controller_find(&d->controller, s->model);
+		char endpoint[TEXT_SERVICE_MAX];
+		uint32_t quota = 0;
 
+		text_endpoint(endpoint, s->addr, s->wildcard, s->port);
+		if (s->has_quota)
+			ret = quota_id(d, &s->quota, SLUICE_SCOPE_SERVICE, endpoint, false, &quota);
+		if (ret)
+			break;
 		out[i] = (struct datapath_service){
 			.port = s->port,
 			.wildcard = s->wildcard,
@@ -405,6 +679,8 @@ static int write_services(struct daemon *d, const struct config *config)
 					.client_plen6 = 64,
 					.unary = s->unary,
 					.doubt_reset = s->doubt_reset,
+					.quota = (__u16)quota,
+					.feedback = s->feedback,
 				},
 			.rules = s->rules,
 		};
@@ -419,6 +695,10 @@ static int write_services(struct daemon *d, const struct config *config)
 			.doubt_reset = s->doubt_reset,
 			.rules = s->rules,
 			.model = out[i].value.default_model,
+			.quota = (uint16_t)quota,
+			.feedback = s->feedback,
+			.client_plen4 = out[i].value.client_plen4,
+			.client_plen6 = out[i].value.client_plen6,
 		};
 		memcpy(shown[i].addr, s->addr, sizeof(shown[i].addr));
 	}
@@ -500,22 +780,118 @@ static int op_set_prefix(void *arg, const struct sluice_prefix_key *key,
 {
 	struct daemon *d = arg;
 
+	struct sluice_prefix *now;
+
 	expires(d, prefix->expires_ns);
-	return refused(datapath_set_prefix(d->datapath, key, prefix), err, err_len);
+	collect_rules(d);
+	now = prefix_of(d, key);
+	if (!now)
+		return -ENOMEM;
+	now->class = prefix->class;
+	now->action = prefix->action;
+	now->expires_ns = prefix->expires_ns;
+	now->own |= SLUICE_PREFIX_OWN_CLASS;
+	return refused(write_prefixes(d, &d->prefix_rules), err, err_len);
 }
 
 static int op_clear_prefix(void *arg, const struct sluice_prefix_key *key, char *err,
 			   size_t err_len)
 {
 	struct daemon *d = arg;
+	struct sluice_prefix *now;
 
-	return refused(datapath_clear_prefix(d->datapath, key), err, err_len);
+	collect_rules(d);
+	now = prefix_of(d, key);
+	if (!now)
+		return -ENOMEM;
+	if (!(now->own & SLUICE_PREFIX_OWN_CLASS)) {
+		snprintf(err, err_len, "client_prefixes has no such entry");
+		return -ENOENT;
+	}
+	now->own &= (__u8)~SLUICE_PREFIX_OWN_CLASS;
+	return refused(write_prefixes(d, &d->prefix_rules), err, err_len);
+}
+
+static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t model, const struct quota_def *def,
+			char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+	struct sluice_client_flag_key key = {.client = subject->client, .model = model};
+	bool all = model == SLUICE_MODEL_ALL;
+	struct sluice_prefix *prefix;
+	uint32_t id;
+	int ret;
+
+	memset(d->claimed, 0, sizeof(d->claimed));
+	ret = quota_id(d, def, all ? SLUICE_SCOPE_CLIENT : SLUICE_SCOPE_CLIENT_MODEL,
+		       all ? NULL : d->controller.model[model].name, true, &id);
+	if (ret == -ENOSPC)
+		snprintf(err, err_len, "there is no room for another quota (%d are held)", SLUICE_QUOTAS_MAX - 1);
+	if (ret)
+		return ret == -ENOSPC ? ret : refused(ret, err, err_len);
+	if (subject->one)
+		return refused(datapath_set_client_quota(d->datapath, &key, id), err, err_len);
+	collect_rules(d);
+	prefix = prefix_of(d, &subject->prefix);
+	if (!prefix)
+		return -ENOMEM;
+	prefix->own |= SLUICE_PREFIX_OWN_QUOTA;
+	prefix->quota = (__u16)id;
+	return refused(write_prefixes(d, &d->prefix_rules), err, err_len);
+}
+
+/* What the file says of the client holds again. */
+static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_t model, char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+	unsigned cleared = 0, of_file = 0;
+	struct sluice_prefix *prefix;
+	int ret = 0;
+
+	collect_rules(d);
+	for (size_t i = 0; subject->one && i < d->state.client_quota_count && !ret; i++) {
+		const struct state_client_quota *q = &d->state.client_quotas[i];
+
+		if (memcmp(&q->key.client, &subject->client, sizeof(subject->client)) ||
+		    (model != SLUICE_MODEL_ALL && q->key.model != model))
+			continue;
+		if (!by_hand(d, q->quota)) {
+			of_file++;
+			continue;
+		}
+		ret = datapath_clear_client_quota(d->datapath, &q->key);
+		cleared += !ret;
+	}
+	if (!subject->one) {
+		prefix = prefix_of(d, &subject->prefix);
+		if (!prefix)
+			return -ENOMEM;
+		if (prefix->own & SLUICE_PREFIX_OWN_QUOTA) {
+			if (by_hand(d, prefix->quota)) {
+				prefix->own &= (__u8)~SLUICE_PREFIX_OWN_QUOTA;
+				cleared++;
+				ret = write_prefixes(d, &d->prefix_rules);
+			} else {
+				of_file++;
+			}
+		}
+	}
+	if (ret)
+		return refused(ret, err, err_len);
+	if (!cleared) {
+		snprintf(err, err_len,
+			 of_file ? "its quota is the configuration's: change it there, or set another over it"
+				 : "no quota was set for it by hand (`sluicectl quota show` lists them)");
+		return -ENOENT;
+	}
+	return refused(apply_quotas(d, &d->config), err, err_len);
 }
 
 /* The kernel heeds expiry by itself; this only takes away what has ended, and finds the next that will. */
 static void expire_rules(struct daemon *d)
 {
 	uint64_t now = d->state.now_ns;
+	bool ended = false;
 
 	if (!d->next_expiry_ns || d->next_expiry_ns > now)
 		return;
@@ -530,13 +906,17 @@ static void expire_rules(struct daemon *d)
 			expires(d, r->flag.expires_ns);
 	}
 	for (size_t i = 0; i < d->state.prefix_rule_count; i++) {
-		const struct state_prefix_rule *r = &d->state.prefix_rules[i];
+		struct state_prefix_rule *r = &d->state.prefix_rules[i];
 
-		if (r->prefix.expires_ns && r->prefix.expires_ns <= now)
-			datapath_clear_prefix(d->datapath, &r->key);
-		else
+		if (r->prefix.expires_ns && r->prefix.expires_ns <= now) {
+			ended |= !!(r->prefix.own & SLUICE_PREFIX_OWN_CLASS);
+			r->prefix.own &= (__u8)~SLUICE_PREFIX_OWN_CLASS;
+		} else {
 			expires(d, r->prefix.expires_ns);
+		}
 	}
+	if (ended)
+		write_prefixes(d, &d->prefix_rules);
 }
 
 /* config_load() says what is wrong on standard error; here the operator at the socket must read it too. */
@@ -591,12 +971,14 @@ static int op_reload(void *arg, char *said, size_t said_len, char *err, size_t e
 	if (ret)
 		return ret;
 	look_at_the_clock(d);
+	memset(d->claimed, 0, sizeof(d->claimed));
 	d->controller.all = targets_of(&config);
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
 		struct controller_model *m = &d->controller.model[id];
 
 		m->own = (struct controller_targets){-1, -1, -1, -1, 0, 0};
 		m->pinned = m->unary = false;
+		m->quota = 0;
 	}
 	d->controller.per_model = config.per_model_limits;
 	ret = learn_configured(d, &config);
@@ -604,13 +986,17 @@ static int op_reload(void *arg, char *said, size_t said_len, char *err, size_t e
 		ret = write_flags(d, false); /* a default model exists before a service names it */
 	if (!ret)
 		ret = write_services(d, &config);
+	if (!ret)
+		ret = apply_quotas(d, &config);
 	if (ret) {
 		d->controller.all = all;
 		learn_configured(d, &d->config);
+		write_services(d, &d->config);
+		apply_quotas(d, &d->config);
 		d->controller.per_model = d->config.per_model_limits;
 		config_free(&config);
 		snprintf(err, err_len, "the configuration could not be put in force: %s",
-			 ret == -ENOSPC ? "too many model names" : datapath_error());
+			 ret == -ENOSPC ? "too many model names or quotas" : datapath_error());
 		say("%s", err);
 		return ret;
 	}
@@ -655,6 +1041,8 @@ static const struct control_ops ops = {
 	.clear_client = op_clear_client,
 	.set_prefix = op_set_prefix,
 	.clear_prefix = op_clear_prefix,
+	.set_quota = op_set_quota,
+	.clear_quota = op_clear_quota,
 	.reload = op_reload,
 	.detach = op_detach,
 };
@@ -901,6 +1289,8 @@ static int start(struct daemon *d)
 	d->state.started_ns = d->state.now_ns;
 	d->state.pid = getpid();
 	d->state.controller = &d->controller;
+	d->state.quotas = &d->quotas;
+	d->state.lookup = &lookup;
 	controller_init(&d->controller, &all, d->config.per_model_limits);
 	show_config(d);
 	if (datapath_open(&d->datapath, d->config.pin_dir, &handlers)) {
@@ -915,10 +1305,11 @@ static int start(struct daemon *d)
 		return -1;
 	}
 	datapath_each_model(d->datapath, adopt_model, d);
+	datapath_each_quota(d->datapath, adopt_quota, d);
 	if (learn_configured(d, &d->config))
 		return -1;
 	adopt_flags(d);
-	if (write_flags(d, false) || write_services(d, &d->config) ||
+	if (write_flags(d, false) || write_services(d, &d->config) || apply_quotas(d, &d->config) ||
 	    datapath_renew_lease(d->datapath,
 				 clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL)) {
 		say("%s", datapath_error());

@@ -13,6 +13,7 @@
 
 #include <sluice/abi.h>
 #include "core/state.h"
+#include "core/text.h"
 
 #define CONTROL_DEFAULT_PATH "/run/sluice/control.sock"
 #define CONTROL_LINE_MAX     65536 /* bytes of a command, its newline included */
@@ -40,6 +41,12 @@ struct control_ops {
 			  const struct sluice_prefix *prefix, char *err, size_t err_len);
 	int (*clear_prefix)(void *arg, const struct sluice_prefix_key *key, char *err,
 			    size_t err_len);
+	/* By hand: over what the configuration says. model: SLUICE_MODEL_ALL, or a client's for one model. */
+	int (*set_quota)(void *arg, const struct text_subject *subject, uint32_t model,
+			 const struct quota_def *quota, char *err, size_t err_len);
+	/* SLUICE_MODEL_ALL: whatever was said by hand of the client. -ENOENT: nothing was. */
+	int (*clear_quota)(void *arg, const struct text_subject *subject, uint32_t model, char *err,
+			   size_t err_len);
 	int (*reload)(void *arg, char *said, size_t said_len, char *err, size_t err_len);
 	/* Begins to detach; control_detached() tells those who wait that it is done. */
 	int (*detach)(void *arg, char *err, size_t err_len);

@@ -281,6 +281,7 @@ static bool differs(const struct sluice_model_flag *a, const struct sluice_model
 
 	return a->allow != b->allow || a->reason != b->reason || a->limit != b->limit ||
 	       a->action != b->action || a->mode != b->mode || a->unary != b->unary ||
+	       a->quota != b->quota ||
 	       moved > RETRY_MS_STEP;
 }
 
@@ -309,6 +310,7 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 	flag.action = t.action;
 	flag.mode = t.mode;
 	flag.unary = m->unary;
+	flag.quota = m->quota;
 	*out = flag;
 	if (m->ever_written && !differs(&flag, &m->written))
 		return false;

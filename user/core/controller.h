@@ -42,6 +42,7 @@ struct controller_model {
 	uint64_t last_seen_ns;
 	struct controller_targets own;	/* negative / DEFAULT fields fall back to controller.all */
 	bool unary;
+	uint16_t quota; /* id, of clients that have none of their own; 0: none */
 	bool pinned; /* named in the configuration or a default model: never forgotten */
 	struct sluice_model_flag written; /* as last handed out by controller_flag() */
 	bool ever_written;

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The verdict of bpf/admit.h, asked from user space. Change the order there and it has to change here; the end-to-end
+ * case on quotas holds one against the other.
+ */
+#include "core/explain.h"
+
+#include <string.h>
+
+#include <sluice/gcra.h>
+
+#define MS		   1000000ULL
+#define NO_END_NS	   (3600000 * MS) /* told where a block has no end */
+
+static bool in_force(uint64_t expires_ns, uint64_t now)
+{
+	return !expires_ns || now < expires_ns;
+}
+
+static void budget(struct explain_budget *out, uint64_t tat, uint64_t now, uint64_t interval, uint64_t span)
+{
+	if (!interval)
+		return;
+	out->limit = span / interval;
+	out->left = gcra_left(tat, now, interval, span);
+	out->reset_ns = gcra_spent(tat, now);
+	out->next_ns = gcra_wait(tat, now, interval, span);
+	if (out->reset_ns > span)
+		out->debt = (out->reset_ns - span + interval - 1) / interval;
+}
+
+static uint32_t own_quota(const struct daemon_state *s, const struct sluice_client *client, uint32_t model)
+{
+	const struct sluice_client_flag_key key = {.client = *client, .model = model};
+	uint32_t id;
+
+	return s->lookup->client_quota(s->lookup->arg, &key, &id) ? id : 0;
+}
+
+static uint32_t find_quota(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
+			   uint32_t model, uint32_t service, enum explain_from *from)
+{
+	struct sluice_prefix prefix;
+	uint32_t id;
+
+	*from = EXPLAIN_FROM_CLIENT_MODEL;
+	id = own_quota(s, client, model);
+	if (id)
+		return id;
+	*from = EXPLAIN_FROM_CLIENT;
+	id = own_quota(s, client, SLUICE_MODEL_ALL);
+	if (id)
+		return id;
+	*from = EXPLAIN_FROM_PREFIX;
+	if (addr && s->lookup->prefix(s->lookup->arg, addr, &prefix) && prefix.quota)
+		return prefix.quota;
+	*from = EXPLAIN_FROM_MODEL;
+	if (s->controller->model[model].quota)
+		return s->controller->model[model].quota;
+	*from = EXPLAIN_FROM_SERVICE;
+	if (service < s->service_count && s->services[service].quota)
+		return s->services[service].quota;
+	*from = EXPLAIN_FROM_NOWHERE;
+	return 0;
+}
+
+void explain_quota(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
+		   uint32_t model, uint32_t service, struct explain_quota *out)
+{
+	struct explain_quota q = {0};
+	struct sluice_budget spent = {0};
+	struct sluice_quota value;
+	struct quota_def def;
+
+	if (model >= SLUICE_MODELS_MAX)
+		model = SLUICE_MODEL_OTHER;
+	q.id = find_quota(s, client, addr, model, service, &q.from);
+	if (q.id && q.id < SLUICE_QUOTAS_MAX) {
+		quota_of_text(&def, &s->quotas->text[q.id]);
+		quota_value(&value, &def);
+		/* Without an entry: nothing spent. */
+		if (!s->lookup->budget(s->lookup->arg, client, q.id, &spent))
+			memset(&spent, 0, sizeof(spent));
+		budget(&q.requests, spent.request_tat_ns, s->now_ns, value.request_ns, value.request_span_ns);
+		budget(&q.tokens, spent.token_tat_ns, s->now_ns, value.token_ns, value.token_span_ns);
+		q.by_tokens = q.tokens.next_ns > q.requests.next_ns;
+		q.wait_ns = q.by_tokens ? q.tokens.next_ns : q.requests.next_ns;
+	}
+	*out = q;
+}
+
+static void refuse(struct explanation *e, enum sluice_reason reason, uint64_t wait_ns, uint8_t action)
+{
+	e->admitted = false;
+	e->reason = reason;
+	e->wait_ns = wait_ns;
+	e->action = action;
+}
+
+static bool shut(const struct sluice_model_flag *flag, uint64_t now)
+{
+	return !flag->allow && in_force(flag->expires_ns, now);
+}
+
+static uint64_t rest(uint64_t expires_ns, uint64_t now)
+{
+	return expires_ns ? expires_ns - now : NO_END_NS;
+}
+
+/* Operator, rules about the client. True: that decides, or asks no further. */
+static bool said(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
+		 const struct sluice_model_flag *all, const struct sluice_model_flag *own, struct explanation *e)
+{
+	struct sluice_client_flag_key key = {.client = *client, .model = e->model};
+	struct sluice_prefix prefix = {0};
+	struct sluice_client_flag flag;
+	bool found;
+
+	if (!addr || !s->lookup->prefix(s->lookup->arg, addr, &prefix) || !in_force(prefix.expires_ns, s->now_ns))
+		prefix.class = SLUICE_PREFIX_PLAIN;
+	e->exempt = prefix.class == SLUICE_PREFIX_EXEMPT;
+	if (e->exempt) {
+		e->rule = EXPLAIN_ALLOWED;
+		e->rule_of_prefix = true;
+		e->rule_expires_ns = prefix.expires_ns;
+		return true;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		const struct sluice_model_flag *f = i ? own : all;
+
+		if (f->reason == SLUICE_REASON_OPERATOR && shut(f, s->now_ns)) {
+			refuse(e, SLUICE_REASON_OPERATOR, f->retry_after_ms * MS, 0);
+			e->whole = !i;
+			return true;
+		}
+	}
+	found = s->lookup->client_rule(s->lookup->arg, &key, &flag) && in_force(flag.expires_ns, s->now_ns);
+	if (!found) {
+		key.model = SLUICE_MODEL_ALL;
+		found = s->lookup->client_rule(s->lookup->arg, &key, &flag) && in_force(flag.expires_ns, s->now_ns);
+	}
+	if (found) {
+		e->rule = flag.allow ? EXPLAIN_ALLOWED : EXPLAIN_BLOCKED;
+		e->rule_expires_ns = flag.expires_ns;
+		if (!flag.allow)
+			refuse(e, flag.reason, rest(flag.expires_ns, s->now_ns), flag.action);
+		return true;
+	}
+	if (prefix.class == SLUICE_PREFIX_BLOCKED) {
+		e->rule = EXPLAIN_BLOCKED;
+		e->rule_of_prefix = true;
+		e->rule_expires_ns = prefix.expires_ns;
+		refuse(e, SLUICE_REASON_CLIENT_BLOCKED, rest(prefix.expires_ns, s->now_ns), prefix.action);
+		return true;
+	}
+	return false;
+}
+
+static bool full(const struct sluice_model_flag *flag, const struct sluice_model_state *counts)
+{
+	return flag->limit && counts->in_flight >= (int64_t)flag->limit;
+}
+
+static void judge(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
+		  const struct sluice_model_flag *all, const struct sluice_model_flag *own, struct explanation *e)
+{
+	if (said(s, client, addr, all, own, e))
+		return;
+	if (e->quota.wait_ns) {
+		refuse(e, e->quota.by_tokens ? SLUICE_REASON_TOKEN_QUOTA : SLUICE_REASON_REQUEST_QUOTA,
+		       e->quota.wait_ns, 0);
+		return;
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		const struct sluice_model_flag *f = i % 2 ? own : all;
+
+		e->whole = !(i % 2);
+		if (i < 2 && full(f, &s->kernel[i % 2 ? e->model : SLUICE_MODEL_ALL])) {
+			refuse(e, SLUICE_REASON_IN_FLIGHT, f->limit_retry_ms * MS, 0);
+			return;
+		}
+		if (i >= 2 && shut(f, s->now_ns)) {
+			refuse(e, f->reason, f->retry_after_ms * MS, 0);
+			return;
+		}
+	}
+	e->whole = false;
+}
+
+void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr, uint32_t model,
+	     uint32_t service, struct explanation *out)
+{
+	struct explanation e = {.admitted = true, .model = model, .service = service};
+	struct sluice_model_flag all, own;
+	struct sluice_client_count count;
+	uint8_t mode;
+
+	if (model >= SLUICE_MODELS_MAX)
+		e.model = model = SLUICE_MODEL_OTHER;
+	if (!s->lookup->flag(s->lookup->arg, SLUICE_MODEL_ALL, &all))
+		all = (struct sluice_model_flag){.allow = 1};
+	if (!s->lookup->flag(s->lookup->arg, model, &own))
+		own = (struct sluice_model_flag){.allow = 1};
+	s->lookup->counts(s->lookup->arg, client, &count, &e.client_in_flight);
+	explain_quota(s, client, addr, model, service, &e.quota);
+	judge(s, client, addr, &all, &own, &e);
+	if (!e.action)
+		e.action = own.action ? own.action
+			   : all.action ? all.action
+			   : service < s->service_count ? s->services[service].action
+							: SLUICE_ACTION_REPLY;
+	mode = own.mode ? own.mode : all.mode ? all.mode : service < s->service_count ? s->services[service].mode : s->mode;
+	e.shadow = !e.admitted && mode == SLUICE_MODE_SHADOW;
+	*out = e;
+}

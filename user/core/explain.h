@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What would become of a client's next request now, and why: the order of bpf/admit.h over the same maps, with the
+ * numbers behind each step. Pure: the maps are asked through struct state_lookup, and nothing is charged.
+ */
+#ifndef SLUICE_EXPLAIN_H
+#define SLUICE_EXPLAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/state.h"
+
+/* Where the quota is said that a request falls under. */
+enum explain_from {
+	EXPLAIN_FROM_NOWHERE,
+	EXPLAIN_FROM_CLIENT_MODEL,
+	EXPLAIN_FROM_CLIENT,
+	EXPLAIN_FROM_PREFIX,
+	EXPLAIN_FROM_MODEL,
+	EXPLAIN_FROM_SERVICE,
+};
+
+/* What is left of one budget. limit 0: there is none. */
+struct explain_budget {
+	uint64_t limit; /* when full */
+	uint64_t left;
+	uint64_t debt;	   /* units beyond the limit: tokens only */
+	uint64_t next_ns;  /* until one unit passes; 0: now */
+	uint64_t reset_ns; /* until it is full again */
+};
+
+struct explain_quota {
+	uint32_t id; /* 0: none */
+	enum explain_from from;
+	struct explain_budget requests, tokens;
+	uint64_t wait_ns; /* until a request passes it */
+	bool by_tokens;	  /* … for want of tokens */
+};
+
+enum explain_rule { EXPLAIN_NO_RULE, EXPLAIN_ALLOWED, EXPLAIN_BLOCKED };
+
+struct explanation {
+	bool admitted;
+	bool shadow; /* refused, but only counted so */
+	enum sluice_reason reason;
+	uint8_t action; /* enum sluice_action */
+	uint64_t wait_ns; /* what a refusal would tell, before it is rounded up */
+	bool exempt;	  /* by its prefix: nothing else is asked */
+	enum explain_rule rule;
+	bool rule_of_prefix;
+	uint64_t rule_expires_ns;
+	bool whole; /* the deciding limit or flag is that of everything, not the model's */
+	struct explain_quota quota;
+	int64_t client_in_flight;
+	uint32_t model, service;
+};
+
+/* The quota alone. addr: all of the client's address; NULL for a key. service: index in s->services. */
+void explain_quota(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
+		   uint32_t model, uint32_t service, struct explain_quota *out);
+void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr, uint32_t model,
+	     uint32_t service, struct explanation *out);
+
+#endif
