@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Budgets, packet by packet, under a clock that the test moves: what is admitted is exactly what the quota allows, the
+ * wait that a refusal tells is exactly the wait, tokens are charged as they leave, and a Date that becomes feedback
+ * changes nothing but itself. Each request comes on a connection of its own.
+ */
+#include "packets.h"
+
+#define QUOTA 7
+#define REQUEST_TEXT                                                                               \
+	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+#define DATE "date: Sun, 22 Nov 2026 02:42:00 GMT\r\n"
+#define SSE_HEAD                                                                                   \
+	"HTTP/1.1 200 OK\r\n" DATE                                                                 \
+	"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+#define EVENT "17\r\ndata: {\"content\":\"a\"}\n\n\r\n"
+
+static struct shape shape;
+static uint16_t port = 20000;
+static uint32_t client_at, server_at;
+static struct frame out;
+
+static void set_quota(struct sluice_quota quota)
+{
+	struct sluice_service service = http_service();
+	uint32_t id = QUOTA;
+
+	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
+	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
+	service.quota = QUOTA;
+	service.feedback = 1;
+	set_both(HTTP_PORT, service);
+}
+
+static struct sluice_quota per_period(uint64_t requests, uint64_t period_ms, uint64_t burst)
+{
+	uint64_t interval = period_ms * MS / requests;
+
+	return (struct sluice_quota){.request_ns = interval, .request_span_ns = interval * burst};
+}
+
+static int send_segment(bool from_server, uint8_t flags, const char *text)
+{
+	struct segment s = {.from_server = from_server, .flags = flags, .window = 512,
+			    .text = text, .len = strlen(text), .client_port = port};
+	struct frame in;
+	int retval;
+
+	s.seq = from_server ? server_at : client_at;
+	s.ack = from_server ? client_at : server_at;
+	make_frame(&in, &shape, &s);
+	out = in;
+	retval = run_tc(program_for(&shape, from_server), &in, &out);
+	if (from_server)
+		server_at += s.len + (flags & (SYN | FIN) ? 1 : 0);
+	else
+		client_at += s.len;
+	return retval;
+}
+
+static void connect_anew(void)
+{
+	port++;
+	client_at = CLIENT_ISN;
+	server_at = SERVER_ISN;
+	send_segment(true, SYN | ACK, "");
+	send_segment(false, ACK, "");
+}
+
+/* One request on a new connection. Milliseconds to wait if it is refused, -1 if it is admitted. */
+static int64_t ask(void)
+{
+	unsigned before = w.refusal_count;
+
+	connect_anew();
+	if (send_segment(false, PSH | ACK, REQUEST_TEXT) == THEN_UNSPEC)
+		return -1;
+	assert_int_equal(w.refusal_count, before + 1);
+	w.refusal_count = 0;
+	return w.refusals[before].retry_after_ms;
+}
+
+static void as_many_pass_as_the_quota_allows_and_the_wait_is_exact(void **state)
+{
+	set_quota(per_period(4, 10000, 4));
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 2500);
+	pass_ms(1000);
+	assert_int_equal(ask(), 1500);
+	pass_ms(1499);
+	assert_int_equal(ask(), 1);
+	pass_ms(1);
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 2500);
+	assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_REJECTED,
+				     SLUICE_REASON_REQUEST_QUOTA),
+			 4);
+	pass_ms(600000);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 2500);
+}
+
+static void whoever_waits_as_told_is_admitted_every_time(void **state)
+{
+	srand(20261122);
+	for (int trial = 0; trial < 1000; trial++) {
+		uint64_t requests = 1 + rand() % 500, period = 1000 + rand() % 100000;
+		int64_t wait = -1;
+
+		set_quota(per_period(requests, period, 1 + rand() % 5));
+		for (int i = 0; i < 8 && wait < 0; i++)
+			wait = ask();
+		if (wait < 0)
+			continue;
+		pass_ms(wait - 1);
+		if (wait > 1)
+			assert_int_equal(ask(), 1);
+		pass_ms(1);
+		assert_int_equal(ask(), -1);
+		pass_ms(rand() % 1000);
+	}
+}
+
+/* What is refused for another reason is not charged; what passes only because it may not be refused is. */
+static void only_what_is_admitted_is_charged(void **state)
+{
+	struct sluice_model_flag shut = {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 1000};
+
+	set_quota(per_period(2, 10000, 2));
+	set_flag(LLAMA, shut);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(ask(), 1000);
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1});
+	assert_int_equal(ask(), -1);
+	/* pipelined behind the one under way: passes, and is charged */
+	assert_int_equal(send_segment(false, PSH | ACK, REQUEST_TEXT), THEN_UNSPEC);
+	assert_int_equal(send_segment(false, PSH | ACK, REQUEST_TEXT), THEN_UNSPEC);
+	assert_int_equal(ask(), 5000);
+}
+
+static void a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service(void **state)
+{
+	struct sluice_client_flag_key key = {.client = this_client(false)};
+	struct sluice_quota quota = per_period(1, 1000, 1);
+	uint32_t id;
+
+	set_quota(quota); /* the service's: 1 s */
+	for (id = QUOTA + 1; id <= QUOTA + 4; id++) {
+		quota.request_ns = quota.request_span_ns = (id - QUOTA + 1) * 1000 * MS;
+		assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
+	}
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 1000);
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .quota = QUOTA + 1});
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 2000);
+	set_prefix(false, 120, (struct sluice_prefix){.quota = QUOTA + 2});
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 3000);
+	id = QUOTA + 3;
+	bpf_map_update_elem(fd_of(client_quotas), &key, &id, BPF_ANY);
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 4000);
+	key.model = LLAMA;
+	id = QUOTA + 4;
+	bpf_map_update_elem(fd_of(client_quotas), &key, &id, BPF_ANY);
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 5000);
+	clear_map(fd_of(client_quotas), sizeof(key));
+	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(ask(), -1);
+}
+
+static void tokens_are_charged_as_they_leave_and_debt_is_waited_for(void **state)
+{
+	set_quota((struct sluice_quota){.token_ns = 1000 * MS, .token_span_ns = 3000 * MS,
+					.token_most_ns = 6000 * MS});
+	assert_int_equal(ask(), -1);
+	send_segment(true, ACK, SSE_HEAD);
+	for (int i = 0; i < 2; i++)
+		send_segment(true, ACK, EVENT);
+	assert_int_equal(ask(), -1); /* one token is left */
+	send_segment(true, ACK, SSE_HEAD);
+	send_segment(true, ACK, EVENT EVENT);
+	send_segment(true, ACK, EVENT EVENT EVENT EVENT EVENT EVENT EVENT EVENT);
+	/* twelve tokens spent of three: the debt is bounded at three more; one has to be there again */
+	assert_int_equal(ask(), 4000);
+	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_TOKEN_QUOTA);
+	pass_ms(3999);
+	assert_int_equal(ask(), 1);
+	pass_ms(1);
+	assert_int_equal(ask(), -1);
+}
+
+static void a_plain_reply_costs_the_tokens_that_it_states(void **state)
+{
+	static const struct {
+		const char *body;
+		int64_t wait;
+	} rows[] = {
+		{"{\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":5,\"total_tokens\":14}}", 6000},
+		{"{\"usage\":{\"completion_tokens\": 3}}", 4000},
+		{"{\"usage\":{\"input_tokens\":9,\"output_tokens\":2}}", 3000},
+		{"{\"prompt_eval_count\":70,\"eval_count\":4,\"done\":true}", 5000},
+		{"{\"completion_tokens\":null}", -1},
+		{"{\"text\":\"five\"}", -1},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char reply[512];
+
+		set_quota((struct sluice_quota){.token_ns = 1000 * MS, .token_span_ns = 1000 * MS,
+						.token_most_ns = 100000 * MS});
+		assert_int_equal(ask(), -1);
+		snprintf(reply, sizeof(reply),
+			 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+			 strlen(rows[i].body), rows[i].body);
+		send_segment(true, ACK, reply);
+		/* n tokens of a budget of one: n seconds until one is there again */
+		if (ask() != (rows[i].wait < 0 ? -1 : rows[i].wait - 1000))
+			fail_msg("row %zu", i);
+	}
+}
+
+/* The packet that went out with `text` in the place of its Date, and its checksum, hold. */
+static void assert_feedback(const char *text)
+{
+	struct segment s = {.from_server = true, .flags = PSH | ACK, .window = 512, .ack = client_at,
+			    .client_port = port};
+	char want[512] = SSE_HEAD, *date = strstr(want, "date");
+	struct frame expected;
+
+	memset(date, ' ', 35);
+	memcpy(date, text, strlen(text));
+	s.text = want;
+	s.len = strlen(want);
+	s.seq = server_at - s.len;
+	make_frame(&expected, &shape, &s);
+	assert_same_frame(&out, &expected);
+}
+
+static void a_date_becomes_what_is_left_and_nothing_else_changes(void **state)
+{
+	/* a sum left to the device is the kernel's to keep: tests/e2e/test_quota.sh */
+	static const struct shape ways[] = {
+		{.options = OPTIONS_TS}, {.options = OPTIONS_NONE}, {.link = LINK_VLAN}};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		shape = ways[i];
+		set_quota(per_period(5, 10000, 5));
+		for (int left = 4; left >= 0; left--) {
+			char want[64];
+
+			snprintf(want, sizeof(want), "RateLimit: \"requests\";r=%d;t=%d", left,
+				 2 * (5 - left));
+			assert_int_equal(ask(), -1);
+			send_segment(true, PSH | ACK, SSE_HEAD);
+			assert_feedback(want);
+			/* sent again, a while later: the same bytes again */
+			pass_ms(3);
+			server_at -= strlen(SSE_HEAD);
+			send_segment(true, PSH | ACK, SSE_HEAD);
+			assert_feedback(want);
+			pass_ms(0);
+		}
+		pass_ms(100000);
+	}
+	memset(&shape, 0, sizeof(shape));
+	assert_int_equal(counter(SLUICE_COUNTER_FEEDBACK_ABSENT), 0);
+	/* cut by a segment's end: stays as it is, and is counted */
+	assert_int_equal(ask(), -1);
+	send_segment(true, ACK, "HTTP/1.1 200 OK\r\ndate: Sun, 22 Nov");
+	assert_int_equal(counter(SLUICE_COUNTER_FEEDBACK_ABSENT), 1);
+	/* an error says nothing of what is left */
+	assert_int_equal(ask(), -1);
+	send_segment(true, ACK, "HTTP/1.1 500 Oh\r\n" DATE "Content-Length: 0\r\n\r\n");
+	assert_non_null(memmem(out.data, out.len, DATE, strlen(DATE)));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		packets_test(as_many_pass_as_the_quota_allows_and_the_wait_is_exact),
+		packets_test(whoever_waits_as_told_is_admitted_every_time),
+		packets_test(only_what_is_admitted_is_charged),
+		packets_test(a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service),
+		packets_test(tokens_are_charged_as_they_leave_and_debt_is_waited_for),
+		packets_test(a_plain_reply_costs_the_tokens_that_it_states),
+		packets_test(a_date_becomes_what_is_left_and_nothing_else_changes),
+	};
+
+	return packets_main("quota", tests);
+}
