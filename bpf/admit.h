@@ -14,7 +14,8 @@
 /* What is asked of judge_request(). */
 struct question {
 	struct sluice_client client;
-	__u8 addr[16]; /* the client's whole address */
+	struct sluice_client address; /* the client that its address is, the same where it shows no key */
+	__u8 addr[16];		      /* the client's whole address */
 	__u64 now;
 	__u32 model;
 	__u32 take;
@@ -50,11 +51,13 @@ static __always_inline bool in_force(__u64 expires_ns, __u64 now)
 }
 
 /* The client of an address: cut to the service's prefix length. */
-static __always_inline void client_of_address(const __u8 addr[16], bool ipv6,
+static __always_inline void client_of_address(const __u8 addr[16],
 					      const struct sluice_service *service,
 					      struct sluice_client *out)
 {
-	__u32 plen = ipv6 ? service->client_plen6 : 96 + service->client_plen4;
+	const __u32 *word = (const __u32 *)addr;
+	bool ipv4 = !word[0] && !word[1] && word[2] == bpf_htonl(0xffff);
+	__u32 plen = ipv4 ? 96 + service->client_plen4 : service->client_plen6;
 	__u64 *half = (__u64 *)out->addr;
 
 	__builtin_memset(out, 0, sizeof(*out));
@@ -66,6 +69,17 @@ static __always_inline void client_of_address(const __u8 addr[16], bool ipv6,
 	} else if (plen < 128) {
 		half[1] &= plen > 64 ? bpf_cpu_to_be64(~0ULL << (128 - plen)) : 0;
 	}
+}
+
+/* Whether the service takes this address's word on whom it speaks for. */
+static __always_inline bool trusted(const __u8 addr[16], const struct sluice_service *service)
+{
+	struct sluice_trusted_key key = { .plen = 160, .service = service->id };
+
+	if (!service->forwarded && !service->proxy)
+		return false;
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(&trusted_proxies, &key) != NULL;
 }
 
 /* The class of an address's longest prefix, PLAIN if it has none in force. */
@@ -88,6 +102,18 @@ static __always_inline struct sluice_client_flag *client_flag(const struct sluic
 	struct sluice_client_flag_key key = { .client = *client, .model = model };
 	struct sluice_client_flag *flag = bpf_map_lookup_elem(&client_flags, &key);
 
+	return flag && in_force(flag->expires_ns, now) ? flag : NULL;
+}
+
+/* What was said of the key's client for its model, or else for all of them. Changes the key, so that one is enough. */
+static __always_inline struct sluice_client_flag *flag_of_any(struct sluice_client_flag_key *key, __u64 now)
+{
+	struct sluice_client_flag *flag = bpf_map_lookup_elem(&client_flags, key);
+
+	if (flag && in_force(flag->expires_ns, now))
+		return flag;
+	key->model = SLUICE_MODEL_ALL;
+	flag = bpf_map_lookup_elem(&client_flags, key);
 	return flag && in_force(flag->expires_ns, now) ? flag : NULL;
 }
 
@@ -154,8 +180,8 @@ SUBPROG int judge_client(struct question *q, struct judgement *j)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
 	struct sluice_prefix *prefix = NULL;
+	struct sluice_client_flag_key key = {};
 	struct sluice_client_flag *said;
-	struct sluice_client client;
 	__u8 class;
 
 	if (!q || !j || !all)
@@ -174,10 +200,19 @@ SUBPROG int judge_client(struct question *q, struct judgement *j)
 		judge_by_flag(j, own, q->now);
 	if (j->reason)
 		return 0;
-	client = q->client;
-	said = client_flag(&client, q->model, q->now);
-	if (!said && q->model != SLUICE_MODEL_ALL)
-		said = client_flag(&client, SLUICE_MODEL_ALL, q->now);
+	key.client = q->client;
+	key.model = q->model;
+	said = flag_of_any(&key, q->now);
+	/* Of a key and its address the strictest holds: a block of the one is not got round by the other. */
+	if (q->client.kind == SLUICE_CLIENT_KEY && (!said || said->allow)) {
+		struct sluice_client_flag *other;
+
+		key.client = q->address;
+		key.model = q->model;
+		other = flag_of_any(&key, q->now);
+		if (other && (!said || !other->allow))
+			said = other;
+	}
 	if (said && said->allow) {
 		q->favoured = 1;
 	} else if (said) {
@@ -347,8 +382,12 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct packet 
 	class = prefix_class(p->key.client_addr, now, &prefix);
 	if (class == SLUICE_PREFIX_EXEMPT)
 		return 0;
-	client_of_address(p->key.client_addr, p->ipv6, service, &client);
+	client_of_address(p->key.client_addr, service, &client);
 	said = client_flag(&client, SLUICE_MODEL_ALL, now);
+	if (trusted(p->key.client_addr, service)) { /* its requests are others' */
+		said = NULL;
+		class = SLUICE_PREFIX_PLAIN;
+	}
 	if (!all->allow && all->reason == SLUICE_REASON_OPERATOR) {
 		judge_by_flag(j, all, now);
 	} else if (said && said->allow) {
@@ -416,7 +455,7 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 
 	if (!service || !p || !j)
 		return 0;
-	client_of_address(p->key.client_addr, p->ipv6, service, &q.client);
+	client_of_address(p->key.client_addr, service, &q.client);
 	q.model = service->default_model;
 	q.now = now;
 	account(service, &q, j,

@@ -97,6 +97,19 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 	return p->payload_len ? prove_by_socket(skb, p, &fresh->c_next, &fresh->s_next) : PROOF_NONE;
 }
 
+/* What follows from conn->addr: its client, and whether its word on addresses is taken. */
+SUBPROG int conn_whose(struct sluice_conn *conn, const struct sluice_service *service)
+{
+	if (!conn || !service)
+		return 0;
+	client_of_address(conn->addr, service, &conn->client);
+	if (trusted(conn->addr, service))
+		conn_set(conn, SLUICE_CONN_TRUSTED);
+	else
+		conn_clear(conn, SLUICE_CONN_TRUSTED);
+	return 0;
+}
+
 /*
  * The connection of a segment that belongs to none yet, if it proves one; NULL (and counted where it
  * carries data) if not. `fresh` is scratch for a new entry, zero but for the fields set here.
@@ -124,7 +137,10 @@ static __always_inline struct sluice_conn *conn_begin(struct __sk_buff *skb, con
 		       (service->unary ? SLUICE_CONN_UNARY : 0) |
 		       (service->feedback ? SLUICE_CONN_FEEDBACK : 0);
 	fresh->service = service->id;
-	client_of_address(p->key.client_addr, p->ipv6, service, &fresh->client);
+	__builtin_memcpy(fresh->addr, p->key.client_addr, 16);
+	conn_whose(fresh, service);
+	if (service->proxy && proof == PROOF_HANDSHAKE)
+		fresh->flags |= SLUICE_CONN_PROXY;
 	err = bpf_map_update_elem(&conns, &p->key, fresh, BPF_NOEXIST);
 	if (err && err != -17 /* EEXIST: another CPU was first */) {
 		count(SLUICE_COUNTER_CONNS_FULL);

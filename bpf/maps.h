@@ -47,6 +47,8 @@ MAP(BPF_MAP_TYPE_HASH, client_flags, struct sluice_client_flag_key, struct sluic
     65536, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LPM_TRIE, client_prefixes, struct sluice_prefix_key, struct sluice_prefix, 65536,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_LPM_TRIE, trusted_proxies, struct sluice_trusted_key, __u32,
+    SLUICE_SERVICES_MAX * SLUICE_TRUSTED_MAX, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_ARRAY, quotas, __u32, struct sluice_quota, SLUICE_QUOTAS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, quota_texts, __u32, struct sluice_quota_text, SLUICE_QUOTAS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, client_quotas, struct sluice_client_flag_key, __u32, 65536,

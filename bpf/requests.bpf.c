@@ -100,7 +100,7 @@ SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
 	    !(conn->flags & (SLUICE_CONN_ADOPTED | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)) &&
 	    !response_under_way(conn) && may_refuse(get_settings(), s->question.now) &&
 	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
-	    prefix_class(s->packet.key.client_addr, s->question.now, &prefix) !=
+	    prefix_class(conn->addr, s->question.now, &prefix) !=
 		    SLUICE_PREFIX_EXEMPT)
 		s->refuse = REFUSE_DOUBT;
 	else
@@ -175,19 +175,55 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	return 0;
 }
 
-/* Whom the request under way is charged to: the holder of its key, or (as long as it shows none) its address. */
-static __always_inline void name_client(struct request_context *c)
+/*
+ * Whose the request under way is, as far as it has come: its address is its connection's, or the one that a trusted
+ * proxy forwards it for; and the client it is charged to is that, or the holder of its key, whichever the service
+ * names first.
+ */
+SUBPROG int name_client(struct question *q, const struct sluice_conn *conn,
+			const struct sluice_service *service)
 {
-	struct sluice_client *client = &c->s->question.client;
-	struct http1_key *key = &c->conn->request.key;
+	const struct http1_request *r;
+	__u64 *half;
+	bool forwarded;
 
-	if (!key->rank) {
-		*client = c->conn->client;
-		return;
+	if (!q || !conn || !service)
+		return 0;
+	r = &conn->request;
+	half = (__u64 *)q->client.addr;
+	__builtin_memcpy(q->addr, conn->addr, 16);
+	q->address = conn->client;
+	q->client = conn->client;
+	if (conn->flags & SLUICE_CONN_PROXY)
+		return 0;
+	forwarded = service->forwarded && conn->flags & SLUICE_CONN_TRUSTED &&
+		    r->forwarded.flags & FORWARDED_KNOWN;
+	if (forwarded) {
+		__builtin_memcpy(q->addr, r->forwarded.addr, 16);
+		client_of_address(q->addr, service, &q->address);
+		q->client = q->address;
 	}
-	__builtin_memset(client, 0, sizeof(*client));
-	__builtin_memcpy(client->addr, &key->hash, sizeof(key->hash));
-	client->kind = SLUICE_CLIENT_KEY;
+	if (!r->key.rank || (forwarded && service->forwarded <= r->key.rank))
+		return 0;
+	half[0] = r->key.hash;
+	half[1] = 0;
+	q->client.plen = 0;
+	q->client.kind = SLUICE_CLIENT_KEY;
+	return 0;
+}
+
+/* The PROXY header has ended: from a trusted peer, the connection is whose it says. */
+SUBPROG int proxy_end(struct sluice_conn *conn, const struct sluice_service *service)
+{
+	if (!conn || !service)
+		return 0;
+	if (conn->flags & SLUICE_CONN_TRUSTED && conn->proxy.known) {
+		__builtin_memcpy(conn->addr, conn->proxy.addr, 16);
+		conn_whose(conn, service);
+	}
+	http1_request_next(&conn->request);
+	conn_clear(conn, SLUICE_CONN_PROXY);
+	return 0;
 }
 
 static __always_inline long request_events(struct request_context *c, __u32 ev)
@@ -201,7 +237,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	}
 	if (ev & HTTP1_HEAD_END) {
 		route_head(conn, c->service->id);
-		name_client(c);
+		name_client(&c->s->question, conn, c->service);
 	}
 	if (ev & (HTTP1_HEAD_END | HTTP1_MODEL) && !(ev & HTTP1_END) &&
 	    conn->flags & SLUICE_CONN_JUDGE)
@@ -213,12 +249,36 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		judge_at_end(c->s, conn, c->service, model_of_name(r, c->service));
 		if (!c->s->refuse) {
 			http1_request_next(r);
-			name_client(c);
+			name_client(&c->s->question, conn, c->service);
 			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED |
 						 SLUICE_CONN_JUDGE);
 		}
 	}
 	return c->s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
+}
+
+/* Reads some of a PROXY header: `left` bytes at most from s->buf[pos] on. Returns how many. */
+SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *s, __u32 pos, __u32 left)
+{
+	if (!conn || !s)
+		return 0;
+	return proxy_step(&conn->proxy, s->buf + scan_clamp(pos), left);
+}
+
+/* What became of it with them. */
+static __always_inline long proxy_events(struct request_context *c)
+{
+	struct sluice_conn *conn = c->conn;
+
+	if (conn->proxy.state == PROXY_BAD) {
+		request_doubt(c->s, conn, c->service);
+		return 1;
+	}
+	if (conn->proxy.state == PROXY_DONE) {
+		proxy_end(conn, c->service);
+		name_client(&c->s->question, conn, c->service);
+	}
+	return 0;
 }
 
 /* One step of framing; the loop's state is in map values, so that the verifier sees one iteration. */
@@ -228,14 +288,16 @@ static long request_step(__u32 i, struct request_context *c)
 	struct request_scratch *s = c->s;
 	__u32 left = s->end - s->at, n, ev = 0;
 	__u64 skip;
+	bool proxy;
 
 	if (s->at >= s->end)
 		return 1;
-	if (!(conn->flags & SLUICE_CONN_REQUEST)) {
+	proxy = conn->flags & SLUICE_CONN_PROXY;
+	if (!proxy && !(conn->flags & SLUICE_CONN_REQUEST)) {
 		conn_set(conn, SLUICE_CONN_REQUEST);
 		conn->request_bytes = 0;
 	}
-	skip = http1_request_skippable(&conn->request);
+	skip = proxy ? 0 : http1_request_skippable(&conn->request);
 	if (skip) {
 		n = skip < left ? skip : left;
 		http1_request_skipped(&conn->request, n, &ev);
@@ -253,6 +315,11 @@ static long request_step(__u32 i, struct request_context *c)
 			if (n > s->buf_used)
 				s->buf_used = n;
 			pos = 0;
+		}
+		if (proxy) {
+			n = proxy_bytes(conn, s, pos, s->buf_len - pos);
+			s->at += n;
+			return proxy_events(c);
 		}
 		n = http1_request_step(&conn->request, s->buf, pos, s->buf_len, c->wanted,
 				       c->secret, &ev);
@@ -494,8 +561,7 @@ static __always_inline int request_bytes(struct request_context *c)
 	}
 	c->s->refuse = REFUSE_NOTHING;
 	c->s->buf_used = 0;
-	name_client(c);
-	__builtin_memcpy(c->s->question.addr, p->key.client_addr, 16);
+	name_client(&c->s->question, conn, c->service);
 	pass = frame(c, p);
 	bpf_loop((c->s->buf_used + WIPE_STEP - 1) / WIPE_STEP, wipe_step, &c->s, 0);
 	if (c->s->refuse)

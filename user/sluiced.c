@@ -675,15 +675,19 @@ static int write_services(struct daemon *d, const struct config *config)
 					.action = all->action ? all->action : s->action,
 					.mode = all->mode ? all->mode : s->mode,
 					.wildcard = s->wildcard,
-					.client_plen4 = 32,
-					.client_plen6 = 64,
+					.client_plen4 = s->identity.plen4,
+					.client_plen6 = s->identity.plen6,
+					.forwarded = s->identity.forwarded_at,
+					.proxy = s->identity.proxy,
 					.unary = s->unary,
 					.doubt_reset = s->doubt_reset,
 					.quota = (__u16)quota,
 					.feedback = s->feedback,
 				},
 			.rules = s->rules,
+			.trusted_count = s->identity.trusted_count,
 		};
+		memcpy(out[i].trusted, s->identity.trusted, sizeof(out[i].trusted));
 		memcpy(out[i].addr, s->addr, sizeof(out[i].addr));
 		shown[i] = (struct state_service){
 			.wildcard = s->wildcard,

@@ -14,6 +14,7 @@
 #include <linux/types.h>
 
 #include "http1.h"
+#include "proxy.h"
 
 #define SLUICE_ABI_VERSION 2
 
@@ -26,6 +27,7 @@
 #define SLUICE_QUOTAS_MAX 4096	  /* quota ids 1 … 4095; 0 is none */
 #define SLUICE_CLIENTS_MAX 131072 /* clients whose budgets are remembered (LRU) */
 #define SLUICE_EXCHANGES_MAX 4	  /* pipelined requests told apart on one connection */
+#define SLUICE_TRUSTED_MAX 16	  /* prefixes of proxies that one service trusts */
 #define SLUICE_REPLY_MAX 1024	  /* bytes of one 429, head and body */
 #define SLUICE_REPLY_TAIL_MAX 96  /* bytes of its text behind the number of seconds */
 #define SLUICE_NUMBER_WIDTH 10	  /* a number in a reply, left-justified, padded with spaces */
@@ -118,7 +120,9 @@ struct sluice_service {
 	__u8 doubt_reset; /* what cannot be framed is reset rather than passed */
 	__u16 quota;	  /* of clients that have none of their own, and models neither */
 	__u8 feedback;	  /* what is left of a quota is written over the Date of 2xx responses */
-	__u8 pad[5];
+	__u8 forwarded;	  /* place of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not read */
+	__u8 proxy;	  /* connections begin with a PROXY header */
+	__u8 pad[3];
 };
 _Static_assert(sizeof(struct sluice_service) == 24, "service");
 
@@ -157,9 +161,10 @@ struct sluice_rules {
 	__u8 source[3]; /* enum sluice_model_source, in order; NONE ends it; behind them the default model */
 	char header[HTTP1_TOKEN_MAX]; /* in lower case, zeros behind */
 	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX]; /* headers that hold a client's API key, the first counts first */
+	char forwarded[HTTP1_TOKEN_MAX]; /* "forwarded", or "x-forwarded-for" */
 	struct sluice_rule rule[SLUICE_RULES_MAX];
 };
-_Static_assert(sizeof(struct sluice_rules) == 136 + 16 * 56, "rules");
+_Static_assert(sizeof(struct sluice_rules) == 168 + 16 * 56, "rules");
 
 struct sluice_model_name {
 	char name[SLUICE_NAME_MAX];
@@ -267,6 +272,14 @@ struct sluice_prefix_key {
 };
 _Static_assert(sizeof(struct sluice_prefix_key) == 20, "prefix key");
 
+/* trusted_proxies: whose word on its client's address a service takes; the value is 1. */
+struct sluice_trusted_key {
+	__u32 plen; /* 32 and those of the 128 bits */
+	__u32 service;
+	__u8 addr[16];
+};
+_Static_assert(sizeof(struct sluice_trusted_key) == 24, "trusted key");
+
 enum sluice_prefix_class {
 	SLUICE_PREFIX_PLAIN = 0,
 	SLUICE_PREFIX_EXEMPT = 1,
@@ -360,6 +373,8 @@ enum sluice_conn_flag {
 	SLUICE_CONN_UNARY = 16384,	/* of a service whose replies are not streamed */
 	SLUICE_CONN_JUDGE = 32768,	/* the request under way is one that is judged */
 	SLUICE_CONN_FEEDBACK = 65536,	/* of a service that writes what is left over Date */
+	SLUICE_CONN_PROXY = 131072,	/* its PROXY header is still to come, or to end */
+	SLUICE_CONN_TRUSTED = 262144,	/* what it says of its client's address is believed */
 };
 
 /*
@@ -393,9 +408,13 @@ struct sluice_conn {
 	__u32 date_left; /* … with this many units left … */
 	__u32 date_secs; /* … and this many seconds until the budget is full; 0: none was */
 	__u32 date_tokens;
+	__u8 addr[16]; /* whose it is: its peer, or whom its PROXY header names */
 	struct sluice_client client;
 	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];
-	struct http1_request request;
+	union {
+		struct proxy proxy; /* until it has ended */
+		struct http1_request request;
+	};
 	struct http1_response response;
 	char name[SLUICE_NAME_MAX]; /* of the exchange flagged NAMED */
 };

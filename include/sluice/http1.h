@@ -16,6 +16,7 @@
 
 #include <stddef.h>
 
+#include "forwarded.h"
 #include "json_model.h"
 #include "scan.h"
 #include "siphash.h"
@@ -43,6 +44,7 @@ enum http1_state {
 	HTTP1_AT_LENGTH,     /* in the value of Content-Length */
 	HTTP1_AT_VALUE,      /* request: in the value of the wanted header */
 	HTTP1_AT_KEY,        /* request: in the value of a header that holds an API key */
+	HTTP1_AT_FORWARDED,  /* request: in the value of the header that says whom a proxy forwards for */
 	HTTP1_AT_REST,       /* in the rest of a line that does not matter */
 	HTTP1_AT_LF,         /* behind the CR of a line */
 	HTTP1_AT_HEAD_LF,    /* behind the CR of the empty line */
@@ -149,8 +151,9 @@ struct http1_request {
 	char value[HTTP1_VALUE_MAX];
 	struct json_model json;    /* its name and flags outlive the scan */
 	struct http1_key key;
+	struct forwarded forwarded;
 };
-_Static_assert(sizeof(struct http1_request) == 432, "request parser");
+_Static_assert(sizeof(struct http1_request) == 504, "request parser");
 
 /* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
 struct http1_response {
@@ -355,6 +358,17 @@ static __always_inline int http1_key_begin(struct http1_frame *f, const char *na
 	return 1;
 }
 
+/* Whether the finished name is the header that says whom a proxy forwards for: then its value is read. */
+static __always_inline int http1_forwarded_begin(struct http1_frame *f, const char *name)
+{
+	if (!http1_wanted(f, name))
+		return 0;
+	forwarded_begin(&((struct http1_request *)f)->forwarded,
+			f->token_len == 9 && http1_word(f, 0) == scan_literal("forwarde"));
+	f->state = HTTP1_AT_FORWARDED;
+	return 1;
+}
+
 /* The colon behind a header's name: where its value goes. `wanted` as http1_request_step() has it. */
 static __always_inline void http1_name_end(struct http1_frame *f, int response, const char *wanted,
 					   __u32 *ev)
@@ -365,7 +379,8 @@ static __always_inline void http1_name_end(struct http1_frame *f, int response, 
 	}
 	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, response);
 	if (!response && wanted && f->header == HTTP1_HEADER_OTHER && !(f->flags & HTTP1_TRAILER) &&
-	    http1_key_begin(f, wanted + HTTP1_TOKEN_MAX))
+	    (http1_key_begin(f, wanted + HTTP1_TOKEN_MAX) ||
+	     http1_forwarded_begin(f, wanted + (1 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX)))
 		return;
 	if (f->header == HTTP1_HEADER_DATE) {
 		f->state = HTTP1_AT_REST;
@@ -840,6 +855,19 @@ static __always_inline void http1_key_step(struct http1_request *r, __u8 c,
 		http1_line_end(f, c);
 }
 
+/* One byte of the value of the header that says whom a proxy forwards for. */
+static __always_inline void http1_forwarded_step(struct http1_request *r, __u8 c, __u32 *ev)
+{
+	if (!c) {
+		http1_doubt(&r->frame, ev);
+	} else if (c == '\r' || c == '\n') {
+		forwarded_element_end(&r->forwarded);
+		http1_line_end(&r->frame, c);
+	} else {
+		forwarded_byte(&r->forwarded, c);
+	}
+}
+
 /* One step within the request line. */
 static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p,
 						     __u64 left, __u32 *ev)
@@ -900,8 +928,9 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
  * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
  * bytes were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END,
  * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT. `wanted` is the name of
- * the header whose value is kept and behind it those of HTTP1_KEYS_MAX headers that may hold an API
- * key, HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `secret` keys their hash.
+ * the header whose value is kept, behind it those of HTTP1_KEYS_MAX headers that may hold an API
+ * key, and of the one that says whom a proxy forwards for, HTTP1_TOKEN_MAX bytes each with zeros
+ * behind it; all zero: none. `secret` keys the keys' hash.
  */
 static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
 						__u32 end, const char *wanted,
@@ -938,6 +967,11 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 	}
 	if (f->state == HTTP1_AT_KEY) {
 		http1_key_step(r, buf[p], secret, ev);
+		http1_head_bytes(f, 1, ev);
+		return 1;
+	}
+	if (f->state == HTTP1_AT_FORWARDED) {
+		http1_forwarded_step(r, buf[p], ev);
 		http1_head_bytes(f, 1, ev);
 		return 1;
 	}

@@ -41,6 +41,7 @@ struct service_entry {
 	bool has_listen, has_model, has_protocol, has_action, has_mode, has_http;
 	bool has_quota, has_feedback; /* was said, be it none or off */
 	struct rules_entry rules;
+	struct identity_entry identity;
 	char *label, *text;
 };
 
@@ -518,7 +519,8 @@ static const struct config_file_field service_fields[] = {
 	{"judge-methods", true}, {"judge-paths", true},  {"pass-paths", true},
 	{"model-paths", true},   {"model-from", true},   {"model-header", false},
 	{"doubt", false},        {"quota", false},       {"feedback", false},
-	{NULL, false},
+	{"identity", true},      {"trusted-proxies", true}, {"proxy-protocol", false},
+	{"client-prefix-v4", false}, {"client-prefix-v6", false}, {NULL, false},
 };
 static const struct config_file_field model_fields[] = {
 	{"name", false},          {"ttft-threshold-ms", false}, {"itl-threshold-ms", false},
@@ -584,6 +586,11 @@ static int service_field(struct loader *l, const char *label, const char *field,
 			return -EINVAL;
 		s->doubt_reset = value != 0;
 		e->has_http = true;
+	} else if (identity_is_field(field)) {
+		char why[512];
+
+		if (identity_take(&e->identity, field, text, why, sizeof(why)) < 0)
+			return complain(label, "%s", why);
 	} else if (rules_is_field(field)) {
 		char why[512];
 
@@ -939,6 +946,11 @@ static int finish_services(struct loader *l)
 					"methods, paths, model-from, model-header and doubt are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_HTTP &&
 		    rules_finish(&e->rules, &s->rules, why, sizeof(why)) < 0)
+			return complain(e->label, "%s", why);
+		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->identity.http)
+			return complain(e->label,
+					"keys, forwarded addresses and proxy-protocol are read of requests, which only protocol http sees");
+		if (identity_finish(&e->identity, &s->identity, &s->rules, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
 		c->services[c->service_count++] = *s;
 	}

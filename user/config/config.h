@@ -13,6 +13,7 @@
 
 #include <sluice/abi.h>
 #include "core/quota.h"
+#include "identity.h"
 
 #define CONFIG_INTERFACES_MAX 64
 
@@ -30,6 +31,7 @@ struct config_service {
 	bool unary;
 	bool doubt_reset;	   /* what cannot be framed is reset */
 	struct sluice_rules rules; /* as the kernel has them; all zero on opaque services */
+	struct identity identity;  /* who its clients are */
 	bool has_quota;
 	struct quota_def quota; /* of clients that have none of their own, nor their model */
 	bool feedback;		/* what is left of it is written over Date */

@@ -66,6 +66,8 @@ struct datapath_service {
 	uint16_t port; /* host order */
 	bool wildcard; /* all of the host's addresses; only the IPv4 ones where addr is ::ffff:0.0.0.0 */
 	struct sluice_service value;
+	struct sluice_prefix_key trusted[SLUICE_TRUSTED_MAX]; /* proxies whose word on addresses is taken */
+	unsigned trusted_count;
 	struct sluice_rules rules; /* written before the service is; all zero: POST, by the name in the body */
 };
 int datapath_set_services(struct datapath *d, const struct datapath_service *services, size_t count);

@@ -205,6 +205,61 @@ static int write_rules(struct datapath *d, const struct datapath_service *servic
 	return err ? datapath_fail(err, "rules cannot be written: %s", strerror(-err)) : 0;
 }
 
+/* What trusted_proxies holds, to be taken out again where nobody wants it. */
+struct trusted_list {
+	struct sluice_trusted_key *at;
+	size_t count, room;
+};
+
+static void add_trusted(void *arg, const void *key, const void *value)
+{
+	struct trusted_list *list = arg;
+
+	if (list->count < list->room)
+		memcpy(&list->at[list->count++], key, sizeof(*list->at));
+}
+
+static struct sluice_trusted_key trusted_key(const struct datapath_service *s, unsigned i)
+{
+	struct sluice_trusted_key key = {.plen = 32 + s->trusted[i].plen, .service = s->value.id};
+
+	memcpy(key.addr, s->trusted[i].addr, sizeof(key.addr));
+	return key;
+}
+
+/* Makes trusted_proxies exactly what the services say. */
+static int write_trusted(struct datapath *d, const struct datapath_service *services, size_t count)
+{
+	struct trusted_list old = {.room = bpf_map__max_entries(d->skel->maps.trusted_proxies)};
+	_cleanup_free_ struct sluice_trusted_key *free_old = calloc(old.room, sizeof(*free_old));
+	int fd = map_fd(d->skel->maps.trusted_proxies), err;
+	uint32_t one = 1;
+
+	if (!free_old)
+		return datapath_fail(-ENOMEM, "out of memory");
+	old.at = free_old;
+	err = map_each(fd, sizeof(*old.at), sizeof(one), add_trusted, &old);
+	for (size_t i = 0; i < old.count && !err; i++) {
+		bool wanted = false;
+
+		for (size_t s = 0; s < count && !wanted; s++)
+			for (unsigned t = 0; t < services[s].trusted_count && !wanted; t++) {
+				struct sluice_trusted_key key = trusted_key(&services[s], t);
+
+				wanted = !memcmp(&key, &old.at[i], sizeof(key));
+			}
+		if (!wanted)
+			err = bpf_map_delete_elem(fd, &old.at[i]);
+	}
+	for (size_t s = 0; s < count && !err; s++)
+		for (unsigned t = 0; t < services[s].trusted_count && !err; t++) {
+			struct sluice_trusted_key key = trusted_key(&services[s], t);
+
+			err = bpf_map_update_elem(fd, &key, &one, BPF_ANY);
+		}
+	return err ? datapath_fail(err, "trusted_proxies cannot be written: %s", strerror(-err)) : 0;
+}
+
 static int write_services(struct datapath *d, const struct datapath_service *services, size_t count)
 {
 	struct entries present = {0}, wanted = {0};
@@ -263,6 +318,8 @@ int datapath_set_services(struct datapath *d, const struct datapath_service *ser
 		memcpy(copy, services, count * sizeof(*copy));
 	}
 	err = write_rules(d, services, count);
+	if (!err)
+		err = write_trusted(d, services, count);
 	if (!err)
 		err = write_services(d, services, count);
 	if (err) {

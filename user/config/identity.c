@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* See identity.h. The order of the list is the order in which the kernel asks; `address` always answers. */
+#include "identity.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "core/parse.h"
+#include "core/text.h"
+
+static const char *const fields[] = {
+	"identity", "client-prefix-v4", "client-prefix-v6", "trusted-proxies", "proxy-protocol",
+};
+
+/* Headers that the kernel reads for what they say themselves. */
+static const char *const other_headers[] = {
+	"content-length", "transfer-encoding", "content-encoding", "connection",
+	"upgrade",	  "expect",	       "forwarded",	   "x-forwarded-for",
+};
+
+static int wrong(char *err, size_t len, const char *text, const char *allowed)
+{
+	parse_say(err, len, "\"" PARSE_QUOTE "\" is not %s", PARSE_QUOTED(text), allowed);
+	return -EINVAL;
+}
+
+bool identity_is_field(const char *field)
+{
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (!strcmp(field, fields[i]))
+			return true;
+	return false;
+}
+
+/* A header's name in lower case; false: it is none that a key could be in. */
+static bool header_name(const char *text, char out[HTTP1_TOKEN_MAX])
+{
+	size_t n = strlen(text);
+
+	memset(out, 0, HTTP1_TOKEN_MAX);
+	if (!n || n >= HTTP1_TOKEN_MAX)
+		return false;
+	for (size_t i = 0; i < sizeof(other_headers) / sizeof(other_headers[0]); i++)
+		if (!strcasecmp(text, other_headers[i]))
+			return false;
+	for (size_t i = 0; i < n; i++) {
+		if (!isascii((unsigned char)text[i]) ||
+		    (!isalnum((unsigned char)text[i]) && !strchr("-_", text[i])))
+			return false;
+		out[i] = (char)tolower((unsigned char)text[i]);
+	}
+	return true;
+}
+
+static int take_key(struct identity_entry *e, const char *name, const char *text, char *err, size_t len)
+{
+	char header[HTTP1_TOKEN_MAX];
+
+	if (!header_name(name, header))
+		return wrong(err, len, text,
+			     "header:NAME of a header that may hold a key: 1 to 31 letters, digits, - and _, like header:X-My-Key");
+	for (unsigned i = 0; i < e->key_count; i++)
+		if (!strcmp(e->said.key[i], header)) {
+			parse_say(err, len, "\"%s\" is given twice", text);
+			return -EINVAL;
+		}
+	if (e->key_count == HTTP1_KEYS_MAX) {
+		parse_say(err, len, "more than %u headers that hold a key", HTTP1_KEYS_MAX);
+		return -EINVAL;
+	}
+	memcpy(e->said.key[e->key_count++], header, sizeof(header));
+	e->http = true;
+	return 0;
+}
+
+static int take_source(struct identity_entry *e, const char *text, char *err, size_t len)
+{
+	if (e->address) {
+		parse_say(err, len, "\"" PARSE_QUOTE "\" stands behind address, which every request has",
+			  PARSE_QUOTED(text));
+		return -EINVAL;
+	}
+	if (!strcmp(text, "address")) {
+		e->address = true;
+		return 0;
+	}
+	if (!strcmp(text, "forwarded") || !strcmp(text, "x-forwarded-for")) {
+		if (e->said.forwarded_at) {
+			parse_say(err, len,
+				  "only one of forwarded and x-forwarded-for, the one that the proxies write: the other is any client's word");
+			return -EINVAL;
+		}
+		strcpy(e->said.forwarded, text);
+		e->said.forwarded_at = (uint8_t)(e->key_count + 1);
+		e->http = true;
+		return 0;
+	}
+	if (!strcmp(text, "authorization") || !strcmp(text, "x-api-key"))
+		return take_key(e, text, text, err, len);
+	if (!strncmp(text, "header:", 7))
+		return take_key(e, text + 7, text, err, len);
+	return wrong(err, len, text,
+		     "one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address");
+}
+
+static int take_plen(uint8_t *to, unsigned most, const char *text, char *err, size_t len)
+{
+	unsigned long n = strlen(text) <= 3 ? strtoul(text, NULL, 10) : 0;
+
+	if (!*text || strspn(text, "0123456789") != strlen(text) || n < 1 || n > most) {
+		parse_say(err, len, "\"" PARSE_QUOTE "\" is not a number of bits, 1 to %u", PARSE_QUOTED(text),
+			  most);
+		return -EINVAL;
+	}
+	*to = (uint8_t)n;
+	return 0;
+}
+
+static int take_trusted(struct identity_entry *e, const char *text, char *err, size_t len)
+{
+	struct text_network network;
+	struct sluice_prefix_key key = {0};
+
+	if (text_parse_network(text, &network))
+		return wrong(err, len, text, "an address or a prefix, like 10.0.0.1, 10.0.0.0/8 or fd00::/8");
+	key.plen = network.plen;
+	memcpy(key.addr, network.addr, sizeof(key.addr));
+	for (unsigned i = 0; i < e->said.trusted_count; i++)
+		if (!memcmp(&e->said.trusted[i], &key, sizeof(key))) {
+			parse_say(err, len, "\"%s\" is given twice", text);
+			return -EINVAL;
+		}
+	if (e->said.trusted_count == SLUICE_TRUSTED_MAX) {
+		parse_say(err, len, "more than %u prefixes", SLUICE_TRUSTED_MAX);
+		return -EINVAL;
+	}
+	e->said.trusted[e->said.trusted_count++] = key;
+	return 0;
+}
+
+int identity_take(struct identity_entry *e, const char *field, const char *text, char *err, size_t len)
+{
+	if (!strcmp(field, "identity"))
+		return take_source(e, text, err, len);
+	if (!strcmp(field, "client-prefix-v4")) {
+		e->has_plen4 = true;
+		return take_plen(&e->said.plen4, 32, text, err, len);
+	}
+	if (!strcmp(field, "client-prefix-v6")) {
+		e->has_plen6 = true;
+		return take_plen(&e->said.plen6, 128, text, err, len);
+	}
+	if (!strcmp(field, "trusted-proxies"))
+		return take_trusted(e, text, err, len);
+	if (strcmp(text, "on") && strcmp(text, "off"))
+		return wrong(err, len, text, "one of on, off");
+	e->said.proxy = !strcmp(text, "on");
+	e->http |= e->said.proxy;
+	return 0;
+}
+
+int identity_finish(const struct identity_entry *e, struct identity *out, struct sluice_rules *rules, char *err,
+		    size_t len)
+{
+	struct identity id = e->said;
+	bool asks = id.forwarded_at || id.proxy;
+
+	if (asks && !id.trusted_count) {
+		parse_say(err, len, "%s needs trusted-proxies: who may say whose requests these are",
+			  id.proxy ? "proxy-protocol" : id.forwarded);
+		return -EINVAL;
+	}
+	if (!asks && id.trusted_count) {
+		parse_say(err, len,
+			  "trusted-proxies is given, but neither proxy-protocol nor forwarded or x-forwarded-for in identity");
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < e->key_count; i++)
+		if (!strcmp(id.key[i], rules->header)) {
+			parse_say(err, len, "\"%s\" holds a key, so it cannot be model-header", id.key[i]);
+			return -EINVAL;
+		}
+	if (id.forwarded_at && !strcmp(id.forwarded, rules->header)) {
+		parse_say(err, len, "\"%s\" is in identity, so it cannot be model-header", id.forwarded);
+		return -EINVAL;
+	}
+	if (!e->has_plen4)
+		id.plen4 = 32;
+	if (!e->has_plen6)
+		id.plen6 = 64;
+	memcpy(rules->key, id.key, sizeof(rules->key));
+	memcpy(rules->forwarded, id.forwarded, sizeof(rules->forwarded));
+	*out = id;
+	return 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a service's keys say of who its clients are (identity, client-prefix-v4, client-prefix-v6, trusted-proxies,
+ * proxy-protocol). Nothing said: a client is its address. A key that the server does not check, or a header that any
+ * client could have written, would be an invitation to make up clients, so neither is taken without being asked for.
+ */
+#ifndef SLUICE_CONFIG_IDENTITY_H
+#define SLUICE_CONFIG_IDENTITY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+
+/* As the kernel has it, but for the headers, which go into its rules. */
+struct identity {
+	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX];
+	char forwarded[HTTP1_TOKEN_MAX];
+	uint8_t forwarded_at; /* sluice_service.forwarded */
+	bool proxy;
+	uint8_t plen4, plen6;
+	struct sluice_prefix_key trusted[SLUICE_TRUSTED_MAX];
+	unsigned trusted_count;
+};
+
+/* The keys of one service as far as they are read. All zero: nothing said. */
+struct identity_entry {
+	struct identity said;
+	unsigned key_count;
+	bool address, has_plen4, has_plen6;
+	bool http; /* something that only protocol http can see */
+};
+
+bool identity_is_field(const char *field);
+
+/* One value of one key. 0; or -EINVAL with what is the matter, in one line, in err. */
+int identity_take(struct identity_entry *e, const char *field, const char *text, char *err, size_t len);
+
+/* All keys are in: defaults are added, and `rules`, finished, gets the headers. Likewise. */
+int identity_finish(const struct identity_entry *e, struct identity *out, struct sluice_rules *rules, char *err,
+		    size_t len);
+
+#endif
