@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Addresses as text against inet_pton(), the header of forwarded addresses through the request scanner cut at every
+ * byte, and PROXY headers cut at every byte.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+
+#include <sluice/abi.h>
+
+static bool pton(const char *text, __u8 out[16])
+{
+	static const __u8 mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (strchr(text, ':'))
+		return inet_pton(AF_INET6, text, out) == 1;
+	memcpy(out, mapped, sizeof(mapped));
+	return inet_pton(AF_INET, text, out + 12) == 1;
+}
+
+static bool scanned(const char *text, __u8 out[16])
+{
+	struct address_text a = {0};
+
+	for (; *text; text++)
+		address_byte(&a, (__u8)*text);
+	return address_end(&a, out);
+}
+
+static void same_as_pton(const char *text)
+{
+	__u8 want[16], got[16];
+	bool good = pton(text, want);
+
+	if (scanned(text, got) != good || (good && memcmp(want, got, 16)))
+		fail_msg("\"%s\" is %san address to inet_pton()", text, good ? "" : "not ");
+}
+
+static void an_address_is_what_inet_pton_takes_for_one(void **state)
+{
+	static const char *const rows[] = {
+		"1.2.3.4", "0.0.0.0", "255.255.255.255", "256.1.1.1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.04",
+		"1.2.3.004", "1..2.3", ".1.2.3", "1.2.3.", "a.1.2.3", "1.2.3.a", "1.2.3.1234", "", "1", "1234", "abcd",
+		"::", "::1", "1::", "1::8", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7::",
+		"::2:3:4:5:6:7:8", "1::3:4:5:6:7:8", "1::2:3:4:5:6:7:8", ":::", "1:::2", "1::2::3", ":1", "1:", ":",
+		"12345::", "fffff::1", "2001:db8::a:b", "2001:DB8::A:B", "::ffff:1.2.3.4", "::1.2.3.4", "1::1.2.3.4",
+		"1:2:3:4:5:6:1.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "1:2:3:4:5:1.2.3.4", "::1.2.3", "::1.2.3.4:5",
+		"::1.2.3.256", "g::", "fe80::1%eth0", "1.2.3.4:80", "::ffff:a.2.3.4", "::1:2:3:4:5:6:7:8", "1:2.3.4.5",
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		same_as_pton(rows[i]);
+}
+
+static void any_text_is_the_address_that_inet_pton_says(void **state)
+{
+	static const char letters[] = "::::::....0012af";
+
+	srand(1);
+	for (int i = 0; i < 400000; i++) {
+		char text[24];
+		int n = rand() % 20;
+
+		for (int k = 0; k < n; k++)
+			text[k] = letters[rand() % 16];
+		text[n] = '\0';
+		same_as_pton(text);
+	}
+	for (int i = 0; i < 100000; i++) {
+		char text[64];
+		__u8 addr[16];
+
+		for (int k = 0; k < 16; k++)
+			addr[k] = rand() % 3 ? 0 : rand();
+		same_as_pton(inet_ntop(AF_INET6, addr, text, sizeof(text)));
+		same_as_pton(inet_ntop(AF_INET, addr, text, sizeof(text)));
+	}
+}
+
+/* What the header says of a request whose lines these are, fed in two pieces. */
+static bool forwarded_by(const char *name, const char *lines, size_t cut, __u8 out[16])
+{
+	static const struct siphash_secret secret;
+	char names[2 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
+	static __u8 buf[SCAN_BUF + SCAN_PAD];
+	struct http1_request r = {0};
+	char head[512];
+	size_t n, at = 0;
+
+	strcpy(names[1 + HTTP1_KEYS_MAX], name);
+	n = snprintf(head, sizeof(head), "GET / HTTP/1.1\r\n%s\r\n", lines);
+	while (at < n) {
+		size_t stop = at < cut ? cut : n;
+		__u32 pos = 0, ev = 0;
+
+		memset(buf, '1', sizeof(buf));
+		memcpy(buf, head + at, stop - at);
+		while (pos < stop - at) {
+			pos += http1_request_step(&r, buf, pos, stop - at, names[0], &secret, &ev);
+			assert_false(ev & HTTP1_DOUBT);
+		}
+		at = stop;
+	}
+	assert_int_equal(r.frame.state, HTTP1_AT_END);
+	memcpy(out, r.forwarded.addr, 16);
+	return r.forwarded.flags & FORWARDED_KNOWN;
+}
+
+static void the_last_address_of_the_header_is_found_wherever_it_is_cut(void **state)
+{
+	static const struct {
+		const char *name, *lines, *addr;
+	} rows[] = {
+#define XFF(value, addr) {"x-forwarded-for", "Host: x\r\nX-Forwarded-For: " value "\r\n", addr}
+#define FWD(value, addr) {"forwarded", "Host: x\r\nForwarded: " value "\r\n", addr}
+		XFF("192.0.2.1", "192.0.2.1"),
+		XFF("192.0.2.1 \t", "192.0.2.1"),
+		XFF("6.6.6.6, 192.0.2.1", "192.0.2.1"),
+		XFF("6.6.6.6,192.0.2.1,", "192.0.2.1"),
+		XFF("garbage, \"open, 192.0.2.1", "192.0.2.1"),
+		XFF("192.0.2.1:4711", "192.0.2.1"),
+		XFF("2001:db8::1", "2001:db8::1"),
+		XFF("[2001:db8::1]", "2001:db8::1"),
+		XFF("[2001:db8::1]:4711", "2001:db8::1"),
+		XFF("\"[2001:db8::1]:4711\"", "2001:db8::1"),
+		XFF("::ffff:192.0.2.1", "192.0.2.1"),
+		XFF("192.0.2.1, unknown", NULL),
+		XFF("192.0.2.1, _hidden", NULL),
+		XFF("192.0.2.1, 1.2.3", NULL),
+		XFF("192.0.2.1 6.6.6.6", NULL),
+		XFF("192.0.2.1:http", NULL),
+		XFF("[192.0.2.1]", NULL),
+		XFF("[2001:db8::1", NULL),
+		XFF("[2001:db8::1]x", NULL),
+		XFF("2001:db8::1]", NULL),
+		XFF("\"192.0.2.1", NULL),
+		XFF("", NULL),
+		XFF(", ,", NULL),
+		XFF("for=192.0.2.1", NULL),
+		XFF("fe80::1%eth0", NULL),
+		XFF("192.0.2.7\r\nX-Forwarded-For: 192.0.2.1", "192.0.2.1"),
+		XFF("192.0.2.1\r\nX-Forwarded-For:", "192.0.2.1"),
+		XFF("192.0.2.1\r\nX-Forwarded-For: unknown", NULL),
+		XFF("192.0.2.1\r\nForwarded: for=6.6.6.6", "192.0.2.1"),
+		{"x-forwarded-for", "Forwarded: for=6.6.6.6\r\n", NULL},
+		{"x-forwarded-for", "x-FORWARDED-for:192.0.2.1\n", "192.0.2.1"},
+		{"", "X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n", NULL},
+		FWD("for=192.0.2.1", "192.0.2.1"),
+		FWD("For=\"192.0.2.1\"", "192.0.2.1"),
+		FWD("for=192.0.2.60;proto=http;by=203.0.113.43", "192.0.2.60"),
+		FWD("proto=http;by=203.0.113.43;FOR=192.0.2.60", "192.0.2.60"),
+		FWD("by=\"a;for=6.6.6.6\\\";for=6.6.6.6\";for=192.0.2.1", "192.0.2.1"),
+		FWD("for=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
+		FWD("for=\"[2001:db8:cafe::17]:4711\";proto=https", "2001:db8:cafe::17"),
+		FWD("for=\"192.0.2.1:4711\"", "192.0.2.1"),
+		FWD("for=6.6.6.6, for=192.0.2.1", "192.0.2.1"),
+		FWD("for=\"6.6.6.6, for=192.0.2.1", "192.0.2.1"),
+		FWD("x=\"\\, for=192.0.2.1;proto=http", "192.0.2.1"),
+		FWD("for=6.6.6.6, proto=http", NULL),
+		FWD("for=6.6.6.6, for=unknown", NULL),
+		FWD("for=6.6.6.6, for=_gazonk", NULL),
+		FWD("for=6.6.6.6;for=192.0.2.1", NULL),
+		FWD("fort=6.6.6.6", NULL),
+		FWD("fo=6.6.6.6", NULL),
+		FWD("xfor=6.6.6.6", NULL),
+		FWD("6.6.6.6", NULL),
+		FWD("for=", NULL),
+		FWD("for=\"192.0.2.1\"x", NULL),
+		FWD("for=6.6.6.6\r\nForwarded: for=192.0.2.1;by=_x", "192.0.2.1"),
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t n = strlen("GET / HTTP/1.1\r\n") + strlen(rows[i].lines) + 2;
+		__u8 want[16], got[16];
+
+		if (rows[i].addr)
+			assert_true(pton(rows[i].addr, want));
+		for (size_t cut = 0; cut < n; cut++)
+			if (forwarded_by(rows[i].name, rows[i].lines, cut, got) != !!rows[i].addr ||
+			    (rows[i].addr && memcmp(got, want, 16)))
+				fail_msg("%s: %s, cut at %zu", rows[i].name, rows[i].lines, cut);
+	}
+}
+
+/* Feeds a header in two pieces; returns the state it ends in, and in *used its length. */
+static int proxy_by(const char *data, size_t n, size_t cut, struct proxy *p, size_t *used)
+{
+	size_t at = 0;
+
+	memset(p, 0, sizeof(*p));
+	while (at < n && p->state < PROXY_DONE) {
+		__u32 stop = at < cut ? cut : n, took;
+
+		took = proxy_step(p, (const __u8 *)data + at, stop - at);
+		assert_true(took >= 1 && took <= stop - at);
+		at += took;
+	}
+	*used = at;
+	return p->state;
+}
+
+#define SIG "\r\n\r\n\0\r\nQUIT\n"
+
+static void a_proxy_header_is_exactly_read_wherever_it_is_cut(void **state)
+{
+	static const struct {
+		const char *data;
+		size_t n;
+		int state;
+		const char *addr;
+	} rows[] = {
+#define ROW(data, state, addr) {data, sizeof(data) - 1, state, addr}
+		ROW("PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n", PROXY_DONE, "192.0.2.1"),
+		ROW("PROXY TCP6 2001:db8::1 2001:db8::2 65535 1\r\n", PROXY_DONE, "2001:db8::1"),
+		ROW("PROXY TCP6 ffff:f:f:f:f:f:f:ffff ffff:f:f:f:f:f:f:ffff 65535 65535\r\n", PROXY_DONE,
+		    "ffff:f:f:f:f:f:f:ffff"),
+		ROW("PROXY UNKNOWN\r\n", PROXY_DONE, NULL),
+		ROW("PROXY UNKNOWN ffff::1 what ever 1 2\r\n", PROXY_DONE, NULL),
+		ROW("PROXY UNKNOWNX\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4  192.0.2.1 192.0.2.2 1 2\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4 192.0.2.1 192.0.2 1 2\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4 192.0.2.1 192.0.2.2 65536 2\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4 192.0.2.1 192.0.2.2 01 2\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 2 \r\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n", PROXY_BAD, NULL),
+		ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\rx", PROXY_BAD, NULL),
+		ROW("proxy TCP4 192.0.2.1 192.0.2.2 1 2\r\n", PROXY_BAD, NULL),
+		ROW("POST / HTTP/1.1\r\n", PROXY_BAD, NULL),
+		ROW("GET / HTTP/1.1\r\n", PROXY_BAD, NULL),
+		ROW("PROXY UNKNOWN 456789012345678901234567890123456789012345678901234567890"
+		    "123456789012345678901234567890123456789012\r\n", PROXY_BAD, NULL),
+		ROW(SIG "\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE, "192.0.2.1"),
+		ROW(SIG "\x21\x11\0\x11\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb\x04\0\x02hi", PROXY_DONE,
+		    "192.0.2.1"),
+		ROW(SIG "\x21\x21\0\x24 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02"
+		    "\x12\x34\x01\xbb", PROXY_DONE, "2001:db8::1"),
+		ROW(SIG "\x20\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE, NULL),
+		ROW(SIG "\x20\0\0\0", PROXY_DONE, NULL),
+		ROW(SIG "\x21\0\0\0", PROXY_DONE, NULL),
+		ROW(SIG "\x21\x31\0\x04path", PROXY_DONE, NULL),
+		ROW(SIG "\x21\x12\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE, NULL),
+		ROW(SIG "\x21\x11\0\x0b\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01", PROXY_BAD, NULL),
+		ROW(SIG "\x21\x21\0\x0c", PROXY_BAD, NULL),
+		ROW(SIG "\x11\x11\0\x0c", PROXY_BAD, NULL),
+		ROW(SIG "\x22\x11\0\x0c", PROXY_BAD, NULL),
+		ROW(SIG "\x21\x41\0\x0c", PROXY_BAD, NULL),
+		ROW("\r\n\r\n\0\r\nQUIT\r", PROXY_BAD, NULL),
+		ROW("\r\n\r\nGET / HTTP/1.1\r\n", PROXY_BAD, NULL),
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[256];
+		__u8 want[16];
+		struct proxy p;
+		size_t used;
+
+		/* what follows is not the header's */
+		memcpy(text, rows[i].data, rows[i].n);
+		memcpy(text + rows[i].n, "POST / HTTP/1.1\r\n", 17);
+		if (rows[i].addr)
+			assert_true(pton(rows[i].addr, want));
+		for (size_t cut = 0; cut < rows[i].n + 17; cut++) {
+			if (proxy_by(text, rows[i].n + 17, cut, &p, &used) != rows[i].state)
+				fail_msg("row %zu, cut at %zu: state %u", i, cut, p.state);
+			if (rows[i].state == PROXY_BAD)
+				continue;
+			assert_int_equal(used, rows[i].n);
+			assert_int_equal(p.known, !!rows[i].addr);
+			if (rows[i].addr)
+				assert_memory_equal(p.addr, want, 16);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_address_is_what_inet_pton_takes_for_one),
+		cmocka_unit_test(any_text_is_the_address_that_inet_pton_says),
+		cmocka_unit_test(the_last_address_of_the_header_is_found_wherever_it_is_cut),
+		cmocka_unit_test(a_proxy_header_is_exactly_read_wherever_it_is_cut),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
