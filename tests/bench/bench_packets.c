@@ -247,7 +247,19 @@ static void set_up(void)
 	struct sluice_model_name name = {.name = "llama-3.1-8b"};
 	uint32_t model = 2;
 	uint64_t bits = 1ULL << (PORT & 63);
+	/* As every service has them where the operator says nothing. */
+	struct sluice_rules rules = {
+		.count = 5,
+		.methods = 1 << HTTP1_METHOD_POST,
+		.source = {SLUICE_SOURCE_PATH, SLUICE_SOURCE_BODY},
+		.rule = {{.kind = SLUICE_RULE_MODEL, .len = 20, .prefix = "/openai/deployments/"},
+			 {.kind = SLUICE_RULE_MODEL, .len = 13, .prefix = "/predictions/"},
+			 {.kind = SLUICE_RULE_MODEL, .len = 11, .prefix = "/v2/models/"},
+			 {.kind = SLUICE_RULE_MODEL, .len = 11, .prefix = "/v1/models/"},
+			 {.kind = SLUICE_RULE_MODEL, .len = 8, .prefix = "/models/"}},
+	};
 
+	bpf_map_update_elem(bpf_map__fd(skel->maps.rules), &service.id, &rules, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.settings), &zero, &set, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.services), &key, &service, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.ports), &word, &bits, 0);
