@@ -100,7 +100,7 @@ for how in reset drop; do
 	wait "$LONG" || true
 	grep '^{' "$T/long-$how.log" >"$T/long-$how.json"
 	holds "and reads it to its end ($how)" "j('long-$how')['counts'] == [150]"
-	holds --within 10 "it opens again by itself ($how)" "m['$how']['open']"
+	holds --within 10 "it opens again by itself ($how)" "m['$how']['open'] and 'model $how opened' in log('daemon')"
 	ask $port 1 '{"wait":1,"tokens":2}' >"$T/again.json"
 	holds "and serves new connections ($how)" "j('again')['counts'] == [2]"
 done
