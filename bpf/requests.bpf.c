@@ -523,8 +523,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			if (verdict != TC_ACT_UNSPEC)
 				return verdict;
 		}
-		syn_options(skb, p);
-		return TC_ACT_UNSPEC;
+		return syn_options(skb, p) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	}
 
 	if (!conn) {

@@ -111,7 +111,9 @@ static void nothing_is_kept_for_an_address_that_has_not_answered(void **state)
 	static const struct row rows[] = {
 		{"the third segment of a handshake makes a connection", {HANDSHAKE}, .conns = 1},
 		{"a SYN makes nothing", {{.flags = SYN, .seq = -1}}},
-		{"a SYN with data makes nothing", {{.flags = SYN, .seq = -1, .text = REQUEST}}},
+		{"a SYN with data loses it and makes nothing",
+		 {{.flags = SYN, .seq = -1, .text = REQUEST}},
+		 .counters = {{SLUICE_COUNTER_SYN_DATA_CUT, 1}}},
 		{"nor does it prove what is not answered yet: here seq is 5 and ack 1",
 		 {{.flags = SYN, .seq = -1}, {FROM_CLIENT(20, -0x7ffffff8, REQUEST)}},
 		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 1}}},
