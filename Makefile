@@ -92,6 +92,9 @@ build-e2e: all tools
 demo:
 	scripts/demo
 
+test-kernels:
+	scripts/test-kernels
+
 # By clang's sanitizers, whatever CC is; FUZZ_SECONDS for each.
 $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c
 	@mkdir -p $(@D)

@@ -27,6 +27,7 @@ struct question {
 struct judgement {
 	__u32 retry_after_ms;
 	__u32 quota; /* under which the request falls, 0: none */
+	__u32 about; /* the model that it is refused for; SLUICE_MODEL_ALL: it would be for any */
 	__u8 reason; /* NONE: admit */
 	__u8 action;
 	__u8 shadow;
@@ -125,21 +126,23 @@ static __always_inline __u32 ms_of_ns(__u64 ns)
 }
 
 static __always_inline void judge_by_flag(struct judgement *j, const struct sluice_model_flag *flag,
-					  __u64 now)
+					  __u32 model, __u64 now)
 {
 	if (j->reason || flag->allow || !in_force(flag->expires_ns, now))
 		return;
 	j->reason = flag->reason;
 	j->retry_after_ms = flag->retry_after_ms;
+	j->about = model;
 }
 
 static __always_inline void judge_by_limit(struct judgement *j, const struct sluice_model_flag *flag,
-					   const struct sluice_model_state *state)
+					   const struct sluice_model_state *state, __u32 model)
 {
 	if (j->reason || !flag->limit || state->in_flight < (__s64)flag->limit)
 		return;
 	j->reason = SLUICE_REASON_IN_FLIGHT;
 	j->retry_after_ms = flag->limit_retry_ms;
+	j->about = model;
 }
 
 /* Takes a place if `limit` (0: none) leaves one; exact on all CPUs. */
@@ -182,6 +185,7 @@ SUBPROG int judge_client(struct question *q, struct judgement *j)
 	struct sluice_prefix *prefix = NULL;
 	struct sluice_client_flag_key key = {};
 	struct sluice_client_flag *said;
+	__u32 about;
 	__u8 class;
 
 	if (!q || !j || !all)
@@ -195,14 +199,15 @@ SUBPROG int judge_client(struct question *q, struct judgement *j)
 	if (q->favoured)
 		return 0;
 	if (all->reason == SLUICE_REASON_OPERATOR)
-		judge_by_flag(j, all, q->now);
+		judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
 	if (own->reason == SLUICE_REASON_OPERATOR)
-		judge_by_flag(j, own, q->now);
+		judge_by_flag(j, own, q->model, q->now);
 	if (j->reason)
 		return 0;
 	key.client = q->client;
 	key.model = q->model;
 	said = flag_of_any(&key, q->now);
+	about = key.model;
 	/* Of a key and its address the strictest holds: a block of the one is not got round by the other. */
 	if (q->client.kind == SLUICE_CLIENT_KEY && (!said || said->allow)) {
 		struct sluice_client_flag *other;
@@ -210,8 +215,10 @@ SUBPROG int judge_client(struct question *q, struct judgement *j)
 		key.client = q->address;
 		key.model = q->model;
 		other = flag_of_any(&key, q->now);
-		if (other && (!said || !other->allow))
+		if (other && (!said || !other->allow)) {
 			said = other;
+			about = key.model;
+		}
 	}
 	if (said && said->allow) {
 		q->favoured = 1;
@@ -219,6 +226,7 @@ SUBPROG int judge_client(struct question *q, struct judgement *j)
 		j->reason = said->reason;
 		j->retry_after_ms = ms_until(said->expires_ns, q->now);
 		j->action = said->action;
+		j->about = about;
 	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
 		j->reason = SLUICE_REASON_CLIENT_BLOCKED;
 		j->retry_after_ms = ms_until(prefix->expires_ns, q->now);
@@ -315,10 +323,10 @@ SUBPROG int judge_request(const struct sluice_service *service, struct question 
 	if (bound && !j->reason && q->model != SLUICE_MODEL_ALL)
 		judge_quota(service, q, j);
 	if (bound) {
-		judge_by_limit(j, all, all_state);
-		judge_by_limit(j, own, own_state);
-		judge_by_flag(j, all, q->now);
-		judge_by_flag(j, own, q->now);
+		judge_by_limit(j, all, all_state, SLUICE_MODEL_ALL);
+		judge_by_limit(j, own, own_state, q->model);
+		judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
+		judge_by_flag(j, own, q->model, q->now);
 	}
 	judge_how(j, service, all, own);
 	if (!q->take || j->reason)
@@ -331,6 +339,7 @@ SUBPROG int judge_request(const struct sluice_service *service, struct question 
 	if (!take_place(own_state, bound ? own->limit : 0)) {
 		j->reason = SLUICE_REASON_IN_FLIGHT;
 		j->retry_after_ms = own->limit_retry_ms;
+		j->about = q->model;
 	} else {
 		if (j->quota)
 			charge_request(q, j, false);
@@ -389,7 +398,7 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct packet 
 		class = SLUICE_PREFIX_PLAIN;
 	}
 	if (!all->allow && all->reason == SLUICE_REASON_OPERATOR) {
-		judge_by_flag(j, all, now);
+		judge_by_flag(j, all, SLUICE_MODEL_ALL, now);
 	} else if (said && said->allow) {
 		return 0;
 	} else if (said) {
@@ -399,8 +408,8 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct packet 
 		j->reason = SLUICE_REASON_CLIENT_BLOCKED;
 		j->action = prefix->action;
 	} else if (service->protocol == SLUICE_PROTOCOL_OPAQUE) {
-		judge_by_flag(j, all, now);
-		judge_by_flag(j, own, now);
+		judge_by_flag(j, all, SLUICE_MODEL_ALL, now);
+		judge_by_flag(j, own, service->default_model, now);
 	}
 	judge_how(j, service, all, own);
 	return 0;

@@ -31,7 +31,7 @@ struct request_scratch {
 	__u32 buf_len;
 	__u32 buf_used; /* bytes of buf that hold what a client sent */
 	__u32 refuse; /* enum refusal */
-	__u32 pad;
+	__u32 named;  /* a model of the request that ends in this packet, not asked for yet, and 1; 0: none */
 	struct judgement judgement;
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
@@ -74,17 +74,37 @@ static __always_inline __u32 model_of_name(const struct http1_request *r,
 	return id && *id < SLUICE_MODELS_MAX ? *id : SLUICE_MODEL_OTHER;
 }
 
-/* Judges early: only a refusal that would be carried out counts, everything else waits for the request's end. */
-static __always_inline void consult(struct request_context *c, __u32 model)
+static __always_inline void consult_for(struct request_scratch *s, struct sluice_conn *conn,
+					const struct sluice_service *service, __u32 model)
 {
-	struct request_scratch *s = c->s;
-
-	if (response_under_way(c->conn) || !may_refuse(get_settings(), s->question.now))
+	if (response_under_way(conn) || !may_refuse(get_settings(), s->question.now))
 		return;
 	s->question.model = model;
 	s->question.take = 0;
-	judge_request(c->service, &s->question, &s->judgement);
-	s->refuse = s->judgement.reason && !s->judgement.shadow ? REFUSE_REQUEST : REFUSE_NOTHING;
+	judge_request(service, &s->question, &s->judgement);
+	if (s->judgement.reason && !s->judgement.shadow)
+		s->refuse = REFUSE_REQUEST;
+}
+
+/*
+ * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head is: only a refusal that would be carried
+ * out counts, everything else waits for the request's end. Where the end is in the packet at hand it will do; then
+ * only a name that another one follows is asked for, so that the strictest verdict of all holds.
+ */
+SUBPROG int consult(struct request_scratch *s, struct sluice_conn *conn,
+		    const struct sluice_service *service, __u32 model)
+{
+	const struct http1_frame *f;
+
+	if (!s || !conn || !service)
+		return 0;
+	f = &conn->request.frame;
+	if (!(f->flags & HTTP1_LENGTH) || f->left > s->end - s->at)
+		consult_for(s, conn, service, model);
+	else if (s->named)
+		consult_for(s, conn, service, s->named - 1);
+	s->named = model != SLUICE_MODEL_ALL ? model + 1 : 0;
+	return 0;
 }
 
 /* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants that and nothing forbids it. */
@@ -240,9 +260,12 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		name_client(&c->s->question, conn, c->service);
 	}
 	if (ev & (HTTP1_HEAD_END | HTTP1_MODEL) && !(ev & HTTP1_END) &&
-	    conn->flags & SLUICE_CONN_JUDGE)
-		consult(c, ev & HTTP1_MODEL || request_named(r) ? model_of_name(r, c->service)
-								 : SLUICE_MODEL_ALL);
+	    conn->flags & SLUICE_CONN_JUDGE) {
+		if (ev & HTTP1_MODEL || request_named(r))
+			consult(c->s, conn, c->service, model_of_name(r, c->service));
+		else
+			consult(c->s, conn, c->service, SLUICE_MODEL_ALL);
+	}
 	if (ev & HTTP1_END && !c->s->refuse) {
 		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r))
 			route_behind(conn, c->service->id);
@@ -250,6 +273,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		if (!c->s->refuse) {
 			http1_request_next(r);
 			name_client(&c->s->question, conn, c->service);
+			c->s->named = 0;
 			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED |
 						 SLUICE_CONN_JUDGE);
 		}
@@ -336,7 +360,7 @@ static long request_step(__u32 i, struct request_context *c)
 SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			   const struct sluice_service *service)
 {
-	__u32 zero = 0, text_len = 0, model;
+	__u32 zero = 0, text_len = 0;
 	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
 	struct sluice_tombstone *t;
 	struct judgement *j;
@@ -350,7 +374,6 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	j = &s->judgement;
 	t = &s->tombstone;
 	now = s->question.now;
-	model = s->question.model;
 	if (s->refuse == REFUSE_DOUBT)
 		j->action = SLUICE_ACTION_RESET;
 	__builtin_memset(t, 0, sizeof(*t));
@@ -358,7 +381,7 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	t->reply.model = j->reason == SLUICE_REASON_REQUEST_QUOTA ||
 					 j->reason == SLUICE_REASON_TOKEN_QUOTA
 				 ? j->quota
-				 : model;
+				 : j->about;
 	t->reply.reason = j->reason;
 	t->reply.no_retry = j->retry_after_ms > 60000;
 	t->retry_after_ms = j->retry_after_ms;
@@ -561,6 +584,7 @@ static __always_inline int request_bytes(struct request_context *c)
 	}
 	c->s->refuse = REFUSE_NOTHING;
 	c->s->buf_used = 0;
+	c->s->named = 0;
 	name_client(&c->s->question, conn, c->service);
 	pass = frame(c, p);
 	bpf_loop((c->s->buf_used + WIPE_STEP - 1) / WIPE_STEP, wipe_step, &c->s, 0);
@@ -619,8 +643,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			if (verdict != TC_ACT_UNSPEC)
 				return verdict;
 		}
-		syn_options(skb, p);
-		return TC_ACT_UNSPEC;
+		return syn_options(skb, p) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	}
 
 	if (!conn) {

@@ -10,6 +10,8 @@
 #include "usage.h"
 
 #define SECOND_HOOK_NS NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
+#define FULL_MIN 1000 /* bytes of a packet behind which more may have waited; nearer to a chunk than to a segment */
+#define QUIET_NS (500 * 1000ULL) /* what leaves sooner behind another packet of the connection, that packet let out */
 #define FOLD_NS (125 * NSEC_PER_MSEC) /* gaps of one connection are told together, eight times a second */
 
 struct response_scratch {
@@ -25,6 +27,7 @@ struct response_scratch {
 	struct sluice_client usage_client; /* … of this client */
 	__u32 tcp_at; /* offset in the packet of its TCP header */
 	__u32 seq;    /* of the byte at offset 0, were there one */
+	__u32 waited; /* the packet, full or let out by an acknowledgement, may have waited for its client, and more with it */
 	__u8 buf[SCAN_BUF + SCAN_PAD];
 };
 
@@ -120,6 +123,16 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 	bpf_ringbuf_submit(sample, 0);
 }
 
+/*
+ * The client has room again, but what it held up comes at the speed of the wire and not of the model: gaps are
+ * samples again behind the first packet that did not wait.
+ */
+static __always_inline void caught_up(struct response_context *c)
+{
+	if (!(c->conn->flags & SLUICE_CONN_STALLED) && !c->s->waited)
+		conn_clear(c->conn, SLUICE_CONN_TAINTED);
+}
+
 /* Folds the gaps that this packet ended; tells them when it is time, or when the response has ended. */
 static __always_inline void fold_gaps(struct response_context *c, struct sluice_exchange *e, bool ended)
 {
@@ -136,8 +149,7 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 			conn->fold_n += s->gaps;
 		}
 		conn->chunk_ns = s->now;
-		if (!(conn->flags & SLUICE_CONN_STALLED))
-			conn_clear(conn, SLUICE_CONN_TAINTED);
+		caught_up(c);
 		s->gaps = 0;
 	}
 	if (conn->fold_n && (ended || s->now - conn->fold_since_ns >= FOLD_NS)) {
@@ -167,8 +179,7 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 		count(SLUICE_COUNTER_GAPS_TAINTED);
 	else
 		send_sample(c, e, SLUICE_SAMPLE_TTFT, conn->event_ns - e->admitted_ns, 1);
-	if (!(conn->flags & SLUICE_CONN_STALLED))
-		conn_clear(conn, SLUICE_CONN_TAINTED);
+	caught_up(c);
 }
 
 /* Whether replies that are not streamed feed TTFT: so declared for the model or the service. */
@@ -394,6 +405,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		conn_knocked(conn, now);
 	} else if (p.payload_len) {
 		s->now = now_ns(set);
+		s->waited = p.payload_len >= FULL_MIN || s->now - conn->last_seen_ns < QUIET_NS;
 		conn->last_seen_ns = conn->sent_ns = s->now;
 		if (conn->s_next == conn->c_ack || !conn->unacked_since_ns)
 			conn->unacked_since_ns = s->now;
@@ -435,7 +447,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		if (conn->flags & SLUICE_CONN_RESPONSE && !(conn->flags & SLUICE_CONN_NO_RESPONSES) &&
 		    !(conn->flags & SLUICE_CONN_OPAQUE)) {
 			s->now = now_ns(set);
-			s->gaps = 0;
+			s->gaps = s->waited = 0;
 			c.conn = conn;
 			c.s = s;
 			http1_response_closed(&conn->response, &ev);

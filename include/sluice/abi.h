@@ -552,6 +552,7 @@ _Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
 	X(FEEDBACK_ABSENT, "feedback-absent")		/* responses whose Date could not be overwritten */ \
 	X(FOUND_OPAQUE, "found-opaque")			/* TLS or HTTP/2 on an http service */         \
 	X(STALLS_RELEASED, "stalls-released")		/* places given back while a client does not read */ \
+	X(SYN_DATA_CUT, "syn-data-cut")			/* SYNs whose data was cut off */              \
 	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */ \
 	X(DOUBT_RESET, "doubt-reset")			/* connections reset for that, as their service wants */
 

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -104,8 +105,7 @@ class Bench:
             self.spawn("server", "/usr/bin/python3", "-m", "uvicorn", "--app-dir", f"{ROOT}/tests/bench", "app:app",
                        "--host", "0.0.0.0", "--port", str(PORT), "--log-level", "warning", "--no-access-log")
         else:
-            self.spawn("server", f"{BUILD}/mock_server", "--listen", str(PORT), "--model",
-                       "bench,slots=256,prefill-ms=0,token-ms=0,tokens=32")
+            self.spawn("server", f"{BUILD}/mock_server", "--listen", str(PORT), "--model", MOCKS[server])
         for _ in range(100):
             probe = f"exec 3<>/dev/tcp/{ADDRESS}/{PORT}"
             if subprocess.run(on(CLIENT, "bash", "-c", probe), stderr=subprocess.DEVNULL, check=False).returncode == 0:
@@ -218,12 +218,19 @@ def ms(text):
     return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
+# As fast as it can, which no model is; and with the slots and the times of a small model on a large machine.
+MOCKS = {
+    "mock": "bench,slots=256,prefill-ms=0,token-ms=0,tokens=32",
+    "llama": "bench,slots=8,prefill-ms=10,token-ms=2,tokens=32",
+}
+
 CASES = [
     {"name": "nginx", "server": "nginx", "streamed": False, "callers": 16},
     {"name": "uvicorn", "server": "uvicorn", "streamed": False, "callers": 16},
     {"name": "mock", "server": "mock", "streamed": False, "callers": 16},
     {"name": "uvicorn-stream", "server": "uvicorn", "streamed": True, "callers": 8},
     {"name": "mock-stream", "server": "mock", "streamed": True, "callers": 8},
+    {"name": "llama-stream", "server": "llama", "streamed": True, "callers": 8},
 ]
 
 
@@ -234,6 +241,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="all runs, as they were")
     parser.add_argument("case", nargs="*", help=", ".join(c["name"] for c in CASES))
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
     with tempfile.TemporaryDirectory(prefix="sl-bench.") as directory:
         os.chmod(directory, 0o755)

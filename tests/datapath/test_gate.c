@@ -263,8 +263,14 @@ static void play_syn(const struct gate_row *row, enum hook hook, const struct sh
 	assert_int_equal(retval, row->then == REFUSED_BY_RST ? turns[hook]
 				 : row->then == DROPPED      ? drops[hook]
 							     : passes[hook]);
-	if (!refused)
+	if (!refused) {
+		if (hook == HOOK_TC && row->port != HTTP_PORT + 1 && syn.len) {
+			syn.len = 0; /* data is cut off a SYN to a port of ours */
+			make_frame(&in, shape, &syn);
+			assert_int_equal(counter(SLUICE_COUNTER_SYN_DATA_CUT), 1);
+		}
 		assert_same_frame(&in, &out);
+	}
 	if (row->then == REFUSED_BY_RST) {
 		/* On the wire itself a checksum is whole, whatever was asked for. */
 		if (hook == HOOK_NATIVE)

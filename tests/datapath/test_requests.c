@@ -111,7 +111,9 @@ static void nothing_is_kept_for_an_address_that_has_not_answered(void **state)
 	static const struct row rows[] = {
 		{"the third segment of a handshake makes a connection", {HANDSHAKE}, .conns = 1},
 		{"a SYN makes nothing", {{.flags = SYN, .seq = -1}}},
-		{"a SYN with data makes nothing", {{.flags = SYN, .seq = -1, .text = REQUEST}}},
+		{"a SYN with data loses it and makes nothing",
+		 {{.flags = SYN, .seq = -1, .text = REQUEST}},
+		 .counters = {{SLUICE_COUNTER_SYN_DATA_CUT, 1}}},
 		{"nor does it prove what is not answered yet: here seq is 5 and ack 1",
 		 {{.flags = SYN, .seq = -1}, {FROM_CLIENT(20, -0x7ffffff8, REQUEST)}},
 		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 1}}},
@@ -995,7 +997,7 @@ struct cause {
 	void (*act)(bool ipv6, enum sluice_action action);
 	enum sluice_reason reason;
 	uint32_t ms;
-	bool early; /* refused by its head alone, so that the text names no model */
+	bool any; /* of any model: the text names none */
 };
 
 static void cause_flag(bool ipv6, enum sluice_action action)
@@ -1084,7 +1086,7 @@ static void play_refusal(const struct shape *shape, const struct cause *cause,
 {
 	static const struct step handshake[] = {HANDSHAKE};
 	bool reply = action == SLUICE_ACTION_REPLY;
-	uint16_t model = cause->early ? SLUICE_MODEL_ALL : LLAMA;
+	uint16_t model = LLAMA; /* the packet that is refused has all of the request */
 	struct sluice_client client = this_client(shape->ipv6);
 	struct sluice_client_count counted;
 	const struct sluice_refusal *told = &w.refusals[0];
@@ -1109,7 +1111,7 @@ static void play_refusal(const struct shape *shape, const struct cause *cause,
 	play_step(shape, &first, HTTP_PORT);
 	play_step(shape, &rest, HTTP_PORT);
 	if (reply)
-		assert_429(&last, cause->reason, cause->early ? NULL : "llama", cause->ms);
+		assert_429(&last, cause->reason, cause->any ? NULL : "llama", cause->ms);
 	/* invariant 8: a refused request is charged nothing. */
 	assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, before[0].in_flight);
 	assert_int_equal(get_state(LLAMA).in_flight, before[1].in_flight);

@@ -7,6 +7,7 @@ import argparse
 import errno
 import http.client
 import json
+import os
 import select
 import signal
 import socket
@@ -88,6 +89,30 @@ def cmd_http(args):
         out["rest"] = len(rest)
     except (OSError, http.client.HTTPException, ValueError) as error:
         out["error"] = f"{type(error).__name__}: {error}"
+    return out
+
+
+def cmd_until(args):
+    """Requests without end, on a kept connection and on new ones in turn, until the file --out is there."""
+    out = {"kept": 0, "new": 0, "errors": []}
+    kept = http.client.HTTPConnection(args.host, args.port, timeout=args.timeout)
+    while not os.path.exists(args.out):
+        for how in ("kept", "new"):
+            conn = kept
+            if how == "new":
+                conn = http.client.HTTPConnection(args.host, args.port, timeout=args.timeout)
+            try:
+                conn.request("POST", args.path, body_of(args))
+                answer = conn.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    out["errors"].append(answer.status)
+                out[how] += 1
+            except (OSError, http.client.HTTPException) as error:
+                out["errors"].append(f"{how}: {type(error).__name__}: {error}")
+            if how == "new":
+                conn.close()
+        time.sleep(0.02)
     return out
 
 

@@ -42,3 +42,10 @@ raw_client() {
 		on "$S" ip neigh replace "$address" lladdr "$(mac "$C" c0)" nud permanent dev s0
 	done
 }
+
+# A second link between both hosts: s2 (10.77.1.1, fd77:0:0:4::1) and c2 (10.77.1.2, fd77:0:0:4::2).
+second_link() {
+	ip link add s2 netns "$S" type veth peer name c2 netns "$C"
+	on "$S" sh -c 'ip addr add 10.77.1.1/24 dev s2 && ip addr add fd77:0:0:4::1/64 dev s2 nodad && ip link set s2 up'
+	on "$C" sh -c 'ip addr add 10.77.1.2/24 dev c2 && ip addr add fd77:0:0:4::2/64 dev c2 nodad && ip link set c2 up'
+}

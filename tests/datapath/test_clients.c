@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whose a request is, packet by packet: the holder of the key that it shows, the address that a trusted proxy names in
+ * a header or in front of the connection, or its own; however it is cut into segments. Each request comes on a
+ * connection of its own.
+ */
+#include "packets.h"
+
+#include <arpa/inet.h>
+
+#define QUOTA 7
+#define POST  "POST /v1/chat/completions HTTP/1.1\r\n"
+#define TAIL  "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+#define ASK(lines) POST lines TAIL
+#define KEY_A "Authorization: Bearer sk-alpha\r\n"
+#define KEY_B "X-Api-Key: sk-beta\r\n"
+#define SIG   "\r\n\r\n\0\r\nQUIT\n"
+
+static const struct siphash_secret secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0};
+static struct shape shape;
+static uint16_t port = 30000;
+static uint32_t client_at, server_at;
+
+static int send_bytes(bool from_server, uint8_t flags, const char *text, size_t len)
+{
+	struct segment s = {.from_server = from_server, .flags = flags, .window = 512,
+			    .text = text, .len = len, .client_port = port};
+	static struct frame in, out;
+
+	s.seq = from_server ? server_at : client_at;
+	s.ack = from_server ? client_at : server_at;
+	make_frame(&in, &shape, &s);
+	if (from_server)
+		server_at += len + (flags & (SYN | FIN) ? 1 : 0);
+	else
+		client_at += len;
+	return run_tc(program_for(&shape, from_server), &in, &out);
+}
+
+static void connect_anew(void)
+{
+	port++;
+	client_at = CLIENT_ISN;
+	server_at = SERVER_ISN;
+	send_bytes(true, SYN | ACK, "", 0);
+	send_bytes(false, ACK, "", 0);
+}
+
+/* One request on a new connection, in two segments: milliseconds to wait if it is refused, -1 if it passes. */
+static int64_t ask_bytes(const char *text, size_t len, size_t cut)
+{
+	int ret;
+
+	connect_anew();
+	w.refusal_count = 0;
+	ret = cut ? send_bytes(false, PSH | ACK, text, cut) : THEN_UNSPEC;
+	if (ret == THEN_UNSPEC)
+		ret = send_bytes(false, PSH | ACK, text + cut, len - cut);
+	if (ret == THEN_UNSPEC)
+		return -1;
+	assert_int_equal(w.refusal_count, 1);
+	return w.refusals[0].retry_after_ms;
+}
+
+#define ask(text) ask_bytes(text, sizeof(text) - 1, 0)
+
+static void set_identity(uint8_t forwarded, bool proxy)
+{
+	static const struct sluice_rules keys = {.key = {"authorization", "x-api-key"}};
+	struct sluice_service service = http_service();
+	struct sluice_rules r = keys;
+	uint32_t zero = 0, id = HTTP_ID;
+
+	strcpy(r.forwarded, forwarded ? "x-forwarded-for" : "");
+	service.forwarded = forwarded;
+	service.proxy = proxy;
+	service.quota = QUOTA;
+	set_both(HTTP_PORT, service);
+	assert_int_equal(bpf_map_update_elem(fd_of(hash_key), &zero, &secret, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(fd_of(rules), &id, &r, BPF_ANY), 0);
+	clear_map(fd_of(trusted_proxies), sizeof(struct sluice_trusted_key));
+	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
+	id = QUOTA;
+	bpf_map_update_elem(fd_of(quotas), &id, &(struct sluice_quota){0}, BPF_ANY);
+}
+
+/* One request in ten seconds. */
+static void set_quota(void)
+{
+	struct sluice_quota quota = {.request_ns = 10000 * MS, .request_span_ns = 10000 * MS};
+	uint32_t id = QUOTA;
+
+	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
+}
+
+/* Trusts the /24 or /56 around the peer, at this service or another. */
+static void trust(uint32_t service)
+{
+	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
+		struct sluice_trusted_key key = {.plen = 32 + (ipv6 ? 56 : 120), .service = service};
+		uint32_t one = 1;
+
+		memcpy(key.addr, ipv6 ? client_v6 : client_v4, 16);
+		assert_int_equal(bpf_map_update_elem(fd_of(trusted_proxies), &key, &one, BPF_ANY), 0);
+	}
+}
+
+static struct sluice_client key_client(const char *key)
+{
+	struct sluice_client client = {.kind = SLUICE_CLIENT_KEY};
+	struct siphash h;
+	__u64 hash;
+
+	siphash_begin(&h, &secret);
+	for (; *key; key++)
+		siphash_byte(&h, &secret, (__u8)*key);
+	hash = siphash_end(&h, &secret);
+	memcpy(client.addr, &hash, sizeof(hash));
+	return client;
+}
+
+static struct sluice_client address_client(const char *text)
+{
+	struct sluice_client client = {.plen = 128};
+
+	if (strchr(text, ':')) {
+		client.plen = 64;
+		assert_int_equal(inet_pton(AF_INET6, text, client.addr), 1);
+		memset(client.addr + 8, 0, 8);
+	} else {
+		client.addr[10] = client.addr[11] = 0xff;
+		assert_int_equal(inet_pton(AF_INET, text, client.addr + 12), 1);
+	}
+	return client;
+}
+
+/* Whoever these bytes are charged to, cut at every byte: "key:…", an address, or NULL: the peer. */
+static void assert_whose(const char *text, size_t len, const char *whom)
+{
+	struct sluice_client want = !whom		      ? this_client(shape.ipv6)
+				    : !strncmp(whom, "key:", 4) ? key_client(whom + 4)
+								: address_client(whom);
+
+	for (size_t cut = 0; cut < len; cut++) {
+		struct sluice_client got = {0};
+
+		clear_map(fd_of(client_counts), sizeof(got));
+		clear_map(fd_of(conns), sizeof(struct sluice_conn_key));
+		assert_int_equal(ask_bytes(text, len, cut), -1);
+		assert_int_equal(entries(fd_of(client_counts)), 1);
+		bpf_map_get_next_key(fd_of(client_counts), NULL, &got);
+		if (memcmp(&got, &want, sizeof(got)))
+			fail_msg("%.60s… cut at %zu is not %s's", text, cut, whom ? whom : "the peer");
+	}
+}
+
+#define whose(text, whom) assert_whose(text, sizeof(text) - 1, whom)
+
+static void each_key_has_a_budget_of_its_own_wherever_it_comes_from(void **state)
+{
+	set_identity(0, false);
+	set_quota();
+	assert_int_equal(ask(ASK(KEY_A)), -1);
+	assert_int_equal(ask(ASK(KEY_B)), -1);
+	assert_int_equal(ask(ASK("")), -1);
+	assert_int_equal(ask(ASK(KEY_A)), 10000);
+	assert_int_equal(ask(ASK(KEY_B)), 10000);
+	assert_int_equal(ask(ASK("")), 10000);
+	assert_int_equal(ask(ASK("X-Api-Key: sk-alpha\r\n")), 10000);
+	shape.ipv6 = true; /* another address */
+	assert_int_equal(ask(ASK(KEY_A)), 10000);
+	assert_int_equal(ask(ASK("")), -1);
+	pass_ms(10000);
+	assert_int_equal(ask(ASK(KEY_A)), -1);
+	shape.ipv6 = false;
+	assert_int_equal(ask(ASK(KEY_A)), 10000);
+}
+
+static void a_connections_requests_are_each_their_own_keys(void **state)
+{
+	static const char two[] = ASK(KEY_A) ASK("") ASK(KEY_B);
+	struct sluice_client_count count;
+	struct sluice_client client;
+
+	set_identity(0, false);
+	assert_int_equal(ask(two), -1);
+	assert_int_equal(entries(fd_of(client_counts)), 3);
+	client = key_client("sk-alpha");
+	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &count), 0);
+	client = key_client("sk-beta");
+	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &count), 0);
+	client = this_client(false);
+	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &count), 0);
+	assert_int_equal(count.admitted, 1);
+}
+
+static void say_of(struct sluice_client client, uint8_t allow)
+{
+	struct sluice_client_flag_key key = {.client = client};
+	struct sluice_client_flag flag = {.allow = allow, .reason = SLUICE_REASON_CLIENT_BLOCKED};
+
+	assert_int_equal(bpf_map_update_elem(fd_of(client_flags), &key, &flag, BPF_ANY), 0);
+}
+
+static void of_a_key_and_its_address_the_strictest_word_holds(void **state)
+{
+	set_identity(0, false);
+	set_quota();
+	say_of(key_client("sk-alpha"), 0);
+	assert_true(ask(ASK(KEY_A)) > 0);
+	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_CLIENT_BLOCKED);
+	assert_int_equal(w.refusals[0].client.kind, SLUICE_CLIENT_KEY);
+	assert_int_equal(ask(ASK(KEY_B)), -1);
+	say_of(key_client("sk-alpha"), 1);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ask(ASK(KEY_A)), -1);
+	say_of(this_client(false), 0);
+	assert_true(ask(ASK(KEY_A)) > 0);
+	assert_true(ask(ASK("")) > 0);
+	say_of(this_client(false), 1);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ask(ASK(KEY_B)), -1);
+	say_of(key_client("sk-beta"), 0);
+	assert_true(ask(ASK(KEY_B)) > 0);
+}
+
+static void only_a_trusted_proxys_word_counts(void **state)
+{
+	static const bool both[] = {false, true};
+
+	for (int i = 0; i < 2; i++) {
+		shape.ipv6 = both[i];
+		set_identity(3, false);
+		whose(ASK("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
+		trust(OPAQUE_ID);
+		whose(ASK("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
+		trust(HTTP_ID);
+		whose(ASK("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n"), "203.0.113.9");
+		whose(ASK("X-Forwarded-For: 2001:db8:1:2::9\r\n"), "2001:db8:1:2::");
+		whose(ASK("X-Forwarded-For: 203.0.113.9, unknown\r\n"), NULL);
+		whose(ASK("Forwarded: for=203.0.113.9\r\n"), NULL);
+		whose(ASK(""), NULL);
+		whose(ASK("X-Forwarded-For: 203.0.113.9\r\n" KEY_B), "key:sk-beta");
+		set_identity(1, false);
+		trust(HTTP_ID);
+		whose(ASK("X-Forwarded-For: 203.0.113.9\r\n" KEY_A), "203.0.113.9");
+		whose(ASK(KEY_A), "key:sk-alpha");
+		set_identity(2, false);
+		trust(HTTP_ID);
+		whose(ASK(KEY_A "X-Forwarded-For: 203.0.113.9\r\n"), "key:sk-alpha");
+		whose(ASK(KEY_B "X-Forwarded-For: 203.0.113.9\r\n"), "203.0.113.9");
+	}
+}
+
+static void set_class(const char *text, uint8_t class)
+{
+	struct sluice_client client = address_client(text);
+	struct sluice_prefix_key key = {.plen = 128};
+	struct sluice_prefix prefix = {.class = class};
+
+	memcpy(key.addr, client.addr, 16);
+	assert_int_equal(bpf_map_update_elem(fd_of(client_prefixes), &key, &prefix, BPF_ANY), 0);
+}
+
+static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
+{
+	set_identity(1, false);
+	trust(HTTP_ID);
+	set_quota();
+	set_class("203.0.113.9", SLUICE_PREFIX_BLOCKED);
+	assert_true(ask(ASK("X-Forwarded-For: 203.0.113.9\r\n")) > 0);
+	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_CLIENT_BLOCKED);
+	assert_int_equal(ask(ASK("X-Forwarded-For: 203.0.113.10\r\n")), -1);
+	assert_int_equal(ask(ASK("X-Forwarded-For: 203.0.113.10\r\n")), 10000);
+	set_class("203.0.113.10", SLUICE_PREFIX_EXEMPT);
+	assert_int_equal(ask(ASK("X-Forwarded-For: 203.0.113.10\r\n")), -1);
+	/* the proxy's own address blocked: not those whom it speaks for, and so not its SYN */
+	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED});
+	say_of(this_client(false), 0);
+	assert_int_equal(ask(ASK("X-Forwarded-For: 203.0.113.11\r\n")), -1);
+	port++;
+	assert_int_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
+	assert_true(ask(ASK("")) > 0);
+	clear_map(fd_of(trusted_proxies), sizeof(struct sluice_trusted_key));
+	port++;
+	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
+}
+
+#define V1 "PROXY TCP4 203.0.113.9 192.0.2.1 40000 8000\r\n"
+#define V2 SIG "\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x01\x9c\x40\x1f\x40"
+#define V2_6                                                                                       \
+	SIG "\x21\x21\0\x29 \x01\x0d\xb8\0\x01\0\x02\0\0\0\0\0\0\0\x09 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02" \
+	    "\x12\x34\x01\xbb\x04\0\x02hi"
+
+static void a_proxy_header_names_a_connections_client(void **state)
+{
+	set_identity(0, true);
+	whose(V1 ASK(""), NULL); /* not trusted: framed, and not believed */
+	whose(V1 ASK(KEY_A), "key:sk-alpha");
+	trust(HTTP_ID);
+	whose(V1 ASK(""), "203.0.113.9");
+	whose(V1 ASK("") ASK("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
+	whose(V2 ASK(""), "203.0.113.9");
+	whose(V2_6 ASK(""), "2001:db8:1:2::");
+	whose(V2 ASK(KEY_A), "key:sk-alpha");
+	whose(SIG "\x20\0\0\0" ASK(""), NULL);
+	whose("PROXY UNKNOWN\r\n" ASK(""), NULL);
+	assert_int_equal(counter(SLUICE_COUNTER_PASSED_DOUBT), 0);
+	/* an address that a PROXY header names is the one to be trusted with X-Forwarded-For */
+	set_identity(1, true);
+	trust(HTTP_ID);
+	whose(V1 ASK("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
+	whose("PROXY TCP4 198.51.100.9 192.0.2.1 40000 8000\r\n" ASK("X-Forwarded-For: 203.0.113.7\r\n"),
+	      "203.0.113.7");
+}
+
+static void behind_a_proxy_header_a_request_is_refused_as_ever(void **state)
+{
+	static const char text[] = V2 ASK("");
+
+	set_identity(0, true);
+	trust(HTTP_ID);
+	set_quota();
+	set_class("203.0.113.8", SLUICE_PREFIX_BLOCKED);
+	assert_int_equal(ask_bytes(text, sizeof(text) - 1, 0), -1);
+	for (size_t cut = 0; cut < sizeof(text) - 1; cut++)
+		assert_int_equal(ask_bytes(text, sizeof(text) - 1, cut), 10000);
+	assert_int_equal(ask("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n" ASK("")), -1);
+	assert_int_equal(ask("PROXY TCP4 203.0.113.8 192.0.2.1 1 2\r\n" ASK("")), 3600000);
+}
+
+static void what_is_no_proxy_header_where_one_has_to_be_is_in_doubt(void **state)
+{
+	struct sluice_conn conn;
+	struct sluice_conn_key key;
+
+	set_identity(0, true);
+	trust(HTTP_ID);
+	assert_int_equal(ask(ASK("")), -1);
+	assert_int_equal(ask("PROXY TCP4 203.0.113.9\r\n" ASK("")), -1);
+	assert_int_equal(ask("GET / HTTP/1.1\r\n\r\n"), -1);
+	assert_int_equal(counter(SLUICE_COUNTER_PASSED_DOUBT), 3);
+	assert_int_equal(entries(fd_of(client_counts)), 0);
+	key = this_key(false, HTTP_PORT);
+	key.client_port = htons(port);
+	assert_int_equal(bpf_map_lookup_elem(fd_of(conns), &key, &conn), 0);
+	assert_true(conn.flags & SLUICE_CONN_UNJUDGED);
+}
+
+static int shape_reset(void **state)
+{
+	memset(&shape, 0, sizeof(shape));
+	return world_reset(state);
+}
+
+#define identity_test(f) cmocka_unit_test_setup_teardown(f, shape_reset, say_row)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		identity_test(each_key_has_a_budget_of_its_own_wherever_it_comes_from),
+		identity_test(a_connections_requests_are_each_their_own_keys),
+		identity_test(of_a_key_and_its_address_the_strictest_word_holds),
+		identity_test(only_a_trusted_proxys_word_counts),
+		identity_test(a_forwarded_address_is_blocked_and_exempt_as_any_other),
+		identity_test(a_proxy_header_names_a_connections_client),
+		identity_test(behind_a_proxy_header_a_request_is_refused_as_ever),
+		identity_test(what_is_no_proxy_header_where_one_has_to_be_is_in_doubt),
+	};
+
+	return packets_main("clients", tests);
+}

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Clients that hold their own stream up. stall.py HOW HOST FROM MODEL TOKENS: opens a stream, says "begun" once its first
+bytes are there, and then, until it gets SIGUSR1 (or 30 s have passed):
+
+zero    reads nothing, with a small buffer, so that its window shuts
+noack   acknowledges nothing, its window open: a client made by hand
+
+After that it reads to the end. stall.py slow HOST FROM MODEL SECONDS sends a request by bytes, one in 50 ms, says
+"begun" in the middle of it, and reads the answer. Each prints how much came and how it ended.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+from rawtcp import ACK, Client, Wire, inside
+
+END = b"0\r\n\r\n"
+
+
+def begun():
+    print("begun", file=sys.stderr, flush=True)
+
+
+def stream_request(model, tokens):
+    body = json.dumps({"model": model, "stream": True, "max_tokens": tokens, "messages": []})
+    return (f"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
+
+
+def main():
+    how, host, source, model, number = sys.argv[1:6]
+    go = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: go.set())
+    message = stream_request(model, 3 if how == "slow" else int(number))
+    if how == "noack":
+        client = Client(Wire(os.environ["SL_CLIENT"], "c0", os.environ["SL_SERVER_MAC"]), source, host)
+        client.connect()
+        client.send(message)
+        client.pump(5, lambda: client.got.count(b"data:") > 3)
+        client.acking = False
+        begun()
+        deadline = time.monotonic() + 30
+        while not go.is_set() and time.monotonic() < deadline:
+            client.pump(0.1)
+        client.acking = True
+        client.emit(ACK)
+        client.pump(20, lambda: client.got.endswith(END) or client.rst)
+        got, end = client.got, "rst" if client.rst else "whole" if client.got.endswith(END) else "cut"
+        client.close()
+    else:
+        with inside(os.environ["SL_CLIENT"]):
+            sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if how == "zero":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(20)
+        sock.bind((source, 0))
+        sock.connect((host, 8000))
+        if how == "slow":
+            pause = float(number) / len(message)
+            for i in range(len(message)):
+                sock.send(message[i:i + 1])
+                if i == len(message) // 2:
+                    begun()
+                time.sleep(max(0.05, pause))
+            got = b""
+        else:
+            sock.sendall(message)
+            got = sock.recv(100)
+            begun()
+            go.wait(30)
+        end = "whole"
+        while not got.endswith(END):
+            part = sock.recv(65536)
+            if not part:
+                end = "cut"
+                break
+            got += part
+    print(json.dumps({"bytes": len(got), "tokens": got.count(b"data:"), "end": end}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# By whatever way a request comes to the host, it is judged, and its refusal is complete TCP (invariants 4 and 7): MTUs,
+# offloads, loopback, two interfaces at once, VLAN tags, IP options and extension headers, sockets that ask for more than
+# plain TCP. What cannot be framed passes and is counted (invariant 1): fragments. Frames are sent by hand where no kernel
+# here would send them; a tag with VID 0 is one that it takes without 802.1Q, of others both ends are made by hand.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/wires.sh
+. "$HERE/wires.sh"
+
+mock --model open,prefill-ms=2,token-ms=1,tokens=3,slots=256 --model slow,prefill-ms=20,token-ms=1,tokens=3,slots=64
+second_link
+sluice --listen "$PORT" --interface s2
+shut slow
+load --connect "$S4:$PORT" --model open --requests 1 >"$T/warm.json"
+await 3 "'open' in m"
+
+# both_kinds SENTENCE NAMESPACE ADDRESS…: admitted and refused requests, small and large, all as they should be and
+# counted once.
+both_kinds() {
+	local sentence=$1 ns=$2 to size before
+
+	shift 2
+	for to; do
+		[[ $to == *:* ]] && to="[$to]"
+		for size in 300 300000; do
+			before=$(value "[r['admitted'], r['rejected']]")
+			on "$ns" "$B/loadgen" --json --connect "$to:$PORT" --model open:1 --model slow:1 --requests 12 \
+				--concurrency 3 --body-bytes $size >"$T/both.json" || true
+			expression 3 "j('both')['by_model']['open']['completed'] == j('both')['by_model']['open']['sent'] > 0 and
+				j('both')['by_model']['slow']['status'] == {'429': j('both')['by_model']['slow']['sent']} and
+				j('both')['body_length_429']['equal'] == j('both')['by_model']['slow']['sent'] > 0 and
+				[r['admitted'], r['rejected']] == [$before[0] + j('both')['by_model']['open']['sent'],
+				 $before[1] + j('both')['by_model']['slow']['sent']] and s['global']['in_flight'] == 0" >"$T/why" || {
+				say_not_ok "$sentence" "to $to, $size bytes: $(cat "$T/why")"
+				return
+			}
+		done
+	done
+	say_ok "$sentence"
+}
+
+for mtu in 1280 9000; do
+	on "$S" ip link set s0 mtu $mtu
+	on "$C" ip link set c0 mtu $mtu
+	both_kinds "requests are judged and refused with an MTU of $mtu" "$C" "$S4" "$S6"
+done
+for features in "tso on gso on gro on tx on" "tso off gso off gro off tx off" "tso off gso on gro on tx on" \
+	"tso off gso off gro on tx off"; do
+	for end in "$S s0" "$C c0"; do
+		read -r ns interface <<<"$end"
+		# shellcheck disable=SC2086
+		on "$ns" ethtool -K "$interface" $features >/dev/null
+	done
+	both_kinds "requests are judged and refused with $features" "$C" "$S4" "$S6"
+done
+on "$S" ip link set s0 mtu 1500
+on "$C" ip link set c0 mtu 1500
+both_kinds "requests are judged and refused on lo" "$S" 127.0.0.1 ::1 "$S4"
+both_kinds "requests are judged and refused on a second interface" "$C" 10.77.1.1 fd77:0:0:4::1
+
+# By hand.
+export SL_CLIENT=$C SL_SERVER=$S
+SL_SERVER_MAC=$(mac "$S" s0)
+SL_CLIENT_MAC=$(mac "$C" c0)
+export SL_SERVER_MAC SL_CLIENT_MAC
+raw_client 10.77.0.9 fd77:0:0:1::9
+by() { "$PY" "$HERE/paths.py" "$@" >"$T/by.json" 2>"$T/by.err" || cat "$T/by.err"; }
+
+declare -A what=([raw]="plain frames" [priority]="frames with a priority tag" [qinq]="frames with two tags"
+	[options]="IPv4 options" [extension]="an IPv6 destination options header")
+for how in raw priority qinq options extension; do
+	for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
+		read -r host from <<<"$pair"
+		[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
+		[[ $how$over == "optionsover IPv6" || $how$over == "extensionover IPv4" ]] && continue
+		before=$(value "[r['admitted'], r['rejected']]")
+		by $how "$host" "$from" open
+		holds --within 3 "a request in ${what[$how]} is admitted $over" \
+			"j('by')['status'] == '200' and j('by')['sums'] and
+			 [r['admitted'], r['rejected']] == [$before[0] + 1, $before[1]]"
+		by $how "$host" "$from" slow
+		holds --within 3 "and refused with a whole 429, its end, right checksums, and none left at the server $over" \
+			"j('by')['status'] == '429' and j('by')['fin'] and not j('by')['rst'] and j('by')['sums'] and
+			 [r['admitted'], r['rejected']] == [$before[0] + 1, $before[1] + 1] and sockets('s') == [] and
+			 ('$how' not in ('priority', 'qinq') or j('by')['tags'] != ['()'])"
+	done
+done
+for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
+	read -r host from <<<"$pair"
+	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
+	by vlan "$host" "$from" slow
+	holds "behind the tags 100 and 200 the 429 goes back by both of them, whole $over" \
+		"j('by')['status'] == '429' and j('by')['fin'] and j('by')['sums'] and
+		 '100' in j('by')['tags'][0] and '200' in j('by')['tags'][0] and len(j('by')['tags']) == 1"
+	holds "and the server behind them is reset at its next byte $over" \
+		"0 in j('by')['server_rst_at'] and '100' in j('by')['server_tags'][0] and '200' in j('by')['server_tags'][0]"
+	for model in open slow; do
+		before=$(value "[r['admitted'], r['rejected'], k['passed-doubt']]")
+		by fragments "$host" "$from" $model
+		holds --within 3 "a request ($model) in IP fragments passes unjudged, and is counted $over" \
+			"j('by')['status'] == '200' and
+			 [r['admitted'], r['rejected'], k['passed-doubt']] == [$before[0], $before[1], $before[2] + 1]"
+	done
+	before=$(value "[r['admitted'], r['rejected']]")
+	by syn-data "$host" "$from" slow
+	holds --within 3 "data in a SYN counts for nothing: what follows the handshake is judged $over" \
+		"j('by')['status'] == '429' and j('by')['fin'] and [r['admitted'], r['rejected']] == [$before[0], $before[1] + 1]"
+done
+
+# More than plain TCP.
+on "$S" sysctl -qw net.ipv4.tcp_fastopen=1027
+on "$C" sysctl -qw net.ipv4.tcp_fastopen=1
+declare -A what=([mptcp]="an MPTCP client" [tfo]="a Fast Open client")
+for how in mptcp tfo; do
+	for pair in "$S4 $C4" "$S6 $C6"; do
+		read -r host from <<<"$pair"
+		[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
+		before=$(value "[r['admitted'], r['rejected'], k['options-removed']]")
+		by $how "$host" "$from" open
+		holds --within 3 "${what[$how]} gets plain TCP and its answer $over" \
+			"j('by')['status'] == '200' and
+			 [r['admitted'], r['rejected'], k['options-removed']] == [$before[0] + 1, $before[1], $before[2] + 1]"
+		for _ in 1 2; do by $how "$host" "$from" slow; done
+		holds --within 3 "and is refused as others are, again and again $over" \
+			"j('by') == {'status': '429', 'end': 'eof'} and sockets('s') == [] and
+			 [r['admitted'], r['rejected'], k['options-removed']] == [$before[0] + 1, $before[1] + 2, $before[2] + 3]"
+	done
+done
+holds --within 3 "nothing is in flight after all this" "s['global']['in_flight'] == 0 and s['global']['waiting'] == 0"
+
+done_here

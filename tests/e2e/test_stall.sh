@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Invariant 6: a client that sends or reads slowly does not look like a slow model, nor hold a place; invariant 1: what it
+# does to its own stream shuts nobody out. One shuts its window, one acknowledges nothing, one sends a byte in 50 ms, each to a
+# model of its own with room for one request. They stall for some 13 s: a place is given back after 10, at the server's
+# next knock, and knocks are 6 s apart by then (RFC 6298 5.5); longer would only show the same again.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/wires.sh
+. "$HERE/wires.sh"
+
+options=()
+for model in zero noack slow; do
+	options+=(--model "$model,prefill-ms=5,token-ms=5,tokens=20,slots=64")
+done
+mock "${options[@]}"
+sluice --listen "$PORT" --ttft-threshold-ms 400 --itl-threshold-ms 40 --time-constant-secs 86400
+raw_client 10.77.0.9
+for model in zero noack slow; do
+	load --connect "$S4:$PORT" --model $model --requests 5 >"$T/warm.json"
+	await 3 "m['$model']['ttft_samples'] == 5 and m['$model']['in_flight'] == 0"
+	ctl set --model $model max-in-flight=1 >/dev/null
+done
+before=$(value "{x: [m[x]['ttft_ema_ms'], m[x]['itl_ema_ms'], m[x]['ttft_samples']] for x in ('zero', 'noack', 'slow')}")
+released=$(value "k['stalls-released']")
+
+export SL_CLIENT=$C
+SL_SERVER_MAC=$(mac "$S" s0)
+export SL_SERVER_MAC
+start zero "$C" "$PY" "$HERE/stall.py" zero "$S4" "$C4" zero 2000
+ZERO=$PID
+start noack "$C" "$PY" "$HERE/stall.py" noack "$S4" 10.77.0.9 noack 2000
+NOACK=$PID
+start slow "$C" "$PY" "$HERE/stall.py" slow "$S4" "$C4" slow 10
+SLOW=$PID
+for name in zero noack slow; do await_line $name begun; done
+await 3 "m['zero']['in_flight'] == 1 and m['noack']['in_flight'] == 1"
+
+ask() { # ask MODEL NAME: another client's request
+	load --connect "$S4:$PORT" --model "$1" --requests 1 --max-tokens 5 --bind "$C4B" >"$T/$2.json"
+}
+
+holds "a client that sends a byte in 50 ms holds no place while it sends" \
+	"m['slow']['in_flight'] == 0 and log('slow') == 'begun\n'"
+ask slow other
+holds "and another takes it meanwhile" "j('other')['completed'] == 1"
+for model in zero noack; do
+	ask $model early
+	holds "for the first seconds a stalled stream ($model) holds its place" "j('early')['status'] == {'429': 1}"
+done
+
+holds --within 16 "both places are given back while the clients still stall, and it is counted" \
+	"k['stalls-released'] == $released + 2 and m['zero']['in_flight'] == 0 and m['noack']['in_flight'] == 0"
+for model in zero noack; do
+	ask $model late
+	holds "another client takes the place of a stalled one ($model)" "j('late')['completed'] == 1"
+done
+kill -USR1 "$ZERO" "$NOACK"
+wait "$ZERO" "$NOACK" "$SLOW" || true
+for name in zero noack slow; do grep '^{' "$T/$name.log" >"$T/$name.json" || true; done
+holds "their streams were not touched: they read on, to the end" \
+	"j('zero')['end'] == j('noack')['end'] == j('slow')['end'] == 'whole' and
+	 j('zero')['tokens'] >= 2000 and j('noack')['tokens'] >= 2000"
+for model in zero noack slow; do
+	holds --within 3 "none of it is in the averages of its model ($model), which was never shut" \
+		"close(m['$model']['ttft_ema_ms'], $before['$model'][0], .5) and
+		 close(m['$model']['itl_ema_ms'], $before['$model'][1], .5) and
+		 m['$model']['open'] and 'shut' not in log('daemon') and m['$model']['in_flight'] == 0"
+done
+holds "what was left out is counted" "k['gaps-tainted'] > 0"
+
+done_here

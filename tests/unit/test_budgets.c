@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Quotas in words, in nanoseconds and over simulated time; ids that nobody shares who must not; and what `explain`
+ * says of them. The arithmetic is gcra.h's, the same that the kernel compiles.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+
+#include <sluice/gcra.h>
+
+#include "core/explain.h"
+#include "core/quota.h"
+#include "core/reply_text.h"
+#include "state_fixture.h"
+
+#define S 1000000000ULL
+
+static struct quota_def read_quota(const char *text)
+{
+	struct quota_def def;
+	char err[256] = "";
+
+	if (quota_parse(&def, text, err, sizeof(err)))
+		fail_msg("%s: %s", text, err);
+	return def;
+}
+
+static void a_quota_reads_as_it_is_printed(void **state)
+{
+	static const struct {
+		const char *text, *words;
+	} rows[] = {
+		{"requests=100/60s", "requests=100/60s"},
+		{"burst=20 requests=100/60s", "requests=100/60s burst=20"},
+		{"requests=100/60", "requests=100/60s"},
+		{"requests=100/1m,tokens=20000/1h", "requests=100/60s tokens=20000/1h"},
+		{"tokens=5/s token-burst=7", "tokens=5/1s token-burst=7"},
+		{"requests=100/60s burst=100", "requests=100/60s"},
+		{"requests=3/1.5s", "requests=3/1500ms"},
+		{"requests=3/2d", "requests=3/2d"},
+		{"requests=none tokens=1/1s", "tokens=1/1s"},
+		{"none", "none"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct quota_def def = read_quota(rows[i].text), again;
+		char words[QUOTA_TEXT_MAX];
+
+		quota_words(words, &def);
+		assert_string_equal(words, rows[i].words);
+		again = read_quota(words);
+		assert_memory_equal(&def, &again, sizeof(def));
+	}
+}
+
+static void a_quota_that_makes_no_sense_is_refused_in_one_line(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"", "is not a quota like"},
+		{"  ", "is not a quota like"},
+		{"none requests=1/1s", "is not a quota like"},
+		{"100/60s", "is not KEY=VALUE"},
+		{"requests=100", "is not N/PERIOD"},
+		{"requests=0/60s", "is not N/PERIOD"},
+		{"requests=-1/60s", "is not N/PERIOD"},
+		{"requests=1/0s", "is not N/PERIOD"},
+		{"requests=1/", "is not N/PERIOD"},
+		{"requests=1/32d", "is not N/PERIOD"},
+		{"requests=1/nan", "is not N/PERIOD"},
+		{"requests=99999999999/1s", "is not N/PERIOD"},
+		{"requests=1/1s burst=0", "is not a whole number"},
+		{"requests=1/1s burst=1.5", "is not a whole number"},
+		{"burst=5", "burst is given without requests"},
+		{"requests=1/1s token-burst=5", "token-burst is given without tokens"},
+		{"requests=1/31d burst=20", "more than 400 days"},
+		{"tokens=1/1h", "fewer than one in 15 minutes"},
+		{"request=1/1s", "did you mean \"requests\"?"},
+		{"requests=1/1s\nx", "is not N/PERIOD"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct quota_def def = {.requests = {7, 7, 7}}, before = def;
+		char err[256] = "";
+
+		assert_int_equal(quota_parse(&def, rows[i].text, err, sizeof(err)), -EINVAL);
+		if (!strstr(err, rows[i].says) || strchr(err, '\n'))
+			fail_msg("%s: %s", rows[i].text, err);
+		assert_memory_equal(&def, &before, sizeof(def));
+	}
+}
+
+static void intervals_never_exceed_the_rate_and_miss_it_by_less_than_a_millionth(void **state)
+{
+	static const char *const rows[] = {"requests=7/60s", "requests=1000/1s", "requests=999/1s", "requests=3/1h",
+					   "requests=1/31d", "requests=100/60s", "requests=59999/60s"};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct quota_def def = read_quota(rows[i]);
+		struct sluice_quota q;
+		double exact = (double)def.requests.period_ns / (double)def.requests.most;
+
+		quota_value(&q, &def);
+		assert_true((double)q.request_ns >= exact);
+		assert_true(((double)q.request_ns - exact) / exact < 1e-6);
+		assert_int_equal(q.request_span_ns, q.request_ns * def.requests.burst);
+	}
+}
+
+/* Tries every step_ns for run_ns; returns how many are admitted. */
+static uint64_t admit(const struct sluice_quota *q, uint64_t run_ns, uint64_t step_ns)
+{
+	uint64_t tat = 0, n = 0;
+
+	for (uint64_t now = 1000 * S; now <= 1000 * S + run_ns; now += step_ns) {
+		if (gcra_wait(tat, now, q->request_ns, q->request_span_ns))
+			continue;
+		tat = gcra_charge(tat, now, q->request_ns, 1, q->request_span_ns);
+		n++;
+	}
+	return n;
+}
+
+static void exactly_burst_and_rate_times_time_are_admitted(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t run_s, admitted;
+	} rows[] = {
+		{"requests=4/10s", 100, 4 + 40},       {"requests=4/10s burst=1", 100, 1 + 40},
+		{"requests=100/60s burst=20", 60, 120}, {"requests=100/60s burst=500", 60, 600},
+		{"requests=1/1h", 7200, 3},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct quota_def def = read_quota(rows[i].text);
+		struct sluice_quota q;
+
+		quota_value(&q, &def);
+		assert_int_equal(admit(&q, rows[i].run_s * S, S / 100), rows[i].admitted);
+	}
+}
+
+static void who_waits_exactly_as_told_is_admitted_and_a_nanosecond_before_is_not(void **state)
+{
+	srand(4);
+	for (unsigned i = 0; i < 1000; i++) {
+		struct quota_def def = {.requests = {1 + (uint64_t)rand() % 1000, (1 + (uint64_t)rand() % 3600) * S,
+						     1 + (uint64_t)rand() % 50}};
+		uint64_t now = (uint64_t)rand() * 1000, tat = 0, wait, spent = 0;
+		struct sluice_quota q;
+		char err[128];
+
+		assert_int_equal(quota_finish(&def, err, sizeof(err)), 0);
+		quota_value(&q, &def);
+		while (!(wait = gcra_wait(tat, now, q.request_ns, q.request_span_ns))) {
+			tat = gcra_charge(tat, now, q.request_ns, 1, q.request_span_ns);
+			now += (uint64_t)rand() % (q.request_ns / 2);
+			assert_true(++spent < 1000);
+		}
+		assert_true(gcra_wait(tat, now + wait - 1, q.request_ns, q.request_span_ns) > 0);
+		assert_true(gcra_wait(tat, now + wait, q.request_ns, q.request_span_ns) == 0);
+	}
+}
+
+static void debt_is_at_most_one_further_period(void **state)
+{
+	struct quota_def def = read_quota("tokens=600/60s token-burst=50");
+	uint64_t tat, now = 5000 * S;
+	struct sluice_quota q;
+
+	quota_value(&q, &def);
+	tat = gcra_charge(0, now, q.token_ns, 10000000, q.token_most_ns);
+	assert_int_equal(tat - now, 50 * S / 10 + 60 * S);
+	assert_int_equal(gcra_wait(tat, now, q.token_ns, q.token_span_ns), 60 * S + S / 10);
+	/* The largest of all: no product wraps. */
+	def = read_quota("tokens=1/15m token-burst=38000");
+	quota_value(&q, &def);
+	tat = gcra_charge(now + q.token_most_ns, now, q.token_ns, 10000000, q.token_most_ns);
+	assert_int_equal(tat, now + q.token_most_ns);
+}
+
+static void only_those_share_an_id_who_cannot_be_charged_twice(void **state)
+{
+	struct quota_book *book = calloc(1, sizeof(*book));
+	struct quota_def a = read_quota("requests=100/60s"), b = read_quota("requests=100/60s burst=20");
+	bool fresh, taken;
+	uint32_t id[8];
+
+	id[0] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken);
+	assert_true(id[0] && fresh && !taken);
+	id[1] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT, NULL, true, NULL, &fresh, &taken);
+	id[2] = quota_book_id(book, &b, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken);
+	id[3] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT_MODEL, "llama", false, NULL, &fresh, &taken);
+	id[4] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT_MODEL, "other", false, NULL, &fresh, &taken);
+	id[5] = quota_book_id(book, &a, SLUICE_SCOPE_MODEL, "llama", false, NULL, &fresh, &taken);
+	id[6] = quota_book_id(book, &a, SLUICE_SCOPE_SERVICE, "*:8000", false, NULL, &fresh, &taken);
+	id[7] = quota_book_id(book, &a, SLUICE_SCOPE_SERVICE, "*:9000", false, NULL, &fresh, &taken);
+	for (unsigned i = 0; i < 8; i++)
+		for (unsigned j = 0; j < i; j++)
+			assert_int_not_equal(id[i], id[j]);
+	assert_int_equal(quota_book_id(book, &a, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken), id[0]);
+	assert_false(fresh);
+	free(book);
+}
+
+static void a_full_register_gives_the_slot_of_what_nobody_uses(void **state)
+{
+	static bool used[SLUICE_QUOTAS_MAX];
+	struct quota_book *book = calloc(1, sizeof(*book));
+	struct quota_def def = {0};
+	bool fresh, taken;
+
+	for (uint32_t i = 1; i < SLUICE_QUOTAS_MAX; i++) {
+		def.requests = (struct quota_rate){i, 60 * S, i};
+		assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken), i);
+		used[i] = i != 77;
+	}
+	def.requests = (struct quota_rate){9999, 60 * S, 5};
+	assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken), 0);
+	assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, used, &fresh, &taken), 77);
+	assert_true(fresh && taken);
+	used[77] = true;
+	def.requests.burst = 6;
+	assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, used, &fresh, &taken), 0);
+	free(book);
+}
+
+static struct state_prefix_rule rule_of(const char *text, unsigned own, unsigned class, unsigned quota)
+{
+	struct state_prefix_rule rule = {
+		.prefix = {.own = (__u8)own, .class = (__u8)class, .quota = (__u16)quota}};
+	struct text_subject subject;
+
+	assert_int_equal(text_parse_subject(text, &subject), 0);
+	rule.key = subject.prefix;
+	return rule;
+}
+
+static void a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing(void **state)
+{
+	enum { CLASS = SLUICE_PREFIX_OWN_CLASS, QUOTA = SLUICE_PREFIX_OWN_QUOTA };
+	struct state_prefix_rule r[] = {
+		rule_of("10.1.2.0/24", CLASS, SLUICE_PREFIX_EXEMPT, 0),
+		rule_of("10.0.0.0/8", CLASS, SLUICE_PREFIX_BLOCKED, 0),
+		rule_of("10.1.0.0/16", QUOTA, SLUICE_PREFIX_PLAIN, 5),
+		rule_of("10.2.0.0/16", QUOTA, SLUICE_PREFIX_EXEMPT, 6), /* an old copy of a class: gone with its source */
+		rule_of("11.0.0.0/8", QUOTA, SLUICE_PREFIX_BLOCKED, 7),
+		rule_of("0.0.0.0/0", QUOTA, SLUICE_PREFIX_PLAIN, 9),
+		rule_of("2001:db8::/32", CLASS, SLUICE_PREFIX_BLOCKED, 3),
+	};
+	static const struct {
+		const char *text;
+		unsigned class, quota;
+	} want[] = {
+		{"10.1.2.0/24", SLUICE_PREFIX_EXEMPT, 5},  {"10.0.0.0/8", SLUICE_PREFIX_BLOCKED, 9},
+		{"10.1.0.0/16", SLUICE_PREFIX_BLOCKED, 5}, {"10.2.0.0/16", SLUICE_PREFIX_BLOCKED, 6},
+		{"11.0.0.0/8", SLUICE_PREFIX_PLAIN, 7},	   {"0.0.0.0/0", SLUICE_PREFIX_PLAIN, 9},
+		{"2001:db8::/32", SLUICE_PREFIX_BLOCKED, 0},
+	};
+	size_t n = sizeof(r) / sizeof(r[0]);
+
+	quota_inherit(r, n);
+	for (size_t i = 0; i < n; i++) {
+		struct state_prefix_rule key = rule_of(want[i].text, 0, 0, 0);
+		size_t k = 0;
+
+		while (memcmp(&r[k].key, &key.key, sizeof(key.key)))
+			k++;
+		assert_int_equal(r[k].prefix.class, want[i].class);
+		assert_int_equal(r[k].prefix.quota, want[i].quota);
+	}
+}
+
+static void a_refusal_names_its_quota_and_its_reset(void **state)
+{
+	struct quota_def def = read_quota("requests=100/60s burst=20 tokens=5/500ms");
+	struct sluice_reply reply;
+	char text[SLUICE_REPLY_MAX + 1] = "";
+	int len;
+
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA, false), 0);
+	len = reply_text_fill(&reply, 1501, text, sizeof(text));
+	assert_int_equal(len, reply.len);
+	assert_non_null(strstr(text, "\r\nRateLimit-Policy: \"requests\";q=100;w=60\r\n"));
+	assert_non_null(strstr(text, "\r\nRateLimit: \"requests\";r=0;t=2         \r\n"));
+	assert_non_null(strstr(text, "\r\nRetry-After: 2         \r\n"));
+	assert_non_null(strstr(text, "\r\nretry-after-ms: 1501      \r\n"));
+	assert_non_null(strstr(text, "\"This client has used up its quota of 100 requests per 60 s. Please try again after 2 seconds.\""));
+	assert_null(strstr(text, "x-should-retry"));
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TOKEN_QUOTA, true), 0);
+	len = reply_text_fill(&reply, 0xffffffff, text, sizeof(text));
+	assert_true(len > 0);
+	assert_non_null(strstr(text, "RateLimit-Policy: \"tokens\";q=10;w=1\r\n"));
+	assert_non_null(strstr(text, "RateLimit: \"tokens\";r=0;t=4294968   \r\n"));
+	assert_non_null(strstr(text, "its quota of 5 tokens per 500 ms."));
+	assert_non_null(strstr(text, "x-should-retry: false\r\n"));
+	def = read_quota("requests=1000000000/31d burst=1000000000 tokens=1000000000/31d");
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(reply_text_build_quota(&reply, &def,
+							i % 2 ? SLUICE_REASON_TOKEN_QUOTA
+							      : SLUICE_REASON_REQUEST_QUOTA,
+							i / 2),
+				 0);
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TTFT, false), -EINVAL);
+	def = read_quota("tokens=5/s");
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA, false), -EINVAL);
+}
+
+/* ---- explain, over maps made by hand ---- */
+
+static struct maps {
+	struct sluice_client_flag rule;
+	uint32_t client_quota, client_model_quota;
+	struct sluice_prefix prefix;
+	struct sluice_budget budget;
+	uint32_t budget_of;
+	struct sluice_model_flag flag[2]; /* of all, of llama */
+	bool has_rule, has_prefix;
+} maps;
+
+static bool find_rule(void *arg, const struct sluice_client_flag_key *key, struct sluice_client_flag *out)
+{
+	*out = maps.rule;
+	return maps.has_rule && key->model == SLUICE_MODEL_ALL;
+}
+
+static bool find_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t *out)
+{
+	*out = key->model == SLUICE_MODEL_ALL ? maps.client_quota : maps.client_model_quota;
+	return *out != 0;
+}
+
+static bool find_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix *out)
+{
+	*out = maps.prefix;
+	return maps.has_prefix;
+}
+
+static bool find_budget(void *arg, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out)
+{
+	*out = maps.budget;
+	return maps.budget_of == quota;
+}
+
+static bool find_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
+{
+	*out = maps.flag[model != SLUICE_MODEL_ALL];
+	return true;
+}
+
+static bool find_counts(void *arg, const struct sluice_client *client, struct sluice_client_count *out,
+			int64_t *in_flight)
+{
+	*in_flight = 3;
+	return true;
+}
+
+static void what_is_explained_follows_the_order_of_the_kernel(void **state)
+{
+	static const struct state_lookup look = {NULL,	      find_rule, find_quota,  find_prefix,
+						 find_budget, find_flag, find_counts, NULL};
+	struct quota_book *book = calloc(1, sizeof(*book));
+	struct fixture *f = fixture_new();
+	struct daemon_state *s = &f->state;
+	struct quota_def def = read_quota("requests=4/10s");
+	struct sluice_client *client = &f->clients[0].client;
+	struct explanation e;
+	bool fresh, taken;
+	uint32_t id = quota_book_id(book, &def, SLUICE_SCOPE_SERVICE, "*:8000", false, NULL, &fresh, &taken);
+
+	memset(&maps, 0, sizeof(maps));
+	s->lookup = &look;
+	s->quotas = book;
+	s->services[0].quota = (uint16_t)id;
+	maps.flag[0].allow = 1;
+	maps.flag[1] = (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT, .retry_after_ms = 900};
+
+	/* The model is shut. */
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_false(e.admitted);
+	assert_int_equal(e.reason, SLUICE_REASON_TTFT);
+	assert_int_equal(e.wait_ns, 900000000);
+	assert_int_equal(e.action, SLUICE_ACTION_REPLY);
+	assert_int_equal(e.quota.from, EXPLAIN_FROM_SERVICE);
+	assert_int_equal(e.quota.requests.left, 4);
+	assert_int_equal(e.client_in_flight, 3);
+
+	/* A full limit comes before the flag. */
+	maps.flag[1].limit = 5;
+	maps.flag[1].limit_retry_ms = 1000;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.reason, SLUICE_REASON_IN_FLIGHT);
+
+	/* The quota comes before both, and its wait is exact. */
+	maps.budget_of = id;
+	maps.budget.request_tat_ns = FIXTURE_NOW_NS + 9 * S;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.reason, SLUICE_REASON_REQUEST_QUOTA);
+	assert_int_equal(e.wait_ns, 1500000000);
+	assert_int_equal(e.quota.requests.left, 0);
+	assert_int_equal(e.quota.requests.reset_ns, 9 * S);
+
+	/* Client and model, client, prefix come before the service. */
+	maps.has_prefix = true;
+	maps.prefix.quota = 9;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.quota.from, EXPLAIN_FROM_PREFIX);
+	explain(s, client, NULL, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.quota.from, EXPLAIN_FROM_SERVICE);
+	maps.client_quota = 9;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.quota.from, EXPLAIN_FROM_CLIENT);
+	maps.client_model_quota = 9;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.quota.from, EXPLAIN_FROM_CLIENT_MODEL);
+
+	/* A block comes before the quota, an allow passes it, and the operator's word is over both. */
+	maps.has_rule = true;
+	maps.rule = (struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED,
+						.expires_ns = FIXTURE_NOW_NS + 2 * S,
+						.action = SLUICE_ACTION_DROP};
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.reason, SLUICE_REASON_CLIENT_BLOCKED);
+	assert_int_equal(e.wait_ns, 2 * S);
+	assert_int_equal(e.action, SLUICE_ACTION_DROP);
+	maps.rule.allow = 1;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_true(e.admitted && e.rule == EXPLAIN_ALLOWED);
+	maps.flag[1].reason = SLUICE_REASON_OPERATOR;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.reason, SLUICE_REASON_OPERATOR);
+	maps.prefix.class = SLUICE_PREFIX_EXEMPT;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_true(e.admitted && e.exempt);
+	maps.prefix.class = SLUICE_PREFIX_PLAIN;
+	maps.flag[1].mode = SLUICE_MODE_SHADOW;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_true(!e.admitted && e.shadow);
+	free(book);
+	free(f);
+}
+
+static void clients_are_read_as_people_write_them(void **state)
+{
+	struct text_subject s;
+
+	assert_int_equal(text_parse_subject("key:00ff0000000000AB", &s), 0);
+	assert_true(s.one && s.client.kind == SLUICE_CLIENT_KEY && s.client.addr[1] == 0xff && s.client.addr[7] == 0xab);
+	assert_int_equal(text_parse_subject("key:00ff", &s), -EINVAL);
+	assert_int_equal(text_parse_subject("key:00ff0000000000zz", &s), -EINVAL);
+	assert_int_equal(text_parse_subject("2001:db8::1", &s), 0);
+	assert_true(s.one && s.client.plen == 64 && !s.client.addr[15] && s.addr[15] == 1 && s.note);
+	assert_int_equal(text_parse_subject("10.0.0.0/8", &s), 0);
+	assert_true(!s.one && s.prefix.plen == 104);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_quota_reads_as_it_is_printed),
+		cmocka_unit_test(a_quota_that_makes_no_sense_is_refused_in_one_line),
+		cmocka_unit_test(intervals_never_exceed_the_rate_and_miss_it_by_less_than_a_millionth),
+		cmocka_unit_test(exactly_burst_and_rate_times_time_are_admitted),
+		cmocka_unit_test(who_waits_exactly_as_told_is_admitted_and_a_nanosecond_before_is_not),
+		cmocka_unit_test(debt_is_at_most_one_further_period),
+		cmocka_unit_test(only_those_share_an_id_who_cannot_be_charged_twice),
+		cmocka_unit_test(a_full_register_gives_the_slot_of_what_nobody_uses),
+		cmocka_unit_test(a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing),
+		cmocka_unit_test(a_refusal_names_its_quota_and_its_reset),
+		cmocka_unit_test(what_is_explained_follows_the_order_of_the_kernel),
+		cmocka_unit_test(clients_are_read_as_people_write_them),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * /v1/limits: what is left of a client's quota, in the numbers of `sluicectl explain` and `clients`, for programs that
+ * have no control socket: a dashboard, or a proxy that wants to show them.
+ */
+#include "metrics/metrics.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/explain.h"
+#include "core/text.h"
+
+static uint64_t up(uint64_t ns, uint64_t unit)
+{
+	return (ns + unit - 1) / unit;
+}
+
+static json_t *budget(const struct explain_budget *b)
+{
+	return b->limit ? json_pack("{s:I, s:I, s:I, s:I, s:I}", "limit", (json_int_t)b->limit, "remaining",
+				    (json_int_t)b->left, "debt", (json_int_t)b->debt, "reset_secs",
+				    (json_int_t)up(b->reset_ns, 1000000000), "next_ms",
+				    (json_int_t)up(b->next_ns, 1000000))
+			: json_null();
+}
+
+static json_t *one(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
+		   uint32_t model)
+{
+	uint32_t service = explain_service(s);
+	char text[TEXT_CLIENT_MAX], words[QUOTA_TEXT_MAX] = "";
+	struct explanation e;
+	struct quota_def def;
+
+	explain(s, client, addr, model, service, &e);
+	text_client(text, client);
+	if (e.quota.id) {
+		quota_of_text(&def, &s->quotas->text[e.quota.id]);
+		quota_words(words, &def);
+	}
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "client", text, "model",
+			 state_model_in_use(s, e.model) ? json_string(s->controller->model[e.model].name)
+							: json_null(),
+			 "quota", e.quota.id ? json_string(words) : json_null(), "requests", budget(&e.quota.requests),
+			 "tokens", budget(&e.quota.tokens), "admitted", e.admitted, "reason",
+			 e.admitted ? json_null() : json_string(text_reason(e.reason)), "retry_after_ms",
+			 e.admitted ? json_null() : json_integer((json_int_t)up(e.wait_ns, 1000000)));
+}
+
+static int last_seen_first(const void *a, const void *b)
+{
+	const struct state_client *const *x = a, *const *y = b;
+	uint64_t tx = (*x)->count.last_seen_ns, ty = (*y)->count.last_seen_ns;
+
+	return tx < ty ? 1 : tx > ty ? -1 : 0;
+}
+
+static json_t *everyone(const struct daemon_state *s)
+{
+	const struct state_client **order = calloc(s->client_count + 1, sizeof(*order));
+	json_t *list = json_array();
+
+	for (size_t i = 0; order && i < s->client_count; i++)
+		order[i] = &s->clients[i];
+	if (order)
+		qsort(order, s->client_count, sizeof(*order), last_seen_first);
+	for (size_t i = 0; order && i < s->client_count && i < METRICS_LIMITS_MAX; i++) {
+		const struct sluice_client *c = &order[i]->client;
+
+		json_array_append_new(list, one(s, c, c->kind == SLUICE_CLIENT_ADDRESS ? c->addr : NULL,
+						order[i]->count.last_model));
+	}
+	free(order);
+	return json_pack("{s:o, s:I}", "limits", list, "clients_known", (json_int_t)s->client_count);
+}
+
+static json_t *named(const struct daemon_state *s, const char *client, const char *model, unsigned *status)
+{
+	uint32_t service = explain_service(s), id = SLUICE_MODEL_OTHER;
+	struct text_subject subject;
+	struct sluice_client whom;
+	int found;
+
+	*status = 400;
+	/* No secrets: addresses of pages are written down by whoever asks for them. */
+	if (text_parse_subject(client, &subject) || (!subject.one && subject.prefix.plen != 128))
+		return json_pack("{s:s}", "error", "client must be one address, an IPv6 /64, or key:ID");
+	if (service < s->service_count)
+		id = s->services[service].model;
+	if (model) {
+		found = controller_find(s->controller, model);
+		*status = 404;
+		if (found < 0 || found == SLUICE_MODEL_ALL)
+			return json_pack("{s:s}", "error", "no such model");
+		id = (uint32_t)found;
+	}
+	*status = 200;
+	explain_client(s, service, &subject, &whom);
+	return one(s, &whom, whom.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id);
+}
+
+unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client, const char *model)
+{
+	unsigned status = 200;
+	json_t *answer;
+
+	if (!s->lookup || !s->quotas) {
+		fputs("{\"error\":\"not ready\"}\n", out);
+		return 503;
+	}
+	answer = client ? named(s, client, model, &status) : everyone(s);
+	if (!answer) {
+		fputs("{\"error\":\"out of memory\"}\n", out);
+		return 500;
+	}
+	json_dumpf(answer, out, JSON_COMPACT);
+	fputc('\n', out);
+	json_decref(answer);
+	return status;
+}
