@@ -33,11 +33,12 @@ struct call {
 	const char *model;   /* NULL: all */
 	const char *pin_dir; /* of detach without a daemon */
 	double for_ms;       /* negative: no end */
+	const char *by, *service;
 	char **args;
 	int arg_count;
 };
 
-enum option { OPTION_JSON = 1, OPTION_MODEL = 2, OPTION_FOR = 4, OPTION_PIN_DIR = 8 };
+enum option { OPTION_JSON = 1, OPTION_MODEL = 2, OPTION_FOR = 4, OPTION_PIN_DIR = 8, OPTION_BY = 16, OPTION_SERVICE = 32 };
 
 struct subcommand {
 	const char *name, *usage, *does;
@@ -137,6 +138,14 @@ static void show(const struct call *call, const json_t *answer)
 	}
 }
 
+/* What a `quota` command shows depends on its first word. */
+static void (*quota_shows)(FILE *out, const json_t *answer);
+
+static void show_quota(FILE *out, const json_t *answer)
+{
+	quota_shows(out, answer);
+}
+
 static int ask(const struct call *call, json_t *request, unsigned timeout_s)
 {
 	json_t *answer;
@@ -209,20 +218,115 @@ static int run_set(struct call *call)
 		ANSWER_SECS);
 }
 
+/* CLIENT for the daemon: key=- becomes key= and the first line of standard input. 0 or EXIT_USAGE. */
+static int read_client(const char *arg, char *out, size_t size)
+{
+	size_t len;
+
+	if (snprintf(out, size, "%s", arg) >= (int)size)
+		return complain("CLIENT is too long");
+	if (strncmp(arg, "key=", 4))
+		return 0;
+	/* A secret on the command line is in `ps` for all to see, and must not be repeated by us. */
+	if (strcmp(arg, "key=-"))
+		return complain("an API key is read from standard input: write key=- for CLIENT");
+	if (!fgets(out + 4, (int)(size - 4), stdin))
+		return complain("key=-: there is no API key on standard input");
+	len = strcspn(out + 4, "\r\n");
+	if (!len)
+		return complain("key=-: there is no API key on standard input");
+	out[4 + len] = 0;
+	return 0;
+}
+
+/* {"cmd": name, "client": …, "model": …}; NULL after a complaint. */
+static json_t *about_client(const struct call *call, const char *name, const char *arg)
+{
+	char client[4096];
+	json_t *r = NULL;
+
+	if (!read_client(arg, client, sizeof(client))) {
+		r = json_pack("{s:s, s:s, s:s*}", "cmd", name, "client", client, "model", call->model);
+		if (!r)
+			complain("the arguments are no UTF-8 text");
+	}
+	explicit_bzero(client, sizeof(client));
+	return r;
+}
+
 static int run_judge(struct call *call)
 {
-	json_t *r;
+	json_t *r = about_client(call, call->sub->name, call->args[0]);
 
-	/* A secret on the command line is in `ps` for all to see, and must not be repeated by us. */
-	if (!strncmp(call->args[0], "key=", 4) && strcmp(call->args[0], "key=-"))
-		return complain("an API key is read from standard input: write key=- for CLIENT");
-	r = json_pack("{s:s, s:s, s:s?}", "cmd", call->sub->name, "client", call->args[0], "model",
-		      call->model);
 	if (!r)
-		return complain("the arguments are no UTF-8 text");
+		return EXIT_USAGE;
+	if (call->service)
+		json_object_set_new(r, "service", json_string(call->service));
 	if (call->for_ms >= 0)
 		json_object_set_new(r, "for_ms", json_real(call->for_ms));
 	return ask(call, r, ANSWER_SECS);
+}
+
+static int run_quota(struct call *call)
+{
+	static const char usage[] =
+		"usage: sluicectl quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 | show [CLIENT] | clear CLIENT [--model M]";
+	const char *what = call->args[0];
+	char name[16], words[512] = "";
+	bool set = !strcmp(what, "set"), show = !strcmp(what, "show");
+	size_t at = 0;
+	json_t *r;
+
+	if ((!set && !show && strcmp(what, "clear")) || (set && call->arg_count < 3) ||
+	    (show && call->arg_count > 2) || (!set && !show && call->arg_count != 2))
+		return complain("%s", usage);
+	snprintf(name, sizeof(name), "quota-%s", what);
+	if (call->arg_count > 1)
+		r = about_client(call, name, call->args[1]);
+	else
+		r = json_pack("{s:s}", "cmd", name);
+	if (!r)
+		return EXIT_USAGE;
+	for (int i = 2; i < call->arg_count; i++) {
+		at += (size_t)snprintf(words + at, sizeof(words) - at, "%s%s", at ? " " : "", call->args[i]);
+		if (at >= sizeof(words)) {
+			json_decref(r);
+			return complain("%s", usage);
+		}
+	}
+	if (set && json_object_set_new(r, "quota", json_string(words))) {
+		json_decref(r);
+		return complain("the arguments are no UTF-8 text");
+	}
+	quota_shows = show ? people_quotas : people_done;
+	return ask(call, r, ANSWER_SECS);
+}
+
+static json_t *clients_request(const struct call *call)
+{
+	return json_pack("{s:s, s:s*}", "cmd", "clients", "by", call->by);
+}
+
+static int run_clients(struct call *call)
+{
+	return ask(call, clients_request(call), ANSWER_SECS);
+}
+
+/* On a terminal every second anew, until it is interrupted. */
+static int run_top(struct call *call)
+{
+	int ret;
+
+	if (!call->by)
+		call->by = "requests";
+	if (call->json || !isatty(STDOUT_FILENO))
+		return run_clients(call);
+	do {
+		fputs("\033[H\033[2J", stdout);
+		ret = ask(call, clients_request(call), ANSWER_SECS);
+		fflush(stdout);
+	} while (!ret && !sleep(1));
+	return ret;
 }
 
 /* With a daemon: it detaches and ends. Without: what a stopped one left pinned is taken away from here. */
@@ -254,8 +358,14 @@ static const struct subcommand subcommands[] = {
 	 0, run_simple, people_status},
 	{"models", "models [--json]", "the averages and targets of every model", OPTION_JSON, 0, 0,
 	 run_simple, people_models},
-	{"clients", "clients [--json]", "who sent requests, and what was said of them", OPTION_JSON,
-	 0, 0, run_simple, people_clients},
+	{"clients", "clients [--by requests|tokens|in-flight|rejected] [--json]",
+	 "who sent requests, what is left of their quotas, and what was said of them", OPTION_JSON | OPTION_BY,
+	 0, 0, run_clients, people_clients},
+	{"top", "top [--by requests|tokens|in-flight|rejected]", "clients, the busiest first, every second anew",
+	 OPTION_JSON | OPTION_BY, 0, 0, run_top, people_clients},
+	{"explain", "explain CLIENT [--model M] [--service PORT] [--json]",
+	 "what would become of the client's next request now, and why",
+	 OPTION_JSON | OPTION_MODEL | OPTION_SERVICE, 1, 1, run_judge, people_explain},
 	{"services", "services [--json]", "the protected ports", OPTION_JSON, 0, 0, run_simple,
 	 people_services},
 	{"watch", "watch [--json]", "refusals and models opening or shutting, as they happen",
@@ -270,6 +380,9 @@ static const struct subcommand subcommands[] = {
 	 OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1, run_judge, people_done},
 	{"clear", "clear CLIENT [--model M]", "take back what was said of a client",
 	 OPTION_MODEL | OPTION_JSON, 1, 1, run_judge, people_done},
+	{"quota", "quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 | show [CLIENT] | clear CLIENT [--model M]",
+	 "a client's budget, over what the configuration says; `none`: it has none to heed",
+	 OPTION_MODEL | OPTION_JSON, 1, 8, run_quota, show_quota},
 	{"reload", "reload", "read the configuration file again (what `set` changed is lost)",
 	 OPTION_JSON, 0, 0, run_simple, people_done},
 	{"detach", "detach [--pin-dir DIR]",
@@ -285,7 +398,8 @@ static void help(FILE *out)
 	for (size_t i = 0; i < SUBCOMMANDS; i++)
 		fprintf(out, "  %s\n      %s\n", subcommands[i].usage, subcommands[i].does);
 	fprintf(out,
-		"\nCLIENT is an address or a prefix (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32).\n"
+		"\nCLIENT is an address or a prefix (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32), key:ID as\n"
+		"`clients` prints it, or key=-: the API key is then read from standard input.\n"
 		"PATH is " CONTROL_DEFAULT_PATH " unless given, here or in SLUICE_CONTROL.\n"
 		"Exit status: 0 done, 1 refused by the daemon, 2 wrong usage, 3 no daemon.\n");
 }
@@ -330,6 +444,14 @@ static int read_arguments(struct call *call, int argc, char **argv)
 		} else if (is_option(arg, "--model") && sub->options & OPTION_MODEL) {
 			call->model = value_of("--model", arg, &i, argc, argv);
 			if (!call->model)
+				return EXIT_USAGE;
+		} else if (is_option(arg, "--by") && sub->options & OPTION_BY) {
+			call->by = value_of("--by", arg, &i, argc, argv);
+			if (!call->by)
+				return EXIT_USAGE;
+		} else if (is_option(arg, "--service") && sub->options & OPTION_SERVICE) {
+			call->service = value_of("--service", arg, &i, argc, argv);
+			if (!call->service)
 				return EXIT_USAGE;
 		} else if (is_option(arg, "--pin-dir") && sub->options & OPTION_PIN_DIR) {
 			call->pin_dir = value_of("--pin-dir", arg, &i, argc, argv);

@@ -36,6 +36,10 @@ static struct notes {
 	char set_model[128], set_first[128];
 	size_t set_count;
 	bool prefix_known;
+	int quota_sets;
+	struct text_subject quota_subject;
+	uint32_t quota_model;
+	struct quota_def quota;
 	int fail; /* -errno that the next operation returns, without a word */
 } notes;
 
@@ -90,6 +94,23 @@ static int take_clear_prefix(void *arg, const struct sluice_prefix_key *key, cha
 	return notes.prefix_known ? 0 : -ENOENT;
 }
 
+static int take_set_quota(void *arg, const struct text_subject *subject, uint32_t model,
+			  const struct quota_def *quota, char *err, size_t err_len)
+{
+	notes.quota_sets++;
+	notes.quota_subject = *subject;
+	notes.quota_model = model;
+	notes.quota = *quota;
+	return notes.fail;
+}
+
+static int take_clear_quota(void *arg, const struct text_subject *subject, uint32_t model, char *err,
+			    size_t err_len)
+{
+	snprintf(err, err_len, "nothing was set by hand");
+	return -ENOENT;
+}
+
 static int take_reload(void *arg, char *said, size_t said_len, char *err, size_t err_len)
 {
 	notes.reloads++;
@@ -111,6 +132,8 @@ static struct control_ops ops = {
 	.clear_client = take_clear_client,
 	.set_prefix = take_set_prefix,
 	.clear_prefix = take_clear_prefix,
+	.set_quota = take_set_quota,
+	.clear_quota = take_clear_quota,
 	.reload = take_reload,
 	.detach = take_detach,
 };
@@ -328,8 +351,8 @@ static void clients_come_the_last_seen_first_with_what_was_said_of_them(void **s
 			 .expires_ns = FIXTURE_NOW_NS + 5000000000ULL},
 	};
 	struct state_prefix_rule prefixes[2] = {
-		{.key = {.plen = 96 + 8}, .prefix = {.class = SLUICE_PREFIX_BLOCKED}},
-		{.key = {.plen = 96 + 24}, .prefix = {.class = SLUICE_PREFIX_EXEMPT}},
+		{.key = {.plen = 96 + 8}, .prefix = {.class = SLUICE_PREFIX_BLOCKED, .own = SLUICE_PREFIX_OWN_CLASS}},
+		{.key = {.plen = 96 + 24}, .prefix = {.class = SLUICE_PREFIX_EXEMPT, .own = SLUICE_PREFIX_OWN_CLASS}},
 	};
 	json_t *answer, *first, *second;
 
@@ -488,12 +511,46 @@ static void a_prefix_cannot_be_blocked_for_one_model(void **state)
 	assert_int_equal(notes.prefix_sets, 0);
 }
 
-static void an_api_key_is_refused_and_never_repeated(void **state)
+static bool take_key(void *arg, const char *secret, size_t len, struct sluice_client *out)
+{
+	*out = (struct sluice_client){.addr = {0xab, [7] = (uint8_t)len}, .kind = SLUICE_CLIENT_KEY};
+	return !strncmp(secret, "sk-hunter2", len);
+}
+
+static void an_api_key_is_known_by_its_hash_alone(void **state)
+{
+	static const struct state_lookup hashing = {.key = take_key};
+	static const char *const lines[] = {
+		"{\"cmd\":\"block\",\"client\":\"key=sk-hunter2\"}",
+		"{\"cmd\":\"block\",\"client\":\"key:ab0000000000000a\"}",
+		"{\"cmd\":\"quota-set\",\"client\":\"key=sk-hunter2\",\"quota\":\"requests=5/1m\"}",
+	};
+
+	f->state.lookup = &hashing;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		json_t *answer = run(lines[i]);
+		char *text = json_dumps(answer, 0);
+
+		assert_true(json_is_true(json_object_get(answer, "ok")));
+		assert_null(strstr(text, "hunter2"));
+		assert_non_null(strstr(text, "key:ab0000000000000a"));
+		free(text);
+		json_decref(answer);
+	}
+	assert_int_equal(notes.client_sets, 2);
+	assert_int_equal(notes.client_key.client.kind, SLUICE_CLIENT_KEY);
+	assert_int_equal(notes.quota_sets, 1);
+	assert_true(notes.quota_subject.one);
+	/* A key has no prefix, so that clearing it must not take away the rule of ::/0. */
+	json_decref(run("{\"cmd\":\"clear\",\"client\":\"key:ab0000000000000a\"}"));
+	assert_int_equal(notes.prefix_clears, 0);
+}
+
+static void an_api_key_is_never_repeated(void **state)
 {
 	static const char *const lines[] = {
 		"{\"cmd\":\"block\",\"client\":\"key=sk-hunter2\"}",
 		"{\"cmd\":\"clear\",\"client\":\"key=sk-hunter2\"}",
-		"{\"cmd\":\"allow\",\"client\":\"key:hunter2\"}",
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -502,10 +559,30 @@ static void an_api_key_is_refused_and_never_repeated(void **state)
 
 		assert_true(json_is_false(json_object_get(answer, "ok")));
 		assert_null(strstr(text, "hunter2"));
-		assert_non_null(strstr(text, "API keys"));
+		assert_non_null(strstr(text, "API key"));
 		free(text);
 		json_decref(answer);
 	}
+}
+
+static void a_quota_is_set_over_the_socket(void **state)
+{
+	json_t *answer = run(
+		"{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\",\"model\":\"llama\",\"quota\":\"requests=100/60s burst=20\"}");
+
+	assert_string_equal(json_string_value(json_object_get(answer, "quota")), "requests=100/60s burst=20");
+	json_decref(answer);
+	assert_int_equal(notes.quota_sets, 1);
+	assert_int_equal(notes.quota_model, FIXTURE_LLAMA);
+	assert_int_equal(notes.quota.requests.burst, 20);
+	refused_with("{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\"}", "\"quota\" is missing");
+	refused_with("{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\",\"quota\":\"request=3/1m\"}",
+		     "did you mean \"requests\"?");
+	refused_with("{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"model\":\"llama\",\"quota\":\"none\"}",
+		     "for all models");
+	refused_with("{\"cmd\":\"quota-clear\",\"client\":\"192.0.2.1\"}", "nothing was set by hand");
+	refused_with("{\"cmd\":\"clients\",\"by\":\"size\"}", "is not one of requests, tokens");
+	assert_int_equal(notes.quota_sets, 1);
 }
 
 static void a_failed_operation_gives_its_reason(void **state)
@@ -1048,7 +1125,9 @@ int main(void)
 		PURE(an_ipv6_address_is_cut_to_its_64_and_the_answer_says_so),
 		PURE(a_client_is_blocked_for_one_model_for_a_time),
 		PURE(a_prefix_cannot_be_blocked_for_one_model),
-		PURE(an_api_key_is_refused_and_never_repeated),
+		PURE(an_api_key_is_known_by_its_hash_alone),
+		PURE(an_api_key_is_never_repeated),
+		PURE(a_quota_is_set_over_the_socket),
 		PURE(a_failed_operation_gives_its_reason),
 		PURE(clear_takes_back_every_rule_of_a_client),
 		PURE(clear_of_a_prefix_takes_back_its_rule),

@@ -417,7 +417,7 @@ static const struct option options[] = {
 	 .store = STORE_ENUM, AT(action)},
 	{"mode", "enforce|shadow", "enforce", "shadow: decide and count, let pass",
 	 .as = &parse_as_mode, .store = STORE_ENUM, AT(mode)},
-	{"quota", "QUOTA", "none", "of each client: \"requests=100/60s tokens=20000/60s burst=20\"",
+	{"quota", "QUOTA", "none", "of each client: \"requests=100/60s tokens=20000/60s\"",
 	 .take = take_quota},
 	{"feedback", "date|off", "off", "date: write what is left of a quota over Date",
 	 .as = &as_feedback, .store = STORE_BOOL, AT(feedback)},

@@ -53,12 +53,6 @@ static json_t *do_services(struct command *c)
 	return report_services(c->state);
 }
 
-static json_t *do_clients(struct command *c)
-{
-	c->ops->refresh(c->ops->arg, STATE_CLIENTS | STATE_RULES);
-	return report_clients(c->state);
-}
-
 /* The string `key` of the request; *out NULL where it is absent or null. False, and an error, for another type. */
 static bool get_string(struct command *c, const char *key, const char **out)
 {
@@ -71,6 +65,34 @@ static bool get_string(struct command *c, const char *key, const char **out)
 	if (!*out)
 		refuse(c, "\"%s\" must be a string", key);
 	return *out != NULL;
+}
+
+static json_t *do_clients(struct command *c)
+{
+	static const struct {
+		const char *word;
+		enum report_order order;
+	} orders[] = {
+		{"requests", REPORT_BY_REQUESTS},   {"tokens", REPORT_BY_TOKENS},
+		{"in-flight", REPORT_BY_IN_FLIGHT}, {"rejected", REPORT_BY_REJECTED},
+		{"last-seen", REPORT_LAST_SEEN},
+	};
+	enum report_order order = REPORT_LAST_SEEN;
+	const char *by;
+
+	if (!get_string(c, "by", &by))
+		return NULL;
+	for (size_t i = 0; by; i++) {
+		if (i == sizeof(orders) / sizeof(orders[0]))
+			return refuse(c, "by: \"%.40s\" is not one of requests, tokens, in-flight, rejected, last-seen",
+				      by);
+		if (!strcmp(by, orders[i].word)) {
+			order = orders[i].order;
+			break;
+		}
+	}
+	c->ops->refresh(c->ops->arg, STATE_CLIENTS | STATE_RULES);
+	return report_clients(c->state, order);
 }
 
 /* *id of the request's "model", SLUICE_MODEL_ALL where it has none. */
@@ -117,11 +139,12 @@ static json_t *do_set(struct command *c)
 	return json_pack("{s:o}", model ? "model" : "global", report_model(c->state, id));
 }
 
-/* Whom a command is about. One client is a whole IPv4 address or an IPv6 /64; anything else is a prefix. */
+/* Whom a command is about, and how it is printed. */
 struct subject {
 	bool one;
 	struct sluice_client client;
 	struct sluice_prefix_key prefix;
+	struct text_subject as_typed;
 	const char *note; /* what was understood otherwise than typed; NULL */
 	char text[TEXT_CLIENT_MAX];
 };
@@ -129,37 +152,32 @@ struct subject {
 static bool get_subject(struct command *c, struct subject *out)
 {
 	struct subject s = {0};
-	struct text_network net;
 	const char *text;
 
 	if (!get_string(c, "client", &text))
 		return false;
 	if (!text) {
-		refuse(c, "\"client\" is missing: an address or a prefix");
+		refuse(c, "\"client\" is missing: an address, a prefix or a key");
 		return false;
 	}
-	/* What stands behind key= may be a secret: it is not repeated, here or anywhere. */
-	if (!strncmp(text, "key:", 4) || !strncmp(text, "key=", 4)) {
+	if (!strncmp(text, "key=", 4)) {
+		/* What stands behind it is a secret: only its hash goes on from here, and it is not repeated. */
+		if (!text[4] || !c->state->lookup ||
+		    !c->state->lookup->key(c->state->lookup->arg, text + 4, strlen(text + 4), &s.as_typed.client)) {
+			refuse(c, "the API key is empty, or cannot be hashed");
+			return false;
+		}
+		s.as_typed.one = true;
+	} else if (text_parse_subject(text, &s.as_typed)) {
 		refuse(c,
-		       "API keys are not told apart by this version: name an address or a prefix");
-		return false;
-	}
-	if (text_parse_network(text, &net)) {
-		refuse(c,
-		       "\"%.64s\" is no address and no prefix (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32)",
+		       "\"%.64s\" is no address, no prefix and no key (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32, key:0123456789abcdef)",
 		       text);
 		return false;
 	}
-	s.one = net.v4 ? net.plen == 128 : !net.has_plen || net.plen == 64;
-	if (!net.v4 && !net.has_plen) {
-		net.plen = 64;
-		text_mask(net.addr, net.plen);
-		s.note = "an IPv6 client is its /64; name a /128 for the one address";
-	}
-	memcpy(s.client.addr, net.addr, sizeof(s.client.addr));
-	s.client.plen = net.plen;
-	memcpy(s.prefix.addr, net.addr, sizeof(s.prefix.addr));
-	s.prefix.plen = net.plen;
+	s.one = s.as_typed.one;
+	s.client = s.as_typed.client;
+	s.prefix = s.as_typed.prefix;
+	s.note = s.as_typed.note;
 	text_client(s.text, &s.client);
 	*out = s;
 	return true;
@@ -260,7 +278,7 @@ static json_t *do_clear(struct command *c)
 		ret = c->ops->clear_client(c->ops->arg, key, err, sizeof(err));
 		cleared += !ret;
 	}
-	if (!ret && model == SLUICE_MODEL_ALL) {
+	if (!ret && model == SLUICE_MODEL_ALL && s.client.kind == SLUICE_CLIENT_ADDRESS) {
 		ret = c->ops->clear_prefix(c->ops->arg, &s.prefix, err, sizeof(err));
 		cleared += !ret;
 		if (ret == -ENOENT)
@@ -273,6 +291,111 @@ static json_t *do_clear(struct command *c)
 	if (!cleared)
 		return refuse(c, "%s has no rule (`sluicectl clients` lists them)", s.text);
 	return said(c, "cleared", &s);
+}
+
+/* The request's "service": ADDR:PORT as `sluicectl services` prints it, or the port. */
+static bool get_service(struct command *c, uint32_t *out)
+{
+	const struct daemon_state *s = c->state;
+	char where[TEXT_SERVICE_MAX], port[8];
+	const char *name;
+
+	*out = explain_service(s);
+	if (!get_string(c, "service", &name))
+		return false;
+	for (uint32_t i = 0; name && i < s->service_count; i++) {
+		report_service_name(s, i, where, sizeof(where));
+		snprintf(port, sizeof(port), "%u", s->services[i].port);
+		if (!strcmp(name, where) || !strcmp(name, port)) {
+			*out = i;
+			return true;
+		}
+	}
+	if (name)
+		refuse(c, "no service is \"%.64s\" (`sluicectl services` lists them)", name);
+	return !name;
+}
+
+static json_t *do_explain(struct command *c)
+{
+	struct sluice_client client;
+	uint32_t model, service;
+	struct subject s;
+	json_t *answer;
+
+	if (!get_subject(c, &s) || !get_model(c, &model) || !get_service(c, &service))
+		return NULL;
+	if (!s.one && s.as_typed.prefix.plen != 128)
+		return refuse(c, "%s is many clients: name one", s.text);
+	if (model == SLUICE_MODEL_ALL)
+		model = service < c->state->service_count ? c->state->services[service].model : SLUICE_MODEL_OTHER;
+	explain_client(c->state, service, &s.as_typed, &client);
+	c->ops->refresh(c->ops->arg, STATE_MODELS);
+	answer = report_explain(c->state, &client,
+				client.kind == SLUICE_CLIENT_ADDRESS ? s.as_typed.addr : NULL, model, service);
+	if (answer && s.note)
+		json_object_set_new(answer, "note", json_string("an IPv6 client is its /64"));
+	return answer;
+}
+
+static json_t *do_quota_show(struct command *c)
+{
+	const json_t *client = json_object_get(c->request, "client");
+	bool all = !client || json_is_null(client);
+	struct subject s;
+
+	if (!all && !get_subject(c, &s))
+		return NULL;
+	c->ops->refresh(c->ops->arg, STATE_RULES);
+	return report_quotas(c->state, all ? NULL : &s.as_typed);
+}
+
+/* Client and model of what is said about a quota. */
+static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *model)
+{
+	if (!get_subject(c, s) || !get_model(c, model))
+		return false;
+	if (!s->one && *model != SLUICE_MODEL_ALL) {
+		refuse(c, "the quota of a prefix is for all models; name an address to have one for a model");
+		return false;
+	}
+	return true;
+}
+
+static json_t *do_quota_set(struct command *c)
+{
+	char words[QUOTA_TEXT_MAX], err[400] = "";
+	struct quota_def quota;
+	struct subject s;
+	const char *text;
+	uint32_t model;
+	json_t *answer;
+
+	if (!get_quota_subject(c, &s, &model) || !get_string(c, "quota", &text))
+		return NULL;
+	if (!text)
+		return refuse(c, "\"quota\" is missing: \"requests=100/60s tokens=20000/60s burst=20\", or none");
+	if (quota_parse(&quota, text, err, sizeof(err)))
+		return refuse(c, "%s", err);
+	if (c->ops->set_quota(c->ops->arg, &s.as_typed, model, &quota, err, sizeof(err)))
+		return refuse(c, "%s: %s", s.text, err[0] ? err : "the quota was refused");
+	quota_words(words, &quota);
+	answer = said(c, "set", &s);
+	json_object_set_new(answer, "quota", json_string(words));
+	return answer;
+}
+
+static json_t *do_quota_clear(struct command *c)
+{
+	char err[400] = "";
+	struct subject s;
+	uint32_t model;
+
+	if (!get_quota_subject(c, &s, &model))
+		return NULL;
+	if (c->ops->clear_quota(c->ops->arg, &s.as_typed, model, err, sizeof(err)))
+		return refuse(c, "%s: %s", s.text, err[0] ? err : "the quota stays");
+	return said(c, "cleared the quota of", &s);
 }
 
 static json_t *do_reload(struct command *c)
@@ -305,7 +428,8 @@ static const struct {
 	{"status", do_status},   {"models", do_models}, {"services", do_services},
 	{"clients", do_clients}, {"set", do_set},       {"allow", do_allow},
 	{"block", do_block},     {"clear", do_clear},   {"reload", do_reload},
-	{"detach", do_detach},   {"watch", do_watch},
+	{"detach", do_detach},   {"watch", do_watch},   {"explain", do_explain},
+	{"quota-set", do_quota_set}, {"quota-show", do_quota_show}, {"quota-clear", do_quota_clear},
 };
 
 static json_t *run(struct command *c, const char *line, size_t len)

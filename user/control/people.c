@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define COLUMNS 12
+#define COLUMNS 16
 #define DASH    "-"
 
 struct table {
@@ -366,16 +366,121 @@ void people_status(FILE *out, const json_t *status)
 	print_warnings(out, status);
 }
 
+/* When a client's next request passes its quota. */
+static const char *next_time(const json_t *client)
+{
+	const json_t *ms = json_object_get(client, "next_ms");
+
+	return !json_is_integer(ms) ? DASH : json_integer_value(ms) ? span((double)json_integer_value(ms)) : "now";
+}
+
+/* "requests  3 of 20 left, full again in 12 s" */
+static void budget_line(FILE *out, const json_t *quota, const char *what)
+{
+	const json_t *b = json_object_get(quota, what);
+
+	if (!json_is_object(b))
+		return;
+	fprintf(out, "             %s: %s of %s left", what, number(b, "remaining", 0), number(b, "limit", 0));
+	if (whole(b, "debt"))
+		fprintf(out, ", %s in debt", number(b, "debt", 0));
+	if (whole(b, "next_ms"))
+		fprintf(out, ", the next in %s", span((double)whole(b, "next_ms")));
+	if (whole(b, "reset_ms"))
+		fprintf(out, ", full again in %s", span((double)whole(b, "reset_ms")));
+	fputc('\n', out);
+}
+
+static void explain_model(FILE *out, const char *label, const json_t *m)
+{
+	fprintf(out, "%-13s%s in flight", label, number(m, "in_flight", 0));
+	if (json_is_number(json_object_get(m, "limit")))
+		fprintf(out, " of %s", number(m, "limit", 0));
+	fprintf(out, ", %s waiting; %s", number(m, "waiting", 0), is_open(m) ? "open" : "SHUT");
+	fprintf(out, ": ttft %s ms (target %s), itl %s ms (target %s)\n", number(m, "ttft_ema_ms", 1),
+		number(m, "ttft_threshold_ms", 0), number(m, "itl_ema_ms", 1), number(m, "itl_threshold_ms", 0));
+}
+
+void people_explain(FILE *out, const json_t *e)
+{
+	const json_t *quota = json_object_get(e, "quota"), *rule = json_object_get(e, "rule");
+	const char *verdict = text(e, "verdict");
+
+	fprintf(out, "%s, model %s, service %s: the next request ", text(e, "client"), text(e, "model"),
+		text(e, "service"));
+	if (!strcmp(verdict, "admitted"))
+		fputs("is admitted\n", out);
+	else
+		fprintf(out, "%s: %s, %s, retry after %s\n",
+			!strcmp(verdict, "rejected") ? "is REFUSED" : "would be refused (shadow: it passes)",
+			text(e, "reason"), text(e, "action"), span((double)whole(e, "retry_after_ms")));
+	if (json_object_get(e, "note"))
+		fprintf(out, "             %s\n", text(e, "note"));
+	fputs("rule         ", out);
+	if (json_is_object(rule))
+		fprintf(out, "%s, of %s, %s%s\n", text(rule, "verdict"),
+			!strcmp(text(rule, "kind"), "prefix") ? "its prefix" : "the client",
+			json_is_integer(json_object_get(rule, "expires_in_ms")) ? "for another " : "without end",
+			json_is_integer(json_object_get(rule, "expires_in_ms"))
+				? span((double)whole(rule, "expires_in_ms"))
+				: "");
+	else
+		fputs("none\n", out);
+	if (json_is_object(quota)) {
+		fprintf(out, "quota        %s (of its %s, %s)\n", text(quota, "quota"), text(quota, "from"),
+			!strcmp(text(quota, "by"), "hand") ? "set by hand" : "from the configuration");
+		budget_line(out, quota, "requests");
+		budget_line(out, quota, "tokens");
+	} else {
+		fputs("quota        none\n", out);
+	}
+	explain_model(out, "model", json_object_get(e, "model_now"));
+	explain_model(out, "all models", json_object_get(e, "global_now"));
+	fprintf(out, "client       %s in flight\n", number(e, "client_in_flight", 0));
+}
+
+void people_quotas(FILE *out, const json_t *answer)
+{
+	struct table t = {.columns = 5, .align = "lllll"};
+	const json_t *list = json_object_get(answer, "quotas"), *one;
+	size_t i;
+
+	row(&t, "QUOTA OF", "KIND", "MODEL", "QUOTA", "BY");
+	json_array_foreach(list, i, one)
+	{
+		const char *kind = text(one, "kind");
+
+		row(&t,
+		    !strcmp(kind, "service") ? text(one, "service")
+		    : !strcmp(kind, "model") ? "each client"
+					     : text(one, "client"),
+		    !strcmp(kind, "service") ? "each client of the service" : kind,
+		    json_is_string(json_object_get(one, "model")) ? text(one, "model") : "all", text(one, "quota"),
+		    text(one, "by"));
+	}
+	if (json_array_size(list))
+		print_table(out, &t);
+	else {
+		for (unsigned k = 0; k < t.rows * t.columns; k++)
+			free(t.cells[k]);
+		free(t.cells);
+		fputs("No quota is set.\n", out);
+	}
+	if (whole(answer, "clients_with_quota") > (json_int_t)json_array_size(list))
+		fprintf(out, "… of %" JSON_INTEGER_FORMAT " clients and prefixes with a quota\n",
+			whole(answer, "clients_with_quota"));
+}
+
 void people_clients(FILE *out, const json_t *clients)
 {
-	struct table seen = {.columns = 8, .align = "lrrrrlll"};
+	struct table seen = {.columns = 11, .align = "lrrrrrrrlll"};
 	struct table rules = {.columns = 5, .align = "lllll"};
 	const json_t *list = json_object_get(clients, "clients");
 	const json_t *said = json_object_get(clients, "rules"), *one;
 	size_t i;
 
-	row(&seen, "CLIENT", "ADMITTED", "REJECTED", "IN FLIGHT", "LAST SEEN", "LAST REASON",
-	    "LAST MODEL", "RULE");
+	row(&seen, "CLIENT", "ADMITTED", "REJECTED", "IN FLIGHT", "REQUESTS LEFT", "TOKENS LEFT", "NEXT",
+	    "LAST SEEN", "LAST REASON", "LAST MODEL", "RULE");
 	json_array_foreach(list, i, one)
 	{
 		char ago[64] = DASH;
@@ -384,7 +489,8 @@ void people_clients(FILE *out, const json_t *clients)
 			snprintf(ago, sizeof(ago), "%s ago",
 				 span((double)whole(one, "last_seen_ms_ago")));
 		row(&seen, text(one, "client"), number(one, "admitted", 0),
-		    number(one, "rejected", 0), number(one, "in_flight", 0), ago,
+		    number(one, "rejected", 0), number(one, "in_flight", 0),
+		    number(one, "requests_left", 0), number(one, "tokens_left", 0), next_time(one), ago,
 		    text(one, "last_reason"), text(one, "last_model"), text(one, "rule"));
 	}
 	print_table(out, &seen);
@@ -486,6 +592,8 @@ void people_done(FILE *out, const json_t *answer)
 
 	if (json_object_get(answer, "client")) {
 		fprintf(out, "%s %s", text(answer, "did"), text(answer, "client"));
+		if (json_object_get(answer, "quota"))
+			fprintf(out, " to %s", text(answer, "quota"));
 		if (json_is_string(model))
 			fprintf(out, " for model %s", json_string_value(model));
 		if (json_is_number(for_ms))

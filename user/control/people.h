@@ -12,6 +12,8 @@
 void people_status(FILE *out, const json_t *status);
 void people_models(FILE *out, const json_t *models);
 void people_clients(FILE *out, const json_t *clients);
+void people_explain(FILE *out, const json_t *answer);
+void people_quotas(FILE *out, const json_t *quotas);
 void people_services(FILE *out, const json_t *services);
 /* One line of a watch stream. */
 void people_event(FILE *out, const json_t *event);

@@ -12,6 +12,45 @@
 #define MS		   1000000ULL
 #define NO_END_NS	   (3600000 * MS) /* told where a block has no end */
 
+const char *explain_from_text(enum explain_from from)
+{
+	static const char *const words[] = {
+		[EXPLAIN_FROM_NOWHERE] = NULL,	    [EXPLAIN_FROM_CLIENT_MODEL] = "client-model",
+		[EXPLAIN_FROM_CLIENT] = "client",   [EXPLAIN_FROM_PREFIX] = "prefix",
+		[EXPLAIN_FROM_MODEL] = "model",	    [EXPLAIN_FROM_SERVICE] = "service",
+	};
+
+	return words[from];
+}
+
+uint32_t explain_service(const struct daemon_state *s)
+{
+	for (size_t i = 0; i < s->service_count; i++)
+		if (s->services[i].quota)
+			return (uint32_t)i;
+	for (size_t i = 0; i < s->service_count; i++)
+		if (s->services[i].protocol == SLUICE_PROTOCOL_HTTP)
+			return (uint32_t)i;
+	return 0;
+}
+
+void explain_client(const struct daemon_state *s, uint32_t service, const struct text_subject *subject,
+		    struct sluice_client *client)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	const struct state_service *v = &s->services[service];
+
+	*client = subject->client;
+	/* What was typed with a length of its own means just that. */
+	if (client->kind != SLUICE_CLIENT_ADDRESS || service >= s->service_count || !v->client_plen6 ||
+	    (!subject->note && client->plen != 128))
+		return;
+	memcpy(client->addr, subject->addr, sizeof(client->addr));
+	client->plen = memcmp(subject->addr, mapped, sizeof(mapped)) ? v->client_plen6
+								     : (uint8_t)(96 + v->client_plen4);
+	text_mask(client->addr, client->plen);
+}
+
 static bool in_force(uint64_t expires_ns, uint64_t now)
 {
 	return !expires_ns || now < expires_ns;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/state.h"
+#include "core/text.h"
 
 /* Where the quota is said that a request falls under. */
 enum explain_from {
@@ -55,6 +56,14 @@ struct explanation {
 	int64_t client_in_flight;
 	uint32_t model, service;
 };
+
+/* "client-model", "client", "prefix", "model", "service"; NULL for NOWHERE. */
+const char *explain_from_text(enum explain_from from);
+/* The service that is meant where none is named: the first with a quota, else the first that reads HTTP, else 0. */
+uint32_t explain_service(const struct daemon_state *s);
+/* The client that an address is at that service. A key stays. */
+void explain_client(const struct daemon_state *s, uint32_t service, const struct text_subject *subject,
+		    struct sluice_client *client);
 
 /* The quota alone. addr: all of the client's address; NULL for a key. service: index in s->services. */
 void explain_quota(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,

@@ -95,9 +95,9 @@ int quota_take(struct quota_def *def, const char *key, const char *value, char *
 		return -EINVAL;
 	}
 	near = parse_nearest(key, keys, sizeof(keys) / sizeof(keys[0]));
-	parse_say(err, len, "unknown key \"" PARSE_QUOTE "\"%s%s%s; there are requests, tokens, burst, token-burst",
-		  PARSE_QUOTED(key), near ? ", did you mean \"" : "", near ? near : "",
-		  near ? "\"?" : "");
+	parse_say(err, len, "unknown key \"" PARSE_QUOTE "\"%s%s%s", PARSE_QUOTED(key),
+		  near ? "; did you mean \"" : "; there are requests, tokens, burst and token-burst",
+		  near ? near : "", near ? "\"?" : "");
 	return -EINVAL;
 }
 

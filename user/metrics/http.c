@@ -19,7 +19,10 @@ struct metrics {
 	const struct daemon_state *state;
 	void (*refresh)(void *arg, unsigned parts);
 	void *arg;
+	uint64_t walked_ns; /* when the list of clients was last brought up to date */
 };
+
+#define LIST_AGE_NS 1000000000ULL
 
 static enum MHD_Result send_text(struct MHD_Connection *conn, unsigned status, const char *type,
 				 char *text, size_t len, enum MHD_ResponseMemoryMode memory)
@@ -43,6 +46,31 @@ static enum MHD_Result send_text(struct MHD_Connection *conn, unsigned status, c
 	return ret;
 }
 
+static enum MHD_Result send_limits(struct metrics *m, struct MHD_Connection *conn)
+{
+	const char *client = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "client");
+	const char *model = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "model");
+	unsigned parts = STATE_MODELS, status;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return MHD_NO;
+	/* A walk over all clients, however many ask: once a second. */
+	if (!client && m->state->now_ns - m->walked_ns >= LIST_AGE_NS)
+		parts |= STATE_CLIENTS;
+	m->refresh(m->arg, parts);
+	if (parts & STATE_CLIENTS)
+		m->walked_ns = m->state->now_ns;
+	status = metrics_write_limits(out, m->state, client, model);
+	if (fclose(out)) {
+		free(text);
+		return MHD_NO;
+	}
+	return send_text(conn, status, "application/json", text, len, MHD_RESPMEM_MUST_FREE);
+}
+
 static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char *url,
 			      const char *method, const char *version, const char *upload,
 			      size_t *upload_len, void **seen)
@@ -54,7 +82,7 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		{"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics_write_exposition},
 		{"/", "text/html; charset=utf-8", metrics_write_page},
 	};
-	static char not_found[] = "There are / and /metrics.\n", not_allowed[] = "Read only.\n";
+	static char not_found[] = "There are /, /metrics and /v1/limits.\n", not_allowed[] = "Read only.\n";
 	struct metrics *m = arg;
 
 	if (!*seen) { /* the head alone; MHD wants to be asked again */
@@ -87,6 +115,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		return send_text(conn, MHD_HTTP_OK, pages[i].type, text, len,
 				 MHD_RESPMEM_MUST_FREE);
 	}
+	if (!strcmp(url, "/v1/limits"))
+		return send_limits(m, conn);
 	return send_text(conn, MHD_HTTP_NOT_FOUND, "text/plain", not_found, strlen(not_found),
 			 MHD_RESPMEM_PERSISTENT);
 }
