@@ -48,7 +48,7 @@ static __always_inline void address_group(struct address_text *a, __u16 group)
 
 static __always_inline void address_octet(struct address_text *a)
 {
-	if (!a->digits || a->dec > 255 || (a->digits > 1 && a->dec < 10) ||
+	if (!a->digits || a->digits > 3 || a->dec > 255 || (a->digits > 1 && a->dec < 10) ||
 	    (a->digits > 2 && a->dec < 100) || a->dots > 3)
 		a->flags |= ADDRESS_BAD;
 	a->v4 = a->v4 << 8 | (a->dec & 255);

@@ -1,0 +1,181 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Who a request is charged to: each API key has a budget of its own behind one address, and one budget from two; what a
+# proxy says of addresses counts where it is trusted, and nowhere else. And invariant 9: the keys themselves are in no
+# map, log or page, and not in the daemon's memory.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+KEY_A=sk-Quetzalcoatl-7f3a9d1c5b2e
+KEY_B=sk-Huitzilopochtli-0a1b2c3d4e
+PROXIED=8010
+FRONTED=8011
+
+mock --listen "$PROXIED" --listen "$FRONTED" --model m,prefill-ms=2,token-ms=1,tokens=2
+
+cat >"$T/sluice.yaml" <<END
+interfaces: [s0, lo]
+services:
+  - listen: $PORT
+    identity: [authorization, x-api-key, address]
+    quota: "requests=2/600s"
+  - listen: $PROXIED
+    identity: [x-forwarded-for, address]
+    trusted-proxies: [$C4/32]
+    quota: "requests=2/600s"
+  - listen: $FRONTED
+    proxy-protocol: on
+    trusted-proxies: [$C4]
+    quota: "requests=2/600s"
+END
+start daemon "$S" "$B/sluiced" --config "$T/sluice.yaml" --pin-dir "$PIN" \
+	--control "$T/control.sock" --metrics 127.0.0.1:9465
+DAEMON=$PID
+await_line daemon ready "$DAEMON"
+
+# ask HOST PORT FROM [CURL OPTION…]: the status
+ask() {
+	on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --interface "$3" "${@:4}" \
+		--json '{"model":"m","max_tokens":2}' "http://$1:$2/v1/chat/completions"
+}
+
+# asks N …: N statuses, one behind the other
+asks() {
+	local n=$1 out=
+
+	shift
+	while ((n--)); do out+="$(ask "$@") "; done
+	printf '%s' "${out% }"
+}
+
+same "a key has its budget" "200 200 429" "$(asks 3 "$S4" "$PORT" "$C4" -H "Authorization: Bearer $KEY_A")"
+same "another key behind the same address has its own" "200 200 429" \
+	"$(asks 3 "$S4" "$PORT" "$C4" -H "x-api-key: $KEY_B")"
+same "the same key from another address has no second one" "429 429" \
+	"$(asks 1 "$S4" "$PORT" "$C4B" -H "Authorization: Bearer $KEY_A") $(
+		asks 1 "[$S6]" "$PORT" "$C6" -H "AUTHORIZATION: bearer $KEY_A")"
+same "by whichever header it is shown" "429" "$(ask "$S4" "$PORT" "$C4B" -H "X-API-KEY: $KEY_A")"
+same "who shows no key is judged by its address" "200 200 429" "$(asks 3 "$S4" "$PORT" "$C4")"
+same "and so is who shows none that could be one" "429" \
+	"$(ask "$S4" "$PORT" "$C4" -H "Authorization: Basic dXNlcjpwYXNz")"
+
+same "a trusted proxy's clients have a budget each" "200 200 429 200 200 429" \
+	"$(asks 3 "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 6.6.6.6, 203.0.113.1") $(
+		asks 3 "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 203.0.113.1, 203.0.113.2")"
+same "whom anybody else names does not count" "200 200 429" \
+	"$(ask "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.3") $(
+		ask "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.4") $(
+		ask "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.5")"
+ctl block 203.0.113.9 >/dev/null
+same "a client behind a proxy can be blocked" "429" \
+	"$(ask "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 203.0.113.9")"
+
+# The mock takes no PROXY header, and answers 400 or nothing; whose request it was sluice has counted.
+fronted() { # fronted FROM CLIENT
+	on "$C" "$PY" -c '
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5, (sys.argv[3], 0))
+body = b"{\"model\":\"m\"}"
+s.sendall(b"PROXY TCP4 %s 10.77.0.1 4000 8011\r\n" % sys.argv[4].encode())
+s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+s.settimeout(5)
+data = b""
+try:
+    while b"\r\n\r\n" not in data:
+        more = s.recv(4096)
+        if not more: break
+        data += more
+except OSError:
+    pass
+print("refused" if data.startswith(b"HTTP/1.1 429") else "passed")' "$S4" "$FRONTED" "$1" "$2"
+}
+frontings() { # frontings N FROM CLIENT
+	local n=$1 out=
+
+	while ((n--)); do out+="$(fronted "$2" "$3") "; done
+	printf '%s' "${out% }"
+}
+same "a PROXY header names the client of a connection" "passed passed refused passed" \
+	"$(frontings 3 "$C4" 203.0.113.21) $(fronted "$C4" 203.0.113.22)"
+same "where its peer is not trusted it is framed, and its word not taken" "passed passed refused" \
+	"$(fronted "$C4B" 203.0.113.23) $(fronted "$C4B" 203.0.113.24) $(fronted "$C4B" 203.0.113.25)"
+
+# ---- invariant 9 ----
+
+ctl clients --json >"$T/clients.json"
+check "keys are shown as their hash" grep -q '"key:[0-9a-f]\{16\}"' "$T/clients.json"
+
+# Everything that the daemon could have let a key into: all maps it holds, pinned or not, in every form of a dump.
+dump_maps() {
+	local id
+
+	find "/proc/$DAEMON/fdinfo" -type f -exec sed -n 's/^map_id:[[:space:]]*//p' {} + | sort -un >"$T/map_ids"
+	bpftool prog show -j | "$PY" -c '
+import json, sys
+ids = {int(i) for i in open(sys.argv[1])}
+for p in json.load(sys.stdin):
+    if ids & set(p.get("map_ids", [])): ids |= set(p["map_ids"])
+print(*sorted(ids))' "$T/map_ids" | tr ' ' '\n' >"$T/all_ids"
+	while read -r id; do
+		# rings cannot be dumped
+		bpftool map dump id "$id" >>"$T/maps.text" 2>/dev/null || true
+		bpftool -j map dump id "$id" >>"$T/maps.json" 2>/dev/null || true
+	done <"$T/all_ids"
+}
+dump_maps
+check "all maps were looked into, the programs' scratch too" "$PY" - "$T" <<'END'
+import subprocess, sys, json
+ids = {int(i) for i in open(sys.argv[1] + "/all_ids")}
+names = {json.loads(subprocess.check_output(["bpftool", "-j", "map", "show", "id", str(i)]))["name"] for i in ids}
+need = {"conns", "client_state", "client_counts", "request_scratch", "rules"}
+assert need <= names, (need - names, names)
+END
+on "$S" curl -sS -m 5 http://127.0.0.1:9465/metrics >"$T/metrics.txt"
+on "$S" curl -sS -m 5 http://127.0.0.1:9465/ >"$T/page.html"
+for what in status models clients services; do ctl "$what" --json >>"$T/said.json" 2>&1 || true; done
+cat >"$T/search.py" <<'END'
+"""Looks for any eight bytes in a row of the keys: as text, as hexadecimal bytes and in JSON's forms of them."""
+import json, re, sys
+
+tmp, pid, keys = sys.argv[1], int(sys.argv[2]), [k.encode() for k in sys.argv[3:]]
+parts = {k[i:i + 8] for k in keys for i in range(3, len(k) - 7)}
+found = []
+
+def look(name, data):
+    found.extend((name, p) for p in parts if p in data)
+
+for name in ("maps.text", "maps.json", "metrics.txt", "page.html", "said.json", "clients.json", "daemon.log"):
+    raw = open(f"{tmp}/{name}", "rb").read()
+    assert raw, name
+    look(name, raw)
+    # bytes as a dump writes them: "73 6b 2d", "0x73","0x6b", 115,107
+    flat = bytes(int(h, 16) for h in re.findall(rb"(?:0x|\b)([0-9a-fA-F]{2})\b", raw))
+    look(name + " in hexadecimal", flat)
+    # numbers one behind the other, of any width: "name": [115,107,…] and words of eight bytes
+    numbers = [int(n) for n in re.findall(rb"(?<![\w.])(\d{1,20})(?![\w.])", raw)]
+    look(name + " in decimal", bytes(n for n in numbers if n < 256))
+    look(name + " in words", b"".join(n.to_bytes(8, "little") for n in numbers if n < 1 << 64))
+memory = 0
+with open(f"/proc/{pid}/mem", "rb") as mem:
+    for line in open(f"/proc/{pid}/maps"):
+        span, rights = line.split()[:2]
+        if not rights.startswith("r") or "[v" in line:
+            continue
+        begin, end = (int(x, 16) for x in span.split("-"))
+        try:
+            mem.seek(begin)
+            data = mem.read(end - begin)
+        except OSError:
+            continue
+        memory += len(data)
+        look("memory " + line.strip(), data)
+assert memory > 1 << 20, memory
+assert not found, found
+END
+check "no eight bytes of a key are in any map, log, page or answer, or in the daemon's memory" \
+	"$PY" "$T/search.py" "$T" "$DAEMON" "$KEY_A" "$KEY_B"
+# The search finds what is there: the name of a header in the rules.
+check "where it would be found" bash -c '! "$0" "$1" "$2" "$3" zzzx-api-key' "$PY" "$T/search.py" "$T" "$DAEMON"
+same "the secret that keys the hash is readable by root alone" 600 "$(stat -c %a "$PIN/hash_key")"
+
+done_here
