@@ -749,6 +749,24 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		 "FILE: services entry 1: methods, paths, model-from, model-header and doubt are of requests, which only protocol http sees"},
 		{"services: [{listen: 80}, {listen: 80}]\n",
 		 "FILE: services entry 2: \"80\" is given twice"},
+		{"services: [{listen: 80, quota: 100}]\n",
+		 "FILE: services entry 1: quota: \"100\" is not KEY=VALUE, like requests=100/60s tokens=20000/60s burst=20, nor none"},
+		{"services: [{listen: 80, feedback: on}]\n",
+		 "FILE: services entry 1: feedback: \"on\" is not one of off, date"},
+		{"services: [{listen: 80, protocol: opaque, quota: requests=1/1s}]\n",
+		 "FILE: services entry 1: quota and feedback are of requests, which only protocol http sees"},
+		{"listen: 80\nquotas: [{requests: 1/1s}]\n",
+		 "FILE: quotas entry 1: client is missing"},
+		{"listen: 80\nquotas: [{client: 10.0.0.1}]\n",
+		 "FILE: quotas entry 1: requests or tokens is missing"},
+		{"listen: 80\nquotas: [{client: 10.0.0.1, burst: 3}]\n",
+		 "FILE: quotas entry 1: burst is given without requests"},
+		{"listen: 80\nquotas: [{client: key=sk-secret, requests: 1/1s}]\n",
+		 "FILE: quotas entry 1: client: a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it"},
+		{"listen: 80\nquotas: [{client: 10.0.0.0/8, model: a, requests: 1/1s}]\n",
+		 "FILE: quotas entry 1: the quota of a prefix is for all models; name an address to have one for a model"},
+		{"listen: 80\nquotas: [{client: 10.0.0.1, requests: 1/1s}, {client: 10.0.0.2, requests: 1/1s}, {client: 10.0.0.1, requests: 2/1s}]\n",
+		 "FILE: quotas entry 3: 10.0.0.1 has a quota in quotas entry 1 already"},
 		{"listen: 80\nservices: [{listen: \"*:80\"}]\n",
 		 "FILE: services entry 1: \"*:80\" is given twice"},
 		{"listen: 80\nmodels: [{ttft-threshold-ms: 5}]\n",
@@ -915,6 +933,13 @@ static void the_example_file_is_valid(void **state)
 		fail_msg("%s", printed);
 	assert_int_equal(config.service_count, 5);
 	assert_int_equal(config.model_count, 2);
+	assert_int_equal(config.quota_count, 2);
+	assert_false(config.quotas[0].one);
+	assert_int_equal(config.quotas[0].quota.requests.burst, 50);
+	assert_true(config.quotas[1].one);
+	assert_string_equal(config.quotas[1].model, "llama-3-70b");
+	assert_true(config.models[0].has_quota);
+	assert_int_equal(config.models[0].quota.tokens.most, 5000);
 	config_free(&config);
 }
 
