@@ -505,6 +505,42 @@ static void a_service_says_which_requests_are_judged(void **state)
 	config_free(&config);
 }
 
+static void a_service_says_who_its_clients_are(void **state)
+{
+	static const char good[] = "interface: lo\n"
+				   "services:\n"
+				   "- listen: 1\n"
+				   "- listen: 2\n"
+				   "  identity: [authorization, \"header:X-My-Key\", forwarded, x-api-key, address]\n"
+				   "  trusted-proxies: [10.0.0.0/8, fd00::1]\n"
+				   "  proxy-protocol: on\n"
+				   "  client-prefix-v4: 24\n"
+				   "  client-prefix-v6: 56\n"
+				   "- {listen: 3, protocol: opaque, client-prefix-v6: 48}\n";
+	const struct config_service *s;
+
+	load(good, NULL, NULL);
+	s = &config.services[0];
+	assert_int_equal(s->identity.plen4, 32);
+	assert_int_equal(s->identity.plen6, 64);
+	assert_int_equal(s->identity.forwarded_at, 0);
+	assert_int_equal(s->rules.key[0][0], 0);
+	s = &config.services[1];
+	assert_string_equal(s->rules.key[0], "authorization");
+	assert_string_equal(s->rules.key[1], "x-my-key");
+	assert_string_equal(s->rules.key[2], "x-api-key");
+	assert_string_equal(s->rules.forwarded, "forwarded");
+	assert_int_equal(s->identity.forwarded_at, 3);
+	assert_true(s->identity.proxy);
+	assert_int_equal(s->identity.plen4, 24);
+	assert_int_equal(s->identity.plen6, 56);
+	assert_int_equal(s->identity.trusted_count, 2);
+	assert_int_equal(s->identity.trusted[0].plen, 104);
+	assert_int_equal(s->identity.trusted[1].plen, 128);
+	assert_int_equal(config.services[2].identity.plen6, 48);
+	config_free(&config);
+}
+
 static void an_opaque_service_resets_where_a_reply_is_only_the_default(void **state)
 {
 	static const char *const args[] = {BASE, "--protocol", "opaque", NULL};
@@ -747,6 +783,32 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		 "FILE: services entry 1: doubt: \"drop\" is not one of pass, reset"},
 		{"services: [{listen: 80, protocol: opaque, doubt: reset}]\n",
 		 "FILE: services entry 1: methods, paths, model-from, model-header and doubt are of requests, which only protocol http sees"},
+		{"services: [{listen: 80, identity: [cookie]}]\n",
+		 "FILE: services entry 1: identity: \"cookie\" is not one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address"},
+		{"services: [{listen: 80, identity: [address, x-api-key]}]\n",
+		 "FILE: services entry 1: identity: \"x-api-key\" stands behind address, which every request has"},
+		{"services: [{listen: 80, identity: [x-api-key, \"header:X-Api-Key\"]}]\n",
+		 "FILE: services entry 1: identity: \"header:X-Api-Key\" is given twice"},
+		{"services: [{listen: 80, identity: [\"header:a\", \"header:b\", \"header:c\", \"header:d\"]}]\n",
+		 "FILE: services entry 1: identity: more than 3 headers that hold a key"},
+		{"services: [{listen: 80, identity: [\"header:Content-Length\"]}]\n",
+		 "FILE: services entry 1: identity: \"header:Content-Length\" is not header:NAME of a header that may hold a key: 1 to 31 letters, digits, - and _, like header:X-My-Key"},
+		{"services: [{listen: 80, identity: [forwarded, x-forwarded-for]}]\n",
+		 "FILE: services entry 1: identity: only one of forwarded and x-forwarded-for, the one that the proxies write: the other is any client's word"},
+		{"services: [{listen: 80, identity: [forwarded]}]\n",
+		 "FILE: services entry 1: forwarded needs trusted-proxies: who may say whose requests these are"},
+		{"services: [{listen: 80, trusted-proxies: [10.0.0.0/8]}]\n",
+		 "FILE: services entry 1: trusted-proxies is given, but neither proxy-protocol nor forwarded or x-forwarded-for in identity"},
+		{"services: [{listen: 80, trusted-proxies: [ten]}]\n",
+		 "FILE: services entry 1: trusted-proxies: \"ten\" is not an address or a prefix, like 10.0.0.1, 10.0.0.0/8 or fd00::/8"},
+		{"services: [{listen: 80, proxy-protocol: v2}]\n",
+		 "FILE: services entry 1: proxy-protocol: \"v2\" is not one of on, off"},
+		{"services: [{listen: 80, client-prefix-v4: 33}]\n",
+		 "FILE: services entry 1: client-prefix-v4: \"33\" is not a number of bits, 1 to 32"},
+		{"services: [{listen: 80, identity: [x-api-key], model-header: X-Api-Key, model-from: [header]}]\n",
+		 "FILE: services entry 1: \"x-api-key\" holds a key, so it cannot be model-header"},
+		{"services: [{listen: 80, protocol: opaque, identity: [x-api-key]}]\n",
+		 "FILE: services entry 1: keys, forwarded addresses and proxy-protocol are read of requests, which only protocol http sees"},
 		{"services: [{listen: 80}, {listen: 80}]\n",
 		 "FILE: services entry 2: \"80\" is given twice"},
 		{"services: [{listen: 80, quota: 100}]\n",
@@ -966,6 +1028,7 @@ int main(void)
 		cmocka_unit_test(a_listen_is_an_address_a_port_and_a_model),
 		cmocka_unit_test(a_service_takes_from_the_defaults_what_it_does_not_say),
 		cmocka_unit_test(a_service_says_which_requests_are_judged),
+		cmocka_unit_test(a_service_says_who_its_clients_are),
 		cmocka_unit_test(an_opaque_service_resets_where_a_reply_is_only_the_default),
 		cmocka_unit_test(models_have_targets_of_their_own),
 		cmocka_unit_test(a_policy_without_numbers_has_the_reference_ones),
