@@ -315,9 +315,13 @@ static void print_warnings(FILE *out, const json_t *status)
 	} rows[] = {
 		{"passed-lease", "passed although refused: the lease had run out"},
 		{"passed-doubt", "connections passed unjudged: their framing was lost"},
-		{"passed-no-room", "refusals that could not be answered, so passed"},
+		{"passed-no-room", "refusals that became a reset: their text was missing"},
 		{"conns-full", "connections passed unjudged: the map conns was full"},
-		{"tombstones-full", "refusals not possible: the map tombstones was full"},
+		{"tombstones-full", "refusals that became a reset: the map tombstones was full"},
+		{"unseen-responses", "connections unjudged: the server's packets leave by an interface that sluice is not attached to"},
+		{"unseen-requests", "connections unjudged: clients come by an interface that sluice is not attached to"},
+		{"budgets-lost", "charges lost: the map client_state had no room"},
+		{"feedback-absent", "answers whose Date could not carry what is left"},
 		{"counts-full", "requests not counted: the map request_counts was full"},
 		{"samples-lost", "latency samples lost: their ring was full"},
 		{"verdicts-lost", "refusals not shown by `watch` (all are counted)"},
@@ -371,7 +375,9 @@ static const char *next_time(const json_t *client)
 {
 	const json_t *ms = json_object_get(client, "next_ms");
 
-	return !json_is_integer(ms) ? DASH : json_integer_value(ms) ? span((double)json_integer_value(ms)) : "now";
+	return !json_is_integer(ms)     ? DASH
+	       : json_integer_value(ms) ? span((double)json_integer_value(ms))
+					: "now";
 }
 
 /* "requests  3 of 20 left, full again in 12 s" */
@@ -381,7 +387,8 @@ static void budget_line(FILE *out, const json_t *quota, const char *what)
 
 	if (!json_is_object(b))
 		return;
-	fprintf(out, "             %s: %s of %s left", what, number(b, "remaining", 0), number(b, "limit", 0));
+	fprintf(out, "             %s: %s of %s left", what, number(b, "remaining", 0),
+		number(b, "limit", 0));
 	if (whole(b, "debt"))
 		fprintf(out, ", %s in debt", number(b, "debt", 0));
 	if (whole(b, "next_ms"))
@@ -397,8 +404,9 @@ static void explain_model(FILE *out, const char *label, const json_t *m)
 	if (json_is_number(json_object_get(m, "limit")))
 		fprintf(out, " of %s", number(m, "limit", 0));
 	fprintf(out, ", %s waiting; %s", number(m, "waiting", 0), is_open(m) ? "open" : "SHUT");
-	fprintf(out, ": ttft %s ms (target %s), itl %s ms (target %s)\n", number(m, "ttft_ema_ms", 1),
-		number(m, "ttft_threshold_ms", 0), number(m, "itl_ema_ms", 1), number(m, "itl_threshold_ms", 0));
+	fprintf(out, ": ttft %s ms (target %s), itl %s ms (target %s)\n",
+		number(m, "ttft_ema_ms", 1), number(m, "ttft_threshold_ms", 0),
+		number(m, "itl_ema_ms", 1), number(m, "itl_threshold_ms", 0));
 }
 
 void people_explain(FILE *out, const json_t *e)
@@ -406,29 +414,34 @@ void people_explain(FILE *out, const json_t *e)
 	const json_t *quota = json_object_get(e, "quota"), *rule = json_object_get(e, "rule");
 	const char *verdict = text(e, "verdict");
 
-	fprintf(out, "%s, model %s, service %s: the next request ", text(e, "client"), text(e, "model"),
-		text(e, "service"));
+	fprintf(out, "%s, model %s, service %s: the next request ", text(e, "client"),
+		text(e, "model"), text(e, "service"));
 	if (!strcmp(verdict, "admitted"))
 		fputs("is admitted\n", out);
 	else
 		fprintf(out, "%s: %s, %s, retry after %s\n",
-			!strcmp(verdict, "rejected") ? "is REFUSED" : "would be refused (shadow: it passes)",
-			text(e, "reason"), text(e, "action"), span((double)whole(e, "retry_after_ms")));
+			!strcmp(verdict, "rejected") ? "is REFUSED"
+						     : "would be refused (shadow: it passes)",
+			text(e, "reason"), text(e, "action"),
+			span((double)whole(e, "retry_after_ms")));
 	if (json_object_get(e, "note"))
 		fprintf(out, "             %s\n", text(e, "note"));
 	fputs("rule         ", out);
 	if (json_is_object(rule))
 		fprintf(out, "%s, of %s, %s%s\n", text(rule, "verdict"),
 			!strcmp(text(rule, "kind"), "prefix") ? "its prefix" : "the client",
-			json_is_integer(json_object_get(rule, "expires_in_ms")) ? "for another " : "without end",
+			json_is_integer(json_object_get(rule, "expires_in_ms")) ? "for another "
+										: "without end",
 			json_is_integer(json_object_get(rule, "expires_in_ms"))
 				? span((double)whole(rule, "expires_in_ms"))
 				: "");
 	else
 		fputs("none\n", out);
 	if (json_is_object(quota)) {
-		fprintf(out, "quota        %s (of its %s, %s)\n", text(quota, "quota"), text(quota, "from"),
-			!strcmp(text(quota, "by"), "hand") ? "set by hand" : "from the configuration");
+		fprintf(out, "quota        %s (of its %s, %s)\n", text(quota, "quota"),
+			text(quota, "from"),
+			!strcmp(text(quota, "by"), "hand") ? "set by hand"
+							   : "from the configuration");
 		budget_line(out, quota, "requests");
 		budget_line(out, quota, "tokens");
 	} else {
@@ -455,8 +468,8 @@ void people_quotas(FILE *out, const json_t *answer)
 		    : !strcmp(kind, "model") ? "each client"
 					     : text(one, "client"),
 		    !strcmp(kind, "service") ? "each client of the service" : kind,
-		    json_is_string(json_object_get(one, "model")) ? text(one, "model") : "all", text(one, "quota"),
-		    text(one, "by"));
+		    json_is_string(json_object_get(one, "model")) ? text(one, "model") : "all",
+		    text(one, "quota"), text(one, "by"));
 	}
 	if (json_array_size(list))
 		print_table(out, &t);
@@ -479,8 +492,8 @@ void people_clients(FILE *out, const json_t *clients)
 	const json_t *said = json_object_get(clients, "rules"), *one;
 	size_t i;
 
-	row(&seen, "CLIENT", "ADMITTED", "REJECTED", "IN FLIGHT", "REQUESTS LEFT", "TOKENS LEFT", "NEXT",
-	    "LAST SEEN", "LAST REASON", "LAST MODEL", "RULE");
+	row(&seen, "CLIENT", "ADMITTED", "REJECTED", "IN FLIGHT", "REQUESTS LEFT", "TOKENS LEFT",
+	    "NEXT", "LAST SEEN", "LAST REASON", "LAST MODEL", "RULE");
 	json_array_foreach(list, i, one)
 	{
 		char ago[64] = DASH;
@@ -490,8 +503,8 @@ void people_clients(FILE *out, const json_t *clients)
 				 span((double)whole(one, "last_seen_ms_ago")));
 		row(&seen, text(one, "client"), number(one, "admitted", 0),
 		    number(one, "rejected", 0), number(one, "in_flight", 0),
-		    number(one, "requests_left", 0), number(one, "tokens_left", 0), next_time(one), ago,
-		    text(one, "last_reason"), text(one, "last_model"), text(one, "rule"));
+		    number(one, "requests_left", 0), number(one, "tokens_left", 0), next_time(one),
+		    ago, text(one, "last_reason"), text(one, "last_model"), text(one, "rule"));
 	}
 	print_table(out, &seen);
 	if (!json_array_size(list))
