@@ -38,7 +38,14 @@ struct call {
 	int arg_count;
 };
 
-enum option { OPTION_JSON = 1, OPTION_MODEL = 2, OPTION_FOR = 4, OPTION_PIN_DIR = 8, OPTION_BY = 16, OPTION_SERVICE = 32 };
+enum option {
+	OPTION_JSON = 1,
+	OPTION_MODEL = 2,
+	OPTION_FOR = 4,
+	OPTION_PIN_DIR = 8,
+	OPTION_BY = 16,
+	OPTION_SERVICE = 32
+};
 
 struct subcommand {
 	const char *name, *usage, *does;
@@ -246,7 +253,8 @@ static json_t *about_client(const struct call *call, const char *name, const cha
 	json_t *r = NULL;
 
 	if (!read_client(arg, client, sizeof(client))) {
-		r = json_pack("{s:s, s:s, s:s*}", "cmd", name, "client", client, "model", call->model);
+		r = json_pack("{s:s, s:s, s:s*}", "cmd", name, "client", client, "model",
+			      call->model);
 		if (!r)
 			complain("the arguments are no UTF-8 text");
 	}
@@ -288,7 +296,8 @@ static int run_quota(struct call *call)
 	if (!r)
 		return EXIT_USAGE;
 	for (int i = 2; i < call->arg_count; i++) {
-		at += (size_t)snprintf(words + at, sizeof(words) - at, "%s%s", at ? " " : "", call->args[i]);
+		at += (size_t)snprintf(words + at, sizeof(words) - at, "%s%s", at ? " " : "",
+				       call->args[i]);
 		if (at >= sizeof(words)) {
 			json_decref(r);
 			return complain("%s", usage);
@@ -359,10 +368,11 @@ static const struct subcommand subcommands[] = {
 	{"models", "models [--json]", "the averages and targets of every model", OPTION_JSON, 0, 0,
 	 run_simple, people_models},
 	{"clients", "clients [--by requests|tokens|in-flight|rejected] [--json]",
-	 "who sent requests, what is left of their quotas, and what was said of them", OPTION_JSON | OPTION_BY,
-	 0, 0, run_clients, people_clients},
-	{"top", "top [--by requests|tokens|in-flight|rejected]", "clients, the busiest first, every second anew",
-	 OPTION_JSON | OPTION_BY, 0, 0, run_top, people_clients},
+	 "who sent requests, what is left of their quotas, and what was said of them",
+	 OPTION_JSON | OPTION_BY, 0, 0, run_clients, people_clients},
+	{"top", "top [--by requests|tokens|in-flight|rejected]",
+	 "clients, the busiest first, every second anew", OPTION_JSON | OPTION_BY, 0, 0, run_top,
+	 people_clients},
 	{"explain", "explain CLIENT [--model M] [--service PORT] [--json]",
 	 "what would become of the client's next request now, and why",
 	 OPTION_JSON | OPTION_MODEL | OPTION_SERVICE, 1, 1, run_judge, people_explain},
@@ -380,7 +390,8 @@ static const struct subcommand subcommands[] = {
 	 OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1, run_judge, people_done},
 	{"clear", "clear CLIENT [--model M]", "take back what was said of a client",
 	 OPTION_MODEL | OPTION_JSON, 1, 1, run_judge, people_done},
-	{"quota", "quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 | show [CLIENT] | clear CLIENT [--model M]",
+	{"quota",
+	 "quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 | show [CLIENT] | clear CLIENT [--model M]",
 	 "a client's budget, over what the configuration says; `none`: it has none to heed",
 	 OPTION_MODEL | OPTION_JSON, 1, 8, run_quota, show_quota},
 	{"reload", "reload", "read the configuration file again (what `set` changed is lost)",

@@ -344,7 +344,8 @@ static void mark_client_quota(void *arg, const struct sluice_client_flag_key *ke
 	((bool *)arg)[id % SLUICE_QUOTAS_MAX] = true;
 }
 
-static void mark_prefix(void *arg, const struct sluice_prefix_key *key, const struct sluice_prefix *prefix)
+static void mark_prefix(void *arg, const struct sluice_prefix_key *key,
+			const struct sluice_prefix *prefix)
 {
 	((bool *)arg)[prefix->quota % SLUICE_QUOTAS_MAX] = true;
 }
@@ -364,8 +365,8 @@ static bool *used_quotas(struct daemon *d)
 }
 
 /* *id of a definition, which the kernel knows from then on. */
-static int quota_id(struct daemon *d, const struct quota_def *def, unsigned scope, const char *name, bool by_hand,
-		    uint32_t *out)
+static int quota_id(struct daemon *d, const struct quota_def *def, unsigned scope, const char *name,
+		    bool by_hand, uint32_t *out)
 {
 	struct sluice_quota value;
 	bool fresh, taken;
@@ -373,7 +374,8 @@ static int quota_id(struct daemon *d, const struct quota_def *def, unsigned scop
 	int ret = 0;
 
 	if (!id)
-		id = quota_book_id(&d->quotas, def, scope, name, by_hand, used_quotas(d), &fresh, &taken);
+		id = quota_book_id(&d->quotas, def, scope, name, by_hand, used_quotas(d), &fresh,
+				   &taken);
 	if (!id) {
 		say("there is no room for another quota (%d are held)", SLUICE_QUOTAS_MAX - 1);
 		return -ENOSPC;
@@ -457,8 +459,8 @@ static int learn(struct daemon *d, const char *name, uint32_t *id)
 }
 
 /* Clients' own quotas as the file has them, but for what was said by hand; `keys` is filled with all it names. */
-static int apply_client_quotas(struct daemon *d, const struct config *config, struct sluice_client_flag_key *keys,
-			       size_t *count)
+static int apply_client_quotas(struct daemon *d, const struct config *config,
+			       struct sluice_client_flag_key *keys, size_t *count)
 {
 	int ret = 0;
 
@@ -479,7 +481,8 @@ static int apply_client_quotas(struct daemon *d, const struct config *config, st
 			now = 0;
 		if (by_hand(d, now))
 			continue;
-		ret = quota_id(d, &q->quota, q->model[0] ? SLUICE_SCOPE_CLIENT_MODEL : SLUICE_SCOPE_CLIENT,
+		ret = quota_id(d, &q->quota,
+			       q->model[0] ? SLUICE_SCOPE_CLIENT_MODEL : SLUICE_SCOPE_CLIENT,
 			       q->model, false, &id);
 		if (!ret && id != now)
 			ret = datapath_set_client_quota(d->datapath, &key, id);
@@ -531,7 +534,8 @@ static int apply_quotas(struct daemon *d, const struct config *config)
 	for (size_t i = 0; i < d->state.client_quota_count && !ret; i++) {
 		const struct state_client_quota *q = &d->state.client_quotas[i];
 
-		if (!by_hand(d, q->quota) && !bsearch(&q->key, keys, count, sizeof(*keys), compare_keys))
+		if (!by_hand(d, q->quota) &&
+		    !bsearch(&q->key, keys, count, sizeof(*keys), compare_keys))
 			datapath_clear_client_quota(d->datapath, &q->key);
 	}
 	free(keys);
@@ -545,7 +549,8 @@ static void adopt_quota(void *arg, uint32_t id, const struct sluice_quota_text *
 
 /* ---- what is asked of the kernel one at a time ---- */
 
-static bool look_client_rule(void *arg, const struct sluice_client_flag_key *key, struct sluice_client_flag *out)
+static bool look_client_rule(void *arg, const struct sluice_client_flag_key *key,
+			     struct sluice_client_flag *out)
 {
 	return datapath_get_client_flag(((struct daemon *)arg)->datapath, key, out);
 }
@@ -560,7 +565,8 @@ static bool look_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix 
 	return datapath_get_prefix(((struct daemon *)arg)->datapath, addr, out);
 }
 
-static bool look_budget(void *arg, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out)
+static bool look_budget(void *arg, const struct sluice_client *client, uint32_t quota,
+			struct sluice_budget *out)
 {
 	return datapath_get_budget(((struct daemon *)arg)->datapath, client, quota, out);
 }
@@ -570,8 +576,8 @@ static bool look_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
 	return !datapath_get_flag(((struct daemon *)arg)->datapath, model, out);
 }
 
-static bool look_counts(void *arg, const struct sluice_client *client, struct sluice_client_count *out,
-			int64_t *in_flight)
+static bool look_counts(void *arg, const struct sluice_client *client,
+			struct sluice_client_count *out, int64_t *in_flight)
 {
 	return datapath_get_client(((struct daemon *)arg)->datapath, client, out, in_flight);
 }
@@ -816,8 +822,8 @@ static int op_clear_prefix(void *arg, const struct sluice_prefix_key *key, char 
 	return refused(write_prefixes(d, &d->prefix_rules), err, err_len);
 }
 
-static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t model, const struct quota_def *def,
-			char *err, size_t err_len)
+static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t model,
+			const struct quota_def *def, char *err, size_t err_len)
 {
 	struct daemon *d = arg;
 	struct sluice_client_flag_key key = {.client = subject->client, .model = model};
@@ -830,7 +836,8 @@ static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t 
 	ret = quota_id(d, def, all ? SLUICE_SCOPE_CLIENT : SLUICE_SCOPE_CLIENT_MODEL,
 		       all ? NULL : d->controller.model[model].name, true, &id);
 	if (ret == -ENOSPC)
-		snprintf(err, err_len, "there is no room for another quota (%d are held)", SLUICE_QUOTAS_MAX - 1);
+		snprintf(err, err_len, "there is no room for another quota (%d are held)",
+			 SLUICE_QUOTAS_MAX - 1);
 	if (ret)
 		return ret == -ENOSPC ? ret : refused(ret, err, err_len);
 	if (subject->one)
@@ -845,7 +852,8 @@ static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t 
 }
 
 /* What the file says of the client holds again. */
-static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_t model, char *err, size_t err_len)
+static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_t model, char *err,
+			  size_t err_len)
 {
 	struct daemon *d = arg;
 	unsigned cleared = 0, of_file = 0;
@@ -883,9 +891,10 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 	if (ret)
 		return refused(ret, err, err_len);
 	if (!cleared) {
-		snprintf(err, err_len,
-			 of_file ? "its quota is the configuration's: change it there, or set another over it"
-				 : "no quota was set for it by hand (`sluicectl quota show` lists them)");
+		snprintf(
+			err, err_len,
+			of_file ? "its quota is the configuration's: change it there, or set another over it"
+				: "no quota was set for it by hand (`sluicectl quota show` lists them)");
 		return -ENOENT;
 	}
 	return refused(apply_quotas(d, &d->config), err, err_len);

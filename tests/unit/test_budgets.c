@@ -102,8 +102,9 @@ static void a_quota_that_makes_no_sense_is_refused_in_one_line(void **state)
 
 static void intervals_never_exceed_the_rate_and_miss_it_by_less_than_a_millionth(void **state)
 {
-	static const char *const rows[] = {"requests=7/60s", "requests=1000/1s", "requests=999/1s", "requests=3/1h",
-					   "requests=1/31d", "requests=100/60s", "requests=59999/60s"};
+	static const char *const rows[] = {
+		"requests=7/60s", "requests=1000/1s", "requests=999/1s",   "requests=3/1h",
+		"requests=1/31d", "requests=100/60s", "requests=59999/60s"};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct quota_def def = read_quota(rows[i]);
@@ -137,8 +138,10 @@ static void exactly_burst_and_rate_times_time_are_admitted(void **state)
 		const char *text;
 		uint64_t run_s, admitted;
 	} rows[] = {
-		{"requests=4/10s", 100, 4 + 40},       {"requests=4/10s burst=1", 100, 1 + 40},
-		{"requests=100/60s burst=20", 60, 120}, {"requests=100/60s burst=500", 60, 600},
+		{"requests=4/10s", 100, 4 + 40},
+		{"requests=4/10s burst=1", 100, 1 + 40},
+		{"requests=100/60s burst=20", 60, 120},
+		{"requests=100/60s burst=500", 60, 600},
 		{"requests=1/1h", 7200, 3},
 	};
 
@@ -155,7 +158,8 @@ static void who_waits_exactly_as_told_is_admitted_and_a_nanosecond_before_is_not
 {
 	srand(4);
 	for (unsigned i = 0; i < 1000; i++) {
-		struct quota_def def = {.requests = {1 + (uint64_t)rand() % 1000, (1 + (uint64_t)rand() % 3600) * S,
+		struct quota_def def = {.requests = {1 + (uint64_t)rand() % 1000,
+						     (1 + (uint64_t)rand() % 3600) * S,
 						     1 + (uint64_t)rand() % 50}};
 		uint64_t now = (uint64_t)rand() * 1000, tat = 0, wait, spent = 0;
 		struct sluice_quota q;
@@ -193,7 +197,8 @@ static void debt_is_at_most_one_further_period(void **state)
 static void only_those_share_an_id_who_cannot_be_charged_twice(void **state)
 {
 	struct quota_book *book = calloc(1, sizeof(*book));
-	struct quota_def a = read_quota("requests=100/60s"), b = read_quota("requests=100/60s burst=20");
+	struct quota_def a = read_quota("requests=100/60s"),
+			 b = read_quota("requests=100/60s burst=20");
 	bool fresh, taken;
 	uint32_t id[8];
 
@@ -201,15 +206,21 @@ static void only_those_share_an_id_who_cannot_be_charged_twice(void **state)
 	assert_true(id[0] && fresh && !taken);
 	id[1] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT, NULL, true, NULL, &fresh, &taken);
 	id[2] = quota_book_id(book, &b, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken);
-	id[3] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT_MODEL, "llama", false, NULL, &fresh, &taken);
-	id[4] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT_MODEL, "other", false, NULL, &fresh, &taken);
+	id[3] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT_MODEL, "llama", false, NULL, &fresh,
+			      &taken);
+	id[4] = quota_book_id(book, &a, SLUICE_SCOPE_CLIENT_MODEL, "other", false, NULL, &fresh,
+			      &taken);
 	id[5] = quota_book_id(book, &a, SLUICE_SCOPE_MODEL, "llama", false, NULL, &fresh, &taken);
-	id[6] = quota_book_id(book, &a, SLUICE_SCOPE_SERVICE, "*:8000", false, NULL, &fresh, &taken);
-	id[7] = quota_book_id(book, &a, SLUICE_SCOPE_SERVICE, "*:9000", false, NULL, &fresh, &taken);
+	id[6] = quota_book_id(book, &a, SLUICE_SCOPE_SERVICE, "*:8000", false, NULL, &fresh,
+			      &taken);
+	id[7] = quota_book_id(book, &a, SLUICE_SCOPE_SERVICE, "*:9000", false, NULL, &fresh,
+			      &taken);
 	for (unsigned i = 0; i < 8; i++)
 		for (unsigned j = 0; j < i; j++)
 			assert_int_not_equal(id[i], id[j]);
-	assert_int_equal(quota_book_id(book, &a, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken), id[0]);
+	assert_int_equal(
+		quota_book_id(book, &a, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken),
+		id[0]);
 	assert_false(fresh);
 	free(book);
 }
@@ -223,23 +234,32 @@ static void a_full_register_gives_the_slot_of_what_nobody_uses(void **state)
 
 	for (uint32_t i = 1; i < SLUICE_QUOTAS_MAX; i++) {
 		def.requests = (struct quota_rate){i, 60 * S, i};
-		assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken), i);
+		assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, NULL,
+					       &fresh, &taken),
+				 i);
 		used[i] = i != 77;
 	}
 	def.requests = (struct quota_rate){9999, 60 * S, 5};
-	assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken), 0);
-	assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, used, &fresh, &taken), 77);
+	assert_int_equal(
+		quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, NULL, &fresh, &taken),
+		0);
+	assert_int_equal(
+		quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, used, &fresh, &taken),
+		77);
 	assert_true(fresh && taken);
 	used[77] = true;
 	def.requests.burst = 6;
-	assert_int_equal(quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, used, &fresh, &taken), 0);
+	assert_int_equal(
+		quota_book_id(book, &def, SLUICE_SCOPE_CLIENT, NULL, false, used, &fresh, &taken),
+		0);
 	free(book);
 }
 
-static struct state_prefix_rule rule_of(const char *text, unsigned own, unsigned class, unsigned quota)
+static struct state_prefix_rule rule_of(const char *text, unsigned own, unsigned class,
+					unsigned quota)
 {
 	struct state_prefix_rule rule = {
-		.prefix = {.own = (__u8)own, .class = (__u8)class, .quota = (__u16)quota}};
+		.prefix = {.own = (__u8)own, .class = (__u8) class, .quota = (__u16)quota}};
 	struct text_subject subject;
 
 	assert_int_equal(text_parse_subject(text, &subject), 0);
@@ -254,7 +274,8 @@ static void a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing(void
 		rule_of("10.1.2.0/24", CLASS, SLUICE_PREFIX_EXEMPT, 0),
 		rule_of("10.0.0.0/8", CLASS, SLUICE_PREFIX_BLOCKED, 0),
 		rule_of("10.1.0.0/16", QUOTA, SLUICE_PREFIX_PLAIN, 5),
-		rule_of("10.2.0.0/16", QUOTA, SLUICE_PREFIX_EXEMPT, 6), /* an old copy of a class: gone with its source */
+		rule_of("10.2.0.0/16", QUOTA, SLUICE_PREFIX_EXEMPT,
+			6), /* an old copy of a class: gone with its source */
 		rule_of("11.0.0.0/8", QUOTA, SLUICE_PREFIX_BLOCKED, 7),
 		rule_of("0.0.0.0/0", QUOTA, SLUICE_PREFIX_PLAIN, 9),
 		rule_of("2001:db8::/32", CLASS, SLUICE_PREFIX_BLOCKED, 3),
@@ -263,9 +284,12 @@ static void a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing(void
 		const char *text;
 		unsigned class, quota;
 	} want[] = {
-		{"10.1.2.0/24", SLUICE_PREFIX_EXEMPT, 5},  {"10.0.0.0/8", SLUICE_PREFIX_BLOCKED, 9},
-		{"10.1.0.0/16", SLUICE_PREFIX_BLOCKED, 5}, {"10.2.0.0/16", SLUICE_PREFIX_BLOCKED, 6},
-		{"11.0.0.0/8", SLUICE_PREFIX_PLAIN, 7},	   {"0.0.0.0/0", SLUICE_PREFIX_PLAIN, 9},
+		{"10.1.2.0/24", SLUICE_PREFIX_EXEMPT, 5},
+		{"10.0.0.0/8", SLUICE_PREFIX_BLOCKED, 9},
+		{"10.1.0.0/16", SLUICE_PREFIX_BLOCKED, 5},
+		{"10.2.0.0/16", SLUICE_PREFIX_BLOCKED, 6},
+		{"11.0.0.0/8", SLUICE_PREFIX_PLAIN, 7},
+		{"0.0.0.0/0", SLUICE_PREFIX_PLAIN, 9},
 		{"2001:db8::/32", SLUICE_PREFIX_BLOCKED, 0},
 	};
 	size_t n = sizeof(r) / sizeof(r[0]);
@@ -289,14 +313,17 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 	char text[SLUICE_REPLY_MAX + 1] = "";
 	int len;
 
-	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA, false), 0);
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA, false),
+			 0);
 	len = reply_text_fill(&reply, 1501, text, sizeof(text));
 	assert_int_equal(len, reply.len);
 	assert_non_null(strstr(text, "\r\nRateLimit-Policy: \"requests\";q=100;w=60\r\n"));
 	assert_non_null(strstr(text, "\r\nRateLimit: \"requests\";r=0;t=2         \r\n"));
 	assert_non_null(strstr(text, "\r\nRetry-After: 2         \r\n"));
 	assert_non_null(strstr(text, "\r\nretry-after-ms: 1501      \r\n"));
-	assert_non_null(strstr(text, "\"This client has used up its quota of 100 requests per 60 s. Please try again after 2 seconds.\""));
+	assert_non_null(strstr(
+		text,
+		"\"This client has used up its quota of 100 requests per 60 s. Please try again after 2 seconds.\""));
 	assert_null(strstr(text, "x-should-retry"));
 	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TOKEN_QUOTA, true), 0);
 	len = reply_text_fill(&reply, 0xffffffff, text, sizeof(text));
@@ -314,7 +341,8 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 				 0);
 	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TTFT, false), -EINVAL);
 	def = read_quota("tokens=5/s");
-	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA, false), -EINVAL);
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA, false),
+			 -EINVAL);
 }
 
 /* ---- explain, over maps made by hand ---- */
@@ -329,7 +357,8 @@ static struct maps {
 	bool has_rule, has_prefix;
 } maps;
 
-static bool find_rule(void *arg, const struct sluice_client_flag_key *key, struct sluice_client_flag *out)
+static bool find_rule(void *arg, const struct sluice_client_flag_key *key,
+		      struct sluice_client_flag *out)
 {
 	*out = maps.rule;
 	return maps.has_rule && key->model == SLUICE_MODEL_ALL;
@@ -347,7 +376,8 @@ static bool find_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix 
 	return maps.has_prefix;
 }
 
-static bool find_budget(void *arg, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out)
+static bool find_budget(void *arg, const struct sluice_client *client, uint32_t quota,
+			struct sluice_budget *out)
 {
 	*out = maps.budget;
 	return maps.budget_of == quota;
@@ -359,8 +389,8 @@ static bool find_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
 	return true;
 }
 
-static bool find_counts(void *arg, const struct sluice_client *client, struct sluice_client_count *out,
-			int64_t *in_flight)
+static bool find_counts(void *arg, const struct sluice_client *client,
+			struct sluice_client_count *out, int64_t *in_flight)
 {
 	*in_flight = 3;
 	return true;
@@ -368,7 +398,7 @@ static bool find_counts(void *arg, const struct sluice_client *client, struct sl
 
 static void what_is_explained_follows_the_order_of_the_kernel(void **state)
 {
-	static const struct state_lookup look = {NULL,	      find_rule, find_quota,  find_prefix,
+	static const struct state_lookup look = {NULL,        find_rule, find_quota,  find_prefix,
 						 find_budget, find_flag, find_counts, NULL};
 	struct quota_book *book = calloc(1, sizeof(*book));
 	struct fixture *f = fixture_new();
@@ -377,14 +407,16 @@ static void what_is_explained_follows_the_order_of_the_kernel(void **state)
 	struct sluice_client *client = &f->clients[0].client;
 	struct explanation e;
 	bool fresh, taken;
-	uint32_t id = quota_book_id(book, &def, SLUICE_SCOPE_SERVICE, "*:8000", false, NULL, &fresh, &taken);
+	uint32_t id = quota_book_id(book, &def, SLUICE_SCOPE_SERVICE, "*:8000", false, NULL, &fresh,
+				    &taken);
 
 	memset(&maps, 0, sizeof(maps));
 	s->lookup = &look;
 	s->quotas = book;
 	s->services[0].quota = (uint16_t)id;
 	maps.flag[0].allow = 1;
-	maps.flag[1] = (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT, .retry_after_ms = 900};
+	maps.flag[1] =
+		(struct sluice_model_flag){.reason = SLUICE_REASON_TTFT, .retry_after_ms = 900};
 
 	/* The model is shut. */
 	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
@@ -456,11 +488,13 @@ static void clients_are_read_as_people_write_them(void **state)
 	struct text_subject s;
 
 	assert_int_equal(text_parse_subject("key:00ff0000000000AB", &s), 0);
-	assert_true(s.one && s.client.kind == SLUICE_CLIENT_KEY && s.client.addr[1] == 0xff && s.client.addr[7] == 0xab);
+	assert_true(s.one && s.client.kind == SLUICE_CLIENT_KEY && s.client.addr[1] == 0xff &&
+		    s.client.addr[7] == 0xab);
 	assert_int_equal(text_parse_subject("key:00ff", &s), -EINVAL);
 	assert_int_equal(text_parse_subject("key:00ff0000000000zz", &s), -EINVAL);
 	assert_int_equal(text_parse_subject("2001:db8::1", &s), 0);
-	assert_true(s.one && s.client.plen == 64 && !s.client.addr[15] && s.addr[15] == 1 && s.note);
+	assert_true(s.one && s.client.plen == 64 && !s.client.addr[15] && s.addr[15] == 1 &&
+		    s.note);
 	assert_int_equal(text_parse_subject("10.0.0.0/8", &s), 0);
 	assert_true(!s.one && s.prefix.plen == 104);
 }
@@ -470,9 +504,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_quota_reads_as_it_is_printed),
 		cmocka_unit_test(a_quota_that_makes_no_sense_is_refused_in_one_line),
-		cmocka_unit_test(intervals_never_exceed_the_rate_and_miss_it_by_less_than_a_millionth),
+		cmocka_unit_test(
+			intervals_never_exceed_the_rate_and_miss_it_by_less_than_a_millionth),
 		cmocka_unit_test(exactly_burst_and_rate_times_time_are_admitted),
-		cmocka_unit_test(who_waits_exactly_as_told_is_admitted_and_a_nanosecond_before_is_not),
+		cmocka_unit_test(
+			who_waits_exactly_as_told_is_admitted_and_a_nanosecond_before_is_not),
 		cmocka_unit_test(debt_is_at_most_one_further_period),
 		cmocka_unit_test(only_those_share_an_id_who_cannot_be_charged_twice),
 		cmocka_unit_test(a_full_register_gives_the_slot_of_what_nobody_uses),

@@ -104,8 +104,8 @@ static int take_set_quota(void *arg, const struct text_subject *subject, uint32_
 	return notes.fail;
 }
 
-static int take_clear_quota(void *arg, const struct text_subject *subject, uint32_t model, char *err,
-			    size_t err_len)
+static int take_clear_quota(void *arg, const struct text_subject *subject, uint32_t model,
+			    char *err, size_t err_len)
 {
 	snprintf(err, err_len, "nothing was set by hand");
 	return -ENOENT;
@@ -351,8 +351,10 @@ static void clients_come_the_last_seen_first_with_what_was_said_of_them(void **s
 			 .expires_ns = FIXTURE_NOW_NS + 5000000000ULL},
 	};
 	struct state_prefix_rule prefixes[2] = {
-		{.key = {.plen = 96 + 8}, .prefix = {.class = SLUICE_PREFIX_BLOCKED, .own = SLUICE_PREFIX_OWN_CLASS}},
-		{.key = {.plen = 96 + 24}, .prefix = {.class = SLUICE_PREFIX_EXEMPT, .own = SLUICE_PREFIX_OWN_CLASS}},
+		{.key = {.plen = 96 + 8},
+		 .prefix = {.class = SLUICE_PREFIX_BLOCKED, .own = SLUICE_PREFIX_OWN_CLASS}},
+		{.key = {.plen = 96 + 24},
+		 .prefix = {.class = SLUICE_PREFIX_EXEMPT, .own = SLUICE_PREFIX_OWN_CLASS}},
 	};
 	json_t *answer, *first, *second;
 
@@ -513,7 +515,8 @@ static void a_prefix_cannot_be_blocked_for_one_model(void **state)
 
 static bool take_key(void *arg, const char *secret, size_t len, struct sluice_client *out)
 {
-	*out = (struct sluice_client){.addr = {0xab, [7] = (uint8_t)len}, .kind = SLUICE_CLIENT_KEY};
+	*out = (struct sluice_client){.addr = {0xab, [7] = (uint8_t)len},
+				      .kind = SLUICE_CLIENT_KEY};
 	return !strncmp(secret, "sk-hunter2", len);
 }
 
@@ -570,7 +573,8 @@ static void a_quota_is_set_over_the_socket(void **state)
 	json_t *answer = run(
 		"{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\",\"model\":\"llama\",\"quota\":\"requests=100/60s burst=20\"}");
 
-	assert_string_equal(json_string_value(json_object_get(answer, "quota")), "requests=100/60s burst=20");
+	assert_string_equal(json_string_value(json_object_get(answer, "quota")),
+			    "requests=100/60s burst=20");
 	json_decref(answer);
 	assert_int_equal(notes.quota_sets, 1);
 	assert_int_equal(notes.quota_model, FIXTURE_LLAMA);
@@ -578,9 +582,11 @@ static void a_quota_is_set_over_the_socket(void **state)
 	refused_with("{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\"}", "\"quota\" is missing");
 	refused_with("{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\",\"quota\":\"request=3/1m\"}",
 		     "did you mean \"requests\"?");
-	refused_with("{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"model\":\"llama\",\"quota\":\"none\"}",
-		     "for all models");
-	refused_with("{\"cmd\":\"quota-clear\",\"client\":\"192.0.2.1\"}", "nothing was set by hand");
+	refused_with(
+		"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"model\":\"llama\",\"quota\":\"none\"}",
+		"for all models");
+	refused_with("{\"cmd\":\"quota-clear\",\"client\":\"192.0.2.1\"}",
+		     "nothing was set by hand");
 	refused_with("{\"cmd\":\"clients\",\"by\":\"size\"}", "is not one of requests, tokens");
 	assert_int_equal(notes.quota_sets, 1);
 }

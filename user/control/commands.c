@@ -84,8 +84,10 @@ static json_t *do_clients(struct command *c)
 		return NULL;
 	for (size_t i = 0; by; i++) {
 		if (i == sizeof(orders) / sizeof(orders[0]))
-			return refuse(c, "by: \"%.40s\" is not one of requests, tokens, in-flight, rejected, last-seen",
-				      by);
+			return refuse(
+				c,
+				"by: \"%.40s\" is not one of requests, tokens, in-flight, rejected, last-seen",
+				by);
 		if (!strcmp(by, orders[i].word)) {
 			order = orders[i].order;
 			break;
@@ -163,7 +165,8 @@ static bool get_subject(struct command *c, struct subject *out)
 	if (!strncmp(text, "key=", 4)) {
 		/* What stands behind it is a secret: only its hash goes on from here, and it is not repeated. */
 		if (!text[4] || !c->state->lookup ||
-		    !c->state->lookup->key(c->state->lookup->arg, text + 4, strlen(text + 4), &s.as_typed.client)) {
+		    !c->state->lookup->key(c->state->lookup->arg, text + 4, strlen(text + 4),
+					   &s.as_typed.client)) {
 			refuse(c, "the API key is empty, or cannot be hashed");
 			return false;
 		}
@@ -328,11 +331,13 @@ static json_t *do_explain(struct command *c)
 	if (!s.one && s.as_typed.prefix.plen != 128)
 		return refuse(c, "%s is many clients: name one", s.text);
 	if (model == SLUICE_MODEL_ALL)
-		model = service < c->state->service_count ? c->state->services[service].model : SLUICE_MODEL_OTHER;
+		model = service < c->state->service_count ? c->state->services[service].model
+							  : SLUICE_MODEL_OTHER;
 	explain_client(c->state, service, &s.as_typed, &client);
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
 	answer = report_explain(c->state, &client,
-				client.kind == SLUICE_CLIENT_ADDRESS ? s.as_typed.addr : NULL, model, service);
+				client.kind == SLUICE_CLIENT_ADDRESS ? s.as_typed.addr : NULL,
+				model, service);
 	if (answer && s.note)
 		json_object_set_new(answer, "note", json_string("an IPv6 client is its /64"));
 	return answer;
@@ -356,7 +361,8 @@ static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *mo
 	if (!get_subject(c, s) || !get_model(c, model))
 		return false;
 	if (!s->one && *model != SLUICE_MODEL_ALL) {
-		refuse(c, "the quota of a prefix is for all models; name an address to have one for a model");
+		refuse(c,
+		       "the quota of a prefix is for all models; name an address to have one for a model");
 		return false;
 	}
 	return true;
@@ -374,7 +380,9 @@ static json_t *do_quota_set(struct command *c)
 	if (!get_quota_subject(c, &s, &model) || !get_string(c, "quota", &text))
 		return NULL;
 	if (!text)
-		return refuse(c, "\"quota\" is missing: \"requests=100/60s tokens=20000/60s burst=20\", or none");
+		return refuse(
+			c,
+			"\"quota\" is missing: \"requests=100/60s tokens=20000/60s burst=20\", or none");
 	if (quota_parse(&quota, text, err, sizeof(err)))
 		return refuse(c, "%s", err);
 	if (c->ops->set_quota(c->ops->arg, &s.as_typed, model, &quota, err, sizeof(err)))
@@ -425,11 +433,21 @@ static const struct {
 	const char *name;
 	json_t *(*run)(struct command *c);
 } commands[] = {
-	{"status", do_status},   {"models", do_models}, {"services", do_services},
-	{"clients", do_clients}, {"set", do_set},       {"allow", do_allow},
-	{"block", do_block},     {"clear", do_clear},   {"reload", do_reload},
-	{"detach", do_detach},   {"watch", do_watch},   {"explain", do_explain},
-	{"quota-set", do_quota_set}, {"quota-show", do_quota_show}, {"quota-clear", do_quota_clear},
+	{"status", do_status},
+	{"models", do_models},
+	{"services", do_services},
+	{"clients", do_clients},
+	{"set", do_set},
+	{"allow", do_allow},
+	{"block", do_block},
+	{"clear", do_clear},
+	{"reload", do_reload},
+	{"detach", do_detach},
+	{"watch", do_watch},
+	{"explain", do_explain},
+	{"quota-set", do_quota_set},
+	{"quota-show", do_quota_show},
+	{"quota-clear", do_quota_clear},
 };
 
 static json_t *run(struct command *c, const char *line, size_t len)

@@ -323,6 +323,7 @@ static void print_warnings(FILE *out, const json_t *status)
 		{"budgets-lost", "charges lost: the map client_state had no room"},
 		{"feedback-absent", "answers whose Date could not carry what is left"},
 		{"counts-full", "requests not counted: the map request_counts was full"},
+		{"budgets-lost", "charges not made: the map client_state had no room"},
 		{"samples-lost", "latency samples lost: their ring was full"},
 		{"verdicts-lost", "refusals not shown by `watch` (all are counted)"},
 		{"replies-lost", "refusals that became a reset: bytes in flight were lost"},

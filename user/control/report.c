@@ -122,10 +122,10 @@ json_t *report_models(const struct daemon_state *s)
 static void report_rules(json_t *to, const struct state_service *v)
 {
 	static const char *const methods[] = {
-		[HTTP1_METHOD_OTHER] = NULL,	   [HTTP1_METHOD_POST] = "POST",
-		[HTTP1_METHOD_GET] = "GET",	   [HTTP1_METHOD_HEAD] = "HEAD",
-		[HTTP1_METHOD_CONNECT] = NULL,	   [HTTP1_METHOD_PUT] = "PUT",
-		[HTTP1_METHOD_PATCH] = "PATCH",	   [HTTP1_METHOD_DELETE] = "DELETE",
+		[HTTP1_METHOD_OTHER] = NULL,    [HTTP1_METHOD_POST] = "POST",
+		[HTTP1_METHOD_GET] = "GET",     [HTTP1_METHOD_HEAD] = "HEAD",
+		[HTTP1_METHOD_CONNECT] = NULL,  [HTTP1_METHOD_PUT] = "PUT",
+		[HTTP1_METHOD_PATCH] = "PATCH", [HTTP1_METHOD_DELETE] = "DELETE",
 	};
 	static const char *const kinds[] = {"judge", "pass", "model"};
 	static const char *const sources[] = {"", "path", "header", "body"};
@@ -138,9 +138,9 @@ static void report_rules(json_t *to, const struct state_service *v)
 	for (size_t i = 0; i < sizeof(r->source) && r->source[i]; i++)
 		json_array_append_new(from, json_string(sources[r->source[i]]));
 	for (size_t i = 0; i < r->count; i++)
-		json_array_append_new(paths, json_pack("{s:s, s:s%}", "kind", kinds[r->rule[i].kind],
-						       "prefix", r->rule[i].prefix,
-						       (size_t)r->rule[i].len));
+		json_array_append_new(paths, json_pack("{s:s, s:s%}", "kind",
+						       kinds[r->rule[i].kind], "prefix",
+						       r->rule[i].prefix, (size_t)r->rule[i].len));
 	json_object_set_new(to, "doubt", json_string(v->doubt_reset ? "reset" : "pass"));
 	json_object_set_new(to, "judge_methods", judged);
 	json_object_set_new(to, "paths", paths);
@@ -162,9 +162,9 @@ static json_t *service(const struct daemon_state *s, uint32_t id)
 	else
 		text_address(address, sizeof(address), v->addr);
 	out = json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:b}", "address", address, "port",
-			 (int)v->port, "protocol", text_protocol(v->protocol), "action",
-			 text_action(v->action), "mode", text_mode(v->mode), "default_model",
-			 model_name(s, v->model), "unary", v->unary);
+			(int)v->port, "protocol", text_protocol(v->protocol), "action",
+			text_action(v->action), "mode", text_mode(v->mode), "default_model",
+			model_name(s, v->model), "unary", v->unary);
 	if (v->protocol == SLUICE_PROTOCOL_HTTP)
 		report_rules(out, v);
 	words[0] = 0;
@@ -315,7 +315,8 @@ static json_t *rules(const struct daemon_state *s)
 	for (size_t i = 0; i < s->prefix_rule_count; i++) {
 		const struct state_prefix_rule *r = &s->prefix_rules[i];
 
-		if (r->prefix.class == SLUICE_PREFIX_PLAIN || !(r->prefix.own & SLUICE_PREFIX_OWN_CLASS) || expired(s, r->prefix.expires_ns))
+		if (r->prefix.class == SLUICE_PREFIX_PLAIN ||
+		    !(r->prefix.own & SLUICE_PREFIX_OWN_CLASS) || expired(s, r->prefix.expires_ns))
 			continue;
 		text_prefix(text, &r->key);
 		bool exempt = r->prefix.class == SLUICE_PREFIX_EXEMPT;
@@ -376,11 +377,12 @@ static int highest_first(const void *a, const void *b)
 		return x->rank < y->rank ? 1 : -1;
 	return x->client->count.last_seen_ns < y->client->count.last_seen_ns   ? 1
 	       : x->client->count.last_seen_ns > y->client->count.last_seen_ns ? -1
-									     : 0;
+									       : 0;
 }
 
 /* What binds a client's next request for the model that it last asked for. */
-static void client_quota(const struct daemon_state *s, const struct state_client *c, struct explain_quota *out)
+static void client_quota(const struct daemon_state *s, const struct state_client *c,
+			 struct explain_quota *out)
 {
 	const uint8_t *addr = c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL;
 
@@ -389,7 +391,8 @@ static void client_quota(const struct daemon_state *s, const struct state_client
 		explain_quota(s, &c->client, addr, c->count.last_model, explain_service(s), out);
 }
 
-static uint64_t rank(const struct daemon_state *s, const struct state_client *c, enum report_order order)
+static uint64_t rank(const struct daemon_state *s, const struct state_client *c,
+		     enum report_order order)
 {
 	struct explain_quota quota;
 
@@ -416,10 +419,11 @@ static uint64_t ms_up(uint64_t ns)
 
 static json_t *budget(const struct explain_budget *b, const struct quota_rate *rate)
 {
-	return b->limit ? json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "limit", count(b->limit), "remaining",
-				    count(b->left), "debt", count(b->debt), "next_ms", count(ms_up(b->next_ns)),
-				    "reset_ms", count(ms_up(b->reset_ns)), "per_period", count(rate->most),
-				    "period_ms", json_real((double)rate->period_ns / 1e6))
+	return b->limit ? json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "limit", count(b->limit),
+				    "remaining", count(b->left), "debt", count(b->debt), "next_ms",
+				    count(ms_up(b->next_ns)), "reset_ms", count(ms_up(b->reset_ns)),
+				    "per_period", count(rate->most), "period_ms",
+				    json_real((double)rate->period_ns / 1e6))
 			: json_null();
 }
 
@@ -433,9 +437,10 @@ static json_t *quota_left(const struct daemon_state *s, const struct explain_quo
 		return json_null();
 	quota_of_text(&def, &s->quotas->text[q->id]);
 	quota_words(words, &def);
-	return json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words, "from",
-			 explain_from_text(q->from), "by", s->quotas->text[q->id].by_hand ? "hand" : "file",
-			 "wait_ms", count(ms_up(q->wait_ns)), "requests", budget(&q->requests, &def.requests),
+	return json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words,
+			 "from", explain_from_text(q->from), "by",
+			 s->quotas->text[q->id].by_hand ? "hand" : "file", "wait_ms",
+			 count(ms_up(q->wait_ns)), "requests", budget(&q->requests, &def.requests),
 			 "tokens", budget(&q->tokens, &def.tokens));
 }
 
@@ -449,18 +454,21 @@ static json_t *client_row(const struct daemon_state *s, const struct state_clien
 
 	text_client(text, &c->client);
 	client_quota(s, c, &quota);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "client", text,
-			 "admitted", count(c->count.admitted), "rejected", count(c->count.rejected), "in_flight",
-			 gauge(c->in_flight), "last_seen_ms_ago",
-			 seen ? count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0) : json_null(), "last_reason",
-			 refused ? json_string(text_reason(c->count.last_reason)) : json_null(), "last_model",
-			 seen ? model_name(s, c->count.last_model) : json_null(), "rule",
-			 verdict ? json_string(verdict) : json_null(), "requests_left",
-			 quota.requests.limit ? count(quota.requests.left) : json_null(), "tokens_left",
-			 quota.tokens.limit ? json_integer((json_int_t)quota.tokens.left - (json_int_t)quota.tokens.debt)
-					    : json_null(),
-			 "next_ms", quota.id ? count(ms_up(quota.wait_ns)) : json_null(), "quota",
-			 quota_left(s, &quota));
+	return json_pack(
+		"{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "client", text,
+		"admitted", count(c->count.admitted), "rejected", count(c->count.rejected),
+		"in_flight", gauge(c->in_flight), "last_seen_ms_ago",
+		seen ? count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0) : json_null(),
+		"last_reason",
+		refused ? json_string(text_reason(c->count.last_reason)) : json_null(),
+		"last_model", seen ? model_name(s, c->count.last_model) : json_null(), "rule",
+		verdict ? json_string(verdict) : json_null(), "requests_left",
+		quota.requests.limit ? count(quota.requests.left) : json_null(), "tokens_left",
+		quota.tokens.limit ? json_integer((json_int_t)quota.tokens.left -
+						  (json_int_t)quota.tokens.debt)
+				   : json_null(),
+		"next_ms", quota.id ? count(ms_up(quota.wait_ns)) : json_null(), "quota",
+		quota_left(s, &quota));
 }
 
 json_t *report_clients(const struct daemon_state *s, enum report_order order)
@@ -483,8 +491,8 @@ json_t *report_clients(const struct daemon_state *s, enum report_order order)
 			 count(s->client_count), "rules", rules(s));
 }
 
-json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
-		       uint32_t model, uint32_t service)
+json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
+		       const uint8_t *addr, uint32_t model, uint32_t service)
 {
 	char text[TEXT_CLIENT_MAX], where[TEXT_SERVICE_MAX];
 	struct explanation e;
@@ -494,24 +502,27 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 	text_client(text, client);
 	report_service_name(s, service, where, sizeof(where));
 	if (e.rule != EXPLAIN_NO_RULE)
-		rule = json_pack("{s:s, s:s, s:o}", "verdict", e.rule == EXPLAIN_ALLOWED ? "allow" : "block", "kind",
+		rule = json_pack("{s:s, s:s, s:o}", "verdict",
+				 e.rule == EXPLAIN_ALLOWED ? "allow" : "block", "kind",
 				 e.rule_of_prefix ? "prefix" : "client", "expires_in_ms",
-				 e.rule_expires_ns ? count((e.rule_expires_ns - s->now_ns) / MS) : json_null());
-	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "client", text,
-			 "model", model_name(s, model), "service", where, "verdict",
+				 e.rule_expires_ns ? count((e.rule_expires_ns - s->now_ns) / MS)
+						   : json_null());
+	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}",
+			 "client", text, "model", model_name(s, model), "service", where, "verdict",
 			 e.admitted ? "admitted"
 			 : e.shadow ? text_verdict(SLUICE_VERDICT_SHADOW_REJECTED)
 				    : text_verdict(SLUICE_VERDICT_REJECTED),
-			 "reason", e.admitted ? json_null() : json_string(text_reason(e.reason)), "action",
-			 e.admitted ? json_null() : json_string(text_action(e.action)), "retry_after_ms",
-			 e.admitted ? json_null() : count(ms_up(e.wait_ns)), "exempt", e.exempt, "rule",
-			 rule ? rule : json_null(), "quota", quota_left(s, &e.quota), "client_in_flight",
-			 gauge(e.client_in_flight), "model_now", report_model(s, model), "global_now",
+			 "reason", e.admitted ? json_null() : json_string(text_reason(e.reason)),
+			 "action", e.admitted ? json_null() : json_string(text_action(e.action)),
+			 "retry_after_ms", e.admitted ? json_null() : count(ms_up(e.wait_ns)),
+			 "exempt", e.exempt, "rule", rule ? rule : json_null(), "quota",
+			 quota_left(s, &e.quota), "client_in_flight", gauge(e.client_in_flight),
+			 "model_now", report_model(s, model), "global_now",
 			 report_model(s, SLUICE_MODEL_ALL));
 }
 
-static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *kind, json_t *client, json_t *model,
-			 json_t *service)
+static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *kind,
+			 json_t *client, json_t *model, json_t *service)
 {
 	const struct sluice_quota_text *text = &s->quotas->text[id % SLUICE_QUOTAS_MAX];
 	char words[QUOTA_TEXT_MAX];
@@ -519,15 +530,16 @@ static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *
 
 	quota_of_text(&def, text);
 	quota_words(words, &def);
-	return json_pack("{s:i, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "id", (int)id, "kind",
-			 kind, "client", client, "model", model, "service", service, "by",
-			 text->by_hand ? "hand" : "file", "quota", words, "requests",
-			 def.requests.most ? count(def.requests.most) : json_null(), "requests_period_ms",
-			 def.requests.most ? json_real((double)def.requests.period_ns / 1e6) : json_null(), "burst",
-			 def.requests.most ? count(def.requests.burst) : json_null(), "tokens",
-			 def.tokens.most ? count(def.tokens.most) : json_null(), "tokens_period_ms",
-			 def.tokens.most ? json_real((double)def.tokens.period_ns / 1e6) : json_null(),
-			 "token_burst", def.tokens.most ? count(def.tokens.burst) : json_null());
+	return json_pack(
+		"{s:i, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "id", (int)id,
+		"kind", kind, "client", client, "model", model, "service", service, "by",
+		text->by_hand ? "hand" : "file", "quota", words, "requests",
+		def.requests.most ? count(def.requests.most) : json_null(), "requests_period_ms",
+		def.requests.most ? json_real((double)def.requests.period_ns / 1e6) : json_null(),
+		"burst", def.requests.most ? count(def.requests.burst) : json_null(), "tokens",
+		def.tokens.most ? count(def.tokens.most) : json_null(), "tokens_period_ms",
+		def.tokens.most ? json_real((double)def.tokens.period_ns / 1e6) : json_null(),
+		"token_burst", def.tokens.most ? count(def.tokens.burst) : json_null());
 }
 
 json_t *report_quotas(const struct daemon_state *s, const struct text_subject *subject)
@@ -539,23 +551,27 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 	for (size_t i = 0; !subject && i < s->service_count; i++)
 		if (s->services[i].quota) {
 			report_service_name(s, (uint32_t)i, text, sizeof(text));
-			json_array_append_new(list, quota_row(s, s->services[i].quota, "service", json_null(),
-							      json_null(), json_string(text)));
+			json_array_append_new(list, quota_row(s, s->services[i].quota, "service",
+							      json_null(), json_null(),
+							      json_string(text)));
 		}
 	for (uint32_t id = SLUICE_MODEL_FIRST; !subject && id < SLUICE_MODELS_MAX; id++)
 		if (s->controller->model[id].quota)
-			json_array_append_new(list, quota_row(s, s->controller->model[id].quota, "model",
-							      json_null(), model_name(s, id), json_null()));
+			json_array_append_new(list, quota_row(s, s->controller->model[id].quota,
+							      "model", json_null(),
+							      model_name(s, id), json_null()));
 	for (size_t i = 0; i < s->prefix_rule_count; i++) {
 		const struct state_prefix_rule *r = &s->prefix_rules[i];
 
 		if (!(r->prefix.own & SLUICE_PREFIX_OWN_QUOTA) ||
-		    (subject && (subject->one || memcmp(&r->key, &subject->prefix, sizeof(r->key)))))
+		    (subject &&
+		     (subject->one || memcmp(&r->key, &subject->prefix, sizeof(r->key)))))
 			continue;
 		text_prefix(text, &r->key);
 		if (known++ < REPORT_CLIENTS_MAX)
-			json_array_append_new(list, quota_row(s, r->prefix.quota, "prefix", json_string(text),
-							      json_null(), json_null()));
+			json_array_append_new(list, quota_row(s, r->prefix.quota, "prefix",
+							      json_string(text), json_null(),
+							      json_null()));
 	}
 	for (size_t i = 0; i < s->client_quota_count; i++) {
 		const struct state_client_quota *q = &s->client_quotas[i];
@@ -564,10 +580,11 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 			continue;
 		text_client(text, &q->key.client);
 		if (known++ < REPORT_CLIENTS_MAX)
-			json_array_append_new(list, quota_row(s, q->quota, "client", json_string(text),
-							      q->key.model ? model_name(s, q->key.model)
-									   : json_null(),
-							      json_null()));
+			json_array_append_new(
+				list,
+				quota_row(s, q->quota, "client", json_string(text),
+					  q->key.model ? model_name(s, q->key.model) : json_null(),
+					  json_null()));
 	}
 	return json_pack("{s:o, s:o}", "quotas", list, "clients_with_quota", count(known));
 }

@@ -17,11 +17,17 @@
 /* New references; NULL only without memory. */
 json_t *report_status(const struct daemon_state *s);
 json_t *report_models(const struct daemon_state *s);
-enum report_order { REPORT_LAST_SEEN, REPORT_BY_REQUESTS, REPORT_BY_TOKENS, REPORT_BY_IN_FLIGHT, REPORT_BY_REJECTED };
+enum report_order {
+	REPORT_LAST_SEEN,
+	REPORT_BY_REQUESTS,
+	REPORT_BY_TOKENS,
+	REPORT_BY_IN_FLIGHT,
+	REPORT_BY_REJECTED
+};
 json_t *report_clients(const struct daemon_state *s, enum report_order order);
 /* What would become of the client's next request. addr: NULL for a key. */
-json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
-		       uint32_t model, uint32_t service);
+json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
+		       const uint8_t *addr, uint32_t model, uint32_t service);
 /* All quotas, or (client not NULL) those of one client or prefix. */
 json_t *report_quotas(const struct daemon_state *s, const struct text_subject *subject);
 json_t *report_services(const struct daemon_state *s);

@@ -9,15 +9,15 @@
 
 #include <sluice/gcra.h>
 
-#define MS		   1000000ULL
-#define NO_END_NS	   (3600000 * MS) /* told where a block has no end */
+#define MS        1000000ULL
+#define NO_END_NS (3600000 * MS) /* told where a block has no end */
 
 const char *explain_from_text(enum explain_from from)
 {
 	static const char *const words[] = {
-		[EXPLAIN_FROM_NOWHERE] = NULL,	    [EXPLAIN_FROM_CLIENT_MODEL] = "client-model",
-		[EXPLAIN_FROM_CLIENT] = "client",   [EXPLAIN_FROM_PREFIX] = "prefix",
-		[EXPLAIN_FROM_MODEL] = "model",	    [EXPLAIN_FROM_SERVICE] = "service",
+		[EXPLAIN_FROM_NOWHERE] = NULL,    [EXPLAIN_FROM_CLIENT_MODEL] = "client-model",
+		[EXPLAIN_FROM_CLIENT] = "client", [EXPLAIN_FROM_PREFIX] = "prefix",
+		[EXPLAIN_FROM_MODEL] = "model",   [EXPLAIN_FROM_SERVICE] = "service",
 	};
 
 	return words[from];
@@ -34,20 +34,21 @@ uint32_t explain_service(const struct daemon_state *s)
 	return 0;
 }
 
-void explain_client(const struct daemon_state *s, uint32_t service, const struct text_subject *subject,
-		    struct sluice_client *client)
+void explain_client(const struct daemon_state *s, uint32_t service,
+		    const struct text_subject *subject, struct sluice_client *client)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	const struct state_service *v = &s->services[service];
 
 	*client = subject->client;
 	/* What was typed with a length of its own means just that. */
-	if (client->kind != SLUICE_CLIENT_ADDRESS || service >= s->service_count || !v->client_plen6 ||
-	    (!subject->note && client->plen != 128))
+	if (client->kind != SLUICE_CLIENT_ADDRESS || service >= s->service_count ||
+	    !v->client_plen6 || (!subject->note && client->plen != 128))
 		return;
 	memcpy(client->addr, subject->addr, sizeof(client->addr));
-	client->plen = memcmp(subject->addr, mapped, sizeof(mapped)) ? v->client_plen6
-								     : (uint8_t)(96 + v->client_plen4);
+	client->plen = memcmp(subject->addr, mapped, sizeof(mapped))
+			       ? v->client_plen6
+			       : (uint8_t)(96 + v->client_plen4);
 	text_mask(client->addr, client->plen);
 }
 
@@ -56,7 +57,8 @@ static bool in_force(uint64_t expires_ns, uint64_t now)
 	return !expires_ns || now < expires_ns;
 }
 
-static void budget(struct explain_budget *out, uint64_t tat, uint64_t now, uint64_t interval, uint64_t span)
+static void budget(struct explain_budget *out, uint64_t tat, uint64_t now, uint64_t interval,
+		   uint64_t span)
 {
 	if (!interval)
 		return;
@@ -68,7 +70,8 @@ static void budget(struct explain_budget *out, uint64_t tat, uint64_t now, uint6
 		out->debt = (out->reset_ns - span + interval - 1) / interval;
 }
 
-static uint32_t own_quota(const struct daemon_state *s, const struct sluice_client *client, uint32_t model)
+static uint32_t own_quota(const struct daemon_state *s, const struct sluice_client *client,
+			  uint32_t model)
 {
 	const struct sluice_client_flag_key key = {.client = *client, .model = model};
 	uint32_t id;
@@ -76,8 +79,9 @@ static uint32_t own_quota(const struct daemon_state *s, const struct sluice_clie
 	return s->lookup->client_quota(s->lookup->arg, &key, &id) ? id : 0;
 }
 
-static uint32_t find_quota(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
-			   uint32_t model, uint32_t service, enum explain_from *from)
+static uint32_t find_quota(const struct daemon_state *s, const struct sluice_client *client,
+			   const uint8_t *addr, uint32_t model, uint32_t service,
+			   enum explain_from *from)
 {
 	struct sluice_prefix prefix;
 	uint32_t id;
@@ -103,8 +107,8 @@ static uint32_t find_quota(const struct daemon_state *s, const struct sluice_cli
 	return 0;
 }
 
-void explain_quota(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
-		   uint32_t model, uint32_t service, struct explain_quota *out)
+void explain_quota(const struct daemon_state *s, const struct sluice_client *client,
+		   const uint8_t *addr, uint32_t model, uint32_t service, struct explain_quota *out)
 {
 	struct explain_quota q = {0};
 	struct sluice_budget spent = {0};
@@ -120,15 +124,18 @@ void explain_quota(const struct daemon_state *s, const struct sluice_client *cli
 		/* Without an entry: nothing spent. */
 		if (!s->lookup->budget(s->lookup->arg, client, q.id, &spent))
 			memset(&spent, 0, sizeof(spent));
-		budget(&q.requests, spent.request_tat_ns, s->now_ns, value.request_ns, value.request_span_ns);
-		budget(&q.tokens, spent.token_tat_ns, s->now_ns, value.token_ns, value.token_span_ns);
+		budget(&q.requests, spent.request_tat_ns, s->now_ns, value.request_ns,
+		       value.request_span_ns);
+		budget(&q.tokens, spent.token_tat_ns, s->now_ns, value.token_ns,
+		       value.token_span_ns);
 		q.by_tokens = q.tokens.next_ns > q.requests.next_ns;
 		q.wait_ns = q.by_tokens ? q.tokens.next_ns : q.requests.next_ns;
 	}
 	*out = q;
 }
 
-static void refuse(struct explanation *e, enum sluice_reason reason, uint64_t wait_ns, uint8_t action)
+static void refuse(struct explanation *e, enum sluice_reason reason, uint64_t wait_ns,
+		   uint8_t action)
 {
 	e->admitted = false;
 	e->reason = reason;
@@ -147,15 +154,17 @@ static uint64_t rest(uint64_t expires_ns, uint64_t now)
 }
 
 /* Operator, rules about the client. True: that decides, or asks no further. */
-static bool said(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
-		 const struct sluice_model_flag *all, const struct sluice_model_flag *own, struct explanation *e)
+static bool said(const struct daemon_state *s, const struct sluice_client *client,
+		 const uint8_t *addr, const struct sluice_model_flag *all,
+		 const struct sluice_model_flag *own, struct explanation *e)
 {
 	struct sluice_client_flag_key key = {.client = *client, .model = e->model};
 	struct sluice_prefix prefix = {0};
 	struct sluice_client_flag flag;
 	bool found;
 
-	if (!addr || !s->lookup->prefix(s->lookup->arg, addr, &prefix) || !in_force(prefix.expires_ns, s->now_ns))
+	if (!addr || !s->lookup->prefix(s->lookup->arg, addr, &prefix) ||
+	    !in_force(prefix.expires_ns, s->now_ns))
 		prefix.class = SLUICE_PREFIX_PLAIN;
 	e->exempt = prefix.class == SLUICE_PREFIX_EXEMPT;
 	if (e->exempt) {
@@ -173,10 +182,12 @@ static bool said(const struct daemon_state *s, const struct sluice_client *clien
 			return true;
 		}
 	}
-	found = s->lookup->client_rule(s->lookup->arg, &key, &flag) && in_force(flag.expires_ns, s->now_ns);
+	found = s->lookup->client_rule(s->lookup->arg, &key, &flag) &&
+		in_force(flag.expires_ns, s->now_ns);
 	if (!found) {
 		key.model = SLUICE_MODEL_ALL;
-		found = s->lookup->client_rule(s->lookup->arg, &key, &flag) && in_force(flag.expires_ns, s->now_ns);
+		found = s->lookup->client_rule(s->lookup->arg, &key, &flag) &&
+			in_force(flag.expires_ns, s->now_ns);
 	}
 	if (found) {
 		e->rule = flag.allow ? EXPLAIN_ALLOWED : EXPLAIN_BLOCKED;
@@ -189,7 +200,8 @@ static bool said(const struct daemon_state *s, const struct sluice_client *clien
 		e->rule = EXPLAIN_BLOCKED;
 		e->rule_of_prefix = true;
 		e->rule_expires_ns = prefix.expires_ns;
-		refuse(e, SLUICE_REASON_CLIENT_BLOCKED, rest(prefix.expires_ns, s->now_ns), prefix.action);
+		refuse(e, SLUICE_REASON_CLIENT_BLOCKED, rest(prefix.expires_ns, s->now_ns),
+		       prefix.action);
 		return true;
 	}
 	return false;
@@ -200,13 +212,15 @@ static bool full(const struct sluice_model_flag *flag, const struct sluice_model
 	return flag->limit && counts->in_flight >= (int64_t)flag->limit;
 }
 
-static void judge(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
-		  const struct sluice_model_flag *all, const struct sluice_model_flag *own, struct explanation *e)
+static void judge(const struct daemon_state *s, const struct sluice_client *client,
+		  const uint8_t *addr, const struct sluice_model_flag *all,
+		  const struct sluice_model_flag *own, struct explanation *e)
 {
 	if (said(s, client, addr, all, own, e))
 		return;
 	if (e->quota.wait_ns) {
-		refuse(e, e->quota.by_tokens ? SLUICE_REASON_TOKEN_QUOTA : SLUICE_REASON_REQUEST_QUOTA,
+		refuse(e,
+		       e->quota.by_tokens ? SLUICE_REASON_TOKEN_QUOTA : SLUICE_REASON_REQUEST_QUOTA,
 		       e->quota.wait_ns, 0);
 		return;
 	}
@@ -226,8 +240,8 @@ static void judge(const struct daemon_state *s, const struct sluice_client *clie
 	e->whole = false;
 }
 
-void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr, uint32_t model,
-	     uint32_t service, struct explanation *out)
+void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
+	     uint32_t model, uint32_t service, struct explanation *out)
 {
 	struct explanation e = {.admitted = true, .model = model, .service = service};
 	struct sluice_model_flag all, own;
@@ -244,11 +258,14 @@ void explain(const struct daemon_state *s, const struct sluice_client *client, c
 	explain_quota(s, client, addr, model, service, &e.quota);
 	judge(s, client, addr, &all, &own, &e);
 	if (!e.action)
-		e.action = own.action ? own.action
-			   : all.action ? all.action
+		e.action = own.action                   ? own.action
+			   : all.action                 ? all.action
 			   : service < s->service_count ? s->services[service].action
 							: SLUICE_ACTION_REPLY;
-	mode = own.mode ? own.mode : all.mode ? all.mode : service < s->service_count ? s->services[service].mode : s->mode;
+	mode = own.mode                     ? own.mode
+	       : all.mode                   ? all.mode
+	       : service < s->service_count ? s->services[service].mode
+					    : s->mode;
 	e.shadow = !e.admitted && mode == SLUICE_MODE_SHADOW;
 	*out = e;
 }

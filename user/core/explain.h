@@ -26,7 +26,7 @@ enum explain_from {
 struct explain_budget {
 	uint64_t limit; /* when full */
 	uint64_t left;
-	uint64_t debt;	   /* units beyond the limit: tokens only */
+	uint64_t debt;     /* units beyond the limit: tokens only */
 	uint64_t next_ns;  /* until one unit passes; 0: now */
 	uint64_t reset_ns; /* until it is full again */
 };
@@ -36,7 +36,7 @@ struct explain_quota {
 	enum explain_from from;
 	struct explain_budget requests, tokens;
 	uint64_t wait_ns; /* until a request passes it */
-	bool by_tokens;	  /* … for want of tokens */
+	bool by_tokens;   /* … for want of tokens */
 };
 
 enum explain_rule { EXPLAIN_NO_RULE, EXPLAIN_ALLOWED, EXPLAIN_BLOCKED };
@@ -45,9 +45,9 @@ struct explanation {
 	bool admitted;
 	bool shadow; /* refused, but only counted so */
 	enum sluice_reason reason;
-	uint8_t action; /* enum sluice_action */
+	uint8_t action;   /* enum sluice_action */
 	uint64_t wait_ns; /* what a refusal would tell, before it is rounded up */
-	bool exempt;	  /* by its prefix: nothing else is asked */
+	bool exempt;      /* by its prefix: nothing else is asked */
 	enum explain_rule rule;
 	bool rule_of_prefix;
 	uint64_t rule_expires_ns;
@@ -62,13 +62,14 @@ const char *explain_from_text(enum explain_from from);
 /* The service that is meant where none is named: the first with a quota, else the first that reads HTTP, else 0. */
 uint32_t explain_service(const struct daemon_state *s);
 /* The client that an address is at that service. A key stays. */
-void explain_client(const struct daemon_state *s, uint32_t service, const struct text_subject *subject,
-		    struct sluice_client *client);
+void explain_client(const struct daemon_state *s, uint32_t service,
+		    const struct text_subject *subject, struct sluice_client *client);
 
 /* The quota alone. addr: all of the client's address; NULL for a key. service: index in s->services. */
-void explain_quota(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
-		   uint32_t model, uint32_t service, struct explain_quota *out);
-void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr, uint32_t model,
-	     uint32_t service, struct explanation *out);
+void explain_quota(const struct daemon_state *s, const struct sluice_client *client,
+		   const uint8_t *addr, uint32_t model, uint32_t service,
+		   struct explain_quota *out);
+void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
+	     uint32_t model, uint32_t service, struct explanation *out);
 
 #endif

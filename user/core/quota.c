@@ -15,7 +15,7 @@
 #include "core/state.h"
 #include "core/text.h"
 
-#define MOST_MAX      1000000000ULL	   /* requests or tokens in one period, and at once */
+#define MOST_MAX      1000000000ULL /* requests or tokens in one period, and at once */
 #define PERIOD_MAX_NS (31 * 86400000000000ULL)
 #define PERIOD_MIN_NS 1000000ULL
 /* A plain reply may state ten million tokens at once: interval × that has to fit 63 bits. */
@@ -75,8 +75,8 @@ static int read_rate(const char *text, struct quota_rate *rate)
 int quota_take(struct quota_def *def, const char *key, const char *value, char *err, size_t len)
 {
 	static const char *const keys[] = {"requests", "tokens", "burst", "token-burst"};
-	struct quota_rate *rate = !strcmp(key, "requests") || !strcmp(key, "burst") ? &def->requests
-										    : &def->tokens;
+	struct quota_rate *rate =
+		!strcmp(key, "requests") || !strcmp(key, "burst") ? &def->requests : &def->tokens;
 	const char *near;
 
 	if (!strcmp(key, "requests") || !strcmp(key, "tokens")) {
@@ -96,7 +96,8 @@ int quota_take(struct quota_def *def, const char *key, const char *value, char *
 	}
 	near = parse_nearest(key, keys, sizeof(keys) / sizeof(keys[0]));
 	parse_say(err, len, "unknown key \"" PARSE_QUOTE "\"%s%s%s", PARSE_QUOTED(key),
-		  near ? "; did you mean \"" : "; there are requests, tokens, burst and token-burst",
+		  near ? "; did you mean \""
+		       : "; there are requests, tokens, burst and token-burst",
 		  near ? near : "", near ? "\"?" : "");
 	return -EINVAL;
 }
@@ -118,7 +119,8 @@ static int finish_rate(struct quota_rate *rate, const char *what, const char *bu
 	if (!rate->burst)
 		rate->burst = rate->most;
 	if (rate->burst > SPAN_MAX_NS / interval(rate)) {
-		parse_say(err, len, "%s: %" PRIu64 " at this rate take more than 400 days to come back",
+		parse_say(err, len,
+			  "%s: %" PRIu64 " at this rate take more than 400 days to come back",
 			  burst, rate->burst);
 		return -EINVAL;
 	}
@@ -160,9 +162,11 @@ int quota_parse(struct quota_def *out, const char *text, char *err, size_t len)
 		}
 		equals = strchr(word, '=');
 		if (!equals || n >= sizeof(word)) {
-			parse_say(err, len,
-				  "\"" PARSE_QUOTE "\" is not KEY=VALUE, like requests=100/60s tokens=20000/60s burst=20, nor none",
-				  PARSE_QUOTED(word));
+			parse_say(
+				err, len,
+				"\"" PARSE_QUOTE
+				"\" is not KEY=VALUE, like requests=100/60s tokens=20000/60s burst=20, nor none",
+				PARSE_QUOTED(word));
 			return -EINVAL;
 		}
 		*equals = 0;
@@ -170,9 +174,11 @@ int quota_parse(struct quota_def *out, const char *text, char *err, size_t len)
 			return -EINVAL;
 	}
 	if (!words || (none && words > 1)) {
-		parse_say(err, len,
-			  "\"" PARSE_QUOTE "\" is not a quota like requests=100/60s tokens=20000/60s burst=20, nor none",
-			  PARSE_QUOTED(text));
+		parse_say(
+			err, len,
+			"\"" PARSE_QUOTE
+			"\" is not a quota like requests=100/60s tokens=20000/60s burst=20, nor none",
+			PARSE_QUOTED(text));
 		return -EINVAL;
 	}
 	if (quota_finish(&def, err, len))
@@ -197,7 +203,10 @@ static const struct {
 	uint64_t ns;
 	const char *text;
 } units[] = {
-	{86400000000000ULL, "d"}, {3600000000000ULL, "h"}, {1000000000ULL, "s"}, {1000000ULL, "ms"},
+	{86400000000000ULL, "d"},
+	{3600000000000ULL, "h"},
+	{1000000000ULL, "s"},
+	{1000000ULL, "ms"},
 };
 
 /* In the largest of these units that makes it a whole number. */
@@ -250,8 +259,8 @@ void quota_of_text(struct quota_def *out, const struct sluice_quota_text *text)
 	};
 }
 
-uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope, const char *name,
-		       bool by_hand, const bool *used, bool *fresh, bool *taken)
+uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
+		       const char *name, bool by_hand, const bool *used, bool *fresh, bool *taken)
 {
 	struct sluice_quota_text text = {
 		.requests = def->requests.most,

@@ -63,8 +63,8 @@ struct quota_book {
  * sets *taken: what clients have spent under the slot's former definition has to be forgotten. 0: there is no room.
  * *fresh: the slot was written.
  */
-uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope, const char *name,
-		       bool by_hand, const bool *used, bool *fresh, bool *taken);
+uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
+		       const char *name, bool by_hand, const bool *used, bool *fresh, bool *taken);
 
 /*
  * Copies to every prefix what a shorter one says of class or quota where nothing was said of this one. Sorts `rules`

@@ -76,12 +76,15 @@ struct state_client_quota {
  */
 struct state_lookup {
 	void *arg;
-	bool (*client_rule)(void *arg, const struct sluice_client_flag_key *key, struct sluice_client_flag *out);
+	bool (*client_rule)(void *arg, const struct sluice_client_flag_key *key,
+			    struct sluice_client_flag *out);
 	bool (*client_quota)(void *arg, const struct sluice_client_flag_key *key, uint32_t *out);
 	bool (*prefix)(void *arg, const uint8_t addr[16], struct sluice_prefix *out);
-	bool (*budget)(void *arg, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out);
+	bool (*budget)(void *arg, const struct sluice_client *client, uint32_t quota,
+		       struct sluice_budget *out);
 	bool (*flag)(void *arg, uint32_t model, struct sluice_model_flag *out);
-	bool (*counts)(void *arg, const struct sluice_client *client, struct sluice_client_count *out, int64_t *in_flight);
+	bool (*counts)(void *arg, const struct sluice_client *client,
+		       struct sluice_client_count *out, int64_t *in_flight);
 	/* The client that an API key names: its keyed hash. */
 	bool (*key)(void *arg, const char *secret, size_t len, struct sluice_client *out);
 };
@@ -149,7 +152,8 @@ static inline uint64_t state_requests(const struct daemon_state *s, unsigned ver
 }
 
 /* SYNs by verdict, of one service or (negative) of all. */
-static inline uint64_t state_connections(const struct daemon_state *s, unsigned verdict, int service)
+static inline uint64_t state_connections(const struct daemon_state *s, unsigned verdict,
+					 int service)
 {
 	uint64_t sum = 0;
 

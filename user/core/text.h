@@ -49,10 +49,10 @@ int text_parse_network(const char *text, struct text_network *out);
  */
 struct text_subject {
 	bool one;
-	struct sluice_client client;	 /* of a prefix too: to be printed */
+	struct sluice_client client;     /* of a prefix too: to be printed */
 	struct sluice_prefix_key prefix; /* all zero for a key */
-	uint8_t addr[16];		 /* the address typed, before it was cut */
-	const char *note;		 /* what was understood otherwise than typed; NULL */
+	uint8_t addr[16];                /* the address typed, before it was cut */
+	const char *note;                /* what was understood otherwise than typed; NULL */
 };
 /* 0; -EINVAL: none of them. */
 int text_parse_subject(const char *text, struct text_subject *out);

@@ -16,7 +16,9 @@
 static int failed(int err, const char *what)
 {
 	return err ? datapath_fail(err, "%s cannot be written: %s", what,
-				   err == -E2BIG || err == -ENOSPC || err == -ENOMEM ? "it is full" : strerror(-err))
+				   err == -E2BIG || err == -ENOSPC || err == -ENOMEM
+					   ? "it is full"
+					   : strerror(-err))
 		   : 0;
 }
 
@@ -28,12 +30,14 @@ static int unread(int err, const char *what)
 /* A full map is no failure: the kernel then takes the text that names no quota. */
 static int write_texts(struct datapath *d, uint32_t id, const struct sluice_quota_text *text)
 {
-	static const enum sluice_reason reasons[] = {SLUICE_REASON_REQUEST_QUOTA, SLUICE_REASON_TOKEN_QUOTA};
+	static const enum sluice_reason reasons[] = {SLUICE_REASON_REQUEST_QUOTA,
+						     SLUICE_REASON_TOKEN_QUOTA};
 	struct quota_def def;
 
 	quota_of_text(&def, text);
 	for (unsigned i = 0; i < 4; i++) {
-		struct sluice_reply_key key = {.model = id, .reason = reasons[i / 2], .no_retry = i % 2};
+		struct sluice_reply_key key = {
+			.model = id, .reason = reasons[i / 2], .no_retry = i % 2};
 		struct sluice_reply reply;
 		int err;
 
@@ -54,15 +58,18 @@ int datapath_set_quota(struct datapath *d, uint32_t id, const struct sluice_quot
 	int err = write_texts(d, id, text);
 
 	if (!err)
-		err = failed(bpf_map_update_elem(map_fd(d->skel->maps.quotas), &id, quota, BPF_ANY), "quotas");
+		err = failed(bpf_map_update_elem(map_fd(d->skel->maps.quotas), &id, quota, BPF_ANY),
+			     "quotas");
 	if (!err)
-		err = failed(bpf_map_update_elem(map_fd(d->skel->maps.quota_texts), &id, text, BPF_ANY),
-			     "quota_texts");
+		err = failed(
+			bpf_map_update_elem(map_fd(d->skel->maps.quota_texts), &id, text, BPF_ANY),
+			"quota_texts");
 	return err;
 }
 
 int datapath_each_quota(struct datapath *d,
-			void (*each)(void *arg, uint32_t id, const struct sluice_quota_text *text), void *arg)
+			void (*each)(void *arg, uint32_t id, const struct sluice_quota_text *text),
+			void *arg)
 {
 	for (uint32_t id = 1; id < SLUICE_QUOTAS_MAX; id++) {
 		struct sluice_quota_text text;
@@ -109,7 +116,8 @@ int datapath_forget_budgets(struct datapath *d, uint32_t id)
 {
 	struct budget_list list = {.quota = id};
 	int fd = map_fd(d->skel->maps.client_state);
-	int err = map_each(fd, sizeof(struct sluice_budget_key), sizeof(struct sluice_budget), note_budget, &list);
+	int err = map_each(fd, sizeof(struct sluice_budget_key), sizeof(struct sluice_budget),
+			   note_budget, &list);
 
 	for (size_t i = 0; i < list.count; i++)
 		bpf_map_delete_elem(fd, &list.keys[i]);
@@ -117,7 +125,8 @@ int datapath_forget_budgets(struct datapath *d, uint32_t id)
 	return unread(err ? err : list.no_memory ? -ENOMEM : 0, "client_state");
 }
 
-int datapath_set_client_quota(struct datapath *d, const struct sluice_client_flag_key *key, uint32_t id)
+int datapath_set_client_quota(struct datapath *d, const struct sluice_client_flag_key *key,
+			      uint32_t id)
 {
 	return failed(bpf_map_update_elem(map_fd(d->skel->maps.client_quotas), key, &id, BPF_ANY),
 		      "client_quotas");
@@ -131,7 +140,8 @@ int datapath_clear_client_quota(struct datapath *d, const struct sluice_client_f
 			      : failed(err, "client_quotas");
 }
 
-bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_flag_key *key, uint32_t *id)
+bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_flag_key *key,
+			       uint32_t *id)
 {
 	return !bpf_map_lookup_elem(map_fd(d->skel->maps.client_quotas), key, id);
 }
@@ -151,12 +161,15 @@ static void visit_quota(void *arg, const void *key, const void *value)
 }
 
 int datapath_each_client_quota(struct datapath *d,
-			       void (*each)(void *, const struct sluice_client_flag_key *, uint32_t id), void *arg)
+			       void (*each)(void *, const struct sluice_client_flag_key *,
+					    uint32_t id),
+			       void *arg)
 {
 	struct quota_visitor v = {each, arg};
 
-	return unread(map_each(map_fd(d->skel->maps.client_quotas), sizeof(struct sluice_client_flag_key),
-			       sizeof(uint32_t), visit_quota, &v),
+	return unread(map_each(map_fd(d->skel->maps.client_quotas),
+			       sizeof(struct sluice_client_flag_key), sizeof(uint32_t), visit_quota,
+			       &v),
 		      "client_quotas");
 }
 
@@ -182,21 +195,23 @@ bool datapath_get_prefix(struct datapath *d, const uint8_t addr[16], struct slui
 	return !bpf_map_lookup_elem(map_fd(d->skel->maps.client_prefixes), &key, out);
 }
 
-bool datapath_get_client(struct datapath *d, const struct sluice_client *client, struct sluice_client_count *out,
-			 int64_t *in_flight)
+bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
+			 struct sluice_client_count *out, int64_t *in_flight)
 {
 	if (bpf_map_lookup_elem(map_fd(d->skel->maps.client_in_flight), client, in_flight))
 		*in_flight = 0;
 	return !bpf_map_lookup_elem(map_fd(d->skel->maps.client_counts), client, out);
 }
 
-int datapath_key_client(struct datapath *d, const char *secret, size_t len, struct sluice_client *out)
+int datapath_key_client(struct datapath *d, const char *secret, size_t len,
+			struct sluice_client *out)
 {
 	struct siphash_secret hash_key;
 	struct siphash state;
 	uint32_t zero = 0;
 	uint64_t hash;
-	int err = unread(bpf_map_lookup_elem(map_fd(d->skel->maps.hash_key), &zero, &hash_key), "hash_key");
+	int err = unread(bpf_map_lookup_elem(map_fd(d->skel->maps.hash_key), &zero, &hash_key),
+			 "hash_key");
 
 	if (err)
 		return err;

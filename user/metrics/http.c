@@ -82,7 +82,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		{"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics_write_exposition},
 		{"/", "text/html; charset=utf-8", metrics_write_page},
 	};
-	static char not_found[] = "There are /, /metrics and /v1/limits.\n", not_allowed[] = "Read only.\n";
+	static char not_found[] = "There are /, /metrics and /v1/limits.\n",
+		    not_allowed[] = "Read only.\n";
 	struct metrics *m = arg;
 
 	if (!*seen) { /* the head alone; MHD wants to be asked again */

@@ -19,15 +19,15 @@ static uint64_t up(uint64_t ns, uint64_t unit)
 
 static json_t *budget(const struct explain_budget *b)
 {
-	return b->limit ? json_pack("{s:I, s:I, s:I, s:I, s:I}", "limit", (json_int_t)b->limit, "remaining",
-				    (json_int_t)b->left, "debt", (json_int_t)b->debt, "reset_secs",
-				    (json_int_t)up(b->reset_ns, 1000000000), "next_ms",
-				    (json_int_t)up(b->next_ns, 1000000))
+	return b->limit ? json_pack("{s:I, s:I, s:I, s:I, s:I}", "limit", (json_int_t)b->limit,
+				    "remaining", (json_int_t)b->left, "debt", (json_int_t)b->debt,
+				    "reset_secs", (json_int_t)up(b->reset_ns, 1000000000),
+				    "next_ms", (json_int_t)up(b->next_ns, 1000000))
 			: json_null();
 }
 
-static json_t *one(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
-		   uint32_t model)
+static json_t *one(const struct daemon_state *s, const struct sluice_client *client,
+		   const uint8_t *addr, uint32_t model)
 {
 	uint32_t service = explain_service(s);
 	char text[TEXT_CLIENT_MAX], words[QUOTA_TEXT_MAX] = "";
@@ -40,13 +40,15 @@ static json_t *one(const struct daemon_state *s, const struct sluice_client *cli
 		quota_of_text(&def, &s->quotas->text[e.quota.id]);
 		quota_words(words, &def);
 	}
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "client", text, "model",
-			 state_model_in_use(s, e.model) ? json_string(s->controller->model[e.model].name)
-							: json_null(),
-			 "quota", e.quota.id ? json_string(words) : json_null(), "requests", budget(&e.quota.requests),
-			 "tokens", budget(&e.quota.tokens), "admitted", e.admitted, "reason",
-			 e.admitted ? json_null() : json_string(text_reason(e.reason)), "retry_after_ms",
-			 e.admitted ? json_null() : json_integer((json_int_t)up(e.wait_ns, 1000000)));
+	return json_pack(
+		"{s:s, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "client", text, "model",
+		state_model_in_use(s, e.model) ? json_string(s->controller->model[e.model].name)
+					       : json_null(),
+		"quota", e.quota.id ? json_string(words) : json_null(), "requests",
+		budget(&e.quota.requests), "tokens", budget(&e.quota.tokens), "admitted",
+		e.admitted, "reason", e.admitted ? json_null() : json_string(text_reason(e.reason)),
+		"retry_after_ms",
+		e.admitted ? json_null() : json_integer((json_int_t)up(e.wait_ns, 1000000)));
 }
 
 static int last_seen_first(const void *a, const void *b)
@@ -69,14 +71,17 @@ static json_t *everyone(const struct daemon_state *s)
 	for (size_t i = 0; order && i < s->client_count && i < METRICS_LIMITS_MAX; i++) {
 		const struct sluice_client *c = &order[i]->client;
 
-		json_array_append_new(list, one(s, c, c->kind == SLUICE_CLIENT_ADDRESS ? c->addr : NULL,
-						order[i]->count.last_model));
+		json_array_append_new(list,
+				      one(s, c, c->kind == SLUICE_CLIENT_ADDRESS ? c->addr : NULL,
+					  order[i]->count.last_model));
 	}
 	free(order);
-	return json_pack("{s:o, s:I}", "limits", list, "clients_known", (json_int_t)s->client_count);
+	return json_pack("{s:o, s:I}", "limits", list, "clients_known",
+			 (json_int_t)s->client_count);
 }
 
-static json_t *named(const struct daemon_state *s, const char *client, const char *model, unsigned *status)
+static json_t *named(const struct daemon_state *s, const char *client, const char *model,
+		     unsigned *status)
 {
 	uint32_t service = explain_service(s), id = SLUICE_MODEL_OTHER;
 	struct text_subject subject;
@@ -86,7 +91,8 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	*status = 400;
 	/* No secrets: addresses of pages are written down by whoever asks for them. */
 	if (text_parse_subject(client, &subject) || (!subject.one && subject.prefix.plen != 128))
-		return json_pack("{s:s}", "error", "client must be one address, an IPv6 /64, or key:ID");
+		return json_pack("{s:s}", "error",
+				 "client must be one address, an IPv6 /64, or key:ID");
 	if (service < s->service_count)
 		id = s->services[service].model;
 	if (model) {
@@ -101,7 +107,8 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	return one(s, &whom, whom.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id);
 }
 
-unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client, const char *model)
+unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,
+			      const char *model)
 {
 	unsigned status = 200;
 	json_t *answer;
