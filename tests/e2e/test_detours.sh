@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# A server that is not where the packets come in: behind a bridge, in a container whose port is published by DNAT, behind a
-# device without a link header. Refusals are complete TCP all the same (invariant 4). And traffic of which sluice sees one
-# direction only, or a part of one: it passes, it is counted, nothing hangs and nothing drifts (invariants 1 and 8).
+# A server that is not where the packets come in: behind a bridge, in a container whose port is
+# published by DNAT, behind a device without a link header. Refusals are complete TCP all the same
+# (invariant 4). And traffic of which sluice sees one direction only, or a part of one: it passes,
+# it is counted, nothing hangs and nothing drifts (invariants 1 and 8).
 MORE_NAMESPACES=sl-detours-d
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -11,7 +12,8 @@ MORE_NAMESPACES=sl-detours-d
 
 D=sl-detours-d
 export SL_CLIENT=$C SL_SERVER=$S
-models=(--model "open,prefill-ms=2,token-ms=1,tokens=3,slots=256" --model "slow,prefill-ms=20,token-ms=1,tokens=3,slots=64")
+models=(--model "open,prefill-ms=2,token-ms=1,tokens=3,slots=256"
+	--model "slow,prefill-ms=20,token-ms=1,tokens=3,slots=64")
 sluice_on() { # OPTION…: the daemon, attached to what is named only
 	start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off "$@"
 	DAEMON=$PID
@@ -41,9 +43,10 @@ mock_in() { # NAMESPACE LISTEN…: the mock in another namespace; its admin port
 
 complete_in() { on "$1" curl -sS -m 5 "http://127.0.0.1:$ADMIN/stats"; }
 
-# refusing SENTENCE ADDRESS…: the slow model is shut by one sample; then both kinds, small and large, over each.
+# refusing SENTENCE ADDRESS…: the slow model is shut by one sample; then both kinds, small and
+# large, over each.
 refusing() {
-	local sentence=$1 to size ns=$2 complete
+	local sentence=$1 to size ns=$2
 
 	shift 2
 	load --connect "$1:$PORT" --model slow --requests 1 >"$T/one.json"
@@ -71,6 +74,7 @@ refusing() {
 	say_ok "$sentence"
 }
 
+# shellcheck disable=SC2317
 no_sockets_in() { # NAMESPACE: none of its server's connections is left
 	local i
 
@@ -97,8 +101,10 @@ check "and the server's sockets are reset there" no_sockets_in "$D"
 finish "$MOCK"
 sluice_off
 
-# A published port: DNAT to a container, sluice on the outer interface, declared by the host's address.
-on "$S" sh -c "ip link del br0 && ip addr add $S4/24 dev s0 && ip addr add 172.30.0.1/24 dev d1 && sysctl -qw net.ipv4.ip_forward=1"
+# A published port: DNAT to a container, sluice on the outer interface, declared by the host's
+# address.
+on "$S" sh -c "ip link del br0 && ip addr add $S4/24 dev s0 && ip addr add 172.30.0.1/24 dev d1 &&
+	sysctl -qw net.ipv4.ip_forward=1"
 on "$D" sh -c 'ip addr flush dev d0 && ip addr add 172.30.0.2/24 dev d0 && ip route add default via 172.30.0.1'
 on "$S" nft -f - <<END
 table ip published {
@@ -138,15 +144,15 @@ sluice_off
 
 # Responses leave by an interface that sluice is not attached to.
 second_link
-for ns in "$S" "$C"; do on "$ns" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.s0.rp_filter=0 2>/dev/null || true; done
 on "$C" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.c2.rp_filter=0 net.ipv4.conf.c0.rp_filter=0
-on "$S" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.s2.rp_filter=0
+on "$S" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.s2.rp_filter=0 net.ipv4.conf.s0.rp_filter=0
 sluice_on --interface s0 --interface lo --listen "$PORT"
 on "$S" "$B/loadgen" --json --connect "127.0.0.1:$PORT" --model open --requests 1 >"$T/one.json"
 await 3 "'open' in m"
 on "$S" ip route add "$C4/32" via 10.77.1.2 dev s2
 load --connect "$S4:$PORT" --model open --requests 40 --concurrency 4 >"$T/kept.json" || true
-load --connect "$S4:$PORT" --model open --requests 20 --concurrency 4 --new-connections --body-bytes 100000 >"$T/new.json" || true
+load --connect "$S4:$PORT" --model open --requests 20 --concurrency 4 --new-connections \
+	--body-bytes 100000 >"$T/new.json" || true
 holds --within 3 "where responses leave by another interface all requests are answered, and nothing hangs" \
 	"j('kept')['completed'] == 40 and j('new')['completed'] == 20"
 holds --within 5 "that is seen and counted, and nothing stays in flight" \
