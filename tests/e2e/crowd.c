@@ -3,8 +3,8 @@
  * As many clients as are asked for, each with an address of its own, a connection and one small request, one after the
  * other. The addresses must be local: `ip route add local PREFIX dev lo`.
  *
- * crowd FIRST COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 PORT: every other client is IPv6, in a /64 of its own. Prints how many
- * got an answer that begins with HTTP/1.1 200 as JSON.
+ * crowd FIRST COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 PORT: every other client is IPv6, in a /64 of
+ * its own. Prints how many got an answer that begins with HTTP/1.1 200 as JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "crowd: FIRST COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 PORT\n");
 		return 2;
 	}
-	
+
 	first = strtoul(argv[1], NULL, 10);
 	count = strtoul(argv[2], NULL, 10);
 	to4.sin_port = to6.sin6_port = htons((unsigned short)atoi(argv[7]));

@@ -3,8 +3,9 @@
  * Packets from addresses that nobody has, by the million: SYNs, and segments that carry a whole request, with right
  * checksums, IPv4 and IPv6 in turn. What comes back to those addresses is the caller's to lose.
  *
- * flood INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]: sources are PREFIX4/17 and PREFIX6/64; half of the
- * segments with data come from CLIENT4 where it is given, from random ports. Prints what it has sent as JSON.
+ * flood INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]: sources are PREFIX4/17 and
+ * PREFIX6/64; half of the IPv4 segments with data come from CLIENT4 where it is given, from random
+ * ports. Prints what it has sent as JSON.
  */
 #define _GNU_SOURCE /* sendmmsg */
 #include <arpa/inet.h>
@@ -21,7 +22,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define PORT 8000
+#define PORT  8000
 #define BATCH 64
 
 static const char text[] =
@@ -83,8 +84,10 @@ static void make(struct frame *f, const uint8_t mac[12], bool ipv6, bool syn, co
 	f->bytes[12] = ipv6 ? 0x86 : 0x08;
 	f->bytes[13] = ipv6 ? 0xdd : 0x00;
 	if (ipv6) {
-		struct ip6_hdr ip = {.ip6_flow = htonl(6U << 28), .ip6_plen = htons((uint16_t)tcp_len),
-				     .ip6_nxt = 6, .ip6_hlim = 64};
+		struct ip6_hdr ip = {.ip6_flow = htonl(6U << 28),
+				     .ip6_plen = htons((uint16_t)tcp_len),
+				     .ip6_nxt = 6,
+				     .ip6_hlim = 64};
 
 		memcpy(&ip.ip6_src, source, 16);
 		memcpy(&ip.ip6_dst, server, 16);
@@ -92,8 +95,11 @@ static void make(struct frame *f, const uint8_t mac[12], bool ipv6, bool syn, co
 		sum = add(add(sum, source, 16), server, 16);
 		at += sizeof(ip);
 	} else {
-		struct iphdr ip = {.version = 4, .ihl = 5, .tot_len = htons((uint16_t)(20 + tcp_len)),
-				   .ttl = 64, .protocol = 6};
+		struct iphdr ip = {.version = 4,
+				   .ihl = 5,
+				   .tot_len = htons((uint16_t)(20 + tcp_len)),
+				   .ttl = 64,
+				   .protocol = 6};
 
 		memcpy(&ip.saddr, source, 4);
 		memcpy(&ip.daddr, server, 4);
@@ -128,19 +134,24 @@ int main(int argc, char **argv)
 	unsigned long count, sent = 0, syns = 0, refused = 0;
 	int fd, one = 1;
 
-	if (argc < 8 || sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2],
-			       &mac[3], &mac[4], &mac[5]) != 6 ||
-	    inet_pton(AF_INET, argv[4], server4) != 1 || inet_pton(AF_INET, argv[5], prefix4) != 1 ||
-	    inet_pton(AF_INET6, argv[6], server6) != 1 || inet_pton(AF_INET6, argv[7], prefix6) != 1 ||
+	if (argc < 8 ||
+	    sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2], &mac[3],
+		   &mac[4], &mac[5]) != 6 ||
+	    inet_pton(AF_INET, argv[4], server4) != 1 ||
+	    inet_pton(AF_INET, argv[5], prefix4) != 1 ||
+	    inet_pton(AF_INET6, argv[6], server6) != 1 ||
+	    inet_pton(AF_INET6, argv[7], prefix6) != 1 ||
 	    (argc > 8 && inet_pton(AF_INET, argv[8], client4) != 1)) {
-		fprintf(stderr, "flood: INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]\n");
+		fprintf(stderr,
+			"flood: INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]\n");
 		return 2;
 	}
 	count = strtoul(argv[3], NULL, 10);
 	fd = socket(AF_PACKET, SOCK_RAW, 0);
 	if (fd < 0)
 		die("flood: socket");
-	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1])};
+	struct sockaddr_ll to = {.sll_family = AF_PACKET,
+				 .sll_ifindex = (int)if_nametoindex(argv[1])};
 	if (bind(fd, (struct sockaddr *)&to, sizeof(to)))
 		die("flood: bind");
 	setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one));
@@ -162,7 +173,8 @@ int main(int argc, char **argv)
 			}
 			make(&frames[i], mac, ipv6, syn, source, ipv6 ? server6 : server4);
 			parts[i] = (struct iovec){frames[i].bytes, frames[i].len};
-			messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
+			messages[i].msg_hdr =
+				(struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
 			syns += syn;
 		}
 		for (int done = 0; done < BATCH;) {

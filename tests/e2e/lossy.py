@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What test_lossy does between its two hosts: real TCP at both ends, and a wire (relay.py) that loses, delays, doubles and
-reorders. lossy.py SCENARIO HOST [NUMBER] prints one JSON object.
+"""What test_lossy does between its two hosts: real TCP at both ends, and a wire (relay.py) that
+loses, delays, doubles and reorders. lossy.py SCENARIO HOST [NUMBER] prints one JSON object.
 """
 
 import json

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""names.py HOST PORT FIRST COUNT: one request each for COUNT invented model names on one kept connection, head and body in
-one segment (a server that answers by itself does so before a body that comes later). Prints the statuses."""
+"""names.py HOST PORT FIRST COUNT: one request each for COUNT invented model names on one kept
+connection, head and body in one segment (a server that answers by itself does so before a body
+that comes later). Prints the statuses."""
 
 import collections
 import http.client

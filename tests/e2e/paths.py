@@ -6,8 +6,8 @@ both       head on c0, body on c2
 tun        on a device without a link header, made here: tun0 of the server's namespace; waits for SIGUSR1 once it is there
 mptcp, tfo    not by hand: sockets of that kind
 
-vlan HOST FROM MODEL PIN needs no server: both ends are made by hand, with two VLAN tags that no kernel here would take.
-Prints the status, how it ended, and whether every checksum was right.
+vlan HOST FROM MODEL PIN needs no server: both ends are made by hand, with two VLAN tags that no
+kernel here would take. Prints the status, how it ended, and whether every checksum was right.
 """
 
 import fcntl

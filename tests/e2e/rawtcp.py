@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""TCP made by hand on packet sockets, for what no kernel sends of itself: segments that overlap or come out of order,
-frames with VLAN tags, IP options and extension headers, fragments, acknowledgements withheld. A Client has an address
-that its namespace does not have, so that no kernel answers for it; a Wire is one interface. inside() is how one process
-works in several network namespaces: a socket stays where it was made.
+"""TCP made by hand on packet sockets, for what no kernel sends of itself: segments that overlap
+or come out of order, frames with VLAN tags, IP options and extension headers, fragments,
+acknowledgements withheld. A Client has an address that its namespace does not have, so that no
+kernel answers for it; a Wire is one interface. inside() is how one process works in several
+network namespaces: a socket stays where it was made.
 """
 
 import contextlib

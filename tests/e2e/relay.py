@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A wire between two network namespaces that loses, holds back, doubles and reorders exactly what it is told to: frames are
-carried by hand between two interfaces, and a rule is asked for each. A rule is a function of the segment (its field `up`
-says whether the client sent it) that returns the frames to be carried on in its place, or None to carry it as it
-is. It is called by the carrying thread alone, in the order of arrival.
+"""A wire between two network namespaces that loses, holds back, doubles and reorders exactly
+what it is told to: frames are carried by hand between two interfaces, and a rule is asked for
+each. A rule is a function of the segment (its field `up` says whether the client sent it) that
+returns the frames to be carried on in its place, or None to carry it as it is. It is called by
+the carrying thread alone, in the order of arrival.
 """
 
 import select

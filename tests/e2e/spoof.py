@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What test_spoof sends by hand. spoof.py third HOST FROM MODEL: a request that rides in the handshake's third segment;
-spoof.py blind HOST FROM MODEL: one on a connection whose SYN-ACK is answered with a wrong number.
+"""What test_spoof sends by hand. spoof.py third HOST FROM MODEL: a request that rides in the
+handshake's third segment; spoof.py blind HOST FROM MODEL: one on a connection whose SYN-ACK is
+answered with a wrong number.
 """
 
 import json

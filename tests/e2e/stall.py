@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Clients that hold their own stream up. stall.py HOW HOST FROM MODEL TOKENS: opens a stream, says "begun" once its first
-bytes are there, and then, until it gets SIGUSR1 (or 30 s have passed):
+"""Clients that hold their own stream up. stall.py HOW HOST FROM MODEL TOKENS: opens a stream,
+says "begun" once its first bytes are there, and then, until it gets SIGUSR1 (or 30 s have
+passed):
 
 zero    reads nothing, with a small buffer, so that its window shuts
 noack   acknowledges nothing, its window open: a client made by hand
 
-After that it reads to the end. stall.py slow HOST FROM MODEL SECONDS sends a request by bytes, one in 50 ms, says
-"begun" in the middle of it, and reads the answer. Each prints how much came and how it ended.
+After that it reads to the end. stall.py slow HOST FROM MODEL SECONDS sends a request by bytes,
+one in 50 ms, says "begun" in the middle of it, and reads the answer. Each prints how much came
+and how it ended.
 """
 
 import json

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 8: counts do not drift, and nothing is counted twice. A thousand refusals and a thousand admissions, over kept
-# and new connections, IPv4 and IPv6, with large bodies among them, side by side: what sluice counts is what the load
-# generators saw and what the server was given, to the last one; then nothing is in flight and nothing is left.
+# Invariant 8: counts do not drift, and nothing is counted twice. A thousand refusals and a thousand
+# admissions, over kept and new connections, IPv4 and IPv6, with large bodies among them, side by
+# side: what sluice counts is what the load generators saw and what the server was given, to the
+# last one; then nothing is in flight and nothing is left.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -56,12 +57,12 @@ holds "two thousand requests were sent, some thousand of each kind, and each had
 	 j('sum')['models']['slow'] == j('sum')['status']['429'] > 900"
 holds "none ended in another way, and every 429 was whole" \
 	"j('sum')['bad'] == {} and j('sum')['lengths']['equal'] == j('sum')['status']['429']"
-holds --within 3 "sluice counts exactly these: admitted" "r['admitted'] == $before[0] + j('sum')['status']['200']"
+holds --within 3 "sluice counts exactly these: admitted" "r['admitted'] == ${before}[0] + j('sum')['status']['200']"
 holds "and rejected, by their one reason" \
-	"r['rejected'] == s['rejected_by_reason']['ttft'] == $before[1] + j('sum')['status']['429'] and
+	"r['rejected'] == s['rejected_by_reason']['ttft'] == ${before}[1] + j('sum')['status']['429'] and
 	 sum(s['rejected_by_reason'].values()) == r['rejected']"
 holds "the server was given exactly the admitted ones" \
-	"mock['requests_complete'] == $before[2] + j('sum')['status']['200']"
+	"mock['requests_complete'] == ${before}[2] + j('sum')['status']['200']"
 holds "by client it is the same" \
 	"sum([c['admitted'] for c in ctl('clients')['clients']]) == r['admitted'] and
 	 sum([c['rejected'] for c in ctl('clients')['clients']]) == r['rejected']"

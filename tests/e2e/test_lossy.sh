@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# A wire that loses, delays, doubles and reorders, with real TCP at both ends. A refusal is complete all the same
-# (invariant 4): the 429 lost once and three times, bytes of the server in flight or lost for good when the next request is
-# refused. A request in disorder is judged once, as what it is (invariants 7 and 8).
+# A wire that loses, delays, doubles and reorders, with real TCP at both ends. A refusal is complete
+# all the same (invariant 4): the 429 lost once and three times, bytes of the server in flight or
+# lost for good when the next request is refused. A request in disorder is judged once, as what it
+# is (invariants 7 and 8).
 MORE_NAMESPACES=sl-lossy-r
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -25,8 +26,8 @@ for model in open slow; do
 done
 await 3 "'open' in m and m['slow']['ttft_ema_ms'] > 2"
 
-# Invariant 7: whatever the order in which its segments come. Invariant 8: whatever comes twice is judged once. A body of
-# which a part was not seen in its place is one that names no model.
+# Invariant 7: whatever the order in which its segments come. Invariant 8: whatever comes twice is
+# judged once. A body of which a part was not seen in its place is one that names no model.
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
 	for how in reordered doubled overlapping; do
@@ -47,7 +48,8 @@ for host in "$S4" "$S6"; do
 	done
 done
 
-# Invariant 4: the 429 lost, of a small request and of 1 MiB, carried out by a wire that keeps all else.
+# Invariant 4: the 429 lost, of a small request and of 1 MiB, carried out by a wire that keeps all
+# else.
 ctl set --model slow ttft=1ms tau=1h >/dev/null
 await 2 "not m['slow']['open']"
 before=$(value "mock['requests_complete']")
@@ -66,8 +68,8 @@ done
 holds "no reply was given up for lost" "k['replies-lost'] == 0"
 finish "$MOCK"
 
-# Invariant 4: bytes of the server in flight. The next request is refused, and the client reads them first, then the 429; or
-# they are lost for good, and the connection is reset and counted.
+# Invariant 4: bytes of the server in flight. The next request is refused, and the client reads them
+# first, then the 429; or they are lost for good, and the connection is reset and counted.
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
 	lossy late in-flight "$host" late || true
@@ -82,7 +84,7 @@ for host in "$S4" "$S6"; do
 	ctl clear "$([[ $host == *:* ]] && echo "$C6" || echo "$C4")" --model kept >/dev/null
 	lost=$(value "k['replies-lost']")
 	[[ $host == *:* ]] && what="100-continue" || what="the end of the last answer"
-	[[ $host == *:* ]] && how=continue || how=in-flight
+	[[ $host == *:* ]] && how="continue" || how="in-flight"
 	lossy gone "$how" "$host" lost || true
 	holds --within 3 "with $what lost for good the client is reset, and it is counted $over" \
 		"j('gone')['end'] == 'ConnectionResetError' and k['replies-lost'] == $lost + 1 and

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# What clients can invent is bounded: thousands of model names to a server that takes any, a hundred thousand addresses. No
-# table grows without end, what finds no place in one is judged all the same, and no name that a client makes up costs
-# another model anything (invariants 1, 3 and 8).
+# What clients can invent is bounded: thousands of model names to a server that takes any, a hundred
+# thousand addresses. No table grows without end, what finds no place in one is judged all the same,
+# and no name that a client makes up costs another model anything (invariants 1, 3 and 8).
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -47,7 +47,7 @@ holds --within 3 "names that are answered with 404 are judged, and none is learn
 	 len(m) == $known + ('other' in m)"
 
 # A name invented for a slow server shuts itself, and nobody else.
-peer "$C" exact "$S4" "$SLOW" --model made-up --stream --out "$T/out" >"$T/made-up.json"
+peer "$C" exact "$S4" "$SLOW" --model made-up --stream --out "$T/out" >"$T/made-up.json" 2>"$T/begun"
 holds --within 3 "an invented name that is slow shuts itself alone" \
 	"not m['made-up']['open'] and m['made-up']['reason'] == 'itl' and m['mine']['open'] and m['slow']['open']"
 
@@ -59,7 +59,7 @@ holds --within 3 "and end in a bounded table: 1022 names, the rest are others, a
 	"s['maps']['model_ids']['entries'] <= 1024 and len(m) <= 1024 and 'invented-1000' in m and
 	 'invented-3999' not in m and 'other' in m and s['names_refused'] >= 3000 - 1022"
 for _ in 1 2; do
-	peer "$C" exact "$S4" "$SLOW" --model made-up-too-late --stream --out "$T/out" >"$T/late.json"
+	peer "$C" exact "$S4" "$SLOW" --model made-up-too-late --stream --out "$T/out" >"$T/late.json" 2>"$T/begun"
 done
 holds --within 3 "a slow name that found no room shuts neither the others nor any model" \
 	"m['other']['itl_samples'] > 0 and m['other']['itl_ema_ms'] > 100 and m['other']['open'] and m['mine']['open']

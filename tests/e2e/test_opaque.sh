@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# What cannot be read is timed and not touched: TLS and HTTP/2 on a service that was declared http are found out and pass
-# (invariant 1), with an honest TTFT (invariant 6). A service declared opaque is shut at the SYN: a reset within a round trip
-# (invariant 5), or silence, while established connections go on (invariant 2); and it opens again by itself.
+# What cannot be read is timed and not touched: TLS and HTTP/2 on a service that was declared http
+# are found out and pass (invariant 1), with an honest TTFT (invariant 6). A service declared opaque
+# is shut at the SYN: a reset within a round trip (invariant 5), or silence, while established
+# connections go on (invariant 2); and it opens again by itself.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -63,7 +64,7 @@ out=$(on "$C" curl -sSk -m 10 -o "$T/curl" -w '%{http_code} %{ssl_verify_result}
 	"https://$S4:$TLS/" || true)
 same "curl reads a TLS server through a service declared http" 200 "${out%% *}"
 holds --within 3 "which is found out" "k['found-opaque'] == 1 and k['passed-doubt'] == 0 and r['rejected'] == 0"
-ask $TLS 5 '{"wait":150,"tokens":4,"gap":30}' >"$T/tls.json"
+ask $TLS 5 '{"wait":150,"tokens":4,"gap":30}' >"$T/tls.json" 2>"$T/begun"
 holds "requests on one TLS connection are all answered" "j('tls')['counts'] == [4] * 5 and k['found-opaque'] == 2"
 holds --within 3 "and timed: no handshake among them, TTFT and ITL what the server took" \
 	"4 <= m['tls']['ttft_samples'] <= 6 and 100 < m['tls']['ttft_ema_ms'] < 190 and
@@ -78,12 +79,12 @@ holds --within 3 "which is found out, too, and passes" \
 for how in reset drop; do
 	[[ $how == reset ]] && port=$RESET || port=$DROP
 	# Established while it is open, and in the middle of something when it shuts.
-	start "long-$how" "$C" "$PY" "$HERE/tls.py" ask "$S4" $port 1 '{"wait":10,"tokens":150,"gap":20}'
+	start "long-$how" "$C" "$PY" "$HERE/tls.py" ask "$S4" "$port" 1 '{"wait":10,"tokens":150,"gap":20}'
 	LONG=$PID
 	await_line "long-$how" begun "$LONG"
-	ask $port 2 '{"wait":600,"tokens":1}' >"$T/slow-$how.json"
+	ask "$port" 2 '{"wait":600,"tokens":1}' >"$T/slow-$how.json" 2>"$T/begun"
 	await 3 "not m['$how']['open'] and m['$how']['reason'] == 'ttft'"
-	on "$C" "$PY" "$HERE/peers.py" connect "$S4" $port --timeout 0.4 >"$T/new-$how.json"
+	on "$C" "$PY" "$HERE/peers.py" connect "$S4" "$port" --timeout 0.4 >"$T/new-$how.json"
 	if [[ $how == reset ]]; then
 		holds "to a shut opaque service connect() fails with ECONNREFUSED at once" \
 			"j('new-reset')['error'] == 'ECONNREFUSED' and j('new-reset')['ms'] < 100"
@@ -101,7 +102,7 @@ for how in reset drop; do
 	grep '^{' "$T/long-$how.log" >"$T/long-$how.json"
 	holds "and reads it to its end ($how)" "j('long-$how')['counts'] == [150]"
 	holds --within 10 "it opens again by itself ($how)" "m['$how']['open'] and 'model $how opened' in log('daemon')"
-	ask $port 1 '{"wait":1,"tokens":2}' >"$T/again.json"
+	ask "$port" 1 '{"wait":1,"tokens":2}' >"$T/again.json" 2>"$T/begun"
 	holds "and serves new connections ($how)" "j('again')['counts'] == [2]"
 done
 holds "the http services were not shut with them" "m['tls']['open'] and m['h2']['open']"

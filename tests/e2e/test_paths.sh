@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# By whatever way a request comes to the host, it is judged, and its refusal is complete TCP (invariants 4 and 7): MTUs,
-# offloads, loopback, two interfaces at once, VLAN tags, IP options and extension headers, sockets that ask for more than
-# plain TCP. What cannot be framed passes and is counted (invariant 1): fragments. Frames are sent by hand where no kernel
-# here would send them; a tag with VID 0 is one that it takes without 802.1Q, of others both ends are made by hand.
+# By whatever way a request comes to the host, it is judged, and its refusal is complete TCP
+# (invariants 4 and 7): MTUs, offloads, loopback, two interfaces at once, VLAN tags, IP options and
+# extension headers, sockets that ask for more than plain TCP. What cannot be framed passes and is
+# counted (invariant 1): fragments. Frames are sent by hand where no kernel here would send them; a
+# tag with VID 0 is one that it takes without 802.1Q, of others both ends are made by hand.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
@@ -16,8 +17,8 @@ shut slow
 load --connect "$S4:$PORT" --model open --requests 1 >"$T/warm.json"
 await 3 "'open' in m"
 
-# both_kinds SENTENCE NAMESPACE ADDRESS…: admitted and refused requests, small and large, all as they should be and
-# counted once.
+# both_kinds SENTENCE NAMESPACE ADDRESS…: admitted and refused requests, small and large, all as
+# they should be and counted once.
 both_kinds() {
 	local sentence=$1 ns=$2 to size before
 
@@ -31,8 +32,8 @@ both_kinds() {
 			expression 3 "j('both')['by_model']['open']['completed'] == j('both')['by_model']['open']['sent'] > 0 and
 				j('both')['by_model']['slow']['status'] == {'429': j('both')['by_model']['slow']['sent']} and
 				j('both')['body_length_429']['equal'] == j('both')['by_model']['slow']['sent'] > 0 and
-				[r['admitted'], r['rejected']] == [$before[0] + j('both')['by_model']['open']['sent'],
-				 $before[1] + j('both')['by_model']['slow']['sent']] and s['global']['in_flight'] == 0" >"$T/why" || {
+				[r['admitted'], r['rejected']] == [${before}[0] + j('both')['by_model']['open']['sent'],
+				 ${before}[1] + j('both')['by_model']['slow']['sent']] and s['global']['in_flight'] == 0" >"$T/why" || {
 				say_not_ok "$sentence" "to $to, $size bytes: $(cat "$T/why")"
 				return
 			}
@@ -79,11 +80,11 @@ for how in raw priority qinq options extension; do
 		by $how "$host" "$from" open
 		holds --within 3 "a request in ${what[$how]} is admitted $over" \
 			"j('by')['status'] == '200' and j('by')['sums'] and
-			 [r['admitted'], r['rejected']] == [$before[0] + 1, $before[1]]"
+			 [r['admitted'], r['rejected']] == [${before}[0] + 1, ${before}[1]]"
 		by $how "$host" "$from" slow
 		holds --within 3 "and refused with a whole 429, its end, right checksums, and none left at the server $over" \
 			"j('by')['status'] == '429' and j('by')['fin'] and not j('by')['rst'] and j('by')['sums'] and
-			 [r['admitted'], r['rejected']] == [$before[0] + 1, $before[1] + 1] and sockets('s') == [] and
+			 [r['admitted'], r['rejected']] == [${before}[0] + 1, ${before}[1] + 1] and sockets('s') == [] and
 			 ('$how' not in ('priority', 'qinq') or j('by')['tags'] != ['()'])"
 	done
 done
@@ -101,12 +102,12 @@ for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 		by fragments "$host" "$from" $model
 		holds --within 3 "a request ($model) in IP fragments passes unjudged, and is counted $over" \
 			"j('by')['status'] == '200' and
-			 [r['admitted'], r['rejected'], k['passed-doubt']] == [$before[0], $before[1], $before[2] + 1]"
+			 [r['admitted'], r['rejected'], k['passed-doubt']] == [${before}[0], ${before}[1], ${before}[2] + 1]"
 	done
 	before=$(value "[r['admitted'], r['rejected']]")
 	by syn-data "$host" "$from" slow
 	holds --within 3 "data in a SYN counts for nothing: what follows the handshake is judged $over" \
-		"j('by')['status'] == '429' and j('by')['fin'] and [r['admitted'], r['rejected']] == [$before[0], $before[1] + 1]"
+		"j('by')['status'] == '429' and j('by')['fin'] and [r['admitted'], r['rejected']] == [${before}[0], ${before}[1] + 1]"
 done
 
 # More than plain TCP.
@@ -121,11 +122,11 @@ for how in mptcp tfo; do
 		by $how "$host" "$from" open
 		holds --within 3 "${what[$how]} gets plain TCP and its answer $over" \
 			"j('by')['status'] == '200' and
-			 [r['admitted'], r['rejected'], k['options-removed']] == [$before[0] + 1, $before[1], $before[2] + 1]"
+			 [r['admitted'], r['rejected'], k['options-removed']] == [${before}[0] + 1, ${before}[1], ${before}[2] + 1]"
 		for _ in 1 2; do by $how "$host" "$from" slow; done
 		holds --within 3 "and is refused as others are, again and again $over" \
 			"j('by') == {'status': '429', 'end': 'eof'} and sockets('s') == [] and
-			 [r['admitted'], r['rejected'], k['options-removed']] == [$before[0] + 1, $before[1] + 2, $before[2] + 3]"
+			 [r['admitted'], r['rejected'], k['options-removed']] == [${before}[0] + 1, ${before}[1] + 2, ${before}[2] + 3]"
 	done
 done
 holds --within 3 "nothing is in flight after all this" "s['global']['in_flight'] == 0 and s['global']['waiting'] == 0"

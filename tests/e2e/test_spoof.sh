@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 3: nothing is charged to an unproven address, and spoofed packets can neither evict nor exhaust anyone. A million
-# SYNs and whole requests from addresses that nobody has, and from a client's own: real clients are judged all the
-# while, as before; nobody else appears anywhere; nothing is answered. Data that completes a handshake is judged.
+# Invariant 3: nothing is charged to an unproven address, and spoofed packets can neither evict nor
+# exhaust anyone. A million SYNs and whole requests from addresses that nobody has, and from a
+# client's own: real clients are judged all the while, as before; nobody else appears anywhere;
+# nothing is answered. Data that completes a handshake is judged.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
@@ -57,9 +58,9 @@ holds "a million packets from addresses that nobody has were sent, 60 % of them 
 holds "every request of a real client during the flood was answered or refused, as its model was open or shut" \
 	"j('sum')['served'] == j('sum')['open'] >= 40 and j('sum')['refused'] == j('sum')['slow'] > 0"
 holds --within 3 "all of these were judged, and nothing else" \
-	"[r['admitted'], r['rejected']] == [$before[0] + j('sum')['open'], $before[1] + j('sum')['slow']]"
-holds "the server saw no other request" "mock['requests_complete'] == $before[3] + j('sum')['open']"
-holds "nothing was sent to any of them that sluice made" "k['forged-answers'] - $before[2] <= 3 * j('sum')['slow']"
+	"[r['admitted'], r['rejected']] == [${before}[0] + j('sum')['open'], ${before}[1] + j('sum')['slow']]"
+holds "the server saw no other request" "mock['requests_complete'] == ${before}[3] + j('sum')['open']"
+holds "nothing was sent to any of them that sluice made" "k['forged-answers'] - ${before}[2] <= 3 * j('sum')['slow']"
 holds "what they sent is counted as passed-unproven" \
 	"0.9 * (j('flood')['sent'] - j('flood')['syns']) <= k['passed-unproven'] <= j('flood')['sent'] - j('flood')['syns']"
 holds "no connection was unjudged for want of room" "k['conns-full'] == 0 == k['tombstones-full'] == k['counts-full']"
@@ -74,7 +75,8 @@ holds "the only clients known are the real ones" \
 	 s['maps']['client_in_flight']['entries'] <= 2"
 holds --within 3 "and nothing is in flight in the end" "s['global']['in_flight'] == 0 and s['global']['waiting'] == 0"
 
-# A request in the handshake's third segment is as good as any other; one without a handshake is none.
+# A request in the handshake's third segment is as good as any other; one without a handshake is
+# none.
 raw_client 10.77.0.9 fd77:0:0:1::9
 for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 	read -r host from <<<"$pair"
@@ -84,11 +86,11 @@ for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 		SL_CLIENT=$C SL_SERVER_MAC=$(mac "$S" s0) "$PY" "$HERE/spoof.py" third "$host" "$from" $model >"$T/third.json"
 		if [[ $model == open ]]; then
 			holds --within 3 "a request in the handshake's third segment is judged and answered $over" \
-				"j('third')['status'] == '200' and [r['admitted'], r['rejected']] == [$before[0] + 1, $before[1]]"
+				"j('third')['status'] == '200' and [r['admitted'], r['rejected']] == [${before}[0] + 1, ${before}[1]]"
 		else
 			holds --within 3 "and refused where its model is shut, with a whole 429 and its end $over" \
 				"j('third')['status'] == '429' and j('third')['fin'] and not j('third')['rst'] and
-				 [r['admitted'], r['rejected']] == [$before[0], $before[1] + 1] and
+				 [r['admitted'], r['rejected']] == [${before}[0], ${before}[1] + 1] and
 				 not [x for x in sockets('s') if '$from]' in x[4]]"
 		fi
 	done
@@ -96,7 +98,7 @@ for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 	SL_CLIENT=$C SL_SERVER_MAC=$(mac "$S" s0) "$PY" "$HERE/spoof.py" blind "$host" "$from" slow >"$T/blind.json"
 	holds --within 3 "one without a handshake is answered by the server's kernel alone: a reset $over" \
 		"j('blind')['rst'] and j('blind')['bytes'] == 0 and
-		 [r['admitted'], r['rejected'], k['passed-unproven']] == [$before[0], $before[1], $before[2] + 1]"
+		 [r['admitted'], r['rejected'], k['passed-unproven']] == [${before}[0], ${before}[1], ${before}[2] + 1]"
 done
 
 done_here

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 6: a client that sends or reads slowly does not look like a slow model, nor hold a place; invariant 1: what it
-# does to its own stream shuts nobody out. One shuts its window, one acknowledges nothing, one sends a byte in 50 ms, each to a
-# model of its own with room for one request. They stall for some 13 s: a place is given back after 10, at the server's
-# next knock, and knocks are 6 s apart by then (RFC 6298 5.5); longer would only show the same again.
+# Invariant 6: a client that sends or reads slowly does not look like a slow model, nor hold a
+# place; invariant 1: what it does to its own stream shuts nobody out. One shuts its window, one
+# acknowledges nothing, one sends a byte in 50 ms, each to a model of its own with room for one
+# request. They stall for some 13 s: a place is given back after 10, at the server's next knock, and
+# knocks are 6 s apart by then (RFC 6298 5.5); longer would only show the same again.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
@@ -63,8 +64,8 @@ holds "their streams were not touched: they read on, to the end" \
 	 j('zero')['tokens'] >= 2000 and j('noack')['tokens'] >= 2000"
 for model in zero noack slow; do
 	holds --within 3 "none of it is in the averages of its model ($model), which was never shut" \
-		"close(m['$model']['ttft_ema_ms'], $before['$model'][0], .5) and
-		 close(m['$model']['itl_ema_ms'], $before['$model'][1], .5) and
+		"close(m['$model']['ttft_ema_ms'], ${before}['$model'][0], .5) and
+		 close(m['$model']['itl_ema_ms'], ${before}['$model'][1], .5) and
 		 m['$model']['open'] and 'shut' not in log('daemon') and m['$model']['in_flight'] == 0"
 done
 holds "what was left out is counted" "k['gaps-tainted'] > 0"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A small TLS server and its client. tls.py serve CERT KEY PORT…: HTTP/1.1 inside, kept alive; a POST is answered, as many
-milliseconds later as its body {"wait": MS, "tokens": N, "gap": MS} says, with N events, gap apart. tls.py ask HOST PORT
-TIMES BODY: that many requests on one connection; says "begun" at the first event of each, prints what came.
+"""A small TLS server and its client. tls.py serve CERT KEY PORT…: HTTP/1.1 inside, kept alive; a
+POST is answered, as many milliseconds later as its body {"wait": MS, "tokens": N, "gap": MS}
+says, with N events, gap apart. tls.py ask HOST PORT TIMES BODY: that many requests on one
+connection; says "begun" at the first event of each, prints what came.
 """
 
 import json

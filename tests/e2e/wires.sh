@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # shellcheck shell=bash disable=SC2034
 #
-# Other wirings than the one veth pair of lib.sh, which a case sources first. A case that uses more namespaces names them
-# in MORE_NAMESPACES before it sources lib.sh, so that what a killed run left goes too.
+# Other wirings than the one veth pair of lib.sh, which a case sources first. A case that uses more
+# namespaces names them in MORE_NAMESPACES before it sources lib.sh, so that what a killed run left
+# goes too.
 
 # mac NAMESPACE INTERFACE prints its hardware address.
 mac() { on "$1" ip -o link show dev "$2" | sed -n 's,.* link/ether \([^ ]*\).*,\1,p'; }
@@ -14,7 +15,8 @@ address_both() {
 		ip addr add $C6/64 dev c0 nodad && ip link set c0 up"
 }
 
-# plain NAMESPACE INTERFACE: frames are as on a wire, none larger than the MTU, every checksum whole.
+# plain NAMESPACE INTERFACE: frames are as on a wire, none larger than the MTU, every checksum
+# whole.
 plain() { on "$1" ethtool -K "$2" tx off tso off gso off gro off >/dev/null; }
 
 # A namespace $R between both, whose s1 and c1 nothing joins but a relay of relay.py.
@@ -33,8 +35,8 @@ relay_between() {
 	plain "$C" c0
 }
 
-# raw_client ADDRESS…: addresses of clients made by hand on c0. The server's side knows where they are, and no
-# kernel answers for them.
+# raw_client ADDRESS…: addresses of clients made by hand on c0. The server's side knows where they
+# are, and no kernel answers for them.
 raw_client() {
 	local address
 

@@ -236,7 +236,7 @@ static bool generic_spoils_tc(void)
 
 /*
  * Attaches XDP as wanted. AUTO is native, else off: generic XDP copies every packet, for what tc does as well by
- * the same code. It is off on veth too, where a native program's answer is lost unless the peer has XDP or GRO.
+ * the same code. It is off on veth too, where a native program's answer waits for other traffic unless the peer has a program.
  * *mode: as it is now; *made: it was not there before.
  */
 static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
