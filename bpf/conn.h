@@ -10,6 +10,7 @@
 #include "admit.h"
 
 #define STALL_RELEASE_NS (10 * NSEC_PER_SEC) /* a client that reads nothing for so long holds no place */
+#define ACK_NEAR (1 << 18) /* bytes */
 #define ROOM_MIN 1460 /* bytes of window that a chunk may need */
 #define ACK_LATE_NS (250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
 
@@ -171,7 +172,9 @@ static __always_inline void conn_acknowledged(struct sluice_conn *conn, const st
 {
 	__s64 room;
 
-	if (!(p->flags & TCP_ACK))
+	/* An acknowledgement from nowhere near the client's place is somebody else's; TCP ignores it, too. */
+	if (!(p->flags & TCP_ACK) || seq_diff(p->seq, conn->c_next) > ACK_NEAR ||
+	    seq_diff(p->seq, conn->c_next) < -ACK_NEAR)
 		return;
 	if (seq_diff(p->ack, conn->c_ack) > 0 && seq_diff(p->ack, conn->s_next) <= 0) {
 		__u64 since = conn->unacked_since_ns;
