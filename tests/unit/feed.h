@@ -131,6 +131,13 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 		assert(strnlen(f->request.path, HTTP1_PATH_MAX) == f->request.frame.path_len);
 		feed_say_value(f, &f->request);
 		feed_say_flags(f, &f->request.frame);
+		if (f->request.key.rank)
+			feed_say(f, "key(%u %016llx)", f->request.key.rank,
+				 (unsigned long long)f->request.key.hash);
+		if (f->request.forwarded.flags & FORWARDED_KNOWN)
+			feed_say(f, "for(%016llx %016llx)",
+				 (unsigned long long)scan_load(f->request.forwarded.addr),
+				 (unsigned long long)scan_load(f->request.forwarded.addr + 8));
 	}
 	if (ev & HTTP1_HEAD_END && f->kind == FEED_RESPONSE) {
 		feed_say(f, "head(%d%s", f->response.frame.status, kinds[f->response.stream.kind]);
@@ -239,6 +246,8 @@ static inline void feed(struct feed *f, const void *data, size_t len)
 
 /* What requests are fed with as the name of the wanted header: 31 bytes at most. */
 static const char *feed_wanted = "";
+/* … as those of two headers that hold a key, and of the one that says whom a proxy forwards for. */
+static const char *feed_keys[2] = {"", ""}, *feed_forwarded = "";
 
 /*
  * All of data, cut at the given offset (0: not cut), through windows of the given size. Returns
@@ -251,8 +260,13 @@ static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data,
 
 	feed_begin(&f, kind, detail, window);
 	f.rubbish = rubbish;
-	if (kind == FEED_REQUEST)
+	if (kind == FEED_REQUEST) {
 		memcpy(f.wanted, feed_wanted, strlen(feed_wanted));
+		memcpy(f.wanted + HTTP1_TOKEN_MAX, feed_keys[0], strlen(feed_keys[0]));
+		memcpy(f.wanted + 2 * HTTP1_TOKEN_MAX, feed_keys[1], strlen(feed_keys[1]));
+		memcpy(f.wanted + (1 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX, feed_forwarded,
+		       strlen(feed_forwarded));
+	}
 	feed(&f, data, cut);
 	feed(&f, (const __u8 *)data + cut, len - cut);
 	return f.text;
