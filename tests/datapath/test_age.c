@@ -27,6 +27,7 @@ static void put_conn(struct datapath *d, uint32_t n, uint64_t idle, uint32_t fla
 	for (unsigned i = 0; i < held; i++) {
 		conn.exchange[i].model = model;
 		conn.exchange[i].flags = exchange_flags;
+		conn.exchange[i].client = conn.client;
 	}
 	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
 }
