@@ -46,10 +46,13 @@ static __always_inline void count_request(__u32 service, __u32 model, enum sluic
 		.service = service, .model = model, .verdict = verdict, .reason = reason };
 	__u64 one = 1, *n = bpf_map_lookup_elem(&request_counts, &key);
 
+	if (!n && bpf_map_update_elem(&request_counts, &key, &one, BPF_NOEXIST)) {
+		n = bpf_map_lookup_elem(&request_counts, &key); /* another CPU was first */
+		if (!n)
+			count(SLUICE_COUNTER_COUNTS_FULL);
+	}
 	if (n)
 		*n += 1;
-	else if (bpf_map_update_elem(&request_counts, &key, &one, BPF_NOEXIST))
-		count(SLUICE_COUNTER_COUNTS_FULL);
 }
 
 static __always_inline void count_client(const struct sluice_client *client, bool admitted,
