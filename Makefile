@@ -103,8 +103,8 @@ build-fuzz: $(FUZZERS)
 fuzz:
 	scripts/run-fuzz $(FUZZ_SECONDS)
 
-$(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/user/core/reply_text.o $(B)/user/core/text.o
-	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.o,$^) -o $@ $(LIBS)
+$(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluice.a
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS)
 build-bench: $(B)/bench_packets all tools
 bench:
 	scripts/run-bench

@@ -393,6 +393,87 @@ static void refused_path(const char *body, size_t n)
 	bpf_map_update_elem(bpf_map__fd(skel->maps.model_flags), &model, &open, 0);
 }
 
+/* ns of the segment with a whole small request, admitted: one run a connection, the median of many. */
+static double admitted(const char *text, size_t len)
+{
+	double once[401];
+	uint8_t p[PACKET_MAX];
+	uint32_t verdict;
+
+	for (int k = 0; k < 401; k++) {
+		connect_anew();
+		once[k] = run(skel->progs.requests, p,
+			      packet(p, true, PORT, TH_ACK | TH_PUSH, client_next, server_next,
+				     text, len),
+			      1, &verdict);
+		if (verdict == 7 /* TC_ACT_REDIRECT */) {
+			fprintf(stderr, "admitted request: refused\n");
+			exit(1);
+		}
+		client_next += len;
+		response(&(double){0}, 1); /* or conns fills with what is in flight */
+	}
+	qsort(once, 401, sizeof(*once), by_value);
+	return once[200];
+}
+
+static void set_quota(uint16_t quota)
+{
+	struct sluice_service_key key = {.addr = {[10] = 0xff, 0xff, 10, 0, 0, 1},
+					 .port = htons(PORT)};
+	struct sluice_service service;
+
+	bpf_map_lookup_elem(bpf_map__fd(skel->maps.services), &key, &service);
+	service.quota = quota;
+	bpf_map_update_elem(bpf_map__fd(skel->maps.services), &key, &service, 0);
+}
+
+/* A request with a quota (of requests; of both kinds) that never ends, beside the same without one, in turns. */
+static void quota_paths(const char *body, size_t n)
+{
+	struct sluice_quota quotas[] = {
+		{},
+		{.request_ns = 1, .request_span_ns = 1000000000},
+		{.request_ns = 1,
+		 .request_span_ns = 1000000000,
+		 .token_ns = 1,
+		 .token_span_ns = 1000000000,
+		 .token_most_ns = 2000000000},
+	};
+	double ns[3][2 * ROUNDS], added[3][ROUNDS];
+	char text[2048];
+	size_t len = snprintf(text, sizeof(text), request_head, n);
+
+	memcpy(text + len, body, n);
+	len += n;
+	for (uint32_t id = 1; id < 3; id++)
+		bpf_map_update_elem(bpf_map__fd(skel->maps.quotas), &id, &quotas[id], 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		for (int half = 0; half < 2; half++) /* there and back, so that drift evens out */
+			for (int j = 0; j < 3; j++) {
+				int which = half ? 2 - j : j;
+
+				set_quota(which);
+				ns[which][2 * i + half] = admitted(text, len);
+			}
+		for (int j = 1; j < 3; j++)
+			added[j][i] = (ns[j][2 * i] + ns[j][2 * i + 1] - ns[0][2 * i] -
+				       ns[0][2 * i + 1]) /
+				      2;
+	}
+	set_quota(0);
+	for (int j = 0; j < 3; j++)
+		for (int i = 0; i < ROUNDS; i++)
+			ns[j][i] = (ns[j][2 * i] + ns[j][2 * i + 1]) / 2;
+	report("a whole request admitted, no quota", ns[0], 0);
+	report("… under a quota of requests", ns[1], 0);
+	report("… the difference: the quota's decision", added[1], 0);
+	printf("%-44s %9.1f to %.1f ns\n", "… least and most of the rounds", added[1][0],
+	       added[1][ROUNDS - 1]);
+	report("… under a quota of requests and tokens", ns[2], 0);
+	report("… the difference", added[2], 0);
+}
+
 int main(void)
 {
 	double rounds[ROUNDS], heads[ROUNDS];
@@ -458,6 +539,7 @@ int main(void)
 	}
 	report("response chunk (one event)", rounds, 0);
 	refused_path(body, n + 404);
+	quota_paths(body, n + 404);
 
 	for (int i = 0; i < ROUNDS; i++) {
 		double head;
