@@ -83,7 +83,7 @@ static __always_inline bool trusted(const __u8 addr[16], const struct sluice_ser
 	return bpf_map_lookup_elem(&trusted_proxies, &key) != NULL;
 }
 
-/* The class of an address's longest prefix, PLAIN if it has none in force. */
+/* The class of an address's longest prefix, PLAIN if it has none in force; and the prefix, or NULL. */
 static __always_inline __u8 prefix_class(const __u8 addr[16], __u64 now, struct sluice_prefix **found)
 {
 	struct sluice_prefix_key key = { .plen = 128 };
@@ -91,10 +91,8 @@ static __always_inline __u8 prefix_class(const __u8 addr[16], __u64 now, struct 
 
 	__builtin_memcpy(key.addr, addr, 16);
 	prefix = bpf_map_lookup_elem(&client_prefixes, &key);
-	if (!prefix || !in_force(prefix->expires_ns, now))
-		return SLUICE_PREFIX_PLAIN;
-	*found = prefix;
-	return prefix->class;
+	*found = prefix; /* its quota has no end */
+	return prefix && in_force(prefix->expires_ns, now) ? prefix->class : SLUICE_PREFIX_PLAIN;
 }
 
 static __always_inline struct sluice_client_flag *client_flag(const struct sluice_client *client,

@@ -26,35 +26,67 @@ static __always_inline __u32 quota_of_client(const struct sluice_client *client,
 	return id ? *id : 0;
 }
 
-/* What a client has spent; made where there is nothing yet and `make` says so. */
-static __always_inline struct sluice_budget *budget_of(const struct sluice_client *client, __u32 quota,
-						       bool make, __u64 now)
-{
-	struct sluice_budget_key key = { .client = *client, .quota = quota };
-	struct sluice_budget *budget = bpf_map_lookup_elem(&client_state, &key);
-
-	if (!budget && make) {
-		struct sluice_budget full = { .last_seen_ns = now };
-
-		bpf_map_update_elem(&client_state, &key, &full, BPF_NOEXIST);
-		budget = bpf_map_lookup_elem(&client_state, &key);
-		if (!budget)
-			count(SLUICE_COUNTER_BUDGETS_LOST);
-	}
-	return budget;
-}
-
 struct charge {
-	__u64 *tat;
 	__u64 now, interval, span;
 	__u64 units, most; /* most 0: only if `interval` still fits the span */
 	__u64 wait;
 	__u32 done, pad;
 };
 
-static long charge_step(__u32 i, struct charge *c)
+/* What would be too much for the stack of 6.1, at the end of the longest chain of calls. */
+struct quota_scratch {
+	struct charge charge;
+	struct sluice_budget_key key;
+	struct sluice_budget full;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct quota_scratch);
+	__uint(max_entries, 1);
+} quota_scratch __weak SEC(".maps");
+
+static __always_inline struct quota_scratch *get_quota_scratch(void)
 {
-	__u64 tat = *c->tat, next;
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&quota_scratch, &zero);
+}
+
+/* What a client has spent; made where there is nothing yet and `make` says so. */
+static __always_inline struct sluice_budget *budget_of(const struct sluice_client *client, __u32 quota,
+						       bool make, __u64 now)
+{
+	struct quota_scratch *s = get_quota_scratch();
+	struct sluice_budget *budget;
+
+	if (!s)
+		return NULL;
+	__builtin_memset(&s->key, 0, sizeof(s->key));
+	s->key.client = *client;
+	s->key.quota = quota;
+	budget = bpf_map_lookup_elem(&client_state, &s->key);
+	if (!budget && make) {
+		__builtin_memset(&s->full, 0, sizeof(s->full));
+		s->full.last_seen_ns = now;
+		bpf_map_update_elem(&client_state, &s->key, &s->full, BPF_NOEXIST);
+		budget = bpf_map_lookup_elem(&client_state, &s->key);
+		if (!budget)
+			count(SLUICE_COUNTER_BUDGETS_LOST);
+	}
+	return budget;
+}
+
+struct charge_context {
+	__u64 *tat;
+	struct charge *charge;
+};
+
+static long charge_step(__u32 i, struct charge_context *ctx)
+{
+	struct charge *c = ctx->charge;
+	__u64 tat = *ctx->tat, next;
 
 	if (!c->most) {
 		c->wait = gcra_wait(tat, c->now, c->interval, c->span);
@@ -64,7 +96,7 @@ static long charge_step(__u32 i, struct charge *c)
 	} else {
 		next = gcra_charge(tat, c->now, c->interval, c->units, c->most);
 	}
-	if (__sync_val_compare_and_swap(c->tat, tat, next) != tat)
+	if (__sync_val_compare_and_swap(ctx->tat, tat, next) != tat)
 		return 0;
 	c->done = 1;
 	return 1;
@@ -91,38 +123,48 @@ static __always_inline __u64 quota_wait(const struct sluice_quota *q, const stru
 static __always_inline __u64 quota_take(const struct sluice_quota *q, struct sluice_budget *b, __u64 now,
 					bool passes)
 {
-	struct charge c = { .tat = &b->request_tat_ns, .now = now, .interval = q->request_ns,
-			    .span = q->request_span_ns };
+	struct quota_scratch *s = get_quota_scratch();
+	struct charge_context ctx = { .tat = &b->request_tat_ns };
+	struct charge *c;
 
 	b->last_seen_ns = now;
-	if (!q->request_ns)
+	if (!q->request_ns || !s)
 		return 0;
-	if (passes) {
-		c.units = 1;
-		c.most = q->request_span_ns;
-	}
-	bpf_loop(CHARGE_TRIES, charge_step, &c, 0);
-	return c.done || passes ? 0 : c.wait ? c.wait : q->request_ns;
+	ctx.charge = c = &s->charge;
+	c->now = now;
+	c->interval = q->request_ns;
+	c->span = q->request_span_ns;
+	c->units = 1;
+	c->most = passes ? q->request_span_ns : 0;
+	c->wait = c->done = 0;
+	bpf_loop(CHARGE_TRIES, charge_step, &ctx, 0);
+	return c->done || passes ? 0 : c->wait ? c->wait : q->request_ns;
 }
 
 /* Charges tokens that have left. */
 SUBPROG int quota_tokens(const struct sluice_client *whom, __u32 id, __u32 tokens, __u64 now)
 {
 	struct sluice_quota *q = quota_by_id(id);
-	struct charge c = { .now = now, .units = tokens };
+	struct quota_scratch *s = get_quota_scratch();
+	struct charge_context ctx;
 	struct sluice_client client;
 	struct sluice_budget *b;
+	struct charge *c;
 
-	if (!whom || !q || !q->token_ns || !tokens)
+	if (!whom || !q || !q->token_ns || !tokens || !s)
 		return 0;
 	client = *whom;
 	b = budget_of(&client, id, true, now);
 	if (!b)
 		return 0;
-	c.tat = &b->token_tat_ns;
-	c.interval = q->token_ns;
-	c.most = q->token_most_ns;
-	bpf_loop(CHARGE_TRIES, charge_step, &c, 0);
+	ctx.tat = &b->token_tat_ns;
+	ctx.charge = c = &s->charge;
+	c->now = now;
+	c->interval = q->token_ns;
+	c->units = tokens;
+	c->most = q->token_most_ns;
+	c->done = 0;
+	bpf_loop(CHARGE_TRIES, charge_step, &ctx, 0);
 	return 0;
 }
 

@@ -132,6 +132,13 @@ static __always_inline __u32 whole_seconds(__u32 ms)
 	return s ? s : 1;
 }
 
+/* A place in the text, bounded where it is used: 6.1 forgets what was tested on another register. */
+static __always_inline __u64 text_place(__u64 at)
+{
+	at = scan_opaque(at);
+	return at > SLUICE_REPLY_MAX ? SLUICE_REPLY_MAX : at;
+}
+
 /*
  * Makes the text of a 429 in the scratch, with its numbers. Returns its length in bytes, 0 if there is none. The
  * same key and wait give the same bytes, so that what is sent again is the same.
@@ -157,14 +164,15 @@ SUBPROG __u32 fill_reply(const struct sluice_reply_key *key, __u32 retry_after_m
 	    len != message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX)
 		return 0;
 	__builtin_memcpy(s->text, reply->text, SLUICE_REPLY_MAX);
-	write_number(s->text + seconds_at, whole_seconds(retry_after_ms));
-	write_number(s->text + ms_at, retry_after_ms);
+	write_number(s->text + text_place(seconds_at), whole_seconds(retry_after_ms));
+	write_number(s->text + text_place(ms_at), retry_after_ms);
 	if (reset_at)
-		write_number(s->text + reset_at, whole_seconds(retry_after_ms));
-	digits = write_number(s->text + message_at, whole_seconds(retry_after_ms));
+		write_number(s->text + text_place(reset_at), whole_seconds(retry_after_ms));
+	digits = write_number(s->text + text_place(message_at), whole_seconds(retry_after_ms));
 	if (digits > SLUICE_NUMBER_WIDTH)
 		return 0;
-	__builtin_memcpy(s->text + message_at + digits, reply->tail, SLUICE_REPLY_TAIL_MAX);
+	__builtin_memcpy(s->text + text_place(message_at) + digits, reply->tail,
+			 SLUICE_REPLY_TAIL_MAX);
 	return len;
 }
 
