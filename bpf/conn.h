@@ -115,7 +115,7 @@ SUBPROG int conn_whose(struct sluice_conn *conn, const struct sluice_service *se
  * The connection of a segment that belongs to none yet, if it proves one; NULL (and counted where it
  * carries data) if not. `fresh` is scratch for a new entry, zero but for the fields set here.
  */
-static __always_inline struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct packet *p,
+OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct packet *p,
 						      const struct sluice_service *service,
 						      struct sluice_conn *fresh, __u64 now)
 {

@@ -28,6 +28,9 @@
  */
 #define SUBPROG __weak __attribute__((noinline))
 
+/* A function with a stack frame of its own, off the longest chain of calls: 512 bytes are all that a chain has. */
+#define OWN_FRAME static __attribute__((noinline, unused))
+
 #define PINNED __uint(pinning, LIBBPF_PIN_BY_NAME);
 
 MAP(BPF_MAP_TYPE_ARRAY, settings, __u32, struct sluice_settings, 1, PINNED);

@@ -304,7 +304,7 @@ SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum p
 }
 
 /* The service that the packet's far address and port are, or NULL. */
-static __always_inline struct sluice_service *packet_service(const struct packet *p)
+OWN_FRAME struct sluice_service *packet_service(const struct packet *p)
 {
 	struct sluice_service_key key = { .port = p->key.server_port };
 	struct sluice_service *service;

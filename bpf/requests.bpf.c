@@ -502,7 +502,7 @@ SUBPROG int refuse_syn(struct __sk_buff *skb, const struct packet *p,
  * Opaque connections: a burst of client bytes begins a measurement, the server's answer ends it; nothing is read but
  * the type of a TLS record. No sample are a connection's first burst (a hello, a preface) and what TLS says of itself.
  */
-static __always_inline void opaque_bytes(struct request_context *c, const struct packet *p)
+OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 {
 	struct sluice_conn *conn = c->conn;
 	struct sluice_exchange *e = &conn->exchange[0];
@@ -533,7 +533,7 @@ static __always_inline void opaque_bytes(struct request_context *c, const struct
 }
 
 /* Whether an http service's new connection speaks something else: TLS, or HTTP/2 with its preface (RFC 9113 3.4). */
-static __always_inline bool found_opaque(struct request_context *c, const struct packet *p)
+OWN_FRAME bool found_opaque(struct request_context *c, const struct packet *p)
 {
 	struct sluice_conn *conn = c->conn;
 	__u8 head[8] = {};

@@ -219,12 +219,16 @@ static void collect_maps(struct daemon *d)
 	d->state.map_count = sizeof(maps) / sizeof(maps[0]);
 }
 
+static int write_flags(struct daemon *d, bool dirty_only);
+
 static void refresh(void *arg, unsigned parts)
 {
 	struct daemon *d = arg;
 	struct daemon_state *s = &d->state;
 
 	look_at_the_clock(d);
+	if (parts & STATE_MODELS)
+		write_flags(d, false); /* what is shown is what the kernel does, not what it will do at the next tick */
 	for (uint32_t id = 0; parts & (STATE_MODELS | STATE_HISTOGRAMS) && id < SLUICE_MODELS_MAX;
 	     id++) {
 		if (!state_model_in_use(s, id))
