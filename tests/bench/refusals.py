@@ -119,6 +119,13 @@ class Refusals(throughput.Bench):
             time.sleep(0.05)
         sys.exit(f"{name} does not start: {open(f'{self.dir}/{name}.log', encoding='utf-8').read()[-500:]}")
 
+    def counters(self, limiter):
+        if limiter != "sluice":
+            return ""
+        status = json.loads(run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/control.sock", "status", "--json").stdout)
+        return {**status["requests"], **{k: v for k, v in status["counters"].items() if v},
+                **{k: v for k, v in status["maps"].items() if v["full"]}}
+
     def end(self, limiter):
         if limiter == "sluice":
             self.detach()
@@ -138,7 +145,7 @@ class Refusals(throughput.Bench):
         refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
         errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", out)))
         if not refused or int(refused[1]) != n:
-            sys.exit(f"{limiter}: not all of {n} were refused: {out[-400:]}")
+            sys.exit(f"{limiter}: {n - int(refused[1]) if refused else n} of {n} were not refused: {self.counters(limiter)}")
         return {"rate": n / took, "cpu": cpu / n, "server": own / n, "conns": conns / n, "errors": errors, "n": n}
 
     def programs_us(self, clients, callers, child):
