@@ -44,7 +44,7 @@ on "$C" sh -c "ping -c 2 -i 0.2 $S4 >/dev/null 2>&1 || true"
 dumped=$(for map in conns tombstones half_open client_counts; do bpftool -j map dump pinned "$PIN/$map"; done)
 wait "$KEPT" || true
 check "no map knows of the other port" \
-	"$PY" -c 'import sys; sys.exit("10280" in sys.argv[1] or "\"server_port\":9000" in sys.argv[1])' "${dumped:0:100000}"
+	"$PY" -c 'import sys; sys.exit("10275" in sys.argv[1] or "\"server_port\":9000" in sys.argv[1])' "${dumped:0:100000}"
 holds "nor are there requests of it in the counts" "r['admitted'] == 1 and r['rejected'] == 3"
 
 # Blocked altogether, a client still has the rest of the host.
