@@ -8,10 +8,10 @@ sluice ends its connection, since what was refused never reaches the server: its
 it would keep the connection, as the others let it. How many connections a refusal took is told (ActiveOpens of
 the clients), and where sluice's is compared with kept ones, a whole handshake is in its figure and in none of theirs.
 
-CPU is all that the machine spent (/proc/stat), by the refusals: both ends and the kernel. `server` is what refusing took
-by itself: of nginx and HAProxy the CPU of their processes, with the system calls that they make; of sluice the kernel's
-count of the time in its programs, in a run of its own (handling of packets before and behind is in neither). What
-else runs on the machine is in all but that. Rounds are in turns; medians, and the least and most.
+CPU is all that the machine spent (/proc/stat), by the refusals: both ends and the kernel. `server` is the CPU of the
+server's processes with their system calls; behind sluice that is nginx accepting connections that are then
+reset. What sluice's programs take besides is the kernel's own count, from a run of its own. What else runs on the
+machine is in all but that. Rounds are in turns; medians, and the least and most.
 
     refusals.py [--seconds S] [--rounds N]
 """
@@ -211,10 +211,10 @@ def main():
             return statistics.median(r[what] for r in rows)
 
         rates, cpus = sorted(r["rate"] for r in rows), sorted(r["cpu"] for r in rows)
-        server = programs[clients] if limiter == "sluice" else middle("server")
         print(f"{clients:8} {limiter:8} {middle('rate'):8.0f} {f'({rates[0]:.0f}, {rates[-1]:.0f})':>18}  "
-              f"{middle('cpu'):11.1f} {f'({cpus[0]:.1f}, {cpus[-1]:.1f})':>16}  {server:9.2f}  "
+              f"{middle('cpu'):11.1f} {f'({cpus[0]:.1f}, {cpus[-1]:.1f})':>16}  {middle('server'):9.2f}  "
               f"{middle('conns'):16.2f}  {sum(r['errors'] for r in rows)}")
+    print("in sluice's own programs, us a refusal: " + ", ".join(f"{c} {us:.2f}" for c, us in programs.items()))
     for clients in ("keep", "anew"):
         print(f"$ {' '.join(bench.ask(clients, args.callers)).replace(directory + '/', '')}")
 
