@@ -227,7 +227,7 @@ static void an_interface_without_ethernet_headers_gets_the_l3_programs(void **st
 static void what_a_killed_daemon_left_is_adopted_without_a_gap(void **state)
 {
 	uint32_t map_before, xdp_before, xdp_after, in_before = 0, in_after = 0;
-	struct sluice_hash_key key[2];
+	struct siphash_secret key[2];
 	struct sluice_settings was;
 	struct datapath *d = opened();
 	uint32_t zero = 0;
@@ -300,7 +300,7 @@ static void pins_of_another_version_are_replaced(void **state)
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_NATIVE));
 	before = pinned_map_id("conns");
 	closed(d);
-	write_pinned_version(SLUICE_ABI_VERSION + 41);
+	write_pinned_version(42);
 	d = opened();
 	assert_non_null(strstr(notice, "ABI version 42"));
 	assert_int_not_equal(pinned_map_id("conns"), before);
