@@ -462,7 +462,6 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 		__u32 lost = conn->c_max - conn->c_next;
 
 		conn_clear(conn, SLUICE_CONN_HOLE);
-		conn_set(conn, SLUICE_CONN_SCAN_GAP);
 		if (seq_diff(end, conn->c_max) <= 0) {
 			s->at = s->end;
 			end = conn->c_max;

@@ -61,8 +61,6 @@ SUBPROG int tombstone_from_client(struct __sk_buff *skb, const struct packet *p,
 		t->flags |= SLUICE_TOMBSTONE_ACKED;
 	if (!again)
 		t->c_end = end;
-	if (fin)
-		t->flags |= SLUICE_TOMBSTONE_CLIENT_FIN;
 
 	answer_timestamps(skb, p, &f);
 	if (t->flags & SLUICE_TOMBSTONE_ACKED) {

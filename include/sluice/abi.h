@@ -364,7 +364,6 @@ enum sluice_conn_flag {
 	SLUICE_CONN_TAINTED = 32,	/* … or did at some time since the last chunk: that gap is no sample */
 	SLUICE_CONN_FIRST_TOKEN = 64,	/* the current response has had its first token */
 	SLUICE_CONN_HOLE = 128,		/* bytes from c_next to c_hole_end are still to come */
-	SLUICE_CONN_SCAN_GAP = 256,	/* the current body was not seen whole: its model is the default */
 	SLUICE_CONN_REQUEST = 512,	/* in the middle of a request */
 	SLUICE_CONN_ANSWERED_EARLY = 1024, /* … which the server has answered before its end */
 	SLUICE_CONN_RESPONSE = 2048,	/* in the middle of a response */
@@ -449,7 +448,6 @@ _Static_assert(sizeof(struct sluice_reply) == 16 + 96 + 1024, "reply");
 
 enum sluice_tombstone_flag {
 	SLUICE_TOMBSTONE_ACKED = 1,	 /* the client has the whole answer */
-	SLUICE_TOMBSTONE_CLIENT_FIN = 2, /* … and has closed */
 	SLUICE_TOMBSTONE_DEFERRED = 4,	 /* the client's bytes are not acknowledged yet: server bytes are in flight */
 };
 
