@@ -18,7 +18,7 @@
 struct feedback_scratch {
 	__u8 before[DATE_WINDOW + 8];
 	__u8 after[DATE_WINDOW + 24];
-};
+} SLUICE_ALIGNED(8);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -31,6 +31,12 @@
 /* A function with a stack frame of its own, off the longest chain of calls: 512 bytes are all that a chain has. */
 #define OWN_FRAME static __attribute__((noinline, unused))
 
+/*
+ * Keeps a pointer in one register from here on, so that the compiler neither asks again behind its test, where the verifier
+ * follows only the register, nor works out the addresses of all its parts beforehand and puts them on the stack.
+ */
+#define KEEP(pointer) asm volatile("" : "+r"(pointer))
+
 #define PINNED __uint(pinning, LIBBPF_PIN_BY_NAME);
 
 MAP(BPF_MAP_TYPE_ARRAY, settings, __u32, struct sluice_settings, 1, PINNED);

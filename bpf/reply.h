@@ -11,10 +11,10 @@
 
 /* What is too large for the stack; per CPU, used by tc ingress and (never at the same time) tc egress. */
 struct forge_scratch {
-	__u8 head[FORGE_HEAD_MAX];
 	__u8 text[SLUICE_REPLY_MAX + SLUICE_REPLY_TAIL_MAX + 32];
+	__u8 head[FORGE_HEAD_MAX];
 	__u32 to_client_now; /* the packet about to pass tc egress is ours */
-};
+} SLUICE_ALIGNED(8);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -50,8 +50,7 @@ static __always_inline struct sluice_exchange *current_exchange(struct sluice_co
 
 	if (conn->exchange_head != conn->exchange_tail)
 		e = &conn->exchange[conn->exchange_head & (SLUICE_EXCHANGES_MAX - 1)];
-	/* The compiler may not ask the ring again instead of the pointer: the verifier follows only the pointer. */
-	asm volatile("" : "+r"(e));
+	KEEP(e);
 	return e;
 }
 

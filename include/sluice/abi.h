@@ -18,6 +18,9 @@
 
 #define SLUICE_ABI_VERSION 2
 
+/* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
+#define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
+
 #define SLUICE_NAME_MAX 96	  /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX 1024	  /* model ids 0 … 1023 */
 #define SLUICE_SERVICES_MAX 256	  /* service ids 0 … 255; addresses of one service share its id */
@@ -100,7 +103,7 @@ struct sluice_service_key {
 	__u8 addr[16];
 	__be16 port;
 	__u8 pad[2];
-};
+} SLUICE_ALIGNED(4);
 _Static_assert(sizeof(struct sluice_service_key) == 20, "service key");
 
 /*
@@ -198,7 +201,7 @@ struct sluice_client {
 	__u8 plen;
 	__u8 kind; /* enum sluice_client_kind */
 	__u8 pad[6];
-};
+} SLUICE_ALIGNED(8);
 _Static_assert(sizeof(struct sluice_client) == 24, "client");
 
 struct sluice_client_flag_key {
@@ -320,7 +323,7 @@ struct sluice_conn_key {
 	__u8 server_addr[16];
 	__be16 client_port;
 	__be16 server_port;
-};
+} SLUICE_ALIGNED(4);
 _Static_assert(sizeof(struct sluice_conn_key) == 36, "connection key");
 
 #define SLUICE_WSCALE_UNKNOWN 255
@@ -443,7 +446,7 @@ struct sluice_reply {
 	__u8 pad[4];
 	char tail[SLUICE_REPLY_TAIL_MAX];
 	char text[SLUICE_REPLY_MAX];
-};
+} SLUICE_ALIGNED(8);
 _Static_assert(sizeof(struct sluice_reply) == 16 + 96 + 1024, "reply");
 
 enum sluice_tombstone_flag {
