@@ -14,14 +14,15 @@
 /* What is asked of judge_request(). */
 struct question {
 	struct sluice_client client;
-	struct sluice_client address; /* the client that its address is, the same where it shows no key */
-	__u8 addr[16];		      /* the client's whole address */
-	__u64 now;
+	struct sluice_client address;	 /* the client that its address is, the same where it shows no key */
+	struct sluice_prefix_key prefix; /* the client's whole address */
 	__u32 model;
+	__u64 now;
 	__u32 take;
 	/* found out on the way */
 	__u32 favoured;	    /* exempt, or allowed by hand: only counted */
 	__u32 prefix_quota; /* of the address's prefix */
+	__u32 pad;
 };
 
 struct judgement {
@@ -33,6 +34,31 @@ struct judgement {
 	__u8 shadow;
 	__u8 pad;
 };
+
+/*
+ * The judging under way. Per CPU, since the stack has no room for it on the longest chain of calls, and only parts of a
+ * map's value are keys to 6.1: so everything that judges looks it up itself.
+ */
+struct admission {
+	struct question question;
+	struct judgement judgement;
+	struct sluice_client_flag_key key; /* whatever is asked by client and model */
+	struct sluice_refusal refusal;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct admission);
+	__uint(max_entries, 1);
+} admission __weak SEC(".maps");
+
+static __always_inline struct admission *get_admission(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&admission, &zero);
+}
 
 #define RETRY_AFTER_MAX_MS 3600000 /* told where a block has no end */
 
@@ -83,14 +109,12 @@ static __always_inline bool trusted(const __u8 addr[16], const struct sluice_ser
 	return bpf_map_lookup_elem(&trusted_proxies, &key) != NULL;
 }
 
-/* The class of an address's longest prefix, PLAIN if it has none in force; and the prefix, or NULL. */
-static __always_inline __u8 prefix_class(const __u8 addr[16], __u64 now, struct sluice_prefix **found)
+/* The class of the key's longest prefix, PLAIN if it has none in force; and the prefix, or NULL. */
+static __always_inline __u8 prefix_class(const struct sluice_prefix_key *key, __u64 now,
+					 struct sluice_prefix **found)
 {
-	struct sluice_prefix_key key = { .plen = 128 };
-	struct sluice_prefix *prefix;
+	struct sluice_prefix *prefix = bpf_map_lookup_elem(&client_prefixes, key);
 
-	__builtin_memcpy(key.addr, addr, 16);
-	prefix = bpf_map_lookup_elem(&client_prefixes, &key);
 	*found = prefix; /* its quota has no end */
 	return prefix && in_force(prefix->expires_ns, now) ? prefix->class : SLUICE_PREFIX_PLAIN;
 }
@@ -176,48 +200,55 @@ static __always_inline void judge_how(struct judgement *j, const struct sluice_s
 	j->shadow = mode == SLUICE_MODE_SHADOW;
 }
 
-/* What is said of the client by hand, or of its prefix; and what is said of everybody by the operator. */
-SUBPROG int judge_client(struct question *q, struct judgement *j)
+/* What was said of the client by hand, the strictest of its key and its address; *about: for which model. */
+static __always_inline struct sluice_client_flag *said_of_client(struct admission *a, __u32 *about)
 {
-	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
-	struct sluice_prefix *prefix = NULL;
-	struct sluice_client_flag_key key = {};
-	struct sluice_client_flag *said;
-	__u32 about;
-	__u8 class;
+	struct sluice_client_flag_key *key = &a->key;
+	struct question *q = &a->question;
+	struct sluice_client_flag *said, *other;
 
-	if (!q || !j || !all)
-		return 0;
-	own = model_flag(q->model);
-	if (!own)
-		return 0;
-	class = prefix_class(q->addr, q->now, &prefix);
+	key->client = q->client;
+	key->model = q->model;
+	said = flag_of_any(key, q->now);
+	*about = key->model;
+	/* A block of the one is not got round by the other. */
+	if (q->client.kind == SLUICE_CLIENT_KEY && (!said || said->allow)) {
+		key->client = q->address;
+		key->model = q->model;
+		other = flag_of_any(key, q->now);
+		if (other && (!said || !other->allow)) {
+			said = other;
+			*about = key->model;
+		}
+	}
+	return said;
+}
+
+/* What is said of the client by hand, or of its prefix; and what is said of everybody by the operator. */
+static __always_inline void judge_client(struct admission *a, const struct sluice_model_flag *all,
+					 const struct sluice_model_flag *own, __u32 empty)
+{
+	struct question *q = &a->question;
+	struct judgement *j = &a->judgement;
+	struct sluice_prefix *prefix = NULL;
+	struct sluice_client_flag *said = NULL;
+	__u8 class = SLUICE_PREFIX_PLAIN;
+	__u32 about = SLUICE_MODEL_ALL;
+
+	if (!(empty & SLUICE_EMPTY_CLIENT_PREFIXES))
+		class = prefix_class(&q->prefix, q->now, &prefix);
 	q->prefix_quota = prefix ? prefix->quota : 0;
 	q->favoured = class == SLUICE_PREFIX_EXEMPT;
 	if (q->favoured)
-		return 0;
+		return;
 	if (all->reason == SLUICE_REASON_OPERATOR)
 		judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
 	if (own->reason == SLUICE_REASON_OPERATOR)
 		judge_by_flag(j, own, q->model, q->now);
 	if (j->reason)
-		return 0;
-	key.client = q->client;
-	key.model = q->model;
-	said = flag_of_any(&key, q->now);
-	about = key.model;
-	/* Of a key and its address the strictest holds: a block of the one is not got round by the other. */
-	if (q->client.kind == SLUICE_CLIENT_KEY && (!said || said->allow)) {
-		struct sluice_client_flag *other;
-
-		key.client = q->address;
-		key.model = q->model;
-		other = flag_of_any(&key, q->now);
-		if (other && (!said || !other->allow)) {
-			said = other;
-			about = key.model;
-		}
-	}
+		return;
+	if (!(empty & SLUICE_EMPTY_CLIENT_FLAGS))
+		said = said_of_client(a, &about);
 	if (said && said->allow) {
 		q->favoured = 1;
 	} else if (said) {
@@ -230,96 +261,108 @@ SUBPROG int judge_client(struct question *q, struct judgement *j)
 		j->retry_after_ms = ms_until(prefix->expires_ns, q->now);
 		j->action = prefix->action;
 	}
-	return 0;
 }
 
-/* The quota that the request falls under (client and model, client, prefix, model, service), and what it says. */
-SUBPROG int judge_quota(const struct sluice_service *service, const struct question *q,
-			struct judgement *j)
+/* The quota that the request falls under: of client and model, client, prefix, model, service; 0: none. */
+static __always_inline __u32 quota_of_request(struct admission *a, const struct sluice_service *service,
+					      const struct sluice_model_flag *own, __u32 empty)
 {
-	struct sluice_model_flag *own;
-	struct sluice_client client;
-	struct sluice_budget *b;
-	struct sluice_quota *quota;
-	bool tokens;
-	__u64 wait;
-	__u32 id;
+	struct question *q = &a->question;
+	__u32 id = 0;
 
-	if (!service || !q || !j)
-		return 0;
-	own = model_flag(q->model);
-	if (!own)
-		return 0;
-	client = q->client;
-	id = quota_of_client(&client, q->model);
-	if (!id)
-		id = quota_of_client(&client, SLUICE_MODEL_ALL);
+	if (!(empty & SLUICE_EMPTY_CLIENT_QUOTAS)) {
+		a->key.client = q->client;
+		a->key.model = q->model;
+		id = quota_of_client(&a->key);
+	}
 	if (!id)
 		id = q->prefix_quota;
 	if (!id)
 		id = own->quota ? own->quota : service->quota;
-	quota = quota_by_id(id);
-	if (!quota)
-		return 0;
-	j->quota = id;
-	b = budget_of(&client, id, q->take, q->now);
-	if (!b)
-		return 0;
-	wait = quota_wait(quota, b, q->now, &tokens);
+	return id;
+}
+
+static __always_inline void judge_by_quota(struct judgement *j, const struct sluice_quota *quota,
+					   const struct sluice_budget *budget, __u64 now)
+{
+	bool tokens;
+	__u64 wait = quota_wait(quota, budget, now, &tokens);
+
 	if (wait) {
 		j->reason = tokens ? SLUICE_REASON_TOKEN_QUOTA : SLUICE_REASON_REQUEST_QUOTA;
 		j->retry_after_ms = ms_of_ns(wait);
 	}
-	return 0;
 }
 
 /*
  * Charges a request to its quota. Refuses it after all if another CPU has just taken the last of it; but with
  * `passes` the request passes whatever is left, and at most empties the budget.
  */
-SUBPROG int charge_request(const struct question *q, struct judgement *j, bool passes)
+static __always_inline void charge_request(struct judgement *j, const struct sluice_quota *quota,
+					   struct sluice_budget *budget, __u64 now, bool passes)
 {
-	struct sluice_client client;
-	struct sluice_quota *quota;
-	struct sluice_budget *b;
-	__u64 wait;
+	__u64 wait = quota_take(quota, budget, now, passes);
 
-	if (!q || !j)
-		return 0;
-	client = q->client;
-	quota = quota_by_id(j->quota);
-	b = quota ? budget_of(&client, j->quota, true, q->now) : NULL;
-	wait = b ? quota_take(quota, b, q->now, passes) : 0;
 	if (wait) {
 		j->reason = SLUICE_REASON_REQUEST_QUOTA;
 		j->retry_after_ms = ms_of_ns(wait);
 	}
+}
+
+/* Charges a request that passes although it was not admitted. */
+SUBPROG int charge_passing(void)
+{
+	struct admission *a = get_admission();
+	struct sluice_quota *quota = a ? quota_by_id(a->judgement.quota) : NULL;
+	struct sluice_budget *budget;
+
+	if (!a || !quota)
+		return 0;
+	budget = budget_of(&a->question.client, a->judgement.quota, true, a->question.now);
+	if (budget)
+		charge_request(&a->judgement, quota, budget, a->question.now, true);
 	return 0;
 }
 
 /*
- * Judges a request of q->client for q->model: j->reason is NONE if it is admitted. q->take: this is the last time,
- * and where it is admitted its places are taken and its quota charged. A request for the whole
+ * Judges the request that is asked about: the judgement's reason is NONE if it is admitted. question.take: this is the
+ * last time, and where it is admitted its places are taken and its quota charged. A request for the whole
  * (SLUICE_MODEL_ALL) asks what is known before the model is.
  */
-SUBPROG int judge_request(const struct sluice_service *service, struct question *q,
-			  struct judgement *j)
+SUBPROG int judge_request(const struct sluice_service *service)
 {
 	struct sluice_model_state *all_state = model_counts(SLUICE_MODEL_ALL), *own_state;
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
+	struct sluice_settings *set = get_settings();
+	struct admission *a = get_admission();
+	struct sluice_quota *quota = NULL;
+	struct sluice_budget *budget = NULL;
+	struct judgement *j;
+	struct question *q;
 	bool bound;
 
-	if (!service || !q || !j)
+	if (!service || !set || !a)
 		return 0;
+	q = &a->question;
+	j = &a->judgement;
 	__builtin_memset(j, 0, sizeof(*j));
 	own = model_flag(q->model);
 	own_state = model_counts(q->model);
 	if (!all || !own || !all_state || !own_state)
 		return 0;
-	judge_client(q, j);
+	judge_client(a, all, own, set->empty);
 	bound = !q->favoured;
-	if (bound && !j->reason && q->model != SLUICE_MODEL_ALL)
-		judge_quota(service, q, j);
+	if (bound && !j->reason && q->model != SLUICE_MODEL_ALL) {
+		__u32 id = quota_of_request(a, service, own, set->empty);
+
+		quota = quota_by_id(id);
+		if (quota) {
+			j->quota = id;
+			budget = budget_of(&q->client, id, q->take, q->now);
+		}
+		if (quota && budget)
+			judge_by_quota(j, quota, budget, q->now);
+	}
 	if (bound) {
 		judge_by_limit(j, all, all_state, SLUICE_MODEL_ALL);
 		judge_by_limit(j, own, own_state, q->model);
@@ -339,8 +382,8 @@ SUBPROG int judge_request(const struct sluice_service *service, struct question 
 		j->retry_after_ms = own->limit_retry_ms;
 		j->about = q->model;
 	} else {
-		if (j->quota)
-			charge_request(q, j, false);
+		if (quota && budget)
+			charge_request(j, quota, budget, q->now, false);
 		if (j->reason)
 			__sync_fetch_and_add(&own_state->in_flight, -1);
 	}
@@ -371,22 +414,26 @@ static __always_inline void hold_places(__u32 model)
  * Judges a SYN: refused only where every request that the connection could carry would be. On an http service that
  * is a blocked client or the operator's word; on an opaque one also its one model's flag.
  */
-SUBPROG int judge_syn(const struct sluice_service *service, const struct packet *p, __u64 now,
-		      struct judgement *j)
+SUBPROG int judge_syn(const struct sluice_service *service, const struct packet *p, __u64 now)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
+	struct sluice_prefix_key key = { .plen = 128 };
+	struct admission *a = get_admission();
 	struct sluice_prefix *prefix = NULL;
 	struct sluice_client_flag *said;
 	struct sluice_client client;
+	struct judgement *j;
 	__u8 class;
 
-	if (!service || !p || !j)
+	if (!service || !p || !a)
 		return 0;
+	j = &a->judgement;
 	__builtin_memset(j, 0, sizeof(*j));
 	own = model_flag(service->default_model);
 	if (!all || !own)
 		return 0;
-	class = prefix_class(p->key.client_addr, now, &prefix);
+	__builtin_memcpy(key.addr, p->key.client_addr, 16);
+	class = prefix_class(&key, now, &prefix);
 	if (class == SLUICE_PREFIX_EXEMPT)
 		return 0;
 	client_of_address(p->key.client_addr, service, &client);
@@ -422,53 +469,58 @@ static __always_inline bool may_refuse(const struct sluice_settings *set, __u64 
  * What became of a request, or of a SYN that did not simply pass: counted by service, model and reason and for its
  * client, and told to the daemon if it was, or in shadow mode would have been, refused.
  */
-SUBPROG int account(const struct sluice_service *service, const struct question *q,
-		    const struct judgement *j, __u32 verdict)
+SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 {
-	struct sluice_refusal r = {};
+	struct admission *a = get_admission();
+	const struct judgement *j;
+	const struct question *q;
+	struct sluice_refusal *r;
 
-	if (!service || !q || !j)
+	if (!service || !a)
 		return 0;
-	r.client = q->client;
+	q = &a->question;
+	j = &a->judgement;
+	r = &a->refusal;
 	count_request(service->id, q->model, verdict, j->reason);
 	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
-		count_client(&r.client,
+		count_client(&q->client,
 			     verdict == SLUICE_VERDICT_ADMITTED ||
 				     verdict == SLUICE_VERDICT_SHADOW_REJECTED,
 			     j->reason, q->model, q->now);
 	if (verdict == SLUICE_VERDICT_ADMITTED)
 		return 0;
-	r.time_ns = q->now;
-	r.service = service->id;
-	r.retry_after_ms = j->retry_after_ms;
-	r.model = q->model;
-	r.reason = j->reason;
-	r.action = j->action;
-	r.verdict = verdict >= SLUICE_VERDICT_SYN_SHADOW ? SLUICE_VERDICT_SHADOW_REJECTED
-		    : verdict >= SLUICE_VERDICT_SYN_RESET ? SLUICE_VERDICT_REJECTED
-							  : verdict;
-	r.at_syn = verdict >= SLUICE_VERDICT_SYN_RESET;
-	if (r.at_syn && r.action == SLUICE_ACTION_REPLY)
-		r.action = SLUICE_ACTION_RESET; /* a SYN has nobody to reply to */
-	tell_refusal(&r);
+	r->client = q->client;
+	r->time_ns = q->now;
+	r->service = service->id;
+	r->retry_after_ms = j->retry_after_ms;
+	r->model = q->model;
+	r->reason = j->reason;
+	r->action = j->action;
+	r->verdict = verdict >= SLUICE_VERDICT_SYN_SHADOW  ? SLUICE_VERDICT_SHADOW_REJECTED
+		     : verdict >= SLUICE_VERDICT_SYN_RESET ? SLUICE_VERDICT_REJECTED
+							   : verdict;
+	r->at_syn = verdict >= SLUICE_VERDICT_SYN_RESET;
+	if (r->at_syn && r->action == SLUICE_ACTION_REPLY)
+		r->action = SLUICE_ACTION_RESET; /* a SYN has nobody to reply to */
+	tell_refusal(r);
 	return 0;
 }
 
 /* Accounts for a SYN that is refused, or in shadow mode would have been. */
-SUBPROG int account_syn(const struct sluice_service *service, const struct packet *p,
-			const struct judgement *j, __u64 now)
+SUBPROG int account_syn(const struct sluice_service *service, const struct packet *p, __u64 now)
 {
-	struct question q = {};
+	struct admission *a = get_admission();
+	struct question *q;
 
-	if (!service || !p || !j)
+	if (!service || !p || !a)
 		return 0;
-	client_of_address(p->key.client_addr, service, &q.client);
-	q.model = service->default_model;
-	q.now = now;
-	account(service, &q, j,
-		j->shadow			   ? SLUICE_VERDICT_SYN_SHADOW
-		: j->action == SLUICE_ACTION_DROP ? SLUICE_VERDICT_SYN_DROPPED
-						  : SLUICE_VERDICT_SYN_RESET);
+	q = &a->question;
+	client_of_address(p->key.client_addr, service, &q->client);
+	q->model = service->default_model;
+	q->now = now;
+	account(service, a->judgement.shadow			    ? SLUICE_VERDICT_SYN_SHADOW
+			 : a->judgement.action == SLUICE_ACTION_DROP ? SLUICE_VERDICT_SYN_DROPPED
+								     : SLUICE_VERDICT_SYN_RESET);
 	return 0;
 }
 

@@ -14,7 +14,8 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	struct sluice_settings *set;
 	struct forged f = {};
 	struct packet p = {};
-	struct judgement j;
+	struct admission *a;
+	struct judgement *j;
 	__u8 head[FORGE_HEAD_MAX], mac[6];
 	__u32 len, l2;
 	__u64 now;
@@ -24,15 +25,17 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 		return XDP_PASS;
 	service = packet_service(&p);
 	set = get_settings();
-	if (!service || !set)
+	a = get_admission();
+	if (!service || !set || !a)
 		return XDP_PASS;
+	j = &a->judgement;
 	now = now_ns(set);
-	judge_syn(service, &p, now, &j);
+	judge_syn(service, &p, now);
 	/* Whatever else is to be said of it (shadow, a lease run out) is said once, at tc ingress. */
-	if (!j.reason || j.shadow || set->stopping || now >= set->lease_until_ns)
+	if (!j->reason || j->shadow || set->stopping || now >= set->lease_until_ns)
 		return XDP_PASS;
-	account_syn(service, &p, &j, now);
-	if (j.action == SLUICE_ACTION_DROP)
+	account_syn(service, &p, now);
+	if (j->action == SLUICE_ACTION_DROP)
 		return XDP_DROP;
 
 	f.to_client = 1;

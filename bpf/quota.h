@@ -18,11 +18,15 @@ static __always_inline struct sluice_quota *quota_by_id(__u32 id)
 	return id ? bpf_map_lookup_elem(&quotas, &id) : NULL;
 }
 
-static __always_inline __u32 quota_of_client(const struct sluice_client *client, __u32 model)
+/* The quota set for the key's client and its model, or else for all of them; 0: none. May change the key's model. */
+static __always_inline __u32 quota_of_client(struct sluice_client_flag_key *key)
 {
-	struct sluice_client_flag_key key = { .client = *client, .model = model };
-	__u32 *id = bpf_map_lookup_elem(&client_quotas, &key);
+	__u32 *id = bpf_map_lookup_elem(&client_quotas, key);
 
+	if (!id || !*id) {
+		key->model = SLUICE_MODEL_ALL;
+		id = bpf_map_lookup_elem(&client_quotas, key);
+	}
 	return id ? *id : 0;
 }
 
@@ -63,11 +67,13 @@ static __always_inline struct sluice_budget *budget_of(const struct sluice_clien
 
 	if (!s)
 		return NULL;
+	KEEP(s);
 	__builtin_memset(&s->key, 0, sizeof(s->key));
 	s->key.client = *client;
 	s->key.quota = quota;
 	budget = bpf_map_lookup_elem(&client_state, &s->key);
 	if (!budget && make) {
+		KEEP(s);
 		__builtin_memset(&s->full, 0, sizeof(s->full));
 		s->full.last_seen_ns = now;
 		bpf_map_update_elem(&client_state, &s->key, &s->full, BPF_NOEXIST);
@@ -83,10 +89,10 @@ struct charge_context {
 	struct charge *charge;
 };
 
-static long charge_step(__u32 i, struct charge_context *ctx)
+/* One try at a budget's word. 1: that settled it, c->done or c->wait; 0: another CPU was first. */
+static __always_inline long charge_try(__u64 *word, struct charge *c)
 {
-	struct charge *c = ctx->charge;
-	__u64 tat = *ctx->tat, next;
+	__u64 tat = *word, next;
 
 	if (!c->most) {
 		c->wait = gcra_wait(tat, c->now, c->interval, c->span);
@@ -96,10 +102,25 @@ static long charge_step(__u32 i, struct charge_context *ctx)
 	} else {
 		next = gcra_charge(tat, c->now, c->interval, c->units, c->most);
 	}
-	if (__sync_val_compare_and_swap(ctx->tat, tat, next) != tat)
+	if (__sync_val_compare_and_swap(word, tat, next) != tat)
 		return 0;
 	c->done = 1;
 	return 1;
+}
+
+static long charge_step(__u32 i, struct charge_context *ctx)
+{
+	return charge_try(ctx->tat, ctx->charge);
+}
+
+/* Charges what c says: the first try nearly always settles it. */
+static __always_inline void charge(__u64 *word, struct charge *c)
+{
+	struct charge_context ctx = { .tat = word, .charge = c };
+
+	c->wait = c->done = 0;
+	if (!charge_try(word, c))
+		bpf_loop(CHARGE_TRIES, charge_step, &ctx, 0);
 }
 
 /* Nanoseconds until the quota would admit a request, by requests and (if *tokens) by tokens; 0: it does. */
@@ -124,20 +145,18 @@ static __always_inline __u64 quota_take(const struct sluice_quota *q, struct slu
 					bool passes)
 {
 	struct quota_scratch *s = get_quota_scratch();
-	struct charge_context ctx = { .tat = &b->request_tat_ns };
 	struct charge *c;
 
 	b->last_seen_ns = now;
 	if (!q->request_ns || !s)
 		return 0;
-	ctx.charge = c = &s->charge;
+	c = &s->charge;
 	c->now = now;
 	c->interval = q->request_ns;
 	c->span = q->request_span_ns;
 	c->units = 1;
 	c->most = passes ? q->request_span_ns : 0;
-	c->wait = c->done = 0;
-	bpf_loop(CHARGE_TRIES, charge_step, &ctx, 0);
+	charge(&b->request_tat_ns, c);
 	return c->done || passes ? 0 : c->wait ? c->wait : q->request_ns;
 }
 
@@ -146,25 +165,20 @@ SUBPROG int quota_tokens(const struct sluice_client *whom, __u32 id, __u32 token
 {
 	struct sluice_quota *q = quota_by_id(id);
 	struct quota_scratch *s = get_quota_scratch();
-	struct charge_context ctx;
-	struct sluice_client client;
 	struct sluice_budget *b;
 	struct charge *c;
 
 	if (!whom || !q || !q->token_ns || !tokens || !s)
 		return 0;
-	client = *whom;
-	b = budget_of(&client, id, true, now);
+	b = budget_of(whom, id, true, now);
 	if (!b)
 		return 0;
-	ctx.tat = &b->token_tat_ns;
-	ctx.charge = c = &s->charge;
+	c = &s->charge;
 	c->now = now;
 	c->interval = q->token_ns;
 	c->units = tokens;
 	c->most = q->token_most_ns;
-	c->done = 0;
-	bpf_loop(CHARGE_TRIES, charge_step, &ctx, 0);
+	charge(&b->token_tat_ns, c);
 	return 0;
 }
 

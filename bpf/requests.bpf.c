@@ -24,7 +24,6 @@ enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_DOUBT };
 
 struct request_scratch {
 	struct packet packet;
-	struct question question;
 	__u32 at;     /* offset in the packet of the next byte to be framed */
 	__u32 end;    /* … behind the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
@@ -32,7 +31,6 @@ struct request_scratch {
 	__u32 buf_used; /* bytes of buf that hold what a client sent */
 	__u32 refuse; /* enum refusal */
 	__u32 named;  /* a model of the request that ends in this packet, not asked for yet, and 1; 0: none */
-	struct judgement judgement;
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
 	__u8 buf[SCAN_BUF + SCAN_PAD];
@@ -50,6 +48,7 @@ struct request_context {
 	struct sluice_conn *conn;
 	struct sluice_service *service;
 	struct request_scratch *s;
+	struct admission *a;
 	const struct siphash_secret *secret;
 	const char *wanted; /* the header that may name the model, as the rules have it */
 };
@@ -77,12 +76,14 @@ static __always_inline __u32 model_of_name(const struct http1_request *r,
 static __always_inline void consult_for(struct request_scratch *s, struct sluice_conn *conn,
 					const struct sluice_service *service, __u32 model)
 {
-	if (response_under_way(conn) || !may_refuse(get_settings(), s->question.now))
+	struct admission *a = get_admission();
+
+	if (!a || response_under_way(conn) || !may_refuse(get_settings(), a->question.now))
 		return;
-	s->question.model = model;
-	s->question.take = 0;
-	judge_request(service, &s->question, &s->judgement);
-	if (s->judgement.reason && !s->judgement.shadow)
+	a->question.model = model;
+	a->question.take = 0;
+	judge_request(service);
+	if (a->judgement.reason && !a->judgement.shadow)
 		s->refuse = REFUSE_REQUEST;
 }
 
@@ -112,16 +113,18 @@ SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
 			  const struct sluice_service *service)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
+	struct sluice_prefix_key key = { .plen = 128 };
+	struct admission *a = get_admission();
 	struct sluice_prefix *prefix = NULL;
 
-	if (!s || !conn || !service || !all)
+	if (!s || !conn || !service || !all || !a)
 		return 0;
+	__builtin_memcpy(key.addr, conn->addr, 16);
 	if (service->doubt_reset &&
 	    !(conn->flags & (SLUICE_CONN_ADOPTED | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)) &&
-	    !response_under_way(conn) && may_refuse(get_settings(), s->question.now) &&
+	    !response_under_way(conn) && may_refuse(get_settings(), a->question.now) &&
 	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
-	    prefix_class(conn->addr, s->question.now, &prefix) !=
-		    SLUICE_PREFIX_EXEMPT)
+	    prefix_class(&key, a->question.now, &prefix) != SLUICE_PREFIX_EXEMPT)
 		s->refuse = REFUSE_DOUBT;
 	else
 		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
@@ -133,24 +136,25 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 			 const struct sluice_service *service, __u32 model)
 {
 	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED;
+	struct admission *a = get_admission();
 	struct sluice_exchange *e;
 	struct http1_request *r;
 	struct judgement *j;
 	__u64 now;
 
-	if (!s || !conn || !service)
+	if (!s || !conn || !service || !a)
 		return 0;
 	r = &conn->request;
-	j = &s->judgement;
-	now = s->question.now;
+	j = &a->judgement;
+	now = a->question.now;
 	if (conn->exchange_tail - conn->exchange_head >= SLUICE_EXCHANGES_MAX) {
 		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
 		return 0;
 	}
 	if (conn->flags & SLUICE_CONN_JUDGE) {
-		s->question.model = model;
-		s->question.take = 1;
-		judge_request(service, &s->question, j);
+		a->question.model = model;
+		a->question.take = 1;
+		judge_request(service);
 		if (j->reason) {
 			if (j->shadow) {
 				verdict = SLUICE_VERDICT_SHADOW_REJECTED;
@@ -165,10 +169,10 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 				return 0;
 			}
 			hold_places(model);
-			charge_request(&s->question, j, true);
+			charge_passing();
 		}
-		account(service, &s->question, j, verdict);
-		client_holds(&s->question.client, 1);
+		account(service, verdict);
+		client_holds(&a->question.client, 1);
 		flags = SLUICE_EXCHANGE_JUDGED | SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
@@ -180,7 +184,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	e->bytes = conn->request_bytes > 0xffffffff ? 0xffffffff : conn->request_bytes;
 	e->model = model;
 	e->quota = flags ? j->quota : 0;
-	e->client = s->question.client;
+	e->client = a->question.client;
 	e->method = r->frame.method;
 	e->flags = flags;
 	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
@@ -200,18 +204,21 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
  * proxy forwards it for; and the client it is charged to is that, or the holder of its key, whichever the service
  * names first.
  */
-SUBPROG int name_client(struct question *q, const struct sluice_conn *conn,
-			const struct sluice_service *service)
+SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_service *service)
 {
+	struct admission *a = get_admission();
 	const struct http1_request *r;
+	struct question *q;
 	__u64 *half;
 	bool forwarded;
 
-	if (!q || !conn || !service)
+	if (!a || !conn || !service)
 		return 0;
 	r = &conn->request;
+	q = &a->question;
 	half = (__u64 *)q->client.addr;
-	__builtin_memcpy(q->addr, conn->addr, 16);
+	q->prefix.plen = 128;
+	__builtin_memcpy(q->prefix.addr, conn->addr, 16);
 	q->address = conn->client;
 	q->client = conn->client;
 	if (conn->flags & SLUICE_CONN_PROXY)
@@ -219,8 +226,8 @@ SUBPROG int name_client(struct question *q, const struct sluice_conn *conn,
 	forwarded = service->forwarded && conn->flags & SLUICE_CONN_TRUSTED &&
 		    r->forwarded.flags & FORWARDED_KNOWN;
 	if (forwarded) {
-		__builtin_memcpy(q->addr, r->forwarded.addr, 16);
-		client_of_address(q->addr, service, &q->address);
+		__builtin_memcpy(q->prefix.addr, r->forwarded.addr, 16);
+		client_of_address(q->prefix.addr, service, &q->address);
 		q->client = q->address;
 	}
 	if (!r->key.rank || (forwarded && service->forwarded <= r->key.rank))
@@ -257,7 +264,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	}
 	if (ev & HTTP1_HEAD_END) {
 		route_head(conn, c->service->id);
-		name_client(&c->s->question, conn, c->service);
+		name_client(conn, c->service);
 	}
 	if (ev & (HTTP1_HEAD_END | HTTP1_MODEL) && !(ev & HTTP1_END) &&
 	    conn->flags & SLUICE_CONN_JUDGE) {
@@ -272,7 +279,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		judge_at_end(c->s, conn, c->service, model_of_name(r, c->service));
 		if (!c->s->refuse) {
 			http1_request_next(r);
-			name_client(&c->s->question, conn, c->service);
+			name_client(conn, c->service);
 			c->s->named = 0;
 			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED |
 						 SLUICE_CONN_JUDGE);
@@ -300,7 +307,7 @@ static __always_inline long proxy_events(struct request_context *c)
 	}
 	if (conn->proxy.state == PROXY_DONE) {
 		proxy_end(conn, c->service);
-		name_client(&c->s->question, conn, c->service);
+		name_client(conn, c->service);
 	}
 	return 0;
 }
@@ -362,18 +369,19 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 {
 	__u32 zero = 0, text_len = 0;
 	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
+	struct admission *a = get_admission();
 	struct sluice_tombstone *t;
 	struct judgement *j;
 	struct forged f = {};
 	struct packet *p;
 	__u64 now;
 
-	if (!s || !conn || !service)
+	if (!s || !a || !conn || !service)
 		return TC_ACT_UNSPEC;
 	p = &s->packet;
-	j = &s->judgement;
+	j = &a->judgement;
 	t = &s->tombstone;
-	now = s->question.now;
+	now = a->question.now;
 	if (s->refuse == REFUSE_DOUBT)
 		j->action = SLUICE_ACTION_RESET;
 	__builtin_memset(t, 0, sizeof(*t));
@@ -404,7 +412,7 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	if (s->refuse == REFUSE_DOUBT)
 		count(SLUICE_COUNTER_DOUBT_RESET);
 	else
-		account(service, &s->question, j, SLUICE_VERDICT_REJECTED);
+		account(service, SLUICE_VERDICT_REJECTED);
 	release_all(conn);
 	bpf_map_delete_elem(&conns, &p->key);
 
@@ -484,17 +492,18 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 
 /* Drops a refused SYN, or makes it a RST. */
 SUBPROG int refuse_syn(struct __sk_buff *skb, const struct packet *p,
-		       const struct sluice_service *service, const struct judgement *j, __u64 now)
+		       const struct sluice_service *service, __u64 now)
 {
 	struct forged f = { .flags = TCP_RST | TCP_ACK };
+	struct admission *a = get_admission();
 
-	if (!p || !service || !j)
+	if (!p || !service || !a)
 		return TC_ACT_UNSPEC;
 	f.ack = p->seq + 1 + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
-	account_syn(service, p, j, now);
-	if (j->shadow)
+	account_syn(service, p, now);
+	if (a->judgement.shadow)
 		return TC_ACT_UNSPEC;
-	return j->action == SLUICE_ACTION_DROP ? TC_ACT_SHOT : answer_client(skb, p, &f);
+	return a->judgement.action == SLUICE_ACTION_DROP ? TC_ACT_SHOT : answer_client(skb, p, &f);
 }
 
 /*
@@ -524,7 +533,7 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 			count_request(c->service->id, e->model, SLUICE_VERDICT_ADMITTED,
 				      SLUICE_REASON_NONE);
 	}
-	e->admitted_ns = c->s->question.now;
+	e->admitted_ns = c->a->question.now;
 	e->bytes += p->payload_len;
 	conn->c_next = end;
 	if (!(conn->flags & SLUICE_CONN_STALLED))
@@ -584,7 +593,7 @@ static __always_inline int request_bytes(struct request_context *c)
 	c->s->refuse = REFUSE_NOTHING;
 	c->s->buf_used = 0;
 	c->s->named = 0;
-	name_client(&c->s->question, conn, c->service);
+	name_client(conn, c->service);
 	pass = frame(c, p);
 	bpf_loop((c->s->buf_used + WIPE_STEP - 1) / WIPE_STEP, wipe_step, &c->s, 0);
 	if (c->s->refuse)
@@ -612,8 +621,9 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	if (foreign(skb, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
 	c.s = bpf_map_lookup_elem(&request_scratch, &zero);
+	c.a = get_admission();
 	set = get_settings();
-	if (!c.s || !set)
+	if (!c.s || !c.a || !set)
 		return TC_ACT_UNSPEC;
 	p = &c.s->packet;
 	if (!packet_read(skb, p, l2, FROM_CLIENT))
@@ -627,17 +637,19 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			return TC_ACT_UNSPEC;
 	}
 	now = now_ns(set);
-	c.s->question.now = now;
+	c.a->question.now = now;
 
 	if (syn && c.service) {
+		struct judgement *j = &c.a->judgement;
+
 		bpf_map_delete_elem(&tombstones, &p->key);
-		judge_syn(c.service, p, now, &c.s->judgement);
-		if (c.s->judgement.reason && !c.s->judgement.shadow && !may_refuse(set, now)) {
+		judge_syn(c.service, p, now);
+		if (j->reason && !j->shadow && !may_refuse(set, now)) {
 			count(SLUICE_COUNTER_PASSED_LEASE);
-			c.s->judgement.reason = SLUICE_REASON_NONE;
+			j->reason = SLUICE_REASON_NONE;
 		}
-		if (c.s->judgement.reason) {
-			int verdict = refuse_syn(skb, p, c.service, &c.s->judgement, now);
+		if (j->reason) {
+			int verdict = refuse_syn(skb, p, c.service, now);
 
 			if (verdict != TC_ACT_UNSPEC)
 				return verdict;

@@ -16,7 +16,7 @@
 #include "http1.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 2
+#define SLUICE_ABI_VERSION 3
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -84,6 +84,16 @@ enum sluice_verdict {
 };
 
 /*
+ * Maps of policy that need not be asked, since nothing is in them: most hosts have none of these. The bit is taken
+ * away before the first entry is written and set after the last has gone, so that 0 is always right.
+ */
+enum sluice_empty {
+	SLUICE_EMPTY_CLIENT_FLAGS = 1,
+	SLUICE_EMPTY_CLIENT_PREFIXES = 2,
+	SLUICE_EMPTY_CLIENT_QUOTAS = 4,
+};
+
+/*
  * settings[0]. A lease that has run out, or stopping != 0, ends all new refusals; generation counts
  * daemon starts. clock_ns != 0 replaces the clock (datapath tests only; the daemon writes 0).
  */
@@ -93,7 +103,8 @@ struct sluice_settings {
 	__u64 clock_ns;
 	__u32 abi_version;
 	__u32 stopping;
-	__u32 pad[2];
+	__u32 empty; /* enum sluice_empty */
+	__u32 pad;
 };
 _Static_assert(sizeof(struct sluice_settings) == 40, "settings");
 

@@ -234,7 +234,10 @@ static void response(double *chunk_ns, int chunks)
 static void set_up(void)
 {
 	struct sluice_settings set = {.lease_until_ns = UINT64_MAX,
-				      .abi_version = SLUICE_ABI_VERSION};
+				      .abi_version = SLUICE_ABI_VERSION,
+				      .empty = SLUICE_EMPTY_CLIENT_FLAGS |
+					       SLUICE_EMPTY_CLIENT_PREFIXES |
+					       SLUICE_EMPTY_CLIENT_QUOTAS};
 	struct sluice_service_key key = {.addr = {[10] = 0xff, 0xff, 10, 0, 0, 1},
 					 .port = htons(PORT)};
 	struct sluice_service service = {.default_model = 2,

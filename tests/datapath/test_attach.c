@@ -771,6 +771,47 @@ static void cap_bpf_net_admin_and_perfmon_are_enough(void **state)
 	}
 }
 
+/* The maps that the programs do not ask. */
+static uint32_t empty_maps(const struct datapath *d)
+{
+	struct sluice_settings set;
+	uint32_t zero = 0;
+
+	assert_done(bpf_map_lookup_elem(map_fd(d->skel->maps.settings), &zero, &set));
+	return set.empty;
+}
+
+static void maps_are_left_unasked_only_while_they_are_empty(void **state)
+{
+	const uint32_t all = SLUICE_EMPTY_CLIENT_FLAGS | SLUICE_EMPTY_CLIENT_PREFIXES |
+			     SLUICE_EMPTY_CLIENT_QUOTAS;
+	struct sluice_client_flag_key first = {.model = 0}, second = {.model = 2};
+	struct sluice_prefix_key prefix = {.plen = 8};
+	struct sluice_client_flag block = {.reason = SLUICE_REASON_CLIENT_BLOCKED};
+	struct datapath *d = opened();
+
+	assert_int_equal(empty_maps(d), all);
+	assert_done(datapath_set_client(d, &first, &block));
+	assert_done(datapath_set_client(d, &second, &block));
+	assert_int_equal(empty_maps(d), all & ~SLUICE_EMPTY_CLIENT_FLAGS);
+	assert_done(datapath_clear_client(d, &first));
+	assert_int_equal(empty_maps(d), all & ~SLUICE_EMPTY_CLIENT_FLAGS);
+	assert_done(datapath_set_prefix(d, &prefix, &(struct sluice_prefix){0}));
+	assert_done(datapath_set_client_quota(d, &first, 1));
+	assert_int_equal(empty_maps(d), 0);
+	/* A daemon that adopts the maps, or renews the lease, leaves it so. */
+	assert_done(datapath_renew_lease(d, 1));
+	closed(d);
+	d = opened();
+	assert_int_equal(empty_maps(d), 0);
+	assert_done(datapath_clear_client(d, &second));
+	assert_int_equal(empty_maps(d), SLUICE_EMPTY_CLIENT_FLAGS);
+	assert_done(datapath_clear_prefix(d, &prefix));
+	assert_done(datapath_clear_client_quota(d, &first));
+	assert_int_equal(empty_maps(d), all);
+	closed(d);
+}
+
 static void a_flag_finds_its_texts_written(void **state)
 {
 	struct sluice_model_flag flag = {.reason = SLUICE_REASON_TTFT, .limit = 4};
@@ -846,6 +887,7 @@ int main(void)
 		sandbox_test(without_capabilities_it_says_which),
 		sandbox_test(cap_bpf_net_admin_and_perfmon_are_enough),
 		sandbox_test(a_flag_finds_its_texts_written),
+		sandbox_test(maps_are_left_unasked_only_while_they_are_empty),
 	};
 
 	return sandbox_main("attach", tests);

@@ -238,7 +238,7 @@ static int make_hash_key(struct datapath *d)
 	return 0;
 }
 
-static int write_settings(struct datapath *d)
+int settings_write(struct datapath *d)
 {
 	uint32_t zero = 0;
 	int err = bpf_map_update_elem(map_fd(d->skel->maps.settings), &zero, &d->settings, BPF_ANY);
@@ -293,7 +293,8 @@ static int start(struct datapath *d)
 	d->settings.clock_ns = 0;
 	d->settings.stopping = 0;
 	d->settings.abi_version = SLUICE_ABI_VERSION;
-	return write_settings(d);
+	d->settings.empty = policies_empty(d);
+	return settings_write(d);
 }
 
 /* Takes away what a start that failed has pinned, keeping its error. */
@@ -406,11 +407,11 @@ uint64_t datapath_lease_until(const struct datapath *d)
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns)
 {
 	d->settings.lease_until_ns = until_ns;
-	return write_settings(d);
+	return settings_write(d);
 }
 
 int datapath_stop(struct datapath *d)
 {
 	d->settings.stopping = 1;
-	return write_settings(d);
+	return settings_write(d);
 }

@@ -104,7 +104,16 @@ bool clsact_has(int ifindex);
 /* services.c */
 int addresses_open(void);
 
+/* datapath.c */
+int settings_write(struct datapath *d);
+
 /* maps.c */
+/* The maps of policy that have no entry: bits of enum sluice_empty. */
+uint32_t policies_empty(struct datapath *d);
+/* Before an entry is written: from now on the programs ask that map. */
+int policy_begins(struct datapath *d, enum sluice_empty which);
+/* After one is deleted: where that was the last, they need not ask it any longer. */
+void policy_ends(struct datapath *d, enum sluice_empty which);
 int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t reasons);
 /* Calls each() with every entry of a hash or trie, which may change meanwhile. values may be per-CPU. */
 int map_each(int fd, uint32_t key_size, uint32_t value_size,

@@ -250,6 +250,46 @@ int datapath_each_count(struct datapath *d,
 			   "request_counts");
 }
 
+static bool policy_empty(struct datapath *d, enum sluice_empty which)
+{
+	const struct bpf_map *map = which == SLUICE_EMPTY_CLIENT_FLAGS ? d->skel->maps.client_flags
+				    : which == SLUICE_EMPTY_CLIENT_PREFIXES
+					    ? d->skel->maps.client_prefixes
+					    : d->skel->maps.client_quotas;
+	uint8_t first[64];
+
+	return bpf_map_get_next_key(map_fd(map), NULL, first) == -ENOENT;
+}
+
+uint32_t policies_empty(struct datapath *d)
+{
+	static const enum sluice_empty all[] = {SLUICE_EMPTY_CLIENT_FLAGS,
+						SLUICE_EMPTY_CLIENT_PREFIXES,
+						SLUICE_EMPTY_CLIENT_QUOTAS};
+	uint32_t empty = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (policy_empty(d, all[i]))
+			empty |= all[i];
+	return empty;
+}
+
+int policy_begins(struct datapath *d, enum sluice_empty which)
+{
+	if (!(d->settings.empty & which))
+		return 0;
+	d->settings.empty &= ~(uint32_t)which;
+	return settings_write(d);
+}
+
+void policy_ends(struct datapath *d, enum sluice_empty which)
+{
+	if (!policy_empty(d, which))
+		return;
+	d->settings.empty |= which;
+	settings_write(d); /* should that fail, the programs ask in vain, and that is all */
+}
+
 int datapath_set_client(struct datapath *d, const struct sluice_client_flag_key *key,
 			const struct sluice_client_flag *flag)
 {
@@ -260,6 +300,8 @@ int datapath_set_client(struct datapath *d, const struct sluice_client_flag_key 
 	    d->replies[key->model].name[0])
 		err = replies_write(d, key->model, d->replies[key->model].name,
 				    (uint16_t)(1U << flag->reason));
+	if (!err)
+		err = policy_begins(d, SLUICE_EMPTY_CLIENT_FLAGS);
 	if (err)
 		return err;
 	return written(bpf_map_update_elem(map_fd(d->skel->maps.client_flags), key, flag, BPF_ANY),
@@ -275,13 +317,19 @@ static int cleared(int err, const char *what)
 
 int datapath_clear_client(struct datapath *d, const struct sluice_client_flag_key *key)
 {
-	return cleared(bpf_map_delete_elem(map_fd(d->skel->maps.client_flags), key),
-		       "client_flags");
+	int err = bpf_map_delete_elem(map_fd(d->skel->maps.client_flags), key);
+
+	policy_ends(d, SLUICE_EMPTY_CLIENT_FLAGS);
+	return cleared(err, "client_flags");
 }
 
 int datapath_set_prefix(struct datapath *d, const struct sluice_prefix_key *key,
 			const struct sluice_prefix *prefix)
 {
+	int err = policy_begins(d, SLUICE_EMPTY_CLIENT_PREFIXES);
+
+	if (err)
+		return err;
 	return written(
 		bpf_map_update_elem(map_fd(d->skel->maps.client_prefixes), key, prefix, BPF_ANY),
 		"client_prefixes");
@@ -289,8 +337,10 @@ int datapath_set_prefix(struct datapath *d, const struct sluice_prefix_key *key,
 
 int datapath_clear_prefix(struct datapath *d, const struct sluice_prefix_key *key)
 {
-	return cleared(bpf_map_delete_elem(map_fd(d->skel->maps.client_prefixes), key),
-		       "client_prefixes");
+	int err = bpf_map_delete_elem(map_fd(d->skel->maps.client_prefixes), key);
+
+	policy_ends(d, SLUICE_EMPTY_CLIENT_PREFIXES);
+	return cleared(err, "client_prefixes");
 }
 
 struct flag_visitor {

@@ -128,6 +128,10 @@ int datapath_forget_budgets(struct datapath *d, uint32_t id)
 int datapath_set_client_quota(struct datapath *d, const struct sluice_client_flag_key *key,
 			      uint32_t id)
 {
+	int err = policy_begins(d, SLUICE_EMPTY_CLIENT_QUOTAS);
+
+	if (err)
+		return err;
 	return failed(bpf_map_update_elem(map_fd(d->skel->maps.client_quotas), key, &id, BPF_ANY),
 		      "client_quotas");
 }
@@ -136,6 +140,7 @@ int datapath_clear_client_quota(struct datapath *d, const struct sluice_client_f
 {
 	int err = bpf_map_delete_elem(map_fd(d->skel->maps.client_quotas), key);
 
+	policy_ends(d, SLUICE_EMPTY_CLIENT_QUOTAS);
 	return err == -ENOENT ? datapath_fail(err, "client_quotas has no such entry")
 			      : failed(err, "client_quotas");
 }
