@@ -13,10 +13,12 @@
 
 #include <linux/types.h>
 
+#include "admission.h"
+#include "ages.h"
 #include "http1.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 3
+#define SLUICE_ABI_VERSION 4
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -200,9 +202,15 @@ struct sluice_model_flag {
 	__u8 unary;
 	__u8 pad;
 	__u16 quota; /* of clients that have none of their own */
-	__u8 pad2[4];
+	/*
+	 * The entry whose `admission` rules this model, and where its requests are counted for it: its own id, that of its
+	 * group, or SLUICE_MODEL_ALL.
+	 */
+	__u16 law;
+	__u8 pad2[2];
+	struct sluice_admission admission;
 };
-_Static_assert(sizeof(struct sluice_model_flag) == 32, "model flag");
+_Static_assert(sizeof(struct sluice_model_flag) == 32 + 56, "model flag");
 
 enum sluice_client_kind { SLUICE_CLIENT_ADDRESS = 0, SLUICE_CLIENT_KEY = 1 };
 
@@ -316,12 +324,23 @@ struct sluice_prefix {
 };
 _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 
-/* model_state[id]: atomic counters; the daemon adds corrections, it never stores. */
+/*
+ * model_state[id]: atomic counters; the daemon adds corrections, it never stores. From `waiting_bytes` on they are kept
+ * of the entry that carries a request's law only.
+ */
 struct sluice_model_state {
 	__s64 in_flight;
 	__s64 waiting;
+	__s64 beyond; /* in flight, too, but without a place: shadow mode would have refused them */
+	__s64 waiting_bytes;
+	__u64 token_ns; /* the last first token, or … */
+	__u64 waiting_ns; /* … when something began to wait where nothing did */
+	__u64 admitted; /* totals: requests that took a place, */
+	__u64 ended;	/* … places given back, */
+	__u64 refused[SLUICE_RANKS]; /* … and what `admission` refused, by rank */
+	struct sluice_ages ages; /* of those that wait */
 };
-_Static_assert(sizeof(struct sluice_model_state) == 16, "model state");
+_Static_assert(sizeof(struct sluice_model_state) == 128 + 8 + 2048, "model state");
 
 struct sluice_histogram {
 	__u64 count[2][SLUICE_HISTOGRAM_BUCKETS]; /* [0] TTFT, [1] ITL */
@@ -354,6 +373,7 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_WAITING = 2,   /* … and in .waiting */
 	SLUICE_EXCHANGE_JUDGED = 4,
 	SLUICE_EXCHANGE_NAMED = 8, /* conn.name holds its model's name, not learned yet */
+	SLUICE_EXCHANGE_BEYOND = 16, /* counted in model_state.beyond */
 };
 
 /* One request between its last byte and its response's last. */
@@ -364,10 +384,13 @@ struct sluice_exchange {
 	__u16 model;
 	__u16 quota; /* whose tokens its response costs */
 	__u8 method; /* enum http1_method */
-	__u8 pad[3];
+	__u8 pad;
+	__u16 law;	/* model_flags[model].law when it was admitted */
+	__u32 ahead;	/* admission_ahead() then; */
+	__u32 beside;	/* … and how many were in flight with it, itself included */
 	struct sluice_client client; /* whom it is charged to: the connection's address, or its own key */
 };
-_Static_assert(sizeof(struct sluice_exchange) == 48, "exchange");
+_Static_assert(sizeof(struct sluice_exchange) == 56, "exchange");
 
 enum sluice_conn_flag {
 	SLUICE_CONN_UNJUDGED = 1,	/* framing lost, upgraded or not understood: passes to its end */
@@ -496,11 +519,13 @@ struct sluice_sample {
 	__u8 kind; /* enum sluice_sample_kind */
 	__u8 pad;
 	__u32 service;
-	__u32 bytes; /* of the request */
+	__u32 bytes;  /* of the request */
+	__u32 ahead;  /* TTFT: as in the exchange. ITL: the mean of the whole response's gaps in µs, where it has ended … */
+	__u32 beside; /* … and how many they were; 0: it has not */
 	struct sluice_client client;
 	char name[SLUICE_NAME_MAX]; /* all zero unless model is SLUICE_MODEL_OTHER */
 };
-_Static_assert(sizeof(struct sluice_sample) == 32 + 24 + 96, "sample");
+_Static_assert(sizeof(struct sluice_sample) == 40 + 24 + 96, "sample");
 
 /* verdicts ring: one refusal, or what shadow mode would have refused */
 struct sluice_refusal {

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * How long the requests that wait have been waiting: a ring of slots, one for each 2^26 ns (67 ms), each with the number
+ * of those that began in it. A slot's word is its time (high half) and its number (low half), changed by
+ * compare-and-swap only, so that it is exact on all CPUs. Who is still waiting when the ring comes round (17 s) is moved to `older`.
+ */
+#ifndef SLUICE_AGES_H
+#define SLUICE_AGES_H
+
+#include <linux/types.h>
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+#define AGES_SLOTS 256
+#define AGES_SHIFT 26
+#define AGES_TRIES 4 /* each lost try is another CPU's success; after the last one the number is off by one, for the daemon to mend */
+
+struct sluice_ages {
+	__s64 older;
+	__u64 slot[AGES_SLOTS];
+};
+
+static __always_inline __u64 ages_time(__u64 ns)
+{
+	return (ns >> AGES_SHIFT) & 0xffffffff;
+}
+
+/* One begins to wait now. */
+static __always_inline void ages_add(struct sluice_ages *a, __u64 now)
+{
+	__u64 time = ages_time(now), *slot = &a->slot[time & (AGES_SLOTS - 1)];
+
+#pragma unroll
+	for (int i = 0; i < AGES_TRIES; i++) {
+		__u64 was = *slot;
+
+		if (was >> 32 == time) {
+			if (__sync_val_compare_and_swap(slot, was, was + 1) == was)
+				return;
+		} else if (__sync_val_compare_and_swap(slot, was, time << 32 | 1) == was) {
+			if (was & 0xffffffff)
+				__sync_fetch_and_add(&a->older, was & 0xffffffff);
+			return;
+		}
+	}
+}
+
+/* One that began at `since` waits no more. */
+static __always_inline void ages_remove(struct sluice_ages *a, __u64 since)
+{
+	__u64 time = ages_time(since), *slot = &a->slot[time & (AGES_SLOTS - 1)];
+
+#pragma unroll
+	for (int i = 0; i < AGES_TRIES; i++) {
+		__u64 was = *slot;
+
+		if (was >> 32 != time) {
+			__sync_fetch_and_add(&a->older, -1);
+			return;
+		}
+		if (!(was & 0xffffffff) || __sync_val_compare_and_swap(slot, was, was - 1) == was)
+			return;
+	}
+}
+
+/* Nanoseconds that the oldest has waited, at least; 0: nobody waits, or not for a whole slot. */
+static inline __u64 ages_oldest(const struct sluice_ages *a, __u64 now)
+{
+	__u64 time = ages_time(now), oldest = 0;
+
+	if (a->older > 0)
+		return (__u64)AGES_SLOTS << AGES_SHIFT;
+	for (int i = 0; i < AGES_SLOTS; i++) {
+		__u64 word = a->slot[i], age = (time - (word >> 32)) & 0xffffffff;
+
+		if (word & 0xffffffff && age < AGES_SLOTS * 2 && age > oldest)
+			oldest = age;
+	}
+	return oldest << AGES_SHIFT;
+}
+
+#endif
