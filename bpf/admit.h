@@ -9,6 +9,7 @@
 
 #include "count.h"
 #include "packet.h"
+#include "places.h"
 #include "quota.h"
 
 /* What is asked of judge_request(). */
@@ -19,10 +20,14 @@ struct question {
 	__u32 model;
 	__u64 now;
 	__u32 take;
+	__u32 bytes; /* of the request, as far as it is known */
 	/* found out on the way */
 	__u32 favoured;	    /* exempt, or allowed by hand: only counted */
 	__u32 prefix_quota; /* of the address's prefix */
-	__u32 pad;
+	__u32 weight;	    /* of the client, ×256 */
+	__u32 rank;	    /* by its class and its share */
+	__u32 law;	    /* the entry that carries the model's law */
+	__u32 ahead, beside; /* as its exchange keeps them */
 };
 
 struct judgement {
@@ -39,25 +44,26 @@ struct judgement {
  * The judging under way. Per CPU, since the stack has no room for it on the longest chain of calls, and only parts of a
  * map's value are keys to 6.1: so everything that judges looks it up itself.
  */
-struct admission {
+struct judging {
 	struct question question;
 	struct judgement judgement;
 	struct sluice_client_flag_key key; /* whatever is asked by client and model */
+	struct admission_load load;
 	struct sluice_refusal refusal;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
-	__type(value, struct admission);
+	__type(value, struct judging);
 	__uint(max_entries, 1);
-} admission __weak SEC(".maps");
+} judging __weak SEC(".maps");
 
-static __always_inline struct admission *get_admission(void)
+static __always_inline struct judging *get_judging(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&admission, &zero);
+	return bpf_map_lookup_elem(&judging, &zero);
 }
 
 #define RETRY_AFTER_MAX_MS 3600000 /* told where a block has no end */
@@ -167,27 +173,6 @@ static __always_inline void judge_by_limit(struct judgement *j, const struct slu
 	j->about = model;
 }
 
-/* Takes a place if `limit` (0: none) leaves one; exact on all CPUs. */
-static __always_inline bool take_place(struct sluice_model_state *state, __u32 limit)
-{
-	__s64 before = __sync_fetch_and_add(&state->in_flight, 1);
-
-	if (!limit || before < (__s64)limit)
-		return true;
-	__sync_fetch_and_add(&state->in_flight, -1);
-	return false;
-}
-
-static __always_inline struct sluice_model_flag *model_flag(__u32 model)
-{
-	return bpf_map_lookup_elem(&model_flags, &model);
-}
-
-static __always_inline struct sluice_model_state *model_counts(__u32 model)
-{
-	return bpf_map_lookup_elem(&model_state, &model);
-}
-
 /* The action and the mode: the model's own, else the whole's, else the service's. */
 static __always_inline void judge_how(struct judgement *j, const struct sluice_service *service,
 				      const struct sluice_model_flag *all,
@@ -201,7 +186,7 @@ static __always_inline void judge_how(struct judgement *j, const struct sluice_s
 }
 
 /* What was said of the client by hand, the strictest of its key and its address; *about: for which model. */
-static __always_inline struct sluice_client_flag *said_of_client(struct admission *a, __u32 *about)
+static __always_inline struct sluice_client_flag *said_of_client(struct judging *a, __u32 *about)
 {
 	struct sluice_client_flag_key *key = &a->key;
 	struct question *q = &a->question;
@@ -225,7 +210,7 @@ static __always_inline struct sluice_client_flag *said_of_client(struct admissio
 }
 
 /* What is said of the client by hand, or of its prefix; and what is said of everybody by the operator. */
-static __always_inline void judge_client(struct admission *a, const struct sluice_model_flag *all,
+static __always_inline void judge_client(struct judging *a, const struct sluice_model_flag *all,
 					 const struct sluice_model_flag *own, __u32 empty)
 {
 	struct question *q = &a->question;
@@ -264,7 +249,7 @@ static __always_inline void judge_client(struct admission *a, const struct sluic
 }
 
 /* The quota that the request falls under: of client and model, client, prefix, model, service; 0: none. */
-static __always_inline __u32 quota_of_request(struct admission *a, const struct sluice_service *service,
+static __always_inline __u32 quota_of_request(struct judging *a, const struct sluice_service *service,
 					      const struct sluice_model_flag *own, __u32 empty)
 {
 	struct question *q = &a->question;
@@ -312,7 +297,7 @@ static __always_inline void charge_request(struct judgement *j, const struct slu
 /* Charges a request that passes although it was not admitted. */
 SUBPROG int charge_passing(void)
 {
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	struct sluice_quota *quota = a ? quota_by_id(a->judgement.quota) : NULL;
 	struct sluice_budget *budget;
 
@@ -324,6 +309,137 @@ SUBPROG int charge_passing(void)
 	return 0;
 }
 
+/* Whom the law sees: the client's rank, by its class and by what it has in flight already. */
+static __always_inline void find_rank(struct judging *a, const struct sluice_admission *rules)
+{
+	struct question *q = &a->question;
+	__s64 *n;
+
+	q->rank = admission_rank(SLUICE_CLASS_NORMAL, 0);
+	if (!rules->fair)
+		return;
+	a->key.client = q->client;
+	a->key.model = q->law;
+	n = bpf_map_lookup_elem(&client_in_flight, &a->key);
+	if (n && admission_above_share(rules, *n, q->weight))
+		q->rank++;
+}
+
+/* Those refused together do not come back together. */
+static __always_inline __u32 spread(__u32 ms)
+{
+	return ms + (((__u64)ms * (bpf_get_prandom_u32() & 127)) >> 8);
+}
+
+/*
+ * What the law says of one more request on top of `load`. Where one of a client within its share would be admitted,
+ * the share is the reason.
+ */
+static __always_inline void judge_by_law(struct judgement *j, const struct question *q,
+					 const struct sluice_model_flag *law, struct sluice_model_state *state,
+					 const struct admission_load *load)
+{
+	const struct sluice_admission *a = &law->admission;
+	enum admission_verdict verdict;
+
+	if (j->reason || !a->floor)
+		return;
+	verdict = admission_judge(a, load, q->bytes, q->rank, q->now);
+	if (!verdict)
+		return;
+	if (q->rank & 1 && !admission_judge(a, load, q->bytes, q->rank - 1, q->now))
+		j->reason = SLUICE_REASON_CLIENT_SHARE;
+	else
+		j->reason = verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT;
+	j->retry_after_ms = spread(law->limit_retry_ms);
+	j->about = q->law == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : q->model;
+	if (q->take || !j->shadow)
+		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
+}
+
+/* Refused at a limit that was set by hand. */
+static __always_inline void no_place(struct judgement *j, const struct sluice_model_flag *flag, __u32 about)
+{
+	j->reason = SLUICE_REASON_IN_FLIGHT;
+	j->retry_after_ms = flag->limit_retry_ms;
+	j->about = about;
+}
+
+/*
+ * Takes the request's places, wherever it is counted; all of them or, with the reason in *j, none. With `bound` as far
+ * as limits and the law leave one.
+ */
+SUBPROG int take_places(bool bound)
+{
+	struct sluice_model_state *all_state = model_counts(SLUICE_MODEL_ALL), *own_state, *law_state;
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own, *law;
+	struct judging *a = get_judging();
+	__s64 all_before, before;
+	struct judgement *j;
+	struct question *q;
+	bool apart;
+
+	if (!a)
+		return 0;
+	q = &a->question;
+	j = &a->judgement;
+	own = model_flag(q->model);
+	law = model_flag(q->law);
+	own_state = model_counts(q->model);
+	law_state = model_counts(q->law);
+	if (!all || !own || !law || !all_state || !own_state || !law_state)
+		return 0;
+	apart = law_apart(q->law, q->model);
+	all_before = take_place(all_state, bound ? all->limit : 0);
+	if (all_before < 0) {
+		no_place(j, all, SLUICE_MODEL_ALL);
+		return 0;
+	}
+	before = take_place(own_state, bound ? own->limit : 0);
+	if (before < 0) {
+		no_place(j, own, q->model);
+		goto all_back;
+	}
+	if (q->law == SLUICE_MODEL_ALL)
+		before = all_before;
+	if (apart) {
+		before = take_place(law_state, bound ? law->limit : 0);
+		if (before < 0) {
+			no_place(j, law, q->model);
+			goto own_back;
+		}
+	}
+	a->load.in_flight = before;
+	a->load.waiting = __sync_fetch_and_add(&law_state->waiting, 1);
+	a->load.waiting_bytes = __sync_fetch_and_add(&law_state->waiting_bytes, q->bytes);
+	a->load.since_ns = load_since(law_state);
+	if (bound)
+		judge_by_law(j, q, law, law_state, &a->load);
+	if (j->reason) {
+		__sync_fetch_and_add(&law_state->waiting, -1);
+		__sync_fetch_and_add(&law_state->waiting_bytes, -(__s64)q->bytes);
+		if (apart)
+			__sync_fetch_and_add(&law_state->in_flight, -1);
+		goto own_back;
+	}
+	if (a->load.waiting <= 0)
+		law_state->waiting_ns = q->now;
+	ages_add(&law_state->ages, q->now);
+	__sync_fetch_and_add(&law_state->admitted, 1);
+	if (all_state != law_state)
+		__sync_fetch_and_add(&all_state->waiting, 1);
+	if (own_state != law_state)
+		__sync_fetch_and_add(&own_state->waiting, 1);
+	q->ahead = admission_ahead(&law->admission, &a->load, q->bytes, q->now);
+	q->beside = before + 1;
+	return 0;
+own_back:
+	__sync_fetch_and_add(&own_state->in_flight, -1);
+all_back:
+	__sync_fetch_and_add(&all_state->in_flight, -1);
+	return 0;
+}
+
 /*
  * Judges the request that is asked about: the judgement's reason is NONE if it is admitted. question.take: this is the
  * last time, and where it is admitted its places are taken and its quota charged. A request for the whole
@@ -331,10 +447,10 @@ SUBPROG int charge_passing(void)
  */
 SUBPROG int judge_request(const struct sluice_service *service)
 {
-	struct sluice_model_state *all_state = model_counts(SLUICE_MODEL_ALL), *own_state;
-	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
+	struct sluice_model_state *all_state = model_counts(SLUICE_MODEL_ALL), *own_state, *law_state;
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own, *law;
 	struct sluice_settings *set = get_settings();
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	struct sluice_quota *quota = NULL;
 	struct sluice_budget *budget = NULL;
 	struct judgement *j;
@@ -350,7 +466,13 @@ SUBPROG int judge_request(const struct sluice_service *service)
 	own_state = model_counts(q->model);
 	if (!all || !own || !all_state || !own_state)
 		return 0;
+	q->law = own->law;
+	law = model_flag(q->law);
+	law_state = model_counts(q->law);
+	if (!law || !law_state)
+		return 0;
 	judge_client(a, all, own, set->empty);
+	judge_how(j, service, all, own);
 	bound = !q->favoured;
 	if (bound && !j->reason && q->model != SLUICE_MODEL_ALL) {
 		__u32 id = quota_of_request(a, service, own, set->empty);
@@ -366,48 +488,45 @@ SUBPROG int judge_request(const struct sluice_service *service)
 	if (bound) {
 		judge_by_limit(j, all, all_state, SLUICE_MODEL_ALL);
 		judge_by_limit(j, own, own_state, q->model);
+		if (law->admission.floor)
+			find_rank(a, &law->admission);
+		if (!q->take) {
+			a->load.in_flight = law_state->in_flight;
+			a->load.waiting = law_state->waiting;
+			a->load.waiting_bytes = law_state->waiting_bytes;
+			a->load.since_ns = load_since(law_state);
+			judge_by_law(j, q, law, law_state, &a->load);
+		}
 		judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
 		judge_by_flag(j, own, q->model, q->now);
 	}
-	judge_how(j, service, all, own);
 	if (!q->take || j->reason)
 		return 0;
-	if (!take_place(all_state, bound ? all->limit : 0)) {
-		j->reason = SLUICE_REASON_IN_FLIGHT;
-		j->retry_after_ms = all->limit_retry_ms;
+	take_places(bound);
+	if (j->reason || !quota || !budget)
 		return 0;
-	}
-	if (!take_place(own_state, bound ? own->limit : 0)) {
-		j->reason = SLUICE_REASON_IN_FLIGHT;
-		j->retry_after_ms = own->limit_retry_ms;
-		j->about = q->model;
-	} else {
-		if (quota && budget)
-			charge_request(j, quota, budget, q->now, false);
-		if (j->reason)
-			__sync_fetch_and_add(&own_state->in_flight, -1);
-	}
+	charge_request(j, quota, budget, q->now, false);
 	if (j->reason) {
-		__sync_fetch_and_add(&all_state->in_flight, -1);
-		return 0;
+		give_back(q->model, q->law, q->bytes, q->now,
+			  SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+		__sync_fetch_and_add(&law_state->admitted, -1);
 	}
-	__sync_fetch_and_add(&all_state->waiting, 1);
-	__sync_fetch_and_add(&own_state->waiting, 1);
 	return 0;
 }
 
-/* Takes places for a request that passes although it was not admitted. */
-static __always_inline void hold_places(__u32 model)
+/* Counts a request that shadow mode would have refused: it takes no place. */
+SUBPROG int count_beyond(__u32 model, __u32 law)
 {
-	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL);
-	struct sluice_model_state *own = model_counts(model);
+	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
+	struct sluice_model_state *ruling = model_counts(law);
 
-	if (!all || !own)
-		return;
-	__sync_fetch_and_add(&all->in_flight, 1);
-	__sync_fetch_and_add(&all->waiting, 1);
-	__sync_fetch_and_add(&own->in_flight, 1);
-	__sync_fetch_and_add(&own->waiting, 1);
+	if (!all || !own || !ruling)
+		return 0;
+	__sync_fetch_and_add(&all->beyond, 1);
+	__sync_fetch_and_add(&own->beyond, 1);
+	if (law_apart(law, model))
+		__sync_fetch_and_add(&ruling->beyond, 1);
+	return 0;
 }
 
 /*
@@ -418,7 +537,7 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct packet 
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
 	struct sluice_prefix_key key = { .plen = 128 };
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	struct sluice_prefix *prefix = NULL;
 	struct sluice_client_flag *said;
 	struct sluice_client client;
@@ -471,7 +590,7 @@ static __always_inline bool may_refuse(const struct sluice_settings *set, __u64 
  */
 SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 {
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	const struct judgement *j;
 	const struct question *q;
 	struct sluice_refusal *r;
@@ -509,7 +628,7 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 /* Accounts for a SYN that is refused, or in shadow mode would have been. */
 SUBPROG int account_syn(const struct sluice_service *service, const struct packet *p, __u64 now)
 {
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	struct question *q;
 
 	if (!service || !p || !a)
@@ -524,52 +643,7 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 	return 0;
 }
 
-/* Counts what a client has in flight; entries of clients that have nothing are the daemon's to delete. */
-SUBPROG int client_holds(const struct sluice_client *whom, __s64 change)
-{
-	struct sluice_client client;
-	__s64 *n, first = change;
-
-	if (!whom)
-		return 0;
-	client = *whom;
-	n = bpf_map_lookup_elem(&client_in_flight, &client);
-	if (n) {
-		__sync_fetch_and_add(n, change);
-	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, &client, &first, BPF_NOEXIST)) {
-		n = bpf_map_lookup_elem(&client_in_flight, &client);
-		if (n)
-			__sync_fetch_and_add(n, change);
-		else
-			count(SLUICE_COUNTER_COUNTS_FULL);
-	}
-	return 0;
-}
-
-/* Gives back what an exchange still holds, once however many ask. */
-static __always_inline void release_exchange(struct sluice_conn *conn, struct sluice_exchange *e,
-					     bool only_waiting)
-{
-	__u32 drop = SLUICE_EXCHANGE_WAITING | (only_waiting ? 0 : SLUICE_EXCHANGE_IN_FLIGHT);
-	__u32 had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
-	struct sluice_model_state *all, *own;
-
-	if (!had)
-		return;
-	all = model_counts(SLUICE_MODEL_ALL);
-	own = model_counts(e->model);
-	if (!all || !own)
-		return;
-	if (had & SLUICE_EXCHANGE_WAITING) {
-		__sync_fetch_and_add(&all->waiting, -1);
-		__sync_fetch_and_add(&own->waiting, -1);
-	}
-	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
-		client_holds(&e->client, -1);
-		__sync_fetch_and_add(&all->in_flight, -1);
-		__sync_fetch_and_add(&own->in_flight, -1);
-	}
-}
+#define HELD (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_BEYOND)
 
 SUBPROG int release_all(struct sluice_conn *conn)
 {
@@ -577,7 +651,7 @@ SUBPROG int release_all(struct sluice_conn *conn)
 		return 0;
 #pragma unroll
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
-		release_exchange(conn, &conn->exchange[i], false);
+		release(&conn->exchange[i], HELD);
 	conn->exchange_head = conn->exchange_tail;
 	return 0;
 }

@@ -212,7 +212,7 @@ static __always_inline void conn_knocked(struct sluice_conn *conn, __u64 now)
 #pragma unroll
 		for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
 			held |= conn->exchange[i].flags & SLUICE_EXCHANGE_IN_FLIGHT;
-			release_exchange(conn, &conn->exchange[i], false);
+			release(&conn->exchange[i], HELD);
 		}
 		if (held)
 			count(SLUICE_COUNTER_STALLS_RELEASED);

@@ -14,7 +14,7 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	struct sluice_settings *set;
 	struct forged f = {};
 	struct packet p = {};
-	struct admission *a;
+	struct judging *a;
 	struct judgement *j;
 	__u8 head[FORGE_HEAD_MAX], mac[6];
 	__u32 len, l2;
@@ -25,7 +25,7 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 		return XDP_PASS;
 	service = packet_service(&p);
 	set = get_settings();
-	a = get_admission();
+	a = get_judging();
 	if (!service || !set || !a)
 		return XDP_PASS;
 	j = &a->judgement;

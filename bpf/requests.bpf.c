@@ -48,7 +48,7 @@ struct request_context {
 	struct sluice_conn *conn;
 	struct sluice_service *service;
 	struct request_scratch *s;
-	struct admission *a;
+	struct judging *a;
 	const struct siphash_secret *secret;
 	const char *wanted; /* the header that may name the model, as the rules have it */
 };
@@ -76,12 +76,15 @@ static __always_inline __u32 model_of_name(const struct http1_request *r,
 static __always_inline void consult_for(struct request_scratch *s, struct sluice_conn *conn,
 					const struct sluice_service *service, __u32 model)
 {
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 
 	if (!a || response_under_way(conn) || !may_refuse(get_settings(), a->question.now))
 		return;
 	a->question.model = model;
 	a->question.take = 0;
+	a->question.bytes = admission_bytes(
+		conn->request_bytes +
+		(conn->request.frame.flags & HTTP1_LENGTH ? conn->request.frame.left : 0));
 	judge_request(service);
 	if (a->judgement.reason && !a->judgement.shadow)
 		s->refuse = REFUSE_REQUEST;
@@ -114,7 +117,7 @@ SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
 	struct sluice_prefix_key key = { .plen = 128 };
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	struct sluice_prefix *prefix = NULL;
 
 	if (!s || !conn || !service || !all || !a)
@@ -136,7 +139,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 			 const struct sluice_service *service, __u32 model)
 {
 	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED;
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	struct sluice_exchange *e;
 	struct http1_request *r;
 	struct judgement *j;
@@ -154,6 +157,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	if (conn->flags & SLUICE_CONN_JUDGE) {
 		a->question.model = model;
 		a->question.take = 1;
+		a->question.bytes = admission_bytes(conn->request_bytes);
 		judge_request(service);
 		if (j->reason) {
 			if (j->shadow) {
@@ -168,12 +172,21 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 				s->refuse = REFUSE_REQUEST;
 				return 0;
 			}
-			hold_places(model);
-			charge_passing();
+			if (verdict == SLUICE_VERDICT_ADMITTED) {
+				take_places(false);
+				charge_passing();
+			}
 		}
 		account(service, verdict);
-		client_holds(&a->question.client, 1);
-		flags = SLUICE_EXCHANGE_JUDGED | SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
+		flags = SLUICE_EXCHANGE_JUDGED;
+		if (verdict == SLUICE_VERDICT_ADMITTED) {
+			client_holds(&a->question.client, a->question.law, 1);
+			flags |= SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
+		} else {
+			count_beyond(model, a->question.law);
+			flags |= SLUICE_EXCHANGE_BEYOND;
+			a->question.ahead = a->question.beside = 0;
+		}
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
 			flags |= SLUICE_EXCHANGE_NAMED;
@@ -181,14 +194,17 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	}
 	e = &conn->exchange[conn->exchange_tail & (SLUICE_EXCHANGES_MAX - 1)];
 	e->admitted_ns = now;
-	e->bytes = conn->request_bytes > 0xffffffff ? 0xffffffff : conn->request_bytes;
+	e->bytes = admission_bytes(conn->request_bytes);
 	e->model = model;
+	e->law = a->question.law;
+	e->ahead = a->question.ahead;
+	e->beside = a->question.beside;
 	e->quota = flags ? j->quota : 0;
 	e->client = a->question.client;
 	e->method = r->frame.method;
 	e->flags = flags;
 	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
-		release_exchange(conn, e, false);
+		release(e, HELD);
 		conn_clear(conn, SLUICE_CONN_ANSWERED_EARLY);
 		return 0;
 	}
@@ -206,7 +222,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
  */
 SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_service *service)
 {
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	const struct http1_request *r;
 	struct question *q;
 	__u64 *half;
@@ -369,7 +385,7 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 {
 	__u32 zero = 0, text_len = 0;
 	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 	struct sluice_tombstone *t;
 	struct judgement *j;
 	struct forged f = {};
@@ -495,7 +511,7 @@ SUBPROG int refuse_syn(struct __sk_buff *skb, const struct packet *p,
 		       const struct sluice_service *service, __u64 now)
 {
 	struct forged f = { .flags = TCP_RST | TCP_ACK };
-	struct admission *a = get_admission();
+	struct judging *a = get_judging();
 
 	if (!p || !service || !a)
 		return TC_ACT_UNSPEC;
@@ -522,8 +538,8 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 	if (conn->flags & SLUICE_CONN_RESPONSE || conn->exchange_head == conn->exchange_tail) {
 		if (p->payload_len >= sizeof(head))
 			bpf_skb_load_bytes(c->skb, p->payload_at, head, sizeof(head));
-		e->bytes = 0;
-		e->model = c->service->default_model;
+		e->bytes = e->ahead = e->beside = 0;
+		e->model = e->law = c->service->default_model;
 		e->flags = conn->exchange_head == conn->exchange_tail || tls_talk(head)
 				   ? 0
 				   : SLUICE_EXCHANGE_JUDGED;
@@ -621,7 +637,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	if (foreign(skb, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
 	c.s = bpf_map_lookup_elem(&request_scratch, &zero);
-	c.a = get_admission();
+	c.a = get_judging();
 	set = get_settings();
 	if (!c.s || !c.a || !set)
 		return TC_ACT_UNSPEC;

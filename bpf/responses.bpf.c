@@ -27,6 +27,7 @@ struct response_scratch {
 	struct sluice_client usage_client; /* … of this client */
 	__u32 tcp_at; /* offset in the packet of its TCP header */
 	__u32 seq;    /* of the byte at offset 0, were there one */
+	__u32 ended;  /* the ITL record to be sent is its response's last */
 	__u32 waited; /* the packet, full or let out by an acknowledgement, may have waited for its client, and more with it */
 	__u8 buf[SCAN_BUF + SCAN_PAD];
 };
@@ -99,6 +100,7 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 	struct sluice_sample *sample = bpf_ringbuf_reserve(&samples, sizeof(*sample), 0);
 	struct sluice_conn *conn = c->conn;
 	bool named = e->flags & SLUICE_EXCHANGE_NAMED;
+	__u64 gaps_us;
 
 	if (kind != SLUICE_SAMPLE_SEEN)
 		add_to_histogram(e->model, kind == SLUICE_SAMPLE_ITL, sum_ns, n);
@@ -114,6 +116,13 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 	sample->pad = 0;
 	sample->service = conn->service;
 	sample->bytes = e->bytes;
+	sample->ahead = e->ahead;
+	sample->beside = e->beside;
+	if (kind == SLUICE_SAMPLE_ITL) {
+		gaps_us = conn->gaps_ns / 1000;
+		sample->beside = c->s->ended ? conn->gaps_n : 0;
+		sample->ahead = sample->beside ? gaps_us / sample->beside : 0;
+	}
 	sample->client = e->client;
 	if (named)
 		__builtin_memcpy(sample->name, conn->name, SLUICE_NAME_MAX);
@@ -146,12 +155,15 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 				conn->fold_since_ns = conn->chunk_ns;
 			conn->fold_sum_ns += s->now - conn->chunk_ns;
 			conn->fold_n += s->gaps;
+			conn->gaps_ns += s->now - conn->chunk_ns;
+			conn->gaps_n += s->gaps;
 		}
 		conn->chunk_ns = s->now;
 		caught_up(c);
 		s->gaps = 0;
 	}
-	if (conn->fold_n && (ended || s->now - conn->fold_since_ns >= FOLD_NS)) {
+	if (ended ? conn->gaps_n : conn->fold_n && s->now - conn->fold_since_ns >= FOLD_NS) {
+		s->ended = ended;
 		send_sample(c, e, SLUICE_SAMPLE_ITL, conn->fold_sum_ns, conn->fold_n);
 		conn->fold_n = 0;
 		conn->fold_sum_ns = 0;
@@ -172,8 +184,9 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 	struct sluice_conn *conn = c->conn;
 
 	conn_set(conn, SLUICE_CONN_FIRST_TOKEN);
-	release_exchange(conn, e, true);
+	waits_no_more(e, c->s->now);
 	conn->chunk_ns = c->s->now;
+	conn->gaps_ns = conn->gaps_n = 0;
 	if (conn->flags & SLUICE_CONN_TAINTED)
 		count(SLUICE_COUNTER_GAPS_TAINTED);
 	else
@@ -231,7 +244,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			if (unary(c, e))
 				first_token(c, e);
 			else
-				release_exchange(conn, e, true);
+				waits_no_more(e, s->now);
 		}
 		if (ev & STREAM_EVENT_BEGIN)
 			conn->event_ns = s->now;
@@ -255,7 +268,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 					s->usage_client = e->client;
 				}
 			}
-			release_exchange(conn, e, false);
+			release(e, HELD);
 			conn->exchange_head++;
 		}
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);

@@ -426,8 +426,10 @@ struct sluice_conn {
 	__u64 event_ns;		/* when the first byte of the event under way left */
 	__u64 fold_since_ns;	/* the ITL record being folded */
 	__u64 fold_sum_ns;
+	__u64 gaps_ns; /* of the response under way, all together … */
 	__u64 request_bytes; /* of the request under way */
 	__u32 fold_n;
+	__u32 gaps_n; /* … and how many */
 	__u32 c_next;	  /* client's next byte in order: framed and passed up to here */
 	__u32 c_hole_end; /* with HOLE: bytes from here … */
 	__u32 c_max;	  /* … to here were passed out of order */

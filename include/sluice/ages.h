@@ -32,9 +32,6 @@ static __always_inline void ages_add(struct sluice_ages *a, __u64 now)
 {
 	__u64 time = ages_time(now), *slot = &a->slot[time & (AGES_SLOTS - 1)];
 
-#ifdef __bpf__
-#pragma unroll
-#endif
 	for (int i = 0; i < AGES_TRIES; i++) {
 		__u64 was = *slot;
 
@@ -54,9 +51,6 @@ static __always_inline void ages_remove(struct sluice_ages *a, __u64 since)
 {
 	__u64 time = ages_time(since), *slot = &a->slot[time & (AGES_SLOTS - 1)];
 
-#ifdef __bpf__
-#pragma unroll
-#endif
 	for (int i = 0; i < AGES_TRIES; i++) {
 		__u64 was = *slot;
 

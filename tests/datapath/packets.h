@@ -520,7 +520,7 @@ static inline struct sluice_model_state get_state(uint32_t model)
 /* What all clients together have in flight. */
 static inline int64_t client_holds(void)
 {
-	struct sluice_client key;
+	struct sluice_client_flag_key key;
 	int64_t n, sum = 0;
 
 	for (int err = bpf_map_get_next_key(fd_of(client_in_flight), NULL, &key); !err;
@@ -587,7 +587,7 @@ static inline void reset_world(void)
 	clear_map(fd_of(conns), sizeof(struct sluice_conn_key));
 	clear_map(fd_of(tombstones), sizeof(struct sluice_conn_key));
 	clear_map(fd_of(request_counts), sizeof(struct sluice_count_key));
-	clear_map(fd_of(client_in_flight), sizeof(struct sluice_client));
+	clear_map(fd_of(client_in_flight), sizeof(struct sluice_client_flag_key));
 	clear_map(fd_of(services), sizeof(struct sluice_service_key));
 	service = HTTP_ID;
 	bpf_map_update_elem(fd_of(rules), &service, &rules, BPF_ANY);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Places: what a request holds between its last byte and its response's last. It is counted for everything together,
+ * for its model, and for the entry that carries its model's law where that is a group's. A place is
+ * taken by one atomic addition whose result decides, so that two CPUs cannot both take the last one; what is given back
+ * is free at once.
+ */
+#ifndef SLUICE_BPF_PLACES_H
+#define SLUICE_BPF_PLACES_H
+
+#include "count.h"
+
+static __always_inline struct sluice_model_flag *model_flag(__u32 model)
+{
+	return bpf_map_lookup_elem(&model_flags, &model);
+}
+
+static __always_inline struct sluice_model_state *model_counts(__u32 model)
+{
+	return bpf_map_lookup_elem(&model_state, &model);
+}
+
+/* Whether the law's entry is a third one, beside the model's and that of all. */
+static __always_inline bool law_apart(__u32 law, __u32 model)
+{
+	return law != model && law != SLUICE_MODEL_ALL;
+}
+
+/* Takes a place if `limit` (0: none) leaves one. Returns how many were taken before, or -1. */
+static __always_inline __s64 take_place(struct sluice_model_state *state, __u32 limit)
+{
+	__s64 before = __sync_fetch_and_add(&state->in_flight, 1);
+
+	if (!limit || before < (__s64)limit)
+		return before < 0 ? 0 : before;
+	__sync_fetch_and_add(&state->in_flight, -1);
+	return -1;
+}
+
+/* From when on the server has worked on those that wait with nothing to show for it. */
+static __always_inline __u64 load_since(const struct sluice_model_state *state)
+{
+	return state->token_ns > state->waiting_ns ? state->token_ns : state->waiting_ns;
+}
+
+static __always_inline void give_back_to(struct sluice_model_state *state, __u32 had)
+{
+	if (had & SLUICE_EXCHANGE_WAITING)
+		__sync_fetch_and_add(&state->waiting, -1);
+	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
+		__sync_fetch_and_add(&state->in_flight, -1);
+	if (had & SLUICE_EXCHANGE_BEYOND)
+		__sync_fetch_and_add(&state->beyond, -1);
+}
+
+/* Gives back what a request of `bytes` had since `since`: SLUICE_EXCHANGE_… flags, wherever it is counted. */
+SUBPROG int give_back(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 had)
+{
+	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
+	struct sluice_model_state *ruling = model_counts(law);
+
+	if (!all || !own || !ruling)
+		return 0;
+	give_back_to(all, had);
+	give_back_to(own, had);
+	if (law_apart(law, model))
+		give_back_to(ruling, had);
+	if (had & SLUICE_EXCHANGE_WAITING) {
+		__sync_fetch_and_add(&ruling->waiting_bytes, -(__s64)bytes);
+		ages_remove(&ruling->ages, since);
+	}
+	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
+		__sync_fetch_and_add(&ruling->ended, 1);
+	return 0;
+}
+
+/* Counts what a client has in flight under a law; entries of clients that have nothing are the daemon's to delete. */
+SUBPROG int client_holds(const struct sluice_client *whom, __u32 law, __s64 change)
+{
+	struct sluice_client_flag_key key = { .model = law };
+	__s64 *n, first = change;
+
+	if (!whom)
+		return 0;
+	key.client = *whom;
+	n = bpf_map_lookup_elem(&client_in_flight, &key);
+	if (n) {
+		__sync_fetch_and_add(n, change);
+	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, &key, &first, BPF_NOEXIST)) {
+		n = bpf_map_lookup_elem(&client_in_flight, &key);
+		if (n)
+			__sync_fetch_and_add(n, change);
+		else
+			count(SLUICE_COUNTER_COUNTS_FULL);
+	}
+	return 0;
+}
+
+/* Gives back what an exchange holds of `drop`, once however many ask. */
+SUBPROG int release(struct sluice_exchange *e, __u32 drop)
+{
+	__u32 had;
+
+	if (!e)
+		return 0;
+	had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
+	if (!had)
+		return 0;
+	give_back(e->model, e->law, e->bytes, e->admitted_ns, had);
+	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
+		client_holds(&e->client, e->law, -1);
+	return 0;
+}
+
+/* An exchange has its first token. */
+SUBPROG int waits_no_more(struct sluice_exchange *e, __u64 now)
+{
+	struct sluice_model_state *law;
+
+	if (!e)
+		return 0;
+	law = model_counts(e->law);
+	if (law && e->flags & SLUICE_EXCHANGE_WAITING)
+		law->token_ns = now;
+	release(e, SLUICE_EXCHANGE_WAITING);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Adaptive admission in the kernel: places are exact on all CPUs and free at once, the programs say of any load what
+ * the arithmetic that the daemon and the simulator share says of it, and what requests hold is counted where
+ * their law looks. Each request comes on a connection of its own.
+ */
+#include <pthread.h>
+
+#include "packets.h"
+
+#define GROUP 9
+#define REQUEST_TEXT                                                                               \
+	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+#define REQUEST_BYTES (sizeof(REQUEST_TEXT) - 1)
+#define SSE_HEAD                                                                                   \
+	"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+#define EVENT "17\r\ndata: {\"content\":\"a\"}\n\n\r\n"
+#define END "0\r\n\r\n"
+
+struct link_end {
+	uint16_t port;
+	uint32_t client_at, server_at;
+};
+
+static struct shape shape;
+static uint16_t last_port = 20000;
+
+static int send_on(struct link_end *l, bool from_server, uint8_t flags, const char *text)
+{
+	struct segment s = {.from_server = from_server, .flags = flags, .window = 512,
+			    .text = text, .len = strlen(text), .client_port = l->port};
+	static struct frame in, out;
+
+	s.seq = from_server ? l->server_at : l->client_at;
+	s.ack = from_server ? l->client_at : l->server_at;
+	make_frame(&in, &shape, &s);
+	if (from_server)
+		l->server_at += s.len + (flags & (SYN | FIN) ? 1 : 0);
+	else
+		l->client_at += s.len + (flags & FIN ? 1 : 0);
+	return run_tc(program_for(&shape, from_server), &in, &out);
+}
+
+static struct link_end connect_anew(void)
+{
+	struct link_end l = {++last_port, CLIENT_ISN, SERVER_ISN};
+
+	send_on(&l, true, SYN | ACK, "");
+	send_on(&l, false, ACK, "");
+	return l;
+}
+
+/* SLUICE_REASON_NONE if it is admitted. */
+static enum sluice_reason ask_on(struct link_end *l)
+{
+	unsigned before = w.refusal_count;
+
+	if (send_on(l, false, PSH | ACK, REQUEST_TEXT) == THEN_UNSPEC)
+		return SLUICE_REASON_NONE;
+	assert_int_equal(w.refusal_count, before + 1);
+	w.refusal_count = 0;
+	return w.refusals[before].reason;
+}
+
+static enum sluice_reason ask(void)
+{
+	struct link_end l = connect_anew();
+
+	return ask_on(&l);
+}
+
+static void set_law(uint32_t model, uint16_t law, struct sluice_admission a)
+{
+	struct sluice_model_flag flag = {.allow = 1, .law = law, .limit_retry_ms = 1000};
+
+	if (law == model)
+		flag.admission = a;
+	set_flag(model, flag);
+	if (law != model) {
+		struct sluice_model_flag group = {.allow = 1, .law = law, .limit_retry_ms = 1000, .admission = a};
+
+		set_flag(law, group);
+	}
+}
+
+static struct sluice_admission ceiling_of(uint32_t ceiling)
+{
+	struct sluice_admission a = {.ceiling = ceiling, .floor = 1};
+
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		a.level[r] = ADMISSION_ALL;
+	return a;
+}
+
+static void put_state(uint32_t model, struct sluice_model_state state)
+{
+	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &model, &state, BPF_ANY), 0);
+}
+
+static uint32_t ages_total(uint32_t model)
+{
+	struct sluice_model_state state = get_state(model);
+	uint32_t n = state.ages.older;
+
+	for (int i = 0; i < AGES_SLOTS; i++)
+		n += (uint32_t)state.ages.slot[i];
+	return n;
+}
+
+static void empty_states(void)
+{
+	static const uint32_t used[] = {SLUICE_MODEL_ALL, LLAMA, QWEN, GROUP};
+
+	for (size_t i = 0; i < sizeof(used) / sizeof(used[0]); i++)
+		put_state(used[i], (struct sluice_model_state){0});
+}
+
+static void a_place_is_free_the_moment_its_response_ends_or_its_connection_dies(void **state)
+{
+	struct link_end a = connect_anew(), b = connect_anew(), c = connect_anew(), d = connect_anew();
+
+	empty_states();
+	set_law(LLAMA, LLAMA, ceiling_of(2));
+	assert_int_equal(ask_on(&a), SLUICE_REASON_NONE);
+	assert_int_equal(ask_on(&b), SLUICE_REASON_NONE);
+	assert_int_equal(ask_on(&c), SLUICE_REASON_IN_FLIGHT);
+	send_on(&a, true, PSH | ACK, SSE_HEAD EVENT);
+	assert_int_equal(ask(), SLUICE_REASON_IN_FLIGHT);
+	send_on(&a, true, PSH | ACK, EVENT END);
+	assert_int_equal(ask_on(&d), SLUICE_REASON_NONE);
+	assert_int_equal(ask(), SLUICE_REASON_IN_FLIGHT);
+	send_on(&b, false, RST, "");
+	assert_int_equal(ask(), SLUICE_REASON_NONE);
+	assert_int_equal(ask(), SLUICE_REASON_IN_FLIGHT);
+}
+
+static void what_requests_hold_is_counted_where_their_law_looks(void **state)
+{
+	static const uint16_t laws[] = {LLAMA, GROUP, SLUICE_MODEL_ALL};
+
+	for (size_t i = 0; i < 3; i++) {
+		struct link_end a = connect_anew(), b = connect_anew();
+		struct sluice_model_state law;
+		uint64_t began;
+
+		empty_states();
+		set_law(LLAMA, laws[i], ceiling_of(50));
+		pass_ms(100);
+		began = w.settings.clock_ns;
+		assert_int_equal(ask_on(&a), SLUICE_REASON_NONE);
+		pass_ms(100);
+		assert_int_equal(ask_on(&b), SLUICE_REASON_NONE);
+		law = get_state(laws[i]);
+		assert_int_equal(law.in_flight, 2);
+		assert_int_equal(law.waiting, 2);
+		assert_int_equal(law.waiting_bytes, 2 * REQUEST_BYTES);
+		assert_int_equal(law.waiting_ns, began);
+		assert_int_equal(law.admitted, 2);
+		assert_int_equal(ages_total(laws[i]), 2);
+		assert_int_equal(ages_oldest(&law.ages, w.settings.clock_ns) / MS, 134 / 67 * 67);
+		assert_int_equal(get_state(LLAMA).in_flight, 2);
+		assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 2);
+		pass_ms(1);
+		w.sample_count = 0;
+		send_on(&a, true, PSH | ACK, SSE_HEAD EVENT);
+		law = get_state(laws[i]);
+		assert_int_equal(law.waiting, 1);
+		assert_int_equal(law.waiting_bytes, REQUEST_BYTES);
+		assert_int_equal(law.token_ns, w.settings.clock_ns);
+		assert_int_equal(ages_total(laws[i]), 1);
+		assert_int_equal(w.sample_count, 1);
+		assert_int_equal(w.samples[0].ahead, REQUEST_BYTES);
+		assert_int_equal(w.samples[0].beside, 1);
+		assert_int_equal(w.samples[0].bytes, REQUEST_BYTES);
+		pass_ms(40);
+		send_on(&a, true, PSH | ACK, EVENT);
+		pass_ms(20);
+		send_on(&a, true, PSH | ACK, EVENT END);
+		assert_int_equal(w.samples[w.sample_count - 1].kind, SLUICE_SAMPLE_ITL);
+		assert_int_equal(w.samples[w.sample_count - 1].ahead, 30000);
+		assert_int_equal(w.samples[w.sample_count - 1].beside, 2);
+		send_on(&b, false, RST, "");
+		law = get_state(laws[i]);
+		assert_int_equal(law.in_flight, 0);
+		assert_int_equal(law.waiting, 0);
+		assert_int_equal(law.waiting_bytes, 0);
+		assert_int_equal(law.ended, 2);
+		assert_int_equal(ages_total(laws[i]), 0);
+		assert_int_equal(get_state(LLAMA).in_flight, 0);
+		assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 0);
+		assert_int_equal(client_holds(), 0);
+	}
+}
+
+static uint64_t random64(uint64_t most)
+{
+	return ((uint64_t)rand() << 31 ^ rand()) % (most + 1);
+}
+
+/* The programs against admission_judge() as this compiler has it, over loads near what binds. */
+static void the_programs_say_what_the_shared_arithmetic_says(void **state)
+{
+	unsigned admitted = 0, refused[SLUICE_REASON_COUNT] = {0};
+
+	srand(20261122);
+	for (int trial = 0; trial < 4000; trial++) {
+		struct sluice_admission a = {
+			.room = random64(4000),
+			.credit_most = random64(2000),
+			.room_per_kib = random64(100),
+			.rate = rand() & 3 ? random64(1 << 14) : 0,
+			.ceiling = random64(20),
+			.floor = 1 + random64(3),
+			.fair = rand() & 1 ? random64(4 * ADMISSION_ALL) : 0,
+			.stopped = random64(20) == 0,
+		};
+		struct sluice_model_state law = {
+			.in_flight = random64(22),
+			.waiting = random64(4),
+			.waiting_bytes = random64(4000),
+			.token_ns = CLOCK_START - random64(400 * MS),
+			.waiting_ns = CLOCK_START - random64(400 * MS),
+		};
+		struct admission_load load = {law.in_flight, law.waiting, law.waiting_bytes,
+					      law.token_ns > law.waiting_ns ? law.token_ns : law.waiting_ns};
+		struct sluice_client_flag_key key = {.client = this_client(false), .model = LLAMA};
+		int64_t held = random64(5);
+		enum admission_verdict verdict;
+		enum sluice_reason wanted = SLUICE_REASON_NONE, got;
+		uint32_t rank;
+
+		reset_world();
+		for (int r = 0; r < SLUICE_RANKS; r++)
+			a.level[r] = 128 + random64(128);
+		empty_states();
+		put_state(LLAMA, law);
+		set_law(LLAMA, LLAMA, a);
+		assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
+		rank = admission_rank(SLUICE_CLASS_NORMAL, admission_above_share(&a, held, ADMISSION_ALL));
+		verdict = admission_judge(&a, &load, REQUEST_BYTES, rank, CLOCK_START);
+		if (verdict)
+			wanted = rank & 1 && !admission_judge(&a, &load, REQUEST_BYTES, rank - 1, CLOCK_START)
+					 ? SLUICE_REASON_CLIENT_SHARE
+				 : verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT
+								: SLUICE_REASON_TTFT;
+		got = ask();
+		if (got != wanted)
+			fail_msg("trial %d: reason %d, not %d", trial, got, wanted);
+		admitted += !wanted;
+		refused[wanted]++;
+		assert_int_equal(get_state(LLAMA).in_flight, law.in_flight + !wanted);
+		assert_int_equal(get_state(LLAMA).waiting_bytes, law.waiting_bytes + (wanted ? 0 : REQUEST_BYTES));
+		assert_int_equal(get_state(LLAMA).refused[rank], !!wanted);
+		assert_int_equal(ages_total(LLAMA), !wanted);
+	}
+	assert_true(admitted > 400 && refused[SLUICE_REASON_TTFT] > 400 &&
+		    refused[SLUICE_REASON_IN_FLIGHT] > 400 && refused[SLUICE_REASON_CLIENT_SHARE] > 100);
+}
+
+#define RACERS 4
+#define EACH 150
+#define RACE_CEILING 37
+
+struct racer {
+	pthread_t thread;
+	int cpu;
+	pthread_barrier_t *start;
+	struct frame *frames;
+	int admitted;
+};
+
+static void *race(void *arg)
+{
+	struct racer *r = arg;
+	struct __sk_buff ctx = {.ifindex = w.ifindex};
+	struct frame out;
+	cpu_set_t cpu;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(r->cpu, &cpu);
+	pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
+	pthread_barrier_wait(r->start);
+	for (int i = 0; i < EACH; i++) {
+		DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = r->frames[i].data,
+				    .data_size_in = r->frames[i].len, .data_out = out.data,
+				    .data_size_out = sizeof(out.data), .ctx_in = &ctx, .ctx_size_in = sizeof(ctx),
+				    .repeat = 1);
+
+		if (!bpf_prog_test_run_opts(bpf_program__fd(program_for(&shape, false)), &opts))
+			r->admitted += opts.retval == (unsigned)THEN_UNSPEC;
+	}
+	return NULL;
+}
+
+static void two_cpus_cannot_both_take_the_last_place(void **state)
+{
+	static struct frame frames[RACERS][EACH];
+	struct racer racers[RACERS] = {0};
+	pthread_barrier_t start;
+	int admitted = 0;
+
+	empty_states();
+	set_law(LLAMA, LLAMA, ceiling_of(RACE_CEILING));
+	for (int r = 0; r < RACERS; r++) {
+		for (int i = 0; i < EACH; i++) {
+			struct link_end l = connect_anew();
+			struct segment s = {.flags = PSH | ACK, .window = 512, .text = REQUEST_TEXT,
+					    .len = REQUEST_BYTES, .client_port = l.port,
+					    .seq = l.client_at, .ack = l.server_at};
+
+			make_frame(&frames[r][i], &shape, &s);
+		}
+	}
+	pthread_barrier_init(&start, NULL, RACERS);
+	for (int r = 0; r < RACERS; r++) {
+		racers[r].cpu = r % w.cpus;
+		racers[r].start = &start;
+		racers[r].frames = frames[r];
+		pthread_create(&racers[r].thread, NULL, race, &racers[r]);
+	}
+	for (int r = 0; r < RACERS; r++) {
+		pthread_join(racers[r].thread, NULL);
+		admitted += racers[r].admitted;
+	}
+	assert_int_equal(admitted, RACE_CEILING);
+	assert_int_equal(get_state(LLAMA).in_flight, RACE_CEILING);
+	assert_int_equal(get_state(LLAMA).waiting, RACE_CEILING);
+	assert_int_equal(get_state(LLAMA).waiting_bytes, RACE_CEILING * REQUEST_BYTES);
+	assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, RACE_CEILING);
+	assert_int_equal(ages_total(LLAMA), RACE_CEILING);
+}
+
+static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state)
+{
+	struct sluice_model_flag flag = {.allow = 1, .law = LLAMA, .mode = SLUICE_MODE_SHADOW, .admission = ceiling_of(2)};
+	struct link_end l[5];
+
+	empty_states();
+	set_flag(LLAMA, flag);
+	for (int i = 0; i < 5; i++) {
+		l[i] = connect_anew();
+		assert_int_equal(ask_on(&l[i]), SLUICE_REASON_NONE);
+	}
+	assert_int_equal(get_state(LLAMA).in_flight, 2);
+	assert_int_equal(get_state(LLAMA).waiting, 2);
+	assert_int_equal(get_state(LLAMA).beyond, 3);
+	assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_IN_FLIGHT), 3);
+	w.sample_count = 0;
+	send_on(&l[4], true, PSH | ACK, SSE_HEAD EVENT);
+	assert_int_equal(w.samples[0].beside, 0);
+	send_on(&l[4], true, PSH | ACK, END);
+	assert_int_equal(get_state(LLAMA).in_flight, 2);
+	assert_int_equal(get_state(LLAMA).beyond, 2);
+	/* the place of an admitted one is the next one's */
+	send_on(&l[0], true, PSH | ACK, SSE_HEAD EVENT END);
+	assert_int_equal(get_state(LLAMA).in_flight, 1);
+	assert_int_equal(ask(), SLUICE_REASON_NONE);
+	assert_int_equal(get_state(LLAMA).in_flight, 2);
+	assert_int_equal(get_state(LLAMA).beyond, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		packets_test(a_place_is_free_the_moment_its_response_ends_or_its_connection_dies),
+		packets_test(what_requests_hold_is_counted_where_their_law_looks),
+		packets_test(the_programs_say_what_the_shared_arithmetic_says),
+		packets_test(two_cpus_cannot_both_take_the_last_place),
+		packets_test(shadow_mode_gives_places_only_to_what_would_be_admitted),
+	};
+
+	return packets_main("law", tests);
+}
