@@ -62,6 +62,8 @@ MAP(BPF_MAP_TYPE_ARRAY, quotas, __u32, struct sluice_quota, SLUICE_QUOTAS_MAX, P
 MAP(BPF_MAP_TYPE_ARRAY, quota_texts, __u32, struct sluice_quota_text, SLUICE_QUOTAS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, client_quotas, struct sluice_client_flag_key, __u32, 65536,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_HASH, priorities, struct sluice_client, __u32, 4096,
+    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LRU_HASH, client_state, struct sluice_budget_key, struct sluice_budget,
     SLUICE_CLIENTS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, client_in_flight, struct sluice_client_flag_key, __s64, 65536,

@@ -178,9 +178,10 @@ struct sluice_rules {
 	char header[HTTP1_TOKEN_MAX]; /* in lower case, zeros behind */
 	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX]; /* headers that hold a client's API key, the first counts first */
 	char forwarded[HTTP1_TOKEN_MAX]; /* "forwarded", or "x-forwarded-for" */
+	char priority[HTTP1_TOKEN_MAX];	 /* the header whose value names a request's class; all zero: none */
 	struct sluice_rule rule[SLUICE_RULES_MAX];
 };
-_Static_assert(sizeof(struct sluice_rules) == 168 + 16 * 56, "rules");
+_Static_assert(sizeof(struct sluice_rules) == 200 + 16 * 56, "rules");
 
 struct sluice_model_name {
 	char name[SLUICE_NAME_MAX];
@@ -212,11 +213,16 @@ struct sluice_model_flag {
 };
 _Static_assert(sizeof(struct sluice_model_flag) == 32 + 56, "model flag");
 
-enum sluice_client_kind { SLUICE_CLIENT_ADDRESS = 0, SLUICE_CLIENT_KEY = 1 };
+enum sluice_client_kind {
+	SLUICE_CLIENT_ADDRESS = 0,
+	SLUICE_CLIENT_KEY = 1,
+	SLUICE_CLIENT_HEADER = 2, /* no client: a value of a service's priority header, as a key of `priorities` */
+};
 
 /* Whom a request is charged to: addr cut to plen bits (IPv4 /32 is ::ffff:a.b.c.d/128), or a hash. */
 struct sluice_client {
-	__u8 addr[16]; /* KEY: the 64-bit hash in the first eight, zeros behind */
+	/* KEY: the 64-bit hash in the first eight, zeros behind. HEADER: that of the value, then the service's id as u32. */
+	__u8 addr[16];
 	__u8 plen;
 	__u8 kind; /* enum sluice_client_kind */
 	__u8 pad[6];
@@ -312,7 +318,11 @@ enum sluice_prefix_class {
  * Only the longest prefix of an address is asked, so that it has to say all: the daemon copies to it what a shorter one
  * says of class or quota, where nothing was said of this one.
  */
-enum sluice_prefix_own { SLUICE_PREFIX_OWN_CLASS = 1, SLUICE_PREFIX_OWN_QUOTA = 2 };
+enum sluice_prefix_own {
+	SLUICE_PREFIX_OWN_CLASS = 1,
+	SLUICE_PREFIX_OWN_QUOTA = 2,
+	SLUICE_PREFIX_OWN_PRIORITY = 8,
+};
 
 struct sluice_prefix {
 	__u64 expires_ns; /* of the class; 0: no end */
@@ -320,9 +330,16 @@ struct sluice_prefix {
 	__u8 action;
 	__u16 quota;
 	__u8 own; /* enum sluice_prefix_own: what was said of this very prefix, not of a shorter one */
-	__u8 pad[3];
+	__u8 priority; /* class of its clients' requests + 1; 0: not said */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
+
+/*
+ * priorities: what is known of a request besides its address → u32 class, 0 … SLUICE_CLASSES - 1. Keys are clients of kind
+ * KEY, and HEADER for the values of a service's priority header; a header's word goes before a key's, a key's before its
+ * prefix's, and nobody's is SLUICE_CLASS_NORMAL.
+ */
 
 /*
  * model_state[id]: atomic counters; the daemon adds corrections, it never stores. From `waiting_bytes` on they are kept
