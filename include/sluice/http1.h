@@ -27,6 +27,7 @@
 #define HTTP1_VALUE_MAX 96      /* bytes of the wanted header's value, a zero behind included */
 #define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
 #define HTTP1_KEYS_MAX 3        /* headers that may hold a client's API key */
+#define HTTP1_PRIORITY (HTTP1_KEYS_MAX + 1) /* in http1_key.trying: what is hashed is no key */
 #define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
 
 enum http1_state {
@@ -135,8 +136,9 @@ enum http1_key_state {
 struct http1_key {
 	struct siphash under_way;
 	__u64 hash;   /* of the best key so far */
+	__u64 priority; /* of the priority header's value, 0: none yet */
 	__u8 rank;    /* of its header, 1 … HTTP1_KEYS_MAX, the first is the best; 0: no key yet */
-	__u8 trying;  /* rank of the one under way */
+	__u8 trying;  /* rank of the one under way; HTTP1_PRIORITY: it is the priority header */
 	__u8 state;   /* enum http1_key_state */
 	__u8 matched; /* bytes of "Bearer" */
 	__u8 bearer;  /* 1: the value under way has a scheme */
@@ -153,7 +155,7 @@ struct http1_request {
 	struct http1_key key;
 	struct forwarded forwarded;
 };
-_Static_assert(sizeof(struct http1_request) == 504, "request parser");
+_Static_assert(sizeof(struct http1_request) == 512, "request parser");
 
 /* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
 struct http1_response {
@@ -348,7 +350,10 @@ static __always_inline int http1_key_begin(struct http1_frame *f, const char *na
 	for (int i = HTTP1_KEYS_MAX - 1; i >= 0; i--)
 		if (http1_wanted(f, names + i * HTTP1_TOKEN_MAX))
 			rank = i + 1;
-	if (!rank || (key->rank && key->rank <= rank))
+	if (!rank && !key->priority &&
+	    http1_wanted(f, names + (1 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX))
+		rank = HTTP1_PRIORITY;
+	if (!rank || (rank != HTTP1_PRIORITY && key->rank && key->rank <= rank))
 		return 0;
 	key->trying = rank;
 	key->state = HTTP1_KEY_GAP;
@@ -847,8 +852,12 @@ static __always_inline void http1_key_step(struct http1_request *r, __u8 c,
 		if (key->matched != 6)
 			f->state = HTTP1_AT_REST;
 	} else if (key->state == HTTP1_KEY_VALUE) {
-		key->hash = siphash_end(&key->under_way, secret);
-		key->rank = key->trying;
+		if (key->trying == HTTP1_PRIORITY) {
+			key->priority = siphash_end(&key->under_way, secret);
+		} else {
+			key->hash = siphash_end(&key->under_way, secret);
+			key->rank = key->trying;
+		}
 		f->state = HTTP1_AT_REST;
 	}
 	if (c == '\r' || c == '\n')
@@ -929,8 +938,8 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
  * bytes were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END,
  * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT. `wanted` is the name of
  * the header whose value is kept, behind it those of HTTP1_KEYS_MAX headers that may hold an API
- * key, and of the one that says whom a proxy forwards for, HTTP1_TOKEN_MAX bytes each with zeros
- * behind it; all zero: none. `secret` keys the keys' hash.
+ * key, of the one that says whom a proxy forwards for, and of the one that names a request's class,
+ * HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `secret` keys the keys' hash.
  */
 static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
 						__u32 end, const char *wanted,

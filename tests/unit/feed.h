@@ -26,7 +26,7 @@ struct feed {
 	size_t window; /* bytes, at most SCAN_BUF */
 	__u8 rubbish;  /* what lies behind the window's end */
 	__u8 method;   /* responses: of the requests they answer */
-	char wanted[(2 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX]; /* requests: the header whose value is kept */
+	char wanted[(3 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX]; /* requests: the header whose value is kept */
 	union {
 		struct http1_request request;
 		struct http1_response response;

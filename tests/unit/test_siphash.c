@@ -50,8 +50,8 @@ static void the_published_vectors_come_out(void **state)
 /* Feeds a request head in two pieces; returns rank << 56 ^ hash, 0 without a key. */
 static __u64 key_of(const char *head, size_t cut, struct http1_request *r)
 {
-	static const char names[2 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {
-		"", "authorization", "x-api-key", "x-my-key"};
+	static const char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {
+		"", "authorization", "x-api-key", "x-my-key", "", "x-priority"};
 	static __u8 buf[SCAN_BUF + SCAN_PAD];
 	size_t n = strlen(head), at = 0;
 
@@ -111,10 +111,38 @@ static void a_key_is_found_wherever_its_header_is_cut(void **state)
 	}
 }
 
+static void a_priority_is_found_beside_the_key_wherever_its_header_is_cut(void **state)
+{
+	static const struct {
+		const char *lines, *key, *priority;
+	} rows[] = {
+		{"X-Priority: batch\r\n", NULL, "batch"},
+		{"x-priority:batch \t\r\nX-Api-Key: abc\r\n", "abc", "batch"},
+		{"X-Api-Key: abc\r\nX-PRIORITY: 2\r\n", "abc", "2"},
+		{"X-Priority: first\r\nX-Priority: again\r\n", NULL, "first"},
+		{"X-Priority:\r\nX-Api-Key: abc\r\n", "abc", NULL},
+		{"X-Prioritys: batch\r\nX-Api-Key: abc\r\n", "abc", NULL},
+	};
+	struct http1_request r;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char head[512];
+		const char *key = rows[i].key, *priority = rows[i].priority;
+
+		snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n",
+			 rows[i].lines);
+		for (size_t cut = 0; cut < strlen(head); cut++) {
+			assert_int_equal(key_of(head, cut, &r), key ? hash_of(key, strlen(key)) : 0);
+			assert_int_equal(r.key.priority,
+					 priority ? hash_of(priority, strlen(priority)) : 0);
+		}
+	}
+}
+
 /* Invariant 9: at no byte of the head does the parser's state hold three bytes of the key in a row. */
 static void no_part_of_a_key_is_kept(void **state)
 {
-	static const char names[2 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
+	static const char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
 	static const char head[] = "POST / HTTP/1.1\r\nAuthorization: Bearer QWXZJKVPYBGQWXZJKVPYBG\r\n\r\n";
 	static const char key[] = "QWXZJKVPYBG";
 	static __u8 buf[SCAN_BUF + SCAN_PAD];
@@ -136,6 +164,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_published_vectors_come_out),
 		cmocka_unit_test(a_key_is_found_wherever_its_header_is_cut),
+		cmocka_unit_test(a_priority_is_found_beside_the_key_wherever_its_header_is_cut),
 		cmocka_unit_test(no_part_of_a_key_is_kept),
 	};
 
