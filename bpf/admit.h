@@ -21,11 +21,14 @@ struct question {
 	__u64 now;
 	__u32 take;
 	__u32 bytes; /* of the request, as far as it is known */
+	__u64 priority; /* the hash of its priority header's value, 0: none */
 	/* found out on the way */
 	__u32 favoured;	    /* exempt, or allowed by hand: only counted */
 	__u32 prefix_quota; /* of the address's prefix */
 	__u32 weight;	    /* of the client, ×256 */
+	__u32 class;	    /* of its prefix + 1; 0: not said */
 	__u32 rank;	    /* by its class and its share */
+	__u32 service;
 	__u32 law;	    /* the entry that carries the model's law */
 	__u32 ahead, beside; /* as its exchange keeps them */
 };
@@ -223,6 +226,8 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 	if (!(empty & SLUICE_EMPTY_CLIENT_PREFIXES))
 		class = prefix_class(&q->prefix, q->now, &prefix);
 	q->prefix_quota = prefix ? prefix->quota : 0;
+	q->class = prefix ? prefix->priority : 0;
+	q->weight = ADMISSION_ALL;
 	q->favoured = class == SLUICE_PREFIX_EXEMPT;
 	if (q->favoured)
 		return;
@@ -309,13 +314,34 @@ SUBPROG int charge_passing(void)
 	return 0;
 }
 
+/* A request's class: its header's word, its key's, its prefix's. */
+static __always_inline __u32 class_of(struct judging *a)
+{
+	struct question *q = &a->question;
+	struct sluice_client *key = &a->key.client;
+	__u32 *class = NULL;
+
+	if (q->priority) {
+		__builtin_memset(key, 0, sizeof(*key));
+		*(__u64 *)key->addr = q->priority;
+		*(__u32 *)(key->addr + 8) = q->service;
+		key->kind = SLUICE_CLIENT_HEADER;
+		class = bpf_map_lookup_elem(&priorities, key);
+	}
+	if (!class && q->client.kind == SLUICE_CLIENT_KEY) {
+		*key = q->client;
+		class = bpf_map_lookup_elem(&priorities, key);
+	}
+	return class ? *class : q->class ? q->class - 1 : SLUICE_CLASS_NORMAL;
+}
+
 /* Whom the law sees: the client's rank, by its class and by what it has in flight already. */
 static __always_inline void find_rank(struct judging *a, const struct sluice_admission *rules)
 {
 	struct question *q = &a->question;
 	__s64 *n;
 
-	q->rank = admission_rank(SLUICE_CLASS_NORMAL, 0);
+	q->rank = admission_rank(class_of(a), 0);
 	if (!rules->fair)
 		return;
 	a->key.client = q->client;
@@ -466,6 +492,7 @@ SUBPROG int judge_request(const struct sluice_service *service)
 	own_state = model_counts(q->model);
 	if (!all || !own || !all_state || !own_state)
 		return 0;
+	q->service = service->id;
 	q->law = own->law;
 	law = model_flag(q->law);
 	law_state = model_counts(q->law);

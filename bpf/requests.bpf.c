@@ -237,8 +237,10 @@ SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_serv
 	__builtin_memcpy(q->prefix.addr, conn->addr, 16);
 	q->address = conn->client;
 	q->client = conn->client;
+	q->priority = 0;
 	if (conn->flags & SLUICE_CONN_PROXY)
 		return 0;
+	q->priority = r->key.priority;
 	forwarded = service->forwarded && conn->flags & SLUICE_CONN_TRUSTED &&
 		    r->forwarded.flags & FORWARDED_KNOWN;
 	if (forwarded) {

@@ -157,7 +157,7 @@ static void what_requests_hold_is_counted_where_their_law_looks(void **state)
 		assert_int_equal(law.waiting_ns, began);
 		assert_int_equal(law.admitted, 2);
 		assert_int_equal(ages_total(laws[i]), 2);
-		assert_int_equal(ages_oldest(&law.ages, w.settings.clock_ns) / MS, 134 / 67 * 67);
+		assert_in_range(ages_oldest(&law.ages, w.settings.clock_ns), 33 * MS, 168 * MS);
 		assert_int_equal(get_state(LLAMA).in_flight, 2);
 		assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 2);
 		pass_ms(1);
@@ -205,13 +205,13 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 	srand(20261122);
 	for (int trial = 0; trial < 4000; trial++) {
 		struct sluice_admission a = {
-			.room = random64(4000),
+			.room = random64(2500),
 			.credit_most = random64(2000),
 			.room_per_kib = random64(100),
 			.rate = rand() & 3 ? random64(1 << 14) : 0,
-			.ceiling = random64(20),
+			.ceiling = random64(40),
 			.floor = 1 + random64(3),
-			.fair = rand() & 1 ? random64(4 * ADMISSION_ALL) : 0,
+			.fair = rand() & 3 ? random64(3 * ADMISSION_ALL) : 0,
 			.stopped = random64(20) == 0,
 		};
 		struct sluice_model_state law = {
@@ -231,7 +231,7 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 
 		reset_world();
 		for (int r = 0; r < SLUICE_RANKS; r++)
-			a.level[r] = 128 + random64(128);
+			a.level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL;
 		empty_states();
 		put_state(LLAMA, law);
 		set_law(LLAMA, LLAMA, a);
@@ -253,13 +253,15 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 		assert_int_equal(get_state(LLAMA).refused[rank], !!wanted);
 		assert_int_equal(ages_total(LLAMA), !wanted);
 	}
+	print_message("%u admitted, %u %u %u refused\n", admitted, refused[SLUICE_REASON_TTFT], refused[SLUICE_REASON_IN_FLIGHT], refused[SLUICE_REASON_CLIENT_SHARE]);
 	assert_true(admitted > 400 && refused[SLUICE_REASON_TTFT] > 400 &&
 		    refused[SLUICE_REASON_IN_FLIGHT] > 400 && refused[SLUICE_REASON_CLIENT_SHARE] > 100);
 }
 
 #define RACERS 4
-#define EACH 150
-#define RACE_CEILING 37
+#define EACH 16
+#define RACE_CEILING 13
+#define RACES 25
 
 struct racer {
 	pthread_t thread;
@@ -292,13 +294,15 @@ static void *race(void *arg)
 	return NULL;
 }
 
-static void two_cpus_cannot_both_take_the_last_place(void **state)
+/* More requests at once than there are places, from all CPUs. */
+static void race_once(void)
 {
 	static struct frame frames[RACERS][EACH];
 	struct racer racers[RACERS] = {0};
 	pthread_barrier_t start;
 	int admitted = 0;
 
+	reset_world();
 	empty_states();
 	set_law(LLAMA, LLAMA, ceiling_of(RACE_CEILING));
 	for (int r = 0; r < RACERS; r++) {
@@ -328,6 +332,12 @@ static void two_cpus_cannot_both_take_the_last_place(void **state)
 	assert_int_equal(get_state(LLAMA).waiting_bytes, RACE_CEILING * REQUEST_BYTES);
 	assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, RACE_CEILING);
 	assert_int_equal(ages_total(LLAMA), RACE_CEILING);
+}
+
+static void two_cpus_cannot_both_take_the_last_place(void **state)
+{
+	for (int i = 0; i < RACES; i++)
+		race_once();
 }
 
 static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state)

@@ -375,13 +375,16 @@ static void chunks_are_folded_into_few_records_that_add_up(void **state)
 		assert_int_equal(w.samples[0].bytes, WHOLE);
 		for (unsigned k = 1; k < w.sample_count; k++) {
 			assert_int_equal(w.samples[k].kind, SLUICE_SAMPLE_ITL);
-			assert_true(w.samples[k].n > 0);
+			assert_int_equal(w.samples[k].beside, k + 1 < w.sample_count ? 0 : chunks);
+			assert_true(w.samples[k].n > 0 || w.samples[k].beside);
 			n += w.samples[k].n;
 			sum += w.samples[k].sum_ns;
 			if (k > 1 && k + 1 < w.sample_count)
 				assert_true(w.samples[k].time_ns - w.samples[k - 1].time_ns >=
 					    100 * MS);
 		}
+		/* the last one says what the whole response was like */
+		assert_int_equal(w.samples[w.sample_count - 1].ahead, periods[i] * 1000);
 		assert_int_equal(n, chunks);
 		assert_int_equal(sum, (uint64_t)chunks * periods[i] * MS);
 		assert_int_equal(get_state(LLAMA).in_flight, 0);
