@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Adaptive admission, the kernel's half: whether one more request may join those in flight. It rests on what is known
+ * before any latency is: the bytes of requests that still wait for their first token, and how fast such bytes have
+ * been taken up. The daemon writes the numbers (struct sluice_admission); here they are only added, multiplied and
+ * compared. The same arithmetic runs in the programs, in the simulator and in the tests.
+ */
+#ifndef SLUICE_ADMISSION_H
+#define SLUICE_ADMISSION_H
+
+#include <linux/types.h>
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+#define SLUICE_CLASSES 4 /* priority classes, 0 the highest */
+#define SLUICE_CLASS_NORMAL 1
+#define SLUICE_RANKS (2 * SLUICE_CLASSES) /* of a class, first the clients within their share, then those above */
+
+#define ADMISSION_ALL 256	/* a level that takes nothing away; a weight of 1; one place of a share */
+#define ADMISSION_TICK_SHIFT 20 /* rates are in bytes a tick of 2^20 ns, about a millisecond … */
+#define ADMISSION_RATE_SHIFT 12 /* … and have so many binary places */
+#define ADMISSION_BYTES_MAX (1U << 30) /* a request counts for no more */
+
+/*
+ * What the daemon says of one model, or of a group, or of all together. All zero: nothing is refused.
+ *
+ * A request of b bytes is expected to wait for its first token as long as the server needs for the bytes that wait
+ * already and half of its own (its tokens are not those of its neighbours, who share the server with it), less
+ * what the server has done since the last first token. `room` is what may wait then, in bytes.
+ */
+struct sluice_admission {
+	__u64 room;	    /* bytes that fit into the target */
+	__u64 credit_most;  /* bytes that the server may be thought to have taken up since the last first token */
+	__u32 room_per_kib; /* … and the more of them, the longer the request: for targets that grow with it */
+	__u32 rate;	    /* bytes taken up a tick; 0: not known, nothing is predicted */
+	__u32 ceiling;	    /* requests in flight at once; 0: no limit */
+	__u32 floor;	    /* fewer in flight than this: admitted, whatever the rest says */
+	__u32 fair;	    /* a client's share of the places, ×256, for a weight of 1; 0: no shares */
+	__u32 stopped;	    /* 1: nothing waiting moves; only the floor is open */
+	__u16 level[SLUICE_RANKS]; /* how much of ceiling and room a rank has, of 256 */
+};
+_Static_assert(sizeof(struct sluice_admission) == 56, "admission");
+
+/* What there is before the request. */
+struct admission_load {
+	__s64 in_flight;
+	__s64 waiting;	     /* of them, those without a first token */
+	__s64 waiting_bytes; /* … and their requests' bytes */
+	__u64 since_ns;	     /* the later of the last first token and of when something began to wait */
+};
+
+enum admission_verdict {
+	ADMISSION_ADMIT = 0,
+	ADMISSION_STOPPED = 1, /* nothing waiting moves */
+	ADMISSION_CEILING = 2, /* as many in flight as there may be */
+	ADMISSION_WAIT = 3,    /* it would wait too long */
+};
+
+static __always_inline __u32 admission_bytes(__u64 bytes)
+{
+	return bytes > ADMISSION_BYTES_MAX ? ADMISSION_BYTES_MAX : bytes;
+}
+
+/* A client of weight `weight` (×256) that has `in_flight` requests in flight: above its share or not. */
+static __always_inline int admission_above_share(const struct sluice_admission *a, __s64 in_flight, __u32 weight)
+{
+	__u64 share = ((__u64)a->fair * weight) / ADMISSION_ALL;
+
+	return a->fair && in_flight > 0 && (__u64)in_flight * ADMISSION_ALL >= share;
+}
+
+static __always_inline __u32 admission_rank(__u32 class, int above_share)
+{
+	return 2 * (class & (SLUICE_CLASSES - 1)) + !!above_share;
+}
+
+/* Bytes of those waiting that the server has taken up without a first token to show for it yet. */
+static __always_inline __u64 admission_credit(const struct sluice_admission *a, const struct admission_load *load,
+					      __u64 now)
+{
+	__u64 waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
+	__u64 ticks = now > load->since_ns ? (now - load->since_ns) >> ADMISSION_TICK_SHIFT : 0;
+	__u64 credit = ((ticks & 0xffffffff) * a->rate) >> ADMISSION_RATE_SHIFT;
+
+	if (ticks > 0xffffffff || credit > a->credit_most)
+		credit = a->credit_most;
+	waiting -= waiting >> 3;
+	return credit < waiting ? credit : waiting;
+}
+
+/* The verdict on a request of `bytes` (admission_bytes()) and `rank`. */
+static __always_inline enum admission_verdict admission_judge(const struct sluice_admission *a,
+							      const struct admission_load *load, __u32 bytes,
+							      __u32 rank, __u64 now)
+{
+	__u64 level = a->level[rank & (SLUICE_RANKS - 1)], waiting, room;
+
+	if (load->in_flight < (__s64)a->floor)
+		return ADMISSION_ADMIT;
+	if (a->stopped)
+		return ADMISSION_STOPPED;
+	if (a->ceiling && load->in_flight >= (__s64)(a->ceiling * level / ADMISSION_ALL))
+		return ADMISSION_CEILING;
+	if (!a->rate || load->waiting <= 0)
+		return ADMISSION_ADMIT;
+	waiting = (load->waiting_bytes > 0 ? load->waiting_bytes : 0) + bytes / 2;
+	room = a->room + (((__u64)a->room_per_kib * bytes) >> 10);
+	return waiting <= room * level / ADMISSION_ALL + admission_credit(a, load, now) ? ADMISSION_ADMIT
+											 : ADMISSION_WAIT;
+}
+
+/* What a request admitted on top of `load` has before it, in bytes, its own included: what its wait is to be held against. */
+static __always_inline __u32 admission_ahead(const struct sluice_admission *a, const struct admission_load *load,
+					     __u32 bytes, __u64 now)
+{
+	__u64 waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
+	__u64 ahead = waiting - (waiting ? admission_credit(a, load, now) : 0) + bytes;
+
+	return ahead > 0xffffffff ? 0xffffffff : ahead;
+}
+
+#endif

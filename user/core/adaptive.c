@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Two numbers rule: how fast the server takes up waiting bytes, measured by what each request had before it when it was
+ * admitted and how long it then waited; and a ceiling on requests in flight for what bytes cannot show (slots, KV
+ * memory, decoding that slows with the batch). The rate gives the room of the queue at once; the ceiling
+ * moves in small steps, and remembers for a while the level that failed.
+ */
+#include "adaptive.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CEILING_START 16
+#define RATE_MEMORY_S 10
+#define RATE_SAMPLES_MIN 3 /* no verdict rests on fewer */
+#define HOLD_S 30 /* the ceiling stays below the level that failed for so long */
+#define CUT 0.95
+#define FULL 0.3 /* of the target: later than it with less than this much of it queued means slots or memory are full */
+#define ITL_FULL 0.95
+#define MISSED_MOST 0.2
+#define GAP_MEMORY_S 2
+#define MISSED_MEMORY_S 3
+#define SHARE_MEMORY_S 10
+#define RECENT_S 3
+#define ACTIVE_MEMORY_S 5
+#define ROOM_BUSY 0.8 /* of the target, while much is refused; and … */
+#define ROOM_IDLE 1.2 /* … while nothing is */
+#define CREDIT_MOST 0.5
+#define LEVEL_STEP 0.05
+#define LEVEL_LEAST 0.1
+#define COLD_NS 60000000000ULL /* a model that was idle for so long may have to be loaded again, which may take as long */
+
+static double seconds(uint64_t from, uint64_t to)
+{
+	return to > from ? (double)(to - from) / 1e9 : 0;
+}
+
+/* Lets what is old fade, and adds `sum` of weight `weight`. */
+static void fade(struct fading *f, double sum, double weight, uint64_t now, double memory_s)
+{
+	double d = exp(-seconds(f->last_ns, now) / memory_s);
+
+	f->sum = f->sum * d + sum;
+	f->weight = f->weight * d + weight;
+	if (now > f->last_ns)
+		f->last_ns = now;
+}
+
+static double mean(const struct fading *f)
+{
+	return f->weight > 1e-9 ? f->sum / f->weight : 0;
+}
+
+static double target_ms(const struct adaptive_targets *t, uint32_t bytes)
+{
+	return t->ttft_ms + t->ttft_ms_per_kib * bytes / 1024;
+}
+
+void adaptive_init(struct adaptive *a, uint64_t now_ns)
+{
+	memset(a, 0, sizeof(*a));
+	a->ceiling = CEILING_START;
+	a->look_ns = a->seen_ns = now_ns;
+	a->cold_until_ns = now_ns;
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		a->level[r] = 1;
+}
+
+void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was, const struct adaptive_targets *t)
+{
+	if (was->ceiling)
+		a->ceiling = fmin(fmax(was->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
+	if (!was->rate)
+		return;
+	a->rate = a->fast_rate = (double)was->rate / (1 << ADMISSION_RATE_SHIFT) /
+				 ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6);
+	a->bytes_ahead = (struct fading){a->rate * t->ttft_ms, t->ttft_ms, a->seen_ns};
+	a->rate_samples = RATE_SAMPLES_MIN;
+	a->last_token_ns = a->seen_ns;
+}
+
+void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes, uint32_t ahead,
+		   uint32_t beside, uint64_t now_ns)
+{
+	bool cold = !a->last_token_ns || seconds(a->last_token_ns, now_ns) > COLD_NS / 1e9 + ms / 1e3;
+	uint64_t admitted_ns = now_ns - (uint64_t)(ms * 1e6);
+	double target = target_ms(t, bytes), speed;
+
+	a->last_token_ns = now_ns;
+	if (cold)
+		a->cold_until_ns = now_ns;
+	if (admitted_ns < a->cold_until_ns || !(ms > 0))
+		return; /* it waited for the model to be loaded */
+	fade(&a->bytes_ahead, ahead, ms, now_ns, RATE_MEMORY_S);
+	a->rate_samples += a->rate_samples < RATE_SAMPLES_MIN;
+	a->rate = mean(&a->bytes_ahead);
+	speed = ahead / ms;
+	if (!(a->fast_rate > 0))
+		a->fast_rate = speed;
+	a->fast_rate += (speed > a->fast_rate ? 0.3 : 0.01) * (speed - a->fast_rate);
+	if (!(target > 0))
+		return;
+	a->ttft.sum += ms / target;
+	a->ttft.weight += 1;
+	/* Late, though little stood before it. It is held against what was in flight then: an old sample cuts once. */
+	if (ms > target && beside > 1 && a->rate_samples >= RATE_SAMPLES_MIN && ahead <= FULL * target * a->fast_rate) {
+		a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * beside));
+		a->failed_at = beside;
+		a->failed_ns = now_ns;
+	}
+}
+
+void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_ns)
+{
+	fade(&a->gap, sum_ms, n, now_ns, GAP_MEMORY_S);
+}
+
+void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms, uint64_t now_ns)
+{
+	fade(&a->missed, t->itl_ms > 0 && mean_ms > t->itl_ms, 1, now_ns, MISSED_MEMORY_S);
+}
+
+static uint64_t refused_of(const struct adaptive_view *v)
+{
+	uint64_t sum = 0;
+
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		sum += v->refused[r];
+	return sum;
+}
+
+/* The ceiling's step, by the worst of what can be over its target. */
+static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t, const struct adaptive_view *v,
+			 bool bound, uint64_t now_ns)
+{
+	double over = 0, missed = mean(&a->missed), step = 0.5;
+
+	if (t->ttft_ms > 0)
+		over = fmax(v->oldest_ns / 1e6 / t->ttft_ms, mean(&a->ttft));
+	if (t->itl_ms > 0)
+		over = fmax(over, fmax(mean(&a->gap) / t->itl_ms / ITL_FULL,
+				       missed > MISSED_MOST ? missed / MISSED_MOST : 0));
+	a->ttft = (struct fading){0};
+	if (over > 1) {
+		a->ceiling = fmax(t->floor, CUT * a->ceiling);
+		return;
+	}
+	if (!bound)
+		return;
+	if (over < 0.5) /* ample room: slow start, again */
+		step = fmax(step, a->ceiling / 4);
+	if (a->ceiling >= 0.9 * a->failed_at && a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S)
+		step = 0;
+	a->ceiling = fmin(ADAPTIVE_CEILING_MAX, a->ceiling + step);
+}
+
+/* Whoever stands lower makes room for whoever was refused above. */
+static void move_levels(struct adaptive *a, const struct adaptive_view *v)
+{
+	bool above = false;
+
+	for (int r = 0; r < SLUICE_RANKS; r++) {
+		if (above)
+			a->level[r] = fmax(LEVEL_LEAST, a->level[r] - LEVEL_STEP);
+		else
+			a->level[r] = fmin(1, a->level[r] + LEVEL_STEP / 4);
+		above |= v->refused[r] != a->seen.refused[r];
+	}
+}
+
+/* Nothing waiting moves: stop; and let one more in a target while nothing comes, so that a server that wakes is seen. */
+static void move_stop(struct adaptive *a, const struct adaptive_targets *t, const struct adaptive_view *v,
+		      uint64_t now_ns)
+{
+	uint64_t target_ns = (uint64_t)(t->ttft_ms * 1e6), patience = target_ns;
+	bool stop;
+
+	if (!a->last_token_ns ||
+	    seconds(a->last_token_ns, now_ns) > COLD_NS / 1e9 + v->oldest_ns / 1e9)
+		patience += COLD_NS; /* it may be loading */
+	stop = target_ns && v->oldest_ns >= patience;
+	if (stop != a->stopped)
+		a->moves++;
+	if (stop && !a->stopped)
+		a->probe_ns = now_ns;
+	a->stopped = stop;
+	if (!stop) {
+		a->floor = t->floor;
+	} else if (now_ns - a->probe_ns >= target_ns) {
+		a->probe_ns = now_ns;
+		a->floor = v->in_flight >= t->floor ? (uint32_t)v->in_flight + 1 : t->floor;
+	}
+}
+
+void adaptive_look(struct adaptive *a, const struct adaptive_targets *t, const struct adaptive_view *v,
+		   uint64_t now_ns)
+{
+	double dt = seconds(a->seen_ns, now_ns), d = exp(-dt / RECENT_S);
+	double refused = (double)(refused_of(v) - refused_of(&a->seen));
+	double arrived = refused + (double)(v->admitted - a->seen.admitted);
+
+	a->arrivals = a->arrivals * d + arrived;
+	a->arrivals_refused = a->arrivals_refused * d + refused;
+	a->ended = a->ended * d + (double)(v->ended - a->seen.ended);
+	if (arrived > 0) {
+		double w = 1 - exp(-dt / SHARE_MEMORY_S);
+
+		a->refused_share += w * (refused / arrived - a->refused_share);
+	}
+	a->active_weight += (1 - exp(-dt / ACTIVE_MEMORY_S)) * (v->active_weight - a->active_weight);
+	move_stop(a, t, v, now_ns);
+	if (seconds(a->look_ns, now_ns) * 1000 >= ADAPTIVE_LOOK_MS) {
+		bool bound = refused > 0 || v->in_flight >= a->ceiling - 1;
+
+		move_ceiling(a, t, v, bound, now_ns);
+		move_levels(a, v);
+		a->look_ns = now_ns;
+	}
+	a->seen = *v;
+	a->seen_ns = now_ns;
+}
+
+static uint64_t whole(double value, double most)
+{
+	return value > most ? (uint64_t)most : value > 0 ? (uint64_t)value : 0;
+}
+
+void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t, struct sluice_admission *out)
+{
+	double f = ROOM_BUSY + (ROOM_IDLE - ROOM_BUSY) * (1 - fmin(1, a->refused_share / 0.2));
+	bool predicts = t->ttft_ms > 0 && a->rate_samples >= RATE_SAMPLES_MIN;
+
+	memset(out, 0, sizeof(*out));
+	out->floor = a->floor > t->floor ? a->floor : t->floor;
+	out->ceiling = (uint32_t)whole(fmax(a->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
+	out->stopped = a->stopped;
+	if (predicts && a->rate > 0) {
+		out->room = whole(a->rate * f * t->ttft_ms, 1e15);
+		out->room_per_kib = (uint32_t)whole(a->rate * f * t->ttft_ms_per_kib, 4e9);
+		out->credit_most = whole(a->rate * CREDIT_MOST * t->ttft_ms, 1e15);
+		out->rate = (uint32_t)whole(ceil(a->rate * ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6) *
+						 (1 << ADMISSION_RATE_SHIFT)), 4e9);
+	}
+	if (a->active_weight > 1)
+		out->fair = (uint32_t)whole(a->ceiling / a->active_weight * ADMISSION_ALL, 4e9);
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		out->level[r] = (uint16_t)(a->level[r] * ADMISSION_ALL);
+}
+
+uint32_t adaptive_retry_ms(const struct adaptive *a)
+{
+	double per_s = a->ended / RECENT_S, excess = a->arrivals_refused / RECENT_S;
+	double ms = per_s > 0 ? 1000 * (1 + excess / per_s) : 2000;
+
+	return (uint32_t)whole(fmax(ms, 1000), 60000);
+}
