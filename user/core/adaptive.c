@@ -87,6 +87,8 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	double target = target_ms(t, bytes), speed;
 
 	a->last_token_ns = now_ns;
+	a->probe_ns = now_ns;
+	a->fresh++;
 	if (cold)
 		a->cold_until_ns = now_ns;
 	if (admitted_ns < a->cold_until_ns || !(ms > 0))
@@ -113,11 +115,14 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_ns)
 {
 	fade(&a->gap, sum_ms, n, now_ns, GAP_MEMORY_S);
+	a->probe_ns = now_ns;
+	a->fresh++;
 }
 
 void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms, uint64_t now_ns)
 {
 	fade(&a->missed, t->itl_ms > 0 && mean_ms > t->itl_ms, 1, now_ns, MISSED_MEMORY_S);
+	a->fresh++;
 }
 
 static uint64_t refused_of(const struct adaptive_view *v)
@@ -164,7 +169,7 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 			a->level[r] = fmax(LEVEL_LEAST, a->level[r] - LEVEL_STEP);
 		else
 			a->level[r] = fmin(1, a->level[r] + LEVEL_STEP / 4);
-		above |= v->refused[r] != a->seen.refused[r];
+		above |= v->refused[r] != a->moved.refused[r];
 	}
 }
 
@@ -181,8 +186,6 @@ static void move_stop(struct adaptive *a, const struct adaptive_targets *t, cons
 	stop = target_ns && v->oldest_ns >= patience;
 	if (stop != a->stopped)
 		a->moves++;
-	if (stop && !a->stopped)
-		a->probe_ns = now_ns;
 	a->stopped = stop;
 	if (!stop) {
 		a->floor = t->floor;
@@ -209,12 +212,15 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t, const s
 	}
 	a->active_weight += (1 - exp(-dt / ACTIVE_MEMORY_S)) * (v->active_weight - a->active_weight);
 	move_stop(a, t, v, now_ns);
+	a->bound |= refused > 0 || v->in_flight >= a->ceiling - 1;
 	if (seconds(a->look_ns, now_ns) * 1000 >= ADAPTIVE_LOOK_MS) {
-		bool bound = refused > 0 || v->in_flight >= a->ceiling - 1;
-
-		move_ceiling(a, t, v, bound, now_ns);
 		move_levels(a, v);
+		if (a->fresh)
+			move_ceiling(a, t, v, a->bound, now_ns);
+		a->fresh = 0;
+		a->bound = false;
 		a->look_ns = now_ns;
+		a->moved = *v;
 	}
 	a->seen = *v;
 	a->seen_ns = now_ns;
