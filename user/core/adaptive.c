@@ -25,7 +25,8 @@
 #define ACTIVE_MEMORY_S 5
 #define ROOM_BUSY 0.8 /* of the target, while much is refused; and … */
 #define ROOM_IDLE 1.2 /* … while nothing is */
-#define CREDIT_MOST 0.5
+#define CREDIT_MOST 1
+#define LONG_MOST_MS 1000
 #define LEVEL_STEP 0.05
 #define LEVEL_LEAST 0.1
 #define COLD_NS 60000000000ULL /* a model that was idle for so long may have to be loaded again, which may take as long */
@@ -180,6 +181,9 @@ static void move_stop(struct adaptive *a, const struct adaptive_targets *t, cons
 	uint64_t target_ns = (uint64_t)(t->ttft_ms * 1e6), patience = target_ns;
 	bool stop;
 
+	/* Nothing is wrong with what takes long because it is long. */
+	if (a->rate > 0)
+		patience = (uint64_t)(1e6 * fmin(fmax(t->ttft_ms, (double)v->waiting_bytes / a->rate), t->ttft_ms + LONG_MOST_MS));
 	if (!a->last_token_ns ||
 	    seconds(a->last_token_ns, now_ns) > COLD_NS / 1e9 + v->oldest_ns / 1e9)
 		patience += COLD_NS; /* it may be loading */
