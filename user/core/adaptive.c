@@ -27,6 +27,8 @@
 #define ROOM_IDLE 1.2 /* … while nothing is */
 #define CREDIT_MOST 1
 #define LONG_MOST_MS 1000
+#define ROOM_FREE 0.4
+#define FREE_SHARE 0.02
 #define LEVEL_STEP 0.05
 #define LEVEL_LEAST 0.1
 #define COLD_NS 60000000000ULL /* a model that was idle for so long may have to be loaded again, which may take as long */
@@ -103,7 +105,7 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	a->fast_rate += (speed > a->fast_rate ? 0.3 : 0.01) * (speed - a->fast_rate);
 	if (!(target > 0))
 		return;
-	a->ttft.sum += ms / target;
+	a->ttft.sum += ms / fmax(target, bytes / a->rate);
 	a->ttft.weight += 1;
 	/* Late, though little stood before it. It is held against what was in flight then: an old sample cuts once. */
 	if (ms > target && beside > 1 && a->rate_samples >= RATE_SAMPLES_MIN && ahead <= FULL * target * a->fast_rate) {
@@ -187,7 +189,7 @@ static void move_stop(struct adaptive *a, const struct adaptive_targets *t, cons
 	if (!a->last_token_ns ||
 	    seconds(a->last_token_ns, now_ns) > COLD_NS / 1e9 + v->oldest_ns / 1e9)
 		patience += COLD_NS; /* it may be loading */
-	stop = target_ns && v->oldest_ns >= patience;
+	stop = target_ns && v->oldest_ns >= patience && now_ns - a->last_token_ns >= target_ns;
 	if (stop != a->stopped)
 		a->moves++;
 	a->stopped = stop;
@@ -237,7 +239,7 @@ static uint64_t whole(double value, double most)
 
 void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t, struct sluice_admission *out)
 {
-	double f = ROOM_BUSY + (ROOM_IDLE - ROOM_BUSY) * (1 - fmin(1, a->refused_share / 0.2));
+	double f = ROOM_BUSY + (ROOM_IDLE - ROOM_BUSY) * (1 - fmin(1, a->refused_share / 0.2)) + ROOM_FREE * (1 - fmin(1, a->refused_share / FREE_SHARE));
 	bool predicts = t->ttft_ms > 0 && a->rate_samples >= RATE_SAMPLES_MIN;
 
 	memset(out, 0, sizeof(*out));
