@@ -23,12 +23,15 @@
 #define SHARE_MEMORY_S 10
 #define RECENT_S 3
 #define ACTIVE_MEMORY_S 5
-#define ROOM_BUSY 0.8 /* of the target, while much is refused; and … */
+#define ROOM_BUSY 0.7 /* of the target, while much is refused; and … */
 #define ROOM_IDLE 1.2 /* … while nothing is */
 #define CREDIT_MOST 1
 #define LONG_MOST_MS 1000
 #define ROOM_FREE 0.4
 #define FREE_SHARE 0.02
+#define GROW 0.04
+#define GROW_MOST 0.5
+#define LEVEL_BACK (LEVEL_STEP/4)
 #define LEVEL_STEP 0.05
 #define LEVEL_LEAST 0.1
 #define COLD_NS 60000000000ULL /* a model that was idle for so long may have to be loaded again, which may take as long */
@@ -141,7 +144,7 @@ static uint64_t refused_of(const struct adaptive_view *v)
 static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t, const struct adaptive_view *v,
 			 bool bound, uint64_t now_ns)
 {
-	double over = 0, missed = mean(&a->missed), step = 0.5;
+	double over = 0, missed = mean(&a->missed), step;
 
 	if (t->ttft_ms > 0)
 		over = fmax(v->oldest_ns / 1e6 / t->ttft_ms, mean(&a->ttft));
@@ -155,6 +158,7 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t, c
 	}
 	if (!bound)
 		return;
+	step = fmin(GROW_MOST, GROW * a->ceiling) * fmin(1, 2 * (1 - over));
 	if (over < 0.5) /* ample room: slow start, again */
 		step = fmax(step, a->ceiling / 4);
 	if (a->ceiling >= 0.9 * a->failed_at && a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S)
@@ -171,7 +175,7 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 		if (above)
 			a->level[r] = fmax(LEVEL_LEAST, a->level[r] - LEVEL_STEP);
 		else
-			a->level[r] = fmin(1, a->level[r] + LEVEL_STEP / 4);
+			a->level[r] = fmin(1, a->level[r] + LEVEL_BACK);
 		above |= v->refused[r] != a->moved.refused[r];
 	}
 }

@@ -258,7 +258,7 @@ static void work(const struct job *job, uint32_t *next)
 }
 
 /* 0 or -errno. */
-static int run_cells(const struct job *job, uint32_t *next)
+__attribute__((unused)) static int run_cells(const struct job *job, uint32_t *next)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	int status;
