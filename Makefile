@@ -24,15 +24,17 @@ BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
 LIB_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c user/datapath/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson -lmicrohttpd -lm
+# The simulator is core and its own files: no libbpf, no root.
+SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/core/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests see the pure code only; the sanitizers see all of it.
-UNIT_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c)
+UNIT_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c user/sim/*.c)
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
 .PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench fuzz test-kernels install uninstall deps format tidy
-all: $(B)/sluiced $(B)/sluicectl
+all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim
 tools: $(B)/mock_server $(B)/loadgen
 
 help:
@@ -61,6 +63,9 @@ $(B)/sluiced: $(B)/user/sluiced.o $(B)/libsluice.a
 
 $(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(LIBS)
+
+$(B)/sluice-sim: $(B)/user/sluice-sim.o $(SIM_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ -ljansson -lm
 
 $(B)/mock_server $(B)/loadgen: $(B)/%: tests/mock/%.c $(wildcard tests/mock/mock_common.c tests/mock/*.h)
 	@mkdir -p $(@D)

@@ -105,7 +105,7 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 		return ADMISSION_CEILING;
 	if (!a->rate || load->waiting <= 0)
 		return ADMISSION_ADMIT;
-	waiting = (load->waiting_bytes > 0 ? load->waiting_bytes : 0) + bytes / 2;
+	waiting = (load->waiting_bytes > 0 ? load->waiting_bytes : 0) + bytes * 3 / 8;
 	room = a->room + (((__u64)a->room_per_kib * bytes) >> 10);
 	return waiting <= room * level / ADMISSION_ALL + admission_credit(a, load, now) ? ADMISSION_ADMIT
 											 : ADMISSION_WAIT;

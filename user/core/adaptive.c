@@ -23,9 +23,15 @@
 #define SHARE_MEMORY_S 10
 #define RECENT_S 3
 #define ACTIVE_MEMORY_S 5
-#define ROOM_BUSY 0.8 /* of the target, while much is refused; and … */
+#define ROOM_BUSY 0.7 /* of the target, while much is refused; and … */
 #define ROOM_IDLE 1.2 /* … while nothing is */
-#define CREDIT_MOST 0.5
+#define CREDIT_MOST 1
+#define LONG_MOST_MS 1000
+#define ROOM_FREE 0.4
+#define FREE_SHARE 0.02
+#define GROW 0.04
+#define GROW_MOST 0.5
+#define LEVEL_BACK (LEVEL_STEP/4)
 #define LEVEL_STEP 0.05
 #define LEVEL_LEAST 0.1
 #define COLD_NS 60000000000ULL /* a model that was idle for so long may have to be loaded again, which may take as long */
@@ -87,6 +93,8 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	double target = target_ms(t, bytes), speed;
 
 	a->last_token_ns = now_ns;
+	a->probe_ns = now_ns;
+	a->fresh++;
 	if (cold)
 		a->cold_until_ns = now_ns;
 	if (admitted_ns < a->cold_until_ns || !(ms > 0))
@@ -100,7 +108,7 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	a->fast_rate += (speed > a->fast_rate ? 0.3 : 0.01) * (speed - a->fast_rate);
 	if (!(target > 0))
 		return;
-	a->ttft.sum += ms / target;
+	a->ttft.sum += ms / fmax(target, bytes / a->rate);
 	a->ttft.weight += 1;
 	/* Late, though little stood before it. It is held against what was in flight then: an old sample cuts once. */
 	if (ms > target && beside > 1 && a->rate_samples >= RATE_SAMPLES_MIN && ahead <= FULL * target * a->fast_rate) {
@@ -113,11 +121,14 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_ns)
 {
 	fade(&a->gap, sum_ms, n, now_ns, GAP_MEMORY_S);
+	a->probe_ns = now_ns;
+	a->fresh++;
 }
 
 void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms, uint64_t now_ns)
 {
 	fade(&a->missed, t->itl_ms > 0 && mean_ms > t->itl_ms, 1, now_ns, MISSED_MEMORY_S);
+	a->fresh++;
 }
 
 static uint64_t refused_of(const struct adaptive_view *v)
@@ -133,7 +144,7 @@ static uint64_t refused_of(const struct adaptive_view *v)
 static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t, const struct adaptive_view *v,
 			 bool bound, uint64_t now_ns)
 {
-	double over = 0, missed = mean(&a->missed), step = 0.5;
+	double over = 0, missed = mean(&a->missed), step;
 
 	if (t->ttft_ms > 0)
 		over = fmax(v->oldest_ns / 1e6 / t->ttft_ms, mean(&a->ttft));
@@ -147,6 +158,7 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t, c
 	}
 	if (!bound)
 		return;
+	step = fmin(GROW_MOST, GROW * a->ceiling) * fmin(1, 2 * (1 - over));
 	if (over < 0.5) /* ample room: slow start, again */
 		step = fmax(step, a->ceiling / 4);
 	if (a->ceiling >= 0.9 * a->failed_at && a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S)
@@ -163,8 +175,8 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 		if (above)
 			a->level[r] = fmax(LEVEL_LEAST, a->level[r] - LEVEL_STEP);
 		else
-			a->level[r] = fmin(1, a->level[r] + LEVEL_STEP / 4);
-		above |= v->refused[r] != a->seen.refused[r];
+			a->level[r] = fmin(1, a->level[r] + LEVEL_BACK);
+		above |= v->refused[r] != a->moved.refused[r];
 	}
 }
 
@@ -175,14 +187,15 @@ static void move_stop(struct adaptive *a, const struct adaptive_targets *t, cons
 	uint64_t target_ns = (uint64_t)(t->ttft_ms * 1e6), patience = target_ns;
 	bool stop;
 
+	/* Nothing is wrong with what takes long because it is long. */
+	if (a->rate > 0)
+		patience = (uint64_t)(1e6 * fmin(fmax(t->ttft_ms, (double)v->waiting_bytes / a->rate), t->ttft_ms + LONG_MOST_MS));
 	if (!a->last_token_ns ||
 	    seconds(a->last_token_ns, now_ns) > COLD_NS / 1e9 + v->oldest_ns / 1e9)
 		patience += COLD_NS; /* it may be loading */
-	stop = target_ns && v->oldest_ns >= patience;
+	stop = target_ns && v->oldest_ns >= patience && now_ns - a->last_token_ns >= target_ns;
 	if (stop != a->stopped)
 		a->moves++;
-	if (stop && !a->stopped)
-		a->probe_ns = now_ns;
 	a->stopped = stop;
 	if (!stop) {
 		a->floor = t->floor;
@@ -209,12 +222,15 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t, const s
 	}
 	a->active_weight += (1 - exp(-dt / ACTIVE_MEMORY_S)) * (v->active_weight - a->active_weight);
 	move_stop(a, t, v, now_ns);
+	a->bound |= refused > 0 || v->in_flight >= a->ceiling - 1;
 	if (seconds(a->look_ns, now_ns) * 1000 >= ADAPTIVE_LOOK_MS) {
-		bool bound = refused > 0 || v->in_flight >= a->ceiling - 1;
-
-		move_ceiling(a, t, v, bound, now_ns);
 		move_levels(a, v);
+		if (a->fresh)
+			move_ceiling(a, t, v, a->bound, now_ns);
+		a->fresh = 0;
+		a->bound = false;
 		a->look_ns = now_ns;
+		a->moved = *v;
 	}
 	a->seen = *v;
 	a->seen_ns = now_ns;
@@ -227,7 +243,7 @@ static uint64_t whole(double value, double most)
 
 void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t, struct sluice_admission *out)
 {
-	double f = ROOM_BUSY + (ROOM_IDLE - ROOM_BUSY) * (1 - fmin(1, a->refused_share / 0.2));
+	double f = ROOM_BUSY + (ROOM_IDLE - ROOM_BUSY) * (1 - fmin(1, a->refused_share / 0.2)) + ROOM_FREE * (1 - fmin(1, a->refused_share / FREE_SHARE));
 	bool predicts = t->ttft_ms > 0 && a->rate_samples >= RATE_SAMPLES_MIN;
 
 	memset(out, 0, sizeof(*out));

@@ -54,13 +54,16 @@ struct adaptive {
 	double arrivals, arrivals_refused, ended; /* fading, of the last seconds */
 	double active_weight;
 	double level[SLUICE_RANKS];
-	struct adaptive_view seen; /* at the last look */
+	struct adaptive_view seen; /* at the last call of adaptive_look() … */
 	uint64_t seen_ns;
+	struct adaptive_view moved; /* … and when the ceiling was last asked to move: */
+	unsigned fresh;		    /* samples since, without which it does not */
+	bool bound;		    /* it was reached since, or somebody was refused */
 	uint64_t last_token_ns; /* the last TTFT sample; 0: never */
 	uint64_t cold_until_ns; /* requests that came before it waited for the model to load */
 	bool stopped;
 	uint32_t floor; /* now */
-	uint64_t probe_ns;
+	uint64_t probe_ns; /* the last probe, or sign of life */
 	unsigned moves; /* of `stopped` */
 };
 

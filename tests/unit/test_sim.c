@@ -1,0 +1,514 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The simulator's laws: what goes in comes out once, in order, within slots and memory, at the times that the shape
+ * of the engine says; and that skipping over steps that are alike changes nothing, against an engine that takes every
+ * one.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "sim/random.h"
+#include "sim/run.h"
+
+#define MS	 1000000ULL
+#define REQUESTS 400
+
+struct seen {
+	uint64_t first_ns[REQUESTS], ended_ns[REQUESTS];
+	uint32_t first_order[REQUESTS], firsts, ends;
+};
+
+static void saw_first(void *context, uint32_t id, uint64_t now_ns)
+{
+	struct seen *s = context;
+
+	assert_int_equal(s->first_ns[id], 0);
+	s->first_ns[id] = now_ns;
+	s->first_order[s->firsts++] = id;
+}
+
+static void saw_end(void *context, uint32_t id, uint64_t now_ns)
+{
+	struct seen *s = context;
+
+	assert_int_equal(s->ended_ns[id], 0);
+	assert_true(s->first_ns[id]);
+	s->ended_ns[id] = now_ns;
+	s->ends++;
+}
+
+struct job {
+	uint64_t at_ns;
+	uint32_t prompt, generate;
+};
+
+static void make_jobs(struct job *jobs, uint32_t count, double gap_ms, uint64_t seed)
+{
+	struct chance c = {seed};
+	uint64_t at = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		at += (uint64_t)(chance_exponential(&c, gap_ms) * 1e6);
+		jobs[i] = (struct job){at, 1 + chance_below(&c, 900), 1 + chance_below(&c, 60)};
+	}
+}
+
+static void check_within(const struct engine *e)
+{
+	assert_true(e->kv_used <= e->shape.kv_tokens);
+	assert_true(e->decoding_count + e->finishing_count + (e->partial != ENGINE_NONE) <= e->shape.slots);
+}
+
+/* Runs the jobs; stride_ns > 0: in steps of no more than that, with the bounds checked at each. */
+static void run_jobs(const struct engine_shape *shape, const struct job *jobs, uint32_t count, uint64_t stride_ns,
+		     struct seen *seen, struct engine *e)
+{
+	struct engine_events events = {saw_first, saw_end, seen};
+	uint64_t at = 0;
+
+	memset(seen, 0, sizeof(*seen));
+	assert_int_equal(engine_init(e, shape, &events, count), 0);
+	for (uint32_t i = 0; i < count; i++) {
+		for (; stride_ns && at < jobs[i].at_ns; at += stride_ns) {
+			engine_run(e, at);
+			check_within(e);
+		}
+		engine_run(e, jobs[i].at_ns);
+		assert_true(engine_submit(e, i, jobs[i].prompt, jobs[i].generate, jobs[i].at_ns));
+	}
+	while (stride_ns && !engine_idle(e)) {
+		at += stride_ns;
+		engine_run(e, at);
+		check_within(e);
+	}
+	engine_run(e, UINT64_MAX);
+}
+
+static const struct engine_shape shapes[] = {
+	{32, 10000, 12, 0.5, 256, false, 1 << 20},
+	{4, 3000, 25, 2, 64, false, 1 << 20},
+	{16, 40000, 14, 0.5, 2048, true, 1 << 20},
+	{64, 30000, 8, 0, 512, false, 1 << 20},
+	{1, 5000, 10, 1, 100, false, 1 << 20},
+	{24, 10000, 12, 0.5, 256, false, 4000}, /* the memory is soon full */
+	{24, 10000, 12, 0.5, 256, true, 3000},
+};
+
+#define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
+
+static void a_lone_request_waits_for_its_prompt_and_decodes_alone(void **state)
+{
+	static const struct {
+		struct engine_shape shape;
+		uint32_t prompt;
+		uint64_t first_us;
+	} rows[] = {
+		{{32, 10000, 12, 0.5, 256, false, 65536}, 256, 12000 + 25600},
+		{{32, 10000, 12, 0.5, 256, false, 65536}, 1000, 4 * 12000 + 100000},
+		{{32, 10000, 12, 0.5, 256, false, 65536}, 257, 2 * 12000 + 25700},
+		{{32, 10000, 12, 0.5, 256, true, 65536}, 1000, 12000 + 100000},
+		{{4, 3000, 25, 2, 64, false, 65536}, 3072, 48 * 25000 + 1024000},
+		{{4, 3000, 25, 2, 64, false, 65536}, 1, 25000 + 333},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct job job = {5 * MS, rows[i].prompt, 11};
+		struct seen seen;
+		struct engine e;
+
+		run_jobs(&rows[i].shape, &job, 1, 0, &seen, &e);
+		assert_int_equal((seen.first_ns[0] - job.at_ns) / 1000, rows[i].first_us);
+		assert_int_equal(seen.first_ns[0] - job.at_ns, engine_prefill_ns(&rows[i].shape, rows[i].prompt));
+		assert_int_equal(seen.ended_ns[0] - seen.first_ns[0],
+				 (uint64_t)(10 * (rows[i].shape.step_ms + rows[i].shape.step_ms_per_seq) * 1e6));
+		engine_free(&e);
+	}
+}
+
+static void what_goes_in_ends_once_within_slots_and_memory(void **state)
+{
+	static struct job jobs[REQUESTS];
+	static struct seen seen;
+	struct engine e;
+
+	for (size_t i = 0; i < SHAPES; i++) {
+		for (uint64_t seed = 1; seed <= 3; seed++) {
+			uint64_t decoding = 0, tokens = 0, gaps, sum;
+
+			make_jobs(jobs, REQUESTS, 60, seed);
+			run_jobs(&shapes[i], jobs, REQUESTS, 7 * MS, &seen, &e);
+			assert_int_equal(seen.ends, REQUESTS);
+			assert_true(engine_idle(&e));
+			assert_int_equal(e.kv_used, 0);
+			assert_int_equal(e.sum_last_ns, 0);
+			for (uint32_t k = 0; k < REQUESTS; k++) {
+				assert_true(seen.first_ns[k] - jobs[k].at_ns >=
+					    engine_prefill_ns(&shapes[i], jobs[k].prompt));
+				decoding += seen.ended_ns[k] - seen.first_ns[k];
+				tokens += jobs[k].generate - 1;
+			}
+			sum = engine_gaps(&e, &gaps);
+			assert_int_equal(gaps, tokens);
+			assert_int_equal(sum, decoding);
+			if (shapes[i].kv_tokens < 5000)
+				assert_true(e.preempted > 0);
+			else
+				assert_int_equal(e.preempted, 0);
+			engine_free(&e);
+		}
+	}
+}
+
+static void first_tokens_come_in_the_order_of_arrival(void **state)
+{
+	static struct job jobs[REQUESTS];
+	static struct seen seen;
+	struct engine e;
+
+	for (size_t i = 0; i < SHAPES; i++) {
+		make_jobs(jobs, REQUESTS, 40, i);
+		run_jobs(&shapes[i], jobs, REQUESTS, 0, &seen, &e);
+		for (uint32_t k = 0; k < REQUESTS; k++)
+			assert_int_equal(seen.first_order[k], k);
+		engine_free(&e);
+	}
+}
+
+static void it_does_not_matter_when_the_engine_is_looked_at(void **state)
+{
+	static struct job jobs[REQUESTS];
+	static struct seen at_once, in_strides;
+	struct engine e;
+
+	for (size_t i = 0; i < SHAPES; i++) {
+		make_jobs(jobs, REQUESTS, 80, i);
+		run_jobs(&shapes[i], jobs, REQUESTS, 0, &at_once, &e);
+		engine_free(&e);
+		run_jobs(&shapes[i], jobs, REQUESTS, 3 * MS + 1, &in_strides, &e);
+		engine_free(&e);
+		assert_memory_equal(&at_once, &in_strides, sizeof(at_once));
+	}
+}
+
+/* Every step, every request, every token; of an engine whose memory is never full. */
+static void run_plainly(const struct engine_shape *s, const struct job *jobs, uint32_t count, struct seen *seen)
+{
+	uint32_t left[REQUESTS], tokens[REQUESTS] = {0}, running = 0, arrived = 0;
+	uint32_t begun = 0, ended = 0; /* begun: has had prompt tokens taken */
+	uint64_t now = 0;
+
+	memset(seen, 0, sizeof(*seen));
+	while (ended < count) {
+		double taken = 0, decoding = 0;
+		bool decodes[REQUESTS] = {false}, done[REQUESTS] = {false};
+
+		while (arrived < count && jobs[arrived].at_ns <= now) {
+			left[arrived] = jobs[arrived].prompt;
+			arrived++;
+		}
+		if (!running && begun == arrived) {
+			now = jobs[arrived].at_ns;
+			continue;
+		}
+		for (uint32_t i = 0; i < begun; i++)
+			decodes[i] = !left[i] && tokens[i] < jobs[i].generate;
+		for (uint32_t i = 0; i < arrived; i++) {
+			double take = left[i];
+
+			if (!left[i])
+				continue;
+			if (i >= begun && running >= s->slots)
+				break;
+			if (s->prefill_first && taken > 0 && taken + take > s->chunk)
+				break;
+			if (!s->prefill_first && take > s->chunk - taken)
+				take = s->chunk - taken;
+			if (!(take > 0))
+				break;
+			if (i >= begun) {
+				begun = i + 1;
+				running++;
+			}
+			left[i] -= (uint32_t)take;
+			taken += take;
+			done[i] = !left[i];
+		}
+		for (uint32_t i = 0; i < begun; i++)
+			decoding += decodes[i];
+		if (s->prefill_first && taken > 0)
+			decoding = 0;
+		now += (uint64_t)llround((s->step_ms + s->step_ms_per_seq * decoding) * 1e6 +
+					 taken * 1e9 / s->prefill_tokens_per_s);
+		for (uint32_t i = 0; i < begun; i++) {
+			if (done[i])
+				seen->first_ns[i] = now;
+			else if (!(decodes[i] && decoding > 0))
+				continue;
+			if (++tokens[i] < jobs[i].generate)
+				continue;
+			seen->ended_ns[i] = now;
+			ended++;
+			running--;
+		}
+	}
+}
+
+static void skipping_steps_changes_nothing(void **state)
+{
+	static struct job jobs[REQUESTS];
+	static struct seen fast, plain;
+	struct engine e;
+
+	for (size_t i = 0; i < SHAPES; i++) {
+		if (shapes[i].kv_tokens < 5000)
+			continue;
+		for (uint64_t seed = 1; seed <= 4; seed++) {
+			make_jobs(jobs, REQUESTS, 30 * (double)(seed * seed), seed);
+			run_jobs(&shapes[i], jobs, REQUESTS, 0, &fast, &e);
+			engine_free(&e);
+			run_plainly(&shapes[i], jobs, REQUESTS, &plain);
+			assert_memory_equal(fast.first_ns, plain.first_ns, sizeof(plain.first_ns));
+			assert_memory_equal(fast.ended_ns, plain.ended_ns, sizeof(plain.ended_ns));
+		}
+	}
+}
+
+static void what_can_never_fit_is_refused_by_the_engine(void **state)
+{
+	struct engine_shape shape = {4, 1000, 10, 1, 256, false, 100};
+	struct seen seen = {0};
+	struct engine_events events = {saw_first, saw_end, &seen};
+	struct engine e;
+
+	assert_int_equal(engine_init(&e, &shape, &events, 3), 0);
+	assert_false(engine_submit(&e, 0, 100, 2, 0));
+	assert_true(engine_submit(&e, 1, 100, 1, 0));
+	assert_true(engine_submit(&e, 2, 50, 51, 0));
+	engine_run(&e, UINT64_MAX);
+	assert_int_equal(seen.ends, 2);
+	engine_free(&e);
+}
+
+/* The trace of a text; 0 or what trace_read() said. */
+static int read_text(const char *text, struct trace *t, char *err, size_t len)
+{
+	char path[] = "/tmp/sluice-trace-XXXXXX";
+	int fd = mkstemp(path), ret;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+	ret = trace_read(path, t, err, len);
+	unlink(path);
+	return ret;
+}
+
+static void a_wrong_trace_is_refused_with_its_line(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"", "line 1: the file ends"},
+		{"TIMESTAMP,ContextTokens,GeneratedTokens\n", "line 2: the file ends"},
+		{"2023-11-16 18:15:46.68,1,2\n", "line 2: the file ends"},
+		{"2023-11-16 18:15:46,1,2\nnonsense\n", "line 2 is not TIMESTAMP"},
+		{"2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47,1\n", "line 2 is not TIMESTAMP"},
+		{"2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47,1,2,3\n", "line 2 is not TIMESTAMP"},
+		{"2023-11-16 18:15:46,1,2\n2023-11-16 18:15:45,1,2\n", "line 2 is earlier"},
+		{"2023-11-16 18:15:46,1,2\n2023-13-16 18:15:47,1,2\n", "line 2 has no time"},
+		{"2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47.,1,2\n", "line 2 has no time"},
+		{"2023-11-16 18:15:46,1,2\n18:15:47,1,2\n", "line 2 has no time"},
+		{"2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47,-1,2\n", "line 2 has a number"},
+		{"2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47,1,99999999999999999999\n", "line 2 has a number"},
+		{"2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47,1e3,2\n", "line 2 has a number"},
+		{"2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47,,\n", "line 2 has a number"},
+	};
+	char err[512], longest[2048];
+	struct trace t;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(read_text(rows[i].text, &t, err, sizeof(err)), -EINVAL);
+		assert_non_null(strstr(err, rows[i].says));
+		assert_null(strchr(err, '\n'));
+	}
+	memset(longest, '7', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = 0;
+	assert_int_equal(read_text(longest, &t, err, sizeof(err)), -EINVAL);
+	assert_non_null(strstr(err, "line 1 is too long"));
+	assert_int_equal(trace_read("/nonexistent/trace.csv", &t, err, sizeof(err)), -ENOENT);
+}
+
+static void a_trace_is_read_as_it_is_written(void **state)
+{
+	char err[512] = "";
+	struct trace t;
+
+	assert_int_equal(read_text("TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-30 23:59:59.5,10,20\r\n"
+				   "2023-12-01T00:00:01.25+00:00,30,0",
+				   &t, err, sizeof(err)),
+			 0);
+	assert_int_equal(t.count, 2);
+	assert_int_equal(t.requests[0].prompt, 10);
+	assert_int_equal(t.requests[0].generate, 20);
+	assert_int_equal(t.requests[1].at_ns, 1750 * MS);
+	assert_int_equal(t.requests[1].prompt, 30);
+	trace_free(&t);
+}
+
+static void a_load_comes_at_the_rate_that_was_asked_for(void **state)
+{
+	struct arrivals how = {.count = 3000, .clients = 21, .rate = 5, .seed = 7};
+	struct workload w;
+	struct trace t;
+	uint32_t heavy = 0, middle = 0;
+
+	assert_int_equal(trace_make(4000, &t), 0);
+	assert_int_equal(workload_make(&t, &how, &w), 0);
+	assert_int_equal(w.count, 3000);
+	assert_true(w.span_s > 599.9 && w.span_s < 600.1);
+	workload_free(&w);
+	how.synthetic = SYNTHETIC_ABUSER;
+	assert_int_equal(workload_make(&t, &how, &w), 0);
+	assert_true(w.count / w.span_s > 4.7 && w.count / w.span_s < 5.3);
+	for (uint32_t i = 0; i < w.count; i++)
+		heavy += w.requests[i].client == 20;
+	assert_true(heavy > w.count * 0.68 && heavy < w.count * 0.75);
+	workload_free(&w);
+	how.synthetic = SYNTHETIC_STEP;
+	assert_int_equal(workload_make(&t, &how, &w), 0);
+	assert_true(w.span_s > 899.9 && w.span_s < 900.1);
+	for (uint32_t i = 0; i < w.count; i++)
+		middle += w.requests[i].at_ns >= 300000 * MS && w.requests[i].at_ns < 600000 * MS;
+	assert_true(middle > 1380 && middle < 1620 && w.count - middle > 420 && w.count - middle < 580);
+	workload_free(&w);
+	trace_free(&t);
+}
+
+static const struct policy_rule adaptive_rule = {
+	.kind = POLICY_ADAPTIVE,
+	.targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2},
+};
+
+static void a_run_is_the_same_for_the_same_seed(void **state)
+{
+	struct arrivals how = {.synthetic = SYNTHETIC_POISSON, .count = 1500, .clients = 20, .rate = 6, .seed = 3};
+	struct outcome outcomes[2][1500];
+	struct workload w[3];
+	struct trace t;
+
+	assert_int_equal(trace_make(4000, &t), 0);
+	for (int i = 0; i < 3; i++) {
+		how.seed += i == 2;
+		assert_int_equal(workload_make(&t, &how, &w[i]), 0);
+	}
+	assert_memory_equal(w[0].requests, w[1].requests, w[0].count * sizeof(*w[0].requests));
+	assert_memory_not_equal(w[0].requests, w[2].requests, w[0].count * sizeof(*w[0].requests));
+	for (int i = 0; i < 2; i++) {
+		struct run_result r = {.outcomes = outcomes[i]};
+
+		assert_int_equal(run(&w[i], &shapes[0], &adaptive_rule, &r, NULL), 0);
+		assert_int_equal(r.arrived, r.admitted + r.refused);
+		assert_true(r.refused > 0 && r.met > 0 && r.met <= r.admitted);
+	}
+	assert_memory_equal(outcomes[0], outcomes[1], w[0].count * sizeof(outcomes[0][0]));
+	for (int i = 0; i < 3; i++)
+		workload_free(&w[i]);
+	trace_free(&t);
+}
+
+static void a_fixed_limit_is_never_passed(void **state)
+{
+	struct arrivals how = {.synthetic = SYNTHETIC_POISSON, .count = 1500, .clients = 1, .rate = 20, .seed = 3};
+	struct policy_rule rule = {.kind = POLICY_FIXED, .limit = 7, .targets = adaptive_rule.targets};
+	struct outcome outcomes[1500];
+	struct run_result r = {.outcomes = outcomes};
+	struct workload w;
+	struct trace t;
+
+	assert_int_equal(trace_make(4000, &t), 0);
+	assert_int_equal(workload_make(&t, &how, &w), 0);
+	assert_int_equal(run(&w, &shapes[0], &rule, &r, NULL), 0);
+	for (uint32_t i = 0; i < w.count; i++) {
+		uint32_t beside = 0;
+
+		for (uint32_t k = 0; k < i; k++)
+			beside += outcomes[k].admitted && outcomes[k].ended_ns > w.requests[i].at_ns;
+		assert_int_equal(outcomes[i].admitted, beside < 7);
+	}
+	workload_free(&w);
+	trace_free(&t);
+}
+
+static void whom_the_engine_had_room_for_was_falsely_refused(void **state)
+{
+	struct arrivals how = {.synthetic = SYNTHETIC_POISSON, .count = 300, .clients = 1, .rate = 2, .seed = 3};
+	struct policy_rule rule = {.kind = POLICY_FIXED, .limit = 1, .targets = {.ttft_ms = 60000, .floor = 2}};
+	struct outcome outcomes[300];
+	struct run_result r = {.outcomes = outcomes};
+	struct workload w;
+	struct trace t;
+
+	assert_int_equal(trace_make(4000, &t), 0);
+	assert_int_equal(workload_make(&t, &how, &w), 0);
+	assert_int_equal(run(&w, &shapes[0], &rule, &r, NULL), 0);
+	assert_true(r.refused > 100);
+	assert_int_equal(run_falsely_refused(&w, &shapes[0], &rule, &r, 1000, 1), 0);
+	assert_int_equal(r.judged, r.refused);
+	assert_int_equal(r.falsely_refused, r.refused);
+	rule.targets.ttft_ms = 1; /* which nobody can meet */
+	assert_int_equal(run(&w, &shapes[0], &rule, &r, NULL), 0);
+	assert_int_equal(run_falsely_refused(&w, &shapes[0], &rule, &r, 50, 1), 0);
+	assert_int_equal(r.judged, 50);
+	assert_int_equal(r.falsely_refused, 0);
+	workload_free(&w);
+	trace_free(&t);
+}
+
+static void capacity_is_the_best_of_the_closed_loops(void **state)
+{
+	struct adaptive_targets targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2};
+	struct engine_shape one = {1, 10000, 10, 0, 1000, false, 65536};
+	struct sim_request same[50];
+	struct trace t = {same, 50};
+	uint32_t n;
+
+	for (int i = 0; i < 50; i++)
+		same[i] = (struct sim_request){.prompt = 900, .generate = 11};
+	/* 10 + 90 ms for the prompt, 10 steps of 10 ms: five a second, and a second in the queue is too long. */
+	assert_true(run_closed(&t, &one, &targets, 1) > 4.99 && run_closed(&t, &one, &targets, 1) < 5.01);
+	assert_true(run_closed(&t, &one, &targets, 20) < 1.1);
+	assert_true(run_capacity(&t, &one, &targets, &n) > 4.99);
+	assert_true(n <= 5);
+	targets.itl_ms = 9;
+	assert_true(run_capacity(&t, &one, &targets, &n) < 1e-9);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_lone_request_waits_for_its_prompt_and_decodes_alone),
+		cmocka_unit_test(what_goes_in_ends_once_within_slots_and_memory),
+		cmocka_unit_test(first_tokens_come_in_the_order_of_arrival),
+		cmocka_unit_test(it_does_not_matter_when_the_engine_is_looked_at),
+		cmocka_unit_test(skipping_steps_changes_nothing),
+		cmocka_unit_test(what_can_never_fit_is_refused_by_the_engine),
+		cmocka_unit_test(a_wrong_trace_is_refused_with_its_line),
+		cmocka_unit_test(a_trace_is_read_as_it_is_written),
+		cmocka_unit_test(a_load_comes_at_the_rate_that_was_asked_for),
+		cmocka_unit_test(a_run_is_the_same_for_the_same_seed),
+		cmocka_unit_test(a_fixed_limit_is_never_passed),
+		cmocka_unit_test(whom_the_engine_had_room_for_was_falsely_refused),
+		cmocka_unit_test(capacity_is_the_best_of_the_closed_loops),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

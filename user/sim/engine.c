@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One step after the other: which prompts go in (fill()), how long it takes (begin()), what it gave (finish()). While
+ * nobody enters or leaves, steps are alike: begin() then counts how many there will be, and only an arrival that
+ * could join makes them fewer. Tokens are not touched one by one: all that decode get one in every step, so a
+ * request's last token is a number of a decode step.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int engine_init(struct engine *e, const struct engine_shape *shape,
+		const struct engine_events *events, uint32_t request_count)
+{
+	memset(e, 0, sizeof(*e));
+	e->shape = *shape;
+	e->events = *events;
+	e->request_count = request_count;
+	e->head = e->tail = e->partial = ENGINE_NONE;
+	e->next_end = UINT64_MAX;
+	e->requests = calloc(request_count ? request_count : 1, sizeof(*e->requests));
+	e->decoding = calloc(shape->slots, sizeof(*e->decoding));
+	e->finishing = calloc(shape->slots, sizeof(*e->finishing));
+	if (e->requests && e->decoding && e->finishing)
+		return 0;
+	engine_free(e);
+	return -ENOMEM;
+}
+
+int engine_clone(struct engine *to, const struct engine *from, const struct engine_events *events)
+{
+	int ret = engine_init(to, &from->shape, events, from->request_count);
+	struct engine fresh = *to;
+
+	if (ret)
+		return ret;
+	*to = *from;
+	to->events = *events;
+	to->requests = fresh.requests;
+	to->decoding = fresh.decoding;
+	to->finishing = fresh.finishing;
+	memcpy(to->requests, from->requests, from->request_count * sizeof(*to->requests));
+	memcpy(to->decoding, from->decoding, from->shape.slots * sizeof(*to->decoding));
+	memcpy(to->finishing, from->finishing, from->shape.slots * sizeof(*to->finishing));
+	return 0;
+}
+
+void engine_free(struct engine *e)
+{
+	free(e->requests);
+	free(e->decoding);
+	free(e->finishing);
+	e->requests = NULL;
+	e->decoding = e->finishing = NULL;
+}
+
+static uint64_t step_ns(const struct engine_shape *s, uint32_t decoding, uint64_t prompt_tokens)
+{
+	return (uint64_t)llround((s->step_ms + s->step_ms_per_seq * decoding) * 1e6 +
+				 (double)prompt_tokens * 1e9 / s->prefill_tokens_per_s);
+}
+
+uint64_t engine_prefill_ns(const struct engine_shape *shape, uint32_t prompt)
+{
+	uint64_t whole = prompt / shape->chunk, rest = prompt % shape->chunk;
+
+	if (shape->prefill_first)
+		return step_ns(shape, 0, prompt);
+	return whole * step_ns(shape, 0, shape->chunk) + (rest ? step_ns(shape, 0, rest) : 0);
+}
+
+bool engine_idle(const struct engine *e)
+{
+	return !e->step_count && !e->decoding_count && e->partial == ENGINE_NONE && !e->queued;
+}
+
+static void push_front(struct engine *e, uint32_t id)
+{
+	e->requests[id].next = e->head;
+	e->head = id;
+	if (e->tail == ENGINE_NONE)
+		e->tail = id;
+	e->queued++;
+}
+
+static void push_back(struct engine *e, uint32_t id)
+{
+	e->requests[id].next = ENGINE_NONE;
+	if (e->tail == ENGINE_NONE)
+		e->head = id;
+	else
+		e->requests[e->tail].next = id;
+	e->tail = id;
+	e->queued++;
+}
+
+static uint32_t pop_front(struct engine *e)
+{
+	uint32_t id = e->head;
+
+	e->head = e->requests[id].next;
+	if (e->head == ENGINE_NONE)
+		e->tail = ENGINE_NONE;
+	e->queued--;
+	return id;
+}
+
+bool engine_submit(struct engine *e, uint32_t id, uint32_t prompt, uint32_t generate,
+		   uint64_t now_ns)
+{
+	struct engine_request *r = &e->requests[id];
+
+	*r = (struct engine_request){
+		.prompt = prompt ? prompt : 1,
+		.generate = generate ? generate : 1,
+		.order = e->arrivals++,
+	};
+	if ((uint64_t)r->prompt + r->generate - 1 > e->shape.kv_tokens)
+		return false;
+	push_back(e, id);
+	if (e->step_count && e->cuttable && now_ns > e->now_ns) {
+		uint64_t steps = (now_ns - e->now_ns + e->step_ns - 1) / e->step_ns;
+
+		if (steps < e->step_count)
+			e->step_count = steps;
+		e->cuttable = false;
+	}
+	return true;
+}
+
+static void find_next_end(struct engine *e)
+{
+	e->next_end = UINT64_MAX;
+	for (uint32_t i = 0; i < e->decoding_count; i++)
+		if (e->requests[e->decoding[i]].ends_at < e->next_end)
+			e->next_end = e->requests[e->decoding[i]].ends_at;
+}
+
+/* The youngest gives its memory and its place up, and goes to the head of the queue. */
+static void preempt(struct engine *e)
+{
+	struct engine_request *r;
+	uint32_t at = 0, id = e->partial;
+
+	e->preempted++;
+	if (id != ENGINE_NONE) { /* came last: what decodes came before it */
+		r = &e->requests[id];
+		e->kv_used -= r->prompt + r->emitted;
+		e->partial = ENGINE_NONE;
+		push_front(e, id);
+		return;
+	}
+	for (uint32_t i = 1; i < e->decoding_count; i++)
+		if (e->requests[e->decoding[i]].order > e->requests[e->decoding[at]].order)
+			at = i;
+	id = e->decoding[at];
+	r = &e->requests[id];
+	e->decoding[at] = e->decoding[--e->decoding_count];
+	r->emitted = r->generate - (uint32_t)(r->ends_at - e->decode_steps);
+	e->kv_used -= r->prompt + r->emitted - 1;
+	if (r->last_ns < e->decoded_ns)
+		r->last_ns = e->decoded_ns;
+	e->sum_last_ns -= r->last_ns;
+	find_next_end(e);
+	push_front(e, id);
+}
+
+/* The head of the queue gets a slot, if there is one and its prompt fits into the memory. */
+static bool enter(struct engine *e)
+{
+	struct engine_request *r;
+	uint32_t taken = e->decoding_count + e->finishing_count + (e->partial != ENGINE_NONE);
+	uint64_t need;
+
+	if (!e->queued || taken >= e->shape.slots)
+		return false;
+	r = &e->requests[e->head];
+	need = (uint64_t)r->prompt + r->emitted;
+	if (e->kv_used + need + e->decoding_count > e->shape.kv_tokens)
+		return false;
+	e->kv_used += need;
+	r->left = (uint32_t)need;
+	e->partial = pop_front(e);
+	return true;
+}
+
+/* Prompt tokens of the next step; *alike counts how many steps may take as many. */
+static uint64_t fill(struct engine *e, bool may_enter, uint64_t *alike)
+{
+	uint64_t budget = e->shape.chunk, taken = 0;
+	struct engine_request *r;
+
+	*alike = 1;
+	while (budget > taken) {
+		uint64_t take;
+
+		if (e->shape.prefill_first && taken && e->queued &&
+		    taken + e->requests[e->head].prompt + e->requests[e->head].emitted > budget)
+			break;
+		if (e->partial == ENGINE_NONE && !(may_enter && enter(e)))
+			break;
+		r = &e->requests[e->partial];
+		take = r->left;
+		if (!e->shape.prefill_first && take > budget - taken)
+			take = budget - taken;
+		if (!taken && take < r->left)
+			*alike = (r->left - 1) / take;
+		r->left -= (uint32_t)take;
+		taken += take;
+		if (!r->left) {
+			e->finishing[e->finishing_count++] = e->partial;
+			e->partial = ENGINE_NONE;
+		}
+	}
+	return taken;
+}
+
+/* Decides on the next steps. False: there is nothing to do. */
+static bool begin(struct engine *e)
+{
+	uint64_t tokens, alike, preempted = e->preempted;
+
+	while (e->decoding_count && e->kv_used + e->decoding_count > e->shape.kv_tokens)
+		preempt(e);
+	tokens = fill(e, e->preempted == preempted, &alike);
+	e->decodes = e->decoding_count && !(e->shape.prefill_first && tokens);
+	if (!tokens && !e->decodes)
+		return false;
+	e->cuttable = !tokens && !e->queued;
+	if (!tokens)
+		alike = UINT64_MAX;
+	if (e->decodes) {
+		uint64_t room = (e->shape.kv_tokens - e->kv_used) / e->decoding_count;
+
+		if (alike > e->next_end - e->decode_steps)
+			alike = e->next_end - e->decode_steps;
+		if (alike > room)
+			alike = room;
+	}
+	if (alike > 1 && tokens) /* fill() has taken the first step's */
+		e->requests[e->partial].left -= (uint32_t)((alike - 1) * tokens);
+	e->step_ns = step_ns(&e->shape, e->decodes ? e->decoding_count : 0, tokens);
+	e->step_count = alike;
+	e->steps_told = 0;
+	return true;
+}
+
+/* Counts the gaps of the first `steps` of the steps under way. */
+static void tell_gaps(struct engine *e, uint64_t steps)
+{
+	if (!e->decodes || steps <= e->steps_told)
+		return;
+	if (!e->steps_told) {
+		uint64_t at = e->now_ns + e->step_ns;
+
+		e->gap_ns += e->decoding_count * at - e->sum_last_ns;
+		e->gaps += e->decoding_count;
+		e->steps_told = 1;
+	}
+	e->gap_ns += (steps - e->steps_told) * e->step_ns * e->decoding_count;
+	e->gaps += (steps - e->steps_told) * e->decoding_count;
+	e->steps_told = steps;
+}
+
+static void leave(struct engine *e, uint32_t id)
+{
+	const struct engine_request *r = &e->requests[id];
+
+	e->kv_used -= (uint64_t)r->prompt + r->generate - 1;
+	e->events.ended(e->events.context, id, e->now_ns);
+}
+
+/* The prompt has been taken: a token, the first unless it had to be computed again. */
+static void start_decoding(struct engine *e, uint32_t id)
+{
+	struct engine_request *r = &e->requests[id];
+
+	if (!r->emitted) {
+		e->events.first_token(e->events.context, id, e->now_ns);
+	} else {
+		e->gap_ns += e->now_ns - r->last_ns;
+		e->gaps++;
+	}
+	r->emitted++;
+	if (r->emitted >= r->generate) {
+		leave(e, id);
+		return;
+	}
+	r->ends_at = e->decode_steps + r->generate - r->emitted;
+	r->last_ns = e->now_ns;
+	e->sum_last_ns += e->now_ns;
+	if (r->ends_at < e->next_end)
+		e->next_end = r->ends_at;
+	e->decoding[e->decoding_count++] = id;
+}
+
+static void finish(struct engine *e)
+{
+	uint32_t finishing = e->finishing_count;
+
+	tell_gaps(e, e->step_count);
+	e->now_ns += e->step_ns * e->step_count;
+	if (e->decodes) {
+		e->decode_steps += e->step_count;
+		e->kv_used += e->step_count * e->decoding_count;
+		e->sum_last_ns = e->decoding_count * e->now_ns;
+		e->decoded_ns = e->now_ns;
+	}
+	e->step_count = 0;
+	e->finishing_count = 0;
+	if (e->decode_steps == e->next_end) {
+		for (uint32_t i = 0; i < e->decoding_count;) {
+			uint32_t id = e->decoding[i];
+
+			if (e->requests[id].ends_at != e->decode_steps) {
+				i++;
+				continue;
+			}
+			e->decoding[i] = e->decoding[--e->decoding_count];
+			e->sum_last_ns -= e->now_ns;
+			leave(e, id);
+		}
+		find_next_end(e);
+	}
+	for (uint32_t i = 0; i < finishing; i++)
+		start_decoding(e, e->finishing[i]);
+}
+
+void engine_run(struct engine *e, uint64_t until_ns)
+{
+	for (;;) {
+		if (!e->step_count && (e->now_ns >= until_ns || !begin(e)))
+			break;
+		if (until_ns - e->now_ns < e->step_ns ||
+		    (until_ns - e->now_ns) / e->step_ns < e->step_count) {
+			tell_gaps(e, (until_ns - e->now_ns) / e->step_ns);
+			return;
+		}
+		finish(e);
+	}
+	if (e->now_ns < until_ns && until_ns != UINT64_MAX)
+		e->now_ns = until_ns;
+}
+
+uint64_t engine_gaps(struct engine *e, uint64_t *count)
+{
+	uint64_t sum = e->gap_ns;
+
+	*count = e->gaps;
+	e->gap_ns = e->gaps = 0;
+	return sum;
+}

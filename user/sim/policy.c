@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The counts that the kernel keeps are kept here as there, and handed to admission_judge() and adaptive_look() as there.
+ */
+#include "policy.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AGE_STEP_NS 50000000ULL /* the kernel knows ages by such steps */
+
+int policy_init(struct policy *p, const struct policy_rule *rule, const struct workload *work)
+{
+	memset(p, 0, sizeof(*p));
+	p->rule = *rule;
+	p->work = work;
+	p->requests = calloc(work->count + 1, sizeof(*p->requests));
+	p->client_in_flight = calloc(work->clients + 1, sizeof(*p->client_in_flight));
+	if (!p->requests || !p->client_in_flight) {
+		policy_free(p);
+		return -ENOMEM;
+	}
+	adaptive_init(&p->adaptive, 0);
+	adaptive_write(&p->adaptive, &p->rule.targets, &p->written);
+	return 0;
+}
+
+void policy_free(struct policy *p)
+{
+	free(p->requests);
+	free(p->client_in_flight);
+	p->requests = NULL;
+	p->client_in_flight = NULL;
+}
+
+double policy_ttft_ms(const struct adaptive_targets *t, uint32_t bytes)
+{
+	return t->ttft_ms + t->ttft_ms_per_kib * bytes / 1024;
+}
+
+static bool judge(struct policy *p, const struct sim_request *r, uint64_t now_ns)
+{
+	uint32_t rank;
+
+	switch (p->rule.kind) {
+	case POLICY_FIXED:
+		return p->load.in_flight < p->rule.limit;
+	case POLICY_EMA_FLAG:
+		return !p->shut;
+	case POLICY_ADAPTIVE:
+		rank = admission_rank(
+			r->class, admission_above_share(&p->written, p->client_in_flight[r->client],
+							ADMISSION_ALL));
+		p->load.since_ns = p->first_token_ns > p->began_waiting_ns ? p->first_token_ns
+									   : p->began_waiting_ns;
+		if (admission_judge(&p->written, &p->load, admission_bytes(r->bytes), rank,
+				    now_ns) == ADMISSION_ADMIT)
+			return true;
+		p->view.refused[rank]++;
+		return false;
+	case POLICY_NONE:
+		break;
+	}
+	return true;
+}
+
+bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
+{
+	const struct sim_request *r = &p->work->requests[id];
+	struct policy_request *mine = &p->requests[id];
+
+	if (!judge(p, r, now_ns))
+		return false;
+	mine->ahead = admission_ahead(&p->written, &p->load, admission_bytes(r->bytes), now_ns);
+	if (!p->load.waiting)
+		p->began_waiting_ns = now_ns;
+	p->load.in_flight++;
+	p->load.waiting++;
+	p->load.waiting_bytes += r->bytes;
+	mine->beside = (uint32_t)p->load.in_flight;
+	mine->admitted_ns = now_ns;
+	mine->waiting = true;
+	p->active_clients += !p->client_in_flight[r->client]++;
+	p->view.admitted++;
+	if (id >= p->max_id)
+		p->max_id = id + 1;
+	return true;
+}
+
+void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
+{
+	const struct sim_request *r = &p->work->requests[id];
+	struct policy_request *mine = &p->requests[id];
+	double ms = (double)(now_ns - mine->admitted_ns) / 1e6;
+
+	mine->waiting = false;
+	mine->first_ns = now_ns;
+	p->load.waiting--;
+	p->load.waiting_bytes -= r->bytes;
+	p->first_token_ns = now_ns;
+	if (p->rule.kind == POLICY_EMA_FLAG)
+		ema_record(&p->ttft, ms, 1, now_ns, p->rule.tau_s);
+	if (p->rule.kind == POLICY_ADAPTIVE)
+		adaptive_ttft(&p->adaptive, &p->rule.targets, ms, r->bytes, mine->ahead,
+			      mine->beside, now_ns);
+}
+
+void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns)
+{
+	if (!count)
+		return;
+	if (p->rule.kind == POLICY_EMA_FLAG)
+		ema_record(&p->itl, (double)sum_ns / 1e6 / (double)count, (uint32_t)count, now_ns,
+			   p->rule.tau_s);
+	if (p->rule.kind == POLICY_ADAPTIVE)
+		adaptive_gaps(&p->adaptive, (double)sum_ns / 1e6, (uint32_t)count, now_ns);
+}
+
+void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns)
+{
+	const struct sim_request *r = &p->work->requests[id];
+	struct policy_request *mine = &p->requests[id];
+
+	if (mine->waiting) { /* an error */
+		mine->waiting = false;
+		p->load.waiting--;
+		p->load.waiting_bytes -= r->bytes;
+	} else if (r->generate > 1 && p->rule.kind == POLICY_ADAPTIVE) {
+		adaptive_ended(&p->adaptive, &p->rule.targets,
+			       (double)(now_ns - mine->first_ns) / 1e6 / (r->generate - 1), now_ns);
+	}
+	p->load.in_flight--;
+	p->active_clients -= !--p->client_in_flight[r->client];
+	p->view.ended++;
+}
+
+bool policy_ticks(const struct policy *p)
+{
+	return p->rule.kind == POLICY_EMA_FLAG || p->rule.kind == POLICY_ADAPTIVE;
+}
+
+static void look(struct policy *p, uint64_t now_ns)
+{
+	uint64_t age;
+
+	while (p->oldest < p->max_id && !p->requests[p->oldest].waiting)
+		p->oldest++;
+	age = p->oldest < p->max_id ? now_ns - p->requests[p->oldest].admitted_ns : 0;
+	p->view.in_flight = p->load.in_flight;
+	p->view.waiting = p->load.waiting;
+	p->view.waiting_bytes = p->load.waiting_bytes;
+	p->view.oldest_ns = age - age % AGE_STEP_NS;
+	p->view.active_weight = p->active_clients;
+	adaptive_look(&p->adaptive, &p->rule.targets, &p->view, now_ns);
+	adaptive_write(&p->adaptive, &p->rule.targets, &p->written);
+}
+
+void policy_tick(struct policy *p, uint64_t now_ns)
+{
+	const struct adaptive_targets *t = &p->rule.targets;
+
+	if (p->rule.kind == POLICY_ADAPTIVE)
+		look(p, now_ns);
+	else
+		p->shut = (t->ttft_ms > 0 &&
+			   ema_read(&p->ttft, now_ns, p->rule.tau_s) > t->ttft_ms) ||
+			  (t->itl_ms > 0 && ema_read(&p->itl, now_ns, p->rule.tau_s) > t->itl_ms);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Who may come in: what the kernel and the daemon do together, each by the code that it runs for real, at the times at
+ * which it runs it: a verdict at an arrival by what was written at the last tick, samples as they occur.
+ */
+#ifndef SLUICE_SIM_POLICY_H
+#define SLUICE_SIM_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/adaptive.h"
+#include "core/ema.h"
+#include "sim/workload.h"
+
+#define POLICY_TICK_NS 100000000ULL
+
+enum policy_kind {
+	POLICY_NONE,
+	POLICY_FIXED,    /* a limit of requests in flight */
+	POLICY_EMA_FLAG, /* shut while an average is over its target */
+	POLICY_ADAPTIVE,
+};
+
+struct policy_rule {
+	enum policy_kind kind;
+	uint32_t limit; /* FIXED */
+	double tau_s;   /* EMA_FLAG */
+	struct adaptive_targets targets;
+};
+
+/* What the kernel keeps of a request that was let in. */
+struct policy_request {
+	uint64_t admitted_ns, first_ns;
+	uint32_t ahead, beside;
+	bool waiting;
+};
+
+struct policy {
+	struct policy_rule rule;
+	const struct workload *work;
+	struct policy_request *requests; /* by id */
+	uint32_t *client_in_flight, active_clients;
+	struct admission_load load;
+	uint64_t first_token_ns, began_waiting_ns;
+	uint32_t oldest; /* nobody below waits */
+	struct adaptive_view view;
+	struct adaptive adaptive;
+	struct sluice_admission written;
+	struct ema ttft, itl;
+	bool shut;
+	uint32_t max_id;
+};
+
+/* 0 or -ENOMEM. */
+int policy_init(struct policy *p, const struct policy_rule *rule, const struct workload *work);
+void policy_free(struct policy *p);
+
+/* Whether request `id` may come in; then it is in flight and waiting. */
+bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns);
+/* What leaves: the first token, the gaps of the last 100 ms, the end with the mean gap. */
+void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns);
+void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns);
+void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns);
+/* The daemon's turn, every 100 ms. */
+bool policy_ticks(const struct policy *p);
+void policy_tick(struct policy *p, uint64_t now_ns);
+
+/* The target of a request for its first token, in ms. */
+double policy_ttft_ms(const struct adaptive_targets *t, uint32_t bytes);
+
+#endif

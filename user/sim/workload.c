@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A trace gives sizes and, unless the load is synthetic, the rhythm: a window of it is stretched to the rate that is
+ * asked for, bursts and all. What a trace does not have is made up by the seed: the client, and how many bytes the
+ * prompt has on the wire, about four a token.
+ */
+#include "workload.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/parse.h"
+#include "random.h"
+
+#define LINE_MAX_LEN  256
+#define TRACE_MAX     10000000
+#define TOKENS_MAX    10000000
+#define BYTES_A_TOKEN 4
+#define BYTES_SPREAD  0.15 /* of their logarithm */
+#define BYTES_HEAD    300
+#define MIX_SEED      0x736c75696365
+
+/* Digits, exactly `n` of them. */
+static bool digits(const char **p, int n, int *out)
+{
+	int value = 0;
+
+	for (int i = 0; i < n; i++, (*p)++) {
+		if (!isdigit((unsigned char)**p))
+			return false;
+		value = value * 10 + (**p - '0');
+	}
+	*out = value;
+	return true;
+}
+
+/* Days since 1970-01-01, by the proleptic Gregorian calendar. */
+static int64_t days_of(int year, int month, int day)
+{
+	int64_t y = year - (month <= 2), era = y / 400, of_era = y - era * 400;
+	int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+
+	return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+/* YYYY-MM-DD HH:MM:SS and perhaps a fraction and an offset that is passed over (it is the same in a whole file). */
+static bool read_time(const char *text, int64_t *ns)
+{
+	int year, month, day, hour, minute, second, ignored;
+	int64_t fraction = 0, scale = 1000000000;
+
+	if (!digits(&text, 4, &year) || *text++ != '-' || !digits(&text, 2, &month) ||
+	    *text++ != '-' || !digits(&text, 2, &day) || (*text != ' ' && *text != 'T') ||
+	    !text++ || !digits(&text, 2, &hour) || *text++ != ':' || !digits(&text, 2, &minute) ||
+	    *text++ != ':' || !digits(&text, 2, &second))
+		return false;
+	if (year < 1970 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 ||
+	    minute > 59 || second > 60)
+		return false;
+	if (*text == '.') {
+		if (!isdigit((unsigned char)*++text))
+			return false;
+		for (; isdigit((unsigned char)*text); text++) {
+			scale /= 10;
+			fraction += scale * (*text - '0');
+		}
+	}
+	if (*text == '+' || *text == '-') {
+		text++;
+		if (!digits(&text, 2, &ignored))
+			return false;
+		text += *text == ':';
+		if (!digits(&text, 2, &ignored))
+			return false;
+	} else if (*text == 'Z') {
+		text++;
+	}
+	*ns = ((days_of(year, month, day) * 24 + hour) * 60 + minute) * 60000000000LL +
+	      second * 1000000000LL + fraction;
+	return !*text;
+}
+
+static bool read_tokens(const char *text, uint32_t *out)
+{
+	char *end;
+	unsigned long value;
+
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (*end || errno || value > TOKENS_MAX)
+		return false;
+	*out = (uint32_t)value;
+	return true;
+}
+
+/* One line's three fields; says what is wrong with it. NULL: nothing is. */
+static const char *read_row(char *line, struct sim_request *r, int64_t *ns)
+{
+	char *context = strchr(line, ','), *generated = context ? strchr(context + 1, ',') : NULL;
+
+	if (!generated || strchr(generated + 1, ','))
+		return "is not TIMESTAMP,ContextTokens,GeneratedTokens";
+	*context++ = 0;
+	*generated++ = 0;
+	if (!read_time(line, ns))
+		return "has no time like 2023-11-16 18:15:46.6805900";
+	if (!read_tokens(context, &r->prompt) || !read_tokens(generated, &r->generate))
+		return "has a number of tokens that is none from 0 to 10000000";
+	return NULL;
+}
+
+static int grow(struct trace *t, uint32_t *room)
+{
+	struct sim_request *more;
+
+	if (t->count < *room)
+		return 0;
+	*room = *room ? 2 * *room : 4096;
+	more = realloc(t->requests, *room * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	t->requests = more;
+	return 0;
+}
+
+static int read_lines(FILE *in, const char *path, struct trace *t, char *err, size_t len)
+{
+	unsigned long number = 0;
+	char line[LINE_MAX_LEN];
+	int64_t first = 0, last = 0, ns;
+	uint32_t room = 0;
+
+	while (fgets(line, sizeof(line), in)) {
+		size_t end = strlen(line);
+		const char *wrong = NULL;
+
+		number++;
+		if (!end || (line[end - 1] != '\n' && !feof(in))) {
+			wrong = "is too long, or no text";
+		} else {
+			line[strcspn(line, "\r\n")] = 0;
+			if (number == 1 && !strcmp(line, "TIMESTAMP,ContextTokens,GeneratedTokens"))
+				continue;
+			if (!*line)
+				continue;
+			if (t->count == TRACE_MAX || grow(t, &room)) {
+				parse_say(err, len, PARSE_QUOTE ": line %lu: too many requests",
+					  PARSE_QUOTED(path), number);
+				return -ENOMEM;
+			}
+			memset(&t->requests[t->count], 0, sizeof(*t->requests));
+			wrong = read_row(line, &t->requests[t->count], &ns);
+			if (!wrong && t->count && ns < last)
+				wrong = "is earlier than the line before it";
+		}
+		if (wrong) {
+			parse_say(err, len, PARSE_QUOTE ": line %lu %s", PARSE_QUOTED(path), number,
+				  wrong);
+			return -EINVAL;
+		}
+		if (!t->count)
+			first = ns;
+		last = ns;
+		t->requests[t->count++].at_ns = (uint64_t)(ns - first);
+	}
+	if (ferror(in)) {
+		parse_say(err, len, PARSE_QUOTE ": line %lu: %s", PARSE_QUOTED(path), number + 1,
+			  strerror(errno));
+		return -EIO;
+	}
+	if (t->count < 2) {
+		parse_say(err, len,
+			  PARSE_QUOTE ": line %lu: the file ends, and has not two requests",
+			  PARSE_QUOTED(path), number + 1);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int trace_read(const char *path, struct trace *out, char *err, size_t len)
+{
+	struct trace t = {0};
+	FILE *in = fopen(path, "re");
+	int ret;
+
+	if (!in) {
+		ret = -errno;
+		parse_say(err, len, PARSE_QUOTE ": %s", PARSE_QUOTED(path), strerror(-ret));
+		return ret;
+	}
+	ret = read_lines(in, path, &t, err, len);
+	fclose(in);
+	if (ret) {
+		trace_free(&t);
+		return ret;
+	}
+	*out = t;
+	return 0;
+}
+
+static uint32_t lognormal(struct chance *c, double median, double spread, uint32_t most)
+{
+	double value = median * exp(spread * chance_normal(c));
+
+	return value < 1 ? 1 : value > most ? most : (uint32_t)value;
+}
+
+int trace_make(uint32_t count, struct trace *out)
+{
+	struct chance c = {MIX_SEED};
+	struct trace t = {calloc(count, sizeof(*t.requests)), count};
+
+	if (!t.requests)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		t.requests[i].at_ns = i * 1000000000ULL;
+		t.requests[i].prompt = lognormal(&c, 600, 1, 8000);
+		t.requests[i].generate = lognormal(&c, 120, 0.8, 1000);
+	}
+	*out = t;
+	return 0;
+}
+
+void trace_free(struct trace *t)
+{
+	free(t->requests);
+	*t = (struct trace){0};
+}
+
+static uint32_t bytes_of(struct chance *c, uint32_t prompt)
+{
+	return (uint32_t)(prompt * BYTES_A_TOKEN * exp(BYTES_SPREAD * chance_normal(c))) +
+	       BYTES_HEAD;
+}
+
+static void dress(struct chance *c, struct sim_request *r, const struct arrivals *how)
+{
+	r->bytes = bytes_of(c, r->prompt);
+	if (how->synthetic == SYNTHETIC_ABUSER && how->clients > 1) {
+		uint32_t light = how->clients - 1, of = chance_below(c, light + SYNTHETIC_ABUSE);
+
+		r->client = of < light ? of : light;
+	} else {
+		r->client = chance_below(c, how->clients);
+	}
+}
+
+/* A window of the trace, with its own rhythm. */
+static void follow(const struct trace *t, const struct arrivals *how, struct chance *c,
+		   struct workload *w)
+{
+	uint32_t start = how->count < t->count ? chance_below(c, t->count - how->count + 1) : 0;
+	uint64_t first = t->requests[start].at_ns, last;
+	double scale, span;
+
+	w->count = how->count < t->count ? how->count : t->count;
+	last = t->requests[start + w->count - 1].at_ns;
+	span = last > first ? (double)(last - first) : 1;
+	scale = how->rate > 0 ? w->count * 1e9 / how->rate / span : 1 / how->speed;
+	for (uint32_t i = 0; i < w->count; i++) {
+		w->requests[i] = t->requests[start + i];
+		w->requests[i].at_ns = (uint64_t)((double)(w->requests[i].at_ns - first) * scale);
+		dress(c, &w->requests[i], how);
+	}
+	w->span_s = span * scale / 1e9;
+}
+
+/* What part of the mean rate comes at a moment. */
+static double part_at(const struct arrivals *how, double at_s)
+{
+	if (how->synthetic == SYNTHETIC_STEP &&
+	    (at_s < SYNTHETIC_PHASE_S || at_s >= 2 * SYNTHETIC_PHASE_S))
+		return 1.0 / 6;
+	return 1;
+}
+
+/* Sizes as in the trace, in any order; times by chance. */
+static void make_up(const struct trace *t, const struct arrivals *how, struct chance *c,
+		    struct workload *w)
+{
+	double at_s = 0, end_s = how->count / how->rate;
+
+	if (how->seconds > 0)
+		end_s = how->seconds;
+	if (how->synthetic == SYNTHETIC_STEP)
+		end_s = 3 * SYNTHETIC_PHASE_S;
+	while (w->count < how->count) {
+		struct sim_request *r = &w->requests[w->count];
+
+		at_s += chance_exponential(c, 1 / how->rate);
+		if (at_s >= end_s)
+			break;
+		if (chance_real(c) >= part_at(how, at_s))
+			continue;
+		*r = t->requests[chance_below(c, t->count)];
+		if (how->synthetic == SYNTHETIC_FLOOD && at_s >= end_s / 3 &&
+		    at_s < 2 * end_s / 3 && chance_real(c) < 0.3)
+			r->prompt = SYNTHETIC_FLOOD_TOKENS;
+		r->at_ns = (uint64_t)(at_s * 1e9);
+		dress(c, r, how);
+		w->count++;
+	}
+	w->span_s = w->count < how->count ? end_s : at_s;
+}
+
+int workload_make(const struct trace *t, const struct arrivals *how, struct workload *out)
+{
+	struct chance c = {how->seed * 0x2545f4914f6cdd1dULL + 1};
+	struct workload w = {.clients = how->clients};
+
+	w.requests = calloc(how->count, sizeof(*w.requests));
+	if (!w.requests)
+		return -ENOMEM;
+	if (how->synthetic == SYNTHETIC_NONE)
+		follow(t, how, &c, &w);
+	else
+		make_up(t, how, &c, &w);
+	*out = w;
+	return 0;
+}
+
+void workload_free(struct workload *w)
+{
+	free(w->requests);
+	*w = (struct workload){0};
+}

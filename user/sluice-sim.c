@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * sluice-sim: what a policy would make of a load, in simulated time and without root. The engine is a model
+ * (sim/engine.h); the policy is the code that sluiced and the kernel run. For choosing targets before they are enforced.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "core/controller.h"
+#include "core/parse.h"
+#include "sim/run.h"
+#include "sim/workload.h"
+
+enum {
+	EXIT_FAILED = 1,
+	EXIT_WRONG = 2,
+};
+
+#define FALSELY_TRIED 400 /* refused requests that are tried again, at most */
+#define POLICIES_MAX  4
+#define FIXED_BEST    0 /* a limit that is to be found */
+
+struct named_policy {
+	char name[32];
+	struct policy_rule rule;
+	bool find_limit;
+	struct run_result result;
+};
+
+struct sim {
+	const char *trace, *csv;
+	double synthetic, speed, load, requests, clients, seed;
+	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
+	double slots, prefill, step_ms, step_ms_per_seq, chunk, kv_tokens;
+	bool prefill_first, json;
+	struct named_policy policies[POLICIES_MAX];
+	unsigned policy_count;
+};
+
+static const struct parse_value as_decimal = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1,
+	.min = 1e-6,
+	.max = 1e9,
+	.allowed = "a number above 0 and at most 1000000000",
+};
+static const struct parse_value as_some = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1,
+	.min = 0,
+	.max = 1e6,
+	.allowed = "a number from 0 to 1000000",
+};
+static const struct parse_value as_count = {
+	.kind = PARSE_COUNT,
+	.min = 1,
+	.max = 1e6,
+	.allowed = "a whole number from 1 to 1000000",
+};
+static const struct parse_value as_tokens = {
+	.kind = PARSE_COUNT,
+	.min = 1,
+	.max = 1e9,
+	.allowed = "a whole number from 1 to 1000000000",
+};
+static const struct parse_value as_slots = {
+	.kind = PARSE_COUNT,
+	.min = 1,
+	.max = 4096,
+	.allowed = "a whole number from 1 to 4096",
+};
+static const struct parse_value as_seed = {
+	.kind = PARSE_COUNT,
+	.min = 0,
+	.max = 1e15,
+	.allowed = "a whole number from 0 to 1000000000000000",
+};
+static const struct parse_value as_synthetic = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"poisson", SYNTHETIC_POISSON, NULL},
+			{"step", SYNTHETIC_STEP, NULL},
+			{"flood", SYNTHETIC_FLOOD, NULL},
+			{"abuser", SYNTHETIC_ABUSER, NULL},
+			{NULL, 0, NULL},
+		},
+};
+
+/* One option: a number by parse_value(), a text, or a switch. */
+struct option {
+	const char *name, *argument, *help;
+	const struct parse_value *as;
+	double *number;
+	const char **text;
+	bool *on;
+	bool plain; /* no unit */
+};
+
+static struct sim sim = {
+	.speed = 0,
+	.requests = 4000,
+	.clients = 20,
+	.seed = 1,
+	.ttft_ms = CONTROLLER_TTFT_MS,
+	.itl_ms = 50,
+	.tau_s = CONTROLLER_TAU_S,
+	.floor = 2,
+	.slots = 32,
+	.prefill = 10000,
+	.step_ms = 12,
+	.step_ms_per_seq = 0.4,
+	.chunk = 512,
+	.kv_tokens = 65536,
+};
+
+static const struct option options[] = {
+	{"--trace", "FILE",
+	 "requests as TIMESTAMP,ContextTokens,GeneratedTokens (the Azure traces)",
+	 .text = &sim.trace},
+	{"--synthetic", "NAME",
+	 "poisson; step: a sixth of the load, the load, a sixth, 300 s each; flood: in the middle third three in ten prompts have 7000 tokens; abuser: the last client sends 50 times what the others do. Sizes are the trace's, or made up",
+	 .as = &as_synthetic, .number = &sim.synthetic},
+	{"--load", "X", "how much comes, in multiples of the engine's capacity (default 1)",
+	 .as = &as_decimal, .number = &sim.load, .plain = true},
+	{"--speed", "X", "instead: X times as fast as the trace was", .as = &as_decimal,
+	 .number = &sim.speed, .plain = true},
+	{"--requests", "N", "how many, at most (default 4000)", .as = &as_count,
+	 .number = &sim.requests},
+	{"--clients", "N", "how many send them (default 20)", .as = &as_count,
+	 .number = &sim.clients},
+	{"--seed", "N", "which part of the trace, and all else that is chance (default 1)",
+	 .as = &as_seed, .number = &sim.seed},
+	{"--policy", "NAME",
+	 "none, fixed=N, fixed=best, ema-flag or adaptive (default: compare all)", .as = NULL},
+	{"--ttft-threshold-ms", "N", "target for the first token (default 1000; none)",
+	 .as = &parse_as_threshold, .number = &sim.ttft_ms},
+	{"--ttft-ms-per-kib", "X", "… and so much on top for each KiB of the request (default 0)",
+	 .as = &as_some, .number = &sim.ttft_ms_per_kib},
+	{"--itl-threshold-ms", "N", "target for the mean gap between tokens (default 50; none)",
+	 .as = &parse_as_threshold, .number = &sim.itl_ms},
+	{"--time-constant-secs", "N", "of ema-flag (default 15)", .as = &parse_as_time_constant,
+	 .number = &sim.tau_s},
+	{"--floor", "N", "in flight that adaptive always lets in (default 2)", .as = &as_count,
+	 .number = &sim.floor},
+	{"--slots", "N", "requests that the engine runs at once (default 32)", .as = &as_slots,
+	 .number = &sim.slots},
+	{"--prefill-tokens-per-s", "N", "prompt tokens (default 10000)", .as = &as_decimal,
+	 .number = &sim.prefill, .plain = true},
+	{"--step-ms", "X", "a step of an empty batch (default 12)", .as = &as_decimal,
+	 .number = &sim.step_ms},
+	{"--step-ms-per-seq", "X", "… and for each request that decodes (default 0.4)",
+	 .as = &as_some, .number = &sim.step_ms_per_seq},
+	{"--chunk", "N", "prompt tokens that a step takes at most (default 512)", .as = &as_tokens,
+	 .number = &sim.chunk},
+	{"--prefill-first", NULL,
+	 "prompts are not cut into chunks, and decoding stands still meanwhile",
+	 .on = &sim.prefill_first},
+	{"--kv-tokens", "N", "what the KV memory holds (default 65536)", .as = &as_tokens,
+	 .number = &sim.kv_tokens},
+	{"--json", NULL, "for programs", .on = &sim.json},
+	{"--csv", "FILE",
+	 "the limit over time, a line a second, of the one --policy (- : standard output)",
+	 .text = &sim.csv},
+};
+
+#define OPTIONS (sizeof(options) / sizeof(options[0]))
+
+__attribute__((format(printf, 1, 2))) static int complain(const char *fmt, ...)
+{
+	va_list args;
+
+	fputs("sluice-sim: ", stderr);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return EXIT_WRONG;
+}
+
+static void help(void)
+{
+	fputs("usage: sluice-sim [--trace FILE | --synthetic NAME] [OPTION]…\n\n"
+	      "Simulates an engine that batches continuously under a load, behind each policy of sluice.\n\n",
+	      stdout);
+	for (size_t i = 0; i < OPTIONS; i++)
+		printf("  %s%s%s\n      %s\n", options[i].name, options[i].argument ? " " : "",
+		       options[i].argument ? options[i].argument : "", options[i].help);
+	fputs("\nCapacity is the most responses a second that meet both targets with a constant number always in flight.\n"
+	      "Goodput is requests a second that met both targets. Falsely refused are those who, let in alone on top of the\n"
+	      "admitted, would have met both and made nobody miss (of a sample of 400).\n"
+	      "Exit status: 0 done, 1 failed, 2 wrong usage or a file that cannot be read.\n",
+	      stdout);
+}
+
+static int read_policy(const char *text)
+{
+	struct named_policy p = {0};
+	char why[256];
+	double limit;
+
+	if (sim.policy_count == POLICIES_MAX)
+		return complain("--policy: at most %d", POLICIES_MAX);
+	snprintf(p.name, sizeof(p.name), "%s", text);
+	if (!strcmp(text, "none")) {
+		p.rule.kind = POLICY_NONE;
+	} else if (!strcmp(text, "ema-flag")) {
+		p.rule.kind = POLICY_EMA_FLAG;
+	} else if (!strcmp(text, "adaptive")) {
+		p.rule.kind = POLICY_ADAPTIVE;
+	} else if (!strcmp(text, "fixed=best")) {
+		p.rule.kind = POLICY_FIXED;
+		p.find_limit = true;
+	} else if (!strncmp(text, "fixed=", 6)) {
+		if (parse_value(&as_count, text + 6, &limit, why, sizeof(why)))
+			return complain("--policy fixed: %s", why);
+		p.rule.kind = POLICY_FIXED;
+		p.rule.limit = (uint32_t)limit;
+	} else {
+		return complain("--policy: \"" PARSE_QUOTE
+				"\" is not none, fixed=N, fixed=best, ema-flag or adaptive",
+				PARSE_QUOTED(text));
+	}
+	sim.policies[sim.policy_count++] = p;
+	return 0;
+}
+
+/* 0 or EXIT_WRONG. */
+static int read_option(const struct option *o, const char *value)
+{
+	char why[256];
+	size_t len;
+
+	if (o->on) {
+		*o->on = true;
+		return 0;
+	}
+	if (o->text) {
+		*o->text = value;
+		return 0;
+	}
+	if (!o->as)
+		return read_policy(value);
+	len = strlen(value);
+	if (o->plain && len && (value[len - 1] < '0' || value[len - 1] > '9'))
+		return complain("%s: \"" PARSE_QUOTE "\" is not %s", o->name, PARSE_QUOTED(value),
+				o->as->allowed);
+	if (parse_value(o->as, value, o->number, why, sizeof(why)))
+		return complain("%s: %s", o->name, why);
+	return 0;
+}
+
+static int read_arguments(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		const struct option *o = NULL;
+		const char *value = NULL;
+		size_t len = strcspn(argv[i], "=");
+		int ret;
+
+		for (size_t k = 0; k < OPTIONS; k++)
+			if (!strncmp(argv[i], options[k].name, len) && !options[k].name[len])
+				o = &options[k];
+		if (!o)
+			return complain("no option \"" PARSE_QUOTE "\"; --help lists them",
+					PARSE_QUOTED(argv[i]));
+		if (o->argument) {
+			value = argv[i][len] ? argv[i] + len + 1 : i + 1 < argc ? argv[++i] : NULL;
+			if (!value)
+				return complain("%s needs a value", o->name);
+		} else if (argv[i][len]) {
+			return complain("%s takes no value", o->name);
+		}
+		ret = read_option(o, value);
+		if (ret)
+			return ret;
+	}
+	if (!sim.trace && !(sim.synthetic > 0))
+		return complain("there is no load: give --trace FILE or --synthetic NAME");
+	if (sim.load > 0 && sim.speed > 0)
+		return complain("--load and --speed say the same thing: give one of them");
+	if (sim.speed > 0 && sim.synthetic > 0)
+		return complain(
+			"--speed is of a trace's times, which --synthetic does not take: give --load");
+	if (!(sim.ttft_ms > 0) && !(sim.itl_ms > 0))
+		return complain(
+			"without any target everything meets it: give --ttft-threshold-ms or --itl-threshold-ms");
+	if (!sim.load)
+		sim.load = 1;
+	if (sim.csv && sim.policy_count != 1)
+		return complain("--csv is of one run: give one --policy");
+	if (!sim.policy_count) {
+		read_policy("none");
+		read_policy("fixed=best");
+		read_policy("ema-flag");
+		read_policy("adaptive");
+	}
+	return 0;
+}
+
+static struct engine_shape shape_of(void)
+{
+	return (struct engine_shape){
+		.slots = (uint32_t)sim.slots,
+		.prefill_tokens_per_s = sim.prefill,
+		.step_ms = sim.step_ms,
+		.step_ms_per_seq = sim.step_ms_per_seq,
+		.chunk = (uint32_t)sim.chunk,
+		.prefill_first = sim.prefill_first,
+		.kv_tokens = (uint64_t)sim.kv_tokens,
+	};
+}
+
+static int find_limit(const struct workload *w, const struct engine_shape *shape,
+		      struct named_policy *p)
+{
+	double best = -1;
+	uint32_t limit = 1;
+
+	for (const uint32_t *n = run_limits; *n; n++) {
+		struct run_result r = {0};
+		int ret;
+
+		p->rule.limit = *n;
+		ret = run(w, shape, &p->rule, &r, NULL);
+		if (ret)
+			return ret;
+		if (r.goodput > best) {
+			best = r.goodput;
+			limit = *n;
+		}
+	}
+	p->rule.limit = limit;
+	snprintf(p->name, sizeof(p->name), "fixed=%u", limit);
+	return 0;
+}
+
+static int simulate(const struct workload *w, const struct engine_shape *shape,
+		    struct named_policy *p, FILE *curve)
+{
+	int ret = p->find_limit ? find_limit(w, shape, p) : 0;
+
+	if (ret)
+		return ret;
+	p->result.outcomes = calloc(w->count + 1, sizeof(*p->result.outcomes));
+	if (!p->result.outcomes)
+		return -1;
+	ret = run(w, shape, &p->rule, &p->result, curve);
+	if (!ret)
+		ret = run_falsely_refused(w, shape, &p->rule, &p->result, FALSELY_TRIED,
+					  (uint64_t)sim.seed);
+	free(p->result.outcomes);
+	p->result.outcomes = NULL;
+	return ret;
+}
+
+static double falsely_refused(const struct run_result *r)
+{
+	return r->judged ? (double)r->falsely_refused / r->judged * r->refused : 0;
+}
+
+static double part(double of, double whole)
+{
+	return whole > 0 ? of / whole : 0;
+}
+
+static void percent(double value)
+{
+	if (value < 0)
+		printf("     -");
+	else
+		printf("  %3.0f%%", 100 * value);
+}
+
+static void show(const struct workload *w, double capacity, uint32_t best_n)
+{
+	double rate = w->span_s > 0 ? w->count / w->span_s : 0;
+
+	printf("engine    %.0f slots, %.0f prompt tokens/s %s %.0f, steps of %g + %g ms a request, KV of %.0f tokens\n",
+	       sim.slots, sim.prefill, sim.prefill_first ? "first, up to" : "in chunks of",
+	       sim.chunk, sim.step_ms, sim.step_ms_per_seq, sim.kv_tokens);
+	printf("targets   %g ms to the first token", sim.ttft_ms);
+	if (sim.ttft_ms_per_kib > 0)
+		printf(" + %g ms/KiB", sim.ttft_ms_per_kib);
+	printf(", %g ms between tokens (0: none)\n", sim.itl_ms);
+	printf("capacity  %.2f requests/s meet them, at best (with %u always in flight)\n",
+	       capacity, best_n);
+	printf("load      %u requests in %.0f s: %.2f/s, %.2f times the capacity\n\n", w->count,
+	       w->span_s, rate, part(rate, capacity));
+	printf("POLICY        GOODPUT/S  OF CAP.  REFUSED  FALSELY   MET, OF ADMITTED   …BY PROMPT, SHORT TO LONG   TTFT p50     p95 ms   JAIN\n");
+	for (unsigned i = 0; i < sim.policy_count; i++) {
+		const struct named_policy *p = &sim.policies[i];
+		const struct run_result *r = &p->result;
+
+		printf("%-13s %9.2f  %6.0f%%  %6.1f%%  %6.1f%%  %17.1f%%   ", p->name, r->goodput,
+		       100 * part(r->goodput, capacity), 100 * part(r->refused, r->arrived),
+		       100 * part(falsely_refused(r), r->arrived), 100 * part(r->met, r->admitted));
+		for (int q = 0; q < RUN_QUARTILES; q++)
+			percent(r->quartile_met[q]);
+		printf("   %8.0f %10.0f   %.3f\n", r->ttft_p50_ms, r->ttft_p95_ms, r->jain);
+	}
+}
+
+static json_t *quartiles(const double *value)
+{
+	json_t *list = json_array();
+
+	for (int q = 0; q < RUN_QUARTILES; q++)
+		json_array_append_new(list, value[q] < 0 ? json_null() : json_real(value[q]));
+	return list;
+}
+
+static json_t *result_json(const struct named_policy *p, double capacity)
+{
+	const struct run_result *r = &p->result;
+
+	return json_pack(
+		"{s:s, s:o, s:f, s:f, s:i, s:i, s:i, s:f, s:i, s:f, s:i, s:o, s:o, s:f, s:f, s:f, s:I}",
+		"policy", p->name, "limit",
+		p->rule.kind == POLICY_FIXED ? json_integer(p->rule.limit) : json_null(), "goodput",
+		r->goodput, "of_capacity", part(r->goodput, capacity), "arrived", (int)r->arrived,
+		"admitted", (int)r->admitted, "refused", (int)r->refused, "falsely_refused",
+		falsely_refused(r), "refused_tried_again", (int)r->judged, "attainment",
+		part(r->met, r->admitted), "met", (int)r->met, "attainment_by_prompt_quartile",
+		quartiles(r->quartile_met), "goodput_by_prompt_quartile",
+		quartiles(r->quartile_goodput), "ttft_p50_ms", r->ttft_p50_ms, "ttft_p95_ms",
+		r->ttft_p95_ms, "jain", r->jain, "preempted", (json_int_t)r->preempted);
+}
+
+static int show_json(const struct workload *w, double capacity, uint32_t best_n)
+{
+	json_t *policies = json_array(), *whole;
+
+	for (unsigned i = 0; i < sim.policy_count; i++)
+		json_array_append_new(policies, result_json(&sim.policies[i], capacity));
+	whole = json_pack("{s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "capacity",
+			  capacity, "capacity_in_flight", (int)best_n, "requests", (int)w->count,
+			  "seconds", w->span_s, "load", part(part(w->count, w->span_s), capacity),
+			  "ttft_threshold_ms", sim.ttft_ms, "ttft_ms_per_kib", sim.ttft_ms_per_kib,
+			  "itl_threshold_ms", sim.itl_ms, "seed", (json_int_t)sim.seed, "policies",
+			  policies);
+	if (!whole)
+		return -1;
+	json_dumpf(whole, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+	putchar('\n');
+	json_decref(whole);
+	return 0;
+}
+
+/* Exit status. */
+static int run_all(const struct trace *t, FILE *curve)
+{
+	struct adaptive_targets targets = {sim.ttft_ms, sim.ttft_ms_per_kib, sim.itl_ms,
+					   (uint32_t)sim.floor};
+	struct engine_shape shape = shape_of();
+	struct arrivals how = {
+		.synthetic = (enum synthetic)sim.synthetic,
+		.count = (uint32_t)sim.requests,
+		.clients = (uint32_t)sim.clients,
+		.speed = sim.speed,
+		.seed = (uint64_t)sim.seed,
+	};
+	uint32_t best_n;
+	double capacity = run_capacity(t, &shape, &targets, &best_n);
+	struct workload w;
+	int ret = 0;
+
+	if (capacity < 0)
+		goto no_memory;
+	if (!(capacity > 0) && !(sim.speed > 0))
+		return complain(
+			       "no request meets these targets on this engine, even alone: its capacity is 0"),
+		       EXIT_FAILED;
+	if (!(sim.speed > 0))
+		how.rate = sim.load * capacity;
+	if (workload_make(t, &how, &w))
+		goto no_memory;
+	for (unsigned i = 0; i < sim.policy_count && !ret; i++) {
+		sim.policies[i].rule.targets = targets;
+		sim.policies[i].rule.tau_s = sim.tau_s;
+		ret = simulate(&w, &shape, &sim.policies[i], curve);
+	}
+	if (!ret && !curve) {
+		if (sim.json)
+			ret = show_json(&w, capacity, best_n);
+		else
+			show(&w, capacity, best_n);
+	}
+	workload_free(&w);
+	if (!ret)
+		return 0;
+no_memory:
+	complain("out of memory");
+	return EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	FILE *curve = NULL;
+	struct trace t;
+	char why[512];
+	int ret;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			help();
+			return 0;
+		}
+		if (!strcmp(argv[i], "--version")) {
+			puts("sluice-sim " SLUICE_VERSION);
+			return 0;
+		}
+	}
+	ret = read_arguments(argc, argv);
+	if (ret)
+		return ret;
+	if (sim.trace) {
+		if (trace_read(sim.trace, &t, why, sizeof(why)))
+			return complain("%s", why);
+	} else if (trace_make(4000, &t)) {
+		complain("out of memory");
+		return EXIT_FAILED;
+	}
+	if (sim.csv)
+		curve = strcmp(sim.csv, "-") ? fopen(sim.csv, "we") : stdout;
+	if (sim.csv && !curve) {
+		trace_free(&t);
+		return complain("%s: %m", sim.csv);
+	}
+	ret = run_all(&t, curve);
+	trace_free(&t);
+	if ((curve && fflush(curve)) || fflush(stdout)) {
+		complain("writing: %m");
+		ret = EXIT_FAILED;
+	}
+	if (curve && curve != stdout)
+		fclose(curve);
+	return ret;
+}
