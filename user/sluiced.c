@@ -25,6 +25,7 @@
 #include "config/config.h"
 #include "control/control.h"
 #include "core/controller.h"
+#include "core/parse.h"
 #include "core/state.h"
 #include "core/text.h"
 #include "datapath/datapath.h"
@@ -38,6 +39,7 @@
 #define LOG_LINES      10             /* a second, of models opening and shutting */
 #define INTERFACES_MAX 64
 #define MAPS_AGE_NS    1000000000ULL /* how old the fill of maps may be that is shown */
+#define HOLDERS_A_TICK 4096           /* entries of client_in_flight that are looked at */
 
 /* An array that grows; its items are handed to the state. */
 struct list {
@@ -57,6 +59,8 @@ static struct daemon {
 	bool placed[SLUICE_MODELS_MAX]; /* in the kernel's model_ids */
 	bool dirty[SLUICE_MODELS_MAX];  /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
+	double active[SLUICE_MODELS_MAX]; /* weight of the clients with something in flight, by law, … */
+	double active_sum[SLUICE_MODELS_MAX]; /* … and as far as this walk has come */
 	struct list counts, clients, client_rules, prefix_rules, client_quotas;
 	struct quota_book quotas;
 	bool claimed[SLUICE_QUOTAS_MAX]; /* ids handed out, perhaps not in a map yet */
@@ -195,7 +199,7 @@ static void collect_maps(struct daemon *d)
 		{.name = "client_prefixes"}, {.name = "client_in_flight"},
 		{.name = "client_counts"},   {.name = "request_counts"},
 		{.name = "client_quotas"},   {.name = "client_state"},
-		{.name = "replies"},
+		{.name = "replies"},         {.name = "priorities"},
 	};
 	const uint64_t *n = d->state.counters;
 	uint64_t kept;
@@ -233,7 +237,7 @@ static void refresh(void *arg, unsigned parts)
 	     id++) {
 		if (!state_model_in_use(s, id))
 			continue;
-		datapath_get_state(d->datapath, id, &s->kernel[id]);
+		datapath_get_load(d->datapath, id, s->now_ns, &s->kernel[id]);
 		if (parts & STATE_HISTOGRAMS)
 			datapath_get_histogram(d->datapath, id, &s->histograms[id]);
 	}
@@ -260,7 +264,7 @@ static void refresh(void *arg, unsigned parts)
 
 static bool place_model(struct daemon *d, uint32_t id)
 {
-	if (d->placed[id] || id < SLUICE_MODEL_FIRST)
+	if (d->placed[id] || id < SLUICE_MODEL_FIRST || d->controller.model[id].group)
 		return true;
 	d->placed[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
 	return d->placed[id];
@@ -274,11 +278,14 @@ static void model_changed(struct daemon *d, uint32_t id, bool shut)
 
 	d->shut[id] = shut;
 	d->state.changed_ns[id] = d->state.now_ns;
+	d->state.changes[id]++;
 	control_model_changed(d->control, id);
 	if (d->log_lines++ >= LOG_LINES)
 		return;
 	if (!shut)
 		say("model %s opened", m->name);
+	else if (d->controller.all.policy == CONTROLLER_ADAPTIVE)
+		say("model %s stopped: what waits for a first token moves no more", m->name);
 	else if (r.reason == SLUICE_REASON_ITL)
 		say("model %s shut: itl %.1f ms over %.1f ms", m->name, r.itl_ms, t.itl_ms);
 	else
@@ -288,12 +295,12 @@ static void model_changed(struct daemon *d, uint32_t id, bool shut)
 static int write_flag(struct daemon *d, uint32_t id)
 {
 	struct sluice_model_flag flag;
-	int ret;
+	bool open;
+	int ret = 0;
 
 	d->dirty[id] = false;
-	if (!controller_flag(&d->controller, id, d->state.now_ns, &flag))
-		return 0;
-	ret = datapath_set_flag(d->datapath, id, d->controller.model[id].name, &flag);
+	if (controller_flag(&d->controller, id, d->state.now_ns, &flag))
+		ret = datapath_set_flag(d->datapath, id, d->controller.model[id].name, &flag);
 	if (ret) {
 		d->controller.model[id].ever_written = false; /* so it is tried again */
 		if (d->log_lines++ < LOG_LINES)
@@ -301,8 +308,10 @@ static int write_flag(struct daemon *d, uint32_t id)
 			    datapath_error());
 		return ret;
 	}
-	if (flag.allow == d->shut[id])
-		model_changed(d, id, !flag.allow);
+	/* Under policy adaptive a model may be shut by its admission, or its group's, while its flag is open. */
+	open = controller_read(&d->controller, id, d->state.now_ns).open;
+	if (open == d->shut[id])
+		model_changed(d, id, !open);
 	return 0;
 }
 
@@ -326,6 +335,69 @@ static void on_sample(void *arg, const struct sluice_sample *sample)
 	uint32_t id = controller_sample(&d->controller, sample);
 
 	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = true;
+	d->dirty[controller_law(&d->controller, id)] = true;
+}
+
+/* ---- policy adaptive: what the kernel holds, into the controller ---- */
+
+/* What a client counts for where a law's places are shared out. */
+static double weight_of(struct daemon *d, const struct sluice_client *client)
+{
+	return 1;
+}
+
+static void note_holder(void *arg, const struct sluice_client_flag_key *key, int64_t in_flight)
+{
+	struct daemon *d = arg;
+
+	if (in_flight > 0 && key->model < SLUICE_MODELS_MAX && d->controller.model[key->model].adapting)
+		d->active_sum[key->model] += weight_of(d, &key->client);
+}
+
+/* A part of the walk over those who hold something; when it has come round its sums hold. */
+static void walk_holders(struct daemon *d)
+{
+	bool done;
+
+	if (datapath_next_holders(d->datapath, HOLDERS_A_TICK, note_holder, d, &done)) {
+		memset(d->active_sum, 0, sizeof(d->active_sum));
+		return;
+	}
+	if (!done)
+		return;
+	memcpy(d->active, d->active_sum, sizeof(d->active));
+	memset(d->active_sum, 0, sizeof(d->active_sum));
+}
+
+static void look(struct daemon *d)
+{
+	bool any = false;
+
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
+		any |= d->controller.model[id].adapting;
+	if (any)
+		walk_holders(d);
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
+		struct adaptive_view view = {0};
+		struct state_load load;
+
+		if (!d->controller.model[id].name[0])
+			continue;
+		if (controller_adapts(&d->controller, id) &&
+		    !datapath_get_load(d->datapath, id, d->state.now_ns, &load)) {
+			view = (struct adaptive_view){
+				.in_flight = load.in_flight,
+				.waiting = load.waiting,
+				.waiting_bytes = load.waiting_bytes,
+				.oldest_ns = load.oldest_ns,
+				.active_weight = d->active[id],
+				.admitted = load.admitted,
+				.ended = load.ended,
+			};
+			memcpy(view.refused, load.refused, sizeof(view.refused));
+		}
+		controller_look(&d->controller, id, &view, d->state.now_ns);
+	}
 }
 
 static void on_refusal(void *arg, const struct sluice_refusal *refusal)
@@ -546,6 +618,64 @@ static int apply_quotas(struct daemon *d, const struct config *config)
 	return ret ? ret : apply_prefix_quotas(d, config);
 }
 
+/* ---- priority classes ---- */
+
+/* Those of keys and of headers' values. */
+static int apply_priority_keys(struct daemon *d, const struct config *config)
+{
+	size_t room = config->priority_count, n = 0;
+	struct datapath_priority *list;
+	int ret = 0;
+
+	for (unsigned i = 0; i < config->service_count; i++)
+		room += config->services[i].priority.count;
+	list = calloc(room + 1, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	for (unsigned i = 0; i < config->priority_count; i++)
+		if (config->priorities[i].key)
+			list[n++] = (struct datapath_priority){config->priorities[i].client,
+							       config->priorities[i].class};
+	for (unsigned i = 0; i < config->service_count && !ret; i++) {
+		const struct priority *p = &config->services[i].priority;
+
+		for (unsigned v = 0; v < p->count && !ret; v++) {
+			ret = datapath_header_key(d->datapath, i, p->values[v].text, &list[n].key);
+			list[n++].class = p->values[v].class;
+		}
+	}
+	if (!ret)
+		ret = datapath_set_priorities(d->datapath, list, n);
+	free(list);
+	return ret;
+}
+
+static int apply_priorities(struct daemon *d, const struct config *config)
+{
+	struct state_prefix_rule *rules;
+	int ret = apply_priority_keys(d, config);
+
+	if (ret)
+		return ret;
+	collect_rules(d);
+	rules = d->prefix_rules.items;
+	for (size_t i = 0; i < d->prefix_rules.count; i++)
+		rules[i].prefix.own &= (__u8)~SLUICE_PREFIX_OWN_PRIORITY;
+	for (unsigned i = 0; i < config->priority_count; i++) {
+		const struct config_priority *p = &config->priorities[i];
+		struct sluice_prefix *prefix;
+
+		if (p->key)
+			continue;
+		prefix = prefix_of(d, &p->prefix);
+		if (!prefix)
+			return -ENOMEM;
+		prefix->own |= SLUICE_PREFIX_OWN_PRIORITY;
+		prefix->priority = (__u8)(p->class + 1);
+	}
+	return write_prefixes(d, &d->prefix_rules);
+}
+
 static void adopt_quota(void *arg, uint32_t id, const struct sluice_quota_text *text)
 {
 	((struct daemon *)arg)->quotas.text[id] = *text;
@@ -586,6 +716,16 @@ static bool look_counts(void *arg, const struct sluice_client *client,
 	return datapath_get_client(((struct daemon *)arg)->datapath, client, out, in_flight);
 }
 
+static int64_t look_held(void *arg, const struct sluice_client_flag_key *key)
+{
+	return datapath_held(((struct daemon *)arg)->datapath, key);
+}
+
+static bool look_priority(void *arg, const struct sluice_client *key, uint32_t *class)
+{
+	return datapath_get_priority(((struct daemon *)arg)->datapath, key, class);
+}
+
 static bool look_key(void *arg, const char *secret, size_t len, struct sluice_client *out)
 {
 	return !datapath_key_client(((struct daemon *)arg)->datapath, secret, len, out);
@@ -599,6 +739,8 @@ static const struct state_lookup lookup = {
 	.budget = look_budget,
 	.flag = look_flag,
 	.counts = look_counts,
+	.held = look_held,
+	.priority = look_priority,
 	.key = look_key,
 };
 
@@ -617,6 +759,9 @@ static struct controller_targets targets_of(const struct config *config)
 		.itl_ms = config->itl_threshold_ms,
 		.tau_s = config->time_constant_secs,
 		.max_in_flight = -1,
+		.policy = (uint8_t)config->policy,
+		.ttft_ms_per_kib = config->ttft_ms_per_kib,
+		.floor = config->floor,
 	};
 }
 
@@ -636,6 +781,17 @@ static int learn_configured(struct daemon *d, const struct config *config)
 		ret = learn(d, m->name, &id);
 		if (ret)
 			return ret;
+		if (m->group[0]) {
+			int group = controller_group(&d->controller, m->group);
+
+			if (group < 0) {
+				say("group \"%s\": there is no room for its name", m->group);
+				return group;
+			}
+			controller_join(&d->controller, id, (uint32_t)group);
+		}
+		d->controller.model[id].own.floor = m->floor ? (int64_t)m->floor : -1;
+		d->controller.model[id].own.ttft_ms_per_kib = m->ttft_ms_per_kib;
 		d->controller.model[id].own.ttft_ms = m->ttft_threshold_ms;
 		d->controller.model[id].own.itl_ms = m->itl_threshold_ms;
 		d->controller.model[id].own.max_in_flight =
@@ -732,7 +888,7 @@ static int write_services(struct daemon *d, const struct config *config)
 static void show_config(struct daemon *d)
 {
 	d->state.mode = mode_now(d);
-	d->state.policy = "ema-flag";
+	d->state.policy = parse_word_of(&parse_as_policy, d->controller.all.policy);
 	d->state.lease_ms = d->config.lease_ms;
 }
 
@@ -763,6 +919,7 @@ static int op_set(void *arg, const char *model, const char *const *pairs, size_t
 	}
 	show_config(d);
 	look_at_the_clock(d);
+	look(d);
 	return refused(write_flags(d, false), err, err_len);
 }
 
@@ -993,7 +1150,9 @@ static int op_reload(void *arg, char *said, size_t said_len, char *err, size_t e
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
 		struct controller_model *m = &d->controller.model[id];
 
-		m->own = (struct controller_targets){-1, -1, -1, -1, 0, 0};
+		m->own = (struct controller_targets){
+			.ttft_ms = -1, .itl_ms = -1, .tau_s = -1, .max_in_flight = -1, .floor = -1};
+		controller_join(&d->controller, id, 0);
 		m->pinned = m->unary = false;
 		m->quota = 0;
 	}
@@ -1005,11 +1164,16 @@ static int op_reload(void *arg, char *said, size_t said_len, char *err, size_t e
 		ret = write_services(d, &config);
 	if (!ret)
 		ret = apply_quotas(d, &config);
+	if (!ret)
+		ret = apply_priorities(d, &config);
 	if (ret) {
 		d->controller.all = all;
+		for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++)
+			controller_join(&d->controller, id, 0);
 		learn_configured(d, &d->config);
 		write_services(d, &d->config);
 		apply_quotas(d, &d->config);
+		apply_priorities(d, &d->config);
 		d->controller.per_model = d->config.per_model_limits;
 		config_free(&config);
 		snprintf(err, err_len, "the configuration could not be put in force: %s",
@@ -1100,6 +1264,7 @@ static void tick(struct daemon *d)
 		finish_detach(d);
 		return;
 	}
+	look(d);
 	write_flags(d, false);
 	if (++d->ticks % TICKS_A_SECOND)
 		return;
@@ -1234,7 +1399,7 @@ static void adopt_flags(struct daemon *d)
 		return;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		if (state_model_in_use(&d->state, id) &&
-		    (d->placed[id] || id == SLUICE_MODEL_ALL) &&
+		    (d->placed[id] || id == SLUICE_MODEL_ALL || d->controller.model[id].group) &&
 		    !datapath_get_flag(d->datapath, id, &flag))
 			controller_adopt_flag(&d->controller, id, &flag, d->state.now_ns);
 }
@@ -1327,6 +1492,7 @@ static int start(struct daemon *d)
 		return -1;
 	adopt_flags(d);
 	if (write_flags(d, false) || write_services(d, &d->config) || apply_quotas(d, &d->config) ||
+	    apply_priorities(d, &d->config) ||
 	    datapath_renew_lease(d->datapath,
 				 clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL)) {
 		say("%s", datapath_error());

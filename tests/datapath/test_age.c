@@ -3,6 +3,7 @@
  * The walk that keeps counts honest: what it takes away and when, and that it mends a count by adding, only where
  * nothing moves. Connections are written by hand; no packet flows. Part of invariant 8.
  */
+#include "core/state.h"
 #include "sandbox.h"
 
 #define SECOND NSEC_PER_SEC
@@ -25,7 +26,7 @@ static void put_conn(struct datapath *d, uint32_t n, uint64_t idle, uint32_t fla
 	key_of(&key, n);
 	memcpy(conn.client.addr, &n, sizeof(n));
 	for (unsigned i = 0; i < held; i++) {
-		conn.exchange[i].model = model;
+		conn.exchange[i].model = conn.exchange[i].law = model;
 		conn.exchange[i].flags = exchange_flags;
 		conn.exchange[i].client = conn.client;
 	}
@@ -49,8 +50,8 @@ static void count(struct datapath *d, uint32_t model, int64_t in_flight, int64_t
 
 #define assert_counts(d, model, flying, waits)                                                     \
 	do {                                                                                       \
-		struct sluice_model_state s_;                                                      \
-		assert_done(datapath_get_state(d, model, &s_));                                    \
+		struct state_load s_;                                                              \
+		assert_done(datapath_get_load(d, model, NOW, &s_));                                \
 		assert_int_equal(s_.in_flight, flying);                                            \
 		assert_int_equal(s_.waiting, waits);                                               \
 	} while (0)
@@ -175,7 +176,8 @@ static void a_client_that_holds_nothing_loses_its_stale_count(void **state)
 {
 	struct datapath *d = opened();
 	int fd = map_fd(d->skel->maps.client_in_flight);
-	struct sluice_client idle = {.addr = {9}}, busy = {.addr = {1}};
+	struct sluice_client_flag_key idle = {.client.addr = {9}, .model = 7};
+	struct sluice_client_flag_key busy = {.client.addr = {1}, .model = 7};
 	int64_t n = 2;
 
 	put_conn(d, 1, 1, 0, 1, 7, BOTH); /* its client is `busy` */

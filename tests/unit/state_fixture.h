@@ -74,9 +74,9 @@ static inline struct fixture *fixture_new(void)
 	s->lease_ms = 2000;
 	s->controller = &f->controller;
 	s->changed_ns[FIXTURE_LLAMA] = FIXTURE_NOW_NS - 42000000000ULL;
-	s->kernel[SLUICE_MODEL_ALL] = (struct sluice_model_state){5, 2};
-	s->kernel[FIXTURE_LLAMA] = (struct sluice_model_state){5, 2};
-	s->kernel[FIXTURE_FRESH] = (struct sluice_model_state){-1, 0}; /* caught between two CPUs */
+	s->kernel[SLUICE_MODEL_ALL] = (struct state_load){.in_flight = 5, .waiting = 2};
+	s->kernel[FIXTURE_LLAMA] = (struct state_load){.in_flight = 5, .waiting = 2};
+	s->kernel[FIXTURE_FRESH] = (struct state_load){.in_flight = -1}; /* caught between two CPUs */
 	for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS; i++)
 		s->histograms[FIXTURE_LLAMA].count[0][i] = i;
 	s->histograms[FIXTURE_LLAMA].sum_ns[0] = 1500000000;

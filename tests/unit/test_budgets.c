@@ -398,8 +398,14 @@ static bool find_counts(void *arg, const struct sluice_client *client,
 
 static void what_is_explained_follows_the_order_of_the_kernel(void **state)
 {
-	static const struct state_lookup look = {NULL,        find_rule, find_quota,  find_prefix,
-						 find_budget, find_flag, find_counts, NULL};
+	static const struct state_lookup look = {
+		.client_rule = find_rule,
+		.client_quota = find_quota,
+		.prefix = find_prefix,
+		.budget = find_budget,
+		.flag = find_flag,
+		.counts = find_counts,
+	};
 	struct quota_book *book = calloc(1, sizeof(*book));
 	struct fixture *f = fixture_new();
 	struct daemon_state *s = &f->state;

@@ -149,7 +149,7 @@ static void defaults_are_as_documented(void **state)
 	assert_true(config.itl_threshold_ms < 0);
 	assert_true(config.time_constant_secs == 15);
 	assert_true(config.per_model_limits);
-	assert_int_equal(config.policy, CONFIG_POLICY_EMA_FLAG);
+	assert_int_equal(config.policy, CONTROLLER_ADAPTIVE);
 	assert_int_equal(config.action, SLUICE_ACTION_REPLY);
 	assert_int_equal(config.mode, SLUICE_MODE_ENFORCE);
 	assert_int_equal(config.lease_ms, 3000);
@@ -639,9 +639,7 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		 "--time-constant-secs: \"inf\"" NO_TAU},
 		{{BASE, "--per-model-limits", "yes", NULL},
 		 "--per-model-limits: \"yes\" is not one of true, false"},
-		{{BASE, "--policy", "adaptive", NULL},
-		 "--policy: policy adaptive is not available in this version; use ema-flag"},
-		{{BASE, "--policy", "x", NULL}, "--policy: \"x\" is not ema-flag"},
+		{{BASE, "--policy", "x", NULL}, "--policy: \"x\" is not one of adaptive, ema-flag"},
 		{{BASE, "--protocol", "grpc", NULL},
 		 "--protocol: \"grpc\" is not one of http, opaque"},
 		{{BASE, "--action", "429", NULL},
@@ -718,8 +716,7 @@ static void a_wrong_variable_is_one_line_that_names_it(void **state)
 		{{"SLUICE_MODE=x", NULL}, "SLUICE_MODE: \"x\" is not one of enforce, shadow"},
 		{{"SLUICE_LISTEN=80,x", NULL}, "SLUICE_LISTEN: \"x\"" NO_LISTEN},
 		{{"SLUICE_INTERFACE=a b a", NULL}, "SLUICE_INTERFACE: \"a\" is given twice"},
-		{{"SLUICE_POLICY=adaptive", NULL},
-		 "SLUICE_POLICY: policy adaptive is not available in this version; use ema-flag"},
+		{{"SLUICE_POLICY=x", NULL}, "SLUICE_POLICY: \"x\" is not one of adaptive, ema-flag"},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++)
@@ -745,8 +742,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"qwertyuiop: 5\n", "FILE: unknown key \"qwertyuiop\""},
 		{"help: true\n", "FILE: unknown key \"help\""},
 		{"config: other.yaml\n", "FILE: unknown key \"config\""},
-		{"policy: adaptive\n",
-		 "FILE: policy: policy adaptive is not available in this version; use ema-flag"},
+		{"policy: x\n", "FILE: policy: \"x\" is not one of adaptive, ema-flag"},
 		{"listen: [80, http]\n", "FILE: listen: \"http\"" NO_LISTEN},
 		{"listen: [80, 80]\n", "FILE: listen: \"80\" is given twice"},
 		{"listen: [[80]]\n", "FILE: listen entry 1: one value is expected, not a list"},
@@ -782,7 +778,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"services: [{listen: 80, doubt: drop}]\n",
 		 "FILE: services entry 1: doubt: \"drop\" is not one of pass, reset"},
 		{"services: [{listen: 80, protocol: opaque, doubt: reset}]\n",
-		 "FILE: services entry 1: methods, paths, model-from, model-header and doubt are of requests, which only protocol http sees"},
+		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities and doubt are of requests, which only protocol http sees"},
 		{"services: [{listen: 80, identity: [cookie]}]\n",
 		 "FILE: services entry 1: identity: \"cookie\" is not one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address"},
 		{"services: [{listen: 80, identity: [address, x-api-key]}]\n",
@@ -921,7 +917,7 @@ static void too_many_of_anything_is_refused(void **state)
 		{"listen: 80\ninterfaces:\n", "- if%d\n", 63,
 		 "FILE: interfaces: more than 64 interfaces"},
 		{"listen: 80\nmodels:\n", "- name: m%d\n", 1021,
-		 "FILE: more than 1022 models, default models of services included"},
+		 "FILE: more than 1022 models, groups and default models of services included"},
 		{"listen: 80=m7\nmodels:\n", "- name: m%d\n", 1022,
 		 "FILE: models entry 1023: more than 1022 models"},
 	};

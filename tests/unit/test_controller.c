@@ -422,6 +422,7 @@ static void a_flag_is_written_whole(void **state)
 		.allow = 1,
 		.action = SLUICE_ACTION_RESET,
 		.mode = SLUICE_MODE_SHADOW,
+		.law = SLUICE_MODEL_FIRST,
 	};
 	struct sluice_model_flag f;
 
@@ -442,40 +443,55 @@ static void targets_of_a_model_fall_back_to_the_whole(void **state)
 	} rows[] = {
 		{"all from the whole",
 		 true,
-		 {900, 25, 10, 8, 2, 1},
-		 {-1, -1, -1, -1, 0, 0},
-		 {900, 25, 10, 8, 2, 1}},
+		 {900, 25, 10, 8, 2, 1, 0, 0, 0},
+		 {-1, -1, -1, -1, 0, 0, 0, 0, 0},
+		 {900, 25, 10, 8, 2, 1, 0, 0, 2}},
 		{"all its own",
 		 true,
-		 {900, 25, 10, 8, 2, 1},
-		 {700, 20, 5, 4, 3, 2},
-		 {700, 20, 5, 4, 3, 2}},
+		 {900, 25, 10, 8, 2, 1, 0, 0, 0},
+		 {700, 20, 5, 4, 3, 2, 0, 0, 0},
+		 {700, 20, 5, 4, 3, 2, 0, 0, 2}},
 		{"some",
 		 true,
-		 {900, 25, 10, 8, 2, 1},
-		 {-1, 20, -1, 4, 0, 2},
-		 {900, 20, 10, 4, 2, 2}},
-		{"removed", true, {900, 25, 10, 8, 0, 0}, {0, 0, -1, 0, 0, 0}, {0, 0, 10, 0, 0, 0}},
+		 {900, 25, 10, 8, 2, 1, 0, 0, 0},
+		 {-1, 20, -1, 4, 0, 2, 0, 0, 0},
+		 {900, 20, 10, 4, 2, 2, 0, 0, 2}},
+		{"removed", true, {900, 25, 10, 8, 0, 0, 0, 0, 0}, {0, 0, -1, 0, 0, 0, 0, 0, 0}, {0, 0, 10, 0, 0, 0, 0, 0, 2}},
 		{"nothing anywhere",
 		 true,
-		 {-1, -1, 15, -1, 0, 0},
-		 {-1, -1, -1, -1, 0, 0},
-		 {0, 0, 15, 0, 0, 0}},
+		 {-1, -1, 15, -1, 0, 0, 0, 0, 0},
+		 {-1, -1, -1, -1, 0, 0, 0, 0, 0},
+		 {0, 0, 15, 0, 0, 0, 0, 0, 2}},
 		{"no tau",
 		 true,
-		 {-1, -1, 0, -1, 0, 0},
-		 {-1, -1, -1, -1, 0, 0},
-		 {0, 0, 15, 0, 0, 0}},
+		 {-1, -1, 0, -1, 0, 0, 0, 0, 0},
+		 {-1, -1, -1, -1, 0, 0, 0, 0, 0},
+		 {0, 0, 15, 0, 0, 0, 0, 0, 2}},
 		{"not per model",
 		 false,
-		 {900, 25, 10, 8, 2, 1},
-		 {700, -1, 5, 4, 3, 2},
-		 {0, 0, 5, 4, 3, 2}},
+		 {900, 25, 10, 8, 2, 1, 0, 0, 0},
+		 {700, -1, 5, 4, 3, 2, 0, 0, 0},
+		 {0, 0, 5, 4, 3, 2, 0, 0, 2}},
 		{"not per model, no limit",
 		 false,
-		 {900, 25, 10, 8, 2, 1},
-		 {-1, -1, -1, -1, 0, 0},
-		 {0, 0, 10, 0, 2, 1}},
+		 {900, 25, 10, 8, 2, 1, 0, 0, 0},
+		 {-1, -1, -1, -1, 0, 0, 0, 0, 0},
+		 {0, 0, 10, 0, 2, 1, 0, 0, 2}},
+		{"growth and floor of the whole",
+		 true,
+		 {900, 25, 10, 8, 0, 0, 1, 0.5, 3},
+		 {-1, -1, -1, -1, 0, 0, 0, 0, -1},
+		 {900, 25, 10, 8, 0, 0, 1, 0.5, 3}},
+		{"growth goes with its target",
+		 true,
+		 {900, 25, 10, 8, 0, 0, 1, 0.5, 3},
+		 {700, -1, -1, -1, 0, 0, 0, 0, 4},
+		 {700, 25, 10, 8, 0, 0, 1, 0, 4}},
+		{"no growth without a target",
+		 true,
+		 {900, 25, 10, 8, 0, 0, 1, 0.5, 3},
+		 {0, -1, -1, -1, 0, 0, 0, 0.5, -1},
+		 {0, 25, 10, 8, 0, 0, 1, 0, 3}},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -489,7 +505,9 @@ static void targets_of_a_model_fall_back_to_the_whole(void **state)
 		if (got.ttft_ms != rows[i].want.ttft_ms || got.itl_ms != rows[i].want.itl_ms ||
 		    got.tau_s != rows[i].want.tau_s ||
 		    got.max_in_flight != rows[i].want.max_in_flight ||
-		    got.action != rows[i].want.action || got.mode != rows[i].want.mode)
+		    got.action != rows[i].want.action || got.mode != rows[i].want.mode ||
+		    got.ttft_ms_per_kib != rows[i].want.ttft_ms_per_kib ||
+		    got.floor != rows[i].want.floor)
 			fail_msg("%s", rows[i].what);
 	}
 }
@@ -532,7 +550,11 @@ static void set_takes_what_an_operator_types(void **state)
 {
 	static const struct {
 		const char *model, *key, *value;
-		struct controller_targets want; /* of what was set */
+		struct {
+			double ttft_ms, itl_ms, tau_s;
+			int64_t max_in_flight;
+			uint8_t action, mode;
+		} want; /* of what was set */
 	} rows[] = {
 		{NULL, "ttft", "800ms", {800, 30, 15, -1, 0, 0}},
 		{NULL, "ttft", "800", {800, 30, 15, -1, 0, 0}},
@@ -567,7 +589,8 @@ static void set_takes_what_an_operator_types(void **state)
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		const struct controller_targets *got = &c.all, *want = &rows[i].want;
+		const struct controller_targets *got = &c.all;
+		const __typeof__(rows[0].want) *want = &rows[i].want;
 		char err[256] = "";
 
 		fresh(&law, true);
@@ -627,16 +650,14 @@ static void set_refuses_what_is_no_value_and_says_why(void **state)
 		{NULL, "action", "nope", "action: \"nope\" is not one of reply, reset, drop"},
 		{NULL, "action", "Reply", "action: \"Reply\" is not one of reply, reset, drop"},
 		{NULL, "mode", "", "mode: \"\" is not one of enforce, shadow"},
-		{NULL, "policy", "adaptive",
-		 "policy: policy adaptive is not available in this version; use ema-flag"},
-		{NULL, "policy", "x", "policy: \"x\" is not ema-flag"},
+		{NULL, "policy", "x", "policy: \"x\" is not one of adaptive, ema-flag"},
 		{NULL, "ttft", "default",
 		 "ttft: \"default\" is only for what a model has of its own"},
 		{NULL, "tft", "1", "unknown key \"tft\"; did you mean \"ttft\"?"},
 		{NULL, "max-inflight", "1",
 		 "unknown key \"max-inflight\"; did you mean \"max-in-flight\"?"},
-		{NULL, "colour", "1",
-		 "unknown key \"colour\"; there are ttft, itl, tau, max-in-flight, action, mode, policy"},
+		{NULL, "unheard", "1",
+		 "unknown key \"unheard\"; there are ttft, itl, tau, max-in-flight, floor, action, mode, policy"},
 		{"n", "ttft", "1", "no model \"n\" is configured or has answered a request yet"},
 		{"", "ttft", "1", "no model \"\" is configured or has answered a request yet"},
 		{"other", "ttft", "1", "ttft: model other has no threshold: it never shuts"},
@@ -701,7 +722,7 @@ static void a_list_of_settings_is_applied_whole_or_not_at_all(void **state)
 		{3, {"ttft=800ms", "itl=20", "tau=0"}, "tau: \"0\"" NO_TAU},
 		{2,
 		 {"ttft=800ms", "bogus=1"},
-		 "unknown key \"bogus\"; there are ttft, itl, tau, max-in-flight, action, mode, policy"},
+		 "unknown key \"bogus\"; there are ttft, itl, tau, max-in-flight, floor, action, mode, policy"},
 		{2, {"ttft=800ms", "itl"}, "\"itl\" is not KEY=VALUE"},
 		{1, {"=5"}, "\"=5\" is not KEY=VALUE"},
 		{1, {""}, "\"\" is not KEY=VALUE"},

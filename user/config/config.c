@@ -28,6 +28,7 @@
 
 #define COUNT(a)         (sizeof(a) / sizeof((a)[0]))
 #define MODELS_MAX       (SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST)
+#define PRIORITIES_MAX   4096 /* of the map */
 #define CONTROL_PATH_MAX 107 /* bytes of a Unix socket's path */
 
 enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LINE };
@@ -56,6 +57,12 @@ struct quota_entry {
 	char *label;
 };
 
+struct priority_entry {
+	struct config_priority priority;
+	bool has_client, has_class;
+	char *label;
+};
+
 struct option;
 
 struct loader {
@@ -66,6 +73,8 @@ struct loader {
 	unsigned model_count;
 	struct quota_entry *quotas;
 	unsigned quota_count;
+	struct priority_entry *priorities;
+	unsigned priority_count;
 	enum source source;          /* being applied */
 	const char *path;            /* of the file */
 	bool given[32];              /* by option: anywhere but in the defaults */
@@ -108,8 +117,7 @@ static const struct parse_value as_bool = {
 		},
 };
 
-_Static_assert(CONFIG_POLICY_EMA_FLAG == 0, "parse_as_policy");
-_Static_assert(sizeof(enum config_policy) == sizeof(int) &&
+_Static_assert(sizeof(enum controller_policy) == sizeof(int) &&
 		       sizeof(enum config_xdp) == sizeof(int) &&
 		       sizeof(enum sluice_mode) == sizeof(int),
 	       "STORE_ENUM");
@@ -209,10 +217,24 @@ static int take_model_name(const char *label, const char *text, char out[SLUICE_
 {
 	if (!strcmp(text, "global") || !strcmp(text, "other"))
 		return complain(label, "\"%s\" is a name of sluice's own, not of a model", text);
+	if (!strncmp(text, CONTROLLER_GROUP, strlen(CONTROLLER_GROUP)))
+		return complain(label, "\"" PARSE_QUOTE "\" is a group's name, not a model's",
+				PARSE_QUOTED(text));
 	if (!parse_is_model_name(text, strlen(text)))
 		return complain_value(
 			label, text,
 			"a model's name: 1 to 95 bytes of text without control characters");
+	memset(out, 0, SLUICE_NAME_MAX);
+	strcpy(out, text);
+	return 0;
+}
+
+static int take_group(const char *label, const char *text, char out[SLUICE_NAME_MAX])
+{
+	if (!parse_is_model_name(text, strlen(text) + strlen(CONTROLLER_GROUP)))
+		return complain_value(
+			label, text,
+			"a group's name: 1 to 89 bytes of text without control characters");
 	memset(out, 0, SLUICE_NAME_MAX);
 	strcpy(out, text);
 	return 0;
@@ -388,6 +410,19 @@ static int read_quota(const char *label, const char *text, bool *has, struct quo
 	return 0;
 }
 
+static int take_ttft(struct loader *l, const char *label, const char *text)
+{
+	double value, per_kib;
+	char why[512];
+
+	if (parse_target(text, &value, &per_kib, why, sizeof(why)) < 0)
+		return complain(label, "%s", why);
+	/* "none" reads as 0; struct config says it as a negative number */
+	l->config.ttft_threshold_ms = value > 0 ? value : -1;
+	l->config.ttft_ms_per_kib = per_kib;
+	return 0;
+}
+
 static int take_quota(struct loader *l, const char *label, const char *text)
 {
 	return read_quota(label, text, &l->config.has_quota, &l->config.quota);
@@ -403,16 +438,19 @@ static const struct option options[] = {
 	 .take = take_service, .clear = clear_services},
 	{"protocol", "http|opaque", "http", "what services speak", .as = &parse_as_protocol,
 	 .store = STORE_ENUM, AT(protocol)},
-	{"ttft-threshold-ms", "N", NULL, "refuse while time to first token is above N, or none",
-	 .as = &parse_as_threshold, .store = STORE_THRESHOLD, AT(ttft_threshold_ms)},
-	{"itl-threshold-ms", "N", NULL, "refuse while inter-token latency is above N, or none",
+	{"ttft-threshold-ms", "N[ + N/KiB]", NULL, "target for time to first token, or none",
+	 .take = take_ttft},
+	{"itl-threshold-ms", "N", NULL, "target for inter-token latency, or none",
 	 .as = &parse_as_threshold, .store = STORE_THRESHOLD, AT(itl_threshold_ms)},
 	{"time-constant-secs", "N", "15", "how fast averages forget", .as = &parse_as_time_constant,
 	 .store = STORE_DOUBLE, AT(time_constant_secs)},
 	{"per-model-limits", "true|false", "true", "judge each model by itself", .as = &as_bool,
 	 .store = STORE_BOOL, AT(per_model_limits)},
-	{"policy", "ema-flag", "ema-flag", "the law; without thresholds: at 1000 and 30 ms",
-	 .as = &parse_as_policy, .store = STORE_ENUM, AT(policy)},
+	{"policy", "adaptive|ema-flag", "adaptive",
+	 "the law; given without thresholds: at 1000 and 30 ms", .as = &parse_as_policy,
+	 .store = STORE_ENUM, AT(policy)},
+	{"floor", "N", "2", "adaptive: fewer in flight than N are always admitted",
+	 .as = &parse_as_floor, .store = STORE_U32, AT(floor)},
 	{"action", "reply|reset|drop", "reply", "how services reject", .as = &parse_as_action,
 	 .store = STORE_ENUM, AT(action)},
 	{"mode", "enforce|shadow", "enforce", "shadow: decide and count, let pass",
@@ -520,17 +558,24 @@ static const struct config_file_field service_fields[] = {
 	{"model-paths", true},   {"model-from", true},   {"model-header", false},
 	{"doubt", false},        {"quota", false},       {"feedback", false},
 	{"identity", true},      {"trusted-proxies", true}, {"proxy-protocol", false},
-	{"client-prefix-v4", false}, {"client-prefix-v6", false}, {NULL, false},
+	{"client-prefix-v4", false}, {"client-prefix-v6", false},
+	{"priority-header", false}, {"priority-values", false}, {NULL, false},
 };
 static const struct config_file_field model_fields[] = {
 	{"name", false},          {"ttft-threshold-ms", false}, {"itl-threshold-ms", false},
 	{"max-in-flight", false}, {"unary", false},             {"quota", false},
-	{NULL, false},
+	{"floor", false},         {"group", false},             {NULL, false},
 };
 
 static const struct config_file_field quota_fields[] = {
 	{"client", false}, {"model", false},       {"requests", false}, {"tokens", false},
 	{"burst", false},  {"token-burst", false}, {NULL, false},
+};
+
+static const struct config_file_field priority_fields[] = {
+	{"client", false},
+	{"class", false},
+	{NULL, false},
 };
 
 static const struct parse_value as_doubt = {
@@ -591,6 +636,12 @@ static int service_field(struct loader *l, const char *label, const char *field,
 
 		if (identity_take(&e->identity, field, text, why, sizeof(why)) < 0)
 			return complain(label, "%s", why);
+	} else if (priority_is_field(field)) {
+		char why[512];
+
+		e->has_http = true;
+		if (priority_take(&s->priority, field, text, why, sizeof(why)) < 0)
+			return complain(label, "%s", why);
 	} else if (rules_is_field(field)) {
 		char why[512];
 
@@ -625,10 +676,21 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 {
 	struct config_model *m = &l->models[l->model_count - 1].model;
 	bool unary = !strcmp(field, "unary"), limit = !strcmp(field, "max-in-flight");
+	bool least = !strcmp(field, "floor");
 	double value;
 
 	if (!strcmp(field, "name"))
 		return take_model_name(label, text, m->name);
+	if (!strcmp(field, "group"))
+		return take_group(label, text, m->group);
+	if (!strcmp(field, "ttft-threshold-ms")) {
+		char why[512];
+
+		if (parse_target(text, &m->ttft_threshold_ms, &m->ttft_ms_per_kib, why,
+				 sizeof(why)) < 0)
+			return complain(label, "%s", why);
+		return 0;
+	}
 	if (!strcmp(field, "quota")) {
 		char why[512];
 
@@ -641,6 +703,7 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 	if (read_value(label,
 		       unary   ? &as_bool
 		       : limit ? &parse_as_max_in_flight
+		       : least ? &parse_as_floor
 			       : &parse_as_threshold,
 		       text, &value) < 0)
 		return -EINVAL;
@@ -648,8 +711,8 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 		m->unary = value != 0;
 	else if (limit)
 		m->max_in_flight = (uint32_t)value;
-	else if (!strcmp(field, "ttft-threshold-ms"))
-		m->ttft_threshold_ms = value;
+	else if (least)
+		m->floor = (uint32_t)value;
 	else
 		m->itl_threshold_ms = value;
 	return 0;
@@ -692,6 +755,41 @@ static int quota_field(struct loader *l, const char *label, const char *field, c
 	return 0;
 }
 
+static int add_priority(struct loader *l, const char *label)
+{
+	struct priority_entry *more = grow(l->priorities, l->priority_count, sizeof(*more));
+
+	if (!more)
+		return complain(label, "out of memory");
+	l->priorities = more;
+	return copy_text(label, &more[l->priority_count++].label, label);
+}
+
+static int priority_field(struct loader *l, const char *label, const char *field, const char *text)
+{
+	struct priority_entry *e = &l->priorities[l->priority_count - 1];
+	struct text_subject subject;
+	double class;
+
+	if (!strcmp(field, "class")) {
+		if (read_value(label, &parse_as_class, text, &class) < 0)
+			return -EINVAL;
+		e->priority.class = (uint8_t)class;
+		e->has_class = true;
+		return 0;
+	}
+	if (!strncmp(text, "key=", 4)) /* and its secret is not repeated */
+		return complain(label, "a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
+	if (text_parse_subject(text, &subject))
+		return complain_value(label, text,
+				      "a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
+	e->priority.key = subject.one && subject.client.kind == SLUICE_CLIENT_KEY;
+	e->priority.client = subject.client;
+	e->priority.prefix = subject.prefix;
+	e->has_client = true;
+	return 0;
+}
+
 /* A value of the file, with the label that says where it stands. */
 static int take_from_file(void *arg, const char *key, unsigned entry, const char *field,
 			  const char *text)
@@ -709,6 +807,8 @@ static int take_from_file(void *arg, const char *key, unsigned entry, const char
 			   text);
 	} else if (!strcmp(key, "quotas")) {
 		rc = field ? quota_field(l, label, field, text) : add_quota(l, label);
+	} else if (!strcmp(key, "priorities")) {
+		rc = field ? priority_field(l, label, field, text) : add_priority(l, label);
 	} else if (models) {
 		rc = field ? model_field(l, label, field, text) : add_model(l, label);
 	} else if (field) {
@@ -727,7 +827,7 @@ static int take_from_file(void *arg, const char *key, unsigned entry, const char
 
 static int apply_file(struct loader *l, const char *path)
 {
-	struct config_file_key keys[OPTIONS + 4];
+	struct config_file_key keys[OPTIONS + 5];
 	char why[768] = "";
 	size_t n = 0;
 	int rc;
@@ -735,11 +835,12 @@ static int apply_file(struct loader *l, const char *path)
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (!options[i].not_in_file)
 			keys[n++] =
-				(struct config_file_key){options[i].name, options[i].clear, NULL};
-	keys[n++] = (struct config_file_key){"interfaces", true, NULL};
-	keys[n++] = (struct config_file_key){"services", false, service_fields};
-	keys[n++] = (struct config_file_key){"models", false, model_fields};
-	keys[n++] = (struct config_file_key){"quotas", false, quota_fields};
+				(struct config_file_key){options[i].name, options[i].clear, NULL, NULL};
+	keys[n++] = (struct config_file_key){"interfaces", true, NULL, NULL};
+	keys[n++] = (struct config_file_key){"services", false, service_fields, "priority-values"};
+	keys[n++] = (struct config_file_key){"models", false, model_fields, NULL};
+	keys[n++] = (struct config_file_key){"quotas", false, quota_fields, NULL};
+	keys[n++] = (struct config_file_key){"priorities", false, priority_fields, NULL};
 	l->source = SOURCE_FILE;
 	l->path = path;
 	rc = config_file_read(path, keys, n, take_from_file, l, why, sizeof(why));
@@ -943,7 +1044,7 @@ static int finish_services(struct loader *l)
 					"quota and feedback are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->has_http)
 			return complain(e->label,
-					"methods, paths, model-from, model-header and doubt are of requests, which only protocol http sees");
+					"methods, paths, model-from, model-header, priorities and doubt are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_HTTP &&
 		    rules_finish(&e->rules, &s->rules, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
@@ -952,12 +1053,14 @@ static int finish_services(struct loader *l)
 					"keys, forwarded addresses and proxy-protocol are read of requests, which only protocol http sees");
 		if (identity_finish(&e->identity, &s->identity, &s->rules, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
+		if (priority_finish(&s->priority, &s->rules, why, sizeof(why)) < 0)
+			return complain(e->label, "%s", why);
 		c->services[c->service_count++] = *s;
 	}
 	return 0;
 }
 
-/* How many ids the models and the services' default models take. */
+/* How many ids the models, their groups and the services' default models take. */
 static unsigned count_names(const struct config *c)
 {
 	unsigned n = c->model_count;
@@ -969,6 +1072,13 @@ static unsigned count_names(const struct config *c)
 			known = !strcmp(c->models[j].name, c->services[i].model);
 		for (unsigned j = 0; j < i && !known; j++)
 			known = !strcmp(c->services[j].model, c->services[i].model);
+		n += !known;
+	}
+	for (unsigned i = 0; i < c->model_count; i++) {
+		bool known = !c->models[i].group[0];
+
+		for (unsigned j = 0; j < i && !known; j++)
+			known = !strcmp(c->models[j].group, c->models[i].group);
 		n += !known;
 	}
 	return n;
@@ -996,11 +1106,14 @@ static int finish_models(struct loader *l)
 			return complain(
 				l->models[i].label,
 				"a model has no threshold of its own while per-model-limits is false");
+		if (!c->per_model_limits && m->group[0])
+			return complain(l->models[i].label,
+					"all models are one group while per-model-limits is false");
 		c->models[c->model_count++] = *m;
 	}
 	if (count_names(c) > MODELS_MAX)
 		return complain(l->path ? l->path : "--listen",
-				"more than %u models, default models of services included",
+				"more than %u models, groups and default models of services included",
 				MODELS_MAX);
 	return 0;
 }
@@ -1071,6 +1184,41 @@ static int finish_quotas(struct loader *l)
 	return find_twins(l);
 }
 
+static int finish_priorities(struct loader *l)
+{
+	struct config *c = &l->config;
+	unsigned room = PRIORITIES_MAX;
+
+	for (unsigned i = 0; i < c->service_count; i++)
+		room -= c->services[i].priority.count; /* 256 services of 16 values fit */
+	if (!l->priority_count)
+		return 0;
+	if (l->priority_count > PRIORITIES_MAX)
+		return complain(l->path, "more than %u priorities", PRIORITIES_MAX);
+	c->priorities = calloc(l->priority_count, sizeof(*c->priorities));
+	if (!c->priorities)
+		return complain(l->path, "out of memory");
+	for (unsigned i = 0; i < l->priority_count; i++) {
+		struct priority_entry *e = &l->priorities[i];
+
+		if (!e->has_client || !e->has_class)
+			return complain(e->label, "%s is missing", e->has_client ? "class" : "client");
+		if (e->priority.key && !room--)
+			return complain(e->label, "more than %u keys and header values",
+					PRIORITIES_MAX);
+		for (unsigned j = 0; j < i; j++)
+			if (c->priorities[j].key == e->priority.key &&
+			    !memcmp(&c->priorities[j].client, &e->priority.client,
+				    sizeof(e->priority.client)) &&
+			    !memcmp(&c->priorities[j].prefix, &e->priority.prefix,
+				    sizeof(e->priority.prefix)))
+				return complain(e->label, "this client has a class already, in %s",
+						strstr(l->priorities[j].label, "priorities entry"));
+		c->priorities[c->priority_count++] = e->priority;
+	}
+	return 0;
+}
+
 static int finish(struct loader *l)
 {
 	struct config *c = &l->config;
@@ -1080,7 +1228,8 @@ static int finish(struct loader *l)
 	if (!c->interface_count)
 		return complain("--interface",
 				"no interface is given; name one, for example --interface eth0");
-	if (finish_services(l) < 0 || finish_models(l) < 0 || finish_quotas(l) < 0)
+	if (finish_services(l) < 0 || finish_models(l) < 0 || finish_quotas(l) < 0 ||
+	    finish_priorities(l) < 0)
 		return -EINVAL;
 	for (unsigned i = 0; i < c->model_count; i++)
 		if (c->models[i].ttft_threshold_ms >= 0 || c->models[i].itl_threshold_ms >= 0)
@@ -1120,6 +1269,7 @@ void config_free(struct config *config)
 	free(config->services);
 	free(config->models);
 	free(config->quotas);
+	free(config->priorities);
 	free(config->pin_dir);
 	free(config->control);
 	free(config->metrics_addr);
@@ -1178,6 +1328,9 @@ int config_load(struct config *out, int argc, char **argv, char *const *env)
 	for (unsigned i = 0; i < l.quota_count; i++)
 		free(l.quotas[i].label);
 	free(l.quotas);
+	for (unsigned i = 0; i < l.priority_count; i++)
+		free(l.priorities[i].label);
+	free(l.priorities);
 	free(arguments);
 	return rc;
 }

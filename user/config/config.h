@@ -12,12 +12,13 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include "core/controller.h"
 #include "core/quota.h"
 #include "identity.h"
+#include "priority.h"
 
 #define CONFIG_INTERFACES_MAX 64
 
-enum config_policy { CONFIG_POLICY_EMA_FLAG };
 enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_OFF };
 
 struct config_service {
@@ -32,6 +33,7 @@ struct config_service {
 	bool doubt_reset;	   /* what cannot be framed is reset */
 	struct sluice_rules rules; /* as the kernel has them; all zero on opaque services */
 	struct identity identity;  /* who its clients are */
+	struct priority priority;  /* whose requests go first */
 	bool has_quota;
 	struct quota_def quota; /* of clients that have none of their own, nor their model */
 	bool feedback;		/* what is left of it is written over Date */
@@ -44,8 +46,11 @@ struct config_service {
 struct config_model {
 	char name[SLUICE_NAME_MAX];
 	double ttft_threshold_ms;
+	double ttft_ms_per_kib; /* of the request, on top */
 	double itl_threshold_ms;
 	uint32_t max_in_flight;
+	uint32_t floor; /* 0: the whole's */
+	char group[SLUICE_NAME_MAX]; /* "": none */
 	bool unary;
 	bool has_quota;
 	struct quota_def quota; /* of clients that have none of their own */
@@ -60,6 +65,14 @@ struct config_quota {
 	struct quota_def quota;
 };
 
+/* The class of a client's requests, or of those of all clients in a prefix. */
+struct config_priority {
+	bool key; /* client, an API key; else prefix */
+	struct sluice_client client;
+	struct sluice_prefix_key prefix;
+	uint8_t class;
+};
+
 struct config {
 	char **interfaces;
 	unsigned interface_count;
@@ -69,14 +82,18 @@ struct config {
 	unsigned model_count;
 	struct config_quota *quotas; /* from the file only */
 	unsigned quota_count;
+	struct config_priority *priorities; /* from the file only */
+	unsigned priority_count;
 	bool has_quota;
 	struct quota_def quota; /* of services that say nothing */
 	bool feedback;
 	double ttft_threshold_ms; /* negative: none; 1000 where a policy is asked for without numbers */
+	double ttft_ms_per_kib;	  /* of the request, on top */
 	double itl_threshold_ms;  /* negative: none; 30 likewise */
 	double time_constant_secs;
+	uint32_t floor;
 	bool per_model_limits;
-	enum config_policy policy;
+	enum controller_policy policy;
 	enum sluice_protocol protocol;
 	enum sluice_action action;
 	enum sluice_mode mode;

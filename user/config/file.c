@@ -3,7 +3,8 @@
  * Reads the YAML file through libcyaml. The schema is built at run time from the option table, so
  * that an option is declared once; all its values are strings. What libcyaml has against a document
  * it tells only to its log, innermost place first: log_line() gathers that, and say_why() makes one
- * sentence of it that names the key.
+ * sentence of it that names the key. libcyaml knows no mapping of names that are not known beforehand: it complains of the
+ * first, which then belongs to the schema, and the document is read again.
  */
 #include "file.h"
 
@@ -21,6 +22,7 @@
 
 #define KEYS_MAX   32
 #define FIELDS_MAX 32
+#define NAMES_MAX  64 /* of the operator's own, in all maps together */
 
 /*
  * Where libcyaml puts any value: a text, a list of texts or an array of mappings; a mapping is an
@@ -35,7 +37,14 @@ struct schema {
 	cyaml_schema_field_t top_fields[KEYS_MAX + 1];
 	cyaml_schema_field_t fields[KEYS_MAX][FIELDS_MAX + 1];
 	cyaml_schema_value_t entries[KEYS_MAX];
+	cyaml_schema_field_t map_fields[NAMES_MAX + 1];
 	cyaml_schema_value_t top;
+};
+
+/* What stands in maps, of whatever entry: each has a slot for each of them. */
+struct names {
+	char text[NAMES_MAX][80];
+	unsigned count;
 };
 
 /* What the log said. */
@@ -51,6 +60,11 @@ struct complaint {
 static const cyaml_schema_value_t text_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
 };
+
+static bool is_map(const struct config_file_key *key, const struct config_file_field *field)
+{
+	return key->map && !strcmp(key->map, field->name);
+}
 
 static cyaml_schema_field_t text_field(const char *name, size_t at)
 {
@@ -82,14 +96,28 @@ static cyaml_schema_field_t list_field(const char *name, size_t at,
 	return field;
 }
 
+static cyaml_schema_field_t map_field(const char *name, size_t at, const cyaml_schema_field_t *fields,
+				      unsigned count)
+{
+	cyaml_schema_field_t field = CYAML_FIELD_MAPPING_PTR(
+		"", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct slot, data, fields);
+
+	field.key = name;
+	field.data_offset = (uint32_t)(at * sizeof(struct slot) + offsetof(struct slot, data));
+	field.value.data_size = (uint32_t)((count + 1) * sizeof(struct slot));
+	return field;
+}
+
 /* `single` has a bit for each list that the document gives as one value. */
 static void build_schema(struct schema *s, const struct config_file_key *keys, size_t count,
-			 uint32_t single)
+			 uint32_t single, const struct names *names)
 {
 	cyaml_schema_value_t mapping = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct slot, NULL)};
 	cyaml_schema_value_t top = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct slot, NULL)};
 
 	memset(s, 0, sizeof(*s));
+	for (unsigned i = 0; i < names->count; i++)
+		s->map_fields[i] = text_field(names->text[i], i);
 	for (size_t i = 0; i < count; i++) {
 		if (keys[i].fields) {
 			size_t n = 0;
@@ -98,8 +126,10 @@ static void build_schema(struct schema *s, const struct config_file_key *keys, s
 				const struct config_file_field *field = &keys[i].fields[n];
 
 				s->fields[i][n] =
-					field->list ? list_field(field->name, n, &text_entry)
-						    : text_field(field->name, n);
+					is_map(&keys[i], field) ? map_field(field->name, n, s->map_fields,
+							       names->count)
+					: field->list ? list_field(field->name, n, &text_entry)
+						      : text_field(field->name, n);
 			}
 			s->entries[i] = mapping;
 			s->entries[i].mapping.fields = s->fields[i];
@@ -195,6 +225,16 @@ static void say_unknown(const struct complaint *c, const struct config_file_key 
 		  near ? "\"?" : "");
 }
 
+/* Whether the key that nobody knows is one of the operator's own: it stands in a map. */
+static bool in_map(const struct complaint *c, const struct config_file_key *keys, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		for (const struct config_file_field *f = keys[i].fields; f && f->name; f++)
+			if (is_map(&keys[i], f) && !strcmp(keys[i].name, c->key) && !strcmp(f->name, c->field))
+				return c->unknown[0];
+	return false;
+}
+
 static void say_why(const struct complaint *c, cyaml_err_t error,
 		    const struct config_file_key *keys, size_t count, char *err, size_t len)
 {
@@ -211,7 +251,9 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
 	if (c->fields > 1 && !c->twice[0])
 		snprintf(where + at, sizeof(where) - at, "%s: ", c->field);
 
-	if (c->unknown[0])
+	if (c->unknown[0] && in_map(c, keys, count))
+		parse_say(err, len, "%stoo many names of your own, or one of more than 63 bytes", where);
+	else if (c->unknown[0])
 		say_unknown(c, keys, count, where, err, len);
 	else if (c->twice[0])
 		parse_say(err, len, "%s\"%s\" stands there twice", c->fields > 1 ? where : "",
@@ -238,7 +280,7 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
  */
 static int load(const char *text, size_t size, const struct config_file_key *keys, size_t count,
 		struct schema *schema, const cyaml_config_t *base, struct slot **top,
-		uint32_t *single, char *err, size_t len)
+		uint32_t *single, struct names *names, char *err, size_t len)
 {
 	for (;;) {
 		struct complaint complaint = {0};
@@ -247,7 +289,7 @@ static int load(const char *text, size_t size, const struct config_file_key *key
 		uint32_t retry = 0;
 
 		config.log_ctx = &complaint;
-		build_schema(schema, keys, count, *single);
+		build_schema(schema, keys, count, *single, names);
 		error = cyaml_load_data((const uint8_t *)text, size, &config, &schema->top,
 					(cyaml_data_t **)top, NULL);
 		if (error == CYAML_OK)
@@ -261,6 +303,11 @@ static int load(const char *text, size_t size, const struct config_file_key *key
 			*single |= retry;
 			continue;
 		}
+		if (in_map(&complaint, keys, count) && names->count < NAMES_MAX &&
+		    strlen(complaint.unknown) < 64) {
+			strcpy(names->text[names->count++], complaint.unknown);
+			continue;
+		}
 		say_why(&complaint, error, keys, count, err, len);
 		return -EINVAL;
 	}
@@ -268,13 +315,26 @@ static int load(const char *text, size_t size, const struct config_file_key *key
 
 /* The values of one field, which stands in slot. */
 static int hand_out_field(const struct slot *slot, const struct config_file_key *key, unsigned entry,
-			  const struct config_file_field *field, config_file_each each, void *arg)
+			  const struct config_file_field *field, const struct names *names,
+			  config_file_each each, void *arg)
 {
+	const struct slot *mapped = slot->data;
+	bool map = is_map(key, field);
 	char *const *list = slot->data;
 	int rc = 0;
 
 	if (!slot->data)
 		return 0;
+	for (unsigned i = 0; map && i < names->count && !rc; i++) {
+		char text[256];
+
+		if (!mapped[i].data)
+			continue;
+		snprintf(text, sizeof(text), "%s=%s", names->text[i], (const char *)mapped[i].data);
+		rc = each(arg, key->name, entry, field->name, text);
+	}
+	if (map)
+		return rc;
 	if (!field->list)
 		return each(arg, key->name, entry, field->name, slot->data);
 	for (unsigned i = 0; i < slot->count && !rc; i++)
@@ -282,8 +342,9 @@ static int hand_out_field(const struct slot *slot, const struct config_file_key 
 	return rc;
 }
 
-static int hand_out(const struct slot *top, uint32_t single, const struct config_file_key *keys,
-		    size_t count, config_file_each each, void *arg)
+static int hand_out(const struct slot *top, uint32_t single, const struct names *names,
+		    const struct config_file_key *keys, size_t count, config_file_each each,
+		    void *arg)
 {
 	int rc = 0;
 
@@ -301,7 +362,7 @@ static int hand_out(const struct slot *top, uint32_t single, const struct config
 				rc = each(arg, keys[i].name, e + 1, NULL, NULL);
 				for (size_t f = 0; f < n && !rc; f++)
 					rc = hand_out_field(&entry[f], &keys[i], e + 1,
-							    &keys[i].fields[f], each, arg);
+							    &keys[i].fields[f], names, each, arg);
 			}
 		} else if (keys[i].list && !(single & 1u << i)) {
 			for (unsigned e = 0; e < slot->count && !rc; e++)
@@ -388,6 +449,7 @@ int config_file_read(const char *path, const struct config_file_key *keys, size_
 		     config_file_each each, void *arg, char *err, size_t len)
 {
 	static struct schema schema;
+	static struct names names;
 	const cyaml_config_t base = {
 		.log_fn = log_line,
 		.mem_fn = cyaml_mem,
@@ -407,10 +469,11 @@ int config_file_read(const char *path, const struct config_file_key *keys, size_
 		parse_say(err, len, "holds a second document (---); only one is read");
 		rc = -EINVAL;
 	} else {
-		rc = load(text, size, keys, count, &schema, &base, &top, &single, err, len);
+		names.count = 0;
+		rc = load(text, size, keys, count, &schema, &base, &top, &single, &names, err, len);
 	}
 	if (!rc && top) {
-		rc = hand_out(top, single, keys, count, each, arg);
+		rc = hand_out(top, single, &names, keys, count, each, arg);
 		cyaml_free(&base, &schema.top, top, 0);
 	}
 	free(text);

@@ -35,9 +35,9 @@ bool identity_is_field(const char *field)
 	return false;
 }
 
-/* A header's name in lower case; false: it is none that a key could be in. */
-static bool header_name(const char *text, char out[HTTP1_TOKEN_MAX])
+bool identity_header_name(const char *text, char out[HTTP1_TOKEN_MAX])
 {
+	char name[HTTP1_TOKEN_MAX] = "";
 	size_t n = strlen(text);
 
 	memset(out, 0, HTTP1_TOKEN_MAX);
@@ -50,8 +50,9 @@ static bool header_name(const char *text, char out[HTTP1_TOKEN_MAX])
 		if (!isascii((unsigned char)text[i]) ||
 		    (!isalnum((unsigned char)text[i]) && !strchr("-_", text[i])))
 			return false;
-		out[i] = (char)tolower((unsigned char)text[i]);
+		name[i] = (char)tolower((unsigned char)text[i]);
 	}
+	memcpy(out, name, sizeof(name));
 	return true;
 }
 
@@ -59,7 +60,7 @@ static int take_key(struct identity_entry *e, const char *name, const char *text
 {
 	char header[HTTP1_TOKEN_MAX];
 
-	if (!header_name(name, header))
+	if (!identity_header_name(name, header))
 		return wrong(err, len, text,
 			     "header:NAME of a header that may hold a key: 1 to 31 letters, digits, - and _, like header:X-My-Key");
 	for (unsigned i = 0; i < e->key_count; i++)

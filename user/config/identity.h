@@ -33,6 +33,8 @@ struct identity_entry {
 };
 
 bool identity_is_field(const char *field);
+/* A header's name in lower case; false, out zeroed: it is none, or one that the kernel reads for what it says itself. */
+bool identity_header_name(const char *text, char out[HTTP1_TOKEN_MAX]);
 
 /* One value of one key. 0; or -EINVAL with what is the matter, in one line, in err. */
 int identity_take(struct identity_entry *e, const char *field, const char *text, char *err, size_t len);

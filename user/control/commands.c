@@ -321,6 +321,7 @@ static bool get_service(struct command *c, uint32_t *out)
 
 static json_t *do_explain(struct command *c)
 {
+	const json_t *bytes = json_object_get(c->request, "bytes");
 	struct sluice_client client;
 	uint32_t model, service;
 	struct subject s;
@@ -328,6 +329,10 @@ static json_t *do_explain(struct command *c)
 
 	if (!get_subject(c, &s) || !get_model(c, &model) || !get_service(c, &service))
 		return NULL;
+	if (bytes && !json_is_null(bytes) &&
+	    (!json_is_integer(bytes) || json_integer_value(bytes) < 1 ||
+	     json_integer_value(bytes) > ADMISSION_BYTES_MAX))
+		return refuse(c, "\"bytes\" must be a whole number from 1 to %u", ADMISSION_BYTES_MAX);
 	if (!s.one && s.as_typed.prefix.plen != 128)
 		return refuse(c, "%s is many clients: name one", s.text);
 	if (model == SLUICE_MODEL_ALL)
@@ -337,7 +342,7 @@ static json_t *do_explain(struct command *c)
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
 	answer = report_explain(c->state, &client,
 				client.kind == SLUICE_CLIENT_ADDRESS ? s.as_typed.addr : NULL,
-				model, service);
+				model, service, (uint32_t)json_integer_value(bytes));
 	if (answer && s.note)
 		json_object_set_new(answer, "note", json_string("an IPv6 client is its /64"));
 	return answer;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/parse.h"
 #include "core/text.h"
 
 #define MS 1000000ULL
@@ -69,11 +70,61 @@ static json_t *model_name(const struct daemon_state *s, uint32_t id)
 	return json_string(text);
 }
 
-json_t *report_model(const struct daemon_state *s, uint32_t id)
+/* A group's name without what marks it as one. */
+static const char *group_name(const struct daemon_state *s, uint32_t group)
+{
+	return s->controller->model[group].name + strlen(CONTROLLER_GROUP);
+}
+
+static json_t *members(const struct daemon_state *s, uint32_t group)
+{
+	json_t *list = json_array();
+
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++)
+		if (s->controller->model[id].in_group == group)
+			json_array_append_new(list, model_name(s, id));
+	return list;
+}
+
+/* Bytes a second that a law counts on; negative: not known. */
+static double rate_of(const struct sluice_admission *a)
+{
+	return a->rate ? (double)a->rate / (1 << ADMISSION_RATE_SHIFT) /
+				 ((1 << ADMISSION_TICK_SHIFT) / 1e9)
+		       : -1;
+}
+
+/* What policy adaptive says of an entry; null where it carries no law. */
+static json_t *admission(const struct daemon_state *s, uint32_t id)
+{
+	const struct state_load *k = &s->kernel[id];
+	json_t *levels, *refused;
+	struct sluice_admission a;
+
+	if (!controller_admission(s->controller, id, &a))
+		return json_null();
+	levels = json_array();
+	refused = json_array();
+	for (int r = 0; r < SLUICE_RANKS; r++) {
+		json_array_append_new(levels, json_real((double)a.level[r] / ADMISSION_ALL));
+		json_array_append_new(refused, count(k->refused[r]));
+	}
+	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ceiling",
+			 count(a.ceiling), "floor", count(a.floor), "stopped", a.stopped != 0,
+			 "rate_bytes_per_second", number_or_null(rate_of(&a)), "room_bytes",
+			 a.rate ? count(a.room) : json_null(), "waiting_bytes",
+			 gauge(k->waiting_bytes), "oldest_waiting_ms",
+			 k->oldest_ns ? count(k->oldest_ns / MS) : json_null(), "client_share",
+			 number_or_null(a.fair ? (double)a.fair / ADMISSION_ALL : -1),
+			 "levels_by_rank", levels, "refused_by_rank", refused);
+}
+
+static json_t *plain_model(const struct daemon_state *s, uint32_t id)
 {
 	const struct controller_model *m = &s->controller->model[id];
 	struct controller_targets targets = controller_targets(s->controller, id);
 	struct controller_reading now = controller_read(s->controller, id, s->now_ns);
+	uint32_t limit = controller_limit(s->controller, id);
 	bool shut = !now.open;
 
 	return json_pack(
@@ -84,8 +135,7 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 		number_or_null(now.ttft_ms), "itl_ema_ms", number_or_null(now.itl_ms),
 		"ttft_threshold_ms", threshold(targets.ttft_ms), "itl_threshold_ms",
 		threshold(targets.itl_ms), "in_flight", gauge(s->kernel[id].in_flight), "waiting",
-		gauge(s->kernel[id].waiting), "limit",
-		targets.max_in_flight > 0 ? json_integer(targets.max_in_flight) : json_null(),
+		gauge(s->kernel[id].waiting), "limit", limit ? count(limit) : json_null(),
 		"ttft_samples", count(m->ttft_samples), "itl_samples", count(m->itl_samples),
 		"time_constant_secs", number_or_null(targets.tau_s), "retry_after_ms",
 		number_or_null(shut ? now.retry_after_s * 1000 : -1), "changed_unix_ms",
@@ -96,6 +146,23 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 			: json_null(),
 		"mode", text_mode(targets.mode), "action", text_action(targets.action), "unary",
 		m->unary, "pinned", m->pinned);
+}
+
+json_t *report_model(const struct daemon_state *s, uint32_t id)
+{
+	const struct controller_model *m = &s->controller->model[id];
+	json_t *one = plain_model(s, id);
+
+	json_object_set_new(one, "ttft_threshold_ms_per_kib",
+			    threshold(controller_targets(s->controller, id).ttft_ms_per_kib));
+	json_object_set_new(one, "changes", count(s->changes[id]));
+	json_object_set_new(one, "beyond", gauge(s->kernel[id].beyond));
+	json_object_set_new(one, "group",
+			    m->in_group ? json_string(group_name(s, m->in_group)) : json_null());
+	if (m->group)
+		json_object_set_new(one, "members", members(s, id));
+	json_object_set_new(one, "admission", admission(s, id));
+	return one;
 }
 
 static json_t *models(const struct daemon_state *s)
@@ -491,14 +558,36 @@ json_t *report_clients(const struct daemon_state *s, enum report_order order)
 			 count(s->client_count), "rules", rules(s));
 }
 
+/* The request before the law; null where there is none. */
+static json_t *law(const struct daemon_state *s, const struct explain_law *l)
+{
+	const struct sluice_admission *a = &l->admission;
+
+	if (!l->in_force)
+		return json_null();
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}",
+		"of", model_name(s, l->id), "in_flight", gauge(l->load.in_flight), "ceiling",
+		a->ceiling ? count(a->ceiling) : json_null(), "places",
+		a->ceiling ? count(l->places) : json_null(), "floor", count(a->floor), "stopped",
+		a->stopped != 0, "waiting", gauge(l->load.waiting), "waiting_bytes",
+		gauge(l->load.waiting_bytes), "request_bytes", count(l->bytes), "predicted_wait_ms",
+		number_or_null(l->predicted_ms), "allowed_wait_ms", number_or_null(l->allowed_ms),
+		"target_ms", threshold(l->target_ms), "rate_bytes_per_second",
+		number_or_null(rate_of(a)), "client_in_flight", gauge(l->client_in_flight),
+		"above_share", l->above_share, "client_share",
+		number_or_null(l->share > 0 ? l->share : -1), "level",
+		json_real((double)a->level[l->rank] / ADMISSION_ALL));
+}
+
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
-		       const uint8_t *addr, uint32_t model, uint32_t service)
+		       const uint8_t *addr, uint32_t model, uint32_t service, uint32_t bytes)
 {
 	char text[TEXT_CLIENT_MAX], where[TEXT_SERVICE_MAX];
 	struct explanation e;
 	json_t *rule = NULL;
 
-	explain(s, client, addr, model, service, &e);
+	explain_request(s, client, addr, model, service, bytes, &e);
 	text_client(text, client);
 	report_service_name(s, service, where, sizeof(where));
 	if (e.rule != EXPLAIN_NO_RULE)
@@ -507,7 +596,7 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 				 e.rule_of_prefix ? "prefix" : "client", "expires_in_ms",
 				 e.rule_expires_ns ? count((e.rule_expires_ns - s->now_ns) / MS)
 						   : json_null());
-	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:i, s:o}",
 			 "client", text, "model", model_name(s, model), "service", where, "verdict",
 			 e.admitted ? "admitted"
 			 : e.shadow ? text_verdict(SLUICE_VERDICT_SHADOW_REJECTED)
@@ -518,7 +607,10 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 			 "exempt", e.exempt, "rule", rule ? rule : json_null(), "quota",
 			 quota_left(s, &e.quota), "client_in_flight", gauge(e.client_in_flight),
 			 "model_now", report_model(s, model), "global_now",
-			 report_model(s, SLUICE_MODEL_ALL));
+			 report_model(s, SLUICE_MODEL_ALL), "class",
+			 parse_word_of(&parse_as_class, (int)e.law.class), "class_from",
+			 explain_class_text(e.law.class_from), "rank", (int)e.law.rank, "law",
+			 law(s, &e.law));
 }
 
 static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *kind,

@@ -6,6 +6,9 @@
  * whole does, and models are only shown. OTHER, the models whose names are not learned, never
  * shuts: else a flood of invented names would shut every model that is still to come.
  *
+ * Under policy adaptive the same models carry it, but for those in a group: they share one law, that of the group's
+ * entry, to which each brings its samples, held against its own targets.
+ *
  * Ids are never reused: the kernel keeps them in connections and counters, where an old id under a
  * new name would charge one model for another. So a full table refuses names, and counts them;
  * names come only from 2xx responses.
@@ -30,6 +33,7 @@ static const struct controller_targets unset = {
 	.max_in_flight = -1,
 	.action = SLUICE_ACTION_DEFAULT,
 	.mode = SLUICE_MODE_DEFAULT,
+	.floor = -1,
 };
 
 void controller_init(struct controller *c, const struct controller_targets *all, bool per_model)
@@ -67,6 +71,12 @@ static void take_slot(struct controller *c, uint32_t id, const char *name, uint6
 	c->model_count++;
 }
 
+static bool is_model_name(const char *name)
+{
+	return parse_is_model_name(name, strnlen(name, SLUICE_NAME_MAX)) &&
+	       strncmp(name, CONTROLLER_GROUP, strlen(CONTROLLER_GROUP)) != 0;
+}
+
 uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_ns)
 {
 	int id;
@@ -74,14 +84,13 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
 	if (!*name)
 		return SLUICE_MODEL_OTHER;
 	id = controller_find(c, name);
-	if (id >= SLUICE_MODEL_FIRST) {
+	if (id >= SLUICE_MODEL_FIRST && !c->model[id].group) {
 		if (now_ns > c->model[id].last_seen_ns)
 			c->model[id].last_seen_ns = now_ns;
 		return (uint32_t)id;
 	}
-	/* "global" and "other" are ours: a client that says them is one of the others. */
-	if (id >= 0 || c->model_count >= SLUICE_MODELS_MAX ||
-	    !parse_is_model_name(name, strnlen(name, SLUICE_NAME_MAX))) {
+	/* "global", "other" and groups are ours: a client that says them is one of the others. */
+	if (id >= 0 || c->model_count >= SLUICE_MODELS_MAX || !is_model_name(name)) {
 		c->names_refused++;
 		return SLUICE_MODEL_OTHER;
 	}
@@ -98,8 +107,7 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
 {
 	int known = controller_find(c, name);
 
-	if (id < SLUICE_MODEL_FIRST || id >= SLUICE_MODELS_MAX ||
-	    !parse_is_model_name(name, strnlen(name, SLUICE_NAME_MAX)))
+	if (id < SLUICE_MODEL_FIRST || id >= SLUICE_MODELS_MAX || !is_model_name(name))
 		return -EINVAL;
 	if (known == (int)id)
 		return 0;
@@ -107,6 +115,54 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
 		return -EEXIST;
 	take_slot(c, id, name, now_ns);
 	return 0;
+}
+
+int controller_group(struct controller *c, const char *name)
+{
+	char whole[SLUICE_NAME_MAX + 1] = CONTROLLER_GROUP;
+	int id;
+
+	strncat(whole, name, sizeof(whole) - 1 - strlen(whole));
+	if (!*name || !parse_is_model_name(whole, strlen(whole)))
+		return -EINVAL;
+	id = controller_find(c, whole);
+	if (id >= 0)
+		return id;
+	for (id = SLUICE_MODELS_MAX - 1; id >= SLUICE_MODEL_FIRST && c->model[id].name[0];)
+		id--;
+	if (id < SLUICE_MODEL_FIRST)
+		return -ENOSPC;
+	take_slot(c, (uint32_t)id, whole, 0);
+	c->model[id].group = true;
+	return id;
+}
+
+void controller_join(struct controller *c, uint32_t id, uint32_t group)
+{
+	struct controller_model *m = &c->model[id];
+
+	if (m->in_group)
+		c->model[m->in_group].members--;
+	m->in_group = (uint16_t)group;
+	if (group)
+		c->model[group].members++;
+}
+
+bool controller_in_use(const struct controller *c, uint32_t id)
+{
+	return id < SLUICE_MODELS_MAX && c->model[id].name[0] &&
+	       (!c->model[id].group || c->model[id].members);
+}
+
+uint32_t controller_law(const struct controller *c, uint32_t id)
+{
+	if (id >= SLUICE_MODELS_MAX)
+		id = SLUICE_MODEL_OTHER;
+	if (c->all.policy != CONTROLLER_ADAPTIVE)
+		return id;
+	if (!c->per_model)
+		return SLUICE_MODEL_ALL;
+	return c->model[id].in_group ? c->model[id].in_group : id;
 }
 
 /* Whose sample it is: by its name where it has one, else by its id, if that is anybody's. */
@@ -141,6 +197,53 @@ static void record(struct controller *c, uint32_t id, const struct sluice_sample
 	}
 }
 
+static struct adaptive_targets targets_of(const struct controller_targets *t)
+{
+	return (struct adaptive_targets){
+		.ttft_ms = t->ttft_ms,
+		.ttft_ms_per_kib = t->ttft_ms_per_kib,
+		.itl_ms = t->itl_ms,
+		.floor = (uint32_t)t->floor,
+	};
+}
+
+/* The law that entry `id` carries, begun where it has not. */
+static struct adaptive *law_of(struct controller *c, uint32_t id, uint64_t now_ns)
+{
+	struct controller_model *m = &c->model[id];
+
+	if (!m->adapting) {
+		adaptive_init(&m->adaptive, now_ns);
+		m->adapting = true;
+		m->looked = false;
+	}
+	return &m->adaptive;
+}
+
+/* A sample as the law takes it: held against the targets of its own model, whoever carries the law. */
+static void adapt(struct controller *c, uint32_t id, const struct sluice_sample *s, uint32_t n)
+{
+	uint32_t law = controller_law(c, id);
+	struct controller_targets t;
+	struct adaptive_targets targets;
+	struct adaptive *a;
+
+	if (c->all.policy != CONTROLLER_ADAPTIVE || (!c->model[law].adapting && !controller_adapts(c, law)))
+		return;
+	a = law_of(c, law, s->time_ns);
+	t = controller_targets(c, c->per_model ? id : SLUICE_MODEL_ALL);
+	targets = targets_of(&t);
+	if (s->kind == SLUICE_SAMPLE_TTFT && s->beside) /* 0: shadow mode let it pass, it has no place */
+		adaptive_ttft(a, &targets, (double)s->sum_ns / 1e6 / n, s->bytes, s->ahead, s->beside,
+			      s->time_ns);
+	if (s->kind != SLUICE_SAMPLE_ITL)
+		return;
+	if (n)
+		adaptive_gaps(a, (double)s->sum_ns / 1e6, n, s->time_ns);
+	if (s->beside)
+		adaptive_ended(a, &targets, s->ahead / 1e3, s->time_ns);
+}
+
 uint32_t controller_sample(struct controller *c, const struct sluice_sample *sample)
 {
 	uint32_t id = sample_model(c, sample);
@@ -148,6 +251,7 @@ uint32_t controller_sample(struct controller *c, const struct sluice_sample *sam
 
 	if (sample->kind == SLUICE_SAMPLE_TTFT && !n)
 		n = 1;
+	adapt(c, id, sample, n);
 	if (sample->kind > SLUICE_SAMPLE_ITL || !n) {
 		if (sample->time_ns > c->model[id].last_seen_ns)
 			c->model[id].last_seen_ns = sample->time_ns;
@@ -159,6 +263,43 @@ uint32_t controller_sample(struct controller *c, const struct sluice_sample *sam
 	return id;
 }
 
+static double smaller(double target, double than)
+{
+	return target > 0 && (!(than > 0) || target < than) ? target : than;
+}
+
+/* Of a group: what suits the most demanding of its members. */
+static struct controller_targets group_targets(const struct controller *c, uint32_t group)
+{
+	struct controller_targets t = c->all;
+
+	t.ttft_ms = t.itl_ms = t.ttft_ms_per_kib = 0;
+	t.max_in_flight = 0;
+	t.floor = 0;
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
+		struct controller_targets m;
+
+		if (c->model[id].in_group != group)
+			continue;
+		m = controller_targets(c, id);
+		if (m.ttft_ms > 0) {
+			bool first = !(t.ttft_ms > 0);
+
+			t.ttft_ms = smaller(m.ttft_ms, t.ttft_ms);
+			if (first || m.ttft_ms_per_kib < t.ttft_ms_per_kib)
+				t.ttft_ms_per_kib = m.ttft_ms_per_kib;
+		}
+		t.itl_ms = smaller(m.itl_ms, t.itl_ms);
+		if (!t.floor || m.floor < t.floor)
+			t.floor = m.floor;
+	}
+	if (!t.floor)
+		t.floor = CONTROLLER_FLOOR;
+	if (!(t.tau_s > 0))
+		t.tau_s = CONTROLLER_TAU_S;
+	return t;
+}
+
 struct controller_targets controller_targets(const struct controller *c, uint32_t id)
 {
 	struct controller_targets t = c->all;
@@ -166,6 +307,8 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 
 	if (id >= SLUICE_MODELS_MAX)
 		id = SLUICE_MODEL_OTHER;
+	if (c->model[id].group)
+		return group_targets(c, id);
 	own = &c->model[id].own;
 	if (id != SLUICE_MODEL_ALL) {
 		if (!c->per_model)
@@ -174,8 +317,10 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 			t.ttft_ms = 0;
 			t.itl_ms = 0;
 		} else {
-			if (own->ttft_ms >= 0)
+			if (own->ttft_ms >= 0) {
 				t.ttft_ms = own->ttft_ms;
+				t.ttft_ms_per_kib = own->ttft_ms_per_kib;
+			}
 			if (own->itl_ms >= 0)
 				t.itl_ms = own->itl_ms;
 		}
@@ -183,13 +328,19 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 			t.tau_s = own->tau_s;
 		if (own->max_in_flight >= 0)
 			t.max_in_flight = own->max_in_flight;
+		if (own->floor > 0)
+			t.floor = own->floor;
 		if (own->action != SLUICE_ACTION_DEFAULT)
 			t.action = own->action;
 		if (own->mode != SLUICE_MODE_DEFAULT)
 			t.mode = own->mode;
 	}
 	if (!(t.ttft_ms > 0))
-		t.ttft_ms = 0;
+		t.ttft_ms = t.ttft_ms_per_kib = 0;
+	if (!(t.ttft_ms_per_kib > 0))
+		t.ttft_ms_per_kib = 0;
+	if (t.floor <= 0)
+		t.floor = CONTROLLER_FLOOR;
 	if (!(t.itl_ms > 0))
 		t.itl_ms = 0;
 	if (!(t.tau_s > 0))
@@ -199,12 +350,81 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 	return t;
 }
 
-/* Whether a model's own averages decide anything. */
+/* Whether a model's own averages decide anything; under policy adaptive: whether its own targets do. */
 static bool carries_the_law(const struct controller *c, uint32_t id)
 {
-	if (id == SLUICE_MODEL_OTHER)
+	if (id == SLUICE_MODEL_OTHER || c->model[id].group)
 		return false;
 	return c->per_model == (id != SLUICE_MODEL_ALL);
+}
+
+bool controller_adapts(const struct controller *c, uint32_t id)
+{
+	struct controller_targets t;
+
+	if (c->all.policy != CONTROLLER_ADAPTIVE || id >= SLUICE_MODELS_MAX)
+		return false;
+	if (c->model[id].group ? !c->per_model || !c->model[id].members
+			       : !carries_the_law(c, id) || c->model[id].in_group)
+		return false;
+	t = controller_targets(c, id);
+	return t.ttft_ms > 0 || t.itl_ms > 0;
+}
+
+/* The entry whose law is to be shown as that of `id`: NULL where none is in force, or it is that of everything. */
+static const struct controller_model *shown_law(const struct controller *c, uint32_t id)
+{
+	uint32_t law = c->per_model ? controller_law(c, id) : id;
+
+	if (c->all.policy != CONTROLLER_ADAPTIVE || law >= SLUICE_MODELS_MAX)
+		return NULL;
+	return c->model[law].adapting ? &c->model[law] : NULL;
+}
+
+void controller_look(struct controller *c, uint32_t id, const struct adaptive_view *view, uint64_t now_ns)
+{
+	struct adaptive_targets targets;
+	struct controller_targets t;
+	struct adaptive *a;
+
+	if (!controller_adapts(c, id)) {
+		c->model[id].adapting = false;
+		return;
+	}
+	a = law_of(c, id, now_ns);
+	if (!c->model[id].looked) { /* totals begin long before this daemon */
+		a->seen = *view;
+		a->seen_ns = now_ns;
+		c->model[id].looked = true;
+	}
+	t = controller_targets(c, id);
+	targets = targets_of(&t);
+	adaptive_look(a, &targets, view, now_ns);
+}
+
+bool controller_admission(const struct controller *c, uint32_t id, struct sluice_admission *out)
+{
+	struct adaptive_targets targets;
+	struct controller_targets t;
+
+	if (c->all.policy != CONTROLLER_ADAPTIVE || id >= SLUICE_MODELS_MAX || !c->model[id].adapting)
+		return false;
+	t = controller_targets(c, id);
+	targets = targets_of(&t);
+	adaptive_write(&c->model[id].adaptive, &targets, out);
+	return true;
+}
+
+uint32_t controller_limit(const struct controller *c, uint32_t id)
+{
+	struct controller_targets t = controller_targets(c, id);
+	uint32_t limit = t.max_in_flight > 0 ? (uint32_t)t.max_in_flight : 0;
+	struct sluice_admission admission;
+
+	if (controller_admission(c, c->per_model ? controller_law(c, id) : id, &admission) &&
+	    admission.ceiling && (!limit || admission.ceiling < limit))
+		limit = admission.ceiling;
+	return limit;
 }
 
 /*
@@ -237,7 +457,15 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 	m = &c->model[id];
 	r.ttft_ms = m->ttft.weight > 0 ? ema_read(&m->ttft, now_ns, t.tau_s) : -1;
 	r.itl_ms = m->itl.weight > 0 ? ema_read(&m->itl, now_ns, t.tau_s) : -1;
-	if (carries_the_law(c, id)) {
+	if (c->all.policy == CONTROLLER_ADAPTIVE) {
+		const struct controller_model *law = shown_law(c, id);
+
+		if (law && law->adaptive.stopped) {
+			r.open = false;
+			r.reason = SLUICE_REASON_TTFT;
+			r.retry_after_s = adaptive_retry_ms(&law->adaptive) / 1e3;
+		}
+	} else if (carries_the_law(c, id)) {
 		judge(&r, SLUICE_REASON_TTFT, &m->ttft, t.ttft_ms, now_ns, t.tau_s);
 		judge(&r, SLUICE_REASON_ITL, &m->itl, t.itl_ms, now_ns, t.tau_s);
 	}
@@ -253,6 +481,15 @@ void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluic
 	double wait_ms = fmin(flag->retry_after_ms, CONTROLLER_ADOPT_MS);
 	struct ema *ema;
 
+	if (controller_adapts(c, id)) {
+		struct adaptive_targets targets = targets_of(&t);
+
+		if (flag->law == id && flag->admission.ceiling)
+			adaptive_adopt(law_of(c, id, now_ns), &flag->admission, &targets);
+		return;
+	}
+	if (c->all.policy == CONTROLLER_ADAPTIVE)
+		return;
 	if (flag->allow || id >= SLUICE_MODELS_MAX || !carries_the_law(c, id) ||
 	    !(ttft || flag->reason == SLUICE_REASON_ITL) || !(threshold_ms > 0))
 		return;
@@ -273,16 +510,51 @@ static uint32_t retry_after_ms(double seconds)
 	return ms < RETRY_MS_MAX ? (uint32_t)ms : RETRY_MS_MAX;
 }
 
+/* By more than `percent` of the larger. */
+static bool moved(uint64_t a, uint64_t b, unsigned percent)
+{
+	uint64_t more = a > b ? a : b, less = a > b ? b : a;
+
+	return (double)(more - less) * 100 > (double)more * percent;
+}
+
+/* Whether the kernel should know: what moves a little with every sample is no news. */
+static bool admission_differs(const struct sluice_admission *a, const struct sluice_admission *b)
+{
+	return a->ceiling != b->ceiling || a->floor != b->floor || a->stopped != b->stopped ||
+	       memcmp(a->level, b->level, sizeof(a->level)) != 0 || moved(a->rate, b->rate, 2) ||
+	       moved(a->room, b->room, 2) || moved(a->room_per_kib, b->room_per_kib, 2) ||
+	       moved(a->credit_most, b->credit_most, 2) || moved(a->fair, b->fair, 5);
+}
+
 static bool differs(const struct sluice_model_flag *a, const struct sluice_model_flag *b)
 {
-	uint32_t moved = a->retry_after_ms > b->retry_after_ms
+	uint32_t waits = a->retry_after_ms > b->retry_after_ms
 				 ? a->retry_after_ms - b->retry_after_ms
 				 : b->retry_after_ms - a->retry_after_ms;
 
 	return a->allow != b->allow || a->reason != b->reason || a->limit != b->limit ||
 	       a->action != b->action || a->mode != b->mode || a->unary != b->unary ||
-	       a->quota != b->quota ||
-	       moved > RETRY_MS_STEP;
+	       a->quota != b->quota || a->law != b->law || waits > RETRY_MS_STEP ||
+	       moved(a->limit_retry_ms, b->limit_retry_ms, 10) ||
+	       admission_differs(&a->admission, &b->admission);
+}
+
+/* What policy adaptive says: the flag stays open, the admission beside it decides. */
+static void admit_adaptively(struct controller *c, uint32_t id, const struct controller_targets *t,
+			     uint64_t now_ns, struct sluice_model_flag *flag)
+{
+	struct adaptive_targets targets = targets_of(t);
+	uint32_t law = controller_law(c, id);
+
+	flag->allow = 1;
+	flag->reason = SLUICE_REASON_NONE;
+	flag->retry_after_ms = 0;
+	flag->law = (__u16)law;
+	if (controller_adapts(c, id))
+		adaptive_write(law_of(c, id, now_ns), &targets, &flag->admission);
+	if ((law != SLUICE_MODEL_ALL || id == SLUICE_MODEL_ALL) && c->model[law].adapting)
+		flag->limit_retry_ms = adaptive_retry_ms(&c->model[law].adaptive);
 }
 
 bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
@@ -307,10 +579,13 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 	if (id != SLUICE_MODEL_ALL || !c->per_model)
 		flag.limit = (__u32)t.max_in_flight;
 	flag.limit_retry_ms = LIMIT_RETRY_MS;
+	flag.law = (__u16)id;
 	flag.action = t.action;
 	flag.mode = t.mode;
 	flag.unary = m->unary;
 	flag.quota = m->quota;
+	if (c->all.policy == CONTROLLER_ADAPTIVE)
+		admit_adaptively(c, id, &t, now_ns, &flag);
 	*out = flag;
 	if (m->ever_written && !differs(&flag, &m->written))
 		return false;
@@ -324,6 +599,7 @@ enum target {
 	TARGET_ITL,
 	TARGET_TAU,
 	TARGET_LIMIT,
+	TARGET_FLOOR,
 	TARGET_ACTION,
 	TARGET_MODE,
 	TARGET_POLICY
@@ -338,6 +614,7 @@ static const struct {
 	{"itl", TARGET_ITL, &parse_as_threshold},
 	{"tau", TARGET_TAU, &parse_as_time_constant},
 	{"max-in-flight", TARGET_LIMIT, &parse_as_max_in_flight},
+	{"floor", TARGET_FLOOR, &parse_as_floor},
 	{"action", TARGET_ACTION, &parse_as_action},
 	{"mode", TARGET_MODE, &parse_as_mode},
 	{"policy", TARGET_POLICY, &parse_as_policy},
@@ -350,6 +627,7 @@ static void store(struct controller_targets *t, enum target target, double value
 	switch (target) {
 	case TARGET_TTFT:
 		t->ttft_ms = value;
+		t->ttft_ms_per_kib = 0;
 		break;
 	case TARGET_ITL:
 		t->itl_ms = value;
@@ -360,13 +638,17 @@ static void store(struct controller_targets *t, enum target target, double value
 	case TARGET_LIMIT:
 		t->max_in_flight = (int64_t)value;
 		break;
+	case TARGET_FLOOR:
+		t->floor = (int64_t)value;
+		break;
 	case TARGET_ACTION:
 		t->action = (uint8_t)value;
 		break;
 	case TARGET_MODE:
 		t->mode = (uint8_t)value;
 		break;
-	case TARGET_POLICY: /* one policy so far: nothing to remember */
+	case TARGET_POLICY:
+		t->policy = (uint8_t)value;
 		break;
 	}
 }
@@ -395,7 +677,7 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 {
 	const char *names[KEYS], *near;
 	char why[256];
-	double number;
+	double number, per_kib = 0;
 	size_t k = 0;
 
 	while (k < KEYS && strcmp(keys[k].name, key))
@@ -411,7 +693,7 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 			parse_say(
 				err, len,
 				"unknown key \"" PARSE_QUOTE
-				"\"; there are ttft, itl, tau, max-in-flight, action, mode, policy",
+				"\"; there are ttft, itl, tau, max-in-flight, floor, action, mode, policy",
 				PARSE_QUOTED(key));
 		return -EINVAL;
 	}
@@ -420,8 +702,14 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 			goto refuse;
 		return 0;
 	}
-	if (parse_value(keys[k].as, value, &number, why, sizeof(why)) < 0)
+	if (keys[k].target == TARGET_TTFT
+		    ? parse_target(value, &number, &per_kib, why, sizeof(why)) < 0
+		    : parse_value(keys[k].as, value, &number, why, sizeof(why)) < 0)
 		goto refuse;
+	if (keys[k].target == TARGET_POLICY && id != SLUICE_MODEL_ALL) {
+		parse_say(why, sizeof(why), "there is one for all models; leave the model out");
+		goto refuse;
+	}
 	if (keys[k].as == &parse_as_threshold && number > 0 && id != SLUICE_MODEL_ALL &&
 	    !carries_the_law(c, id)) {
 		parse_say(
@@ -432,6 +720,8 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 		goto refuse;
 	}
 	store(t, keys[k].target, number);
+	if (keys[k].target == TARGET_TTFT)
+		t->ttft_ms_per_kib = per_kib;
 	return 0;
 refuse:
 	parse_say(err, len, "%s: %s", key, why);
@@ -448,6 +738,10 @@ static int set_model(const struct controller *c, const char *model, char *err, s
 			  "no model \"" PARSE_QUOTE
 			  "\" is configured or has answered a request yet",
 			  PARSE_QUOTED(model));
+	if (id >= 0 && c->model[id].group) {
+		parse_say(err, len, "%s is a group: what holds for it is what its models say", c->model[id].name);
+		return -EINVAL;
+	}
 	return id;
 }
 

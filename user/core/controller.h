@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The controller: takes samples, keeps the averages of every model and of all together, and says
- * which models are open. Pure: no clock, no syscalls, no libbpf, no JSON; time is a parameter and
+ * which models are open, and under policy adaptive how many requests each may have in flight. Pure: no clock, no syscalls, no libbpf, no JSON; time is a parameter and
  * its output is the flag that somebody else writes into the map. One struct holds everything that
  * `sluicectl set` can change.
  */
@@ -13,13 +13,21 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include "adaptive.h"
 #include "ema.h"
 
 #define CONTROLLER_TTFT_MS 1000 /* thresholds and tau of a law that is asked for without numbers */
 #define CONTROLLER_ITL_MS 30
 #define CONTROLLER_TAU_S 15
+#define CONTROLLER_FLOOR 2
+#define CONTROLLER_GROUP "group:" /* begins the names of groups, and of no model */
 
 #define CONTROLLER_ADOPT_MS 10000
+
+enum controller_policy {
+	CONTROLLER_EMA_FLAG = 0, /* the reference: a model is shut while an average is over its threshold */
+	CONTROLLER_ADAPTIVE = 1, /* thresholds are targets; the kernel admits what will meet them */
+};
 
 /* Values that a model takes from the whole where it has none of its own. Negative: not set here. */
 struct controller_targets {
@@ -29,6 +37,9 @@ struct controller_targets {
 	int64_t max_in_flight;
 	uint8_t action; /* enum sluice_action, DEFAULT: as the service says */
 	uint8_t mode;	/* enum sluice_mode, DEFAULT: as the service says */
+	uint8_t policy; /* enum controller_policy, of the whole only */
+	double ttft_ms_per_kib; /* goes with ttft_ms: the more of it for each KiB of the request */
+	int64_t floor; /* requests in flight that are always admitted; 0 or less: not set */
 };
 
 /*
@@ -44,6 +55,12 @@ struct controller_model {
 	bool unary;
 	uint16_t quota; /* id, of clients that have none of their own; 0: none */
 	bool pinned; /* named in the configuration or a default model: never forgotten */
+	bool group; /* no model: what models that share a server have in common */
+	uint16_t in_group; /* id of the group that it is in; 0: none */
+	uint16_t members; /* of the group */
+	struct adaptive adaptive; /* where it carries the law of that name */
+	bool adapting; /* … and has begun to; */
+	bool looked; /* … with its totals known */
 	struct sluice_model_flag written; /* as last handed out by controller_flag() */
 	bool ever_written;
 };
@@ -73,12 +90,40 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
  * Takes over a flag that shuts, written by an earlier daemon whose averages died with it: gives
  * the model an average that falls to the threshold when that flag's retry-after is over, but within
  * CONTROLLER_ADOPT_MS: the threshold may be another now, and by then samples of what was admitted
- * before will tell. Does nothing for an open flag, or where no threshold is in force.
+ * before will tell. Does nothing for an open flag, or where no threshold is in force. Under policy adaptive it goes on
+ * from the flag's admission, where that entry carried the law before, too.
  */
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns);
 /* The id of a known name, or -ENOENT. "global" is SLUICE_MODEL_ALL, "other" SLUICE_MODEL_OTHER. */
 int controller_find(const struct controller *c, const char *name);
+
+/*
+ * The id of the group of that name (without CONTROLLER_GROUP), made where there is none. It is from the end of the
+ * table and in no map of names, so that no request can name it. -EINVAL: no such name; -ENOSPC.
+ */
+int controller_group(struct controller *c, const char *name);
+/* Puts a model into a group, and out of the one that it was in; 0: into none. */
+void controller_join(struct controller *c, uint32_t id, uint32_t group);
+/* Whether the slot is to be shown: a group that nobody is in any more is not. */
+bool controller_in_use(const struct controller *c, uint32_t id);
+
+/*
+ * The entry that rules a model and counts its requests for it: itself, its group, or SLUICE_MODEL_ALL. Under policy
+ * ema-flag it is itself.
+ */
+uint32_t controller_law(const struct controller *c, uint32_t id);
+/* Whether entry `id` carries a law of policy adaptive, with a target in force. */
+bool controller_adapts(const struct controller *c, uint32_t id);
+/*
+ * What the kernel holds of entry `id`: to be told about every 100 ms, of every entry. Where no law is carried it only
+ * forgets that one was.
+ */
+void controller_look(struct controller *c, uint32_t id, const struct adaptive_view *view, uint64_t now_ns);
+/* What entry `id` says now where it carries a law; false: it does not. */
+bool controller_admission(const struct controller *c, uint32_t id, struct sluice_admission *out);
+/* Requests that may be in flight at once now: the least of max-in-flight and the ceiling in force; 0: no limit. */
+uint32_t controller_limit(const struct controller *c, uint32_t id);
 
 /*
  * Takes one record. Its model is sample->name learned, where that is not empty. Returns the id it
@@ -89,7 +134,7 @@ uint32_t controller_sample(struct controller *c, const struct sluice_sample *sam
 /*
  * Own targets with the gaps filled from the whole. With per_model false every model but ALL has no
  * thresholds, and only a limit of its own; OTHER never has thresholds. For ALL it is what the whole
- * says, in force or not.
+ * says, in force or not. For a group the smallest of its members'.
  */
 struct controller_targets controller_targets(const struct controller *c, uint32_t id);
 
@@ -109,7 +154,7 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns, struct 
 
 /*
  * Changes one target of a model (NULL or "global": of the whole) as `sluicectl set` words it. Keys:
- * ttft, itl (800ms), tau (15s), max-in-flight (64), action, mode, policy; `none` or `off` removes a
+ * ttft, itl (800ms), tau (15s), max-in-flight (64), floor (2), action, mode, policy; `none` or `off` removes a
  * threshold or a limit, `default` lets a model take the whole's again. 0; -ENOENT: no such model;
  * -EINVAL; then one line without a line end is in err and nothing changed.
  */

@@ -5,12 +5,14 @@
  */
 #include "core/explain.h"
 
+#include <math.h>
 #include <string.h>
 
 #include <sluice/gcra.h>
 
 #define MS        1000000ULL
 #define NO_END_NS (3600000 * MS) /* told where a block has no end */
+#define BYTES     2048           /* of a request of which nothing is known, while none waits */
 
 const char *explain_from_text(enum explain_from from)
 {
@@ -19,6 +21,13 @@ const char *explain_from_text(enum explain_from from)
 		[EXPLAIN_FROM_CLIENT] = "client", [EXPLAIN_FROM_PREFIX] = "prefix",
 		[EXPLAIN_FROM_MODEL] = "model",   [EXPLAIN_FROM_SERVICE] = "service",
 	};
+
+	return words[from];
+}
+
+const char *explain_class_text(enum explain_class from)
+{
+	static const char *const words[] = {"default", "key", "prefix"};
 
 	return words[from];
 }
@@ -207,9 +216,101 @@ static bool said(const struct daemon_state *s, const struct sluice_client *clien
 	return false;
 }
 
-static bool full(const struct sluice_model_flag *flag, const struct sluice_model_state *counts)
+static bool full(const struct sluice_model_flag *flag, const struct state_load *counts)
 {
 	return flag->limit && counts->in_flight >= (int64_t)flag->limit;
+}
+
+static uint32_t class_of(const struct daemon_state *s, const struct sluice_client *client,
+			 const uint8_t *addr, enum explain_class *from)
+{
+	struct sluice_prefix prefix;
+	uint32_t class;
+
+	*from = EXPLAIN_CLASS_KEY;
+	if (client->kind == SLUICE_CLIENT_KEY && s->lookup->priority &&
+	    s->lookup->priority(s->lookup->arg, client, &class))
+		return class;
+	*from = EXPLAIN_CLASS_PREFIX;
+	if (addr && s->lookup->prefix(s->lookup->arg, addr, &prefix) && prefix.priority)
+		return prefix.priority - 1U;
+	*from = EXPLAIN_CLASS_DEFAULT;
+	return SLUICE_CLASS_NORMAL;
+}
+
+/* The numbers of the law, as far as there is one. */
+static void find_law(const struct daemon_state *s, const struct sluice_client *client,
+		     const uint8_t *addr, const struct sluice_model_flag *own, uint32_t bytes,
+		     struct explanation *e)
+{
+	struct explain_law *l = &e->law;
+	const struct state_load *held;
+	struct sluice_client_flag_key key = {.client = *client};
+	struct sluice_model_flag flag;
+	struct controller_targets t;
+	double rate, room, level;
+
+	l->id = own->law < SLUICE_MODELS_MAX ? own->law : e->model;
+	l->class = class_of(s, client, addr, &l->class_from);
+	l->rank = admission_rank(l->class, 0);
+	if (!s->lookup->flag(s->lookup->arg, l->id, &flag) || !flag.admission.floor)
+		return;
+	l->in_force = true;
+	l->admission = flag.admission;
+	held = &s->kernel[l->id];
+	l->load = (struct admission_load){
+		.in_flight = held->in_flight,
+		.waiting = held->waiting,
+		.waiting_bytes = held->waiting_bytes,
+		.since_ns = held->token_ns > held->waiting_ns ? held->token_ns : held->waiting_ns,
+	};
+	key.model = l->id;
+	l->client_in_flight = s->lookup->held ? s->lookup->held(s->lookup->arg, &key) : 0;
+	l->share = (double)l->admission.fair / ADMISSION_ALL;
+	l->above_share = admission_above_share(&l->admission, l->client_in_flight, ADMISSION_ALL);
+	l->rank = admission_rank(l->class, l->above_share);
+	level = (double)l->admission.level[l->rank] / ADMISSION_ALL;
+	l->places = (uint32_t)(l->admission.ceiling * level);
+	if (!bytes)
+		bytes = held->waiting > 0 && held->waiting_bytes > 0
+				? (uint32_t)(held->waiting_bytes / held->waiting)
+				: BYTES;
+	l->bytes = admission_bytes(bytes);
+	t = controller_targets(s->controller,
+			       s->controller->per_model ? e->model : SLUICE_MODEL_ALL);
+	l->target_ms = t.ttft_ms > 0 ? t.ttft_ms + t.ttft_ms_per_kib * l->bytes / 1024 : 0;
+	l->predicted_ms = l->allowed_ms = -1;
+	if (!l->admission.rate)
+		return;
+	rate = (double)l->admission.rate / (1 << ADMISSION_RATE_SHIFT) /
+	       ((1 << ADMISSION_TICK_SHIFT) / 1e6); /* bytes a ms */
+	room = (double)l->admission.room + (double)l->admission.room_per_kib * l->bytes / 1024;
+	l->allowed_ms = room * level / rate;
+	l->predicted_ms = 0;
+	if (l->load.waiting > 0) {
+		double waiting = l->load.waiting_bytes > 0 ? (double)l->load.waiting_bytes : 0;
+
+		l->predicted_ms = fmax(0, waiting + l->bytes / 2 -
+						  (double)admission_credit(&l->admission, &l->load,
+									   s->now_ns)) /
+				  rate;
+	}
+}
+
+/* True: the law refuses it. */
+static bool refused_by_law(const struct daemon_state *s, const struct explain_law *l,
+			   enum sluice_reason *reason)
+{
+	enum admission_verdict v;
+
+	if (!l->in_force)
+		return false;
+	v = admission_judge(&l->admission, &l->load, l->bytes, l->rank, s->now_ns);
+	*reason = v == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT;
+	if (l->above_share && !admission_judge(&l->admission, &l->load, l->bytes, l->rank - 1,
+					       s->now_ns))
+		*reason = SLUICE_REASON_CLIENT_SHARE;
+	return v != ADMISSION_ADMIT;
 }
 
 static void judge(const struct daemon_state *s, const struct sluice_client *client,
@@ -226,7 +327,18 @@ static void judge(const struct daemon_state *s, const struct sluice_client *clie
 	}
 	for (unsigned i = 0; i < 4; i++) {
 		const struct sluice_model_flag *f = i % 2 ? own : all;
+		struct sluice_model_flag law;
+		enum sluice_reason reason;
 
+		if (i == 2 && refused_by_law(s, &e->law, &reason)) {
+			e->whole = e->law.id == SLUICE_MODEL_ALL;
+			refuse(e, reason,
+			       s->lookup->flag(s->lookup->arg, e->law.id, &law)
+				       ? law.limit_retry_ms * MS
+				       : 0,
+			       0);
+			return;
+		}
 		e->whole = !(i % 2);
 		if (i < 2 && full(f, &s->kernel[i % 2 ? e->model : SLUICE_MODEL_ALL])) {
 			refuse(e, SLUICE_REASON_IN_FLIGHT, f->limit_retry_ms * MS, 0);
@@ -243,6 +355,13 @@ static void judge(const struct daemon_state *s, const struct sluice_client *clie
 void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out)
 {
+	explain_request(s, client, addr, model, service, 0, out);
+}
+
+void explain_request(const struct daemon_state *s, const struct sluice_client *client,
+		     const uint8_t *addr, uint32_t model, uint32_t service, uint32_t bytes,
+		     struct explanation *out)
+{
 	struct explanation e = {.admitted = true, .model = model, .service = service};
 	struct sluice_model_flag all, own;
 	struct sluice_client_count count;
@@ -256,6 +375,7 @@ void explain(const struct daemon_state *s, const struct sluice_client *client, c
 		own = (struct sluice_model_flag){.allow = 1};
 	s->lookup->counts(s->lookup->arg, client, &count, &e.client_in_flight);
 	explain_quota(s, client, addr, model, service, &e.quota);
+	find_law(s, client, addr, &own, bytes, &e);
 	judge(s, client, addr, &all, &own, &e);
 	if (!e.action)
 		e.action = own.action                   ? own.action

@@ -41,6 +41,28 @@ struct explain_quota {
 
 enum explain_rule { EXPLAIN_NO_RULE, EXPLAIN_ALLOWED, EXPLAIN_BLOCKED };
 
+/* Where a request's class is said, as far as that is known without it: its header may say another. */
+enum explain_class { EXPLAIN_CLASS_DEFAULT, EXPLAIN_CLASS_KEY, EXPLAIN_CLASS_PREFIX };
+
+/* The request before the law of policy adaptive. */
+struct explain_law {
+	bool in_force;
+	uint32_t id; /* of the entry that carries it */
+	uint32_t class;
+	enum explain_class class_from;
+	uint32_t rank;
+	bool above_share;
+	double share;	       /* places that are the client's; 0: there are no shares */
+	int64_t client_in_flight; /* under this law */
+	uint32_t bytes;	       /* what the request is taken to be long */
+	double predicted_ms;   /* how long it would wait; negative: not known */
+	double allowed_ms;     /* … and may, at its rank; negative: not known */
+	double target_ms;      /* 0: none */
+	uint32_t places;       /* that its rank may take of the ceiling; 0: no limit */
+	struct sluice_admission admission;
+	struct admission_load load;
+};
+
 struct explanation {
 	bool admitted;
 	bool shadow; /* refused, but only counted so */
@@ -53,6 +75,7 @@ struct explanation {
 	uint64_t rule_expires_ns;
 	bool whole; /* the deciding limit or flag is that of everything, not the model's */
 	struct explain_quota quota;
+	struct explain_law law;
 	int64_t client_in_flight;
 	uint32_t model, service;
 };
@@ -71,5 +94,11 @@ void explain_quota(const struct daemon_state *s, const struct sluice_client *cli
 		   struct explain_quota *out);
 void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out);
+/* … of a request of so many bytes; 0: as long as those that wait are on average, as explain() takes it. */
+void explain_request(const struct daemon_state *s, const struct sluice_client *client,
+		     const uint8_t *addr, uint32_t model, uint32_t service, uint32_t bytes,
+		     struct explanation *out);
+/* "key", "prefix", "default" */
+const char *explain_class_text(enum explain_class from);
 
 #endif

@@ -17,6 +17,8 @@
 
 #include <sluice/abi.h>
 
+#include "controller.h"
+
 const struct parse_value parse_as_threshold = {
 	.kind = PARSE_DURATION,
 	.unit_ms = 1,
@@ -82,13 +84,31 @@ const struct parse_value parse_as_mode = {
 		},
 };
 
+const struct parse_value parse_as_floor = {
+	.kind = PARSE_COUNT,
+	.min = 1,
+	.max = ADAPTIVE_CEILING_MAX,
+	.allowed = "a whole number from 1 to 4096",
+};
+
+const struct parse_value parse_as_class = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"high", 0, NULL},
+			{"normal", SLUICE_CLASS_NORMAL, NULL},
+			{"low", 2, NULL},
+			{"lowest", SLUICE_CLASSES - 1, NULL},
+			{NULL, 0, NULL},
+		},
+};
+
 const struct parse_value parse_as_policy = {
 	.kind = PARSE_WORD,
 	.words =
 		(const struct parse_word[]){
-			{"ema-flag", 0, NULL},
-			{"adaptive", -1,
-			 "policy adaptive is not available in this version; use ema-flag"},
+			{"adaptive", CONTROLLER_ADAPTIVE, NULL},
+			{"ema-flag", CONTROLLER_EMA_FLAG, NULL},
 			{NULL, 0, NULL},
 		},
 };
@@ -245,6 +265,53 @@ int parse_value(const struct parse_value *as, const char *text, double *out, cha
 			  as->allowed);
 		return -EINVAL;
 	}
+	return 0;
+}
+
+static const struct parse_value as_growth = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1,
+	.min = DBL_MIN,
+	.max = 1e4,
+	.allowed = "",
+};
+
+/* Bytes from `from` up to `to` without the spaces around them; false: too many. */
+static bool cut_out(const char *from, const char *to, char *out, size_t len)
+{
+	while (from < to && *from == ' ')
+		from++;
+	while (from < to && to[-1] == ' ')
+		to--;
+	if ((size_t)(to - from) >= len)
+		return false;
+	memcpy(out, from, (size_t)(to - from));
+	out[to - from] = '\0';
+	return true;
+}
+
+int parse_target(const char *text, double *ms, double *ms_per_kib, char *err, size_t len)
+{
+	const char *plus = strchr(text, '+'), *slash = plus ? strchr(plus, '/') : NULL;
+	char base[64], growth[64], unit[8];
+	double value, each = 0;
+
+	if (!slash) {
+		if (parse_value(&parse_as_threshold, text, &value, err, len) < 0)
+			return -EINVAL;
+	} else if (!cut_out(text, plus, base, sizeof(base)) ||
+		   !cut_out(plus + 1, slash, growth, sizeof(growth)) ||
+		   !cut_out(slash + 1, slash + strlen(slash), unit, sizeof(unit)) ||
+		   strcmp(unit, "KiB") || read_number(&parse_as_threshold, base, &value) < 0 ||
+		   !(value > 0) || read_number(&as_growth, growth, &each) < 0) {
+		parse_say(err, len,
+			  "\"" PARSE_QUOTE
+			  "\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB",
+			  PARSE_QUOTED(text));
+		return -EINVAL;
+	}
+	*ms = value;
+	*ms_per_kib = each;
 	return 0;
 }
 

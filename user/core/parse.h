@@ -43,10 +43,18 @@ extern const struct parse_value parse_as_max_in_flight; /* requests, removable *
 extern const struct parse_value parse_as_protocol;      /* enum sluice_protocol */
 extern const struct parse_value parse_as_action;        /* enum sluice_action */
 extern const struct parse_value parse_as_mode;          /* enum sluice_mode */
-extern const struct parse_value parse_as_policy;        /* 0: ema-flag */
+extern const struct parse_value parse_as_floor;         /* requests */
+extern const struct parse_value parse_as_class;         /* 0 … SLUICE_CLASSES - 1 */
+extern const struct parse_value parse_as_policy;        /* enum controller_policy */
 
 /* 0 and *out; or -EINVAL, one line without a line end in err (`"abc" is not …`), *out untouched. */
 int parse_value(const struct parse_value *as, const char *text, double *out, char *err, size_t len);
+
+/*
+ * A TTFT target: a threshold as above, alone or with what it grows by for each KiB of the request ("800 + 0.2/KiB",
+ * "1s + 0.5ms/KiB"). Likewise.
+ */
+int parse_target(const char *text, double *ms, double *ms_per_kib, char *err, size_t len);
 
 /* The word for a value (SLUICE_ACTION_REPLY → "reply"); NULL where there is none. */
 const char *parse_word_of(const struct parse_value *as, int value);

@@ -332,6 +332,8 @@ void quota_inherit(struct state_prefix_rule *rules, size_t count)
 		}
 		if (!(p->own & SLUICE_PREFIX_OWN_QUOTA))
 			p->quota = wide ? wide->quota : 0;
+		if (!(p->own & SLUICE_PREFIX_OWN_PRIORITY))
+			p->priority = wide ? wide->priority : 0;
 		if (depth < sizeof(around) / sizeof(around[0]))
 			around[depth++] = i;
 	}

@@ -25,6 +25,14 @@ enum state_part {
 	STATE_RULES = 32,     /* client_rules, prefix_rules, client_quotas */
 };
 
+/* struct sluice_model_state but for the ages, of which it says how old the oldest is. */
+struct state_load {
+	int64_t in_flight, waiting, beyond, waiting_bytes;
+	uint64_t token_ns, waiting_ns;
+	uint64_t admitted, ended, refused[SLUICE_RANKS];
+	uint64_t oldest_ns; /* how long the oldest that waits has waited; 0: none does, or not for long */
+};
+
 struct state_interface {
 	char name[64];
 	const char *xdp; /* "native", "generic", "off" */
@@ -85,6 +93,10 @@ struct state_lookup {
 	bool (*flag)(void *arg, uint32_t model, struct sluice_model_flag *out);
 	bool (*counts)(void *arg, const struct sluice_client *client,
 		       struct sluice_client_count *out, int64_t *in_flight);
+	/* What a client has in flight under the law of the key's model. */
+	int64_t (*held)(void *arg, const struct sluice_client_flag_key *key);
+	/* The class of an API key, or of a header's value (abi.h, `priorities`). */
+	bool (*priority)(void *arg, const struct sluice_client *key, uint32_t *class);
 	/* The client that an API key names: its keyed hash. */
 	bool (*key)(void *arg, const char *secret, size_t len, struct sluice_client *out);
 };
@@ -113,7 +125,8 @@ struct daemon_state {
 
 	const struct controller *controller;
 	uint64_t changed_ns[SLUICE_MODELS_MAX]; /* when the model last opened or shut; 0: never */
-	struct sluice_model_state kernel[SLUICE_MODELS_MAX];
+	uint64_t changes[SLUICE_MODELS_MAX];	/* … and how often it has */
+	struct state_load kernel[SLUICE_MODELS_MAX];
 	struct sluice_histogram histograms[SLUICE_MODELS_MAX];
 
 	uint64_t counters[SLUICE_COUNTER_COUNT];
@@ -133,10 +146,10 @@ struct daemon_state {
 	const struct state_lookup *lookup;
 };
 
-/* True for ids that hold a model now; ALL and OTHER always do. */
+/* True for ids that hold a model, or a group of them, now; ALL and OTHER always do. */
 static inline bool state_model_in_use(const struct daemon_state *s, uint32_t id)
 {
-	return id < SLUICE_MODELS_MAX && s->controller->model[id].name[0];
+	return controller_in_use(s->controller, id);
 }
 
 /* The number of requests with this verdict (enum sluice_verdict), of one model or (model < 0) of all. */

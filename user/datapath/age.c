@@ -22,26 +22,26 @@
 #define IDLE_CLOSED_NS    (30 * NSEC_PER_SEC)
 #define IDLE_TOMBSTONE_NS (10 * NSEC_PER_SEC)
 
-/* A place in a map that is read in batches, over several calls. */
-struct cursor {
-	uint8_t at[64];
-	bool under_way;
+/* What may drift of a model_state. */
+struct held {
+	int64_t in_flight, waiting, beyond, waiting_bytes;
 };
 
 struct sum {
-	struct sluice_model_state counted; /* what conns says */
-	struct sluice_model_state before;  /* model_state at the walk's start … */
-	struct sluice_model_state after;   /* … and at its end */
-	uint64_t holders;                  /* a fingerprint of the exchanges that are counted */
+	struct held counted; /* what conns says */
+	struct held before;  /* model_state at the walk's start … */
+	struct held after;   /* … and at its end */
+	uint64_t holders;    /* a fingerprint of the exchanges that are counted */
 };
 
 struct suspect {
-	struct sluice_model_state drift;
+	struct held drift;
 	uint64_t call;
+	uint64_t ages_call; /* ages although nobody waits */
 };
 
 struct idle_client {
-	struct sluice_client client;
+	struct sluice_client_flag_key client; /* and law */
 	int64_t value;
 };
 
@@ -52,8 +52,8 @@ struct age {
 	struct sum now[SLUICE_MODELS_MAX], last[SLUICE_MODELS_MAX];
 	struct suspect suspect[SLUICE_MODELS_MAX];
 
-	struct sluice_client
-		*busy; /* clients with an exchange in flight, as this walk found them */
+	struct sluice_client_flag_key
+		*busy; /* clients and laws with an exchange in flight, as this walk found them */
 	size_t busy_count, busy_room;
 	struct idle_client *idle, *idle_last; /* counts of clients that have none */
 	size_t idle_count, idle_room, idle_last_count;
@@ -91,26 +91,108 @@ static uint64_t hash_bytes(const void *data, size_t size)
 	return h;
 }
 
-static struct sluice_model_state read_state(struct datapath *d, uint32_t model)
+#define LOAD(field) __atomic_load_n(&(field), __ATOMIC_SEQ_CST)
+#define ADD(field, n)                                                                              \
+	do {                                                                                       \
+		if (n)                                                                             \
+			__atomic_fetch_add(&(field), n, __ATOMIC_SEQ_CST);                         \
+	} while (0)
+
+static struct held read_state(struct datapath *d, uint32_t model)
 {
-	return (struct sluice_model_state){
-		.in_flight = __atomic_load_n(&d->state[model].in_flight, __ATOMIC_SEQ_CST),
-		.waiting = __atomic_load_n(&d->state[model].waiting, __ATOMIC_SEQ_CST),
+	struct sluice_model_state *s = &d->state[model];
+
+	return (struct held){LOAD(s->in_flight), LOAD(s->waiting), LOAD(s->beyond),
+			     LOAD(s->waiting_bytes)};
+}
+
+static void add_state(struct datapath *d, uint32_t model, struct held more)
+{
+	struct sluice_model_state *s = &d->state[model];
+
+	ADD(s->in_flight, more.in_flight);
+	ADD(s->waiting, more.waiting);
+	ADD(s->beyond, more.beyond);
+	ADD(s->waiting_bytes, more.waiting_bytes);
+}
+
+/*
+ * The entries that an exchange is counted in, each once; 0: none. The last is that of its law, which alone has the bytes
+ * that wait.
+ */
+static unsigned entries(const struct sluice_exchange *e, uint32_t out[3])
+{
+	unsigned n = 0;
+
+	if (e->model >= SLUICE_MODELS_MAX || e->law >= SLUICE_MODELS_MAX)
+		return 0;
+	if (e->law != SLUICE_MODEL_ALL)
+		out[n++] = SLUICE_MODEL_ALL;
+	if (e->model != e->law && e->model != SLUICE_MODEL_ALL)
+		out[n++] = e->model;
+	out[n++] = e->law;
+	return n;
+}
+
+/* What an exchange holds of an entry. */
+static struct held held_of(const struct sluice_exchange *e, bool law)
+{
+	bool waits = e->flags & SLUICE_EXCHANGE_WAITING;
+
+	return (struct held){
+		.in_flight = !!(e->flags & SLUICE_EXCHANGE_IN_FLIGHT),
+		.waiting = waits,
+		.beyond = !!(e->flags & SLUICE_EXCHANGE_BEYOND),
+		.waiting_bytes = waits && law ? admission_bytes(e->bytes) : 0,
 	};
 }
 
-static void add_state(struct datapath *d, uint32_t model, int64_t in_flight, int64_t waiting)
+static void give_back(struct datapath *d, const struct sluice_exchange *e)
 {
-	if (in_flight)
-		__atomic_fetch_add(&d->state[model].in_flight, in_flight, __ATOMIC_SEQ_CST);
-	if (waiting)
-		__atomic_fetch_add(&d->state[model].waiting, waiting, __ATOMIC_SEQ_CST);
+	uint32_t models[3];
+	unsigned n = entries(e, models);
+
+	for (unsigned m = 0; m < n; m++) {
+		struct held h = held_of(e, m + 1 == n);
+
+		add_state(d, models[m],
+			  (struct held){-h.in_flight, -h.waiting, -h.beyond, -h.waiting_bytes});
+	}
+	if (n && e->flags & SLUICE_EXCHANGE_WAITING)
+		ages_remove(&d->state[e->law].ages, e->admitted_ns);
+	if (n && e->flags & SLUICE_EXCHANGE_IN_FLIGHT)
+		ADD(d->state[e->law].ended, 1);
+}
+
+static bool has_ages(const struct sluice_ages *a)
+{
+	if (LOAD(a->older))
+		return true;
+	for (int i = 0; i < AGES_SLOTS; i++)
+		if (LOAD(a->slot[i]) & 0xffffffff)
+			return true;
+	return false;
+}
+
+/* Whoever begins to wait meanwhile changes the slot, so that it stays. */
+static void clear_ages(struct sluice_ages *a)
+{
+	int64_t older = LOAD(a->older);
+
+	__atomic_compare_exchange_n(&a->older, &older, 0, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+	for (int i = 0; i < AGES_SLOTS; i++) {
+		uint64_t was = LOAD(a->slot[i]);
+
+		if (was & 0xffffffff)
+			__sync_bool_compare_and_swap(&a->slot[i], was, was >> 32 << 32);
+	}
 }
 
 static bool in_flight(const struct sluice_conn *conn)
 {
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
-		if (conn->exchange[i].flags & SLUICE_EXCHANGE_IN_FLIGHT)
+		if (conn->exchange[i].flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_BEYOND))
 			return true;
 	return false;
 }
@@ -138,20 +220,12 @@ static bool forget(struct datapath *d, const struct sluice_conn_key *key, uint64
 	if (bpf_map_lookup_elem(fd, key, &conn) || conn.last_seen_ns != last_seen_ns ||
 	    bpf_map_lookup_and_delete_elem(fd, key, &conn))
 		return false;
-	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
-		const struct sluice_exchange *e = &conn.exchange[i];
-		int held = !!(e->flags & SLUICE_EXCHANGE_IN_FLIGHT);
-		int waiting = !!(e->flags & SLUICE_EXCHANGE_WAITING);
-
-		if (e->model >= SLUICE_MODELS_MAX)
-			continue;
-		add_state(d, SLUICE_MODEL_ALL, -held, -waiting);
-		add_state(d, e->model, -held, -waiting);
-	}
+	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
+		give_back(d, &conn.exchange[i]);
 	return true;
 }
 
-static void note_busy(struct age *age, const struct sluice_client *client)
+static void note_busy(struct age *age, const struct sluice_exchange *e)
 {
 	if (age->busy_count == age->busy_room) {
 		size_t room = age->busy_room ? 2 * age->busy_room : 256;
@@ -164,7 +238,8 @@ static void note_busy(struct age *age, const struct sluice_client *client)
 		age->busy = grown;
 		age->busy_room = room;
 	}
-	age->busy[age->busy_count++] = *client;
+	age->busy[age->busy_count++] =
+		(struct sluice_client_flag_key){.client = e->client, .model = e->law};
 }
 
 static void add_up(struct age *age, const struct sluice_conn_key *key,
@@ -172,48 +247,50 @@ static void add_up(struct age *age, const struct sluice_conn_key *key,
 {
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
 		const struct sluice_exchange *e = &conn->exchange[i];
-		uint32_t flags = e->flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
-		uint32_t models[2] = {SLUICE_MODEL_ALL, e->model};
+		uint32_t flags = e->flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING |
+					     SLUICE_EXCHANGE_BEYOND);
+		uint32_t models[3];
+		unsigned n = entries(e, models);
 		uint64_t holder;
 
-		if (!flags || e->model >= SLUICE_MODELS_MAX)
+		if (!flags || !n)
 			continue;
-		note_busy(age, &e->client);
+		note_busy(age, e);
 		holder = mix(hash_bytes(key, sizeof(*key)) ^ mix(e->admitted_ns) ^
 			     (uint64_t)i << 32 ^ flags);
-		for (int m = 0; m < 2; m++) {
+		for (unsigned m = 0; m < n; m++) {
 			struct sum *sum = &age->now[models[m]];
+			struct held h = held_of(e, m + 1 == n);
 
-			sum->counted.in_flight += !!(flags & SLUICE_EXCHANGE_IN_FLIGHT);
-			sum->counted.waiting += !!(flags & SLUICE_EXCHANGE_WAITING);
+			sum->counted.in_flight += h.in_flight;
+			sum->counted.waiting += h.waiting;
+			sum->counted.beyond += h.beyond;
+			sum->counted.waiting_bytes += h.waiting_bytes;
 			sum->holders += holder;
 		}
 	}
 }
 
-/* One batch. Returns how many entries came; *done: they were the last. */
-static int next_batch(int fd, struct cursor *c, void *keys, void *values, bool *done)
+static bool same(struct held a, struct held b)
 {
-	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	uint32_t count = BATCH;
-	struct cursor next = {.under_way = true};
-	int err = bpf_map_lookup_batch(fd, c->under_way ? c->at : NULL, next.at, keys, values,
-				       &count, &opts);
-
-	if (err && err != -ENOENT) {
-		c->under_way = false;
-		return err;
-	}
-	*c = next;
-	*done = err == -ENOENT;
-	if (*done)
-		c->under_way = false;
-	return count;
+	return a.in_flight == b.in_flight && a.waiting == b.waiting && a.beyond == b.beyond &&
+	       a.waiting_bytes == b.waiting_bytes;
 }
 
-static bool same(struct sluice_model_state a, struct sluice_model_state b)
+/* Nobody waits here, and has not for two walks; ages that two calls find all the same are of nobody. */
+static void mend_ages(struct datapath *d, struct age *age, uint32_t m)
 {
-	return a.in_flight == b.in_flight && a.waiting == b.waiting;
+	struct sluice_model_state *s = &d->state[m];
+	struct suspect *suspect = &age->suspect[m];
+
+	if (!has_ages(&s->ages)) {
+		suspect->ages_call = 0;
+	} else if (!suspect->ages_call) {
+		suspect->ages_call = age->call;
+	} else if (suspect->ages_call != age->call && LOAD(s->waiting) == 0) {
+		clear_ages(&s->ages);
+		suspect->ages_call = 0;
+	}
 }
 
 /* Compares the walk that ended with the one before it, model by model. */
@@ -222,21 +299,30 @@ static void compare(struct datapath *d, struct age *age)
 	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++) {
 		const struct sum *now = &age->now[m], *last = &age->last[m];
 		struct suspect *suspect = &age->suspect[m];
-		struct sluice_model_state drift = {
+		struct held drift = {
 			.in_flight = now->counted.in_flight - now->after.in_flight,
 			.waiting = now->counted.waiting - now->after.waiting,
+			.beyond = now->counted.beyond - now->after.beyond,
+			.waiting_bytes = now->counted.waiting_bytes - now->after.waiting_bytes,
 		};
 
 		if (!same(last->before, last->after) || !same(last->after, now->before) ||
 		    !same(now->before, now->after) || !same(last->counted, now->counted) ||
-		    last->holders != now->holders)
+		    last->holders != now->holders) {
+			suspect->ages_call = 0;
 			continue; /* in motion: says nothing */
-		if (!drift.in_flight && !drift.waiting) {
+		}
+		if (!now->counted.waiting && !now->after.waiting)
+			mend_ages(d, age, m);
+		else
+			suspect->ages_call = 0;
+		if (same(drift, (struct held){0})) {
 			suspect->call = 0;
 		} else if (!suspect->call || !same(suspect->drift, drift)) {
-			*suspect = (struct suspect){drift, age->call};
+			suspect->drift = drift;
+			suspect->call = age->call;
 		} else if (suspect->call != age->call) {
-			add_state(d, m, drift.in_flight, drift.waiting);
+			add_state(d, m, drift);
 			suspect->call = 0;
 		}
 	}
@@ -263,8 +349,7 @@ static void end_walk(struct datapath *d, struct age *age)
 
 static int by_client(const void *a, const void *b)
 {
-	return memcmp(a, b,
-		      sizeof(struct sluice_client)); /* an idle_client begins with its client */
+	return memcmp(a, b, sizeof(struct sluice_client_flag_key)); /* an idle_client begins with it */
 }
 
 static void note_idle(void *arg, const void *key, const void *value)
@@ -283,7 +368,7 @@ static void note_idle(void *arg, const void *key, const void *value)
 		age->idle = grown;
 		age->idle_room = room;
 	}
-	memcpy(&age->idle[age->idle_count].client, key, sizeof(struct sluice_client));
+	memcpy(&age->idle[age->idle_count].client, key, sizeof(struct sluice_client_flag_key));
 	memcpy(&age->idle[age->idle_count].value, value, sizeof(int64_t));
 	age->idle_count++;
 }
@@ -306,7 +391,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age)
 	age->idle = NULL;
 	if (age->busy_count)
 		qsort(age->busy, age->busy_count, sizeof(*age->busy), by_client);
-	err = map_each(fd, sizeof(struct sluice_client), sizeof(int64_t), note_idle, age);
+	err = map_each(fd, sizeof(struct sluice_client_flag_key), sizeof(int64_t), note_idle, age);
 	if (err)
 		return err;
 	if (age->idle_count)
@@ -333,8 +418,8 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 
 		if (!age->conns.under_way)
 			start_walk(d, age);
-		count = next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys, age->values,
-				   &done);
+		count = map_next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys,
+				       age->values, &done);
 		if (count < 0) {
 			age->walked = false;
 			return count;
@@ -361,7 +446,7 @@ static int age_tombstones(struct datapath *d, struct age *age, uint64_t now)
 	bool done = false;
 
 	for (int batch = 0; batch < BATCHES_PER_CALL && !done; batch++) {
-		int count = next_batch(fd, &age->tombstones, age->keys, age->dead, &done);
+		int count = map_next_batch(fd, &age->tombstones, age->keys, age->dead, &done);
 
 		if (count < 0)
 			return count;

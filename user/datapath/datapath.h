@@ -15,6 +15,7 @@
 #include <sluice/abi.h>
 
 struct datapath;
+struct state_load;
 
 enum datapath_xdp { DATAPATH_XDP_AUTO, DATAPATH_XDP_NATIVE, DATAPATH_XDP_GENERIC, DATAPATH_XDP_OFF };
 
@@ -81,7 +82,8 @@ int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *
 /* Writes the flag, and first the reply texts that it needs. */
 int datapath_set_flag(struct datapath *d, uint32_t id, const char *name, const struct sluice_model_flag *flag);
 int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out);
-int datapath_get_state(struct datapath *d, uint32_t id, struct sluice_model_state *out);
+/* What entry `id` of model_state holds at now_ns. */
+int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct state_load *out);
 int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histogram *out); /* summed over CPUs */
 int datapath_get_counters(struct datapath *d, uint64_t out[SLUICE_COUNTER_COUNT]);
 int datapath_each_count(struct datapath *d, void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n), void *arg);
@@ -110,7 +112,24 @@ bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_fl
 int datapath_each_client_quota(struct datapath *d, void (*each)(void *, const struct sluice_client_flag_key *, uint32_t id), void *arg);
 bool datapath_get_budget(struct datapath *d, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out);
 
+/* What a client has in flight is added up over all laws; datapath_held() is of the one that the key names. */
 int datapath_each_client(struct datapath *d, void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *, int64_t in_flight), void *arg);
+int64_t datapath_held(struct datapath *d, const struct sluice_client_flag_key *key);
+/*
+ * The next entries of client_in_flight, at most `most` a call, from where the last call ended; *done: they were the
+ * last, and the next call begins anew.
+ */
+int datapath_next_holders(struct datapath *d, size_t most, void (*each)(void *arg, const struct sluice_client_flag_key *key, int64_t in_flight), void *arg, bool *done);
+
+/* Makes `priorities` exactly this; sorts the list. */
+struct datapath_priority {
+	struct sluice_client key;
+	uint32_t class;
+};
+int datapath_set_priorities(struct datapath *d, struct datapath_priority *list, size_t count);
+bool datapath_get_priority(struct datapath *d, const struct sluice_client *key, uint32_t *class);
+/* The key of a value of a service's priority header. */
+int datapath_header_key(struct datapath *d, uint32_t service, const char *value, struct sluice_client *out);
 
 /* Fill of the maps that can be full: entries now and at most. name is the map's. */
 int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, uint64_t *max);

@@ -2,7 +2,8 @@
 /*
  * What the files of the datapath share among themselves and with tests/datapath; nobody else includes it. One file
  * per concern: pins.c (the directory), attach.c (hooks), clsact.c (filters where there is no tcx),
- * services.c (addresses), maps.c (reading and writing), age.c (the walk), datapath.c (load and close).
+ * services.c (addresses), maps.c (reading and writing), clients.c (what they hold, their classes), age.c (the walk),
+ * datapath.c (load and close).
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -19,6 +20,12 @@
 #define NSEC_PER_SEC 1000000000ULL
 
 struct age;
+
+/* A place in a map that is read in batches, over several calls. */
+struct cursor {
+	uint8_t at[64];
+	bool under_way;
+};
 
 struct attachment {
 	struct datapath_interface is; /* ifindex 0: the interface is gone for now */
@@ -49,6 +56,7 @@ struct datapath {
 	size_t service_count;
 	struct reply_written replies[SLUICE_MODELS_MAX];
 	struct age *age;
+	struct cursor holders; /* in client_in_flight */
 };
 
 static inline void close_fd(int *fd)
@@ -118,6 +126,9 @@ int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t
 /* Calls each() with every entry of a hash or trie, which may change meanwhile. values may be per-CPU. */
 int map_each(int fd, uint32_t key_size, uint32_t value_size,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg);
+
+/* One batch of at most BATCH entries. Returns how many came; *done: they were the last. */
+int map_next_batch(int fd, struct cursor *c, void *keys, void *values, bool *done);
 
 /* age.c */
 void age_free(struct age *age);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/reply_text.h"
+#include "core/state.h"
 #include "internal.h"
 
 int map_each(int fd, uint32_t key_size, uint32_t value_size,
@@ -45,6 +46,25 @@ int map_each(int fd, uint32_t key_size, uint32_t value_size,
 			return err;
 		room *= 4; /* one hash bucket holds more than that */
 	}
+}
+
+int map_next_batch(int fd, struct cursor *c, void *keys, void *values, bool *done)
+{
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	uint32_t count = BATCH;
+	struct cursor next = {.under_way = true};
+	int err = bpf_map_lookup_batch(fd, c->under_way ? c->at : NULL, next.at, keys, values,
+				       &count, &opts);
+
+	if (err && err != -ENOENT) {
+		c->under_way = false;
+		return err;
+	}
+	*c = next;
+	*done = err == -ENOENT;
+	if (*done)
+		c->under_way = false;
+	return count;
 }
 
 static int written(int err, const char *what)
@@ -155,6 +175,9 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		reasons |= 1U << flag->reason;
 	if (flag->limit)
 		reasons |= 1U << SLUICE_REASON_IN_FLIGHT;
+	if (flag->admission.ceiling || (flag->law != id && flag->law != SLUICE_MODEL_ALL))
+		reasons |= 1U << SLUICE_REASON_TTFT | 1U << SLUICE_REASON_IN_FLIGHT |
+			   1U << SLUICE_REASON_CLIENT_SHARE;
 	if (id != SLUICE_MODEL_ALL) { /* without reasons too: it remembers the name */
 		err = replies_write(d, id, name, reasons);
 		if (err)
@@ -170,12 +193,30 @@ int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag 
 			   "model_flags");
 }
 
-int datapath_get_state(struct datapath *d, uint32_t id, struct sluice_model_state *out)
+#define LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+
+int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct state_load *out)
 {
+	struct sluice_model_state *s;
+
 	if (id >= SLUICE_MODELS_MAX)
 		return datapath_fail(-EINVAL, "no model has id %u", id);
-	out->in_flight = __atomic_load_n(&d->state[id].in_flight, __ATOMIC_RELAXED);
-	out->waiting = __atomic_load_n(&d->state[id].waiting, __ATOMIC_RELAXED);
+	s = &d->state[id];
+	*out = (struct state_load){
+		.in_flight = LOAD(s->in_flight),
+		.waiting = LOAD(s->waiting),
+		.beyond = LOAD(s->beyond),
+		.waiting_bytes = LOAD(s->waiting_bytes),
+		.token_ns = LOAD(s->token_ns),
+		.waiting_ns = LOAD(s->waiting_ns),
+		.admitted = LOAD(s->admitted),
+		.ended = LOAD(s->ended),
+	};
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		out->refused[r] = LOAD(s->refused[r]);
+	/* Where nobody waits, ages that say otherwise have drifted: age.c clears them. */
+	if (out->waiting > 0)
+		out->oldest_ns = ages_oldest(&s->ages, now_ns);
 	return 0;
 }
 
@@ -392,36 +433,6 @@ int datapath_each_prefix(struct datapath *d,
 				    sizeof(struct sluice_prefix_key), sizeof(struct sluice_prefix),
 				    visit_prefix, &v),
 			   "client_prefixes");
-}
-
-struct client_visitor {
-	void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *,
-		     int64_t);
-	void *arg;
-	int in_flight_fd;
-};
-
-static void visit_client(void *arg, const void *key, const void *value)
-{
-	const struct client_visitor *v = arg;
-	int64_t in_flight = 0;
-
-	if (bpf_map_lookup_elem(v->in_flight_fd, key, &in_flight))
-		in_flight = 0;
-	v->each(v->arg, key, value, in_flight);
-}
-
-int datapath_each_client(struct datapath *d,
-			 void (*each)(void *, const struct sluice_client *,
-				      const struct sluice_client_count *, int64_t in_flight),
-			 void *arg)
-{
-	struct client_visitor v = {each, arg, map_fd(d->skel->maps.client_in_flight)};
-
-	return read_failed(map_each(map_fd(d->skel->maps.client_counts),
-				    sizeof(struct sluice_client),
-				    sizeof(struct sluice_client_count), visit_client, &v),
-			   "client_counts");
 }
 
 static void count_one(void *arg, const void *key, const void *value)

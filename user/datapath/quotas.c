@@ -200,14 +200,6 @@ bool datapath_get_prefix(struct datapath *d, const uint8_t addr[16], struct slui
 	return !bpf_map_lookup_elem(map_fd(d->skel->maps.client_prefixes), &key, out);
 }
 
-bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
-			 struct sluice_client_count *out, int64_t *in_flight)
-{
-	if (bpf_map_lookup_elem(map_fd(d->skel->maps.client_in_flight), client, in_flight))
-		*in_flight = 0;
-	return !bpf_map_lookup_elem(map_fd(d->skel->maps.client_counts), client, out);
-}
-
 int datapath_key_client(struct datapath *d, const char *secret, size_t len,
 			struct sluice_client *out)
 {

@@ -111,7 +111,7 @@ static void write_histogram(FILE *out, const struct daemon_state *s, unsigned ki
 		const struct sluice_histogram *h = &s->histograms[id];
 		uint64_t sum = 0;
 
-		if (!state_model_in_use(s, id) ||
+		if (!state_model_in_use(s, id) || s->controller->model[id].group ||
 		    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)))
 			continue;
 		for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS; i++) {
@@ -154,18 +154,41 @@ static bool itl_ema(const struct daemon_state *s, uint32_t id, double *value)
 static bool in_flight(const struct daemon_state *s, uint32_t id, double *value)
 {
 	*value = s->kernel[id].in_flight > 0 ? (double)s->kernel[id].in_flight : 0;
-	return id != SLUICE_MODEL_ALL;
+	return id != SLUICE_MODEL_ALL && !s->controller->model[id].group;
 }
 
 static bool waiting(const struct daemon_state *s, uint32_t id, double *value)
 {
 	*value = s->kernel[id].waiting > 0 ? (double)s->kernel[id].waiting : 0;
-	return id != SLUICE_MODEL_ALL;
+	return id != SLUICE_MODEL_ALL && !s->controller->model[id].group;
+}
+
+static bool beyond(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = s->kernel[id].beyond > 0 ? (double)s->kernel[id].beyond : 0;
+	return id != SLUICE_MODEL_ALL && !s->controller->model[id].group;
+}
+
+/* Of the entry that carries the law, which alone has them. */
+static bool waiting_bytes(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = s->kernel[id].waiting_bytes > 0 ? (double)s->kernel[id].waiting_bytes : 0;
+	return s->controller->model[id].adapting;
+}
+
+static bool predicted_rate(const struct daemon_state *s, uint32_t id, double *value)
+{
+	struct sluice_admission a;
+
+	if (!controller_admission(s->controller, id, &a) || !a.rate)
+		return false;
+	*value = (double)a.rate / (1 << ADMISSION_RATE_SHIFT) / ((1 << ADMISSION_TICK_SHIFT) / 1e9);
+	return true;
 }
 
 static bool limit(const struct daemon_state *s, uint32_t id, double *value)
 {
-	*value = (double)controller_targets(s->controller, id).max_in_flight;
+	*value = (double)controller_limit(s->controller, id);
 	return *value > 0 && (id != SLUICE_MODEL_ALL || !s->controller->per_model);
 }
 
@@ -189,6 +212,12 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 		{"sluice_in_flight_limit", "Requests that may be in flight at once.", limit},
 		{"sluice_model_open", "1 while requests are admitted, 0 while latency shuts it.",
 		 is_open},
+		{"sluice_beyond", "Requests in flight that only shadow mode let pass.", beyond},
+		{"sluice_waiting_bytes", "Bytes of the requests without a first token yet.",
+		 waiting_bytes},
+		{"sluice_rate_bytes_per_second",
+		 "Bytes of requests that the server takes up, as policy adaptive counts on.",
+		 predicted_rate},
 	};
 
 	for (size_t g = 0; g < sizeof(gauges) / sizeof(gauges[0]); g++) {
@@ -204,6 +233,18 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 			model_label(out, s, id);
 			fprintf(out, "} %.9g\n", value);
 		}
+	}
+}
+
+static void write_changes(FILE *out, const struct daemon_state *s)
+{
+	family(out, "sluice_model_changes_total", "counter", "Times that a model opened or shut.");
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
+		if (!state_model_in_use(s, id) || (id == SLUICE_MODEL_OTHER && !state_other_seen(s)))
+			continue;
+		fputs("sluice_model_changes_total{", out);
+		model_label(out, s, id);
+		fprintf(out, "} %" PRIu64 "\n", s->changes[id]);
 	}
 }
 
@@ -236,6 +277,7 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 	write_histogram(out, s, SLUICE_SAMPLE_ITL, "sluice_inter_token_latency_seconds",
 			"Between successive chunks of one streamed response.");
 	write_gauges(out, s);
+	write_changes(out, s);
 	family(out, "sluice_samples_lost_total", "counter",
 	       "Latency samples that found their ring full.");
 	fprintf(out, "sluice_samples_lost_total %" PRIu64 "\n",

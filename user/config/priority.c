@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* See priority.h. */
+#include "priority.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/parse.h"
+#include "identity.h"
+
+bool priority_is_field(const char *field)
+{
+	return !strcmp(field, "priority-header") || !strcmp(field, "priority-values");
+}
+
+/* As it stands in a request: printable, with no space around it. */
+static bool is_header_value(const char *text, size_t n)
+{
+	if (!n || n >= PRIORITY_VALUE_MAX || text[0] == ' ' || text[n - 1] == ' ')
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (text[i] < 0x20 || text[i] > 0x7e)
+			return false;
+	return true;
+}
+
+static int take_value(struct priority *p, const char *text, char *err, size_t len)
+{
+	const char *equals = strrchr(text, '=');
+	size_t n = equals ? (size_t)(equals - text) : 0;
+	struct priority_value *v = &p->values[p->count];
+	char why[256];
+	double class;
+
+	if (!is_header_value(text, n)) {
+		parse_say(err, len,
+			  "\"" PARSE_QUOTE "\" is not a header's value: 1 to 63 printable ASCII characters, no space around them",
+			  PARSE_QUOTED(text));
+		return -EINVAL;
+	}
+	if (parse_value(&parse_as_class, equals + 1, &class, why, sizeof(why)) < 0) {
+		parse_say(err, len, "%.*s: %s", (int)n, text, why);
+		return -EINVAL;
+	}
+	if (p->count == PRIORITY_VALUES_MAX) {
+		parse_say(err, len, "more than %u values", PRIORITY_VALUES_MAX);
+		return -EINVAL;
+	}
+	memset(v, 0, sizeof(*v));
+	memcpy(v->text, text, n);
+	v->class = (uint8_t)class;
+	p->count++;
+	return 0;
+}
+
+int priority_take(struct priority *p, const char *field, const char *text, char *err, size_t len)
+{
+	if (!strcmp(field, "priority-values"))
+		return take_value(p, text, err, len);
+	if (identity_header_name(text, p->header))
+		return 0;
+	parse_say(err, len,
+		  "\"" PARSE_QUOTE "\" is not the name of a header that may say a priority: 1 to 31 letters, digits, - and _, like x-priority",
+		  PARSE_QUOTED(text));
+	return -EINVAL;
+}
+
+int priority_finish(const struct priority *p, struct sluice_rules *rules, char *err, size_t len)
+{
+	const char *header = p->header;
+	bool other = !strcmp(header, rules->header) || !strcmp(header, rules->forwarded);
+
+	if (!header[0] != !p->count) {
+		parse_say(err, len, "%s",
+			  p->count ? "priority-values needs priority-header: whose values these are"
+				   : "priority-header needs priority-values, like {interactive: high, batch: low}");
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < HTTP1_KEYS_MAX; i++)
+		other |= !strcmp(header, rules->key[i]);
+	if (header[0] && other) {
+		parse_say(err, len, "\"%s\" is read for something else, so it cannot be priority-header", header);
+		return -EINVAL;
+	}
+	memcpy(rules->priority, p->header, sizeof(rules->priority));
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a service's keys say of whose requests go first (priority-header, priority-values). The header is the client's
+ * word, so a class above normal by it is for services whose clients are trusted; one below, like that of retries, is for
+ * all.
+ */
+#ifndef SLUICE_CONFIG_PRIORITY_H
+#define SLUICE_CONFIG_PRIORITY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+
+#define PRIORITY_VALUES_MAX 16
+#define PRIORITY_VALUE_MAX  64 /* bytes of a header's value, its zero included */
+
+struct priority_value {
+	char text[PRIORITY_VALUE_MAX];
+	uint8_t class;
+};
+
+struct priority {
+	char header[HTTP1_TOKEN_MAX]; /* in lower case; "": none */
+	struct priority_value values[PRIORITY_VALUES_MAX];
+	unsigned count;
+};
+
+bool priority_is_field(const char *field);
+
+/* One value of one key; of priority-values VALUE=CLASS. 0; or -EINVAL with what is the matter, in one line, in err. */
+int priority_take(struct priority *p, const char *field, const char *text, char *err, size_t len);
+
+/* All keys are in: `rules`, finished but for this, gets the header. Likewise. */
+int priority_finish(const struct priority *p, struct sluice_rules *rules, char *err, size_t len);
+
+#endif
