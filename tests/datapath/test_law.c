@@ -261,7 +261,7 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 #define RACERS 4
 #define EACH 16
 #define RACE_CEILING 13
-#define RACES 25
+#define RACES 400
 
 struct racer {
 	pthread_t thread;

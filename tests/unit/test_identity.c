@@ -90,7 +90,7 @@ static void any_text_is_the_address_that_inet_pton_says(void **state)
 static bool forwarded_by(const char *name, const char *lines, size_t cut, __u8 out[16])
 {
 	static const struct siphash_secret secret;
-	char names[2 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
+	char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
 	static __u8 buf[SCAN_BUF + SCAN_PAD];
 	struct http1_request r = {0};
 	char head[512];
