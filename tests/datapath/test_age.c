@@ -195,6 +195,195 @@ static void a_client_that_holds_nothing_loses_its_stale_count(void **state)
 	closed(d);
 }
 
+/* A request of model 3 that is under the law of entry 900, as of a group. */
+static void put_waiting(struct datapath *d, uint32_t n, uint64_t idle, uint64_t since, uint32_t bytes, uint32_t flags)
+{
+	struct sluice_conn conn = {.last_seen_ns = NOW - idle * SECOND};
+	struct sluice_conn_key key;
+
+	key_of(&key, n);
+	conn.exchange[0] = (struct sluice_exchange){
+		.admitted_ns = since, .bytes = bytes, .flags = flags, .model = 3, .law = 900};
+	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
+}
+
+static void what_is_forgotten_is_given_back_wherever_it_is_counted(void **state)
+{
+	const uint64_t since = NOW - 700 * SECOND, kept = NOW - 3 * SECOND;
+	struct datapath *d = opened();
+	struct state_load law;
+
+	put_waiting(d, 1, 650, since, 5000, BOTH);
+	put_waiting(d, 2, 650, since, 70, SLUICE_EXCHANGE_BEYOND);
+	put_waiting(d, 3, 2, kept, 300, BOTH);
+	count(d, SLUICE_MODEL_ALL, 2, 2);
+	count(d, 3, 2, 2);
+	count(d, 900, 2, 2);
+	d->state[SLUICE_MODEL_ALL].beyond = d->state[3].beyond = d->state[900].beyond = 1;
+	d->state[900].waiting_bytes = 5300;
+	ages_add(&d->state[900].ages, since);
+	ages_add(&d->state[900].ages, kept);
+	assert_done(datapath_get_load(d, 900, NOW, &law));
+	assert_int_equal(law.oldest_ns, (uint64_t)(ages_time(NOW) - ages_time(kept)) << AGES_SHIFT);
+	assert_done(datapath_age(d, NOW));
+	for (unsigned i = 0; i < 3; i++) {
+		const uint32_t models[] = {SLUICE_MODEL_ALL, 3, 900};
+
+		assert_counts(d, models[i], 1, 1);
+		assert_int_equal(d->state[models[i]].beyond, 0);
+	}
+	assert_done(datapath_get_load(d, 900, NOW, &law));
+	assert_int_equal(law.waiting_bytes, 300);
+	assert_int_equal(law.ended, 1);
+	assert_int_equal(d->state[SLUICE_MODEL_ALL].waiting_bytes, 0);
+	assert_int_equal(d->state[3].waiting_bytes, 0);
+	closed(d);
+}
+
+static void bytes_that_wait_and_what_is_beyond_are_mended(void **state)
+{
+	struct datapath *d = opened();
+
+	put_waiting(d, 1, 1, NOW - SECOND, 5000, BOTH);
+	put_waiting(d, 2, 1, NOW - SECOND, 3U << 30, BOTH); /* counts for 1 GiB, as in the kernel */
+	put_waiting(d, 3, 1, NOW - SECOND, 70, SLUICE_EXCHANGE_BEYOND);
+	put_waiting(d, 4, 1, NOW - SECOND, 9, SLUICE_EXCHANGE_IN_FLIGHT);
+	for (int i = 0; i < 3; i++)
+		assert_done(datapath_age(d, NOW));
+	for (unsigned i = 0; i < 3; i++) {
+		const uint32_t models[] = {SLUICE_MODEL_ALL, 3, 900};
+
+		assert_counts(d, models[i], 3, 2);
+		assert_int_equal(d->state[models[i]].beyond, 1);
+		assert_int_equal(d->state[models[i]].waiting_bytes,
+				 models[i] == 900 ? 5000 + ADMISSION_BYTES_MAX : 0);
+	}
+	closed(d);
+}
+
+static void ages_of_nobody_are_cleared_where_all_is_quiet(void **state)
+{
+	struct datapath *d = opened();
+	struct state_load load;
+
+	put_waiting(d, 1, 1, NOW - SECOND, 10, BOTH); /* law 900 has somebody who waits */
+	count(d, SLUICE_MODEL_ALL, 1, 1);
+	count(d, 3, 1, 1);
+	count(d, 900, 1, 1);
+	d->state[900].waiting_bytes = 10;
+	ages_add(&d->state[900].ages, NOW - SECOND);
+	ages_add(&d->state[5].ages, NOW - 9 * SECOND);
+	ages_add(&d->state[5].ages, NOW - 2 * SECOND);
+	d->state[5].ages.older = 3;
+	d->state[6].ages.older = -1;
+	assert_done(datapath_get_load(d, 5, NOW, &load));
+	assert_int_equal(load.oldest_ns, 0); /* nobody waits, whatever they say */
+	assert_done(datapath_age(d, NOW));
+	assert_int_equal(d->state[5].ages.older, 3);
+	assert_done(datapath_age(d, NOW));
+	assert_done(datapath_age(d, NOW));
+	assert_int_equal(d->state[5].ages.older, 0);
+	assert_int_equal(d->state[6].ages.older, 0);
+	assert_int_equal(ages_oldest(&d->state[5].ages, NOW), 0);
+	assert_int_equal(ages_oldest(&d->state[900].ages, NOW),
+			 (uint64_t)(ages_time(NOW) - ages_time(NOW - SECOND)) << AGES_SHIFT);
+	closed(d);
+}
+
+struct seen_holders {
+	unsigned n;
+	int64_t sum;
+	uint32_t of_law[3];
+};
+
+static void see_holder(void *arg, const struct sluice_client_flag_key *key, int64_t in_flight)
+{
+	struct seen_holders *seen = arg;
+
+	seen->n++;
+	seen->sum += in_flight;
+	seen->of_law[key->model]++;
+}
+
+static void see_client(void *arg, const struct sluice_client *client, const struct sluice_client_count *count_,
+		       int64_t in_flight)
+{
+	assert_int_equal(in_flight, client->addr[0] == 200 ? 0 : 2 + 3);
+	++*(unsigned *)arg;
+}
+
+static void who_holds_something_is_walked_in_parts_and_summed_by_client(void **state)
+{
+	enum { CLIENTS = 3000 };
+	struct datapath *d = opened();
+	int fd = map_fd(d->skel->maps.client_in_flight), counts = map_fd(d->skel->maps.client_counts);
+	struct sluice_client_flag_key key = {0};
+	struct sluice_client_count one = {.admitted = 1}, got;
+	struct seen_holders seen = {0};
+	unsigned calls = 0, listed = 0;
+	bool done = false;
+	int64_t n;
+
+	for (unsigned i = 0; i < CLIENTS; i++)
+		for (key.model = 1; key.model < 3; key.model++) {
+			memcpy(key.client.addr + 4, &i, sizeof(i));
+			n = key.model + 1;
+			assert_int_equal(bpf_map_update_elem(fd, &key, &n, BPF_ANY), 0);
+		}
+	while (!done) {
+		assert_done(datapath_next_holders(d, 1024, see_holder, &seen, &done));
+		assert_true(++calls < 20);
+	}
+	assert_int_equal(seen.n, 2 * CLIENTS);
+	assert_int_equal(seen.of_law[1], CLIENTS);
+	assert_int_equal(seen.sum, (2 + 3) * CLIENTS);
+	assert_true(calls >= 2 * CLIENTS / 1024);
+	for (unsigned i = 0; i < 10; i++) {
+		struct sluice_client client = {0};
+
+		memcpy(client.addr + 4, &i, sizeof(i));
+		if (i == 9)
+			client.addr[0] = 200; /* holds nothing */
+		assert_int_equal(bpf_map_update_elem(counts, &client, &one, BPF_ANY), 0);
+		assert_true(datapath_get_client(d, &client, &got, &n));
+		assert_int_equal(n, i == 9 ? 0 : 5);
+	}
+	assert_done(datapath_each_client(d, see_client, &listed));
+	assert_int_equal(listed, 10);
+	key.model = 2;
+	assert_int_equal(datapath_held(d, &key), 3);
+	key.model = 7;
+	assert_int_equal(datapath_held(d, &key), 0);
+	closed(d);
+}
+
+static void the_classes_in_force_are_exactly_those_asked_for(void **state)
+{
+	struct datapath *d = opened();
+	struct datapath_priority list[3] = {{.class = 2}, {.class = 0}, {.class = 3}};
+	struct sluice_client other;
+	uint32_t class;
+
+	list[0].key = (struct sluice_client){.addr = {7}, .kind = SLUICE_CLIENT_KEY};
+	assert_done(datapath_header_key(d, 4, "batch", &list[1].key));
+	assert_done(datapath_header_key(d, 5, "batch", &list[2].key));
+	assert_int_equal(list[1].key.kind, SLUICE_CLIENT_HEADER);
+	assert_memory_equal(list[1].key.addr, list[2].key.addr, 8);
+	assert_done(datapath_key_client(d, "batch", 5, &other));
+	assert_memory_equal(other.addr, list[1].key.addr, 8);
+	other = list[1].key;
+	assert_done(datapath_set_priorities(d, list, 3));
+	assert_true(datapath_get_priority(d, &other, &class));
+	assert_int_equal(class, 0);
+	assert_done(datapath_set_priorities(d, list, 1)); /* sorted by now */
+	assert_int_equal(datapath_get_priority(d, &list[0].key, &class) + datapath_get_priority(d, &list[1].key, &class) +
+				 datapath_get_priority(d, &list[2].key, &class),
+			 1);
+	assert_done(datapath_set_priorities(d, list, 0));
+	assert_false(datapath_get_priority(d, &list[0].key, &class));
+	closed(d);
+}
+
 static void sums_are_over_all_cpus(void **state)
 {
 	struct datapath *d = opened();
@@ -275,6 +464,11 @@ int main(void)
 		sandbox_test(a_count_in_motion_is_left_alone),
 		sandbox_test(a_walk_over_several_calls_counts_everything_once),
 		sandbox_test(a_client_that_holds_nothing_loses_its_stale_count),
+		sandbox_test(what_is_forgotten_is_given_back_wherever_it_is_counted),
+		sandbox_test(bytes_that_wait_and_what_is_beyond_are_mended),
+		sandbox_test(ages_of_nobody_are_cleared_where_all_is_quiet),
+		sandbox_test(who_holds_something_is_walked_in_parts_and_summed_by_client),
+		sandbox_test(the_classes_in_force_are_exactly_those_asked_for),
 		sandbox_test(sums_are_over_all_cpus),
 		sandbox_test(lists_are_whole),
 	};

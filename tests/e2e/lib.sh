@@ -163,6 +163,7 @@ shut() {
 
 	load --connect "$to" --model "$model" --requests 1 --max-tokens 2 >"$T/shut.json"
 	await 5 "m['$model']['ttft_ema_ms'] > 2"
+	ctl set policy=ema-flag >/dev/null
 	ctl set --model "$model" ttft=1ms tau=1h >/dev/null
 	await 2 "not m['$model']['open']"
 }

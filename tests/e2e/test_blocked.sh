@@ -102,6 +102,7 @@ sluice --listen "$PORT=m" --protocol opaque --action reset
 load --connect "$S4:$PORT" --model m --plain --requests 3 >"$T/opaque.json" # a stream's head would be there at once
 holds --within 3 "an opaque service is timed, but for a connection's first burst" \
 	"j('opaque')['completed'] == 3 and m['m']['ttft_samples'] == 2"
+ctl set policy=ema-flag >/dev/null
 ctl set --model m ttft=1ms tau=1h >/dev/null
 await 2 "not m['m']['open']"
 connects "$S4" "$C4"

@@ -52,6 +52,7 @@ refusing() {
 	load --connect "$1:$PORT" --model slow --requests 1 >"$T/one.json"
 	load --connect "$1:$PORT" --model open --requests 1 >"$T/one.json"
 	await 3 "m['slow']['ttft_ema_ms'] > 2 and 'open' in m"
+	ctl set policy=ema-flag >/dev/null
 	ctl set --model slow ttft=1ms tau=1h >/dev/null
 	await 2 "not m['slow']['open']"
 	complete_in "$ns" >"$T/stats0.json"
@@ -130,6 +131,7 @@ sluice_on --interface tun0 --interface s0 --listen "$PORT"
 load --connect "$S4:$PORT" --model slow --requests 1 >"$T/one.json"
 load --connect "$S4:$PORT" --model open --requests 1 >"$T/one.json"
 await 3 "m['slow']['ttft_ema_ms'] > 2 and 'open' in m"
+ctl set policy=ema-flag >/dev/null
 ctl set --model slow ttft=1ms tau=1h >/dev/null
 await 2 "not m['slow']['open']"
 kill -USR1 "$TUN"

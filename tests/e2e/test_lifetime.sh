@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 mock --model open,prefill-ms=5,token-ms=2,tokens=5,slots=64 --model shut,prefill-ms=400,token-ms=2,tokens=5,slots=64
-start_sluice() { sluice --listen "$PORT" --lease-ms 2000 --ttft-threshold-ms 200 --time-constant-secs 3600; }
+start_sluice() { sluice --listen "$PORT" --lease-ms 2000 --policy ema-flag --ttft-threshold-ms 200 --time-constant-secs 3600; }
 ids() { bpftool -j map dump pinned "$PIN/model_ids" | "$PY" -c 'import json, sys
 print(sorted((x["formatted"]["key"]["name"], x["formatted"]["value"]) for x in json.load(sys.stdin)))'; }
 shut() {

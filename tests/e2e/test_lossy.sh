@@ -50,6 +50,7 @@ done
 
 # Invariant 4: the 429 lost, of a small request and of 1 MiB, carried out by a wire that keeps all
 # else.
+ctl set policy=ema-flag >/dev/null
 ctl set --model slow ttft=1ms tau=1h >/dev/null
 await 2 "not m['slow']['open']"
 before=$(value "mock['requests_complete']")

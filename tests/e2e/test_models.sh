@@ -7,7 +7,7 @@
 
 mock --model fast,prefill-ms=10,token-ms=5,tokens=8,slots=64 \
 	--model slow,prefill-ms=400,token-ms=5,tokens=8,slots=64
-sluice --listen "$PORT" --ttft-threshold-ms 200 --itl-threshold-ms 200 --time-constant-secs 4
+sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 200 --itl-threshold-ms 200 --time-constant-secs 4
 
 load --connect "$S4:$PORT" --model fast --requests 8 >"$T/fast.json"
 load --connect "$S4:$PORT" --model slow --requests 2 --concurrency 2 >"$T/slow.json"

@@ -35,7 +35,7 @@ start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error
 start slow "$S" "$PY" "$HERE/peers.py" serve "$S4" "$SLOW" --steps 4 --gap 0.2
 await_line slow ready "$PID"
 mock --model mine,prefill-ms=5,token-ms=1,tokens=4,slots=64
-sluice --listen "$PORT" --listen "$ANY=any" --listen "$SLOW=slow" --itl-threshold-ms 100 --time-constant-secs 3600
+sluice --listen "$PORT" --listen "$ANY=any" --listen "$SLOW=slow" --policy ema-flag --itl-threshold-ms 100 --time-constant-secs 3600
 load --connect "$S4:$PORT" --model mine --requests 3 >"$T/mine.json"
 await 3 "m['mine']['ttft_samples'] == 3"
 

@@ -32,6 +32,7 @@ http {
 }
 CONF
 cat >"$T/sluice.yaml" <<CONF
+policy: ema-flag
 time-constant-secs: 3
 services:
   - listen: $TLS

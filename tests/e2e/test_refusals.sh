@@ -135,6 +135,7 @@ done
 
 # The gate opens while the client waits as it was told: an average of 20 ms or more is at 9 ms after some seconds.
 for how in plain stream; do
+	ctl set policy=ema-flag >/dev/null
 	ctl set --model slow ttft=9ms tau=5s >/dev/null
 	load --connect "$S4:$PORT" --model slow --requests 1 --retry 3 >"$T/warm.json" # by then it is open
 	await 2 "not m['slow']['open']"

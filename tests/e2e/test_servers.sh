@@ -84,7 +84,7 @@ refused_by() { # MODEL PORT HOST: curl and python are refused, small and large
 		"http://$host:$2/v1/chat/completions") == 429 ]]
 }
 
-ctl set ttft=1ms tau=1h >/dev/null
+ctl set policy=ema-flag ttft=1ms tau=1h >/dev/null
 await 3 "not m['app']['open'] and not m['proxy']['open']"
 requests=$(seen)
 lines=$(wc -l <"$T/nginx/access.log")

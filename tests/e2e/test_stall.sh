@@ -15,7 +15,7 @@ for model in zero noack slow; do
 	options+=(--model "$model,prefill-ms=5,token-ms=5,tokens=20,slots=64")
 done
 mock "${options[@]}"
-sluice --listen "$PORT" --ttft-threshold-ms 400 --itl-threshold-ms 40 --time-constant-secs 86400
+sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 400 --itl-threshold-ms 40 --time-constant-secs 86400
 raw_client 10.77.0.9
 for model in zero noack slow; do
 	load --connect "$S4:$PORT" --model $model --requests 5 >"$T/warm.json"

@@ -10,7 +10,7 @@ for host in "$S4" "$S6"; do
 	await_line "server-$host" ready "$PID"
 done
 peer "$C" exact "$S4" "$PORT" --model m --stream --out "$T/plain" >"$T/plain.json"
-sluice --listen "$PORT" --ttft-threshold-ms 500 --time-constant-secs 3600
+sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 500 --time-constant-secs 3600
 peer "$C" exact "$S4" "$PORT" --model m --stream --out "$T/watched" >"$T/watched.json"
 check "a stream is the same bytes with sluice and without" cmp "$T/plain" "$T/watched"
 holds "and was long enough to say so" "j('plain')['bytes'] == j('watched')['bytes'] > 10000"
