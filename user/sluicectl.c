@@ -33,7 +33,8 @@ struct call {
 	const char *model;   /* NULL: all */
 	const char *pin_dir; /* of detach without a daemon */
 	double for_ms;       /* negative: no end */
-	const char *by, *service;
+	const char *by, *service, *priority;
+	long bytes; /* 0: not said */
 	char **args;
 	int arg_count;
 };
@@ -44,7 +45,8 @@ enum option {
 	OPTION_FOR = 4,
 	OPTION_PIN_DIR = 8,
 	OPTION_BY = 16,
-	OPTION_SERVICE = 32
+	OPTION_SERVICE = 32,
+	OPTION_REQUEST = 64 /* --bytes, --priority */
 };
 
 struct subcommand {
@@ -270,6 +272,10 @@ static int run_judge(struct call *call)
 		return EXIT_USAGE;
 	if (call->service)
 		json_object_set_new(r, "service", json_string(call->service));
+	if (call->bytes)
+		json_object_set_new(r, "bytes", json_integer(call->bytes));
+	if (call->priority)
+		json_object_set_new(r, "priority", json_string(call->priority));
 	if (call->for_ms >= 0)
 		json_object_set_new(r, "for_ms", json_real(call->for_ms));
 	return ask(call, r, ANSWER_SECS);
@@ -373,15 +379,15 @@ static const struct subcommand subcommands[] = {
 	{"top", "top [--by requests|tokens|in-flight|rejected]",
 	 "clients, the busiest first, every second anew", OPTION_JSON | OPTION_BY, 0, 0, run_top,
 	 people_clients},
-	{"explain", "explain CLIENT [--model M] [--service PORT] [--json]",
+	{"explain", "explain CLIENT [--model M] [--service PORT] [--bytes N] [--priority VALUE] [--json]",
 	 "what would become of the client's next request now, and why",
-	 OPTION_JSON | OPTION_MODEL | OPTION_SERVICE, 1, 1, run_judge, people_explain},
+	 OPTION_JSON | OPTION_MODEL | OPTION_SERVICE | OPTION_REQUEST, 1, 1, run_judge, people_explain},
 	{"services", "services [--json]", "the protected ports", OPTION_JSON, 0, 0, run_simple,
 	 people_services},
 	{"watch", "watch [--json]", "refusals and models opening or shutting, as they happen",
 	 OPTION_JSON, 0, 0, run_watch, people_event},
 	{"set", "set [--model M] KEY=VALUE…",
-	 "change a target: ttft=800ms itl=30ms tau=15s max-in-flight=64 action=… mode=… policy=…",
+	 "change a target: ttft=800ms ttft='800ms + 0.2ms/KiB' itl=30ms tau=15s max-in-flight=64 floor=2 action=… mode=… policy=adaptive|ema-flag",
 	 OPTION_MODEL | OPTION_JSON, 1, CONTROL_VALUES_MAX, run_set, people_set},
 	{"allow", "allow CLIENT [--model M] [--for 10m]",
 	 "let a client past limits and shut models", OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1,
@@ -464,6 +470,20 @@ static int read_arguments(struct call *call, int argc, char **argv)
 			call->service = value_of("--service", arg, &i, argc, argv);
 			if (!call->service)
 				return EXIT_USAGE;
+		} else if (is_option(arg, "--priority") && sub->options & OPTION_REQUEST) {
+			call->priority = value_of("--priority", arg, &i, argc, argv);
+			if (!call->priority)
+				return EXIT_USAGE;
+		} else if (is_option(arg, "--bytes") && sub->options & OPTION_REQUEST) {
+			value = value_of("--bytes", arg, &i, argc, argv);
+			if (!value)
+				return EXIT_USAGE;
+			call->bytes = strlen(value) < 11 && value[0] &&
+						      strspn(value, "0123456789") == strlen(value)
+					      ? strtol(value, NULL, 10)
+					      : 0;
+			if (!call->bytes)
+				return complain("--bytes: \"%s\" is no number of bytes", value);
 		} else if (is_option(arg, "--pin-dir") && sub->options & OPTION_PIN_DIR) {
 			call->pin_dir = value_of("--pin-dir", arg, &i, argc, argv);
 			if (!call->pin_dir)

@@ -574,6 +574,87 @@ static void models_have_targets_of_their_own(void **state)
 	config_free(&config);
 }
 
+static void targets_may_grow_and_models_share_a_server(void **state)
+{
+	static const char yaml[] =
+		"ttft-threshold-ms: 800 + 0.2/KiB\n"
+		"floor: 3\n"
+		"models:\n"
+		"- {name: a, ttft-threshold-ms: 1s + 0.5ms/KiB, floor: 5, group: gpu0}\n"
+		"- {name: b, group: gpu0}\n";
+	static const char *const args[] = {BASE, NULL};
+	static const char *const over[] = {BASE, "--ttft-threshold-ms", "none", "--floor=4",
+					   "--policy=adaptive", NULL};
+
+	load(yaml, args, NULL);
+	assert_true(config.ttft_threshold_ms == 800 && config.ttft_ms_per_kib == 0.2);
+	assert_int_equal(config.floor, 3);
+	assert_int_equal(config.policy, CONTROLLER_ADAPTIVE);
+	assert_true(config.models[0].ttft_threshold_ms == 1000 && config.models[0].ttft_ms_per_kib == 0.5);
+	assert_int_equal(config.models[0].floor, 5);
+	assert_string_equal(config.models[0].group, "gpu0");
+	assert_true(config.models[1].ttft_threshold_ms < 0);
+	assert_int_equal(config.models[1].floor, 0);
+	assert_string_equal(config.models[1].group, "gpu0");
+	config_free(&config);
+	load(yaml, over, NULL);
+	assert_true(config.ttft_threshold_ms < 0 && config.ttft_ms_per_kib == 0);
+	assert_int_equal(config.floor, 4);
+	config_free(&config);
+}
+
+static void priorities_are_of_clients_and_of_a_headers_values(void **state)
+{
+	static const char yaml[] =
+		"services:\n"
+		"- listen: 80\n"
+		"  priority-header: X-Priority\n"
+		"  priority-values: {interactive: high, batch: low, \"a = b\": lowest}\n"
+		"- listen: 81\n"
+		"  priority-header: x-stainless-retry-count\n"
+		"  priority-values: {\"1\": low, 2: low}\n"
+		"- listen: 82\n"
+		"priorities:\n"
+		"- {client: 10.0.0.0/8, class: low}\n"
+		"- {client: 192.0.2.7, class: high}\n"
+		"- {class: lowest, client: \"key:0123456789abcdef\"}\n"
+		"- {client: \"2001:db8::5\", class: normal}\n";
+	static const char *const args[] = {"--interface=lo", NULL};
+	const struct priority *p;
+
+	load(yaml, args, NULL);
+	p = &config.services[0].priority;
+	assert_string_equal(config.services[0].rules.priority, "x-priority");
+	assert_int_equal(p->count, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		static const struct {
+			const char *text;
+			unsigned class;
+		} want[] = {{"interactive", 0}, {"batch", 2}, {"a = b", 3}};
+
+		assert_string_equal(p->values[i].text, want[i].text);
+		assert_int_equal(p->values[i].class, want[i].class);
+	}
+	p = &config.services[1].priority;
+	assert_string_equal(config.services[1].rules.priority, "x-stainless-retry-count");
+	assert_int_equal(p->count, 2);
+	assert_string_equal(p->values[0].text, "1");
+	assert_string_equal(p->values[1].text, "2");
+	assert_int_equal(config.services[2].rules.priority[0], 0);
+	assert_int_equal(config.services[2].priority.count, 0);
+	assert_int_equal(config.priority_count, 4);
+	assert_false(config.priorities[0].key);
+	assert_int_equal(config.priorities[0].prefix.plen, 104);
+	assert_int_equal(config.priorities[0].class, 2);
+	assert_int_equal(config.priorities[1].prefix.plen, 128);
+	assert_int_equal(config.priorities[1].class, 0);
+	assert_true(config.priorities[2].key);
+	assert_int_equal(config.priorities[2].client.kind, SLUICE_CLIENT_KEY);
+	assert_int_equal(config.priorities[2].class, 3);
+	assert_int_equal(config.priorities[3].prefix.plen, 64);
+	config_free(&config);
+}
+
 static void a_policy_without_numbers_has_the_reference_ones(void **state)
 {
 	static const struct {
@@ -743,6 +824,49 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"help: true\n", "FILE: unknown key \"help\""},
 		{"config: other.yaml\n", "FILE: unknown key \"config\""},
 		{"policy: x\n", "FILE: policy: \"x\" is not one of adaptive, ema-flag"},
+		{"ttft-threshold-ms: 800 + x/KiB\n",
+		 "FILE: ttft-threshold-ms: \"800 + x/KiB\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
+		{"floor: 0\n", "FILE: floor: \"0\" is not a whole number from 1 to 4096"},
+		{"listen: 80\nmodels: [{name: \"group:a\"}]\n",
+		 "FILE: models entry 1: name: \"group:a\" is a group's name, not a model's"},
+		{"listen: 80\nmodels: [{name: a, group: \"\"}]\n",
+		 "FILE: models entry 1: group: \"\" is not a group's name: 1 to 89 bytes of text without control characters"},
+		{"listen: 80\nper-model-limits: false\nmodels: [{name: a, group: g}]\n",
+		 "FILE: models entry 1: all models are one group while per-model-limits is false"},
+		{"listen: 80\npriorities: [{client: 10.0.0.1}]\n",
+		 "FILE: priorities entry 1: class is missing"},
+		{"listen: 80\npriorities: [{class: low}]\n",
+		 "FILE: priorities entry 1: client is missing"},
+		{"listen: 80\npriorities: [{client: 10.0.0.1, class: top}]\n",
+		 "FILE: priorities entry 1: class: \"top\" is not one of high, normal, low, lowest"},
+		{"listen: 80\npriorities: [{client: nobody, class: low}]\n",
+		 "FILE: priorities entry 1: client: \"nobody\" is not a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)"},
+		{"listen: 80\npriorities: [{client: \"key=sk-1\", class: low}]\n",
+		 "FILE: priorities entry 1: client: a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it"},
+		{"listen: 80\npriorities: [{client: 10.1.0.0/8, class: low}, {client: 10.0.0.0/8, class: high}]\n",
+		 "FILE: priorities entry 2: this client has a class already, in priorities entry 1"},
+		{"services: [{listen: 80, priority-values: {a: low}}]\n",
+		 "FILE: services entry 1: priority-values needs priority-header: whose values these are"},
+		{"services: [{listen: 80, priority-header: x}]\n",
+		 "FILE: services entry 1: priority-header needs priority-values, like {interactive: high, batch: low}"},
+		{"services: [{listen: 80, priority-header: x, priority-values: {a: top}}]\n",
+		 "FILE: services entry 1: priority-values: a: \"top\" is not one of high, normal, low, lowest"},
+		{"services: [{listen: 80, priority-header: x, priority-values: {a: [low]}}]\n",
+		 "FILE: services entry 1: a: one value is expected, not a list"},
+		{"services: [{listen: 80, priority-header: x, priority-values: {a: low, a: high}}]\n",
+		 "FILE: services entry 1: \"a\" stands there twice"},
+		{"services: [{listen: 80, priority-header: x, priority-values: [a]}]\n",
+		 "FILE: services entry 1: priority-values: a mapping is expected, not a list"},
+		{"services: [{listen: 80, priority-header: x, priority-values: {\" a\": low}}]\n",
+		 "FILE: services entry 1: priority-values: \" a=low\" is not a header's value: 1 to 63 printable ASCII characters, no space around them"},
+		{"services: [{listen: 80, priority-header: \"x y\", priority-values: {a: low}}]\n",
+		 "FILE: services entry 1: priority-header: \"x y\" is not the name of a header that may say a priority: 1 to 31 letters, digits, - and _, like x-priority"},
+		{"services: [{listen: 80, identity: x-api-key, priority-header: x-api-key, priority-values: {a: low}}]\n",
+		 "FILE: services entry 1: identity: a list is expected, not one value"},
+		{"services: [{listen: 80, identity: [x-api-key], priority-header: X-API-Key, priority-values: {a: low}}]\n",
+		 "FILE: services entry 1: \"x-api-key\" is read for something else, so it cannot be priority-header"},
+		{"services: [{listen: 80, protocol: opaque, priority-header: x, priority-values: {a: low}}]\n",
+		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities and doubt are of requests, which only protocol http sees"},
 		{"listen: [80, http]\n", "FILE: listen: \"http\"" NO_LISTEN},
 		{"listen: [80, 80]\n", "FILE: listen: \"80\" is given twice"},
 		{"listen: [[80]]\n", "FILE: listen entry 1: one value is expected, not a list"},
@@ -990,8 +1114,10 @@ static void the_example_file_is_valid(void **state)
 	if (load_catching(STDERR_FILENO, args, NULL))
 		fail_msg("%s", printed);
 	assert_int_equal(config.service_count, 5);
-	assert_int_equal(config.model_count, 2);
+	assert_int_equal(config.model_count, 3);
 	assert_int_equal(config.quota_count, 2);
+	assert_int_equal(config.priority_count, 2);
+	assert_true(config.ttft_ms_per_kib == 0.2);
 	assert_false(config.quotas[0].one);
 	assert_int_equal(config.quotas[0].quota.requests.burst, 50);
 	assert_true(config.quotas[1].one);
@@ -1027,6 +1153,8 @@ int main(void)
 		cmocka_unit_test(a_service_says_who_its_clients_are),
 		cmocka_unit_test(an_opaque_service_resets_where_a_reply_is_only_the_default),
 		cmocka_unit_test(models_have_targets_of_their_own),
+		cmocka_unit_test(targets_may_grow_and_models_share_a_server),
+		cmocka_unit_test(priorities_are_of_clients_and_of_a_headers_values),
 		cmocka_unit_test(a_policy_without_numbers_has_the_reference_ones),
 		cmocka_unit_test(a_wrong_argument_is_one_line_that_names_it),
 		cmocka_unit_test(a_wrong_variable_is_one_line_that_names_it),

@@ -231,7 +231,8 @@ static int take_model_name(const char *label, const char *text, char out[SLUICE_
 
 static int take_group(const char *label, const char *text, char out[SLUICE_NAME_MAX])
 {
-	if (!parse_is_model_name(text, strlen(text) + strlen(CONTROLLER_GROUP)))
+	if (!parse_is_model_name(text, strlen(text)) ||
+	    strlen(text) + strlen(CONTROLLER_GROUP) >= SLUICE_NAME_MAX)
 		return complain_value(
 			label, text,
 			"a group's name: 1 to 89 bytes of text without control characters");

@@ -138,7 +138,8 @@ static json_t *do_set(struct command *c)
 	if (c->ops->set(c->ops->arg, model, pairs, n, err, sizeof(err)))
 		return refuse(c, "%s", err[0] ? err : "the value was refused");
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
-	return json_pack("{s:o}", model ? "model" : "global", report_model(c->state, id));
+	return json_pack("{s:o, s:s}", model ? "model" : "global", report_model(c->state, id),
+			 "policy", c->state->policy);
 }
 
 /* Whom a command is about, and how it is printed. */
@@ -322,12 +323,14 @@ static bool get_service(struct command *c, uint32_t *out)
 static json_t *do_explain(struct command *c)
 {
 	const json_t *bytes = json_object_get(c->request, "bytes");
+	struct explain_ask ask = {0};
 	struct sluice_client client;
 	uint32_t model, service;
 	struct subject s;
 	json_t *answer;
 
-	if (!get_subject(c, &s) || !get_model(c, &model) || !get_service(c, &service))
+	if (!get_subject(c, &s) || !get_model(c, &model) || !get_service(c, &service) ||
+	    !get_string(c, "priority", &ask.priority))
 		return NULL;
 	if (bytes && !json_is_null(bytes) &&
 	    (!json_is_integer(bytes) || json_integer_value(bytes) < 1 ||
@@ -338,11 +341,12 @@ static json_t *do_explain(struct command *c)
 	if (model == SLUICE_MODEL_ALL)
 		model = service < c->state->service_count ? c->state->services[service].model
 							  : SLUICE_MODEL_OTHER;
+	ask.bytes = (uint32_t)json_integer_value(bytes);
 	explain_client(c->state, service, &s.as_typed, &client);
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
 	answer = report_explain(c->state, &client,
 				client.kind == SLUICE_CLIENT_ADDRESS ? s.as_typed.addr : NULL,
-				model, service, (uint32_t)json_integer_value(bytes));
+				model, service, &ask);
 	if (answer && s.note)
 		json_object_set_new(answer, "note", json_string("an IPv6 client is its /64"));
 	return answer;

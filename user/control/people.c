@@ -144,6 +144,18 @@ static const char *clock_time(json_int_t unix_ms)
 	return out;
 }
 
+/* Whether an average is what shuts a model: not under policy adaptive, where only one that stands still is shut. */
+static bool averages_shut(const json_t *model)
+{
+	const json_t *ema = json_object_get(model, "ttft_ema_ms");
+	const json_t *threshold = json_object_get(model, "ttft_threshold_ms");
+
+	if (json_is_object(json_object_get(model, "admission")))
+		return false;
+	return strcmp(text(model, "reason"), "ttft") || !json_is_number(ema) ||
+	       json_number_value(ema) > json_number_value(threshold);
+}
+
 /* "ttft 1840 ms over 1000 ms": why a model is shut. */
 static void why(FILE *out, const json_t *model)
 {
@@ -152,7 +164,9 @@ static void why(FILE *out, const json_t *model)
 
 	snprintf(ema, sizeof(ema), "%s_ema_ms", reason);
 	snprintf(threshold, sizeof(threshold), "%s_threshold_ms", reason);
-	if (json_is_number(json_object_get(model, ema)))
+	if (!averages_shut(model))
+		fprintf(out, "%s: what waits for a first token moves no more", reason);
+	else if (json_is_number(json_object_get(model, ema)))
 		fprintf(out, "%s %s ms over %s ms", reason, number(model, ema, 0),
 			number(model, threshold, 0));
 	else
@@ -171,14 +185,32 @@ static void shut_line(FILE *out, const json_t *model, const char *name, json_int
 	if (json_is_integer(since))
 		fprintf(out, " since %s (%s)", clock_time(json_integer_value(since)),
 			span((double)(now_ms - json_integer_value(since))));
-	fprintf(out, ", opens about %s (in %s) if nothing more arrives\n",
-		clock_time(now_ms + (json_int_t)retry_ms), span(retry_ms));
+	if (averages_shut(model))
+		fprintf(out, ", opens about %s (in %s) if nothing more arrives\n",
+			clock_time(now_ms + (json_int_t)retry_ms), span(retry_ms));
+	else
+		fputs(", opens with the next first token\n", out);
+}
+
+/* "800", or "800 + 0.2/KiB". Two results may be in use at once. */
+static const char *ttft_target(const json_t *model)
+{
+	static char ring[2][64];
+	static unsigned next;
+	const json_t *growth = json_object_get(model, "ttft_threshold_ms_per_kib");
+	char *out = ring[next++ % 2];
+
+	if (!json_is_number(growth))
+		return number(model, "ttft_threshold_ms", 0);
+	snprintf(out, sizeof(ring[0]), "%s + %.4g/KiB", number(model, "ttft_threshold_ms", 0),
+		 json_number_value(growth));
+	return out;
 }
 
 static void model_row(struct table *t, const json_t *model, const char *name)
 {
 	row(t, name, is_open(model) ? "open" : "SHUT", number(model, "ttft_ema_ms", 1),
-	    number(model, "ttft_threshold_ms", 0), number(model, "itl_ema_ms", 1),
+	    ttft_target(model), number(model, "itl_ema_ms", 1),
 	    number(model, "itl_threshold_ms", 0), number(model, "in_flight", 0),
 	    number(model, "waiting", 0), number(model, "limit", 0),
 	    number(model, "ttft_samples", 0), number(model, "itl_samples", 0));
@@ -406,8 +438,57 @@ static void explain_model(FILE *out, const char *label, const json_t *m)
 		fprintf(out, " of %s", number(m, "limit", 0));
 	fprintf(out, ", %s waiting; %s", number(m, "waiting", 0), is_open(m) ? "open" : "SHUT");
 	fprintf(out, ": ttft %s ms (target %s), itl %s ms (target %s)\n",
-		number(m, "ttft_ema_ms", 1), number(m, "ttft_threshold_ms", 0),
-		number(m, "itl_ema_ms", 1), number(m, "itl_threshold_ms", 0));
+		number(m, "ttft_ema_ms", 1), ttft_target(m), number(m, "itl_ema_ms", 1),
+		 number(m, "itl_threshold_ms", 0));
+}
+
+/* The request before the law of policy adaptive, with the numbers that decide. */
+static void explain_law(FILE *out, const json_t *e)
+{
+	const json_t *law = json_object_get(e, "law");
+	double level = json_number_value(json_object_get(law, "level"));
+
+	fprintf(out, "class        %s (%s), rank %s of 0 to 7", text(e, "class"),
+		!strcmp(text(e, "class_from"), "default") ? "nothing is said of it"
+		: !strcmp(text(e, "class_from"), "header") ? "by its header"
+		: !strcmp(text(e, "class_from"), "key")    ? "of its key"
+							    : "of its prefix",
+		number(e, "rank", 0));
+	if (!json_is_object(law)) {
+		fputc('\n', out);
+		return;
+	}
+	if (level < 1)
+		fprintf(out, ": has %.0f %% of the places and of the room", 100 * level);
+	fputc('\n', out);
+	if (strcmp(text(law, "of"), text(e, "model")))
+		fprintf(out, "law          that of %s\n", text(law, "of"));
+	fprintf(out, "places       %s in flight", number(law, "in_flight", 0));
+	if (json_is_number(json_object_get(law, "ceiling"))) {
+		fprintf(out, " of %s", number(law, "ceiling", 0));
+		if (level < 1)
+			fprintf(out, ", %s for this rank", number(law, "places", 0));
+	}
+	fprintf(out, "; below %s all are admitted%s\n", number(law, "floor", 0),
+		json_is_true(json_object_get(law, "stopped")) ? ", above none: nothing that waits moves"
+							      : "");
+	fprintf(out, "wait         %s waiting with %s bytes; a request of %s bytes ",
+		number(law, "waiting", 0), number(law, "waiting_bytes", 0),
+		number(law, "request_bytes", 0));
+	if (json_is_number(json_object_get(law, "predicted_wait_ms")))
+		fprintf(out, "is expected to wait %s ms, and may %s ms (target %s ms)\n",
+			number(law, "predicted_wait_ms", 0), number(law, "allowed_wait_ms", 0),
+			number(law, "target_ms", 0));
+	else
+		fputs("waits for what nobody knows yet: too few first tokens were seen\n", out);
+	fprintf(out, "share        %s in flight of the client", number(law, "client_in_flight", 0));
+	if (json_is_number(json_object_get(law, "client_share")))
+		fprintf(out, ", of %s places that are its share: %s\n", number(law, "client_share", 1),
+			json_is_true(json_object_get(law, "above_share"))
+				? "above it, and so behind those within theirs"
+				: "within it");
+	else
+		fputs("; it has the places for itself\n", out);
 }
 
 void people_explain(FILE *out, const json_t *e)
@@ -450,6 +531,7 @@ void people_explain(FILE *out, const json_t *e)
 	}
 	explain_model(out, "model", json_object_get(e, "model_now"));
 	explain_model(out, "all models", json_object_get(e, "global_now"));
+	explain_law(out, e);
 	fprintf(out, "client       %s in flight\n", number(e, "client_in_flight", 0));
 }
 
@@ -557,8 +639,11 @@ void people_event(FILE *out, const json_t *event)
 		}
 		fputs("shut: ", out);
 		why(out, event);
-		fprintf(out, ", opens in about %s if nothing more arrives\n",
-			span(json_number_value(json_object_get(event, "retry_after_ms"))));
+		if (averages_shut(event))
+			fprintf(out, ", opens in about %s if nothing more arrives\n",
+				span(json_number_value(json_object_get(event, "retry_after_ms"))));
+		else
+			fputs(", opens with the next first token\n", out);
 	}
 }
 
@@ -589,13 +674,20 @@ void people_set(FILE *out, const json_t *answer)
 	fprintf(out, "%s: %s", all ? "all models" : text(model, "name"),
 		is_open(model) ? "open" : "SHUT");
 	target(out, model, "ttft", "ttft_threshold_ms", " ms");
+	if (json_is_number(json_object_get(model, "ttft_threshold_ms_per_kib")))
+		fprintf(out, " + %.4g ms/KiB",
+			json_number_value(json_object_get(model, "ttft_threshold_ms_per_kib")));
 	target(out, model, "itl", "itl_threshold_ms", " ms");
 	target(out, model, "tau", "time_constant_secs", " s");
-	target(out, model, "max-in-flight", "limit", "");
+	target(out, model, "limit", "limit", "");
+	if (json_is_number(json_object_get(model, "floor")))
+		target(out, model, "floor", "floor", "");
 	if (strcmp(text(model, "action"), "default"))
 		fprintf(out, ", action %s", text(model, "action"));
 	if (strcmp(text(model, "mode"), "default"))
 		fprintf(out, ", mode %s", text(model, "mode"));
+	if (all)
+		fprintf(out, ", policy %s", text(answer, "policy"));
 	fputc('\n', out);
 }
 

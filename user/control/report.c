@@ -155,6 +155,10 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 
 	json_object_set_new(one, "ttft_threshold_ms_per_kib",
 			    threshold(controller_targets(s->controller, id).ttft_ms_per_kib));
+	json_object_set_new(one, "floor",
+			    s->controller->all.policy == CONTROLLER_ADAPTIVE
+				    ? json_integer(controller_targets(s->controller, id).floor)
+				    : json_null());
 	json_object_set_new(one, "changes", count(s->changes[id]));
 	json_object_set_new(one, "beyond", gauge(s->kernel[id].beyond));
 	json_object_set_new(one, "group",
@@ -581,13 +585,14 @@ static json_t *law(const struct daemon_state *s, const struct explain_law *l)
 }
 
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
-		       const uint8_t *addr, uint32_t model, uint32_t service, uint32_t bytes)
+		       const uint8_t *addr, uint32_t model, uint32_t service,
+		       const struct explain_ask *ask)
 {
 	char text[TEXT_CLIENT_MAX], where[TEXT_SERVICE_MAX];
 	struct explanation e;
 	json_t *rule = NULL;
 
-	explain_request(s, client, addr, model, service, bytes, &e);
+	explain_request(s, client, addr, model, service, ask, &e);
 	text_client(text, client);
 	report_service_name(s, service, where, sizeof(where));
 	if (e.rule != EXPLAIN_NO_RULE)

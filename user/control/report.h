@@ -25,9 +25,10 @@ enum report_order {
 	REPORT_BY_REJECTED
 };
 json_t *report_clients(const struct daemon_state *s, enum report_order order);
-/* What would become of the client's next request. addr: NULL for a key. bytes: 0: not known. */
+/* What would become of the client's next request. addr: NULL for a key. */
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
-		       const uint8_t *addr, uint32_t model, uint32_t service, uint32_t bytes);
+		       const uint8_t *addr, uint32_t model, uint32_t service,
+		       const struct explain_ask *ask);
 /* All quotas, or (client not NULL) those of one client or prefix. */
 json_t *report_quotas(const struct daemon_state *s, const struct text_subject *subject);
 json_t *report_services(const struct daemon_state *s);

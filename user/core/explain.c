@@ -27,7 +27,7 @@ const char *explain_from_text(enum explain_from from)
 
 const char *explain_class_text(enum explain_class from)
 {
-	static const char *const words[] = {"default", "key", "prefix"};
+	static const char *const words[] = {"default", "key", "prefix", "header"};
 
 	return words[from];
 }
@@ -222,11 +222,21 @@ static bool full(const struct sluice_model_flag *flag, const struct state_load *
 }
 
 static uint32_t class_of(const struct daemon_state *s, const struct sluice_client *client,
-			 const uint8_t *addr, enum explain_class *from)
+			 const uint8_t *addr, uint32_t service, const char *header,
+			 enum explain_class *from)
 {
+	struct sluice_client value;
 	struct sluice_prefix prefix;
 	uint32_t class;
 
+	*from = EXPLAIN_CLASS_HEADER;
+	if (header && s->lookup->key && s->lookup->priority &&
+	    s->lookup->key(s->lookup->arg, header, strlen(header), &value)) {
+		value.kind = SLUICE_CLIENT_HEADER;
+		memcpy(value.addr + 8, &service, sizeof(service));
+		if (s->lookup->priority(s->lookup->arg, &value, &class))
+			return class;
+	}
 	*from = EXPLAIN_CLASS_KEY;
 	if (client->kind == SLUICE_CLIENT_KEY && s->lookup->priority &&
 	    s->lookup->priority(s->lookup->arg, client, &class))
@@ -240,9 +250,10 @@ static uint32_t class_of(const struct daemon_state *s, const struct sluice_clien
 
 /* The numbers of the law, as far as there is one. */
 static void find_law(const struct daemon_state *s, const struct sluice_client *client,
-		     const uint8_t *addr, const struct sluice_model_flag *own, uint32_t bytes,
-		     struct explanation *e)
+		     const uint8_t *addr, const struct sluice_model_flag *own,
+		     const struct explain_ask *ask, struct explanation *e)
 {
+	uint32_t bytes = ask->bytes;
 	struct explain_law *l = &e->law;
 	const struct state_load *held;
 	struct sluice_client_flag_key key = {.client = *client};
@@ -251,7 +262,7 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 	double rate, room, level;
 
 	l->id = own->law < SLUICE_MODELS_MAX ? own->law : e->model;
-	l->class = class_of(s, client, addr, &l->class_from);
+	l->class = class_of(s, client, addr, e->service, ask->priority, &l->class_from);
 	l->rank = admission_rank(l->class, 0);
 	if (!s->lookup->flag(s->lookup->arg, l->id, &flag) || !flag.admission.floor)
 		return;
@@ -355,12 +366,12 @@ static void judge(const struct daemon_state *s, const struct sluice_client *clie
 void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out)
 {
-	explain_request(s, client, addr, model, service, 0, out);
+	explain_request(s, client, addr, model, service, &(struct explain_ask){0}, out);
 }
 
 void explain_request(const struct daemon_state *s, const struct sluice_client *client,
-		     const uint8_t *addr, uint32_t model, uint32_t service, uint32_t bytes,
-		     struct explanation *out)
+		     const uint8_t *addr, uint32_t model, uint32_t service,
+		     const struct explain_ask *ask, struct explanation *out)
 {
 	struct explanation e = {.admitted = true, .model = model, .service = service};
 	struct sluice_model_flag all, own;
@@ -375,7 +386,7 @@ void explain_request(const struct daemon_state *s, const struct sluice_client *c
 		own = (struct sluice_model_flag){.allow = 1};
 	s->lookup->counts(s->lookup->arg, client, &count, &e.client_in_flight);
 	explain_quota(s, client, addr, model, service, &e.quota);
-	find_law(s, client, addr, &own, bytes, &e);
+	find_law(s, client, addr, &own, ask, &e);
 	judge(s, client, addr, &all, &own, &e);
 	if (!e.action)
 		e.action = own.action                   ? own.action

@@ -41,8 +41,8 @@ struct explain_quota {
 
 enum explain_rule { EXPLAIN_NO_RULE, EXPLAIN_ALLOWED, EXPLAIN_BLOCKED };
 
-/* Where a request's class is said, as far as that is known without it: its header may say another. */
-enum explain_class { EXPLAIN_CLASS_DEFAULT, EXPLAIN_CLASS_KEY, EXPLAIN_CLASS_PREFIX };
+/* Where a request's class is said. */
+enum explain_class { EXPLAIN_CLASS_DEFAULT, EXPLAIN_CLASS_KEY, EXPLAIN_CLASS_PREFIX, EXPLAIN_CLASS_HEADER };
 
 /* The request before the law of policy adaptive. */
 struct explain_law {
@@ -94,11 +94,15 @@ void explain_quota(const struct daemon_state *s, const struct sluice_client *cli
 		   struct explain_quota *out);
 void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out);
-/* … of a request of so many bytes; 0: as long as those that wait are on average, as explain() takes it. */
+/* What may be said of the request besides. explain() says nothing. */
+struct explain_ask {
+	uint32_t bytes;	      /* 0: as long as those that wait are on average */
+	const char *priority; /* the value of its service's priority header; NULL: it has none */
+};
 void explain_request(const struct daemon_state *s, const struct sluice_client *client,
-		     const uint8_t *addr, uint32_t model, uint32_t service, uint32_t bytes,
-		     struct explanation *out);
-/* "key", "prefix", "default" */
+		     const uint8_t *addr, uint32_t model, uint32_t service,
+		     const struct explain_ask *ask, struct explanation *out);
+/* "header", "key", "prefix", "default" */
 const char *explain_class_text(enum explain_class from);
 
 #endif
