@@ -22,7 +22,7 @@ struct question {
 	/* found out on the way */
 	__u32 favoured;	    /* exempt, or allowed by hand: only counted */
 	__u32 prefix_quota; /* of the address's prefix */
-	__u32 pad;
+	__u32 weight;
 };
 
 struct judgement {
@@ -238,6 +238,7 @@ static __always_inline void judge_client(struct admission *a, const struct sluic
 	if (!(empty & SLUICE_EMPTY_CLIENT_PREFIXES))
 		class = prefix_class(&q->prefix, q->now, &prefix);
 	q->prefix_quota = prefix ? prefix->quota : 0;
+	q->weight = prefix ? prefix->weight : 0;
 	q->favoured = class == SLUICE_PREFIX_EXEMPT;
 	if (q->favoured)
 		return;
@@ -277,8 +278,12 @@ static __always_inline __u32 quota_of_request(struct admission *a, const struct 
 	}
 	if (!id)
 		id = q->prefix_quota;
-	if (!id)
+	if (!id) {
 		id = own->quota ? own->quota : service->quota;
+		/* The holder of a key is in no prefix: it would have a second budget wherever it came from. */
+		if (q->weight && q->weight != SLUICE_WEIGHT_ONE && q->client.kind == SLUICE_CLIENT_ADDRESS)
+			id = weighted_quota(q->weight, id);
+	}
 	return id;
 }
 
@@ -483,10 +488,7 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	r = &a->refusal;
 	count_request(service->id, q->model, verdict, j->reason);
 	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
-		count_client(&q->client,
-			     verdict == SLUICE_VERDICT_ADMITTED ||
-				     verdict == SLUICE_VERDICT_SHADOW_REJECTED,
-			     j->reason, q->model, q->now);
+		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now);
 	if (verdict == SLUICE_VERDICT_ADMITTED)
 		return 0;
 	r->client = q->client;

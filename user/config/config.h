@@ -13,6 +13,7 @@
 
 #include <sluice/abi.h>
 #include "core/quota.h"
+#include "core/text.h"
 #include "identity.h"
 
 #define CONFIG_INTERFACES_MAX 64
@@ -53,11 +54,15 @@ struct config_model {
 
 /* A client's own quota, or that of all clients in a prefix. */
 struct config_quota {
-	bool one; /* client, else prefix */
-	struct sluice_client client;
-	struct sluice_prefix_key prefix;
+	struct text_subject whom;
 	char model[SLUICE_NAME_MAX]; /* "": all */
 	struct quota_def quota;
+};
+
+/* What holds for all clients in a prefix, each by itself. */
+struct config_prefix {
+	struct sluice_prefix_key prefix;
+	uint16_t weight; /* in 1/SLUICE_WEIGHT_ONE */
 };
 
 struct config {
@@ -69,6 +74,8 @@ struct config {
 	unsigned model_count;
 	struct config_quota *quotas; /* from the file only */
 	unsigned quota_count;
+	struct config_prefix *prefixes; /* from the file only */
+	unsigned prefix_count;
 	bool has_quota;
 	struct quota_def quota; /* of services that say nothing */
 	bool feedback;
