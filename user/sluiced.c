@@ -586,6 +586,17 @@ static int each_everybodys_quota(struct daemon *d, uint16_t weight, char *err, s
 	return ret;
 }
 
+/* What the weights make of everybody's quotas, from the start: what only a former weight made is left out. */
+static int weigh_again(struct daemon *d, char *err, size_t err_len)
+{
+	int ret = collect_weights(d, &d->config);
+
+	for (size_t i = 0; i < d->weights.count && !ret; i++)
+		ret = each_everybodys_quota(d, ((uint16_t *)d->weights.items)[i], err, err_len,
+					    scale_quota);
+	return ret;
+}
+
 static void collect_weighted(void *arg, const struct sluice_weighted_key *key, uint32_t id)
 {
 	struct weighted *item = append(arg, sizeof(*item));
@@ -1178,7 +1189,8 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 				: "no quota was set for it by hand (`sluicectl quota show` lists them)");
 		return -ENOENT;
 	}
-	return refused(apply_quotas(d, &d->config), err, err_len);
+	ret = weigh_again(d, err, err_len);
+	return ret ? ret : refused(apply_quotas(d, &d->config), err, err_len);
 }
 
 /* The kernel heeds expiry by itself; this only takes away what has ended, and finds the next that will. */
