@@ -227,7 +227,7 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 		class = prefix_class(&q->prefix, q->now, &prefix);
 	q->prefix_quota = prefix ? prefix->quota : 0;
 	q->class = prefix ? prefix->priority : 0;
-	q->weight = ADMISSION_ALL;
+	q->weight = prefix ? prefix->weight : 0;
 	q->favoured = class == SLUICE_PREFIX_EXEMPT;
 	if (q->favoured)
 		return;
@@ -267,8 +267,12 @@ static __always_inline __u32 quota_of_request(struct judging *a, const struct sl
 	}
 	if (!id)
 		id = q->prefix_quota;
-	if (!id)
+	if (!id) {
 		id = own->quota ? own->quota : service->quota;
+		/* The holder of a key is in no prefix: it would have a second budget wherever it came from. */
+		if (q->weight && q->weight != SLUICE_WEIGHT_ONE && q->client.kind == SLUICE_CLIENT_ADDRESS)
+			id = weighted_quota(q->weight, id);
+	}
 	return id;
 }
 
@@ -347,7 +351,7 @@ static __always_inline void find_rank(struct judging *a, const struct sluice_adm
 	a->key.client = q->client;
 	a->key.model = q->law;
 	n = bpf_map_lookup_elem(&client_in_flight, &a->key);
-	if (n && admission_above_share(rules, *n, q->weight))
+	if (n && admission_above_share(rules, *n, q->weight ? q->weight : SLUICE_WEIGHT_ONE))
 		q->rank++;
 }
 
@@ -653,10 +657,7 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	r = &a->refusal;
 	count_request(service->id, q->model, verdict, j->reason);
 	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
-		count_client(&q->client,
-			     verdict == SLUICE_VERDICT_ADMITTED ||
-				     verdict == SLUICE_VERDICT_SHADOW_REJECTED,
-			     j->reason, q->model, q->now);
+		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now);
 	if (verdict == SLUICE_VERDICT_ADMITTED)
 		return 0;
 	r->client = q->client;
