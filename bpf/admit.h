@@ -227,7 +227,7 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 		class = prefix_class(&q->prefix, q->now, &prefix);
 	q->prefix_quota = prefix ? prefix->quota : 0;
 	q->class = prefix ? prefix->priority : 0;
-	q->weight = ADMISSION_ALL;
+	q->weight = prefix ? prefix->weight : 0;
 	q->favoured = class == SLUICE_PREFIX_EXEMPT;
 	if (q->favoured)
 		return;
@@ -267,8 +267,12 @@ static __always_inline __u32 quota_of_request(struct judging *a, const struct sl
 	}
 	if (!id)
 		id = q->prefix_quota;
-	if (!id)
+	if (!id) {
 		id = own->quota ? own->quota : service->quota;
+		/* The holder of a key is in no prefix: it would have a second budget wherever it came from. */
+		if (q->weight && q->weight != SLUICE_WEIGHT_ONE && q->client.kind == SLUICE_CLIENT_ADDRESS)
+			id = weighted_quota(q->weight, id);
+	}
 	return id;
 }
 
@@ -347,7 +351,7 @@ static __always_inline void find_rank(struct judging *a, const struct sluice_adm
 	a->key.client = q->client;
 	a->key.model = q->law;
 	n = bpf_map_lookup_elem(&client_in_flight, &a->key);
-	if (n && admission_above_share(rules, *n, q->weight))
+	if (n && admission_above_share(rules, *n, q->weight ? q->weight : SLUICE_WEIGHT_ONE))
 		q->rank++;
 }
 
@@ -383,27 +387,105 @@ static __always_inline void judge_by_law(struct judgement *j, const struct quest
 		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
 }
 
-/* Refused at a limit that was set by hand. */
-static __always_inline void no_place(struct judgement *j, const struct sluice_model_flag *flag, __u32 about)
+/* Takes a place of one entry and begins to wait there: 1; or 0 with the reason, if with `bound` its limit leaves none. */
+SUBPROG int take_place(__u32 id, bool bound)
 {
-	j->reason = SLUICE_REASON_IN_FLIGHT;
-	j->retry_after_ms = flag->limit_retry_ms;
-	j->about = about;
+	struct sluice_model_state *state = model_counts(id);
+	struct sluice_model_flag *flag = model_flag(id);
+	struct judging *a = get_judging();
+	__s64 before;
+
+	if (!state || !flag || !a)
+		return 0;
+	before = __sync_fetch_and_add(&state->in_flight, 1);
+	if (bound && flag->limit && before >= (__s64)flag->limit) {
+		__sync_fetch_and_add(&state->in_flight, -1);
+		a->judgement.reason = SLUICE_REASON_IN_FLIGHT;
+		a->judgement.retry_after_ms = flag->limit_retry_ms;
+		a->judgement.about = id == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : a->question.model;
+		return 0;
+	}
+	a->load.in_flight = before < 0 ? 0 : before;
+	a->load.waiting = __sync_fetch_and_add(&state->waiting, 1);
+	return 1;
+}
+
+SUBPROG int leave_place(__u32 id)
+{
+	struct sluice_model_state *state = model_counts(id);
+
+	if (state)
+		give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+	return 0;
+}
+
+/* The law's word on a request that has its place, on top of what was there before: 1 if it stays. */
+SUBPROG int join_law(bool bound)
+{
+	struct judging *a = get_judging();
+	struct sluice_model_state *state;
+	struct sluice_model_flag *law;
+	struct judgement *j;
+	struct question *q;
+
+	if (!a)
+		return 0;
+	q = &a->question;
+	j = &a->judgement;
+	law = model_flag(q->law);
+	state = model_counts(q->law);
+	if (!law || !state)
+		return 0;
+	a->load.waiting_bytes = __sync_fetch_and_add(&state->waiting_bytes, q->bytes);
+	a->load.since_ns = load_since(state);
+	if (bound)
+		judge_by_law(j, q, law, state, &a->load);
+	if (j->reason) {
+		__sync_fetch_and_add(&state->waiting_bytes, -(__s64)q->bytes);
+		return 0;
+	}
+	if (a->load.waiting <= 0)
+		state->waiting_ns = q->now;
+	ages_add(&state->ages, q->now);
+	__sync_fetch_and_add(&state->admitted, 1);
+	q->ahead = admission_ahead(&law->admission, &a->load, q->bytes, q->now);
+	q->beside = a->load.in_flight + 1;
+	return 1;
 }
 
 /*
- * Takes the request's places, wherever it is counted; all of them or, with the reason in *j, none. With `bound` as far
- * as limits and the law leave one.
+ * Takes the request's places, wherever it is counted; all of them or, with the reason in the judgement, none. With
+ * `bound` as far as limits and the law leave one. The law's own is the last, so that what was there before is its load.
  */
-SUBPROG int take_places(bool bound)
+static __always_inline void take_places(const struct question *q, bool bound)
+{
+	__u32 model = q->model, law = q->law;
+
+	if (law != SLUICE_MODEL_ALL && !take_place(SLUICE_MODEL_ALL, bound))
+		return;
+	if (law != model && !take_place(model, bound))
+		goto all_back;
+	if (!take_place(law, bound))
+		goto model_back;
+	if (join_law(bound))
+		return;
+	leave_place(law);
+model_back:
+	if (law != model)
+		leave_place(model);
+all_back:
+	if (law != SLUICE_MODEL_ALL)
+		leave_place(SLUICE_MODEL_ALL);
+}
+
+/* Limits, law and flags, as things stand: of the whole, of the model, of its law. */
+SUBPROG int judge_load(void)
 {
 	struct sluice_model_state *all_state = model_counts(SLUICE_MODEL_ALL), *own_state, *law_state;
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own, *law;
 	struct judging *a = get_judging();
-	__s64 all_before, before;
 	struct judgement *j;
 	struct question *q;
-	bool apart;
 
 	if (!a)
 		return 0;
@@ -415,54 +497,22 @@ SUBPROG int take_places(bool bound)
 	law_state = model_counts(q->law);
 	if (!all || !own || !law || !all_state || !own_state || !law_state)
 		return 0;
-	apart = law_apart(q->law, q->model);
-	all_before = take_place(all_state, bound ? all->limit : 0);
-	if (all_before < 0) {
-		no_place(j, all, SLUICE_MODEL_ALL);
-		return 0;
-	}
-	before = take_place(own_state, bound ? own->limit : 0);
-	if (before < 0) {
-		no_place(j, own, q->model);
-		goto all_back;
-	}
-	if (q->law == SLUICE_MODEL_ALL)
-		before = all_before;
-	if (apart) {
-		before = take_place(law_state, bound ? law->limit : 0);
-		if (before < 0) {
-			no_place(j, law, q->model);
-			goto own_back;
+	judge_by_limit(j, all, all_state, SLUICE_MODEL_ALL);
+	judge_by_limit(j, own, own_state, q->model);
+	if (law_apart(q->law, q->model))
+		judge_by_limit(j, law, law_state, q->model);
+	if (law->admission.floor) {
+		find_rank(a, &law->admission);
+		if (!q->take) {
+			a->load.in_flight = law_state->in_flight;
+			a->load.waiting = law_state->waiting;
+			a->load.waiting_bytes = law_state->waiting_bytes;
+			a->load.since_ns = load_since(law_state);
+			judge_by_law(j, q, law, law_state, &a->load);
 		}
 	}
-	a->load.in_flight = before;
-	a->load.waiting = __sync_fetch_and_add(&law_state->waiting, 1);
-	a->load.waiting_bytes = __sync_fetch_and_add(&law_state->waiting_bytes, q->bytes);
-	a->load.since_ns = load_since(law_state);
-	if (bound)
-		judge_by_law(j, q, law, law_state, &a->load);
-	if (j->reason) {
-		__sync_fetch_and_add(&law_state->waiting, -1);
-		__sync_fetch_and_add(&law_state->waiting_bytes, -(__s64)q->bytes);
-		if (apart)
-			__sync_fetch_and_add(&law_state->in_flight, -1);
-		goto own_back;
-	}
-	if (a->load.waiting <= 0)
-		law_state->waiting_ns = q->now;
-	ages_add(&law_state->ages, q->now);
-	__sync_fetch_and_add(&law_state->admitted, 1);
-	if (all_state != law_state)
-		__sync_fetch_and_add(&all_state->waiting, 1);
-	if (own_state != law_state)
-		__sync_fetch_and_add(&own_state->waiting, 1);
-	q->ahead = admission_ahead(&law->admission, &a->load, q->bytes, q->now);
-	q->beside = before + 1;
-	return 0;
-own_back:
-	__sync_fetch_and_add(&own_state->in_flight, -1);
-all_back:
-	__sync_fetch_and_add(&all_state->in_flight, -1);
+	judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
+	judge_by_flag(j, own, q->model, q->now);
 	return 0;
 }
 
@@ -473,15 +523,13 @@ all_back:
  */
 SUBPROG int judge_request(const struct sluice_service *service)
 {
-	struct sluice_model_state *all_state = model_counts(SLUICE_MODEL_ALL), *own_state, *law_state;
-	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own, *law;
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
 	struct sluice_settings *set = get_settings();
 	struct judging *a = get_judging();
 	struct sluice_quota *quota = NULL;
 	struct sluice_budget *budget = NULL;
 	struct judgement *j;
 	struct question *q;
-	bool bound;
 
 	if (!service || !set || !a)
 		return 0;
@@ -489,55 +537,35 @@ SUBPROG int judge_request(const struct sluice_service *service)
 	j = &a->judgement;
 	__builtin_memset(j, 0, sizeof(*j));
 	own = model_flag(q->model);
-	own_state = model_counts(q->model);
-	if (!all || !own || !all_state || !own_state)
+	if (!all || !own)
 		return 0;
 	q->service = service->id;
 	q->law = own->law;
-	law = model_flag(q->law);
-	law_state = model_counts(q->law);
-	if (!law || !law_state)
-		return 0;
 	judge_client(a, all, own, set->empty);
 	judge_how(j, service, all, own);
-	bound = !q->favoured;
-	if (bound && !j->reason && q->model != SLUICE_MODEL_ALL) {
-		__u32 id = quota_of_request(a, service, own, set->empty);
+	if (!q->favoured) {
+		if (!j->reason && q->model != SLUICE_MODEL_ALL) {
+			__u32 id = quota_of_request(a, service, own, set->empty);
 
-		quota = quota_by_id(id);
-		if (quota) {
-			j->quota = id;
-			budget = budget_of(&q->client, id, q->take, q->now);
+			quota = quota_by_id(id);
+			if (quota) {
+				j->quota = id;
+				budget = budget_of(&q->client, id, q->take, q->now);
+			}
+			if (quota && budget)
+				judge_by_quota(j, quota, budget, q->now);
 		}
-		if (quota && budget)
-			judge_by_quota(j, quota, budget, q->now);
-	}
-	if (bound) {
-		judge_by_limit(j, all, all_state, SLUICE_MODEL_ALL);
-		judge_by_limit(j, own, own_state, q->model);
-		if (law->admission.floor)
-			find_rank(a, &law->admission);
-		if (!q->take) {
-			a->load.in_flight = law_state->in_flight;
-			a->load.waiting = law_state->waiting;
-			a->load.waiting_bytes = law_state->waiting_bytes;
-			a->load.since_ns = load_since(law_state);
-			judge_by_law(j, q, law, law_state, &a->load);
-		}
-		judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
-		judge_by_flag(j, own, q->model, q->now);
+		judge_load();
 	}
 	if (!q->take || j->reason)
 		return 0;
-	take_places(bound);
+	take_places(q, !q->favoured);
 	if (j->reason || !quota || !budget)
 		return 0;
 	charge_request(j, quota, budget, q->now, false);
-	if (j->reason) {
+	if (j->reason)
 		give_back(q->model, q->law, q->bytes, q->now,
 			  SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
-		__sync_fetch_and_add(&law_state->admitted, -1);
-	}
 	return 0;
 }
 
@@ -629,10 +657,7 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	r = &a->refusal;
 	count_request(service->id, q->model, verdict, j->reason);
 	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
-		count_client(&q->client,
-			     verdict == SLUICE_VERDICT_ADMITTED ||
-				     verdict == SLUICE_VERDICT_SHADOW_REJECTED,
-			     j->reason, q->model, q->now);
+		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now);
 	if (verdict == SLUICE_VERDICT_ADMITTED)
 		return 0;
 	r->client = q->client;

@@ -55,26 +55,42 @@ static __always_inline void count_request(__u32 service, __u32 model, enum sluic
 		*n += 1;
 }
 
-static __always_inline void count_client(const struct sluice_client *client, bool admitted,
-					 __u32 reason, __u32 model, __u64 now)
+/* What a client is before its first request: never written, and too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct sluice_client_count);
+	__uint(max_entries, 1);
+} no_counts __weak SEC(".maps");
+
+static __always_inline void count_client(const struct sluice_client *client, __u32 verdict, __u32 reason,
+					 __u32 model, __u32 service, __u64 now)
 {
-	struct sluice_client_count *c = bpf_map_lookup_elem(&client_counts, client);
+	struct sluice_client_count *c = bpf_map_lookup_elem(&client_counts, client), *first;
+	__u32 zero = 0;
 
 	if (!c) {
-		struct sluice_client_count first = {};
-
-		bpf_map_update_elem(&client_counts, client, &first, BPF_NOEXIST);
+		first = bpf_map_lookup_elem(&no_counts, &zero);
+		if (!first)
+			return;
+		bpf_map_update_elem(&client_counts, client, first, BPF_NOEXIST);
 		c = bpf_map_lookup_elem(&client_counts, client);
 		if (!c)
 			return;
 	}
-	if (admitted) {
+	if (reason >= SLUICE_REASONS_MAX)
+		reason = 0;
+	if (verdict == SLUICE_VERDICT_ADMITTED || verdict == SLUICE_VERDICT_SHADOW_REJECTED) {
 		__sync_fetch_and_add(&c->admitted, 1);
+		if (verdict == SLUICE_VERDICT_SHADOW_REJECTED)
+			__sync_fetch_and_add(&c->shadow_by_reason[reason], 1);
 	} else {
 		__sync_fetch_and_add(&c->rejected, 1);
+		__sync_fetch_and_add(&c->by_reason[reason], 1);
 		c->last_reason = reason;
 	}
 	c->last_model = model;
+	c->last_service = service;
 	c->last_seen_ns = now;
 }
 

@@ -60,6 +60,8 @@ MAP(BPF_MAP_TYPE_LPM_TRIE, trusted_proxies, struct sluice_trusted_key, __u32,
     SLUICE_SERVICES_MAX * SLUICE_TRUSTED_MAX, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_ARRAY, quotas, __u32, struct sluice_quota, SLUICE_QUOTAS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, quota_texts, __u32, struct sluice_quota_text, SLUICE_QUOTAS_MAX, PINNED);
+MAP(BPF_MAP_TYPE_HASH, weighted_quotas, struct sluice_weighted_key, __u32, SLUICE_QUOTAS_MAX,
+    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_HASH, client_quotas, struct sluice_client_flag_key, __u32, 65536,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_HASH, priorities, struct sluice_client, __u32, 4096,

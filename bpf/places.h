@@ -26,17 +26,6 @@ static __always_inline bool law_apart(__u32 law, __u32 model)
 	return law != model && law != SLUICE_MODEL_ALL;
 }
 
-/* Takes a place if `limit` (0: none) leaves one. Returns how many were taken before, or -1. */
-static __always_inline __s64 take_place(struct sluice_model_state *state, __u32 limit)
-{
-	__s64 before = __sync_fetch_and_add(&state->in_flight, 1);
-
-	if (!limit || before < (__s64)limit)
-		return before < 0 ? 0 : before;
-	__sync_fetch_and_add(&state->in_flight, -1);
-	return -1;
-}
-
 /* From when on the server has worked on those that wait with nothing to show for it. */
 static __always_inline __u64 load_since(const struct sluice_model_state *state)
 {

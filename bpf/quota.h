@@ -30,6 +30,15 @@ static __always_inline __u32 quota_of_client(struct sluice_client_flag_key *key)
 	return id ? *id : 0;
 }
 
+/* The quota of a client of this weight, where `id` is everybody's. */
+static __always_inline __u32 weighted_quota(__u32 weight, __u32 id)
+{
+	struct sluice_weighted_key key = { .weight = weight, .quota = id };
+	__u32 *own = id ? bpf_map_lookup_elem(&weighted_quotas, &key) : NULL;
+
+	return own ? *own : id;
+}
+
 struct charge {
 	__u64 now, interval, span;
 	__u64 units, most; /* most 0: only if `interval` still fits the span */

@@ -173,7 +173,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 				return 0;
 			}
 			if (verdict == SLUICE_VERDICT_ADMITTED) {
-				take_places(false);
+				take_places(&a->question, false);
 				charge_passing();
 			}
 		}

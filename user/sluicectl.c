@@ -284,7 +284,7 @@ static int run_judge(struct call *call)
 static int run_quota(struct call *call)
 {
 	static const char usage[] =
-		"usage: sluicectl quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 | show [CLIENT] | clear CLIENT [--model M]";
+		"usage: sluicectl quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 weight=2 | show [CLIENT] | clear CLIENT [--model M]";
 	const char *what = call->args[0];
 	char name[16], words[512] = "";
 	bool set = !strcmp(what, "set"), show = !strcmp(what, "show");
@@ -319,7 +319,8 @@ static int run_quota(struct call *call)
 
 static json_t *clients_request(const struct call *call)
 {
-	return json_pack("{s:s, s:s*}", "cmd", "clients", "by", call->by);
+	return json_pack("{s:s, s:s*, s:s*}", "cmd", "clients", "by", call->by, "service",
+			 call->service);
 }
 
 static int run_clients(struct call *call)
@@ -373,13 +374,14 @@ static const struct subcommand subcommands[] = {
 	 0, run_simple, people_status},
 	{"models", "models [--json]", "the averages and targets of every model", OPTION_JSON, 0, 0,
 	 run_simple, people_models},
-	{"clients", "clients [--by requests|tokens|in-flight|rejected] [--json]",
-	 "who sent requests, what is left of their quotas, and what was said of them",
-	 OPTION_JSON | OPTION_BY, 0, 0, run_clients, people_clients},
-	{"top", "top [--by requests|tokens|in-flight|rejected]",
-	 "clients, the busiest first, every second anew", OPTION_JSON | OPTION_BY, 0, 0, run_top,
-	 people_clients},
-	{"explain", "explain CLIENT [--model M] [--service PORT] [--bytes N] [--priority VALUE] [--json]",
+	{"clients",
+	 "clients [--by requests|tokens|in-flight|rejected] [--service ADDR:PORT] [--json]",
+	 "who sent requests, why they were refused, what is left of their quotas, and what was said of them",
+	 OPTION_JSON | OPTION_BY | OPTION_SERVICE, 0, 0, run_clients, people_clients},
+	{"top", "top [--by requests|tokens|in-flight|rejected] [--service ADDR:PORT]",
+	 "clients, the busiest first, every second anew", OPTION_JSON | OPTION_BY | OPTION_SERVICE,
+	 0, 0, run_top, people_clients},
+	{"explain", "explain CLIENT [--model M] [--service ADDR:PORT] [--bytes N] [--priority VALUE] [--json]",
 	 "what would become of the client's next request now, and why",
 	 OPTION_JSON | OPTION_MODEL | OPTION_SERVICE | OPTION_REQUEST, 1, 1, run_judge, people_explain},
 	{"services", "services [--json]", "the protected ports", OPTION_JSON, 0, 0, run_simple,
@@ -397,7 +399,7 @@ static const struct subcommand subcommands[] = {
 	{"clear", "clear CLIENT [--model M]", "take back what was said of a client",
 	 OPTION_MODEL | OPTION_JSON, 1, 1, run_judge, people_done},
 	{"quota",
-	 "quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 | show [CLIENT] | clear CLIENT [--model M]",
+	 "quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 weight=2 | show [CLIENT] | clear CLIENT [--model M]",
 	 "a client's budget, over what the configuration says; `none`: it has none to heed",
 	 OPTION_MODEL | OPTION_JSON, 1, 8, run_quota, show_quota},
 	{"reload", "reload", "read the configuration file again (what `set` changed is lost)",

@@ -25,6 +25,7 @@
 #include "config/config.h"
 #include "control/control.h"
 #include "core/controller.h"
+#include "core/explain.h"
 #include "core/parse.h"
 #include "core/state.h"
 #include "core/text.h"
@@ -35,9 +36,11 @@
 #define EXIT_USAGE     2 /* wrong configuration or environment: starting again will not help */
 #define TICK_NS        100000000ULL
 #define TICKS_A_SECOND 10
+#define SHORT_LEASE_MS 400
 #define DRAIN_NS       10000000000ULL /* tombstones after `detach` */
 #define LOG_LINES      10             /* a second, of models opening and shutting */
 #define INTERFACES_MAX 64
+#define NO_ROOM        "there is no room for another quota (%d are held)"
 #define MAPS_AGE_NS    1000000000ULL /* how old the fill of maps may be that is shown */
 #define HOLDERS_A_TICK 4096           /* entries of client_in_flight that are looked at */
 
@@ -45,6 +48,11 @@
 struct list {
 	void *items;
 	size_t count, room;
+};
+
+struct weighted {
+	struct sluice_weighted_key key;
+	uint32_t id;
 };
 
 static struct daemon {
@@ -62,6 +70,8 @@ static struct daemon {
 	double active[SLUICE_MODELS_MAX]; /* weight of the clients with something in flight, by law, … */
 	double active_sum[SLUICE_MODELS_MAX]; /* … and as far as this walk has come */
 	struct list counts, clients, client_rules, prefix_rules, client_quotas;
+	struct list weights;  /* uint16_t: in use */
+	struct list weighted; /* struct weighted: what they make of the quotas that are everybody's */
 	struct quota_book quotas;
 	bool claimed[SLUICE_QUOTAS_MAX]; /* ids handed out, perhaps not in a map yet */
 	uint64_t renewed_ns, maps_ns, drain_until_ns;
@@ -129,6 +139,42 @@ static void notify(const char *what)
 	sendto(fd, what, strlen(what), MSG_NOSIGNAL, (struct sockaddr *)&address,
 	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
 	close(fd);
+}
+
+/* ---- the lease ---- */
+
+/* A quarter of a lease that is short, else half a tick. */
+static uint64_t renew_every_ns(const struct daemon *d)
+{
+	uint64_t quarter = d->config.lease_ms * 1000000ULL / 4;
+
+	return quarter < TICK_NS / 2 ? quarter : TICK_NS / 2;
+}
+
+static void renew_lease(struct daemon *d)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+	if (now - d->renewed_ns < renew_every_ns(d))
+		return;
+	if (datapath_renew_lease(d->datapath, now + d->config.lease_ms * 1000000ULL)) {
+		if (d->log_lines++ < LOG_LINES)
+			say("cannot renew the lease: %s", datapath_error());
+		return;
+	}
+	d->renewed_ns = now;
+}
+
+/*
+ * A daemon that walks a large map is not one that hangs: what takes long says so here in every step. Before the loop
+ * runs the lease is still the last daemon's.
+ */
+static void on_alive(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (d->running)
+		renew_lease(d);
 }
 
 /* ---- the state, filled from the datapath when somebody asks ---- */
@@ -200,6 +246,7 @@ static void collect_maps(struct daemon *d)
 		{.name = "client_counts"},   {.name = "request_counts"},
 		{.name = "client_quotas"},   {.name = "client_state"},
 		{.name = "replies"},         {.name = "priorities"},
+		{.name = "weighted_quotas"},
 	};
 	const uint64_t *n = d->state.counters;
 	uint64_t kept;
@@ -230,6 +277,7 @@ static void refresh(void *arg, unsigned parts)
 	struct daemon *d = arg;
 	struct daemon_state *s = &d->state;
 
+	on_alive(d);
 	look_at_the_clock(d);
 	if (parts & STATE_MODELS)
 		write_flags(d, false); /* what is shown is what the kernel does, not what it will do at the next tick */
@@ -426,6 +474,11 @@ static void mark_prefix(void *arg, const struct sluice_prefix_key *key,
 	((bool *)arg)[prefix->quota % SLUICE_QUOTAS_MAX] = true;
 }
 
+static void mark_weighted(void *arg, const struct sluice_weighted_key *key, uint32_t id)
+{
+	((bool *)arg)[id % SLUICE_QUOTAS_MAX] = true;
+}
+
 static bool *used_quotas(struct daemon *d)
 {
 	static bool used[SLUICE_QUOTAS_MAX];
@@ -435,6 +488,9 @@ static bool *used_quotas(struct daemon *d)
 		used[d->state.services[i].quota] = true;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		used[d->controller.model[id].quota] = true;
+	for (size_t i = 0; i < d->weighted.count; i++)
+		used[((struct weighted *)d->weighted.items)[i].id] = true;
+	datapath_each_weighted(d->datapath, mark_weighted, used);
 	datapath_each_client_quota(d->datapath, mark_client_quota, used);
 	datapath_each_prefix(d->datapath, mark_prefix, used);
 	return used;
@@ -453,7 +509,7 @@ static int quota_id(struct daemon *d, const struct quota_def *def, unsigned scop
 		id = quota_book_id(&d->quotas, def, scope, name, by_hand, used_quotas(d), &fresh,
 				   &taken);
 	if (!id) {
-		say("there is no room for another quota (%d are held)", SLUICE_QUOTAS_MAX - 1);
+		say(NO_ROOM, SLUICE_QUOTAS_MAX - 1);
 		return -ENOSPC;
 	}
 	if (taken)
@@ -478,6 +534,164 @@ static bool by_hand(const struct daemon *d, uint32_t id)
 	return id && id < SLUICE_QUOTAS_MAX && d->quotas.text[id].by_hand;
 }
 
+/* ---- weights: each times each quota that is everybody's is a quota, too ---- */
+
+static int add_weight(struct daemon *d, uint16_t weight)
+{
+	uint16_t *weights = d->weights.items, *more;
+
+	if (!weight || weight == SLUICE_WEIGHT_ONE)
+		return 0;
+	for (size_t i = 0; i < d->weights.count; i++)
+		if (weights[i] == weight)
+			return 0;
+	more = append(&d->weights, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	*more = weight;
+	return 0;
+}
+
+/* Those of the file's prefixes, and those said by hand. What they make of quotas is forgotten, to be made anew. */
+static int collect_weights(struct daemon *d, const struct config *config)
+{
+	int ret = 0;
+
+	d->weights.count = d->weighted.count = 0;
+	for (unsigned i = 0; i < config->prefix_count && !ret; i++)
+		ret = add_weight(d, config->prefixes[i].weight);
+	collect_rules(d);
+	for (size_t i = 0; i < d->state.prefix_rule_count && !ret; i++)
+		if (d->state.prefix_rules[i].prefix.own & SLUICE_PREFIX_WEIGHT_BY_HAND)
+			ret = add_weight(d, d->state.prefix_rules[i].prefix.weight);
+	return ret;
+}
+
+static struct weighted *find_weighted(struct daemon *d, const struct sluice_weighted_key *key)
+{
+	struct weighted *weighted = d->weighted.items;
+
+	for (size_t i = 0; i < d->weighted.count; i++)
+		if (!memcmp(&weighted[i].key, key, sizeof(*key)))
+			return &weighted[i];
+	return NULL;
+}
+
+/* Puts what this weight makes of the quota `id`, which is everybody's, into *out. -EINVAL with the reason. */
+static int weigh(struct daemon *d, uint32_t id, uint16_t weight, struct quota_def *out, char *err,
+		 size_t err_len)
+{
+	char why[256], words[QUOTA_TEXT_MAX], number[TEXT_WEIGHT_MAX];
+	struct quota_def def;
+
+	quota_of_text(&def, &d->quotas.text[id]);
+	if (!quota_scale(out, &def, weight, why, sizeof(why)))
+		return 0;
+	quota_words(words, &def);
+	text_weight(number, weight);
+	snprintf(err, err_len, "weight %s of the quota %s: %s", number, words, why);
+	return -EINVAL;
+}
+
+static int check_weight(struct daemon *d, uint32_t id, uint16_t weight, char *err, size_t err_len)
+{
+	struct quota_def unused;
+
+	return weigh(d, id, weight, &unused, err, err_len);
+}
+
+/* Where no such quota can be, the quota itself holds. */
+static int scale_quota(struct daemon *d, uint32_t id, uint16_t weight, char *err, size_t err_len)
+{
+	const struct sluice_quota_text text = d->quotas.text[id];
+	struct weighted w = {.key = {weight, (__u16)id}}, *more;
+	struct quota_def scaled;
+	int ret;
+
+	if (find_weighted(d, &w.key))
+		return 0;
+	if (weigh(d, id, weight, &scaled, err, err_len)) {
+		say("%s; it counts as 1", err);
+		return 0;
+	}
+	ret = quota_id(d, &scaled, text.scope, text.name, false, &w.id);
+	if (ret == -ENOSPC)
+		snprintf(err, err_len, NO_ROOM, SLUICE_QUOTAS_MAX - 1);
+	else if (ret)
+		snprintf(err, err_len, "%s", datapath_error());
+	if (ret)
+		return ret;
+	more = append(&d->weighted, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	*more = w;
+	ret = datapath_set_weighted(d->datapath, &w.key, w.id);
+	if (ret)
+		snprintf(err, err_len, "%s", datapath_error());
+	return ret;
+}
+
+/* *id of a quota that is everybody's, and of its part for each weight. */
+static int everybodys_quota_id(struct daemon *d, const struct quota_def *def, unsigned scope,
+			       const char *name, uint32_t *out)
+{
+	int ret = quota_id(d, def, scope, name, false, out);
+	char err[512];
+
+	for (size_t i = 0; i < d->weights.count && !ret; i++)
+		ret = scale_quota(d, *out, ((uint16_t *)d->weights.items)[i], err, sizeof(err));
+	return ret;
+}
+
+/* Calls each() with the quotas that are everybody's now. Stops at its first error. */
+static int each_everybodys_quota(struct daemon *d, uint16_t weight, char *err, size_t err_len,
+				 int (*each)(struct daemon *d, uint32_t id, uint16_t weight,
+					     char *err, size_t err_len))
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < d->state.service_count && !ret; i++)
+		if (d->state.services[i].quota)
+			ret = each(d, d->state.services[i].quota, weight, err, err_len);
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX && !ret; id++)
+		if (d->controller.model[id].quota)
+			ret = each(d, d->controller.model[id].quota, weight, err, err_len);
+	return ret;
+}
+
+/* What the weights make of everybody's quotas, from the start: what only a former weight made is left out. */
+static int weigh_again(struct daemon *d, char *err, size_t err_len)
+{
+	int ret = collect_weights(d, &d->config);
+
+	for (size_t i = 0; i < d->weights.count && !ret; i++)
+		ret = each_everybodys_quota(d, ((uint16_t *)d->weights.items)[i], err, err_len,
+					    scale_quota);
+	return ret;
+}
+
+static void collect_weighted(void *arg, const struct sluice_weighted_key *key, uint32_t id)
+{
+	struct weighted *item = append(arg, sizeof(*item));
+
+	if (item)
+		*item = (struct weighted){*key, id};
+}
+
+/* Takes out of the map what no weight and no quota stands for any more. */
+static void drop_weighted(struct daemon *d)
+{
+	struct list found = {0};
+	struct weighted *items;
+
+	datapath_each_weighted(d->datapath, collect_weighted, &found);
+	items = found.items;
+	for (size_t i = 0; i < found.count; i++)
+		if (!find_weighted(d, &items[i].key))
+			datapath_clear_weighted(d->datapath, &items[i].key);
+	free(found.items);
+}
+
 /* Makes client_prefixes say what `rules` does of itself, and what follows from that. Takes out what says nothing. */
 static int write_prefixes(struct daemon *d, struct list *list)
 {
@@ -496,6 +710,7 @@ static int write_prefixes(struct daemon *d, struct list *list)
 	list->count = kept;
 	quota_inherit(rules, kept);
 	for (size_t i = 0; i < kept; i++) {
+		on_alive(d);
 		ret = datapath_set_prefix(d->datapath, &rules[i].key, &rules[i].prefix);
 		first = first ? first : ret;
 	}
@@ -534,54 +749,70 @@ static int learn(struct daemon *d, const char *name, uint32_t *id)
 	return 0;
 }
 
+static int apply_client_quota(struct daemon *d, const struct config_quota *q,
+			      const struct sluice_client_flag_key *key)
+{
+	uint32_t id, now;
+	int ret;
+
+	if (!datapath_get_client_quota(d->datapath, key, &now))
+		now = 0;
+	if (by_hand(d, now))
+		return 0;
+	ret = quota_id(d, &q->quota, q->model[0] ? SLUICE_SCOPE_CLIENT_MODEL : SLUICE_SCOPE_CLIENT,
+		       q->model, false, &id);
+	return ret || id == now ? ret : datapath_set_client_quota(d->datapath, key, id);
+}
+
 /* Clients' own quotas as the file has them, but for what was said by hand; `keys` is filled with all it names. */
-static int apply_client_quotas(struct daemon *d, const struct config *config,
-			       struct sluice_client_flag_key *keys, size_t *count)
+static int apply_client_quotas(struct daemon *d, const struct config *config, struct list *keys)
 {
 	int ret = 0;
 
-	*count = 0;
 	for (unsigned i = 0; i < config->quota_count && !ret; i++) {
 		const struct config_quota *q = &config->quotas[i];
-		struct sluice_client_flag_key key = {.client = q->client};
-		uint32_t id, now;
+		struct sluice_client clients[SLUICE_SERVICES_MAX];
+		uint32_t model = SLUICE_MODEL_ALL;
+		size_t n;
 
-		if (!q->one)
+		on_alive(d);
+		if (!q->whom.one)
 			continue;
 		if (q->model[0])
-			ret = learn(d, q->model, &key.model);
-		if (ret)
-			return ret;
-		keys[(*count)++] = key;
-		if (!datapath_get_client_quota(d->datapath, &key, &now))
-			now = 0;
-		if (by_hand(d, now))
-			continue;
-		ret = quota_id(d, &q->quota,
-			       q->model[0] ? SLUICE_SCOPE_CLIENT_MODEL : SLUICE_SCOPE_CLIENT,
-			       q->model, false, &id);
-		if (!ret && id != now)
-			ret = datapath_set_client_quota(d->datapath, &key, id);
+			ret = learn(d, q->model, &model);
+		n = explain_clients(&d->state, &q->whom, clients);
+		for (size_t k = 0; k < n && !ret; k++) {
+			struct sluice_client_flag_key *key = append(keys, sizeof(*key));
+
+			if (!key)
+				return -ENOMEM;
+			*key = (struct sluice_client_flag_key){.client = clients[k], .model = model};
+			ret = apply_client_quota(d, q, key);
+		}
 	}
 	return ret;
 }
 
-static int apply_prefix_quotas(struct daemon *d, const struct config *config)
+static int apply_prefixes(struct daemon *d, const struct config *config)
 {
 	struct state_prefix_rule *rules = d->prefix_rules.items;
 	int ret = 0;
 
-	for (size_t i = 0; i < d->prefix_rules.count; i++)
+	for (size_t i = 0; i < d->prefix_rules.count; i++) {
 		if (!by_hand(d, rules[i].prefix.quota))
 			rules[i].prefix.own &= (__u8)~SLUICE_PREFIX_OWN_QUOTA;
+		if (!(rules[i].prefix.own & SLUICE_PREFIX_WEIGHT_BY_HAND))
+			rules[i].prefix.own &= (__u8)~SLUICE_PREFIX_OWN_WEIGHT;
+	}
 	for (unsigned i = 0; i < config->quota_count && !ret; i++) {
 		const struct config_quota *q = &config->quotas[i];
 		struct sluice_prefix *prefix;
 		uint32_t id;
 
-		if (q->one)
+		on_alive(d);
+		if (q->whom.one)
 			continue;
-		prefix = prefix_of(d, &q->prefix);
+		prefix = prefix_of(d, &q->whom.prefix);
 		if (!prefix)
 			return -ENOMEM;
 		if (prefix->own & SLUICE_PREFIX_OWN_QUOTA && by_hand(d, prefix->quota))
@@ -592,30 +823,43 @@ static int apply_prefix_quotas(struct daemon *d, const struct config *config)
 			prefix->quota = (__u16)id;
 		}
 	}
+	for (unsigned i = 0; i < config->prefix_count && !ret; i++) {
+		struct sluice_prefix *prefix = prefix_of(d, &config->prefixes[i].prefix);
+
+		on_alive(d);
+		if (!prefix)
+			return -ENOMEM;
+		if (prefix->own & SLUICE_PREFIX_WEIGHT_BY_HAND)
+			continue;
+		prefix->own |= SLUICE_PREFIX_OWN_WEIGHT;
+		prefix->weight = config->prefixes[i].weight;
+	}
 	return ret ? ret : write_prefixes(d, &d->prefix_rules);
 }
 
 /* Makes clients' and prefixes' quotas those of the file; what was said by hand goes over it. */
 static int apply_quotas(struct daemon *d, const struct config *config)
 {
-	struct sluice_client_flag_key *keys = calloc(config->quota_count + 1, sizeof(*keys));
-	size_t count;
-	int ret;
+	struct list keys = {0};
+	int ret = apply_client_quotas(d, config, &keys);
 
-	if (!keys)
-		return -ENOMEM;
-	ret = apply_client_quotas(d, config, keys, &count);
 	collect_rules(d);
-	qsort(keys, count, sizeof(*keys), compare_keys);
+	if (keys.count)
+		qsort(keys.items, keys.count, sizeof(struct sluice_client_flag_key), compare_keys);
 	for (size_t i = 0; i < d->state.client_quota_count && !ret; i++) {
 		const struct state_client_quota *q = &d->state.client_quotas[i];
 
 		if (!by_hand(d, q->quota) &&
-		    !bsearch(&q->key, keys, count, sizeof(*keys), compare_keys))
+		    (!keys.count || !bsearch(&q->key, keys.items, keys.count, sizeof(q->key),
+					     compare_keys)))
 			datapath_clear_client_quota(d->datapath, &q->key);
 	}
-	free(keys);
-	return ret ? ret : apply_prefix_quotas(d, config);
+	free(keys.items);
+	if (!ret)
+		ret = apply_prefixes(d, config);
+	if (!ret)
+		drop_weighted(d);
+	return ret;
 }
 
 /* ---- priority classes ---- */
@@ -691,12 +935,18 @@ static bool look_client_rule(void *arg, const struct sluice_client_flag_key *key
 
 static bool look_client_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t *out)
 {
+	on_alive(arg); /* asked of every client in a list */
 	return datapath_get_client_quota(((struct daemon *)arg)->datapath, key, out);
 }
 
 static bool look_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix *out)
 {
 	return datapath_get_prefix(((struct daemon *)arg)->datapath, addr, out);
+}
+
+static bool look_weighted(void *arg, const struct sluice_weighted_key *key, uint32_t *out)
+{
+	return datapath_get_weighted(((struct daemon *)arg)->datapath, key, out);
 }
 
 static bool look_budget(void *arg, const struct sluice_client *client, uint32_t quota,
@@ -736,6 +986,7 @@ static const struct state_lookup lookup = {
 	.client_rule = look_client_rule,
 	.client_quota = look_client_quota,
 	.prefix = look_prefix,
+	.weighted = look_weighted,
 	.budget = look_budget,
 	.flag = look_flag,
 	.counts = look_counts,
@@ -768,8 +1019,10 @@ static struct controller_targets targets_of(const struct config *config)
 static int learn_configured(struct daemon *d, const struct config *config)
 {
 	uint32_t id;
-	int ret;
+	int ret = collect_weights(d, config);
 
+	if (ret)
+		return ret;
 	for (unsigned i = 0; i < config->service_count; i++) {
 		ret = learn(d, config->services[i].model, &id);
 		if (ret)
@@ -800,7 +1053,7 @@ static int learn_configured(struct daemon *d, const struct config *config)
 		if (m->has_quota) {
 			uint32_t quota;
 
-			ret = quota_id(d, &m->quota, SLUICE_SCOPE_MODEL, m->name, false, &quota);
+			ret = everybodys_quota_id(d, &m->quota, SLUICE_SCOPE_MODEL, m->name, &quota);
 			if (ret)
 				return ret;
 			d->controller.model[id].quota = (uint16_t)quota;
@@ -826,7 +1079,8 @@ static int write_services(struct daemon *d, const struct config *config)
 
 		text_endpoint(endpoint, s->addr, s->wildcard, s->port);
 		if (s->has_quota)
-			ret = quota_id(d, &s->quota, SLUICE_SCOPE_SERVICE, endpoint, false, &quota);
+			ret = everybodys_quota_id(d, &s->quota, SLUICE_SCOPE_SERVICE, endpoint,
+						  &quota);
 		if (ret)
 			break;
 		out[i] = (struct datapath_service){
@@ -869,7 +1123,11 @@ static int write_services(struct daemon *d, const struct config *config)
 			.feedback = s->feedback,
 			.client_plen4 = out[i].value.client_plen4,
 			.client_plen6 = out[i].value.client_plen6,
+			.forwarded = out[i].value.forwarded,
+			.proxy = out[i].value.proxy,
+			.trusted_count = s->identity.trusted_count,
 		};
+		memcpy(shown[i].trusted, s->identity.trusted, sizeof(shown[i].trusted));
 		memcpy(shown[i].addr, s->addr, sizeof(shown[i].addr));
 	}
 	if (!ret)
@@ -997,8 +1255,7 @@ static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t 
 	ret = quota_id(d, def, all ? SLUICE_SCOPE_CLIENT : SLUICE_SCOPE_CLIENT_MODEL,
 		       all ? NULL : d->controller.model[model].name, true, &id);
 	if (ret == -ENOSPC)
-		snprintf(err, err_len, "there is no room for another quota (%d are held)",
-			 SLUICE_QUOTAS_MAX - 1);
+		snprintf(err, err_len, NO_ROOM, SLUICE_QUOTAS_MAX - 1);
 	if (ret)
 		return ret == -ENOSPC ? ret : refused(ret, err, err_len);
 	if (subject->one)
@@ -1009,6 +1266,30 @@ static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t 
 		return -ENOMEM;
 	prefix->own |= SLUICE_PREFIX_OWN_QUOTA;
 	prefix->quota = (__u16)id;
+	return refused(write_prefixes(d, &d->prefix_rules), err, err_len);
+}
+
+static int op_set_weight(void *arg, const struct sluice_prefix_key *key, uint16_t weight, char *err,
+			 size_t err_len)
+{
+	struct daemon *d = arg;
+	struct sluice_prefix *prefix;
+	int ret;
+
+	memset(d->claimed, 0, sizeof(d->claimed));
+	ret = each_everybodys_quota(d, weight, err, err_len, check_weight);
+	if (!ret)
+		ret = add_weight(d, weight);
+	if (!ret && weight != SLUICE_WEIGHT_ONE)
+		ret = each_everybodys_quota(d, weight, err, err_len, scale_quota);
+	if (ret)
+		return ret;
+	collect_rules(d);
+	prefix = prefix_of(d, key);
+	if (!prefix)
+		return -ENOMEM;
+	prefix->own |= SLUICE_PREFIX_OWN_WEIGHT | SLUICE_PREFIX_WEIGHT_BY_HAND;
+	prefix->weight = weight;
 	return refused(write_prefixes(d, &d->prefix_rules), err, err_len);
 }
 
@@ -1035,7 +1316,7 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 		ret = datapath_clear_client_quota(d->datapath, &q->key);
 		cleared += !ret;
 	}
-	if (!subject->one) {
+	if (subject->client.kind == SLUICE_CLIENT_ADDRESS && model == SLUICE_MODEL_ALL) {
 		prefix = prefix_of(d, &subject->prefix);
 		if (!prefix)
 			return -ENOMEM;
@@ -1043,11 +1324,19 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 			if (by_hand(d, prefix->quota)) {
 				prefix->own &= (__u8)~SLUICE_PREFIX_OWN_QUOTA;
 				cleared++;
-				ret = write_prefixes(d, &d->prefix_rules);
 			} else {
 				of_file++;
 			}
 		}
+		if (prefix->own & SLUICE_PREFIX_WEIGHT_BY_HAND) {
+			prefix->own &= (__u8)~(SLUICE_PREFIX_OWN_WEIGHT |
+					       SLUICE_PREFIX_WEIGHT_BY_HAND);
+			cleared++;
+		} else if (prefix->own & SLUICE_PREFIX_OWN_WEIGHT) {
+			of_file++;
+		}
+		if (cleared && !ret)
+			ret = write_prefixes(d, &d->prefix_rules);
 	}
 	if (ret)
 		return refused(ret, err, err_len);
@@ -1058,7 +1347,8 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 				: "no quota was set for it by hand (`sluicectl quota show` lists them)");
 		return -ENOENT;
 	}
-	return refused(apply_quotas(d, &d->config), err, err_len);
+	ret = weigh_again(d, err, err_len);
+	return ret ? ret : refused(apply_quotas(d, &d->config), err, err_len);
 }
 
 /* The kernel heeds expiry by itself; this only takes away what has ended, and finds the next that will. */
@@ -1223,26 +1513,13 @@ static const struct control_ops ops = {
 	.set_prefix = op_set_prefix,
 	.clear_prefix = op_clear_prefix,
 	.set_quota = op_set_quota,
+	.set_weight = op_set_weight,
 	.clear_quota = op_clear_quota,
 	.reload = op_reload,
 	.detach = op_detach,
 };
 
 /* ---- the loop ---- */
-
-static void renew_lease(struct daemon *d)
-{
-	uint64_t now = clock_ns(CLOCK_MONOTONIC);
-
-	if (now - d->renewed_ns < TICK_NS / 2)
-		return;
-	if (datapath_renew_lease(d->datapath, now + d->config.lease_ms * 1000000ULL)) {
-		if (d->log_lines++ < LOG_LINES)
-			say("cannot renew the lease: %s", datapath_error());
-		return;
-	}
-	d->renewed_ns = now;
-}
 
 static void finish_detach(struct daemon *d)
 {
@@ -1364,7 +1641,10 @@ static int run(struct daemon *d, int signals)
 	}
 	d->running = true;
 	while (d->running) {
-		int n = epoll_wait(epoll, events, sizeof(events) / sizeof(events[0]), -1);
+		/* The tick is soon enough but for a very short lease. */
+		int n = epoll_wait(epoll, events, sizeof(events) / sizeof(events[0]),
+				   d->config.lease_ms < SHORT_LEASE_MS ? (int)d->config.lease_ms / 4
+								       : -1);
 
 		if (n < 0 && errno != EINTR) {
 			say("event loop: %s", strerror(errno));
@@ -1372,8 +1652,10 @@ static int run(struct daemon *d, int signals)
 		}
 		renew_lease(d);
 		look_at_the_clock(d);
-		for (int i = 0; i < n && d->running; i++)
+		for (int i = 0; i < n && d->running; i++) {
 			dispatch(d, events[i].data.u32, timer, signals);
+			on_alive(d);
+		}
 	}
 	close(timer);
 	close(epoll);
@@ -1463,6 +1745,7 @@ static int start(struct daemon *d)
 		.sample = on_sample,
 		.refusal = on_refusal,
 		.notice = on_notice,
+		.alive = on_alive,
 	};
 	const struct controller_targets all = targets_of(&d->config);
 	char err[512] = "";

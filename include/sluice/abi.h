@@ -18,7 +18,7 @@
 #include "http1.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 4
+#define SLUICE_ABI_VERSION 5
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -279,6 +279,16 @@ struct sluice_quota_text {
 };
 _Static_assert(sizeof(struct sluice_quota_text) == 56 + 96, "quota text");
 
+/*
+ * weighted_quotas: the quota that a client of this weight has in place of one that is everybody's (a model's or a
+ * service's). The value is its id; an entry that is missing is a weight of one.
+ */
+struct sluice_weighted_key {
+	__u16 weight;
+	__u16 quota;
+};
+_Static_assert(sizeof(struct sluice_weighted_key) == 4, "weighted key");
+
 /* client_quotas: key as in client_flags, value a quota id. client_state: */
 struct sluice_budget_key {
 	struct sluice_client client;
@@ -316,13 +326,17 @@ enum sluice_prefix_class {
 
 /*
  * Only the longest prefix of an address is asked, so that it has to say all: the daemon copies to it what a shorter one
- * says of class or quota, where nothing was said of this one.
+ * says of class, quota or weight, where nothing was said of this one.
  */
 enum sluice_prefix_own {
 	SLUICE_PREFIX_OWN_CLASS = 1,
 	SLUICE_PREFIX_OWN_QUOTA = 2,
-	SLUICE_PREFIX_OWN_PRIORITY = 8,
+	SLUICE_PREFIX_OWN_WEIGHT = 4,
+	SLUICE_PREFIX_WEIGHT_BY_HAND = 8, /* and not by the configuration */
+	SLUICE_PREFIX_OWN_PRIORITY = 16,
 };
+
+#define SLUICE_WEIGHT_ONE 256 /* weights are in 1/256; 0 is the weight of whoever has none: one */
 
 struct sluice_prefix {
 	__u64 expires_ns; /* of the class; 0: no end */
@@ -331,7 +345,7 @@ struct sluice_prefix {
 	__u16 quota;
 	__u8 own; /* enum sluice_prefix_own: what was said of this very prefix, not of a shorter one */
 	__u8 priority; /* class of its clients' requests + 1; 0: not said */
-	__u8 pad[2];
+	__u16 weight; /* of a client in it beside others, and so of its share of what is meant for each */
 };
 _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 
@@ -572,14 +586,21 @@ struct sluice_count_key {
 _Static_assert(sizeof(struct sluice_count_key) == 8, "count key");
 
 /* client_counts: LRU; for `sluicectl clients` only, no verdict rests on it. */
+#define SLUICE_REASONS_MAX 12 /* room for some more reasons, so that a new one changes no map */
+_Static_assert(SLUICE_REASON_COUNT <= SLUICE_REASONS_MAX, "reasons");
+
 struct sluice_client_count {
-	__u64 admitted;
+	__u64 admitted; /* those that only shadow mode let pass are among them */
 	__u64 rejected;
 	__u64 last_seen_ns;
-	__u32 last_reason;
-	__u32 last_model;
+	__u16 last_reason;
+	__u16 last_model;
+	__u16 last_service;
+	__u16 pad;
+	__u32 by_reason[SLUICE_REASONS_MAX];	    /* rejected, by enum sluice_reason */
+	__u32 shadow_by_reason[SLUICE_REASONS_MAX]; /* would have been */
 };
-_Static_assert(sizeof(struct sluice_client_count) == 32, "client count");
+_Static_assert(sizeof(struct sluice_client_count) == 128, "client count");
 
 /* counters[i], per-CPU u64: what is no verdict on a request. */
 #define SLUICE_COUNTERS(X)                                                                             \

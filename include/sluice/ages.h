@@ -15,7 +15,6 @@
 
 #define AGES_SLOTS 256
 #define AGES_SHIFT 26
-#define AGES_TRIES 4 /* each lost try is another CPU's success; after the last one the number is off by one, for the daemon to mend */
 
 struct sluice_ages {
 	__s64 older;
@@ -27,23 +26,41 @@ static __always_inline __u64 ages_time(__u64 ns)
 	return (ns >> AGES_SHIFT) & 0xffffffff;
 }
 
-/* One begins to wait now. */
+/* One try each: 1 if it settled the matter, 0 if another CPU was first. */
+static __always_inline int ages_try_add(struct sluice_ages *a, __u64 *slot, __u64 time)
+{
+	__u64 was = *slot;
+
+	if (was >> 32 == time)
+		return __sync_val_compare_and_swap(slot, was, was + 1) == was;
+	if (__sync_val_compare_and_swap(slot, was, time << 32 | 1) != was)
+		return 0;
+	if (was & 0xffffffff)
+		__sync_fetch_and_add(&a->older, was & 0xffffffff);
+	return 1;
+}
+
+static __always_inline int ages_try_remove(struct sluice_ages *a, __u64 *slot, __u64 time)
+{
+	__u64 was = *slot;
+
+	if (was >> 32 != time) {
+		__sync_fetch_and_add(&a->older, -1);
+		return 1;
+	}
+	return !(was & 0xffffffff) || __sync_val_compare_and_swap(slot, was, was - 1) == was;
+}
+
+/*
+ * One begins to wait now. Each lost try is another CPU's success; behind the last one the number is off by one, for the
+ * daemon to mend. Written out, since 6.1 takes no loop whose end falls through to its beginning.
+ */
 static __always_inline void ages_add(struct sluice_ages *a, __u64 now)
 {
 	__u64 time = ages_time(now), *slot = &a->slot[time & (AGES_SLOTS - 1)];
 
-	for (int i = 0; i < AGES_TRIES; i++) {
-		__u64 was = *slot;
-
-		if (was >> 32 == time) {
-			if (__sync_val_compare_and_swap(slot, was, was + 1) == was)
-				return;
-		} else if (__sync_val_compare_and_swap(slot, was, time << 32 | 1) == was) {
-			if (was & 0xffffffff)
-				__sync_fetch_and_add(&a->older, was & 0xffffffff);
-			return;
-		}
-	}
+	(void)(ages_try_add(a, slot, time) || ages_try_add(a, slot, time) || ages_try_add(a, slot, time) ||
+	       ages_try_add(a, slot, time));
 }
 
 /* One that began at `since` waits no more. */
@@ -51,16 +68,8 @@ static __always_inline void ages_remove(struct sluice_ages *a, __u64 since)
 {
 	__u64 time = ages_time(since), *slot = &a->slot[time & (AGES_SLOTS - 1)];
 
-	for (int i = 0; i < AGES_TRIES; i++) {
-		__u64 was = *slot;
-
-		if (was >> 32 != time) {
-			__sync_fetch_and_add(&a->older, -1);
-			return;
-		}
-		if (!(was & 0xffffffff) || __sync_val_compare_and_swap(slot, was, was - 1) == was)
-			return;
-	}
+	(void)(ages_try_remove(a, slot, time) || ages_try_remove(a, slot, time) ||
+	       ages_try_remove(a, slot, time) || ages_try_remove(a, slot, time));
 }
 
 /* Nanoseconds that the oldest has waited, at least; 0: nobody waits, or not for a whole slot. */

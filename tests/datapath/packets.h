@@ -582,6 +582,8 @@ static inline void reset_world(void)
 	bpf_map_update_elem(fd_of(verdict_rate), &zero, zeros, BPF_ANY);
 	clear_map(fd_of(client_flags), sizeof(struct sluice_client_flag_key));
 	clear_map(fd_of(client_prefixes), sizeof(struct sluice_prefix_key));
+	clear_map(fd_of(client_quotas), sizeof(struct sluice_client_flag_key));
+	clear_map(fd_of(weighted_quotas), sizeof(struct sluice_weighted_key));
 	clear_map(fd_of(client_counts), sizeof(struct sluice_client));
 	clear_map(fd_of(half_open), sizeof(struct sluice_conn_key));
 	clear_map(fd_of(conns), sizeof(struct sluice_conn_key));

@@ -202,6 +202,68 @@ static void say_of(struct sluice_client client, uint8_t allow)
 	assert_int_equal(bpf_map_update_elem(fd_of(client_flags), &key, &flag, BPF_ANY), 0);
 }
 
+static void set_mode(uint8_t mode)
+{
+	struct sluice_model_flag all = {.allow = 1, .mode = mode};
+	uint32_t id = SLUICE_MODEL_ALL;
+
+	assert_int_equal(bpf_map_update_elem(fd_of(model_flags), &id, &all, BPF_ANY), 0);
+}
+
+static void each_clients_refusals_are_counted_by_reason(void **state)
+{
+	struct sluice_client client = this_client(false), key = key_client("sk-alpha");
+	struct sluice_client_count count;
+
+	set_identity(0, false);
+	set_quota();
+	assert_int_equal(ask(ASK("")), -1);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ask(ASK("")), 10000);
+	set_mode(SLUICE_MODE_SHADOW);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(ask(ASK("")), -1);
+	set_mode(SLUICE_MODE_ENFORCE);
+	say_of(client, 0);
+	assert_true(ask(ASK("")) > 0);
+	assert_true(ask(ASK(KEY_A)) > 0);
+	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &count), 0);
+	assert_int_equal(count.admitted, 3);
+	assert_int_equal(count.rejected, 4);
+	assert_int_equal(count.by_reason[SLUICE_REASON_REQUEST_QUOTA], 3);
+	assert_int_equal(count.by_reason[SLUICE_REASON_CLIENT_BLOCKED], 1);
+	assert_int_equal(count.shadow_by_reason[SLUICE_REASON_REQUEST_QUOTA], 2);
+	assert_int_equal(count.shadow_by_reason[SLUICE_REASON_CLIENT_BLOCKED], 0);
+	assert_int_equal(count.last_reason, SLUICE_REASON_CLIENT_BLOCKED);
+	assert_int_equal(count.last_service, HTTP_ID);
+	assert_int_equal(count.last_model, LLAMA);
+	/* whoever comes anew begins at nothing */
+	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &key, &count), 0);
+	assert_int_equal(count.admitted, 0);
+	assert_int_equal(count.rejected, 1);
+	assert_int_equal(count.by_reason[SLUICE_REASON_CLIENT_BLOCKED], 1);
+	assert_int_equal(count.by_reason[SLUICE_REASON_REQUEST_QUOTA], 0);
+}
+
+/* A key is whose it is wherever it comes from: it has the quota itself, and one budget. */
+static void the_holder_of_a_key_is_in_no_prefix_with_a_weight(void **state)
+{
+	const struct sluice_weighted_key weighted = {3 * SLUICE_WEIGHT_ONE, QUOTA};
+	struct sluice_quota thrice = {.request_ns = 10000 * MS / 3, .request_span_ns = 10000 * MS};
+	uint32_t id = QUOTA + 1;
+
+	set_identity(0, false);
+	set_quota();
+	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &thrice, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(fd_of(weighted_quotas), &weighted, &id, BPF_ANY), 0);
+	set_prefix(false, 128, (struct sluice_prefix){.weight = weighted.weight});
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ask(ASK("")), -1);
+	assert_true(ask(ASK("")) > 0);
+	assert_int_equal(ask(ASK(KEY_A)), -1);
+	assert_int_equal(ask(ASK(KEY_A)), 10000);
+}
+
 static void of_a_key_and_its_address_the_strictest_word_holds(void **state)
 {
 	set_identity(0, false);
@@ -360,6 +422,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		identity_test(each_key_has_a_budget_of_its_own_wherever_it_comes_from),
 		identity_test(a_connections_requests_are_each_their_own_keys),
+		identity_test(each_clients_refusals_are_counted_by_reason),
+		identity_test(the_holder_of_a_key_is_in_no_prefix_with_a_weight),
 		identity_test(of_a_key_and_its_address_the_strictest_word_holds),
 		identity_test(only_a_trusted_proxys_word_counts),
 		identity_test(a_forwarded_address_is_blocked_and_exempt_as_any_other),

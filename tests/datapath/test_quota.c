@@ -32,6 +32,18 @@ static void set_quota(struct sluice_quota quota)
 	set_both(HTTP_PORT, service);
 }
 
+static void put_quota(uint32_t id, struct sluice_quota quota)
+{
+	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
+}
+
+static void put_weighted(uint16_t weight, uint16_t quota, uint32_t id)
+{
+	const struct sluice_weighted_key key = {weight, quota};
+
+	assert_int_equal(bpf_map_update_elem(fd_of(weighted_quotas), &key, &id, BPF_ANY), 0);
+}
+
 static struct sluice_quota per_period(uint64_t requests, uint64_t period_ms, uint64_t burst)
 {
 	uint64_t interval = period_ms * MS / requests;
@@ -174,6 +186,54 @@ static void a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service
 		assert_int_equal(ask(), -1);
 }
 
+/* A weight of two has the quota that is written for it in place of the model's or the service's, and of no other. */
+static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **state)
+{
+	enum { MODELS = QUOTA + 1, TWICE = QUOTA + 2, MODELS_TWICE = QUOTA + 3, OWN = QUOTA + 4 };
+	const struct sluice_prefix twice = {.weight = 2 * SLUICE_WEIGHT_ONE};
+	struct sluice_client_flag_key key = {.client = this_client(false)};
+	struct sluice_quota quota = per_period(1, 10000, 1);
+	uint32_t id;
+
+	set_quota(quota);
+	put_quota(TWICE, per_period(2, 10000, 2));
+	put_quota(MODELS, per_period(3, 30000, 1));
+	put_quota(MODELS_TWICE, per_period(5, 30000, 3));
+	put_quota(OWN, per_period(1, 7000, 1));
+	set_prefix(false, 120, twice);
+	assert_int_equal(ask(), -1); /* nobody has said what two times it is: the quota itself */
+	assert_int_equal(ask(), 10000);
+	put_weighted(twice.weight, QUOTA, TWICE);
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 5000);
+	pass_ms(5000);
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 5000);
+	/* a weight of one is no weight, and a longer prefix decides */
+	put_weighted(SLUICE_WEIGHT_ONE, QUOTA, TWICE);
+	set_prefix(false, 128, (struct sluice_prefix){.weight = SLUICE_WEIGHT_ONE});
+	pass_ms(10000);
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 10000);
+	set_prefix(false, 128, twice);
+	/* the model's */
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .quota = MODELS});
+	put_weighted(twice.weight, MODELS, MODELS_TWICE);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 6000);
+	/* a prefix's and a client's own stay as they are */
+	put_weighted(twice.weight, OWN, MODELS_TWICE);
+	set_prefix(false, 128, (struct sluice_prefix){.weight = twice.weight, .quota = OWN});
+	assert_int_equal(ask(), -1);
+	assert_int_equal(ask(), 7000);
+	set_prefix(false, 128, twice);
+	id = OWN;
+	bpf_map_update_elem(fd_of(client_quotas), &key, &id, BPF_ANY);
+	assert_int_equal(ask(), 7000);
+}
+
 static void tokens_are_charged_as_they_leave_and_debt_is_waited_for(void **state)
 {
 	set_quota((struct sluice_quota){.token_ns = 1000 * MS, .token_span_ns = 3000 * MS,
@@ -287,6 +347,7 @@ int main(void)
 		packets_test(whoever_waits_as_told_is_admitted_every_time),
 		packets_test(only_what_is_admitted_is_charged),
 		packets_test(a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service),
+		packets_test(a_prefixs_weight_makes_another_quota_of_what_is_everybodys),
 		packets_test(tokens_are_charged_as_they_leave_and_debt_is_waited_for),
 		packets_test(a_plain_reply_costs_the_tokens_that_it_states),
 		packets_test(a_date_becomes_what_is_left_and_nothing_else_changes),

@@ -136,9 +136,9 @@ mock() {
 	await_line mock ready "$MOCK"
 }
 
-# Changes the mock's models: mock_set JSON
+# Changes one of the mock's models: mock_set MODEL KEY=VALUE
 mock_set() {
-	on "$S" curl -sS -m 5 -o /dev/null --json "$1" "http://127.0.0.1:$ADMIN/control"
+	on "$S" curl -fsS -m 5 -o /dev/null -X POST "http://127.0.0.1:$ADMIN/control?model=$1&$2"
 }
 
 # The daemon: sluice OPTION…

@@ -42,7 +42,7 @@ holds "the error reads as the OpenAI clients expect, and names reason and model"
 	 'slow' in j('refused')['error']['message'] and
 	 'Please try again after ' in j('refused')['error']['message']"
 
-mock_set '{"model":"slow","prefill-ms":20}'
+mock_set slow prefill-ms=20
 holds --within 12 "the shut model opens again by itself" \
 	"m['slow']['open'] and 'model slow opened' in log('daemon')"
 load --connect "$S4:$PORT" --model slow --requests 1 >"$T/again.json"

@@ -115,12 +115,23 @@ static inline struct fixture *fixture_new(void)
 	f->maps[1] = (struct state_map){"tombstones", 65000, 65536, 4};
 	fixture_address(f->clients[0].client.addr, 192, 0, 2, 1);
 	f->clients[0].client.plen = 128;
-	f->clients[0].count = (struct sluice_client_count){70, 20, FIXTURE_NOW_NS - 9000000000ULL,
-							   SLUICE_REASON_TTFT, FIXTURE_LLAMA};
+	f->clients[0].count = (struct sluice_client_count){
+		.admitted = 70,
+		.rejected = 20,
+		.last_seen_ns = FIXTURE_NOW_NS - 9000000000ULL,
+		.last_reason = SLUICE_REASON_TTFT,
+		.last_model = FIXTURE_LLAMA,
+		.by_reason = {[SLUICE_REASON_TTFT] = 18, [SLUICE_REASON_REQUEST_QUOTA] = 2},
+		.shadow_by_reason = {[SLUICE_REASON_ITL] = 6},
+	};
 	f->clients[0].in_flight = 5;
 	f->clients[1].client = (struct sluice_client){.addr = {0x20, 0x01, 0x0d, 0xb8}, .plen = 64};
-	f->clients[1].count = (struct sluice_client_count){7, 0, FIXTURE_NOW_NS - 1000000000ULL, 0,
-							   FIXTURE_FRESH};
+	f->clients[1].count = (struct sluice_client_count){
+		.admitted = 7,
+		.last_seen_ns = FIXTURE_NOW_NS - 1000000000ULL,
+		.last_model = FIXTURE_FRESH,
+		.last_service = 1,
+	};
 	s->interfaces = f->interfaces;
 	s->interface_count = 1;
 	s->services = f->services;

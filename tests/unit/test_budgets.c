@@ -18,6 +18,7 @@
 #include <sluice/gcra.h>
 
 #include "core/explain.h"
+#include "core/parse.h"
 #include "core/quota.h"
 #include "core/reply_text.h"
 #include "state_fixture.h"
@@ -306,6 +307,131 @@ static void a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing(void
 	}
 }
 
+static void a_weight_is_inherited_where_nothing_is_said(void **state)
+{
+	enum { CLASS = SLUICE_PREFIX_OWN_CLASS, WEIGHT = SLUICE_PREFIX_OWN_WEIGHT };
+	struct state_prefix_rule r[] = {
+		rule_of("10.0.0.0/8", WEIGHT, SLUICE_PREFIX_PLAIN, 0),
+		rule_of("10.1.0.0/16", CLASS, SLUICE_PREFIX_BLOCKED, 0),
+		rule_of("10.1.2.0/24", WEIGHT, SLUICE_PREFIX_PLAIN, 0),
+		rule_of("11.0.0.0/8", CLASS, SLUICE_PREFIX_EXEMPT, 0),
+	};
+
+	r[0].prefix.weight = 512;
+	r[1].prefix.weight = 77; /* an old copy */
+	r[2].prefix.weight = SLUICE_WEIGHT_ONE;
+	r[3].prefix.weight = 77;
+	quota_inherit(r, 4);
+	assert_int_equal(r[0].prefix.weight, 512);
+	assert_int_equal(r[1].prefix.weight, 512);
+	assert_int_equal(r[2].prefix.weight, SLUICE_WEIGHT_ONE);
+	assert_int_equal(r[2].prefix.class, SLUICE_PREFIX_BLOCKED);
+	assert_int_equal(r[3].prefix.weight, 0);
+}
+
+static void a_weight_of_two_decimals_comes_back_as_it_was_written(void **state)
+{
+	char written[32], read[TEXT_WEIGHT_MAX], err[256];
+	uint16_t weight, before = 0;
+
+	for (unsigned hundredths = 1; hundredths <= 25500; hundredths++) {
+		snprintf(written, sizeof(written), "%u.%02u", hundredths / 100, hundredths % 100);
+		assert_int_equal(parse_weight(written, &weight, err, sizeof(err)), 0);
+		assert_true(weight > before);
+		before = weight;
+		assert_int_equal(text_weight_hundredths(weight), hundredths);
+	}
+	assert_int_equal(parse_weight("2", &weight, err, sizeof(err)), 0);
+	assert_int_equal(weight, 2 * SLUICE_WEIGHT_ONE);
+	assert_int_equal(parse_weight("0.5", &weight, err, sizeof(err)), 0);
+	assert_int_equal(weight, SLUICE_WEIGHT_ONE / 2);
+	text_weight(read, weight);
+	assert_string_equal(read, "0.5");
+	text_weight(read, 0);
+	assert_string_equal(read, "1");
+}
+
+static void what_is_no_weight_is_refused_in_one_line(void **state)
+{
+	static const char *const rows[] = {"",    "0",     "0.00", "-1",  "256",	 "255.01",
+					   "1e3", "0.001", "2x",   ".5",  "1.",	 "two",
+					   "nan", "+1",    "1,5",  "1 2", "99999999999"};
+	uint16_t weight = 7;
+	char err[256];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(parse_weight(rows[i], &weight, err, sizeof(err)), -EINVAL);
+		assert_non_null(strstr(err, "is not a weight: a number from 0.01 to 255"));
+		assert_int_equal(weight, 7);
+	}
+}
+
+static void a_weight_times_a_quota_is_exact(void **state)
+{
+	static const struct {
+		const char *quota, *weight, *words;
+	} rows[] = {
+		{"requests=100/60s", "2", "requests=200/60s"},
+		{"requests=100/60s burst=20", "10", "requests=1000/60s burst=200"},
+		{"requests=100/60s tokens=20000/60s token-burst=5000", "0.5",
+		 "requests=50/60s tokens=10000/60s token-burst=2500"},
+		{"requests=5/60s", "0.5", "requests=5/120s burst=2"},
+		{"requests=1/60s", "0.1", "requests=1/600s"},
+		{"requests=100/60s", "0.1", "requests=10/60s"},
+		{"requests=3/1s", "1.25", "requests=15/4s burst=3"},
+		{"requests=3/1s", "1", "requests=3/1s"},
+		{"tokens=1000/1h", "255", "tokens=255000/1h"},
+		{"none", "4", "none"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct quota_def def = read_quota(rows[i].quota), scaled;
+		char words[QUOTA_TEXT_MAX], err[256];
+		struct sluice_quota one, many;
+		uint16_t weight;
+
+		assert_int_equal(parse_weight(rows[i].weight, &weight, err, sizeof(err)), 0);
+		if (quota_scale(&scaled, &def, weight, err, sizeof(err)))
+			fail_msg("%s: %s", rows[i].quota, err);
+		quota_words(words, &scaled);
+		assert_string_equal(words, rows[i].words);
+		quota_value(&one, &def);
+		quota_value(&many, &scaled);
+		/* The interval is the quota's by the weight, but for a nanosecond of rounding each. */
+		if (def.requests.most) {
+			double want = (double)one.request_ns * 100 / text_weight_hundredths(weight);
+
+			assert_true((double)many.request_ns >= want - 100 &&
+				    (double)many.request_ns <= want + 1);
+		}
+	}
+}
+
+static void a_weight_that_leaves_no_quota_is_refused(void **state)
+{
+	static const struct {
+		const char *quota;
+		uint16_t weight;
+		const char *says;
+	} rows[] = {
+		{"requests=1000000000/1s", 512, "more than 1000000000"},
+		{"requests=1/31d", 3, "400 days"},
+		{"tokens=1/10m", 128, "fewer than one in 15 minutes"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct quota_def def = read_quota(rows[i].quota), scaled = {.requests = {7, 7, 7}},
+				 before = scaled;
+		char err[256] = "";
+
+		assert_int_equal(quota_scale(&scaled, &def, rows[i].weight, err, sizeof(err)),
+				 -EINVAL);
+		if (!strstr(err, rows[i].says))
+			fail_msg("%s: %s", rows[i].quota, err);
+		assert_memory_equal(&scaled, &before, sizeof(scaled));
+	}
+}
+
 static void a_refusal_names_its_quota_and_its_reset(void **state)
 {
 	struct quota_def def = read_quota("requests=100/60s burst=20 tokens=5/500ms");
@@ -345,6 +471,47 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 			 -EINVAL);
 }
 
+static void an_address_is_each_services_own_client(void **state)
+{
+	static const struct {
+		const char *typed;
+		uint8_t plen4[2], plen6[2];
+		const char *clients;
+	} rows[] = {
+		{"192.0.2.7", {32, 32}, {64, 64}, "192.0.2.7"},
+		{"192.0.2.7", {24, 32}, {64, 64}, "192.0.2.0/24 192.0.2.7"},
+		{"192.0.2.7", {24, 24}, {64, 64}, "192.0.2.0/24"},
+		{"192.0.2.0/24", {32, 16}, {64, 64}, "192.0.2.0/24 192.0.0.0/16"},
+		{"2001:db8:1:2::7", {32, 32}, {64, 48}, "2001:db8:1:2::/64 2001:db8:1::/48"},
+		{"2001:db8:1:2::7", {32, 32}, {128, 128}, "2001:db8:1:2::7/128"},
+		{"2001:db8:1:2::/64", {32, 32}, {128, 48}, "2001:db8:1:2::/64 2001:db8:1::/48"},
+		{"key:0123456789abcdef", {24, 32}, {48, 64}, "key:0123456789abcdef"},
+	};
+	struct fixture *f = fixture_new();
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct sluice_client clients[SLUICE_SERVICES_MAX];
+		char all[256] = "", text[TEXT_CLIENT_MAX];
+		struct text_subject subject;
+		size_t n;
+
+		for (unsigned k = 0; k < 2; k++) {
+			f->services[k].client_plen4 = rows[i].plen4[k];
+			f->services[k].client_plen6 = rows[i].plen6[k];
+		}
+		assert_int_equal(text_parse_subject(rows[i].typed, &subject), 0);
+		n = explain_clients(&f->state, &subject, clients);
+		for (size_t k = 0; k < n; k++) {
+			text_client(text, &clients[k]);
+			if (k)
+				strcat(all, " ");
+			strcat(all, text);
+		}
+		assert_string_equal(all, rows[i].clients);
+	}
+	free(f);
+}
+
 /* ---- explain, over maps made by hand ---- */
 
 static struct maps {
@@ -353,6 +520,7 @@ static struct maps {
 	struct sluice_prefix prefix;
 	struct sluice_budget budget;
 	uint32_t budget_of;
+	uint32_t weighted, weighted_of;
 	struct sluice_model_flag flag[2]; /* of all, of llama */
 	bool has_rule, has_prefix;
 } maps;
@@ -374,6 +542,12 @@ static bool find_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix 
 {
 	*out = maps.prefix;
 	return maps.has_prefix;
+}
+
+static bool find_weighted(void *arg, const struct sluice_weighted_key *key, uint32_t *out)
+{
+	*out = maps.weighted;
+	return key->weight == 2 * SLUICE_WEIGHT_ONE && key->quota == maps.weighted_of;
 }
 
 static bool find_budget(void *arg, const struct sluice_client *client, uint32_t quota,
@@ -402,6 +576,7 @@ static void what_is_explained_follows_the_order_of_the_kernel(void **state)
 		.client_rule = find_rule,
 		.client_quota = find_quota,
 		.prefix = find_prefix,
+		.weighted = find_weighted,
 		.budget = find_budget,
 		.flag = find_flag,
 		.counts = find_counts,
@@ -463,6 +638,34 @@ static void what_is_explained_follows_the_order_of_the_kernel(void **state)
 	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
 	assert_int_equal(e.quota.from, EXPLAIN_FROM_CLIENT_MODEL);
 
+	maps.client_quota = maps.client_model_quota = 0;
+	maps.prefix.quota = 0;
+
+	/* A prefix's weight makes another quota of the service's, and of no other. */
+	maps.weighted_of = id;
+	maps.weighted = quota_book_id(book, &(struct quota_def){.requests = {8, 10 * S, 8}},
+				      SLUICE_SCOPE_SERVICE, "*:8000", false, NULL, &fresh, &taken);
+	maps.prefix.weight = 2 * SLUICE_WEIGHT_ONE;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.quota.from, EXPLAIN_FROM_SERVICE);
+	assert_int_equal(e.quota.id, maps.weighted);
+	assert_int_equal(e.quota.whole, id);
+	assert_int_equal(e.quota.requests.limit, 8);
+	assert_int_equal(e.weight, 2 * SLUICE_WEIGHT_ONE);
+	maps.client_quota = 9;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.quota.id, 9);
+	assert_int_equal(e.quota.whole, 0);
+	maps.client_quota = 0;
+	client->kind = SLUICE_CLIENT_KEY;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.quota.id, id);
+	assert_int_equal(e.weight, 0);
+	client->kind = SLUICE_CLIENT_ADDRESS;
+	maps.prefix.weight = SLUICE_WEIGHT_ONE;
+	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
+	assert_int_equal(e.quota.id, id);
+
 	/* A block comes before the quota, an allow passes it, and the operator's word is over both. */
 	maps.has_rule = true;
 	maps.rule = (struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED,
@@ -519,6 +722,12 @@ int main(void)
 		cmocka_unit_test(only_those_share_an_id_who_cannot_be_charged_twice),
 		cmocka_unit_test(a_full_register_gives_the_slot_of_what_nobody_uses),
 		cmocka_unit_test(a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing),
+		cmocka_unit_test(a_weight_is_inherited_where_nothing_is_said),
+		cmocka_unit_test(a_weight_of_two_decimals_comes_back_as_it_was_written),
+		cmocka_unit_test(what_is_no_weight_is_refused_in_one_line),
+		cmocka_unit_test(a_weight_times_a_quota_is_exact),
+		cmocka_unit_test(a_weight_that_leaves_no_quota_is_refused),
+		cmocka_unit_test(an_address_is_each_services_own_client),
 		cmocka_unit_test(a_refusal_names_its_quota_and_its_reset),
 		cmocka_unit_test(what_is_explained_follows_the_order_of_the_kernel),
 		cmocka_unit_test(clients_are_read_as_people_write_them),

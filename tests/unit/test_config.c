@@ -949,6 +949,18 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		 "FILE: quotas entry 1: the quota of a prefix is for all models; name an address to have one for a model"},
 		{"listen: 80\nquotas: [{client: 10.0.0.1, requests: 1/1s}, {client: 10.0.0.2, requests: 1/1s}, {client: 10.0.0.1, requests: 2/1s}]\n",
 		 "FILE: quotas entry 3: 10.0.0.1 has a quota in quotas entry 1 already"},
+		{"listen: 80\nclient-prefixes: [{weight: 2}]\n",
+		 "FILE: client-prefixes entry 1: prefix is missing"},
+		{"listen: 80\nclient-prefixes: [{prefix: 10.0.0.0/8}]\n",
+		 "FILE: client-prefixes entry 1: weight is missing"},
+		{"listen: 80\nclient-prefixes: [{prefix: key:0123456789abcdef, weight: 2}]\n",
+		 "FILE: client-prefixes entry 1: prefix: \"key:0123456789abcdef\" is not an address or a prefix, like 10.0.0.0/8 or 2001:db8::/48"},
+		{"listen: 80\nclient-prefixes: [{prefix: 10.0.0.0/8, weight: heavy}]\n",
+		 "FILE: client-prefixes entry 1: weight: \"heavy\" is not a weight: a number from 0.01 to 255 with at most two decimals, like 0.5, 2 or 10"},
+		{"listen: 80\nclient-prefixes: [{prefix: 10.0.0.0/8, weight: 2}, {prefix: 11.0.0.0/8, weight: 2}, {prefix: 10.1.2.3/8, weight: 3}]\n",
+		 "FILE: client-prefixes entry 3: 10.0.0.0/8 is in client-prefixes entry 1 already"},
+		{"listen: 80\nquota: tokens=1/10m\nclient-prefixes: [{prefix: 10.0.0.0/8, weight: 0.5}]\n",
+		 "FILE: client-prefixes entry 1: weight 0.5 of the quota tokens=1/600s of a service: tokens: fewer than one in 15 minutes are no rate"},
 		{"listen: 80\nservices: [{listen: \"*:80\"}]\n",
 		 "FILE: services entry 1: \"*:80\" is given twice"},
 		{"listen: 80\nmodels: [{ttft-threshold-ms: 5}]\n",
@@ -1118,12 +1130,15 @@ static void the_example_file_is_valid(void **state)
 	assert_int_equal(config.quota_count, 2);
 	assert_int_equal(config.priority_count, 2);
 	assert_true(config.ttft_ms_per_kib == 0.2);
-	assert_false(config.quotas[0].one);
+	assert_false(config.quotas[0].whom.one);
 	assert_int_equal(config.quotas[0].quota.requests.burst, 50);
-	assert_true(config.quotas[1].one);
+	assert_true(config.quotas[1].whom.one);
 	assert_string_equal(config.quotas[1].model, "llama-3-70b");
 	assert_true(config.models[0].has_quota);
 	assert_int_equal(config.models[0].quota.tokens.most, 5000);
+	assert_int_equal(config.prefix_count, 2);
+	assert_int_equal(config.prefixes[0].prefix.plen, 96 + 16);
+	assert_int_equal(config.prefixes[0].weight, 4 * SLUICE_WEIGHT_ONE);
 	config_free(&config);
 }
 

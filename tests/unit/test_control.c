@@ -25,6 +25,9 @@
 #include "core/text.h"
 #include "state_fixture.h"
 
+/* An answer as people see it, to be freed; takes the answer. */
+static char *written(void (*show)(FILE *out, const json_t *answer), json_t *answer);
+
 /* What the operations were asked to do. */
 static struct notes {
 	unsigned refreshed;
@@ -36,7 +39,8 @@ static struct notes {
 	char set_model[128], set_first[128];
 	size_t set_count;
 	bool prefix_known;
-	int quota_sets;
+	int quota_sets, weight_sets;
+	uint16_t weight;
 	struct text_subject quota_subject;
 	uint32_t quota_model;
 	struct quota_def quota;
@@ -104,6 +108,15 @@ static int take_set_quota(void *arg, const struct text_subject *subject, uint32_
 	return notes.fail;
 }
 
+static int take_set_weight(void *arg, const struct sluice_prefix_key *key, uint16_t weight,
+			   char *err, size_t err_len)
+{
+	notes.weight_sets++;
+	notes.prefix_key = *key;
+	notes.weight = weight;
+	return notes.fail;
+}
+
 static int take_clear_quota(void *arg, const struct text_subject *subject, uint32_t model,
 			    char *err, size_t err_len)
 {
@@ -133,6 +146,7 @@ static struct control_ops ops = {
 	.set_prefix = take_set_prefix,
 	.clear_prefix = take_clear_prefix,
 	.set_quota = take_set_quota,
+	.set_weight = take_set_weight,
 	.clear_quota = take_clear_quota,
 	.reload = take_reload,
 	.detach = take_detach,
@@ -589,6 +603,213 @@ static void a_quota_is_set_over_the_socket(void **state)
 		     "nothing was set by hand");
 	refused_with("{\"cmd\":\"clients\",\"by\":\"size\"}", "is not one of requests, tokens");
 	assert_int_equal(notes.quota_sets, 1);
+}
+
+static void a_weight_is_of_a_prefix(void **state)
+{
+	json_t *answer = run(
+		"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=0.5\"}");
+
+	assert_true(json_number_value(json_object_get(answer, "weight")) == 0.5);
+	assert_null(json_object_get(answer, "quota"));
+	json_decref(answer);
+	assert_int_equal(notes.weight_sets, 1);
+	assert_int_equal(notes.quota_sets, 0);
+	assert_int_equal(notes.weight, SLUICE_WEIGHT_ONE / 2);
+	assert_int_equal(notes.prefix_key.plen, 104);
+	accepted(
+		"{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\",\"quota\":\"requests=5/1s weight=2 burst=9\"}");
+	assert_int_equal(notes.weight_sets, 2);
+	assert_int_equal(notes.prefix_key.plen, 128);
+	assert_int_equal(notes.quota_sets, 1);
+	assert_int_equal(notes.quota.requests.burst, 9);
+	refused_with(
+		"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=lots\"}",
+		"weight: \"lots\" is not a weight");
+	refused_with(
+		"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=2 request=1/1s\"}",
+		"did you mean \"requests\"?");
+	refused_with(
+		"{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\",\"model\":\"llama\",\"quota\":\"weight=2\"}",
+		"for all models");
+	refused_with(
+		"{\"cmd\":\"quota-set\",\"client\":\"key:0123456789abcdef\",\"quota\":\"weight=2\"}",
+		"a weight is of addresses");
+	assert_int_equal(notes.weight_sets, 2);
+}
+
+static void a_client_is_counted_by_reason(void **state)
+{
+	json_t *answer = run("{\"cmd\":\"clients\",\"by\":\"rejected\"}");
+	json_t *one = json_array_get(json_object_get(answer, "clients"), 0);
+	const json_t *why = json_object_get(one, "rejected_by_reason");
+	const json_t *shadow = json_object_get(one, "shadow_rejected_by_reason");
+	char *text;
+
+	assert_int_equal(json_integer_value(json_object_get(why, "ttft")), 18);
+	assert_int_equal(json_integer_value(json_object_get(why, "request-quota")), 2);
+	assert_int_equal(json_integer_value(json_object_get(why, "itl")), 0);
+	assert_int_equal(json_object_size(why), SLUICE_REASON_COUNT - 1);
+	assert_int_equal(json_integer_value(json_object_get(shadow, "itl")), 6);
+	assert_int_equal(json_integer_value(json_object_get(one, "shadow_rejected")), 6);
+	assert_string_equal(json_string_value(json_object_get(one, "last_service")), "*:8000");
+	text = written(people_clients, answer);
+	assert_non_null(strstr(text, "ttft 18, request-quota 2; shadow: itl 6"));
+	free(text);
+}
+
+static void services_say_who_their_clients_are(void **state)
+{
+	struct state_service *v = &f->services[0];
+	json_t *answer, *one;
+	char *text;
+
+	strcpy(v->rules.key[0], "authorization");
+	strcpy(v->rules.key[1], "x-my-key");
+	strcpy(v->rules.forwarded, "x-forwarded-for");
+	v->forwarded = 2;
+	v->client_plen4 = 24;
+	v->client_plen6 = 56;
+	v->trusted_count = 1;
+	v->trusted[0].plen = 104;
+	fixture_address(v->trusted[0].addr, 10, 0, 0, 0);
+	answer = run("{\"cmd\":\"services\"}");
+	one = json_array_get(json_object_get(answer, "services"), 0);
+	assert_int_equal(json_array_size(json_object_get(one, "identity")), 4);
+	assert_string_equal(
+		json_string_value(json_array_get(json_object_get(one, "identity"), 2)),
+		"header:x-my-key");
+	assert_int_equal(json_integer_value(json_object_get(one, "client_prefix_v4")), 24);
+	assert_true(json_is_false(json_object_get(one, "proxy_protocol")));
+	text = written(people_services, answer);
+	assert_non_null(strstr(
+		text,
+		"\n*:8000: clients are authorization, x-forwarded-for, header:x-my-key, address (IPv4 /24, IPv6 /56); trusted proxies 10.0.0.0/8\n"));
+	free(text);
+}
+
+static void a_word_about_an_address_names_its_client_at_every_service(void **state)
+{
+	json_t *answer;
+
+	f->services[0].client_plen4 = 32;
+	f->services[1].client_plen4 = 24;
+	f->services[0].client_plen6 = 64;
+	f->services[1].client_plen6 = 48;
+	answer = run("{\"cmd\":\"block\",\"client\":\"192.0.2.7\"}");
+	assert_int_equal(notes.client_sets, 2);
+	assert_int_equal(notes.client_key.client.plen, 120);
+	assert_int_equal(notes.client_key.client.addr[15], 0);
+	assert_string_equal(json_string_value(json_object_get(answer, "client")), "192.0.2.7");
+	assert_string_equal(json_string_value(json_object_get(answer, "note")),
+			    "at [2001:db8::1]:443 its client is 192.0.2.0/24");
+	json_decref(answer);
+	accepted("{\"cmd\":\"quota-set\",\"client\":\"192.0.2.7\",\"quota\":\"none\"}");
+	assert_int_equal(notes.quota_sets, 2);
+	assert_int_equal(notes.quota_subject.client.plen, 120);
+	/* A length of one's own that is no client's everywhere is a prefix. */
+	accepted("{\"cmd\":\"block\",\"client\":\"2001:db8::/64\"}");
+	assert_int_equal(notes.client_sets, 2);
+	assert_int_equal(notes.prefix_sets, 1);
+	f->services[0].client_plen4 = 24;
+	answer = run("{\"cmd\":\"block\",\"client\":\"192.0.2.7\"}");
+	assert_int_equal(notes.client_sets, 3);
+	assert_string_equal(json_string_value(json_object_get(answer, "client")), "192.0.2.0/24");
+	json_decref(answer);
+}
+
+static bool no_rule(void *arg, const struct sluice_client_flag_key *key,
+		    struct sluice_client_flag *out)
+{
+	return false;
+}
+
+static bool no_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t *out)
+{
+	return false;
+}
+
+static bool no_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix *out)
+{
+	return false;
+}
+
+static bool no_budget(void *arg, const struct sluice_client *client, uint32_t quota,
+		      struct sluice_budget *out)
+{
+	return false;
+}
+
+static bool open_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
+{
+	*out = (struct sluice_model_flag){.allow = 1};
+	return true;
+}
+
+static bool no_counts(void *arg, const struct sluice_client *client,
+		      struct sluice_client_count *out, int64_t *in_flight)
+{
+	*in_flight = 0;
+	return false;
+}
+
+static const char *quota_at(const json_t *object)
+{
+	return json_string_value(json_object_get(json_object_get(object, "quota"), "quota"));
+}
+
+static void quotas_are_those_of_the_service_that_is_meant(void **state)
+{
+	static const struct state_lookup look = {.client_rule = no_rule,
+						 .client_quota = no_quota,
+						 .prefix = no_prefix,
+						 .budget = no_budget,
+						 .flag = open_flag,
+						 .counts = no_counts};
+	struct quota_book *book = calloc(1, sizeof(*book));
+	struct quota_def four = {.requests = {4, 10000000000, 4}},
+			 nine = {.requests = {9, 10000000000, 9}};
+	json_t *answer, *list;
+	bool fresh, taken;
+	char *text;
+
+	f->state.lookup = &look;
+	f->state.quotas = book;
+	f->services[0].quota = (uint16_t)quota_book_id(book, &four, SLUICE_SCOPE_SERVICE, "*:8000",
+						       false, NULL, &fresh, &taken);
+	answer = run("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}");
+	assert_string_equal(quota_at(answer), "requests=4/10s");
+	assert_null(json_object_get(answer, "services"));
+	json_decref(answer);
+	f->services[1].quota = (uint16_t)quota_book_id(book, &nine, SLUICE_SCOPE_SERVICE, "x",
+						       false, NULL, &fresh, &taken);
+	answer = run("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}");
+	list = json_object_get(answer, "services");
+	assert_int_equal(json_array_size(list), 2);
+	assert_string_equal(quota_at(answer), "requests=4/10s");
+	assert_string_equal(quota_at(json_array_get(list, 0)), "requests=4/10s");
+	assert_string_equal(quota_at(json_array_get(list, 1)), "requests=9/10s");
+	text = written(people_explain, answer);
+	assert_non_null(strstr(text, "service *:8000: the next request is admitted"));
+	assert_non_null(strstr(text, "service [2001:db8::1]:443: the next request is admitted"));
+	free(text);
+	answer = run(
+		"{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"service\":\"[2001:db8::1]:443\"}");
+	assert_string_equal(quota_at(answer), "requests=9/10s");
+	assert_null(json_object_get(answer, "services"));
+	json_decref(answer);
+	/* Clients: where each was last seen, or all at the one that is named. */
+	answer = run("{\"cmd\":\"clients\",\"by\":\"rejected\"}");
+	list = json_object_get(answer, "clients");
+	assert_string_equal(quota_at(json_array_get(list, 0)), "requests=4/10s");
+	assert_string_equal(quota_at(json_array_get(list, 1)), "requests=9/10s");
+	json_decref(answer);
+	answer = run("{\"cmd\":\"clients\",\"by\":\"rejected\",\"service\":\"443\"}");
+	list = json_object_get(answer, "clients");
+	assert_string_equal(quota_at(json_array_get(list, 0)), "requests=9/10s");
+	json_decref(answer);
+	refused_with("{\"cmd\":\"clients\",\"service\":\"99\"}", "no service is \"99\"");
+	free(book);
 }
 
 static void a_failed_operation_gives_its_reason(void **state)
@@ -1134,6 +1355,11 @@ int main(void)
 		PURE(an_api_key_is_known_by_its_hash_alone),
 		PURE(an_api_key_is_never_repeated),
 		PURE(a_quota_is_set_over_the_socket),
+		PURE(a_weight_is_of_a_prefix),
+		PURE(a_client_is_counted_by_reason),
+		PURE(services_say_who_their_clients_are),
+		PURE(a_word_about_an_address_names_its_client_at_every_service),
+		PURE(quotas_are_those_of_the_service_that_is_meant),
 		PURE(a_failed_operation_gives_its_reason),
 		PURE(clear_takes_back_every_rule_of_a_client),
 		PURE(clear_of_a_prefix_takes_back_its_rule),

@@ -63,6 +63,12 @@ struct priority_entry {
 	char *label;
 };
 
+struct prefix_entry {
+	struct config_prefix prefix;
+	bool has_prefix, has_weight;
+	char *label;
+};
+
 struct option;
 
 struct loader {
@@ -75,6 +81,8 @@ struct loader {
 	unsigned quota_count;
 	struct priority_entry *priorities;
 	unsigned priority_count;
+	struct prefix_entry *prefixes;
+	unsigned prefix_count;
 	enum source source;          /* being applied */
 	const char *path;            /* of the file */
 	bool given[32];              /* by option: anywhere but in the defaults */
@@ -579,6 +587,10 @@ static const struct config_file_field priority_fields[] = {
 	{NULL, false},
 };
 
+static const struct config_file_field prefix_fields[] = {
+	{"prefix", false}, {"weight", false}, {NULL, false},
+};
+
 static const struct parse_value as_doubt = {
 	.kind = PARSE_WORD,
 	.words =
@@ -749,9 +761,7 @@ static int quota_field(struct loader *l, const char *label, const char *field, c
 	if (text_parse_subject(text, &subject))
 		return complain_value(label, text,
 				      "a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
-	q->one = subject.one;
-	q->client = subject.client;
-	q->prefix = subject.prefix;
+	q->whom = subject;
 	e->has_client = true;
 	return 0;
 }
@@ -791,6 +801,36 @@ static int priority_field(struct loader *l, const char *label, const char *field
 	return 0;
 }
 
+static int add_prefix(struct loader *l, const char *label)
+{
+	struct prefix_entry *more = grow(l->prefixes, l->prefix_count, sizeof(*more));
+
+	if (!more)
+		return complain(label, "out of memory");
+	l->prefixes = more;
+	return copy_text(label, &more[l->prefix_count++].label, label);
+}
+
+static int prefix_field(struct loader *l, const char *label, const char *field, const char *text)
+{
+	struct prefix_entry *e = &l->prefixes[l->prefix_count - 1];
+	struct text_subject subject;
+	char why[512];
+
+	if (!strcmp(field, "weight")) {
+		e->has_weight = true;
+		return parse_weight(text, &e->prefix.weight, why, sizeof(why)) < 0
+			       ? complain(label, "%s", why)
+			       : 0;
+	}
+	if (!strncmp(text, "key", 3) || text_parse_subject(text, &subject))
+		return complain_value(label, text,
+				      "an address or a prefix, like 10.0.0.0/8 or 2001:db8::/48");
+	e->has_prefix = true;
+	e->prefix.prefix = subject.prefix;
+	return 0;
+}
+
 /* A value of the file, with the label that says where it stands. */
 static int take_from_file(void *arg, const char *key, unsigned entry, const char *field,
 			  const char *text)
@@ -810,6 +850,8 @@ static int take_from_file(void *arg, const char *key, unsigned entry, const char
 		rc = field ? quota_field(l, label, field, text) : add_quota(l, label);
 	} else if (!strcmp(key, "priorities")) {
 		rc = field ? priority_field(l, label, field, text) : add_priority(l, label);
+	} else if (!strcmp(key, "client-prefixes")) {
+		rc = field ? prefix_field(l, label, field, text) : add_prefix(l, label);
 	} else if (models) {
 		rc = field ? model_field(l, label, field, text) : add_model(l, label);
 	} else if (field) {
@@ -842,6 +884,7 @@ static int apply_file(struct loader *l, const char *path)
 	keys[n++] = (struct config_file_key){"models", false, model_fields, NULL};
 	keys[n++] = (struct config_file_key){"quotas", false, quota_fields, NULL};
 	keys[n++] = (struct config_file_key){"priorities", false, priority_fields, NULL};
+	keys[n++] = (struct config_file_key){"client-prefixes", false, prefix_fields, NULL};
 	l->source = SOURCE_FILE;
 	l->path = path;
 	rc = config_file_read(path, keys, n, take_from_file, l, why, sizeof(why));
@@ -1121,15 +1164,17 @@ static int finish_models(struct loader *l)
 
 static int same_quota(const struct config_quota *a, const struct config_quota *b)
 {
-	return a->one == b->one && !strcmp(a->model, b->model) &&
-	       (a->one ? !memcmp(&a->client, &b->client, sizeof(a->client))
-		       : !memcmp(&a->prefix, &b->prefix, sizeof(a->prefix)));
+	return a->whom.one == b->whom.one && !strcmp(a->model, b->model) &&
+	       (a->whom.one
+			? !memcmp(&a->whom.client, &b->whom.client, sizeof(a->whom.client))
+			: !memcmp(&a->whom.prefix, &b->whom.prefix, sizeof(a->whom.prefix)));
 }
 
 static int by_quota(const void *a, const void *b)
 {
 	const struct quota_entry *const *x = a, *const *y = b;
-	int order = memcmp(&(*x)->quota.client, &(*y)->quota.client, sizeof((*x)->quota.client));
+	int order = memcmp(&(*x)->quota.whom.client, &(*y)->quota.whom.client,
+			   sizeof((*x)->quota.whom.client));
 
 	return order ? order : strcmp((*x)->quota.model, (*y)->quota.model);
 }
@@ -1149,7 +1194,7 @@ static int find_twins(const struct loader *l)
 	for (unsigned i = 1; i < l->quota_count && !rc; i++) {
 		if (!same_quota(&order[i - 1]->quota, &order[i]->quota))
 			continue;
-		text_client(text, &order[i]->quota.client);
+		text_client(text, &order[i]->quota.whom.client);
 		rc = complain(order[i]->label, "%s has a quota%s in %s already", text,
 			      order[i]->quota.model[0] ? " for this model" : "",
 			      strstr(order[i - 1]->label, "quotas entry"));
@@ -1175,7 +1220,7 @@ static int finish_quotas(struct loader *l)
 			return complain(e->label, "client is missing");
 		if (!e->has_numbers)
 			return complain(e->label, "requests or tokens is missing");
-		if (!e->quota.one && e->quota.model[0])
+		if (!e->quota.whom.one && e->quota.model[0])
 			return complain(e->label,
 					"the quota of a prefix is for all models; name an address to have one for a model");
 		if (quota_finish(&e->quota.quota, why, sizeof(why)) < 0)
@@ -1220,6 +1265,81 @@ static int finish_priorities(struct loader *l)
 	return 0;
 }
 
+/* Weight times a quota that is everybody's has to be a quota. */
+static int check_weight(const struct prefix_entry *e, const char *of, const struct quota_def *quota)
+{
+	char why[512], words[QUOTA_TEXT_MAX], weight[TEXT_WEIGHT_MAX];
+	struct quota_def scaled;
+
+	if (!quota_scale(&scaled, quota, e->prefix.weight, why, sizeof(why)))
+		return 0;
+	quota_words(words, quota);
+	text_weight(weight, e->prefix.weight);
+	return complain(e->label, "weight %s of the quota %s of %s: %s", weight, words, of, why);
+}
+
+static int by_prefix(const void *a, const void *b)
+{
+	const struct prefix_entry *const *x = a, *const *y = b;
+
+	return memcmp(&(*x)->prefix.prefix, &(*y)->prefix.prefix, sizeof((*x)->prefix.prefix));
+}
+
+static int find_twin_prefixes(const struct loader *l)
+{
+	const struct prefix_entry **order = calloc(l->prefix_count, sizeof(*order));
+	char text[TEXT_CLIENT_MAX];
+	int rc = 0;
+
+	if (!order)
+		return complain(l->path, "out of memory");
+	for (unsigned i = 0; i < l->prefix_count; i++)
+		order[i] = &l->prefixes[i];
+	qsort(order, l->prefix_count, sizeof(*order), by_prefix);
+	for (unsigned i = 1; i < l->prefix_count && !rc; i++) {
+		if (by_prefix(&order[i - 1], &order[i]))
+			continue;
+		text_prefix(text, &order[i]->prefix.prefix);
+		rc = complain(order[i]->label, "%s is in %s already", text,
+			      strstr(order[i - 1]->label, "client-prefixes"));
+	}
+	free(order);
+	return rc;
+}
+
+static int finish_prefixes(struct loader *l)
+{
+	static bool checked[UINT16_MAX + 1]; /* weights */
+	struct config *c = &l->config;
+
+	if (!l->prefix_count)
+		return 0;
+	c->prefixes = calloc(l->prefix_count, sizeof(*c->prefixes));
+	if (!c->prefixes)
+		return complain(l->path, "out of memory");
+	memset(checked, 0, sizeof(checked));
+	for (unsigned i = 0; i < l->prefix_count; i++) {
+		struct prefix_entry *e = &l->prefixes[i];
+		bool check = !checked[e->prefix.weight];
+
+		if (!e->has_prefix)
+			return complain(e->label, "prefix is missing");
+		if (!e->has_weight)
+			return complain(e->label, "weight is missing");
+		checked[e->prefix.weight] = true;
+		for (unsigned k = 0; check && k < c->service_count; k++)
+			if (c->services[k].has_quota &&
+			    check_weight(e, "a service", &c->services[k].quota) < 0)
+				return -EINVAL;
+		for (unsigned k = 0; check && k < c->model_count; k++)
+			if (c->models[k].has_quota &&
+			    check_weight(e, c->models[k].name, &c->models[k].quota) < 0)
+				return -EINVAL;
+		c->prefixes[c->prefix_count++] = e->prefix;
+	}
+	return find_twin_prefixes(l);
+}
+
 static int finish(struct loader *l)
 {
 	struct config *c = &l->config;
@@ -1230,7 +1350,7 @@ static int finish(struct loader *l)
 		return complain("--interface",
 				"no interface is given; name one, for example --interface eth0");
 	if (finish_services(l) < 0 || finish_models(l) < 0 || finish_quotas(l) < 0 ||
-	    finish_priorities(l) < 0)
+	    finish_priorities(l) < 0 || finish_prefixes(l) < 0)
 		return -EINVAL;
 	for (unsigned i = 0; i < c->model_count; i++)
 		if (c->models[i].ttft_threshold_ms >= 0 || c->models[i].itl_threshold_ms >= 0)
@@ -1271,6 +1391,7 @@ void config_free(struct config *config)
 	free(config->models);
 	free(config->quotas);
 	free(config->priorities);
+	free(config->prefixes);
 	free(config->pin_dir);
 	free(config->control);
 	free(config->metrics_addr);
@@ -1332,6 +1453,9 @@ int config_load(struct config *out, int argc, char **argv, char *const *env)
 	for (unsigned i = 0; i < l.priority_count; i++)
 		free(l.priorities[i].label);
 	free(l.priorities);
+	for (unsigned i = 0; i < l.prefix_count; i++)
+		free(l.prefixes[i].label);
+	free(l.prefixes);
 	free(arguments);
 	return rc;
 }

@@ -14,6 +14,7 @@
 #include <sluice/abi.h>
 #include "core/controller.h"
 #include "core/quota.h"
+#include "core/text.h"
 #include "identity.h"
 #include "priority.h"
 
@@ -58,9 +59,7 @@ struct config_model {
 
 /* A client's own quota, or that of all clients in a prefix. */
 struct config_quota {
-	bool one; /* client, else prefix */
-	struct sluice_client client;
-	struct sluice_prefix_key prefix;
+	struct text_subject whom;
 	char model[SLUICE_NAME_MAX]; /* "": all */
 	struct quota_def quota;
 };
@@ -71,6 +70,12 @@ struct config_priority {
 	struct sluice_client client;
 	struct sluice_prefix_key prefix;
 	uint8_t class;
+};
+
+/* What holds for all clients in a prefix, each by itself. */
+struct config_prefix {
+	struct sluice_prefix_key prefix;
+	uint16_t weight; /* in 1/SLUICE_WEIGHT_ONE */
 };
 
 struct config {
@@ -84,6 +89,8 @@ struct config {
 	unsigned quota_count;
 	struct config_priority *priorities; /* from the file only */
 	unsigned priority_count;
+	struct config_prefix *prefixes; /* from the file only */
+	unsigned prefix_count;
 	bool has_quota;
 	struct quota_def quota; /* of services that say nothing */
 	bool feedback;

@@ -10,9 +10,11 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/report.h"
+#include "core/parse.h"
 #include "core/text.h"
 
 struct command {
@@ -67,6 +69,29 @@ static bool get_string(struct command *c, const char *key, const char **out)
 	return *out != NULL;
 }
 
+/* The request's "service": ADDR:PORT as `sluicectl services` prints it, or the port. Negative where it has none. */
+static bool get_service(struct command *c, int *out)
+{
+	const struct daemon_state *s = c->state;
+	char where[TEXT_SERVICE_MAX], port[8];
+	const char *name;
+
+	*out = -1;
+	if (!get_string(c, "service", &name))
+		return false;
+	for (uint32_t i = 0; name && i < s->service_count; i++) {
+		report_service_name(s, i, where, sizeof(where));
+		snprintf(port, sizeof(port), "%u", s->services[i].port);
+		if (!strcmp(name, where) || !strcmp(name, port)) {
+			*out = (int)i;
+			return true;
+		}
+	}
+	if (name)
+		refuse(c, "no service is \"%.64s\" (`sluicectl services` lists them)", name);
+	return !name;
+}
+
 static json_t *do_clients(struct command *c)
 {
 	static const struct {
@@ -78,9 +103,10 @@ static json_t *do_clients(struct command *c)
 		{"last-seen", REPORT_LAST_SEEN},
 	};
 	enum report_order order = REPORT_LAST_SEEN;
+	int service;
 	const char *by;
 
-	if (!get_string(c, "by", &by))
+	if (!get_string(c, "by", &by) || !get_service(c, &service))
 		return NULL;
 	for (size_t i = 0; by; i++) {
 		if (i == sizeof(orders) / sizeof(orders[0]))
@@ -94,7 +120,7 @@ static json_t *do_clients(struct command *c)
 		}
 	}
 	c->ops->refresh(c->ops->arg, STATE_CLIENTS | STATE_RULES);
-	return report_clients(c->state, order);
+	return report_clients(c->state, order, service);
 }
 
 /* *id of the request's "model", SLUICE_MODEL_ALL where it has none. */
@@ -148,9 +174,55 @@ struct subject {
 	struct sluice_client client;
 	struct sluice_prefix_key prefix;
 	struct text_subject as_typed;
-	const char *note; /* what was understood otherwise than typed; NULL */
+	struct sluice_client clients[SLUICE_SERVICES_MAX]; /* that an address is, here or there */
+	size_t count;
+	char note[512]; /* what was understood otherwise than typed; "" */
 	char text[TEXT_CLIENT_MAX];
 };
+
+/* Finds the clients that the subject is, and says of those that are not the usual ones where they are. */
+static void find_clients(const struct daemon_state *state, struct subject *s)
+{
+	char where[TEXT_SERVICE_MAX], text[TEXT_CLIENT_MAX];
+	const struct sluice_client *usual = &s->as_typed.client;
+	bool is_usual = false;
+	size_t at = 0;
+
+	s->count = explain_clients(state, &s->as_typed, s->clients);
+	for (size_t k = 0; k < s->count; k++)
+		is_usual |= !memcmp(&s->clients[k], usual, sizeof(*usual));
+	if (s->as_typed.note && is_usual)
+		at = (size_t)snprintf(s->note, sizeof(s->note), "%s", s->as_typed.note);
+	for (size_t k = 0; k < s->count && at < sizeof(s->note); k++) {
+		struct sluice_client there;
+		uint32_t i = 0;
+
+		if (!memcmp(&s->clients[k], usual, sizeof(*usual)))
+			continue;
+		do
+			explain_client(state, i, &s->as_typed, &there);
+		while (memcmp(&there, &s->clients[k], sizeof(there)) && ++i < state->service_count);
+		report_service_name(state, i, where, sizeof(where));
+		text_client(text, &s->clients[k]);
+		at += (size_t)snprintf(s->note + at, sizeof(s->note) - at,
+				       "%sat %s its client is %s", at ? "; " : "", where, text);
+	}
+	/* Where it is no such client anywhere it is called what it is. */
+	if (!is_usual)
+		s->client = s->clients[0];
+}
+
+/* A /64 as somebody typed it is one client only where clients are that long everywhere. */
+static bool is_prefix(const struct daemon_state *state, const struct text_subject *subject)
+{
+	if (subject->client.kind != SLUICE_CLIENT_ADDRESS || subject->note ||
+	    subject->client.plen != 64)
+		return false;
+	for (size_t i = 0; i < state->service_count; i++)
+		if (state->services[i].client_plen6 && state->services[i].client_plen6 != 64)
+			return true;
+	return false;
+}
 
 static bool get_subject(struct command *c, struct subject *out)
 {
@@ -178,10 +250,13 @@ static bool get_subject(struct command *c, struct subject *out)
 		       text);
 		return false;
 	}
+	if (is_prefix(c->state, &s.as_typed))
+		s.as_typed.one = false;
 	s.one = s.as_typed.one;
 	s.client = s.as_typed.client;
 	s.prefix = s.as_typed.prefix;
-	s.note = s.as_typed.note;
+	if (s.one)
+		find_clients(c->state, &s);
 	text_client(s.text, &s.client);
 	*out = s;
 	return true;
@@ -210,7 +285,8 @@ static json_t *said(const struct command *c, const char *did, const struct subje
 {
 	return json_pack("{s:s, s:s, s:O?, s:O?, s:s*}", "did", did, "client", s->text, "model",
 			 json_object_get(c->request, "model"), "for_ms",
-			 json_object_get(c->request, "for_ms"), "note", s->note);
+			 json_object_get(c->request, "for_ms"), "note",
+			 s->note[0] ? s->note : NULL);
 }
 
 static json_t *judge(struct command *c, bool allow)
@@ -227,14 +303,19 @@ static json_t *judge(struct command *c, bool allow)
 			c, "a prefix is %s for all models; name an address to %s it for one model",
 			allow ? "allowed" : "blocked", allow ? "allow" : "block");
 	if (s.one) {
-		struct sluice_client_flag_key key = {.client = s.client, .model = model};
 		struct sluice_client_flag flag = {
 			.expires_ns = expires,
 			.allow = allow,
 			.reason = allow ? SLUICE_REASON_NONE : SLUICE_REASON_CLIENT_BLOCKED,
 		};
 
-		err = c->ops->set_client(c->ops->arg, &key, &flag, c->err, sizeof(c->err));
+		err = 0;
+		for (size_t k = 0; k < s.count && !err; k++) {
+			struct sluice_client_flag_key key = {.client = s.clients[k],
+							     .model = model};
+
+			err = c->ops->set_client(c->ops->arg, &key, &flag, c->err, sizeof(c->err));
+		}
 	} else {
 		struct sluice_prefix prefix = {
 			.expires_ns = expires,
@@ -258,6 +339,15 @@ static json_t *do_block(struct command *c)
 	return judge(c, false);
 }
 
+static bool is_about(const struct subject *s, const struct sluice_client *client)
+{
+	for (size_t k = 0; k < s->count; k++)
+		if (!memcmp(&s->clients[k], client, sizeof(*client)))
+			return true;
+	/* Also what was said of it before the services' prefixes were what they are now. */
+	return !memcmp(&s->as_typed.client, client, sizeof(*client));
+}
+
 /* Takes back what was said of this client: for one model, or (no model named) everything. */
 static json_t *do_clear(struct command *c)
 {
@@ -273,10 +363,10 @@ static json_t *do_clear(struct command *c)
 	if (!s.one && model != SLUICE_MODEL_ALL)
 		return refuse(c, "a prefix has one rule for all models; leave --model out");
 	c->ops->refresh(c->ops->arg, STATE_RULES);
-	for (size_t i = 0; s.one && i < state->client_rule_count && !ret; i++) {
+	for (size_t i = 0; i < state->client_rule_count && !ret; i++) {
 		const struct sluice_client_flag_key *key = &state->client_rules[i].key;
 
-		if (memcmp(&key->client, &s.client, sizeof(s.client)) ||
+		if (!is_about(&s, &key->client) ||
 		    (model != SLUICE_MODEL_ALL && key->model != model))
 			continue;
 		ret = c->ops->clear_client(c->ops->arg, key, err, sizeof(err));
@@ -297,37 +387,33 @@ static json_t *do_clear(struct command *c)
 	return said(c, "cleared", &s);
 }
 
-/* The request's "service": ADDR:PORT as `sluicectl services` prints it, or the port. */
-static bool get_service(struct command *c, uint32_t *out)
+/* What would become of the subject's next request at this service. */
+static json_t *explain_at(struct command *c, const struct subject *s, uint32_t model,
+			  uint32_t service, const struct explain_ask *ask)
 {
-	const struct daemon_state *s = c->state;
-	char where[TEXT_SERVICE_MAX], port[8];
-	const char *name;
+	struct sluice_client client;
+	json_t *answer;
 
-	*out = explain_service(s);
-	if (!get_string(c, "service", &name))
-		return false;
-	for (uint32_t i = 0; name && i < s->service_count; i++) {
-		report_service_name(s, i, where, sizeof(where));
-		snprintf(port, sizeof(port), "%u", s->services[i].port);
-		if (!strcmp(name, where) || !strcmp(name, port)) {
-			*out = i;
-			return true;
-		}
-	}
-	if (name)
-		refuse(c, "no service is \"%.64s\" (`sluicectl services` lists them)", name);
-	return !name;
+	if (model == SLUICE_MODEL_ALL)
+		model = service < c->state->service_count ? c->state->services[service].model
+							  : SLUICE_MODEL_OTHER;
+	explain_client(c->state, service, &s->as_typed, &client);
+	answer = report_explain(c->state, &client,
+				client.kind == SLUICE_CLIENT_ADDRESS ? s->as_typed.addr : NULL,
+				model, service, ask);
+	if (answer && s->as_typed.note && client.plen == 64)
+		json_object_set_new(answer, "note", json_string("an IPv6 client is its /64"));
+	return answer;
 }
 
 static json_t *do_explain(struct command *c)
 {
 	const json_t *bytes = json_object_get(c->request, "bytes");
 	struct explain_ask ask = {0};
-	struct sluice_client client;
-	uint32_t model, service;
+	json_t *answer, *each;
 	struct subject s;
-	json_t *answer;
+	uint32_t model;
+	int service;
 
 	if (!get_subject(c, &s) || !get_model(c, &model) || !get_service(c, &service) ||
 	    !get_string(c, "priority", &ask.priority))
@@ -336,19 +422,20 @@ static json_t *do_explain(struct command *c)
 	    (!json_is_integer(bytes) || json_integer_value(bytes) < 1 ||
 	     json_integer_value(bytes) > ADMISSION_BYTES_MAX))
 		return refuse(c, "\"bytes\" must be a whole number from 1 to %u", ADMISSION_BYTES_MAX);
-	if (!s.one && s.as_typed.prefix.plen != 128)
-		return refuse(c, "%s is many clients: name one", s.text);
-	if (model == SLUICE_MODEL_ALL)
-		model = service < c->state->service_count ? c->state->services[service].model
-							  : SLUICE_MODEL_OTHER;
 	ask.bytes = (uint32_t)json_integer_value(bytes);
-	explain_client(c->state, service, &s.as_typed, &client);
+	if (!s.one && s.as_typed.prefix.plen != 128 && s.as_typed.client.plen != 64)
+		return refuse(c, "%s is many clients: name one", s.text);
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
-	answer = report_explain(c->state, &client,
-				client.kind == SLUICE_CLIENT_ADDRESS ? s.as_typed.addr : NULL,
-				model, service, &ask);
-	if (answer && s.note)
-		json_object_set_new(answer, "note", json_string("an IPv6 client is its /64"));
+	if (service >= 0)
+		return explain_at(c, &s, model, (uint32_t)service, &ask);
+	answer = explain_at(c, &s, model, explain_service(c->state), &ask);
+	if (!c->state->service_count || !explain_each(c->state, explain_service(c->state)))
+		return answer;
+	each = json_array();
+	for (uint32_t i = 0; i < c->state->service_count; i++)
+		if (explain_each(c->state, i))
+			json_array_append_new(each, explain_at(c, &s, model, i, &ask));
+	json_object_set_new(answer, "services", each);
 	return answer;
 }
 
@@ -364,6 +451,33 @@ static json_t *do_quota_show(struct command *c)
 	return report_quotas(c->state, all ? NULL : &s.as_typed);
 }
 
+/*
+ * Sets (quota not NULL) or clears the quota of each client that the subject is. 0 where that could be done of one at
+ * least.
+ */
+static int each_client(struct command *c, const struct subject *s, uint32_t model,
+		       const struct quota_def *quota, char *err, size_t err_len)
+{
+	int first = -ENOENT, ret;
+	bool done = false;
+
+	for (size_t k = 0; k < (s->one ? s->count : 1); k++) {
+		struct text_subject one = s->as_typed;
+		char why[400] = "";
+
+		if (s->one)
+			one.client = s->clients[k];
+		ret = quota ? c->ops->set_quota(c->ops->arg, &one, model, quota, why, sizeof(why))
+			    : c->ops->clear_quota(c->ops->arg, &one, model, why, sizeof(why));
+		done |= !ret;
+		if (ret && !err[0]) {
+			first = ret;
+			snprintf(err, err_len, "%s", why);
+		}
+	}
+	return done ? 0 : first;
+}
+
 /* Client and model of what is said about a quota. */
 static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *model)
 {
@@ -377,28 +491,75 @@ static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *mo
 	return true;
 }
 
+/* Takes `weight=W` out of the words of a quota; the others go to `rest`. *weight 0: it is not there. */
+static bool take_weight(struct command *c, const char *text, char *rest, size_t len,
+			uint16_t *weight)
+{
+	static const char between[] = ", \t", key[] = "weight=";
+	char word[64], err[256];
+	size_t at = 0;
+
+	*weight = 0;
+	rest[0] = 0;
+	for (text += strspn(text, between); *text; text += strspn(text, between)) {
+		size_t n = strcspn(text, between);
+
+		if (!strncmp(text, key, sizeof(key) - 1)) {
+			snprintf(word, sizeof(word), "%.*s", (int)(n < 60 ? n : 60),
+				 text + sizeof(key) - 1);
+			word[n < 60 ? n - (sizeof(key) - 1) : 60 - (sizeof(key) - 1)] = 0;
+			if (parse_weight(word, weight, err, sizeof(err))) {
+				refuse(c, "weight: %s", err);
+				return false;
+			}
+		} else if (at < len) {
+			at += (size_t)snprintf(rest + at, len - at, "%s%.*s", at ? " " : "",
+					       (int)(n < 1000 ? n : 1000), text);
+		}
+		text += n;
+	}
+	return true;
+}
+
 static json_t *do_quota_set(struct command *c)
 {
-	char words[QUOTA_TEXT_MAX], err[400] = "";
+	char words[QUOTA_TEXT_MAX], number[TEXT_WEIGHT_MAX], rest[1024], err[512] = "";
 	struct quota_def quota;
 	struct subject s;
 	const char *text;
+	uint16_t weight;
 	uint32_t model;
 	json_t *answer;
+	int ret = 0;
 
 	if (!get_quota_subject(c, &s, &model) || !get_string(c, "quota", &text))
 		return NULL;
 	if (!text)
 		return refuse(
 			c,
-			"\"quota\" is missing: \"requests=100/60s tokens=20000/60s burst=20\", or none");
-	if (quota_parse(&quota, text, err, sizeof(err)))
+			"\"quota\" is missing: \"requests=100/60s tokens=20000/60s burst=20\", \"weight=2\", or none");
+	if (!take_weight(c, text, rest, sizeof(rest), &weight))
+		return NULL;
+	if (weight && s.client.kind == SLUICE_CLIENT_KEY)
+		return refuse(c, "a weight is of addresses: give the key a quota of its own");
+	if (weight && model != SLUICE_MODEL_ALL)
+		return refuse(c, "a weight is for all models; leave --model out");
+	if ((!weight || rest[0]) && quota_parse(&quota, rest, err, sizeof(err)))
 		return refuse(c, "%s", err);
-	if (c->ops->set_quota(c->ops->arg, &s.as_typed, model, &quota, err, sizeof(err)))
+	if (weight)
+		ret = c->ops->set_weight(c->ops->arg, &s.prefix, weight, err, sizeof(err));
+	if (!ret && rest[0])
+		ret = each_client(c, &s, model, &quota, err, sizeof(err));
+	if (ret)
 		return refuse(c, "%s: %s", s.text, err[0] ? err : "the quota was refused");
-	quota_words(words, &quota);
 	answer = said(c, "set", &s);
-	json_object_set_new(answer, "quota", json_string(words));
+	if (rest[0]) {
+		quota_words(words, &quota);
+		json_object_set_new(answer, "quota", json_string(words));
+	}
+	text_weight(number, weight);
+	if (weight)
+		json_object_set_new(answer, "weight", json_real(strtod(number, NULL)));
 	return answer;
 }
 
@@ -410,7 +571,7 @@ static json_t *do_quota_clear(struct command *c)
 
 	if (!get_quota_subject(c, &s, &model))
 		return NULL;
-	if (c->ops->clear_quota(c->ops->arg, &s.as_typed, model, err, sizeof(err)))
+	if (each_client(c, &s, model, NULL, err, sizeof(err)))
 		return refuse(c, "%s: %s", s.text, err[0] ? err : "the quota stays");
 	return said(c, "cleared the quota of", &s);
 }

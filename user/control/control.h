@@ -44,6 +44,9 @@ struct control_ops {
 	/* By hand: over what the configuration says. model: SLUICE_MODEL_ALL, or a client's for one model. */
 	int (*set_quota)(void *arg, const struct text_subject *subject, uint32_t model,
 			 const struct quota_def *quota, char *err, size_t err_len);
+	/* The weight of each client in a prefix, likewise. */
+	int (*set_weight)(void *arg, const struct sluice_prefix_key *key, uint16_t weight,
+			  char *err, size_t err_len);
 	/* SLUICE_MODEL_ALL: whatever was said by hand of the client. -ENOENT: nothing was. */
 	int (*clear_quota)(void *arg, const struct text_subject *subject, uint32_t model, char *err,
 			   size_t err_len);

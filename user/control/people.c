@@ -287,6 +287,15 @@ static void headline(FILE *out, const json_t *status)
 	}
 }
 
+static void endpoint(const json_t *service, char *out, size_t len)
+{
+	const char *address = text(service, "address");
+
+	snprintf(out, len,
+		 strchr(address, ':') ? "[%s]:%" JSON_INTEGER_FORMAT : "%s:%" JSON_INTEGER_FORMAT,
+		 address, whole(service, "port"));
+}
+
 static void print_services(FILE *out, const json_t *list, bool counts)
 {
 	struct table t = {.columns = counts ? 8 : 5, .align = "lllllrrr"};
@@ -298,12 +307,8 @@ static void print_services(FILE *out, const json_t *list, bool counts)
 	json_array_foreach(list, i, one)
 	{
 		char where[96];
-		const char *address = text(one, "address");
 
-		snprintf(where, sizeof(where),
-			 strchr(address, ':') ? "[%s]:%" JSON_INTEGER_FORMAT
-					      : "%s:%" JSON_INTEGER_FORMAT,
-			 address, whole(one, "port"));
+		endpoint(one, where, sizeof(where));
 		row(&t, where, text(one, "protocol"), text(one, "action"), text(one, "mode"),
 		    text(one, "default_model"), number(one, "admitted", 0),
 		    number(one, "rejected", 0), number(one, "shadow_rejected", 0));
@@ -311,9 +316,39 @@ static void print_services(FILE *out, const json_t *list, bool counts)
 	print_table(out, &t);
 }
 
+/* "authorization, address (IPv4 /24, IPv6 /64), trusted proxies 10.0.0.0/8" */
+static void print_identity(FILE *out, const json_t *service)
+{
+	const json_t *trusted = json_object_get(service, "trusted_proxies"), *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(service, "identity"), i, one)
+		fprintf(out, "%s%s", i ? ", " : "", json_string_value(one));
+	fprintf(out, " (IPv4 /%s, IPv6 /%s)", number(service, "client_prefix_v4", 0),
+		number(service, "client_prefix_v6", 0));
+	if (json_is_true(json_object_get(service, "proxy_protocol")))
+		fputs(", PROXY header", out);
+	json_array_foreach(trusted, i, one)
+		fprintf(out, "%s%s", i ? ", " : "; trusted proxies ", json_string_value(one));
+	fputc('\n', out);
+}
+
 void people_services(FILE *out, const json_t *services)
 {
-	print_services(out, json_object_get(services, "services"), true);
+	const json_t *list = json_object_get(services, "services"), *one;
+	size_t i, said = 0;
+
+	print_services(out, list, true);
+	json_array_foreach(list, i, one)
+	{
+		char where[96];
+
+		if (!json_array_size(json_object_get(one, "identity")))
+			continue;
+		endpoint(one, where, sizeof(where));
+		fprintf(out, "%s%s: clients are ", said++ ? "" : "\n", where);
+		print_identity(out, one);
+	}
 }
 
 static void print_counts(FILE *out, const json_t *status)
@@ -431,6 +466,18 @@ static void budget_line(FILE *out, const json_t *quota, const char *what)
 	fputc('\n', out);
 }
 
+/* "0.5"; "1" where nothing is said of it. */
+static const char *weight_of(const json_t *object)
+{
+	const json_t *value = json_object_get(object, "weight");
+	static char ring[4][32];
+	static unsigned next;
+	char *out = ring[next++ % 4];
+
+	snprintf(out, sizeof(ring[0]), "%.10g", json_is_number(value) ? json_number_value(value) : 1);
+	return out;
+}
+
 static void explain_model(FILE *out, const char *label, const json_t *m)
 {
 	fprintf(out, "%-13s%s in flight", label, number(m, "in_flight", 0));
@@ -491,7 +538,7 @@ static void explain_law(FILE *out, const json_t *e)
 		fputs("; it has the places for itself\n", out);
 }
 
-void people_explain(FILE *out, const json_t *e)
+static void explain_one(FILE *out, const json_t *e)
 {
 	const json_t *quota = json_object_get(e, "quota"), *rule = json_object_get(e, "rule");
 	const char *verdict = text(e, "verdict");
@@ -524,6 +571,9 @@ void people_explain(FILE *out, const json_t *e)
 			text(quota, "from"),
 			!strcmp(text(quota, "by"), "hand") ? "set by hand"
 							   : "from the configuration");
+		if (json_is_string(json_object_get(quota, "weight_of")))
+			fprintf(out, "             which is %s times %s: the weight of its prefix\n",
+				weight_of(e), text(quota, "weight_of"));
 		budget_line(out, quota, "requests");
 		budget_line(out, quota, "tokens");
 	} else {
@@ -532,13 +582,37 @@ void people_explain(FILE *out, const json_t *e)
 	explain_model(out, "model", json_object_get(e, "model_now"));
 	explain_model(out, "all models", json_object_get(e, "global_now"));
 	explain_law(out, e);
-	fprintf(out, "client       %s in flight\n", number(e, "client_in_flight", 0));
+	fprintf(out, "client       %s in flight", number(e, "client_in_flight", 0));
+	if (strcmp(weight_of(e), "1"))
+		fprintf(out, ", weight %s", weight_of(e));
+	fputc('\n', out);
+	if (json_array_size(json_object_get(e, "identity"))) {
+		fputs("identity     ", out);
+		print_identity(out, e);
+	}
+}
+
+void people_explain(FILE *out, const json_t *e)
+{
+	const json_t *services = json_object_get(e, "services"), *one;
+	size_t i;
+
+	if (!json_array_size(services)) {
+		explain_one(out, e);
+		return;
+	}
+	json_array_foreach(services, i, one)
+	{
+		fputs(i ? "\n" : "", out);
+		explain_one(out, one);
+	}
 }
 
 void people_quotas(FILE *out, const json_t *answer)
 {
 	struct table t = {.columns = 5, .align = "lllll"};
 	const json_t *list = json_object_get(answer, "quotas"), *one;
+	const json_t *weights = json_object_get(answer, "weights");
 	size_t i;
 
 	row(&t, "QUOTA OF", "KIND", "MODEL", "QUOTA", "BY");
@@ -554,7 +628,14 @@ void people_quotas(FILE *out, const json_t *answer)
 		    json_is_string(json_object_get(one, "model")) ? text(one, "model") : "all",
 		    text(one, "quota"), text(one, "by"));
 	}
-	if (json_array_size(list))
+	json_array_foreach(weights, i, one)
+	{
+		char words[32];
+
+		snprintf(words, sizeof(words), "weight=%s", weight_of(one));
+		row(&t, text(one, "client"), "prefix", "all", words, text(one, "by"));
+	}
+	if (t.rows > 1)
 		print_table(out, &t);
 	else {
 		for (unsigned k = 0; k < t.rows * t.columns; k++)
@@ -567,6 +648,43 @@ void people_quotas(FILE *out, const json_t *answer)
 			whole(answer, "clients_with_quota"));
 }
 
+/* "ttft 18, request-quota 2; shadow: itl 6" */
+static const char *reasons(const json_t *client, char *buf, size_t len)
+{
+	static const char *const keys[] = {"rejected_by_reason", "shadow_rejected_by_reason"};
+	const char *name;
+	size_t at = 0;
+	json_t *n;
+
+	for (unsigned k = 0; k < 2; k++) {
+		const char *sep = !k ? "" : at ? "; shadow: " : "shadow: ";
+
+		json_object_foreach(json_object_get(client, keys[k]), name, n)
+		{
+			if (json_integer_value(n) <= 0 || at >= len)
+				continue;
+			at += (size_t)snprintf(buf + at, len - at, "%s%s %" JSON_INTEGER_FORMAT,
+					       sep, name, json_integer_value(n));
+			sep = ", ";
+		}
+	}
+	return at ? buf : DASH;
+}
+
+/* "block", "allow, weight 2" */
+static const char *standing(const json_t *client, char *buf, size_t len)
+{
+	const char *rule = text(client, "rule"), *weight = weight_of(client);
+
+	if (!strcmp(weight, "1"))
+		return rule;
+	if (!strcmp(rule, DASH))
+		snprintf(buf, len, "weight %s", weight);
+	else
+		snprintf(buf, len, "%s, weight %s", rule, weight);
+	return buf;
+}
+
 void people_clients(FILE *out, const json_t *clients)
 {
 	struct table seen = {.columns = 11, .align = "lrrrrrrrlll"};
@@ -576,10 +694,10 @@ void people_clients(FILE *out, const json_t *clients)
 	size_t i;
 
 	row(&seen, "CLIENT", "ADMITTED", "REJECTED", "IN FLIGHT", "REQUESTS LEFT", "TOKENS LEFT",
-	    "NEXT", "LAST SEEN", "LAST REASON", "LAST MODEL", "RULE");
+	    "NEXT", "LAST SEEN", "REASONS", "LAST MODEL", "RULE");
 	json_array_foreach(list, i, one)
 	{
-		char ago[64] = DASH;
+		char ago[64] = DASH, why[400], rule[64];
 
 		if (json_is_integer(json_object_get(one, "last_seen_ms_ago")))
 			snprintf(ago, sizeof(ago), "%s ago",
@@ -587,7 +705,8 @@ void people_clients(FILE *out, const json_t *clients)
 		row(&seen, text(one, "client"), number(one, "admitted", 0),
 		    number(one, "rejected", 0), number(one, "in_flight", 0),
 		    number(one, "requests_left", 0), number(one, "tokens_left", 0), next_time(one),
-		    ago, text(one, "last_reason"), text(one, "last_model"), text(one, "rule"));
+		    ago, reasons(one, why, sizeof(why)), text(one, "last_model"),
+		    standing(one, rule, sizeof(rule)));
 	}
 	print_table(out, &seen);
 	if (!json_array_size(list))
@@ -700,6 +819,9 @@ void people_done(FILE *out, const json_t *answer)
 		fprintf(out, "%s %s", text(answer, "did"), text(answer, "client"));
 		if (json_object_get(answer, "quota"))
 			fprintf(out, " to %s", text(answer, "quota"));
+		if (json_object_get(answer, "weight"))
+			fprintf(out, "%sweight=%s", json_object_get(answer, "quota") ? " " : " to ",
+				weight_of(answer));
 		if (json_is_string(model))
 			fprintf(out, " for model %s", json_string_value(model));
 		if (json_is_number(for_ms))

@@ -220,6 +220,41 @@ static void report_rules(json_t *to, const struct state_service *v)
 			    r->header[0] ? json_string(r->header) : json_null());
 }
 
+/* Who a service's clients are, in the order in which it is asked. */
+static json_t *identity(const struct state_service *v)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i <= HTTP1_KEYS_MAX; i++) {
+		const char *key = i < HTTP1_KEYS_MAX ? v->rules.key[i] : "";
+
+		if (v->forwarded == i + 1)
+			json_array_append_new(list, json_string(v->rules.forwarded));
+		if (!strcmp(key, "authorization") || !strcmp(key, "x-api-key"))
+			json_array_append_new(list, json_string(key));
+		else if (key[0])
+			json_array_append_new(list, json_sprintf("header:%s", key));
+	}
+	json_array_append_new(list, json_string("address"));
+	return list;
+}
+
+static void report_identity(json_t *to, const struct state_service *v)
+{
+	json_t *trusted = json_array();
+	char text[TEXT_CLIENT_MAX];
+
+	for (unsigned i = 0; i < v->trusted_count; i++) {
+		text_prefix(text, &v->trusted[i]);
+		json_array_append_new(trusted, json_string(text));
+	}
+	json_object_set_new(to, "identity", identity(v));
+	json_object_set_new(to, "trusted_proxies", trusted);
+	json_object_set_new(to, "proxy_protocol", json_boolean(v->proxy));
+	json_object_set_new(to, "client_prefix_v4", json_integer(v->client_plen4));
+	json_object_set_new(to, "client_prefix_v6", json_integer(v->client_plen6));
+}
+
 static json_t *service(const struct daemon_state *s, uint32_t id)
 {
 	const struct state_service *v = &s->services[id];
@@ -245,6 +280,7 @@ static json_t *service(const struct daemon_state *s, uint32_t id)
 	}
 	json_object_set_new(out, "quota", words[0] ? json_string(words) : json_null());
 	json_object_set_new(out, "feedback", json_string(v->feedback ? "date" : "off"));
+	report_identity(out, v);
 	return out;
 }
 
@@ -286,18 +322,34 @@ static json_t *interfaces(const struct daemon_state *s)
 	return list;
 }
 
+/* A count for every reason, zeros included. */
+static json_t *by_reason(const uint64_t n[SLUICE_REASON_COUNT])
+{
+	json_t *all = json_object();
+
+	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++)
+		json_object_set_new(all, text_reason(r), count(n[r]));
+	return all;
+}
+
 static json_t *rejected_by_reason(const struct daemon_state *s)
 {
 	uint64_t sum[SLUICE_REASON_COUNT] = {0};
-	json_t *all = json_object();
 
 	for (size_t i = 0; i < s->count_count; i++)
 		if (s->counts[i].key.verdict == SLUICE_VERDICT_REJECTED &&
 		    s->counts[i].key.reason < SLUICE_REASON_COUNT)
 			sum[s->counts[i].key.reason] += s->counts[i].n;
-	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++)
-		json_object_set_new(all, text_reason(r), count(sum[r]));
-	return all;
+	return by_reason(sum);
+}
+
+static json_t *client_by_reason(const __u32 n[SLUICE_REASONS_MAX])
+{
+	uint64_t all[SLUICE_REASON_COUNT];
+
+	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++)
+		all[r] = n[r];
+	return by_reason(all);
 }
 
 static json_t *counters(const struct daemon_state *s)
@@ -452,18 +504,19 @@ static int highest_first(const void *a, const void *b)
 }
 
 /* What binds a client's next request for the model that it last asked for. */
-static void client_quota(const struct daemon_state *s, const struct state_client *c,
+static void client_quota(const struct daemon_state *s, const struct state_client *c, int service,
 			 struct explain_quota *out)
 {
 	const uint8_t *addr = c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL;
 
 	memset(out, 0, sizeof(*out));
 	if (s->lookup && s->quotas)
-		explain_quota(s, &c->client, addr, c->count.last_model, explain_service(s), out);
+		explain_quota(s, &c->client, addr, c->count.last_model,
+			      service < 0 ? c->count.last_service : (uint32_t)service, out);
 }
 
 static uint64_t rank(const struct daemon_state *s, const struct state_client *c,
-		     enum report_order order)
+		     enum report_order order, int service)
 {
 	struct explain_quota quota;
 
@@ -475,7 +528,7 @@ static uint64_t rank(const struct daemon_state *s, const struct state_client *c,
 	case REPORT_BY_IN_FLIGHT:
 		return c->in_flight > 0 ? (uint64_t)c->in_flight : 0;
 	case REPORT_BY_TOKENS: /* spent, debt and all */
-		client_quota(s, c, &quota);
+		client_quota(s, c, service, &quota);
 		return quota.tokens.limit - quota.tokens.left + quota.tokens.debt;
 	case REPORT_LAST_SEEN:
 		break;
@@ -503,30 +556,58 @@ static json_t *quota_left(const struct daemon_state *s, const struct explain_quo
 {
 	char words[QUOTA_TEXT_MAX];
 	struct quota_def def;
+	json_t *left;
 
 	if (!q->id)
 		return json_null();
 	quota_of_text(&def, &s->quotas->text[q->id]);
 	quota_words(words, &def);
-	return json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words,
+	left = json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words,
 			 "from", explain_from_text(q->from), "by",
 			 s->quotas->text[q->id].by_hand ? "hand" : "file", "wait_ms",
 			 count(ms_up(q->wait_ns)), "requests", budget(&q->requests, &def.requests),
 			 "tokens", budget(&q->tokens, &def.tokens));
+	if (q->whole) {
+		quota_of_text(&def, &s->quotas->text[q->whole]);
+		quota_words(words, &def);
+	}
+	json_object_set_new(left, "weight_of", q->whole ? json_string(words) : json_null());
+	return left;
 }
 
-static json_t *client_row(const struct daemon_state *s, const struct state_client *c)
+static json_t *weight(uint16_t weight)
 {
+	return json_real(text_weight_hundredths(weight) / 100.0);
+}
+
+static json_t *service_name(const struct daemon_state *s, uint32_t id)
+{
+	char text[TEXT_SERVICE_MAX];
+
+	report_service_name(s, id, text, sizeof(text));
+	return json_string(text);
+}
+
+static json_t *client_row(const struct daemon_state *s, const struct state_client *c, int service)
+{
+	const uint8_t *addr = c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL;
 	const char *verdict = standing(s, &c->client);
 	bool refused = c->count.rejected && c->count.last_reason != SLUICE_REASON_NONE;
-	uint64_t seen = c->count.last_seen_ns;
+	uint64_t seen = c->count.last_seen_ns, shadow = 0;
 	char text[TEXT_CLIENT_MAX];
 	struct explain_quota quota;
 
 	text_client(text, &c->client);
-	client_quota(s, c, &quota);
+	client_quota(s, c, service, &quota);
+	for (unsigned r = 0; r < SLUICE_REASONS_MAX; r++)
+		shadow += c->count.shadow_by_reason[r];
 	return json_pack(
-		"{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "client", text,
+		"{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"client", text, "shadow_rejected", count(shadow), "rejected_by_reason",
+		client_by_reason(c->count.by_reason), "shadow_rejected_by_reason",
+		client_by_reason(c->count.shadow_by_reason), "last_service",
+		seen ? service_name(s, c->count.last_service) : json_null(), "weight",
+		weight(s->lookup ? explain_weight(s, &c->client, addr) : 0),
 		"admitted", count(c->count.admitted), "rejected", count(c->count.rejected),
 		"in_flight", gauge(c->in_flight), "last_seen_ms_ago",
 		seen ? count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0) : json_null(),
@@ -542,7 +623,7 @@ static json_t *client_row(const struct daemon_state *s, const struct state_clien
 		quota_left(s, &quota));
 }
 
-json_t *report_clients(const struct daemon_state *s, enum report_order order)
+json_t *report_clients(const struct daemon_state *s, enum report_order order, int service)
 {
 	struct ranked *ranks = calloc(s->client_count + 1, sizeof(*ranks));
 	json_t *list = json_array();
@@ -553,10 +634,10 @@ json_t *report_clients(const struct daemon_state *s, enum report_order order)
 		return NULL;
 	}
 	for (size_t i = 0; i < s->client_count; i++)
-		ranks[i] = (struct ranked){&s->clients[i], rank(s, &s->clients[i], order)};
+		ranks[i] = (struct ranked){&s->clients[i], rank(s, &s->clients[i], order, service)};
 	qsort(ranks, s->client_count, sizeof(*ranks), highest_first);
 	for (size_t i = 0; i < s->client_count && i < REPORT_CLIENTS_MAX; i++)
-		json_array_append_new(list, client_row(s, ranks[i].client));
+		json_array_append_new(list, client_row(s, ranks[i].client, service));
 	free(ranks);
 	return json_pack("{s:o, s:o, s:o}", "clients", list, "clients_known",
 			 count(s->client_count), "rules", rules(s));
@@ -590,7 +671,7 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 {
 	char text[TEXT_CLIENT_MAX], where[TEXT_SERVICE_MAX];
 	struct explanation e;
-	json_t *rule = NULL;
+	json_t *rule = NULL, *answer;
 
 	explain_request(s, client, addr, model, service, ask, &e);
 	text_client(text, client);
@@ -601,8 +682,8 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 				 e.rule_of_prefix ? "prefix" : "client", "expires_in_ms",
 				 e.rule_expires_ns ? count((e.rule_expires_ns - s->now_ns) / MS)
 						   : json_null());
-	return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:i, s:o}",
-			 "client", text, "model", model_name(s, model), "service", where, "verdict",
+	answer = json_pack("{s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:i, s:o}",
+			 "client", text, "weight", weight(e.weight), "model", model_name(s, model), "service", where, "verdict",
 			 e.admitted ? "admitted"
 			 : e.shadow ? text_verdict(SLUICE_VERDICT_SHADOW_REJECTED)
 				    : text_verdict(SLUICE_VERDICT_REJECTED),
@@ -616,6 +697,9 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 			 parse_word_of(&parse_as_class, (int)e.law.class), "class_from",
 			 explain_class_text(e.law.class_from), "rank", (int)e.law.rank, "law",
 			 law(s, &e.law));
+	if (service < s->service_count)
+		report_identity(answer, &s->services[service]);
+	return answer;
 }
 
 static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *kind,
@@ -641,8 +725,9 @@ static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *
 
 json_t *report_quotas(const struct daemon_state *s, const struct text_subject *subject)
 {
-	json_t *list = json_array();
-	size_t known = 0;
+	struct sluice_client clients[SLUICE_SERVICES_MAX];
+	json_t *list = json_array(), *weights = json_array();
+	size_t known = 0, n = subject ? explain_clients(s, subject, clients) : 0;
 	char text[TEXT_CLIENT_MAX];
 
 	for (size_t i = 0; !subject && i < s->service_count; i++)
@@ -660,20 +745,29 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 	for (size_t i = 0; i < s->prefix_rule_count; i++) {
 		const struct state_prefix_rule *r = &s->prefix_rules[i];
 
-		if (!(r->prefix.own & SLUICE_PREFIX_OWN_QUOTA) ||
-		    (subject &&
-		     (subject->one || memcmp(&r->key, &subject->prefix, sizeof(r->key)))))
+		if (subject && memcmp(&r->key, &subject->prefix, sizeof(r->key)))
 			continue;
 		text_prefix(text, &r->key);
-		if (known++ < REPORT_CLIENTS_MAX)
+		if (r->prefix.own & SLUICE_PREFIX_OWN_WEIGHT &&
+		    json_array_size(weights) < REPORT_CLIENTS_MAX)
+			json_array_append_new(
+				weights,
+				json_pack("{s:s, s:o, s:s}", "client", text, "weight",
+					  weight(r->prefix.weight), "by",
+					  r->prefix.own & SLUICE_PREFIX_WEIGHT_BY_HAND ? "hand"
+										      : "file"));
+		if (r->prefix.own & SLUICE_PREFIX_OWN_QUOTA && known++ < REPORT_CLIENTS_MAX)
 			json_array_append_new(list, quota_row(s, r->prefix.quota, "prefix",
 							      json_string(text), json_null(),
 							      json_null()));
 	}
 	for (size_t i = 0; i < s->client_quota_count; i++) {
 		const struct state_client_quota *q = &s->client_quotas[i];
+		bool meant = !subject;
 
-		if (subject && memcmp(&q->key.client, &subject->client, sizeof(q->key.client)))
+		for (size_t k = 0; k < n && !meant; k++)
+			meant = !memcmp(&q->key.client, &clients[k], sizeof(clients[k]));
+		if (!meant)
 			continue;
 		text_client(text, &q->key.client);
 		if (known++ < REPORT_CLIENTS_MAX)
@@ -683,7 +777,8 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 					  q->key.model ? model_name(s, q->key.model) : json_null(),
 					  json_null()));
 	}
-	return json_pack("{s:o, s:o}", "quotas", list, "clients_with_quota", count(known));
+	return json_pack("{s:o, s:o, s:o}", "quotas", list, "weights", weights,
+			 "clients_with_quota", count(known));
 }
 
 json_t *report_refusal(const struct daemon_state *s, const struct sluice_refusal *r)

@@ -24,7 +24,8 @@ enum report_order {
 	REPORT_BY_IN_FLIGHT,
 	REPORT_BY_REJECTED
 };
-json_t *report_clients(const struct daemon_state *s, enum report_order order);
+/* service: whose quotas are meant; negative: for each client those of the service that it was last seen at. */
+json_t *report_clients(const struct daemon_state *s, enum report_order order, int service);
 /* What would become of the client's next request. addr: NULL for a key. */
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
 		       const uint8_t *addr, uint32_t model, uint32_t service,

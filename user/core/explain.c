@@ -43,22 +43,53 @@ uint32_t explain_service(const struct daemon_state *s)
 	return 0;
 }
 
+bool explain_each(const struct daemon_state *s, uint32_t service)
+{
+	unsigned with_quota = 0;
+
+	for (size_t i = 0; i < s->service_count; i++)
+		with_quota += !!s->services[i].quota;
+	return with_quota > 1 && s->services[service].quota;
+}
+
 void explain_client(const struct daemon_state *s, uint32_t service,
 		    const struct text_subject *subject, struct sluice_client *client)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	const struct state_service *v = &s->services[service];
 
+	uint8_t plen;
+
 	*client = subject->client;
-	/* What was typed with a length of its own means just that. */
 	if (client->kind != SLUICE_CLIENT_ADDRESS || service >= s->service_count ||
-	    !v->client_plen6 || (!subject->note && client->plen != 128))
+	    !v->client_plen6)
+		return;
+	plen = memcmp(subject->addr, mapped, sizeof(mapped)) ? v->client_plen6
+							     : (uint8_t)(96 + v->client_plen4);
+	/* What was typed with a length of its own is at most that. */
+	if (!subject->note && client->plen < plen)
 		return;
 	memcpy(client->addr, subject->addr, sizeof(client->addr));
-	client->plen = memcmp(subject->addr, mapped, sizeof(mapped))
-			       ? v->client_plen6
-			       : (uint8_t)(96 + v->client_plen4);
+	client->plen = plen;
 	text_mask(client->addr, client->plen);
+}
+
+size_t explain_clients(const struct daemon_state *s, const struct text_subject *subject,
+		       struct sluice_client out[SLUICE_SERVICES_MAX])
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < s->service_count && i < SLUICE_SERVICES_MAX; i++) {
+		bool known = false;
+
+		explain_client(s, i, subject, &out[n]);
+		for (size_t k = 0; k < n && !known; k++)
+			known = !memcmp(&out[k], &out[n], sizeof(out[n]));
+		n += !known;
+	}
+	if (!n)
+		out[n++] = subject->client;
+	return n;
 }
 
 static bool in_force(uint64_t expires_ns, uint64_t now)
@@ -86,6 +117,18 @@ static uint32_t own_quota(const struct daemon_state *s, const struct sluice_clie
 	uint32_t id;
 
 	return s->lookup->client_quota(s->lookup->arg, &key, &id) ? id : 0;
+}
+
+uint16_t explain_weight(const struct daemon_state *s, const struct sluice_client *client,
+			const uint8_t *addr)
+{
+	struct sluice_prefix prefix;
+
+	/* The holder of a key is in no prefix. */
+	return addr && client->kind == SLUICE_CLIENT_ADDRESS &&
+			       s->lookup->prefix(s->lookup->arg, addr, &prefix)
+		       ? prefix.weight
+		       : 0;
 }
 
 static uint32_t find_quota(const struct daemon_state *s, const struct sluice_client *client,
@@ -127,6 +170,17 @@ void explain_quota(const struct daemon_state *s, const struct sluice_client *cli
 	if (model >= SLUICE_MODELS_MAX)
 		model = SLUICE_MODEL_OTHER;
 	q.id = find_quota(s, client, addr, model, service, &q.from);
+	if (q.from == EXPLAIN_FROM_MODEL || q.from == EXPLAIN_FROM_SERVICE) {
+		const struct sluice_weighted_key key = {explain_weight(s, client, addr),
+							(__u16)q.id};
+		uint32_t own;
+
+		if (key.weight && key.weight != SLUICE_WEIGHT_ONE &&
+		    s->lookup->weighted(s->lookup->arg, &key, &own)) {
+			q.whole = q.id;
+			q.id = own;
+		}
+	}
 	if (q.id && q.id < SLUICE_QUOTAS_MAX) {
 		quota_of_text(&def, &s->quotas->text[q.id]);
 		quota_value(&value, &def);
@@ -386,6 +440,7 @@ void explain_request(const struct daemon_state *s, const struct sluice_client *c
 		own = (struct sluice_model_flag){.allow = 1};
 	s->lookup->counts(s->lookup->arg, client, &count, &e.client_in_flight);
 	explain_quota(s, client, addr, model, service, &e.quota);
+	e.weight = explain_weight(s, client, addr);
 	find_law(s, client, addr, &own, ask, &e);
 	judge(s, client, addr, &all, &own, &e);
 	if (!e.action)

@@ -32,7 +32,8 @@ struct explain_budget {
 };
 
 struct explain_quota {
-	uint32_t id; /* 0: none */
+	uint32_t id;    /* 0: none */
+	uint32_t whole; /* the model's or service's, of which `id` is the client's weighted part; 0: it is not */
 	enum explain_from from;
 	struct explain_budget requests, tokens;
 	uint64_t wait_ns; /* until a request passes it */
@@ -77,6 +78,7 @@ struct explanation {
 	struct explain_quota quota;
 	struct explain_law law;
 	int64_t client_in_flight;
+	uint16_t weight; /* of the client; 0: one */
 	uint32_t model, service;
 };
 
@@ -84,9 +86,20 @@ struct explanation {
 const char *explain_from_text(enum explain_from from);
 /* The service that is meant where none is named: the first with a quota, else the first that reads HTTP, else 0. */
 uint32_t explain_service(const struct daemon_state *s);
+/* Whether what holds at this service differs from others: it is one of several that have a quota. */
+bool explain_each(const struct daemon_state *s, uint32_t service);
 /* The client that an address is at that service. A key stays. */
 void explain_client(const struct daemon_state *s, uint32_t service,
 		    const struct text_subject *subject, struct sluice_client *client);
+/*
+ * All clients that an address is, at one service or another, each once: those that a word about it has to name. At
+ * most SLUICE_SERVICES_MAX, at least one.
+ */
+size_t explain_clients(const struct daemon_state *s, const struct text_subject *subject,
+		       struct sluice_client out[SLUICE_SERVICES_MAX]);
+/* The weight of the client, 0 where it has none. addr as in explain(). */
+uint16_t explain_weight(const struct daemon_state *s, const struct sluice_client *client,
+			const uint8_t *addr);
 
 /* The quota alone. addr: all of the client's address; NULL for a key. service: index in s->services. */
 void explain_quota(const struct daemon_state *s, const struct sluice_client *client,

@@ -360,6 +360,30 @@ static size_t utf8_length(const unsigned char *s, size_t left)
 	return n;
 }
 
+int parse_weight(const char *text, uint16_t *out, char *err, size_t len)
+{
+	unsigned hundredths = 0, digits = 0;
+	const char *at = text;
+
+	for (; *at >= '0' && *at <= '9' && digits < 3; at++, digits++)
+		hundredths = hundredths * 10 + (unsigned)(*at - '0') * 100;
+	if (digits && *at == '.' && at[1] >= '0' && at[1] <= '9') {
+		hundredths += (unsigned)(*++at - '0') * 10;
+		if (*++at >= '0' && *at <= '9')
+			hundredths += (unsigned)(*at++ - '0');
+	}
+	if (!digits || *at || !hundredths || hundredths > 25500) {
+		parse_say(
+			err, len,
+			"\"" PARSE_QUOTE
+			"\" is not a weight: a number from 0.01 to 255 with at most two decimals, like 0.5, 2 or 10",
+			PARSE_QUOTED(text));
+		return -EINVAL;
+	}
+	*out = (uint16_t)((hundredths * SLUICE_WEIGHT_ONE + 50) / 100);
+	return 0;
+}
+
 bool parse_is_model_name(const char *name, size_t len)
 {
 	const unsigned char *s = (const unsigned char *)name;

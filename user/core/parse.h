@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum parse_kind {
 	PARSE_DURATION, /* decimal number with or without a unit (us, ms, s, m, h, d) */
@@ -65,6 +66,12 @@ const char *parse_word_of(const struct parse_value *as, int value);
  * or -EINVAL, *out_ms untouched.
  */
 int parse_duration_ms(const char *text, double unit_ms, double *out_ms);
+
+/*
+ * A client's weight beside others, in 1/256 (SLUICE_WEIGHT_ONE is one): a number from 0.01 to 255 with at most two
+ * decimals, which text_weight() gives back. -EINVAL with a sentence in err, *out untouched.
+ */
+int parse_weight(const char *text, uint16_t *out, char *err, size_t len);
 
 /* A model can be called this: 1 … SLUICE_NAME_MAX-1 bytes of UTF-8, no control characters. */
 bool parse_is_model_name(const char *name, size_t len);

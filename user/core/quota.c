@@ -187,6 +187,48 @@ int quota_parse(struct quota_def *out, const char *text, char *err, size_t len)
 	return 0;
 }
 
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+	while (b) {
+		uint64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+static int scale_rate(struct quota_rate *rate, unsigned hundredths, const char *what, char *err,
+		      size_t len)
+{
+	uint64_t most = rate->most * hundredths, shared = common_divisor(most, 100);
+	uint64_t burst = rate->burst * hundredths / 100;
+
+	if (!rate->most)
+		return 0;
+	rate->most = most / shared;
+	rate->period_ns *= 100 / shared;
+	rate->burst = burst ? burst : 1;
+	if (rate->most <= MOST_MAX && rate->burst <= MOST_MAX && rate->period_ns <= SPAN_MAX_NS)
+		return 0;
+	parse_say(err, len, "its %s would be more than 1000000000, or in a period of more than 400 days",
+		  what);
+	return -EINVAL;
+}
+
+int quota_scale(struct quota_def *out, const struct quota_def *def, uint16_t weight, char *err,
+		size_t len)
+{
+	unsigned hundredths = text_weight_hundredths(weight);
+	struct quota_def d = *def;
+
+	if (scale_rate(&d.requests, hundredths, "requests", err, len) ||
+	    scale_rate(&d.tokens, hundredths, "tokens", err, len) || quota_finish(&d, err, len))
+		return -EINVAL;
+	*out = d;
+	return 0;
+}
+
 void quota_value(struct sluice_quota *out, const struct quota_def *def)
 {
 	*out = (struct sluice_quota){
@@ -334,6 +376,8 @@ void quota_inherit(struct state_prefix_rule *rules, size_t count)
 			p->quota = wide ? wide->quota : 0;
 		if (!(p->own & SLUICE_PREFIX_OWN_PRIORITY))
 			p->priority = wide ? wide->priority : 0;
+		if (!(p->own & SLUICE_PREFIX_OWN_WEIGHT))
+			p->weight = wide ? wide->weight : 0;
 		if (depth < sizeof(around) / sizeof(around[0]))
 			around[depth++] = i;
 	}

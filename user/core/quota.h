@@ -40,6 +40,13 @@ int quota_finish(struct quota_def *def, char *err, size_t len);
 int quota_parse(struct quota_def *out, const char *text, char *err, size_t len);
 
 /*
+ * *out: `weight` (abi.h) times the quota, rate and burst. The rate is exact, over a longer period where it has to be;
+ * a burst is rounded down, to one at least. -EINVAL with a sentence in err: no such quota can be.
+ */
+int quota_scale(struct quota_def *out, const struct quota_def *def, uint16_t weight, char *err,
+		size_t len);
+
+/*
  * What the kernel counts with. An interval is rounded up to a whole nanosecond: a rate is never exceeded, and is
  * missed by less than 1 ppm up to 1000 a second, by at most (rate in units a second)/1e9 above.
  */
@@ -67,7 +74,7 @@ uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, uns
 		       const char *name, bool by_hand, const bool *used, bool *fresh, bool *taken);
 
 /*
- * Copies to every prefix what a shorter one says of class or quota where nothing was said of this one. Sorts `rules`
+ * Copies to every prefix what a shorter one says of class, quota or weight where nothing was said of this one. Sorts `rules`
  * by address and length.
  */
 struct state_prefix_rule;

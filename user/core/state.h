@@ -50,6 +50,10 @@ struct state_service {
 	uint16_t quota; /* id, 0: none */
 	bool feedback;
 	uint8_t client_plen4, client_plen6;
+	uint8_t forwarded; /* as in struct sluice_service; headers are in rules */
+	bool proxy;
+	struct sluice_prefix_key trusted[SLUICE_TRUSTED_MAX];
+	unsigned trusted_count;
 };
 
 struct state_count {
@@ -88,6 +92,7 @@ struct state_lookup {
 			    struct sluice_client_flag *out);
 	bool (*client_quota)(void *arg, const struct sluice_client_flag_key *key, uint32_t *out);
 	bool (*prefix)(void *arg, const uint8_t addr[16], struct sluice_prefix *out);
+	bool (*weighted)(void *arg, const struct sluice_weighted_key *key, uint32_t *out);
 	bool (*budget)(void *arg, const struct sluice_client *client, uint32_t quota,
 		       struct sluice_budget *out);
 	bool (*flag)(void *arg, uint32_t model, struct sluice_model_flag *out);

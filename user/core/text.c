@@ -111,6 +111,16 @@ void text_prefix(char out[TEXT_CLIENT_MAX], const struct sluice_prefix_key *pref
 	network(out, prefix->addr, prefix->plen);
 }
 
+unsigned text_weight_hundredths(uint16_t weight)
+{
+	return weight ? (weight * 100U + SLUICE_WEIGHT_ONE / 2) / SLUICE_WEIGHT_ONE : 100;
+}
+
+void text_weight(char out[TEXT_WEIGHT_MAX], uint16_t weight)
+{
+	snprintf(out, TEXT_WEIGHT_MAX, "%.5g", text_weight_hundredths(weight) / 100.0);
+}
+
 void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wildcard, uint16_t port)
 {
 	char text[INET6_ADDRSTRLEN];

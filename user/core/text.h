@@ -14,6 +14,7 @@
 #include <sluice/abi.h>
 
 #define TEXT_CLIENT_MAX  64 /* "ffff:…/128" and its zero */
+#define TEXT_WEIGHT_MAX  32 /* "254.75" and its zero, and what a compiler thinks possible */
 #define TEXT_SERVICE_MAX 64 /* "[ffff:…]:65535" and its zero */
 
 /* Never NULL; a number that has no name is "unknown". */
@@ -29,6 +30,10 @@ void text_address(char *out, size_t len, const uint8_t addr[16]);
 /* "192.0.2.1", "10.0.0.0/8", "2001:db8::/64", or "key:" and 16 hex digits. */
 void text_client(char out[TEXT_CLIENT_MAX], const struct sluice_client *client);
 void text_prefix(char out[TEXT_CLIENT_MAX], const struct sluice_prefix_key *prefix);
+/* A weight as it was written (parse.h): "0.5", "2". Zero is the weight of whoever has none: "1". */
+void text_weight(char out[TEXT_WEIGHT_MAX], uint16_t weight);
+/* … in hundredths, which it is a whole number of. */
+unsigned text_weight_hundredths(uint16_t weight);
 /* "*:8000", "0.0.0.0:8000" (all IPv4 addresses), "192.0.2.1:8000", "[2001:db8::1]:8000"; port in host order. */
 void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wildcard,
 		   uint16_t port);

@@ -391,7 +391,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age)
 	age->idle = NULL;
 	if (age->busy_count)
 		qsort(age->busy, age->busy_count, sizeof(*age->busy), by_client);
-	err = map_each(fd, sizeof(struct sluice_client_flag_key), sizeof(int64_t), note_idle, age);
+	err = map_each(d, fd, sizeof(struct sluice_client_flag_key), sizeof(int64_t), note_idle, age);
 	if (err)
 		return err;
 	if (age->idle_count)
@@ -418,6 +418,7 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 
 		if (!age->conns.under_way)
 			start_walk(d, age);
+		datapath_alive(d);
 		count = map_next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys,
 				       age->values, &done);
 		if (count < 0) {
@@ -447,6 +448,8 @@ static int age_tombstones(struct datapath *d, struct age *age, uint64_t now)
 
 	for (int batch = 0; batch < BATCHES_PER_CALL && !done; batch++) {
 		int count = map_next_batch(fd, &age->tombstones, age->keys, age->dead, &done);
+
+		datapath_alive(d);
 
 		if (count < 0)
 			return count;

@@ -55,7 +55,7 @@ static int add_up_holdings(struct datapath *d, struct holdings *out)
 {
 	struct holdings all = {0};
 	size_t n = 0;
-	int err = map_each(map_fd(d->skel->maps.client_in_flight), sizeof(struct sluice_client_flag_key),
+	int err = map_each(d, map_fd(d->skel->maps.client_in_flight), sizeof(struct sluice_client_flag_key),
 			   sizeof(int64_t), note_holding, &all);
 
 	if (err || all.no_memory) {
@@ -101,7 +101,7 @@ int datapath_each_client(struct datapath *d,
 	int err = unread(add_up_holdings(d, &v.held), "client_in_flight");
 
 	if (!err)
-		err = unread(map_each(map_fd(d->skel->maps.client_counts), sizeof(struct sluice_client),
+		err = unread(map_each(d, map_fd(d->skel->maps.client_counts), sizeof(struct sluice_client),
 				      sizeof(struct sluice_client_count), visit_client, &v),
 			     "client_counts");
 	free(v.held.list);
@@ -195,7 +195,7 @@ int datapath_set_priorities(struct datapath *d, struct datapath_priority *list, 
 		return datapath_fail(err, "priorities cannot be written: %s",
 				     err == -E2BIG || err == -ENOSPC || err == -ENOMEM ? "it is full"
 										       : strerror(-err));
-	err = map_each(fd, sizeof(struct sluice_client), sizeof(uint32_t), note_stale, &stale);
+	err = map_each(d, fd, sizeof(struct sluice_client), sizeof(uint32_t), note_stale, &stale);
 	for (size_t i = 0; i < stale.stale_count; i++)
 		bpf_map_delete_elem(fd, &stale.stale[i]);
 	free(stale.stale);

@@ -155,13 +155,19 @@ static int kernel_will_do(void)
 	return 0;
 }
 
+/* The programs may fill a ring as fast as we empty it: -EAGAIN where the rest is for the next call. */
+static int enough(struct datapath *d)
+{
+	return ++d->polled >= POLL_MAX ? -EAGAIN : 0;
+}
+
 static int on_sample(void *ctx, void *data, size_t size)
 {
 	struct datapath *d = ctx;
 
 	if (size >= sizeof(struct sluice_sample) && d->handlers.sample)
 		d->handlers.sample(d->handlers.arg, data);
-	return 0;
+	return enough(d);
 }
 
 static int on_refusal(void *ctx, void *data, size_t size)
@@ -170,7 +176,7 @@ static int on_refusal(void *ctx, void *data, size_t size)
 
 	if (size >= sizeof(struct sluice_refusal) && d->handlers.refusal)
 		d->handlers.refusal(d->handlers.arg, data);
-	return 0;
+	return enough(d);
 }
 
 static int load(struct datapath *d)
@@ -394,9 +400,13 @@ int datapath_fd(const struct datapath *d)
 
 int datapath_poll(struct datapath *d)
 {
-	int n = ring_buffer__consume(d->rings);
+	int n;
 
-	return n < 0 ? datapath_fail(n, "the rings cannot be read: %s", strerror(-n)) : n;
+	d->polled = 0;
+	n = ring_buffer__consume(d->rings);
+	if (n < 0 && n != -EAGAIN)
+		return datapath_fail(n, "the rings cannot be read: %s", strerror(-n));
+	return (int)d->polled;
 }
 
 uint64_t datapath_lease_until(const struct datapath *d)

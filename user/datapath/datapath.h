@@ -30,6 +30,8 @@ struct datapath_handlers {
 	void *arg;
 	void (*sample)(void *arg, const struct sluice_sample *sample);
 	void (*refusal)(void *arg, const struct sluice_refusal *refusal);
+	/* Called again and again in what takes long, so that the lease does not end meanwhile. NULL: not called. */
+	void (*alive)(void *arg);
 	/* What an operator should know and is no failure: maps adopted or replaced, an interface back. NULL: not told. */
 	void (*notice)(void *arg, const char *text);
 };
@@ -51,7 +53,7 @@ int datapath_remove(struct datapath *d, const char *pin_dir);
 const char *datapath_error(void);
 size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *out, size_t max);
 
-/* An epoll fd that is readable when the rings hold records; datapath_poll() hands them to the handlers, returns how many. */
+/* An epoll fd that is readable when the rings hold records; datapath_poll() hands some thousands at most to the handlers, returns how many. */
 int datapath_fd(const struct datapath *d);
 int datapath_poll(struct datapath *d);
 
@@ -106,6 +108,11 @@ int datapath_set_quota(struct datapath *d, uint32_t id, const struct sluice_quot
 int datapath_each_quota(struct datapath *d, void (*each)(void *arg, uint32_t id, const struct sluice_quota_text *text), void *arg);
 /* Forgets what clients have spent of a quota. */
 int datapath_forget_budgets(struct datapath *d, uint32_t id);
+/* The quota of clients of a weight in place of one that is everybody's. */
+int datapath_set_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t id);
+int datapath_clear_weighted(struct datapath *d, const struct sluice_weighted_key *key); /* -ENOENT */
+bool datapath_get_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t *id);
+int datapath_each_weighted(struct datapath *d, void (*each)(void *, const struct sluice_weighted_key *, uint32_t id), void *arg);
 int datapath_set_client_quota(struct datapath *d, const struct sluice_client_flag_key *key, uint32_t id);
 int datapath_clear_client_quota(struct datapath *d, const struct sluice_client_flag_key *key); /* -ENOENT */
 bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_flag_key *key, uint32_t *id);

@@ -17,6 +17,7 @@
 #include "sluice.skel.h"
 
 #define BATCH        256 /* entries of one map that are copied at once */
+#define POLL_MAX     4096 /* records that one call of datapath_poll() hands on */
 #define NSEC_PER_SEC 1000000000ULL
 
 struct age;
@@ -43,6 +44,7 @@ struct datapath {
 	int dir_fd; /* holds the lock */
 	struct sluice_bpf *skel;
 	struct ring_buffer *rings;
+	unsigned polled; /* records, in this call of datapath_poll() */
 	struct datapath_handlers handlers;
 	struct sluice_settings settings;  /* as last written */
 	struct sluice_model_state *state; /* the map itself, mapped */
@@ -76,6 +78,12 @@ static inline void free_ptr(void *p)
 int datapath_fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void datapath_tell(const struct datapath_handlers *handlers, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* To be called in every step of what may take long. */
+static inline void datapath_alive(const struct datapath *d)
+{
+	if (d->handlers.alive)
+		d->handlers.alive(d->handlers.arg);
+}
 int map_fd(const struct bpf_map *map);
 
 /* pins.c */
@@ -124,7 +132,7 @@ int policy_begins(struct datapath *d, enum sluice_empty which);
 void policy_ends(struct datapath *d, enum sluice_empty which);
 int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t reasons);
 /* Calls each() with every entry of a hash or trie, which may change meanwhile. values may be per-CPU. */
-int map_each(int fd, uint32_t key_size, uint32_t value_size,
+int map_each(const struct datapath *d, int fd, uint32_t key_size, uint32_t value_size,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg);
 
 /* One batch of at most BATCH entries. Returns how many came; *done: they were the last. */

@@ -12,7 +12,7 @@
 #include "core/state.h"
 #include "internal.h"
 
-int map_each(int fd, uint32_t key_size, uint32_t value_size,
+int map_each(const struct datapath *d, int fd, uint32_t key_size, uint32_t value_size,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg)
 {
 	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
@@ -39,6 +39,7 @@ int map_each(int fd, uint32_t key_size, uint32_t value_size,
 				     values + (size_t)i * value_size);
 			memcpy(cursor[0], cursor[1], sizeof(cursor[0]));
 			first = false;
+			datapath_alive(d);
 		} while (!err);
 		if (err == -ENOENT)
 			return 0;
@@ -120,7 +121,7 @@ int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *
 {
 	struct model_visitor v = {each, arg};
 
-	return read_failed(map_each(map_fd(d->skel->maps.model_ids),
+	return read_failed(map_each(d, map_fd(d->skel->maps.model_ids),
 				    sizeof(struct sluice_model_name), sizeof(uint32_t), visit_model,
 				    &v),
 			   "model_ids");
@@ -285,7 +286,7 @@ int datapath_each_count(struct datapath *d,
 {
 	struct count_visitor v = {each, arg, d->cpus};
 
-	return read_failed(map_each(map_fd(d->skel->maps.request_counts),
+	return read_failed(map_each(d, map_fd(d->skel->maps.request_counts),
 				    sizeof(struct sluice_count_key),
 				    per_cpu_size(d, sizeof(uint64_t)), visit_count, &v),
 			   "request_counts");
@@ -404,7 +405,7 @@ int datapath_each_client_flag(struct datapath *d,
 {
 	struct flag_visitor v = {each, arg};
 
-	return read_failed(map_each(map_fd(d->skel->maps.client_flags),
+	return read_failed(map_each(d, map_fd(d->skel->maps.client_flags),
 				    sizeof(struct sluice_client_flag_key),
 				    sizeof(struct sluice_client_flag), visit_flag, &v),
 			   "client_flags");
@@ -429,7 +430,7 @@ int datapath_each_prefix(struct datapath *d,
 {
 	struct prefix_visitor v = {each, arg};
 
-	return read_failed(map_each(map_fd(d->skel->maps.client_prefixes),
+	return read_failed(map_each(d, map_fd(d->skel->maps.client_prefixes),
 				    sizeof(struct sluice_prefix_key), sizeof(struct sluice_prefix),
 				    visit_prefix, &v),
 			   "client_prefixes");
@@ -447,7 +448,7 @@ static int map_entries(const struct datapath *d, const struct bpf_map *map, uint
 	size_t size =
 		per_cpu ? per_cpu_size(d, bpf_map__value_size(map)) : bpf_map__value_size(map);
 	uint64_t n = 0;
-	int err = map_each(map_fd(map), bpf_map__key_size(map), size, count_one, &n);
+	int err = map_each(d, map_fd(map), bpf_map__key_size(map), size, count_one, &n);
 
 	if (!err)
 		*entries = n;

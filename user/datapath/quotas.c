@@ -116,13 +116,58 @@ int datapath_forget_budgets(struct datapath *d, uint32_t id)
 {
 	struct budget_list list = {.quota = id};
 	int fd = map_fd(d->skel->maps.client_state);
-	int err = map_each(fd, sizeof(struct sluice_budget_key), sizeof(struct sluice_budget),
+	int err = map_each(d, fd, sizeof(struct sluice_budget_key), sizeof(struct sluice_budget),
 			   note_budget, &list);
 
 	for (size_t i = 0; i < list.count; i++)
 		bpf_map_delete_elem(fd, &list.keys[i]);
 	free(list.keys);
 	return unread(err ? err : list.no_memory ? -ENOMEM : 0, "client_state");
+}
+
+int datapath_set_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t id)
+{
+	return failed(bpf_map_update_elem(map_fd(d->skel->maps.weighted_quotas), key, &id, BPF_ANY),
+		      "weighted_quotas");
+}
+
+int datapath_clear_weighted(struct datapath *d, const struct sluice_weighted_key *key)
+{
+	int err = bpf_map_delete_elem(map_fd(d->skel->maps.weighted_quotas), key);
+
+	return err == -ENOENT ? datapath_fail(err, "weighted_quotas has no such entry")
+			      : failed(err, "weighted_quotas");
+}
+
+bool datapath_get_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t *id)
+{
+	return !bpf_map_lookup_elem(map_fd(d->skel->maps.weighted_quotas), key, id);
+}
+
+struct weighted_visitor {
+	void (*each)(void *, const struct sluice_weighted_key *, uint32_t);
+	void *arg;
+};
+
+static void visit_weighted(void *arg, const void *key, const void *value)
+{
+	const struct weighted_visitor *v = arg;
+	uint32_t id;
+
+	memcpy(&id, value, sizeof(id));
+	v->each(v->arg, key, id);
+}
+
+int datapath_each_weighted(struct datapath *d,
+			   void (*each)(void *, const struct sluice_weighted_key *, uint32_t id),
+			   void *arg)
+{
+	struct weighted_visitor v = {each, arg};
+
+	return unread(map_each(d, map_fd(d->skel->maps.weighted_quotas),
+			       sizeof(struct sluice_weighted_key), sizeof(uint32_t), visit_weighted,
+			       &v),
+		      "weighted_quotas");
 }
 
 int datapath_set_client_quota(struct datapath *d, const struct sluice_client_flag_key *key,
@@ -172,7 +217,7 @@ int datapath_each_client_quota(struct datapath *d,
 {
 	struct quota_visitor v = {each, arg};
 
-	return unread(map_each(map_fd(d->skel->maps.client_quotas),
+	return unread(map_each(d, map_fd(d->skel->maps.client_quotas),
 			       sizeof(struct sluice_client_flag_key), sizeof(uint32_t), visit_quota,
 			       &v),
 		      "client_quotas");

@@ -238,7 +238,7 @@ static int write_trusted(struct datapath *d, const struct datapath_service *serv
 	if (!free_old)
 		return datapath_fail(-ENOMEM, "out of memory");
 	old.at = free_old;
-	err = map_each(fd, sizeof(*old.at), sizeof(one), add_trusted, &old);
+	err = map_each(d, fd, sizeof(*old.at), sizeof(one), add_trusted, &old);
 	for (size_t i = 0; i < old.count && !err; i++) {
 		bool wanted = false;
 
@@ -277,7 +277,7 @@ static int write_services(struct datapath *d, const struct datapath_service *ser
 			-E2BIG,
 			"%zu services (wildcards counted on each address) are more than the %u that sluice has room for",
 			wanted.count, max);
-	err = map_each(fd, sizeof(struct sluice_service_key), sizeof(struct sluice_service),
+	err = map_each(d, fd, sizeof(struct sluice_service_key), sizeof(struct sluice_service),
 		       add_present, &present);
 	free_present = present.at;
 	if (err || present.err)

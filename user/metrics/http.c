@@ -50,6 +50,7 @@ static enum MHD_Result send_limits(struct metrics *m, struct MHD_Connection *con
 {
 	const char *client = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "client");
 	const char *model = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "model");
+	const char *service = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "service");
 	unsigned parts = STATE_MODELS, status;
 	char *text = NULL;
 	size_t len = 0;
@@ -63,7 +64,7 @@ static enum MHD_Result send_limits(struct metrics *m, struct MHD_Connection *con
 	m->refresh(m->arg, parts);
 	if (parts & STATE_CLIENTS)
 		m->walked_ns = m->state->now_ns;
-	status = metrics_write_limits(out, m->state, client, model);
+	status = metrics_write_limits(out, m->state, client, model, service);
 	if (fclose(out)) {
 		free(text);
 		return MHD_NO;

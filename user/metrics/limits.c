@@ -27,9 +27,9 @@ static json_t *budget(const struct explain_budget *b)
 }
 
 static json_t *one(const struct daemon_state *s, const struct sluice_client *client,
-		   const uint8_t *addr, uint32_t model)
+		   const uint8_t *addr, uint32_t model, uint32_t service)
 {
-	uint32_t service = explain_service(s);
+	char where[TEXT_SERVICE_MAX] = "";
 	char text[TEXT_CLIENT_MAX], words[QUOTA_TEXT_MAX] = "";
 	struct explanation e;
 	struct quota_def def;
@@ -40,8 +40,12 @@ static json_t *one(const struct daemon_state *s, const struct sluice_client *cli
 		quota_of_text(&def, &s->quotas->text[e.quota.id]);
 		quota_words(words, &def);
 	}
+	if (service < s->service_count)
+		text_endpoint(where, s->services[service].addr, s->services[service].wildcard,
+			      s->services[service].port);
 	return json_pack(
-		"{s:s, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "client", text, "model",
+		"{s:s, s:s, s:f, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "client", text, "service",
+		where, "weight", text_weight_hundredths(e.weight) / 100.0, "model",
 		state_model_in_use(s, e.model) ? json_string(s->controller->model[e.model].name)
 					       : json_null(),
 		"quota", e.quota.id ? json_string(words) : json_null(), "requests",
@@ -73,17 +77,53 @@ static json_t *everyone(const struct daemon_state *s)
 
 		json_array_append_new(list,
 				      one(s, c, c->kind == SLUICE_CLIENT_ADDRESS ? c->addr : NULL,
-					  order[i]->count.last_model));
+					  order[i]->count.last_model, order[i]->count.last_service));
 	}
 	free(order);
 	return json_pack("{s:o, s:I}", "limits", list, "clients_known",
 			 (json_int_t)s->client_count);
 }
 
-static json_t *named(const struct daemon_state *s, const char *client, const char *model,
-		     unsigned *status)
+/* The service that is named, ADDR:PORT or PORT; negative: none is called so. */
+static int find_service(const struct daemon_state *s, const char *name)
 {
-	uint32_t service = explain_service(s), id = SLUICE_MODEL_OTHER;
+	for (size_t i = 0; i < s->service_count; i++) {
+		const struct state_service *v = &s->services[i];
+		char where[TEXT_SERVICE_MAX], port[8];
+
+		text_endpoint(where, v->addr, v->wildcard, v->port);
+		snprintf(port, sizeof(port), "%u", v->port);
+		if (!strcmp(name, where) || !strcmp(name, port))
+			return (int)i;
+	}
+	return -1;
+}
+
+/* Where the client was last seen; where it never was, the service that is meant where none is named. */
+static uint32_t last_service(const struct daemon_state *s, const struct text_subject *subject)
+{
+	struct sluice_client clients[SLUICE_SERVICES_MAX];
+	size_t n = explain_clients(s, subject, clients);
+	uint32_t service = explain_service(s);
+	uint64_t seen_ns = 0;
+
+	for (size_t k = 0; k < n; k++) {
+		struct sluice_client_count count;
+		int64_t in_flight;
+
+		if (!s->lookup->counts(s->lookup->arg, &clients[k], &count, &in_flight) ||
+		    count.last_seen_ns <= seen_ns || count.last_service >= s->service_count)
+			continue;
+		seen_ns = count.last_seen_ns;
+		service = count.last_service;
+	}
+	return service;
+}
+
+static json_t *named(const struct daemon_state *s, const char *client, const char *model,
+		     const char *where, unsigned *status)
+{
+	uint32_t service, id = SLUICE_MODEL_OTHER;
 	struct text_subject subject;
 	struct sluice_client whom;
 	int found;
@@ -93,6 +133,14 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	if (text_parse_subject(client, &subject) || (!subject.one && subject.prefix.plen != 128))
 		return json_pack("{s:s}", "error",
 				 "client must be one address, an IPv6 /64, or key:ID");
+	service = last_service(s, &subject);
+	if (where) {
+		found = find_service(s, where);
+		*status = 404;
+		if (found < 0)
+			return json_pack("{s:s}", "error", "no such service");
+		service = (uint32_t)found;
+	}
 	if (service < s->service_count)
 		id = s->services[service].model;
 	if (model) {
@@ -104,11 +152,11 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	}
 	*status = 200;
 	explain_client(s, service, &subject, &whom);
-	return one(s, &whom, whom.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id);
+	return one(s, &whom, whom.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id, service);
 }
 
 unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,
-			      const char *model)
+			      const char *model, const char *service)
 {
 	unsigned status = 200;
 	json_t *answer;
@@ -117,12 +165,12 @@ unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const cha
 		fputs("{\"error\":\"not ready\"}\n", out);
 		return 503;
 	}
-	answer = client ? named(s, client, model, &status) : everyone(s);
+	answer = client ? named(s, client, model, service, &status) : everyone(s);
 	if (!answer) {
 		fputs("{\"error\":\"out of memory\"}\n", out);
 		return 500;
 	}
-	json_dumpf(answer, out, JSON_COMPACT);
+	json_dumpf(answer, out, JSON_COMPACT | JSON_REAL_PRECISION(10));
 	fputc('\n', out);
 	json_decref(answer);
 	return status;

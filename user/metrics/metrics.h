@@ -30,10 +30,11 @@ void metrics_poll(struct metrics *m);
 void metrics_write_exposition(FILE *out, const struct daemon_state *s);
 #define METRICS_LIMITS_MAX 1000 /* clients listed, the last seen first */
 /*
- * /v1/limits: what is left to one client for one model (NULL: the service's own), or (client NULL) to those last seen,
- * as JSON. Returns the HTTP status.
+ * /v1/limits: what is left to one client for one model (NULL: the service's own) at one service (NULL: where it was
+ * last seen), or (client NULL) to those last seen, as JSON. Returns the HTTP status.
  */
-unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client, const char *model);
+unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client, const char *model,
+			      const char *service);
 void metrics_write_page(FILE *out, const struct daemon_state *s);
 
 #endif
