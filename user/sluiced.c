@@ -67,6 +67,7 @@ static struct daemon {
 	bool placed[SLUICE_MODELS_MAX]; /* in the kernel's model_ids */
 	bool dirty[SLUICE_MODELS_MAX];  /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
+	bool any_weight; /* of a prefix */
 	double active[SLUICE_MODELS_MAX]; /* weight of the clients with something in flight, by law, … */
 	double active_sum[SLUICE_MODELS_MAX]; /* … and as far as this walk has come */
 	struct list counts, clients, client_rules, prefix_rules, client_quotas;
@@ -388,10 +389,15 @@ static void on_sample(void *arg, const struct sluice_sample *sample)
 
 /* ---- policy adaptive: what the kernel holds, into the controller ---- */
 
-/* What a client counts for where a law's places are shared out. */
+/* What a client counts for where a law's places are shared out. The holder of a key is in no prefix. */
 static double weight_of(struct daemon *d, const struct sluice_client *client)
 {
-	return 1;
+	struct sluice_prefix prefix;
+
+	if (!d->any_weight || client->kind != SLUICE_CLIENT_ADDRESS ||
+	    !datapath_get_prefix(d->datapath, client->addr, &prefix) || !prefix.weight)
+		return 1;
+	return (double)prefix.weight / SLUICE_WEIGHT_ONE;
 }
 
 static void note_holder(void *arg, const struct sluice_client_flag_key *key, int64_t in_flight)
@@ -709,6 +715,9 @@ static int write_prefixes(struct daemon *d, struct list *list)
 	}
 	list->count = kept;
 	quota_inherit(rules, kept);
+	d->any_weight = false;
+	for (size_t i = 0; i < kept; i++)
+		d->any_weight |= rules[i].prefix.weight != 0;
 	for (size_t i = 0; i < kept; i++) {
 		on_alive(d);
 		ret = datapath_set_prefix(d->datapath, &rules[i].key, &rules[i].prefix);

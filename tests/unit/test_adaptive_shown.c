@@ -288,6 +288,11 @@ static void a_client_above_its_share_is_told_so(void **state)
 	assert_int_equal(e.law.rank, 3);
 	assert_true(e.law.share == 4);
 	assert_int_equal(e.law.places, 8);
+	/* A weight of two is twice the share. */
+	maps.prefix.weight = 2 * SLUICE_WEIGHT_ONE;
+	e = ask(FIXTURE_LLAMA, 0, NULL);
+	assert_true(e.law.share == 8 && !e.law.above_share);
+	maps.prefix.weight = 0;
 	/* Where everybody would be refused, its share is not the reason. */
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 16;
 	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);

@@ -314,6 +314,7 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 	struct sluice_model_flag flag;
 	struct controller_targets t;
 	double rate, room, level;
+	uint32_t weight;
 
 	l->id = own->law < SLUICE_MODELS_MAX ? own->law : e->model;
 	l->class = class_of(s, client, addr, e->service, ask->priority, &l->class_from);
@@ -331,8 +332,9 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 	};
 	key.model = l->id;
 	l->client_in_flight = s->lookup->held ? s->lookup->held(s->lookup->arg, &key) : 0;
-	l->share = (double)l->admission.fair / ADMISSION_ALL;
-	l->above_share = admission_above_share(&l->admission, l->client_in_flight, ADMISSION_ALL);
+	weight = e->weight ? e->weight : SLUICE_WEIGHT_ONE;
+	l->share = (double)l->admission.fair / ADMISSION_ALL * weight / SLUICE_WEIGHT_ONE;
+	l->above_share = admission_above_share(&l->admission, l->client_in_flight, weight);
 	l->rank = admission_rank(l->class, l->above_share);
 	level = (double)l->admission.level[l->rank] / ADMISSION_ALL;
 	l->places = (uint32_t)(l->admission.ceiling * level);
