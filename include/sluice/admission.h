@@ -97,15 +97,15 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 {
 	__u64 level = a->level[rank & (SLUICE_RANKS - 1)], waiting, room;
 
-	if (load->in_flight < (__s64)a->floor)
+	if (load->in_flight < (__s64)(a->floor * level / ADMISSION_ALL))
 		return ADMISSION_ADMIT;
 	if (a->stopped)
 		return ADMISSION_STOPPED;
 	if (a->ceiling && load->in_flight >= (__s64)(a->ceiling * level / ADMISSION_ALL))
 		return ADMISSION_CEILING;
-	if (!a->rate || load->waiting <= 0)
+	if (!a->rate || (load->waiting <= 0 && level >= ADMISSION_ALL))
 		return ADMISSION_ADMIT;
-	waiting = (load->waiting_bytes > 0 ? load->waiting_bytes : 0) + bytes * 3 / 8;
+	waiting = (load->waiting_bytes > 0 ? load->waiting_bytes : 0) + (level < ADMISSION_ALL ? bytes : bytes * 3 / 8);
 	room = a->room + (((__u64)a->room_per_kib * bytes) >> 10);
 	return waiting <= room * level / ADMISSION_ALL + admission_credit(a, load, now) ? ADMISSION_ADMIT
 											 : ADMISSION_WAIT;

@@ -31,9 +31,14 @@
 #define FREE_SHARE 0.02
 #define GROW 0.04
 #define GROW_MOST 0.5
-#define LEVEL_BACK (LEVEL_STEP/4)
-#define LEVEL_STEP 0.05
-#define LEVEL_LEAST 0.1
+#define CLASS_STEP 0.05
+#define CLASS_BACK 0.0125
+#define CLASS_LEAST 0.1
+#define ABOVE_STEP 0.25
+#define ABOVE_BACK 0.001
+#define ABOVE_LEAST 0.6
+#define FAIR_LEAST 513
+#define BOUND_PART 0.5
 #define COLD_NS 60000000000ULL /* a model that was idle for so long may have to be loaded again, which may take as long */
 
 static double seconds(uint64_t from, uint64_t to)
@@ -68,8 +73,9 @@ void adaptive_init(struct adaptive *a, uint64_t now_ns)
 	a->ceiling = CEILING_START;
 	a->look_ns = a->seen_ns = now_ns;
 	a->cold_until_ns = now_ns;
-	for (int r = 0; r < SLUICE_RANKS; r++)
-		a->level[r] = 1;
+	for (int c = 0; c < SLUICE_CLASSES; c++)
+		a->class_level[c] = 1;
+	a->above_level = 1;
 }
 
 void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was, const struct adaptive_targets *t)
@@ -166,18 +172,24 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t, c
 	a->ceiling = fmin(ADAPTIVE_CEILING_MAX, a->ceiling + step);
 }
 
-/* Whoever stands lower makes room for whoever was refused above. */
+/*
+ * Whoever stands lower makes room for whoever was refused above: a class for those before it, a client above its share for
+ * those within theirs. What they give up comes back slowly, so that room is there when the next one comes.
+ */
 static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 {
-	bool above = false;
+	bool above = false, within = false;
 
-	for (int r = 0; r < SLUICE_RANKS; r++) {
-		if (above)
-			a->level[r] = fmax(LEVEL_LEAST, a->level[r] - LEVEL_STEP);
-		else
-			a->level[r] = fmin(1, a->level[r] + LEVEL_BACK);
-		above |= v->refused[r] != a->moved.refused[r];
+	for (int c = 0; c < SLUICE_CLASSES; c++) {
+		bool refused[2] = {v->refused[2 * c] != a->moved.refused[2 * c],
+				   v->refused[2 * c + 1] != a->moved.refused[2 * c + 1]};
+
+		a->class_level[c] += above ? -CLASS_STEP : CLASS_BACK;
+		a->class_level[c] = fmin(1, fmax(CLASS_LEAST, a->class_level[c]));
+		above |= refused[0] || refused[1];
+		within |= refused[0];
 	}
+	a->above_level = fmin(1, fmax(ABOVE_LEAST, a->above_level + (within ? -ABOVE_STEP : ABOVE_BACK)));
 }
 
 /* Nothing waiting moves: stop; and let one more in a target while nothing comes, so that a server that wakes is seen. */
@@ -222,7 +234,7 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t, const s
 	}
 	a->active_weight += (1 - exp(-dt / ACTIVE_MEMORY_S)) * (v->active_weight - a->active_weight);
 	move_stop(a, t, v, now_ns);
-	a->bound |= refused > 0 || v->in_flight >= a->ceiling - 1;
+	a->bound |= (refused > 0 && v->in_flight >= BOUND_PART * a->ceiling) || v->in_flight >= a->ceiling - 1;
 	if (seconds(a->look_ns, now_ns) * 1000 >= ADAPTIVE_LOOK_MS) {
 		move_levels(a, v);
 		if (a->fresh)
@@ -258,9 +270,9 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t, 
 						 (1 << ADMISSION_RATE_SHIFT)), 4e9);
 	}
 	if (a->active_weight > 1)
-		out->fair = (uint32_t)whole(a->ceiling / a->active_weight * ADMISSION_ALL, 4e9);
+		out->fair = (uint32_t)whole(fmax(FAIR_LEAST, a->ceiling / a->active_weight * ADMISSION_ALL), 4e9);
 	for (int r = 0; r < SLUICE_RANKS; r++)
-		out->level[r] = (uint16_t)(a->level[r] * ADMISSION_ALL);
+		out->level[r] = (uint16_t)(a->class_level[r / 2] * (r % 2 ? a->above_level : 1) * ADMISSION_ALL);
 }
 
 uint32_t adaptive_retry_ms(const struct adaptive *a)

@@ -53,7 +53,8 @@ struct adaptive {
 	double refused_share;
 	double arrivals, arrivals_refused, ended; /* fading, of the last seconds */
 	double active_weight;
-	double level[SLUICE_RANKS];
+	double class_level[SLUICE_CLASSES]; /* how much of all a class may use */
+	double above_level;		    /* … and of that, clients above their share */
 	struct adaptive_view seen; /* at the last call of adaptive_look() … */
 	uint64_t seen_ns;
 	struct adaptive_view moved; /* … and when the ceiling was last asked to move: */

@@ -61,7 +61,9 @@ static const struct table_load {
 	{"Poisson 0.8×", SIZES_MIX, SYNTHETIC_POISSON, 0.8, 20},
 	{"step 0.5→3→0.5×", SIZES_MIX, SYNTHETIC_STEP, 3, 20},
 	{"flood 1.5×", SIZES_MIX, SYNTHETIC_FLOOD, 1.5, 20},
+	{"abuser 1×", SIZES_MIX, SYNTHETIC_ABUSER, 1, 21},
 	{"abuser 2×", SIZES_MIX, SYNTHETIC_ABUSER, 2, 21},
+	{"abuser 1.4×", SIZES_MIX, SYNTHETIC_ABUSER, 1.4, 21},
 };
 
 #define ENGINES	    (sizeof(engines) / sizeof(engines[0]))

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sluice/admission.h>
+
 #include "core/parse.h"
 #include "random.h"
 
@@ -242,6 +244,7 @@ static uint32_t bytes_of(struct chance *c, uint32_t prompt)
 static void dress(struct chance *c, struct sim_request *r, const struct arrivals *how)
 {
 	r->bytes = bytes_of(c, r->prompt);
+	r->class = SLUICE_CLASS_NORMAL;
 	if (how->synthetic == SYNTHETIC_ABUSER && how->clients > 1) {
 		uint32_t light = how->clients - 1, of = chance_below(c, light + SYNTHETIC_ABUSE);
 
