@@ -31,6 +31,9 @@
 #define FREE_SHARE 0.02
 #define GROW 0.04
 #define GROW_MOST 0.5
+#define DRIFT 0.5
+#define DRIFT_STEP 0.1
+#define DRIFT_SHARE 0.05
 #define CLASS_STEP 0.05
 #define CLASS_BACK 0.0125
 #define CLASS_LEAST 0.1
@@ -162,8 +165,11 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t, c
 		a->ceiling = fmax(t->floor, CUT * a->ceiling);
 		return;
 	}
-	if (!bound)
+	if (!bound) { /* back to what it began with, where nothing speaks against it */
+		if (over < DRIFT && a->ceiling < CEILING_START && a->refused_share < DRIFT_SHARE)
+			a->ceiling = fmin(CEILING_START, a->ceiling + DRIFT_STEP);
 		return;
+	}
 	step = fmin(GROW_MOST, GROW * a->ceiling) * fmin(1, 2 * (1 - over));
 	if (over < 0.5) /* ample room: slow start, again */
 		step = fmax(step, a->ceiling / 4);
