@@ -66,15 +66,15 @@ static const struct table_load {
 	{"abuser 1.4×", SIZES_MIX, SYNTHETIC_ABUSER, 1.4, 21},
 };
 
-#define ENGINES	    (sizeof(engines) / sizeof(engines[0]))
-#define LOADS	    (sizeof(loads) / sizeof(loads[0]))
-#define CELLS	    (ENGINES * LOADS)
-#define SEED_FIRST  11 /* parameters were chosen on 1 to 3 */
-#define REQUESTS    4000
-#define MIX_COUNT   4000
-#define FALSELY	    100
-#define CLEAN_S	    3
-#define PROCESSES   8
+#define ENGINES    (sizeof(engines) / sizeof(engines[0]))
+#define LOADS      (sizeof(loads) / sizeof(loads[0]))
+#define CELLS      (ENGINES * LOADS)
+#define SEED_FIRST 11 /* parameters were chosen on 1 to 3 */
+#define REQUESTS   4000
+#define MIX_COUNT  4000
+#define FALSELY    100
+#define CLEAN_S    3
+#define PROCESSES  8
 
 struct job {
 	const struct trace *traces; /* by sizes */
@@ -83,7 +83,8 @@ struct job {
 	bool adaptive_only;
 };
 
-static struct policy_rule rule_of(const struct table_engine *e, enum policy_kind kind, uint32_t limit)
+static struct policy_rule rule_of(const struct table_engine *e, enum policy_kind kind,
+				  uint32_t limit)
 {
 	return (struct policy_rule){
 		.kind = kind,
@@ -102,8 +103,8 @@ static void note(struct table_policy *p, int seed, const struct run_result *r)
 		p->quartile[q] += r->quartile_goodput[q] / TABLE_SEEDS;
 }
 
-static int run_seeds(const struct table_engine *e, const struct workload *w, const struct policy_rule *rule,
-		     struct table_policy *out)
+static int run_seeds(const struct table_engine *e, const struct workload *w,
+		     const struct policy_rule *rule, struct table_policy *out)
 {
 	*out = (struct table_policy){0};
 	for (int seed = 0; seed < TABLE_SEEDS; seed++) {
@@ -153,8 +154,9 @@ static double recovery(const struct workload *w, const struct outcome *outcomes)
 }
 
 /* Goodput of all clients but the last, in w as it is and without the last. */
-static int run_without_last(const struct table_engine *e, const struct workload *w, const struct policy_rule *rule,
-			    const struct outcome *outcomes, double *beside, double *alone)
+static int run_without_last(const struct table_engine *e, const struct workload *w,
+			    const struct policy_rule *rule, const struct outcome *outcomes,
+			    double *beside, double *alone)
 {
 	struct workload rest = *w;
 	struct run_result r = {0};
@@ -178,8 +180,8 @@ static int run_without_last(const struct table_engine *e, const struct workload 
 	return ret;
 }
 
-static int run_adaptive(const struct table_engine *e, const struct table_load *l, const struct workload *w,
-			struct table_cell *c)
+static int run_adaptive(const struct table_engine *e, const struct table_load *l,
+			const struct workload *w, struct table_cell *c)
 {
 	struct policy_rule rule = rule_of(e, POLICY_ADAPTIVE, 0);
 	struct outcome *outcomes = calloc(REQUESTS * 4, sizeof(*outcomes));
@@ -196,11 +198,13 @@ static int run_adaptive(const struct table_engine *e, const struct table_load *l
 		if (l->synthetic == SYNTHETIC_STEP)
 			c->recovery_s[seed] = recovery(&w[seed], outcomes);
 		if (l->synthetic == SYNTHETIC_ABUSER)
-			ret = run_without_last(e, &w[seed], &rule, outcomes, &c->beside[seed], &c->alone[seed]);
+			ret = run_without_last(e, &w[seed], &rule, outcomes, &c->beside[seed],
+					       &c->alone[seed]);
 		if (!seed && !ret) {
 			ret = run_falsely_refused(&w[seed], &e->shape, &rule, &r, FALSELY, 1);
 			if (r.judged)
-				c->falsely = (double)r.falsely_refused / r.judged * r.refused / r.arrived;
+				c->falsely = (double)r.falsely_refused / r.judged * r.refused /
+					     r.arrived;
 		}
 	}
 	free(outcomes);
