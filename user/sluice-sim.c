@@ -13,6 +13,7 @@
 #include "core/controller.h"
 #include "core/parse.h"
 #include "sim/run.h"
+#include "sim/table.h"
 #include "sim/workload.h"
 
 enum {
@@ -32,7 +33,7 @@ struct named_policy {
 };
 
 struct sim {
-	const char *trace, *csv;
+	const char *trace, *csv, *table;
 	double synthetic, speed, load, requests, clients, seed;
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
 	double slots, prefill, step_ms, step_ms_per_seq, chunk, kv_tokens;
@@ -166,6 +167,9 @@ static const struct option options[] = {
 	{"--csv", "FILE",
 	 "the limit over time, a line a second, of the one --policy (- : standard output)",
 	 .text = &sim.csv},
+	{"--table", "DIR",
+	 "instead of all that: the comparison of the README, from the two Azure traces of 2023 in DIR",
+	 .text = &sim.table},
 };
 
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -279,6 +283,8 @@ static int read_arguments(int argc, char **argv)
 		if (ret)
 			return ret;
 	}
+	if (sim.table)
+		return 0;
 	if (!sim.trace && !(sim.synthetic > 0))
 		return complain("there is no load: give --trace FILE or --synthetic NAME");
 	if (sim.load > 0 && sim.speed > 0)
@@ -518,6 +524,8 @@ int main(int argc, char **argv)
 	ret = read_arguments(argc, argv);
 	if (ret)
 		return ret;
+	if (sim.table)
+		return table_write(sim.table);
 	if (sim.trace) {
 		if (trace_read(sim.trace, &t, why, sizeof(why)))
 			return complain("%s", why);
