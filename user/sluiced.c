@@ -24,6 +24,7 @@
 
 #include "config/config.h"
 #include "control/control.h"
+#include "core/active.h"
 #include "core/controller.h"
 #include "core/explain.h"
 #include "core/parse.h"
@@ -42,7 +43,6 @@
 #define INTERFACES_MAX 64
 #define NO_ROOM        "there is no room for another quota (%d are held)"
 #define MAPS_AGE_NS    1000000000ULL /* how old the fill of maps may be that is shown */
-#define HOLDERS_A_TICK 4096           /* entries of client_in_flight that are looked at */
 
 /* An array that grows; its items are handed to the state. */
 struct list {
@@ -68,8 +68,7 @@ static struct daemon {
 	bool dirty[SLUICE_MODELS_MAX];  /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
 	bool any_weight; /* of a prefix */
-	double active[SLUICE_MODELS_MAX]; /* weight of the clients with something in flight, by law, … */
-	double active_sum[SLUICE_MODELS_MAX]; /* … and as far as this walk has come */
+	struct active active; /* who wants something of each law */
 	struct list counts, clients, client_rules, prefix_rules, client_quotas;
 	struct list weights;  /* uint16_t: in use */
 	struct list weighted; /* struct weighted: what they make of the quotas that are everybody's */
@@ -378,20 +377,10 @@ static int write_flags(struct daemon *d, bool dirty_only)
 	return first;
 }
 
-static void on_sample(void *arg, const struct sluice_sample *sample)
+/* What a client counts for where a law's places are shared out. The holder of a key is in no prefix. */
+static double weight_of(void *arg, const struct sluice_client *client)
 {
 	struct daemon *d = arg;
-	uint32_t id = controller_sample(&d->controller, sample);
-
-	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = true;
-	d->dirty[controller_law(&d->controller, id)] = true;
-}
-
-/* ---- policy adaptive: what the kernel holds, into the controller ---- */
-
-/* What a client counts for where a law's places are shared out. The holder of a key is in no prefix. */
-static double weight_of(struct daemon *d, const struct sluice_client *client)
-{
 	struct sluice_prefix prefix;
 
 	if (!d->any_weight || client->kind != SLUICE_CLIENT_ADDRESS ||
@@ -400,37 +389,33 @@ static double weight_of(struct daemon *d, const struct sluice_client *client)
 	return (double)prefix.weight / SLUICE_WEIGHT_ONE;
 }
 
-static void note_holder(void *arg, const struct sluice_client_flag_key *key, int64_t in_flight)
+/* The client came to the model's law, whatever became of it. */
+static void note_client(struct daemon *d, const struct sluice_client *client, uint32_t model, uint64_t at_ns)
+{
+	uint32_t law = controller_law(&d->controller, model);
+
+	if (d->controller.model[law].adapting)
+		active_seen(&d->active, client, (uint16_t)law, weight_of, d, at_ns);
+}
+
+static void on_sample(void *arg, const struct sluice_sample *sample)
 {
 	struct daemon *d = arg;
+	uint32_t id = controller_sample(&d->controller, sample);
 
-	if (in_flight > 0 && key->model < SLUICE_MODELS_MAX && d->controller.model[key->model].adapting)
-		d->active_sum[key->model] += weight_of(d, &key->client);
+	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = true;
+	d->dirty[controller_law(&d->controller, id)] = true;
+	note_client(d, &sample->client, id, sample->time_ns);
 }
 
-/* A part of the walk over those who hold something; when it has come round its sums hold. */
-static void walk_holders(struct daemon *d)
-{
-	bool done;
-
-	if (datapath_next_holders(d->datapath, HOLDERS_A_TICK, note_holder, d, &done)) {
-		memset(d->active_sum, 0, sizeof(d->active_sum));
-		return;
-	}
-	if (!done)
-		return;
-	memcpy(d->active, d->active_sum, sizeof(d->active));
-	memset(d->active_sum, 0, sizeof(d->active_sum));
-}
+/* ---- policy adaptive: what the kernel holds, into the controller ---- */
 
 static void look(struct daemon *d)
 {
-	bool any = false;
+	static double active[SLUICE_MODELS_MAX];
 
-	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
-		any |= d->controller.model[id].adapting;
-	if (any)
-		walk_holders(d);
+	memset(active, 0, sizeof(active));
+	active_weights(&d->active, d->state.now_ns, active);
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
 		struct adaptive_view view = {0};
 		struct state_load load;
@@ -444,7 +429,7 @@ static void look(struct daemon *d)
 				.waiting = load.waiting,
 				.waiting_bytes = load.waiting_bytes,
 				.oldest_ns = load.oldest_ns,
-				.active_weight = d->active[id],
+				.active_weight = active[id],
 				.admitted = load.admitted,
 				.ended = load.ended,
 			};
@@ -458,6 +443,8 @@ static void on_refusal(void *arg, const struct sluice_refusal *refusal)
 {
 	struct daemon *d = arg;
 
+	if (!refusal->at_syn && refusal->model < SLUICE_MODELS_MAX)
+		note_client(d, &refusal->client, refusal->model, refusal->time_ns);
 	if (d->control)
 		control_refusal(d->control, refusal);
 }

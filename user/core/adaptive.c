@@ -52,7 +52,6 @@
 #define ABOVE_LEAST 0.6
 #define SHARE_LEAST                                                                                \
 	2.004 /* places that a client has in any case: two, and none too few by rounding */
-#define ACTIVE_MEMORY_S 5
 
 #define LONG_MOST_S 1 /* what takes long because it is long may take so much more than its target */
 #define RECENT_S    3
@@ -261,8 +260,7 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 
 		a->refused_share += w * (refused / arrived - a->refused_share);
 	}
-	a->active_weight +=
-		(1 - exp(-dt / ACTIVE_MEMORY_S)) * (v->active_weight - a->active_weight);
+	a->active_weight = v->active_weight;
 	move_stop(a, t, v, now_ns);
 	a->bound |= (double)v->in_flight >= a->ceiling - 1 ||
 		    (refused > 0 && (double)v->in_flight >= BOUND * a->ceiling);

@@ -128,27 +128,6 @@ int64_t datapath_held(struct datapath *d, const struct sluice_client_flag_key *k
 	return bpf_map_lookup_elem(map_fd(d->skel->maps.client_in_flight), key, &n) ? 0 : n;
 }
 
-int datapath_next_holders(struct datapath *d, size_t most,
-			  void (*each)(void *arg, const struct sluice_client_flag_key *key, int64_t in_flight),
-			  void *arg, bool *done)
-{
-	struct sluice_client_flag_key keys[BATCH];
-	int64_t values[BATCH];
-
-	*done = false;
-	for (size_t n = 0; n + BATCH <= most && !*done;) {
-		int count = map_next_batch(map_fd(d->skel->maps.client_in_flight), &d->holders, keys, values,
-					   done);
-
-		if (count < 0)
-			return unread(count, "client_in_flight");
-		for (int i = 0; i < count; i++)
-			each(arg, &keys[i], values[i]);
-		n += count ? (size_t)count : BATCH;
-	}
-	return 0;
-}
-
 struct class_list {
 	const struct datapath_priority *wanted;
 	size_t count;

@@ -122,11 +122,6 @@ bool datapath_get_budget(struct datapath *d, const struct sluice_client *client,
 /* What a client has in flight is added up over all laws; datapath_held() is of the one that the key names. */
 int datapath_each_client(struct datapath *d, void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *, int64_t in_flight), void *arg);
 int64_t datapath_held(struct datapath *d, const struct sluice_client_flag_key *key);
-/*
- * The next entries of client_in_flight, at most `most` a call, from where the last call ended; *done: they were the
- * last, and the next call begins anew.
- */
-int datapath_next_holders(struct datapath *d, size_t most, void (*each)(void *arg, const struct sluice_client_flag_key *key, int64_t in_flight), void *arg, bool *done);
 
 /* Makes `priorities` exactly this; sorts the list. */
 struct datapath_priority {

@@ -58,7 +58,6 @@ struct datapath {
 	size_t service_count;
 	struct reply_written replies[SLUICE_MODELS_MAX];
 	struct age *age;
-	struct cursor holders; /* in client_in_flight */
 };
 
 static inline void close_fd(int *fd)

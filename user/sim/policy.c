@@ -4,6 +4,8 @@
  */
 #include "policy.h"
 
+#include "core/active.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,8 @@ int policy_init(struct policy *p, const struct policy_rule *rule, const struct w
 	p->work = work;
 	p->requests = calloc(work->count + 1, sizeof(*p->requests));
 	p->client_in_flight = calloc(work->clients + 1, sizeof(*p->client_in_flight));
-	if (!p->requests || !p->client_in_flight) {
+	p->client_seen_ns = calloc(work->clients + 1, sizeof(*p->client_seen_ns));
+	if (!p->requests || !p->client_in_flight || !p->client_seen_ns) {
 		policy_free(p);
 		return -ENOMEM;
 	}
@@ -30,8 +33,10 @@ void policy_free(struct policy *p)
 {
 	free(p->requests);
 	free(p->client_in_flight);
+	free(p->client_seen_ns);
 	p->requests = NULL;
 	p->client_in_flight = NULL;
+	p->client_seen_ns = NULL;
 }
 
 double policy_ttft_ms(const struct adaptive_targets *t, uint32_t bytes)
@@ -70,6 +75,7 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	const struct sim_request *r = &p->work->requests[id];
 	struct policy_request *mine = &p->requests[id];
 
+	p->client_seen_ns[r->client] = now_ns + 1;
 	if (!judge(p, r, now_ns))
 		return false;
 	mine->ahead = admission_ahead(&p->written, &p->load, admission_bytes(r->bytes), now_ns);
@@ -81,7 +87,7 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	mine->beside = (uint32_t)p->load.in_flight;
 	mine->admitted_ns = now_ns;
 	mine->waiting = true;
-	p->active_clients += !p->client_in_flight[r->client]++;
+	p->client_in_flight[r->client]++;
 	p->view.admitted++;
 	if (id >= p->max_id)
 		p->max_id = id + 1;
@@ -131,13 +137,23 @@ void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns)
 			       (double)(now_ns - mine->first_ns) / 1e6 / (r->generate - 1), now_ns);
 	}
 	p->load.in_flight--;
-	p->active_clients -= !--p->client_in_flight[r->client];
+	p->client_in_flight[r->client]--;
 	p->view.ended++;
 }
 
 bool policy_ticks(const struct policy *p)
 {
 	return p->rule.kind == POLICY_EMA_FLAG || p->rule.kind == POLICY_ADAPTIVE;
+}
+
+/* Those that the daemon would count: seen within the last seconds, whatever became of them. */
+static uint32_t active_clients(const struct policy *p, uint64_t now_ns)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < p->work->clients; i++)
+		n += p->client_seen_ns[i] && now_ns < p->client_seen_ns[i] + ACTIVE_NS;
+	return n;
 }
 
 static void look(struct policy *p, uint64_t now_ns)
@@ -151,7 +167,7 @@ static void look(struct policy *p, uint64_t now_ns)
 	p->view.waiting = p->load.waiting;
 	p->view.waiting_bytes = p->load.waiting_bytes;
 	p->view.oldest_ns = age - age % AGE_STEP_NS;
-	p->view.active_weight = p->active_clients;
+	p->view.active_weight = active_clients(p, now_ns);
 	adaptive_look(&p->adaptive, &p->rule.targets, &p->view, now_ns);
 	adaptive_write(&p->adaptive, &p->rule.targets, &p->written);
 }

@@ -40,7 +40,8 @@ struct policy {
 	struct policy_rule rule;
 	const struct workload *work;
 	struct policy_request *requests; /* by id */
-	uint32_t *client_in_flight, active_clients;
+	uint32_t *client_in_flight;
+	uint64_t *client_seen_ns; /* when each came last; 0: never */
 	struct admission_load load;
 	uint64_t first_token_ns, began_waiting_ns;
 	uint32_t oldest; /* nobody below waits */
