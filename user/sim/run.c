@@ -400,7 +400,7 @@ double run_closed(const struct trace *t, const struct engine_shape *shape,
 
 	if (n > t->count)
 		n = t->count;
-	c.came_ns = calloc(2 * (uint64_t)t->count, sizeof(*c.came_ns));
+	c.came_ns = calloc(2 * ((uint64_t)t->count + 1), sizeof(*c.came_ns));
 	if (!c.came_ns)
 		return -1;
 	c.first_ns = c.came_ns + t->count;

@@ -458,6 +458,9 @@ static void write_engines(const struct table_cell *cells)
 
 static void write_cells(const struct table_cell *cells)
 {
+	size_t n = ENGINES;
+	double percent = 100.0 / (double)n; /* of a mean over the engines */
+
 	printf("| load |");
 	for (size_t i = 0; i < ENGINES; i++)
 		printf(" %s%s |", engines[i].name, engines[i].held_out ? "*" : "");
@@ -473,13 +476,13 @@ static void write_cells(const struct table_cell *cells)
 			const struct table_cell *c = &cells[i * LOADS + l];
 
 			printf(" %.2f |", part(c->adaptive.mean, c->fixed.mean));
-			fixed += sum(c->fixed.refused) / TABLE_SEEDS / ENGINES;
-			adaptive += sum(c->adaptive.refused) / TABLE_SEEDS / ENGINES;
-			falsely += c->falsely / ENGINES;
+			fixed += sum(c->fixed.refused) / TABLE_SEEDS;
+			adaptive += sum(c->adaptive.refused) / TABLE_SEEDS;
+			falsely += c->falsely;
 			ema = fmin(ema, part(c->adaptive.mean, c->ema.mean));
 		}
-		printf(" %.1f | %.1f %% | %.1f %% | %.1f %% |\n", ema, 100 * fixed, 100 * adaptive,
-		       100 * falsely);
+		printf(" %.1f | %.1f %% | %.1f %% | %.1f %% |\n", ema, percent * fixed,
+		       percent * adaptive, percent * falsely);
 	}
 }
 
