@@ -36,7 +36,7 @@ struct sim {
 	const char *trace, *table;
 	double synthetic, speed, load, requests, clients, seed;
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
-	double slots, prefill, step_ms, step_ms_per_seq, chunk, kv_tokens;
+	double prefix_hits, slots, prefill, step_ms, step_ms_per_seq, chunk, kv_tokens;
 	bool prefill_first, json, csv;
 	struct named_policy policies[POLICIES_MAX];
 	unsigned policy_count;
@@ -69,6 +69,13 @@ static const struct parse_value as_some = {
 	.min = 0,
 	.max = 1000,
 	.allowed = "a number of milliseconds from 0 to 1000",
+};
+static const struct parse_value as_share = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1,
+	.min = 0,
+	.max = 1,
+	.allowed = "a number from 0 to 1",
 };
 static const struct parse_value as_count = {
 	.kind = PARSE_COUNT,
@@ -177,6 +184,9 @@ static const struct option options[] = {
 	 .on = &sim.prefill_first},
 	{"--kv-tokens", "N", "what the KV memory holds (default 65536)", .as = &as_tokens,
 	 .number = &sim.kv_tokens},
+	{"--prefix-hits", "X",
+	 "share of requests, of whose prompt the engine has four fifths in its prefix cache (default 0)",
+	 .as = &as_share, .number = &sim.prefix_hits, .plain = true},
 	{"--json", NULL, "for programs", .on = &sim.json},
 	{"--csv", NULL, "the limit over time of the one --policy, a line a second", .on = &sim.csv},
 	{"--table", "DIR",
@@ -546,6 +556,7 @@ int main(int argc, char **argv)
 		complain("out of memory");
 		return EXIT_FAILED;
 	}
+	trace_cache(&t, sim.prefix_hits);
 	ret = run_all(&t, sim.csv ? stdout : NULL);
 	trace_free(&t);
 	if (fflush(stdout)) {

@@ -127,7 +127,8 @@ static void a_lone_request_waits_for_its_prompt_and_decodes_alone(void **state)
 		struct engine e;
 
 		run_jobs(&rows[i].shape, &job, 1, 0, &seen, &e);
-		assert_in_range((seen.first_ns[0] - job.at_ns + 100) / 1000, rows[i].first_us, rows[i].first_us);
+		assert_in_range((seen.first_ns[0] - job.at_ns + 100) / 1000, rows[i].first_us,
+				rows[i].first_us);
 		assert_int_equal(seen.first_ns[0] - job.at_ns,
 				 engine_prefill_ns(&rows[i].shape, rows[i].prompt));
 		assert_int_equal(

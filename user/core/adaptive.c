@@ -26,15 +26,14 @@
 #define CREDIT_MOST      1 /* of the target: longer than that the server is not trusted to work unseen */
 
 /* The ceiling. */
-#define CEILING_START 16
-#define CUT           0.95
-#define GROW          0.04 /* of itself in a step, less as the targets come near … */
-#define GROW_MOST     0.5  /* … in requests */
-#define ROOMY         0.5  /* of the targets, with which it grows by a quarter */
-#define HOLD_S        30   /* it stays below the level that failed for so long */
-#define HOLD_BELOW    0.9
-#define FULL                                                                                       \
-	0.3 /* of the target: late with less queued than that means that slots or memory are full */
+#define CEILING_START   16
+#define CUT             0.95
+#define GROW            0.04 /* of itself in a step, less as the targets come near … */
+#define GROW_MOST       0.5  /* … in requests */
+#define ROOMY           0.5  /* of the targets, with which it grows by a quarter */
+#define HOLD_S          60   /* it stays below the level that failed for so long */
+#define HOLD_BELOW      0.9
+#define UNEXPLAINED     0.7 /* of the target, late by more than its bytes: slots or memory are full */
 #define BOUND           0.5 /* of it in flight: a refusal may be its doing */
 #define ITL_FULL        0.95
 #define MISSED_MOST     0.2 /* share of responses over the ITL target */
@@ -49,7 +48,7 @@
 #define CLASS_LEAST 0.1
 #define ABOVE_STEP  0.25
 #define ABOVE_BACK  0.001
-#define ABOVE_LEAST 0.6
+#define ABOVE_LEAST 0.7
 #define SHARE_LEAST                                                                                \
 	2.004 /* places that a client has in any case: two, and none too few by rounding */
 
@@ -100,8 +99,8 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 		a->ceiling = fmin(fmax(was->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
 	if (!was->rate)
 		return;
-	a->rate = a->fast_rate = (double)was->rate / (1 << ADMISSION_RATE_SHIFT) /
-				 ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6);
+	a->rate = (double)was->rate / (1 << ADMISSION_RATE_SHIFT) /
+		  ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6);
 	a->bytes_ahead = (struct fading){a->rate * t->ttft_ms, t->ttft_ms, a->seen_ns};
 	a->rate_samples = RATE_SAMPLES_MIN;
 	a->last_token_ns = a->seen_ns;
@@ -111,7 +110,7 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 		   uint32_t ahead, uint32_t beside, uint64_t now_ns)
 {
 	bool cold = !a->last_token_ns || seconds(a->last_token_ns, now_ns) > COLD_S + ms / 1e3;
-	double target = target_ms(t, bytes), admitted_ns = (double)now_ns - ms * 1e6, speed;
+	double target = target_ms(t, bytes), admitted_ns = (double)now_ns - ms * 1e6;
 
 	a->last_token_ns = now_ns;
 	a->probe_ns = now_ns;
@@ -123,19 +122,20 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	fade(&a->bytes_ahead, ahead, ms, now_ns, RATE_MEMORY_S);
 	a->rate_samples += a->rate_samples < RATE_SAMPLES_MIN;
 	a->rate = mean(&a->bytes_ahead);
-	speed = ahead / ms;
-	if (!(a->fast_rate > 0))
-		a->fast_rate = speed;
-	a->fast_rate += (speed > a->fast_rate ? 0.3 : 0.01) * (speed - a->fast_rate);
 	if (!(target > 0))
 		return;
 	a->ttft.sum += ms / fmax(target, bytes / a->rate);
 	a->ttft.weight += 1;
-	/* Late, though little stood before it. It is held against what was in flight then: an old sample cuts once. */
+	/*
+	 * Late, and not for the bytes before it. It is held against what was in flight when it came in: an old sample
+	 * cuts once. Of several levels that failed the lowest holds.
+	 */
 	if (ms > target && beside > 1 && a->rate_samples >= RATE_SAMPLES_MIN &&
-	    ahead <= FULL * target * a->fast_rate) {
+	    ms - ahead / a->rate >= UNEXPLAINED * target) {
+		bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S;
+
 		a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * beside));
-		a->failed_at = beside;
+		a->failed_at = held ? fmin(a->failed_at, beside) : beside;
 		a->failed_ns = now_ns;
 	}
 }

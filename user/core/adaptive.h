@@ -41,7 +41,6 @@ struct adaptive_view {
 struct adaptive {
 	double ceiling;
 	double rate;               /* bytes a ms that the server takes up; 0: not known */
-	double fast_rate;          /* … at its best */
 	struct fading bytes_ahead; /* of TTFT samples: bytes over ms is the rate */
 	unsigned rate_samples;
 	double failed_at; /* in flight at which a cut was last needed */

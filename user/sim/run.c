@@ -38,6 +38,11 @@ static void on_end(void *context, uint32_t id, uint64_t now_ns)
 	policy_ended(&f->policy, id, now_ns);
 }
 
+static bool submit(struct engine *e, uint32_t id, const struct sim_request *r, uint64_t now_ns)
+{
+	return engine_submit(e, id, r->prompt - r->cached, r->generate, now_ns);
+}
+
 static bool meets(const struct adaptive_targets *t, const struct sim_request *r, uint64_t since_ns,
 		  uint64_t first_ns, uint64_t ended_ns)
 {
@@ -91,7 +96,7 @@ static void flow(struct flow *f, const struct workload *w, FILE *curve)
 		if (!policy_judge(&f->policy, i, r->at_ns))
 			continue;
 		f->outcomes[i].admitted = true;
-		if (!engine_submit(&f->engine, i, r->prompt, r->generate, r->at_ns))
+		if (!submit(&f->engine, i, r, r->at_ns))
 			policy_ended(&f->policy, i, r->at_ns);
 	}
 	engine_run(&f->engine, UINT64_MAX);
@@ -289,7 +294,7 @@ static int try_again(const struct workload *w, const struct adaptive_targets *ta
 		first_ns[i] = outcomes[i].first_ns && outcomes[i].first_ns <= r->at_ns
 				      ? outcomes[i].first_ns
 				      : 0;
-	if (!engine_submit(&e, id, r->prompt, r->generate, r->at_ns))
+	if (!submit(&e, id, r, r->at_ns))
 		t.missed = true;
 	for (uint32_t i = id + 1; i <= w->count && !t.missed && !t.harmed; i++) {
 		if (i == w->count) {
@@ -301,8 +306,7 @@ static int try_again(const struct workload *w, const struct adaptive_targets *ta
 		engine_run(&e, w->requests[i].at_ns);
 		if (t.done && engine_idle(&e)) /* from here on all is as it was */
 			break;
-		engine_submit(&e, i, w->requests[i].prompt, w->requests[i].generate,
-			      w->requests[i].at_ns);
+		submit(&e, i, &w->requests[i], w->requests[i].at_ns);
 	}
 	engine_free(&e);
 	return !t.missed && !t.harmed;
@@ -330,7 +334,7 @@ int run_falsely_refused(const struct workload *w, const struct engine_shape *sha
 
 		engine_run(&e, r->at_ns);
 		if (result->outcomes[i].admitted) {
-			engine_submit(&e, i, r->prompt, r->generate, r->at_ns);
+			submit(&e, i, r, r->at_ns);
 			continue;
 		}
 		if (chance_below(&c, left--) >= wanted)
@@ -365,8 +369,7 @@ static void closed_next(struct closed *c, uint64_t now_ns)
 		uint32_t id = c->next++;
 
 		c->came_ns[id] = now_ns;
-		if (engine_submit(&c->engine, id, c->t->requests[id].prompt,
-				  c->t->requests[id].generate, now_ns))
+		if (submit(&c->engine, id, &c->t->requests[id], now_ns))
 			return;
 	}
 	if (!c->full_ns)
@@ -400,7 +403,7 @@ double run_closed(const struct trace *t, const struct engine_shape *shape,
 
 	if (n > t->count)
 		n = t->count;
-	c.came_ns = calloc(2 * (uint64_t)t->count, sizeof(*c.came_ns));
+	c.came_ns = calloc(2 * ((uint64_t)t->count + 1), sizeof(*c.came_ns));
 	if (!c.came_ns)
 		return -1;
 	c.first_ns = c.came_ns + t->count;

@@ -32,13 +32,14 @@ static const struct table_engine {
 	{"L1", {64, 30000, 8, 0.25, 512, false, 131072}, 1000, 50, false},
 	{"X1", {8, 30000, 20, 0.6, 512, false, 32768}, 1000, 50, false},
 	{"X2", {16, 40000, 14, 0.5, 2048, true, 49152}, 1000, 50, false},
+	{"S3", {4, 4000, 20, 2, 128, false, 16384}, 1500, 70, false},
 	{"S2", {4, 3000, 25, 2, 64, false, 16384}, 2000, 80, true},
 	{"M4", {32, 8000, 12, 0.5, 256, false, 65536}, 2000, 80, true},
 	{"K1", {48, 20000, 12, 0.3, 512, false, 24576}, 1000, 50, true},
 	{"L2", {128, 15000, 10, 0.2, 512, false, 200000}, 1000, 50, true},
 };
 
-enum sizes { SIZES_CODE, SIZES_CONV, SIZES_MIX, SIZES };
+enum sizes { SIZES_CODE, SIZES_CONV, SIZES_MIX, SIZES_CACHED, SIZES };
 
 static const struct table_load {
 	const char *name;
@@ -63,6 +64,8 @@ static const struct table_load {
 	{"step 0.5→3→0.5×", SIZES_MIX, SYNTHETIC_STEP, 3, 20, false},
 	{"flood 1.5×", SIZES_MIX, SYNTHETIC_FLOOD, 1.5, 20, false},
 	{"abuser 1×", SIZES_MIX, SYNTHETIC_ABUSER, 1, 21, false},
+	{"conv 0.8×, half cached", SIZES_CACHED, SYNTHETIC_NONE, 0.8, 20, true},
+	{"conv 2×, half cached", SIZES_CACHED, SYNTHETIC_NONE, 2, 20, true},
 	{"abuser 2×", SIZES_MIX, SYNTHETIC_ABUSER, 2, 21, true},
 };
 
@@ -73,6 +76,7 @@ static const struct table_load {
 #define REQUESTS   4000
 #define MIX_COUNT  4000
 #define FALSELY    100
+#define CACHED     0.5 /* of the requests */
 #define CLEAN_S    3
 #define PROCESSES  8
 
@@ -434,8 +438,8 @@ static void write_promises(const struct table_cell *cells)
 
 static void write_engines(const struct table_cell *cells)
 {
-	printf("| engine | slots | prompt tokens/s | step ms | chunk | KV tokens | targets ms | capacity (in flight): code | conv | mix |\n");
-	printf("|---|---|---|---|---|---|---|---|---|---|\n");
+	printf("| engine | slots | prompt tokens/s | step ms | chunk | KV tokens | targets ms | capacity (in flight): code | conv | mix | conv, half cached |\n");
+	printf("|---|---|---|---|---|---|---|---|---|---|---|\n");
 	for (size_t i = 0; i < ENGINES; i++) {
 		const struct table_engine *e = &engines[i];
 
@@ -458,6 +462,9 @@ static void write_engines(const struct table_cell *cells)
 
 static void write_cells(const struct table_cell *cells)
 {
+	size_t n = ENGINES;
+	double percent = 100.0 / (double)n; /* of a mean over the engines */
+
 	printf("| load |");
 	for (size_t i = 0; i < ENGINES; i++)
 		printf(" %s%s |", engines[i].name, engines[i].held_out ? "*" : "");
@@ -473,13 +480,13 @@ static void write_cells(const struct table_cell *cells)
 			const struct table_cell *c = &cells[i * LOADS + l];
 
 			printf(" %.2f |", part(c->adaptive.mean, c->fixed.mean));
-			fixed += sum(c->fixed.refused) / TABLE_SEEDS / ENGINES;
-			adaptive += sum(c->adaptive.refused) / TABLE_SEEDS / ENGINES;
-			falsely += c->falsely / ENGINES;
+			fixed += sum(c->fixed.refused) / TABLE_SEEDS;
+			adaptive += sum(c->adaptive.refused) / TABLE_SEEDS;
+			falsely += c->falsely;
 			ema = fmin(ema, part(c->adaptive.mean, c->ema.mean));
 		}
-		printf(" %.1f | %.1f %% | %.1f %% | %.1f %% |\n", ema, 100 * fixed, 100 * adaptive,
-		       100 * falsely);
+		printf(" %.1f | %.1f %% | %.1f %% | %.1f %% |\n", ema, percent * fixed,
+		       percent * adaptive, percent * falsely);
 	}
 }
 
@@ -499,12 +506,16 @@ static void write_fairness(const struct table_cell *cells)
 /* The two traces and the mix. 0 or -errno, and then it has been said. */
 static int read_traces(const char *directory, struct trace *traces)
 {
-	static const char *const names[] = {"azure_llm_2023_code.csv", "azure_llm_2023_conv.csv"};
+	static const char *const names[SIZES] = {[SIZES_CODE] = "azure_llm_2023_code.csv",
+						 [SIZES_CONV] = "azure_llm_2023_conv.csv",
+						 [SIZES_CACHED] = "azure_llm_2023_conv.csv"};
 	char path[4096], why[512];
 
-	for (int sizes = 0; sizes < SIZES_MIX; sizes++) {
+	for (int sizes = 0; sizes < SIZES; sizes++) {
 		int ret;
 
+		if (!names[sizes])
+			continue;
 		snprintf(path, sizeof(path), "%s/%s", directory, names[sizes]);
 		ret = trace_read(path, &traces[sizes], why, sizeof(why));
 		if (ret) {
@@ -512,6 +523,7 @@ static int read_traces(const char *directory, struct trace *traces)
 			return ret;
 		}
 	}
+	trace_cache(&traces[SIZES_CACHED], CACHED);
 	return trace_make(MIX_COUNT, &traces[SIZES_MIX]);
 }
 

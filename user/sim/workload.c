@@ -229,6 +229,14 @@ int trace_make(uint32_t count, struct trace *out)
 	return 0;
 }
 
+void trace_cache(struct trace *t, double share)
+{
+	struct chance c = {MIX_SEED};
+
+	for (uint32_t i = 0; i < t->count; i++)
+		t->requests[i].cached = chance_real(&c) < share ? t->requests[i].prompt / 5 * 4 : 0;
+}
+
 void trace_free(struct trace *t)
 {
 	free(t->requests);
@@ -304,7 +312,8 @@ static void make_up(const struct trace *t, const struct arrivals *how, struct ch
 		*r = t->requests[chance_below(c, t->count)];
 		if (how->synthetic == SYNTHETIC_FLOOD && at_s >= end_s / 3 &&
 		    at_s < 2 * end_s / 3 && chance_real(c) < 0.3)
-			r->prompt = SYNTHETIC_FLOOD_TOKENS;
+			*r = (struct sim_request){.prompt = SYNTHETIC_FLOOD_TOKENS,
+						  .generate = r->generate};
 		r->at_ns = (uint64_t)(at_s * 1e9);
 		dress(c, r, how);
 		w->count++;

@@ -11,6 +11,7 @@
 struct sim_request {
 	uint64_t at_ns;
 	uint32_t prompt, generate; /* tokens */
+	uint32_t cached;           /* of the prompt, what the engine has in its prefix cache */
 	uint32_t bytes;            /* on the wire */
 	uint32_t client;           /* below workload.clients */
 	uint32_t class;            /* of priority */
@@ -48,6 +49,8 @@ enum synthetic {
 int trace_read(const char *path, struct trace *out, char *err, size_t len);
 /* Sizes of a made-up mix of chats: prompts of 600 tokens, answers of 120, both in the middle of a wide lognormal. */
 int trace_make(uint32_t count, struct trace *out);
+/* Four fifths of the prompt are in the engine's prefix cache, for that share of the requests (0 … 1), by chance. */
+void trace_cache(struct trace *t, double share);
 void trace_free(struct trace *t);
 
 /* How `count` of them are to come. rate > 0: requests/s, on the mean; else the trace's own times, `speed` times as fast. */
