@@ -46,6 +46,7 @@
 #define CLASS_STEP  0.05
 #define CLASS_BACK  0.0125
 #define CLASS_LEAST 0.1
+#define USED_MEMORY_S 2
 #define ABOVE_STEP  0.25
 #define ABOVE_BACK  0.001
 #define ABOVE_LEAST 0.7
@@ -261,6 +262,7 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 		a->refused_share += w * (refused / arrived - a->refused_share);
 	}
 	a->active_weight = v->active_weight;
+	a->used += (1 - exp(-dt / USED_MEMORY_S)) * ((double)v->in_flight - a->used);
 	move_stop(a, t, v, now_ns);
 	a->bound |= (double)v->in_flight >= a->ceiling - 1 ||
 		    (refused > 0 && (double)v->in_flight >= BOUND * a->ceiling);
@@ -305,7 +307,7 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 	}
 	if (a->active_weight > 1)
 		out->fair = (uint32_t)whole(
-			fmax(SHARE_LEAST, a->ceiling / a->active_weight) * ADMISSION_ALL, 4e9);
+			fmax(SHARE_LEAST, fmin(a->ceiling, a->used) / a->active_weight) * ADMISSION_ALL, 4e9);
 	for (int r = 0; r < SLUICE_RANKS; r++)
 		out->level[r] = (uint16_t)(a->class_level[r / 2] * (r % 2 ? a->above_level : 1) *
 					   ADMISSION_ALL);

@@ -52,6 +52,7 @@ struct adaptive {
 	double refused_share;
 	double arrivals, arrivals_refused, ended; /* fading, of the last seconds */
 	double active_weight;
+	double used; /* places, of late: what there is to share where not the ceiling binds */
 	double class_level[SLUICE_CLASSES]; /* how much of all a class may use */
 	double above_level;                 /* … and of that, clients above their share */
 	struct adaptive_view seen;          /* at the last call of adaptive_look() … */
