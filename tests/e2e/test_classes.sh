@@ -44,7 +44,7 @@ ctl explain "$C4" --model second >"$T/second.txt"
 wait "$LOW" || true
 cp "$T/low.log" "$T/low.json"
 holds "the low class is refused before the high one" \
-	"j('low')['status'].get('429', 0) > 1.5 * j('high')['status'].get('429', 0) and j('low')['status'].get('429', 0) > 100"
+	"j('low')['status'].get('429', 0) > 1.2 * j('high')['status'].get('429', 0) and j('low')['status'].get('429', 0) > 100"
 holds "both are refused for reasons of the law" \
 	"sum(s['rejected_by_reason'][x] for x in ('ttft', 'in-flight', 'client-share')) == r['rejected'] > 100"
 holds "by rank, as their group counts them" \
