@@ -266,6 +266,8 @@ static void a_request_is_held_against_the_law_as_the_kernel_does(void **state)
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 1; /* below the floor */
 	assert_true(ask(FIXTURE_LLAMA, 0, NULL).admitted);
 	/* A limit by hand comes before, whatever the law says. */
+	f->state.kernel[FIXTURE_LLAMA].in_flight = 9;
+	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_TTFT);
 	maps.flag[FIXTURE_LLAMA].limit = 1;
 	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
 }
