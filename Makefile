@@ -33,12 +33,12 @@ UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
-.PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench fuzz test-kernels install uninstall deps format tidy
+.PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench fuzz test-kernels sim-table install uninstall deps format tidy
 all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim
 tools: $(B)/mock_server $(B)/loadgen
 
 help:
-	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | fuzz | test-kernels | format | tidy | install | uninstall | clean'
+	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | fuzz | test-kernels | sim-table TRACES=DIR | format | tidy | install | uninstall | clean'
 
 $(B)/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
@@ -100,6 +100,10 @@ demo:
 test-kernels:
 	scripts/test-kernels
 
+# The README's table of simulated policies anew; TRACES is where the two Azure traces of 2023 are.
+sim-table: $(B)/sluice-sim
+	scripts/sim-table $(TRACES)
+
 # By clang's sanitizers, whatever CC is; FUZZ_SECONDS for each.
 $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c
 	@mkdir -p $(@D)
@@ -126,8 +130,9 @@ tidy: $(B)/sluice.skel.h
 DOCDIR = $(PREFIX)/share/doc/sluice
 # A configuration that is there stays as it is, with install and uninstall.
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
 	install -m 0755 $(B)/sluiced $(B)/sluicectl $(DESTDIR)$(PREFIX)/sbin/
+	install -m 0755 $(B)/sluice-sim $(DESTDIR)$(PREFIX)/bin/
 	sed 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(PREFIX)/sbin/\1 ,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 		scripts/sluiced.service >$(B)/sluiced.service
 	install -m 0644 $(B)/sluiced.service $(DESTDIR)$(UNITDIR)/
@@ -136,7 +141,8 @@ install: all
 		install -m 0644 scripts/sluice.yaml $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl $(DESTDIR)$(UNITDIR)/sluiced.service
+	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl $(DESTDIR)$(PREFIX)/bin/sluice-sim \
+		$(DESTDIR)$(UNITDIR)/sluiced.service
 	rm -rf $(DESTDIR)$(DOCDIR)
 	@[ ! -e $(DESTDIR)$(SYSCONFDIR)/sluice ] || echo 'left in place: $(DESTDIR)$(SYSCONFDIR)/sluice'
 

@@ -13,6 +13,7 @@
 #include "core/controller.h"
 #include "core/parse.h"
 #include "sim/run.h"
+#include "sim/table.h"
 #include "sim/workload.h"
 
 enum {
@@ -32,28 +33,42 @@ struct named_policy {
 };
 
 struct sim {
-	const char *trace, *csv;
+	const char *trace, *table;
 	double synthetic, speed, load, requests, clients, seed;
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
 	double slots, prefill, step_ms, step_ms_per_seq, chunk, kv_tokens;
-	bool prefill_first, json;
+	bool prefill_first, json, csv;
 	struct named_policy policies[POLICIES_MAX];
 	unsigned policy_count;
 };
 
-static const struct parse_value as_decimal = {
+static const struct parse_value as_factor = {
 	.kind = PARSE_DURATION,
 	.unit_ms = 1,
-	.min = 1e-6,
+	.min = 0.01,
+	.max = 1000,
+	.allowed = "a number from 0.01 to 1000",
+};
+static const struct parse_value as_rate = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1,
+	.min = 1,
 	.max = 1e9,
-	.allowed = "a number above 0 and at most 1000000000",
+	.allowed = "a number from 1 to 1000000000",
+};
+static const struct parse_value as_step = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1,
+	.min = 0.001,
+	.max = 10000,
+	.allowed = "a number of milliseconds from 0.001 to 10000",
 };
 static const struct parse_value as_some = {
 	.kind = PARSE_DURATION,
 	.unit_ms = 1,
 	.min = 0,
-	.max = 1e6,
-	.allowed = "a number from 0 to 1000000",
+	.max = 1000,
+	.allowed = "a number of milliseconds from 0 to 1000",
 };
 static const struct parse_value as_count = {
 	.kind = PARSE_COUNT,
@@ -123,11 +138,11 @@ static const struct option options[] = {
 	 "requests as TIMESTAMP,ContextTokens,GeneratedTokens (the Azure traces)",
 	 .text = &sim.trace},
 	{"--synthetic", "NAME",
-	 "poisson; step: a sixth of the load, the load, a sixth, 300 s each; flood: in the middle third three in ten prompts have 7000 tokens; abuser: the last client sends 50 times what the others do. Sizes are the trace's, or made up",
+	 "poisson; step: a sixth of the load, the load, a sixth, 300 s each;\n      flood: in the middle third three in ten prompts have 7000 tokens;\n      abuser: the last client sends 50 times what each of the others does.\n      Sizes are the trace's, or a mix that is made up",
 	 .as = &as_synthetic, .number = &sim.synthetic},
 	{"--load", "X", "how much comes, in multiples of the engine's capacity (default 1)",
-	 .as = &as_decimal, .number = &sim.load, .plain = true},
-	{"--speed", "X", "instead: X times as fast as the trace was", .as = &as_decimal,
+	 .as = &as_factor, .number = &sim.load, .plain = true},
+	{"--speed", "X", "instead: X times as fast as the trace was", .as = &as_factor,
 	 .number = &sim.speed, .plain = true},
 	{"--requests", "N", "how many, at most (default 4000)", .as = &as_count,
 	 .number = &sim.requests},
@@ -149,9 +164,9 @@ static const struct option options[] = {
 	 .number = &sim.floor},
 	{"--slots", "N", "requests that the engine runs at once (default 32)", .as = &as_slots,
 	 .number = &sim.slots},
-	{"--prefill-tokens-per-s", "N", "prompt tokens (default 10000)", .as = &as_decimal,
+	{"--prefill-tokens-per-s", "N", "prompt tokens (default 10000)", .as = &as_rate,
 	 .number = &sim.prefill, .plain = true},
-	{"--step-ms", "X", "a step of an empty batch (default 12)", .as = &as_decimal,
+	{"--step-ms", "X", "a step of an empty batch (default 12)", .as = &as_step,
 	 .number = &sim.step_ms},
 	{"--step-ms-per-seq", "X", "… and for each request that decodes (default 0.4)",
 	 .as = &as_some, .number = &sim.step_ms_per_seq},
@@ -163,9 +178,10 @@ static const struct option options[] = {
 	{"--kv-tokens", "N", "what the KV memory holds (default 65536)", .as = &as_tokens,
 	 .number = &sim.kv_tokens},
 	{"--json", NULL, "for programs", .on = &sim.json},
-	{"--csv", "FILE",
-	 "the limit over time, a line a second, of the one --policy (- : standard output)",
-	 .text = &sim.csv},
+	{"--csv", NULL, "the limit over time of the one --policy, a line a second", .on = &sim.csv},
+	{"--table", "DIR",
+	 "instead of all that: the comparison of the README, from the two Azure traces of 2023 in DIR",
+	 .text = &sim.table},
 };
 
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -279,6 +295,8 @@ static int read_arguments(int argc, char **argv)
 		if (ret)
 			return ret;
 	}
+	if (sim.table)
+		return 0;
 	if (!sim.trace && !(sim.synthetic > 0))
 		return complain("there is no load: give --trace FILE or --synthetic NAME");
 	if (sim.load > 0 && sim.speed > 0)
@@ -291,6 +309,8 @@ static int read_arguments(int argc, char **argv)
 			"without any target everything meets it: give --ttft-threshold-ms or --itl-threshold-ms");
 	if (!sim.load)
 		sim.load = 1;
+	if (sim.csv && sim.json)
+		return complain("--csv and --json: give one of them");
 	if (sim.csv && sim.policy_count != 1)
 		return complain("--csv is of one run: give one --policy");
 	if (!sim.policy_count) {
@@ -500,7 +520,6 @@ no_memory:
 
 int main(int argc, char **argv)
 {
-	FILE *curve = NULL;
 	struct trace t;
 	char why[512];
 	int ret;
@@ -518,6 +537,8 @@ int main(int argc, char **argv)
 	ret = read_arguments(argc, argv);
 	if (ret)
 		return ret;
+	if (sim.table)
+		return table_write(sim.table);
 	if (sim.trace) {
 		if (trace_read(sim.trace, &t, why, sizeof(why)))
 			return complain("%s", why);
@@ -525,19 +546,11 @@ int main(int argc, char **argv)
 		complain("out of memory");
 		return EXIT_FAILED;
 	}
-	if (sim.csv)
-		curve = strcmp(sim.csv, "-") ? fopen(sim.csv, "we") : stdout;
-	if (sim.csv && !curve) {
-		trace_free(&t);
-		return complain("%s: %m", sim.csv);
-	}
-	ret = run_all(&t, curve);
+	ret = run_all(&t, sim.csv ? stdout : NULL);
 	trace_free(&t);
-	if ((curve && fflush(curve)) || fflush(stdout)) {
+	if (fflush(stdout)) {
 		complain("writing: %m");
 		ret = EXIT_FAILED;
 	}
-	if (curve && curve != stdout)
-		fclose(curve);
 	return ret;
 }

@@ -14,41 +14,46 @@
 #define __always_inline inline __attribute__((always_inline))
 #endif
 
-#define SLUICE_CLASSES 4 /* priority classes, 0 the highest */
+#define SLUICE_CLASSES      4 /* priority classes, 0 the highest */
 #define SLUICE_CLASS_NORMAL 1
-#define SLUICE_RANKS (2 * SLUICE_CLASSES) /* of a class, first the clients within their share, then those above */
+#define SLUICE_RANKS                                                                               \
+	(2 *                                                                                       \
+	 SLUICE_CLASSES) /* of a class, first the clients within their share, then those above */
 
-#define ADMISSION_ALL 256	/* a level that takes nothing away; a weight of 1; one place of a share */
+#define ADMISSION_ALL        256 /* a level that takes nothing away; a weight of 1; one place of a share */
 #define ADMISSION_TICK_SHIFT 20 /* rates are in bytes a tick of 2^20 ns, about a millisecond … */
 #define ADMISSION_RATE_SHIFT 12 /* … and have so many binary places */
-#define ADMISSION_BYTES_MAX (1U << 30) /* a request counts for no more */
+#define ADMISSION_OWN        3  /* eighths of a request's own bytes that count for its wait */
+#define ADMISSION_BYTES_MAX  (1U << 30) /* a request counts for no more */
 
 /*
  * What the daemon says of one model, or of a group, or of all together. All zero: nothing is refused.
  *
- * A request of b bytes is expected to wait for its first token as long as the server needs for the bytes that wait
- * already and half of its own (its tokens are not those of its neighbours, who share the server with it), less
- * what the server has done since the last first token. `room` is what may wait then, in bytes.
+ * A request is expected to wait for its first token as long as the server needs for the bytes that wait already and a part
+ * of its own, less what the server has done since the last first token; `room` is what may wait then, in bytes. The
+ * whole of its own bytes would keep long requests out: goodput counts requests, and short ones are cheaper. None of
+ * them would let one long request spoil the wait of many. Who may not use the whole room counts with all its bytes.
+ * Nobody is refused while nothing is in flight.
  */
 struct sluice_admission {
-	__u64 room;	    /* bytes that fit into the target */
-	__u64 credit_most;  /* bytes that the server may be thought to have taken up since the last first token */
+	__u64 room; /* bytes that fit into the target */
+	__u64 credit_most; /* bytes that the server may be thought to have taken up since the last first token */
 	__u32 room_per_kib; /* … and the more of them, the longer the request: for targets that grow with it */
-	__u32 rate;	    /* bytes taken up a tick; 0: not known, nothing is predicted */
-	__u32 ceiling;	    /* requests in flight at once; 0: no limit */
-	__u32 floor;	    /* fewer in flight than this: admitted, whatever the rest says */
-	__u32 fair;	    /* a client's share of the places, ×256, for a weight of 1; 0: no shares */
-	__u32 stopped;	    /* 1: nothing waiting moves; only the floor is open */
-	__u16 level[SLUICE_RANKS]; /* how much of ceiling and room a rank has, of 256 */
+	__u32 rate;    /* bytes taken up a tick; 0: not known, nothing is predicted */
+	__u32 ceiling; /* requests in flight at once; 0: no limit */
+	__u32 floor;   /* fewer in flight than this: admitted; of it too a rank has its level */
+	__u32 fair;    /* a client's share of the places, ×256, for a weight of 1; 0: no shares */
+	__u32 stopped; /* 1: nothing waiting moves; only the floor is open */
+	__u16 level[SLUICE_RANKS]; /* how much of ceiling and room a rank may use, of 256 */
 };
 _Static_assert(sizeof(struct sluice_admission) == 56, "admission");
 
 /* What there is before the request. */
 struct admission_load {
 	__s64 in_flight;
-	__s64 waiting;	     /* of them, those without a first token */
+	__s64 waiting;       /* of them, those without a first token */
 	__s64 waiting_bytes; /* … and their requests' bytes */
-	__u64 since_ns;	     /* the later of the last first token and of when something began to wait */
+	__u64 since_ns; /* the later of the last first token and of when something began to wait */
 };
 
 enum admission_verdict {
@@ -64,7 +69,8 @@ static __always_inline __u32 admission_bytes(__u64 bytes)
 }
 
 /* A client of weight `weight` (×256) that has `in_flight` requests in flight: above its share or not. */
-static __always_inline int admission_above_share(const struct sluice_admission *a, __s64 in_flight, __u32 weight)
+static __always_inline int admission_above_share(const struct sluice_admission *a, __s64 in_flight,
+						 __u32 weight)
 {
 	__u64 share = ((__u64)a->fair * weight) / ADMISSION_ALL;
 
@@ -77,8 +83,8 @@ static __always_inline __u32 admission_rank(__u32 class, int above_share)
 }
 
 /* Bytes of those waiting that the server has taken up without a first token to show for it yet. */
-static __always_inline __u64 admission_credit(const struct sluice_admission *a, const struct admission_load *load,
-					      __u64 now)
+static __always_inline __u64 admission_credit(const struct sluice_admission *a,
+					      const struct admission_load *load, __u64 now)
 {
 	__u64 waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
 	__u64 ticks = now > load->since_ns ? (now - load->since_ns) >> ADMISSION_TICK_SHIFT : 0;
@@ -92,28 +98,32 @@ static __always_inline __u64 admission_credit(const struct sluice_admission *a, 
 
 /* The verdict on a request of `bytes` (admission_bytes()) and `rank`. */
 static __always_inline enum admission_verdict admission_judge(const struct sluice_admission *a,
-							      const struct admission_load *load, __u32 bytes,
-							      __u32 rank, __u64 now)
+							      const struct admission_load *load,
+							      __u32 bytes, __u32 rank, __u64 now)
 {
 	__u64 level = a->level[rank & (SLUICE_RANKS - 1)], waiting, room;
+	__u64 floor = a->stopped ? a->floor : a->floor * level / ADMISSION_ALL;
 
-	if (load->in_flight < (__s64)a->floor)
+	if (load->in_flight <= 0 || (__u64)load->in_flight < floor)
 		return ADMISSION_ADMIT;
 	if (a->stopped)
 		return ADMISSION_STOPPED;
-	if (a->ceiling && load->in_flight >= (__s64)(a->ceiling * level / ADMISSION_ALL))
+	if (a->ceiling && (__u64)load->in_flight >= a->ceiling * level / ADMISSION_ALL)
 		return ADMISSION_CEILING;
-	if (!a->rate || load->waiting <= 0)
+	if (!a->rate || (load->waiting <= 0 && level >= ADMISSION_ALL))
 		return ADMISSION_ADMIT;
-	waiting = (load->waiting_bytes > 0 ? load->waiting_bytes : 0) + bytes * 3 / 8;
+	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
+	waiting += level < ADMISSION_ALL ? bytes : (__u64)bytes * ADMISSION_OWN / 8;
 	room = a->room + (((__u64)a->room_per_kib * bytes) >> 10);
-	return waiting <= room * level / ADMISSION_ALL + admission_credit(a, load, now) ? ADMISSION_ADMIT
-											 : ADMISSION_WAIT;
+	return waiting <= room * level / ADMISSION_ALL + admission_credit(a, load, now)
+		       ? ADMISSION_ADMIT
+		       : ADMISSION_WAIT;
 }
 
 /* What a request admitted on top of `load` has before it, in bytes, its own included: what its wait is to be held against. */
-static __always_inline __u32 admission_ahead(const struct sluice_admission *a, const struct admission_load *load,
-					     __u32 bytes, __u64 now)
+static __always_inline __u32 admission_ahead(const struct sluice_admission *a,
+					     const struct admission_load *load, __u32 bytes,
+					     __u64 now)
 {
 	__u64 waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
 	__u64 ahead = waiting - (waiting ? admission_credit(a, load, now) : 0) + bytes;

@@ -46,33 +46,35 @@ static const struct table_load {
 	enum synthetic synthetic;
 	double load;
 	uint32_t clients;
+	bool aside; /* shown, but not one of the cells that anything was promised of */
 } loads[] = {
-	{"code 0.8×", SIZES_CODE, SYNTHETIC_NONE, 0.8, 20},
-	{"code 1×", SIZES_CODE, SYNTHETIC_NONE, 1, 20},
-	{"code 1.5×", SIZES_CODE, SYNTHETIC_NONE, 1.5, 20},
-	{"code 2×", SIZES_CODE, SYNTHETIC_NONE, 2, 20},
-	{"code 3×", SIZES_CODE, SYNTHETIC_NONE, 3, 20},
-	{"conv 0.8×", SIZES_CONV, SYNTHETIC_NONE, 0.8, 20},
-	{"conv 1×", SIZES_CONV, SYNTHETIC_NONE, 1, 20},
-	{"conv 1.5×", SIZES_CONV, SYNTHETIC_NONE, 1.5, 20},
-	{"conv 2×", SIZES_CONV, SYNTHETIC_NONE, 2, 20},
-	{"conv 3×", SIZES_CONV, SYNTHETIC_NONE, 3, 20},
-	{"Poisson 0.5×", SIZES_MIX, SYNTHETIC_POISSON, 0.5, 20},
-	{"Poisson 0.8×", SIZES_MIX, SYNTHETIC_POISSON, 0.8, 20},
-	{"step 0.5→3→0.5×", SIZES_MIX, SYNTHETIC_STEP, 3, 20},
-	{"flood 1.5×", SIZES_MIX, SYNTHETIC_FLOOD, 1.5, 20},
-	{"abuser 2×", SIZES_MIX, SYNTHETIC_ABUSER, 2, 21},
+	{"code 0.8×", SIZES_CODE, SYNTHETIC_NONE, 0.8, 20, false},
+	{"code 1×", SIZES_CODE, SYNTHETIC_NONE, 1, 20, false},
+	{"code 1.5×", SIZES_CODE, SYNTHETIC_NONE, 1.5, 20, false},
+	{"code 2×", SIZES_CODE, SYNTHETIC_NONE, 2, 20, false},
+	{"code 3×", SIZES_CODE, SYNTHETIC_NONE, 3, 20, false},
+	{"conv 0.8×", SIZES_CONV, SYNTHETIC_NONE, 0.8, 20, false},
+	{"conv 1×", SIZES_CONV, SYNTHETIC_NONE, 1, 20, false},
+	{"conv 1.5×", SIZES_CONV, SYNTHETIC_NONE, 1.5, 20, false},
+	{"conv 2×", SIZES_CONV, SYNTHETIC_NONE, 2, 20, false},
+	{"conv 3×", SIZES_CONV, SYNTHETIC_NONE, 3, 20, false},
+	{"Poisson 0.5×", SIZES_MIX, SYNTHETIC_POISSON, 0.5, 20, false},
+	{"Poisson 0.8×", SIZES_MIX, SYNTHETIC_POISSON, 0.8, 20, false},
+	{"step 0.5→3→0.5×", SIZES_MIX, SYNTHETIC_STEP, 3, 20, false},
+	{"flood 1.5×", SIZES_MIX, SYNTHETIC_FLOOD, 1.5, 20, false},
+	{"abuser 1×", SIZES_MIX, SYNTHETIC_ABUSER, 1, 21, false},
+	{"abuser 2×", SIZES_MIX, SYNTHETIC_ABUSER, 2, 21, true},
 };
 
-#define ENGINES	    (sizeof(engines) / sizeof(engines[0]))
-#define LOADS	    (sizeof(loads) / sizeof(loads[0]))
-#define CELLS	    (ENGINES * LOADS)
-#define SEED_FIRST  11 /* parameters were chosen on 1 to 3 */
-#define REQUESTS    4000
-#define MIX_COUNT   4000
-#define FALSELY	    100
-#define CLEAN_S	    3
-#define PROCESSES   8
+#define ENGINES    (sizeof(engines) / sizeof(engines[0]))
+#define LOADS      (sizeof(loads) / sizeof(loads[0]))
+#define CELLS      (ENGINES * LOADS)
+#define SEED_FIRST 11 /* parameters were chosen on 1 to 3 */
+#define REQUESTS   4000
+#define MIX_COUNT  4000
+#define FALSELY    100
+#define CLEAN_S    3
+#define PROCESSES  8
 
 struct job {
 	const struct trace *traces; /* by sizes */
@@ -81,7 +83,8 @@ struct job {
 	bool adaptive_only;
 };
 
-static struct policy_rule rule_of(const struct table_engine *e, enum policy_kind kind, uint32_t limit)
+static struct policy_rule rule_of(const struct table_engine *e, enum policy_kind kind,
+				  uint32_t limit)
 {
 	return (struct policy_rule){
 		.kind = kind,
@@ -100,8 +103,8 @@ static void note(struct table_policy *p, int seed, const struct run_result *r)
 		p->quartile[q] += r->quartile_goodput[q] / TABLE_SEEDS;
 }
 
-static int run_seeds(const struct table_engine *e, const struct workload *w, const struct policy_rule *rule,
-		     struct table_policy *out)
+static int run_seeds(const struct table_engine *e, const struct workload *w,
+		     const struct policy_rule *rule, struct table_policy *out)
 {
 	*out = (struct table_policy){0};
 	for (int seed = 0; seed < TABLE_SEEDS; seed++) {
@@ -151,8 +154,9 @@ static double recovery(const struct workload *w, const struct outcome *outcomes)
 }
 
 /* Goodput of all clients but the last, in w as it is and without the last. */
-static int run_without_last(const struct table_engine *e, const struct workload *w, const struct policy_rule *rule,
-			    const struct outcome *outcomes, double *beside, double *alone)
+static int run_without_last(const struct table_engine *e, const struct workload *w,
+			    const struct policy_rule *rule, const struct outcome *outcomes,
+			    double *beside, double *alone)
 {
 	struct workload rest = *w;
 	struct run_result r = {0};
@@ -176,8 +180,8 @@ static int run_without_last(const struct table_engine *e, const struct workload 
 	return ret;
 }
 
-static int run_adaptive(const struct table_engine *e, const struct table_load *l, const struct workload *w,
-			struct table_cell *c)
+static int run_adaptive(const struct table_engine *e, const struct table_load *l,
+			const struct workload *w, struct table_cell *c)
 {
 	struct policy_rule rule = rule_of(e, POLICY_ADAPTIVE, 0);
 	struct outcome *outcomes = calloc(REQUESTS * 4, sizeof(*outcomes));
@@ -194,11 +198,13 @@ static int run_adaptive(const struct table_engine *e, const struct table_load *l
 		if (l->synthetic == SYNTHETIC_STEP)
 			c->recovery_s[seed] = recovery(&w[seed], outcomes);
 		if (l->synthetic == SYNTHETIC_ABUSER)
-			ret = run_without_last(e, &w[seed], &rule, outcomes, &c->beside[seed], &c->alone[seed]);
+			ret = run_without_last(e, &w[seed], &rule, outcomes, &c->beside[seed],
+					       &c->alone[seed]);
 		if (!seed && !ret) {
 			ret = run_falsely_refused(&w[seed], &e->shape, &rule, &r, FALSELY, 1);
 			if (r.judged)
-				c->falsely = (double)r.falsely_refused / r.judged * r.refused / r.arrived;
+				c->falsely = (double)r.falsely_refused / r.judged * r.refused /
+					     r.arrived;
 		}
 	}
 	free(outcomes);
@@ -258,7 +264,7 @@ static void work(const struct job *job, uint32_t *next)
 }
 
 /* 0 or -errno. */
-__attribute__((unused)) static int run_cells(const struct job *job, uint32_t *next)
+static int run_cells(const struct job *job, uint32_t *next)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	int status;
@@ -280,4 +286,266 @@ __attribute__((unused)) static int run_cells(const struct job *job, uint32_t *ne
 		if (job->cells[i].failed)
 			return job->cells[i].failed;
 	return 0;
+}
+
+/* What was promised, with the worst cell that was found for it: of the engines it was tuned on, and of the others. */
+struct promise {
+	const char *text, *unit;
+	double scale;
+	bool at_most; /* the bound is one from above */
+	double bound;
+	double worst[2]; /* [held out] */
+	const struct table_cell *where[2];
+};
+
+static void hold(struct promise *p, const struct table_cell *c, double value)
+{
+	bool held_out = engines[c->engine].held_out;
+
+	if (p->where[held_out] &&
+	    (p->at_most ? value <= p->worst[held_out] : value >= p->worst[held_out]))
+		return;
+	p->worst[held_out] = value;
+	p->where[held_out] = c;
+}
+
+static double part(double of, double whole)
+{
+	return whole > 0 ? of / whole : 0;
+}
+
+static double most(const double *value)
+{
+	double worst = 0;
+
+	for (int seed = 0; seed < TABLE_SEEDS; seed++)
+		worst = fmax(worst, value[seed]);
+	return worst;
+}
+
+static double sum(const double *value)
+{
+	double all = 0;
+
+	for (int seed = 0; seed < TABLE_SEEDS; seed++)
+		all += value[seed];
+	return all;
+}
+
+enum {
+	BEST_FIXED,
+	EVERY_SEED,
+	EMA_FLAG,
+	EMA_FLAG_TWICE,
+	BELOW_CAPACITY,
+	CALM,
+	LONGEST,
+	RECOVERY,
+	FAIR,
+	FAIR_SMALL,
+	PROMISES
+};
+
+static void hold_cell(struct promise *p, const struct table_cell *c)
+{
+	const struct table_load *l = &loads[c->load];
+	const struct table_policy *a = &c->adaptive, *f = &c->fixed;
+	bool trace = l->synthetic == SYNTHETIC_NONE;
+
+	if (l->aside)
+		return;
+	hold(&p[BEST_FIXED], c, part(a->mean, f->mean));
+	for (int seed = 0; seed < TABLE_SEEDS; seed++)
+		hold(&p[EVERY_SEED], c, part(a->goodput[seed], f->goodput[seed]));
+	if (trace && l->load >= 1.5)
+		hold(&p[l->load < 2 ? EMA_FLAG : EMA_FLAG_TWICE], c, part(a->mean, c->ema.mean));
+	if (l->load < 1 && l->load > 0.5)
+		hold(&p[BELOW_CAPACITY], c, part(a->mean, fmax(c->none.mean, f->mean)));
+	if (l->synthetic == SYNTHETIC_POISSON && l->load <= 0.5 &&
+	    engines[c->engine].shape.slots >= 16)
+		hold(&p[CALM], c, sum(a->refused) / TABLE_SEEDS);
+	if (f->quartile[3] > 0)
+		hold(&p[LONGEST], c, part(a->quartile[3], f->quartile[3]));
+	if (l->synthetic == SYNTHETIC_STEP)
+		hold(&p[RECOVERY], c, most(c->recovery_s));
+	if (l->synthetic == SYNTHETIC_ABUSER)
+		hold(&p[engines[c->engine].shape.slots >= 16 ? FAIR : FAIR_SMALL], c,
+		     part(sum(c->beside), sum(c->alone)));
+}
+
+static void write_worst(const struct promise *p, bool held_out)
+{
+	const struct table_cell *c = p->where[held_out];
+
+	if (!c)
+		printf(" – |");
+	else
+		printf(" %.*f%s (%s, %s) |", p->scale > 1 ? 1 : 3, p->worst[held_out] * p->scale,
+		       p->unit, engines[c->engine].name, loads[c->load].name);
+}
+
+static void write_promises(const struct table_cell *cells)
+{
+	struct promise p[PROMISES] = {
+		[BEST_FIXED] = {"of the best fixed limit's goodput, mean of five seeds", "", 1,
+				false, 0.9},
+		[EVERY_SEED] = {"… and of a single seed", "", 1, false, 0.8},
+		[EMA_FLAG] = {"times `ema-flag`, traces at 1.5×", "", 1, false, 1.5},
+		[EMA_FLAG_TWICE] = {"times `ema-flag`, traces at 2× and 3×", "", 1, false, 2},
+		[BELOW_CAPACITY] = {"of the better of none and best fixed, at 0.8×", "", 1, false,
+				    0.97},
+		[CALM] = {"refused of Poisson at 0.5×, from 16 slots on", " %", 100, true, 0.01},
+		[LONGEST] = {"of the best fixed limit's goodput, longest quarter of prompts", "", 1,
+			     false, 0.5},
+		[RECOVERY] = {"from a step down to 3 s without refusal or miss, any seed", " s",
+			      1.0000001, true, 10},
+		[FAIR] =
+			{"of their goodput alone, 20 clients beside one of 50 times, from 16 slots on",
+			 "", 1, false, 0.95},
+		[FAIR_SMALL] = {"… and with 4 to 8 slots", "", 1, false, 0.95},
+	};
+	double mean = 0;
+	unsigned n = 0;
+
+	for (size_t i = 0; i < CELLS; i++) {
+		if (loads[cells[i].load].aside)
+			continue;
+		hold_cell(p, &cells[i]);
+		mean += part(cells[i].adaptive.mean, cells[i].fixed.mean);
+		n++;
+	}
+	printf("| `adaptive` reaches | asked | worst, engines tuned on | worst, engines held out | |\n|---|---|---|---|---|\n");
+	printf("| of the best fixed limit's goodput, mean of all %u cells | > 1.00 | %.2f | | %s |\n",
+	       n, mean / n, mean > n ? "yes" : "**no**");
+	for (int i = 0; i < PROMISES; i++) {
+		bool kept = true;
+
+		for (int held_out = 0; held_out < 2; held_out++)
+			if (p[i].where[held_out])
+				kept &= p[i].at_most ? p[i].worst[held_out] <= p[i].bound
+						     : p[i].worst[held_out] >= p[i].bound;
+		printf("| %s | %s %.*f%s |", p[i].text, p[i].at_most ? "≤" : "≥",
+		       p[i].scale > 1 ? 0 : 2, p[i].bound * p[i].scale, p[i].unit);
+		write_worst(&p[i], false);
+		write_worst(&p[i], true);
+		printf(" %s |\n", kept ? "yes" : "**no**");
+	}
+}
+
+static void write_engines(const struct table_cell *cells)
+{
+	printf("| engine | slots | prompt tokens/s | step ms | chunk | KV tokens | targets ms | capacity (in flight): code | conv | mix |\n");
+	printf("|---|---|---|---|---|---|---|---|---|---|\n");
+	for (size_t i = 0; i < ENGINES; i++) {
+		const struct table_engine *e = &engines[i];
+
+		printf("| %s%s | %u | %.0f | %g + %g n | %u%s | %llu | %.0f/%.0f |", e->name,
+		       e->held_out ? "*" : "", e->shape.slots, e->shape.prefill_tokens_per_s,
+		       e->shape.step_ms, e->shape.step_ms_per_seq, e->shape.chunk,
+		       e->shape.prefill_first ? ", first" : "",
+		       (unsigned long long)e->shape.kv_tokens, e->ttft_ms, e->itl_ms);
+		for (enum sizes sizes = 0; sizes < SIZES; sizes++) {
+			size_t l = 0;
+
+			while (loads[l].sizes != sizes)
+				l++;
+			printf(" %.2f (%u) |", cells[i * LOADS + l].capacity,
+			       cells[i * LOADS + l].capacity_n);
+		}
+		putchar('\n');
+	}
+}
+
+static void write_cells(const struct table_cell *cells)
+{
+	printf("| load |");
+	for (size_t i = 0; i < ENGINES; i++)
+		printf(" %s%s |", engines[i].name, engines[i].held_out ? "*" : "");
+	printf(" × `ema-flag`, least | refused: best fixed | adaptive | … falsely |\n|---|");
+	for (size_t i = 0; i < ENGINES; i++)
+		printf("---|");
+	printf("---|---|---|---|\n");
+	for (size_t l = 0; l < LOADS; l++) {
+		double fixed = 0, adaptive = 0, falsely = 0, ema = INFINITY;
+
+		printf("| %s |", loads[l].name);
+		for (size_t i = 0; i < ENGINES; i++) {
+			const struct table_cell *c = &cells[i * LOADS + l];
+
+			printf(" %.2f |", part(c->adaptive.mean, c->fixed.mean));
+			fixed += sum(c->fixed.refused) / TABLE_SEEDS / ENGINES;
+			adaptive += sum(c->adaptive.refused) / TABLE_SEEDS / ENGINES;
+			falsely += c->falsely / ENGINES;
+			ema = fmin(ema, part(c->adaptive.mean, c->ema.mean));
+		}
+		printf(" %.1f | %.1f %% | %.1f %% | %.1f %% |\n", ema, 100 * fixed, 100 * adaptive,
+		       100 * falsely);
+	}
+}
+
+static void write_fairness(const struct table_cell *cells)
+{
+	for (size_t l = 0; l < LOADS; l++) {
+		if (loads[l].synthetic != SYNTHETIC_ABUSER)
+			continue;
+		printf("| %s: of their goodput alone |", loads[l].name);
+		for (size_t i = 0; i < ENGINES; i++)
+			printf(" %.2f |", part(sum(cells[i * LOADS + l].beside),
+					       sum(cells[i * LOADS + l].alone)));
+		printf(" | | | |\n");
+	}
+}
+
+/* The two traces and the mix. 0 or -errno, and then it has been said. */
+static int read_traces(const char *directory, struct trace *traces)
+{
+	static const char *const names[] = {"azure_llm_2023_code.csv", "azure_llm_2023_conv.csv"};
+	char path[4096], why[512];
+
+	for (int sizes = 0; sizes < SIZES_MIX; sizes++) {
+		int ret;
+
+		snprintf(path, sizeof(path), "%s/%s", directory, names[sizes]);
+		ret = trace_read(path, &traces[sizes], why, sizeof(why));
+		if (ret) {
+			fprintf(stderr, "sluice-sim: %s\n", why);
+			return ret;
+		}
+	}
+	return trace_make(MIX_COUNT, &traces[SIZES_MIX]);
+}
+
+int table_write(const char *directory)
+{
+	size_t size = CELLS * sizeof(struct table_cell), head = 64;
+	struct trace traces[SIZES] = {0};
+	struct job job = {.traces = traces, .seed_first = SEED_FIRST};
+	char *shared;
+	int ret = read_traces(directory, traces);
+
+	if (ret)
+		goto out;
+	shared = mmap(NULL, head + size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED) {
+		ret = -errno;
+		goto out;
+	}
+	job.cells = (struct table_cell *)(shared + head);
+	fflush(stdout);
+	ret = run_cells(&job, (uint32_t *)shared);
+	if (!ret) {
+		write_promises(job.cells);
+		putchar('\n');
+		write_cells(job.cells);
+		write_fairness(job.cells);
+		putchar('\n');
+		write_engines(job.cells);
+	} else {
+		fprintf(stderr, "sluice-sim: a run of the table failed: %s\n", strerror(-ret));
+	}
+	munmap(shared, head + size);
+out:
+	for (int sizes = 0; sizes < SIZES; sizes++)
+		trace_free(&traces[sizes]);
+	return ret ? 2 : 0;
 }

@@ -14,7 +14,7 @@
 struct table_policy {
 	double goodput[TABLE_SEEDS], mean;
 	double refused[TABLE_SEEDS]; /* of what arrived, 0 … 1 */
-	double quartile[4];	     /* goodput by length of prompt, mean of the seeds */
+	double quartile[4];          /* goodput by length of prompt, mean of the seeds */
 };
 
 struct table_cell {
@@ -24,7 +24,7 @@ struct table_cell {
 	struct table_policy none, fixed, ema, adaptive;
 	double recovery_s[TABLE_SEEDS]; /* step: from the step down to a clean window */
 	double alone[TABLE_SEEDS], beside[TABLE_SEEDS]; /* abuser: goodput of the others */
-	double falsely;			/* refused, of what arrived, one seed */
+	double falsely;                                 /* refused, of what arrived, one seed */
 	int failed;
 };
 

@@ -13,12 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sluice/admission.h>
+
 #include "core/parse.h"
 #include "random.h"
 
 #define LINE_MAX_LEN  256
 #define TRACE_MAX     10000000
-#define TOKENS_MAX    10000000
+#define TOKENS_MAX    1000000
 #define BYTES_A_TOKEN 4
 #define BYTES_SPREAD  0.15 /* of their logarithm */
 #define BYTES_HEAD    300
@@ -111,7 +113,7 @@ static const char *read_row(char *line, struct sim_request *r, int64_t *ns)
 	if (!read_time(line, ns))
 		return "has no time like 2023-11-16 18:15:46.6805900";
 	if (!read_tokens(context, &r->prompt) || !read_tokens(generated, &r->generate))
-		return "has a number of tokens that is none from 0 to 10000000";
+		return "has a number of tokens that is none from 0 to 1000000";
 	return NULL;
 }
 
@@ -242,6 +244,7 @@ static uint32_t bytes_of(struct chance *c, uint32_t prompt)
 static void dress(struct chance *c, struct sim_request *r, const struct arrivals *how)
 {
 	r->bytes = bytes_of(c, r->prompt);
+	r->class = SLUICE_CLASS_NORMAL;
 	if (how->synthetic == SYNTHETIC_ABUSER && how->clients > 1) {
 		uint32_t light = how->clients - 1, of = chance_below(c, light + SYNTHETIC_ABUSE);
 

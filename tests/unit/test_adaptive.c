@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Adaptive admission by its properties: bounds under any load, no move on stale data, the same output for the same input,
+ * what a cold, a stuck and a waking server see; and the kernel's integers against the same sums in wide numbers.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/adaptive.h"
+#include "sim/random.h"
+
+#define S    1000000000ULL
+#define MS   1000000ULL
+#define TICK (100 * MS)
+
+static const struct adaptive_targets targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2};
+
+/* Any of the sizes that 64 bits have, as likely. */
+static uint64_t any(struct chance *c)
+{
+	return chance_next(c) >> chance_below(c, 64);
+}
+
+static enum admission_verdict expected_verdict(const struct sluice_admission *a,
+					       const struct admission_load *load, uint32_t bytes,
+					       uint32_t rank, uint64_t now)
+{
+	typedef __int128 wide;
+	wide level = a->level[rank], in_flight = load->in_flight, waiting, ticks, credit, room;
+	wide floor = a->stopped ? a->floor : a->floor * level / 256;
+
+	if (in_flight <= 0 || in_flight < floor)
+		return ADMISSION_ADMIT;
+	if (a->stopped)
+		return ADMISSION_STOPPED;
+	if (a->ceiling && in_flight >= a->ceiling * level / 256)
+		return ADMISSION_CEILING;
+	if (!a->rate || (load->waiting <= 0 && level == 256))
+		return ADMISSION_ADMIT;
+	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
+	ticks = now > load->since_ns ? (now - load->since_ns) / (1 << 20) : 0;
+	credit = ticks * a->rate / 4096;
+	if (credit > a->credit_most || ticks > UINT32_MAX) /* 52 days */
+		credit = a->credit_most;
+	if (credit > waiting - waiting / 8)
+		credit = waiting - waiting / 8;
+	room = a->room + (wide)a->room_per_kib * bytes / 1024;
+	waiting += level < 256 ? bytes : (wide)bytes * 3 / 8;
+	return waiting <= room * level / 256 + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
+}
+
+static void the_kernels_integers_are_those_of_wide_numbers(void **state)
+{
+	struct chance c = {1};
+	unsigned seen[4] = {0};
+
+	for (int i = 0; i < 400000; i++) {
+		struct sluice_admission a = {
+			.room = any(&c) % 1000000000000001ULL,
+			.credit_most = any(&c) % 1000000000000001ULL,
+			.room_per_kib = (uint32_t)(any(&c) % 4000000001ULL),
+			.rate = (uint32_t)(any(&c) % 4000000001ULL),
+			.ceiling = chance_below(&c, 3) ? (uint32_t)any(&c) : 0,
+			.floor = (uint32_t)any(&c) >> chance_below(&c, 32),
+			.fair = (uint32_t)any(&c),
+			.stopped = !chance_below(&c, 8),
+		};
+		struct admission_load load = {
+			.in_flight = (int64_t)any(&c) >> chance_below(&c, 64),
+			.waiting = (int64_t)any(&c),
+			.waiting_bytes = (int64_t)any(&c) >> chance_below(&c, 40),
+			.since_ns = any(&c),
+		};
+		uint32_t bytes = admission_bytes(any(&c)), rank = chance_below(&c, SLUICE_RANKS),
+			 weight;
+		uint64_t now = any(&c);
+		enum admission_verdict verdict;
+		int64_t own = (int64_t)any(&c);
+
+		assert_true(bytes <= ADMISSION_BYTES_MAX);
+		for (int r = 0; r < SLUICE_RANKS; r++)
+			a.level[r] = (uint16_t)chance_below(&c, 257);
+		verdict = admission_judge(&a, &load, bytes, rank, now);
+		assert_int_equal(verdict, expected_verdict(&a, &load, bytes, rank, now));
+		seen[verdict]++;
+		weight = 1 + chance_below(&c, 65535);
+		own &= 0xffffffffff;
+		assert_int_equal(admission_above_share(&a, own, weight),
+				 a.fair && own > 0 &&
+					 (__int128)own * 256 >= (__int128)a.fair * weight / 256);
+	}
+	for (int v = 0; v < 4; v++)
+		assert_true(seen[v] > 1000);
+}
+
+static void what_is_ahead_never_passes_its_bounds(void **state)
+{
+	struct chance c = {2};
+
+	for (int i = 0; i < 100000; i++) {
+		struct sluice_admission a = {.rate = (uint32_t)any(&c),
+					     .credit_most = any(&c) >> 14};
+		struct admission_load load = {.waiting_bytes = (int64_t)(any(&c) >> 1),
+					      .since_ns = any(&c)};
+		uint32_t bytes = admission_bytes(any(&c));
+		uint32_t ahead = admission_ahead(&a, &load, bytes, any(&c));
+		uint64_t least = (uint64_t)load.waiting_bytes / 8 + bytes;
+		uint64_t most = (uint64_t)load.waiting_bytes + bytes;
+
+		assert_true(ahead == UINT32_MAX || ahead >= least);
+		assert_true(ahead <= most);
+	}
+}
+
+static void without_numbers_nothing_is_refused(void **state)
+{
+	struct sluice_admission none = {0};
+	struct chance c = {3};
+
+	for (int i = 0; i < 10000; i++) {
+		struct admission_load load = {(int64_t)any(&c), (int64_t)any(&c), (int64_t)any(&c),
+					      any(&c)};
+
+		assert_int_equal(admission_judge(&none, &load, (uint32_t)any(&c),
+						 chance_below(&c, 8), any(&c)),
+				 ADMISSION_ADMIT);
+		assert_false(admission_above_share(&none, load.in_flight, 256));
+	}
+}
+
+/* A server and a crowd that do anything at all. */
+struct storm {
+	struct chance c;
+	struct adaptive a;
+	struct adaptive_view v;
+	uint64_t now;
+};
+
+static void storm_step(struct storm *s)
+{
+	unsigned samples = chance_below(&s->c, 6);
+
+	s->now += chance_below(&s->c, 20) ? TICK : chance_below(&s->c, 200) * S;
+	for (unsigned i = 0; i < samples; i++) {
+		double ms = chance_exponential(&s->c, chance_below(&s->c, 2) ? 100 : 20000);
+
+		adaptive_ttft(&s->a, &targets, ms, (uint32_t)any(&s->c), (uint32_t)any(&s->c),
+			      chance_below(&s->c, 300), s->now);
+		adaptive_gaps(&s->a, chance_exponential(&s->c, 500), chance_below(&s->c, 40),
+			      s->now);
+		adaptive_ended(&s->a, &targets, chance_exponential(&s->c, 40), s->now);
+	}
+	s->v.in_flight = (int64_t)chance_below(&s->c, 6000) - 5;
+	s->v.waiting = chance_below(&s->c, 100);
+	s->v.waiting_bytes = (int64_t)(any(&s->c) >> 8) - 10;
+	s->v.oldest_ns = chance_below(&s->c, 2) ? 0 : any(&s->c) >> 20;
+	s->v.active_weight = chance_below(&s->c, 50);
+	s->v.admitted += chance_below(&s->c, 10);
+	s->v.ended += chance_below(&s->c, 10);
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		s->v.refused[r] += chance_below(&s->c, 3) ? 0 : chance_below(&s->c, 10);
+	adaptive_look(&s->a, &targets, &s->v, s->now);
+}
+
+static void check_bounds(const struct storm *s)
+{
+	struct sluice_admission out;
+
+	adaptive_write(&s->a, &targets, &out);
+	assert_true(s->a.ceiling >= targets.floor && s->a.ceiling <= ADAPTIVE_CEILING_MAX);
+	assert_true(out.ceiling >= targets.floor && out.ceiling <= ADAPTIVE_CEILING_MAX);
+	assert_true(out.floor >= targets.floor);
+	assert_true(isfinite(s->a.rate) && s->a.rate >= 0 && isfinite(s->a.fast_rate));
+	assert_true(s->a.refused_share >= 0 && s->a.refused_share <= 1);
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		assert_true(out.level[r] > 0 && out.level[r] <= ADMISSION_ALL);
+	assert_int_equal(out.level[0], ADMISSION_ALL);
+	assert_in_range(adaptive_retry_ms(&s->a), 1000, 60000);
+}
+
+static void every_number_stays_within_its_bounds(void **state)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct storm s = {.c = {seed}, .now = seed * S};
+
+		adaptive_init(&s.a, s.now);
+		for (int i = 0; i < 3000; i++) {
+			storm_step(&s);
+			check_bounds(&s);
+		}
+	}
+}
+
+static void the_same_input_gives_the_same_output(void **state)
+{
+	struct storm one = {.c = {7}, .now = S}, two = one;
+	struct sluice_admission a, b;
+
+	adaptive_init(&one.a, one.now);
+	adaptive_init(&two.a, two.now);
+	for (int i = 0; i < 5000; i++) {
+		storm_step(&one);
+		storm_step(&two);
+		adaptive_write(&one.a, &targets, &a);
+		adaptive_write(&two.a, &targets, &b);
+		assert_memory_equal(&a, &b, sizeof(a));
+	}
+}
+
+static void stale_data_moves_neither_ceiling_nor_rate(void **state)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct storm s = {.c = {seed}, .now = S};
+		double ceiling, rate;
+
+		adaptive_init(&s.a, s.now);
+		for (int i = 0; i < 500; i++)
+			storm_step(&s);
+		/* The last samples' own look. */
+		for (int i = 0; i < 10; i++)
+			adaptive_look(&s.a, &targets, &s.v, s.now += TICK);
+		ceiling = s.a.ceiling;
+		rate = s.a.rate;
+		for (int i = 0; i < 36000; i++) {
+			s.v.refused[2] += seed % 2; /* asked for or not */
+			s.v.in_flight = seed % 3 ? 10 : 5000;
+			adaptive_look(&s.a, &targets, &s.v, s.now += TICK);
+			assert_true(s.a.ceiling == ceiling && s.a.rate == rate);
+		}
+	}
+}
+
+/* n samples of `ahead` bytes in `ms`, one a tick, with looks between. */
+static void feed(struct adaptive *a, struct adaptive_view *v, unsigned n, double ms, uint32_t ahead,
+		 uint64_t *now)
+{
+	for (unsigned i = 0; i < n; i++) {
+		*now += TICK;
+		adaptive_ttft(a, &targets, ms, ahead, ahead, 2, *now);
+		v->admitted++;
+		v->ended++;
+		adaptive_look(a, &targets, v, *now);
+	}
+}
+
+static void no_verdict_rests_on_one_sample(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 10, .waiting = 5, .waiting_bytes = 1000000};
+	struct admission_load load = {10, 5, 1000000, 0};
+	struct sluice_admission out;
+	uint64_t now = 1000 * S;
+
+	adaptive_init(&a, now);
+	now += 50 * S;
+	for (int i = 0; i < 2; i++) {
+		now += TICK;
+		adaptive_ttft(&a, &targets, 30000, 1000, 1000, 10, now);
+		adaptive_look(&a, &targets, &v, now);
+		adaptive_write(&a, &targets, &out);
+		assert_int_equal(admission_judge(&out, &load, 1000, 0, now), ADMISSION_ADMIT);
+	}
+}
+
+static void a_model_that_is_loaded_first_shuts_nothing(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {
+		.in_flight = 4, .waiting = 4, .waiting_bytes = 4000, .admitted = 4};
+	struct sluice_admission out;
+	uint64_t now = 1000 * S;
+
+	adaptive_init(&a, now);
+	for (int i = 0; i < 450; i++) { /* nothing comes for 45 s */
+		now += TICK;
+		v.oldest_ns += TICK;
+		adaptive_look(&a, &targets, &v, now);
+		adaptive_write(&a, &targets, &out);
+		assert_false(out.stopped);
+		assert_true(out.ceiling >= 15);
+	}
+	for (int i = 0; i < 4; i++)
+		adaptive_ttft(&a, &targets, 45000 - i, 1000, 1000 * (uint32_t)(i + 1),
+			      (uint32_t)i + 1, now);
+	adaptive_look(&a, &targets, &v, now);
+	assert_true(a.rate == 0 && a.ceiling >= 15);
+	v.oldest_ns = 0;
+	feed(&a, &v, 20, 100, 2000, &now);
+	assert_true(fabs(a.rate - 20) < 1e-9); /* bytes a ms */
+}
+
+static void the_room_is_the_rate_times_the_target(void **state)
+{
+	struct adaptive_targets growing = {.ttft_ms = 800, .ttft_ms_per_kib = 0.2, .floor = 2};
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 2};
+	struct sluice_admission out;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 100, 100, 2000, &now);
+	adaptive_write(&a, &targets, &out);
+	assert_true(out.room > 0.7 * 20 * 1000 && out.room <= 1.6 * 20 * 1000);
+	assert_int_equal(out.room_per_kib, 0);
+	assert_int_equal(out.rate, ceil(a.rate * 1.048576 * 4096));
+	adaptive_write(&a, &growing, &out);
+	assert_true(out.room > 0.7 * 20 * 800 && out.room <= 1.6 * 20 * 800);
+	assert_int_equal(out.room_per_kib, (uint32_t)((double)out.room / 800 * 0.2));
+}
+
+/* core's own sum, in ms: whether a request comes in under its target. */
+static void kernel_and_core_agree_on_the_wait(void **state)
+{
+	struct chance c = {11};
+	unsigned admitted = 0, refused = 0;
+
+	for (int i = 0; i < 20000; i++) {
+		struct adaptive a;
+		struct adaptive_view v = {.in_flight = 2};
+		struct sluice_admission out;
+		uint64_t now = S;
+		uint32_t bytes = 1 + chance_below(&c, 100000);
+		struct admission_load load = {4, 1 + chance_below(&c, 8), chance_below(&c, 100000),
+					      0};
+		double elapsed_ms = chance_below(&c, 900), wait_ms, credit, room_ms;
+		bool admit;
+
+		adaptive_init(&a, now);
+		feed(&a, &v, 10, 10 + chance_below(&c, 500), 500 + chance_below(&c, 20000), &now);
+		adaptive_write(&a, &targets, &out);
+		now += S;
+		load.since_ns = now - (uint64_t)(elapsed_ms * 1e6);
+		credit = fmin(fmin(a.rate * elapsed_ms, a.rate * targets.ttft_ms),
+			      0.875 * (double)load.waiting_bytes);
+		room_ms = (double)out.room / a.rate;
+		wait_ms = ((double)load.waiting_bytes + 0.375 * bytes - credit) / a.rate;
+		admit = admission_judge(&out, &load, bytes, 0, now) == ADMISSION_ADMIT;
+		/* But for a tick, and bytes that rounding takes. */
+		if (fabs(wait_ms - room_ms) > 2 + 4 / a.rate)
+			assert_int_equal(admit, wait_ms < room_ms);
+		admitted += admit;
+		refused += !admit;
+	}
+	assert_true(admitted > 2000 && refused > 2000);
+}
+
+static void below_the_floor_everybody_comes_in(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {
+		.in_flight = 1, .waiting = 1, .waiting_bytes = 1 << 30, .oldest_ns = 5 * S};
+	struct admission_load load = {1, 1, 1 << 30, 0};
+	struct sluice_admission out;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 10, 100, 2000, &now);
+	for (int i = 0; i < 100; i++)
+		adaptive_look(&a, &targets, &v, now += TICK);
+	adaptive_write(&a, &targets, &out);
+	assert_true(out.stopped);
+	for (uint32_t rank = 0; rank < SLUICE_RANKS; rank++) {
+		assert_int_equal(admission_judge(&out, &load, ADMISSION_BYTES_MAX, rank, now),
+				 ADMISSION_ADMIT);
+		out.level[rank] = 1;
+		assert_int_equal(admission_judge(&out, &(struct admission_load){0},
+						 ADMISSION_BYTES_MAX, rank, now),
+				 ADMISSION_ADMIT);
+	}
+}
+
+static void a_stuck_server_is_probed_once_a_target_and_seen_when_it_wakes(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 8, .waiting = 8, .waiting_bytes = 16000};
+	struct sluice_admission out;
+	uint64_t now = S, stuck_at;
+	unsigned probes = 0;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 50, 100, 2000, &now);
+	stuck_at = now;
+	do {
+		now += TICK;
+		v.oldest_ns = now - stuck_at;
+		adaptive_look(&a, &targets, &v, now);
+		adaptive_write(&a, &targets, &out);
+	} while (!out.stopped && now < stuck_at + 60 * S);
+	assert_true(now - stuck_at <= 2 * S); /* a target and a second */
+	for (int i = 0; i < 100; i++) {       /* ten targets of a second */
+		struct admission_load load = {v.in_flight, v.in_flight, v.waiting_bytes, stuck_at};
+
+		if (admission_judge(&out, &load, 1000, 2, now) == ADMISSION_ADMIT) {
+			probes++;
+			v.in_flight++;
+			v.waiting++;
+			v.admitted++;
+		}
+		now += TICK;
+		v.oldest_ns += TICK;
+		adaptive_look(&a, &targets, &v, now);
+		adaptive_write(&a, &targets, &out);
+		assert_true(out.stopped);
+	}
+	assert_in_range(probes, 9, 11);
+	/* It wakes. */
+	adaptive_ttft(&a, &targets, 12000, 2000, 2000, 3, now);
+	v = (struct adaptive_view){
+		.in_flight = 3, .waiting = 1, .waiting_bytes = 1000, .admitted = v.admitted};
+	adaptive_look(&a, &targets, &v, now + TICK);
+	adaptive_write(&a, &targets, &out);
+	assert_false(out.stopped);
+	assert_int_equal(out.floor, targets.floor);
+}
+
+static void while_tokens_come_nobody_is_let_in_beyond_the_floor(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 8, .waiting = 4, .waiting_bytes = 8000};
+	struct sluice_admission out;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 50, 100, 2000, &now);
+	for (int i = 0; i < 300; i++) { /* the slots are full of long answers */
+		now += TICK;
+		v.oldest_ns += TICK;
+		adaptive_gaps(&a, 150, 5, now);
+		adaptive_look(&a, &targets, &v, now);
+		adaptive_write(&a, &targets, &out);
+		assert_int_equal(out.floor, targets.floor);
+	}
+	assert_true(out.stopped);
+}
+
+static void the_lower_rank_makes_room_for_the_higher(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
+	struct sluice_admission out;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 200, 100, 2000, &now);
+	adaptive_write(&a, &targets, &out);
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		assert_int_equal(out.level[r], ADMISSION_ALL);
+	assert_true(out.fair >= 2 * ADMISSION_ALL);
+	/* Clients within their share are refused, of the normal class: those above it give way, and who is lower. */
+	for (int i = 0; i < 50; i++) {
+		v.refused[admission_rank(SLUICE_CLASS_NORMAL, 0)]++;
+		adaptive_look(&a, &targets, &v, now += TICK);
+	}
+	adaptive_write(&a, &targets, &out);
+	assert_int_equal(out.level[admission_rank(0, 0)], ADMISSION_ALL);
+	assert_int_equal(out.level[admission_rank(SLUICE_CLASS_NORMAL, 0)], ADMISSION_ALL);
+	assert_int_equal(out.level[admission_rank(SLUICE_CLASS_NORMAL, 1)],
+			 (int)(0.6 * ADMISSION_ALL));
+	assert_true(out.level[admission_rank(2, 0)] < 0.6 * ADMISSION_ALL);
+	assert_true(out.level[admission_rank(3, 1)] < 0.6 * 0.6 * ADMISSION_ALL);
+	/* Idle room is lent again, in its time. */
+	for (int i = 0; i < 3000; i++)
+		adaptive_look(&a, &targets, &v, now += TICK);
+	adaptive_write(&a, &targets, &out);
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		assert_int_equal(out.level[r], ADMISSION_ALL);
+}
+
+static void a_share_is_by_weight_and_of_those_who_are_there(void **state)
+{
+	struct sluice_admission a = {.fair = 4 * ADMISSION_ALL};
+
+	assert_false(admission_above_share(&a, 0, 1));
+	assert_false(admission_above_share(&a, 3, ADMISSION_ALL));
+	assert_true(admission_above_share(&a, 4, ADMISSION_ALL));
+	assert_false(admission_above_share(&a, 7, 2 * ADMISSION_ALL));
+	assert_true(admission_above_share(&a, 8, 2 * ADMISSION_ALL));
+	assert_true(admission_above_share(&a, 2, ADMISSION_ALL / 2));
+	assert_int_equal(admission_rank(1, 0), 2);
+	assert_int_equal(admission_rank(1, 7), 3);
+	assert_int_equal(admission_rank(SLUICE_CLASSES, 0), 0); /* no rank is beyond the last */
+}
+
+static void one_client_alone_has_no_share(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 20, .active_weight = 1};
+	struct sluice_admission out;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 200, 100, 2000, &now);
+	adaptive_write(&a, &targets, &out);
+	assert_int_equal(out.fair, 0);
+}
+
+static void the_next_daemon_goes_on_from_what_was_written(void **state)
+{
+	struct adaptive a, next;
+	struct adaptive_view v = {.in_flight = 15, .admitted = 1000, .refused = {0, 0, 500}};
+	struct sluice_admission was, now_is;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 200, 100, 2000, &now);
+	adaptive_write(&a, &targets, &was);
+	adaptive_init(&next, now);
+	adaptive_adopt(&next, &was, &targets);
+	v.refused[2] = 600;
+	adaptive_look(&next, &targets, &v,
+		      now + TICK); /* what was refused before is not its news */
+	assert_true(next.refused_share == 0);
+	adaptive_write(&next, &targets, &now_is);
+	assert_int_equal(now_is.ceiling, was.ceiling);
+	assert_true(now_is.rate - was.rate + 2U <= 4);
+	/* What an earlier one wrote may be anything. */
+	was.ceiling = UINT32_MAX;
+	adaptive_init(&next, now);
+	adaptive_adopt(&next, &was, &targets);
+	assert_true(next.ceiling <= ADAPTIVE_CEILING_MAX);
+}
+
+static void late_with_nothing_before_it_lowers_the_ceiling_once(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 10};
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 50, 100, 20000, &now);
+	a.ceiling = 40;
+	/* Ten requests that came in beside nine others, and were all late: they speak of one level. */
+	for (int i = 0; i < 10; i++)
+		adaptive_ttft(&a, &targets, 3000, 1000, 1000, 10, now += TICK);
+	assert_true(fabs(a.ceiling - 9.5) < 1e-9);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_kernels_integers_are_those_of_wide_numbers),
+		cmocka_unit_test(what_is_ahead_never_passes_its_bounds),
+		cmocka_unit_test(without_numbers_nothing_is_refused),
+		cmocka_unit_test(every_number_stays_within_its_bounds),
+		cmocka_unit_test(the_same_input_gives_the_same_output),
+		cmocka_unit_test(stale_data_moves_neither_ceiling_nor_rate),
+		cmocka_unit_test(no_verdict_rests_on_one_sample),
+		cmocka_unit_test(a_model_that_is_loaded_first_shuts_nothing),
+		cmocka_unit_test(the_room_is_the_rate_times_the_target),
+		cmocka_unit_test(kernel_and_core_agree_on_the_wait),
+		cmocka_unit_test(below_the_floor_everybody_comes_in),
+		cmocka_unit_test(a_stuck_server_is_probed_once_a_target_and_seen_when_it_wakes),
+		cmocka_unit_test(while_tokens_come_nobody_is_let_in_beyond_the_floor),
+		cmocka_unit_test(the_lower_rank_makes_room_for_the_higher),
+		cmocka_unit_test(a_share_is_by_weight_and_of_those_who_are_there),
+		cmocka_unit_test(one_client_alone_has_no_share),
+		cmocka_unit_test(the_next_daemon_goes_on_from_what_was_written),
+		cmocka_unit_test(late_with_nothing_before_it_lowers_the_ceiling_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
