@@ -432,7 +432,7 @@ static void targets_are_shown_as_they_are_said(void **state)
 		text, "all models: open, ttft 1000 ms, itl 30 ms, tau 15 s, max-in-flight none, floor 2, policy adaptive\n");
 	free(text);
 	text = written(people_set, json_pack("{s:o}", "model", report_model(&f->state, FIXTURE_LLAMA)));
-	assert_non_null(strstr(text, "llama: open, ttft 1000 ms + 0.5 ms/KiB, itl 30 ms, "));
+	assert_string_equal(text, "llama: open, ttft 1000 ms + 0.5 ms/KiB, itl 30 ms, tau 15 s, max-in-flight 64, floor 2\n");
 	free(text);
 }
 

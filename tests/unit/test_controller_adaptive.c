@@ -349,7 +349,7 @@ static void the_kernel_is_told_of_what_has_moved_only(void **state)
 	assert_true(controller_flag(&c, id, at, &f));
 	c.model[id].adaptive.ceiling += 1;
 	assert_true(controller_flag(&c, id, at, &f));
-	c.model[id].adaptive.level[5] = 0.5;
+	c.model[id].adaptive.class_level[2] = 0.5;
 	assert_true(controller_flag(&c, id, at, &f));
 	c.model[id].adaptive.active_weight = 2;
 	assert_true(controller_flag(&c, id, at, &f));
