@@ -1668,12 +1668,16 @@ static void adopt_model(void *arg, const char *name, uint32_t id)
 		d->placed[id] = true;
 }
 
-/* What is shut stays shut over a restart that was quicker than the lease; after the lease nothing was. */
+/*
+ * What is shut stays shut over a restart that was quicker than the lease; after the lease nothing was. But what is known
+ * of a server's speed and of how much it takes at once holds longer.
+ */
 static void adopt_flags(struct daemon *d)
 {
 	struct sluice_model_flag flag;
 
-	if (datapath_lease_until(d->datapath) <= d->state.now_ns)
+	if (datapath_lease_until(d->datapath) <= d->state.now_ns &&
+	    d->controller.all.policy != CONTROLLER_ADAPTIVE)
 		return;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		if (state_model_in_use(&d->state, id) &&

@@ -235,6 +235,8 @@ static void what_is_forgotten_is_given_back_wherever_it_is_counted(void **state)
 	assert_done(datapath_get_load(d, 900, NOW, &law));
 	assert_int_equal(law.waiting_bytes, 300);
 	assert_int_equal(law.ended, 1);
+	assert_int_equal(d->state[900].ages.slot[ages_time(since) & (AGES_SLOTS - 1)] & 0xffffffff, 0);
+	assert_int_equal(d->state[900].ages.slot[ages_time(kept) & (AGES_SLOTS - 1)] & 0xffffffff, 1);
 	assert_int_equal(d->state[SLUICE_MODEL_ALL].waiting_bytes, 0);
 	assert_int_equal(d->state[3].waiting_bytes, 0);
 	closed(d);

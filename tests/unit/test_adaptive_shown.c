@@ -266,6 +266,8 @@ static void a_request_is_held_against_the_law_as_the_kernel_does(void **state)
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 1; /* below the floor */
 	assert_true(ask(FIXTURE_LLAMA, 0, NULL).admitted);
 	/* A limit by hand comes before, whatever the law says. */
+	f->state.kernel[FIXTURE_LLAMA].in_flight = 9;
+	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_TTFT);
 	maps.flag[FIXTURE_LLAMA].limit = 1;
 	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
 }
@@ -430,7 +432,7 @@ static void targets_are_shown_as_they_are_said(void **state)
 		text, "all models: open, ttft 1000 ms, itl 30 ms, tau 15 s, max-in-flight none, floor 2, policy adaptive\n");
 	free(text);
 	text = written(people_set, json_pack("{s:o}", "model", report_model(&f->state, FIXTURE_LLAMA)));
-	assert_non_null(strstr(text, "llama: open, ttft 1000 ms + 0.5 ms/KiB, itl 30 ms, "));
+	assert_string_equal(text, "llama: open, ttft 1000 ms + 0.5 ms/KiB, itl 30 ms, tau 15 s, max-in-flight 64, floor 2\n");
 	free(text);
 }
 

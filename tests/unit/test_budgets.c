@@ -329,6 +329,27 @@ static void a_weight_is_inherited_where_nothing_is_said(void **state)
 	assert_int_equal(r[3].prefix.weight, 0);
 }
 
+static void a_class_of_priority_is_inherited_where_nothing_is_said(void **state)
+{
+	enum { CLASS = SLUICE_PREFIX_OWN_CLASS, PRIORITY = SLUICE_PREFIX_OWN_PRIORITY };
+	struct state_prefix_rule r[] = {
+		rule_of("10.0.0.0/8", PRIORITY, SLUICE_PREFIX_PLAIN, 0),
+		rule_of("10.1.0.0/16", CLASS, SLUICE_PREFIX_BLOCKED, 0),
+		rule_of("10.1.2.0/24", PRIORITY, SLUICE_PREFIX_PLAIN, 0),
+		rule_of("11.0.0.0/8", CLASS, SLUICE_PREFIX_EXEMPT, 0),
+	};
+
+	r[0].prefix.priority = 3;
+	r[1].prefix.priority = 4; /* an old copy */
+	r[2].prefix.priority = 1;
+	r[3].prefix.priority = 4;
+	quota_inherit(r, 4);
+	assert_int_equal(r[0].prefix.priority, 3);
+	assert_int_equal(r[1].prefix.priority, 3);
+	assert_int_equal(r[2].prefix.priority, 1);
+	assert_int_equal(r[3].prefix.priority, 0);
+}
+
 static void a_weight_of_two_decimals_comes_back_as_it_was_written(void **state)
 {
 	char written[32], read[TEXT_WEIGHT_MAX], err[256];
@@ -723,6 +744,7 @@ int main(void)
 		cmocka_unit_test(a_full_register_gives_the_slot_of_what_nobody_uses),
 		cmocka_unit_test(a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing),
 		cmocka_unit_test(a_weight_is_inherited_where_nothing_is_said),
+		cmocka_unit_test(a_class_of_priority_is_inherited_where_nothing_is_said),
 		cmocka_unit_test(a_weight_of_two_decimals_comes_back_as_it_was_written),
 		cmocka_unit_test(what_is_no_weight_is_refused_in_one_line),
 		cmocka_unit_test(a_weight_times_a_quota_is_exact),

@@ -831,6 +831,8 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		 "FILE: models entry 1: name: \"group:a\" is a group's name, not a model's"},
 		{"listen: 80\nmodels: [{name: a, group: \"\"}]\n",
 		 "FILE: models entry 1: group: \"\" is not a group's name: 1 to 89 bytes of text without control characters"},
+		{"listen: 80\nmodels: [{name: a, group: 123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890}]\n",
+		 "FILE: models entry 1: group: \"1234567890123456789012345678901234567890123456789012345678901234…\" is not a group's name: 1 to 89 bytes of text without control characters"},
 		{"listen: 80\nper-model-limits: false\nmodels: [{name: a, group: g}]\n",
 		 "FILE: models entry 1: all models are one group while per-model-limits is false"},
 		{"listen: 80\npriorities: [{client: 10.0.0.1}]\n",

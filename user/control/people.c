@@ -798,7 +798,7 @@ void people_set(FILE *out, const json_t *answer)
 			json_number_value(json_object_get(model, "ttft_threshold_ms_per_kib")));
 	target(out, model, "itl", "itl_threshold_ms", " ms");
 	target(out, model, "tau", "time_constant_secs", " s");
-	target(out, model, "max-in-flight", "limit", "");
+	target(out, model, "max-in-flight", "max_in_flight", "");
 	if (json_is_number(json_object_get(model, "floor")))
 		target(out, model, "floor", "floor", "");
 	if (strcmp(text(model, "action"), "default"))

@@ -215,7 +215,6 @@ static struct adaptive *law_of(struct controller *c, uint32_t id, uint64_t now_n
 	if (!m->adapting) {
 		adaptive_init(&m->adaptive, now_ns);
 		m->adapting = true;
-		m->looked = false;
 	}
 	return &m->adaptive;
 }
@@ -392,11 +391,6 @@ void controller_look(struct controller *c, uint32_t id, const struct adaptive_vi
 		return;
 	}
 	a = law_of(c, id, now_ns);
-	if (!c->model[id].looked) { /* totals begin long before this daemon */
-		a->seen = *view;
-		a->seen_ns = now_ns;
-		c->model[id].looked = true;
-	}
 	t = controller_targets(c, id);
 	targets = targets_of(&t);
 	adaptive_look(a, &targets, view, now_ns);

@@ -59,8 +59,7 @@ struct controller_model {
 	uint16_t in_group; /* id of the group that it is in; 0: none */
 	uint16_t members; /* of the group */
 	struct adaptive adaptive; /* where it carries the law of that name */
-	bool adapting; /* … and has begun to; */
-	bool looked; /* … with its totals known */
+	bool adapting; /* … and has begun to */
 	struct sluice_model_flag written; /* as last handed out by controller_flag() */
 	bool ever_written;
 };

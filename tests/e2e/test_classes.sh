@@ -1,0 +1,76 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Whose requests go first: by the value of a header, by a client's address. Models that share a server share one law.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+mock --model llama,slots=8,prefill-ms=60,token-ms=10,tokens=20 --model second,slots=8,prefill-ms=60,token-ms=10,tokens=20 \
+	--model group:gpu0,slots=8,prefill-ms=1,token-ms=1,tokens=2
+cat >"$T/sluice.yaml" <<CONF
+ttft-threshold-ms: 400 + 0.5/KiB
+itl-threshold-ms: 100
+services:
+  - listen: $PORT
+    model: llama
+    priority-header: X-Priority
+    priority-values: {interactive: high, batch: low}
+models:
+  - {name: llama, group: gpu0}
+  - {name: second, group: gpu0, floor: 3}
+priorities:
+  - {client: $C4B, class: lowest}
+CONF
+sluice --config "$T/sluice.yaml"
+load --connect "$S4:$PORT" --model llama --requests 4 >"$T/warm.json"
+load --connect "$S4:$PORT" --model second --requests 4 >"$T/warm2.json"
+await 3 "m['llama']['ttft_samples'] == 4 and m['second']['ttft_samples'] == 4"
+
+holds "the group is listed, with its models and one law for both" \
+	"sorted(m['group:gpu0']['members']) == ['llama', 'second'] and m['llama']['group'] == 'gpu0' and
+	 m['group:gpu0']['admission']['ceiling'] == m['llama']['limit'] == m['second']['limit'] and
+	 m['llama']['admission'] is None"
+holds "whose floor is the smallest" "m['group:gpu0']['floor'] == 2 and m['second']['floor'] == 3"
+holds "a target that grows is shown so" \
+	"[m['llama'][x] for x in ('ttft_threshold_ms', 'ttft_threshold_ms_per_kib')] == [400, 0.5]"
+
+# Together far more than the server can do, in equal parts.
+start low "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model llama --rate 60 --requests 420 --new-connections \
+	--header 'X-Priority: batch'
+LOW=$PID
+load --connect "$S4:$PORT" --model llama --rate 60 --requests 420 --new-connections --header 'x-priority: interactive' >"$T/high.json"
+ctl explain "$C4" --priority interactive --json >"$T/interactive.json"
+ctl explain "$C4B" --json >"$T/lowest.json"
+ctl explain "$C4" --model second >"$T/second.txt"
+wait "$LOW" || true
+cp "$T/low.log" "$T/low.json"
+holds "the low class is refused before the high one" \
+	"j('low')['status'].get('429', 0) > 1.2 * j('high')['status'].get('429', 0) and j('low')['status'].get('429', 0) > 100"
+holds "both are refused for reasons of the law" \
+	"sum(s['rejected_by_reason'][x] for x in ('ttft', 'in-flight', 'client-share')) == r['rejected'] > 100"
+holds "by rank, as their group counts them" \
+	"sum(m['group:gpu0']['admission']['refused_by_rank'][4:6]) == j('low')['status']['429']"
+holds "explain knows a header's class" "[j('interactive')[x] for x in ('class', 'class_from')] == ['high', 'header']"
+holds "and a prefix's" "[j('lowest')[x] for x in ('class', 'class_from')] == ['lowest', 'prefix'] and j('lowest')['rank'] >= 6"
+check "and says whose law it is" grep -q '^law *that of group:gpu0$' "$T/second.txt"
+holds --within 5 "all places are free again" \
+	"all(m[x][y] == 0 for x in ('llama', 'second', 'group:gpu0') for y in ('in_flight', 'waiting', 'beyond')) and
+	 m['group:gpu0']['admission']['waiting_bytes'] == 0"
+
+load --connect "$S4:$PORT" --model group:gpu0 --requests 2 >"$T/named.json"
+holds --within 3 "a request that says a group's name is one of the others" \
+	"j('named')['completed'] == 2 == m['other']['ttft_samples'] and m['group:gpu0']['ttft_samples'] == 0"
+ctl set policy=ema-flag >/dev/null
+holds "the policy can be changed while it runs" \
+	"s['policy'] == 'ema-flag' and m['group:gpu0']['admission'] is None and m['llama']['limit'] is None"
+sed -i 's/, group: gpu0//' "$T/sluice.yaml"
+ctl reload >/dev/null
+holds "reload brings it back, and takes models out of their group" \
+	"s['policy'] == 'adaptive' and 'group:gpu0' not in m and m['llama']['group'] is None and
+	 m['llama']['admission'] is not None"
+ctl set mode=shadow >/dev/null
+load --connect "$S4:$PORT" --model llama --rate 120 --requests 360 --new-connections >"$T/shadow.json"
+holds "in shadow mode all pass, and what would not have is told by its reason" \
+	"j('shadow')['completed'] == 360 and r['shadow_rejected'] > 30"
+holds --within 5 "and none of it keeps a place" "m['llama']['in_flight'] == 0 and m['llama']['beyond'] == 0"
+
+done_here
