@@ -314,6 +314,39 @@ static void only_a_trusted_proxys_word_counts(void **state)
 	}
 }
 
+/* Trusts one address at this service. */
+static void trust_address(const char *text)
+{
+	struct sluice_trusted_key key = {.plen = 160, .service = HTTP_ID};
+	struct sluice_client client = address_client(text);
+	uint32_t one = 1;
+
+	memcpy(key.addr, client.addr, 16);
+	if (strchr(text, ':'))
+		key.plen = 96; /* the /64 */
+	assert_int_equal(bpf_map_update_elem(fd_of(trusted_proxies), &key, &one, BPF_ANY), 0);
+}
+
+static void of_a_chain_of_proxies_the_last_that_is_none_is_the_client(void **state)
+{
+	set_identity(1, false);
+	trust(HTTP_ID);
+	trust_address("10.0.0.1");
+	trust_address("10.0.0.2");
+	trust_address("2001:db8:5:5::");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n"), "203.0.113.9");
+	whose(ASK("X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1, 10.0.0.2\r\n"), "203.0.113.9");
+	whose(ASK("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-For: 10.0.0.1,2001:db8:5:5::7, 10.0.0.2\r\n"),
+	      "203.0.113.9");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.3\r\n"), "10.0.0.3"); /* nobody trusts it */
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.1\r\n"), "10.0.0.3");
+	whose(ASK("X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n"), "10.0.0.1");
+	/* what a proxy could not say ends the chain; so does a fifth */
+	whose(ASK("X-Forwarded-For: 203.0.113.9, unknown, 10.0.0.1\r\n"), "10.0.0.1");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.2, 10.0.0.1, 10.0.0.2, 10.0.0.1\r\n"), "10.0.0.2");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.1, unknown\r\n"), NULL);
+}
+
 static void set_class(const char *text, uint8_t class)
 {
 	struct sluice_client client = address_client(text);
@@ -558,6 +591,7 @@ int main(void)
 		identity_test(the_holder_of_a_key_is_in_no_prefix_with_a_weight),
 		identity_test(of_a_key_and_its_address_the_strictest_word_holds),
 		identity_test(only_a_trusted_proxys_word_counts),
+		identity_test(of_a_chain_of_proxies_the_last_that_is_none_is_the_client),
 		identity_test(a_forwarded_address_is_blocked_and_exempt_as_any_other),
 		identity_test(a_proxy_header_names_a_connections_client),
 		identity_test(behind_a_proxy_header_a_request_is_refused_as_ever),
