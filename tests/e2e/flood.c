@@ -22,8 +22,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define PORT  8000
-#define BATCH 64
+#define PORT      8000
+#define BATCH     64
 #define ADDRESSES 1000000
 
 static const char text[] =
@@ -189,7 +189,7 @@ int main(int argc, char **argv)
 		}
 		sent += BATCH;
 	}
-	printf("{\"sent\":%lu,\"syns\":%lu,\"refused\":%lu,\"addresses6\":%lu}\n", sent, syns, refused,
-	       over_ipv6 < ADDRESSES ? over_ipv6 : ADDRESSES);
+	printf("{\"sent\":%lu,\"syns\":%lu,\"refused\":%lu,\"addresses6\":%lu}\n", sent, syns,
+	       refused, over_ipv6 < ADDRESSES ? over_ipv6 : ADDRESSES);
 	return 0;
 }
