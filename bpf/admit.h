@@ -40,7 +40,7 @@ struct judgement {
 	__u8 reason; /* NONE: admit */
 	__u8 action;
 	__u8 shadow;
-	__u8 pad;
+	__u8 named; /* by what was said of this very client */
 };
 
 /*
@@ -623,6 +623,7 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct packet 
 	} else if (said) {
 		j->reason = said->reason;
 		j->action = said->action;
+		j->named = 1;
 	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
 		j->reason = SLUICE_REASON_CLIENT_BLOCKED;
 		j->action = prefix->action;
@@ -657,7 +658,8 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	r = &a->refusal;
 	count_request(service->id, q->model, verdict, j->reason);
 	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
-		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now);
+		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now,
+			     verdict < SLUICE_VERDICT_SYN_RESET || j->named);
 	if (verdict == SLUICE_VERDICT_ADMITTED)
 		return 0;
 	r->client = q->client;

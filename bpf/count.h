@@ -63,14 +63,18 @@ struct {
 	__uint(max_entries, 1);
 } no_counts __weak SEC(".maps");
 
+/*
+ * `make`: an entry where there is none. Not for a SYN, whose address nobody has proven, unless it was said of this very
+ * client: a flood would push out those that were seen.
+ */
 static __always_inline void count_client(const struct sluice_client *client, __u32 verdict, __u32 reason,
-					 __u32 model, __u32 service, __u64 now)
+					 __u32 model, __u32 service, __u64 now, bool make)
 {
 	struct sluice_client_count *c = bpf_map_lookup_elem(&client_counts, client), *first;
 	__u32 zero = 0;
 
 	if (!c) {
-		first = bpf_map_lookup_elem(&no_counts, &zero);
+		first = make ? bpf_map_lookup_elem(&no_counts, &zero) : NULL;
 		if (!first)
 			return;
 		bpf_map_update_elem(&client_counts, client, first, BPF_NOEXIST);

@@ -216,6 +216,28 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 }
 
 /*
+ * Whom a trusted proxy forwards the request for: of the addresses that the chain of proxies has appended the last that is
+ * not a proxy's itself; the first that is known where all are.
+ */
+SUBPROG int forwarded_client(const struct sluice_conn *conn, const struct sluice_service *service)
+{
+	struct judging *a = get_judging();
+	const struct forwarded *f;
+
+	if (!a || !conn || !service)
+		return 0;
+	f = &conn->request.forwarded;
+	__builtin_memcpy(a->question.prefix.addr, f->addr, 16);
+#pragma unroll
+	for (int i = 0; i < FORWARDED_HOPS - 1; i++) {
+		if (f->hops < i + 2 || !trusted(a->question.prefix.addr, service))
+			break;
+		__builtin_memcpy(a->question.prefix.addr, f->before[i], 16);
+	}
+	return 0;
+}
+
+/*
  * Whose the request under way is, as far as it has come: its address is its connection's, or the one that a trusted
  * proxy forwards it for; and the client it is charged to is that, or the holder of its key, whichever the service
  * names first.
@@ -244,7 +266,7 @@ SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_serv
 	forwarded = service->forwarded && conn->flags & SLUICE_CONN_TRUSTED &&
 		    r->forwarded.flags & FORWARDED_KNOWN;
 	if (forwarded) {
-		__builtin_memcpy(q->prefix.addr, r->forwarded.addr, 16);
+		forwarded_client(conn, service);
 		client_of_address(q->prefix.addr, service, &q->address);
 		q->client = q->address;
 	}

@@ -8,6 +8,7 @@
  * over without a gap, and if none comes the lease runs out and everything passes. `sluicectl detach` removes it all.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -81,10 +82,14 @@ static struct daemon {
 	int status;
 } daemon_;
 
+/* Left out where whoever reads our log does not keep up: writing to a full pipe would hold up the loop, and the lease. */
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
+	struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
 	va_list args;
 
+	if (daemon_.running && poll(&log, 1, 0) == 0)
+		return;
 	fputs("sluiced: ", stderr);
 	va_start(args, format);
 	vfprintf(stderr, format, args);

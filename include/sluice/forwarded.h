@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The value of X-Forwarded-For, or of Forwarded (RFC 7239), a byte at a time: the address of its last element, which is
- * the one that the nearest proxy has appended; all in front of it is the client's own word. A comma always ends an
- * element, in quotes too, so that no quote that a client left open can hide what is appended behind it. Several lines
- * of the header are one list. Where the last element is no address (unknown, obfuscated, malformed) none is known.
+ * the one that the nearest proxy has appended, and those in a row before it, as far as they are addresses: whoever trusts
+ * the last as a proxy may ask for the next. What nobody that is trusted has appended is the client's own word. A comma
+ * always ends an element, in quotes too, so that no quote that a client left open can hide what is appended behind it.
+ * Several lines of the header are one list. Where the last element is no address (unknown, obfuscated, malformed) none
+ * is known.
  */
 #ifndef SLUICE_FORWARDED_H
 #define SLUICE_FORWARDED_H
@@ -31,6 +33,8 @@ enum forwarded_flag {
 	FORWARDED_ESCAPED = 64,
 };
 
+#define FORWARDED_HOPS 4 /* addresses that are kept */
+
 #define FORWARDED_OF_LIST (FORWARDED_PAIRS | FORWARDED_KNOWN)
 
 /* All zero is the state before a request. */
@@ -40,9 +44,11 @@ struct forwarded {
 	__u8 state;   /* enum forwarded_state */
 	__u8 flags;   /* enum forwarded_flag */
 	__u8 matched; /* letters of "for"; 4: another name */
-	__u8 pad[5];
+	__u8 hops;    /* addresses known in a row, the last element's included: 0 … FORWARDED_HOPS */
+	__u8 pad[4];
+	__u8 before[FORWARDED_HOPS - 1][16]; /* those in front of addr, the nearest first */
 };
-_Static_assert(sizeof(struct forwarded) == 72, "forwarded");
+_Static_assert(sizeof(struct forwarded) == 120, "forwarded");
 
 /* Before each line of the header. */
 static __always_inline void forwarded_begin(struct forwarded *f, int pairs)
@@ -63,6 +69,17 @@ static __always_inline void forwarded_node_end(struct forwarded *f, __u8 state)
 		f->flags |= FORWARDED_FOR;
 }
 
+/* The first byte of an element: the one before makes room. */
+static __always_inline void forwarded_element_begin(struct forwarded *f)
+{
+	if (f->flags & FORWARDED_ANY)
+		return;
+	f->flags |= FORWARDED_ANY;
+	__builtin_memcpy(f->before[2], f->before[1], 16);
+	__builtin_memcpy(f->before[1], f->before[0], 16);
+	__builtin_memcpy(f->before[0], f->addr, 16);
+}
+
 /* The end of an element, by a comma or the end of the line. */
 static __always_inline void forwarded_element_end(struct forwarded *f)
 {
@@ -73,8 +90,12 @@ static __always_inline void forwarded_element_end(struct forwarded *f)
 	if (f->flags & FORWARDED_ANY) {
 		f->flags &= ~FORWARDED_KNOWN;
 		if (f->flags & FORWARDED_FOR && f->state != FORWARDED_BAD &&
-		    !(f->flags & FORWARDED_QUOTED))
+		    !(f->flags & FORWARDED_QUOTED)) {
 			f->flags |= FORWARDED_KNOWN;
+			f->hops += f->hops < FORWARDED_HOPS;
+		} else {
+			f->hops = 0;
+		}
 	}
 	f->flags &= FORWARDED_OF_LIST;
 	f->state = FORWARDED_BEGIN;
@@ -113,7 +134,7 @@ static __always_inline void forwarded_byte(struct forwarded *f, __u8 c)
 	if (f->state == FORWARDED_BEGIN) {
 		if (c == ' ' || c == '\t')
 			return;
-		f->flags |= FORWARDED_ANY;
+		forwarded_element_begin(f);
 		if (c == ';' && f->flags & FORWARDED_PAIRS)
 			return;
 		f->state = f->flags & FORWARDED_PAIRS ? FORWARDED_NAME : FORWARDED_OPEN;

@@ -314,6 +314,39 @@ static void only_a_trusted_proxys_word_counts(void **state)
 	}
 }
 
+/* Trusts one address at this service. */
+static void trust_address(const char *text)
+{
+	struct sluice_trusted_key key = {.plen = 160, .service = HTTP_ID};
+	struct sluice_client client = address_client(text);
+	uint32_t one = 1;
+
+	memcpy(key.addr, client.addr, 16);
+	if (strchr(text, ':'))
+		key.plen = 96; /* the /64 */
+	assert_int_equal(bpf_map_update_elem(fd_of(trusted_proxies), &key, &one, BPF_ANY), 0);
+}
+
+static void of_a_chain_of_proxies_the_last_that_is_none_is_the_client(void **state)
+{
+	set_identity(1, false);
+	trust(HTTP_ID);
+	trust_address("10.0.0.1");
+	trust_address("10.0.0.2");
+	trust_address("2001:db8:5:5::");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n"), "203.0.113.9");
+	whose(ASK("X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1, 10.0.0.2\r\n"), "203.0.113.9");
+	whose(ASK("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-For: 10.0.0.1,2001:db8:5:5::7, 10.0.0.2\r\n"),
+	      "203.0.113.9");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.3\r\n"), "10.0.0.3"); /* nobody trusts it */
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.1\r\n"), "10.0.0.3");
+	whose(ASK("X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n"), "10.0.0.1");
+	/* what a proxy could not say ends the chain; so does a fifth */
+	whose(ASK("X-Forwarded-For: 203.0.113.9, unknown, 10.0.0.1\r\n"), "10.0.0.1");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.2, 10.0.0.1, 10.0.0.2, 10.0.0.1\r\n"), "10.0.0.2");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.1, unknown\r\n"), NULL);
+}
+
 static void set_class(const char *text, uint8_t class)
 {
 	struct sluice_client client = address_client(text);
@@ -409,6 +442,138 @@ static void what_is_no_proxy_header_where_one_has_to_be_is_in_doubt(void **state
 	assert_true(conn.flags & SLUICE_CONN_UNJUDGED);
 }
 
+static void a_refused_syn_makes_nobody_known_but_whom_a_word_named(void **state)
+{
+	set_identity(0, false);
+	set_prefix(false, 120, (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED});
+	port++;
+	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
+	assert_int_equal(entries(fd_of(client_counts)), 0);
+	say_of(this_client(false), 0);
+	port++;
+	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
+	assert_int_equal(entries(fd_of(client_counts)), 1);
+}
+
+/* Bytes of all maps, as the kernel accounts for them. */
+static uint64_t memory_of_maps(void)
+{
+	const struct bpf_map *map;
+	uint64_t sum = 0;
+
+	bpf_object__for_each_map(map, w.skel->obj)
+	{
+		char path[64], line[128];
+		FILE *info;
+
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", bpf_map__fd(map));
+		info = fopen(path, "re");
+		assert_non_null(info);
+		while (fgets(line, sizeof(line), info))
+			if (!strncmp(line, "memlock:", 8))
+				sum += strtoull(line + 8, NULL, 10);
+		fclose(info);
+	}
+	return sum;
+}
+
+/* A SYN, or a whole request, of an address that nobody has: the i-th of 2001:db8:f00::/48. */
+static void spoof(uint32_t i)
+{
+	static const struct shape over_ipv6 = {.ipv6 = true};
+	struct segment s = {.flags = i % 2 ? SYN : PSH | ACK,
+			    .seq = i * 2654435761U,
+			    .ack = i * 40503U,
+			    .window = 512,
+			    .text = i % 2 ? "" : ASK(""),
+			    .len = i % 2 ? 0 : sizeof(ASK("")) - 1,
+			    .client_port = (uint16_t)(1024 + i % 60000)};
+	static struct frame in, out;
+
+	make_frame(&in, &over_ipv6, &s);
+	memcpy(in.data + 14 + 8, "\x20\x01\x0d\xb8\x0f\0", 6);
+	put32(in.data + 14 + 14, i);
+	put32(in.data + 14 + 18, i * 2246822519U);
+	assert_int_equal(run_tc(program_for(&over_ipv6, false), &in, &out), THEN_UNSPEC);
+}
+
+/* Takes all out of client_in_flight, many at a time. */
+static void forget_in_flight(void)
+{
+	static struct sluice_client keys[16384];
+	static int64_t values[16384];
+	uint64_t at, next;
+	uint32_t count;
+	int err;
+
+	for (bool first = true;; first = false) {
+		count = 16384;
+		err = bpf_map_lookup_and_delete_batch(fd_of(client_in_flight), first ? NULL : &at,
+						      &next, keys, values, &count, NULL);
+		at = next;
+		if (err)
+			break;
+	}
+	assert_int_equal(err, -ENOENT);
+}
+
+#define MILLION 1000000
+
+/*
+ * A million clients ask once each, through a proxy's one connection, and a million addresses that nobody has send a SYN
+ * or a request each. All of the clients are served, one that has spent its budget and asks on is refused to the end,
+ * and the maps are as large as they were.
+ */
+static void a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten(void **state)
+{
+	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+	uint32_t proxy_client_at, proxy_server_at;
+	uint16_t proxy_port;
+	char text[256];
+	uint64_t memory;
+
+	set_identity(1, false);
+	trust(HTTP_ID);
+	set_quota();
+	assert_int_equal(ask(ASK("")), -1); /* the proxy itself, whose one request that was */
+	assert_int_equal(ask(ASK("")), 10000);
+	memory = memory_of_maps();
+	assert_true(memory > 0);
+	connect_anew();
+	proxy_port = port;
+	for (uint32_t i = 0; i < MILLION; i++) {
+		int len = snprintf(text, sizeof(text),
+				   ASK("X-Forwarded-For: 2001:db8:%x:%x::1\r\n"), 1 + (i >> 16),
+				   i & 0xffff);
+
+		if (send_bytes(false, PSH | ACK, text, (size_t)len) != THEN_UNSPEC)
+			fail_msg("client %u is refused", i);
+		send_bytes(true, PSH | ACK, ok, sizeof(ok) - 1);
+		spoof(i);
+		if (i % 5000)
+			continue;
+		proxy_client_at = client_at;
+		proxy_server_at = server_at;
+		if (ask(ASK("")) != 10000)
+			fail_msg("behind %u others a client without a budget is served", i);
+		client_at = proxy_client_at;
+		server_at = proxy_server_at;
+		port = proxy_port;
+		/* as the daemon does once a second */
+		forget_in_flight();
+	}
+	assert_true(entries(fd_of(client_state)) > SLUICE_CLIENTS_MAX / 2);
+	assert_true(entries(fd_of(client_state)) <= SLUICE_CLIENTS_MAX);
+	assert_int_equal(counter(SLUICE_COUNTER_BUDGETS_LOST), 0);
+	assert_int_equal(counter(SLUICE_COUNTER_PASSED_UNPROVEN), MILLION / 2);
+	assert_int_equal(counter(SLUICE_COUNTER_CONNS_FULL), 0);
+	assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE),
+			 MILLION + 1);
+	assert_int_equal(entries(fd_of(conns)), 2); /* the proxy's first, and the million's */
+	forget_in_flight();
+	assert_in_range(memory_of_maps(), memory - 65536, memory + 65536);
+}
+
 static int shape_reset(void **state)
 {
 	memset(&shape, 0, sizeof(shape));
@@ -426,10 +591,13 @@ int main(void)
 		identity_test(the_holder_of_a_key_is_in_no_prefix_with_a_weight),
 		identity_test(of_a_key_and_its_address_the_strictest_word_holds),
 		identity_test(only_a_trusted_proxys_word_counts),
+		identity_test(of_a_chain_of_proxies_the_last_that_is_none_is_the_client),
 		identity_test(a_forwarded_address_is_blocked_and_exempt_as_any_other),
 		identity_test(a_proxy_header_names_a_connections_client),
 		identity_test(behind_a_proxy_header_a_request_is_refused_as_ever),
 		identity_test(what_is_no_proxy_header_where_one_has_to_be_is_in_doubt),
+		identity_test(a_refused_syn_makes_nobody_known_but_whom_a_word_named),
+		identity_test(a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten),
 	};
 
 	return packets_main("clients", tests);

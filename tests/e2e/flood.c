@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Packets from addresses that nobody has, by the million: SYNs, and segments that carry a whole request, with right
- * checksums, IPv4 and IPv6 in turn. What comes back to those addresses is the caller's to lose.
+ * checksums, one over IPv4 to three over IPv6. What comes back to those addresses is the caller's to lose.
  *
- * flood INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]: sources are PREFIX4/17 and
- * PREFIX6/64; half of the IPv4 segments with data come from CLIENT4 where it is given, from random
- * ports. Prints what it has sent as JSON.
+ * flood INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]: sources are a million addresses of PREFIX6/64,
+ * one behind the other and then again, and those of PREFIX4/17; half of the IPv4 segments with data come from CLIENT4
+ * where it is given, from random ports. Prints what it has sent as JSON.
  */
 #define _GNU_SOURCE /* sendmmsg */
 #include <arpa/inet.h>
@@ -22,8 +22,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define PORT  8000
-#define BATCH 64
+#define PORT      8000
+#define BATCH     64
+#define ADDRESSES 1000000
 
 static const char text[] =
 	"POST /v1/chat/completions HTTP/1.1\r\nHost: flood\r\nContent-Type: application/json\r\n"
@@ -131,7 +132,7 @@ int main(int argc, char **argv)
 	static struct iovec parts[BATCH];
 	uint8_t mac[12] = {0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 7}, server4[4], prefix4[4], client4[4];
 	uint8_t server6[16], prefix6[16];
-	unsigned long count, sent = 0, syns = 0, refused = 0;
+	unsigned long count, sent = 0, syns = 0, refused = 0, over_ipv6 = 0;
 	int fd, one = 1;
 
 	if (argc < 8 ||
@@ -157,14 +158,16 @@ int main(int argc, char **argv)
 	setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one));
 	while (sent < count) {
 		for (int i = 0; i < BATCH; i++) {
-			bool ipv6 = i & 1, syn = i % 5 < 3;
+			bool ipv6 = i & 3, syn = (sent + (unsigned long)i) % 5 < 3;
 			uint64_t random = draw();
 			uint8_t source[16];
 
 			if (ipv6) {
+				/* An odd factor: no two of them are the same. */
+				random = (1 + over_ipv6++ % ADDRESSES) * 0x9e3779b97f4a7c15ULL;
 				memcpy(source, prefix6, 8);
 				memcpy(source + 8, &random, 8);
-			} else if (!syn && argc > 8 && i & 2) {
+			} else if (!syn && argc > 8 && i & 4) {
 				memcpy(source, client4, 4);
 			} else {
 				memcpy(source, prefix4, 4);
@@ -186,6 +189,7 @@ int main(int argc, char **argv)
 		}
 		sent += BATCH;
 	}
-	printf("{\"sent\":%lu,\"syns\":%lu,\"refused\":%lu}\n", sent, syns, refused);
+	printf("{\"sent\":%lu,\"syns\":%lu,\"refused\":%lu,\"addresses6\":%lu}\n", sent, syns,
+	       refused, over_ipv6 < ADDRESSES ? over_ipv6 : ADDRESSES);
 	return 0;
 }

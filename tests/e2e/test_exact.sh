@@ -145,7 +145,7 @@ for _ in 1 2 3 4 5 6; do said+=" $(one 10.77.0.30)"; done
 same "a client uses up its five requests a day" " 200 200 200 200 200 429" "$said"
 for _ in 1 2 3; do one 10.77.0.31 >/dev/null; done
 known=$(budgets)
-# Half of the segments with data claim to come from the client that has 97 left.
+# Of the segments with data over IPv4 half claim to come from the client that has 97 left.
 start flood "$C" "$T/flood" c0 "$(mac "$S" s0)" 400000 "$S4" 10.77.128.0 "$S6" fd77:0:0:2:: 10.77.0.31
 FLOOD=$PID
 asked=0 good=0 tight=0

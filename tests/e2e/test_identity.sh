@@ -21,7 +21,7 @@ services:
     quota: "requests=2/600s"
   - listen: $PROXIED
     identity: [x-forwarded-for, address]
-    trusted-proxies: [$C4/32]
+    trusted-proxies: [$C4/32, 10.77.9.9]
     quota: "requests=2/600s"
   - listen: $FRONTED
     proxy-protocol: on
@@ -62,6 +62,8 @@ same "and so is who shows none that could be one" "429" \
 same "a trusted proxy's clients have a budget each" "200 200 429 200 200 429" \
 	"$(asks 3 "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 6.6.6.6, 203.0.113.1") $(
 		asks 3 "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 203.0.113.1, 203.0.113.2")"
+same "of a chain of trusted proxies the client in front of it counts" "429" \
+	"$(ask "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 6.6.6.6, 203.0.113.2, 10.77.9.9")"
 same "whom anybody else names does not count" "200 200 429" \
 	"$(ask "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.3") $(
 		ask "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.4") $(

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The value of X-Forwarded-For (the first byte odd) or of Forwarded: whoever it names is the address that inet_pton()
- * finds in its last element, whatever a client has written in front of that.
+ * finds in its last element, whatever a client has written in front of that; and what is known of those before it is
+ * what would be, if the last were not there.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -65,7 +66,7 @@ static int names(const char *text, size_t size, const uint8_t addr[16])
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct forwarded all, last;
+	struct forwarded all, last, earlier;
 	size_t n, at;
 	int pairs;
 
@@ -81,6 +82,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!(all.flags & FORWARDED_KNOWN))
 		return 0;
 	assert(!memcmp(all.addr, last.addr, 16));
+	earlier = scan(pairs, data, at ? at - 1 : 0);
+	assert(all.hops == (earlier.hops < FORWARDED_HOPS ? earlier.hops + 1 : FORWARDED_HOPS));
+	assert(!(earlier.flags & FORWARDED_KNOWN) == !earlier.hops);
+	if (all.hops > 1)
+		assert(!memcmp(all.before[0], earlier.addr, 16));
+	for (int i = 2; i < all.hops; i++)
+		assert(!memcmp(all.before[i - 1], earlier.before[i - 2], 16));
 	assert(names((const char *)data + at, n, all.addr));
 	return 0;
 }

@@ -374,8 +374,8 @@ static void a_weight_of_two_decimals_comes_back_as_it_was_written(void **state)
 
 static void what_is_no_weight_is_refused_in_one_line(void **state)
 {
-	static const char *const rows[] = {"",    "0",     "0.00", "-1",  "256",	 "255.01",
-					   "1e3", "0.001", "2x",   ".5",  "1.",	 "two",
+	static const char *const rows[] = {"",    "0",     "0.00", "-1",  "256",        "255.01",
+					   "1e3", "0.001", "2x",   ".5",  "1.",         "two",
 					   "nan", "+1",    "1,5",  "1 2", "99999999999"};
 	uint16_t weight = 7;
 	char err[256];

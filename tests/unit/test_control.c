@@ -607,8 +607,8 @@ static void a_quota_is_set_over_the_socket(void **state)
 
 static void a_weight_is_of_a_prefix(void **state)
 {
-	json_t *answer = run(
-		"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=0.5\"}");
+	json_t *answer =
+		run("{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=0.5\"}");
 
 	assert_true(json_number_value(json_object_get(answer, "weight")) == 0.5);
 	assert_null(json_object_get(answer, "quota"));
@@ -623,9 +623,8 @@ static void a_weight_is_of_a_prefix(void **state)
 	assert_int_equal(notes.prefix_key.plen, 128);
 	assert_int_equal(notes.quota_sets, 1);
 	assert_int_equal(notes.quota.requests.burst, 9);
-	refused_with(
-		"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=lots\"}",
-		"weight: \"lots\" is not a weight");
+	refused_with("{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=lots\"}",
+		     "weight: \"lots\" is not a weight");
 	refused_with(
 		"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=2 request=1/1s\"}",
 		"did you mean \"requests\"?");
@@ -676,9 +675,8 @@ static void services_say_who_their_clients_are(void **state)
 	answer = run("{\"cmd\":\"services\"}");
 	one = json_array_get(json_object_get(answer, "services"), 0);
 	assert_int_equal(json_array_size(json_object_get(one, "identity")), 4);
-	assert_string_equal(
-		json_string_value(json_array_get(json_object_get(one, "identity"), 2)),
-		"header:x-my-key");
+	assert_string_equal(json_string_value(json_array_get(json_object_get(one, "identity"), 2)),
+			    "header:x-my-key");
 	assert_int_equal(json_integer_value(json_object_get(one, "client_prefix_v4")), 24);
 	assert_true(json_is_false(json_object_get(one, "proxy_protocol")));
 	text = written(people_services, answer);

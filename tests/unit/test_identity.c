@@ -87,7 +87,7 @@ static void any_text_is_the_address_that_inet_pton_says(void **state)
 }
 
 /* What the header says of a request whose lines these are, fed in two pieces. */
-static bool forwarded_by(const char *name, const char *lines, size_t cut, __u8 out[16])
+static struct forwarded forwarded_whole(const char *name, const char *lines, size_t cut)
 {
 	static const struct siphash_secret secret;
 	char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
@@ -111,8 +111,50 @@ static bool forwarded_by(const char *name, const char *lines, size_t cut, __u8 o
 		at = stop;
 	}
 	assert_int_equal(r.frame.state, HTTP1_AT_END);
-	memcpy(out, r.forwarded.addr, 16);
-	return r.forwarded.flags & FORWARDED_KNOWN;
+	return r.forwarded;
+}
+
+static bool forwarded_by(const char *name, const char *lines, size_t cut, __u8 out[16])
+{
+	struct forwarded f = forwarded_whole(name, lines, cut);
+
+	memcpy(out, f.addr, 16);
+	return f.flags & FORWARDED_KNOWN;
+}
+
+static void the_addresses_before_it_are_known_as_far_as_they_are_addresses(void **state)
+{
+	static const struct {
+		const char *lines;
+		unsigned hops;
+		const char *addr[FORWARDED_HOPS]; /* the last first */
+	} rows[] = {
+		{"X-Forwarded-For: 1.1.1.1\r\n", 1, {"1.1.1.1"}},
+		{"X-Forwarded-For: 1.1.1.1, 2.2.2.2,2001:db8::3\r\n", 3, {"2001:db8::3", "2.2.2.2", "1.1.1.1"}},
+		{"X-Forwarded-For: 1.1.1.1\r\nHost: x\r\nX-Forwarded-For: , 2.2.2.2 ,\r\n", 2, {"2.2.2.2", "1.1.1.1"}},
+		{"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4, 5.5.5.5, 6.6.6.6\r\n", 4,
+		 {"6.6.6.6", "5.5.5.5", "4.4.4.4", "3.3.3.3"}},
+		{"X-Forwarded-For: 1.1.1.1, unknown, 2.2.2.2\r\n", 1, {"2.2.2.2"}},
+		{"X-Forwarded-For: 1.1.1.1, 2.2.2.2, unknown\r\n", 0, {NULL}},
+		{"X-Forwarded-For: 1.1.1.1, 999.1.1.1, 2.2.2.2, 3.3.3.3\r\n", 2, {"3.3.3.3", "2.2.2.2"}},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t n = strlen("GET / HTTP/1.1\r\n") + strlen(rows[i].lines) + 2;
+
+		for (size_t cut = 0; cut < n; cut++) {
+			struct forwarded f = forwarded_whole("x-forwarded-for", rows[i].lines, cut);
+
+			if (f.hops != rows[i].hops || !(f.flags & FORWARDED_KNOWN) != !f.hops)
+				fail_msg("%s cut at %zu: %u addresses", rows[i].lines, cut, f.hops);
+			for (unsigned k = 0; k < rows[i].hops; k++) {
+				__u8 want[16];
+
+				assert_true(pton(rows[i].addr[k], want));
+				assert_memory_equal(k ? f.before[k - 1] : f.addr, want, 16);
+			}
+		}
+	}
 }
 
 static void the_last_address_of_the_header_is_found_wherever_it_is_cut(void **state)
@@ -290,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_address_is_what_inet_pton_takes_for_one),
 		cmocka_unit_test(any_text_is_the_address_that_inet_pton_says),
+		cmocka_unit_test(the_addresses_before_it_are_known_as_far_as_they_are_addresses),
 		cmocka_unit_test(the_last_address_of_the_header_is_found_wherever_it_is_cut),
 		cmocka_unit_test(a_proxy_header_is_exactly_read_wherever_it_is_cut),
 	};

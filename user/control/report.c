@@ -610,9 +610,9 @@ static json_t *client_row(const struct daemon_state *s, const struct state_clien
 		client_by_reason(c->count.by_reason), "shadow_rejected_by_reason",
 		client_by_reason(c->count.shadow_by_reason), "last_service",
 		seen ? service_name(s, c->count.last_service) : json_null(), "weight",
-		weight(s->lookup ? explain_weight(s, &c->client, addr) : 0),
-		"admitted", count(c->count.admitted), "rejected", count(c->count.rejected),
-		"in_flight", gauge(c->in_flight), "last_seen_ms_ago",
+		weight(s->lookup ? explain_weight(s, &c->client, addr) : 0), "admitted",
+		count(c->count.admitted), "rejected", count(c->count.rejected), "in_flight",
+		gauge(c->in_flight), "last_seen_ms_ago",
 		seen ? count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0) : json_null(),
 		"last_reason",
 		refused ? json_string(text_reason(c->count.last_reason)) : json_null(),
@@ -753,12 +753,12 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 		text_prefix(text, &r->key);
 		if (r->prefix.own & SLUICE_PREFIX_OWN_WEIGHT &&
 		    json_array_size(weights) < REPORT_CLIENTS_MAX)
-			json_array_append_new(
-				weights,
-				json_pack("{s:s, s:o, s:s}", "client", text, "weight",
-					  weight(r->prefix.weight), "by",
-					  r->prefix.own & SLUICE_PREFIX_WEIGHT_BY_HAND ? "hand"
-										      : "file"));
+			json_array_append_new(weights,
+					      json_pack("{s:s, s:o, s:s}", "client", text, "weight",
+							weight(r->prefix.weight), "by",
+							r->prefix.own & SLUICE_PREFIX_WEIGHT_BY_HAND
+								? "hand"
+								: "file"));
 		if (r->prefix.own & SLUICE_PREFIX_OWN_QUOTA && known++ < REPORT_CLIENTS_MAX)
 			json_array_append_new(list, quota_row(s, r->prefix.quota, "prefix",
 							      json_string(text), json_null(),

@@ -32,8 +32,9 @@ struct explain_budget {
 };
 
 struct explain_quota {
-	uint32_t id;    /* 0: none */
-	uint32_t whole; /* the model's or service's, of which `id` is the client's weighted part; 0: it is not */
+	uint32_t id; /* 0: none */
+	uint32_t
+		whole; /* the model's or service's, of which `id` is the client's weighted part; 0: it is not */
 	enum explain_from from;
 	struct explain_budget requests, tokens;
 	uint64_t wait_ns; /* until a request passes it */

@@ -211,7 +211,8 @@ static int scale_rate(struct quota_rate *rate, unsigned hundredths, const char *
 	rate->burst = burst ? burst : 1;
 	if (rate->most <= MOST_MAX && rate->burst <= MOST_MAX && rate->period_ns <= SPAN_MAX_NS)
 		return 0;
-	parse_say(err, len, "its %s would be more than 1000000000, or in a period of more than 400 days",
+	parse_say(err, len,
+		  "its %s would be more than 1000000000, or in a period of more than 400 days",
 		  what);
 	return -EINVAL;
 }

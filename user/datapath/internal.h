@@ -16,7 +16,7 @@
 #include "datapath.h"
 #include "sluice.skel.h"
 
-#define BATCH        256 /* entries of one map that are copied at once */
+#define BATCH        256  /* entries of one map that are copied at once */
 #define POLL_MAX     4096 /* records that one call of datapath_poll() hands on */
 #define NSEC_PER_SEC 1000000000ULL
 

@@ -75,9 +75,9 @@ static json_t *everyone(const struct daemon_state *s)
 	for (size_t i = 0; order && i < s->client_count && i < METRICS_LIMITS_MAX; i++) {
 		const struct sluice_client *c = &order[i]->client;
 
-		json_array_append_new(list,
-				      one(s, c, c->kind == SLUICE_CLIENT_ADDRESS ? c->addr : NULL,
-					  order[i]->count.last_model, order[i]->count.last_service));
+		json_array_append_new(
+			list, one(s, c, c->kind == SLUICE_CLIENT_ADDRESS ? c->addr : NULL,
+				  order[i]->count.last_model, order[i]->count.last_service));
 	}
 	free(order);
 	return json_pack("{s:o, s:I}", "limits", list, "clients_known",
