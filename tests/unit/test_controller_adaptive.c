@@ -351,6 +351,7 @@ static void the_kernel_is_told_of_what_has_moved_only(void **state)
 	assert_true(controller_flag(&c, id, at, &f));
 	c.model[id].adaptive.above_level = 0.5;
 	assert_true(controller_flag(&c, id, at, &f));
+	c.model[id].adaptive.used = 12;
 	c.model[id].adaptive.active_weight = 2;
 	assert_true(controller_flag(&c, id, at, &f));
 	c.model[id].adaptive.active_weight = 2.05;
