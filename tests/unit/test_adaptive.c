@@ -52,7 +52,8 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 		credit = waiting - waiting / 8;
 	room = a->room + (wide)a->room_per_kib * bytes / 1024;
 	waiting += level < 256 ? bytes : (wide)bytes * 3 / 8;
-	return waiting <= room * level / 256 + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
+	room = room * level / 256 * level / 256;
+	return waiting <= room + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
 }
 
 static void the_kernels_integers_are_those_of_wide_numbers(void **state)
