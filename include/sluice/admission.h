@@ -44,7 +44,8 @@ struct sluice_admission {
 	__u32 floor;   /* fewer in flight than this: admitted; of it too a rank has its level */
 	__u32 fair;    /* a client's share of the places, ×256, for a weight of 1; 0: no shares */
 	__u32 stopped; /* 1: nothing waiting moves; only the floor is open */
-	__u16 level[SLUICE_RANKS]; /* how much of ceiling and room a rank may use, of 256 */
+	__u16 level
+		[SLUICE_RANKS]; /* how much of the ceiling a rank may use, of 256; of the room its square */
 };
 _Static_assert(sizeof(struct sluice_admission) == 56, "admission");
 
@@ -115,9 +116,9 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
 	waiting += level < ADMISSION_ALL ? bytes : (__u64)bytes * ADMISSION_OWN / 8;
 	room = a->room + (((__u64)a->room_per_kib * bytes) >> 10);
-	return waiting <= room * level / ADMISSION_ALL + admission_credit(a, load, now)
-		       ? ADMISSION_ADMIT
-		       : ADMISSION_WAIT;
+	/* The square, since a queue keeps others out more than slots do. */
+	room = room * level / ADMISSION_ALL * level / ADMISSION_ALL;
+	return waiting <= room + admission_credit(a, load, now) ? ADMISSION_ADMIT : ADMISSION_WAIT;
 }
 
 /* What a request admitted on top of `load` has before it, in bytes, its own included: what its wait is to be held against. */

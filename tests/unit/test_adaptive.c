@@ -52,7 +52,8 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 		credit = waiting - waiting / 8;
 	room = a->room + (wide)a->room_per_kib * bytes / 1024;
 	waiting += level < 256 ? bytes : (wide)bytes * 3 / 8;
-	return waiting <= room * level / 256 + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
+	room = room * level / 256 * level / 256;
+	return waiting <= room + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
 }
 
 static void the_kernels_integers_are_those_of_wide_numbers(void **state)
@@ -461,9 +462,9 @@ static void the_lower_rank_makes_room_for_the_higher(void **state)
 	assert_int_equal(out.level[admission_rank(0, 0)], ADMISSION_ALL);
 	assert_int_equal(out.level[admission_rank(SLUICE_CLASS_NORMAL, 0)], ADMISSION_ALL);
 	assert_int_equal(out.level[admission_rank(SLUICE_CLASS_NORMAL, 1)],
-			 (int)(0.7 * ADMISSION_ALL));
+			 (int)(0.75 * ADMISSION_ALL));
 	assert_true(out.level[admission_rank(2, 0)] < 0.6 * ADMISSION_ALL);
-	assert_true(out.level[admission_rank(3, 1)] < 0.6 * 0.7 * ADMISSION_ALL);
+	assert_true(out.level[admission_rank(3, 1)] < 0.6 * 0.75 * ADMISSION_ALL);
 	/* Idle room is lent again, in its time. */
 	for (int i = 0; i < 3000; i++)
 		adaptive_look(&a, &targets, &v, now += TICK);

@@ -49,7 +49,7 @@
 #define USED_MEMORY_S 2
 #define ABOVE_STEP  0.25
 #define ABOVE_BACK  0.001
-#define ABOVE_LEAST 0.7
+#define ABOVE_LEAST 0.75
 #define SHARE_LEAST                                                                                \
 	2.004 /* places that a client has in any case: two, and none too few by rounding */
 
