@@ -351,7 +351,10 @@ static __always_inline void find_rank(struct judging *a, const struct sluice_adm
 	a->key.client = q->client;
 	a->key.model = q->law;
 	n = bpf_map_lookup_elem(&client_in_flight, &a->key);
-	if (n && admission_above_share(rules, *n, q->weight ? q->weight : SLUICE_WEIGHT_ONE))
+	/* The holder of a key is in no prefix. */
+	if (n && admission_above_share(rules, *n,
+				       q->weight && q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight
+											     : SLUICE_WEIGHT_ONE))
 		q->rank++;
 }
 
