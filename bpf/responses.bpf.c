@@ -268,6 +268,8 @@ static __always_inline void begin_response(struct sluice_conn *conn)
 	struct sluice_exchange *e = current_exchange(conn);
 
 	http1_response_begin(&conn->response, e ? e->method : HTTP1_METHOD_POST);
+	if (!(conn->flags & SLUICE_CONN_FEEDBACK))
+		conn->response.frame.flags = HTTP1_DATE_UNASKED;
 	conn_set(conn, SLUICE_CONN_RESPONSE);
 }
 
