@@ -314,14 +314,25 @@ static __always_inline void charge_request(struct judgement *j, const struct slu
 	}
 }
 
-/* Charges a request that passes although it was not admitted. */
-SUBPROG int charge_passing(void)
+/* Takes the places of a request that passes although it was not admitted, and charges it. */
+SUBPROG int hold_passing(void)
 {
 	struct admission *a = get_admission();
-	struct sluice_quota *quota = a ? quota_by_id(a->judgement.quota) : NULL;
+	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own;
 	struct sluice_budget *budget;
+	struct sluice_quota *quota;
 
-	if (!a || !quota)
+	if (!a || !all)
+		return 0;
+	own = model_counts(a->question.model);
+	if (!own)
+		return 0;
+	__sync_fetch_and_add(&all->in_flight, 1);
+	__sync_fetch_and_add(&all->waiting, 1);
+	__sync_fetch_and_add(&own->in_flight, 1);
+	__sync_fetch_and_add(&own->waiting, 1);
+	quota = quota_by_id(a->judgement.quota);
+	if (!quota)
 		return 0;
 	budget = budget_of(&a->question.client, a->judgement.quota, true, a->question.now);
 	if (budget)
@@ -399,20 +410,6 @@ SUBPROG int judge_request(const struct sluice_service *service)
 	__sync_fetch_and_add(&all_state->waiting, 1);
 	__sync_fetch_and_add(&own_state->waiting, 1);
 	return 0;
-}
-
-/* Takes places for a request that passes although it was not admitted. */
-static __always_inline void hold_places(__u32 model)
-{
-	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL);
-	struct sluice_model_state *own = model_counts(model);
-
-	if (!all || !own)
-		return;
-	__sync_fetch_and_add(&all->in_flight, 1);
-	__sync_fetch_and_add(&all->waiting, 1);
-	__sync_fetch_and_add(&own->in_flight, 1);
-	__sync_fetch_and_add(&own->waiting, 1);
 }
 
 /*
@@ -529,24 +526,45 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 }
 
 /* Counts what a client has in flight; entries of clients that have nothing are the daemon's to delete. */
-SUBPROG int client_holds(const struct sluice_client *whom, __s64 change)
+static __always_inline void hold_client(const struct sluice_client *client, __s64 change)
 {
-	struct sluice_client client;
-	__s64 *n, first = change;
+	__s64 *n = bpf_map_lookup_elem(&client_in_flight, client), first = change;
 
-	if (!whom)
-		return 0;
-	client = *whom;
-	n = bpf_map_lookup_elem(&client_in_flight, &client);
 	if (n) {
 		__sync_fetch_and_add(n, change);
-	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, &client, &first, BPF_NOEXIST)) {
-		n = bpf_map_lookup_elem(&client_in_flight, &client);
+	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, client, &first, BPF_NOEXIST)) {
+		n = bpf_map_lookup_elem(&client_in_flight, client);
 		if (n)
 			__sync_fetch_and_add(n, change);
 		else
 			count(SLUICE_COUNTER_COUNTS_FULL);
 	}
+}
+
+/* The usual end of judging: the request counts by service and model, and for its client, which now holds it. */
+SUBPROG int account_admitted(__u32 service)
+{
+	struct admission *a = get_admission();
+	const struct question *q;
+
+	if (!a)
+		return 0;
+	q = &a->question;
+	count_request(service, q->model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE);
+	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service, q->now,
+		     true);
+	hold_client(&q->client, 1);
+	return 0;
+}
+
+SUBPROG int client_holds(const struct sluice_client *whom, __s64 change)
+{
+	struct sluice_client client;
+
+	if (!whom)
+		return 0;
+	client = *whom; /* a key to 6.1 */
+	hold_client(&client, change);
 	return 0;
 }
 

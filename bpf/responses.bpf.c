@@ -230,7 +230,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			conn->event_ns = s->now;
 			if (unary(c, e))
 				first_token(c, e);
-			else
+			else if (!(ev & HTTP1_END)) /* which gives all back at once */
 				release_exchange(conn, e, true);
 		}
 		if (ev & STREAM_EVENT_BEGIN)
