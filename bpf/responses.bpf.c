@@ -12,6 +12,7 @@
 #define SECOND_HOOK_NS NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
 #define FULL_MIN 1000 /* bytes of a packet behind which more may have waited; nearer to a chunk than to a segment */
 #define QUIET_NS (500 * 1000ULL) /* what leaves sooner behind another packet of the connection, that packet let out */
+#define WAKE_NS (10 * NSEC_PER_MSEC) /* a CPU wakes the daemon for samples no sooner again: an interrupt costs more than all else */
 #define FOLD_NS (125 * NSEC_PER_MSEC) /* gaps of one connection are told together, eight times a second */
 
 struct response_scratch {
@@ -27,6 +28,7 @@ struct response_scratch {
 	struct sluice_client usage_client; /* … of this client */
 	__u32 tcp_at; /* offset in the packet of its TCP header */
 	__u32 seq;    /* of the byte at offset 0, were there one */
+	__u64 woken_ns; /* when this CPU last woke the daemon for a sample */
 	__u32 waited; /* the packet, full or let out by an acknowledgement, may have waited for its client, and more with it */
 	__u8 buf[SCAN_BUF + SCAN_PAD];
 };
@@ -92,13 +94,17 @@ static __always_inline void add_to_histogram(__u32 model, int which, __u64 sum_n
 	h->sum_ns[which] += sum_ns;
 }
 
-/* Hands one record to the daemon. A model not learned yet goes by its name. */
+/*
+ * Hands one record to the daemon, which wakes for the first in a while, and otherwise finds it when it wakes next. A
+ * model not learned yet goes by its name.
+ */
 static __noinline void send_sample(struct response_context *c, struct sluice_exchange *e, __u8 kind,
 				   __u64 sum_ns, __u32 n)
 {
 	struct sluice_sample *sample = bpf_ringbuf_reserve(&samples, sizeof(*sample), 0);
 	struct sluice_conn *conn = c->conn;
 	bool named = e->flags & SLUICE_EXCHANGE_NAMED;
+	__u64 wake = BPF_RB_NO_WAKEUP;
 
 	if (kind != SLUICE_SAMPLE_SEEN)
 		add_to_histogram(e->model, kind == SLUICE_SAMPLE_ITL, sum_ns, n);
@@ -119,7 +125,11 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 		__builtin_memcpy(sample->name, conn->name, SLUICE_NAME_MAX);
 	else
 		__builtin_memset(sample->name, 0, SLUICE_NAME_MAX);
-	bpf_ringbuf_submit(sample, 0);
+	if (c->s->now - c->s->woken_ns >= WAKE_NS) {
+		c->s->woken_ns = c->s->now;
+		wake = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(sample, wake);
 }
 
 /*
