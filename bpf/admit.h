@@ -303,21 +303,6 @@ static __always_inline void charge_request(struct judgement *j, const struct slu
 	}
 }
 
-/* Charges a request that passes although it was not admitted. */
-SUBPROG int charge_passing(void)
-{
-	struct judging *a = get_judging();
-	struct sluice_quota *quota = a ? quota_by_id(a->judgement.quota) : NULL;
-	struct sluice_budget *budget;
-
-	if (!a || !quota)
-		return 0;
-	budget = budget_of(&a->question.client, a->judgement.quota, true, a->question.now);
-	if (budget)
-		charge_request(&a->judgement, quota, budget, a->question.now, true);
-	return 0;
-}
-
 /* A request's class: its header's word, its key's, its prefix's. */
 static __always_inline __u32 class_of(struct judging *a)
 {
@@ -447,13 +432,31 @@ SUBPROG int join_law(bool bound)
 		__sync_fetch_and_add(&state->waiting_bytes, -(__s64)q->bytes);
 		return 0;
 	}
+	return 1;
+}
+
+/* It stays: its clock runs, and its exchange will keep what it found. */
+SUBPROG int begin_waiting(void)
+{
+	struct judging *a = get_judging();
+	struct sluice_model_state *state;
+	struct sluice_model_flag *law;
+	struct question *q;
+
+	if (!a)
+		return 0;
+	q = &a->question;
+	law = model_flag(q->law);
+	state = model_counts(q->law);
+	if (!law || !state)
+		return 0;
 	if (a->load.waiting <= 0)
 		state->waiting_ns = q->now;
 	ages_add(&state->ages, q->now);
 	__sync_fetch_and_add(&state->admitted, 1);
 	q->ahead = admission_ahead(&law->admission, &a->load, q->bytes, q->now);
 	q->beside = a->load.in_flight + 1;
-	return 1;
+	return 0;
 }
 
 /*
@@ -470,8 +473,10 @@ static __always_inline void take_places(const struct question *q, bool bound)
 		goto all_back;
 	if (!take_place(law, bound))
 		goto model_back;
-	if (join_law(bound))
+	if (join_law(bound)) {
+		begin_waiting();
 		return;
+	}
 	leave_place(law);
 model_back:
 	if (law != model)
@@ -481,41 +486,74 @@ all_back:
 		leave_place(SLUICE_MODEL_ALL);
 }
 
-/* Limits, law and flags, as things stand: of the whole, of the model, of its law. */
-SUBPROG int judge_load(void)
+/* Takes the places of a request that passes although it was not admitted, and charges it. */
+SUBPROG int hold_passing(void)
 {
-	struct sluice_model_state *all_state = model_counts(SLUICE_MODEL_ALL), *own_state, *law_state;
-	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own, *law;
 	struct judging *a = get_judging();
-	struct judgement *j;
-	struct question *q;
+	struct sluice_budget *budget;
+	struct sluice_quota *quota;
 
 	if (!a)
 		return 0;
-	q = &a->question;
-	j = &a->judgement;
-	own = model_flag(q->model);
-	law = model_flag(q->law);
-	own_state = model_counts(q->model);
-	law_state = model_counts(q->law);
-	if (!all || !own || !law || !all_state || !own_state || !law_state)
+	take_places(&a->question, false);
+	quota = quota_by_id(a->judgement.quota);
+	if (!quota)
 		return 0;
-	judge_by_limit(j, all, all_state, SLUICE_MODEL_ALL);
-	judge_by_limit(j, own, own_state, q->model);
-	if (law_apart(q->law, q->model))
-		judge_by_limit(j, law, law_state, q->model);
-	if (law->admission.floor) {
-		find_rank(a, &law->admission);
-		if (!q->take) {
-			a->load.in_flight = law_state->in_flight;
-			a->load.waiting = law_state->waiting;
-			a->load.waiting_bytes = law_state->waiting_bytes;
-			a->load.since_ns = load_since(law_state);
-			judge_by_law(j, q, law, law_state, &a->load);
-		}
-	}
-	judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
-	judge_by_flag(j, own, q->model, q->now);
+	budget = budget_of(&a->question.client, a->judgement.quota, true, a->question.now);
+	if (budget)
+		charge_request(&a->judgement, quota, budget, a->question.now, true);
+	return 0;
+}
+
+static __always_inline void judge_entry_limit(struct judging *a, __u32 id)
+{
+	struct sluice_model_state *state = model_counts(id);
+	struct sluice_model_flag *flag = model_flag(id);
+
+	if (state && flag)
+		judge_by_limit(&a->judgement, flag, state, id == SLUICE_MODEL_ALL ? id : a->question.model);
+}
+
+static __always_inline void judge_entry_flag(struct judging *a, __u32 id)
+{
+	struct sluice_model_flag *flag = model_flag(id);
+
+	if (flag)
+		judge_by_flag(&a->judgement, flag, id, a->question.now);
+}
+
+/* The law's word as things stand; where the request takes its place now, join_law() asks for it. */
+static __always_inline void judge_law(struct judging *a)
+{
+	struct sluice_model_state *state = model_counts(a->question.law);
+	struct sluice_model_flag *law = model_flag(a->question.law);
+
+	if (!state || !law || !law->admission.floor)
+		return;
+	find_rank(a, &law->admission);
+	if (a->question.take)
+		return;
+	a->load.in_flight = state->in_flight;
+	a->load.waiting = state->waiting;
+	a->load.waiting_bytes = state->waiting_bytes;
+	a->load.since_ns = load_since(state);
+	judge_by_law(&a->judgement, &a->question, law, state, &a->load);
+}
+
+/* Limits, law and flags, as things stand: of the whole, of the model, of its law. */
+SUBPROG int judge_load(void)
+{
+	struct judging *a = get_judging();
+
+	if (!a)
+		return 0;
+	judge_entry_limit(a, SLUICE_MODEL_ALL);
+	judge_entry_limit(a, a->question.model);
+	if (law_apart(a->question.law, a->question.model))
+		judge_entry_limit(a, a->question.law);
+	judge_law(a);
+	judge_entry_flag(a, SLUICE_MODEL_ALL);
+	judge_entry_flag(a, a->question.model);
 	return 0;
 }
 
@@ -569,21 +607,6 @@ SUBPROG int judge_request(const struct sluice_service *service)
 	if (j->reason)
 		give_back(q->model, q->law, q->bytes, q->now,
 			  SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
-	return 0;
-}
-
-/* Counts a request that shadow mode would have refused: it takes no place. */
-SUBPROG int count_beyond(__u32 model, __u32 law)
-{
-	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
-	struct sluice_model_state *ruling = model_counts(law);
-
-	if (!all || !own || !ruling)
-		return 0;
-	__sync_fetch_and_add(&all->beyond, 1);
-	__sync_fetch_and_add(&own->beyond, 1);
-	if (law_apart(law, model))
-		__sync_fetch_and_add(&ruling->beyond, 1);
 	return 0;
 }
 
@@ -697,6 +720,39 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 	account(service, a->judgement.shadow			    ? SLUICE_VERDICT_SYN_SHADOW
 			 : a->judgement.action == SLUICE_ACTION_DROP ? SLUICE_VERDICT_SYN_DROPPED
 								     : SLUICE_VERDICT_SYN_RESET);
+	return 0;
+}
+
+/* The usual end of judging: the request counts by service and model, and for its client, which now holds it. */
+SUBPROG int account_admitted(__u32 service)
+{
+	struct judging *a = get_judging();
+	const struct question *q;
+
+	if (!a)
+		return 0;
+	q = &a->question;
+	count_request(service, q->model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE);
+	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service, q->now,
+		     true);
+	a->key.client = q->client;
+	a->key.model = q->law;
+	hold_client(&a->key, 1);
+	return 0;
+}
+
+/* Counts a request that shadow mode would have refused: it takes no place. */
+SUBPROG int count_beyond(__u32 model, __u32 law)
+{
+	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
+	struct sluice_model_state *ruling = model_counts(law);
+
+	if (!all || !own || !ruling)
+		return 0;
+	__sync_fetch_and_add(&all->beyond, 1);
+	__sync_fetch_and_add(&own->beyond, 1);
+	if (law_apart(law, model))
+		__sync_fetch_and_add(&ruling->beyond, 1);
 	return 0;
 }
 

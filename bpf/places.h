@@ -64,24 +64,29 @@ SUBPROG int give_back(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 ha
 }
 
 /* Counts what a client has in flight under a law; entries of clients that have nothing are the daemon's to delete. */
-SUBPROG int client_holds(const struct sluice_client *whom, __u32 law, __s64 change)
+static __always_inline void hold_client(const struct sluice_client_flag_key *key, __s64 change)
 {
-	struct sluice_client_flag_key key = { .model = law };
-	__s64 *n, first = change;
+	__s64 *n = bpf_map_lookup_elem(&client_in_flight, key), first = change;
 
-	if (!whom)
-		return 0;
-	key.client = *whom;
-	n = bpf_map_lookup_elem(&client_in_flight, &key);
 	if (n) {
 		__sync_fetch_and_add(n, change);
-	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, &key, &first, BPF_NOEXIST)) {
-		n = bpf_map_lookup_elem(&client_in_flight, &key);
+	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, key, &first, BPF_NOEXIST)) {
+		n = bpf_map_lookup_elem(&client_in_flight, key);
 		if (n)
 			__sync_fetch_and_add(n, change);
 		else
 			count(SLUICE_COUNTER_COUNTS_FULL);
 	}
+}
+
+SUBPROG int client_lets_go(const struct sluice_client *whom, __u32 law)
+{
+	struct sluice_client_flag_key key = { .model = law };
+
+	if (!whom)
+		return 0;
+	key.client = *whom;
+	hold_client(&key, -1);
 	return 0;
 }
 
@@ -97,12 +102,12 @@ SUBPROG int release(struct sluice_exchange *e, __u32 drop)
 		return 0;
 	give_back(e->model, e->law, e->bytes, e->admitted_ns, had);
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
-		client_holds(&e->client, e->law, -1);
+		client_lets_go(&e->client, e->law);
 	return 0;
 }
 
-/* An exchange has its first token. */
-SUBPROG int waits_no_more(struct sluice_exchange *e, __u64 now)
+/* An exchange has its first token, or its end; what it gives back of `drop` the server has worked off. */
+SUBPROG int gives_back(struct sluice_exchange *e, __u64 now, __u32 drop)
 {
 	struct sluice_model_state *law;
 
@@ -111,7 +116,7 @@ SUBPROG int waits_no_more(struct sluice_exchange *e, __u64 now)
 	law = model_counts(e->law);
 	if (law && e->flags & SLUICE_EXCHANGE_WAITING)
 		law->token_ns = now;
-	release(e, SLUICE_EXCHANGE_WAITING);
+	release(e, drop);
 	return 0;
 }
 

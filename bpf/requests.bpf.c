@@ -9,7 +9,7 @@
 #include "syn.h"
 #include "tombstone.h"
 
-#define WIPE_STEP 64
+#define WIPE_STEP 256 /* bytes; SCAN_BUF is a multiple */
 #define TLS_HANDSHAKE 22 /* RFC 8446 5.1: types of records */
 #define TLS_APPLICATION_DATA 23
 
@@ -95,20 +95,30 @@ static __always_inline void consult_for(struct request_scratch *s, struct sluice
  * out counts, everything else waits for the request's end. Where the end is in the packet at hand it will do; then
  * only a name that another one follows is asked for, so that the strictest verdict of all holds.
  */
-SUBPROG int consult(struct request_scratch *s, struct sluice_conn *conn,
-		    const struct sluice_service *service, __u32 model)
+static __always_inline void consult(struct request_scratch *s, struct sluice_conn *conn,
+				    const struct sluice_service *service, __u32 model)
 {
-	const struct http1_frame *f;
+	const struct http1_frame *f = &conn->request.frame;
+	__u32 ask = s->named;
 
-	if (!s || !conn || !service)
-		return 0;
-	f = &conn->request.frame;
 	if (!(f->flags & HTTP1_LENGTH) || f->left > s->end - s->at)
-		consult_for(s, conn, service, model);
-	else if (s->named)
-		consult_for(s, conn, service, s->named - 1);
+		ask = model + 1;
+	if (ask)
+		consult_for(s, conn, service, ask - 1);
 	s->named = model != SLUICE_MODEL_ALL ? model + 1 : 0;
-	return 0;
+}
+
+/* The model of a request that has ended: as it was looked up for this packet, if nothing of its name came behind that. */
+static __always_inline __u32 model_at_end(const struct request_scratch *s, const struct http1_request *r,
+					  const struct sluice_service *service, __u32 ev)
+{
+	const struct json_model *j = &r->json;
+
+	if (s->named && !(ev & (HTTP1_HEAD_END | HTTP1_MODEL)) && j->name_len &&
+	    (j->state < JSON_MODEL_NAME || j->state == JSON_MODEL_DONE) &&
+	    !(j->flags & (JSON_MODEL_GAP | JSON_MODEL_INVALID | JSON_MODEL_GARBAGE)))
+		return s->named - 1;
+	return model_of_name(r, service);
 }
 
 /* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants that and nothing forbids it. */
@@ -172,17 +182,15 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 				s->refuse = REFUSE_REQUEST;
 				return 0;
 			}
-			if (verdict == SLUICE_VERDICT_ADMITTED) {
-				take_places(&a->question, false);
-				charge_passing();
-			}
+			if (verdict == SLUICE_VERDICT_ADMITTED)
+				hold_passing();
 		}
-		account(service, verdict);
 		flags = SLUICE_EXCHANGE_JUDGED;
 		if (verdict == SLUICE_VERDICT_ADMITTED) {
-			client_holds(&a->question.client, a->question.law, 1);
+			account_admitted(service->id);
 			flags |= SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		} else {
+			account(service, verdict);
 			count_beyond(model, a->question.law);
 			flags |= SLUICE_EXCHANGE_BEYOND;
 			a->question.ahead = a->question.beside = 0;
@@ -314,12 +322,13 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 			consult(c->s, conn, c->service, SLUICE_MODEL_ALL);
 	}
 	if (ev & HTTP1_END && !c->s->refuse) {
-		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r))
+		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r)) {
 			route_behind(conn, c->service->id);
-		judge_at_end(c->s, conn, c->service, model_of_name(r, c->service));
+			c->s->named = 0;
+		}
+		judge_at_end(c->s, conn, c->service, model_at_end(c->s, r, c->service, ev));
 		if (!c->s->refuse) {
 			http1_request_next(r);
-			name_client(conn, c->service);
 			c->s->named = 0;
 			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED |
 						 SLUICE_CONN_JUDGE);
@@ -345,10 +354,8 @@ static __always_inline long proxy_events(struct request_context *c)
 		request_doubt(c->s, conn, c->service);
 		return 1;
 	}
-	if (conn->proxy.state == PROXY_DONE) {
+	if (conn->proxy.state == PROXY_DONE)
 		proxy_end(conn, c->service);
-		name_client(conn, c->service);
-	}
 	return 0;
 }
 
@@ -586,7 +593,7 @@ OWN_FRAME bool found_opaque(struct request_context *c, const struct packet *p)
 	struct sluice_conn *conn = c->conn;
 	__u8 head[8] = {};
 
-	if (conn->exchange_tail || conn->flags & SLUICE_CONN_REQUEST || p->seq != conn->c_next ||
+	if (conn->flags & SLUICE_CONN_REQUEST || p->seq != conn->c_next ||
 	    p->payload_len < sizeof(head) ||
 	    bpf_skb_load_bytes(c->skb, p->payload_at, head, sizeof(head)))
 		return false;
@@ -633,7 +640,8 @@ static __always_inline int request_bytes(struct request_context *c)
 	c->s->refuse = REFUSE_NOTHING;
 	c->s->buf_used = 0;
 	c->s->named = 0;
-	name_client(conn, c->service);
+	if (conn->flags & SLUICE_CONN_REQUEST) /* else the end of its head does */
+		name_client(conn, c->service);
 	pass = frame(c, p);
 	bpf_loop((c->s->buf_used + WIPE_STEP - 1) / WIPE_STEP, wipe_step, &c->s, 0);
 	if (c->s->refuse)
@@ -730,7 +738,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		if (conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_SERVER_FIN)) {
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;
-		} else if (conn->flags & SLUICE_CONN_OPAQUE || found_opaque(&c, p)) {
+		} else if (conn->flags & SLUICE_CONN_OPAQUE ||
+			   (!conn->exchange_tail && found_opaque(&c, p))) {
 			opaque_bytes(&c, p);
 		} else {
 			int verdict = request_bytes(&c);

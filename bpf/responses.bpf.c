@@ -12,6 +12,7 @@
 #define SECOND_HOOK_NS NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
 #define FULL_MIN 1000 /* bytes of a packet behind which more may have waited; nearer to a chunk than to a segment */
 #define QUIET_NS (500 * 1000ULL) /* what leaves sooner behind another packet of the connection, that packet let out */
+#define WAKE_NS (10 * NSEC_PER_MSEC) /* a CPU wakes the daemon for samples no sooner again: an interrupt costs more than all else */
 #define FOLD_NS (125 * NSEC_PER_MSEC) /* gaps of one connection are told together, eight times a second */
 
 struct response_scratch {
@@ -28,6 +29,7 @@ struct response_scratch {
 	__u32 tcp_at; /* offset in the packet of its TCP header */
 	__u32 seq;    /* of the byte at offset 0, were there one */
 	__u32 ended;  /* the ITL record to be sent is its response's last */
+	__u64 woken_ns; /* when this CPU last woke the daemon for a sample */
 	__u32 waited; /* the packet, full or let out by an acknowledgement, may have waited for its client, and more with it */
 	__u8 buf[SCAN_BUF + SCAN_PAD];
 };
@@ -93,14 +95,17 @@ static __always_inline void add_to_histogram(__u32 model, int which, __u64 sum_n
 	h->sum_ns[which] += sum_ns;
 }
 
-/* Hands one record to the daemon. A model not learned yet goes by its name. */
+/*
+ * Hands one record to the daemon, which wakes for the first in a while, and otherwise finds it when it wakes next. A
+ * model not learned yet goes by its name.
+ */
 static __noinline void send_sample(struct response_context *c, struct sluice_exchange *e, __u8 kind,
 				   __u64 sum_ns, __u32 n)
 {
 	struct sluice_sample *sample = bpf_ringbuf_reserve(&samples, sizeof(*sample), 0);
 	struct sluice_conn *conn = c->conn;
 	bool named = e->flags & SLUICE_EXCHANGE_NAMED;
-	__u64 gaps_us;
+	__u64 gaps_us, wake = BPF_RB_NO_WAKEUP;
 
 	if (kind != SLUICE_SAMPLE_SEEN)
 		add_to_histogram(e->model, kind == SLUICE_SAMPLE_ITL, sum_ns, n);
@@ -128,7 +133,11 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 		__builtin_memcpy(sample->name, conn->name, SLUICE_NAME_MAX);
 	else
 		__builtin_memset(sample->name, 0, SLUICE_NAME_MAX);
-	bpf_ringbuf_submit(sample, 0);
+	if (c->s->now - c->s->woken_ns >= WAKE_NS) {
+		c->s->woken_ns = c->s->now;
+		wake = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(sample, wake);
 }
 
 /*
@@ -184,7 +193,7 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 	struct sluice_conn *conn = c->conn;
 
 	conn_set(conn, SLUICE_CONN_FIRST_TOKEN);
-	waits_no_more(e, c->s->now);
+	gives_back(e, c->s->now, SLUICE_EXCHANGE_WAITING);
 	conn->chunk_ns = c->s->now;
 	conn->gaps_ns = conn->gaps_n = 0;
 	if (conn->flags & SLUICE_CONN_TAINTED)
@@ -243,8 +252,8 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			conn->event_ns = s->now;
 			if (unary(c, e))
 				first_token(c, e);
-			else
-				waits_no_more(e, s->now);
+			else if (!(ev & HTTP1_END)) /* which gives all back at once */
+				gives_back(e, s->now, SLUICE_EXCHANGE_WAITING);
 		}
 		if (ev & STREAM_EVENT_BEGIN)
 			conn->event_ns = s->now;
@@ -268,7 +277,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 					s->usage_client = e->client;
 				}
 			}
-			release(e, HELD);
+			gives_back(e, s->now, HELD);
 			conn->exchange_head++;
 		}
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
@@ -281,6 +290,8 @@ static __always_inline void begin_response(struct sluice_conn *conn)
 	struct sluice_exchange *e = current_exchange(conn);
 
 	http1_response_begin(&conn->response, e ? e->method : HTTP1_METHOD_POST);
+	if (!(conn->flags & SLUICE_CONN_FEEDBACK))
+		conn->response.frame.flags = HTTP1_DATE_UNASKED;
 	conn_set(conn, SLUICE_CONN_RESPONSE);
 }
 

@@ -22,6 +22,16 @@ static __always_inline bool request_named(const struct http1_request *r)
 	return r->json.name_len || r->json.flags & JSON_MODEL_INVALID;
 }
 
+/* The rule that was found, or NULL. */
+static __always_inline const struct sluice_rule *rule_at(const struct sluice_rules *set, __u64 found)
+{
+	found = scan_opaque(found); /* tested as 64 bits, which 6.1 wants */
+	if (found >= SLUICE_RULES_MAX)
+		return NULL;
+	found = scan_opaque(found); /* or its multiple is worked out before the test */
+	return &set->rule[found];
+}
+
 struct naming {
 	struct http1_request *r;
 	struct route_name name;
@@ -33,15 +43,14 @@ static long naming_step(__u32 i, struct naming *n)
 	return n->name.done != 0;
 }
 
-/* The name behind the prefix of the rule that fits, if that is one of kind MODEL. */
-static __always_inline void name_by_path(struct http1_request *r, const struct sluice_rules *set)
+/* The name behind the prefix of the rule that was found, if that is one of kind MODEL. */
+static __always_inline void name_by_path(struct http1_request *r, const struct sluice_rule *rule)
 {
-	__u64 found = scan_opaque(route_find(set, r->path));
 	struct naming n = { .r = r };
 
-	if (found >= SLUICE_RULES_MAX || set->rule[found].kind != SLUICE_RULE_MODEL)
+	if (!rule || rule->kind != SLUICE_RULE_MODEL)
 		return;
-	route_name_begin(&n.name, set->rule[found].len);
+	route_name_begin(&n.name, rule->len);
 	bpf_loop(HTTP1_PATH_MAX + 1, naming_step, &n, 0);
 	if (n.name.invalid || !n.name.done)
 		r->json.flags |= JSON_MODEL_INVALID;
@@ -61,7 +70,7 @@ static __always_inline void name_by_header(struct http1_request *r)
 
 /* Asks the sources in front of the body, or (behind) those behind it, until one has named the model. */
 static __always_inline void name_request(struct http1_request *r, const struct sluice_rules *set,
-					 bool behind)
+					 const struct sluice_rule *rule, bool behind)
 {
 	bool body = false;
 
@@ -79,7 +88,7 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 		if (body != behind)
 			continue;
 		if (source == SLUICE_SOURCE_PATH)
-			name_by_path(r, set);
+			name_by_path(r, rule);
 		else
 			name_by_header(r);
 		if (request_named(r))
@@ -92,8 +101,8 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 SUBPROG int route_head(struct sluice_conn *conn, __u32 service)
 {
 	struct sluice_rules *set = service_rules(service);
+	const struct sluice_rule *rule;
 	struct http1_request *r;
-	__u64 found;
 
 	if (!conn || !set)
 		return 0;
@@ -104,11 +113,11 @@ SUBPROG int route_head(struct sluice_conn *conn, __u32 service)
 		conn_set(conn, SLUICE_CONN_JUDGE);
 		return 0;
 	}
-	found = scan_opaque(route_find(set, r->path));
-	if (found < SLUICE_RULES_MAX && set->rule[found].kind == SLUICE_RULE_PASS && route_plain(r))
+	rule = rule_at(set, route_find(set, r->path));
+	if (rule && rule->kind == SLUICE_RULE_PASS && route_plain(r))
 		return 0;
 	conn_set(conn, SLUICE_CONN_JUDGE);
-	name_request(r, set, false);
+	name_request(r, set, rule, false);
 	return 0;
 }
 
@@ -118,7 +127,8 @@ SUBPROG int route_behind(struct sluice_conn *conn, __u32 service)
 	struct sluice_rules *set = service_rules(service);
 
 	if (conn && set && set->methods)
-		name_request(&conn->request, set, true);
+		name_request(&conn->request, set,
+			     rule_at(set, route_find(set, conn->request.path)), true);
 	return 0;
 }
 

@@ -1595,8 +1595,11 @@ static void dispatch(struct daemon *d, enum source source, int timer, int signal
 
 	switch (source) {
 	case SOURCE_TICK:
-		if (read(timer, &expirations, sizeof(expirations)) == sizeof(expirations))
+		if (read(timer, &expirations, sizeof(expirations)) == sizeof(expirations)) {
+			datapath_poll(d->datapath); /* not every record wakes us */
+			look_at_the_clock(d);
 			tick(d);
+		}
 		if (d->metrics)
 			metrics_poll(d->metrics);
 		break;

@@ -26,6 +26,7 @@
 #define HTTP1_PATH_MAX  96      /* bytes of the request target that are kept */
 #define HTTP1_VALUE_MAX 96      /* bytes of the wanted header's value, a zero behind included */
 #define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
+#define HTTP1_RUN 24            /* … of it that one step takes */
 #define HTTP1_KEYS_MAX 3        /* headers that may hold a client's API key */
 #define HTTP1_PRIORITY (HTTP1_KEYS_MAX + 1) /* in http1_key.trying: what is hashed is no key */
 #define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
@@ -86,6 +87,7 @@ enum http1_flag {
 	HTTP1_PATH_CUT = 1 << 12,      /* the target is longer than `path` */
 	HTTP1_VALUE = 1 << 13,         /* the wanted header was there */
 	HTTP1_VALUE_BAD = 1 << 14,     /* … twice, or too long, or is no one word */
+	HTTP1_DATE_UNASKED = 1 << 15,  /* response: set by a driver that does not want HTTP1_DATE */
 };
 
 /* Headers that matter. A new one needs a line in http1_header() and one in http1_token(). */
@@ -171,7 +173,7 @@ static __always_inline void http1_doubt(struct http1_frame *f, __u32 *ev)
 }
 
 /*
- * Takes bytes of a token into f->token, 16 at most, in lower case if fold is 0x20: until white
+ * Takes bytes of a token into f->token, HTTP1_RUN at most, in lower case if fold is 0x20: until white
  * space, a control character or one of , : ; (none of which it takes). Returns how many.
  */
 static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u64 left, __u8 fold)
@@ -179,7 +181,7 @@ static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u
 	__u64 taken = 0, w = 0;
 
 	SCAN_UNROLL
-	for (__u32 k = 0; k < 16; k += 8) {
+	for (__u32 k = 0; k < HTTP1_RUN; k += 8) {
 		__u64 len, n, marks, word;
 
 		if (left <= k)
@@ -389,7 +391,8 @@ static __always_inline void http1_name_end(struct http1_frame *f, int response, 
 		return;
 	if (f->header == HTTP1_HEADER_DATE) {
 		f->state = HTTP1_AT_REST;
-		*ev |= HTTP1_DATE;
+		if (!(f->flags & HTTP1_DATE_UNASKED))
+			*ev |= HTTP1_DATE;
 		return;
 	}
 	if (f->header == HTTP1_HEADER_OTHER) {
@@ -483,7 +486,7 @@ static __always_inline void http1_chunk_byte(struct http1_frame *f, __u8 c, __u3
 	http1_doubt(f, ev); /* or stepped although the message had ended */
 }
 
-/* One byte of the value of a header that matters, or up to 16 of a token in it. */
+/* One byte of the value of a header that matters, or a run of a token in it. */
 static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 *p, __u64 left,
 					      __u8 *kind, __u32 *ev)
 {
@@ -532,8 +535,59 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 }
 
 /*
- * One step within head lines, chunk lines or trailers: a whole line, if it is one that does not
- * matter and not long. Sets *head_end at the end of the empty line. Returns how many bytes it took.
+ * The usual Content-Length: a space, one to seven digits, the end of the line. Returns how many
+ * bytes it took of `left`, up to the line's end; 0 if it is anything else, and then nothing has
+ * changed.
+ */
+static __always_inline __u64 http1_length_line(struct http1_frame *f, const __u8 *p, __u64 left,
+					       __u32 *ev)
+{
+	__u64 w = scan_load(p + 1) ^ SCAN_ONES * '0', digits;
+
+	/* what is above 9 gets its high bit by adding 0x76 or has it already */
+	digits = ((w & ~SCAN_HIGHS) + SCAN_ONES * 0x76) | w;
+	digits = scan_index((digits & SCAN_HIGHS) | 1ULL << 63);
+	if (left < 10 || p[0] != ' ' || !digits || (w >> 8 * digits & 0xff) != ('\r' ^ '0'))
+		return 0;
+	/* pairs, fours and eights of digits, the first in the lowest byte */
+	w <<= 64 - 8 * digits;
+	w = (w * 10 + (w >> 8)) & 0x00ff00ff00ff00ffULL;
+	w = (w * 100 + (w >> 16)) & 0x0000ffff0000ffffULL;
+	f->value = (__u32)(w * 10000 + (w >> 32));
+	f->token_len = 1;
+	http1_length_end(f, ev);
+	if (f->state != HTTP1_AT_DOUBT)
+		f->state = HTTP1_AT_REST;
+	return 1 + digits;
+}
+
+/*
+ * The usual value that matters: a space and one short token. Returns how many bytes it took of
+ * `left`; f->state says whether more of the value is to be read.
+ */
+static __always_inline __u64 http1_token_line(struct http1_frame *f, const __u8 *p, __u64 left,
+					      __u8 *kind, __u32 *ev)
+{
+	__u64 n;
+	__u8 c;
+
+	if (left < SCAN_PAD - 8 || p[0] != ' ')
+		return 0;
+	n = 1 + http1_run(f, p + 1, left - 1, 0x20);
+	n = n > 1 + HTTP1_RUN ? 1 + HTTP1_RUN : n;
+	c = p[n];
+	if (n > 1 && (c == '\r' || (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE))) {
+		http1_token(f, kind, ev);
+		if (f->state != HTTP1_AT_DOUBT)
+			f->state = HTTP1_AT_REST;
+	}
+	return n;
+}
+
+/*
+ * One step within head lines, chunk lines or trailers: a whole line, if it is not long and has
+ * nothing unusual, and the empty line behind it. Sets *head_end at the end of the empty line.
+ * Returns how many bytes it took.
  */
 static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *buf, __u64 pos,
 					     __u64 stop, int response, const char *wanted,
@@ -566,6 +620,10 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 	}
 	if (f->state == HTTP1_AT_LINE) {
 		if (c == '\r') {
+			if (p + 1 < stop && buf[p + 1] == '\n') {
+				*head_end = 1;
+				return 2;
+			}
 			f->state = HTTP1_AT_HEAD_LF;
 			return 1;
 		}
@@ -589,8 +647,14 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 		}
 		http1_name_end(f, response, wanted, ev);
 		p++;
-		if (p >= stop || f->state != HTTP1_AT_REST || *ev)
+		if (p >= stop || *ev)
 			return p - pos; /* whoever was told wants to know where */
+		if (f->state == HTTP1_AT_LENGTH)
+			p += http1_length_line(f, buf + p, stop - p, ev);
+		else if (f->state == HTTP1_AT_TOKEN)
+			p += http1_token_line(f, buf + p, stop - p, kind, ev);
+		if (f->state != HTTP1_AT_REST)
+			return p - pos;
 	}
 	/* in the rest of a line, or in a chunk extension */
 	p = scan_clamp(p);
@@ -611,6 +675,10 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 		if (p < stop && buf[p] == '\n') {
 			f->state = HTTP1_AT_LINE;
 			p++;
+			if (p + 1 < stop && buf[p] == '\r' && buf[p + 1] == '\n') {
+				*head_end = 1;
+				p += 2;
+			}
 		}
 	} else if (!c || (c == '\n' && f->state == HTTP1_AT_CHUNK_REST)) {
 		http1_doubt(f, ev);
@@ -877,6 +945,52 @@ static __always_inline void http1_forwarded_step(struct http1_request *r, __u8 c
 	}
 }
 
+/*
+ * The usual request line, with a target of up to 40 bytes, where the window has it whole. Returns
+ * how many bytes it took; 0 if it is anything else, of which nothing is known then but bytes of its
+ * target.
+ */
+static __always_inline __u64 http1_request_line(struct http1_request *r, const __u8 *buf, __u64 pos,
+						__u64 left)
+{
+	struct http1_frame *f = &r->frame;
+	__u64 p = pos, w = scan_load(buf + p), marks = 0, n = 0;
+	__u8 method;
+
+	if (left < SCAN_PAD)
+		return 0;
+	if ((w & 0xffffffffffULL) == scan_literal("POST \0\0\0")) {
+		method = HTTP1_METHOD_POST;
+		p += 5;
+	} else if ((w & 0xffffffffULL) == scan_literal("GET \0\0\0\0")) {
+		method = HTTP1_METHOD_GET;
+		p += 4;
+	} else {
+		return 0;
+	}
+	p = scan_clamp(p);
+	SCAN_UNROLL
+	for (int k = 0; k < 40; k += 8) {
+		w = scan_load(buf + p + k);
+		marks = scan_below(w, 0x21) & SCAN_HIGHS;
+		scan_store(r->path + k, w & scan_mask(marks));
+		if (marks) {
+			n = k + scan_index(marks);
+			break;
+		}
+	}
+	n = scan_forget(n, w);
+	p = scan_clamp(p + n);
+	if (!marks || !n || buf[p] != ' ' || scan_load(buf + p + 1) != scan_literal("HTTP/1.1") ||
+	    buf[p + 9] != '\r' || buf[p + 10] != '\n')
+		return 0;
+	f->method = method;
+	f->path_len = n;
+	f->minor = 1;
+	f->state = HTTP1_AT_LINE;
+	return p + 11 - pos;
+}
+
 /* One step within the request line. */
 static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p,
 						     __u64 left, __u32 *ev)
@@ -948,10 +1062,19 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 	struct http1_frame *f = &r->frame;
 	__u64 p = scan_clamp(pos), left;
 	int head_end = 0;
-	__u32 n;
+	__u32 n, line = 0;
 	__u8 kind;
 
 	left = end - p;
+	if (f->state == HTTP1_AT_START) {
+		line = http1_request_line(r, buf, p, left);
+		p = scan_clamp(p + line);
+		if (p >= end) {
+			http1_head_bytes(f, line, ev);
+			return line;
+		}
+	}
+	line = scan_forget(line, left);
 	if (f->state == HTTP1_AT_BODY) {
 		if (left > f->left)
 			left = f->left;
@@ -984,7 +1107,7 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 		http1_head_bytes(f, 1, ev);
 		return 1;
 	}
-	n = http1_line_step(f, buf, p, end, 0, wanted, &kind, &head_end, ev);
+	n = line + http1_line_step(f, buf, p, end, 0, wanted, &kind, &head_end, ev);
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
@@ -1093,6 +1216,20 @@ static __always_inline void http1_response_head_end(struct http1_response *r, __
 	}
 }
 
+/* The usual status line up to its reason: "HTTP/1.1 200 ". Returns 13, or 0 if it is anything else. */
+static __always_inline __u32 http1_status_line(struct http1_frame *f, const __u8 *p, __u64 left)
+{
+	__u8 hundreds = p[9] - '0', tens = p[10] - '0', ones = p[11] - '0';
+
+	if (left < 16 || scan_load(p) != scan_literal("HTTP/1.1") || p[8] != ' ' || p[12] != ' ' ||
+	    !hundreds || hundreds > 9 || tens > 9 || ones > 9)
+		return 0;
+	f->minor = 1;
+	f->status = hundreds * 100 + tens * 10 + ones;
+	f->state = HTTP1_AT_REST;
+	return 13;
+}
+
 /* One step within the status line. */
 static __always_inline __u32 http1_status_line_step(struct http1_frame *f, const __u8 *p,
 						    __u64 left, __u32 *ev)
@@ -1170,9 +1307,14 @@ static __always_inline __u32 http1_response_step(struct http1_response *r, const
 	struct http1_frame *f = &r->frame;
 	__u64 p = scan_clamp(pos), left;
 	int head_end = 0;
-	__u32 n;
+	__u32 n, line = 0;
 
 	left = end - p;
+	if (f->state == HTTP1_AT_START) {
+		line = http1_status_line(f, buf + p, left);
+		p = scan_clamp(p + line);
+	}
+	line = scan_forget(line, left);
 	if (f->state == HTTP1_AT_BODY) {
 		if (left > f->left)
 			left = f->left;
@@ -1187,7 +1329,7 @@ static __always_inline __u32 http1_response_step(struct http1_response *r, const
 		http1_head_bytes(f, n, ev);
 		return n;
 	}
-	n = http1_line_step(f, buf, p, end, 1, NULL, &r->stream.kind, &head_end, ev);
+	n = line + http1_line_step(f, buf, p, end, 1, NULL, &r->stream.kind, &head_end, ev);
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);

@@ -14,6 +14,7 @@
 
 #include "scan.h"
 
+#define JSON_MODEL_RUN 32	   /* … of it that one step takes at most */
 #define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
 
 enum json_model_state {
@@ -137,11 +138,45 @@ static __always_inline void json_model_name_end(struct json_model *j, __u32 *ev)
 	*ev |= HTTP1_MODEL;
 }
 
-/* One step inside the name: up to eight plain bytes, or one that is not. */
+/*
+ * Up to JSON_MODEL_RUN plain bytes of the name, of which there is one at least, and the quote
+ * behind them.
+ */
+static __always_inline __u32 json_model_name_run(struct json_model *j, const __u8 *p, __u64 left,
+						 __u32 *ev)
+{
+	__u64 w = 0, marks, n, taken = 0;
+
+	SCAN_UNROLL
+	for (__u64 k = 0; k < JSON_MODEL_RUN; k += 8) {
+		__u64 len = scan_opaque(j->name_len);
+
+		if (len > JSON_MODEL_NAME_MAX - 9 || left <= k)
+			break;
+		w = scan_load(p + k);
+		marks = ((scan_equal(w, '"') | scan_equal(w, '\\') | scan_below(w, 1)) &
+			 SCAN_HIGHS) |
+			scan_cut(left - k);
+		scan_store(j->name + len, w & scan_mask(marks));
+		n = marks ? scan_index(marks) : 8;
+		j->name_len = len + n;
+		taken += n;
+		if (marks) {
+			if (n < left - k && (w >> 8 * n & 0xff) == '"') {
+				json_model_name_end(j, ev);
+				taken++;
+			}
+			break;
+		}
+	}
+	return scan_forget(taken, w);
+}
+
+/* One step inside the name: a run of plain bytes, or one that is not. */
 static __always_inline __u32 json_model_name(struct json_model *j, const __u8 *p, __u64 left,
 					     __u32 *ev)
 {
-	__u64 w, marks, len = scan_opaque(j->name_len);
+	__u64 len = scan_opaque(j->name_len);
 	__u8 c = p[0], d;
 
 	switch (j->state) {
@@ -215,13 +250,7 @@ static __always_inline __u32 json_model_name(struct json_model *j, const __u8 *p
 		json_model_name_byte(j, c);
 		return 1;
 	}
-	w = scan_load(p);
-	marks = ((scan_equal(w, '"') | scan_equal(w, '\\') | scan_below(w, 1)) & SCAN_HIGHS) |
-		scan_cut(left);
-	scan_store(j->name + len, w & scan_mask(marks));
-	w = marks ? scan_index(marks) : 8;
-	j->name_len = len + w;
-	return w;
+	return json_model_name_run(j, p, left, ev);
 }
 
 /* In a key that has matched "model" so far. Returns 0 if it does so no longer (c not consumed). */
@@ -274,6 +303,28 @@ static __always_inline __u32 json_model_key(struct json_model *j, __u8 c)
 	}
 	j->state = JSON_MODEL_STRING;
 	j->next = JSON_MODEL_COLON;
+	return 0;
+}
+
+/*
+ * At the first byte of a key, behind which the window holds eight bytes: takes "model" and its quote
+ * at once, or sees that it is another key. Returns how many bytes it took. A key with an escape is
+ * left to json_model_key().
+ */
+static __always_inline __u32 json_model_key_word(struct json_model *j, const __u8 *p)
+{
+	const __u64 six = 0xffffffffffffULL;
+	__u64 w = scan_load(p);
+
+	if ((w & six) == scan_literal("model\"\0\0")) {
+		j->flags |= JSON_MODEL_IS_MODEL;
+		j->state = JSON_MODEL_COLON;
+		return 6;
+	}
+	if (!(scan_equal(w, '\\') & SCAN_HIGHS & six)) {
+		j->state = JSON_MODEL_STRING;
+		j->next = JSON_MODEL_COLON;
+	}
 	return 0;
 }
 
@@ -395,6 +446,10 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 	}
 	if (j->state == JSON_MODEL_STRING) {
 		n = json_model_string_end(buf + p);
+		if (n >= SCAN_PAD && p + SCAN_PAD < stop) { /* prose */
+			p = scan_clamp(p + SCAN_PAD);
+			n = json_model_string_end(buf + p);
+		}
 		p += n;
 		if (p >= stop)
 			return end - pos;
@@ -419,6 +474,10 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 			    (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
 			    j->state > JSON_MODEL_AFTER)
 				break;
+		}
+		if (j->state == JSON_MODEL_KEY_STRING && p + 8 <= stop) {
+			p = scan_clamp(p);
+			p += json_model_key_word(j, buf + p);
 		}
 		return p - pos;
 	}
