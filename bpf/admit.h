@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The verdict: one function for requests, one for SYNs, and the places that admitted requests hold. The order is
- * operator, blocked client, (quota, client share,) limit, flag; a refused request takes and is charged nothing.
- * What a verdict becomes on the wire is not decided here.
+ * The verdict: one function for requests, one for SYNs. The order is operator, blocked client, quota, limits set by hand,
+ * the law of policy adaptive (a client's share among it), flag; a refused request takes and is charged nothing. What
+ * a verdict becomes on the wire is not decided here.
  */
 #ifndef SLUICE_BPF_ADMIT_H
 #define SLUICE_BPF_ADMIT_H
