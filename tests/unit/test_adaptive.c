@@ -527,6 +527,89 @@ static void the_next_daemon_goes_on_from_what_was_written(void **state)
 	assert_true(next.ceiling <= ADAPTIVE_CEILING_MAX);
 }
 
+static void what_is_stopped_stays_so_under_the_next_daemon(void **state)
+{
+	static const struct adaptive_targets none = {.floor = 2};
+	struct adaptive a, next;
+	struct adaptive_view v = {.in_flight = 8, .waiting = 8, .waiting_bytes = 16000};
+	struct sluice_admission was, out;
+	uint64_t now = 1000 * S;
+
+	for (unsigned samples = 1; samples <= 50; samples += 49) { /* with a rate and without one */
+		adaptive_init(&a, now);
+		feed(&a, &v, samples, 100, 2000, &now);
+		v.oldest_ns = 0;
+		for (int i = 0; i < 55; i++) {
+			v.oldest_ns += TICK;
+			adaptive_look(&a, &targets, &v, now += TICK);
+		}
+		adaptive_write(&a, &targets, &was);
+		assert_true(was.stopped);
+		assert_int_equal(was.floor, 9); /* one was probed with, beside eight */
+		adaptive_init(&next, now);
+		adaptive_adopt(&next, &was, &targets);
+		adaptive_write(&next, &targets, &out);
+		assert_true(out.stopped);
+		assert_int_equal(out.floor, was.floor);
+		for (int i = 0; i < 9; i++) { /* no probe but those that are due */
+			v.oldest_ns += TICK;
+			adaptive_look(&next, &targets, &v, now += TICK);
+			adaptive_write(&next, &targets, &out);
+			assert_true(out.stopped);
+			assert_int_equal(out.floor, was.floor);
+		}
+		assert_int_equal(next.moves, 0);
+		/* It moves again. */
+		adaptive_ttft(&next, &targets, 9000, 2000, 2000, 8, now += TICK);
+		v.oldest_ns = 0;
+		adaptive_look(&next, &targets, &v, now);
+		adaptive_write(&next, &targets, &out);
+		assert_false(out.stopped);
+		assert_int_equal(out.floor, targets.floor);
+	}
+	/* Without a target there is nothing to be late for. */
+	adaptive_init(&next, now);
+	adaptive_adopt(&next, &was, &none);
+	adaptive_write(&next, &none, &out);
+	assert_false(out.stopped);
+	assert_int_equal(out.floor, none.floor);
+}
+
+static void the_next_daemon_keeps_each_rank_where_it_was(void **state)
+{
+	struct adaptive a, next;
+	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
+	struct sluice_admission was, now_is;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 200, 100, 2000, &now);
+	for (int i = 0; i < 50; i++) {
+		v.refused[admission_rank(SLUICE_CLASS_NORMAL, 0)]++;
+		adaptive_look(&a, &targets, &v, now += TICK);
+	}
+	adaptive_write(&a, &targets, &was);
+	assert_true(was.level[SLUICE_RANKS - 1] < was.level[admission_rank(SLUICE_CLASS_NORMAL, 1)]);
+	adaptive_init(&next, now);
+	adaptive_adopt(&next, &was, &targets);
+	adaptive_look(&next, &targets, &v, now + TICK);
+	adaptive_write(&next, &targets, &now_is);
+	assert_memory_equal(now_is.level, was.level, sizeof(was.level));
+	assert_true(now_is.fair + 4U >= was.fair && now_is.fair <= was.fair + 4U);
+	/* What an earlier one wrote may be anything. */
+	for (int wild = 0; wild < 2; wild++) {
+		memset(was.level, wild ? 0xff : 0, sizeof(was.level));
+		was.level[0] = 1;
+		was.stopped = was.floor = UINT32_MAX;
+		adaptive_init(&next, now);
+		adaptive_adopt(&next, &was, &targets);
+		adaptive_write(&next, &targets, &now_is);
+		for (int r = 0; r < SLUICE_RANKS; r++)
+			assert_in_range(now_is.level[r], 18, ADMISSION_ALL);
+		assert_int_equal(now_is.floor, ADAPTIVE_CEILING_MAX);
+	}
+}
+
 static void late_with_nothing_before_it_lowers_the_ceiling_once(void **state)
 {
 	struct adaptive a;
@@ -562,6 +645,8 @@ int main(void)
 		cmocka_unit_test(a_share_is_by_weight_and_of_those_who_are_there),
 		cmocka_unit_test(one_client_alone_has_no_share),
 		cmocka_unit_test(the_next_daemon_goes_on_from_what_was_written),
+		cmocka_unit_test(what_is_stopped_stays_so_under_the_next_daemon),
+		cmocka_unit_test(the_next_daemon_keeps_each_rank_where_it_was),
 		cmocka_unit_test(late_with_nothing_before_it_lowers_the_ceiling_once),
 	};
 

@@ -93,18 +93,37 @@ void adaptive_init(struct adaptive *a, uint64_t now_ns)
 	a->above_level = 1;
 }
 
-void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
-		    const struct adaptive_targets *t)
+static void adopt_rate(struct adaptive *a, const struct sluice_admission *was,
+		       const struct adaptive_targets *t)
 {
-	if (was->ceiling)
-		a->ceiling = fmin(fmax(was->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
-	if (!was->rate)
-		return;
 	a->rate = (double)was->rate / (1 << ADMISSION_RATE_SHIFT) /
 		  ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6);
 	a->bytes_ahead = (struct fading){a->rate * t->ttft_ms, t->ttft_ms, a->seen_ns};
 	a->rate_samples = RATE_SAMPLES_MIN;
 	a->last_token_ns = a->seen_ns;
+}
+
+void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
+		    const struct adaptive_targets *t)
+{
+	if (was->ceiling)
+		a->ceiling = fmin(fmax(was->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
+	for (int c = 0; c < SLUICE_CLASSES; c++)
+		if (was->level[2 * c])
+			a->class_level[c] = fmin(1, fmax(CLASS_LEAST, was->level[2 * c] / (double)ADMISSION_ALL));
+	if (was->level[0])
+		a->above_level = fmin(1, fmax(ABOVE_LEAST, was->level[1] / (double)was->level[0]));
+	/* What is stopped stays so until it moves, with the probes that it has had. */
+	if (was->stopped && t->ttft_ms > 0) {
+		a->stopped = true;
+		a->floor = was->floor < ADAPTIVE_CEILING_MAX ? was->floor : ADAPTIVE_CEILING_MAX;
+		a->probe_ns = a->seen_ns;
+	}
+	if (was->rate)
+		adopt_rate(a, was, t);
+	/* When the last token was is not written: here a target ago, so that it neither opens nor passes for cold. */
+	if (a->stopped)
+		a->last_token_ns = (uint64_t)fmax(1, (double)a->seen_ns - t->ttft_ms * 1e6);
 }
 
 void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
@@ -250,6 +269,7 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 	if (!a->looked) { /* what was counted before is not news */
 		a->looked = true;
 		a->seen = a->moved = *v;
+		a->used = (double)v->in_flight;
 	}
 	refused = (double)(refused_of(v) - refused_of(&a->seen));
 	arrived = refused + (double)(v->admitted - a->seen.admitted);
