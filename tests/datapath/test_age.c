@@ -292,6 +292,103 @@ static void ages_of_nobody_are_cleared_where_all_is_quiet(void **state)
 	closed(d);
 }
 
+/* The number in a slot, of those that wait since `since`. */
+static uint64_t waiting_since(struct datapath *d, uint64_t since)
+{
+	uint64_t word = d->state[900].ages.slot[ages_time(since) & (AGES_SLOTS - 1)];
+
+	return word >> 32 == ages_time(since) ? word & 0xffffffff : 0;
+}
+
+/* One more waits under law 900 since `since`, and is noted or not. */
+static void begin_waiting(struct datapath *d, uint32_t n, uint64_t since, bool noted)
+{
+	put_waiting(d, n, 0, since, 10, BOTH);
+	count(d, SLUICE_MODEL_ALL, 1, 1);
+	count(d, 3, 1, 1);
+	count(d, 900, 1, 1);
+	d->state[900].waiting_bytes += 10;
+	if (noted)
+		ages_add(&d->state[900].ages, since);
+}
+
+static void end_waiting(struct datapath *d, uint32_t n, uint64_t since)
+{
+	struct sluice_conn_key key;
+
+	key_of(&key, n);
+	assert_int_equal(bpf_map_delete_elem(map_fd(d->skel->maps.conns), &key), 0);
+	count(d, SLUICE_MODEL_ALL, -1, -1);
+	count(d, 3, -1, -1);
+	count(d, 900, -1, -1);
+	d->state[900].waiting_bytes -= 10;
+	ages_remove(&d->state[900].ages, since);
+}
+
+static void ages_are_mended_on_a_model_that_never_empties(void **state)
+{
+	const uint64_t wrong = NOW - 9 * SECOND, missing = NOW - 4 * SECOND, moving = NOW - 7 * SECOND;
+	const uint64_t step = SECOND / 4;
+	struct datapath *d = opened();
+	uint64_t now = NOW;
+
+	for (uint32_t n = 0; n < 3; n++)
+		begin_waiting(d, n, now - (2 - n) * step, true);
+	begin_waiting(d, 1000, wrong, true);
+	for (int i = 0; i < 2; i++)
+		ages_add(&d->state[900].ages, wrong); /* two of nobody beside it */
+	begin_waiting(d, 1001, missing, true);
+	begin_waiting(d, 1002, missing, false);
+	for (int i = 0; i < 5; i++)
+		ages_add(&d->state[900].ages, moving);
+	d->state[900].ages.older = 4;
+	for (uint32_t n = 3; n < 9; n++) { /* at each call one begins, and the oldest of the three has its token */
+		assert_int_equal(d->state[900].waiting, 6);
+		assert_int_equal(waiting_since(d, wrong), n < 5 ? 3 : 1); /* two calls agree first */
+		assert_int_equal(waiting_since(d, missing), n < 5 ? 1 : 2);
+		assert_int_equal(d->state[900].ages.older, n < 5 ? 4 : 0);
+		if (n < 6)
+			ages_remove(&d->state[900].ages, moving);
+		assert_int_equal(waiting_since(d, moving), n < 6 ? 7 - n : n < 7 ? 2 : 0);
+		assert_done(datapath_age(d, now));
+		now += step;
+		begin_waiting(d, n, now, true);
+		end_waiting(d, n - 3, now - 3 * step);
+	}
+	assert_int_equal(ages_oldest(&d->state[900].ages, NOW),
+			 (uint64_t)(ages_time(NOW) - ages_time(wrong)) << AGES_SHIFT);
+	closed(d);
+}
+
+static void ages_that_are_right_or_new_stay_as_they_are(void **state)
+{
+	const uint64_t old = NOW - 40 * SECOND;
+	/* A round of the ring later, in the slot of the first: that has moved to `older`. */
+	const uint64_t round = old + ((uint64_t)AGES_SLOTS << AGES_SHIFT);
+	struct datapath *d = opened();
+	struct sluice_ages was;
+
+	begin_waiting(d, 1, old, true);
+	begin_waiting(d, 2, round, true);
+	begin_waiting(d, 3, NOW - SECOND, true);
+	begin_waiting(d, 4, NOW - 2 * SECOND, false); /* never noted, in a slot of an older time */
+	d->state[900].ages.slot[ages_time(NOW - 2 * SECOND) & (AGES_SLOTS - 1)] = 0;
+	assert_int_equal(d->state[900].ages.older, 1);
+	for (int i = 0; i < 3; i++)
+		ages_add(&d->state[900].ages, NOW); /* counted, but not yet in conns */
+	was = d->state[900].ages;
+	for (int i = 0; i < 6; i++)
+		assert_done(datapath_age(d, NOW));
+	assert_memory_equal(&d->state[900].ages, &was, sizeof(was));
+	/* With time the new ones are found to be nobody's. */
+	for (int i = 0; i < 3; i++)
+		assert_done(datapath_age(d, NOW + SECOND));
+	assert_int_equal(waiting_since(d, NOW), 0);
+	assert_int_equal(waiting_since(d, round), 1);
+	assert_int_equal(d->state[900].ages.older, 1);
+	closed(d);
+}
+
 static void see_client(void *arg, const struct sluice_client *client, const struct sluice_client_count *count_,
 		       int64_t in_flight)
 {
@@ -444,6 +541,8 @@ int main(void)
 		sandbox_test(what_is_forgotten_is_given_back_wherever_it_is_counted),
 		sandbox_test(bytes_that_wait_and_what_is_beyond_are_mended),
 		sandbox_test(ages_of_nobody_are_cleared_where_all_is_quiet),
+		sandbox_test(ages_are_mended_on_a_model_that_never_empties),
+		sandbox_test(ages_that_are_right_or_new_stay_as_they_are),
 		sandbox_test(what_a_client_holds_is_summed_over_laws),
 		sandbox_test(the_classes_in_force_are_exactly_those_asked_for),
 		sandbox_test(sums_are_over_all_cpus),

@@ -8,6 +8,10 @@
  * the same exchanges held them; and then only if a second such pair, of another call, shows the same difference.
  * What a program was just doing (counted, not yet noted in its connection) does not last that long. The correction
  * is an atomic addition on the mapped array, never a store: whatever is counted meanwhile stays counted.
+ *
+ * Ages (ages.h) are compared slot by slot, so that they are mended on a model that never empties: nobody begins to wait
+ * in the past, so the number of an old slot, and of those who wait since then, only falls. Where both are
+ * the same in two walks, twice, nothing happened in between; the correction is one compare-and-swap.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -37,7 +41,23 @@ struct sum {
 struct suspect {
 	struct held drift;
 	uint64_t call;
-	uint64_t ages_call; /* ages although nobody waits */
+};
+
+/* What one walk saw of a law's ages, and of those that wait. */
+struct walked_ages {
+	uint64_t word[AGES_SLOTS];  /* at its start */
+	uint32_t count[AGES_SLOTS]; /* those in conns that wait since the slot's time … */
+	int64_t older, older_count; /* … and since a time that has no slot any more */
+	uint64_t older_holders;     /* a fingerprint of these */
+	uint64_t start_ns;
+};
+
+/* Of a law that somebody waits under, or whose ages say so. */
+struct law_ages {
+	unsigned walks; /* whole ones */
+	struct walked_ages now, last;
+	uint64_t call[AGES_SLOTS]; /* in which the slot was first seen to be wrong; 0: it was not */
+	uint64_t older_call;
 };
 
 struct idle_client {
@@ -51,6 +71,7 @@ struct age {
 	struct cursor conns, tombstones;
 	struct sum now[SLUICE_MODELS_MAX], last[SLUICE_MODELS_MAX];
 	struct suspect suspect[SLUICE_MODELS_MAX];
+	struct law_ages *ages[SLUICE_MODELS_MAX];
 
 	struct sluice_client_flag_key
 		*busy; /* clients and laws with an exchange in flight, as this walk found them */
@@ -68,6 +89,8 @@ void age_free(struct age *age)
 {
 	if (!age)
 		return;
+	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++)
+		free(age->ages[m]);
 	free(age->busy);
 	free(age->idle);
 	free(age->idle_last);
@@ -174,21 +197,6 @@ static bool has_ages(const struct sluice_ages *a)
 	return false;
 }
 
-/* Whoever begins to wait meanwhile changes the slot, so that it stays. */
-static void clear_ages(struct sluice_ages *a)
-{
-	int64_t older = LOAD(a->older);
-
-	__atomic_compare_exchange_n(&a->older, &older, 0, false, __ATOMIC_SEQ_CST,
-				    __ATOMIC_SEQ_CST);
-	for (int i = 0; i < AGES_SLOTS; i++) {
-		uint64_t was = LOAD(a->slot[i]);
-
-		if (was & 0xffffffff)
-			__sync_bool_compare_and_swap(&a->slot[i], was, was >> 32 << 32);
-	}
-}
-
 static bool in_flight(const struct sluice_conn *conn)
 {
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
@@ -242,7 +250,25 @@ static void note_busy(struct age *age, const struct sluice_exchange *e)
 		(struct sluice_client_flag_key){.client = e->client, .model = e->law};
 }
 
-static void add_up(struct age *age, const struct sluice_conn_key *key,
+/* Counts one that waits under law `m` where its removal will look for it. */
+static void note_waiting(struct datapath *d, struct age *age, uint32_t m, uint64_t since, uint64_t holder)
+{
+	struct law_ages *ages = age->ages[m];
+	uint64_t time = ages_time(since), slot_time;
+	unsigned i = time & (AGES_SLOTS - 1);
+
+	if (!ages)
+		return;
+	slot_time = LOAD(d->state[m].ages.slot[i]) >> 32;
+	if (slot_time == time) {
+		ages->now.count[i]++;
+	} else if (slot_time > time) { /* if it is less, this one was never noted: it is not old */
+		ages->now.older_count++;
+		ages->now.older_holders += holder;
+	}
+}
+
+static void add_up(struct datapath *d, struct age *age, const struct sluice_conn_key *key,
 		   const struct sluice_conn *conn)
 {
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
@@ -268,6 +294,8 @@ static void add_up(struct age *age, const struct sluice_conn_key *key,
 			sum->counted.waiting_bytes += h.waiting_bytes;
 			sum->holders += holder;
 		}
+		if (flags & SLUICE_EXCHANGE_WAITING)
+			note_waiting(d, age, e->law, e->admitted_ns, holder);
 	}
 }
 
@@ -277,20 +305,68 @@ static bool same(struct held a, struct held b)
 	       a.waiting_bytes == b.waiting_bytes;
 }
 
-/* Nobody waits here, and has not for two walks; ages that two calls find all the same are of nobody. */
+/* Begins a walk of a law's ages. They are followed only where there is something to follow. */
+static void start_ages(struct datapath *d, struct age *age, uint32_t m, uint64_t now)
+{
+	const struct sluice_ages *was = &d->state[m].ages;
+	struct law_ages *ages = age->ages[m];
+
+	if (!age->now[m].before.waiting && !has_ages(was)) {
+		free(ages);
+		age->ages[m] = NULL;
+		return;
+	}
+	if (!ages || !age->walked) { /* each walk is to go on from the last */
+		free(ages);
+		ages = age->ages[m] = calloc(1, sizeof(*ages));
+	}
+	if (!ages)
+		return;
+	ages->last = ages->now;
+	ages->now = (struct walked_ages){.older = LOAD(was->older), .start_ns = now};
+	for (int i = 0; i < AGES_SLOTS; i++)
+		ages->now.word[i] = LOAD(was->slot[i]);
+}
+
+/*
+ * Whether what was found wrong may be mended: it was in two walks that said the same, and so it was in an earlier call and
+ * ever since.
+ */
+static bool believed(uint64_t *since_call, bool wrong, uint64_t call)
+{
+	bool mend = wrong && *since_call && *since_call != call;
+
+	*since_call = !wrong || mend ? 0 : *since_call ? *since_call : call;
+	return mend;
+}
+
+/* Compares what two walks saw of a law's ages. */
 static void mend_ages(struct datapath *d, struct age *age, uint32_t m)
 {
-	struct sluice_model_state *s = &d->state[m];
-	struct suspect *suspect = &age->suspect[m];
+	struct sluice_ages *is = &d->state[m].ages;
+	struct law_ages *ages = age->ages[m];
+	const struct walked_ages *now, *last;
+	uint64_t settled;
 
-	if (!has_ages(&s->ages)) {
-		suspect->ages_call = 0;
-	} else if (!suspect->ages_call) {
-		suspect->ages_call = age->call;
-	} else if (suspect->ages_call != age->call && LOAD(s->waiting) == 0) {
-		clear_ages(&s->ages);
-		suspect->ages_call = 0;
+	if (!ages || ++ages->walks < 2)
+		return;
+	now = &ages->now;
+	last = &ages->last;
+	settled = ages_time(last->start_ns) - 1; /* before it nobody begins to wait any more */
+	for (int i = 0; i < AGES_SLOTS; i++) {
+		uint64_t word = last->word[i];
+		bool wrong = word >> 32 < settled && LOAD(is->slot[i]) == word &&
+			     last->count[i] == now->count[i] && now->count[i] != (uint32_t)word;
+
+		if (believed(&ages->call[i], wrong, age->call))
+			__sync_bool_compare_and_swap(&is->slot[i], word, word >> 32 << 32 | now->count[i]);
 	}
+	if (believed(&ages->older_call,
+		     last->older == now->older && now->older == LOAD(is->older) &&
+			     last->older_count == now->older_count &&
+			     last->older_holders == now->older_holders && now->older_count != now->older,
+		     age->call))
+		ADD(is->older, now->older_count - now->older);
 }
 
 /* Compares the walk that ended with the one before it, model by model. */
@@ -308,14 +384,8 @@ static void compare(struct datapath *d, struct age *age)
 
 		if (!same(last->before, last->after) || !same(last->after, now->before) ||
 		    !same(now->before, now->after) || !same(last->counted, now->counted) ||
-		    last->holders != now->holders) {
-			suspect->ages_call = 0;
+		    last->holders != now->holders)
 			continue; /* in motion: says nothing */
-		}
-		if (!now->counted.waiting && !now->after.waiting)
-			mend_ages(d, age, m);
-		else
-			suspect->ages_call = 0;
 		if (same(drift, (struct held){0})) {
 			suspect->call = 0;
 		} else if (!suspect->call || !same(suspect->drift, drift)) {
@@ -328,20 +398,24 @@ static void compare(struct datapath *d, struct age *age)
 	}
 }
 
-static void start_walk(struct datapath *d, struct age *age)
+static void start_walk(struct datapath *d, struct age *age, uint64_t now)
 {
 	memcpy(age->last, age->now, sizeof(age->last));
 	memset(age->now, 0, sizeof(age->now));
 	age->busy_count = 0;
 	age->out_of_memory = false;
-	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++)
+	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++) {
 		age->now[m].before = read_state(d, m);
+		start_ages(d, age, m, now);
+	}
 }
 
 static void end_walk(struct datapath *d, struct age *age)
 {
 	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++)
 		age->now[m].after = read_state(d, m);
+	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++)
+		mend_ages(d, age, m);
 	if (age->walked)
 		compare(d, age);
 	age->walked = true;
@@ -417,7 +491,7 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 		int count;
 
 		if (!age->conns.under_way)
-			start_walk(d, age);
+			start_walk(d, age, now);
 		datapath_alive(d);
 		count = map_next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys,
 				       age->values, &done);
@@ -428,7 +502,7 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 		for (int i = 0; i < count; i++)
 			if (!forgotten(&age->values[i], now) ||
 			    !forget(d, &age->keys[i], age->values[i].last_seen_ns))
-				add_up(age, &age->keys[i], &age->values[i]);
+				add_up(d, age, &age->keys[i], &age->values[i]);
 		if (!done)
 			continue;
 		end_walk(d, age);

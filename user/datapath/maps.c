@@ -215,7 +215,7 @@ int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct s
 	};
 	for (int r = 0; r < SLUICE_RANKS; r++)
 		out->refused[r] = LOAD(s->refused[r]);
-	/* Where nobody waits, ages that say otherwise have drifted: age.c clears them. */
+	/* Where nobody waits, ages that say otherwise have drifted: age.c mends them. */
 	if (out->waiting > 0)
 		out->oldest_ns = ages_oldest(&s->ages, now_ns);
 	return 0;
