@@ -139,16 +139,28 @@ static void find_next_end(struct engine *e)
 			e->next_end = e->requests[e->decoding[i]].ends_at;
 }
 
+/* One that decodes gives its memory and its place up. */
+static void stop_decoding(struct engine *e, uint32_t at)
+{
+	struct engine_request *r = &e->requests[e->decoding[at]];
+
+	e->decoding[at] = e->decoding[--e->decoding_count];
+	r->emitted = r->generate - (uint32_t)(r->ends_at - e->decode_steps);
+	e->kv_used -= r->prompt + r->emitted - 1;
+	if (r->last_ns < e->decoded_ns)
+		r->last_ns = e->decoded_ns;
+	e->sum_last_ns -= r->last_ns;
+	find_next_end(e);
+}
+
 /* The youngest gives its memory and its place up, and goes to the head of the queue. */
 static void preempt(struct engine *e)
 {
-	struct engine_request *r;
 	uint32_t at = 0, id = e->partial;
 
 	e->preempted++;
 	if (id != ENGINE_NONE) { /* came last: what decodes came before it */
-		r = &e->requests[id];
-		e->kv_used -= r->prompt + r->emitted;
+		e->kv_used -= e->requests[id].prompt + e->requests[id].emitted;
 		e->partial = ENGINE_NONE;
 		push_front(e, id);
 		return;
@@ -157,14 +169,7 @@ static void preempt(struct engine *e)
 		if (e->requests[e->decoding[i]].order > e->requests[e->decoding[at]].order)
 			at = i;
 	id = e->decoding[at];
-	r = &e->requests[id];
-	e->decoding[at] = e->decoding[--e->decoding_count];
-	r->emitted = r->generate - (uint32_t)(r->ends_at - e->decode_steps);
-	e->kv_used -= r->prompt + r->emitted - 1;
-	if (r->last_ns < e->decoded_ns)
-		r->last_ns = e->decoded_ns;
-	e->sum_last_ns -= r->last_ns;
-	find_next_end(e);
+	stop_decoding(e, at);
 	push_front(e, id);
 }
 
@@ -240,6 +245,8 @@ static bool begin(struct engine *e)
 		if (alike > room)
 			alike = room;
 	}
+	if (e->token)
+		alike = 1;
 	if (alike > 1 && tokens) /* fill() has taken the first step's */
 		e->requests[e->partial].left -= (uint32_t)((alike - 1) * tokens);
 	e->step_ns = step_ns(&e->shape, e->decodes ? e->decoding_count : 0, tokens);
@@ -283,6 +290,8 @@ static void start_decoding(struct engine *e, uint32_t id)
 	} else {
 		e->gap_ns += e->now_ns - r->last_ns;
 		e->gaps++;
+		if (e->token)
+			e->token(e->events.context, id, e->now_ns);
 	}
 	r->emitted++;
 	if (r->emitted >= r->generate) {
@@ -311,6 +320,8 @@ static void finish(struct engine *e)
 	}
 	e->step_count = 0;
 	e->finishing_count = 0;
+	for (uint32_t i = 0; e->token && e->decodes && i < e->decoding_count; i++)
+		e->token(e->events.context, e->decoding[i], e->now_ns);
 	if (e->decode_steps == e->next_end) {
 		for (uint32_t i = 0; i < e->decoding_count;) {
 			uint32_t id = e->decoding[i];
@@ -343,6 +354,63 @@ void engine_run(struct engine *e, uint64_t until_ns)
 	}
 	if (e->now_ns < until_ns && until_ns != UINT64_MAX)
 		e->now_ns = until_ns;
+}
+
+void engine_tell_tokens(struct engine *e,
+			void (*token)(void *context, uint32_t id, uint64_t now_ns))
+{
+	e->token = token;
+}
+
+uint64_t engine_due(const struct engine *e)
+{
+	if (e->step_count)
+		return e->now_ns + e->step_ns * e->step_count;
+	return engine_idle(e) ? UINT64_MAX : e->now_ns;
+}
+
+static bool leave_queue(struct engine *e, uint32_t id)
+{
+	uint32_t before = ENGINE_NONE;
+
+	for (uint32_t at = e->head; at != ENGINE_NONE; before = at, at = e->requests[at].next) {
+		if (at != id)
+			continue;
+		if (before == ENGINE_NONE)
+			e->head = e->requests[id].next;
+		else
+			e->requests[before].next = e->requests[id].next;
+		if (e->tail == id)
+			e->tail = before;
+		e->queued--;
+		return true;
+	}
+	return false;
+}
+
+void engine_cancel(struct engine *e, uint32_t id)
+{
+	const struct engine_request *r = &e->requests[id];
+
+	if (leave_queue(e, id))
+		return;
+	if (e->partial == id) {
+		e->kv_used -= (uint64_t)r->prompt + r->emitted;
+		e->partial = ENGINE_NONE;
+	}
+	for (uint32_t i = 0; i < e->finishing_count; i++) {
+		if (e->finishing[i] != id)
+			continue;
+		e->kv_used -= (uint64_t)r->prompt + r->emitted;
+		e->finishing[i] = e->finishing[--e->finishing_count];
+		return;
+	}
+	for (uint32_t i = 0; i < e->decoding_count; i++) {
+		if (e->decoding[i] == id) {
+			stop_decoding(e, i);
+			return;
+		}
+	}
 }
 
 uint64_t engine_gaps(struct engine *e, uint64_t *count)

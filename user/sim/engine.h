@@ -43,7 +43,8 @@ struct engine_request {
 struct engine {
 	struct engine_shape shape;
 	struct engine_events events;
-	struct engine_request *requests; /* by id */
+	void (*token)(void *context, uint32_t id, uint64_t now_ns); /* or NULL */
+	struct engine_request *requests;                            /* by id */
 	uint32_t request_count;
 
 	uint64_t now_ns; /* the end of the last step */
@@ -78,6 +79,17 @@ bool engine_submit(struct engine *e, uint32_t id, uint32_t prompt, uint32_t gene
 		   uint64_t now_ns);
 
 bool engine_idle(const struct engine *e);
+
+/*
+ * For an engine that a clock drives: to be told each token after the first as well, for which steps are taken one by one;
+ * when engine_run() has something to do next, UINT64_MAX while it is idle; and the end of a request whose client has
+ * gone, not from within an event.
+ */
+void engine_tell_tokens(struct engine *e,
+			void (*token)(void *context, uint32_t id, uint64_t now_ns));
+uint64_t engine_due(const struct engine *e);
+void engine_cancel(struct engine *e, uint32_t id);
+
 /* The time between tokens (ns, and how many) since it was last asked. */
 uint64_t engine_gaps(struct engine *e, uint64_t *count);
 
