@@ -67,9 +67,10 @@ $(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
 $(B)/sluice-sim: $(B)/user/sluice-sim.o $(SIM_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ -ljansson -lm
 
+$(B)/mock_server: user/sim/engine.c user/sim/engine.h
 $(B)/mock_server $(B)/loadgen: $(B)/%: tests/mock/%.c $(wildcard tests/mock/mock_common.c tests/mock/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -std=gnu11 $(WARN) -D_GNU_SOURCE -Itests/mock $(filter %.c,$^) -o $@ -ljansson -lm
+	$(CC) $(CFLAGS) -std=gnu11 $(WARN) -D_GNU_SOURCE -Itests/mock -Iuser $(filter %.c,$^) -o $@ -ljansson -lm
 
 $(B)/asan/%.o: %.c
 	@mkdir -p $(@D)

@@ -7,6 +7,10 @@
  * A connection carries one request at a time, so the connection is also the request: it waits in
  * its model's queue, holds a slot, and its one timer is the next thing that the model would do.
  * What an application cannot see (a request refused on the way) must not show in /stats.
+ *
+ * With --engine all models share one engine that batches continuously, the very code of the simulator
+ * (user/sim/engine.h), driven by the clock: each wake-up takes the steps that are due by then, and the next is due at
+ * a time that does not depend on how late this one was. A prompt's tokens are the bytes of its text / 4.
  */
 #include "mock.h"
 
@@ -22,10 +26,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sim/engine.h"
+
 #define BODY_MAX      ((size_t)8 << 20)
 #define TOKENS_MAX    1000000
 #define LINGER_NS     (2 * NSEC_PER_SEC)
 #define STUCK_POLL_NS (5 * NSEC_PER_MSEC)
+#define ENGINE_PLACES 16384 /* requests that the engine has at once */
+#define BYTES_A_TOKEN 4
 
 struct conn;
 
@@ -96,7 +104,8 @@ struct conn {
 	enum phase phase;
 	enum api api;
 	bool stream, head_sent;
-	uint64_t id, tokens, produced, prompt_bytes;
+	uint64_t id, tokens, produced, prompt_bytes, prompt_tokens;
+	uint32_t place;   /* in the engine */
 	uint64_t read_ns; /* when its last bytes were read */
 	struct conn *queue_next, *queue_prev;
 };
@@ -119,8 +128,31 @@ static struct {
 	uint64_t answers_complete, cancelled, queue_full, resets_seen, fins_seen, malformed;
 } stats;
 
+/* What the engine has said and what has not been sent yet. */
+struct said {
+	uint32_t place;
+	uint64_t id; /* of the request: its place may be another's by now */
+	bool ended;  /* else a token */
+};
+
+static struct {
+	bool on;
+	struct engine e;
+	struct timer timer;
+	struct {
+		struct conn *conn; /* NULL: free */
+		bool ended;
+	} places[ENGINE_PLACES];
+	uint32_t free[ENGINE_PLACES], free_count;
+	struct said *said;
+	size_t said_len, said_cap;
+	bool telling;
+	uint64_t stopped_ns, lost_ns; /* stuck since; and in all, so far */
+} batch;
+
 static void process(struct conn *c);
 static void start_waiting(struct model *m);
+static void batch_release(struct conn *c);
 
 /* ---- connections ---- */
 
@@ -174,6 +206,8 @@ static void release_model(struct conn *c)
 	timer_cancel(&c->timer);
 	if (phase == PHASE_QUEUED)
 		leave_queue(c);
+	if (batch.on)
+		batch_release(c);
 	c->model = NULL;
 	c->phase = PHASE_NONE;
 	if (phase != PHASE_QUEUED) {
@@ -433,7 +467,7 @@ static void send_opening(struct conn *c)
 			   "\"stop_sequence\":null,\"usage\":{\"input_tokens\":%llu,"
 			   "\"output_tokens\":1}}}\n\n",
 			   (unsigned long long)c->id, c->model->name,
-			   (unsigned long long)c->prompt_bytes / 4);
+			   (unsigned long long)c->prompt_tokens);
 		send_chunk(c, "event: content_block_start\n"
 			      "data: {\"type\":\"content_block_start\",\"index\":0,"
 			      "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n");
@@ -502,7 +536,7 @@ static void send_ending(struct conn *c)
 			   "\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,"
 			   "\"done_reason\":\"length\",\"prompt_eval_count\":%llu,"
 			   "\"eval_count\":%llu}\n",
-			   c->model->name, (unsigned long long)c->prompt_bytes / 4,
+			   c->model->name, (unsigned long long)c->prompt_tokens,
 			   (unsigned long long)c->tokens);
 		break;
 	}
@@ -518,7 +552,7 @@ static void words(struct buf *b, uint64_t n)
 
 static void plain_body(const struct conn *c, struct buf *b)
 {
-	unsigned long long id = c->id, in = c->prompt_bytes / 4, out = c->tokens;
+	unsigned long long id = c->id, in = c->prompt_tokens, out = c->tokens;
 	const char *name = c->model->name;
 
 	switch (c->api) {
@@ -590,7 +624,7 @@ static void begin_service(struct conn *c, uint64_t since_ns)
 
 static void start_waiting(struct model *m)
 {
-	while (m->first && m->stuck == 0 && (double)m->in_service < m->slots)
+	while (!batch.on && m->first && m->stuck == 0 && (double)m->in_service < m->slots)
 		begin_service(m->first, now_ns());
 }
 
@@ -665,6 +699,179 @@ static void on_timer(struct timer *t)
 		timer_set(t, next_step(due, ms_to_ns(m->token_ms)));
 }
 
+/* ---- requests in the engine ---- */
+
+static void add_said(uint32_t place, bool ended)
+{
+	if (batch.said_len == batch.said_cap) {
+		batch.said_cap = batch.said_cap ? batch.said_cap * 2 : 256;
+		batch.said = xrealloc(batch.said, batch.said_cap * sizeof(*batch.said));
+	}
+	batch.places[place].ended = ended;
+	batch.said[batch.said_len++] = (struct said){place, batch.places[place].conn->id, ended};
+}
+
+/* Sending may end a connection, and that the engine must not hear while it speaks. */
+static void on_engine_token(void *context, uint32_t place, uint64_t at_ns)
+{
+	(void)context;
+	(void)at_ns;
+	add_said(place, false);
+}
+
+static void on_engine_ended(void *context, uint32_t place, uint64_t at_ns)
+{
+	(void)context;
+	(void)at_ns;
+	add_said(place, true);
+}
+
+static void batch_release(struct conn *c)
+{
+	if (!batch.places[c->place].ended)
+		engine_cancel(&batch.e, c->place);
+	batch.places[c->place].conn = NULL;
+	batch.free[batch.free_count++] = c->place;
+}
+
+static void take_token(struct conn *c)
+{
+	if (c->phase == PHASE_QUEUED) {
+		leave_queue(c);
+		c->model->in_service++;
+		c->phase = PHASE_TOKENS;
+		if (c->stream) {
+			send_stream_head(c);
+			if (c->state != STATE_CLOSED)
+				send_opening(c);
+		}
+	}
+	if (c->stream && c->state != STATE_CLOSED)
+		send_token(c);
+	c->produced++;
+}
+
+/* The engine's clock: it stands while a model is stuck. */
+static uint64_t batch_clock(void)
+{
+	return (batch.stopped_ns ? batch.stopped_ns : now_ns()) - batch.lost_ns;
+}
+
+/* Takes the steps that have ended by now, and sends what they gave. */
+static void batch_run(void)
+{
+	uint64_t due;
+
+	engine_run(&batch.e, batch_clock());
+	if (batch.telling) /* in an answer to what it said */
+		return;
+	batch.telling = true;
+	for (size_t i = 0; i < batch.said_len; i++) {
+		struct said at = batch.said[i];
+		struct conn *c = batch.places[at.place].conn;
+
+		if (!c || c->id != at.id)
+			continue;
+		if (at.ended)
+			finish_service(c);
+		else
+			take_token(c);
+	}
+	batch.said_len = 0;
+	batch.telling = false;
+	due = engine_due(&batch.e);
+	if (due == UINT64_MAX || batch.stopped_ns)
+		timer_cancel(&batch.timer);
+	else
+		timer_set(&batch.timer, due + batch.lost_ns);
+}
+
+static void on_batch_timer(struct timer *t)
+{
+	(void)t;
+	batch_run();
+}
+
+/* Also answered requests may bring the next one: batch_run() is then under way, and looks for what is due behind them. */
+static bool batch_submit(struct conn *c)
+{
+	if (!batch.free_count)
+		return false;
+	batch_run();
+	c->place = batch.free[batch.free_count - 1];
+	if (!engine_submit(&batch.e, c->place, (uint32_t)c->prompt_tokens, (uint32_t)c->tokens,
+			   batch_clock()))
+		return false;
+	batch.free_count--;
+	batch.places[c->place].conn = c;
+	batch.places[c->place].ended = false;
+	return true;
+}
+
+/* After a model was made stuck, or is no more. */
+static void batch_stop_or_go(void)
+{
+	bool stuck = false;
+
+	for (size_t i = 0; i < model_count; i++)
+		stuck |= models[i].stuck != 0;
+	if (stuck && !batch.stopped_ns) {
+		batch.stopped_ns = now_ns();
+	} else if (!stuck && batch.stopped_ns) {
+		batch.lost_ns += now_ns() - batch.stopped_ns;
+		batch.stopped_ns = 0;
+	}
+	batch_run();
+}
+
+/* KEY=VALUE,… */
+static void set_engine(const char *value)
+{
+	struct {
+		const char *key;
+		double min, max, value;
+	} keys[] = {
+		{"slots", 1, 4096, 24},     {"prefill-tokens-per-s", 1, 1e9, 16000},
+		{"step-ms", 0.01, 1e5, 12}, {"step-ms-per-seq", 0, 1e5, 0.4},
+		{"chunk", 1, 1e6, 256},     {"kv-tokens", 1, 1e9, 100000},
+		{"prefill-first", 0, 1, 0},
+	};
+	const struct engine_events events = {on_engine_token, on_engine_ended, NULL};
+	struct engine_shape shape;
+	char *text = strdup(value), *save = NULL;
+
+	for (char *pair = text ? strtok_r(text, ",", &save) : NULL; pair;
+	     pair = strtok_r(NULL, ",", &save)) {
+		char *equals = strchr(pair, '=');
+		size_t i;
+
+		if (equals)
+			*equals++ = '\0';
+		for (i = 0; i < ARRAY_SIZE(keys) && strcmp(keys[i].key, pair) != 0; i++)
+			;
+		if (!equals || i == ARRAY_SIZE(keys) ||
+		    !parse_number(equals, keys[i].min, keys[i].max, &keys[i].value))
+			die_usage("--engine: '%s' or its value is not allowed", pair);
+	}
+	free(text);
+	shape = (struct engine_shape){
+		.slots = (uint32_t)keys[0].value,
+		.prefill_tokens_per_s = keys[1].value,
+		.step_ms = keys[2].value,
+		.step_ms_per_seq = keys[3].value,
+		.chunk = (uint32_t)keys[4].value,
+		.kv_tokens = (uint64_t)keys[5].value,
+		.prefill_first = keys[6].value != 0,
+	};
+	if (batch.on || engine_init(&batch.e, &shape, &events, ENGINE_PLACES))
+		die_usage("--engine: is there twice, or too large");
+	engine_tell_tokens(&batch.e, on_engine_token);
+	batch.on = true;
+	batch.timer.fire = on_batch_timer;
+	for (uint32_t i = 0; i < ENGINE_PLACES; i++)
+		batch.free[batch.free_count++] = ENGINE_PLACES - 1 - i;
+}
+
 /* ---- a request that has been read ---- */
 
 static struct model *find_model(const char *name, size_t len)
@@ -715,7 +922,15 @@ static void enqueue(struct conn *c, struct model *m)
 {
 	static uint64_t ids;
 
-	if (m->queued >= m->queue_max && !((double)m->in_service < m->slots && m->stuck == 0)) {
+	bool room = m->queued < m->queue_max ||
+		    (!batch.on && (double)m->in_service < m->slots && m->stuck == 0);
+
+	c->id = ++ids;
+	if (batch.on && c->prompt_tokens + c->tokens > batch.e.shape.kv_tokens) {
+		respond_error(c, 400, "The context of model '%s' is too short.", m->name);
+		return;
+	}
+	if (!room || (batch.on && !batch_submit(c))) {
 		stats.queue_full++;
 		respond_error(c, 503, "The queue of model '%s' is full.", m->name);
 		return;
@@ -723,7 +938,6 @@ static void enqueue(struct conn *c, struct model *m)
 	c->state = STATE_ANSWER;
 	c->model = m;
 	c->phase = PHASE_QUEUED;
-	c->id = ++ids;
 	c->produced = 0;
 	c->head_sent = false;
 	c->queue_prev = m->last;
@@ -735,9 +949,30 @@ static void enqueue(struct conn *c, struct model *m)
 	m->queued++;
 	if (c->stream && !late_head && m->stuck == 0)
 		send_stream_head(c);
-	if (c->state != STATE_CLOSED && m->first == c && m->stuck == 0 &&
-	    (double)m->in_service < m->slots)
+	if (batch.on)
+		batch_run();
+	else if (c->state != STATE_CLOSED && m->first == c && m->stuck == 0 &&
+		 (double)m->in_service < m->slots)
 		begin_service(c, c->read_ns);
+}
+
+/* Bytes of the prompt's text, without what JSON adds: "prompt", or all contents; the whole body where there is none. */
+static uint64_t text_bytes(const struct conn *c, const json_t *json)
+{
+	const json_t *prompt = json_object_get(json, "prompt");
+	const json_t *messages = json_object_get(json, "messages"), *message, *part;
+	uint64_t bytes = json_string_length(prompt);
+	size_t i, k;
+
+	json_array_foreach(messages, i, message)
+	{
+		const json_t *content = json_object_get(message, "content");
+
+		bytes += json_string_length(content);
+		json_array_foreach(content, k, part) bytes +=
+			json_string_length(json_object_get(part, "text"));
+	}
+	return bytes ? bytes : buf_left(&c->body);
 }
 
 static void ask_model(struct conn *c)
@@ -769,6 +1004,7 @@ static void ask_model(struct conn *c)
 	}
 	c->stream = stream ? json_is_true(stream) : c->api == API_OLLAMA;
 	c->prompt_bytes = buf_left(&c->body);
+	c->prompt_tokens = (batch.on ? text_bytes(c, json) : c->prompt_bytes) / BYTES_A_TOKEN;
 	tokens = json_number_or(num_predict, m->tokens);
 	tokens = json_number_or(json_object_get(json, "max_completion_tokens"), tokens);
 	tokens = json_number_or(json_object_get(json, "max_tokens"), tokens);
@@ -851,6 +1087,8 @@ static void control(struct conn *c)
 		}
 	}
 	memcpy(models, copy, sizeof(copy));
+	if (batch.on)
+		batch_stop_or_go();
 	for (size_t i = 0; i < model_count; i++) {
 		struct model *m = &models[i];
 
@@ -911,6 +1149,13 @@ static void print_stats(struct buf *b)
 	print_by_model(b, "answers_complete_by_model", offsetof(struct model, answers_complete));
 	print_by_model(b, "in_service_by_model", offsetof(struct model, in_service));
 	print_by_model(b, "queued_by_model", offsetof(struct model, queued));
+	if (batch.on)
+		buf_printf(b,
+			   ",\"engine\":{\"queued\":%u,\"decoding\":%u,\"kv_used\":%llu,"
+			   "\"preempted\":%llu}",
+			   batch.e.queued, batch.e.decoding_count,
+			   (unsigned long long)batch.e.kv_used,
+			   (unsigned long long)batch.e.preempted);
 	buf_printf(b, "}");
 }
 
@@ -1255,6 +1500,11 @@ int main(int argc, char **argv)
 		 "slots=4 queue=1000 prefill-ms=100 prefill-us-per-byte=0 token-ms=20 tokens=32 "
 		 "finish-ms=token-ms stuck=0; repeatable, the first is the default",
 		 .call = add_model},
+		{"engine", "KEY=VALUE,…",
+		 "one engine that batches continuously, for all models, in place of their slots and times: "
+		 "slots=24 prefill-tokens-per-s=16000 step-ms=12 step-ms-per-seq=0.4 chunk=256 "
+		 "kv-tokens=100000 prefill-first=0; a prompt's tokens are the bytes of its text / 4",
+		 .call = set_engine},
 		{"late-head", NULL, "send a stream's head when its slot begins, not when read",
 		 .on = &late_head},
 	};
@@ -1274,6 +1524,9 @@ int main(int argc, char **argv)
 		models[i].stuck = 1;
 	while (conns)
 		drop(conns);
+	if (batch.on)
+		engine_free(&batch.e);
+	free(batch.said);
 	loop_end();
 	return 0;
 }
