@@ -7,6 +7,9 @@
  * A request is what a caller wants, with its retries; a connection carries one attempt at a time.
  * Once the answer is whole the request is over and the caller goes on, while the connection may
  * still be watched to its EOF. Its clock is the time at which a read returned, nothing better.
+ *
+ * With --trace the times and sizes of requests are those of a file: an open loop whose bursts are the trace's own. A
+ * prompt of n tokens is a text of 4n bytes.
  */
 #include "mock.h"
 
@@ -19,12 +22,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #define UPLOAD_CHUNK    16384
 #define DRAIN_MAX_S     10.0
 #define UNBOUNDED_RUN_S 600.0
 #define LINE_MAX_BYTES  ((size_t)4 << 20)
+#define BYTES_A_TOKEN   4
+#define TRACE_TOKENS    1000000
 
 /* ---- what is measured ---- */
 
@@ -83,6 +89,22 @@ struct results {
 	uint64_t status[600]; /* of every response whose head came, whole or not */
 	uint64_t outcomes[OUTCOME_COUNT];
 	struct series ttft, itl, total, rejected;
+	struct series request_itl; /* the mean of each answered request */
+};
+
+/* What became of requests; with their retries, if there are any. */
+struct fates {
+	uint64_t arrived;
+	uint64_t met;     /* answered within both targets */
+	uint64_t refused; /* by a 429 or 503 */
+	uint64_t missed;  /* neither, however it ended */
+};
+
+/* A request of a trace. */
+struct arrival {
+	double at_s; /* from the start */
+	uint32_t prompt, generate;
+	unsigned int quartile; /* of the run's prompts, by length */
 };
 
 struct model {
@@ -96,6 +118,8 @@ struct model {
 struct request {
 	struct timer timer; /* until its retry */
 	struct model *model;
+	const struct arrival *arrival; /* NULL: none of a trace */
+	uint64_t begun_ns;
 	size_t bind_at;
 	unsigned int attempts;
 };
@@ -122,7 +146,8 @@ struct conn {
 	/* the attempt */
 	struct request *request;
 	struct model *model;
-	size_t sent; /* bytes of head and body written */
+	struct buf own_head, own_body; /* of a request of a trace */
+	size_t sent;                   /* bytes of head and body written */
 	uint64_t start_ns, written_ns;
 
 	/* its response */
@@ -157,13 +182,20 @@ static double concurrency = 1, rate, requests_max, duration_s, max_tokens, body_
 static double timeout_s = 60, tau_s = 15, seed = 1, ttft_target_ms, itl_target_ms, max_time_s;
 static bool streamed = true, uniform, model_last, new_connections, split, chunked_upload;
 static bool json_output, progress;
+static const char *trace_path, *series_path;
+static double trace_from, load_rate, speed;
 
 /* ---- the run ---- */
 
 static struct results all;
 static struct conn *idle[ARRAY_SIZE(binds)];
 static struct conn *conns;
-static bool ending_run;
+static bool open_loop, ending_run;
+static struct arrival *arrivals;
+static size_t arrival_count, arrived;
+static struct fates fates, quartile_fates[4], *second_fates;
+static uint32_t quartile_ends[3]; /* tokens: up to and with */
+static size_t seconds_len, seconds_cap;
 static uint64_t endings[ENDING_COUNT];
 static struct series retry_after; /* in seconds */
 static uint64_t retry_after_values[3602], retry_after_missing;
@@ -181,7 +213,7 @@ static struct {
 } last_second;
 static uint64_t rng_state;
 
-static void begin_request(size_t bind_at);
+static void begin_request(size_t bind_at, const struct arrival *a);
 static void attempt(struct request *r);
 
 /* ---- numbers ---- */
@@ -257,8 +289,24 @@ static uint64_t s_to_ns(double s)
 
 /* ---- the request on the wire ---- */
 
-/* The JSON body, padded by its prompt to --body-bytes. */
-static void build_json(struct buf *b, const struct model *m, size_t padding)
+static void append_text(struct buf *b, size_t len)
+{
+	static const char start[] = "Say something.";
+	static char filler[6 * 1024];
+	size_t n = len < sizeof(start) - 1 ? len : sizeof(start) - 1;
+
+	if (!filler[0])
+		for (size_t i = 0; i < sizeof(filler); i++)
+			filler[i] = i % 6 == 0 ? ' ' : 'x';
+	buf_append(b, start, n);
+	for (len -= n; len; len -= n) {
+		n = len < sizeof(filler) ? len : sizeof(filler);
+		buf_append(b, filler, n);
+	}
+}
+
+/* The JSON body, with a prompt of so many bytes. */
+static void build_json(struct buf *b, const struct model *m, size_t text, double tokens)
 {
 	bool chat = strncmp(path, "/v1/completions", 15) != 0;
 	struct buf name = {0};
@@ -269,14 +317,12 @@ static void build_json(struct buf *b, const struct model *m, size_t padding)
 	buf_printf(b, "{");
 	if (!model_last)
 		buf_printf(b, "%s,", buf_at(&name));
-	buf_printf(b, chat ? "\"messages\":[{\"role\":\"user\",\"content\":\"Say something."
-			   : "\"prompt\":\"Say something.");
-	for (size_t i = 0; i < padding; i++)
-		buf_append(b, i % 6 == 0 ? " " : "x", 1);
+	buf_printf(b, chat ? "\"messages\":[{\"role\":\"user\",\"content\":\"" : "\"prompt\":\"");
+	append_text(b, text);
 	buf_printf(b, chat ? "\"}],\"stream\":%s" : "\",\"stream\":%s",
 		   streamed ? "true" : "false");
-	if (max_tokens > 0)
-		buf_printf(b, ",\"max_tokens\":%.0f", max_tokens);
+	if (tokens > 0)
+		buf_printf(b, ",\"max_tokens\":%.0f", tokens);
 	if (model_last)
 		buf_printf(b, ",%s", buf_at(&name));
 	buf_printf(b, "}");
@@ -300,28 +346,37 @@ static void chunk_body(struct buf *b)
 	*b = out;
 }
 
-static void build_request(struct model *m)
+/* Head and body of what body holds; in one buffer, hence one send, unless they are to be split. */
+static void build_request(struct buf *head, struct buf *body)
 {
-	build_json(&m->body, m, 0);
-	if (body_bytes > (double)m->body.len)
-		build_json(&m->body, m, (size_t)body_bytes - m->body.len);
-	buf_printf(&m->head,
+	buf_clear(head);
+	buf_printf(head,
 		   "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: sluice-loadgen\r\n"
 		   "Accept: */*\r\nContent-Type: application/json\r\n",
 		   path, connect_to);
 	if (buf_left(&extra_headers))
-		buf_append(&m->head, buf_at(&extra_headers), buf_left(&extra_headers));
+		buf_append(head, buf_at(&extra_headers), buf_left(&extra_headers));
 	if (chunked_upload)
-		buf_printf(&m->head, "Transfer-Encoding: chunked\r\n\r\n");
+		buf_printf(head, "Transfer-Encoding: chunked\r\n\r\n");
 	else
-		buf_printf(&m->head, "Content-Length: %zu\r\n\r\n", m->body.len);
+		buf_printf(head, "Content-Length: %zu\r\n\r\n", body->len);
 	if (chunked_upload)
-		chunk_body(&m->body);
+		chunk_body(body);
 	if (!split) {
-		/* Head and body in one buffer, hence in one send. */
-		buf_append(&m->head, m->body.data, m->body.len);
-		buf_free(&m->body);
+		buf_append(head, body->data, body->len);
+		buf_free(body);
 	}
+}
+
+/* Of a model whose requests are all alike: its prompt padded until the JSON has --body-bytes. */
+static void build_model(struct model *m)
+{
+	size_t text = strlen("Say something.");
+
+	build_json(&m->body, m, text, max_tokens);
+	if (body_bytes > (double)m->body.len)
+		build_json(&m->body, m, text + (size_t)body_bytes - m->body.len, max_tokens);
+	build_request(&m->head, &m->body);
 }
 
 /* ---- connections ---- */
@@ -350,6 +405,8 @@ static void close_conn(struct conn *c)
 	timer_cancel(&c->timer);
 	if (c->fd >= 0)
 		close(c->fd);
+	buf_free(&c->own_head);
+	buf_free(&c->own_body);
 	buf_free(&c->in);
 	buf_free(&c->line);
 	buf_free(&c->event_data);
@@ -396,8 +453,8 @@ static void update_events(struct conn *c)
 /* Nothing to send any more and nothing to wait for: the run is over. */
 static void check_end(void)
 {
-	bool more = rate > 0 ? arrival_timer.place != 0
-			     : requests_max == 0 || requests_begun < (uint64_t)requests_max;
+	bool more = open_loop ? arrival_timer.place != 0
+			      : requests_max == 0 || requests_begun < (uint64_t)requests_max;
 
 	if (stop_ns && now_ns() >= stop_ns)
 		more = false;
@@ -418,7 +475,7 @@ static void on_next(struct timer *t)
 
 	loop_free_later(r);
 	if (may_begin())
-		begin_request(r->bind_at);
+		begin_request(r->bind_at, NULL);
 	check_end();
 }
 
@@ -428,7 +485,7 @@ static void on_next(struct timer *t)
  */
 static void end_request(struct request *r)
 {
-	if (rate == 0 && may_begin()) {
+	if (!open_loop && may_begin()) {
 		r->timer.fire = on_next;
 		timer_set(&r->timer, now_ns());
 		return;
@@ -444,6 +501,50 @@ static void on_retry(struct timer *t)
 	attempt(container_of(t, struct request, timer));
 }
 
+static bool met_targets(const struct conn *c, enum outcome o)
+{
+	return o == OUTCOME_OK &&
+	       (ttft_target_ms == 0 ||
+		(c->first_ns && ms_between(c->written_ns, c->first_ns) <= ttft_target_ms)) &&
+	       (itl_target_ms == 0 || c->gap_sum_ms <= itl_target_ms * (double)c->gaps);
+}
+
+/* The fates of the second that a request came in. */
+static struct fates *fates_at(uint64_t begun_ns)
+{
+	size_t second = (size_t)((begun_ns - start_ns) / NSEC_PER_SEC);
+
+	if (second >= seconds_cap) {
+		size_t cap = second * 2 + 256;
+
+		second_fates = xrealloc(second_fates, cap * sizeof(*second_fates));
+		memset(second_fates + seconds_cap, 0, (cap - seconds_cap) * sizeof(*second_fates));
+		seconds_cap = cap;
+	}
+	if (second >= seconds_len)
+		seconds_len = second + 1;
+	return &second_fates[second];
+}
+
+static void add_fate(struct fates *f, bool met, bool refused)
+{
+	f->met += met;
+	f->refused += refused;
+	f->missed += !met && !refused;
+}
+
+/* What became of a request, by its last try. */
+static void book_fate(const struct request *r, const struct conn *c, enum outcome o)
+{
+	bool met = met_targets(c, o);
+	bool refused = o == OUTCOME_HTTP_ERROR && (c->is_429 || c->head.status == 503);
+
+	add_fate(&fates, met, refused);
+	add_fate(fates_at(r->begun_ns), met, refused);
+	if (r->arrival)
+		add_fate(&quartile_fates[r->arrival->quartile], met, refused);
+}
+
 static void book(struct results *r, const struct conn *c, enum outcome o, uint64_t now)
 {
 	double total = ms_between(c->start_ns, now);
@@ -457,10 +558,9 @@ static void book(struct results *r, const struct conn *c, enum outcome o, uint64
 		return;
 	r->completed++;
 	series_add(&r->total, total, 1, now);
-	if ((ttft_target_ms == 0 ||
-	     (c->first_ns && ms_between(c->written_ns, c->first_ns) <= ttft_target_ms)) &&
-	    (itl_target_ms == 0 || c->gap_sum_ms <= itl_target_ms * (double)c->gaps))
-		r->good++;
+	if (c->gaps)
+		series_add(&r->request_itl, c->gap_sum_ms / (double)c->gaps, 1, now);
+	r->good += met_targets(c, o);
 }
 
 /* The attempt is over. The connection is the caller's to close, keep or drain. */
@@ -502,6 +602,7 @@ static void end_attempt(struct conn *c, enum outcome o)
 		if (retries_max > 0)
 			gave_up++;
 	}
+	book_fate(r, c, o);
 	end_request(r);
 }
 
@@ -844,13 +945,14 @@ static bool receive(struct conn *c)
 /* Sends on with what the socket takes: the head, then (with --split) the body. */
 static void send_request(struct conn *c)
 {
-	struct model *m = c->model;
-	size_t whole = m->head.len + m->body.len;
+	const struct buf *head = c->own_head.len ? &c->own_head : &c->model->head;
+	const struct buf *body = c->own_head.len ? &c->own_body : &c->model->body;
+	size_t whole = head->len + body->len;
 
 	while (c->sent < whole && !c->send_failed) {
-		bool in_head = c->sent < m->head.len;
-		const struct buf *b = in_head ? &m->head : &m->body;
-		size_t at = in_head ? c->sent : c->sent - m->head.len;
+		bool in_head = c->sent < head->len;
+		const struct buf *b = in_head ? head : body;
+		size_t at = in_head ? c->sent : c->sent - head->len;
 		uint64_t now = now_ns();
 		ssize_t n = send(c->fd, b->data + at, b->len - at, MSG_NOSIGNAL);
 
@@ -979,6 +1081,11 @@ static void attempt(struct request *r)
 	c->last_ns = 0;
 	c->gap_sum_ms = 0;
 	c->gaps = 0;
+	if (r->arrival) {
+		build_json(&c->own_body, r->model, (size_t)r->arrival->prompt * BYTES_A_TOKEN,
+			   r->arrival->generate);
+		build_request(&c->own_head, &c->own_body);
+	}
 	in_flight++;
 	all.sent++;
 	r->model->results.sent++;
@@ -1023,10 +1130,16 @@ static struct model *pick_model(void)
 	return &models[model_count - 1];
 }
 
-static void begin_request(size_t bind_at)
+static void begin_request(size_t bind_at, const struct arrival *a)
 {
 	struct request *r = xcalloc(1, sizeof(*r));
 
+	r->arrival = a;
+	r->begun_ns = now_ns();
+	fates.arrived++;
+	fates_at(r->begun_ns)->arrived++;
+	if (a)
+		quartile_fates[a->quartile].arrived++;
 	r->timer.fire = on_retry;
 	r->model = pick_model();
 	r->bind_at = bind_at;
@@ -1034,10 +1147,129 @@ static void begin_request(size_t bind_at)
 	attempt(r);
 }
 
+/* ---- a trace: TIMESTAMP,ContextTokens,GeneratedTokens ---- */
+
+/* "2023-11-16 18:15:46.6805900", in seconds since 1970. */
+static bool parse_time(const char *text, double *s)
+{
+	struct tm tm = {0};
+	const char *rest = strptime(text, "%Y-%m-%d %H:%M:%S", &tm);
+	double part = 0;
+	char *end;
+
+	if (!rest)
+		return false;
+	if (*rest == '.') {
+		part = strtod(rest, &end);
+		rest = end;
+	}
+	*s = (double)timegm(&tm) + part;
+	return !*rest || *rest == '+' || *rest == 'Z';
+}
+
+/* Appends a line's request; its time is as in the file. */
+static void read_row(char *line, unsigned int number)
+{
+	char *prompt = strchr(line, ','), *generate = prompt ? strchr(prompt + 1, ',') : NULL;
+	struct arrival a = {0};
+	double prompt_tokens, tokens;
+
+	if (generate) {
+		*prompt++ = '\0';
+		*generate++ = '\0';
+	}
+	if (!generate || !parse_time(line, &a.at_s) ||
+	    !parse_number(prompt, 0, TRACE_TOKENS, &prompt_tokens) ||
+	    !parse_number(generate, 0, TRACE_TOKENS, &tokens))
+		die_usage("%s:%u: want TIMESTAMP,ContextTokens,GeneratedTokens", trace_path,
+			  number);
+	a.prompt = prompt_tokens < 1 ? 1 : (uint32_t)prompt_tokens;
+	a.generate = tokens < 1 ? 1 : (uint32_t)tokens;
+	if (arrival_count && a.at_s < arrivals[arrival_count - 1].at_s)
+		die_usage("%s:%u: earlier than the line before it", trace_path, number);
+	if ((arrival_count & (arrival_count - 1)) == 0)
+		arrivals = xrealloc(arrivals,
+				    (arrival_count ? arrival_count * 2 : 1) * sizeof(*arrivals));
+	arrivals[arrival_count++] = a;
+}
+
+static int by_prompt(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Prompts of equal length are in the same quartile, the lower one. */
+static void find_quartiles(void)
+{
+	uint32_t *prompts = xcalloc(arrival_count, sizeof(*prompts));
+
+	for (size_t i = 0; i < arrival_count; i++)
+		prompts[i] = arrivals[i].prompt;
+	qsort(prompts, arrival_count, sizeof(*prompts), by_prompt);
+	for (size_t q = 0; q < 3; q++)
+		quartile_ends[q] = prompts[(q + 1) * (arrival_count - 1) / 4];
+	free(prompts);
+	for (size_t i = 0; i < arrival_count; i++)
+		for (size_t q = 0; q < 3; q++)
+			arrivals[i].quartile += arrivals[i].prompt > quartile_ends[q];
+}
+
+/*
+ * The rows of this run and their times: with --speed as many as come in --duration or as --requests says; with
+ * --load-rate as many as make that rate in --duration, from the first to the last.
+ */
+static void read_trace(void)
+{
+	FILE *f = fopen(trace_path, "re");
+	char line[256];
+	unsigned int number = 0;
+	double first, scale;
+	size_t want;
+
+	if (!f)
+		die("cannot open %s: %s", trace_path, strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\r\n")] = '\0';
+		number++;
+		/* Its head; then the rows that are skipped. */
+		if (line[0] && number > 1 + (unsigned int)trace_from)
+			read_row(line, number);
+	}
+	fclose(f);
+	want = requests_max > 0 ? (size_t)requests_max
+	       : load_rate > 0  ? (size_t)(load_rate * duration_s + 0.5)
+				: arrival_count;
+	if (arrival_count < 2 || arrival_count < want || want < 2)
+		die_usage(
+			"%s: %zu requests from --trace-from on, of %zu that are asked for (2 at least)",
+			trace_path, arrival_count, want);
+	arrival_count = want;
+	first = arrivals[0].at_s;
+	scale = 1 / speed;
+	if (load_rate > 0)
+		scale = (double)want / load_rate / fmax(arrivals[want - 1].at_s - first, 1e-9);
+	for (size_t i = 0; i < want; i++) {
+		arrivals[i].at_s = (arrivals[i].at_s - first) * scale;
+		if (load_rate == 0 && duration_s > 0 && arrivals[i].at_s >= duration_s) {
+			arrival_count = i;
+			break;
+		}
+	}
+	find_quartiles();
+}
+
 /* ---- the clocks of a run ---- */
 
 static void schedule_arrival(void)
 {
+	if (trace_path) {
+		if (arrived == arrival_count)
+			return;
+		timer_set(&arrival_timer, start_ns + s_to_ns(arrivals[arrived].at_s));
+		return;
+	}
 	arrivals_s += uniform ? 1 / rate : -log(1 - random_unit()) / rate;
 	next_arrival_ns = start_ns + s_to_ns(arrivals_s);
 	if (may_begin() && (!stop_ns || next_arrival_ns < stop_ns))
@@ -1054,7 +1286,7 @@ static void on_arrival(struct timer *t)
 		return;
 	}
 	/* Scheduled by the clock alone: a late loop catches up, a slow server changes nothing. */
-	begin_request(bind_at);
+	begin_request(bind_at, trace_path ? &arrivals[arrived++] : NULL);
 	schedule_arrival();
 	check_end();
 }
@@ -1133,11 +1365,66 @@ static void print_results(struct results *r, double seconds)
 	print_series("itl_ms", &r->itl, ",");
 	print_series("total_ms", &r->total, ",");
 	print_series("rejected_ms", &r->rejected, ",");
+	print_series("request_itl_ms", &r->request_itl, ",");
 	if (ttft_target_ms > 0 || itl_target_ms > 0)
 		printf("\"good\":%llu,\"goodput_rps\":%.4f,", (unsigned long long)r->good,
 		       seconds > 0 ? (double)r->good / seconds : 0);
 	else
 		printf("\"good\":null,\"goodput_rps\":null,");
+}
+
+static void print_fates(const struct fates *f)
+{
+	printf("\"arrived\":%llu,\"met\":%llu,\"missed\":%llu,\"refused\":%llu",
+	       (unsigned long long)f->arrived, (unsigned long long)f->met,
+	       (unsigned long long)f->missed, (unsigned long long)f->refused);
+}
+
+/* How long requests came: what the load asks for in the open loop, else until the last was answered. */
+static double load_seconds(double seconds)
+{
+	if (trace_path && load_rate > 0)
+		return (double)arrival_count / load_rate;
+	if (open_loop && duration_s > 0)
+		return duration_s;
+	return trace_path ? arrivals[arrival_count - 1].at_s : seconds;
+}
+
+/* By whole requests: goodput is those that met the targets in each second in which requests came. */
+static void print_load(double seconds)
+{
+	printf("\"load\":{\"seconds\":%.4f,", seconds);
+	print_fates(&fates);
+	printf(",\"goodput_rps\":%.4f,\"by_prompt\":[",
+	       seconds > 0 ? (double)fates.met / seconds : 0);
+	for (size_t q = 0; trace_path && q < 4; q++) {
+		printf("%s{\"tokens_up_to\":", q ? "," : "");
+		if (q < 3)
+			printf("%u,", quartile_ends[q]);
+		else
+			printf("null,");
+		print_fates(&quartile_fates[q]);
+		printf("}");
+	}
+	printf("]},");
+}
+
+/* A line a second in which requests came, and what became of those. */
+static void write_series(void)
+{
+	FILE *f = fopen(series_path, "we");
+
+	if (!f)
+		die("cannot write %s: %s", series_path, strerror(errno));
+	fprintf(f, "second,arrived,met,missed,refused\n");
+	for (size_t i = 0; i < seconds_len; i++)
+		fprintf(f, "%zu,%llu,%llu,%llu,%llu\n", i,
+			(unsigned long long)second_fates[i].arrived,
+			(unsigned long long)second_fates[i].met,
+			(unsigned long long)second_fates[i].missed,
+			(unsigned long long)second_fates[i].refused);
+	if (fclose(f))
+		die("cannot write %s: %s", series_path, strerror(errno));
 }
 
 static void print_json(double seconds)
@@ -1169,6 +1456,7 @@ static void print_json(double seconds)
 	printf("}},\"body_length_429\":{\"equal\":%llu,\"differs\":%llu,\"missing\":%llu},",
 	       (unsigned long long)length_equal, (unsigned long long)length_differs,
 	       (unsigned long long)length_missing);
+	print_load(load_seconds(seconds));
 	printf("\"by_model\":{");
 	for (size_t i = 0; i < model_count; i++) {
 		struct buf name = {0};
@@ -1213,12 +1501,33 @@ static void say_results(const char *name, struct results *r, double seconds)
 	say_series("rejected", &r->rejected);
 }
 
+static void say_fates(double seconds)
+{
+	printf("  requests: %llu in %.2f s, %llu met the targets (%.3f/s), %llu missed, %llu refused\n",
+	       (unsigned long long)fates.arrived, seconds, (unsigned long long)fates.met,
+	       seconds > 0 ? (double)fates.met / seconds : 0, (unsigned long long)fates.missed,
+	       (unsigned long long)fates.refused);
+	for (size_t q = 0; trace_path && q < 4; q++) {
+		const struct fates *f = &quartile_fates[q];
+
+		if (q < 3)
+			printf("  prompts up to %7u tokens:", quartile_ends[q]);
+		else
+			printf("  longer prompts             :");
+		printf(" %llu, %llu met, %llu missed, %llu refused\n",
+		       (unsigned long long)f->arrived, (unsigned long long)f->met,
+		       (unsigned long long)f->missed, (unsigned long long)f->refused);
+	}
+}
+
 static void say_all(double seconds)
 {
 	if (model_count > 1)
 		for (size_t i = 0; i < model_count; i++)
 			say_results(models[i].name, &models[i].results, seconds);
 	say_results("all", &all, seconds);
+	if (trace_path)
+		say_fates(load_seconds(seconds));
 	for (size_t i = 0; i < ENDING_COUNT; i++)
 		if (endings[i])
 			printf("  %s: %llu\n", ending_names[i], (unsigned long long)endings[i]);
@@ -1282,6 +1591,20 @@ static void read_options(int argc, char **argv)
 		{"rate", "R", "open loop: R requests a second, whatever the server does",
 		 .number = &rate, .min = 0.001, .max = 1e6},
 		{"uniform", NULL, "with --rate: evenly spaced, not Poisson", .on = &uniform},
+		{"trace", "FILE",
+		 "open loop: times and tokens from a CSV, TIMESTAMP,ContextTokens,GeneratedTokens",
+		 .text = &trace_path},
+		{"trace-from", "N", "leave out the first N requests of the trace",
+		 .number = &trace_from, .min = 0, .max = 1e9},
+		{"load-rate", "R",
+		 "stretch the trace so that R requests come in a second, on the mean",
+		 .number = &load_rate, .min = 0.001, .max = 1e6},
+		{"speed", "X", "the trace X times as fast as it was", .number = &speed,
+		 .min = 0.001, .max = 1e6},
+		{"series", "FILE",
+		 "write a CSV: second, and of the requests that came in it arrived, met, missed, "
+		 "refused",
+		 .text = &series_path},
 		{"requests", "N", "end after N requests (without --duration: --concurrency)",
 		 .number = &requests_max, .min = 1, .max = 1e9},
 		{"duration", "S", "begin no request after S seconds", .number = &duration_s,
@@ -1327,12 +1650,23 @@ static void read_options(int argc, char **argv)
 	for (size_t i = 0; i < bind_count; i++)
 		if (binds[i].sa.ss_family != server.sa.ss_family)
 			die_usage("--bind: not of the family of --connect");
-	if (rate == 0 && requests_max == 0 && duration_s == 0)
+	if (!trace_path && (trace_from > 0 || load_rate > 0 || speed > 0))
+		die_usage("--trace-from, --load-rate and --speed need --trace");
+	if (trace_path && (rate > 0 || (load_rate > 0) == (speed > 0)))
+		die_usage("--trace needs --load-rate or --speed, and no --rate");
+	if (load_rate > 0 && (requests_max > 0) == (duration_s > 0))
+		die_usage("--load-rate needs --duration or --requests, one of them");
+	open_loop = rate > 0 || trace_path;
+	if (!open_loop && requests_max == 0 && duration_s == 0)
 		requests_max = concurrency;
 	if (rate > 0 && requests_max == 0 && duration_s == 0)
 		die_usage("--rate needs --requests or --duration");
+	if (trace_path)
+		read_trace();
 	if (max_time_s == 0)
-		max_time_s = duration_s > 0 ? duration_s + timeout_s : UNBOUNDED_RUN_S;
+		max_time_s = trace_path       ? arrivals[arrival_count - 1].at_s + timeout_s
+			     : duration_s > 0 ? duration_s + timeout_s
+					      : UNBOUNDED_RUN_S;
 }
 
 static void start(void)
@@ -1342,7 +1676,7 @@ static void start(void)
 	hard_stop_ns = start_ns + s_to_ns(max_time_s);
 	hard_timer.fire = on_hard_stop;
 	timer_set(&hard_timer, hard_stop_ns);
-	if (duration_s > 0) {
+	if (duration_s > 0 && !trace_path) {
 		stop_ns = start_ns + s_to_ns(duration_s);
 		stop_timer.fire = on_stop;
 		timer_set(&stop_timer, stop_ns);
@@ -1351,14 +1685,14 @@ static void start(void)
 		progress_timer.fire = on_progress;
 		timer_set(&progress_timer, start_ns + NSEC_PER_SEC);
 	}
-	if (rate > 0) {
+	if (open_loop) {
 		arrival_timer.fire = on_arrival;
 		schedule_arrival();
 		check_end();
 		return;
 	}
 	for (uint64_t i = 0; i < (uint64_t)concurrency && may_begin(); i++)
-		begin_request(bind_count ? i % bind_count : 0);
+		begin_request(bind_count ? i % bind_count : 0, NULL);
 }
 
 int main(int argc, char **argv)
@@ -1368,7 +1702,7 @@ int main(int argc, char **argv)
 	read_options(argc, argv);
 	rng_state = (uint64_t)seed;
 	for (size_t i = 0; i < model_count; i++)
-		build_request(&models[i]);
+		build_model(&models[i]);
 	loop_init();
 	start();
 	loop_run();
@@ -1381,6 +1715,8 @@ int main(int argc, char **argv)
 			fail(conns, OUTCOME_TIMEOUT);
 	}
 	seconds = (double)(last_end_ns - start_ns) / 1e9;
+	if (series_path)
+		write_series();
 	if (json_output)
 		print_json(seconds);
 	else
