@@ -467,12 +467,12 @@ static int show_json(const struct workload *w, double capacity, uint32_t best_n)
 
 	for (unsigned i = 0; i < sim.policy_count; i++)
 		json_array_append_new(policies, result_json(&sim.policies[i], capacity));
-	whole = json_pack("{s:f, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "capacity",
+	whole = json_pack("{s:f, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "capacity",
 			  capacity, "capacity_in_flight", (int)best_n, "requests", (int)w->count,
-			  "seconds", w->span_s, "load", part(part(w->count, w->span_s), capacity),
-			  "ttft_threshold_ms", sim.ttft_ms, "ttft_ms_per_kib", sim.ttft_ms_per_kib,
-			  "itl_threshold_ms", sim.itl_ms, "seed", (json_int_t)sim.seed, "policies",
-			  policies);
+			  "trace_from", (int)w->first, "seconds", w->span_s, "load",
+			  part(part(w->count, w->span_s), capacity), "ttft_threshold_ms",
+			  sim.ttft_ms, "ttft_ms_per_kib", sim.ttft_ms_per_kib, "itl_threshold_ms",
+			  sim.itl_ms, "seed", (json_int_t)sim.seed, "policies", policies);
 	if (!whole)
 		return -1;
 	json_dumpf(whole, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));

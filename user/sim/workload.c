@@ -270,6 +270,7 @@ static void follow(const struct trace *t, const struct arrivals *how, struct cha
 	uint64_t first = t->requests[start].at_ns, last;
 	double scale, span;
 
+	w->first = start;
 	w->count = how->count < t->count ? how->count : t->count;
 	last = t->requests[start + w->count - 1].at_ns;
 	span = last > first ? (double)(last - first) : 1;

@@ -20,6 +20,7 @@ struct sim_request {
 struct workload {
 	struct sim_request *requests; /* by time */
 	uint32_t count;
+	uint32_t first; /* of the trace, that it begins with */
 	uint32_t clients;
 	double span_s; /* the time in which they come */
 };
