@@ -33,12 +33,12 @@ UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
-.PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench fuzz test-kernels sim-table install uninstall deps format tidy
+.PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench bench-wire fuzz test-kernels sim-table install uninstall deps format tidy
 all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim
 tools: $(B)/mock_server $(B)/loadgen
 
 help:
-	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | fuzz | test-kernels | sim-table TRACES=DIR | format | tidy | install | uninstall | clean'
+	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | bench-wire TRACES=DIR | fuzz | test-kernels | sim-table TRACES=DIR | format | tidy | install | uninstall | clean'
 
 $(B)/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
@@ -118,6 +118,9 @@ $(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluic
 build-bench: $(B)/bench_packets all tools
 bench:
 	scripts/run-bench
+# TRACES has the Azure LLM inference traces; WIRE is what scripts/bench-wire is to be given besides.
+bench-wire:
+	scripts/bench-wire --traces $(or $(TRACES),$(error bench-wire needs TRACES=DIR, with the Azure LLM inference traces)) $(WIRE)
 .PHONY: build-fuzz build-bench
 
 # What the style says of our files; FIX=1 to have it so.

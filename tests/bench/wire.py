@@ -1,0 +1,412 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""A trace at a multiple of the engine's capacity, on the wire: no limiter, ema-flag, the best fixed limit, adaptive.
+
+The mock server runs the simulator's engine in real time (mock_server --engine), the load generator replays a window of
+the trace as an open loop, between two network namespaces (sl-wire-s, sl-wire-c) that a veth pair joins and that nothing
+else can be reached from. The capacity, the window and the best fixed limit are what build/sluice-sim says for this very
+engine, trace and load; the limit is nginx's limit_conn with one key for all, so that it bounds what is in flight
+altogether. All that is told of latency and goodput is what the clients measured.
+
+    wire.py --traces DIR [--trace NAME,…] [--seconds N | --quick] [--variants LIST] [--update-readme]
+    wire.py --last [--update-readme]
+
+The results lie in build/bench-wire.json and build/goodput.svg. With --update-readme the table goes into README.md,
+between its two marks, and the plot to tests/bench/goodput.svg.
+"""
+
+import argparse
+import csv
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import plot
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, "build")
+SERVER, CLIENT = "sl-wire-s", "sl-wire-c"
+ADDRESS, PORT, PROXY_PORT = "10.79.0.1", 8000, 8080
+PINS = "/sys/fs/bpf/sl-wire"
+KNOB = "/proc/sys/kernel/bpf_stats_enabled"
+RESULTS, PLOT = os.path.join(BUILD, "bench-wire.json"), os.path.join(BUILD, "goodput.svg")
+MARKS = "<!-- scripts/bench-wire --update-readme writes from here -->", "<!-- … to here -->"
+
+TTFT_MS, ITL_MS, TAU_S = 1000, 50, 15
+ENGINE = {"slots": 24, "prefill-tokens-per-s": 16000, "step-ms": 12, "step-ms-per-seq": 0.4, "chunk": 256,
+          "kv-tokens": 65536}
+VARIANTS = ["none", "ema-flag", "fixed", "adaptive"]
+
+NGINX = """daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.err crit;
+events {{ worker_connections 8192; }}
+http {{ access_log off; client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir};
+uwsgi_temp_path {dir}; scgi_temp_path {dir}; client_max_body_size 16m; client_body_buffer_size 1m;
+limit_conn_zone $server_name zone=all:1m; limit_conn_status 429; limit_conn_log_level info;
+upstream model {{ server 127.0.0.1:{port}; keepalive 64; }}
+server {{ listen {proxy_port}; server_name all; location / {{ limit_conn all {limit};
+proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+proxy_read_timeout 3600s; }} }} }}
+"""
+
+
+def on(namespace, *command):
+    return ["nsenter", f"--net=/run/netns/{namespace}", *command]
+
+
+def run(*command, check=True):
+    return subprocess.run(command, check=check, capture_output=True, text=True)
+
+
+def process_ms(pids):
+    """User and system time of processes, in ms."""
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def family(pid):
+    """A process and those that it has started."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+            children = f.read().split()
+    except OSError:
+        children = []
+    return [pid, *[p for child in children for p in family(int(child))]]
+
+
+def machine_busy():
+    """Busy and all ticks of all CPUs, and those that the hypervisor kept."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        t = [int(x) for x in stat.readline().split()[1:9]]
+    return sum(t) - t[3] - t[4], sum(t), t[7]
+
+
+class Simulator:
+    def __init__(self, trace, seed, seconds, load):
+        self.trace, self.seed = trace, seed
+        self.capacity = self.ask(2, load, "none")["capacity"]
+        self.rate = load * self.capacity
+        self.requests = max(2, round(self.rate * seconds))
+        whole = self.ask(self.requests, load, "none", "fixed=best", "ema-flag", "adaptive")
+        self.trace_from, self.requests = whole["trace_from"], whole["requests"]
+        self.results = dict(zip(("none", "fixed", "ema-flag", "adaptive"), whole["policies"]))
+
+    def ask(self, requests, load, *policies):
+        command = [f"{BUILD}/sluice-sim", "--json", "--trace", self.trace, "--seed", str(self.seed),
+                   "--requests", str(requests), "--load", str(load), "--ttft-threshold-ms", str(TTFT_MS),
+                   "--itl-threshold-ms", str(ITL_MS), "--time-constant-secs", str(TAU_S)]
+        for key, value in ENGINE.items():
+            command += [f"--{key}", str(value)]
+        for policy in policies:
+            command += ["--policy", policy]
+        out = subprocess.run(command, capture_output=True, text=True, check=False)
+        if out.returncode:
+            sys.exit(f"sluice-sim: {out.stderr.strip()}")
+        return json.loads(out.stdout)
+
+
+class Wire:
+    def __init__(self, directory):
+        self.dir = directory
+        self.children = []
+
+    def sweep(self):
+        """Ends what is ours, then whatever a killed run has left in our namespaces, and takes them away."""
+        for child in reversed(self.children):
+            child.terminate()
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self.children.clear()
+        for namespace in (SERVER, CLIENT):
+            if not os.path.exists(f"/run/netns/{namespace}"):
+                continue
+            for pid in run("ip", "netns", "pids", namespace, check=False).stdout.split():
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            run("ip", "netns", "del", namespace, check=False)
+        if os.path.isdir(PINS):
+            run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/none", "detach", "--pin-dir", PINS, check=False)
+
+    def set_up(self):
+        for namespace in (SERVER, CLIENT):
+            run("ip", "netns", "add", namespace)
+            run(*on(namespace, "ip", "link", "set", "lo", "up"))
+        run("ip", "link", "add", "w0", "netns", SERVER, "type", "veth", "peer", "name", "w0", "netns", CLIENT)
+        for namespace, address in ((SERVER, ADDRESS), (CLIENT, "10.79.0.2")):
+            run(*on(namespace, "ip", "addr", "add", f"{address}/24", "dev", "w0"))
+            run(*on(namespace, "ip", "link", "set", "w0", "up"))
+
+    def spawn(self, name, namespace, *command):
+        with open(f"{self.dir}/{name}.log", "w", encoding="utf-8") as log:
+            child = subprocess.Popen(on(namespace, *command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.children.append(child)
+        return child
+
+    def log(self, name):
+        with open(f"{self.dir}/{name}.log", encoding="utf-8") as f:
+            return f.read()
+
+    def wait_for(self, child, name, ready):
+        for _ in range(200):
+            if ready():
+                return child
+            if child.poll() is not None:
+                break
+            time.sleep(0.05)
+        sys.exit(f"{name} does not start: {self.log(name)[-800:].strip()}")
+
+    def listening(self, port):
+        probe = f"exec 3<>/dev/tcp/{ADDRESS}/{port}"
+        return subprocess.run(on(CLIENT, "bash", "-c", probe), stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+    def stop(self, child):
+        self.children.remove(child)
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def start_server(self):
+        engine = ",".join(f"{k}={v}" for k, v in ENGINE.items())
+        child = self.spawn("server", SERVER, f"{BUILD}/mock_server", "--listen", str(PORT), "--model",
+                           "m,queue=16000", "--engine", engine)
+        return self.wait_for(child, "server", lambda: self.listening(PORT))
+
+    def start_sluice(self, policy):
+        child = self.spawn("sluiced", SERVER, f"{BUILD}/sluiced", "--interface", "w0", "--listen", f"{PORT}=m",
+                           "--policy", policy, "--ttft-threshold-ms", str(TTFT_MS), "--itl-threshold-ms", str(ITL_MS),
+                           "--time-constant-secs", str(TAU_S), "--pin-dir", PINS, "--control",
+                           f"{self.dir}/control.sock", "--metrics", "off")
+        return self.wait_for(child, "sluiced", lambda: re.search("^ready", self.log("sluiced"), re.M))
+
+    def start_nginx(self, limit):
+        with open(f"{self.dir}/nginx.conf", "w", encoding="ascii") as conf:
+            conf.write(NGINX.format(dir=self.dir, port=PORT, proxy_port=PROXY_PORT, limit=limit))
+        child = self.spawn("nginx", SERVER, "nginx", "-e", f"{self.dir}/nginx.err", "-c", f"{self.dir}/nginx.conf")
+        return self.wait_for(child, "nginx", lambda: self.listening(PROXY_PORT))
+
+    def programs_ms(self):
+        """What sluice's programs have run for, by the kernel's own count; None where no link can be asked."""
+        ns, links = 0, sorted(os.listdir(f"{PINS}/links")) if os.path.isdir(f"{PINS}/links") else []
+        for pin in links:
+            link = json.loads(run("bpftool", "-j", "link", "show", "pinned", f"{PINS}/links/{pin}").stdout)
+            number = (link[0] if isinstance(link, list) else link)["prog_id"]
+            ns += json.loads(run("bpftool", "-j", "prog", "show", "id", str(number)).stdout).get("run_time_ns", 0)
+        return ns / 1e6 if links else None
+
+    def command(self, trace, sim, seconds, port):
+        return [f"{BUILD}/loadgen", "--json", "--connect", f"{ADDRESS}:{port}", "--model", "m", "--trace", trace,
+                "--trace-from", str(sim.trace_from), "--requests", str(sim.requests), "--load-rate", f"{sim.rate:.6f}",
+                "--ttft-target-ms", str(TTFT_MS), "--itl-target-ms", str(ITL_MS), "--timeout", "3600",
+                "--max-time", str(10 * seconds + 300), "--series", f"{self.dir}/series.csv"]
+
+    def variant(self, name, trace, sim, seconds):
+        limit = sim.results["fixed"]["limit"]
+        server = self.start_server()
+        limiter, port = None, PORT
+        if name == "fixed":
+            limiter, port = self.start_nginx(limit), PROXY_PORT
+        elif name != "none":
+            limiter = self.start_sluice(name)
+        sluice = name in ("ema-flag", "adaptive")
+        pids = family(limiter.pid) if limiter else []
+        server_ms, limiter_ms, programs = process_ms([server.pid]), process_ms(pids), self.programs_ms() if sluice else None
+        busy, began = machine_busy(), time.monotonic()
+        out = run(*on(CLIENT, *self.command(trace, sim, seconds, port)), check=False)
+        took = time.monotonic() - began
+        if out.returncode:
+            sys.exit(f"loadgen: {out.stderr.strip()}")
+        busy = [b - a for a, b in zip(busy, machine_busy())]
+        server_ms = process_ms([server.pid]) - server_ms
+        limiter_ms = process_ms(pids) - limiter_ms
+        programs = self.programs_ms() - programs if programs is not None else None
+        if sluice:
+            run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/control.sock", "detach", check=False)
+        if limiter:
+            self.stop(limiter)
+        self.stop(server)
+        r = json.loads(out.stdout)
+        with open(f"{self.dir}/series.csv", encoding="ascii", newline="") as f:
+            series = [[int(x) for x in row] for row in list(csv.reader(f))[1:]]
+        said = sim.results[name]
+        return {
+            "name": name, "limit": limit if name == "fixed" else None, "took_s": took,
+            "arrived": r["load"]["arrived"], "met": r["load"]["met"], "missed": r["load"]["missed"],
+            "refused": r["load"]["refused"], "goodput": r["load"]["met"] / r["load"]["seconds"],
+            "answered": r["outcomes"]["ok"], "outcomes": {k: v for k, v in r["outcomes"].items() if v},
+            "ttft_p50_ms": r["ttft_ms"]["p50"], "ttft_p99_ms": r["ttft_ms"]["p99"],
+            "request_itl_p99_ms": r["request_itl_ms"]["p99"],
+            "by_prompt": [{k: q[k] for k in ("tokens_up_to", "arrived", "met")} for q in r["load"]["by_prompt"]],
+            "limiter_ms": limiter_ms, "programs_ms": programs, "server_ms": server_ms,
+            "busy": busy[0] / max(1, busy[1]), "stolen": busy[2] / max(1, busy[1]), "series": series,
+            "simulated": {"goodput": said["goodput"], "refused": said["refused"] / said["arrived"],
+                          "ttft_p50_ms": said["ttft_p50_ms"]},
+        }
+
+
+# ---- what is told ----
+
+NAMES = {"none": "no limiter", "ema-flag": "`ema-flag`", "adaptive": "`adaptive`"}
+
+
+def ms(value):
+    if value is None:
+        return "–"
+    return f"{value / 1000:.1f} s" if value >= 9950 else f"{value:,.0f} ms"
+
+
+def cpu(v):
+    """Of one core, over the time that the run took."""
+    if v["name"] == "none":
+        return "–"
+    share = (v["limiter_ms"] + (v["programs_ms"] or 0)) / v["took_s"] / 10
+    if v["name"] == "fixed":
+        return f"{share:.2f} %"
+    programs = "?" if v["programs_ms"] is None else f"{v['programs_ms'] / v['took_s'] / 10:.2f}"
+    return f"{share:.2f} % (programs {programs})"
+
+
+def name_of(v):
+    return f"nginx `limit_conn` {v['limit']}" if v["name"] == "fixed" else NAMES[v["name"]]
+
+
+def table(results):
+    e = results["engine"]
+    lines = [f"Engine: {e['slots']} slots, {e['prefill-tokens-per-s']:,} prompt tokens/s in chunks of {e['chunk']}, steps "
+             f"of {e['step-ms']} ms + {e['step-ms-per-seq']} a request, KV of {e['kv-tokens']:,} tokens. Targets: "
+             f"{results['ttft_ms']} ms to the first token, {results['itl_ms']} ms between tokens. {results['machine']}."]
+    for r in results["runs"]:
+        lines += ["", f"*{r['trace']}*, {r['requests']} requests in {r['requests'] / r['rate']:.0f} s: {r['rate']:.2f}/s, "
+                  f"{r['load']:g} times the capacity of {r['capacity']:.2f}/s.", "",
+                  "| | goodput/s (simulated) | refused (simulated) | met, of those let in | met, by length of prompt | "
+                  "TTFT p50 | p99 | CPU of the limiter, of a core |",
+                  "|---|---|---|---|---|---|---|---|"]
+        for v in r["variants"]:
+            let_in = v["arrived"] - v["refused"]
+            quartiles = " ".join(f"{100 * q['met'] / max(1, q['arrived']):.0f}" for q in v["by_prompt"])
+            lines.append(f"| {name_of(v)} | {v['goodput']:.2f} ({v['simulated']['goodput']:.2f}) | "
+                         f"{100 * v['refused'] / v['arrived']:.0f} % ({100 * v['simulated']['refused']:.0f} %) | "
+                         f"{100 * v['met'] / max(1, let_in):.0f} % | {quartiles} % | {ms(v['ttft_p50_ms'])} | "
+                         f"{ms(v['ttft_p99_ms'])} | {cpu(v)} |")
+    return "\n".join(lines)
+
+
+def update_readme(text, drawn):
+    path = os.path.join(ROOT, "README.md")
+    with open(path, encoding="utf-8") as f:
+        readme = f.read()
+    begin, end = readme.find(MARKS[0]), readme.find(MARKS[1])
+    if begin < 0 or end < begin:
+        sys.exit(f"README.md has not the marks '{MARKS[0]}' and '{MARKS[1]}'")
+    shutil.copyfile(drawn, os.path.join(ROOT, "tests/bench/goodput.svg"))
+    image = "![Goodput over time, by policy](tests/bench/goodput.svg)"
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f"{readme[:begin]}{MARKS[0]}\n{text}\n\n{image}\n{readme[end:]}")
+
+
+def tell(results, readme):
+    text = table(results)
+    print(text)
+    with open(PLOT, "w", encoding="utf-8") as f:
+        f.write(plot.draw(results))
+    print(f"\n{os.path.relpath(RESULTS, ROOT)}, {os.path.relpath(PLOT, ROOT)}")
+    if readme:
+        update_readme(text, PLOT)
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        model = re.search(r"^model name[^:]*: *(.*)", f.read(), re.M)
+    return f"{os.uname().sysname} {os.uname().release.split('-')[0]}, {os.cpu_count()} CPUs" + (
+        f" ({model[1]})" if model else "")
+
+
+def find_trace(directory, name):
+    found = sorted(glob.glob(f"{directory}/*{glob.escape(name)}*.csv"))
+    if not found:
+        sys.exit(f"{directory} has no trace *{name}*.csv: of the Azure LLM inference traces, 2023")
+    return found[0]
+
+
+def measure(args, variants):
+    results = {"engine": ENGINE, "ttft_ms": TTFT_MS, "itl_ms": ITL_MS, "seconds": args.seconds, "seed": args.seed,
+               "machine": machine(), "runs": []}
+    traces = [(name, find_trace(args.traces, name)) for name in args.trace.split(",")]
+    with open(KNOB, encoding="ascii") as f:
+        knob = f.read()
+    with tempfile.TemporaryDirectory(prefix="sl-wire.") as directory:
+        os.chmod(directory, 0o755)
+        wire = Wire(directory)
+        wire.sweep()
+        try:
+            with open(KNOB, "w", encoding="ascii") as f:
+                f.write("1")
+            wire.set_up()
+            for name, path in traces:
+                sim = Simulator(path, args.seed, args.seconds, args.load)
+                one = {"trace": name, "capacity": sim.capacity, "rate": sim.rate, "load": args.load,
+                       "requests": sim.requests, "trace_from": sim.trace_from, "variants": []}
+                results["runs"].append(one)
+                print(f"{name}: {sim.requests} requests from the {sim.trace_from + 1}th on, {sim.rate:.2f}/s, capacity "
+                      f"{sim.capacity:.2f}/s, best fixed limit {sim.results['fixed']['limit']}", flush=True)
+                for variant in variants:
+                    v = wire.variant(variant, path, sim, args.seconds)
+                    one["variants"].append(v)
+                    print(f"  {variant:9} {v['goodput']:.2f}/s (simulated {v['simulated']['goodput']:.2f}), refused "
+                          f"{v['refused']} of {v['arrived']}, TTFT p50 {ms(v['ttft_p50_ms'])} p99 {ms(v['ttft_p99_ms'])}, "
+                          f"took {v['took_s']:.0f} s, machine {100 * v['busy']:.0f} % busy ({100 * v['stolen']:.0f} % stolen), "
+                          f"{v['outcomes']}", flush=True)
+        finally:
+            wire.sweep()
+            with open(KNOB, "w", encoding="ascii") as f:
+                f.write(knob)
+    with open(RESULTS, "w", encoding="utf-8") as f:
+        json.dump(results, f)
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description="policies on the wire, beside nginx and what was simulated")
+    parser.add_argument("--traces", metavar="DIR", help="has *conv*.csv and *code*.csv of the Azure LLM inference traces")
+    parser.add_argument("--trace", default="conv", metavar="NAME,…", help="which of them (default conv)")
+    parser.add_argument("--seconds", type=int, default=120, help="of each run (default 120; unlimited runs take longer)")
+    parser.add_argument("--quick", action="store_true", help="15 s each: to see that it works")
+    parser.add_argument("--load", type=float, default=2, help="in multiples of the capacity (default 2)")
+    parser.add_argument("--seed", type=int, default=1, help="which part of the trace (default 1)")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help=f"of {', '.join(VARIANTS)}")
+    parser.add_argument("--last", action="store_true", help="no run: tell the last one again")
+    parser.add_argument("--update-readme", action="store_true", help="put the table and the plot into README.md")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))
+    if args.last:
+        with open(RESULTS, encoding="utf-8") as f:
+            tell(json.load(f), args.update_readme)
+        return
+    variants = args.variants.split(",")
+    if not args.traces or not set(variants) <= set(VARIANTS):
+        parser.error("give --traces DIR" if not args.traces else f"--variants: of {', '.join(VARIANTS)}")
+    if args.quick:
+        args.seconds = 15
+    tell(measure(args, variants), args.update_readme)
+
+
+if __name__ == "__main__":
+    main()
