@@ -335,7 +335,7 @@ def table(results):
              f"{results['ttft_ms']} ms to the first token, {results['itl_ms']} ms between tokens. {results['machine']}."]
     for r in results["runs"]:
         lines += ["", f"*{r['trace']}*, {r['requests']} requests in {r['requests'] / r['rate']:.0f} s: {r['rate']:.2f}/s, "
-                  f"{r['load']:g} times the capacity of {r['capacity']:.2f}/s.", "",
+                  f"{r['load']:g} times the capacity of {r['capacity']:.2f}/s (the most that a constant number in flight achieves).", "",
                   "| | goodput/s | simulated | refused | simulated | met, of those let in | met, by length of prompt | "
                   "TTFT p50 | p99 | CPU, of a core |",
                   "|---|---|---|---|---|---|---|---|---|---|"]
