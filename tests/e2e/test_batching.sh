@@ -54,10 +54,10 @@ holds --within 2 "who hangs up is taken out of the engine" "mock['cancelled'] > 
 holds "and is counted as missed" "j('gone')['load']['missed'] >= j('gone')['outcomes']['timeout'] > 10"
 
 # A stuck server says nothing; then it goes on where it was.
-on "$S" curl -sS -m 5 -o /dev/null -X POST "http://127.0.0.1:$ADMIN/control?stuck=1"
+mock_set m stuck=1
 load --connect "$S4:$PORT" --model m --requests 1 --max-tokens 3 --timeout 1 >"$T/stuck.json"
 holds "a stuck engine gives no token" "j('stuck')['outcomes']['timeout'] == 1 and j('stuck')['ttft_ms']['n'] == 0"
-on "$S" curl -sS -m 5 -o /dev/null -X POST "http://127.0.0.1:$ADMIN/control?stuck=0"
+mock_set m stuck=0
 load --connect "$S4:$PORT" --model m --requests 1 --max-tokens 3 --timeout 5 >"$T/again.json"
 holds "and goes on when it is no longer" "j('again')['outcomes']['ok'] == 1 and j('again')['ttft_ms']['max'] < 100 and $empty"
 
