@@ -433,6 +433,7 @@ static void look(struct daemon *d)
 				.in_flight = load.in_flight,
 				.waiting = load.waiting,
 				.waiting_bytes = load.waiting_bytes,
+				.beyond = load.beyond,
 				.oldest_ns = load.oldest_ns,
 				.active_weight = active[id],
 				.admitted = load.admitted,

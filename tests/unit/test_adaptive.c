@@ -625,6 +625,24 @@ static void late_with_nothing_before_it_lowers_the_ceiling_once(void **state)
 	assert_true(fabs(a.ceiling - 9.5) < 1e-9);
 }
 
+static void what_shadow_mode_lets_in_says_nothing_of_the_ceiling(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 8, .waiting = 6, .waiting_bytes = 6000, .beyond = 90};
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 10, 100, 20000, &now);
+	for (int i = 0; i < 100; i++) { /* everything is late, and slow, and more is refused */
+		v.oldest_ns = 20 * S;
+		v.refused[2]++;
+		adaptive_ttft(&a, &targets, 20000, 1000, 1000, 8, now += TICK);
+		adaptive_gaps(&a, 500, 5, now);
+		adaptive_look(&a, &targets, &v, now);
+	}
+	assert_true(a.ceiling >= 16 && !a.failed_ns);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -648,6 +666,7 @@ int main(void)
 		cmocka_unit_test(what_is_stopped_stays_so_under_the_next_daemon),
 		cmocka_unit_test(the_next_daemon_keeps_each_rank_where_it_was),
 		cmocka_unit_test(late_with_nothing_before_it_lowers_the_ceiling_once),
+		cmocka_unit_test(what_shadow_mode_lets_in_says_nothing_of_the_ceiling),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

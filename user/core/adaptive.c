@@ -148,9 +148,10 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	a->ttft.weight += 1;
 	/*
 	 * Late, and not for the bytes before it. It is held against what was in flight when it came in: an old sample
-	 * cuts once. Of several levels that failed the lowest holds.
+	 * cuts once. Of several levels that failed the lowest holds. With a load beside them that was only let in by shadow mode
+	 * they say nothing of a level.
 	 */
-	if (ms > target && beside > 1 && a->rate_samples >= RATE_SAMPLES_MIN &&
+	if (ms > target && beside > 1 && a->seen.beyond <= 0 && a->rate_samples >= RATE_SAMPLES_MIN &&
 	    ms - ahead / a->rate >= UNEXPLAINED * target) {
 		bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S;
 
@@ -199,6 +200,8 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 		over = fmax(over, fmax(mean(&a->gap) / t->itl_ms / ITL_FULL,
 				       missed > MISSED_MOST ? missed / MISSED_MOST : 0));
 	a->ttft = (struct fading){0};
+	if (v->beyond > 0 || a->moved.beyond > 0)
+		return; /* what is seen is not of the law's making */
 	if (over > 1) {
 		a->ceiling = fmax(t->floor, CUT * a->ceiling);
 	} else if (a->bound) {

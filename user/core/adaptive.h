@@ -31,6 +31,7 @@ struct fading {
 /* What the kernel holds and has counted: totals only grow. */
 struct adaptive_view {
 	int64_t in_flight, waiting, waiting_bytes;
+	int64_t beyond;         /* in flight although refused: shadow mode */
 	uint64_t oldest_ns;   /* how long the oldest that waits has waited; 0: none does */
 	double active_weight; /* of clients with something in flight together; 0: not known */
 	uint64_t admitted;    /* requests, in total */
