@@ -731,6 +731,17 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 	return 0;
 }
 
+/* A client as the file names it: whatever `sluicectl` takes, but no secret. */
+static int take_client(const char *label, const char *text, struct text_subject *out)
+{
+	if (!strncmp(text, "key=", 4)) /* and its secret is not repeated */
+		return complain(label, "a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
+	if (text_parse_subject(text, out))
+		return complain_value(label, text,
+				      "a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
+	return 0;
+}
+
 static int add_quota(struct loader *l, const char *label)
 {
 	struct quota_entry *more = grow(l->quotas, l->quota_count, sizeof(*more));
@@ -756,11 +767,8 @@ static int quota_field(struct loader *l, const char *label, const char *field, c
 			return complain(label, "%s", why);
 		return 0;
 	}
-	if (!strncmp(text, "key=", 4)) /* and its secret is not repeated */
-		return complain(label, "a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
-	if (text_parse_subject(text, &subject))
-		return complain_value(label, text,
-				      "a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
+	if (take_client(label, text, &subject) < 0)
+		return -EINVAL;
 	q->whom = subject;
 	e->has_client = true;
 	return 0;
@@ -789,11 +797,8 @@ static int priority_field(struct loader *l, const char *label, const char *field
 		e->has_class = true;
 		return 0;
 	}
-	if (!strncmp(text, "key=", 4)) /* and its secret is not repeated */
-		return complain(label, "a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
-	if (text_parse_subject(text, &subject))
-		return complain_value(label, text,
-				      "a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
+	if (take_client(label, text, &subject) < 0)
+		return -EINVAL;
 	e->priority.key = subject.one && subject.client.kind == SLUICE_CLIENT_KEY;
 	e->priority.client = subject.client;
 	e->priority.prefix = subject.prefix;
