@@ -18,7 +18,7 @@
 #include "http1.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 6
+#define SLUICE_ABI_VERSION 7
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -371,7 +371,7 @@ struct sluice_model_state {
 	__u64 refused[SLUICE_RANKS]; /* … and what `admission` refused, by rank */
 	struct sluice_ages ages; /* of those that wait */
 };
-_Static_assert(sizeof(struct sluice_model_state) == 128 + 8 + 2048, "model state");
+_Static_assert(sizeof(struct sluice_model_state) == 128 + 16 + 2048, "model state");
 
 struct sluice_histogram {
 	__u64 count[2][SLUICE_HISTOGRAM_BUCKETS]; /* [0] TTFT, [1] ITL */

@@ -2,7 +2,8 @@
 /*
  * How long the requests that wait have been waiting: a ring of slots, one for each 2^26 ns (67 ms), each with the number
  * of those that began in it. A slot's word is its time (high half) and its number (low half), changed by
- * compare-and-swap only, so that it is exact on all CPUs. Who is still waiting when the ring comes round (17 s) is moved to `older`.
+ * compare-and-swap only, so that it is exact on all CPUs. Who is still waiting when somebody begins to in the same slot a round
+ * (17 s) later is moved to `older`, whose time is that of the first: true, or too early, until none of them is left.
  */
 #ifndef SLUICE_AGES_H
 #define SLUICE_AGES_H
@@ -18,6 +19,7 @@
 
 struct sluice_ages {
 	__s64 older;
+	__u64 older_time;
 	__u64 slot[AGES_SLOTS];
 };
 
@@ -35,8 +37,8 @@ static __always_inline int ages_try_add(struct sluice_ages *a, __u64 *slot, __u6
 		return __sync_val_compare_and_swap(slot, was, was + 1) == was;
 	if (__sync_val_compare_and_swap(slot, was, time << 32 | 1) != was)
 		return 0;
-	if (was & 0xffffffff)
-		__sync_fetch_and_add(&a->older, was & 0xffffffff);
+	if (was & 0xffffffff && __sync_fetch_and_add(&a->older, was & 0xffffffff) <= 0)
+		a->older_time = was >> 32;
 	return 1;
 }
 
@@ -72,18 +74,24 @@ static __always_inline void ages_remove(struct sluice_ages *a, __u64 since)
 	       ages_try_remove(a, slot, time) || ages_try_remove(a, slot, time));
 }
 
-/* Nanoseconds that the oldest has waited, at least; 0: nobody waits, or not for a whole slot. */
+/* A time ahead of `now`, by another CPU's clock, is no age. */
+static inline __u64 ages_since(__u64 time, __u64 now)
+{
+	__u64 age = (ages_time(now) - time) & 0xffffffff;
+
+	return age < 1U << 31 ? age : 0;
+}
+
+/* Nanoseconds that the oldest has waited, to a slot; 0: nobody waits, or not for a whole slot. */
 static inline __u64 ages_oldest(const struct sluice_ages *a, __u64 now)
 {
-	__u64 time = ages_time(now), oldest = 0;
+	__u64 oldest = a->older > 0 ? ages_since(a->older_time, now) : 0;
 
-	if (a->older > 0)
-		return (__u64)AGES_SLOTS << AGES_SHIFT;
 	for (int i = 0; i < AGES_SLOTS; i++) {
-		__u64 word = a->slot[i], age = (time - (word >> 32)) & 0xffffffff;
+		__u64 word = a->slot[i];
 
-		if (word & 0xffffffff && age < AGES_SLOTS * 2 && age > oldest)
-			oldest = age;
+		if (word & 0xffffffff && ages_since(word >> 32, now) > oldest)
+			oldest = ages_since(word >> 32, now);
 	}
 	return oldest << AGES_SHIFT;
 }
