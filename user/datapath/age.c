@@ -65,6 +65,12 @@ struct idle_client {
 	int64_t value;
 };
 
+/* A place in a map that is read in batches, over several calls. */
+struct cursor {
+	uint8_t at[64];
+	bool under_way;
+};
+
 struct age {
 	uint64_t call;
 	bool walked; /* last[] is of a whole walk */
@@ -481,6 +487,26 @@ static int drop_idle_clients(struct datapath *d, struct age *age)
 	return 0;
 }
 
+/* One batch of at most BATCH entries. Returns how many came; *done: they were the last. */
+static int next_batch(int fd, struct cursor *c, void *keys, void *values, bool *done)
+{
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	uint32_t count = BATCH;
+	struct cursor next = {.under_way = true};
+	int err = bpf_map_lookup_batch(fd, c->under_way ? c->at : NULL, next.at, keys, values,
+				       &count, &opts);
+
+	if (err && err != -ENOENT) {
+		c->under_way = false;
+		return err;
+	}
+	*c = next;
+	*done = err == -ENOENT;
+	if (*done)
+		c->under_way = false;
+	return count;
+}
+
 /* Walks conns; in one call twice where it is small, so that even a busy model has a quiet moment. */
 static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 {
@@ -493,7 +519,7 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 		if (!age->conns.under_way)
 			start_walk(d, age, now);
 		datapath_alive(d);
-		count = map_next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys,
+		count = next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys,
 				       age->values, &done);
 		if (count < 0) {
 			age->walked = false;
@@ -521,7 +547,7 @@ static int age_tombstones(struct datapath *d, struct age *age, uint64_t now)
 	bool done = false;
 
 	for (int batch = 0; batch < BATCHES_PER_CALL && !done; batch++) {
-		int count = map_next_batch(fd, &age->tombstones, age->keys, age->dead, &done);
+		int count = next_batch(fd, &age->tombstones, age->keys, age->dead, &done);
 
 		datapath_alive(d);
 

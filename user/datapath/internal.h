@@ -22,12 +22,6 @@
 
 struct age;
 
-/* A place in a map that is read in batches, over several calls. */
-struct cursor {
-	uint8_t at[64];
-	bool under_way;
-};
-
 struct attachment {
 	struct datapath_interface is; /* ifindex 0: the interface is gone for now */
 	enum datapath_xdp wanted;
@@ -133,9 +127,6 @@ int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t
 /* Calls each() with every entry of a hash or trie, which may change meanwhile. values may be per-CPU. */
 int map_each(const struct datapath *d, int fd, uint32_t key_size, uint32_t value_size,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg);
-
-/* One batch of at most BATCH entries. Returns how many came; *done: they were the last. */
-int map_next_batch(int fd, struct cursor *c, void *keys, void *values, bool *done);
 
 /* age.c */
 void age_free(struct age *age);

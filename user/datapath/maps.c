@@ -49,25 +49,6 @@ int map_each(const struct datapath *d, int fd, uint32_t key_size, uint32_t value
 	}
 }
 
-int map_next_batch(int fd, struct cursor *c, void *keys, void *values, bool *done)
-{
-	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	uint32_t count = BATCH;
-	struct cursor next = {.under_way = true};
-	int err = bpf_map_lookup_batch(fd, c->under_way ? c->at : NULL, next.at, keys, values,
-				       &count, &opts);
-
-	if (err && err != -ENOENT) {
-		c->under_way = false;
-		return err;
-	}
-	*c = next;
-	*done = err == -ENOENT;
-	if (*done)
-		c->under_way = false;
-	return count;
-}
-
 static int written(int err, const char *what)
 {
 	return err ? datapath_fail(err, "%s cannot be written: %s", what,
