@@ -20,6 +20,7 @@
 #include "control/report.h"
 #include "metrics/metrics.h"
 #include "state_fixture.h"
+#include "written.h"
 
 static struct fixture *f;
 static uint32_t group;
@@ -340,19 +341,6 @@ static void a_model_of_a_group_is_under_its_law(void **state)
 	assert_int_equal(e.law.id, group);
 	assert_int_equal(e.reason, SLUICE_REASON_IN_FLIGHT);
 	assert_true(e.law.predicted_ms < 0); /* no rate: not known */
-}
-
-static char *written(void (*show)(FILE *out, const json_t *answer), json_t *answer)
-{
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-
-	assert_non_null(answer);
-	show(out, answer);
-	fclose(out);
-	json_decref(answer);
-	return text;
 }
 
 static json_t *answer(const char *line)

@@ -24,10 +24,9 @@
 #include "control/report.h"
 #include "core/text.h"
 #include "state_fixture.h"
+#include "written.h"
 
 /* An answer as people see it, to be freed; takes the answer. */
-static char *written(void (*show)(FILE *out, const json_t *answer), json_t *answer);
-
 /* What the operations were asked to do. */
 static struct notes {
 	unsigned refreshed;
@@ -1268,19 +1267,6 @@ static void detach_is_answered_when_it_is_done(void **state)
 }
 
 /* ---- for people ---- */
-
-static char *written(void (*show)(FILE *out, const json_t *answer), json_t *answer)
-{
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-
-	assert_non_null(answer);
-	show(out, answer);
-	fclose(out);
-	json_decref(answer);
-	return text;
-}
 
 static void the_first_line_says_what_is_shut_why_since_and_until_when(void **state)
 {

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What people read of an answer. Behind cmocka.h. */
+#ifndef SLUICE_WRITTEN_H
+#define SLUICE_WRITTEN_H
+
+#include <stdio.h>
+
+#include <jansson.h>
+
+/* The text that `show` makes of `answer`, which it takes; to be freed. */
+static inline char *written(void (*show)(FILE *out, const json_t *answer), json_t *answer)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(answer);
+	show(out, answer);
+	fclose(out);
+	json_decref(answer);
+	return text;
+}
+
+#endif
