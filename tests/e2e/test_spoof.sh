@@ -98,7 +98,7 @@ print(json.dumps(out))
 END
 
 holds "packets from a million addresses that nobody has were sent, 60 % of them SYNs" \
-	"j('flood')['sent'] >= $N and j('flood')['addresses6'] == 1000000 and j('flood')['refused'] == 0 and
+	"j('flood')['sent'] >= $N and j('flood')['addresses6'] == 1000000 and
 	 abs(j('flood')['syns'] / j('flood')['sent'] - 0.6) < 0.02"
 holds "every request of a real client during the flood was answered or refused, as its model was open or shut" \
 	"j('sum')['served'] == j('sum')['open'] >= 40 and j('sum')['refused'] == j('sum')['slow'] > 0"
