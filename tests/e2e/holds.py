@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Whether an expression holds, of what sluice, the mock server and the kernel say right now.
 
-holds.py SECONDS EXPRESSION asks until it holds or the seconds have passed, and then says what each
-side of it was; holds.py --print EXPRESSION prints its value. Each name is looked up anew for each
+holds.py SECONDS EXPRESSION asks until it holds or ten times the seconds have passed (they are what a quiet
+machine may need), and then says what each side of it was; holds.py --print EXPRESSION prints its value. Each name is looked up anew for each
 attempt: s is `sluicectl status --json`, m and v its models and services by name and port, r its
 requests, k its counters, mock the mock server's /stats, w what the witness has seen. j(NAME) and
 log(NAME) are files of the case; sockets(NAMESPACE) the TCP sockets that are left on the port.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+PATIENCE = 10
 ENV = os.environ
 NAMESPACES = {"s": ENV["SL_SERVER"], "c": ENV["SL_CLIENT"]}
 
@@ -118,7 +119,7 @@ def main():
     if what == "--print":
         print(json.dumps(evaluate(tree, names())))
         return 0
-    deadline = time.monotonic() + float(what)
+    deadline = time.monotonic() + PATIENCE * float(what)
     while True:
         known = names()
         if evaluate(tree, known) is True:

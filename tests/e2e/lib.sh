@@ -7,8 +7,8 @@
 # it outlives the case, and what a killed run has left is cleaned up first.
 #
 # A case says what holds, a sentence a check: `ok - …` or `not ok - …: why`. It waits for events, never for
-# time: await and holds --within ask again until it is so, or a bound has passed. A case that ends before its last
-# line is a failed check, too.
+# time: await and holds --within ask again until it is so, or a bound has passed: ten times the seconds they say, since
+# the machine may have much else to do. A case that ends before its last line is a failed check, too.
 
 set -Eeuo pipefail
 
@@ -116,9 +116,10 @@ finish() {
 	wait "$1" 2>/dev/null || true
 }
 
-# await_line NAME TEXT [PID]: a line of a log begins so. Ends the case where it does not come.
+# await_line NAME TEXT [PID]: a line of a log begins so. Ends the case where it does not come: the kernel's check of the
+# programs alone takes three seconds of a CPU.
 await_line() {
-	local deadline=$((SECONDS + 20))
+	local deadline=$((SECONDS + 100))
 
 	until grep -q "^$2" "$T/$1.log" 2>/dev/null; do
 		if ((SECONDS > deadline)) || { [[ -n ${3:-} ]] && ! kill -0 "$3" 2>/dev/null; }; then
@@ -157,12 +158,16 @@ load() { on "$C" "$B/loadgen" --json "$@"; }
 # peer NAMESPACE COMMAND…: a client of peers.py.
 peer() { on "$1" "$PY" "$HERE/peers.py" "${@:2}"; }
 
-# Shuts a model for good: one slow answer, and a threshold below it.
+# Shuts a model for good: one slow answer, and a threshold below it. An answer that its client spoilt is no sample; then
+# it takes another.
 shut() {
-	local model=$1 to=${2:-$S4:$PORT}
+	local model=$1 to=${2:-$S4:$PORT} i
 
-	load --connect "$to" --model "$model" --requests 1 --max-tokens 2 >"$T/shut.json"
-	await 5 "m['$model']['ttft_ema_ms'] > 2"
+	for ((i = 0; i < 10; i++)); do
+		load --connect "$to" --model "$model" --requests 1 --max-tokens 2 >"$T/shut.json"
+		! expression 0.5 "m['$model']['ttft_ema_ms'] > 2" >"$T/why" || break
+	done
+	await 1 "m['$model']['ttft_ema_ms'] > 2"
 	ctl set policy=ema-flag >/dev/null
 	ctl set --model "$model" ttft=1ms tau=1h >/dev/null
 	await 2 "not m['$model']['open']"
@@ -249,6 +254,9 @@ trap on_exit EXIT
 trap 'LINE=$LINENO' ERR
 trap 'exit 130' INT TERM HUP
 grep -q ' /sys/fs/bpf bpf ' /proc/mounts || mount -t bpf bpf /sys/fs/bpf
+
+# A case that compares times does not wait for others of this machine.
+! grep -q '^# Runs alone' "$0" || renice -n -15 -p $$ >/dev/null
 
 ip netns add "$S"
 ip netns add "$C"
