@@ -1678,14 +1678,14 @@ static void adopt_model(void *arg, const char *name, uint32_t id)
 }
 
 /*
- * What is shut stays shut over a restart that was quicker than the lease; after the lease nothing was. But what is known
+ * What is shut stays shut over a restart that began within the lease; after the lease nothing was. But what is known
  * of a server's speed and of how much it takes at once holds longer.
  */
 static void adopt_flags(struct daemon *d)
 {
 	struct sluice_model_flag flag;
 
-	if (datapath_lease_until(d->datapath) <= d->state.now_ns &&
+	if (datapath_lease_until(d->datapath) <= d->state.started_ns &&
 	    d->controller.all.policy != CONTROLLER_ADAPTIVE)
 		return;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
@@ -1778,6 +1778,7 @@ static int start(struct daemon *d)
 		say("%s", err);
 		return -1;
 	}
+	look_at_the_clock(d); /* the kernel's check of the programs takes seconds: what is adopted counts from now */
 	datapath_each_model(d->datapath, adopt_model, d);
 	datapath_each_quota(d->datapath, adopt_quota, d);
 	if (learn_configured(d, &d->config))
