@@ -127,6 +127,24 @@ def cmd_connect(args):
     return {"error": error, "ms": (time.monotonic() - begin) * 1000}
 
 
+def cmd_lapse(args):
+    """Connects over and over, until a connection comes about behind one that was refused: each error, and the clock."""
+    errors, last_refused = [], 0
+    while True:
+        begin = time.monotonic_ns()
+        try:
+            connect(args, args.timeout).close()
+            errors.append(None)
+            if last_refused:
+                return {"errors": errors, "last_refused": last_refused, "served_again": time.monotonic_ns()}
+        except OSError as caught:
+            errors.append(name_of(caught))
+            last_refused = begin
+        if len(errors) == 1:
+            print("begun", flush=True)
+        time.sleep(0.02)
+
+
 def cmd_exact(args):
     """One request; every byte of the answer to --out."""
     sock = connect(args, args.timeout)
