@@ -2,7 +2,7 @@
 """A small TLS server and its client. tls.py serve CERT KEY PORT…: HTTP/1.1 inside, kept alive; a
 POST is answered, as many milliseconds later as its body {"wait": MS, "tokens": N, "gap": MS}
 says, with N events, gap apart. tls.py ask HOST PORT TIMES BODY: that many requests on one
-connection; says "begun" at the first event of each, prints what came.
+connection; says "begun" at the first event of each, prints what came, and after how long its first and its last bytes.
 """
 
 import json
@@ -70,9 +70,10 @@ def ask(host, port, times, body):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    counts = []
+    out = {"counts": [], "first_ms": [], "all_ms": []}
     with context.wrap_socket(socket.create_connection((host, int(port)), 10)) as sock:
         for _ in range(int(times)):
+            sent = time.monotonic()
             sock.sendall(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body.encode()))
             got = b""
             while not got.endswith(b"0\r\n\r\n"):
@@ -80,10 +81,12 @@ def ask(host, port, times, body):
                 if not part:
                     break
                 if not got:
+                    out["first_ms"].append((time.monotonic() - sent) * 1000)
                     print("begun", file=sys.stderr, flush=True)
                 got += part
-            counts.append(got.count(b"data: "))
-    print(json.dumps({"counts": counts}))
+            out["all_ms"].append((time.monotonic() - sent) * 1000)
+            out["counts"].append(got.count(b"data: "))
+    print(json.dumps(out))
 
 
 if __name__ == "__main__":
