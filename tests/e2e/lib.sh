@@ -159,7 +159,7 @@ load() { on "$C" "$B/loadgen" --json "$@"; }
 peer() { on "$1" "$PY" "$HERE/peers.py" "${@:2}"; }
 
 # Shuts a model for good: one slow answer, and a threshold below it. An answer that its client spoilt is no sample; then
-# it takes another.
+# it takes another. $SHUT_ASKED is how many it took.
 shut() {
 	local model=$1 to=${2:-$S4:$PORT} i
 
@@ -167,6 +167,7 @@ shut() {
 		load --connect "$to" --model "$model" --requests 1 --max-tokens 2 >"$T/shut.json"
 		! expression 0.5 "m['$model']['ttft_ema_ms'] > 2" >"$T/why" || break
 	done
+	SHUT_ASKED=$((i + 1))
 	await 1 "m['$model']['ttft_ema_ms'] > 2"
 	ctl set policy=ema-flag >/dev/null
 	ctl set --model "$model" ttft=1ms tau=1h >/dev/null

@@ -188,17 +188,18 @@ def ending_of_stream(sock, got):
 
 
 def cmd_slow_uploader(args):
-    """Sends a request in pieces over --pause seconds, then reads the answer."""
+    """Sends a request in pieces over --pause seconds, then reads the answer; how long after the last piece it was whole."""
     sock = connect(args, 30)
     body = body_of(args)
     message = request_of(args, len(body)) + body
     steps = 10
     for i in range(steps):
+        last = time.monotonic()
         sock.sendall(message[len(message) * i // steps : len(message) * (i + 1) // steps])
         if i < steps - 1:
             time.sleep(args.pause / steps)
     got, end = ending_of_stream(sock, b"")
-    return {"bytes": len(got), "end": end}
+    return {"bytes": len(got), "end": end, "ms": (time.monotonic() - last) * 1000}
 
 
 def cmd_leave(args):

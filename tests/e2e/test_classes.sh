@@ -23,7 +23,7 @@ CONF
 sluice --config "$T/sluice.yaml"
 load --connect "$S4:$PORT" --model llama --requests 4 >"$T/warm.json"
 load --connect "$S4:$PORT" --model second --requests 4 >"$T/warm2.json"
-await 3 "m['llama']['ttft_samples'] == 4 and m['second']['ttft_samples'] == 4"
+await 3 "m['llama']['ttft_samples'] > 0 and m['second']['ttft_samples'] > 0"
 
 holds "the group is listed, with its models and one law for both" \
 	"sorted(m['group:gpu0']['members']) == ['llama', 'second'] and m['llama']['group'] == 'gpu0' and
@@ -56,9 +56,11 @@ holds --within 5 "all places are free again" \
 	"all(m[x][y] == 0 for x in ('llama', 'second', 'group:gpu0') for y in ('in_flight', 'waiting', 'beyond')) and
 	 m['group:gpu0']['admission']['waiting_bytes'] == 0"
 
+spoilt=$(value "k['gaps-tainted']")
 load --connect "$S4:$PORT" --model group:gpu0 --requests 2 >"$T/named.json"
 holds --within 3 "a request that says a group's name is one of the others" \
-	"j('named')['completed'] == 2 == m['other']['ttft_samples'] and m['group:gpu0']['ttft_samples'] == 0"
+	"j('named')['completed'] == 2 >= m['other']['ttft_samples'] >= 2 - (k['gaps-tainted'] - $spoilt) and
+	 m['group:gpu0']['ttft_samples'] == 0"
 ctl set policy=ema-flag >/dev/null
 holds "the policy can be changed while it runs" \
 	"s['policy'] == 'ema-flag' and m['group:gpu0']['admission'] is None and m['llama']['limit'] is None"

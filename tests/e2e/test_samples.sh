@@ -28,14 +28,18 @@ holds --within 3 "a reply of a model declared unary is a sample" \
 	"j('unary')['completed'] == m['unary']['ttft_samples'] == 5"
 holds "an error of one is none" "'200' not in j('full')['status'] and m['full']['ttft_samples'] == 0"
 
+spoilt=$(value "k['gaps-tainted']")
 load --connect "$S4:$PORT" --model m --requests 3 >"$T/m.json"
-await 3 "m['m']['ttft_samples'] == 3"
+await 3 "m['m']['ttft_samples'] > 0"
 shut m
-await 3 "m['m']['ttft_samples'] == 4"
+# Nothing of it is under way to the daemon any more: ten tokens and why it ended, or two and why.
+await 3 "m['m']['ttft_samples'] + m['m']['itl_samples'] + k['gaps-tainted'] - $spoilt ==
+	3 * (10 + 1) + $SHUT_ASKED * (2 + 1)"
+known=$(value "m['m']['ttft_samples']")
 load --connect "$S4:$PORT" --model m --requests 20 >"$T/refused.json"
 load --connect "$S4:$PORT" --model other --requests 1 >"$T/other.json"
-await 3 "m['other']['ttft_samples'] == 1"
-holds "a refusal is no sample" "j('refused')['status'] == {'429': 20} and m['m']['ttft_samples'] == 4"
+await 3 "m['other']['ttft_samples'] + k['gaps-tainted'] > 0"
+holds "a refusal is no sample" "j('refused')['status'] == {'429': 20} and m['m']['ttft_samples'] == $known"
 before=$(value "s['global']['ttft_samples']")
 
 load --connect "$S4:$PORT" --model plain --plain --requests 3 >"$T/plain.json"
@@ -48,31 +52,33 @@ start reader "$C" "$PY" "$HERE/peers.py" slow-reader "$S4" "$PORT" --model reade
 await 10 "m['reader']['itl_samples'] > 10"
 wait "$PID"
 check "a slow reader gets its whole stream" grep -q '"end": "whole"' "$T/reader.log"
-holds --within 3 "and does not raise the model's ITL" "m['reader']['itl_ema_ms'] < 2"
-holds "nor TTFT" "m['reader']['ttft_ema_ms'] < 40"
+# Its two seconds alone would be 5 ms in each of 400 gaps.
+holds --within 3 "and does not raise the model's ITL" "m['reader']['itl_ema_ms'] < 5"
+holds "nor TTFT" "m['reader']['ttft_ema_ms'] < 1000"
 holds "the gaps that it spoilt are counted as such" "k['gaps-tainted'] > 0"
 
 start uploader "$C" "$PY" "$HERE/peers.py" slow-uploader "$S4" "$PORT" --model uploader --stream --body-bytes 50000 \
 	--pause 1.5
 wait "$PID"
 check "a slow uploader is answered" grep -q '"end": "whole"' "$T/uploader.log"
+cp "$T/uploader.log" "$T/uploader.json"
 holds --within 3 "and its time is not the model's: TTFT begins with the request's last byte" \
-	"m['uploader']['ttft_samples'] == 1 and 45 < m['uploader']['ttft_ema_ms'] < 80"
+	"m['uploader']['ttft_samples'] == 1 and
+	 50 <= m['uploader']['ttft_ema_ms'] <= j('uploader')['ms']"
 
 # Retransmissions: the client's side loses what the server sends, for a while.
+spoilt=$(value "k['gaps-tainted']")
 load --connect "$S4:$PORT" --model lossy --requests 1 >"$T/whole.json"
-await 3 "m['lossy']['ttft_samples'] == 1"
-first=$(value "m['lossy']['itl_samples']")
+await 3 "m['lossy']['ttft_samples'] + m['lossy']['itl_samples'] + k['gaps-tainted'] == 20 + 1 + $spoilt"
 retransmitted() {
 	on "$S" nstat -asz TcpRetransSegs | awk '/TcpRetransSegs/ { print $2 }'
 }
 sent_again=$(retransmitted)
 lose_data 6
 load --connect "$S4:$PORT" --model lossy --requests 1 >"$T/lossy.json"
-holds --within 3 "a stream with retransmissions is whole, and each gap is a sample at most once" \
+holds --within 3 "a stream with retransmissions is whole, and each event is once a sample or counted as spoilt" \
 	"j('lossy')['completed'] == 1 and m['lossy']['ttft_samples'] <= 2 and
-	 $first < m['lossy']['itl_samples'] + k['gaps-tainted'] and
-	 m['lossy']['itl_samples'] <= 2 * $first"
+	 m['lossy']['ttft_samples'] + m['lossy']['itl_samples'] + k['gaps-tainted'] == 2 * (20 + 1) + $spoilt"
 holds "there were some" "$(retransmitted) > $sent_again"
 holds "a retransmission does not raise ITL (one gap of 200 ms would make it 10)" "m['lossy']['itl_ema_ms'] < 9"
 
