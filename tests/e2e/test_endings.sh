@@ -64,6 +64,7 @@ holds "the daemon has taken no harm" "s['detaching'] is False and s['lost_sample
 shut short
 before=$(value "[r['rejected'], r['admitted'], mock['requests_complete']]")
 load --connect "$S4:$PORT" --model short --requests 1000 --concurrency 50 >"$T/refused.json"
+await 3 "s['maps']['tombstones']['entries'] > 0" # the map's fill is looked at once a second
 holds "each of 1,000 refused clients reads a whole 429 and a clean end" \
 	"j('refused')['status'] == {'429': 1000} and j('refused')['outcomes']['clean_eof_after_close'] == 1000 and
 	 j('refused')['body_length_429']['equal'] == 1000"
@@ -75,7 +76,6 @@ holds "by reason, by service and by client alike" \
 	 sum(x['rejected'] for x in ctl('clients')['clients'])"
 zero "refusals are not in flight"
 holds "the server has no connection left of them" "sockets('s') == []"
-await 3 "s['maps']['tombstones']['entries'] > 0" # the map's fill is looked at once a second
 holds --within 15 "the tombstones go" "s['maps']['tombstones']['entries'] == 0"
 holds --within 15 "no connection is remembered that has ended" "s['maps']['conns']['entries'] == 0"
 holds "no map was full" "all(not x['full'] for x in s['maps'].values())"

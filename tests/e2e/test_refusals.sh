@@ -147,6 +147,8 @@ done
 
 holds "no reply was lost, and no tombstone found no room" \
 	"k['replies-lost'] == 0 and k['tombstones-full'] == 0"
+ctl block "$C4" --model slow >/dev/null
+load --connect "$S4:$PORT" --model slow --requests 1 >"$T/last.json"
 await 3 "s['maps']['tombstones']['entries'] > 0" # the map's fill is looked at once a second
 holds --within 15 "no tombstone is left in the end" "s['maps']['tombstones']['entries'] == 0"
 
