@@ -885,7 +885,7 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 			break;
 		}
 	}
-	assert_int_equal(catch_clone(&clone, clone_wanted ? 1000 : 0), clone_wanted);
+	assert_int_equal(catch_clone(&clone, clone_wanted ? 20000 : 0), clone_wanted);
 	if (clone_wanted) {
 		read_forged(&clone, shape, false, port, &seen);
 		assert_false(seen.from_server);

@@ -466,14 +466,14 @@ static void an_interface_that_comes_back_is_attached_again(void **state)
 	datapath_interfaces(d, &is, 1);
 	was = is.ifindex;
 	run("ip link del t0");
-	assert_int_equal(poll(&poll_fd, 1, 5000), 1);
+	assert_int_equal(poll(&poll_fd, 1, 20000), 1);
 	assert_done(datapath_refresh(d));
 	assert_non_null(strstr(notice, "t0 is gone"));
 	datapath_interfaces(d, &is, 1);
 	assert_int_equal(is.ifindex, 0);
 	assert_int_equal(poll(&poll_fd, 1, 0), 0);
 	run("ip link add t0 type veth peer name t1");
-	assert_int_equal(poll(&poll_fd, 1, 5000), 1);
+	assert_int_equal(poll(&poll_fd, 1, 20000), 1);
 	assert_done(datapath_refresh(d));
 	datapath_interfaces(d, &is, 1);
 	assert_int_equal(is.ifindex, if_nametoindex("t0"));
@@ -528,7 +528,7 @@ static void a_wildcard_follows_the_hosts_addresses(void **state)
 	assert_false(has_service(d, "::ffff:10.9.8.9", 8000, NULL));
 	assert_done(datapath_refresh(d));
 	run("ip addr add 10.9.8.9/24 dev t0 && ip addr add fd00::5/64 dev t0 nodad");
-	assert_int_equal(poll(&poll_fd, 1, 5000), 1);
+	assert_int_equal(poll(&poll_fd, 1, 20000), 1);
 	assert_done(datapath_refresh(d));
 	assert_true(has_service(d, "::ffff:10.9.8.9", 8000, NULL));
 	assert_true(has_service(d, "fd00::5", 8000, NULL));

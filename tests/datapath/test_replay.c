@@ -463,7 +463,7 @@ static void play_through(const struct wire_packet *p, size_t from, size_t piece)
 	n = send(p->side == CLIENT ? w.client_end : w.server_end, &out, sizeof(out.head) + len, 0);
 	if (n != (ssize_t)(sizeof(out.head) + len))
 		fail_msg("sending %zu bytes: %s", len, strerror(errno));
-	for (int ms = 0; runs() == runs_before && ms < 1000; ms++)
+	for (int ms = 0; runs() == runs_before && ms < 20000; ms++)
 		usleep(1000);
 	assert_int_equal(runs(), runs_before + 1); /* this packet, and no other */
 	if (p->side == CLIENT)
@@ -939,12 +939,12 @@ static int end_of_veth(const char *name)
 	struct sockaddr_ll here = {.sll_family = AF_PACKET,
 				   .sll_protocol = htons(ETH_P_ALL),
 				   .sll_ifindex = if_nametoindex(name)};
-	struct timeval second = {.tv_sec = 1};
+	struct timeval patience = {.tv_sec = 20};
 	int s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), one = 1;
 
 	if (s < 0 || setsockopt(s, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) ||
 	    setsockopt(s, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) ||
-	    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second)) ||
+	    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
 	    bind(s, (struct sockaddr *)&here, sizeof(here)))
 		return -1;
 	return s;
