@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Whether an expression holds, of what sluice, the mock server and the kernel say right now.
 
-holds.py SECONDS EXPRESSION asks until it holds or ten times the seconds have passed (they are what a quiet
-machine may need), and then says what each side of it was; holds.py --print EXPRESSION prints its value. Each name is looked up anew for each
-attempt: s is `sluicectl status --json`, m and v its models and services by name and port, r its
-requests, k its counters, mock the mock server's /stats, w what the witness has seen. j(NAME) and
-log(NAME) are files of the case; sockets(NAMESPACE) the TCP sockets that are left on the port.
+holds.py SECONDS EXPRESSION asks until it holds or ten times the seconds have passed (they are what a
+quiet machine may need), and then says what each side of it was; holds.py --print EXPRESSION prints
+its value. Each name is looked up anew for each attempt: s is `sluicectl status --json`, m and v its
+models and services by name and port, r its requests, k its counters, mock the mock server's /stats,
+w what the witness has seen. j(NAME) and log(NAME) are files of the case; sockets(NAMESPACE) the TCP
+sockets that are left on the port.
 """
 
 import ast
