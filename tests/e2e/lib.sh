@@ -167,6 +167,7 @@ shut() {
 		load --connect "$to" --model "$model" --requests 1 --max-tokens 2 >"$T/shut.json"
 		! expression 0.5 "m['$model']['ttft_ema_ms'] > 2" >"$T/why" || break
 	done
+	# shellcheck disable=SC2034
 	SHUT_ASKED=$((i + 1))
 	await 1 "m['$model']['ttft_ema_ms'] > 2"
 	ctl set policy=ema-flag >/dev/null
