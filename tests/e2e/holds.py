@@ -5,8 +5,8 @@ holds.py SECONDS EXPRESSION asks until it holds or ten times the seconds have pa
 quiet machine may need), and then says what each side of it was; holds.py --print EXPRESSION prints
 its value. Each name is looked up anew for each attempt: s is `sluicectl status --json`, m and v its
 models and services by name and port, r its requests, k its counters, mock the mock server's /stats,
-w what the witness has seen. j(NAME) and log(NAME) are files of the case; sockets(NAMESPACE) the TCP
-sockets that are left on the port.
+w what the witness has seen. j(NAME), log(NAME) and events(NAME) are files of the case;
+sockets(NAMESPACE) the TCP sockets that are left on the port.
 """
 
 import ast
@@ -60,6 +60,11 @@ def j(name):
         return json.load(f)
 
 
+def events(name):
+    """The lines of a log that are whole, one JSON object each."""
+    return [json.loads(line) for line in log(name).split("\n")[:-1]]
+
+
 def close(a, b, share):
     """a is within this share of b."""
     return abs(a - b) <= share * abs(b)
@@ -87,7 +92,7 @@ class Names(dict):
 
 
 def names():
-    return Names(j=j, log=log, sockets=sockets, close=close, on=on, ctl=ctl)
+    return Names(j=j, log=log, events=events, sockets=sockets, close=close, on=on, ctl=ctl)
 
 
 def sides(node, known):

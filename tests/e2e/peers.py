@@ -202,6 +202,25 @@ def cmd_slow_uploader(args):
     return {"bytes": len(got), "end": end, "ms": (time.monotonic() - last) * 1000}
 
 
+def cmd_modes(args):
+    """--count times `set mode=enforce` and then `shadow`, each by the control socket --out; behind each answer at once a
+    request on a connection that stands already: their statuses."""
+    control = socket.socket(socket.AF_UNIX)
+    control.connect(args.out)
+    body = body_of(args)
+    statuses = {"enforce": [], "shadow": []}
+    with control.makefile("rwb") as lines:
+        for mode in ("enforce", "shadow") * args.count:
+            sock = connect(args)
+            lines.write(json.dumps({"cmd": "set", "values": [f"mode={mode}"]}).encode() + b"\n")
+            lines.flush()
+            assert json.loads(lines.readline())["ok"]
+            sock.sendall(request_of(args, len(body)) + body)
+            statuses[mode].append(int(sock.recv(65536).split(b" ")[1]))
+            sock.close()
+    return statuses
+
+
 def cmd_leave(args):
     """Opens --count streams, waits for their first bytes, and leaves them as --how says when a line is read."""
     socks = []

@@ -243,6 +243,7 @@ static void status_has_every_promised_field_with_its_type(void **state)
 		"n requests.shadow_rejected",
 		"o rejected_by_reason",
 		"n rejected_by_reason.ttft",
+		"n shadow_rejected_by_reason.ttft",
 		"n connections.reset",
 		"n connections.dropped",
 		"n lost_samples",
@@ -276,12 +277,14 @@ static void status_has_every_promised_field_with_its_type(void **state)
 static void sums_are_over_models_and_services(void **state)
 {
 	json_t *status = report_status(&f->state);
-	int admitted, rejected, shadow, ttft, blocked, itl;
+	int admitted, rejected, shadow, ttft, blocked, itl, shadow_ttft, shadow_itl;
 
-	assert_int_equal(json_unpack(status, "{s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}}", "requests",
-				     "admitted", &admitted, "rejected", &rejected,
+	assert_int_equal(json_unpack(status, "{s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}, s:{s:i, s:i}}",
+				     "requests", "admitted", &admitted, "rejected", &rejected,
 				     "shadow_rejected", &shadow, "rejected_by_reason", "ttft",
-				     &ttft, "client-blocked", &blocked, "itl", &itl),
+				     &ttft, "client-blocked", &blocked, "itl", &itl,
+				     "shadow_rejected_by_reason", "ttft", &shadow_ttft, "itl",
+				     &shadow_itl),
 			 0);
 	assert_int_equal(admitted, 77);
 	assert_int_equal(rejected, 23);
@@ -289,6 +292,8 @@ static void sums_are_over_models_and_services(void **state)
 	assert_int_equal(ttft, 20);
 	assert_int_equal(blocked, 3);
 	assert_int_equal(itl, 0);
+	assert_int_equal(shadow_ttft, 0);
+	assert_int_equal(shadow_itl, 1);
 	json_decref(status);
 }
 

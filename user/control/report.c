@@ -335,12 +335,13 @@ static json_t *by_reason(const uint64_t n[SLUICE_REASON_COUNT])
 	return all;
 }
 
-static json_t *rejected_by_reason(const struct daemon_state *s)
+/* What had this verdict (enum sluice_verdict). */
+static json_t *requests_by_reason(const struct daemon_state *s, unsigned verdict)
 {
 	uint64_t sum[SLUICE_REASON_COUNT] = {0};
 
 	for (size_t i = 0; i < s->count_count; i++)
-		if (s->counts[i].key.verdict == SLUICE_VERDICT_REJECTED &&
+		if (s->counts[i].key.verdict == verdict &&
 		    s->counts[i].key.reason < SLUICE_REASON_COUNT)
 			sum[s->counts[i].key.reason] += s->counts[i].n;
 	return by_reason(sum);
@@ -389,12 +390,14 @@ json_t *report_status(const struct daemon_state *s)
 		count(state_requests(s, SLUICE_VERDICT_ADMITTED, -1)), "rejected",
 		count(state_requests(s, SLUICE_VERDICT_REJECTED, -1)), "shadow_rejected",
 		count(state_requests(s, SLUICE_VERDICT_SHADOW_REJECTED, -1)), "rejected_by_reason",
-		rejected_by_reason(s), "connections", "reset",
+		requests_by_reason(s, SLUICE_VERDICT_REJECTED), "connections", "reset",
 		count(state_connections(s, SLUICE_VERDICT_SYN_RESET, -1)), "dropped",
 		count(state_connections(s, SLUICE_VERDICT_SYN_DROPPED, -1)), "shadow",
 		count(state_connections(s, SLUICE_VERDICT_SYN_SHADOW, -1)), "lost_samples",
 		count(n[SLUICE_COUNTER_SAMPLES_LOST]));
 
+	json_object_set_new(status, "shadow_rejected_by_reason",
+			    requests_by_reason(s, SLUICE_VERDICT_SHADOW_REJECTED));
 	json_object_set_new(status, "counters", counters(s));
 	json_object_set_new(status, "maps", maps(s));
 	json_object_set_new(status, "per_model_limits", json_boolean(s->controller->per_model));
