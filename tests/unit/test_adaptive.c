@@ -214,6 +214,97 @@ static void the_same_input_gives_the_same_output(void **state)
 	}
 }
 
+/*
+ * Between two stops there is a target: what has opened stays open for one. So there are at most 60 s / target + 1 stops in
+ * any minute, and an opening behind each.
+ */
+#define CHANGES_A_MINUTE (2 * (60000 / 1000 + 1)) /* the targets above have 1000 ms */
+
+struct flaps {
+	bool stopped;
+	unsigned count;
+	uint64_t at[CHANGES_A_MINUTE]; /* the last, in turns */
+};
+
+static void count_flap(struct flaps *f, const struct adaptive *a, uint64_t now)
+{
+	uint64_t *at = &f->at[f->count % CHANGES_A_MINUTE];
+
+	if (a->stopped == f->stopped)
+		return;
+	f->stopped = a->stopped;
+	assert_true(f->count < CHANGES_A_MINUTE || now - *at > 60 * S);
+	f->count++;
+	*at = now;
+}
+
+/* What may come before a look: a token or none, bytes that wait, somebody who has waited for long or nobody. */
+#define TRICKS      16
+#define TRICK_TOKEN 1
+
+static void play(struct adaptive *a, unsigned trick, uint64_t now)
+{
+	struct adaptive_view v = {
+		.in_flight = 9,
+		.waiting = 9,
+		.waiting_bytes = trick & 2 ? 1 << 30 : 0,
+		.oldest_ns = (trick & 12) * S / 3, /* 0, 4/3, 8/3 or 4 targets */
+	};
+
+	if (trick & TRICK_TOKEN)
+		adaptive_ttft(a, &targets, 100, 2000, 2000, 9, now);
+	adaptive_look(a, &targets, &v, now);
+}
+
+static void whatever_comes_it_stops_and_opens_so_often_a_minute_and_no_more(void **state)
+{
+	unsigned changes = 0;
+
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct chance c = {seed};
+		uint64_t now = 1000 * S;
+		struct flaps f = {0};
+		struct adaptive a;
+
+		adaptive_init(&a, now);
+		for (int i = 0; i < 10000; i++) {
+			unsigned trick = chance_below(&c, TRICKS);
+
+			if (chance_below(&c, 8))
+				trick &= ~TRICK_TOKEN;
+			play(&a, trick, now += TICK + chance_below(&c, TICK));
+			count_flap(&f, &a, now);
+		}
+		changes += f.count;
+	}
+	assert_true(changes > 20 * 100);
+}
+
+static void who_means_to_make_it_flap_cannot_do_so_more_often(void **state)
+{
+	for (unsigned without = 0; without <= TRICK_TOKEN; without++) {
+		uint64_t now = 1000 * S;
+		struct flaps f = {0};
+		struct adaptive a, next;
+
+		adaptive_init(&a, now);
+		play(&a, TRICK_TOKEN, now);
+		for (int i = 0; i < 6000; i++) { /* ten minutes */
+			now += TICK;
+			for (unsigned trick = TRICKS; trick--;) {
+				next = a;
+				play(&next, trick & ~without, now);
+				if (next.stopped != a.stopped)
+					break;
+			}
+			a = next;
+			count_flap(&f, &a, now);
+		}
+		/* Without a token it is thought to be loading after a minute. */
+		assert_true(f.count > (without ? 1 : 10) * CHANGES_A_MINUTE / 2);
+	}
+}
+
 static void stale_data_moves_neither_ceiling_nor_rate(void **state)
 {
 	for (uint64_t seed = 1; seed <= 20; seed++) {
@@ -558,7 +649,6 @@ static void what_is_stopped_stays_so_under_the_next_daemon(void **state)
 			assert_true(out.stopped);
 			assert_int_equal(out.floor, was.floor);
 		}
-		assert_int_equal(next.moves, 0);
 		/* It moves again. */
 		adaptive_ttft(&next, &targets, 9000, 2000, 2000, 8, now += TICK);
 		v.oldest_ns = 0;
@@ -651,6 +741,8 @@ int main(void)
 		cmocka_unit_test(without_numbers_nothing_is_refused),
 		cmocka_unit_test(every_number_stays_within_its_bounds),
 		cmocka_unit_test(the_same_input_gives_the_same_output),
+		cmocka_unit_test(whatever_comes_it_stops_and_opens_so_often_a_minute_and_no_more),
+		cmocka_unit_test(who_means_to_make_it_flap_cannot_do_so_more_often),
 		cmocka_unit_test(stale_data_moves_neither_ceiling_nor_rate),
 		cmocka_unit_test(no_verdict_rests_on_one_sample),
 		cmocka_unit_test(a_model_that_is_loaded_first_shuts_nothing),

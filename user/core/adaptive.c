@@ -238,7 +238,9 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 
 /*
  * Stuck: the oldest waits for longer than its target, and there was no first token for as long. Then only the floor is
- * open, and while there is no sign of life one more is let in each target, so that a server that wakes is seen.
+ * open, and while there is no sign of life one more is let in each target, so that a server that wakes is seen. What has
+ * opened stays open for a target: whatever comes, it stops but once in one, and who hangs up as soon as it stops does not
+ * make it flap with every look.
  */
 static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 		      const struct adaptive_view *v, uint64_t now_ns)
@@ -253,8 +255,10 @@ static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 	if (!a->last_token_ns || seconds(a->last_token_ns, now_ns) > COLD_S + oldest_s)
 		patience_s += COLD_S; /* it may be loading */
 	stop = target_s > 0 && oldest_s >= patience_s &&
-	       seconds(a->last_token_ns, now_ns) >= target_s;
-	a->moves += stop != a->stopped;
+	       seconds(a->last_token_ns, now_ns) >= target_s &&
+	       seconds(a->opened_ns, now_ns) >= target_s;
+	if (a->stopped && !stop)
+		a->opened_ns = now_ns;
 	a->stopped = stop;
 	if (!stop) {
 		a->floor = t->floor;
