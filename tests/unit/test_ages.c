@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The ring of ages against a plain list of who waits since when: however long, and however sparse. */
+/* The ring of ages against a plain list of who waits since when: however long, and however sparse; and by many at once. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,6 +12,8 @@
 #include <cmocka.h>
 
 #include <sluice/ages.h>
+
+#include "sim/random.h"
 
 #define MS 1000000ULL
 #define S  (1000 * MS)
@@ -109,6 +113,97 @@ static void a_clock_that_is_a_little_ahead_is_no_age(void **state)
 	assert_int_equal(ages_oldest(&ages, 5 * S - 200 * MS), 0);
 }
 
+/*
+ * Threads that begin and end to wait at once, in the slot of a clock that all of them push on. It waits for those who are
+ * held up, as nobody's clock is a round behind another's; but it does go round, under some who still wait.
+ */
+#define RACERS     3
+#define RACE_TURNS 2000000
+#define RACE_LAG   (AGES_SLOTS / 4 * 3)
+#define RACE_FROM  1000
+#define RACE_TO    (RACE_FROM + 100 * AGES_SLOTS)
+#define RACE_MOST  64
+
+static struct racer {
+	pthread_t thread;
+	struct chance chance;
+	uint64_t seen;            /* of the clock, before its turn */
+	uint64_t held[RACE_MOST]; /* since when each waits; 0: it does not */
+} racers[RACERS];
+static uint64_t race_clock; /* in slots */
+
+static void race_push_on(void)
+{
+	uint64_t now = __atomic_load_n(&race_clock, __ATOMIC_SEQ_CST);
+
+	for (unsigned i = 0; i < RACERS; i++)
+		if (__atomic_load_n(&racers[i].seen, __ATOMIC_SEQ_CST) + RACE_LAG <= now)
+			return;
+	__sync_val_compare_and_swap(&race_clock, now, now + 1);
+}
+
+/* Until it is done: that four tries suffice is not asked of CPUs that do nothing else. */
+static void race_change(uint64_t time, bool add)
+{
+	__u64 *slot = &ages.slot[time % AGES_SLOTS];
+
+	while (!(add ? ages_try_add(&ages, slot, time) : ages_try_remove(&ages, slot, time)))
+		;
+}
+
+static void *race(void *arg)
+{
+	struct racer *r = arg;
+
+	for (unsigned turn = 0; turn < RACE_TURNS || r->seen < RACE_TO; turn++) {
+		/* The first come and go, the last wait for long. */
+		uint64_t *held = &r->held[chance_below(&r->chance, RACE_MOST) *
+					  chance_below(&r->chance, RACE_MOST) / RACE_MOST];
+		uint64_t now = __atomic_load_n(&race_clock, __ATOMIC_SEQ_CST);
+
+		__atomic_store_n(&r->seen, now, __ATOMIC_SEQ_CST);
+		race_change(*held ? *held : now, !*held);
+		*held = *held ? 0 : now;
+		if (turn % 8 == 0)
+			race_push_on();
+	}
+	__atomic_store_n(&r->seen, UINT64_MAX / 2, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void many_at_once_lose_nobody(void **state)
+{
+	uint64_t waiting_still = 2;
+
+	/* One waits from before to after, and is overtaken: the oldest, whatever becomes of the others. */
+	race_change(RACE_FROM, true);
+	race_change(RACE_FROM + AGES_SLOTS, true);
+	race_clock = RACE_FROM + AGES_SLOTS;
+	for (unsigned i = 0; i < RACERS; i++)
+		racers[i] = (struct racer){.chance = {i}, .seen = race_clock};
+	for (unsigned i = 0; i < RACERS; i++)
+		assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
+	for (unsigned i = 0; i < RACERS; i++)
+		assert_int_equal(pthread_join(racers[i].thread, NULL), 0);
+	for (unsigned i = 0; i < RACERS; i++)
+		for (unsigned k = 0; k < RACE_MOST; k++)
+			waiting_still += racers[i].held[k] != 0;
+	assert_int_equal(counted(), waiting_still);
+	assert_int_equal(ages_oldest(&ages, race_clock << AGES_SHIFT) >> AGES_SHIFT, race_clock - RACE_FROM);
+	for (unsigned i = 0; i < RACERS; i++)
+		for (unsigned k = 0; k < RACE_MOST; k++)
+			if (racers[i].held[k])
+				race_change(racers[i].held[k], false);
+	race_change(RACE_FROM, false);
+	race_change(RACE_FROM + AGES_SLOTS, false);
+	assert_int_equal(ages.older, 0);
+	for (int i = 0; i < AGES_SLOTS; i++)
+		assert_int_equal((uint32_t)ages.slot[i], 0);
+	/* And who comes then is as old as it is. */
+	race_change(race_clock, true);
+	assert_int_equal(ages_oldest(&ages, (race_clock + 9) << AGES_SHIFT) >> AGES_SHIFT, 9);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +211,7 @@ int main(void)
 		cmocka_unit_test_setup(who_waits_alone_is_as_old_as_it_is_however_long, fresh),
 		cmocka_unit_test_setup(who_is_overtaken_by_the_ring_keeps_its_age, fresh),
 		cmocka_unit_test_setup(a_clock_that_is_a_little_ahead_is_no_age, fresh),
+		cmocka_unit_test_setup(many_at_once_lose_nobody, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
