@@ -34,7 +34,8 @@ struct named_policy {
 
 struct sim {
 	const char *trace, *table;
-	double synthetic, speed, load, requests, clients, seed;
+	double synthetic, speed, load, requests, clients, models, seed;
+	double retries, patience_s;
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
 	double prefix_hits, slots, prefill, step_ms, step_ms_per_seq, chunk, kv_tokens;
 	bool prefill_first, json, csv;
@@ -83,6 +84,25 @@ static const struct parse_value as_count = {
 	.max = 1e6,
 	.allowed = "a whole number from 1 to 1000000",
 };
+static const struct parse_value as_retries = {
+	.kind = PARSE_COUNT,
+	.min = 0,
+	.max = 100,
+	.allowed = "a whole number from 0 to 100",
+};
+static const struct parse_value as_patience = {
+	.kind = PARSE_DURATION,
+	.unit_ms = 1000,
+	.min = 0.001,
+	.max = 1e6,
+	.allowed = "a number of seconds from 0.001 to 1000000 (or 800ms, 2m)",
+};
+static const struct parse_value as_models = {
+	.kind = PARSE_COUNT,
+	.min = 1,
+	.max = RUN_MODELS_MAX,
+	.allowed = "a whole number from 1 to 16",
+};
 static const struct parse_value as_tokens = {
 	.kind = PARSE_COUNT,
 	.min = 1,
@@ -127,6 +147,7 @@ static struct sim sim = {
 	.speed = 0,
 	.requests = 4000,
 	.clients = 20,
+	.models = 1,
 	.seed = 1,
 	.ttft_ms = CONTROLLER_TTFT_MS,
 	.itl_ms = 50,
@@ -155,6 +176,15 @@ static const struct option options[] = {
 	 .number = &sim.requests},
 	{"--clients", "N", "how many send them (default 20)", .as = &as_count,
 	 .number = &sim.clients},
+	{"--models", "N",
+	 "on the one engine, under one law as a group's are; the first gets N times what the last does (default 1)",
+	 .as = &as_models, .number = &sim.models},
+	{"--retries", "N",
+	 "who is refused comes again after its Retry-After, N times at most (default 0)",
+	 .as = &as_retries, .number = &sim.retries},
+	{"--patience", "S",
+	 "who has no first token after S seconds hangs up, and the engine drops its work (default: nobody does)",
+	 .as = &as_patience, .number = &sim.patience_s},
 	{"--seed", "N", "which part of the trace, and all else that is chance (default 1)",
 	 .as = &as_seed, .number = &sim.seed},
 	{"--policy", "NAME",
@@ -218,7 +248,8 @@ static void help(void)
 		       options[i].argument ? options[i].argument : "", options[i].help);
 	fputs("\nCapacity is the most responses a second that meet both targets with a constant number always in flight.\n"
 	      "Goodput is requests a second that met both targets. Falsely refused are those who, let in alone on top of the\n"
-	      "admitted, would have met both and made nobody miss (of a sample of 400).\n"
+	      "admitted, would have met both and made nobody miss (of a sample of 400; not with --retries or --patience).\n"
+	      "Who comes again waits from then on: a request counts once, and is refused if no try of it was let in.\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage or a file that cannot be read.\n",
 	      stdout);
 }
@@ -369,6 +400,12 @@ static int find_limit(const struct workload *w, const struct engine_shape *shape
 	return 0;
 }
 
+/* Whether one refused can be tried again alone: not where it did come again, or others hang up. */
+static bool falsely_asked(const struct workload *w)
+{
+	return !w->retries && !(w->patience_s > 0);
+}
+
 static int simulate(const struct workload *w, const struct engine_shape *shape,
 		    struct named_policy *p, FILE *curve)
 {
@@ -380,7 +417,7 @@ static int simulate(const struct workload *w, const struct engine_shape *shape,
 	if (!p->result.outcomes)
 		return -1;
 	ret = run(w, shape, &p->rule, &p->result, curve);
-	if (!ret)
+	if (!ret && falsely_asked(w))
 		ret = run_falsely_refused(w, shape, &p->rule, &p->result, FALSELY_TRIED,
 					  (uint64_t)sim.seed);
 	free(p->result.outcomes);
@@ -406,6 +443,21 @@ static void percent(double value)
 		printf("  %3.0f%%", 100 * value);
 }
 
+/* What clients did besides coming once, and where the goodput went. */
+static void show_clients(const struct workload *w)
+{
+	printf("\nPOLICY        TRIES A REQUEST  GAVE UP   GOODPUT/S BY MODEL\n");
+	for (unsigned i = 0; i < sim.policy_count; i++) {
+		const struct run_result *r = &sim.policies[i].result;
+
+		printf("%-13s %15.2f  %6.1f%%  ", sim.policies[i].name,
+		       1 + part(r->retries, r->arrived), 100 * part(r->gave_up, r->arrived));
+		for (uint32_t m = 0; m < w->models; m++)
+			printf(" %.2f", r->model_goodput[m]);
+		putchar('\n');
+	}
+}
+
 static void show(const struct workload *w, double capacity, uint32_t best_n)
 {
 	double rate = w->span_s > 0 ? w->count / w->span_s : 0;
@@ -426,13 +478,19 @@ static void show(const struct workload *w, double capacity, uint32_t best_n)
 		const struct named_policy *p = &sim.policies[i];
 		const struct run_result *r = &p->result;
 
-		printf("%-13s %9.2f  %6.0f%%  %6.1f%%  %6.1f%%  %17.1f%%   ", p->name, r->goodput,
-		       100 * part(r->goodput, capacity), 100 * part(r->refused, r->arrived),
-		       100 * part(falsely_refused(r), r->arrived), 100 * part(r->met, r->admitted));
+		printf("%-13s %9.2f  %6.0f%%  %6.1f%%  ", p->name, r->goodput,
+		       100 * part(r->goodput, capacity), 100 * part(r->refused, r->arrived));
+		if (falsely_asked(w))
+			printf("%6.1f%%", 100 * part(falsely_refused(r), r->arrived));
+		else
+			printf("      -");
+		printf("  %17.1f%%   ", 100 * part(r->met, r->admitted));
 		for (int q = 0; q < RUN_QUARTILES; q++)
 			percent(r->quartile_met[q]);
 		printf("   %8.0f %10.0f   %.3f\n", r->ttft_p50_ms, r->ttft_p95_ms, r->jain);
 	}
+	if (w->models > 1 || !falsely_asked(w))
+		show_clients(w);
 }
 
 static json_t *quartiles(const double *value)
@@ -444,21 +502,32 @@ static json_t *quartiles(const double *value)
 	return list;
 }
 
-static json_t *result_json(const struct named_policy *p, double capacity)
+static json_t *by_model(const struct workload *w, const struct run_result *r)
+{
+	json_t *list = json_array();
+
+	for (uint32_t m = 0; m < w->models; m++)
+		json_array_append_new(list, json_real(r->model_goodput[m]));
+	return list;
+}
+
+static json_t *result_json(const struct workload *w, const struct named_policy *p, double capacity)
 {
 	const struct run_result *r = &p->result;
 
 	return json_pack(
-		"{s:s, s:o, s:f, s:f, s:i, s:i, s:i, s:f, s:i, s:f, s:i, s:o, s:o, s:f, s:f, s:f, s:I}",
+		"{s:s, s:o, s:f, s:f, s:i, s:i, s:i, s:o, s:i, s:f, s:i, s:o, s:o, s:f, s:f, s:f, s:I, s:i, s:i, s:o}",
 		"policy", p->name, "limit",
 		p->rule.kind == POLICY_FIXED ? json_integer(p->rule.limit) : json_null(), "goodput",
 		r->goodput, "of_capacity", part(r->goodput, capacity), "arrived", (int)r->arrived,
 		"admitted", (int)r->admitted, "refused", (int)r->refused, "falsely_refused",
-		falsely_refused(r), "refused_tried_again", (int)r->judged, "attainment",
-		part(r->met, r->admitted), "met", (int)r->met, "attainment_by_prompt_quartile",
-		quartiles(r->quartile_met), "goodput_by_prompt_quartile",
-		quartiles(r->quartile_goodput), "ttft_p50_ms", r->ttft_p50_ms, "ttft_p95_ms",
-		r->ttft_p95_ms, "jain", r->jain, "preempted", (json_int_t)r->preempted);
+		falsely_asked(w) ? json_real(falsely_refused(r)) : json_null(),
+		"refused_tried_again", (int)r->judged, "attainment", part(r->met, r->admitted),
+		"met", (int)r->met, "attainment_by_prompt_quartile", quartiles(r->quartile_met),
+		"goodput_by_prompt_quartile", quartiles(r->quartile_goodput), "ttft_p50_ms",
+		r->ttft_p50_ms, "ttft_p95_ms", r->ttft_p95_ms, "jain", r->jain, "preempted",
+		(json_int_t)r->preempted, "retries", (int)r->retries, "gave_up", (int)r->gave_up,
+		"goodput_by_model", by_model(w, r));
 }
 
 static int show_json(const struct workload *w, double capacity, uint32_t best_n)
@@ -466,13 +535,15 @@ static int show_json(const struct workload *w, double capacity, uint32_t best_n)
 	json_t *policies = json_array(), *whole;
 
 	for (unsigned i = 0; i < sim.policy_count; i++)
-		json_array_append_new(policies, result_json(&sim.policies[i], capacity));
-	whole = json_pack("{s:f, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "capacity",
-			  capacity, "capacity_in_flight", (int)best_n, "requests", (int)w->count,
-			  "trace_from", (int)w->first, "seconds", w->span_s, "load",
+		json_array_append_new(policies, result_json(w, &sim.policies[i], capacity));
+	whole = json_pack("{s:f, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:o, s:i, s:i, s:o}",
+			  "capacity", capacity, "capacity_in_flight", (int)best_n, "requests",
+			  (int)w->count, "trace_from", (int)w->first, "seconds", w->span_s, "load",
 			  part(part(w->count, w->span_s), capacity), "ttft_threshold_ms",
 			  sim.ttft_ms, "ttft_ms_per_kib", sim.ttft_ms_per_kib, "itl_threshold_ms",
-			  sim.itl_ms, "seed", (json_int_t)sim.seed, "policies", policies);
+			  sim.itl_ms, "seed", (json_int_t)sim.seed, "policies", policies, "models",
+			  (int)w->models, "retries", (int)w->retries, "patience_s",
+			  w->patience_s > 0 ? json_real(w->patience_s) : json_null());
 	if (!whole)
 		return -1;
 	json_dumpf(whole, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
@@ -491,6 +562,7 @@ static int run_all(const struct trace *t, FILE *curve)
 		.synthetic = (enum synthetic)sim.synthetic,
 		.count = (uint32_t)sim.requests,
 		.clients = (uint32_t)sim.clients,
+		.models = (uint32_t)sim.models,
 		.speed = sim.speed,
 		.seed = (uint64_t)sim.seed,
 	};
@@ -509,6 +581,8 @@ static int run_all(const struct trace *t, FILE *curve)
 		how.rate = sim.load * capacity;
 	if (workload_make(t, &how, &w))
 		goto no_memory;
+	w.retries = (uint32_t)sim.retries;
+	w.patience_s = sim.patience_s;
 	for (unsigned i = 0; i < sim.policy_count && !ret; i++) {
 		sim.policies[i].rule.targets = targets;
 		sim.policies[i].rule.tau_s = sim.tau_s;

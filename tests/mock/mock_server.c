@@ -729,7 +729,7 @@ static void on_engine_ended(void *context, uint32_t place, uint64_t at_ns)
 static void batch_release(struct conn *c)
 {
 	if (!batch.places[c->place].ended)
-		engine_cancel(&batch.e, c->place);
+		engine_cancel(&batch.e, c->place, batch.e.now_ns);
 	batch.places[c->place].conn = NULL;
 	batch.free[batch.free_count++] = c->place;
 }

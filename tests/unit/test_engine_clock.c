@@ -130,7 +130,7 @@ static void run_told(const struct engine_shape *shape, const struct job *jobs, s
 		}
 		run_by_the_clock(&e, goes, &late);
 		if (!t->ended_ns[id])
-			engine_cancel(&e, id);
+			engine_cancel(&e, id, goes);
 		t->gone[id] = true;
 		assert_true(e.kv_used <= shape->kv_tokens);
 	}

@@ -288,6 +288,64 @@ static void skipping_steps_changes_nothing(void **state)
 	}
 }
 
+static void saw_token(void *context, uint32_t id, uint64_t now_ns)
+{
+}
+
+/* Each hangs up if it has no first token within patience_ns. */
+static void run_impatiently(const struct engine_shape *shape, const struct job *jobs,
+			    uint64_t patience_ns, bool each_step, struct seen *seen)
+{
+	struct engine_events events = {saw_first, saw_end, seen};
+	uint32_t comes = 0, goes = 0;
+	struct engine e;
+
+	memset(seen, 0, sizeof(*seen));
+	assert_int_equal(engine_init(&e, shape, &events, REQUESTS), 0);
+	if (each_step)
+		engine_tell_tokens(&e, saw_token);
+	while (goes < REQUESTS) {
+		uint64_t gone_ns = jobs[goes].at_ns + patience_ns;
+
+		if (comes < REQUESTS && jobs[comes].at_ns <= gone_ns) {
+			engine_run(&e, jobs[comes].at_ns);
+			assert_true(engine_submit(&e, comes, jobs[comes].prompt,
+						  jobs[comes].generate, jobs[comes].at_ns));
+			comes++;
+			continue;
+		}
+		engine_run(&e, gone_ns);
+		if (!seen->first_ns[goes])
+			engine_cancel(&e, goes, gone_ns);
+		goes++;
+		check_within(&e);
+	}
+	engine_run(&e, UINT64_MAX);
+	assert_true(engine_idle(&e));
+	assert_int_equal(e.kv_used, 0);
+	assert_int_equal(seen->firsts, seen->ends);
+	engine_free(&e);
+}
+
+static void skipping_steps_changes_nothing_for_those_who_hang_up(void **state)
+{
+	static struct job jobs[REQUESTS];
+	static struct seen skipping, each_step;
+
+	for (size_t i = 0; i < SHAPES; i++) {
+		uint32_t gone = 0;
+
+		for (uint64_t seed = 1; seed <= 4; seed++) {
+			make_jobs(jobs, REQUESTS, 25, seed);
+			run_impatiently(&shapes[i], jobs, 300 * seed * MS, false, &skipping);
+			run_impatiently(&shapes[i], jobs, 300 * seed * MS, true, &each_step);
+			assert_memory_equal(&skipping, &each_step, sizeof(skipping));
+			gone += REQUESTS - skipping.ends;
+		}
+		assert_true(gone > 20 || i == 3); /* which is never late */
+	}
+}
+
 static void what_can_never_fit_is_refused_by_the_engine(void **state)
 {
 	struct engine_shape shape = {4, 1000, 10, 1, 256, false, 100};
@@ -462,6 +520,183 @@ static void a_fixed_limit_is_never_passed(void **state)
 	trace_free(&t);
 }
 
+/* A load of the mix on shapes[0], with room for its outcomes. */
+struct crowd {
+	struct workload work;
+	struct outcome outcomes[1500];
+	struct run_result result;
+};
+
+static void crowd_comes(struct crowd *c, double rate, uint32_t models)
+{
+	struct arrivals how = {.synthetic = SYNTHETIC_POISSON,
+			       .count = 1500,
+			       .clients = 20,
+			       .models = models,
+			       .rate = rate,
+			       .seed = 3};
+	struct trace t;
+
+	assert_int_equal(trace_make(4000, &t), 0);
+	assert_int_equal(workload_make(&t, &how, &c->work), 0);
+	trace_free(&t);
+	memset(&c->result, 0, sizeof(c->result));
+	c->result.outcomes = c->outcomes;
+}
+
+static void crowd_runs(struct crowd *c, const struct policy_rule *rule)
+{
+	assert_int_equal(run(&c->work, &shapes[0], rule, &c->result, NULL), 0);
+}
+
+static void who_is_refused_comes_again_when_it_was_told_to(void **state)
+{
+	static const struct policy_rule rules[] = {
+		{.kind = POLICY_FIXED,
+		 .limit = 7,
+		 .targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2}},
+		{.kind = POLICY_EMA_FLAG,
+		 .tau_s = 15,
+		 .targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2}},
+		{.kind = POLICY_ADAPTIVE, .targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2}},
+	};
+	static struct crowd c;
+
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		uint32_t retries = 0, refused = 0, later = 0;
+
+		crowd_comes(&c, 8, 1);
+		c.work.retries = 3;
+		crowd_runs(&c, &rules[i]);
+		for (uint32_t k = 0; k < c.work.count; k++) {
+			const struct outcome *o = &c.outcomes[k];
+			uint64_t after_ms =
+				o->admitted ? (o->came_ns - c.work.requests[k].at_ns) / MS : 0;
+
+			retries += o->retries;
+			refused += !o->admitted;
+			later += o->admitted && o->retries;
+			assert_true(o->admitted ? o->retries <= 3 && o->ended_ns : o->retries == 3);
+			assert_int_equal(after_ms % 1000, 0); /* Retry-After has whole seconds */
+			assert_in_range(after_ms, o->admitted ? o->retries * 1000 : 0,
+					o->retries * 90000);
+			if (rules[i].kind == POLICY_FIXED && o->admitted)
+				assert_int_equal(after_ms, o->retries * 1000);
+		}
+		assert_true(later > 50 && refused > 50);
+		assert_int_equal(c.result.retries, retries);
+		assert_int_equal(c.result.refused, refused);
+		assert_int_equal(c.result.admitted + c.result.refused, c.result.arrived);
+		workload_free(&c.work);
+	}
+}
+
+static void a_limit_holds_for_those_who_come_again_too(void **state)
+{
+	static const struct policy_rule rule = {
+		.kind = POLICY_FIXED,
+		.limit = 7,
+		.targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2}};
+	static struct crowd c;
+
+	crowd_comes(&c, 20, 1);
+	c.work.retries = 5;
+	c.work.patience_s = 0.2;
+	crowd_runs(&c, &rule);
+	assert_true(c.result.gave_up > 20 && c.result.retries > 1000);
+	for (uint32_t i = 0; i < c.work.count; i++) {
+		uint64_t came = c.outcomes[i].came_ns;
+		uint32_t beside = 0;
+
+		for (uint32_t k = 0; c.outcomes[i].admitted && k < c.work.count; k++) {
+			const struct outcome *o = &c.outcomes[k];
+
+			beside += o->admitted && o->came_ns <= came &&
+				  (o->gave_up ? o->came_ns + 200 * MS : o->ended_ns) > came;
+		}
+		assert_true(beside <= 7);
+	}
+	workload_free(&c.work);
+}
+
+static void who_has_no_first_token_in_time_hangs_up_and_nobody_else(void **state)
+{
+	static const struct policy_rule rules[] = {
+		{.kind = POLICY_NONE, .targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2}},
+		{.kind = POLICY_ADAPTIVE, .targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2}},
+	};
+	static struct crowd c;
+
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		uint32_t gave_up = 0;
+
+		crowd_comes(&c, 12, 1);
+		c.work.patience_s = i ? 0.5 : 5; /* the law lets nobody wait for long */
+		crowd_runs(&c, &rules[i]);
+		for (uint32_t k = 0; k < c.work.count; k++) {
+			const struct outcome *o = &c.outcomes[k];
+			double waited_s = ((double)o->first_ns - (double)o->came_ns) / 1e9;
+
+			gave_up += o->gave_up;
+			assert_false(o->gave_up &&
+				     (o->first_ns || o->ended_ns || o->met || !o->admitted));
+			if (o->admitted && !o->gave_up)
+				assert_true(o->ended_ns && waited_s <= c.work.patience_s);
+		}
+		assert_true(gave_up > 50);
+		assert_int_equal(c.result.gave_up, gave_up);
+		workload_free(&c.work);
+	}
+}
+
+static void the_oldest_is_who_was_let_in_first_whoever_came_first(void **state)
+{
+	static struct crowd c;
+	struct policy p;
+
+	crowd_comes(&c, 8, 1);
+	assert_int_equal(policy_init(&p, &adaptive_rule, &c.work), 0);
+	assert_true(policy_judge(&p, 5, 1000 * MS));
+	assert_true(policy_judge(&p, 2, 3000 * MS)); /* had been refused before */
+	policy_tick(&p, 4000 * MS);
+	assert_int_equal(p.view.oldest_ns, 3000 * MS);
+	policy_first_token(&p, 5, 4000 * MS);
+	policy_tick(&p, 4000 * MS);
+	assert_int_equal(p.view.oldest_ns, 1000 * MS);
+	policy_ended(&p, 2, 4000 * MS); /* hung up */
+	policy_tick(&p, 4000 * MS);
+	assert_int_equal(p.view.oldest_ns, 0);
+	policy_free(&p);
+	workload_free(&c.work);
+}
+
+static void models_of_one_engine_are_judged_as_one(void **state)
+{
+	static struct crowd one, three;
+	uint32_t sent[3] = {0};
+	double sum = 0;
+
+	crowd_comes(&one, 8, 1);
+	crowd_comes(&three, 8, 3);
+	crowd_runs(&one, &adaptive_rule);
+	crowd_runs(&three, &adaptive_rule);
+	assert_memory_equal(one.outcomes, three.outcomes, one.work.count * sizeof(one.outcomes[0]));
+	assert_true(one.result.model_goodput[0] == one.result.goodput);
+	for (uint32_t i = 0; i < three.work.count; i++)
+		sent[three.work.requests[i].model]++;
+	/* By weight: 3, 2 and 1 of six. */
+	assert_true(sent[0] > 690 && sent[0] < 810 && sent[1] > 440 && sent[1] < 560);
+	for (uint32_t m = 0; m < 3; m++) {
+		double share = three.result.model_goodput[m] / three.result.goodput;
+
+		sum += share;
+		assert_true(share > 0.8 * sent[m] / 1500 && share < 1.2 * sent[m] / 1500);
+	}
+	assert_true(sum > 0.999999 && sum < 1.000001);
+	workload_free(&one.work);
+	workload_free(&three.work);
+}
+
 static void whom_the_engine_had_room_for_was_falsely_refused(void **state)
 {
 	struct arrivals how = {
@@ -517,12 +752,18 @@ int main(void)
 		cmocka_unit_test(first_tokens_come_in_the_order_of_arrival),
 		cmocka_unit_test(it_does_not_matter_when_the_engine_is_looked_at),
 		cmocka_unit_test(skipping_steps_changes_nothing),
+		cmocka_unit_test(skipping_steps_changes_nothing_for_those_who_hang_up),
 		cmocka_unit_test(what_can_never_fit_is_refused_by_the_engine),
 		cmocka_unit_test(a_wrong_trace_is_refused_with_its_line),
 		cmocka_unit_test(a_trace_is_read_as_it_is_written),
 		cmocka_unit_test(a_load_comes_at_the_rate_that_was_asked_for),
 		cmocka_unit_test(a_run_is_the_same_for_the_same_seed),
 		cmocka_unit_test(a_fixed_limit_is_never_passed),
+		cmocka_unit_test(who_is_refused_comes_again_when_it_was_told_to),
+		cmocka_unit_test(a_limit_holds_for_those_who_come_again_too),
+		cmocka_unit_test(who_has_no_first_token_in_time_hangs_up_and_nobody_else),
+		cmocka_unit_test(the_oldest_is_who_was_let_in_first_whoever_came_first),
+		cmocka_unit_test(models_of_one_engine_are_judged_as_one),
 		cmocka_unit_test(whom_the_engine_had_room_for_was_falsely_refused),
 		cmocka_unit_test(capacity_is_the_best_of_the_closed_loops),
 	};

@@ -108,6 +108,18 @@ static uint32_t pop_front(struct engine *e)
 	return id;
 }
 
+/* What was to come is no longer what it was when these steps began: they end with the one under way. */
+static void cut_steps(struct engine *e, uint64_t now_ns)
+{
+	uint64_t steps;
+
+	if (!e->step_count || now_ns <= e->now_ns)
+		return;
+	steps = (now_ns - e->now_ns + e->step_ns - 1) / e->step_ns;
+	if (steps < e->step_count)
+		e->step_count = steps;
+}
+
 bool engine_submit(struct engine *e, uint32_t id, uint32_t prompt, uint32_t generate,
 		   uint64_t now_ns)
 {
@@ -122,10 +134,7 @@ bool engine_submit(struct engine *e, uint32_t id, uint32_t prompt, uint32_t gene
 		return false;
 	push_back(e, id);
 	if (e->step_count && e->cuttable && now_ns > e->now_ns) {
-		uint64_t steps = (now_ns - e->now_ns + e->step_ns - 1) / e->step_ns;
-
-		if (steps < e->step_count)
-			e->step_count = steps;
+		cut_steps(e, now_ns);
 		e->cuttable = false;
 	}
 	return true;
@@ -388,15 +397,21 @@ static bool leave_queue(struct engine *e, uint32_t id)
 	return false;
 }
 
-void engine_cancel(struct engine *e, uint32_t id)
+void engine_cancel(struct engine *e, uint32_t id, uint64_t now_ns)
 {
 	const struct engine_request *r = &e->requests[id];
 
-	if (leave_queue(e, id))
+	if (leave_queue(e, id)) {
+		/* The next in the queue may fit. While a prompt is taken nobody enters, and its steps are counted out. */
+		if (e->partial == ENGINE_NONE)
+			cut_steps(e, now_ns);
 		return;
+	}
 	if (e->partial == id) {
 		e->kv_used -= (uint64_t)r->prompt + r->emitted;
 		e->partial = ENGINE_NONE;
+		cut_steps(e, now_ns);
+		return;
 	}
 	for (uint32_t i = 0; i < e->finishing_count; i++) {
 		if (e->finishing[i] != id)

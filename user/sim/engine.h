@@ -82,13 +82,16 @@ bool engine_idle(const struct engine *e);
 
 /*
  * For an engine that a clock drives: to be told each token after the first as well, for which steps are taken one by one;
- * when engine_run() has something to do next, UINT64_MAX while it is idle; and the end of a request whose client has
- * gone, not from within an event.
+ * when engine_run() has something to do next, UINT64_MAX while it is idle.
  */
 void engine_tell_tokens(struct engine *e,
 			void (*token)(void *context, uint32_t id, uint64_t now_ns));
 uint64_t engine_due(const struct engine *e);
-void engine_cancel(struct engine *e, uint32_t id);
+/*
+ * The client has gone: the end of its request, at a time that engine_run() has come to, not from within an event. One
+ * that has had its first token only where each token is told.
+ */
+void engine_cancel(struct engine *e, uint32_t id, uint64_t now_ns);
 
 /* The time between tokens (ns, and how many) since it was last asked. */
 uint64_t engine_gaps(struct engine *e, uint64_t *count);

@@ -7,10 +7,13 @@
 #include "core/active.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define AGE_STEP_NS 50000000ULL /* the kernel knows ages by such steps */
+#define AGE_STEP_NS  50000000ULL /* the kernel knows ages by such steps */
+#define RETRY_MS     1000        /* of a limit, and the least; the most is … */
+#define RETRY_MS_MAX 60000
 
 int policy_init(struct policy *p, const struct policy_rule *rule, const struct workload *work)
 {
@@ -18,9 +21,10 @@ int policy_init(struct policy *p, const struct policy_rule *rule, const struct w
 	p->rule = *rule;
 	p->work = work;
 	p->requests = calloc(work->count + 1, sizeof(*p->requests));
+	p->order = calloc(work->count + 1, sizeof(*p->order));
 	p->client_in_flight = calloc(work->clients + 1, sizeof(*p->client_in_flight));
 	p->client_seen_ns = calloc(work->clients + 1, sizeof(*p->client_seen_ns));
-	if (!p->requests || !p->client_in_flight || !p->client_seen_ns) {
+	if (!p->requests || !p->order || !p->client_in_flight || !p->client_seen_ns) {
 		policy_free(p);
 		return -ENOMEM;
 	}
@@ -32,9 +36,11 @@ int policy_init(struct policy *p, const struct policy_rule *rule, const struct w
 void policy_free(struct policy *p)
 {
 	free(p->requests);
+	free(p->order);
 	free(p->client_in_flight);
 	free(p->client_seen_ns);
 	p->requests = NULL;
+	p->order = NULL;
 	p->client_in_flight = NULL;
 	p->client_seen_ns = NULL;
 }
@@ -89,9 +95,28 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	mine->waiting = true;
 	p->client_in_flight[r->client]++;
 	p->view.admitted++;
-	if (id >= p->max_id)
-		p->max_id = id + 1;
+	p->order[p->order_count++] = id;
 	return true;
+}
+
+uint32_t policy_retry_s(struct policy *p, uint64_t now_ns)
+{
+	const struct adaptive_targets *t = &p->rule.targets;
+	double ms = RETRY_MS;
+
+	if (p->rule.kind == POLICY_ADAPTIVE) {
+		ms = adaptive_retry_ms(&p->adaptive);
+		ms += floor(ms * chance_below(&p->spread, 128) / 256);
+	} else if (p->rule.kind == POLICY_EMA_FLAG) {
+		if (t->ttft_ms > 0)
+			ms = fmax(ms, 1000 * ema_seconds_until(&p->ttft, t->ttft_ms, now_ns,
+							       p->rule.tau_s));
+		if (t->itl_ms > 0)
+			ms = fmax(ms, 1000 * ema_seconds_until(&p->itl, t->itl_ms, now_ns,
+							       p->rule.tau_s));
+		ms = fmin(ms, RETRY_MS_MAX);
+	}
+	return (uint32_t)ceil(ms / 1000);
 }
 
 void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
@@ -160,9 +185,10 @@ static void look(struct policy *p, uint64_t now_ns)
 {
 	uint64_t age;
 
-	while (p->oldest < p->max_id && !p->requests[p->oldest].waiting)
+	while (p->oldest < p->order_count && !p->requests[p->order[p->oldest]].waiting)
 		p->oldest++;
-	age = p->oldest < p->max_id ? now_ns - p->requests[p->oldest].admitted_ns : 0;
+	age = p->oldest < p->order_count ? now_ns - p->requests[p->order[p->oldest]].admitted_ns
+					 : 0;
 	p->view.in_flight = p->load.in_flight;
 	p->view.waiting = p->load.waiting;
 	p->view.waiting_bytes = p->load.waiting_bytes;

@@ -11,6 +11,7 @@
 
 #include "core/adaptive.h"
 #include "core/ema.h"
+#include "sim/random.h"
 #include "sim/workload.h"
 
 #define POLICY_TICK_NS 100000000ULL
@@ -44,13 +45,14 @@ struct policy {
 	uint64_t *client_seen_ns; /* when each came last; 0: never */
 	struct admission_load load;
 	uint64_t first_token_ns, began_waiting_ns;
-	uint32_t oldest; /* nobody below waits */
+	uint32_t *order;              /* ids, as they were admitted … */
+	uint32_t order_count, oldest; /* … and where in it is the first that may wait */
 	struct adaptive_view view;
 	struct adaptive adaptive;
 	struct sluice_admission written;
 	struct ema ttft, itl;
 	bool shut;
-	uint32_t max_id;
+	struct chance spread;
 };
 
 /* 0 or -ENOMEM. */
@@ -59,6 +61,8 @@ void policy_free(struct policy *p);
 
 /* Whether request `id` may come in; then it is in flight and waiting. */
 bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns);
+/* The Retry-After of who was just refused. */
+uint32_t policy_retry_s(struct policy *p, uint64_t now_ns);
 /* What leaves: the first token, the gaps of the last 100 ms, the end with the mean gap. */
 void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns);
 void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Time runs from arrival to arrival; between them the engine takes its steps and the daemon its ticks. Goodput is counted
- * against the time in which requests came, which is the same for every policy.
+ * Time runs from arrival to arrival, who comes again and who hangs up among them; between them the engine takes its
+ * steps and the daemon its ticks. Goodput is counted against the time in which requests came; but for who comes again
+ * when the others have come that is the same for every policy.
  */
 #include "run.h"
 
@@ -16,11 +17,53 @@ const uint32_t run_limits[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,   10,  11,  12
 			       13, 14, 15, 16, 18, 20, 22, 24, 26,  28,  32,  36,
 			       40, 44, 48, 56, 64, 72, 80, 96, 112, 128, 144, 0};
 
+/* What a client will do, unless by then it has what it waits for. */
+struct due {
+	uint64_t at_ns;
+	uint32_t id;
+	bool hang_up; /* else it comes again */
+};
+
 struct flow {
+	const struct workload *work;
 	struct policy policy;
 	struct engine engine;
 	struct outcome *outcomes;
+	struct due *due; /* a heap, the next first; of each request one at a time */
+	uint32_t due_count;
+	uint32_t retries, gave_up;
+	uint64_t again_ns; /* when somebody last came again; 0: nobody did */
 };
+
+static bool before(const struct due *a, const struct due *b)
+{
+	return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->id < b->id;
+}
+
+static void due_add(struct flow *f, struct due new)
+{
+	uint32_t at = f->due_count++;
+
+	for (; at && before(&new, &f->due[(at - 1) / 2]); at = (at - 1) / 2)
+		f->due[at] = f->due[(at - 1) / 2];
+	f->due[at] = new;
+}
+
+static struct due due_take(struct flow *f)
+{
+	struct due first = f->due[0], last = f->due[--f->due_count];
+	uint32_t at = 0, next;
+
+	for (; (next = 2 * at + 1) < f->due_count; at = next) {
+		if (next + 1 < f->due_count && before(&f->due[next + 1], &f->due[next]))
+			next++;
+		if (!before(&f->due[next], &last))
+			break;
+		f->due[at] = f->due[next];
+	}
+	f->due[at] = last;
+	return first;
+}
 
 static void on_first_token(void *context, uint32_t id, uint64_t now_ns)
 {
@@ -65,24 +108,66 @@ static void curve_line(FILE *curve, const struct flow *f, uint64_t now_ns, uint3
 		fprintf(curve, "%u", p->written.ceiling);
 	else if (p->rule.kind == POLICY_FIXED)
 		fprintf(curve, "%u", p->rule.limit);
-	fprintf(curve, ",%d,%lld,%lld,%.1f,%u,%llu,%llu\n",
+	fprintf(curve, ",%d,%lld,%lld,%.1f,%u,%llu,%llu,%u,%u\n",
 		!p->shut && !(adaptive && p->written.stopped), (long long)p->load.in_flight,
 		(long long)p->load.waiting, adaptive ? (double)p->written.room / 1024 : 0, arrived,
-		(unsigned long long)p->view.admitted, (unsigned long long)refused);
+		(unsigned long long)p->view.admitted, (unsigned long long)refused, f->retries,
+		f->gave_up);
 }
 
-static void flow(struct flow *f, const struct workload *w, FILE *curve)
+static void come(struct flow *f, uint32_t id, uint64_t now_ns)
 {
+	const struct workload *w = f->work;
+	struct outcome *o = &f->outcomes[id];
+
+	if (!policy_judge(&f->policy, id, now_ns)) {
+		if (o->retries < w->retries)
+			due_add(f, (struct due){now_ns + policy_retry_s(&f->policy, now_ns) *
+								 1000000000ULL,
+						id, false});
+		return;
+	}
+	o->admitted = true;
+	o->came_ns = now_ns;
+	if (!submit(&f->engine, id, &w->requests[id], now_ns))
+		policy_ended(&f->policy, id, now_ns);
+	else if (w->patience_s > 0)
+		due_add(f, (struct due){now_ns + (uint64_t)(w->patience_s * 1e9), id, true});
+}
+
+static void come_again(struct flow *f, uint32_t id, uint64_t now_ns)
+{
+	f->again_ns = now_ns;
+	f->outcomes[id].retries++;
+	f->retries++;
+	come(f, id, now_ns);
+}
+
+static void hang_up(struct flow *f, uint32_t id, uint64_t now_ns)
+{
+	if (f->outcomes[id].first_ns)
+		return;
+	engine_cancel(&f->engine, id, now_ns);
+	policy_ended(&f->policy, id, now_ns);
+	f->outcomes[id].gave_up = true;
+	f->gave_up++;
+}
+
+static void flow(struct flow *f, FILE *curve)
+{
+	const struct workload *w = f->work;
 	bool ticks = policy_ticks(&f->policy) || curve;
 	uint64_t tick = 0, ticked = 0;
 
 	if (curve)
-		fputs("seconds,limit,open,in_flight,waiting,room_kib,arrived,admitted,refused\n",
+		fputs("seconds,limit,open,in_flight,waiting,room_kib,arrived,admitted,refused,retries,gave_up\n",
 		      curve);
-	for (uint32_t i = 0; i < w->count; i++) {
-		const struct sim_request *r = &w->requests[i];
+	for (uint32_t i = 0; i < w->count || f->due_count;) {
+		bool due =
+			f->due_count && (i == w->count || f->due[0].at_ns < w->requests[i].at_ns);
+		uint64_t now_ns = due ? f->due[0].at_ns : w->requests[i].at_ns;
 
-		for (; ticks && tick <= r->at_ns; tick += POLICY_TICK_NS, ticked++) {
+		for (; ticks && tick <= now_ns; tick += POLICY_TICK_NS, ticked++) {
 			uint64_t gaps, sum;
 
 			engine_run(&f->engine, tick);
@@ -92,12 +177,14 @@ static void flow(struct flow *f, const struct workload *w, FILE *curve)
 			if (curve && ticked % 10 == 0)
 				curve_line(curve, f, tick, i);
 		}
-		engine_run(&f->engine, r->at_ns);
-		if (!policy_judge(&f->policy, i, r->at_ns))
-			continue;
-		f->outcomes[i].admitted = true;
-		if (!submit(&f->engine, i, r, r->at_ns))
-			policy_ended(&f->policy, i, r->at_ns);
+		engine_run(&f->engine, now_ns);
+		if (due) {
+			struct due d = due_take(f);
+
+			(d.hang_up ? hang_up : come_again)(f, d.id, now_ns);
+		} else {
+			come(f, i++, now_ns);
+		}
 	}
 	engine_run(&f->engine, UINT64_MAX);
 }
@@ -160,7 +247,7 @@ static int waits(const struct workload *w, struct run_result *out, const struct 
 		return -ENOMEM;
 	for (uint32_t i = 0; i < w->count; i++)
 		if (outcomes[i].first_ns)
-			ms[n++] = (double)(outcomes[i].first_ns - w->requests[i].at_ns) / 1e6;
+			ms[n++] = (double)(outcomes[i].first_ns - outcomes[i].came_ns) / 1e6;
 	qsort(ms, n, sizeof(*ms), by_value);
 	if (n) {
 		out->ttft_p50_ms = ms[n / 2];
@@ -170,7 +257,8 @@ static int waits(const struct workload *w, struct run_result *out, const struct 
 	return 0;
 }
 
-static int sum_up(const struct workload *w, const struct adaptive_targets *t,
+/* `time_s`: in which requests came. */
+static int sum_up(const struct workload *w, const struct adaptive_targets *t, double time_s,
 		  struct outcome *outcomes, struct run_result *out)
 {
 	uint32_t admitted[RUN_QUARTILES] = {0}, met[RUN_QUARTILES] = {0};
@@ -187,18 +275,23 @@ static int sum_up(const struct workload *w, const struct adaptive_targets *t,
 
 		while (q < RUN_QUARTILES - 1 && r->prompt > bound[q])
 			q++;
-		o->met = o->admitted && meets(t, r, r->at_ns, o->first_ns, o->ended_ns);
+		o->met = o->admitted && meets(t, r, o->came_ns, o->first_ns, o->ended_ns);
+		out->retries += o->retries;
+		out->gave_up += o->gave_up;
+		out->model_goodput[r->model] += time_s > 0 && o->met;
 		admitted[q] += o->admitted;
 		met[q] += o->met;
 	}
+	for (int m = 0; m < RUN_MODELS_MAX; m++)
+		out->model_goodput[m] /= time_s > 0 ? time_s : 1;
 	for (int q = 0; q < RUN_QUARTILES; q++) {
 		out->admitted += admitted[q];
 		out->met += met[q];
-		out->quartile_goodput[q] = w->span_s > 0 ? met[q] / w->span_s : 0;
+		out->quartile_goodput[q] = time_s > 0 ? met[q] / time_s : 0;
 		out->quartile_met[q] = admitted[q] ? (double)met[q] / admitted[q] : -1;
 	}
 	out->refused = out->arrived - out->admitted;
-	out->goodput = w->span_s > 0 ? out->met / w->span_s : 0;
+	out->goodput = time_s > 0 ? out->met / time_s : 0;
 	ret = fairness(w, out, outcomes);
 	return ret ? ret : waits(w, out, outcomes);
 }
@@ -206,7 +299,7 @@ static int sum_up(const struct workload *w, const struct adaptive_targets *t,
 int run(const struct workload *w, const struct engine_shape *shape, const struct policy_rule *rule,
 	struct run_result *out, FILE *curve)
 {
-	struct flow f = {.outcomes = out->outcomes};
+	struct flow f = {.work = w, .outcomes = out->outcomes};
 	struct engine_events events = {on_first_token, on_end, &f};
 	int ret;
 
@@ -214,21 +307,21 @@ int run(const struct workload *w, const struct engine_shape *shape, const struct
 		f.outcomes = calloc(w->count + 1, sizeof(*f.outcomes));
 	else
 		memset(f.outcomes, 0, w->count * sizeof(*f.outcomes));
-	if (!f.outcomes)
-		return -ENOMEM;
-	ret = policy_init(&f.policy, rule, w);
+	f.due = calloc(w->count + 1, sizeof(*f.due));
+	ret = f.outcomes && f.due ? policy_init(&f.policy, rule, w) : -ENOMEM;
 	if (ret)
 		goto out_outcomes;
 	ret = engine_init(&f.engine, shape, &events, w->count);
 	if (ret)
 		goto out_policy;
-	flow(&f, w, curve);
+	flow(&f, curve);
 	*out = (struct run_result){.outcomes = out->outcomes, .preempted = f.engine.preempted};
-	ret = sum_up(w, &rule->targets, f.outcomes, out);
+	ret = sum_up(w, &rule->targets, fmax(w->span_s, (double)f.again_ns / 1e9), f.outcomes, out);
 	engine_free(&f.engine);
 out_policy:
 	policy_free(&f.policy);
 out_outcomes:
+	free(f.due);
 	if (f.outcomes != out->outcomes)
 		free(f.outcomes);
 	return ret;

@@ -13,15 +13,21 @@
 #include "sim/policy.h"
 #include "sim/workload.h"
 
-#define RUN_QUARTILES 4
+#define RUN_QUARTILES  4
+#define RUN_MODELS_MAX 16
 
 struct outcome {
 	bool admitted, met;          /* met: both targets */
+	bool gave_up;                /* hung up before its first token */
+	uint32_t retries;            /* times that it came again */
+	uint64_t came_ns;            /* when it was let in: its wait is counted from there */
 	uint64_t first_ns, ended_ns; /* 0: not */
 };
 
 struct run_result {
-	uint32_t arrived, admitted, met, refused;
+	uint32_t arrived, admitted, met, refused; /* refused: in the end, however often it came */
+	uint32_t retries, gave_up;
+	double model_goodput[RUN_MODELS_MAX];
 	double goodput;                         /* met a second */
 	double quartile_goodput[RUN_QUARTILES]; /* by length of prompt, the shortest first */
 	double quartile_met[RUN_QUARTILES];     /* of the admitted, 0 … 1; negative: none was */
@@ -42,7 +48,7 @@ int run(const struct workload *w, const struct engine_shape *shape, const struct
 
 /*
  * How many of the refused would have met both targets, had they come in alone on top of those who did, without one of those
- * missing that met: of at most `most` of them, chosen by the seed. 0 or -ENOMEM.
+ * missing that met: of at most `most` of them, chosen by the seed. Of a load without retries and patience. 0 or -ENOMEM.
  */
 int run_falsely_refused(const struct workload *w, const struct engine_shape *shape,
 			const struct policy_rule *rule, struct run_result *result, uint32_t most,

@@ -25,6 +25,7 @@
 #define BYTES_SPREAD  0.15 /* of their logarithm */
 #define BYTES_HEAD    300
 #define MIX_SEED      0x736c75696365
+#define MODEL_SEED    0x6d6f64656c
 
 /* Digits, exactly `n` of them. */
 static bool digits(const char **p, int n, int *out)
@@ -322,10 +323,24 @@ static void make_up(const struct trace *t, const struct arrivals *how, struct ch
 	w->span_s = w->count < how->count ? end_s : at_s;
 }
 
+/* By a chance of its own, so that the load is the same whatever its models are. */
+static void spread_over_models(struct workload *w, uint64_t seed)
+{
+	struct chance c = {seed ^ MODEL_SEED};
+
+	for (uint32_t i = 0; i < w->count; i++) {
+		uint32_t at = chance_below(&c, w->models * (w->models + 1) / 2), model = 0;
+
+		for (; at >= w->models - model; model++)
+			at -= w->models - model;
+		w->requests[i].model = model;
+	}
+}
+
 int workload_make(const struct trace *t, const struct arrivals *how, struct workload *out)
 {
 	struct chance c = {how->seed * 0x2545f4914f6cdd1dULL + 1};
-	struct workload w = {.clients = how->clients};
+	struct workload w = {.clients = how->clients, .models = how->models ? how->models : 1};
 
 	w.requests = calloc(how->count, sizeof(*w.requests));
 	if (!w.requests)
@@ -334,6 +349,7 @@ int workload_make(const struct trace *t, const struct arrivals *how, struct work
 		follow(t, how, &c, &w);
 	else
 		make_up(t, how, &c, &w);
+	spread_over_models(&w, how->seed);
 	*out = w;
 	return 0;
 }

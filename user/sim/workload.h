@@ -15,14 +15,17 @@ struct sim_request {
 	uint32_t bytes;            /* on the wire */
 	uint32_t client;           /* below workload.clients */
 	uint32_t class;            /* of priority */
+	uint32_t model;            /* below workload.models */
 };
 
 struct workload {
 	struct sim_request *requests; /* by time */
 	uint32_t count;
 	uint32_t first; /* of the trace, that it begins with */
-	uint32_t clients;
-	double span_s; /* the time in which they come */
+	uint32_t clients, models;
+	uint32_t retries;  /* who is refused comes again when it was told to, so often at most */
+	double patience_s; /* who has no first token by then hangs up; 0: never */
+	double span_s;     /* the time in which they come */
 };
 
 /* A trace as it is written: times from its first request on. */
@@ -59,6 +62,8 @@ struct arrivals {
 	enum synthetic synthetic;
 	uint32_t count; /* at most; of a trace: those that follow a place that the seed chooses */
 	uint32_t clients;
+	uint32_t
+		models; /* on the engine, the first of N with N times the requests of the last; 0: one */
 	double rate, speed;
 	double seconds; /* of a synthetic load that has no length of its own; 0: as long as count requests take */
 	uint64_t seed;
