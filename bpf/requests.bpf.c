@@ -9,7 +9,7 @@
 #include "syn.h"
 #include "tombstone.h"
 
-#define WIPE_STEP 256 /* bytes; SCAN_BUF is a multiple */
+#define WIPE_STEP 64 /* bytes; SCAN_BUF is a multiple */
 #define TLS_HANDSHAKE 22 /* RFC 8446 5.1: types of records */
 #define TLS_APPLICATION_DATA 23
 
@@ -606,17 +606,16 @@ OWN_FRAME bool found_opaque(struct request_context *c, const struct packet *p)
 }
 
 /* Keys and prompts do not stay behind in the scratch. */
-static long wipe_step(__u32 i, struct request_scratch **ctx)
+static __always_inline void wipe(struct request_scratch *s)
 {
-	struct request_scratch *s = *ctx;
-	__u64 at = (__u64)i * WIPE_STEP;
-
-	if (at > SCAN_BUF - WIPE_STEP)
-		return 1;
+#pragma clang loop unroll(disable)
+	for (__u32 at = 0; at < SCAN_BUF; at += WIPE_STEP) {
+		if (at >= s->buf_used)
+			break;
 #pragma unroll
-	for (int k = 0; k < WIPE_STEP; k += 8)
-		*(__u64 *)(s->buf + at + k) = 0;
-	return 0;
+		for (int k = 0; k < WIPE_STEP; k += 8)
+			*(__u64 *)(s->buf + at + k) = 0;
+	}
 }
 
 /* A segment of a known connection with bytes of a request. Returns the program's verdict. */
@@ -643,7 +642,7 @@ static __always_inline int request_bytes(struct request_context *c)
 	if (conn->flags & SLUICE_CONN_REQUEST) /* else the end of its head does */
 		name_client(conn, c->service);
 	pass = frame(c, p);
-	bpf_loop((c->s->buf_used + WIPE_STEP - 1) / WIPE_STEP, wipe_step, &c->s, 0);
+	wipe(c->s);
 	if (c->s->refuse)
 		return refuse_request(c->skb, conn, c->service);
 	conn->busy = 0;
