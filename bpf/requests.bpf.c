@@ -30,6 +30,7 @@ struct request_scratch {
 	__u32 buf_len;
 	__u32 buf_used; /* bytes of buf that hold what a client sent */
 	__u32 refuse; /* enum refusal */
+	__u32 ev;     /* what ended in the body bytes read last */
 	__u32 named;  /* a model of the request that ends in this packet, not asked for yet, and 1; 0: none */
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
@@ -345,6 +346,21 @@ SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *
 	return proxy_step(&conn->proxy, s->buf + scan_clamp(pos), left);
 }
 
+/*
+ * Reads some of a body from s->buf[pos] on; returns how many bytes. s->ev: what ended with them. Apart, so that the
+ * verifier walks its turns from one state only.
+ */
+SUBPROG int body_bytes(struct sluice_conn *conn, struct request_scratch *s, __u32 pos)
+{
+	__u32 ev = 0, n;
+
+	if (!conn || !s)
+		return 0;
+	n = http1_request_body_step(&conn->request, s->buf, pos, s->buf_len, &ev);
+	s->ev = ev;
+	return n;
+}
+
 /* What became of it with them. */
 static __always_inline long proxy_events(struct request_context *c)
 {
@@ -399,12 +415,19 @@ static long request_step(__u32 i, struct request_context *c)
 			s->at += n;
 			return proxy_events(c);
 		}
-		n = http1_request_step(&conn->request, s->buf, pos, s->buf_len, c->wanted,
-				       c->secret, &ev);
+		if (conn->request.frame.state == HTTP1_AT_BODY) {
+			n = body_bytes(conn, s, pos);
+			ev = s->ev;
+		} else {
+			n = http1_request_head_step(&conn->request, s->buf, pos, s->buf_len,
+						    c->wanted, c->secret, &ev);
+		}
 	}
 	s->at += n;
 	conn->request_bytes += n;
-	return ev ? request_events(c, ev) : 0;
+	if (ev && request_events(c, ev))
+		return 1;
+	return s->at >= s->end;
 }
 
 /*

@@ -1047,17 +1047,11 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 	return 1;
 }
 
-/*
- * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
- * bytes were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END,
- * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT. `wanted` is the name of
- * the header whose value is kept, behind it those of HTTP1_KEYS_MAX headers that may hold an API
- * key, of the one that says whom a proxy forwards for, and of the one that names a request's class,
- * HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `secret` keys the keys' hash.
- */
-static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
-						__u32 end, const char *wanted,
-						const struct siphash_secret *secret, __u32 *ev)
+/* One step within the head, or within what frames the chunks of a body. */
+static __always_inline __u32 http1_request_head_step(struct http1_request *r, const __u8 *buf,
+						     __u32 pos, __u32 end, const char *wanted,
+						     const struct siphash_secret *secret,
+						     __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	__u64 p = scan_clamp(pos), left;
@@ -1075,17 +1069,6 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 		}
 	}
 	line = scan_forget(line, left);
-	if (f->state == HTTP1_AT_BODY) {
-		if (left > f->left)
-			left = f->left;
-		n = json_model_step(&r->json, buf, pos, pos + left, ev);
-		http1_forget(&n, ev, left);
-		if (http1_body_taken(f, n)) {
-			f->state = HTTP1_AT_END;
-			*ev |= HTTP1_END;
-		}
-		return n;
-	}
 	if (f->state < HTTP1_AT_BODY) {
 		n = http1_request_line_step(r, buf + p, left, ev);
 		http1_head_bytes(f, n, ev);
@@ -1114,6 +1097,43 @@ static __always_inline __u32 http1_request_step(struct http1_request *r, const _
 	if (head_end && f->state != HTTP1_AT_DOUBT)
 		http1_request_head_end(r, ev);
 	return n;
+}
+
+/* One step within the body, or a chunk of it. */
+static __always_inline __u32 http1_request_body_step(struct http1_request *r, const __u8 *buf,
+						     __u32 pos, __u32 end, __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	__u64 left = end - pos;
+	__u32 n;
+
+	if (left > f->left)
+		left = f->left;
+	n = json_model_step(&r->json, buf, pos, pos + left, ev);
+	http1_forget(&n, ev, left);
+	if (http1_body_taken(f, n)) {
+		f->state = HTTP1_AT_END;
+		*ev |= HTTP1_END;
+	}
+	return n;
+}
+
+/*
+ * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
+ * bytes were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END,
+ * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT. `wanted` is the name of
+ * the header whose value is kept, behind it those of HTTP1_KEYS_MAX headers that may hold an API
+ * key, of the one that says whom a proxy forwards for, and of the one that names a request's class,
+ * HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `secret` keys the keys' hash. A
+ * driver may also choose between the two halves itself.
+ */
+static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
+						__u32 end, const char *wanted,
+						const struct siphash_secret *secret, __u32 *ev)
+{
+	return r->frame.state == HTTP1_AT_BODY
+		       ? http1_request_body_step(r, buf, pos, end, ev)
+		       : http1_request_head_step(r, buf, pos, end, wanted, secret, ev);
 }
 
 /* ---- responses ---- */

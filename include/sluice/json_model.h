@@ -14,8 +14,10 @@
 
 #include "scan.h"
 
-#define JSON_MODEL_RUN 32	   /* … of it that one step takes at most */
 #define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
+#define JSON_MODEL_RUN 32      /* … of it that one turn takes at most */
+#define JSON_MODEL_TOP 2       /* bytes of the top level that one turn takes at most */
+#define JSON_MODEL_TURNS 8     /* … of one step at most: the verifier walks each */
 
 enum json_model_state {
 	JSON_MODEL_START,      /* before the opening brace */
@@ -421,69 +423,59 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
 }
 
 /*
- * One step from buf[pos] on. A string that does not matter and the structure behind it are taken
- * together, which is what makes dense JSON cheap. Returns how many bytes were consumed, 1 … end -
- * pos; raises HTTP1_MODEL.
+ * One turn at p: up to 64 bytes of a string that does not matter and what follows it, a few bytes of the top level, up to
+ * 32 of a nested value or of the name. Returns where it ends, maybe beyond `stop`; *more: whether another may follow.
  */
-static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos,
-					     __u32 end, __u32 *ev)
+static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *buf, __u64 p,
+					     __u64 stop, int *more, __u32 *ev)
 {
-	__u64 p = scan_clamp(pos), stop = end, n, w, marks;
+	__u64 n, w, marks;
 	__u32 depth;
-	__u8 c;
 
-	if (j->state >= JSON_MODEL_NAME) {
-		if (j->state == JSON_MODEL_DONE)
-			return end - pos;
-		return json_model_name(j, buf + p, stop - p, ev);
-	}
-	if (j->state >= JSON_MODEL_KEY_STRING && j->state <= JSON_MODEL_KEY_HEX &&
-	    json_model_key(j, buf[p]))
-		return 1;
-	if (j->state == JSON_MODEL_STRING_ESCAPE) {
-		j->state = JSON_MODEL_STRING;
-		return 1;
-	}
 	if (j->state == JSON_MODEL_STRING) {
 		n = json_model_string_end(buf + p);
-		if (n >= SCAN_PAD && p + SCAN_PAD < stop) { /* prose */
-			p = scan_clamp(p + SCAN_PAD);
-			n = json_model_string_end(buf + p);
-		}
 		p += n;
-		if (p >= stop)
-			return end - pos;
-		if (n >= SCAN_PAD)
-			return p - pos;
+		if (n >= SCAN_PAD || p >= stop)
+			return p;
 		p = scan_clamp(p);
 		if (buf[p++] == '\\') {
 			if (p < stop)
-				return p + 1 - pos;
+				return p + 1;
 			j->state = JSON_MODEL_STRING_ESCAPE;
-			return p - pos;
+			return p;
 		}
 		j->state = j->next;
 		if (p >= stop)
-			return p - pos;
+			return p;
+		p = scan_clamp(p);
+		SCAN_FENCE();
+	}
+	if (j->state == JSON_MODEL_NAME) {
+		n = json_model_name_run(j, buf + p, stop - p, ev);
+		*more = n && !*ev;
+		return p + n;
 	}
 	if (j->state != JSON_MODEL_DEEP) {
 		SCAN_UNROLL
-		for (int k = 0; k < 4; k++) {
+		for (int k = 0; k < JSON_MODEL_TOP; k++) {
 			json_model_top(j, buf[p++]);
-			if (p >= stop ||
-			    (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
+			if (p >= stop || (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
 			    j->state > JSON_MODEL_AFTER)
 				break;
+			SCAN_FENCE();
 		}
 		if (j->state == JSON_MODEL_KEY_STRING && p + 8 <= stop) {
 			p = scan_clamp(p);
 			p += json_model_key_word(j, buf + p);
 		}
-		return p - pos;
+		*more = j->state != JSON_MODEL_KEY_STRING && j->state != JSON_MODEL_DONE;
+		return p;
 	}
 	depth = j->depth;
 	SCAN_UNROLL
 	for (int k = 0; k < 4; k++) {
+		__u8 c;
+
 		p = scan_clamp(p);
 		if (p >= stop)
 			break;
@@ -514,6 +506,38 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 		}
 	}
 	j->depth = depth;
+	return p;
+}
+
+/*
+ * One step from buf[pos] on: several turns, since a step costs its driver a call. Returns how many bytes were consumed, 1 … end - pos; raises HTTP1_MODEL.
+ */
+static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos,
+					     __u32 end, __u32 *ev)
+{
+	__u64 p = scan_clamp(pos), stop = end;
+	int more = 1;
+
+	if (j->state >= JSON_MODEL_NAME) {
+		if (j->state == JSON_MODEL_DONE)
+			return end - pos;
+		return json_model_name(j, buf + p, stop - p, ev);
+	}
+	if (j->state >= JSON_MODEL_KEY_STRING && j->state <= JSON_MODEL_KEY_HEX &&
+	    json_model_key(j, buf[p]))
+		return 1;
+	if (j->state == JSON_MODEL_STRING_ESCAPE) {
+		j->state = JSON_MODEL_STRING;
+		return 1;
+	}
+	SCAN_TURNS
+	for (int i = 0; i < JSON_MODEL_TURNS; i++) {
+		p = json_model_turn(j, buf, scan_clamp(p), stop, &more, ev);
+		p = scan_forget(p, stop);
+		if (!more || p >= stop)
+			break;
+		SCAN_FENCE();
+	}
 	return p > stop ? end - pos : p - pos;
 }
 

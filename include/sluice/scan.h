@@ -2,10 +2,10 @@
 /*
  * What all scanners share: the window that their driver fills, the bits by which they tell it what
  * they saw, and searches eight bytes to the word. A scanner is a state (in a map value) and a step;
- * one step looks at no more than SCAN_PAD bytes beyond its cursor, holds no loop that is not
- * unrolled, and consumes at least one byte, so that `bpf_loop` can run it and the verifier sees it
- * once. What lies behind the window's end is readable and meaningless: a hit there is no hit
- * (scan_cut).
+ * one step looks at no more than SCAN_PAD bytes beyond its cursor, holds no loop but short ones
+ * (SCAN_UNROLL, SCAN_TURNS), and consumes at least one byte, so that `bpf_loop` can run it and the
+ * verifier sees it once. What lies behind the window's end is readable and meaningless: a hit there
+ * is no hit (scan_cut).
  *
  * A search marks a byte by its high bit. Borrows can mark bytes above a true hit, never below: only
  * the lowest mark of a word counts.
@@ -37,9 +37,14 @@ enum scan_event {
 
 #ifdef __clang__
 #define SCAN_UNROLL _Pragma("unroll")
+#define SCAN_TURNS  _Pragma("clang loop unroll(disable)")
 #else
+#define SCAN_TURNS
 #define SCAN_UNROLL _Pragma("GCC unroll 32")
 #endif
+
+/* What is in memory is read again behind this: the verifier's paths that differ in it become one. */
+#define SCAN_FENCE() asm volatile("" ::: "memory")
 
 #undef __always_inline /* the one of linux/stddef.h only hints */
 #define __always_inline inline __attribute__((always_inline))
