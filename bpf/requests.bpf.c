@@ -9,6 +9,7 @@
 #include "syn.h"
 #include "tombstone.h"
 
+#define MODELS_KNOWN 64
 #define WIPE_STEP 64 /* bytes; SCAN_BUF is a multiple */
 #define TLS_HANDSHAKE 22 /* RFC 8446 5.1: types of records */
 #define TLS_APPLICATION_DATA 23
@@ -30,7 +31,7 @@ struct request_scratch {
 	__u32 buf_len;
 	__u32 buf_used; /* bytes of buf that hold what a client sent */
 	__u32 refuse; /* enum refusal */
-	__u32 ev;     /* what ended in the body bytes read last */
+	__u32 ev;     /* what ended in the bytes that a step finds read, or lost, already */
 	__u32 named;  /* a model of the request that ends in this packet, not asked for yet, and 1; 0: none */
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
@@ -43,6 +44,20 @@ struct {
 	__type(value, struct request_scratch);
 	__uint(max_entries, 1);
 } request_scratch SEC(".maps");
+
+/* Models that this CPU has found. */
+struct known_model {
+	char name[SLUICE_NAME_MAX] SLUICE_ALIGNED(8);
+	__u32 names;
+	__u32 id;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct known_model);
+	__uint(max_entries, MODELS_KNOWN);
+} known_models SEC(".maps");
 
 struct request_context {
 	struct __sk_buff *skb;
@@ -61,17 +76,42 @@ static __always_inline bool response_under_way(const struct sluice_conn *conn)
 	       conn->flags & (SLUICE_CONN_RESPONSE | SLUICE_CONN_ANSWERED_EARLY);
 }
 
+/* The id of the request's model, by memory where that will do: see known_services. */
+static __always_inline __u32 id_of_name(const struct http1_request *r)
+{
+	const __u64 *name = (const __u64 *)r->json.name;
+	struct sluice_settings *set = get_settings();
+	struct known_model *known;
+	__u64 *kept, differ = 0;
+	__u32 names, at, *id;
+
+	at = (name[0] + 3 * name[1] + 5 * name[2] + 7 * name[3]) * 0x9e3779b97f4a7c15ULL >> 58;
+	known = bpf_map_lookup_elem(&known_models, &at);
+	if (!known || !set)
+		return SLUICE_MODEL_OTHER;
+	names = set->names;
+	kept = (__u64 *)known->name;
+#pragma unroll
+	for (int i = 0; i < SLUICE_NAME_MAX / 8; i++)
+		differ |= kept[i] ^ name[i];
+	if (!differ && known->names == names && names)
+		return known->id;
+	__sync_fetch_and_and(&known->names, 0);
+	id = bpf_map_lookup_elem(&model_ids, r->json.name);
+	if (!id || *id >= SLUICE_MODELS_MAX)
+		return SLUICE_MODEL_OTHER;
+	__builtin_memcpy(known->name, r->json.name, SLUICE_NAME_MAX);
+	known->names = names;
+	known->id = *id;
+	return *id;
+}
+
 static __always_inline __u32 model_of_name(const struct http1_request *r,
 					   const struct sluice_service *service)
 {
-	__u32 *id;
-
 	if (r->json.flags & JSON_MODEL_INVALID)
 		return SLUICE_MODEL_OTHER;
-	if (!r->json.name_len)
-		return service->default_model;
-	id = bpf_map_lookup_elem(&model_ids, r->json.name);
-	return id && *id < SLUICE_MODELS_MAX ? *id : SLUICE_MODEL_OTHER;
+	return r->json.name_len ? id_of_name(r) : service->default_model;
 }
 
 static __always_inline void consult_for(struct request_scratch *s, struct sluice_conn *conn,
@@ -109,17 +149,14 @@ static __always_inline void consult(struct request_scratch *s, struct sluice_con
 	s->named = model != SLUICE_MODEL_ALL ? model + 1 : 0;
 }
 
-/* The model of a request that has ended: as it was looked up for this packet, if nothing of its name came behind that. */
-static __always_inline __u32 model_at_end(const struct request_scratch *s, const struct http1_request *r,
-					  const struct sluice_service *service, __u32 ev)
+/* Whether the model of a request that has ended is the one looked up for this packet: nothing of its name came behind that. */
+static __always_inline bool model_known(const struct request_scratch *s, const struct http1_request *r, __u32 ev)
 {
 	const struct json_model *j = &r->json;
 
-	if (s->named && !(ev & (HTTP1_HEAD_END | HTTP1_MODEL)) && j->name_len &&
-	    (j->state < JSON_MODEL_NAME || j->state == JSON_MODEL_DONE) &&
-	    !(j->flags & (JSON_MODEL_GAP | JSON_MODEL_INVALID | JSON_MODEL_GARBAGE)))
-		return s->named - 1;
-	return model_of_name(r, service);
+	return s->named && !(ev & (HTTP1_HEAD_END | HTTP1_MODEL)) && j->name_len &&
+	       (j->state < JSON_MODEL_NAME || j->state == JSON_MODEL_DONE) &&
+	       !(j->flags & (JSON_MODEL_GAP | JSON_MODEL_INVALID | JSON_MODEL_GARBAGE));
 }
 
 /* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants that and nothing forbids it. */
@@ -306,6 +343,8 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 {
 	struct sluice_conn *conn = c->conn;
 	struct http1_request *r = &conn->request;
+	__u32 model = SLUICE_MODEL_ALL;
+	bool end = ev & HTTP1_END;
 
 	if (ev & HTTP1_DOUBT) {
 		request_doubt(c->s, conn, c->service);
@@ -315,19 +354,22 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		route_head(conn, c->service->id);
 		name_client(conn, c->service);
 	}
-	if (ev & (HTTP1_HEAD_END | HTTP1_MODEL) && !(ev & HTTP1_END) &&
-	    conn->flags & SLUICE_CONN_JUDGE) {
-		if (ev & HTTP1_MODEL || request_named(r))
-			consult(c->s, conn, c->service, model_of_name(r, c->service));
-		else
-			consult(c->s, conn, c->service, SLUICE_MODEL_ALL);
-	}
-	if (ev & HTTP1_END && !c->s->refuse) {
+	if (end) {
 		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r)) {
 			route_behind(conn, c->service->id);
 			c->s->named = 0;
 		}
-		judge_at_end(c->s, conn, c->service, model_at_end(c->s, r, c->service, ev));
+	} else if (!(conn->flags & SLUICE_CONN_JUDGE) || !(ev & (HTTP1_HEAD_END | HTTP1_MODEL))) {
+		return conn->flags & SLUICE_CONN_UNJUDGED;
+	}
+	if (end && model_known(c->s, r, ev))
+		model = c->s->named - 1;
+	else if (end || ev & HTTP1_MODEL || request_named(r))
+		model = model_of_name(r, c->service);
+	if (!end) {
+		consult(c->s, conn, c->service, model);
+	} else {
+		judge_at_end(c->s, conn, c->service, model);
 		if (!c->s->refuse) {
 			http1_request_next(r);
 			c->s->named = 0;
@@ -380,10 +422,14 @@ static long request_step(__u32 i, struct request_context *c)
 {
 	struct sluice_conn *conn = c->conn;
 	struct request_scratch *s = c->s;
-	__u32 left = s->end - s->at, n, ev = 0;
+	__u32 left = s->end - s->at, n, ev = s->ev;
 	__u64 skip;
 	bool proxy;
 
+	if (ev) { /* of what was lost in a hole */
+		s->ev = 0;
+		goto events;
+	}
 	if (s->at >= s->end)
 		return 1;
 	proxy = conn->flags & SLUICE_CONN_PROXY;
@@ -418,6 +464,7 @@ static long request_step(__u32 i, struct request_context *c)
 		if (conn->request.frame.state == HTTP1_AT_BODY) {
 			n = body_bytes(conn, s, pos);
 			ev = s->ev;
+			s->ev = 0;
 		} else {
 			n = http1_request_head_step(&conn->request, s->buf, pos, s->buf_len,
 						    c->wanted, c->secret, &ev);
@@ -425,6 +472,7 @@ static long request_step(__u32 i, struct request_context *c)
 	}
 	s->at += n;
 	conn->request_bytes += n;
+events:
 	if (ev && request_events(c, ev))
 		return 1;
 	return s->at >= s->end;
@@ -534,7 +582,7 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 
 	s->at = p->payload_at - ahead;
 	s->end = p->payload_at + p->payload_len;
-	s->buf_at = s->buf_len = 0;
+	s->buf_at = s->buf_len = s->ev = 0;
 	if (conn->flags & SLUICE_CONN_HOLE && seq_diff(end, conn->c_hole_end) >= 0) {
 		/* The hole closes: what passed unseen behind it is part of this same body. */
 		__u32 lost = conn->c_max - conn->c_next;
@@ -548,11 +596,7 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 		}
 		http1_request_skipped(&conn->request, lost, &ev);
 		conn->request_bytes += lost;
-		if (ev && request_events(c, ev)) {
-			if (!s->refuse)
-				conn->c_next = end;
-			return true;
-		}
+		s->ev = ev;
 	}
 	bpf_loop(1 << 23, request_step, c, 0);
 	if (!s->refuse)
@@ -702,7 +746,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	conn = bpf_map_lookup_elem(&conns, &p->key);
 	syn = (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 	if (!conn || p->payload_len || syn) {
-		c.service = packet_service(p);
+		c.service = packet_known_service(p, set->names);
 		if (!c.service)
 			return TC_ACT_UNSPEC;
 	}

@@ -18,7 +18,7 @@
 #include "http1.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 7
+#define SLUICE_ABI_VERSION 8
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -106,7 +106,7 @@ struct sluice_settings {
 	__u32 abi_version;
 	__u32 stopping;
 	__u32 empty; /* enum sluice_empty */
-	__u32 pad;
+	__u32 names; /* raised behind every change of services and model_ids: what is remembered of them is void; 0: nothing is */
 };
 _Static_assert(sizeof(struct sluice_settings) == 40, "settings");
 

@@ -397,12 +397,20 @@ static inline void set_flag(uint32_t model, struct sluice_model_flag flag)
 	assert_int_equal(bpf_map_update_elem(fd_of(model_flags), &model, &flag, BPF_ANY), 0);
 }
 
+/* Behind every change of services and model_ids, as the daemon. */
+static inline void names_changed(void)
+{
+	w.settings.names++;
+	write_settings();
+}
+
 static inline void set_service(bool ipv6, uint16_t port, struct sluice_service service)
 {
 	struct sluice_service_key key = {.port = htons(port)};
 
 	memcpy(key.addr, ipv6 ? server_v6 : server_v4, 16);
 	assert_int_equal(bpf_map_update_elem(fd_of(services), &key, &service, BPF_ANY), 0);
+	names_changed();
 }
 
 static inline struct sluice_service http_service(void)
@@ -449,6 +457,7 @@ static inline void set_model(const char *name, uint32_t id)
 
 	memcpy(key.name, name, strlen(name));
 	assert_int_equal(bpf_map_update_elem(fd_of(model_ids), &key, &id, BPF_ANY), 0);
+	names_changed();
 }
 
 static inline void set_replies(uint32_t model, const char *name)
@@ -577,6 +586,7 @@ static inline void reset_world(void)
 		.lease_until_ns = CLOCK_START + HOUR,
 		.clock_ns = CLOCK_START,
 		.abi_version = SLUICE_ABI_VERSION,
+		.names = w.settings.names + 1,
 	};
 	write_settings();
 	bpf_map_update_elem(fd_of(verdict_rate), &zero, zeros, BPF_ANY);

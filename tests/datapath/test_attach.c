@@ -580,6 +580,27 @@ static void the_services_are_exactly_what_was_set(void **state)
 	closed(d);
 }
 
+/* What the programs remember of names is void behind every change. */
+static void the_programs_are_told_of_every_change_of_a_name(void **state)
+{
+	struct datapath_service one = {.port = 8000, .wildcard = true, .value = {.id = 1}};
+	struct datapath *d = opened();
+	uint32_t before = pinned_settings().names;
+
+	assert_done(datapath_set_services(d, &one, 1));
+	assert_int_equal(pinned_settings().names, before + 1);
+	assert_done(datapath_set_model(d, "llama-70b", 7));
+	assert_int_equal(pinned_settings().names, before + 2);
+	assert_int_equal(datapath_set_model(d, "llama-70b", SLUICE_MODELS_MAX), -EINVAL);
+	assert_int_equal(pinned_settings().names, before + 2);
+	/* A daemon that adopts the maps goes on from there. */
+	closed(d);
+	d = opened();
+	assert_done(datapath_set_services(d, NULL, 0));
+	assert_int_equal(pinned_settings().names, before + 3);
+	closed(d);
+}
+
 static void too_many_services_change_nothing(void **state)
 {
 	static struct datapath_service many[8193];
@@ -878,6 +899,7 @@ int main(void)
 		sandbox_test(an_interface_that_comes_back_is_attached_again),
 		sandbox_test(a_wildcard_follows_the_hosts_addresses),
 		sandbox_test(the_services_are_exactly_what_was_set),
+		sandbox_test(the_programs_are_told_of_every_change_of_a_name),
 		sandbox_test(too_many_services_change_nothing),
 		sandbox_test(without_tcx_clsact_filters_do_the_same),
 		sandbox_test(a_clsact_qdisc_that_others_use_stays),

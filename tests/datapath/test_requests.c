@@ -769,6 +769,75 @@ static void an_admitted_request_passes_to_its_end_whatever_shuts(void **state)
 	play_rows(rows);
 }
 
+static void know_gemma(bool ipv6)
+{
+	set_model("gemma", LLAMA);
+}
+
+static void gemma_is_qwen(bool ipv6)
+{
+	set_model("gemma", QWEN);
+}
+
+static void qwen_by_default(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.default_model = QWEN;
+	set_both(HTTP_PORT, service);
+}
+
+static void remove_services(bool ipv6)
+{
+	clear_map(fd_of(services), sizeof(struct sluice_service_key));
+	names_changed();
+}
+
+/* What the programs remember of services and models is what was written last, on connections under way too. */
+static void a_name_means_what_was_last_said_of_it(void **state)
+{
+	static const char gemma[] = "POST / HTTP/1.1\r\nContent-Length: 17\r\n\r\n{\"model\":\"gemma\"}";
+	static const char nobody[] = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
+	enum { GEMMA_N = sizeof(gemma) - 1, NOBODY_N = sizeof(nobody) - 1 };
+	static const struct row rows[] = {
+		{"a model that has another id now",
+		 {{.act = know_gemma},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, gemma)},
+		  {FROM_SERVER(0, GEMMA_N, OK_SHORT)},
+		  {FROM_CLIENT(GEMMA_N, OK_N, gemma)},
+		  {FROM_SERVER(OK_N, 2 * GEMMA_N, OK_SHORT)},
+		  {.act = gemma_is_qwen},
+		  {FROM_CLIENT(2 * GEMMA_N, 2 * OK_N, gemma)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2},
+			      {QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a service that has another default",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, nobody)},
+		  {FROM_SERVER(0, NOBODY_N, OK_SHORT)},
+		  {.act = qwen_by_default},
+		  {FROM_CLIENT(NOBODY_N, OK_N, nobody)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1},
+			      {QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a service that is none any more",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, nobody)},
+		  {FROM_SERVER(0, NOBODY_N, OK_SHORT)},
+		  {.act = remove_services},
+		  {FROM_CLIENT(NOBODY_N, OK_N, nobody)}},
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+	};
+
+	play_rows(rows);
+}
+
 /* invariant 1 */
 static void without_a_lease_everything_passes_and_is_counted(void **state)
 {
@@ -1704,6 +1773,7 @@ int main(void)
 		packets_test(a_hole_in_a_body_passes_and_is_judged_as_the_default_model),
 		packets_test(counts_return_when_either_side_resets),
 		packets_test(rules_say_what_is_judged_and_where_its_name_stands),
+		packets_test(a_name_means_what_was_last_said_of_it),
 		packets_test(what_is_in_doubt_is_reset_only_where_its_service_says_so),
 		packets_test(a_fragmented_request_is_in_doubt_and_passes),
 		packets_test(an_admitted_request_passes_to_its_end_whatever_shuts),

@@ -252,6 +252,13 @@ int settings_write(struct datapath *d)
 	return err ? datapath_fail(err, "settings cannot be written: %s", strerror(-err)) : 0;
 }
 
+int names_changed(struct datapath *d)
+{
+	if (!++d->settings.names)
+		d->settings.names = 1;
+	return settings_write(d);
+}
+
 static int map_state(struct datapath *d)
 {
 	size_t page = sysconf(_SC_PAGESIZE);

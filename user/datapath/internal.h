@@ -115,6 +115,7 @@ int addresses_open(void);
 
 /* datapath.c */
 int settings_write(struct datapath *d);
+int names_changed(struct datapath *d); /* behind every change of services and model_ids */
 
 /* maps.c */
 /* The maps of policy that have no entry: bits of enum sluice_empty. */

@@ -72,13 +72,15 @@ static size_t per_cpu_size(const struct datapath *d, size_t value_size)
 int datapath_set_model(struct datapath *d, const char *name, uint32_t id)
 {
 	struct sluice_model_name key = {0};
+	int err;
 
 	if (id >= SLUICE_MODELS_MAX || strlen(name) >= sizeof(key.name))
 		return datapath_fail(-EINVAL, "model name '%s' is too long, or its id %u too big",
 				     name, id);
 	memcpy(key.name, name, strlen(name));
-	return written(bpf_map_update_elem(map_fd(d->skel->maps.model_ids), &key, &id, BPF_ANY),
-		       "model_ids");
+	err = written(bpf_map_update_elem(map_fd(d->skel->maps.model_ids), &key, &id, BPF_ANY),
+		      "model_ids");
+	return err ? err : names_changed(d);
 }
 
 struct model_visitor {

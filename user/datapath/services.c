@@ -264,7 +264,7 @@ static int write_services(struct datapath *d, const struct datapath_service *ser
 {
 	struct entries present = {0}, wanted = {0};
 	_cleanup_free_ void *free_present = NULL, *free_wanted = NULL;
-	int fd = map_fd(d->skel->maps.services), err;
+	int fd = map_fd(d->skel->maps.services), err, changed;
 	uint32_t max = bpf_map__max_entries(d->skel->maps.services);
 	uint64_t bits[PORT_WORDS];
 
@@ -303,6 +303,9 @@ static int write_services(struct datapath *d, const struct datapath_service *ser
 	}
 	if (!err)
 		err = remove_others(fd, &present, &wanted);
+	changed = names_changed(d); /* also of what was written before something failed */
+	if (!err)
+		err = changed;
 	return err ? err : write_ports(d, bits, false);
 }
 
