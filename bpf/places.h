@@ -43,13 +43,13 @@ static __always_inline void give_back_to(struct sluice_model_state *state, __u32
 }
 
 /* Gives back what a request of `bytes` had since `since`: SLUICE_EXCHANGE_… flags, wherever it is counted. */
-SUBPROG int give_back(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 had)
+static __always_inline void give_back_now(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 had)
 {
 	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
 	struct sluice_model_state *ruling = model_counts(law);
 
 	if (!all || !own || !ruling)
-		return 0;
+		return;
 	give_back_to(all, had);
 	give_back_to(own, had);
 	if (law_apart(law, model))
@@ -60,6 +60,11 @@ SUBPROG int give_back(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 ha
 	}
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
 		__sync_fetch_and_add(&ruling->ended, 1);
+}
+
+SUBPROG int give_back(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 had)
+{
+	give_back_now(model, law, bytes, since, had);
 	return 0;
 }
 
@@ -79,30 +84,27 @@ static __always_inline void hold_client(const struct sluice_client_flag_key *key
 	}
 }
 
-SUBPROG int client_lets_go(const struct sluice_client *whom, __u32 law)
+/* Gives back what an exchange holds of `drop`, once however many ask. Written out in both its callers: a call each saved. */
+static __always_inline void release_now(struct sluice_exchange *e, __u32 drop)
 {
-	struct sluice_client_flag_key key = { .model = law };
-
-	if (!whom)
-		return 0;
-	key.client = *whom;
-	hold_client(&key, -1);
-	return 0;
-}
-
-/* Gives back what an exchange holds of `drop`, once however many ask. */
-SUBPROG int release(struct sluice_exchange *e, __u32 drop)
-{
+	struct sluice_client_flag_key key = {};
 	__u32 had;
 
-	if (!e)
-		return 0;
 	had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
 	if (!had)
-		return 0;
-	give_back(e->model, e->law, e->bytes, e->admitted_ns, had);
-	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
-		client_lets_go(&e->client, e->law);
+		return;
+	give_back_now(e->model, e->law, e->bytes, e->admitted_ns, had);
+	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
+		key.client = e->client;
+		key.model = e->law;
+		hold_client(&key, -1);
+	}
+}
+
+SUBPROG int release(struct sluice_exchange *e, __u32 drop)
+{
+	if (e)
+		release_now(e, drop);
 	return 0;
 }
 
@@ -116,7 +118,7 @@ SUBPROG int gives_back(struct sluice_exchange *e, __u64 now, __u32 drop)
 	law = model_counts(e->law);
 	if (law && e->flags & SLUICE_EXCHANGE_WAITING)
 		law->token_ns = now;
-	release(e, drop);
+	release_now(e, drop);
 	return 0;
 }
 
