@@ -231,13 +231,22 @@ static void response(double *chunk_ns, int chunks)
 	send_server("0\r\n\r\n", 5);
 }
 
+/* As the daemon, behind every change of services and model_ids. */
+static void names_changed(void)
+{
+	static struct sluice_settings set = {.lease_until_ns = UINT64_MAX,
+					     .abi_version = SLUICE_ABI_VERSION,
+					     .empty = SLUICE_EMPTY_CLIENT_FLAGS |
+						      SLUICE_EMPTY_CLIENT_PREFIXES |
+						      SLUICE_EMPTY_CLIENT_QUOTAS};
+	uint32_t zero = 0;
+
+	set.names++;
+	bpf_map_update_elem(bpf_map__fd(skel->maps.settings), &zero, &set, 0);
+}
+
 static void set_up(void)
 {
-	struct sluice_settings set = {.lease_until_ns = UINT64_MAX,
-				      .abi_version = SLUICE_ABI_VERSION,
-				      .empty = SLUICE_EMPTY_CLIENT_FLAGS |
-					       SLUICE_EMPTY_CLIENT_PREFIXES |
-					       SLUICE_EMPTY_CLIENT_QUOTAS};
 	struct sluice_service_key key = {.addr = {[10] = 0xff, 0xff, 10, 0, 0, 1},
 					 .port = htons(PORT)};
 	struct sluice_service service = {.default_model = 2,
@@ -246,7 +255,7 @@ static void set_up(void)
 					 .client_plen4 = 32,
 					 .client_plen6 = 64};
 	struct sluice_model_flag open = {.allow = 1};
-	uint32_t zero = 0, word = PORT >> 6;
+	uint32_t word = PORT >> 6;
 	struct sluice_model_name name = {.name = "llama-3.1-8b"};
 	uint32_t model = 2;
 	uint64_t bits = 1ULL << (PORT & 63);
@@ -263,12 +272,12 @@ static void set_up(void)
 	};
 
 	bpf_map_update_elem(bpf_map__fd(skel->maps.rules), &service.id, &rules, 0);
-	bpf_map_update_elem(bpf_map__fd(skel->maps.settings), &zero, &set, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.services), &key, &service, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.ports), &word, &bits, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.model_ids), &name, &model, 0);
 	for (uint32_t i = 0; i < 8; i++)
 		bpf_map_update_elem(bpf_map__fd(skel->maps.model_flags), &i, &open, 0);
+	names_changed();
 }
 
 /* Puts this process into a namespace of its own whose lo is up. */
@@ -429,6 +438,7 @@ static void set_quota(uint16_t quota)
 	bpf_map_lookup_elem(bpf_map__fd(skel->maps.services), &key, &service);
 	service.quota = quota;
 	bpf_map_update_elem(bpf_map__fd(skel->maps.services), &key, &service, 0);
+	names_changed();
 }
 
 /* A request with a quota (of requests; of both kinds) that never ends, beside the same without one, in turns. */
