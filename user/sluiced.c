@@ -172,7 +172,7 @@ static void renew_lease(struct daemon *d)
 
 /*
  * A daemon that walks a large map is not one that hangs: what takes long says so here in every step. Before the loop
- * runs the lease is still the last daemon's.
+ * runs the lease is still the last daemon's, put off by datapath_open().
  */
 static void on_alive(void *arg)
 {
@@ -1785,9 +1785,7 @@ static int start(struct daemon *d)
 		return -1;
 	adopt_flags(d);
 	if (write_flags(d, false) || write_services(d, &d->config) || apply_quotas(d, &d->config) ||
-	    apply_priorities(d, &d->config) ||
-	    datapath_renew_lease(d->datapath,
-				 clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL)) {
+	    apply_priorities(d, &d->config)) {
 		say("%s", datapath_error());
 		return -1;
 	}
@@ -1796,6 +1794,12 @@ static int start(struct daemon *d)
 			say("%s", datapath_error());
 			return -1;
 		}
+	/* Last of what can fail: a start that does leaves the lease as it was. */
+	if (datapath_renew_lease(d->datapath,
+				 clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL)) {
+		say("%s", datapath_error());
+		return -1;
+	}
 	if (datapath_detach_others(d->datapath))
 		say("%s", datapath_error());
 	d->next_expiry_ns = 1; /* an earlier daemon's rules: look at them in the first second */

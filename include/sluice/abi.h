@@ -96,8 +96,9 @@ enum sluice_empty {
 };
 
 /*
- * settings[0]. A lease that has run out, or stopping != 0, ends all new refusals; generation counts
- * daemon starts. clock_ns != 0 replaces the clock (datapath tests only; the daemon writes 0).
+ * settings[0]. A lease that has run out, or stopping != 0, ends all new refusals; its lowest bit says that a
+ * start put it off, and no daemon that runs. generation counts daemon starts. clock_ns != 0 replaces the clock
+ * (datapath tests only; the daemon writes 0).
  */
 struct sluice_settings {
 	__u64 lease_until_ns;

@@ -9,9 +9,11 @@
 #include <linux/capability.h>
 #include <linux/if_link.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* How many programs a tc hook of t0 has through tcx; *id: the first one's. */
 static unsigned tcx_programs(const char *interface, int type, uint32_t *id)
@@ -82,15 +84,40 @@ static struct sluice_settings pinned_settings(void)
 	return settings;
 }
 
-static void write_pinned_version(uint32_t version)
+static void write_pinned_settings(struct sluice_settings settings)
 {
-	struct sluice_settings settings = pinned_settings();
 	uint32_t zero = 0;
 	int fd = bpf_obj_get(PIN_DIR "/settings");
 
-	settings.abi_version = version;
 	assert_int_equal(bpf_map_update_elem(fd, &zero, &settings, BPF_ANY), 0);
 	close(fd);
+}
+
+static void write_pinned_version(uint32_t version)
+{
+	struct sluice_settings settings = pinned_settings();
+
+	settings.abi_version = version;
+	write_pinned_settings(settings);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
+}
+
+/* As if a daemon had died with so much of its lease left, or while it stopped. */
+static struct sluice_settings left(uint64_t lease_ns, bool stopping)
+{
+	struct sluice_settings settings = pinned_settings();
+
+	settings.lease_until_ns = (now_ns() + lease_ns) & ~1ULL;
+	settings.stopping = stopping;
+	write_pinned_settings(settings);
+	return settings;
 }
 
 /* Somebody else's program, which passes everything. */
@@ -235,7 +262,7 @@ static void what_a_killed_daemon_left_is_adopted_without_a_gap(void **state)
 
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_NATIVE));
 	assert_done(datapath_set_model(d, "llama-70b", 7));
-	assert_done(datapath_renew_lease(d, 12345));
+	assert_done(datapath_renew_lease(d, 12344));
 	assert_int_equal(bpf_map_lookup_elem(map_fd(d->skel->maps.hash_key), &zero, &key[0]), 0);
 	assert_true(key[0].k0 || key[0].k1);
 	assert_int_equal(stat(PIN_DIR "/hash_key", &st), 0);
@@ -250,7 +277,7 @@ static void what_a_killed_daemon_left_is_adopted_without_a_gap(void **state)
 	d = opened();
 	assert_non_null(strstr(notice, "adopted"));
 	assert_int_equal(pinned_map_id("conns"), map_before);
-	assert_int_equal(pinned_settings().lease_until_ns, 12345);
+	assert_int_equal(pinned_settings().lease_until_ns, 12344);
 	assert_int_equal(pinned_settings().generation, was.generation + 1);
 	assert_int_equal(bpf_map_lookup_elem(map_fd(d->skel->maps.hash_key), &zero, &key[1]), 0);
 	assert_memory_equal(&key[0], &key[1], sizeof(key[0]));
@@ -265,6 +292,88 @@ static void what_a_killed_daemon_left_is_adopted_without_a_gap(void **state)
 		assert_int_not_equal(in_after, in_before);
 	}
 	closed(d);
+}
+
+static void a_lease_in_force_outlasts_a_start_and_one_that_fails_gives_it_back(void **state)
+{
+	struct datapath *d = opened(), *second = NULL;
+	struct sluice_settings was, put_off;
+	uint64_t began = now_ns();
+	struct rlimit files, few;
+	int status, fd;
+	pid_t child;
+
+	closed(d);
+	was = left(20 * NSEC_PER_SEC, false);
+	d = opened();
+	put_off = pinned_settings();
+	assert_in_range(put_off.lease_until_ns, began + 30 * NSEC_PER_SEC,
+			now_ns() + 30 * NSEC_PER_SEC + 1);
+	assert_int_equal(datapath_lease_until(d), put_off.lease_until_ns);
+	/* One that does not get the lock touches nothing. */
+	assert_int_equal(datapath_open(&second, PIN_DIR, NULL), -EBUSY);
+	assert_int_equal(pinned_settings().lease_until_ns, put_off.lease_until_ns);
+	closed(d); /* before it was ready */
+	assert_int_equal(pinned_settings().lease_until_ns, was.lease_until_ns);
+
+	/* Fails in the load itself, for want of files: nothing else has changed, too. */
+	was = left(20 * NSEC_PER_SEC, false);
+	notice[0] = 0;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	few = files;
+	fd = dup(0);
+	few.rlim_cur = fd + 8;
+	close(fd);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	status = datapath_open(&d, PIN_DIR, &(struct datapath_handlers){.notice = keep_notice});
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	assert_true(status < 0);
+	assert_non_null(strstr(notice, "adopted"));
+	put_off = pinned_settings();
+	assert_memory_equal(&put_off, &was, sizeof(was));
+
+	/* Killed in its midst: what is left is longer, but the next start does not put it off again. */
+	left(20 * NSEC_PER_SEC, false);
+	child = fork();
+	if (!child)
+		_exit(datapath_open(&d, PIN_DIR, NULL) ? 1 : 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	put_off = pinned_settings();
+	d = opened();
+	assert_int_equal(pinned_settings().lease_until_ns, put_off.lease_until_ns);
+
+	/* Renewed, it is the daemon's own, and stays when that goes. */
+	began = now_ns() | 1;
+	assert_done(datapath_renew_lease(d, began));
+	closed(d);
+	assert_int_equal(pinned_settings().lease_until_ns, began & ~1ULL);
+}
+
+static void a_lease_that_is_over_stays_over_until_the_daemon_is_ready(void **state)
+{
+	const struct {
+		uint64_t left;
+		bool stopping;
+	} rows[] = {
+		{.left = -1 * NSEC_PER_SEC},
+		{.left = 600 * NSEC_PER_SEC}, /* longer than any start's */
+		{.left = 20 * NSEC_PER_SEC, .stopping = true},
+	};
+
+	closed(opened());
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct sluice_settings was = left(rows[i].left, rows[i].stopping);
+		struct datapath *d = opened();
+
+		/* What a daemon that was stopping has left refuses nothing, so it goes on as one without a lease. */
+		if (rows[i].stopping)
+			was.lease_until_ns = 0;
+		assert_int_equal(pinned_settings().lease_until_ns, was.lease_until_ns);
+		assert_int_equal(pinned_settings().stopping, 0);
+		closed(d);
+		assert_int_equal(pinned_settings().lease_until_ns, was.lease_until_ns);
+	}
 }
 
 static void seen_model(void *arg, const char *name, uint32_t id)
@@ -886,6 +995,8 @@ int main(void)
 		sandbox_test(generic_is_taken_only_where_tc_behind_it_sees_the_link_header),
 		sandbox_test(an_interface_without_ethernet_headers_gets_the_l3_programs),
 		sandbox_test(what_a_killed_daemon_left_is_adopted_without_a_gap),
+		sandbox_test(a_lease_in_force_outlasts_a_start_and_one_that_fails_gives_it_back),
+		sandbox_test(a_lease_that_is_over_stays_over_until_the_daemon_is_ready),
 		sandbox_test(what_was_learned_outlives_the_daemon),
 		sandbox_test(pins_of_another_version_are_replaced),
 		sandbox_test(a_start_that_died_half_way_is_cleared),

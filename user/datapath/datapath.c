@@ -15,11 +15,15 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <time.h>
 
 #include "internal.h"
 
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
+
+#define START_LEASE_NS (30 * NSEC_PER_SEC)
+#define OF_A_START     1ULL /* lowest bit of lease_until_ns */
 
 static _Thread_local char error[1024];
 
@@ -179,6 +183,63 @@ static int on_refusal(void *ctx, void *data, size_t size)
 	return enough(d);
 }
 
+/* The settings as they are pinned, whether they are loaded or not: an fd, or less than 0. */
+static int pinned_settings(const struct datapath *d, struct sluice_settings *settings)
+{
+	char path[PATH_MAX + 16];
+	uint32_t zero = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/settings", d->pin_dir);
+	fd = bpf_obj_get(path);
+	if (fd >= 0 && bpf_map_lookup_elem(fd, &zero, settings)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/*
+ * The kernel's check of the programs is one call that takes seconds, on a busy machine more than an earlier daemon's
+ * lease has left. So a lease that is in force is put off before it, once; one that has lapsed stays so until the daemon is
+ * ready. A start that fails gives back what it found, but one that is killed meanwhile leaves up to START_LEASE_NS in
+ * which nobody renews. Hence the bit, by which the next start knows not to put it off again: starts that die over and
+ * over would else enforce for ever.
+ */
+static void put_off_lease(struct datapath *d)
+{
+	struct sluice_settings settings;
+	_cleanup_fd_ int fd = pinned_settings(d, &settings);
+	uint64_t found = fd < 0 ? 0 : settings.lease_until_ns, now;
+	struct timespec t;
+	uint32_t zero = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now = t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
+	if (found <= now || found >= now + START_LEASE_NS || found & OF_A_START ||
+	    settings.stopping)
+		return;
+	settings.lease_until_ns = (now + START_LEASE_NS) | OF_A_START;
+	if (!bpf_map_update_elem(fd, &zero, &settings, BPF_ANY))
+		d->lease_found_ns = found;
+}
+
+/* A start that fails leaves the lease as if it had not been. */
+static void give_lease_back(const struct datapath *d)
+{
+	struct sluice_settings settings;
+	_cleanup_fd_ int fd = -1;
+	uint32_t zero = 0;
+
+	if (!d->lease_found_ns)
+		return;
+	fd = pinned_settings(d, &settings);
+	if (fd < 0)
+		return;
+	settings.lease_until_ns = d->lease_found_ns;
+	bpf_map_update_elem(fd, &zero, &settings, BPF_ANY);
+}
+
 static int load(struct datapath *d)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = d->pin_dir);
@@ -201,6 +262,7 @@ static int load(struct datapath *d)
 		break;
 	case PINS_FIT:
 		d->fresh = false;
+		put_off_lease(d);
 		datapath_tell(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
 		break;
 	case PINS_NONE:
@@ -298,12 +360,17 @@ static int start(struct datapath *d)
 	if (d->addresses_fd < 0)
 		return d->addresses_fd;
 
-	/* Last, since the version vouches for everything above; an earlier daemon's lease runs on. */
+	/*
+	 * Last, since the version vouches for everything above; an earlier daemon's lease runs on, but not that of one
+	 * that had stopped refusing.
+	 */
 	err = bpf_map_lookup_elem(map_fd(d->skel->maps.settings), &zero, &d->settings);
 	if (err)
 		return datapath_fail(err, "settings cannot be read: %s", strerror(-err));
 	d->settings.generation++;
 	d->settings.clock_ns = 0;
+	if (d->settings.stopping)
+		d->settings.lease_until_ns = 0;
 	d->settings.stopping = 0;
 	d->settings.abi_version = SLUICE_ABI_VERSION;
 	d->settings.empty = policies_empty(d);
@@ -368,6 +435,7 @@ void datapath_close(struct datapath *d)
 	if (d->state)
 		munmap(d->state, d->state_bytes);
 	sluice_bpf__destroy(d->skel);
+	give_lease_back(d); /* while the lock is held */
 	close_fd(&d->addresses_fd);
 	close_fd(&d->dir_fd);
 	age_free(d->age);
@@ -423,8 +491,13 @@ uint64_t datapath_lease_until(const struct datapath *d)
 
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns)
 {
-	d->settings.lease_until_ns = until_ns;
-	return settings_write(d);
+	int err;
+
+	d->settings.lease_until_ns = until_ns & ~OF_A_START;
+	err = settings_write(d);
+	if (!err)
+		d->lease_found_ns = 0; /* the lease is this daemon's own */
+	return err;
 }
 
 int datapath_stop(struct datapath *d)

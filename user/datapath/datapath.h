@@ -38,7 +38,8 @@ struct datapath_handlers {
 
 /*
  * Takes the pin directory (mounting bpffs on it where nothing is mounted, locking it against a second daemon), loads, adopts compatible
- * pinned maps, replaces those of another ABI version, pins. Nothing is attached yet. -EBUSY: another daemon has the lock;
+ * pinned maps, replaces those of another ABI version, pins. Nothing is attached yet. A lease that is in force is put off
+ * first, by 30 s at most, so that it does not end meanwhile; until the first renewal a close takes that back. -EBUSY: another daemon has the lock;
  * -EPERM; -ENOTSUP: kernel too old or PREEMPT_RT.
  */
 int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_handlers *handlers);
@@ -46,7 +47,7 @@ int datapath_open(struct datapath **out, const char *pin_dir, const struct datap
 int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp);
 /* Detaches interfaces that an earlier daemon attached and this one did not name. */
 int datapath_detach_others(struct datapath *d);
-/* Closes; what is pinned stays and goes on until the lease ends. */
+/* Closes; what is pinned stays and goes on until the lease ends: before the first renewal, the earlier daemon's. */
 void datapath_close(struct datapath *d);
 /* Takes every link, filter, pin and the directory away. Also without datapath_open (d NULL): leftovers of a killed run. */
 int datapath_remove(struct datapath *d, const char *pin_dir);
@@ -57,8 +58,12 @@ size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *
 int datapath_fd(const struct datapath *d);
 int datapath_poll(struct datapath *d);
 
-/* When the lease ends or ended; before the first renewal: the earlier daemon's, 0 where there was none. */
+/*
+ * When the lease ends or ended; before the first renewal: the earlier daemon's, put off where it was in force; 0 where
+ * there was none, or that daemon had stopped refusing.
+ */
 uint64_t datapath_lease_until(const struct datapath *d);
+/* The first one is for when nothing can fail any more. */
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
 int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
 size_t datapath_tombstones(struct datapath *d);

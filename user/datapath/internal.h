@@ -43,6 +43,7 @@ struct datapath {
 	struct sluice_settings settings;  /* as last written */
 	struct sluice_model_state *state; /* the map itself, mapped */
 	size_t state_bytes;
+	uint64_t lease_found_ns; /* put off by this start, and not renewed yet; 0: none */
 	int cpus;
 	bool fresh; /* nothing was adopted */
 	int addresses_fd;
