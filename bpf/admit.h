@@ -324,22 +324,25 @@ static __always_inline __u32 class_of(struct judging *a)
 	return class ? *class : q->class ? q->class - 1 : SLUICE_CLASS_NORMAL;
 }
 
-/* Whom the law sees: the client's rank, by its class and by what it has in flight already. */
-static __always_inline void find_rank(struct judging *a, const struct sluice_admission *rules)
+/* The weight of a client among those that share a law; the holder of a key is in no prefix. */
+static __always_inline __u32 share_weight(const struct question *q)
+{
+	return q->weight && q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight : SLUICE_WEIGHT_ONE;
+}
+
+/* Whom the law sees: the client's rank, by its class and by what it has had already. */
+static __always_inline void find_rank(struct judging *a, const struct sluice_admission *rules, __u64 admitted)
 {
 	struct question *q = &a->question;
-	__s64 *n;
+	struct sluice_holding *held;
 
 	q->rank = admission_rank(class_of(a), 0);
-	if (!rules->fair)
+	if (!rules->fair && !rules->turn)
 		return;
 	a->key.client = q->client;
 	a->key.model = q->law;
-	n = bpf_map_lookup_elem(&client_in_flight, &a->key);
-	/* The holder of a key is in no prefix. */
-	if (n && admission_above_share(rules, *n,
-				       q->weight && q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight
-											     : SLUICE_WEIGHT_ONE))
+	held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+	if (held && admission_above_share(rules, held, share_weight(q), admitted))
 		q->rank++;
 }
 
@@ -530,7 +533,7 @@ static __always_inline void judge_law(struct judging *a)
 
 	if (!state || !law || !law->admission.floor)
 		return;
-	find_rank(a, &law->admission);
+	find_rank(a, &law->admission, state->admitted);
 	if (a->question.take)
 		return;
 	a->load.in_flight = state->in_flight;
@@ -723,6 +726,33 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 	return 0;
 }
 
+/*
+ * The client has one more request in flight under its law, which puts it ahead of its share. Two CPUs that let it in at
+ * once may put it ahead by one turn: no place rests on that.
+ */
+static __always_inline void client_holds(struct judging *a)
+{
+	struct sluice_model_state *state = model_counts(a->question.law);
+	struct sluice_model_flag *law = model_flag(a->question.law);
+	struct sluice_holding *held, none = {};
+
+	a->key.client = a->question.client;
+	a->key.model = a->question.law;
+	held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+	if (!held) {
+		bpf_map_update_elem(&client_in_flight, &a->key, &none, BPF_NOEXIST);
+		held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+		if (!held) {
+			count(SLUICE_COUNTER_COUNTS_FULL);
+			return;
+		}
+	}
+	__sync_fetch_and_add(&held->in_flight, 1);
+	if (law && state && law->admission.turn)
+		held->due = admission_due(&law->admission, held->due, share_weight(&a->question),
+					  state->admitted);
+}
+
 /* The usual end of judging: the request counts by service and model, and for its client, which now holds it. */
 SUBPROG int account_admitted(__u32 service)
 {
@@ -735,9 +765,7 @@ SUBPROG int account_admitted(__u32 service)
 	count_request(service, q->model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE);
 	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service, q->now,
 		     true);
-	a->key.client = q->client;
-	a->key.model = q->law;
-	hold_client(&a->key, 1);
+	client_holds(a);
 	return 0;
 }
 

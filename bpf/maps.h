@@ -68,8 +68,8 @@ MAP(BPF_MAP_TYPE_HASH, priorities, struct sluice_client, __u32, 4096,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LRU_HASH, client_state, struct sluice_budget_key, struct sluice_budget,
     SLUICE_CLIENTS_MAX, PINNED);
-MAP(BPF_MAP_TYPE_HASH, client_in_flight, struct sluice_client_flag_key, __s64, 65536,
-    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_HASH, client_in_flight, struct sluice_client_flag_key, struct sluice_holding,
+    65536, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LRU_HASH, client_counts, struct sluice_client, struct sluice_client_count, 65536,
     PINNED);
 MAP(BPF_MAP_TYPE_LRU_HASH, half_open, struct sluice_conn_key, struct sluice_half_open,

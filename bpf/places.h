@@ -68,20 +68,13 @@ SUBPROG int give_back(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 ha
 	return 0;
 }
 
-/* Counts what a client has in flight under a law; entries of clients that have nothing are the daemon's to delete. */
-static __always_inline void hold_client(const struct sluice_client_flag_key *key, __s64 change)
+/* A client has one request less in flight under a law; the entry of one that has nothing is the daemon's to delete. */
+static __always_inline void client_lets_go(const struct sluice_client_flag_key *key)
 {
-	__s64 *n = bpf_map_lookup_elem(&client_in_flight, key), first = change;
+	struct sluice_holding *held = bpf_map_lookup_elem(&client_in_flight, key);
 
-	if (n) {
-		__sync_fetch_and_add(n, change);
-	} else if (change > 0 && bpf_map_update_elem(&client_in_flight, key, &first, BPF_NOEXIST)) {
-		n = bpf_map_lookup_elem(&client_in_flight, key);
-		if (n)
-			__sync_fetch_and_add(n, change);
-		else
-			count(SLUICE_COUNTER_COUNTS_FULL);
-	}
+	if (held)
+		__sync_fetch_and_add(&held->in_flight, -1);
 }
 
 /* Gives back what an exchange holds of `drop`, once however many ask. Written out in both its callers: a call each saved. */
@@ -97,7 +90,7 @@ static __always_inline void release_now(struct sluice_exchange *e, __u32 drop)
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
 		key.client = e->client;
 		key.model = e->law;
-		hold_client(&key, -1);
+		client_lets_go(&key);
 	}
 }
 

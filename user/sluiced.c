@@ -968,7 +968,7 @@ static bool look_counts(void *arg, const struct sluice_client *client,
 	return datapath_get_client(((struct daemon *)arg)->datapath, client, out, in_flight);
 }
 
-static int64_t look_held(void *arg, const struct sluice_client_flag_key *key)
+static struct sluice_holding look_held(void *arg, const struct sluice_client_flag_key *key)
 {
 	return datapath_held(((struct daemon *)arg)->datapath, key);
 }

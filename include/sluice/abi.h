@@ -18,7 +18,7 @@
 #include "http1.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 8
+#define SLUICE_ABI_VERSION 9
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -212,7 +212,7 @@ struct sluice_model_flag {
 	__u8 pad2[2];
 	struct sluice_admission admission;
 };
-_Static_assert(sizeof(struct sluice_model_flag) == 32 + 56, "model flag");
+_Static_assert(sizeof(struct sluice_model_flag) == 32 + 80, "model flag");
 
 enum sluice_client_kind {
 	SLUICE_CLIENT_ADDRESS = 0,

@@ -25,6 +25,7 @@
 #define ADMISSION_RATE_SHIFT 12 /* … and have so many binary places */
 #define ADMISSION_OWN        3  /* eighths of a request's own bytes that count for its wait */
 #define ADMISSION_BYTES_MAX  (1U << 30) /* a request counts for no more */
+#define ADMISSION_TURNS      4 /* requests that a client may be ahead of its share */
 
 /*
  * What the daemon says of one model, or of a group, or of all together. All zero: nothing is refused.
@@ -34,6 +35,11 @@
  * whole of its own bytes would keep long requests out: goodput counts requests, and short ones are cheaper. None of
  * them would let one long request spoil the wait of many. Who may not use the whole room counts with all its bytes.
  * Nobody is refused while nothing is in flight.
+ *
+ * A client is above its share who holds more than so many places, or was let in more often than is due to it: the second
+ * by a clock of its own, as GCRA keeps one, that each of its requests puts ahead by a turn. What runs is not time but the count of
+ * requests let in, so that a burst of all clients puts none of them ahead. Places alone do not tell: on a server of few
+ * slots a heavy client holds no more than others do, but always does.
  */
 struct sluice_admission {
 	__u64 room; /* bytes that fit into the target */
@@ -42,12 +48,21 @@ struct sluice_admission {
 	__u32 rate;    /* bytes taken up a tick; 0: not known, nothing is predicted */
 	__u32 ceiling; /* requests in flight at once; 0: no limit */
 	__u32 floor;   /* fewer in flight than this: admitted; of it too a rank has its level */
-	__u32 fair;    /* a client's share of the places, ×256, for a weight of 1; 0: no shares */
+	__u32 fair;    /* places, ×256, that are the share of a client of weight 1; 0: no shares */
+	__u32 turn;    /* requests, ×256, of which one is due to such a client; 0: none is ahead */
 	__u32 stopped; /* 1: nothing waiting moves; only the floor is open */
-	__u16 level
-		[SLUICE_RANKS]; /* how much of the ceiling a rank may use, of 256; of the room its square */
+	__u16 level[SLUICE_RANKS];	/* how much of the ceiling a rank may use, of 256 … */
+	__u16 room_level[SLUICE_RANKS]; /* … and of the room */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct sluice_admission) == 56, "admission");
+_Static_assert(sizeof(struct sluice_admission) == 80, "admission");
+
+/* What a client has of a law. */
+struct sluice_holding {
+	__s64 in_flight;
+	__u64 due; /* its theoretical arrival time, on a clock of requests let in by the law, ×256 */
+};
+_Static_assert(sizeof(struct sluice_holding) == 16, "holding");
 
 /* What there is before the request. */
 struct admission_load {
@@ -69,13 +84,37 @@ static __always_inline __u32 admission_bytes(__u64 bytes)
 	return bytes > ADMISSION_BYTES_MAX ? ADMISSION_BYTES_MAX : bytes;
 }
 
-/* A client of weight `weight` (×256) that has `in_flight` requests in flight: above its share or not. */
-static __always_inline int admission_above_share(const struct sluice_admission *a, __s64 in_flight,
-						 __u32 weight)
+/* How far a request puts a client of this weight (×256) ahead. */
+static __always_inline __u64 admission_turn(const struct sluice_admission *a, __u32 weight)
+{
+	return weight == ADMISSION_ALL || !weight ? a->turn : (__u64)a->turn * ADMISSION_ALL / weight;
+}
+
+/* A client of weight `weight` (×256) that has `held`, when `admitted` have been let in: above its share or not. */
+static __always_inline int admission_above_share(const struct sluice_admission *a,
+						 const struct sluice_holding *held, __u32 weight,
+						 __u64 admitted)
 {
 	__u64 share = ((__u64)a->fair * weight) / ADMISSION_ALL;
 
-	return a->fair && in_flight > 0 && (__u64)in_flight * ADMISSION_ALL >= share;
+	if (a->fair && held->in_flight > 0 && (__u64)held->in_flight * ADMISSION_ALL >= share)
+		return 1;
+	return a->turn &&
+	       held->due > admitted * ADMISSION_ALL + ADMISSION_TURNS * admission_turn(a, weight);
+}
+
+/*
+ * When the next request of a client is due that is let in. It runs ahead by twice what puts a client above its share at
+ * most, so that whoever comes less is soon within it.
+ */
+static __always_inline __u64 admission_due(const struct sluice_admission *a, __u64 due, __u32 weight,
+					   __u64 admitted)
+{
+	__u64 turn = admission_turn(a, weight), now = admitted * ADMISSION_ALL;
+	__u64 most = now + 2 * ADMISSION_TURNS * turn;
+
+	due = (due > now ? due : now) + turn;
+	return due < most ? due : most;
 }
 
 static __always_inline __u32 admission_rank(__u32 class, int above_share)
@@ -103,6 +142,7 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 							      __u32 bytes, __u32 rank, __u64 now)
 {
 	__u64 level = a->level[rank & (SLUICE_RANKS - 1)], waiting, room;
+	__u64 room_level = a->room_level[rank & (SLUICE_RANKS - 1)];
 	__u64 floor = a->stopped ? a->floor : a->floor * level / ADMISSION_ALL;
 
 	if (load->in_flight <= 0 || (__u64)load->in_flight < floor)
@@ -111,13 +151,12 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 		return ADMISSION_STOPPED;
 	if (a->ceiling && (__u64)load->in_flight >= a->ceiling * level / ADMISSION_ALL)
 		return ADMISSION_CEILING;
-	if (!a->rate || (load->waiting <= 0 && level >= ADMISSION_ALL))
+	if (!a->rate || (load->waiting <= 0 && room_level >= ADMISSION_ALL))
 		return ADMISSION_ADMIT;
 	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
-	waiting += level < ADMISSION_ALL ? bytes : (__u64)bytes * ADMISSION_OWN / 8;
+	waiting += room_level < ADMISSION_ALL ? bytes : (__u64)bytes * ADMISSION_OWN / 8;
 	room = a->room + (((__u64)a->room_per_kib * bytes) >> 10);
-	/* The square, since a queue keeps others out more than slots do. */
-	room = room * level / ADMISSION_ALL * level / ADMISSION_ALL;
+	room = room * room_level / ADMISSION_ALL;
 	return waiting <= room + admission_credit(a, load, now) ? ADMISSION_ADMIT : ADMISSION_WAIT;
 }
 

@@ -530,12 +530,13 @@ static inline struct sluice_model_state get_state(uint32_t model)
 static inline int64_t client_holds(void)
 {
 	struct sluice_client_flag_key key;
-	int64_t n, sum = 0;
+	struct sluice_holding held;
+	int64_t sum = 0;
 
 	for (int err = bpf_map_get_next_key(fd_of(client_in_flight), NULL, &key); !err;
 	     err = bpf_map_get_next_key(fd_of(client_in_flight), &key, &key)) {
-		assert_int_equal(bpf_map_lookup_elem(fd_of(client_in_flight), &key, &n), 0);
-		sum += n;
+		assert_int_equal(bpf_map_lookup_elem(fd_of(client_in_flight), &key, &held), 0);
+		sum += held.in_flight;
 	}
 	return sum;
 }

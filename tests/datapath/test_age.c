@@ -178,20 +178,49 @@ static void a_client_that_holds_nothing_loses_its_stale_count(void **state)
 	int fd = map_fd(d->skel->maps.client_in_flight);
 	struct sluice_client_flag_key idle = {.client.addr = {9}, .model = 7};
 	struct sluice_client_flag_key busy = {.client.addr = {1}, .model = 7};
-	int64_t n = 2;
+	struct sluice_holding n = {2, 0};
 
 	put_conn(d, 1, 1, 0, 1, 7, BOTH); /* its client is `busy` */
 	assert_int_equal(bpf_map_update_elem(fd, &idle, &n, BPF_ANY), 0);
 	assert_int_equal(bpf_map_update_elem(fd, &busy, &n, BPF_ANY), 0);
 	assert_done(datapath_age(d, NOW));
 	assert_int_equal(bpf_map_lookup_elem(fd, &idle, &n), 0);
-	n = 1; /* it moved: not yet */
+	n.in_flight = 1; /* it moved: not yet */
 	assert_int_equal(bpf_map_update_elem(fd, &idle, &n, BPF_ANY), 0);
 	assert_done(datapath_age(d, NOW));
 	assert_int_equal(bpf_map_lookup_elem(fd, &idle, &n), 0);
 	assert_done(datapath_age(d, NOW));
 	assert_int_equal(bpf_map_lookup_elem(fd, &idle, &n), -ENOENT);
 	assert_int_equal(bpf_map_lookup_elem(fd, &busy, &n), 0);
+	closed(d);
+}
+
+static void a_client_ahead_of_its_share_is_remembered_until_it_is_due(void **state)
+{
+	struct datapath *d = opened();
+	int fd = map_fd(d->skel->maps.client_in_flight);
+	struct sluice_client_flag_key ahead = {.client.addr = {8}, .model = 7}, even = {.client.addr = {9}, .model = 7};
+	struct sluice_holding of_ahead = {0, 101 * ADMISSION_ALL}, of_even = {0, 100 * ADMISSION_ALL};
+
+	d->state[7].admitted = 100;
+	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_ahead, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &even, &of_even, BPF_ANY), 0);
+	for (uint64_t s = 0; s < 100; s += 10) {
+		assert_done(datapath_age(d, NOW + s * SECOND));
+		assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_ahead), 0);
+	}
+	assert_int_equal(bpf_map_lookup_elem(fd, &even, &of_even), -ENOENT);
+	d->state[7].admitted++; /* another is let in */
+	assert_done(datapath_age(d, NOW + 100 * SECOND));
+	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_ahead), -ENOENT);
+	/* Where nobody is let in any more it goes, too, in the end. */
+	of_ahead.due = 1000 * ADMISSION_ALL;
+	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_ahead, BPF_ANY), 0);
+	assert_done(datapath_age(d, NOW + 110 * SECOND));
+	assert_done(datapath_age(d, NOW + 229 * SECOND));
+	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_ahead), 0);
+	assert_done(datapath_age(d, NOW + 230 * SECOND));
+	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_ahead), -ENOENT);
 	closed(d);
 }
 
@@ -404,14 +433,15 @@ static void what_a_client_holds_is_summed_over_laws(void **state)
 	int fd = map_fd(d->skel->maps.client_in_flight), counts = map_fd(d->skel->maps.client_counts);
 	struct sluice_client_flag_key key = {0};
 	struct sluice_client_count one = {.admitted = 1}, got;
+	struct sluice_holding held;
 	unsigned listed = 0;
 	int64_t n;
 
 	for (unsigned i = 0; i < CLIENTS; i++)
 		for (key.model = 1; key.model < 3; key.model++) {
 			memcpy(key.client.addr + 4, &i, sizeof(i));
-			n = key.model + 1;
-			assert_int_equal(bpf_map_update_elem(fd, &key, &n, BPF_ANY), 0);
+			held = (struct sluice_holding){key.model + 1, 0};
+			assert_int_equal(bpf_map_update_elem(fd, &key, &held, BPF_ANY), 0);
 		}
 	for (unsigned i = 0; i < 10; i++) {
 		struct sluice_client client = {0};
@@ -426,9 +456,9 @@ static void what_a_client_holds_is_summed_over_laws(void **state)
 	assert_done(datapath_each_client(d, see_client, &listed));
 	assert_int_equal(listed, 10);
 	key.model = 2;
-	assert_int_equal(datapath_held(d, &key), 3);
+	assert_int_equal(datapath_held(d, &key).in_flight, 3);
 	key.model = 7;
-	assert_int_equal(datapath_held(d, &key), 0);
+	assert_int_equal(datapath_held(d, &key).in_flight, 0);
 	closed(d);
 }
 
@@ -539,6 +569,7 @@ int main(void)
 		sandbox_test(a_count_in_motion_is_left_alone),
 		sandbox_test(a_walk_over_several_calls_counts_everything_once),
 		sandbox_test(a_client_that_holds_nothing_loses_its_stale_count),
+		sandbox_test(a_client_ahead_of_its_share_is_remembered_until_it_is_due),
 		sandbox_test(what_is_forgotten_is_given_back_wherever_it_is_counted),
 		sandbox_test(bytes_that_wait_and_what_is_beyond_are_mended),
 		sandbox_test(ages_of_nobody_are_cleared_where_all_is_quiet),

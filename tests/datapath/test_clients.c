@@ -500,8 +500,8 @@ static void spoof(uint32_t i)
 /* Takes all out of client_in_flight, many at a time. */
 static void forget_in_flight(void)
 {
-	static struct sluice_client keys[16384];
-	static int64_t values[16384];
+	static struct sluice_client_flag_key keys[16384];
+	static struct sluice_holding values[16384];
 	uint64_t at, next;
 	uint32_t count;
 	int err;

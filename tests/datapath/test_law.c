@@ -88,7 +88,7 @@ static struct sluice_admission ceiling_of(uint32_t ceiling)
 	struct sluice_admission a = {.ceiling = ceiling, .floor = 1};
 
 	for (int r = 0; r < SLUICE_RANKS; r++)
-		a.level[r] = ADMISSION_ALL;
+		a.level[r] = a.room_level[r] = ADMISSION_ALL;
 	return a;
 }
 
@@ -212,31 +212,34 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 			.ceiling = random64(40),
 			.floor = 1 + random64(3),
 			.fair = rand() & 3 ? random64(3 * ADMISSION_ALL) : 0,
+			.turn = rand() & 3 ? random64(8 * ADMISSION_ALL) : 0,
 			.stopped = random64(20) == 0,
 		};
 		struct sluice_model_state law = {
 			.in_flight = random64(22),
 			.waiting = random64(4),
 			.waiting_bytes = random64(4000),
+			.admitted = random64(50),
 			.token_ns = CLOCK_START - random64(400 * MS),
 			.waiting_ns = CLOCK_START - random64(400 * MS),
 		};
 		struct admission_load load = {law.in_flight, law.waiting, law.waiting_bytes,
 					      law.token_ns > law.waiting_ns ? law.token_ns : law.waiting_ns};
 		struct sluice_client_flag_key key = {.client = this_client(false), .model = LLAMA};
-		int64_t held = random64(5);
+		struct sluice_holding held = {random64(5), random64(80 * ADMISSION_ALL)}, holds = held;
 		enum admission_verdict verdict;
 		enum sluice_reason wanted = SLUICE_REASON_NONE, got;
 		uint32_t rank;
 
 		reset_world();
 		for (int r = 0; r < SLUICE_RANKS; r++)
-			a.level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL;
+			a.level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL,
+			a.room_level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL;
 		empty_states();
 		put_state(LLAMA, law);
 		set_law(LLAMA, LLAMA, a);
 		assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
-		rank = admission_rank(SLUICE_CLASS_NORMAL, admission_above_share(&a, held, ADMISSION_ALL));
+		rank = admission_rank(SLUICE_CLASS_NORMAL, admission_above_share(&a, &held, ADMISSION_ALL, law.admitted));
 		verdict = admission_judge(&a, &load, REQUEST_BYTES, rank, CLOCK_START);
 		if (verdict)
 			wanted = rank & 1 && !admission_judge(&a, &load, REQUEST_BYTES, rank - 1, CLOCK_START)
@@ -252,6 +255,14 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 		assert_int_equal(get_state(LLAMA).waiting_bytes, law.waiting_bytes + (wanted ? 0 : REQUEST_BYTES));
 		assert_int_equal(get_state(LLAMA).refused[rank], !!wanted);
 		assert_int_equal(ages_total(LLAMA), !wanted);
+		/* What it has had of its share goes on from what it had. */
+		if (!wanted) {
+			holds.in_flight++;
+			if (a.turn)
+				holds.due = admission_due(&a, held.due, ADMISSION_ALL, law.admitted + 1);
+		}
+		assert_int_equal(bpf_map_lookup_elem(fd_of(client_in_flight), &key, &held), 0);
+		assert_memory_equal(&held, &holds, sizeof(held));
 	}
 	print_message("%u admitted, %u %u %u refused\n", admitted, refused[SLUICE_REASON_TTFT], refused[SLUICE_REASON_IN_FLIGHT], refused[SLUICE_REASON_CLIENT_SHARE]);
 	assert_true(admitted > 400 && refused[SLUICE_REASON_TTFT] > 400 &&

@@ -609,7 +609,8 @@ static void places_are_right(void)
 	struct sluice_model_state want[MODELS_USED] = {0}, is;
 	struct sluice_client_flag_key client = {.client.plen = w.how->ipv6 ? 64 : 128};
 	uint8_t address[16];
-	int64_t held = 0, sum = 0;
+	struct sluice_holding held = {0};
+	int64_t sum = 0;
 
 	for (unsigned k = 0; k < w.c->conn_count; k++) {
 		for (unsigned i = 0; i < w.c->conns[k].count; i++) {
@@ -632,7 +633,7 @@ static void places_are_right(void)
 	memcpy(client.client.addr, address, w.how->ipv6 ? 8 : 16);
 	for (client.model = 0; client.model < MODELS_USED; client.model++)
 		if (!bpf_map_lookup_elem(fd_of(client_in_flight), &client, &held))
-			sum += held;
+			sum += held.in_flight;
 	assert_int_equal(sum, want[SLUICE_MODEL_ALL].in_flight);
 }
 

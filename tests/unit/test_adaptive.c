@@ -32,7 +32,7 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 					       uint32_t rank, uint64_t now)
 {
 	typedef __int128 wide;
-	wide level = a->level[rank], in_flight = load->in_flight, waiting, ticks, credit, room;
+	wide level = a->level[rank], room_level = a->room_level[rank], in_flight = load->in_flight, waiting, ticks, credit, room;
 	wide floor = a->stopped ? a->floor : a->floor * level / 256;
 
 	if (in_flight <= 0 || in_flight < floor)
@@ -41,7 +41,7 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 		return ADMISSION_STOPPED;
 	if (a->ceiling && in_flight >= a->ceiling * level / 256)
 		return ADMISSION_CEILING;
-	if (!a->rate || (load->waiting <= 0 && level == 256))
+	if (!a->rate || (load->waiting <= 0 && room_level == 256))
 		return ADMISSION_ADMIT;
 	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
 	ticks = now > load->since_ns ? (now - load->since_ns) / (1 << 20) : 0;
@@ -51,9 +51,21 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 	if (credit > waiting - waiting / 8)
 		credit = waiting - waiting / 8;
 	room = a->room + (wide)a->room_per_kib * bytes / 1024;
-	waiting += level < 256 ? bytes : (wide)bytes * 3 / 8;
-	room = room * level / 256 * level / 256;
+	waiting += room_level < 256 ? bytes : (wide)bytes * 3 / 8;
+	room = room * room_level / 256;
 	return waiting <= room + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
+}
+
+/* Two criteria: places held, and requests let in ahead of those due. */
+static bool expected_above(const struct sluice_admission *a, const struct sluice_holding *held, uint32_t weight,
+			   uint64_t admitted)
+{
+	typedef __int128 wide;
+	wide turn = (wide)a->turn * 256 / weight;
+
+	return (a->fair && held->in_flight > 0 &&
+		(wide)held->in_flight * 256 >= (wide)a->fair * weight / 256) ||
+	       (a->turn && held->due > (wide)admitted * 256 + 4 * turn);
 }
 
 static void the_kernels_integers_are_those_of_wide_numbers(void **state)
@@ -70,6 +82,7 @@ static void the_kernels_integers_are_those_of_wide_numbers(void **state)
 			.ceiling = chance_below(&c, 3) ? (uint32_t)any(&c) : 0,
 			.floor = (uint32_t)any(&c) >> chance_below(&c, 32),
 			.fair = (uint32_t)any(&c),
+			.turn = (uint32_t)any(&c),
 			.stopped = !chance_below(&c, 8),
 		};
 		struct admission_load load = {
@@ -80,21 +93,25 @@ static void the_kernels_integers_are_those_of_wide_numbers(void **state)
 		};
 		uint32_t bytes = admission_bytes(any(&c)), rank = chance_below(&c, SLUICE_RANKS),
 			 weight;
-		uint64_t now = any(&c);
+		uint64_t now = any(&c), admitted = any(&c) >> 12, due;
+		struct sluice_holding held = {.in_flight = (int64_t)any(&c) & 0xffffffffff};
 		enum admission_verdict verdict;
-		int64_t own = (int64_t)any(&c);
+		__int128 turn, most;
 
 		assert_true(bytes <= ADMISSION_BYTES_MAX);
 		for (int r = 0; r < SLUICE_RANKS; r++)
-			a.level[r] = (uint16_t)chance_below(&c, 257);
+			a.level[r] = (uint16_t)chance_below(&c, 400), a.room_level[r] = (uint16_t)chance_below(&c, 257);
 		verdict = admission_judge(&a, &load, bytes, rank, now);
 		assert_int_equal(verdict, expected_verdict(&a, &load, bytes, rank, now));
 		seen[verdict]++;
 		weight = 1 + chance_below(&c, 65535);
-		own &= 0xffffffffff;
-		assert_int_equal(admission_above_share(&a, own, weight),
-				 a.fair && own > 0 &&
-					 (__int128)own * 256 >= (__int128)a.fair * weight / 256);
+		turn = (__int128)a.turn * 256 / weight;
+		held.due = admitted * 256 + (chance_below(&c, 2) ? any(&c) >> 8 : (uint64_t)(4 * turn) + chance_below(&c, 2));
+		assert_int_equal(admission_above_share(&a, &held, weight, admitted),
+				 expected_above(&a, &held, weight, admitted));
+		due = admission_due(&a, held.due, weight, admitted);
+		most = (__int128)admitted * 256 + 8 * turn;
+		assert_true(due <= most && (due == most || due == held.due + turn));
 	}
 	for (int v = 0; v < 4; v++)
 		assert_true(seen[v] > 1000);
@@ -131,7 +148,7 @@ static void without_numbers_nothing_is_refused(void **state)
 		assert_int_equal(admission_judge(&none, &load, (uint32_t)any(&c),
 						 chance_below(&c, 8), any(&c)),
 				 ADMISSION_ADMIT);
-		assert_false(admission_above_share(&none, load.in_flight, 256));
+		assert_false(admission_above_share(&none, &(struct sluice_holding){load.in_flight, any(&c)}, 256, 0));
 	}
 }
 
@@ -180,8 +197,9 @@ static void check_bounds(const struct storm *s)
 	assert_true(isfinite(s->a.rate) && s->a.rate >= 0);
 	assert_true(s->a.refused_share >= 0 && s->a.refused_share <= 1);
 	for (int r = 0; r < SLUICE_RANKS; r++)
-		assert_true(out.level[r] > 0 && out.level[r] <= ADMISSION_ALL);
-	assert_int_equal(out.level[0], ADMISSION_ALL);
+		assert_true(out.level[r] > 0 && out.level[r] <= 1.3 * ADMISSION_ALL && out.room_level[r] > 0 &&
+			    out.room_level[r] <= ADMISSION_ALL);
+	assert_true(out.level[0] >= ADMISSION_ALL);
 	assert_in_range(adaptive_retry_ms(&s->a), 1000, 60000);
 }
 
@@ -511,7 +529,7 @@ static void a_stuck_server_is_probed_once_a_target_and_seen_when_it_wakes(void *
 	assert_int_equal(out.floor, targets.floor);
 }
 
-static void while_tokens_come_nobody_is_let_in_beyond_the_floor(void **state)
+static void a_server_that_is_full_of_long_answers_is_not_stuck(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 8, .waiting = 4, .waiting_bytes = 8000};
@@ -520,18 +538,27 @@ static void while_tokens_come_nobody_is_let_in_beyond_the_floor(void **state)
 
 	adaptive_init(&a, now);
 	feed(&a, &v, 50, 100, 2000, &now);
-	for (int i = 0; i < 300; i++) { /* the slots are full of long answers */
+	for (int i = 0; i < 300; i++) {
 		now += TICK;
 		v.oldest_ns += TICK;
 		adaptive_gaps(&a, 150, 5, now);
 		adaptive_look(&a, &targets, &v, now);
 		adaptive_write(&a, &targets, &out);
 		assert_int_equal(out.floor, targets.floor);
+		assert_false(out.stopped);
 	}
+	assert_int_equal(out.ceiling, targets.floor); /* but nobody else is let in */
+	/* The tokens end, too: it is. */
+	for (int i = 0; i < 11; i++) {
+		now += TICK;
+		v.oldest_ns += TICK;
+		adaptive_look(&a, &targets, &v, now);
+	}
+	adaptive_write(&a, &targets, &out);
 	assert_true(out.stopped);
 }
 
-static void the_lower_rank_makes_room_for_the_higher(void **state)
+static void the_lower_class_makes_room_for_the_higher(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
@@ -541,10 +568,11 @@ static void the_lower_rank_makes_room_for_the_higher(void **state)
 	adaptive_init(&a, now);
 	feed(&a, &v, 200, 100, 2000, &now);
 	adaptive_write(&a, &targets, &out);
-	for (int r = 0; r < SLUICE_RANKS; r++)
+	for (int r = 0; r < SLUICE_RANKS; r += 2) {
 		assert_int_equal(out.level[r], ADMISSION_ALL);
-	assert_true(out.fair >= 2 * ADMISSION_ALL);
-	/* Clients within their share are refused, of the normal class: those above it give way, and who is lower. */
+		assert_int_equal(out.room_level[r], ADMISSION_ALL);
+	}
+	/* Somebody of the normal class is refused: whoever is lower gives way. */
 	for (int i = 0; i < 50; i++) {
 		v.refused[admission_rank(SLUICE_CLASS_NORMAL, 0)]++;
 		adaptive_look(&a, &targets, &v, now += TICK);
@@ -552,31 +580,157 @@ static void the_lower_rank_makes_room_for_the_higher(void **state)
 	adaptive_write(&a, &targets, &out);
 	assert_int_equal(out.level[admission_rank(0, 0)], ADMISSION_ALL);
 	assert_int_equal(out.level[admission_rank(SLUICE_CLASS_NORMAL, 0)], ADMISSION_ALL);
-	assert_int_equal(out.level[admission_rank(SLUICE_CLASS_NORMAL, 1)],
-			 (int)(0.75 * ADMISSION_ALL));
 	assert_true(out.level[admission_rank(2, 0)] < 0.6 * ADMISSION_ALL);
+	assert_true(out.room_level[admission_rank(2, 0)] < 0.36 * ADMISSION_ALL);
 	assert_true(out.level[admission_rank(3, 1)] < 0.6 * 0.75 * ADMISSION_ALL);
 	/* Idle room is lent again, in its time. */
 	for (int i = 0; i < 3000; i++)
 		adaptive_look(&a, &targets, &v, now += TICK);
 	adaptive_write(&a, &targets, &out);
-	for (int r = 0; r < SLUICE_RANKS; r++)
+	for (int r = 0; r < SLUICE_RANKS; r += 2)
 		assert_int_equal(out.level[r], ADMISSION_ALL);
+}
+
+static void who_is_above_its_share_spares_a_place_and_most_of_the_room(void **state)
+{
+	const uint32_t within = admission_rank(SLUICE_CLASS_NORMAL, 0), above = within + 1;
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
+	struct sluice_admission out;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 200, 100, 2000, &now);
+	adaptive_write(&a, &targets, &out);
+	assert_int_equal(out.level[above], (int)(0.75 * ADMISSION_ALL));
+	/* The room of the others is 1.6 of the target while nobody is refused. */
+	assert_int_equal(out.room_level[above], (int)(0.42 / 1.6 * ADMISSION_ALL));
+	/* Nine beside one failed: there are eight places, and the last is not for it, whatever the ceiling is. */
+	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 9, now += TICK);
+	for (a.ceiling = 9; a.ceiling < 40; a.ceiling += 7) {
+		adaptive_write(&a, &targets, &out);
+		assert_int_equal(out.ceiling * out.level[above] / ADMISSION_ALL, 7);
+	}
+	/* One other level that fails counts a little, lower or higher. */
+	now += 50 * S;
+	feed(&a, &v, 200, 100, 2000, &now);
+	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 14, now += TICK);
+	assert_true(a.failed_level > 9.2 && a.failed_level < 9.3);
+	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 3, now += TICK);
+	assert_true(a.failed_level > 8.6 && a.failed_level < 8.8);
+	/* Where nothing fails any more it is forgotten. */
+	a.ceiling = 40;
+	feed(&a, &v, 800, 100, 2000, &now);
+	assert_true(a.failed_level < 8.8);
+	feed(&a, &v, 1200, 100, 2000, &now);
+	assert_true(a.failed_level > 30);
+}
+
+static void while_those_above_are_refused_the_others_may_queue(void **state)
+{
+	const uint32_t within = admission_rank(SLUICE_CLASS_NORMAL, 0);
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
+	struct sluice_admission out;
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 200, 100, 2000, &now);
+	v.refused[within + 1] += 10;
+	v.refused[within]++;
+	adaptive_look(&a, &targets, &v, now += TICK);
+	adaptive_write(&a, &targets, &out);
+	assert_int_equal(out.level[within], (int)(1.3 * ADMISSION_ALL));
+	assert_int_equal(out.room_level[within], ADMISSION_ALL); /* they wait no longer than others */
+	/* Not so where most of the refused are within theirs: then there is just too much. */
+	v.refused[within] += 12;
+	adaptive_look(&a, &targets, &v, now += TICK);
+	adaptive_write(&a, &targets, &out);
+	assert_int_equal(out.level[within], ADMISSION_ALL);
 }
 
 static void a_share_is_by_weight_and_of_those_who_are_there(void **state)
 {
-	struct sluice_admission a = {.fair = 4 * ADMISSION_ALL};
+	const struct sluice_admission a = {.fair = 4 * ADMISSION_ALL, .turn = 10 * ADMISSION_ALL};
+	static const struct {
+		int64_t in_flight, ahead; /* of requests due */
+		uint32_t weight;
+		bool above;
+	} rows[] = {
+		{0, 0, 1, false},
+		{3, 0, ADMISSION_ALL, false},
+		{4, 0, ADMISSION_ALL, true},
+		{7, 0, 2 * ADMISSION_ALL, false},
+		{8, 0, 2 * ADMISSION_ALL, true},
+		{2, 0, ADMISSION_ALL / 2, true},
+		{0, 40, ADMISSION_ALL, false},
+		{0, 41, ADMISSION_ALL, true},
+		{0, 20, 2 * ADMISSION_ALL, false},
+		{0, 21, 2 * ADMISSION_ALL, true},
+		{0, 80, ADMISSION_ALL / 2, false},
+		{0, -1000, ADMISSION_ALL, false},
+	};
 
-	assert_false(admission_above_share(&a, 0, 1));
-	assert_false(admission_above_share(&a, 3, ADMISSION_ALL));
-	assert_true(admission_above_share(&a, 4, ADMISSION_ALL));
-	assert_false(admission_above_share(&a, 7, 2 * ADMISSION_ALL));
-	assert_true(admission_above_share(&a, 8, 2 * ADMISSION_ALL));
-	assert_true(admission_above_share(&a, 2, ADMISSION_ALL / 2));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct sluice_holding held = {rows[i].in_flight, (uint64_t)(5000 + rows[i].ahead) * ADMISSION_ALL};
+
+		assert_int_equal(admission_above_share(&a, &held, rows[i].weight, 5000), rows[i].above);
+	}
 	assert_int_equal(admission_rank(1, 0), 2);
 	assert_int_equal(admission_rank(1, 7), 3);
 	assert_int_equal(admission_rank(SLUICE_CLASSES, 0), 0); /* no rank is beyond the last */
+}
+
+/* Lets in requests of CLIENTS clients, the last `times` as often as each other; how many came above their share. */
+#define CLIENTS 21
+static void share_out(unsigned times, unsigned burst, unsigned above[CLIENTS], unsigned came[CLIENTS])
+{
+	const struct sluice_admission a = {.turn = CLIENTS * ADMISSION_ALL / 2};
+	struct sluice_holding held[CLIENTS] = {0};
+	struct chance c = {11};
+	uint64_t admitted = 0;
+
+	memset(above, 0, CLIENTS * sizeof(*above));
+	memset(came, 0, CLIENTS * sizeof(*came));
+	for (int i = 0; i < 20000; i++) {
+		uint32_t of = chance_below(&c, CLIENTS - 1 + times), who = of < CLIENTS - 1 ? of : CLIENTS - 1;
+
+		for (unsigned n = 0; n < burst; n++) {
+			came[who]++;
+			above[who] += admission_above_share(&a, &held[who], ADMISSION_ALL, admitted);
+			held[who].due = admission_due(&a, held[who].due, ADMISSION_ALL, ++admitted);
+		}
+	}
+}
+
+static void who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_else(void **state)
+{
+	unsigned above[CLIENTS], came[CLIENTS];
+
+	share_out(50, 1, above, came);
+	assert_true(above[CLIENTS - 1] > 0.99 * came[CLIENTS - 1]);
+	for (int i = 0; i < CLIENTS - 1; i++)
+		assert_true(above[i] < 0.01 * came[i]);
+	/* All alike: chance puts few of them ahead, also where each comes with three at once. */
+	share_out(1, 1, above, came);
+	for (int i = 0; i < CLIENTS; i++)
+		assert_true(above[i] < 0.02 * came[i]);
+	share_out(1, 3, above, came);
+	for (int i = 0; i < CLIENTS; i++)
+		assert_true(above[i] < 0.25 * came[i]);
+}
+
+static void who_was_ahead_is_soon_within_its_share_again(void **state)
+{
+	const struct sluice_admission a = {.turn = 4 * ADMISSION_ALL};
+	struct sluice_holding held = {0};
+	uint64_t admitted = 0;
+
+	for (int i = 0; i < 1000; i++)
+		held.due = admission_due(&a, held.due, ADMISSION_ALL, ++admitted);
+	assert_true(admission_above_share(&a, &held, ADMISSION_ALL, admitted));
+	assert_true(admission_above_share(&a, &held, ADMISSION_ALL, admitted + 15));
+	assert_false(admission_above_share(&a, &held, ADMISSION_ALL, admitted + 16));
 }
 
 static void one_client_alone_has_no_share(void **state)
@@ -684,18 +838,20 @@ static void the_next_daemon_keeps_each_rank_where_it_was(void **state)
 	adaptive_adopt(&next, &was, &targets);
 	adaptive_look(&next, &targets, &v, now + TICK);
 	adaptive_write(&next, &targets, &now_is);
-	assert_memory_equal(now_is.level, was.level, sizeof(was.level));
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		assert_in_range(now_is.level[r] + 1, was.level[r], was.level[r] + 2);
 	assert_true(now_is.fair + 4U >= was.fair && now_is.fair <= was.fair + 4U);
 	/* What an earlier one wrote may be anything. */
 	for (int wild = 0; wild < 2; wild++) {
 		memset(was.level, wild ? 0xff : 0, sizeof(was.level));
-		was.level[0] = 1;
+		memset(was.room_level, wild ? 0xff : 0, sizeof(was.room_level));
+		was.level[0] = was.room_level[0] = 1;
 		was.stopped = was.floor = UINT32_MAX;
 		adaptive_init(&next, now);
 		adaptive_adopt(&next, &was, &targets);
 		adaptive_write(&next, &targets, &now_is);
 		for (int r = 0; r < SLUICE_RANKS; r++)
-			assert_in_range(now_is.level[r], 18, ADMISSION_ALL);
+			assert_in_range(now_is.level[r], r % 2 ? 1 : 18, ADMISSION_ALL);
 		assert_int_equal(now_is.floor, ADAPTIVE_CEILING_MAX);
 	}
 }
@@ -750,8 +906,12 @@ int main(void)
 		cmocka_unit_test(kernel_and_core_agree_on_the_wait),
 		cmocka_unit_test(below_the_floor_everybody_comes_in),
 		cmocka_unit_test(a_stuck_server_is_probed_once_a_target_and_seen_when_it_wakes),
-		cmocka_unit_test(while_tokens_come_nobody_is_let_in_beyond_the_floor),
-		cmocka_unit_test(the_lower_rank_makes_room_for_the_higher),
+		cmocka_unit_test(a_server_that_is_full_of_long_answers_is_not_stuck),
+		cmocka_unit_test(the_lower_class_makes_room_for_the_higher),
+		cmocka_unit_test(who_is_above_its_share_spares_a_place_and_most_of_the_room),
+		cmocka_unit_test(while_those_above_are_refused_the_others_may_queue),
+		cmocka_unit_test(who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_else),
+		cmocka_unit_test(who_was_ahead_is_soon_within_its_share_again),
 		cmocka_unit_test(a_share_is_by_weight_and_of_those_who_are_there),
 		cmocka_unit_test(one_client_alone_has_no_share),
 		cmocka_unit_test(the_next_daemon_goes_on_from_what_was_written),

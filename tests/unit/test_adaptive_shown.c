@@ -30,7 +30,7 @@ static uint32_t group;
 static struct {
 	struct sluice_model_flag flag[SLUICE_MODELS_MAX];
 	struct sluice_prefix prefix;
-	int64_t held;
+	struct sluice_holding held;
 	struct sluice_client_flag_key held_by;
 	struct sluice_client priority_key;
 	uint32_t class;
@@ -71,7 +71,7 @@ static bool find_counts(void *arg, const struct sluice_client *client, struct sl
 	return true;
 }
 
-static int64_t find_held(void *arg, const struct sluice_client_flag_key *key)
+static struct sluice_holding find_held(void *arg, const struct sluice_client_flag_key *key)
 {
 	maps.held_by = *key;
 	return maps.held;
@@ -113,7 +113,7 @@ static void law(uint32_t id, struct sluice_admission a)
 {
 	for (int r = 0; r < SLUICE_RANKS; r++)
 		if (!a.level[r])
-			a.level[r] = ADMISSION_ALL;
+			a.level[r] = a.room_level[r] = ADMISSION_ALL;
 	maps.flag[id].admission = a;
 }
 
@@ -186,6 +186,8 @@ static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
 	assert_int_equal(json_integer_value(json_object_get(a, "oldest_waiting_ms")), 250);
 	assert_true(json_is_null(json_object_get(a, "rate_bytes_per_second")));
 	assert_true(json_is_null(json_object_get(a, "client_share")));
+	assert_true(json_is_null(json_object_get(a, "client_turn")));
+	assert_int_equal(json_array_size(json_object_get(a, "room_levels_by_rank")), SLUICE_RANKS);
 	assert_int_equal(json_array_size(json_object_get(a, "levels_by_rank")), SLUICE_RANKS);
 	assert_int_equal(json_integer_value(json_array_get(json_object_get(a, "refused_by_rank"), 3)), 9);
 	assert_int_equal(json_integer_value(json_object_get(llama, "limit")),
@@ -279,18 +281,29 @@ static void a_client_above_its_share_is_told_so(void **state)
 
 	maps.flag[FIXTURE_LLAMA].admission.fair = 4 * ADMISSION_ALL;
 	maps.flag[FIXTURE_LLAMA].admission.level[3] = ADMISSION_ALL / 2;
-	maps.held = 3;
+	maps.held.in_flight = 3;
 	e = ask(FIXTURE_LLAMA, 0, NULL);
 	assert_true(e.admitted && !e.law.above_share);
 	assert_int_equal(maps.held_by.model, FIXTURE_LLAMA);
 	assert_memory_equal(&maps.held_by.client, &f->clients[0].client, sizeof(struct sluice_client));
-	maps.held = 4;
+	maps.held.in_flight = 4;
 	e = ask(FIXTURE_LLAMA, 0, NULL);
 	assert_false(e.admitted);
 	assert_int_equal(e.reason, SLUICE_REASON_CLIENT_SHARE);
 	assert_int_equal(e.law.rank, 3);
 	assert_true(e.law.share == 4);
 	assert_int_equal(e.law.places, 8);
+	/* Or with nothing in flight, for what it was let in ahead of its share. */
+	maps.held = (struct sluice_holding){.due = (100 + 2 * ADMISSION_TURNS + 1) * ADMISSION_ALL};
+	maps.flag[FIXTURE_LLAMA].admission.turn = 2 * ADMISSION_ALL;
+	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
+	e = ask(FIXTURE_LLAMA, 0, NULL);
+	assert_int_equal(e.reason, SLUICE_REASON_CLIENT_SHARE);
+	assert_true(e.law.ahead == 4.5);
+	maps.held.due--;
+	maps.held.due -= ADMISSION_ALL - 1;
+	assert_true(ask(FIXTURE_LLAMA, 0, NULL).admitted);
+	maps.held = (struct sluice_holding){.in_flight = 4};
 	/* A weight of two is twice the share. */
 	maps.prefix.weight = 2 * SLUICE_WEIGHT_ONE;
 	e = ask(FIXTURE_LLAMA, 0, NULL);
@@ -368,14 +381,18 @@ static void explain_says_the_numbers(void **state)
 
 	maps.flag[FIXTURE_LLAMA].admission.fair = 4 * ADMISSION_ALL;
 	maps.flag[FIXTURE_LLAMA].admission.level[3] = ADMISSION_ALL / 2;
-	maps.held = 5;
+	maps.held.in_flight = 5;
+	maps.flag[FIXTURE_LLAMA].admission.room_level[3] = ADMISSION_ALL / 4;
+	maps.flag[FIXTURE_LLAMA].admission.turn = 2 * ADMISSION_ALL;
+	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
+	maps.held.due = 103 * ADMISSION_ALL;
 	f->state.services[0].model = FIXTURE_LLAMA;
 	text = written(people_explain, answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":6000}"));
 	has_line(text, "192.0.2.1, model llama, service *:8000: the next request is REFUSED: in-flight, reply, retry after 3 s");
-	has_line(text, "class        normal (nothing is said of it), rank 3 of 0 to 7: has 50 % of the places and of the room");
+	has_line(text, "class        normal (nothing is said of it), rank 3 of 0 to 7: has 50 % of the places and 25 % of the room");
 	has_line(text, "places       14 in flight of 16, 8 for this rank; below 2 all are admitted");
-	has_line(text, "wait         4 waiting with 8000 bytes; a request of 6000 bytes is expected to wait 1100 ms, and may 500 ms (target 1003 ms)");
-	has_line(text, "share        5 in flight of the client, of 4.0 places that are its share: above it, and so behind those within theirs");
+	has_line(text, "wait         4 waiting with 8000 bytes; a request of 6000 bytes is expected to wait 1100 ms, and may 250 ms (target 1003 ms)");
+	has_line(text, "share        5 in flight of the client, of 4.0 places that are its share, and 1.5 requests ahead of it, of 4: above it, and so behind those within theirs");
 	free(text);
 	maps.flag[FIXTURE_FRESH].law = (__u16)group;
 	law(group, (struct sluice_admission){.floor = 2, .ceiling = 4});

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <sluice/admission.h>
 #include <time.h>
 
 #define COLUMNS 16
@@ -494,6 +496,7 @@ static void explain_law(FILE *out, const json_t *e)
 {
 	const json_t *law = json_object_get(e, "law");
 	double level = json_number_value(json_object_get(law, "level"));
+	double room = json_number_value(json_object_get(law, "room_level"));
 
 	fprintf(out, "class        %s (%s), rank %s of 0 to 7", text(e, "class"),
 		!strcmp(text(e, "class_from"), "default") ? "nothing is said of it"
@@ -505,15 +508,15 @@ static void explain_law(FILE *out, const json_t *e)
 		fputc('\n', out);
 		return;
 	}
-	if (level < 1)
-		fprintf(out, ": has %.0f %% of the places and of the room", 100 * level);
+	if (level < 1 || level > 1 || room < 1)
+		fprintf(out, ": has %.0f %% of the places and %.0f %% of the room", 100 * level, 100 * room);
 	fputc('\n', out);
 	if (strcmp(text(law, "of"), text(e, "model")))
 		fprintf(out, "law          that of %s\n", text(law, "of"));
 	fprintf(out, "places       %s in flight", number(law, "in_flight", 0));
 	if (json_is_number(json_object_get(law, "ceiling"))) {
 		fprintf(out, " of %s", number(law, "ceiling", 0));
-		if (level < 1)
+		if (level < 1 || level > 1)
 			fprintf(out, ", %s for this rank", number(law, "places", 0));
 	}
 	fprintf(out, "; below %s all are admitted%s\n", number(law, "floor", 0),
@@ -530,7 +533,8 @@ static void explain_law(FILE *out, const json_t *e)
 		fputs("waits for what nobody knows yet: too few first tokens were seen\n", out);
 	fprintf(out, "share        %s in flight of the client", number(law, "client_in_flight", 0));
 	if (json_is_number(json_object_get(law, "client_share")))
-		fprintf(out, ", of %s places that are its share: %s\n", number(law, "client_share", 1),
+		fprintf(out, ", of %s places that are its share, and %s requests ahead of it, of %d: %s\n",
+			number(law, "client_share", 1), number(law, "client_ahead", 1), ADMISSION_TURNS,
 			json_is_true(json_object_get(law, "above_share"))
 				? "above it, and so behind those within theirs"
 				: "within it");

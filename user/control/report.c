@@ -98,25 +98,28 @@ static double rate_of(const struct sluice_admission *a)
 static json_t *admission(const struct daemon_state *s, uint32_t id)
 {
 	const struct state_load *k = &s->kernel[id];
-	json_t *levels, *refused;
+	json_t *levels, *rooms, *refused;
 	struct sluice_admission a;
 
 	if (!controller_admission(s->controller, id, &a))
 		return json_null();
 	levels = json_array();
+	rooms = json_array();
 	refused = json_array();
 	for (int r = 0; r < SLUICE_RANKS; r++) {
 		json_array_append_new(levels, json_real((double)a.level[r] / ADMISSION_ALL));
+		json_array_append_new(rooms, json_real((double)a.room_level[r] / ADMISSION_ALL));
 		json_array_append_new(refused, count(k->refused[r]));
 	}
-	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ceiling",
+	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ceiling",
 			 count(a.ceiling), "floor", count(a.floor), "stopped", a.stopped != 0,
 			 "rate_bytes_per_second", number_or_null(rate_of(&a)), "room_bytes",
 			 a.rate ? count(a.room) : json_null(), "waiting_bytes",
 			 gauge(k->waiting_bytes), "oldest_waiting_ms",
 			 k->oldest_ns ? count(k->oldest_ns / MS) : json_null(), "client_share",
-			 number_or_null(a.fair ? (double)a.fair / ADMISSION_ALL : -1),
-			 "levels_by_rank", levels, "refused_by_rank", refused);
+			 number_or_null(a.fair ? (double)a.fair / ADMISSION_ALL : -1), "client_turn",
+			 number_or_null(a.turn ? (double)a.turn / ADMISSION_ALL : -1),
+			 "levels_by_rank", levels, "room_levels_by_rank", rooms, "refused_by_rank", refused);
 }
 
 static json_t *plain_model(const struct daemon_state *s, uint32_t id)
@@ -657,7 +660,7 @@ static json_t *law(const struct daemon_state *s, const struct explain_law *l)
 	if (!l->in_force)
 		return json_null();
 	return json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}",
+		"{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o}",
 		"of", model_name(s, l->id), "in_flight", gauge(l->load.in_flight), "ceiling",
 		a->ceiling ? count(a->ceiling) : json_null(), "places",
 		a->ceiling ? count(l->places) : json_null(), "floor", count(a->floor), "stopped",
@@ -666,9 +669,11 @@ static json_t *law(const struct daemon_state *s, const struct explain_law *l)
 		number_or_null(l->predicted_ms), "allowed_wait_ms", number_or_null(l->allowed_ms),
 		"target_ms", threshold(l->target_ms), "rate_bytes_per_second",
 		number_or_null(rate_of(a)), "client_in_flight", gauge(l->client_in_flight),
+		"client_ahead", l->admission.turn ? json_real(l->ahead) : json_null(),
 		"above_share", l->above_share, "client_share",
 		number_or_null(l->share > 0 ? l->share : -1), "level",
-		json_real((double)a->level[l->rank] / ADMISSION_ALL));
+		json_real((double)a->level[l->rank] / ADMISSION_ALL), "room_level",
+		json_real((double)a->room_level[l->rank] / ADMISSION_ALL));
 }
 
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Who wants something of each law at the moment: the clients that were admitted, served or refused within the last
- * seconds. What they weigh together is what its places are shared by. Not only those with something in flight: a
- * client that is refused has nothing, and would be shared out of what it comes for. Bounded: a full table
+ * Who wants something of each law: the clients that were admitted, served or refused within the last two minutes. What
+ * they weigh together is what it is shared by. Not only those with something in flight: a client that is refused has
+ * nothing, and on a server of few slots most have nothing at most times. Bounded: a full table
  * forgets the longest unseen of those it is crowded with. Pure.
  */
 #ifndef SLUICE_ACTIVE_H
@@ -12,7 +12,7 @@
 
 #include <sluice/abi.h>
 
-#define ACTIVE_NS    5000000000ULL
+#define ACTIVE_NS    120000000000ULL
 #define ACTIVE_SLOTS 8192 /* a power of two */
 
 struct active_client {

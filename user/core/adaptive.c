@@ -46,12 +46,24 @@
 #define CLASS_STEP  0.05
 #define CLASS_BACK  0.0125
 #define CLASS_LEAST 0.1
-#define USED_MEMORY_S 2
-#define ABOVE_STEP  0.25
-#define ABOVE_BACK  0.001
-#define ABOVE_LEAST 0.75
-#define SHARE_LEAST                                                                                \
-	2.004 /* places that a client has in any case: two, and none too few by rounding */
+
+/*
+ * Shares. A client is above its share who has more than so many times its part of what was let in, or of the places. It
+ * leaves to the others:
+ */
+#define TURNS        2.0
+#define PART_MOST    0.67  /* … of which one alone has no more, where there are others */
+#define PLACES_LEAST 4.004 /* that a client has in any case: four, and none too few by rounding */
+#define SPARED	     1.5   /* places below the level that fails, which is one above what the server has … */
+#define ABOVE_LEVEL  0.75  /* … or of the ceiling, while none has failed */
+#define ABOVE_ROOM   0.42  /* of the target, for all bytes that would wait then */
+#define WITHIN_LEVEL 1.3   /* of the ceiling for the others: what they would wait for ends soon … */
+#define YIELDS	     0.5   /* … while so many of the refused are above their share … */
+#define YIELDS_S     60    /* … of the last seconds */
+#define FAILED_DOWN  0.94  /* the level that fails steps towards the next that does: one alone does not say much */
+#define FAILED_UP    1.03
+#define FORGET	     800   /* first tokens on time, behind which it comes up … */
+#define FAILED_BACK  1.002 /* … with each */
 
 #define LONG_MOST_S 1 /* what takes long because it is long may take so much more than its target */
 #define RECENT_S    3
@@ -90,7 +102,6 @@ void adaptive_init(struct adaptive *a, uint64_t now_ns)
 	a->cold_until_ns = now_ns;
 	for (int c = 0; c < SLUICE_CLASSES; c++)
 		a->class_level[c] = 1;
-	a->above_level = 1;
 }
 
 static void adopt_rate(struct adaptive *a, const struct sluice_admission *was,
@@ -109,10 +120,12 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 	if (was->ceiling)
 		a->ceiling = fmin(fmax(was->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
 	for (int c = 0; c < SLUICE_CLASSES; c++)
-		if (was->level[2 * c])
-			a->class_level[c] = fmin(1, fmax(CLASS_LEAST, was->level[2 * c] / (double)ADMISSION_ALL));
-	if (was->level[0])
-		a->above_level = fmin(1, fmax(ABOVE_LEAST, was->level[1] / (double)was->level[0]));
+		if (was->room_level[2 * c])
+			a->class_level[c] = fmin(1, fmax(CLASS_LEAST, sqrt(was->room_level[2 * c] / (double)ADMISSION_ALL)));
+	/* The level that failed stands in what the highest class above its share may use of the ceiling. */
+	if (was->level[1] && was->level[1] != (uint16_t)(a->class_level[0] * ABOVE_LEVEL * ADMISSION_ALL) &&
+	    was->level[1] < a->class_level[0] * ADMISSION_ALL)
+		a->failed_level = was->level[1] / (a->class_level[0] * ADMISSION_ALL) * was->ceiling + SPARED;
 	/* What is stopped stays so until it moves, with the probes that it has had. */
 	if (was->stopped && t->ttft_ms > 0) {
 		a->stopped = true;
@@ -157,7 +170,14 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 
 		a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * beside));
 		a->failed_at = held ? fmin(a->failed_at, beside) : beside;
+		a->failed_level = !(a->failed_level > 0) ? beside
+				  : beside < a->failed_level
+					  ? fmax(beside, a->failed_level * FAILED_DOWN)
+					  : fmin(beside, a->failed_level * FAILED_UP);
 		a->failed_ns = now_ns;
+		a->on_time = 0;
+	} else if (++a->on_time > FORGET && a->failed_level < a->ceiling) {
+		a->failed_level *= FAILED_BACK;
 	}
 }
 
@@ -216,12 +236,12 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 }
 
 /*
- * Whoever stands lower makes room for whoever was refused above: a class for those before it, a client above its share for
- * those within theirs. What they give up comes back slowly, so that room is there when the next one comes.
+ * A class makes room for whoever was refused in those before it. What it gives up comes back slowly, so that room is there
+ * when the next one comes.
  */
 static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 {
-	bool above = false, within = false;
+	bool above = false;
 
 	for (int c = 0; c < SLUICE_CLASSES; c++) {
 		bool refused[2] = {v->refused[2 * c] != a->moved.refused[2 * c],
@@ -230,17 +250,14 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 		a->class_level[c] += above ? -CLASS_STEP : CLASS_BACK;
 		a->class_level[c] = fmin(1, fmax(CLASS_LEAST, a->class_level[c]));
 		above |= refused[0] || refused[1];
-		within |= refused[0];
 	}
-	a->above_level =
-		fmin(1, fmax(ABOVE_LEAST, a->above_level + (within ? -ABOVE_STEP : ABOVE_BACK)));
 }
 
 /*
- * Stuck: the oldest waits for longer than its target, and there was no first token for as long. Then only the floor is
- * open, and while there is no sign of life one more is let in each target, so that a server that wakes is seen. What has
- * opened stays open for a target: whatever comes, it stops but once in one, and who hangs up as soon as it stops does not
- * make it flap with every look.
+ * Stuck: the oldest waits for longer than its target, and for as long there was no token at all. Then only the floor is
+ * open, and one more is let in each target, so that a server that wakes is seen. A server whose slots are full of long
+ * answers is not stuck: there the ceiling comes down. What has opened stays open for a target: whatever comes, it stops but
+ * once in one, and who hangs up as soon as it stops does not make it flap with every look.
  */
 static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 		      const struct adaptive_view *v, uint64_t now_ns)
@@ -256,6 +273,7 @@ static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 		patience_s += COLD_S; /* it may be loading */
 	stop = target_s > 0 && oldest_s >= patience_s &&
 	       seconds(a->last_token_ns, now_ns) >= target_s &&
+	       seconds(a->gap.last_ns, now_ns) >= target_s &&
 	       seconds(a->opened_ns, now_ns) >= target_s;
 	if (a->stopped && !stop)
 		a->opened_ns = now_ns;
@@ -271,12 +289,11 @@ static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 		   const struct adaptive_view *v, uint64_t now_ns)
 {
-	double dt = seconds(a->seen_ns, now_ns), d = exp(-dt / RECENT_S), refused, arrived;
+	double dt = seconds(a->seen_ns, now_ns), d = exp(-dt / RECENT_S), refused, arrived, above = 0;
 
 	if (!a->looked) { /* what was counted before is not news */
 		a->looked = true;
 		a->seen = a->moved = *v;
-		a->used = (double)v->in_flight;
 	}
 	refused = (double)(refused_of(v) - refused_of(&a->seen));
 	arrived = refused + (double)(v->admitted - a->seen.admitted);
@@ -288,8 +305,10 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 
 		a->refused_share += w * (refused / arrived - a->refused_share);
 	}
+	for (int r = 1; r < SLUICE_RANKS; r += 2)
+		above += (double)(v->refused[r] - a->seen.refused[r]);
+	fade(&a->above, above, refused, now_ns, YIELDS_S);
 	a->active_weight = v->active_weight;
-	a->used += (1 - exp(-dt / USED_MEMORY_S)) * ((double)v->in_flight - a->used);
 	move_stop(a, t, v, now_ns);
 	a->bound |= (double)v->in_flight >= a->ceiling - 1 ||
 		    (refused > 0 && (double)v->in_flight >= BOUND * a->ceiling);
@@ -309,6 +328,27 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 static uint64_t whole(double value, double most)
 {
 	return value > most ? (uint64_t)most : value > 0 ? (uint64_t)value : 0;
+}
+
+/*
+ * Of clients above their share most of what the server can do at once, and few bytes that wait: so a place is free, or soon,
+ * and the queue short, when one within its share comes. `f` is the room, of the target.
+ */
+static void write_levels(const struct adaptive *a, struct sluice_admission *out, double f)
+{
+	bool yields = mean(&a->above) > YIELDS;
+	double above = ABOVE_LEVEL;
+
+	if (a->failed_level > 0)
+		above = fmin(1, fmax(1, a->failed_level - SPARED) / out->ceiling);
+	for (int r = 0; r < SLUICE_RANKS; r++) {
+		double class = a->class_level[r / 2], level = r % 2 ? above : yields ? WITHIN_LEVEL : 1;
+
+		/* Of the room the square, since a queue keeps others out more than slots do. */
+		out->level[r] = (uint16_t)fmax(1, class * level * ADMISSION_ALL);
+		out->room_level[r] = (uint16_t)fmax(
+			1, class * class * (r % 2 ? fmin(1, ABOVE_ROOM / f) : 1) * ADMISSION_ALL);
+	}
 }
 
 void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
@@ -332,12 +372,13 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 					     (1 << ADMISSION_RATE_SHIFT)),
 					4e9);
 	}
-	if (a->active_weight > 1)
-		out->fair = (uint32_t)whole(
-			fmax(SHARE_LEAST, fmin(a->ceiling, a->used) / a->active_weight) * ADMISSION_ALL, 4e9);
-	for (int r = 0; r < SLUICE_RANKS; r++)
-		out->level[r] = (uint16_t)(a->class_level[r / 2] * (r % 2 ? a->above_level : 1) *
-					   ADMISSION_ALL);
+	if (a->active_weight > 1) {
+		double part = fmin(TURNS / a->active_weight, PART_MOST);
+
+		out->turn = (uint32_t)whole(ADMISSION_ALL / part, 4e9);
+		out->fair = (uint32_t)whole(fmax(PLACES_LEAST, part * out->ceiling) * ADMISSION_ALL, 4e9);
+	}
+	write_levels(a, out, f);
 }
 
 uint32_t adaptive_retry_ms(const struct adaptive *a)

@@ -33,7 +33,7 @@ struct adaptive_view {
 	int64_t in_flight, waiting, waiting_bytes;
 	int64_t beyond;         /* in flight although refused: shadow mode */
 	uint64_t oldest_ns;   /* how long the oldest that waits has waited; 0: none does */
-	double active_weight; /* of clients with something in flight together; 0: not known */
+	double active_weight; /* of the clients of the last minutes together; 0: not known */
 	uint64_t admitted;    /* requests, in total */
 	uint64_t refused[SLUICE_RANKS]; /* by this law, in total */
 	uint64_t ended;                 /* responses, in total */
@@ -44,7 +44,9 @@ struct adaptive {
 	double rate;               /* bytes a ms that the server takes up; 0: not known */
 	struct fading bytes_ahead; /* of TTFT samples: bytes over ms is the rate */
 	unsigned rate_samples;
-	double failed_at; /* in flight at which a cut was last needed */
+	double failed_at; /* in flight at which a cut was last needed … */
+	double failed_level; /* … and commonly is; 0: never was */
+	unsigned on_time;    /* first tokens since one failed */
 	uint64_t failed_ns;
 	uint64_t look_ns;     /* the last move of the ceiling */
 	struct fading ttft;   /* wait/target of this window */
@@ -53,9 +55,8 @@ struct adaptive {
 	double refused_share;
 	double arrivals, arrivals_refused, ended; /* fading, of the last seconds */
 	double active_weight;
-	double used; /* places, of late: what there is to share where not the ceiling binds */
+	struct fading above; /* share of the refused who were above theirs */
 	double class_level[SLUICE_CLASSES]; /* how much of all a class may use */
-	double above_level;                 /* … and of that, clients above their share */
 	struct adaptive_view seen;          /* at the last call of adaptive_look() … */
 	uint64_t seen_ns;
 	bool looked;

@@ -515,10 +515,14 @@ static bool moved(uint64_t a, uint64_t b, unsigned percent)
 /* Whether the kernel should know: what moves a little with every sample is no news. */
 static bool admission_differs(const struct sluice_admission *a, const struct sluice_admission *b)
 {
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		if (moved(a->room_level[r], b->room_level[r], 2))
+			return true;
 	return a->ceiling != b->ceiling || a->floor != b->floor || a->stopped != b->stopped ||
 	       memcmp(a->level, b->level, sizeof(a->level)) != 0 || moved(a->rate, b->rate, 2) ||
 	       moved(a->room, b->room, 2) || moved(a->room_per_kib, b->room_per_kib, 2) ||
-	       moved(a->credit_most, b->credit_most, 2) || moved(a->fair, b->fair, 5);
+	       moved(a->credit_most, b->credit_most, 2) || moved(a->fair, b->fair, 5) ||
+	       moved(a->turn, b->turn, 5);
 }
 
 static bool differs(const struct sluice_model_flag *a, const struct sluice_model_flag *b)

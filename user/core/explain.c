@@ -311,9 +311,10 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 	struct explain_law *l = &e->law;
 	const struct state_load *held;
 	struct sluice_client_flag_key key = {.client = *client};
+	struct sluice_holding holds = {0};
 	struct sluice_model_flag flag;
 	struct controller_targets t;
-	double rate, room, level;
+	double rate, room;
 	uint32_t weight;
 
 	l->id = own->law < SLUICE_MODELS_MAX ? own->law : e->model;
@@ -331,13 +332,17 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 		.since_ns = held->token_ns > held->waiting_ns ? held->token_ns : held->waiting_ns,
 	};
 	key.model = l->id;
-	l->client_in_flight = s->lookup->held ? s->lookup->held(s->lookup->arg, &key) : 0;
+	if (s->lookup->held)
+		holds = s->lookup->held(s->lookup->arg, &key);
+	l->client_in_flight = holds.in_flight;
 	weight = e->weight ? e->weight : SLUICE_WEIGHT_ONE;
 	l->share = (double)l->admission.fair / ADMISSION_ALL * weight / SLUICE_WEIGHT_ONE;
-	l->above_share = admission_above_share(&l->admission, l->client_in_flight, weight);
+	if (l->admission.turn && holds.due > held->admitted * ADMISSION_ALL)
+		l->ahead = (double)(holds.due - held->admitted * ADMISSION_ALL) /
+			   (double)admission_turn(&l->admission, weight);
+	l->above_share = admission_above_share(&l->admission, &holds, weight, held->admitted);
 	l->rank = admission_rank(l->class, l->above_share);
-	level = (double)l->admission.level[l->rank] / ADMISSION_ALL;
-	l->places = (uint32_t)(l->admission.ceiling * level);
+	l->places = (uint32_t)((uint64_t)l->admission.ceiling * l->admission.level[l->rank] / ADMISSION_ALL);
 	if (!bytes)
 		bytes = held->waiting > 0 && held->waiting_bytes > 0
 				? (uint32_t)(held->waiting_bytes / held->waiting)
@@ -352,7 +357,7 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 	rate = (double)l->admission.rate / (1 << ADMISSION_RATE_SHIFT) /
 	       ((1 << ADMISSION_TICK_SHIFT) / 1e6); /* bytes a ms */
 	room = (double)l->admission.room + (double)l->admission.room_per_kib * l->bytes / 1024;
-	l->allowed_ms = room * level / rate;
+	l->allowed_ms = room * l->admission.room_level[l->rank] / ADMISSION_ALL / rate;
 	l->predicted_ms = 0;
 	if (l->load.waiting > 0) {
 		double waiting = l->load.waiting_bytes > 0 ? (double)l->load.waiting_bytes : 0;

@@ -56,6 +56,7 @@ struct explain_law {
 	bool above_share;
 	double share;	       /* places that are the client's; 0: there are no shares */
 	int64_t client_in_flight; /* under this law */
+	double ahead;		  /* requests that it was let in ahead of its share, of ADMISSION_TURNS */
 	uint32_t bytes;	       /* what the request is taken to be long */
 	double predicted_ms;   /* how long it would wait; negative: not known */
 	double allowed_ms;     /* … and may, at its rank; negative: not known */

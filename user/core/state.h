@@ -99,7 +99,7 @@ struct state_lookup {
 	bool (*counts)(void *arg, const struct sluice_client *client,
 		       struct sluice_client_count *out, int64_t *in_flight);
 	/* What a client has in flight under the law of the key's model. */
-	int64_t (*held)(void *arg, const struct sluice_client_flag_key *key);
+	struct sluice_holding (*held)(void *arg, const struct sluice_client_flag_key *key);
 	/* The class of an API key, or of a header's value (abi.h, `priorities`). */
 	bool (*priority)(void *arg, const struct sluice_client *key, uint32_t *class);
 	/* The client that an API key names: its keyed hash. */

@@ -25,6 +25,7 @@
 #define IDLE_NS           (3600 * NSEC_PER_SEC)
 #define IDLE_CLOSED_NS    (30 * NSEC_PER_SEC)
 #define IDLE_TOMBSTONE_NS (10 * NSEC_PER_SEC)
+#define AHEAD_NS          (120 * NSEC_PER_SEC)
 
 /* What may drift of a model_state. */
 struct held {
@@ -62,7 +63,8 @@ struct law_ages {
 
 struct idle_client {
 	struct sluice_client_flag_key client; /* and law */
-	int64_t value;
+	struct sluice_holding value;
+	uint64_t since; /* … and it has been that */
 };
 
 /* A place in a map that is read in batches, over several calls. */
@@ -435,6 +437,7 @@ static int by_client(const void *a, const void *b)
 static void note_idle(void *arg, const void *key, const void *value)
 {
 	struct age *age = arg;
+	struct idle_client *idle;
 
 	if (age->busy_count &&
 	    bsearch(key, age->busy, age->busy_count, sizeof(*age->busy), by_client))
@@ -448,16 +451,25 @@ static void note_idle(void *arg, const void *key, const void *value)
 		age->idle = grown;
 		age->idle_room = room;
 	}
-	memcpy(&age->idle[age->idle_count].client, key, sizeof(struct sluice_client_flag_key));
-	memcpy(&age->idle[age->idle_count].value, value, sizeof(int64_t));
-	age->idle_count++;
+	idle = &age->idle[age->idle_count++];
+	memcpy(&idle->client, key, sizeof(idle->client));
+	memcpy(&idle->value, value, sizeof(idle->value));
+}
+
+/* Whether it is ahead of its share yet. Where nobody is let in any more it is not told from others, after a while. */
+static bool ahead(struct datapath *d, const struct idle_client *c, uint64_t now)
+{
+	return c->client.model < SLUICE_MODELS_MAX &&
+	       c->value.due > LOAD(d->state[c->client.model].admitted) * ADMISSION_ALL &&
+	       now - c->since < AHEAD_NS;
 }
 
 /*
  * client_in_flight is a hash, on which user space cannot add atomically. But a client that holds nothing, in two
- * calls, with the same count in both, needs no entry at all: it is deleted, and its next request makes it anew.
+ * calls, with the same count in both, and is not ahead of its share needs no entry at all: it is deleted, and its next
+ * request makes it anew. A count that is wrong goes with it, at once.
  */
-static int drop_idle_clients(struct datapath *d, struct age *age)
+static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 {
 	int fd = map_fd(d->skel->maps.client_in_flight), err;
 	struct idle_client *last = age->idle_last;
@@ -471,18 +483,23 @@ static int drop_idle_clients(struct datapath *d, struct age *age)
 	age->idle = NULL;
 	if (age->busy_count)
 		qsort(age->busy, age->busy_count, sizeof(*age->busy), by_client);
-	err = map_each(d, fd, sizeof(struct sluice_client_flag_key), sizeof(int64_t), note_idle, age);
+	err = map_each(d, fd, sizeof(struct sluice_client_flag_key), sizeof(struct sluice_holding), note_idle, age);
 	if (err)
 		return err;
 	if (age->idle_count)
 		qsort(age->idle, age->idle_count, sizeof(*age->idle), by_client);
-	for (size_t i = 0; i < age->idle_count && age->idle_last_count; i++) {
+	for (size_t i = 0; i < age->idle_count; i++) {
+		struct idle_client *c = &age->idle[i];
 		const struct idle_client *was =
-			bsearch(&age->idle[i], age->idle_last, age->idle_last_count, sizeof(*was),
-				by_client);
+			age->idle_last_count ? bsearch(c, age->idle_last, age->idle_last_count, sizeof(*was), by_client)
+					     : NULL;
 
-		if (was && was->value == age->idle[i].value)
-			bpf_map_delete_elem(fd, &age->idle[i].client);
+		c->since = now;
+		if (!was || was->value.in_flight != c->value.in_flight || was->value.due != c->value.due)
+			continue;
+		c->since = was->since;
+		if (c->value.in_flight || !ahead(d, c, now))
+			bpf_map_delete_elem(fd, &c->client);
 	}
 	return 0;
 }
@@ -533,7 +550,7 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 			continue;
 		end_walk(d, age);
 		if (walks++ == 0 && !age->out_of_memory) {
-			err = drop_idle_clients(d, age);
+			err = drop_idle_clients(d, age, now);
 			if (err)
 				return err;
 		}

@@ -42,7 +42,7 @@ static void note_holding(void *arg, const void *key, const void *value)
 		all->room = room;
 	}
 	all->list[all->count].client = k->client;
-	memcpy(&all->list[all->count++].in_flight, value, sizeof(int64_t));
+	all->list[all->count++].in_flight = ((const struct sluice_holding *)value)->in_flight;
 }
 
 static int by_client(const void *a, const void *b)
@@ -56,7 +56,7 @@ static int add_up_holdings(struct datapath *d, struct holdings *out)
 	struct holdings all = {0};
 	size_t n = 0;
 	int err = map_each(d, map_fd(d->skel->maps.client_in_flight), sizeof(struct sluice_client_flag_key),
-			   sizeof(int64_t), note_holding, &all);
+			   sizeof(struct sluice_holding), note_holding, &all);
 
 	if (err || all.no_memory) {
 		free(all.list);
@@ -121,11 +121,13 @@ bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
 	return !bpf_map_lookup_elem(map_fd(d->skel->maps.client_counts), client, out);
 }
 
-int64_t datapath_held(struct datapath *d, const struct sluice_client_flag_key *key)
+struct sluice_holding datapath_held(struct datapath *d, const struct sluice_client_flag_key *key)
 {
-	int64_t n;
+	struct sluice_holding held;
 
-	return bpf_map_lookup_elem(map_fd(d->skel->maps.client_in_flight), key, &n) ? 0 : n;
+	if (bpf_map_lookup_elem(map_fd(d->skel->maps.client_in_flight), key, &held))
+		held = (struct sluice_holding){0};
+	return held;
 }
 
 struct class_list {

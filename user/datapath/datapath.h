@@ -124,9 +124,9 @@ bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_fl
 int datapath_each_client_quota(struct datapath *d, void (*each)(void *, const struct sluice_client_flag_key *, uint32_t id), void *arg);
 bool datapath_get_budget(struct datapath *d, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out);
 
-/* What a client has in flight is added up over all laws; datapath_held() is of the one that the key names. */
+/* What a client has in flight is added up over all laws; datapath_held() is of the one that the key names, 0 where it has nothing. */
 int datapath_each_client(struct datapath *d, void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *, int64_t in_flight), void *arg);
-int64_t datapath_held(struct datapath *d, const struct sluice_client_flag_key *key);
+struct sluice_holding datapath_held(struct datapath *d, const struct sluice_client_flag_key *key);
 
 /* Makes `priorities` exactly this; sorts the list. */
 struct datapath_priority {

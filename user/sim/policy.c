@@ -22,9 +22,9 @@ int policy_init(struct policy *p, const struct policy_rule *rule, const struct w
 	p->work = work;
 	p->requests = calloc(work->count + 1, sizeof(*p->requests));
 	p->order = calloc(work->count + 1, sizeof(*p->order));
-	p->client_in_flight = calloc(work->clients + 1, sizeof(*p->client_in_flight));
+	p->held = calloc(work->clients + 1, sizeof(*p->held));
 	p->client_seen_ns = calloc(work->clients + 1, sizeof(*p->client_seen_ns));
-	if (!p->requests || !p->order || !p->client_in_flight || !p->client_seen_ns) {
+	if (!p->requests || !p->order || !p->held || !p->client_seen_ns) {
 		policy_free(p);
 		return -ENOMEM;
 	}
@@ -37,11 +37,11 @@ void policy_free(struct policy *p)
 {
 	free(p->requests);
 	free(p->order);
-	free(p->client_in_flight);
+	free(p->held);
 	free(p->client_seen_ns);
 	p->requests = NULL;
 	p->order = NULL;
-	p->client_in_flight = NULL;
+	p->held = NULL;
 	p->client_seen_ns = NULL;
 }
 
@@ -61,8 +61,8 @@ static bool judge(struct policy *p, const struct sim_request *r, uint64_t now_ns
 		return !p->shut;
 	case POLICY_ADAPTIVE:
 		rank = admission_rank(
-			r->class, admission_above_share(&p->written, p->client_in_flight[r->client],
-							ADMISSION_ALL));
+			r->class, admission_above_share(&p->written, &p->held[r->client], ADMISSION_ALL,
+							p->view.admitted));
 		p->load.since_ns = p->first_token_ns > p->began_waiting_ns ? p->first_token_ns
 									   : p->began_waiting_ns;
 		if (admission_judge(&p->written, &p->load, admission_bytes(r->bytes), rank,
@@ -80,6 +80,7 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 {
 	const struct sim_request *r = &p->work->requests[id];
 	struct policy_request *mine = &p->requests[id];
+	struct sluice_holding *held = &p->held[r->client];
 
 	p->client_seen_ns[r->client] = now_ns + 1;
 	if (!judge(p, r, now_ns))
@@ -93,8 +94,9 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	mine->beside = (uint32_t)p->load.in_flight;
 	mine->admitted_ns = now_ns;
 	mine->waiting = true;
-	p->client_in_flight[r->client]++;
+	held->in_flight++;
 	p->view.admitted++;
+	held->due = admission_due(&p->written, held->due, ADMISSION_ALL, p->view.admitted);
 	p->order[p->order_count++] = id;
 	return true;
 }
@@ -162,7 +164,7 @@ void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns)
 			       (double)(now_ns - mine->first_ns) / 1e6 / (r->generate - 1), now_ns);
 	}
 	p->load.in_flight--;
-	p->client_in_flight[r->client]--;
+	p->held[r->client].in_flight--;
 	p->view.ended++;
 }
 
@@ -171,7 +173,7 @@ bool policy_ticks(const struct policy *p)
 	return p->rule.kind == POLICY_EMA_FLAG || p->rule.kind == POLICY_ADAPTIVE;
 }
 
-/* Those that the daemon would count: seen within the last seconds, whatever became of them. */
+/* Those that the daemon would count: seen of late, whatever became of them. */
 static uint32_t active_clients(const struct policy *p, uint64_t now_ns)
 {
 	uint32_t n = 0;

@@ -41,7 +41,7 @@ struct policy {
 	struct policy_rule rule;
 	const struct workload *work;
 	struct policy_request *requests; /* by id */
-	uint32_t *client_in_flight;
+	struct sluice_holding *held; /* by client */
 	uint64_t *client_seen_ns; /* when each came last; 0: never */
 	struct admission_load load;
 	uint64_t first_token_ns, began_waiting_ns;
