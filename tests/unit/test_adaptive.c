@@ -359,6 +359,16 @@ static void feed(struct adaptive *a, struct adaptive_view *v, unsigned n, double
 	}
 }
 
+/* A server that is known: 200 answers in time. Returns when that is. */
+static uint64_t known(struct adaptive *a, struct adaptive_view *v)
+{
+	uint64_t now = S;
+
+	adaptive_init(a, now);
+	feed(a, v, 200, 100, 2000, &now);
+	return now;
+}
+
 static void no_verdict_rests_on_one_sample(void **state)
 {
 	struct adaptive a;
@@ -563,10 +573,8 @@ static void the_lower_class_makes_room_for_the_higher(void **state)
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
 	struct sluice_admission out;
-	uint64_t now = S;
+	uint64_t now = known(&a, &v);
 
-	adaptive_init(&a, now);
-	feed(&a, &v, 200, 100, 2000, &now);
 	adaptive_write(&a, &targets, &out);
 	for (int r = 0; r < SLUICE_RANKS; r += 2) {
 		assert_int_equal(out.level[r], ADMISSION_ALL);
@@ -597,10 +605,8 @@ static void who_is_above_its_share_spares_a_place_and_most_of_the_room(void **st
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
 	struct sluice_admission out;
-	uint64_t now = S;
+	uint64_t now = known(&a, &v);
 
-	adaptive_init(&a, now);
-	feed(&a, &v, 200, 100, 2000, &now);
 	adaptive_write(&a, &targets, &out);
 	assert_int_equal(out.level[above], (int)(0.75 * ADMISSION_ALL));
 	/* The room of the others is 1.6 of the target while nobody is refused. */
@@ -632,10 +638,8 @@ static void while_those_above_are_refused_the_others_may_queue(void **state)
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
 	struct sluice_admission out;
-	uint64_t now = S;
+	uint64_t now = known(&a, &v);
 
-	adaptive_init(&a, now);
-	feed(&a, &v, 200, 100, 2000, &now);
 	v.refused[within + 1] += 10;
 	v.refused[within]++;
 	adaptive_look(&a, &targets, &v, now += TICK);
@@ -738,10 +742,8 @@ static void one_client_alone_has_no_share(void **state)
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 1};
 	struct sluice_admission out;
-	uint64_t now = S;
 
-	adaptive_init(&a, now);
-	feed(&a, &v, 200, 100, 2000, &now);
+	known(&a, &v);
 	adaptive_write(&a, &targets, &out);
 	assert_int_equal(out.fair, 0);
 }
@@ -751,10 +753,8 @@ static void the_next_daemon_goes_on_from_what_was_written(void **state)
 	struct adaptive a, next;
 	struct adaptive_view v = {.in_flight = 15, .admitted = 1000, .refused = {0, 0, 500}};
 	struct sluice_admission was, now_is;
-	uint64_t now = S;
+	uint64_t now = known(&a, &v);
 
-	adaptive_init(&a, now);
-	feed(&a, &v, 200, 100, 2000, &now);
 	adaptive_write(&a, &targets, &was);
 	adaptive_init(&next, now);
 	adaptive_adopt(&next, &was, &targets);
@@ -824,10 +824,8 @@ static void the_next_daemon_keeps_each_rank_where_it_was(void **state)
 	struct adaptive a, next;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
 	struct sluice_admission was, now_is;
-	uint64_t now = S;
+	uint64_t now = known(&a, &v);
 
-	adaptive_init(&a, now);
-	feed(&a, &v, 200, 100, 2000, &now);
 	for (int i = 0; i < 50; i++) {
 		v.refused[admission_rank(SLUICE_CLASS_NORMAL, 0)]++;
 		adaptive_look(&a, &targets, &v, now += TICK);
