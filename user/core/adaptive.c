@@ -146,7 +146,6 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	double target = target_ms(t, bytes), admitted_ns = (double)now_ns - ms * 1e6;
 
 	a->last_token_ns = now_ns;
-	a->probe_ns = now_ns;
 	a->fresh++;
 	if (cold)
 		a->cold_until_ns = now_ns;
@@ -186,7 +185,6 @@ void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_n
 	if (!n)
 		return;
 	fade(&a->gap, sum_ms, n, now_ns, GAP_MEMORY_S);
-	a->probe_ns = now_ns;
 	a->fresh++;
 }
 

@@ -67,7 +67,7 @@ struct adaptive {
 	uint64_t cold_until_ns;     /* requests that came before it waited for the model to load */
 	bool stopped;
 	uint32_t floor;     /* now */
-	uint64_t probe_ns;  /* the last probe, or sign of life */
+	uint64_t probe_ns;  /* the last probe */
 	uint64_t opened_ns; /* when it was last stopped no more; 0: never */
 };
 
