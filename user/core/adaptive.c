@@ -54,10 +54,10 @@
 #define TURNS        2.0
 #define PART_MOST    0.67  /* … of which one alone has no more, where there are others */
 #define PLACES_LEAST 4.004 /* that a client has in any case: four, and none too few by rounding */
-#define SPARED	     1.5   /* places below the level that fails, which is one above what the server has … */
+#define SPARED	     1.8   /* places below the level that fails, which is one above what the server has … */
 #define ABOVE_LEVEL  0.75  /* … or of the ceiling, while none has failed */
-#define ABOVE_ROOM   0.42  /* of the target, for all bytes that would wait then */
-#define WITHIN_LEVEL 1.3   /* of the ceiling for the others: what they would wait for ends soon … */
+#define ABOVE_ROOM   0.45  /* of the target, for all bytes that would wait then */
+#define WITHIN_LEVEL 1.6   /* of the ceiling for the others: what they would wait for ends soon … */
 #define YIELDS	     0.5   /* … while so many of the refused are above their share … */
 #define YIELDS_S     60    /* … of the last seconds */
 #define FAILED_DOWN  0.94  /* the level that fails steps towards the next that does: one alone does not say much */

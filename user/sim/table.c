@@ -74,7 +74,7 @@ static const struct table_load {
 #define ENGINES    (sizeof(engines) / sizeof(engines[0]))
 #define LOADS      (sizeof(loads) / sizeof(loads[0]))
 #define CELLS      (ENGINES * LOADS)
-#define SEED_FIRST 51 /* parameters were chosen on 1 to 45 */
+#define SEED_FIRST 101 /* parameters were chosen on others: 1 to 75, 1001 to 1030, 2001 to 2030 */
 #define REQUESTS   4000
 #define MIX_COUNT  4000
 #define FALSELY    100
@@ -186,11 +186,19 @@ static int run_without_last(const struct table_engine *e, const struct workload 
 	return ret;
 }
 
+/* Four times as many where a part of the run is looked at: a phase, or the two of seven requests that light clients send. */
+static uint32_t requests_of(const struct table_load *l)
+{
+	bool part_counts = l->synthetic == SYNTHETIC_STEP || l->synthetic == SYNTHETIC_ABUSER;
+
+	return part_counts ? 4 * REQUESTS : REQUESTS;
+}
+
 static int run_adaptive(const struct table_engine *e, const struct table_load *l,
 			const struct workload *w, struct table_cell *c)
 {
 	struct policy_rule rule = rule_of(e, POLICY_ADAPTIVE, 0);
-	struct outcome *outcomes = calloc(REQUESTS * 4, sizeof(*outcomes));
+	struct outcome *outcomes = calloc(requests_of(l), sizeof(*outcomes));
 	int ret = outcomes ? 0 : -ENOMEM;
 
 	c->adaptive = (struct table_policy){0};
@@ -226,7 +234,7 @@ static int run_cell(const struct job *job, size_t index)
 	struct policy_rule none = rule_of(e, POLICY_NONE, 0), ema = rule_of(e, POLICY_EMA_FLAG, 0);
 	struct arrivals how = {
 		.synthetic = l->synthetic,
-		.count = REQUESTS * (l->synthetic == SYNTHETIC_STEP ? 4 : 1),
+		.count = requests_of(l),
 		.clients = l->clients,
 	};
 	struct workload w[TABLE_SEEDS] = {0};
