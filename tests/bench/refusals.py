@@ -22,13 +22,12 @@ import os
 import re
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-import throughput
-from throughput import ADDRESS, BUILD, CLIENT, PINS, PORT, SERVER, cpu_us, on, run
+from network import Network, count_run_time, family, machine_ticks, process_us, ticks_us
+from throughput import BODY, PORT
 
 NGINX = """daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log /dev/null crit;
 events {{ worker_connections 1024; }}
@@ -61,34 +60,23 @@ wrk.path = "/v1/chat/completions"
 """
 
 
-def opened():
-    """Connections that the clients have begun."""
-    lines = [x.split() for x in run(*on(CLIENT, "cat", "/proc/net/snmp")).stdout.splitlines() if x.startswith("Tcp:")]
-    return int(lines[1][lines[0].index("ActiveOpens")])
+class Refusals(Network):
+    def __init__(self, directory, seconds):
+        super().__init__(directory, "sl-bench", "10.78.0")
+        self.seconds = seconds
+        self.sluiced = None
 
+    def opened(self):
+        """Connections that the clients have begun."""
+        lines = [x.split() for x in self.ask("cat", "/proc/net/snmp").stdout.splitlines() if x.startswith("Tcp:")]
+        return int(lines[1][lines[0].index("ActiveOpens")])
 
-def process_us(pids):
-    """User and system time of processes, in us."""
-    ticks = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            fields = stat.read().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
-
-
-def family(pid):
-    out = run("ps", "-o", "pid=", "--ppid", str(pid), check=False).stdout.split()
-    return [pid, *[p for child in out for p in family(int(child))]]
-
-
-class Refusals(throughput.Bench):
     def configure(self):
         for name, text in (("nginx.conf", NGINX.format(dir=self.dir, port=PORT, limit="limit_req zone=clients;")),
                            ("behind.conf", NGINX.format(dir=self.dir, port=PORT, limit="")),
                            ("haproxy.cfg", HAPROXY.format(port=PORT, deny=DENY)),
-                           ("keep.lua", WRK.format(body=json.dumps(throughput.BODY), close="")),
-                           ("anew.lua", WRK.format(body=json.dumps(throughput.BODY),
+                           ("keep.lua", WRK.format(body=json.dumps(BODY), close="")),
+                           ("anew.lua", WRK.format(body=json.dumps(BODY),
                                                    close='wrk.headers["Connection"] = "close"'))):
             with open(f"{self.dir}/{name}", "w", encoding="ascii") as f:
                 f.write(text)
@@ -96,51 +84,42 @@ class Refusals(throughput.Bench):
     def begin(self, limiter):
         """Starts a limiter and spends its client's budget."""
         if limiter == "haproxy":
-            child = self.spawn("server", "haproxy", "-db", "-f", f"{self.dir}/haproxy.cfg")
+            command = ["haproxy", "-db", "-f", f"{self.dir}/haproxy.cfg"]
         else:
-            conf = "behind.conf" if limiter == "sluice" else "nginx.conf"
-            child = self.spawn("server", "nginx", "-c", f"{self.dir}/{conf}")
+            command = ["nginx", "-c", f"{self.dir}/{'behind' if limiter == 'sluice' else 'nginx'}.conf"]
+        child = self.start("server", lambda: self.listening(PORT), *command)
         if limiter == "sluice":
-            self.spawn("sluiced", f"{BUILD}/sluiced", "--interface", "b0", "--listen", f"{PORT}=bench", "--quota",
-                       "requests=1/1h", "--pin-dir", PINS, "--control", f"{self.dir}/control.sock", "--metrics", "off")
-            self.wait_for("ready", "sluiced")
+            self.sluiced = self.start_sluice(f"{PORT}=bench", "--quota", "requests=1/1h")
         for _ in range(100):
-            said = run(*on(CLIENT, "curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--json",
-                           json.dumps(throughput.BODY), f"http://{ADDRESS}:{PORT}/v1/chat/completions"), check=False).stdout
+            said = self.ask("curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--json", json.dumps(BODY),
+                            f"http://{self.address}:{PORT}/v1/chat/completions", check=False).stdout
             if said == "429":
                 return child
             time.sleep(0.05)
-        sys.exit(f"{limiter} does not refuse: {said} {open(self.dir + '/server.log', encoding='utf-8').read()[-300:]}")
-
-    def wait_for(self, text, name):
-        for _ in range(200):
-            if text in open(f"{self.dir}/{name}.log", encoding="utf-8").read():
-                return
-            time.sleep(0.05)
-        sys.exit(f"{name} does not start: {open(f'{self.dir}/{name}.log', encoding='utf-8').read()[-500:]}")
+        sys.exit(f"{limiter} does not refuse: {said} {self.log('server')[-300:]}")
 
     def counters(self, limiter):
         if limiter != "sluice":
             return ""
-        status = json.loads(run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/control.sock", "status", "--json").stdout)
+        status = json.loads(self.sluicectl("status", "--json"))
         return {**status["requests"], **{k: v for k, v in status["counters"].items() if v},
                 **{k: v for k, v in status["maps"].items() if v["full"]}}
 
-    def end(self, limiter):
+    def end(self, limiter, child):
         if limiter == "sluice":
-            self.detach()
-        self.stop_serving()
+            self.stop_sluice(self.sluiced)
+        self.stop(child)
 
-    def ask(self, clients, callers):
+    def command(self, clients, callers):
         return ["wrk", "-t1", f"-c{callers}", f"-d{self.seconds}s", "-s", f"{self.dir}/{clients}.lua",
-                f"http://{ADDRESS}:{PORT}"]
+                f"http://{self.address}:{PORT}"]
 
     def measure(self, limiter, clients, callers, child):
         pids = family(child.pid)
-        began, cpu, own, conns = time.monotonic(), cpu_us(), process_us(pids), opened()
-        out = run(*on(CLIENT, *self.ask(clients, callers))).stdout
-        took = time.monotonic() - began
-        cpu, own, conns = cpu_us() - cpu, process_us(pids) - own, opened() - conns
+        began, busy, own, conns = time.monotonic(), machine_ticks()[0], process_us(pids), self.opened()
+        out = self.ask(*self.command(clients, callers)).stdout
+        took, cpu = time.monotonic() - began, ticks_us(machine_ticks()[0] - busy)
+        own, conns = process_us(pids) - own, self.opened() - conns
         n = int(re.search(r"(\d+) requests in", out)[1])
         refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
         errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", out)))
@@ -150,28 +129,12 @@ class Refusals(throughput.Bench):
 
     def programs_us(self, clients, callers, child):
         """us in sluice's programs by a refusal, with the kernel's two clock reads a run."""
-        knob, total = "/proc/sys/kernel/bpf_stats_enabled", 0
-
-        def spent():
-            ns = 0
-            for pin in sorted(os.listdir(f"{PINS}/links")):
-                link = json.loads(run("bpftool", "-j", "link", "show", "pinned", f"{PINS}/links/{pin}").stdout)
-                number = (link[0] if isinstance(link, list) else link)["prog_id"]
-                ns += json.loads(run("bpftool", "-j", "prog", "show", "id", str(number)).stdout).get("run_time_ns", 0)
-            return ns
-
-        with open(knob, encoding="ascii") as f:
-            before = f.read()
-        try:
-            with open(knob, "w", encoding="ascii") as f:
-                f.write("1")
-            total = spent()
-            n = self.measure("sluice", clients, callers, child)["n"]
-            total = spent() - total
-        finally:
-            with open(knob, "w", encoding="ascii") as f:
-                f.write(before)
-        return total / n / 1000
+        counting = count_run_time()
+        before = sum(ns for ns, _ in self.programs().values())
+        n = self.measure("sluice", clients, callers, child)["n"]
+        if counting is not None:
+            os.close(counting)
+        return (sum(ns for ns, _ in self.programs().values()) - before) / n / 1000
 
 
 def main():
@@ -198,7 +161,7 @@ def main():
                         runs[limiter, clients].append(bench.measure(limiter, clients, args.callers, child))
                         if limiter == "sluice" and not i:
                             programs[clients] = bench.programs_us(clients, args.callers, child)
-                    bench.end(limiter)
+                    bench.end(limiter, child)
         finally:
             bench.sweep()
     with open("/proc/loadavg", encoding="ascii") as load:
@@ -216,7 +179,7 @@ def main():
               f"{middle('conns'):16.2f}  {sum(r['errors'] for r in rows)}")
     print("in sluice's own programs, us a refusal: " + ", ".join(f"{c} {us:.2f}" for c, us in programs.items()))
     for clients in ("keep", "anew"):
-        print(f"$ {' '.join(bench.ask(clients, args.callers)).replace(directory + '/', '')}")
+        print(f"$ {' '.join(bench.command(clients, args.callers)).replace(directory + '/', '')}")
 
 
 if __name__ == "__main__":

@@ -17,16 +17,13 @@ import os
 import re
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, "build")
-SERVER, CLIENT = "sl-bench-s", "sl-bench-c"
-ADDRESS, PORT = "10.78.0.1", 8000
-PINS = "/sys/fs/bpf/sl-bench"
+from network import BUILD, ROOT, Network, count_run_time, machine_ticks, ticks_us
+
+PORT = 8000
 
 BODY = {"model": "bench", "messages": [{"role": "user", "content": ""}], "max_tokens": 1}
 BODY["messages"][0]["content"] = "x" * (500 - len(json.dumps(BODY)))
@@ -44,114 +41,47 @@ wrk.path = "/v1/chat/completions"
 """
 
 
-def on(namespace, *command):
-    return ["nsenter", f"--net=/run/netns/{namespace}", *command]
-
-
-def run(*command, check=True):
-    return subprocess.run(command, check=check, capture_output=True, text=True)
-
-
-def cpu_us():
-    """Busy microseconds of all CPUs since the start: all but idle and waiting for disks."""
-    with open("/proc/stat", encoding="ascii") as stat:
-        t = [int(x) for x in stat.readline().split()[1:9]]
-    return (sum(t) - t[3] - t[4]) * 1_000_000 // os.sysconf("SC_CLK_TCK")
-
-
-class Bench:
+class Bench(Network):
     def __init__(self, directory, seconds):
-        self.dir = directory
+        super().__init__(directory, "sl-bench", "10.78.0")
         self.seconds = seconds
-        self.daemon = None
-        self.children = []
 
-    def sweep(self):
-        for child in self.children:
-            child.kill()
-            child.wait()
-        for namespace in (SERVER, CLIENT):
-            if not os.path.exists(f"/run/netns/{namespace}"):
-                continue
-            for pid in run("ip", "netns", "pids", namespace, check=False).stdout.split():
-                run("kill", "-KILL", pid, check=False)
-            run("ip", "netns", "del", namespace, check=False)
-        if os.path.isdir(PINS):
-            run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/none", "detach", "--pin-dir", PINS, check=False)
-
-    def set_up(self):
-        for namespace in (SERVER, CLIENT):
-            run("ip", "netns", "add", namespace)
-            run(*on(namespace, "ip", "link", "set", "lo", "up"))
-        run("ip", "link", "add", "b0", "netns", SERVER, "type", "veth", "peer", "name", "b0", "netns", CLIENT)
-        for namespace, address in ((SERVER, ADDRESS), (CLIENT, "10.78.0.2")):
-            run(*on(namespace, "ip", "addr", "add", f"{address}/24", "dev", "b0"))
-            run(*on(namespace, "ip", "link", "set", "b0", "up"))
-        with open(f"{self.dir}/post.lua", "w", encoding="ascii") as lua:
-            lua.write(WRK.format(body=json.dumps(BODY)))
-        with open(f"{self.dir}/nginx.conf", "w", encoding="ascii") as conf:
-            conf.write(NGINX.format(dir=self.dir, port=PORT))
-
-    def spawn(self, name, *command):
-        with open(f"{self.dir}/{name}.log", "w", encoding="utf-8") as log:
-            child = subprocess.Popen(on(SERVER, *command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self.children.append(child)
-        return child
+    def configure(self):
+        for name, text in (("post.lua", WRK.format(body=json.dumps(BODY))),
+                           ("nginx.conf", NGINX.format(dir=self.dir, port=PORT))):
+            with open(f"{self.dir}/{name}", "w", encoding="ascii") as f:
+                f.write(text)
 
     def serve(self, server):
         if server == "nginx":
-            self.spawn("server", "nginx", "-c", f"{self.dir}/nginx.conf")
+            command = ["nginx", "-c", f"{self.dir}/nginx.conf"]
         elif server == "uvicorn":
-            self.spawn("server", "/usr/bin/python3", "-m", "uvicorn", "--app-dir", f"{ROOT}/tests/bench", "app:app",
-                       "--host", "0.0.0.0", "--port", str(PORT), "--log-level", "warning", "--no-access-log")
+            command = ["/usr/bin/python3", "-m", "uvicorn", "--app-dir", f"{ROOT}/tests/bench", "app:app", "--host",
+                       "0.0.0.0", "--port", str(PORT), "--log-level", "warning", "--no-access-log"]
         else:
-            self.spawn("server", f"{BUILD}/mock_server", "--listen", str(PORT), "--model", MOCKS[server])
-        for _ in range(100):
-            probe = f"exec 3<>/dev/tcp/{ADDRESS}/{PORT}"
-            if subprocess.run(on(CLIENT, "bash", "-c", probe), stderr=subprocess.DEVNULL, check=False).returncode == 0:
-                return
-            time.sleep(0.1)
-        sys.exit(f"{server} does not answer: {open(self.dir + '/server.log', encoding='utf-8').read()[-500:]}")
-
-    def stop_serving(self):
-        child = self.children.pop()
-        child.terminate()
-        child.wait()
+            command = [f"{BUILD}/mock_server", "--listen", str(PORT), "--model", MOCKS[server]]
+        return self.start("server", lambda: self.listening(PORT), *command)
 
     def attach(self):
-        child = self.spawn("sluiced", f"{BUILD}/sluiced", "--interface", "b0", "--listen", f"{PORT}=bench",
-                           "--ttft-threshold-ms", "600000", "--itl-threshold-ms", "600000", "--pin-dir", PINS,
-                           "--control", f"{self.dir}/control.sock", "--metrics", "off")
-        for _ in range(200):
-            if "ready" in open(f"{self.dir}/sluiced.log", encoding="utf-8").read():
-                return
-            if child.poll() is not None:
-                break
-            time.sleep(0.05)
-        sys.exit(f"sluiced does not start: {open(self.dir + '/sluiced.log', encoding='utf-8').read()[-500:]}")
-
-    def detach(self):
-        run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/control.sock", "detach")
-        child = self.children.pop()
-        child.wait(20)
+        return self.start_sluice(f"{PORT}=bench", "--ttft-threshold-ms", "600000", "--itl-threshold-ms", "600000")
 
     def admitted(self):
-        status = json.loads(run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/control.sock", "status", "--json").stdout)
+        status = json.loads(self.sluicectl("status", "--json"))
         return status["requests"]["admitted"], status["requests"]["rejected"]
 
     def command(self, case):
         if case["streamed"]:
-            return [f"{BUILD}/loadgen", "--connect", f"{ADDRESS}:{PORT}", "--model", "bench", "--stream", "--concurrency",
+            return [f"{BUILD}/loadgen", "--connect", f"{self.address}:{PORT}", "--model", "bench", "--stream", "--concurrency",
                     str(case["callers"]), "--duration", str(self.seconds), "--body-bytes", "500", "--max-tokens", "32",
                     "--json"]
         return ["wrk", "-t1", f"-c{case['callers']}", f"-d{self.seconds}s", "--latency", "-s", f"{self.dir}/post.lua",
-                f"http://{ADDRESS}:{PORT}"]
+                f"http://{self.address}:{PORT}"]
 
     def load(self, case):
         """One run: requests a second, p50 and p99 in ms, CPU in us a request."""
-        began, cpu = time.monotonic(), cpu_us()
-        out = run(*on(CLIENT, *self.command(case))).stdout
-        cpu, took = cpu_us() - cpu, time.monotonic() - began
+        began, busy = time.monotonic(), machine_ticks()[0]
+        out = self.ask(*self.command(case)).stdout
+        cpu, took = ticks_us(machine_ticks()[0] - busy), time.monotonic() - began
         if case["streamed"]:
             r = json.loads(out)
             n, bad = r["outcomes"]["ok"], r["sent"] - r["outcomes"]["ok"]
@@ -165,51 +95,37 @@ class Bench:
             sys.exit(f"{case['name']}: {bad} requests failed: {out[-400:]}")
         return {"n": n, "rate": rate, "p50": p50, "p99": p99, "cpu": cpu / n}
 
-    def programs(self, case):
+    def told_of_programs(self, case):
         """By program: runs a request and ns a run, in a run of its own; the kernel's two clock reads are in it."""
-        knob = "/proc/sys/kernel/bpf_stats_enabled"
-        ids, said = {}, []
-        for pin in sorted(os.listdir(f"{PINS}/links")) if os.path.isdir(f"{PINS}/links") else ():
-            link = json.loads(run("bpftool", "-j", "link", "show", "pinned", f"{PINS}/links/{pin}").stdout)
-            ids[pin.split("_")[-1]] = (link[0] if isinstance(link, list) else link)["prog_id"]
-        with open(knob, encoding="ascii") as f:
-            before = f.read()
-        try:
-            with open(knob, "w", encoding="ascii") as f:
-                f.write("1")
-            n = self.load(case)["n"]
-        finally:
-            with open(knob, "w", encoding="ascii") as f:
-                f.write(before)
-        total = 0
-        for name, number in ids.items():
-            info = json.loads(run("bpftool", "-j", "prog", "show", "id", str(number)).stdout)
-            ns, runs = info.get("run_time_ns", 0), info.get("run_cnt", 0)
-            total += ns
-            if runs:
-                said.append(f"{name} {runs / n:.1f} x {ns / runs:.0f} ns")
+        counting = count_run_time()
+        n = self.load(case)["n"]
+        if counting is not None:
+            os.close(counting)
+        spent = {name: x for name, x in self.programs().items() if x[1]}
+        said = [f"{name} {runs / n:.1f} x {ns / runs:.0f} ns" for name, (ns, runs) in spent.items()]
+        total = sum(ns for ns, _ in spent.values())
         return f"programs: {total / n / 1000:.2f} us a request ({', '.join(said) or 'no links to ask'})"
 
     def compare(self, case, rounds):
         pairs = []
-        self.serve(case["server"])
+        server = self.serve(case["server"])
         self.load(case)  # warm
         for i in range(rounds):
             pair = {}
             for which in ("bare", "with") if i % 2 else ("with", "bare"):
                 if which == "with":
-                    self.attach()
+                    sluiced = self.attach()
                 pair[which] = self.load(case)
                 if which == "with":
                     admitted, rejected = self.admitted()
                     if rejected or admitted < pair["with"]["n"]:
                         sys.exit(f"{case['name']}: sluice admitted {admitted} of {pair['with']['n']}, rejected {rejected}")
-                    self.detach()
+                    self.stop_sluice(sluiced)
             pairs.append(pair)
-        self.attach()
-        programs = self.programs(case)
-        self.detach()
-        self.stop_serving()
+        sluiced = self.attach()
+        programs = self.told_of_programs(case)
+        self.stop_sluice(sluiced)
+        self.stop(server)
         return pairs, programs
 
 
@@ -249,6 +165,7 @@ def main():
         bench.sweep()
         try:
             bench.set_up()
+            bench.configure()
             print(f"{'':16} {'requests/s':>19} {'p50 ms':>15} {'p99 ms':>15} {'CPU us/request':>17}   ratio by pairs")
             print(f"{'':16} {'bare':>9} {'with':>9} {'bare':>7} {'with':>7} {'bare':>7} {'with':>7} {'bare':>8} {'with':>8}   "
                   f"median (least, most)   added us a request")

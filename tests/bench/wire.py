@@ -18,7 +18,6 @@ between its two marks, and the plot to tests/bench/goodput.svg.
 
 import argparse
 import csv
-import ctypes
 import glob
 import json
 import os
@@ -26,21 +25,15 @@ import re
 import shutil
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 import plot
+from network import BUILD, ROOT, Network, count_run_time, family, machine_ticks, process_us
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.path.join(ROOT, "build")
-SERVER, CLIENT = "sl-wire-s", "sl-wire-c"
-ADDRESS, PORT, PROXY_PORT = "10.79.0.1", 8000, 8080
-PINS = "/sys/fs/bpf/sl-wire"
-SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
-BPF_ENABLE_STATS = 32
+PORT, PROXY_PORT = 8000, 8080
 RESULTS, PLOT = os.path.join(BUILD, "bench-wire.json"), os.path.join(BUILD, "goodput.svg")
 MARKS = "<!-- scripts/bench-wire --update-readme writes from here -->", "<!-- … to here -->"
 
@@ -60,49 +53,6 @@ server {{ listen {proxy_port}; server_name all; location / {{ limit_conn all {li
 proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
 proxy_read_timeout 3600s; }} }} }}
 """
-
-
-def on(namespace, *command):
-    return ["nsenter", f"--net=/run/netns/{namespace}", *command]
-
-
-def run(*command, check=True):
-    return subprocess.run(command, check=check, capture_output=True, text=True)
-
-
-def process_ms(pids):
-    """User and system time of processes, in ms."""
-    ticks = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            fields = stat.read().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks * 1000 / os.sysconf("SC_CLK_TCK")
-
-
-def family(pid):
-    """A process and those that it has started."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-            children = f.read().split()
-    except OSError:
-        children = []
-    return [pid, *[p for child in children for p in family(int(child))]]
-
-
-def count_run_time():
-    """Has the kernel count what programs run for, until the descriptor that this gives is closed; None where it cannot."""
-    attribute = struct.pack("I", 0)
-    number = SYS_BPF.get(os.uname().machine)
-    fd = ctypes.CDLL(None).syscall(number, BPF_ENABLE_STATS, attribute, len(attribute)) if number else -1
-    return fd if fd >= 0 else None
-
-
-def machine_busy():
-    """Busy and all ticks of all CPUs, and those that the hypervisor kept."""
-    with open("/proc/stat", encoding="ascii") as stat:
-        t = [int(x) for x in stat.readline().split()[1:9]]
-    return sum(t) - t[3] - t[4], sum(t), t[7]
 
 
 class Simulator:
@@ -153,105 +103,33 @@ class Simulator:
         return json.loads(out.stdout)
 
 
-class Wire:
+class Wire(Network):
     def __init__(self, directory):
-        self.dir = directory
-        self.children = []
+        super().__init__(directory, "sl-wire", "10.79.0")
         self.counts = False
-
-    def sweep(self):
-        """Ends what is ours, then whatever a killed run has left in our namespaces, and takes them away."""
-        for child in reversed(self.children):
-            child.terminate()
-            try:
-                child.wait(5)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        self.children.clear()
-        for namespace in (SERVER, CLIENT):
-            if not os.path.exists(f"/run/netns/{namespace}"):
-                continue
-            for pid in run("ip", "netns", "pids", namespace, check=False).stdout.split():
-                try:
-                    os.kill(int(pid), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            run("ip", "netns", "del", namespace, check=False)
-        if os.path.isdir(PINS):
-            run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/none", "detach", "--pin-dir", PINS, check=False)
-
-    def set_up(self):
-        for namespace in (SERVER, CLIENT):
-            run("ip", "netns", "add", namespace)
-            run(*on(namespace, "ip", "link", "set", "lo", "up"))
-        run("ip", "link", "add", "w0", "netns", SERVER, "type", "veth", "peer", "name", "w0", "netns", CLIENT)
-        for namespace, address in ((SERVER, ADDRESS), (CLIENT, "10.79.0.2")):
-            run(*on(namespace, "ip", "addr", "add", f"{address}/24", "dev", "w0"))
-            run(*on(namespace, "ip", "link", "set", "w0", "up"))
-
-    def spawn(self, name, namespace, *command):
-        with open(f"{self.dir}/{name}.log", "w", encoding="utf-8") as log:
-            child = subprocess.Popen(on(namespace, *command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self.children.append(child)
-        return child
-
-    def log(self, name):
-        with open(f"{self.dir}/{name}.log", encoding="utf-8") as f:
-            return f.read()
-
-    def wait_for(self, child, name, ready):
-        for _ in range(200):
-            if ready():
-                return child
-            if child.poll() is not None:
-                break
-            time.sleep(0.05)
-        sys.exit(f"{name} does not start: {self.log(name)[-800:].strip()}")
-
-    def listening(self, port):
-        probe = f"exec 3<>/dev/tcp/{ADDRESS}/{port}"
-        return subprocess.run(on(CLIENT, "bash", "-c", probe), stderr=subprocess.DEVNULL, check=False).returncode == 0
-
-    def stop(self, child):
-        self.children.remove(child)
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
     def start_server(self):
         engine = ",".join(f"{k}={v}" for k, v in ENGINE.items())
-        child = self.spawn("server", SERVER, f"{BUILD}/mock_server", "--listen", str(PORT), "--model",
-                           "m,queue=16000", "--engine", engine)
-        return self.wait_for(child, "server", lambda: self.listening(PORT))
+        return self.start("server", lambda: self.listening(PORT), f"{BUILD}/mock_server", "--listen", str(PORT), "--model",
+                          "m,queue=16000", "--engine", engine)
 
-    def start_sluice(self, policy):
-        child = self.spawn("sluiced", SERVER, f"{BUILD}/sluiced", "--interface", "w0", "--listen", f"{PORT}=m",
-                           "--policy", policy, "--ttft-threshold-ms", str(TTFT_MS), "--itl-threshold-ms", str(ITL_MS),
-                           "--time-constant-secs", str(TAU_S), "--pin-dir", PINS, "--control",
-                           f"{self.dir}/control.sock", "--metrics", "off")
-        return self.wait_for(child, "sluiced", lambda: re.search("^ready", self.log("sluiced"), re.M))
+    def start_limiter(self, policy):
+        return self.start_sluice(f"{PORT}=m", "--policy", policy, "--ttft-threshold-ms", str(TTFT_MS),
+                                 "--itl-threshold-ms", str(ITL_MS), "--time-constant-secs", str(TAU_S))
 
     def start_nginx(self, limit):
         with open(f"{self.dir}/nginx.conf", "w", encoding="ascii") as conf:
             conf.write(NGINX.format(dir=self.dir, port=PORT, proxy_port=PROXY_PORT, limit=limit))
-        child = self.spawn("nginx", SERVER, "nginx", "-e", f"{self.dir}/nginx.err", "-c", f"{self.dir}/nginx.conf")
-        return self.wait_for(child, "nginx", lambda: self.listening(PROXY_PORT))
+        return self.start("nginx", lambda: self.listening(PROXY_PORT), "nginx", "-e", f"{self.dir}/nginx.err", "-c",
+                          f"{self.dir}/nginx.conf")
 
     def programs_ms(self):
-        """What sluice's programs have run for, by the kernel's own count; None where no link can be asked."""
-        ns, links = 0, sorted(os.listdir(f"{PINS}/links")) if os.path.isdir(f"{PINS}/links") else []
-        for pin in links:
-            link = json.loads(run("bpftool", "-j", "link", "show", "pinned", f"{PINS}/links/{pin}").stdout)
-            number = (link[0] if isinstance(link, list) else link)["prog_id"]
-            ns += json.loads(run("bpftool", "-j", "prog", "show", "id", str(number)).stdout).get("run_time_ns", 0)
-        return ns / 1e6 if links and self.counts else None
+        """What sluice's programs have run for; None where that is not known."""
+        spent = self.programs() if self.counts else {}
+        return sum(ns for ns, _ in spent.values()) / 1e6 if spent else None
 
     def command(self, trace, sim, seconds, port):
-        return [f"{BUILD}/loadgen", "--json", "--connect", f"{ADDRESS}:{port}", "--model", "m", "--trace", trace,
+        return [f"{BUILD}/loadgen", "--json", "--connect", f"{self.address}:{port}", "--model", "m", "--trace", trace,
                 "--trace-from", str(sim.trace_from), "--requests", str(sim.requests), "--load-rate", f"{sim.rate:.6f}",
                 "--ttft-target-ms", str(TTFT_MS), "--itl-target-ms", str(ITL_MS), "--timeout", "3600",
                 "--max-time", str(10 * seconds + 300), "--series", f"{self.dir}/series.csv"]
@@ -263,22 +141,22 @@ class Wire:
         if name == "fixed":
             limiter, port = self.start_nginx(limit), PROXY_PORT
         elif name != "none":
-            limiter = self.start_sluice(name)
+            limiter = self.start_limiter(name)
         sluice = name in ("ema-flag", "adaptive")
         pids = family(limiter.pid) if limiter else []
-        server_ms, limiter_ms, programs = process_ms([server.pid]), process_ms(pids), self.programs_ms() if sluice else None
-        busy, began = machine_busy(), time.monotonic()
-        out = run(*on(CLIENT, *self.command(trace, sim, seconds, port)), check=False)
+        server_us, limiter_us, programs = process_us([server.pid]), process_us(pids), self.programs_ms() if sluice else None
+        busy, began = machine_ticks(), time.monotonic()
+        out = self.ask(*self.command(trace, sim, seconds, port), check=False)
         took = time.monotonic() - began
         if out.returncode:
             sys.exit(f"loadgen: {out.stderr.strip()}")
-        busy = [b - a for a, b in zip(busy, machine_busy())]
-        server_ms = process_ms([server.pid]) - server_ms
-        limiter_ms = process_ms(pids) - limiter_ms
+        busy = [b - a for a, b in zip(busy, machine_ticks())]
+        server_us = process_us([server.pid]) - server_us
+        limiter_us = process_us(pids) - limiter_us
         programs = self.programs_ms() - programs if programs is not None else None
         if sluice:
-            run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/control.sock", "detach", check=False)
-        if limiter:
+            self.stop_sluice(limiter)
+        elif limiter:
             self.stop(limiter)
         self.stop(server)
         r = json.loads(out.stdout)
@@ -292,7 +170,7 @@ class Wire:
             "ttft_p50_ms": r["ttft_ms"]["p50"], "ttft_p99_ms": r["ttft_ms"]["p99"],
             "request_itl_p99_ms": r["request_itl_ms"]["p99"],
             "by_prompt": [{k: q[k] for k in ("tokens_up_to", "arrived", "met")} for q in r["load"]["by_prompt"]],
-            "limiter_ms": limiter_ms, "programs_ms": programs, "server_ms": server_ms,
+            "limiter_ms": limiter_us / 1000, "programs_ms": programs, "server_ms": server_us / 1000,
             "busy": busy[0] / max(1, busy[1]), "stolen": busy[2] / max(1, busy[1]), "series": series,
             "simulated": sim.told(name),
         }

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What the benchmarks stand on: two network namespaces, NAME-s for servers and NAME-c for their clients, that a veth pair
+joins and that nothing else can be reached from; the processes in them; and what those, the machine and sluice's programs spend."""
+
+import ctypes
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, "build")
+SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
+BPF_ENABLE_STATS = 32
+
+
+def run(*command, check=True):
+    return subprocess.run(command, check=check, capture_output=True, text=True)
+
+
+def ticks_us(ticks):
+    return ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def machine_ticks():
+    """Busy (all but idle and waiting for disks) and all ticks of all CPUs since the start, and those that the hypervisor kept."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        t = [int(x) for x in stat.readline().split()[1:9]]
+    return sum(t) - t[3] - t[4], sum(t), t[7]
+
+
+def process_us(pids):
+    """User and system time of processes, in us."""
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks_us(ticks)
+
+
+def family(pid):
+    """A process and those that it has started."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+            children = f.read().split()
+    except OSError:
+        children = []
+    return [pid, *[p for child in children for p in family(int(child))]]
+
+
+def count_run_time():
+    """Has the kernel count what programs run for, until the descriptor that this gives is closed; None where it cannot."""
+    attribute = struct.pack("I", 0)
+    number = SYS_BPF.get(os.uname().machine)
+    fd = ctypes.CDLL(None).syscall(number, BPF_ENABLE_STATS, attribute, len(attribute)) if number else -1
+    return fd if fd >= 0 else None
+
+
+class Network:
+    """The namespaces NAME-s (address NET.1) and NAME-c (NET.2); `directory` is for logs and sockets of what runs there."""
+
+    def __init__(self, directory, name, net):
+        self.dir = directory
+        self.server, self.client, self.device = f"{name}-s", f"{name}-c", "b0"
+        self.net, self.address = net, f"{net}.1"
+        self.pins = f"/sys/fs/bpf/{name}"
+        self.control = f"{directory}/control.sock"
+        self.children = []
+
+    def sweep(self):
+        """Ends what is ours, then whatever a killed run has left in our namespaces, and takes them away."""
+        while self.children:
+            self.stop(self.children[-1])
+        for namespace in (self.server, self.client):
+            if not os.path.exists(f"/run/netns/{namespace}"):
+                continue
+            for pid in run("ip", "netns", "pids", namespace, check=False).stdout.split():
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            run("ip", "netns", "del", namespace, check=False)
+        if os.path.isdir(self.pins):
+            run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/none", "detach", "--pin-dir", self.pins, check=False)
+
+    def set_up(self):
+        for namespace in (self.server, self.client):
+            run("ip", "netns", "add", namespace)
+            run(*self.on(namespace, "ip", "link", "set", "lo", "up"))
+        run("ip", "link", "add", self.device, "netns", self.server, "type", "veth", "peer", "name", self.device, "netns",
+            self.client)
+        for namespace, address in ((self.server, self.address), (self.client, f"{self.net}.2")):
+            run(*self.on(namespace, "ip", "addr", "add", f"{address}/24", "dev", self.device))
+            run(*self.on(namespace, "ip", "link", "set", self.device, "up"))
+
+    def on(self, namespace, *command):
+        return ["nsenter", f"--net=/run/netns/{namespace}", *command]
+
+    def ask(self, *command, check=True):
+        """Runs a client's command to its end."""
+        return run(*self.on(self.client, *command), check=check)
+
+    def log(self, name):
+        with open(f"{self.dir}/{name}.log", encoding="utf-8") as f:
+            return f.read()
+
+    def start(self, name, ready, *command):
+        """Starts a server's command, and returns when ready() is true."""
+        with open(f"{self.dir}/{name}.log", "w", encoding="utf-8") as log:
+            child = subprocess.Popen(self.on(self.server, *command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.children.append(child)
+        for _ in range(200):
+            if ready():
+                return child
+            if child.poll() is not None:
+                break
+            time.sleep(0.05)
+        sys.exit(f"{name} does not start: {self.log(name)[-800:].strip()}")
+
+    def stop(self, child):
+        self.children.remove(child)
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def listening(self, port):
+        return self.ask("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}", check=False).returncode == 0
+
+    def start_sluice(self, listen, *arguments):
+        return self.start("sluiced", lambda: self.log("sluiced").startswith("ready") or "\nready" in self.log("sluiced"),
+                          f"{BUILD}/sluiced", "--interface", self.device, "--listen", listen, *arguments, "--pin-dir",
+                          self.pins, "--control", self.control, "--metrics", "off")
+
+    def sluicectl(self, *command, check=True):
+        return run(f"{BUILD}/sluicectl", "--control", self.control, *command, check=check).stdout
+
+    def stop_sluice(self, child):
+        """It ends by itself when the last tombstone has."""
+        self.sluicectl("detach", check=False)
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            pass
+        self.stop(child)
+
+    def programs(self):
+        """What sluice's programs have run for, by the kernel's own count: {name: (ns, runs)}; empty where no link can be asked."""
+        spent = {}
+        for pin in sorted(os.listdir(f"{self.pins}/links")) if os.path.isdir(f"{self.pins}/links") else ():
+            link = json.loads(run("bpftool", "-j", "link", "show", "pinned", f"{self.pins}/links/{pin}").stdout)
+            number = (link[0] if isinstance(link, list) else link)["prog_id"]
+            info = json.loads(run("bpftool", "-j", "prog", "show", "id", str(number)).stdout)
+            spent[pin.split("_")[-1]] = (info.get("run_time_ns", 0), info.get("run_cnt", 0))
+        return spent
