@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # What scripts/test-kernels runs inside each kernel: the daemon, with no more capabilities than its systemd unit gives it,
-# on a veth between two network namespaces; a model shut by its latency and the 429 that a client then reads; a
-# blocked client's ECONNREFUSED by tc and by XDP; a detach that leaves nothing; and of the datapath's own tests those
-# that DATAPATH_TESTS names. It takes the kernel to be its own: a sluice of somebody else's would be found by the
+# on a veth between two network namespaces; a model shut by its latency and the 429 that a client then reads, also by
+# devices for 802.1Q and 802.1ad tags and in segments of more than 64 KiB (BIG TCP), which the kernel of a development
+# machine may not have; a blocked client's ECONNREFUSED by tc and by XDP; a detach that leaves nothing; and of the datapath's
+# own tests those that DATAPATH_TESTS names. It takes the kernel to be its own: a sluice of somebody else's would be found by the
 # search for what is left.
 #
 # `ok - …` or `not ok - …: why`, a line for each thing that holds. Emulation is slow: WAIT bounds each wait, in seconds.
@@ -225,12 +226,101 @@ for end in s c; do
 done
 on slk-s "$build/mock_server" --listen 8000 --admin 127.0.0.1:8001 \
 	--model fast,prefill-ms=5,token-ms=2,tokens=3 --model slow,prefill-ms=1500,token-ms=2,tokens=3 \
+	--model long,prefill-ms=5,token-ms=0,tokens=60000 \
 	>"$t/mock" 2>&1 </dev/null &
 pids+=($!)
 check "the model server starts" soon grep -q '^ready' "$t/mock"
 
+# Devices for tags: one of 802.1Q that has hooks of its own behind its parent's, and two within each other that have not.
+tags() {
+	local end id=1
+
+	modprobe 8021q || return 1
+	for end in s c; do
+		on slk-$end ip link add link ${end}0 name ${end}7 type vlan id 7 &&
+			on slk-$end ip link add link ${end}0 name ${end}ad type vlan proto 802.1ad id 100 &&
+			on slk-$end ip link add link ${end}ad name ${end}q type vlan id 200 &&
+			on slk-$end ip link set ${end}7 up && on slk-$end ip link set ${end}ad up &&
+			on slk-$end ip link set ${end}q up &&
+			on slk-$end ip addr add 10.77.7.$id/24 dev ${end}7 &&
+			on slk-$end ip addr add 10.77.8.$id/24 dev ${end}q || return 1
+		id=2
+	done
+}
+
+# How long the longest packets were that s0 sent and got, until both are longer than 64 KiB or `wait` seconds have passed.
+longest() {
+	on slk-s timeout "$wait" python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300)
+s.bind(("s0", 3))
+most = {socket.PACKET_OUTGOING: 0, socket.PACKET_HOST: 0}
+print("listens", flush=True)
+while min(most.values()) <= 65536:
+    n, _, _, (_, _, kind, _, _) = s.recvmsg_into([bytearray(1)], 0, socket.MSG_TRUNC)
+    if kind in most and n > most[kind]:
+        most[kind] = n
+        print(*most.values(), flush=True)
+' >"$t/longest" 2>&1
+}
+
+longer() {
+	local lengths # sent, received
+
+	read -ra lengths <<<"$(tail -n 1 "$t/longest")"
+	((lengths[0] > 65536 && lengths[1] > 65536)) || { echo "${lengths[*]}"; return 1; }
+}
+
+# big MODEL STATUS: three requests, over IPv6.
+big() {
+	on slk-c timeout "$wait" "$build/loadgen" --json --connect '[fd77::1]:8000' --model "$1" --plain --requests 3 \
+		--body-bytes 4000000 >"$t/big" 2>&1
+	tr -d ' \n' <"$t/big" | grep -qE "\"status\":\{\"$2\":3\}" || { cat "$t/big"; return 1; }
+}
+
+requests() { # admitted,rejected
+	ctl status --json | tr -d ' \n' | grep -oE '"requests":\{"admitted":[0-9]+,"rejected":[0-9]+' | grep -oE '[0-9]+' |
+		paste -s -d,
+}
+
+# Both verdicts by a way into the host, each counted once: both_ways SENTENCE ADDRESS
+both_ways() {
+	local before after
+
+	before=$(requests)
+	check "$1: an open model serves" answers "$2" fast 200
+	check "$1: a request to the shut model reads 429" answers "$2" slow 429
+	check "$1: its client reads all of it and a clean end" reads_to_the_end "$2"
+	after=$((${before%,*} + 1)),$((${before#*,} + 2))
+	check "$1: each was counted once" same "$after" "$(requests)"
+}
+
+# Requests of 4 MB, and a response of some 100 KB, in segments of more than 64 KiB each way.
+big_tcp() {
+	local before after end pid
+
+	for end in s c; do
+		# A window of half a MB from the start: nobody sends at once more than a part of it.
+		on slk-$end ip link set ${end}0 gso_max_size 200000 gro_max_size 200000 &&
+			on slk-$end sysctl -qw net.ipv4.tcp_rmem='4096 1000000 8000000' \
+				net.ipv4.tcp_wmem='4096 1000000 8000000' || return 1
+	done
+	longest &
+	pid=$!
+	check "BIG TCP: somebody listens" soon grep -q listens "$t/longest"
+	before=$(requests)
+	check "BIG TCP: requests of 4 MB are served, with long answers" big long 200
+	check "BIG TCP: and refused" big slow 429
+	after=$((${before%,*} + 3)),$((${before#*,} + 3))
+	check "BIG TCP: each was counted once" same "$after" "$(requests)"
+	check "BIG TCP: there were longer packets than 64 KiB both ways" longer
+	kill "$pid" 2>/dev/null
+	wait "$pid"
+}
+
 # Not by check: what it starts in the background has to be this shell's.
-if daemon tc --xdp off >"$t/why"; then
+check "devices for 802.1Q and 802.1ad" tags
+if daemon tc --xdp off --interface s7 >"$t/why"; then
 	ok "the daemon starts, with no more capabilities than its unit has"
 	check "all six programs are loaded" all_loaded
 	check "it attaches by ${want_tcx:+tcx}$([[ $want_tcx ]] || echo clsact)" attached
@@ -244,6 +334,9 @@ if daemon tc --xdp off >"$t/why"; then
 	check "tc: its client reads all of it and a clean end" reads_to_the_end 10.77.0.1
 	check "tc: the server's application saw none of the three" same "$before" "$(served)"
 	check "tc: the open model still serves" answers 10.77.0.1 fast 200
+	both_ways "802.1Q, hooks on both devices" 10.77.7.1
+	both_ways "802.1Q in 802.1ad" 10.77.8.1
+	big_tcp
 	blocked tc
 	detach tc
 else
