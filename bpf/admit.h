@@ -330,20 +330,12 @@ static __always_inline __u32 share_weight(const struct question *q)
 	return q->weight && q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight : SLUICE_WEIGHT_ONE;
 }
 
-/* Whom the law sees: the client's rank, by its class and by what it has had already. */
-static __always_inline void find_rank(struct judging *a, const struct sluice_admission *rules, __u64 admitted)
+/* What the client asked about has of the law; NULL: nothing. */
+static __always_inline struct sluice_holding *client_holding(struct judging *a)
 {
-	struct question *q = &a->question;
-	struct sluice_holding *held;
-
-	q->rank = admission_rank(class_of(a), 0);
-	if (!rules->fair && !rules->turn)
-		return;
-	a->key.client = q->client;
-	a->key.model = q->law;
-	held = bpf_map_lookup_elem(&client_in_flight, &a->key);
-	if (held && admission_above_share(rules, held, share_weight(q), admitted))
-		q->rank++;
+	a->key.client = a->question.client;
+	a->key.model = a->question.law;
+	return bpf_map_lookup_elem(&client_in_flight, &a->key);
 }
 
 /* Those refused together do not come back together. */
@@ -378,115 +370,132 @@ static __always_inline void judge_by_law(struct judgement *j, const struct quest
 		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
 }
 
-/* Takes a place of one entry and begins to wait there: 1; or 0 with the reason, if with `bound` its limit leaves none. */
-SUBPROG int take_place(__u32 id, bool bound)
+/* Takes a place of one entry and begins to wait there; false, with the reason, if with `bound` its limit leaves none. */
+static __always_inline bool take_place(struct judging *a, __u32 id, bool bound)
 {
 	struct sluice_model_state *state = model_counts(id);
 	struct sluice_model_flag *flag = model_flag(id);
-	struct judging *a = get_judging();
 	__s64 before;
 
-	if (!state || !flag || !a)
-		return 0;
+	if (!state || !flag)
+		return false;
 	before = __sync_fetch_and_add(&state->in_flight, 1);
 	if (bound && flag->limit && before >= (__s64)flag->limit) {
 		__sync_fetch_and_add(&state->in_flight, -1);
 		a->judgement.reason = SLUICE_REASON_IN_FLIGHT;
 		a->judgement.retry_after_ms = flag->limit_retry_ms;
 		a->judgement.about = id == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : a->question.model;
-		return 0;
+		return false;
 	}
 	a->load.in_flight = before < 0 ? 0 : before;
 	a->load.waiting = __sync_fetch_and_add(&state->waiting, 1);
-	return 1;
+	return true;
 }
 
-SUBPROG int leave_place(__u32 id)
+static __always_inline void leave_place(__u32 id)
 {
 	struct sluice_model_state *state = model_counts(id);
 
 	if (state)
 		give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
-	return 0;
 }
 
-/* The law's word on a request that has its place, on top of what was there before: 1 if it stays. */
-SUBPROG int join_law(bool bound)
+/* The law's word on a request that has its place, on top of what was there before: true if it stays. */
+static __always_inline bool join_law(struct judging *a, const struct sluice_model_flag *law,
+				     struct sluice_model_state *state, bool bound)
 {
-	struct judging *a = get_judging();
-	struct sluice_model_state *state;
-	struct sluice_model_flag *law;
-	struct judgement *j;
-	struct question *q;
+	struct question *q = &a->question;
 
-	if (!a)
-		return 0;
-	q = &a->question;
-	j = &a->judgement;
-	law = model_flag(q->law);
-	state = model_counts(q->law);
-	if (!law || !state)
-		return 0;
 	a->load.waiting_bytes = __sync_fetch_and_add(&state->waiting_bytes, q->bytes);
 	a->load.since_ns = load_since(state);
 	if (bound)
-		judge_by_law(j, q, law, state, &a->load);
-	if (j->reason) {
+		judge_by_law(&a->judgement, q, law, state, &a->load);
+	if (a->judgement.reason) {
 		__sync_fetch_and_add(&state->waiting_bytes, -(__s64)q->bytes);
-		return 0;
+		return false;
 	}
-	return 1;
+	return true;
 }
 
 /* It stays: its clock runs, and its exchange will keep what it found. */
-SUBPROG int begin_waiting(void)
+static __always_inline void begin_waiting(struct judging *a, const struct sluice_model_flag *law,
+					  struct sluice_model_state *state)
 {
-	struct judging *a = get_judging();
-	struct sluice_model_state *state;
-	struct sluice_model_flag *law;
-	struct question *q;
+	struct question *q = &a->question;
 
-	if (!a)
-		return 0;
-	q = &a->question;
-	law = model_flag(q->law);
-	state = model_counts(q->law);
-	if (!law || !state)
-		return 0;
 	if (a->load.waiting <= 0)
 		state->waiting_ns = q->now;
 	ages_add(&state->ages, q->now);
 	__sync_fetch_and_add(&state->admitted, 1);
 	q->ahead = admission_ahead(&law->admission, &a->load, q->bytes, q->now);
 	q->beside = a->load.in_flight + 1;
-	return 0;
 }
 
 /*
  * Takes the request's places, wherever it is counted; all of them or, with the reason in the judgement, none. With
- * `bound` as far as limits and the law leave one. The law's own is the last, so that what was there before is its load.
+ * `bound` as far as limits and the law leave one. The client's own is the first, so that what it held before is its share;
+ * the law's is the last, so that what was there before is its load. A client that has nothing yet begins behind them:
+ * who is refused makes no entry.
  */
-static __always_inline void take_places(const struct question *q, bool bound)
+SUBPROG int take_places(bool bound)
 {
-	__u32 model = q->model, law = q->law;
+	struct judging *a = get_judging();
+	struct sluice_holding *held, had = {};
+	struct sluice_model_state *state;
+	struct sluice_model_flag *law;
+	struct question *q;
 
-	if (law != SLUICE_MODEL_ALL && !take_place(SLUICE_MODEL_ALL, bound))
-		return;
-	if (law != model && !take_place(model, bound))
-		goto all_back;
-	if (!take_place(law, bound))
-		goto model_back;
-	if (join_law(bound)) {
-		begin_waiting();
-		return;
+	if (!a)
+		return 0;
+	q = &a->question;
+	law = model_flag(q->law);
+	state = model_counts(q->law);
+	if (!law || !state)
+		return 0;
+	if (bound && law->admission.floor)
+		q->rank = admission_rank(class_of(a), 0);
+	held = client_holding(a);
+	if (held) {
+		had.due = held->due;
+		had.in_flight = __sync_fetch_and_add(&held->in_flight, 1);
+		if (admission_above_share(&law->admission, &had, share_weight(q), state->admitted))
+			q->rank |= 1;
 	}
-	leave_place(law);
+	if (q->law != SLUICE_MODEL_ALL && !take_place(a, SLUICE_MODEL_ALL, bound))
+		goto none;
+	if (q->law != q->model && !take_place(a, q->model, bound))
+		goto all_back;
+	if (!take_place(a, q->law, bound))
+		goto model_back;
+	if (!join_law(a, law, state, bound))
+		goto law_back;
+	begin_waiting(a, law, state);
+	if (!held) {
+		bpf_map_update_elem(&client_in_flight, &a->key, &had, BPF_NOEXIST);
+		held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+		if (!held) {
+			count(SLUICE_COUNTER_COUNTS_FULL);
+			return 0;
+		}
+		__sync_fetch_and_add(&held->in_flight, 1);
+	}
+	/* Two CPUs that let it in at once may put it ahead by one turn: no place rests on that. */
+	if (law->admission.turn)
+		held->due = admission_due(&law->admission, held->due, share_weight(q), state->admitted);
+	return 0;
+
+law_back:
+	give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
 model_back:
-	if (law != model)
-		leave_place(model);
+	if (q->law != q->model)
+		leave_place(q->model);
 all_back:
-	if (law != SLUICE_MODEL_ALL)
+	if (q->law != SLUICE_MODEL_ALL)
 		leave_place(SLUICE_MODEL_ALL);
+none:
+	if (held)
+		__sync_fetch_and_add(&held->in_flight, -1);
+	return 0;
 }
 
 /* Takes the places of a request that passes although it was not admitted, and charges it. */
@@ -498,7 +507,7 @@ SUBPROG int hold_passing(void)
 
 	if (!a)
 		return 0;
-	take_places(&a->question, false);
+	take_places(false);
 	quota = quota_by_id(a->judgement.quota);
 	if (!quota)
 		return 0;
@@ -525,22 +534,27 @@ static __always_inline void judge_entry_flag(struct judging *a, __u32 id)
 		judge_by_flag(&a->judgement, flag, id, a->question.now);
 }
 
-/* The law's word as things stand; where the request takes its place now, join_law() asks for it. */
+/* The law's word as things stand; where the request takes its place now, take_places() asks for it. */
 static __always_inline void judge_law(struct judging *a)
 {
 	struct sluice_model_state *state = model_counts(a->question.law);
 	struct sluice_model_flag *law = model_flag(a->question.law);
+	struct question *q = &a->question;
+	struct sluice_holding *held;
 
 	if (!state || !law || !law->admission.floor)
 		return;
-	find_rank(a, &law->admission, state->admitted);
-	if (a->question.take)
-		return;
+	q->rank = admission_rank(class_of(a), 0);
+	if (law->admission.fair || law->admission.turn) {
+		held = client_holding(a);
+		if (held && admission_above_share(&law->admission, held, share_weight(q), state->admitted))
+			q->rank |= 1;
+	}
 	a->load.in_flight = state->in_flight;
 	a->load.waiting = state->waiting;
 	a->load.waiting_bytes = state->waiting_bytes;
 	a->load.since_ns = load_since(state);
-	judge_by_law(&a->judgement, &a->question, law, state, &a->load);
+	judge_by_law(&a->judgement, q, law, state, &a->load);
 }
 
 /* Limits, law and flags, as things stand: of the whole, of the model, of its law. */
@@ -554,9 +568,26 @@ SUBPROG int judge_load(void)
 	judge_entry_limit(a, a->question.model);
 	if (law_apart(a->question.law, a->question.model))
 		judge_entry_limit(a, a->question.law);
-	judge_law(a);
+	if (!a->question.take)
+		judge_law(a);
 	judge_entry_flag(a, SLUICE_MODEL_ALL);
 	judge_entry_flag(a, a->question.model);
+	return 0;
+}
+
+/* Gives back what take_places() has just taken. */
+SUBPROG int leave_places(void)
+{
+	struct judging *a = get_judging();
+	struct question *q;
+
+	if (!a)
+		return 0;
+	q = &a->question;
+	give_back_now(q->model, q->law, q->bytes, q->now, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+	a->key.client = q->client;
+	a->key.model = q->law;
+	client_lets_go(&a->key);
 	return 0;
 }
 
@@ -599,17 +630,18 @@ SUBPROG int judge_request(const struct sluice_service *service)
 			if (quota && budget)
 				judge_by_quota(j, quota, budget, q->now);
 		}
-		judge_load();
+		if (!q->take || !all->allow || !own->allow || all->limit || own->limit ||
+		    law_apart(q->law, q->model))
+			judge_load();
 	}
 	if (!q->take || j->reason)
 		return 0;
-	take_places(q, !q->favoured);
+	take_places(!q->favoured);
 	if (j->reason || !quota || !budget)
 		return 0;
 	charge_request(j, quota, budget, q->now, false);
 	if (j->reason)
-		give_back(q->model, q->law, q->bytes, q->now,
-			  SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+		leave_places();
 	return 0;
 }
 
@@ -726,34 +758,7 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 	return 0;
 }
 
-/*
- * The client has one more request in flight under its law, which puts it ahead of its share. Two CPUs that let it in at
- * once may put it ahead by one turn: no place rests on that.
- */
-static __always_inline void client_holds(struct judging *a)
-{
-	struct sluice_model_state *state = model_counts(a->question.law);
-	struct sluice_model_flag *law = model_flag(a->question.law);
-	struct sluice_holding *held, none = {};
-
-	a->key.client = a->question.client;
-	a->key.model = a->question.law;
-	held = bpf_map_lookup_elem(&client_in_flight, &a->key);
-	if (!held) {
-		bpf_map_update_elem(&client_in_flight, &a->key, &none, BPF_NOEXIST);
-		held = bpf_map_lookup_elem(&client_in_flight, &a->key);
-		if (!held) {
-			count(SLUICE_COUNTER_COUNTS_FULL);
-			return;
-		}
-	}
-	__sync_fetch_and_add(&held->in_flight, 1);
-	if (law && state && law->admission.turn)
-		held->due = admission_due(&law->admission, held->due, share_weight(&a->question),
-					  state->admitted);
-}
-
-/* The usual end of judging: the request counts by service and model, and for its client, which now holds it. */
+/* The usual end of judging: the request counts by service and model, and for its client. */
 SUBPROG int account_admitted(__u32 service)
 {
 	struct judging *a = get_judging();
@@ -765,7 +770,6 @@ SUBPROG int account_admitted(__u32 service)
 	count_request(service, q->model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE);
 	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service, q->now,
 		     true);
-	client_holds(a);
 	return 0;
 }
 
