@@ -360,6 +360,7 @@ static __always_inline void judge_by_law(struct judgement *j, const struct quest
 	verdict = admission_judge(a, load, q->bytes, q->rank, q->now);
 	if (!verdict)
 		return;
+	barrier(); /* or what the second call reads again is kept on the stack from the first on */
 	if (q->rank & 1 && !admission_judge(a, load, q->bytes, q->rank - 1, q->now))
 		j->reason = SLUICE_REASON_CLIENT_SHARE;
 	else
