@@ -722,8 +722,6 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
 		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now,
 			     verdict < SLUICE_VERDICT_SYN_RESET || j->named);
-	if (verdict == SLUICE_VERDICT_ADMITTED)
-		return 0;
 	r->client = q->client;
 	r->time_ns = q->now;
 	r->service = service->id;
@@ -760,18 +758,11 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 }
 
 /* The usual end of judging: the request counts by service and model, and for its client. */
-SUBPROG int account_admitted(__u32 service)
+static __always_inline void account_admitted(const struct question *q, __u32 service)
 {
-	struct judging *a = get_judging();
-	const struct question *q;
-
-	if (!a)
-		return 0;
-	q = &a->question;
-	count_request(service, q->model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE);
+	count_admitted(service, q->model);
 	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service, q->now,
 		     true);
-	return 0;
 }
 
 /* Counts a request that shadow mode would have refused: it takes no place. */

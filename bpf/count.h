@@ -39,8 +39,7 @@ static __always_inline void count(enum sluice_counter which)
 }
 
 /* requests_total of one service, model, verdict and reason. */
-static __always_inline void count_request(__u32 service, __u32 model, enum sluice_verdict verdict,
-					  enum sluice_reason reason)
+SUBPROG int count_request(__u32 service, __u32 model, __u32 verdict, __u32 reason)
 {
 	struct sluice_count_key key = {
 		.service = service, .model = model, .verdict = verdict, .reason = reason };
@@ -53,6 +52,20 @@ static __always_inline void count_request(__u32 service, __u32 model, enum sluic
 	}
 	if (n)
 		*n += 1;
+	return 0;
+}
+
+/* … of one that is admitted, as nearly all are: a model's are mostly one service's, and need no look-up in a hash. */
+static __always_inline void count_admitted(__u32 service, __u32 model)
+{
+	struct sluice_admitted_count *c = bpf_map_lookup_elem(&admitted_counts, &model);
+
+	if (c && !c->n)
+		c->service = service;
+	if (c && c->service == service)
+		c->n++;
+	else
+		count_request(service, model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE);
 }
 
 /* What a client is before its first request: never written, and too large for the stack. */

@@ -80,6 +80,8 @@ MAP(BPF_MAP_TYPE_HASH, tombstones, struct sluice_conn_key, struct sluice_tombsto
 MAP(BPF_MAP_TYPE_HASH, replies, struct sluice_reply_key, struct sluice_reply, 4096,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, counters, __u32, __u64, SLUICE_COUNTER_COUNT, PINNED);
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, admitted_counts, __u32, struct sluice_admitted_count, SLUICE_MODELS_MAX,
+    PINNED);
 MAP(BPF_MAP_TYPE_PERCPU_HASH, request_counts, struct sluice_count_key, __u64, 16384,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 

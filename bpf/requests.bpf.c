@@ -225,7 +225,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 		}
 		flags = SLUICE_EXCHANGE_JUDGED;
 		if (verdict == SLUICE_VERDICT_ADMITTED) {
-			account_admitted(service->id);
+			account_admitted(&a->question, service->id);
 			flags |= SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		} else {
 			account(service, verdict);
@@ -288,17 +288,16 @@ SUBPROG int forwarded_client(const struct sluice_conn *conn, const struct sluice
  * proxy forwards it for; and the client it is charged to is that, or the holder of its key, whichever the service
  * names first.
  */
-SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_service *service)
+static __always_inline void whose_request(const struct sluice_conn *conn, const struct sluice_service *service)
 {
+	const struct http1_request *r = &conn->request;
 	struct judging *a = get_judging();
-	const struct http1_request *r;
 	struct question *q;
 	__u64 *half;
 	bool forwarded;
 
-	if (!a || !conn || !service)
-		return 0;
-	r = &conn->request;
+	if (!a)
+		return;
 	q = &a->question;
 	half = (__u64 *)q->client.addr;
 	q->prefix.plen = 128;
@@ -307,7 +306,7 @@ SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_serv
 	q->client = conn->client;
 	q->priority = 0;
 	if (conn->flags & SLUICE_CONN_PROXY)
-		return 0;
+		return;
 	q->priority = r->key.priority;
 	forwarded = service->forwarded && conn->flags & SLUICE_CONN_TRUSTED &&
 		    r->forwarded.flags & FORWARDED_KNOWN;
@@ -317,11 +316,28 @@ SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_serv
 		q->client = q->address;
 	}
 	if (!r->key.rank || (forwarded && service->forwarded <= r->key.rank))
-		return 0;
+		return;
 	half[0] = r->key.hash;
 	half[1] = 0;
 	q->client.plen = 0;
 	q->client.kind = SLUICE_CLIENT_KEY;
+}
+
+/* … of a request whose head has ended, or begun, in an earlier packet. */
+SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_service *service)
+{
+	if (conn && service)
+		whose_request(conn, service);
+	return 0;
+}
+
+/* The head has ended: whether the request is judged, its model if the head names one, and whose it is. */
+SUBPROG int head_ended(struct sluice_conn *conn, const struct sluice_service *service)
+{
+	if (!conn || !service)
+		return 0;
+	route_head(conn, service->id);
+	whose_request(conn, service);
 	return 0;
 }
 
@@ -350,10 +366,8 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		request_doubt(c->s, conn, c->service);
 		return 1;
 	}
-	if (ev & HTTP1_HEAD_END) {
-		route_head(conn, c->service->id);
-		name_client(conn, c->service);
-	}
+	if (ev & HTTP1_HEAD_END)
+		head_ended(conn, c->service);
 	if (end) {
 		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r)) {
 			route_behind(conn, c->service->id);
@@ -644,8 +658,7 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
 		conn->exchange_tail = conn->exchange_head + 1;
 		if (e->flags)
-			count_request(c->service->id, e->model, SLUICE_VERDICT_ADMITTED,
-				      SLUICE_REASON_NONE);
+			count_admitted(c->service->id, e->model);
 	}
 	e->admitted_ns = c->a->question.now;
 	e->bytes += p->payload_len;

@@ -98,27 +98,23 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 }
 
 /* At the end of the request's head: SLUICE_CONN_JUDGE if it is judged, and its name if the head has one. */
-SUBPROG int route_head(struct sluice_conn *conn, __u32 service)
+static __always_inline void route_head(struct sluice_conn *conn, __u32 service)
 {
 	struct sluice_rules *set = service_rules(service);
+	struct http1_request *r = &conn->request;
 	const struct sluice_rule *rule;
-	struct http1_request *r;
 
-	if (!conn || !set)
-		return 0;
-	r = &conn->request;
-	if (!route_method(set, r->frame.method))
-		return 0;
+	if (!set || !route_method(set, r->frame.method))
+		return;
 	if (!set->methods) { /* no rules: what is sent by POST, by the name in its body */
 		conn_set(conn, SLUICE_CONN_JUDGE);
-		return 0;
+		return;
 	}
 	rule = rule_at(set, route_find(set, r->path));
 	if (rule && rule->kind == SLUICE_RULE_PASS && route_plain(r))
-		return 0;
+		return;
 	conn_set(conn, SLUICE_CONN_JUDGE);
 	name_request(r, set, rule, false);
-	return 0;
 }
 
 /* At the end of a request that nothing has named yet. */

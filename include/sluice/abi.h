@@ -18,7 +18,7 @@
 #include "http1.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 9
+#define SLUICE_ABI_VERSION 10
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -585,6 +585,17 @@ struct sluice_count_key {
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct sluice_count_key) == 8, "count key");
+
+/*
+ * admitted_counts[model], per-CPU: requests admitted, of the first service that this CPU has counted one of; those of
+ * others are in request_counts.
+ */
+struct sluice_admitted_count {
+	__u64 n; /* 0: nobody's yet */
+	__u32 service;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sluice_admitted_count) == 16, "admitted count");
 
 /* client_counts: LRU; for `sluicectl clients` only, no verdict rests on it. */
 #define SLUICE_REASONS_MAX 12 /* room for some more reasons, so that a new one changes no map */

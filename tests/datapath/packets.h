@@ -54,6 +54,7 @@
 #define CLIENT_PORT  40001
 #define HTTP_ID      3
 #define OPAQUE_ID    4
+#define OTHER_ID     6
 #define LLAMA        2 /* default model of the HTTP service */
 #define QWEN         3
 #define OPAQUE_MODEL 5
@@ -569,8 +570,32 @@ static inline uint64_t requests_of(uint32_t service, uint32_t model, uint32_t ve
 {
 	struct sluice_count_key key = {
 		.service = service, .model = model, .verdict = verdict, .reason = reason};
+	struct sluice_admitted_count each[w.cpus];
+	uint64_t sum = sum_cpus(fd_of(request_counts), &key);
 
-	return sum_cpus(fd_of(request_counts), &key);
+	if (verdict != SLUICE_VERDICT_ADMITTED || reason != SLUICE_REASON_NONE)
+		return sum;
+	assert_int_equal(bpf_map_lookup_elem(fd_of(admitted_counts), &model, each), 0);
+	for (int i = 0; i < w.cpus; i++)
+		sum += each[i].service == service ? each[i].n : 0;
+	return sum;
+}
+
+static inline uint64_t requests_in_all(void)
+{
+	struct sluice_admitted_count each[w.cpus];
+	struct sluice_count_key key;
+	uint64_t sum = 0;
+
+	for (int err = bpf_map_get_next_key(fd_of(request_counts), NULL, &key); !err;
+	     err = bpf_map_get_next_key(fd_of(request_counts), &key, &key))
+		sum += sum_cpus(fd_of(request_counts), &key);
+	for (uint32_t model = 0; model < MODELS_USED; model++) {
+		assert_int_equal(bpf_map_lookup_elem(fd_of(admitted_counts), &model, each), 0);
+		for (int i = 0; i < w.cpus; i++)
+			sum += each[i].n;
+	}
+	return sum;
 }
 
 /* Every map as a daemon with one HTTP and one opaque service has it at its start. */
@@ -612,6 +637,7 @@ static inline void reset_world(void)
 		set_flag(i, (struct sluice_model_flag){.allow = 1});
 		bpf_map_update_elem(fd_of(model_state), &i, &state, BPF_ANY);
 		bpf_map_update_elem(fd_of(histograms), &i, none, BPF_ANY);
+		bpf_map_update_elem(fd_of(admitted_counts), &i, none, BPF_ANY);
 	}
 	for (uint32_t i = 0; i < SLUICE_COUNTER_COUNT; i++)
 		bpf_map_update_elem(fd_of(counters), &i, zeros, BPF_ANY);
@@ -748,6 +774,7 @@ struct row_requests {
 	uint16_t model;
 	uint8_t verdict, reason;
 	uint64_t n;
+	uint32_t service; /* 0: that of the row's port */
 };
 
 struct row_sample {
@@ -952,7 +979,8 @@ static inline void assert_ends(const struct row *row)
 	uint32_t service = row->port == OPAQUE_PORT ? OPAQUE_ID : HTTP_ID;
 	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
 	int64_t in_flight = 0, waiting = 0;
-	unsigned n = 0, kinds = 0;
+	uint64_t requests = 0;
+	unsigned n = 0;
 
 	assert_int_equal(all.in_flight, row->in_flight);
 	assert_int_equal(all.waiting, row->waiting);
@@ -966,13 +994,14 @@ static inline void assert_ends(const struct row *row)
 	assert_int_equal(entries(fd_of(conns)), row->conns);
 	assert_int_equal(entries(fd_of(tombstones)), row->tombstones);
 	assert_counters(row->counters, sizeof(row->counters) / sizeof(row->counters[0]));
-	for (; kinds < sizeof(row->requests) / sizeof(row->requests[0]) && row->requests[kinds].n;
-	     kinds++) {
-		const struct row_requests *r = &row->requests[kinds];
-
-		assert_int_equal(requests_of(service, r->model, r->verdict, r->reason), r->n);
+	for (const struct row_requests *r = row->requests;
+	     r < row->requests + sizeof(row->requests) / sizeof(row->requests[0]) && r->n; r++) {
+		assert_int_equal(requests_of(r->service ? r->service : service, r->model, r->verdict,
+					     r->reason),
+				 r->n);
+		requests += r->n;
 	}
-	assert_int_equal(entries(fd_of(request_counts)), kinds);
+	assert_int_equal(requests_in_all(), requests);
 	while (n < sizeof(row->samples) / sizeof(row->samples[0]) &&
 	       (row->samples[n].n || row->samples[n].kind))
 		n++;

@@ -560,6 +560,50 @@ static void lists_are_whole(void **state)
 	closed(d);
 }
 
+static void add_admitted(void *arg, const struct sluice_count_key *key, uint64_t n)
+{
+	uint64_t *seen = arg;
+
+	assert_int_equal(key->verdict, SLUICE_VERDICT_ADMITTED);
+	assert_int_equal(key->model, 7);
+	assert_true(key->service < 3);
+	assert_int_equal(seen[key->service], 0);
+	seen[key->service] = n;
+}
+
+/* Each CPU has a service of its own there; what is in the other map is of two of them. */
+static void admitted_requests_are_told_once_wherever_they_were_counted(void **state)
+{
+	struct datapath *d = opened();
+	struct sluice_admitted_count *own = calloc(d->cpus, sizeof(*own));
+	uint64_t *each = calloc(d->cpus, sizeof(*each)), want[3] = {0}, seen[3];
+	uint32_t model = 7;
+
+	for (int cpu = 0; cpu < d->cpus; cpu++) {
+		own[cpu] = (struct sluice_admitted_count){.n = 10 + cpu, .service = cpu % 2};
+		want[cpu % 2] += 10 + cpu;
+	}
+	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.admitted_counts), &model, own, BPF_ANY), 0);
+	for (uint16_t service = 1; service < 3; service++) {
+		struct sluice_count_key key = {.service = service, .model = model};
+
+		each[0] = 100 * service;
+		want[service] += 100 * service;
+		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.request_counts), &key, each, BPF_ANY),
+				 0);
+	}
+	for (int daemon = 0; daemon < 2; daemon++) { /* the second finds what the first left */
+		memset(seen, 0, sizeof(seen));
+		assert_done(datapath_each_count(d, add_admitted, seen));
+		assert_memory_equal(seen, want, sizeof(want));
+		closed(d);
+		d = opened();
+	}
+	closed(d);
+	free(own);
+	free(each);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -579,6 +623,7 @@ int main(void)
 		sandbox_test(the_classes_in_force_are_exactly_those_asked_for),
 		sandbox_test(sums_are_over_all_cpus),
 		sandbox_test(lists_are_whole),
+		sandbox_test(admitted_requests_are_told_once_wherever_they_were_counted),
 	};
 
 	return sandbox_main("age", tests);

@@ -787,6 +787,19 @@ static void qwen_by_default(bool ipv6)
 	set_both(HTTP_PORT, service);
 }
 
+static void known_as_another(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.id = OTHER_ID;
+	set_both(HTTP_PORT, service);
+}
+
+static void known_as_before(bool ipv6)
+{
+	set_both(HTTP_PORT, http_service());
+}
+
 static void remove_services(bool ipv6)
 {
 	clear_map(fd_of(services), sizeof(struct sluice_service_key));
@@ -833,6 +846,32 @@ static void a_name_means_what_was_last_said_of_it(void **state)
 		  {FROM_CLIENT(NOBODY_N, OK_N, nobody)}},
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+	};
+
+	play_rows(rows);
+}
+
+static void requests_of_two_services_for_one_model_are_told_apart(void **state)
+{
+	static const char ask[] = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
+	enum { N = sizeof(ask) - 1 };
+	static const struct row rows[] = {
+		{"whichever was first",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, ask)},
+		  {FROM_SERVER(0, N, OK_SHORT)},
+		  {.act = known_as_another},
+		  {FROM_CLIENT(N, OK_N, ask)},
+		  {FROM_SERVER(OK_N, 2 * N, OK_SHORT)},
+		  {FROM_CLIENT(2 * N, 2 * OK_N, ask)},
+		  {FROM_SERVER(2 * OK_N, 3 * N, OK_SHORT)},
+		  {.act = known_as_before},
+		  {FROM_CLIENT(3 * N, 3 * OK_N, ask)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2},
+			      {LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2, OTHER_ID}}},
 	};
 
 	play_rows(rows);
@@ -1774,6 +1813,7 @@ int main(void)
 		packets_test(counts_return_when_either_side_resets),
 		packets_test(rules_say_what_is_judged_and_where_its_name_stands),
 		packets_test(a_name_means_what_was_last_said_of_it),
+		packets_test(requests_of_two_services_for_one_model_are_told_apart),
 		packets_test(what_is_in_doubt_is_reset_only_where_its_service_says_so),
 		packets_test(a_fragmented_request_is_in_doubt_and_passes),
 		packets_test(an_admitted_request_passes_to_its_end_whatever_shuts),

@@ -248,7 +248,32 @@ struct count_visitor {
 	void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n);
 	void *arg;
 	int cpus;
+	struct sluice_admitted_count *admitted; /* of model and CPU */
 };
+
+static void visit_admitted(void *arg, const void *key, const void *value)
+{
+	const struct count_visitor *v = arg;
+	uint32_t model;
+
+	memcpy(&model, key, sizeof(model));
+	memcpy(&v->admitted[(size_t)model * v->cpus], value, v->cpus * sizeof(*v->admitted));
+}
+
+/* Takes what all CPUs have admitted of a service's requests for a model out of v->admitted. */
+static uint64_t take_admitted(const struct count_visitor *v, uint32_t service, uint32_t model)
+{
+	struct sluice_admitted_count *each = &v->admitted[(size_t)model * v->cpus];
+	uint64_t sum = 0;
+
+	for (int cpu = 0; cpu < v->cpus; cpu++) {
+		if (each[cpu].service != service)
+			continue;
+		sum += each[cpu].n;
+		each[cpu].n = 0;
+	}
+	return sum;
+}
 
 static void visit_count(void *arg, const void *key, const void *value)
 {
@@ -260,19 +285,39 @@ static void visit_count(void *arg, const void *key, const void *value)
 	memcpy(&k, key, sizeof(k));
 	for (int cpu = 0; cpu < v->cpus; cpu++)
 		sum += each[cpu];
+	if (k.verdict == SLUICE_VERDICT_ADMITTED && k.reason == SLUICE_REASON_NONE &&
+	    k.model < SLUICE_MODELS_MAX)
+		sum += take_admitted(v, k.service, k.model);
 	v->each(v->arg, &k, sum);
 }
 
+/* A service's requests for a model that were admitted may be counted in both maps; they are told once. */
 int datapath_each_count(struct datapath *d,
 			void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n),
 			void *arg)
 {
-	struct count_visitor v = {each, arg, d->cpus};
+	size_t cpus = d->cpus, all = SLUICE_MODELS_MAX * cpus;
+	_cleanup_free_ struct sluice_admitted_count *admitted = calloc(all, sizeof(*admitted));
+	struct count_visitor v = {each, arg, d->cpus, admitted};
+	int err;
 
-	return read_failed(map_each(d, map_fd(d->skel->maps.request_counts),
-				    sizeof(struct sluice_count_key),
-				    per_cpu_size(d, sizeof(uint64_t)), visit_count, &v),
-			   "request_counts");
+	if (!admitted)
+		return datapath_fail(-ENOMEM, "out of memory");
+	err = map_each(d, map_fd(d->skel->maps.admitted_counts), sizeof(uint32_t),
+		       per_cpu_size(d, sizeof(*admitted)), visit_admitted, &v);
+	if (err)
+		return read_failed(err, "admitted_counts");
+	err = map_each(d, map_fd(d->skel->maps.request_counts), sizeof(struct sluice_count_key),
+		       per_cpu_size(d, sizeof(uint64_t)), visit_count, &v);
+	if (err)
+		return read_failed(err, "request_counts");
+	for (size_t i = 0; i < all; i++) {
+		struct sluice_count_key key = {.service = admitted[i].service, .model = i / cpus};
+
+		if (admitted[i].n)
+			each(arg, &key, take_admitted(&v, key.service, key.model));
+	}
+	return 0;
 }
 
 static bool policy_empty(struct datapath *d, enum sluice_empty which)
