@@ -438,21 +438,17 @@ static __always_inline void begin_waiting(struct judging *a, const struct sluice
  * the law's is the last, so that what was there before is its load. A client that has nothing yet begins behind them:
  * who is refused makes no entry.
  */
-SUBPROG int take_places(bool bound)
+static __always_inline void take_places(struct judging *a, bool bound)
 {
-	struct judging *a = get_judging();
 	struct sluice_holding *held, had = {};
 	struct sluice_model_state *state;
 	struct sluice_model_flag *law;
-	struct question *q;
+	struct question *q = &a->question;
 
-	if (!a)
-		return 0;
-	q = &a->question;
 	law = model_flag(q->law);
 	state = model_counts(q->law);
 	if (!law || !state)
-		return 0;
+		return;
 	if (bound && law->admission.floor)
 		q->rank = admission_rank(class_of(a), 0);
 	held = client_holding(a);
@@ -476,14 +472,14 @@ SUBPROG int take_places(bool bound)
 		held = bpf_map_lookup_elem(&client_in_flight, &a->key);
 		if (!held) {
 			count(SLUICE_COUNTER_COUNTS_FULL);
-			return 0;
+			return;
 		}
 		__sync_fetch_and_add(&held->in_flight, 1);
 	}
 	/* Two CPUs that let it in at once may put it ahead by one turn: no place rests on that. */
 	if (law->admission.turn)
 		held->due = admission_due(&law->admission, held->due, share_weight(q), state->admitted);
-	return 0;
+	return;
 
 law_back:
 	give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
@@ -496,7 +492,7 @@ all_back:
 none:
 	if (held)
 		__sync_fetch_and_add(&held->in_flight, -1);
-	return 0;
+	return;
 }
 
 /* Takes the places of a request that passes although it was not admitted, and charges it. */
@@ -508,7 +504,7 @@ SUBPROG int hold_passing(void)
 
 	if (!a)
 		return 0;
-	take_places(false);
+	take_places(a, false);
 	quota = quota_by_id(a->judgement.quota);
 	if (!quota)
 		return 0;
@@ -637,7 +633,7 @@ SUBPROG int judge_request(const struct sluice_service *service)
 	}
 	if (!q->take || j->reason)
 		return 0;
-	take_places(!q->favoured);
+	take_places(a, !q->favoured);
 	if (j->reason || !quota || !budget)
 		return 0;
 	charge_request(j, quota, budget, q->now, false);
