@@ -466,6 +466,7 @@ static __always_inline void take_places(struct judging *a, bool bound)
 		goto model_back;
 	if (!join_law(a, law, state, bound))
 		goto law_back;
+	KEEP(state);
 	begin_waiting(a, law, state);
 	if (!held) {
 		bpf_map_update_elem(&client_in_flight, &a->key, &had, BPF_NOEXIST);
@@ -593,7 +594,7 @@ SUBPROG int leave_places(void)
  * last time, and where it is admitted its places are taken and its quota charged. A request for the whole
  * (SLUICE_MODEL_ALL) asks what is known before the model is.
  */
-SUBPROG int judge_request(const struct sluice_service *service)
+static __always_inline void judge_now(const struct sluice_service *service)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
 	struct sluice_settings *set = get_settings();
@@ -603,14 +604,14 @@ SUBPROG int judge_request(const struct sluice_service *service)
 	struct judgement *j;
 	struct question *q;
 
-	if (!service || !set || !a)
-		return 0;
+	if (!set || !a)
+		return;
 	q = &a->question;
 	j = &a->judgement;
 	__builtin_memset(j, 0, sizeof(*j));
 	own = model_flag(q->model);
 	if (!all || !own)
-		return 0;
+		return;
 	q->service = service->id;
 	q->law = own->law;
 	judge_client(a, all, own, set->empty);
@@ -632,13 +633,21 @@ SUBPROG int judge_request(const struct sluice_service *service)
 			judge_load();
 	}
 	if (!q->take || j->reason)
-		return 0;
+		return;
+	KEEP(a);
 	take_places(a, !q->favoured);
 	if (j->reason || !quota || !budget)
-		return 0;
+		return;
 	charge_request(j, quota, budget, q->now, false);
 	if (j->reason)
 		leave_places();
+	return;
+}
+
+SUBPROG int judge_request(const struct sluice_service *service)
+{
+	if (service)
+		judge_now(service);
 	return 0;
 }
 

@@ -198,15 +198,11 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	r = &conn->request;
 	j = &a->judgement;
 	now = a->question.now;
-	if (conn->exchange_tail - conn->exchange_head >= SLUICE_EXCHANGES_MAX) {
-		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
-		return 0;
-	}
 	if (conn->flags & SLUICE_CONN_JUDGE) {
 		a->question.model = model;
 		a->question.take = 1;
 		a->question.bytes = admission_bytes(conn->request_bytes);
-		judge_request(service);
+		judge_now(service);
 		if (j->reason) {
 			if (j->shadow) {
 				verdict = SLUICE_VERDICT_SHADOW_REJECTED;
@@ -375,6 +371,10 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		}
 	} else if (!(conn->flags & SLUICE_CONN_JUDGE) || !(ev & (HTTP1_HEAD_END | HTTP1_MODEL))) {
 		return conn->flags & SLUICE_CONN_UNJUDGED;
+	}
+	if (end && conn->exchange_tail - conn->exchange_head >= SLUICE_EXCHANGES_MAX) {
+		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		return 1;
 	}
 	if (end && model_known(c->s, r, ev))
 		model = c->s->named - 1;
