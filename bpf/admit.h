@@ -466,7 +466,7 @@ static __always_inline void take_places(struct judging *a, bool bound)
 		goto model_back;
 	if (!join_law(a, law, state, bound))
 		goto law_back;
-	KEEP(state);
+	KEEP(state); /* or the addresses of its parts go on the stack, which has 480 bytes used then and not 512 */
 	begin_waiting(a, law, state);
 	if (!held) {
 		bpf_map_update_elem(&client_in_flight, &a->key, &had, BPF_NOEXIST);
@@ -634,16 +634,16 @@ static __always_inline void judge_now(const struct sluice_service *service)
 	}
 	if (!q->take || j->reason)
 		return;
-	KEEP(a);
+	KEEP(a); /* as there */
 	take_places(a, !q->favoured);
 	if (j->reason || !quota || !budget)
 		return;
 	charge_request(j, quota, budget, q->now, false);
 	if (j->reason)
 		leave_places();
-	return;
 }
 
+/* … apart, for who asks before the request's end. */
 SUBPROG int judge_request(const struct sluice_service *service)
 {
 	if (service)
