@@ -305,8 +305,19 @@ static void *race(void *arg)
 	return NULL;
 }
 
-/* More requests at once than there are places, from all CPUs. */
-static void race_once(void)
+/* A budget of so many requests, which does not fill up again while it is raced for. */
+static void set_quota(uint32_t id, uint32_t requests)
+{
+	struct sluice_quota quota = {.request_ns = HOUR, .request_span_ns = requests * HOUR};
+	struct sluice_model_flag flag = {.allow = 1, .law = LLAMA, .quota = id, .admission = ceiling_of(RACERS * EACH + 1)};
+
+	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
+	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
+	set_flag(LLAMA, flag);
+}
+
+/* More requests of one client at once than there are places, or than its budget has, from all CPUs. */
+static void race_once(bool budget)
 {
 	static struct frame frames[RACERS][EACH];
 	struct racer racers[RACERS] = {0};
@@ -315,7 +326,10 @@ static void race_once(void)
 
 	reset_world();
 	empty_states();
-	set_law(LLAMA, LLAMA, ceiling_of(RACE_CEILING));
+	if (budget)
+		set_quota(7, RACE_CEILING);
+	else
+		set_law(LLAMA, LLAMA, ceiling_of(RACE_CEILING));
 	for (int r = 0; r < RACERS; r++) {
 		for (int i = 0; i < EACH; i++) {
 			struct link_end l = connect_anew();
@@ -343,12 +357,19 @@ static void race_once(void)
 	assert_int_equal(get_state(LLAMA).waiting_bytes, RACE_CEILING * REQUEST_BYTES);
 	assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, RACE_CEILING);
 	assert_int_equal(ages_total(LLAMA), RACE_CEILING);
+	assert_int_equal(client_holds(), RACE_CEILING);
 }
 
 static void two_cpus_cannot_both_take_the_last_place(void **state)
 {
 	for (int i = 0; i < RACES; i++)
-		race_once();
+		race_once(false);
+}
+
+static void two_cpus_cannot_both_have_the_last_of_a_budget(void **state)
+{
+	for (int i = 0; i < RACES; i++)
+		race_once(true);
 }
 
 static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state)
@@ -387,6 +408,7 @@ int main(void)
 		packets_test(what_requests_hold_is_counted_where_their_law_looks),
 		packets_test(the_programs_say_what_the_shared_arithmetic_says),
 		packets_test(two_cpus_cannot_both_take_the_last_place),
+		packets_test(two_cpus_cannot_both_have_the_last_of_a_budget),
 		packets_test(shadow_mode_gives_places_only_to_what_would_be_admitted),
 	};
 
