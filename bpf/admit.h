@@ -573,7 +573,7 @@ SUBPROG int judge_load(void)
 	return 0;
 }
 
-/* Gives back what take_places() has just taken. */
+/* Gives back what take_places() has just taken; the turn that its client had under the law stays counted, as the law's own does. */
 SUBPROG int leave_places(void)
 {
 	struct judging *a = get_judging();
@@ -634,7 +634,7 @@ static __always_inline void judge_now(const struct sluice_service *service)
 	}
 	if (!q->take || j->reason)
 		return;
-	KEEP(a); /* as there */
+	KEEP(a); /* as in take_places() */
 	take_places(a, !q->favoured);
 	if (j->reason || !quota || !budget)
 		return;
