@@ -17,7 +17,7 @@
 #define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
 #define JSON_MODEL_RUN 32      /* … of it that one turn takes at most */
 #define JSON_MODEL_TOP 2       /* bytes of the top level that one turn takes at most */
-#define JSON_MODEL_TURNS 8     /* … of one step at most: the verifier walks each */
+#define JSON_MODEL_TURNS 16     /* … of one step at most: the verifier walks each */
 
 enum json_model_state {
 	JSON_MODEL_START,      /* before the opening brace */
@@ -330,6 +330,13 @@ static __always_inline __u32 json_model_key_word(struct json_model *j, const __u
 	return 0;
 }
 
+static __always_inline void json_model_key_begin(struct json_model *j)
+{
+	j->state = JSON_MODEL_KEY_STRING;
+	j->matched = 0;
+	j->flags &= ~JSON_MODEL_IS_MODEL;
+}
+
 /* One byte of the top level, outside strings. */
 static __always_inline void json_model_top(struct json_model *j, __u8 c)
 {
@@ -349,9 +356,7 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 		break;
 	case JSON_MODEL_KEY:
 		if (c == '"') {
-			j->state = JSON_MODEL_KEY_STRING;
-			j->matched = 0;
-			j->flags &= ~JSON_MODEL_IS_MODEL;
+			json_model_key_begin(j);
 			return;
 		}
 		if (c == '}') {
@@ -405,6 +410,29 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 	j->state = JSON_MODEL_DONE;
 }
 
+/*
+ * What usually stands between two strings of the top level, with the quote of the second: a colon or comma, and a space or
+ * none. Returns how many bytes it took of `left`, 0 if it is anything else.
+ */
+static __always_inline __u32 json_model_between(struct json_model *j, const __u8 *p, __u64 left)
+{
+	__u64 space = p[1] == ' ';
+
+	if (left < 3 || p[0] != (j->state == JSON_MODEL_COLON ? ':' : ',') || p[1 + space] != '"')
+		return 0;
+	if (j->state == JSON_MODEL_AFTER) {
+		json_model_key_begin(j);
+	} else if (j->state != JSON_MODEL_COLON) {
+		return 0;
+	} else if (j->flags & JSON_MODEL_IS_MODEL) {
+		json_model_name_begin(j);
+	} else {
+		j->state = JSON_MODEL_STRING;
+		j->next = JSON_MODEL_AFTER;
+	}
+	return 2 + space;
+}
+
 /* Index of the first quote or backslash in the 64 bytes at p, 64 if there is none. */
 static __always_inline __u64 json_model_string_end(const __u8 *p)
 {
@@ -423,8 +451,8 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
 }
 
 /*
- * One turn at p: up to 64 bytes of a string that does not matter and what follows it, a few bytes of the top level, up to
- * 32 of a nested value or of the name. Returns where it ends, maybe beyond `stop`; *more: whether another may follow.
+ * One turn at p: up to 64 bytes of a string that does not matter and what follows it, a few bytes of the top level and what
+ * usually follows those, up to 32 of a nested value or of the name. Returns where it ends, maybe beyond `stop`; *more: whether another may follow.
  */
 static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *buf, __u64 p,
 					     __u64 stop, int *more, __u32 *ev)
@@ -450,12 +478,9 @@ static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *b
 		p = scan_clamp(p);
 		SCAN_FENCE();
 	}
-	if (j->state == JSON_MODEL_NAME) {
-		n = json_model_name_run(j, buf + p, stop - p, ev);
-		*more = n && !*ev;
-		return p + n;
-	}
-	if (j->state != JSON_MODEL_DEEP) {
+	n = json_model_between(j, buf + p, stop - p);
+	p = scan_clamp(p + n);
+	if (!n && j->state <= JSON_MODEL_AFTER) {
 		SCAN_UNROLL
 		for (int k = 0; k < JSON_MODEL_TOP; k++) {
 			json_model_top(j, buf[p++]);
@@ -464,10 +489,19 @@ static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *b
 				break;
 			SCAN_FENCE();
 		}
-		if (j->state == JSON_MODEL_KEY_STRING && p + 8 <= stop) {
-			p = scan_clamp(p);
-			p += json_model_key_word(j, buf + p);
-		}
+		p = scan_clamp(p);
+	}
+	SCAN_FENCE();
+	if (j->state == JSON_MODEL_KEY_STRING && p + 8 <= stop) {
+		p = scan_clamp(p + json_model_key_word(j, buf + p));
+		p = scan_clamp(p + json_model_between(j, buf + p, stop - p));
+	}
+	if (j->state == JSON_MODEL_NAME) {
+		n = json_model_name_run(j, buf + p, stop - p, ev);
+		*more = n && !*ev;
+		return p + n;
+	}
+	if (j->state != JSON_MODEL_DEEP) {
 		*more = j->state != JSON_MODEL_KEY_STRING && j->state != JSON_MODEL_DONE;
 		return p;
 	}
