@@ -35,7 +35,7 @@ struct request_scratch {
 	__u32 named;  /* a model of the request that ends in this packet, not asked for yet, and 1; 0: none */
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
-	__u8 buf[SCAN_BUF + SCAN_PAD];
+	__u8 buf[SCAN_ROOM + SCAN_PAD];
 };
 
 struct {
@@ -65,8 +65,8 @@ struct request_context {
 	struct sluice_service *service;
 	struct request_scratch *s;
 	struct judging *a;
+	const struct sluice_rules *rules;
 	const struct siphash_secret *secret;
-	const char *wanted; /* the header that may name the model, as the rules have it */
 };
 
 /* Whether an earlier response is still under way, so that nothing may be refused. */
@@ -417,6 +417,20 @@ SUBPROG int body_bytes(struct sluice_conn *conn, struct request_scratch *s, __u3
 	return n;
 }
 
+/* … of a head, or of what frames the chunks of a body: likewise. */
+SUBPROG int head_bytes(struct sluice_conn *conn, struct request_scratch *s, __u32 pos,
+		       const struct sluice_rules *rules, const struct siphash_secret *secret)
+{
+	__u32 ev = 0, n;
+
+	if (!conn || !s || !rules || !secret)
+		return 0;
+	n = http1_request_head_step(&conn->request, s->buf, pos, s->buf_len, rules->header,
+				    rules->names, secret, &ev);
+	s->ev = ev;
+	return n;
+}
+
 /* What became of it with them. */
 static __always_inline long proxy_events(struct request_context *c)
 {
@@ -475,14 +489,12 @@ static long request_step(__u32 i, struct request_context *c)
 			s->at += n;
 			return proxy_events(c);
 		}
-		if (conn->request.frame.state == HTTP1_AT_BODY) {
+		if (conn->request.frame.state == HTTP1_AT_BODY)
 			n = body_bytes(conn, s, pos);
-			ev = s->ev;
-			s->ev = 0;
-		} else {
-			n = http1_request_head_step(&conn->request, s->buf, pos, s->buf_len,
-						    c->wanted, c->secret, &ev);
-		}
+		else
+			n = head_bytes(conn, s, pos, c->rules, c->secret);
+		ev = s->ev;
+		s->ev = 0;
 	}
 	s->at += n;
 	conn->request_bytes += n;
@@ -701,16 +713,15 @@ static __always_inline void wipe(struct request_scratch *s)
 /* A segment of a known connection with bytes of a request. Returns the program's verdict. */
 static __always_inline int request_bytes(struct request_context *c)
 {
-	struct sluice_rules *set = service_rules(c->service->id);
 	struct sluice_conn *conn = c->conn;
 	struct packet *p = &c->s->packet;
 	__u32 zero = 0;
 	bool pass;
 
 	c->secret = bpf_map_lookup_elem(&hash_key, &zero);
-	if (!set || !c->secret)
+	c->rules = service_rules(c->service->id);
+	if (!c->rules || !c->secret)
 		return TC_ACT_UNSPEC;
-	c->wanted = set->header;
 	/* Two CPUs may hold segments of one connection; the later one's comes again. */
 	if (!__sync_bool_compare_and_swap(&conn->busy, 0, 1)) {
 		count(SLUICE_COUNTER_REORDERED_DROPPED);

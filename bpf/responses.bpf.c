@@ -31,7 +31,7 @@ struct response_scratch {
 	__u32 ended;  /* the ITL record to be sent is its response's last */
 	__u64 woken_ns; /* when this CPU last woke the daemon for a sample */
 	__u32 waited; /* the packet, full or let out by an acknowledgement, may have waited for its client, and more with it */
-	__u8 buf[SCAN_BUF + SCAN_PAD];
+	__u8 buf[SCAN_ROOM + SCAN_PAD];
 };
 
 struct {
@@ -325,6 +325,11 @@ static long response_step(__u32 i, struct response_context *c)
 			pos = 0;
 		}
 		n = http1_response_step(&conn->response, s->buf, pos, s->buf_len, &ev);
+		/* The usual body behind its head, of which nothing is read, needs no step of its own. */
+		if (ev == HTTP1_HEAD_END && left > n &&
+		    conn->response.frame.state == HTTP1_AT_BODY &&
+		    conn->response.stream.kind == STREAM_NONE)
+			n += http1_response_unread(&conn->response, left - n, &ev);
 	}
 	s->at += n;
 	return ev ? response_events(c, ev) : 0;

@@ -180,9 +180,10 @@ struct sluice_rules {
 	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX]; /* headers that hold a client's API key, the first counts first */
 	char forwarded[HTTP1_TOKEN_MAX]; /* "forwarded", or "x-forwarded-for" */
 	char priority[HTTP1_TOKEN_MAX];	 /* the header whose value names a request's class; all zero: none */
+	__u64 names; /* http1_names() of these headers */
 	struct sluice_rule rule[SLUICE_RULES_MAX];
 };
-_Static_assert(sizeof(struct sluice_rules) == 200 + 16 * 56, "rules");
+_Static_assert(sizeof(struct sluice_rules) == 208 + 16 * 56, "rules");
 
 struct sluice_model_name {
 	char name[SLUICE_NAME_MAX];

@@ -28,6 +28,9 @@
 #define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
 #define HTTP1_RUN 24            /* … of it that one step takes */
 #define HTTP1_KEYS_MAX 3        /* headers that may hold a client's API key */
+#define HTTP1_WANTED (HTTP1_KEYS_MAX + 3) /* headers that a driver may ask for */
+#define HTTP1_LINES 16          /* usual lines that one step takes at most: the verifier walks each */
+#define HTTP1_KEY_BYTES 32      /* … and bytes of a key */
 #define HTTP1_PRIORITY (HTTP1_KEYS_MAX + 1) /* in http1_key.trying: what is hashed is no key */
 #define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
 
@@ -76,18 +79,14 @@ enum http1_flag {
 	HTTP1_CODING = 1 << 1,         /* Transfer-Encoding was there */
 	HTTP1_CHUNKED = 1 << 2,        /* … and ended in chunked */
 	HTTP1_ENCODED = 1 << 3,        /* the body is compressed or otherwise coded */
-	HTTP1_CLOSE = 1 << 4,          /* Connection: close */
-	HTTP1_KEEP_ALIVE = 1 << 5,     /* Connection: keep-alive */
-	HTTP1_UPGRADE = 1 << 6,        /* Upgrade: anything */
-	HTTP1_EXPECT = 1 << 7,         /* Expect: 100-continue */
-	HTTP1_TRAILER = 1 << 8,        /* the lines being read are trailers */
-	HTTP1_GAP = 1 << 9,            /* white space behind the token under way */
-	HTTP1_BEGUN = 1 << 10,         /* the body's first byte was seen */
-	HTTP1_CHUNK_COUNTED = 1 << 11, /* of an encoded stream: this chunk was counted */
-	HTTP1_PATH_CUT = 1 << 12,      /* the target is longer than `path` */
-	HTTP1_VALUE = 1 << 13,         /* the wanted header was there */
-	HTTP1_VALUE_BAD = 1 << 14,     /* … twice, or too long, or is no one word */
-	HTTP1_DATE_UNASKED = 1 << 15,  /* response: set by a driver that does not want HTTP1_DATE */
+	HTTP1_TRAILER = 1 << 4,        /* the lines being read are trailers */
+	HTTP1_GAP = 1 << 5,            /* white space behind the token under way */
+	HTTP1_BEGUN = 1 << 6,          /* the body's first byte was seen */
+	HTTP1_CHUNK_COUNTED = 1 << 7,  /* of an encoded stream: this chunk was counted */
+	HTTP1_PATH_CUT = 1 << 8,       /* the target is longer than `path` */
+	HTTP1_VALUE = 1 << 9,          /* the wanted header was there */
+	HTTP1_VALUE_BAD = 1 << 10,     /* … twice, or too long, or is no one word */
+	HTTP1_DATE_UNASKED = 1 << 11,  /* response: set by a driver that does not want HTTP1_DATE */
 };
 
 /* Headers that matter. A new one needs a line in http1_header() and one in http1_token(). */
@@ -97,9 +96,6 @@ enum http1_header {
 	HTTP1_HEADER_TRANSFER_ENCODING,
 	HTTP1_HEADER_CONTENT_ENCODING,
 	HTTP1_HEADER_CONTENT_TYPE,
-	HTTP1_HEADER_CONNECTION,
-	HTTP1_HEADER_UPGRADE,
-	HTTP1_HEADER_EXPECT,
 	HTTP1_HEADER_DATE,
 	HTTP1_HEADER_WANTED, /* the one that the driver asks for */
 };
@@ -240,6 +236,55 @@ static __always_inline int http1_wanted(const struct http1_frame *f, const char 
 	return !differ;
 }
 
+/*
+ * A header's name has one of 64 bits, which says in one test that it is none of those that matter: the highest six of the sum
+ * of its words, folded, with zeros behind it, each times an odd number. These are chosen so that no header that clients and
+ * servers often send has the bit of one that matters; what has it is compared as before. This is the part of word i.
+ */
+static __always_inline __u64 http1_name_sum(__u64 word, int i)
+{
+	return word * (i == 0   ? 0xa1b4b4eb6ad5b539ULL
+		       : i == 1 ? 0x0a46c565f490f87fULL
+		       : i == 2 ? 0xef9cf37aebb20b21ULL
+				: 0xa6403724cb17720dULL);
+}
+
+static __always_inline __u64 http1_name_bit(__u64 w0, __u64 w1, __u64 w2)
+{
+	return 1ULL << ((http1_name_sum(w0, 0) + http1_name_sum(w1, 1) + http1_name_sum(w2, 2)) >> 58);
+}
+
+/* The bits of the headers that a driver asks for: `wanted` as http1_request_step() has it. */
+static __always_inline __u64 http1_names(const char *wanted)
+{
+	__u64 bits = 0;
+
+	for (int i = 0; i < HTTP1_WANTED; i++, wanted += HTTP1_TOKEN_MAX) {
+		__u64 sum = 0;
+
+		for (int k = 0; k < HTTP1_TOKEN_MAX / 8; k++)
+			sum += http1_name_sum(scan_fold(scan_load(wanted + 8 * k)), k);
+		if (wanted[0])
+			bits |= 1ULL << (sum >> 58);
+	}
+	return bits;
+}
+
+/* … and of those that matter in any case. */
+static __always_inline __u64 http1_own_names(const struct http1_frame *f, int response)
+{
+	__u64 content = scan_literal("content-"), bits;
+
+	bits = http1_name_bit(content, scan_literal("length\0\0"), 0) |
+	       http1_name_bit(content, scan_literal("encoding"), 0) |
+	       http1_name_bit(scan_literal("transfer"), scan_literal("-encodin"), 'g');
+	if (response)
+		bits |= http1_name_bit(content, scan_literal("type\0\0\0\0"), 0);
+	if (response && !(f->flags & HTTP1_DATE_UNASKED))
+		bits |= http1_name_bit(scan_literal("date\0\0\0\0"), 0, 0);
+	return bits;
+}
+
 /* Which header the finished name in f->token is. */
 static __always_inline __u8 http1_header(const struct http1_frame *f, int response)
 {
@@ -249,18 +294,6 @@ static __always_inline __u8 http1_header(const struct http1_frame *f, int respon
 	case 4:
 		if (response && w0 == scan_literal("date\0\0\0\0"))
 			return HTTP1_HEADER_DATE;
-		break;
-	case 6:
-		if (!response && w0 == scan_literal("expect\0\0"))
-			return HTTP1_HEADER_EXPECT;
-		break;
-	case 7:
-		if (w0 == scan_literal("upgrade\0"))
-			return HTTP1_HEADER_UPGRADE;
-		break;
-	case 10:
-		if (w0 == scan_literal("connecti") && w1 == scan_literal("on\0\0\0\0\0\0"))
-			return HTTP1_HEADER_CONNECTION;
 		break;
 	case 12:
 		if (response && w0 == scan_literal("content-") &&
@@ -282,6 +315,20 @@ static __always_inline __u8 http1_header(const struct http1_frame *f, int respon
 		break;
 	}
 	return HTTP1_HEADER_OTHER;
+}
+
+/* The class of a Content-Type (enum stream_kind) by its words, zeros behind it. */
+static __always_inline __u8 http1_kind(__u64 w0, __u64 w1, __u64 w2, __u64 w3)
+{
+	if (w3)
+		return STREAM_NONE;
+	if (w0 == scan_literal("text/eve") && w1 == scan_literal("nt-strea") && w2 == 'm')
+		return STREAM_SSE;
+	if (w0 == scan_literal("applicat") &&
+	    ((w1 == scan_literal("ion/x-nd") && w2 == scan_literal("json\0\0\0\0")) ||
+	     (w1 == scan_literal("ion/json") && w2 == 'l')))
+		return STREAM_NDJSON;
+	return STREAM_NONE;
 }
 
 /*
@@ -312,29 +359,7 @@ static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32
 			f->flags |= HTTP1_ENCODED;
 		break;
 	case HTTP1_HEADER_CONTENT_TYPE:
-		*kind = STREAM_NONE;
-		if (len == 17 && w0 == scan_literal("text/eve") && w1 == scan_literal("nt-strea"))
-			*kind = w2 == 'm' ? STREAM_SSE : STREAM_NONE;
-		else if (w0 == scan_literal("applicat") &&
-			 ((len == 20 && w1 == scan_literal("ion/x-nd") &&
-			   w2 == scan_literal("json\0\0\0\0")) ||
-			  (len == 17 && w1 == scan_literal("ion/json") && w2 == 'l')))
-			*kind = STREAM_NDJSON;
-		break;
-	case HTTP1_HEADER_CONNECTION:
-		if (len == 5 && w0 == scan_literal("close\0\0\0"))
-			f->flags |= HTTP1_CLOSE;
-		else if (len == 10 && w0 == scan_literal("keep-ali") &&
-			 w1 == scan_literal("ve\0\0\0\0\0\0"))
-			f->flags |= HTTP1_KEEP_ALIVE;
-		break;
-	case HTTP1_HEADER_UPGRADE:
-		f->flags |= HTTP1_UPGRADE;
-		break;
-	case HTTP1_HEADER_EXPECT:
-		if (len == 12 && w0 == scan_literal("100-cont") &&
-		    w1 == scan_literal("inue\0\0\0\0"))
-			f->flags |= HTTP1_EXPECT;
+		*kind = len <= HTTP1_TOKEN_MAX ? http1_kind(w0, w1, w2, http1_word(f, 3)) : STREAM_NONE;
 		break;
 	}
 }
@@ -535,12 +560,10 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 }
 
 /*
- * The usual Content-Length: a space, one to seven digits, the end of the line. Returns how many
- * bytes it took of `left`, up to the line's end; 0 if it is anything else, and then nothing has
- * changed.
+ * The usual Content-Length: a space, one to seven digits, the end of the line. Returns how many bytes it took of `left`, up
+ * to the line's end, with its *value; 0 if it is anything else.
  */
-static __always_inline __u64 http1_length_line(struct http1_frame *f, const __u8 *p, __u64 left,
-					       __u32 *ev)
+static __always_inline __u64 http1_usual_length(const __u8 *p, __u64 left, __u64 *value)
 {
 	__u64 w = scan_load(p + 1) ^ SCAN_ONES * '0', digits;
 
@@ -553,11 +576,7 @@ static __always_inline __u64 http1_length_line(struct http1_frame *f, const __u8
 	w <<= 64 - 8 * digits;
 	w = (w * 10 + (w >> 8)) & 0x00ff00ff00ff00ffULL;
 	w = (w * 100 + (w >> 16)) & 0x0000ffff0000ffffULL;
-	f->value = (__u32)(w * 10000 + (w >> 32));
-	f->token_len = 1;
-	http1_length_end(f, ev);
-	if (f->state != HTTP1_AT_DOUBT)
-		f->state = HTTP1_AT_REST;
+	*value = (__u32)(w * 10000 + (w >> 32));
 	return 1 + digits;
 }
 
@@ -582,6 +601,92 @@ static __always_inline __u64 http1_token_line(struct http1_frame *f, const __u8 
 			f->state = HTTP1_AT_REST;
 	}
 	return n;
+}
+
+/*
+ * The words of the token at p, as http1_run() takes it, zeros behind them. Returns its length, and in *end the byte behind
+ * it; 32 and 0 if it is no shorter.
+ */
+static __always_inline __u64 http1_words(const __u8 *p, __u64 w[4], __u8 *end)
+{
+	__u64 word = 0, marks = 0, n = 32;
+
+	*end = 0;
+	w[0] = w[1] = w[2] = w[3] = 0;
+	SCAN_UNROLL
+	for (int k = 0; k < 4; k++) {
+		word = scan_load(p + 8 * k);
+		marks = (scan_below(word, 0x21) | scan_equal(word, ',') |
+			 scan_equal(word & ~SCAN_ONES, ':')) &
+			SCAN_HIGHS;
+		w[k] = (word | SCAN_ONES * 0x20) & scan_mask(marks);
+		if (marks) {
+			n = scan_index(marks);
+			*end = word >> 8 * n;
+			n += 8 * k;
+			break;
+		}
+	}
+	return scan_forget(n, word);
+}
+
+/*
+ * Lines of a head with nothing unusual about them, which the state machine need not see byte by byte: those that do not
+ * matter, by the bits of their names (`names`, and our own); a Content-Length; a response's Content-Type; and the empty line,
+ * behind which *head_end is set. Returns where it came to: at `stop`, at a line that http1_line_step() has to read from its
+ * beginning, or in the rest of one.
+ */
+static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8 *buf, __u64 p,
+					       __u64 stop, int response, __u64 names, __u8 *kind,
+					       int *head_end)
+{
+	__u64 at, n, value, w[4];
+	__u8 end;
+
+	names |= http1_own_names(f, response);
+	SCAN_TURNS
+	for (int i = 0; i < HTTP1_LINES; i++) {
+		p = scan_clamp(p);
+		n = http1_words(buf + p, w, &end);
+		if (p + n >= stop)
+			break;
+		if (!n && end == '\r' && p + 1 < stop && buf[p + 1] == '\n') {
+			*head_end = 1;
+			p += 2;
+			break;
+		}
+		if (!n || end != ':')
+			break;
+		at = scan_clamp(p + n + 1);
+		if (names >> ((http1_name_sum(w[0], 0) + http1_name_sum(w[1], 1) +
+			       http1_name_sum(w[2], 2) + http1_name_sum(w[3], 3)) >> 58) & 1) {
+			if (w[0] != scan_literal("content-"))
+				break;
+			if (w[1] == scan_literal("length\0\0")) {
+				n = http1_usual_length(buf + at, stop - at, &value);
+				if (!n || f->flags & HTTP1_LENGTH)
+					break;
+				f->left = value;
+				f->flags |= HTTP1_LENGTH;
+			} else if (response && w[1] == scan_literal("type\0\0\0\0")) {
+				n = http1_words(buf + at + 1, w, &end);
+				if (buf[at] != ' ' || at + n + 1 >= stop || !n ||
+				    (end != '\r' && end != ';'))
+					break;
+				*kind = http1_kind(w[0], w[1], w[2], w[3]);
+			} else {
+				break;
+			}
+		}
+		p = scan_clamp(at + scan_control(buf + at));
+		if (p + 1 >= stop || buf[p] != '\r' || buf[p + 1] != '\n') {
+			f->state = HTTP1_AT_REST;
+			break;
+		}
+		p = scan_forget(p + 2, stop);
+		SCAN_FENCE();
+	}
+	return p > stop ? stop : p;
 }
 
 /*
@@ -649,9 +754,7 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 		p++;
 		if (p >= stop || *ev)
 			return p - pos; /* whoever was told wants to know where */
-		if (f->state == HTTP1_AT_LENGTH)
-			p += http1_length_line(f, buf + p, stop - p, ev);
-		else if (f->state == HTTP1_AT_TOKEN)
+		if (f->state == HTTP1_AT_TOKEN)
 			p += http1_token_line(f, buf + p, stop - p, kind, ev);
 		if (f->state != HTTP1_AT_REST)
 			return p - pos;
@@ -932,6 +1035,35 @@ static __always_inline void http1_key_step(struct http1_request *r, __u8 c,
 		http1_line_end(f, c);
 }
 
+/*
+ * Some of the value of a header that holds an API key, as it usually is: " Bearer " where that is wanted, or bytes of the key
+ * itself. Returns how many.
+ */
+static __always_inline __u64 http1_key_run(struct http1_request *r, const __u8 *buf, __u64 pos,
+					   __u64 stop, const struct siphash_secret *secret)
+{
+	struct http1_key *key = &r->key;
+	__u64 p = pos, w = scan_load(buf + p);
+
+	if (key->state == HTTP1_KEY_GAP && key->bearer && !key->matched && stop - p >= 8 &&
+	    buf[p] == ' ' && buf[p + 7] == ' ' && (w | SCAN_ONES * 0x20) == scan_literal(" bearer ")) {
+		key->matched = 6;
+		return 8;
+	}
+	if (key->state != HTTP1_KEY_VALUE || !secret)
+		return 0;
+	SCAN_TURNS
+	for (int i = 0; i < HTTP1_KEY_BYTES; i++) {
+		p = scan_clamp(p);
+		if (p >= stop || buf[p] <= ' ')
+			break;
+		siphash_byte(&key->under_way, secret, buf[p]);
+		p = scan_forget(p + 1, w);
+		SCAN_FENCE();
+	}
+	return scan_forget(p - pos, w);
+}
+
 /* One byte of the value of the header that says whom a proxy forwards for. */
 static __always_inline void http1_forwarded_step(struct http1_request *r, __u8 c, __u32 *ev)
 {
@@ -1050,6 +1182,7 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 /* One step within the head, or within what frames the chunks of a body. */
 static __always_inline __u32 http1_request_head_step(struct http1_request *r, const __u8 *buf,
 						     __u32 pos, __u32 end, const char *wanted,
+						     __u64 names,
 						     const struct siphash_secret *secret,
 						     __u32 *ev)
 {
@@ -1074,6 +1207,11 @@ static __always_inline __u32 http1_request_head_step(struct http1_request *r, co
 		http1_head_bytes(f, n, ev);
 		return n;
 	}
+	if (f->state == HTTP1_AT_LINE && !(f->flags & HTTP1_TRAILER)) {
+		n = line + http1_usual_lines(f, buf, p, end, 0, names, &kind, &head_end) - p;
+		if (n)
+			goto taken;
+	}
 	if (f->state == HTTP1_AT_VALUE) {
 		n = http1_wanted_step(r, buf + p, left, ev);
 		http1_forget(&n, ev, left);
@@ -1081,9 +1219,15 @@ static __always_inline __u32 http1_request_head_step(struct http1_request *r, co
 		return n;
 	}
 	if (f->state == HTTP1_AT_KEY) {
-		http1_key_step(r, buf[p], secret, ev);
-		http1_head_bytes(f, 1, ev);
-		return 1;
+		p = scan_clamp(p + http1_key_run(r, buf, p, end, secret));
+		n = p - pos;
+		if (p < end) {
+			http1_key_step(r, buf[p], secret, ev);
+			n++;
+		}
+		http1_forget(&n, ev, left);
+		http1_head_bytes(f, n, ev);
+		return n;
 	}
 	if (f->state == HTTP1_AT_FORWARDED) {
 		http1_forwarded_step(r, buf[p], ev);
@@ -1091,6 +1235,7 @@ static __always_inline __u32 http1_request_head_step(struct http1_request *r, co
 		return 1;
 	}
 	n = line + http1_line_step(f, buf, p, end, 0, wanted, &kind, &head_end, ev);
+taken:
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
@@ -1124,16 +1269,16 @@ static __always_inline __u32 http1_request_body_step(struct http1_request *r, co
  * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT. `wanted` is the name of
  * the header whose value is kept, behind it those of HTTP1_KEYS_MAX headers that may hold an API
  * key, of the one that says whom a proxy forwards for, and of the one that names a request's class,
- * HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `secret` keys the keys' hash. A
- * driver may also choose between the two halves itself.
+ * HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `names` is http1_names() of
+ * them; `secret` keys the keys' hash. A driver may also choose between the two halves itself.
  */
 static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
-						__u32 end, const char *wanted,
+						__u32 end, const char *wanted, __u64 names,
 						const struct siphash_secret *secret, __u32 *ev)
 {
 	return r->frame.state == HTTP1_AT_BODY
 		       ? http1_request_body_step(r, buf, pos, end, ev)
-		       : http1_request_head_step(r, buf, pos, end, wanted, secret, ev);
+		       : http1_request_head_step(r, buf, pos, end, wanted, names, secret, ev);
 }
 
 /* ---- responses ---- */
@@ -1236,18 +1381,27 @@ static __always_inline void http1_response_head_end(struct http1_response *r, __
 	}
 }
 
-/* The usual status line up to its reason: "HTTP/1.1 200 ". Returns 13, or 0 if it is anything else. */
-static __always_inline __u32 http1_status_line(struct http1_frame *f, const __u8 *p, __u64 left)
+/*
+ * The usual status line, "HTTP/1.1 200 OK", or if its reason is not as short, up to that. Returns its length, with its end;
+ * 0 if it is anything else.
+ */
+static __always_inline __u64 http1_status_line(struct http1_frame *f, const __u8 *p, __u64 left)
 {
 	__u8 hundreds = p[9] - '0', tens = p[10] - '0', ones = p[11] - '0';
+	__u64 reason = scan_load(p + 13), n = 0;
 
-	if (left < 16 || scan_load(p) != scan_literal("HTTP/1.1") || p[8] != ' ' || p[12] != ' ' ||
+	if (left < 24 || scan_load(p) != scan_literal("HTTP/1.1") || p[8] != ' ' || p[12] != ' ' ||
 	    !hundreds || hundreds > 9 || tens > 9 || ones > 9)
 		return 0;
 	f->minor = 1;
 	f->status = hundreds * 100 + tens * 10 + ones;
 	f->state = HTTP1_AT_REST;
-	return 13;
+	n = scan_below(reason, 0x20) & SCAN_HIGHS;
+	n = n ? scan_index(n) : 7;
+	if ((reason >> 8 * n & 0xffff) != ('\r' | '\n' << 8))
+		return 13;
+	f->state = HTTP1_AT_LINE;
+	return 13 + n + 2;
 }
 
 /* One step within the status line. */
@@ -1294,6 +1448,25 @@ static __always_inline __u32 http1_status_line_step(struct http1_frame *f, const
 	return 1;
 }
 
+/* The first byte of a response's body. */
+static __always_inline void http1_response_body_begin(struct http1_frame *f, __u32 *ev)
+{
+	if (!(f->flags & HTTP1_BEGUN)) {
+		f->flags |= HTTP1_BEGUN;
+		*ev |= HTTP1_BODY_BEGIN;
+	}
+}
+
+/* At a body of which nothing is read: `left` bytes of it, not 0, or as many as it has, are passed. Returns how many. */
+static __always_inline __u32 http1_response_unread(struct http1_response *r, __u32 left, __u32 *ev)
+{
+	if (left > r->frame.left)
+		left = r->frame.left;
+	http1_response_body_begin(&r->frame, ev);
+	http1_response_skipped(r, left, ev);
+	return left;
+}
+
 /* One step within the body, of which `left` bytes are in the window. */
 static __always_inline __u32 http1_response_body_step(struct http1_response *r, const __u8 *buf,
 						      __u32 pos, __u64 left, __u32 *ev)
@@ -1301,10 +1474,7 @@ static __always_inline __u32 http1_response_body_step(struct http1_response *r, 
 	struct http1_frame *f = &r->frame;
 	struct stream *s = &r->stream;
 
-	if (!(f->flags & HTTP1_BEGUN)) {
-		f->flags |= HTTP1_BEGUN;
-		*ev |= HTTP1_BODY_BEGIN;
-	}
+	http1_response_body_begin(f, ev);
 	*ev = scan_forget(*ev, left); /* see http1_forget */
 	if (s->kind == STREAM_SSE || s->kind == STREAM_NDJSON)
 		return stream_step(s, buf, pos, pos + left, ev);
@@ -1349,7 +1519,13 @@ static __always_inline __u32 http1_response_step(struct http1_response *r, const
 		http1_head_bytes(f, n, ev);
 		return n;
 	}
+	if (f->state == HTTP1_AT_LINE && !(f->flags & HTTP1_TRAILER)) {
+		n = line + http1_usual_lines(f, buf, p, end, 1, 0, &r->stream.kind, &head_end) - p;
+		if (n)
+			goto taken;
+	}
 	n = line + http1_line_step(f, buf, p, end, 1, NULL, &r->stream.kind, &head_end, ev);
+taken:
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);

@@ -17,6 +17,7 @@
 
 #define SCAN_BUF 2048 /* bytes of the window that are ever valid */
 #define SCAN_PAD 64   /* … and readable beyond them */
+#define SCAN_ROOM 4096 /* … for all that the verifier knows of a cursor (scan_clamp) */
 
 /* What a step tells its driver; a step raises each bit at most once. */
 enum scan_event {
@@ -145,11 +146,13 @@ static __always_inline __u64 scan_forget(__u64 n, __u64 w)
 	return scan_opaque(n ^ w) ^ w;
 }
 
-/* A cursor that the verifier can trust. */
+/*
+ * A cursor that the verifier can trust. It is within SCAN_BUF, or as little beyond as one search goes, so that nothing is cut
+ * off; a test against SCAN_BUF would be two states to explore from, and this is one.
+ */
 static __always_inline __u64 scan_clamp(__u64 p)
 {
-	p = scan_opaque(p);
-	return p > SCAN_BUF ? SCAN_BUF : p;
+	return scan_opaque(p) & (SCAN_ROOM - 1);
 }
 
 /*

@@ -598,14 +598,22 @@ static inline uint64_t requests_in_all(void)
 	return sum;
 }
 
+/* The rules of the HTTP service. */
+static inline void put_rules(struct sluice_rules r)
+{
+	uint32_t service = HTTP_ID;
+
+	r.names = http1_names(r.header);
+	assert_int_equal(bpf_map_update_elem(fd_of(rules), &service, &r, BPF_ANY), 0);
+}
+
 /* Every map as a daemon with one HTTP and one opaque service has it at its start. */
 static inline void reset_world(void)
 {
 	uint64_t zeros[2 * w.cpus];
 	size_t histogram = sizeof(struct sluice_histogram) * w.cpus;
 	void *none = calloc(1, histogram);
-	struct sluice_rules rules = {0};
-	uint32_t zero = 0, service;
+	uint32_t zero = 0;
 
 	memset(zeros, 0, sizeof(zeros));
 	w.settings = (struct sluice_settings){
@@ -627,8 +635,7 @@ static inline void reset_world(void)
 	clear_map(fd_of(request_counts), sizeof(struct sluice_count_key));
 	clear_map(fd_of(client_in_flight), sizeof(struct sluice_client_flag_key));
 	clear_map(fd_of(services), sizeof(struct sluice_service_key));
-	service = HTTP_ID;
-	bpf_map_update_elem(fd_of(rules), &service, &rules, BPF_ANY);
+	put_rules((struct sluice_rules){0});
 	set_both(HTTP_PORT, http_service());
 	set_both(OPAQUE_PORT, opaque_service());
 	for (uint32_t i = 0; i < MODELS_USED; i++) {

@@ -69,7 +69,7 @@ static void set_identity(uint8_t forwarded, bool proxy)
 	static const struct sluice_rules keys = {.key = {"authorization", "x-api-key"}};
 	struct sluice_service service = http_service();
 	struct sluice_rules r = keys;
-	uint32_t zero = 0, id = HTTP_ID;
+	uint32_t zero = 0, id = QUOTA;
 
 	strcpy(r.forwarded, forwarded ? "x-forwarded-for" : "");
 	service.forwarded = forwarded;
@@ -77,10 +77,9 @@ static void set_identity(uint8_t forwarded, bool proxy)
 	service.quota = QUOTA;
 	set_both(HTTP_PORT, service);
 	assert_int_equal(bpf_map_update_elem(fd_of(hash_key), &zero, &secret, BPF_ANY), 0);
-	assert_int_equal(bpf_map_update_elem(fd_of(rules), &id, &r, BPF_ANY), 0);
+	put_rules(r);
 	clear_map(fd_of(trusted_proxies), sizeof(struct sluice_trusted_key));
 	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
-	id = QUOTA;
 	bpf_map_update_elem(fd_of(quotas), &id, &(struct sluice_quota){0}, BPF_ANY);
 }
 

@@ -559,17 +559,14 @@ static void counts_return_when_either_side_resets(void **state)
 
 static void set_rules(bool ipv6)
 {
-	static const struct sluice_rules rules = {
+	put_rules((struct sluice_rules){
 		.count = 2,
 		.methods = 1 << HTTP1_METHOD_POST | 1 << HTTP1_METHOD_GET,
 		.source = {SLUICE_SOURCE_PATH, SLUICE_SOURCE_HEADER, SLUICE_SOURCE_BODY},
 		.header = "x-model",
 		.rule = {{.kind = SLUICE_RULE_PASS, .len = 7, .prefix = "/health"},
 			 {.kind = SLUICE_RULE_MODEL, .len = 11, .prefix = "/v2/models/"}},
-	};
-	uint32_t service = HTTP_ID;
-
-	assert_int_equal(bpf_map_update_elem(fd_of(rules), &service, &rules, BPF_ANY), 0);
+	});
 }
 
 #define QWEN_ADMITTED                                                                              \

@@ -21,7 +21,6 @@
 
 static void rules_of(const char *const *keys)
 {
-	uint32_t service = HTTP_ID;
 	struct rules_entry e = {0};
 	struct sluice_rules r;
 	char err[512] = "";
@@ -31,7 +30,7 @@ static void rules_of(const char *const *keys)
 			fail_msg("%s", err);
 	if (rules_finish(&e, &r, err, sizeof(err)))
 		fail_msg("%s", err);
-	assert_int_equal(bpf_map_update_elem(fd_of(rules), &service, &r, BPF_ANY), 0);
+	put_rules(r);
 }
 
 #define RULES(name, ...)                                                                           \

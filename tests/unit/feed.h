@@ -87,8 +87,6 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 		const char *text;
 	} flags[] = {
 		{HTTP1_CHUNKED, " chunked"}, {HTTP1_ENCODED, " encoded"},
-		{HTTP1_CLOSE, " close"},     {HTTP1_KEEP_ALIVE, " keep-alive"},
-		{HTTP1_UPGRADE, " upgrade"}, {HTTP1_EXPECT, " expect"},
 		{HTTP1_PATH_CUT, " cut"},    {HTTP1_VALUE_BAD, " value!"},
 	};
 
@@ -226,7 +224,8 @@ static inline void feed(struct feed *f, const void *data, size_t len)
 		}
 		switch (f->kind) {
 		case FEED_REQUEST:
-			n = http1_request_step(&f->request, buf, pos, end, f->wanted, &feed_secret, &ev);
+			n = http1_request_step(&f->request, buf, pos, end, f->wanted,
+					       http1_names(f->wanted), &feed_secret, &ev);
 			break;
 		case FEED_RESPONSE:
 			n = http1_response_step(&f->response, buf, pos, end, &ev);

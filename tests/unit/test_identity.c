@@ -105,7 +105,8 @@ static struct forwarded forwarded_whole(const char *name, const char *lines, siz
 		memset(buf, '1', sizeof(buf));
 		memcpy(buf, head + at, stop - at);
 		while (pos < stop - at) {
-			pos += http1_request_step(&r, buf, pos, stop - at, names[0], &secret, &ev);
+			pos += http1_request_step(&r, buf, pos, stop - at, names[0],
+						  http1_names(names[0]), &secret, &ev);
 			assert_false(ev & HTTP1_DOUBT);
 		}
 		at = stop;

@@ -63,7 +63,8 @@ static __u64 key_of(const char *head, size_t cut, struct http1_request *r)
 		memset(buf, 'x', sizeof(buf));
 		memcpy(buf, head + at, stop - at);
 		while (pos < stop - at) {
-			pos += http1_request_step(r, buf, pos, stop - at, names[0], &secret, &ev);
+			pos += http1_request_step(r, buf, pos, stop - at, names[0],
+						  http1_names(names[0]), &secret, &ev);
 			assert_false(ev & HTTP1_DOUBT);
 			if (ev & HTTP1_HEAD_END)
 				return r->key.rank ? r->key.hash : 0;
@@ -152,7 +153,8 @@ static void no_part_of_a_key_is_kept(void **state)
 		__u32 ev = 0;
 
 		buf[0] = head[at];
-		http1_request_step(&r, buf, 0, 1, names[0], &secret, &ev);
+		http1_request_step(&r, buf, 0, 1, names[0],
+						  http1_names(names[0]), &secret, &ev);
 		for (size_t k = 0; k + 3 <= sizeof(key) - 1; k++)
 			assert_null(memmem(&r, sizeof(r), key + k, 3));
 	}

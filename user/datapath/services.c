@@ -200,8 +200,12 @@ static int write_rules(struct datapath *d, const struct datapath_service *servic
 {
 	int fd = map_fd(d->skel->maps.rules), err = 0;
 
-	for (size_t i = 0; i < count && !err; i++)
-		err = bpf_map_update_elem(fd, &services[i].value.id, &services[i].rules, BPF_ANY);
+	for (size_t i = 0; i < count && !err; i++) {
+		struct sluice_rules rules = services[i].rules;
+
+		rules.names = http1_names(rules.header);
+		err = bpf_map_update_elem(fd, &services[i].value.id, &rules, BPF_ANY);
+	}
 	return err ? datapath_fail(err, "rules cannot be written: %s", strerror(-err)) : 0;
 }
 
