@@ -21,6 +21,7 @@ struct response_scratch {
 	__u32 end;    /* … behind the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
+	__u32 ev;     /* what ended in the bytes of a head that were read last */
 	__u32 gaps;   /* generated events in this packet behind the response's first */
 	__u32 tokens; /* … and all of them, to be charged */
 	__u32 usage_end;   /* offset behind a plain reply whose tokens are to be charged; 0: none */
@@ -295,6 +296,25 @@ static __always_inline void begin_response(struct sluice_conn *conn)
 	conn_set(conn, SLUICE_CONN_RESPONSE);
 }
 
+/*
+ * Reads some of a head from s->buf[pos] on, and the usual body behind it, of which nothing is read; returns how many bytes.
+ * s->ev: what ended with them. Apart, as body_bytes() is, and so that what streams does not pay for its stack.
+ */
+SUBPROG int response_head(struct sluice_conn *conn, struct response_scratch *s, __u32 pos)
+{
+	__u32 ev = 0, n, left;
+
+	if (!conn || !s)
+		return 0;
+	left = s->end - s->at;
+	n = http1_response_head_step(&conn->response, s->buf, pos, s->buf_len, &ev);
+	if (ev == HTTP1_HEAD_END && left > n && conn->response.frame.state == HTTP1_AT_BODY &&
+	    conn->response.stream.kind == STREAM_NONE)
+		n += http1_response_unread(&conn->response, left - n, &ev);
+	s->ev = ev;
+	return n;
+}
+
 /* One step of framing, as in requests.bpf.c. */
 static long response_step(__u32 i, struct response_context *c)
 {
@@ -324,12 +344,14 @@ static long response_step(__u32 i, struct response_context *c)
 			s->buf_len = n;
 			pos = 0;
 		}
-		n = http1_response_step(&conn->response, s->buf, pos, s->buf_len, &ev);
-		/* The usual body behind its head, of which nothing is read, needs no step of its own. */
-		if (ev == HTTP1_HEAD_END && left > n &&
-		    conn->response.frame.state == HTTP1_AT_BODY &&
-		    conn->response.stream.kind == STREAM_NONE)
-			n += http1_response_unread(&conn->response, left - n, &ev);
+		if (conn->response.frame.state == HTTP1_AT_BODY) {
+			n = http1_response_body_step(&conn->response, s->buf, pos, s->buf_len, &ev);
+		} else if (conn->response.frame.state >= HTTP1_AT_CHUNK_SIZE) {
+			n = http1_chunk_step(&conn->response.frame, s->buf, scan_clamp(pos), s->buf_len, &ev);
+		} else {
+			n = response_head(conn, s, pos);
+			ev = s->ev;
+		}
 	}
 	s->at += n;
 	return ev ? response_events(c, ev) : 0;

@@ -690,7 +690,35 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 }
 
 /*
- * One step within head lines, chunk lines or trailers: a whole line, if it is not long and has
+ * The verifier need not know which step it was that took n bytes and raised ev: without this it
+ * would explore the driver once for every pair of them.
+ */
+static __always_inline void http1_forget(__u32 *n, __u32 *ev, __u64 unknown)
+{
+	*n = scan_forget(*n, unknown);
+	*ev = scan_forget(*ev, unknown);
+}
+
+/* One step within the lines around chunks, but for their extensions. Returns how many bytes it took. */
+static __always_inline __u32 http1_chunk_step(struct http1_frame *f, const __u8 *buf, __u64 pos,
+					      __u64 stop, __u32 *ev)
+{
+	__u64 p = pos;
+	__u32 n;
+
+	SCAN_UNROLL
+	for (int k = 0; k < 8; k++) {
+		http1_chunk_byte(f, buf[pos + k], ev);
+		if (++p >= stop || f->state < HTTP1_AT_CHUNK_SIZE || f->state > HTTP1_AT_DATA_LF)
+			break;
+	}
+	n = p - pos;
+	http1_forget(&n, ev, scan_load(buf + pos));
+	return n;
+}
+
+/*
+ * One step within head lines, chunk extensions or trailers: a whole line, if it is not long and has
  * nothing unusual, and the empty line behind it. Sets *head_end at the end of the empty line.
  * Returns how many bytes it took.
  */
@@ -701,16 +729,6 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 	__u64 p = pos, n;
 	__u8 c;
 
-	if (f->state >= HTTP1_AT_CHUNK_SIZE) {
-		SCAN_UNROLL
-		for (int k = 0; k < 8; k++) {
-			http1_chunk_byte(f, buf[pos + k], ev);
-			if (++p >= stop || f->state < HTTP1_AT_CHUNK_SIZE ||
-			    f->state > HTTP1_AT_DATA_LF)
-				break;
-		}
-		return scan_forget(p - pos, scan_load(buf + pos));
-	}
 	if (f->state == HTTP1_AT_TOKEN || f->state == HTTP1_AT_LENGTH)
 		return http1_value_step(f, buf + p, stop - p, kind, ev);
 	c = buf[p];
@@ -789,16 +807,6 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 		f->state = HTTP1_AT_LINE;
 	}
 	return p - pos;
-}
-
-/*
- * The verifier need not know which step it was that took n bytes and raised ev: without this it
- * would explore the driver once for every pair of them.
- */
-static __always_inline void http1_forget(__u32 *n, __u32 *ev, __u64 unknown)
-{
-	*n = scan_forget(*n, unknown);
-	*ev = scan_forget(*ev, unknown);
 }
 
 /* Counts the bytes of heads and trailers. */
@@ -1193,6 +1201,8 @@ static __always_inline __u32 http1_request_head_step(struct http1_request *r, co
 	__u8 kind;
 
 	left = end - p;
+	if (f->state >= HTTP1_AT_CHUNK_SIZE)
+		return http1_chunk_step(f, buf, p, end, ev);
 	if (f->state == HTTP1_AT_START) {
 		line = http1_request_line(r, buf, p, left);
 		p = scan_clamp(p + line);
@@ -1467,53 +1477,47 @@ static __always_inline __u32 http1_response_unread(struct http1_response *r, __u
 	return left;
 }
 
-/* One step within the body, of which `left` bytes are in the window. */
+/* One step within the body, or a chunk of it; as http1_response_step. */
 static __always_inline __u32 http1_response_body_step(struct http1_response *r, const __u8 *buf,
-						      __u32 pos, __u64 left, __u32 *ev)
+						      __u32 pos, __u32 end, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	struct stream *s = &r->stream;
+	__u64 p = scan_clamp(pos), left = end - p;
+	__u32 n;
 
+	if (left > f->left)
+		left = f->left;
+	n = left;
 	http1_response_body_begin(f, ev);
 	*ev = scan_forget(*ev, left); /* see http1_forget */
-	if (s->kind == STREAM_SSE || s->kind == STREAM_NDJSON)
-		return stream_step(s, buf, pos, pos + left, ev);
-	if (s->kind == STREAM_ENCODED && !(f->flags & HTTP1_CHUNK_COUNTED)) {
+	if (s->kind == STREAM_SSE || s->kind == STREAM_NDJSON) {
+		n = stream_step(s, buf, p, p + left, ev);
+	} else if (s->kind == STREAM_ENCODED && !(f->flags & HTTP1_CHUNK_COUNTED)) {
 		f->flags |= HTTP1_CHUNK_COUNTED;
 		*ev |= STREAM_EVENT_BEGIN;
 		stream_count(s, ev);
 	}
-	return left;
+	http1_forget(&n, ev, left);
+	if (http1_body_taken(f, n))
+		http1_response_end(r, ev);
+	return n;
 }
 
-/*
- * As http1_request_step. Raises HTTP1_HEAD_END, HTTP1_INTERIM, HTTP1_UPGRADED (with
- * HTTP1_HEAD_END), HTTP1_BODY_BEGIN, STREAM_EVENT_BEGIN, STREAM_GENERATED, HTTP1_END and
- * HTTP1_DOUBT.
- */
-static __always_inline __u32 http1_response_step(struct http1_response *r, const __u8 *buf,
-						 __u32 pos, __u32 end, __u32 *ev)
+/* One step within the head, a chunk's extension or the trailers; as http1_response_step. */
+static __always_inline __u32 http1_response_head_step(struct http1_response *r, const __u8 *buf,
+						      __u32 pos, __u32 end, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
-	__u64 p = scan_clamp(pos), left;
+	__u64 p = scan_clamp(pos), left = end - p;
 	int head_end = 0;
 	__u32 n, line = 0;
 
-	left = end - p;
 	if (f->state == HTTP1_AT_START) {
 		line = http1_status_line(f, buf + p, left);
 		p = scan_clamp(p + line);
 	}
 	line = scan_forget(line, left);
-	if (f->state == HTTP1_AT_BODY) {
-		if (left > f->left)
-			left = f->left;
-		n = http1_response_body_step(r, buf, pos, left, ev);
-		http1_forget(&n, ev, left);
-		if (http1_body_taken(f, n))
-			http1_response_end(r, ev);
-		return n;
-	}
 	if (f->state < HTTP1_AT_BODY) {
 		n = http1_status_line_step(f, buf + p, left, ev);
 		http1_head_bytes(f, n, ev);
@@ -1532,6 +1536,21 @@ taken:
 	if (head_end && f->state != HTTP1_AT_DOUBT)
 		http1_response_head_end(r, ev);
 	return n;
+}
+
+/*
+ * As http1_request_step. Raises HTTP1_HEAD_END, HTTP1_INTERIM, HTTP1_UPGRADED (with
+ * HTTP1_HEAD_END), HTTP1_BODY_BEGIN, STREAM_EVENT_BEGIN, STREAM_GENERATED, HTTP1_END and
+ * HTTP1_DOUBT.
+ */
+static __always_inline __u32 http1_response_step(struct http1_response *r, const __u8 *buf,
+						 __u32 pos, __u32 end, __u32 *ev)
+{
+	if (r->frame.state == HTTP1_AT_BODY)
+		return http1_response_body_step(r, buf, pos, end, ev);
+	return r->frame.state >= HTTP1_AT_CHUNK_SIZE
+		       ? http1_chunk_step(&r->frame, buf, scan_clamp(pos), end, ev)
+		       : http1_response_head_step(r, buf, pos, end, ev);
 }
 
 #endif
