@@ -17,7 +17,7 @@
 #define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
 #define JSON_MODEL_RUN 32      /* … of it that one turn takes at most */
 #define JSON_MODEL_TOP 2       /* bytes of the top level that one turn takes at most */
-#define JSON_MODEL_TURNS 16     /* … of one step at most: the verifier walks each */
+#define JSON_MODEL_TURNS 16    /* … of one step at most: the verifier walks each */
 
 enum json_model_state {
 	JSON_MODEL_START,      /* before the opening brace */
@@ -452,7 +452,8 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
 
 /*
  * One turn at p: up to 64 bytes of a string that does not matter and what follows it, a few bytes of the top level and what
- * usually follows those, up to 32 of a nested value or of the name. Returns where it ends, maybe beyond `stop`; *more: whether another may follow.
+ * usually follows those, up to 32 of a nested value or of the name. Returns where it ends, maybe beyond `stop`; *more:
+ * whether another may follow.
  */
 static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *buf, __u64 p,
 					     __u64 stop, int *more, __u32 *ev)
