@@ -100,7 +100,7 @@ same "the application was given no whole request of it" "$requests" "$(seen)"
 # 400 and 408 would mean that nginx saw a broken or slow request; 499 a client that went: it may log these, with no answer.
 check "nginx passed none of it on, and answered none" \
 	bash -c "! tail -n +$((lines + 1)) '$T/nginx/access.log' | grep -vE '\" (400|408|499) 0 '"
-check "uvicorn answered none of it" bash -c "! grep -E '429|500' '$T/uvicorn-$APP.log'"
+check "uvicorn answered none of it" bash -c "! grep -E '\" (429|500) ' '$T/uvicorn-$APP.log'"
 for port in $APP $PROXY; do
 	holds --within 3 "no connection is left of them at port $port" "sockets('s', $port) == []"
 done
