@@ -493,7 +493,6 @@ all_back:
 none:
 	if (held)
 		__sync_fetch_and_add(&held->in_flight, -1);
-	return;
 }
 
 /* Takes the places of a request that passes although it was not admitted, and charges it. */

@@ -62,12 +62,6 @@ static __always_inline void give_back_now(__u32 model, __u32 law, __u32 bytes, _
 		__sync_fetch_and_add(&ruling->ended, 1);
 }
 
-SUBPROG int give_back(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 had)
-{
-	give_back_now(model, law, bytes, since, had);
-	return 0;
-}
-
 /* A client has one request less in flight under a law; the entry of one that has nothing is the daemon's to delete. */
 static __always_inline void client_lets_go(const struct sluice_client_flag_key *key)
 {

@@ -10,9 +10,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <sluice/admission.h>
-#include <time.h>
 
 #define COLUMNS 16
 #define DASH    "-"
