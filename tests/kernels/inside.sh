@@ -295,16 +295,22 @@ both_ways() {
 	check "$1: each was counted once" same "$after" "$(requests)"
 }
 
-# Requests of 4 MB, and a response of some 100 KB, in segments of more than 64 KiB each way.
-big_tcp() {
-	local before after end pid
+# A window of a MB from the start: nobody sends at once more than a part of it.
+long_segments() {
+	local end
 
 	for end in s c; do
-		# A window of half a MB from the start: nobody sends at once more than a part of it.
 		on slk-$end ip link set ${end}0 gso_max_size 200000 gro_max_size 200000 &&
 			on slk-$end sysctl -qw net.ipv4.tcp_rmem='4096 1000000 8000000' \
 				net.ipv4.tcp_wmem='4096 1000000 8000000' || return 1
 	done
+}
+
+# Requests of 4 MB, and a response of some 100 KB, in segments of more than 64 KiB each way.
+big_tcp() {
+	local before after pid
+
+	check "BIG TCP: both ends take segments of more than 64 KiB" long_segments
 	longest &
 	pid=$!
 	check "BIG TCP: somebody listens" soon grep -q listens "$t/longest"
