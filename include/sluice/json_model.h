@@ -433,17 +433,26 @@ static __always_inline __u32 json_model_between(struct json_model *j, const __u8
 	return 2 + space;
 }
 
+/* Marks the quotes and backslashes in a word; to be masked with SCAN_HIGHS. */
+static __always_inline __u64 json_model_marks(__u64 w, __u64 quotes, __u64 backslashes, __u64 ones)
+{
+	return (((w ^ quotes) - ones) | ((w ^ backslashes) - ones)) & ~w;
+}
+
 /* Index of the first quote or backslash in the 64 bytes at p, 64 if there is none. */
 static __always_inline __u64 json_model_string_end(const __u8 *p)
 {
-	__u64 n = SCAN_PAD, w = 0, marks;
+	__u64 quotes = scan_opaque(SCAN_ONES * '"'), backslashes = scan_opaque(SCAN_ONES * '\\');
+	__u64 ones = scan_opaque(SCAN_ONES), n = SCAN_PAD, w = 0, first, second;
 
 	SCAN_UNROLL
-	for (int k = 0; k < SCAN_PAD; k += 8) {
+	for (int k = 0; k < SCAN_PAD; k += 16) {
 		w = scan_load(p + k);
-		marks = (scan_equal(w, '"') | scan_equal(w, '\\')) & SCAN_HIGHS;
-		if (marks) {
-			n = k + scan_index(marks);
+		first = json_model_marks(w, quotes, backslashes, ones);
+		second = json_model_marks(scan_load(p + k + 8), quotes, backslashes, ones);
+		if ((first | second) & SCAN_HIGHS) {
+			first &= SCAN_HIGHS;
+			n = first ? k + scan_index(first) : k + 8 + scan_index(second & SCAN_HIGHS);
 			break;
 		}
 	}
