@@ -102,6 +102,33 @@ static __always_inline __u64 pseudo_sum(const struct sluice_conn_key *key, bool 
 	return sum;
 }
 
+/* What an IPv4 header says of whose the packet is. */
+static __always_inline void packet_ipv4(struct packet *p, const struct iphdr *ip, enum packet_side side)
+{
+	addr_from_v4(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr, ip->saddr);
+	addr_from_v4(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr, ip->daddr);
+	p->ipv6 = 0;
+}
+
+/* … and a TCP header at offset `at`; segment_len: its bytes by the IP header. Returns as packet_parse() does. */
+static __always_inline int packet_tcp(struct packet *p, const struct tcphdr *tcp, __u32 at, __u32 segment_len,
+				      enum packet_side side)
+{
+	if (tcp->doff < 5)
+		return 0;
+	p->key.client_port = side == FROM_CLIENT ? tcp->source : tcp->dest;
+	p->key.server_port = side == FROM_CLIENT ? tcp->dest : tcp->source;
+	p->seq = bpf_ntohl(tcp->seq);
+	p->ack = bpf_ntohl(tcp->ack_seq);
+	p->window = bpf_ntohs(tcp->window);
+	p->flags = ((__u8 *)tcp)[13];
+	p->tcp_at = at;
+	p->payload_at = at + tcp->doff * 4;
+	p->payload_len = segment_len; /* packet_length() makes it the payload's */
+	p->check = tcp->check;
+	return 1;
+}
+
 /*
  * Reads the packet in [data, end). Returns 1 if it is whole TCP and `side`'s far port is a protected one, 0
  * if it is not ours, -1 if the headers reach beyond `end` (more of the packet has to be pulled in).
@@ -155,10 +182,8 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 			return -1;
 		if (!port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source))
 			return 0;
-		addr_from_v4(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr, ip->saddr);
-		addr_from_v4(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr, ip->daddr);
+		packet_ipv4(p, ip, side);
 		ip_len = ip_len ? ip_len - ip->ihl * 4 : 0;
-		p->ipv6 = 0;
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data + off;
 		__u32 extensions = 0;
@@ -214,19 +239,7 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 		return 0;
 	}
 
-	if (tcp->doff < 5)
-		return 0;
-	p->key.client_port = side == FROM_CLIENT ? tcp->source : tcp->dest;
-	p->key.server_port = side == FROM_CLIENT ? tcp->dest : tcp->source;
-	p->seq = bpf_ntohl(tcp->seq);
-	p->ack = bpf_ntohl(tcp->ack_seq);
-	p->window = bpf_ntohs(tcp->window);
-	p->flags = ((__u8 *)tcp)[13];
-	p->tcp_at = off;
-	p->payload_at = off + tcp->doff * 4;
-	p->payload_len = ip_len; /* of the TCP segment; packet_length() makes it the payload's */
-	p->check = tcp->check;
-	return 1;
+	return packet_tcp(p, tcp, off, ip_len, side);
 }
 
 /* Whether the checksum field holds the pseudo-header's sum only (CHECKSUM_PARTIAL). */
@@ -251,7 +264,7 @@ static __always_inline bool packet_length(struct packet *p, __u32 packet_len)
 		p->payload_len = packet_len - p->payload_at;
 		return true;
 	}
-	if (p->payload_len < header || p->tcp_at + p->payload_len > packet_len)
+	if (p->payload_len < header || (__u64)p->tcp_at + p->payload_len > packet_len)
 		return false;
 	p->payload_len -= header;
 	return true;
@@ -301,6 +314,24 @@ SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum p
 		r = packet_parse((void *)(long)skb->data, (void *)(long)skb->data_end, l2, side, p);
 	}
 	return r > 0 && packet_length(p, skb->len);
+}
+
+/* As packet_read() behind foreign(), with nothing asked twice of plain TCP over IPv4, nor a call for it. */
+static __always_inline int packet_own(struct __sk_buff *skb, struct packet *p, bool l2, enum packet_side side)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 at = l2 ? ETH_HLEN : 0, len;
+	struct iphdr *ip = data + at;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || data + at + sizeof(*ip) + sizeof(struct tcphdr) > end ||
+	    *(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff) || !ip->tot_len)
+		return packet_read(skb, p, l2, side);
+	packet_ipv4(p, ip, side);
+	p->l2_len = at;
+	p->fragment = 0;
+	len = bpf_ntohs(ip->tot_len) - sizeof(*ip);
+	at += sizeof(*ip);
+	return packet_tcp(p, data + at, at, len, side) && packet_length(p, skb->len);
 }
 
 /* The service that the packet's far address and port are, or NULL. */

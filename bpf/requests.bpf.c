@@ -764,7 +764,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	if (!c.s || !c.a || !set)
 		return TC_ACT_UNSPEC;
 	p = &c.s->packet;
-	if (!packet_read(skb, p, l2, FROM_CLIENT))
+	if (!packet_own(skb, p, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
 	/* Whatever is in conns is a service's; only the others and what carries a request need to ask. */
 	conn = bpf_map_lookup_elem(&conns, &p->key);

@@ -315,7 +315,7 @@ SUBPROG int response_head(struct sluice_conn *conn, struct response_scratch *s, 
 	return n;
 }
 
-/* One step of framing, as in requests.bpf.c. */
+/* One step of framing, as in requests.bpf.c; there are bytes for the first, and it ends behind the last. */
 static long response_step(__u32 i, struct response_context *c)
 {
 	struct sluice_conn *conn = c->conn;
@@ -323,8 +323,6 @@ static long response_step(__u32 i, struct response_context *c)
 	__u32 left = s->end - s->at, n, ev = 0;
 	__u64 skip;
 
-	if (s->at >= s->end)
-		return 1;
 	if (!(conn->flags & SLUICE_CONN_RESPONSE))
 		begin_response(conn);
 	skip = http1_response_skippable(&conn->response);
@@ -354,7 +352,9 @@ static long response_step(__u32 i, struct response_context *c)
 		}
 	}
 	s->at += n;
-	return ev ? response_events(c, ev) : 0;
+	if (ev && response_events(c, ev))
+		return 1;
+	return s->at >= s->end;
 }
 
 /* The server's SYN-ACK: a handshake to be proven, and the end of whatever had this key before. */
@@ -411,7 +411,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	__u32 zero = 0, end, ev = 0;
 	__s32 ahead;
 
-	if (foreign(skb, l2, FROM_SERVER) || !packet_read(skb, &p, l2, FROM_SERVER))
+	if (foreign(skb, l2, FROM_SERVER) || !packet_own(skb, &p, l2, FROM_SERVER))
 		return TC_ACT_UNSPEC;
 	set = get_settings();
 	s = bpf_map_lookup_elem(&response_scratch, &zero);
