@@ -183,8 +183,8 @@ SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
 }
 
 /* Judges the request whose last byte has come: it is refused, or takes its place in the ring of exchanges. */
-SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
-			 const struct sluice_service *service, __u32 model)
+static __always_inline void judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
+					 const struct sluice_service *service, __u32 model)
 {
 	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED;
 	struct judging *a = get_judging();
@@ -193,8 +193,8 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	struct judgement *j;
 	__u64 now;
 
-	if (!s || !conn || !service || !a)
-		return 0;
+	if (!a)
+		return;
 	r = &conn->request;
 	j = &a->judgement;
 	now = a->question.now;
@@ -214,7 +214,7 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 				j->reason = SLUICE_REASON_NONE;
 			} else {
 				s->refuse = REFUSE_REQUEST;
-				return 0;
+				return;
 			}
 			if (verdict == SLUICE_VERDICT_ADMITTED)
 				hold_passing();
@@ -248,13 +248,12 @@ SUBPROG int judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
 		release(e, HELD);
 		conn_clear(conn, SLUICE_CONN_ANSWERED_EARLY);
-		return 0;
+		return;
 	}
 	if (!(conn->flags & SLUICE_CONN_STALLED))
 		conn_clear(conn, SLUICE_CONN_TAINTED);
 	barrier();
 	conn->exchange_tail++;
-	return 0;
 }
 
 /*
@@ -328,13 +327,10 @@ SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_serv
 }
 
 /* The head has ended: whether the request is judged, its model if the head names one, and whose it is. */
-SUBPROG int head_ended(struct sluice_conn *conn, const struct sluice_service *service)
+static __always_inline void head_ended(struct sluice_conn *conn, const struct sluice_service *service)
 {
-	if (!conn || !service)
-		return 0;
 	route_head(conn, service->id);
 	whose_request(conn, service);
-	return 0;
 }
 
 /* The PROXY header has ended: from a trusted peer, the connection is whose it says. */
