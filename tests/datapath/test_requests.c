@@ -1691,6 +1691,12 @@ static void shorter_than_its_header(struct frame *f, const struct shape *shape)
 	put16(ip_of(f, shape) + (shape->ipv6 ? 4 : 2), shape->ipv6 ? 12 : 32);
 }
 
+/* IPv4: what is left for TCP is less than nothing. */
+static void shorter_than_ip(struct frame *f, const struct shape *shape)
+{
+	put16(ip_of(f, shape) + (shape->ipv6 ? 4 : 2), 10);
+}
+
 /* invariant 11 */
 static void other_packets_leave_as_they_came(void **state)
 {
@@ -1705,6 +1711,7 @@ static void other_packets_leave_as_they_came(void **state)
 		{"a TCP header too short to be one", short_header_length, 0, 0},
 		{"a length beyond the packet", longer_than_it_is, 0, 0},
 		{"a length within the TCP header", shorter_than_its_header, 0, 0},
+		{"a length within the IP header", shorter_than_ip, 0, 0},
 	};
 	static struct frame in, out;
 
@@ -1798,6 +1805,31 @@ static void padding_behind_a_short_packet_is_no_payload(void **state)
 	assert_int_equal(counter(SLUICE_COUNTER_PASSED_DOUBT), 0);
 }
 
+/* BIG TCP: packets of more than 64 KiB have no length in their IP header. */
+static void a_length_of_zero_means_all_of_the_packet(void **state)
+{
+	static const struct step handshake[] = {HANDSHAKE};
+	static struct frame in, out;
+	struct segment request = {.flags = PSH | ACK, .seq = CLIENT_ISN + 1, .ack = SERVER_ISN + 1,
+				  .window = 501, .text = REQUEST, .len = WHOLE};
+
+	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
+		const struct shape shape = {.ipv6 = ipv6};
+		struct sluice_conn conn;
+
+		reset_world();
+		for (int i = 0; i < 3; i++)
+			play_step(&shape, &handshake[i], HTTP_PORT);
+		make_frame(&in, &shape, &request);
+		put16(ip_of(&in, &shape) + (ipv6 ? 4 : 2), 0);
+		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+		assert_same_frame(&in, &out);
+		assert_true(get_conn(ipv6, HTTP_PORT, &conn));
+		assert_int_equal(conn.c_next, CLIENT_ISN + 1 + WHOLE);
+		assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1827,6 +1859,7 @@ int main(void)
 		packets_test(other_packets_leave_as_they_came),
 		packets_test(truncated_headers_leave_as_they_came),
 		packets_test(padding_behind_a_short_packet_is_no_payload),
+		packets_test(a_length_of_zero_means_all_of_the_packet),
 	};
 
 	return packets_main("requests", tests);
