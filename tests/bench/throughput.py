@@ -4,9 +4,11 @@
 
 Server and clients are in two network namespaces (sl-bench-s, sl-bench-c) joined by a veth pair. Rounds alternate: bare and
 attached, the first of the pair changing places, so that a machine that drifts drifts under both; the ratio is taken
-pair by pair and its median told. One more run, with the kernel's own count of the time in our programs, says what they
-take of each request; that figure stands also where a machine is not quiet. CPU is all that the machine spent (/proc/stat), both ends and the kernel, by the
-requests answered: what else runs at the time is in it, so run this on a quiet machine.
+pair by pair and its median told. Many short pairs tell more than few long ones. What is added to a request is told twice: by
+the requests a second (how much longer one takes), and by CPU, which is all that the machine spent (/proc/stat), both ends and
+the kernel, by the requests answered: what else runs at the time is in it, so run this on a quiet machine. One more run, with
+the kernel's own count of the time in our programs, says what they take of each request; that figure stands also where a
+machine is not quiet.
 
     throughput.py [--seconds S] [--rounds N] [CASE…]
 """
@@ -152,8 +154,8 @@ CASES = [
 
 def main():
     parser = argparse.ArgumentParser(description="throughput with sluice attached and without it")
-    parser.add_argument("--seconds", type=int, default=3, help="of each run")
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs")
+    parser.add_argument("--seconds", type=int, default=1, help="of each run")
+    parser.add_argument("--rounds", type=int, default=15, help="pairs of runs")
     parser.add_argument("--json", action="store_true", help="all runs, as they were")
     parser.add_argument("case", nargs="*", help=", ".join(c["name"] for c in CASES))
     args = parser.parse_args()
@@ -168,7 +170,7 @@ def main():
             bench.configure()
             print(f"{'':16} {'requests/s':>19} {'p50 ms':>15} {'p99 ms':>15} {'CPU us/request':>17}   ratio by pairs")
             print(f"{'':16} {'bare':>9} {'with':>9} {'bare':>7} {'with':>7} {'bare':>7} {'with':>7} {'bare':>8} {'with':>8}   "
-                  f"median (least, most)   added us a request")
+                  f"median (least, most)   added us a request: by rate, by CPU")
             for case in CASES:
                 if args.case and case["name"] not in args.case:
                     continue
@@ -178,11 +180,12 @@ def main():
                     return statistics.median(p[which][what] for p in pairs)
 
                 ratio = sorted(p["with"]["rate"] / p["bare"]["rate"] for p in pairs)
+                longer = statistics.median(1e6 / p["with"]["rate"] - 1e6 / p["bare"]["rate"] for p in pairs)
                 added = statistics.median(p["with"]["cpu"] - p["bare"]["cpu"] for p in pairs)
                 print(f"{case['name']:16} {middle('bare', 'rate'):9.0f} {middle('with', 'rate'):9.0f} "
                       f"{middle('bare', 'p50'):7.3f} {middle('with', 'p50'):7.3f} {middle('bare', 'p99'):7.3f} "
                       f"{middle('with', 'p99'):7.3f} {middle('bare', 'cpu'):8.1f} {middle('with', 'cpu'):8.1f}   "
-                      f"{statistics.median(ratio):.3f} ({ratio[0]:.3f}, {ratio[-1]:.3f})   {added:+7.1f}", flush=True)
+                      f"{statistics.median(ratio):.3f} ({ratio[0]:.3f}, {ratio[-1]:.3f})   {longer:+7.2f} {added:+7.2f}", flush=True)
                 print(f"{'':16} $ {' '.join(bench.command(case)).replace(BUILD, 'build').replace(directory + '/', '')}",
                       flush=True)
                 print(f"{'':16} {programs}", flush=True)
