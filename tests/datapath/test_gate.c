@@ -374,6 +374,28 @@ static void refusals_beyond_the_rings_rate_are_counted(void **state)
 	assert_int_equal(w.refusal_count, 1);
 }
 
+/* invariant 8: nor is a refusal left out in silence for which the ring has no room. */
+static void refusals_that_find_no_room_in_the_ring_are_counted(void **state)
+{
+	static const struct shape shape = {.link = LINK_ETHERNET};
+	static struct frame in, out;
+	const unsigned records = 1 + (1 << 18) / sizeof(struct sluice_refusal);
+	struct segment syn = {.flags = SYN};
+	unsigned told;
+
+	block_client(false);
+	make_frame(&in, &shape, &syn);
+	w.unread = true;
+	for (unsigned i = 0; i < records; i++) {
+		assert_int_equal(run_xdp(w.skel->progs.gate, &in, &out), XDP_TX);
+		if (i % 500 == 0) /* within its rate */
+			pass_ms(1000);
+	}
+	told = read_filled(fd_of(verdicts));
+	assert_true(told < records);
+	assert_int_equal(told + counter(SLUICE_COUNTER_VERDICTS_LOST), records);
+}
+
 /*
  * invariant 3: neither Multipath TCP nor Fast Open reaches a protected port; all else of the SYN
  * stays.
@@ -427,6 +449,7 @@ int main(void)
 		packets_test(everything_but_a_syn_passes_the_gate),
 		packets_test(a_repeated_syn_is_refused_again),
 		packets_test(refusals_beyond_the_rings_rate_are_counted),
+		packets_test(refusals_that_find_no_room_in_the_ring_are_counted),
 		packets_test(a_syn_is_made_plain_tcp),
 	};
 
