@@ -14,6 +14,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 #define GET_N ((int)sizeof(GET) - 1)
 
 #define N(text) ((int)sizeof(text) - 1)
+#define FAR     (1 << 19) /* bytes, from anything that a client may have sent */
 
 /* A stream in the pieces that servers send it in. Chunks' sizes are those of their events. */
 #define STREAM_HEAD                                                                                \
@@ -143,6 +144,15 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 		  {.ms = 10, SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")},
 		  {.ms = 20, SENT(38, "{")},
 		  {.ms = 30, SENT(39, "}")}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(30)}},
+		{"which in a chunked reply is behind the first chunk's size",
+		 {HANDSHAKE,
+		  {.act = find_unary},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.ms = 10, SENT(0, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n")},
+		  {.ms = 20, SENT(50, "{}\r\n0\r\n\r\n")}},
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(30)}},
@@ -308,6 +318,24 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10)}},
+		{"an acknowledgement from far ahead of the client's place is somebody else's",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  ACKED(AT_SECOND),
+		  {.flags = ACK, .seq = WHOLE + FAR, .ack = AT_SECOND, .zero_window = true},
+		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(1, 10)}},
+		{"and so is one from far behind it",
+		 {ASKED,
+		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
+		  ACKED(AT_SECOND),
+		  {.flags = ACK, .seq = WHOLE - FAR, .ack = AT_SECOND, .zero_window = true},
+		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(10), ITL(1, 10)}},
 		{"a delayed acknowledgement has not",
 		 {ASKED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
@@ -412,6 +440,10 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 ADMITTED},
 		{"204",
 		 {ASKED, {SENT(0, "HTTP/1.1 204 No Content\r\n\r\n")}},
+		 .conns = 1,
+		 ADMITTED},
+		{"304",
+		 {ASKED, {SENT(0, "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n")}},
 		 .conns = 1,
 		 ADMITTED},
 		{"the last chunk, with trailers, and not a byte sooner",
@@ -530,6 +562,21 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
+		{"nor one that has acknowledged nothing for ten seconds, once the server sends again",
+		 {ASKED, {SENT(0, STREAM_HEAD TOKEN)}, {.ms = 10001, SENT(0, STREAM_HEAD TOKEN)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1}},
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"one that has acknowledged a part meanwhile still holds it",
+		 {ASKED,
+		  {SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 5000, .flags = ACK, .seq = WHOLE, .ack = AT_FIRST},
+		  {.ms = 5001, SENT(AT_FIRST, TOKEN)}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
 		{"ten seconds sharp are not over them",
 		 {ASKED,
 		  {SENT(0, STREAM_HEAD TOKEN)},
@@ -600,6 +647,81 @@ static void a_response_in_pieces_of_every_size_comes_to_the_same(void **state)
 		play_pieces("of known length", sized, size, 2);
 	for (size_t size = 1; size <= strlen(interim); size++)
 		play_pieces("behind an interim one", interim, size, 1);
+}
+
+/*
+ * invariants 7 and 8: ended at any byte of a request or its response, by either side, by FIN or RST,
+ * a connection leaves nothing in flight; a client that has only closed its side still waits.
+ */
+static void whoever_goes_at_any_byte_leaves_nothing_in_flight(void **state)
+{
+	static const struct step handshake[] = {HANDSHAKE};
+	static const char response[] = STREAM_HEAD ROLE TOKEN TOKEN CLOSING;
+	const int all = WHOLE + (int)sizeof(response) - 1;
+
+	for (int at = 1; at <= all; at++) {
+		const struct shape *shape = &shapes[at % 3];
+		int asked = at < WHOLE ? at : WHOLE, said = at - asked;
+
+		for (int how = 0; how < 4; how++) { /* who, and FIN or RST */
+			bool server = how & 1, reset = how & 2;
+			struct step part[] = {{FROM_CLIENT(0, 0, REQUEST), .len = asked},
+					      {FROM_SERVER(0, asked, response), .len = said}};
+			struct step end = {.server = server,
+					   .flags = reset ? RST | ACK : FIN | ACK,
+					   .seq = server ? said : asked,
+					   .ack = server ? asked : said};
+			bool over = reset || server || at == all;
+
+			reset_world();
+			row_now = "gone in the middle";
+			shape_now = *shape;
+			step_now = 4 * at + how;
+			for (int i = 0; i < 3; i++)
+				play_step(shape, &handshake[i], HTTP_PORT);
+			play_step(shape, &part[0], HTTP_PORT);
+			if (said)
+				play_step(shape, &part[1], HTTP_PORT);
+			play_step(shape, &end, HTTP_PORT);
+			assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight,
+					 !over && asked == WHOLE);
+			assert_int_equal(entries(fd_of(conns)), !reset);
+			if (reset)
+				continue;
+			end = (struct step){.server = !server,
+					    .flags = FIN | ACK,
+					    .seq = server ? asked : said,
+					    .ack = (server ? said : asked) + 1};
+			play_step(shape, &end, HTTP_PORT);
+			assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 0);
+			assert_int_equal(get_state(SLUICE_MODEL_ALL).waiting, 0);
+			assert_int_equal(client_holds(), 0);
+			assert_int_equal(entries(fd_of(conns)), 0);
+		}
+	}
+	row_now = NULL;
+}
+
+/* invariant 6: a sample that the daemon had no room for is counted as lost. */
+static void samples_that_find_no_room_are_counted(void **state)
+{
+	static const struct step asked[] = {ASKED};
+	const unsigned records = 1 + (1 << 20) / sizeof(struct sluice_sample);
+	struct step s = {SENT(0, STREAM_HEAD TOKEN)};
+	unsigned told;
+
+	for (unsigned i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
+		play_step(&shapes[0], &asked[i], HTTP_PORT);
+	w.unread = true;
+	for (unsigned i = 0; i < records; i++) { /* a first token, and a record of each gap */
+		play_step(&shapes[0], &s, HTTP_PORT);
+		s.seq = i ? s.seq + N(TOKEN) : AT_SECOND;
+		s.text = TOKEN;
+		s.ms = 200;
+	}
+	told = read_filled(fd_of(samples));
+	assert_true(told < records);
+	assert_int_equal(told + counter(SLUICE_COUNTER_SAMPLES_LOST), records);
 }
 
 /* Every bucket counts values below 2^(17+i) ns. */
@@ -688,6 +810,16 @@ static void on_opaque_services_bursts_are_measured(void **state)
 		  {.ms = 10, FROM_SERVER(5, 4, "again")}},
 		 .conns = 1,
 		 .port = OPAQUE_PORT},
+		{"nor is one that is no TLS, as HTTP/2's preface",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")},
+		  {.ms = 10, FROM_SERVER(0, 24, "settings")},
+		  {.ms = 10, FROM_CLIENT(24, 8, "headers")},
+		  {.ms = 10, FROM_SERVER(8, 31, "token")}},
+		 .conns = 1,
+		 .requests = {{OPAQUE_MODEL, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {OPAQUE_TTFT(10)},
+		 .port = OPAQUE_PORT},
 		{"the second is, from its last byte; each later segment is a chunk",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, TLS_HELLO)},
@@ -708,6 +840,26 @@ static void on_opaque_services_bursts_are_measured(void **state)
 		  {FROM_CLIENT(4, 5, TLS_HELLO)},
 		  {.ms = 30, FROM_SERVER(5, 8, "token")}},
 		 .conns = 1,
+		 .port = OPAQUE_PORT},
+		{"nor is an alert, or what ends a handshake",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, TLS_HELLO)},
+		  {FROM_SERVER(0, 4, "hello")},
+		  {FROM_CLIENT(4, 5, "\x14\x03\x03\x01")},
+		  {.ms = 30, FROM_SERVER(5, 8, "token")},
+		  {FROM_CLIENT(8, 10, "\x15\x03\x03\x01")},
+		  {.ms = 30, FROM_SERVER(10, 12, "token")}},
+		 .conns = 1,
+		 .port = OPAQUE_PORT},
+		{"what only begins like TLS is one",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, TLS_HELLO)},
+		  {FROM_SERVER(0, 4, "hello")},
+		  {FROM_CLIENT(4, 5, "\x16\x04\x03\x01")},
+		  {.ms = 30, FROM_SERVER(5, 8, "token")}},
+		 .conns = 1,
+		 .requests = {{OPAQUE_MODEL, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {OPAQUE_TTFT(30)},
 		 .port = OPAQUE_PORT},
 		{"a burst sent again is no new one",
 		 {HANDSHAKE,
@@ -756,6 +908,8 @@ int main(void)
 		packets_test(chunks_are_folded_into_few_records_that_add_up),
 		packets_test(whatever_ends_a_response_gives_its_place_back),
 		packets_test(a_response_in_pieces_of_every_size_comes_to_the_same),
+		packets_test(whoever_goes_at_any_byte_leaves_nothing_in_flight),
+		packets_test(samples_that_find_no_room_are_counted),
 		packets_test(first_tokens_and_gaps_fall_into_the_right_buckets),
 		packets_test(a_model_that_is_not_learned_is_told_by_name),
 		packets_test(on_opaque_services_bursts_are_measured),
