@@ -21,6 +21,10 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 	"POST /v1/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"           \
 	"b;x=\"y\"\r\n{\"model\":\"q\r\n12\r\nwen\",\"prompt\":\"a\"}\r\n0\r\nTrailer: 1\r\n\r\n"
 
+#define COMPRESSED                                                                                 \
+	"POST / HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 16\r\n\r\n{\"model\":\"qwen\"}"
+#define COMPRESSED_N ((int)sizeof(COMPRESSED) - 1)
+
 /* Two of these are 3,072 bytes: the hole and what passes behind it. */
 #define LONG_HEAD   "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n"
 #define LONG_HEAD_N ((int)sizeof(LONG_HEAD) - 1)
@@ -322,6 +326,11 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		 .waiting = 1,
 		 .conns = 1,
 		 .requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a compressed body names no model: the default's",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, COMPRESSED), .len = 60},
+		  {FROM_CLIENT(60, 0, COMPRESSED + 60)}},
+		 ADMITTED_ONCE},
 		/* invariant 1: what cannot be framed passes, and is counted. */
 		{"what is no HTTP passes, counted once",
 		 {HANDSHAKE,
@@ -432,6 +441,33 @@ static void a_shut_gate_refuses_as_soon_as_the_model_is_known(void **state)
 		assert_int_equal(entries(fd_of(conns)), 0);
 		assert_int_equal(entries(fd_of(tombstones)), 1);
 	}
+}
+
+/* invariant 4: what a compressed body says is not known; its head and its end are. */
+static void a_compressed_request_is_refused_by_its_head_or_as_the_default_model(void **state)
+{
+	const int head = COMPRESSED_N - 16;
+	const struct row rows[] = {
+		{"by its head, where everything is shut",
+		 {HANDSHAKE,
+		  {.act = shut_itl_for_all},
+		  {FROM_CLIENT(0, 0, COMPRESSED), .len = head, .then = REFUSE, .out_ack = head}},
+		 .tombstones = 1,
+		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_ITL, 1}}},
+		{"by its last byte, where the default model is",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, COMPRESSED), .len = COMPRESSED_N - 1},
+		  {FROM_CLIENT(COMPRESSED_N - 1, 0, "}"), .then = REFUSE, .out_ack = COMPRESSED_N,
+		   .rst_seq = COMPRESSED_N - 1}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"and not where the model is that its bytes would name",
+		 {HANDSHAKE, {.act = shut_qwen}, {FROM_CLIENT(0, 0, COMPRESSED)}},
+		 ADMITTED_ONCE},
+	};
+
+	play_rows(rows);
 }
 
 static char long_request[LONG_HEAD_N + 3001];
@@ -676,30 +712,112 @@ static void what_is_in_doubt_is_reset_only_where_its_service_says_so(void **stat
 	play_rows(rows);
 }
 
+static const struct segment whole_request = {.flags = PSH | ACK,
+					     .seq = CLIENT_ISN + 1,
+					     .ack = SERVER_ISN + 1,
+					     .window = 501,
+					     .text = REQUEST,
+					     .len = WHOLE};
+
+/* Puts n bytes between a frame's IP header and its TCP header; over IPv6 `next` says what they are. */
+static void put_between(struct frame *f, bool ipv6, const void *bytes, size_t n, uint8_t next)
+{
+	uint8_t *ip = f->data + 14;
+	size_t fixed = ipv6 ? 40 : 20;
+
+	memmove(ip + fixed + n, ip + fixed, f->len - 14 - fixed);
+	memcpy(ip + fixed, bytes, n);
+	f->len += n;
+	if (ipv6) {
+		ip[6] = next;
+		put16(ip + 4, get16(ip + 4) + n);
+		return;
+	}
+	ip[0] += n / 4;
+	put16(ip + 2, get16(ip + 2) + n);
+	put16(ip + 10, 0);
+	put16(ip + 10, ~sum_bytes(0, ip, 20 + n));
+}
+
 /* Of a fragmented packet only the first part has ports: what cannot be seen whole passes. */
 static void a_fragmented_request_is_in_doubt_and_passes(void **state)
 {
+	static const uint8_t first_part[8] = {6, 0, 0, 1, 0, 0, 0, 1};
 	static const struct step handshake[] = {HANDSHAKE};
-	static const struct shape shape = {0};
 	static struct frame in, out;
 	const struct row ends = {"", .conns = 1, .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}};
 	const struct step next = {FROM_CLIENT(WHOLE, 0, REQUEST)};
-	struct segment s = {.flags = PSH | ACK,
-			    .seq = CLIENT_ISN + 1,
-			    .ack = SERVER_ISN + 1,
-			    .window = 501,
-			    .text = REQUEST,
-			    .len = WHOLE};
 
-	for (int i = 0; i < 3; i++)
-		play_step(&shape, &handshake[i], HTTP_PORT);
-	shut_ttft(false);
-	make_frame(&in, &shape, &s);
-	put16(in.data + 14 + 6, 0x2000);
-	assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
-	assert_same_frame(&in, &out);
-	play_step(&shape, &next, HTTP_PORT);
-	assert_ends(&ends);
+	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
+		const struct shape shape = {.ipv6 = ipv6};
+
+		reset_world();
+		for (int i = 0; i < 3; i++)
+			play_step(&shape, &handshake[i], HTTP_PORT);
+		shut_ttft(ipv6);
+		make_frame(&in, &shape, &whole_request);
+		if (ipv6)
+			put_between(&in, true, first_part, 8, 44);
+		else
+			put16(in.data + 14 + 6, 0x2000);
+		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+		assert_same_frame(&in, &out);
+		play_step(&shape, &next, HTTP_PORT);
+		assert_ends(&ends);
+	}
+}
+
+/* invariant 7: whatever IP puts in front of TCP, and where it says no length (BIG TCP), the segment's bytes are the same. */
+static void what_ip_puts_in_front_of_a_segment_is_no_part_of_it(void **state)
+{
+	static const struct {
+		const char *what;
+		bool ipv6, big;
+		uint8_t n, next, bytes[40];
+	} ways[] = {
+		{"nothing, over IPv4", false},
+		{"a router alert", false, false, 4, 0, {0x94, 4}},
+		{"all the options there is room for", false, false, 40, 0, {7, 39, 4}},
+		{"no length, over IPv4", false, true},
+		{"hop-by-hop options", true, false, 8, 0, {6, 0, 1, 4}},
+		{"destination options of 16 bytes", true, false, 16, 60, {6, 1, 1, 12}},
+		{"a routing header", true, false, 8, 43, {6, 0, 4}},
+		{"a fragment that is all there is", true, false, 8, 44, {6, 0, 0, 0, 1, 2, 3, 4}},
+		{"four headers",
+		 true,
+		 false,
+		 40,
+		 0,
+		 {60, 0, 1, 4, [8] = 43, 1, 1, 12, [24] = 60, 0, 4, 0, [32] = 6, 0, 1, 4}},
+		{"no length, over IPv6", true, true},
+		{"no length, and a jumbo payload's", true, true, 8, 0, {6, 0, 0xc2, 4}},
+	};
+	static const struct step handshake[] = {HANDSHAKE};
+	static const struct row ends = {"", ADMITTED_ONCE};
+	static struct frame in, out;
+	struct sluice_conn conn;
+
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		const struct shape shape = {.ipv6 = ways[i].ipv6};
+		uint8_t *ip = in.data + 14;
+
+		reset_world();
+		row_now = ways[i].what;
+		shape_now = shape;
+		for (int k = 0; k < 3; k++)
+			play_step(&shape, &handshake[k], HTTP_PORT);
+		make_frame(&in, &shape, &whole_request);
+		if (ways[i].n)
+			put_between(&in, ways[i].ipv6, ways[i].bytes, ways[i].n, ways[i].next);
+		if (ways[i].big)
+			put16(ip + (ways[i].ipv6 ? 4 : 2), 0);
+		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+		assert_same_frame(&in, &out);
+		assert_true(get_conn(shape.ipv6, HTTP_PORT, &conn));
+		assert_int_equal(conn.c_next, CLIENT_ISN + 1 + WHOLE);
+		assert_ends(&ends);
+	}
+	row_now = NULL;
 }
 
 /* ---- what is not refused ---- */
@@ -1838,6 +1956,7 @@ int main(void)
 		packets_test(a_request_is_judged_once_however_it_comes),
 		packets_test(a_request_split_at_every_byte_is_admitted_once),
 		packets_test(a_shut_gate_refuses_as_soon_as_the_model_is_known),
+		packets_test(a_compressed_request_is_refused_by_its_head_or_as_the_default_model),
 		packets_test(a_hole_in_a_body_passes_and_is_judged_as_the_default_model),
 		packets_test(counts_return_when_either_side_resets),
 		packets_test(rules_say_what_is_judged_and_where_its_name_stands),
@@ -1845,6 +1964,7 @@ int main(void)
 		packets_test(requests_of_two_services_for_one_model_are_told_apart),
 		packets_test(what_is_in_doubt_is_reset_only_where_its_service_says_so),
 		packets_test(a_fragmented_request_is_in_doubt_and_passes),
+		packets_test(what_ip_puts_in_front_of_a_segment_is_no_part_of_it),
 		packets_test(an_admitted_request_passes_to_its_end_whatever_shuts),
 		packets_test(without_a_lease_everything_passes_and_is_counted),
 		packets_test(who_is_favoured_passes_limits_and_flags),
