@@ -77,7 +77,7 @@ $(B)/asan/%.o: %.c
 	$(CC) $(SANITIZE) $(USER_CFLAGS) -c $< -o $@
 
 $(UNIT_TESTS): $(B)/%: tests/unit/%.c $(UNIT_OBJS)
-	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $(filter %.c %.o,$^) -o $@ -lcmocka -lcyaml -ljansson -lmicrohttpd -lm
+	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $< $(filter %.o,$^) -o $@ -lcmocka -lcyaml -ljansson -lmicrohttpd -lm
 
 $(DATAPATH_TESTS): $(B)/%: tests/datapath/%.c $(B)/libsluice.a $(B)/sluice.skel.h $(wildcard tests/datapath/*.h)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) -Itests/datapath $(filter %.c %.a,$^) -o $@ -lcmocka $(LIBS)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Invariant 7, by what the fuzzers found: every input of tests/fuzz/corpus says the same in one
- * piece, cut in two at each byte, and through windows from one byte on. Run at the repository's
- * root.
+ * piece, cut in two at each byte, and through windows from one byte on; those of scanners without
+ * windows go through their fuzzer once more. Run at the repository's root.
  */
 #include <dirent.h>
 #include <setjmp.h>
@@ -15,10 +15,20 @@
 
 #include "feed.h"
 
+#define LLVMFuzzerTestOneInput try_proxy
+#define scan                   scan_proxy
+#include "../fuzz/fuzz_proxy.c"
+#undef LLVMFuzzerTestOneInput
+#undef scan
+#define LLVMFuzzerTestOneInput try_forwarded
+#define scan                   scan_forwarded
+#include "../fuzz/fuzz_forwarded.c"
+
 #define CORPUS "tests/fuzz/corpus/"
 
-/* The inputs of one fuzzer: how many bytes of `how` are before the bytes themselves. */
-static void cut_all(const char *name, enum feed_kind kind, size_t how)
+/* Hands each input of one fuzzer to `play`, with what it needs to know of it. */
+static void play_all(const char *name, void (*play)(__u8 *data, size_t len, int kind, size_t how),
+		     int kind, size_t how)
 {
 	char path[512];
 	struct dirent *entry;
@@ -31,7 +41,6 @@ static void cut_all(const char *name, enum feed_kind kind, size_t how)
 		fail_msg("%s is not there: run this at the repository's root", path);
 	while ((entry = readdir(dir))) {
 		static __u8 data[65536];
-		__u8 detail = 0;
 		size_t len;
 		FILE *file;
 
@@ -44,15 +53,46 @@ static void cut_all(const char *name, enum feed_kind kind, size_t how)
 		fclose(file);
 		if (len <= how)
 			continue;
-		if (kind == FEED_RESPONSE)
-			detail = data[0] % (HTTP1_METHOD_CONNECT + 1);
-		else if (kind == FEED_STREAM)
-			detail = data[0] & 1 ? STREAM_NDJSON : STREAM_SSE;
-		free(feed_every_way(kind, detail, data + how, len - how));
+		play(data, len, kind, how);
 		inputs++;
 	}
 	closedir(dir);
 	assert_true(inputs > 0);
+}
+
+static void cut(__u8 *data, size_t len, int kind, size_t how)
+{
+	__u8 detail = 0;
+
+	if (kind == FEED_RESPONSE)
+		detail = data[0] % (HTTP1_METHOD_CONNECT + 1);
+	else if (kind == FEED_STREAM)
+		detail = data[0] & 1 ? STREAM_NDJSON : STREAM_SSE;
+	free(feed_every_way(kind, detail, data + how, len - how));
+}
+
+/* The inputs of one fuzzer: how many bytes of `how` are before the bytes themselves. */
+static void cut_all(const char *name, enum feed_kind kind, size_t how)
+{
+	play_all(name, cut, kind, how);
+}
+
+/* Its first byte says where it is cut. */
+static void cut_proxy(__u8 *data, size_t len, int kind, size_t how)
+{
+	for (int at = 0; at < 256; at++) {
+		data[0] = at;
+		try_proxy(data, len);
+	}
+}
+
+/* Its first byte says which header it is of. */
+static void as_either_header(__u8 *data, size_t len, int kind, size_t how)
+{
+	for (int odd = 0; odd < 2; odd++) {
+		data[0] = odd;
+		try_forwarded(data, len);
+	}
 }
 
 static void requests_that_were_found_split_at_every_byte_say_the_same(void **state)
@@ -75,6 +115,16 @@ static void streams_that_were_found_split_at_every_byte_say_the_same(void **stat
 	cut_all("stream", FEED_STREAM, 4);
 }
 
+static void proxy_headers_that_were_found_say_the_same_wherever_they_are_cut(void **state)
+{
+	play_all("proxy", cut_proxy, 0, 1);
+}
+
+static void forwarded_addresses_that_were_found_are_what_inet_pton_says(void **state)
+{
+	play_all("forwarded", as_either_header, 0, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -82,6 +132,8 @@ int main(void)
 		cmocka_unit_test(responses_that_were_found_split_at_every_byte_say_the_same),
 		cmocka_unit_test(bodies_that_were_found_split_at_every_byte_say_the_same),
 		cmocka_unit_test(streams_that_were_found_split_at_every_byte_say_the_same),
+		cmocka_unit_test(proxy_headers_that_were_found_say_the_same_wherever_they_are_cut),
+		cmocka_unit_test(forwarded_addresses_that_were_found_are_what_inet_pton_says),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
