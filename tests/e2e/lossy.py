@@ -114,8 +114,8 @@ def lost(relay, host, times, size):
     return {**out, "lost": times - left[0], "same": len(set(fins)) == 1}
 
 
-def disorder(relay, host, how, size, last):
-    """A request whose segments come reordered, doubled, or overlapping each other."""
+def disorder(relay, host, how, size, last, model):
+    """A request whose segments come reordered, doubled, or overlapping each other; to the end, where it is refused."""
     held = []
     changed = [0]
 
@@ -162,7 +162,7 @@ def disorder(relay, host, how, size, last):
                     s = held.pop()
                     relay.carry(True, s.frame)
 
-    message = request("open", size, last=last)
+    message = request(model, size, last=last)
     done = threading.Event()
     relay.obey(watching)
     threading.Thread(target=flush, daemon=True).start()
@@ -174,9 +174,10 @@ def disorder(relay, host, how, size, last):
         if not part:
             break
         got += part
+    more, end = read_all(sock) if got.startswith(b"HTTP/1.1 429 ") else (b"", "kept")
     done.set()
     sock.close()
-    return {**facts(got, "kept"), "changed": changed[0]}
+    return {**facts(got + more, end), "changed": changed[0]}
 
 
 def serve_one(listener, first_answer, ready, then=b""):
@@ -297,7 +298,7 @@ def main():
     if name == "lost":
         out = lost(relay, host, int(rest[0]), int(rest[1]))
     elif name in ("reordered", "doubled", "overlapping"):
-        out = disorder(relay, host, name, int(rest[0]), rest[1] == "last")
+        out = disorder(relay, host, name, int(rest[0]), rest[1] == "last", rest[2] if rest[2:] else "open")
     elif name == "in-flight":
         out = in_flight(relay, host, rest[0] == "lost")
     else:

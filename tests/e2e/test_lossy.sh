@@ -66,6 +66,22 @@ for host in "$S4" "$S6"; do
 		done
 	done
 done
+# … and of a request in disorder; a hole in a long body would hide a model at its end.
+for host in "$S4" "$S6"; do
+	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
+	for how in reordered doubled overlapping; do
+		for what in "500 first" "60000 first" "60000 last"; do
+			read -r size where <<<"$what"
+			[[ $how$where != reorderedlast ]] || continue
+			counted=$(value "r['rejected']")
+			lossy mess "$how" "$host" "$size" "$where" slow || true
+			holds --within 3 "a request of $size bytes, segments $how, its model $where, is refused once, whole and with a clean end $over" \
+				"j('mess')['statuses'] == [429] and j('mess')['clean'] and j('mess')['end'] == 'eof' and
+				 (j('mess')['changed'] > 0 or $size < 1000) and r['rejected'] == $counted + 1 and
+				 mock['requests_complete'] == $before and sockets('s') == [] and s['global']['in_flight'] == 0"
+		done
+	done
+done
 holds "no reply was given up for lost" "k['replies-lost'] == 0"
 finish "$MOCK"
 
