@@ -111,6 +111,22 @@ await 3 "m['fixed']['open'] and m['app']['open']"
 load --connect "$S4:$FIXED" --model fixed --plain --requests 200 --concurrency 4 >"$T/fixed.json"
 holds "200 plain requests on kept connections pass through nginx" \
 	"j('fixed')['completed'] == 200 and j('fixed')['connections'] <= 8"
+
+# … and answers a request that is too long for it before that has been sent.
+counted=$(value "[r['admitted'], k['passed-doubt'], k['response-doubt']]")
+for host in "$S4" "$S6"; do
+	check "a client that nginx tells 413 in the middle of its request reads that, and a clean end ($host)" on "$C" "$PY" -c '
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+s.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 5000)
+got = b""
+while part := s.recv(65536):
+    got += part
+assert got.startswith(b"HTTP/1.1 413 "), got' "$host" "$FIXED"
+done
+holds --within 3 "it is no admission and no doubt, and nothing is in flight" \
+	"[r['admitted'], k['passed-doubt'], k['response-doubt']] == $counted and m['fixed']['in_flight'] == 0 and
+	 s['global']['waiting'] == 0"
 ctl block "$C4" --model fixed >/dev/null
 load --connect "$S4:$FIXED" --model fixed --plain --requests 50 --concurrency 4 >"$T/shut.json"
 holds "and are refused one by one when the client is blocked for that model" \
