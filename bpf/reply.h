@@ -43,10 +43,25 @@ static __always_inline void swap_ethernet(struct __sk_buff *skb, const struct pa
 }
 
 /*
+ * Takes out what stands between IP's header and TCP's. The kernel cuts nothing above the TCP header that it knows of, nor
+ * above a checksum left to the device, and goes on counting from there. Behind a VLAN tag that is in the packet it does
+ * not know IP's header and takes nothing out.
+ */
+static __always_inline void close_up(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 between = p->tcp_at - p->l2_len - (p->ipv6 ? 40 : 20);
+
+	if (!between || bpf_skb_adjust_room(skb, -(__s32)between, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+		return;
+	p->tcp_at -= between;
+	p->payload_at -= between;
+}
+
+/*
  * Makes the packet at hand into `f`. 0, or an error before anything irrevocable but the packet's old content; the
  * packet then has to be dropped. The link header stays as it was.
  */
-SUBPROG int forge(struct __sk_buff *skb, const struct packet *p, const struct forged *f)
+SUBPROG int forge(struct __sk_buff *skb, struct packet *p, const struct forged *f)
 {
 	struct forge_scratch *s = get_forge_scratch();
 	__u32 head_len, text_len, l2;
@@ -58,6 +73,7 @@ SUBPROG int forge(struct __sk_buff *skb, const struct packet *p, const struct fo
 	if (l2 > L2_MAX || text_len > SLUICE_REPLY_MAX)
 		return -1;
 	head_len = forge_head(s->head, s->text, &p->key, p->ipv6, packet_partial(p), f);
+	close_up(skb, p);
 	if (bpf_skb_change_tail(skb, l2 + head_len + text_len, 0))
 		return -1;
 	if (store_bytes(skb, l2, s->head, head_len, FORGE_HEAD_MAX, BPF_F_RECOMPUTE_CSUM))
@@ -69,7 +85,7 @@ SUBPROG int forge(struct __sk_buff *skb, const struct packet *p, const struct fo
 }
 
 /* Sends a RST at exactly `seq` to the server's socket, on a copy: the packet at hand is rewritten but stays. */
-static __always_inline int reset_server(struct __sk_buff *skb, const struct packet *p, __u32 seq)
+static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p, __u32 seq)
 {
 	struct forged f = { .seq = seq, .flags = TCP_RST };
 
@@ -79,7 +95,7 @@ static __always_inline int reset_server(struct __sk_buff *skb, const struct pack
 }
 
 /* Sends `f` to the client by the way that the packet at hand came: the program's return value. */
-static __always_inline int answer_client(struct __sk_buff *skb, const struct packet *p,
+static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p,
 					 struct forged *f)
 {
 	struct forge_scratch *s = get_forge_scratch();

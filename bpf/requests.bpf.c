@@ -627,7 +627,7 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 }
 
 /* Drops a refused SYN, or makes it a RST. */
-SUBPROG int refuse_syn(struct __sk_buff *skb, const struct packet *p,
+SUBPROG int refuse_syn(struct __sk_buff *skb, struct packet *p,
 		       const struct sluice_service *service, __u64 now)
 {
 	struct forged f = { .flags = TCP_RST | TCP_ACK };

@@ -19,7 +19,7 @@
 #define RETRIES_MAX 3
 
 /* Sends the 429 for the packet at hand; its timestamps are in f already. */
-static __always_inline int answer_429(struct __sk_buff *skb, const struct packet *p,
+static __always_inline int answer_429(struct __sk_buff *skb, struct packet *p,
 				      const struct sluice_tombstone *t, struct forged *f)
 {
 	f->text_len = fill_reply(&t->reply, t->retry_after_ms);
@@ -32,7 +32,7 @@ static __always_inline int answer_429(struct __sk_buff *skb, const struct packet
 }
 
 /* A client's segment to a tombstone. */
-SUBPROG int tombstone_from_client(struct __sk_buff *skb, const struct packet *p,
+SUBPROG int tombstone_from_client(struct __sk_buff *skb, struct packet *p,
 				  struct sluice_tombstone *t, __u64 now)
 {
 	struct sluice_conn_key key;
@@ -86,7 +86,7 @@ SUBPROG int tombstone_from_client(struct __sk_buff *skb, const struct packet *p,
 }
 
 /* What leaves for the client of a tombstone: our own answer passes, anything of the server's does not. */
-SUBPROG int tombstone_from_server(struct __sk_buff *skb, const struct packet *p,
+SUBPROG int tombstone_from_server(struct __sk_buff *skb, struct packet *p,
 				  struct sluice_tombstone *t)
 {
 	struct forge_scratch *s = get_forge_scratch();

@@ -255,6 +255,32 @@ struct seen {
 	size_t len;
 };
 
+/* What IP has in front of TCP: options, or headers of which `next` says what the first is; `big`: IP says no length. */
+struct between {
+	const char *what;
+	bool ipv6, big;
+	uint8_t n, next, bytes[40];
+};
+
+static inline void put_between(struct frame *f, const struct shape *shape, const struct between *b)
+{
+	uint8_t link[32], *ip = f->data + put_link(link, shape, false);
+	size_t fixed = shape->ipv6 ? 40 : 20, length_at = shape->ipv6 ? 4 : 2;
+
+	memmove(ip + fixed + b->n, ip + fixed, f->data + f->len - ip - fixed);
+	memcpy(ip + fixed, b->bytes, b->n);
+	f->len += b->n;
+	put16(ip + length_at, b->big ? 0 : get16(ip + length_at) + b->n);
+	if (shape->ipv6) {
+		if (b->n)
+			ip[6] = b->next;
+		return;
+	}
+	ip[0] += b->n / 4;
+	put16(ip + 10, 0);
+	put16(ip + 10, ~sum_bytes(0, ip, 20 + b->n));
+}
+
 /*
  * Reads a forged packet and holds all of it against what any such packet has to be: the link
  * header that of a packet of the client's, or of the server's (link_from_server), lengths to the
@@ -792,6 +818,7 @@ struct step {
 	enum outcome then;
 	int32_t out_seq, out_ack; /* of what goes back to the client (UP_RST: to the server) */
 	int32_t rst_seq;          /* of the RST to the server */
+	const struct between *between;
 };
 
 struct row_counter {
@@ -898,6 +925,8 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 		return;
 	}
 	make_frame(&in, shape, &segment);
+	if (s->between)
+		put_between(&in, shape, s->between);
 	retval = run_tc(program_for(shape, s->server), &in, &out);
 	wanted = s->then == PASS ? THEN_UNSPEC : s->then == DROP ? TC_ACT_SHOT : THEN_REDIRECT;
 	if (retval != wanted)

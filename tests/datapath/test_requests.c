@@ -719,30 +719,11 @@ static const struct segment whole_request = {.flags = PSH | ACK,
 					     .text = REQUEST,
 					     .len = WHOLE};
 
-/* Puts n bytes between a frame's IP header and its TCP header; over IPv6 `next` says what they are. */
-static void put_between(struct frame *f, bool ipv6, const void *bytes, size_t n, uint8_t next)
-{
-	uint8_t *ip = f->data + 14;
-	size_t fixed = ipv6 ? 40 : 20;
-
-	memmove(ip + fixed + n, ip + fixed, f->len - 14 - fixed);
-	memcpy(ip + fixed, bytes, n);
-	f->len += n;
-	if (ipv6) {
-		ip[6] = next;
-		put16(ip + 4, get16(ip + 4) + n);
-		return;
-	}
-	ip[0] += n / 4;
-	put16(ip + 2, get16(ip + 2) + n);
-	put16(ip + 10, 0);
-	put16(ip + 10, ~sum_bytes(0, ip, 20 + n));
-}
-
 /* Of a fragmented packet only the first part has ports: what cannot be seen whole passes. */
 static void a_fragmented_request_is_in_doubt_and_passes(void **state)
 {
-	static const uint8_t first_part[8] = {6, 0, 0, 1, 0, 0, 0, 1};
+	static const struct between first_part = {
+		.n = 8, .next = 44, .bytes = {6, 0, 0, 1, 0, 0, 0, 1}};
 	static const struct step handshake[] = {HANDSHAKE};
 	static struct frame in, out;
 	const struct row ends = {"", .conns = 1, .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}};
@@ -757,7 +738,7 @@ static void a_fragmented_request_is_in_doubt_and_passes(void **state)
 		shut_ttft(ipv6);
 		make_frame(&in, &shape, &whole_request);
 		if (ipv6)
-			put_between(&in, true, first_part, 8, 44);
+			put_between(&in, &shape, &first_part);
 		else
 			put16(in.data + 14 + 6, 0x2000);
 		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
@@ -767,52 +748,42 @@ static void a_fragmented_request_is_in_doubt_and_passes(void **state)
 	}
 }
 
+static const struct between betweens[] = {
+	{"nothing, over IPv4", false},
+	{"a router alert", false, false, 4, 0, {0x94, 4}},
+	{"all the options there is room for", false, false, 40, 0, {7, 39, 4}},
+	{"no length, over IPv4", false, true},
+	{"hop-by-hop options", true, false, 8, 0, {6, 0, 1, 4}},
+	{"destination options of 16 bytes", true, false, 16, 60, {6, 1, 1, 12}},
+	{"a routing header", true, false, 8, 43, {6, 0, 4}},
+	{"a fragment that is all there is", true, false, 8, 44, {6, 0, 0, 0, 1, 2, 3, 4}},
+	{"four headers",
+	 true,
+	 false,
+	 40,
+	 0,
+	 {60, 0, 1, 4, [8] = 43, 1, 1, 12, [24] = 60, 0, 4, 0, [32] = 6, 0, 1, 4}},
+	{"no length, over IPv6", true, true},
+	{"no length, and a jumbo payload's", true, true, 8, 0, {6, 0, 0xc2, 4}},
+};
+
 /* invariant 7: whatever IP puts in front of TCP, and where it says no length (BIG TCP), the segment's bytes are the same. */
 static void what_ip_puts_in_front_of_a_segment_is_no_part_of_it(void **state)
 {
-	static const struct {
-		const char *what;
-		bool ipv6, big;
-		uint8_t n, next, bytes[40];
-	} ways[] = {
-		{"nothing, over IPv4", false},
-		{"a router alert", false, false, 4, 0, {0x94, 4}},
-		{"all the options there is room for", false, false, 40, 0, {7, 39, 4}},
-		{"no length, over IPv4", false, true},
-		{"hop-by-hop options", true, false, 8, 0, {6, 0, 1, 4}},
-		{"destination options of 16 bytes", true, false, 16, 60, {6, 1, 1, 12}},
-		{"a routing header", true, false, 8, 43, {6, 0, 4}},
-		{"a fragment that is all there is", true, false, 8, 44, {6, 0, 0, 0, 1, 2, 3, 4}},
-		{"four headers",
-		 true,
-		 false,
-		 40,
-		 0,
-		 {60, 0, 1, 4, [8] = 43, 1, 1, 12, [24] = 60, 0, 4, 0, [32] = 6, 0, 1, 4}},
-		{"no length, over IPv6", true, true},
-		{"no length, and a jumbo payload's", true, true, 8, 0, {6, 0, 0xc2, 4}},
-	};
 	static const struct step handshake[] = {HANDSHAKE};
 	static const struct row ends = {"", ADMITTED_ONCE};
-	static struct frame in, out;
 	struct sluice_conn conn;
 
-	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-		const struct shape shape = {.ipv6 = ways[i].ipv6};
-		uint8_t *ip = in.data + 14;
+	for (unsigned i = 0; i < sizeof(betweens) / sizeof(betweens[0]); i++) {
+		const struct shape shape = {.ipv6 = betweens[i].ipv6};
+		const struct step whole = {FROM_CLIENT(0, 0, REQUEST), .between = &betweens[i]};
 
 		reset_world();
-		row_now = ways[i].what;
+		row_now = betweens[i].what;
 		shape_now = shape;
 		for (int k = 0; k < 3; k++)
 			play_step(&shape, &handshake[k], HTTP_PORT);
-		make_frame(&in, &shape, &whole_request);
-		if (ways[i].n)
-			put_between(&in, ways[i].ipv6, ways[i].bytes, ways[i].n, ways[i].next);
-		if (ways[i].big)
-			put16(ip + (ways[i].ipv6 ? 4 : 2), 0);
-		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
-		assert_same_frame(&in, &out);
+		play_step(&shape, &whole, HTTP_PORT);
 		assert_true(get_conn(shape.ipv6, HTTP_PORT, &conn));
 		assert_int_equal(conn.c_next, CLIENT_ISN + 1 + WHOLE);
 		assert_ends(&ends);
@@ -1375,6 +1346,41 @@ static void a_refusal_is_right_to_the_byte(void **state)
 						play_refusal(&shape, &causes[i],
 							     SLUICE_ACTION_RESET);
 					}
+}
+
+/* invariant 4, where IP puts something in front of TCP. */
+static void a_refusal_holds_nothing_of_what_ip_puts_in_front_of_a_segment(void **state)
+{
+	static const struct step handshake[] = {HANDSHAKE};
+
+	for (unsigned i = 0; i < sizeof(betweens) / sizeof(betweens[0]); i++) {
+		for (int kind = 0; kind < 4 * 2; kind++) {
+			const struct shape shape = {betweens[i].ipv6, kind / 2,
+						    kind / 2 & 1 ? OPTIONS_NONE : OPTIONS_TS, kind & 1};
+			const struct step steps[] = {
+				{FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
+				{FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE},
+				{FROM_CLIENT(WHOLE, 0, "more"), .then = AGAIN, .out_ack = WHOLE + 4},
+				{FROM_SERVER(0, WHOLE, OK_SHORT), .then = UP_RST, .out_seq = WHOLE},
+			};
+
+			reset_world();
+			row_now = betweens[i].what;
+			shape_now = shape;
+			for (int k = 0; k < 3; k++)
+				play_step(&shape, &handshake[k], HTTP_PORT);
+			shut_ttft(shape.ipv6);
+			for (step_now = 0; step_now < sizeof(steps) / sizeof(steps[0]); step_now++) {
+				struct step step = steps[step_now];
+
+				step.between = &betweens[i];
+				play_step(&shape, &step, HTTP_PORT);
+				if (!step.server)
+					assert_429(&last, SLUICE_REASON_TTFT, "llama", 2500);
+			}
+		}
+	}
+	row_now = NULL;
 }
 
 static void every_wait_is_told_in_whole_seconds_rounded_up(void **state)
@@ -1977,6 +1983,7 @@ int main(void)
 		packets_test(without_a_lease_everything_passes_and_is_counted),
 		packets_test(who_is_favoured_passes_limits_and_flags),
 		packets_test(a_refusal_is_right_to_the_byte),
+		packets_test(a_refusal_holds_nothing_of_what_ip_puts_in_front_of_a_segment),
 		packets_test(every_wait_is_told_in_whole_seconds_rounded_up),
 		packets_test(a_block_is_told_to_its_very_end),
 		packets_test(a_tombstone_is_the_server_to_the_client_and_gone_to_the_server),

@@ -4,7 +4,7 @@
 raw, priority, qinq, options, extension, fragments, syn-data    a frame of that kind on c0
 both       head on c0, body on c2
 tun        on a device without a link header, made here: tun0 of the server's namespace; waits for SIGUSR1 once it is there
-mptcp, tfo    not by hand: sockets of that kind
+mptcp, tfo, options-N    not by hand: sockets of that kind; options-N: with N bytes of IPv4 options or IPv6 destination options
 
 vlan HOST FROM MODEL PIN needs no server: both ends are made by hand, with two VLAN tags that no
 kernel here would take. Prints the status, how it ended, and whether every checksum was right.
@@ -116,6 +116,12 @@ def by_socket(how, host, source, model):
         sock = socket.socket(family, socket.SOCK_STREAM, 262 if how == "mptcp" else 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))  # and blocking, for Fast Open's sake
     sock.bind((source, 0))
+    if how.startswith("options-"):
+        n = int(how[8:])
+        if family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, 4, b"\1" * n)  # IP_OPTIONS
+        else:  # IPV6_DSTOPTS, with an option that is skipped where it is not known
+            sock.setsockopt(socket.IPPROTO_IPV6, 59, bytes([0, n // 8 - 1, 0x1E, n - 4]) + bytes(n - 4))
     message = request(model, 900)
     if how == "tfo":
         sock.sendto(message, 0x20000000, (host, 8000))  # MSG_FASTOPEN
@@ -132,8 +138,11 @@ def by_socket(how, host, source, model):
             got += part
     except OSError as error:
         end = type(error).__name__
+    out = {"status": got.decode("latin-1")[9:12], "end": end}
+    if how.startswith("options-"):
+        out["sent_again"] = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
     sock.close()
-    return {"status": got.decode("latin-1")[9:12], "end": end}
+    return out
 
 
 def by_vlan(host, source, model):
@@ -177,7 +186,7 @@ def main():
         out = by_tun(host, source, model)
     elif how == "vlan":
         out = by_vlan(host, source, model)
-    elif how in ("mptcp", "tfo"):
+    elif how in ("mptcp", "tfo") or how.startswith("options-"):
         out = by_socket(how, host, source, model)
     else:
         out = by_hand(how, host, source, model)

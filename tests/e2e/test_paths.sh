@@ -110,6 +110,21 @@ for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 		"j('by')['status'] == '429' and j('by')['fin'] and [r['admitted'], r['rejected']] == [${before}[0], ${before}[1] + 1]"
 done
 
+# An answer may be shorter than the headers of what it answers. The client leaves its checksums to the device, the
+# answer's is made where the kernel remembers the TCP header.
+on "$C" ethtool -K c0 tx on >/dev/null
+on "$S" ethtool -K s0 tx off >/dev/null
+for way in "$S4 $C4 4" "$S4 $C4 40" "$S6 $C6 8" "$S6 $C6 32"; do
+	read -r host from n <<<"$way"
+	[[ $host == *:* ]] && what="$n bytes of IPv6 destination options" || what="$n bytes of IPv4 options"
+	by "options-$n" "$host" "$from" open
+	holds --within 3 "a client that sends $what is served" "j('by')['status'] == '200'"
+	before=$(value "r['rejected']")
+	by "options-$n" "$host" "$from" slow
+	holds --within 3 "and refused at once, whole, with none left at the server ($what)" \
+		"j('by') == {'status': '429', 'end': 'eof', 'sent_again': 0} and r['rejected'] == $before + 1 and sockets('s') == []"
+done
+
 # More than plain TCP.
 on "$S" sysctl -qw net.ipv4.tcp_fastopen=1027
 on "$C" sysctl -qw net.ipv4.tcp_fastopen=1
