@@ -15,15 +15,18 @@
 
 #include <sluice/scan.h>
 
-#include "maps.h"
+#include "count.h"
 
-#define IPV6_EXTENSIONS_MAX 4
+#define IPV6_EXTENSIONS_MAX 4 /* walked at once; of more than that packet_far() walks … */
+#define IPV6_HEADERS_MAX 1152 /* … at most these: more than 9000 bytes have room for */
 #define L2_MAX (ETH_HLEN + 8) /* Ethernet and two VLAN tags */
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_PSH 0x08
 #define TCP_ACK 0x10
+
+#define PACKET_FAR -2 /* of packet_parse() */
 
 enum packet_side { FROM_CLIENT, FROM_SERVER };
 
@@ -129,9 +132,17 @@ static __always_inline int packet_tcp(struct packet *p, const struct tcphdr *tcp
 	return 1;
 }
 
+/* Whether an IPv6 header of this kind is walked over. */
+static __always_inline bool ipv6_extension(__u8 kind)
+{
+	return kind == IPPROTO_HOPOPTS || kind == IPPROTO_ROUTING || kind == IPPROTO_DSTOPTS ||
+	       kind == IPPROTO_FRAGMENT;
+}
+
 /*
  * Reads the packet in [data, end). Returns 1 if it is whole TCP and `side`'s far port is a protected one, 0
- * if it is not ours, -1 if the headers reach beyond `end` (more of the packet has to be pulled in).
+ * if it is not ours, -1 if the headers reach beyond `end` (more of the packet has to be pulled in), PACKET_FAR
+ * if TCP may stand behind more IPv6 extension headers than it walks, or than end there (l2_len is known then).
  * l2 false: the packet begins with its IP header.
  */
 static __always_inline int packet_parse(void *data, void *end, bool l2, enum packet_side side,
@@ -183,6 +194,8 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 		if (!port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source))
 			return 0;
 		packet_ipv4(p, ip, side);
+		if (ip_len && ip_len <= ip->ihl * 4)
+			return 0;
 		ip_len = ip_len ? ip_len - ip->ihl * 4 : 0;
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data + off;
@@ -202,16 +215,15 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 			struct ipv6_opt_hdr *opt = data + off;
 			__u32 size;
 
-			if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING &&
-			    next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+			if (!ipv6_extension(next))
 				break;
 			if (data + off + 8 > end)
-				return -1;
+				return PACKET_FAR;
 			size = (opt->hdrlen + 1) * 8;
 			if (next == IPPROTO_FRAGMENT) {
 				if (*(__be16 *)((void *)opt + 2) & bpf_htons(0xfff8))
 					return 0;
-				p->fragment = *(__be16 *)((void *)opt + 2) & bpf_htons(1) ? 1 : 0;
+				p->fragment |= *(__be16 *)((void *)opt + 2) & bpf_htons(1) ? 1 : 0;
 				size = 8;
 			}
 			next = opt->nexthdr;
@@ -219,11 +231,11 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 			off += size;
 		}
 		if (next != IPPROTO_TCP)
-			return 0;
+			return ipv6_extension(next) ? PACKET_FAR : 0;
 		at = data + off;
 		tcp = at;
 		if ((void *)(tcp + 1) > end)
-			return -1;
+			return extensions ? PACKET_FAR : -1;
 		if (!port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source))
 			return 0;
 		__builtin_memcpy(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr,
@@ -231,7 +243,7 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 		__builtin_memcpy(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr,
 				 &ip->daddr, 16);
 		ip_len = bpf_ntohs(ip->payload_len);
-		if (ip_len && ip_len < extensions)
+		if (ip_len && ip_len <= extensions)
 			return 0;
 		ip_len = ip_len ? ip_len - extensions : 0;
 		p->ipv6 = 1;
@@ -298,6 +310,68 @@ static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_
 	return !port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source);
 }
 
+struct ipv6_walk {
+	struct __sk_buff *skb;
+	__u32 at; /* where the header at hand begins */
+	__u8 next; /* its kind */
+	__u8 fragment;
+	__u8 head[4]; /* kind of the next, its own length, of a fragment its place */
+	__u8 pad[2];
+};
+
+/* One extension header. */
+static long ipv6_step(__u32 i, struct ipv6_walk *w)
+{
+	__u8 kind = w->next;
+
+	if (!ipv6_extension(kind))
+		return 1;
+	if (bpf_skb_load_bytes(w->skb, w->at, w->head, sizeof(w->head))) {
+		w->next = IPPROTO_NONE;
+		return 1;
+	}
+	w->next = w->head[0];
+	if (kind != IPPROTO_FRAGMENT) {
+		w->at += (w->head[1] + 1) * 8;
+		return 0;
+	}
+	w->at += 8;
+	w->fragment |= w->head[3] & 1;
+	if (w->head[2] || w->head[3] & 0xf8)
+		w->next = IPPROTO_NONE; /* not the first: what it holds is no header */
+	return 0;
+}
+
+/* Reads an IPv6 packet whose TCP header packet_parse() did not come to. Returns as that does. */
+SUBPROG int packet_far(struct __sk_buff *skb, struct packet *p, enum packet_side side)
+{
+	struct ipv6_walk w = { .skb = skb };
+	struct tcphdr tcp;
+	struct ipv6hdr ip;
+	__u32 begin, len;
+
+	if (!p || bpf_skb_load_bytes(skb, p->l2_len, &ip, sizeof(ip)))
+		return 0;
+	begin = p->l2_len + sizeof(ip);
+	w.at = begin;
+	w.next = ip.nexthdr;
+	bpf_loop(IPV6_HEADERS_MAX, ipv6_step, &w, 0);
+	if (ipv6_extension(w.next))
+		count(SLUICE_COUNTER_HEADERS_UNREAD);
+	if (w.next != IPPROTO_TCP || bpf_skb_load_bytes(skb, w.at, &tcp, sizeof(tcp)) ||
+	    !port_protected(side == FROM_CLIENT ? tcp.dest : tcp.source))
+		return 0;
+	len = bpf_ntohs(ip.payload_len);
+	if (len && len <= w.at - begin)
+		return 0;
+	len = len ? len - (w.at - begin) : 0;
+	__builtin_memcpy(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr, &ip.saddr, 16);
+	__builtin_memcpy(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr, &ip.daddr, 16);
+	p->ipv6 = 1;
+	p->fragment = w.fragment;
+	return packet_tcp(p, &tcp, w.at, len, side);
+}
+
 /* The whole for a tc program: pulls headers in where they are not linear. 1: read; 0: not ours. */
 SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum packet_side side)
 {
@@ -306,13 +380,15 @@ SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum p
 	if (!p)
 		return 0;
 	r = packet_parse((void *)(long)skb->data, (void *)(long)skb->data_end, l2, side, p);
-	if (r < 0) {
-		__u32 want = L2_MAX + 40 + 128 + 60;
+	if (r == -1) {
+		__u32 want = L2_MAX + 60 + sizeof(struct tcphdr);
 
 		if (bpf_skb_pull_data(skb, skb->len < want ? skb->len : want))
 			return 0;
 		r = packet_parse((void *)(long)skb->data, (void *)(long)skb->data_end, l2, side, p);
 	}
+	if (r == PACKET_FAR)
+		r = packet_far(skb, p, side);
 	return r > 0 && packet_length(p, skb->len);
 }
 
@@ -324,7 +400,7 @@ static __always_inline int packet_own(struct __sk_buff *skb, struct packet *p, b
 	struct iphdr *ip = data + at;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || data + at + sizeof(*ip) + sizeof(struct tcphdr) > end ||
-	    *(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff) || !ip->tot_len)
+	    *(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff) || bpf_ntohs(ip->tot_len) <= sizeof(*ip))
 		return packet_read(skb, p, l2, side);
 	packet_ipv4(p, ip, side);
 	p->l2_len = at;

@@ -18,7 +18,7 @@
 #include "http1.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 10
+#define SLUICE_ABI_VERSION 11
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -644,7 +644,8 @@ _Static_assert(sizeof(struct sluice_client_count) == 128, "client count");
 	X(STALLS_RELEASED, "stalls-released")		/* places given back while a client does not read */ \
 	X(SYN_DATA_CUT, "syn-data-cut")			/* SYNs whose data was cut off */              \
 	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */ \
-	X(DOUBT_RESET, "doubt-reset")			/* connections reset for that, as their service wants */
+	X(DOUBT_RESET, "doubt-reset")			/* connections reset for that, as their service wants */ \
+	X(HEADERS_UNREAD, "headers-unread")		/* IPv6 packets with more extension headers than are walked */
 
 enum sluice_counter {
 #define X(name, text) SLUICE_COUNTER_##name,

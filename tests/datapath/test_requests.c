@@ -719,6 +719,43 @@ static const struct segment whole_request = {.flags = PSH | ACK,
 					     .text = REQUEST,
 					     .len = WHOLE};
 
+#define NOWHERE 255
+
+/* IPv6 extension headers: n of `size` bytes each, the `nth` of them a fragment's, whose place and flag are `part`. */
+struct headers {
+	unsigned n, size;
+	uint8_t nth;
+	uint16_t part;
+};
+
+static const struct headers many_headers = {20, 8, NOWHERE};
+
+/* Puts them behind the IPv6 header, in front of what is there. */
+static void put_headers(struct frame *f, uint8_t *ip, const struct headers *h)
+{
+	static const uint8_t kinds[] = {0, 60, 43, 60};
+	uint8_t *at = ip + 40, *kind = ip + 6, next = ip[6];
+	size_t n = h->n * h->size - (h->nth < h->n ? h->size - 8 : 0);
+
+	assert_true(f->len + n <= sizeof(f->data));
+	memmove(at + n, at, f->data + f->len - at);
+	memset(at, 0, n);
+	f->len += n;
+	put16(ip + 4, get16(ip + 4) + n);
+	for (unsigned i = 0; i < h->n; i++) {
+		*kind = i == h->nth ? 44 : kinds[i ? 1 + i % 3 : 0];
+		kind = at;
+		if (i == h->nth) {
+			put16(at + 2, h->part);
+			at += 8;
+		} else {
+			at[1] = h->size / 8 - 1;
+			at += h->size;
+		}
+	}
+	*kind = next;
+}
+
 /* Of a fragmented packet only the first part has ports: what cannot be seen whole passes. */
 static void a_fragmented_request_is_in_doubt_and_passes(void **state)
 {
@@ -746,6 +783,103 @@ static void a_fragmented_request_is_in_doubt_and_passes(void **state)
 		play_step(&shape, &next, HTTP_PORT);
 		assert_ends(&ends);
 	}
+}
+
+/* … wherever among IPv6's headers it says so, and whatever a second such header says. */
+static void a_fragment_is_one_among_any_headers(void **state)
+{
+	static const struct {
+		const char *what;
+		struct headers first, then; /* these behind those */
+	} ways[] = {
+		{"the last of four", {4, 8, 3, 1}, {0}},
+		{"the last of five", {5, 8, 4, 1}, {0}},
+		{"among many", {20, 8, 2, 1}, {0}},
+		{"behind many", {20, 24, 19, 1}, {0}},
+		{"and then a whole one", {1, 8, 0, 1}, {1, 8, 0, 0}},
+		{"and then a whole one among many", {3, 8, 1, 1}, {20, 8, 10, 0}},
+	};
+	static const struct step handshake[] = {HANDSHAKE};
+	static const struct shape shape = {.ipv6 = true};
+	static const struct row ends = {"", .conns = 1, .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}};
+	static struct frame in, out;
+
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		reset_world();
+		row_now = ways[i].what;
+		shape_now = shape;
+		for (int k = 0; k < 3; k++)
+			play_step(&shape, &handshake[k], HTTP_PORT);
+		shut_ttft(true);
+		make_frame(&in, &shape, &whole_request);
+		put_headers(&in, in.data + 14, &ways[i].then);
+		put_headers(&in, in.data + 14, &ways[i].first);
+		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+		assert_same_frame(&in, &out);
+		assert_ends(&ends);
+	}
+	row_now = NULL;
+}
+
+/* invariant 7: however many headers IPv6 has, what stands behind them is judged. */
+static void tcp_is_found_behind_any_ipv6_headers(void **state)
+{
+	static const struct {
+		const char *what;
+		struct headers headers;
+		bool big;
+	} ways[] = {
+		{"four", {4, 8, NOWHERE}},
+		{"five", {5, 8, NOWHERE}},
+		{"twenty", {20, 8, NOWHERE}},
+		{"three hundred", {300, 8, NOWHERE}},
+		{"one of 136 bytes", {1, 136, NOWHERE}},
+		{"one of 256 bytes", {1, 256, NOWHERE}},
+		{"the longest there is", {1, 2048, NOWHERE}},
+		{"ten of 200 bytes", {10, 200, NOWHERE}},
+		{"a fragment that is all there is, among many", {20, 8, 7}},
+		{"many, and no length", {20, 8, NOWHERE}, .big = true},
+	};
+	static const struct step handshake[] = {HANDSHAKE};
+	static const struct shape shape = {.ipv6 = true};
+	static const struct row admitted = {"", ADMITTED_ONCE};
+	static struct frame in, out, clone;
+	struct segment syn_ack = {.from_server = true, .flags = SYN | ACK, .seq = SERVER_ISN, .ack = CLIENT_ISN + 1};
+	struct sluice_conn conn;
+
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		for (int shut = 0; shut < 2; shut++) {
+			reset_world();
+			row_now = ways[i].what;
+			shape_now = shape;
+			/* what leaves the server is found as well */
+			play_step(&shape, &handshake[0], HTTP_PORT);
+			make_frame(&in, &shape, &syn_ack);
+			put_headers(&in, in.data + 14, &ways[i].headers);
+			assert_int_equal(run_tc(w.skel->progs.responses, &in, &out), THEN_UNSPEC);
+			assert_same_frame(&in, &out);
+			play_step(&shape, &handshake[2], HTTP_PORT);
+			if (shut)
+				shut_ttft(true);
+			make_frame(&in, &shape, &whole_request);
+			put_headers(&in, in.data + 14, &ways[i].headers);
+			if (ways[i].big)
+				put16(in.data + 14 + 4, 0);
+			if (shut) {
+				assert_int_not_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+				assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT), 1);
+				assert_int_equal(requests_in_all(), 1);
+				catch_clone(&clone, 20000);
+				continue;
+			}
+			assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
+			assert_same_frame(&in, &out);
+			assert_true(get_conn(true, HTTP_PORT, &conn));
+			assert_int_equal(conn.c_next, CLIENT_ISN + 1 + WHOLE);
+			assert_ends(&admitted);
+		}
+	}
+	row_now = NULL;
 }
 
 static const struct between betweens[] = {
@@ -1829,6 +1963,91 @@ static void shorter_than_ip(struct frame *f, const struct shape *shape)
 	put16(ip_of(f, shape) + (shape->ipv6 ? 4 : 2), 10);
 }
 
+/* Nothing is left for TCP at all. */
+static void as_long_as_ip(struct frame *f, const struct shape *shape)
+{
+	uint8_t *ip = ip_of(f, shape);
+
+	if (shape->ipv6)
+		put_headers(f, ip, &(struct headers){1, 8, NOWHERE});
+	put16(ip + (shape->ipv6 ? 4 : 2), shape->ipv6 ? 8 : 20);
+}
+
+static void put_many(struct frame *f, const struct shape *shape)
+{
+	if (shape->ipv6)
+		put_headers(f, ip_of(f, shape), &many_headers);
+	else
+		make_udp(f, shape);
+}
+
+static void many_udp(struct frame *f, const struct shape *shape)
+{
+	make_udp(f, shape);
+	put_many(f, shape);
+}
+
+static void many_no_next(struct frame *f, const struct shape *shape)
+{
+	put_many(f, shape);
+	if (shape->ipv6)
+		ip_of(f, shape)[40 + 8 * 12] = 59;
+}
+
+static void many_later_fragment(struct frame *f, const struct shape *shape)
+{
+	if (shape->ipv6)
+		put_headers(f, ip_of(f, shape), &(struct headers){20, 8, 12, 0x0100});
+	else
+		make_later_fragment(f, shape);
+}
+
+static void many_to_another_port(struct frame *f, const struct shape *shape)
+{
+	uint8_t *ip = ip_of(f, shape);
+
+	put16(ip + (shape->ipv6 ? 40 : 20), 1);
+	put16(ip + (shape->ipv6 ? 40 : 20) + 2, 2);
+	put_many(f, shape);
+}
+
+static void many_longer(struct frame *f, const struct shape *shape)
+{
+	put_many(f, shape);
+	longer_than_it_is(f, shape);
+}
+
+/* The payload's length is as `n` says, and the headers alone are 160 bytes. */
+static void many_of(struct frame *f, const struct shape *shape, uint16_t n)
+{
+	put_many(f, shape);
+	if (shape->ipv6)
+		put16(ip_of(f, shape) + 4, n);
+}
+
+static void many_less_than_they_are(struct frame *f, const struct shape *shape)
+{
+	many_of(f, shape, 12);
+}
+
+static void many_as_they_are(struct frame *f, const struct shape *shape)
+{
+	many_of(f, shape, 160);
+}
+
+static void many_and_half_a_header(struct frame *f, const struct shape *shape)
+{
+	many_of(f, shape, 160 + 12);
+}
+
+/* One of them says that it is longer than the packet. */
+static void many_beyond_the_packet(struct frame *f, const struct shape *shape)
+{
+	put_many(f, shape);
+	if (shape->ipv6)
+		ip_of(f, shape)[40 + 8 * 12 + 1] = 255;
+}
+
 /* invariant 11 */
 static void other_packets_leave_as_they_came(void **state)
 {
@@ -1844,6 +2063,16 @@ static void other_packets_leave_as_they_came(void **state)
 		{"a length beyond the packet", longer_than_it_is, 0, 0},
 		{"a length within the TCP header", shorter_than_its_header, 0, 0},
 		{"a length within the IP header", shorter_than_ip, 0, 0},
+		{"a length that ends with IP's headers", as_long_as_ip, 0, 0},
+		{"UDP behind many IPv6 headers", many_udp, 0, 0},
+		{"nothing behind many IPv6 headers", many_no_next, 0, 0},
+		{"a later fragment, said among many IPv6 headers", many_later_fragment, 0, 0},
+		{"another port behind many IPv6 headers", many_to_another_port, 0, 0},
+		{"many IPv6 headers, and a length beyond the packet", many_longer, 0, 0},
+		{"many IPv6 headers, and a length within them", many_less_than_they_are, 0, 0},
+		{"many IPv6 headers, and a length that ends with them", many_as_they_are, 0, 0},
+		{"many IPv6 headers, and a length within the TCP header", many_and_half_a_header, 0, 0},
+		{"many IPv6 headers, of which one ends beyond the packet", many_beyond_the_packet, 0, 0},
 	};
 	static struct frame in, out;
 
@@ -1895,13 +2124,15 @@ static void truncated_headers_leave_as_they_came(void **state)
 {
 	static struct frame whole, in, out;
 
-	for (int kind = 0; kind < 4; kind++) {
-		const struct shape shape = {kind & 1, kind & 2 ? LINK_QINQ : LINK_ETHERNET,
+	for (int kind = 0; kind < 5; kind++) {
+		const struct shape shape = {kind & 1 || kind == 4, kind & 2 ? LINK_QINQ : LINK_ETHERNET,
 					    OPTIONS_TS, false};
 		struct segment s = {.flags = SYN, .text = "x", .len = 1};
 
 		block_client(shape.ipv6);
 		make_frame(&whole, &shape, &s);
+		if (kind == 4)
+			put_headers(&whole, whole.data + 14, &many_headers);
 		/* TEST_RUN itself wants whole IP headers where it sees one. */
 		for (size_t len = kind & 2 ? 16 : shape.ipv6 ? 54 : 34; len < whole.len; len++) {
 			in = whole;
@@ -1978,6 +2209,8 @@ int main(void)
 		packets_test(requests_of_two_services_for_one_model_are_told_apart),
 		packets_test(what_is_in_doubt_is_reset_only_where_its_service_says_so),
 		packets_test(a_fragmented_request_is_in_doubt_and_passes),
+		packets_test(a_fragment_is_one_among_any_headers),
+		packets_test(tcp_is_found_behind_any_ipv6_headers),
 		packets_test(what_ip_puts_in_front_of_a_segment_is_no_part_of_it),
 		packets_test(an_admitted_request_passes_to_its_end_whatever_shuts),
 		packets_test(without_a_lease_everything_passes_and_is_counted),

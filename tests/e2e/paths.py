@@ -2,6 +2,7 @@
 """One request by an unusual way, sent by hand. paths.py HOW HOST FROM MODEL; HOW is
 
 raw, priority, qinq, options, extension, fragments, syn-data    a frame of that kind on c0
+extensions-N, extensions-NxBYTES    as extension, with N of them, of so many bytes each (8)
 both       head on c0, body on c2
 tun        on a device without a link header, made here: tun0 of the server's namespace; waits for SIGUSR1 once it is there
 mptcp, tfo, options-N    not by hand: sockets of that kind; options-N: with N bytes of IPv4 options or IPv6 destination options
@@ -62,11 +63,24 @@ def finish(client):
     return facts(client)
 
 
+def extension(size):
+    """A destination options header of size bytes but for its first: options that nobody knows, to be skipped (RFC 8200 4.2)."""
+    out = bytes([size // 8 - 1])
+    while len(out) < size - 1:
+        n = min(255, size - 1 - len(out) - 2)
+        out += bytes([0x1E, n]) + bytes(n)
+    return out
+
+
 def by_hand(how, host, source, model):
     wire = Wire(C, "c0", os.environ["SL_SERVER_MAC"], tags={"priority": [(0x8100, 0)],
                                                             "qinq": [(0x88A8, 0), (0x8100, 0)]}.get(how, ()))
+    number, size = 0, 8
+    if how.startswith("extension"):
+        number, _, size = how.removeprefix("extension").removeprefix("s-").partition("x")
+        number, size = int(number or 1), int(size or 8)
     client = Client(wire, source, host, timestamps=how == "raw", ip_options=bytes.fromhex("94040000") if how == "options" else b"",
-                    extension=bytes.fromhex("00010400000000") if how == "extension" else b"")
+                    extension=extension(size), extensions=number)
     message = request(model, 900)
     if how == "syn-data":
         # Data in the SYN, and not the same again behind it (RFC 9293 3.10.7.2 has it kept or dropped; it is dropped).

@@ -61,9 +61,9 @@ def tcp_segment(src, dst, sport, dport, seq, ack, flags, window=65535, options=b
     return segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
 
 
-def ip_packets(src, dst, segment, ip_options=b"", extension=b"", fragment=0):
+def ip_packets(src, dst, segment, ip_options=b"", extension=b"", extensions=0, fragment=0):
     """IP packets that carry the segment: one, or several of at most `fragment` bytes of it. extension is an IPv6 destination
-    options header without its first byte."""
+    options header without its first byte, extensions how many of them there are."""
     a, b = packed(src), packed(dst)
     parts = [segment]
     ident = random.getrandbits(16)
@@ -82,7 +82,7 @@ def ip_packets(src, dst, segment, ip_options=b"", extension=b"", fragment=0):
             if fragment:
                 after = struct.pack("!BBHI", kind, 0, at | more, ident) + after
                 kind = 44
-            if extension:
+            for _ in range(extensions):
                 after = bytes([kind]) + extension + after
                 kind = 60
             out.append(struct.pack("!IHBB16s16s", 6 << 28, len(after), kind, 64, a, b) + after)
@@ -177,7 +177,7 @@ class Client:
     """One connection as its client. seq is the next byte to be sent, got what has come in order, ends in order."""
 
     def __init__(self, wire, src, dst, port=8000, sport=None, timestamps=False, wscale=7, window=65535, mss=1400,
-                 ip_options=b"", extension=b""):
+                 ip_options=b"", extension=b"", extensions=0):
         self.wire, self.src, self.dst, self.port = wire, src, dst, port
         self.sport = sport or random.randrange(20000, 30000)
         self.first = self.seq = random.getrandbits(31)
@@ -185,7 +185,7 @@ class Client:
         self.acked = 0  # by the server
         self.window, self.timestamps, self.mss, self.wscale = window, timestamps, mss, wscale
         self.ts_recent = 0
-        self.how = {"ip_options": ip_options, "extension": extension}
+        self.how = {"ip_options": ip_options, "extension": extension, "extensions": extensions}
         self.got, self.ahead, self.segments = b"", {}, []
         self.fin = self.rst = False
         self.acking = True

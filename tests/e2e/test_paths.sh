@@ -144,6 +144,32 @@ for how in mptcp tfo; do
 			 [r['admitted'], r['rejected'], k['options-removed']] == [${before}[0] + 1, ${before}[1] + 2, ${before}[2] + 3]"
 	done
 done
+# However many headers IPv6 has, what stands behind them is judged; an MTU of 9000 has room for 1100
+# (NxBYTES: of more than 8 bytes each).
+slow=$(value "mock['requests_complete_by_model'].get('slow', 0)")
+for mtu in 1500 12000; do
+	on "$S" ip link set s0 mtu $mtu
+	on "$C" ip link set c0 mtu $mtu
+	[ $mtu = 1500 ] && numbers="6 40 1x256" || numbers="300 1150 3x2048"
+	for n in $numbers; do
+		before=$(value "[r['admitted'], r['rejected'], mock['requests_complete_by_model']['open']]")
+		by extensions-"$n" "$S6" fd77:0:0:1::9 open
+		holds --within 3 "a request behind IPv6 headers ($n) is admitted" \
+			"j('by')['status'] == '200' and
+			 [r['admitted'], r['rejected'], mock['requests_complete_by_model']['open']] ==
+			 [${before}[0] + 1, ${before}[1], ${before}[2] + 1]"
+		by extensions-"$n" "$S6" fd77:0:0:1::9 slow
+		holds --within 3 "or refused, and does not come to the server ($n)" \
+			"[r['admitted'], r['rejected'], mock['requests_complete_by_model'].get('slow', 0)] ==
+			 [${before}[0] + 1, ${before}[1] + 1, $slow] and k['headers-unread'] == 0"
+	done
+done
+by extensions-1153 "$S6" fd77:0:0:1::9 slow
+holds --within 3 "behind more than are walked it passes, and is counted" \
+	"j('by')['status'] == '200' and k['headers-unread'] > 2 and s['global']['in_flight'] == 0"
+on "$S" ip link set s0 mtu 1500
+on "$C" ip link set c0 mtu 1500
+
 holds --within 3 "nothing is in flight after all this" "s['global']['in_flight'] == 0 and s['global']['waiting'] == 0"
 
 done_here

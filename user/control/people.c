@@ -384,6 +384,7 @@ static void print_warnings(FILE *out, const json_t *status)
 	} rows[] = {
 		{"passed-lease", "passed although refused: the lease had run out"},
 		{"passed-doubt", "connections passed unjudged: their framing was lost"},
+		{"headers-unread", "packets passed unread: more IPv6 extension headers than are walked"},
 		{"passed-no-room", "refusals that became a reset: their text was missing"},
 		{"conns-full", "connections passed unjudged: the map conns was full"},
 		{"tombstones-full", "refusals that became a reset: the map tombstones was full"},
