@@ -131,7 +131,7 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 		return NULL;
 	}
 	fresh->last_seen_ns = now;
-	fresh->c_max = fresh->c_next;
+	fresh->c_max = fresh->s_ack = fresh->c_next;
 	fresh->c_ack = p->ack;
 	fresh->flags = (proof == PROOF_SOCKET ? SLUICE_CONN_ADOPTED : 0) |
 		       (service->protocol == SLUICE_PROTOCOL_OPAQUE ? SLUICE_CONN_OPAQUE : 0) |
@@ -161,6 +161,19 @@ SUBPROG int conn_unseen(struct __sk_buff *skb, const struct packet *p)
 	if (!p || prove_by_socket(skb, p, &c_next, &s_next) == PROOF_NONE)
 		return 0;
 	return seq_diff(p->ack, s_next) <= 0;
+}
+
+/* What the server's segment says of the client's bytes. */
+static __always_inline void conn_taken(struct sluice_conn *conn, const struct packet *p)
+{
+	__u8 shut = !p->window;
+
+	if (!(p->flags & TCP_ACK))
+		return;
+	if (seq_diff(p->ack, conn->s_ack) > 0)
+		conn->s_ack = p->ack;
+	if (conn->s_shut != shut)
+		conn->s_shut = shut;
 }
 
 /*

@@ -460,6 +460,7 @@ static long request_step(__u32 i, struct request_context *c)
 	if (!proxy && !(conn->flags & SLUICE_CONN_REQUEST)) {
 		conn_set(conn, SLUICE_CONN_REQUEST);
 		conn->request_bytes = 0;
+		conn->c_begin = s->packet.seq + (s->at - s->packet.payload_at);
 	}
 	skip = proxy ? 0 : http1_request_skippable(&conn->request);
 	if (skip) {
@@ -566,6 +567,65 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	return answer_client(skb, p, &f);
 }
 
+/* The server has nothing of the request that was framed last, or is being framed: it is forgotten, and its place given back. */
+static __always_inline void begin_again(struct sluice_conn *conn)
+{
+	if (conn->flags & SLUICE_CONN_REQUEST) {
+		http1_request_next(&conn->request);
+		conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_HOLE);
+	} else {
+		release(&conn->exchange[(conn->exchange_tail - 1) & (SLUICE_EXCHANGES_MAX - 1)], HELD);
+		conn->exchange_tail--;
+	}
+}
+
+/*
+ * The segment begins with bytes that were framed, but that the server has not acknowledged. It may have dropped them, for
+ * a wrong checksum, an acknowledgement or a timestamp that it does not believe, or want of room, and take these in their
+ * place, whatever they say (Ptacek and Newsham, "Insertion, Evasion, and Denial of Service", 1998). Its socket knows; where
+ * there is none to be asked they count as taken. A FIN that was none, or a whole request, is framed again; in a body of
+ * known length no more than the model's name is lost; anything else is in doubt: 1.
+ */
+SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct sluice_conn *conn,
+		       const struct sluice_service *service)
+{
+	__u32 end, taken = 0, s_next = 0, lost, waiting;
+	struct http1_frame *f;
+
+	if (!s || !conn || !service)
+		return 0;
+	end = s->packet.seq + s->packet.payload_len;
+	if (seq_diff(end, conn->c_next) > 0)
+		end = conn->c_next;
+	if (seq_diff(end, conn->s_ack) <= 0 ||
+	    prove_by_socket(skb, &s->packet, &taken, &s_next) == PROOF_NONE || seq_diff(end, taken) <= 0)
+		return 0;
+	if (conn->flags & SLUICE_CONN_CLIENT_FIN) {
+		conn_clear(conn, SLUICE_CONN_CLIENT_FIN);
+		if (--conn->c_next == taken)
+			return 0;
+	}
+	f = &conn->request.frame;
+	lost = conn->c_next - taken;
+	waiting = conn->exchange_tail - conn->exchange_head;
+	conn->c_next = taken; /* also where the server would believe a RST */
+	if (conn->flags & SLUICE_CONN_REQUEST && f->state == HTTP1_AT_BODY && f->flags & HTTP1_LENGTH &&
+	    conn->request_bytes >= f->head_bytes + (__u64)lost) {
+		json_model_unsay(&conn->request.json);
+		f->left += lost;
+		conn->request_bytes -= lost;
+		return 0;
+	}
+	if (!(conn->flags & SLUICE_CONN_PROXY) &&
+	    (conn->flags & SLUICE_CONN_REQUEST || waiting > (conn->flags & SLUICE_CONN_RESPONSE ? 1 : 0))) {
+		begin_again(conn);
+		if (taken == conn->c_begin)
+			return 0;
+	}
+	request_doubt(s, conn, service);
+	return 1;
+}
+
 /*
  * Frames the packet's new bytes. A segment ahead of missing bytes passes only inside a body of known length, where
  * nothing but the model's name can be lost; elsewhere it is dropped, and the client sends it again in
@@ -576,8 +636,13 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 	struct sluice_conn *conn = c->conn;
 	struct request_scratch *s = c->s;
 	__u32 end = p->seq + p->payload_len, ev = 0;
-	__s32 ahead = seq_diff(p->seq, conn->c_next);
+	__s32 ahead;
 
+	if (conn->s_shut && seq_diff(p->seq, conn->s_ack) >= 0)
+		return true; /* a knock on the server's shut window: it will come again */
+	if (seq_diff(p->seq, conn->c_next) < 0 && came_again(c->skb, s, conn, c->service))
+		return true;
+	ahead = seq_diff(p->seq, conn->c_next);
 	if (ahead > 0) {
 		bool body = conn->flags & SLUICE_CONN_REQUEST &&
 			    conn->request.frame.state == HTTP1_AT_BODY &&

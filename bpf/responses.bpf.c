@@ -431,6 +431,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		conn_end(&p.key, conn);
 		return TC_ACT_UNSPEC;
 	}
+	conn_taken(conn, &p);
 	end = p.seq + p.payload_len;
 	ahead = seq_diff(p.seq, conn->s_next);
 	/* The server has bytes that we did not see: its client comes by another interface, too. */

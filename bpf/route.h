@@ -95,6 +95,8 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 			break;
 	}
 	r->json.state = JSON_MODEL_DONE; /* named, or the body is no source */
+	if (!behind)
+		r->json.flags |= JSON_MODEL_UNREAD;
 }
 
 /* At the end of the request's head: SLUICE_CONN_JUDGE if it is judged, and its name if the head has one. */

@@ -44,6 +44,7 @@ enum json_model_flag {
 	JSON_MODEL_GARBAGE = 4,    /* this is not a JSON object */
 	JSON_MODEL_GAP = 8,        /* the scan was ended because bytes were not seen */
 	JSON_MODEL_IS_MODEL = 16,  /* the value to come belongs to "model" */
+	JSON_MODEL_UNREAD = 32,	   /* the head has said all, or nothing is to be read here */
 };
 
 /* All zero is the state before the first byte. */
@@ -78,6 +79,17 @@ static __always_inline void json_model_gap(struct json_model *j)
 		j->state = JSON_MODEL_DONE;
 		j->flags |= JSON_MODEL_GAP;
 	}
+}
+
+/* What was read here cannot be relied on, and so nothing is: no name. */
+static __always_inline void json_model_unsay(struct json_model *j)
+{
+	if (j->flags & JSON_MODEL_UNREAD)
+		return;
+	__builtin_memset(j->name, 0, sizeof(j->name));
+	j->name_len = 0;
+	j->flags = JSON_MODEL_GAP;
+	j->state = JSON_MODEL_DONE;
 }
 
 static __always_inline void json_model_name_begin(struct json_model *j)

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# What the server's TCP drops is not what its application reads: a client that sends segments which are dropped, and others in
+# their place, is judged by the others (invariants 1 and 7). Where it cannot be, it passes and is counted, or is reset where
+# its service says so. Both are made by hand: no kernel sends them.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/wires.sh
+. "$HERE/wires.sh"
+
+configure() {
+	cat >"$T/sluice.yaml" <<-END
+		services:
+		  - listen: $PORT
+		    model: blocked
+		    doubt: $1
+		models: [{name: open}, {name: blocked}]
+	END
+	sluice --config "$T/sluice.yaml"
+	ctl block 10.77.0.9 --model blocked >/dev/null
+	ctl block fd77:0:0:1::9 --model blocked >/dev/null
+}
+
+# instead HOW HOST: by.json says what became of it.
+instead() {
+	local source=10.77.0.9
+
+	[[ $2 == *:* ]] && source=fd77:0:0:1::9
+	before=$(value "[r['admitted'], r['rejected'], k['passed-doubt'], k['doubt-reset'], mock['requests_complete']]")
+	"$PY" "$HERE/insertion.py" "$1" "$2" $source >"$T/by.json"
+}
+
+mock --model open,prefill-ms=2,token-ms=1,tokens=3,slots=256 --model blocked,prefill-ms=2,token-ms=1,tokens=3,slots=64
+configure pass
+export SL_CLIENT=$C SL_SERVER=$S
+SL_SERVER_MAC=$(mac "$S" s0)
+export SL_SERVER_MAC
+raw_client 10.77.0.9 fd77:0:0:1::9
+
+for host in "$S4" "$S6"; do
+	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
+	instead again "$host"
+	holds --within 3 "a request that comes twice is one $over" \
+		"j('by')['status'] == '200' and s['global']['in_flight'] == 0 and
+		 [r['admitted'], r['rejected'], k['passed-doubt']] == [${before}[0] + 1, ${before}[1], ${before}[2]]"
+	while read -r how what; do
+		instead "$how" "$host"
+		holds --within 3 "a request in the place of one with $what is judged $over" \
+			"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and k['passed-doubt'] == ${before}[2] and
+			 mock['requests_complete'] == ${before}[4] and s['global']['in_flight'] == 0"
+	done <<-END
+		checksum a wrong checksum
+		acknowledgement an acknowledgement of what was never sent
+		no-acknowledgement no ACK flag
+		timestamp an old timestamp
+		fin a wrong checksum and a FIN
+	END
+	instead body "$host"
+	holds --within 3 "a body whose bytes were changed so is judged as the default model $over" \
+		"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and mock['requests_complete'] == ${before}[4] and
+		 s['global']['in_flight'] == 0"
+	instead head "$host"
+	holds --within 3 "a head whose bytes were changed so passes and is counted $over" \
+		"j('by')['status'] == '200' and k['passed-doubt'] == ${before}[2] + 1 and s['global']['in_flight'] == 0"
+done
+
+finish "$DAEMON"
+configure reset
+for host in "$S4" "$S6"; do
+	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
+	instead head "$host"
+	holds --within 3 "… or is reset, where its service wants that, with none left at the server $over" \
+		"j('by')['rst'] and k['doubt-reset'] == ${before}[3] + 1 and mock['requests_complete'] == ${before}[4] and
+		 sockets('s') == []"
+done
+
+done_here
