@@ -97,6 +97,52 @@ static void silent_connections_go_each_after_its_time(void **state)
 	closed(d);
 }
 
+/* A request that the server has not acknowledged in thirty seconds it has not got, whatever else its client sends. */
+static void what_the_server_has_not_heard_holds_no_place(void **state)
+{
+	static const struct {
+		uint64_t since; /* seconds ago */
+		uint32_t flags, c_next, s_ack, tail;
+		bool goes;
+	} rows[] = {
+		{31, 0, 500, 100, 1, true},
+		{31, 0, 100, 0xffffff00, 1, true},
+		{29, 0, 500, 100, 1, false},
+		{31, 0, 500, 500, 1, false},
+		{31, SLUICE_CONN_CLIENT_FIN, 501, 500, 1, false},
+		{31, SLUICE_CONN_CLIENT_FIN, 501, 499, 1, true},
+		/* the bytes that are missing may be another request's */
+		{31, SLUICE_CONN_REQUEST, 500, 100, 1, false},
+		{31, 0, 500, 100, 2, false},
+	};
+	unsigned stay = 0, n = sizeof(rows) / sizeof(rows[0]);
+	struct datapath *d = opened();
+
+	for (unsigned i = 0; i < n; i++) {
+		struct sluice_conn_key key;
+		struct sluice_conn conn;
+
+		put_conn(d, i, 0, rows[i].flags, 1, 3, BOTH);
+		key_of(&key, i);
+		assert_int_equal(bpf_map_lookup_elem(map_fd(d->skel->maps.conns), &key, &conn), 0);
+		conn.exchange[0].admitted_ns = NOW - rows[i].since * SECOND;
+		conn.c_next = rows[i].c_next;
+		conn.s_ack = rows[i].s_ack;
+		conn.exchange_tail = rows[i].tail;
+		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
+		count(d, SLUICE_MODEL_ALL, 1, 1);
+		count(d, 3, 1, 1);
+		stay += !rows[i].goes;
+	}
+	assert_done(datapath_age(d, NOW));
+	for (unsigned i = 0; i < n; i++)
+		if (has_conn(d, i) == rows[i].goes)
+			fail_msg("row %u", i);
+	assert_counts(d, SLUICE_MODEL_ALL, stay, stay);
+	assert_counts(d, 3, stay, stay);
+	closed(d);
+}
+
 static void silent_tombstones_go_after_ten_seconds(void **state)
 {
 	struct datapath *d = opened();
@@ -608,6 +654,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sandbox_test(silent_connections_go_each_after_its_time),
+		sandbox_test(what_the_server_has_not_heard_holds_no_place),
 		sandbox_test(silent_tombstones_go_after_ten_seconds),
 		sandbox_test(a_count_that_drifted_is_mended_by_addition),
 		sandbox_test(a_count_in_motion_is_left_alone),

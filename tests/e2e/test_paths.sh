@@ -162,6 +162,10 @@ for mtu in 1500 12000; do
 		holds --within 3 "or refused, and does not come to the server ($n)" \
 			"[r['admitted'], r['rejected'], mock['requests_complete_by_model'].get('slow', 0)] ==
 			 [${before}[0] + 1, ${before}[1] + 1, $slow] and k['headers-unread'] == 0"
+		# Of more than 4095 bytes the kernel would not let a packet be closed up: it is dropped, and its socket stays.
+		case $n in 1150 | 3x2048) continue ;; esac
+		holds --within 3 "by a whole 429, with none left at the server ($n)" \
+			"j('by')['status'] == '429' and j('by')['fin'] and sockets('s') == []"
 	done
 done
 by extensions-1153 "$S6" fd77:0:0:1::9 slow

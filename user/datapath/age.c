@@ -25,6 +25,7 @@
 #define IDLE_NS           (3600 * NSEC_PER_SEC)
 #define IDLE_CLOSED_NS    (30 * NSEC_PER_SEC)
 #define IDLE_TOMBSTONE_NS (10 * NSEC_PER_SEC)
+#define UNHEARD_NS        (30 * NSEC_PER_SEC)
 #define AHEAD_NS          (120 * NSEC_PER_SEC)
 
 /* What may drift of a model_state. */
@@ -214,6 +215,20 @@ static bool in_flight(const struct sluice_conn *conn)
 }
 
 /*
+ * Whether the server has not got the one request that is in flight: it would have acknowledged it within half a second (RFC
+ * 9293 3.8.6.3), or one of its repetitions by now. Its TCP may have dropped it, for a wrong checksum or a full queue.
+ */
+static bool unheard(const struct sluice_conn *conn, uint64_t now)
+{
+	const struct sluice_exchange *e = &conn->exchange[conn->exchange_head & (SLUICE_EXCHANGES_MAX - 1)];
+	uint32_t end = conn->c_next - (conn->flags & SLUICE_CONN_CLIENT_FIN ? 1 : 0);
+
+	return conn->exchange_tail - conn->exchange_head == 1 &&
+	       !(conn->flags & (SLUICE_CONN_REQUEST | SLUICE_CONN_OPAQUE)) && (int32_t)(end - conn->s_ack) > 0 &&
+	       now > e->admitted_ns && now - e->admitted_ns > UNHEARD_NS;
+}
+
+/*
  * Long enough silent to be forgotten. All limits are longer than the time between two walks, so this also means
  * unchanged since the last one. A client that has closed its side may still wait for its answer.
  */
@@ -222,6 +237,8 @@ static bool forgotten(const struct sluice_conn *conn, uint64_t now)
 	uint64_t idle = now > conn->last_seen_ns ? now - conn->last_seen_ns : 0;
 	bool held = in_flight(conn);
 
+	if (held && unheard(conn, now))
+		return true;
 	if (conn->flags & SLUICE_CONN_SERVER_FIN || (conn->flags & SLUICE_CONN_CLIENT_FIN && !held))
 		return idle > IDLE_CLOSED_NS;
 	return idle > (held ? IDLE_IN_FLIGHT_NS : IDLE_NS);
