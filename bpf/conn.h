@@ -10,6 +10,7 @@
 #include "admit.h"
 
 #define STALL_RELEASE_NS (10 * NSEC_PER_SEC) /* a client that reads nothing for so long holds no place */
+#define SECOND_HOOK_NS NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
 #define ACK_NEAR (1 << 18) /* bytes */
 #define ROOM_MIN 1460 /* bytes of window that a chunk may need */
 #define ACK_LATE_NS (250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */

@@ -626,6 +626,13 @@ SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct 
 	return 1;
 }
 
+/* Whether this may be the packet that was framed last, at a second hook of its way (a VLAN and its parent, a bridge and its port). */
+static __always_inline bool second_hook(const struct request_context *c)
+{
+	return c->conn->c_hook != (__u16)c->skb->ifindex &&
+	       (__u32)(c->a->question.now >> 10) - c->conn->c_when < SECOND_HOOK_NS >> 10;
+}
+
 /*
  * Frames the packet's new bytes. A segment ahead of missing bytes passes only inside a body of known length, where
  * nothing but the model's name can be lost; elsewhere it is dropped, and the client sends it again in
@@ -640,7 +647,7 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 
 	if (conn->s_shut && seq_diff(p->seq, conn->s_ack) >= 0)
 		return true; /* a knock on the server's shut window: it will come again */
-	if (seq_diff(p->seq, conn->c_next) < 0 && came_again(c->skb, s, conn, c->service))
+	if (seq_diff(p->seq, conn->c_next) < 0 && !second_hook(c) && came_again(c->skb, s, conn, c->service))
 		return true;
 	ahead = seq_diff(p->seq, conn->c_next);
 	if (ahead > 0) {
@@ -666,6 +673,8 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 	}
 	if (seq_diff(end, conn->c_next) <= 0)
 		return true; /* sent again */
+	conn->c_hook = c->skb->ifindex;
+	conn->c_when = c->a->question.now >> 10;
 
 	s->at = p->payload_at - ahead;
 	s->end = p->payload_at + p->payload_len;

@@ -9,7 +9,6 @@
 #include "tombstone.h"
 #include "usage.h"
 
-#define SECOND_HOOK_NS NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
 #define FULL_MIN 1000 /* bytes of a packet behind which more may have waited; nearer to a chunk than to a segment */
 #define QUIET_NS (500 * 1000ULL) /* what leaves sooner behind another packet of the connection, that packet let out */
 #define WAKE_NS (10 * NSEC_PER_MSEC) /* a CPU wakes the daemon for samples no sooner again: an interrupt costs more than all else */

@@ -475,14 +475,14 @@ struct sluice_conn {
 	__u32 busy; /* 1 while a CPU works on the client side */
 	__u8 wscale; /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
 	__u8 s_shut; /* 1: the server's window is closed */
-	__u8 pad[2];
+	__u16 c_hook; /* interface at which bytes were framed last, its lowest bits, … */
 	__u32 date_seq;	 /* where a Date was last overwritten: what is sent again is overwritten again */
 	__u32 date_left; /* … with this many units left … */
 	__u32 date_secs; /* … and this many seconds until the budget is full; 0: none was */
 	__u32 date_tokens;
 	__u32 s_ack; /* the client's bytes acknowledged by the server */
 	__u32 c_begin; /* first byte of the request under way, or else of the last one */
-	__u32 pad2;
+	__u32 c_when; /* … and when, ns / 1024 */
 	__u8 addr[16]; /* whose it is: its peer, or whom its PROXY header names */
 	struct sluice_client client;
 	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];

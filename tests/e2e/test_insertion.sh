@@ -74,4 +74,30 @@ for host in "$S4" "$S6"; do
 		 sockets('s') == []"
 done
 
+# A packet that passes two hooks (a bridge and its port) does not come again.
+finish "$DAEMON"
+on "$S" sh -c "ip link add br0 type bridge && ip addr flush dev s0 && ip link set s0 master br0 && ip link set br0 up &&
+	ip addr add $S4/24 dev br0 && ip addr add $S6/64 dev br0 nodad"
+for source in 10.77.0.9 fd77:0:0:1::9; do on "$S" ip neigh replace $source lladdr "$(mac "$C" c0)" nud permanent dev br0; done
+SL_SERVER_MAC=$(mac "$S" br0)
+interfaces=(s0 br0)
+configure pass
+ctl block "$C4" --model blocked >/dev/null
+ctl block "$C6" --model blocked >/dev/null
+for host in "$S4" "$S6"; do
+	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
+	before=$(value "[r['admitted'], r['rejected'], k['passed-doubt']]")
+	to=$host
+	[[ $host == *:* ]] && to="[$host]"
+	load --connect "$to:$PORT" --model open:1 --model blocked:1 --requests 40 --concurrency 1 --body-bytes 5000 >"$T/two.json" || true
+	holds --within 3 "requests that pass two hooks are judged and counted once $over" \
+		"j('two')['by_model']['open']['completed'] == j('two')['by_model']['open']['sent'] > 0 and
+		 j('two')['by_model']['blocked']['status'] == {'429': j('two')['by_model']['blocked']['sent']} and
+		 [r['admitted'], r['rejected'], k['passed-doubt']] == [${before}[0] + j('two')['by_model']['open']['sent'],
+		  ${before}[1] + j('two')['by_model']['blocked']['sent'], ${before}[2]] and s['global']['in_flight'] == 0"
+	instead checksum "$host"
+	holds --within 3 "and so is one in the place of another $over" \
+		"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and mock['requests_complete'] == ${before}[4]"
+done
+
 done_here
