@@ -11,6 +11,7 @@
 
 #define MODELS_KNOWN 64
 #define WIPE_STEP 64 /* bytes; SCAN_BUF is a multiple */
+#define AGAIN_SOON_NS (50 * NSEC_PER_MSEC) /* less than TCP waits before it sends again for certain (RFC 6298) */
 #define TLS_HANDSHAKE 22 /* RFC 8446 5.1: types of records */
 #define TLS_APPLICATION_DATA 23
 
@@ -19,6 +20,9 @@ static __always_inline bool tls_talk(const __u8 head[3])
 {
 	return head[0] >= 20 && head[0] < TLS_APPLICATION_DATA && head[1] == 3;
 }
+
+/* What is to be done with bytes that were framed and come again; SOON: the packet is dropped. */
+enum again { AGAIN_TAKEN, AGAIN_SOON, AGAIN_DOUBT };
 
 /* What a packet is refused for: by question and judgement, or because its framing is in doubt. */
 enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_DOUBT };
@@ -583,27 +587,30 @@ static __always_inline void begin_again(struct sluice_conn *conn)
  * The segment begins with bytes that were framed, but that the server has not acknowledged. It may have dropped them, for
  * a wrong checksum, an acknowledgement or a timestamp that it does not believe, or want of room, and take these in their
  * place, whatever they say (Ptacek and Newsham, "Insertion, Evasion, and Denial of Service", 1998). Its socket knows; where
- * there is none to be asked they count as taken. A FIN that was none, or a whole request, is framed again; in a body of
- * known length no more than the model's name is lost; anything else is in doubt: 1.
+ * there is none to be asked they count as taken. While its application reads, a socket takes in nothing for a moment, so what
+ * comes again so soon is dropped: it would be a copy, or comes once more. A FIN that was none, or a whole request, is framed
+ * again; in a body of known length no more than the model's name is lost; anything else is in doubt.
  */
 SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct sluice_conn *conn,
-		       const struct sluice_service *service)
+		       const struct sluice_service *service, __u64 now)
 {
 	__u32 end, taken = 0, s_next = 0, lost, waiting;
 	struct http1_frame *f;
 
 	if (!s || !conn || !service)
-		return 0;
+		return AGAIN_TAKEN;
 	end = s->packet.seq + s->packet.payload_len;
 	if (seq_diff(end, conn->c_next) > 0)
 		end = conn->c_next;
 	if (seq_diff(end, conn->s_ack) <= 0 ||
 	    prove_by_socket(skb, &s->packet, &taken, &s_next) == PROOF_NONE || seq_diff(end, taken) <= 0)
-		return 0;
+		return AGAIN_TAKEN;
+	if ((__u32)(now >> 10) - conn->c_when < AGAIN_SOON_NS >> 10)
+		return AGAIN_SOON;
 	if (conn->flags & SLUICE_CONN_CLIENT_FIN) {
 		conn_clear(conn, SLUICE_CONN_CLIENT_FIN);
 		if (--conn->c_next == taken)
-			return 0;
+			return AGAIN_TAKEN;
 	}
 	f = &conn->request.frame;
 	lost = conn->c_next - taken;
@@ -614,16 +621,16 @@ SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct 
 		json_model_unsay(&conn->request.json);
 		f->left += lost;
 		conn->request_bytes -= lost;
-		return 0;
+		return AGAIN_TAKEN;
 	}
 	if (!(conn->flags & SLUICE_CONN_PROXY) &&
 	    (conn->flags & SLUICE_CONN_REQUEST || waiting > (conn->flags & SLUICE_CONN_RESPONSE ? 1 : 0))) {
 		begin_again(conn);
 		if (taken == conn->c_begin)
-			return 0;
+			return AGAIN_TAKEN;
 	}
 	request_doubt(s, conn, service);
-	return 1;
+	return AGAIN_DOUBT;
 }
 
 /* Whether this may be the packet that was framed last, at a second hook of its way (a VLAN and its parent, a bridge and its port). */
@@ -647,8 +654,14 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 
 	if (conn->s_shut && seq_diff(p->seq, conn->s_ack) >= 0)
 		return true; /* a knock on the server's shut window: it will come again */
-	if (seq_diff(p->seq, conn->c_next) < 0 && !second_hook(c) && came_again(c->skb, s, conn, c->service))
-		return true;
+	if (seq_diff(p->seq, conn->c_next) < 0 && !second_hook(c)) {
+		int again = came_again(c->skb, s, conn, c->service, c->a->question.now);
+
+		if (again == AGAIN_SOON)
+			count(SLUICE_COUNTER_REORDERED_DROPPED);
+		if (again != AGAIN_TAKEN)
+			return again == AGAIN_DOUBT;
+	}
 	ahead = seq_diff(p->seq, conn->c_next);
 	if (ahead > 0) {
 		bool body = conn->flags & SLUICE_CONN_REQUEST &&

@@ -51,8 +51,11 @@ def main():
         put(PSH, first)
     else:
         put(PSH | ACK, first, spoil=how != "again")
-    client.send(second)
-    client.pump(5, lambda: client.fin or client.rst or b"}" in client.got)
+    for _ in range(20):  # until it is answered, as TCP does
+        put(PSH | ACK, second)
+        if client.pump(0.25, lambda: client.fin or client.rst or b"}" in client.got):
+            break
+    client.seq += len(second)
     print(json.dumps({"status": client.got[9:12].decode(), "rst": client.rst, "model": b'"blocked"' in client.got}))
     if not client.rst:
         client.close()
