@@ -571,6 +571,12 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	return answer_client(skb, p, &f);
 }
 
+/* Whether bytes were framed within the last `ns`. */
+static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 now, __u64 ns)
+{
+	return (__u32)(now >> 10) - conn->c_when < ns >> 10;
+}
+
 /* The server has nothing of the request that was framed last, or is being framed: it is forgotten, and its place given back. */
 static __always_inline void begin_again(struct sluice_conn *conn)
 {
@@ -605,7 +611,7 @@ SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct 
 	if (seq_diff(end, conn->s_ack) <= 0 ||
 	    prove_by_socket(skb, &s->packet, &taken, &s_next) == PROOF_NONE || seq_diff(end, taken) <= 0)
 		return AGAIN_TAKEN;
-	if ((__u32)(now >> 10) - conn->c_when < AGAIN_SOON_NS >> 10)
+	if (framed_within(conn, now, AGAIN_SOON_NS))
 		return AGAIN_SOON;
 	if (conn->flags & SLUICE_CONN_CLIENT_FIN) {
 		conn_clear(conn, SLUICE_CONN_CLIENT_FIN);
@@ -637,7 +643,7 @@ SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct 
 static __always_inline bool second_hook(const struct request_context *c)
 {
 	return c->conn->c_hook != (__u16)c->skb->ifindex &&
-	       (__u32)(c->a->question.now >> 10) - c->conn->c_when < SECOND_HOOK_NS >> 10;
+	       framed_within(c->conn, c->a->question.now, SECOND_HOOK_NS);
 }
 
 /*

@@ -626,7 +626,7 @@ _Static_assert(sizeof(struct sluice_client_count) == 128, "client count");
 	X(PASSED_DOUBT, "passed-doubt")			/* connections whose framing was lost */       \
 	X(PASSED_UNPROVEN, "passed-unproven")		/* data on a connection not proven */          \
 	X(PASSED_NO_ROOM, "passed-no-room")		/* could not be answered, so passed */         \
-	X(REORDERED_DROPPED, "reordered-dropped")	/* segments ahead of a request's missing bytes */ \
+	X(REORDERED_DROPPED, "reordered-dropped")	/* segments ahead of missing bytes, or again too soon */ \
 	X(RESPONSE_DOUBT, "response-doubt")		/* responses not framed to their end */        \
 	X(UPGRADED, "upgraded")				/* connections that left HTTP/1 */             \
 	X(GAPS_TAINTED, "gaps-tainted")			/* times that the client's slowness spoilt */  \

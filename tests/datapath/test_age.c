@@ -56,6 +56,17 @@ static void count(struct datapath *d, uint32_t model, int64_t in_flight, int64_t
 		assert_int_equal(s_.waiting, waits);                                               \
 	} while (0)
 
+/* Ages the connections of n rows, of which those go that are to go; `stay` requests are in flight then, all to model 3. */
+#define assert_aged(d, rows, n, stay)                                                              \
+	do {                                                                                       \
+		assert_done(datapath_age(d, NOW));                                                 \
+		for (unsigned i_ = 0; i_ < (n); i_++)                                              \
+			if (has_conn(d, i_) == (rows)[i_].goes)                                    \
+				fail_msg("row %u", i_);                                            \
+		assert_counts(d, SLUICE_MODEL_ALL, stay, stay);                                    \
+		assert_counts(d, 3, stay, stay);                                                   \
+	} while (0)
+
 #define BOTH (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING)
 
 static void silent_connections_go_each_after_its_time(void **state)
@@ -88,12 +99,7 @@ static void silent_connections_go_each_after_its_time(void **state)
 		count(d, 3, rows[i].held, rows[i].held);
 		stay += rows[i].goes ? 0 : rows[i].held;
 	}
-	assert_done(datapath_age(d, NOW));
-	for (unsigned i = 0; i < n; i++)
-		if (has_conn(d, i) == rows[i].goes)
-			fail_msg("row %u", i);
-	assert_counts(d, SLUICE_MODEL_ALL, stay, stay);
-	assert_counts(d, 3, stay, stay);
+	assert_aged(d, rows, n, stay);
 	closed(d);
 }
 
@@ -134,12 +140,7 @@ static void what_the_server_has_not_heard_holds_no_place(void **state)
 		count(d, 3, 1, 1);
 		stay += !rows[i].goes;
 	}
-	assert_done(datapath_age(d, NOW));
-	for (unsigned i = 0; i < n; i++)
-		if (has_conn(d, i) == rows[i].goes)
-			fail_msg("row %u", i);
-	assert_counts(d, SLUICE_MODEL_ALL, stay, stay);
-	assert_counts(d, 3, stay, stay);
+	assert_aged(d, rows, n, stay);
 	closed(d);
 }
 
