@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The verdict: one function for requests, one for SYNs. The order is operator, blocked client, quota, limits set by hand,
- * the law of policy adaptive (a client's share among it), flag; a refused request takes and is charged nothing. What
- * a verdict becomes on the wire is not decided here.
+ * The verdict: one function for requests, one for SYNs. The order is operator, blocked client,
+ * quota, limits set by hand, the law of policy adaptive (a client's share among it), flag; a
+ * refused request takes and is charged nothing. What a verdict becomes on the wire is not decided
+ * here.
  */
 #ifndef SLUICE_BPF_ADMIT_H
 #define SLUICE_BPF_ADMIT_H
@@ -15,21 +16,22 @@
 /* What is asked of judge_request(). */
 struct question {
 	struct sluice_client client;
-	struct sluice_client address;	 /* the client that its address is, the same where it shows no key */
+	struct sluice_client
+		address; /* the client that its address is, the same where it shows no key */
 	struct sluice_prefix_key prefix; /* the client's whole address */
 	__u32 model;
 	__u64 now;
 	__u32 take;
-	__u32 bytes; /* of the request, as far as it is known */
+	__u32 bytes;    /* of the request, as far as it is known */
 	__u64 priority; /* the hash of its priority header's value, 0: none */
 	/* found out on the way */
-	__u32 favoured;	    /* exempt, or allowed by hand: only counted */
+	__u32 favoured;     /* exempt, or allowed by hand: only counted */
 	__u32 prefix_quota; /* of the address's prefix */
-	__u32 weight;	    /* of the client, ×256 */
-	__u32 class;	    /* of its prefix + 1; 0: not said */
-	__u32 rank;	    /* by its class and its share */
+	__u32 weight;       /* of the client, ×256 */
+	__u32 class;        /* of its prefix + 1; 0: not said */
+	__u32 rank;         /* by its class and its share */
 	__u32 service;
-	__u32 law;	    /* the entry that carries the model's law */
+	__u32 law;           /* the entry that carries the model's law */
 	__u32 ahead, beside; /* as its exchange keeps them */
 };
 
@@ -44,8 +46,8 @@ struct judgement {
 };
 
 /*
- * The judging under way. Per CPU, since the stack has no room for it on the longest chain of calls, and only parts of a
- * map's value are keys to 6.1: so everything that judges looks it up itself.
+ * The judging under way. Per CPU, since the stack has no room for it on the longest chain of calls,
+ * and only parts of a map's value are keys to 6.1: so everything that judges looks it up itself.
  */
 struct judging {
 	struct question question;
@@ -110,7 +112,7 @@ static __always_inline void client_of_address(const __u8 addr[16],
 /* Whether the service takes this address's word on whom it speaks for. */
 static __always_inline bool trusted(const __u8 addr[16], const struct sluice_service *service)
 {
-	struct sluice_trusted_key key = { .plen = 160, .service = service->id };
+	struct sluice_trusted_key key = {.plen = 160, .service = service->id};
 
 	if (!service->forwarded && !service->proxy)
 		return false;
@@ -131,14 +133,16 @@ static __always_inline __u8 prefix_class(const struct sluice_prefix_key *key, __
 static __always_inline struct sluice_client_flag *client_flag(const struct sluice_client *client,
 							      __u32 model, __u64 now)
 {
-	struct sluice_client_flag_key key = { .client = *client, .model = model };
+	struct sluice_client_flag_key key = {.client = *client, .model = model};
 	struct sluice_client_flag *flag = bpf_map_lookup_elem(&client_flags, &key);
 
 	return flag && in_force(flag->expires_ns, now) ? flag : NULL;
 }
 
-/* What was said of the key's client for its model, or else for all of them. Changes the key, so that one is enough. */
-static __always_inline struct sluice_client_flag *flag_of_any(struct sluice_client_flag_key *key, __u64 now)
+/* What was said of the key's client for its model, or else for all of them. Changes the key, so
+ * that one is enough. */
+static __always_inline struct sluice_client_flag *flag_of_any(struct sluice_client_flag_key *key,
+							      __u64 now)
 {
 	struct sluice_client_flag *flag = bpf_map_lookup_elem(&client_flags, key);
 
@@ -166,7 +170,8 @@ static __always_inline void judge_by_flag(struct judgement *j, const struct slui
 	j->about = model;
 }
 
-static __always_inline void judge_by_limit(struct judgement *j, const struct sluice_model_flag *flag,
+static __always_inline void judge_by_limit(struct judgement *j,
+					   const struct sluice_model_flag *flag,
 					   const struct sluice_model_state *state, __u32 model)
 {
 	if (j->reason || !flag->limit || state->in_flight < (__s64)flag->limit)
@@ -188,7 +193,8 @@ static __always_inline void judge_how(struct judgement *j, const struct sluice_s
 	j->shadow = mode == SLUICE_MODE_SHADOW;
 }
 
-/* What was said of the client by hand, the strictest of its key and its address; *about: for which model. */
+/* What was said of the client by hand, the strictest of its key and its address; *about: for which
+ * model. */
 static __always_inline struct sluice_client_flag *said_of_client(struct judging *a, __u32 *about)
 {
 	struct sluice_client_flag_key *key = &a->key;
@@ -212,7 +218,8 @@ static __always_inline struct sluice_client_flag *said_of_client(struct judging 
 	return said;
 }
 
-/* What is said of the client by hand, or of its prefix; and what is said of everybody by the operator. */
+/* What is said of the client by hand, or of its prefix; and what is said of everybody by the
+ * operator. */
 static __always_inline void judge_client(struct judging *a, const struct sluice_model_flag *all,
 					 const struct sluice_model_flag *own, __u32 empty)
 {
@@ -253,8 +260,10 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 	}
 }
 
-/* The quota that the request falls under: of client and model, client, prefix, model, service; 0: none. */
-static __always_inline __u32 quota_of_request(struct judging *a, const struct sluice_service *service,
+/* The quota that the request falls under: of client and model, client, prefix, model, service; 0:
+ * none. */
+static __always_inline __u32 quota_of_request(struct judging *a,
+					      const struct sluice_service *service,
 					      const struct sluice_model_flag *own, __u32 empty)
 {
 	struct question *q = &a->question;
@@ -269,8 +278,10 @@ static __always_inline __u32 quota_of_request(struct judging *a, const struct sl
 		id = q->prefix_quota;
 	if (!id) {
 		id = own->quota ? own->quota : service->quota;
-		/* The holder of a key is in no prefix: it would have a second budget wherever it came from. */
-		if (q->weight && q->weight != SLUICE_WEIGHT_ONE && q->client.kind == SLUICE_CLIENT_ADDRESS)
+		/* The holder of a key is in no prefix: it would have a second budget wherever it
+		 * came from. */
+		if (q->weight && q->weight != SLUICE_WEIGHT_ONE &&
+		    q->client.kind == SLUICE_CLIENT_ADDRESS)
 			id = weighted_quota(q->weight, id);
 	}
 	return id;
@@ -289,8 +300,8 @@ static __always_inline void judge_by_quota(struct judgement *j, const struct slu
 }
 
 /*
- * Charges a request to its quota. Refuses it after all if another CPU has just taken the last of it; but with
- * `passes` the request passes whatever is left, and at most empties the budget.
+ * Charges a request to its quota. Refuses it after all if another CPU has just taken the last of
+ * it; but with `passes` the request passes whatever is left, and at most empties the budget.
  */
 static __always_inline void charge_request(struct judgement *j, const struct sluice_quota *quota,
 					   struct sluice_budget *budget, __u64 now, bool passes)
@@ -345,11 +356,12 @@ static __always_inline __u32 spread(__u32 ms)
 }
 
 /*
- * What the law says of one more request on top of `load`. Where one of a client within its share would be admitted,
- * the share is the reason.
+ * What the law says of one more request on top of `load`. Where one of a client within its share
+ * would be admitted, the share is the reason.
  */
 static __always_inline void judge_by_law(struct judgement *j, const struct question *q,
-					 const struct sluice_model_flag *law, struct sluice_model_state *state,
+					 const struct sluice_model_flag *law,
+					 struct sluice_model_state *state,
 					 const struct admission_load *load)
 {
 	const struct sluice_admission *a = &law->admission;
@@ -364,14 +376,16 @@ static __always_inline void judge_by_law(struct judgement *j, const struct quest
 	if (q->rank & 1 && !admission_judge(a, load, q->bytes, q->rank - 1, q->now))
 		j->reason = SLUICE_REASON_CLIENT_SHARE;
 	else
-		j->reason = verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT;
+		j->reason =
+			verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT;
 	j->retry_after_ms = spread(law->limit_retry_ms);
 	j->about = q->law == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : q->model;
 	if (q->take || !j->shadow)
 		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
 }
 
-/* Takes a place of one entry and begins to wait there; false, with the reason, if with `bound` its limit leaves none. */
+/* Takes a place of one entry and begins to wait there; false, with the reason, if with `bound` its
+ * limit leaves none. */
 static __always_inline bool take_place(struct judging *a, __u32 id, bool bound)
 {
 	struct sluice_model_state *state = model_counts(id);
@@ -401,7 +415,8 @@ static __always_inline void leave_place(__u32 id)
 		give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
 }
 
-/* The law's word on a request that has its place, on top of what was there before: true if it stays. */
+/* The law's word on a request that has its place, on top of what was there before: true if it
+ * stays. */
 static __always_inline bool join_law(struct judging *a, const struct sluice_model_flag *law,
 				     struct sluice_model_state *state, bool bound)
 {
@@ -433,10 +448,11 @@ static __always_inline void begin_waiting(struct judging *a, const struct sluice
 }
 
 /*
- * Takes the request's places, wherever it is counted; all of them or, with the reason in the judgement, none. With
- * `bound` as far as limits and the law leave one. The client's own is the first, so that what it held before is its share;
- * the law's is the last, so that what was there before is its load. A client that has nothing yet begins behind them:
- * who is refused makes no entry.
+ * Takes the request's places, wherever it is counted; all of them or, with the reason in the
+ * judgement, none. With `bound` as far as limits and the law leave one. The client's own is the
+ * first, so that what it held before is its share; the law's is the last, so that what was there
+ * before is its load. A client that has nothing yet begins behind them: who is refused makes no
+ * entry.
  */
 static __always_inline void take_places(struct judging *a, bool bound)
 {
@@ -466,7 +482,8 @@ static __always_inline void take_places(struct judging *a, bool bound)
 		goto model_back;
 	if (!join_law(a, law, state, bound))
 		goto law_back;
-	KEEP(state); /* or the addresses of its parts go on the stack, which has 480 bytes used then and not 512 */
+	KEEP(state); /* or the addresses of its parts go on the stack, which has 480 bytes used then
+			and not 512 */
 	begin_waiting(a, law, state);
 	if (!held) {
 		bpf_map_update_elem(&client_in_flight, &a->key, &had, BPF_NOEXIST);
@@ -479,7 +496,8 @@ static __always_inline void take_places(struct judging *a, bool bound)
 	}
 	/* Two CPUs that let it in at once may put it ahead by one turn: no place rests on that. */
 	if (law->admission.turn)
-		held->due = admission_due(&law->admission, held->due, share_weight(q), state->admitted);
+		held->due =
+			admission_due(&law->admission, held->due, share_weight(q), state->admitted);
 	return;
 
 law_back:
@@ -520,7 +538,8 @@ static __always_inline void judge_entry_limit(struct judging *a, __u32 id)
 	struct sluice_model_flag *flag = model_flag(id);
 
 	if (state && flag)
-		judge_by_limit(&a->judgement, flag, state, id == SLUICE_MODEL_ALL ? id : a->question.model);
+		judge_by_limit(&a->judgement, flag, state,
+			       id == SLUICE_MODEL_ALL ? id : a->question.model);
 }
 
 static __always_inline void judge_entry_flag(struct judging *a, __u32 id)
@@ -531,7 +550,8 @@ static __always_inline void judge_entry_flag(struct judging *a, __u32 id)
 		judge_by_flag(&a->judgement, flag, id, a->question.now);
 }
 
-/* The law's word as things stand; where the request takes its place now, take_places() asks for it. */
+/* The law's word as things stand; where the request takes its place now, take_places() asks for it.
+ */
 static __always_inline void judge_law(struct judging *a)
 {
 	struct sluice_model_state *state = model_counts(a->question.law);
@@ -544,7 +564,8 @@ static __always_inline void judge_law(struct judging *a)
 	q->rank = admission_rank(class_of(a), 0);
 	if (law->admission.fair || law->admission.turn) {
 		held = client_holding(a);
-		if (held && admission_above_share(&law->admission, held, share_weight(q), state->admitted))
+		if (held &&
+		    admission_above_share(&law->admission, held, share_weight(q), state->admitted))
 			q->rank |= 1;
 	}
 	a->load.in_flight = state->in_flight;
@@ -572,7 +593,8 @@ SUBPROG int judge_load(void)
 	return 0;
 }
 
-/* Gives back what take_places() has just taken; the turn that its client had under the law stays counted, as the law's own does. */
+/* Gives back what take_places() has just taken; the turn that its client had under the law stays
+ * counted, as the law's own does. */
 SUBPROG int leave_places(void)
 {
 	struct judging *a = get_judging();
@@ -581,7 +603,8 @@ SUBPROG int leave_places(void)
 	if (!a)
 		return 0;
 	q = &a->question;
-	give_back_now(q->model, q->law, q->bytes, q->now, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+	give_back_now(q->model, q->law, q->bytes, q->now,
+		      SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
 	a->key.client = q->client;
 	a->key.model = q->law;
 	client_lets_go(&a->key);
@@ -589,9 +612,9 @@ SUBPROG int leave_places(void)
 }
 
 /*
- * Judges the request that is asked about: the judgement's reason is NONE if it is admitted. question.take: this is the
- * last time, and where it is admitted its places are taken and its quota charged. A request for the whole
- * (SLUICE_MODEL_ALL) asks what is known before the model is.
+ * Judges the request that is asked about: the judgement's reason is NONE if it is admitted.
+ * question.take: this is the last time, and where it is admitted its places are taken and its quota
+ * charged. A request for the whole (SLUICE_MODEL_ALL) asks what is known before the model is.
  */
 static __always_inline void judge_now(const struct sluice_service *service)
 {
@@ -651,13 +674,14 @@ SUBPROG int judge_request(const struct sluice_service *service)
 }
 
 /*
- * Judges a SYN: refused only where every request that the connection could carry would be. On an http service that
- * is a blocked client or the operator's word; on an opaque one also its one model's flag.
+ * Judges a SYN: refused only where every request that the connection could carry would be. On an
+ * http service that is a blocked client or the operator's word; on an opaque one also its one
+ * model's flag.
  */
 SUBPROG int judge_syn(const struct sluice_service *service, const struct packet *p, __u64 now)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
-	struct sluice_prefix_key key = { .plen = 128 };
+	struct sluice_prefix_key key = {.plen = 128};
 	struct judging *a = get_judging();
 	struct sluice_prefix *prefix = NULL;
 	struct sluice_client_flag *said;
@@ -707,8 +731,9 @@ static __always_inline bool may_refuse(const struct sluice_settings *set, __u64 
 }
 
 /*
- * What became of a request, or of a SYN that did not simply pass: counted by service, model and reason and for its
- * client, and told to the daemon if it was, or in shadow mode would have been, refused.
+ * What became of a request, or of a SYN that did not simply pass: counted by service, model and
+ * reason and for its client, and told to the daemon if it was, or in shadow mode would have been,
+ * refused.
  */
 SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 {
@@ -755,7 +780,7 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 	client_of_address(p->key.client_addr, service, &q->client);
 	q->model = service->default_model;
 	q->now = now;
-	account(service, a->judgement.shadow			    ? SLUICE_VERDICT_SYN_SHADOW
+	account(service, a->judgement.shadow                         ? SLUICE_VERDICT_SYN_SHADOW
 			 : a->judgement.action == SLUICE_ACTION_DROP ? SLUICE_VERDICT_SYN_DROPPED
 								     : SLUICE_VERDICT_SYN_RESET);
 	return 0;
@@ -765,8 +790,8 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 static __always_inline void account_admitted(const struct question *q, __u32 service)
 {
 	count_admitted(service, q->model);
-	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service, q->now,
-		     true);
+	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service,
+		     q->now, true);
 }
 
 /* Counts a request that shadow mode would have refused: it takes no place. */

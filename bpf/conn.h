@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Connections: how one is proven and begins, what the client's acknowledgements say of it, how it ends. Nothing
- * is kept for an address that has not shown that it hears us: by acknowledging the SYN-ACK that left through
- * tc egress, or by being the other end of an established socket.
+ * Connections: how one is proven and begins, what the client's acknowledgements say of it, how it
+ * ends. Nothing is kept for an address that has not shown that it hears us: by acknowledging the
+ * SYN-ACK that left through tc egress, or by being the other end of an established socket.
  */
 #ifndef SLUICE_BPF_CONN_H
 #define SLUICE_BPF_CONN_H
 
 #include "admit.h"
 
-#define STALL_RELEASE_NS (10 * NSEC_PER_SEC) /* a client that reads nothing for so long holds no place */
+#define STALL_RELEASE_NS                                                                           \
+	(10 * NSEC_PER_SEC)          /* a client that reads nothing for so long holds no place */
 #define SECOND_HOOK_NS NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
-#define ACK_NEAR (1 << 18) /* bytes */
-#define ROOM_MIN 1460 /* bytes of window that a chunk may need */
-#define ACK_LATE_NS (250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
+#define ACK_NEAR       (1 << 18)     /* bytes */
+#define ROOM_MIN       1460          /* bytes of window that a chunk may need */
+#define ACK_LATE_NS                                                                                \
+	(250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
 
 static __always_inline void conn_set(struct sluice_conn *conn, __u32 flags)
 {
@@ -87,7 +89,8 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 	key = p->key;
 	fresh->wscale = SLUICE_WSCALE_UNKNOWN;
 	half = bpf_map_lookup_elem(&half_open, &key);
-	if (half && half->answered && p->ack == half->server_seq + 1 && seq_diff(p->seq, half->client_seq) >= 0 &&
+	if (half && half->answered && p->ack == half->server_seq + 1 &&
+	    seq_diff(p->seq, half->client_seq) >= 0 &&
 	    seq_diff(p->seq, half->client_seq) < (1 << 30)) {
 		fresh->c_next = half->client_seq;
 		fresh->s_next = half->server_seq + 1;
@@ -96,7 +99,8 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 		count(SLUICE_COUNTER_HALF_OPEN_DELETES);
 		return PROOF_HANDSHAKE;
 	}
-	return p->payload_len ? prove_by_socket(skb, p, &fresh->c_next, &fresh->s_next) : PROOF_NONE;
+	return p->payload_len ? prove_by_socket(skb, p, &fresh->c_next, &fresh->s_next)
+			      : PROOF_NONE;
 }
 
 /* What follows from conn->addr: its client, and whether its word on addresses is taken. */
@@ -113,12 +117,12 @@ SUBPROG int conn_whose(struct sluice_conn *conn, const struct sluice_service *se
 }
 
 /*
- * The connection of a segment that belongs to none yet, if it proves one; NULL (and counted where it
- * carries data) if not. `fresh` is scratch for a new entry, zero but for the fields set here.
+ * The connection of a segment that belongs to none yet, if it proves one; NULL (and counted where
+ * it carries data) if not. `fresh` is scratch for a new entry, zero but for the fields set here.
  */
 OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct packet *p,
-						      const struct sluice_service *service,
-						      struct sluice_conn *fresh, __u64 now)
+					 const struct sluice_service *service,
+					 struct sluice_conn *fresh, __u64 now)
 {
 	int proof;
 	long err;
@@ -152,8 +156,8 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * Whether the server has sent what the client acknowledges but tc egress never saw: its packets leave by an interface
- * that we are not attached to. The client alone is not believed.
+ * Whether the server has sent what the client acknowledges but tc egress never saw: its packets
+ * leave by an interface that we are not attached to. The client alone is not believed.
  */
 SUBPROG int conn_unseen(struct __sk_buff *skb, const struct packet *p)
 {
@@ -178,15 +182,16 @@ static __always_inline void conn_taken(struct sluice_conn *conn, const struct pa
 }
 
 /*
- * What a client's segment says of its reading: the gap between two chunks is a sample only if the client's
- * window and acknowledgements left the server room all through it.
+ * What a client's segment says of its reading: the gap between two chunks is a sample only if the
+ * client's window and acknowledgements left the server room all through it.
  */
 static __always_inline void conn_acknowledged(struct sluice_conn *conn, const struct packet *p,
 					      __u64 now)
 {
 	__s64 room;
 
-	/* An acknowledgement from nowhere near the client's place is somebody else's; TCP ignores it, too. */
+	/* An acknowledgement from nowhere near the client's place is somebody else's; TCP ignores
+	 * it, too. */
 	if (!(p->flags & TCP_ACK) || seq_diff(p->seq, conn->c_next) > ACK_NEAR ||
 	    seq_diff(p->seq, conn->c_next) < -ACK_NEAR)
 		return;
@@ -212,8 +217,8 @@ static __always_inline void conn_acknowledged(struct sluice_conn *conn, const st
 }
 
 /*
- * Asked when the server knocks on a shut window or sends again: after a while its response no longer holds a place.
- * The exchange stays, so that its bytes are still framed.
+ * Asked when the server knocks on a shut window or sends again: after a while its response no
+ * longer holds a place. The exchange stays, so that its bytes are still framed.
  */
 static __always_inline void conn_knocked(struct sluice_conn *conn, __u64 now)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Clock, counters, and the two rings. Everything that the programs let pass because they could not be sure is
- * counted here by name, so that nothing fails open in silence.
+ * Clock, counters, and the two rings. Everything that the programs let pass because they could not
+ * be sure is counted here by name, so that nothing fails open in silence.
  */
 #ifndef SLUICE_BPF_COUNT_H
 #define SLUICE_BPF_COUNT_H
@@ -9,8 +9,8 @@
 #include "maps.h"
 
 #define VERDICTS_PER_SECOND 1000 /* and CPU: what the verdicts ring is told at most */
-#define NSEC_PER_SEC 1000000000ULL
-#define NSEC_PER_MSEC 1000000ULL
+#define NSEC_PER_SEC        1000000000ULL
+#define NSEC_PER_MSEC       1000000ULL
 
 static __always_inline struct sluice_settings *get_settings(void)
 {
@@ -42,7 +42,7 @@ static __always_inline void count(enum sluice_counter which)
 SUBPROG int count_request(__u32 service, __u32 model, __u32 verdict, __u32 reason)
 {
 	struct sluice_count_key key = {
-		.service = service, .model = model, .verdict = verdict, .reason = reason };
+		.service = service, .model = model, .verdict = verdict, .reason = reason};
 	__u64 one = 1, *n = bpf_map_lookup_elem(&request_counts, &key);
 
 	if (!n && bpf_map_update_elem(&request_counts, &key, &one, BPF_NOEXIST)) {
@@ -55,7 +55,8 @@ SUBPROG int count_request(__u32 service, __u32 model, __u32 verdict, __u32 reaso
 	return 0;
 }
 
-/* … of one that is admitted, as nearly all are: a model's are mostly one service's, and need no look-up in a hash. */
+/* … of one that is admitted, as nearly all are: a model's are mostly one service's, and need no
+ * look-up in a hash. */
 static __always_inline void count_admitted(__u32 service, __u32 model)
 {
 	struct sluice_admitted_count *c = bpf_map_lookup_elem(&admitted_counts, &model);
@@ -77,11 +78,12 @@ struct {
 } no_counts __weak SEC(".maps");
 
 /*
- * `make`: an entry where there is none. Not for a SYN, whose address nobody has proven, unless it was said of this very
- * client: a flood would push out those that were seen.
+ * `make`: an entry where there is none. Not for a SYN, whose address nobody has proven, unless it
+ * was said of this very client: a flood would push out those that were seen.
  */
-static __always_inline void count_client(const struct sluice_client *client, __u32 verdict, __u32 reason,
-					 __u32 model, __u32 service, __u64 now, bool make)
+static __always_inline void count_client(const struct sluice_client *client, __u32 verdict,
+					 __u32 reason, __u32 model, __u32 service, __u64 now,
+					 bool make)
 {
 	struct sluice_client_count *c = bpf_map_lookup_elem(&client_counts, client), *first;
 	__u32 zero = 0;
@@ -114,7 +116,11 @@ static __always_inline void count_client(const struct sluice_client *client, __u
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
-	__type(value, struct { __u64 second; __u64 sent; });
+	__type(
+		value, struct {
+			__u64 second;
+			__u64 sent;
+		});
 	__uint(max_entries, 1);
 } verdict_rate __weak SEC(".maps");
 
@@ -122,7 +128,10 @@ struct {
 static __always_inline void tell_refusal(const struct sluice_refusal *refusal)
 {
 	__u32 zero = 0;
-	struct { __u64 second; __u64 sent; } *rate = bpf_map_lookup_elem(&verdict_rate, &zero);
+	struct {
+		__u64 second;
+		__u64 sent;
+	} *rate = bpf_map_lookup_elem(&verdict_rate, &zero);
 
 	if (!rate)
 		return;

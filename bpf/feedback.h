@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Feedback on success: the 35 bytes of a response's `Date: Sun, 06 Nov 1994 08:49:37 GMT` become
- * `RateLimit: "requests";r=4;t=20`, padded with spaces. No length changes, so nothing of TCP shifts; a
- * server need not send a Date that it does not mean to be used (RFC 9110 6.6.1). What is sent again gets the same
- * bytes again. A Date of another form, or one that a segment cuts, stays as it is.
+ * `RateLimit: "requests";r=4;t=20`, padded with spaces. No length changes, so nothing of TCP
+ * shifts; a server need not send a Date that it does not mean to be used (RFC 9110 6.6.1). What is
+ * sent again gets the same bytes again. A Date of another form, or one that a segment cuts, stays
+ * as it is.
  */
 #ifndef SLUICE_BPF_FEEDBACK_H
 #define SLUICE_BPF_FEEDBACK_H
@@ -11,9 +12,10 @@
 #include "quota.h"
 #include "reply.h"
 
-#define DATE_LEN 35	/* "Date: " and an IMF-fixdate */
-#define DATE_WINDOW 40	/* bytes around it, so that they begin and end on even places of the segment */
-#define DATE_DIGITS 8	/* that both numbers may have together */
+#define DATE_LEN 35 /* "Date: " and an IMF-fixdate */
+#define DATE_WINDOW                                                                                \
+	40 /* bytes around it, so that they begin and end on even places of the segment */
+#define DATE_DIGITS 8 /* that both numbers may have together */
 
 struct feedback_scratch {
 	__u8 before[DATE_WINDOW + 8];
@@ -27,9 +29,10 @@ struct {
 	__uint(max_entries, 1);
 } feedback_scratch SEC(".maps");
 
-/* What is left of the quota that binds sooner, and the seconds until it is full again. False: no quota, no state. */
-static __always_inline bool feedback_numbers(const struct sluice_client *client, __u32 id, __u64 now,
-					     struct sluice_conn *conn)
+/* What is left of the quota that binds sooner, and the seconds until it is full again. False: no
+ * quota, no state. */
+static __always_inline bool feedback_numbers(const struct sluice_client *client, __u32 id,
+					     __u64 now, struct sluice_conn *conn)
 {
 	struct sluice_quota *q = quota_by_id(id);
 	struct sluice_budget *b = q ? budget_of(client, id, false, now) : NULL;
@@ -54,8 +57,8 @@ static __always_inline bool feedback_numbers(const struct sluice_client *client,
 }
 
 /*
- * Overwrites the Date whose name begins `at` bytes into the packet with conn's numbers. `end`: behind the packet's
- * last byte. 0 if that could be done.
+ * Overwrites the Date whose name begins `at` bytes into the packet with conn's numbers. `end`:
+ * behind the packet's last byte. 0 if that could be done.
  */
 SUBPROG int feedback_write(struct __sk_buff *skb, struct sluice_conn *conn, __u32 tcp_at, __u32 at,
 			   __u32 end)
@@ -71,8 +74,8 @@ SUBPROG int feedback_write(struct __sk_buff *skb, struct sluice_conn *conn, __u3
 	i = odd;
 	/* On the first writing it has to be a Date, and to end where one does. */
 	if ((s->before[i] | 0x20) == 'd' &&
-	    (s->before[i + 4] != ':' || s->before[i + 5] != ' ' || s->before[i + DATE_LEN - 1] != 'T' ||
-	     s->before[i + DATE_LEN] != '\r'))
+	    (s->before[i + 4] != ':' || s->before[i + 5] != ' ' ||
+	     s->before[i + DATE_LEN - 1] != 'T' || s->before[i + DATE_LEN] != '\r'))
 		return -1;
 	__builtin_memset(s->after + i, ' ', DATE_LEN);
 	if (conn->date_tokens) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The headers of a packet made by hand, for XDP and tc alike: IP and TCP from nothing, with their checksums.
+ * The headers of a packet made by hand, for XDP and tc alike: IP and TCP from nothing, with their
+ * checksums.
  *
- * Where the packet at hand carried the pseudo-header's sum only (CHECKSUM_PARTIAL, as packets that start on this
- * host do), the answer does too: it is the same skb, and whoever completes such a sum completes this one.
+ * Where the packet at hand carried the pseudo-header's sum only (CHECKSUM_PARTIAL, as packets that
+ * start on this host do), the answer does too: it is the same skb, and whoever completes such a sum
+ * completes this one.
  */
 #ifndef SLUICE_BPF_FORGE_H
 #define SLUICE_BPF_FORGE_H
@@ -11,11 +13,12 @@
 #include "count.h"
 #include "packet.h"
 
-#define FORGE_TTL 64
-#define FORGE_WINDOW 65535
+#define FORGE_TTL      64
+#define FORGE_WINDOW   65535
 #define FORGE_HEAD_MAX (40 + 20 + 12)
 
-/* A segment to be sent. Its text, if any, is in the scratch, zeros behind it up to SLUICE_REPLY_MAX. */
+/* A segment to be sent. Its text, if any, is in the scratch, zeros behind it up to
+ * SLUICE_REPLY_MAX. */
 struct forged {
 	__u32 seq, ack;
 	__u32 text_len;
@@ -27,7 +30,8 @@ struct forged {
 };
 
 /*
- * Makes IP and TCP header of `f` in head[], returns their length. `key` names the ends; text is scratch->text.
+ * Makes IP and TCP header of `f` in head[], returns their length. `key` names the ends; text is
+ * scratch->text.
  */
 static __always_inline __u32 forge_head(__u8 head[FORGE_HEAD_MAX], const __u8 *text,
 					const struct sluice_conn_key *key, bool ipv6, bool partial,

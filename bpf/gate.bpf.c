@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * XDP: the cheap front door. A SYN that would be refused whatever its requests say is dropped or turned round as a RST
- * before the kernel has made a packet buffer of it; everything else passes. requests.bpf.c asks the same question
- * of the SYNs that come by no XDP.
+ * XDP: the cheap front door. A SYN that would be refused whatever its requests say is dropped or
+ * turned round as a RST before the kernel has made a packet buffer of it; everything else passes.
+ * requests.bpf.c asks the same question of the SYNs that come by no XDP.
  */
 #include "admit.h"
 #include "forge.h"
@@ -21,7 +21,8 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	__u64 now;
 
 	if (packet_parse(data, end, true, FROM_CLIENT, &p) <= 0 ||
-	    (p.flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || p.fragment || !packet_length(&p, end - data))
+	    (p.flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN || p.fragment ||
+	    !packet_length(&p, end - data))
 		return XDP_PASS;
 	service = packet_service(&p);
 	set = get_settings();
@@ -31,7 +32,8 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	j = &a->judgement;
 	now = now_ns(set);
 	judge_syn(service, &p, now);
-	/* Whatever else is to be said of it (shadow, a lease run out) is said once, at tc ingress. */
+	/* Whatever else is to be said of it (shadow, a lease run out) is said once, at tc ingress.
+	 */
 	if (!j->reason || j->shadow || set->stopping || now >= set->lease_until_ns)
 		return XDP_PASS;
 	account_syn(service, &p, now);

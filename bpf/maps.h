@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The maps. Included by every program file; the object linker makes one of each. Policy is in maps that never
- * evict; only what may be forgotten (rate and address state, the list of clients) is LRU.
+ * The maps. Included by every program file; the object linker makes one of each. Policy is in maps
+ * that never evict; only what may be forgotten (rate and address state, the list of clients) is
+ * LRU.
  */
 #ifndef SLUICE_BPF_MAPS_H
 #define SLUICE_BPF_MAPS_H
@@ -23,17 +24,20 @@
 		__VA_ARGS__                                                                        \
 	} map_name __weak SEC(".maps")
 /*
- * A function that the verifier checks once by itself, whatever its callers know: what keeps the programs within its
- * limits on every kernel. Its pointers may be NULL as far as it can tell, so each has to be tested.
+ * A function that the verifier checks once by itself, whatever its callers know: what keeps the
+ * programs within its limits on every kernel. Its pointers may be NULL as far as it can tell, so
+ * each has to be tested.
  */
 #define SUBPROG __weak __attribute__((noinline))
 
-/* A function with a stack frame of its own, off the longest chain of calls: 512 bytes are all that a chain has. */
+/* A function with a stack frame of its own, off the longest chain of calls: 512 bytes are all that
+ * a chain has. */
 #define OWN_FRAME static __attribute__((noinline, unused))
 
 /*
- * Keeps a pointer in one register from here on, so that the compiler neither asks again behind its test, where the verifier
- * follows only the register, nor works out the addresses of all its parts beforehand and puts them on the stack.
+ * Keeps a pointer in one register from here on, so that the compiler neither asks again behind its
+ * test, where the verifier follows only the register, nor works out the addresses of all its parts
+ * beforehand and puts them on the stack.
  */
 #define KEEP(pointer) asm volatile("" : "+r"(pointer))
 
@@ -57,7 +61,7 @@ MAP(BPF_MAP_TYPE_HASH, client_flags, struct sluice_client_flag_key, struct sluic
 MAP(BPF_MAP_TYPE_LPM_TRIE, client_prefixes, struct sluice_prefix_key, struct sluice_prefix, 65536,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LPM_TRIE, trusted_proxies, struct sluice_trusted_key, __u32,
-    SLUICE_SERVICES_MAX * SLUICE_TRUSTED_MAX, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+    SLUICE_SERVICES_MAX *SLUICE_TRUSTED_MAX, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_ARRAY, quotas, __u32, struct sluice_quota, SLUICE_QUOTAS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, quota_texts, __u32, struct sluice_quota_text, SLUICE_QUOTAS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, weighted_quotas, struct sluice_weighted_key, __u32, SLUICE_QUOTAS_MAX,
@@ -80,8 +84,8 @@ MAP(BPF_MAP_TYPE_HASH, tombstones, struct sluice_conn_key, struct sluice_tombsto
 MAP(BPF_MAP_TYPE_HASH, replies, struct sluice_reply_key, struct sluice_reply, 4096,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, counters, __u32, __u64, SLUICE_COUNTER_COUNT, PINNED);
-MAP(BPF_MAP_TYPE_PERCPU_ARRAY, admitted_counts, __u32, struct sluice_admitted_count, SLUICE_MODELS_MAX,
-    PINNED);
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, admitted_counts, __u32, struct sluice_admitted_count,
+    SLUICE_MODELS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_PERCPU_HASH, request_counts, struct sluice_count_key, __u64, 16384,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 

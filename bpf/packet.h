@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From a packet to what the programs want to know of it: whose it is, its place in the TCP stream, its
- * length. Every header is bounds-checked; whatever is not a whole TCP header of IPv4 or IPv6 is not ours.
- * A packet to no protected port leaves after the port bitmap, one map value away.
+ * From a packet to what the programs want to know of it: whose it is, its place in the TCP stream,
+ * its length. Every header is bounds-checked; whatever is not a whole TCP header of IPv4 or IPv6 is
+ * not ours. A packet to no protected port leaves after the port bitmap, one map value away.
  */
 #ifndef SLUICE_BPF_PACKET_H
 #define SLUICE_BPF_PACKET_H
@@ -17,14 +17,14 @@
 
 #include "count.h"
 
-#define IPV6_EXTENSIONS_MAX 4 /* walked at once; of more than that packet_far() walks … */
-#define IPV6_HEADERS_MAX 1152 /* … at most these: more than 9000 bytes have room for */
-#define L2_MAX (ETH_HLEN + 8) /* Ethernet and two VLAN tags */
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_PSH 0x08
-#define TCP_ACK 0x10
+#define IPV6_EXTENSIONS_MAX 4    /* walked at once; of more than that packet_far() walks … */
+#define IPV6_HEADERS_MAX    1152 /* … at most these: more than 9000 bytes have room for */
+#define L2_MAX              (ETH_HLEN + 8) /* Ethernet and two VLAN tags */
+#define TCP_FIN             0x01
+#define TCP_SYN             0x02
+#define TCP_RST             0x04
+#define TCP_PSH             0x08
+#define TCP_ACK             0x10
 
 #define PACKET_FAR -2 /* of packet_parse() */
 
@@ -32,15 +32,16 @@ enum packet_side { FROM_CLIENT, FROM_SERVER };
 
 struct packet {
 	struct sluice_conn_key key;
-	__u32 l2_len;	   /* 0 on interfaces without Ethernet */
-	__u32 tcp_at;	   /* offset of the TCP header */
+	__u32 l2_len;      /* 0 on interfaces without Ethernet */
+	__u32 tcp_at;      /* offset of the TCP header */
 	__u32 payload_at;  /* offset of the payload */
 	__u32 payload_len; /* bytes, by the IP header */
 	__u32 seq, ack;
 	__u16 window; /* as in the header, not scaled */
 	__u8 flags;   /* TCP_… */
 	__u8 ipv6;
-	__u8 fragment; /* the first of a fragmented packet: ports and sequence, but not all of its bytes */
+	__u8 fragment; /* the first of a fragmented packet: ports and sequence, but not all of its
+			  bytes */
 	__u16 check;   /* the checksum as it stands */
 };
 
@@ -50,10 +51,12 @@ static __always_inline __s32 seq_diff(__u32 a, __u32 b)
 }
 
 /*
- * n bytes from or into the packet at `at`; an error where n is not 1 … max. What is tested is n - 1, on the very register
- * that n is then made of: 6.1 knows nothing of a copy, and learns nothing from a test against 0.
+ * n bytes from or into the packet at `at`; an error where n is not 1 … max. What is tested is n -
+ * 1, on the very register that n is then made of: 6.1 knows nothing of a copy, and learns nothing
+ * from a test against 0.
  */
-static __always_inline long load_bytes(struct __sk_buff *skb, __u32 at, void *to, __u32 n, __u32 max)
+static __always_inline long load_bytes(struct __sk_buff *skb, __u32 at, void *to, __u32 n,
+				       __u32 max)
 {
 	__u64 before = scan_opaque((__u64)n - 1);
 
@@ -106,16 +109,18 @@ static __always_inline __u64 pseudo_sum(const struct sluice_conn_key *key, bool 
 }
 
 /* What an IPv4 header says of whose the packet is. */
-static __always_inline void packet_ipv4(struct packet *p, const struct iphdr *ip, enum packet_side side)
+static __always_inline void packet_ipv4(struct packet *p, const struct iphdr *ip,
+					enum packet_side side)
 {
 	addr_from_v4(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr, ip->saddr);
 	addr_from_v4(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr, ip->daddr);
 	p->ipv6 = 0;
 }
 
-/* … and a TCP header at offset `at`; segment_len: its bytes by the IP header. Returns as packet_parse() does. */
-static __always_inline int packet_tcp(struct packet *p, const struct tcphdr *tcp, __u32 at, __u32 segment_len,
-				      enum packet_side side)
+/* … and a TCP header at offset `at`; segment_len: its bytes by the IP header. Returns as
+ * packet_parse() does. */
+static __always_inline int packet_tcp(struct packet *p, const struct tcphdr *tcp, __u32 at,
+				      __u32 segment_len, enum packet_side side)
 {
 	if (tcp->doff < 5)
 		return 0;
@@ -140,10 +145,10 @@ static __always_inline bool ipv6_extension(__u8 kind)
 }
 
 /*
- * Reads the packet in [data, end). Returns 1 if it is whole TCP and `side`'s far port is a protected one, 0
- * if it is not ours, -1 if the headers reach beyond `end` (more of the packet has to be pulled in), PACKET_FAR
- * if TCP may stand behind more IPv6 extension headers than it walks, or than end there (l2_len is known then).
- * l2 false: the packet begins with its IP header.
+ * Reads the packet in [data, end). Returns 1 if it is whole TCP and `side`'s far port is a
+ * protected one, 0 if it is not ours, -1 if the headers reach beyond `end` (more of the packet has
+ * to be pulled in), PACKET_FAR if TCP may stand behind more IPv6 extension headers than it walks,
+ * or than end there (l2_len is known then). l2 false: the packet begins with its IP header.
  */
 static __always_inline int packet_parse(void *data, void *end, bool l2, enum packet_side side,
 					struct packet *p)
@@ -263,8 +268,8 @@ static __always_inline bool packet_partial(const struct packet *p)
 }
 
 /*
- * Turns the segment's length into the payload's. An IP length of 0 (BIG TCP) means: to the end of the packet.
- * False: shorter than its own TCP header.
+ * Turns the segment's length into the payload's. An IP length of 0 (BIG TCP) means: to the end of
+ * the packet. False: shorter than its own TCP header.
  */
 static __always_inline bool packet_length(struct packet *p, __u32 packet_len)
 {
@@ -283,8 +288,8 @@ static __always_inline bool packet_length(struct packet *p, __u32 packet_len)
 }
 
 /*
- * Whether this is, at one glance, plain TCP over IPv4 or IPv6 to a port that nobody protects: how nearly all other
- * traffic leaves. What the glance does not settle, packet_read() does.
+ * Whether this is, at one glance, plain TCP over IPv4 or IPv6 to a port that nobody protects: how
+ * nearly all other traffic leaves. What the glance does not settle, packet_read() does.
  */
 static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_side side)
 {
@@ -295,7 +300,8 @@ static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_
 	if (ip + sizeof(struct iphdr) + sizeof(*tcp) > end)
 		return false;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		/* version 4, no options, no fragment; in-band VLAN tags stand in the way of this glance */
+		/* version 4, no options, no fragment; in-band VLAN tags stand in the way of this
+		 * glance */
 		if (*(__u8 *)ip != 0x45 || ((struct iphdr *)ip)->protocol != IPPROTO_TCP)
 			return *(__u8 *)ip == 0x45;
 		tcp = ip + sizeof(struct iphdr);
@@ -312,7 +318,7 @@ static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_
 
 struct ipv6_walk {
 	struct __sk_buff *skb;
-	__u32 at; /* where the header at hand begins */
+	__u32 at;  /* where the header at hand begins */
 	__u8 next; /* its kind */
 	__u8 fragment;
 	__u8 head[4]; /* kind of the next, its own length, of a fragment its place */
@@ -345,7 +351,7 @@ static long ipv6_step(__u32 i, struct ipv6_walk *w)
 /* Reads an IPv6 packet whose TCP header packet_parse() did not come to. Returns as that does. */
 SUBPROG int packet_far(struct __sk_buff *skb, struct packet *p, enum packet_side side)
 {
-	struct ipv6_walk w = { .skb = skb };
+	struct ipv6_walk w = {.skb = skb};
 	struct tcphdr tcp;
 	struct ipv6hdr ip;
 	__u32 begin, len;
@@ -365,8 +371,10 @@ SUBPROG int packet_far(struct __sk_buff *skb, struct packet *p, enum packet_side
 	if (len && len <= w.at - begin)
 		return 0;
 	len = len ? len - (w.at - begin) : 0;
-	__builtin_memcpy(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr, &ip.saddr, 16);
-	__builtin_memcpy(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr, &ip.daddr, 16);
+	__builtin_memcpy(side == FROM_CLIENT ? p->key.client_addr : p->key.server_addr, &ip.saddr,
+			 16);
+	__builtin_memcpy(side == FROM_CLIENT ? p->key.server_addr : p->key.client_addr, &ip.daddr,
+			 16);
 	p->ipv6 = 1;
 	p->fragment = w.fragment;
 	return packet_tcp(p, &tcp, w.at, len, side);
@@ -392,15 +400,18 @@ SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum p
 	return r > 0 && packet_length(p, skb->len);
 }
 
-/* As packet_read() behind foreign(), with nothing asked twice of plain TCP over IPv4, nor a call for it. */
-static __always_inline int packet_own(struct __sk_buff *skb, struct packet *p, bool l2, enum packet_side side)
+/* As packet_read() behind foreign(), with nothing asked twice of plain TCP over IPv4, nor a call
+ * for it. */
+static __always_inline int packet_own(struct __sk_buff *skb, struct packet *p, bool l2,
+				      enum packet_side side)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 at = l2 ? ETH_HLEN : 0, len;
 	struct iphdr *ip = data + at;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || data + at + sizeof(*ip) + sizeof(struct tcphdr) > end ||
-	    *(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff) || bpf_ntohs(ip->tot_len) <= sizeof(*ip))
+	if (skb->protocol != bpf_htons(ETH_P_IP) ||
+	    data + at + sizeof(*ip) + sizeof(struct tcphdr) > end || *(__u8 *)ip != 0x45 ||
+	    ip->frag_off & bpf_htons(0x3fff) || bpf_ntohs(ip->tot_len) <= sizeof(*ip))
 		return packet_read(skb, p, l2, side);
 	packet_ipv4(p, ip, side);
 	p->l2_len = at;
@@ -413,7 +424,7 @@ static __always_inline int packet_own(struct __sk_buff *skb, struct packet *p, b
 /* The service that the packet's far address and port are, or NULL. */
 OWN_FRAME struct sluice_service *packet_service(const struct packet *p)
 {
-	struct sluice_service_key key = { .port = p->key.server_port };
+	struct sluice_service_key key = {.port = p->key.server_port};
 	struct sluice_service *service;
 
 	__builtin_memcpy(key.addr, p->key.server_addr, 16);
@@ -429,8 +440,8 @@ OWN_FRAME struct sluice_service *packet_service(const struct packet *p)
 }
 
 /*
- * Services that this CPU has found: a look-up in a hash is several calls, and most packets of a CPU are for few services.
- * What was remembered under another settings.names is not known any more.
+ * Services that this CPU has found: a look-up in a hash is several calls, and most packets of a CPU
+ * are for few services. What was remembered under another settings.names is not known any more.
  */
 #define SERVICES_KNOWN 16
 
@@ -448,7 +459,8 @@ struct {
 } known_services __weak SEC(".maps");
 
 /* As packet_service(), by memory where that will do. */
-static __always_inline struct sluice_service *packet_known_service(const struct packet *p, __u32 names)
+static __always_inline struct sluice_service *packet_known_service(const struct packet *p,
+								   __u32 names)
 {
 	const __u32 *addr = (const __u32 *)p->key.server_addr;
 	__u32 at = (addr[3] ^ addr[3] >> 24 ^ p->key.server_port >> 8) % SERVICES_KNOWN;
@@ -459,10 +471,11 @@ static __always_inline struct sluice_service *packet_known_service(const struct 
 	if (!known)
 		return NULL;
 	key = (__u32 *)known->key.addr;
-	if (names && known->names == names && known->key.port == p->key.server_port && key[0] == addr[0] &&
-	    key[1] == addr[1] && key[2] == addr[2] && key[3] == addr[3])
+	if (names && known->names == names && known->key.port == p->key.server_port &&
+	    key[0] == addr[0] && key[1] == addr[1] && key[2] == addr[2] && key[3] == addr[3])
 		return &known->service;
-	__sync_fetch_and_and(&known->names, 0); /* a full barrier: what is found is no older than `names` */
+	__sync_fetch_and_and(&known->names,
+			     0); /* a full barrier: what is found is no older than `names` */
 	found = packet_service(p);
 	if (!found)
 		return NULL;
@@ -470,7 +483,8 @@ static __always_inline struct sluice_service *packet_known_service(const struct 
 	__builtin_memcpy(known->key.addr, p->key.server_addr, 16);
 	known->key.port = p->key.server_port;
 	known->service = *found;
-	return &known->service; /* always of this map: the verifier would walk everything behind it twice */
+	return &known->service; /* always of this map: the verifier would walk everything behind it
+				   twice */
 }
 
 struct timestamps {
@@ -478,8 +492,9 @@ struct timestamps {
 };
 
 /*
- * TSval and TSecr of a segment's timestamp option (RFC 7323 3.2); false: it has none. Stacks in use align it
- * behind two NOPs, or begin with it; a walk over all options would cost the verifier its limit.
+ * TSval and TSecr of a segment's timestamp option (RFC 7323 3.2); false: it has none. Stacks in use
+ * align it behind two NOPs, or begin with it; a walk over all options would cost the verifier its
+ * limit.
  */
 static __always_inline bool packet_timestamps(struct __sk_buff *skb, const struct packet *p,
 					      struct timestamps *out)

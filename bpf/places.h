@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Places: what a request holds between its last byte and its response's last. It is counted for everything together,
- * for its model, and for the entry that carries its model's law where that is a group's. A place is
- * taken by one atomic addition whose result decides, so that two CPUs cannot both take the last one; what is given back
- * is free at once.
+ * Places: what a request holds between its last byte and its response's last. It is counted for
+ * everything together, for its model, and for the entry that carries its model's law where that is
+ * a group's. A place is taken by one atomic addition whose result decides, so that two CPUs cannot
+ * both take the last one; what is given back is free at once.
  */
 #ifndef SLUICE_BPF_PLACES_H
 #define SLUICE_BPF_PLACES_H
@@ -42,8 +42,10 @@ static __always_inline void give_back_to(struct sluice_model_state *state, __u32
 		__sync_fetch_and_add(&state->beyond, -1);
 }
 
-/* Gives back what a request of `bytes` had since `since`: SLUICE_EXCHANGE_… flags, wherever it is counted. */
-static __always_inline void give_back_now(__u32 model, __u32 law, __u32 bytes, __u64 since, __u32 had)
+/* Gives back what a request of `bytes` had since `since`: SLUICE_EXCHANGE_… flags, wherever it is
+ * counted. */
+static __always_inline void give_back_now(__u32 model, __u32 law, __u32 bytes, __u64 since,
+					  __u32 had)
 {
 	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
 	struct sluice_model_state *ruling = model_counts(law);
@@ -62,7 +64,8 @@ static __always_inline void give_back_now(__u32 model, __u32 law, __u32 bytes, _
 		__sync_fetch_and_add(&ruling->ended, 1);
 }
 
-/* A client has one request less in flight under a law; the entry of one that has nothing is the daemon's to delete. */
+/* A client has one request less in flight under a law; the entry of one that has nothing is the
+ * daemon's to delete. */
 static __always_inline void client_lets_go(const struct sluice_client_flag_key *key)
 {
 	struct sluice_holding *held = bpf_map_lookup_elem(&client_in_flight, key);
@@ -71,7 +74,8 @@ static __always_inline void client_lets_go(const struct sluice_client_flag_key *
 		__sync_fetch_and_add(&held->in_flight, -1);
 }
 
-/* Gives back what an exchange holds of `drop`, once however many ask. Written out in both its callers: a call each saved. */
+/* Gives back what an exchange holds of `drop`, once however many ask. Written out in both its
+ * callers: a call each saved. */
 static __always_inline void release_now(struct sluice_exchange *e, __u32 drop)
 {
 	struct sluice_client_flag_key key = {};
@@ -95,7 +99,8 @@ SUBPROG int release(struct sluice_exchange *e, __u32 drop)
 	return 0;
 }
 
-/* An exchange has its first token, or its end; what it gives back of `drop` the server has worked off. */
+/* An exchange has its first token, or its end; what it gives back of `drop` the server has worked
+ * off. */
 SUBPROG int gives_back(struct sluice_exchange *e, __u64 now, __u32 drop)
 {
 	struct sluice_model_state *law;

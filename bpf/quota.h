@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Budgets: which quota a client's request falls under, what is left of it, and its charge by one compare-and-swap on
- * one word, exact however many CPUs charge it at once. Requests are charged when they are admitted, tokens as they
- * leave. A client whose state is new, or was the longest unused and forgotten, has a full budget.
+ * Budgets: which quota a client's request falls under, what is left of it, and its charge by one
+ * compare-and-swap on one word, exact however many CPUs charge it at once. Requests are charged
+ * when they are admitted, tokens as they leave. A client whose state is new, or was the longest
+ * unused and forgotten, has a full budget.
  */
 #ifndef SLUICE_BPF_QUOTA_H
 #define SLUICE_BPF_QUOTA_H
@@ -18,7 +19,8 @@ static __always_inline struct sluice_quota *quota_by_id(__u32 id)
 	return id ? bpf_map_lookup_elem(&quotas, &id) : NULL;
 }
 
-/* The quota set for the key's client and its model, or else for all of them; 0: none. May change the key's model. */
+/* The quota set for the key's client and its model, or else for all of them; 0: none. May change
+ * the key's model. */
 static __always_inline __u32 quota_of_client(struct sluice_client_flag_key *key)
 {
 	__u32 *id = bpf_map_lookup_elem(&client_quotas, key);
@@ -33,7 +35,7 @@ static __always_inline __u32 quota_of_client(struct sluice_client_flag_key *key)
 /* The quota of a client of this weight, where `id` is everybody's. */
 static __always_inline __u32 weighted_quota(__u32 weight, __u32 id)
 {
-	struct sluice_weighted_key key = { .weight = weight, .quota = id };
+	struct sluice_weighted_key key = {.weight = weight, .quota = id};
 	__u32 *own = id ? bpf_map_lookup_elem(&weighted_quotas, &key) : NULL;
 
 	return own ? *own : id;
@@ -68,8 +70,8 @@ static __always_inline struct quota_scratch *get_quota_scratch(void)
 }
 
 /* What a client has spent; made where there is nothing yet and `make` says so. */
-static __always_inline struct sluice_budget *budget_of(const struct sluice_client *client, __u32 quota,
-						       bool make, __u64 now)
+static __always_inline struct sluice_budget *budget_of(const struct sluice_client *client,
+						       __u32 quota, bool make, __u64 now)
 {
 	struct quota_scratch *s = get_quota_scratch();
 	struct sluice_budget *budget;
@@ -125,20 +127,21 @@ static long charge_step(__u32 i, struct charge_context *ctx)
 /* Charges what c says: the first try nearly always settles it. */
 static __always_inline void charge(__u64 *word, struct charge *c)
 {
-	struct charge_context ctx = { .tat = word, .charge = c };
+	struct charge_context ctx = {.tat = word, .charge = c};
 
 	c->wait = c->done = 0;
 	if (!charge_try(word, c))
 		bpf_loop(CHARGE_TRIES, charge_step, &ctx, 0);
 }
 
-/* Nanoseconds until the quota would admit a request, by requests and (if *tokens) by tokens; 0: it does. */
+/* Nanoseconds until the quota would admit a request, by requests and (if *tokens) by tokens; 0: it
+ * does. */
 static __always_inline __u64 quota_wait(const struct sluice_quota *q, const struct sluice_budget *b,
 					__u64 now, bool *tokens)
 {
-	__u64 wait = q->request_ns ? gcra_wait(b->request_tat_ns, now, q->request_ns,
-					       q->request_span_ns)
-				   : 0;
+	__u64 wait = q->request_ns
+			     ? gcra_wait(b->request_tat_ns, now, q->request_ns, q->request_span_ns)
+			     : 0;
 	__u64 token_wait =
 		q->token_ns ? gcra_wait(b->token_tat_ns, now, q->token_ns, q->token_span_ns) : 0;
 
@@ -147,11 +150,11 @@ static __always_inline __u64 quota_wait(const struct sluice_quota *q, const stru
 }
 
 /*
- * Charges one request. 0: done; else the nanoseconds to wait, nothing charged. With `passes` it is charged in any
- * case, down to an empty budget.
+ * Charges one request. 0: done; else the nanoseconds to wait, nothing charged. With `passes` it is
+ * charged in any case, down to an empty budget.
  */
-static __always_inline __u64 quota_take(const struct sluice_quota *q, struct sluice_budget *b, __u64 now,
-					bool passes)
+static __always_inline __u64 quota_take(const struct sluice_quota *q, struct sluice_budget *b,
+					__u64 now, bool passes)
 {
 	struct quota_scratch *s = get_quota_scratch();
 	struct charge *c;

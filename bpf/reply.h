@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Answers at tc. The packet at hand is cut to its link header and rewritten: into a RST up to the server's
- * socket (on a copy), then into a 429 with FIN, an ACK or a RST back to the client, by the way that it came. Sequence
- * numbers are the caller's; the 429's text is a template of the daemon's with numbers filled in.
+ * Answers at tc. The packet at hand is cut to its link header and rewritten: into a RST up to the
+ * server's socket (on a copy), then into a 429 with FIN, an ACK or a RST back to the client, by the
+ * way that it came. Sequence numbers are the caller's; the 429's text is a template of the daemon's
+ * with numbers filled in.
  */
 #ifndef SLUICE_BPF_REPLY_H
 #define SLUICE_BPF_REPLY_H
 
 #include "forge.h"
 
-/* What is too large for the stack; per CPU, used by tc ingress and (never at the same time) tc egress. */
+/* What is too large for the stack; per CPU, used by tc ingress and (never at the same time) tc
+ * egress. */
 struct forge_scratch {
 	__u8 text[SLUICE_REPLY_MAX + SLUICE_REPLY_TAIL_MAX + 32];
 	__u8 head[FORGE_HEAD_MAX];
@@ -43,23 +45,24 @@ static __always_inline void swap_ethernet(struct __sk_buff *skb, const struct pa
 }
 
 /*
- * Takes out what stands between IP's header and TCP's. The kernel cuts nothing above the TCP header that it knows of, nor
- * above a checksum left to the device, and goes on counting from there. Behind a VLAN tag that is in the packet it does
- * not know IP's header and takes nothing out.
+ * Takes out what stands between IP's header and TCP's. The kernel cuts nothing above the TCP header
+ * that it knows of, nor above a checksum left to the device, and goes on counting from there.
+ * Behind a VLAN tag that is in the packet it does not know IP's header and takes nothing out.
  */
 static __always_inline void close_up(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 between = p->tcp_at - p->l2_len - (p->ipv6 ? 40 : 20);
 
-	if (!between || bpf_skb_adjust_room(skb, -(__s32)between, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+	if (!between || bpf_skb_adjust_room(skb, -(__s32)between, BPF_ADJ_ROOM_NET,
+					    BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return;
 	p->tcp_at -= between;
 	p->payload_at -= between;
 }
 
 /*
- * Makes the packet at hand into `f`. 0, or an error before anything irrevocable but the packet's old content; the
- * packet then has to be dropped. The link header stays as it was.
+ * Makes the packet at hand into `f`. 0, or an error before anything irrevocable but the packet's
+ * old content; the packet then has to be dropped. The link header stays as it was.
  */
 SUBPROG int forge(struct __sk_buff *skb, struct packet *p, const struct forged *f)
 {
@@ -84,10 +87,11 @@ SUBPROG int forge(struct __sk_buff *skb, struct packet *p, const struct forged *
 	return 0;
 }
 
-/* Sends a RST at exactly `seq` to the server's socket, on a copy: the packet at hand is rewritten but stays. */
+/* Sends a RST at exactly `seq` to the server's socket, on a copy: the packet at hand is rewritten
+ * but stays. */
 static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p, __u32 seq)
 {
-	struct forged f = { .seq = seq, .flags = TCP_RST };
+	struct forged f = {.seq = seq, .flags = TCP_RST};
 
 	if (forge(skb, p, &f))
 		return -1;
@@ -95,8 +99,7 @@ static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p,
 }
 
 /* Sends `f` to the client by the way that the packet at hand came: the program's return value. */
-static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p,
-					 struct forged *f)
+static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p, struct forged *f)
 {
 	struct forge_scratch *s = get_forge_scratch();
 
@@ -104,7 +107,8 @@ static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p
 	if (!s || forge(skb, p, f))
 		return TC_ACT_SHOT;
 	swap_ethernet(skb, p);
-	/* No tombstone waits for a RST at tc egress: the mark would vouch for a server's packet instead. */
+	/* No tombstone waits for a RST at tc egress: the mark would vouch for a server's packet
+	 * instead. */
 	s->to_client_now = !(f->flags & TCP_RST);
 	count(SLUICE_COUNTER_FORGED_ANSWERS);
 	return bpf_redirect(skb->ifindex, 0);
@@ -148,7 +152,8 @@ static __always_inline __u32 whole_seconds(__u32 ms)
 	return s ? s : 1;
 }
 
-/* A place in the text, bounded where it is used: 6.1 forgets what was tested on another register. */
+/* A place in the text, bounded where it is used: 6.1 forgets what was tested on another register.
+ */
 static __always_inline __u64 text_place(__u64 at)
 {
 	at = scan_opaque(at);
@@ -156,8 +161,8 @@ static __always_inline __u64 text_place(__u64 at)
 }
 
 /*
- * Makes the text of a 429 in the scratch, with its numbers. Returns its length in bytes, 0 if there is none. The
- * same key and wait give the same bytes, so that what is sent again is the same.
+ * Makes the text of a 429 in the scratch, with its numbers. Returns its length in bytes, 0 if there
+ * is none. The same key and wait give the same bytes, so that what is sent again is the same.
  */
 SUBPROG __u32 fill_reply(const struct sluice_reply_key *key, __u32 retry_after_ms)
 {

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tc ingress: what clients send to a protected port. SYNs are consulted as in gate.bpf.c (where there is no XDP this is
- * the gate); bytes in order are framed as HTTP/1.x requests, and the request is judged as soon as something
- * of it is known and for the last time at its last byte. An admitted request's bytes are not touched. A refused one's
- * packet never reaches the server: it becomes a RST for the server and an answer for the client.
+ * tc ingress: what clients send to a protected port. SYNs are consulted as in gate.bpf.c (where
+ * there is no XDP this is the gate); bytes in order are framed as HTTP/1.x requests, and the
+ * request is judged as soon as something of it is known and for the last time at its last byte. An
+ * admitted request's bytes are not touched. A refused one's packet never reaches the server: it
+ * becomes a RST for the server and an answer for the client.
  */
 #include "route.h"
 #include "syn.h"
 #include "tombstone.h"
 
 #define MODELS_KNOWN 64
-#define WIPE_STEP 64 /* bytes; SCAN_BUF is a multiple */
-#define AGAIN_SOON_NS (50 * NSEC_PER_MSEC) /* less than TCP waits before it sends again for certain (RFC 6298) */
-#define TLS_HANDSHAKE 22 /* RFC 8446 5.1: types of records */
+#define WIPE_STEP    64 /* bytes; SCAN_BUF is a multiple */
+#define AGAIN_SOON_NS                                                                              \
+	(50 * NSEC_PER_MSEC) /* less than TCP waits before it sends again for certain (RFC 6298)   \
+			      */
+#define TLS_HANDSHAKE        22 /* RFC 8446 5.1: types of records */
 #define TLS_APPLICATION_DATA 23
 
 /* Whether these bytes begin a TLS record that carries none of the application's. */
@@ -34,9 +37,10 @@ struct request_scratch {
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
 	__u32 buf_used; /* bytes of buf that hold what a client sent */
-	__u32 refuse; /* enum refusal */
-	__u32 ev;     /* what ended in the bytes that a step finds read, or lost, already */
-	__u32 named;  /* a model of the request that ends in this packet, not asked for yet, and 1; 0: none */
+	__u32 refuse;   /* enum refusal */
+	__u32 ev;       /* what ended in the bytes that a step finds read, or lost, already */
+	__u32 named; /* a model of the request that ends in this packet, not asked for yet, and 1;
+			0: none */
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
 	__u8 buf[SCAN_ROOM + SCAN_PAD];
@@ -136,9 +140,10 @@ static __always_inline void consult_for(struct request_scratch *s, struct sluice
 }
 
 /*
- * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head is: only a refusal that would be carried
- * out counts, everything else waits for the request's end. Where the end is in the packet at hand it will do; then
- * only a name that another one follows is asked for, so that the strictest verdict of all holds.
+ * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head is: only a refusal
+ * that would be carried out counts, everything else waits for the request's end. Where the end is
+ * in the packet at hand it will do; then only a name that another one follows is asked for, so that
+ * the strictest verdict of all holds.
  */
 static __always_inline void consult(struct request_scratch *s, struct sluice_conn *conn,
 				    const struct sluice_service *service, __u32 model)
@@ -153,8 +158,10 @@ static __always_inline void consult(struct request_scratch *s, struct sluice_con
 	s->named = model != SLUICE_MODEL_ALL ? model + 1 : 0;
 }
 
-/* Whether the model of a request that has ended is the one looked up for this packet: nothing of its name came behind that. */
-static __always_inline bool model_known(const struct request_scratch *s, const struct http1_request *r, __u32 ev)
+/* Whether the model of a request that has ended is the one looked up for this packet: nothing of
+ * its name came behind that. */
+static __always_inline bool model_known(const struct request_scratch *s,
+					const struct http1_request *r, __u32 ev)
 {
 	const struct json_model *j = &r->json;
 
@@ -163,12 +170,13 @@ static __always_inline bool model_known(const struct request_scratch *s, const s
 	       !(j->flags & (JSON_MODEL_GAP | JSON_MODEL_INVALID | JSON_MODEL_GARBAGE));
 }
 
-/* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants that and nothing forbids it. */
+/* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants
+ * that and nothing forbids it. */
 SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
 			  const struct sluice_service *service)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
-	struct sluice_prefix_key key = { .plen = 128 };
+	struct sluice_prefix_key key = {.plen = 128};
 	struct judging *a = get_judging();
 	struct sluice_prefix *prefix = NULL;
 
@@ -186,7 +194,8 @@ SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
 	return 0;
 }
 
-/* Judges the request whose last byte has come: it is refused, or takes its place in the ring of exchanges. */
+/* Judges the request whose last byte has come: it is refused, or takes its place in the ring of
+ * exchanges. */
 static __always_inline void judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 					 const struct sluice_service *service, __u32 model)
 {
@@ -261,8 +270,8 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 }
 
 /*
- * Whom a trusted proxy forwards the request for: of the addresses that the chain of proxies has appended the last that is
- * not a proxy's itself; the first that is known where all are.
+ * Whom a trusted proxy forwards the request for: of the addresses that the chain of proxies has
+ * appended the last that is not a proxy's itself; the first that is known where all are.
  */
 SUBPROG int forwarded_client(const struct sluice_conn *conn, const struct sluice_service *service)
 {
@@ -283,11 +292,12 @@ SUBPROG int forwarded_client(const struct sluice_conn *conn, const struct sluice
 }
 
 /*
- * Whose the request under way is, as far as it has come: its address is its connection's, or the one that a trusted
- * proxy forwards it for; and the client it is charged to is that, or the holder of its key, whichever the service
- * names first.
+ * Whose the request under way is, as far as it has come: its address is its connection's, or the
+ * one that a trusted proxy forwards it for; and the client it is charged to is that, or the holder
+ * of its key, whichever the service names first.
  */
-static __always_inline void whose_request(const struct sluice_conn *conn, const struct sluice_service *service)
+static __always_inline void whose_request(const struct sluice_conn *conn,
+					  const struct sluice_service *service)
 {
 	const struct http1_request *r = &conn->request;
 	struct judging *a = get_judging();
@@ -330,8 +340,10 @@ SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_serv
 	return 0;
 }
 
-/* The head has ended: whether the request is judged, its model if the head names one, and whose it is. */
-static __always_inline void head_ended(struct sluice_conn *conn, const struct sluice_service *service)
+/* The head has ended: whether the request is judged, its model if the head names one, and whose it
+ * is. */
+static __always_inline void head_ended(struct sluice_conn *conn,
+				       const struct sluice_service *service)
 {
 	route_head(conn, service->id);
 	whose_request(conn, service);
@@ -387,15 +399,16 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		if (!c->s->refuse) {
 			http1_request_next(r);
 			c->s->named = 0;
-			conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED |
-						 SLUICE_CONN_JUDGE);
+			conn_clear(conn,
+				   SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED | SLUICE_CONN_JUDGE);
 		}
 	}
 	return c->s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
 }
 
 /* Reads some of a PROXY header: `left` bytes at most from s->buf[pos] on. Returns how many. */
-SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *s, __u32 pos, __u32 left)
+SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *s, __u32 pos,
+			__u32 left)
 {
 	if (!conn || !s)
 		return 0;
@@ -403,8 +416,8 @@ SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *
 }
 
 /*
- * Reads some of a body from s->buf[pos] on; returns how many bytes. s->ev: what ended with them. Apart, so that the
- * verifier walks its turns from one state only.
+ * Reads some of a body from s->buf[pos] on; returns how many bytes. s->ev: what ended with them.
+ * Apart, so that the verifier walks its turns from one state only.
  */
 SUBPROG int body_bytes(struct sluice_conn *conn, struct request_scratch *s, __u32 pos)
 {
@@ -445,7 +458,8 @@ static __always_inline long proxy_events(struct request_context *c)
 	return 0;
 }
 
-/* One step of framing; the loop's state is in map values, so that the verifier sees one iteration. */
+/* One step of framing; the loop's state is in map values, so that the verifier sees one iteration.
+ */
 static long request_step(__u32 i, struct request_context *c)
 {
 	struct sluice_conn *conn = c->conn;
@@ -506,8 +520,9 @@ events:
 }
 
 /*
- * Refuses the request, or what cannot be framed, that the packet at hand belongs to. Returns the program's verdict. The
- * scratch is looked up again, since only so are its parts keys and values to 6.1, and its stack has no room for copies.
+ * Refuses the request, or what cannot be framed, that the packet at hand belongs to. Returns the
+ * program's verdict. The scratch is looked up again, since only so are its parts keys and values
+ * to 6.1, and its stack has no room for copies.
  */
 SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			   const struct sluice_service *service)
@@ -531,10 +546,10 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 		j->action = SLUICE_ACTION_RESET;
 	__builtin_memset(t, 0, sizeof(*t));
 	t->born_ns = t->last_seen_ns = now;
-	t->reply.model = j->reason == SLUICE_REASON_REQUEST_QUOTA ||
-					 j->reason == SLUICE_REASON_TOKEN_QUOTA
-				 ? j->quota
-				 : j->about;
+	t->reply.model =
+		j->reason == SLUICE_REASON_REQUEST_QUOTA || j->reason == SLUICE_REASON_TOKEN_QUOTA
+			? j->quota
+			: j->about;
 	t->reply.reason = j->reason;
 	t->reply.no_retry = j->retry_after_ms > 60000;
 	t->retry_after_ms = j->retry_after_ms;
@@ -577,25 +592,29 @@ static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 
 	return (__u32)(now >> 10) - conn->c_when < ns >> 10;
 }
 
-/* The server has nothing of the request that was framed last, or is being framed: it is forgotten, and its place given back. */
+/* The server has nothing of the request that was framed last, or is being framed: it is forgotten,
+ * and its place given back. */
 static __always_inline void begin_again(struct sluice_conn *conn)
 {
 	if (conn->flags & SLUICE_CONN_REQUEST) {
 		http1_request_next(&conn->request);
 		conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_HOLE);
 	} else {
-		release(&conn->exchange[(conn->exchange_tail - 1) & (SLUICE_EXCHANGES_MAX - 1)], HELD);
+		release(&conn->exchange[(conn->exchange_tail - 1) & (SLUICE_EXCHANGES_MAX - 1)],
+			HELD);
 		conn->exchange_tail--;
 	}
 }
 
 /*
- * The segment begins with bytes that were framed, but that the server has not acknowledged. It may have dropped them, for
- * a wrong checksum, an acknowledgement or a timestamp that it does not believe, or want of room, and take these in their
- * place, whatever they say (Ptacek and Newsham, "Insertion, Evasion, and Denial of Service", 1998). Its socket knows; where
- * there is none to be asked they count as taken. While its application reads, a socket takes in nothing for a moment, so what
- * comes again so soon is dropped: it would be a copy, or comes once more. A FIN that was none, or a whole request, is framed
- * again; in a body of known length no more than the model's name is lost; anything else is in doubt.
+ * The segment begins with bytes that were framed, but that the server has not acknowledged. It may
+ * have dropped them, for a wrong checksum, an acknowledgement or a timestamp that it does not
+ * believe, or want of room, and take these in their place, whatever they say (Ptacek and Newsham,
+ * "Insertion, Evasion, and Denial of Service", 1998). Its socket knows; where there is none to be
+ * asked they count as taken. While its application reads, a socket takes in nothing for a moment,
+ * so what comes again so soon is dropped: it would be a copy, or comes once more. A FIN that was
+ * none, or a whole request, is framed again; in a body of known length no more than the model's
+ * name is lost; anything else is in doubt.
  */
 SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct sluice_conn *conn,
 		       const struct sluice_service *service, __u64 now)
@@ -609,7 +628,8 @@ SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct 
 	if (seq_diff(end, conn->c_next) > 0)
 		end = conn->c_next;
 	if (seq_diff(end, conn->s_ack) <= 0 ||
-	    prove_by_socket(skb, &s->packet, &taken, &s_next) == PROOF_NONE || seq_diff(end, taken) <= 0)
+	    prove_by_socket(skb, &s->packet, &taken, &s_next) == PROOF_NONE ||
+	    seq_diff(end, taken) <= 0)
 		return AGAIN_TAKEN;
 	if (framed_within(conn, now, AGAIN_SOON_NS))
 		return AGAIN_SOON;
@@ -622,15 +642,16 @@ SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct 
 	lost = conn->c_next - taken;
 	waiting = conn->exchange_tail - conn->exchange_head;
 	conn->c_next = taken; /* also where the server would believe a RST */
-	if (conn->flags & SLUICE_CONN_REQUEST && f->state == HTTP1_AT_BODY && f->flags & HTTP1_LENGTH &&
-	    conn->request_bytes >= f->head_bytes + (__u64)lost) {
+	if (conn->flags & SLUICE_CONN_REQUEST && f->state == HTTP1_AT_BODY &&
+	    f->flags & HTTP1_LENGTH && conn->request_bytes >= f->head_bytes + (__u64)lost) {
 		json_model_unsay(&conn->request.json);
 		f->left += lost;
 		conn->request_bytes -= lost;
 		return AGAIN_TAKEN;
 	}
 	if (!(conn->flags & SLUICE_CONN_PROXY) &&
-	    (conn->flags & SLUICE_CONN_REQUEST || waiting > (conn->flags & SLUICE_CONN_RESPONSE ? 1 : 0))) {
+	    (conn->flags & SLUICE_CONN_REQUEST ||
+	     waiting > (conn->flags & SLUICE_CONN_RESPONSE ? 1 : 0))) {
 		begin_again(conn);
 		if (taken == conn->c_begin)
 			return AGAIN_TAKEN;
@@ -639,7 +660,8 @@ SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct 
 	return AGAIN_DOUBT;
 }
 
-/* Whether this may be the packet that was framed last, at a second hook of its way (a VLAN and its parent, a bridge and its port). */
+/* Whether this may be the packet that was framed last, at a second hook of its way (a VLAN and its
+ * parent, a bridge and its port). */
 static __always_inline bool second_hook(const struct request_context *c)
 {
 	return c->conn->c_hook != (__u16)c->skb->ifindex &&
@@ -647,9 +669,9 @@ static __always_inline bool second_hook(const struct request_context *c)
 }
 
 /*
- * Frames the packet's new bytes. A segment ahead of missing bytes passes only inside a body of known length, where
- * nothing but the model's name can be lost; elsewhere it is dropped, and the client sends it again in
- * order. Returns false if the packet is to be dropped.
+ * Frames the packet's new bytes. A segment ahead of missing bytes passes only inside a body of
+ * known length, where nothing but the model's name can be lost; elsewhere it is dropped, and the
+ * client sends it again in order. Returns false if the packet is to be dropped.
  */
 static __always_inline bool frame(struct request_context *c, const struct packet *p)
 {
@@ -723,7 +745,7 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 SUBPROG int refuse_syn(struct __sk_buff *skb, struct packet *p,
 		       const struct sluice_service *service, __u64 now)
 {
-	struct forged f = { .flags = TCP_RST | TCP_ACK };
+	struct forged f = {.flags = TCP_RST | TCP_ACK};
 	struct judging *a = get_judging();
 
 	if (!p || !service || !a)
@@ -736,8 +758,9 @@ SUBPROG int refuse_syn(struct __sk_buff *skb, struct packet *p,
 }
 
 /*
- * Opaque connections: a burst of client bytes begins a measurement, the server's answer ends it; nothing is read but
- * the type of a TLS record. No sample are a connection's first burst (a hello, a preface) and what TLS says of itself.
+ * Opaque connections: a burst of client bytes begins a measurement, the server's answer ends it;
+ * nothing is read but the type of a TLS record. No sample are a connection's first burst (a hello,
+ * a preface) and what TLS says of itself.
  */
 OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 {
@@ -768,7 +791,8 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 		conn_clear(conn, SLUICE_CONN_TAINTED);
 }
 
-/* Whether an http service's new connection speaks something else: TLS, or HTTP/2 with its preface (RFC 9113 3.4). */
+/* Whether an http service's new connection speaks something else: TLS, or HTTP/2 with its preface
+ * (RFC 9113 3.4). */
 OWN_FRAME bool found_opaque(struct request_context *c, const struct packet *p)
 {
 	struct sluice_conn *conn = c->conn;
@@ -836,7 +860,7 @@ static __always_inline int request_bytes(struct request_context *c)
 
 static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 {
-	struct request_context c = { .skb = skb };
+	struct request_context c = {.skb = skb};
 	struct sluice_tombstone *t;
 	struct sluice_settings *set;
 	struct sluice_conn *conn;
@@ -855,7 +879,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	p = &c.s->packet;
 	if (!packet_own(skb, p, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
-	/* Whatever is in conns is a service's; only the others and what carries a request need to ask. */
+	/* Whatever is in conns is a service's; only the others and what carries a request need to
+	 * ask. */
 	conn = bpf_map_lookup_elem(&conns, &p->key);
 	syn = (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 	if (!conn || p->payload_len || syn) {

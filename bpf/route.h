@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The rules of a service (include/sluice/route.h), applied at the end of a request's head: is it judged, and does its
- * path or a header name the model before the body is asked? A name goes where the body's would, so that
- * whatever asks for the request's model finds it there; a body that need not be asked is not scanned.
+ * The rules of a service (include/sluice/route.h), applied at the end of a request's head: is it
+ * judged, and does its path or a header name the model before the body is asked? A name goes where
+ * the body's would, so that whatever asks for the request's model finds it there; a body that need
+ * not be asked is not scanned.
  */
 #ifndef SLUICE_BPF_ROUTE_H
 #define SLUICE_BPF_ROUTE_H
@@ -23,7 +24,8 @@ static __always_inline bool request_named(const struct http1_request *r)
 }
 
 /* The rule that was found, or NULL. */
-static __always_inline const struct sluice_rule *rule_at(const struct sluice_rules *set, __u64 found)
+static __always_inline const struct sluice_rule *rule_at(const struct sluice_rules *set,
+							 __u64 found)
 {
 	found = scan_opaque(found); /* tested as 64 bits, which 6.1 wants */
 	if (found >= SLUICE_RULES_MAX)
@@ -46,7 +48,7 @@ static long naming_step(__u32 i, struct naming *n)
 /* The name behind the prefix of the rule that was found, if that is one of kind MODEL. */
 static __always_inline void name_by_path(struct http1_request *r, const struct sluice_rule *rule)
 {
-	struct naming n = { .r = r };
+	struct naming n = {.r = r};
 
 	if (!rule || rule->kind != SLUICE_RULE_MODEL)
 		return;
@@ -68,7 +70,8 @@ static __always_inline void name_by_header(struct http1_request *r)
 	}
 }
 
-/* Asks the sources in front of the body, or (behind) those behind it, until one has named the model. */
+/* Asks the sources in front of the body, or (behind) those behind it, until one has named the
+ * model. */
 static __always_inline void name_request(struct http1_request *r, const struct sluice_rules *set,
 					 const struct sluice_rule *rule, bool behind)
 {
@@ -99,7 +102,8 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 		r->json.flags |= JSON_MODEL_UNREAD;
 }
 
-/* At the end of the request's head: SLUICE_CONN_JUDGE if it is judged, and its name if the head has one. */
+/* At the end of the request's head: SLUICE_CONN_JUDGE if it is judged, and its name if the head has
+ * one. */
 static __always_inline void route_head(struct sluice_conn *conn, __u32 service)
 {
 	struct sluice_rules *set = service_rules(service);
@@ -125,8 +129,8 @@ SUBPROG int route_behind(struct sluice_conn *conn, __u32 service)
 	struct sluice_rules *set = service_rules(service);
 
 	if (conn && set && set->methods)
-		name_request(&conn->request, set,
-			     rule_at(set, route_find(set, conn->request.path)), true);
+		name_request(&conn->request, set, rule_at(set, route_find(set, conn->request.path)),
+			     true);
 	return 0;
 }
 

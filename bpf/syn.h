@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The options of a SYN to a protected port. Its window scale is remembered, since without it no later window says
- * how much room the client leaves. Multipath TCP and Fast Open are overwritten with NOPs: the connection is
- * then plain TCP, whose bytes all come this way, in order, behind a handshake that proves the client's address.
+ * The options of a SYN to a protected port. Its window scale is remembered, since without it no
+ * later window says how much room the client leaves. Multipath TCP and Fast Open are overwritten
+ * with NOPs: the connection is then plain TCP, whose bytes all come this way, in order, behind a
+ * handshake that proves the client's address.
  */
 #ifndef SLUICE_BPF_SYN_H
 #define SLUICE_BPF_SYN_H
@@ -10,11 +11,11 @@
 #include "count.h"
 #include "packet.h"
 
-#define OPTIONS_MAX 40
-#define OPTION_NOP 1
-#define OPTION_WSCALE 3
-#define OPTION_MPTCP 30
-#define OPTION_FAST_OPEN 34
+#define OPTIONS_MAX       40
+#define OPTION_NOP        1
+#define OPTION_WSCALE     3
+#define OPTION_MPTCP      30
+#define OPTION_FAST_OPEN  34
 #define OPTION_EXPERIMENT 254 /* with the magic number of RFC 7413 A: Fast Open, of old */
 
 struct syn_scratch {
@@ -71,10 +72,12 @@ static long syn_option_step(__u32 i, struct syn_scratch **ctx)
 }
 
 /*
- * Cuts data off a SYN: it would reach the server unframed where that takes data without a cookie (RFC 7413 4.1.2 lets
- * it), and whoever sent it has to be ready to send it again. False: the packet could not be changed back into one.
+ * Cuts data off a SYN: it would reach the server unframed where that takes data without a cookie
+ * (RFC 7413 4.1.2 lets it), and whoever sent it has to be ready to send it again. False: the packet
+ * could not be changed back into one.
  */
-static __always_inline bool cut_syn(struct __sk_buff *skb, const struct packet *p, struct syn_scratch *s)
+static __always_inline bool cut_syn(struct __sk_buff *skb, const struct packet *p,
+				    struct syn_scratch *s)
 {
 	__u32 header = p->payload_at - p->tcp_at, ip_at = p->l2_len;
 	bool partial = packet_partial(p);
@@ -108,7 +111,8 @@ static __always_inline bool cut_syn(struct __sk_buff *skb, const struct packet *
 	return true;
 }
 
-/* Makes a SYN plain TCP and remembers its window scale. Its bytes may be changed. -1: drop it, 0: let it pass. */
+/* Makes a SYN plain TCP and remembers its window scale. Its bytes may be changed. -1: drop it, 0:
+ * let it pass. */
 SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 {
 	struct sluice_half_open half = {}, *seen;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A refused connection until both ends have forgotten it. To the client the tombstone is the server: until the 429 is
- * acknowledged, all that it says is the 429 again, so that the client's own retransmission carries the
- * reliability; after that it acknowledges what still comes and the client's FIN. To the server it is the client,
- * gone: what the server still sends is swallowed and answered with a RST at its own acknowledgement, so that a
- * RST that missed heals.
+ * A refused connection until both ends have forgotten it. To the client the tombstone is the
+ * server: until the 429 is acknowledged, all that it says is the 429 again, so that the client's
+ * own retransmission carries the reliability; after that it acknowledges what still comes and the
+ * client's FIN. To the server it is the client, gone: what the server still sends is swallowed and
+ * answered with a RST at its own acknowledgement, so that a RST that missed heals.
  *
- * While bytes of the server are in flight, the 429 stands behind them and the client's own bytes are left
- * unacknowledged: the client sends them again, and by its acknowledgement then shows whether the bytes have
- * arrived. If they have not after RETRIES_MAX of these they are lost, and only a reset is left to send.
+ * While bytes of the server are in flight, the 429 stands behind them and the client's own bytes
+ * are left unacknowledged: the client sends them again, and by its acknowledgement then shows
+ * whether the bytes have arrived. If they have not after RETRIES_MAX of these they are lost, and
+ * only a reset is left to send.
  */
 #ifndef SLUICE_BPF_TOMBSTONE_H
 #define SLUICE_BPF_TOMBSTONE_H
@@ -48,7 +49,8 @@ SUBPROG int tombstone_from_client(struct __sk_buff *skb, struct packet *p,
 	again = seq_diff(end, t->c_end) <= 0;
 	was_acked = t->flags & SLUICE_TOMBSTONE_ACKED;
 	if (p->flags & TCP_RST) {
-		/* Our own RST passes here on its way up; the client's ends the tombstone, and goes up too. */
+		/* Our own RST passes here on its way up; the client's ends the tombstone, and goes
+		 * up too. */
 		if (seq_diff(p->seq, t->rst_seq) > 0)
 			bpf_map_delete_elem(&tombstones, &key);
 		return TC_ACT_UNSPEC;
@@ -85,12 +87,13 @@ SUBPROG int tombstone_from_client(struct __sk_buff *skb, struct packet *p,
 	return answer_429(skb, p, t, &f);
 }
 
-/* What leaves for the client of a tombstone: our own answer passes, anything of the server's does not. */
+/* What leaves for the client of a tombstone: our own answer passes, anything of the server's does
+ * not. */
 SUBPROG int tombstone_from_server(struct __sk_buff *skb, struct packet *p,
 				  struct sluice_tombstone *t)
 {
 	struct forge_scratch *s = get_forge_scratch();
-	struct forged f = { .flags = TCP_RST };
+	struct forged f = {.flags = TCP_RST};
 
 	if (!s || !p || !t)
 		return TC_ACT_UNSPEC;

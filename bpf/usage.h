@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The tokens of a plain reply, as it states them itself near its end: OpenAI's "completion_tokens", Anthropic's and
- * the responses API's "output_tokens", Ollama's "eval_count". Looked for in the last kilobyte of the reply's last
- * segment only; a reply that does not say it there costs no tokens.
+ * The tokens of a plain reply, as it states them itself near its end: OpenAI's "completion_tokens",
+ * Anthropic's and the responses API's "output_tokens", Ollama's "eval_count". Looked for in the
+ * last kilobyte of the reply's last segment only; a reply that does not say it there costs no
+ * tokens.
  */
 #ifndef SLUICE_BPF_USAGE_H
 #define SLUICE_BPF_USAGE_H
@@ -28,8 +29,8 @@ static __always_inline __u32 usage_name(const __u8 *p)
 {
 	__u64 w0 = scan_load(p), w1 = scan_load(p + 8);
 
-	if (w0 == scan_literal("\"complet") && w1 == scan_literal("ion_toke") &&
-	    p[16] == 'n' && p[17] == 's' && p[18] == '"')
+	if (w0 == scan_literal("\"complet") && w1 == scan_literal("ion_toke") && p[16] == 'n' &&
+	    p[17] == 's' && p[18] == '"')
 		return 19;
 	if (w0 == scan_literal("\"output_") && (w1 << 8) == (scan_literal("tokens\"\0") << 8))
 		return 15;

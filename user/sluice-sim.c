@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * sluice-sim: what a policy would make of a load, in simulated time and without root. The engine is a model
- * (sim/engine.h); the policy is the code that sluiced and the kernel run. For choosing targets before they are enforced.
+ * sluice-sim: what a policy would make of a load, in simulated time and without root. The engine is
+ * a model (sim/engine.h); the policy is the code that sluiced and the kernel run. For choosing
+ * targets before they are enforced.
  */
 #include <stdbool.h>
 #include <stdio.h>

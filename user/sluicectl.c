@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The operator's command line: turns words into one JSON line for the daemon and its answer into text. main is a table of
- * subcommand, arguments, what it does; the help prints itself from it. Exit status: 0 done, 1 refused by the daemon
- * with its reason, 2 usage, 3 no daemon.
+ * The operator's command line: turns words into one JSON line for the daemon and its answer into
+ * text. main is a table of subcommand, arguments, what it does; the help prints itself from it.
+ * Exit status: 0 done, 1 refused by the daemon with its reason, 2 usage, 3 no daemon.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -227,7 +227,8 @@ static int run_set(struct call *call)
 		ANSWER_SECS);
 }
 
-/* CLIENT for the daemon: key=- becomes key= and the first line of standard input. 0 or EXIT_USAGE. */
+/* CLIENT for the daemon: key=- becomes key= and the first line of standard input. 0 or EXIT_USAGE.
+ */
 static int read_client(const char *arg, char *out, size_t size)
 {
 	size_t len;
@@ -236,7 +237,8 @@ static int read_client(const char *arg, char *out, size_t size)
 		return complain("CLIENT is too long");
 	if (strncmp(arg, "key=", 4))
 		return 0;
-	/* A secret on the command line is in `ps` for all to see, and must not be repeated by us. */
+	/* A secret on the command line is in `ps` for all to see, and must not be repeated by us.
+	 */
 	if (strcmp(arg, "key=-"))
 		return complain("an API key is read from standard input: write key=- for CLIENT");
 	if (!fgets(out + 4, (int)(size - 4), stdin))
@@ -345,7 +347,8 @@ static int run_top(struct call *call)
 	return ret;
 }
 
-/* With a daemon: it detaches and ends. Without: what a stopped one left pinned is taken away from here. */
+/* With a daemon: it detaches and ends. Without: what a stopped one left pinned is taken away from
+ * here. */
 static int run_detach(struct call *call)
 {
 	int fd = control_connect(call->control), ret;
@@ -381,9 +384,11 @@ static const struct subcommand subcommands[] = {
 	{"top", "top [--by requests|tokens|in-flight|rejected] [--service ADDR:PORT]",
 	 "clients, the busiest first, every second anew", OPTION_JSON | OPTION_BY | OPTION_SERVICE,
 	 0, 0, run_top, people_clients},
-	{"explain", "explain CLIENT [--model M] [--service ADDR:PORT] [--bytes N] [--priority VALUE] [--json]",
+	{"explain",
+	 "explain CLIENT [--model M] [--service ADDR:PORT] [--bytes N] [--priority VALUE] [--json]",
 	 "what would become of the client's next request now, and why",
-	 OPTION_JSON | OPTION_MODEL | OPTION_SERVICE | OPTION_REQUEST, 1, 1, run_judge, people_explain},
+	 OPTION_JSON | OPTION_MODEL | OPTION_SERVICE | OPTION_REQUEST, 1, 1, run_judge,
+	 people_explain},
 	{"services", "services [--json]", "the protected ports", OPTION_JSON, 0, 0, run_simple,
 	 people_services},
 	{"watch", "watch [--json]", "refusals and models opening or shutting, as they happen",

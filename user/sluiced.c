@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon: wires configuration, datapath, controller, control socket and metrics together in one thread and one epoll
- * loop. Samples come up, flags go down; ten times a second averages have decayed, so flags are looked at again, and the
- * lease by which the kernel may go on enforcing is renewed. Nothing that a client does can hold that up.
+ * The daemon: wires configuration, datapath, controller, control socket and metrics together in one
+ * thread and one epoll loop. Samples come up, flags go down; ten times a second averages have
+ * decayed, so flags are looked at again, and the lease by which the kernel may go on enforcing is
+ * renewed. Nothing that a client does can hold that up.
  *
- * How it ends decides what stays: SIGTERM or a crash leaves programs and maps pinned, so that the next daemon takes
- * over without a gap, and if none comes the lease runs out and everything passes. `sluicectl detach` removes it all.
+ * How it ends decides what stays: SIGTERM or a crash leaves programs and maps pinned, so that the
+ * next daemon takes over without a gap, and if none comes the lease runs out and everything passes.
+ * `sluicectl detach` removes it all.
  */
 #include <errno.h>
 #include <poll.h>
@@ -68,11 +70,12 @@ static struct daemon {
 	bool placed[SLUICE_MODELS_MAX]; /* in the kernel's model_ids */
 	bool dirty[SLUICE_MODELS_MAX];  /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
-	bool any_weight; /* of a prefix */
+	bool any_weight;      /* of a prefix */
 	struct active active; /* who wants something of each law */
 	struct list counts, clients, client_rules, prefix_rules, client_quotas;
-	struct list weights;  /* uint16_t: in use */
-	struct list weighted; /* struct weighted: what they make of the quotas that are everybody's */
+	struct list weights; /* uint16_t: in use */
+	struct list
+		weighted; /* struct weighted: what they make of the quotas that are everybody's */
 	struct quota_book quotas;
 	bool claimed[SLUICE_QUOTAS_MAX]; /* ids handed out, perhaps not in a map yet */
 	uint64_t renewed_ns, maps_ns, drain_until_ns;
@@ -82,7 +85,8 @@ static struct daemon {
 	int status;
 } daemon_;
 
-/* Left out where whoever reads our log does not keep up: writing to a full pipe would hold up the loop, and the lease. */
+/* Left out where whoever reads our log does not keep up: writing to a full pipe would hold up the
+ * loop, and the lease. */
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
 	struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -171,8 +175,8 @@ static void renew_lease(struct daemon *d)
 }
 
 /*
- * A daemon that walks a large map is not one that hangs: what takes long says so here in every step. Before the loop
- * runs the lease is still the last daemon's, put off by datapath_open().
+ * A daemon that walks a large map is not one that hangs: what takes long says so here in every
+ * step. Before the loop runs the lease is still the last daemon's, put off by datapath_open().
  */
 static void on_alive(void *arg)
 {
@@ -285,7 +289,8 @@ static void refresh(void *arg, unsigned parts)
 	on_alive(d);
 	look_at_the_clock(d);
 	if (parts & STATE_MODELS)
-		write_flags(d, false); /* what is shown is what the kernel does, not what it will do at the next tick */
+		write_flags(d, false); /* what is shown is what the kernel does, not what it will do
+					  at the next tick */
 	for (uint32_t id = 0; parts & (STATE_MODELS | STATE_HISTOGRAMS) && id < SLUICE_MODELS_MAX;
 	     id++) {
 		if (!state_model_in_use(s, id))
@@ -361,7 +366,8 @@ static int write_flag(struct daemon *d, uint32_t id)
 			    datapath_error());
 		return ret;
 	}
-	/* Under policy adaptive a model may be shut by its admission, or its group's, while its flag is open. */
+	/* Under policy adaptive a model may be shut by its admission, or its group's, while its
+	 * flag is open. */
 	open = controller_read(&d->controller, id, d->state.now_ns).open;
 	if (open == d->shut[id])
 		model_changed(d, id, !open);
@@ -382,7 +388,8 @@ static int write_flags(struct daemon *d, bool dirty_only)
 	return first;
 }
 
-/* What a client counts for where a law's places are shared out. The holder of a key is in no prefix. */
+/* What a client counts for where a law's places are shared out. The holder of a key is in no
+ * prefix. */
 static double weight_of(void *arg, const struct sluice_client *client)
 {
 	struct daemon *d = arg;
@@ -395,7 +402,8 @@ static double weight_of(void *arg, const struct sluice_client *client)
 }
 
 /* The client came to the model's law, whatever became of it. */
-static void note_client(struct daemon *d, const struct sluice_client *client, uint32_t model, uint64_t at_ns)
+static void note_client(struct daemon *d, const struct sluice_client *client, uint32_t model,
+			uint64_t at_ns)
 {
 	uint32_t law = controller_law(&d->controller, model);
 
@@ -514,7 +522,8 @@ static int quota_id(struct daemon *d, const struct quota_def *def, unsigned scop
 	if (taken)
 		ret = datapath_forget_budgets(d->datapath, id);
 	quota_value(&value, def);
-	/* The texts again even of one that is known: a daemon of another version may word them otherwise. */
+	/* The texts again even of one that is known: a daemon of another version may word them
+	 * otherwise. */
 	if (!ret && (fresh || !d->claimed[id]))
 		ret = datapath_set_quota(d->datapath, id, &value, &d->quotas.text[id]);
 	if (ret) {
@@ -551,7 +560,8 @@ static int add_weight(struct daemon *d, uint16_t weight)
 	return 0;
 }
 
-/* Those of the file's prefixes, and those said by hand. What they make of quotas is forgotten, to be made anew. */
+/* Those of the file's prefixes, and those said by hand. What they make of quotas is forgotten, to
+ * be made anew. */
 static int collect_weights(struct daemon *d, const struct config *config)
 {
 	int ret = 0;
@@ -576,7 +586,8 @@ static struct weighted *find_weighted(struct daemon *d, const struct sluice_weig
 	return NULL;
 }
 
-/* Puts what this weight makes of the quota `id`, which is everybody's, into *out. -EINVAL with the reason. */
+/* Puts what this weight makes of the quota `id`, which is everybody's, into *out. -EINVAL with the
+ * reason. */
 static int weigh(struct daemon *d, uint32_t id, uint16_t weight, struct quota_def *out, char *err,
 		 size_t err_len)
 {
@@ -658,7 +669,8 @@ static int each_everybodys_quota(struct daemon *d, uint16_t weight, char *err, s
 	return ret;
 }
 
-/* What the weights make of everybody's quotas, from the start: what only a former weight made is left out. */
+/* What the weights make of everybody's quotas, from the start: what only a former weight made is
+ * left out. */
 static int weigh_again(struct daemon *d, char *err, size_t err_len)
 {
 	int ret = collect_weights(d, &d->config);
@@ -691,7 +703,8 @@ static void drop_weighted(struct daemon *d)
 	free(found.items);
 }
 
-/* Makes client_prefixes say what `rules` does of itself, and what follows from that. Takes out what says nothing. */
+/* Makes client_prefixes say what `rules` does of itself, and what follows from that. Takes out what
+ * says nothing. */
 static int write_prefixes(struct daemon *d, struct list *list)
 {
 	struct state_prefix_rule *rules = list->items;
@@ -766,7 +779,8 @@ static int apply_client_quota(struct daemon *d, const struct config_quota *q,
 	return ret || id == now ? ret : datapath_set_client_quota(d->datapath, key, id);
 }
 
-/* Clients' own quotas as the file has them, but for what was said by hand; `keys` is filled with all it names. */
+/* Clients' own quotas as the file has them, but for what was said by hand; `keys` is filled with
+ * all it names. */
 static int apply_client_quotas(struct daemon *d, const struct config *config, struct list *keys)
 {
 	int ret = 0;
@@ -788,7 +802,8 @@ static int apply_client_quotas(struct daemon *d, const struct config *config, st
 
 			if (!key)
 				return -ENOMEM;
-			*key = (struct sluice_client_flag_key){.client = clients[k], .model = model};
+			*key = (struct sluice_client_flag_key){.client = clients[k],
+							       .model = model};
 			ret = apply_client_quota(d, q, key);
 		}
 	}
@@ -852,8 +867,8 @@ static int apply_quotas(struct daemon *d, const struct config *config)
 		const struct state_client_quota *q = &d->state.client_quotas[i];
 
 		if (!by_hand(d, q->quota) &&
-		    (!keys.count || !bsearch(&q->key, keys.items, keys.count, sizeof(q->key),
-					     compare_keys)))
+		    (!keys.count ||
+		     !bsearch(&q->key, keys.items, keys.count, sizeof(q->key), compare_keys)))
 			datapath_clear_client_quota(d->datapath, &q->key);
 	}
 	free(keys.items);
@@ -1055,7 +1070,8 @@ static int learn_configured(struct daemon *d, const struct config *config)
 		if (m->has_quota) {
 			uint32_t quota;
 
-			ret = everybodys_quota_id(d, &m->quota, SLUICE_SCOPE_MODEL, m->name, &quota);
+			ret = everybodys_quota_id(d, &m->quota, SLUICE_SCOPE_MODEL, m->name,
+						  &quota);
 			if (ret)
 				return ret;
 			d->controller.model[id].quota = (uint16_t)quota;
@@ -1331,8 +1347,8 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 			}
 		}
 		if (prefix->own & SLUICE_PREFIX_WEIGHT_BY_HAND) {
-			prefix->own &= (__u8)~(SLUICE_PREFIX_OWN_WEIGHT |
-					       SLUICE_PREFIX_WEIGHT_BY_HAND);
+			prefix->own &=
+				(__u8) ~(SLUICE_PREFIX_OWN_WEIGHT | SLUICE_PREFIX_WEIGHT_BY_HAND);
 			cleared++;
 		} else if (prefix->own & SLUICE_PREFIX_OWN_WEIGHT) {
 			of_file++;
@@ -1353,7 +1369,8 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 	return ret ? ret : refused(apply_quotas(d, &d->config), err, err_len);
 }
 
-/* The kernel heeds expiry by itself; this only takes away what has ended, and finds the next that will. */
+/* The kernel heeds expiry by itself; this only takes away what has ended, and finds the next that
+ * will. */
 static void expire_rules(struct daemon *d)
 {
 	uint64_t now = d->state.now_ns;
@@ -1385,7 +1402,8 @@ static void expire_rules(struct daemon *d)
 		write_prefixes(d, &d->prefix_rules);
 }
 
-/* config_load() says what is wrong on standard error; here the operator at the socket must read it too. */
+/* config_load() says what is wrong on standard error; here the operator at the socket must read it
+ * too. */
 static int load_config_heard(struct daemon *d, struct config *out, char *err, size_t err_len)
 {
 	int memory = memfd_create("reload", MFD_CLOEXEC), saved = dup(STDERR_FILENO), ret;
@@ -1678,8 +1696,8 @@ static void adopt_model(void *arg, const char *name, uint32_t id)
 }
 
 /*
- * What is shut stays shut over a restart that began within the lease; after the lease nothing was. But what is known
- * of a server's speed and of how much it takes at once holds longer.
+ * What is shut stays shut over a restart that began within the lease; after the lease nothing was.
+ * But what is known of a server's speed and of how much it takes at once holds longer.
  */
 static void adopt_flags(struct daemon *d)
 {
@@ -1778,7 +1796,8 @@ static int start(struct daemon *d)
 		say("%s", err);
 		return -1;
 	}
-	look_at_the_clock(d); /* the kernel's check of the programs takes seconds: what is adopted counts from now */
+	look_at_the_clock(d); /* the kernel's check of the programs takes seconds: what is adopted
+				 counts from now */
 	datapath_each_model(d->datapath, adopt_model, d);
 	datapath_each_quota(d->datapath, adopt_quota, d);
 	if (learn_configured(d, &d->config))

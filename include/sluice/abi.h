@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the kernel programs and the daemon say to each other: every map key, map value, ring record and
- * enum, and nothing else. All fields have a fixed width, padding is written out (map keys are hashed
- * byte for byte), and sizes are asserted. Change anything here and SLUICE_ABI_VERSION goes up by one: a
- * daemon that finds pinned maps of another version replaces them instead of misreading them.
+ * What the kernel programs and the daemon say to each other: every map key, map value, ring record
+ * and enum, and nothing else. All fields have a fixed width, padding is written out (map keys are
+ * hashed byte for byte), and sizes are asserted. Change anything here and SLUICE_ABI_VERSION goes
+ * up by one: a daemon that finds pinned maps of another version replaces them instead of misreading
+ * them.
  *
- * Times are nanoseconds of CLOCK_MONOTONIC (bpf_ktime_get_ns) unless the name says otherwise; addresses
- * are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d; ports are in network order.
+ * Times are nanoseconds of CLOCK_MONOTONIC (bpf_ktime_get_ns) unless the name says otherwise;
+ * addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d; ports are in network order.
  */
 #ifndef SLUICE_ABI_H
 #define SLUICE_ABI_H
@@ -20,47 +21,49 @@
 
 #define SLUICE_ABI_VERSION 11
 
-/* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it knows of alignment. */
+/* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it
+ * knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
 
-#define SLUICE_NAME_MAX 96	  /* bytes of a model's name, its terminating zero included */
-#define SLUICE_MODELS_MAX 1024	  /* model ids 0 … 1023 */
-#define SLUICE_SERVICES_MAX 256	  /* service ids 0 … 255; addresses of one service share its id */
-#define SLUICE_CONNS_MAX 65536	  /* connections judged at once */
-#define SLUICE_TOMBSTONES_MAX 65536
-#define SLUICE_HALF_OPEN_MAX 262144
-#define SLUICE_QUOTAS_MAX 4096	  /* quota ids 1 … 4095; 0 is none */
-#define SLUICE_CLIENTS_MAX 131072 /* clients whose budgets are remembered (LRU) */
-#define SLUICE_EXCHANGES_MAX 4	  /* pipelined requests told apart on one connection */
-#define SLUICE_TRUSTED_MAX 16	  /* prefixes of proxies that one service trusts */
-#define SLUICE_REPLY_MAX 1024	  /* bytes of one 429, head and body */
-#define SLUICE_REPLY_TAIL_MAX 96  /* bytes of its text behind the number of seconds */
-#define SLUICE_NUMBER_WIDTH 10	  /* a number in a reply, left-justified, padded with spaces */
+#define SLUICE_NAME_MAX          96   /* bytes of a model's name, its terminating zero included */
+#define SLUICE_MODELS_MAX        1024 /* model ids 0 … 1023 */
+#define SLUICE_SERVICES_MAX      256 /* service ids 0 … 255; addresses of one service share its id */
+#define SLUICE_CONNS_MAX         65536 /* connections judged at once */
+#define SLUICE_TOMBSTONES_MAX    65536
+#define SLUICE_HALF_OPEN_MAX     262144
+#define SLUICE_QUOTAS_MAX        4096   /* quota ids 1 … 4095; 0 is none */
+#define SLUICE_CLIENTS_MAX       131072 /* clients whose budgets are remembered (LRU) */
+#define SLUICE_EXCHANGES_MAX     4      /* pipelined requests told apart on one connection */
+#define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
+#define SLUICE_REPLY_MAX         1024   /* bytes of one 429, head and body */
+#define SLUICE_REPLY_TAIL_MAX    96     /* bytes of its text behind the number of seconds */
+#define SLUICE_NUMBER_WIDTH      10 /* a number in a reply, left-justified, padded with spaces */
 #define SLUICE_HISTOGRAM_BUCKETS 24
-#define SLUICE_HISTOGRAM_SHIFT 17 /* bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s) */
+/* Bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s). */
+#define SLUICE_HISTOGRAM_SHIFT 17
 
 /* Model ids that are no model: everything together, and all names that are not (yet) learned. */
-#define SLUICE_MODEL_ALL 0
+#define SLUICE_MODEL_ALL   0
 #define SLUICE_MODEL_OTHER 1
 #define SLUICE_MODEL_FIRST 2
 
 /* The one list of reasons: text, counter and metric label all come from here. */
-#define SLUICE_REASONS(X)                                                                              \
-	X(NONE, "none")                                                                                \
-	X(TTFT, "ttft")                                                                                \
-	X(ITL, "itl")                                                                                  \
-	X(IN_FLIGHT, "in-flight")                                                                      \
-	X(CLIENT_SHARE, "client-share")                                                                \
-	X(CLIENT_BLOCKED, "client-blocked")                                                            \
-	X(REQUEST_QUOTA, "request-quota")                                                              \
-	X(TOKEN_QUOTA, "token-quota")                                                                  \
+#define SLUICE_REASONS(X)                                                                          \
+	X(NONE, "none")                                                                            \
+	X(TTFT, "ttft")                                                                            \
+	X(ITL, "itl")                                                                              \
+	X(IN_FLIGHT, "in-flight")                                                                  \
+	X(CLIENT_SHARE, "client-share")                                                            \
+	X(CLIENT_BLOCKED, "client-blocked")                                                        \
+	X(REQUEST_QUOTA, "request-quota")                                                          \
+	X(TOKEN_QUOTA, "token-quota")                                                              \
 	X(OPERATOR, "operator")
 
 enum sluice_reason {
 #define X(name, text) SLUICE_REASON_##name,
 	SLUICE_REASONS(X)
 #undef X
-	SLUICE_REASON_COUNT
+		SLUICE_REASON_COUNT
 };
 
 enum sluice_protocol { SLUICE_PROTOCOL_HTTP = 0, SLUICE_PROTOCOL_OPAQUE = 1 };
@@ -86,8 +89,9 @@ enum sluice_verdict {
 };
 
 /*
- * Maps of policy that need not be asked, since nothing is in them: most hosts have none of these. The bit is taken
- * away before the first entry is written and set after the last has gone, so that 0 is always right.
+ * Maps of policy that need not be asked, since nothing is in them: most hosts have none of these.
+ * The bit is taken away before the first entry is written and set after the last has gone, so that
+ * 0 is always right.
  */
 enum sluice_empty {
 	SLUICE_EMPTY_CLIENT_FLAGS = 1,
@@ -96,9 +100,9 @@ enum sluice_empty {
 };
 
 /*
- * settings[0]. A lease that has run out, or stopping != 0, ends all new refusals; its lowest bit says that a
- * start put it off, and no daemon that runs. generation counts daemon starts. clock_ns != 0 replaces the clock
- * (datapath tests only; the daemon writes 0).
+ * settings[0]. A lease that has run out, or stopping != 0, ends all new refusals; its lowest bit
+ * says that a start put it off, and no daemon that runs. generation counts daemon starts. clock_ns
+ * != 0 replaces the clock (datapath tests only; the daemon writes 0).
  */
 struct sluice_settings {
 	__u64 lease_until_ns;
@@ -107,7 +111,8 @@ struct sluice_settings {
 	__u32 abi_version;
 	__u32 stopping;
 	__u32 empty; /* enum sluice_empty */
-	__u32 names; /* raised behind every change of services and model_ids: what is remembered of them is void; 0: nothing is */
+	__u32 names; /* raised behind every change of services and model_ids: what is remembered of
+			them is void; 0: nothing is */
 };
 _Static_assert(sizeof(struct sluice_settings) == 40, "settings");
 
@@ -121,39 +126,43 @@ struct sluice_service_key {
 _Static_assert(sizeof(struct sluice_service_key) == 20, "service key");
 
 /*
- * A service as one of its addresses sees it. A wildcard service has one entry for each address of the
- * host (the daemon follows them); 127.0.0.0/8 is looked up as 127.0.0.1 where `wildcard` is set.
+ * A service as one of its addresses sees it. A wildcard service has one entry for each address of
+ * the host (the daemon follows them); 127.0.0.0/8 is looked up as 127.0.0.1 where `wildcard` is
+ * set.
  */
 struct sluice_service {
 	__u32 id;
 	__u32 default_model;
-	__u8 protocol;	  /* enum sluice_protocol */
-	__u8 action;	  /* enum sluice_action, never DEFAULT */
-	__u8 mode;	  /* enum sluice_mode, never DEFAULT */
+	__u8 protocol; /* enum sluice_protocol */
+	__u8 action;   /* enum sluice_action, never DEFAULT */
+	__u8 mode;     /* enum sluice_mode, never DEFAULT */
 	__u8 wildcard;
-	__u8 client_plen4; /* a client is this many leading bits of an IPv4 address, 32 by default */
+	__u8 client_plen4; /* a client is this many leading bits of an IPv4 address, 32 by default
+			    */
 	__u8 client_plen6; /* … of an IPv6 address, 64 by default */
-	__u8 unary;	  /* replies that are not streamed feed TTFT */
-	__u8 doubt_reset; /* what cannot be framed is reset rather than passed */
-	__u16 quota;	  /* of clients that have none of their own, and models neither */
-	__u8 feedback;	  /* what is left of a quota is written over the Date of 2xx responses */
-	__u8 forwarded;	  /* place of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not read */
-	__u8 proxy;	  /* connections begin with a PROXY header */
+	__u8 unary;        /* replies that are not streamed feed TTFT */
+	__u8 doubt_reset;  /* what cannot be framed is reset rather than passed */
+	__u16 quota;       /* of clients that have none of their own, and models neither */
+	__u8 feedback;     /* what is left of a quota is written over the Date of 2xx responses */
+	__u8 forwarded; /* place of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not
+			   read */
+	__u8 proxy;     /* connections begin with a PROXY header */
 	__u8 pad[3];
 };
 _Static_assert(sizeof(struct sluice_service) == 24, "service");
 
 /*
- * What of a service's requests is judged, and where the model's name is looked for. The first rule whose prefix
- * the request target has decides; where none does, requests are judged.
+ * What of a service's requests is judged, and where the model's name is looked for. The first rule
+ * whose prefix the request target has decides; where none does, requests are judged.
  */
-#define SLUICE_RULES_MAX 16
+#define SLUICE_RULES_MAX       16
 #define SLUICE_RULE_PREFIX_MAX 48
 
 enum sluice_rule_kind {
 	SLUICE_RULE_JUDGE = 0,
-	SLUICE_RULE_PASS = 1,  /* never judged */
-	SLUICE_RULE_MODEL = 2, /* judged; the name stands behind the prefix, up to one of / : ? # or the end */
+	SLUICE_RULE_PASS = 1, /* never judged */
+	SLUICE_RULE_MODEL =
+		2, /* judged; the name stands behind the prefix, up to one of / : ? # or the end */
 };
 
 enum sluice_model_source {
@@ -174,13 +183,16 @@ _Static_assert(sizeof(struct sluice_rule) == 56, "rule");
 /* rules[service id] */
 struct sluice_rules {
 	__u32 count;
-	__u8 methods;	/* bit 1 << enum http1_method: which are judged */
-	__u8 source[3]; /* enum sluice_model_source, in order; NONE ends it; behind them the default model */
-	char header[HTTP1_TOKEN_MAX]; /* in lower case, zeros behind */
-	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX]; /* headers that hold a client's API key, the first counts first */
-	char forwarded[HTTP1_TOKEN_MAX]; /* "forwarded", or "x-forwarded-for" */
-	char priority[HTTP1_TOKEN_MAX];	 /* the header whose value names a request's class; all zero: none */
-	__u64 names; /* http1_names() of these headers */
+	__u8 methods;   /* bit 1 << enum http1_method: which are judged */
+	__u8 source[3]; /* enum sluice_model_source, in order; NONE ends it; behind them the default
+			   model */
+	char header[HTTP1_TOKEN_MAX];              /* in lower case, zeros behind */
+	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX]; /* headers that hold a client's API key, the
+						      first counts first */
+	char forwarded[HTTP1_TOKEN_MAX];           /* "forwarded", or "x-forwarded-for" */
+	char priority[HTTP1_TOKEN_MAX]; /* the header whose value names a request's class; all zero:
+					   none */
+	__u64 names;                    /* http1_names() of these headers */
 	struct sluice_rule rule[SLUICE_RULES_MAX];
 };
 _Static_assert(sizeof(struct sluice_rules) == 208 + 16 * 56, "rules");
@@ -195,19 +207,19 @@ struct sluice_model_name {
  */
 struct sluice_model_flag {
 	__u64 expires_ns;
-	__u32 limit;		/* requests in flight at once */
-	__u32 retry_after_ms;	/* told when the flag refuses */
-	__u32 limit_retry_ms;	/* told when the limit refuses */
+	__u32 limit;          /* requests in flight at once */
+	__u32 retry_after_ms; /* told when the flag refuses */
+	__u32 limit_retry_ms; /* told when the limit refuses */
 	__u8 allow;
-	__u8 reason;		/* enum sluice_reason */
-	__u8 action;		/* enum sluice_action */
-	__u8 mode;		/* enum sluice_mode */
+	__u8 reason; /* enum sluice_reason */
+	__u8 action; /* enum sluice_action */
+	__u8 mode;   /* enum sluice_mode */
 	__u8 unary;
 	__u8 pad;
 	__u16 quota; /* of clients that have none of their own */
 	/*
-	 * The entry whose `admission` rules this model, and where its requests are counted for it: its own id, that of its
-	 * group, or SLUICE_MODEL_ALL.
+	 * The entry whose `admission` rules this model, and where its requests are counted for it:
+	 * its own id, that of its group, or SLUICE_MODEL_ALL.
 	 */
 	__u16 law;
 	__u8 pad2[2];
@@ -218,12 +230,15 @@ _Static_assert(sizeof(struct sluice_model_flag) == 32 + 80, "model flag");
 enum sluice_client_kind {
 	SLUICE_CLIENT_ADDRESS = 0,
 	SLUICE_CLIENT_KEY = 1,
-	SLUICE_CLIENT_HEADER = 2, /* no client: a value of a service's priority header, as a key of `priorities` */
+	SLUICE_CLIENT_HEADER =
+		2, /* no client: a value of a service's priority header, as a key of `priorities` */
 };
 
-/* Whom a request is charged to: addr cut to plen bits (IPv4 /32 is ::ffff:a.b.c.d/128), or a hash. */
+/* Whom a request is charged to: addr cut to plen bits (IPv4 /32 is ::ffff:a.b.c.d/128), or a hash.
+ */
 struct sluice_client {
-	/* KEY: the 64-bit hash in the first eight, zeros behind. HEADER: that of the value, then the service's id as u32. */
+	/* KEY: the 64-bit hash in the first eight, zeros behind. HEADER: that of the value, then
+	 * the service's id as u32. */
 	__u8 addr[16];
 	__u8 plen;
 	__u8 kind; /* enum sluice_client_kind */
@@ -249,8 +264,9 @@ struct sluice_client_flag {
 _Static_assert(sizeof(struct sluice_client_flag) == 16, "client flag");
 
 /*
- * quotas[id]: a client's budgets of requests and tokens (gcra.h). Nanoseconds a unit (0: no such budget), how far
- * the budget may be spent, and how far tokens, known only when they leave, may bring it into debt.
+ * quotas[id]: a client's budgets of requests and tokens (gcra.h). Nanoseconds a unit (0: no such
+ * budget), how far the budget may be spent, and how far tokens, known only when they leave, may
+ * bring it into debt.
  */
 struct sluice_quota {
 	__u64 request_ns, request_span_ns;
@@ -260,15 +276,15 @@ struct sluice_quota {
 _Static_assert(sizeof(struct sluice_quota) == 40, "quota");
 
 /*
- * quota_texts[id]: what the daemon wants to know of a quota again after a restart; the programs never read it. A slot
- * with scope 0 was never used.
+ * quota_texts[id]: what the daemon wants to know of a quota again after a restart; the programs
+ * never read it. A slot with scope 0 was never used.
  */
 enum sluice_quota_scope {
 	SLUICE_SCOPE_NONE = 0,
-	SLUICE_SCOPE_CLIENT = 1,	/* of clients and prefixes, for all models */
-	SLUICE_SCOPE_CLIENT_MODEL = 2,	/* of clients, for the model `name` */
-	SLUICE_SCOPE_MODEL = 3,		/* of everybody without one of their own, for the model `name` */
-	SLUICE_SCOPE_SERVICE = 4,	/* … at the service `name` (ADDR:PORT) */
+	SLUICE_SCOPE_CLIENT = 1,       /* of clients and prefixes, for all models */
+	SLUICE_SCOPE_CLIENT_MODEL = 2, /* of clients, for the model `name` */
+	SLUICE_SCOPE_MODEL = 3,   /* of everybody without one of their own, for the model `name` */
+	SLUICE_SCOPE_SERVICE = 4, /* … at the service `name` (ADDR:PORT) */
 };
 
 struct sluice_quota_text {
@@ -282,8 +298,8 @@ struct sluice_quota_text {
 _Static_assert(sizeof(struct sluice_quota_text) == 56 + 96, "quota text");
 
 /*
- * weighted_quotas: the quota that a client of this weight has in place of one that is everybody's (a model's or a
- * service's). The value is its id; an entry that is missing is a weight of one.
+ * weighted_quotas: the quota that a client of this weight has in place of one that is everybody's
+ * (a model's or a service's). The value is its id; an entry that is missing is a weight of one.
  */
 struct sluice_weighted_key {
 	__u16 weight;
@@ -327,8 +343,8 @@ enum sluice_prefix_class {
 };
 
 /*
- * Only the longest prefix of an address is asked, so that it has to say all: the daemon copies to it what a shorter one
- * says of class, quota or weight, where nothing was said of this one.
+ * Only the longest prefix of an address is asked, so that it has to say all: the daemon copies to
+ * it what a shorter one says of class, quota or weight, where nothing was said of this one.
  */
 enum sluice_prefix_own {
 	SLUICE_PREFIX_OWN_CLASS = 1,
@@ -342,36 +358,39 @@ enum sluice_prefix_own {
 
 struct sluice_prefix {
 	__u64 expires_ns; /* of the class; 0: no end */
-	__u8 class;	  /* enum sluice_prefix_class */
+	__u8 class;       /* enum sluice_prefix_class */
 	__u8 action;
 	__u16 quota;
-	__u8 own; /* enum sluice_prefix_own: what was said of this very prefix, not of a shorter one */
+	__u8 own; /* enum sluice_prefix_own: what was said of this very prefix, not of a shorter one
+		   */
 	__u8 priority; /* class of its clients' requests + 1; 0: not said */
-	__u16 weight; /* of a client in it beside others, and so of its share of what is meant for each */
+	__u16 weight;  /* of a client in it beside others, and so of its share of what is meant for
+			  each */
 };
 _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 
 /*
- * priorities: what is known of a request besides its address → u32 class, 0 … SLUICE_CLASSES - 1. Keys are clients of kind
- * KEY, and HEADER for the values of a service's priority header; a header's word goes before a key's, a key's before its
- * prefix's, and nobody's is SLUICE_CLASS_NORMAL.
+ * priorities: what is known of a request besides its address → u32 class, 0 … SLUICE_CLASSES - 1.
+ * Keys are clients of kind KEY, and HEADER for the values of a service's priority header; a
+ * header's word goes before a key's, a key's before its prefix's, and nobody's is
+ * SLUICE_CLASS_NORMAL.
  */
 
 /*
- * model_state[id]: atomic counters; the daemon adds corrections, it never stores. From `waiting_bytes` on they are kept
- * of the entry that carries a request's law only.
+ * model_state[id]: atomic counters; the daemon adds corrections, it never stores. From
+ * `waiting_bytes` on they are kept of the entry that carries a request's law only.
  */
 struct sluice_model_state {
 	__s64 in_flight;
 	__s64 waiting;
 	__s64 beyond; /* in flight, too, but without a place: shadow mode would have refused them */
 	__s64 waiting_bytes;
-	__u64 token_ns; /* the last first token, or … */
-	__u64 waiting_ns; /* … when something began to wait where nothing did */
-	__u64 admitted; /* totals: requests that took a place, */
-	__u64 ended;	/* … places given back, */
+	__u64 token_ns;              /* the last first token, or … */
+	__u64 waiting_ns;            /* … when something began to wait where nothing did */
+	__u64 admitted;              /* totals: requests that took a place, */
+	__u64 ended;                 /* … places given back, */
 	__u64 refused[SLUICE_RANKS]; /* … and what `admission` refused, by rank */
-	struct sluice_ages ages; /* of those that wait */
+	struct sluice_ages ages;     /* of those that wait */
 };
 _Static_assert(sizeof(struct sluice_model_state) == 128 + 16 + 2048, "model state");
 
@@ -391,12 +410,13 @@ _Static_assert(sizeof(struct sluice_conn_key) == 36, "connection key");
 
 #define SLUICE_WSCALE_UNKNOWN 255
 
-/* half_open: the handshake as the SYN-ACK that left told it; before that, the window scale of the SYN. */
+/* half_open: the handshake as the SYN-ACK that left told it; before that, the window scale of the
+ * SYN. */
 struct sluice_half_open {
 	__u32 server_seq; /* of the SYN-ACK itself */
 	__u32 client_seq; /* the next byte that it expects of the client */
-	__u8 answered;	  /* 1: the SYN-ACK has left */
-	__u8 wscale;	  /* by which the client's windows are shifted, or SLUICE_WSCALE_UNKNOWN */
+	__u8 answered;    /* 1: the SYN-ACK has left */
+	__u8 wscale;      /* by which the client's windows are shifted, or SLUICE_WSCALE_UNKNOWN */
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct sluice_half_open) == 12, "half open");
@@ -405,7 +425,7 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_IN_FLIGHT = 1, /* counted in model_state.in_flight */
 	SLUICE_EXCHANGE_WAITING = 2,   /* … and in .waiting */
 	SLUICE_EXCHANGE_JUDGED = 4,
-	SLUICE_EXCHANGE_NAMED = 8, /* conn.name holds its model's name, not learned yet */
+	SLUICE_EXCHANGE_NAMED = 8,   /* conn.name holds its model's name, not learned yet */
 	SLUICE_EXCHANGE_BEYOND = 16, /* counted in model_state.beyond */
 };
 
@@ -418,71 +438,75 @@ struct sluice_exchange {
 	__u16 quota; /* whose tokens its response costs */
 	__u8 method; /* enum http1_method */
 	__u8 pad;
-	__u16 law;	/* model_flags[model].law when it was admitted */
-	__u32 ahead;	/* admission_ahead() then; */
-	__u32 beside;	/* … and how many were in flight with it, itself included */
-	struct sluice_client client; /* whom it is charged to: the connection's address, or its own key */
+	__u16 law;    /* model_flags[model].law when it was admitted */
+	__u32 ahead;  /* admission_ahead() then; */
+	__u32 beside; /* … and how many were in flight with it, itself included */
+	struct sluice_client
+		client; /* whom it is charged to: the connection's address, or its own key */
 };
 _Static_assert(sizeof(struct sluice_exchange) == 56, "exchange");
 
 enum sluice_conn_flag {
-	SLUICE_CONN_UNJUDGED = 1,	/* framing lost, upgraded or not understood: passes to its end */
-	SLUICE_CONN_NO_RESPONSES = 2,	/* the response side is no longer framed */
+	SLUICE_CONN_UNJUDGED = 1, /* framing lost, upgraded or not understood: passes to its end */
+	SLUICE_CONN_NO_RESPONSES = 2, /* the response side is no longer framed */
 	SLUICE_CONN_CLIENT_FIN = 4,
 	SLUICE_CONN_SERVER_FIN = 8,
-	SLUICE_CONN_STALLED = 16,	/* the client's window leaves no room now */
-	SLUICE_CONN_TAINTED = 32,	/* … or did at some time since the last chunk: that gap is no sample */
-	SLUICE_CONN_FIRST_TOKEN = 64,	/* the current response has had its first token */
-	SLUICE_CONN_HOLE = 128,		/* bytes from c_next to c_hole_end are still to come */
-	SLUICE_CONN_REQUEST = 512,	/* in the middle of a request */
+	SLUICE_CONN_STALLED = 16, /* the client's window leaves no room now */
+	SLUICE_CONN_TAINTED =
+		32, /* … or did at some time since the last chunk: that gap is no sample */
+	SLUICE_CONN_FIRST_TOKEN = 64,      /* the current response has had its first token */
+	SLUICE_CONN_HOLE = 128,            /* bytes from c_next to c_hole_end are still to come */
+	SLUICE_CONN_REQUEST = 512,         /* in the middle of a request */
 	SLUICE_CONN_ANSWERED_EARLY = 1024, /* … which the server has answered before its end */
-	SLUICE_CONN_RESPONSE = 2048,	/* in the middle of a response */
-	SLUICE_CONN_ADOPTED = 4096,	/* found in mid-life; no request of it has been framed yet */
-	SLUICE_CONN_OPAQUE = 8192,	/* of an opaque service: nothing in it is read */
-	SLUICE_CONN_UNARY = 16384,	/* of a service whose replies are not streamed */
-	SLUICE_CONN_JUDGE = 32768,	/* the request under way is one that is judged */
-	SLUICE_CONN_FEEDBACK = 65536,	/* of a service that writes what is left over Date */
-	SLUICE_CONN_PROXY = 131072,	/* its PROXY header is still to come, or to end */
-	SLUICE_CONN_TRUSTED = 262144,	/* what it says of its client's address is believed */
+	SLUICE_CONN_RESPONSE = 2048,       /* in the middle of a response */
+	SLUICE_CONN_ADOPTED = 4096,   /* found in mid-life; no request of it has been framed yet */
+	SLUICE_CONN_OPAQUE = 8192,    /* of an opaque service: nothing in it is read */
+	SLUICE_CONN_UNARY = 16384,    /* of a service whose replies are not streamed */
+	SLUICE_CONN_JUDGE = 32768,    /* the request under way is one that is judged */
+	SLUICE_CONN_FEEDBACK = 65536, /* of a service that writes what is left over Date */
+	SLUICE_CONN_PROXY = 131072,   /* its PROXY header is still to come, or to end */
+	SLUICE_CONN_TRUSTED = 262144, /* what it says of its client's address is believed */
 };
 
 /*
- * conns: a connection whose handshake is proven. Client-side fields are written at tc ingress, server-side
- * fields at tc egress, the exchange ring by both (head advances at egress, tail at ingress).
+ * conns: a connection whose handshake is proven. Client-side fields are written at tc ingress,
+ * server-side fields at tc egress, the exchange ring by both (head advances at egress, tail at
+ * ingress).
  */
 struct sluice_conn {
 	__u64 last_seen_ns;
 	__u64 unacked_since_ns; /* the oldest server byte not acknowledged left then; 0: none */
 	__u64 stalled_since_ns; /* the client's window has left no room since then; 0: it does */
-	__u64 chunk_ns;		/* when the last generated chunk left */
-	__u64 sent_ns;		/* when the newest of the server's bytes left */
-	__u64 event_ns;		/* when the first byte of the event under way left */
-	__u64 fold_since_ns;	/* the ITL record being folded */
+	__u64 chunk_ns;         /* when the last generated chunk left */
+	__u64 sent_ns;          /* when the newest of the server's bytes left */
+	__u64 event_ns;         /* when the first byte of the event under way left */
+	__u64 fold_since_ns;    /* the ITL record being folded */
 	__u64 fold_sum_ns;
-	__u64 gaps_ns; /* of the response under way, all together … */
+	__u64 gaps_ns;       /* of the response under way, all together … */
 	__u64 request_bytes; /* of the request under way */
 	__u32 fold_n;
-	__u32 gaps_n; /* … and how many */
-	__u32 c_next;	  /* client's next byte in order: framed and passed up to here */
+	__u32 gaps_n;     /* … and how many */
+	__u32 c_next;     /* client's next byte in order: framed and passed up to here */
 	__u32 c_hole_end; /* with HOLE: bytes from here … */
-	__u32 c_max;	  /* … to here were passed out of order */
-	__u32 c_ack;	  /* the server's bytes acknowledged by the client */
-	__u32 s_next;	  /* end of everything that the server sent */
-	__u32 flags;	  /* enum sluice_conn_flag, changed by atomic or/and */
+	__u32 c_max;      /* … to here were passed out of order */
+	__u32 c_ack;      /* the server's bytes acknowledged by the client */
+	__u32 s_next;     /* end of everything that the server sent */
+	__u32 flags;      /* enum sluice_conn_flag, changed by atomic or/and */
 	__u32 service;
 	__u32 exchange_head; /* oldest exchange without its whole response */
 	__u32 exchange_tail;
-	__u32 busy; /* 1 while a CPU works on the client side */
-	__u8 wscale; /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
-	__u8 s_shut; /* 1: the server's window is closed */
-	__u16 c_hook; /* interface at which bytes were framed last, its lowest bits, … */
-	__u32 date_seq;	 /* where a Date was last overwritten: what is sent again is overwritten again */
+	__u32 busy;      /* 1 while a CPU works on the client side */
+	__u8 wscale;     /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
+	__u8 s_shut;     /* 1: the server's window is closed */
+	__u16 c_hook;    /* interface at which bytes were framed last, its lowest bits, … */
+	__u32 date_seq;  /* where a Date was last overwritten: what is sent again is overwritten
+			    again */
 	__u32 date_left; /* … with this many units left … */
 	__u32 date_secs; /* … and this many seconds until the budget is full; 0: none was */
 	__u32 date_tokens;
-	__u32 s_ack; /* the client's bytes acknowledged by the server */
+	__u32 s_ack;   /* the client's bytes acknowledged by the server */
 	__u32 c_begin; /* first byte of the request under way, or else of the last one */
-	__u32 c_when; /* … and when, ns / 1024 */
+	__u32 c_when;  /* … and when, ns / 1024 */
 	__u8 addr[16]; /* whose it is: its peer, or whom its PROXY header names */
 	struct sluice_client client;
 	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];
@@ -496,18 +520,19 @@ struct sluice_conn {
 
 /* replies: one 429 prepared by the daemon, and where the kernel fills in the numbers. */
 struct sluice_reply_key {
-	__u32 model; /* SLUICE_MODEL_ALL: the text that names no model, always there; of quotas: the quota's id */
+	__u32 model; /* SLUICE_MODEL_ALL: the text that names no model, always there; of quotas: the
+			quota's id */
 	__u16 reason;
 	__u16 no_retry; /* 1: with x-should-retry: false */
 };
 _Static_assert(sizeof(struct sluice_reply_key) == 8, "reply key");
 
 /*
- * text is the whole answer, len bytes, zeros behind. Seconds go to seconds_at and milliseconds to ms_at
- * (fields of SLUICE_NUMBER_WIDTH spaces). At message_at the kernel writes the seconds again and behind
- * their last digit all of `tail`, which is padded with spaces; text is spaces there and
- * len == message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX, so that Content-Length is the same
- * for every number.
+ * text is the whole answer, len bytes, zeros behind. Seconds go to seconds_at and milliseconds to
+ * ms_at (fields of SLUICE_NUMBER_WIDTH spaces). At message_at the kernel writes the seconds again
+ * and behind their last digit all of `tail`, which is padded with spaces; text is spaces there and
+ * len == message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX, so that Content-Length is the
+ * same for every number.
  */
 struct sluice_reply {
 	__u16 len;
@@ -523,8 +548,9 @@ struct sluice_reply {
 _Static_assert(sizeof(struct sluice_reply) == 16 + 96 + 1024, "reply");
 
 enum sluice_tombstone_flag {
-	SLUICE_TOMBSTONE_ACKED = 1,	 /* the client has the whole answer */
-	SLUICE_TOMBSTONE_DEFERRED = 4,	 /* the client's bytes are not acknowledged yet: server bytes are in flight */
+	SLUICE_TOMBSTONE_ACKED = 1, /* the client has the whole answer */
+	SLUICE_TOMBSTONE_DEFERRED =
+		4, /* the client's bytes are not acknowledged yet: server bytes are in flight */
 };
 
 /* tombstones: a refused connection until both ends have forgotten it. */
@@ -535,17 +561,17 @@ struct sluice_tombstone {
 	__u32 retry_after_ms;
 	__u32 reply_seq; /* sequence of the answer's first byte */
 	__u32 reply_end; /* … and behind its FIN */
-	__u32 c_ack;	 /* what the client has acknowledged */
-	__u32 c_end;	 /* end of what the client has sent */
-	__u32 rst_seq;	 /* the server's next expected byte */
-	__u32 flags;	 /* enum sluice_tombstone_flag */
-	__u32 retries;	 /* times the client sent again while server bytes were missing */
+	__u32 c_ack;     /* what the client has acknowledged */
+	__u32 c_end;     /* end of what the client has sent */
+	__u32 rst_seq;   /* the server's next expected byte */
+	__u32 flags;     /* enum sluice_tombstone_flag */
+	__u32 retries;   /* times the client sent again while server bytes were missing */
 };
 _Static_assert(sizeof(struct sluice_tombstone) == 56, "tombstone");
 
 enum sluice_sample_kind {
 	SLUICE_SAMPLE_TTFT = 0,
-	SLUICE_SAMPLE_ITL = 1,	/* n gaps that add up to sum_ns */
+	SLUICE_SAMPLE_ITL = 1,  /* n gaps that add up to sum_ns */
 	SLUICE_SAMPLE_SEEN = 2, /* no time: a 2xx to a model not learned yet */
 };
 
@@ -558,8 +584,9 @@ struct sluice_sample {
 	__u8 kind; /* enum sluice_sample_kind */
 	__u8 pad;
 	__u32 service;
-	__u32 bytes;  /* of the request */
-	__u32 ahead;  /* TTFT: as in the exchange. ITL: the mean of the whole response's gaps in µs, where it has ended … */
+	__u32 bytes; /* of the request */
+	__u32 ahead; /* TTFT: as in the exchange. ITL: the mean of the whole response's gaps in µs,
+			where it has ended … */
 	__u32 beside; /* … and how many they were; 0: it has not */
 	struct sluice_client client;
 	char name[SLUICE_NAME_MAX]; /* all zero unless model is SLUICE_MODEL_OTHER */
@@ -592,8 +619,8 @@ struct sluice_count_key {
 _Static_assert(sizeof(struct sluice_count_key) == 8, "count key");
 
 /*
- * admitted_counts[model], per-CPU: requests admitted, of the first service that this CPU has counted one of; those of
- * others are in request_counts.
+ * admitted_counts[model], per-CPU: requests admitted, of the first service that this CPU has
+ * counted one of; those of others are in request_counts.
  */
 struct sluice_admitted_count {
 	__u64 n; /* 0: nobody's yet */
@@ -614,48 +641,52 @@ struct sluice_client_count {
 	__u16 last_model;
 	__u16 last_service;
 	__u16 pad;
-	__u32 by_reason[SLUICE_REASONS_MAX];	    /* rejected, by enum sluice_reason */
+	__u32 by_reason[SLUICE_REASONS_MAX];        /* rejected, by enum sluice_reason */
 	__u32 shadow_by_reason[SLUICE_REASONS_MAX]; /* would have been */
 };
 _Static_assert(sizeof(struct sluice_client_count) == 128, "client count");
 
 /* counters[i], per-CPU u64: what is no verdict on a request. */
-#define SLUICE_COUNTERS(X)                                                                             \
-	X(PASSED_LEASE, "passed-lease")			/* would be refused, but the lease has run out */ \
-	X(PASSED_PIPELINED, "passed-pipelined")		/* would be refused, but a response is under way */ \
-	X(PASSED_DOUBT, "passed-doubt")			/* connections whose framing was lost */       \
-	X(PASSED_UNPROVEN, "passed-unproven")		/* data on a connection not proven */          \
-	X(PASSED_NO_ROOM, "passed-no-room")		/* could not be answered, so passed */         \
-	X(REORDERED_DROPPED, "reordered-dropped")	/* segments ahead of missing bytes, or again too soon */ \
-	X(RESPONSE_DOUBT, "response-doubt")		/* responses not framed to their end */        \
-	X(UPGRADED, "upgraded")				/* connections that left HTTP/1 */             \
-	X(GAPS_TAINTED, "gaps-tainted")			/* times that the client's slowness spoilt */  \
-	X(SAMPLES_LOST, "samples-lost")			/* samples ring full */                        \
-	X(VERDICTS_LOST, "verdicts-lost")		/* verdicts ring full, or over its rate */     \
-	X(CONNS_FULL, "conns-full")                                                                    \
-	X(TOMBSTONES_FULL, "tombstones-full")                                                          \
-	X(COUNTS_FULL, "counts-full")                                                                  \
-	X(REPLIES_LOST, "replies-lost")			/* in-flight bytes lost: reset instead of 429 */ \
-	X(HALF_OPEN_INSERTS, "half-open-inserts")                                                      \
-	X(HALF_OPEN_DELETES, "half-open-deletes")                                                      \
-	X(FORGED_ANSWERS, "forged-answers")		/* packets sent for a tombstone */             \
-	X(SWALLOWED, "swallowed")			/* server packets of refused connections */    \
-	X(UNSEEN_REQUESTS, "unseen-requests")		/* connections whose client comes by another interface too */ \
-	X(UNSEEN_RESPONSES, "unseen-responses")		/* … whose server leaves by another interface */ \
-	X(BUDGETS_LOST, "budgets-lost")			/* charges that a client's state had no room for */ \
-	X(FEEDBACK_ABSENT, "feedback-absent")		/* responses whose Date could not be overwritten */ \
-	X(FOUND_OPAQUE, "found-opaque")			/* TLS or HTTP/2 on an http service */         \
-	X(STALLS_RELEASED, "stalls-released")		/* places given back while a client does not read */ \
-	X(SYN_DATA_CUT, "syn-data-cut")			/* SYNs whose data was cut off */              \
-	X(OPTIONS_REMOVED, "options-removed")		/* SYNs made plain TCP: no MPTCP, no Fast Open */ \
-	X(DOUBT_RESET, "doubt-reset")			/* connections reset for that, as their service wants */ \
-	X(HEADERS_UNREAD, "headers-unread")		/* IPv6 packets with more extension headers than are walked */
+#define SLUICE_COUNTERS(X)                                                                         \
+	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */          \
+	X(PASSED_PIPELINED,                                                                        \
+	  "passed-pipelined")                 /* would be refused, but a response is under way */  \
+	X(PASSED_DOUBT, "passed-doubt")       /* connections whose framing was lost */             \
+	X(PASSED_UNPROVEN, "passed-unproven") /* data on a connection not proven */                \
+	X(PASSED_NO_ROOM, "passed-no-room")   /* could not be answered, so passed */               \
+	X(REORDERED_DROPPED,                                                                       \
+	  "reordered-dropped") /* segments ahead of missing bytes, or again too soon */            \
+	X(RESPONSE_DOUBT, "response-doubt") /* responses not framed to their end */                \
+	X(UPGRADED, "upgraded")             /* connections that left HTTP/1 */                     \
+	X(GAPS_TAINTED, "gaps-tainted")     /* times that the client's slowness spoilt */          \
+	X(SAMPLES_LOST, "samples-lost")     /* samples ring full */                                \
+	X(VERDICTS_LOST, "verdicts-lost")   /* verdicts ring full, or over its rate */             \
+	X(CONNS_FULL, "conns-full")                                                                \
+	X(TOMBSTONES_FULL, "tombstones-full")                                                      \
+	X(COUNTS_FULL, "counts-full")                                                              \
+	X(REPLIES_LOST, "replies-lost") /* in-flight bytes lost: reset instead of 429 */           \
+	X(HALF_OPEN_INSERTS, "half-open-inserts")                                                  \
+	X(HALF_OPEN_DELETES, "half-open-deletes")                                                  \
+	X(FORGED_ANSWERS, "forged-answers") /* packets sent for a tombstone */                     \
+	X(SWALLOWED, "swallowed")           /* server packets of refused connections */            \
+	X(UNSEEN_REQUESTS,                                                                         \
+	  "unseen-requests") /* connections whose client comes by another interface too */         \
+	X(UNSEEN_RESPONSES, "unseen-responses") /* … whose server leaves by another interface */ \
+	X(BUDGETS_LOST, "budgets-lost")       /* charges that a client's state had no room for */  \
+	X(FEEDBACK_ABSENT, "feedback-absent") /* responses whose Date could not be overwritten */  \
+	X(FOUND_OPAQUE, "found-opaque")       /* TLS or HTTP/2 on an http service */               \
+	X(STALLS_RELEASED, "stalls-released") /* places given back while a client does not read */ \
+	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs whose data was cut off */                    \
+	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */    \
+	X(DOUBT_RESET, "doubt-reset") /* connections reset for that, as their service wants */     \
+	X(HEADERS_UNREAD,                                                                          \
+	  "headers-unread") /* IPv6 packets with more extension headers than are walked */
 
 enum sluice_counter {
 #define X(name, text) SLUICE_COUNTER_##name,
 	SLUICE_COUNTERS(X)
 #undef X
-	SLUICE_COUNTER_COUNT
+		SLUICE_COUNTER_COUNT
 };
 
 #endif

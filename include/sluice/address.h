@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * An IPv4 or IPv6 address written out (RFC 4291 2.2), a byte at a time, into 16 bytes in network order with IPv4 as
- * ::ffff:a.b.c.d. Groups are shifted into a 128-bit number, so that nothing is indexed and a "::" is one shift. What
- * inet_pton() takes is taken, and nothing else.
+ * An IPv4 or IPv6 address written out (RFC 4291 2.2), a byte at a time, into 16 bytes in network
+ * order with IPv4 as
+ * ::ffff:a.b.c.d. Groups are shifted into a 128-bit number, so that nothing is indexed and a "::"
+ * is one shift. What inet_pton() takes is taken, and nothing else.
  */
 #ifndef SLUICE_ADDRESS_H
 #define SLUICE_ADDRESS_H
@@ -10,7 +11,7 @@
 #include "scan.h"
 
 enum address_flag {
-	ADDRESS_V6 = 1,	   /* there was a colon */
+	ADDRESS_V6 = 1,    /* there was a colon */
 	ADDRESS_COLON = 2, /* the last byte was one that may begin a "::" */
 	ADDRESS_GAP = 4,   /* there was a "::" */
 	ADDRESS_BAD = 8,
@@ -18,11 +19,11 @@ enum address_flag {
 
 /* All zero is the state before an address. */
 struct address_text {
-	__u64 high, low;	     /* groups since the "::", the newest lowest */
+	__u64 high, low;             /* groups since the "::", the newest lowest */
 	__u64 front_high, front_low; /* those in front of it, where they belong */
 	__u32 v4;
 	__u16 hex, dec; /* the group or octet under way */
-	__u8 digits;	/* of it */
+	__u8 digits;    /* of it */
 	__u8 dots;
 	__u8 groups; /* finished ones */
 	__u8 flags;  /* enum address_flag */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Adaptive admission, the kernel's half: whether one more request may join those in flight. It rests on what is known
- * before any latency is: the bytes of requests that still wait for their first token, and how fast such bytes have
- * been taken up. The daemon writes the numbers (struct sluice_admission); here they are only added, multiplied and
- * compared. The same arithmetic runs in the programs, in the simulator and in the tests.
+ * Adaptive admission, the kernel's half: whether one more request may join those in flight. It
+ * rests on what is known before any latency is: the bytes of requests that still wait for their
+ * first token, and how fast such bytes have been taken up. The daemon writes the numbers (struct
+ * sluice_admission); here they are only added, multiplied and compared. The same arithmetic runs in
+ * the programs, in the simulator and in the tests.
  */
 #ifndef SLUICE_ADMISSION_H
 #define SLUICE_ADMISSION_H
@@ -20,38 +21,45 @@
 	(2 *                                                                                       \
 	 SLUICE_CLASSES) /* of a class, first the clients within their share, then those above */
 
-#define ADMISSION_ALL        256 /* a level that takes nothing away; a weight of 1; one place of a share */
+#define ADMISSION_ALL                                                                              \
+	256 /* a level that takes nothing away; a weight of 1; one place of a share                \
+	     */
 #define ADMISSION_TICK_SHIFT 20 /* rates are in bytes a tick of 2^20 ns, about a millisecond … */
 #define ADMISSION_RATE_SHIFT 12 /* … and have so many binary places */
 #define ADMISSION_OWN        3  /* eighths of a request's own bytes that count for its wait */
 #define ADMISSION_BYTES_MAX  (1U << 30) /* a request counts for no more */
-#define ADMISSION_TURNS      4 /* requests that a client may be ahead of its share */
+#define ADMISSION_TURNS      4          /* requests that a client may be ahead of its share */
 
 /*
- * What the daemon says of one model, or of a group, or of all together. All zero: nothing is refused.
+ * What the daemon says of one model, or of a group, or of all together. All zero: nothing is
+ * refused.
  *
- * A request is expected to wait for its first token as long as the server needs for the bytes that wait already and a part
- * of its own, less what the server has done since the last first token; `room` is what may wait then, in bytes. The
- * whole of its own bytes would keep long requests out: goodput counts requests, and short ones are cheaper. None of
- * them would let one long request spoil the wait of many. Who may not use the whole room counts with all its bytes.
- * Nobody is refused while nothing is in flight.
+ * A request is expected to wait for its first token as long as the server needs for the bytes that
+ * wait already and a part of its own, less what the server has done since the last first token;
+ * `room` is what may wait then, in bytes. The whole of its own bytes would keep long requests out:
+ * goodput counts requests, and short ones are cheaper. None of them would let one long request
+ * spoil the wait of many. Who may not use the whole room counts with all its bytes. Nobody is
+ * refused while nothing is in flight.
  *
- * A client is above its share who holds more than so many places, or was let in more often than is due to it: the second
- * by a clock of its own, as GCRA keeps one, that each of its requests puts ahead by a turn. What runs is not time but the count of
- * requests let in, so that a burst of all clients puts none of them ahead. Places alone do not tell: on a server of few
- * slots a heavy client holds no more than others do, but always does.
+ * A client is above its share who holds more than so many places, or was let in more often than is
+ * due to it: the second by a clock of its own, as GCRA keeps one, that each of its requests puts
+ * ahead by a turn. What runs is not time but the count of requests let in, so that a burst of all
+ * clients puts none of them ahead. Places alone do not tell: on a server of few slots a heavy
+ * client holds no more than others do, but always does.
  */
 struct sluice_admission {
-	__u64 room; /* bytes that fit into the target */
-	__u64 credit_most; /* bytes that the server may be thought to have taken up since the last first token */
-	__u32 room_per_kib; /* … and the more of them, the longer the request: for targets that grow with it */
-	__u32 rate;    /* bytes taken up a tick; 0: not known, nothing is predicted */
-	__u32 ceiling; /* requests in flight at once; 0: no limit */
+	__u64 room;        /* bytes that fit into the target */
+	__u64 credit_most; /* bytes that the server may be thought to have taken up since the last
+			      first token */
+	__u32 room_per_kib; /* … and the more of them, the longer the request: for targets that grow
+			       with it */
+	__u32 rate;         /* bytes taken up a tick; 0: not known, nothing is predicted */
+	__u32 ceiling;      /* requests in flight at once; 0: no limit */
 	__u32 floor;   /* fewer in flight than this: admitted; of it too a rank has its level */
 	__u32 fair;    /* places, ×256, that are the share of a client of weight 1; 0: no shares */
 	__u32 turn;    /* requests, ×256, of which one is due to such a client; 0: none is ahead */
 	__u32 stopped; /* 1: nothing waiting moves; only the floor is open */
-	__u16 level[SLUICE_RANKS];	/* how much of the ceiling a rank may use, of 256 … */
+	__u16 level[SLUICE_RANKS];      /* how much of the ceiling a rank may use, of 256 … */
 	__u16 room_level[SLUICE_RANKS]; /* … and of the room */
 	__u32 pad;
 };
@@ -60,7 +68,8 @@ _Static_assert(sizeof(struct sluice_admission) == 80, "admission");
 /* What a client has of a law. */
 struct sluice_holding {
 	__s64 in_flight;
-	__u64 due; /* its theoretical arrival time, on a clock of requests let in by the law, ×256 */
+	__u64 due; /* its theoretical arrival time, on a clock of requests let in by the law, ×256
+		    */
 };
 _Static_assert(sizeof(struct sluice_holding) == 16, "holding");
 
@@ -87,10 +96,12 @@ static __always_inline __u32 admission_bytes(__u64 bytes)
 /* How far a request puts a client of this weight (×256) ahead. */
 static __always_inline __u64 admission_turn(const struct sluice_admission *a, __u32 weight)
 {
-	return weight == ADMISSION_ALL || !weight ? a->turn : (__u64)a->turn * ADMISSION_ALL / weight;
+	return weight == ADMISSION_ALL || !weight ? a->turn
+						  : (__u64)a->turn * ADMISSION_ALL / weight;
 }
 
-/* A client of weight `weight` (×256) that has `held`, when `admitted` have been let in: above its share or not. */
+/* A client of weight `weight` (×256) that has `held`, when `admitted` have been let in: above its
+ * share or not. */
 static __always_inline int admission_above_share(const struct sluice_admission *a,
 						 const struct sluice_holding *held, __u32 weight,
 						 __u64 admitted)
@@ -104,11 +115,11 @@ static __always_inline int admission_above_share(const struct sluice_admission *
 }
 
 /*
- * When the next request of a client is due that is let in. It runs ahead by twice what puts a client above its share at
- * most, so that whoever comes less is soon within it.
+ * When the next request of a client is due that is let in. It runs ahead by twice what puts a
+ * client above its share at most, so that whoever comes less is soon within it.
  */
-static __always_inline __u64 admission_due(const struct sluice_admission *a, __u64 due, __u32 weight,
-					   __u64 admitted)
+static __always_inline __u64 admission_due(const struct sluice_admission *a, __u64 due,
+					   __u32 weight, __u64 admitted)
 {
 	__u64 turn = admission_turn(a, weight), now = admitted * ADMISSION_ALL;
 	__u64 most = now + 2 * ADMISSION_TURNS * turn;
@@ -160,7 +171,8 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 	return waiting <= room + admission_credit(a, load, now) ? ADMISSION_ADMIT : ADMISSION_WAIT;
 }
 
-/* What a request admitted on top of `load` has before it, in bytes, its own included: what its wait is to be held against. */
+/* What a request admitted on top of `load` has before it, in bytes, its own included: what its wait
+ * is to be held against. */
 static __always_inline __u32 admission_ahead(const struct sluice_admission *a,
 					     const struct admission_load *load, __u32 bytes,
 					     __u64 now)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * How long the requests that wait have been waiting: a ring of slots, one for each 2^26 ns (67 ms), each with the number
- * of those that began in it. A slot's word is its time (high half) and its number (low half), changed by
- * compare-and-swap only, so that it is exact on all CPUs. Who is still waiting when somebody begins to in the same slot a round
- * (17 s) later is moved to `older`, whose time is that of the first: true, or too early, until none of them is left.
+ * How long the requests that wait have been waiting: a ring of slots, one for each 2^26 ns (67 ms),
+ * each with the number of those that began in it. A slot's word is its time (high half) and its
+ * number (low half), changed by compare-and-swap only, so that it is exact on all CPUs. Who is
+ * still waiting when somebody begins to in the same slot a round (17 s) later is moved to `older`,
+ * whose time is that of the first: true, or too early, until none of them is left.
  */
 #ifndef SLUICE_AGES_H
 #define SLUICE_AGES_H
@@ -54,15 +55,16 @@ static __always_inline int ages_try_remove(struct sluice_ages *a, __u64 *slot, _
 }
 
 /*
- * One begins to wait now. Each lost try is another CPU's success; behind the last one the number is off by one, for the
- * daemon to mend. Written out, since 6.1 takes no loop whose end falls through to its beginning.
+ * One begins to wait now. Each lost try is another CPU's success; behind the last one the number is
+ * off by one, for the daemon to mend. Written out, since 6.1 takes no loop whose end falls through
+ * to its beginning.
  */
 static __always_inline void ages_add(struct sluice_ages *a, __u64 now)
 {
 	__u64 time = ages_time(now), *slot = &a->slot[time & (AGES_SLOTS - 1)];
 
-	(void)(ages_try_add(a, slot, time) || ages_try_add(a, slot, time) || ages_try_add(a, slot, time) ||
-	       ages_try_add(a, slot, time));
+	(void)(ages_try_add(a, slot, time) || ages_try_add(a, slot, time) ||
+	       ages_try_add(a, slot, time) || ages_try_add(a, slot, time));
 }
 
 /* One that began at `since` waits no more. */

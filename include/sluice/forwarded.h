@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The value of X-Forwarded-For, or of Forwarded (RFC 7239), a byte at a time: the address of its last element, which is
- * the one that the nearest proxy has appended, and those in a row before it, as far as they are addresses: whoever trusts
- * the last as a proxy may ask for the next. What nobody that is trusted has appended is the client's own word. A comma
- * always ends an element, in quotes too, so that no quote that a client left open can hide what is appended behind it.
- * Several lines of the header are one list. Where the last element is no address (unknown, obfuscated, malformed) none
- * is known.
+ * The value of X-Forwarded-For, or of Forwarded (RFC 7239), a byte at a time: the address of its
+ * last element, which is the one that the nearest proxy has appended, and those in a row before it,
+ * as far as they are addresses: whoever trusts the last as a proxy may ask for the next. What
+ * nobody that is trusted has appended is the client's own word. A comma always ends an element, in
+ * quotes too, so that no quote that a client left open can hide what is appended behind it. Several
+ * lines of the header are one list. Where the last element is no address (unknown, obfuscated,
+ * malformed) none is known.
  */
 #ifndef SLUICE_FORWARDED_H
 #define SLUICE_FORWARDED_H
@@ -14,17 +15,18 @@
 
 enum forwarded_state {
 	FORWARDED_BEGIN, /* before an element, or one of its pairs */
-	FORWARDED_NAME,	 /* in the name of a pair */
+	FORWARDED_NAME,  /* in the name of a pair */
 	FORWARDED_OTHER, /* in the value of a pair that is not `for` */
-	FORWARDED_OPEN,	 /* before the address */
+	FORWARDED_OPEN,  /* before the address */
 	FORWARDED_NODE,
 	FORWARDED_PORT,
 	FORWARDED_BEHIND, /* the address and its port */
-	FORWARDED_BAD,	  /* to the element's end */
+	FORWARDED_BAD,    /* to the element's end */
 };
 
 enum forwarded_flag {
-	FORWARDED_PAIRS = 1, /* Forwarded: elements are pairs, `for` is the one; else X-Forwarded-For */
+	FORWARDED_PAIRS =
+		1, /* Forwarded: elements are pairs, `for` is the one; else X-Forwarded-For */
 	FORWARDED_KNOWN = 2, /* addr is the last element's */
 	FORWARDED_ANY = 4,   /* the element under way is not empty … */
 	FORWARDED_FOR = 8,   /* … and has had its address */
@@ -44,7 +46,7 @@ struct forwarded {
 	__u8 state;   /* enum forwarded_state */
 	__u8 flags;   /* enum forwarded_flag */
 	__u8 matched; /* letters of "for"; 4: another name */
-	__u8 hops;    /* addresses known in a row, the last element's included: 0 … FORWARDED_HOPS */
+	__u8 hops; /* addresses known in a row, the last element's included: 0 … FORWARDED_HOPS */
 	__u8 pad[4];
 	__u8 before[FORWARDED_HOPS - 1][16]; /* those in front of addr, the nearest first */
 };
@@ -148,7 +150,7 @@ static __always_inline void forwarded_byte(struct forwarded *f, __u8 c)
 			f->matched = f->matched < 3 && (c | 0x20) == want ? f->matched + 1 : 4;
 			break;
 		}
-		f->state = f->matched != 3		? FORWARDED_OTHER
+		f->state = f->matched != 3            ? FORWARDED_OTHER
 			   : f->flags & FORWARDED_FOR ? FORWARDED_BAD
 						      : FORWARDED_OPEN;
 		f->flags &= ~(FORWARDED_BRACKET | FORWARDED_ESCAPED);

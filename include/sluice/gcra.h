@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The generic cell rate algorithm (ITU-T I.371, the virtual scheduling form): a budget is one number, the
- * theoretical arrival time at which it would be full again. Every unit moves it `interval` ns on; it may run
- * `span` ns (burst × interval) ahead of the clock. There is no window to double at its edge and no counter that
- * must expire: a number in the past is a full budget. The same arithmetic runs in the kernel and in the daemon.
+ * The generic cell rate algorithm (ITU-T I.371, the virtual scheduling form): a budget is one
+ * number, the theoretical arrival time at which it would be full again. Every unit moves it
+ * `interval` ns on; it may run `span` ns (burst × interval) ahead of the clock. There is no window
+ * to double at its edge and no counter that must expire: a number in the past is a full budget. The
+ * same arithmetic runs in the kernel and in the daemon.
  */
 #ifndef SLUICE_GCRA_H
 #define SLUICE_GCRA_H
@@ -29,7 +30,8 @@ static __always_inline __u64 gcra_wait(__u64 tat, __u64 now, __u64 interval, __u
 }
 
 /* The number behind `units` more; debt is bounded: never more than `most` ns ahead of the clock. */
-static __always_inline __u64 gcra_charge(__u64 tat, __u64 now, __u64 interval, __u64 units, __u64 most)
+static __always_inline __u64 gcra_charge(__u64 tat, __u64 now, __u64 interval, __u64 units,
+					 __u64 most)
 {
 	__u64 spent = gcra_spent(tat, now) + interval * units;
 

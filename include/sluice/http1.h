@@ -22,17 +22,17 @@
 #include "siphash.h"
 #include "stream.h"
 
-#define HTTP1_HEAD_MAX  65536   /* bytes of a head, and of a trailer section */
-#define HTTP1_PATH_MAX  96      /* bytes of the request target that are kept */
-#define HTTP1_VALUE_MAX 96      /* bytes of the wanted header's value, a zero behind included */
-#define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
-#define HTTP1_RUN 24            /* … of it that one step takes */
-#define HTTP1_KEYS_MAX 3        /* headers that may hold a client's API key */
-#define HTTP1_WANTED (HTTP1_KEYS_MAX + 3) /* headers that a driver may ask for */
-#define HTTP1_LINES 16          /* usual lines that one step takes at most: the verifier walks each */
-#define HTTP1_KEY_BYTES 32      /* … and bytes of a key */
-#define HTTP1_PRIORITY (HTTP1_KEYS_MAX + 1) /* in http1_key.trying: what is hashed is no key */
-#define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
+#define HTTP1_HEAD_MAX  65536 /* bytes of a head, and of a trailer section */
+#define HTTP1_PATH_MAX  96    /* bytes of the request target that are kept */
+#define HTTP1_VALUE_MAX 96    /* bytes of the wanted header's value, a zero behind included */
+#define HTTP1_TOKEN_MAX 32    /* bytes of a name or token that are told apart */
+#define HTTP1_RUN       24    /* … of it that one step takes */
+#define HTTP1_KEYS_MAX  3     /* headers that may hold a client's API key */
+#define HTTP1_WANTED    (HTTP1_KEYS_MAX + 3) /* headers that a driver may ask for */
+#define HTTP1_LINES     16 /* usual lines that one step takes at most: the verifier walks each */
+#define HTTP1_KEY_BYTES 32 /* … and bytes of a key */
+#define HTTP1_PRIORITY  (HTTP1_KEYS_MAX + 1) /* in http1_key.trying: what is hashed is no key */
+#define HTTP1_UNBOUNDED (~0ULL)              /* as body length: until the connection closes */
 
 enum http1_state {
 	HTTP1_AT_START,      /* before the start line */
@@ -49,7 +49,8 @@ enum http1_state {
 	HTTP1_AT_LENGTH,     /* in the value of Content-Length */
 	HTTP1_AT_VALUE,      /* request: in the value of the wanted header */
 	HTTP1_AT_KEY,        /* request: in the value of a header that holds an API key */
-	HTTP1_AT_FORWARDED,  /* request: in the value of the header that says whom a proxy forwards for */
+	HTTP1_AT_FORWARDED,  /* request: in the value of the header that says whom a proxy forwards
+				for */
 	HTTP1_AT_REST,       /* in the rest of a line that does not matter */
 	HTTP1_AT_LF,         /* behind the CR of a line */
 	HTTP1_AT_HEAD_LF,    /* behind the CR of the empty line */
@@ -75,18 +76,18 @@ enum http1_method {
 };
 
 enum http1_flag {
-	HTTP1_LENGTH = 1 << 0,         /* Content-Length was there */
-	HTTP1_CODING = 1 << 1,         /* Transfer-Encoding was there */
-	HTTP1_CHUNKED = 1 << 2,        /* … and ended in chunked */
-	HTTP1_ENCODED = 1 << 3,        /* the body is compressed or otherwise coded */
-	HTTP1_TRAILER = 1 << 4,        /* the lines being read are trailers */
-	HTTP1_GAP = 1 << 5,            /* white space behind the token under way */
-	HTTP1_BEGUN = 1 << 6,          /* the body's first byte was seen */
-	HTTP1_CHUNK_COUNTED = 1 << 7,  /* of an encoded stream: this chunk was counted */
-	HTTP1_PATH_CUT = 1 << 8,       /* the target is longer than `path` */
-	HTTP1_VALUE = 1 << 9,          /* the wanted header was there */
-	HTTP1_VALUE_BAD = 1 << 10,     /* … twice, or too long, or is no one word */
-	HTTP1_DATE_UNASKED = 1 << 11,  /* response: set by a driver that does not want HTTP1_DATE */
+	HTTP1_LENGTH = 1 << 0,        /* Content-Length was there */
+	HTTP1_CODING = 1 << 1,        /* Transfer-Encoding was there */
+	HTTP1_CHUNKED = 1 << 2,       /* … and ended in chunked */
+	HTTP1_ENCODED = 1 << 3,       /* the body is compressed or otherwise coded */
+	HTTP1_TRAILER = 1 << 4,       /* the lines being read are trailers */
+	HTTP1_GAP = 1 << 5,           /* white space behind the token under way */
+	HTTP1_BEGUN = 1 << 6,         /* the body's first byte was seen */
+	HTTP1_CHUNK_COUNTED = 1 << 7, /* of an encoded stream: this chunk was counted */
+	HTTP1_PATH_CUT = 1 << 8,      /* the target is longer than `path` */
+	HTTP1_VALUE = 1 << 9,         /* the wanted header was there */
+	HTTP1_VALUE_BAD = 1 << 10,    /* … twice, or too long, or is no one word */
+	HTTP1_DATE_UNASKED = 1 << 11, /* response: set by a driver that does not want HTTP1_DATE */
 };
 
 /* Headers that matter. A new one needs a line in http1_header() and one in http1_token(). */
@@ -125,19 +126,20 @@ struct http1_frame {
 _Static_assert(sizeof(struct http1_frame) == 64, "frame");
 
 enum http1_key_state {
-	HTTP1_KEY_GAP,	  /* before the value */
-	HTTP1_KEY_SCHEME, /* in the scheme of Authorization, which has to be Bearer (RFC 6750 2.1) */
+	HTTP1_KEY_GAP,    /* before the value */
+	HTTP1_KEY_SCHEME, /* in the scheme of Authorization, which has to be Bearer (RFC 6750 2.1)
+			   */
 	HTTP1_KEY_VALUE,
 };
 
 /* The API key of a request: only its keyed hash is ever kept. */
 struct http1_key {
 	struct siphash under_way;
-	__u64 hash;   /* of the best key so far */
+	__u64 hash;     /* of the best key so far */
 	__u64 priority; /* of the priority header's value, 0: none yet */
-	__u8 rank;    /* of its header, 1 … HTTP1_KEYS_MAX, the first is the best; 0: no key yet */
-	__u8 trying;  /* rank of the one under way; HTTP1_PRIORITY: it is the priority header */
-	__u8 state;   /* enum http1_key_state */
+	__u8 rank;   /* of its header, 1 … HTTP1_KEYS_MAX, the first is the best; 0: no key yet */
+	__u8 trying; /* rank of the one under way; HTTP1_PRIORITY: it is the priority header */
+	__u8 state;  /* enum http1_key_state */
 	__u8 matched; /* bytes of "Bearer" */
 	__u8 bearer;  /* 1: the value under way has a scheme */
 	__u8 pad[3];
@@ -149,7 +151,7 @@ struct http1_request {
 	char path[HTTP1_PATH_MAX]; /* the request target as sent, padded with zeros */
 	/* The wanted header's value, padded with zeros; meaningless with HTTP1_VALUE_BAD. */
 	char value[HTTP1_VALUE_MAX];
-	struct json_model json;    /* its name and flags outlive the scan */
+	struct json_model json; /* its name and flags outlive the scan */
 	struct http1_key key;
 	struct forwarded forwarded;
 };
@@ -169,8 +171,8 @@ static __always_inline void http1_doubt(struct http1_frame *f, __u32 *ev)
 }
 
 /*
- * Takes bytes of a token into f->token, HTTP1_RUN at most, in lower case if fold is 0x20: until white
- * space, a control character or one of , : ; (none of which it takes). Returns how many.
+ * Takes bytes of a token into f->token, HTTP1_RUN at most, in lower case if fold is 0x20: until
+ * white space, a control character or one of , : ; (none of which it takes). Returns how many.
  */
 static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u64 left, __u8 fold)
 {
@@ -187,7 +189,8 @@ static __always_inline __u32 http1_run(struct http1_frame *f, const __u8 *p, __u
 			  scan_equal(w & ~SCAN_ONES, ':')) &
 			 SCAN_HIGHS) |
 			scan_cut(left - k);
-		/* Before the length, which must not wait on the stack between its test and its use (6.1). */
+		/* Before the length, which must not wait on the stack between its test and its use
+		 * (6.1). */
 		word = scan_opaque((w | SCAN_ONES * fold) & scan_mask(marks));
 		len = scan_opaque(f->token_len);
 		if (len <= HTTP1_TOKEN_MAX)
@@ -237,9 +240,10 @@ static __always_inline int http1_wanted(const struct http1_frame *f, const char 
 }
 
 /*
- * A header's name has one of 64 bits, which says in one test that it is none of those that matter: the highest six of the sum
- * of its words, folded, with zeros behind it, each times an odd number. These are chosen so that no header that clients and
- * servers often send has the bit of one that matters; what has it is compared as before. This is the part of word i.
+ * A header's name has one of 64 bits, which says in one test that it is none of those that matter:
+ * the highest six of the sum of its words, folded, with zeros behind it, each times an odd number.
+ * These are chosen so that no header that clients and servers often send has the bit of one that
+ * matters; what has it is compared as before. This is the part of word i.
  */
 static __always_inline __u64 http1_name_sum(__u64 word, int i)
 {
@@ -251,7 +255,8 @@ static __always_inline __u64 http1_name_sum(__u64 word, int i)
 
 static __always_inline __u64 http1_name_bit(__u64 w0, __u64 w1, __u64 w2)
 {
-	return 1ULL << ((http1_name_sum(w0, 0) + http1_name_sum(w1, 1) + http1_name_sum(w2, 2)) >> 58);
+	return 1ULL << ((http1_name_sum(w0, 0) + http1_name_sum(w1, 1) + http1_name_sum(w2, 2)) >>
+			58);
 }
 
 /* The bits of the headers that a driver asks for: `wanted` as http1_request_step() has it. */
@@ -359,14 +364,15 @@ static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32
 			f->flags |= HTTP1_ENCODED;
 		break;
 	case HTTP1_HEADER_CONTENT_TYPE:
-		*kind = len <= HTTP1_TOKEN_MAX ? http1_kind(w0, w1, w2, http1_word(f, 3)) : STREAM_NONE;
+		*kind = len <= HTTP1_TOKEN_MAX ? http1_kind(w0, w1, w2, http1_word(f, 3))
+					       : STREAM_NONE;
 		break;
 	}
 }
 
 /*
- * Whether the finished name is one of the headers that may hold an API key, and none that comes before it in their
- * order has been seen. Then its value is hashed as it comes.
+ * Whether the finished name is one of the headers that may hold an API key, and none that comes
+ * before it in their order has been seen. Then its value is hashed as it comes.
  */
 static __always_inline int http1_key_begin(struct http1_frame *f, const char *names)
 {
@@ -390,7 +396,8 @@ static __always_inline int http1_key_begin(struct http1_frame *f, const char *na
 	return 1;
 }
 
-/* Whether the finished name is the header that says whom a proxy forwards for: then its value is read. */
+/* Whether the finished name is the header that says whom a proxy forwards for: then its value is
+ * read. */
 static __always_inline int http1_forwarded_begin(struct http1_frame *f, const char *name)
 {
 	if (!http1_wanted(f, name))
@@ -401,7 +408,8 @@ static __always_inline int http1_forwarded_begin(struct http1_frame *f, const ch
 	return 1;
 }
 
-/* The colon behind a header's name: where its value goes. `wanted` as http1_request_step() has it. */
+/* The colon behind a header's name: where its value goes. `wanted` as http1_request_step() has it.
+ */
 static __always_inline void http1_name_end(struct http1_frame *f, int response, const char *wanted,
 					   __u32 *ev)
 {
@@ -560,8 +568,8 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 }
 
 /*
- * The usual Content-Length: a space, one to seven digits, the end of the line. Returns how many bytes it took of `left`, up
- * to the line's end, with its *value; 0 if it is anything else.
+ * The usual Content-Length: a space, one to seven digits, the end of the line. Returns how many
+ * bytes it took of `left`, up to the line's end, with its *value; 0 if it is anything else.
  */
 static __always_inline __u64 http1_usual_length(const __u8 *p, __u64 left, __u64 *value)
 {
@@ -604,8 +612,8 @@ static __always_inline __u64 http1_token_line(struct http1_frame *f, const __u8 
 }
 
 /*
- * The words of the token at p, as http1_run() takes it, zeros behind them. Returns its length, and in *end the byte behind
- * it; 32 and 0 if it is no shorter.
+ * The words of the token at p, as http1_run() takes it, zeros behind them. Returns its length, and
+ * in *end the byte behind it; 32 and 0 if it is no shorter.
  */
 static __always_inline __u64 http1_words(const __u8 *p, __u64 w[4], __u8 *end)
 {
@@ -631,9 +639,10 @@ static __always_inline __u64 http1_words(const __u8 *p, __u64 w[4], __u8 *end)
 }
 
 /*
- * Lines of a head with nothing unusual about them, which the state machine need not see byte by byte: those that do not
- * matter, by the bits of their names (`names`, and our own); a Content-Length; a response's Content-Type; and the empty line,
- * behind which *head_end is set. Returns where it came to: at `stop`, at a line that http1_line_step() has to read from its
+ * Lines of a head with nothing unusual about them, which the state machine need not see byte by
+ * byte: those that do not matter, by the bits of their names (`names`, and our own); a
+ * Content-Length; a response's Content-Type; and the empty line, behind which *head_end is set.
+ * Returns where it came to: at `stop`, at a line that http1_line_step() has to read from its
  * beginning, or in the rest of one.
  */
 static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8 *buf, __u64 p,
@@ -659,7 +668,9 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 			break;
 		at = scan_clamp(p + n + 1);
 		if (names >> ((http1_name_sum(w[0], 0) + http1_name_sum(w[1], 1) +
-			       http1_name_sum(w[2], 2) + http1_name_sum(w[3], 3)) >> 58) & 1) {
+			       http1_name_sum(w[2], 2) + http1_name_sum(w[3], 3)) >>
+			      58) &
+		    1) {
 			if (w[0] != scan_literal("content-"))
 				break;
 			if (w[1] == scan_literal("length\0\0")) {
@@ -699,7 +710,8 @@ static __always_inline void http1_forget(__u32 *n, __u32 *ev, __u64 unknown)
 	*ev = scan_forget(*ev, unknown);
 }
 
-/* One step within the lines around chunks, but for their extensions. Returns how many bytes it took. */
+/* One step within the lines around chunks, but for their extensions. Returns how many bytes it
+ * took. */
 static __always_inline __u32 http1_chunk_step(struct http1_frame *f, const __u8 *buf, __u64 pos,
 					      __u64 stop, __u32 *ev)
 {
@@ -1044,8 +1056,8 @@ static __always_inline void http1_key_step(struct http1_request *r, __u8 c,
 }
 
 /*
- * Some of the value of a header that holds an API key, as it usually is: " Bearer " where that is wanted, or bytes of the key
- * itself. Returns how many.
+ * Some of the value of a header that holds an API key, as it usually is: " Bearer " where that is
+ * wanted, or bytes of the key itself. Returns how many.
  */
 static __always_inline __u64 http1_key_run(struct http1_request *r, const __u8 *buf, __u64 pos,
 					   __u64 stop, const struct siphash_secret *secret)
@@ -1054,7 +1066,8 @@ static __always_inline __u64 http1_key_run(struct http1_request *r, const __u8 *
 	__u64 p = pos, w = scan_load(buf + p);
 
 	if (key->state == HTTP1_KEY_GAP && key->bearer && !key->matched && stop - p >= 8 &&
-	    buf[p] == ' ' && buf[p + 7] == ' ' && (w | SCAN_ONES * 0x20) == scan_literal(" bearer ")) {
+	    buf[p] == ' ' && buf[p + 7] == ' ' &&
+	    (w | SCAN_ONES * 0x20) == scan_literal(" bearer ")) {
 		key->matched = 6;
 		return 8;
 	}
@@ -1191,8 +1204,7 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 static __always_inline __u32 http1_request_head_step(struct http1_request *r, const __u8 *buf,
 						     __u32 pos, __u32 end, const char *wanted,
 						     __u64 names,
-						     const struct siphash_secret *secret,
-						     __u32 *ev)
+						     const struct siphash_secret *secret, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 	__u64 p = scan_clamp(pos), left;
@@ -1392,8 +1404,8 @@ static __always_inline void http1_response_head_end(struct http1_response *r, __
 }
 
 /*
- * The usual status line, "HTTP/1.1 200 OK", or if its reason is not as short, up to that. Returns its length, with its end;
- * 0 if it is anything else.
+ * The usual status line, "HTTP/1.1 200 OK", or if its reason is not as short, up to that. Returns
+ * its length, with its end; 0 if it is anything else.
  */
 static __always_inline __u64 http1_status_line(struct http1_frame *f, const __u8 *p, __u64 left)
 {
@@ -1467,7 +1479,8 @@ static __always_inline void http1_response_body_begin(struct http1_frame *f, __u
 	}
 }
 
-/* At a body of which nothing is read: `left` bytes of it, not 0, or as many as it has, are passed. Returns how many. */
+/* At a body of which nothing is read: `left` bytes of it, not 0, or as many as it has, are passed.
+ * Returns how many. */
 static __always_inline __u32 http1_response_unread(struct http1_response *r, __u32 left, __u32 *ev)
 {
 	if (left > r->frame.left)

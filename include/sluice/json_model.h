@@ -15,9 +15,9 @@
 #include "scan.h"
 
 #define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
-#define JSON_MODEL_RUN 32      /* … of it that one turn takes at most */
-#define JSON_MODEL_TOP 2       /* bytes of the top level that one turn takes at most */
-#define JSON_MODEL_TURNS 16    /* … of one step at most: the verifier walks each */
+#define JSON_MODEL_RUN      32 /* … of it that one turn takes at most */
+#define JSON_MODEL_TOP      2  /* bytes of the top level that one turn takes at most */
+#define JSON_MODEL_TURNS    16 /* … of one step at most: the verifier walks each */
 
 enum json_model_state {
 	JSON_MODEL_START,      /* before the opening brace */
@@ -44,7 +44,7 @@ enum json_model_flag {
 	JSON_MODEL_GARBAGE = 4,    /* this is not a JSON object */
 	JSON_MODEL_GAP = 8,        /* the scan was ended because bytes were not seen */
 	JSON_MODEL_IS_MODEL = 16,  /* the value to come belongs to "model" */
-	JSON_MODEL_UNREAD = 32,	   /* the head has said all, or nothing is to be read here */
+	JSON_MODEL_UNREAD = 32,    /* the head has said all, or nothing is to be read here */
 };
 
 /* All zero is the state before the first byte. */
@@ -321,9 +321,9 @@ static __always_inline __u32 json_model_key(struct json_model *j, __u8 c)
 }
 
 /*
- * At the first byte of a key, behind which the window holds eight bytes: takes "model" and its quote
- * at once, or sees that it is another key. Returns how many bytes it took. A key with an escape is
- * left to json_model_key().
+ * At the first byte of a key, behind which the window holds eight bytes: takes "model" and its
+ * quote at once, or sees that it is another key. Returns how many bytes it took. A key with an
+ * escape is left to json_model_key().
  */
 static __always_inline __u32 json_model_key_word(struct json_model *j, const __u8 *p)
 {
@@ -423,8 +423,9 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 }
 
 /*
- * What usually stands between two strings of the top level, with the quote of the second: a colon or comma, and a space or
- * none. Returns how many bytes it took of `left`, 0 if it is anything else.
+ * What usually stands between two strings of the top level, with the quote of the second: a colon
+ * or comma, and a space or none. Returns how many bytes it took of `left`, 0 if it is anything
+ * else.
  */
 static __always_inline __u32 json_model_between(struct json_model *j, const __u8 *p, __u64 left)
 {
@@ -472,9 +473,9 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
 }
 
 /*
- * One turn at p: up to 64 bytes of a string that does not matter and what follows it, a few bytes of the top level and what
- * usually follows those, up to 32 of a nested value or of the name. Returns where it ends, maybe beyond `stop`; *more:
- * whether another may follow.
+ * One turn at p: up to 64 bytes of a string that does not matter and what follows it, a few bytes
+ * of the top level and what usually follows those, up to 32 of a nested value or of the name.
+ * Returns where it ends, maybe beyond `stop`; *more: whether another may follow.
  */
 static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *buf, __u64 p,
 					     __u64 stop, int *more, __u32 *ev)
@@ -506,7 +507,8 @@ static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *b
 		SCAN_UNROLL
 		for (int k = 0; k < JSON_MODEL_TOP; k++) {
 			json_model_top(j, buf[p++]);
-			if (p >= stop || (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
+			if (p >= stop ||
+			    (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
 			    j->state > JSON_MODEL_AFTER)
 				break;
 			SCAN_FENCE();
@@ -566,7 +568,8 @@ static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *b
 }
 
 /*
- * One step from buf[pos] on: several turns, since a step costs its driver a call. Returns how many bytes were consumed, 1 … end - pos; raises HTTP1_MODEL.
+ * One step from buf[pos] on: several turns, since a step costs its driver a call. Returns how many
+ * bytes were consumed, 1 … end - pos; raises HTTP1_MODEL.
  */
 static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos,
 					     __u32 end, __u32 *ev)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The header that a proxy puts in front of a connection's bytes to say whose it is: HAProxy's PROXY protocol, version 1
- * (a line of text) and version 2 (binary), a byte at a time. Strict, as its specification wants it: what is not exactly
- * such a header ends in PROXY_BAD. A header that names no TCP address (LOCAL, UNKNOWN, other families) is one without
- * PROXY_KNOWN: then the peer's own address counts.
+ * The header that a proxy puts in front of a connection's bytes to say whose it is: HAProxy's PROXY
+ * protocol, version 1 (a line of text) and version 2 (binary), a byte at a time. Strict, as its
+ * specification wants it: what is not exactly such a header ends in PROXY_BAD. A header that names
+ * no TCP address (LOCAL, UNKNOWN, other families) is one without PROXY_KNOWN: then the peer's own
+ * address counts.
  */
 #ifndef SLUICE_PROXY_H
 #define SLUICE_PROXY_H
@@ -15,7 +16,7 @@
 enum proxy_state {
 	PROXY_BEGIN,
 	PROXY_SIGNATURE, /* version 1: "PROXY " */
-	PROXY_FAMILY,	 /* "TCP4 ", "TCP6 " or "UNKNOWN" */
+	PROXY_FAMILY,    /* "TCP4 ", "TCP6 " or "UNKNOWN" */
 	PROXY_SOURCE,
 	PROXY_DESTINATION,
 	PROXY_SOURCE_PORT,
@@ -23,9 +24,9 @@ enum proxy_state {
 	PROXY_REST, /* of a line that says UNKNOWN */
 	PROXY_LF,
 	PROXY_SIGNATURE2, /* version 2: its 12 bytes */
-	PROXY_HEAD2,	  /* the 4 behind them */
-	PROXY_ADDRESS2,	  /* the source's address */
-	PROXY_REST2,	  /* what is left of the header */
+	PROXY_HEAD2,      /* the 4 behind them */
+	PROXY_ADDRESS2,   /* the source's address */
+	PROXY_REST2,      /* what is left of the header */
 	PROXY_DONE,
 	PROXY_BAD,
 };
@@ -184,8 +185,8 @@ static __always_inline void proxy_head_byte(struct proxy *p, __u8 c)
 }
 
 /*
- * Takes some of the `left` bytes at b (one at least) and returns how many. At PROXY_DONE the header has ended with
- * them; at PROXY_BAD it was none.
+ * Takes some of the `left` bytes at b (one at least) and returns how many. At PROXY_DONE the header
+ * has ended with them; at PROXY_BAD it was none.
  */
 static __always_inline __u32 proxy_step(struct proxy *p, const __u8 *b, __u32 left)
 {

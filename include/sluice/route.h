@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which requests are judged, and how a request target names a model: the rules of one service (struct
- * sluice_rules) held against the target as it was sent. Prefixes and target are both padded with
- * zeros, so a prefix is compared a word at a time, and its own zeros say where to stop. The same
- * code runs in BPF and in tests; what needs a loop is a step that the caller repeats.
+ * Which requests are judged, and how a request target names a model: the rules of one service
+ * (struct sluice_rules) held against the target as it was sent. Prefixes and target are both padded
+ * with zeros, so a prefix is compared a word at a time, and its own zeros say where to stop. The
+ * same code runs in BPF and in tests; what needs a loop is a step that the caller repeats.
  */
 #ifndef SLUICE_ROUTE_H
 #define SLUICE_ROUTE_H
@@ -26,8 +26,8 @@ static __always_inline int route_fits(const struct sluice_rule *rule, const char
 	for (int i = 0; i < SLUICE_RULE_PREFIX_MAX; i += 8) {
 		__u64 want = scan_load(rule->prefix + i);
 
-		differ |= (want ^ scan_load(path + i)) &
-			  scan_mask(scan_below(want, 1) & SCAN_HIGHS);
+		differ |=
+			(want ^ scan_load(path + i)) & scan_mask(scan_below(want, 1) & SCAN_HIGHS);
 		/* Most rules part from most targets in their first words. */
 		if (i == 8 && differ)
 			return 0;
@@ -63,8 +63,8 @@ static __always_inline int route_plain(const struct http1_request *r)
 	SCAN_UNROLL
 	for (int i = 0; i < HTTP1_PATH_MAX - 8 + 7; i += 7) {
 		__u64 w = scan_load(r->path + (i < HTTP1_PATH_MAX - 8 ? i : HTTP1_PATH_MAX - 8));
-		__u64 end = (scan_equal(w, '?') | scan_equal(w, '#') | scan_below(w, 1)) &
-			    SCAN_HIGHS;
+		__u64 end =
+			(scan_equal(w, '?') | scan_equal(w, '#') | scan_below(w, 1)) & SCAN_HIGHS;
 		/* two neighbours out of '.' and '/', which differ in their lowest bit only */
 		__u64 dots, odd;
 

@@ -15,8 +15,8 @@
 
 #include <linux/types.h>
 
-#define SCAN_BUF 2048 /* bytes of the window that are ever valid */
-#define SCAN_PAD 64   /* … and readable beyond them */
+#define SCAN_BUF  2048 /* bytes of the window that are ever valid */
+#define SCAN_PAD  64   /* … and readable beyond them */
 #define SCAN_ROOM 4096 /* … for all that the verifier knows of a cursor (scan_clamp) */
 
 /* What a step tells its driver; a step raises each bit at most once. */
@@ -30,7 +30,7 @@ enum scan_event {
 	HTTP1_UPGRADED = 64,      /* what follows on this connection is not HTTP/1 */
 	STREAM_EVENT_BEGIN = 128, /* the first byte of a streamed event */
 	STREAM_GENERATED = 256,   /* the event begun last turned out to be generated */
-	HTTP1_DATE = 512,          /* the colon behind a response's Date was consumed */
+	HTTP1_DATE = 512,         /* the colon behind a response's Date was consumed */
 };
 
 #define SCAN_ONES  0x0101010101010101ULL
@@ -44,7 +44,8 @@ enum scan_event {
 #define SCAN_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* What is in memory is read again behind this: the verifier's paths that differ in it become one. */
+/* What is in memory is read again behind this: the verifier's paths that differ in it become one.
+ */
 #define SCAN_FENCE() asm volatile("" ::: "memory")
 
 #undef __always_inline /* the one of linux/stddef.h only hints */
@@ -147,8 +148,9 @@ static __always_inline __u64 scan_forget(__u64 n, __u64 w)
 }
 
 /*
- * A cursor that the verifier can trust. It is within SCAN_BUF, or as little beyond as one search goes, so that nothing is cut
- * off; a test against SCAN_BUF would be two states to explore from, and this is one.
+ * A cursor that the verifier can trust. It is within SCAN_BUF, or as little beyond as one search
+ * goes, so that nothing is cut off; a test against SCAN_BUF would be two states to explore from,
+ * and this is one.
  */
 static __always_inline __u64 scan_clamp(__u64 p)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * SipHash-2-4 (Aumasson and Bernstein, 2012), a byte at a time, so that a value that comes in pieces need never be
- * kept: what is stored between two bytes is the keyed state and, under a mask of its own, the bytes of the word under
- * way.
+ * SipHash-2-4 (Aumasson and Bernstein, 2012), a byte at a time, so that a value that comes in
+ * pieces need never be kept: what is stored between two bytes is the keyed state and, under a mask
+ * of its own, the bytes of the word under way.
  */
 #ifndef SLUICE_SIPHASH_H
 #define SLUICE_SIPHASH_H
@@ -66,7 +66,8 @@ static __always_inline void siphash_begin(struct siphash *s, const struct siphas
 	s->len = 0;
 }
 
-static __always_inline void siphash_byte(struct siphash *s, const struct siphash_secret *secret, __u8 c)
+static __always_inline void siphash_byte(struct siphash *s, const struct siphash_secret *secret,
+					 __u8 c)
 {
 	__u64 word = s->word ^ (__u64)c << (8 * (s->len & 7));
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Nanoseconds per packet of each path through the programs, by BPF_PROG_TEST_RUN: the real programs, real packets, no
- * network but the `lo` of a namespace of its own, where the copies go that a refusal sends up. A packet that
- * changes nothing is run many times in one call; one that moves a connection on is made anew for every call,
- * and the kernel's own timing of each call is taken, whose clock adds some 20 to 50 ns. Prints how many
- * instructions the verifier walked for each program, then one line a path: the median of several rounds.
+ * Nanoseconds per packet of each path through the programs, by BPF_PROG_TEST_RUN: the real
+ * programs, real packets, no network but the `lo` of a namespace of its own, where the copies go
+ * that a refusal sends up. A packet that changes nothing is run many times in one call; one that
+ * moves a connection on is made anew for every call, and the kernel's own timing of each call is
+ * taken, whose clock adds some 20 to 50 ns. Prints how many instructions the verifier walked for
+ * each program, then one line a path: the median of several rounds.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -134,7 +135,8 @@ static void repeat_path(const char *path, struct bpf_program *prog, uint8_t *dat
 	report(path, rounds, 0);
 }
 
-/* What the kernel's own loop takes around a program that only returns: to be taken off every other figure. */
+/* What the kernel's own loop takes around a program that only returns: to be taken off every other
+ * figure. */
 static void floor_path(const char *path, enum bpf_prog_type type, uint8_t *data, size_t n)
 {
 	const struct bpf_insn pass[] = {
@@ -201,7 +203,8 @@ static const char chunk_text[] =
 static const char request_head[] =
 	"POST /v1/chat/completions HTTP/1.1\r\nHost: 10.0.0.1:8000\r\nAccept: application/json\r\nContent-Type: application/json\r\nUser-Agent: OpenAI/Python 1.30.1\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 1.30.1\r\nX-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.11.2\r\nAuthorization: Bearer sk-0123456789abcdef0123456789abcdef\r\nContent-Length: %zu\r\n\r\n";
 
-/* A request in segments of 3,400 bytes; the body is prose or dense JSON. Returns ns of all its segments. */
+/* A request in segments of 3,400 bytes; the body is prose or dense JSON. Returns ns of all its
+ * segments. */
 static double request(const char *body, size_t n, double *head_ns)
 {
 	char head[1024];
@@ -367,7 +370,8 @@ static void single_path(const char *path, struct bpf_program *prog, uint8_t flag
 	report(path, rounds, 0);
 }
 
-/* A request whose model is shut: a RST for the server, the 429 for the client, and what counts them. */
+/* A request whose model is shut: a RST for the server, the 429 for the client, and what counts
+ * them. */
 static void refused_path(const char *body, size_t n)
 {
 	struct sluice_model_flag shut = {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 1500},
@@ -405,7 +409,8 @@ static void refused_path(const char *body, size_t n)
 	bpf_map_update_elem(bpf_map__fd(skel->maps.model_flags), &model, &open, 0);
 }
 
-/* ns of the segment with a whole small request, admitted: one run a connection, the median of many. */
+/* ns of the segment with a whole small request, admitted: one run a connection, the median of many.
+ */
 static double admitted(const char *text, size_t len)
 {
 	double once[401];
@@ -441,7 +446,8 @@ static void set_quota(uint16_t quota)
 	names_changed();
 }
 
-/* A request with a quota (of requests; of both kinds) that never ends, beside the same without one, in turns. */
+/* A request with a quota (of requests; of both kinds) that never ends, beside the same without one,
+ * in turns. */
 static void quota_paths(const char *body, size_t n)
 {
 	struct sluice_quota quotas[] = {

@@ -255,7 +255,8 @@ struct seen {
 	size_t len;
 };
 
-/* What IP has in front of TCP: options, or headers of which `next` says what the first is; `big`: IP says no length. */
+/* What IP has in front of TCP: options, or headers of which `next` says what the first is; `big`:
+ * IP says no length. */
 struct between {
 	const char *what;
 	bool ipv6, big;
@@ -939,7 +940,8 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 		assert_same_frame(&out, &in);
 	}
 	if (wanted == THEN_REDIRECT) {
-		/* Answers turn the link header round; so does the RST that goes up in place of one. */
+		/* Answers turn the link header round; so does the RST that goes up in place of one.
+		 */
 		read_forged(&out, shape, !s->server, port, &seen);
 		assert_int_equal(seen.from_server, s->then != UP_RST);
 		if (s->then == UP_RST) {
@@ -1007,8 +1009,7 @@ static inline bool bookkeeping(uint32_t counter)
 {
 	return counter == SLUICE_COUNTER_HALF_OPEN_INSERTS ||
 	       counter == SLUICE_COUNTER_HALF_OPEN_DELETES ||
-	       counter == SLUICE_COUNTER_FORGED_ANSWERS ||
-	       counter == SLUICE_COUNTER_SYN_DATA_CUT;
+	       counter == SLUICE_COUNTER_FORGED_ANSWERS || counter == SLUICE_COUNTER_SYN_DATA_CUT;
 }
 
 static inline void assert_counters(const struct row_counter *wanted, unsigned max)
@@ -1054,8 +1055,8 @@ static inline void assert_ends(const struct row *row)
 	assert_counters(row->counters, sizeof(row->counters) / sizeof(row->counters[0]));
 	for (const struct row_requests *r = row->requests;
 	     r < row->requests + sizeof(row->requests) / sizeof(row->requests[0]) && r->n; r++) {
-		assert_int_equal(requests_of(r->service ? r->service : service, r->model, r->verdict,
-					     r->reason),
+		assert_int_equal(requests_of(r->service ? r->service : service, r->model,
+					     r->verdict, r->reason),
 				 r->n);
 		requests += r->n;
 	}
@@ -1130,7 +1131,8 @@ static inline int world_open(void **state)
 	struct bpf_map *map;
 	cpu_set_t cpu;
 
-	/* Per-CPU state is that of one CPU, as it is between an answer and its passing tc egress. */
+	/* Per-CPU state is that of one CPU, as it is between an answer and its passing tc egress.
+	 */
 	CPU_ZERO(&cpu);
 	CPU_SET(sched_getcpu(), &cpu);
 	if (sched_setaffinity(0, sizeof(cpu), &cpu) || unshare(CLONE_NEWNET))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A place of its own for a test of user/datapath: a mount namespace in which /sys/fs/bpf is as on a host that has
- * nothing mounted there, and for each test a network namespace with a veth pair t0–t1. Both have no name and die
- * with the process, so that a test that crashes leaves nothing behind.
+ * A place of its own for a test of user/datapath: a mount namespace in which /sys/fs/bpf is as on a
+ * host that has nothing mounted there, and for each test a network namespace with a veth pair
+ * t0–t1. Both have no name and die with the process, so that a test that crashes leaves nothing
+ * behind.
  */
 #ifndef SLUICE_SANDBOX_H
 #define SLUICE_SANDBOX_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The walk that keeps counts honest: what it takes away and when, and that it mends a count by adding, only where
- * nothing moves. Connections are written by hand; no packet flows. Part of invariant 8.
+ * The walk that keeps counts honest: what it takes away and when, and that it mends a count by
+ * adding, only where nothing moves. Connections are written by hand; no packet flows. Part of
+ * invariant 8.
  */
 #include "core/state.h"
 #include "sandbox.h"
@@ -56,7 +57,8 @@ static void count(struct datapath *d, uint32_t model, int64_t in_flight, int64_t
 		assert_int_equal(s_.waiting, waits);                                               \
 	} while (0)
 
-/* Ages the connections of n rows, of which those go that are to go; `stay` requests are in flight then, all to model 3. */
+/* Ages the connections of n rows, of which those go that are to go; `stay` requests are in flight
+ * then, all to model 3. */
 #define assert_aged(d, rows, n, stay)                                                              \
 	do {                                                                                       \
 		assert_done(datapath_age(d, NOW));                                                 \
@@ -103,7 +105,8 @@ static void silent_connections_go_each_after_its_time(void **state)
 	closed(d);
 }
 
-/* A request that the server has not acknowledged in thirty seconds it has not got, whatever else its client sends. */
+/* A request that the server has not acknowledged in thirty seconds it has not got, whatever else
+ * its client sends. */
 static void what_the_server_has_not_heard_holds_no_place(void **state)
 {
 	static const struct {
@@ -135,7 +138,8 @@ static void what_the_server_has_not_heard_holds_no_place(void **state)
 		conn.c_next = rows[i].c_next;
 		conn.s_ack = rows[i].s_ack;
 		conn.exchange_tail = rows[i].tail;
-		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
+		assert_int_equal(
+			bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
 		count(d, SLUICE_MODEL_ALL, 1, 1);
 		count(d, 3, 1, 1);
 		stay += !rows[i].goes;
@@ -190,7 +194,8 @@ static void a_count_in_motion_is_left_alone(void **state)
 {
 	struct datapath *d = opened();
 
-	/* Each call finds another exchange in the place of the last, or another count: nothing may be concluded. */
+	/* Each call finds another exchange in the place of the last, or another count: nothing may
+	 * be concluded. */
 	for (int i = 0; i < 12; i++) {
 		count(d, 5, i % 2 ? 1 : -1, 0);
 		assert_done(datapath_age(d, NOW));
@@ -246,8 +251,10 @@ static void a_client_ahead_of_its_share_is_remembered_until_it_is_due(void **sta
 {
 	struct datapath *d = opened();
 	int fd = map_fd(d->skel->maps.client_in_flight);
-	struct sluice_client_flag_key ahead = {.client.addr = {8}, .model = 7}, even = {.client.addr = {9}, .model = 7};
-	struct sluice_holding of_ahead = {0, 101 * ADMISSION_ALL}, of_even = {0, 100 * ADMISSION_ALL};
+	struct sluice_client_flag_key ahead = {.client.addr = {8}, .model = 7},
+				      even = {.client.addr = {9}, .model = 7};
+	struct sluice_holding of_ahead = {0, 101 * ADMISSION_ALL},
+			      of_even = {0, 100 * ADMISSION_ALL};
 
 	d->state[7].admitted = 100;
 	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_ahead, BPF_ANY), 0);
@@ -272,7 +279,8 @@ static void a_client_ahead_of_its_share_is_remembered_until_it_is_due(void **sta
 }
 
 /* A request of model 3 that is under the law of entry 900, as of a group. */
-static void put_waiting(struct datapath *d, uint32_t n, uint64_t idle, uint64_t since, uint32_t bytes, uint32_t flags)
+static void put_waiting(struct datapath *d, uint32_t n, uint64_t idle, uint64_t since,
+			uint32_t bytes, uint32_t flags)
 {
 	struct sluice_conn conn = {.last_seen_ns = NOW - idle * SECOND};
 	struct sluice_conn_key key;
@@ -300,7 +308,8 @@ static void what_is_forgotten_is_given_back_wherever_it_is_counted(void **state)
 	ages_add(&d->state[900].ages, since);
 	ages_add(&d->state[900].ages, kept);
 	assert_done(datapath_get_load(d, 900, NOW, &law));
-	assert_int_equal(law.oldest_ns, (uint64_t)(ages_time(NOW) - ages_time(since)) << AGES_SHIFT);
+	assert_int_equal(law.oldest_ns, (uint64_t)(ages_time(NOW) - ages_time(since))
+						<< AGES_SHIFT);
 	assert_done(datapath_age(d, NOW));
 	for (unsigned i = 0; i < 3; i++) {
 		const uint32_t models[] = {SLUICE_MODEL_ALL, 3, 900};
@@ -312,8 +321,10 @@ static void what_is_forgotten_is_given_back_wherever_it_is_counted(void **state)
 	assert_int_equal(law.oldest_ns, (uint64_t)(ages_time(NOW) - ages_time(kept)) << AGES_SHIFT);
 	assert_int_equal(law.waiting_bytes, 300);
 	assert_int_equal(law.ended, 1);
-	assert_int_equal(d->state[900].ages.slot[ages_time(since) & (AGES_SLOTS - 1)] & 0xffffffff, 0);
-	assert_int_equal(d->state[900].ages.slot[ages_time(kept) & (AGES_SLOTS - 1)] & 0xffffffff, 1);
+	assert_int_equal(d->state[900].ages.slot[ages_time(since) & (AGES_SLOTS - 1)] & 0xffffffff,
+			 0);
+	assert_int_equal(d->state[900].ages.slot[ages_time(kept) & (AGES_SLOTS - 1)] & 0xffffffff,
+			 1);
 	assert_int_equal(d->state[SLUICE_MODEL_ALL].waiting_bytes, 0);
 	assert_int_equal(d->state[3].waiting_bytes, 0);
 	closed(d);
@@ -404,7 +415,8 @@ static void end_waiting(struct datapath *d, uint32_t n, uint64_t since)
 
 static void ages_are_mended_on_a_model_that_never_empties(void **state)
 {
-	const uint64_t wrong = NOW - 9 * SECOND, missing = NOW - 4 * SECOND, moving = NOW - 7 * SECOND;
+	const uint64_t wrong = NOW - 9 * SECOND, missing = NOW - 4 * SECOND,
+		       moving = NOW - 7 * SECOND;
 	const uint64_t step = SECOND / 4;
 	struct datapath *d = opened();
 	uint64_t now = NOW;
@@ -419,9 +431,11 @@ static void ages_are_mended_on_a_model_that_never_empties(void **state)
 	for (int i = 0; i < 5; i++)
 		ages_add(&d->state[900].ages, moving);
 	d->state[900].ages.older = 4;
-	for (uint32_t n = 3; n < 9; n++) { /* at each call one begins, and the oldest of the three has its token */
+	for (uint32_t n = 3; n < 9;
+	     n++) { /* at each call one begins, and the oldest of the three has its token */
 		assert_int_equal(d->state[900].waiting, 6);
-		assert_int_equal(waiting_since(d, wrong), n < 5 ? 3 : 1); /* two calls agree first */
+		assert_int_equal(waiting_since(d, wrong),
+				 n < 5 ? 3 : 1); /* two calls agree first */
 		assert_int_equal(waiting_since(d, missing), n < 5 ? 1 : 2);
 		assert_int_equal(d->state[900].ages.older, n < 5 ? 4 : 0);
 		if (n < 6)
@@ -466,8 +480,8 @@ static void ages_that_are_right_or_new_stay_as_they_are(void **state)
 	closed(d);
 }
 
-static void see_client(void *arg, const struct sluice_client *client, const struct sluice_client_count *count_,
-		       int64_t in_flight)
+static void see_client(void *arg, const struct sluice_client *client,
+		       const struct sluice_client_count *count_, int64_t in_flight)
 {
 	assert_int_equal(in_flight, client->addr[0] == 200 ? 0 : 2 + 3);
 	++*(unsigned *)arg;
@@ -477,7 +491,8 @@ static void what_a_client_holds_is_summed_over_laws(void **state)
 {
 	enum { CLIENTS = 3000 };
 	struct datapath *d = opened();
-	int fd = map_fd(d->skel->maps.client_in_flight), counts = map_fd(d->skel->maps.client_counts);
+	int fd = map_fd(d->skel->maps.client_in_flight),
+	    counts = map_fd(d->skel->maps.client_counts);
 	struct sluice_client_flag_key key = {0};
 	struct sluice_client_count one = {.admitted = 1}, got;
 	struct sluice_holding held;
@@ -528,7 +543,8 @@ static void the_classes_in_force_are_exactly_those_asked_for(void **state)
 	assert_true(datapath_get_priority(d, &other, &class));
 	assert_int_equal(class, 0);
 	assert_done(datapath_set_priorities(d, list, 1)); /* sorted by now */
-	assert_int_equal(datapath_get_priority(d, &list[0].key, &class) + datapath_get_priority(d, &list[1].key, &class) +
+	assert_int_equal(datapath_get_priority(d, &list[0].key, &class) +
+				 datapath_get_priority(d, &list[1].key, &class) +
 				 datapath_get_priority(d, &list[2].key, &class),
 			 1);
 	assert_done(datapath_set_priorities(d, list, 0));
@@ -630,13 +646,16 @@ static void admitted_requests_are_told_once_wherever_they_were_counted(void **st
 		own[cpu] = (struct sluice_admitted_count){.n = 10 + cpu, .service = cpu % 2};
 		want[cpu % 2] += 10 + cpu;
 	}
-	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.admitted_counts), &model, own, BPF_ANY), 0);
+	assert_int_equal(
+		bpf_map_update_elem(map_fd(d->skel->maps.admitted_counts), &model, own, BPF_ANY),
+		0);
 	for (uint16_t service = 1; service < 3; service++) {
 		struct sluice_count_key key = {.service = service, .model = model};
 
 		each[0] = 100 * service;
 		want[service] += 100 * service;
-		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.request_counts), &key, each, BPF_ANY),
+		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.request_counts), &key,
+						     each, BPF_ANY),
 				 0);
 	}
 	for (int daemon = 0; daemon < 2; daemon++) { /* the second finds what the first left */

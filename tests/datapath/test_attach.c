@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Attaching, pinning, adopting and removing, with the real object on real interfaces: what a daemon that comes, dies
- * and comes again does to the kernel, and that nothing of it stays when it is told to go.
+ * Attaching, pinning, adopting and removing, with the real object on real interfaces: what a daemon
+ * that comes, dies and comes again does to the kernel, and that nothing of it stays when it is told
+ * to go.
  */
 #include "sandbox.h"
 
@@ -196,7 +197,8 @@ static void native_and_off_do_as_they_are_told(void **state)
 	closed(d);
 }
 
-/* From 6.9 on generic XDP hides the link header from tc; a native program that is there already stays. */
+/* From 6.9 on generic XDP hides the link header from tc; a native program that is there already
+ * stays. */
 static void generic_is_taken_only_where_tc_behind_it_sees_the_link_header(void **state)
 {
 	unsigned major = 0, minor = 0;
@@ -332,7 +334,8 @@ static void a_lease_in_force_outlasts_a_start_and_one_that_fails_gives_it_back(v
 	put_off = pinned_settings();
 	assert_memory_equal(&put_off, &was, sizeof(was));
 
-	/* Killed in its midst: what is left is longer, but the next start does not put it off again. */
+	/* Killed in its midst: what is left is longer, but the next start does not put it off
+	 * again. */
 	left(20 * NSEC_PER_SEC, false);
 	child = fork();
 	if (!child)
@@ -366,7 +369,8 @@ static void a_lease_that_is_over_stays_over_until_the_daemon_is_ready(void **sta
 		struct sluice_settings was = left(rows[i].left, rows[i].stopping);
 		struct datapath *d = opened();
 
-		/* What a daemon that was stopping has left refuses nothing, so it goes on as one without a lease. */
+		/* What a daemon that was stopping has left refuses nothing, so it goes on as one
+		 * without a lease. */
 		if (rows[i].stopping)
 			was.lease_until_ns = 0;
 		assert_int_equal(pinned_settings().lease_until_ns, was.lease_until_ns);
@@ -973,9 +977,10 @@ static void a_flag_finds_its_texts_written(void **state)
 
 		assert_int_equal(bpf_map_lookup_elem(fd, &key, &reply), 0);
 		assert_non_null(strstr(reply.text, "qwen"));
-		/* A client that is blocked for one model is told which, though that was never shut. */
-		assert_done(datapath_set_flag(d, 10, "gemma",
-					      &(struct sluice_model_flag){.allow = 1}));
+		/* A client that is blocked for one model is told which, though that was never shut.
+		 */
+		assert_done(
+			datapath_set_flag(d, 10, "gemma", &(struct sluice_model_flag){.allow = 1}));
 		assert_done(datapath_set_client(
 			d, &(struct sluice_client_flag_key){.model = 10},
 			&(struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED}));

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Whose a request is, packet by packet: the holder of the key that it shows, the address that a trusted proxy names in
- * a header or in front of the connection, or its own; however it is cut into segments. Each request comes on a
- * connection of its own.
+ * Whose a request is, packet by packet: the holder of the key that it shows, the address that a
+ * trusted proxy names in a header or in front of the connection, or its own; however it is cut into
+ * segments. Each request comes on a connection of its own.
  */
 #include "packets.h"
 
 #include <arpa/inet.h>
 
-#define QUOTA 7
-#define POST  "POST /v1/chat/completions HTTP/1.1\r\n"
-#define TAIL  "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+#define QUOTA      7
+#define POST       "POST /v1/chat/completions HTTP/1.1\r\n"
+#define TAIL       "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
 #define ASK(lines) POST lines TAIL
-#define KEY_A "Authorization: Bearer sk-alpha\r\n"
-#define KEY_B "X-Api-Key: sk-beta\r\n"
-#define SIG   "\r\n\r\n\0\r\nQUIT\n"
+#define KEY_A      "Authorization: Bearer sk-alpha\r\n"
+#define KEY_B      "X-Api-Key: sk-beta\r\n"
+#define SIG        "\r\n\r\n\0\r\nQUIT\n"
 
 static const struct siphash_secret secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0};
 static struct shape shape;
@@ -23,8 +23,12 @@ static uint32_t client_at, server_at;
 
 static int send_bytes(bool from_server, uint8_t flags, const char *text, size_t len)
 {
-	struct segment s = {.from_server = from_server, .flags = flags, .window = 512,
-			    .text = text, .len = len, .client_port = port};
+	struct segment s = {.from_server = from_server,
+			    .flags = flags,
+			    .window = 512,
+			    .text = text,
+			    .len = len,
+			    .client_port = port};
 	static struct frame in, out;
 
 	s.seq = from_server ? server_at : client_at;
@@ -46,7 +50,8 @@ static void connect_anew(void)
 	send_bytes(false, ACK, "", 0);
 }
 
-/* One request on a new connection, in two segments: milliseconds to wait if it is refused, -1 if it passes. */
+/* One request on a new connection, in two segments: milliseconds to wait if it is refused, -1 if it
+ * passes. */
 static int64_t ask_bytes(const char *text, size_t len, size_t cut)
 {
 	int ret;
@@ -96,11 +101,13 @@ static void set_quota(void)
 static void trust(uint32_t service)
 {
 	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
-		struct sluice_trusted_key key = {.plen = 32 + (ipv6 ? 56 : 120), .service = service};
+		struct sluice_trusted_key key = {.plen = 32 + (ipv6 ? 56 : 120),
+						 .service = service};
 		uint32_t one = 1;
 
 		memcpy(key.addr, ipv6 ? client_v6 : client_v4, 16);
-		assert_int_equal(bpf_map_update_elem(fd_of(trusted_proxies), &key, &one, BPF_ANY), 0);
+		assert_int_equal(bpf_map_update_elem(fd_of(trusted_proxies), &key, &one, BPF_ANY),
+				 0);
 	}
 }
 
@@ -136,7 +143,7 @@ static struct sluice_client address_client(const char *text)
 /* Whoever these bytes are charged to, cut at every byte: "key:…", an address, or NULL: the peer. */
 static void assert_whose(const char *text, size_t len, const char *whom)
 {
-	struct sluice_client want = !whom		      ? this_client(shape.ipv6)
+	struct sluice_client want = !whom                       ? this_client(shape.ipv6)
 				    : !strncmp(whom, "key:", 4) ? key_client(whom + 4)
 								: address_client(whom);
 
@@ -149,7 +156,8 @@ static void assert_whose(const char *text, size_t len, const char *whom)
 		assert_int_equal(entries(fd_of(client_counts)), 1);
 		bpf_map_get_next_key(fd_of(client_counts), NULL, &got);
 		if (memcmp(&got, &want, sizeof(got)))
-			fail_msg("%.60s… cut at %zu is not %s's", text, cut, whom ? whom : "the peer");
+			fail_msg("%.60s… cut at %zu is not %s's", text, cut,
+				 whom ? whom : "the peer");
 	}
 }
 
@@ -342,7 +350,8 @@ static void of_a_chain_of_proxies_the_last_that_is_none_is_the_client(void **sta
 	whose(ASK("X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n"), "10.0.0.1");
 	/* what a proxy could not say ends the chain; so does a fifth */
 	whose(ASK("X-Forwarded-For: 203.0.113.9, unknown, 10.0.0.1\r\n"), "10.0.0.1");
-	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.2, 10.0.0.1, 10.0.0.2, 10.0.0.1\r\n"), "10.0.0.2");
+	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.2, 10.0.0.1, 10.0.0.2, 10.0.0.1\r\n"),
+	      "10.0.0.2");
 	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.1, unknown\r\n"), NULL);
 }
 
@@ -382,7 +391,7 @@ static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
 
 #define V1 "PROXY TCP4 203.0.113.9 192.0.2.1 40000 8000\r\n"
 #define V2 SIG "\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x01\x9c\x40\x1f\x40"
-#define V2_6                                                                                       \
+#define V2_6                                                                                                   \
 	SIG "\x21\x21\0\x29 \x01\x0d\xb8\0\x01\0\x02\0\0\0\0\0\0\0\x09 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02" \
 	    "\x12\x34\x01\xbb\x04\0\x02hi"
 
@@ -404,7 +413,8 @@ static void a_proxy_header_names_a_connections_client(void **state)
 	set_identity(1, true);
 	trust(HTTP_ID);
 	whose(V1 ASK("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
-	whose("PROXY TCP4 198.51.100.9 192.0.2.1 40000 8000\r\n" ASK("X-Forwarded-For: 203.0.113.7\r\n"),
+	whose("PROXY TCP4 198.51.100.9 192.0.2.1 40000 8000\r\n" ASK(
+		      "X-Forwarded-For: 203.0.113.7\r\n"),
 	      "203.0.113.7");
 }
 
@@ -519,9 +529,9 @@ static void forget_in_flight(void)
 #define MILLION 1000000
 
 /*
- * A million clients ask once each, through a proxy's one connection, and a million addresses that nobody has send a SYN
- * or a request each. All of the clients are served, one that has spent its budget and asks on is refused to the end,
- * and the maps are as large as they were.
+ * A million clients ask once each, through a proxy's one connection, and a million addresses that
+ * nobody has send a SYN or a request each. All of the clients are served, one that has spent its
+ * budget and asks on is refused to the end, and the maps are as large as they were.
  */
 static void a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten(void **state)
 {
@@ -541,9 +551,9 @@ static void a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten(vo
 	connect_anew();
 	proxy_port = port;
 	for (uint32_t i = 0; i < MILLION; i++) {
-		int len = snprintf(text, sizeof(text),
-				   ASK("X-Forwarded-For: 2001:db8:%x:%x::1\r\n"), 1 + (i >> 16),
-				   i & 0xffff);
+		int len =
+			snprintf(text, sizeof(text), ASK("X-Forwarded-For: 2001:db8:%x:%x::1\r\n"),
+				 1 + (i >> 16), i & 0xffff);
 
 		if (send_bytes(false, PSH | ACK, text, (size_t)len) != THEN_UNSPEC)
 			fail_msg("client %u is refused", i);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Adaptive admission in the kernel: places are exact on all CPUs and free at once, the programs say of any load what
- * the arithmetic that the daemon and the simulator share says of it, and what requests hold is counted where
- * their law looks. Each request comes on a connection of its own.
+ * Adaptive admission in the kernel: places are exact on all CPUs and free at once, the programs say
+ * of any load what the arithmetic that the daemon and the simulator share says of it, and what
+ * requests hold is counted where their law looks. Each request comes on a connection of its own.
  */
 #include <pthread.h>
 
@@ -15,7 +15,7 @@
 #define SSE_HEAD                                                                                   \
 	"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 #define EVENT "17\r\ndata: {\"content\":\"a\"}\n\n\r\n"
-#define END "0\r\n\r\n"
+#define END   "0\r\n\r\n"
 
 struct link_end {
 	uint16_t port;
@@ -27,8 +27,12 @@ static uint16_t last_port = 20000;
 
 static int send_on(struct link_end *l, bool from_server, uint8_t flags, const char *text)
 {
-	struct segment s = {.from_server = from_server, .flags = flags, .window = 512,
-			    .text = text, .len = strlen(text), .client_port = l->port};
+	struct segment s = {.from_server = from_server,
+			    .flags = flags,
+			    .window = 512,
+			    .text = text,
+			    .len = strlen(text),
+			    .client_port = l->port};
 	static struct frame in, out;
 
 	s.seq = from_server ? l->server_at : l->client_at;
@@ -77,7 +81,8 @@ static void set_law(uint32_t model, uint16_t law, struct sluice_admission a)
 		flag.admission = a;
 	set_flag(model, flag);
 	if (law != model) {
-		struct sluice_model_flag group = {.allow = 1, .law = law, .limit_retry_ms = 1000, .admission = a};
+		struct sluice_model_flag group = {
+			.allow = 1, .law = law, .limit_retry_ms = 1000, .admission = a};
 
 		set_flag(law, group);
 	}
@@ -117,7 +122,8 @@ static void empty_states(void)
 
 static void a_place_is_free_the_moment_its_response_ends_or_its_connection_dies(void **state)
 {
-	struct link_end a = connect_anew(), b = connect_anew(), c = connect_anew(), d = connect_anew();
+	struct link_end a = connect_anew(), b = connect_anew(), c = connect_anew(),
+			d = connect_anew();
 
 	empty_states();
 	set_law(LLAMA, LLAMA, ceiling_of(2));
@@ -224,9 +230,11 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 			.waiting_ns = CLOCK_START - random64(400 * MS),
 		};
 		struct admission_load load = {law.in_flight, law.waiting, law.waiting_bytes,
-					      law.token_ns > law.waiting_ns ? law.token_ns : law.waiting_ns};
+					      law.token_ns > law.waiting_ns ? law.token_ns
+									    : law.waiting_ns};
 		struct sluice_client_flag_key key = {.client = this_client(false), .model = LLAMA};
-		struct sluice_holding held = {random64(5), random64(80 * ADMISSION_ALL)}, holds = held;
+		struct sluice_holding held = {random64(5), random64(80 * ADMISSION_ALL)},
+				      holds = held;
 		enum admission_verdict verdict;
 		enum sluice_reason wanted = SLUICE_REASON_NONE, got;
 		uint32_t rank;
@@ -238,11 +246,15 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 		empty_states();
 		put_state(LLAMA, law);
 		set_law(LLAMA, LLAMA, a);
-		assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
-		rank = admission_rank(SLUICE_CLASS_NORMAL, admission_above_share(&a, &held, ADMISSION_ALL, law.admitted));
+		assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY),
+				 0);
+		rank = admission_rank(
+			SLUICE_CLASS_NORMAL,
+			admission_above_share(&a, &held, ADMISSION_ALL, law.admitted));
 		verdict = admission_judge(&a, &load, REQUEST_BYTES, rank, CLOCK_START);
 		if (verdict)
-			wanted = rank & 1 && !admission_judge(&a, &load, REQUEST_BYTES, rank - 1, CLOCK_START)
+			wanted = rank & 1 && !admission_judge(&a, &load, REQUEST_BYTES, rank - 1,
+							      CLOCK_START)
 					 ? SLUICE_REASON_CLIENT_SHARE
 				 : verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT
 								: SLUICE_REASON_TTFT;
@@ -252,27 +264,31 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 		admitted += !wanted;
 		refused[wanted]++;
 		assert_int_equal(get_state(LLAMA).in_flight, law.in_flight + !wanted);
-		assert_int_equal(get_state(LLAMA).waiting_bytes, law.waiting_bytes + (wanted ? 0 : REQUEST_BYTES));
+		assert_int_equal(get_state(LLAMA).waiting_bytes,
+				 law.waiting_bytes + (wanted ? 0 : REQUEST_BYTES));
 		assert_int_equal(get_state(LLAMA).refused[rank], !!wanted);
 		assert_int_equal(ages_total(LLAMA), !wanted);
 		/* What it has had of its share goes on from what it had. */
 		if (!wanted) {
 			holds.in_flight++;
 			if (a.turn)
-				holds.due = admission_due(&a, held.due, ADMISSION_ALL, law.admitted + 1);
+				holds.due = admission_due(&a, held.due, ADMISSION_ALL,
+							  law.admitted + 1);
 		}
 		assert_int_equal(bpf_map_lookup_elem(fd_of(client_in_flight), &key, &held), 0);
 		assert_memory_equal(&held, &holds, sizeof(held));
 	}
-	print_message("%u admitted, %u %u %u refused\n", admitted, refused[SLUICE_REASON_TTFT], refused[SLUICE_REASON_IN_FLIGHT], refused[SLUICE_REASON_CLIENT_SHARE]);
+	print_message("%u admitted, %u %u %u refused\n", admitted, refused[SLUICE_REASON_TTFT],
+		      refused[SLUICE_REASON_IN_FLIGHT], refused[SLUICE_REASON_CLIENT_SHARE]);
 	assert_true(admitted > 400 && refused[SLUICE_REASON_TTFT] > 400 &&
-		    refused[SLUICE_REASON_IN_FLIGHT] > 400 && refused[SLUICE_REASON_CLIENT_SHARE] > 100);
+		    refused[SLUICE_REASON_IN_FLIGHT] > 400 &&
+		    refused[SLUICE_REASON_CLIENT_SHARE] > 100);
 }
 
-#define RACERS 4
-#define EACH 16
+#define RACERS       4
+#define EACH         16
 #define RACE_CEILING 13
-#define RACES 400
+#define RACES        400
 
 struct racer {
 	pthread_t thread;
@@ -296,8 +312,8 @@ static void *race(void *arg)
 	for (int i = 0; i < EACH; i++) {
 		DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = r->frames[i].data,
 				    .data_size_in = r->frames[i].len, .data_out = out.data,
-				    .data_size_out = sizeof(out.data), .ctx_in = &ctx, .ctx_size_in = sizeof(ctx),
-				    .repeat = 1);
+				    .data_size_out = sizeof(out.data), .ctx_in = &ctx,
+				    .ctx_size_in = sizeof(ctx), .repeat = 1);
 
 		if (!bpf_prog_test_run_opts(bpf_program__fd(program_for(&shape, false)), &opts))
 			r->admitted += opts.retval == (unsigned)THEN_UNSPEC;
@@ -309,14 +325,16 @@ static void *race(void *arg)
 static void set_quota(uint32_t id, uint32_t requests)
 {
 	struct sluice_quota quota = {.request_ns = HOUR, .request_span_ns = requests * HOUR};
-	struct sluice_model_flag flag = {.allow = 1, .law = LLAMA, .quota = id, .admission = ceiling_of(RACERS * EACH + 1)};
+	struct sluice_model_flag flag = {
+		.allow = 1, .law = LLAMA, .quota = id, .admission = ceiling_of(RACERS * EACH + 1)};
 
 	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
 	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
 	set_flag(LLAMA, flag);
 }
 
-/* More requests of one client at once than there are places, or than its budget has, from all CPUs. */
+/* More requests of one client at once than there are places, or than its budget has, from all CPUs.
+ */
 static void race_once(bool budget)
 {
 	static struct frame frames[RACERS][EACH];
@@ -333,9 +351,13 @@ static void race_once(bool budget)
 	for (int r = 0; r < RACERS; r++) {
 		for (int i = 0; i < EACH; i++) {
 			struct link_end l = connect_anew();
-			struct segment s = {.flags = PSH | ACK, .window = 512, .text = REQUEST_TEXT,
-					    .len = REQUEST_BYTES, .client_port = l.port,
-					    .seq = l.client_at, .ack = l.server_at};
+			struct segment s = {.flags = PSH | ACK,
+					    .window = 512,
+					    .text = REQUEST_TEXT,
+					    .len = REQUEST_BYTES,
+					    .client_port = l.port,
+					    .seq = l.client_at,
+					    .ack = l.server_at};
 
 			make_frame(&frames[r][i], &shape, &s);
 		}
@@ -374,7 +396,8 @@ static void two_cpus_cannot_both_have_the_last_of_a_budget(void **state)
 
 static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state)
 {
-	struct sluice_model_flag flag = {.allow = 1, .law = LLAMA, .mode = SLUICE_MODE_SHADOW, .admission = ceiling_of(2)};
+	struct sluice_model_flag flag = {
+		.allow = 1, .law = LLAMA, .mode = SLUICE_MODE_SHADOW, .admission = ceiling_of(2)};
 	struct link_end l[5];
 
 	empty_states();
@@ -386,7 +409,9 @@ static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state
 	assert_int_equal(get_state(LLAMA).in_flight, 2);
 	assert_int_equal(get_state(LLAMA).waiting, 2);
 	assert_int_equal(get_state(LLAMA).beyond, 3);
-	assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_IN_FLIGHT), 3);
+	assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_SHADOW_REJECTED,
+				     SLUICE_REASON_IN_FLIGHT),
+			 3);
 	w.sample_count = 0;
 	send_on(&l[4], true, PSH | ACK, SSE_HEAD EVENT);
 	assert_int_equal(w.samples[0].beside, 0);

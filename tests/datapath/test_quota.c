@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Budgets, packet by packet, under a clock that the test moves: what is admitted is exactly what the quota allows, the
- * wait that a refusal tells is exactly the wait, tokens are charged as they leave, and a Date that becomes feedback
- * changes nothing but itself. Each request comes on a connection of its own.
+ * Budgets, packet by packet, under a clock that the test moves: what is admitted is exactly what
+ * the quota allows, the wait that a refusal tells is exactly the wait, tokens are charged as they
+ * leave, and a Date that becomes feedback changes nothing but itself. Each request comes on a
+ * connection of its own.
  */
 #include "packets.h"
 
@@ -53,8 +54,12 @@ static struct sluice_quota per_period(uint64_t requests, uint64_t period_ms, uin
 
 static int send_segment(bool from_server, uint8_t flags, const char *text)
 {
-	struct segment s = {.from_server = from_server, .flags = flags, .window = 512,
-			    .text = text, .len = strlen(text), .client_port = port};
+	struct segment s = {.from_server = from_server,
+			    .flags = flags,
+			    .window = 512,
+			    .text = text,
+			    .len = strlen(text),
+			    .client_port = port};
 	struct frame in;
 	int retval;
 
@@ -105,9 +110,9 @@ static void as_many_pass_as_the_quota_allows_and_the_wait_is_exact(void **state)
 	pass_ms(1);
 	assert_int_equal(ask(), -1);
 	assert_int_equal(ask(), 2500);
-	assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_REJECTED,
-				     SLUICE_REASON_REQUEST_QUOTA),
-			 4);
+	assert_int_equal(
+		requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_REQUEST_QUOTA),
+		4);
 	pass_ms(600000);
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(ask(), -1);
@@ -135,7 +140,8 @@ static void whoever_waits_as_told_is_admitted_every_time(void **state)
 	}
 }
 
-/* What is refused for another reason is not charged; what passes only because it may not be refused is. */
+/* What is refused for another reason is not charged; what passes only because it may not be refused
+ * is. */
 static void only_what_is_admitted_is_charged(void **state)
 {
 	struct sluice_model_flag shut = {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 1000};
@@ -186,7 +192,8 @@ static void a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service
 		assert_int_equal(ask(), -1);
 }
 
-/* A weight of two has the quota that is written for it in place of the model's or the service's, and of no other. */
+/* A weight of two has the quota that is written for it in place of the model's or the service's,
+ * and of no other. */
 static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **state)
 {
 	enum { MODELS = QUOTA + 1, TWICE = QUOTA + 2, MODELS_TWICE = QUOTA + 3, OWN = QUOTA + 4 };
@@ -236,8 +243,8 @@ static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **st
 
 static void tokens_are_charged_as_they_leave_and_debt_is_waited_for(void **state)
 {
-	set_quota((struct sluice_quota){.token_ns = 1000 * MS, .token_span_ns = 3000 * MS,
-					.token_most_ns = 6000 * MS});
+	set_quota((struct sluice_quota){
+		.token_ns = 1000 * MS, .token_span_ns = 3000 * MS, .token_most_ns = 6000 * MS});
 	assert_int_equal(ask(), -1);
 	send_segment(true, ACK, SSE_HEAD);
 	for (int i = 0; i < 2; i++)
@@ -246,7 +253,8 @@ static void tokens_are_charged_as_they_leave_and_debt_is_waited_for(void **state
 	send_segment(true, ACK, SSE_HEAD);
 	send_segment(true, ACK, EVENT EVENT);
 	send_segment(true, ACK, EVENT EVENT EVENT EVENT EVENT EVENT EVENT EVENT);
-	/* twelve tokens spent of three: the debt is bounded at three more; one has to be there again */
+	/* twelve tokens spent of three: the debt is bounded at three more; one has to be there
+	 * again */
 	assert_int_equal(ask(), 4000);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_TOKEN_QUOTA);
 	pass_ms(3999);
@@ -261,7 +269,8 @@ static void a_plain_reply_costs_the_tokens_that_it_states(void **state)
 		const char *body;
 		int64_t wait;
 	} rows[] = {
-		{"{\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":5,\"total_tokens\":14}}", 6000},
+		{"{\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":5,\"total_tokens\":14}}",
+		 6000},
 		{"{\"usage\":{\"completion_tokens\": 3}}", 4000},
 		{"{\"usage\":{\"input_tokens\":9,\"output_tokens\":2}}", 3000},
 		{"{\"prompt_eval_count\":70,\"eval_count\":4,\"done\":true}", 5000},
@@ -272,12 +281,14 @@ static void a_plain_reply_costs_the_tokens_that_it_states(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char reply[512];
 
-		set_quota((struct sluice_quota){.token_ns = 1000 * MS, .token_span_ns = 1000 * MS,
+		set_quota((struct sluice_quota){.token_ns = 1000 * MS,
+						.token_span_ns = 1000 * MS,
 						.token_most_ns = 100000 * MS});
 		assert_int_equal(ask(), -1);
-		snprintf(reply, sizeof(reply),
-			 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-			 strlen(rows[i].body), rows[i].body);
+		snprintf(
+			reply, sizeof(reply),
+			"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+			strlen(rows[i].body), rows[i].body);
 		send_segment(true, ACK, reply);
 		/* n tokens of a budget of one: n seconds until one is there again */
 		if (ask() != (rows[i].wait < 0 ? -1 : rows[i].wait - 1000))
@@ -288,7 +299,10 @@ static void a_plain_reply_costs_the_tokens_that_it_states(void **state)
 /* The packet that went out with `text` in the place of its Date, and its checksum, hold. */
 static void assert_feedback(const char *text)
 {
-	struct segment s = {.from_server = true, .flags = PSH | ACK, .window = 512, .ack = client_at,
+	struct segment s = {.from_server = true,
+			    .flags = PSH | ACK,
+			    .window = 512,
+			    .ack = client_at,
 			    .client_port = port};
 	char want[512] = SSE_HEAD, *date = strstr(want, "date");
 	struct frame expected;

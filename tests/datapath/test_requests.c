@@ -721,7 +721,8 @@ static const struct segment whole_request = {.flags = PSH | ACK,
 
 #define NOWHERE 255
 
-/* IPv6 extension headers: n of `size` bytes each, the `nth` of them a fragment's, whose place and flag are `part`. */
+/* IPv6 extension headers: n of `size` bytes each, the `nth` of them a fragment's, whose place and
+ * flag are `part`. */
 struct headers {
 	unsigned n, size;
 	uint8_t nth;
@@ -801,7 +802,8 @@ static void a_fragment_is_one_among_any_headers(void **state)
 	};
 	static const struct step handshake[] = {HANDSHAKE};
 	static const struct shape shape = {.ipv6 = true};
-	static const struct row ends = {"", .conns = 1, .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}};
+	static const struct row ends = {"", .conns = 1,
+					.counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}};
 	static struct frame in, out;
 
 	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
@@ -844,7 +846,8 @@ static void tcp_is_found_behind_any_ipv6_headers(void **state)
 	static const struct shape shape = {.ipv6 = true};
 	static const struct row admitted = {"", ADMITTED_ONCE};
 	static struct frame in, out, clone;
-	struct segment syn_ack = {.from_server = true, .flags = SYN | ACK, .seq = SERVER_ISN, .ack = CLIENT_ISN + 1};
+	struct segment syn_ack = {
+		.from_server = true, .flags = SYN | ACK, .seq = SERVER_ISN, .ack = CLIENT_ISN + 1};
 	struct sluice_conn conn;
 
 	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
@@ -866,8 +869,12 @@ static void tcp_is_found_behind_any_ipv6_headers(void **state)
 			if (ways[i].big)
 				put16(in.data + 14 + 4, 0);
 			if (shut) {
-				assert_int_not_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
-				assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT), 1);
+				assert_int_not_equal(run_tc(w.skel->progs.requests, &in, &out),
+						     THEN_UNSPEC);
+				assert_int_equal(requests_of(HTTP_ID, LLAMA,
+							     SLUICE_VERDICT_REJECTED,
+							     SLUICE_REASON_TTFT),
+						 1);
 				assert_int_equal(requests_in_all(), 1);
 				catch_clone(&clone, 20000);
 				continue;
@@ -901,7 +908,8 @@ static const struct between betweens[] = {
 	{"no length, and a jumbo payload's", true, true, 8, 0, {6, 0, 0xc2, 4}},
 };
 
-/* invariant 7: whatever IP puts in front of TCP, and where it says no length (BIG TCP), the segment's bytes are the same. */
+/* invariant 7: whatever IP puts in front of TCP, and where it says no length (BIG TCP), the
+ * segment's bytes are the same. */
 static void what_ip_puts_in_front_of_a_segment_is_no_part_of_it(void **state)
 {
 	static const struct step handshake[] = {HANDSHAKE};
@@ -1026,10 +1034,12 @@ static void remove_services(bool ipv6)
 	names_changed();
 }
 
-/* What the programs remember of services and models is what was written last, on connections under way too. */
+/* What the programs remember of services and models is what was written last, on connections under
+ * way too. */
 static void a_name_means_what_was_last_said_of_it(void **state)
 {
-	static const char gemma[] = "POST / HTTP/1.1\r\nContent-Length: 17\r\n\r\n{\"model\":\"gemma\"}";
+	static const char gemma[] =
+		"POST / HTTP/1.1\r\nContent-Length: 17\r\n\r\n{\"model\":\"gemma\"}";
 	static const char nobody[] = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
 	enum { GEMMA_N = sizeof(gemma) - 1, NOBODY_N = sizeof(nobody) - 1 };
 	static const struct row rows[] = {
@@ -1490,11 +1500,13 @@ static void a_refusal_holds_nothing_of_what_ip_puts_in_front_of_a_segment(void *
 	for (unsigned i = 0; i < sizeof(betweens) / sizeof(betweens[0]); i++) {
 		for (int kind = 0; kind < 4 * 2; kind++) {
 			const struct shape shape = {betweens[i].ipv6, kind / 2,
-						    kind / 2 & 1 ? OPTIONS_NONE : OPTIONS_TS, kind & 1};
+						    kind / 2 & 1 ? OPTIONS_NONE : OPTIONS_TS,
+						    kind & 1};
 			const struct step steps[] = {
 				{FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
 				{FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE},
-				{FROM_CLIENT(WHOLE, 0, "more"), .then = AGAIN, .out_ack = WHOLE + 4},
+				{FROM_CLIENT(WHOLE, 0, "more"), .then = AGAIN,
+				 .out_ack = WHOLE + 4},
 				{FROM_SERVER(0, WHOLE, OK_SHORT), .then = UP_RST, .out_seq = WHOLE},
 			};
 
@@ -1504,7 +1516,8 @@ static void a_refusal_holds_nothing_of_what_ip_puts_in_front_of_a_segment(void *
 			for (int k = 0; k < 3; k++)
 				play_step(&shape, &handshake[k], HTTP_PORT);
 			shut_ttft(shape.ipv6);
-			for (step_now = 0; step_now < sizeof(steps) / sizeof(steps[0]); step_now++) {
+			for (step_now = 0; step_now < sizeof(steps) / sizeof(steps[0]);
+			     step_now++) {
 				struct step step = steps[step_now];
 
 				step.between = &betweens[i];
@@ -2071,8 +2084,10 @@ static void other_packets_leave_as_they_came(void **state)
 		{"many IPv6 headers, and a length beyond the packet", many_longer, 0, 0},
 		{"many IPv6 headers, and a length within them", many_less_than_they_are, 0, 0},
 		{"many IPv6 headers, and a length that ends with them", many_as_they_are, 0, 0},
-		{"many IPv6 headers, and a length within the TCP header", many_and_half_a_header, 0, 0},
-		{"many IPv6 headers, of which one ends beyond the packet", many_beyond_the_packet, 0, 0},
+		{"many IPv6 headers, and a length within the TCP header", many_and_half_a_header, 0,
+		 0},
+		{"many IPv6 headers, of which one ends beyond the packet", many_beyond_the_packet,
+		 0, 0},
 	};
 	static struct frame in, out;
 
@@ -2125,8 +2140,9 @@ static void truncated_headers_leave_as_they_came(void **state)
 	static struct frame whole, in, out;
 
 	for (int kind = 0; kind < 5; kind++) {
-		const struct shape shape = {kind & 1 || kind == 4, kind & 2 ? LINK_QINQ : LINK_ETHERNET,
-					    OPTIONS_TS, false};
+		const struct shape shape = {kind & 1 || kind == 4,
+					    kind & 2 ? LINK_QINQ : LINK_ETHERNET, OPTIONS_TS,
+					    false};
 		struct segment s = {.flags = SYN, .text = "x", .len = 1};
 
 		block_client(shape.ipv6);
@@ -2173,8 +2189,12 @@ static void a_length_of_zero_means_all_of_the_packet(void **state)
 {
 	static const struct step handshake[] = {HANDSHAKE};
 	static struct frame in, out;
-	struct segment request = {.flags = PSH | ACK, .seq = CLIENT_ISN + 1, .ack = SERVER_ISN + 1,
-				  .window = 501, .text = REQUEST, .len = WHOLE};
+	struct segment request = {.flags = PSH | ACK,
+				  .seq = CLIENT_ISN + 1,
+				  .ack = SERVER_ISN + 1,
+				  .window = 501,
+				  .text = REQUEST,
+				  .len = WHOLE};
 
 	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
 		const struct shape shape = {.ipv6 = ipv6};

@@ -650,8 +650,8 @@ static void a_response_in_pieces_of_every_size_comes_to_the_same(void **state)
 }
 
 /*
- * invariants 7 and 8: ended at any byte of a request or its response, by either side, by FIN or RST,
- * a connection leaves nothing in flight; a client that has only closed its side still waits.
+ * invariants 7 and 8: ended at any byte of a request or its response, by either side, by FIN or
+ * RST, a connection leaves nothing in flight; a client that has only closed its side still waits.
  */
 static void whoever_goes_at_any_byte_leaves_nothing_in_flight(void **state)
 {

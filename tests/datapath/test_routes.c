@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From the keys in the operator's file to verdicts on packets: which requests are judged, which source names their
- * model, and what is learned of a name. The rules are made by the daemon's own code, so that a row
- * says what an operator would write.
+ * From the keys in the operator's file to verdicts on packets: which requests are judged, which
+ * source names their model, and what is learned of a name. The rules are made by the daemon's own
+ * code, so that a row says what an operator would write.
  */
 #include "packets.h"
 
 #include "config/rules.h"
 
-#define OTHER	SLUICE_MODEL_OTHER
-#define CHAT	"POST /v1/chat/completions HTTP/1.1\r\n"
+#define OTHER     SLUICE_MODEL_OTHER
+#define CHAT      "POST /v1/chat/completions HTTP/1.1\r\n"
 #define QWEN_BODY "Content-Length: 16\r\n\r\n{\"model\":\"qwen\"}"
-#define NO_NAME "Content-Length: 2\r\n\r\n{}"
-#define A_80	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define NO_NAME   "Content-Length: 2\r\n\r\n{}"
+#define A_80      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 #define ADMITTED(model)                                                                            \
 	.in_flight = 1, .waiting = 1, .conns = 1,                                                  \
@@ -42,8 +42,8 @@ static void rules_of(const char *const *keys)
 
 RULES(defaults)
 RULES(with_header, "model-header", "X-Model")
-RULES(body_first, "model-from", "body", "model-from", "header", "model-from", "path", "model-header",
-      "X-Model")
+RULES(body_first, "model-from", "body", "model-from", "header", "model-from", "path",
+      "model-header", "X-Model")
 RULES(path_only, "model-from", "path")
 RULES(chat_only, "judge-paths", "/v1/chat/", "pass-paths", "/v1/chat/tokenize")
 RULES(put_too, "judge-methods", "POST", "judge-methods", "PUT")
@@ -71,14 +71,16 @@ static void the_path_names_the_model_where_servers_have_it(void **state)
 		{"Azure",
 		 {HANDSHAKE,
 		  {.act = defaults},
-		  {FROM_CLIENT(0, 0,
-			       "POST /openai/deployments/qwen/chat/completions?api-version=1 HTTP/1.1\r\n"
-			       "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}")}},
+		  {FROM_CLIENT(
+			  0, 0,
+			  "POST /openai/deployments/qwen/chat/completions?api-version=1 HTTP/1.1\r\n"
+			  "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}")}},
 		 ADMITTED(QWEN)},
 		{"KServe and Triton",
 		 {HANDSHAKE,
 		  {.act = defaults},
-		  {FROM_CLIENT(0, 0, "POST /v2/models/qwen/versions/1/infer HTTP/1.1\r\n" NO_NAME)}},
+		  {FROM_CLIENT(0, 0,
+			       "POST /v2/models/qwen/versions/1/infer HTTP/1.1\r\n" NO_NAME)}},
 		 ADMITTED(QWEN)},
 		{"TensorFlow Serving",
 		 {HANDSHAKE,
@@ -105,14 +107,19 @@ static void the_path_names_the_model_where_servers_have_it(void **state)
 		{"compressed",
 		 {HANDSHAKE,
 		  {.act = defaults},
-		  {FROM_CLIENT(0, 0,
-			       "POST /models/qwen HTTP/1.1\r\nContent-Encoding: gzip\r\n" NO_NAME)}},
+		  {FROM_CLIENT(
+			  0, 0,
+			  "POST /models/qwen HTTP/1.1\r\nContent-Encoding: gzip\r\n" NO_NAME)}},
 		 ADMITTED(QWEN)},
 		{"no name behind the prefix: the body's",
-		 {HANDSHAKE, {.act = defaults}, {FROM_CLIENT(0, 0, "POST /models/ HTTP/1.1\r\n" QWEN_BODY)}},
+		 {HANDSHAKE,
+		  {.act = defaults},
+		  {FROM_CLIENT(0, 0, "POST /models/ HTTP/1.1\r\n" QWEN_BODY)}},
 		 ADMITTED(QWEN)},
 		{"a name nobody knows",
-		 {HANDSHAKE, {.act = defaults}, {FROM_CLIENT(0, 0, "POST /models/x HTTP/1.1\r\n" QWEN_BODY)}},
+		 {HANDSHAKE,
+		  {.act = defaults},
+		  {FROM_CLIENT(0, 0, "POST /models/x HTTP/1.1\r\n" QWEN_BODY)}},
 		 ADMITTED(OTHER)},
 		{"a name too long to be seen",
 		 {HANDSHAKE,
@@ -174,7 +181,9 @@ static void sources_are_asked_in_the_configured_order(void **state)
 				    "x-the-longest-name-of-a-header-b: llama\r\n" NO_NAME)}},
 		 ADMITTED(QWEN)},
 		{"an empty header names nothing",
-		 {HANDSHAKE, {.act = with_header}, {FROM_CLIENT(0, 0, CHAT "X-Model: \r\n" QWEN_BODY)}},
+		 {HANDSHAKE,
+		  {.act = with_header},
+		  {FROM_CLIENT(0, 0, CHAT "X-Model: \r\n" QWEN_BODY)}},
 		 ADMITTED(QWEN)},
 		{"a header given twice names what cannot be told",
 		 {HANDSHAKE,
@@ -210,7 +219,8 @@ static void sources_are_asked_in_the_configured_order(void **state)
 		{"half a name in front of bytes not seen is none",
 		 {HANDSHAKE,
 		  {.act = body_first},
-		  {FROM_CLIENT(0, 0, CHAT "X-Model: llama\r\nContent-Length: 16\r\n\r\n{\"model\":\"qw")},
+		  {FROM_CLIENT(0, 0,
+			       CHAT "X-Model: llama\r\nContent-Length: 16\r\n\r\n{\"model\":\"qw")},
 		  {FROM_CLIENT(87, 0, "n\"}")},
 		  {FROM_CLIENT(86, 0, "e")}},
 		 ADMITTED(LLAMA)},
@@ -249,8 +259,8 @@ static void what_the_operator_lets_pass_passes_and_nothing_that_looks_like_it(vo
 	{                                                                                          \
 		HANDSHAKE, {.act = chat_only}, {.act = shut_all},                                  \
 		{                                                                                  \
-			FROM_CLIENT(0, 0, LINE " HTTP/1.1\r\n\r\n"), .then = REFUSE,               \
-			.out_ack = sizeof(LINE " HTTP/1.1\r\n\r\n") - 1                            \
+			FROM_CLIENT(0, 0, LINE " HTTP/1.1\r\n\r\n"),                               \
+				.then = REFUSE, .out_ack = sizeof(LINE " HTTP/1.1\r\n\r\n") - 1    \
 		}                                                                                  \
 	}
 #define PASSES(LINE)                                                                               \
@@ -266,7 +276,8 @@ static void what_the_operator_lets_pass_passes_and_nothing_that_looks_like_it(vo
 		{"judged", SHUT("POST /v1/chat/completions"), REFUSED},
 		{"a longer path that passes", PASSES("POST /v1/chat/tokenize"), UNJUDGED},
 		{"all other paths", PASSES("POST /v1/embeddings?q=%20"), UNJUDGED},
-		{"… also where models would be named", PASSES("POST /v2/models/qwen/infer"), UNJUDGED},
+		{"… also where models would be named", PASSES("POST /v2/models/qwen/infer"),
+		 UNJUDGED},
 		{"another method", PASSES("PUT /v1/chat/completions"), UNJUDGED},
 		{"an escape", SHUT("POST /v1/%63hat/completions"), REFUSED},
 		{"dots", SHUT("POST /v1/chat/tokenize/../completions"), REFUSED},
@@ -299,7 +310,8 @@ static void a_name_from_the_head_is_learned_as_one_from_the_body(void **state)
 		{HANDSHAKE,
 		 {.act = defaults},
 		 {FROM_CLIENT(0, 0, line)},
-		 {FROM_SERVER(0, sizeof(line) - 1, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
+		 {FROM_SERVER(0, sizeof(line) - 1,
+			      "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
 		.conns = 1,
 		.requests = {{OTHER, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
 		.samples = {{SLUICE_SAMPLE_SEEN, OTHER, 0, 0}},
@@ -343,7 +355,8 @@ static void doubt_is_reset_only_where_nobody_is_hurt(void **state)
 		 {{.act = reset_doubt},
 		  HANDSHAKE,
 		  {FROM_CLIENT(0, 0, "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")},
-		  {FROM_SERVER(0, 38, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")},
+		  {FROM_SERVER(0, 38,
+			       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")},
 		  {FROM_CLIENT(38, 56, "\x81\x05hello")}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_UPGRADED, 1}}},

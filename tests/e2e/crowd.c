@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * As many clients as are asked for, each with an address of its own, a connection and one small request, one after the
- * other. The addresses must be local: `ip route add local PREFIX dev lo`.
+ * As many clients as are asked for, each with an address of its own, a connection and one small
+ * request, one after the other. The addresses must be local: `ip route add local PREFIX dev lo`.
  *
  * crowd FIRST COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 PORT: every other client is IPv6, in a /64 of
  * its own. Prints how many got an answer that begins with HTTP/1.1 200 as JSON.

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Packets from addresses that nobody has, by the million: SYNs, and segments that carry a whole request, with right
- * checksums, one over IPv4 to three over IPv6. What comes back to those addresses is the caller's to lose.
+ * Packets from addresses that nobody has, by the million: SYNs, and segments that carry a whole
+ * request, with right checksums, one over IPv4 to three over IPv6. What comes back to those
+ * addresses is the caller's to lose.
  *
- * flood INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]: sources are a million addresses of PREFIX6/64,
- * one behind the other and then again, and those of PREFIX4/17; half of the IPv4 segments with data come from CLIENT4
- * where it is given, from random ports. Prints what it has sent as JSON.
+ * flood INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]: sources are a million
+ * addresses of PREFIX6/64, one behind the other and then again, and those of PREFIX4/17; half of
+ * the IPv4 segments with data come from CLIENT4 where it is given, from random ports. Prints what
+ * it has sent as JSON.
  */
 #define _GNU_SOURCE /* sendmmsg */
 #include <arpa/inet.h>
@@ -191,7 +193,7 @@ int main(int argc, char **argv)
 		}
 		sent += BATCH;
 	}
-	printf("{\"sent\":%lu,\"syns\":%lu,\"busy\":%lu,\"addresses6\":%lu}\n", sent, syns,
-	       busy, over_ipv6 < ADDRESSES ? over_ipv6 : ADDRESSES);
+	printf("{\"sent\":%lu,\"syns\":%lu,\"busy\":%lu,\"addresses6\":%lu}\n", sent, syns, busy,
+	       over_ipv6 < ADDRESSES ? over_ipv6 : ADDRESSES);
 	return 0;
 }

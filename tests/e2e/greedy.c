@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Clients that take whatever they are given, and clients that wait exactly as they are told. A client is a source address;
- * its model bears the name that stands behind it, so that the server counts each by itself.
+ * Clients that take whatever they are given, and clients that wait exactly as they are told. A
+ * client is a source address; its model bears the name that stands behind it, so that the server
+ * counts each by itself.
  *
- * greedy storm SERVER PORT SECONDS THREADS ADDRESS=MODEL…: so many threads a client, pinned to all CPUs in turn, every
- * other one with a new connection for each request, the others on one as long as it lasts. Says of each client what came
- * back, and the times (ns, one clock) between which sluice must have admitted its first and last, and refused its last.
- * greedy wait SERVER PORT ROUNDS SEED ADDRESS=MODEL…: one thread a client, which asks until it is refused, waits
- * retry-after-ms to the millisecond from when it has read that, and asks again. Says how often it was refused then.
+ * greedy storm SERVER PORT SECONDS THREADS ADDRESS=MODEL…: so many threads a client, pinned to all
+ * CPUs in turn, every other one with a new connection for each request, the others on one as long
+ * as it lasts. Says of each client what came back, and the times (ns, one clock) between which
+ * sluice must have admitted its first and last, and refused its last. greedy wait SERVER PORT
+ * ROUNDS SEED ADDRESS=MODEL…: one thread a client, which asks until it is refused, waits
+ * retry-after-ms to the millisecond from when it has read that, and asks again. Says how often it
+ * was refused then.
  *
- * A refusal counts as `refused` only if all of it came and behind it the end of the connection; all else is `bad`.
+ * A refusal counts as `refused` only if all of it came and behind it the end of the connection; all
+ * else is `bad`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -149,7 +153,8 @@ static int read_answer(int fd, uint64_t *wait_ms)
 	return wait ? 429 : 0;
 }
 
-/* One request on *fd, on a new connection where that is -1, which is closed after anything but a 200. */
+/* One request on *fd, on a new connection where that is -1, which is closed after anything but a
+ * 200. */
 static int ask(struct client *c, int *fd, uint64_t *wait_ms)
 {
 	char text[512], body[256];

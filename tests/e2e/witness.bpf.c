@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a client's wire says of a refusal, on its own interface and independently of sluice: counts the TCP segments
- * of the test's port by kind, and loses the first answers when it is told to. Loss by number and not by chance, so
- * that "lost once" is exactly that.
+ * What a client's wire says of a refusal, on its own interface and independently of sluice: counts
+ * the TCP segments of the test's port by kind, and loses the first answers when it is told to. Loss
+ * by number and not by chance, so that "lost once" is exactly that.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -12,9 +12,9 @@
 #include <bpf/bpf_helpers.h>
 
 #define PORT 8000
-#define FIN 1
-#define SYN 2
-#define RST 4
+#define FIN  1
+#define SYN  2
+#define RST  4
 
 struct seen {
 	__u64 syn_out, syn_ack_in, fin_in, fin_out, rst_in, rst_out, lost, in, out;
@@ -42,8 +42,8 @@ struct {
 	__uint(max_entries, 1);
 } data_to_lose SEC(".maps");
 
-/* The flags of a TCP segment from or to the port; -1: something else. IPv4 without options, IPv6 without
- * extension headers: all that the cases send. */
+/* The flags of a TCP segment from or to the port; -1: something else. IPv4 without options, IPv6
+ * without extension headers: all that the cases send. */
 static __always_inline int tcp_flags(struct __sk_buff *skb)
 {
 	__u32 at = ETH_HLEN;

@@ -148,7 +148,8 @@ static inline int framing_on_body(http_parser *p, const char *at, size_t len)
 	return 0;
 }
 
-/* What the scanners say of a body as http_parser decoded it; how to read it ours saw in the head. */
+/* What the scanners say of a body as http_parser decoded it; how to read it ours saw in the head.
+ */
 static inline int framing_decoded(struct framing *m, enum feed_kind kind)
 {
 	struct feed f;

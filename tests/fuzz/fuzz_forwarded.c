@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The value of X-Forwarded-For (the first byte odd) or of Forwarded: whoever it names is the address that inet_pton()
- * finds in its last element, whatever a client has written in front of that; and what is known of those before it is
- * what would be, if the last were not there.
+ * The value of X-Forwarded-For (the first byte odd) or of Forwarded: whoever it names is the
+ * address that inet_pton() finds in its last element, whatever a client has written in front of
+ * that; and what is known of those before it is what would be, if the last were not there.
  */
 #include <arpa/inet.h>
 #include <assert.h>

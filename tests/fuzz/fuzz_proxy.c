@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A PROXY header, cut where the first byte says: the pieces say what the whole says, and a version 1 line that is taken
- * is one to sscanf() and inet_pton().
+ * A PROXY header, cut where the first byte says: the pieces say what the whole says, and a version
+ * 1 line that is taken is one to sscanf() and inet_pton().
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -59,7 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(line, data, n);
 	line[n] = '\0';
-	assert(sscanf(line, "PROXY %7s %47s %47s %u %u\r\n", family, source, destination, &from, &to) == 5);
+	assert(sscanf(line, "PROXY %7s %47s %47s %u %u\r\n", family, source, destination, &from,
+		      &to) == 5);
 	assert(from < 65536 && to < 65536);
 	if (!strcmp(family, "TCP6")) {
 		assert(inet_pton(AF_INET6, destination, addr) == 1);

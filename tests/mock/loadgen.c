@@ -8,8 +8,8 @@
  * Once the answer is whole the request is over and the caller goes on, while the connection may
  * still be watched to its EOF. Its clock is the time at which a read returned, nothing better.
  *
- * With --trace the times and sizes of requests are those of a file: an open loop whose bursts are the trace's own. A
- * prompt of n tokens is a text of 4n bytes.
+ * With --trace the times and sizes of requests are those of a file: an open loop whose bursts are
+ * the trace's own. A prompt of n tokens is a text of 4n bytes.
  */
 #include "mock.h"
 
@@ -1217,7 +1217,8 @@ static void find_quartiles(void)
 }
 
 /*
- * The rows of this run and their times: with --speed as many as come in --duration or as --requests says; with
+ * The rows of this run and their times: with --speed as many as come in --duration or as --requests
+ * says; with
  * --load-rate as many as make that rate in --duration, from the first to the last.
  */
 static void read_trace(void)
@@ -1380,7 +1381,8 @@ static void print_fates(const struct fates *f)
 	       (unsigned long long)f->missed, (unsigned long long)f->refused);
 }
 
-/* How long requests came: what the load asks for in the open loop, else until the last was answered. */
+/* How long requests came: what the load asks for in the open loop, else until the last was
+ * answered. */
 static double load_seconds(double seconds)
 {
 	if (trace_path && load_rate > 0)
@@ -1390,7 +1392,8 @@ static double load_seconds(double seconds)
 	return trace_path ? arrivals[arrival_count - 1].at_s : seconds;
 }
 
-/* By whole requests: goodput is those that met the targets in each second in which requests came. */
+/* By whole requests: goodput is those that met the targets in each second in which requests came.
+ */
 static void print_load(double seconds)
 {
 	printf("\"load\":{\"seconds\":%.4f,", seconds);

@@ -8,9 +8,10 @@
  * its model's queue, holds a slot, and its one timer is the next thing that the model would do.
  * What an application cannot see (a request refused on the way) must not show in /stats.
  *
- * With --engine all models share one engine that batches continuously, the very code of the simulator
- * (user/sim/engine.h), driven by the clock: each wake-up takes the steps that are due by then, and the next is due at
- * a time that does not depend on how late this one was. A prompt's tokens are the bytes of its text / 4.
+ * With --engine all models share one engine that batches continuously, the very code of the
+ * simulator (user/sim/engine.h), driven by the clock: each wake-up takes the steps that are due by
+ * then, and the next is due at a time that does not depend on how late this one was. A prompt's
+ * tokens are the bytes of its text / 4.
  */
 #include "mock.h"
 
@@ -792,7 +793,8 @@ static void on_batch_timer(struct timer *t)
 	batch_run();
 }
 
-/* Also answered requests may bring the next one: batch_run() is then under way, and looks for what is due behind them. */
+/* Also answered requests may bring the next one: batch_run() is then under way, and looks for what
+ * is due behind them. */
 static bool batch_submit(struct conn *c)
 {
 	if (!batch.free_count)
@@ -956,7 +958,8 @@ static void enqueue(struct conn *c, struct model *m)
 		begin_service(c, c->read_ns);
 }
 
-/* Bytes of the prompt's text, without what JSON adds: "prompt", or all contents; the whole body where there is none. */
+/* Bytes of the prompt's text, without what JSON adds: "prompt", or all contents; the whole body
+ * where there is none. */
 static uint64_t text_bytes(const struct conn *c, const json_t *json)
 {
 	const json_t *prompt = json_object_get(json, "prompt");

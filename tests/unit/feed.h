@@ -26,7 +26,8 @@ struct feed {
 	size_t window; /* bytes, at most SCAN_BUF */
 	__u8 rubbish;  /* what lies behind the window's end */
 	__u8 method;   /* responses: of the requests they answer */
-	char wanted[(3 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX]; /* requests: the header whose value is kept */
+	char wanted[(3 + HTTP1_KEYS_MAX) *
+		    HTTP1_TOKEN_MAX]; /* requests: the header whose value is kept */
 	union {
 		struct http1_request request;
 		struct http1_response response;
@@ -86,8 +87,10 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 		unsigned flag;
 		const char *text;
 	} flags[] = {
-		{HTTP1_CHUNKED, " chunked"}, {HTTP1_ENCODED, " encoded"},
-		{HTTP1_PATH_CUT, " cut"},    {HTTP1_VALUE_BAD, " value!"},
+		{HTTP1_CHUNKED, " chunked"},
+		{HTTP1_ENCODED, " encoded"},
+		{HTTP1_PATH_CUT, " cut"},
+		{HTTP1_VALUE_BAD, " value!"},
 	};
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A daemon state made by hand, for the tests of what shows it: two services, one of them observed only, model "llama" shut
- * by its TTFT, model "fresh" without a sample, and counts that add up.
+ * A daemon state made by hand, for the tests of what shows it: two services, one of them observed
+ * only, model "llama" shut by its TTFT, model "fresh" without a sample, and counts that add up.
  */
 #ifndef SLUICE_STATE_FIXTURE_H
 #define SLUICE_STATE_FIXTURE_H
@@ -76,7 +76,8 @@ static inline struct fixture *fixture_new(void)
 	s->changed_ns[FIXTURE_LLAMA] = FIXTURE_NOW_NS - 42000000000ULL;
 	s->kernel[SLUICE_MODEL_ALL] = (struct state_load){.in_flight = 5, .waiting = 2};
 	s->kernel[FIXTURE_LLAMA] = (struct state_load){.in_flight = 5, .waiting = 2};
-	s->kernel[FIXTURE_FRESH] = (struct state_load){.in_flight = -1}; /* caught between two CPUs */
+	s->kernel[FIXTURE_FRESH] =
+		(struct state_load){.in_flight = -1}; /* caught between two CPUs */
 	for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS; i++)
 		s->histograms[FIXTURE_LLAMA].count[0][i] = i;
 	s->histograms[FIXTURE_LLAMA].sum_ns[0] = 1500000000;

@@ -89,7 +89,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(a_client_counts_once_a_law_for_as_long_as_it_comes, fresh),
 		cmocka_unit_test_setup(weights_add_up, fresh),
-		cmocka_unit_test_setup(a_crowd_is_bounded_and_nearly_all_of_what_fits_is_counted, fresh),
+		cmocka_unit_test_setup(a_crowd_is_bounded_and_nearly_all_of_what_fits_is_counted,
+				       fresh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

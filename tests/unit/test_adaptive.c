@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Adaptive admission by its properties: bounds under any load, no move on stale data, the same output for the same input,
- * what a cold, a stuck and a waking server see; and the kernel's integers against the same sums in wide numbers.
+ * Adaptive admission by its properties: bounds under any load, no move on stale data, the same
+ * output for the same input, what a cold, a stuck and a waking server see; and the kernel's
+ * integers against the same sums in wide numbers.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -32,7 +33,8 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 					       uint32_t rank, uint64_t now)
 {
 	typedef __int128 wide;
-	wide level = a->level[rank], room_level = a->room_level[rank], in_flight = load->in_flight, waiting, ticks, credit, room;
+	wide level = a->level[rank], room_level = a->room_level[rank], in_flight = load->in_flight,
+	     waiting, ticks, credit, room;
 	wide floor = a->stopped ? a->floor : a->floor * level / 256;
 
 	if (in_flight <= 0 || in_flight < floor)
@@ -57,8 +59,8 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 }
 
 /* Two criteria: places held, and requests let in ahead of those due. */
-static bool expected_above(const struct sluice_admission *a, const struct sluice_holding *held, uint32_t weight,
-			   uint64_t admitted)
+static bool expected_above(const struct sluice_admission *a, const struct sluice_holding *held,
+			   uint32_t weight, uint64_t admitted)
 {
 	typedef __int128 wide;
 	wide turn = (wide)a->turn * 256 / weight;
@@ -100,13 +102,16 @@ static void the_kernels_integers_are_those_of_wide_numbers(void **state)
 
 		assert_true(bytes <= ADMISSION_BYTES_MAX);
 		for (int r = 0; r < SLUICE_RANKS; r++)
-			a.level[r] = (uint16_t)chance_below(&c, 420), a.room_level[r] = (uint16_t)chance_below(&c, 257);
+			a.level[r] = (uint16_t)chance_below(&c, 420),
+			a.room_level[r] = (uint16_t)chance_below(&c, 257);
 		verdict = admission_judge(&a, &load, bytes, rank, now);
 		assert_int_equal(verdict, expected_verdict(&a, &load, bytes, rank, now));
 		seen[verdict]++;
 		weight = 1 + chance_below(&c, 65535);
 		turn = (__int128)a.turn * 256 / weight;
-		held.due = admitted * 256 + (chance_below(&c, 2) ? any(&c) >> 8 : (uint64_t)(4 * turn) + chance_below(&c, 2));
+		held.due = admitted * 256 + (chance_below(&c, 2)
+						     ? any(&c) >> 8
+						     : (uint64_t)(4 * turn) + chance_below(&c, 2));
 		assert_int_equal(admission_above_share(&a, &held, weight, admitted),
 				 expected_above(&a, &held, weight, admitted));
 		due = admission_due(&a, held.due, weight, admitted);
@@ -148,7 +153,8 @@ static void without_numbers_nothing_is_refused(void **state)
 		assert_int_equal(admission_judge(&none, &load, (uint32_t)any(&c),
 						 chance_below(&c, 8), any(&c)),
 				 ADMISSION_ADMIT);
-		assert_false(admission_above_share(&none, &(struct sluice_holding){load.in_flight, any(&c)}, 256, 0));
+		assert_false(admission_above_share(
+			&none, &(struct sluice_holding){load.in_flight, any(&c)}, 256, 0));
 	}
 }
 
@@ -197,8 +203,8 @@ static void check_bounds(const struct storm *s)
 	assert_true(isfinite(s->a.rate) && s->a.rate >= 0);
 	assert_true(s->a.refused_share >= 0 && s->a.refused_share <= 1);
 	for (int r = 0; r < SLUICE_RANKS; r++)
-		assert_true(out.level[r] > 0 && out.level[r] <= 1.6 * ADMISSION_ALL && out.room_level[r] > 0 &&
-			    out.room_level[r] <= ADMISSION_ALL);
+		assert_true(out.level[r] > 0 && out.level[r] <= 1.6 * ADMISSION_ALL &&
+			    out.room_level[r] > 0 && out.room_level[r] <= ADMISSION_ALL);
 	assert_true(out.level[0] >= ADMISSION_ALL);
 	assert_in_range(adaptive_retry_ms(&s->a), 1000, 60000);
 }
@@ -233,8 +239,8 @@ static void the_same_input_gives_the_same_output(void **state)
 }
 
 /*
- * Between two stops there is a target: what has opened stays open for one. So there are at most 60 s / target + 1 stops in
- * any minute, and an opening behind each.
+ * Between two stops there is a target: what has opened stays open for one. So there are at most 60
+ * s / target + 1 stops in any minute, and an opening behind each.
  */
 #define CHANGES_A_MINUTE (2 * (60000 / 1000 + 1)) /* the targets above have 1000 ms */
 
@@ -256,7 +262,8 @@ static void count_flap(struct flaps *f, const struct adaptive *a, uint64_t now)
 	*at = now;
 }
 
-/* What may come before a look: a token or none, bytes that wait, somebody who has waited for long or nobody. */
+/* What may come before a look: a token or none, bytes that wait, somebody who has waited for long
+ * or nobody. */
 #define TRICKS      16
 #define TRICK_TOKEN 1
 
@@ -611,7 +618,8 @@ static void who_is_above_its_share_spares_a_place_and_most_of_the_room(void **st
 	assert_int_equal(out.level[above], (int)(0.75 * ADMISSION_ALL));
 	/* The room of the others is 1.6 of the target while nobody is refused. */
 	assert_int_equal(out.room_level[above], (int)(0.45 / 1.6 * ADMISSION_ALL));
-	/* Nine beside one failed: there are eight places, and the last is not for it, whatever the ceiling is. */
+	/* Nine beside one failed: there are eight places, and the last is not for it, whatever the
+	 * ceiling is. */
 	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 9, now += TICK);
 	for (a.ceiling = 9; a.ceiling < 40; a.ceiling += 7) {
 		adaptive_write(&a, &targets, &out);
@@ -645,7 +653,8 @@ static void while_those_above_are_refused_the_others_may_queue(void **state)
 	adaptive_look(&a, &targets, &v, now += TICK);
 	adaptive_write(&a, &targets, &out);
 	assert_int_equal(out.level[within], (int)(1.6 * ADMISSION_ALL));
-	assert_int_equal(out.room_level[within], ADMISSION_ALL); /* they wait no longer than others */
+	assert_int_equal(out.room_level[within],
+			 ADMISSION_ALL); /* they wait no longer than others */
 	/* Not so where most of the refused are within theirs: then there is just too much. */
 	v.refused[within] += 12;
 	adaptive_look(&a, &targets, &v, now += TICK);
@@ -676,18 +685,22 @@ static void a_share_is_by_weight_and_of_those_who_are_there(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct sluice_holding held = {rows[i].in_flight, (uint64_t)(5000 + rows[i].ahead) * ADMISSION_ALL};
+		struct sluice_holding held = {rows[i].in_flight,
+					      (uint64_t)(5000 + rows[i].ahead) * ADMISSION_ALL};
 
-		assert_int_equal(admission_above_share(&a, &held, rows[i].weight, 5000), rows[i].above);
+		assert_int_equal(admission_above_share(&a, &held, rows[i].weight, 5000),
+				 rows[i].above);
 	}
 	assert_int_equal(admission_rank(1, 0), 2);
 	assert_int_equal(admission_rank(1, 7), 3);
 	assert_int_equal(admission_rank(SLUICE_CLASSES, 0), 0); /* no rank is beyond the last */
 }
 
-/* Lets in requests of CLIENTS clients, the last `times` as often as each other; how many came above their share. */
+/* Lets in requests of CLIENTS clients, the last `times` as often as each other; how many came above
+ * their share. */
 #define CLIENTS 21
-static void share_out(unsigned times, unsigned burst, unsigned above[CLIENTS], unsigned came[CLIENTS])
+static void share_out(unsigned times, unsigned burst, unsigned above[CLIENTS],
+		      unsigned came[CLIENTS])
 {
 	const struct sluice_admission a = {.turn = CLIENTS * ADMISSION_ALL / 2};
 	struct sluice_holding held[CLIENTS] = {0};
@@ -697,11 +710,13 @@ static void share_out(unsigned times, unsigned burst, unsigned above[CLIENTS], u
 	memset(above, 0, CLIENTS * sizeof(*above));
 	memset(came, 0, CLIENTS * sizeof(*came));
 	for (int i = 0; i < 20000; i++) {
-		uint32_t of = chance_below(&c, CLIENTS - 1 + times), who = of < CLIENTS - 1 ? of : CLIENTS - 1;
+		uint32_t of = chance_below(&c, CLIENTS - 1 + times),
+			 who = of < CLIENTS - 1 ? of : CLIENTS - 1;
 
 		for (unsigned n = 0; n < burst; n++) {
 			came[who]++;
-			above[who] += admission_above_share(&a, &held[who], ADMISSION_ALL, admitted);
+			above[who] +=
+				admission_above_share(&a, &held[who], ADMISSION_ALL, admitted);
 			held[who].due = admission_due(&a, held[who].due, ADMISSION_ALL, ++admitted);
 		}
 	}
@@ -831,7 +846,8 @@ static void the_next_daemon_keeps_each_rank_where_it_was(void **state)
 		adaptive_look(&a, &targets, &v, now += TICK);
 	}
 	adaptive_write(&a, &targets, &was);
-	assert_true(was.level[SLUICE_RANKS - 1] < was.level[admission_rank(SLUICE_CLASS_NORMAL, 1)]);
+	assert_true(was.level[SLUICE_RANKS - 1] <
+		    was.level[admission_rank(SLUICE_CLASS_NORMAL, 1)]);
 	adaptive_init(&next, now);
 	adaptive_adopt(&next, &was, &targets);
 	adaptive_look(&next, &targets, &v, now + TICK);
@@ -863,7 +879,8 @@ static void late_with_nothing_before_it_lowers_the_ceiling_once(void **state)
 	adaptive_init(&a, now);
 	feed(&a, &v, 50, 100, 20000, &now);
 	a.ceiling = 40;
-	/* Ten requests that came in beside nine others, and were all late: they speak of one level. */
+	/* Ten requests that came in beside nine others, and were all late: they speak of one level.
+	 */
 	for (int i = 0; i < 10; i++)
 		adaptive_ttft(&a, &targets, 3000, 1000, 1000, 10, now += TICK);
 	assert_true(fabs(a.ceiling - 9.5) < 1e-9);
@@ -872,7 +889,8 @@ static void late_with_nothing_before_it_lowers_the_ceiling_once(void **state)
 static void what_shadow_mode_lets_in_says_nothing_of_the_ceiling(void **state)
 {
 	struct adaptive a;
-	struct adaptive_view v = {.in_flight = 8, .waiting = 6, .waiting_bytes = 6000, .beyond = 90};
+	struct adaptive_view v = {
+		.in_flight = 8, .waiting = 6, .waiting_bytes = 6000, .beyond = 90};
 	uint64_t now = S;
 
 	adaptive_init(&a, now);
@@ -908,7 +926,8 @@ int main(void)
 		cmocka_unit_test(the_lower_class_makes_room_for_the_higher),
 		cmocka_unit_test(who_is_above_its_share_spares_a_place_and_most_of_the_room),
 		cmocka_unit_test(while_those_above_are_refused_the_others_may_queue),
-		cmocka_unit_test(who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_else),
+		cmocka_unit_test(
+			who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_else),
 		cmocka_unit_test(who_was_ahead_is_soon_within_its_share_again),
 		cmocka_unit_test(a_share_is_by_weight_and_of_those_who_are_there),
 		cmocka_unit_test(one_client_alone_has_no_share),

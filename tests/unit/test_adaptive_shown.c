@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What an operator reads of policy adaptive: the model's JSON, the explanation of a request with its numbers, both as
- * text, and the metrics. The fixture's model "llama" is under a law of its own, "fresh" and "third" under that of a group.
+ * What an operator reads of policy adaptive: the model's JSON, the explanation of a request with
+ * its numbers, both as text, and the metrics. The fixture's model "llama" is under a law of its
+ * own, "fresh" and "third" under that of a group.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +38,8 @@ static struct {
 	bool has_priority;
 } maps;
 
-static bool no_rule(void *arg, const struct sluice_client_flag_key *key, struct sluice_client_flag *out)
+static bool no_rule(void *arg, const struct sluice_client_flag_key *key,
+		    struct sluice_client_flag *out)
 {
 	return false;
 }
@@ -53,7 +55,8 @@ static bool find_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix 
 	return true;
 }
 
-static bool no_budget(void *arg, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out)
+static bool no_budget(void *arg, const struct sluice_client *client, uint32_t quota,
+		      struct sluice_budget *out)
 {
 	return false;
 }
@@ -64,8 +67,8 @@ static bool find_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
 	return true;
 }
 
-static bool find_counts(void *arg, const struct sluice_client *client, struct sluice_client_count *out,
-			int64_t *in_flight)
+static bool find_counts(void *arg, const struct sluice_client *client,
+			struct sluice_client_count *out, int64_t *in_flight)
 {
 	*in_flight = 7;
 	return true;
@@ -146,7 +149,8 @@ static int setup(void **state)
 	};
 	f->state.changes[FIXTURE_LLAMA] = 6;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
-		maps.flag[id] = (struct sluice_model_flag){.allow = 1, .law = (__u16)id, .limit_retry_ms = 2500};
+		maps.flag[id] = (struct sluice_model_flag){
+			.allow = 1, .law = (__u16)id, .limit_retry_ms = 2500};
 	maps.flag[FIXTURE_FRESH].law = (__u16)group;
 	law(FIXTURE_LLAMA, (struct sluice_admission){
 				   .room = 10000,
@@ -189,7 +193,8 @@ static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
 	assert_true(json_is_null(json_object_get(a, "client_turn")));
 	assert_int_equal(json_array_size(json_object_get(a, "room_levels_by_rank")), SLUICE_RANKS);
 	assert_int_equal(json_array_size(json_object_get(a, "levels_by_rank")), SLUICE_RANKS);
-	assert_int_equal(json_integer_value(json_array_get(json_object_get(a, "refused_by_rank"), 3)), 9);
+	assert_int_equal(
+		json_integer_value(json_array_get(json_object_get(a, "refused_by_rank"), 3)), 9);
 	assert_int_equal(json_integer_value(json_object_get(llama, "limit")),
 			 json_integer_value(json_object_get(a, "ceiling")));
 	assert_true(json_integer_value(json_object_get(a, "ceiling")) > 2);
@@ -198,7 +203,8 @@ static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
 	assert_int_equal(json_integer_value(json_object_get(llama, "beyond")), 3);
 	assert_int_equal(json_integer_value(json_object_get(llama, "floor")), 2);
 	assert_true(json_is_null(json_object_get(llama, "group")));
-	assert_true(json_is_true(json_object_get(llama, "open"))); /* though its average is over the target */
+	assert_true(json_is_true(
+		json_object_get(llama, "open"))); /* though its average is over the target */
 	json_decref(llama);
 
 	one = report_model(&f->state, FIXTURE_FRESH);
@@ -285,7 +291,8 @@ static void a_client_above_its_share_is_told_so(void **state)
 	e = ask(FIXTURE_LLAMA, 0, NULL);
 	assert_true(e.admitted && !e.law.above_share);
 	assert_int_equal(maps.held_by.model, FIXTURE_LLAMA);
-	assert_memory_equal(&maps.held_by.client, &f->clients[0].client, sizeof(struct sluice_client));
+	assert_memory_equal(&maps.held_by.client, &f->clients[0].client,
+			    sizeof(struct sluice_client));
 	maps.held.in_flight = 4;
 	e = ask(FIXTURE_LLAMA, 0, NULL);
 	assert_false(e.admitted);
@@ -339,7 +346,8 @@ static void a_class_is_of_the_header_the_key_or_the_prefix(void **state)
 	explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, service, &ask_nothing, &e);
 	assert_int_equal(e.law.class_from, EXPLAIN_CLASS_KEY);
 	assert_memory_equal(&maps.priority_key, &key, sizeof(key));
-	explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, service, &(struct explain_ask){0, "x"}, &e);
+	explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, service,
+			&(struct explain_ask){0, "x"}, &e);
 	assert_memory_equal(maps.priority_key.addr + 8, &service, sizeof(service));
 }
 
@@ -387,18 +395,32 @@ static void explain_says_the_numbers(void **state)
 	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
 	maps.held.due = 103 * ADMISSION_ALL;
 	f->state.services[0].model = FIXTURE_LLAMA;
-	text = written(people_explain, answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":6000}"));
-	has_line(text, "192.0.2.1, model llama, service *:8000: the next request is REFUSED: in-flight, reply, retry after 3 s");
-	has_line(text, "class        normal (nothing is said of it), rank 3 of 0 to 7: has 50 % of the places and 25 % of the room");
-	has_line(text, "places       14 in flight of 16, 8 for this rank; below 2 all are admitted");
-	has_line(text, "wait         4 waiting with 8000 bytes; a request of 6000 bytes is expected to wait 1100 ms, and may 250 ms (target 1003 ms)");
-	has_line(text, "share        5 in flight of the client, of 4.0 places that are its share, and 1.5 requests ahead of it, of 4: above it, and so behind those within theirs");
+	text = written(people_explain,
+		       answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":6000}"));
+	has_line(
+		text,
+		"192.0.2.1, model llama, service *:8000: the next request is REFUSED: in-flight, reply, retry after 3 s");
+	has_line(
+		text,
+		"class        normal (nothing is said of it), rank 3 of 0 to 7: has 50 % of the places and 25 % of the room");
+	has_line(text,
+		 "places       14 in flight of 16, 8 for this rank; below 2 all are admitted");
+	has_line(
+		text,
+		"wait         4 waiting with 8000 bytes; a request of 6000 bytes is expected to wait 1100 ms, and may 250 ms (target 1003 ms)");
+	has_line(
+		text,
+		"share        5 in flight of the client, of 4.0 places that are its share, and 1.5 requests ahead of it, of 4: above it, and so behind those within theirs");
 	free(text);
 	maps.flag[FIXTURE_FRESH].law = (__u16)group;
 	law(group, (struct sluice_admission){.floor = 2, .ceiling = 4});
-	text = written(people_explain, answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"model\":\"fresh\"}"));
+	text = written(
+		people_explain,
+		answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"model\":\"fresh\"}"));
 	has_line(text, "law          that of group:gpu0");
-	has_line(text, "wait         0 waiting with 0 bytes; a request of 2048 bytes waits for what nobody knows yet: too few first tokens were seen");
+	has_line(
+		text,
+		"wait         0 waiting with 0 bytes; a request of 2048 bytes waits for what nobody knows yet: too few first tokens were seen");
 	has_line(text, "share        5 in flight of the client; it has the places for itself");
 	free(text);
 	bad = answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":0}");
@@ -421,7 +443,8 @@ static void a_model_that_stopped_says_so(void **state)
 	free(text);
 	text = written(people_event, report_change(&f->state, FIXTURE_LLAMA));
 	assert_string_equal(
-		text, "22:13:20  model llama shut: ttft: what waits for a first token moves no more, opens with the next first token\n");
+		text,
+		"22:13:20  model llama shut: ttft: what waits for a first token moves no more, opens with the next first token\n");
 	free(text);
 }
 
@@ -431,13 +454,18 @@ static void targets_are_shown_as_they_are_said(void **state)
 
 	assert_non_null(strstr(text, "1000 + 0.5/KiB"));
 	free(text);
-	text = written(people_set, json_pack("{s:o, s:s}", "global", report_model(&f->state, SLUICE_MODEL_ALL),
-					     "policy", "adaptive"));
+	text = written(people_set,
+		       json_pack("{s:o, s:s}", "global", report_model(&f->state, SLUICE_MODEL_ALL),
+				 "policy", "adaptive"));
 	assert_string_equal(
-		text, "all models: open, ttft 1000 ms, itl 30 ms, tau 15 s, max-in-flight none, floor 2, policy adaptive\n");
+		text,
+		"all models: open, ttft 1000 ms, itl 30 ms, tau 15 s, max-in-flight none, floor 2, policy adaptive\n");
 	free(text);
-	text = written(people_set, json_pack("{s:o}", "model", report_model(&f->state, FIXTURE_LLAMA)));
-	assert_string_equal(text, "llama: open, ttft 1000 ms + 0.5 ms/KiB, itl 30 ms, tau 15 s, max-in-flight 64, floor 2\n");
+	text = written(people_set,
+		       json_pack("{s:o}", "model", report_model(&f->state, FIXTURE_LLAMA)));
+	assert_string_equal(
+		text,
+		"llama: open, ttft 1000 ms + 0.5 ms/KiB, itl 30 ms, tau 15 s, max-in-flight 64, floor 2\n");
 	free(text);
 }
 

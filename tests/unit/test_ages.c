@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The ring of ages against a plain list of who waits since when: however long, and however sparse; and by many at once. */
+/* The ring of ages against a plain list of who waits since when: however long, and however sparse;
+ * and by many at once. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,8 +16,8 @@
 
 #include "sim/random.h"
 
-#define MS 1000000ULL
-#define S  (1000 * MS)
+#define MS          1000000ULL
+#define S           (1000 * MS)
 #define WAITING_MAX 64
 
 static struct sluice_ages ages;
@@ -68,7 +69,8 @@ static void the_oldest_is_known_to_a_slot_while_nobody_waits_a_round(void **stat
 	srand(20261122);
 	for (int step = 0; step < 200000; step++) {
 		now += (uint64_t)(rand() % 100) * MS;
-		while (count && (count == WAITING_MAX || rand() % 3 == 0 || now - waiting[0] > 15 * S))
+		while (count &&
+		       (count == WAITING_MAX || rand() % 3 == 0 || now - waiting[0] > 15 * S))
 			end(now - waiting[0] > 15 * S ? 0 : (unsigned)rand() % count);
 		for (unsigned i = 0; i < count; i++)
 			if (now - waiting[i] > 15 * S)
@@ -84,7 +86,8 @@ static void who_waits_alone_is_as_old_as_it_is_however_long(void **state)
 {
 	begin(5 * S);
 	for (uint64_t waited = 1; waited < 4000; waited *= 3)
-		assert_in_range(ages_oldest(&ages, (5 + waited) * S), waited * S - 68 * MS, waited * S + 68 * MS);
+		assert_in_range(ages_oldest(&ages, (5 + waited) * S), waited * S - 68 * MS,
+				waited * S + 68 * MS);
 	end(0);
 	assert_int_equal(ages_oldest(&ages, 9000 * S), 0);
 }
@@ -114,8 +117,9 @@ static void a_clock_that_is_a_little_ahead_is_no_age(void **state)
 }
 
 /*
- * Threads that begin and end to wait at once, in the slot of a clock that all of them push on. It waits for those who are
- * held up, as nobody's clock is a round behind another's; but it does go round, under some who still wait.
+ * Threads that begin and end to wait at once, in the slot of a clock that all of them push on. It
+ * waits for those who are held up, as nobody's clock is a round behind another's; but it does go
+ * round, under some who still wait.
  */
 #define RACERS     3
 #define RACE_TURNS 2000000
@@ -175,7 +179,8 @@ static void many_at_once_lose_nobody(void **state)
 {
 	uint64_t waiting_still = 2;
 
-	/* One waits from before to after, and is overtaken: the oldest, whatever becomes of the others. */
+	/* One waits from before to after, and is overtaken: the oldest, whatever becomes of the
+	 * others. */
 	race_change(RACE_FROM, true);
 	race_change(RACE_FROM + AGES_SLOTS, true);
 	race_clock = RACE_FROM + AGES_SLOTS;
@@ -189,7 +194,8 @@ static void many_at_once_lose_nobody(void **state)
 		for (unsigned k = 0; k < RACE_MOST; k++)
 			waiting_still += racers[i].held[k] != 0;
 	assert_int_equal(counted(), waiting_still);
-	assert_int_equal(ages_oldest(&ages, race_clock << AGES_SHIFT) >> AGES_SHIFT, race_clock - RACE_FROM);
+	assert_int_equal(ages_oldest(&ages, race_clock << AGES_SHIFT) >> AGES_SHIFT,
+			 race_clock - RACE_FROM);
 	for (unsigned i = 0; i < RACERS; i++)
 		for (unsigned k = 0; k < RACE_MOST; k++)
 			if (racers[i].held[k])
@@ -207,7 +213,8 @@ static void many_at_once_lose_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(the_oldest_is_known_to_a_slot_while_nobody_waits_a_round, fresh),
+		cmocka_unit_test_setup(the_oldest_is_known_to_a_slot_while_nobody_waits_a_round,
+				       fresh),
 		cmocka_unit_test_setup(who_waits_alone_is_as_old_as_it_is_however_long, fresh),
 		cmocka_unit_test_setup(who_is_overtaken_by_the_ring_keeps_its_age, fresh),
 		cmocka_unit_test_setup(a_clock_that_is_a_little_ahead_is_no_age, fresh),

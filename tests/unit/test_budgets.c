@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Quotas in words, in nanoseconds and over simulated time; ids that nobody shares who must not; and what `explain`
- * says of them. The arithmetic is gcra.h's, the same that the kernel compiles.
+ * Quotas in words, in nanoseconds and over simulated time; ids that nobody shares who must not; and
+ * what `explain` says of them. The arithmetic is gcra.h's, the same that the kernel compiles.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -418,7 +418,8 @@ static void a_weight_times_a_quota_is_exact(void **state)
 		assert_string_equal(words, rows[i].words);
 		quota_value(&one, &def);
 		quota_value(&many, &scaled);
-		/* The interval is the quota's by the weight, but for a nanosecond of rounding each. */
+		/* The interval is the quota's by the weight, but for a nanosecond of rounding each.
+		 */
 		if (def.requests.most) {
 			double want = (double)one.request_ns * 100 / text_weight_hundredths(weight);
 
@@ -687,7 +688,8 @@ static void what_is_explained_follows_the_order_of_the_kernel(void **state)
 	explain(s, client, client->addr, FIXTURE_LLAMA, 0, &e);
 	assert_int_equal(e.quota.id, id);
 
-	/* A block comes before the quota, an allow passes it, and the operator's word is over both. */
+	/* A block comes before the quota, an allow passes it, and the operator's word is over both.
+	 */
 	maps.has_rule = true;
 	maps.rule = (struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED,
 						.expires_ns = FIXTURE_NOW_NS + 2 * S,

@@ -507,16 +507,17 @@ static void a_service_says_which_requests_are_judged(void **state)
 
 static void a_service_says_who_its_clients_are(void **state)
 {
-	static const char good[] = "interface: lo\n"
-				   "services:\n"
-				   "- listen: 1\n"
-				   "- listen: 2\n"
-				   "  identity: [authorization, \"header:X-My-Key\", forwarded, x-api-key, address]\n"
-				   "  trusted-proxies: [10.0.0.0/8, fd00::1]\n"
-				   "  proxy-protocol: on\n"
-				   "  client-prefix-v4: 24\n"
-				   "  client-prefix-v6: 56\n"
-				   "- {listen: 3, protocol: opaque, client-prefix-v6: 48}\n";
+	static const char good[] =
+		"interface: lo\n"
+		"services:\n"
+		"- listen: 1\n"
+		"- listen: 2\n"
+		"  identity: [authorization, \"header:X-My-Key\", forwarded, x-api-key, address]\n"
+		"  trusted-proxies: [10.0.0.0/8, fd00::1]\n"
+		"  proxy-protocol: on\n"
+		"  client-prefix-v4: 24\n"
+		"  client-prefix-v6: 56\n"
+		"- {listen: 3, protocol: opaque, client-prefix-v6: 48}\n";
 	const struct config_service *s;
 
 	load(good, NULL, NULL);
@@ -583,14 +584,15 @@ static void targets_may_grow_and_models_share_a_server(void **state)
 		"- {name: a, ttft-threshold-ms: 1s + 0.5ms/KiB, floor: 5, group: gpu0}\n"
 		"- {name: b, group: gpu0}\n";
 	static const char *const args[] = {BASE, NULL};
-	static const char *const over[] = {BASE, "--ttft-threshold-ms", "none", "--floor=4",
-					   "--policy=adaptive", NULL};
+	static const char *const over[] = {BASE,        "--ttft-threshold-ms", "none",
+					   "--floor=4", "--policy=adaptive",   NULL};
 
 	load(yaml, args, NULL);
 	assert_true(config.ttft_threshold_ms == 800 && config.ttft_ms_per_kib == 0.2);
 	assert_int_equal(config.floor, 3);
 	assert_int_equal(config.policy, CONTROLLER_ADAPTIVE);
-	assert_true(config.models[0].ttft_threshold_ms == 1000 && config.models[0].ttft_ms_per_kib == 0.5);
+	assert_true(config.models[0].ttft_threshold_ms == 1000 &&
+		    config.models[0].ttft_ms_per_kib == 0.5);
 	assert_int_equal(config.models[0].floor, 5);
 	assert_string_equal(config.models[0].group, "gpu0");
 	assert_true(config.models[1].ttft_threshold_ms < 0);
@@ -797,7 +799,8 @@ static void a_wrong_variable_is_one_line_that_names_it(void **state)
 		{{"SLUICE_MODE=x", NULL}, "SLUICE_MODE: \"x\" is not one of enforce, shadow"},
 		{{"SLUICE_LISTEN=80,x", NULL}, "SLUICE_LISTEN: \"x\"" NO_LISTEN},
 		{{"SLUICE_INTERFACE=a b a", NULL}, "SLUICE_INTERFACE: \"a\" is given twice"},
-		{{"SLUICE_POLICY=x", NULL}, "SLUICE_POLICY: \"x\" is not one of adaptive, ema-flag"},
+		{{"SLUICE_POLICY=x", NULL},
+		 "SLUICE_POLICY: \"x\" is not one of adaptive, ema-flag"},
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The control socket: what its commands do to a state made by hand and operations that only take notes, and what its
- * clients can do to it: nothing, however they write, read or hang.
+ * The control socket: what its commands do to a state made by hand and operations that only take
+ * notes, and what its clients can do to it: nothing, however they write, read or hang.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -205,7 +205,8 @@ static void refused_with(const char *line, const char *part)
 
 static void status_has_every_promised_field_with_its_type(void **state)
 {
-	/* A path, and the type that JSON says of its value: n number, s text, b boolean, a list, o object, 0 null. */
+	/* A path, and the type that JSON says of its value: n number, s text, b boolean, a list, o
+	 * object, 0 null. */
 	static const char *const rows[] = {
 		"s mode",
 		"s policy",

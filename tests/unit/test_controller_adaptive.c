@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The controller under policy adaptive: whose law a sample moves, what the kernel is told of it, and when. How the law
- * moves is test_adaptive.c's; the reference law test_controller.c's.
+ * The controller under policy adaptive: whose law a sample moves, what the kernel is told of it,
+ * and when. How the law moves is test_adaptive.c's; the reference law test_controller.c's.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -97,7 +97,8 @@ static void the_flag_stays_open_and_the_admission_beside_it_decides(void **state
 	at = warm(id, 2 * S);
 	for (int i = 0; i < 20; i++, at += 100 * MS)
 		ttft(id, 5000, 3, at);
-	/* The average is far over its threshold: under the reference law this model would be shut. */
+	/* The average is far over its threshold: under the reference law this model would be shut.
+	 */
 	assert_true(controller_read(&c, id, at).ttft_ms > 2000);
 	assert_true(controller_read(&c, id, at).open);
 	f = flag(id, at);
@@ -200,7 +201,8 @@ static void models_of_a_group_move_one_law_each_by_its_own_target(void **state)
 	assert_int_equal(flag(a, at).law, group);
 	assert_int_equal(flag(b, at).law, group);
 	assert_int_equal(controller_limit(&c, a), f.admission.ceiling);
-	/* A second's wait is late for m, though not for b: with so little before it, the ceiling comes down. */
+	/* A second's wait is late for m, though not for b: with so little before it, the ceiling
+	 * comes down. */
 	for (int of_m = 0; of_m < 2; of_m++) {
 		for (int i = 0; i < 4; i++) {
 			const struct sluice_sample s = {
@@ -218,7 +220,8 @@ static void models_of_a_group_move_one_law_each_by_its_own_target(void **state)
 		if (of_m)
 			assert_in_range(flag(group, at + 2 * S).admission.ceiling, 2, 7);
 		else
-			assert_int_equal(flag(group, at + 2 * S).admission.ceiling, f.admission.ceiling);
+			assert_int_equal(flag(group, at + 2 * S).admission.ceiling,
+					 f.admission.ceiling);
 	}
 }
 
@@ -364,7 +367,8 @@ static void the_kernel_is_told_of_what_has_moved_only(void **state)
 	assert_int_equal(f.admission.floor, 3);
 	controller_join(&c, id, (uint32_t)controller_group(&c, "g"));
 	assert_true(controller_flag(&c, id, at, &f));
-	controller_join(&c, id, (uint32_t)controller_group(&c, "h")); /* nothing else is said of it there */
+	controller_join(&c, id,
+			(uint32_t)controller_group(&c, "h")); /* nothing else is said of it there */
 	assert_true(controller_flag(&c, id, at, &f));
 }
 
@@ -402,7 +406,8 @@ static void a_restart_goes_on_where_the_last_daemon_was(void **state)
 	controller_adopt_flag(&c, id, &was, 6 * S);
 	assert_int_not_equal(flag(id, 6 * S).admission.ceiling, 41);
 	/* A flag that the reference law had shut shuts nothing here. */
-	was = (struct sluice_model_flag){.law = (__u16)id, .reason = SLUICE_REASON_TTFT, .retry_after_ms = 9000};
+	was = (struct sluice_model_flag){
+		.law = (__u16)id, .reason = SLUICE_REASON_TTFT, .retry_after_ms = 9000};
 	fresh(true);
 	controller_adopt_flag(&c, id, &was, 6 * S);
 	assert_true(controller_read(&c, id, 6 * S).open);
@@ -431,15 +436,22 @@ static void set_knows_policy_floor_and_targets_that_grow(void **state)
 	static const struct {
 		const char *model, *key, *value, *err;
 	} wrong[] = {
-		{NULL, "ttft", "800 + 0.2", "ttft: \"800 + 0.2\" is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none"},
-		{NULL, "ttft", "800 + 0.2/kb", "ttft: \"800 + 0.2/kb\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
-		{NULL, "ttft", "none + 0.2/KiB", "ttft: \"none + 0.2/KiB\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
-		{NULL, "ttft", "5 + 0/KiB", "ttft: \"5 + 0/KiB\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
-		{NULL, "ttft", "5 + -1/KiB", "ttft: \"5 + -1/KiB\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
+		{NULL, "ttft", "800 + 0.2",
+		 "ttft: \"800 + 0.2\" is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none"},
+		{NULL, "ttft", "800 + 0.2/kb",
+		 "ttft: \"800 + 0.2/kb\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
+		{NULL, "ttft", "none + 0.2/KiB",
+		 "ttft: \"none + 0.2/KiB\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
+		{NULL, "ttft", "5 + 0/KiB",
+		 "ttft: \"5 + 0/KiB\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
+		{NULL, "ttft", "5 + -1/KiB",
+		 "ttft: \"5 + -1/KiB\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
 		{NULL, "floor", "0", "floor: \"0\" is not a whole number from 1 to 4096"},
 		{NULL, "floor", "none", "floor: \"none\" is not a whole number from 1 to 4096"},
-		{NULL, "floor", "default", "floor: \"default\" is only for what a model has of its own"},
-		{"m", "policy", "adaptive", "policy: there is one for all models; leave the model out"},
+		{NULL, "floor", "default",
+		 "floor: \"default\" is only for what a model has of its own"},
+		{"m", "policy", "adaptive",
+		 "policy: there is one for all models; leave the model out"},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -455,8 +467,8 @@ static void set_knows_policy_floor_and_targets_that_grow(void **state)
 		char err[256] = "";
 
 		fresh(true);
-		assert_int_equal(controller_set(&c, wrong[i].model, wrong[i].key, wrong[i].value, err,
-						sizeof(err)),
+		assert_int_equal(controller_set(&c, wrong[i].model, wrong[i].key, wrong[i].value,
+						err, sizeof(err)),
 				 -EINVAL);
 		assert_string_equal(err, wrong[i].err);
 	}

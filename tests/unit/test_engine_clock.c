@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The engine as the mock server drives it, by a clock: every token is told, nothing else changes by that, and who hangs up
- * leaves nothing behind.
+ * The engine as the mock server drives it, by a clock: every token is told, nothing else changes by
+ * that, and who hangs up leaves nothing behind.
  */
 #include <setjmp.h>
 #include <stdarg.h>

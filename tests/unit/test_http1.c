@@ -43,7 +43,7 @@ static void check(enum feed_kind kind, const struct row *rows, size_t n)
 }
 
 #define EIGHT(line) line line line line line line line line
-#define NAME_31 "x-the-longest-name-of-a-header-"
+#define NAME_31     "x-the-longest-name-of-a-header-"
 #define VALUE_95                                                                                   \
 	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"
 
@@ -257,7 +257,8 @@ static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 	check(FEED_REQUEST, rows, COUNT(rows));
 }
 
-/* The lines that are passed without a look at their value are not passed without one at their framing. */
+/* The lines that are passed without a look at their value are not passed without one at their
+ * framing. */
 static void a_line_that_does_not_matter_is_doubted_as_any_other(void **state)
 {
 #define HEAD "POST / HTTP/1.1\r\nHost: a\r\n"
@@ -281,9 +282,11 @@ static void a_line_that_does_not_matter_is_doubted_as_any_other(void **state)
 		ROW("a space behind a name of 32 bytes", HEAD NAME_31 "x : b\r\n" TAIL, "doubt"),
 		ROW("CR alone behind the last line", HEAD "Xyz: b\r\n\rx", "doubt"),
 		ROW("two lengths, and more behind them",
-		    HEAD "Content-Length: 3\r\nContent-Length: 2\r\nXyz: bcdefgh\r\n\r\n{}", "doubt"),
+		    HEAD "Content-Length: 3\r\nContent-Length: 2\r\nXyz: bcdefgh\r\n\r\n{}",
+		    "doubt"),
 		ROW("a length behind sixteen lines, then another",
-		    HEAD EIGHT("A: b\r\n") EIGHT("C-D: e\r\n") "Content-Length: 3\r\n" TAIL, "doubt"),
+		    HEAD EIGHT("A: b\r\n") EIGHT("C-D: e\r\n") "Content-Length: 3\r\n" TAIL,
+		    "doubt"),
 	};
 
 	check(FEED_REQUEST, rows, COUNT(rows));
@@ -297,23 +300,26 @@ static void lines_that_do_not_matter_are_passed(void **state)
 		    "head(POST / 1.1 length=2)@56 end@58"),
 		ROW("bytes above 127 in the name", HEAD "X\xff\xba: b\r\n" TAIL,
 		    "head(POST / 1.1 length=2)@55 end@57"),
-		ROW("a bare LF", HEAD "Xyz: b\nYz: c\n" TAIL, "head(POST / 1.1 length=2)@60 end@62"),
+		ROW("a bare LF", HEAD "Xyz: b\nYz: c\n" TAIL,
+		    "head(POST / 1.1 length=2)@60 end@62"),
 		ROW("a value longer than is looked at", HEAD "Xyz: " VALUE_95 VALUE_95 "\r\n" TAIL,
 		    "head(POST / 1.1 length=2)@244 end@246"),
 		ROW("names of 31, 32 and 33 bytes",
 		    HEAD NAME_31 ": b\r\n" NAME_31 "x: b\r\n" NAME_31 "xy: b\r\n" TAIL,
 		    "head(POST / 1.1 length=2)@158 end@160"),
 		ROW("names that begin or end as ours do",
-		    HEAD "C: 1\r\nContent-: 1\r\nContent-Length-: 9\r\nContent-Type: a\r\nTransfer: chunked\r\n"
-			 "-Content-Length: 9\r\nContent_Length: 9\r\nTransfer-Encodinh: chunked\r\n"
-			 "Date: x\r\nAuthorization: x\r\n" TAIL,
+		    HEAD
+		    "C: 1\r\nContent-: 1\r\nContent-Length-: 9\r\nContent-Type: a\r\nTransfer: chunked\r\n"
+		    "-Content-Length: 9\r\nContent_Length: 9\r\nTransfer-Encodinh: chunked\r\n"
+		    "Date: x\r\nAuthorization: x\r\n" TAIL,
 		    "head(POST / 1.1 length=2)@216 end@218"),
 		ROW("names with the bit of Content-Length, found by trying",
 		    HEAD "Cont-adi: 9\r\ncontahfslength: 9\r\n" TAIL,
 		    "head(POST / 1.1 length=2)@79 end@81"),
-		ROW("more of them than one step takes",
-		    HEAD EIGHT(EIGHT("Ab-C: d\r\n")) TAIL, "head(POST / 1.1 length=2)@623 end@625"),
-		ROW("a length first", "POST / HTTP/1.1\r\nContent-Length: 2\r\nA: b\r\nC: d\r\n\r\n{}",
+		ROW("more of them than one step takes", HEAD EIGHT(EIGHT("Ab-C: d\r\n")) TAIL,
+		    "head(POST / 1.1 length=2)@623 end@625"),
+		ROW("a length first",
+		    "POST / HTTP/1.1\r\nContent-Length: 2\r\nA: b\r\nC: d\r\n\r\n{}",
 		    "head(POST / 1.1 length=2)@50 end@52"),
 		ROW("lengths of seven and eight digits",
 		    "POST / HTTP/1.1\r\nContent-Length: 0000002\r\nContent-Length: 00000002\r\nA: b\r\n\r\n{}",
@@ -329,19 +335,43 @@ static void lines_that_do_not_matter_are_passed(void **state)
 	check(FEED_REQUEST, rows, COUNT(rows));
 }
 
-/* What tells lines by a bit of their name misses none that is asked for, and slows none that many clients send. */
+/* What tells lines by a bit of their name misses none that is asked for, and slows none that many
+ * clients send. */
 static void names_are_told_apart_by_their_bits(void **state)
 {
 	static const char *const usual[] = {
-		"host", "accept", "accept-encoding", "accept-language", "connection", "user-agent",
-		"cookie", "origin", "x-stainless-lang", "x-stainless-package-version", "x-stainless-os",
-		"x-stainless-arch", "x-stainless-runtime", "x-stainless-runtime-version",
-		"x-stainless-async", "x-stainless-retry-count", "x-stainless-read-timeout",
-		"openai-organization", "x-request-id", "x-forwarded-proto", "x-real-ip", "traceparent",
-		"anthropic-version", "server", "vary", "cache-control", "keep-alive",
+		"host",
+		"accept",
+		"accept-encoding",
+		"accept-language",
+		"connection",
+		"user-agent",
+		"cookie",
+		"origin",
+		"x-stainless-lang",
+		"x-stainless-package-version",
+		"x-stainless-os",
+		"x-stainless-arch",
+		"x-stainless-runtime",
+		"x-stainless-runtime-version",
+		"x-stainless-async",
+		"x-stainless-retry-count",
+		"x-stainless-read-timeout",
+		"openai-organization",
+		"x-request-id",
+		"x-forwarded-proto",
+		"x-real-ip",
+		"traceparent",
+		"anthropic-version",
+		"server",
+		"vary",
+		"cache-control",
+		"keep-alive",
 	};
-	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
-	char wanted[HTTP1_WANTED][HTTP1_TOKEN_MAX] = {"", "authorization", "x-api-key", "", "x-forwarded-for"};
+	static const char alphabet[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+	char wanted[HTTP1_WANTED][HTTP1_TOKEN_MAX] = {"", "authorization", "x-api-key", "",
+						      "x-forwarded-for"};
 	__u64 bits = http1_names(wanted[0]) | http1_own_names(&(struct http1_frame){0}, 1);
 	unsigned seed = 1;
 
@@ -362,7 +392,9 @@ static void names_are_told_apart_by_their_bits(void **state)
 			name[k] = alphabet[rand_r(&seed) % (sizeof(alphabet) - 1)];
 			lower[k] = (char)tolower(name[k]);
 		}
-		snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nOne-Line: b\r\n%s: kept\r\nAnd-Another: d\r\n\r\n", name);
+		snprintf(head, sizeof(head),
+			 "GET / HTTP/1.1\r\nOne-Line: b\r\n%s: kept\r\nAnd-Another: d\r\n\r\n",
+			 name);
 		feed_wanted = lower;
 		said = feed_cut(FEED_REQUEST, 0, head, strlen(head), 0, SCAN_BUF, 0);
 		assert_non_null(strstr(said, "<kept>"));
@@ -414,7 +446,8 @@ static void the_wanted_header_is_kept_wherever_it_is_split(void **state)
 		    "head(POST / 1.1 <a> length=2)@50 end@52"),
 	};
 	static const struct row longest[] = {
-		ROW("a name of 31 bytes", "GET / HTTP/1.1\r\nX-The-Longest-Name-Of-A-Header-: a\r\n\r\n",
+		ROW("a name of 31 bytes",
+		    "GET / HTTP/1.1\r\nX-The-Longest-Name-Of-A-Header-: a\r\n\r\n",
 		    "head(GET / 1.1 <a>)@54 end@54"),
 		ROW("a longer one", "GET / HTTP/1.1\r\n" NAME_31 "b: a\r\n\r\n",
 		    "head(GET / 1.1)@55 end@55"),
@@ -629,10 +662,13 @@ static void a_response_that_could_be_framed_in_two_ways_is_doubted(void **state)
 		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: , chunked\r\n\r\n", "doubt"),
 		ROW("chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
 		    "doubt"),
-		ROW("bare CR in the reason", "HTTP/1.1 200 O\rK\r\nContent-Length: 2\r\n\r\n", "doubt"),
-		ROW("CR at the end of the reason", "HTTP/1.1 200 OK\rContent-Length: 2\r\n\r\n", "doubt"),
+		ROW("bare CR in the reason", "HTTP/1.1 200 O\rK\r\nContent-Length: 2\r\n\r\n",
+		    "doubt"),
+		ROW("CR at the end of the reason", "HTTP/1.1 200 OK\rContent-Length: 2\r\n\r\n",
+		    "doubt"),
 		ROW("a space before a colon", "HTTP/1.1 200 OK\r\nServer : a\r\n\r\n", "doubt"),
-		ROW("NUL in a type", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\0\r\n\r\n", "doubt"),
+		ROW("NUL in a type", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\0\r\n\r\n",
+		    "doubt"),
 		ROW("a status of two digits", "HTTP/1.1 20 OK\r\n", "doubt"),
 		ROW("a status of four digits", "HTTP/1.1 2000 OK\r\n", "doubt"),
 		ROW("a status below 100", "HTTP/1.1 099 OK\r\n", "doubt"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Addresses as text against inet_pton(), the header of forwarded addresses through the request scanner cut at every
- * byte, and PROXY headers cut at every byte.
+ * Addresses as text against inet_pton(), the header of forwarded addresses through the request
+ * scanner cut at every byte, and PROXY headers cut at every byte.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,13 +48,63 @@ static void same_as_pton(const char *text)
 static void an_address_is_what_inet_pton_takes_for_one(void **state)
 {
 	static const char *const rows[] = {
-		"1.2.3.4", "0.0.0.0", "255.255.255.255", "256.1.1.1", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.04",
-		"1.2.3.004", "1..2.3", ".1.2.3", "1.2.3.", "a.1.2.3", "1.2.3.a", "1.2.3.1234", "1.2.3.0123", "::1.2.3.0123", "", "1", "1234", "abcd",
-		"::", "::1", "1::", "1::8", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7::",
-		"::2:3:4:5:6:7:8", "1::3:4:5:6:7:8", "1::2:3:4:5:6:7:8", ":::", "1:::2", "1::2::3", ":1", "1:", ":",
-		"12345::", "fffff::1", "2001:db8::a:b", "2001:DB8::A:B", "::ffff:1.2.3.4", "::1.2.3.4", "1::1.2.3.4",
-		"1:2:3:4:5:6:1.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "1:2:3:4:5:1.2.3.4", "::1.2.3", "::1.2.3.4:5",
-		"::1.2.3.256", "g::", "fe80::1%eth0", "1.2.3.4:80", "::ffff:a.2.3.4", "::1:2:3:4:5:6:7:8", "1:2.3.4.5",
+		"1.2.3.4",
+		"0.0.0.0",
+		"255.255.255.255",
+		"256.1.1.1",
+		"1.2.3",
+		"1.2.3.4.5",
+		"01.2.3.4",
+		"1.2.3.04",
+		"1.2.3.004",
+		"1..2.3",
+		".1.2.3",
+		"1.2.3.",
+		"a.1.2.3",
+		"1.2.3.a",
+		"1.2.3.1234",
+		"1.2.3.0123",
+		"::1.2.3.0123",
+		"",
+		"1",
+		"1234",
+		"abcd",
+		"::",
+		"::1",
+		"1::",
+		"1::8",
+		"1:2:3:4:5:6:7:8",
+		"1:2:3:4:5:6:7",
+		"1:2:3:4:5:6:7:8:9",
+		"1:2:3:4:5:6:7::",
+		"::2:3:4:5:6:7:8",
+		"1::3:4:5:6:7:8",
+		"1::2:3:4:5:6:7:8",
+		":::",
+		"1:::2",
+		"1::2::3",
+		":1",
+		"1:",
+		":",
+		"12345::",
+		"fffff::1",
+		"2001:db8::a:b",
+		"2001:DB8::A:B",
+		"::ffff:1.2.3.4",
+		"::1.2.3.4",
+		"1::1.2.3.4",
+		"1:2:3:4:5:6:1.2.3.4",
+		"1:2:3:4:5:6:7:1.2.3.4",
+		"1:2:3:4:5:1.2.3.4",
+		"::1.2.3",
+		"::1.2.3.4:5",
+		"::1.2.3.256",
+		"g::",
+		"fe80::1%eth0",
+		"1.2.3.4:80",
+		"::ffff:a.2.3.4",
+		"::1:2:3:4:5:6:7:8",
+		"1:2.3.4.5",
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -131,13 +181,20 @@ static void the_addresses_before_it_are_known_as_far_as_they_are_addresses(void 
 		const char *addr[FORWARDED_HOPS]; /* the last first */
 	} rows[] = {
 		{"X-Forwarded-For: 1.1.1.1\r\n", 1, {"1.1.1.1"}},
-		{"X-Forwarded-For: 1.1.1.1, 2.2.2.2,2001:db8::3\r\n", 3, {"2001:db8::3", "2.2.2.2", "1.1.1.1"}},
-		{"X-Forwarded-For: 1.1.1.1\r\nHost: x\r\nX-Forwarded-For: , 2.2.2.2 ,\r\n", 2, {"2.2.2.2", "1.1.1.1"}},
-		{"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4, 5.5.5.5, 6.6.6.6\r\n", 4,
+		{"X-Forwarded-For: 1.1.1.1, 2.2.2.2,2001:db8::3\r\n",
+		 3,
+		 {"2001:db8::3", "2.2.2.2", "1.1.1.1"}},
+		{"X-Forwarded-For: 1.1.1.1\r\nHost: x\r\nX-Forwarded-For: , 2.2.2.2 ,\r\n",
+		 2,
+		 {"2.2.2.2", "1.1.1.1"}},
+		{"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4, 5.5.5.5, 6.6.6.6\r\n",
+		 4,
 		 {"6.6.6.6", "5.5.5.5", "4.4.4.4", "3.3.3.3"}},
 		{"X-Forwarded-For: 1.1.1.1, unknown, 2.2.2.2\r\n", 1, {"2.2.2.2"}},
 		{"X-Forwarded-For: 1.1.1.1, 2.2.2.2, unknown\r\n", 0, {NULL}},
-		{"X-Forwarded-For: 1.1.1.1, 999.1.1.1, 2.2.2.2, 3.3.3.3\r\n", 2, {"3.3.3.3", "2.2.2.2"}},
+		{"X-Forwarded-For: 1.1.1.1, 999.1.1.1, 2.2.2.2, 3.3.3.3\r\n",
+		 2,
+		 {"3.3.3.3", "2.2.2.2"}},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -164,7 +221,10 @@ static void the_last_address_of_the_header_is_found_wherever_it_is_cut(void **st
 		const char *name, *lines, *addr;
 	} rows[] = {
 #define XFF(value, addr) {"x-forwarded-for", "Host: x\r\nX-Forwarded-For: " value "\r\n", addr}
-#define FWD(value, addr) {"forwarded", "Host: x\r\nForwarded: " value "\r\n", addr}
+#define FWD(value, addr)                                                                           \
+	{                                                                                          \
+		"forwarded", "Host: x\r\nForwarded: " value "\r\n", addr                           \
+	}
 		XFF("192.0.2.1", "192.0.2.1"),
 		XFF("192.0.2.1 \t", "192.0.2.1"),
 		XFF("6.6.6.6, 192.0.2.1", "192.0.2.1"),
@@ -264,8 +324,8 @@ static void a_proxy_header_is_exactly_read_wherever_it_is_cut(void **state)
 #define ROW(data, state, addr) {data, sizeof(data) - 1, state, addr}
 		ROW("PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n", PROXY_DONE, "192.0.2.1"),
 		ROW("PROXY TCP6 2001:db8::1 2001:db8::2 65535 1\r\n", PROXY_DONE, "2001:db8::1"),
-		ROW("PROXY TCP6 ffff:f:f:f:f:f:f:ffff ffff:f:f:f:f:f:f:ffff 65535 65535\r\n", PROXY_DONE,
-		    "ffff:f:f:f:f:f:f:ffff"),
+		ROW("PROXY TCP6 ffff:f:f:f:f:f:f:ffff ffff:f:f:f:f:f:f:ffff 65535 65535\r\n",
+		    PROXY_DONE, "ffff:f:f:f:f:f:f:ffff"),
 		ROW("PROXY UNKNOWN\r\n", PROXY_DONE, NULL),
 		ROW("PROXY UNKNOWN ffff::1 what ever 1 2\r\n", PROXY_DONE, NULL),
 		ROW("PROXY UNKNOWNX\r\n", PROXY_BAD, NULL),
@@ -284,18 +344,25 @@ static void a_proxy_header_is_exactly_read_wherever_it_is_cut(void **state)
 		ROW("POST / HTTP/1.1\r\n", PROXY_BAD, NULL),
 		ROW("GET / HTTP/1.1\r\n", PROXY_BAD, NULL),
 		ROW("PROXY UNKNOWN 456789012345678901234567890123456789012345678901234567890"
-		    "123456789012345678901234567890123456789012\r\n", PROXY_BAD, NULL),
-		ROW(SIG "\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE, "192.0.2.1"),
-		ROW(SIG "\x21\x11\0\x11\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb\x04\0\x02hi", PROXY_DONE,
+		    "123456789012345678901234567890123456789012\r\n",
+		    PROXY_BAD, NULL),
+		ROW(SIG "\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE,
 		    "192.0.2.1"),
-		ROW(SIG "\x21\x21\0\x24 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02"
-		    "\x12\x34\x01\xbb", PROXY_DONE, "2001:db8::1"),
-		ROW(SIG "\x20\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE, NULL),
+		ROW(SIG "\x21\x11\0\x11\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb\x04\0\x02hi",
+		    PROXY_DONE, "192.0.2.1"),
+		ROW(SIG
+		    "\x21\x21\0\x24 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02"
+		    "\x12\x34\x01\xbb",
+		    PROXY_DONE, "2001:db8::1"),
+		ROW(SIG "\x20\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE,
+		    NULL),
 		ROW(SIG "\x20\0\0\0", PROXY_DONE, NULL),
 		ROW(SIG "\x21\0\0\0", PROXY_DONE, NULL),
 		ROW(SIG "\x21\x31\0\x04path", PROXY_DONE, NULL),
-		ROW(SIG "\x21\x12\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE, NULL),
-		ROW(SIG "\x21\x11\0\x0b\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01", PROXY_BAD, NULL),
+		ROW(SIG "\x21\x12\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01\xbb", PROXY_DONE,
+		    NULL),
+		ROW(SIG "\x21\x11\0\x0b\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x34\x01", PROXY_BAD,
+		    NULL),
 		ROW(SIG "\x21\x21\0\x0c", PROXY_BAD, NULL),
 		ROW(SIG "\x11\x11\0\x0c", PROXY_BAD, NULL),
 		ROW(SIG "\x22\x11\0\x0c", PROXY_BAD, NULL),

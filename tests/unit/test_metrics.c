@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The exposition, held against a strict reader of the text format (each family announced once before its samples, no series
- * twice, labels well escaped, histograms that add up), the page, and the server in front of both.
+ * The exposition, held against a strict reader of the text format (each family announced once
+ * before its samples, no series twice, labels well escaped, histograms that add up), the page, and
+ * the server in front of both.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The 429 as a client reads it: every template, filled with every kind of number, is one HTTP response whose
- * length is what it says and whose body a JSON parser accepts.
+ * The 429 as a client reads it: every template, filled with every kind of number, is one HTTP
+ * response whose length is what it says and whose body a JSON parser accepts.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 
 #include "core/reply_text.h"
 
-static const uint32_t waits[] = { 0, 1, 999, 1000, 1001, 9999, 60000, 61000, 3600000, UINT32_MAX };
+static const uint32_t waits[] = {0, 1, 999, 1000, 1001, 9999, 60000, 61000, 3600000, UINT32_MAX};
 #define WAITS (sizeof(waits) / sizeof(waits[0]))
 
 /* The value of a header in text, trailing spaces removed; "" if it is not there. */
@@ -41,7 +41,8 @@ static void header(const char *text, const char *name, char *out, size_t size)
 	out[end - at] = 0;
 }
 
-/* Fills the template, checks everything that holds of any 429, returns its message (to be freed). */
+/* Fills the template, checks everything that holds of any 429, returns its message (to be freed).
+ */
 static char *checked_message(const struct sluice_reply *reply, uint32_t ms, bool no_retry)
 {
 	char text[SLUICE_REPLY_MAX + 1], value[64], expected[64], *message;
@@ -96,7 +97,7 @@ static char *checked_message(const struct sluice_reply *reply, uint32_t ms, bool
 
 static void every_reason_is_one_whole_response_for_every_wait(void **state)
 {
-	static const char *const models[] = { NULL, "", "llama-70b" };
+	static const char *const models[] = {NULL, "", "llama-70b"};
 
 	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++)
 		for (unsigned m = 0; m < 3; m++)
@@ -115,16 +116,16 @@ static void the_message_names_the_model_and_the_reason(void **state)
 		enum sluice_reason reason;
 		const char *message;
 	} rows[] = {
-		{ "llama-70b", SLUICE_REASON_TTFT,
-		  "Model 'llama-70b' is over its time-to-first-token target. Please try again after 2 seconds." },
-		{ "llama-70b", SLUICE_REASON_ITL,
-		  "Model 'llama-70b' is over its inter-token latency target. Please try again after 2 seconds." },
-		{ "m", SLUICE_REASON_IN_FLIGHT,
-		  "Model 'm' has as many requests in flight as it may. Please try again after 2 seconds." },
-		{ NULL, SLUICE_REASON_CLIENT_BLOCKED,
-		  "This client is blocked. Please try again after 2 seconds." },
-		{ NULL, SLUICE_REASON_OPERATOR,
-		  "The operator has closed this service. Please try again after 2 seconds." },
+		{"llama-70b", SLUICE_REASON_TTFT,
+		 "Model 'llama-70b' is over its time-to-first-token target. Please try again after 2 seconds."},
+		{"llama-70b", SLUICE_REASON_ITL,
+		 "Model 'llama-70b' is over its inter-token latency target. Please try again after 2 seconds."},
+		{"m", SLUICE_REASON_IN_FLIGHT,
+		 "Model 'm' has as many requests in flight as it may. Please try again after 2 seconds."},
+		{NULL, SLUICE_REASON_CLIENT_BLOCKED,
+		 "This client is blocked. Please try again after 2 seconds."},
+		{NULL, SLUICE_REASON_OPERATOR,
+		 "The operator has closed this service. Please try again after 2 seconds."},
 	};
 
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -143,20 +144,22 @@ static void a_hostile_name_is_escaped_and_read_back(void **state)
 	static const struct {
 		const char *name, *read;
 	} rows[] = {
-		{ "a\"b\\c", "Model 'a\"b\\c' is" },
-		{ "a\r\nb\x01\x7f", "Model 'a\r\nb\x01\x7f' is" },
-		{ "%s%n%1000d", "Model '%s%n%1000d' is" },
-		{ "mod\xc3\xa8le \xe2\x82\xac \xf0\x9f\x98\x80", "Model 'mod\xc3\xa8le \xe2\x82\xac \xf0\x9f\x98\x80' is" },
-		{ "bad\xff\xc3", "Model 'bad\xef\xbf\xbd\xef\xbf\xbd' is" },
-		{ "\xed\xa0\x80", "Model '\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd' is" },
-		{ "\xc0\xaf\xf4\x90\x80\x80", "Model '\xef\xbf\xbd\xef\xbf\xbd" },
+		{"a\"b\\c", "Model 'a\"b\\c' is"},
+		{"a\r\nb\x01\x7f", "Model 'a\r\nb\x01\x7f' is"},
+		{"%s%n%1000d", "Model '%s%n%1000d' is"},
+		{"mod\xc3\xa8le \xe2\x82\xac \xf0\x9f\x98\x80",
+		 "Model 'mod\xc3\xa8le \xe2\x82\xac \xf0\x9f\x98\x80' is"},
+		{"bad\xff\xc3", "Model 'bad\xef\xbf\xbd\xef\xbf\xbd' is"},
+		{"\xed\xa0\x80", "Model '\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd' is"},
+		{"\xc0\xaf\xf4\x90\x80\x80", "Model '\xef\xbf\xbd\xef\xbf\xbd"},
 	};
 
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct sluice_reply reply;
 		char *message;
 
-		assert_int_equal(reply_text_build(&reply, rows[i].name, SLUICE_REASON_TTFT, false), 0);
+		assert_int_equal(reply_text_build(&reply, rows[i].name, SLUICE_REASON_TTFT, false),
+				 0);
 		message = checked_message(&reply, 1, false);
 		assert_memory_equal(message, rows[i].read, strlen(rows[i].read));
 		free(message);
@@ -165,7 +168,8 @@ static void a_hostile_name_is_escaped_and_read_back(void **state)
 
 static void the_longest_name_of_the_worst_bytes_still_fits(void **state)
 {
-	static const char *const worst[] = { "\x01", "\"", "\xff", "\xf0\x9f\x98\x80", "\xe2\x82\xac", "x" };
+	static const char *const worst[] = {"\x01",         "\"", "\xff", "\xf0\x9f\x98\x80",
+					    "\xe2\x82\xac", "x"};
 
 	for (unsigned i = 0; i < sizeof(worst) / sizeof(worst[0]); i++)
 		for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++)

@@ -14,14 +14,15 @@
 #include "sluice/route.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define A_80	 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A_80     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 /* The parser behind a head with this target. */
 static struct http1_request request_to(const char *target)
 {
 	char head[512];
 	struct feed f;
-	int n = snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\nContent-Length: 1\r\n\r\n", target);
+	int n = snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\nContent-Length: 1\r\n\r\n",
+			 target);
 
 	feed_begin(&f, FEED_REQUEST, 0, SCAN_BUF);
 	feed(&f, head, (size_t)n);
@@ -139,8 +140,8 @@ static void a_model_is_named_behind_the_prefix(void **state)
 	static const struct {
 		const char *prefix, *target, *name; /* NULL: invalid */
 	} rows[] = {
-		{"/openai/deployments/", "/openai/deployments/gpt-4o/chat/completions?api-version=1",
-		 "gpt-4o"},
+		{"/openai/deployments/",
+		 "/openai/deployments/gpt-4o/chat/completions?api-version=1", "gpt-4o"},
 		{"/v2/models/", "/v2/models/resnet50/versions/3/infer", "resnet50"},
 		{"/v1/models/", "/v1/models/half_plus_two:predict", "half_plus_two"},
 		{"/predictions/", "/predictions/densenet161", "densenet161"},
@@ -171,7 +172,7 @@ static void a_model_is_named_behind_the_prefix(void **state)
 		{"/m/", "/m/\xc3\xa4\xff", "\xc3\xa4\xff"},
 		{"/m/", "/m/" A_80 "123456789012/x", A_80 "123456789012"},
 		{"/m/", "/m/" A_80 "1234567890123", A_80 "1234567890123"}, /* 96 in all */
-		{"/m/", "/m/" A_80 "12345678901234", NULL},	       /* cut: where it ends is not seen */
+		{"/m/", "/m/" A_80 "12345678901234", NULL}, /* cut: where it ends is not seen */
 		{"/m/", "/m/" A_80 "1234567890123/x", NULL},
 		{"/m/", "/m/" A_80 "1234567890%41", A_80 "1234567890A"},
 		{"/m/", "/m/" A_80 "12345678901%41", NULL},
@@ -198,7 +199,9 @@ static int hex_at(const char *s)
 	char digits[3] = {s[0], s[0] ? s[1] : 0}, *end;
 	long value = strtol(digits, &end, 16);
 
-	return end == digits + 2 && digits[0] != '+' && digits[0] != '-' && digits[0] != ' ' ? (int)value : -1;
+	return end == digits + 2 && digits[0] != '+' && digits[0] != '-' && digits[0] != ' '
+		       ? (int)value
+		       : -1;
 }
 
 /* What the steps have to say, a byte at a time. */
@@ -230,7 +233,8 @@ static void names_taken_by_words_are_those_taken_by_bytes(void **state)
 
 	srand(7);
 	for (int i = 0; i < 20000; i++) {
-		size_t n = 2 + (size_t)rand() % (HTTP1_PATH_MAX - 2), prefix = 1 + (size_t)rand() % 48;
+		size_t n = 2 + (size_t)rand() % (HTTP1_PATH_MAX - 2),
+		       prefix = 1 + (size_t)rand() % 48;
 		size_t kinds = i & 1 ? sizeof(bytes) - 1 : 18;
 		struct http1_request r;
 		int len;

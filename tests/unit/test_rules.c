@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the keys of a service become for the kernel, by rows: the keys as they stand in the file, and
- * the rules in the order in which they are asked, as one line of text; or the sentence that is
+ * What the keys of a service become for the kernel, by rows: the keys as they stand in the file,
+ * and the rules in the order in which they are asked, as one line of text; or the sentence that is
  * said of them. For targets the rules are then asked as the kernel asks them.
  */
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The simulator's laws: what goes in comes out once, in order, within slots and memory, at the times that the shape
- * of the engine says; and that skipping over steps that are alike changes nothing, against an engine that takes every
- * one.
+ * The simulator's laws: what goes in comes out once, in order, within slots and memory, at the
+ * times that the shape of the engine says; and that skipping over steps that are alike changes
+ * nothing, against an engine that takes every one.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -734,7 +734,8 @@ static void capacity_is_the_best_of_the_closed_loops(void **state)
 
 	for (int i = 0; i < 50; i++)
 		same[i] = (struct sim_request){.prompt = 900, .generate = 11};
-	/* 10 + 90 ms for the prompt, 10 steps of 10 ms: five a second, and a second in the queue is too long. */
+	/* 10 + 90 ms for the prompt, 10 steps of 10 ms: five a second, and a second in the queue is
+	 * too long. */
 	assert_true(run_closed(&t, &one, &targets, 1) > 4.99 &&
 		    run_closed(&t, &one, &targets, 1) < 5.01);
 	assert_true(run_closed(&t, &one, &targets, 20) < 1.1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The keyed hash of API keys: the vectors that its authors publish, and the header values that it is taken of,
- * whatever pieces they come in. Invariant 9: what is kept of a key in the meantime does not show it.
+ * The keyed hash of API keys: the vectors that its authors publish, and the header values that it
+ * is taken of, whatever pieces they come in. Invariant 9: what is kept of a key in the meantime
+ * does not show it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -106,7 +107,8 @@ static void a_key_is_found_wherever_its_header_is_cut(void **state)
 		char head[512];
 		__u64 want = rows[i].key ? hash_of(rows[i].key, strlen(rows[i].key)) : 0;
 
-		snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n",
+		snprintf(head, sizeof(head),
+			 "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n",
 			 rows[i].lines);
 		for (size_t cut = 0; cut < strlen(head); cut++)
 			if (key_of(head, cut, &r) != want)
@@ -114,7 +116,8 @@ static void a_key_is_found_wherever_its_header_is_cut(void **state)
 	}
 }
 
-/* A zero is doubt wherever it stands in such a header: a server may take it for the key's end, or for a space. */
+/* A zero is doubt wherever it stands in such a header: a server may take it for the key's end, or
+ * for a space. */
 static void a_zero_in_a_header_that_holds_a_key_is_doubt(void **state)
 {
 	static const char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization",
@@ -166,21 +169,25 @@ static void a_priority_is_found_beside_the_key_wherever_its_header_is_cut(void *
 		char head[512];
 		const char *key = rows[i].key, *priority = rows[i].priority;
 
-		snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n",
+		snprintf(head, sizeof(head),
+			 "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n",
 			 rows[i].lines);
 		for (size_t cut = 0; cut < strlen(head); cut++) {
-			assert_int_equal(key_of(head, cut, &r), key ? hash_of(key, strlen(key)) : 0);
+			assert_int_equal(key_of(head, cut, &r),
+					 key ? hash_of(key, strlen(key)) : 0);
 			assert_int_equal(r.key.priority,
 					 priority ? hash_of(priority, strlen(priority)) : 0);
 		}
 	}
 }
 
-/* Invariant 9: at no byte of the head does the parser's state hold three bytes of the key in a row. */
+/* Invariant 9: at no byte of the head does the parser's state hold three bytes of the key in a row.
+ */
 static void no_part_of_a_key_is_kept(void **state)
 {
 	static const char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
-	static const char head[] = "POST / HTTP/1.1\r\nAuthorization: Bearer QWXZJKVPYBGQWXZJKVPYBG\r\n\r\n";
+	static const char head[] =
+		"POST / HTTP/1.1\r\nAuthorization: Bearer QWXZJKVPYBGQWXZJKVPYBG\r\n\r\n";
 	static const char key[] = "QWXZJKVPYBG";
 	static __u8 buf[SCAN_BUF + SCAN_PAD];
 	struct http1_request r = {0};
@@ -189,8 +196,7 @@ static void no_part_of_a_key_is_kept(void **state)
 		__u32 ev = 0;
 
 		buf[0] = head[at];
-		http1_request_step(&r, buf, 0, 1, names[0],
-						  http1_names(names[0]), &secret, &ev);
+		http1_request_step(&r, buf, 0, 1, names[0], http1_names(names[0]), &secret, &ev);
 		for (size_t k = 0; k + 3 <= sizeof(key) - 1; k++)
 			assert_null(memmem(&r, sizeof(r), key + k, 3));
 	}

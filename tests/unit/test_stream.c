@@ -88,7 +88,8 @@ static void an_opening_delta_is_no_token_and_the_first_text_is(void **state)
 		ROW("data: {\"role\":\"a\\\"content\\\":\\\"x\\\"\"}\n\n", "event"),
 		ROW("data: {\"role\":\"assistant\",\"x\":\"\\\\\",\"content\":\"a\"}\n\n",
 		    GENERATED),
-		/* a key is one also if its colon is on the next line; a string ends with its line */
+		/* a key is one also if its colon is on the next line; a string ends with its line
+		 */
 		ROW("data: {\"role\"\ndata::\"a\"}\n\n", "event"),
 		ROW("data:{\"\ndata:{\"role\":\"X\"\ndata:role\":\"X\"\ndata: {}\n\n", "event"),
 		/* only known with its blank line, and SSE discards what has none */

@@ -29,7 +29,7 @@
 #define COUNT(a)         (sizeof(a) / sizeof((a)[0]))
 #define MODELS_MAX       (SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST)
 #define PRIORITIES_MAX   4096 /* of the map */
-#define CONTROL_PATH_MAX 107 /* bytes of a Unix socket's path */
+#define CONTROL_PATH_MAX 107  /* bytes of a Unix socket's path */
 
 enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LINE };
 
@@ -561,19 +561,40 @@ static int apply(struct loader *l, size_t i, const char *label, const char *text
 }
 
 static const struct config_file_field service_fields[] = {
-	{"listen", false},       {"model", false},       {"protocol", false},
-	{"action", false},       {"mode", false},        {"unary", false},
-	{"judge-methods", true}, {"judge-paths", true},  {"pass-paths", true},
-	{"model-paths", true},   {"model-from", true},   {"model-header", false},
-	{"doubt", false},        {"quota", false},       {"feedback", false},
-	{"identity", true},      {"trusted-proxies", true}, {"proxy-protocol", false},
-	{"client-prefix-v4", false}, {"client-prefix-v6", false},
-	{"priority-header", false}, {"priority-values", false}, {NULL, false},
+	{"listen", false},
+	{"model", false},
+	{"protocol", false},
+	{"action", false},
+	{"mode", false},
+	{"unary", false},
+	{"judge-methods", true},
+	{"judge-paths", true},
+	{"pass-paths", true},
+	{"model-paths", true},
+	{"model-from", true},
+	{"model-header", false},
+	{"doubt", false},
+	{"quota", false},
+	{"feedback", false},
+	{"identity", true},
+	{"trusted-proxies", true},
+	{"proxy-protocol", false},
+	{"client-prefix-v4", false},
+	{"client-prefix-v6", false},
+	{"priority-header", false},
+	{"priority-values", false},
+	{NULL, false},
 };
 static const struct config_file_field model_fields[] = {
-	{"name", false},          {"ttft-threshold-ms", false}, {"itl-threshold-ms", false},
-	{"max-in-flight", false}, {"unary", false},             {"quota", false},
-	{"floor", false},         {"group", false},             {NULL, false},
+	{"name", false},
+	{"ttft-threshold-ms", false},
+	{"itl-threshold-ms", false},
+	{"max-in-flight", false},
+	{"unary", false},
+	{"quota", false},
+	{"floor", false},
+	{"group", false},
+	{NULL, false},
 };
 
 static const struct config_file_field quota_fields[] = {
@@ -588,7 +609,9 @@ static const struct config_file_field priority_fields[] = {
 };
 
 static const struct config_file_field prefix_fields[] = {
-	{"prefix", false}, {"weight", false}, {NULL, false},
+	{"prefix", false},
+	{"weight", false},
+	{NULL, false},
 };
 
 static const struct parse_value as_doubt = {
@@ -735,10 +758,13 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 static int take_client(const char *label, const char *text, struct text_subject *out)
 {
 	if (!strncmp(text, "key=", 4)) /* and its secret is not repeated */
-		return complain(label, "a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
+		return complain(
+			label,
+			"a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
 	if (text_parse_subject(text, out))
-		return complain_value(label, text,
-				      "a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
+		return complain_value(
+			label, text,
+			"a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
 	return 0;
 }
 
@@ -793,7 +819,7 @@ static int priority_field(struct loader *l, const char *label, const char *field
 	if (!strcmp(field, "class")) {
 		if (read_value(label, &parse_as_class, text, &class) < 0)
 			return -EINVAL;
-		e->priority.class = (uint8_t)class;
+		e->priority.class = (uint8_t) class;
 		e->has_class = true;
 		return 0;
 	}
@@ -882,8 +908,8 @@ static int apply_file(struct loader *l, const char *path)
 
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (!options[i].not_in_file)
-			keys[n++] =
-				(struct config_file_key){options[i].name, options[i].clear, NULL, NULL};
+			keys[n++] = (struct config_file_key){options[i].name, options[i].clear,
+							     NULL, NULL};
 	keys[n++] = (struct config_file_key){"interfaces", true, NULL, NULL};
 	keys[n++] = (struct config_file_key){"services", false, service_fields, "priority-values"};
 	keys[n++] = (struct config_file_key){"models", false, model_fields, NULL};
@@ -1089,17 +1115,20 @@ static int finish_services(struct loader *l)
 		if (!e->has_feedback && s->protocol == SLUICE_PROTOCOL_HTTP)
 			s->feedback = c->feedback;
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && (s->has_quota || s->feedback))
-			return complain(e->label,
-					"quota and feedback are of requests, which only protocol http sees");
+			return complain(
+				e->label,
+				"quota and feedback are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->has_http)
-			return complain(e->label,
-					"methods, paths, model-from, model-header, priorities and doubt are of requests, which only protocol http sees");
+			return complain(
+				e->label,
+				"methods, paths, model-from, model-header, priorities and doubt are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_HTTP &&
 		    rules_finish(&e->rules, &s->rules, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->identity.http)
-			return complain(e->label,
-					"keys, forwarded addresses and proxy-protocol are read of requests, which only protocol http sees");
+			return complain(
+				e->label,
+				"keys, forwarded addresses and proxy-protocol are read of requests, which only protocol http sees");
 		if (identity_finish(&e->identity, &s->identity, &s->rules, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
 		if (priority_finish(&s->priority, &s->rules, why, sizeof(why)) < 0)
@@ -1161,18 +1190,18 @@ static int finish_models(struct loader *l)
 		c->models[c->model_count++] = *m;
 	}
 	if (count_names(c) > MODELS_MAX)
-		return complain(l->path ? l->path : "--listen",
-				"more than %u models, groups and default models of services included",
-				MODELS_MAX);
+		return complain(
+			l->path ? l->path : "--listen",
+			"more than %u models, groups and default models of services included",
+			MODELS_MAX);
 	return 0;
 }
 
 static int same_quota(const struct config_quota *a, const struct config_quota *b)
 {
 	return a->whom.one == b->whom.one && !strcmp(a->model, b->model) &&
-	       (a->whom.one
-			? !memcmp(&a->whom.client, &b->whom.client, sizeof(a->whom.client))
-			: !memcmp(&a->whom.prefix, &b->whom.prefix, sizeof(a->whom.prefix)));
+	       (a->whom.one ? !memcmp(&a->whom.client, &b->whom.client, sizeof(a->whom.client))
+			    : !memcmp(&a->whom.prefix, &b->whom.prefix, sizeof(a->whom.prefix)));
 }
 
 static int by_quota(const void *a, const void *b)
@@ -1226,8 +1255,9 @@ static int finish_quotas(struct loader *l)
 		if (!e->has_numbers)
 			return complain(e->label, "requests or tokens is missing");
 		if (!e->quota.whom.one && e->quota.model[0])
-			return complain(e->label,
-					"the quota of a prefix is for all models; name an address to have one for a model");
+			return complain(
+				e->label,
+				"the quota of a prefix is for all models; name an address to have one for a model");
 		if (quota_finish(&e->quota.quota, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
 		c->quotas[c->quota_count++] = e->quota;
@@ -1253,7 +1283,8 @@ static int finish_priorities(struct loader *l)
 		struct priority_entry *e = &l->priorities[i];
 
 		if (!e->has_client || !e->has_class)
-			return complain(e->label, "%s is missing", e->has_client ? "class" : "client");
+			return complain(e->label, "%s is missing",
+					e->has_client ? "class" : "client");
 		if (e->priority.key && !room--)
 			return complain(e->label, "more than %u keys and header values",
 					PRIORITIES_MAX);

@@ -25,19 +25,19 @@ enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG
 struct config_service {
 	uint8_t addr[16]; /* IPv4 mapped; all zero with wildcard */
 	bool wildcard;
-	uint16_t port;			   /* host order */
-	char model[SLUICE_NAME_MAX];	   /* default model; "default" where none is given */
+	uint16_t port;               /* host order */
+	char model[SLUICE_NAME_MAX]; /* default model; "default" where none is given */
 	enum sluice_protocol protocol;
 	enum sluice_action action;
 	enum sluice_mode mode;
 	bool unary;
-	bool doubt_reset;	   /* what cannot be framed is reset */
+	bool doubt_reset;          /* what cannot be framed is reset */
 	struct sluice_rules rules; /* as the kernel has them; all zero on opaque services */
 	struct identity identity;  /* who its clients are */
 	struct priority priority;  /* whose requests go first */
 	bool has_quota;
 	struct quota_def quota; /* of clients that have none of their own, nor their model */
-	bool feedback;		/* what is left of it is written over Date */
+	bool feedback;          /* what is left of it is written over Date */
 };
 
 /*
@@ -50,7 +50,7 @@ struct config_model {
 	double ttft_ms_per_kib; /* of the request, on top */
 	double itl_threshold_ms;
 	uint32_t max_in_flight;
-	uint32_t floor; /* 0: the whole's */
+	uint32_t floor;              /* 0: the whole's */
 	char group[SLUICE_NAME_MAX]; /* "": none */
 	bool unary;
 	bool has_quota;
@@ -94,8 +94,9 @@ struct config {
 	bool has_quota;
 	struct quota_def quota; /* of services that say nothing */
 	bool feedback;
-	double ttft_threshold_ms; /* negative: none; 1000 where a policy is asked for without numbers */
-	double ttft_ms_per_kib;	  /* of the request, on top */
+	double ttft_threshold_ms; /* negative: none; 1000 where a policy is asked for without
+				     numbers */
+	double ttft_ms_per_kib;   /* of the request, on top */
 	double itl_threshold_ms;  /* negative: none; 30 likewise */
 	double time_constant_secs;
 	uint32_t floor;

@@ -3,8 +3,9 @@
  * Reads the YAML file through libcyaml. The schema is built at run time from the option table, so
  * that an option is declared once; all its values are strings. What libcyaml has against a document
  * it tells only to its log, innermost place first: log_line() gathers that, and say_why() makes one
- * sentence of it that names the key. libcyaml knows no mapping of names that are not known beforehand: it complains of the
- * first, which then belongs to the schema, and the document is read again.
+ * sentence of it that names the key. libcyaml knows no mapping of names that are not known
+ * beforehand: it complains of the first, which then belongs to the schema, and the document is read
+ * again.
  */
 #include "file.h"
 
@@ -96,8 +97,8 @@ static cyaml_schema_field_t list_field(const char *name, size_t at,
 	return field;
 }
 
-static cyaml_schema_field_t map_field(const char *name, size_t at, const cyaml_schema_field_t *fields,
-				      unsigned count)
+static cyaml_schema_field_t map_field(const char *name, size_t at,
+				      const cyaml_schema_field_t *fields, unsigned count)
 {
 	cyaml_schema_field_t field = CYAML_FIELD_MAPPING_PTR(
 		"", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct slot, data, fields);
@@ -125,11 +126,12 @@ static void build_schema(struct schema *s, const struct config_file_key *keys, s
 			for (; keys[i].fields[n].name; n++) {
 				const struct config_file_field *field = &keys[i].fields[n];
 
-				s->fields[i][n] =
-					is_map(&keys[i], field) ? map_field(field->name, n, s->map_fields,
-							       names->count)
-					: field->list ? list_field(field->name, n, &text_entry)
-						      : text_field(field->name, n);
+				s->fields[i][n] = is_map(&keys[i], field)
+							  ? map_field(field->name, n, s->map_fields,
+								      names->count)
+						  : field->list
+							  ? list_field(field->name, n, &text_entry)
+							  : text_field(field->name, n);
 			}
 			s->entries[i] = mapping;
 			s->entries[i].mapping.fields = s->fields[i];
@@ -230,7 +232,8 @@ static bool in_map(const struct complaint *c, const struct config_file_key *keys
 {
 	for (size_t i = 0; i < count; i++)
 		for (const struct config_file_field *f = keys[i].fields; f && f->name; f++)
-			if (is_map(&keys[i], f) && !strcmp(keys[i].name, c->key) && !strcmp(f->name, c->field))
+			if (is_map(&keys[i], f) && !strcmp(keys[i].name, c->key) &&
+			    !strcmp(f->name, c->field))
 				return c->unknown[0];
 	return false;
 }
@@ -252,7 +255,8 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
 		snprintf(where + at, sizeof(where) - at, "%s: ", c->field);
 
 	if (c->unknown[0] && in_map(c, keys, count))
-		parse_say(err, len, "%stoo many names of your own, or one of more than 63 bytes", where);
+		parse_say(err, len, "%stoo many names of your own, or one of more than 63 bytes",
+			  where);
 	else if (c->unknown[0])
 		say_unknown(c, keys, count, where, err, len);
 	else if (c->twice[0])
@@ -314,9 +318,9 @@ static int load(const char *text, size_t size, const struct config_file_key *key
 }
 
 /* The values of one field, which stands in slot. */
-static int hand_out_field(const struct slot *slot, const struct config_file_key *key, unsigned entry,
-			  const struct config_file_field *field, const struct names *names,
-			  config_file_each each, void *arg)
+static int hand_out_field(const struct slot *slot, const struct config_file_key *key,
+			  unsigned entry, const struct config_file_field *field,
+			  const struct names *names, config_file_each each, void *arg)
 {
 	const struct slot *mapped = slot->data;
 	bool map = is_map(key, field);

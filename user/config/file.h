@@ -25,14 +25,16 @@ struct config_file_field {
 struct config_file_key {
 	const char *name;
 	bool list;
-	const struct config_file_field *fields; /* ends with a NULL name; NULL itself: no mappings */
-	const char *map; /* the field that holds a mapping, of names that are the operator's own; NULL: none does */
+	const struct config_file_field
+		*fields; /* ends with a NULL name; NULL itself: no mappings */
+	const char *map; /* the field that holds a mapping, of names that are the operator's own;
+			    NULL: none does */
 };
 
 /*
  * Called for each value: of a top-level key (entry 0, field NULL), or of a field in the entry'th
- * mapping (once for each value of a list; of a map the text is NAME=VALUE), counted from 1, which begins with a call where text and field are NULL. Non-zero ends
- * the reading.
+ * mapping (once for each value of a list; of a map the text is NAME=VALUE), counted from 1, which
+ * begins with a call where text and field are NULL. Non-zero ends the reading.
  */
 typedef int (*config_file_each)(void *arg, const char *key, unsigned entry, const char *field,
 				const char *text);

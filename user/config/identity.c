@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* See identity.h. The order of the list is the order in which the kernel asks; `address` always answers. */
+/* See identity.h. The order of the list is the order in which the kernel asks; `address` always
+ * answers. */
 #include "identity.h"
 
 #include <ctype.h>
@@ -17,8 +18,8 @@ static const char *const fields[] = {
 
 /* Headers that the kernel reads for what they say themselves. */
 static const char *const other_headers[] = {
-	"content-length", "transfer-encoding", "content-encoding", "connection",
-	"upgrade",	  "expect",	       "forwarded",	   "x-forwarded-for",
+	"content-length", "transfer-encoding", "content-encoding", "connection", "upgrade",
+	"expect",         "forwarded",         "x-forwarded-for",
 };
 
 static int wrong(char *err, size_t len, const char *text, const char *allowed)
@@ -56,13 +57,15 @@ bool identity_header_name(const char *text, char out[HTTP1_TOKEN_MAX])
 	return true;
 }
 
-static int take_key(struct identity_entry *e, const char *name, const char *text, char *err, size_t len)
+static int take_key(struct identity_entry *e, const char *name, const char *text, char *err,
+		    size_t len)
 {
 	char header[HTTP1_TOKEN_MAX];
 
 	if (!identity_header_name(name, header))
-		return wrong(err, len, text,
-			     "header:NAME of a header that may hold a key: 1 to 31 letters, digits, - and _, like header:X-My-Key");
+		return wrong(
+			err, len, text,
+			"header:NAME of a header that may hold a key: 1 to 31 letters, digits, - and _, like header:X-My-Key");
 	for (unsigned i = 0; i < e->key_count; i++)
 		if (!strcmp(e->said.key[i], header)) {
 			parse_say(err, len, "\"%s\" is given twice", text);
@@ -80,7 +83,8 @@ static int take_key(struct identity_entry *e, const char *name, const char *text
 static int take_source(struct identity_entry *e, const char *text, char *err, size_t len)
 {
 	if (e->address) {
-		parse_say(err, len, "\"" PARSE_QUOTE "\" stands behind address, which every request has",
+		parse_say(err, len,
+			  "\"" PARSE_QUOTE "\" stands behind address, which every request has",
 			  PARSE_QUOTED(text));
 		return -EINVAL;
 	}
@@ -90,8 +94,9 @@ static int take_source(struct identity_entry *e, const char *text, char *err, si
 	}
 	if (!strcmp(text, "forwarded") || !strcmp(text, "x-forwarded-for")) {
 		if (e->said.forwarded_at) {
-			parse_say(err, len,
-				  "only one of forwarded and x-forwarded-for, the one that the proxies write: the other is any client's word");
+			parse_say(
+				err, len,
+				"only one of forwarded and x-forwarded-for, the one that the proxies write: the other is any client's word");
 			return -EINVAL;
 		}
 		strcpy(e->said.forwarded, text);
@@ -103,8 +108,9 @@ static int take_source(struct identity_entry *e, const char *text, char *err, si
 		return take_key(e, text, text, err, len);
 	if (!strncmp(text, "header:", 7))
 		return take_key(e, text + 7, text, err, len);
-	return wrong(err, len, text,
-		     "one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address");
+	return wrong(
+		err, len, text,
+		"one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address");
 }
 
 static int take_plen(uint8_t *to, unsigned most, const char *text, char *err, size_t len)
@@ -112,8 +118,8 @@ static int take_plen(uint8_t *to, unsigned most, const char *text, char *err, si
 	unsigned long n = strlen(text) <= 3 ? strtoul(text, NULL, 10) : 0;
 
 	if (!*text || strspn(text, "0123456789") != strlen(text) || n < 1 || n > most) {
-		parse_say(err, len, "\"" PARSE_QUOTE "\" is not a number of bits, 1 to %u", PARSE_QUOTED(text),
-			  most);
+		parse_say(err, len, "\"" PARSE_QUOTE "\" is not a number of bits, 1 to %u",
+			  PARSE_QUOTED(text), most);
 		return -EINVAL;
 	}
 	*to = (uint8_t)n;
@@ -126,7 +132,8 @@ static int take_trusted(struct identity_entry *e, const char *text, char *err, s
 	struct sluice_prefix_key key = {0};
 
 	if (text_parse_network(text, &network))
-		return wrong(err, len, text, "an address or a prefix, like 10.0.0.1, 10.0.0.0/8 or fd00::/8");
+		return wrong(err, len, text,
+			     "an address or a prefix, like 10.0.0.1, 10.0.0.0/8 or fd00::/8");
 	key.plen = network.plen;
 	memcpy(key.addr, network.addr, sizeof(key.addr));
 	for (unsigned i = 0; i < e->said.trusted_count; i++)
@@ -142,7 +149,8 @@ static int take_trusted(struct identity_entry *e, const char *text, char *err, s
 	return 0;
 }
 
-int identity_take(struct identity_entry *e, const char *field, const char *text, char *err, size_t len)
+int identity_take(struct identity_entry *e, const char *field, const char *text, char *err,
+		  size_t len)
 {
 	if (!strcmp(field, "identity"))
 		return take_source(e, text, err, len);
@@ -163,29 +171,33 @@ int identity_take(struct identity_entry *e, const char *field, const char *text,
 	return 0;
 }
 
-int identity_finish(const struct identity_entry *e, struct identity *out, struct sluice_rules *rules, char *err,
-		    size_t len)
+int identity_finish(const struct identity_entry *e, struct identity *out,
+		    struct sluice_rules *rules, char *err, size_t len)
 {
 	struct identity id = e->said;
 	bool asks = id.forwarded_at || id.proxy;
 
 	if (asks && !id.trusted_count) {
-		parse_say(err, len, "%s needs trusted-proxies: who may say whose requests these are",
+		parse_say(err, len,
+			  "%s needs trusted-proxies: who may say whose requests these are",
 			  id.proxy ? "proxy-protocol" : id.forwarded);
 		return -EINVAL;
 	}
 	if (!asks && id.trusted_count) {
-		parse_say(err, len,
-			  "trusted-proxies is given, but neither proxy-protocol nor forwarded or x-forwarded-for in identity");
+		parse_say(
+			err, len,
+			"trusted-proxies is given, but neither proxy-protocol nor forwarded or x-forwarded-for in identity");
 		return -EINVAL;
 	}
 	for (unsigned i = 0; i < e->key_count; i++)
 		if (!strcmp(id.key[i], rules->header)) {
-			parse_say(err, len, "\"%s\" holds a key, so it cannot be model-header", id.key[i]);
+			parse_say(err, len, "\"%s\" holds a key, so it cannot be model-header",
+				  id.key[i]);
 			return -EINVAL;
 		}
 	if (id.forwarded_at && !strcmp(id.forwarded, rules->header)) {
-		parse_say(err, len, "\"%s\" is in identity, so it cannot be model-header", id.forwarded);
+		parse_say(err, len, "\"%s\" is in identity, so it cannot be model-header",
+			  id.forwarded);
 		return -EINVAL;
 	}
 	if (!e->has_plen4)

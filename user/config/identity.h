@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a service's keys say of who its clients are (identity, client-prefix-v4, client-prefix-v6, trusted-proxies,
- * proxy-protocol). Nothing said: a client is its address. A key that the server does not check, or a header that any
- * client could have written, would be an invitation to make up clients, so neither is taken without being asked for.
+ * What a service's keys say of who its clients are (identity, client-prefix-v4, client-prefix-v6,
+ * trusted-proxies, proxy-protocol). Nothing said: a client is its address. A key that the server
+ * does not check, or a header that any client could have written, would be an invitation to make up
+ * clients, so neither is taken without being asked for.
  */
 #ifndef SLUICE_CONFIG_IDENTITY_H
 #define SLUICE_CONFIG_IDENTITY_H
@@ -33,14 +34,16 @@ struct identity_entry {
 };
 
 bool identity_is_field(const char *field);
-/* A header's name in lower case; false, out zeroed: it is none, or one that the kernel reads for what it says itself. */
+/* A header's name in lower case; false, out zeroed: it is none, or one that the kernel reads for
+ * what it says itself. */
 bool identity_header_name(const char *text, char out[HTTP1_TOKEN_MAX]);
 
 /* One value of one key. 0; or -EINVAL with what is the matter, in one line, in err. */
-int identity_take(struct identity_entry *e, const char *field, const char *text, char *err, size_t len);
+int identity_take(struct identity_entry *e, const char *field, const char *text, char *err,
+		  size_t len);
 
 /* All keys are in: defaults are added, and `rules`, finished, gets the headers. Likewise. */
-int identity_finish(const struct identity_entry *e, struct identity *out, struct sluice_rules *rules, char *err,
-		    size_t len);
+int identity_finish(const struct identity_entry *e, struct identity *out,
+		    struct sluice_rules *rules, char *err, size_t len);
 
 #endif

@@ -33,9 +33,11 @@ static int take_value(struct priority *p, const char *text, char *err, size_t le
 	double class;
 
 	if (!is_header_value(text, n)) {
-		parse_say(err, len,
-			  "\"" PARSE_QUOTE "\" is not a header's value: 1 to 63 printable ASCII characters, no space around them",
-			  PARSE_QUOTED(text));
+		parse_say(
+			err, len,
+			"\"" PARSE_QUOTE
+			"\" is not a header's value: 1 to 63 printable ASCII characters, no space around them",
+			PARSE_QUOTED(text));
 		return -EINVAL;
 	}
 	if (parse_value(&parse_as_class, equals + 1, &class, why, sizeof(why)) < 0) {
@@ -48,7 +50,7 @@ static int take_value(struct priority *p, const char *text, char *err, size_t le
 	}
 	memset(v, 0, sizeof(*v));
 	memcpy(v->text, text, n);
-	v->class = (uint8_t)class;
+	v->class = (uint8_t) class;
 	p->count++;
 	return 0;
 }
@@ -59,9 +61,11 @@ int priority_take(struct priority *p, const char *field, const char *text, char 
 		return take_value(p, text, err, len);
 	if (identity_header_name(text, p->header))
 		return 0;
-	parse_say(err, len,
-		  "\"" PARSE_QUOTE "\" is not the name of a header that may say a priority: 1 to 31 letters, digits, - and _, like x-priority",
-		  PARSE_QUOTED(text));
+	parse_say(
+		err, len,
+		"\"" PARSE_QUOTE
+		"\" is not the name of a header that may say a priority: 1 to 31 letters, digits, - and _, like x-priority",
+		PARSE_QUOTED(text));
 	return -EINVAL;
 }
 
@@ -71,15 +75,19 @@ int priority_finish(const struct priority *p, struct sluice_rules *rules, char *
 	bool other = !strcmp(header, rules->header) || !strcmp(header, rules->forwarded);
 
 	if (!header[0] != !p->count) {
-		parse_say(err, len, "%s",
-			  p->count ? "priority-values needs priority-header: whose values these are"
-				   : "priority-header needs priority-values, like {interactive: high, batch: low}");
+		parse_say(
+			err, len, "%s",
+			p->count
+				? "priority-values needs priority-header: whose values these are"
+				: "priority-header needs priority-values, like {interactive: high, batch: low}");
 		return -EINVAL;
 	}
 	for (unsigned i = 0; i < HTTP1_KEYS_MAX; i++)
 		other |= !strcmp(header, rules->key[i]);
 	if (header[0] && other) {
-		parse_say(err, len, "\"%s\" is read for something else, so it cannot be priority-header", header);
+		parse_say(err, len,
+			  "\"%s\" is read for something else, so it cannot be priority-header",
+			  header);
 		return -EINVAL;
 	}
 	memcpy(rules->priority, p->header, sizeof(rules->priority));

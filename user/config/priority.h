@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a service's keys say of whose requests go first (priority-header, priority-values). The header is the client's
- * word, so a class above normal by it is for services whose clients are trusted; one below, like that of retries, is for
- * all.
+ * What a service's keys say of whose requests go first (priority-header, priority-values). The
+ * header is the client's word, so a class above normal by it is for services whose clients are
+ * trusted; one below, like that of retries, is for all.
  */
 #ifndef SLUICE_CONFIG_PRIORITY_H
 #define SLUICE_CONFIG_PRIORITY_H
@@ -29,7 +29,8 @@ struct priority {
 
 bool priority_is_field(const char *field);
 
-/* One value of one key; of priority-values VALUE=CLASS. 0; or -EINVAL with what is the matter, in one line, in err. */
+/* One value of one key; of priority-values VALUE=CLASS. 0; or -EINVAL with what is the matter, in
+ * one line, in err. */
 int priority_take(struct priority *p, const char *field, const char *text, char *err, size_t len);
 
 /* All keys are in: `rules`, finished but for this, gets the header. Likewise. */

@@ -39,7 +39,8 @@ static const char *const sources[] = {
 
 /* Headers that frame requests, and so are read for themselves. */
 static const char *const framing_headers[] = {
-	"content-length", "transfer-encoding", "content-encoding", "connection", "upgrade", "expect",
+	"content-length", "transfer-encoding", "content-encoding",
+	"connection",     "upgrade",           "expect",
 };
 
 static const struct {
@@ -98,8 +99,9 @@ static int take_path(struct rules_entry *e, enum sluice_rule_kind kind, const ch
 	struct sluice_rule rule;
 
 	if (!is_path(text))
-		return wrong(err, len, text,
-			     "the beginning of a path: / and up to 47 bytes more, none of them a space, ?, # or %");
+		return wrong(
+			err, len, text,
+			"the beginning of a path: / and up to 47 bytes more, none of them a space, ?, # or %");
 	rule = make_rule(kind, text);
 	for (unsigned i = 0; i < e->path_count; i++)
 		if (!memcmp(e->path[i].prefix, rule.prefix, sizeof(rule.prefix)))
@@ -183,7 +185,8 @@ static const struct sluice_rule *covering(const struct rules_entry *e, const cha
 	for (unsigned i = 0; i < e->path_count; i++) {
 		const struct sluice_rule *rule = &e->path[i];
 
-		if (!strncmp(path, rule->prefix, rule->len) && (!longest || rule->len > longest->len))
+		if (!strncmp(path, rule->prefix, rule->len) &&
+		    (!longest || rule->len > longest->len))
 			longest = rule;
 	}
 	return longest;
@@ -196,7 +199,8 @@ static int by_length(const void *a, const void *b)
 	return (int)y->len - (int)x->len;
 }
 
-static int finish_sources(const struct rules_entry *e, struct sluice_rules *r, char *err, size_t len)
+static int finish_sources(const struct rules_entry *e, struct sluice_rules *r, char *err,
+			  size_t len)
 {
 	size_t n = 0;
 
@@ -210,8 +214,9 @@ static int finish_sources(const struct rules_entry *e, struct sluice_rules *r, c
 	}
 	if (!memchr(r->source, SLUICE_SOURCE_HEADER, sizeof(r->source)) != !e->header[0]) {
 		parse_say(err, len, "%s",
-			  e->header[0] ? "model-header is given, but model-from does not have header"
-				       : "model-from has header, so model-header must name it");
+			  e->header[0]
+				  ? "model-header is given, but model-from does not have header"
+				  : "model-from has header, so model-header must name it");
 		return -EINVAL;
 	}
 	if (e->model_paths && !memchr(r->source, SLUICE_SOURCE_PATH, sizeof(r->source))) {
@@ -252,9 +257,10 @@ int rules_finish(const struct rules_entry *e, struct sluice_rules *out, char *er
 	if (e->judge_paths && !covering(e, "/"))
 		rule[n++] = make_rule(SLUICE_RULE_PASS, "/");
 	if (n > SLUICE_RULES_MAX) {
-		parse_say(err, len,
-			  "its paths are %u, those that sluice adds included; at most %u are possible",
-			  n, SLUICE_RULES_MAX);
+		parse_say(
+			err, len,
+			"its paths are %u, those that sluice adds included; at most %u are possible",
+			n, SLUICE_RULES_MAX);
 		return -EINVAL;
 	}
 	/* No two are equal, so the order of equal lengths does not matter. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The asking end of the control socket, for sluicectl: connect, say a line, hear a line. Blocking, with a timeout, since
- * there is nothing else to do meanwhile.
+ * The asking end of the control socket, for sluicectl: connect, say a line, hear a line. Blocking,
+ * with a timeout, since there is nothing else to do meanwhile.
  */
 #include "control/control.h"
 

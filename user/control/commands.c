@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The commands of the control socket: a table of name and function. A line comes from whoever may open the socket and is
- * believed in nothing: every field is looked up by type, and an answer that cannot be given says why. The word of
- * an operator about a client ends up either in client_flags (one client) or in client_prefixes (many).
+ * The commands of the control socket: a table of name and function. A line comes from whoever may
+ * open the socket and is believed in nothing: every field is looked up by type, and an answer that
+ * cannot be given says why. The word of an operator about a client ends up either in client_flags
+ * (one client) or in client_prefixes (many).
  */
 #include "control/control.h"
 
@@ -55,7 +56,8 @@ static json_t *do_services(struct command *c)
 	return report_services(c->state);
 }
 
-/* The string `key` of the request; *out NULL where it is absent or null. False, and an error, for another type. */
+/* The string `key` of the request; *out NULL where it is absent or null. False, and an error, for
+ * another type. */
 static bool get_string(struct command *c, const char *key, const char **out)
 {
 	const json_t *value = json_object_get(c->request, key);
@@ -69,7 +71,8 @@ static bool get_string(struct command *c, const char *key, const char **out)
 	return *out != NULL;
 }
 
-/* The request's "service": ADDR:PORT as `sluicectl services` prints it, or the port. Negative where it has none. */
+/* The request's "service": ADDR:PORT as `sluicectl services` prints it, or the port. Negative where
+ * it has none. */
 static bool get_service(struct command *c, int *out)
 {
 	const struct daemon_state *s = c->state;
@@ -180,7 +183,8 @@ struct subject {
 	char text[TEXT_CLIENT_MAX];
 };
 
-/* Finds the clients that the subject is, and says of those that are not the usual ones where they are. */
+/* Finds the clients that the subject is, and says of those that are not the usual ones where they
+ * are. */
 static void find_clients(const struct daemon_state *state, struct subject *s)
 {
 	char where[TEXT_SERVICE_MAX], text[TEXT_CLIENT_MAX];
@@ -236,7 +240,8 @@ static bool get_subject(struct command *c, struct subject *out)
 		return false;
 	}
 	if (!strncmp(text, "key=", 4)) {
-		/* What stands behind it is a secret: only its hash goes on from here, and it is not repeated. */
+		/* What stands behind it is a secret: only its hash goes on from here, and it is not
+		 * repeated. */
 		if (!text[4] || !c->state->lookup ||
 		    !c->state->lookup->key(c->state->lookup->arg, text + 4, strlen(text + 4),
 					   &s.as_typed.client)) {
@@ -421,7 +426,8 @@ static json_t *do_explain(struct command *c)
 	if (bytes && !json_is_null(bytes) &&
 	    (!json_is_integer(bytes) || json_integer_value(bytes) < 1 ||
 	     json_integer_value(bytes) > ADMISSION_BYTES_MAX))
-		return refuse(c, "\"bytes\" must be a whole number from 1 to %u", ADMISSION_BYTES_MAX);
+		return refuse(c, "\"bytes\" must be a whole number from 1 to %u",
+			      ADMISSION_BYTES_MAX);
 	ask.bytes = (uint32_t)json_integer_value(bytes);
 	if (!s.one && s.as_typed.prefix.plen != 128 && s.as_typed.client.plen != 64)
 		return refuse(c, "%s is many clients: name one", s.text);
@@ -452,8 +458,8 @@ static json_t *do_quota_show(struct command *c)
 }
 
 /*
- * Sets (quota not NULL) or clears the quota of each client that the subject is. 0 where that could be done of one at
- * least.
+ * Sets (quota not NULL) or clears the quota of each client that the subject is. 0 where that could
+ * be done of one at least.
  */
 static int each_client(struct command *c, const struct subject *s, uint32_t model,
 		       const struct quota_def *quota, char *err, size_t err_len)
@@ -491,7 +497,8 @@ static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *mo
 	return true;
 }
 
-/* Takes `weight=W` out of the words of a quota; the others go to `rest`. *weight 0: it is not there. */
+/* Takes `weight=W` out of the words of a quota; the others go to `rest`. *weight 0: it is not
+ * there. */
 static bool take_weight(struct command *c, const char *text, char *rest, size_t len,
 			uint16_t *weight)
 {

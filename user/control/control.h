@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The control socket: sluicectl's way to the daemon, JSON lines over a Unix stream socket (PROTOCOL.md). Whatever a
- * client does, the daemon's loop goes on: sockets never block, one command is answered per call of control_poll(),
- * lines, clients and unread output are bounded, and whoever does not read is dropped.
+ * The control socket: sluicectl's way to the daemon, JSON lines over a Unix stream socket
+ * (PROTOCOL.md). Whatever a client does, the daemon's loop goes on: sockets never block, one
+ * command is answered per call of control_poll(), lines, clients and unread output are bounded, and
+ * whoever does not read is dropped.
  */
 #ifndef SLUICE_CONTROL_H
 #define SLUICE_CONTROL_H
@@ -23,8 +24,8 @@
 #define CONTROL_VALUES_MAX   32             /* KEY=VALUE pairs of one `set` */
 
 /*
- * What the daemon does when told to. 0, or -errno after writing the reason for the operator to err. `said` is a
- * sentence about what was done, which may stay empty.
+ * What the daemon does when told to. 0, or -errno after writing the reason for the operator to err.
+ * `said` is a sentence about what was done, which may stay empty.
  */
 struct control_ops {
 	void *arg;
@@ -41,7 +42,8 @@ struct control_ops {
 			  const struct sluice_prefix *prefix, char *err, size_t err_len);
 	int (*clear_prefix)(void *arg, const struct sluice_prefix_key *key, char *err,
 			    size_t err_len);
-	/* By hand: over what the configuration says. model: SLUICE_MODEL_ALL, or a client's for one model. */
+	/* By hand: over what the configuration says. model: SLUICE_MODEL_ALL, or a client's for one
+	 * model. */
 	int (*set_quota)(void *arg, const struct text_subject *subject, uint32_t model,
 			 const struct quota_def *quota, char *err, size_t err_len);
 	/* The weight of each client in a prefix, likewise. */
@@ -58,14 +60,16 @@ struct control_ops {
 struct control;
 
 /*
- * Listens on path: its directory is made (0755) where it is missing, the socket of a dead daemon is replaced. -EADDRINUSE: a
- * living daemon has it. On failure the reason is in err. state and ops must outlive *out.
+ * Listens on path: its directory is made (0755) where it is missing, the socket of a dead daemon is
+ * replaced. -EADDRINUSE: a living daemon has it. On failure the reason is in err. state and ops
+ * must outlive *out.
  */
 int control_open(struct control **out, const char *path, const struct daemon_state *state,
 		 const struct control_ops *ops, char *err, size_t err_len);
 void control_close(struct control *c);
 
-/* An epoll fd; when readable, control_poll() takes one step: one client accepted, read, answered or written to. */
+/* An epoll fd; when readable, control_poll() takes one step: one client accepted, read, answered or
+ * written to. */
 int control_fd(const struct control *c);
 void control_poll(struct control *c, uint64_t now_ns);
 /* Drops clients that do not read their answers. To be called every second or so. */
@@ -80,14 +84,15 @@ void control_detached(struct control *c, const char *error);
 /* What a command asks of the connection it came by, beyond its answer. */
 enum control_after { CONTROL_DONE, CONTROL_WATCH, CONTROL_DETACH };
 
-/* Runs one line; returns the answer as one line without newline, to be freed; NULL: to be answered later, or no memory. */
+/* Runs one line; returns the answer as one line without newline, to be freed; NULL: to be answered
+ * later, or no memory. */
 char *control_answer(const struct daemon_state *state, const struct control_ops *ops,
 		     const char *line, size_t len, enum control_after *after);
 
 /*
- * The other end. control_connect() returns an fd or -errno; control_say() writes all of line and a newline.
- * control_hear() reads one line of any length into *line (freed by the caller; its newline removed): 0, or
- * -ENODATA at the end, -EAGAIN after timeout_s seconds (0: waits for ever).
+ * The other end. control_connect() returns an fd or -errno; control_say() writes all of line and a
+ * newline. control_hear() reads one line of any length into *line (freed by the caller; its newline
+ * removed): 0, or -ENODATA at the end, -EAGAIN after timeout_s seconds (0: waits for ever).
  */
 int control_connect(const char *path);
 int control_say(int fd, const char *line);

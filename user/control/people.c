@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Answers as text. A table collects its cells and is printed once every column's width is known; a field that an older or
- * newer daemon does not send is a dash, never a crash.
+ * Answers as text. A table collects its cells and is printed once every column's width is known; a
+ * field that an older or newer daemon does not send is a dash, never a crash.
  */
 #include "control/people.h"
 
@@ -146,7 +146,8 @@ static const char *clock_time(json_int_t unix_ms)
 	return out;
 }
 
-/* Whether an average is what shuts a model: not under policy adaptive, where only one that stands still is shut. */
+/* Whether an average is what shuts a model: not under policy adaptive, where only one that stands
+ * still is shut. */
 static bool averages_shut(const json_t *model)
 {
 	const json_t *ema = json_object_get(model, "ttft_ema_ms");
@@ -384,12 +385,15 @@ static void print_warnings(FILE *out, const json_t *status)
 	} rows[] = {
 		{"passed-lease", "passed although refused: the lease had run out"},
 		{"passed-doubt", "connections passed unjudged: their framing was lost"},
-		{"headers-unread", "packets passed unread: more IPv6 extension headers than are walked"},
+		{"headers-unread",
+		 "packets passed unread: more IPv6 extension headers than are walked"},
 		{"passed-no-room", "refusals that became a reset: their text was missing"},
 		{"conns-full", "connections passed unjudged: the map conns was full"},
 		{"tombstones-full", "refusals that became a reset: the map tombstones was full"},
-		{"unseen-responses", "connections unjudged: the server's packets leave by an interface that sluice is not attached to"},
-		{"unseen-requests", "connections unjudged: clients come by an interface that sluice is not attached to"},
+		{"unseen-responses",
+		 "connections unjudged: the server's packets leave by an interface that sluice is not attached to"},
+		{"unseen-requests",
+		 "connections unjudged: clients come by an interface that sluice is not attached to"},
 		{"budgets-lost", "charges lost: the map client_state had no room"},
 		{"feedback-absent", "answers whose Date could not carry what is left"},
 		{"counts-full", "requests not counted: the map request_counts was full"},
@@ -477,7 +481,8 @@ static const char *weight_of(const json_t *object)
 	static unsigned next;
 	char *out = ring[next++ % 4];
 
-	snprintf(out, sizeof(ring[0]), "%.10g", json_is_number(value) ? json_number_value(value) : 1);
+	snprintf(out, sizeof(ring[0]), "%.10g",
+		 json_is_number(value) ? json_number_value(value) : 1);
 	return out;
 }
 
@@ -489,7 +494,7 @@ static void explain_model(FILE *out, const char *label, const json_t *m)
 	fprintf(out, ", %s waiting; %s", number(m, "waiting", 0), is_open(m) ? "open" : "SHUT");
 	fprintf(out, ": ttft %s ms (target %s), itl %s ms (target %s)\n",
 		number(m, "ttft_ema_ms", 1), ttft_target(m), number(m, "itl_ema_ms", 1),
-		 number(m, "itl_threshold_ms", 0));
+		number(m, "itl_threshold_ms", 0));
 }
 
 /* The request before the law of policy adaptive, with the numbers that decide. */
@@ -500,17 +505,18 @@ static void explain_law(FILE *out, const json_t *e)
 	double room = json_number_value(json_object_get(law, "room_level"));
 
 	fprintf(out, "class        %s (%s), rank %s of 0 to 7", text(e, "class"),
-		!strcmp(text(e, "class_from"), "default") ? "nothing is said of it"
+		!strcmp(text(e, "class_from"), "default")  ? "nothing is said of it"
 		: !strcmp(text(e, "class_from"), "header") ? "by its header"
 		: !strcmp(text(e, "class_from"), "key")    ? "of its key"
-							    : "of its prefix",
+							   : "of its prefix",
 		number(e, "rank", 0));
 	if (!json_is_object(law)) {
 		fputc('\n', out);
 		return;
 	}
 	if (level < 1 || level > 1 || room < 1)
-		fprintf(out, ": has %.0f %% of the places and %.0f %% of the room", 100 * level, 100 * room);
+		fprintf(out, ": has %.0f %% of the places and %.0f %% of the room", 100 * level,
+			100 * room);
 	fputc('\n', out);
 	if (strcmp(text(law, "of"), text(e, "model")))
 		fprintf(out, "law          that of %s\n", text(law, "of"));
@@ -521,8 +527,9 @@ static void explain_law(FILE *out, const json_t *e)
 			fprintf(out, ", %s for this rank", number(law, "places", 0));
 	}
 	fprintf(out, "; below %s all are admitted%s\n", number(law, "floor", 0),
-		json_is_true(json_object_get(law, "stopped")) ? ", above none: nothing that waits moves"
-							      : "");
+		json_is_true(json_object_get(law, "stopped"))
+			? ", above none: nothing that waits moves"
+			: "");
 	fprintf(out, "wait         %s waiting with %s bytes; a request of %s bytes ",
 		number(law, "waiting", 0), number(law, "waiting_bytes", 0),
 		number(law, "request_bytes", 0));
@@ -534,8 +541,10 @@ static void explain_law(FILE *out, const json_t *e)
 		fputs("waits for what nobody knows yet: too few first tokens were seen\n", out);
 	fprintf(out, "share        %s in flight of the client", number(law, "client_in_flight", 0));
 	if (json_is_number(json_object_get(law, "client_share")))
-		fprintf(out, ", of %s places that are its share, and %s requests ahead of it, of %d: %s\n",
-			number(law, "client_share", 1), number(law, "client_ahead", 1), ADMISSION_TURNS,
+		fprintf(out,
+			", of %s places that are its share, and %s requests ahead of it, of %d: %s\n",
+			number(law, "client_share", 1), number(law, "client_ahead", 1),
+			ADMISSION_TURNS,
 			json_is_true(json_object_get(law, "above_share"))
 				? "above it, and so behind those within theirs"
 				: "within it");
@@ -577,7 +586,8 @@ static void explain_one(FILE *out, const json_t *e)
 			!strcmp(text(quota, "by"), "hand") ? "set by hand"
 							   : "from the configuration");
 		if (json_is_string(json_object_get(quota, "weight_of")))
-			fprintf(out, "             which is %s times %s: the weight of its prefix\n",
+			fprintf(out,
+				"             which is %s times %s: the weight of its prefix\n",
 				weight_of(e), text(quota, "weight_of"));
 		budget_line(out, quota, "requests");
 		budget_line(out, quota, "tokens");

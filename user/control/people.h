@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon's answers for people: tables with their units in the header, and first of all the one line that somebody
- * woken at three in the morning needs: is it enforcing, is anything shut, why, since when, until when.
+ * The daemon's answers for people: tables with their units in the header, and first of all the one
+ * line that somebody woken at three in the morning needs: is it enforcing, is anything shut, why,
+ * since when, until when.
  */
 #ifndef SLUICE_PEOPLE_H
 #define SLUICE_PEOPLE_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The state as JSON. DESIGN §7 fixes the names of `status`; everything else adds to them and renames none. A value that
- * is not known is null, never 0: an operator must see the difference between "fast" and "no sample yet".
+ * The state as JSON. DESIGN §7 fixes the names of `status`; everything else adds to them and
+ * renames none. A value that is not known is null, never 0: an operator must see the difference
+ * between "fast" and "no sample yet".
  */
 #include "control/report.h"
 
@@ -31,7 +32,8 @@ static json_t *count(uint64_t n)
 	return json_integer((json_int_t)n);
 }
 
-/* Counts are added up by several CPUs and corrected by the daemon: a glance may catch one below zero. */
+/* Counts are added up by several CPUs and corrected by the daemon: a glance may catch one below
+ * zero. */
 static json_t *gauge(int64_t n)
 {
 	return json_integer(n > 0 ? n : 0);
@@ -111,15 +113,15 @@ static json_t *admission(const struct daemon_state *s, uint32_t id)
 		json_array_append_new(rooms, json_real((double)a.room_level[r] / ADMISSION_ALL));
 		json_array_append_new(refused, count(k->refused[r]));
 	}
-	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ceiling",
-			 count(a.ceiling), "floor", count(a.floor), "stopped", a.stopped != 0,
-			 "rate_bytes_per_second", number_or_null(rate_of(&a)), "room_bytes",
-			 a.rate ? count(a.room) : json_null(), "waiting_bytes",
-			 gauge(k->waiting_bytes), "oldest_waiting_ms",
-			 k->oldest_ns ? count(k->oldest_ns / MS) : json_null(), "client_share",
-			 number_or_null(a.fair ? (double)a.fair / ADMISSION_ALL : -1), "client_turn",
-			 number_or_null(a.turn ? (double)a.turn / ADMISSION_ALL : -1),
-			 "levels_by_rank", levels, "room_levels_by_rank", rooms, "refused_by_rank", refused);
+	return json_pack(
+		"{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ceiling",
+		count(a.ceiling), "floor", count(a.floor), "stopped", a.stopped != 0,
+		"rate_bytes_per_second", number_or_null(rate_of(&a)), "room_bytes",
+		a.rate ? count(a.room) : json_null(), "waiting_bytes", gauge(k->waiting_bytes),
+		"oldest_waiting_ms", k->oldest_ns ? count(k->oldest_ns / MS) : json_null(),
+		"client_share", number_or_null(a.fair ? (double)a.fair / ADMISSION_ALL : -1),
+		"client_turn", number_or_null(a.turn ? (double)a.turn / ADMISSION_ALL : -1),
+		"levels_by_rank", levels, "room_levels_by_rank", rooms, "refused_by_rank", refused);
 }
 
 static json_t *plain_model(const struct daemon_state *s, uint32_t id)
@@ -159,8 +161,7 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 
 	json_object_set_new(one, "ttft_threshold_ms_per_kib",
 			    threshold(controller_targets(s->controller, id).ttft_ms_per_kib));
-	json_object_set_new(one, "max_in_flight",
-			    hand > 0 ? json_integer(hand) : json_null());
+	json_object_set_new(one, "max_in_flight", hand > 0 ? json_integer(hand) : json_null());
 	json_object_set_new(one, "floor",
 			    s->controller->all.policy == CONTROLLER_ADAPTIVE
 				    ? json_integer(controller_targets(s->controller, id).floor)
@@ -195,7 +196,8 @@ json_t *report_models(const struct daemon_state *s)
 			 s->controller->per_model);
 }
 
-/* Which requests of an http service are judged and where their model is looked for, in the order in which it is asked. */
+/* Which requests of an http service are judged and where their model is looked for, in the order in
+ * which it is asked. */
 static void report_rules(json_t *to, const struct state_service *v)
 {
 	static const char *const methods[] = {
@@ -471,7 +473,8 @@ static bool in_prefix(const uint8_t addr[16], const struct sluice_prefix_key *pr
 	return !memcmp(a, prefix->addr, sizeof(a));
 }
 
-/* What holds for this client over all models: the longest prefix that has it, and over that its own flag. */
+/* What holds for this client over all models: the longest prefix that has it, and over that its own
+ * flag. */
 static const char *standing(const struct daemon_state *s, const struct sluice_client *client)
 {
 	const struct state_prefix_rule *best = NULL;
@@ -693,21 +696,22 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 				 e.rule_of_prefix ? "prefix" : "client", "expires_in_ms",
 				 e.rule_expires_ns ? count((e.rule_expires_ns - s->now_ns) / MS)
 						   : json_null());
-	answer = json_pack("{s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:i, s:o}",
-			 "client", text, "weight", weight(e.weight), "model", model_name(s, model), "service", where, "verdict",
-			 e.admitted ? "admitted"
-			 : e.shadow ? text_verdict(SLUICE_VERDICT_SHADOW_REJECTED)
-				    : text_verdict(SLUICE_VERDICT_REJECTED),
-			 "reason", e.admitted ? json_null() : json_string(text_reason(e.reason)),
-			 "action", e.admitted ? json_null() : json_string(text_action(e.action)),
-			 "retry_after_ms", e.admitted ? json_null() : count(ms_up(e.wait_ns)),
-			 "exempt", e.exempt, "rule", rule ? rule : json_null(), "quota",
-			 quota_left(s, &e.quota), "client_in_flight", gauge(e.client_in_flight),
-			 "model_now", report_model(s, model), "global_now",
-			 report_model(s, SLUICE_MODEL_ALL), "class",
-			 parse_word_of(&parse_as_class, (int)e.law.class), "class_from",
-			 explain_class_text(e.law.class_from), "rank", (int)e.law.rank, "law",
-			 law(s, &e.law));
+	answer = json_pack(
+		"{s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:i, s:o}",
+		"client", text, "weight", weight(e.weight), "model", model_name(s, model),
+		"service", where, "verdict",
+		e.admitted ? "admitted"
+		: e.shadow ? text_verdict(SLUICE_VERDICT_SHADOW_REJECTED)
+			   : text_verdict(SLUICE_VERDICT_REJECTED),
+		"reason", e.admitted ? json_null() : json_string(text_reason(e.reason)), "action",
+		e.admitted ? json_null() : json_string(text_action(e.action)), "retry_after_ms",
+		e.admitted ? json_null() : count(ms_up(e.wait_ns)), "exempt", e.exempt, "rule",
+		rule ? rule : json_null(), "quota", quota_left(s, &e.quota), "client_in_flight",
+		gauge(e.client_in_flight), "model_now", report_model(s, model), "global_now",
+		report_model(s, SLUICE_MODEL_ALL), "class",
+		parse_word_of(&parse_as_class, (int)e.law.class), "class_from",
+		explain_class_text(e.law.class_from), "rank", (int)e.law.rank, "law",
+		law(s, &e.law));
 	if (service < s->service_count)
 		report_identity(answer, &s->services[service]);
 	return answer;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The state as JSON, one function a command: DESIGN's field names, numbers that are numbers, units in the names, null for
- * what is not known. Pure: they read the struct that they are given.
+ * The state as JSON, one function a command: DESIGN's field names, numbers that are numbers, units
+ * in the names, null for what is not known. Pure: they read the struct that they are given.
  */
 #ifndef SLUICE_REPORT_H
 #define SLUICE_REPORT_H
@@ -24,7 +24,8 @@ enum report_order {
 	REPORT_BY_IN_FLIGHT,
 	REPORT_BY_REJECTED
 };
-/* service: whose quotas are meant; negative: for each client those of the service that it was last seen at. */
+/* service: whose quotas are meant; negative: for each client those of the service that it was last
+ * seen at. */
 json_t *report_clients(const struct daemon_state *s, enum report_order order, int service);
 /* What would become of the client's next request. addr: NULL for a key. */
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,

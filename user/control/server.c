@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon's end of the control socket. The idea that keeps a client from holding up the lease: a step of
- * control_poll() does one bounded thing for one client (the kernel's epoll list goes round), and a client that
- * has an answer unread is neither read nor answered until it has taken it.
+ * The daemon's end of the control socket. The idea that keeps a client from holding up the lease: a
+ * step of control_poll() does one bounded thing for one client (the kernel's epoll list goes
+ * round), and a client that has an answer unread is neither read nor answered until it has taken
+ * it.
  */
 #include "control/control.h"
 
@@ -52,7 +53,8 @@ static void drop(struct control *c, struct client *client)
 	*client = (struct client){.fd = -1};
 }
 
-/* Waits for what can happen next: room to write, or a command to read. A whole line in hand asks for a turn soon. */
+/* Waits for what can happen next: room to write, or a command to read. A whole line in hand asks
+ * for a turn soon. */
 static void wait_for(struct control *c, struct client *client)
 {
 	bool line = client->in_len && memchr(client->in, '\n', client->in_len);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A hash table with short probes; whoever finds no slot of its own takes that of the longest unseen. */
+/* A hash table with short probes; whoever finds no slot of its own takes that of the longest
+ * unseen. */
 #include "active.h"
 
 #include <stdbool.h>
 #include <string.h>
 
-#define PROBES 8
+#define PROBES    8
 #define WEIGHT_NS 1000000000ULL /* a weight is asked for again after so long */
 
 static uint32_t place_of(const struct sluice_client *client, uint16_t law)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Two numbers rule: how fast the server takes up waiting bytes, measured by what each request had before it when it was
- * admitted and how long it then waited; and a ceiling on requests in flight for what bytes cannot show (slots, KV
- * memory, decoding that slows with the batch). The rate gives the room of the queue at once; the ceiling
- * moves in small steps, and remembers for a while the level that failed.
+ * Two numbers rule: how fast the server takes up waiting bytes, measured by what each request had
+ * before it when it was admitted and how long it then waited; and a ceiling on requests in flight
+ * for what bytes cannot show (slots, KV memory, decoding that slows with the batch). The rate gives
+ * the room of the queue at once; the ceiling moves in small steps, and remembers for a while the
+ * level that failed.
  */
 #include "adaptive.h"
 
@@ -14,7 +15,8 @@
 #define RATE_MEMORY_S    10
 #define RATE_SAMPLES_MIN 3 /* no verdict rests on fewer */
 #define COLD_S                                                                                     \
-	60 /* a model that was idle for so long may have to be loaded again, which may take as long */
+	60 /* a model that was idle for so long may have to be loaded again, which may take as     \
+	      long */
 
 /* The room of the queue, of the target: how much is refused lately says which. */
 #define ROOM_BUSY        0.7 /* REFUSED_MUCH and more */
@@ -23,7 +25,9 @@
 #define REFUSED_MUCH     0.2
 #define REFUSED_LITTLE   0.02
 #define REFUSED_MEMORY_S 10
-#define CREDIT_MOST      1 /* of the target: longer than that the server is not trusted to work unseen */
+#define CREDIT_MOST                                                                                \
+	1 /* of the target: longer than that the server is not trusted to work unseen              \
+	   */
 
 /* The ceiling. */
 #define CEILING_START   16
@@ -42,31 +46,38 @@
 #define DRIFT           0.1 /* back to what it began with, where little is refused */
 #define DRIFT_REFUSED   0.05
 
-/* Who stands lower makes room: a step for each look with a refusal above, and back in every other. */
+/* Who stands lower makes room: a step for each look with a refusal above, and back in every other.
+ */
 #define CLASS_STEP  0.05
 #define CLASS_BACK  0.0125
 #define CLASS_LEAST 0.1
 
 /*
- * Shares. A client is above its share who has more than so many times its part of what was let in, or of the places. It
- * leaves to the others:
+ * Shares. A client is above its share who has more than so many times its part of what was let in,
+ * or of the places. It leaves to the others:
  */
 #define TURNS        2.0
 #define PART_MOST    0.67  /* … of which one alone has no more, where there are others */
 #define PLACES_LEAST 4.004 /* that a client has in any case: four, and none too few by rounding */
-#define SPARED	     1.8   /* places below the level that fails, which is one above what the server has … */
-#define ABOVE_LEVEL  0.75  /* … or of the ceiling, while none has failed */
-#define ABOVE_ROOM   0.45  /* of the target, for all bytes that would wait then */
-#define WITHIN_LEVEL 1.6   /* of the ceiling for the others: what they would wait for ends soon … */
-#define YIELDS	     0.5   /* … while so many of the refused are above their share … */
-#define YIELDS_S     60    /* … of the last seconds */
-#define FAILED_DOWN  0.94  /* the level that fails steps towards the next that does: one alone does not say much */
-#define FAILED_UP    1.03
-#define FORGET	     800   /* first tokens on time, behind which it comes up … */
-#define FAILED_BACK  1.002 /* … with each */
+#define SPARED                                                                                     \
+	1.8 /* places below the level that fails, which is one above what the server has …       \
+	     */
+#define ABOVE_LEVEL  0.75 /* … or of the ceiling, while none has failed */
+#define ABOVE_ROOM   0.45 /* of the target, for all bytes that would wait then */
+#define WITHIN_LEVEL 1.6 /* of the ceiling for the others: what they would wait for ends soon … */
+#define YIELDS       0.5 /* … while so many of the refused are above their share … */
+#define YIELDS_S     60  /* … of the last seconds */
+#define FAILED_DOWN                                                                                \
+	0.94 /* the level that fails steps towards the next that does: one alone does not say much \
+	      */
+#define FAILED_UP   1.03
+#define FORGET      800   /* first tokens on time, behind which it comes up … */
+#define FAILED_BACK 1.002 /* … with each */
 
-#define LONG_MOST_S 1 /* what takes long because it is long may take so much more than its target */
-#define RECENT_S    3
+#define LONG_MOST_S                                                                                \
+	1 /* what takes long because it is long may take so much more than its target              \
+	   */
+#define RECENT_S 3
 
 static double seconds(uint64_t from, uint64_t to)
 {
@@ -121,11 +132,15 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 		a->ceiling = fmin(fmax(was->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
 	for (int c = 0; c < SLUICE_CLASSES; c++)
 		if (was->room_level[2 * c])
-			a->class_level[c] = fmin(1, fmax(CLASS_LEAST, sqrt(was->room_level[2 * c] / (double)ADMISSION_ALL)));
-	/* The level that failed stands in what the highest class above its share may use of the ceiling. */
-	if (was->level[1] && was->level[1] != (uint16_t)(a->class_level[0] * ABOVE_LEVEL * ADMISSION_ALL) &&
+			a->class_level[c] = fmin(1, fmax(CLASS_LEAST, sqrt(was->room_level[2 * c] /
+									   (double)ADMISSION_ALL)));
+	/* The level that failed stands in what the highest class above its share may use of the
+	 * ceiling. */
+	if (was->level[1] &&
+	    was->level[1] != (uint16_t)(a->class_level[0] * ABOVE_LEVEL * ADMISSION_ALL) &&
 	    was->level[1] < a->class_level[0] * ADMISSION_ALL)
-		a->failed_level = was->level[1] / (a->class_level[0] * ADMISSION_ALL) * was->ceiling + SPARED;
+		a->failed_level =
+			was->level[1] / (a->class_level[0] * ADMISSION_ALL) * was->ceiling + SPARED;
 	/* What is stopped stays so until it moves, with the probes that it has had. */
 	if (was->stopped && t->ttft_ms > 0) {
 		a->stopped = true;
@@ -134,7 +149,8 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 	}
 	if (was->rate)
 		adopt_rate(a, was, t);
-	/* When the last token was is not written: here a target ago, so that it neither opens nor passes for cold. */
+	/* When the last token was is not written: here a target ago, so that it neither opens nor
+	 * passes for cold. */
 	if (a->stopped)
 		a->last_token_ns = (uint64_t)fmax(1, (double)a->seen_ns - t->ttft_ms * 1e6);
 }
@@ -159,12 +175,12 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	a->ttft.sum += ms / fmax(target, bytes / a->rate);
 	a->ttft.weight += 1;
 	/*
-	 * Late, and not for the bytes before it. It is held against what was in flight when it came in: an old sample
-	 * cuts once. Of several levels that failed the lowest holds. With a load beside them that was only let in by shadow mode
-	 * they say nothing of a level.
+	 * Late, and not for the bytes before it. It is held against what was in flight when it came
+	 * in: an old sample cuts once. Of several levels that failed the lowest holds. With a load
+	 * beside them that was only let in by shadow mode they say nothing of a level.
 	 */
-	if (ms > target && beside > 1 && a->seen.beyond <= 0 && a->rate_samples >= RATE_SAMPLES_MIN &&
-	    ms - ahead / a->rate >= UNEXPLAINED * target) {
+	if (ms > target && beside > 1 && a->seen.beyond <= 0 &&
+	    a->rate_samples >= RATE_SAMPLES_MIN && ms - ahead / a->rate >= UNEXPLAINED * target) {
 		bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S;
 
 		a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * beside));
@@ -234,8 +250,8 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 }
 
 /*
- * A class makes room for whoever was refused in those before it. What it gives up comes back slowly, so that room is there
- * when the next one comes.
+ * A class makes room for whoever was refused in those before it. What it gives up comes back
+ * slowly, so that room is there when the next one comes.
  */
 static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 {
@@ -252,10 +268,11 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 }
 
 /*
- * Stuck: the oldest waits for longer than its target, and for as long there was no token at all. Then only the floor is
- * open, and one more is let in each target, so that a server that wakes is seen. A server whose slots are full of long
- * answers is not stuck: there the ceiling comes down. What has opened stays open for a target: whatever comes, it stops but
- * once in one, and who hangs up as soon as it stops does not make it flap with every look.
+ * Stuck: the oldest waits for longer than its target, and for as long there was no token at all.
+ * Then only the floor is open, and one more is let in each target, so that a server that wakes is
+ * seen. A server whose slots are full of long answers is not stuck: there the ceiling comes down.
+ * What has opened stays open for a target: whatever comes, it stops but once in one, and who hangs
+ * up as soon as it stops does not make it flap with every look.
  */
 static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 		      const struct adaptive_view *v, uint64_t now_ns)
@@ -287,7 +304,8 @@ static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 		   const struct adaptive_view *v, uint64_t now_ns)
 {
-	double dt = seconds(a->seen_ns, now_ns), d = exp(-dt / RECENT_S), refused, arrived, above = 0;
+	double dt = seconds(a->seen_ns, now_ns), d = exp(-dt / RECENT_S), refused, arrived,
+	       above = 0;
 
 	if (!a->looked) { /* what was counted before is not news */
 		a->looked = true;
@@ -329,8 +347,9 @@ static uint64_t whole(double value, double most)
 }
 
 /*
- * Of clients above their share most of what the server can do at once, and few bytes that wait: so a place is free, or soon,
- * and the queue short, when one within its share comes. `f` is the room, of the target.
+ * Of clients above their share most of what the server can do at once, and few bytes that wait: so
+ * a place is free, or soon, and the queue short, when one within its share comes. `f` is the room,
+ * of the target.
  */
 static void write_levels(const struct adaptive *a, struct sluice_admission *out, double f)
 {
@@ -340,7 +359,9 @@ static void write_levels(const struct adaptive *a, struct sluice_admission *out,
 	if (a->failed_level > 0)
 		above = fmin(1, fmax(1, a->failed_level - SPARED) / out->ceiling);
 	for (int r = 0; r < SLUICE_RANKS; r++) {
-		double class = a->class_level[r / 2], level = r % 2 ? above : yields ? WITHIN_LEVEL : 1;
+		double class = a->class_level[r / 2], level = r % 2    ? above
+							      : yields ? WITHIN_LEVEL
+								       : 1;
 
 		/* Of the room the square, since a queue keeps others out more than slots do. */
 		out->level[r] = (uint16_t)fmax(1, class * level * ADMISSION_ALL);
@@ -374,7 +395,8 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 		double part = fmin(TURNS / a->active_weight, PART_MOST);
 
 		out->turn = (uint32_t)whole(ADMISSION_ALL / part, 4e9);
-		out->fair = (uint32_t)whole(fmax(PLACES_LEAST, part * out->ceiling) * ADMISSION_ALL, 4e9);
+		out->fair = (uint32_t)whole(fmax(PLACES_LEAST, part * out->ceiling) * ADMISSION_ALL,
+					    4e9);
 	}
 	write_levels(a, out, f);
 }

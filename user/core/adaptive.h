@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Adaptive admission, the daemon's half: moves the numbers of struct sluice_admission by what the wire shows. One struct
- * for each model, group or whole that carries the law. Pure: time is a parameter, the same input gives the same
- * output. What was chosen and why is in user/README.md.
+ * Adaptive admission, the daemon's half: moves the numbers of struct sluice_admission by what the
+ * wire shows. One struct for each model, group or whole that carries the law. Pure: time is a
+ * parameter, the same input gives the same output. What was chosen and why is in user/README.md.
  */
 #ifndef SLUICE_ADAPTIVE_H
 #define SLUICE_ADAPTIVE_H
@@ -31,7 +31,7 @@ struct fading {
 /* What the kernel holds and has counted: totals only grow. */
 struct adaptive_view {
 	int64_t in_flight, waiting, waiting_bytes;
-	int64_t beyond;         /* in flight although refused: shadow mode */
+	int64_t beyond;       /* in flight although refused: shadow mode */
 	uint64_t oldest_ns;   /* how long the oldest that waits has waited; 0: none does */
 	double active_weight; /* of the clients of the last minutes together; 0: not known */
 	uint64_t admitted;    /* requests, in total */
@@ -44,7 +44,7 @@ struct adaptive {
 	double rate;               /* bytes a ms that the server takes up; 0: not known */
 	struct fading bytes_ahead; /* of TTFT samples: bytes over ms is the rate */
 	unsigned rate_samples;
-	double failed_at; /* in flight at which a cut was last needed … */
+	double failed_at;    /* in flight at which a cut was last needed … */
 	double failed_level; /* … and commonly is; 0: never was */
 	unsigned on_time;    /* first tokens since one failed */
 	uint64_t failed_ns;
@@ -55,7 +55,7 @@ struct adaptive {
 	double refused_share;
 	double arrivals, arrivals_refused, ended; /* fading, of the last seconds */
 	double active_weight;
-	struct fading above; /* share of the refused who were above theirs */
+	struct fading above;                /* share of the refused who were above theirs */
 	double class_level[SLUICE_CLASSES]; /* how much of all a class may use */
 	struct adaptive_view seen;          /* at the last call of adaptive_look() … */
 	uint64_t seen_ns;
@@ -77,8 +77,8 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 		    const struct adaptive_targets *t);
 
 /*
- * A first token: waited `ms`, of a request of `bytes` that had `ahead` bytes before it (admission_ahead()) and
- * `beside` requests in flight, itself included, when it was admitted.
+ * A first token: waited `ms`, of a request of `bytes` that had `ahead` bytes before it
+ * (admission_ahead()) and `beside` requests in flight, itself included, when it was admitted.
  */
 void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
 		   uint32_t ahead, uint32_t beside, uint64_t now_ns);

@@ -6,8 +6,8 @@
  * whole does, and models are only shown. OTHER, the models whose names are not learned, never
  * shuts: else a flood of invented names would shut every model that is still to come.
  *
- * Under policy adaptive the same models carry it, but for those in a group: they share one law, that of the group's
- * entry, to which each brings its samples, held against its own targets.
+ * Under policy adaptive the same models carry it, but for those in a group: they share one law,
+ * that of the group's entry, to which each brings its samples, held against its own targets.
  *
  * Ids are never reused: the kernel keeps them in connections and counters, where an old id under a
  * new name would charge one model for another. So a full table refuses names, and counts them;
@@ -219,7 +219,8 @@ static struct adaptive *law_of(struct controller *c, uint32_t id, uint64_t now_n
 	return &m->adaptive;
 }
 
-/* A sample as the law takes it: held against the targets of its own model, whoever carries the law. */
+/* A sample as the law takes it: held against the targets of its own model, whoever carries the law.
+ */
 static void adapt(struct controller *c, uint32_t id, const struct sluice_sample *s, uint32_t n)
 {
 	uint32_t law = controller_law(c, id);
@@ -227,14 +228,16 @@ static void adapt(struct controller *c, uint32_t id, const struct sluice_sample 
 	struct adaptive_targets targets;
 	struct adaptive *a;
 
-	if (c->all.policy != CONTROLLER_ADAPTIVE || (!c->model[law].adapting && !controller_adapts(c, law)))
+	if (c->all.policy != CONTROLLER_ADAPTIVE ||
+	    (!c->model[law].adapting && !controller_adapts(c, law)))
 		return;
 	a = law_of(c, law, s->time_ns);
 	t = controller_targets(c, c->per_model ? id : SLUICE_MODEL_ALL);
 	targets = targets_of(&t);
-	if (s->kind == SLUICE_SAMPLE_TTFT && s->beside) /* 0: shadow mode let it pass, it has no place */
-		adaptive_ttft(a, &targets, (double)s->sum_ns / 1e6 / n, s->bytes, s->ahead, s->beside,
-			      s->time_ns);
+	if (s->kind == SLUICE_SAMPLE_TTFT &&
+	    s->beside) /* 0: shadow mode let it pass, it has no place */
+		adaptive_ttft(a, &targets, (double)s->sum_ns / 1e6 / n, s->bytes, s->ahead,
+			      s->beside, s->time_ns);
 	if (s->kind != SLUICE_SAMPLE_ITL)
 		return;
 	if (n)
@@ -349,7 +352,8 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 	return t;
 }
 
-/* Whether a model's own averages decide anything; under policy adaptive: whether its own targets do. */
+/* Whether a model's own averages decide anything; under policy adaptive: whether its own targets
+ * do. */
 static bool carries_the_law(const struct controller *c, uint32_t id)
 {
 	if (id == SLUICE_MODEL_OTHER || c->model[id].group)
@@ -370,7 +374,8 @@ bool controller_adapts(const struct controller *c, uint32_t id)
 	return t.ttft_ms > 0 || t.itl_ms > 0;
 }
 
-/* The entry whose law is to be shown as that of `id`: NULL where none is in force, or it is that of everything. */
+/* The entry whose law is to be shown as that of `id`: NULL where none is in force, or it is that of
+ * everything. */
 static const struct controller_model *shown_law(const struct controller *c, uint32_t id)
 {
 	uint32_t law = c->per_model ? controller_law(c, id) : id;
@@ -380,7 +385,8 @@ static const struct controller_model *shown_law(const struct controller *c, uint
 	return c->model[law].adapting ? &c->model[law] : NULL;
 }
 
-void controller_look(struct controller *c, uint32_t id, const struct adaptive_view *view, uint64_t now_ns)
+void controller_look(struct controller *c, uint32_t id, const struct adaptive_view *view,
+		     uint64_t now_ns)
 {
 	struct adaptive_targets targets;
 	struct controller_targets t;
@@ -401,7 +407,8 @@ bool controller_admission(const struct controller *c, uint32_t id, struct sluice
 	struct adaptive_targets targets;
 	struct controller_targets t;
 
-	if (c->all.policy != CONTROLLER_ADAPTIVE || id >= SLUICE_MODELS_MAX || !c->model[id].adapting)
+	if (c->all.policy != CONTROLLER_ADAPTIVE || id >= SLUICE_MODELS_MAX ||
+	    !c->model[id].adapting)
 		return false;
 	t = controller_targets(c, id);
 	targets = targets_of(&t);
@@ -737,7 +744,8 @@ static int set_model(const struct controller *c, const char *model, char *err, s
 			  "\" is configured or has answered a request yet",
 			  PARSE_QUOTED(model));
 	if (id >= 0 && c->model[id].group) {
-		parse_say(err, len, "%s is a group: what holds for it is what its models say", c->model[id].name);
+		parse_say(err, len, "%s is a group: what holds for it is what its models say",
+			  c->model[id].name);
 		return -EINVAL;
 	}
 	return id;

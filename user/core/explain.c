@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The verdict of bpf/admit.h, asked from user space. Change the order there and it has to change here; the end-to-end
- * case on quotas holds one against the other.
+ * The verdict of bpf/admit.h, asked from user space. Change the order there and it has to change
+ * here; the end-to-end case on quotas holds one against the other.
  */
 #include "core/explain.h"
 
@@ -342,7 +342,8 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 			   (double)admission_turn(&l->admission, weight);
 	l->above_share = admission_above_share(&l->admission, &holds, weight, held->admitted);
 	l->rank = admission_rank(l->class, l->above_share);
-	l->places = (uint32_t)((uint64_t)l->admission.ceiling * l->admission.level[l->rank] / ADMISSION_ALL);
+	l->places = (uint32_t)((uint64_t)l->admission.ceiling * l->admission.level[l->rank] /
+			       ADMISSION_ALL);
 	if (!bytes)
 		bytes = held->waiting > 0 && held->waiting_bytes > 0
 				? (uint32_t)(held->waiting_bytes / held->waiting)
@@ -379,8 +380,8 @@ static bool refused_by_law(const struct daemon_state *s, const struct explain_la
 		return false;
 	v = admission_judge(&l->admission, &l->load, l->bytes, l->rank, s->now_ns);
 	*reason = v == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT;
-	if (l->above_share && !admission_judge(&l->admission, &l->load, l->bytes, l->rank - 1,
-					       s->now_ns))
+	if (l->above_share &&
+	    !admission_judge(&l->admission, &l->load, l->bytes, l->rank - 1, s->now_ns))
 		*reason = SLUICE_REASON_CLIENT_SHARE;
 	return v != ADMISSION_ADMIT;
 }

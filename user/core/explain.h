@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What would become of a client's next request now, and why: the order of bpf/admit.h over the same maps, with the
- * numbers behind each step. Pure: the maps are asked through struct state_lookup, and nothing is charged.
+ * What would become of a client's next request now, and why: the order of bpf/admit.h over the same
+ * maps, with the numbers behind each step. Pure: the maps are asked through struct state_lookup,
+ * and nothing is charged.
  */
 #ifndef SLUICE_EXPLAIN_H
 #define SLUICE_EXPLAIN_H
@@ -32,9 +33,9 @@ struct explain_budget {
 };
 
 struct explain_quota {
-	uint32_t id; /* 0: none */
-	uint32_t
-		whole; /* the model's or service's, of which `id` is the client's weighted part; 0: it is not */
+	uint32_t id;    /* 0: none */
+	uint32_t whole; /* the model's or service's, of which `id` is the client's weighted part; 0:
+			   it is not */
 	enum explain_from from;
 	struct explain_budget requests, tokens;
 	uint64_t wait_ns; /* until a request passes it */
@@ -44,7 +45,12 @@ struct explain_quota {
 enum explain_rule { EXPLAIN_NO_RULE, EXPLAIN_ALLOWED, EXPLAIN_BLOCKED };
 
 /* Where a request's class is said. */
-enum explain_class { EXPLAIN_CLASS_DEFAULT, EXPLAIN_CLASS_KEY, EXPLAIN_CLASS_PREFIX, EXPLAIN_CLASS_HEADER };
+enum explain_class {
+	EXPLAIN_CLASS_DEFAULT,
+	EXPLAIN_CLASS_KEY,
+	EXPLAIN_CLASS_PREFIX,
+	EXPLAIN_CLASS_HEADER
+};
 
 /* The request before the law of policy adaptive. */
 struct explain_law {
@@ -54,14 +60,14 @@ struct explain_law {
 	enum explain_class class_from;
 	uint32_t rank;
 	bool above_share;
-	double share;	       /* places that are the client's; 0: there are no shares */
+	double share;             /* places that are the client's; 0: there are no shares */
 	int64_t client_in_flight; /* under this law */
-	double ahead;		  /* requests that it was let in ahead of its share, of ADMISSION_TURNS */
-	uint32_t bytes;	       /* what the request is taken to be long */
-	double predicted_ms;   /* how long it would wait; negative: not known */
-	double allowed_ms;     /* … and may, at its rank; negative: not known */
-	double target_ms;      /* 0: none */
-	uint32_t places;       /* that its rank may take of the ceiling; 0: no limit */
+	double ahead;   /* requests that it was let in ahead of its share, of ADMISSION_TURNS */
+	uint32_t bytes; /* what the request is taken to be long */
+	double predicted_ms; /* how long it would wait; negative: not known */
+	double allowed_ms;   /* … and may, at its rank; negative: not known */
+	double target_ms;    /* 0: none */
+	uint32_t places;     /* that its rank may take of the ceiling; 0: no limit */
 	struct sluice_admission admission;
 	struct admission_load load;
 };
@@ -86,16 +92,18 @@ struct explanation {
 
 /* "client-model", "client", "prefix", "model", "service"; NULL for NOWHERE. */
 const char *explain_from_text(enum explain_from from);
-/* The service that is meant where none is named: the first with a quota, else the first that reads HTTP, else 0. */
+/* The service that is meant where none is named: the first with a quota, else the first that reads
+ * HTTP, else 0. */
 uint32_t explain_service(const struct daemon_state *s);
-/* Whether what holds at this service differs from others: it is one of several that have a quota. */
+/* Whether what holds at this service differs from others: it is one of several that have a quota.
+ */
 bool explain_each(const struct daemon_state *s, uint32_t service);
 /* The client that an address is at that service. A key stays. */
 void explain_client(const struct daemon_state *s, uint32_t service,
 		    const struct text_subject *subject, struct sluice_client *client);
 /*
- * All clients that an address is, at one service or another, each once: those that a word about it has to name. At
- * most SLUICE_SERVICES_MAX, at least one.
+ * All clients that an address is, at one service or another, each once: those that a word about it
+ * has to name. At most SLUICE_SERVICES_MAX, at least one.
  */
 size_t explain_clients(const struct daemon_state *s, const struct text_subject *subject,
 		       struct sluice_client out[SLUICE_SERVICES_MAX]);
@@ -103,7 +111,8 @@ size_t explain_clients(const struct daemon_state *s, const struct text_subject *
 uint16_t explain_weight(const struct daemon_state *s, const struct sluice_client *client,
 			const uint8_t *addr);
 
-/* The quota alone. addr: all of the client's address; NULL for a key. service: index in s->services. */
+/* The quota alone. addr: all of the client's address; NULL for a key. service: index in
+ * s->services. */
 void explain_quota(const struct daemon_state *s, const struct sluice_client *client,
 		   const uint8_t *addr, uint32_t model, uint32_t service,
 		   struct explain_quota *out);
@@ -111,7 +120,7 @@ void explain(const struct daemon_state *s, const struct sluice_client *client, c
 	     uint32_t model, uint32_t service, struct explanation *out);
 /* What may be said of the request besides. explain() says nothing. */
 struct explain_ask {
-	uint32_t bytes;	      /* 0: as long as those that wait are on average */
+	uint32_t bytes;       /* 0: as long as those that wait are on average */
 	const char *priority; /* the value of its service's priority header; NULL: it has none */
 };
 void explain_request(const struct daemon_state *s, const struct sluice_client *client,

@@ -304,10 +304,11 @@ int parse_target(const char *text, double *ms, double *ms_per_kib, char *err, si
 		   !cut_out(slash + 1, slash + strlen(slash), unit, sizeof(unit)) ||
 		   strcmp(unit, "KiB") || read_number(&parse_as_threshold, base, &value) < 0 ||
 		   !(value > 0) || read_number(&as_growth, growth, &each) < 0) {
-		parse_say(err, len,
-			  "\"" PARSE_QUOTE
-			  "\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB",
-			  PARSE_QUOTED(text));
+		parse_say(
+			err, len,
+			"\"" PARSE_QUOTE
+			"\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB",
+			PARSE_QUOTED(text));
 		return -EINVAL;
 	}
 	*ms = value;

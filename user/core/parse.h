@@ -52,8 +52,8 @@ extern const struct parse_value parse_as_policy;        /* enum controller_polic
 int parse_value(const struct parse_value *as, const char *text, double *out, char *err, size_t len);
 
 /*
- * A TTFT target: a threshold as above, alone or with what it grows by for each KiB of the request ("800 + 0.2/KiB",
- * "1s + 0.5ms/KiB"). Likewise.
+ * A TTFT target: a threshold as above, alone or with what it grows by for each KiB of the request
+ * ("800 + 0.2/KiB", "1s + 0.5ms/KiB"). Likewise.
  */
 int parse_target(const char *text, double *ms, double *ms_per_kib, char *err, size_t len);
 
@@ -68,8 +68,9 @@ const char *parse_word_of(const struct parse_value *as, int value);
 int parse_duration_ms(const char *text, double unit_ms, double *out_ms);
 
 /*
- * A client's weight beside others, in 1/256 (SLUICE_WEIGHT_ONE is one): a number from 0.01 to 255 with at most two
- * decimals, which text_weight() gives back. -EINVAL with a sentence in err, *out untouched.
+ * A client's weight beside others, in 1/256 (SLUICE_WEIGHT_ONE is one): a number from 0.01 to 255
+ * with at most two decimals, which text_weight() gives back. -EINVAL with a sentence in err, *out
+ * untouched.
  */
 int parse_weight(const char *text, uint16_t *out, char *err, size_t len);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One parser for the file, the command line and the control socket. Numbers are whole until they become intervals, so
- * that nothing is lost on the way; the bounds keep every product that the kernel forms within 64 bits.
+ * One parser for the file, the command line and the control socket. Numbers are whole until they
+ * become intervals, so that nothing is lost on the way; the bounds keep every product that the
+ * kernel forms within 64 bits.
  */
 #include "core/quota.h"
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Quotas: an operator's words ("requests=100/60s tokens=20000/60s burst=20") into the nanoseconds that the kernel counts
- * in and back, and the register that gives each definition its id. Pure. What is left of a budget is gcra.h's to say.
+ * Quotas: an operator's words ("requests=100/60s tokens=20000/60s burst=20") into the nanoseconds
+ * that the kernel counts in and back, and the register that gives each definition its id. Pure.
+ * What is left of a budget is gcra.h's to say.
  *
- * Who shares an id shares nothing as long as no client can be charged under both of its definitions, since budgets
- * are kept by client and id. A request falls under one of its client's quota for the model, its client's (or its
- * prefix's) for all models, its model's, its service's; so equal definitions share an id within one such scope: all
- * clients and prefixes; all clients for one model; one model; one service. What was said by hand and what the file
- * says never share.
+ * Who shares an id shares nothing as long as no client can be charged under both of its
+ * definitions, since budgets are kept by client and id. A request falls under one of its client's
+ * quota for the model, its client's (or its prefix's) for all models, its model's, its service's;
+ * so equal definitions share an id within one such scope: all clients and prefixes; all clients for
+ * one model; one model; one service. What was said by hand and what the file says never share.
  */
 #ifndef SLUICE_QUOTA_H
 #define SLUICE_QUOTA_H
@@ -31,8 +32,9 @@ struct quota_def {
 };
 
 /*
- * Reads one `key=value` into *def: requests and tokens (N/PERIOD, or none), burst, token-burst. To be closed by
- * quota_finish(), which fills in the defaults. -EINVAL with a sentence in err, *def untouched.
+ * Reads one `key=value` into *def: requests and tokens (N/PERIOD, or none), burst, token-burst. To
+ * be closed by quota_finish(), which fills in the defaults. -EINVAL with a sentence in err, *def
+ * untouched.
  */
 int quota_take(struct quota_def *def, const char *key, const char *value, char *err, size_t len);
 int quota_finish(struct quota_def *def, char *err, size_t len);
@@ -40,15 +42,17 @@ int quota_finish(struct quota_def *def, char *err, size_t len);
 int quota_parse(struct quota_def *out, const char *text, char *err, size_t len);
 
 /*
- * *out: `weight` (abi.h) times the quota, rate and burst. The rate is exact, over a longer period where it has to be;
- * a burst is rounded down, to one at least. -EINVAL with a sentence in err: no such quota can be.
+ * *out: `weight` (abi.h) times the quota, rate and burst. The rate is exact, over a longer period
+ * where it has to be; a burst is rounded down, to one at least. -EINVAL with a sentence in err: no
+ * such quota can be.
  */
 int quota_scale(struct quota_def *out, const struct quota_def *def, uint16_t weight, char *err,
 		size_t len);
 
 /*
- * What the kernel counts with. An interval is rounded up to a whole nanosecond: a rate is never exceeded, and is
- * missed by less than 1 ppm up to 1000 a second, by at most (rate in units a second)/1e9 above.
+ * What the kernel counts with. An interval is rounded up to a whole nanosecond: a rate is never
+ * exceeded, and is missed by less than 1 ppm up to 1000 a second, by at most (rate in units a
+ * second)/1e9 above.
  */
 void quota_value(struct sluice_quota *out, const struct quota_def *def);
 
@@ -65,17 +69,17 @@ struct quota_book {
 };
 
 /*
- * The id of a definition in its scope (enum sluice_quota_scope; name NULL where it has none). Where it has none yet, it
- * takes a slot never used, else one not `used` (SLUICE_QUOTAS_MAX bits as bools; NULL: none is known to be free) and
- * sets *taken: what clients have spent under the slot's former definition has to be forgotten. 0: there is no room.
- * *fresh: the slot was written.
+ * The id of a definition in its scope (enum sluice_quota_scope; name NULL where it has none). Where
+ * it has none yet, it takes a slot never used, else one not `used` (SLUICE_QUOTAS_MAX bits as
+ * bools; NULL: none is known to be free) and sets *taken: what clients have spent under the slot's
+ * former definition has to be forgotten. 0: there is no room. *fresh: the slot was written.
  */
 uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
 		       const char *name, bool by_hand, const bool *used, bool *fresh, bool *taken);
 
 /*
- * Copies to every prefix what a shorter one says of class, quota or weight where nothing was said of this one. Sorts `rules`
- * by address and length.
+ * Copies to every prefix what a shorter one says of class, quota or weight where nothing was said
+ * of this one. Sorts `rules` by address and length.
  */
 struct state_prefix_rule;
 void quota_inherit(struct state_prefix_rule *rules, size_t count);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Builds the text of a 429 once for each model and reason, so that the kernel has only numbers to fill in. The
- * body comes first, because Content-Length stands before it and must be right for every number.
+ * Builds the text of a 429 once for each model and reason, so that the kernel has only numbers to
+ * fill in. The body comes first, because Content-Length stands before it and must be right for
+ * every number.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,12 +16,12 @@ static const char TAIL[] =
 _Static_assert(sizeof(TAIL) - 1 <= SLUICE_REPLY_TAIL_MAX, "the tail fits");
 
 #define BODY_START "{\"error\":{\"message\":\""
-#define RESET ";r=0;t="
-#define BODY_WAIT " Please try again after "
+#define RESET      ";r=0;t="
+#define BODY_WAIT  " Please try again after "
 
 /*
- * Bytes of a name as escaped JSON. Head and body take less than 500 bytes around it, so that all of it stays below
- * SLUICE_REPLY_MAX, which the unit test tries for every reason.
+ * Bytes of a name as escaped JSON. Head and body take less than 500 bytes around it, so that all of
+ * it stays below SLUICE_REPLY_MAX, which the unit test tries for every reason.
  */
 #define ESCAPED_MAX 400
 
@@ -28,24 +29,25 @@ _Static_assert(sizeof(TAIL) - 1 <= SLUICE_REPLY_TAIL_MAX, "the tail fits");
 static const struct {
 	const char *model, *whole;
 } messages[SLUICE_REASON_COUNT] = {
-	[SLUICE_REASON_NONE] = { "Model '%s' cannot take this request now.",
-				 "This request cannot be taken now." },
-	[SLUICE_REASON_TTFT] = { "Model '%s' is over its time-to-first-token target.",
-				 "This server is over its time-to-first-token target." },
-	[SLUICE_REASON_ITL] = { "Model '%s' is over its inter-token latency target.",
-				"This server is over its inter-token latency target." },
-	[SLUICE_REASON_IN_FLIGHT] = { "Model '%s' has as many requests in flight as it may.",
-				      "This server has as many requests in flight as it may." },
-	[SLUICE_REASON_CLIENT_SHARE] = { "This client has its whole share of model '%s' in flight.",
-					 "This client has its whole share in flight." },
-	[SLUICE_REASON_CLIENT_BLOCKED] = { "This client is blocked from model '%s'.",
-					   "This client is blocked." },
-	[SLUICE_REASON_REQUEST_QUOTA] = { "This client has used up its request quota for model '%s'.",
-					  "This client has used up its request quota." },
-	[SLUICE_REASON_TOKEN_QUOTA] = { "This client has used up its token quota for model '%s'.",
-					"This client has used up its token quota." },
-	[SLUICE_REASON_OPERATOR] = { "The operator has closed model '%s'.",
-				     "The operator has closed this service." },
+	[SLUICE_REASON_NONE] = {"Model '%s' cannot take this request now.",
+				"This request cannot be taken now."},
+	[SLUICE_REASON_TTFT] = {"Model '%s' is over its time-to-first-token target.",
+				"This server is over its time-to-first-token target."},
+	[SLUICE_REASON_ITL] = {"Model '%s' is over its inter-token latency target.",
+			       "This server is over its inter-token latency target."},
+	[SLUICE_REASON_IN_FLIGHT] = {"Model '%s' has as many requests in flight as it may.",
+				     "This server has as many requests in flight as it may."},
+	[SLUICE_REASON_CLIENT_SHARE] = {"This client has its whole share of model '%s' in flight.",
+					"This client has its whole share in flight."},
+	[SLUICE_REASON_CLIENT_BLOCKED] = {"This client is blocked from model '%s'.",
+					  "This client is blocked."},
+	[SLUICE_REASON_REQUEST_QUOTA] =
+		{"This client has used up its request quota for model '%s'.",
+		 "This client has used up its request quota."},
+	[SLUICE_REASON_TOKEN_QUOTA] = {"This client has used up its token quota for model '%s'.",
+				       "This client has used up its token quota."},
+	[SLUICE_REASON_OPERATOR] = {"The operator has closed model '%s'.",
+				    "The operator has closed this service."},
 };
 
 /* Bytes of the UTF-8 sequence at s (RFC 3629: shortest form, no surrogates), 0 if there is none. */
@@ -99,7 +101,7 @@ static void escape(char *out, size_t size, const char *name)
 /* Puts head, `more` fields of it, and body together. */
 static int assemble(struct sluice_reply *out, const char *message, const char *more, bool no_retry)
 {
-	struct sluice_reply reply = { .tail_len = sizeof(TAIL) - 1 };
+	struct sluice_reply reply = {.tail_len = sizeof(TAIL) - 1};
 	size_t before, body, head_len;
 	const char *at;
 	char head[480];
@@ -157,8 +159,8 @@ int reply_text_build(struct sluice_reply *out, const char *model, enum sluice_re
 	return assemble(out, message, "", no_retry);
 }
 
-int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quota, enum sluice_reason reason,
-			   bool no_retry)
+int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quota,
+			   enum sluice_reason reason, bool no_retry)
 {
 	bool tokens = reason == SLUICE_REASON_TOKEN_QUOTA;
 	const struct quota_rate *rate = tokens ? &quota->tokens : &quota->requests;
@@ -169,11 +171,13 @@ int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quo
 	if ((!tokens && reason != SLUICE_REASON_REQUEST_QUOTA) || !rate->most)
 		return -EINVAL;
 	quota_period(period, sizeof(period), rate->period_ns);
-	snprintf(message, sizeof(message), "This client has used up its quota of %" PRIu64 " %s per %s.",
-		 rate->most, what, period);
+	snprintf(message, sizeof(message),
+		 "This client has used up its quota of %" PRIu64 " %s per %s.", rate->most, what,
+		 period);
 	/* The window is in whole seconds: what fits into them. */
 	window_s = (rate->period_ns + 999999999) / 1000000000;
-	most = (uint64_t)((double)rate->most * (double)(window_s * 1000000000) / (double)rate->period_ns);
+	most = (uint64_t)((double)rate->most * (double)(window_s * 1000000000) /
+			  (double)rate->period_ns);
 	snprintf(fields, sizeof(fields),
 		 "RateLimit-Policy: \"%s\";q=%" PRIu64 ";w=%" PRIu64 "\r\n"
 		 "RateLimit: \"%s\"" RESET "%*s\r\n",
@@ -201,7 +205,8 @@ int reply_text_fill(const struct sluice_reply *reply, uint32_t retry_after_ms, c
 	uint32_t seconds = retry_after_ms / 1000 + !!(retry_after_ms % 1000);
 	size_t at;
 
-	if (reply->len > sizeof(reply->text) || reply->seconds_at + SLUICE_NUMBER_WIDTH > reply->len ||
+	if (reply->len > sizeof(reply->text) ||
+	    reply->seconds_at + SLUICE_NUMBER_WIDTH > reply->len ||
 	    reply->ms_at + SLUICE_NUMBER_WIDTH > reply->len ||
 	    reply->reset_at + SLUICE_NUMBER_WIDTH > reply->len ||
 	    reply->message_at + SLUICE_NUMBER_WIDTH + sizeof(reply->tail) != reply->len)

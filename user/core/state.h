@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Everything that the control socket and the metrics page can show, as one plain struct. sluiced.c fills it from the
- * datapath when somebody asks (a `refresh` with the parts that are wanted); control and metrics only read it. So they
- * need neither libbpf nor a kernel, and a test gives them a state made by hand.
+ * Everything that the control socket and the metrics page can show, as one plain struct. sluiced.c
+ * fills it from the datapath when somebody asks (a `refresh` with the parts that are wanted);
+ * control and metrics only read it. So they need neither libbpf nor a kernel, and a test gives them
+ * a state made by hand.
  */
 #ifndef SLUICE_STATE_H
 #define SLUICE_STATE_H
@@ -30,7 +31,8 @@ struct state_load {
 	int64_t in_flight, waiting, beyond, waiting_bytes;
 	uint64_t token_ns, waiting_ns;
 	uint64_t admitted, ended, refused[SLUICE_RANKS];
-	uint64_t oldest_ns; /* how long the oldest that waits has waited; 0: none does, or not for long */
+	uint64_t oldest_ns; /* how long the oldest that waits has waited; 0: none does, or not for
+			       long */
 };
 
 struct state_interface {
@@ -83,8 +85,8 @@ struct state_client_quota {
 };
 
 /*
- * One thing asked of the kernel at a time, where walking a whole map would be too much. True: it is there, and in *out.
- * `prefix` finds the longest that has the address.
+ * One thing asked of the kernel at a time, where walking a whole map would be too much. True: it is
+ * there, and in *out. `prefix` finds the longest that has the address.
  */
 struct state_lookup {
 	void *arg;
@@ -109,8 +111,8 @@ struct state_lookup {
 struct state_map {
 	const char *name;
 	uint64_t entries, max;
-	uint64_t
-		full; /* times that something found no room in it; an LRU map: entries that it forgot */
+	uint64_t full; /* times that something found no room in it; an LRU map: entries that it
+			  forgot */
 };
 
 struct daemon_state {
@@ -130,7 +132,7 @@ struct daemon_state {
 
 	const struct controller *controller;
 	uint64_t changed_ns[SLUICE_MODELS_MAX]; /* when the model last opened or shut; 0: never */
-	uint64_t changes[SLUICE_MODELS_MAX];	/* … and how often it has */
+	uint64_t changes[SLUICE_MODELS_MAX];    /* … and how often it has */
 	struct state_load kernel[SLUICE_MODELS_MAX];
 	struct sluice_histogram histograms[SLUICE_MODELS_MAX];
 
@@ -157,7 +159,8 @@ static inline bool state_model_in_use(const struct daemon_state *s, uint32_t id)
 	return controller_in_use(s->controller, id);
 }
 
-/* The number of requests with this verdict (enum sluice_verdict), of one model or (model < 0) of all. */
+/* The number of requests with this verdict (enum sluice_verdict), of one model or (model < 0) of
+ * all. */
 static inline uint64_t state_requests(const struct daemon_state *s, unsigned verdict, int model)
 {
 	uint64_t sum = 0;

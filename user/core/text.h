@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The words for what abi.h numbers: one text for each reason, verdict, action, mode, protocol and counter, and one way to
- * write and read addresses, prefixes and clients. The control protocol, the metrics and the CLI all take theirs from
- * here, so that the same thing has the same name wherever an operator meets it.
+ * The words for what abi.h numbers: one text for each reason, verdict, action, mode, protocol and
+ * counter, and one way to write and read addresses, prefixes and clients. The control protocol, the
+ * metrics and the CLI all take theirs from here, so that the same thing has the same name wherever
+ * an operator meets it.
  */
 #ifndef SLUICE_TEXT_H
 #define SLUICE_TEXT_H
@@ -34,7 +35,8 @@ void text_prefix(char out[TEXT_CLIENT_MAX], const struct sluice_prefix_key *pref
 void text_weight(char out[TEXT_WEIGHT_MAX], uint16_t weight);
 /* … in hundredths, which it is a whole number of. */
 unsigned text_weight_hundredths(uint16_t weight);
-/* "*:8000", "0.0.0.0:8000" (all IPv4 addresses), "192.0.2.1:8000", "[2001:db8::1]:8000"; port in host order. */
+/* "*:8000", "0.0.0.0:8000" (all IPv4 addresses), "192.0.2.1:8000", "[2001:db8::1]:8000"; port in
+ * host order. */
 void text_endpoint(char out[TEXT_SERVICE_MAX], const uint8_t addr[16], bool wildcard,
 		   uint16_t port);
 
@@ -49,8 +51,8 @@ struct text_network {
 int text_parse_network(const char *text, struct text_network *out);
 
 /*
- * CLIENT as somebody typed it: an address, a prefix, or key:ID. One client is a whole IPv4 address, an IPv6 /64 or a
- * key; anything else is a prefix.
+ * CLIENT as somebody typed it: an address, a prefix, or key:ID. One client is a whole IPv4 address,
+ * an IPv6 /64 or a key; anything else is a prefix.
  */
 struct text_subject {
 	bool one;

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The walk that keeps counts honest: takes away connections and tombstones that are long silent, and mends
- * model_state where it has drifted from what conns holds.
+ * The walk that keeps counts honest: takes away connections and tombstones that are long silent,
+ * and mends model_state where it has drifted from what conns holds.
  *
- * The programs count while we look, so a difference seen once means nothing. It is believed of a model only if, in
- * two consecutive walks over conns, the model's counts were the same before and after each walk, and exactly
- * the same exchanges held them; and then only if a second such pair, of another call, shows the same difference.
- * What a program was just doing (counted, not yet noted in its connection) does not last that long. The correction
- * is an atomic addition on the mapped array, never a store: whatever is counted meanwhile stays counted.
+ * The programs count while we look, so a difference seen once means nothing. It is believed of a
+ * model only if, in two consecutive walks over conns, the model's counts were the same before and
+ * after each walk, and exactly the same exchanges held them; and then only if a second such pair,
+ * of another call, shows the same difference. What a program was just doing (counted, not yet noted
+ * in its connection) does not last that long. The correction is an atomic addition on the mapped
+ * array, never a store: whatever is counted meanwhile stays counted.
  *
- * Ages (ages.h) are compared slot by slot, so that they are mended on a model that never empties: nobody begins to wait
- * in the past, so the number of an old slot, and of those who wait since then, only falls. Where both are
- * the same in two walks, twice, nothing happened in between; the correction is one compare-and-swap.
+ * Ages (ages.h) are compared slot by slot, so that they are mended on a model that never empties:
+ * nobody begins to wait in the past, so the number of an old slot, and of those who wait since
+ * then, only falls. Where both are the same in two walks, twice, nothing happened in between; the
+ * correction is one compare-and-swap.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -149,8 +151,8 @@ static void add_state(struct datapath *d, uint32_t model, struct held more)
 }
 
 /*
- * The entries that an exchange is counted in, each once; 0: none. The last is that of its law, which alone has the bytes
- * that wait.
+ * The entries that an exchange is counted in, each once; 0: none. The last is that of its law,
+ * which alone has the bytes that wait.
  */
 static unsigned entries(const struct sluice_exchange *e, uint32_t out[3])
 {
@@ -215,22 +217,26 @@ static bool in_flight(const struct sluice_conn *conn)
 }
 
 /*
- * Whether the server has not got the one request that is in flight: it would have acknowledged it within half a second (RFC
- * 9293 3.8.6.3), or one of its repetitions by now. Its TCP may have dropped it, for a wrong checksum or a full queue.
+ * Whether the server has not got the one request that is in flight: it would have acknowledged it
+ * within half a second (RFC 9293 3.8.6.3), or one of its repetitions by now. Its TCP may have
+ * dropped it, for a wrong checksum or a full queue.
  */
 static bool unheard(const struct sluice_conn *conn, uint64_t now)
 {
-	const struct sluice_exchange *e = &conn->exchange[conn->exchange_head & (SLUICE_EXCHANGES_MAX - 1)];
+	const struct sluice_exchange *e =
+		&conn->exchange[conn->exchange_head & (SLUICE_EXCHANGES_MAX - 1)];
 	uint32_t end = conn->c_next - (conn->flags & SLUICE_CONN_CLIENT_FIN ? 1 : 0);
 
 	return conn->exchange_tail - conn->exchange_head == 1 &&
-	       !(conn->flags & (SLUICE_CONN_REQUEST | SLUICE_CONN_OPAQUE)) && (int32_t)(end - conn->s_ack) > 0 &&
-	       now > e->admitted_ns && now - e->admitted_ns > UNHEARD_NS;
+	       !(conn->flags & (SLUICE_CONN_REQUEST | SLUICE_CONN_OPAQUE)) &&
+	       (int32_t)(end - conn->s_ack) > 0 && now > e->admitted_ns &&
+	       now - e->admitted_ns > UNHEARD_NS;
 }
 
 /*
- * Long enough silent to be forgotten. All limits are longer than the time between two walks, so this also means
- * unchanged since the last one. A client that has closed its side may still wait for its answer.
+ * Long enough silent to be forgotten. All limits are longer than the time between two walks, so
+ * this also means unchanged since the last one. A client that has closed its side may still wait
+ * for its answer.
  */
 static bool forgotten(const struct sluice_conn *conn, uint64_t now)
 {
@@ -276,7 +282,8 @@ static void note_busy(struct age *age, const struct sluice_exchange *e)
 }
 
 /* Counts one that waits under law `m` where its removal will look for it. */
-static void note_waiting(struct datapath *d, struct age *age, uint32_t m, uint64_t since, uint64_t holder)
+static void note_waiting(struct datapath *d, struct age *age, uint32_t m, uint64_t since,
+			 uint64_t holder)
 {
 	struct law_ages *ages = age->ages[m];
 	uint64_t time = ages_time(since), slot_time;
@@ -354,8 +361,8 @@ static void start_ages(struct datapath *d, struct age *age, uint32_t m, uint64_t
 }
 
 /*
- * Whether what was found wrong may be mended: it was in two walks that said the same, and so it was in an earlier call and
- * ever since.
+ * Whether what was found wrong may be mended: it was in two walks that said the same, and so it was
+ * in an earlier call and ever since.
  */
 static bool believed(uint64_t *since_call, bool wrong, uint64_t call)
 {
@@ -384,12 +391,14 @@ static void mend_ages(struct datapath *d, struct age *age, uint32_t m)
 			     last->count[i] == now->count[i] && now->count[i] != (uint32_t)word;
 
 		if (believed(&ages->call[i], wrong, age->call))
-			__sync_bool_compare_and_swap(&is->slot[i], word, word >> 32 << 32 | now->count[i]);
+			__sync_bool_compare_and_swap(&is->slot[i], word,
+						     word >> 32 << 32 | now->count[i]);
 	}
 	if (believed(&ages->older_call,
 		     last->older == now->older && now->older == LOAD(is->older) &&
 			     last->older_count == now->older_count &&
-			     last->older_holders == now->older_holders && now->older_count != now->older,
+			     last->older_holders == now->older_holders &&
+			     now->older_count != now->older,
 		     age->call))
 		ADD(is->older, now->older_count - now->older);
 }
@@ -448,7 +457,8 @@ static void end_walk(struct datapath *d, struct age *age)
 
 static int by_client(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct sluice_client_flag_key)); /* an idle_client begins with it */
+	return memcmp(a, b,
+		      sizeof(struct sluice_client_flag_key)); /* an idle_client begins with it */
 }
 
 static void note_idle(void *arg, const void *key, const void *value)
@@ -473,7 +483,8 @@ static void note_idle(void *arg, const void *key, const void *value)
 	memcpy(&idle->value, value, sizeof(idle->value));
 }
 
-/* Whether it is ahead of its share yet. Where nobody is let in any more it is not told from others, after a while. */
+/* Whether it is ahead of its share yet. Where nobody is let in any more it is not told from others,
+ * after a while. */
 static bool ahead(struct datapath *d, const struct idle_client *c, uint64_t now)
 {
 	return c->client.model < SLUICE_MODELS_MAX &&
@@ -482,9 +493,10 @@ static bool ahead(struct datapath *d, const struct idle_client *c, uint64_t now)
 }
 
 /*
- * client_in_flight is a hash, on which user space cannot add atomically. But a client that holds nothing, in two
- * calls, with the same count in both, and is not ahead of its share needs no entry at all: it is deleted, and its next
- * request makes it anew. A count that is wrong goes with it, at once.
+ * client_in_flight is a hash, on which user space cannot add atomically. But a client that holds
+ * nothing, in two calls, with the same count in both, and is not ahead of its share needs no entry
+ * at all: it is deleted, and its next request makes it anew. A count that is wrong goes with it, at
+ * once.
  */
 static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 {
@@ -500,7 +512,8 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 	age->idle = NULL;
 	if (age->busy_count)
 		qsort(age->busy, age->busy_count, sizeof(*age->busy), by_client);
-	err = map_each(d, fd, sizeof(struct sluice_client_flag_key), sizeof(struct sluice_holding), note_idle, age);
+	err = map_each(d, fd, sizeof(struct sluice_client_flag_key), sizeof(struct sluice_holding),
+		       note_idle, age);
 	if (err)
 		return err;
 	if (age->idle_count)
@@ -508,11 +521,13 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 	for (size_t i = 0; i < age->idle_count; i++) {
 		struct idle_client *c = &age->idle[i];
 		const struct idle_client *was =
-			age->idle_last_count ? bsearch(c, age->idle_last, age->idle_last_count, sizeof(*was), by_client)
+			age->idle_last_count ? bsearch(c, age->idle_last, age->idle_last_count,
+						       sizeof(*was), by_client)
 					     : NULL;
 
 		c->since = now;
-		if (!was || was->value.in_flight != c->value.in_flight || was->value.due != c->value.due)
+		if (!was || was->value.in_flight != c->value.in_flight ||
+		    was->value.due != c->value.due)
 			continue;
 		c->since = was->since;
 		if (c->value.in_flight || !ahead(d, c, now))
@@ -541,7 +556,8 @@ static int next_batch(int fd, struct cursor *c, void *keys, void *values, bool *
 	return count;
 }
 
-/* Walks conns; in one call twice where it is small, so that even a busy model has a quiet moment. */
+/* Walks conns; in one call twice where it is small, so that even a busy model has a quiet moment.
+ */
 static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 {
 	int walks = 0, err;
@@ -553,8 +569,8 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 		if (!age->conns.under_way)
 			start_walk(d, age, now);
 		datapath_alive(d);
-		count = next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys,
-				       age->values, &done);
+		count = next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys, age->values,
+				   &done);
 		if (count < 0) {
 			age->walked = false;
 			return count;

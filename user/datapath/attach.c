@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Puts the programs on interfaces: XDP and tcx as pinned links, clsact filters where the kernel has no tcx. The one
- * idea: an existing link of ours is given the new program in one step (bpf_link_update), so that a daemon that
- * takes over leaves no packet unseen; only where there is none is one made, and pinned at once.
+ * Puts the programs on interfaces: XDP and tcx as pinned links, clsact filters where the kernel has
+ * no tcx. The one idea: an existing link of ours is given the new program in one step
+ * (bpf_link_update), so that a daemon that takes over leaves no packet unseen; only where there is
+ * none is one made, and pinned at once.
  */
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -116,7 +117,8 @@ static void link_drop(struct datapath *d, int ifindex, enum hook hook)
 	link_remove(d->pin_dir, strrchr(path, '/') + 1, NULL);
 }
 
-/* The pinned link of a hook, if it still is on that interface: an fd; -ENOENT, with what was stale gone. */
+/* The pinned link of a hook, if it still is on that interface: an fd; -ENOENT, with what was stale
+ * gone. */
 static int link_open(struct datapath *d, int ifindex, enum hook hook, uint32_t *prog_id)
 {
 	struct bpf_link_info info = {0};
@@ -128,7 +130,8 @@ static int link_open(struct datapath *d, int ifindex, enum hook hook, uint32_t *
 	fd = bpf_obj_get(path);
 	if (fd < 0)
 		return -ENOENT;
-	/* A tcx link's description begins with its ifindex, as an XDP link's does; 0: the interface is gone. */
+	/* A tcx link's description begins with its ifindex, as an XDP link's does; 0: the interface
+	 * is gone. */
 	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.xdp.ifindex == (uint32_t)ifindex) {
 		if (prog_id)
 			*prog_id = info.prog_id;
@@ -222,8 +225,8 @@ static int make_xdp(struct datapath *d, int ifindex, enum datapath_xdp mode)
 }
 
 /*
- * From Linux 6.9 on, generic XDP copies a packet without its link header's length, and tc behind it then sees
- * a packet without link header, to which nothing can be answered (seen on 6.18).
+ * From Linux 6.9 on, generic XDP copies a packet without its link header's length, and tc behind it
+ * then sees a packet without link header, to which nothing can be answered (seen on 6.18).
  */
 static bool generic_spoils_tc(void)
 {
@@ -235,9 +238,9 @@ static bool generic_spoils_tc(void)
 }
 
 /*
- * Attaches XDP as wanted. AUTO is native, else off: generic XDP copies every packet, for what tc does as well by
- * the same code. It is off on veth too, where a native program's answer waits for other traffic unless the peer has a program.
- * *mode: as it is now; *made: it was not there before.
+ * Attaches XDP as wanted. AUTO is native, else off: generic XDP copies every packet, for what tc
+ * does as well by the same code. It is off on veth too, where a native program's answer waits for
+ * other traffic unless the peer has a program. *mode: as it is now; *made: it was not there before.
  */
 static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 		      enum datapath_xdp wanted, const struct kind *kind, enum datapath_xdp *mode,
@@ -282,9 +285,10 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 	if (automatic)
 		wanted = DATAPATH_XDP_NATIVE;
 	if (wanted == DATAPATH_XDP_GENERIC && generic_spoils_tc())
-		return datapath_fail(-EOPNOTSUPP,
-				     "generic XDP on %s: kernels from 6.9 on then hide the link header from tc; use --xdp off, tc refuses the same SYNs",
-				     interface);
+		return datapath_fail(
+			-EOPNOTSUPP,
+			"generic XDP on %s: kernels from 6.9 on then hide the link header from tc; use --xdp off, tc refuses the same SYNs",
+			interface);
 	if (now == wanted) {
 		err = link_adopt(d, ifindex, HOOK_GATE, gate_program(d, now));
 		if (err)
@@ -331,7 +335,8 @@ static int attach_all(struct datapath *d, struct attachment *a)
 	err = interface_kind(a->is.name, &kind);
 	if (err)
 		return err;
-	/* XDP first, since it is what can be taken; egress before ingress, which rests on what egress saw. */
+	/* XDP first, since it is what can be taken; egress before ingress, which rests on what
+	 * egress saw. */
 	err = attach_xdp(d, ifindex, a->is.name, a->wanted, &kind, &mode, &made[HOOK_GATE]);
 	if (!err)
 		err = attach_tc(d, ifindex, a->is.name, HOOK_RESPONSES, &kind,
@@ -427,8 +432,8 @@ size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *
 }
 
 /*
- * Follows interfaces that went away and came back under the same name. One that was renamed stays attached under
- * its old name, until another takes that name.
+ * Follows interfaces that went away and came back under the same name. One that was renamed stays
+ * attached under its old name, until another takes that name.
  */
 int attachments_refresh(struct datapath *d)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What clients hold, and which class their requests are of. client_in_flight has an entry for each client and law under
- * which it has something in flight; who wants to know of a client as such adds them up.
+ * What clients hold, and which class their requests are of. client_in_flight has an entry for each
+ * client and law under which it has something in flight; who wants to know of a client as such adds
+ * them up.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -55,8 +56,9 @@ static int add_up_holdings(struct datapath *d, struct holdings *out)
 {
 	struct holdings all = {0};
 	size_t n = 0;
-	int err = map_each(d, map_fd(d->skel->maps.client_in_flight), sizeof(struct sluice_client_flag_key),
-			   sizeof(struct sluice_holding), note_holding, &all);
+	int err = map_each(d, map_fd(d->skel->maps.client_in_flight),
+			   sizeof(struct sluice_client_flag_key), sizeof(struct sluice_holding),
+			   note_holding, &all);
 
 	if (err || all.no_memory) {
 		free(all.list);
@@ -76,8 +78,8 @@ static int add_up_holdings(struct datapath *d, struct holdings *out)
 }
 
 struct client_visitor {
-	void (*each)(void *arg, const struct sluice_client *client, const struct sluice_client_count *count,
-		     int64_t in_flight);
+	void (*each)(void *arg, const struct sluice_client *client,
+		     const struct sluice_client_count *count, int64_t in_flight);
 	void *arg;
 	struct holdings held;
 };
@@ -93,15 +95,16 @@ static void visit_client(void *arg, const void *key, const void *value)
 }
 
 int datapath_each_client(struct datapath *d,
-			 void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *,
-				      int64_t in_flight),
+			 void (*each)(void *, const struct sluice_client *,
+				      const struct sluice_client_count *, int64_t in_flight),
 			 void *arg)
 {
 	struct client_visitor v = {.each = each, .arg = arg};
 	int err = unread(add_up_holdings(d, &v.held), "client_in_flight");
 
 	if (!err)
-		err = unread(map_each(d, map_fd(d->skel->maps.client_counts), sizeof(struct sluice_client),
+		err = unread(map_each(d, map_fd(d->skel->maps.client_counts),
+				      sizeof(struct sluice_client),
 				      sizeof(struct sluice_client_count), visit_client, &v),
 			     "client_counts");
 	free(v.held.list);
@@ -140,7 +143,8 @@ struct class_list {
 
 static int by_key(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct sluice_client)); /* a datapath_priority begins with its key */
+	return memcmp(a, b,
+		      sizeof(struct sluice_client)); /* a datapath_priority begins with its key */
 }
 
 static void note_stale(void *arg, const void *key, const void *value)
@@ -174,8 +178,9 @@ int datapath_set_priorities(struct datapath *d, struct datapath_priority *list, 
 		err = bpf_map_update_elem(fd, &list[i].key, &list[i].class, BPF_ANY);
 	if (err)
 		return datapath_fail(err, "priorities cannot be written: %s",
-				     err == -E2BIG || err == -ENOSPC || err == -ENOMEM ? "it is full"
-										       : strerror(-err));
+				     err == -E2BIG || err == -ENOSPC || err == -ENOMEM
+					     ? "it is full"
+					     : strerror(-err));
 	err = map_each(d, fd, sizeof(struct sluice_client), sizeof(uint32_t), note_stale, &stale);
 	for (size_t i = 0; i < stale.stale_count; i++)
 		bpf_map_delete_elem(fd, &stale.stale[i]);
@@ -188,7 +193,8 @@ bool datapath_get_priority(struct datapath *d, const struct sluice_client *key, 
 	return !bpf_map_lookup_elem(map_fd(d->skel->maps.priorities), key, class);
 }
 
-int datapath_header_key(struct datapath *d, uint32_t service, const char *value, struct sluice_client *out)
+int datapath_header_key(struct datapath *d, uint32_t service, const char *value,
+			struct sluice_client *out)
 {
 	int err = datapath_key_client(d, value, strlen(value), out);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tc filters on a clsact qdisc, for kernels that have no tcx links (before 6.6). Such filters outlive their maker
- * by themselves, so they are found again by a fixed handle and priority and the name of their program, and replaced
- * in place. The qdisc is removed only if we made it (a mark beside the links says so) and nothing else uses it.
+ * tc filters on a clsact qdisc, for kernels that have no tcx links (before 6.6). Such filters
+ * outlive their maker by themselves, so they are found again by a fixed handle and priority and the
+ * name of their program, and replaced in place. The qdisc is removed only if we made it (a mark
+ * beside the links says so) and nothing else uses it.
  */
 #include <errno.h>
 #include <linux/pkt_cls.h>
@@ -77,8 +78,8 @@ static void note_filter(const struct nlmsghdr *message, struct side *out)
 }
 
 /*
- * By a netlink dump, since asking for a program by its id takes CAP_SYS_ADMIN, which sluiced need not have. No
- * qdisc is no filter; -errno where it cannot be told.
+ * By a netlink dump, since asking for a program by its id takes CAP_SYS_ADMIN, which sluiced need
+ * not have. No qdisc is no filter; -errno where it cannot be told.
  */
 static int look(int ifindex, enum hook hook, struct side *out)
 {

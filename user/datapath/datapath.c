@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Opens and closes the datapath: checks that this kernel will do, takes the pin directory, loads the one object
- * against what is pinned there, and feeds the rings to the daemon. The one idea: settings.abi_version is
- * written last, so a start that dies half way leaves a set that the next start knows to be unfinished.
+ * Opens and closes the datapath: checks that this kernel will do, takes the pin directory, loads
+ * the one object against what is pinned there, and feeds the rings to the daemon. The one idea:
+ * settings.abi_version is written last, so a start that dies half way leaves a set that the next
+ * start knows to be unfinished.
  */
 #include <errno.h>
 #include <linux/capability.h>
@@ -88,8 +89,8 @@ static int keep_print(enum libbpf_print_level level, const char *format, va_list
 }
 
 /*
- * The last lines that matter of what libbpf printed, on one line: of a verifier's log those before its statistics,
- * else the first complaint. Cuts libbpf_said up.
+ * The last lines that matter of what libbpf printed, on one line: of a verifier's log those before
+ * its statistics, else the first complaint. Cuts libbpf_said up.
  */
 static const char *last_words(void)
 {
@@ -159,7 +160,8 @@ static int kernel_will_do(void)
 	return 0;
 }
 
-/* The programs may fill a ring as fast as we empty it: -EAGAIN where the rest is for the next call. */
+/* The programs may fill a ring as fast as we empty it: -EAGAIN where the rest is for the next call.
+ */
 static int enough(struct datapath *d)
 {
 	return ++d->polled >= POLL_MAX ? -EAGAIN : 0;
@@ -200,11 +202,12 @@ static int pinned_settings(const struct datapath *d, struct sluice_settings *set
 }
 
 /*
- * The kernel's check of the programs is one call that takes seconds, on a busy machine more than an earlier daemon's
- * lease has left. So a lease that is in force is put off before it, once; one that has lapsed stays so until the daemon is
- * ready. A start that fails gives back what it found, but one that is killed meanwhile leaves up to START_LEASE_NS in
- * which nobody renews. Hence the bit, by which the next start knows not to put it off again: starts that die over and
- * over would else enforce for ever.
+ * The kernel's check of the programs is one call that takes seconds, on a busy machine more than an
+ * earlier daemon's lease has left. So a lease that is in force is put off before it, once; one that
+ * has lapsed stays so until the daemon is ready. A start that fails gives back what it found, but
+ * one that is killed meanwhile leaves up to START_LEASE_NS in which nobody renews. Hence the bit,
+ * by which the next start knows not to put it off again: starts that die over and over would else
+ * enforce for ever.
  */
 static void put_off_lease(struct datapath *d)
 {
@@ -361,8 +364,8 @@ static int start(struct datapath *d)
 		return d->addresses_fd;
 
 	/*
-	 * Last, since the version vouches for everything above; an earlier daemon's lease runs on, but not that of one
-	 * that had stopped refusing.
+	 * Last, since the version vouches for everything above; an earlier daemon's lease runs on,
+	 * but not that of one that had stopped refusing.
 	 */
 	err = bpf_map_lookup_elem(map_fd(d->skel->maps.settings), &zero, &d->settings);
 	if (err)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Everything that touches libbpf: loads the one object, attaches it to interfaces (tcx links, or clsact filters where
- * the kernel has no tcx; XDP native, generic or not at all), pins maps and links, adopts what an earlier daemon left,
- * reads samples and writes maps. Functions return 0 or -errno and leave outputs untouched on failure; the
- * reason, ready for an operator to read, is in datapath_error().
+ * Everything that touches libbpf: loads the one object, attaches it to interfaces (tcx links, or
+ * clsact filters where the kernel has no tcx; XDP native, generic or not at all), pins maps and
+ * links, adopts what an earlier daemon left, reads samples and writes maps. Functions return 0 or
+ * -errno and leave outputs untouched on failure; the reason, ready for an operator to read, is in
+ * datapath_error().
  */
 #ifndef SLUICE_DATAPATH_H
 #define SLUICE_DATAPATH_H
@@ -17,7 +18,12 @@
 struct datapath;
 struct state_load;
 
-enum datapath_xdp { DATAPATH_XDP_AUTO, DATAPATH_XDP_NATIVE, DATAPATH_XDP_GENERIC, DATAPATH_XDP_OFF };
+enum datapath_xdp {
+	DATAPATH_XDP_AUTO,
+	DATAPATH_XDP_NATIVE,
+	DATAPATH_XDP_GENERIC,
+	DATAPATH_XDP_OFF
+};
 
 struct datapath_interface {
 	char name[64];
@@ -30,37 +36,45 @@ struct datapath_handlers {
 	void *arg;
 	void (*sample)(void *arg, const struct sluice_sample *sample);
 	void (*refusal)(void *arg, const struct sluice_refusal *refusal);
-	/* Called again and again in what takes long, so that the lease does not end meanwhile. NULL: not called. */
+	/* Called again and again in what takes long, so that the lease does not end meanwhile.
+	 * NULL: not called. */
 	void (*alive)(void *arg);
-	/* What an operator should know and is no failure: maps adopted or replaced, an interface back. NULL: not told. */
+	/* What an operator should know and is no failure: maps adopted or replaced, an interface
+	 * back. NULL: not told. */
 	void (*notice)(void *arg, const char *text);
 };
 
 /*
- * Takes the pin directory (mounting bpffs on it where nothing is mounted, locking it against a second daemon), loads, adopts compatible
- * pinned maps, replaces those of another ABI version, pins. Nothing is attached yet. A lease that is in force is put off
- * first, by 30 s at most, so that it does not end meanwhile; until the first renewal a close takes that back. -EBUSY: another daemon has the lock;
- * -EPERM; -ENOTSUP: kernel too old or PREEMPT_RT.
+ * Takes the pin directory (mounting bpffs on it where nothing is mounted, locking it against a
+ * second daemon), loads, adopts compatible pinned maps, replaces those of another ABI version,
+ * pins. Nothing is attached yet. A lease that is in force is put off first, by 30 s at most, so
+ * that it does not end meanwhile; until the first renewal a close takes that back. -EBUSY: another
+ * daemon has the lock; -EPERM; -ENOTSUP: kernel too old or PREEMPT_RT.
  */
-int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_handlers *handlers);
-/* Attaches to one interface, or replaces what an earlier daemon attached there, without a gap. On failure nothing of this call stays. */
+int datapath_open(struct datapath **out, const char *pin_dir,
+		  const struct datapath_handlers *handlers);
+/* Attaches to one interface, or replaces what an earlier daemon attached there, without a gap. On
+ * failure nothing of this call stays. */
 int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp);
 /* Detaches interfaces that an earlier daemon attached and this one did not name. */
 int datapath_detach_others(struct datapath *d);
-/* Closes; what is pinned stays and goes on until the lease ends: before the first renewal, the earlier daemon's. */
+/* Closes; what is pinned stays and goes on until the lease ends: before the first renewal, the
+ * earlier daemon's. */
 void datapath_close(struct datapath *d);
-/* Takes every link, filter, pin and the directory away. Also without datapath_open (d NULL): leftovers of a killed run. */
+/* Takes every link, filter, pin and the directory away. Also without datapath_open (d NULL):
+ * leftovers of a killed run. */
 int datapath_remove(struct datapath *d, const char *pin_dir);
 const char *datapath_error(void);
 size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *out, size_t max);
 
-/* An epoll fd that is readable when the rings hold records; datapath_poll() hands some thousands at most to the handlers, returns how many. */
+/* An epoll fd that is readable when the rings hold records; datapath_poll() hands some thousands at
+ * most to the handlers, returns how many. */
 int datapath_fd(const struct datapath *d);
 int datapath_poll(struct datapath *d);
 
 /*
- * When the lease ends or ended; before the first renewal: the earlier daemon's, put off where it was in force; 0 where
- * there was none, or that daemon had stopped refusing.
+ * When the lease ends or ended; before the first renewal: the earlier daemon's, put off where it
+ * was in force; 0 where there was none, or that daemon had stopped refusing.
  */
 uint64_t datapath_lease_until(const struct datapath *d);
 /* The first one is for when nothing can fail any more. */
@@ -68,64 +82,105 @@ int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
 int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
 size_t datapath_tombstones(struct datapath *d);
 
-/* Makes the services map exactly this; with wildcard services spread over the addresses the host has now. */
+/* Makes the services map exactly this; with wildcard services spread over the addresses the host
+ * has now. */
 struct datapath_service {
 	uint8_t addr[16];
 	uint16_t port; /* host order */
-	bool wildcard; /* all of the host's addresses; only the IPv4 ones where addr is ::ffff:0.0.0.0 */
+	bool wildcard; /* all of the host's addresses; only the IPv4 ones where addr is
+			  ::ffff:0.0.0.0 */
 	struct sluice_service value;
-	struct sluice_prefix_key trusted[SLUICE_TRUSTED_MAX]; /* proxies whose word on addresses is taken */
+	struct sluice_prefix_key
+		trusted[SLUICE_TRUSTED_MAX]; /* proxies whose word on addresses is taken */
 	unsigned trusted_count;
-	struct sluice_rules rules; /* written before the service is; all zero: POST, by the name in the body */
+	struct sluice_rules
+		rules; /* written before the service is; all zero: POST, by the name in the body */
 };
-int datapath_set_services(struct datapath *d, const struct datapath_service *services, size_t count);
-/* A netlink fd, readable when the host's addresses (or links) changed; then call datapath_refresh(). */
+int datapath_set_services(struct datapath *d, const struct datapath_service *services,
+			  size_t count);
+/* A netlink fd, readable when the host's addresses (or links) changed; then call
+ * datapath_refresh(). */
 int datapath_addresses_fd(const struct datapath *d);
 int datapath_refresh(struct datapath *d);
 
 int datapath_set_model(struct datapath *d, const char *name, uint32_t id);
 /* Calls each(arg, name, id) for the names that an earlier daemon's model_ids hold. */
-int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id), void *arg);
+int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id),
+			void *arg);
 /* Writes the flag, and first the reply texts that it needs. */
-int datapath_set_flag(struct datapath *d, uint32_t id, const char *name, const struct sluice_model_flag *flag);
+int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
+		      const struct sluice_model_flag *flag);
 int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out);
 /* What entry `id` of model_state holds at now_ns. */
 int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct state_load *out);
-int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histogram *out); /* summed over CPUs */
+int datapath_get_histogram(struct datapath *d, uint32_t id,
+			   struct sluice_histogram *out); /* summed over CPUs */
 int datapath_get_counters(struct datapath *d, uint64_t out[SLUICE_COUNTER_COUNT]);
-int datapath_each_count(struct datapath *d, void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n), void *arg);
+int datapath_each_count(struct datapath *d,
+			void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n),
+			void *arg);
 
-int datapath_set_client(struct datapath *d, const struct sluice_client_flag_key *key, const struct sluice_client_flag *flag);
-int datapath_clear_client(struct datapath *d, const struct sluice_client_flag_key *key); /* -ENOENT */
-int datapath_set_prefix(struct datapath *d, const struct sluice_prefix_key *key, const struct sluice_prefix *prefix);
+int datapath_set_client(struct datapath *d, const struct sluice_client_flag_key *key,
+			const struct sluice_client_flag *flag);
+int datapath_clear_client(struct datapath *d,
+			  const struct sluice_client_flag_key *key); /* -ENOENT */
+int datapath_set_prefix(struct datapath *d, const struct sluice_prefix_key *key,
+			const struct sluice_prefix *prefix);
 int datapath_clear_prefix(struct datapath *d, const struct sluice_prefix_key *key); /* -ENOENT */
-int datapath_each_client_flag(struct datapath *d, void (*each)(void *, const struct sluice_client_flag_key *, const struct sluice_client_flag *), void *arg);
-int datapath_each_prefix(struct datapath *d, void (*each)(void *, const struct sluice_prefix_key *, const struct sluice_prefix *), void *arg);
+int datapath_each_client_flag(struct datapath *d,
+			      void (*each)(void *, const struct sluice_client_flag_key *,
+					   const struct sluice_client_flag *),
+			      void *arg);
+int datapath_each_prefix(struct datapath *d,
+			 void (*each)(void *, const struct sluice_prefix_key *,
+				      const struct sluice_prefix *),
+			 void *arg);
 /* Nothing said: false. The longest prefix that has the address. */
-bool datapath_get_client_flag(struct datapath *d, const struct sluice_client_flag_key *key, struct sluice_client_flag *out);
+bool datapath_get_client_flag(struct datapath *d, const struct sluice_client_flag_key *key,
+			      struct sluice_client_flag *out);
 bool datapath_get_prefix(struct datapath *d, const uint8_t addr[16], struct sluice_prefix *out);
-bool datapath_get_client(struct datapath *d, const struct sluice_client *client, struct sluice_client_count *out, int64_t *in_flight);
+bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
+			 struct sluice_client_count *out, int64_t *in_flight);
 /* The client that an API key names. */
-int datapath_key_client(struct datapath *d, const char *secret, size_t len, struct sluice_client *out);
+int datapath_key_client(struct datapath *d, const char *secret, size_t len,
+			struct sluice_client *out);
 
-/* Writes a quota: the texts of its refusals, then what is counted with, then what a later daemon wants to know. */
-int datapath_set_quota(struct datapath *d, uint32_t id, const struct sluice_quota *quota, const struct sluice_quota_text *text);
-int datapath_each_quota(struct datapath *d, void (*each)(void *arg, uint32_t id, const struct sluice_quota_text *text), void *arg);
+/* Writes a quota: the texts of its refusals, then what is counted with, then what a later daemon
+ * wants to know. */
+int datapath_set_quota(struct datapath *d, uint32_t id, const struct sluice_quota *quota,
+		       const struct sluice_quota_text *text);
+int datapath_each_quota(struct datapath *d,
+			void (*each)(void *arg, uint32_t id, const struct sluice_quota_text *text),
+			void *arg);
 /* Forgets what clients have spent of a quota. */
 int datapath_forget_budgets(struct datapath *d, uint32_t id);
 /* The quota of clients of a weight in place of one that is everybody's. */
 int datapath_set_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t id);
-int datapath_clear_weighted(struct datapath *d, const struct sluice_weighted_key *key); /* -ENOENT */
+int datapath_clear_weighted(struct datapath *d,
+			    const struct sluice_weighted_key *key); /* -ENOENT */
 bool datapath_get_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t *id);
-int datapath_each_weighted(struct datapath *d, void (*each)(void *, const struct sluice_weighted_key *, uint32_t id), void *arg);
-int datapath_set_client_quota(struct datapath *d, const struct sluice_client_flag_key *key, uint32_t id);
-int datapath_clear_client_quota(struct datapath *d, const struct sluice_client_flag_key *key); /* -ENOENT */
-bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_flag_key *key, uint32_t *id);
-int datapath_each_client_quota(struct datapath *d, void (*each)(void *, const struct sluice_client_flag_key *, uint32_t id), void *arg);
-bool datapath_get_budget(struct datapath *d, const struct sluice_client *client, uint32_t quota, struct sluice_budget *out);
+int datapath_each_weighted(struct datapath *d,
+			   void (*each)(void *, const struct sluice_weighted_key *, uint32_t id),
+			   void *arg);
+int datapath_set_client_quota(struct datapath *d, const struct sluice_client_flag_key *key,
+			      uint32_t id);
+int datapath_clear_client_quota(struct datapath *d,
+				const struct sluice_client_flag_key *key); /* -ENOENT */
+bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_flag_key *key,
+			       uint32_t *id);
+int datapath_each_client_quota(struct datapath *d,
+			       void (*each)(void *, const struct sluice_client_flag_key *,
+					    uint32_t id),
+			       void *arg);
+bool datapath_get_budget(struct datapath *d, const struct sluice_client *client, uint32_t quota,
+			 struct sluice_budget *out);
 
-/* What a client has in flight is added up over all laws; datapath_held() is of the one that the key names, 0 where it has nothing. */
-int datapath_each_client(struct datapath *d, void (*each)(void *, const struct sluice_client *, const struct sluice_client_count *, int64_t in_flight), void *arg);
+/* What a client has in flight is added up over all laws; datapath_held() is of the one that the key
+ * names, 0 where it has nothing. */
+int datapath_each_client(struct datapath *d,
+			 void (*each)(void *, const struct sluice_client *,
+				      const struct sluice_client_count *, int64_t in_flight),
+			 void *arg);
 struct sluice_holding datapath_held(struct datapath *d, const struct sluice_client_flag_key *key);
 
 /* Makes `priorities` exactly this; sorts the list. */
@@ -136,15 +191,16 @@ struct datapath_priority {
 int datapath_set_priorities(struct datapath *d, struct datapath_priority *list, size_t count);
 bool datapath_get_priority(struct datapath *d, const struct sluice_client *key, uint32_t *class);
 /* The key of a value of a service's priority header. */
-int datapath_header_key(struct datapath *d, uint32_t service, const char *value, struct sluice_client *out);
+int datapath_header_key(struct datapath *d, uint32_t service, const char *value,
+			struct sluice_client *out);
 
 /* Fill of the maps that can be full: entries now and at most. name is the map's. */
 int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, uint64_t *max);
 
 /*
- * One step of the walk that keeps counts honest, to be called once a second: deletes connections and tombstones
- * that are long silent, and adds to model_state what the walk shows it drifted by, taken only from entries
- * unchanged over two walks.
+ * One step of the walk that keeps counts honest, to be called once a second: deletes connections
+ * and tombstones that are long silent, and adds to model_state what the walk shows it drifted by,
+ * taken only from entries unchanged over two walks.
  */
 int datapath_age(struct datapath *d, uint64_t now_ns);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the files of the datapath share among themselves and with tests/datapath; nobody else includes it. One file
- * per concern: pins.c (the directory), attach.c (hooks), clsact.c (filters where there is no tcx),
- * services.c (addresses), maps.c (reading and writing), clients.c (what they hold, their classes), age.c (the walk),
- * datapath.c (load and close).
+ * What the files of the datapath share among themselves and with tests/datapath; nobody else
+ * includes it. One file per concern: pins.c (the directory), attach.c (hooks), clsact.c (filters
+ * where there is no tcx), services.c (addresses), maps.c (reading and writing), clients.c (what
+ * they hold, their classes), age.c (the walk), datapath.c (load and close).
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -81,15 +81,18 @@ static inline void datapath_alive(const struct datapath *d)
 int map_fd(const struct bpf_map *map);
 
 /* pins.c */
-/* Creates the directory on a bpffs (mounting one where DESIGN says) and locks it: an fd, -EBUSY, … */
+/* Creates the directory on a bpffs (mounting one where DESIGN says) and locks it: an fd, -EBUSY, …
+ */
 int pins_open(const char *pin_dir);
-/* Whether all maps of obj are pinned below pin_dir in their present shape and of this ABI version. */
+/* Whether all maps of obj are pinned below pin_dir in their present shape and of this ABI version.
+ */
 enum pins_found { PINS_NONE, PINS_FIT, PINS_UNFIT };
 enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why,
 			     size_t size);
 /* Takes every link, filter and pin away; the directory stays. */
 int pins_clear(const char *pin_dir);
-/* The directory too; nothing there is no error. Keeps the lock: *dir_fd is closed only at the end. */
+/* The directory too; nothing there is no error. Keeps the lock: *dir_fd is closed only at the end.
+ */
 int pins_remove(const char *pin_dir);
 int pins_lock(const char *pin_dir, int *dir_fd);
 /* Calls each() for every name below links/; stops at its first error. */
@@ -105,7 +108,8 @@ int attachments_refresh(struct datapath *d);
 /* clsact.c */
 int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,
 		  int prog_fd);
-/* Removes our filters from an interface, and the qdisc where `mark` says that we made it and it is empty. */
+/* Removes our filters from an interface, and the qdisc where `mark` says that we made it and it is
+ * empty. */
 int clsact_detach(const char *pin_dir, int ifindex);
 /* … from every interface of this network namespace but those that keep() wants kept. */
 void clsact_sweep(const char *pin_dir, bool (*keep)(int ifindex, void *arg), void *arg);
@@ -126,7 +130,8 @@ int policy_begins(struct datapath *d, enum sluice_empty which);
 /* After one is deleted: where that was the last, they need not ask it any longer. */
 void policy_ends(struct datapath *d, enum sluice_empty which);
 int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t reasons);
-/* Calls each() with every entry of a hash or trie, which may change meanwhile. values may be per-CPU. */
+/* Calls each() with every entry of a hash or trie, which may change meanwhile. values may be
+ * per-CPU. */
 int map_each(const struct datapath *d, int fd, uint32_t key_size, uint32_t value_size,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg);
 

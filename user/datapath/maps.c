@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reads and writes the maps for the daemon. The one idea: a whole map is read in batches (BPF_MAP_LOOKUP_BATCH),
- * so that listing 64 Ki entries takes some hundred system calls, and an entry that stays is seen exactly once.
+ * Reads and writes the maps for the daemon. The one idea: a whole map is read in batches
+ * (BPF_MAP_LOOKUP_BATCH), so that listing 64 Ki entries takes some hundred system calls, and an
+ * entry that stays is seen exactly once.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -111,8 +112,8 @@ int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *
 }
 
 /*
- * Writes the templates of a model for a set of reasons, where this daemon has not yet. A full map is no failure: the
- * kernel then takes the text that names no model.
+ * Writes the templates of a model for a set of reasons, where this daemon has not yet. A full map
+ * is no failure: the kernel then takes the text that names no model.
  */
 int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t reasons)
 {
@@ -291,7 +292,8 @@ static void visit_count(void *arg, const void *key, const void *value)
 	v->each(v->arg, &k, sum);
 }
 
-/* A service's requests for a model that were admitted may be counted in both maps; they are told once. */
+/* A service's requests for a model that were admitted may be counted in both maps; they are told
+ * once. */
 int datapath_each_count(struct datapath *d,
 			void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n),
 			void *arg)

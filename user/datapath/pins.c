@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The pin directory: maps lie in it by name, links below links/ as <network namespace>_<ifindex>_<hook>. The one
- * idea: what is pinned is the whole truth about what is attached, so a daemon that was killed at any point leaves
- * something that the next one adopts or clears. The lock is a flock on the directory itself, since bpffs holds no
- * ordinary files; a bpffs directory named *_qdisc marks a clsact qdisc that is ours to remove.
+ * The pin directory: maps lie in it by name, links below links/ as <network
+ * namespace>_<ifindex>_<hook>. The one idea: what is pinned is the whole truth about what is
+ * attached, so a daemon that was killed at any point leaves something that the next one adopts or
+ * clears. The lock is a flock on the directory itself, since bpffs holds no ordinary files; a bpffs
+ * directory named *_qdisc marks a clsact qdisc that is ours to remove.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -237,7 +238,8 @@ enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, 
 	return PINS_UNFIT;
 }
 
-/* The names in a directory, read to the end before anything is removed; *names is to be freed whole. */
+/* The names in a directory, read to the end before anything is removed; *names is to be freed
+ * whole. */
 static int list(const char *path, char (**names)[NAME_MAX + 1], size_t *count)
 {
 	struct dirent *entry;
@@ -317,7 +319,8 @@ int pins_clear(const char *pin_dir)
 		fd = pin_get(path, kind);
 		if (fd < 0)
 			continue;
-		/* Only what bears our names: a pin that somebody else put here is not ours to remove. */
+		/* Only what bears our names: a pin that somebody else put here is not ours to
+		 * remove. */
 		if (!strcmp(kind, "map") && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
 		    !strncmp(info.name, names[i], sizeof(info.name) - 1) && unlink(path))
 			err = datapath_fail(-errno, "%s cannot be removed: %s", path,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Quotas in the maps. A quota's refusals have their texts before the quota can refuse, and what it counts with is
- * written before anybody is put under it.
+ * Quotas in the maps. A quota's refusals have their texts before the quota can refuse, and what it
+ * counts with is written before anybody is put under it.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The services map with the rules of each, and the host's addresses that wildcard services are spread over. The one idea: the map is made
- * to hold exactly what is wanted by its difference to what it holds, adding before removing, so that a service
- * that stays is never missing; its port's bit is set before its first entry and cleared after its last.
+ * The services map with the rules of each, and the host's addresses that wildcard services are
+ * spread over. The one idea: the map is made to hold exactly what is wanted by its difference to
+ * what it holds, adding before removing, so that a service that stays is never missing; its port's
+ * bit is set before its first entry and cleared after its last.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -103,7 +104,8 @@ static int host_addresses(uint8_t (**out)[16], size_t *count)
 	return 0;
 }
 
-/* Sorted by key, each key once: what names an address wins over a wildcard, then what stands first. */
+/* Sorted by key, each key once: what names an address wins over a wildcard, then what stands first.
+ */
 static int wanted_entries(const struct datapath_service *services, size_t count,
 			  struct entries *out)
 {
@@ -261,7 +263,8 @@ static int write_trusted(struct datapath *d, const struct datapath_service *serv
 
 			err = bpf_map_update_elem(fd, &key, &one, BPF_ANY);
 		}
-	return err ? datapath_fail(err, "trusted_proxies cannot be written: %s", strerror(-err)) : 0;
+	return err ? datapath_fail(err, "trusted_proxies cannot be written: %s", strerror(-err))
+		   : 0;
 }
 
 static int write_services(struct datapath *d, const struct datapath_service *services, size_t count)
@@ -361,7 +364,8 @@ int datapath_addresses_fd(const struct datapath *d)
 	return d->addresses_fd;
 }
 
-/* What the messages say does not matter, and neither does one lost (ENOBUFS): everything is read anew. */
+/* What the messages say does not matter, and neither does one lost (ENOBUFS): everything is read
+ * anew. */
 int datapath_refresh(struct datapath *d)
 {
 	char buffer[8192];

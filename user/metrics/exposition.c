@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The Prometheus text format, version 0.0.4: families in a fixed order, each with its HELP and TYPE, times in seconds. Per-model
- * families that may be added up leave the whole out; averages and gates, which may not, have it as model="global".
+ * The Prometheus text format, version 0.0.4: families in a fixed order, each with its HELP and
+ * TYPE, times in seconds. Per-model families that may be added up leave the whole out; averages and
+ * gates, which may not, have it as model="global".
  */
 #include "metrics/metrics.h"
 
@@ -100,8 +101,8 @@ static void write_connections(FILE *out, const struct daemon_state *s)
 }
 
 /*
- * Bucket i holds the values below 2^(SHIFT+i) ns, but the last takes everything above too, so it is +Inf's alone.
- * Times are whole ns, so "below" and Prometheus' "at most" differ by one ns.
+ * Bucket i holds the values below 2^(SHIFT+i) ns, but the last takes everything above too, so it is
+ * +Inf's alone. Times are whole ns, so "below" and Prometheus' "at most" differ by one ns.
  */
 static void write_histogram(FILE *out, const struct daemon_state *s, unsigned kind,
 			    const char *name, const char *help)
@@ -240,7 +241,8 @@ static void write_changes(FILE *out, const struct daemon_state *s)
 {
 	family(out, "sluice_model_changes_total", "counter", "Times that a model opened or shut.");
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
-		if (!state_model_in_use(s, id) || (id == SLUICE_MODEL_OTHER && !state_other_seen(s)))
+		if (!state_model_in_use(s, id) ||
+		    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)))
 			continue;
 		fputs("sluice_model_changes_total{", out);
 		model_label(out, s, id);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The HTTP side of the metrics: two pages that can be read and nothing that can be changed. libmicrohttpd runs without
- * threads; a page is written in one go into memory and then sent at the reader's speed.
+ * The HTTP side of the metrics: two pages that can be read and nothing that can be changed.
+ * libmicrohttpd runs without threads; a page is written in one go into memory and then sent at the
+ * reader's speed.
  */
 #include "metrics/metrics.h"
 
@@ -221,7 +222,8 @@ void metrics_poll(struct metrics *m)
 {
 	unsigned long long timeout;
 
-	/* Once more while it says that it did not finish, but not for ever: the loop has other work. */
+	/* Once more while it says that it did not finish, but not for ever: the loop has other
+	 * work. */
 	for (unsigned i = 0; i < 8; i++) {
 		MHD_run(m->daemon);
 		if (MHD_get_timeout(m->daemon, &timeout) != MHD_YES || timeout)

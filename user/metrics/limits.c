@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * /v1/limits: what is left of a client's quota, in the numbers of `sluicectl explain` and `clients`, for programs that
- * have no control socket: a dashboard, or a proxy that wants to show them.
+ * /v1/limits: what is left of a client's quota, in the numbers of `sluicectl explain` and
+ * `clients`, for programs that have no control socket: a dashboard, or a proxy that wants to show
+ * them.
  */
 #include "metrics/metrics.h"
 
@@ -99,7 +100,8 @@ static int find_service(const struct daemon_state *s, const char *name)
 	return -1;
 }
 
-/* Where the client was last seen; where it never was, the service that is meant where none is named. */
+/* Where the client was last seen; where it never was, the service that is meant where none is
+ * named. */
 static uint32_t last_service(const struct daemon_state *s, const struct text_subject *subject)
 {
 	struct sluice_client clients[SLUICE_SERVICES_MAX];

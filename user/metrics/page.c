@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The page at /: what `sluicectl status` says, for somebody who has a browser and no shell. One file without scripts or
- * anything fetched from elsewhere; it loads itself again every few seconds. Names come from requests: all are escaped.
+ * The page at /: what `sluicectl status` says, for somebody who has a browser and no shell. One
+ * file without scripts or anything fetched from elsewhere; it loads itself again every few seconds.
+ * Names come from requests: all are escaped.
  */
 #include "metrics/metrics.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One step after the other: which prompts go in (fill()), how long it takes (begin()), what it gave (finish()). While
- * nobody enters or leaves, steps are alike: begin() then counts how many there will be, and only an arrival that
- * could join makes them fewer. Tokens are not touched one by one: all that decode get one in every step, so a
- * request's last token is a number of a decode step.
+ * One step after the other: which prompts go in (fill()), how long it takes (begin()), what it gave
+ * (finish()). While nobody enters or leaves, steps are alike: begin() then counts how many there
+ * will be, and only an arrival that could join makes them fewer. Tokens are not touched one by one:
+ * all that decode get one in every step, so a request's last token is a number of a decode step.
  */
 #include "engine.h"
 
@@ -108,7 +108,8 @@ static uint32_t pop_front(struct engine *e)
 	return id;
 }
 
-/* What was to come is no longer what it was when these steps began: they end with the one under way. */
+/* What was to come is no longer what it was when these steps began: they end with the one under
+ * way. */
 static void cut_steps(struct engine *e, uint64_t now_ns)
 {
 	uint64_t steps;
@@ -402,7 +403,8 @@ void engine_cancel(struct engine *e, uint32_t id, uint64_t now_ns)
 	const struct engine_request *r = &e->requests[id];
 
 	if (leave_queue(e, id)) {
-		/* The next in the queue may fit. While a prompt is taken nobody enters, and its steps are counted out. */
+		/* The next in the queue may fit. While a prompt is taken nobody enters, and its
+		 * steps are counted out. */
 		if (e->partial == ENGINE_NONE)
 			cut_steps(e, now_ns);
 		return;

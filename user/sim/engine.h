@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A model of an engine that batches continuously, as vLLM and its like do: requests queue first in, first out for a slot
- * and for KV memory; a step takes some prompt tokens and gives every decoding request one token; when the memory is full
- * the youngest gives up its place and is computed again. Steps that are all the same are taken at once, so that
- * simulated hours take milliseconds. Time is a parameter; nothing is random.
+ * A model of an engine that batches continuously, as vLLM and its like do: requests queue first in,
+ * first out for a slot and for KV memory; a step takes some prompt tokens and gives every decoding
+ * request one token; when the memory is full the youngest gives up its place and is computed again.
+ * Steps that are all the same are taken at once, so that simulated hours take milliseconds. Time is
+ * a parameter; nothing is random.
  */
 #ifndef SLUICE_SIM_ENGINE_H
 #define SLUICE_SIM_ENGINE_H
@@ -16,8 +17,9 @@ struct engine_shape {
 	double prefill_tokens_per_s;
 	double step_ms;         /* of a step with nothing to decode … */
 	double step_ms_per_seq; /* … and for each request that decodes */
-	uint32_t chunk; /* prompt tokens of one step; with prefill_first, of whole prompts */
-	bool prefill_first; /* a step takes whole prompts, or decodes; else it does both, prompts by chunks */
+	uint32_t chunk;     /* prompt tokens of one step; with prefill_first, of whole prompts */
+	bool prefill_first; /* a step takes whole prompts, or decodes; else it does both, prompts by
+			       chunks */
 	uint64_t kv_tokens;
 };
 
@@ -74,22 +76,23 @@ void engine_free(struct engine *e);
 
 /* Takes every step that ends at or before until_ns. */
 void engine_run(struct engine *e, uint64_t until_ns);
-/* At a time that engine_run() has come to. False: it could never fit into the memory, and is answered with an error. */
+/* At a time that engine_run() has come to. False: it could never fit into the memory, and is
+ * answered with an error. */
 bool engine_submit(struct engine *e, uint32_t id, uint32_t prompt, uint32_t generate,
 		   uint64_t now_ns);
 
 bool engine_idle(const struct engine *e);
 
 /*
- * For an engine that a clock drives: to be told each token after the first as well, for which steps are taken one by one;
- * when engine_run() has something to do next, UINT64_MAX while it is idle.
+ * For an engine that a clock drives: to be told each token after the first as well, for which steps
+ * are taken one by one; when engine_run() has something to do next, UINT64_MAX while it is idle.
  */
 void engine_tell_tokens(struct engine *e,
 			void (*token)(void *context, uint32_t id, uint64_t now_ns));
 uint64_t engine_due(const struct engine *e);
 /*
- * The client has gone: the end of its request, at a time that engine_run() has come to, not from within an event. One
- * that has had its first token only where each token is told.
+ * The client has gone: the end of its request, at a time that engine_run() has come to, not from
+ * within an event. One that has had its first token only where each token is told.
  */
 void engine_cancel(struct engine *e, uint32_t id, uint64_t now_ns);
 

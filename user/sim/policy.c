@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The counts that the kernel keeps are kept here as there, and handed to admission_judge() and adaptive_look() as there.
+ * The counts that the kernel keeps are kept here as there, and handed to admission_judge() and
+ * adaptive_look() as there.
  */
 #include "policy.h"
 
@@ -60,9 +61,9 @@ static bool judge(struct policy *p, const struct sim_request *r, uint64_t now_ns
 	case POLICY_EMA_FLAG:
 		return !p->shut;
 	case POLICY_ADAPTIVE:
-		rank = admission_rank(
-			r->class, admission_above_share(&p->written, &p->held[r->client], ADMISSION_ALL,
-							p->view.admitted));
+		rank = admission_rank(r->class,
+				      admission_above_share(&p->written, &p->held[r->client],
+							    ADMISSION_ALL, p->view.admitted));
 		p->load.since_ns = p->first_token_ns > p->began_waiting_ns ? p->first_token_ns
 									   : p->began_waiting_ns;
 		if (admission_judge(&p->written, &p->load, admission_bytes(r->bytes), rank,

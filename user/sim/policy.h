@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Who may come in: what the kernel and the daemon do together, each by the code that it runs for real, at the times at
- * which it runs it: a verdict at an arrival by what was written at the last tick, samples as they occur.
+ * Who may come in: what the kernel and the daemon do together, each by the code that it runs for
+ * real, at the times at which it runs it: a verdict at an arrival by what was written at the last
+ * tick, samples as they occur.
  */
 #ifndef SLUICE_SIM_POLICY_H
 #define SLUICE_SIM_POLICY_H
@@ -41,8 +42,8 @@ struct policy {
 	struct policy_rule rule;
 	const struct workload *work;
 	struct policy_request *requests; /* by id */
-	struct sluice_holding *held; /* by client */
-	uint64_t *client_seen_ns; /* when each came last; 0: never */
+	struct sluice_holding *held;     /* by client */
+	uint64_t *client_seen_ns;        /* when each came last; 0: never */
 	struct admission_load load;
 	uint64_t first_token_ns, began_waiting_ns;
 	uint32_t *order;              /* ids, as they were admitted … */

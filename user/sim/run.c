@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Time runs from arrival to arrival, who comes again and who hangs up among them; between them the engine takes its
- * steps and the daemon its ticks. Goodput is counted against the time in which requests came; but for who comes again
- * when the others have come that is the same for every policy.
+ * Time runs from arrival to arrival, who comes again and who hangs up among them; between them the
+ * engine takes its steps and the daemon its ticks. Goodput is counted against the time in which
+ * requests came; but for who comes again when the others have come that is the same for every
+ * policy.
  */
 #include "run.h"
 
@@ -370,7 +371,8 @@ static void trial_end(void *context, uint32_t id, uint64_t now_ns)
 	}
 }
 
-/* Whether it would have met its targets and harmed nobody. `engine` stands at its arrival; <0: -ENOMEM. */
+/* Whether it would have met its targets and harmed nobody. `engine` stands at its arrival; <0:
+ * -ENOMEM. */
 static int try_again(const struct workload *w, const struct adaptive_targets *targets,
 		     const struct outcome *outcomes, const struct engine *engine,
 		     uint64_t *first_ns, uint32_t id)

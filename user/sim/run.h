@@ -40,21 +40,23 @@ struct run_result {
 };
 
 /*
- * out is to be zero, or to have `outcomes` with room for every request. curve: the limit over time, a line a second; NULL
- * for none. 0 or -ENOMEM.
+ * out is to be zero, or to have `outcomes` with room for every request. curve: the limit over time,
+ * a line a second; NULL for none. 0 or -ENOMEM.
  */
 int run(const struct workload *w, const struct engine_shape *shape, const struct policy_rule *rule,
 	struct run_result *out, FILE *curve);
 
 /*
- * How many of the refused would have met both targets, had they come in alone on top of those who did, without one of those
- * missing that met: of at most `most` of them, chosen by the seed. Of a load without retries and patience. 0 or -ENOMEM.
+ * How many of the refused would have met both targets, had they come in alone on top of those who
+ * did, without one of those missing that met: of at most `most` of them, chosen by the seed. Of a
+ * load without retries and patience. 0 or -ENOMEM.
  */
 int run_falsely_refused(const struct workload *w, const struct engine_shape *shape,
 			const struct policy_rule *rule, struct run_result *result, uint32_t most,
 			uint64_t seed);
 
-/* Responses a second that meet both targets with exactly n requests always in flight, in the trace's order. */
+/* Responses a second that meet both targets with exactly n requests always in flight, in the
+ * trace's order. */
 double run_closed(const struct trace *t, const struct engine_shape *shape,
 		  const struct adaptive_targets *targets, uint32_t n);
 /* The most over n, and that n. Negative: out of memory. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A cell is an engine under a load; cells are independent, so that as many processes as there are processors take one after
- * the other. The best fixed limit of a cell is the one with the best mean over its seeds: an operator who knew that very
- * load.
+ * A cell is an engine under a load; cells are independent, so that as many processes as there are
+ * processors take one after the other. The best fixed limit of a cell is the one with the best mean
+ * over its seeds: an operator who knew that very load.
  */
 #include "table.h"
 
@@ -141,7 +141,8 @@ static int run_fixed(const struct table_engine *e, const struct workload *w, str
 	return 0;
 }
 
-/* Seconds from the step down until three seconds begin in which nobody was refused or missed a target. */
+/* Seconds from the step down until three seconds begin in which nobody was refused or missed a
+ * target. */
 static double recovery(const struct workload *w, const struct outcome *outcomes)
 {
 	double clean_from = 2 * SYNTHETIC_PHASE_S;
@@ -186,7 +187,8 @@ static int run_without_last(const struct table_engine *e, const struct workload 
 	return ret;
 }
 
-/* Four times as many where a part of the run is looked at: a phase, or the two of seven requests that light clients send. */
+/* Four times as many where a part of the run is looked at: a phase, or the two of seven requests
+ * that light clients send. */
 static uint32_t requests_of(const struct table_load *l)
 {
 	bool part_counts = l->synthetic == SYNTHETIC_STEP || l->synthetic == SYNTHETIC_ABUSER;
@@ -302,7 +304,8 @@ static int run_cells(const struct job *job, uint32_t *next)
 	return 0;
 }
 
-/* What was promised, with the worst cell that was found for it: of the engines it was tuned on, and of the others. */
+/* What was promised, with the worst cell that was found for it: of the engines it was tuned on, and
+ * of the others. */
 struct promise {
 	const char *text, *unit;
 	double scale;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The comparison that the README shows: every engine under every load, with every policy, and what was promised of
- * adaptive admission held against it.
+ * The comparison that the README shows: every engine under every load, with every policy, and what
+ * was promised of adaptive admission held against it.
  */
 #ifndef SLUICE_SIM_TABLE_H
 #define SLUICE_SIM_TABLE_H
@@ -28,7 +28,8 @@ struct table_cell {
 	int failed;
 };
 
-/* Writes the table, in Markdown, to standard output; the two traces are in `directory`. 0 or an exit status. */
+/* Writes the table, in Markdown, to standard output; the two traces are in `directory`. 0 or an
+ * exit status. */
 int table_write(const char *directory);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A trace gives sizes and, unless the load is synthetic, the rhythm: a window of it is stretched to the rate that is
- * asked for, bursts and all. What a trace does not have is made up by the seed: the client, and how many bytes the
- * prompt has on the wire, about four a token.
+ * A trace gives sizes and, unless the load is synthetic, the rhythm: a window of it is stretched to
+ * the rate that is asked for, bursts and all. What a trace does not have is made up by the seed:
+ * the client, and how many bytes the prompt has on the wire, about four a token.
  */
 #include "workload.h"
 
@@ -50,7 +50,8 @@ static int64_t days_of(int year, int month, int day)
 	return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-/* YYYY-MM-DD HH:MM:SS and perhaps a fraction and an offset that is passed over (it is the same in a whole file). */
+/* YYYY-MM-DD HH:MM:SS and perhaps a fraction and an offset that is passed over (it is the same in a
+ * whole file). */
 static bool read_time(const char *text, int64_t *ns)
 {
 	int year, month, day, hour, minute, second, ignored;

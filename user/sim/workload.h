@@ -38,8 +38,10 @@ enum synthetic {
 	SYNTHETIC_NONE,
 	SYNTHETIC_POISSON, /* at an even rate */
 	SYNTHETIC_STEP,    /* a sixth of the load, the load, a sixth again, 300 s each */
-	SYNTHETIC_FLOOD, /* in the middle third of the time three in ten are prompts of 7,000 tokens */
-	SYNTHETIC_ABUSER, /* the last client sends SYNTHETIC_ABUSE times what each of the others does */
+	SYNTHETIC_FLOOD, /* in the middle third of the time three in ten are prompts of 7,000 tokens
+			  */
+	SYNTHETIC_ABUSER, /* the last client sends SYNTHETIC_ABUSE times what each of the others
+			     does */
 };
 
 #define SYNTHETIC_PHASE_S      300
@@ -47,25 +49,29 @@ enum synthetic {
 #define SYNTHETIC_FLOOD_TOKENS 7000
 
 /*
- * Reads TIMESTAMP,ContextTokens,GeneratedTokens. 0; or -errno and one line without a line end in err, which names the file
- * and the line.
+ * Reads TIMESTAMP,ContextTokens,GeneratedTokens. 0; or -errno and one line without a line end in
+ * err, which names the file and the line.
  */
 int trace_read(const char *path, struct trace *out, char *err, size_t len);
-/* Sizes of a made-up mix of chats: prompts of 600 tokens, answers of 120, both in the middle of a wide lognormal. */
+/* Sizes of a made-up mix of chats: prompts of 600 tokens, answers of 120, both in the middle of a
+ * wide lognormal. */
 int trace_make(uint32_t count, struct trace *out);
-/* Four fifths of the prompt are in the engine's prefix cache, for that share of the requests (0 … 1), by chance. */
+/* Four fifths of the prompt are in the engine's prefix cache, for that share of the requests (0 …
+ * 1), by chance. */
 void trace_cache(struct trace *t, double share);
 void trace_free(struct trace *t);
 
-/* How `count` of them are to come. rate > 0: requests/s, on the mean; else the trace's own times, `speed` times as fast. */
+/* How `count` of them are to come. rate > 0: requests/s, on the mean; else the trace's own times,
+ * `speed` times as fast. */
 struct arrivals {
 	enum synthetic synthetic;
 	uint32_t count; /* at most; of a trace: those that follow a place that the seed chooses */
 	uint32_t clients;
-	uint32_t
-		models; /* on the engine, the first of N with N times the requests of the last; 0: one */
+	uint32_t models; /* on the engine, the first of N with N times the requests of the last; 0:
+			    one */
 	double rate, speed;
-	double seconds; /* of a synthetic load that has no length of its own; 0: as long as count requests take */
+	double seconds; /* of a synthetic load that has no length of its own; 0: as long as count
+			   requests take */
 	uint64_t seed;
 };
 
