@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # sluice: `make` builds into build/ without root; `make help` lists the rest.
 SHELL := /bin/bash
 B := build

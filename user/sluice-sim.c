@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * sluice-sim: what a policy would make of a load, in simulated time and without root. The engine is
  * a model (sim/engine.h); the policy is the code that sluiced and the kernel run. For choosing

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * A load generator that sees an inference API as its clients do: time to first token, time
  * between tokens, and how exactly each request ended, down to whether a refused connection was

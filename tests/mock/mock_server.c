@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * A model server that behaves on the wire as uvicorn with vLLM, Anthropic or Ollama behind it,
  * for tests, the demo and benchmarks: several models on one port, each with a number of slots,

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Adaptive admission by its properties: bounds under any load, no move on stale data, the same
  * output for the same input, what a cold, a stuck and a waking server see; and the kernel's

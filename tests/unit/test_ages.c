@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The ring of ages against a plain list of who waits since when: however long, and however sparse;
  * and by many at once. */
 #include <pthread.h>

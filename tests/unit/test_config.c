@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The configuration from the outside: a file, an environment and a command line go in, a struct or
  * one line on standard error comes out. Each row is such a case. FILE in an expected line stands

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The controller as the daemon drives it: samples in, flags out, targets changed by hand. Time is a
  * number here. Rows give what is said and seen; a row that fails names itself.

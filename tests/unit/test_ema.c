@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The reference law, by its golden values and its edges. Expected numbers are worked out here in
  * long double from the law's own definition (a weighted mean over all samples, not the recurrence),

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The engine as the mock server drives it, by a clock: every token is told, nothing else changes by
  * that, and who hangs up leaves nothing behind.

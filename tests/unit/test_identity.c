@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Addresses as text against inet_pton(), the header of forwarded addresses through the request
  * scanner cut at every byte, and PROXY headers cut at every byte.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The simulator's laws: what goes in comes out once, in order, within slots and memory, at the
  * times that the shape of the engine says; and that skipping over steps that are alike changes

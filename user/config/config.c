@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * One table of options drives everything: the command line, the environment, the file's schema, the
  * defaults and --help. A default is a text like any other, so that all of them go through the same

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Reads the YAML file through libcyaml. The schema is built at run time from the option table, so
  * that an option is declared once; all its values are strings. What libcyaml has against a document

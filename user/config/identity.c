@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* See identity.h. The order of the list is the order in which the kernel asks; `address` always
  * answers. */
 #include "identity.h"

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* See rules.h. What the operator wrote beats any default of ours, whatever their lengths. */
 #include "rules.h"
 
