@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "core/controller.h"
+#include "core/help.h"
 #include "core/parse.h"
 #include "sim/run.h"
 #include "sim/table.h"
@@ -162,66 +163,66 @@ static struct sim sim = {
 	.kv_tokens = 65536,
 };
 
+/* A default is the number that `sim` begins with. */
 static const struct option options[] = {
 	{"--trace", "FILE",
-	 "requests as TIMESTAMP,ContextTokens,GeneratedTokens (the Azure traces)",
+	 "requests, one a line: TIMESTAMP,ContextTokens,GeneratedTokens (the Azure LLM traces)",
 	 .text = &sim.trace},
 	{"--synthetic", "NAME",
-	 "poisson; step: a sixth of the load, the load, a sixth, 300 s each;\n      flood: in the middle third three in ten prompts have 7000 tokens;\n      abuser: the last client sends 50 times what each of the others does.\n      Sizes are the trace's, or a mix that is made up",
+	 "made-up arrivals: poisson; step (a sixth of the load, the load, a sixth, 300 s each); flood (long prompts in the middle third); abuser (the last client sends 50 times the requests of each other one)",
 	 .as = &as_synthetic, .number = &sim.synthetic},
-	{"--load", "X", "how much comes, in multiples of the engine's capacity (default 1)",
+	{"--load", "X", "load in multiples of the engine's capacity; 1 unless --speed is given",
 	 .as = &as_factor, .number = &sim.load, .plain = true},
-	{"--speed", "X", "instead: X times as fast as the trace was", .as = &as_factor,
+	{"--speed", "X", "play the trace X times as fast as it was recorded", .as = &as_factor,
 	 .number = &sim.speed, .plain = true},
-	{"--requests", "N", "how many, at most (default 4000)", .as = &as_count,
+	{"--requests", "N", "number of requests, at most", .as = &as_count,
 	 .number = &sim.requests},
-	{"--clients", "N", "how many send them (default 20)", .as = &as_count,
+	{"--clients", "N", "number of clients that send them", .as = &as_count,
 	 .number = &sim.clients},
 	{"--models", "N",
-	 "on the one engine, under one law as a group's are; the first gets N times what the last does (default 1)",
+	 "models on the one engine, in one pool; the first gets N times the requests of the last",
 	 .as = &as_models, .number = &sim.models},
-	{"--retries", "N",
-	 "who is refused comes again after its Retry-After, N times at most (default 0)",
+	{"--retries", "N", "a refused request is sent again after its Retry-After, up to N times",
 	 .as = &as_retries, .number = &sim.retries},
-	{"--patience", "S",
-	 "who has no first token after S seconds hangs up, and the engine drops its work (default: nobody does)",
+	{"--patience", "S", "a client hangs up after S seconds without a first token",
 	 .as = &as_patience, .number = &sim.patience_s},
-	{"--seed", "N", "which part of the trace, and all else that is chance (default 1)",
+	{"--seed", "N", "seed of the random numbers, and of the part of the trace that is played",
 	 .as = &as_seed, .number = &sim.seed},
 	{"--policy", "NAME",
-	 "none, fixed=N, fixed=best, ema-flag or adaptive (default: compare all)", .as = NULL},
-	{"--ttft-threshold-ms", "N", "target for the first token (default 1000; none)",
+	 "none, fixed=N, fixed=best, ema-flag or adaptive (repeatable); without it: compare none, fixed=best, ema-flag and adaptive",
+	 .as = NULL},
+	{"--ttft-threshold-ms", "N", "target for time to first token, or none",
 	 .as = &parse_as_threshold, .number = &sim.ttft_ms},
-	{"--ttft-ms-per-kib", "X", "… and so much on top for each KiB of the request (default 0)",
+	{"--ttft-ms-per-kib", "X", "added to that target for each KiB of the request",
 	 .as = &as_some, .number = &sim.ttft_ms_per_kib},
-	{"--itl-threshold-ms", "N", "target for the mean gap between tokens (default 50; none)",
+	{"--itl-threshold-ms", "N", "target for a response's mean gap between tokens, or none",
 	 .as = &parse_as_threshold, .number = &sim.itl_ms},
-	{"--time-constant-secs", "N", "of ema-flag (default 15)", .as = &parse_as_time_constant,
-	 .number = &sim.tau_s},
-	{"--floor", "N", "in flight that adaptive always lets in (default 2)", .as = &as_count,
+	{"--time-constant-secs", "N", "ema-flag: how fast averages forget",
+	 .as = &parse_as_time_constant, .number = &sim.tau_s},
+	{"--floor", "N", "adaptive: fewer in flight than N are always admitted", .as = &as_count,
 	 .number = &sim.floor},
-	{"--slots", "N", "requests that the engine runs at once (default 32)", .as = &as_slots,
+	{"--slots", "N", "requests that the engine runs at once", .as = &as_slots,
 	 .number = &sim.slots},
-	{"--prefill-tokens-per-s", "N", "prompt tokens (default 10000)", .as = &as_rate,
-	 .number = &sim.prefill, .plain = true},
-	{"--step-ms", "X", "a step of an empty batch (default 12)", .as = &as_step,
+	{"--prefill-tokens-per-s", "N", "prompt tokens that the engine reads a second",
+	 .as = &as_rate, .number = &sim.prefill, .plain = true},
+	{"--step-ms", "X", "time of a step with an empty batch", .as = &as_step,
 	 .number = &sim.step_ms},
-	{"--step-ms-per-seq", "X", "… and for each request that decodes (default 0.4)",
-	 .as = &as_some, .number = &sim.step_ms_per_seq},
-	{"--chunk", "N", "prompt tokens that a step takes at most (default 512)", .as = &as_tokens,
+	{"--step-ms-per-seq", "X", "added to a step for each request that decodes", .as = &as_some,
+	 .number = &sim.step_ms_per_seq},
+	{"--chunk", "N", "prompt tokens of one step, at most", .as = &as_tokens,
 	 .number = &sim.chunk},
-	{"--prefill-first", NULL,
-	 "prompts are not cut into chunks, and decoding stands still meanwhile",
+	{"--prefill-first", NULL, "read prompts whole, while decoding stands still",
 	 .on = &sim.prefill_first},
-	{"--kv-tokens", "N", "what the KV memory holds (default 65536)", .as = &as_tokens,
+	{"--kv-tokens", "N", "tokens that the KV cache holds", .as = &as_tokens,
 	 .number = &sim.kv_tokens},
 	{"--prefix-hits", "X",
-	 "share of requests, of whose prompt the engine has four fifths in its prefix cache (default 0)",
-	 .as = &as_share, .number = &sim.prefix_hits, .plain = true},
-	{"--json", NULL, "for programs", .on = &sim.json},
-	{"--csv", NULL, "the limit over time of the one --policy, a line a second", .on = &sim.csv},
+	 "share of requests with four fifths of their prompt in the prefix cache", .as = &as_share,
+	 .number = &sim.prefix_hits, .plain = true},
+	{"--json", NULL, "print JSON", .on = &sim.json},
+	{"--csv", NULL, "print the limit over time of the one --policy, a line a second",
+	 .on = &sim.csv},
 	{"--table", "DIR",
-	 "instead of all that: the comparison of the README, from the two Azure traces of 2023 in DIR",
+	 "only write the tables of the documentation, from the two Azure traces of 2023 in DIR",
 	 .text = &sim.table},
 };
 
@@ -241,16 +242,20 @@ __attribute__((format(printf, 1, 2))) static int complain(const char *fmt, ...)
 
 static void help(void)
 {
-	fputs("usage: sluice-sim [--trace FILE | --synthetic NAME] [OPTION]…\n\n"
-	      "Simulates an engine that batches continuously under a load, behind each policy of sluice.\n\n",
+	fputs("Usage: sluice-sim [--trace FILE | --synthetic NAME] [OPTION]...\n"
+	      "Simulates an inference engine under load, behind each admission policy.\n\n",
 	      stdout);
-	for (size_t i = 0; i < OPTIONS; i++)
-		printf("  %s%s%s\n      %s\n", options[i].name, options[i].argument ? " " : "",
-		       options[i].argument ? options[i].argument : "", options[i].help);
-	fputs("\nCapacity is the most responses a second that meet both targets with a constant number always in flight.\n"
-	      "Goodput is requests a second that met both targets. Falsely refused are those who, let in alone on top of the\n"
-	      "admitted, would have met both and made nobody miss (of a sample of 400; not with --retries or --patience).\n"
-	      "Who comes again waits from then on: a request counts once, and is refused if no try of it was let in.\n"
+	for (size_t i = 0; i < OPTIONS; i++) {
+		const struct option *o = &options[i];
+		char fallback[32];
+
+		snprintf(fallback, sizeof(fallback), "%.10g", o->number ? *o->number : 0);
+		help_option(stdout, o->name, o->argument, o->help,
+			    o->number && *o->number > 0 ? fallback : NULL);
+	}
+	help_option(stdout, "--help", NULL, "print this and exit", NULL);
+	help_option(stdout, "--version", NULL, "print the version and exit", NULL);
+	fputs("\nsluice-sim(1) says what the columns mean.\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage or a file that cannot be read.\n",
 	      stdout);
 }

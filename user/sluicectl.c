@@ -16,6 +16,8 @@
 #include "config/config.h"
 #include "control/control.h"
 #include "control/people.h"
+#include "core/controller.h"
+#include "core/help.h"
 #include "datapath/datapath.h"
 
 #define EXIT_REFUSED   1
@@ -25,33 +27,59 @@
 #define ANSWER_SECS 10
 #define DETACH_SECS 30 /* tombstones drain for 10 s at most */
 #define PIN_DIR     "/sys/fs/bpf/sluice"
+#define USAGE_MAX   256
+
+/* What an option does is in the commands that take it; a bit for each in their `options`. */
+enum option {
+	OPTION_MODEL,
+	OPTION_BY,
+	OPTION_SERVICE,
+	OPTION_BYTES,
+	OPTION_PRIORITY,
+	OPTION_FOR,
+	OPTION_PIN_DIR,
+	OPTION_JSON,
+	OPTION_COUNT
+};
+
+#define MODEL   (1u << OPTION_MODEL)
+#define BY      (1u << OPTION_BY)
+#define SERVICE (1u << OPTION_SERVICE)
+#define REQUEST (1u << OPTION_BYTES | 1u << OPTION_PRIORITY)
+#define FOR     (1u << OPTION_FOR)
+#define PIN     (1u << OPTION_PIN_DIR)
+#define JSON    (1u << OPTION_JSON)
+
+/* `argument` NULL: it takes no value. */
+static const struct {
+	const char *name, *argument, *help, *fallback;
+} options[] = {
+	[OPTION_MODEL] = {"--model", "M", "only for this model", NULL},
+	[OPTION_BY] = {"--by", "requests|tokens|in-flight|rejected|last-seen",
+		       "sort clients by this", NULL},
+	[OPTION_SERVICE] = {"--service", "ADDR:PORT", "at this service; PORT alone will do", NULL},
+	[OPTION_BYTES] = {"--bytes", "N", "size of the request, head and body", NULL},
+	[OPTION_PRIORITY] = {"--priority", "VALUE", "value of the service's priority header", NULL},
+	[OPTION_FOR] = {"--for", "TIME", "until then (30s, 10m, 2h); else without end", NULL},
+	[OPTION_PIN_DIR] = {"--pin-dir", "DIR", "where a daemon that has ended left its pins",
+			    PIN_DIR},
+	[OPTION_JSON] = {"--json", NULL, "print the daemon's answer as JSON", NULL},
+};
 
 struct call {
 	const struct subcommand *sub;
-	const char *control; /* path */
-	bool json;
-	const char *model;   /* NULL: all */
-	const char *pin_dir; /* of detach without a daemon */
-	double for_ms;       /* negative: no end */
-	const char *by, *service, *priority;
-	long bytes; /* 0: not said */
+	const char *control;             /* path */
+	const char *value[OPTION_COUNT]; /* NULL: not given */
+	double for_ms;                   /* negative: no end */
+	long bytes;                      /* 0: not said */
 	char **args;
 	int arg_count;
 };
 
-enum option {
-	OPTION_JSON = 1,
-	OPTION_MODEL = 2,
-	OPTION_FOR = 4,
-	OPTION_PIN_DIR = 8,
-	OPTION_BY = 16,
-	OPTION_SERVICE = 32,
-	OPTION_REQUEST = 64 /* --bytes, --priority */
-};
-
+/* `name` is of one word or two. */
 struct subcommand {
-	const char *name, *usage, *does;
-	unsigned options; /* enum option */
+	const char *name, *arguments, *does;
+	unsigned options; /* bits of enum option */
 	int args_min, args_max;
 	int (*run)(struct call *call);
 	void (*show)(FILE *out, const json_t *answer); /* for people */
@@ -139,20 +167,12 @@ static int hear(const struct call *call, int fd, unsigned timeout_s, json_t **an
 
 static void show(const struct call *call, const json_t *answer)
 {
-	if (call->json) {
+	if (call->value[OPTION_JSON]) {
 		json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
 		putchar('\n');
 	} else {
 		call->sub->show(stdout, answer);
 	}
-}
-
-/* What a `quota` command shows depends on its first word. */
-static void (*quota_shows)(FILE *out, const json_t *answer);
-
-static void show_quota(FILE *out, const json_t *answer)
-{
-	quota_shows(out, answer);
 }
 
 static int ask(const struct call *call, json_t *request, unsigned timeout_s)
@@ -171,9 +191,20 @@ static int ask(const struct call *call, json_t *request, unsigned timeout_s)
 	return 0;
 }
 
+/* The daemon's word for a subcommand: "quota set" is its "quota-set". */
+static const char *command(const struct call *call)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "%s", call->sub->name);
+	for (char *space = strchr(name, ' '); space; space = strchr(space, ' '))
+		*space = '-';
+	return name;
+}
+
 static json_t *request(const struct call *call)
 {
-	return json_pack("{s:s}", "cmd", call->sub->name);
+	return json_pack("{s:s}", "cmd", command(call));
 }
 
 static int run_simple(struct call *call)
@@ -192,7 +223,7 @@ static int run_watch(struct call *call)
 	if (!ret)
 		json_decref(event);
 	while (!ret && !(ret = hear(call, fd, 0, &event))) {
-		if (call->json) {
+		if (call->value[OPTION_JSON]) {
 			json_dumpf(event, stdout, JSON_COMPACT | JSON_REAL_PRECISION(10));
 			putchar('\n');
 		} else {
@@ -213,18 +244,17 @@ static int run_set(struct call *call)
 	for (int i = 0; i < call->arg_count; i++) {
 		if (!strchr(call->args[i], '=') || call->args[i][0] == '=') {
 			json_decref(values);
-			return complain("\"%s\" is not KEY=VALUE: %s", call->args[i],
-					call->sub->usage);
+			return complain("\"%s\" is not KEY=VALUE", call->args[i]);
 		}
 		if (json_array_append_new(values, json_string(call->args[i]))) {
 			json_decref(values);
 			return complain("the arguments are no UTF-8 text");
 		}
 	}
-	return ask(
-		call,
-		json_pack("{s:s, s:s?, s:o}", "cmd", "set", "model", call->model, "values", values),
-		ANSWER_SECS);
+	return ask(call,
+		   json_pack("{s:s, s:s?, s:o}", "cmd", "set", "model", call->value[OPTION_MODEL],
+			     "values", values),
+		   ANSWER_SECS);
 }
 
 /* CLIENT for the daemon: key=- becomes key= and the first line of standard input. 0 or EXIT_USAGE.
@@ -250,15 +280,15 @@ static int read_client(const char *arg, char *out, size_t size)
 	return 0;
 }
 
-/* {"cmd": name, "client": …, "model": …}; NULL after a complaint. */
-static json_t *about_client(const struct call *call, const char *name, const char *arg)
+/* {"cmd": …, "client": the first argument, "model": …}; NULL after a complaint. */
+static json_t *about_client(const struct call *call)
 {
 	char client[4096];
 	json_t *r = NULL;
 
-	if (!read_client(arg, client, sizeof(client))) {
-		r = json_pack("{s:s, s:s, s:s*}", "cmd", name, "client", client, "model",
-			      call->model);
+	if (!read_client(call->args[0], client, sizeof(client))) {
+		r = json_pack("{s:s, s:s, s:s*}", "cmd", command(call), "client", client, "model",
+			      call->value[OPTION_MODEL]);
 		if (!r)
 			complain("the arguments are no UTF-8 text");
 	}
@@ -266,63 +296,56 @@ static json_t *about_client(const struct call *call, const char *name, const cha
 	return r;
 }
 
-static int run_judge(struct call *call)
+static int run_client(struct call *call)
 {
-	json_t *r = about_client(call, call->sub->name, call->args[0]);
+	json_t *r = about_client(call);
 
 	if (!r)
 		return EXIT_USAGE;
-	if (call->service)
-		json_object_set_new(r, "service", json_string(call->service));
+	if (call->value[OPTION_SERVICE])
+		json_object_set_new(r, "service", json_string(call->value[OPTION_SERVICE]));
 	if (call->bytes)
 		json_object_set_new(r, "bytes", json_integer(call->bytes));
-	if (call->priority)
-		json_object_set_new(r, "priority", json_string(call->priority));
+	if (call->value[OPTION_PRIORITY])
+		json_object_set_new(r, "priority", json_string(call->value[OPTION_PRIORITY]));
 	if (call->for_ms >= 0)
 		json_object_set_new(r, "for_ms", json_real(call->for_ms));
 	return ask(call, r, ANSWER_SECS);
 }
 
-static int run_quota(struct call *call)
+static int run_quota_set(struct call *call)
 {
-	static const char usage[] =
-		"usage: sluicectl quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 weight=2 | show [CLIENT] | clear CLIENT [--model M]";
-	const char *what = call->args[0];
-	char name[16], words[512] = "";
-	bool set = !strcmp(what, "set"), show = !strcmp(what, "show");
+	json_t *r = about_client(call);
+	char words[512] = "";
 	size_t at = 0;
-	json_t *r;
 
-	if ((!set && !show && strcmp(what, "clear")) || (set && call->arg_count < 3) ||
-	    (show && call->arg_count > 2) || (!set && !show && call->arg_count != 2))
-		return complain("%s", usage);
-	snprintf(name, sizeof(name), "quota-%s", what);
-	if (call->arg_count > 1)
-		r = about_client(call, name, call->args[1]);
-	else
-		r = json_pack("{s:s}", "cmd", name);
 	if (!r)
 		return EXIT_USAGE;
-	for (int i = 2; i < call->arg_count; i++) {
+	for (int i = 1; i < call->arg_count && at < sizeof(words); i++)
 		at += (size_t)snprintf(words + at, sizeof(words) - at, "%s%s", at ? " " : "",
 				       call->args[i]);
-		if (at >= sizeof(words)) {
-			json_decref(r);
-			return complain("%s", usage);
-		}
+	if (at >= sizeof(words)) {
+		json_decref(r);
+		return complain("the quota is too long");
 	}
-	if (set && json_object_set_new(r, "quota", json_string(words))) {
+	if (json_object_set_new(r, "quota", json_string(words))) {
 		json_decref(r);
 		return complain("the arguments are no UTF-8 text");
 	}
-	quota_shows = show ? people_quotas : people_done;
 	return ask(call, r, ANSWER_SECS);
+}
+
+static int run_quota_show(struct call *call)
+{
+	json_t *r = call->arg_count ? about_client(call) : request(call);
+
+	return r ? ask(call, r, ANSWER_SECS) : EXIT_USAGE;
 }
 
 static json_t *clients_request(const struct call *call)
 {
-	return json_pack("{s:s, s:s*, s:s*}", "cmd", "clients", "by", call->by, "service",
-			 call->service);
+	return json_pack("{s:s, s:s*, s:s*}", "cmd", "clients", "by", call->value[OPTION_BY],
+			 "service", call->value[OPTION_SERVICE]);
 }
 
 static int run_clients(struct call *call)
@@ -335,9 +358,9 @@ static int run_top(struct call *call)
 {
 	int ret;
 
-	if (!call->by)
-		call->by = "requests";
-	if (call->json || !isatty(STDOUT_FILENO))
+	if (!call->value[OPTION_BY])
+		call->value[OPTION_BY] = "requests";
+	if (call->value[OPTION_JSON] || !isatty(STDOUT_FILENO))
 		return run_clients(call);
 	do {
 		fputs("\033[H\033[2J", stdout);
@@ -351,18 +374,19 @@ static int run_top(struct call *call)
  * here. */
 static int run_detach(struct call *call)
 {
+	const char *given = call->value[OPTION_PIN_DIR], *pin_dir = given ? given : PIN_DIR;
 	int fd = control_connect(call->control), ret;
 
 	if (fd >= 0) {
 		close(fd);
 		return ask(call, request(call), DETACH_SECS);
 	}
-	if (access(call->pin_dir, F_OK))
+	if (access(pin_dir, F_OK))
 		return no_daemon(call, fd);
-	ret = datapath_remove(NULL, call->pin_dir);
+	ret = datapath_remove(NULL, pin_dir);
 	if (ret) {
 		complain("no daemon answers at %s, and what an earlier one left at %s stays: %s",
-			 call->control, call->pin_dir, datapath_error());
+			 call->control, pin_dir, datapath_error());
 		return ret == -EPERM || ret == -EACCES || ret == -EBUSY ? EXIT_NO_DAEMON
 									: EXIT_REFUSED;
 	}
@@ -373,59 +397,99 @@ static int run_detach(struct call *call)
 }
 
 static const struct subcommand subcommands[] = {
-	{"status", "status [--json]", "what is open and shut, and what was refused", OPTION_JSON, 0,
-	 0, run_simple, people_status},
-	{"models", "models [--json]", "the averages and targets of every model", OPTION_JSON, 0, 0,
-	 run_simple, people_models},
-	{"clients",
-	 "clients [--by requests|tokens|in-flight|rejected] [--service ADDR:PORT] [--json]",
-	 "who sent requests, why they were refused, what is left of their quotas, and what was said of them",
-	 OPTION_JSON | OPTION_BY | OPTION_SERVICE, 0, 0, run_clients, people_clients},
-	{"top", "top [--by requests|tokens|in-flight|rejected] [--service ADDR:PORT]",
-	 "clients, the busiest first, every second anew", OPTION_JSON | OPTION_BY | OPTION_SERVICE,
-	 0, 0, run_top, people_clients},
-	{"explain",
-	 "explain CLIENT [--model M] [--service ADDR:PORT] [--bytes N] [--priority VALUE] [--json]",
-	 "what would become of the client's next request now, and why",
-	 OPTION_JSON | OPTION_MODEL | OPTION_SERVICE | OPTION_REQUEST, 1, 1, run_judge,
-	 people_explain},
-	{"services", "services [--json]", "the protected ports", OPTION_JSON, 0, 0, run_simple,
+	{"status", NULL, "what is open or shut, and what was refused", JSON, 0, 0, run_simple,
+	 people_status},
+	{"models", NULL, "averages and targets of each model", JSON, 0, 0, run_simple,
+	 people_models},
+	{"clients", NULL, "requests, refusals, quotas and rules of each client",
+	 BY | SERVICE | JSON, 0, 0, run_clients, people_clients},
+	{"top", NULL, "clients, the busiest first; on a terminal anew every second",
+	 BY | SERVICE | JSON, 0, 0, run_top, people_clients},
+	{"explain", "CLIENT", "the verdict on the client's next request, and its reasons",
+	 MODEL | SERVICE | REQUEST | JSON, 1, 1, run_client, people_explain},
+	{"services", NULL, "protected services and their settings", JSON, 0, 0, run_simple,
 	 people_services},
-	{"watch", "watch [--json]", "refusals and models opening or shutting, as they happen",
-	 OPTION_JSON, 0, 0, run_watch, people_event},
-	{"set", "set [--model M] KEY=VALUE…",
-	 "change a target: ttft=800ms ttft='800ms + 0.2ms/KiB' itl=30ms tau=15s max-in-flight=64 floor=2 action=… mode=… policy=adaptive|ema-flag",
-	 OPTION_MODEL | OPTION_JSON, 1, CONTROL_VALUES_MAX, run_set, people_set},
-	{"allow", "allow CLIENT [--model M] [--for 10m]",
-	 "let a client past limits and shut models", OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1,
-	 run_judge, people_done},
-	{"block", "block CLIENT [--model M] [--for 10m]", "refuse all that a client sends",
-	 OPTION_MODEL | OPTION_FOR | OPTION_JSON, 1, 1, run_judge, people_done},
-	{"clear", "clear CLIENT [--model M]", "take back what was said of a client",
-	 OPTION_MODEL | OPTION_JSON, 1, 1, run_judge, people_done},
-	{"quota",
-	 "quota set CLIENT [--model M] requests=100/60s tokens=20000/60s burst=20 weight=2 | show [CLIENT] | clear CLIENT [--model M]",
-	 "a client's budget, over what the configuration says; `none`: it has none to heed",
-	 OPTION_MODEL | OPTION_JSON, 1, 8, run_quota, show_quota},
-	{"reload", "reload", "read the configuration file again (what `set` changed is lost)",
-	 OPTION_JSON, 0, 0, run_simple, people_done},
-	{"detach", "detach [--pin-dir DIR]",
-	 "stop refusing, end the daemon, leave nothing in the kernel", OPTION_JSON | OPTION_PIN_DIR,
+	{"watch", NULL, "refusals, and models that open or shut, as they happen", JSON, 0, 0,
+	 run_watch, people_event},
+	{"set", "KEY=VALUE...", "change targets and limits until the next reload", MODEL | JSON, 1,
+	 CONTROL_VALUES_MAX, run_set, people_set},
+	{"allow", "CLIENT", "admit a client whatever quotas, limits and targets say",
+	 MODEL | FOR | JSON, 1, 1, run_client, people_done},
+	{"block", "CLIENT", "refuse all requests of a client", MODEL | FOR | JSON, 1, 1, run_client,
+	 people_done},
+	{"clear", "CLIENT", "remove a client's allow and block rules", MODEL | JSON, 1, 1,
+	 run_client, people_done},
+	{"quota set", "CLIENT QUOTA...", "give a client a quota of its own", MODEL | JSON, 2, 8,
+	 run_quota_set, people_done},
+	{"quota show", "[CLIENT]", "quotas and weights, and their origin", JSON, 0, 1,
+	 run_quota_show, people_quotas},
+	{"quota clear", "CLIENT", "take back what quota set gave", MODEL | JSON, 1, 1, run_client,
+	 people_done},
+	{"reload", NULL, "read the configuration file again", JSON, 0, 0, run_simple, people_done},
+	{"detach", NULL, "stop refusing, end the daemon, leave nothing in the kernel", PIN | JSON,
 	 0, 0, run_detach, people_done},
 };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
 
+/* "explain CLIENT [--model M] … [--json]" */
+static void usage_of(const struct subcommand *sub, char *out, size_t size)
+{
+	size_t at = (size_t)snprintf(out, size, "%s%s%s", sub->name, sub->arguments ? " " : "",
+				     sub->arguments ? sub->arguments : "");
+
+	for (unsigned i = 0; i < OPTION_COUNT && at < size; i++)
+		if (sub->options & 1u << i)
+			at += (size_t)snprintf(out + at, size - at, " [%s%s%s]", options[i].name,
+					       options[i].argument ? " " : "",
+					       options[i].argument ? options[i].argument : "");
+}
+
+static int wrong_usage(const struct subcommand *sub)
+{
+	char usage[USAGE_MAX];
+
+	usage_of(sub, usage, sizeof(usage));
+	return complain("usage: sluicectl %s", usage);
+}
+
 static void help(FILE *out)
 {
-	fputs("usage: sluicectl [--control PATH] COMMAND …   (no command: status)\n\n", out);
-	for (size_t i = 0; i < SUBCOMMANDS; i++)
-		fprintf(out, "  %s\n      %s\n", subcommands[i].usage, subcommands[i].does);
-	fprintf(out,
-		"\nCLIENT is an address or a prefix (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32), key:ID as\n"
-		"`clients` prints it, or key=-: the API key is then read from standard input.\n"
-		"PATH is " CONTROL_DEFAULT_PATH " unless given, here or in SLUICE_CONTROL.\n"
-		"Exit status: 0 done, 1 refused by the daemon, 2 wrong usage, 3 no daemon.\n");
+	const struct controller_key *key;
+
+	fputs("Usage: sluicectl [--control PATH] [COMMAND [ARGUMENT]... [OPTION]...]\n"
+	      "Controls sluiced. Without a command: status.\n\nCommands:\n",
+	      out);
+	for (size_t i = 0; i < SUBCOMMANDS; i++) {
+		char usage[USAGE_MAX];
+
+		usage_of(&subcommands[i], usage, sizeof(usage));
+		fputs("  ", out);
+		help_wrap(out, 2, 10, usage);
+		fputs("      ", out);
+		help_wrap(out, 6, 6, subcommands[i].does);
+	}
+	fputs("\nOptions:\n", out);
+	help_option(out, "--control", "PATH", "socket of the daemon", CONTROL_DEFAULT_PATH);
+	for (unsigned i = 0; i < OPTION_COUNT; i++)
+		help_option(out, options[i].name, options[i].argument, options[i].help,
+			    options[i].fallback);
+	help_option(out, "--help", NULL, "print this and exit", NULL);
+	help_option(out, "--version", NULL, "print the version and exit", NULL);
+	fputs("\nKeys of set (for one model also KEY=default: what holds for all):\n", out);
+	for (size_t i = 0; (key = controller_key(i)); i++) {
+		char usage[64];
+
+		snprintf(usage, sizeof(usage), "%s=%s", key->name, key->argument);
+		help_option(out, usage, NULL, key->help, NULL);
+	}
+	fputs("\nCLIENT is an address, a prefix, key:ID as the command clients prints it, or\n"
+	      "key=-: then the API key is read from standard input.\n"
+	      "QUOTA is requests=N/PERIOD, tokens=N/PERIOD, burst=N, token-burst=N, weight=W\n"
+	      "or none.\n"
+	      "The variable SLUICE_CONTROL is --control.\n"
+	      "Exit status: 0 done, 1 refused by the daemon, 2 wrong usage, 3 no daemon.\n",
+	      out);
 }
 
 /* The value of an option: behind '=', or the next argument. NULL after a complaint. */
@@ -448,81 +512,102 @@ static bool is_option(const char *arg, const char *option)
 	return !strncmp(arg, option, len) && (!arg[len] || arg[len] == '=');
 }
 
+/* Reads one option of the subcommand at argv[*i]. 0 or EXIT_USAGE. */
+static int read_option(struct call *call, int *i, int argc, char **argv)
+{
+	const struct subcommand *sub = call->sub;
+	char usage[USAGE_MAX];
+
+	for (unsigned k = 0; k < OPTION_COUNT; k++) {
+		if (!(sub->options & 1u << k) || !is_option(argv[*i], options[k].name))
+			continue;
+		if (options[k].argument)
+			call->value[k] = value_of(options[k].name, argv[*i], i, argc, argv);
+		else if (!strcmp(argv[*i], options[k].name))
+			call->value[k] = options[k].name;
+		else
+			return complain("%s takes no value", options[k].name);
+		return call->value[k] ? 0 : EXIT_USAGE;
+	}
+	usage_of(sub, usage, sizeof(usage));
+	return complain("%s: no option %s; usage: sluicectl %s", sub->name, argv[*i], usage);
+}
+
+/* The values that are numbers. 0 or EXIT_USAGE. */
+static int check_values(struct call *call)
+{
+	const char *bytes = call->value[OPTION_BYTES], *length = call->value[OPTION_FOR];
+
+	if (bytes) {
+		if (strlen(bytes) < 11 && strspn(bytes, "0123456789") == strlen(bytes))
+			call->bytes = strtol(bytes, NULL, 10);
+		if (!call->bytes)
+			return complain("--bytes: \"%s\" is no number of bytes", bytes);
+	}
+	if (length && (config_parse_duration_ms(length, 1000, &call->for_ms) || call->for_ms < 1))
+		return complain("--for: \"%s\" is no duration (30s, 10m, 2h)", length);
+	return 0;
+}
+
 /* Reads what follows the subcommand. 0 or EXIT_USAGE. */
 static int read_arguments(struct call *call, int argc, char **argv)
 {
-	const struct subcommand *sub = call->sub;
-	const char *value;
 	bool only_args = false;
+	int ret;
 
 	call->args = argv; /* moved to the front as they are found */
 	for (int i = 0; i < argc; i++) {
-		char *arg = argv[i];
-
-		if (only_args || arg[0] != '-' || !arg[1]) {
-			call->args[call->arg_count++] = arg;
-		} else if (!strcmp(arg, "--")) {
+		if (only_args || argv[i][0] != '-' || !argv[i][1]) {
+			call->args[call->arg_count++] = argv[i];
+		} else if (!strcmp(argv[i], "--")) {
 			only_args = true;
-		} else if (!strcmp(arg, "--json") && sub->options & OPTION_JSON) {
-			call->json = true;
-		} else if (is_option(arg, "--model") && sub->options & OPTION_MODEL) {
-			call->model = value_of("--model", arg, &i, argc, argv);
-			if (!call->model)
-				return EXIT_USAGE;
-		} else if (is_option(arg, "--by") && sub->options & OPTION_BY) {
-			call->by = value_of("--by", arg, &i, argc, argv);
-			if (!call->by)
-				return EXIT_USAGE;
-		} else if (is_option(arg, "--service") && sub->options & OPTION_SERVICE) {
-			call->service = value_of("--service", arg, &i, argc, argv);
-			if (!call->service)
-				return EXIT_USAGE;
-		} else if (is_option(arg, "--priority") && sub->options & OPTION_REQUEST) {
-			call->priority = value_of("--priority", arg, &i, argc, argv);
-			if (!call->priority)
-				return EXIT_USAGE;
-		} else if (is_option(arg, "--bytes") && sub->options & OPTION_REQUEST) {
-			value = value_of("--bytes", arg, &i, argc, argv);
-			if (!value)
-				return EXIT_USAGE;
-			call->bytes = strlen(value) < 11 && value[0] &&
-						      strspn(value, "0123456789") == strlen(value)
-					      ? strtol(value, NULL, 10)
-					      : 0;
-			if (!call->bytes)
-				return complain("--bytes: \"%s\" is no number of bytes", value);
-		} else if (is_option(arg, "--pin-dir") && sub->options & OPTION_PIN_DIR) {
-			call->pin_dir = value_of("--pin-dir", arg, &i, argc, argv);
-			if (!call->pin_dir)
-				return EXIT_USAGE;
-		} else if (is_option(arg, "--for") && sub->options & OPTION_FOR) {
-			value = value_of("--for", arg, &i, argc, argv);
-			if (!value)
-				return EXIT_USAGE;
-			if (config_parse_duration_ms(value, 1000, &call->for_ms) ||
-			    call->for_ms < 1)
-				return complain("--for: \"%s\" is no duration (30s, 10m, 2h)",
-						value);
 		} else {
-			return complain("%s: no option %s; usage: sluicectl %s", sub->name, arg,
-					sub->usage);
+			ret = read_option(call, &i, argc, argv);
+			if (ret)
+				return ret;
 		}
 	}
-	if (call->arg_count < sub->args_min || call->arg_count > sub->args_max)
-		return complain("usage: sluicectl %s", sub->usage);
-	return 0;
+	if (call->arg_count < call->sub->args_min || call->arg_count > call->sub->args_max)
+		return wrong_usage(call->sub);
+	return check_values(call);
+}
+
+/* The subcommand that argv begins with, and how many words it takes; NULL after a complaint. */
+static const struct subcommand *find_subcommand(int argc, char **argv, int *words)
+{
+	const char *name = argv[0];
+	size_t len = strlen(name);
+	char second[64] = "";
+	size_t at = 0;
+
+	for (size_t k = 0; k < SUBCOMMANDS; k++) {
+		const char *rest = subcommands[k].name + len;
+
+		if (strncmp(subcommands[k].name, name, len) || (*rest && *rest != ' '))
+			continue;
+		*words = *rest ? 2 : 1;
+		if (!*rest || (argc > 1 && !strcmp(rest + 1, argv[1])))
+			return &subcommands[k];
+		at += (size_t)snprintf(second + at, sizeof(second) - at, "%s%s", at ? "," : "",
+				       rest);
+	}
+	if (at)
+		complain("%s needs one of%s", name, second);
+	else
+		complain("no command \"%s\"; `sluicectl --help` lists what there is", name);
+	return NULL;
 }
 
 int main(int argc, char **argv)
 {
+	static char status[] = "status";
 	const char *env = getenv("SLUICE_CONTROL");
 	struct call call = {
 		.control = env && *env ? env : CONTROL_DEFAULT_PATH,
-		.pin_dir = PIN_DIR,
 		.for_ms = -1,
 	};
-	const char *name = "status";
-	int i = 1, ret;
+	char *bare[] = {status, NULL};
+	int i = 1, words = 0, ret;
 
 	for (; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--json"); i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
@@ -540,17 +625,18 @@ int main(int argc, char **argv)
 		if (!call.control)
 			return EXIT_USAGE;
 	}
-	if (i < argc && argv[i][0] != '-')
-		name = argv[i++];
-	if (!strcmp(name, "help")) {
+	if (i < argc && !strcmp(argv[i], "help")) {
 		help(stdout);
 		return 0;
 	}
-	for (size_t k = 0; k < SUBCOMMANDS && !call.sub; k++)
-		if (!strcmp(subcommands[k].name, name))
-			call.sub = &subcommands[k];
+	if (i < argc && argv[i][0] != '-') {
+		call.sub = find_subcommand(argc - i, argv + i, &words);
+		i += words;
+	} else {
+		call.sub = find_subcommand(1, bare, &words);
+	}
 	if (!call.sub)
-		return complain("no command \"%s\"; `sluicectl --help` lists what there is", name);
+		return EXIT_USAGE;
 	ret = read_arguments(&call, argc - i, argv + i);
 	if (!ret)
 		ret = call.sub->run(&call);

@@ -611,21 +611,38 @@ enum target {
 };
 
 static const struct {
-	const char *name;
+	struct controller_key key;
 	enum target target;
 	const struct parse_value *as;
 } keys[] = {
-	{"ttft", TARGET_TTFT, &parse_as_threshold},
-	{"itl", TARGET_ITL, &parse_as_threshold},
-	{"tau", TARGET_TAU, &parse_as_time_constant},
-	{"max-in-flight", TARGET_LIMIT, &parse_as_max_in_flight},
-	{"floor", TARGET_FLOOR, &parse_as_floor},
-	{"action", TARGET_ACTION, &parse_as_action},
-	{"mode", TARGET_MODE, &parse_as_mode},
-	{"policy", TARGET_POLICY, &parse_as_policy},
+	{{"ttft", "T[ + T/KiB]|none", "target for time to first token"},
+	 TARGET_TTFT,
+	 &parse_as_threshold},
+	{{"itl", "T|none", "target for inter-token latency"}, TARGET_ITL, &parse_as_threshold},
+	{{"tau", "T", "time constant of the averages"}, TARGET_TAU, &parse_as_time_constant},
+	{{"max-in-flight", "N|none", "most requests in flight at once"},
+	 TARGET_LIMIT,
+	 &parse_as_max_in_flight},
+	{{"floor", "N", "fewer requests in flight than N are always admitted"},
+	 TARGET_FLOOR,
+	 &parse_as_floor},
+	{{"action", "reply|reset|drop", "how requests are rejected"},
+	 TARGET_ACTION,
+	 &parse_as_action},
+	{{"mode", "enforce|shadow", "refuse, or only count what would be refused"},
+	 TARGET_MODE,
+	 &parse_as_mode},
+	{{"policy", "adaptive|ema-flag", "admission policy, of all models only"},
+	 TARGET_POLICY,
+	 &parse_as_policy},
 };
 
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
+
+const struct controller_key *controller_key(size_t i)
+{
+	return i < KEYS ? &keys[i].key : NULL;
+}
 
 static void store(struct controller_targets *t, enum target target, double value)
 {
@@ -685,11 +702,11 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 	double number, per_kib = 0;
 	size_t k = 0;
 
-	while (k < KEYS && strcmp(keys[k].name, key))
+	while (k < KEYS && strcmp(keys[k].key.name, key))
 		k++;
 	if (k == KEYS) {
 		for (k = 0; k < KEYS; k++)
-			names[k] = keys[k].name;
+			names[k] = keys[k].key.name;
 		near = parse_nearest(key, names, KEYS);
 		if (near)
 			parse_say(err, len, "unknown key \"" PARSE_QUOTE "\"; did you mean \"%s\"?",

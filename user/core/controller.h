@@ -159,11 +159,17 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 		     struct sluice_model_flag *out);
 
+/* A key of `sluicectl set`, for its help. */
+struct controller_key {
+	const char *name, *argument, *help;
+};
+/* The i-th of them; NULL after the last. */
+const struct controller_key *controller_key(size_t i);
+
 /*
- * Changes one target of a model (NULL or "global": of the whole) as `sluicectl set` words it. Keys:
- * ttft, itl (800ms), tau (15s), max-in-flight (64), floor (2), action, mode, policy; `none` or
- * `off` removes a threshold or a limit, `default` lets a model take the whole's again. 0; -ENOENT:
- * no such model; -EINVAL; then one line without a line end is in err and nothing changed.
+ * Changes one target of a model (NULL or "global": of the whole) as `sluicectl set` words it.
+ * `none` or `off` removes a threshold or a limit, `default` lets a model take the whole's again. 0;
+ * -ENOENT: no such model; -EINVAL; then one line without a line end is in err and nothing changed.
  */
 int controller_set(struct controller *c, const char *model, const char *key, const char *value,
 		   char *err, size_t err_len);
