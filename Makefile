@@ -102,7 +102,7 @@ demo:
 test-kernels:
 	scripts/test-kernels
 
-# The README's table of simulated policies anew; TRACES is where the two Azure traces of 2023 are.
+# The tables of user/docs/simulation.md anew; TRACES is where the two Azure traces of 2023 are.
 sim-table: $(B)/sluice-sim
 	scripts/sim-table $(TRACES)
 

@@ -9,11 +9,11 @@ engine, trace and load; the limit is nginx's limit_conn with one key for all, so
 altogether. All that is told of latency and goodput is what the clients measured. Server, limiter and clients together take
 a small part of one core; they run at a high priority, so that what else the machine does disturbs them little.
 
-    wire.py --traces DIR [--trace NAME,…] [--seconds N | --quick] [--variants LIST] [--update-readme]
-    wire.py --last [--update-readme]
+    wire.py --traces DIR [--trace NAME,…] [--seconds N | --quick] [--variants LIST] [--update-docs]
+    wire.py --last [--update-docs]
 
-The results lie in build/bench-wire.json and build/goodput.svg. With --update-readme the table goes into README.md,
-between its two marks, and the plot to tests/bench/goodput.svg.
+The results lie in build/bench-wire.json and build/goodput.svg. With --update-docs the table goes into
+user/docs/benchmarks.md, between its two marks, and the plot to tests/bench/goodput.svg.
 """
 
 import argparse
@@ -35,7 +35,8 @@ from network import BUILD, ROOT, Network, count_run_time, family, machine_ticks,
 
 PORT, PROXY_PORT = 8000, 8080
 RESULTS, PLOT = os.path.join(BUILD, "bench-wire.json"), os.path.join(BUILD, "goodput.svg")
-MARKS = "<!-- scripts/bench-wire --update-readme writes from here -->", "<!-- … to here -->"
+PAGE = "user/docs/benchmarks.md"
+MARKS = "<!-- scripts/bench-wire --update-docs writes from here -->", "<!-- … to here -->"
 
 TTFT_MS, ITL_MS, TAU_S = 1000, 50, 15
 ENGINE = {"slots": 24, "prefill-tokens-per-s": 16000, "step-ms": 12, "step-ms-per-seq": 0.4, "chunk": 256,
@@ -227,27 +228,27 @@ def table(results):
     return "\n".join(lines)
 
 
-def update_readme(text, drawn):
-    path = os.path.join(ROOT, "README.md")
+def update_docs(text, drawn):
+    path = os.path.join(ROOT, PAGE)
     with open(path, encoding="utf-8") as f:
-        readme = f.read()
-    begin, end = readme.find(MARKS[0]), readme.find(MARKS[1])
+        page = f.read()
+    begin, end = page.find(MARKS[0]), page.find(MARKS[1])
     if begin < 0 or end < begin:
-        sys.exit(f"README.md has not the marks '{MARKS[0]}' and '{MARKS[1]}'")
+        sys.exit(f"{PAGE} has lost its marks '{MARKS[0]}' and '{MARKS[1]}'")
     shutil.copyfile(drawn, os.path.join(ROOT, "tests/bench/goodput.svg"))
-    image = "![Goodput over time, by policy](tests/bench/goodput.svg)"
+    image = "![Goodput over time, by policy](../../tests/bench/goodput.svg)"
     with open(path, "w", encoding="utf-8") as f:
-        f.write(f"{readme[:begin]}{MARKS[0]}\n{text}\n\n{image}\n{readme[end:]}")
+        f.write(f"{page[:begin]}{MARKS[0]}\n{text}\n\n{image}\n{page[end:]}")
 
 
-def tell(results, readme):
+def tell(results, update):
     text = table(results)
     print(text)
     with open(PLOT, "w", encoding="utf-8") as f:
         f.write(plot.draw(results))
     print(f"\n{os.path.relpath(RESULTS, ROOT)}, {os.path.relpath(PLOT, ROOT)}")
-    if readme:
-        update_readme(text, PLOT)
+    if update:
+        update_docs(text, PLOT)
 
 
 def machine():
@@ -308,14 +309,14 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="which part of the trace (default 1)")
     parser.add_argument("--variants", default=",".join(VARIANTS), help=f"of {', '.join(VARIANTS)}")
     parser.add_argument("--last", action="store_true", help="no run: tell the last one again")
-    parser.add_argument("--update-readme", action="store_true", help="put the table and the plot into README.md")
+    parser.add_argument("--update-docs", action="store_true", help="put table and plot into user/docs/benchmarks.md")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     if args.last:
         with open(RESULTS, encoding="utf-8") as f:
-            tell(json.load(f), args.update_readme)
+            tell(json.load(f), args.update_docs)
         return
     variants = args.variants.split(",")
     if not args.traces or not set(variants) <= set(VARIANTS):
@@ -323,7 +324,7 @@ def main():
     if args.quick:
         args.seconds = 15
     os.nice(-15)
-    tell(measure(args, variants), args.update_readme)
+    tell(measure(args, variants), args.update_docs)
 
 
 if __name__ == "__main__":

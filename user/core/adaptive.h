@@ -2,7 +2,8 @@
 /*
  * Adaptive admission, the daemon's half: moves the numbers of struct sluice_admission by what the
  * wire shows. One struct for each model, group or whole that carries the law. Pure: time is a
- * parameter, the same input gives the same output. What was chosen and why is in user/README.md.
+ * parameter, the same input gives the same output. user/docs/simulation.md says what was
+ * chosen and why.
  */
 #ifndef SLUICE_ADAPTIVE_H
 #define SLUICE_ADAPTIVE_H

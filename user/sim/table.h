@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The comparison that the README shows: every engine under every load, with every policy, and what
- * was promised of adaptive admission held against it.
+ * The comparison in user/docs/simulation.md: every engine under every load, with every policy, and
+ * what was promised of adaptive admission held against it.
  */
 #ifndef SLUICE_SIM_TABLE_H
 #define SLUICE_SIM_TABLE_H
