@@ -133,6 +133,9 @@ tidy: $(B)/sluice.skel.h
 		-I$(B) -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"'
 
 DOCDIR = $(PREFIX)/share/doc/sluice
+# Installed under the paths that they have here, so that their links hold.
+DOCS := README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md tests/bench/goodput.svg \
+	$(wildcard user/docs/*.md)
 # A configuration that is there stays as it is, with install and uninstall.
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
@@ -141,7 +144,7 @@ install: all
 	sed 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(PREFIX)/sbin/\1 ,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 		scripts/sluiced.service >$(B)/sluiced.service
 	install -m 0644 $(B)/sluiced.service $(DESTDIR)$(UNITDIR)/
-	install -m 0644 README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md $(DESTDIR)$(DOCDIR)/
+	for doc in $(DOCS); do install -D -m 0644 $$doc $(DESTDIR)$(DOCDIR)/$$doc || exit 1; done
 	[ -e $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml ] || \
 		install -m 0644 scripts/sluice.yaml $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml
 
