@@ -7,7 +7,9 @@
 #ifndef SLUICE_BPF_CONN_H
 #define SLUICE_BPF_CONN_H
 
-#include "admit.h"
+#include "identity.h"
+#include "packet.h"
+#include "slots.h"
 
 #define STALL_RELEASE_NS                                                                           \
 	(10 * NSEC_PER_SEC)          /* a client that reads nothing for so long holds no place */
@@ -33,6 +35,16 @@ static __always_inline void conn_end(const struct sluice_conn_key *key, struct s
 {
 	release_all(conn);
 	bpf_map_delete_elem(&conns, key);
+}
+
+/* The connection is no longer understood: it passes to its end, holding nothing. */
+static __always_inline void give_up(struct sluice_conn *conn, enum sluice_counter why)
+{
+	if (__sync_fetch_and_or(&conn->flags, SLUICE_CONN_UNJUDGED | SLUICE_CONN_NO_RESPONSES) &
+	    SLUICE_CONN_UNJUDGED)
+		return;
+	release_all(conn);
+	count(why);
 }
 
 /* Only a RST at a place where the receiver would believe it ends anything here. */

@@ -4,8 +4,9 @@
  * turned round as a RST before the kernel has made a packet buffer of it; everything else passes.
  * requests.bpf.c asks the same question of the SYNs that come by no XDP.
  */
-#include "admit.h"
+#include "account.h"
 #include "forge.h"
+#include "verdict.h"
 
 static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 {

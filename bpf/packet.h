@@ -439,54 +439,6 @@ OWN_FRAME struct sluice_service *packet_service(const struct packet *p)
 	return service;
 }
 
-/*
- * Services that this CPU has found: a look-up in a hash is several calls, and most packets of a CPU
- * are for few services. What was remembered under another settings.names is not known any more.
- */
-#define SERVICES_KNOWN 16
-
-struct known_service {
-	struct sluice_service_key key; /* as in the packet */
-	__u32 names;
-	struct sluice_service service;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct known_service);
-	__uint(max_entries, SERVICES_KNOWN);
-} known_services __weak SEC(".maps");
-
-/* As packet_service(), by memory where that will do. */
-static __always_inline struct sluice_service *packet_known_service(const struct packet *p,
-								   __u32 names)
-{
-	const __u32 *addr = (const __u32 *)p->key.server_addr;
-	__u32 at = (addr[3] ^ addr[3] >> 24 ^ p->key.server_port >> 8) % SERVICES_KNOWN;
-	struct known_service *known = bpf_map_lookup_elem(&known_services, &at);
-	struct sluice_service *found;
-	__u32 *key;
-
-	if (!known)
-		return NULL;
-	key = (__u32 *)known->key.addr;
-	if (names && known->names == names && known->key.port == p->key.server_port &&
-	    key[0] == addr[0] && key[1] == addr[1] && key[2] == addr[2] && key[3] == addr[3])
-		return &known->service;
-	__sync_fetch_and_and(&known->names,
-			     0); /* a full barrier: what is found is no older than `names` */
-	found = packet_service(p);
-	if (!found)
-		return NULL;
-	known->names = names;
-	__builtin_memcpy(known->key.addr, p->key.server_addr, 16);
-	known->key.port = p->key.server_port;
-	known->service = *found;
-	return &known->service; /* always of this map: the verifier would walk everything behind it
-				   twice */
-}
-
 struct timestamps {
 	__be32 val, ecr;
 };

@@ -10,7 +10,7 @@
 
 #include <sluice/gcra.h>
 
-#include "count.h"
+#include "question.h"
 
 #define CHARGE_TRIES 64 /* each lost try is another CPU's success */
 
@@ -39,6 +39,33 @@ static __always_inline __u32 weighted_quota(__u32 weight, __u32 id)
 	__u32 *own = id ? bpf_map_lookup_elem(&weighted_quotas, &key) : NULL;
 
 	return own ? *own : id;
+}
+
+/* The quota that the request falls under: of client and model, client, prefix, model, service; 0:
+ * none. */
+static __always_inline __u32 quota_of_request(struct judging *a,
+					      const struct sluice_service *service,
+					      const struct sluice_model_flag *own, __u32 empty)
+{
+	struct question *q = &a->question;
+	__u32 id = 0;
+
+	if (!(empty & SLUICE_EMPTY_CLIENT_QUOTAS)) {
+		a->key.client = q->client;
+		a->key.model = q->model;
+		id = quota_of_client(&a->key);
+	}
+	if (!id)
+		id = q->prefix_quota;
+	if (!id) {
+		id = own->quota ? own->quota : service->quota;
+		/* The holder of a key is in no prefix: it would have a second budget wherever it
+		 * came from. */
+		if (q->weight && q->weight != SLUICE_WEIGHT_ONE &&
+		    q->client.kind == SLUICE_CLIENT_ADDRESS)
+			id = weighted_quota(q->weight, id);
+	}
+	return id;
 }
 
 struct charge {
@@ -170,6 +197,40 @@ static __always_inline __u64 quota_take(const struct sluice_quota *q, struct slu
 	c->most = passes ? q->request_span_ns : 0;
 	charge(&b->request_tat_ns, c);
 	return c->done || passes ? 0 : c->wait ? c->wait : q->request_ns;
+}
+
+static __always_inline __u32 ms_of_ns(__u64 ns)
+{
+	__u64 ms = (ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
+
+	return ms > 0xffffffff ? 0xffffffff : ms;
+}
+
+static __always_inline void judge_by_quota(struct judgement *j, const struct sluice_quota *quota,
+					   const struct sluice_budget *budget, __u64 now)
+{
+	bool tokens;
+	__u64 wait = quota_wait(quota, budget, now, &tokens);
+
+	if (wait) {
+		j->reason = tokens ? SLUICE_REASON_TOKEN_QUOTA : SLUICE_REASON_REQUEST_QUOTA;
+		j->retry_after_ms = ms_of_ns(wait);
+	}
+}
+
+/*
+ * Charges a request to its quota. Refuses it after all if another CPU has just taken the last of
+ * it. With `passes` the request passes whatever is left, and at most empties the budget.
+ */
+static __always_inline void charge_request(struct judgement *j, const struct sluice_quota *quota,
+					   struct sluice_budget *budget, __u64 now, bool passes)
+{
+	__u64 wait = quota_take(quota, budget, now, passes);
+
+	if (wait) {
+		j->reason = SLUICE_REASON_REQUEST_QUOTA;
+		j->retry_after_ms = ms_of_ns(wait);
+	}
 }
 
 /* Charges tokens that have left. */

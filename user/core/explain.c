@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The verdict of bpf/admit.h, asked from user space. Change the order there and it has to change
+ * The verdict of bpf/verdict.h, asked from user space. Change the order there and it has to change
  * here; the end-to-end case on quotas holds one against the other.
  */
 #include "core/explain.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What would become of a client's next request now, and why: the order of bpf/admit.h over the same
- * maps, with the numbers behind each step. Pure: the maps are asked through struct state_lookup,
- * and nothing is charged.
+ * What would become of a client's next request now, and why: the order of bpf/verdict.h over the
+ * same maps, with the numbers behind each step. Pure: the maps are asked through struct
+ * state_lookup, and nothing is charged.
  */
 #ifndef SLUICE_EXPLAIN_H
 #define SLUICE_EXPLAIN_H

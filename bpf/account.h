@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What became of a request, or of a SYN: counted by service, model and reason, counted for its
+ * client, and reported to the daemon where it was refused or would have been in enforcing mode.
+ */
+#ifndef SLUICE_BPF_ACCOUNT_H
+#define SLUICE_BPF_ACCOUNT_H
+
+#include "identity.h"
+#include "packet.h"
+#include "pool.h"
+
+/* Accounts for the judging under way. `verdict`: enum sluice_verdict, one that is not simply
+ * ADMITTED. */
+SUBPROG int account(const struct sluice_service *service, __u32 verdict)
+{
+	struct judging *a = get_judging();
+	const struct judgement *j;
+	const struct question *q;
+	struct sluice_refusal *r;
+
+	if (!service || !a)
+		return 0;
+	q = &a->question;
+	j = &a->judgement;
+	r = &a->refusal;
+	count_request(service->id, q->model, verdict, j->reason);
+	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
+		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now,
+			     verdict < SLUICE_VERDICT_SYN_RESET || j->named);
+	r->client = q->client;
+	r->time_ns = q->now;
+	r->service = service->id;
+	r->retry_after_ms = j->retry_after_ms;
+	r->model = q->model;
+	r->reason = j->reason;
+	r->action = j->action;
+	r->verdict = verdict >= SLUICE_VERDICT_SYN_SHADOW  ? SLUICE_VERDICT_SHADOW_REJECTED
+		     : verdict >= SLUICE_VERDICT_SYN_RESET ? SLUICE_VERDICT_REJECTED
+							   : verdict;
+	r->at_syn = verdict >= SLUICE_VERDICT_SYN_RESET;
+	if (r->at_syn && r->action == SLUICE_ACTION_REPLY)
+		r->action = SLUICE_ACTION_RESET; /* a SYN has nobody to reply to */
+	tell_refusal(r);
+	return 0;
+}
+
+/* Accounts for a SYN that is refused, or in shadow mode would have been. */
+SUBPROG int account_syn(const struct sluice_service *service, const struct packet *p, __u64 now)
+{
+	struct judging *a = get_judging();
+	struct question *q;
+
+	if (!service || !p || !a)
+		return 0;
+	q = &a->question;
+	client_of_address(p->key.client_addr, service, &q->client);
+	q->model = service->default_model;
+	q->now = now;
+	account(service, a->judgement.shadow                         ? SLUICE_VERDICT_SYN_SHADOW
+			 : a->judgement.action == SLUICE_ACTION_DROP ? SLUICE_VERDICT_SYN_DROPPED
+								     : SLUICE_VERDICT_SYN_RESET);
+	return 0;
+}
+
+/* The usual end of judging: the request counts by service and model, and for its client. */
+static __always_inline void account_admitted(const struct question *q, __u32 service)
+{
+	count_admitted(service, q->model);
+	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service,
+		     q->now, true);
+}
+
+/* Counts a request that shadow mode would have refused: it takes no slot. */
+SUBPROG int count_beyond(__u32 model, __u32 law)
+{
+	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
+	struct sluice_model_state *ruling = model_counts(law);
+
+	if (!all || !own || !ruling)
+		return 0;
+	__sync_fetch_and_add(&all->beyond, 1);
+	__sync_fetch_and_add(&own->beyond, 1);
+	if (law_apart(law, model))
+		__sync_fetch_and_add(&ruling->beyond, 1);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The entries that a request is counted in, and the word of its model's law: the class, share and
+ * rank of the request, held against the load by include/sluice/admission.h, the same code as in the
+ * daemon and the simulator. Nothing is taken here; slots.h does that.
+ */
+#ifndef SLUICE_BPF_POOL_H
+#define SLUICE_BPF_POOL_H
+
+#include "question.h"
+
+static __always_inline struct sluice_model_flag *model_flag(__u32 model)
+{
+	return bpf_map_lookup_elem(&model_flags, &model);
+}
+
+static __always_inline struct sluice_model_state *model_counts(__u32 model)
+{
+	return bpf_map_lookup_elem(&model_state, &model);
+}
+
+/* Whether the law's entry is a third one, beside the model's and that of all. */
+static __always_inline bool law_apart(__u32 law, __u32 model)
+{
+	return law != model && law != SLUICE_MODEL_ALL;
+}
+
+/* Since when the server has worked on the waiting requests with nothing to show for it. */
+static __always_inline __u64 load_since(const struct sluice_model_state *state)
+{
+	return state->token_ns > state->waiting_ns ? state->token_ns : state->waiting_ns;
+}
+
+/* A request's class: by its header's value, else by its key, else by its prefix. */
+static __always_inline __u32 class_of(struct judging *a)
+{
+	struct question *q = &a->question;
+	struct sluice_client *key = &a->key.client;
+	__u32 *class = NULL;
+
+	if (q->priority) {
+		__builtin_memset(key, 0, sizeof(*key));
+		*(__u64 *)key->addr = q->priority;
+		*(__u32 *)(key->addr + 8) = q->service;
+		key->kind = SLUICE_CLIENT_HEADER;
+		class = bpf_map_lookup_elem(&priorities, key);
+	}
+	if (!class && q->client.kind == SLUICE_CLIENT_KEY) {
+		*key = q->client;
+		class = bpf_map_lookup_elem(&priorities, key);
+	}
+	return class ? *class : q->class ? q->class - 1 : SLUICE_CLASS_NORMAL;
+}
+
+/* The weight of a client among those that share a law; the holder of a key is in no prefix. */
+static __always_inline __u32 share_weight(const struct question *q)
+{
+	return q->weight && q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight : SLUICE_WEIGHT_ONE;
+}
+
+/* What the question's client has of the law; NULL: nothing. */
+static __always_inline struct sluice_holding *client_holding(struct judging *a)
+{
+	a->key.client = a->question.client;
+	a->key.model = a->question.law;
+	return bpf_map_lookup_elem(&client_in_flight, &a->key);
+}
+
+/* Requests that are refused together must not come back together. */
+static __always_inline __u32 spread(__u32 ms)
+{
+	return ms + (((__u64)ms * (bpf_get_prandom_u32() & 127)) >> 8);
+}
+
+/*
+ * What the law says of one more request on top of `load`. Where one of a client within its share
+ * would be admitted, the share is the reason.
+ */
+static __always_inline void judge_by_law(struct judgement *j, const struct question *q,
+					 const struct sluice_model_flag *law,
+					 struct sluice_model_state *state,
+					 const struct admission_load *load)
+{
+	const struct sluice_admission *a = &law->admission;
+	enum admission_verdict verdict;
+
+	if (j->reason || !a->floor)
+		return;
+	verdict = admission_judge(a, load, q->bytes, q->rank, q->now);
+	if (!verdict)
+		return;
+	barrier(); /* or what the second call reads again is kept on the stack from the first on */
+	if (q->rank & 1 && !admission_judge(a, load, q->bytes, q->rank - 1, q->now))
+		j->reason = SLUICE_REASON_CLIENT_SHARE;
+	else
+		j->reason =
+			verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT;
+	j->retry_after_ms = spread(law->limit_retry_ms);
+	j->about = q->law == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : q->model;
+	if (q->take || !j->shadow)
+		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
+}
+
+#endif

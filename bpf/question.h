@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The judging under way: the question (whose request, for which model, how long), the judgement so
+ * far, and what both need on the way. It lives in a map of one entry a CPU and not on the stack:
+ * the longest chain of calls leaves no space there, and 6.1 takes only parts of a map's value as
+ * keys. So every function that judges looks it up itself.
+ */
+#ifndef SLUICE_BPF_QUESTION_H
+#define SLUICE_BPF_QUESTION_H
+
+#include "count.h"
+
+struct question {
+	struct sluice_client client; /* whom the request is charged to */
+	struct sluice_client
+		address; /* the client of its address: the same, unless it shows a key */
+	struct sluice_prefix_key prefix; /* its whole address */
+	__u32 model;
+	__u64 now;
+	__u32 take;     /* 1: the last time; an admitted request takes its places and is charged */
+	__u32 bytes;    /* of the request, as far as they are known */
+	__u64 priority; /* the hash of its priority header's value, 0: none */
+	/* found out on the way */
+	__u32 favoured;     /* exempt, or allowed by hand: only counted */
+	__u32 prefix_quota; /* of the address's prefix */
+	__u32 weight;       /* of the client, ×256 */
+	__u32 class;        /* of its prefix + 1; 0: the prefix states none */
+	__u32 rank;         /* by its class and its share */
+	__u32 service;
+	__u32 law;           /* the entry that carries the model's law */
+	__u32 ahead, beside; /* as its exchange keeps them */
+};
+
+struct judgement {
+	__u32 retry_after_ms;
+	__u32 quota; /* under which the request falls, 0: none */
+	__u32 about; /* the model that it is refused for; SLUICE_MODEL_ALL: it would be for any */
+	__u8 reason; /* NONE: admit */
+	__u8 action;
+	__u8 shadow;
+	__u8 named; /* a rule about this very client decided */
+};
+
+struct judging {
+	struct question question;
+	struct judgement judgement;
+	struct sluice_client_flag_key key; /* of every look-up by client and model */
+	struct admission_load load;
+	struct sluice_refusal refusal;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct judging);
+	__uint(max_entries, 1);
+} judging __weak SEC(".maps");
+
+static __always_inline struct judging *get_judging(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&judging, &zero);
+}
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Order: which bytes of a client's segment are the next ones of its stream. Framing needs every
+ * byte once and in order, as the server's TCP will take them. A segment that comes too early is
+ * dropped, and the client sends it again; one that repeats bytes is held against what the server
+ * has of them.
+ */
+#ifndef SLUICE_BPF_REASSEMBLY_H
+#define SLUICE_BPF_REASSEMBLY_H
+
+#include "refuse.h"
+
+/* Less than TCP waits before it sends again for certain (RFC 6298). */
+#define AGAIN_SOON_NS (50 * NSEC_PER_MSEC)
+
+/* What is to be done with bytes that were framed and come again; SOON: the packet is dropped. */
+enum again { AGAIN_TAKEN, AGAIN_SOON, AGAIN_DOUBT };
+
+/* Whether bytes were framed within the last `ns`. */
+static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 now, __u64 ns)
+{
+	return (__u32)(now >> 10) - conn->c_when < ns >> 10;
+}
+
+/* The server has nothing of the request that was framed last, or is being framed: it is forgotten,
+ * and its slot released. */
+static __always_inline void begin_again(struct sluice_conn *conn)
+{
+	if (conn->flags & SLUICE_CONN_REQUEST) {
+		http1_request_next(&conn->request);
+		conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_HOLE);
+	} else {
+		release(&conn->exchange[(conn->exchange_tail - 1) & (SLUICE_EXCHANGES_MAX - 1)],
+			HELD);
+		conn->exchange_tail--;
+	}
+}
+
+/*
+ * The segment begins with bytes that were framed, but that the server has not acknowledged. The
+ * server may have dropped them: for a wrong checksum, for an acknowledgement or a timestamp that it
+ * does not believe, for want of memory. Then it takes these in their place, whatever they say
+ * (Ptacek and Newsham, "Insertion, Evasion, and Denial of Service", 1998). Its socket knows;
+ * without one the bytes count as taken. While its application reads, a socket takes in nothing for
+ * a moment. So what comes again that soon is dropped: it is a copy, or comes once more. A FIN that
+ * was none, or a whole request, is framed again; in a body of known length no more than the model's
+ * name is lost; anything else is in doubt.
+ */
+SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct sluice_conn *conn,
+		       const struct sluice_service *service, __u64 now)
+{
+	__u32 end, taken = 0, s_next = 0, lost, waiting;
+	struct http1_frame *f;
+
+	if (!s || !conn || !service)
+		return AGAIN_TAKEN;
+	end = s->packet.seq + s->packet.payload_len;
+	if (seq_diff(end, conn->c_next) > 0)
+		end = conn->c_next;
+	if (seq_diff(end, conn->s_ack) <= 0 ||
+	    prove_by_socket(skb, &s->packet, &taken, &s_next) == PROOF_NONE ||
+	    seq_diff(end, taken) <= 0)
+		return AGAIN_TAKEN;
+	if (framed_within(conn, now, AGAIN_SOON_NS))
+		return AGAIN_SOON;
+	if (conn->flags & SLUICE_CONN_CLIENT_FIN) {
+		conn_clear(conn, SLUICE_CONN_CLIENT_FIN);
+		if (--conn->c_next == taken)
+			return AGAIN_TAKEN;
+	}
+	f = &conn->request.frame;
+	lost = conn->c_next - taken;
+	waiting = conn->exchange_tail - conn->exchange_head;
+	conn->c_next = taken; /* also where the server would believe a RST */
+	if (conn->flags & SLUICE_CONN_REQUEST && f->state == HTTP1_AT_BODY &&
+	    f->flags & HTTP1_LENGTH && conn->request_bytes >= f->head_bytes + (__u64)lost) {
+		json_model_unsay(&conn->request.json);
+		f->left += lost;
+		conn->request_bytes -= lost;
+		return AGAIN_TAKEN;
+	}
+	if (!(conn->flags & SLUICE_CONN_PROXY) &&
+	    (conn->flags & SLUICE_CONN_REQUEST ||
+	     waiting > (conn->flags & SLUICE_CONN_RESPONSE ? 1 : 0))) {
+		begin_again(conn);
+		if (taken == conn->c_begin)
+			return AGAIN_TAKEN;
+	}
+	request_doubt(s, conn, service);
+	return AGAIN_DOUBT;
+}
+
+/* Whether this may be the packet that was framed last, at a second hook of its way (a VLAN and its
+ * parent, a bridge and its port). */
+static __always_inline bool second_hook(const struct request_context *c)
+{
+	return c->conn->c_hook != (__u16)c->skb->ifindex &&
+	       framed_within(c->conn, c->a->question.now, SECOND_HOOK_NS);
+}
+
+/* What becomes of a packet: it is dropped, passes with nothing new in it, or has bytes to frame. */
+enum order { ORDER_DROP, ORDER_OLD, ORDER_NEXT };
+
+/*
+ * Finds the packet's new bytes: they are from s->at to s->end, and *stream_end is the sequence
+ * number after them. A segment ahead of missing bytes passes only inside a body of known length,
+ * where nothing but the model's name can be lost; elsewhere it is dropped, and the client sends it
+ * again in order.
+ */
+static __always_inline enum order next_bytes(struct request_context *c, const struct packet *p,
+					     __u32 *stream_end)
+{
+	struct sluice_conn *conn = c->conn;
+	struct request_scratch *s = c->s;
+	__u32 end = p->seq + p->payload_len, ev = 0;
+	__s32 ahead;
+
+	if (conn->s_shut && seq_diff(p->seq, conn->s_ack) >= 0)
+		return ORDER_OLD; /* a knock on the server's shut window: it will come again */
+	if (seq_diff(p->seq, conn->c_next) < 0 && !second_hook(c)) {
+		int again = came_again(c->skb, s, conn, c->service, c->a->question.now);
+
+		if (again == AGAIN_SOON)
+			count(SLUICE_COUNTER_REORDERED_DROPPED);
+		if (again != AGAIN_TAKEN)
+			return again == AGAIN_DOUBT ? ORDER_OLD : ORDER_DROP;
+	}
+	ahead = seq_diff(p->seq, conn->c_next);
+	if (ahead > 0) {
+		bool body = conn->flags & SLUICE_CONN_REQUEST &&
+			    conn->request.frame.state == HTTP1_AT_BODY &&
+			    conn->request.frame.flags & HTTP1_LENGTH &&
+			    (__u64)(end - conn->c_next) <= conn->request.frame.left;
+
+		if (body && !(conn->flags & SLUICE_CONN_HOLE)) {
+			conn->c_hole_end = p->seq;
+			conn->c_max = end;
+			conn_set(conn, SLUICE_CONN_HOLE);
+			return ORDER_OLD;
+		}
+		if (body && seq_diff(p->seq, conn->c_max) <= 0 &&
+		    seq_diff(p->seq, conn->c_hole_end) >= 0) {
+			if (seq_diff(end, conn->c_max) > 0)
+				conn->c_max = end;
+			return ORDER_OLD;
+		}
+		count(SLUICE_COUNTER_REORDERED_DROPPED);
+		return ORDER_DROP;
+	}
+	if (seq_diff(end, conn->c_next) <= 0)
+		return ORDER_OLD; /* sent again */
+	conn->c_hook = c->skb->ifindex;
+	conn->c_when = c->a->question.now >> 10;
+
+	s->at = p->payload_at - ahead;
+	s->end = p->payload_at + p->payload_len;
+	s->buf_at = s->buf_len = s->ev = 0;
+	if (conn->flags & SLUICE_CONN_HOLE && seq_diff(end, conn->c_hole_end) >= 0) {
+		/* The hole closes: what passed unseen behind it is part of this same body. */
+		__u32 lost = conn->c_max - conn->c_next;
+
+		conn_clear(conn, SLUICE_CONN_HOLE);
+		if (seq_diff(end, conn->c_max) <= 0) {
+			s->at = s->end;
+			end = conn->c_max;
+		} else {
+			s->at += lost;
+		}
+		http1_request_skipped(&conn->request, lost, &ev);
+		conn->request_bytes += lost;
+		s->ev = ev;
+	}
+	*stream_end = end;
+	return ORDER_NEXT;
+}
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Refusing: the packet at hand becomes the refusal. A request's connection turns into a tombstone,
+ * its packet into a RST for the server and the answer for the client; a SYN is dropped or turned
+ * round as a RST. What cannot be framed is refused, too, where its service wants that.
+ */
+#ifndef SLUICE_BPF_REFUSE_H
+#define SLUICE_BPF_REFUSE_H
+
+#include "account.h"
+#include "request.h"
+#include "tombstone.h"
+#include "verdict.h"
+
+/* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants
+ * that and nothing forbids it. */
+SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
+			  const struct sluice_service *service)
+{
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
+	struct sluice_prefix_key key = {.plen = 128};
+	struct judging *a = get_judging();
+	struct sluice_prefix *prefix = NULL;
+
+	if (!s || !conn || !service || !all || !a)
+		return 0;
+	__builtin_memcpy(key.addr, conn->addr, 16);
+	if (service->doubt_reset &&
+	    !(conn->flags & (SLUICE_CONN_ADOPTED | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)) &&
+	    !response_under_way(conn) && may_refuse(get_settings(), a->question.now) &&
+	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
+	    prefix_class(&key, a->question.now, &prefix) != SLUICE_PREFIX_EXEMPT)
+		s->refuse = REFUSE_DOUBT;
+	else
+		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+	return 0;
+}
+
+/*
+ * Refuses the request, or what cannot be framed, that the packet at hand belongs to. Returns the
+ * program's verdict. The scratch is looked up again: only so are its parts keys and values to 6.1,
+ * and its stack has no space for copies.
+ */
+SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
+			   const struct sluice_service *service)
+{
+	__u32 zero = 0, text_len = 0;
+	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
+	struct judging *a = get_judging();
+	struct sluice_tombstone *t;
+	struct judgement *j;
+	struct forged f = {};
+	struct packet *p;
+	__u64 now;
+
+	if (!s || !a || !conn || !service)
+		return TC_ACT_UNSPEC;
+	p = &s->packet;
+	j = &a->judgement;
+	t = &s->tombstone;
+	now = a->question.now;
+	if (s->refuse == REFUSE_DOUBT)
+		j->action = SLUICE_ACTION_RESET;
+	__builtin_memset(t, 0, sizeof(*t));
+	t->born_ns = t->last_seen_ns = now;
+	t->reply.model =
+		j->reason == SLUICE_REASON_REQUEST_QUOTA || j->reason == SLUICE_REASON_TOKEN_QUOTA
+			? j->quota
+			: j->about;
+	t->reply.reason = j->reason;
+	t->reply.no_retry = j->retry_after_ms > 60000;
+	t->retry_after_ms = j->retry_after_ms;
+	t->reply_seq = conn->s_next;
+	t->c_ack = conn->c_ack;
+	t->c_end = p->seq + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+	t->rst_seq = conn->c_next;
+	if (t->c_ack != t->reply_seq)
+		t->flags = SLUICE_TOMBSTONE_DEFERRED;
+	if (j->action == SLUICE_ACTION_REPLY) {
+		text_len = fill_reply(&t->reply, t->retry_after_ms);
+		t->reply_end = t->reply_seq + text_len + 1;
+		if (!text_len) {
+			count(SLUICE_COUNTER_PASSED_NO_ROOM);
+		} else if (bpf_map_update_elem(&tombstones, &p->key, t, BPF_ANY)) {
+			count(SLUICE_COUNTER_TOMBSTONES_FULL);
+			text_len = 0;
+		}
+	}
+	if (s->refuse == REFUSE_DOUBT)
+		count(SLUICE_COUNTER_DOUBT_RESET);
+	else
+		account(service, SLUICE_VERDICT_REJECTED);
+	release_all(conn);
+	bpf_map_delete_elem(&conns, &p->key);
+
+	answer_timestamps(skb, p, &f);
+	if (reset_server(skb, p, t->rst_seq))
+		return TC_ACT_SHOT;
+	if (text_len)
+		return answer_429(skb, p, t, &f);
+	f.seq = p->ack;
+	f.flags = TCP_RST;
+	return answer_client(skb, p, &f);
+}
+
+/* Drops a refused SYN, or makes it a RST. */
+SUBPROG int refuse_syn(struct __sk_buff *skb, struct packet *p,
+		       const struct sluice_service *service, __u64 now)
+{
+	struct forged f = {.flags = TCP_RST | TCP_ACK};
+	struct judging *a = get_judging();
+
+	if (!p || !service || !a)
+		return TC_ACT_UNSPEC;
+	f.ack = p->seq + 1 + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
+	account_syn(service, p, now);
+	if (a->judgement.shadow)
+		return TC_ACT_UNSPEC;
+	return a->judgement.action == SLUICE_ACTION_DROP ? TC_ACT_SHOT : answer_client(skb, p, &f);
+}
+
+#endif

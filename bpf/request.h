@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The packet at tc ingress that is worked on: the scratch that its bytes are framed in, and the
+ * pointers that every step of framing needs. Both are one CPU's; softirqs are off while they are in
+ * use.
+ */
+#ifndef SLUICE_BPF_REQUEST_H
+#define SLUICE_BPF_REQUEST_H
+
+#include "packet.h"
+#include "question.h"
+
+/* What a packet is refused for: by question and judgement, or because its framing is in doubt. */
+enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_DOUBT };
+
+struct request_scratch {
+	struct packet packet;
+	__u32 at;     /* offset in the packet of the next byte to be framed */
+	__u32 end;    /* … behind the last one */
+	__u32 buf_at; /* offset in the packet of buf[0] */
+	__u32 buf_len;
+	__u32 buf_used; /* bytes of buf that hold what a client sent */
+	__u32 refuse;   /* enum refusal */
+	__u32 ev;       /* what ended in the bytes that a step finds read, or lost, already */
+	__u32 named;    /* a model of the request that ends in this packet, not asked for yet, and
+			   1; 0: none */
+	struct sluice_conn fresh;
+	struct sluice_tombstone tombstone;
+	__u8 buf[SCAN_ROOM + SCAN_PAD];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct request_scratch);
+	__uint(max_entries, 1);
+} request_scratch SEC(".maps");
+
+struct request_context {
+	struct __sk_buff *skb;
+	struct sluice_conn *conn;
+	struct sluice_service *service;
+	struct request_scratch *s;
+	struct judging *a;
+	const struct sluice_rules *rules;
+	const struct siphash_secret *secret;
+};
+
+/* Whether an earlier response is still under way, so that nothing may be refused. */
+static __always_inline bool response_under_way(const struct sluice_conn *conn)
+{
+	return conn->exchange_head != conn->exchange_tail ||
+	       conn->flags & (SLUICE_CONN_RESPONSE | SLUICE_CONN_ANSWERED_EARLY);
+}
+
+#endif

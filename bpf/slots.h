@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Slots: what a request holds between its last byte and its response's last. It is counted for
+ * everything together, for its model, and for the entry that carries its model's law where that is
+ * a third one. One atomic addition takes a slot, and its result decides, so that two CPUs cannot
+ * both take the last one. A slot that is released is free at once.
+ */
+#ifndef SLUICE_BPF_SLOTS_H
+#define SLUICE_BPF_SLOTS_H
+
+#include "pool.h"
+#include "quota.h"
+
+#define HELD (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_BEYOND)
+
+static __always_inline void give_back_to(struct sluice_model_state *state, __u32 had)
+{
+	if (had & SLUICE_EXCHANGE_WAITING)
+		__sync_fetch_and_add(&state->waiting, -1);
+	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
+		__sync_fetch_and_add(&state->in_flight, -1);
+	if (had & SLUICE_EXCHANGE_BEYOND)
+		__sync_fetch_and_add(&state->beyond, -1);
+}
+
+/* Releases what a request of `bytes` has held since `since`, in every entry that counts it. `had`:
+ * SLUICE_EXCHANGE_… flags. */
+static __always_inline void give_back_now(__u32 model, __u32 law, __u32 bytes, __u64 since,
+					  __u32 had)
+{
+	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
+	struct sluice_model_state *ruling = model_counts(law);
+
+	if (!all || !own || !ruling)
+		return;
+	give_back_to(all, had);
+	give_back_to(own, had);
+	if (law_apart(law, model))
+		give_back_to(ruling, had);
+	if (had & SLUICE_EXCHANGE_WAITING) {
+		__sync_fetch_and_add(&ruling->waiting_bytes, -(__s64)bytes);
+		ages_remove(&ruling->ages, since);
+	}
+	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
+		__sync_fetch_and_add(&ruling->ended, 1);
+}
+
+/* A client has one request less in flight under a law. The daemon deletes the entry of a client
+ * that has none. */
+static __always_inline void client_lets_go(const struct sluice_client_flag_key *key)
+{
+	struct sluice_holding *held = bpf_map_lookup_elem(&client_in_flight, key);
+
+	if (held)
+		__sync_fetch_and_add(&held->in_flight, -1);
+}
+
+/* Releases what an exchange holds of `drop`, once however many CPUs try. Inlined into both its
+ * callers, which saves a call each. */
+static __always_inline void release_now(struct sluice_exchange *e, __u32 drop)
+{
+	struct sluice_client_flag_key key = {};
+	__u32 had;
+
+	had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
+	if (!had)
+		return;
+	give_back_now(e->model, e->law, e->bytes, e->admitted_ns, had);
+	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
+		key.client = e->client;
+		key.model = e->law;
+		client_lets_go(&key);
+	}
+}
+
+SUBPROG int release(struct sluice_exchange *e, __u32 drop)
+{
+	if (e)
+		release_now(e, drop);
+	return 0;
+}
+
+/* An exchange has its first token, or its end: the server has worked off what it releases of
+ * `drop`. */
+SUBPROG int gives_back(struct sluice_exchange *e, __u64 now, __u32 drop)
+{
+	struct sluice_model_state *law;
+
+	if (!e)
+		return 0;
+	law = model_counts(e->law);
+	if (law && e->flags & SLUICE_EXCHANGE_WAITING)
+		law->token_ns = now;
+	release_now(e, drop);
+	return 0;
+}
+
+SUBPROG int release_all(struct sluice_conn *conn)
+{
+	if (!conn)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
+		release(&conn->exchange[i], HELD);
+	conn->exchange_head = conn->exchange_tail;
+	return 0;
+}
+
+/* Takes a slot of one entry and begins to wait there. With `bound`, false and the reason if the
+ * entry's limit leaves none. */
+static __always_inline bool take_place(struct judging *a, __u32 id, bool bound)
+{
+	struct sluice_model_state *state = model_counts(id);
+	struct sluice_model_flag *flag = model_flag(id);
+	__s64 before;
+
+	if (!state || !flag)
+		return false;
+	before = __sync_fetch_and_add(&state->in_flight, 1);
+	if (bound && flag->limit && before >= (__s64)flag->limit) {
+		__sync_fetch_and_add(&state->in_flight, -1);
+		a->judgement.reason = SLUICE_REASON_IN_FLIGHT;
+		a->judgement.retry_after_ms = flag->limit_retry_ms;
+		a->judgement.about = id == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : a->question.model;
+		return false;
+	}
+	a->load.in_flight = before < 0 ? 0 : before;
+	a->load.waiting = __sync_fetch_and_add(&state->waiting, 1);
+	return true;
+}
+
+static __always_inline void leave_place(__u32 id)
+{
+	struct sluice_model_state *state = model_counts(id);
+
+	if (state)
+		give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+}
+
+/* The law's word on a request that has its slot, on top of the load before it: true if it stays. */
+static __always_inline bool join_law(struct judging *a, const struct sluice_model_flag *law,
+				     struct sluice_model_state *state, bool bound)
+{
+	struct question *q = &a->question;
+
+	a->load.waiting_bytes = __sync_fetch_and_add(&state->waiting_bytes, q->bytes);
+	a->load.since_ns = load_since(state);
+	if (bound)
+		judge_by_law(&a->judgement, q, law, state, &a->load);
+	if (a->judgement.reason) {
+		__sync_fetch_and_add(&state->waiting_bytes, -(__s64)q->bytes);
+		return false;
+	}
+	return true;
+}
+
+/* The request stays: its clock runs, and its exchange will keep the load that it found. */
+static __always_inline void begin_waiting(struct judging *a, const struct sluice_model_flag *law,
+					  struct sluice_model_state *state)
+{
+	struct question *q = &a->question;
+
+	if (a->load.waiting <= 0)
+		state->waiting_ns = q->now;
+	ages_add(&state->ages, q->now);
+	__sync_fetch_and_add(&state->admitted, 1);
+	q->ahead = admission_ahead(&law->admission, &a->load, q->bytes, q->now);
+	q->beside = a->load.in_flight + 1;
+}
+
+/*
+ * Takes the request's slots in every entry that counts it: all of them or, with the reason in the
+ * judgement, none. With `bound`, as far as limits and the law leave some. The client's own count
+ * comes first, so that what it held before is its share. The law's entry comes last, so that what
+ * was there before is the load. A client that holds nothing yet gets its entry after all others:
+ * a refused request makes none.
+ */
+static __always_inline void take_places(struct judging *a, bool bound)
+{
+	struct sluice_holding *held, had = {};
+	struct sluice_model_state *state;
+	struct sluice_model_flag *law;
+	struct question *q = &a->question;
+
+	law = model_flag(q->law);
+	state = model_counts(q->law);
+	if (!law || !state)
+		return;
+	if (bound && law->admission.floor)
+		q->rank = admission_rank(class_of(a), 0);
+	held = client_holding(a);
+	if (held) {
+		had.due = held->due;
+		had.in_flight = __sync_fetch_and_add(&held->in_flight, 1);
+		if (admission_above_share(&law->admission, &had, share_weight(q), state->admitted))
+			q->rank |= 1;
+	}
+	if (q->law != SLUICE_MODEL_ALL && !take_place(a, SLUICE_MODEL_ALL, bound))
+		goto none;
+	if (q->law != q->model && !take_place(a, q->model, bound))
+		goto all_back;
+	if (!take_place(a, q->law, bound))
+		goto model_back;
+	if (!join_law(a, law, state, bound))
+		goto law_back;
+	KEEP(state); /* or the addresses of its parts go on the stack, which has 480 bytes used then
+			and not 512 */
+	begin_waiting(a, law, state);
+	if (!held) {
+		bpf_map_update_elem(&client_in_flight, &a->key, &had, BPF_NOEXIST);
+		held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+		if (!held) {
+			count(SLUICE_COUNTER_COUNTS_FULL);
+			return;
+		}
+		__sync_fetch_and_add(&held->in_flight, 1);
+	}
+	/* Two CPUs that let it in at once may put it ahead by one turn: no place rests on that. */
+	if (law->admission.turn)
+		held->due =
+			admission_due(&law->admission, held->due, share_weight(q), state->admitted);
+	return;
+
+law_back:
+	give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+model_back:
+	if (q->law != q->model)
+		leave_place(q->model);
+all_back:
+	if (q->law != SLUICE_MODEL_ALL)
+		leave_place(SLUICE_MODEL_ALL);
+none:
+	if (held)
+		__sync_fetch_and_add(&held->in_flight, -1);
+}
+
+/* Takes the slots of a request that passes although it was not admitted, and charges it. */
+SUBPROG int hold_passing(void)
+{
+	struct judging *a = get_judging();
+	struct sluice_budget *budget;
+	struct sluice_quota *quota;
+
+	if (!a)
+		return 0;
+	take_places(a, false);
+	quota = quota_by_id(a->judgement.quota);
+	if (!quota)
+		return 0;
+	budget = budget_of(&a->question.client, a->judgement.quota, true, a->question.now);
+	if (budget)
+		charge_request(&a->judgement, quota, budget, a->question.now, true);
+	return 0;
+}
+
+/* Releases what take_places() has just taken. The client's turn stays counted, as the law's total
+ * does. */
+SUBPROG int leave_places(void)
+{
+	struct judging *a = get_judging();
+	struct question *q;
+
+	if (!a)
+		return 0;
+	q = &a->question;
+	give_back_now(q->model, q->law, q->bytes, q->now,
+		      SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+	a->key.client = q->client;
+	a->key.model = q->law;
+	client_lets_go(&a->key);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The verdict: one function for requests, one for SYNs. The order is operator, blocked client,
+ * quota, limits set by hand, the law of policy adaptive (a client's share within it), flag. A
+ * refused request takes nothing and is charged nothing. What the verdict becomes on the wire is not
+ * decided here.
+ */
+#ifndef SLUICE_BPF_VERDICT_H
+#define SLUICE_BPF_VERDICT_H
+
+#include "identity.h"
+#include "packet.h"
+#include "slots.h"
+
+#define RETRY_AFTER_MAX_MS 3600000 /* told where a block has no end */
+
+static __always_inline __u32 ms_until(__u64 expires_ns, __u64 now)
+{
+	__u64 ms;
+
+	if (!expires_ns)
+		return RETRY_AFTER_MAX_MS;
+	ms = (expires_ns - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
+	return ms > 0xffffffff ? 0xffffffff : ms;
+}
+
+static __always_inline bool in_force(__u64 expires_ns, __u64 now)
+{
+	return !expires_ns || now < expires_ns;
+}
+
+/* The class of the key's longest prefix, PLAIN if it has none in force; and the prefix, or NULL. */
+static __always_inline __u8 prefix_class(const struct sluice_prefix_key *key, __u64 now,
+					 struct sluice_prefix **found)
+{
+	struct sluice_prefix *prefix = bpf_map_lookup_elem(&client_prefixes, key);
+
+	*found = prefix; /* its quota has no end */
+	return prefix && in_force(prefix->expires_ns, now) ? prefix->class : SLUICE_PREFIX_PLAIN;
+}
+
+static __always_inline struct sluice_client_flag *client_flag(const struct sluice_client *client,
+							      __u32 model, __u64 now)
+{
+	struct sluice_client_flag_key key = {.client = *client, .model = model};
+	struct sluice_client_flag *flag = bpf_map_lookup_elem(&client_flags, &key);
+
+	return flag && in_force(flag->expires_ns, now) ? flag : NULL;
+}
+
+/* The rule about the key's client and its model, or else about the client and any model. Changes
+ * the key, so that one is enough. */
+static __always_inline struct sluice_client_flag *flag_of_any(struct sluice_client_flag_key *key,
+							      __u64 now)
+{
+	struct sluice_client_flag *flag = bpf_map_lookup_elem(&client_flags, key);
+
+	if (flag && in_force(flag->expires_ns, now))
+		return flag;
+	key->model = SLUICE_MODEL_ALL;
+	flag = bpf_map_lookup_elem(&client_flags, key);
+	return flag && in_force(flag->expires_ns, now) ? flag : NULL;
+}
+
+static __always_inline void judge_by_flag(struct judgement *j, const struct sluice_model_flag *flag,
+					  __u32 model, __u64 now)
+{
+	if (j->reason || flag->allow || !in_force(flag->expires_ns, now))
+		return;
+	j->reason = flag->reason;
+	j->retry_after_ms = flag->retry_after_ms;
+	j->about = model;
+}
+
+static __always_inline void judge_by_limit(struct judgement *j,
+					   const struct sluice_model_flag *flag,
+					   const struct sluice_model_state *state, __u32 model)
+{
+	if (j->reason || !flag->limit || state->in_flight < (__s64)flag->limit)
+		return;
+	j->reason = SLUICE_REASON_IN_FLIGHT;
+	j->retry_after_ms = flag->limit_retry_ms;
+	j->about = model;
+}
+
+/* The action and the mode: the model's own, else the whole's, else the service's. */
+static __always_inline void judge_how(struct judgement *j, const struct sluice_service *service,
+				      const struct sluice_model_flag *all,
+				      const struct sluice_model_flag *own)
+{
+	__u8 mode = own->mode ? own->mode : all->mode ? all->mode : service->mode;
+
+	if (!j->action)
+		j->action = own->action ? own->action : all->action ? all->action : service->action;
+	j->shadow = mode == SLUICE_MODE_SHADOW;
+}
+
+/* The rule by hand about the client, the stricter of its key's and its address's; *about: for which
+ * model. */
+static __always_inline struct sluice_client_flag *said_of_client(struct judging *a, __u32 *about)
+{
+	struct sluice_client_flag_key *key = &a->key;
+	struct question *q = &a->question;
+	struct sluice_client_flag *said, *other;
+
+	key->client = q->client;
+	key->model = q->model;
+	said = flag_of_any(key, q->now);
+	*about = key->model;
+	/* A block of the one is not got round by the other. */
+	if (q->client.kind == SLUICE_CLIENT_KEY && (!said || said->allow)) {
+		key->client = q->address;
+		key->model = q->model;
+		other = flag_of_any(key, q->now);
+		if (other && (!said || !other->allow)) {
+			said = other;
+			*about = key->model;
+		}
+	}
+	return said;
+}
+
+/* Rules by hand about the client and about its prefix, and the operator's word on everybody. */
+static __always_inline void judge_client(struct judging *a, const struct sluice_model_flag *all,
+					 const struct sluice_model_flag *own, __u32 empty)
+{
+	struct question *q = &a->question;
+	struct judgement *j = &a->judgement;
+	struct sluice_prefix *prefix = NULL;
+	struct sluice_client_flag *said = NULL;
+	__u8 class = SLUICE_PREFIX_PLAIN;
+	__u32 about = SLUICE_MODEL_ALL;
+
+	if (!(empty & SLUICE_EMPTY_CLIENT_PREFIXES))
+		class = prefix_class(&q->prefix, q->now, &prefix);
+	q->prefix_quota = prefix ? prefix->quota : 0;
+	q->class = prefix ? prefix->priority : 0;
+	q->weight = prefix ? prefix->weight : 0;
+	q->favoured = class == SLUICE_PREFIX_EXEMPT;
+	if (q->favoured)
+		return;
+	if (all->reason == SLUICE_REASON_OPERATOR)
+		judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
+	if (own->reason == SLUICE_REASON_OPERATOR)
+		judge_by_flag(j, own, q->model, q->now);
+	if (j->reason)
+		return;
+	if (!(empty & SLUICE_EMPTY_CLIENT_FLAGS))
+		said = said_of_client(a, &about);
+	if (said && said->allow) {
+		q->favoured = 1;
+	} else if (said) {
+		j->reason = said->reason;
+		j->retry_after_ms = ms_until(said->expires_ns, q->now);
+		j->action = said->action;
+		j->about = about;
+	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
+		j->reason = SLUICE_REASON_CLIENT_BLOCKED;
+		j->retry_after_ms = ms_until(prefix->expires_ns, q->now);
+		j->action = prefix->action;
+	}
+}
+
+static __always_inline void judge_entry_limit(struct judging *a, __u32 id)
+{
+	struct sluice_model_state *state = model_counts(id);
+	struct sluice_model_flag *flag = model_flag(id);
+
+	if (state && flag)
+		judge_by_limit(&a->judgement, flag, state,
+			       id == SLUICE_MODEL_ALL ? id : a->question.model);
+}
+
+static __always_inline void judge_entry_flag(struct judging *a, __u32 id)
+{
+	struct sluice_model_flag *flag = model_flag(id);
+
+	if (flag)
+		judge_by_flag(&a->judgement, flag, id, a->question.now);
+}
+
+/* The law's word as things stand. Where the request takes its slots now, take_places() asks for it.
+ */
+static __always_inline void judge_law(struct judging *a)
+{
+	struct sluice_model_state *state = model_counts(a->question.law);
+	struct sluice_model_flag *law = model_flag(a->question.law);
+	struct question *q = &a->question;
+	struct sluice_holding *held;
+
+	if (!state || !law || !law->admission.floor)
+		return;
+	q->rank = admission_rank(class_of(a), 0);
+	if (law->admission.fair || law->admission.turn) {
+		held = client_holding(a);
+		if (held &&
+		    admission_above_share(&law->admission, held, share_weight(q), state->admitted))
+			q->rank |= 1;
+	}
+	a->load.in_flight = state->in_flight;
+	a->load.waiting = state->waiting;
+	a->load.waiting_bytes = state->waiting_bytes;
+	a->load.since_ns = load_since(state);
+	judge_by_law(&a->judgement, q, law, state, &a->load);
+}
+
+/* Limits, law and flags, as things stand: of the whole, of the model, of its law. */
+SUBPROG int judge_load(void)
+{
+	struct judging *a = get_judging();
+
+	if (!a)
+		return 0;
+	judge_entry_limit(a, SLUICE_MODEL_ALL);
+	judge_entry_limit(a, a->question.model);
+	if (law_apart(a->question.law, a->question.model))
+		judge_entry_limit(a, a->question.law);
+	if (!a->question.take)
+		judge_law(a);
+	judge_entry_flag(a, SLUICE_MODEL_ALL);
+	judge_entry_flag(a, a->question.model);
+	return 0;
+}
+
+/*
+ * Judges the question's request: the judgement's reason is NONE if it is admitted. With
+ * question.take an admitted request takes its slots and is charged to its quota. A question about
+ * the whole (SLUICE_MODEL_ALL) asks what holds before the model is known.
+ */
+static __always_inline void judge_now(const struct sluice_service *service)
+{
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
+	struct sluice_settings *set = get_settings();
+	struct judging *a = get_judging();
+	struct sluice_quota *quota = NULL;
+	struct sluice_budget *budget = NULL;
+	struct judgement *j;
+	struct question *q;
+
+	if (!set || !a)
+		return;
+	q = &a->question;
+	j = &a->judgement;
+	__builtin_memset(j, 0, sizeof(*j));
+	own = model_flag(q->model);
+	if (!all || !own)
+		return;
+	q->service = service->id;
+	q->law = own->law;
+	judge_client(a, all, own, set->empty);
+	judge_how(j, service, all, own);
+	if (!q->favoured) {
+		if (!j->reason && q->model != SLUICE_MODEL_ALL) {
+			__u32 id = quota_of_request(a, service, own, set->empty);
+
+			quota = quota_by_id(id);
+			if (quota) {
+				j->quota = id;
+				budget = budget_of(&q->client, id, q->take, q->now);
+			}
+			if (quota && budget)
+				judge_by_quota(j, quota, budget, q->now);
+		}
+		if (!q->take || !all->allow || !own->allow || all->limit || own->limit ||
+		    law_apart(q->law, q->model))
+			judge_load();
+	}
+	if (!q->take || j->reason)
+		return;
+	KEEP(a); /* as in take_places() */
+	take_places(a, !q->favoured);
+	if (j->reason || !quota || !budget)
+		return;
+	charge_request(j, quota, budget, q->now, false);
+	if (j->reason)
+		leave_places();
+}
+
+/* … in a function of its own, for early consultation. */
+SUBPROG int judge_request(const struct sluice_service *service)
+{
+	if (service)
+		judge_now(service);
+	return 0;
+}
+
+/*
+ * Judges a SYN: refused only where every request that the connection could carry would be. On an
+ * http service that takes a blocked client or the operator's word; on an opaque one its one model's
+ * flag will do, too.
+ */
+SUBPROG int judge_syn(const struct sluice_service *service, const struct packet *p, __u64 now)
+{
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
+	struct sluice_prefix_key key = {.plen = 128};
+	struct judging *a = get_judging();
+	struct sluice_prefix *prefix = NULL;
+	struct sluice_client_flag *said;
+	struct sluice_client client;
+	struct judgement *j;
+	__u8 class;
+
+	if (!service || !p || !a)
+		return 0;
+	j = &a->judgement;
+	__builtin_memset(j, 0, sizeof(*j));
+	own = model_flag(service->default_model);
+	if (!all || !own)
+		return 0;
+	__builtin_memcpy(key.addr, p->key.client_addr, 16);
+	class = prefix_class(&key, now, &prefix);
+	if (class == SLUICE_PREFIX_EXEMPT)
+		return 0;
+	client_of_address(p->key.client_addr, service, &client);
+	said = client_flag(&client, SLUICE_MODEL_ALL, now);
+	if (trusted(p->key.client_addr, service)) { /* its requests are others' */
+		said = NULL;
+		class = SLUICE_PREFIX_PLAIN;
+	}
+	if (!all->allow && all->reason == SLUICE_REASON_OPERATOR) {
+		judge_by_flag(j, all, SLUICE_MODEL_ALL, now);
+	} else if (said && said->allow) {
+		return 0;
+	} else if (said) {
+		j->reason = said->reason;
+		j->action = said->action;
+		j->named = 1;
+	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
+		j->reason = SLUICE_REASON_CLIENT_BLOCKED;
+		j->action = prefix->action;
+	} else if (service->protocol == SLUICE_PROTOCOL_OPAQUE) {
+		judge_by_flag(j, all, SLUICE_MODEL_ALL, now);
+		judge_by_flag(j, own, service->default_model, now);
+	}
+	judge_how(j, service, all, own);
+	return 0;
+}
+
+static __always_inline bool may_refuse(const struct sluice_settings *set, __u64 now)
+{
+	return set && !set->stopping && now < set->lease_until_ns;
+}
+
+#endif
