@@ -492,7 +492,7 @@ static bool *used_quotas(struct daemon *d)
 
 	memcpy(used, d->claimed, sizeof(used));
 	for (size_t i = 0; i < d->state.service_count; i++)
-		used[d->state.services[i].quota] = true;
+		used[d->state.services[i].quota_id] = true;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		used[d->controller.model[id].quota] = true;
 	for (size_t i = 0; i < d->weighted.count; i++)
@@ -661,8 +661,8 @@ static int each_everybodys_quota(struct daemon *d, uint16_t weight, char *err, s
 	int ret = 0;
 
 	for (size_t i = 0; i < d->state.service_count && !ret; i++)
-		if (d->state.services[i].quota)
-			ret = each(d, d->state.services[i].quota, weight, err, err_len);
+		if (d->state.services[i].quota_id)
+			ret = each(d, d->state.services[i].quota_id, weight, err, err_len);
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX && !ret; id++)
 		if (d->controller.model[id].quota)
 			ret = each(d, d->controller.model[id].quota, weight, err, err_len);
@@ -1080,83 +1080,46 @@ static int learn_configured(struct daemon *d, const struct config *config)
 	return 0;
 }
 
-/* Hands the services to the kernel. What `set` said of all goes over what the file says of each. */
-static int write_services(struct daemon *d, const struct config *config)
+/* What the configuration says of a service, with its names resolved. What `set` said of all goes
+ * over what the file says of each. */
+static int resolve_service(struct daemon *d, struct service *s, uint32_t id)
 {
 	const struct controller_targets *all = &d->controller.all;
+	int model = controller_find(&d->controller, s->model), ret = 0;
+	char endpoint[TEXT_SERVICE_MAX];
+	uint32_t quota = 0;
+
+	text_endpoint(endpoint, s->addr, s->wildcard, s->port);
+	if (s->has_quota)
+		ret = everybodys_quota_id(d, &s->quota, SLUICE_SCOPE_SERVICE, endpoint, &quota);
+	s->id = id;
+	s->model_id = model < 0 ? SLUICE_MODEL_OTHER : (uint32_t)model;
+	s->quota_id = (uint16_t)quota;
+	if (all->action)
+		s->action = all->action;
+	if (all->mode)
+		s->mode = all->mode;
+	return ret;
+}
+
+static int write_services(struct daemon *d, const struct config *config)
+{
 	size_t n = config->service_count;
-	struct datapath_service *out = calloc(n + 1, sizeof(*out));
-	struct state_service *shown = calloc(n + 1, sizeof(*shown));
-	int ret = out && shown ? 0 : -ENOMEM;
+	struct service *services = calloc(n + 1, sizeof(*services));
+	int ret = services ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < n && !ret; i++) {
-		const struct config_service *s = &config->services[i];
-		int model = controller_find(&d->controller, s->model);
-		char endpoint[TEXT_SERVICE_MAX];
-		uint32_t quota = 0;
-
-		text_endpoint(endpoint, s->addr, s->wildcard, s->port);
-		if (s->has_quota)
-			ret = everybodys_quota_id(d, &s->quota, SLUICE_SCOPE_SERVICE, endpoint,
-						  &quota);
-		if (ret)
-			break;
-		out[i] = (struct datapath_service){
-			.port = s->port,
-			.wildcard = s->wildcard,
-			.value =
-				{
-					.id = (__u32)i,
-					.default_model =
-						model < 0 ? SLUICE_MODEL_OTHER : (__u32)model,
-					.protocol = s->protocol,
-					.action = all->action ? all->action : s->action,
-					.mode = all->mode ? all->mode : s->mode,
-					.wildcard = s->wildcard,
-					.client_plen4 = s->identity.plen4,
-					.client_plen6 = s->identity.plen6,
-					.forwarded = s->identity.forwarded_at,
-					.proxy = s->identity.proxy,
-					.unary = s->unary,
-					.doubt_reset = s->doubt_reset,
-					.quota = (__u16)quota,
-					.feedback = s->feedback,
-				},
-			.rules = s->rules,
-			.trusted_count = s->identity.trusted_count,
-		};
-		memcpy(out[i].trusted, s->identity.trusted, sizeof(out[i].trusted));
-		memcpy(out[i].addr, s->addr, sizeof(out[i].addr));
-		shown[i] = (struct state_service){
-			.wildcard = s->wildcard,
-			.port = s->port,
-			.protocol = s->protocol,
-			.action = out[i].value.action,
-			.mode = out[i].value.mode,
-			.unary = s->unary,
-			.doubt_reset = s->doubt_reset,
-			.rules = s->rules,
-			.model = out[i].value.default_model,
-			.quota = (uint16_t)quota,
-			.feedback = s->feedback,
-			.client_plen4 = out[i].value.client_plen4,
-			.client_plen6 = out[i].value.client_plen6,
-			.forwarded = out[i].value.forwarded,
-			.proxy = out[i].value.proxy,
-			.trusted_count = s->identity.trusted_count,
-		};
-		memcpy(shown[i].trusted, s->identity.trusted, sizeof(shown[i].trusted));
-		memcpy(shown[i].addr, s->addr, sizeof(shown[i].addr));
+		services[i] = config->services[i];
+		ret = resolve_service(d, &services[i], (uint32_t)i);
 	}
 	if (!ret)
-		ret = datapath_set_services(d->datapath, out, n);
-	free(out);
+		ret = datapath_set_services(d->datapath, services, n);
 	if (ret) {
-		free(shown);
+		free(services);
 		return ret;
 	}
 	free(d->state.services);
-	d->state.services = shown;
+	d->state.services = services;
 	d->state.service_count = n;
 	return 0;
 }
@@ -1752,7 +1715,7 @@ static void print_ready(const struct daemon *d)
 		       s->interfaces[i].xdp);
 	fputs(", services", stdout);
 	for (size_t i = 0; i < s->service_count; i++) {
-		const struct state_service *v = &s->services[i];
+		const struct service *v = &s->services[i];
 		char text[TEXT_SERVICE_MAX];
 
 		text_endpoint(text, v->addr, v->wildcard, v->port);

@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "core/service.h"
+
 /* How many programs a tc hook of t0 has through tcx; *id: the first one's. */
 static unsigned tcx_programs(const char *interface, int type, uint32_t *id)
 {
@@ -626,7 +628,7 @@ static bool port_bit(struct datapath *d, uint16_t port)
 
 static void a_wildcard_follows_the_hosts_addresses(void **state)
 {
-	const struct datapath_service any = {.port = 8000, .wildcard = true, .value = {.id = 5}};
+	const struct service any = {.port = 8000, .wildcard = true, .id = 5};
 	struct datapath *d = opened();
 	struct pollfd poll_fd = {.fd = datapath_addresses_fd(d), .events = POLLIN};
 	struct sluice_service value;
@@ -654,10 +656,10 @@ static void a_wildcard_follows_the_hosts_addresses(void **state)
 
 static void the_services_are_exactly_what_was_set(void **state)
 {
-	struct datapath_service two[] = {
-		{.port = 8000, .wildcard = true, .value = {.id = 1}},
-		{.port = 8000, .value = {.id = 2}},
-		{.port = 9000, .value = {.id = 3}},
+	struct service two[] = {
+		{.port = 8000, .wildcard = true, .id = 1},
+		{.port = 8000, .id = 2},
+		{.port = 9000, .id = 3},
 	};
 	struct datapath *d = opened();
 	struct sluice_service value;
@@ -696,7 +698,7 @@ static void the_services_are_exactly_what_was_set(void **state)
 /* What the programs remember of names is void behind every change. */
 static void the_programs_are_told_of_every_change_of_a_name(void **state)
 {
-	struct datapath_service one = {.port = 8000, .wildcard = true, .value = {.id = 1}};
+	struct service one = {.port = 8000, .wildcard = true, .id = 1};
 	struct datapath *d = opened();
 	uint32_t before = pinned_settings().names;
 
@@ -716,11 +718,11 @@ static void the_programs_are_told_of_every_change_of_a_name(void **state)
 
 static void too_many_services_change_nothing(void **state)
 {
-	static struct datapath_service many[8193];
+	static struct service many[8193];
 	struct datapath *d = opened();
 
 	for (unsigned i = 0; i < 8193; i++) {
-		many[i] = (struct datapath_service){.port = 1 + i};
+		many[i] = (struct service){.port = 1 + i};
 		many[i].addr[15] = 9;
 	}
 	assert_done(datapath_set_services(d, many, 8192));

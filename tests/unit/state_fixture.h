@@ -21,7 +21,7 @@ struct fixture {
 	struct controller controller;
 	struct daemon_state state;
 	struct state_interface interfaces[1];
-	struct state_service services[2];
+	struct service services[2];
 	struct state_count counts[6];
 	struct state_map maps[2];
 	struct state_client clients[2];
@@ -85,21 +85,21 @@ static inline struct fixture *fixture_new(void)
 		s->counters[i] = 100 + i;
 
 	f->interfaces[0] = (struct state_interface){.name = "eth0", .xdp = "native", .tcx = true};
-	f->services[0] = (struct state_service){
+	f->services[0] = (struct service){
 		.wildcard = true,
 		.port = 8000,
 		.protocol = SLUICE_PROTOCOL_HTTP,
 		.action = SLUICE_ACTION_REPLY,
 		.mode = SLUICE_MODE_ENFORCE,
-		.model = FIXTURE_LLAMA,
+		.model_id = FIXTURE_LLAMA,
 	};
-	f->services[1] = (struct state_service){
+	f->services[1] = (struct service){
 		.addr = {0x20, 0x01, 0x0d, 0xb8, [15] = 1},
 		.port = 443,
 		.protocol = SLUICE_PROTOCOL_OPAQUE,
 		.action = SLUICE_ACTION_RESET,
 		.mode = SLUICE_MODE_SHADOW,
-		.model = FIXTURE_FRESH,
+		.model_id = FIXTURE_FRESH,
 	};
 	f->counts[0] =
 		(struct state_count){{0, FIXTURE_LLAMA, SLUICE_VERDICT_ADMITTED, 0, {0}}, 70};

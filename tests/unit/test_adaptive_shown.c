@@ -394,7 +394,7 @@ static void explain_says_the_numbers(void **state)
 	maps.flag[FIXTURE_LLAMA].admission.turn = 2 * ADMISSION_ALL;
 	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
 	maps.held.due = 103 * ADMISSION_ALL;
-	f->state.services[0].model = FIXTURE_LLAMA;
+	f->state.services[0].model_id = FIXTURE_LLAMA;
 	text = written(people_explain,
 		       answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":6000}"));
 	has_line(

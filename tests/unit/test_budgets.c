@@ -518,8 +518,8 @@ static void an_address_is_each_services_own_client(void **state)
 		size_t n;
 
 		for (unsigned k = 0; k < 2; k++) {
-			f->services[k].client_plen4 = rows[i].plen4[k];
-			f->services[k].client_plen6 = rows[i].plen6[k];
+			f->services[k].identity.plen4 = rows[i].plen4[k];
+			f->services[k].identity.plen6 = rows[i].plen6[k];
 		}
 		assert_int_equal(text_parse_subject(rows[i].typed, &subject), 0);
 		n = explain_clients(&f->state, &subject, clients);
@@ -616,7 +616,7 @@ static void what_is_explained_follows_the_order_of_the_kernel(void **state)
 	memset(&maps, 0, sizeof(maps));
 	s->lookup = &look;
 	s->quotas = book;
-	s->services[0].quota = (uint16_t)id;
+	s->services[0].quota_id = (uint16_t)id;
 	maps.flag[0].allow = 1;
 	maps.flag[1] =
 		(struct sluice_model_flag){.reason = SLUICE_REASON_TTFT, .retry_after_ms = 900};

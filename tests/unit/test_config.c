@@ -412,7 +412,7 @@ static void a_listen_is_an_address_a_port_and_a_model(void **state)
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		const char *args[] = {"--interface", "lo", "--listen", rows[i].text, NULL};
-		const struct config_service *s;
+		const struct service *s;
 		uint8_t addr[16] = {0};
 
 		load(NULL, args, NULL);
@@ -455,7 +455,7 @@ static void a_service_takes_from_the_defaults_what_it_does_not_say(void **state)
 	load(yaml, args, NULL);
 	assert_int_equal(config.service_count, COUNT(want));
 	for (unsigned i = 0; i < COUNT(want); i++) {
-		const struct config_service *s = &config.services[i];
+		const struct service *s = &config.services[i];
 
 		if (s->port != i + 1 || s->protocol != want[i].protocol ||
 		    s->action != want[i].action || s->mode != want[i].mode ||
@@ -518,7 +518,7 @@ static void a_service_says_who_its_clients_are(void **state)
 		"  client-prefix-v4: 24\n"
 		"  client-prefix-v6: 56\n"
 		"- {listen: 3, protocol: opaque, client-prefix-v6: 48}\n";
-	const struct config_service *s;
+	const struct service *s;
 
 	load(good, NULL, NULL);
 	s = &config.services[0];

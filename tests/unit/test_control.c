@@ -664,19 +664,19 @@ static void a_client_is_counted_by_reason(void **state)
 
 static void services_say_who_their_clients_are(void **state)
 {
-	struct state_service *v = &f->services[0];
+	struct service *v = &f->services[0];
 	json_t *answer, *one;
 	char *text;
 
 	strcpy(v->rules.key[0], "authorization");
 	strcpy(v->rules.key[1], "x-my-key");
 	strcpy(v->rules.forwarded, "x-forwarded-for");
-	v->forwarded = 2;
-	v->client_plen4 = 24;
-	v->client_plen6 = 56;
-	v->trusted_count = 1;
-	v->trusted[0].plen = 104;
-	fixture_address(v->trusted[0].addr, 10, 0, 0, 0);
+	v->identity.forwarded_at = 2;
+	v->identity.plen4 = 24;
+	v->identity.plen6 = 56;
+	v->identity.trusted_count = 1;
+	v->identity.trusted[0].plen = 104;
+	fixture_address(v->identity.trusted[0].addr, 10, 0, 0, 0);
 	answer = run("{\"cmd\":\"services\"}");
 	one = json_array_get(json_object_get(answer, "services"), 0);
 	assert_int_equal(json_array_size(json_object_get(one, "identity")), 4);
@@ -695,10 +695,10 @@ static void a_word_about_an_address_names_its_client_at_every_service(void **sta
 {
 	json_t *answer;
 
-	f->services[0].client_plen4 = 32;
-	f->services[1].client_plen4 = 24;
-	f->services[0].client_plen6 = 64;
-	f->services[1].client_plen6 = 48;
+	f->services[0].identity.plen4 = 32;
+	f->services[1].identity.plen4 = 24;
+	f->services[0].identity.plen6 = 64;
+	f->services[1].identity.plen6 = 48;
 	answer = run("{\"cmd\":\"block\",\"client\":\"192.0.2.7\"}");
 	assert_int_equal(notes.client_sets, 2);
 	assert_int_equal(notes.client_key.client.plen, 120);
@@ -714,7 +714,7 @@ static void a_word_about_an_address_names_its_client_at_every_service(void **sta
 	accepted("{\"cmd\":\"block\",\"client\":\"2001:db8::/64\"}");
 	assert_int_equal(notes.client_sets, 2);
 	assert_int_equal(notes.prefix_sets, 1);
-	f->services[0].client_plen4 = 24;
+	f->services[0].identity.plen4 = 24;
 	answer = run("{\"cmd\":\"block\",\"client\":\"192.0.2.7\"}");
 	assert_int_equal(notes.client_sets, 3);
 	assert_string_equal(json_string_value(json_object_get(answer, "client")), "192.0.2.0/24");
@@ -778,14 +778,14 @@ static void quotas_are_those_of_the_service_that_is_meant(void **state)
 
 	f->state.lookup = &look;
 	f->state.quotas = book;
-	f->services[0].quota = (uint16_t)quota_book_id(book, &four, SLUICE_SCOPE_SERVICE, "*:8000",
-						       false, NULL, &fresh, &taken);
+	f->services[0].quota_id = (uint16_t)quota_book_id(book, &four, SLUICE_SCOPE_SERVICE,
+							  "*:8000", false, NULL, &fresh, &taken);
 	answer = run("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}");
 	assert_string_equal(quota_at(answer), "requests=4/10s");
 	assert_null(json_object_get(answer, "services"));
 	json_decref(answer);
-	f->services[1].quota = (uint16_t)quota_book_id(book, &nine, SLUICE_SCOPE_SERVICE, "x",
-						       false, NULL, &fresh, &taken);
+	f->services[1].quota_id = (uint16_t)quota_book_id(book, &nine, SLUICE_SCOPE_SERVICE, "x",
+							  false, NULL, &fresh, &taken);
 	answer = run("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}");
 	list = json_object_get(answer, "services");
 	assert_int_equal(json_array_size(list), 2);

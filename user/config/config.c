@@ -20,6 +20,8 @@
 #include "core/parse.h"
 #include "core/text.h"
 #include "file.h"
+#include "identity.h"
+#include "priority.h"
 #include "rules.h"
 
 #ifndef SLUICE_VERSION
@@ -38,11 +40,12 @@ enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LI
  * at the end.
  */
 struct service_entry {
-	struct config_service service;
+	struct service service;
 	bool has_listen, has_model, has_protocol, has_action, has_mode, has_http;
 	bool has_quota, has_feedback; /* was said, be it none or off */
 	struct rules_entry rules;
 	struct identity_entry identity;
+	struct priority_entry priority;
 	char *label, *text;
 };
 
@@ -57,7 +60,7 @@ struct quota_entry {
 	char *label;
 };
 
-struct priority_entry {
+struct class_entry {
 	struct config_priority priority;
 	bool has_client, has_class;
 	char *label;
@@ -79,7 +82,7 @@ struct loader {
 	unsigned model_count;
 	struct quota_entry *quotas;
 	unsigned quota_count;
-	struct priority_entry *priorities;
+	struct class_entry *priorities;
 	unsigned priority_count;
 	struct prefix_entry *prefixes;
 	unsigned prefix_count;
@@ -627,7 +630,7 @@ static const struct parse_value as_doubt = {
 static int service_field(struct loader *l, const char *label, const char *field, const char *text)
 {
 	struct service_entry *e = &l->services[l->service_count - 1];
-	struct config_service *s = &e->service;
+	struct service *s = &e->service;
 	double value;
 
 	if (!strcmp(field, "listen"))
@@ -676,7 +679,7 @@ static int service_field(struct loader *l, const char *label, const char *field,
 		char why[512];
 
 		e->has_http = true;
-		if (priority_take(&s->priority, field, text, why, sizeof(why)) < 0)
+		if (priority_take(&e->priority, field, text, why, sizeof(why)) < 0)
 			return complain(label, "%s", why);
 	} else if (rules_is_field(field)) {
 		char why[512];
@@ -802,7 +805,7 @@ static int quota_field(struct loader *l, const char *label, const char *field, c
 
 static int add_priority(struct loader *l, const char *label)
 {
-	struct priority_entry *more = grow(l->priorities, l->priority_count, sizeof(*more));
+	struct class_entry *more = grow(l->priorities, l->priority_count, sizeof(*more));
 
 	if (!more)
 		return complain(label, "out of memory");
@@ -812,7 +815,7 @@ static int add_priority(struct loader *l, const char *label)
 
 static int priority_field(struct loader *l, const char *label, const char *field, const char *text)
 {
-	struct priority_entry *e = &l->priorities[l->priority_count - 1];
+	struct class_entry *e = &l->priorities[l->priority_count - 1];
 	struct text_subject subject;
 	double class;
 
@@ -1065,7 +1068,7 @@ static int apply_defaults(struct loader *l)
 	return 0;
 }
 
-static bool same_service(const struct config_service *a, const struct config_service *b)
+static bool same_service(const struct service *a, const struct service *b)
 {
 	return a->port == b->port && a->wildcard == b->wildcard &&
 	       !memcmp(a->addr, b->addr, sizeof(a->addr));
@@ -1083,7 +1086,7 @@ static int finish_services(struct loader *l)
 		return complain("--listen", "out of memory");
 	for (unsigned i = 0; i < l->service_count; i++) {
 		struct service_entry *e = &l->services[i];
-		struct config_service *s = &e->service;
+		struct service *s = &e->service;
 		char why[512];
 
 		if (!e->has_listen)
@@ -1131,7 +1134,7 @@ static int finish_services(struct loader *l)
 				"keys, forwarded addresses and proxy-protocol are read of requests, which only protocol http sees");
 		if (identity_finish(&e->identity, &s->identity, &s->rules, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
-		if (priority_finish(&s->priority, &s->rules, why, sizeof(why)) < 0)
+		if (priority_finish(&e->priority, &s->priority, &s->rules, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
 		c->services[c->service_count++] = *s;
 	}
@@ -1280,7 +1283,7 @@ static int finish_priorities(struct loader *l)
 	if (!c->priorities)
 		return complain(l->path, "out of memory");
 	for (unsigned i = 0; i < l->priority_count; i++) {
-		struct priority_entry *e = &l->priorities[i];
+		struct class_entry *e = &l->priorities[i];
 
 		if (!e->has_client || !e->has_class)
 			return complain(e->label, "%s is missing",

@@ -14,31 +14,12 @@
 #include <sluice/abi.h>
 #include "core/controller.h"
 #include "core/quota.h"
+#include "core/service.h"
 #include "core/text.h"
-#include "identity.h"
-#include "priority.h"
 
 #define CONFIG_INTERFACES_MAX 64
 
 enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_OFF };
-
-struct config_service {
-	uint8_t addr[16]; /* IPv4 mapped; all zero with wildcard */
-	bool wildcard;
-	uint16_t port;               /* host order */
-	char model[SLUICE_NAME_MAX]; /* default model; "default" where none is given */
-	enum sluice_protocol protocol;
-	enum sluice_action action;
-	enum sluice_mode mode;
-	bool unary;
-	bool doubt_reset;          /* what cannot be framed is reset */
-	struct sluice_rules rules; /* as the kernel has them; all zero on opaque services */
-	struct identity identity;  /* who its clients are */
-	struct priority priority;  /* whose requests go first */
-	bool has_quota;
-	struct quota_def quota; /* of clients that have none of their own, nor their model */
-	bool feedback;          /* what is left of it is written over Date */
-};
 
 /*
  * Negative threshold: none of its own, so the whole's; 0: said to be none, whatever the whole's.
@@ -81,7 +62,7 @@ struct config_prefix {
 struct config {
 	char **interfaces;
 	unsigned interface_count;
-	struct config_service *services;
+	struct service *services; /* nothing in them is resolved */
 	unsigned service_count;
 	struct config_model *models; /* from the file only */
 	unsigned model_count;

@@ -67,7 +67,7 @@ static int take_key(struct identity_entry *e, const char *name, const char *text
 			err, len, text,
 			"header:NAME of a header that may hold a key: 1 to 31 letters, digits, - and _, like header:X-My-Key");
 	for (unsigned i = 0; i < e->key_count; i++)
-		if (!strcmp(e->said.key[i], header)) {
+		if (!strcmp(e->key[i], header)) {
 			parse_say(err, len, "\"%s\" is given twice", text);
 			return -EINVAL;
 		}
@@ -75,7 +75,7 @@ static int take_key(struct identity_entry *e, const char *name, const char *text
 		parse_say(err, len, "more than %u headers that hold a key", HTTP1_KEYS_MAX);
 		return -EINVAL;
 	}
-	memcpy(e->said.key[e->key_count++], header, sizeof(header));
+	memcpy(e->key[e->key_count++], header, sizeof(header));
 	e->http = true;
 	return 0;
 }
@@ -99,7 +99,7 @@ static int take_source(struct identity_entry *e, const char *text, char *err, si
 				"only one of forwarded and x-forwarded-for, the one that the proxies write: the other is any client's word");
 			return -EINVAL;
 		}
-		strcpy(e->said.forwarded, text);
+		strcpy(e->forwarded, text);
 		e->said.forwarded_at = (uint8_t)(e->key_count + 1);
 		e->http = true;
 		return 0;
@@ -180,7 +180,7 @@ int identity_finish(const struct identity_entry *e, struct identity *out,
 	if (asks && !id.trusted_count) {
 		parse_say(err, len,
 			  "%s needs trusted-proxies: who may say whose requests these are",
-			  id.proxy ? "proxy-protocol" : id.forwarded);
+			  id.proxy ? "proxy-protocol" : e->forwarded);
 		return -EINVAL;
 	}
 	if (!asks && id.trusted_count) {
@@ -190,22 +190,22 @@ int identity_finish(const struct identity_entry *e, struct identity *out,
 		return -EINVAL;
 	}
 	for (unsigned i = 0; i < e->key_count; i++)
-		if (!strcmp(id.key[i], rules->header)) {
+		if (!strcmp(e->key[i], rules->header)) {
 			parse_say(err, len, "\"%s\" holds a key, so it cannot be model-header",
-				  id.key[i]);
+				  e->key[i]);
 			return -EINVAL;
 		}
-	if (id.forwarded_at && !strcmp(id.forwarded, rules->header)) {
+	if (id.forwarded_at && !strcmp(e->forwarded, rules->header)) {
 		parse_say(err, len, "\"%s\" is in identity, so it cannot be model-header",
-			  id.forwarded);
+			  e->forwarded);
 		return -EINVAL;
 	}
 	if (!e->has_plen4)
 		id.plen4 = 32;
 	if (!e->has_plen6)
 		id.plen6 = 64;
-	memcpy(rules->key, id.key, sizeof(rules->key));
-	memcpy(rules->forwarded, id.forwarded, sizeof(rules->forwarded));
+	memcpy(rules->key, e->key, sizeof(rules->key));
+	memcpy(rules->forwarded, e->forwarded, sizeof(rules->forwarded));
 	*out = id;
 	return 0;
 }

@@ -13,22 +13,14 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
-
-/* As the kernel has it, but for the headers, which go into its rules. */
-struct identity {
-	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX];
-	char forwarded[HTTP1_TOKEN_MAX];
-	uint8_t forwarded_at; /* sluice_service.forwarded */
-	bool proxy;
-	uint8_t plen4, plen6;
-	struct sluice_prefix_key trusted[SLUICE_TRUSTED_MAX];
-	unsigned trusted_count;
-};
+#include "core/service.h"
 
 /* The keys of one service as far as they are read. All zero: nothing said. */
 struct identity_entry {
 	struct identity said;
+	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX]; /* headers that may hold one */
 	unsigned key_count;
+	char forwarded[HTTP1_TOKEN_MAX]; /* header of forwarded addresses */
 	bool address, has_plen4, has_plen6;
 	bool http; /* something that only protocol http can see */
 };

@@ -24,10 +24,11 @@ static bool is_header_value(const char *text, size_t n)
 	return true;
 }
 
-static int take_value(struct priority *p, const char *text, char *err, size_t len)
+static int take_value(struct priority_entry *e, const char *text, char *err, size_t len)
 {
 	const char *equals = strrchr(text, '=');
 	size_t n = equals ? (size_t)(equals - text) : 0;
+	struct priority *p = &e->said;
 	struct priority_value *v = &p->values[p->count];
 	char why[256];
 	double class;
@@ -55,11 +56,12 @@ static int take_value(struct priority *p, const char *text, char *err, size_t le
 	return 0;
 }
 
-int priority_take(struct priority *p, const char *field, const char *text, char *err, size_t len)
+int priority_take(struct priority_entry *e, const char *field, const char *text, char *err,
+		  size_t len)
 {
 	if (!strcmp(field, "priority-values"))
-		return take_value(p, text, err, len);
-	if (identity_header_name(text, p->header))
+		return take_value(e, text, err, len);
+	if (identity_header_name(text, e->header))
 		return 0;
 	parse_say(
 		err, len,
@@ -69,9 +71,11 @@ int priority_take(struct priority *p, const char *field, const char *text, char 
 	return -EINVAL;
 }
 
-int priority_finish(const struct priority *p, struct sluice_rules *rules, char *err, size_t len)
+int priority_finish(const struct priority_entry *e, struct priority *out,
+		    struct sluice_rules *rules, char *err, size_t len)
 {
-	const char *header = p->header;
+	const struct priority *p = &e->said;
+	const char *header = e->header;
 	bool other = !strcmp(header, rules->header) || !strcmp(header, rules->forwarded);
 
 	if (!header[0] != !p->count) {
@@ -90,6 +94,7 @@ int priority_finish(const struct priority *p, struct sluice_rules *rules, char *
 			  header);
 		return -EINVAL;
 	}
-	memcpy(rules->priority, p->header, sizeof(rules->priority));
+	memcpy(rules->priority, e->header, sizeof(rules->priority));
+	*out = *p;
 	return 0;
 }

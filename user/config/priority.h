@@ -12,28 +12,23 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include "core/service.h"
 
-#define PRIORITY_VALUES_MAX 16
-#define PRIORITY_VALUE_MAX  64 /* bytes of a header's value, its zero included */
-
-struct priority_value {
-	char text[PRIORITY_VALUE_MAX];
-	uint8_t class;
-};
-
-struct priority {
+/* The keys of one service as far as they are read. All zero: nothing said. */
+struct priority_entry {
+	struct priority said;
 	char header[HTTP1_TOKEN_MAX]; /* in lower case; "": none */
-	struct priority_value values[PRIORITY_VALUES_MAX];
-	unsigned count;
 };
 
 bool priority_is_field(const char *field);
 
 /* One value of one key; of priority-values VALUE=CLASS. 0; or -EINVAL with what is the matter, in
  * one line, in err. */
-int priority_take(struct priority *p, const char *field, const char *text, char *err, size_t len);
+int priority_take(struct priority_entry *e, const char *field, const char *text, char *err,
+		  size_t len);
 
 /* All keys are in: `rules`, finished but for this, gets the header. Likewise. */
-int priority_finish(const struct priority *p, struct sluice_rules *rules, char *err, size_t len);
+int priority_finish(const struct priority_entry *e, struct priority *out,
+		    struct sluice_rules *rules, char *err, size_t len);
 
 #endif

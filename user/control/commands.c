@@ -223,7 +223,7 @@ static bool is_prefix(const struct daemon_state *state, const struct text_subjec
 	    subject->client.plen != 64)
 		return false;
 	for (size_t i = 0; i < state->service_count; i++)
-		if (state->services[i].client_plen6 && state->services[i].client_plen6 != 64)
+		if (state->services[i].identity.plen6 && state->services[i].identity.plen6 != 64)
 			return true;
 	return false;
 }
@@ -400,7 +400,7 @@ static json_t *explain_at(struct command *c, const struct subject *s, uint32_t m
 	json_t *answer;
 
 	if (model == SLUICE_MODEL_ALL)
-		model = service < c->state->service_count ? c->state->services[service].model
+		model = service < c->state->service_count ? c->state->services[service].model_id
 							  : SLUICE_MODEL_OTHER;
 	explain_client(c->state, service, &s->as_typed, &client);
 	answer = report_explain(c->state, &client,

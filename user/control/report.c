@@ -198,7 +198,7 @@ json_t *report_models(const struct daemon_state *s)
 
 /* Which requests of an http service are judged and where their model is looked for, in the order in
  * which it is asked. */
-static void report_rules(json_t *to, const struct state_service *v)
+static void report_rules(json_t *to, const struct service *v)
 {
 	static const char *const methods[] = {
 		[HTTP1_METHOD_OTHER] = NULL,    [HTTP1_METHOD_POST] = "POST",
@@ -229,14 +229,14 @@ static void report_rules(json_t *to, const struct state_service *v)
 }
 
 /* Who a service's clients are, in the order in which it is asked. */
-static json_t *identity(const struct state_service *v)
+static json_t *identity(const struct service *v)
 {
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i <= HTTP1_KEYS_MAX; i++) {
 		const char *key = i < HTTP1_KEYS_MAX ? v->rules.key[i] : "";
 
-		if (v->forwarded == i + 1)
+		if (v->identity.forwarded_at == i + 1)
 			json_array_append_new(list, json_string(v->rules.forwarded));
 		if (!strcmp(key, "authorization") || !strcmp(key, "x-api-key"))
 			json_array_append_new(list, json_string(key));
@@ -247,25 +247,25 @@ static json_t *identity(const struct state_service *v)
 	return list;
 }
 
-static void report_identity(json_t *to, const struct state_service *v)
+static void report_identity(json_t *to, const struct service *v)
 {
 	json_t *trusted = json_array();
 	char text[TEXT_CLIENT_MAX];
 
-	for (unsigned i = 0; i < v->trusted_count; i++) {
-		text_prefix(text, &v->trusted[i]);
+	for (unsigned i = 0; i < v->identity.trusted_count; i++) {
+		text_prefix(text, &v->identity.trusted[i]);
 		json_array_append_new(trusted, json_string(text));
 	}
 	json_object_set_new(to, "identity", identity(v));
 	json_object_set_new(to, "trusted_proxies", trusted);
-	json_object_set_new(to, "proxy_protocol", json_boolean(v->proxy));
-	json_object_set_new(to, "client_prefix_v4", json_integer(v->client_plen4));
-	json_object_set_new(to, "client_prefix_v6", json_integer(v->client_plen6));
+	json_object_set_new(to, "proxy_protocol", json_boolean(v->identity.proxy));
+	json_object_set_new(to, "client_prefix_v4", json_integer(v->identity.plen4));
+	json_object_set_new(to, "client_prefix_v6", json_integer(v->identity.plen6));
 }
 
 static json_t *service(const struct daemon_state *s, uint32_t id)
 {
-	const struct state_service *v = &s->services[id];
+	const struct service *v = &s->services[id];
 	char endpoint[TEXT_SERVICE_MAX], address[TEXT_SERVICE_MAX], words[QUOTA_TEXT_MAX];
 	struct quota_def quota;
 	json_t *out;
@@ -278,12 +278,12 @@ static json_t *service(const struct daemon_state *s, uint32_t id)
 	out = json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:b}", "address", address, "port",
 			(int)v->port, "protocol", text_protocol(v->protocol), "action",
 			text_action(v->action), "mode", text_mode(v->mode), "default_model",
-			model_name(s, v->model), "unary", v->unary);
+			model_name(s, v->model_id), "unary", v->unary);
 	if (v->protocol == SLUICE_PROTOCOL_HTTP)
 		report_rules(out, v);
 	words[0] = 0;
-	if (v->quota && s->quotas) {
-		quota_of_text(&quota, &s->quotas->text[v->quota]);
+	if (v->quota_id && s->quotas) {
+		quota_of_text(&quota, &s->quotas->text[v->quota_id]);
 		quota_words(words, &quota);
 	}
 	json_object_set_new(out, "quota", words[0] ? json_string(words) : json_null());
@@ -746,9 +746,9 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 	char text[TEXT_CLIENT_MAX];
 
 	for (size_t i = 0; !subject && i < s->service_count; i++)
-		if (s->services[i].quota) {
+		if (s->services[i].quota_id) {
 			report_service_name(s, (uint32_t)i, text, sizeof(text));
-			json_array_append_new(list, quota_row(s, s->services[i].quota, "service",
+			json_array_append_new(list, quota_row(s, s->services[i].quota_id, "service",
 							      json_null(), json_null(),
 							      json_string(text)));
 		}

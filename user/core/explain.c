@@ -35,7 +35,7 @@ const char *explain_class_text(enum explain_class from)
 uint32_t explain_service(const struct daemon_state *s)
 {
 	for (size_t i = 0; i < s->service_count; i++)
-		if (s->services[i].quota)
+		if (s->services[i].quota_id)
 			return (uint32_t)i;
 	for (size_t i = 0; i < s->service_count; i++)
 		if (s->services[i].protocol == SLUICE_PROTOCOL_HTTP)
@@ -48,24 +48,24 @@ bool explain_each(const struct daemon_state *s, uint32_t service)
 	unsigned with_quota = 0;
 
 	for (size_t i = 0; i < s->service_count; i++)
-		with_quota += !!s->services[i].quota;
-	return with_quota > 1 && s->services[service].quota;
+		with_quota += !!s->services[i].quota_id;
+	return with_quota > 1 && s->services[service].quota_id;
 }
 
 void explain_client(const struct daemon_state *s, uint32_t service,
 		    const struct text_subject *subject, struct sluice_client *client)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-	const struct state_service *v = &s->services[service];
+	const struct service *v = &s->services[service];
 
 	uint8_t plen;
 
 	*client = subject->client;
 	if (client->kind != SLUICE_CLIENT_ADDRESS || service >= s->service_count ||
-	    !v->client_plen6)
+	    !v->identity.plen6)
 		return;
-	plen = memcmp(subject->addr, mapped, sizeof(mapped)) ? v->client_plen6
-							     : (uint8_t)(96 + v->client_plen4);
+	plen = memcmp(subject->addr, mapped, sizeof(mapped)) ? v->identity.plen6
+							     : (uint8_t)(96 + v->identity.plen4);
 	/* What was typed with a length of its own is at most that. */
 	if (!subject->note && client->plen < plen)
 		return;
@@ -153,8 +153,8 @@ static uint32_t find_quota(const struct daemon_state *s, const struct sluice_cli
 	if (s->controller->model[model].quota)
 		return s->controller->model[model].quota;
 	*from = EXPLAIN_FROM_SERVICE;
-	if (service < s->service_count && s->services[service].quota)
-		return s->services[service].quota;
+	if (service < s->service_count && s->services[service].quota_id)
+		return s->services[service].quota_id;
 	*from = EXPLAIN_FROM_NOWHERE;
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include <sluice/abi.h>
 #include "controller.h"
 #include "quota.h"
+#include "service.h"
 
 /* What a refresh brings up to date. Time, services and interfaces always are. */
 enum state_part {
@@ -39,23 +40,6 @@ struct state_interface {
 	char name[64];
 	const char *xdp; /* "native", "generic", "off" */
 	bool tcx;        /* false: clsact */
-};
-
-struct state_service {
-	uint8_t addr[16];
-	bool wildcard;
-	uint16_t port; /* host order */
-	uint8_t protocol, action, mode;
-	bool unary, doubt_reset;
-	struct sluice_rules rules;
-	uint32_t model; /* id of the default model */
-	uint16_t quota; /* id, 0: none */
-	bool feedback;
-	uint8_t client_plen4, client_plen6;
-	uint8_t forwarded; /* as in struct sluice_service; headers are in rules */
-	bool proxy;
-	struct sluice_prefix_key trusted[SLUICE_TRUSTED_MAX];
-	unsigned trusted_count;
 };
 
 struct state_count {
@@ -127,7 +111,7 @@ struct daemon_state {
 
 	struct state_interface *interfaces;
 	size_t interface_count;
-	struct state_service *services; /* by service id */
+	struct service *services; /* by service id */
 	size_t service_count;
 
 	const struct controller *controller;

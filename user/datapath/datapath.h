@@ -16,6 +16,7 @@
 #include <sluice/abi.h>
 
 struct datapath;
+struct service;
 struct state_load;
 
 enum datapath_xdp {
@@ -82,22 +83,9 @@ int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
 int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
 size_t datapath_tombstones(struct datapath *d);
 
-/* Makes the services map exactly this; with wildcard services spread over the addresses the host
- * has now. */
-struct datapath_service {
-	uint8_t addr[16];
-	uint16_t port; /* host order */
-	bool wildcard; /* all of the host's addresses; only the IPv4 ones where addr is
-			  ::ffff:0.0.0.0 */
-	struct sluice_service value;
-	struct sluice_prefix_key
-		trusted[SLUICE_TRUSTED_MAX]; /* proxies whose word on addresses is taken */
-	unsigned trusted_count;
-	struct sluice_rules
-		rules; /* written before the service is; all zero: POST, by the name in the body */
-};
-int datapath_set_services(struct datapath *d, const struct datapath_service *services,
-			  size_t count);
+/* Makes the services map exactly this, each with its `id`; with wildcard services spread over the
+ * addresses the host has now. */
+int datapath_set_services(struct datapath *d, const struct service *services, size_t count);
 /* A netlink fd, readable when the host's addresses (or links) changed; then call
  * datapath_refresh(). */
 int datapath_addresses_fd(const struct datapath *d);

@@ -49,7 +49,7 @@ struct datapath {
 	int addresses_fd;
 	struct attachment *attached;
 	size_t attached_count;
-	struct datapath_service *services; /* as asked for, wildcards not spread */
+	struct service *services; /* as asked for, wildcards not spread */
 	size_t service_count;
 	struct reply_written replies[SLUICE_MODELS_MAX];
 	struct age *age;

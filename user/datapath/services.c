@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "core/service.h"
 #include "internal.h"
 
 #define PORT_WORDS (65536 / 64)
@@ -104,10 +105,30 @@ static int host_addresses(uint8_t (**out)[16], size_t *count)
 	return 0;
 }
 
+/* A service as the programs have it. */
+static struct sluice_service kernel_service(const struct service *s)
+{
+	return (struct sluice_service){
+		.id = s->id,
+		.default_model = s->model_id,
+		.protocol = (__u8)s->protocol,
+		.action = (__u8)s->action,
+		.mode = (__u8)s->mode,
+		.wildcard = s->wildcard,
+		.client_plen4 = s->identity.plen4,
+		.client_plen6 = s->identity.plen6,
+		.unary = s->unary,
+		.doubt_reset = s->doubt_reset,
+		.quota = s->quota_id,
+		.feedback = s->feedback,
+		.forwarded = s->identity.forwarded_at,
+		.proxy = s->identity.proxy,
+	};
+}
+
 /* Sorted by key, each key once: what names an address wins over a wildcard, then what stands first.
  */
-static int wanted_entries(const struct datapath_service *services, size_t count,
-			  struct entries *out)
+static int wanted_entries(const struct service *services, size_t count, struct entries *out)
 {
 	static const uint8_t any4[16] = {[10] = 0xff, [11] = 0xff};
 	_cleanup_free_ uint8_t(*addresses)[16] = NULL;
@@ -123,12 +144,11 @@ static int wanted_entries(const struct datapath_service *services, size_t count,
 		if (wildcard && named)
 			qsort(out->at, named, sizeof(*out->at), by_key);
 		for (size_t s = 0; s < count; s++) {
-			struct sluice_service value = services[s].value;
+			struct sluice_service value = kernel_service(&services[s]);
 			bool only4 = !memcmp(services[s].addr, any4, 16);
 
 			if (services[s].wildcard != !!wildcard)
 				continue;
-			value.wildcard = wildcard;
 			if (!wildcard)
 				add(out, services[s].addr, services[s].port, &value);
 			for (size_t a = 0; wildcard && a < address_count; a++) {
@@ -198,7 +218,7 @@ static int remove_others(int fd, const struct entries *present, const struct ent
 	return 0;
 }
 
-static int write_rules(struct datapath *d, const struct datapath_service *services, size_t count)
+static int write_rules(struct datapath *d, const struct service *services, size_t count)
 {
 	int fd = map_fd(d->skel->maps.rules), err = 0;
 
@@ -206,7 +226,7 @@ static int write_rules(struct datapath *d, const struct datapath_service *servic
 		struct sluice_rules rules = services[i].rules;
 
 		rules.names = http1_names(rules.header);
-		err = bpf_map_update_elem(fd, &services[i].value.id, &rules, BPF_ANY);
+		err = bpf_map_update_elem(fd, &services[i].id, &rules, BPF_ANY);
 	}
 	return err ? datapath_fail(err, "rules cannot be written: %s", strerror(-err)) : 0;
 }
@@ -225,16 +245,17 @@ static void add_trusted(void *arg, const void *key, const void *value)
 		memcpy(&list->at[list->count++], key, sizeof(*list->at));
 }
 
-static struct sluice_trusted_key trusted_key(const struct datapath_service *s, unsigned i)
+static struct sluice_trusted_key trusted_key(const struct service *s, unsigned i)
 {
-	struct sluice_trusted_key key = {.plen = 32 + s->trusted[i].plen, .service = s->value.id};
+	struct sluice_trusted_key key = {.plen = 32 + s->identity.trusted[i].plen,
+					 .service = s->id};
 
-	memcpy(key.addr, s->trusted[i].addr, sizeof(key.addr));
+	memcpy(key.addr, s->identity.trusted[i].addr, sizeof(key.addr));
 	return key;
 }
 
 /* Makes trusted_proxies exactly what the services say. */
-static int write_trusted(struct datapath *d, const struct datapath_service *services, size_t count)
+static int write_trusted(struct datapath *d, const struct service *services, size_t count)
 {
 	struct trusted_list old = {.room = bpf_map__max_entries(d->skel->maps.trusted_proxies)};
 	_cleanup_free_ struct sluice_trusted_key *free_old = calloc(old.room, sizeof(*free_old));
@@ -249,7 +270,8 @@ static int write_trusted(struct datapath *d, const struct datapath_service *serv
 		bool wanted = false;
 
 		for (size_t s = 0; s < count && !wanted; s++)
-			for (unsigned t = 0; t < services[s].trusted_count && !wanted; t++) {
+			for (unsigned t = 0; t < services[s].identity.trusted_count && !wanted;
+			     t++) {
 				struct sluice_trusted_key key = trusted_key(&services[s], t);
 
 				wanted = !memcmp(&key, &old.at[i], sizeof(key));
@@ -258,7 +280,7 @@ static int write_trusted(struct datapath *d, const struct datapath_service *serv
 			err = bpf_map_delete_elem(fd, &old.at[i]);
 	}
 	for (size_t s = 0; s < count && !err; s++)
-		for (unsigned t = 0; t < services[s].trusted_count && !err; t++) {
+		for (unsigned t = 0; t < services[s].identity.trusted_count && !err; t++) {
 			struct sluice_trusted_key key = trusted_key(&services[s], t);
 
 			err = bpf_map_update_elem(fd, &key, &one, BPF_ANY);
@@ -267,7 +289,7 @@ static int write_trusted(struct datapath *d, const struct datapath_service *serv
 		   : 0;
 }
 
-static int write_services(struct datapath *d, const struct datapath_service *services, size_t count)
+static int write_services(struct datapath *d, const struct service *services, size_t count)
 {
 	struct entries present = {0}, wanted = {0};
 	_cleanup_free_ void *free_present = NULL, *free_wanted = NULL;
@@ -316,9 +338,9 @@ static int write_services(struct datapath *d, const struct datapath_service *ser
 	return err ? err : write_ports(d, bits, false);
 }
 
-int datapath_set_services(struct datapath *d, const struct datapath_service *services, size_t count)
+int datapath_set_services(struct datapath *d, const struct service *services, size_t count)
 {
-	struct datapath_service *copy = NULL;
+	struct service *copy = NULL;
 	int err;
 
 	if (count) {

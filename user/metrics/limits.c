@@ -89,7 +89,7 @@ static json_t *everyone(const struct daemon_state *s)
 static int find_service(const struct daemon_state *s, const char *name)
 {
 	for (size_t i = 0; i < s->service_count; i++) {
-		const struct state_service *v = &s->services[i];
+		const struct service *v = &s->services[i];
 		char where[TEXT_SERVICE_MAX], port[8];
 
 		text_endpoint(where, v->addr, v->wildcard, v->port);
@@ -144,7 +144,7 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 		service = (uint32_t)found;
 	}
 	if (service < s->service_count)
-		id = s->services[service].model;
+		id = s->services[service].model_id;
 	if (model) {
 		found = controller_find(s->controller, model);
 		*status = 404;

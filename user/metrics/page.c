@@ -145,7 +145,7 @@ static void places(FILE *out, const struct daemon_state *s)
 	      "<th>default model</tr>\n",
 	      out);
 	for (size_t i = 0; i < s->service_count; i++) {
-		const struct state_service *v = &s->services[i];
+		const struct service *v = &s->services[i];
 		char text[TEXT_SERVICE_MAX];
 
 		text_endpoint(text, v->addr, v->wildcard, v->port);
@@ -154,8 +154,9 @@ static void places(FILE *out, const struct daemon_state *s)
 		text_cell(out, text_protocol(v->protocol));
 		text_cell(out, text_action(v->action));
 		text_cell(out, text_mode(v->mode));
-		text_cell(out, state_model_in_use(s, v->model) ? s->controller->model[v->model].name
-							       : "–");
+		text_cell(out, state_model_in_use(s, v->model_id)
+				       ? s->controller->model[v->model_id].name
+				       : "–");
 		fputs("</tr>\n", out);
 	}
 	fputs("</table>\n<table><tr><th>interface<th>XDP<th>tc</tr>\n", out);
