@@ -41,7 +41,7 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	r->at_syn = verdict >= SLUICE_VERDICT_SYN_RESET;
 	if (r->at_syn && r->action == SLUICE_ACTION_REPLY)
 		r->action = SLUICE_ACTION_RESET; /* a SYN has nobody to reply to */
-	tell_refusal(r);
+	report_refusal(r);
 	return 0;
 }
 
@@ -72,17 +72,17 @@ static __always_inline void account_admitted(const struct question *q, __u32 ser
 }
 
 /* Counts a request that shadow mode would have refused: it takes no slot. */
-SUBPROG int count_beyond(__u32 model, __u32 law)
+SUBPROG int count_shadow_in_flight(__u32 model, __u32 pool)
 {
 	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
-	struct sluice_model_state *ruling = model_counts(law);
+	struct sluice_model_state *carrier = model_counts(pool);
 
-	if (!all || !own || !ruling)
+	if (!all || !own || !carrier)
 		return 0;
-	__sync_fetch_and_add(&all->beyond, 1);
-	__sync_fetch_and_add(&own->beyond, 1);
-	if (law_apart(law, model))
-		__sync_fetch_and_add(&ruling->beyond, 1);
+	__sync_fetch_and_add(&all->shadow_in_flight, 1);
+	__sync_fetch_and_add(&own->shadow_in_flight, 1);
+	if (pool_apart(pool, model))
+		__sync_fetch_and_add(&carrier->shadow_in_flight, 1);
 	return 0;
 }
 

@@ -12,10 +12,10 @@
 #include "slots.h"
 
 #define STALL_RELEASE_NS                                                                           \
-	(10 * NSEC_PER_SEC)          /* a client that reads nothing for so long holds no place */
-#define SECOND_HOOK_NS NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
-#define ACK_NEAR       (1 << 18)     /* bytes */
-#define ROOM_MIN       1460          /* bytes of window that a chunk may need */
+	(10 * NSEC_PER_SEC)           /* a client that reads nothing for so long holds no place */
+#define SECOND_HOOK_NS  NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
+#define ACK_NEAR        (1 << 18)     /* bytes */
+#define WINDOW_LEFT_MIN 1460          /* bytes of window that a chunk may need */
 #define ACK_LATE_NS                                                                                \
 	(250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
 
@@ -116,7 +116,7 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 }
 
 /* What follows from conn->addr: its client, and whether its word on addresses is taken. */
-SUBPROG int conn_whose(struct sluice_conn *conn, const struct sluice_service *service)
+SUBPROG int conn_identify(struct sluice_conn *conn, const struct sluice_service *service)
 {
 	if (!conn || !service)
 		return 0;
@@ -156,7 +156,7 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 		       (service->feedback ? SLUICE_CONN_FEEDBACK : 0);
 	fresh->service = service->id;
 	__builtin_memcpy(fresh->addr, p->key.client_addr, 16);
-	conn_whose(fresh, service);
+	conn_identify(fresh, service);
 	if (service->proxy && proof == PROOF_HANDSHAKE)
 		fresh->flags |= SLUICE_CONN_PROXY;
 	err = bpf_map_update_elem(&conns, &p->key, fresh, BPF_NOEXIST);
@@ -200,7 +200,7 @@ static __always_inline void conn_taken(struct sluice_conn *conn, const struct pa
 static __always_inline void conn_acknowledged(struct sluice_conn *conn, const struct packet *p,
 					      __u64 now)
 {
-	__s64 room;
+	__s64 window_left;
 
 	/* An acknowledgement from nowhere near the client's place is somebody else's; TCP ignores
 	 * it, too. */
@@ -211,17 +211,18 @@ static __always_inline void conn_acknowledged(struct sluice_conn *conn, const st
 		__u64 since = conn->unacked_since_ns;
 
 		if (since && now - since > ACK_LATE_NS)
-			conn_set(conn, SLUICE_CONN_TAINTED);
+			conn_set(conn, SLUICE_CONN_CLIENT_LIMITED);
 		conn->c_ack = p->ack;
 		conn->unacked_since_ns = p->ack == conn->s_next ? 0 : now;
 	}
-	room = p->window;
+	window_left = p->window;
 	if (conn->wscale != SLUICE_WSCALE_UNKNOWN)
-		room = ((__s64)p->window << conn->wscale) - (conn->s_next - conn->c_ack) - ROOM_MIN;
-	if (room <= 0) {
+		window_left = ((__s64)p->window << conn->wscale) - (conn->s_next - conn->c_ack) -
+			      WINDOW_LEFT_MIN;
+	if (window_left <= 0) {
 		if (!conn->stalled_since_ns)
 			conn->stalled_since_ns = now;
-		conn_set(conn, SLUICE_CONN_STALLED | SLUICE_CONN_TAINTED);
+		conn_set(conn, SLUICE_CONN_STALLED | SLUICE_CONN_CLIENT_LIMITED);
 	} else if (conn->stalled_since_ns) {
 		conn->stalled_since_ns = 0;
 		conn_clear(conn, SLUICE_CONN_STALLED);

@@ -125,7 +125,7 @@ struct {
 } verdict_rate __weak SEC(".maps");
 
 /* Tells the daemon of a refusal, unless this CPU has told it enough this second. */
-static __always_inline void tell_refusal(const struct sluice_refusal *refusal)
+static __always_inline void report_refusal(const struct sluice_refusal *refusal)
 {
 	__u32 zero = 0;
 	struct {

@@ -69,8 +69,8 @@ SUBPROG int forwarded_client(const struct sluice_conn *conn, const struct sluice
  * connection's, or the one that a trusted proxy forwards it for. It is charged to that address or
  * to the holder of its key, whichever the service names first.
  */
-static __always_inline void whose_request(const struct sluice_conn *conn,
-					  const struct sluice_service *service)
+static __always_inline void identify_request(const struct sluice_conn *conn,
+					     const struct sluice_service *service)
 {
 	const struct http1_request *r = &conn->request;
 	struct judging *a = get_judging();
@@ -109,7 +109,7 @@ static __always_inline void whose_request(const struct sluice_conn *conn,
 SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_service *service)
 {
 	if (conn && service)
-		whose_request(conn, service);
+		identify_request(conn, service);
 	return 0;
 }
 

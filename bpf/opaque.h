@@ -32,8 +32,8 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 	if (conn->flags & SLUICE_CONN_RESPONSE || conn->exchange_head == conn->exchange_tail) {
 		if (p->payload_len >= sizeof(head))
 			bpf_skb_load_bytes(c->skb, p->payload_at, head, sizeof(head));
-		e->bytes = e->ahead = e->beside = 0;
-		e->model = e->law = c->service->default_model;
+		e->bytes = e->queued_bytes = e->in_flight_at_admission = 0;
+		e->model = e->pool = c->service->default_model;
 		e->flags = conn->exchange_head == conn->exchange_tail || tls_talk(head)
 				   ? 0
 				   : SLUICE_EXCHANGE_JUDGED;
@@ -46,7 +46,7 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 	e->bytes += p->payload_len;
 	conn->c_next = end;
 	if (!(conn->flags & SLUICE_CONN_STALLED))
-		conn_clear(conn, SLUICE_CONN_TAINTED);
+		conn_clear(conn, SLUICE_CONN_CLIENT_LIMITED);
 }
 
 /* Whether an http service's new connection speaks something else: TLS, or HTTP/2 with its preface

@@ -20,9 +20,9 @@ static __always_inline struct sluice_model_state *model_counts(__u32 model)
 }
 
 /* Whether the law's entry is a third one, beside the model's and that of all. */
-static __always_inline bool law_apart(__u32 law, __u32 model)
+static __always_inline bool pool_apart(__u32 pool, __u32 model)
 {
-	return law != model && law != SLUICE_MODEL_ALL;
+	return pool != model && pool != SLUICE_MODEL_ALL;
 }
 
 /* Since when the server has worked on the waiting requests with nothing to show for it. */
@@ -62,7 +62,7 @@ static __always_inline __u32 share_weight(const struct question *q)
 static __always_inline struct sluice_holding *client_holding(struct judging *a)
 {
 	a->key.client = a->question.client;
-	a->key.model = a->question.law;
+	a->key.model = a->question.pool;
 	return bpf_map_lookup_elem(&client_in_flight, &a->key);
 }
 
@@ -76,12 +76,12 @@ static __always_inline __u32 spread(__u32 ms)
  * What the law says of one more request on top of `load`. Where one of a client within its share
  * would be admitted, the share is the reason.
  */
-static __always_inline void judge_by_law(struct judgement *j, const struct question *q,
-					 const struct sluice_model_flag *law,
-					 struct sluice_model_state *state,
-					 const struct admission_load *load)
+static __always_inline void judge_by_policy(struct judgement *j, const struct question *q,
+					    const struct sluice_model_flag *pool,
+					    struct sluice_model_state *state,
+					    const struct admission_load *load)
 {
-	const struct sluice_admission *a = &law->admission;
+	const struct sluice_admission *a = &pool->admission;
 	enum admission_verdict verdict;
 
 	if (j->reason || !a->floor)
@@ -95,8 +95,8 @@ static __always_inline void judge_by_law(struct judgement *j, const struct quest
 	else
 		j->reason =
 			verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT;
-	j->retry_after_ms = spread(law->limit_retry_ms);
-	j->about = q->law == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : q->model;
+	j->retry_after_ms = spread(pool->limit_retry_ms);
+	j->about = q->pool == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : q->model;
 	if (q->take || !j->shadow)
 		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
 }

@@ -27,8 +27,8 @@ struct question {
 	__u32 class;        /* of its prefix + 1; 0: the prefix states none */
 	__u32 rank;         /* by its class and its share */
 	__u32 service;
-	__u32 law;           /* the entry that carries the model's law */
-	__u32 ahead, beside; /* as its exchange keeps them */
+	__u32 pool;                                 /* the entry that carries the model's law */
+	__u32 queued_bytes, in_flight_at_admission; /* as its exchange keeps them */
 };
 
 struct judgement {

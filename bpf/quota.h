@@ -234,16 +234,16 @@ static __always_inline void charge_request(struct judgement *j, const struct slu
 }
 
 /* Charges tokens that have left. */
-SUBPROG int quota_tokens(const struct sluice_client *whom, __u32 id, __u32 tokens, __u64 now)
+SUBPROG int quota_tokens(const struct sluice_client *subject, __u32 id, __u32 tokens, __u64 now)
 {
 	struct sluice_quota *q = quota_by_id(id);
 	struct quota_scratch *s = get_quota_scratch();
 	struct sluice_budget *b;
 	struct charge *c;
 
-	if (!whom || !q || !q->token_ns || !tokens || !s)
+	if (!subject || !q || !q->token_ns || !tokens || !s)
 		return 0;
-	b = budget_of(whom, id, true, now);
+	b = budget_of(subject, id, true, now);
 	if (!b)
 		return 0;
 	c = &s->charge;

@@ -11,10 +11,10 @@
 #include "refuse.h"
 
 /* Less than TCP waits before it sends again for certain (RFC 6298). */
-#define AGAIN_SOON_NS (50 * NSEC_PER_MSEC)
+#define RETRANSMISSION_SOON_NS (50 * NSEC_PER_MSEC)
 
 /* What is to be done with bytes that were framed and come again; SOON: the packet is dropped. */
-enum again { AGAIN_TAKEN, AGAIN_SOON, AGAIN_DOUBT };
+enum again { RETRANSMISSION_TAKEN, RETRANSMISSION_SOON, RETRANSMISSION_FRAMING_ERROR };
 
 /* Whether bytes were framed within the last `ns`. */
 static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 now, __u64 ns)
@@ -24,7 +24,7 @@ static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 
 
 /* The server has nothing of the request that was framed last, or is being framed: it is forgotten,
  * and its slot released. */
-static __always_inline void begin_again(struct sluice_conn *conn)
+static __always_inline void roll_back_request(struct sluice_conn *conn)
 {
 	if (conn->flags & SLUICE_CONN_REQUEST) {
 		http1_request_next(&conn->request);
@@ -46,27 +46,28 @@ static __always_inline void begin_again(struct sluice_conn *conn)
  * was none, or a whole request, is framed again; in a body of known length no more than the model's
  * name is lost; anything else is in doubt.
  */
-SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct sluice_conn *conn,
-		       const struct sluice_service *service, __u64 now)
+SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
+			   struct sluice_conn *conn, const struct sluice_service *service,
+			   __u64 now)
 {
 	__u32 end, taken = 0, s_next = 0, lost, waiting;
 	struct http1_frame *f;
 
 	if (!s || !conn || !service)
-		return AGAIN_TAKEN;
+		return RETRANSMISSION_TAKEN;
 	end = s->packet.seq + s->packet.payload_len;
 	if (seq_diff(end, conn->c_next) > 0)
 		end = conn->c_next;
 	if (seq_diff(end, conn->s_ack) <= 0 ||
 	    prove_by_socket(skb, &s->packet, &taken, &s_next) == PROOF_NONE ||
 	    seq_diff(end, taken) <= 0)
-		return AGAIN_TAKEN;
-	if (framed_within(conn, now, AGAIN_SOON_NS))
-		return AGAIN_SOON;
+		return RETRANSMISSION_TAKEN;
+	if (framed_within(conn, now, RETRANSMISSION_SOON_NS))
+		return RETRANSMISSION_SOON;
 	if (conn->flags & SLUICE_CONN_CLIENT_FIN) {
 		conn_clear(conn, SLUICE_CONN_CLIENT_FIN);
 		if (--conn->c_next == taken)
-			return AGAIN_TAKEN;
+			return RETRANSMISSION_TAKEN;
 	}
 	f = &conn->request.frame;
 	lost = conn->c_next - taken;
@@ -74,20 +75,20 @@ SUBPROG int came_again(struct __sk_buff *skb, struct request_scratch *s, struct 
 	conn->c_next = taken; /* also where the server would believe a RST */
 	if (conn->flags & SLUICE_CONN_REQUEST && f->state == HTTP1_AT_BODY &&
 	    f->flags & HTTP1_LENGTH && conn->request_bytes >= f->head_bytes + (__u64)lost) {
-		json_model_unsay(&conn->request.json);
+		json_model_rollback(&conn->request.json);
 		f->left += lost;
 		conn->request_bytes -= lost;
-		return AGAIN_TAKEN;
+		return RETRANSMISSION_TAKEN;
 	}
 	if (!(conn->flags & SLUICE_CONN_PROXY) &&
 	    (conn->flags & SLUICE_CONN_REQUEST ||
 	     waiting > (conn->flags & SLUICE_CONN_RESPONSE ? 1 : 0))) {
-		begin_again(conn);
+		roll_back_request(conn);
 		if (taken == conn->c_begin)
-			return AGAIN_TAKEN;
+			return RETRANSMISSION_TAKEN;
 	}
-	request_doubt(s, conn, service);
-	return AGAIN_DOUBT;
+	request_framing_error(s, conn, service);
+	return RETRANSMISSION_FRAMING_ERROR;
 }
 
 /* Whether this may be the packet that was framed last, at a second hook of its way (a VLAN and its
@@ -118,12 +119,12 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 	if (conn->s_shut && seq_diff(p->seq, conn->s_ack) >= 0)
 		return ORDER_OLD; /* a knock on the server's shut window: it will come again */
 	if (seq_diff(p->seq, conn->c_next) < 0 && !second_hook(c)) {
-		int again = came_again(c->skb, s, conn, c->service, c->a->question.now);
+		int again = retransmission(c->skb, s, conn, c->service, c->a->question.now);
 
-		if (again == AGAIN_SOON)
+		if (again == RETRANSMISSION_SOON)
 			count(SLUICE_COUNTER_REORDERED_DROPPED);
-		if (again != AGAIN_TAKEN)
-			return again == AGAIN_DOUBT ? ORDER_OLD : ORDER_DROP;
+		if (again != RETRANSMISSION_TAKEN)
+			return again == RETRANSMISSION_FRAMING_ERROR ? ORDER_OLD : ORDER_DROP;
 	}
 	ahead = seq_diff(p->seq, conn->c_next);
 	if (ahead > 0) {

@@ -14,8 +14,8 @@
 
 /* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants
  * that and nothing forbids it. */
-SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
-			  const struct sluice_service *service)
+SUBPROG int request_framing_error(struct request_scratch *s, struct sluice_conn *conn,
+				  const struct sluice_service *service)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
 	struct sluice_prefix_key key = {.plen = 128};
@@ -25,14 +25,14 @@ SUBPROG int request_doubt(struct request_scratch *s, struct sluice_conn *conn,
 	if (!s || !conn || !service || !all || !a)
 		return 0;
 	__builtin_memcpy(key.addr, conn->addr, 16);
-	if (service->doubt_reset &&
+	if (service->framing_error_reset &&
 	    !(conn->flags & (SLUICE_CONN_ADOPTED | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)) &&
 	    !response_under_way(conn) && may_refuse(get_settings(), a->question.now) &&
 	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
 	    prefix_class(&key, a->question.now, &prefix) != SLUICE_PREFIX_EXEMPT)
-		s->refuse = REFUSE_DOUBT;
+		s->refuse = REFUSE_FRAMING_ERROR;
 	else
-		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 	return 0;
 }
 
@@ -59,7 +59,7 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	j = &a->judgement;
 	t = &s->tombstone;
 	now = a->question.now;
-	if (s->refuse == REFUSE_DOUBT)
+	if (s->refuse == REFUSE_FRAMING_ERROR)
 		j->action = SLUICE_ACTION_RESET;
 	__builtin_memset(t, 0, sizeof(*t));
 	t->born_ns = t->last_seen_ns = now;
@@ -86,8 +86,8 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			text_len = 0;
 		}
 	}
-	if (s->refuse == REFUSE_DOUBT)
-		count(SLUICE_COUNTER_DOUBT_RESET);
+	if (s->refuse == REFUSE_FRAMING_ERROR)
+		count(SLUICE_COUNTER_FRAMING_ERROR_RESET);
 	else
 		account(service, SLUICE_VERDICT_REJECTED);
 	release_all(conn);

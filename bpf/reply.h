@@ -154,7 +154,7 @@ static __always_inline __u32 whole_seconds(__u32 ms)
 
 /* A place in the text, bounded where it is used: 6.1 forgets what was tested on another register.
  */
-static __always_inline __u64 text_place(__u64 at)
+static __always_inline __u64 text_offset(__u64 at)
 {
 	at = scan_opaque(at);
 	return at > SLUICE_REPLY_MAX ? SLUICE_REPLY_MAX : at;
@@ -185,14 +185,14 @@ SUBPROG __u32 fill_reply(const struct sluice_reply_key *key, __u32 retry_after_m
 	    len != message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX)
 		return 0;
 	__builtin_memcpy(s->text, reply->text, SLUICE_REPLY_MAX);
-	write_number(s->text + text_place(seconds_at), whole_seconds(retry_after_ms));
-	write_number(s->text + text_place(ms_at), retry_after_ms);
+	write_number(s->text + text_offset(seconds_at), whole_seconds(retry_after_ms));
+	write_number(s->text + text_offset(ms_at), retry_after_ms);
 	if (reset_at)
-		write_number(s->text + text_place(reset_at), whole_seconds(retry_after_ms));
-	digits = write_number(s->text + text_place(message_at), whole_seconds(retry_after_ms));
+		write_number(s->text + text_offset(reset_at), whole_seconds(retry_after_ms));
+	digits = write_number(s->text + text_offset(message_at), whole_seconds(retry_after_ms));
 	if (digits > SLUICE_NUMBER_WIDTH)
 		return 0;
-	__builtin_memcpy(s->text + text_place(message_at) + digits, reply->tail,
+	__builtin_memcpy(s->text + text_offset(message_at) + digits, reply->tail,
 			 SLUICE_REPLY_TAIL_MAX);
 	return len;
 }

@@ -11,7 +11,7 @@
 #include "question.h"
 
 /* What a packet is refused for: by question and judgement, or because its framing is in doubt. */
-enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_DOUBT };
+enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_FRAMING_ERROR };
 
 struct request_scratch {
 	struct packet packet;
@@ -26,7 +26,7 @@ struct request_scratch {
 			   1; 0: none */
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
-	__u8 buf[SCAN_ROOM + SCAN_PAD];
+	__u8 buf[SCAN_CAPACITY + SCAN_PAD];
 };
 
 struct {

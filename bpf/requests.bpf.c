@@ -99,7 +99,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 				return;
 			}
 			if (verdict == SLUICE_VERDICT_ADMITTED)
-				hold_passing();
+				take_slots_passing();
 		}
 		flags = SLUICE_EXCHANGE_JUDGED;
 		if (verdict == SLUICE_VERDICT_ADMITTED) {
@@ -107,9 +107,9 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 			flags |= SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		} else {
 			account(service, verdict);
-			count_beyond(model, a->question.law);
-			flags |= SLUICE_EXCHANGE_BEYOND;
-			a->question.ahead = a->question.beside = 0;
+			count_shadow_in_flight(model, a->question.pool);
+			flags |= SLUICE_EXCHANGE_SHADOW;
+			a->question.queued_bytes = a->question.in_flight_at_admission = 0;
 		}
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
@@ -120,9 +120,9 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	e->admitted_ns = now;
 	e->bytes = admission_bytes(conn->request_bytes);
 	e->model = model;
-	e->law = a->question.law;
-	e->ahead = a->question.ahead;
-	e->beside = a->question.beside;
+	e->pool = a->question.pool;
+	e->queued_bytes = a->question.queued_bytes;
+	e->in_flight_at_admission = a->question.in_flight_at_admission;
 	e->quota = flags ? j->quota : 0;
 	e->client = a->question.client;
 	e->method = r->frame.method;
@@ -133,7 +133,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 		return;
 	}
 	if (!(conn->flags & SLUICE_CONN_STALLED))
-		conn_clear(conn, SLUICE_CONN_TAINTED);
+		conn_clear(conn, SLUICE_CONN_CLIENT_LIMITED);
 	barrier();
 	conn->exchange_tail++;
 }
@@ -144,7 +144,7 @@ static __always_inline void head_ended(struct sluice_conn *conn,
 				       const struct sluice_service *service)
 {
 	route_head(conn, service->id);
-	whose_request(conn, service);
+	identify_request(conn, service);
 }
 
 /* The PROXY header has ended: from a trusted peer, the connection is whose it says. */
@@ -154,7 +154,7 @@ SUBPROG int proxy_end(struct sluice_conn *conn, const struct sluice_service *ser
 		return 0;
 	if (conn->flags & SLUICE_CONN_TRUSTED && conn->proxy.known) {
 		__builtin_memcpy(conn->addr, conn->proxy.addr, 16);
-		conn_whose(conn, service);
+		conn_identify(conn, service);
 	}
 	http1_request_next(&conn->request);
 	conn_clear(conn, SLUICE_CONN_PROXY);
@@ -168,22 +168,22 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	__u32 model = SLUICE_MODEL_ALL;
 	bool end = ev & HTTP1_END;
 
-	if (ev & HTTP1_DOUBT) {
-		request_doubt(c->s, conn, c->service);
+	if (ev & HTTP1_FRAMING_ERROR) {
+		request_framing_error(c->s, conn, c->service);
 		return 1;
 	}
 	if (ev & HTTP1_HEAD_END)
 		head_ended(conn, c->service);
 	if (end) {
 		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r)) {
-			route_behind(conn, c->service->id);
+			route_after_body(conn, c->service->id);
 			c->s->named = 0;
 		}
 	} else if (!(conn->flags & SLUICE_CONN_JUDGE) || !(ev & (HTTP1_HEAD_END | HTTP1_MODEL))) {
 		return conn->flags & SLUICE_CONN_UNJUDGED;
 	}
 	if (end && conn->exchange_tail - conn->exchange_head >= SLUICE_EXCHANGES_MAX) {
-		give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+		give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 		return 1;
 	}
 	if (end && model_known(c->s, r, ev))
@@ -248,7 +248,7 @@ static __always_inline long proxy_events(struct request_context *c)
 	struct sluice_conn *conn = c->conn;
 
 	if (conn->proxy.state == PROXY_BAD) {
-		request_doubt(c->s, conn, c->service);
+		request_framing_error(c->s, conn, c->service);
 		return 1;
 	}
 	if (conn->proxy.state == PROXY_DONE)
@@ -288,7 +288,7 @@ static long request_step(__u32 i, struct request_context *c)
 		if (pos >= s->buf_len) {
 			n = scan_fit(left);
 			if (bpf_skb_load_bytes(c->skb, s->at, s->buf, n)) {
-				give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+				give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 				return 1;
 			}
 			s->buf_at = s->at;
@@ -443,9 +443,9 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	if (p->fragment) {
 		c.s->refuse = REFUSE_NOTHING; /* its other bytes come without ports */
 		if (c.service)
-			request_doubt(c.s, conn, c.service);
+			request_framing_error(c.s, conn, c.service);
 		else
-			give_up(conn, SLUICE_COUNTER_PASSED_DOUBT);
+			give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 		return c.s->refuse ? refuse_request(skb, conn, c.service) : TC_ACT_UNSPEC;
 	}
 	if (p->flags & TCP_RST) {

@@ -40,7 +40,7 @@ struct response_scratch {
 	__u64 woken_ns;                    /* when this CPU last woke the daemon for a sample */
 	__u32 waited; /* the packet, full or let out by an acknowledgement, may have waited for its
 			 client, and more with it */
-	__u8 buf[SCAN_ROOM + SCAN_PAD];
+	__u8 buf[SCAN_CAPACITY + SCAN_PAD];
 };
 
 struct {
@@ -130,12 +130,14 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 	sample->pad = 0;
 	sample->service = conn->service;
 	sample->bytes = e->bytes;
-	sample->ahead = e->ahead;
-	sample->beside = e->beside;
+	sample->queued_bytes = e->queued_bytes;
+	sample->in_flight_at_admission = e->in_flight_at_admission;
 	if (kind == SLUICE_SAMPLE_ITL) {
 		gaps_us = conn->gaps_ns / 1000;
-		sample->beside = c->s->ended ? conn->gaps_n : 0;
-		sample->ahead = sample->beside ? gaps_us / sample->beside : 0;
+		sample->in_flight_at_admission = c->s->ended ? conn->gaps_n : 0;
+		sample->queued_bytes = sample->in_flight_at_admission
+					       ? gaps_us / sample->in_flight_at_admission
+					       : 0;
 	}
 	sample->client = e->client;
 	if (named)
@@ -156,7 +158,7 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 static __always_inline void caught_up(struct response_context *c)
 {
 	if (!(c->conn->flags & SLUICE_CONN_STALLED) && !c->s->waited)
-		conn_clear(c->conn, SLUICE_CONN_TAINTED);
+		conn_clear(c->conn, SLUICE_CONN_CLIENT_LIMITED);
 }
 
 /* Folds the gaps that this packet ended; tells them when it is time, or when the response has
@@ -168,8 +170,8 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 	struct response_scratch *s = c->s;
 
 	if (s->gaps) {
-		if (conn->flags & SLUICE_CONN_TAINTED) {
-			count_n(SLUICE_COUNTER_GAPS_TAINTED, s->gaps);
+		if (conn->flags & SLUICE_CONN_CLIENT_LIMITED) {
+			count_n(SLUICE_COUNTER_GAPS_CLIENT_LIMITED, s->gaps);
 		} else {
 			if (!conn->fold_n)
 				conn->fold_since_ns = conn->chunk_ns;
@@ -205,11 +207,11 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 	struct sluice_conn *conn = c->conn;
 
 	conn_set(conn, SLUICE_CONN_FIRST_TOKEN);
-	gives_back(e, c->s->now, SLUICE_EXCHANGE_WAITING);
+	release_worked_off(e, c->s->now, SLUICE_EXCHANGE_WAITING);
 	conn->chunk_ns = c->s->now;
 	conn->gaps_ns = conn->gaps_n = 0;
-	if (conn->flags & SLUICE_CONN_TAINTED)
-		count(SLUICE_COUNTER_GAPS_TAINTED);
+	if (conn->flags & SLUICE_CONN_CLIENT_LIMITED)
+		count(SLUICE_COUNTER_GAPS_CLIENT_LIMITED);
 	else
 		send_sample(c, e, SLUICE_SAMPLE_TTFT, conn->event_ns - e->admitted_ns, 1);
 	caught_up(c);
@@ -232,8 +234,8 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 	bool judged = e && e->flags & SLUICE_EXCHANGE_JUDGED;
 	bool ok = r->frame.status >= 200 && r->frame.status < 300;
 
-	if (ev & HTTP1_DOUBT) {
-		give_up(conn, SLUICE_COUNTER_RESPONSE_DOUBT);
+	if (ev & HTTP1_FRAMING_ERROR) {
+		give_up(conn, SLUICE_COUNTER_RESPONSE_FRAMING_ERROR);
 		return 1;
 	}
 	if (ev & HTTP1_UPGRADED) {
@@ -266,7 +268,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			if (unary(c, e))
 				first_token(c, e);
 			else if (!(ev & HTTP1_END)) /* which gives all back at once */
-				gives_back(e, s->now, SLUICE_EXCHANGE_WAITING);
+				release_worked_off(e, s->now, SLUICE_EXCHANGE_WAITING);
 		}
 		if (ev & STREAM_EVENT_BEGIN)
 			conn->event_ns = s->now;
@@ -290,7 +292,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 					s->usage_client = e->client;
 				}
 			}
-			gives_back(e, s->now, HELD);
+			release_worked_off(e, s->now, HELD);
 			conn->exchange_head++;
 		}
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
@@ -304,7 +306,7 @@ static __always_inline void begin_response(struct sluice_conn *conn)
 
 	http1_response_begin(&conn->response, e ? e->method : HTTP1_METHOD_POST);
 	if (!(conn->flags & SLUICE_CONN_FEEDBACK))
-		conn->response.frame.flags = HTTP1_DATE_UNASKED;
+		conn->response.frame.flags = HTTP1_DATE_UNCHECKED;
 	conn_set(conn, SLUICE_CONN_RESPONSE);
 }
 
@@ -349,7 +351,7 @@ static long response_step(__u32 i, struct response_context *c)
 		if (pos >= s->buf_len) {
 			n = scan_fit(left);
 			if (bpf_skb_load_bytes(c->skb, s->at, s->buf, n)) {
-				give_up(conn, SLUICE_COUNTER_RESPONSE_DOUBT);
+				give_up(conn, SLUICE_COUNTER_RESPONSE_FRAMING_ERROR);
 				return 1;
 			}
 			s->buf_at = s->at;
@@ -465,7 +467,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		 * hook (a VLAN and its parent, a bridge and its port).
 		 */
 		if (p.payload_len && (end != conn->s_next || now - conn->sent_ns > SECOND_HOOK_NS))
-			conn_set(conn, SLUICE_CONN_TAINTED);
+			conn_set(conn, SLUICE_CONN_CLIENT_LIMITED);
 		if (p.payload_len && conn->date_secs && seq_diff(conn->date_seq, p.seq) >= 0 &&
 		    seq_diff(conn->date_seq, end) < 0)
 			feedback_write(skb, conn, p.tcp_at, p.payload_at + (conn->date_seq - p.seq),
@@ -479,7 +481,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			conn->unacked_since_ns = s->now;
 		if (!(conn->flags & SLUICE_CONN_NO_RESPONSES)) {
 			if (ahead > 0) {
-				give_up(conn, SLUICE_COUNTER_RESPONSE_DOUBT);
+				give_up(conn, SLUICE_COUNTER_RESPONSE_FRAMING_ERROR);
 			} else {
 				struct sluice_exchange *e;
 
@@ -520,7 +522,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			c.conn = conn;
 			c.s = s;
 			http1_response_closed(&conn->response, &ev);
-			if (ev & HTTP1_DOUBT) {
+			if (ev & HTTP1_FRAMING_ERROR) {
 				struct sluice_exchange *e = current_exchange(conn);
 
 				if (e)

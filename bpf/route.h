@@ -124,7 +124,7 @@ static __always_inline void route_head(struct sluice_conn *conn, __u32 service)
 }
 
 /* At the end of a request that nothing has named yet. */
-SUBPROG int route_behind(struct sluice_conn *conn, __u32 service)
+SUBPROG int route_after_body(struct sluice_conn *conn, __u32 service)
 {
 	struct sluice_rules *set = service_rules(service);
 

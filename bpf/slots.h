@@ -11,43 +11,43 @@
 #include "pool.h"
 #include "quota.h"
 
-#define HELD (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_BEYOND)
+#define HELD (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_SHADOW)
 
-static __always_inline void give_back_to(struct sluice_model_state *state, __u32 had)
+static __always_inline void release_counts(struct sluice_model_state *state, __u32 had)
 {
 	if (had & SLUICE_EXCHANGE_WAITING)
 		__sync_fetch_and_add(&state->waiting, -1);
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
 		__sync_fetch_and_add(&state->in_flight, -1);
-	if (had & SLUICE_EXCHANGE_BEYOND)
-		__sync_fetch_and_add(&state->beyond, -1);
+	if (had & SLUICE_EXCHANGE_SHADOW)
+		__sync_fetch_and_add(&state->shadow_in_flight, -1);
 }
 
 /* Releases what a request of `bytes` has held since `since`, in every entry that counts it. `had`:
  * SLUICE_EXCHANGE_… flags. */
-static __always_inline void give_back_now(__u32 model, __u32 law, __u32 bytes, __u64 since,
-					  __u32 had)
+static __always_inline void release_load(__u32 model, __u32 pool, __u32 bytes, __u64 since,
+					 __u32 had)
 {
 	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
-	struct sluice_model_state *ruling = model_counts(law);
+	struct sluice_model_state *carrier = model_counts(pool);
 
-	if (!all || !own || !ruling)
+	if (!all || !own || !carrier)
 		return;
-	give_back_to(all, had);
-	give_back_to(own, had);
-	if (law_apart(law, model))
-		give_back_to(ruling, had);
+	release_counts(all, had);
+	release_counts(own, had);
+	if (pool_apart(pool, model))
+		release_counts(carrier, had);
 	if (had & SLUICE_EXCHANGE_WAITING) {
-		__sync_fetch_and_add(&ruling->waiting_bytes, -(__s64)bytes);
-		ages_remove(&ruling->ages, since);
+		__sync_fetch_and_add(&carrier->waiting_bytes, -(__s64)bytes);
+		ages_remove(&carrier->ages, since);
 	}
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
-		__sync_fetch_and_add(&ruling->ended, 1);
+		__sync_fetch_and_add(&carrier->ended, 1);
 }
 
 /* A client has one request less in flight under a law. The daemon deletes the entry of a client
  * that has none. */
-static __always_inline void client_lets_go(const struct sluice_client_flag_key *key)
+static __always_inline void release_client(const struct sluice_client_flag_key *key)
 {
 	struct sluice_holding *held = bpf_map_lookup_elem(&client_in_flight, key);
 
@@ -57,7 +57,7 @@ static __always_inline void client_lets_go(const struct sluice_client_flag_key *
 
 /* Releases what an exchange holds of `drop`, once however many CPUs try. Inlined into both its
  * callers, which saves a call each. */
-static __always_inline void release_now(struct sluice_exchange *e, __u32 drop)
+static __always_inline void release_exchange(struct sluice_exchange *e, __u32 drop)
 {
 	struct sluice_client_flag_key key = {};
 	__u32 had;
@@ -65,33 +65,33 @@ static __always_inline void release_now(struct sluice_exchange *e, __u32 drop)
 	had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
 	if (!had)
 		return;
-	give_back_now(e->model, e->law, e->bytes, e->admitted_ns, had);
+	release_load(e->model, e->pool, e->bytes, e->admitted_ns, had);
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
 		key.client = e->client;
-		key.model = e->law;
-		client_lets_go(&key);
+		key.model = e->pool;
+		release_client(&key);
 	}
 }
 
 SUBPROG int release(struct sluice_exchange *e, __u32 drop)
 {
 	if (e)
-		release_now(e, drop);
+		release_exchange(e, drop);
 	return 0;
 }
 
 /* An exchange has its first token, or its end: the server has worked off what it releases of
  * `drop`. */
-SUBPROG int gives_back(struct sluice_exchange *e, __u64 now, __u32 drop)
+SUBPROG int release_worked_off(struct sluice_exchange *e, __u64 now, __u32 drop)
 {
-	struct sluice_model_state *law;
+	struct sluice_model_state *pool;
 
 	if (!e)
 		return 0;
-	law = model_counts(e->law);
-	if (law && e->flags & SLUICE_EXCHANGE_WAITING)
-		law->token_ns = now;
-	release_now(e, drop);
+	pool = model_counts(e->pool);
+	if (pool && e->flags & SLUICE_EXCHANGE_WAITING)
+		pool->token_ns = now;
+	release_exchange(e, drop);
 	return 0;
 }
 
@@ -108,7 +108,7 @@ SUBPROG int release_all(struct sluice_conn *conn)
 
 /* Takes a slot of one entry and begins to wait there. With `bound`, false and the reason if the
  * entry's limit leaves none. */
-static __always_inline bool take_place(struct judging *a, __u32 id, bool bound)
+static __always_inline bool take_slot(struct judging *a, __u32 id, bool bound)
 {
 	struct sluice_model_state *state = model_counts(id);
 	struct sluice_model_flag *flag = model_flag(id);
@@ -129,24 +129,24 @@ static __always_inline bool take_place(struct judging *a, __u32 id, bool bound)
 	return true;
 }
 
-static __always_inline void leave_place(__u32 id)
+static __always_inline void release_slot(__u32 id)
 {
 	struct sluice_model_state *state = model_counts(id);
 
 	if (state)
-		give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+		release_counts(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
 }
 
 /* The law's word on a request that has its slot, on top of the load before it: true if it stays. */
-static __always_inline bool join_law(struct judging *a, const struct sluice_model_flag *law,
-				     struct sluice_model_state *state, bool bound)
+static __always_inline bool join_pool(struct judging *a, const struct sluice_model_flag *pool,
+				      struct sluice_model_state *state, bool bound)
 {
 	struct question *q = &a->question;
 
 	a->load.waiting_bytes = __sync_fetch_and_add(&state->waiting_bytes, q->bytes);
 	a->load.since_ns = load_since(state);
 	if (bound)
-		judge_by_law(&a->judgement, q, law, state, &a->load);
+		judge_by_policy(&a->judgement, q, pool, state, &a->load);
 	if (a->judgement.reason) {
 		__sync_fetch_and_add(&state->waiting_bytes, -(__s64)q->bytes);
 		return false;
@@ -155,7 +155,7 @@ static __always_inline bool join_law(struct judging *a, const struct sluice_mode
 }
 
 /* The request stays: its clock runs, and its exchange will keep the load that it found. */
-static __always_inline void begin_waiting(struct judging *a, const struct sluice_model_flag *law,
+static __always_inline void begin_waiting(struct judging *a, const struct sluice_model_flag *pool,
 					  struct sluice_model_state *state)
 {
 	struct question *q = &a->question;
@@ -164,8 +164,8 @@ static __always_inline void begin_waiting(struct judging *a, const struct sluice
 		state->waiting_ns = q->now;
 	ages_add(&state->ages, q->now);
 	__sync_fetch_and_add(&state->admitted, 1);
-	q->ahead = admission_ahead(&law->admission, &a->load, q->bytes, q->now);
-	q->beside = a->load.in_flight + 1;
+	q->queued_bytes = admission_queued_bytes(&pool->admission, &a->load, q->bytes, q->now);
+	q->in_flight_at_admission = a->load.in_flight + 1;
 }
 
 /*
@@ -175,37 +175,37 @@ static __always_inline void begin_waiting(struct judging *a, const struct sluice
  * was there before is the load. A client that holds nothing yet gets its entry after all others:
  * a refused request makes none.
  */
-static __always_inline void take_places(struct judging *a, bool bound)
+static __always_inline void take_slots(struct judging *a, bool bound)
 {
 	struct sluice_holding *held, had = {};
 	struct sluice_model_state *state;
-	struct sluice_model_flag *law;
+	struct sluice_model_flag *pool;
 	struct question *q = &a->question;
 
-	law = model_flag(q->law);
-	state = model_counts(q->law);
-	if (!law || !state)
+	pool = model_flag(q->pool);
+	state = model_counts(q->pool);
+	if (!pool || !state)
 		return;
-	if (bound && law->admission.floor)
+	if (bound && pool->admission.floor)
 		q->rank = admission_rank(class_of(a), 0);
 	held = client_holding(a);
 	if (held) {
-		had.due = held->due;
+		had.tat = held->tat;
 		had.in_flight = __sync_fetch_and_add(&held->in_flight, 1);
-		if (admission_above_share(&law->admission, &had, share_weight(q), state->admitted))
+		if (admission_above_share(&pool->admission, &had, share_weight(q), state->admitted))
 			q->rank |= 1;
 	}
-	if (q->law != SLUICE_MODEL_ALL && !take_place(a, SLUICE_MODEL_ALL, bound))
+	if (q->pool != SLUICE_MODEL_ALL && !take_slot(a, SLUICE_MODEL_ALL, bound))
 		goto none;
-	if (q->law != q->model && !take_place(a, q->model, bound))
+	if (q->pool != q->model && !take_slot(a, q->model, bound))
 		goto all_back;
-	if (!take_place(a, q->law, bound))
+	if (!take_slot(a, q->pool, bound))
 		goto model_back;
-	if (!join_law(a, law, state, bound))
-		goto law_back;
+	if (!join_pool(a, pool, state, bound))
+		goto pool_back;
 	KEEP(state); /* or the addresses of its parts go on the stack, which has 480 bytes used then
 			and not 512 */
-	begin_waiting(a, law, state);
+	begin_waiting(a, pool, state);
 	if (!held) {
 		bpf_map_update_elem(&client_in_flight, &a->key, &had, BPF_NOEXIST);
 		held = bpf_map_lookup_elem(&client_in_flight, &a->key);
@@ -216,26 +216,26 @@ static __always_inline void take_places(struct judging *a, bool bound)
 		__sync_fetch_and_add(&held->in_flight, 1);
 	}
 	/* Two CPUs that let it in at once may put it ahead by one turn: no place rests on that. */
-	if (law->admission.turn)
-		held->due =
-			admission_due(&law->admission, held->due, share_weight(q), state->admitted);
+	if (pool->admission.interval)
+		held->tat = admission_next_tat(&pool->admission, held->tat, share_weight(q),
+					       state->admitted);
 	return;
 
-law_back:
-	give_back_to(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+pool_back:
+	release_counts(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
 model_back:
-	if (q->law != q->model)
-		leave_place(q->model);
+	if (q->pool != q->model)
+		release_slot(q->model);
 all_back:
-	if (q->law != SLUICE_MODEL_ALL)
-		leave_place(SLUICE_MODEL_ALL);
+	if (q->pool != SLUICE_MODEL_ALL)
+		release_slot(SLUICE_MODEL_ALL);
 none:
 	if (held)
 		__sync_fetch_and_add(&held->in_flight, -1);
 }
 
 /* Takes the slots of a request that passes although it was not admitted, and charges it. */
-SUBPROG int hold_passing(void)
+SUBPROG int take_slots_passing(void)
 {
 	struct judging *a = get_judging();
 	struct sluice_budget *budget;
@@ -243,7 +243,7 @@ SUBPROG int hold_passing(void)
 
 	if (!a)
 		return 0;
-	take_places(a, false);
+	take_slots(a, false);
 	quota = quota_by_id(a->judgement.quota);
 	if (!quota)
 		return 0;
@@ -253,9 +253,9 @@ SUBPROG int hold_passing(void)
 	return 0;
 }
 
-/* Releases what take_places() has just taken. The client's turn stays counted, as the law's total
+/* Releases what take_slots() has just taken. The client's turn stays counted, as the law's total
  * does. */
-SUBPROG int leave_places(void)
+SUBPROG int release_slots(void)
 {
 	struct judging *a = get_judging();
 	struct question *q;
@@ -263,11 +263,11 @@ SUBPROG int leave_places(void)
 	if (!a)
 		return 0;
 	q = &a->question;
-	give_back_now(q->model, q->law, q->bytes, q->now,
-		      SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+	release_load(q->model, q->pool, q->bytes, q->now,
+		     SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
 	a->key.client = q->client;
-	a->key.model = q->law;
-	client_lets_go(&a->key);
+	a->key.model = q->pool;
+	release_client(&a->key);
 	return 0;
 }
 

@@ -97,7 +97,7 @@ static __always_inline void judge_how(struct judgement *j, const struct sluice_s
 
 /* The rule by hand about the client, the stricter of its key's and its address's; *about: for which
  * model. */
-static __always_inline struct sluice_client_flag *said_of_client(struct judging *a, __u32 *about)
+static __always_inline struct sluice_client_flag *client_rule(struct judging *a, __u32 *about)
 {
 	struct sluice_client_flag_key *key = &a->key;
 	struct question *q = &a->question;
@@ -146,7 +146,7 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 	if (j->reason)
 		return;
 	if (!(empty & SLUICE_EMPTY_CLIENT_FLAGS))
-		said = said_of_client(a, &about);
+		said = client_rule(a, &about);
 	if (said && said->allow) {
 		q->favoured = 1;
 	} else if (said) {
@@ -179,29 +179,29 @@ static __always_inline void judge_entry_flag(struct judging *a, __u32 id)
 		judge_by_flag(&a->judgement, flag, id, a->question.now);
 }
 
-/* The law's word as things stand. Where the request takes its slots now, take_places() asks for it.
+/* The law's word as things stand. Where the request takes its slots now, take_slots() asks for it.
  */
-static __always_inline void judge_law(struct judging *a)
+static __always_inline void judge_policy(struct judging *a)
 {
-	struct sluice_model_state *state = model_counts(a->question.law);
-	struct sluice_model_flag *law = model_flag(a->question.law);
+	struct sluice_model_state *state = model_counts(a->question.pool);
+	struct sluice_model_flag *pool = model_flag(a->question.pool);
 	struct question *q = &a->question;
 	struct sluice_holding *held;
 
-	if (!state || !law || !law->admission.floor)
+	if (!state || !pool || !pool->admission.floor)
 		return;
 	q->rank = admission_rank(class_of(a), 0);
-	if (law->admission.fair || law->admission.turn) {
+	if (pool->admission.fair || pool->admission.interval) {
 		held = client_holding(a);
 		if (held &&
-		    admission_above_share(&law->admission, held, share_weight(q), state->admitted))
+		    admission_above_share(&pool->admission, held, share_weight(q), state->admitted))
 			q->rank |= 1;
 	}
 	a->load.in_flight = state->in_flight;
 	a->load.waiting = state->waiting;
 	a->load.waiting_bytes = state->waiting_bytes;
 	a->load.since_ns = load_since(state);
-	judge_by_law(&a->judgement, q, law, state, &a->load);
+	judge_by_policy(&a->judgement, q, pool, state, &a->load);
 }
 
 /* Limits, law and flags, as things stand: of the whole, of the model, of its law. */
@@ -213,10 +213,10 @@ SUBPROG int judge_load(void)
 		return 0;
 	judge_entry_limit(a, SLUICE_MODEL_ALL);
 	judge_entry_limit(a, a->question.model);
-	if (law_apart(a->question.law, a->question.model))
-		judge_entry_limit(a, a->question.law);
+	if (pool_apart(a->question.pool, a->question.model))
+		judge_entry_limit(a, a->question.pool);
 	if (!a->question.take)
-		judge_law(a);
+		judge_policy(a);
 	judge_entry_flag(a, SLUICE_MODEL_ALL);
 	judge_entry_flag(a, a->question.model);
 	return 0;
@@ -246,7 +246,7 @@ static __always_inline void judge_now(const struct sluice_service *service)
 	if (!all || !own)
 		return;
 	q->service = service->id;
-	q->law = own->law;
+	q->pool = own->pool;
 	judge_client(a, all, own, set->empty);
 	judge_how(j, service, all, own);
 	if (!q->favoured) {
@@ -262,18 +262,18 @@ static __always_inline void judge_now(const struct sluice_service *service)
 				judge_by_quota(j, quota, budget, q->now);
 		}
 		if (!q->take || !all->allow || !own->allow || all->limit || own->limit ||
-		    law_apart(q->law, q->model))
+		    pool_apart(q->pool, q->model))
 			judge_load();
 	}
 	if (!q->take || j->reason)
 		return;
-	KEEP(a); /* as in take_places() */
-	take_places(a, !q->favoured);
+	KEEP(a); /* as in take_slots() */
+	take_slots(a, !q->favoured);
 	if (j->reason || !quota || !budget)
 		return;
 	charge_request(j, quota, budget, q->now, false);
 	if (j->reason)
-		leave_places();
+		release_slots();
 }
 
 /* … in a function of its own, for early consultation. */

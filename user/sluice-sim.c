@@ -407,7 +407,7 @@ static int find_limit(const struct workload *w, const struct engine_shape *shape
 }
 
 /* Whether one refused can be tried again alone: not where it did come again, or others hang up. */
-static bool falsely_asked(const struct workload *w)
+static bool falsely_sampled(const struct workload *w)
 {
 	return !w->retries && !(w->patience_s > 0);
 }
@@ -423,7 +423,7 @@ static int simulate(const struct workload *w, const struct engine_shape *shape,
 	if (!p->result.outcomes)
 		return -1;
 	ret = run(w, shape, &p->rule, &p->result, curve);
-	if (!ret && falsely_asked(w))
+	if (!ret && falsely_sampled(w))
 		ret = run_falsely_refused(w, shape, &p->rule, &p->result, FALSELY_TRIED,
 					  (uint64_t)sim.seed);
 	free(p->result.outcomes);
@@ -486,7 +486,7 @@ static void show(const struct workload *w, double capacity, uint32_t best_n)
 
 		printf("%-13s %9.2f  %6.0f%%  %6.1f%%  ", p->name, r->goodput,
 		       100 * part(r->goodput, capacity), 100 * part(r->refused, r->arrived));
-		if (falsely_asked(w))
+		if (falsely_sampled(w))
 			printf("%6.1f%%", 100 * part(falsely_refused(r), r->arrived));
 		else
 			printf("      -");
@@ -495,7 +495,7 @@ static void show(const struct workload *w, double capacity, uint32_t best_n)
 			percent(r->quartile_met[q]);
 		printf("   %8.0f %10.0f   %.3f\n", r->ttft_p50_ms, r->ttft_p95_ms, r->jain);
 	}
-	if (w->models > 1 || !falsely_asked(w))
+	if (w->models > 1 || !falsely_sampled(w))
 		show_clients(w);
 }
 
@@ -527,7 +527,7 @@ static json_t *result_json(const struct workload *w, const struct named_policy *
 		p->rule.kind == POLICY_FIXED ? json_integer(p->rule.limit) : json_null(), "goodput",
 		r->goodput, "of_capacity", part(r->goodput, capacity), "arrived", (int)r->arrived,
 		"admitted", (int)r->admitted, "refused", (int)r->refused, "falsely_refused",
-		falsely_asked(w) ? json_real(falsely_refused(r)) : json_null(),
+		falsely_sampled(w) ? json_real(falsely_refused(r)) : json_null(),
 		"refused_tried_again", (int)r->judged, "attainment", part(r->met, r->admitted),
 		"met", (int)r->met, "attainment_by_prompt_quartile", quartiles(r->quartile_met),
 		"goodput_by_prompt_quartile", quartiles(r->quartile_goodput), "ttft_p50_ms",

@@ -15,7 +15,7 @@
 
 #include "config/config.h"
 #include "control/control.h"
-#include "control/people.h"
+#include "control/format_text.h"
 #include "core/controller.h"
 #include "core/help.h"
 #include "datapath/datapath.h"
@@ -227,7 +227,7 @@ static int run_watch(struct call *call)
 			json_dumpf(event, stdout, JSON_COMPACT | JSON_REAL_PRECISION(10));
 			putchar('\n');
 		} else {
-			people_event(stdout, event);
+			format_event(stdout, event);
 		}
 		json_decref(event);
 		if (fflush(stdout))
@@ -398,36 +398,36 @@ static int run_detach(struct call *call)
 
 static const struct subcommand subcommands[] = {
 	{"status", NULL, "what is open or shut, and what was refused", JSON, 0, 0, run_simple,
-	 people_status},
+	 format_status},
 	{"models", NULL, "averages and targets of each model", JSON, 0, 0, run_simple,
-	 people_models},
+	 format_models},
 	{"clients", NULL, "requests, refusals, quotas and rules of each client",
-	 BY | SERVICE | JSON, 0, 0, run_clients, people_clients},
+	 BY | SERVICE | JSON, 0, 0, run_clients, format_clients},
 	{"top", NULL, "clients, the busiest first; on a terminal anew every second",
-	 BY | SERVICE | JSON, 0, 0, run_top, people_clients},
+	 BY | SERVICE | JSON, 0, 0, run_top, format_clients},
 	{"explain", "CLIENT", "the verdict on the client's next request, and its reasons",
-	 MODEL | SERVICE | REQUEST | JSON, 1, 1, run_client, people_explain},
+	 MODEL | SERVICE | REQUEST | JSON, 1, 1, run_client, format_explain},
 	{"services", NULL, "protected services and their settings", JSON, 0, 0, run_simple,
-	 people_services},
+	 format_services},
 	{"watch", NULL, "refusals, and models that open or shut, as they happen", JSON, 0, 0,
-	 run_watch, people_event},
+	 run_watch, format_event},
 	{"set", "KEY=VALUE...", "change targets and limits until the next reload", MODEL | JSON, 1,
-	 CONTROL_VALUES_MAX, run_set, people_set},
+	 CONTROL_VALUES_MAX, run_set, format_set},
 	{"allow", "CLIENT", "admit a client whatever quotas, limits and targets say",
-	 MODEL | FOR | JSON, 1, 1, run_client, people_done},
+	 MODEL | FOR | JSON, 1, 1, run_client, format_done},
 	{"block", "CLIENT", "refuse all requests of a client", MODEL | FOR | JSON, 1, 1, run_client,
-	 people_done},
+	 format_done},
 	{"clear", "CLIENT", "remove a client's allow and block rules", MODEL | JSON, 1, 1,
-	 run_client, people_done},
+	 run_client, format_done},
 	{"quota set", "CLIENT QUOTA...", "give a client a quota of its own", MODEL | JSON, 2, 8,
-	 run_quota_set, people_done},
+	 run_quota_set, format_done},
 	{"quota show", "[CLIENT]", "quotas and weights, and their origin", JSON, 0, 1,
-	 run_quota_show, people_quotas},
+	 run_quota_show, format_quotas},
 	{"quota clear", "CLIENT", "take back what quota set gave", MODEL | JSON, 1, 1, run_client,
-	 people_done},
-	{"reload", NULL, "read the configuration file again", JSON, 0, 0, run_simple, people_done},
+	 format_done},
+	{"reload", NULL, "read the configuration file again", JSON, 0, 0, run_simple, format_done},
 	{"detach", NULL, "stop refusing, end the daemon, leave nothing in the kernel", PIN | JSON,
-	 0, 0, run_detach, people_done},
+	 0, 0, run_detach, format_done},
 };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))

@@ -44,13 +44,13 @@
 #define DRAIN_NS       10000000000ULL /* tombstones after `detach` */
 #define LOG_LINES      10             /* a second, of models opening and shutting */
 #define INTERFACES_MAX 64
-#define NO_ROOM        "there is no room for another quota (%d are held)"
+#define NO_QUOTA_LEFT  "there is no room for another quota (%d are held)"
 #define MAPS_AGE_NS    1000000000ULL /* how old the fill of maps may be that is shown */
 
 /* An array that grows; its items are handed to the state. */
 struct list {
 	void *items;
-	size_t count, room;
+	size_t count, capacity;
 };
 
 struct weighted {
@@ -117,14 +117,14 @@ static void look_at_the_clock(struct daemon *d)
 
 static void *append(struct list *list, size_t size)
 {
-	if (list->count == list->room) {
-		size_t room = list->room ? list->room * 2 : 64;
-		void *items = realloc(list->items, room * size);
+	if (list->count == list->capacity) {
+		size_t capacity = list->capacity ? list->capacity * 2 : 64;
+		void *items = realloc(list->items, capacity * size);
 
 		if (!items)
 			return NULL;
 		list->items = items;
-		list->room = room;
+		list->capacity = capacity;
 	}
 	return (char *)list->items + list->count++ * size;
 }
@@ -320,9 +320,9 @@ static void refresh(void *arg, unsigned parts)
 
 /* ---- flags: what the controller says, into the kernel ---- */
 
-static bool place_model(struct daemon *d, uint32_t id)
+static bool publish_model(struct daemon *d, uint32_t id)
 {
-	if (d->placed[id] || id < SLUICE_MODEL_FIRST || d->controller.model[id].group)
+	if (d->placed[id] || id < SLUICE_MODEL_FIRST || d->controller.model[id].is_pool)
 		return true;
 	d->placed[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
 	return d->placed[id];
@@ -381,7 +381,7 @@ static int write_flags(struct daemon *d, bool dirty_only)
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
 		if (!state_model_in_use(&d->state, id) || (dirty_only && !d->dirty[id]))
 			continue;
-		place_model(d, id);
+		publish_model(d, id);
 		ret = write_flag(d, id);
 		first = first ? first : ret;
 	}
@@ -405,10 +405,10 @@ static double weight_of(void *arg, const struct sluice_client *client)
 static void note_client(struct daemon *d, const struct sluice_client *client, uint32_t model,
 			uint64_t at_ns)
 {
-	uint32_t law = controller_law(&d->controller, model);
+	uint32_t pool = controller_pool(&d->controller, model);
 
-	if (d->controller.model[law].adapting)
-		active_seen(&d->active, client, (uint16_t)law, weight_of, d, at_ns);
+	if (d->controller.model[pool].adapting)
+		active_seen(&d->active, client, (uint16_t)pool, weight_of, d, at_ns);
 }
 
 static void on_sample(void *arg, const struct sluice_sample *sample)
@@ -417,7 +417,7 @@ static void on_sample(void *arg, const struct sluice_sample *sample)
 	uint32_t id = controller_sample(&d->controller, sample);
 
 	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = true;
-	d->dirty[controller_law(&d->controller, id)] = true;
+	d->dirty[controller_pool(&d->controller, id)] = true;
 	note_client(d, &sample->client, id, sample->time_ns);
 }
 
@@ -441,7 +441,7 @@ static void look(struct daemon *d)
 				.in_flight = load.in_flight,
 				.waiting = load.waiting,
 				.waiting_bytes = load.waiting_bytes,
-				.beyond = load.beyond,
+				.shadow_in_flight = load.shadow_in_flight,
 				.oldest_ns = load.oldest_ns,
 				.active_weight = active[id],
 				.admitted = load.admitted,
@@ -505,18 +505,18 @@ static bool *used_quotas(struct daemon *d)
 
 /* *id of a definition, which the kernel knows from then on. */
 static int quota_id(struct daemon *d, const struct quota_def *def, unsigned scope, const char *name,
-		    bool by_hand, uint32_t *out)
+		    bool manual, uint32_t *out)
 {
 	struct sluice_quota value;
 	bool fresh, taken;
-	uint32_t id = quota_book_id(&d->quotas, def, scope, name, by_hand, NULL, &fresh, &taken);
+	uint32_t id = quota_book_id(&d->quotas, def, scope, name, manual, NULL, &fresh, &taken);
 	int ret = 0;
 
 	if (!id)
-		id = quota_book_id(&d->quotas, def, scope, name, by_hand, used_quotas(d), &fresh,
+		id = quota_book_id(&d->quotas, def, scope, name, manual, used_quotas(d), &fresh,
 				   &taken);
 	if (!id) {
-		say(NO_ROOM, SLUICE_QUOTAS_MAX - 1);
+		say(NO_QUOTA_LEFT, SLUICE_QUOTAS_MAX - 1);
 		return -ENOSPC;
 	}
 	if (taken)
@@ -537,9 +537,9 @@ static int quota_id(struct daemon *d, const struct quota_def *def, unsigned scop
 	return 0;
 }
 
-static bool by_hand(const struct daemon *d, uint32_t id)
+static bool manual(const struct daemon *d, uint32_t id)
 {
-	return id && id < SLUICE_QUOTAS_MAX && d->quotas.text[id].by_hand;
+	return id && id < SLUICE_QUOTAS_MAX && d->quotas.text[id].manual;
 }
 
 /* ---- weights: each times each quota that is everybody's is a quota, too ---- */
@@ -571,7 +571,7 @@ static int collect_weights(struct daemon *d, const struct config *config)
 		ret = add_weight(d, config->prefixes[i].weight);
 	collect_rules(d);
 	for (size_t i = 0; i < d->state.prefix_rule_count && !ret; i++)
-		if (d->state.prefix_rules[i].prefix.own & SLUICE_PREFIX_WEIGHT_BY_HAND)
+		if (d->state.prefix_rules[i].prefix.own & SLUICE_PREFIX_WEIGHT_MANUAL)
 			ret = add_weight(d, d->state.prefix_rules[i].prefix.weight);
 	return ret;
 }
@@ -626,7 +626,7 @@ static int scale_quota(struct daemon *d, uint32_t id, uint16_t weight, char *err
 	}
 	ret = quota_id(d, &scaled, text.scope, text.name, false, &w.id);
 	if (ret == -ENOSPC)
-		snprintf(err, err_len, NO_ROOM, SLUICE_QUOTAS_MAX - 1);
+		snprintf(err, err_len, NO_QUOTA_LEFT, SLUICE_QUOTAS_MAX - 1);
 	else if (ret)
 		snprintf(err, err_len, "%s", datapath_error());
 	if (ret)
@@ -671,7 +671,7 @@ static int each_everybodys_quota(struct daemon *d, uint16_t weight, char *err, s
 
 /* What the weights make of everybody's quotas, from the start: what only a former weight made is
  * left out. */
-static int weigh_again(struct daemon *d, char *err, size_t err_len)
+static int rebuild_weights(struct daemon *d, char *err, size_t err_len)
 {
 	int ret = collect_weights(d, &d->config);
 
@@ -772,7 +772,7 @@ static int apply_client_quota(struct daemon *d, const struct config_quota *q,
 
 	if (!datapath_get_client_quota(d->datapath, key, &now))
 		now = 0;
-	if (by_hand(d, now))
+	if (manual(d, now))
 		return 0;
 	ret = quota_id(d, &q->quota, q->model[0] ? SLUICE_SCOPE_CLIENT_MODEL : SLUICE_SCOPE_CLIENT,
 		       q->model, false, &id);
@@ -792,11 +792,11 @@ static int apply_client_quotas(struct daemon *d, const struct config *config, st
 		size_t n;
 
 		on_alive(d);
-		if (!q->whom.one)
+		if (!q->subject.one)
 			continue;
 		if (q->model[0])
 			ret = learn(d, q->model, &model);
-		n = explain_clients(&d->state, &q->whom, clients);
+		n = explain_clients(&d->state, &q->subject, clients);
 		for (size_t k = 0; k < n && !ret; k++) {
 			struct sluice_client_flag_key *key = append(keys, sizeof(*key));
 
@@ -816,9 +816,9 @@ static int apply_prefixes(struct daemon *d, const struct config *config)
 	int ret = 0;
 
 	for (size_t i = 0; i < d->prefix_rules.count; i++) {
-		if (!by_hand(d, rules[i].prefix.quota))
+		if (!manual(d, rules[i].prefix.quota))
 			rules[i].prefix.own &= (__u8)~SLUICE_PREFIX_OWN_QUOTA;
-		if (!(rules[i].prefix.own & SLUICE_PREFIX_WEIGHT_BY_HAND))
+		if (!(rules[i].prefix.own & SLUICE_PREFIX_WEIGHT_MANUAL))
 			rules[i].prefix.own &= (__u8)~SLUICE_PREFIX_OWN_WEIGHT;
 	}
 	for (unsigned i = 0; i < config->quota_count && !ret; i++) {
@@ -827,12 +827,12 @@ static int apply_prefixes(struct daemon *d, const struct config *config)
 		uint32_t id;
 
 		on_alive(d);
-		if (q->whom.one)
+		if (q->subject.one)
 			continue;
-		prefix = prefix_of(d, &q->whom.prefix);
+		prefix = prefix_of(d, &q->subject.prefix);
 		if (!prefix)
 			return -ENOMEM;
-		if (prefix->own & SLUICE_PREFIX_OWN_QUOTA && by_hand(d, prefix->quota))
+		if (prefix->own & SLUICE_PREFIX_OWN_QUOTA && manual(d, prefix->quota))
 			continue;
 		ret = quota_id(d, &q->quota, SLUICE_SCOPE_CLIENT, NULL, false, &id);
 		if (!ret) {
@@ -846,7 +846,7 @@ static int apply_prefixes(struct daemon *d, const struct config *config)
 		on_alive(d);
 		if (!prefix)
 			return -ENOMEM;
-		if (prefix->own & SLUICE_PREFIX_WEIGHT_BY_HAND)
+		if (prefix->own & SLUICE_PREFIX_WEIGHT_MANUAL)
 			continue;
 		prefix->own |= SLUICE_PREFIX_OWN_WEIGHT;
 		prefix->weight = config->prefixes[i].weight;
@@ -866,7 +866,7 @@ static int apply_quotas(struct daemon *d, const struct config *config)
 	for (size_t i = 0; i < d->state.client_quota_count && !ret; i++) {
 		const struct state_client_quota *q = &d->state.client_quotas[i];
 
-		if (!by_hand(d, q->quota) &&
+		if (!manual(d, q->quota) &&
 		    (!keys.count ||
 		     !bsearch(&q->key, keys.items, keys.count, sizeof(q->key), compare_keys)))
 			datapath_clear_client_quota(d->datapath, &q->key);
@@ -884,13 +884,13 @@ static int apply_quotas(struct daemon *d, const struct config *config)
 /* Those of keys and of headers' values. */
 static int apply_priority_keys(struct daemon *d, const struct config *config)
 {
-	size_t room = config->priority_count, n = 0;
+	size_t capacity = config->priority_count, n = 0;
 	struct datapath_priority *list;
 	int ret = 0;
 
 	for (unsigned i = 0; i < config->service_count; i++)
-		room += config->services[i].priority.count;
-	list = calloc(room + 1, sizeof(*list));
+		capacity += config->services[i].priority.count;
+	list = calloc(capacity + 1, sizeof(*list));
 	if (!list)
 		return -ENOMEM;
 	for (unsigned i = 0; i < config->priority_count; i++)
@@ -1051,11 +1051,11 @@ static int learn_configured(struct daemon *d, const struct config *config)
 		ret = learn(d, m->name, &id);
 		if (ret)
 			return ret;
-		if (m->group[0]) {
-			int group = controller_group(&d->controller, m->group);
+		if (m->pool[0]) {
+			int group = controller_declare_pool(&d->controller, m->pool);
 
 			if (group < 0) {
-				say("group \"%s\": there is no room for its name", m->group);
+				say("pool \"%s\": there is no room for its name", m->pool);
 				return group;
 			}
 			controller_join(&d->controller, id, (uint32_t)group);
@@ -1236,7 +1236,7 @@ static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t 
 	ret = quota_id(d, def, all ? SLUICE_SCOPE_CLIENT : SLUICE_SCOPE_CLIENT_MODEL,
 		       all ? NULL : d->controller.model[model].name, true, &id);
 	if (ret == -ENOSPC)
-		snprintf(err, err_len, NO_ROOM, SLUICE_QUOTAS_MAX - 1);
+		snprintf(err, err_len, NO_QUOTA_LEFT, SLUICE_QUOTAS_MAX - 1);
 	if (ret)
 		return ret == -ENOSPC ? ret : refused(ret, err, err_len);
 	if (subject->one)
@@ -1269,7 +1269,7 @@ static int op_set_weight(void *arg, const struct sluice_prefix_key *key, uint16_
 	prefix = prefix_of(d, key);
 	if (!prefix)
 		return -ENOMEM;
-	prefix->own |= SLUICE_PREFIX_OWN_WEIGHT | SLUICE_PREFIX_WEIGHT_BY_HAND;
+	prefix->own |= SLUICE_PREFIX_OWN_WEIGHT | SLUICE_PREFIX_WEIGHT_MANUAL;
 	prefix->weight = weight;
 	return refused(write_prefixes(d, &d->prefix_rules), err, err_len);
 }
@@ -1290,7 +1290,7 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 		if (memcmp(&q->key.client, &subject->client, sizeof(subject->client)) ||
 		    (model != SLUICE_MODEL_ALL && q->key.model != model))
 			continue;
-		if (!by_hand(d, q->quota)) {
+		if (!manual(d, q->quota)) {
 			of_file++;
 			continue;
 		}
@@ -1302,16 +1302,16 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 		if (!prefix)
 			return -ENOMEM;
 		if (prefix->own & SLUICE_PREFIX_OWN_QUOTA) {
-			if (by_hand(d, prefix->quota)) {
+			if (manual(d, prefix->quota)) {
 				prefix->own &= (__u8)~SLUICE_PREFIX_OWN_QUOTA;
 				cleared++;
 			} else {
 				of_file++;
 			}
 		}
-		if (prefix->own & SLUICE_PREFIX_WEIGHT_BY_HAND) {
+		if (prefix->own & SLUICE_PREFIX_WEIGHT_MANUAL) {
 			prefix->own &=
-				(__u8) ~(SLUICE_PREFIX_OWN_WEIGHT | SLUICE_PREFIX_WEIGHT_BY_HAND);
+				(__u8) ~(SLUICE_PREFIX_OWN_WEIGHT | SLUICE_PREFIX_WEIGHT_MANUAL);
 			cleared++;
 		} else if (prefix->own & SLUICE_PREFIX_OWN_WEIGHT) {
 			of_file++;
@@ -1328,7 +1328,7 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 				: "no quota was set for it by hand (`sluicectl quota show` lists them)");
 		return -ENOENT;
 	}
-	ret = weigh_again(d, err, err_len);
+	ret = rebuild_weights(d, err, err_len);
 	return ret ? ret : refused(apply_quotas(d, &d->config), err, err_len);
 }
 
@@ -1671,7 +1671,7 @@ static void adopt_flags(struct daemon *d)
 		return;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		if (state_model_in_use(&d->state, id) &&
-		    (d->placed[id] || id == SLUICE_MODEL_ALL || d->controller.model[id].group) &&
+		    (d->placed[id] || id == SLUICE_MODEL_ALL || d->controller.model[id].is_pool) &&
 		    !datapath_get_flag(d->datapath, id, &flag))
 			controller_adopt_flag(&d->controller, id, &flag, d->state.now_ns);
 }

@@ -141,9 +141,9 @@ struct sluice_service {
 			    */
 	__u8 client_plen6; /* … of an IPv6 address, 64 by default */
 	__u8 unary;        /* replies that are not streamed feed TTFT */
-	__u8 doubt_reset;  /* what cannot be framed is reset rather than passed */
-	__u16 quota;       /* of clients that have none of their own, and models neither */
-	__u8 feedback;     /* what is left of a quota is written over the Date of 2xx responses */
+	__u8 framing_error_reset; /* what cannot be framed is reset rather than passed */
+	__u16 quota;              /* of clients that have none of their own, and models neither */
+	__u8 feedback;  /* what is left of a quota is written over the Date of 2xx responses */
 	__u8 forwarded; /* place of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not
 			   read */
 	__u8 proxy;     /* connections begin with a PROXY header */
@@ -221,7 +221,7 @@ struct sluice_model_flag {
 	 * The entry whose `admission` rules this model, and where its requests are counted for it:
 	 * its own id, that of its group, or SLUICE_MODEL_ALL.
 	 */
-	__u16 law;
+	__u16 pool;
 	__u8 pad2[2];
 	struct sluice_admission admission;
 };
@@ -290,8 +290,8 @@ enum sluice_quota_scope {
 struct sluice_quota_text {
 	__u64 requests, request_period_ns, request_burst; /* 0 requests: no such budget */
 	__u64 tokens, token_period_ns, token_burst;
-	__u8 scope;   /* enum sluice_quota_scope */
-	__u8 by_hand; /* said by `sluicectl quota set`, not by the configuration */
+	__u8 scope;  /* enum sluice_quota_scope */
+	__u8 manual; /* said by `sluicectl quota set`, not by the configuration */
 	__u8 pad[6];
 	char name[SLUICE_NAME_MAX];
 };
@@ -350,7 +350,7 @@ enum sluice_prefix_own {
 	SLUICE_PREFIX_OWN_CLASS = 1,
 	SLUICE_PREFIX_OWN_QUOTA = 2,
 	SLUICE_PREFIX_OWN_WEIGHT = 4,
-	SLUICE_PREFIX_WEIGHT_BY_HAND = 8, /* and not by the configuration */
+	SLUICE_PREFIX_WEIGHT_MANUAL = 8, /* and not by the configuration */
 	SLUICE_PREFIX_OWN_PRIORITY = 16,
 };
 
@@ -383,7 +383,8 @@ _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 struct sluice_model_state {
 	__s64 in_flight;
 	__s64 waiting;
-	__s64 beyond; /* in flight, too, but without a place: shadow mode would have refused them */
+	__s64 shadow_in_flight; /* in flight, too, but without a place: shadow mode would have
+				   refused them */
 	__s64 waiting_bytes;
 	__u64 token_ns;              /* the last first token, or … */
 	__u64 waiting_ns;            /* … when something began to wait where nothing did */
@@ -426,7 +427,7 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_WAITING = 2,   /* … and in .waiting */
 	SLUICE_EXCHANGE_JUDGED = 4,
 	SLUICE_EXCHANGE_NAMED = 8,   /* conn.name holds its model's name, not learned yet */
-	SLUICE_EXCHANGE_BEYOND = 16, /* counted in model_state.beyond */
+	SLUICE_EXCHANGE_SHADOW = 16, /* counted in model_state.beyond */
 };
 
 /* One request between its last byte and its response's last. */
@@ -438,9 +439,9 @@ struct sluice_exchange {
 	__u16 quota; /* whose tokens its response costs */
 	__u8 method; /* enum http1_method */
 	__u8 pad;
-	__u16 law;    /* model_flags[model].law when it was admitted */
-	__u32 ahead;  /* admission_ahead() then; */
-	__u32 beside; /* … and how many were in flight with it, itself included */
+	__u16 pool;                   /* model_flags[model].law when it was admitted */
+	__u32 queued_bytes;           /* admission_queued_bytes() then; */
+	__u32 in_flight_at_admission; /* … and how many were in flight with it, itself included */
 	struct sluice_client
 		client; /* whom it is charged to: the connection's address, or its own key */
 };
@@ -452,7 +453,7 @@ enum sluice_conn_flag {
 	SLUICE_CONN_CLIENT_FIN = 4,
 	SLUICE_CONN_SERVER_FIN = 8,
 	SLUICE_CONN_STALLED = 16, /* the client's window leaves no room now */
-	SLUICE_CONN_TAINTED =
+	SLUICE_CONN_CLIENT_LIMITED =
 		32, /* … or did at some time since the last chunk: that gap is no sample */
 	SLUICE_CONN_FIRST_TOKEN = 64,      /* the current response has had its first token */
 	SLUICE_CONN_HOLE = 128,            /* bytes from c_next to c_hole_end are still to come */
@@ -584,10 +585,10 @@ struct sluice_sample {
 	__u8 kind; /* enum sluice_sample_kind */
 	__u8 pad;
 	__u32 service;
-	__u32 bytes; /* of the request */
-	__u32 ahead; /* TTFT: as in the exchange. ITL: the mean of the whole response's gaps in µs,
-			where it has ended … */
-	__u32 beside; /* … and how many they were; 0: it has not */
+	__u32 bytes;        /* of the request */
+	__u32 queued_bytes; /* TTFT: as in the exchange. ITL: the mean of the whole response's gaps
+			in µs, where it has ended … */
+	__u32 in_flight_at_admission; /* … and how many they were; 0: it has not */
 	struct sluice_client client;
 	char name[SLUICE_NAME_MAX]; /* all zero unless model is SLUICE_MODEL_OTHER */
 };
@@ -650,17 +651,19 @@ _Static_assert(sizeof(struct sluice_client_count) == 128, "client count");
 #define SLUICE_COUNTERS(X)                                                                         \
 	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */          \
 	X(PASSED_PIPELINED,                                                                        \
-	  "passed-pipelined")                 /* would be refused, but a response is under way */  \
-	X(PASSED_DOUBT, "passed-doubt")       /* connections whose framing was lost */             \
-	X(PASSED_UNPROVEN, "passed-unproven") /* data on a connection not proven */                \
-	X(PASSED_NO_ROOM, "passed-no-room")   /* could not be answered, so passed */               \
+	  "passed-pipelined") /* would be refused, but a response is under way */                  \
+	X(PASSED_FRAMING_ERROR, "passed-framing-error") /* connections whose framing was lost */   \
+	X(PASSED_UNPROVEN, "passed-unproven")           /* data on a connection not proven */      \
+	X(PASSED_NO_ROOM, "passed-no-room")             /* could not be answered, so passed */     \
 	X(REORDERED_DROPPED,                                                                       \
 	  "reordered-dropped") /* segments ahead of missing bytes, or again too soon */            \
-	X(RESPONSE_DOUBT, "response-doubt") /* responses not framed to their end */                \
-	X(UPGRADED, "upgraded")             /* connections that left HTTP/1 */                     \
-	X(GAPS_TAINTED, "gaps-tainted")     /* times that the client's slowness spoilt */          \
-	X(SAMPLES_LOST, "samples-lost")     /* samples ring full */                                \
-	X(VERDICTS_LOST, "verdicts-lost")   /* verdicts ring full, or over its rate */             \
+	X(RESPONSE_FRAMING_ERROR,                                                                  \
+	  "response-framing-error") /* responses not framed to their end */                        \
+	X(UPGRADED, "upgraded")     /* connections that left HTTP/1 */                             \
+	X(GAPS_CLIENT_LIMITED,                                                                     \
+	  "gaps-client-limited")          /* times that the client's slowness spoilt */            \
+	X(SAMPLES_LOST, "samples-lost")   /* samples ring full */                                  \
+	X(VERDICTS_LOST, "verdicts-lost") /* verdicts ring full, or over its rate */               \
 	X(CONNS_FULL, "conns-full")                                                                \
 	X(TOMBSTONES_FULL, "tombstones-full")                                                      \
 	X(COUNTS_FULL, "counts-full")                                                              \
@@ -678,7 +681,8 @@ _Static_assert(sizeof(struct sluice_client_count) == 128, "client count");
 	X(STALLS_RELEASED, "stalls-released") /* places given back while a client does not read */ \
 	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs whose data was cut off */                    \
 	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */    \
-	X(DOUBT_RESET, "doubt-reset") /* connections reset for that, as their service wants */     \
+	X(FRAMING_ERROR_RESET,                                                                     \
+	  "framing-error-reset") /* connections reset for that, as their service wants */          \
 	X(HEADERS_UNREAD,                                                                          \
 	  "headers-unread") /* IPv6 packets with more extension headers than are walked */
 

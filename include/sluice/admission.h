@@ -28,7 +28,7 @@
 #define ADMISSION_RATE_SHIFT 12 /* … and have so many binary places */
 #define ADMISSION_OWN        3  /* eighths of a request's own bytes that count for its wait */
 #define ADMISSION_BYTES_MAX  (1U << 30) /* a request counts for no more */
-#define ADMISSION_TURNS      4          /* requests that a client may be ahead of its share */
+#define ADMISSION_TOLERANCE  4          /* requests that a client may be ahead of its share */
 
 /*
  * What the daemon says of one model, or of a group, or of all together. All zero: nothing is
@@ -48,19 +48,19 @@
  * client holds no more than others do, but always does.
  */
 struct sluice_admission {
-	__u64 room;        /* bytes that fit into the target */
-	__u64 credit_most; /* bytes that the server may be thought to have taken up since the last
-			      first token */
-	__u32 room_per_kib; /* … and the more of them, the longer the request: for targets that grow
-			       with it */
-	__u32 rate;         /* bytes taken up a tick; 0: not known, nothing is predicted */
-	__u32 ceiling;      /* requests in flight at once; 0: no limit */
-	__u32 floor;   /* fewer in flight than this: admitted; of it too a rank has its level */
-	__u32 fair;    /* places, ×256, that are the share of a client of weight 1; 0: no shares */
-	__u32 turn;    /* requests, ×256, of which one is due to such a client; 0: none is ahead */
-	__u32 stopped; /* 1: nothing waiting moves; only the floor is open */
-	__u16 level[SLUICE_RANKS];      /* how much of the ceiling a rank may use, of 256 … */
-	__u16 room_level[SLUICE_RANKS]; /* … and of the room */
+	__u64 queue_budget; /* bytes that fit into the target */
+	__u64 credit_most;  /* bytes that the server may be thought to have taken up since the last
+			       first token */
+	__u32 queue_budget_per_kib; /* … and the more of them, the longer the request: for targets
+			       that grow with it */
+	__u32 rate;                 /* bytes taken up a tick; 0: not known, nothing is predicted */
+	__u32 ceiling;              /* requests in flight at once; 0: no limit */
+	__u32 floor; /* fewer in flight than this: admitted; of it too a rank has its level */
+	__u32 fair;  /* places, ×256, that are the share of a client of weight 1; 0: no shares */
+	__u32 interval; /* requests, ×256, of which one is due to such a client; 0: none is ahead */
+	__u32 stopped;  /* 1: nothing waiting moves; only the floor is open */
+	__u16 level[SLUICE_RANKS]; /* how much of the ceiling a rank may use, of 256 … */
+	__u16 queue_budget_level[SLUICE_RANKS]; /* … and of the room */
 	__u32 pad;
 };
 _Static_assert(sizeof(struct sluice_admission) == 80, "admission");
@@ -68,7 +68,7 @@ _Static_assert(sizeof(struct sluice_admission) == 80, "admission");
 /* What a client has of a law. */
 struct sluice_holding {
 	__s64 in_flight;
-	__u64 due; /* its theoretical arrival time, on a clock of requests let in by the law, ×256
+	__u64 tat; /* its theoretical arrival time, on a clock of requests let in by the law, ×256
 		    */
 };
 _Static_assert(sizeof(struct sluice_holding) == 16, "holding");
@@ -94,10 +94,10 @@ static __always_inline __u32 admission_bytes(__u64 bytes)
 }
 
 /* How far a request puts a client of this weight (×256) ahead. */
-static __always_inline __u64 admission_turn(const struct sluice_admission *a, __u32 weight)
+static __always_inline __u64 admission_interval(const struct sluice_admission *a, __u32 weight)
 {
-	return weight == ADMISSION_ALL || !weight ? a->turn
-						  : (__u64)a->turn * ADMISSION_ALL / weight;
+	return weight == ADMISSION_ALL || !weight ? a->interval
+						  : (__u64)a->interval * ADMISSION_ALL / weight;
 }
 
 /* A client of weight `weight` (×256) that has `held`, when `admitted` have been let in: above its
@@ -110,22 +110,23 @@ static __always_inline int admission_above_share(const struct sluice_admission *
 
 	if (a->fair && held->in_flight > 0 && (__u64)held->in_flight * ADMISSION_ALL >= share)
 		return 1;
-	return a->turn &&
-	       held->due > admitted * ADMISSION_ALL + ADMISSION_TURNS * admission_turn(a, weight);
+	return a->interval &&
+	       held->tat > admitted * ADMISSION_ALL +
+				   ADMISSION_TOLERANCE * admission_interval(a, weight);
 }
 
 /*
  * When the next request of a client is due that is let in. It runs ahead by twice what puts a
  * client above its share at most, so that whoever comes less is soon within it.
  */
-static __always_inline __u64 admission_due(const struct sluice_admission *a, __u64 due,
-					   __u32 weight, __u64 admitted)
+static __always_inline __u64 admission_next_tat(const struct sluice_admission *a, __u64 tat,
+						__u32 weight, __u64 admitted)
 {
-	__u64 turn = admission_turn(a, weight), now = admitted * ADMISSION_ALL;
-	__u64 most = now + 2 * ADMISSION_TURNS * turn;
+	__u64 interval = admission_interval(a, weight), now = admitted * ADMISSION_ALL;
+	__u64 most = now + 2 * ADMISSION_TOLERANCE * interval;
 
-	due = (due > now ? due : now) + turn;
-	return due < most ? due : most;
+	tat = (tat > now ? tat : now) + interval;
+	return tat < most ? tat : most;
 }
 
 static __always_inline __u32 admission_rank(__u32 class, int above_share)
@@ -152,8 +153,8 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 							      const struct admission_load *load,
 							      __u32 bytes, __u32 rank, __u64 now)
 {
-	__u64 level = a->level[rank & (SLUICE_RANKS - 1)], waiting, room;
-	__u64 room_level = a->room_level[rank & (SLUICE_RANKS - 1)];
+	__u64 level = a->level[rank & (SLUICE_RANKS - 1)], waiting, queue_budget;
+	__u64 queue_budget_level = a->queue_budget_level[rank & (SLUICE_RANKS - 1)];
 	__u64 floor = a->stopped ? a->floor : a->floor * level / ADMISSION_ALL;
 
 	if (load->in_flight <= 0 || (__u64)load->in_flight < floor)
@@ -162,20 +163,21 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 		return ADMISSION_STOPPED;
 	if (a->ceiling && (__u64)load->in_flight >= a->ceiling * level / ADMISSION_ALL)
 		return ADMISSION_CEILING;
-	if (!a->rate || (load->waiting <= 0 && room_level >= ADMISSION_ALL))
+	if (!a->rate || (load->waiting <= 0 && queue_budget_level >= ADMISSION_ALL))
 		return ADMISSION_ADMIT;
 	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
-	waiting += room_level < ADMISSION_ALL ? bytes : (__u64)bytes * ADMISSION_OWN / 8;
-	room = a->room + (((__u64)a->room_per_kib * bytes) >> 10);
-	room = room * room_level / ADMISSION_ALL;
-	return waiting <= room + admission_credit(a, load, now) ? ADMISSION_ADMIT : ADMISSION_WAIT;
+	waiting += queue_budget_level < ADMISSION_ALL ? bytes : (__u64)bytes * ADMISSION_OWN / 8;
+	queue_budget = a->queue_budget + (((__u64)a->queue_budget_per_kib * bytes) >> 10);
+	queue_budget = queue_budget * queue_budget_level / ADMISSION_ALL;
+	return waiting <= queue_budget + admission_credit(a, load, now) ? ADMISSION_ADMIT
+									: ADMISSION_WAIT;
 }
 
 /* What a request admitted on top of `load` has before it, in bytes, its own included: what its wait
  * is to be held against. */
-static __always_inline __u32 admission_ahead(const struct sluice_admission *a,
-					     const struct admission_load *load, __u32 bytes,
-					     __u64 now)
+static __always_inline __u32 admission_queued_bytes(const struct sluice_admission *a,
+						    const struct admission_load *load, __u32 bytes,
+						    __u64 now)
 {
 	__u64 waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
 	__u64 ahead = waiting - (waiting ? admission_credit(a, load, now) : 0) + bytes;

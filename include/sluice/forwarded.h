@@ -20,8 +20,8 @@ enum forwarded_state {
 	FORWARDED_OPEN,  /* before the address */
 	FORWARDED_NODE,
 	FORWARDED_PORT,
-	FORWARDED_BEHIND, /* the address and its port */
-	FORWARDED_BAD,    /* to the element's end */
+	FORWARDED_AFTER, /* the address and its port */
+	FORWARDED_BAD,   /* to the element's end */
 };
 
 enum forwarded_flag {
@@ -86,7 +86,7 @@ static __always_inline void forwarded_element_begin(struct forwarded *f)
 static __always_inline void forwarded_element_end(struct forwarded *f)
 {
 	if (f->state == FORWARDED_NODE && !(f->flags & FORWARDED_BRACKET))
-		forwarded_node_end(f, FORWARDED_BEHIND);
+		forwarded_node_end(f, FORWARDED_AFTER);
 	else if (f->state == FORWARDED_NODE || f->state == FORWARDED_OPEN)
 		f->state = FORWARDED_BAD;
 	if (f->flags & FORWARDED_ANY) {
@@ -104,16 +104,16 @@ static __always_inline void forwarded_element_end(struct forwarded *f)
 }
 
 /* A byte behind the address: of its port, or what may close it. */
-static __always_inline void forwarded_behind(struct forwarded *f, __u8 c)
+static __always_inline void forwarded_after(struct forwarded *f, __u8 c)
 {
 	if (c == '"' && f->flags & FORWARDED_QUOTED) {
 		f->flags &= ~(FORWARDED_QUOTED | FORWARDED_BRACKET);
-		f->state = FORWARDED_BEHIND;
+		f->state = FORWARDED_AFTER;
 	} else if (c == ';' && f->flags & FORWARDED_PAIRS && !(f->flags & FORWARDED_QUOTED)) {
 		f->state = FORWARDED_BEGIN;
 	} else if (c == ' ' || c == '\t') {
 		f->flags &= ~FORWARDED_BRACKET;
-		f->state = FORWARDED_BEHIND;
+		f->state = FORWARDED_AFTER;
 	} else if (f->state == FORWARDED_PORT) {
 		if ((__u8)(c - '0') > 9)
 			f->state = FORWARDED_BAD;
@@ -178,13 +178,13 @@ static __always_inline void forwarded_byte(struct forwarded *f, __u8 c)
 		/* fall through */
 	case FORWARDED_NODE:
 		if (c == ']' && f->flags & FORWARDED_BRACKET) {
-			forwarded_node_end(f, FORWARDED_BEHIND);
+			forwarded_node_end(f, FORWARDED_AFTER);
 		} else if (!(f->flags & FORWARDED_BRACKET) &&
 			   ((c == ':' && f->text.dots) || c == '"' || c == ';' || c == ' ' ||
 			    c == '\t')) {
-			forwarded_node_end(f, c == ':' ? FORWARDED_PORT : FORWARDED_BEHIND);
-			if (f->state == FORWARDED_BEHIND)
-				forwarded_behind(f, c);
+			forwarded_node_end(f, c == ':' ? FORWARDED_PORT : FORWARDED_AFTER);
+			if (f->state == FORWARDED_AFTER)
+				forwarded_after(f, c);
 		} else {
 			address_byte(&f->text, c);
 			if (f->text.flags & ADDRESS_BAD)
@@ -192,8 +192,8 @@ static __always_inline void forwarded_byte(struct forwarded *f, __u8 c)
 		}
 		break;
 	case FORWARDED_PORT:
-	case FORWARDED_BEHIND:
-		forwarded_behind(f, c);
+	case FORWARDED_AFTER:
+		forwarded_after(f, c);
 		break;
 	}
 }

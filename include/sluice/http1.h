@@ -60,7 +60,7 @@ enum http1_state {
 	HTTP1_AT_DATA_CR, /* behind a chunk's data */
 	HTTP1_AT_DATA_LF,
 	HTTP1_AT_END, /* behind the message: …_next() or …_begin() first */
-	HTTP1_AT_DOUBT,
+	HTTP1_AT_FRAMING_ERROR,
 	HTTP1_AT_TUNNEL,
 };
 
@@ -87,7 +87,8 @@ enum http1_flag {
 	HTTP1_PATH_CUT = 1 << 8,      /* the target is longer than `path` */
 	HTTP1_VALUE = 1 << 9,         /* the wanted header was there */
 	HTTP1_VALUE_BAD = 1 << 10,    /* … twice, or too long, or is no one word */
-	HTTP1_DATE_UNASKED = 1 << 11, /* response: set by a driver that does not want HTTP1_DATE */
+	HTTP1_DATE_UNCHECKED =
+		1 << 11, /* response: set by a driver that does not want HTTP1_DATE */
 };
 
 /* Headers that matter. A new one needs a line in http1_header() and one in http1_token(). */
@@ -164,10 +165,10 @@ struct http1_response {
 };
 _Static_assert(sizeof(struct http1_response) == 88, "response parser");
 
-static __always_inline void http1_doubt(struct http1_frame *f, __u32 *ev)
+static __always_inline void http1_framing_error(struct http1_frame *f, __u32 *ev)
 {
-	f->state = HTTP1_AT_DOUBT;
-	*ev |= HTTP1_DOUBT;
+	f->state = HTTP1_AT_FRAMING_ERROR;
+	*ev |= HTTP1_FRAMING_ERROR;
 }
 
 /*
@@ -285,7 +286,7 @@ static __always_inline __u64 http1_own_names(const struct http1_frame *f, int re
 	       http1_name_bit(scan_literal("transfer"), scan_literal("-encodin"), 'g');
 	if (response)
 		bits |= http1_name_bit(content, scan_literal("type\0\0\0\0"), 0);
-	if (response && !(f->flags & HTTP1_DATE_UNASKED))
+	if (response && !(f->flags & HTTP1_DATE_UNCHECKED))
 		bits |= http1_name_bit(scan_literal("date\0\0\0\0"), 0, 0);
 	return bits;
 }
@@ -347,13 +348,14 @@ static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32
 
 	if (!len) {
 		if (f->header == HTTP1_HEADER_TRANSFER_ENCODING)
-			http1_doubt(f, ev); /* others take ", chunked" for no coding they know */
+			http1_framing_error(
+				f, ev); /* others take ", chunked" for no coding they know */
 		return;
 	}
 	switch (f->header) {
 	case HTTP1_HEADER_TRANSFER_ENCODING:
 		if (f->flags & HTTP1_CHUNKED)
-			http1_doubt(f, ev); /* chunked must be the last, and once */
+			http1_framing_error(f, ev); /* chunked must be the last, and once */
 		else if (len == 7 && w0 == scan_literal("chunked\0"))
 			f->flags |= HTTP1_CHUNKED;
 		else
@@ -414,7 +416,7 @@ static __always_inline void http1_name_end(struct http1_frame *f, int response, 
 					   __u32 *ev)
 {
 	if (!f->token_len) {
-		http1_doubt(f, ev);
+		http1_framing_error(f, ev);
 		return;
 	}
 	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, response);
@@ -424,7 +426,7 @@ static __always_inline void http1_name_end(struct http1_frame *f, int response, 
 		return;
 	if (f->header == HTTP1_HEADER_DATE) {
 		f->state = HTTP1_AT_REST;
-		if (!(f->flags & HTTP1_DATE_UNASKED))
+		if (!(f->flags & HTTP1_DATE_UNCHECKED))
 			*ev |= HTTP1_DATE;
 		return;
 	}
@@ -455,7 +457,7 @@ static __always_inline void http1_length_end(struct http1_frame *f, __u32 *ev)
 	__u64 value = f->value;
 
 	if (!f->token_len || ((f->flags & HTTP1_LENGTH) && f->left != value)) {
-		http1_doubt(f, ev);
+		http1_framing_error(f, ev);
 		return;
 	}
 	f->left = value;
@@ -465,7 +467,7 @@ static __always_inline void http1_length_end(struct http1_frame *f, __u32 *ev)
 /* The end of a head line: c is its CR or LF. A parser in doubt stays in doubt. */
 static __always_inline void http1_line_end(struct http1_frame *f, __u8 c)
 {
-	if (f->state != HTTP1_AT_DOUBT)
+	if (f->state != HTTP1_AT_FRAMING_ERROR)
 		f->state = c == '\r' ? HTTP1_AT_LF : HTTP1_AT_LINE;
 }
 
@@ -516,7 +518,7 @@ static __always_inline void http1_chunk_byte(struct http1_frame *f, __u8 c, __u3
 		f->token_len = 0;
 		return;
 	}
-	http1_doubt(f, ev); /* or stepped although the message had ended */
+	http1_framing_error(f, ev); /* or stepped although the message had ended */
 }
 
 /* One byte of the value of a header that matters, or a run of a token in it. */
@@ -538,7 +540,7 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 			http1_length_end(f, ev);
 			http1_line_end(f, c);
 		} else {
-			http1_doubt(f, ev);
+			http1_framing_error(f, ev);
 		}
 		return 1;
 	}
@@ -561,7 +563,7 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 		return 1;
 	}
 	if (!c || c == '\t') /* a tab in a coding: white space by the RFC, part of it to others */
-		http1_doubt(f, ev);
+		http1_framing_error(f, ev);
 	f->token_len = HTTP1_TOKEN_MAX + 1; /* parameters, two words: no token that we know */
 	f->flags &= ~HTTP1_GAP;
 	return 1;
@@ -605,7 +607,7 @@ static __always_inline __u64 http1_token_line(struct http1_frame *f, const __u8 
 	c = p[n];
 	if (n > 1 && (c == '\r' || (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE))) {
 		http1_token(f, kind, ev);
-		if (f->state != HTTP1_AT_DOUBT)
+		if (f->state != HTTP1_AT_FRAMING_ERROR)
 			f->state = HTTP1_AT_REST;
 	}
 	return n;
@@ -653,7 +655,7 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 	__u8 end;
 
 	names |= http1_own_names(f, response);
-	SCAN_TURNS
+	SCAN_STEPS
 	for (int i = 0; i < HTTP1_LINES; i++) {
 		p = scan_clamp(p);
 		n = http1_words(buf + p, w, &end);
@@ -746,7 +748,7 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 	c = buf[p];
 	if (f->state == HTTP1_AT_LF || f->state == HTTP1_AT_HEAD_LF) {
 		if (c != '\n')
-			http1_doubt(f, ev);
+			http1_framing_error(f, ev);
 		else if (f->state == HTTP1_AT_HEAD_LF)
 			*head_end = 1;
 		else
@@ -777,7 +779,7 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 		c = buf[p];
 		if (c != ':') {
 			if (!n) /* a space before the colon, a folded line, no header */
-				http1_doubt(f, ev);
+				http1_framing_error(f, ev);
 			return n ? n : 1;
 		}
 		http1_name_end(f, response, wanted, ev);
@@ -814,7 +816,7 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 			}
 		}
 	} else if (!c || (c == '\n' && f->state == HTTP1_AT_CHUNK_REST)) {
-		http1_doubt(f, ev);
+		http1_framing_error(f, ev);
 	} else if (c == '\n') {
 		f->state = HTTP1_AT_LINE;
 	}
@@ -826,7 +828,7 @@ static __always_inline void http1_head_bytes(struct http1_frame *f, __u32 n, __u
 {
 	f->head_bytes += n;
 	if (f->head_bytes > HTTP1_HEAD_MAX)
-		http1_doubt(f, ev);
+		http1_framing_error(f, ev);
 }
 
 /* n bytes of the body were consumed. Returns 1 if it has ended with them. */
@@ -851,7 +853,7 @@ static __always_inline void http1_version_end(struct http1_frame *f, __u32 *ev)
 	f->minor = digit;
 	if (f->token_len != 8 ||
 	    (http1_word(f, 0) & 0xffffffffffffffULL) != scan_literal("HTTP/1.\0") || digit > 9)
-		http1_doubt(f, ev);
+		http1_framing_error(f, ev);
 }
 
 /* ---- requests ---- */
@@ -863,14 +865,14 @@ static __always_inline void http1_request_next(struct http1_request *r)
 }
 
 /*
- * How many bytes from here on need not be looked at, 0 if the next one must. After HTTP1_DOUBT that
- * is all of them.
+ * How many bytes from here on need not be looked at, 0 if the next one must. After
+ * HTTP1_FRAMING_ERROR that is all of them.
  */
 static __always_inline __u64 http1_request_skippable(const struct http1_request *r)
 {
 	if (r->frame.state == HTTP1_AT_BODY && r->json.state == JSON_MODEL_DONE)
 		return r->frame.left;
-	return r->frame.state == HTTP1_AT_DOUBT ? HTTP1_UNBOUNDED : 0;
+	return r->frame.state == HTTP1_AT_FRAMING_ERROR ? HTTP1_UNBOUNDED : 0;
 }
 
 /*
@@ -924,7 +926,7 @@ static __always_inline void http1_request_head_end(struct http1_request *r, __u3
 	if (f->flags & HTTP1_CODING) {
 		if (!(f->flags & HTTP1_CHUNKED) || (f->flags & HTTP1_LENGTH) || !f->minor ||
 		    f->method == HTTP1_METHOD_CONNECT) {
-			http1_doubt(f, ev);
+			http1_framing_error(f, ev);
 			return;
 		}
 		f->state = HTTP1_AT_CHUNK_SIZE;
@@ -932,7 +934,7 @@ static __always_inline void http1_request_head_end(struct http1_request *r, __u3
 		f->token_len = 0;
 	} else if (f->left) {
 		if (f->method == HTTP1_METHOD_CONNECT) {
-			http1_doubt(f, ev);
+			http1_framing_error(f, ev);
 			return;
 		}
 		f->state = HTTP1_AT_BODY;
@@ -988,7 +990,7 @@ static __always_inline __u32 http1_wanted_step(struct http1_request *r, const __
 		if (c == '\r' || c == '\n')
 			http1_line_end(f, c);
 		else if (!c)
-			http1_doubt(f, ev);
+			http1_framing_error(f, ev);
 		else if (c != ' ' && c != '\t')
 			http1_value_bad(f);
 		else if (len)
@@ -1017,7 +1019,7 @@ static __always_inline void http1_key_step(struct http1_request *r, __u8 c,
 	struct http1_frame *f = &r->frame;
 
 	if (!c || !secret) {
-		http1_doubt(f, ev);
+		http1_framing_error(f, ev);
 		return;
 	}
 	if (c > ' ') {
@@ -1073,7 +1075,7 @@ static __always_inline __u64 http1_key_run(struct http1_request *r, const __u8 *
 	}
 	if (key->state != HTTP1_KEY_VALUE || !secret)
 		return 0;
-	SCAN_TURNS
+	SCAN_STEPS
 	for (int i = 0; i < HTTP1_KEY_BYTES; i++) {
 		p = scan_clamp(p);
 		if (p >= stop || buf[p] <= ' ')
@@ -1089,7 +1091,7 @@ static __always_inline __u64 http1_key_run(struct http1_request *r, const __u8 *
 static __always_inline void http1_forwarded_step(struct http1_request *r, __u8 c, __u32 *ev)
 {
 	if (!c) {
-		http1_doubt(&r->frame, ev);
+		http1_framing_error(&r->frame, ev);
 	} else if (c == '\r' || c == '\n') {
 		forwarded_element_end(&r->forwarded);
 		http1_line_end(&r->frame, c);
@@ -1196,7 +1198,7 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 		http1_line_end(f, c);
 		return 1;
 	}
-	http1_doubt(f, ev);
+	http1_framing_error(f, ev);
 	return 1;
 }
 
@@ -1261,7 +1263,7 @@ taken:
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
-	if (head_end && f->state != HTTP1_AT_DOUBT)
+	if (head_end && f->state != HTTP1_AT_FRAMING_ERROR)
 		http1_request_head_end(r, ev);
 	return n;
 }
@@ -1288,11 +1290,11 @@ static __always_inline __u32 http1_request_body_step(struct http1_request *r, co
 /*
  * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
  * bytes were consumed, 1 … end - pos, never beyond the request's end; raises HTTP1_HEAD_END,
- * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_DOUBT. `wanted` is the name of
- * the header whose value is kept, behind it those of HTTP1_KEYS_MAX headers that may hold an API
- * key, of the one that says whom a proxy forwards for, and of the one that names a request's class,
- * HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `names` is http1_names() of
- * them; `secret` keys the keys' hash. A driver may also choose between the two halves itself.
+ * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_FRAMING_ERROR. `wanted` is the
+ * name of the header whose value is kept, behind it those of HTTP1_KEYS_MAX headers that may hold
+ * an API key, of the one that says whom a proxy forwards for, and of the one that names a request's
+ * class, HTTP1_TOKEN_MAX bytes each with zeros behind it; all zero: none. `names` is http1_names()
+ * of them; `secret` keys the keys' hash. A driver may also choose between the two halves itself.
  */
 static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
 						__u32 end, const char *wanted, __u64 names,
@@ -1321,7 +1323,7 @@ static __always_inline __u64 http1_response_skippable(const struct http1_respons
 	    (r->stream.kind == STREAM_NONE ||
 	     (r->stream.kind == STREAM_ENCODED && (f->flags & HTTP1_CHUNK_COUNTED))))
 		return f->left;
-	return f->state >= HTTP1_AT_DOUBT ? HTTP1_UNBOUNDED : 0;
+	return f->state >= HTTP1_AT_FRAMING_ERROR ? HTTP1_UNBOUNDED : 0;
 }
 
 static __always_inline void http1_response_end(struct http1_response *r, __u32 *ev)
@@ -1339,15 +1341,15 @@ static __always_inline void http1_response_skipped(struct http1_response *r, __u
 }
 
 /*
- * The server has closed its side: HTTP1_END if that ends the response, HTTP1_DOUBT if it breaks it
- * off.
+ * The server has closed its side: HTTP1_END if that ends the response, HTTP1_FRAMING_ERROR if it
+ * breaks it off.
  */
 static __always_inline void http1_response_closed(struct http1_response *r, __u32 *ev)
 {
 	if (r->frame.state == HTTP1_AT_BODY && r->frame.left == HTTP1_UNBOUNDED)
 		http1_response_end(r, ev);
-	else if (r->frame.state != HTTP1_AT_END && r->frame.state < HTTP1_AT_DOUBT)
-		http1_doubt(&r->frame, ev);
+	else if (r->frame.state != HTTP1_AT_END && r->frame.state < HTTP1_AT_FRAMING_ERROR)
+		http1_framing_error(&r->frame, ev);
 }
 
 /* The response's head, or its trailer section, has ended: what follows (RFC 9112 6.3). */
@@ -1381,7 +1383,7 @@ static __always_inline void http1_response_head_end(struct http1_response *r, __
 		return;
 	}
 	if ((f->flags & HTTP1_CODING) && ((f->flags & HTTP1_LENGTH) || !f->minor)) {
-		http1_doubt(f, ev);
+		http1_framing_error(f, ev);
 		return;
 	}
 	*ev |= HTTP1_HEAD_END;
@@ -1466,7 +1468,7 @@ static __always_inline __u32 http1_status_line_step(struct http1_frame *f, const
 			break;
 		return 1;
 	}
-	http1_doubt(f, ev);
+	http1_framing_error(f, ev);
 	return 1;
 }
 
@@ -1546,7 +1548,7 @@ taken:
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
 		http1_head_bytes(f, n, ev);
-	if (head_end && f->state != HTTP1_AT_DOUBT)
+	if (head_end && f->state != HTTP1_AT_FRAMING_ERROR)
 		http1_response_head_end(r, ev);
 	return n;
 }
@@ -1554,7 +1556,7 @@ taken:
 /*
  * As http1_request_step. Raises HTTP1_HEAD_END, HTTP1_INTERIM, HTTP1_UPGRADED (with
  * HTTP1_HEAD_END), HTTP1_BODY_BEGIN, STREAM_EVENT_BEGIN, STREAM_GENERATED, HTTP1_END and
- * HTTP1_DOUBT.
+ * HTTP1_FRAMING_ERROR.
  */
 static __always_inline __u32 http1_response_step(struct http1_response *r, const __u8 *buf,
 						 __u32 pos, __u32 end, __u32 *ev)

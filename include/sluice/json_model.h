@@ -17,7 +17,7 @@
 #define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
 #define JSON_MODEL_RUN      32 /* … of it that one turn takes at most */
 #define JSON_MODEL_TOP      2  /* bytes of the top level that one turn takes at most */
-#define JSON_MODEL_TURNS    16 /* … of one step at most: the verifier walks each */
+#define JSON_MODEL_STEPS    16 /* … of one step at most: the verifier walks each */
 
 enum json_model_state {
 	JSON_MODEL_START,      /* before the opening brace */
@@ -82,7 +82,7 @@ static __always_inline void json_model_gap(struct json_model *j)
 }
 
 /* What was read here cannot be relied on, and so nothing is: no name. */
-static __always_inline void json_model_unsay(struct json_model *j)
+static __always_inline void json_model_rollback(struct json_model *j)
 {
 	if (j->flags & JSON_MODEL_UNREAD)
 		return;
@@ -477,8 +477,8 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
  * of the top level and what usually follows those, up to 32 of a nested value or of the name.
  * Returns where it ends, maybe beyond `stop`; *more: whether another may follow.
  */
-static __always_inline __u64 json_model_turn(struct json_model *j, const __u8 *buf, __u64 p,
-					     __u64 stop, int *more, __u32 *ev)
+static __always_inline __u64 json_model_advance(struct json_model *j, const __u8 *buf, __u64 p,
+						__u64 stop, int *more, __u32 *ev)
 {
 	__u64 n, w, marks;
 	__u32 depth;
@@ -589,9 +589,9 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 		j->state = JSON_MODEL_STRING;
 		return 1;
 	}
-	SCAN_TURNS
-	for (int i = 0; i < JSON_MODEL_TURNS; i++) {
-		p = json_model_turn(j, buf, scan_clamp(p), stop, &more, ev);
+	SCAN_STEPS
+	for (int i = 0; i < JSON_MODEL_STEPS; i++) {
+		p = json_model_advance(j, buf, scan_clamp(p), stop, &more, ev);
 		p = scan_forget(p, stop);
 		if (!more || p >= stop)
 			break;

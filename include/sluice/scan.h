@@ -3,7 +3,7 @@
  * What all scanners share: the window that their driver fills, the bits by which they tell it what
  * they saw, and searches eight bytes to the word. A scanner is a state (in a map value) and a step;
  * one step looks at no more than SCAN_PAD bytes beyond its cursor, holds no loop but short ones
- * (SCAN_UNROLL, SCAN_TURNS), and consumes at least one byte, so that `bpf_loop` can run it and the
+ * (SCAN_UNROLL, SCAN_STEPS), and consumes at least one byte, so that `bpf_loop` can run it and the
  * verifier sees it once. What lies behind the window's end is readable and meaningless: a hit there
  * is no hit (scan_cut).
  *
@@ -15,9 +15,9 @@
 
 #include <linux/types.h>
 
-#define SCAN_BUF  2048 /* bytes of the window that are ever valid */
-#define SCAN_PAD  64   /* … and readable beyond them */
-#define SCAN_ROOM 4096 /* … for all that the verifier knows of a cursor (scan_clamp) */
+#define SCAN_BUF      2048 /* bytes of the window that are ever valid */
+#define SCAN_PAD      64   /* … and readable beyond them */
+#define SCAN_CAPACITY 4096 /* … for all that the verifier knows of a cursor (scan_clamp) */
 
 /* What a step tells its driver; a step raises each bit at most once. */
 enum scan_event {
@@ -25,7 +25,7 @@ enum scan_event {
 	HTTP1_MODEL = 2,          /* a top-level "model" ended: json.name, json.flags */
 	HTTP1_BODY_BEGIN = 4,     /* the first byte of a response's body */
 	HTTP1_END = 8,            /* the last byte of the message was consumed */
-	HTTP1_DOUBT = 16,         /* framing cannot be trusted from here on */
+	HTTP1_FRAMING_ERROR = 16, /* framing cannot be trusted from here on */
 	HTTP1_INTERIM = 32,       /* a 1xx head ended, another head follows */
 	HTTP1_UPGRADED = 64,      /* what follows on this connection is not HTTP/1 */
 	STREAM_EVENT_BEGIN = 128, /* the first byte of a streamed event */
@@ -38,9 +38,9 @@ enum scan_event {
 
 #ifdef __clang__
 #define SCAN_UNROLL _Pragma("unroll")
-#define SCAN_TURNS  _Pragma("clang loop unroll(disable)")
+#define SCAN_STEPS  _Pragma("clang loop unroll(disable)")
 #else
-#define SCAN_TURNS
+#define SCAN_STEPS
 #define SCAN_UNROLL _Pragma("GCC unroll 32")
 #endif
 
@@ -154,7 +154,7 @@ static __always_inline __u64 scan_forget(__u64 n, __u64 w)
  */
 static __always_inline __u64 scan_clamp(__u64 p)
 {
-	return scan_opaque(p) & (SCAN_ROOM - 1);
+	return scan_opaque(p) & (SCAN_CAPACITY - 1);
 }
 
 /*

@@ -60,9 +60,9 @@ struct wire_stream {
 struct wire_exchange {
 	char method[16];
 	char model[96];
-	size_t bytes; /* of the request, head and body */
-	int asked_at; /* the packet with the request's last byte */
-	int status;   /* 0: no final response */
+	size_t bytes;     /* of the request, head and body */
+	int requested_at; /* the packet with the request's last byte */
+	int status;       /* 0: no final response */
 	bool streamed;
 	int body_at;     /* … with the response's first byte of body */
 	int done_at;     /* … with the response's last byte, or the end of the connection */
@@ -436,7 +436,7 @@ static inline void wire_requests_read(struct capture *c, unsigned n)
 				 json_string_value(json_object_get(json, "model")));
 		json_decref(json);
 		e->bytes = b.end - at;
-		e->asked_at = wire_brought(c, n, CLIENT, b.end - 1);
+		e->requested_at = wire_brought(c, n, CLIENT, b.end - 1);
 		at = b.end;
 		if (b.whole)
 			conn->count++;

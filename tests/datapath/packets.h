@@ -791,14 +791,14 @@ static inline void assert_same_frame(const struct frame *a, const struct frame *
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 enum outcome {
-	PASS,   /* TC_ACT_UNSPEC, and not a bit of it changed */
-	DROP,   /* TC_ACT_SHOT */
-	REFUSE, /* the 429 to the client, and on a copy the RST to the server */
-	RESET,  /* a RST to the client, and on a copy one to the server */
-	AGAIN,  /* the 429 to the client, the server left alone */
-	ANSWER, /* a pure ACK to the client */
-	CUT,    /* a RST to the client, the server left alone */
-	UP_RST, /* a server's packet turned into a RST for it */
+	PASS,     /* TC_ACT_UNSPEC, and not a bit of it changed */
+	DROP,     /* TC_ACT_SHOT */
+	REFUSE,   /* the 429 to the client, and on a copy the RST to the server */
+	RESET,    /* a RST to the client, and on a copy one to the server */
+	REPEATED, /* the 429 to the client, the server left alone */
+	ANSWER,   /* a pure ACK to the client */
+	CUT,      /* a RST to the client, the server left alone */
+	UP_RST,   /* a server's packet turned into a RST for it */
 };
 
 /*
@@ -959,7 +959,7 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 		}
 		switch (s->then) {
 		case REFUSE:
-		case AGAIN:
+		case REPEATED:
 			assert_int_equal(seen.flags, FIN | PSH | ACK);
 			assert_int_equal(client_offset(seen.ack), s->out_ack);
 			assert_true(seen.window > 0);
@@ -1126,7 +1126,7 @@ static inline int world_close(void **state)
 
 static inline int world_open(void **state)
 {
-	int one = 1, room = 1 << 20;
+	int one = 1, capacity = 1 << 20;
 	struct sockaddr_ll here = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
 	struct bpf_map *map;
 	cpu_set_t cpu;
@@ -1144,7 +1144,7 @@ static inline int world_open(void **state)
 	w.clones = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	here.sll_ifindex = w.ifindex;
 	if (w.clones < 0 || setsockopt(w.clones, SOL_PACKET, PACKET_AUXDATA, &one, sizeof(one)) ||
-	    setsockopt(w.clones, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) ||
+	    setsockopt(w.clones, SOL_SOCKET, SO_RCVBUF, &capacity, sizeof(capacity)) ||
 	    bind(w.clones, (struct sockaddr *)&here, sizeof(here)))
 		return -1;
 	w.cpus = libbpf_num_possible_cpus();

@@ -27,7 +27,7 @@ static void put_conn(struct datapath *d, uint32_t n, uint64_t idle, uint32_t fla
 	key_of(&key, n);
 	memcpy(conn.client.addr, &n, sizeof(n));
 	for (unsigned i = 0; i < held; i++) {
-		conn.exchange[i].model = conn.exchange[i].law = model;
+		conn.exchange[i].model = conn.exchange[i].pool = model;
 		conn.exchange[i].flags = exchange_flags;
 		conn.exchange[i].client = conn.client;
 	}
@@ -253,28 +253,28 @@ static void a_client_ahead_of_its_share_is_remembered_until_it_is_due(void **sta
 	int fd = map_fd(d->skel->maps.client_in_flight);
 	struct sluice_client_flag_key ahead = {.client.addr = {8}, .model = 7},
 				      even = {.client.addr = {9}, .model = 7};
-	struct sluice_holding of_ahead = {0, 101 * ADMISSION_ALL},
+	struct sluice_holding of_early = {0, 101 * ADMISSION_ALL},
 			      of_even = {0, 100 * ADMISSION_ALL};
 
 	d->state[7].admitted = 100;
-	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_ahead, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_early, BPF_ANY), 0);
 	assert_int_equal(bpf_map_update_elem(fd, &even, &of_even, BPF_ANY), 0);
 	for (uint64_t s = 0; s < 100; s += 10) {
 		assert_done(datapath_age(d, NOW + s * SECOND));
-		assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_ahead), 0);
+		assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_early), 0);
 	}
 	assert_int_equal(bpf_map_lookup_elem(fd, &even, &of_even), -ENOENT);
 	d->state[7].admitted++; /* another is let in */
 	assert_done(datapath_age(d, NOW + 100 * SECOND));
-	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_ahead), -ENOENT);
+	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_early), -ENOENT);
 	/* Where nobody is let in any more it goes, too, in the end. */
-	of_ahead.due = 1000 * ADMISSION_ALL;
-	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_ahead, BPF_ANY), 0);
+	of_early.tat = 1000 * ADMISSION_ALL;
+	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_early, BPF_ANY), 0);
 	assert_done(datapath_age(d, NOW + 110 * SECOND));
 	assert_done(datapath_age(d, NOW + 229 * SECOND));
-	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_ahead), 0);
+	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_early), 0);
 	assert_done(datapath_age(d, NOW + 230 * SECOND));
-	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_ahead), -ENOENT);
+	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_early), -ENOENT);
 	closed(d);
 }
 
@@ -287,7 +287,7 @@ static void put_waiting(struct datapath *d, uint32_t n, uint64_t idle, uint64_t 
 
 	key_of(&key, n);
 	conn.exchange[0] = (struct sluice_exchange){
-		.admitted_ns = since, .bytes = bytes, .flags = flags, .model = 3, .law = 900};
+		.admitted_ns = since, .bytes = bytes, .flags = flags, .model = 3, .pool = 900};
 	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
 }
 
@@ -295,32 +295,34 @@ static void what_is_forgotten_is_given_back_wherever_it_is_counted(void **state)
 {
 	const uint64_t since = NOW - 700 * SECOND, kept = NOW - 3 * SECOND;
 	struct datapath *d = opened();
-	struct state_load law;
+	struct state_load pool;
 
 	put_waiting(d, 1, 650, since, 5000, BOTH);
-	put_waiting(d, 2, 650, since, 70, SLUICE_EXCHANGE_BEYOND);
+	put_waiting(d, 2, 650, since, 70, SLUICE_EXCHANGE_SHADOW);
 	put_waiting(d, 3, 2, kept, 300, BOTH);
 	count(d, SLUICE_MODEL_ALL, 2, 2);
 	count(d, 3, 2, 2);
 	count(d, 900, 2, 2);
-	d->state[SLUICE_MODEL_ALL].beyond = d->state[3].beyond = d->state[900].beyond = 1;
+	d->state[SLUICE_MODEL_ALL].shadow_in_flight = d->state[3].shadow_in_flight =
+		d->state[900].shadow_in_flight = 1;
 	d->state[900].waiting_bytes = 5300;
 	ages_add(&d->state[900].ages, since);
 	ages_add(&d->state[900].ages, kept);
-	assert_done(datapath_get_load(d, 900, NOW, &law));
-	assert_int_equal(law.oldest_ns, (uint64_t)(ages_time(NOW) - ages_time(since))
-						<< AGES_SHIFT);
+	assert_done(datapath_get_load(d, 900, NOW, &pool));
+	assert_int_equal(pool.oldest_ns, (uint64_t)(ages_time(NOW) - ages_time(since))
+						 << AGES_SHIFT);
 	assert_done(datapath_age(d, NOW));
 	for (unsigned i = 0; i < 3; i++) {
 		const uint32_t models[] = {SLUICE_MODEL_ALL, 3, 900};
 
 		assert_counts(d, models[i], 1, 1);
-		assert_int_equal(d->state[models[i]].beyond, 0);
+		assert_int_equal(d->state[models[i]].shadow_in_flight, 0);
 	}
-	assert_done(datapath_get_load(d, 900, NOW, &law));
-	assert_int_equal(law.oldest_ns, (uint64_t)(ages_time(NOW) - ages_time(kept)) << AGES_SHIFT);
-	assert_int_equal(law.waiting_bytes, 300);
-	assert_int_equal(law.ended, 1);
+	assert_done(datapath_get_load(d, 900, NOW, &pool));
+	assert_int_equal(pool.oldest_ns, (uint64_t)(ages_time(NOW) - ages_time(kept))
+						 << AGES_SHIFT);
+	assert_int_equal(pool.waiting_bytes, 300);
+	assert_int_equal(pool.ended, 1);
 	assert_int_equal(d->state[900].ages.slot[ages_time(since) & (AGES_SLOTS - 1)] & 0xffffffff,
 			 0);
 	assert_int_equal(d->state[900].ages.slot[ages_time(kept) & (AGES_SLOTS - 1)] & 0xffffffff,
@@ -336,7 +338,7 @@ static void bytes_that_wait_and_what_is_beyond_are_mended(void **state)
 
 	put_waiting(d, 1, 1, NOW - SECOND, 5000, BOTH);
 	put_waiting(d, 2, 1, NOW - SECOND, 3U << 30, BOTH); /* counts for 1 GiB, as in the kernel */
-	put_waiting(d, 3, 1, NOW - SECOND, 70, SLUICE_EXCHANGE_BEYOND);
+	put_waiting(d, 3, 1, NOW - SECOND, 70, SLUICE_EXCHANGE_SHADOW);
 	put_waiting(d, 4, 1, NOW - SECOND, 9, SLUICE_EXCHANGE_IN_FLIGHT);
 	for (int i = 0; i < 3; i++)
 		assert_done(datapath_age(d, NOW));
@@ -344,7 +346,7 @@ static void bytes_that_wait_and_what_is_beyond_are_mended(void **state)
 		const uint32_t models[] = {SLUICE_MODEL_ALL, 3, 900};
 
 		assert_counts(d, models[i], 3, 2);
-		assert_int_equal(d->state[models[i]].beyond, 1);
+		assert_int_equal(d->state[models[i]].shadow_in_flight, 1);
 		assert_int_equal(d->state[models[i]].waiting_bytes,
 				 models[i] == 900 ? 5000 + ADMISSION_BYTES_MAX : 0);
 	}

@@ -8,13 +8,13 @@
 
 #include <arpa/inet.h>
 
-#define QUOTA      7
-#define POST       "POST /v1/chat/completions HTTP/1.1\r\n"
-#define TAIL       "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
-#define ASK(lines) POST lines TAIL
-#define KEY_A      "Authorization: Bearer sk-alpha\r\n"
-#define KEY_B      "X-Api-Key: sk-beta\r\n"
-#define SIG        "\r\n\r\n\0\r\nQUIT\n"
+#define QUOTA             7
+#define POST              "POST /v1/chat/completions HTTP/1.1\r\n"
+#define TAIL              "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+#define REQUEST_OF(lines) POST lines TAIL
+#define KEY_A             "Authorization: Bearer sk-alpha\r\n"
+#define KEY_B             "X-Api-Key: sk-beta\r\n"
+#define SIG               "\r\n\r\n\0\r\nQUIT\n"
 
 static const struct siphash_secret secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0};
 static struct shape shape;
@@ -52,7 +52,7 @@ static void connect_anew(void)
 
 /* One request on a new connection, in two segments: milliseconds to wait if it is refused, -1 if it
  * passes. */
-static int64_t ask_bytes(const char *text, size_t len, size_t cut)
+static int64_t request_text(const char *text, size_t len, size_t cut)
 {
 	int ret;
 
@@ -67,7 +67,7 @@ static int64_t ask_bytes(const char *text, size_t len, size_t cut)
 	return w.refusals[0].retry_after_ms;
 }
 
-#define ask(text) ask_bytes(text, sizeof(text) - 1, 0)
+#define send_request(text) request_text(text, sizeof(text) - 1, 0)
 
 static void set_identity(uint8_t forwarded, bool proxy)
 {
@@ -141,56 +141,56 @@ static struct sluice_client address_client(const char *text)
 }
 
 /* Whoever these bytes are charged to, cut at every byte: "key:…", an address, or NULL: the peer. */
-static void assert_whose(const char *text, size_t len, const char *whom)
+static void assert_client(const char *text, size_t len, const char *who)
 {
-	struct sluice_client want = !whom                       ? this_client(shape.ipv6)
-				    : !strncmp(whom, "key:", 4) ? key_client(whom + 4)
-								: address_client(whom);
+	struct sluice_client want = !who                       ? this_client(shape.ipv6)
+				    : !strncmp(who, "key:", 4) ? key_client(who + 4)
+							       : address_client(who);
 
 	for (size_t cut = 0; cut < len; cut++) {
 		struct sluice_client got = {0};
 
 		clear_map(fd_of(client_counts), sizeof(got));
 		clear_map(fd_of(conns), sizeof(struct sluice_conn_key));
-		assert_int_equal(ask_bytes(text, len, cut), -1);
+		assert_int_equal(request_text(text, len, cut), -1);
 		assert_int_equal(entries(fd_of(client_counts)), 1);
 		bpf_map_get_next_key(fd_of(client_counts), NULL, &got);
 		if (memcmp(&got, &want, sizeof(got)))
 			fail_msg("%.60s… cut at %zu is not %s's", text, cut,
-				 whom ? whom : "the peer");
+				 who ? who : "the peer");
 	}
 }
 
-#define whose(text, whom) assert_whose(text, sizeof(text) - 1, whom)
+#define client_is(text, who) assert_client(text, sizeof(text) - 1, who)
 
 static void each_key_has_a_budget_of_its_own_wherever_it_comes_from(void **state)
 {
 	set_identity(0, false);
 	set_quota();
-	assert_int_equal(ask(ASK(KEY_A)), -1);
-	assert_int_equal(ask(ASK(KEY_B)), -1);
-	assert_int_equal(ask(ASK("")), -1);
-	assert_int_equal(ask(ASK(KEY_A)), 10000);
-	assert_int_equal(ask(ASK(KEY_B)), 10000);
-	assert_int_equal(ask(ASK("")), 10000);
-	assert_int_equal(ask(ASK("X-Api-Key: sk-alpha\r\n")), 10000);
+	assert_int_equal(send_request(REQUEST_OF(KEY_A)), -1);
+	assert_int_equal(send_request(REQUEST_OF(KEY_B)), -1);
+	assert_int_equal(send_request(REQUEST_OF("")), -1);
+	assert_int_equal(send_request(REQUEST_OF(KEY_A)), 10000);
+	assert_int_equal(send_request(REQUEST_OF(KEY_B)), 10000);
+	assert_int_equal(send_request(REQUEST_OF("")), 10000);
+	assert_int_equal(send_request(REQUEST_OF("X-Api-Key: sk-alpha\r\n")), 10000);
 	shape.ipv6 = true; /* another address */
-	assert_int_equal(ask(ASK(KEY_A)), 10000);
-	assert_int_equal(ask(ASK("")), -1);
+	assert_int_equal(send_request(REQUEST_OF(KEY_A)), 10000);
+	assert_int_equal(send_request(REQUEST_OF("")), -1);
 	pass_ms(10000);
-	assert_int_equal(ask(ASK(KEY_A)), -1);
+	assert_int_equal(send_request(REQUEST_OF(KEY_A)), -1);
 	shape.ipv6 = false;
-	assert_int_equal(ask(ASK(KEY_A)), 10000);
+	assert_int_equal(send_request(REQUEST_OF(KEY_A)), 10000);
 }
 
 static void a_connections_requests_are_each_their_own_keys(void **state)
 {
-	static const char two[] = ASK(KEY_A) ASK("") ASK(KEY_B);
+	static const char two[] = REQUEST_OF(KEY_A) REQUEST_OF("") REQUEST_OF(KEY_B);
 	struct sluice_client_count count;
 	struct sluice_client client;
 
 	set_identity(0, false);
-	assert_int_equal(ask(two), -1);
+	assert_int_equal(send_request(two), -1);
 	assert_int_equal(entries(fd_of(client_counts)), 3);
 	client = key_client("sk-alpha");
 	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &count), 0);
@@ -224,16 +224,16 @@ static void each_clients_refusals_are_counted_by_reason(void **state)
 
 	set_identity(0, false);
 	set_quota();
-	assert_int_equal(ask(ASK("")), -1);
+	assert_int_equal(send_request(REQUEST_OF("")), -1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(ask(ASK("")), 10000);
+		assert_int_equal(send_request(REQUEST_OF("")), 10000);
 	set_mode(SLUICE_MODE_SHADOW);
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(ask(ASK("")), -1);
+		assert_int_equal(send_request(REQUEST_OF("")), -1);
 	set_mode(SLUICE_MODE_ENFORCE);
 	say_of(client, 0);
-	assert_true(ask(ASK("")) > 0);
-	assert_true(ask(ASK(KEY_A)) > 0);
+	assert_true(send_request(REQUEST_OF("")) > 0);
+	assert_true(send_request(REQUEST_OF(KEY_A)) > 0);
 	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &count), 0);
 	assert_int_equal(count.admitted, 3);
 	assert_int_equal(count.rejected, 4);
@@ -265,10 +265,10 @@ static void the_holder_of_a_key_is_in_no_prefix_with_a_weight(void **state)
 	assert_int_equal(bpf_map_update_elem(fd_of(weighted_quotas), &weighted, &id, BPF_ANY), 0);
 	set_prefix(false, 128, (struct sluice_prefix){.weight = weighted.weight});
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(ask(ASK("")), -1);
-	assert_true(ask(ASK("")) > 0);
-	assert_int_equal(ask(ASK(KEY_A)), -1);
-	assert_int_equal(ask(ASK(KEY_A)), 10000);
+		assert_int_equal(send_request(REQUEST_OF("")), -1);
+	assert_true(send_request(REQUEST_OF("")) > 0);
+	assert_int_equal(send_request(REQUEST_OF(KEY_A)), -1);
+	assert_int_equal(send_request(REQUEST_OF(KEY_A)), 10000);
 }
 
 static void of_a_key_and_its_address_the_strictest_word_holds(void **state)
@@ -276,21 +276,21 @@ static void of_a_key_and_its_address_the_strictest_word_holds(void **state)
 	set_identity(0, false);
 	set_quota();
 	say_of(key_client("sk-alpha"), 0);
-	assert_true(ask(ASK(KEY_A)) > 0);
+	assert_true(send_request(REQUEST_OF(KEY_A)) > 0);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_CLIENT_BLOCKED);
 	assert_int_equal(w.refusals[0].client.kind, SLUICE_CLIENT_KEY);
-	assert_int_equal(ask(ASK(KEY_B)), -1);
+	assert_int_equal(send_request(REQUEST_OF(KEY_B)), -1);
 	say_of(key_client("sk-alpha"), 1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(ask(ASK(KEY_A)), -1);
+		assert_int_equal(send_request(REQUEST_OF(KEY_A)), -1);
 	say_of(this_client(false), 0);
-	assert_true(ask(ASK(KEY_A)) > 0);
-	assert_true(ask(ASK("")) > 0);
+	assert_true(send_request(REQUEST_OF(KEY_A)) > 0);
+	assert_true(send_request(REQUEST_OF("")) > 0);
 	say_of(this_client(false), 1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(ask(ASK(KEY_B)), -1);
+		assert_int_equal(send_request(REQUEST_OF(KEY_B)), -1);
 	say_of(key_client("sk-beta"), 0);
-	assert_true(ask(ASK(KEY_B)) > 0);
+	assert_true(send_request(REQUEST_OF(KEY_B)) > 0);
 }
 
 static void only_a_trusted_proxys_word_counts(void **state)
@@ -300,24 +300,24 @@ static void only_a_trusted_proxys_word_counts(void **state)
 	for (int i = 0; i < 2; i++) {
 		shape.ipv6 = both[i];
 		set_identity(3, false);
-		whose(ASK("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
+		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
 		trust(OPAQUE_ID);
-		whose(ASK("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
+		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
 		trust(HTTP_ID);
-		whose(ASK("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n"), "203.0.113.9");
-		whose(ASK("X-Forwarded-For: 2001:db8:1:2::9\r\n"), "2001:db8:1:2::");
-		whose(ASK("X-Forwarded-For: 203.0.113.9, unknown\r\n"), NULL);
-		whose(ASK("Forwarded: for=203.0.113.9\r\n"), NULL);
-		whose(ASK(""), NULL);
-		whose(ASK("X-Forwarded-For: 203.0.113.9\r\n" KEY_B), "key:sk-beta");
+		client_is(REQUEST_OF("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n"), "203.0.113.9");
+		client_is(REQUEST_OF("X-Forwarded-For: 2001:db8:1:2::9\r\n"), "2001:db8:1:2::");
+		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, unknown\r\n"), NULL);
+		client_is(REQUEST_OF("Forwarded: for=203.0.113.9\r\n"), NULL);
+		client_is(REQUEST_OF(""), NULL);
+		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n" KEY_B), "key:sk-beta");
 		set_identity(1, false);
 		trust(HTTP_ID);
-		whose(ASK("X-Forwarded-For: 203.0.113.9\r\n" KEY_A), "203.0.113.9");
-		whose(ASK(KEY_A), "key:sk-alpha");
+		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n" KEY_A), "203.0.113.9");
+		client_is(REQUEST_OF(KEY_A), "key:sk-alpha");
 		set_identity(2, false);
 		trust(HTTP_ID);
-		whose(ASK(KEY_A "X-Forwarded-For: 203.0.113.9\r\n"), "key:sk-alpha");
-		whose(ASK(KEY_B "X-Forwarded-For: 203.0.113.9\r\n"), "203.0.113.9");
+		client_is(REQUEST_OF(KEY_A "X-Forwarded-For: 203.0.113.9\r\n"), "key:sk-alpha");
+		client_is(REQUEST_OF(KEY_B "X-Forwarded-For: 203.0.113.9\r\n"), "203.0.113.9");
 	}
 }
 
@@ -341,18 +341,24 @@ static void of_a_chain_of_proxies_the_last_that_is_none_is_the_client(void **sta
 	trust_address("10.0.0.1");
 	trust_address("10.0.0.2");
 	trust_address("2001:db8:5:5::");
-	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n"), "203.0.113.9");
-	whose(ASK("X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1, 10.0.0.2\r\n"), "203.0.113.9");
-	whose(ASK("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-For: 10.0.0.1,2001:db8:5:5::7, 10.0.0.2\r\n"),
-	      "203.0.113.9");
-	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.3\r\n"), "10.0.0.3"); /* nobody trusts it */
-	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.1\r\n"), "10.0.0.3");
-	whose(ASK("X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n"), "10.0.0.1");
+	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n"), "203.0.113.9");
+	client_is(REQUEST_OF("X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1, 10.0.0.2\r\n"),
+		  "203.0.113.9");
+	client_is(
+		REQUEST_OF(
+			"X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-For: 10.0.0.1,2001:db8:5:5::7, 10.0.0.2\r\n"),
+		"203.0.113.9");
+	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, 10.0.0.3\r\n"),
+		  "10.0.0.3"); /* nobody trusts it */
+	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.1\r\n"), "10.0.0.3");
+	client_is(REQUEST_OF("X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n"), "10.0.0.1");
 	/* what a proxy could not say ends the chain; so does a fifth */
-	whose(ASK("X-Forwarded-For: 203.0.113.9, unknown, 10.0.0.1\r\n"), "10.0.0.1");
-	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.2, 10.0.0.1, 10.0.0.2, 10.0.0.1\r\n"),
-	      "10.0.0.2");
-	whose(ASK("X-Forwarded-For: 203.0.113.9, 10.0.0.1, unknown\r\n"), NULL);
+	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, unknown, 10.0.0.1\r\n"), "10.0.0.1");
+	client_is(
+		REQUEST_OF(
+			"X-Forwarded-For: 203.0.113.9, 10.0.0.2, 10.0.0.1, 10.0.0.2, 10.0.0.1\r\n"),
+		"10.0.0.2");
+	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, 10.0.0.1, unknown\r\n"), NULL);
 }
 
 static void set_class(const char *text, uint8_t class)
@@ -371,19 +377,19 @@ static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
 	trust(HTTP_ID);
 	set_quota();
 	set_class("203.0.113.9", SLUICE_PREFIX_BLOCKED);
-	assert_true(ask(ASK("X-Forwarded-For: 203.0.113.9\r\n")) > 0);
+	assert_true(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n")) > 0);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_CLIENT_BLOCKED);
-	assert_int_equal(ask(ASK("X-Forwarded-For: 203.0.113.10\r\n")), -1);
-	assert_int_equal(ask(ASK("X-Forwarded-For: 203.0.113.10\r\n")), 10000);
+	assert_int_equal(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.10\r\n")), -1);
+	assert_int_equal(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.10\r\n")), 10000);
 	set_class("203.0.113.10", SLUICE_PREFIX_EXEMPT);
-	assert_int_equal(ask(ASK("X-Forwarded-For: 203.0.113.10\r\n")), -1);
+	assert_int_equal(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.10\r\n")), -1);
 	/* the proxy's own address blocked: not those whom it speaks for, and so not its SYN */
 	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED});
 	say_of(this_client(false), 0);
-	assert_int_equal(ask(ASK("X-Forwarded-For: 203.0.113.11\r\n")), -1);
+	assert_int_equal(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.11\r\n")), -1);
 	port++;
 	assert_int_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
-	assert_true(ask(ASK("")) > 0);
+	assert_true(send_request(REQUEST_OF("")) > 0);
 	clear_map(fd_of(trusted_proxies), sizeof(struct sluice_trusted_key));
 	port++;
 	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
@@ -398,39 +404,41 @@ static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
 static void a_proxy_header_names_a_connections_client(void **state)
 {
 	set_identity(0, true);
-	whose(V1 ASK(""), NULL); /* not trusted: framed, and not believed */
-	whose(V1 ASK(KEY_A), "key:sk-alpha");
+	client_is(V1 REQUEST_OF(""), NULL); /* not trusted: framed, and not believed */
+	client_is(V1 REQUEST_OF(KEY_A), "key:sk-alpha");
 	trust(HTTP_ID);
-	whose(V1 ASK(""), "203.0.113.9");
-	whose(V1 ASK("") ASK("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
-	whose(V2 ASK(""), "203.0.113.9");
-	whose(V2_6 ASK(""), "2001:db8:1:2::");
-	whose(V2 ASK(KEY_A), "key:sk-alpha");
-	whose(SIG "\x20\0\0\0" ASK(""), NULL);
-	whose("PROXY UNKNOWN\r\n" ASK(""), NULL);
-	assert_int_equal(counter(SLUICE_COUNTER_PASSED_DOUBT), 0);
+	client_is(V1 REQUEST_OF(""), "203.0.113.9");
+	client_is(V1 REQUEST_OF("") REQUEST_OF("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
+	client_is(V2 REQUEST_OF(""), "203.0.113.9");
+	client_is(V2_6 REQUEST_OF(""), "2001:db8:1:2::");
+	client_is(V2 REQUEST_OF(KEY_A), "key:sk-alpha");
+	client_is(SIG "\x20\0\0\0" REQUEST_OF(""), NULL);
+	client_is("PROXY UNKNOWN\r\n" REQUEST_OF(""), NULL);
+	assert_int_equal(counter(SLUICE_COUNTER_PASSED_FRAMING_ERROR), 0);
 	/* an address that a PROXY header names is the one to be trusted with X-Forwarded-For */
 	set_identity(1, true);
 	trust(HTTP_ID);
-	whose(V1 ASK("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
-	whose("PROXY TCP4 198.51.100.9 192.0.2.1 40000 8000\r\n" ASK(
-		      "X-Forwarded-For: 203.0.113.7\r\n"),
-	      "203.0.113.7");
+	client_is(V1 REQUEST_OF("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
+	client_is("PROXY TCP4 198.51.100.9 192.0.2.1 40000 8000\r\n" REQUEST_OF(
+			  "X-Forwarded-For: 203.0.113.7\r\n"),
+		  "203.0.113.7");
 }
 
 static void behind_a_proxy_header_a_request_is_refused_as_ever(void **state)
 {
-	static const char text[] = V2 ASK("");
+	static const char text[] = V2 REQUEST_OF("");
 
 	set_identity(0, true);
 	trust(HTTP_ID);
 	set_quota();
 	set_class("203.0.113.8", SLUICE_PREFIX_BLOCKED);
-	assert_int_equal(ask_bytes(text, sizeof(text) - 1, 0), -1);
+	assert_int_equal(request_text(text, sizeof(text) - 1, 0), -1);
 	for (size_t cut = 0; cut < sizeof(text) - 1; cut++)
-		assert_int_equal(ask_bytes(text, sizeof(text) - 1, cut), 10000);
-	assert_int_equal(ask("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n" ASK("")), -1);
-	assert_int_equal(ask("PROXY TCP4 203.0.113.8 192.0.2.1 1 2\r\n" ASK("")), 3600000);
+		assert_int_equal(request_text(text, sizeof(text) - 1, cut), 10000);
+	assert_int_equal(send_request("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n" REQUEST_OF("")),
+			 -1);
+	assert_int_equal(send_request("PROXY TCP4 203.0.113.8 192.0.2.1 1 2\r\n" REQUEST_OF("")),
+			 3600000);
 }
 
 static void what_is_no_proxy_header_where_one_has_to_be_is_in_doubt(void **state)
@@ -440,10 +448,10 @@ static void what_is_no_proxy_header_where_one_has_to_be_is_in_doubt(void **state
 
 	set_identity(0, true);
 	trust(HTTP_ID);
-	assert_int_equal(ask(ASK("")), -1);
-	assert_int_equal(ask("PROXY TCP4 203.0.113.9\r\n" ASK("")), -1);
-	assert_int_equal(ask("GET / HTTP/1.1\r\n\r\n"), -1);
-	assert_int_equal(counter(SLUICE_COUNTER_PASSED_DOUBT), 3);
+	assert_int_equal(send_request(REQUEST_OF("")), -1);
+	assert_int_equal(send_request("PROXY TCP4 203.0.113.9\r\n" REQUEST_OF("")), -1);
+	assert_int_equal(send_request("GET / HTTP/1.1\r\n\r\n"), -1);
+	assert_int_equal(counter(SLUICE_COUNTER_PASSED_FRAMING_ERROR), 3);
 	assert_int_equal(entries(fd_of(client_counts)), 0);
 	key = this_key(false, HTTP_PORT);
 	key.client_port = htons(port);
@@ -494,8 +502,8 @@ static void spoof(uint32_t i)
 			    .seq = i * 2654435761U,
 			    .ack = i * 40503U,
 			    .window = 512,
-			    .text = i % 2 ? "" : ASK(""),
-			    .len = i % 2 ? 0 : sizeof(ASK("")) - 1,
+			    .text = i % 2 ? "" : REQUEST_OF(""),
+			    .len = i % 2 ? 0 : sizeof(REQUEST_OF("")) - 1,
 			    .client_port = (uint16_t)(1024 + i % 60000)};
 	static struct frame in, out;
 
@@ -544,16 +552,17 @@ static void a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten(vo
 	set_identity(1, false);
 	trust(HTTP_ID);
 	set_quota();
-	assert_int_equal(ask(ASK("")), -1); /* the proxy itself, whose one request that was */
-	assert_int_equal(ask(ASK("")), 10000);
+	assert_int_equal(send_request(REQUEST_OF("")),
+			 -1); /* the proxy itself, whose one request that was */
+	assert_int_equal(send_request(REQUEST_OF("")), 10000);
 	memory = memory_of_maps();
 	assert_true(memory > 0);
 	connect_anew();
 	proxy_port = port;
 	for (uint32_t i = 0; i < MILLION; i++) {
-		int len =
-			snprintf(text, sizeof(text), ASK("X-Forwarded-For: 2001:db8:%x:%x::1\r\n"),
-				 1 + (i >> 16), i & 0xffff);
+		int len = snprintf(text, sizeof(text),
+				   REQUEST_OF("X-Forwarded-For: 2001:db8:%x:%x::1\r\n"),
+				   1 + (i >> 16), i & 0xffff);
 
 		if (send_bytes(false, PSH | ACK, text, (size_t)len) != THEN_UNSPEC)
 			fail_msg("client %u is refused", i);
@@ -563,7 +572,7 @@ static void a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten(vo
 			continue;
 		proxy_client_at = client_at;
 		proxy_server_at = server_at;
-		if (ask(ASK("")) != 10000)
+		if (send_request(REQUEST_OF("")) != 10000)
 			fail_msg("behind %u others a client without a budget is served", i);
 		client_at = proxy_client_at;
 		server_at = proxy_server_at;

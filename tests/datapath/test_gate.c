@@ -204,12 +204,12 @@ static const struct segment syns[] = {
 	{.flags = SYN | 0xc0},
 };
 
-static void assert_told(const struct gate_row *row, bool ipv6, unsigned n, bool shadow)
+static void assert_reported(const struct gate_row *row, bool ipv6, unsigned n, bool shadow)
 {
 	const struct sluice_service service =
 		row->port == OPAQUE_PORT ? opaque_service() : http_service();
 	struct sluice_client client = this_client(ipv6);
-	const struct sluice_refusal *told = &w.refusals[0];
+	const struct sluice_refusal *reported = &w.refusals[0];
 	uint32_t verdict = shadow                 ? SLUICE_VERDICT_SYN_SHADOW
 			   : row->then == DROPPED ? SLUICE_VERDICT_SYN_DROPPED
 						  : SLUICE_VERDICT_SYN_RESET;
@@ -222,11 +222,11 @@ static void assert_told(const struct gate_row *row, bool ipv6, unsigned n, bool 
 	if (!n)
 		return;
 	assert_int_equal(requests_of(service.id, service.default_model, verdict, row->reason), 1);
-	assert_memory_equal(&told->client, &client, sizeof(client));
-	assert_int_equal(told->at_syn, 1);
-	assert_int_equal(told->reason, row->reason);
-	assert_int_equal(told->service, service.id);
-	assert_int_equal(told->verdict,
+	assert_memory_equal(&reported->client, &client, sizeof(client));
+	assert_int_equal(reported->at_syn, 1);
+	assert_int_equal(reported->reason, row->reason);
+	assert_int_equal(reported->service, service.id);
+	assert_int_equal(reported->verdict,
 			 shadow ? SLUICE_VERDICT_SHADOW_REJECTED : SLUICE_VERDICT_REJECTED);
 }
 
@@ -285,7 +285,7 @@ static void play_syn(const struct gate_row *row, enum hook hook, const struct sh
 		assert_int_equal(run_tc(program_for(shape, true), &out, &after), THEN_UNSPEC);
 		assert_same_frame(&after, &out);
 	}
-	assert_told(row, shape->ipv6, refused || shadow, shadow);
+	assert_reported(row, shape->ipv6, refused || shadow, shadow);
 	assert_counters(&lease, 1);
 	row_now = NULL;
 }
@@ -381,7 +381,7 @@ static void refusals_that_find_no_room_in_the_ring_are_counted(void **state)
 	static struct frame in, out;
 	const unsigned records = 1 + (1 << 18) / sizeof(struct sluice_refusal);
 	struct segment syn = {.flags = SYN};
-	unsigned told;
+	unsigned reported;
 
 	block_client(false);
 	make_frame(&in, &shape, &syn);
@@ -391,9 +391,9 @@ static void refusals_that_find_no_room_in_the_ring_are_counted(void **state)
 		if (i % 500 == 0) /* within its rate */
 			pass_ms(1000);
 	}
-	told = read_filled(fd_of(verdicts));
-	assert_true(told < records);
-	assert_int_equal(told + counter(SLUICE_COUNTER_VERDICTS_LOST), records);
+	reported = read_filled(fd_of(verdicts));
+	assert_true(reported < records);
+	assert_int_equal(reported + counter(SLUICE_COUNTER_VERDICTS_LOST), records);
 }
 
 /*

@@ -85,7 +85,7 @@ static void connect_anew(void)
 }
 
 /* One request on a new connection. Milliseconds to wait if it is refused, -1 if it is admitted. */
-static int64_t ask(void)
+static int64_t send_request(void)
 {
 	unsigned before = w.refusal_count;
 
@@ -101,22 +101,22 @@ static void as_many_pass_as_the_quota_allows_and_the_wait_is_exact(void **state)
 {
 	set_quota(per_period(4, 10000, 4));
 	for (int i = 0; i < 4; i++)
-		assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 2500);
+		assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 2500);
 	pass_ms(1000);
-	assert_int_equal(ask(), 1500);
+	assert_int_equal(send_request(), 1500);
 	pass_ms(1499);
-	assert_int_equal(ask(), 1);
+	assert_int_equal(send_request(), 1);
 	pass_ms(1);
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 2500);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 2500);
 	assert_int_equal(
 		requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_REQUEST_QUOTA),
 		4);
 	pass_ms(600000);
 	for (int i = 0; i < 4; i++)
-		assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 2500);
+		assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 2500);
 }
 
 static void whoever_waits_as_told_is_admitted_every_time(void **state)
@@ -128,14 +128,14 @@ static void whoever_waits_as_told_is_admitted_every_time(void **state)
 
 		set_quota(per_period(requests, period, 1 + rand() % 5));
 		for (int i = 0; i < 8 && wait < 0; i++)
-			wait = ask();
+			wait = send_request();
 		if (wait < 0)
 			continue;
 		pass_ms(wait - 1);
 		if (wait > 1)
-			assert_int_equal(ask(), 1);
+			assert_int_equal(send_request(), 1);
 		pass_ms(1);
-		assert_int_equal(ask(), -1);
+		assert_int_equal(send_request(), -1);
 		pass_ms(rand() % 1000);
 	}
 }
@@ -149,13 +149,13 @@ static void only_what_is_admitted_is_charged(void **state)
 	set_quota(per_period(2, 10000, 2));
 	set_flag(LLAMA, shut);
 	for (int i = 0; i < 5; i++)
-		assert_int_equal(ask(), 1000);
+		assert_int_equal(send_request(), 1000);
 	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1});
-	assert_int_equal(ask(), -1);
+	assert_int_equal(send_request(), -1);
 	/* pipelined behind the one under way: passes, and is charged */
 	assert_int_equal(send_segment(false, PSH | ACK, REQUEST_TEXT), THEN_UNSPEC);
 	assert_int_equal(send_segment(false, PSH | ACK, REQUEST_TEXT), THEN_UNSPEC);
-	assert_int_equal(ask(), 5000);
+	assert_int_equal(send_request(), 5000);
 }
 
 static void a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service(void **state)
@@ -169,27 +169,27 @@ static void a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service
 		quota.request_ns = quota.request_span_ns = (id - QUOTA + 1) * 1000 * MS;
 		assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
 	}
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 1000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 1000);
 	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .quota = QUOTA + 1});
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 2000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 2000);
 	set_prefix(false, 120, (struct sluice_prefix){.quota = QUOTA + 2});
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 3000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 3000);
 	id = QUOTA + 3;
 	bpf_map_update_elem(fd_of(client_quotas), &key, &id, BPF_ANY);
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 4000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 4000);
 	key.model = LLAMA;
 	id = QUOTA + 4;
 	bpf_map_update_elem(fd_of(client_quotas), &key, &id, BPF_ANY);
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 5000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 5000);
 	clear_map(fd_of(client_quotas), sizeof(key));
 	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
 	for (int i = 0; i < 5; i++)
-		assert_int_equal(ask(), -1);
+		assert_int_equal(send_request(), -1);
 }
 
 /* A weight of two has the quota that is written for it in place of the model's or the service's,
@@ -208,59 +208,60 @@ static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **st
 	put_quota(MODELS_TWICE, per_period(5, 30000, 3));
 	put_quota(OWN, per_period(1, 7000, 1));
 	set_prefix(false, 120, twice);
-	assert_int_equal(ask(), -1); /* nobody has said what two times it is: the quota itself */
-	assert_int_equal(ask(), 10000);
+	assert_int_equal(send_request(),
+			 -1); /* nobody has said what two times it is: the quota itself */
+	assert_int_equal(send_request(), 10000);
 	put_weighted(twice.weight, QUOTA, TWICE);
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 5000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 5000);
 	pass_ms(5000);
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 5000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 5000);
 	/* a weight of one is no weight, and a longer prefix decides */
 	put_weighted(SLUICE_WEIGHT_ONE, QUOTA, TWICE);
 	set_prefix(false, 128, (struct sluice_prefix){.weight = SLUICE_WEIGHT_ONE});
 	pass_ms(10000);
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 10000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 10000);
 	set_prefix(false, 128, twice);
 	/* the model's */
 	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .quota = MODELS});
 	put_weighted(twice.weight, MODELS, MODELS_TWICE);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 6000);
+		assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 6000);
 	/* a prefix's and a client's own stay as they are */
 	put_weighted(twice.weight, OWN, MODELS_TWICE);
 	set_prefix(false, 128, (struct sluice_prefix){.weight = twice.weight, .quota = OWN});
-	assert_int_equal(ask(), -1);
-	assert_int_equal(ask(), 7000);
+	assert_int_equal(send_request(), -1);
+	assert_int_equal(send_request(), 7000);
 	set_prefix(false, 128, twice);
 	id = OWN;
 	bpf_map_update_elem(fd_of(client_quotas), &key, &id, BPF_ANY);
-	assert_int_equal(ask(), 7000);
+	assert_int_equal(send_request(), 7000);
 }
 
 static void tokens_are_charged_as_they_leave_and_debt_is_waited_for(void **state)
 {
 	set_quota((struct sluice_quota){
 		.token_ns = 1000 * MS, .token_span_ns = 3000 * MS, .token_most_ns = 6000 * MS});
-	assert_int_equal(ask(), -1);
+	assert_int_equal(send_request(), -1);
 	send_segment(true, ACK, SSE_HEAD);
 	for (int i = 0; i < 2; i++)
 		send_segment(true, ACK, EVENT);
-	assert_int_equal(ask(), -1); /* one token is left */
+	assert_int_equal(send_request(), -1); /* one token is left */
 	send_segment(true, ACK, SSE_HEAD);
 	send_segment(true, ACK, EVENT EVENT);
 	send_segment(true, ACK, EVENT EVENT EVENT EVENT EVENT EVENT EVENT EVENT);
 	/* twelve tokens spent of three: the debt is bounded at three more; one has to be there
 	 * again */
-	assert_int_equal(ask(), 4000);
+	assert_int_equal(send_request(), 4000);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_TOKEN_QUOTA);
 	pass_ms(3999);
-	assert_int_equal(ask(), 1);
+	assert_int_equal(send_request(), 1);
 	pass_ms(1);
-	assert_int_equal(ask(), -1);
+	assert_int_equal(send_request(), -1);
 }
 
 static void a_plain_reply_costs_the_tokens_that_it_states(void **state)
@@ -284,14 +285,14 @@ static void a_plain_reply_costs_the_tokens_that_it_states(void **state)
 		set_quota((struct sluice_quota){.token_ns = 1000 * MS,
 						.token_span_ns = 1000 * MS,
 						.token_most_ns = 100000 * MS});
-		assert_int_equal(ask(), -1);
+		assert_int_equal(send_request(), -1);
 		snprintf(
 			reply, sizeof(reply),
 			"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
 			strlen(rows[i].body), rows[i].body);
 		send_segment(true, ACK, reply);
 		/* n tokens of a budget of one: n seconds until one is there again */
-		if (ask() != (rows[i].wait < 0 ? -1 : rows[i].wait - 1000))
+		if (send_request() != (rows[i].wait < 0 ? -1 : rows[i].wait - 1000))
 			fail_msg("row %zu", i);
 	}
 }
@@ -330,7 +331,7 @@ static void a_date_becomes_what_is_left_and_nothing_else_changes(void **state)
 
 			snprintf(want, sizeof(want), "RateLimit: \"requests\";r=%d;t=%d", left,
 				 2 * (5 - left));
-			assert_int_equal(ask(), -1);
+			assert_int_equal(send_request(), -1);
 			send_segment(true, PSH | ACK, SSE_HEAD);
 			assert_feedback(want);
 			/* sent again, a while later: the same bytes again */
@@ -345,11 +346,11 @@ static void a_date_becomes_what_is_left_and_nothing_else_changes(void **state)
 	memset(&shape, 0, sizeof(shape));
 	assert_int_equal(counter(SLUICE_COUNTER_FEEDBACK_ABSENT), 0);
 	/* cut by a segment's end: stays as it is, and is counted */
-	assert_int_equal(ask(), -1);
+	assert_int_equal(send_request(), -1);
 	send_segment(true, ACK, "HTTP/1.1 200 OK\r\ndate: Sun, 22 Nov");
 	assert_int_equal(counter(SLUICE_COUNTER_FEEDBACK_ABSENT), 1);
 	/* an error says nothing of what is left */
-	assert_int_equal(ask(), -1);
+	assert_int_equal(send_request(), -1);
 	send_segment(true, ACK, "HTTP/1.1 500 Oh\r\n" DATE "Content-Length: 0\r\n\r\n");
 	assert_non_null(memmem(out.data, out.len, DATE, strlen(DATE)));
 }

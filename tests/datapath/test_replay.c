@@ -494,7 +494,7 @@ static unsigned exchange_now(unsigned conn)
 	const struct wire_conn *k = &w.c->conns[conn];
 	unsigned n = 0;
 
-	while (n < k->count && k->exchanges[n].asked_at <= w.at)
+	while (n < k->count && k->exchanges[n].requested_at <= w.at)
 		n++;
 	assert_true(n > 0);
 	return n - 1;
@@ -575,7 +575,7 @@ static void framing_is_exact(unsigned conn)
 	struct sluice_conn_key key = {.client_port = htons(k->client_port),
 				      .server_port = htons(w.row->port)};
 	const struct wire_exchange *last = NULL;
-	unsigned asked = 0, done = 0;
+	unsigned requested = 0, done = 0;
 	struct sluice_conn seen;
 	bool there;
 
@@ -588,25 +588,26 @@ static void framing_is_exact(unsigned conn)
 	for (unsigned i = 0; i < k->count; i++) {
 		const struct wire_exchange *e = &k->exchanges[i];
 
-		if (e->asked_at <= w.at) {
+		if (e->requested_at <= w.at) {
 			last = e;
-			asked++;
+			requested++;
 			done += e->done_at <= w.at;
 		}
 	}
 	assert_false(seen.flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_NO_RESPONSES));
-	assert_int_equal(seen.exchange_tail, asked);
+	assert_int_equal(seen.exchange_tail, requested);
 	assert_int_equal(seen.exchange_head, done);
 	if (!last)
 		return;
-	assert_int_equal(seen.exchange[(asked - 1) % SLUICE_EXCHANGES_MAX].method, method_of(last));
-	assert_int_equal(seen.exchange[(asked - 1) % SLUICE_EXCHANGES_MAX].bytes, last->bytes);
-	if (done == asked && last->status)
+	assert_int_equal(seen.exchange[(requested - 1) % SLUICE_EXCHANGES_MAX].method,
+			 method_of(last));
+	assert_int_equal(seen.exchange[(requested - 1) % SLUICE_EXCHANGES_MAX].bytes, last->bytes);
+	if (done == requested && last->status)
 		assert_int_equal(seen.response.frame.status, last->status);
 }
 
 /* Invariant 8: at every packet, what is in flight and what waits is what does so in the file. */
-static void places_are_right(void)
+static void slots_are_right(void)
 {
 	struct sluice_model_state want[MODELS_USED] = {0}, is;
 	struct sluice_client_flag_key client = {.client.plen = w.how->ipv6 ? 64 : 128};
@@ -618,7 +619,7 @@ static void places_are_right(void)
 		for (unsigned i = 0; i < w.c->conns[k].count; i++) {
 			const struct wire_exchange *e = &w.c->conns[k].exchanges[i];
 
-			if (!judged(e) || e->asked_at > w.at || e->done_at <= w.at)
+			if (!judged(e) || e->requested_at > w.at || e->done_at <= w.at)
 				continue;
 			want[SLUICE_MODEL_ALL].in_flight++;
 			want[charged_to(e)].in_flight++;
@@ -654,7 +655,7 @@ static void play(const struct row *row, const struct capture *c, const struct ho
 			play_whole(&c->packets[w.at]);
 		ring_buffer__consume(w.samples);
 		framing_is_exact(c->packets[w.at].conn);
-		places_are_right();
+		slots_are_right();
 	}
 }
 
@@ -670,7 +671,8 @@ static void nothing_went_wrong(void)
 	for (uint32_t i = 0; i < SLUICE_COUNTER_COUNT; i++) {
 		if (i == SLUICE_COUNTER_HALF_OPEN_INSERTS || i == SLUICE_COUNTER_HALF_OPEN_DELETES)
 			assert_int_equal(counter(i), w.c->conn_count);
-		else if (counter(i) && !(i == SLUICE_COUNTER_GAPS_TAINTED && w.how->server_twice))
+		else if (counter(i) &&
+			 !(i == SLUICE_COUNTER_GAPS_CLIENT_LIMITED && w.how->server_twice))
 			fail_msg("counter %s is %llu", names[i], (unsigned long long)counter(i));
 	}
 	assert_int_equal(entries(fd_of(conns)), 0);
@@ -719,11 +721,11 @@ static void times_are_honest(void)
 			uint64_t ttft = 0, n = 0, gaps = 0;
 
 			if (ok && e->streamed && e->generated) {
-				ttft = wire_between(w.c, e->asked_at, e->first_at);
+				ttft = wire_between(w.c, e->requested_at, e->first_at);
 				gaps = wire_between(w.c, e->first_at, e->last_at);
 				n = e->generated - 1;
 			} else if (ok && !e->streamed && w.how->unary) {
-				ttft = wire_between(w.c, e->asked_at, e->body_at);
+				ttft = wire_between(w.c, e->requested_at, e->body_at);
 			}
 			assert_int_equal(f->ttft,
 					 ok && (e->streamed ? e->generated > 0 : w.how->unary));
@@ -805,12 +807,13 @@ static void the_table_says_what_is_in_the_captures(void **state)
 				is.tokens += e->generated;
 				if (ok && e->streamed) {
 					is.ttft_us +=
-						wire_between(c, e->asked_at, e->first_at) / 1000;
+						wire_between(c, e->requested_at, e->first_at) /
+						1000;
 					is.gaps_us +=
 						wire_between(c, e->first_at, e->last_at) / 1000;
 				} else if (ok) {
 					is.unary_us +=
-						wire_between(c, e->asked_at, e->body_at) / 1000;
+						wire_between(c, e->requested_at, e->body_at) / 1000;
 				}
 			}
 		}
@@ -892,7 +895,8 @@ static void a_server_that_sends_everything_twice_adds_no_sample(void **state)
 		for (unsigned k = 0; k < c->conn_count; k++)
 			for (unsigned n = 0; n < c->conns[k].count; n++)
 				samples += found[k][n].ttft + found[k][n].itl;
-		assert_int_equal(samples + counter(SLUICE_COUNTER_GAPS_TAINTED), rows[i].tokens);
+		assert_int_equal(samples + counter(SLUICE_COUNTER_GAPS_CLIENT_LIMITED),
+				 rows[i].tokens);
 		assert_true(samples <= rows[i].streams);
 		capture_close(c);
 	}
@@ -933,7 +937,7 @@ static void nothing_stays_in_flight_when_clients_reset_at_any_packet(void **stat
 			}
 			assert_int_equal(entries(fd_of(conns)), 0);
 			w.at = c->count; /* behind all that was in flight */
-			places_are_right();
+			slots_are_right();
 		}
 		capture_close(c);
 	}

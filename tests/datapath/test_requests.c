@@ -338,7 +338,7 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_CLIENT(0, 0, "SSH-2.0-x\r\n")},
 		  {FROM_CLIENT(11, 0, REQUEST)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
 		{"TLS is found to be opaque, and passes",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
@@ -358,11 +358,11 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {.server = true, .flags = SYN | ACK, .seq = -1, .ack = 30},
 		  {FROM_CLIENT(30, 0, REQUEST + 30)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
 		{"more requests at once than are told apart pass unjudged, holding nothing",
 		 {HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST REQUEST REQUEST REQUEST REQUEST)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}},
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 4}}},
 	};
 
@@ -542,7 +542,7 @@ static void a_hole_in_a_body_passes_and_is_judged_as_the_default_model(void **st
 		  {FROM_CLIENT(1500, 0, text + 1500)},
 		  {FROM_CLIENT(500, 0, text + 500), .len = 1000, .then = REFUSE, .out_ack = 1500,
 		   .rst_seq = 500},
-		  {FROM_CLIENT(1500, 0, text + 1500), .then = AGAIN,
+		  {FROM_CLIENT(1500, 0, text + 1500), .then = REPEATED,
 		   .out_ack = LONG_HEAD_N + 3000}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
@@ -661,19 +661,19 @@ static void rules_say_what_is_judged_and_where_its_name_stands(void **state)
 	play_rows(rows);
 }
 
-static void reset_doubt(bool ipv6)
+static void reset_framing_error(bool ipv6)
 {
 	struct sluice_service service = http_service();
 
-	service.doubt_reset = 1;
+	service.framing_error_reset = 1;
 	set_both(HTTP_PORT, service);
 }
 
-static void reset_doubt_in_shadow(bool ipv6)
+static void reset_framing_error_in_shadow(bool ipv6)
 {
 	struct sluice_service service = http_service();
 
-	service.doubt_reset = 1;
+	service.framing_error_reset = 1;
 	service.mode = SLUICE_MODE_SHADOW;
 	set_both(HTTP_PORT, service);
 }
@@ -683,29 +683,31 @@ static void what_is_in_doubt_is_reset_only_where_its_service_says_so(void **stat
 {
 	static const struct row rows[] = {
 		{"reset",
-		 {{.act = reset_doubt},
+		 {{.act = reset_framing_error},
 		  HANDSHAKE,
 		  {FROM_CLIENT(0, 0, REQUEST), .len = 20},
 		  {FROM_CLIENT(20, 0, "\r\nnonsense\r\n"), .then = RESET, .rst_seq = 20}},
-		 .counters = {{SLUICE_COUNTER_DOUBT_RESET, 1}}},
+		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
 		{"not in shadow mode",
-		 {{.act = reset_doubt_in_shadow}, HANDSHAKE, {FROM_CLIENT(0, 0, "nonsense\r\n")}},
+		 {{.act = reset_framing_error_in_shadow},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, "nonsense\r\n")}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
 		{"not without a lease",
-		 {{.act = reset_doubt},
+		 {{.act = reset_framing_error},
 		  HANDSHAKE,
 		  {.act = end_lease},
 		  {FROM_CLIENT(0, 0, "nonsense\r\n")}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
 		{"not while an admitted request waits",
-		 {{.act = reset_doubt},
+		 {{.act = reset_framing_error},
 		  HANDSHAKE,
 		  {FROM_CLIENT(0, 0, REQUEST)},
 		  {FROM_CLIENT(WHOLE, 0, "nonsense\r\n")}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}},
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
 	};
 
@@ -764,7 +766,8 @@ static void a_fragmented_request_is_in_doubt_and_passes(void **state)
 		.n = 8, .next = 44, .bytes = {6, 0, 0, 1, 0, 0, 0, 1}};
 	static const struct step handshake[] = {HANDSHAKE};
 	static struct frame in, out;
-	const struct row ends = {"", .conns = 1, .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}};
+	const struct row ends = {"", .conns = 1,
+				 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}};
 	const struct step next = {FROM_CLIENT(WHOLE, 0, REQUEST)};
 
 	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
@@ -803,7 +806,7 @@ static void a_fragment_is_one_among_any_headers(void **state)
 	static const struct step handshake[] = {HANDSHAKE};
 	static const struct shape shape = {.ipv6 = true};
 	static const struct row ends = {"", .conns = 1,
-					.counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}};
+					.counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}};
 	static struct frame in, out;
 
 	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
@@ -1083,20 +1086,20 @@ static void a_name_means_what_was_last_said_of_it(void **state)
 
 static void requests_of_two_services_for_one_model_are_told_apart(void **state)
 {
-	static const char ask[] = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
-	enum { N = sizeof(ask) - 1 };
+	static const char send_request[] = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
+	enum { N = sizeof(send_request) - 1 };
 	static const struct row rows[] = {
 		{"whichever was first",
 		 {HANDSHAKE,
-		  {FROM_CLIENT(0, 0, ask)},
+		  {FROM_CLIENT(0, 0, send_request)},
 		  {FROM_SERVER(0, N, OK_SHORT)},
 		  {.act = known_as_another},
-		  {FROM_CLIENT(N, OK_N, ask)},
+		  {FROM_CLIENT(N, OK_N, send_request)},
 		  {FROM_SERVER(OK_N, 2 * N, OK_SHORT)},
-		  {FROM_CLIENT(2 * N, 2 * OK_N, ask)},
+		  {FROM_CLIENT(2 * N, 2 * OK_N, send_request)},
 		  {FROM_SERVER(2 * OK_N, 3 * N, OK_SHORT)},
 		  {.act = known_as_before},
-		  {FROM_CLIENT(3 * N, 3 * OK_N, ask)}},
+		  {FROM_CLIENT(3 * N, 3 * OK_N, send_request)}},
 		 .in_flight = 1,
 		 .waiting = 1,
 		 .conns = 1,
@@ -1145,7 +1148,7 @@ static void without_a_lease_everything_passes_and_is_counted(void **state)
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
 		  {.act = end_lease},
-		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
 		{"shadow mode passes what it would have refused, gives it no place and counts it",
@@ -1425,7 +1428,7 @@ static void play_refusal(const struct shape *shape, const struct cause *cause,
 	uint16_t model = LLAMA; /* the packet that is refused has all of the request */
 	struct sluice_client client = this_client(shape->ipv6);
 	struct sluice_client_count counted;
-	const struct sluice_refusal *told = &w.refusals[0];
+	const struct sluice_refusal *reported = &w.refusals[0];
 	struct sluice_model_state before[2];
 	/* A first segment that passes, so that the server's next byte is not the first. */
 	const struct step first = {FROM_CLIENT(0, 0, REQUEST), .len = 25};
@@ -1455,15 +1458,15 @@ static void play_refusal(const struct shape *shape, const struct cause *cause,
 	add_in_flight(LLAMA, -before[1].in_flight);
 	assert_ends(&ends);
 	assert_int_equal(w.refusal_count, 1);
-	assert_int_equal(told->time_ns, w.settings.clock_ns);
-	assert_memory_equal(&told->client, &client, sizeof(client));
-	assert_int_equal(told->service, HTTP_ID);
-	assert_int_equal(told->retry_after_ms, cause->ms);
-	assert_int_equal(told->model, model);
-	assert_int_equal(told->reason, cause->reason);
-	assert_int_equal(told->action, action);
-	assert_int_equal(told->verdict, SLUICE_VERDICT_REJECTED);
-	assert_int_equal(told->at_syn, 0);
+	assert_int_equal(reported->time_ns, w.settings.clock_ns);
+	assert_memory_equal(&reported->client, &client, sizeof(client));
+	assert_int_equal(reported->service, HTTP_ID);
+	assert_int_equal(reported->retry_after_ms, cause->ms);
+	assert_int_equal(reported->model, model);
+	assert_int_equal(reported->reason, cause->reason);
+	assert_int_equal(reported->action, action);
+	assert_int_equal(reported->verdict, SLUICE_VERDICT_REJECTED);
+	assert_int_equal(reported->at_syn, 0);
 	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &counted), 0);
 	assert_int_equal(counted.rejected, 1);
 	assert_int_equal(counted.admitted, 0);
@@ -1504,8 +1507,8 @@ static void a_refusal_holds_nothing_of_what_ip_puts_in_front_of_a_segment(void *
 						    kind & 1};
 			const struct step steps[] = {
 				{FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
-				{FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE},
-				{FROM_CLIENT(WHOLE, 0, "more"), .then = AGAIN,
+				{FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE},
+				{FROM_CLIENT(WHOLE, 0, "more"), .then = REPEATED,
 				 .out_ack = WHOLE + 4},
 				{FROM_SERVER(0, WHOLE, OK_SHORT), .then = UP_RST, .out_seq = WHOLE},
 			};
@@ -1584,20 +1587,20 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 	const struct row rows[] = {
 		{"the request again is answered by the 429 again",
 		 {SHUT_AND_REFUSED,
-		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE},
-		  {FROM_CLIENT(40, 0, REQUEST + 40), .then = AGAIN, .out_ack = WHOLE}},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE},
+		  {FROM_CLIENT(40, 0, REQUEST + 40), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
 		{"also after the gate has opened",
 		 {SHUT_AND_REFUSED,
 		  {.act = open_all},
-		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
 		{"what it still sends is acknowledged by the 429",
 		 {SHUT_AND_REFUSED,
-		  {FROM_CLIENT(WHOLE, 0, "more"), .then = AGAIN, .out_ack = WHOLE + 4},
-		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE + 4}},
+		  {FROM_CLIENT(WHOLE, 0, "more"), .then = REPEATED, .out_ack = WHOLE + 4},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE + 4}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
 		{"a pure acknowledgement is answered by nothing",
@@ -1610,13 +1613,13 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		{"one that acknowledges a part only still gets the 429 again",
 		 {SHUT_AND_REFUSED,
 		  {.flags = ACK, .seq = WHOLE, .ack = end - 1, .then = DROP},
-		  {FROM_CLIENT(0, end - 1, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		  {FROM_CLIENT(0, end - 1, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
 		{"an acknowledgement of what was never sent counts for nothing",
 		 {SHUT_AND_REFUSED,
 		  {.flags = ACK, .seq = WHOLE, .ack = end + 1, .then = DROP},
-		  {FROM_CLIENT(0, end + 1, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		  {FROM_CLIENT(0, end + 1, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
 		{"once the 429 is acknowledged, data and FIN get a pure ACK",
@@ -1650,7 +1653,11 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		 .tombstones = 1},
 		{"a FIN before the 429 was read gets the 429 again, its FIN acknowledged",
 		 {SHUT_AND_REFUSED,
-		  {.flags = FIN | ACK, .seq = WHOLE, .ack = 0, .then = AGAIN, .out_ack = WHOLE + 1},
+		  {.flags = FIN | ACK,
+		   .seq = WHOLE,
+		   .ack = 0,
+		   .then = REPEATED,
+		   .out_ack = WHOLE + 1},
 		  {.flags = ACK, .seq = WHOLE + 1, .ack = end, .then = DROP}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
@@ -1697,7 +1704,7 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		{"our own RST does not",
 		 {SHUT_AND_REFUSED,
 		  {.flags = RST, .seq = 0},
-		  {FROM_CLIENT(0, 0, REQUEST), .then = AGAIN, .out_ack = WHOLE}},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
 		{"a SYN that reuses the port passes, and the SYN-ACK ends it",
@@ -1719,9 +1726,9 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		 {HANDSHAKE,
 		  {.act = shut_itl_for_all},
 		  {FROM_CLIENT(0, 0, LONG_HEAD), .then = REFUSE, .out_ack = LONG_HEAD_N},
-		  {FROM_CLIENT(LONG_HEAD_N, 0, REQUEST), .then = AGAIN,
+		  {FROM_CLIENT(LONG_HEAD_N, 0, REQUEST), .then = REPEATED,
 		   .out_ack = LONG_HEAD_N + WHOLE},
-		  {FROM_CLIENT(LONG_HEAD_N + WHOLE, 0, REQUEST), .then = AGAIN,
+		  {FROM_CLIENT(LONG_HEAD_N + WHOLE, 0, REQUEST), .then = REPEATED,
 		   .out_ack = LONG_HEAD_N + 2 * WHOLE}},
 		 .tombstones = 1,
 		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_ITL, 1}}},
@@ -1730,7 +1737,7 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, REQUEST), .flags = FIN | PSH | ACK, .then = REFUSE,
 		   .out_ack = WHOLE + 1},
-		  {FROM_CLIENT(0, 0, REQUEST), .flags = FIN | PSH | ACK, .then = AGAIN,
+		  {FROM_CLIENT(0, 0, REQUEST), .flags = FIN | PSH | ACK, .then = REPEATED,
 		   .out_ack = WHOLE + 1}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
@@ -1766,9 +1773,9 @@ static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 		  {FROM_SERVER(0, HEAD_N, CONTINUE)},
 		  {FROM_CLIENT(HEAD_N, 0, BODY), .then = REFUSE, .out_seq = CONTINUE_N,
 		   .out_ack = HEAD_N, .rst_seq = HEAD_N},
-		  {FROM_CLIENT(HEAD_N, 0, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		  {FROM_CLIENT(HEAD_N, 0, BODY), .then = REPEATED, .out_seq = CONTINUE_N,
 		   .out_ack = HEAD_N},
-		  {FROM_CLIENT(HEAD_N, CONTINUE_N, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		  {FROM_CLIENT(HEAD_N, CONTINUE_N, BODY), .then = REPEATED, .out_seq = CONTINUE_N,
 		   .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
@@ -1804,11 +1811,11 @@ static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 		  {FROM_SERVER(0, HEAD_N, CONTINUE)},
 		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = REFUSE, .out_seq = CONTINUE_N,
 		   .out_ack = HEAD_N, .rst_seq = HEAD_N},
-		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = REPEATED, .out_seq = CONTINUE_N,
 		   .out_ack = HEAD_N},
-		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = REPEATED, .out_seq = CONTINUE_N,
 		   .out_ack = HEAD_N},
-		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = AGAIN, .out_seq = CONTINUE_N,
+		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = REPEATED, .out_seq = CONTINUE_N,
 		   .out_ack = HEAD_N},
 		  {FROM_CLIENT(HEAD_N, 5, BODY), .then = CUT, .out_seq = 5}},
 		 REFUSED(TTFT),
@@ -1820,15 +1827,15 @@ static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 		  {FROM_SERVER(0, LONG_HEAD_N - 2, CONTINUE)},
 		  {FROM_CLIENT(LONG_HEAD_N - 2, 0, "\r\n"), .then = REFUSE, .out_seq = CONTINUE_N,
 		   .out_ack = LONG_HEAD_N - 2, .rst_seq = LONG_HEAD_N - 2},
-		  {FROM_CLIENT(LONG_HEAD_N, 0, "aaaa"), .then = AGAIN, .out_seq = CONTINUE_N,
+		  {FROM_CLIENT(LONG_HEAD_N, 0, "aaaa"), .then = REPEATED, .out_seq = CONTINUE_N,
 		   .out_ack = LONG_HEAD_N - 2},
-		  {FROM_CLIENT(LONG_HEAD_N + 4, 0, "aaaa"), .then = AGAIN, .out_seq = CONTINUE_N,
+		  {FROM_CLIENT(LONG_HEAD_N + 4, 0, "aaaa"), .then = REPEATED, .out_seq = CONTINUE_N,
 		   .out_ack = LONG_HEAD_N - 2},
-		  {FROM_CLIENT(LONG_HEAD_N + 8, 0, "aaaa"), .then = AGAIN, .out_seq = CONTINUE_N,
+		  {FROM_CLIENT(LONG_HEAD_N + 8, 0, "aaaa"), .then = REPEATED, .out_seq = CONTINUE_N,
 		   .out_ack = LONG_HEAD_N - 2},
-		  {FROM_CLIENT(LONG_HEAD_N + 12, 0, "aaaa"), .then = AGAIN, .out_seq = CONTINUE_N,
-		   .out_ack = LONG_HEAD_N - 2},
-		  {FROM_CLIENT(LONG_HEAD_N + 16, CONTINUE_N, "aaaa"), .then = AGAIN,
+		  {FROM_CLIENT(LONG_HEAD_N + 12, 0, "aaaa"), .then = REPEATED,
+		   .out_seq = CONTINUE_N, .out_ack = LONG_HEAD_N - 2},
+		  {FROM_CLIENT(LONG_HEAD_N + 16, CONTINUE_N, "aaaa"), .then = REPEATED,
 		   .out_seq = CONTINUE_N, .out_ack = LONG_HEAD_N + 20}},
 		 .tombstones = 1,
 		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_ITL, 1}}},
@@ -2181,7 +2188,7 @@ static void padding_behind_a_short_packet_is_no_payload(void **state)
 	assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
 	assert_true(get_conn(false, HTTP_PORT, &conn));
 	assert_int_equal(conn.c_next, CLIENT_ISN + 1);
-	assert_int_equal(counter(SLUICE_COUNTER_PASSED_DOUBT), 0);
+	assert_int_equal(counter(SLUICE_COUNTER_PASSED_FRAMING_ERROR), 0);
 }
 
 /* BIG TCP: packets of more than 64 KiB have no length in their IP header. */

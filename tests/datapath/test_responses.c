@@ -26,7 +26,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 #define DONE    "e\r\ndata: [DONE]\n\n\r\n"
 #define CLOSING "0\r\n\r\n"
 
-#define ASKED                                                                                      \
+#define REQUESTED                                                                                  \
 	HANDSHAKE,                                                                                 \
 	{                                                                                          \
 		FROM_CLIENT(0, 0, REQUEST)                                                         \
@@ -75,7 +75,7 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 {
 	static const struct row rows[] = {
 		{"head, role and comment are none",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 300, SENT(0, STREAM_HEAD)},
 		  {.ms = 100, SENT(AT_FIRST, ROLE)},
 		  {.ms = 50, SENT(AT_FIRST + N(ROLE), COMMENT)},
@@ -85,19 +85,19 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 		 ADMITTED,
 		 .samples = {TTFT(500)}},
 		{"with the role alone the request still waits",
-		 {ASKED, {.ms = 300, SENT(0, STREAM_HEAD ROLE COMMENT)}},
+		 {REQUESTED, {.ms = 300, SENT(0, STREAM_HEAD ROLE COMMENT)}},
 		 .in_flight = 1,
 		 .waiting = 1,
 		 .conns = 1,
 		 ADMITTED},
 		{"all of it in one segment",
-		 {ASKED, {.ms = 7, SENT(0, STREAM_HEAD ROLE TOKEN)}},
+		 {REQUESTED, {.ms = 7, SENT(0, STREAM_HEAD ROLE TOKEN)}},
 		 .in_flight = 1,
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(7)}},
 		{"it is as old as its event's first byte",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD)},
 		  {.ms = 100, SENT(AT_FIRST, TOKEN), .len = 10},
 		  {.ms = 50, SENT(AT_FIRST + 10, TOKEN + 10)}},
@@ -116,11 +116,11 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 		 ADMITTED,
 		 .samples = {TTFT(100)}},
 		{"a stream without a token has none",
-		 {ASKED, {.ms = 10, SENT(0, STREAM_HEAD ROLE DONE CLOSING)}},
+		 {REQUESTED, {.ms = 10, SENT(0, STREAM_HEAD ROLE DONE CLOSING)}},
 		 .conns = 1,
 		 ADMITTED},
 		{"an error is no sample, although it is a stream",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10,
 		   SENT(0, "HTTP/1.1 503 Busy\r\nContent-Type: text/event-stream\r\n"
 			   "Transfer-Encoding: chunked\r\n\r\n" TOKEN TOKEN CLOSING)}},
@@ -134,7 +134,7 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 		 .conns = 1,
 		 ADMITTED},
 		{"a plain reply is no sample",
-		 {ASKED, {.ms = 10, SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
+		 {REQUESTED, {.ms = 10, SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
 		 .conns = 1,
 		 ADMITTED},
 		{"its first body byte is one where the model is known to be unary",
@@ -158,13 +158,13 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 		 .samples = {TTFT(30)}},
 		{"or the service is declared so",
 		 {{.act = declare_unary},
-		  ASKED,
+		  REQUESTED,
 		  {.ms = 15, SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(15)}},
 		{"lines of JSON are a stream",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 9,
 		   SENT(0, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n")},
 		  {.ms = 1, SENT(55, "{\"response\":\"a\"}\n")}},
@@ -209,7 +209,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 {
 	static const struct row rows[] = {
 		{"the end tells what is folded; [DONE] is no chunk",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 20, SENT(AT_SECOND, TOKEN)},
 		  {.ms = 5, SENT(AT_THIRD, DONE CLOSING)}},
@@ -217,7 +217,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 20)}},
 		{"events in one segment share its gap",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 40, SENT(AT_SECOND, TOKEN TOKEN)},
 		  {SENT(AT_FOURTH, CLOSING)}},
@@ -225,7 +225,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(2, 40)}},
 		{"a comment between chunks parts no gap",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 40, SENT(AT_SECOND, COMMENT)},
 		  {.ms = 30, SENT(AT_SECOND + N(COMMENT), TOKEN CLOSING)}},
@@ -233,17 +233,17 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 70)}},
 		{"what is sent again is no sample and spoils the gap around it, no other",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 30, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 20, SENT(AT_SECOND, TOKEN)},
 		  {.ms = 15, SENT(AT_THIRD, TOKEN CLOSING)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 15)}},
 		{"the same packet at a second hook is neither a chunk nor a repetition",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 20, SENT(AT_SECOND, TOKEN)},
@@ -253,73 +253,73 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(2, 35)}},
 		{"of a segment that repeats a part the rest is new",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 20, SENT(AT_FIRST, TOKEN TOKEN CLOSING)}},
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 20)}},
 		{"a head sent again before the first token spoils that",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD)},
 		  {.ms = 10, SENT(0, STREAM_HEAD)},
 		  {.ms = 10, SENT(AT_FIRST, TOKEN CLOSING)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED},
 		{"a zero window taints the gap it falls into",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
 		  {.ms = 90, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND},
 		  {.ms = 1, SENT(AT_SECOND, TOKEN)},
 		  {.ms = 12, SENT(AT_THIRD, TOKEN CLOSING)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 12)}},
 		{"one that stays shut taints every gap",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
 		  {.ms = 10, SENT(AT_SECOND, TOKEN)},
 		  {.ms = 10, SENT(AT_THIRD, TOKEN CLOSING)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 2}},
+		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 2}},
 		 ADMITTED,
 		 .samples = {TTFT(10)}},
 		{"a window without room for a chunk is as good as none",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .window = 1000},
 		  ACKED(AT_SECOND),
 		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10)}},
 		{"a zero window before the first token taints that",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_FIRST, .zero_window = true},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_FIRST},
 		  {.ms = 10, SENT(AT_FIRST, TOKEN)},
 		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {ITL(1, 10)}},
 		{"bytes acknowledged late have held the server up",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 251, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND},
 		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_GAPS_TAINTED, 1}},
+		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10)}},
 		{"an acknowledgement from far ahead of the client's place is somebody else's",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  ACKED(AT_SECOND),
 		  {.flags = ACK, .seq = WHOLE + FAR, .ack = AT_SECOND, .zero_window = true},
@@ -328,7 +328,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 10)}},
 		{"and so is one from far behind it",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  ACKED(AT_SECOND),
 		  {.flags = ACK, .seq = WHOLE - FAR, .ack = AT_SECOND, .zero_window = true},
@@ -337,7 +337,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 10)}},
 		{"a delayed acknowledgement has not",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 200, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND},
 		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)}},
@@ -345,7 +345,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 210)}},
 		{"the next response on the connection begins afresh",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 10, SENT(AT_SECOND, TOKEN CLOSING)},
 		  {.ms = 100, FROM_CLIENT(WHOLE, AT_THIRD + 5, REQUEST)},
@@ -374,7 +374,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 static void chunks_are_folded_into_few_records_that_add_up(void **state)
 {
 	static const uint32_t periods[] = {0, 1, 3, 10, 36, 99, 124, 125, 126, 240};
-	static const struct step asked[] = {ASKED};
+	static const struct step requested[] = {REQUESTED};
 	const struct shape *shape = &shapes[0];
 
 	for (unsigned i = 0; i < sizeof(periods) / sizeof(periods[0]); i++) {
@@ -384,7 +384,7 @@ static void chunks_are_folded_into_few_records_that_add_up(void **state)
 
 		reset_world();
 		for (int k = 0; k < 4; k++)
-			play_step(shape, &asked[k], HTTP_PORT);
+			play_step(shape, &requested[k], HTTP_PORT);
 		play_step(shape, &s, HTTP_PORT);
 		s.seq = AT_SECOND;
 		s.text = TOKEN;
@@ -403,8 +403,9 @@ static void chunks_are_folded_into_few_records_that_add_up(void **state)
 		assert_int_equal(w.samples[0].bytes, WHOLE);
 		for (unsigned k = 1; k < w.sample_count; k++) {
 			assert_int_equal(w.samples[k].kind, SLUICE_SAMPLE_ITL);
-			assert_int_equal(w.samples[k].beside, k + 1 < w.sample_count ? 0 : chunks);
-			assert_true(w.samples[k].n > 0 || w.samples[k].beside);
+			assert_int_equal(w.samples[k].in_flight_at_admission,
+					 k + 1 < w.sample_count ? 0 : chunks);
+			assert_true(w.samples[k].n > 0 || w.samples[k].in_flight_at_admission);
 			n += w.samples[k].n;
 			sum += w.samples[k].sum_ns;
 			if (k > 1 && k + 1 < w.sample_count)
@@ -412,7 +413,7 @@ static void chunks_are_folded_into_few_records_that_add_up(void **state)
 					    100 * MS);
 		}
 		/* the last one says what the whole response was like */
-		assert_int_equal(w.samples[w.sample_count - 1].ahead, periods[i] * 1000);
+		assert_int_equal(w.samples[w.sample_count - 1].queued_bytes, periods[i] * 1000);
 		assert_int_equal(n, chunks);
 		assert_int_equal(sum, (uint64_t)chunks * periods[i] * MS);
 		assert_int_equal(get_state(LLAMA).in_flight, 0);
@@ -424,30 +425,31 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 {
 	static const struct row rows[] = {
 		{"Content-Length, and not a byte sooner",
-		 {ASKED, {SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), .len = 39}},
+		 {REQUESTED,
+		  {SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), .len = 39}},
 		 .in_flight = 1,
 		 .conns = 1,
 		 ADMITTED},
 		{"Content-Length",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), .len = 39},
 		  {SENT(39, "}")}},
 		 .conns = 1,
 		 ADMITTED},
 		{"a body of no bytes",
-		 {ASKED, {SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")}},
+		 {REQUESTED, {SENT(0, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")}},
 		 .conns = 1,
 		 ADMITTED},
 		{"204",
-		 {ASKED, {SENT(0, "HTTP/1.1 204 No Content\r\n\r\n")}},
+		 {REQUESTED, {SENT(0, "HTTP/1.1 204 No Content\r\n\r\n")}},
 		 .conns = 1,
 		 ADMITTED},
 		{"304",
-		 {ASKED, {SENT(0, "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n")}},
+		 {REQUESTED, {SENT(0, "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n")}},
 		 .conns = 1,
 		 ADMITTED},
 		{"the last chunk, with trailers, and not a byte sooner",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN "0;last\r\nA: b\r\n\r\n"),
 		   .len = AT_SECOND + N("0;last\r\nA: b\r\n\r")}},
 		 .in_flight = 1,
@@ -455,25 +457,25 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
 		{"the last chunk, with trailers",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN "0;last\r\nA: b\r\n\r")},
 		  {SENT(AT_SECOND + N("0;last\r\nA: b\r\n\r"), "\n")}},
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
 		{"FIN, where nothing else tells the length",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, "HTTP/1.1 200 OK\r\n\r\nhello")},
 		  {.server = true, .flags = FIN | ACK, .seq = 24, .ack = WHOLE}},
 		 .conns = 1,
 		 ADMITTED},
 		{"FIN with the last bytes, then the client's",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, "HTTP/1.1 200 OK\r\n\r\nhello"), .flags = FIN | PSH | ACK},
 		  {.flags = FIN | ACK, .seq = WHOLE, .ack = 25}},
 		 ADMITTED},
 		{"the last line of JSON needs no line feed before the FIN",
-		 {ASKED,
+		 {REQUESTED,
 		  {.ms = 5,
 		   SENT(0, "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\n\r\n"
 			   "{\"response\":\"a\"}\n")},
@@ -482,21 +484,21 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 ADMITTED,
 		 .samples = {TTFT(5), ITL(1, 8)}},
 		{"FIN in the middle, which is doubt",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN), .len = AT_SECOND - 5},
 		  {.server = true, .flags = FIN | ACK, .seq = AT_SECOND - 5, .ack = WHOLE}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_RESPONSE_DOUBT, 1}},
+		 .counters = {{SLUICE_COUNTER_RESPONSE_FRAMING_ERROR, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
 		{"the server's RST",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.server = true, .flags = RST | ACK, .seq = AT_SECOND, .ack = WHOLE}},
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
 		{"the client's RST",
-		 {ASKED, {SENT(0, STREAM_HEAD TOKEN)}, {.flags = RST, .seq = WHOLE}},
+		 {REQUESTED, {SENT(0, STREAM_HEAD TOKEN)}, {.flags = RST, .seq = WHOLE}},
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
 		{"a response before the end of its request",
@@ -509,14 +511,14 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .conns = 1,
 		 ADMITTED},
 		{"an interim response does not",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nA: b\r\n\r\n")}},
 		 .in_flight = 1,
 		 .waiting = 1,
 		 .conns = 1,
 		 ADMITTED},
 		{"the response behind an interim one",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, "HTTP/1.1 100 Continue\r\n\r\n")},
 		  {SENT(25, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
 		 .conns = 1,
@@ -532,29 +534,29 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
 		{"what is no HTTP holds nothing",
-		 {ASKED, {SENT(0, "SSH-2.0-OpenSSH\r\n")}},
+		 {REQUESTED, {SENT(0, "SSH-2.0-OpenSSH\r\n")}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_RESPONSE_DOUBT, 1}},
+		 .counters = {{SLUICE_COUNTER_RESPONSE_FRAMING_ERROR, 1}},
 		 ADMITTED},
 		{"nor does a response with a part that was never seen",
-		 {ASKED, {SENT(0, STREAM_HEAD)}, {SENT(AT_SECOND, TOKEN)}},
+		 {REQUESTED, {SENT(0, STREAM_HEAD)}, {SENT(AT_SECOND, TOKEN)}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_RESPONSE_DOUBT, 1}},
+		 .counters = {{SLUICE_COUNTER_RESPONSE_FRAMING_ERROR, 1}},
 		 ADMITTED},
 		{"nor one that is a tunnel",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
 			   "Connection: Upgrade\r\n\r\nwhatever")}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_UPGRADED, 1}},
 		 ADMITTED},
 		{"nor one whose server has bytes that were never seen",
-		 {ASKED, {.server = true, .flags = ACK, .ack = WHOLE + 10}},
+		 {REQUESTED, {.server = true, .flags = ACK, .ack = WHOLE + 10}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_UNSEEN_REQUESTS, 1}},
 		 ADMITTED},
 		{"nor a client that has read nothing for ten seconds, once the server knocks",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
 		  {.ms = 10001, .server = true, .flags = ACK, .seq = AT_SECOND - 1, .ack = WHOLE}},
@@ -563,13 +565,15 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
 		{"nor one that has acknowledged nothing for ten seconds, once the server sends again",
-		 {ASKED, {SENT(0, STREAM_HEAD TOKEN)}, {.ms = 10001, SENT(0, STREAM_HEAD TOKEN)}},
+		 {REQUESTED,
+		  {SENT(0, STREAM_HEAD TOKEN)},
+		  {.ms = 10001, SENT(0, STREAM_HEAD TOKEN)}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
 		{"one that has acknowledged a part meanwhile still holds it",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 5000, .flags = ACK, .seq = WHOLE, .ack = AT_FIRST},
 		  {.ms = 5001, SENT(AT_FIRST, TOKEN)}},
@@ -578,7 +582,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
 		{"ten seconds sharp are not over them",
-		 {ASKED,
+		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
 		  {.ms = 10000, .server = true, .flags = ACK, .seq = AT_SECOND - 1, .ack = WHOLE}},
@@ -594,7 +598,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 /* Plays a response in pieces of `size` bytes: one first token, then gaps, and no place held. */
 static void play_pieces(const char *what, const char *text, size_t size, unsigned gaps)
 {
-	static const struct step asked[] = {ASKED};
+	static const struct step requested[] = {REQUESTED};
 	const struct shape *shape = &shapes[size % 3];
 	size_t len = strlen(text);
 	unsigned first = 0, n = 0;
@@ -605,7 +609,7 @@ static void play_pieces(const char *what, const char *text, size_t size, unsigne
 	shape_now = *shape;
 	step_now = size;
 	for (int k = 0; k < 4; k++)
-		play_step(shape, &asked[k], HTTP_PORT);
+		play_step(shape, &requested[k], HTTP_PORT);
 	for (size_t at = 0; at < len; at += size) {
 		struct step piece = {.server = true,
 				     .seq = at,
@@ -661,16 +665,16 @@ static void whoever_goes_at_any_byte_leaves_nothing_in_flight(void **state)
 
 	for (int at = 1; at <= all; at++) {
 		const struct shape *shape = &shapes[at % 3];
-		int asked = at < WHOLE ? at : WHOLE, said = at - asked;
+		int requested = at < WHOLE ? at : WHOLE, said = at - requested;
 
 		for (int how = 0; how < 4; how++) { /* who, and FIN or RST */
 			bool server = how & 1, reset = how & 2;
-			struct step part[] = {{FROM_CLIENT(0, 0, REQUEST), .len = asked},
-					      {FROM_SERVER(0, asked, response), .len = said}};
+			struct step part[] = {{FROM_CLIENT(0, 0, REQUEST), .len = requested},
+					      {FROM_SERVER(0, requested, response), .len = said}};
 			struct step end = {.server = server,
 					   .flags = reset ? RST | ACK : FIN | ACK,
-					   .seq = server ? said : asked,
-					   .ack = server ? asked : said};
+					   .seq = server ? said : requested,
+					   .ack = server ? requested : said};
 			bool over = reset || server || at == all;
 
 			reset_world();
@@ -684,14 +688,14 @@ static void whoever_goes_at_any_byte_leaves_nothing_in_flight(void **state)
 				play_step(shape, &part[1], HTTP_PORT);
 			play_step(shape, &end, HTTP_PORT);
 			assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight,
-					 !over && asked == WHOLE);
+					 !over && requested == WHOLE);
 			assert_int_equal(entries(fd_of(conns)), !reset);
 			if (reset)
 				continue;
 			end = (struct step){.server = !server,
 					    .flags = FIN | ACK,
-					    .seq = server ? asked : said,
-					    .ack = (server ? said : asked) + 1};
+					    .seq = server ? requested : said,
+					    .ack = (server ? said : requested) + 1};
 			play_step(shape, &end, HTTP_PORT);
 			assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 0);
 			assert_int_equal(get_state(SLUICE_MODEL_ALL).waiting, 0);
@@ -705,13 +709,13 @@ static void whoever_goes_at_any_byte_leaves_nothing_in_flight(void **state)
 /* invariant 6: a sample that the daemon had no room for is counted as lost. */
 static void samples_that_find_no_room_are_counted(void **state)
 {
-	static const struct step asked[] = {ASKED};
+	static const struct step requested[] = {REQUESTED};
 	const unsigned records = 1 + (1 << 20) / sizeof(struct sluice_sample);
 	struct step s = {SENT(0, STREAM_HEAD TOKEN)};
-	unsigned told;
+	unsigned reported;
 
-	for (unsigned i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
-		play_step(&shapes[0], &asked[i], HTTP_PORT);
+	for (unsigned i = 0; i < sizeof(requested) / sizeof(requested[0]); i++)
+		play_step(&shapes[0], &requested[i], HTTP_PORT);
 	w.unread = true;
 	for (unsigned i = 0; i < records; i++) { /* a first token, and a record of each gap */
 		play_step(&shapes[0], &s, HTTP_PORT);
@@ -719,16 +723,16 @@ static void samples_that_find_no_room_are_counted(void **state)
 		s.text = TOKEN;
 		s.ms = 200;
 	}
-	told = read_filled(fd_of(samples));
-	assert_true(told < records);
-	assert_int_equal(told + counter(SLUICE_COUNTER_SAMPLES_LOST), records);
+	reported = read_filled(fd_of(samples));
+	assert_true(reported < records);
+	assert_int_equal(reported + counter(SLUICE_COUNTER_SAMPLES_LOST), records);
 }
 
 /* Every bucket counts values below 2^(17+i) ns. */
 static void first_tokens_and_gaps_fall_into_the_right_buckets(void **state)
 {
 	static const struct row row = {"one of each",
-				       {ASKED,
+				       {REQUESTED,
 					{SENT(0, STREAM_HEAD)},
 					{SENT(AT_FIRST, TOKEN)},
 					{SENT(AT_SECOND, TOKEN CLOSING)}}};

@@ -322,11 +322,11 @@ static void a_name_from_the_head_is_learned_as_one_from_the_body(void **state)
 	assert_memory_equal(w.samples[0].name, name, sizeof(name));
 }
 
-static void reset_doubt(bool ipv6)
+static void reset_framing_error(bool ipv6)
 {
 	struct sluice_service service = http_service();
 
-	service.doubt_reset = 1;
+	service.framing_error_reset = 1;
 	set_both(HTTP_PORT, service);
 }
 
@@ -339,20 +339,20 @@ static void doubt_is_reset_only_where_nobody_is_hurt(void **state)
 {
 	static const struct row rows[] = {
 		{"two lengths",
-		 {{.act = reset_doubt},
+		 {{.act = reset_framing_error},
 		  HANDSHAKE,
 		  {FROM_CLIENT(0, 0, CHAT "Content-Length: 1\r\nContent-Length: 2\r\n\r\n"),
 		   .then = RESET}},
-		 .counters = {{SLUICE_COUNTER_DOUBT_RESET, 1}}},
+		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
 		{"an exempt client's",
-		 {{.act = reset_doubt},
+		 {{.act = reset_framing_error},
 		  {.act = exempt_client},
 		  HANDSHAKE,
 		  {FROM_CLIENT(0, 0, CHAT "Content-Length: 1\r\nContent-Length: 2\r\n\r\n")}},
 		 .conns = 1,
-		 .counters = {{SLUICE_COUNTER_PASSED_DOUBT, 1}}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
 		{"what has left HTTP by agreement",
-		 {{.act = reset_doubt},
+		 {{.act = reset_framing_error},
 		  HANDSHAKE,
 		  {FROM_CLIENT(0, 0, "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")},
 		  {FROM_SERVER(0, 38,

@@ -20,7 +20,7 @@ static const char text[] =
 	"POST / HTTP/1.1\r\nHost: crowd\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
 /* One client. 1: it was answered with 200. */
-static int ask(int family, struct sockaddr *from, struct sockaddr *to, socklen_t len)
+static int send_request(int family, struct sockaddr *from, struct sockaddr *to, socklen_t len)
 {
 	struct linger at_once = {.l_onoff = 1};
 	struct timeval limit = {.tv_sec = 5};
@@ -63,14 +63,14 @@ int main(int argc, char **argv)
 
 			memcpy(&from6.sin6_addr.s6_addr[4], &net, 4);
 			from6.sin6_addr.s6_addr[15] = 1;
-			good += ask(AF_INET6, (struct sockaddr *)&from6, (struct sockaddr *)&to6,
-				    sizeof(to6));
+			good += send_request(AF_INET6, (struct sockaddr *)&from6,
+					     (struct sockaddr *)&to6, sizeof(to6));
 		} else {
 			struct sockaddr_in from = from4;
 
 			from.sin_addr.s_addr |= htonl((unsigned int)(i / 2 + 1));
-			good += ask(AF_INET, (struct sockaddr *)&from, (struct sockaddr *)&to4,
-				    sizeof(to4));
+			good += send_request(AF_INET, (struct sockaddr *)&from,
+					     (struct sockaddr *)&to4, sizeof(to4));
 		}
 	}
 	printf("{\"asked\":%lu,\"answered\":%lu}\n", count, good);

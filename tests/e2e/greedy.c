@@ -155,7 +155,7 @@ static int read_answer(int fd, uint64_t *wait_ms)
 
 /* One request on *fd, on a new connection where that is -1, which is closed after anything but a
  * 200. */
-static int ask(struct client *c, int *fd, uint64_t *wait_ms)
+static int send_request(struct client *c, int *fd, uint64_t *wait_ms)
 {
 	char text[512], body[256];
 	int body_len, len, status;
@@ -208,7 +208,7 @@ static void storm(struct thread *t)
 	int fd = -1;
 
 	while (now_ns() < until) {
-		ask(t->client, &fd, &wait_ms);
+		send_request(t->client, &fd, &wait_ms);
 		if (anew && fd >= 0) {
 			close(fd);
 			fd = -1;
@@ -218,14 +218,14 @@ static void storm(struct thread *t)
 		close(fd);
 }
 
-static void wait_as_told(struct thread *t)
+static void wait_as_stated(struct thread *t)
 {
 	struct client *c = t->client;
 	int fd = -1;
 
 	for (unsigned long i = 0; i < rounds;) {
 		uint64_t wait_ms = 0, at;
-		int status = ask(c, &fd, &wait_ms);
+		int status = send_request(c, &fd, &wait_ms);
 		struct timespec when;
 
 		if (!status)
@@ -241,7 +241,7 @@ static void wait_as_told(struct thread *t)
 		c->trials++;
 		if (wait_ms > c->most_ms)
 			c->most_ms = wait_ms;
-		status = ask(c, &fd, &wait_ms);
+		status = send_request(c, &fd, &wait_ms);
 		if (status == 429)
 			c->early++;
 		if (rand_r(&t->seed) & 1 && fd >= 0) { /* the next by a new connection */
@@ -259,7 +259,7 @@ static void *run(void *arg)
 	cpu_set_t cpus;
 
 	if (waiting) {
-		wait_as_told(t);
+		wait_as_stated(t);
 		return NULL;
 	}
 	CPU_ZERO(&cpus);

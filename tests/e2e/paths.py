@@ -72,7 +72,7 @@ def extension(size):
     return out
 
 
-def by_hand(how, host, source, model):
+def manual(how, host, source, model):
     wire = Wire(C, "c0", os.environ["SL_SERVER_MAC"], tags={"priority": [(0x8100, 0)],
                                                             "qinq": [(0x88A8, 0), (0x8100, 0)]}.get(how, ()))
     number, size = 0, 8
@@ -203,7 +203,7 @@ def main():
     elif how in ("mptcp", "tfo") or how.startswith("options-"):
         out = by_socket(how, host, source, model)
     else:
-        out = by_hand(how, host, source, model)
+        out = manual(how, host, source, model)
     print(json.dumps(out))
 
 

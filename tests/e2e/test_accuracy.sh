@@ -23,12 +23,12 @@ agrees() {
 	local model=$1 events=$2 sentence=$3 spoilt
 
 	shift 3
-	spoilt=$(value "k['gaps-tainted']")
+	spoilt=$(value "k['gaps-client-limited']")
 	load --connect "$S4:$PORT" --model "$model" --requests 8 --concurrency 2 --stream "$@" \
 		>"$T/$model.json"
 	holds --within 3 "each event of $sentence is a sample, or counted as spoilt" \
 		"j('$model')['completed'] == 8 >= m['$model']['ttft_samples'] > 0 and
-		 m['$model']['ttft_samples'] + m['$model']['itl_samples'] + k['gaps-tainted'] - $spoilt == 8 * $events"
+		 m['$model']['ttft_samples'] + m['$model']['itl_samples'] + k['gaps-client-limited'] - $spoilt == 8 * $events"
 	holds "TTFT is no less than the server takes and no more than the client measured" \
 		"$PREFILL <= m['$model']['ttft_ema_ms'] <=
 		 1.0001 * j('$model')['ttft_ms']['mean' if m['$model']['ttft_samples'] == 8 else 'max']"

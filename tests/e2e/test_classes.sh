@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 mock --model llama,slots=8,prefill-ms=60,token-ms=10,tokens=20 --model second,slots=8,prefill-ms=60,token-ms=10,tokens=20 \
-	--model group:gpu0,slots=8,prefill-ms=1,token-ms=1,tokens=2
+	--model pool:gpu0,slots=8,prefill-ms=1,token-ms=1,tokens=2
 cat >"$T/sluice.yaml" <<CONF
 ttft-threshold-ms: 400 + 0.5/KiB
 itl-threshold-ms: 100
@@ -15,8 +15,8 @@ services:
     priority-header: X-Priority
     priority-values: {interactive: high, batch: low}
 models:
-  - {name: llama, group: gpu0}
-  - {name: second, group: gpu0, floor: 3}
+  - {name: llama, pool: gpu0}
+  - {name: second, pool: gpu0, floor: 3}
 priorities:
   - {client: $C4B, class: lowest}
 CONF
@@ -26,10 +26,10 @@ load --connect "$S4:$PORT" --model second --requests 4 >"$T/warm2.json"
 await 3 "m['llama']['ttft_samples'] > 0 and m['second']['ttft_samples'] > 0"
 
 holds "the group is listed, with its models and one law for both" \
-	"sorted(m['group:gpu0']['members']) == ['llama', 'second'] and m['llama']['group'] == 'gpu0' and
-	 m['group:gpu0']['admission']['ceiling'] == m['llama']['limit'] == m['second']['limit'] and
+	"sorted(m['pool:gpu0']['members']) == ['llama', 'second'] and m['llama']['pool'] == 'gpu0' and
+	 m['pool:gpu0']['admission']['ceiling'] == m['llama']['limit'] == m['second']['limit'] and
 	 m['llama']['admission'] is None"
-holds "whose floor is the smallest" "m['group:gpu0']['floor'] == 2 and m['second']['floor'] == 3"
+holds "whose floor is the smallest" "m['pool:gpu0']['floor'] == 2 and m['second']['floor'] == 3"
 holds "a target that grows is shown so" \
 	"[m['llama'][x] for x in ('ttft_threshold_ms', 'ttft_threshold_ms_per_kib')] == [400, 0.5]"
 
@@ -48,31 +48,31 @@ holds "the low class is refused before the high one" \
 holds "both are refused for reasons of the law" \
 	"sum(s['rejected_by_reason'][x] for x in ('ttft', 'in-flight', 'client-share')) == r['rejected'] > 100"
 holds "by rank, as their group counts them" \
-	"sum(m['group:gpu0']['admission']['refused_by_rank'][4:6]) == j('low')['status']['429']"
+	"sum(m['pool:gpu0']['admission']['refused_by_rank'][4:6]) == j('low')['status']['429']"
 holds "explain knows a header's class" "[j('interactive')[x] for x in ('class', 'class_from')] == ['high', 'header']"
 holds "and a prefix's" "[j('lowest')[x] for x in ('class', 'class_from')] == ['lowest', 'prefix'] and j('lowest')['rank'] >= 6"
-check "and says whose law it is" grep -q '^law *that of group:gpu0$' "$T/second.txt"
+check "and says whose law it is" grep -q '^law *that of pool:gpu0$' "$T/second.txt"
 holds --within 5 "all places are free again" \
-	"all(m[x][y] == 0 for x in ('llama', 'second', 'group:gpu0') for y in ('in_flight', 'waiting', 'beyond')) and
-	 m['group:gpu0']['admission']['waiting_bytes'] == 0"
+	"all(m[x][y] == 0 for x in ('llama', 'second', 'pool:gpu0') for y in ('in_flight', 'waiting', 'shadow_in_flight')) and
+	 m['pool:gpu0']['admission']['waiting_bytes'] == 0"
 
-spoilt=$(value "k['gaps-tainted']")
-load --connect "$S4:$PORT" --model group:gpu0 --requests 2 >"$T/named.json"
+spoilt=$(value "k['gaps-client-limited']")
+load --connect "$S4:$PORT" --model pool:gpu0 --requests 2 >"$T/named.json"
 holds --within 3 "a request that says a group's name is one of the others" \
-	"j('named')['completed'] == 2 >= m['other']['ttft_samples'] >= 2 - (k['gaps-tainted'] - $spoilt) and
-	 m['group:gpu0']['ttft_samples'] == 0"
+	"j('named')['completed'] == 2 >= m['other']['ttft_samples'] >= 2 - (k['gaps-client-limited'] - $spoilt) and
+	 m['pool:gpu0']['ttft_samples'] == 0"
 ctl set policy=ema-flag >/dev/null
 holds "the policy can be changed while it runs" \
-	"s['policy'] == 'ema-flag' and m['group:gpu0']['admission'] is None and m['llama']['limit'] is None"
-sed -i 's/, group: gpu0//' "$T/sluice.yaml"
+	"s['policy'] == 'ema-flag' and m['pool:gpu0']['admission'] is None and m['llama']['limit'] is None"
+sed -i 's/, pool: gpu0//' "$T/sluice.yaml"
 ctl reload >/dev/null
 holds "reload brings it back, and takes models out of their group" \
-	"s['policy'] == 'adaptive' and 'group:gpu0' not in m and m['llama']['group'] is None and
+	"s['policy'] == 'adaptive' and 'pool:gpu0' not in m and m['llama']['pool'] is None and
 	 m['llama']['admission'] is not None"
 ctl set mode=shadow >/dev/null
 load --connect "$S4:$PORT" --model llama --rate 120 --requests 360 --new-connections >"$T/shadow.json"
 holds "in shadow mode all pass, and what would not have is told by its reason" \
 	"j('shadow')['completed'] == 360 and r['shadow_rejected'] > 30"
-holds --within 5 "and none of it keeps a place" "m['llama']['in_flight'] == 0 and m['llama']['beyond'] == 0"
+holds --within 5 "and none of it keeps a place" "m['llama']['in_flight'] == 0 and m['llama']['shadow_in_flight'] == 0"
 
 done_here

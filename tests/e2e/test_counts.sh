@@ -15,7 +15,7 @@ shut slow
 load --connect "$S4:$PORT" --model open --requests 1 >"$T/warm.json"
 await 3 "'open' in m"
 await 3 "[m['open']['ttft_samples'], m['open']['itl_samples']] == [1, $GAPS]"
-before=$(value "[r['admitted'], r['rejected'], mock['requests_complete'], k['gaps-tainted']]")
+before=$(value "[r['admitted'], r['rejected'], mock['requests_complete'], k['gaps-client-limited']]")
 
 # Eight load generators at once; half of what they send is to be refused.
 jobs=()
@@ -75,13 +75,13 @@ holds --within 3 "nothing is in flight or waiting, of any model, and no client h
 	 s['maps']['client_in_flight']['entries'] == 0"
 # A time that a client spoilt (bytes sent to it twice, an acknowledgement that came late) is counted in place of its sample.
 holds --within 3 "every first token and every gap was a sample or is counted as spoilt, and no sample was lost" \
-	"m['open']['ttft_samples'] + m['open']['itl_samples'] + k['gaps-tainted'] - ${before}[3] ==
+	"m['open']['ttft_samples'] + m['open']['itl_samples'] + k['gaps-client-limited'] - ${before}[3] ==
 	 (1 + $GAPS) * (j('sum')['status']['200'] + 1) and
 	 m['open']['ttft_samples'] <= j('sum')['status']['200'] + 1 and s['lost_samples'] == 0 == k['samples-lost']"
 holds --within 3 "no connection is left" "s['maps']['conns']['entries'] == 0 and sockets('s') == []"
 holds --within 15 "tombstones drain" "s['maps']['tombstones']['entries'] == 0"
 holds "none was given up, unjudged or without room" \
-	"{k[x] for x in ('replies-lost', 'tombstones-full', 'conns-full', 'counts-full', 'passed-doubt',
-	  'passed-unproven', 'passed-pipelined', 'passed-lease', 'response-doubt')} == {0}"
+	"{k[x] for x in ('replies-lost', 'tombstones-full', 'conns-full', 'counts-full', 'passed-framing-error',
+	  'passed-unproven', 'passed-pipelined', 'passed-lease', 'response-framing-error')} == {0}"
 
 done_here

@@ -40,8 +40,8 @@ ctl explain 10.77.0.61 --json >"$T/behind.json"
 wait "$HEAVY" || true
 mv "$T/few.log" "$T/few.json"
 holds "it is above its share with a place or three, by what it was let in" \
-	"j('ahead')['law']['above_share'] and j('ahead')['law']['client_in_flight'] <= 3 and j('ahead')['law']['client_ahead'] > 4"
-holds "the others are not" "not j('behind')['law']['above_share'] and j('behind')['law']['client_ahead'] < 4"
+	"j('ahead')['admission']['above_share'] and j('ahead')['admission']['client_in_flight'] <= 3 and j('ahead')['admission']['client_excess'] > 4"
+holds "the others are not" "not j('behind')['admission']['above_share'] and j('behind')['admission']['client_excess'] < 4"
 holds "it is refused for its share" "s['rejected_by_reason']['client-share'] > 0 and '429' in j('few')['status']"
 holds "they are served beside it" "j('crowd')['completed'] >= 72"
 

@@ -26,7 +26,7 @@ instead() {
 	local source=10.77.0.9
 
 	[[ $2 == *:* ]] && source=fd77:0:0:1::9
-	before=$(value "[r['admitted'], r['rejected'], k['passed-doubt'], k['doubt-reset'], mock['requests_complete']]")
+	before=$(value "[r['admitted'], r['rejected'], k['passed-framing-error'], k['framing-error-reset'], mock['requests_complete']]")
 	"$PY" "$HERE/insertion.py" "$1" "$2" $source >"$T/by.json"
 }
 
@@ -42,11 +42,11 @@ for host in "$S4" "$S6"; do
 	instead again "$host"
 	holds --within 3 "a request that comes twice is one $over" \
 		"j('by')['status'] == '200' and s['global']['in_flight'] == 0 and
-		 [r['admitted'], r['rejected'], k['passed-doubt']] == [${before}[0] + 1, ${before}[1], ${before}[2]]"
+		 [r['admitted'], r['rejected'], k['passed-framing-error']] == [${before}[0] + 1, ${before}[1], ${before}[2]]"
 	while read -r how what; do
 		instead "$how" "$host"
 		holds --within 3 "a request in the place of one with $what is judged $over" \
-			"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and k['passed-doubt'] == ${before}[2] and
+			"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and k['passed-framing-error'] == ${before}[2] and
 			 mock['requests_complete'] == ${before}[4] and s['global']['in_flight'] == 0"
 	done <<-END
 		checksum a wrong checksum
@@ -61,7 +61,7 @@ for host in "$S4" "$S6"; do
 		 s['global']['in_flight'] == 0"
 	instead head "$host"
 	holds --within 3 "a head whose bytes were changed so passes and is counted $over" \
-		"j('by')['status'] == '200' and k['passed-doubt'] == ${before}[2] + 1 and s['global']['in_flight'] == 0"
+		"j('by')['status'] == '200' and k['passed-framing-error'] == ${before}[2] + 1 and s['global']['in_flight'] == 0"
 done
 
 finish "$DAEMON"
@@ -70,7 +70,7 @@ for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
 	instead head "$host"
 	holds --within 3 "… or is reset, where its service wants that, with none left at the server $over" \
-		"j('by')['rst'] and k['doubt-reset'] == ${before}[3] + 1 and mock['requests_complete'] == ${before}[4] and
+		"j('by')['rst'] and k['framing-error-reset'] == ${before}[3] + 1 and mock['requests_complete'] == ${before}[4] and
 		 sockets('s') == []"
 done
 
@@ -86,14 +86,14 @@ ctl block "$C4" --model blocked >/dev/null
 ctl block "$C6" --model blocked >/dev/null
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
-	before=$(value "[r['admitted'], r['rejected'], k['passed-doubt']]")
+	before=$(value "[r['admitted'], r['rejected'], k['passed-framing-error']]")
 	to=$host
 	[[ $host == *:* ]] && to="[$host]"
 	load --connect "$to:$PORT" --model open:1 --model blocked:1 --requests 40 --concurrency 1 --body-bytes 5000 >"$T/two.json" || true
 	holds --within 3 "requests that pass two hooks are judged and counted once $over" \
 		"j('two')['by_model']['open']['completed'] == j('two')['by_model']['open']['sent'] > 0 and
 		 j('two')['by_model']['blocked']['status'] == {'429': j('two')['by_model']['blocked']['sent']} and
-		 [r['admitted'], r['rejected'], k['passed-doubt']] == [${before}[0] + j('two')['by_model']['open']['sent'],
+		 [r['admitted'], r['rejected'], k['passed-framing-error']] == [${before}[0] + j('two')['by_model']['open']['sent'],
 		  ${before}[1] + j('two')['by_model']['blocked']['sent'], ${before}[2]] and s['global']['in_flight'] == 0"
 	instead checksum "$host"
 	holds --within 3 "and so is one in the place of another $over" \

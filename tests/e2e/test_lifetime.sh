@@ -32,7 +32,7 @@ status_of() { # status_of MODEL: of one request
 
 start_sluice --lease-ms $SHORT
 load --connect "$S4:$PORT" --model open --requests 20 --concurrency 4 >"$T/first.json"
-await 10 "m['open']['ttft_samples'] + m['open']['itl_samples'] + k['gaps-tainted'] == 20 * (5 + 1)" # five tokens, and why it ended
+await 10 "m['open']['ttft_samples'] + m['open']['itl_samples'] + k['gaps-client-limited'] == 20 * (5 + 1)" # five tokens, and why it ended
 shut shut
 same "the model is shut to begin with" 429 "$(status_of shut)"
 

@@ -20,7 +20,7 @@ ctl set action=reset >/dev/null
 peer "$C" connect "$S4" "$PORT" --bind "$C4B" >"$T/blocked.json"
 # Ten tokens and why it ended, or two and why. A time that its client spoilt is counted in place of its sample.
 EVENTS=$((13 * (10 + 1) + SHUT_ASKED * (2 + 1)))
-await 3 "s['global']['ttft_samples'] + s['global']['itl_samples'] + k['gaps-tainted'] == $EVENTS and
+await 3 "s['global']['ttft_samples'] + s['global']['itl_samples'] + k['gaps-client-limited'] == $EVENTS and
 	s['connections']['reset'] == 1"
 
 on "$S" curl -sS -D "$T/head" http://127.0.0.1:9464/metrics >"$T/metrics"
@@ -63,10 +63,10 @@ holds "a request's labels are its service, model, verdict and reason" \
 	"all(sorted(x[1]) == ['model', 'reason', 'service', 'verdict'] for x in j('metrics')['rows']
 	     if x[0] == 'sluice_requests_total')"
 holds "the histograms count every sample" \
-	"12 - k['gaps-tainted'] <= $(sum_of sluice_time_to_first_token_seconds_count "x[1]['model'] == 'm'") <= 12 and
+	"12 - k['gaps-client-limited'] <= $(sum_of sluice_time_to_first_token_seconds_count "x[1]['model'] == 'm'") <= 12 and
 	 $(sum_of sluice_time_to_first_token_seconds_count True) == s['global']['ttft_samples'] and
 	 $(sum_of sluice_inter_token_latency_seconds_count True) == s['global']['itl_samples'] and
-	 s['global']['ttft_samples'] + s['global']['itl_samples'] + k['gaps-tainted'] == $EVENTS"
+	 s['global']['ttft_samples'] + s['global']['itl_samples'] + k['gaps-client-limited'] == $EVENTS"
 holds "buckets grow to the count" \
 	"(lambda b: b == sorted(b) and b[-1] == $(sum_of sluice_time_to_first_token_seconds_count "x[1]['model'] == 'm'"))([x[2] for x in j('metrics')['rows'] if
 	 x[0] == 'sluice_time_to_first_token_seconds_bucket' and x[1]['model'] == 'm'])"

@@ -64,7 +64,7 @@ ask() { on "$C" "$PY" "$HERE/tls.py" ask "$S4" "$@"; } # PORT TIMES BODY
 out=$(on "$C" curl -sSk -m 10 -o "$T/curl" -w '%{http_code} %{ssl_verify_result}' --data '{"wait":20,"tokens":3}' \
 	"https://$S4:$TLS/" || true)
 same "curl reads a TLS server through a service declared http" 200 "${out%% *}"
-holds --within 3 "which is found out" "k['found-opaque'] == 1 and k['passed-doubt'] == 0 and r['rejected'] == 0"
+holds --within 3 "which is found out" "k['found-opaque'] == 1 and k['passed-framing-error'] == 0 and r['rejected'] == 0"
 ask $TLS 5 '{"wait":150,"tokens":4,"gap":30}' >"$T/tls.json" 2>"$T/begun"
 holds "requests on one TLS connection are all answered" "j('tls')['counts'] == [4] * 5 and k['found-opaque'] == 2"
 holds --within 3 "and timed: no handshake among them, TTFT and ITL what the server took" \
@@ -74,7 +74,7 @@ out=$(on "$C" curl -sS -m 10 -o "$T/curl" -w '%{http_code} %{http_version} ' --h
 	--retry 20 --retry-connrefused --retry-delay 1 "http://$S4:$H2/" || true)
 same "curl reads an HTTP/2 server through a service declared http" "200 2 " "$out"
 holds --within 3 "which is found out, too, and passes" \
-	"k['found-opaque'] == 3 and k['passed-doubt'] == 0 and r['rejected'] == 0 and s['global']['in_flight'] == 0"
+	"k['found-opaque'] == 3 and k['passed-framing-error'] == 0 and r['rejected'] == 0 and s['global']['in_flight'] == 0"
 
 # Declared opaque: shut by TTFT, at the SYN.
 for how in reset drop; do

@@ -98,11 +98,11 @@ for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 	holds "and the server behind them is reset at its next byte $over" \
 		"0 in j('by')['server_rst_at'] and '100' in j('by')['server_tags'][0] and '200' in j('by')['server_tags'][0]"
 	for model in open slow; do
-		before=$(value "[r['admitted'], r['rejected'], k['passed-doubt']]")
+		before=$(value "[r['admitted'], r['rejected'], k['passed-framing-error']]")
 		by fragments "$host" "$from" $model
 		holds --within 3 "a request ($model) in IP fragments passes unjudged, and is counted $over" \
 			"j('by')['status'] == '200' and
-			 [r['admitted'], r['rejected'], k['passed-doubt']] == [${before}[0], ${before}[1], ${before}[2] + 1]"
+			 [r['admitted'], r['rejected'], k['passed-framing-error']] == [${before}[0], ${before}[1], ${before}[2] + 1]"
 	done
 	before=$(value "[r['admitted'], r['rejected']]")
 	by syn-data "$host" "$from" slow

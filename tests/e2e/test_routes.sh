@@ -16,7 +16,7 @@ cat >"$T/sluice.yaml" <<-END
 	  - listen: $PORT
 	    pass-paths: [/v1/tokenize]
 	    model-header: X-Model
-	    doubt: reset
+	    on-framing-error: reset
 	models: [{name: shut}, {name: open}]
 END
 mock --model open,prefill-ms=1,token-ms=1,tokens=2,slots=8
@@ -46,6 +46,6 @@ try:
     sys.exit('answered: %r' % s.recv(100))
 except ConnectionResetError:
     pass"
-holds --within 2 "… and counted" "s['counters']['doubt-reset'] == 1"
+holds --within 2 "… and counted" "s['counters']['framing-error-reset'] == 1"
 
 done_here

@@ -28,17 +28,17 @@ holds --within 3 "a reply of a model declared unary is a sample" \
 	"j('unary')['completed'] == m['unary']['ttft_samples'] == 5"
 holds "an error of one is none" "'200' not in j('full')['status'] and m['full']['ttft_samples'] == 0"
 
-spoilt=$(value "k['gaps-tainted']")
+spoilt=$(value "k['gaps-client-limited']")
 load --connect "$S4:$PORT" --model m --requests 3 >"$T/m.json"
 await 3 "m['m']['ttft_samples'] > 0"
 shut m
 # Nothing of it is under way to the daemon any more: ten tokens and why it ended, or two and why.
-await 3 "m['m']['ttft_samples'] + m['m']['itl_samples'] + k['gaps-tainted'] - $spoilt ==
+await 3 "m['m']['ttft_samples'] + m['m']['itl_samples'] + k['gaps-client-limited'] - $spoilt ==
 	3 * (10 + 1) + $SHUT_ASKED * (2 + 1)"
 known=$(value "m['m']['ttft_samples']")
 load --connect "$S4:$PORT" --model m --requests 20 >"$T/refused.json"
 load --connect "$S4:$PORT" --model other --requests 1 >"$T/other.json"
-await 3 "m['other']['ttft_samples'] + k['gaps-tainted'] > 0"
+await 3 "m['other']['ttft_samples'] + k['gaps-client-limited'] > 0"
 holds "a refusal is no sample" "j('refused')['status'] == {'429': 20} and m['m']['ttft_samples'] == $known"
 before=$(value "s['global']['ttft_samples']")
 
@@ -55,7 +55,7 @@ check "a slow reader gets its whole stream" grep -q '"end": "whole"' "$T/reader.
 # Its two seconds alone would be 5 ms in each of 400 gaps.
 holds --within 3 "and does not raise the model's ITL" "m['reader']['itl_ema_ms'] < 5"
 holds "nor TTFT" "m['reader']['ttft_ema_ms'] < 1000"
-holds "the gaps that it spoilt are counted as such" "k['gaps-tainted'] > 0"
+holds "the gaps that it spoilt are counted as such" "k['gaps-client-limited'] > 0"
 
 start uploader "$C" "$PY" "$HERE/peers.py" slow-uploader "$S4" "$PORT" --model uploader --stream --body-bytes 50000 \
 	--pause 1.5
@@ -67,9 +67,9 @@ holds --within 3 "and its time is not the model's: TTFT begins with the request'
 	 50 <= m['uploader']['ttft_ema_ms'] <= j('uploader')['ms']"
 
 # Retransmissions: the client's side loses what the server sends, for a while.
-spoilt=$(value "k['gaps-tainted']")
+spoilt=$(value "k['gaps-client-limited']")
 load --connect "$S4:$PORT" --model lossy --requests 1 >"$T/whole.json"
-await 3 "m['lossy']['ttft_samples'] + m['lossy']['itl_samples'] + k['gaps-tainted'] == 20 + 1 + $spoilt"
+await 3 "m['lossy']['ttft_samples'] + m['lossy']['itl_samples'] + k['gaps-client-limited'] == 20 + 1 + $spoilt"
 retransmitted() {
 	on "$S" nstat -asz TcpRetransSegs | awk '/TcpRetransSegs/ { print $2 }'
 }
@@ -78,7 +78,7 @@ lose_data 6
 load --connect "$S4:$PORT" --model lossy --requests 1 >"$T/lossy.json"
 holds --within 3 "a stream with retransmissions is whole, and each event is once a sample or counted as spoilt" \
 	"j('lossy')['completed'] == 1 and m['lossy']['ttft_samples'] <= 2 and
-	 m['lossy']['ttft_samples'] + m['lossy']['itl_samples'] + k['gaps-tainted'] == 2 * (20 + 1) + $spoilt"
+	 m['lossy']['ttft_samples'] + m['lossy']['itl_samples'] + k['gaps-client-limited'] == 2 * (20 + 1) + $spoilt"
 holds "there were some" "$(retransmitted) > $sent_again"
 holds "a retransmission does not raise ITL (one gap of 200 ms would make it 10)" "m['lossy']['itl_ema_ms'] < 9"
 

@@ -61,11 +61,11 @@ streams() { # streams MODEL PORT: through the model that the service has by defa
 
 for pair in app:$APP:uvicorn proxy:$PROXY:"nginx before uvicorn"; do
 	IFS=: read -r model port name <<<"$pair"
-	spoilt=$(value "k['gaps-tainted']")
+	spoilt=$(value "k['gaps-client-limited']")
 	streams "$model" "$port"
 	holds --within 3 "each token of $name is a sample, or counted as spoilt by its client" \
 		"j('$model')['completed'] == 6 >= m['$model']['ttft_samples'] > 0 and
-		 m['$model']['ttft_samples'] + m['$model']['itl_samples'] + k['gaps-tainted'] - $spoilt == 6 * 20"
+		 m['$model']['ttft_samples'] + m['$model']['itl_samples'] + k['gaps-client-limited'] - $spoilt == 6 * 20"
 	holds "TTFT of $name is no more than the client measured, and ITL what it measured, within 5 %" \
 		"m['$model']['ttft_ema_ms'] <=
 		 1.0001 * j('$model')['ttft_ms']['mean' if m['$model']['ttft_samples'] == 6 else 'max'] and
@@ -113,7 +113,7 @@ holds "200 plain requests on kept connections pass through nginx" \
 	"j('fixed')['completed'] == 200 and j('fixed')['connections'] <= 8"
 
 # … and answers a request that is too long for it before that has been sent.
-counted=$(value "[r['admitted'], k['passed-doubt'], k['response-doubt']]")
+counted=$(value "[r['admitted'], k['passed-framing-error'], k['response-framing-error']]")
 for host in "$S4" "$S6"; do
 	check "a client that nginx tells 413 in the middle of its request reads that, and a clean end ($host)" on "$C" "$PY" -c '
 import socket, sys
@@ -125,7 +125,7 @@ while part := s.recv(65536):
 assert got.startswith(b"HTTP/1.1 413 "), got' "$host" "$FIXED"
 done
 holds --within 3 "it is no admission and no doubt, and nothing is in flight" \
-	"[r['admitted'], k['passed-doubt'], k['response-doubt']] == $counted and m['fixed']['in_flight'] == 0 and
+	"[r['admitted'], k['passed-framing-error'], k['response-framing-error']] == $counted and m['fixed']['in_flight'] == 0 and
 	 s['global']['waiting'] == 0"
 ctl block "$C4" --model fixed >/dev/null
 load --connect "$S4:$FIXED" --model fixed --plain --requests 50 --concurrency 4 >"$T/shut.json"

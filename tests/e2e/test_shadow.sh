@@ -53,7 +53,7 @@ holds --within 5 "and who watches sees each as what it is: verdict, model, clien
 	  for x in events('watched') if x['event'] == 'refusal'} ==
 	 {('shadow_rejected', 'llama', '$C4', True), ('shadow_rejected', 'llama', '$C4B', True)}"
 holds --within 5 "all places are free again, those that only shadow mode gave too" \
-	"m['llama']['in_flight'] == m['llama']['waiting'] == m['llama']['beyond'] == 0"
+	"m['llama']['in_flight'] == m['llama']['waiting'] == m['llama']['shadow_in_flight'] == 0"
 
 shadowed=$(value "r['shadow_rejected']")
 ctl set mode=enforce >/dev/null
@@ -66,12 +66,12 @@ ctl set mode=shadow >/dev/null
 start streams "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model long --new-connections --rate 60 --uniform \
 	--requests 80 --max-tokens 2400
 STREAMS=$PID
-await 20 "m['long']['in_flight'] + m['long']['beyond'] == 80 and m['long']['beyond'] > 0 and m['long']['waiting'] == 0"
+await 20 "m['long']['in_flight'] + m['long']['shadow_in_flight'] == 80 and m['long']['shadow_in_flight'] > 0 and m['long']['waiting'] == 0"
 peer "$C" modes "$S4" "$PORT" --bind "$C4" --model long --stream --max-tokens 1 --count 50 --out "$T/control.sock" \
 	>"$T/modes.json"
 holds "fifty times: the first request behind the answer to 'set mode=enforce' is refused, and behind 'set mode=shadow' served" \
 	"j('modes') == {'enforce': 50 * [429], 'shadow': 50 * [200]}"
-holds "all for want of a place" "m['long']['beyond'] > 0 and s['rejected_by_reason']['in-flight'] + s['rejected_by_reason']['client-share'] >= 50"
+holds "all for want of a place" "m['long']['shadow_in_flight'] > 0 and s['rejected_by_reason']['in-flight'] + s['rejected_by_reason']['client-share'] >= 50"
 finish "$STREAMS"
 
 done_here

@@ -68,6 +68,6 @@ for model in zero noack slow; do
 		"m['$model']['ttft_ema_ms'] < 400 and close(m['$model']['itl_ema_ms'], ${before}['$model'], .5) and
 		 m['$model']['open'] and 'shut' not in log('daemon') and m['$model']['in_flight'] == 0"
 done
-holds "what was left out is counted" "k['gaps-tainted'] > 0"
+holds "what was left out is counted" "k['gaps-client-limited'] > 0"
 
 done_here

@@ -85,7 +85,7 @@ static inline void framing_heard(struct feed *f, __u32 ev)
 	m->at = f->offset;
 	if (m->gave_up != SIZE_MAX)
 		return;
-	if (ev & (HTTP1_DOUBT | HTTP1_UPGRADED)) {
+	if (ev & (HTTP1_FRAMING_ERROR | HTTP1_UPGRADED)) {
 		m->gave_up = f->offset;
 		return;
 	}

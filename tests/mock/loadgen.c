@@ -453,7 +453,7 @@ static void update_events(struct conn *c)
 /* Nothing to send any more and nothing to wait for: the run is over. */
 static void check_end(void)
 {
-	bool more = open_loop ? arrival_timer.place != 0
+	bool more = open_loop ? arrival_timer.index != 0
 			      : requests_max == 0 || requests_begun < (uint64_t)requests_max;
 
 	if (stop_ns && now_ns() >= stop_ns)

@@ -68,7 +68,7 @@ struct source {
 struct timer {
 	void (*fire)(struct timer *t);
 	uint64_t due_ns;
-	size_t place; /* in the heap, from 1; 0: not armed */
+	size_t index; /* in the heap, from 1; 0: not armed */
 };
 
 /* CLOCK_MONOTONIC, ns. */

@@ -225,43 +225,43 @@ void loop_stop(void)
 	stopping = true;
 }
 
-static void heap_put(size_t place, struct timer *t)
+static void heap_put(size_t index, struct timer *t)
 {
-	heap[place] = t;
-	t->place = place;
+	heap[index] = t;
+	t->index = index;
 }
 
 /* Moves t from place towards the root or the leaves until the heap is in order again. */
-static void heap_settle(size_t place, struct timer *t)
+static void heap_settle(size_t index, struct timer *t)
 {
-	while (place > 1 && heap[place / 2]->due_ns > t->due_ns) {
-		heap_put(place, heap[place / 2]);
-		place /= 2;
+	while (index > 1 && heap[index / 2]->due_ns > t->due_ns) {
+		heap_put(index, heap[index / 2]);
+		index /= 2;
 	}
 	for (;;) {
-		size_t child = place * 2;
+		size_t child = index * 2;
 
 		if (child < heap_len && heap[child + 1]->due_ns < heap[child]->due_ns)
 			child++;
 		if (child > heap_len || heap[child]->due_ns >= t->due_ns)
 			break;
-		heap_put(place, heap[child]);
-		place = child;
+		heap_put(index, heap[child]);
+		index = child;
 	}
-	heap_put(place, t);
+	heap_put(index, t);
 }
 
 void timer_cancel(struct timer *t)
 {
-	size_t place = t->place;
+	size_t index = t->index;
 	struct timer *last;
 
-	if (!place)
+	if (!index)
 		return;
-	t->place = 0;
+	t->index = 0;
 	last = heap[heap_len--];
 	if (last != t)
-		heap_settle(place, last);
+		heap_settle(index, last);
 }
 
 void timer_set(struct timer *t, uint64_t due_ns)

@@ -33,7 +33,7 @@
 #define TOKENS_MAX    1000000
 #define LINGER_NS     (2 * NSEC_PER_SEC)
 #define STUCK_POLL_NS (5 * NSEC_PER_MSEC)
-#define ENGINE_PLACES 16384 /* requests that the engine has at once */
+#define ENGINE_SLOTS  16384 /* requests that the engine has at once */
 #define BYTES_A_TOKEN 4
 
 struct conn;
@@ -106,7 +106,7 @@ struct conn {
 	enum api api;
 	bool stream, head_sent;
 	uint64_t id, tokens, produced, prompt_bytes, prompt_tokens;
-	uint32_t place;   /* in the engine */
+	uint32_t index;   /* in the engine */
 	uint64_t read_ns; /* when its last bytes were read */
 	struct conn *queue_next, *queue_prev;
 };
@@ -131,7 +131,7 @@ static struct {
 
 /* What the engine has said and what has not been sent yet. */
 struct said {
-	uint32_t place;
+	uint32_t index;
 	uint64_t id; /* of the request: its place may be another's by now */
 	bool ended;  /* else a token */
 };
@@ -143,8 +143,8 @@ static struct {
 	struct {
 		struct conn *conn; /* NULL: free */
 		bool ended;
-	} places[ENGINE_PLACES];
-	uint32_t free[ENGINE_PLACES], free_count;
+	} slots[ENGINE_SLOTS];
+	uint32_t free[ENGINE_SLOTS], free_count;
 	struct said *said;
 	size_t said_len, said_cap;
 	bool telling;
@@ -702,37 +702,37 @@ static void on_timer(struct timer *t)
 
 /* ---- requests in the engine ---- */
 
-static void add_said(uint32_t place, bool ended)
+static void add_said(uint32_t index, bool ended)
 {
 	if (batch.said_len == batch.said_cap) {
 		batch.said_cap = batch.said_cap ? batch.said_cap * 2 : 256;
 		batch.said = xrealloc(batch.said, batch.said_cap * sizeof(*batch.said));
 	}
-	batch.places[place].ended = ended;
-	batch.said[batch.said_len++] = (struct said){place, batch.places[place].conn->id, ended};
+	batch.slots[index].ended = ended;
+	batch.said[batch.said_len++] = (struct said){index, batch.slots[index].conn->id, ended};
 }
 
 /* Sending may end a connection, and that the engine must not hear while it speaks. */
-static void on_engine_token(void *context, uint32_t place, uint64_t at_ns)
+static void on_engine_token(void *context, uint32_t index, uint64_t at_ns)
 {
 	(void)context;
 	(void)at_ns;
-	add_said(place, false);
+	add_said(index, false);
 }
 
-static void on_engine_ended(void *context, uint32_t place, uint64_t at_ns)
+static void on_engine_ended(void *context, uint32_t index, uint64_t at_ns)
 {
 	(void)context;
 	(void)at_ns;
-	add_said(place, true);
+	add_said(index, true);
 }
 
 static void batch_release(struct conn *c)
 {
-	if (!batch.places[c->place].ended)
-		engine_cancel(&batch.e, c->place, batch.e.now_ns);
-	batch.places[c->place].conn = NULL;
-	batch.free[batch.free_count++] = c->place;
+	if (!batch.slots[c->index].ended)
+		engine_cancel(&batch.e, c->index, batch.e.now_ns);
+	batch.slots[c->index].conn = NULL;
+	batch.free[batch.free_count++] = c->index;
 }
 
 static void take_token(struct conn *c)
@@ -769,7 +769,7 @@ static void batch_run(void)
 	batch.telling = true;
 	for (size_t i = 0; i < batch.said_len; i++) {
 		struct said at = batch.said[i];
-		struct conn *c = batch.places[at.place].conn;
+		struct conn *c = batch.slots[at.index].conn;
 
 		if (!c || c->id != at.id)
 			continue;
@@ -800,13 +800,13 @@ static bool batch_submit(struct conn *c)
 	if (!batch.free_count)
 		return false;
 	batch_run();
-	c->place = batch.free[batch.free_count - 1];
-	if (!engine_submit(&batch.e, c->place, (uint32_t)c->prompt_tokens, (uint32_t)c->tokens,
+	c->index = batch.free[batch.free_count - 1];
+	if (!engine_submit(&batch.e, c->index, (uint32_t)c->prompt_tokens, (uint32_t)c->tokens,
 			   batch_clock()))
 		return false;
 	batch.free_count--;
-	batch.places[c->place].conn = c;
-	batch.places[c->place].ended = false;
+	batch.slots[c->index].conn = c;
+	batch.slots[c->index].ended = false;
 	return true;
 }
 
@@ -865,13 +865,13 @@ static void set_engine(const char *value)
 		.kv_tokens = (uint64_t)keys[5].value,
 		.prefill_first = keys[6].value != 0,
 	};
-	if (batch.on || engine_init(&batch.e, &shape, &events, ENGINE_PLACES))
+	if (batch.on || engine_init(&batch.e, &shape, &events, ENGINE_SLOTS))
 		die_usage("--engine: is there twice, or too large");
-	engine_tell_tokens(&batch.e, on_engine_token);
+	engine_report_tokens(&batch.e, on_engine_token);
 	batch.on = true;
 	batch.timer.fire = on_batch_timer;
-	for (uint32_t i = 0; i < ENGINE_PLACES; i++)
-		batch.free[batch.free_count++] = ENGINE_PLACES - 1 - i;
+	for (uint32_t i = 0; i < ENGINE_SLOTS; i++)
+		batch.free[batch.free_count++] = ENGINE_SLOTS - 1 - i;
 }
 
 /* ---- a request that has been read ---- */
@@ -924,15 +924,15 @@ static void enqueue(struct conn *c, struct model *m)
 {
 	static uint64_t ids;
 
-	bool room = m->queued < m->queue_max ||
-		    (!batch.on && (double)m->in_service < m->slots && m->stuck == 0);
+	bool capacity = m->queued < m->queue_max ||
+			(!batch.on && (double)m->in_service < m->slots && m->stuck == 0);
 
 	c->id = ++ids;
 	if (batch.on && c->prompt_tokens + c->tokens > batch.e.shape.kv_tokens) {
 		respond_error(c, 400, "The context of model '%s' is too short.", m->name);
 		return;
 	}
-	if (!room || (batch.on && !batch_submit(c))) {
+	if (!capacity || (batch.on && !batch_submit(c))) {
 		stats.queue_full++;
 		respond_error(c, 503, "The queue of model '%s' is full.", m->name);
 		return;
@@ -978,7 +978,7 @@ static uint64_t text_bytes(const struct conn *c, const json_t *json)
 	return bytes ? bytes : buf_left(&c->body);
 }
 
-static void ask_model(struct conn *c)
+static void request_model(struct conn *c)
 {
 	const char *path = c->head.target;
 	json_t *json = json_loadb(buf_at(&c->body), buf_left(&c->body), 0, NULL);
@@ -1236,7 +1236,7 @@ static void dispatch(struct conn *c)
 	} else if (post) {
 		uint64_t before = stats.requests_complete;
 
-		ask_model(c);
+		request_model(c);
 		/* A request that no model takes (400, 404) has been read whole all the same. */
 		if (!c->admin && stats.requests_complete == before)
 			stats.requests_complete++;

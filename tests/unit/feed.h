@@ -36,7 +36,7 @@ struct feed {
 	};
 	__u64 offset;  /* bytes consumed */
 	__u64 skipped; /* … of them unseen */
-	int doubt;
+	int framing_error;
 	void (*heard)(struct feed *f, __u32 ev); /* if set, told of events before the text is */
 	void *listener;
 	char *text; /* "head(…)@57 model(gpt-x)@80 end@81"; @N is the bytes consumed until then */
@@ -163,9 +163,9 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 	}
 	if (ev & HTTP1_END)
 		feed_say(f, "end@%llu", at);
-	if (ev & HTTP1_DOUBT) {
-		feed_say(f, "doubt");
-		f->doubt = 1;
+	if (ev & HTTP1_FRAMING_ERROR) {
+		feed_say(f, "framing-error");
+		f->framing_error = 1;
 	}
 	if (ev & HTTP1_END && f->kind == FEED_REQUEST)
 		http1_request_next(&f->request);

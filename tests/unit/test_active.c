@@ -15,34 +15,34 @@
 
 static struct active table;
 static double sums[SLUICE_MODELS_MAX];
-static unsigned asked;
+static unsigned requested;
 
 static double weight(void *arg, const struct sluice_client *client)
 {
-	asked++;
+	requested++;
 	return client->addr[15] ? 1 : 4;
 }
 
-static void seen(uint32_t who, uint16_t law, uint64_t at)
+static void seen(uint32_t who, uint16_t pool, uint64_t at)
 {
 	struct sluice_client c = {.plen = 128};
 
 	for (int i = 0; i < 4; i++)
 		c.addr[15 - i] = who >> 8 * i;
-	active_seen(&table, &c, law, weight, NULL, at);
+	active_seen(&table, &c, pool, weight, NULL, at);
 }
 
-static double sum(uint16_t law, uint64_t at)
+static double sum(uint16_t pool, uint64_t at)
 {
 	memset(sums, 0, sizeof(sums));
 	active_weights(&table, at, sums);
-	return sums[law];
+	return sums[pool];
 }
 
 static int fresh(void **state)
 {
 	memset(&table, 0, sizeof(table));
-	asked = 0;
+	requested = 0;
 	return 0;
 }
 
@@ -56,7 +56,7 @@ static void a_client_counts_once_a_law_for_as_long_as_it_comes(void **state)
 	assert_true(sum(2, S + 100) == 2);
 	assert_true(sum(3, S + 100) == 1);
 	assert_true(sum(4, S + 100) == 0);
-	assert_int_equal(asked, 3);
+	assert_int_equal(requested, 3);
 	seen(2, 2, 3 * S);
 	assert_true(sum(2, S + ACTIVE_NS) == 1);
 	assert_true(sum(3, S + ACTIVE_NS) == 0);

@@ -33,8 +33,8 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 					       uint32_t rank, uint64_t now)
 {
 	typedef __int128 wide;
-	wide level = a->level[rank], room_level = a->room_level[rank], in_flight = load->in_flight,
-	     waiting, ticks, credit, room;
+	wide level = a->level[rank], queue_budget_level = a->queue_budget_level[rank],
+	     in_flight = load->in_flight, waiting, ticks, credit, queue_budget;
 	wide floor = a->stopped ? a->floor : a->floor * level / 256;
 
 	if (in_flight <= 0 || in_flight < floor)
@@ -43,7 +43,7 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 		return ADMISSION_STOPPED;
 	if (a->ceiling && in_flight >= a->ceiling * level / 256)
 		return ADMISSION_CEILING;
-	if (!a->rate || (load->waiting <= 0 && room_level == 256))
+	if (!a->rate || (load->waiting <= 0 && queue_budget_level == 256))
 		return ADMISSION_ADMIT;
 	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
 	ticks = now > load->since_ns ? (now - load->since_ns) / (1 << 20) : 0;
@@ -52,10 +52,10 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 		credit = a->credit_most;
 	if (credit > waiting - waiting / 8)
 		credit = waiting - waiting / 8;
-	room = a->room + (wide)a->room_per_kib * bytes / 1024;
-	waiting += room_level < 256 ? bytes : (wide)bytes * 3 / 8;
-	room = room * room_level / 256;
-	return waiting <= room + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
+	queue_budget = a->queue_budget + (wide)a->queue_budget_per_kib * bytes / 1024;
+	waiting += queue_budget_level < 256 ? bytes : (wide)bytes * 3 / 8;
+	queue_budget = queue_budget * queue_budget_level / 256;
+	return waiting <= queue_budget + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
 }
 
 /* Two criteria: places held, and requests let in ahead of those due. */
@@ -63,11 +63,11 @@ static bool expected_above(const struct sluice_admission *a, const struct sluice
 			   uint32_t weight, uint64_t admitted)
 {
 	typedef __int128 wide;
-	wide turn = (wide)a->turn * 256 / weight;
+	wide interval = (wide)a->interval * 256 / weight;
 
 	return (a->fair && held->in_flight > 0 &&
 		(wide)held->in_flight * 256 >= (wide)a->fair * weight / 256) ||
-	       (a->turn && held->due > (wide)admitted * 256 + 4 * turn);
+	       (a->interval && held->tat > (wide)admitted * 256 + 4 * interval);
 }
 
 static void the_kernels_integers_are_those_of_wide_numbers(void **state)
@@ -77,14 +77,14 @@ static void the_kernels_integers_are_those_of_wide_numbers(void **state)
 
 	for (int i = 0; i < 400000; i++) {
 		struct sluice_admission a = {
-			.room = any(&c) % 1000000000000001ULL,
+			.queue_budget = any(&c) % 1000000000000001ULL,
 			.credit_most = any(&c) % 1000000000000001ULL,
-			.room_per_kib = (uint32_t)(any(&c) % 4000000001ULL),
+			.queue_budget_per_kib = (uint32_t)(any(&c) % 4000000001ULL),
 			.rate = (uint32_t)(any(&c) % 4000000001ULL),
 			.ceiling = chance_below(&c, 3) ? (uint32_t)any(&c) : 0,
 			.floor = (uint32_t)any(&c) >> chance_below(&c, 32),
 			.fair = (uint32_t)any(&c),
-			.turn = (uint32_t)any(&c),
+			.interval = (uint32_t)any(&c),
 			.stopped = !chance_below(&c, 8),
 		};
 		struct admission_load load = {
@@ -95,28 +95,28 @@ static void the_kernels_integers_are_those_of_wide_numbers(void **state)
 		};
 		uint32_t bytes = admission_bytes(any(&c)), rank = chance_below(&c, SLUICE_RANKS),
 			 weight;
-		uint64_t now = any(&c), admitted = any(&c) >> 12, due;
+		uint64_t now = any(&c), admitted = any(&c) >> 12, tat;
 		struct sluice_holding held = {.in_flight = (int64_t)any(&c) & 0xffffffffff};
 		enum admission_verdict verdict;
-		__int128 turn, most;
+		__int128 interval, most;
 
 		assert_true(bytes <= ADMISSION_BYTES_MAX);
 		for (int r = 0; r < SLUICE_RANKS; r++)
 			a.level[r] = (uint16_t)chance_below(&c, 420),
-			a.room_level[r] = (uint16_t)chance_below(&c, 257);
+			a.queue_budget_level[r] = (uint16_t)chance_below(&c, 257);
 		verdict = admission_judge(&a, &load, bytes, rank, now);
 		assert_int_equal(verdict, expected_verdict(&a, &load, bytes, rank, now));
 		seen[verdict]++;
 		weight = 1 + chance_below(&c, 65535);
-		turn = (__int128)a.turn * 256 / weight;
-		held.due = admitted * 256 + (chance_below(&c, 2)
-						     ? any(&c) >> 8
-						     : (uint64_t)(4 * turn) + chance_below(&c, 2));
+		interval = (__int128)a.interval * 256 / weight;
+		held.tat = admitted * 256 +
+			   (chance_below(&c, 2) ? any(&c) >> 8
+						: (uint64_t)(4 * interval) + chance_below(&c, 2));
 		assert_int_equal(admission_above_share(&a, &held, weight, admitted),
 				 expected_above(&a, &held, weight, admitted));
-		due = admission_due(&a, held.due, weight, admitted);
-		most = (__int128)admitted * 256 + 8 * turn;
-		assert_true(due <= most && (due == most || due == held.due + turn));
+		tat = admission_next_tat(&a, held.tat, weight, admitted);
+		most = (__int128)admitted * 256 + 8 * interval;
+		assert_true(tat <= most && (tat == most || tat == held.tat + interval));
 	}
 	for (int v = 0; v < 4; v++)
 		assert_true(seen[v] > 1000);
@@ -132,12 +132,12 @@ static void what_is_ahead_never_passes_its_bounds(void **state)
 		struct admission_load load = {.waiting_bytes = (int64_t)(any(&c) >> 1),
 					      .since_ns = any(&c)};
 		uint32_t bytes = admission_bytes(any(&c));
-		uint32_t ahead = admission_ahead(&a, &load, bytes, any(&c));
+		uint32_t queued_bytes = admission_queued_bytes(&a, &load, bytes, any(&c));
 		uint64_t least = (uint64_t)load.waiting_bytes / 8 + bytes;
 		uint64_t most = (uint64_t)load.waiting_bytes + bytes;
 
-		assert_true(ahead == UINT32_MAX || ahead >= least);
-		assert_true(ahead <= most);
+		assert_true(queued_bytes == UINT32_MAX || queued_bytes >= least);
+		assert_true(queued_bytes <= most);
 	}
 }
 
@@ -204,7 +204,8 @@ static void check_bounds(const struct storm *s)
 	assert_true(s->a.refused_share >= 0 && s->a.refused_share <= 1);
 	for (int r = 0; r < SLUICE_RANKS; r++)
 		assert_true(out.level[r] > 0 && out.level[r] <= 1.6 * ADMISSION_ALL &&
-			    out.room_level[r] > 0 && out.room_level[r] <= ADMISSION_ALL);
+			    out.queue_budget_level[r] > 0 &&
+			    out.queue_budget_level[r] <= ADMISSION_ALL);
 	assert_true(out.level[0] >= ADMISSION_ALL);
 	assert_in_range(adaptive_retry_ms(&s->a), 1000, 60000);
 }
@@ -354,12 +355,12 @@ static void stale_data_moves_neither_ceiling_nor_rate(void **state)
 }
 
 /* n samples of `ahead` bytes in `ms`, one a tick, with looks between. */
-static void feed(struct adaptive *a, struct adaptive_view *v, unsigned n, double ms, uint32_t ahead,
-		 uint64_t *now)
+static void feed(struct adaptive *a, struct adaptive_view *v, unsigned n, double ms,
+		 uint32_t queued_bytes, uint64_t *now)
 {
 	for (unsigned i = 0; i < n; i++) {
 		*now += TICK;
-		adaptive_ttft(a, &targets, ms, ahead, ahead, 2, *now);
+		adaptive_ttft(a, &targets, ms, queued_bytes, queued_bytes, 2, *now);
 		v->admitted++;
 		v->ended++;
 		adaptive_look(a, &targets, v, *now);
@@ -433,12 +434,13 @@ static void the_room_is_the_rate_times_the_target(void **state)
 	adaptive_init(&a, now);
 	feed(&a, &v, 100, 100, 2000, &now);
 	adaptive_write(&a, &targets, &out);
-	assert_true(out.room > 0.7 * 20 * 1000 && out.room <= 1.6 * 20 * 1000);
-	assert_int_equal(out.room_per_kib, 0);
+	assert_true(out.queue_budget > 0.7 * 20 * 1000 && out.queue_budget <= 1.6 * 20 * 1000);
+	assert_int_equal(out.queue_budget_per_kib, 0);
 	assert_int_equal(out.rate, ceil(a.rate * 1.048576 * 4096));
 	adaptive_write(&a, &growing, &out);
-	assert_true(out.room > 0.7 * 20 * 800 && out.room <= 1.6 * 20 * 800);
-	assert_int_equal(out.room_per_kib, (uint32_t)((double)out.room / 800 * 0.2));
+	assert_true(out.queue_budget > 0.7 * 20 * 800 && out.queue_budget <= 1.6 * 20 * 800);
+	assert_int_equal(out.queue_budget_per_kib,
+			 (uint32_t)((double)out.queue_budget / 800 * 0.2));
 }
 
 /* core's own sum, in ms: whether a request comes in under its target. */
@@ -455,7 +457,7 @@ static void kernel_and_core_agree_on_the_wait(void **state)
 		uint32_t bytes = 1 + chance_below(&c, 100000);
 		struct admission_load load = {4, 1 + chance_below(&c, 8), chance_below(&c, 100000),
 					      0};
-		double elapsed_ms = chance_below(&c, 900), wait_ms, credit, room_ms;
+		double elapsed_ms = chance_below(&c, 900), wait_ms, credit, queue_budget_ms;
 		bool admit;
 
 		adaptive_init(&a, now);
@@ -465,12 +467,12 @@ static void kernel_and_core_agree_on_the_wait(void **state)
 		load.since_ns = now - (uint64_t)(elapsed_ms * 1e6);
 		credit = fmin(fmin(a.rate * elapsed_ms, a.rate * targets.ttft_ms),
 			      0.875 * (double)load.waiting_bytes);
-		room_ms = (double)out.room / a.rate;
+		queue_budget_ms = (double)out.queue_budget / a.rate;
 		wait_ms = ((double)load.waiting_bytes + 0.375 * bytes - credit) / a.rate;
 		admit = admission_judge(&out, &load, bytes, 0, now) == ADMISSION_ADMIT;
 		/* But for a tick, and bytes that rounding takes. */
-		if (fabs(wait_ms - room_ms) > 2 + 4 / a.rate)
-			assert_int_equal(admit, wait_ms < room_ms);
+		if (fabs(wait_ms - queue_budget_ms) > 2 + 4 / a.rate)
+			assert_int_equal(admit, wait_ms < queue_budget_ms);
 		admitted += admit;
 		refused += !admit;
 	}
@@ -585,7 +587,7 @@ static void the_lower_class_makes_room_for_the_higher(void **state)
 	adaptive_write(&a, &targets, &out);
 	for (int r = 0; r < SLUICE_RANKS; r += 2) {
 		assert_int_equal(out.level[r], ADMISSION_ALL);
-		assert_int_equal(out.room_level[r], ADMISSION_ALL);
+		assert_int_equal(out.queue_budget_level[r], ADMISSION_ALL);
 	}
 	/* Somebody of the normal class is refused: whoever is lower gives way. */
 	for (int i = 0; i < 50; i++) {
@@ -596,7 +598,7 @@ static void the_lower_class_makes_room_for_the_higher(void **state)
 	assert_int_equal(out.level[admission_rank(0, 0)], ADMISSION_ALL);
 	assert_int_equal(out.level[admission_rank(SLUICE_CLASS_NORMAL, 0)], ADMISSION_ALL);
 	assert_true(out.level[admission_rank(2, 0)] < 0.6 * ADMISSION_ALL);
-	assert_true(out.room_level[admission_rank(2, 0)] < 0.36 * ADMISSION_ALL);
+	assert_true(out.queue_budget_level[admission_rank(2, 0)] < 0.36 * ADMISSION_ALL);
 	assert_true(out.level[admission_rank(3, 1)] < 0.6 * 0.75 * ADMISSION_ALL);
 	/* Idle room is lent again, in its time. */
 	for (int i = 0; i < 3000; i++)
@@ -617,7 +619,7 @@ static void who_is_above_its_share_spares_a_place_and_most_of_the_room(void **st
 	adaptive_write(&a, &targets, &out);
 	assert_int_equal(out.level[above], (int)(0.75 * ADMISSION_ALL));
 	/* The room of the others is 1.6 of the target while nobody is refused. */
-	assert_int_equal(out.room_level[above], (int)(0.45 / 1.6 * ADMISSION_ALL));
+	assert_int_equal(out.queue_budget_level[above], (int)(0.45 / 1.6 * ADMISSION_ALL));
 	/* Nine beside one failed: there are eight places, and the last is not for it, whatever the
 	 * ceiling is. */
 	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 9, now += TICK);
@@ -653,7 +655,7 @@ static void while_those_above_are_refused_the_others_may_queue(void **state)
 	adaptive_look(&a, &targets, &v, now += TICK);
 	adaptive_write(&a, &targets, &out);
 	assert_int_equal(out.level[within], (int)(1.6 * ADMISSION_ALL));
-	assert_int_equal(out.room_level[within],
+	assert_int_equal(out.queue_budget_level[within],
 			 ADMISSION_ALL); /* they wait no longer than others */
 	/* Not so where most of the refused are within theirs: then there is just too much. */
 	v.refused[within] += 12;
@@ -664,9 +666,10 @@ static void while_those_above_are_refused_the_others_may_queue(void **state)
 
 static void a_share_is_by_weight_and_of_those_who_are_there(void **state)
 {
-	const struct sluice_admission a = {.fair = 4 * ADMISSION_ALL, .turn = 10 * ADMISSION_ALL};
+	const struct sluice_admission a = {.fair = 4 * ADMISSION_ALL,
+					   .interval = 10 * ADMISSION_ALL};
 	static const struct {
-		int64_t in_flight, ahead; /* of requests due */
+		int64_t in_flight, queued_bytes; /* of requests due */
 		uint32_t weight;
 		bool above;
 	} rows[] = {
@@ -685,8 +688,8 @@ static void a_share_is_by_weight_and_of_those_who_are_there(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct sluice_holding held = {rows[i].in_flight,
-					      (uint64_t)(5000 + rows[i].ahead) * ADMISSION_ALL};
+		struct sluice_holding held = {
+			rows[i].in_flight, (uint64_t)(5000 + rows[i].queued_bytes) * ADMISSION_ALL};
 
 		assert_int_equal(admission_above_share(&a, &held, rows[i].weight, 5000),
 				 rows[i].above);
@@ -702,7 +705,7 @@ static void a_share_is_by_weight_and_of_those_who_are_there(void **state)
 static void share_out(unsigned times, unsigned burst, unsigned above[CLIENTS],
 		      unsigned came[CLIENTS])
 {
-	const struct sluice_admission a = {.turn = CLIENTS * ADMISSION_ALL / 2};
+	const struct sluice_admission a = {.interval = CLIENTS * ADMISSION_ALL / 2};
 	struct sluice_holding held[CLIENTS] = {0};
 	struct chance c = {11};
 	uint64_t admitted = 0;
@@ -717,7 +720,8 @@ static void share_out(unsigned times, unsigned burst, unsigned above[CLIENTS],
 			came[who]++;
 			above[who] +=
 				admission_above_share(&a, &held[who], ADMISSION_ALL, admitted);
-			held[who].due = admission_due(&a, held[who].due, ADMISSION_ALL, ++admitted);
+			held[who].tat =
+				admission_next_tat(&a, held[who].tat, ADMISSION_ALL, ++admitted);
 		}
 	}
 }
@@ -741,12 +745,12 @@ static void who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_els
 
 static void who_was_ahead_is_soon_within_its_share_again(void **state)
 {
-	const struct sluice_admission a = {.turn = 4 * ADMISSION_ALL};
+	const struct sluice_admission a = {.interval = 4 * ADMISSION_ALL};
 	struct sluice_holding held = {0};
 	uint64_t admitted = 0;
 
 	for (int i = 0; i < 1000; i++)
-		held.due = admission_due(&a, held.due, ADMISSION_ALL, ++admitted);
+		held.tat = admission_next_tat(&a, held.tat, ADMISSION_ALL, ++admitted);
 	assert_true(admission_above_share(&a, &held, ADMISSION_ALL, admitted));
 	assert_true(admission_above_share(&a, &held, ADMISSION_ALL, admitted + 15));
 	assert_false(admission_above_share(&a, &held, ADMISSION_ALL, admitted + 16));
@@ -858,8 +862,8 @@ static void the_next_daemon_keeps_each_rank_where_it_was(void **state)
 	/* What an earlier one wrote may be anything. */
 	for (int wild = 0; wild < 2; wild++) {
 		memset(was.level, wild ? 0xff : 0, sizeof(was.level));
-		memset(was.room_level, wild ? 0xff : 0, sizeof(was.room_level));
-		was.level[0] = was.room_level[0] = 1;
+		memset(was.queue_budget_level, wild ? 0xff : 0, sizeof(was.queue_budget_level));
+		was.level[0] = was.queue_budget_level[0] = 1;
 		was.stopped = was.floor = UINT32_MAX;
 		adaptive_init(&next, now);
 		adaptive_adopt(&next, &was, &targets);
@@ -890,7 +894,7 @@ static void what_shadow_mode_lets_in_says_nothing_of_the_ceiling(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {
-		.in_flight = 8, .waiting = 6, .waiting_bytes = 6000, .beyond = 90};
+		.in_flight = 8, .waiting = 6, .waiting_bytes = 6000, .shadow_in_flight = 90};
 	uint64_t now = S;
 
 	adaptive_init(&a, now);

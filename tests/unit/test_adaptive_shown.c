@@ -17,7 +17,7 @@
 #include <jansson.h>
 
 #include "control/control.h"
-#include "control/people.h"
+#include "control/format_text.h"
 #include "control/report.h"
 #include "metrics/metrics.h"
 #include "state_fixture.h"
@@ -112,11 +112,11 @@ static void refresh(void *arg, unsigned parts)
 static struct control_ops ops = {.refresh = refresh};
 
 /* 10 bytes a ms, so that 1000 ms are 10000 bytes. */
-static void law(uint32_t id, struct sluice_admission a)
+static void pool(uint32_t id, struct sluice_admission a)
 {
 	for (int r = 0; r < SLUICE_RANKS; r++)
 		if (!a.level[r])
-			a.level[r] = a.room_level[r] = ADMISSION_ALL;
+			a.level[r] = a.queue_budget_level[r] = ADMISSION_ALL;
 	maps.flag[id].admission = a;
 }
 
@@ -133,7 +133,7 @@ static int setup(void **state)
 	f->state.lookup = &lookup;
 	c->model[FIXTURE_LLAMA].own.ttft_ms = 1000;
 	c->model[FIXTURE_LLAMA].own.ttft_ms_per_kib = 0.5;
-	group = (uint32_t)controller_group(c, "gpu0");
+	group = (uint32_t)controller_declare_pool(c, "gpu0");
 	controller_join(c, FIXTURE_FRESH, group);
 	controller_join(c, controller_learn(c, "third", FIXTURE_NOW_NS), group);
 	controller_look(c, FIXTURE_LLAMA, &view, FIXTURE_NOW_NS);
@@ -141,7 +141,7 @@ static int setup(void **state)
 	f->state.kernel[FIXTURE_LLAMA] = (struct state_load){
 		.in_flight = 14,
 		.waiting = 4,
-		.beyond = 3,
+		.shadow_in_flight = 3,
 		.waiting_bytes = 8000,
 		.token_ns = FIXTURE_NOW_NS,
 		.refused = {[2] = 5, [3] = 9},
@@ -150,15 +150,15 @@ static int setup(void **state)
 	f->state.changes[FIXTURE_LLAMA] = 6;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		maps.flag[id] = (struct sluice_model_flag){
-			.allow = 1, .law = (__u16)id, .limit_retry_ms = 2500};
-	maps.flag[FIXTURE_FRESH].law = (__u16)group;
-	law(FIXTURE_LLAMA, (struct sluice_admission){
-				   .room = 10000,
-				   .credit_most = 5000,
-				   .rate = (uint32_t)(10 * 1.048576 * (1 << ADMISSION_RATE_SHIFT)),
-				   .ceiling = 16,
-				   .floor = 2,
-			   });
+			.allow = 1, .pool = (__u16)id, .limit_retry_ms = 2500};
+	maps.flag[FIXTURE_FRESH].pool = (__u16)group;
+	pool(FIXTURE_LLAMA, (struct sluice_admission){
+				    .queue_budget = 10000,
+				    .credit_most = 5000,
+				    .rate = (uint32_t)(10 * 1.048576 * (1 << ADMISSION_RATE_SHIFT)),
+				    .ceiling = 16,
+				    .floor = 2,
+			    });
 	return 0;
 }
 
@@ -168,9 +168,9 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct explanation ask(uint32_t model, uint32_t bytes, const char *priority)
+static struct explanation explain_one(uint32_t model, uint32_t bytes, const char *priority)
 {
-	const struct explain_ask about = {bytes, priority};
+	const struct explain_request_of about = {bytes, priority};
 	const struct sluice_client *client = &f->clients[0].client;
 	struct explanation e;
 
@@ -190,8 +190,9 @@ static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
 	assert_int_equal(json_integer_value(json_object_get(a, "oldest_waiting_ms")), 250);
 	assert_true(json_is_null(json_object_get(a, "rate_bytes_per_second")));
 	assert_true(json_is_null(json_object_get(a, "client_share")));
-	assert_true(json_is_null(json_object_get(a, "client_turn")));
-	assert_int_equal(json_array_size(json_object_get(a, "room_levels_by_rank")), SLUICE_RANKS);
+	assert_true(json_is_null(json_object_get(a, "client_interval")));
+	assert_int_equal(json_array_size(json_object_get(a, "queue_budget_levels_by_rank")),
+			 SLUICE_RANKS);
 	assert_int_equal(json_array_size(json_object_get(a, "levels_by_rank")), SLUICE_RANKS);
 	assert_int_equal(
 		json_integer_value(json_array_get(json_object_get(a, "refused_by_rank"), 3)), 9);
@@ -200,22 +201,22 @@ static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
 	assert_true(json_integer_value(json_object_get(a, "ceiling")) > 2);
 	assert_true(json_number_value(json_object_get(llama, "ttft_threshold_ms_per_kib")) == 0.5);
 	assert_int_equal(json_integer_value(json_object_get(llama, "changes")), 6);
-	assert_int_equal(json_integer_value(json_object_get(llama, "beyond")), 3);
+	assert_int_equal(json_integer_value(json_object_get(llama, "shadow_in_flight")), 3);
 	assert_int_equal(json_integer_value(json_object_get(llama, "floor")), 2);
-	assert_true(json_is_null(json_object_get(llama, "group")));
+	assert_true(json_is_null(json_object_get(llama, "pool")));
 	assert_true(json_is_true(
 		json_object_get(llama, "open"))); /* though its average is over the target */
 	json_decref(llama);
 
 	one = report_model(&f->state, FIXTURE_FRESH);
-	assert_string_equal(json_string_value(json_object_get(one, "group")), "gpu0");
+	assert_string_equal(json_string_value(json_object_get(one, "pool")), "gpu0");
 	assert_true(json_is_null(json_object_get(one, "admission")));
 	assert_true(json_is_null(json_object_get(one, "ttft_threshold_ms_per_kib")));
 	json_decref(one);
 
 	one = report_model(&f->state, group);
 	assert_int_equal(json_unpack(one, "{s:s}", "name", &name), 0);
-	assert_string_equal(name, "group:gpu0");
+	assert_string_equal(name, "pool:gpu0");
 	assert_int_equal(json_array_size(json_object_get(one, "members")), 2);
 	assert_true(json_is_object(json_object_get(one, "admission")));
 	json_decref(one);
@@ -235,7 +236,7 @@ static void groups_are_listed_while_they_have_members(void **state)
 	assert_int_equal(json_array_size(json_object_get(models, "models")), 4);
 	json_decref(models);
 	for (uint32_t id = 0; id < group; id++)
-		if (f->controller.model[id].in_group)
+		if (f->controller.model[id].in_pool)
 			controller_join(&f->controller, id, 0);
 	models = report_models(&f->state);
 	assert_int_equal(json_array_size(json_object_get(models, "models")), 3);
@@ -244,41 +245,41 @@ static void groups_are_listed_while_they_have_members(void **state)
 
 static void a_request_is_held_against_the_law_as_the_kernel_does(void **state)
 {
-	struct explanation e = ask(FIXTURE_LLAMA, 0, NULL);
+	struct explanation e = explain_one(FIXTURE_LLAMA, 0, NULL);
 
 	/* 8000 bytes wait, and half of 2000, the mean of the four that do: 900 ms of 1000. */
 	assert_true(e.admitted);
-	assert_true(e.law.in_force);
-	assert_int_equal(e.law.bytes, 2000);
-	assert_in_range((int)e.law.predicted_ms, 899, 901);
-	assert_in_range((int)e.law.allowed_ms, 999, 1001);
-	assert_in_range((int)e.law.target_ms, 1000, 1001);
-	assert_int_equal(e.law.rank, 2);
+	assert_true(e.pool.in_force);
+	assert_int_equal(e.pool.bytes, 2000);
+	assert_in_range((int)e.pool.predicted_ms, 899, 901);
+	assert_in_range((int)e.pool.allowed_ms, 999, 1001);
+	assert_in_range((int)e.pool.target_ms, 1000, 1001);
+	assert_int_equal(e.pool.rank, 2);
 
-	e = ask(FIXTURE_LLAMA, 6000, NULL); /* 1100 ms */
+	e = explain_one(FIXTURE_LLAMA, 6000, NULL); /* 1100 ms */
 	assert_false(e.admitted);
 	assert_int_equal(e.reason, SLUICE_REASON_TTFT);
 	assert_int_equal(e.wait_ns, 2500000000);
-	assert_in_range((int)e.law.predicted_ms, 1099, 1101);
-	assert_true(e.law.target_ms > 1002 && e.law.target_ms < 1003);
+	assert_in_range((int)e.pool.predicted_ms, 1099, 1101);
+	assert_true(e.pool.target_ms > 1002 && e.pool.target_ms < 1003);
 
 	/* What the server has done since the last first token is credited. */
 	f->state.kernel[FIXTURE_LLAMA].token_ns -= 200000000;
-	e = ask(FIXTURE_LLAMA, 6000, NULL);
+	e = explain_one(FIXTURE_LLAMA, 6000, NULL);
 	assert_true(e.admitted);
-	assert_in_range((int)e.law.predicted_ms, 899, 902);
+	assert_in_range((int)e.pool.predicted_ms, 899, 902);
 
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 16;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
 	maps.flag[FIXTURE_LLAMA].admission.stopped = 1;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_TTFT);
+	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_TTFT);
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 1; /* below the floor */
-	assert_true(ask(FIXTURE_LLAMA, 0, NULL).admitted);
+	assert_true(explain_one(FIXTURE_LLAMA, 0, NULL).admitted);
 	/* A limit by hand comes before, whatever the law says. */
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 9;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_TTFT);
+	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_TTFT);
 	maps.flag[FIXTURE_LLAMA].limit = 1;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
 }
 
 static void a_client_above_its_share_is_told_so(void **state)
@@ -288,66 +289,67 @@ static void a_client_above_its_share_is_told_so(void **state)
 	maps.flag[FIXTURE_LLAMA].admission.fair = 4 * ADMISSION_ALL;
 	maps.flag[FIXTURE_LLAMA].admission.level[3] = ADMISSION_ALL / 2;
 	maps.held.in_flight = 3;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
-	assert_true(e.admitted && !e.law.above_share);
+	e = explain_one(FIXTURE_LLAMA, 0, NULL);
+	assert_true(e.admitted && !e.pool.above_share);
 	assert_int_equal(maps.held_by.model, FIXTURE_LLAMA);
 	assert_memory_equal(&maps.held_by.client, &f->clients[0].client,
 			    sizeof(struct sluice_client));
 	maps.held.in_flight = 4;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = explain_one(FIXTURE_LLAMA, 0, NULL);
 	assert_false(e.admitted);
 	assert_int_equal(e.reason, SLUICE_REASON_CLIENT_SHARE);
-	assert_int_equal(e.law.rank, 3);
-	assert_true(e.law.share == 4);
-	assert_int_equal(e.law.places, 8);
+	assert_int_equal(e.pool.rank, 3);
+	assert_true(e.pool.share == 4);
+	assert_int_equal(e.pool.slots, 8);
 	/* Or with nothing in flight, for what it was let in ahead of its share. */
-	maps.held = (struct sluice_holding){.due = (100 + 2 * ADMISSION_TURNS + 1) * ADMISSION_ALL};
-	maps.flag[FIXTURE_LLAMA].admission.turn = 2 * ADMISSION_ALL;
+	maps.held =
+		(struct sluice_holding){.tat = (100 + 2 * ADMISSION_TOLERANCE + 1) * ADMISSION_ALL};
+	maps.flag[FIXTURE_LLAMA].admission.interval = 2 * ADMISSION_ALL;
 	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = explain_one(FIXTURE_LLAMA, 0, NULL);
 	assert_int_equal(e.reason, SLUICE_REASON_CLIENT_SHARE);
-	assert_true(e.law.ahead == 4.5);
-	maps.held.due--;
-	maps.held.due -= ADMISSION_ALL - 1;
-	assert_true(ask(FIXTURE_LLAMA, 0, NULL).admitted);
+	assert_true(e.pool.queued_bytes == 4.5);
+	maps.held.tat--;
+	maps.held.tat -= ADMISSION_ALL - 1;
+	assert_true(explain_one(FIXTURE_LLAMA, 0, NULL).admitted);
 	maps.held = (struct sluice_holding){.in_flight = 4};
 	/* A weight of two is twice the share. */
 	maps.prefix.weight = 2 * SLUICE_WEIGHT_ONE;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
-	assert_true(e.law.share == 8 && !e.law.above_share);
+	e = explain_one(FIXTURE_LLAMA, 0, NULL);
+	assert_true(e.pool.share == 8 && !e.pool.above_share);
 	maps.prefix.weight = 0;
 	/* Where everybody would be refused, its share is not the reason. */
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 16;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
 }
 
 static void a_class_is_of_the_header_the_key_or_the_prefix(void **state)
 {
 	struct sluice_client key = {.addr = {9}, .kind = SLUICE_CLIENT_KEY};
-	const struct explain_ask ask_nothing = {0};
+	const struct explain_request_of no_request = {0};
 	struct explanation e;
 	uint32_t service = 1;
 
-	e = ask(FIXTURE_LLAMA, 0, NULL);
-	assert_int_equal(e.law.class, SLUICE_CLASS_NORMAL);
-	assert_int_equal(e.law.class_from, EXPLAIN_CLASS_DEFAULT);
+	e = explain_one(FIXTURE_LLAMA, 0, NULL);
+	assert_int_equal(e.pool.class, SLUICE_CLASS_NORMAL);
+	assert_int_equal(e.pool.class_from, EXPLAIN_CLASS_DEFAULT);
 	maps.prefix.priority = 1;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
-	assert_int_equal(e.law.class, 0);
-	assert_int_equal(e.law.class_from, EXPLAIN_CLASS_PREFIX);
-	assert_int_equal(e.law.rank, 0);
+	e = explain_one(FIXTURE_LLAMA, 0, NULL);
+	assert_int_equal(e.pool.class, 0);
+	assert_int_equal(e.pool.class_from, EXPLAIN_CLASS_PREFIX);
+	assert_int_equal(e.pool.rank, 0);
 	maps.class = 3;
 	maps.has_priority = true;
-	e = ask(FIXTURE_LLAMA, 0, "batch");
-	assert_int_equal(e.law.class, 3);
-	assert_int_equal(e.law.class_from, EXPLAIN_CLASS_HEADER);
+	e = explain_one(FIXTURE_LLAMA, 0, "batch");
+	assert_int_equal(e.pool.class, 3);
+	assert_int_equal(e.pool.class_from, EXPLAIN_CLASS_HEADER);
 	assert_int_equal(maps.priority_key.kind, SLUICE_CLIENT_HEADER);
 	assert_int_equal(maps.priority_key.addr[0], 5);
-	explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, service, &ask_nothing, &e);
-	assert_int_equal(e.law.class_from, EXPLAIN_CLASS_KEY);
+	explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, service, &no_request, &e);
+	assert_int_equal(e.pool.class_from, EXPLAIN_CLASS_KEY);
 	assert_memory_equal(&maps.priority_key, &key, sizeof(key));
 	explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, service,
-			&(struct explain_ask){0, "x"}, &e);
+			&(struct explain_request_of){0, "x"}, &e);
 	assert_memory_equal(maps.priority_key.addr + 8, &service, sizeof(service));
 }
 
@@ -355,13 +357,13 @@ static void a_model_of_a_group_is_under_its_law(void **state)
 {
 	struct explanation e;
 
-	assert_false(ask(FIXTURE_FRESH, 0, NULL).law.in_force);
-	law(group, (struct sluice_admission){.floor = 2, .ceiling = 4});
+	assert_false(explain_one(FIXTURE_FRESH, 0, NULL).pool.in_force);
+	pool(group, (struct sluice_admission){.floor = 2, .ceiling = 4});
 	f->state.kernel[group].in_flight = 4;
-	e = ask(FIXTURE_FRESH, 0, NULL);
-	assert_int_equal(e.law.id, group);
+	e = explain_one(FIXTURE_FRESH, 0, NULL);
+	assert_int_equal(e.pool.id, group);
 	assert_int_equal(e.reason, SLUICE_REASON_IN_FLIGHT);
-	assert_true(e.law.predicted_ms < 0); /* no rate: not known */
+	assert_true(e.pool.predicted_ms < 0); /* no rate: not known */
 }
 
 static json_t *answer(const char *line)
@@ -390,12 +392,12 @@ static void explain_says_the_numbers(void **state)
 	maps.flag[FIXTURE_LLAMA].admission.fair = 4 * ADMISSION_ALL;
 	maps.flag[FIXTURE_LLAMA].admission.level[3] = ADMISSION_ALL / 2;
 	maps.held.in_flight = 5;
-	maps.flag[FIXTURE_LLAMA].admission.room_level[3] = ADMISSION_ALL / 4;
-	maps.flag[FIXTURE_LLAMA].admission.turn = 2 * ADMISSION_ALL;
+	maps.flag[FIXTURE_LLAMA].admission.queue_budget_level[3] = ADMISSION_ALL / 4;
+	maps.flag[FIXTURE_LLAMA].admission.interval = 2 * ADMISSION_ALL;
 	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
-	maps.held.due = 103 * ADMISSION_ALL;
+	maps.held.tat = 103 * ADMISSION_ALL;
 	f->state.services[0].model_id = FIXTURE_LLAMA;
-	text = written(people_explain,
+	text = written(format_explain,
 		       answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":6000}"));
 	has_line(
 		text,
@@ -412,12 +414,12 @@ static void explain_says_the_numbers(void **state)
 		text,
 		"share        5 in flight of the client, of 4.0 places that are its share, and 1.5 requests ahead of it, of 4: above it, and so behind those within theirs");
 	free(text);
-	maps.flag[FIXTURE_FRESH].law = (__u16)group;
-	law(group, (struct sluice_admission){.floor = 2, .ceiling = 4});
+	maps.flag[FIXTURE_FRESH].pool = (__u16)group;
+	pool(group, (struct sluice_admission){.floor = 2, .ceiling = 4});
 	text = written(
-		people_explain,
+		format_explain,
 		answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"model\":\"fresh\"}"));
-	has_line(text, "law          that of group:gpu0");
+	has_line(text, "law          that of pool:gpu0");
 	has_line(
 		text,
 		"wait         0 waiting with 0 bytes; a request of 2048 bytes waits for what nobody knows yet: too few first tokens were seen");
@@ -435,13 +437,13 @@ static void a_model_that_stopped_says_so(void **state)
 	setenv("TZ", "UTC", 1);
 	tzset();
 	f->controller.model[FIXTURE_LLAMA].adaptive.stopped = true;
-	text = written(people_status, report_status(&f->state));
+	text = written(format_status, report_status(&f->state));
 	text[strcspn(text, "\n")] = 0;
 	assert_string_equal(
 		text,
 		"enforce, policy adaptive: SHUT: llama (ttft: what waits for a first token moves no more) since 22:12:38 (42 s), opens with the next first token");
 	free(text);
-	text = written(people_event, report_change(&f->state, FIXTURE_LLAMA));
+	text = written(format_event, report_change(&f->state, FIXTURE_LLAMA));
 	assert_string_equal(
 		text,
 		"22:13:20  model llama shut: ttft: what waits for a first token moves no more, opens with the next first token\n");
@@ -450,18 +452,18 @@ static void a_model_that_stopped_says_so(void **state)
 
 static void targets_are_shown_as_they_are_said(void **state)
 {
-	char *text = written(people_models, report_models(&f->state));
+	char *text = written(format_models, report_models(&f->state));
 
 	assert_non_null(strstr(text, "1000 + 0.5/KiB"));
 	free(text);
-	text = written(people_set,
+	text = written(format_set,
 		       json_pack("{s:o, s:s}", "global", report_model(&f->state, SLUICE_MODEL_ALL),
 				 "policy", "adaptive"));
 	assert_string_equal(
 		text,
 		"all models: open, ttft 1000 ms, itl 30 ms, tau 15 s, max-in-flight none, floor 2, policy adaptive\n");
 	free(text);
-	text = written(people_set,
+	text = written(format_set,
 		       json_pack("{s:o}", "model", report_model(&f->state, FIXTURE_LLAMA)));
 	assert_string_equal(
 		text,
@@ -472,19 +474,19 @@ static void targets_are_shown_as_they_are_said(void **state)
 static void metrics_have_the_law_and_leave_groups_out_of_sums(void **state)
 {
 	static const char *const rows[] = {
-		"sluice_beyond{model=\"llama\"} 3\n",
+		"sluice_shadow_in_flight{model=\"llama\"} 3\n",
 		"sluice_waiting_bytes{model=\"llama\"} 8000\n",
-		"sluice_waiting_bytes{model=\"group:gpu0\"} 0\n",
+		"sluice_waiting_bytes{model=\"pool:gpu0\"} 0\n",
 		"sluice_model_changes_total{model=\"llama\"} 6\n",
-		"sluice_model_open{model=\"group:gpu0\"} 1\n",
-		"sluice_in_flight_limit{model=\"group:gpu0\"} ",
+		"sluice_model_open{model=\"pool:gpu0\"} 1\n",
+		"sluice_in_flight_limit{model=\"pool:gpu0\"} ",
 		"sluice_in_flight_limit{model=\"fresh\"} ",
 	};
 	static const char *const absent[] = {
-		"sluice_in_flight{model=\"group:gpu0\"}",
-		"sluice_waiting{model=\"group:gpu0\"}",
-		"sluice_beyond{model=\"group:gpu0\"}",
-		"sluice_time_to_first_token_seconds_count{model=\"group:gpu0\"}",
+		"sluice_in_flight{model=\"pool:gpu0\"}",
+		"sluice_waiting{model=\"pool:gpu0\"}",
+		"sluice_shadow_in_flight{model=\"pool:gpu0\"}",
+		"sluice_time_to_first_token_seconds_count{model=\"pool:gpu0\"}",
 		"sluice_waiting_bytes{model=\"fresh\"}",
 		"sluice_rate_bytes_per_second{model=\"llama\"}",
 	};
@@ -510,21 +512,21 @@ static void metrics_have_the_law_and_leave_groups_out_of_sums(void **state)
 	free(text);
 }
 
-#define WITH_LAWS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_POOLS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_LAWS(a_model_shows_the_law_that_it_carries_and_its_group),
-		WITH_LAWS(groups_are_listed_while_they_have_members),
-		WITH_LAWS(a_request_is_held_against_the_law_as_the_kernel_does),
-		WITH_LAWS(a_client_above_its_share_is_told_so),
-		WITH_LAWS(a_class_is_of_the_header_the_key_or_the_prefix),
-		WITH_LAWS(a_model_of_a_group_is_under_its_law),
-		WITH_LAWS(explain_says_the_numbers),
-		WITH_LAWS(a_model_that_stopped_says_so),
-		WITH_LAWS(targets_are_shown_as_they_are_said),
-		WITH_LAWS(metrics_have_the_law_and_leave_groups_out_of_sums),
+		WITH_POOLS(a_model_shows_the_law_that_it_carries_and_its_group),
+		WITH_POOLS(groups_are_listed_while_they_have_members),
+		WITH_POOLS(a_request_is_held_against_the_law_as_the_kernel_does),
+		WITH_POOLS(a_client_above_its_share_is_told_so),
+		WITH_POOLS(a_class_is_of_the_header_the_key_or_the_prefix),
+		WITH_POOLS(a_model_of_a_group_is_under_its_law),
+		WITH_POOLS(explain_says_the_numbers),
+		WITH_POOLS(a_model_that_stopped_says_so),
+		WITH_POOLS(targets_are_shown_as_they_are_said),
+		WITH_POOLS(metrics_have_the_law_and_leave_groups_out_of_sums),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

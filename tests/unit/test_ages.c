@@ -121,12 +121,12 @@ static void a_clock_that_is_a_little_ahead_is_no_age(void **state)
  * waits for those who are held up, as nobody's clock is a round behind another's; but it does go
  * round, under some who still wait.
  */
-#define RACERS     3
-#define RACE_TURNS 2000000
-#define RACE_LAG   (AGES_SLOTS / 4 * 3)
-#define RACE_FROM  1000
-#define RACE_TO    (RACE_FROM + 100 * AGES_SLOTS)
-#define RACE_MOST  64
+#define RACERS      3
+#define RACE_ROUNDS 2000000
+#define RACE_LAG    (AGES_SLOTS / 4 * 3)
+#define RACE_FROM   1000
+#define RACE_TO     (RACE_FROM + 100 * AGES_SLOTS)
+#define RACE_MOST   64
 
 static struct racer {
 	pthread_t thread;
@@ -159,7 +159,7 @@ static void *race(void *arg)
 {
 	struct racer *r = arg;
 
-	for (unsigned turn = 0; turn < RACE_TURNS || r->seen < RACE_TO; turn++) {
+	for (unsigned turn = 0; turn < RACE_ROUNDS || r->seen < RACE_TO; turn++) {
 		/* The first come and go, the last wait for long. */
 		uint64_t *held = &r->held[chance_below(&r->chance, RACE_MOST) *
 					  chance_below(&r->chance, RACE_MOST) / RACE_MOST];

@@ -479,20 +479,20 @@ static void a_service_says_which_requests_are_judged(void **state)
 				   "  model-paths: [/v1/m/]\n"
 				   "  model-from: [header, path]\n"
 				   "  model-header: X-Model\n"
-				   "  doubt: reset\n"
+				   "  on-framing-error: reset\n"
 				   "- {listen: 3, protocol: opaque}\n";
 	static const char *const prefixes[] = {"/v1/tokenize", "/v1/audio/", "/v1/m/", "/v1/", "/"};
 	const struct sluice_rules *r;
 
 	load(yaml, NULL, NULL);
 	r = &config.services[0].rules;
-	assert_false(config.services[0].doubt_reset);
+	assert_false(config.services[0].framing_error_reset);
 	assert_int_equal(r->methods, 1 << HTTP1_METHOD_POST);
 	assert_int_equal(r->count, 5);
 	assert_int_equal(r->source[0], SLUICE_SOURCE_PATH);
 	assert_int_equal(r->source[1], SLUICE_SOURCE_BODY);
 	r = &config.services[1].rules;
-	assert_true(config.services[1].doubt_reset);
+	assert_true(config.services[1].framing_error_reset);
 	assert_int_equal(r->methods, 1 << HTTP1_METHOD_POST | 1 << HTTP1_METHOD_PUT);
 	assert_int_equal(r->source[0], SLUICE_SOURCE_HEADER);
 	assert_int_equal(r->source[1], SLUICE_SOURCE_PATH);
@@ -581,8 +581,8 @@ static void targets_may_grow_and_models_share_a_server(void **state)
 		"ttft-threshold-ms: 800 + 0.2/KiB\n"
 		"floor: 3\n"
 		"models:\n"
-		"- {name: a, ttft-threshold-ms: 1s + 0.5ms/KiB, floor: 5, group: gpu0}\n"
-		"- {name: b, group: gpu0}\n";
+		"- {name: a, ttft-threshold-ms: 1s + 0.5ms/KiB, floor: 5, pool: gpu0}\n"
+		"- {name: b, pool: gpu0}\n";
 	static const char *const args[] = {BASE, NULL};
 	static const char *const over[] = {BASE,        "--ttft-threshold-ms", "none",
 					   "--floor=4", "--policy=adaptive",   NULL};
@@ -594,10 +594,10 @@ static void targets_may_grow_and_models_share_a_server(void **state)
 	assert_true(config.models[0].ttft_threshold_ms == 1000 &&
 		    config.models[0].ttft_ms_per_kib == 0.5);
 	assert_int_equal(config.models[0].floor, 5);
-	assert_string_equal(config.models[0].group, "gpu0");
+	assert_string_equal(config.models[0].pool, "gpu0");
 	assert_true(config.models[1].ttft_threshold_ms < 0);
 	assert_int_equal(config.models[1].floor, 0);
-	assert_string_equal(config.models[1].group, "gpu0");
+	assert_string_equal(config.models[1].pool, "gpu0");
 	config_free(&config);
 	load(yaml, over, NULL);
 	assert_true(config.ttft_threshold_ms < 0 && config.ttft_ms_per_kib == 0);
@@ -830,14 +830,14 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"ttft-threshold-ms: 800 + x/KiB\n",
 		 "FILE: ttft-threshold-ms: \"800 + x/KiB\" is not a target that grows with the request, like 800 + 0.2/KiB or 1s + 0.5ms/KiB"},
 		{"floor: 0\n", "FILE: floor: \"0\" is not a whole number from 1 to 4096"},
-		{"listen: 80\nmodels: [{name: \"group:a\"}]\n",
-		 "FILE: models entry 1: name: \"group:a\" is a group's name, not a model's"},
-		{"listen: 80\nmodels: [{name: a, group: \"\"}]\n",
-		 "FILE: models entry 1: group: \"\" is not a group's name: 1 to 89 bytes of text without control characters"},
-		{"listen: 80\nmodels: [{name: a, group: 123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890}]\n",
-		 "FILE: models entry 1: group: \"1234567890123456789012345678901234567890123456789012345678901234…\" is not a group's name: 1 to 89 bytes of text without control characters"},
-		{"listen: 80\nper-model-limits: false\nmodels: [{name: a, group: g}]\n",
-		 "FILE: models entry 1: all models are one group while per-model-limits is false"},
+		{"listen: 80\nmodels: [{name: \"pool:a\"}]\n",
+		 "FILE: models entry 1: name: \"pool:a\" is a pool's name, not a model's"},
+		{"listen: 80\nmodels: [{name: a, pool: \"\"}]\n",
+		 "FILE: models entry 1: pool: \"\" is not a pool's name: 1 to 90 bytes of text without control characters"},
+		{"listen: 80\nmodels: [{name: a, pool: 1234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901}]\n",
+		 "FILE: models entry 1: pool: \"1234567890123456789012345678901234567890123456789012345678901234…\" is not a pool's name: 1 to 90 bytes of text without control characters"},
+		{"listen: 80\nper-model-limits: false\nmodels: [{name: a, pool: g}]\n",
+		 "FILE: models entry 1: all models are one pool while per-model-limits is false"},
 		{"listen: 80\npriorities: [{client: 10.0.0.1}]\n",
 		 "FILE: priorities entry 1: class is missing"},
 		{"listen: 80\npriorities: [{class: low}]\n",
@@ -871,7 +871,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"services: [{listen: 80, identity: [x-api-key], priority-header: X-API-Key, priority-values: {a: low}}]\n",
 		 "FILE: services entry 1: \"x-api-key\" is read for something else, so it cannot be priority-header"},
 		{"services: [{listen: 80, protocol: opaque, priority-header: x, priority-values: {a: low}}]\n",
-		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities and doubt are of requests, which only protocol http sees"},
+		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities and on-framing-error are of requests, which only protocol http sees"},
 		{"listen: [80, http]\n", "FILE: listen: \"http\"" NO_LISTEN},
 		{"listen: [80, 80]\n", "FILE: listen: \"80\" is given twice"},
 		{"listen: [[80]]\n", "FILE: listen entry 1: one value is expected, not a list"},
@@ -904,10 +904,10 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		 "FILE: services entry 1: pass-paths: \"b\" is not the beginning of a path: / and up to 47 bytes more, none of them a space, ?, # or %"},
 		{"services: [{listen: 80, model-from: [header]}]\n",
 		 "FILE: services entry 1: model-from has header, so model-header must name it"},
-		{"services: [{listen: 80, doubt: drop}]\n",
-		 "FILE: services entry 1: doubt: \"drop\" is not one of pass, reset"},
-		{"services: [{listen: 80, protocol: opaque, doubt: reset}]\n",
-		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities and doubt are of requests, which only protocol http sees"},
+		{"services: [{listen: 80, on-framing-error: drop}]\n",
+		 "FILE: services entry 1: on-framing-error: \"drop\" is not one of pass, reset"},
+		{"services: [{listen: 80, protocol: opaque, on-framing-error: reset}]\n",
+		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities and on-framing-error are of requests, which only protocol http sees"},
 		{"services: [{listen: 80, identity: [cookie]}]\n",
 		 "FILE: services entry 1: identity: \"cookie\" is not one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address"},
 		{"services: [{listen: 80, identity: [address, x-api-key]}]\n",
@@ -964,8 +964,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		 "FILE: client-prefixes entry 1: weight: \"heavy\" is not a weight: a number from 0.01 to 255 with at most two decimals, like 0.5, 2 or 10"},
 		{"listen: 80\nclient-prefixes: [{prefix: 10.0.0.0/8, weight: 2}, {prefix: 11.0.0.0/8, weight: 2}, {prefix: 10.1.2.3/8, weight: 3}]\n",
 		 "FILE: client-prefixes entry 3: 10.0.0.0/8 is in client-prefixes entry 1 already"},
-		{"listen: 80\nquota: tokens=1/10m\nclient-prefixes: [{prefix: 10.0.0.0/8, weight: 0.5}]\n",
-		 "FILE: client-prefixes entry 1: weight 0.5 of the quota tokens=1/600s of a service: tokens: fewer than one in 15 minutes are no rate"},
+		{"listen: 80\nquota: tokens=1/10m\nclient-prefixes: [{prefix: 10.0.0.0/8, weight: 0.5}]\n", "FILE: client-prefixes entry 1: weight 0.5 of the quota tokens=1/600s of a service: tokens: fewer than one in 15 minutes are no rate"},
 		{"listen: 80\nservices: [{listen: \"*:80\"}]\n",
 		 "FILE: services entry 1: \"*:80\" is given twice"},
 		{"listen: 80\nmodels: [{ttft-threshold-ms: 5}]\n",
@@ -1058,7 +1057,7 @@ static void too_many_of_anything_is_refused(void **state)
 		{"listen: 80\ninterfaces:\n", "- if%d\n", 63,
 		 "FILE: interfaces: more than 64 interfaces"},
 		{"listen: 80\nmodels:\n", "- name: m%d\n", 1021,
-		 "FILE: more than 1022 models, groups and default models of services included"},
+		 "FILE: more than 1022 models, pools and default models of services included"},
 		{"listen: 80=m7\nmodels:\n", "- name: m%d\n", 1022,
 		 "FILE: models entry 1023: more than 1022 models"},
 	};
@@ -1135,9 +1134,9 @@ static void the_example_file_is_valid(void **state)
 	assert_int_equal(config.quota_count, 2);
 	assert_int_equal(config.priority_count, 2);
 	assert_true(config.ttft_ms_per_kib == 0.2);
-	assert_false(config.quotas[0].whom.one);
+	assert_false(config.quotas[0].subject.one);
 	assert_int_equal(config.quotas[0].quota.requests.burst, 50);
-	assert_true(config.quotas[1].whom.one);
+	assert_true(config.quotas[1].subject.one);
 	assert_string_equal(config.quotas[1].model, "llama-3-70b");
 	assert_true(config.models[0].has_quota);
 	assert_int_equal(config.models[0].quota.tokens.most, 5000);

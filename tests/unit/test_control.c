@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "control/control.h"
-#include "control/people.h"
+#include "control/format_text.h"
 #include "control/report.h"
 #include "core/text.h"
 #include "state_fixture.h"
@@ -657,7 +657,7 @@ static void a_client_is_counted_by_reason(void **state)
 	assert_int_equal(json_integer_value(json_object_get(shadow, "itl")), 6);
 	assert_int_equal(json_integer_value(json_object_get(one, "shadow_rejected")), 6);
 	assert_string_equal(json_string_value(json_object_get(one, "last_service")), "*:8000");
-	text = written(people_clients, answer);
+	text = written(format_clients, answer);
 	assert_non_null(strstr(text, "ttft 18, request-quota 2; shadow: itl 6"));
 	free(text);
 }
@@ -684,7 +684,7 @@ static void services_say_who_their_clients_are(void **state)
 			    "header:x-my-key");
 	assert_int_equal(json_integer_value(json_object_get(one, "client_prefix_v4")), 24);
 	assert_true(json_is_false(json_object_get(one, "proxy_protocol")));
-	text = written(people_services, answer);
+	text = written(format_services, answer);
 	assert_non_null(strstr(
 		text,
 		"\n*:8000: clients are authorization, x-forwarded-for, header:x-my-key, address (IPv4 /24, IPv6 /56); trusted proxies 10.0.0.0/8\n"));
@@ -792,7 +792,7 @@ static void quotas_are_those_of_the_service_that_is_meant(void **state)
 	assert_string_equal(quota_at(answer), "requests=4/10s");
 	assert_string_equal(quota_at(json_array_get(list, 0)), "requests=4/10s");
 	assert_string_equal(quota_at(json_array_get(list, 1)), "requests=9/10s");
-	text = written(people_explain, answer);
+	text = written(format_explain, answer);
 	assert_non_null(strstr(text, "service *:8000: the next request is admitted"));
 	assert_non_null(strstr(text, "service [2001:db8::1]:443: the next request is admitted"));
 	free(text);
@@ -1280,7 +1280,7 @@ static void the_first_line_says_what_is_shut_why_since_and_until_when(void **sta
 
 	setenv("TZ", "UTC", 1);
 	tzset();
-	text = written(people_status, report_status(&f->state));
+	text = written(format_status, report_status(&f->state));
 	text[strcspn(text, "\n")] = 0;
 	assert_string_equal(
 		text,
@@ -1290,7 +1290,7 @@ static void the_first_line_says_what_is_shut_why_since_and_until_when(void **sta
 
 static void columns_stand_under_their_headers(void **state)
 {
-	char *text = written(people_models, report_models(&f->state)), *save, *line;
+	char *text = written(format_models, report_models(&f->state)), *save, *line;
 	size_t len = 0;
 
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -1304,8 +1304,8 @@ static void columns_stand_under_their_headers(void **state)
 static void an_answer_without_its_fields_is_still_printed(void **state)
 {
 	static void (*const shows[])(FILE *, const json_t *) = {
-		people_status, people_models, people_clients, people_services,
-		people_event,  people_set,    people_done,
+		format_status, format_models, format_clients, format_services,
+		format_event,  format_set,    format_done,
 	};
 	static const char *const answers[] = {
 		"{}",

@@ -22,7 +22,7 @@
 #define MS          1000000ull
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
 
-static const struct controller_targets law = {
+static const struct controller_targets pool = {
 	.ttft_ms = 1000,
 	.itl_ms = 30,
 	.tau_s = 15,
@@ -92,7 +92,7 @@ static void a_model_without_a_sample_is_open(void **state)
 {
 	uint32_t id;
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	id = controller_learn(&c, "llama", S);
 	assert_true(controller_read(&c, id, 2 * S).open);
 	assert_true(controller_read(&c, id, 2 * S).ttft_ms < 0);
@@ -118,7 +118,7 @@ static void a_verdict_is_strict_and_names_ttft_first(void **state)
 		struct controller_reading r;
 		uint32_t id;
 
-		fresh(&law, true);
+		fresh(&pool, true);
 		id = controller_learn(&c, "m", S);
 		if (rows[i].ttft >= 0)
 			ttft("m", rows[i].ttft, S);
@@ -135,7 +135,7 @@ static void a_shut_model_shuts_nobody_else(void **state)
 {
 	uint32_t a, b;
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	a = ttft("a", 5000, S);
 	b = ttft("b", 50, S);
 	assert_int_equal(flag(a, S).allow, 0);
@@ -150,7 +150,7 @@ static void the_whole_shows_all_samples_and_shuts_only_without_per_model(void **
 		struct controller_reading all, a;
 		uint32_t id;
 
-		fresh(&law, per_model);
+		fresh(&pool, per_model);
 		id = ttft("a", 3000, S);
 		ttft("b", 1000, S);
 		ttft(NULL, 500, S);
@@ -170,7 +170,7 @@ static void a_flood_of_invented_names_shuts_no_model(void **state)
 {
 	uint32_t known;
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	known = ttft("real", 100, S);
 	for (int i = 0; i < 5000; i++) {
 		char name[32];
@@ -218,7 +218,7 @@ static void names_that_are_no_model_count_as_other(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		uint32_t id;
 
-		fresh(&law, true);
+		fresh(&pool, true);
 		id = controller_learn(&c, rows[i].name, S);
 		if ((id >= SLUICE_MODEL_FIRST) != rows[i].learned ||
 		    c.names_refused != rows[i].refused)
@@ -228,7 +228,7 @@ static void names_that_are_no_model_count_as_other(void **state)
 			assert_int_equal(id, SLUICE_MODEL_OTHER);
 	}
 	/* The same from the ring, where no zero ends a name that fills its field. */
-	fresh(&law, true);
+	fresh(&pool, true);
 	assert_int_equal(ttft(too_long, 10, S), SLUICE_MODEL_OTHER);
 	assert_int_equal(controller_find(&c, ""), -ENOENT);
 	assert_int_equal(controller_find(&c, "global"), SLUICE_MODEL_ALL);
@@ -239,7 +239,7 @@ static void a_sample_is_counted_for_its_name_then_its_id(void **state)
 {
 	uint32_t a;
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	a = controller_learn(&c, "a", S);
 	assert_int_equal(sample("a", 0, SLUICE_SAMPLE_ITL, 10, 4, S), a);
 	assert_int_equal(sample(NULL, a, SLUICE_SAMPLE_ITL, 10, 4, S), a);
@@ -256,7 +256,7 @@ static void a_record_without_a_time_only_learns_its_name(void **state)
 {
 	uint32_t id;
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	id = sample("new", 0, SLUICE_SAMPLE_SEEN, 0, 0, 7 * S);
 	assert_int_equal(id, SLUICE_MODEL_FIRST);
 	assert_int_equal(c.model[id].last_seen_ns, 7 * S);
@@ -311,7 +311,7 @@ an_adopted_flag_keeps_its_model_shut_as_long_as_it_said_but_ten_seconds_at_most(
 
 static void an_adopted_name_keeps_its_id(void **state)
 {
-	fresh(&law, true);
+	fresh(&pool, true);
 	assert_int_equal(controller_adopt(&c, "five", 5, S), 0);
 	assert_int_equal(controller_adopt(&c, "five", 5, S), 0);
 	assert_int_equal(controller_adopt(&c, "five", 6, S), -EEXIST);
@@ -349,7 +349,7 @@ static void retry_after_is_the_longer_wait_within_its_bounds(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		uint32_t id, got;
 
-		fresh(&law, true);
+		fresh(&pool, true);
 		id = controller_learn(&c, "m", S);
 		if (rows[i].ttft >= 0)
 			ttft("m", rows[i].ttft, S);
@@ -365,7 +365,7 @@ static void an_idle_model_reopens_when_its_retry_after_ends(void **state)
 {
 	uint32_t id, wait;
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	id = ttft("m", 2000, S);
 	itl("m", 90, S);
 	wait = flag(id, S).retry_after_ms;
@@ -380,7 +380,7 @@ static void a_flag_is_handed_out_only_when_it_differs(void **state)
 	struct sluice_model_flag f;
 	uint32_t id;
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	id = controller_learn(&c, "m", S);
 	assert_true(controller_flag(&c, id, S, &f));
 	assert_false(controller_flag(&c, id, S, &f));
@@ -422,7 +422,7 @@ static void a_flag_is_written_whole(void **state)
 		.allow = 1,
 		.action = SLUICE_ACTION_RESET,
 		.mode = SLUICE_MODE_SHADOW,
-		.law = SLUICE_MODEL_FIRST,
+		.pool = SLUICE_MODEL_FIRST,
 	};
 	struct sluice_model_flag f;
 
@@ -540,7 +540,7 @@ static void a_model_of_its_own_tau_decays_by_it(void **state)
 {
 	uint32_t slow, fast;
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	slow = controller_learn(&c, "slow", S);
 	fast = controller_learn(&c, "fast", S);
 	set("fast", "tau", "1s");
@@ -597,7 +597,7 @@ static void set_takes_what_an_operator_types(void **state)
 		const __typeof__(rows[0].want) *want = &rows[i].want;
 		char err[256] = "";
 
-		fresh(&law, true);
+		fresh(&pool, true);
 		controller_learn(&c, "m", S);
 		if (controller_set(&c, rows[i].model, rows[i].key, rows[i].value, err, sizeof(err)))
 			fail_msg("%s=%s: %s", rows[i].key, rows[i].value, err);
@@ -672,7 +672,7 @@ static void set_refuses_what_is_no_value_and_says_why(void **state)
 		char err[256] = "";
 		int rc;
 
-		fresh(&law, true);
+		fresh(&pool, true);
 		controller_learn(&c, "m", S);
 		before = c;
 		rc = controller_set(&c, rows[i].model, rows[i].key, rows[i].value, err,
@@ -688,7 +688,7 @@ static void a_number_that_overflows_or_vanishes_is_refused(void **state)
 {
 	char digits[500], err[256] = "";
 
-	fresh(&law, true);
+	fresh(&pool, true);
 	memset(digits, '9', sizeof(digits));
 	digits[sizeof(digits) - 1] = '\0';
 	assert_int_equal(controller_set(&c, NULL, "ttft", digits, err, sizeof(err)), -EINVAL);
@@ -705,7 +705,7 @@ static void without_per_model_a_models_own_threshold_is_refused(void **state)
 {
 	char err[256] = "";
 
-	fresh(&law, false);
+	fresh(&pool, false);
 	controller_learn(&c, "m", S);
 	assert_int_equal(controller_set(&c, "m", "ttft", "5", err, sizeof(err)), -EINVAL);
 	assert_string_equal(
@@ -739,7 +739,7 @@ static void a_list_of_settings_is_applied_whole_or_not_at_all(void **state)
 		char err[256] = "";
 		int rc;
 
-		fresh(&law, true);
+		fresh(&pool, true);
 		controller_learn(&c, "m", S);
 		before = c;
 		rc = controller_set_all(&c, "m", rows[i].pairs, rows[i].n, err, sizeof(err));
@@ -774,7 +774,7 @@ static void a_changed_threshold_acts_at_the_next_flag(void **state)
 
 static void an_id_that_is_nobodys_reads_as_other(void **state)
 {
-	fresh(&law, true);
+	fresh(&pool, true);
 	assert_true(controller_read(&c, 5000000, S).open);
 	assert_true(controller_targets(&c, 5000000).ttft_ms == 0);
 	assert_int_equal(flag(5000000, S).allow, 1);

@@ -20,7 +20,7 @@
 #define S  1000000000ull
 #define MS 1000000ull
 
-static const struct controller_targets asked = {
+static const struct controller_targets requested = {
 	.ttft_ms = 1000,
 	.itl_ms = 30,
 	.tau_s = 15,
@@ -32,12 +32,12 @@ static struct controller c;
 
 static uint32_t fresh(bool per_model)
 {
-	controller_init(&c, &asked, per_model);
+	controller_init(&c, &requested, per_model);
 	return controller_learn(&c, "m", S);
 }
 
 /* A first token after ms, of a request that had 10 bytes a ms before it. */
-static void ttft(uint32_t id, double ms, uint32_t beside, uint64_t at)
+static void ttft(uint32_t id, double ms, uint32_t in_flight_at_admission, uint64_t at)
 {
 	const struct sluice_sample s = {
 		.time_ns = at,
@@ -46,8 +46,8 @@ static void ttft(uint32_t id, double ms, uint32_t beside, uint64_t at)
 		.model = (uint16_t)id,
 		.kind = SLUICE_SAMPLE_TTFT,
 		.bytes = 1024,
-		.ahead = (uint32_t)(ms * 10),
-		.beside = beside,
+		.queued_bytes = (uint32_t)(ms * 10),
+		.in_flight_at_admission = in_flight_at_admission,
 	};
 
 	controller_sample(&c, &s);
@@ -104,14 +104,14 @@ static void the_flag_stays_open_and_the_admission_beside_it_decides(void **state
 	f = flag(id, at);
 	assert_int_equal(f.allow, 1);
 	assert_int_equal(f.reason, SLUICE_REASON_NONE);
-	assert_int_equal(f.law, id);
+	assert_int_equal(f.pool, id);
 	assert_true(f.admission.rate > 0);
-	assert_true(f.admission.room > 0);
+	assert_true(f.admission.queue_budget > 0);
 	assert_true(f.limit_retry_ms >= 1000);
 	/* ALL and OTHER carry nothing. */
 	assert_int_equal(flag(SLUICE_MODEL_ALL, at).admission.floor, 0);
 	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).admission.floor, 0);
-	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).law, SLUICE_MODEL_OTHER);
+	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).pool, SLUICE_MODEL_OTHER);
 }
 
 static void without_a_target_nothing_is_told(void **state)
@@ -135,7 +135,7 @@ static void without_a_target_nothing_is_told(void **state)
 	set(NULL, "policy=ema-flag");
 	f = flag(id, 5 * S);
 	assert_memory_equal(&f.admission, &none, sizeof(none));
-	assert_int_equal(f.law, id);
+	assert_int_equal(f.pool, id);
 }
 
 static void a_law_that_was_away_begins_anew(void **state)
@@ -154,24 +154,24 @@ static void a_law_that_was_away_begins_anew(void **state)
 static void whose_law_a_model_is_under(void **state)
 {
 	uint32_t id = fresh(true);
-	int group = controller_group(&c, "gpu0");
+	int group = controller_declare_pool(&c, "gpu0");
 
 	assert_true(group >= SLUICE_MODEL_FIRST);
-	assert_int_equal(controller_law(&c, id), id);
+	assert_int_equal(controller_pool(&c, id), id);
 	controller_join(&c, id, (uint32_t)group);
-	assert_int_equal(controller_law(&c, id), group);
-	assert_int_equal(controller_law(&c, SLUICE_MODEL_OTHER), SLUICE_MODEL_OTHER);
+	assert_int_equal(controller_pool(&c, id), group);
+	assert_int_equal(controller_pool(&c, SLUICE_MODEL_OTHER), SLUICE_MODEL_OTHER);
 	assert_true(controller_adapts(&c, (uint32_t)group));
 	assert_false(controller_adapts(&c, id));
 	assert_false(controller_adapts(&c, SLUICE_MODEL_ALL));
 	c.per_model = false;
-	assert_int_equal(controller_law(&c, id), SLUICE_MODEL_ALL);
-	assert_int_equal(controller_law(&c, SLUICE_MODEL_OTHER), SLUICE_MODEL_ALL);
+	assert_int_equal(controller_pool(&c, id), SLUICE_MODEL_ALL);
+	assert_int_equal(controller_pool(&c, SLUICE_MODEL_OTHER), SLUICE_MODEL_ALL);
 	assert_true(controller_adapts(&c, SLUICE_MODEL_ALL));
 	assert_false(controller_adapts(&c, (uint32_t)group));
 	c.per_model = true;
 	c.all.policy = CONTROLLER_EMA_FLAG;
-	assert_int_equal(controller_law(&c, id), id);
+	assert_int_equal(controller_pool(&c, id), id);
 	assert_false(controller_adapts(&c, (uint32_t)group));
 }
 
@@ -181,8 +181,8 @@ static void models_of_a_group_move_one_law_each_by_its_own_target(void **state)
 	struct sluice_model_flag f;
 	uint64_t at;
 
-	group = (uint32_t)controller_group(&c, "gpu0");
-	assert_int_equal(controller_group(&c, "gpu0"), group);
+	group = (uint32_t)controller_declare_pool(&c, "gpu0");
+	assert_int_equal(controller_declare_pool(&c, "gpu0"), group);
 	controller_join(&c, a, group);
 	controller_join(&c, b, group);
 	set("m", "ttft=400ms");
@@ -191,15 +191,15 @@ static void models_of_a_group_move_one_law_each_by_its_own_target(void **state)
 	at = warm(b, S);
 	f = flag(group, at);
 	assert_true(f.admission.rate > 0);
-	assert_int_equal(f.law, group);
+	assert_int_equal(f.pool, group);
 	assert_int_equal(f.admission.floor, 2);
 	/* Room for 400 ms, the smallest target, which does not grow. */
-	assert_in_range(f.admission.room, 400 * 10 / 2, 400 * 10 * 2);
-	assert_int_equal(f.admission.room_per_kib, 0);
+	assert_in_range(f.admission.queue_budget, 400 * 10 / 2, 400 * 10 * 2);
+	assert_int_equal(f.admission.queue_budget_per_kib, 0);
 	/* Its members' own entries say nothing but whose they are. */
 	assert_int_equal(flag(a, at).admission.floor, 0);
-	assert_int_equal(flag(a, at).law, group);
-	assert_int_equal(flag(b, at).law, group);
+	assert_int_equal(flag(a, at).pool, group);
+	assert_int_equal(flag(b, at).pool, group);
 	assert_int_equal(controller_limit(&c, a), f.admission.ceiling);
 	/* A second's wait is late for m, though not for b: with so little before it, the ceiling
 	 * comes down. */
@@ -211,8 +211,8 @@ static void models_of_a_group_move_one_law_each_by_its_own_target(void **state)
 				.n = 1,
 				.model = (uint16_t)(of_m ? a : b),
 				.bytes = 100,
-				.ahead = 100,
-				.beside = 8,
+				.queued_bytes = 100,
+				.in_flight_at_admission = 8,
 			};
 
 			controller_sample(&c, &s);
@@ -228,17 +228,17 @@ static void models_of_a_group_move_one_law_each_by_its_own_target(void **state)
 static void a_group_is_no_model_that_a_request_can_name(void **state)
 {
 	uint32_t id = fresh(true);
-	uint32_t group = (uint32_t)controller_group(&c, "gpu0");
+	uint32_t group = (uint32_t)controller_declare_pool(&c, "gpu0");
 	char err[256] = "";
 
-	assert_int_equal(controller_learn(&c, "group:gpu0", S), SLUICE_MODEL_OTHER);
-	assert_int_equal(controller_learn(&c, "group:other", S), SLUICE_MODEL_OTHER);
+	assert_int_equal(controller_learn(&c, "pool:gpu0", S), SLUICE_MODEL_OTHER);
+	assert_int_equal(controller_learn(&c, "pool:other", S), SLUICE_MODEL_OTHER);
 	assert_int_equal(c.names_refused, 2);
-	assert_int_equal(controller_adopt(&c, "group:x", 9, S), -EINVAL);
-	assert_int_equal(controller_find(&c, "group:gpu0"), group);
-	assert_int_equal(controller_set(&c, "group:gpu0", "ttft", "5", err, sizeof(err)), -EINVAL);
-	assert_string_equal(err, "group:gpu0 is a group: what holds for it is what its models say");
-	assert_int_equal(controller_group(&c, ""), -EINVAL);
+	assert_int_equal(controller_adopt(&c, "pool:x", 9, S), -EINVAL);
+	assert_int_equal(controller_find(&c, "pool:gpu0"), group);
+	assert_int_equal(controller_set(&c, "pool:gpu0", "ttft", "5", err, sizeof(err)), -EINVAL);
+	assert_string_equal(err, "pool:gpu0 is a group: what holds for it is what its models say");
+	assert_int_equal(controller_declare_pool(&c, ""), -EINVAL);
 	/* Shown while somebody is in it. */
 	assert_false(controller_in_use(&c, group));
 	controller_join(&c, id, group);
@@ -255,8 +255,8 @@ static void one_law_for_all_holds_every_sample_against_the_whole(void **state)
 
 	assert_true(flag(SLUICE_MODEL_ALL, at).admission.rate > 0);
 	assert_int_equal(flag(id, at).admission.floor, 0);
-	assert_int_equal(flag(id, at).law, SLUICE_MODEL_ALL);
-	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).law, SLUICE_MODEL_ALL);
+	assert_int_equal(flag(id, at).pool, SLUICE_MODEL_ALL);
+	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).pool, SLUICE_MODEL_ALL);
 	assert_true(controller_limit(&c, SLUICE_MODEL_ALL) > 0);
 }
 
@@ -286,8 +286,8 @@ static void gaps_and_ended_responses_are_told_apart(void **state)
 	/* Its end, with nothing new in it: 50 ms on the mean of all its gaps, over 30. */
 	s.n = 0;
 	s.sum_ns = 0;
-	s.ahead = 50000;
-	s.beside = 12;
+	s.queued_bytes = 50000;
+	s.in_flight_at_admission = 12;
 	controller_sample(&c, &s);
 	assert_true(c.model[id].adaptive.gap.weight < 4.1);
 	assert_true(c.model[id].adaptive.missed.weight == 1);
@@ -314,7 +314,7 @@ static void a_model_in_which_nothing_moves_is_shut_by_ttft(void **state)
 	assert_int_equal(f.allow, 1);
 	assert_int_equal(f.admission.stopped, 1);
 	/* In a group all its models are shut together. */
-	group = (uint32_t)controller_group(&c, "gpu0");
+	group = (uint32_t)controller_declare_pool(&c, "gpu0");
 	controller_join(&c, id, group);
 	controller_join(&c, controller_learn(&c, "b", S), group);
 	view.oldest_ns = 100 * S; /* it might have to be loaded first */
@@ -365,10 +365,11 @@ static void the_kernel_is_told_of_what_has_moved_only(void **state)
 	set(NULL, "floor=3");
 	assert_true(controller_flag(&c, id, at, &f));
 	assert_int_equal(f.admission.floor, 3);
-	controller_join(&c, id, (uint32_t)controller_group(&c, "g"));
+	controller_join(&c, id, (uint32_t)controller_declare_pool(&c, "g"));
 	assert_true(controller_flag(&c, id, at, &f));
-	controller_join(&c, id,
-			(uint32_t)controller_group(&c, "h")); /* nothing else is said of it there */
+	controller_join(
+		&c, id,
+		(uint32_t)controller_declare_pool(&c, "h")); /* nothing else is said of it there */
 	assert_true(controller_flag(&c, id, at, &f));
 }
 
@@ -401,13 +402,13 @@ static void a_restart_goes_on_where_the_last_daemon_was(void **state)
 	assert_int_equal(now.admission.ceiling, 41);
 	assert_true(now.admission.rate > 0);
 	/* Of an entry that was under another's law it says nothing. */
-	was.law = SLUICE_MODEL_ALL;
+	was.pool = SLUICE_MODEL_ALL;
 	fresh(true);
 	controller_adopt_flag(&c, id, &was, 6 * S);
 	assert_int_not_equal(flag(id, 6 * S).admission.ceiling, 41);
 	/* A flag that the reference law had shut shuts nothing here. */
 	was = (struct sluice_model_flag){
-		.law = (__u16)id, .reason = SLUICE_REASON_TTFT, .retry_after_ms = 9000};
+		.pool = (__u16)id, .reason = SLUICE_REASON_TTFT, .retry_after_ms = 9000};
 	fresh(true);
 	controller_adopt_flag(&c, id, &was, 6 * S);
 	assert_true(controller_read(&c, id, 6 * S).open);
@@ -483,8 +484,8 @@ static void a_target_that_grows_gives_long_requests_more_room(void **state)
 	set(NULL, "ttft=800ms + 0.2ms/KiB");
 	at = warm(id, S);
 	f = flag(id, at);
-	assert_in_range(f.admission.room, 800 * 10 / 2, 800 * 10 * 2);
-	assert_in_range(f.admission.room_per_kib, 1, 4);
+	assert_in_range(f.admission.queue_budget, 800 * 10 / 2, 800 * 10 * 2);
+	assert_in_range(f.admission.queue_budget_per_kib, 1, 4);
 	assert_true(controller_targets(&c, id).ttft_ms_per_kib == 0.2);
 }
 

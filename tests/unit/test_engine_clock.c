@@ -21,7 +21,7 @@ struct job {
 	uint32_t prompt, generate;
 };
 
-struct told {
+struct reported {
 	uint64_t first_ns[REQUESTS], last_ns[REQUESTS], ended_ns[REQUESTS];
 	uint32_t tokens[REQUESTS];
 	bool gone[REQUESTS];
@@ -29,7 +29,7 @@ struct told {
 
 static void saw_first(void *context, uint32_t id, uint64_t now_ns)
 {
-	struct told *t = context;
+	struct reported *t = context;
 
 	assert_int_equal(t->first_ns[id], 0);
 	assert_false(t->gone[id]);
@@ -39,7 +39,7 @@ static void saw_first(void *context, uint32_t id, uint64_t now_ns)
 
 static void saw_token(void *context, uint32_t id, uint64_t now_ns)
 {
-	struct told *t = context;
+	struct reported *t = context;
 
 	assert_true(t->first_ns[id] && now_ns > t->last_ns[id]);
 	assert_int_equal(t->ended_ns[id], 0);
@@ -50,7 +50,7 @@ static void saw_token(void *context, uint32_t id, uint64_t now_ns)
 
 static void saw_end(void *context, uint32_t id, uint64_t now_ns)
 {
-	struct told *t = context;
+	struct reported *t = context;
 
 	assert_int_equal(t->ended_ns[id], 0);
 	assert_false(t->gone[id]);
@@ -92,7 +92,7 @@ static void run_by_the_clock(struct engine *e, uint64_t until_ns, struct chance 
 	engine_run(e, until_ns);
 }
 
-static uint64_t next_gone(const struct job *jobs, const struct told *t, uint32_t *id)
+static uint64_t next_gone(const struct job *jobs, const struct reported *t, uint32_t *id)
 {
 	uint64_t soonest = UINT64_MAX;
 
@@ -105,7 +105,8 @@ static uint64_t next_gone(const struct job *jobs, const struct told *t, uint32_t
 	return soonest;
 }
 
-static void run_told(const struct engine_shape *shape, const struct job *jobs, struct told *t)
+static void run_reported(const struct engine_shape *shape, const struct job *jobs,
+			 struct reported *t)
 {
 	const struct engine_events events = {saw_first, saw_end, t};
 	struct chance late = {7};
@@ -114,7 +115,7 @@ static void run_told(const struct engine_shape *shape, const struct job *jobs, s
 
 	memset(t, 0, sizeof(*t));
 	assert_int_equal(engine_init(&e, shape, &events, REQUESTS), 0);
-	engine_tell_tokens(&e, saw_token);
+	engine_report_tokens(&e, saw_token);
 	for (;;) {
 		uint64_t comes = next < REQUESTS ? jobs[next].at_ns : UINT64_MAX;
 		uint64_t goes = next_gone(jobs, t, &id);
@@ -145,12 +146,12 @@ static void telling_every_token_changes_nothing_and_leaves_none_out(void **state
 {
 	for (size_t s = 0; s < SHAPES; s++) {
 		static struct job jobs[REQUESTS];
-		static struct told told, plain;
+		static struct reported reported, plain;
 		const struct engine_events events = {saw_first, saw_end, &plain};
 		struct engine e;
 
 		make_jobs(jobs, s + 1, false);
-		run_told(&shapes[s], jobs, &told);
+		run_reported(&shapes[s], jobs, &reported);
 		memset(&plain, 0, sizeof(plain));
 		assert_int_equal(engine_init(&e, &shapes[s], &events, REQUESTS), 0);
 		for (uint32_t i = 0; i < REQUESTS; i++) {
@@ -161,10 +162,10 @@ static void telling_every_token_changes_nothing_and_leaves_none_out(void **state
 		engine_run(&e, UINT64_MAX);
 		engine_free(&e);
 		for (uint32_t i = 0; i < REQUESTS; i++) {
-			assert_int_equal(told.tokens[i], jobs[i].generate);
-			assert_int_equal(told.first_ns[i], plain.first_ns[i]);
-			assert_int_equal(told.ended_ns[i], plain.ended_ns[i]);
-			assert_int_equal(told.last_ns[i], told.ended_ns[i]);
+			assert_int_equal(reported.tokens[i], jobs[i].generate);
+			assert_int_equal(reported.first_ns[i], plain.first_ns[i]);
+			assert_int_equal(reported.ended_ns[i], plain.ended_ns[i]);
+			assert_int_equal(reported.last_ns[i], reported.ended_ns[i]);
 		}
 	}
 }
@@ -173,17 +174,17 @@ static void who_hangs_up_leaves_nothing_behind_and_the_others_are_answered(void 
 {
 	for (size_t s = 0; s < SHAPES; s++) {
 		static struct job jobs[REQUESTS];
-		static struct told told;
+		static struct reported reported;
 		uint32_t gone = 0;
 
 		make_jobs(jobs, s + 1, true);
-		run_told(&shapes[s], jobs, &told);
+		run_reported(&shapes[s], jobs, &reported);
 		for (uint32_t i = 0; i < REQUESTS; i++) {
-			gone += !told.ended_ns[i];
-			if (!jobs[i].gone_ns || told.ended_ns[i])
-				assert_int_equal(told.tokens[i], jobs[i].generate);
+			gone += !reported.ended_ns[i];
+			if (!jobs[i].gone_ns || reported.ended_ns[i])
+				assert_int_equal(reported.tokens[i], jobs[i].generate);
 			else
-				assert_true(told.tokens[i] < jobs[i].generate);
+				assert_true(reported.tokens[i] < jobs[i].generate);
 		}
 		assert_true(gone > REQUESTS / 20);
 	}

@@ -157,7 +157,7 @@ static struct forwarded forwarded_whole(const char *name, const char *lines, siz
 		while (pos < stop - at) {
 			pos += http1_request_step(&r, buf, pos, stop - at, names[0],
 						  http1_names(names[0]), &secret, &ev);
-			assert_false(ev & HTTP1_DOUBT);
+			assert_false(ev & HTTP1_FRAMING_ERROR);
 		}
 		at = stop;
 	}

@@ -26,7 +26,7 @@ static struct http1_request request_to(const char *target)
 
 	feed_begin(&f, FEED_REQUEST, 0, SCAN_BUF);
 	feed(&f, head, (size_t)n);
-	assert_false(f.doubt);
+	assert_false(f.framing_error);
 	feed_end(&f);
 	return f.request;
 }

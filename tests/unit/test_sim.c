@@ -303,7 +303,7 @@ static void run_impatiently(const struct engine_shape *shape, const struct job *
 	memset(seen, 0, sizeof(*seen));
 	assert_int_equal(engine_init(&e, shape, &events, REQUESTS), 0);
 	if (each_step)
-		engine_tell_tokens(&e, saw_token);
+		engine_report_tokens(&e, saw_token);
 	while (goes < REQUESTS) {
 		uint64_t gone_ns = jobs[goes].at_ns + patience_ns;
 
@@ -509,12 +509,12 @@ static void a_fixed_limit_is_never_passed(void **state)
 	assert_int_equal(workload_make(&t, &how, &w), 0);
 	assert_int_equal(run(&w, &shapes[0], &rule, &r, NULL), 0);
 	for (uint32_t i = 0; i < w.count; i++) {
-		uint32_t beside = 0;
+		uint32_t in_flight_at_admission = 0;
 
 		for (uint32_t k = 0; k < i; k++)
-			beside +=
+			in_flight_at_admission +=
 				outcomes[k].admitted && outcomes[k].ended_ns > w.requests[i].at_ns;
-		assert_int_equal(outcomes[i].admitted, beside < 7);
+		assert_int_equal(outcomes[i].admitted, in_flight_at_admission < 7);
 	}
 	workload_free(&w);
 	trace_free(&t);
@@ -606,15 +606,16 @@ static void a_limit_holds_for_those_who_come_again_too(void **state)
 	assert_true(c.result.gave_up > 20 && c.result.retries > 1000);
 	for (uint32_t i = 0; i < c.work.count; i++) {
 		uint64_t came = c.outcomes[i].came_ns;
-		uint32_t beside = 0;
+		uint32_t in_flight_at_admission = 0;
 
 		for (uint32_t k = 0; c.outcomes[i].admitted && k < c.work.count; k++) {
 			const struct outcome *o = &c.outcomes[k];
 
-			beside += o->admitted && o->came_ns <= came &&
-				  (o->gave_up ? o->came_ns + 200 * MS : o->ended_ns) > came;
+			in_flight_at_admission +=
+				o->admitted && o->came_ns <= came &&
+				(o->gave_up ? o->came_ns + 200 * MS : o->ended_ns) > came;
 		}
-		assert_true(beside <= 7);
+		assert_true(in_flight_at_admission <= 7);
 	}
 	workload_free(&c.work);
 }

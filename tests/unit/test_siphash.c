@@ -66,7 +66,7 @@ static __u64 key_of(const char *head, size_t cut, struct http1_request *r)
 		while (pos < stop - at) {
 			pos += http1_request_step(r, buf, pos, stop - at, names[0],
 						  http1_names(names[0]), &secret, &ev);
-			assert_false(ev & HTTP1_DOUBT);
+			assert_false(ev & HTTP1_FRAMING_ERROR);
 			if (ev & HTTP1_HEAD_END)
 				return r->key.rank ? r->key.hash : 0;
 		}
@@ -137,14 +137,14 @@ static void a_zero_in_a_header_that_holds_a_key_is_doubt(void **state)
 
 				memcpy(buf, heads[i], n);
 				buf[zero] = 0;
-				while (!(ev & (HTTP1_DOUBT | HTTP1_HEAD_END))) {
+				while (!(ev & (HTTP1_FRAMING_ERROR | HTTP1_HEAD_END))) {
 					if (pos == end)
 						end = n;
 					pos += http1_request_step(&r, buf, pos, end, names[0],
 								  http1_names(names[0]), &secret,
 								  &ev);
 				}
-				if (!(ev & HTTP1_DOUBT))
+				if (!(ev & HTTP1_FRAMING_ERROR))
 					fail_msg("head %zu, zero at %zu, cut at %zu", i, zero, cut);
 			}
 		}

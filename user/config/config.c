@@ -228,8 +228,8 @@ static int take_model_name(const char *label, const char *text, char out[SLUICE_
 {
 	if (!strcmp(text, "global") || !strcmp(text, "other"))
 		return complain(label, "\"%s\" is a name of sluice's own, not of a model", text);
-	if (!strncmp(text, CONTROLLER_GROUP, strlen(CONTROLLER_GROUP)))
-		return complain(label, "\"" PARSE_QUOTE "\" is a group's name, not a model's",
+	if (!strncmp(text, CONTROLLER_POOL, strlen(CONTROLLER_POOL)))
+		return complain(label, "\"" PARSE_QUOTE "\" is a pool's name, not a model's",
 				PARSE_QUOTED(text));
 	if (!parse_is_model_name(text, strlen(text)))
 		return complain_value(
@@ -240,13 +240,13 @@ static int take_model_name(const char *label, const char *text, char out[SLUICE_
 	return 0;
 }
 
-static int take_group(const char *label, const char *text, char out[SLUICE_NAME_MAX])
+static int take_pool(const char *label, const char *text, char out[SLUICE_NAME_MAX])
 {
 	if (!parse_is_model_name(text, strlen(text)) ||
-	    strlen(text) + strlen(CONTROLLER_GROUP) >= SLUICE_NAME_MAX)
+	    strlen(text) + strlen(CONTROLLER_POOL) >= SLUICE_NAME_MAX)
 		return complain_value(
 			label, text,
-			"a group's name: 1 to 89 bytes of text without control characters");
+			"a pool's name: 1 to 90 bytes of text without control characters");
 	memset(out, 0, SLUICE_NAME_MAX);
 	strcpy(out, text);
 	return 0;
@@ -576,7 +576,7 @@ static const struct config_file_field service_fields[] = {
 	{"model-paths", true},
 	{"model-from", true},
 	{"model-header", false},
-	{"doubt", false},
+	{"on-framing-error", false},
 	{"quota", false},
 	{"feedback", false},
 	{"identity", true},
@@ -596,7 +596,7 @@ static const struct config_file_field model_fields[] = {
 	{"unary", false},
 	{"quota", false},
 	{"floor", false},
-	{"group", false},
+	{"pool", false},
 	{NULL, false},
 };
 
@@ -617,7 +617,7 @@ static const struct config_file_field prefix_fields[] = {
 	{NULL, false},
 };
 
-static const struct parse_value as_doubt = {
+static const struct parse_value as_framing_error = {
 	.kind = PARSE_WORD,
 	.words =
 		(const struct parse_word[]){
@@ -665,10 +665,10 @@ static int service_field(struct loader *l, const char *label, const char *field,
 			return -EINVAL;
 		s->feedback = value != 0;
 		e->has_feedback = true;
-	} else if (!strcmp(field, "doubt")) {
-		if (read_value(label, &as_doubt, text, &value) < 0)
+	} else if (!strcmp(field, "on-framing-error")) {
+		if (read_value(label, &as_framing_error, text, &value) < 0)
 			return -EINVAL;
-		s->doubt_reset = value != 0;
+		s->framing_error_reset = value != 0;
 		e->has_http = true;
 	} else if (identity_is_field(field)) {
 		char why[512];
@@ -720,8 +720,8 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 
 	if (!strcmp(field, "name"))
 		return take_model_name(label, text, m->name);
-	if (!strcmp(field, "group"))
-		return take_group(label, text, m->group);
+	if (!strcmp(field, "pool"))
+		return take_pool(label, text, m->pool);
 	if (!strcmp(field, "ttft-threshold-ms")) {
 		char why[512];
 
@@ -798,7 +798,7 @@ static int quota_field(struct loader *l, const char *label, const char *field, c
 	}
 	if (take_client(label, text, &subject) < 0)
 		return -EINVAL;
-	q->whom = subject;
+	q->subject = subject;
 	e->has_client = true;
 	return 0;
 }
@@ -1124,7 +1124,7 @@ static int finish_services(struct loader *l)
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->has_http)
 			return complain(
 				e->label,
-				"methods, paths, model-from, model-header, priorities and doubt are of requests, which only protocol http sees");
+				"methods, paths, model-from, model-header, priorities and on-framing-error are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_HTTP &&
 		    rules_finish(&e->rules, &s->rules, why, sizeof(why)) < 0)
 			return complain(e->label, "%s", why);
@@ -1156,10 +1156,10 @@ static unsigned count_names(const struct config *c)
 		n += !known;
 	}
 	for (unsigned i = 0; i < c->model_count; i++) {
-		bool known = !c->models[i].group[0];
+		bool known = !c->models[i].pool[0];
 
 		for (unsigned j = 0; j < i && !known; j++)
-			known = !strcmp(c->models[j].group, c->models[i].group);
+			known = !strcmp(c->models[j].pool, c->models[i].pool);
 		n += !known;
 	}
 	return n;
@@ -1187,31 +1187,33 @@ static int finish_models(struct loader *l)
 			return complain(
 				l->models[i].label,
 				"a model has no threshold of its own while per-model-limits is false");
-		if (!c->per_model_limits && m->group[0])
+		if (!c->per_model_limits && m->pool[0])
 			return complain(l->models[i].label,
-					"all models are one group while per-model-limits is false");
+					"all models are one pool while per-model-limits is false");
 		c->models[c->model_count++] = *m;
 	}
 	if (count_names(c) > MODELS_MAX)
 		return complain(
 			l->path ? l->path : "--listen",
-			"more than %u models, groups and default models of services included",
+			"more than %u models, pools and default models of services included",
 			MODELS_MAX);
 	return 0;
 }
 
 static int same_quota(const struct config_quota *a, const struct config_quota *b)
 {
-	return a->whom.one == b->whom.one && !strcmp(a->model, b->model) &&
-	       (a->whom.one ? !memcmp(&a->whom.client, &b->whom.client, sizeof(a->whom.client))
-			    : !memcmp(&a->whom.prefix, &b->whom.prefix, sizeof(a->whom.prefix)));
+	return a->subject.one == b->subject.one && !strcmp(a->model, b->model) &&
+	       (a->subject.one
+			? !memcmp(&a->subject.client, &b->subject.client, sizeof(a->subject.client))
+			: !memcmp(&a->subject.prefix, &b->subject.prefix,
+				  sizeof(a->subject.prefix)));
 }
 
 static int by_quota(const void *a, const void *b)
 {
 	const struct quota_entry *const *x = a, *const *y = b;
-	int order = memcmp(&(*x)->quota.whom.client, &(*y)->quota.whom.client,
-			   sizeof((*x)->quota.whom.client));
+	int order = memcmp(&(*x)->quota.subject.client, &(*y)->quota.subject.client,
+			   sizeof((*x)->quota.subject.client));
 
 	return order ? order : strcmp((*x)->quota.model, (*y)->quota.model);
 }
@@ -1231,7 +1233,7 @@ static int find_twins(const struct loader *l)
 	for (unsigned i = 1; i < l->quota_count && !rc; i++) {
 		if (!same_quota(&order[i - 1]->quota, &order[i]->quota))
 			continue;
-		text_client(text, &order[i]->quota.whom.client);
+		text_client(text, &order[i]->quota.subject.client);
 		rc = complain(order[i]->label, "%s has a quota%s in %s already", text,
 			      order[i]->quota.model[0] ? " for this model" : "",
 			      strstr(order[i - 1]->label, "quotas entry"));
@@ -1257,7 +1259,7 @@ static int finish_quotas(struct loader *l)
 			return complain(e->label, "client is missing");
 		if (!e->has_numbers)
 			return complain(e->label, "requests or tokens is missing");
-		if (!e->quota.whom.one && e->quota.model[0])
+		if (!e->quota.subject.one && e->quota.model[0])
 			return complain(
 				e->label,
 				"the quota of a prefix is for all models; name an address to have one for a model");
@@ -1271,10 +1273,10 @@ static int finish_quotas(struct loader *l)
 static int finish_priorities(struct loader *l)
 {
 	struct config *c = &l->config;
-	unsigned room = PRIORITIES_MAX;
+	unsigned capacity = PRIORITIES_MAX;
 
 	for (unsigned i = 0; i < c->service_count; i++)
-		room -= c->services[i].priority.count; /* 256 services of 16 values fit */
+		capacity -= c->services[i].priority.count; /* 256 services of 16 values fit */
 	if (!l->priority_count)
 		return 0;
 	if (l->priority_count > PRIORITIES_MAX)
@@ -1288,7 +1290,7 @@ static int finish_priorities(struct loader *l)
 		if (!e->has_client || !e->has_class)
 			return complain(e->label, "%s is missing",
 					e->has_client ? "class" : "client");
-		if (e->priority.key && !room--)
+		if (e->priority.key && !capacity--)
 			return complain(e->label, "more than %u keys and header values",
 					PRIORITIES_MAX);
 		for (unsigned j = 0; j < i; j++)

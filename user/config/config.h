@@ -31,8 +31,8 @@ struct config_model {
 	double ttft_ms_per_kib; /* of the request, on top */
 	double itl_threshold_ms;
 	uint32_t max_in_flight;
-	uint32_t floor;              /* 0: the whole's */
-	char group[SLUICE_NAME_MAX]; /* "": none */
+	uint32_t floor;             /* 0: the whole's */
+	char pool[SLUICE_NAME_MAX]; /* "": none */
 	bool unary;
 	bool has_quota;
 	struct quota_def quota; /* of clients that have none of their own */
@@ -40,7 +40,7 @@ struct config_model {
 
 /* A client's own quota, or that of all clients in a prefix. */
 struct config_quota {
-	struct text_subject whom;
+	struct text_subject subject;
 	char model[SLUICE_NAME_MAX]; /* "": all */
 	struct quota_def quota;
 };

@@ -175,15 +175,15 @@ int identity_finish(const struct identity_entry *e, struct identity *out,
 		    struct sluice_rules *rules, char *err, size_t len)
 {
 	struct identity id = e->said;
-	bool asks = id.forwarded_at || id.proxy;
+	bool requests_of = id.forwarded_at || id.proxy;
 
-	if (asks && !id.trusted_count) {
+	if (requests_of && !id.trusted_count) {
 		parse_say(err, len,
 			  "%s needs trusted-proxies: who may say whose requests these are",
 			  id.proxy ? "proxy-protocol" : e->forwarded);
 		return -EINVAL;
 	}
-	if (!asks && id.trusted_count) {
+	if (!requests_of && id.trusted_count) {
 		parse_say(
 			err, len,
 			"trusted-proxies is given, but neither proxy-protocol nor forwarded or x-forwarded-for in identity");

@@ -394,7 +394,7 @@ static json_t *do_clear(struct command *c)
 
 /* What would become of the subject's next request at this service. */
 static json_t *explain_at(struct command *c, const struct subject *s, uint32_t model,
-			  uint32_t service, const struct explain_ask *ask)
+			  uint32_t service, const struct explain_request_of *ask)
 {
 	struct sluice_client client;
 	json_t *answer;
@@ -414,7 +414,7 @@ static json_t *explain_at(struct command *c, const struct subject *s, uint32_t m
 static json_t *do_explain(struct command *c)
 {
 	const json_t *bytes = json_object_get(c->request, "bytes");
-	struct explain_ask ask = {0};
+	struct explain_request_of ask = {0};
 	json_t *answer, *each;
 	struct subject s;
 	uint32_t model;

@@ -73,9 +73,9 @@ static json_t *model_name(const struct daemon_state *s, uint32_t id)
 }
 
 /* A group's name without what marks it as one. */
-static const char *group_name(const struct daemon_state *s, uint32_t group)
+static const char *pool_name(const struct daemon_state *s, uint32_t group)
 {
-	return s->controller->model[group].name + strlen(CONTROLLER_GROUP);
+	return s->controller->model[group].name + strlen(CONTROLLER_POOL);
 }
 
 static json_t *members(const struct daemon_state *s, uint32_t group)
@@ -83,7 +83,7 @@ static json_t *members(const struct daemon_state *s, uint32_t group)
 	json_t *list = json_array();
 
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++)
-		if (s->controller->model[id].in_group == group)
+		if (s->controller->model[id].in_pool == group)
 			json_array_append_new(list, model_name(s, id));
 	return list;
 }
@@ -100,28 +100,31 @@ static double rate_of(const struct sluice_admission *a)
 static json_t *admission(const struct daemon_state *s, uint32_t id)
 {
 	const struct state_load *k = &s->kernel[id];
-	json_t *levels, *rooms, *refused;
+	json_t *levels, *queue_budgets, *refused;
 	struct sluice_admission a;
 
 	if (!controller_admission(s->controller, id, &a))
 		return json_null();
 	levels = json_array();
-	rooms = json_array();
+	queue_budgets = json_array();
 	refused = json_array();
 	for (int r = 0; r < SLUICE_RANKS; r++) {
 		json_array_append_new(levels, json_real((double)a.level[r] / ADMISSION_ALL));
-		json_array_append_new(rooms, json_real((double)a.room_level[r] / ADMISSION_ALL));
+		json_array_append_new(queue_budgets,
+				      json_real((double)a.queue_budget_level[r] / ADMISSION_ALL));
 		json_array_append_new(refused, count(k->refused[r]));
 	}
-	return json_pack(
-		"{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ceiling",
-		count(a.ceiling), "floor", count(a.floor), "stopped", a.stopped != 0,
-		"rate_bytes_per_second", number_or_null(rate_of(&a)), "room_bytes",
-		a.rate ? count(a.room) : json_null(), "waiting_bytes", gauge(k->waiting_bytes),
-		"oldest_waiting_ms", k->oldest_ns ? count(k->oldest_ns / MS) : json_null(),
-		"client_share", number_or_null(a.fair ? (double)a.fair / ADMISSION_ALL : -1),
-		"client_turn", number_or_null(a.turn ? (double)a.turn / ADMISSION_ALL : -1),
-		"levels_by_rank", levels, "room_levels_by_rank", rooms, "refused_by_rank", refused);
+	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ceiling",
+			 count(a.ceiling), "floor", count(a.floor), "stopped", a.stopped != 0,
+			 "rate_bytes_per_second", number_or_null(rate_of(&a)), "queue_budget_bytes",
+			 a.rate ? count(a.queue_budget) : json_null(), "waiting_bytes",
+			 gauge(k->waiting_bytes), "oldest_waiting_ms",
+			 k->oldest_ns ? count(k->oldest_ns / MS) : json_null(), "client_share",
+			 number_or_null(a.fair ? (double)a.fair / ADMISSION_ALL : -1),
+			 "client_interval",
+			 number_or_null(a.interval ? (double)a.interval / ADMISSION_ALL : -1),
+			 "levels_by_rank", levels, "queue_budget_levels_by_rank", queue_budgets,
+			 "refused_by_rank", refused);
 }
 
 static json_t *plain_model(const struct daemon_state *s, uint32_t id)
@@ -167,10 +170,10 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 				    ? json_integer(controller_targets(s->controller, id).floor)
 				    : json_null());
 	json_object_set_new(one, "changes", count(s->changes[id]));
-	json_object_set_new(one, "beyond", gauge(s->kernel[id].beyond));
-	json_object_set_new(one, "group",
-			    m->in_group ? json_string(group_name(s, m->in_group)) : json_null());
-	if (m->group)
+	json_object_set_new(one, "shadow_in_flight", gauge(s->kernel[id].shadow_in_flight));
+	json_object_set_new(one, "pool",
+			    m->in_pool ? json_string(pool_name(s, m->in_pool)) : json_null());
+	if (m->is_pool)
 		json_object_set_new(one, "members", members(s, id));
 	json_object_set_new(one, "admission", admission(s, id));
 	return one;
@@ -220,7 +223,8 @@ static void report_rules(json_t *to, const struct service *v)
 		json_array_append_new(paths, json_pack("{s:s, s:s%}", "kind",
 						       kinds[r->rule[i].kind], "prefix",
 						       r->rule[i].prefix, (size_t)r->rule[i].len));
-	json_object_set_new(to, "doubt", json_string(v->doubt_reset ? "reset" : "pass"));
+	json_object_set_new(to, "on_framing_error",
+			    json_string(v->framing_error_reset ? "reset" : "pass"));
 	json_object_set_new(to, "judge_methods", judged);
 	json_object_set_new(to, "paths", paths);
 	json_object_set_new(to, "model_from", from);
@@ -576,7 +580,7 @@ static json_t *quota_left(const struct daemon_state *s, const struct explain_quo
 	quota_words(words, &def);
 	left = json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words,
 			 "from", explain_from_text(q->from), "by",
-			 s->quotas->text[q->id].by_hand ? "hand" : "file", "wait_ms",
+			 s->quotas->text[q->id].manual ? "hand" : "file", "wait_ms",
 			 count(ms_up(q->wait_ns)), "requests", budget(&q->requests, &def.requests),
 			 "tokens", budget(&q->tokens, &def.tokens));
 	if (q->whole) {
@@ -656,7 +660,7 @@ json_t *report_clients(const struct daemon_state *s, enum report_order order, in
 }
 
 /* The request before the law; null where there is none. */
-static json_t *law(const struct daemon_state *s, const struct explain_law *l)
+static json_t *pool(const struct daemon_state *s, const struct explain_admission *l)
 {
 	const struct sluice_admission *a = &l->admission;
 
@@ -664,24 +668,24 @@ static json_t *law(const struct daemon_state *s, const struct explain_law *l)
 		return json_null();
 	return json_pack(
 		"{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o}",
-		"of", model_name(s, l->id), "in_flight", gauge(l->load.in_flight), "ceiling",
-		a->ceiling ? count(a->ceiling) : json_null(), "places",
-		a->ceiling ? count(l->places) : json_null(), "floor", count(a->floor), "stopped",
+		"pool", model_name(s, l->id), "in_flight", gauge(l->load.in_flight), "ceiling",
+		a->ceiling ? count(a->ceiling) : json_null(), "slots",
+		a->ceiling ? count(l->slots) : json_null(), "floor", count(a->floor), "stopped",
 		a->stopped != 0, "waiting", gauge(l->load.waiting), "waiting_bytes",
 		gauge(l->load.waiting_bytes), "request_bytes", count(l->bytes), "predicted_wait_ms",
 		number_or_null(l->predicted_ms), "allowed_wait_ms", number_or_null(l->allowed_ms),
 		"target_ms", threshold(l->target_ms), "rate_bytes_per_second",
 		number_or_null(rate_of(a)), "client_in_flight", gauge(l->client_in_flight),
-		"client_ahead", l->admission.turn ? json_real(l->ahead) : json_null(),
+		"client_excess", l->admission.interval ? json_real(l->queued_bytes) : json_null(),
 		"above_share", l->above_share, "client_share",
 		number_or_null(l->share > 0 ? l->share : -1), "level",
-		json_real((double)a->level[l->rank] / ADMISSION_ALL), "room_level",
-		json_real((double)a->room_level[l->rank] / ADMISSION_ALL));
+		json_real((double)a->level[l->rank] / ADMISSION_ALL), "queue_budget_level",
+		json_real((double)a->queue_budget_level[l->rank] / ADMISSION_ALL));
 }
 
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
 		       const uint8_t *addr, uint32_t model, uint32_t service,
-		       const struct explain_ask *ask)
+		       const struct explain_request_of *ask)
 {
 	char text[TEXT_CLIENT_MAX], where[TEXT_SERVICE_MAX];
 	struct explanation e;
@@ -709,9 +713,9 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 		rule ? rule : json_null(), "quota", quota_left(s, &e.quota), "client_in_flight",
 		gauge(e.client_in_flight), "model_now", report_model(s, model), "global_now",
 		report_model(s, SLUICE_MODEL_ALL), "class",
-		parse_word_of(&parse_as_class, (int)e.law.class), "class_from",
-		explain_class_text(e.law.class_from), "rank", (int)e.law.rank, "law",
-		law(s, &e.law));
+		parse_word_of(&parse_as_class, (int)e.pool.class), "class_from",
+		explain_class_text(e.pool.class_from), "rank", (int)e.pool.rank, "admission",
+		pool(s, &e.pool));
 	if (service < s->service_count)
 		report_identity(answer, &s->services[service]);
 	return answer;
@@ -729,7 +733,7 @@ static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *
 	return json_pack(
 		"{s:i, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "id", (int)id,
 		"kind", kind, "client", client, "model", model, "service", service, "by",
-		text->by_hand ? "hand" : "file", "quota", words, "requests",
+		text->manual ? "hand" : "file", "quota", words, "requests",
 		def.requests.most ? count(def.requests.most) : json_null(), "requests_period_ms",
 		def.requests.most ? json_real((double)def.requests.period_ns / 1e6) : json_null(),
 		"burst", def.requests.most ? count(def.requests.burst) : json_null(), "tokens",
@@ -768,7 +772,7 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 			json_array_append_new(weights,
 					      json_pack("{s:s, s:o, s:s}", "client", text, "weight",
 							weight(r->prefix.weight), "by",
-							r->prefix.own & SLUICE_PREFIX_WEIGHT_BY_HAND
+							r->prefix.own & SLUICE_PREFIX_WEIGHT_MANUAL
 								? "hand"
 								: "file"));
 		if (r->prefix.own & SLUICE_PREFIX_OWN_QUOTA && known++ < REPORT_CLIENTS_MAX)

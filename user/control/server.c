@@ -238,7 +238,7 @@ void control_expire(struct control *c, uint64_t now_ns)
 	}
 }
 
-static void tell(struct control *c, json_t *event)
+static void report(struct control *c, json_t *event)
 {
 	char *text = event ? json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
 
@@ -255,13 +255,13 @@ static void tell(struct control *c, json_t *event)
 void control_refusal(struct control *c, const struct sluice_refusal *refusal)
 {
 	if (c->watchers)
-		tell(c, report_refusal(c->state, refusal));
+		report(c, report_refusal(c->state, refusal));
 }
 
 void control_model_changed(struct control *c, uint32_t model)
 {
 	if (c->watchers)
-		tell(c, report_change(c->state, model));
+		report(c, report_change(c->state, model));
 }
 
 void control_detached(struct control *c, const char *error)

@@ -9,10 +9,10 @@
 #define PROBES    8
 #define WEIGHT_NS 1000000000ULL /* a weight is asked for again after so long */
 
-static uint32_t place_of(const struct sluice_client *client, uint16_t law)
+static uint32_t place_of(const struct sluice_client *client, uint16_t pool)
 {
 	const uint8_t *byte = (const uint8_t *)client;
-	uint64_t h = 0xcbf29ce484222325ULL ^ law;
+	uint64_t h = 0xcbf29ce484222325ULL ^ pool;
 
 	for (size_t i = 0; i < sizeof(*client); i++)
 		h = (h ^ byte[i]) * 0x100000001b3ULL; /* FNV-1a */
@@ -24,27 +24,27 @@ static bool is_active(const struct active_client *c, uint64_t now_ns)
 	return c->seen_ns && now_ns < c->seen_ns + ACTIVE_NS;
 }
 
-void active_seen(struct active *a, const struct sluice_client *client, uint16_t law,
+void active_seen(struct active *a, const struct sluice_client *client, uint16_t pool,
 		 double (*weight)(void *arg, const struct sluice_client *), void *arg,
 		 uint64_t now_ns)
 {
-	uint32_t place = place_of(client, law);
+	uint32_t slot = place_of(client, pool);
 	struct active_client *best = NULL;
 
 	for (uint32_t i = 0; i < PROBES; i++) {
-		struct active_client *c = &a->slot[(place + i) & (ACTIVE_SLOTS - 1)];
+		struct active_client *c = &a->slot[(slot + i) & (ACTIVE_SLOTS - 1)];
 
-		if (c->seen_ns && c->law == law && !memcmp(&c->client, client, sizeof(*client))) {
+		if (c->seen_ns && c->pool == pool && !memcmp(&c->client, client, sizeof(*client))) {
 			best = c;
 			break;
 		}
 		if (!best || c->seen_ns < best->seen_ns)
 			best = c;
 	}
-	if (best->law != law || memcmp(&best->client, client, sizeof(*client)) ||
+	if (best->pool != pool || memcmp(&best->client, client, sizeof(*client)) ||
 	    now_ns >= best->seen_ns + WEIGHT_NS || !best->seen_ns) {
 		best->client = *client;
-		best->law = law;
+		best->pool = pool;
 		best->weight = weight(arg, client);
 		best->seen_ns = now_ns;
 	}
@@ -53,6 +53,6 @@ void active_seen(struct active *a, const struct sluice_client *client, uint16_t 
 void active_weights(const struct active *a, uint64_t now_ns, double out[SLUICE_MODELS_MAX])
 {
 	for (uint32_t i = 0; i < ACTIVE_SLOTS; i++)
-		if (is_active(&a->slot[i], now_ns) && a->slot[i].law < SLUICE_MODELS_MAX)
-			out[a->slot[i].law] += a->slot[i].weight;
+		if (is_active(&a->slot[i], now_ns) && a->slot[i].pool < SLUICE_MODELS_MAX)
+			out[a->slot[i].pool] += a->slot[i].weight;
 }

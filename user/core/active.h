@@ -20,7 +20,7 @@ struct active_client {
 	struct sluice_client client;
 	uint64_t seen_ns; /* 0: the slot is free */
 	double weight;
-	uint16_t law;
+	uint16_t pool;
 };
 
 /* All zero: nobody. */
@@ -32,7 +32,7 @@ struct active {
  * The client came to the law. Where it was not active, its weight is asked for; one that changes
  * meanwhile holds from when it is asked again.
  */
-void active_seen(struct active *a, const struct sluice_client *client, uint16_t law,
+void active_seen(struct active *a, const struct sluice_client *client, uint16_t pool,
 		 double (*weight)(void *arg, const struct sluice_client *), void *arg,
 		 uint64_t now_ns);
 

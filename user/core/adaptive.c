@@ -19,9 +19,9 @@
 	      long */
 
 /* The room of the queue, of the target: how much is refused lately says which. */
-#define ROOM_BUSY        0.7 /* REFUSED_MUCH and more */
-#define ROOM_CALM        1.2 /* little … */
-#define ROOM_FREE        1.6 /* … nothing */
+#define BUDGET_BUSY      0.7 /* REFUSED_MUCH and more */
+#define BUDGET_CALM      1.2 /* little … */
+#define BUDGET_FREE      1.6 /* … nothing */
 #define REFUSED_MUCH     0.2
 #define REFUSED_LITTLE   0.02
 #define REFUSED_MEMORY_S 10
@@ -30,21 +30,21 @@
 	   */
 
 /* The ceiling. */
-#define CEILING_START   16
-#define CUT             0.95
-#define GROW            0.04 /* of itself in a step, less as the targets come near … */
-#define GROW_MOST       0.5  /* … in requests */
-#define ROOMY           0.5  /* of the targets, with which it grows by a quarter */
-#define HOLD_S          60   /* it stays below the level that failed for so long */
-#define HOLD_BELOW      0.9
-#define UNEXPLAINED     0.7 /* of the target, late by more than its bytes: slots or memory are full */
-#define BOUND           0.5 /* of it in flight: a refusal may be its doing */
-#define ITL_FULL        0.95
-#define MISSED_MOST     0.2 /* share of responses over the ITL target */
-#define GAP_MEMORY_S    2
-#define MISSED_MEMORY_S 3
-#define DRIFT           0.1 /* back to what it began with, where little is refused */
-#define DRIFT_REFUSED   0.05
+#define CEILING_START     16
+#define CUT               0.95
+#define GROW              0.04 /* of itself in a step, less as the targets come near … */
+#define GROW_MOST         0.5  /* … in requests */
+#define WELL_BELOW_TARGET 0.5  /* of the targets, with which it grows by a quarter */
+#define HOLD_S            60   /* it stays below the level that failed for so long */
+#define HOLD_BELOW        0.9
+#define UNEXPLAINED       0.7 /* of the target, late by more than its bytes: slots or memory are full */
+#define BOUND             0.5 /* of it in flight: a refusal may be its doing */
+#define ITL_FULL          0.95
+#define MISSED_MOST       0.2 /* share of responses over the ITL target */
+#define GAP_MEMORY_S      2
+#define MISSED_MEMORY_S   3
+#define DRIFT             0.1 /* back to what it began with, where little is refused */
+#define DRIFT_REFUSED     0.05
 
 /* Who stands lower makes room: a step for each look with a refusal above, and back in every other.
  */
@@ -56,14 +56,14 @@
  * Shares. A client is above its share who has more than so many times its part of what was let in,
  * or of the places. It leaves to the others:
  */
-#define TURNS        2.0
-#define PART_MOST    0.67  /* … of which one alone has no more, where there are others */
-#define PLACES_LEAST 4.004 /* that a client has in any case: four, and none too few by rounding */
+#define FAIR_SHARES 2.0
+#define PART_MOST   0.67  /* … of which one alone has no more, where there are others */
+#define SLOTS_LEAST 4.004 /* that a client has in any case: four, and none too few by rounding */
 #define SPARED                                                                                     \
 	1.8 /* places below the level that fails, which is one above what the server has …       \
 	     */
 #define ABOVE_LEVEL  0.75 /* … or of the ceiling, while none has failed */
-#define ABOVE_ROOM   0.45 /* of the target, for all bytes that would wait then */
+#define ABOVE_BUDGET 0.45 /* of the target, for all bytes that would wait then */
 #define WITHIN_LEVEL 1.6 /* of the ceiling for the others: what they would wait for ends soon … */
 #define YIELDS       0.5 /* … while so many of the refused are above their share … */
 #define YIELDS_S     60  /* … of the last seconds */
@@ -120,7 +120,7 @@ static void adopt_rate(struct adaptive *a, const struct sluice_admission *was,
 {
 	a->rate = (double)was->rate / (1 << ADMISSION_RATE_SHIFT) /
 		  ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6);
-	a->bytes_ahead = (struct fading){a->rate * t->ttft_ms, t->ttft_ms, a->seen_ns};
+	a->queued_bytes = (struct fading){a->rate * t->ttft_ms, t->ttft_ms, a->seen_ns};
 	a->rate_samples = RATE_SAMPLES_MIN;
 	a->last_token_ns = a->seen_ns;
 }
@@ -131,9 +131,10 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 	if (was->ceiling)
 		a->ceiling = fmin(fmax(was->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
 	for (int c = 0; c < SLUICE_CLASSES; c++)
-		if (was->room_level[2 * c])
-			a->class_level[c] = fmin(1, fmax(CLASS_LEAST, sqrt(was->room_level[2 * c] /
-									   (double)ADMISSION_ALL)));
+		if (was->queue_budget_level[2 * c])
+			a->class_level[c] =
+				fmin(1, fmax(CLASS_LEAST, sqrt(was->queue_budget_level[2 * c] /
+							       (double)ADMISSION_ALL)));
 	/* The level that failed stands in what the highest class above its share may use of the
 	 * ceiling. */
 	if (was->level[1] &&
@@ -156,7 +157,7 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 }
 
 void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
-		   uint32_t ahead, uint32_t beside, uint64_t now_ns)
+		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns)
 {
 	bool cold = !a->last_token_ns || seconds(a->last_token_ns, now_ns) > COLD_S + ms / 1e3;
 	double target = target_ms(t, bytes), admitted_ns = (double)now_ns - ms * 1e6;
@@ -167,9 +168,9 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 		a->cold_until_ns = now_ns;
 	if (admitted_ns < (double)a->cold_until_ns || !(ms > 0))
 		return; /* it waited for the model to be loaded */
-	fade(&a->bytes_ahead, ahead, ms, now_ns, RATE_MEMORY_S);
+	fade(&a->queued_bytes, queued_bytes, ms, now_ns, RATE_MEMORY_S);
 	a->rate_samples += a->rate_samples < RATE_SAMPLES_MIN;
-	a->rate = mean(&a->bytes_ahead);
+	a->rate = mean(&a->queued_bytes);
 	if (!(target > 0))
 		return;
 	a->ttft.sum += ms / fmax(target, bytes / a->rate);
@@ -179,16 +180,19 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	 * in: an old sample cuts once. Of several levels that failed the lowest holds. With a load
 	 * beside them that was only let in by shadow mode they say nothing of a level.
 	 */
-	if (ms > target && beside > 1 && a->seen.beyond <= 0 &&
-	    a->rate_samples >= RATE_SAMPLES_MIN && ms - ahead / a->rate >= UNEXPLAINED * target) {
+	if (ms > target && in_flight_at_admission > 1 && a->seen.shadow_in_flight <= 0 &&
+	    a->rate_samples >= RATE_SAMPLES_MIN &&
+	    ms - queued_bytes / a->rate >= UNEXPLAINED * target) {
 		bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S;
 
-		a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * beside));
-		a->failed_at = held ? fmin(a->failed_at, beside) : beside;
-		a->failed_level = !(a->failed_level > 0) ? beside
-				  : beside < a->failed_level
-					  ? fmax(beside, a->failed_level * FAILED_DOWN)
-					  : fmin(beside, a->failed_level * FAILED_UP);
+		a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * in_flight_at_admission));
+		a->failed_at =
+			held ? fmin(a->failed_at, in_flight_at_admission) : in_flight_at_admission;
+		a->failed_level =
+			!(a->failed_level > 0) ? in_flight_at_admission
+			: in_flight_at_admission < a->failed_level
+				? fmax(in_flight_at_admission, a->failed_level * FAILED_DOWN)
+				: fmin(in_flight_at_admission, a->failed_level * FAILED_UP);
 		a->failed_ns = now_ns;
 		a->on_time = 0;
 	} else if (++a->on_time > FORGET && a->failed_level < a->ceiling) {
@@ -234,17 +238,18 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 		over = fmax(over, fmax(mean(&a->gap) / t->itl_ms / ITL_FULL,
 				       missed > MISSED_MOST ? missed / MISSED_MOST : 0));
 	a->ttft = (struct fading){0};
-	if (v->beyond > 0 || a->moved.beyond > 0)
+	if (v->shadow_in_flight > 0 || a->moved.shadow_in_flight > 0)
 		return; /* what is seen is not of the law's making */
 	if (over > 1) {
 		a->ceiling = fmax(t->floor, CUT * a->ceiling);
 	} else if (a->bound) {
 		step = fmin(GROW_MOST, GROW * a->ceiling) * fmin(1, 2 * (1 - over));
-		if (over < ROOMY)
+		if (over < WELL_BELOW_TARGET)
 			step = fmax(step, a->ceiling / 4);
 		if (!held)
 			a->ceiling = fmin(ADAPTIVE_CEILING_MAX, a->ceiling + step);
-	} else if (over < ROOMY && a->ceiling < CEILING_START && a->refused_share < DRIFT_REFUSED) {
+	} else if (over < WELL_BELOW_TARGET && a->ceiling < CEILING_START &&
+		   a->refused_share < DRIFT_REFUSED) {
 		a->ceiling = fmin(CEILING_START, a->ceiling + DRIFT);
 	}
 }
@@ -365,8 +370,8 @@ static void write_levels(const struct adaptive *a, struct sluice_admission *out,
 
 		/* Of the room the square, since a queue keeps others out more than slots do. */
 		out->level[r] = (uint16_t)fmax(1, class * level * ADMISSION_ALL);
-		out->room_level[r] = (uint16_t)fmax(
-			1, class * class * (r % 2 ? fmin(1, ABOVE_ROOM / f) : 1) * ADMISSION_ALL);
+		out->queue_budget_level[r] = (uint16_t)fmax(
+			1, class * class * (r % 2 ? fmin(1, ABOVE_BUDGET / f) : 1) * ADMISSION_ALL);
 	}
 }
 
@@ -375,7 +380,8 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 {
 	double calm = 1 - fmin(1, a->refused_share / REFUSED_MUCH);
 	double free = 1 - fmin(1, a->refused_share / REFUSED_LITTLE);
-	double f = ROOM_BUSY + (ROOM_CALM - ROOM_BUSY) * calm + (ROOM_FREE - ROOM_CALM) * free;
+	double f = BUDGET_BUSY + (BUDGET_CALM - BUDGET_BUSY) * calm +
+		   (BUDGET_FREE - BUDGET_CALM) * free;
 	bool predicts = t->ttft_ms > 0 && a->rate_samples >= RATE_SAMPLES_MIN;
 
 	memset(out, 0, sizeof(*out));
@@ -383,8 +389,8 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 	out->ceiling = (uint32_t)whole(fmax(a->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
 	out->stopped = a->stopped;
 	if (predicts && a->rate > 0) {
-		out->room = whole(a->rate * f * t->ttft_ms, 1e15);
-		out->room_per_kib = (uint32_t)whole(a->rate * f * t->ttft_ms_per_kib, 4e9);
+		out->queue_budget = whole(a->rate * f * t->ttft_ms, 1e15);
+		out->queue_budget_per_kib = (uint32_t)whole(a->rate * f * t->ttft_ms_per_kib, 4e9);
 		out->credit_most = whole(a->rate * CREDIT_MOST * t->ttft_ms, 1e15);
 		out->rate =
 			(uint32_t)whole(ceil(a->rate * ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6) *
@@ -392,10 +398,10 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 					4e9);
 	}
 	if (a->active_weight > 1) {
-		double part = fmin(TURNS / a->active_weight, PART_MOST);
+		double part = fmin(FAIR_SHARES / a->active_weight, PART_MOST);
 
-		out->turn = (uint32_t)whole(ADMISSION_ALL / part, 4e9);
-		out->fair = (uint32_t)whole(fmax(PLACES_LEAST, part * out->ceiling) * ADMISSION_ALL,
+		out->interval = (uint32_t)whole(ADMISSION_ALL / part, 4e9);
+		out->fair = (uint32_t)whole(fmax(SLOTS_LEAST, part * out->ceiling) * ADMISSION_ALL,
 					    4e9);
 	}
 	write_levels(a, out, f);

@@ -32,18 +32,18 @@ struct fading {
 /* What the kernel holds and has counted: totals only grow. */
 struct adaptive_view {
 	int64_t in_flight, waiting, waiting_bytes;
-	int64_t beyond;       /* in flight although refused: shadow mode */
-	uint64_t oldest_ns;   /* how long the oldest that waits has waited; 0: none does */
-	double active_weight; /* of the clients of the last minutes together; 0: not known */
-	uint64_t admitted;    /* requests, in total */
+	int64_t shadow_in_flight; /* in flight although refused: shadow mode */
+	uint64_t oldest_ns;       /* how long the oldest that waits has waited; 0: none does */
+	double active_weight;     /* of the clients of the last minutes together; 0: not known */
+	uint64_t admitted;        /* requests, in total */
 	uint64_t refused[SLUICE_RANKS]; /* by this law, in total */
 	uint64_t ended;                 /* responses, in total */
 };
 
 struct adaptive {
 	double ceiling;
-	double rate;               /* bytes a ms that the server takes up; 0: not known */
-	struct fading bytes_ahead; /* of TTFT samples: bytes over ms is the rate */
+	double rate;                /* bytes a ms that the server takes up; 0: not known */
+	struct fading queued_bytes; /* of TTFT samples: bytes over ms is the rate */
 	unsigned rate_samples;
 	double failed_at;    /* in flight at which a cut was last needed … */
 	double failed_level; /* … and commonly is; 0: never was */
@@ -79,10 +79,11 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 
 /*
  * A first token: waited `ms`, of a request of `bytes` that had `ahead` bytes before it
- * (admission_ahead()) and `beside` requests in flight, itself included, when it was admitted.
+ * (admission_queued_bytes()) and `beside` requests in flight, itself included, when it was
+ * admitted.
  */
 void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
-		   uint32_t ahead, uint32_t beside, uint64_t now_ns);
+		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns);
 /* n gaps between tokens that add up to sum_ms. */
 void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_ns);
 /* The end of a streamed response whose gaps were mean_ms long. */

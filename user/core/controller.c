@@ -74,7 +74,7 @@ static void take_slot(struct controller *c, uint32_t id, const char *name, uint6
 static bool is_model_name(const char *name)
 {
 	return parse_is_model_name(name, strnlen(name, SLUICE_NAME_MAX)) &&
-	       strncmp(name, CONTROLLER_GROUP, strlen(CONTROLLER_GROUP)) != 0;
+	       strncmp(name, CONTROLLER_POOL, strlen(CONTROLLER_POOL)) != 0;
 }
 
 uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_ns)
@@ -84,7 +84,7 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
 	if (!*name)
 		return SLUICE_MODEL_OTHER;
 	id = controller_find(c, name);
-	if (id >= SLUICE_MODEL_FIRST && !c->model[id].group) {
+	if (id >= SLUICE_MODEL_FIRST && !c->model[id].is_pool) {
 		if (now_ns > c->model[id].last_seen_ns)
 			c->model[id].last_seen_ns = now_ns;
 		return (uint32_t)id;
@@ -117,9 +117,9 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
 	return 0;
 }
 
-int controller_group(struct controller *c, const char *name)
+int controller_declare_pool(struct controller *c, const char *name)
 {
-	char whole[SLUICE_NAME_MAX + 1] = CONTROLLER_GROUP;
+	char whole[SLUICE_NAME_MAX + 1] = CONTROLLER_POOL;
 	int id;
 
 	strncat(whole, name, sizeof(whole) - 1 - strlen(whole));
@@ -133,7 +133,7 @@ int controller_group(struct controller *c, const char *name)
 	if (id < SLUICE_MODEL_FIRST)
 		return -ENOSPC;
 	take_slot(c, (uint32_t)id, whole, 0);
-	c->model[id].group = true;
+	c->model[id].is_pool = true;
 	return id;
 }
 
@@ -141,9 +141,9 @@ void controller_join(struct controller *c, uint32_t id, uint32_t group)
 {
 	struct controller_model *m = &c->model[id];
 
-	if (m->in_group)
-		c->model[m->in_group].members--;
-	m->in_group = (uint16_t)group;
+	if (m->in_pool)
+		c->model[m->in_pool].members--;
+	m->in_pool = (uint16_t)group;
 	if (group)
 		c->model[group].members++;
 }
@@ -151,10 +151,10 @@ void controller_join(struct controller *c, uint32_t id, uint32_t group)
 bool controller_in_use(const struct controller *c, uint32_t id)
 {
 	return id < SLUICE_MODELS_MAX && c->model[id].name[0] &&
-	       (!c->model[id].group || c->model[id].members);
+	       (!c->model[id].is_pool || c->model[id].members);
 }
 
-uint32_t controller_law(const struct controller *c, uint32_t id)
+uint32_t controller_pool(const struct controller *c, uint32_t id)
 {
 	if (id >= SLUICE_MODELS_MAX)
 		id = SLUICE_MODEL_OTHER;
@@ -162,7 +162,7 @@ uint32_t controller_law(const struct controller *c, uint32_t id)
 		return id;
 	if (!c->per_model)
 		return SLUICE_MODEL_ALL;
-	return c->model[id].in_group ? c->model[id].in_group : id;
+	return c->model[id].in_pool ? c->model[id].in_pool : id;
 }
 
 /* Whose sample it is: by its name where it has one, else by its id, if that is anybody's. */
@@ -208,7 +208,7 @@ static struct adaptive_targets targets_of(const struct controller_targets *t)
 }
 
 /* The law that entry `id` carries, begun where it has not. */
-static struct adaptive *law_of(struct controller *c, uint32_t id, uint64_t now_ns)
+static struct adaptive *pool_of(struct controller *c, uint32_t id, uint64_t now_ns)
 {
 	struct controller_model *m = &c->model[id];
 
@@ -223,27 +223,27 @@ static struct adaptive *law_of(struct controller *c, uint32_t id, uint64_t now_n
  */
 static void adapt(struct controller *c, uint32_t id, const struct sluice_sample *s, uint32_t n)
 {
-	uint32_t law = controller_law(c, id);
+	uint32_t pool = controller_pool(c, id);
 	struct controller_targets t;
 	struct adaptive_targets targets;
 	struct adaptive *a;
 
 	if (c->all.policy != CONTROLLER_ADAPTIVE ||
-	    (!c->model[law].adapting && !controller_adapts(c, law)))
+	    (!c->model[pool].adapting && !controller_adapts(c, pool)))
 		return;
-	a = law_of(c, law, s->time_ns);
+	a = pool_of(c, pool, s->time_ns);
 	t = controller_targets(c, c->per_model ? id : SLUICE_MODEL_ALL);
 	targets = targets_of(&t);
 	if (s->kind == SLUICE_SAMPLE_TTFT &&
-	    s->beside) /* 0: shadow mode let it pass, it has no place */
-		adaptive_ttft(a, &targets, (double)s->sum_ns / 1e6 / n, s->bytes, s->ahead,
-			      s->beside, s->time_ns);
+	    s->in_flight_at_admission) /* 0: shadow mode let it pass, it has no place */
+		adaptive_ttft(a, &targets, (double)s->sum_ns / 1e6 / n, s->bytes, s->queued_bytes,
+			      s->in_flight_at_admission, s->time_ns);
 	if (s->kind != SLUICE_SAMPLE_ITL)
 		return;
 	if (n)
 		adaptive_gaps(a, (double)s->sum_ns / 1e6, n, s->time_ns);
-	if (s->beside)
-		adaptive_ended(a, &targets, s->ahead / 1e3, s->time_ns);
+	if (s->in_flight_at_admission)
+		adaptive_ended(a, &targets, s->queued_bytes / 1e3, s->time_ns);
 }
 
 uint32_t controller_sample(struct controller *c, const struct sluice_sample *sample)
@@ -271,7 +271,7 @@ static double smaller(double target, double than)
 }
 
 /* Of a group: what suits the most demanding of its members. */
-static struct controller_targets group_targets(const struct controller *c, uint32_t group)
+static struct controller_targets pool_targets(const struct controller *c, uint32_t group)
 {
 	struct controller_targets t = c->all;
 
@@ -281,7 +281,7 @@ static struct controller_targets group_targets(const struct controller *c, uint3
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
 		struct controller_targets m;
 
-		if (c->model[id].in_group != group)
+		if (c->model[id].in_pool != group)
 			continue;
 		m = controller_targets(c, id);
 		if (m.ttft_ms > 0) {
@@ -309,8 +309,8 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 
 	if (id >= SLUICE_MODELS_MAX)
 		id = SLUICE_MODEL_OTHER;
-	if (c->model[id].group)
-		return group_targets(c, id);
+	if (c->model[id].is_pool)
+		return pool_targets(c, id);
 	own = &c->model[id].own;
 	if (id != SLUICE_MODEL_ALL) {
 		if (!c->per_model)
@@ -354,9 +354,9 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 
 /* Whether a model's own averages decide anything; under policy adaptive: whether its own targets
  * do. */
-static bool carries_the_law(const struct controller *c, uint32_t id)
+static bool carries_pool(const struct controller *c, uint32_t id)
 {
-	if (id == SLUICE_MODEL_OTHER || c->model[id].group)
+	if (id == SLUICE_MODEL_OTHER || c->model[id].is_pool)
 		return false;
 	return c->per_model == (id != SLUICE_MODEL_ALL);
 }
@@ -367,8 +367,8 @@ bool controller_adapts(const struct controller *c, uint32_t id)
 
 	if (c->all.policy != CONTROLLER_ADAPTIVE || id >= SLUICE_MODELS_MAX)
 		return false;
-	if (c->model[id].group ? !c->per_model || !c->model[id].members
-			       : !carries_the_law(c, id) || c->model[id].in_group)
+	if (c->model[id].is_pool ? !c->per_model || !c->model[id].members
+				 : !carries_pool(c, id) || c->model[id].in_pool)
 		return false;
 	t = controller_targets(c, id);
 	return t.ttft_ms > 0 || t.itl_ms > 0;
@@ -376,13 +376,13 @@ bool controller_adapts(const struct controller *c, uint32_t id)
 
 /* The entry whose law is to be shown as that of `id`: NULL where none is in force, or it is that of
  * everything. */
-static const struct controller_model *shown_law(const struct controller *c, uint32_t id)
+static const struct controller_model *shown_admission(const struct controller *c, uint32_t id)
 {
-	uint32_t law = c->per_model ? controller_law(c, id) : id;
+	uint32_t pool = c->per_model ? controller_pool(c, id) : id;
 
-	if (c->all.policy != CONTROLLER_ADAPTIVE || law >= SLUICE_MODELS_MAX)
+	if (c->all.policy != CONTROLLER_ADAPTIVE || pool >= SLUICE_MODELS_MAX)
 		return NULL;
-	return c->model[law].adapting ? &c->model[law] : NULL;
+	return c->model[pool].adapting ? &c->model[pool] : NULL;
 }
 
 void controller_look(struct controller *c, uint32_t id, const struct adaptive_view *view,
@@ -396,7 +396,7 @@ void controller_look(struct controller *c, uint32_t id, const struct adaptive_vi
 		c->model[id].adapting = false;
 		return;
 	}
-	a = law_of(c, id, now_ns);
+	a = pool_of(c, id, now_ns);
 	t = controller_targets(c, id);
 	targets = targets_of(&t);
 	adaptive_look(a, &targets, view, now_ns);
@@ -422,7 +422,7 @@ uint32_t controller_limit(const struct controller *c, uint32_t id)
 	uint32_t limit = t.max_in_flight > 0 ? (uint32_t)t.max_in_flight : 0;
 	struct sluice_admission admission;
 
-	if (controller_admission(c, c->per_model ? controller_law(c, id) : id, &admission) &&
+	if (controller_admission(c, c->per_model ? controller_pool(c, id) : id, &admission) &&
 	    admission.ceiling && (!limit || admission.ceiling < limit))
 		limit = admission.ceiling;
 	return limit;
@@ -459,14 +459,14 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 	r.ttft_ms = m->ttft.weight > 0 ? ema_read(&m->ttft, now_ns, t.tau_s) : -1;
 	r.itl_ms = m->itl.weight > 0 ? ema_read(&m->itl, now_ns, t.tau_s) : -1;
 	if (c->all.policy == CONTROLLER_ADAPTIVE) {
-		const struct controller_model *law = shown_law(c, id);
+		const struct controller_model *pool = shown_admission(c, id);
 
-		if (law && law->adaptive.stopped) {
+		if (pool && pool->adaptive.stopped) {
 			r.open = false;
 			r.reason = SLUICE_REASON_TTFT;
-			r.retry_after_s = adaptive_retry_ms(&law->adaptive) / 1e3;
+			r.retry_after_s = adaptive_retry_ms(&pool->adaptive) / 1e3;
 		}
-	} else if (carries_the_law(c, id)) {
+	} else if (carries_pool(c, id)) {
 		judge(&r, SLUICE_REASON_TTFT, &m->ttft, t.ttft_ms, now_ns, t.tau_s);
 		judge(&r, SLUICE_REASON_ITL, &m->itl, t.itl_ms, now_ns, t.tau_s);
 	}
@@ -485,13 +485,13 @@ void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluic
 	if (controller_adapts(c, id)) {
 		struct adaptive_targets targets = targets_of(&t);
 
-		if (flag->law == id && flag->admission.ceiling)
-			adaptive_adopt(law_of(c, id, now_ns), &flag->admission, &targets);
+		if (flag->pool == id && flag->admission.ceiling)
+			adaptive_adopt(pool_of(c, id, now_ns), &flag->admission, &targets);
 		return;
 	}
 	if (c->all.policy == CONTROLLER_ADAPTIVE)
 		return;
-	if (flag->allow || id >= SLUICE_MODELS_MAX || !carries_the_law(c, id) ||
+	if (flag->allow || id >= SLUICE_MODELS_MAX || !carries_pool(c, id) ||
 	    !(ttft || flag->reason == SLUICE_REASON_ITL) || !(threshold_ms > 0))
 		return;
 	ema = ttft ? &c->model[id].ttft : &c->model[id].itl;
@@ -523,13 +523,14 @@ static bool moved(uint64_t a, uint64_t b, unsigned percent)
 static bool admission_differs(const struct sluice_admission *a, const struct sluice_admission *b)
 {
 	for (int r = 0; r < SLUICE_RANKS; r++)
-		if (moved(a->room_level[r], b->room_level[r], 2))
+		if (moved(a->queue_budget_level[r], b->queue_budget_level[r], 2))
 			return true;
 	return a->ceiling != b->ceiling || a->floor != b->floor || a->stopped != b->stopped ||
 	       memcmp(a->level, b->level, sizeof(a->level)) != 0 || moved(a->rate, b->rate, 2) ||
-	       moved(a->room, b->room, 2) || moved(a->room_per_kib, b->room_per_kib, 2) ||
+	       moved(a->queue_budget, b->queue_budget, 2) ||
+	       moved(a->queue_budget_per_kib, b->queue_budget_per_kib, 2) ||
 	       moved(a->credit_most, b->credit_most, 2) || moved(a->fair, b->fair, 5) ||
-	       moved(a->turn, b->turn, 5);
+	       moved(a->interval, b->interval, 5);
 }
 
 static bool differs(const struct sluice_model_flag *a, const struct sluice_model_flag *b)
@@ -540,7 +541,7 @@ static bool differs(const struct sluice_model_flag *a, const struct sluice_model
 
 	return a->allow != b->allow || a->reason != b->reason || a->limit != b->limit ||
 	       a->action != b->action || a->mode != b->mode || a->unary != b->unary ||
-	       a->quota != b->quota || a->law != b->law || waits > RETRY_MS_STEP ||
+	       a->quota != b->quota || a->pool != b->pool || waits > RETRY_MS_STEP ||
 	       moved(a->limit_retry_ms, b->limit_retry_ms, 10) ||
 	       admission_differs(&a->admission, &b->admission);
 }
@@ -550,16 +551,16 @@ static void admit_adaptively(struct controller *c, uint32_t id, const struct con
 			     uint64_t now_ns, struct sluice_model_flag *flag)
 {
 	struct adaptive_targets targets = targets_of(t);
-	uint32_t law = controller_law(c, id);
+	uint32_t pool = controller_pool(c, id);
 
 	flag->allow = 1;
 	flag->reason = SLUICE_REASON_NONE;
 	flag->retry_after_ms = 0;
-	flag->law = (__u16)law;
+	flag->pool = (__u16)pool;
 	if (controller_adapts(c, id))
-		adaptive_write(law_of(c, id, now_ns), &targets, &flag->admission);
-	if ((law != SLUICE_MODEL_ALL || id == SLUICE_MODEL_ALL) && c->model[law].adapting)
-		flag->limit_retry_ms = adaptive_retry_ms(&c->model[law].adaptive);
+		adaptive_write(pool_of(c, id, now_ns), &targets, &flag->admission);
+	if ((pool != SLUICE_MODEL_ALL || id == SLUICE_MODEL_ALL) && c->model[pool].adapting)
+		flag->limit_retry_ms = adaptive_retry_ms(&c->model[pool].adaptive);
 }
 
 bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
@@ -584,7 +585,7 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 	if (id != SLUICE_MODEL_ALL || !c->per_model)
 		flag.limit = (__u32)t.max_in_flight;
 	flag.limit_retry_ms = LIMIT_RETRY_MS;
-	flag.law = (__u16)id;
+	flag.pool = (__u16)id;
 	flag.action = t.action;
 	flag.mode = t.mode;
 	flag.unary = m->unary;
@@ -733,7 +734,7 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 		goto refuse;
 	}
 	if (keys[k].as == &parse_as_threshold && number > 0 && id != SLUICE_MODEL_ALL &&
-	    !carries_the_law(c, id)) {
+	    !carries_pool(c, id)) {
 		parse_say(
 			why, sizeof(why), "%s",
 			id == SLUICE_MODEL_OTHER
@@ -760,7 +761,7 @@ static int set_model(const struct controller *c, const char *model, char *err, s
 			  "no model \"" PARSE_QUOTE
 			  "\" is configured or has answered a request yet",
 			  PARSE_QUOTED(model));
-	if (id >= 0 && c->model[id].group) {
+	if (id >= 0 && c->model[id].is_pool) {
 		parse_say(err, len, "%s is a group: what holds for it is what its models say",
 			  c->model[id].name);
 		return -EINVAL;

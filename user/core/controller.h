@@ -22,7 +22,7 @@
 #define CONTROLLER_ITL_MS 30
 #define CONTROLLER_TAU_S  15
 #define CONTROLLER_FLOOR  2
-#define CONTROLLER_GROUP  "group:" /* begins the names of groups, and of no model */
+#define CONTROLLER_POOL   "pool:" /* begins the names of groups, and of no model */
 
 #define CONTROLLER_ADOPT_MS 10000
 
@@ -56,11 +56,11 @@ struct controller_model {
 	uint64_t last_seen_ns;
 	struct controller_targets own; /* negative / DEFAULT fields fall back to controller.all */
 	bool unary;
-	uint16_t quota;    /* id, of clients that have none of their own; 0: none */
-	bool pinned;       /* named in the configuration or a default model: never forgotten */
-	bool group;        /* no model: what models that share a server have in common */
-	uint16_t in_group; /* id of the group that it is in; 0: none */
-	uint16_t members;  /* of the group */
+	uint16_t quota;   /* id, of clients that have none of their own; 0: none */
+	bool pinned;      /* named in the configuration or a default model: never forgotten */
+	bool is_pool;     /* no model: what models that share a server have in common */
+	uint16_t in_pool; /* id of the group that it is in; 0: none */
+	uint16_t members; /* of the group */
 	struct adaptive adaptive;         /* where it carries the law of that name */
 	bool adapting;                    /* … and has begun to */
 	struct sluice_model_flag written; /* as last handed out by controller_flag() */
@@ -102,11 +102,11 @@ void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluic
 int controller_find(const struct controller *c, const char *name);
 
 /*
- * The id of the group of that name (without CONTROLLER_GROUP), made where there is none. It is from
+ * The id of the group of that name (without CONTROLLER_POOL), made where there is none. It is from
  * the end of the table and in no map of names, so that no request can name it. -EINVAL: no such
  * name; -ENOSPC.
  */
-int controller_group(struct controller *c, const char *name);
+int controller_declare_pool(struct controller *c, const char *name);
 /* Puts a model into a group, and out of the one that it was in; 0: into none. */
 void controller_join(struct controller *c, uint32_t id, uint32_t group);
 /* Whether the slot is to be shown: a group that nobody is in any more is not. */
@@ -116,7 +116,7 @@ bool controller_in_use(const struct controller *c, uint32_t id);
  * The entry that rules a model and counts its requests for it: itself, its group, or
  * SLUICE_MODEL_ALL. Under policy ema-flag it is itself.
  */
-uint32_t controller_law(const struct controller *c, uint32_t id);
+uint32_t controller_pool(const struct controller *c, uint32_t id);
 /* Whether entry `id` carries a law of policy adaptive, with a target in force. */
 bool controller_adapts(const struct controller *c, uint32_t id);
 /*

@@ -303,21 +303,21 @@ static uint32_t class_of(const struct daemon_state *s, const struct sluice_clien
 }
 
 /* The numbers of the law, as far as there is one. */
-static void find_law(const struct daemon_state *s, const struct sluice_client *client,
-		     const uint8_t *addr, const struct sluice_model_flag *own,
-		     const struct explain_ask *ask, struct explanation *e)
+static void find_pool(const struct daemon_state *s, const struct sluice_client *client,
+		      const uint8_t *addr, const struct sluice_model_flag *own,
+		      const struct explain_request_of *ask, struct explanation *e)
 {
 	uint32_t bytes = ask->bytes;
-	struct explain_law *l = &e->law;
+	struct explain_admission *l = &e->pool;
 	const struct state_load *held;
 	struct sluice_client_flag_key key = {.client = *client};
 	struct sluice_holding holds = {0};
 	struct sluice_model_flag flag;
 	struct controller_targets t;
-	double rate, room;
+	double rate, queue_budget;
 	uint32_t weight;
 
-	l->id = own->law < SLUICE_MODELS_MAX ? own->law : e->model;
+	l->id = own->pool < SLUICE_MODELS_MAX ? own->pool : e->model;
 	l->class = class_of(s, client, addr, e->service, ask->priority, &l->class_from);
 	l->rank = admission_rank(l->class, 0);
 	if (!s->lookup->flag(s->lookup->arg, l->id, &flag) || !flag.admission.floor)
@@ -337,13 +337,13 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 	l->client_in_flight = holds.in_flight;
 	weight = e->weight ? e->weight : SLUICE_WEIGHT_ONE;
 	l->share = (double)l->admission.fair / ADMISSION_ALL * weight / SLUICE_WEIGHT_ONE;
-	if (l->admission.turn && holds.due > held->admitted * ADMISSION_ALL)
-		l->ahead = (double)(holds.due - held->admitted * ADMISSION_ALL) /
-			   (double)admission_turn(&l->admission, weight);
+	if (l->admission.interval && holds.tat > held->admitted * ADMISSION_ALL)
+		l->queued_bytes = (double)(holds.tat - held->admitted * ADMISSION_ALL) /
+				  (double)admission_interval(&l->admission, weight);
 	l->above_share = admission_above_share(&l->admission, &holds, weight, held->admitted);
 	l->rank = admission_rank(l->class, l->above_share);
-	l->places = (uint32_t)((uint64_t)l->admission.ceiling * l->admission.level[l->rank] /
-			       ADMISSION_ALL);
+	l->slots = (uint32_t)((uint64_t)l->admission.ceiling * l->admission.level[l->rank] /
+			      ADMISSION_ALL);
 	if (!bytes)
 		bytes = held->waiting > 0 && held->waiting_bytes > 0
 				? (uint32_t)(held->waiting_bytes / held->waiting)
@@ -357,8 +357,10 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 		return;
 	rate = (double)l->admission.rate / (1 << ADMISSION_RATE_SHIFT) /
 	       ((1 << ADMISSION_TICK_SHIFT) / 1e6); /* bytes a ms */
-	room = (double)l->admission.room + (double)l->admission.room_per_kib * l->bytes / 1024;
-	l->allowed_ms = room * l->admission.room_level[l->rank] / ADMISSION_ALL / rate;
+	queue_budget = (double)l->admission.queue_budget +
+		       (double)l->admission.queue_budget_per_kib * l->bytes / 1024;
+	l->allowed_ms =
+		queue_budget * l->admission.queue_budget_level[l->rank] / ADMISSION_ALL / rate;
 	l->predicted_ms = 0;
 	if (l->load.waiting > 0) {
 		double waiting = l->load.waiting_bytes > 0 ? (double)l->load.waiting_bytes : 0;
@@ -371,8 +373,8 @@ static void find_law(const struct daemon_state *s, const struct sluice_client *c
 }
 
 /* True: the law refuses it. */
-static bool refused_by_law(const struct daemon_state *s, const struct explain_law *l,
-			   enum sluice_reason *reason)
+static bool refused_by_policy(const struct daemon_state *s, const struct explain_admission *l,
+			      enum sluice_reason *reason)
 {
 	enum admission_verdict v;
 
@@ -400,14 +402,14 @@ static void judge(const struct daemon_state *s, const struct sluice_client *clie
 	}
 	for (unsigned i = 0; i < 4; i++) {
 		const struct sluice_model_flag *f = i % 2 ? own : all;
-		struct sluice_model_flag law;
+		struct sluice_model_flag pool;
 		enum sluice_reason reason;
 
-		if (i == 2 && refused_by_law(s, &e->law, &reason)) {
-			e->whole = e->law.id == SLUICE_MODEL_ALL;
+		if (i == 2 && refused_by_policy(s, &e->pool, &reason)) {
+			e->whole = e->pool.id == SLUICE_MODEL_ALL;
 			refuse(e, reason,
-			       s->lookup->flag(s->lookup->arg, e->law.id, &law)
-				       ? law.limit_retry_ms * MS
+			       s->lookup->flag(s->lookup->arg, e->pool.id, &pool)
+				       ? pool.limit_retry_ms * MS
 				       : 0,
 			       0);
 			return;
@@ -428,12 +430,12 @@ static void judge(const struct daemon_state *s, const struct sluice_client *clie
 void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out)
 {
-	explain_request(s, client, addr, model, service, &(struct explain_ask){0}, out);
+	explain_request(s, client, addr, model, service, &(struct explain_request_of){0}, out);
 }
 
 void explain_request(const struct daemon_state *s, const struct sluice_client *client,
 		     const uint8_t *addr, uint32_t model, uint32_t service,
-		     const struct explain_ask *ask, struct explanation *out)
+		     const struct explain_request_of *ask, struct explanation *out)
 {
 	struct explanation e = {.admitted = true, .model = model, .service = service};
 	struct sluice_model_flag all, own;
@@ -449,7 +451,7 @@ void explain_request(const struct daemon_state *s, const struct sluice_client *c
 	s->lookup->counts(s->lookup->arg, client, &count, &e.client_in_flight);
 	explain_quota(s, client, addr, model, service, &e.quota);
 	e.weight = explain_weight(s, client, addr);
-	find_law(s, client, addr, &own, ask, &e);
+	find_pool(s, client, addr, &own, ask, &e);
 	judge(s, client, addr, &all, &own, &e);
 	if (!e.action)
 		e.action = own.action                   ? own.action

@@ -53,7 +53,7 @@ enum explain_class {
 };
 
 /* The request before the law of policy adaptive. */
-struct explain_law {
+struct explain_admission {
 	bool in_force;
 	uint32_t id; /* of the entry that carries it */
 	uint32_t class;
@@ -62,12 +62,13 @@ struct explain_law {
 	bool above_share;
 	double share;             /* places that are the client's; 0: there are no shares */
 	int64_t client_in_flight; /* under this law */
-	double ahead;   /* requests that it was let in ahead of its share, of ADMISSION_TURNS */
-	uint32_t bytes; /* what the request is taken to be long */
-	double predicted_ms; /* how long it would wait; negative: not known */
-	double allowed_ms;   /* … and may, at its rank; negative: not known */
-	double target_ms;    /* 0: none */
-	uint32_t places;     /* that its rank may take of the ceiling; 0: no limit */
+	double queued_bytes;      /* requests that it was let in ahead of its share, of
+				     ADMISSION_TOLERANCE */
+	uint32_t bytes;           /* what the request is taken to be long */
+	double predicted_ms;      /* how long it would wait; negative: not known */
+	double allowed_ms;        /* … and may, at its rank; negative: not known */
+	double target_ms;         /* 0: none */
+	uint32_t slots;           /* that its rank may take of the ceiling; 0: no limit */
 	struct sluice_admission admission;
 	struct admission_load load;
 };
@@ -84,7 +85,7 @@ struct explanation {
 	uint64_t rule_expires_ns;
 	bool whole; /* the deciding limit or flag is that of everything, not the model's */
 	struct explain_quota quota;
-	struct explain_law law;
+	struct explain_admission pool;
 	int64_t client_in_flight;
 	uint16_t weight; /* of the client; 0: one */
 	uint32_t model, service;
@@ -119,13 +120,13 @@ void explain_quota(const struct daemon_state *s, const struct sluice_client *cli
 void explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out);
 /* What may be said of the request besides. explain() says nothing. */
-struct explain_ask {
+struct explain_request_of {
 	uint32_t bytes;       /* 0: as long as those that wait are on average */
 	const char *priority; /* the value of its service's priority header; NULL: it has none */
 };
 void explain_request(const struct daemon_state *s, const struct sluice_client *client,
 		     const uint8_t *addr, uint32_t model, uint32_t service,
-		     const struct explain_ask *ask, struct explanation *out);
+		     const struct explain_request_of *ask, struct explanation *out);
 /* "header", "key", "prefix", "default" */
 const char *explain_class_text(enum explain_class from);
 

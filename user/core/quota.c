@@ -304,7 +304,7 @@ void quota_of_text(struct quota_def *out, const struct sluice_quota_text *text)
 }
 
 uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
-		       const char *name, bool by_hand, const bool *used, bool *fresh, bool *taken)
+		       const char *name, bool manual, const bool *used, bool *fresh, bool *taken)
 {
 	struct sluice_quota_text text = {
 		.requests = def->requests.most,
@@ -314,7 +314,7 @@ uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, uns
 		.token_period_ns = def->tokens.period_ns,
 		.token_burst = def->tokens.burst,
 		.scope = (__u8)scope,
-		.by_hand = by_hand,
+		.manual = manual,
 	};
 	uint32_t never = 0, idle = 0, id;
 

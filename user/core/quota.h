@@ -75,7 +75,7 @@ struct quota_book {
  * former definition has to be forgotten. 0: there is no room. *fresh: the slot was written.
  */
 uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
-		       const char *name, bool by_hand, const bool *used, bool *fresh, bool *taken);
+		       const char *name, bool manual, const bool *used, bool *fresh, bool *taken);
 
 /*
  * Copies to every prefix what a shorter one says of class, quota or weight where nothing was said

@@ -45,7 +45,7 @@ struct service {
 	enum sluice_action action;
 	enum sluice_mode mode;
 	bool unary;                /* responses that are not streamed feed TTFT */
-	bool doubt_reset;          /* a request that cannot be framed is reset, not passed */
+	bool framing_error_reset;  /* a request that cannot be framed is reset, not passed */
 	struct sluice_rules rules; /* all zero on opaque services */
 	struct identity identity;
 	struct priority priority;

@@ -29,7 +29,7 @@ enum state_part {
 
 /* struct sluice_model_state but for the ages, of which it says how old the oldest is. */
 struct state_load {
-	int64_t in_flight, waiting, beyond, waiting_bytes;
+	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes;
 	uint64_t token_ns, waiting_ns;
 	uint64_t admitted, ended, refused[SLUICE_RANKS];
 	uint64_t oldest_ns; /* how long the oldest that waits has waited; 0: none does, or not for

@@ -28,11 +28,11 @@
 #define IDLE_CLOSED_NS    (30 * NSEC_PER_SEC)
 #define IDLE_TOMBSTONE_NS (10 * NSEC_PER_SEC)
 #define UNHEARD_NS        (30 * NSEC_PER_SEC)
-#define AHEAD_NS          (120 * NSEC_PER_SEC)
+#define SKEW_NS           (120 * NSEC_PER_SEC)
 
 /* What may drift of a model_state. */
 struct held {
-	int64_t in_flight, waiting, beyond, waiting_bytes;
+	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes;
 };
 
 struct sum {
@@ -57,7 +57,7 @@ struct walked_ages {
 };
 
 /* Of a law that somebody waits under, or whose ages say so. */
-struct law_ages {
+struct pool_ages {
 	unsigned walks; /* whole ones */
 	struct walked_ages now, last;
 	uint64_t call[AGES_SLOTS]; /* in which the slot was first seen to be wrong; 0: it was not */
@@ -82,13 +82,13 @@ struct age {
 	struct cursor conns, tombstones;
 	struct sum now[SLUICE_MODELS_MAX], last[SLUICE_MODELS_MAX];
 	struct suspect suspect[SLUICE_MODELS_MAX];
-	struct law_ages *ages[SLUICE_MODELS_MAX];
+	struct pool_ages *ages[SLUICE_MODELS_MAX];
 
 	struct sluice_client_flag_key
 		*busy; /* clients and laws with an exchange in flight, as this walk found them */
-	size_t busy_count, busy_room;
+	size_t busy_count, busy_capacity;
 	struct idle_client *idle, *idle_last; /* counts of clients that have none */
-	size_t idle_count, idle_room, idle_last_count;
+	size_t idle_count, idle_capacity, idle_last_count;
 	bool out_of_memory;
 
 	struct sluice_conn_key keys[BATCH];
@@ -136,7 +136,7 @@ static struct held read_state(struct datapath *d, uint32_t model)
 {
 	struct sluice_model_state *s = &d->state[model];
 
-	return (struct held){LOAD(s->in_flight), LOAD(s->waiting), LOAD(s->beyond),
+	return (struct held){LOAD(s->in_flight), LOAD(s->waiting), LOAD(s->shadow_in_flight),
 			     LOAD(s->waiting_bytes)};
 }
 
@@ -146,7 +146,7 @@ static void add_state(struct datapath *d, uint32_t model, struct held more)
 
 	ADD(s->in_flight, more.in_flight);
 	ADD(s->waiting, more.waiting);
-	ADD(s->beyond, more.beyond);
+	ADD(s->shadow_in_flight, more.shadow_in_flight);
 	ADD(s->waiting_bytes, more.waiting_bytes);
 }
 
@@ -158,30 +158,30 @@ static unsigned entries(const struct sluice_exchange *e, uint32_t out[3])
 {
 	unsigned n = 0;
 
-	if (e->model >= SLUICE_MODELS_MAX || e->law >= SLUICE_MODELS_MAX)
+	if (e->model >= SLUICE_MODELS_MAX || e->pool >= SLUICE_MODELS_MAX)
 		return 0;
-	if (e->law != SLUICE_MODEL_ALL)
+	if (e->pool != SLUICE_MODEL_ALL)
 		out[n++] = SLUICE_MODEL_ALL;
-	if (e->model != e->law && e->model != SLUICE_MODEL_ALL)
+	if (e->model != e->pool && e->model != SLUICE_MODEL_ALL)
 		out[n++] = e->model;
-	out[n++] = e->law;
+	out[n++] = e->pool;
 	return n;
 }
 
 /* What an exchange holds of an entry. */
-static struct held held_of(const struct sluice_exchange *e, bool law)
+static struct held held_of(const struct sluice_exchange *e, bool pool)
 {
 	bool waits = e->flags & SLUICE_EXCHANGE_WAITING;
 
 	return (struct held){
 		.in_flight = !!(e->flags & SLUICE_EXCHANGE_IN_FLIGHT),
 		.waiting = waits,
-		.beyond = !!(e->flags & SLUICE_EXCHANGE_BEYOND),
-		.waiting_bytes = waits && law ? admission_bytes(e->bytes) : 0,
+		.shadow_in_flight = !!(e->flags & SLUICE_EXCHANGE_SHADOW),
+		.waiting_bytes = waits && pool ? admission_bytes(e->bytes) : 0,
 	};
 }
 
-static void give_back(struct datapath *d, const struct sluice_exchange *e)
+static void release_slots_of(struct datapath *d, const struct sluice_exchange *e)
 {
 	uint32_t models[3];
 	unsigned n = entries(e, models);
@@ -190,12 +190,13 @@ static void give_back(struct datapath *d, const struct sluice_exchange *e)
 		struct held h = held_of(e, m + 1 == n);
 
 		add_state(d, models[m],
-			  (struct held){-h.in_flight, -h.waiting, -h.beyond, -h.waiting_bytes});
+			  (struct held){-h.in_flight, -h.waiting, -h.shadow_in_flight,
+					-h.waiting_bytes});
 	}
 	if (n && e->flags & SLUICE_EXCHANGE_WAITING)
-		ages_remove(&d->state[e->law].ages, e->admitted_ns);
+		ages_remove(&d->state[e->pool].ages, e->admitted_ns);
 	if (n && e->flags & SLUICE_EXCHANGE_IN_FLIGHT)
-		ADD(d->state[e->law].ended, 1);
+		ADD(d->state[e->pool].ended, 1);
 }
 
 static bool has_ages(const struct sluice_ages *a)
@@ -211,7 +212,7 @@ static bool has_ages(const struct sluice_ages *a)
 static bool in_flight(const struct sluice_conn *conn)
 {
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
-		if (conn->exchange[i].flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_BEYOND))
+		if (conn->exchange[i].flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_SHADOW))
 			return true;
 	return false;
 }
@@ -260,32 +261,32 @@ static bool forget(struct datapath *d, const struct sluice_conn_key *key, uint64
 	    bpf_map_lookup_and_delete_elem(fd, key, &conn))
 		return false;
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
-		give_back(d, &conn.exchange[i]);
+		release_slots_of(d, &conn.exchange[i]);
 	return true;
 }
 
 static void note_busy(struct age *age, const struct sluice_exchange *e)
 {
-	if (age->busy_count == age->busy_room) {
-		size_t room = age->busy_room ? 2 * age->busy_room : 256;
-		void *grown = realloc(age->busy, room * sizeof(*age->busy));
+	if (age->busy_count == age->busy_capacity) {
+		size_t capacity = age->busy_capacity ? 2 * age->busy_capacity : 256;
+		void *grown = realloc(age->busy, capacity * sizeof(*age->busy));
 
 		if (!grown) {
 			age->out_of_memory = true;
 			return;
 		}
 		age->busy = grown;
-		age->busy_room = room;
+		age->busy_capacity = capacity;
 	}
 	age->busy[age->busy_count++] =
-		(struct sluice_client_flag_key){.client = e->client, .model = e->law};
+		(struct sluice_client_flag_key){.client = e->client, .model = e->pool};
 }
 
 /* Counts one that waits under law `m` where its removal will look for it. */
 static void note_waiting(struct datapath *d, struct age *age, uint32_t m, uint64_t since,
 			 uint64_t holder)
 {
-	struct law_ages *ages = age->ages[m];
+	struct pool_ages *ages = age->ages[m];
 	uint64_t time = ages_time(since), slot_time;
 	unsigned i = time & (AGES_SLOTS - 1);
 
@@ -306,7 +307,7 @@ static void add_up(struct datapath *d, struct age *age, const struct sluice_conn
 	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
 		const struct sluice_exchange *e = &conn->exchange[i];
 		uint32_t flags = e->flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING |
-					     SLUICE_EXCHANGE_BEYOND);
+					     SLUICE_EXCHANGE_SHADOW);
 		uint32_t models[3];
 		unsigned n = entries(e, models);
 		uint64_t holder;
@@ -322,26 +323,26 @@ static void add_up(struct datapath *d, struct age *age, const struct sluice_conn
 
 			sum->counted.in_flight += h.in_flight;
 			sum->counted.waiting += h.waiting;
-			sum->counted.beyond += h.beyond;
+			sum->counted.shadow_in_flight += h.shadow_in_flight;
 			sum->counted.waiting_bytes += h.waiting_bytes;
 			sum->holders += holder;
 		}
 		if (flags & SLUICE_EXCHANGE_WAITING)
-			note_waiting(d, age, e->law, e->admitted_ns, holder);
+			note_waiting(d, age, e->pool, e->admitted_ns, holder);
 	}
 }
 
 static bool same(struct held a, struct held b)
 {
-	return a.in_flight == b.in_flight && a.waiting == b.waiting && a.beyond == b.beyond &&
-	       a.waiting_bytes == b.waiting_bytes;
+	return a.in_flight == b.in_flight && a.waiting == b.waiting &&
+	       a.shadow_in_flight == b.shadow_in_flight && a.waiting_bytes == b.waiting_bytes;
 }
 
 /* Begins a walk of a law's ages. They are followed only where there is something to follow. */
 static void start_ages(struct datapath *d, struct age *age, uint32_t m, uint64_t now)
 {
 	const struct sluice_ages *was = &d->state[m].ages;
-	struct law_ages *ages = age->ages[m];
+	struct pool_ages *ages = age->ages[m];
 
 	if (!age->now[m].before.waiting && !has_ages(was)) {
 		free(ages);
@@ -376,7 +377,7 @@ static bool believed(uint64_t *since_call, bool wrong, uint64_t call)
 static void mend_ages(struct datapath *d, struct age *age, uint32_t m)
 {
 	struct sluice_ages *is = &d->state[m].ages;
-	struct law_ages *ages = age->ages[m];
+	struct pool_ages *ages = age->ages[m];
 	const struct walked_ages *now, *last;
 	uint64_t settled;
 
@@ -412,7 +413,8 @@ static void compare(struct datapath *d, struct age *age)
 		struct held drift = {
 			.in_flight = now->counted.in_flight - now->after.in_flight,
 			.waiting = now->counted.waiting - now->after.waiting,
-			.beyond = now->counted.beyond - now->after.beyond,
+			.shadow_in_flight =
+				now->counted.shadow_in_flight - now->after.shadow_in_flight,
 			.waiting_bytes = now->counted.waiting_bytes - now->after.waiting_bytes,
 		};
 
@@ -469,14 +471,14 @@ static void note_idle(void *arg, const void *key, const void *value)
 	if (age->busy_count &&
 	    bsearch(key, age->busy, age->busy_count, sizeof(*age->busy), by_client))
 		return;
-	if (age->idle_count == age->idle_room) {
-		size_t room = age->idle_room ? 2 * age->idle_room : 256;
-		void *grown = realloc(age->idle, room * sizeof(*age->idle));
+	if (age->idle_count == age->idle_capacity) {
+		size_t capacity = age->idle_capacity ? 2 * age->idle_capacity : 256;
+		void *grown = realloc(age->idle, capacity * sizeof(*age->idle));
 
 		if (!grown)
 			return;
 		age->idle = grown;
-		age->idle_room = room;
+		age->idle_capacity = capacity;
 	}
 	idle = &age->idle[age->idle_count++];
 	memcpy(&idle->client, key, sizeof(idle->client));
@@ -488,8 +490,8 @@ static void note_idle(void *arg, const void *key, const void *value)
 static bool ahead(struct datapath *d, const struct idle_client *c, uint64_t now)
 {
 	return c->client.model < SLUICE_MODELS_MAX &&
-	       c->value.due > LOAD(d->state[c->client.model].admitted) * ADMISSION_ALL &&
-	       now - c->since < AHEAD_NS;
+	       c->value.tat > LOAD(d->state[c->client.model].admitted) * ADMISSION_ALL &&
+	       now - c->since < SKEW_NS;
 }
 
 /*
@@ -507,7 +509,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 	age->idle_last_count = age->idle_count;
 	age->idle = last;
 	age->idle_count = 0;
-	age->idle_room = 0;
+	age->idle_capacity = 0;
 	free(age->idle);
 	age->idle = NULL;
 	if (age->busy_count)
@@ -527,7 +529,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 
 		c->since = now;
 		if (!was || was->value.in_flight != c->value.in_flight ||
-		    was->value.due != c->value.due)
+		    was->value.tat != c->value.tat)
 			continue;
 		c->since = was->since;
 		if (c->value.in_flight || !ahead(d, c, now))

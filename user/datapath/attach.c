@@ -452,17 +452,17 @@ int attachments_refresh(struct datapath *d)
 			if (!if_indextoname(was, name)) {
 				a->is.ifindex = 0;
 				a->is.xdp = DATAPATH_XDP_OFF;
-				datapath_tell(&d->handlers, "interface %s is gone", a->is.name);
+				datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
 			}
 			continue;
 		}
 		err = attach_all(d, a);
 		if (err) {
-			datapath_tell(&d->handlers, "interface %s is back, but: %s", a->is.name,
-				      datapath_error());
+			datapath_notify(&d->handlers, "interface %s is back, but: %s", a->is.name,
+					datapath_error());
 			result = err;
 		} else {
-			datapath_tell(&d->handlers, "interface %s is back: attached", a->is.name);
+			datapath_notify(&d->handlers, "interface %s is back: attached", a->is.name);
 		}
 	}
 	if (changed) /* pins of interfaces that are gone hold nothing any more */

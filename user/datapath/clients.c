@@ -22,7 +22,7 @@ struct holding {
 
 struct holdings {
 	struct holding *list;
-	size_t count, room;
+	size_t count, capacity;
 	bool no_memory;
 };
 
@@ -31,16 +31,16 @@ static void note_holding(void *arg, const void *key, const void *value)
 	const struct sluice_client_flag_key *k = key;
 	struct holdings *all = arg;
 
-	if (all->count == all->room) {
-		size_t room = all->room ? all->room * 2 : 256;
-		void *more = realloc(all->list, room * sizeof(*all->list));
+	if (all->count == all->capacity) {
+		size_t capacity = all->capacity ? all->capacity * 2 : 256;
+		void *more = realloc(all->list, capacity * sizeof(*all->list));
 
 		if (!more) {
 			all->no_memory = true;
 			return;
 		}
 		all->list = more;
-		all->room = room;
+		all->capacity = capacity;
 	}
 	all->list[all->count].client = k->client;
 	all->list[all->count++].in_flight = ((const struct sluice_holding *)value)->in_flight;
@@ -137,7 +137,7 @@ struct class_list {
 	const struct datapath_priority *wanted;
 	size_t count;
 	struct sluice_client *stale;
-	size_t stale_count, room;
+	size_t stale_count, capacity;
 	bool no_memory;
 };
 
@@ -153,16 +153,16 @@ static void note_stale(void *arg, const void *key, const void *value)
 
 	if (list->count && bsearch(key, list->wanted, list->count, sizeof(*list->wanted), by_key))
 		return;
-	if (list->stale_count == list->room) {
-		size_t room = list->room ? list->room * 2 : 64;
-		void *more = realloc(list->stale, room * sizeof(*list->stale));
+	if (list->stale_count == list->capacity) {
+		size_t capacity = list->capacity ? list->capacity * 2 : 64;
+		void *more = realloc(list->stale, capacity * sizeof(*list->stale));
 
 		if (!more) {
 			list->no_memory = true;
 			return;
 		}
 		list->stale = more;
-		list->room = room;
+		list->capacity = capacity;
 	}
 	memcpy(&list->stale[list->stale_count++], key, sizeof(*list->stale));
 }

@@ -47,7 +47,7 @@ const char *datapath_error(void)
 	return error;
 }
 
-void datapath_tell(const struct datapath_handlers *handlers, const char *format, ...)
+void datapath_notify(const struct datapath_handlers *handlers, const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -67,7 +67,7 @@ int map_fd(const struct bpf_map *map)
 
 static int keep_print(enum libbpf_print_level level, const char *format, va_list args)
 {
-	size_t len, drop, room = sizeof(libbpf_said) - 1;
+	size_t len, drop, capacity = sizeof(libbpf_said) - 1;
 	_cleanup_free_ char *text = NULL;
 	const char *end;
 
@@ -75,11 +75,11 @@ static int keep_print(enum libbpf_print_level level, const char *format, va_list
 		return 0;
 	len = strlen(text);
 	end = text;
-	if (len > room) { /* a verifier's log: its end is what matters */
-		end += len - room;
-		len = room;
+	if (len > capacity) { /* a verifier's log: its end is what matters */
+		end += len - capacity;
+		len = capacity;
 	}
-	drop = libbpf_used + len > room ? libbpf_used + len - room : 0;
+	drop = libbpf_used + len > capacity ? libbpf_used + len - capacity : 0;
 	memmove(libbpf_said, libbpf_said + drop, libbpf_used - drop);
 	libbpf_used -= drop;
 	memcpy(libbpf_said + libbpf_used, end, len);
@@ -261,12 +261,13 @@ static int load(struct datapath *d)
 		err = pins_clear(d->pin_dir);
 		if (err)
 			return err;
-		datapath_tell(&d->handlers, "replaced what was pinned in %s: %s", d->pin_dir, why);
+		datapath_notify(&d->handlers, "replaced what was pinned in %s: %s", d->pin_dir,
+				why);
 		break;
 	case PINS_FIT:
 		d->fresh = false;
 		put_off_lease(d);
-		datapath_tell(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
+		datapath_notify(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
 		break;
 	case PINS_NONE:
 		break;

@@ -70,7 +70,7 @@ static inline void free_ptr(void *p)
 
 /* Remembers what datapath_error() says and returns err, which is 0 or less. */
 int datapath_fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void datapath_tell(const struct datapath_handlers *handlers, const char *format, ...)
+void datapath_notify(const struct datapath_handlers *handlers, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* To be called in every step of what may take long. */
 static inline void datapath_alive(const struct datapath *d)

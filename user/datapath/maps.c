@@ -18,19 +18,19 @@ int map_each(const struct datapath *d, int fd, uint32_t key_size, uint32_t value
 {
 	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	uint8_t cursor[2][256];
-	uint32_t room = BATCH;
+	uint32_t capacity = BATCH;
 	bool first = true;
 
 	for (;;) {
-		_cleanup_free_ uint8_t *keys = calloc(room, key_size);
-		_cleanup_free_ uint8_t *values = calloc(room, value_size);
-		uint32_t count = room;
+		_cleanup_free_ uint8_t *keys = calloc(capacity, key_size);
+		_cleanup_free_ uint8_t *values = calloc(capacity, value_size);
+		uint32_t count = capacity;
 		int err;
 
 		if (!keys || !values)
 			return -ENOMEM;
 		do {
-			count = room;
+			count = capacity;
 			err = bpf_map_lookup_batch(fd, first ? NULL : cursor[0], cursor[1], keys,
 						   values, &count, &opts);
 			if (err && err != -ENOENT)
@@ -44,9 +44,9 @@ int map_each(const struct datapath *d, int fd, uint32_t key_size, uint32_t value
 		} while (!err);
 		if (err == -ENOENT)
 			return 0;
-		if (err != -ENOSPC || room > 65536)
+		if (err != -ENOSPC || capacity > 65536)
 			return err;
-		room *= 4; /* one hash bucket holds more than that */
+		capacity *= 4; /* one hash bucket holds more than that */
 	}
 }
 
@@ -160,7 +160,7 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		reasons |= 1U << flag->reason;
 	if (flag->limit)
 		reasons |= 1U << SLUICE_REASON_IN_FLIGHT;
-	if (flag->admission.ceiling || (flag->law != id && flag->law != SLUICE_MODEL_ALL))
+	if (flag->admission.ceiling || (flag->pool != id && flag->pool != SLUICE_MODEL_ALL))
 		reasons |= 1U << SLUICE_REASON_TTFT | 1U << SLUICE_REASON_IN_FLIGHT |
 			   1U << SLUICE_REASON_CLIENT_SHARE;
 	if (id != SLUICE_MODEL_ALL) { /* without reasons too: it remembers the name */
@@ -190,7 +190,7 @@ int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct s
 	*out = (struct state_load){
 		.in_flight = LOAD(s->in_flight),
 		.waiting = LOAD(s->waiting),
-		.beyond = LOAD(s->beyond),
+		.shadow_in_flight = LOAD(s->shadow_in_flight),
 		.waiting_bytes = LOAD(s->waiting_bytes),
 		.token_ns = LOAD(s->token_ns),
 		.waiting_ns = LOAD(s->waiting_ns),

@@ -87,7 +87,7 @@ int datapath_each_quota(struct datapath *d,
 struct budget_list {
 	uint32_t quota;
 	struct sluice_budget_key *keys;
-	size_t count, room;
+	size_t count, capacity;
 	bool no_memory;
 };
 
@@ -98,16 +98,16 @@ static void note_budget(void *arg, const void *key, const void *value)
 
 	if (k->quota != list->quota)
 		return;
-	if (list->count == list->room) {
-		size_t room = list->room ? list->room * 2 : 256;
-		void *more = realloc(list->keys, room * sizeof(*list->keys));
+	if (list->count == list->capacity) {
+		size_t capacity = list->capacity ? list->capacity * 2 : 256;
+		void *more = realloc(list->keys, capacity * sizeof(*list->keys));
 
 		if (!more) {
 			list->no_memory = true;
 			return;
 		}
 		list->keys = more;
-		list->room = room;
+		list->capacity = capacity;
 	}
 	list->keys[list->count++] = *k;
 }

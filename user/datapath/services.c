@@ -26,7 +26,7 @@ struct entry {
 
 struct entries {
 	struct entry *at;
-	size_t count, room;
+	size_t count, capacity;
 	int err;
 };
 
@@ -41,16 +41,16 @@ static void add(struct entries *e, const uint8_t addr[16], uint16_t port,
 {
 	struct entry *entry;
 
-	if (e->count == e->room) {
-		size_t room = e->room ? 2 * e->room : 64;
-		struct entry *grown = realloc(e->at, room * sizeof(*grown));
+	if (e->count == e->capacity) {
+		size_t capacity = e->capacity ? 2 * e->capacity : 64;
+		struct entry *grown = realloc(e->at, capacity * sizeof(*grown));
 
 		if (!grown) {
 			e->err = -ENOMEM;
 			return;
 		}
 		e->at = grown;
-		e->room = room;
+		e->capacity = capacity;
 	}
 	entry = &e->at[e->count++];
 	memset(entry, 0, sizeof(*entry));
@@ -118,7 +118,7 @@ static struct sluice_service kernel_service(const struct service *s)
 		.client_plen4 = s->identity.plen4,
 		.client_plen6 = s->identity.plen6,
 		.unary = s->unary,
-		.doubt_reset = s->doubt_reset,
+		.framing_error_reset = s->framing_error_reset,
 		.quota = s->quota_id,
 		.feedback = s->feedback,
 		.forwarded = s->identity.forwarded_at,
@@ -234,14 +234,14 @@ static int write_rules(struct datapath *d, const struct service *services, size_
 /* What trusted_proxies holds, to be taken out again where nobody wants it. */
 struct trusted_list {
 	struct sluice_trusted_key *at;
-	size_t count, room;
+	size_t count, capacity;
 };
 
 static void add_trusted(void *arg, const void *key, const void *value)
 {
 	struct trusted_list *list = arg;
 
-	if (list->count < list->room)
+	if (list->count < list->capacity)
 		memcpy(&list->at[list->count++], key, sizeof(*list->at));
 }
 
@@ -257,8 +257,9 @@ static struct sluice_trusted_key trusted_key(const struct service *s, unsigned i
 /* Makes trusted_proxies exactly what the services say. */
 static int write_trusted(struct datapath *d, const struct service *services, size_t count)
 {
-	struct trusted_list old = {.room = bpf_map__max_entries(d->skel->maps.trusted_proxies)};
-	_cleanup_free_ struct sluice_trusted_key *free_old = calloc(old.room, sizeof(*free_old));
+	struct trusted_list old = {.capacity = bpf_map__max_entries(d->skel->maps.trusted_proxies)};
+	_cleanup_free_ struct sluice_trusted_key *free_old =
+		calloc(old.capacity, sizeof(*free_old));
 	int fd = map_fd(d->skel->maps.trusted_proxies), err;
 	uint32_t one = 1;
 

@@ -112,7 +112,7 @@ static void write_histogram(FILE *out, const struct daemon_state *s, unsigned ki
 		const struct sluice_histogram *h = &s->histograms[id];
 		uint64_t sum = 0;
 
-		if (!state_model_in_use(s, id) || s->controller->model[id].group ||
+		if (!state_model_in_use(s, id) || s->controller->model[id].is_pool ||
 		    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)))
 			continue;
 		for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS; i++) {
@@ -155,19 +155,19 @@ static bool itl_ema(const struct daemon_state *s, uint32_t id, double *value)
 static bool in_flight(const struct daemon_state *s, uint32_t id, double *value)
 {
 	*value = s->kernel[id].in_flight > 0 ? (double)s->kernel[id].in_flight : 0;
-	return id != SLUICE_MODEL_ALL && !s->controller->model[id].group;
+	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
 }
 
 static bool waiting(const struct daemon_state *s, uint32_t id, double *value)
 {
 	*value = s->kernel[id].waiting > 0 ? (double)s->kernel[id].waiting : 0;
-	return id != SLUICE_MODEL_ALL && !s->controller->model[id].group;
+	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
 }
 
-static bool beyond(const struct daemon_state *s, uint32_t id, double *value)
+static bool shadow_in_flight(const struct daemon_state *s, uint32_t id, double *value)
 {
-	*value = s->kernel[id].beyond > 0 ? (double)s->kernel[id].beyond : 0;
-	return id != SLUICE_MODEL_ALL && !s->controller->model[id].group;
+	*value = s->kernel[id].shadow_in_flight > 0 ? (double)s->kernel[id].shadow_in_flight : 0;
+	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
 }
 
 /* Of the entry that carries the law, which alone has them. */
@@ -213,7 +213,8 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 		{"sluice_in_flight_limit", "Requests that may be in flight at once.", limit},
 		{"sluice_model_open", "1 while requests are admitted, 0 while latency shuts it.",
 		 is_open},
-		{"sluice_beyond", "Requests in flight that only shadow mode let pass.", beyond},
+		{"sluice_shadow_in_flight", "Requests in flight that only shadow mode let pass.",
+		 shadow_in_flight},
 		{"sluice_waiting_bytes", "Bytes of the requests without a first token yet.",
 		 waiting_bytes},
 		{"sluice_rate_bytes_per_second",

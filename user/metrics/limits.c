@@ -127,7 +127,7 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 {
 	uint32_t service, id = SLUICE_MODEL_OTHER;
 	struct text_subject subject;
-	struct sluice_client whom;
+	struct sluice_client who;
 	int found;
 
 	*status = 400;
@@ -153,8 +153,8 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 		id = (uint32_t)found;
 	}
 	*status = 200;
-	explain_client(s, service, &subject, &whom);
-	return one(s, &whom, whom.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id, service);
+	explain_client(s, service, &subject, &who);
+	return one(s, &who, who.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id, service);
 }
 
 unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,

@@ -139,7 +139,7 @@ static void reasons(FILE *out, const struct daemon_state *s)
 	fputs("</table>\n", out);
 }
 
-static void places(FILE *out, const struct daemon_state *s)
+static void slots(FILE *out, const struct daemon_state *s)
 {
 	fputs("<h2>Services and interfaces</h2>\n<table><tr><th>service<th>protocol<th>action<th>mode"
 	      "<th>default model</tr>\n",
@@ -192,6 +192,6 @@ void metrics_write_page(FILE *out, const struct daemon_state *s)
 		s->policy, s->lease_ms, shut ? "Something is shut." : "Everything is open.");
 	models(out, s);
 	reasons(out, s);
-	places(out, s);
+	slots(out, s);
 	fputs("<p><a href=/metrics>/metrics</a></p>\n</body></html>\n", out);
 }

@@ -248,12 +248,12 @@ static bool begin(struct engine *e)
 	if (!tokens)
 		alike = UINT64_MAX;
 	if (e->decodes) {
-		uint64_t room = (e->shape.kv_tokens - e->kv_used) / e->decoding_count;
+		uint64_t fit = (e->shape.kv_tokens - e->kv_used) / e->decoding_count;
 
 		if (alike > e->next_end - e->decode_steps)
 			alike = e->next_end - e->decode_steps;
-		if (alike > room)
-			alike = room;
+		if (alike > fit)
+			alike = fit;
 	}
 	if (e->token)
 		alike = 1;
@@ -261,25 +261,25 @@ static bool begin(struct engine *e)
 		e->requests[e->partial].left -= (uint32_t)((alike - 1) * tokens);
 	e->step_ns = step_ns(&e->shape, e->decodes ? e->decoding_count : 0, tokens);
 	e->step_count = alike;
-	e->steps_told = 0;
+	e->steps_reported = 0;
 	return true;
 }
 
 /* Counts the gaps of the first `steps` of the steps under way. */
-static void tell_gaps(struct engine *e, uint64_t steps)
+static void report_gaps(struct engine *e, uint64_t steps)
 {
-	if (!e->decodes || steps <= e->steps_told)
+	if (!e->decodes || steps <= e->steps_reported)
 		return;
-	if (!e->steps_told) {
+	if (!e->steps_reported) {
 		uint64_t at = e->now_ns + e->step_ns;
 
 		e->gap_ns += e->decoding_count * at - e->sum_last_ns;
 		e->gaps += e->decoding_count;
-		e->steps_told = 1;
+		e->steps_reported = 1;
 	}
-	e->gap_ns += (steps - e->steps_told) * e->step_ns * e->decoding_count;
-	e->gaps += (steps - e->steps_told) * e->decoding_count;
-	e->steps_told = steps;
+	e->gap_ns += (steps - e->steps_reported) * e->step_ns * e->decoding_count;
+	e->gaps += (steps - e->steps_reported) * e->decoding_count;
+	e->steps_reported = steps;
 }
 
 static void leave(struct engine *e, uint32_t id)
@@ -320,7 +320,7 @@ static void finish(struct engine *e)
 {
 	uint32_t finishing = e->finishing_count;
 
-	tell_gaps(e, e->step_count);
+	report_gaps(e, e->step_count);
 	e->now_ns += e->step_ns * e->step_count;
 	if (e->decodes) {
 		e->decode_steps += e->step_count;
@@ -357,7 +357,7 @@ void engine_run(struct engine *e, uint64_t until_ns)
 			break;
 		if (until_ns - e->now_ns < e->step_ns ||
 		    (until_ns - e->now_ns) / e->step_ns < e->step_count) {
-			tell_gaps(e, (until_ns - e->now_ns) / e->step_ns);
+			report_gaps(e, (until_ns - e->now_ns) / e->step_ns);
 			return;
 		}
 		finish(e);
@@ -366,8 +366,8 @@ void engine_run(struct engine *e, uint64_t until_ns)
 		e->now_ns = until_ns;
 }
 
-void engine_tell_tokens(struct engine *e,
-			void (*token)(void *context, uint32_t id, uint64_t now_ns))
+void engine_report_tokens(struct engine *e,
+			  void (*token)(void *context, uint32_t id, uint64_t now_ns))
 {
 	e->token = token;
 }

@@ -60,8 +60,9 @@ struct engine {
 	uint64_t next_end;     /* the least ends_at */
 	uint64_t sum_last_ns;  /* of all that decode, when their last tokens came (modulo 2^64) */
 
-	uint64_t step_ns, step_count, steps_told; /* of the steps under way; step_count 0: none */
-	bool decodes, cuttable;                   /* an arrival may end them early */
+	uint64_t step_ns, step_count,
+		steps_reported; /* of the steps under way; step_count 0: none */
+	bool decodes, cuttable; /* an arrival may end them early */
 
 	uint64_t gap_ns, gaps; /* between tokens, since engine_gaps() */
 	uint64_t preempted;    /* in total */
@@ -87,8 +88,8 @@ bool engine_idle(const struct engine *e);
  * For an engine that a clock drives: to be told each token after the first as well, for which steps
  * are taken one by one; when engine_run() has something to do next, UINT64_MAX while it is idle.
  */
-void engine_tell_tokens(struct engine *e,
-			void (*token)(void *context, uint32_t id, uint64_t now_ns));
+void engine_report_tokens(struct engine *e,
+			  void (*token)(void *context, uint32_t id, uint64_t now_ns));
 uint64_t engine_due(const struct engine *e);
 /*
  * The client has gone: the end of its request, at a time that engine_run() has come to, not from

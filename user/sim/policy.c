@@ -86,18 +86,19 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	p->client_seen_ns[r->client] = now_ns + 1;
 	if (!judge(p, r, now_ns))
 		return false;
-	mine->ahead = admission_ahead(&p->written, &p->load, admission_bytes(r->bytes), now_ns);
+	mine->queued_bytes =
+		admission_queued_bytes(&p->written, &p->load, admission_bytes(r->bytes), now_ns);
 	if (!p->load.waiting)
 		p->began_waiting_ns = now_ns;
 	p->load.in_flight++;
 	p->load.waiting++;
 	p->load.waiting_bytes += r->bytes;
-	mine->beside = (uint32_t)p->load.in_flight;
+	mine->in_flight_at_admission = (uint32_t)p->load.in_flight;
 	mine->admitted_ns = now_ns;
 	mine->waiting = true;
 	held->in_flight++;
 	p->view.admitted++;
-	held->due = admission_due(&p->written, held->due, ADMISSION_ALL, p->view.admitted);
+	held->tat = admission_next_tat(&p->written, held->tat, ADMISSION_ALL, p->view.admitted);
 	p->order[p->order_count++] = id;
 	return true;
 }
@@ -136,8 +137,8 @@ void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
 	if (p->rule.kind == POLICY_EMA_FLAG)
 		ema_record(&p->ttft, ms, 1, now_ns, p->rule.tau_s);
 	if (p->rule.kind == POLICY_ADAPTIVE)
-		adaptive_ttft(&p->adaptive, &p->rule.targets, ms, r->bytes, mine->ahead,
-			      mine->beside, now_ns);
+		adaptive_ttft(&p->adaptive, &p->rule.targets, ms, r->bytes, mine->queued_bytes,
+			      mine->in_flight_at_admission, now_ns);
 }
 
 void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns)

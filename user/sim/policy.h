@@ -34,7 +34,7 @@ struct policy_rule {
 /* What the kernel keeps of a request that was let in. */
 struct policy_request {
 	uint64_t admitted_ns, first_ns;
-	uint32_t ahead, beside;
+	uint32_t queued_bytes, in_flight_at_admission;
 	bool waiting;
 };
 

@@ -111,9 +111,9 @@ static void curve_line(FILE *curve, const struct flow *f, uint64_t now_ns, uint3
 		fprintf(curve, "%u", p->rule.limit);
 	fprintf(curve, ",%d,%lld,%lld,%.1f,%u,%llu,%llu,%u,%u\n",
 		!p->shut && !(adaptive && p->written.stopped), (long long)p->load.in_flight,
-		(long long)p->load.waiting, adaptive ? (double)p->written.room / 1024 : 0, arrived,
-		(unsigned long long)p->view.admitted, (unsigned long long)refused, f->retries,
-		f->gave_up);
+		(long long)p->load.waiting, adaptive ? (double)p->written.queue_budget / 1024 : 0,
+		arrived, (unsigned long long)p->view.admitted, (unsigned long long)refused,
+		f->retries, f->gave_up);
 }
 
 static void come(struct flow *f, uint32_t id, uint64_t now_ns)

@@ -119,14 +119,14 @@ static const char *read_row(char *line, struct sim_request *r, int64_t *ns)
 	return NULL;
 }
 
-static int grow(struct trace *t, uint32_t *room)
+static int grow(struct trace *t, uint32_t *capacity)
 {
 	struct sim_request *more;
 
-	if (t->count < *room)
+	if (t->count < *capacity)
 		return 0;
-	*room = *room ? 2 * *room : 4096;
-	more = realloc(t->requests, *room * sizeof(*more));
+	*capacity = *capacity ? 2 * *capacity : 4096;
+	more = realloc(t->requests, *capacity * sizeof(*more));
 	if (!more)
 		return -ENOMEM;
 	t->requests = more;
@@ -138,7 +138,7 @@ static int read_lines(FILE *in, const char *path, struct trace *t, char *err, si
 	unsigned long number = 0;
 	char line[LINE_MAX_LEN];
 	int64_t first = 0, last = 0, ns;
-	uint32_t room = 0;
+	uint32_t capacity = 0;
 
 	while (fgets(line, sizeof(line), in)) {
 		size_t end = strlen(line);
@@ -153,7 +153,7 @@ static int read_lines(FILE *in, const char *path, struct trace *t, char *err, si
 				continue;
 			if (!*line)
 				continue;
-			if (t->count == TRACE_MAX || grow(t, &room)) {
+			if (t->count == TRACE_MAX || grow(t, &capacity)) {
 				parse_say(err, len, PARSE_QUOTE ": line %lu: too many requests",
 					  PARSE_QUOTED(path), number);
 				return -ENOMEM;

@@ -55,7 +55,7 @@ static struct link_end connect_anew(void)
 }
 
 /* SLUICE_REASON_NONE if it is admitted. */
-static enum sluice_reason ask_on(struct link_end *l)
+static enum sluice_reason request_on(struct link_end *l)
 {
 	unsigned before = w.refusal_count;
 
@@ -66,25 +66,25 @@ static enum sluice_reason ask_on(struct link_end *l)
 	return w.refusals[before].reason;
 }
 
-static enum sluice_reason ask(void)
+static enum sluice_reason send_request(void)
 {
 	struct link_end l = connect_anew();
 
-	return ask_on(&l);
+	return request_on(&l);
 }
 
-static void set_law(uint32_t model, uint16_t law, struct sluice_admission a)
+static void set_pool(uint32_t model, uint16_t pool, struct sluice_admission a)
 {
-	struct sluice_model_flag flag = {.allow = 1, .law = law, .limit_retry_ms = 1000};
+	struct sluice_model_flag flag = {.allow = 1, .pool = pool, .limit_retry_ms = 1000};
 
-	if (law == model)
+	if (pool == model)
 		flag.admission = a;
 	set_flag(model, flag);
-	if (law != model) {
+	if (pool != model) {
 		struct sluice_model_flag group = {
-			.allow = 1, .law = law, .limit_retry_ms = 1000, .admission = a};
+			.allow = 1, .pool = pool, .limit_retry_ms = 1000, .admission = a};
 
-		set_flag(law, group);
+		set_flag(pool, group);
 	}
 }
 
@@ -93,7 +93,7 @@ static struct sluice_admission ceiling_of(uint32_t ceiling)
 	struct sluice_admission a = {.ceiling = ceiling, .floor = 1};
 
 	for (int r = 0; r < SLUICE_RANKS; r++)
-		a.level[r] = a.room_level[r] = ADMISSION_ALL;
+		a.level[r] = a.queue_budget_level[r] = ADMISSION_ALL;
 	return a;
 }
 
@@ -126,72 +126,72 @@ static void a_place_is_free_the_moment_its_response_ends_or_its_connection_dies(
 			d = connect_anew();
 
 	empty_states();
-	set_law(LLAMA, LLAMA, ceiling_of(2));
-	assert_int_equal(ask_on(&a), SLUICE_REASON_NONE);
-	assert_int_equal(ask_on(&b), SLUICE_REASON_NONE);
-	assert_int_equal(ask_on(&c), SLUICE_REASON_IN_FLIGHT);
+	set_pool(LLAMA, LLAMA, ceiling_of(2));
+	assert_int_equal(request_on(&a), SLUICE_REASON_NONE);
+	assert_int_equal(request_on(&b), SLUICE_REASON_NONE);
+	assert_int_equal(request_on(&c), SLUICE_REASON_IN_FLIGHT);
 	send_on(&a, true, PSH | ACK, SSE_HEAD EVENT);
-	assert_int_equal(ask(), SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(send_request(), SLUICE_REASON_IN_FLIGHT);
 	send_on(&a, true, PSH | ACK, EVENT END);
-	assert_int_equal(ask_on(&d), SLUICE_REASON_NONE);
-	assert_int_equal(ask(), SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(request_on(&d), SLUICE_REASON_NONE);
+	assert_int_equal(send_request(), SLUICE_REASON_IN_FLIGHT);
 	send_on(&b, false, RST, "");
-	assert_int_equal(ask(), SLUICE_REASON_NONE);
-	assert_int_equal(ask(), SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(send_request(), SLUICE_REASON_NONE);
+	assert_int_equal(send_request(), SLUICE_REASON_IN_FLIGHT);
 }
 
 static void what_requests_hold_is_counted_where_their_law_looks(void **state)
 {
-	static const uint16_t laws[] = {LLAMA, GROUP, SLUICE_MODEL_ALL};
+	static const uint16_t pools[] = {LLAMA, GROUP, SLUICE_MODEL_ALL};
 
 	for (size_t i = 0; i < 3; i++) {
 		struct link_end a = connect_anew(), b = connect_anew();
-		struct sluice_model_state law;
+		struct sluice_model_state pool;
 		uint64_t began;
 
 		empty_states();
-		set_law(LLAMA, laws[i], ceiling_of(50));
+		set_pool(LLAMA, pools[i], ceiling_of(50));
 		pass_ms(100);
 		began = w.settings.clock_ns;
-		assert_int_equal(ask_on(&a), SLUICE_REASON_NONE);
+		assert_int_equal(request_on(&a), SLUICE_REASON_NONE);
 		pass_ms(100);
-		assert_int_equal(ask_on(&b), SLUICE_REASON_NONE);
-		law = get_state(laws[i]);
-		assert_int_equal(law.in_flight, 2);
-		assert_int_equal(law.waiting, 2);
-		assert_int_equal(law.waiting_bytes, 2 * REQUEST_BYTES);
-		assert_int_equal(law.waiting_ns, began);
-		assert_int_equal(law.admitted, 2);
-		assert_int_equal(ages_total(laws[i]), 2);
-		assert_in_range(ages_oldest(&law.ages, w.settings.clock_ns), 33 * MS, 168 * MS);
+		assert_int_equal(request_on(&b), SLUICE_REASON_NONE);
+		pool = get_state(pools[i]);
+		assert_int_equal(pool.in_flight, 2);
+		assert_int_equal(pool.waiting, 2);
+		assert_int_equal(pool.waiting_bytes, 2 * REQUEST_BYTES);
+		assert_int_equal(pool.waiting_ns, began);
+		assert_int_equal(pool.admitted, 2);
+		assert_int_equal(ages_total(pools[i]), 2);
+		assert_in_range(ages_oldest(&pool.ages, w.settings.clock_ns), 33 * MS, 168 * MS);
 		assert_int_equal(get_state(LLAMA).in_flight, 2);
 		assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 2);
 		pass_ms(1);
 		w.sample_count = 0;
 		send_on(&a, true, PSH | ACK, SSE_HEAD EVENT);
-		law = get_state(laws[i]);
-		assert_int_equal(law.waiting, 1);
-		assert_int_equal(law.waiting_bytes, REQUEST_BYTES);
-		assert_int_equal(law.token_ns, w.settings.clock_ns);
-		assert_int_equal(ages_total(laws[i]), 1);
+		pool = get_state(pools[i]);
+		assert_int_equal(pool.waiting, 1);
+		assert_int_equal(pool.waiting_bytes, REQUEST_BYTES);
+		assert_int_equal(pool.token_ns, w.settings.clock_ns);
+		assert_int_equal(ages_total(pools[i]), 1);
 		assert_int_equal(w.sample_count, 1);
-		assert_int_equal(w.samples[0].ahead, REQUEST_BYTES);
-		assert_int_equal(w.samples[0].beside, 1);
+		assert_int_equal(w.samples[0].queued_bytes, REQUEST_BYTES);
+		assert_int_equal(w.samples[0].in_flight_at_admission, 1);
 		assert_int_equal(w.samples[0].bytes, REQUEST_BYTES);
 		pass_ms(40);
 		send_on(&a, true, PSH | ACK, EVENT);
 		pass_ms(20);
 		send_on(&a, true, PSH | ACK, EVENT END);
 		assert_int_equal(w.samples[w.sample_count - 1].kind, SLUICE_SAMPLE_ITL);
-		assert_int_equal(w.samples[w.sample_count - 1].ahead, 30000);
-		assert_int_equal(w.samples[w.sample_count - 1].beside, 2);
+		assert_int_equal(w.samples[w.sample_count - 1].queued_bytes, 30000);
+		assert_int_equal(w.samples[w.sample_count - 1].in_flight_at_admission, 2);
 		send_on(&b, false, RST, "");
-		law = get_state(laws[i]);
-		assert_int_equal(law.in_flight, 0);
-		assert_int_equal(law.waiting, 0);
-		assert_int_equal(law.waiting_bytes, 0);
-		assert_int_equal(law.ended, 2);
-		assert_int_equal(ages_total(laws[i]), 0);
+		pool = get_state(pools[i]);
+		assert_int_equal(pool.in_flight, 0);
+		assert_int_equal(pool.waiting, 0);
+		assert_int_equal(pool.waiting_bytes, 0);
+		assert_int_equal(pool.ended, 2);
+		assert_int_equal(ages_total(pools[i]), 0);
 		assert_int_equal(get_state(LLAMA).in_flight, 0);
 		assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 0);
 		assert_int_equal(client_holds(), 0);
@@ -211,17 +211,17 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 	srand(20261122);
 	for (int trial = 0; trial < 4000; trial++) {
 		struct sluice_admission a = {
-			.room = random64(2500),
+			.queue_budget = random64(2500),
 			.credit_most = random64(2000),
-			.room_per_kib = random64(100),
+			.queue_budget_per_kib = random64(100),
 			.rate = rand() & 3 ? random64(1 << 14) : 0,
 			.ceiling = random64(40),
 			.floor = 1 + random64(3),
 			.fair = rand() & 3 ? random64(3 * ADMISSION_ALL) : 0,
-			.turn = rand() & 3 ? random64(8 * ADMISSION_ALL) : 0,
+			.interval = rand() & 3 ? random64(8 * ADMISSION_ALL) : 0,
 			.stopped = random64(20) == 0,
 		};
-		struct sluice_model_state law = {
+		struct sluice_model_state pool = {
 			.in_flight = random64(22),
 			.waiting = random64(4),
 			.waiting_bytes = random64(4000),
@@ -229,9 +229,9 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 			.token_ns = CLOCK_START - random64(400 * MS),
 			.waiting_ns = CLOCK_START - random64(400 * MS),
 		};
-		struct admission_load load = {law.in_flight, law.waiting, law.waiting_bytes,
-					      law.token_ns > law.waiting_ns ? law.token_ns
-									    : law.waiting_ns};
+		struct admission_load load = {pool.in_flight, pool.waiting, pool.waiting_bytes,
+					      pool.token_ns > pool.waiting_ns ? pool.token_ns
+									      : pool.waiting_ns};
 		struct sluice_client_flag_key key = {.client = this_client(false), .model = LLAMA};
 		struct sluice_holding held = {random64(5), random64(80 * ADMISSION_ALL)},
 				      holds = held;
@@ -242,15 +242,15 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 		reset_world();
 		for (int r = 0; r < SLUICE_RANKS; r++)
 			a.level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL,
-			a.room_level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL;
+			a.queue_budget_level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL;
 		empty_states();
-		put_state(LLAMA, law);
-		set_law(LLAMA, LLAMA, a);
+		put_state(LLAMA, pool);
+		set_pool(LLAMA, LLAMA, a);
 		assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY),
 				 0);
 		rank = admission_rank(
 			SLUICE_CLASS_NORMAL,
-			admission_above_share(&a, &held, ADMISSION_ALL, law.admitted));
+			admission_above_share(&a, &held, ADMISSION_ALL, pool.admitted));
 		verdict = admission_judge(&a, &load, REQUEST_BYTES, rank, CLOCK_START);
 		if (verdict)
 			wanted = rank & 1 && !admission_judge(&a, &load, REQUEST_BYTES, rank - 1,
@@ -258,22 +258,22 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 					 ? SLUICE_REASON_CLIENT_SHARE
 				 : verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT
 								: SLUICE_REASON_TTFT;
-		got = ask();
+		got = send_request();
 		if (got != wanted)
 			fail_msg("trial %d: reason %d, not %d", trial, got, wanted);
 		admitted += !wanted;
 		refused[wanted]++;
-		assert_int_equal(get_state(LLAMA).in_flight, law.in_flight + !wanted);
+		assert_int_equal(get_state(LLAMA).in_flight, pool.in_flight + !wanted);
 		assert_int_equal(get_state(LLAMA).waiting_bytes,
-				 law.waiting_bytes + (wanted ? 0 : REQUEST_BYTES));
+				 pool.waiting_bytes + (wanted ? 0 : REQUEST_BYTES));
 		assert_int_equal(get_state(LLAMA).refused[rank], !!wanted);
 		assert_int_equal(ages_total(LLAMA), !wanted);
 		/* What it has had of its share goes on from what it had. */
 		if (!wanted) {
 			holds.in_flight++;
-			if (a.turn)
-				holds.due = admission_due(&a, held.due, ADMISSION_ALL,
-							  law.admitted + 1);
+			if (a.interval)
+				holds.tat = admission_next_tat(&a, held.tat, ADMISSION_ALL,
+							       pool.admitted + 1);
 		}
 		assert_int_equal(bpf_map_lookup_elem(fd_of(client_in_flight), &key, &held), 0);
 		assert_memory_equal(&held, &holds, sizeof(held));
@@ -326,7 +326,7 @@ static void set_quota(uint32_t id, uint32_t requests)
 {
 	struct sluice_quota quota = {.request_ns = HOUR, .request_span_ns = requests * HOUR};
 	struct sluice_model_flag flag = {
-		.allow = 1, .law = LLAMA, .quota = id, .admission = ceiling_of(RACERS * EACH + 1)};
+		.allow = 1, .pool = LLAMA, .quota = id, .admission = ceiling_of(RACERS * EACH + 1)};
 
 	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
 	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
@@ -347,7 +347,7 @@ static void race_once(bool budget)
 	if (budget)
 		set_quota(7, RACE_CEILING);
 	else
-		set_law(LLAMA, LLAMA, ceiling_of(RACE_CEILING));
+		set_pool(LLAMA, LLAMA, ceiling_of(RACE_CEILING));
 	for (int r = 0; r < RACERS; r++) {
 		for (int i = 0; i < EACH; i++) {
 			struct link_end l = connect_anew();
@@ -397,33 +397,33 @@ static void two_cpus_cannot_both_have_the_last_of_a_budget(void **state)
 static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state)
 {
 	struct sluice_model_flag flag = {
-		.allow = 1, .law = LLAMA, .mode = SLUICE_MODE_SHADOW, .admission = ceiling_of(2)};
+		.allow = 1, .pool = LLAMA, .mode = SLUICE_MODE_SHADOW, .admission = ceiling_of(2)};
 	struct link_end l[5];
 
 	empty_states();
 	set_flag(LLAMA, flag);
 	for (int i = 0; i < 5; i++) {
 		l[i] = connect_anew();
-		assert_int_equal(ask_on(&l[i]), SLUICE_REASON_NONE);
+		assert_int_equal(request_on(&l[i]), SLUICE_REASON_NONE);
 	}
 	assert_int_equal(get_state(LLAMA).in_flight, 2);
 	assert_int_equal(get_state(LLAMA).waiting, 2);
-	assert_int_equal(get_state(LLAMA).beyond, 3);
+	assert_int_equal(get_state(LLAMA).shadow_in_flight, 3);
 	assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_SHADOW_REJECTED,
 				     SLUICE_REASON_IN_FLIGHT),
 			 3);
 	w.sample_count = 0;
 	send_on(&l[4], true, PSH | ACK, SSE_HEAD EVENT);
-	assert_int_equal(w.samples[0].beside, 0);
+	assert_int_equal(w.samples[0].in_flight_at_admission, 0);
 	send_on(&l[4], true, PSH | ACK, END);
 	assert_int_equal(get_state(LLAMA).in_flight, 2);
-	assert_int_equal(get_state(LLAMA).beyond, 2);
+	assert_int_equal(get_state(LLAMA).shadow_in_flight, 2);
 	/* the place of an admitted one is the next one's */
 	send_on(&l[0], true, PSH | ACK, SSE_HEAD EVENT END);
 	assert_int_equal(get_state(LLAMA).in_flight, 1);
-	assert_int_equal(ask(), SLUICE_REASON_NONE);
+	assert_int_equal(send_request(), SLUICE_REASON_NONE);
 	assert_int_equal(get_state(LLAMA).in_flight, 2);
-	assert_int_equal(get_state(LLAMA).beyond, 2);
+	assert_int_equal(get_state(LLAMA).shadow_in_flight, 2);
 }
 
 int main(void)

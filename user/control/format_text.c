@@ -3,7 +3,7 @@
  * Answers as text. A table collects its cells and is printed once every column's width is known; a
  * field that an older or newer daemon does not send is a dash, never a crash.
  */
-#include "control/people.h"
+#include "control/format_text.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -235,7 +235,7 @@ static void print_models(FILE *out, const json_t *answer)
 		fputs("No model has answered a request yet.\n", out);
 }
 
-void people_models(FILE *out, const json_t *models)
+void format_models(FILE *out, const json_t *models)
 {
 	print_models(out, models);
 }
@@ -336,7 +336,7 @@ static void print_identity(FILE *out, const json_t *service)
 	fputc('\n', out);
 }
 
-void people_services(FILE *out, const json_t *services)
+void format_services(FILE *out, const json_t *services)
 {
 	const json_t *list = json_object_get(services, "services"), *one;
 	size_t i, said = 0;
@@ -384,7 +384,7 @@ static void print_warnings(FILE *out, const json_t *status)
 		const char *counter, *means;
 	} rows[] = {
 		{"passed-lease", "passed although refused: the lease had run out"},
-		{"passed-doubt", "connections passed unjudged: their framing was lost"},
+		{"passed-framing-error", "connections passed unjudged: their framing was lost"},
 		{"headers-unread",
 		 "packets passed unread: more IPv6 extension headers than are walked"},
 		{"passed-no-room", "refusals that became a reset: their text was missing"},
@@ -423,7 +423,7 @@ static void print_warnings(FILE *out, const json_t *status)
 			name, whole(map, "entries"), whole(map, "max"));
 }
 
-void people_status(FILE *out, const json_t *status)
+void format_status(FILE *out, const json_t *status)
 {
 	const json_t *one;
 	size_t i;
@@ -498,11 +498,11 @@ static void explain_model(FILE *out, const char *label, const json_t *m)
 }
 
 /* The request before the law of policy adaptive, with the numbers that decide. */
-static void explain_law(FILE *out, const json_t *e)
+static void explain_admission(FILE *out, const json_t *e)
 {
-	const json_t *law = json_object_get(e, "law");
-	double level = json_number_value(json_object_get(law, "level"));
-	double room = json_number_value(json_object_get(law, "room_level"));
+	const json_t *pool = json_object_get(e, "admission");
+	double level = json_number_value(json_object_get(pool, "level"));
+	double queue_budget = json_number_value(json_object_get(pool, "queue_budget_level"));
 
 	fprintf(out, "class        %s (%s), rank %s of 0 to 7", text(e, "class"),
 		!strcmp(text(e, "class_from"), "default")  ? "nothing is said of it"
@@ -510,42 +510,43 @@ static void explain_law(FILE *out, const json_t *e)
 		: !strcmp(text(e, "class_from"), "key")    ? "of its key"
 							   : "of its prefix",
 		number(e, "rank", 0));
-	if (!json_is_object(law)) {
+	if (!json_is_object(pool)) {
 		fputc('\n', out);
 		return;
 	}
-	if (level < 1 || level > 1 || room < 1)
+	if (level < 1 || level > 1 || queue_budget < 1)
 		fprintf(out, ": has %.0f %% of the places and %.0f %% of the room", 100 * level,
-			100 * room);
+			100 * queue_budget);
 	fputc('\n', out);
-	if (strcmp(text(law, "of"), text(e, "model")))
-		fprintf(out, "law          that of %s\n", text(law, "of"));
-	fprintf(out, "places       %s in flight", number(law, "in_flight", 0));
-	if (json_is_number(json_object_get(law, "ceiling"))) {
-		fprintf(out, " of %s", number(law, "ceiling", 0));
+	if (strcmp(text(pool, "pool"), text(e, "model")))
+		fprintf(out, "law          that of %s\n", text(pool, "pool"));
+	fprintf(out, "places       %s in flight", number(pool, "in_flight", 0));
+	if (json_is_number(json_object_get(pool, "ceiling"))) {
+		fprintf(out, " of %s", number(pool, "ceiling", 0));
 		if (level < 1 || level > 1)
-			fprintf(out, ", %s for this rank", number(law, "places", 0));
+			fprintf(out, ", %s for this rank", number(pool, "slots", 0));
 	}
-	fprintf(out, "; below %s all are admitted%s\n", number(law, "floor", 0),
-		json_is_true(json_object_get(law, "stopped"))
+	fprintf(out, "; below %s all are admitted%s\n", number(pool, "floor", 0),
+		json_is_true(json_object_get(pool, "stopped"))
 			? ", above none: nothing that waits moves"
 			: "");
 	fprintf(out, "wait         %s waiting with %s bytes; a request of %s bytes ",
-		number(law, "waiting", 0), number(law, "waiting_bytes", 0),
-		number(law, "request_bytes", 0));
-	if (json_is_number(json_object_get(law, "predicted_wait_ms")))
+		number(pool, "waiting", 0), number(pool, "waiting_bytes", 0),
+		number(pool, "request_bytes", 0));
+	if (json_is_number(json_object_get(pool, "predicted_wait_ms")))
 		fprintf(out, "is expected to wait %s ms, and may %s ms (target %s ms)\n",
-			number(law, "predicted_wait_ms", 0), number(law, "allowed_wait_ms", 0),
-			number(law, "target_ms", 0));
+			number(pool, "predicted_wait_ms", 0), number(pool, "allowed_wait_ms", 0),
+			number(pool, "target_ms", 0));
 	else
 		fputs("waits for what nobody knows yet: too few first tokens were seen\n", out);
-	fprintf(out, "share        %s in flight of the client", number(law, "client_in_flight", 0));
-	if (json_is_number(json_object_get(law, "client_share")))
+	fprintf(out, "share        %s in flight of the client",
+		number(pool, "client_in_flight", 0));
+	if (json_is_number(json_object_get(pool, "client_share")))
 		fprintf(out,
 			", of %s places that are its share, and %s requests ahead of it, of %d: %s\n",
-			number(law, "client_share", 1), number(law, "client_ahead", 1),
-			ADMISSION_TURNS,
-			json_is_true(json_object_get(law, "above_share"))
+			number(pool, "client_share", 1), number(pool, "client_excess", 1),
+			ADMISSION_TOLERANCE,
+			json_is_true(json_object_get(pool, "above_share"))
 				? "above it, and so behind those within theirs"
 				: "within it");
 	else
@@ -596,7 +597,7 @@ static void explain_one(FILE *out, const json_t *e)
 	}
 	explain_model(out, "model", json_object_get(e, "model_now"));
 	explain_model(out, "all models", json_object_get(e, "global_now"));
-	explain_law(out, e);
+	explain_admission(out, e);
 	fprintf(out, "client       %s in flight", number(e, "client_in_flight", 0));
 	if (strcmp(weight_of(e), "1"))
 		fprintf(out, ", weight %s", weight_of(e));
@@ -607,7 +608,7 @@ static void explain_one(FILE *out, const json_t *e)
 	}
 }
 
-void people_explain(FILE *out, const json_t *e)
+void format_explain(FILE *out, const json_t *e)
 {
 	const json_t *services = json_object_get(e, "services"), *one;
 	size_t i;
@@ -623,7 +624,7 @@ void people_explain(FILE *out, const json_t *e)
 	}
 }
 
-void people_quotas(FILE *out, const json_t *answer)
+void format_quotas(FILE *out, const json_t *answer)
 {
 	struct table t = {.columns = 5, .align = "lllll"};
 	const json_t *list = json_object_get(answer, "quotas"), *one;
@@ -700,7 +701,7 @@ static const char *standing(const json_t *client, char *buf, size_t len)
 	return buf;
 }
 
-void people_clients(FILE *out, const json_t *clients)
+void format_clients(FILE *out, const json_t *clients)
 {
 	struct table seen = {.columns = 11, .align = "lrrrrrrrlll"};
 	struct table rules = {.columns = 5, .align = "lllll"};
@@ -742,7 +743,7 @@ void people_clients(FILE *out, const json_t *clients)
 	print_table(out, &rules);
 }
 
-void people_event(FILE *out, const json_t *event)
+void format_event(FILE *out, const json_t *event)
 {
 	const char *kind = text(event, "event");
 
@@ -798,7 +799,7 @@ static void target(FILE *out, const json_t *model, const char *name, const char 
 }
 
 /* "llama: open, ttft 800 ms, itl none, …": what holds now. */
-void people_set(FILE *out, const json_t *answer)
+void format_set(FILE *out, const json_t *answer)
 {
 	const json_t *model = json_object_get(answer, "model");
 	bool all = !json_is_object(model);
@@ -825,7 +826,7 @@ void people_set(FILE *out, const json_t *answer)
 	fputc('\n', out);
 }
 
-void people_done(FILE *out, const json_t *answer)
+void format_done(FILE *out, const json_t *answer)
 {
 	const json_t *model = json_object_get(answer, "model");
 	const json_t *for_ms = json_object_get(answer, "for_ms");

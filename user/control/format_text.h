@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The daemon's answers for people: tables with their units in the header, and first of all the one
+ * line that somebody woken at three in the morning needs: is it enforcing, is anything shut, why,
+ * since when, until when.
+ */
+#ifndef SLUICE_FORMAT_TEXT_H
+#define SLUICE_FORMAT_TEXT_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+void format_status(FILE *out, const json_t *status);
+void format_models(FILE *out, const json_t *models);
+void format_clients(FILE *out, const json_t *clients);
+void format_explain(FILE *out, const json_t *answer);
+void format_quotas(FILE *out, const json_t *quotas);
+void format_services(FILE *out, const json_t *services);
+/* One line of a watch stream. */
+void format_event(FILE *out, const json_t *event);
+/* What holds after a `set`. */
+void format_set(FILE *out, const json_t *answer);
+/* A sentence about what a command that changes something did. */
+void format_done(FILE *out, const json_t *answer);
+
+#endif
