@@ -13,7 +13,7 @@ configure() {
 		services:
 		  - listen: $PORT
 		    model: blocked
-		    doubt: $1
+		    on-framing-error: $1
 		models: [{name: open}, {name: blocked}]
 	END
 	sluice --config "$T/sluice.yaml"

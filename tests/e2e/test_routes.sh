@@ -32,16 +32,16 @@ same "… nor is another that looks like it let through" 429 \
 	"$(status /v1/tokenize/../models/shut -H 'X-Model: shut')"
 same "the server has seen none of the refused" 2 "$(value "mock['requests_complete']")"
 holds "status says what is judged" \
-	"s['services'][0]['judge_methods'] == ['POST'] and s['services'][0]['doubt'] == 'reset' and
+	"s['services'][0]['judge_methods'] == ['POST'] and s['services'][0]['on_framing_error'] == 'reset' and
 	 s['services'][0]['model_from'] == ['path', 'header', 'body'] and
 	 {'kind': 'pass', 'prefix': '/v1/tokenize'} in s['services'][0]['paths']"
 
-printf 'POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n' >"$T/doubt"
+printf 'POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n' >"$T/ambiguous"
 check "a request that can be framed in two ways is reset" on "$C" "$PY" -c "
 import socket, sys
 s = socket.create_connection(('$S4', $PORT), 5)
 s.settimeout(5)
-s.sendall(open('$T/doubt', 'rb').read())
+s.sendall(open('$T/ambiguous', 'rb').read())
 try:
     sys.exit('answered: %r' % s.recv(100))
 except ConnectionResetError:
