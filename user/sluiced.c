@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -1365,35 +1364,6 @@ static void expire_rules(struct daemon *d)
 		write_prefixes(d, &d->prefix_rules);
 }
 
-/* config_load() says what is wrong on standard error; here the operator at the socket must read it
- * too. */
-static int load_config_heard(struct daemon *d, struct config *out, char *err, size_t err_len)
-{
-	int memory = memfd_create("reload", MFD_CLOEXEC), saved = dup(STDERR_FILENO), ret;
-	ssize_t n = 0;
-
-	fflush(stderr);
-	if (memory >= 0 && saved >= 0)
-		dup2(memory, STDERR_FILENO);
-	ret = config_load(out, d->argc, d->argv, environ);
-	fflush(stderr);
-	if (memory >= 0 && saved >= 0) {
-		dup2(saved, STDERR_FILENO);
-		n = pread(memory, err, err_len - 1, 0);
-		err[n > 0 ? n : 0] = 0;
-		err[strcspn(err, "\n")] = 0;
-		if (ret)
-			fprintf(stderr, "%s\n", err);
-		if (!strncmp(err, "sluiced: ", 9))
-			memmove(err, err + 9, strlen(err + 9) + 1);
-	}
-	if (memory >= 0)
-		close(memory);
-	if (saved >= 0)
-		close(saved);
-	return ret ? -EINVAL : 0;
-}
-
 static bool same_text(const char *a, const char *b)
 {
 	return a == b || (a && b && !strcmp(a, b));
@@ -1413,10 +1383,12 @@ static int op_reload(void *arg, char *said, size_t said_len, char *err, size_t e
 	struct daemon *d = arg;
 	struct controller_targets all = d->controller.all;
 	struct config config;
-	int ret = load_config_heard(d, &config, err, err_len);
+	int ret;
 
-	if (ret)
-		return ret;
+	if (config_load(&config, d->argc, d->argv, environ, err, err_len)) {
+		say("%s", err);
+		return -EINVAL;
+	}
 	look_at_the_clock(d);
 	memset(d->claimed, 0, sizeof(d->claimed));
 	d->controller.all = targets_of(&config);
@@ -1816,10 +1788,13 @@ int main(int argc, char **argv)
 {
 	struct daemon *d = &daemon_;
 	int signals, status = EXIT_USAGE;
+	char err[2048];
 	bool before;
 	int ret;
 
-	ret = config_load(&d->config, argc, argv, environ);
+	ret = config_load(&d->config, argc, argv, environ, err, sizeof(err));
+	if (ret < 0)
+		say("%s", err);
 	if (ret)
 		return ret > 0 ? 0 : EXIT_USAGE;
 	d->argc = argc;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The configuration from the outside: a file, an environment and a command line go in, a struct or
- * one line on standard error comes out. Each row is such a case. FILE in an expected line stands
- * for the path of the row's file.
+ * one line that says what is wrong comes out. Each row is such a case. FILE in an expected line
+ * stands for the path of the row's file.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,7 +27,7 @@
 #define BASE        "--interface", "lo", "--listen", "8000"
 
 static char dir[] = "/tmp/sluice-test-config-XXXXXX", path[64];
-static char printed[16384]; /* the last run's standard error, or output */
+static char printed[16384]; /* the last run's error, or output */
 static struct config config;
 
 static int make_dir(void **state)
@@ -53,24 +53,30 @@ static void write_file(const char *text, size_t len)
 	assert_int_equal(fclose(f), 0);
 }
 
-/* config_load() with what it writes to `fd` caught in `printed`. */
-static int load_catching(int fd, const char *const *args, const char *const *env)
+static int load_from(const char *const *args, const char *const *env)
 {
 	char *argv[ARGS_MAX + 2] = {"sluiced"};
-	int argc = 1, saved = dup(fd), rc;
+	int argc = 1;
+
+	for (; args && args[argc - 1]; argc++)
+		argv[argc] = (char *)args[argc - 1];
+	printed[0] = '\0';
+	return config_load(&config, argc, argv, (char *const *)env, printed, sizeof(printed));
+}
+
+/* load_from() with what it writes to standard output caught in `printed`. */
+static int load_catching_output(const char *const *args)
+{
+	int saved = dup(STDOUT_FILENO), rc;
 	FILE *tmp = tmpfile();
 	size_t n;
 
-	while (args && args[argc - 1]) {
-		argv[argc] = (char *)args[argc - 1];
-		argc++;
-	}
 	assert_non_null(tmp);
 	fflush(NULL);
-	dup2(fileno(tmp), fd);
-	rc = config_load(&config, argc, argv, (char *const *)env);
+	dup2(fileno(tmp), STDOUT_FILENO);
+	rc = load_from(args, NULL);
 	fflush(NULL);
-	dup2(saved, fd);
+	dup2(saved, STDOUT_FILENO);
 	close(saved);
 	rewind(tmp);
 	n = fread(printed, 1, sizeof(printed) - 1, tmp);
@@ -92,7 +98,7 @@ static void load(const char *yaml, const char *const *args, const char *const *e
 	}
 	while (args && *args)
 		all[n++] = *args++;
-	if (load_catching(STDERR_FILENO, all, env))
+	if (load_from(all, env))
 		fail_msg("%s", printed);
 	assert_string_equal(printed, "");
 }
@@ -115,13 +121,12 @@ static void refuse(const char *what, const char *yaml, size_t yaml_len, const ch
 	while (args && *args)
 		all[n++] = *args++;
 	if (file)
-		snprintf(line, sizeof(line), "sluiced: %.*s%s%s\n", (int)(file - want), want, path,
-			 file + 4);
+		snprintf(line, sizeof(line), "%.*s%s%s", (int)(file - want), want, path, file + 4);
 	else
-		snprintf(line, sizeof(line), "sluiced: %s\n", want);
+		snprintf(line, sizeof(line), "%s", want);
 	memset(&config, 0xa5, sizeof(config));
 	before = config;
-	rc = load_catching(STDERR_FILENO, all, env);
+	rc = load_from(all, env);
 	if (rc != -EINVAL || strcmp(printed, line))
 		fail_msg("%s: %d, \"%s\" where \"%s\" is expected", what, rc, printed, line);
 	assert_memory_equal(&before, &config, sizeof(config));
@@ -1107,7 +1112,7 @@ static void help_and_version_print_themselves_and_need_nothing(void **state)
 	static const char *const help[] = {"--help", NULL}, *const version[] = {"--version", NULL};
 	char option[64];
 
-	assert_int_equal(load_catching(STDOUT_FILENO, help, NULL), 1);
+	assert_int_equal(load_catching_output(help), 1);
 	for (size_t i = 0; i < COUNT(every_option); i++) {
 		snprintf(option, sizeof(option), "  --%s ", every_option[i].key);
 		assert_non_null(strstr(printed, option));
@@ -1117,7 +1122,7 @@ static void help_and_version_print_themselves_and_need_nothing(void **state)
 	assert_non_null(strstr(printed, "[3000]"));
 	for (char *line = strtok(printed, "\n"); line; line = strtok(NULL, "\n"))
 		assert_true(strlen(line) <= 100);
-	assert_int_equal(load_catching(STDOUT_FILENO, version, NULL), 1);
+	assert_int_equal(load_catching_output(version), 1);
 	assert_int_equal(strncmp(printed, "sluiced ", 8), 0);
 }
 
@@ -1127,7 +1132,7 @@ static void the_example_file_is_valid(void **state)
 
 	if (access(args[1], R_OK))
 		skip(); /* not started from the top of the tree */
-	if (load_catching(STDERR_FILENO, args, NULL))
+	if (load_from(args, NULL))
 		fail_msg("%s", printed);
 	assert_int_equal(config.service_count, 5);
 	assert_int_equal(config.model_count, 3);

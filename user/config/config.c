@@ -86,8 +86,10 @@ struct loader {
 	unsigned priority_count;
 	struct prefix_entry *prefixes;
 	unsigned prefix_count;
-	enum source source;          /* being applied */
-	const char *path;            /* of the file */
+	enum source source; /* being applied */
+	const char *path;   /* of the file */
+	char *err;          /* where the line goes that says what is wrong */
+	size_t err_len;
 	bool given[32];              /* by option: anywhere but in the defaults */
 	enum source list_source[32]; /* by option: where its list is from */
 };
@@ -134,31 +136,32 @@ _Static_assert(sizeof(enum controller_policy) == sizeof(int) &&
 	       "STORE_ENUM");
 
 /* One line: where it stands, and what is the matter. Returns -EINVAL. */
-__attribute__((format(printf, 2, 3))) static int complain(const char *label, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static int complain(struct loader *l, const char *label,
+							  const char *fmt, ...)
 {
-	char what[768], line[2048];
+	char what[768];
 	va_list args;
 
 	va_start(args, fmt);
 	vsnprintf(what, sizeof(what), fmt, args);
 	va_end(args);
-	parse_say(line, sizeof(line), "sluiced: %s: %s", label, what);
-	fprintf(stderr, "%s\n", line);
+	parse_say(l->err, l->err_len, "%s: %s", label, what);
 	return -EINVAL;
 }
 
-static int complain_value(const char *label, const char *text, const char *allowed)
+static int complain_value(struct loader *l, const char *label, const char *text,
+			  const char *allowed)
 {
-	return complain(label, "\"" PARSE_QUOTE "\" is not %s", PARSE_QUOTED(text), allowed);
+	return complain(l, label, "\"" PARSE_QUOTE "\" is not %s", PARSE_QUOTED(text), allowed);
 }
 
 /* Replaces *to by a copy of text. */
-static int copy_text(const char *label, char **to, const char *text)
+static int copy_text(struct loader *l, const char *label, char **to, const char *text)
 {
 	char *copy = strdup(text);
 
 	if (!copy)
-		return complain(label, "out of memory");
+		return complain(l, label, "out of memory");
 	free(*to);
 	*to = copy;
 	return 0;
@@ -224,28 +227,30 @@ static bool is_any(const uint8_t addr[16])
 	return !memcmp(addr, any6, 16) || !memcmp(addr, any4, 16);
 }
 
-static int take_model_name(const char *label, const char *text, char out[SLUICE_NAME_MAX])
+static int take_model_name(struct loader *l, const char *label, const char *text,
+			   char out[SLUICE_NAME_MAX])
 {
 	if (!strcmp(text, "global") || !strcmp(text, "other"))
-		return complain(label, "\"%s\" is a name of sluice's own, not of a model", text);
+		return complain(l, label, "\"%s\" is a name of sluice's own, not of a model", text);
 	if (!strncmp(text, CONTROLLER_POOL, strlen(CONTROLLER_POOL)))
-		return complain(label, "\"" PARSE_QUOTE "\" is a pool's name, not a model's",
+		return complain(l, label, "\"" PARSE_QUOTE "\" is a pool's name, not a model's",
 				PARSE_QUOTED(text));
 	if (!parse_is_model_name(text, strlen(text)))
 		return complain_value(
-			label, text,
+			l, label, text,
 			"a model's name: 1 to 95 bytes of text without control characters");
 	memset(out, 0, SLUICE_NAME_MAX);
 	strcpy(out, text);
 	return 0;
 }
 
-static int take_pool(const char *label, const char *text, char out[SLUICE_NAME_MAX])
+static int take_pool(struct loader *l, const char *label, const char *text,
+		     char out[SLUICE_NAME_MAX])
 {
 	if (!parse_is_model_name(text, strlen(text)) ||
 	    strlen(text) + strlen(CONTROLLER_POOL) >= SLUICE_NAME_MAX)
 		return complain_value(
-			label, text,
+			l, label, text,
 			"a pool's name: 1 to 90 bytes of text without control characters");
 	memset(out, 0, SLUICE_NAME_MAX);
 	strcpy(out, text);
@@ -253,7 +258,8 @@ static int take_pool(const char *label, const char *text, char out[SLUICE_NAME_M
 }
 
 /* [ADDR:]PORT[=MODEL] into an entry. */
-static int take_listen(const char *label, const char *text, struct service_entry *e)
+static int take_listen(struct loader *l, const char *label, const char *text,
+		       struct service_entry *e)
 {
 	const char *equals = strchr(text, '=');
 	char where[64], addr[INET6_ADDRSTRLEN + 1];
@@ -266,7 +272,7 @@ static int take_listen(const char *label, const char *text, struct service_entry
 	if (n >= sizeof(where) || split_address(where, addr, sizeof(addr), &e->service.port) < 0 ||
 	    (*addr && strcmp(addr, "*") && parse_address(addr, e->service.addr) < 0))
 		return complain_value(
-			label, text,
+			l, label, text,
 			"[ADDR:]PORT[=MODEL], like 8000, 10.0.0.1:8000=llama or [::1]:8000");
 	if (!*addr || !strcmp(addr, "*") || is_any(e->service.addr)) {
 		e->service.wildcard = true;
@@ -276,10 +282,10 @@ static int take_listen(const char *label, const char *text, struct service_entry
 	if (!equals)
 		return 0;
 	if (e->has_model)
-		return complain(label, "\"" PARSE_QUOTE "\" names a model, and so does model",
+		return complain(l, label, "\"" PARSE_QUOTE "\" names a model, and so does model",
 				PARSE_QUOTED(text));
 	e->has_model = true;
-	return take_model_name(label, equals + 1, e->service.model);
+	return take_model_name(l, label, equals + 1, e->service.model);
 }
 
 static struct service_entry *add_service(struct loader *l, const char *label)
@@ -287,26 +293,26 @@ static struct service_entry *add_service(struct loader *l, const char *label)
 	struct service_entry *more;
 
 	if (l->service_count == SLUICE_SERVICES_MAX) {
-		complain(label, "more than %u services", SLUICE_SERVICES_MAX);
+		complain(l, label, "more than %u services", SLUICE_SERVICES_MAX);
 		return NULL;
 	}
 	more = grow(l->services, l->service_count, sizeof(*more));
 	if (!more) {
-		complain(label, "out of memory");
+		complain(l, label, "out of memory");
 		return NULL;
 	}
 	l->services = more;
 	more += l->service_count++;
-	return copy_text(label, &more->label, label) < 0 ? NULL : more;
+	return copy_text(l, label, &more->label, label) < 0 ? NULL : more;
 }
 
 static int take_service(struct loader *l, const char *label, const char *text)
 {
 	struct service_entry *e = add_service(l, label);
 
-	if (!e || copy_text(label, &e->text, text) < 0)
+	if (!e || copy_text(l, label, &e->text, text) < 0)
 		return -EINVAL;
-	return take_listen(label, text, e);
+	return take_listen(l, label, text, e);
 }
 
 static void clear_services(struct loader *l)
@@ -331,18 +337,18 @@ static int take_interface(struct loader *l, const char *label, const char *text)
 	 * anything is attached.
 	 */
 	if (!n || n > 15 || strpbrk(text, "/: \t\r\n") || !strcmp(text, ".") || !strcmp(text, ".."))
-		return complain_value(label, text,
+		return complain_value(l, label, text,
 				      "an interface's name (1 to 15 bytes, like eth0)");
 	for (unsigned i = 0; i < c->interface_count; i++)
 		if (!strcmp(c->interfaces[i], text))
-			return complain(label, "\"%s\" is given twice", text);
+			return complain(l, label, "\"%s\" is given twice", text);
 	if (c->interface_count == CONFIG_INTERFACES_MAX)
-		return complain(label, "more than %u interfaces", CONFIG_INTERFACES_MAX);
+		return complain(l, label, "more than %u interfaces", CONFIG_INTERFACES_MAX);
 	more = grow(c->interfaces, c->interface_count, sizeof(*more));
 	if (!more)
-		return complain(label, "out of memory");
+		return complain(l, label, "out of memory");
 	c->interfaces = more;
-	if (copy_text(label, &more[c->interface_count], text) < 0)
+	if (copy_text(l, label, &more[c->interface_count], text) < 0)
 		return -EINVAL;
 	c->interface_count++;
 	return 0;
@@ -360,22 +366,22 @@ static void clear_interfaces(struct loader *l)
 static int take_file(struct loader *l, const char *label, const char *text)
 {
 	if (!*text)
-		return complain_value(label, text, "a path");
-	return copy_text(label, &l->config.file, text);
+		return complain_value(l, label, text, "a path");
+	return copy_text(l, label, &l->config.file, text);
 }
 
 static int take_pin_dir(struct loader *l, const char *label, const char *text)
 {
 	if (text[0] != '/' || strlen(text) > 255)
-		return complain_value(label, text, "an absolute path of at most 255 bytes");
-	return copy_text(label, &l->config.pin_dir, text);
+		return complain_value(l, label, text, "an absolute path of at most 255 bytes");
+	return copy_text(l, label, &l->config.pin_dir, text);
 }
 
 static int take_control(struct loader *l, const char *label, const char *text)
 {
 	if (!*text || strlen(text) > CONTROL_PATH_MAX)
-		return complain_value(label, text, "a path of at most 107 bytes");
-	return copy_text(label, &l->config.control, text);
+		return complain_value(l, label, text, "a path of at most 107 bytes");
+	return copy_text(l, label, &l->config.control, text);
 }
 
 static int take_metrics(struct loader *l, const char *label, const char *text)
@@ -391,10 +397,10 @@ static int take_metrics(struct loader *l, const char *label, const char *text)
 		return 0;
 	}
 	if (split_address(text, addr, sizeof(addr), &port) < 0 || parse_address(addr, bytes) < 0)
-		return complain_value(label, text,
+		return complain_value(l, label, text,
 				      "ADDR:PORT, like 127.0.0.1:9464 or [::1]:9464, nor off");
 	l->config.metrics_port = port;
-	return copy_text(label, &l->config.metrics_addr, addr);
+	return copy_text(l, label, &l->config.metrics_addr, addr);
 }
 
 static const struct parse_value as_feedback = {
@@ -408,7 +414,8 @@ static const struct parse_value as_feedback = {
 };
 
 /* "none" for a service is no quota, so that one may say it against the quota of all. */
-static int read_quota(const char *label, const char *text, bool *has, struct quota_def *out)
+static int read_quota(struct loader *l, const char *label, const char *text, bool *has,
+		      struct quota_def *out)
 {
 	char why[512];
 
@@ -417,7 +424,7 @@ static int read_quota(const char *label, const char *text, bool *has, struct quo
 		return 0;
 	}
 	if (quota_parse(out, text, why, sizeof(why)) < 0)
-		return complain(label, "%s", why);
+		return complain(l, label, "%s", why);
 	*has = true;
 	return 0;
 }
@@ -428,7 +435,7 @@ static int take_ttft(struct loader *l, const char *label, const char *text)
 	char why[512];
 
 	if (parse_target(text, &value, &per_kib, why, sizeof(why)) < 0)
-		return complain(label, "%s", why);
+		return complain(l, label, "%s", why);
 	/* "none" reads as 0; struct config says it as a negative number */
 	l->config.ttft_threshold_ms = value > 0 ? value : -1;
 	l->config.ttft_ms_per_kib = per_kib;
@@ -437,7 +444,7 @@ static int take_ttft(struct loader *l, const char *label, const char *text)
 
 static int take_quota(struct loader *l, const char *label, const char *text)
 {
-	return read_quota(label, text, &l->config.has_quota, &l->config.quota);
+	return read_quota(l, label, text, &l->config.has_quota, &l->config.quota);
 }
 
 #define AT(member) .at = offsetof(struct config, member)
@@ -526,13 +533,13 @@ static void store(struct config *config, const struct option *option, double val
 }
 
 /* parse_value() with its reason printed. */
-static int read_value(const char *label, const struct parse_value *as, const char *text,
-		      double *value)
+static int read_value(struct loader *l, const char *label, const struct parse_value *as,
+		      const char *text, double *value)
 {
 	char why[512];
 
 	if (parse_value(as, text, value, why, sizeof(why)) < 0)
-		return complain(label, "%s", why);
+		return complain(l, label, "%s", why);
 	return 0;
 }
 
@@ -557,7 +564,7 @@ static int apply(struct loader *l, size_t i, const char *label, const char *text
 		begin_list(l, i);
 	if (option->take)
 		return option->take(l, label, text);
-	if (read_value(label, option->as, text, &value) < 0)
+	if (read_value(l, label, option->as, text, &value) < 0)
 		return -EINVAL;
 	store(&l->config, option, value);
 	return 0;
@@ -634,39 +641,40 @@ static int service_field(struct loader *l, const char *label, const char *field,
 	double value;
 
 	if (!strcmp(field, "listen"))
-		return copy_text(label, &e->text, text) < 0 ? -EINVAL : take_listen(label, text, e);
+		return copy_text(l, label, &e->text, text) < 0 ? -EINVAL
+							       : take_listen(l, label, text, e);
 	if (!strcmp(field, "model")) {
 		if (e->has_model)
-			return complain(label, "listen names a model already");
+			return complain(l, label, "listen names a model already");
 		e->has_model = true;
-		return take_model_name(label, text, s->model);
+		return take_model_name(l, label, text, s->model);
 	}
 	if (!strcmp(field, "protocol")) {
-		if (read_value(label, &parse_as_protocol, text, &value) < 0)
+		if (read_value(l, label, &parse_as_protocol, text, &value) < 0)
 			return -EINVAL;
 		s->protocol = (enum sluice_protocol)value;
 		e->has_protocol = true;
 	} else if (!strcmp(field, "action")) {
-		if (read_value(label, &parse_as_action, text, &value) < 0)
+		if (read_value(l, label, &parse_as_action, text, &value) < 0)
 			return -EINVAL;
 		s->action = (enum sluice_action)value;
 		e->has_action = true;
 	} else if (!strcmp(field, "mode")) {
-		if (read_value(label, &parse_as_mode, text, &value) < 0)
+		if (read_value(l, label, &parse_as_mode, text, &value) < 0)
 			return -EINVAL;
 		s->mode = (enum sluice_mode)value;
 		e->has_mode = true;
 	} else if (!strcmp(field, "quota")) {
-		if (read_quota(label, text, &s->has_quota, &s->quota) < 0)
+		if (read_quota(l, label, text, &s->has_quota, &s->quota) < 0)
 			return -EINVAL;
 		e->has_quota = true;
 	} else if (!strcmp(field, "feedback")) {
-		if (read_value(label, &as_feedback, text, &value) < 0)
+		if (read_value(l, label, &as_feedback, text, &value) < 0)
 			return -EINVAL;
 		s->feedback = value != 0;
 		e->has_feedback = true;
 	} else if (!strcmp(field, "on-framing-error")) {
-		if (read_value(label, &as_framing_error, text, &value) < 0)
+		if (read_value(l, label, &as_framing_error, text, &value) < 0)
 			return -EINVAL;
 		s->framing_error_reset = value != 0;
 		e->has_http = true;
@@ -674,21 +682,21 @@ static int service_field(struct loader *l, const char *label, const char *field,
 		char why[512];
 
 		if (identity_take(&e->identity, field, text, why, sizeof(why)) < 0)
-			return complain(label, "%s", why);
+			return complain(l, label, "%s", why);
 	} else if (priority_is_field(field)) {
 		char why[512];
 
 		e->has_http = true;
 		if (priority_take(&e->priority, field, text, why, sizeof(why)) < 0)
-			return complain(label, "%s", why);
+			return complain(l, label, "%s", why);
 	} else if (rules_is_field(field)) {
 		char why[512];
 
 		e->has_http = true;
 		if (rules_take(&e->rules, field, text, why, sizeof(why)) < 0)
-			return complain(label, "%s", why);
+			return complain(l, label, "%s", why);
 	} else {
-		if (read_value(label, &as_bool, text, &value) < 0)
+		if (read_value(l, label, &as_bool, text, &value) < 0)
 			return -EINVAL;
 		s->unary = value != 0;
 	}
@@ -700,15 +708,15 @@ static int add_model(struct loader *l, const char *label)
 	struct model_entry *more;
 
 	if (l->model_count == MODELS_MAX)
-		return complain(label, "more than %u models", MODELS_MAX);
+		return complain(l, label, "more than %u models", MODELS_MAX);
 	more = grow(l->models, l->model_count, sizeof(*more));
 	if (!more)
-		return complain(label, "out of memory");
+		return complain(l, label, "out of memory");
 	l->models = more;
 	more += l->model_count++;
 	more->model.ttft_threshold_ms = -1;
 	more->model.itl_threshold_ms = -1;
-	return copy_text(label, &more->label, label);
+	return copy_text(l, label, &more->label, label);
 }
 
 static int model_field(struct loader *l, const char *label, const char *field, const char *text)
@@ -719,15 +727,15 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 	double value;
 
 	if (!strcmp(field, "name"))
-		return take_model_name(label, text, m->name);
+		return take_model_name(l, label, text, m->name);
 	if (!strcmp(field, "pool"))
-		return take_pool(label, text, m->pool);
+		return take_pool(l, label, text, m->pool);
 	if (!strcmp(field, "ttft-threshold-ms")) {
 		char why[512];
 
 		if (parse_target(text, &m->ttft_threshold_ms, &m->ttft_ms_per_kib, why,
 				 sizeof(why)) < 0)
-			return complain(label, "%s", why);
+			return complain(l, label, "%s", why);
 		return 0;
 	}
 	if (!strcmp(field, "quota")) {
@@ -735,11 +743,11 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 
 		/* Here "none" is a quota: it goes over the service's. */
 		if (quota_parse(&m->quota, text, why, sizeof(why)) < 0)
-			return complain(label, "%s", why);
+			return complain(l, label, "%s", why);
 		m->has_quota = true;
 		return 0;
 	}
-	if (read_value(label,
+	if (read_value(l, label,
 		       unary   ? &as_bool
 		       : limit ? &parse_as_max_in_flight
 		       : least ? &parse_as_floor
@@ -758,15 +766,16 @@ static int model_field(struct loader *l, const char *label, const char *field, c
 }
 
 /* A client as the file names it: whatever `sluicectl` takes, but no secret. */
-static int take_client(const char *label, const char *text, struct text_subject *out)
+static int take_client(struct loader *l, const char *label, const char *text,
+		       struct text_subject *out)
 {
 	if (!strncmp(text, "key=", 4)) /* and its secret is not repeated */
 		return complain(
-			label,
+			l, label,
 			"a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
 	if (text_parse_subject(text, out))
 		return complain_value(
-			label, text,
+			l, label, text,
 			"a client: an address, a prefix or key:ID (192.0.2.1, 10.0.0.0/8, 2001:db8::/48)");
 	return 0;
 }
@@ -776,9 +785,9 @@ static int add_quota(struct loader *l, const char *label)
 	struct quota_entry *more = grow(l->quotas, l->quota_count, sizeof(*more));
 
 	if (!more)
-		return complain(label, "out of memory");
+		return complain(l, label, "out of memory");
 	l->quotas = more;
-	return copy_text(label, &more[l->quota_count++].label, label);
+	return copy_text(l, label, &more[l->quota_count++].label, label);
 }
 
 static int quota_field(struct loader *l, const char *label, const char *field, const char *text)
@@ -789,14 +798,14 @@ static int quota_field(struct loader *l, const char *label, const char *field, c
 	char why[512];
 
 	if (!strcmp(field, "model"))
-		return take_model_name(label, text, q->model);
+		return take_model_name(l, label, text, q->model);
 	if (strcmp(field, "client")) {
 		e->has_numbers = true;
 		if (quota_take(&q->quota, field, text, why, sizeof(why)) < 0)
-			return complain(label, "%s", why);
+			return complain(l, label, "%s", why);
 		return 0;
 	}
-	if (take_client(label, text, &subject) < 0)
+	if (take_client(l, label, text, &subject) < 0)
 		return -EINVAL;
 	q->subject = subject;
 	e->has_client = true;
@@ -808,9 +817,9 @@ static int add_priority(struct loader *l, const char *label)
 	struct class_entry *more = grow(l->priorities, l->priority_count, sizeof(*more));
 
 	if (!more)
-		return complain(label, "out of memory");
+		return complain(l, label, "out of memory");
 	l->priorities = more;
-	return copy_text(label, &more[l->priority_count++].label, label);
+	return copy_text(l, label, &more[l->priority_count++].label, label);
 }
 
 static int priority_field(struct loader *l, const char *label, const char *field, const char *text)
@@ -820,13 +829,13 @@ static int priority_field(struct loader *l, const char *label, const char *field
 	double class;
 
 	if (!strcmp(field, "class")) {
-		if (read_value(label, &parse_as_class, text, &class) < 0)
+		if (read_value(l, label, &parse_as_class, text, &class) < 0)
 			return -EINVAL;
 		e->priority.class = (uint8_t) class;
 		e->has_class = true;
 		return 0;
 	}
-	if (take_client(label, text, &subject) < 0)
+	if (take_client(l, label, text, &subject) < 0)
 		return -EINVAL;
 	e->priority.key = subject.one && subject.client.kind == SLUICE_CLIENT_KEY;
 	e->priority.client = subject.client;
@@ -840,9 +849,9 @@ static int add_prefix(struct loader *l, const char *label)
 	struct prefix_entry *more = grow(l->prefixes, l->prefix_count, sizeof(*more));
 
 	if (!more)
-		return complain(label, "out of memory");
+		return complain(l, label, "out of memory");
 	l->prefixes = more;
-	return copy_text(label, &more[l->prefix_count++].label, label);
+	return copy_text(l, label, &more[l->prefix_count++].label, label);
 }
 
 static int prefix_field(struct loader *l, const char *label, const char *field, const char *text)
@@ -854,11 +863,11 @@ static int prefix_field(struct loader *l, const char *label, const char *field, 
 	if (!strcmp(field, "weight")) {
 		e->has_weight = true;
 		return parse_weight(text, &e->prefix.weight, why, sizeof(why)) < 0
-			       ? complain(label, "%s", why)
+			       ? complain(l, label, "%s", why)
 			       : 0;
 	}
 	if (!strncmp(text, "key", 3) || text_parse_subject(text, &subject))
-		return complain_value(label, text,
+		return complain_value(l, label, text,
 				      "an address or a prefix, like 10.0.0.0/8 or 2001:db8::/48");
 	e->has_prefix = true;
 	e->prefix.prefix = subject.prefix;
@@ -876,7 +885,7 @@ static int take_from_file(void *arg, const char *key, unsigned entry, const char
 
 	if (asprintf(&label, entry ? "%s: %s entry %u%s%s" : "%s: %s", l->path, key, entry,
 		     field ? ": " : "", field ? field : "") < 0)
-		return complain(l->path, "out of memory");
+		return complain(l, l->path, "out of memory");
 	if (!entry) {
 		rc = apply(l, find_option(strcmp(key, "interfaces") ? key : "interface"), label,
 			   text);
@@ -923,7 +932,7 @@ static int apply_file(struct loader *l, const char *path)
 	l->path = path;
 	rc = config_file_read(path, keys, n, take_from_file, l, why, sizeof(why));
 	if (rc < 0 && why[0])
-		complain(path, "%s", why);
+		complain(l, path, "%s", why);
 	return rc;
 }
 
@@ -975,7 +984,7 @@ static int apply_environment(struct loader *l, char *const *env)
 		}
 		copy = strdup(value);
 		if (!copy)
-			return complain(name, "out of memory");
+			return complain(l, name, "out of memory");
 		for (char *item = strtok_r(copy, separators, &rest); item && !rc;
 		     item = strtok_r(NULL, separators, &rest))
 			rc = apply(l, i, name, item);
@@ -991,7 +1000,7 @@ struct argument {
 	const char *value;
 };
 
-static int unknown_option(const char *text, size_t len)
+static int unknown_option(struct loader *l, const char *text, size_t len)
 {
 	const char *names[OPTIONS], *near;
 	char name[64];
@@ -1001,13 +1010,13 @@ static int unknown_option(const char *text, size_t len)
 	snprintf(name, sizeof(name), "%.*s", (int)len, text);
 	near = parse_nearest(name, names, OPTIONS);
 	if (near)
-		return complain("command line", "unknown option \"--%s\"; did you mean \"--%s\"?",
-				name, near);
-	return complain("command line", "unknown option \"--%s\"; see --help", name);
+		return complain(l, "command line",
+				"unknown option \"--%s\"; did you mean \"--%s\"?", name, near);
+	return complain(l, "command line", "unknown option \"--%s\"; see --help", name);
 }
 
 /* Splits argv into options and their values; returns how many, or -EINVAL. */
-static int read_arguments(int argc, char **argv, struct argument *out)
+static int read_arguments(struct loader *l, int argc, char **argv, struct argument *out)
 {
 	int n = 0;
 
@@ -1017,7 +1026,7 @@ static int read_arguments(int argc, char **argv, struct argument *out)
 		size_t len, option;
 
 		if (strncmp(text, "--", 2) || !text[2])
-			return complain("command line",
+			return complain(l, "command line",
 					"\"" PARSE_QUOTE "\" is not an option; see --help",
 					PARSE_QUOTED(text));
 		text += 2;
@@ -1026,16 +1035,16 @@ static int read_arguments(int argc, char **argv, struct argument *out)
 		snprintf(name, sizeof(name), "%.*s", (int)len, text);
 		option = len < sizeof(name) ? find_option(name) : OPTIONS;
 		if (option == OPTIONS)
-			return unknown_option(text, len);
+			return unknown_option(l, text, len);
 		snprintf(label, sizeof(label), "--%s", name);
 		if (options[option].is_word) {
 			if (equals)
-				return complain(label, "takes no value");
+				return complain(l, label, "takes no value");
 		} else if (equals) {
 			value = equals + 1;
 		} else {
 			if (i + 1 == argc || !strncmp(argv[i + 1], "--", 2))
-				return complain(label, "needs a value: %s",
+				return complain(l, label, "needs a value: %s",
 						options[option].argument);
 			value = argv[++i];
 		}
@@ -1079,21 +1088,21 @@ static int finish_services(struct loader *l)
 	struct config *c = &l->config;
 
 	if (!l->service_count)
-		return complain("--listen",
+		return complain(l, "--listen",
 				"no service is given; name one, for example --listen 8000");
 	c->services = calloc(l->service_count, sizeof(*c->services));
 	if (!c->services)
-		return complain("--listen", "out of memory");
+		return complain(l, "--listen", "out of memory");
 	for (unsigned i = 0; i < l->service_count; i++) {
 		struct service_entry *e = &l->services[i];
 		struct service *s = &e->service;
 		char why[512];
 
 		if (!e->has_listen)
-			return complain(e->label, "listen is missing");
+			return complain(l, e->label, "listen is missing");
 		for (unsigned j = 0; j < i; j++)
 			if (same_service(s, &c->services[j]))
-				return complain(e->label, "\"" PARSE_QUOTE "\" is given twice",
+				return complain(l, e->label, "\"" PARSE_QUOTE "\" is given twice",
 						PARSE_QUOTED(e->text));
 		if (!e->has_model)
 			strcpy(s->model, "default");
@@ -1107,7 +1116,7 @@ static int finish_services(struct loader *l)
 			/* Nobody would understand a 429 there. */
 			if (e->has_action)
 				return complain(
-					e->label,
+					l, e->label,
 					"action: \"reply\" needs protocol http; use reset or drop");
 			s->action = SLUICE_ACTION_RESET;
 		}
@@ -1119,23 +1128,23 @@ static int finish_services(struct loader *l)
 			s->feedback = c->feedback;
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && (s->has_quota || s->feedback))
 			return complain(
-				e->label,
+				l, e->label,
 				"quota and feedback are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->has_http)
 			return complain(
-				e->label,
+				l, e->label,
 				"methods, paths, model-from, model-header, priorities and on-framing-error are of requests, which only protocol http sees");
 		if (s->protocol == SLUICE_PROTOCOL_HTTP &&
 		    rules_finish(&e->rules, &s->rules, why, sizeof(why)) < 0)
-			return complain(e->label, "%s", why);
+			return complain(l, e->label, "%s", why);
 		if (s->protocol == SLUICE_PROTOCOL_OPAQUE && e->identity.http)
 			return complain(
-				e->label,
+				l, e->label,
 				"keys, forwarded addresses and proxy-protocol are read of requests, which only protocol http sees");
 		if (identity_finish(&e->identity, &s->identity, &s->rules, why, sizeof(why)) < 0)
-			return complain(e->label, "%s", why);
+			return complain(l, e->label, "%s", why);
 		if (priority_finish(&e->priority, &s->priority, &s->rules, why, sizeof(why)) < 0)
-			return complain(e->label, "%s", why);
+			return complain(l, e->label, "%s", why);
 		c->services[c->service_count++] = *s;
 	}
 	return 0;
@@ -1172,29 +1181,29 @@ static int finish_models(struct loader *l)
 	if (l->model_count) {
 		c->models = calloc(l->model_count, sizeof(*c->models));
 		if (!c->models)
-			return complain(l->path, "out of memory");
+			return complain(l, l->path, "out of memory");
 	}
 	for (unsigned i = 0; i < l->model_count; i++) {
 		const struct config_model *m = &l->models[i].model;
 
 		if (!m->name[0])
-			return complain(l->models[i].label, "name is missing");
+			return complain(l, l->models[i].label, "name is missing");
 		for (unsigned j = 0; j < i; j++)
 			if (!strcmp(m->name, c->models[j].name))
-				return complain(l->models[i].label, "model \"%s\" is given twice",
-						m->name);
+				return complain(l, l->models[i].label,
+						"model \"%s\" is given twice", m->name);
 		if (!c->per_model_limits && (m->ttft_threshold_ms > 0 || m->itl_threshold_ms > 0))
 			return complain(
-				l->models[i].label,
+				l, l->models[i].label,
 				"a model has no threshold of its own while per-model-limits is false");
 		if (!c->per_model_limits && m->pool[0])
-			return complain(l->models[i].label,
+			return complain(l, l->models[i].label,
 					"all models are one pool while per-model-limits is false");
 		c->models[c->model_count++] = *m;
 	}
 	if (count_names(c) > MODELS_MAX)
 		return complain(
-			l->path ? l->path : "--listen",
+			l, l->path ? l->path : "--listen",
 			"more than %u models, pools and default models of services included",
 			MODELS_MAX);
 	return 0;
@@ -1219,14 +1228,14 @@ static int by_quota(const void *a, const void *b)
 }
 
 /* A client or prefix named twice: found by sorting, as there may be thousands. */
-static int find_twins(const struct loader *l)
+static int find_twins(struct loader *l)
 {
 	const struct quota_entry **order = calloc(l->quota_count + 1, sizeof(*order));
 	char text[TEXT_CLIENT_MAX];
 	int rc = 0;
 
 	if (!order)
-		return complain(l->path, "out of memory");
+		return complain(l, l->path, "out of memory");
 	for (unsigned i = 0; i < l->quota_count; i++)
 		order[i] = &l->quotas[i];
 	qsort(order, l->quota_count, sizeof(*order), by_quota);
@@ -1234,7 +1243,7 @@ static int find_twins(const struct loader *l)
 		if (!same_quota(&order[i - 1]->quota, &order[i]->quota))
 			continue;
 		text_client(text, &order[i]->quota.subject.client);
-		rc = complain(order[i]->label, "%s has a quota%s in %s already", text,
+		rc = complain(l, order[i]->label, "%s has a quota%s in %s already", text,
 			      order[i]->quota.model[0] ? " for this model" : "",
 			      strstr(order[i - 1]->label, "quotas entry"));
 	}
@@ -1251,20 +1260,20 @@ static int finish_quotas(struct loader *l)
 		return 0;
 	c->quotas = calloc(l->quota_count, sizeof(*c->quotas));
 	if (!c->quotas)
-		return complain(l->path, "out of memory");
+		return complain(l, l->path, "out of memory");
 	for (unsigned i = 0; i < l->quota_count; i++) {
 		struct quota_entry *e = &l->quotas[i];
 
 		if (!e->has_client)
-			return complain(e->label, "client is missing");
+			return complain(l, e->label, "client is missing");
 		if (!e->has_numbers)
-			return complain(e->label, "requests or tokens is missing");
+			return complain(l, e->label, "requests or tokens is missing");
 		if (!e->quota.subject.one && e->quota.model[0])
 			return complain(
-				e->label,
+				l, e->label,
 				"the quota of a prefix is for all models; name an address to have one for a model");
 		if (quota_finish(&e->quota.quota, why, sizeof(why)) < 0)
-			return complain(e->label, "%s", why);
+			return complain(l, e->label, "%s", why);
 		c->quotas[c->quota_count++] = e->quota;
 	}
 	return find_twins(l);
@@ -1280,18 +1289,18 @@ static int finish_priorities(struct loader *l)
 	if (!l->priority_count)
 		return 0;
 	if (l->priority_count > PRIORITIES_MAX)
-		return complain(l->path, "more than %u priorities", PRIORITIES_MAX);
+		return complain(l, l->path, "more than %u priorities", PRIORITIES_MAX);
 	c->priorities = calloc(l->priority_count, sizeof(*c->priorities));
 	if (!c->priorities)
-		return complain(l->path, "out of memory");
+		return complain(l, l->path, "out of memory");
 	for (unsigned i = 0; i < l->priority_count; i++) {
 		struct class_entry *e = &l->priorities[i];
 
 		if (!e->has_client || !e->has_class)
-			return complain(e->label, "%s is missing",
+			return complain(l, e->label, "%s is missing",
 					e->has_client ? "class" : "client");
 		if (e->priority.key && !capacity--)
-			return complain(e->label, "more than %u keys and header values",
+			return complain(l, e->label, "more than %u keys and header values",
 					PRIORITIES_MAX);
 		for (unsigned j = 0; j < i; j++)
 			if (c->priorities[j].key == e->priority.key &&
@@ -1299,7 +1308,8 @@ static int finish_priorities(struct loader *l)
 				    sizeof(e->priority.client)) &&
 			    !memcmp(&c->priorities[j].prefix, &e->priority.prefix,
 				    sizeof(e->priority.prefix)))
-				return complain(e->label, "this client has a class already, in %s",
+				return complain(l, e->label,
+						"this client has a class already, in %s",
 						strstr(l->priorities[j].label, "priorities entry"));
 		c->priorities[c->priority_count++] = e->priority;
 	}
@@ -1307,7 +1317,8 @@ static int finish_priorities(struct loader *l)
 }
 
 /* Weight times a quota that is everybody's has to be a quota. */
-static int check_weight(const struct prefix_entry *e, const char *of, const struct quota_def *quota)
+static int check_weight(struct loader *l, const struct prefix_entry *e, const char *of,
+			const struct quota_def *quota)
 {
 	char why[512], words[QUOTA_TEXT_MAX], weight[TEXT_WEIGHT_MAX];
 	struct quota_def scaled;
@@ -1316,7 +1327,7 @@ static int check_weight(const struct prefix_entry *e, const char *of, const stru
 		return 0;
 	quota_words(words, quota);
 	text_weight(weight, e->prefix.weight);
-	return complain(e->label, "weight %s of the quota %s of %s: %s", weight, words, of, why);
+	return complain(l, e->label, "weight %s of the quota %s of %s: %s", weight, words, of, why);
 }
 
 static int by_prefix(const void *a, const void *b)
@@ -1326,14 +1337,14 @@ static int by_prefix(const void *a, const void *b)
 	return memcmp(&(*x)->prefix.prefix, &(*y)->prefix.prefix, sizeof((*x)->prefix.prefix));
 }
 
-static int find_twin_prefixes(const struct loader *l)
+static int find_twin_prefixes(struct loader *l)
 {
 	const struct prefix_entry **order = calloc(l->prefix_count, sizeof(*order));
 	char text[TEXT_CLIENT_MAX];
 	int rc = 0;
 
 	if (!order)
-		return complain(l->path, "out of memory");
+		return complain(l, l->path, "out of memory");
 	for (unsigned i = 0; i < l->prefix_count; i++)
 		order[i] = &l->prefixes[i];
 	qsort(order, l->prefix_count, sizeof(*order), by_prefix);
@@ -1341,7 +1352,7 @@ static int find_twin_prefixes(const struct loader *l)
 		if (by_prefix(&order[i - 1], &order[i]))
 			continue;
 		text_prefix(text, &order[i]->prefix.prefix);
-		rc = complain(order[i]->label, "%s is in %s already", text,
+		rc = complain(l, order[i]->label, "%s is in %s already", text,
 			      strstr(order[i - 1]->label, "client-prefixes"));
 	}
 	free(order);
@@ -1357,24 +1368,24 @@ static int finish_prefixes(struct loader *l)
 		return 0;
 	c->prefixes = calloc(l->prefix_count, sizeof(*c->prefixes));
 	if (!c->prefixes)
-		return complain(l->path, "out of memory");
+		return complain(l, l->path, "out of memory");
 	memset(checked, 0, sizeof(checked));
 	for (unsigned i = 0; i < l->prefix_count; i++) {
 		struct prefix_entry *e = &l->prefixes[i];
 		bool check = !checked[e->prefix.weight];
 
 		if (!e->has_prefix)
-			return complain(e->label, "prefix is missing");
+			return complain(l, e->label, "prefix is missing");
 		if (!e->has_weight)
-			return complain(e->label, "weight is missing");
+			return complain(l, e->label, "weight is missing");
 		checked[e->prefix.weight] = true;
 		for (unsigned k = 0; check && k < c->service_count; k++)
 			if (c->services[k].has_quota &&
-			    check_weight(e, "a service", &c->services[k].quota) < 0)
+			    check_weight(l, e, "a service", &c->services[k].quota) < 0)
 				return -EINVAL;
 		for (unsigned k = 0; check && k < c->model_count; k++)
 			if (c->models[k].has_quota &&
-			    check_weight(e, c->models[k].name, &c->models[k].quota) < 0)
+			    check_weight(l, e, c->models[k].name, &c->models[k].quota) < 0)
 				return -EINVAL;
 		c->prefixes[c->prefix_count++] = e->prefix;
 	}
@@ -1388,7 +1399,7 @@ static int finish(struct loader *l)
 			  l->given[find_option("itl-threshold-ms")];
 
 	if (!c->interface_count)
-		return complain("--interface",
+		return complain(l, "--interface",
 				"no interface is given; name one, for example --interface eth0");
 	if (finish_services(l) < 0 || finish_models(l) < 0 || finish_quotas(l) < 0 ||
 	    finish_priorities(l) < 0 || finish_prefixes(l) < 0)
@@ -1457,15 +1468,16 @@ static int load(struct loader *l, const struct argument *arguments, int n, char 
 	return finish(l);
 }
 
-int config_load(struct config *out, int argc, char **argv, char *const *env)
+int config_load(struct config *out, int argc, char **argv, char *const *env, char *err,
+		size_t err_len)
 {
 	struct argument *arguments = calloc((size_t)(argc > 0 ? argc : 1), sizeof(*arguments));
-	struct loader l = {0};
+	struct loader l = {.err = err, .err_len = err_len};
 	int n, rc = 0;
 
 	if (!arguments)
-		return complain("command line", "out of memory");
-	n = read_arguments(argc, argv, arguments);
+		return complain(&l, "command line", "out of memory");
+	n = read_arguments(&l, argc, argv, arguments);
 	if (n < 0)
 		rc = n;
 	for (int i = 0; i < n && !rc; i++) {

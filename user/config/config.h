@@ -2,8 +2,7 @@
 /*
  * What the operator asked for: defaults, then the YAML file, then SLUICE_… variables, then the
  * command line, each over the one before, through one table of options with one parser per type. A
- * wrong value is one line on standard error that names where it stands, the key, the value and what
- * is allowed.
+ * wrong value is one line that names where it stands, the key, the value and what is allowed.
  */
 #ifndef SLUICE_CONFIG_H
 #define SLUICE_CONFIG_H
@@ -96,11 +95,12 @@ struct config {
 };
 
 /*
- * Fills *out from argv, environ-style `env` and the file they name. 0; or -EINVAL after one line on
- * stderr (exit 2); or 1 when --help or --version was printed (exit 0). *out is untouched unless 0.
- * config_free() releases it.
+ * Fills *out from argv, environ-style `env` and the file they name. 0; or -EINVAL with one line,
+ * without a line end, in err; or 1 when --help or --version was printed. *out is untouched unless
+ * 0. config_free() releases it.
  */
-int config_load(struct config *out, int argc, char **argv, char *const *env);
+int config_load(struct config *out, int argc, char **argv, char *const *env, char *err,
+		size_t err_len);
 void config_free(struct config *config);
 
 /*
