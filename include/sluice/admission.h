@@ -17,74 +17,69 @@
 
 #define SLUICE_CLASSES      4 /* priority classes, 0 the highest */
 #define SLUICE_CLASS_NORMAL 1
-#define SLUICE_RANKS                                                                               \
-	(2 *                                                                                       \
-	 SLUICE_CLASSES) /* of a class, first the clients within their share, then those above */
+/* Each class has two ranks: its clients within their share, then those above it. */
+#define SLUICE_RANKS (2 * SLUICE_CLASSES)
 
-#define ADMISSION_ALL                                                                              \
-	256 /* a level that takes nothing away; a weight of 1; one place of a share                \
-	     */
-#define ADMISSION_TICK_SHIFT 20 /* rates are in bytes a tick of 2^20 ns, about a millisecond … */
-#define ADMISSION_RATE_SHIFT 12 /* … and have so many binary places */
-#define ADMISSION_OWN        3  /* eighths of a request's own bytes that count for its wait */
+#define ADMISSION_ALL        256 /* the whole of a level; a weight of 1; one slot of a share */
+#define ADMISSION_TICK_SHIFT 20  /* a tick is 2^20 ns, about 1 ms; rates are bytes a tick, … */
+#define ADMISSION_RATE_SHIFT 12  /* … with so many binary digits after the point */
+#define ADMISSION_OWN        3   /* eighths of a request's own bytes that count for its wait */
 #define ADMISSION_BYTES_MAX  (1U << 30) /* a request counts for no more */
-#define ADMISSION_TOLERANCE  4          /* requests that a client may be ahead of its share */
+#define ADMISSION_TOLERANCE  4          /* intervals that a client may be early, as in GCRA */
 
 /*
- * What the daemon says of one model, or of a group, or of all together. All zero: nothing is
- * refused.
+ * What the daemon says of one pool. All zero: nothing is refused.
  *
- * A request is expected to wait for its first token as long as the server needs for the bytes that
- * wait already and a part of its own, less what the server has done since the last first token;
- * `room` is what may wait then, in bytes. The whole of its own bytes would keep long requests out:
- * goodput counts requests, and short ones are cheaper. None of them would let one long request
- * spoil the wait of many. Who may not use the whole room counts with all its bytes. Nobody is
- * refused while nothing is in flight.
+ * A request's predicted wait is the time that the server needs for the bytes that already wait and
+ * for a part of the request's own, less the credit: what the server has taken up since the last
+ * first token. The queue budget is the number of bytes that may wait. With the whole of its own
+ * bytes a long request would rarely be admitted, and goodput counts requests. With none of them one
+ * long request would delay many others. A rank that may not use the whole budget counts all its
+ * bytes. With nothing in flight a request is always admitted.
  *
- * A client is above its share who holds more than so many places, or was let in more often than is
- * due to it: the second by a clock of its own, as GCRA keeps one, that each of its requests puts
- * ahead by a turn. What runs is not time but the count of requests let in, so that a burst of all
- * clients puts none of them ahead. Places alone do not tell: on a server of few slots a heavy
- * client holds no more than others do, but always does.
+ * A client is above its share in two cases: it holds more slots than its share, or its admissions
+ * exceed its fair share. The second is a GCRA whose clock counts the pool's admissions, so a burst
+ * of all clients leaves every client within its share. Each admission puts the client's theoretical
+ * arrival time (TAT) one interval later. Slots alone do not tell: on a server with few slots a
+ * heavy client holds no more than others do, but holds them always.
  */
 struct sluice_admission {
-	__u64 queue_budget; /* bytes that fit into the target */
-	__u64 credit_most;  /* bytes that the server may be thought to have taken up since the last
-			       first token */
-	__u32 queue_budget_per_kib; /* … and the more of them, the longer the request: for targets
-			       that grow with it */
+	__u64 queue_budget;         /* bytes that may wait within the target */
+	__u64 credit_most;          /* bytes, the most that the credit may be */
+	__u32 queue_budget_per_kib; /* bytes more per KiB of the request: targets may grow with it
+				     */
 	__u32 rate;                 /* bytes taken up a tick; 0: not known, nothing is predicted */
 	__u32 ceiling;              /* requests in flight at once; 0: no limit */
-	__u32 floor; /* fewer in flight than this: admitted; of it too a rank has its level */
-	__u32 fair;  /* places, ×256, that are the share of a client of weight 1; 0: no shares */
-	__u32 interval; /* requests, ×256, of which one is due to such a client; 0: none is ahead */
-	__u32 stopped;  /* 1: nothing waiting moves; only the floor is open */
-	__u16 level[SLUICE_RANKS]; /* how much of the ceiling a rank may use, of 256 … */
-	__u16 queue_budget_level[SLUICE_RANKS]; /* … and of the room */
+	__u32 floor;    /* with fewer in flight a request is admitted; a rank has its level of it */
+	__u32 fair;     /* slots × 256, the share of a client of weight 1; 0: no shares */
+	__u32 interval; /* admissions × 256 of which one is such a client's; 0: no client is early
+			 */
+	__u32 stopped;  /* 1: nothing that waits moves; only the floor is open */
+	__u16 level[SLUICE_RANKS];              /* of 256: how much of the ceiling a rank may use */
+	__u16 queue_budget_level[SLUICE_RANKS]; /* of 256: how much of the queue budget */
 	__u32 pad;
 };
 _Static_assert(sizeof(struct sluice_admission) == 80, "admission");
 
-/* What a client has of a law. */
+/* What a client holds in a pool. */
 struct sluice_holding {
 	__s64 in_flight;
-	__u64 tat; /* its theoretical arrival time, on a clock of requests let in by the law, ×256
-		    */
+	__u64 tat; /* theoretical arrival time, in admissions of the pool × 256 */
 };
 _Static_assert(sizeof(struct sluice_holding) == 16, "holding");
 
-/* What there is before the request. */
+/* The pool before the request. */
 struct admission_load {
 	__s64 in_flight;
-	__s64 waiting;       /* of them, those without a first token */
-	__s64 waiting_bytes; /* … and their requests' bytes */
-	__u64 since_ns; /* the later of the last first token and of when something began to wait */
+	__s64 waiting;       /* of those in flight, without a first token */
+	__s64 waiting_bytes; /* bytes of the requests that wait */
+	__u64 since_ns;      /* the later of the last first token and the start of waiting */
 };
 
 enum admission_verdict {
 	ADMISSION_ADMIT = 0,
 	ADMISSION_STOPPED = 1, /* nothing waiting moves */
-	ADMISSION_CEILING = 2, /* as many in flight as there may be */
+	ADMISSION_CEILING = 2, /* the ceiling is reached */
 	ADMISSION_WAIT = 3,    /* it would wait too long */
 };
 
@@ -93,15 +88,15 @@ static __always_inline __u32 admission_bytes(__u64 bytes)
 	return bytes > ADMISSION_BYTES_MAX ? ADMISSION_BYTES_MAX : bytes;
 }
 
-/* How far a request puts a client of this weight (×256) ahead. */
+/* The interval of a client of this weight (× 256), in admissions × 256. */
 static __always_inline __u64 admission_interval(const struct sluice_admission *a, __u32 weight)
 {
 	return weight == ADMISSION_ALL || !weight ? a->interval
 						  : (__u64)a->interval * ADMISSION_ALL / weight;
 }
 
-/* A client of weight `weight` (×256) that has `held`, when `admitted` have been let in: above its
- * share or not. */
+/* Whether a client of this weight (× 256), which holds `held`, is above its share. `admitted`: the
+ * pool's total of admissions. */
 static __always_inline int admission_above_share(const struct sluice_admission *a,
 						 const struct sluice_holding *held, __u32 weight,
 						 __u64 admitted)
@@ -116,8 +111,8 @@ static __always_inline int admission_above_share(const struct sluice_admission *
 }
 
 /*
- * When the next request of a client is due that is let in. It runs ahead by twice what puts a
- * client above its share at most, so that whoever comes less is soon within it.
+ * The client's TAT after one more admission. It is early by at most twice the tolerance, so a
+ * client that sends less is soon within its share again.
  */
 static __always_inline __u64 admission_next_tat(const struct sluice_admission *a, __u64 tat,
 						__u32 weight, __u64 admitted)
@@ -134,7 +129,8 @@ static __always_inline __u32 admission_rank(__u32 class, int above_share)
 	return 2 * (class & (SLUICE_CLASSES - 1)) + !!above_share;
 }
 
-/* Bytes of those waiting that the server has taken up without a first token to show for it yet. */
+/* Bytes that the server has taken up since the last first token, by its rate: at most 7/8 of those
+ * that wait. */
 static __always_inline __u64 admission_credit(const struct sluice_admission *a,
 					      const struct admission_load *load, __u64 now)
 {
@@ -173,16 +169,16 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 									: ADMISSION_WAIT;
 }
 
-/* What a request admitted on top of `load` has before it, in bytes, its own included: what its wait
- * is to be held against. */
+/* Bytes queued at the admission of a request on top of `load`, its own included: they explain its
+ * wait. */
 static __always_inline __u32 admission_queued_bytes(const struct sluice_admission *a,
 						    const struct admission_load *load, __u32 bytes,
 						    __u64 now)
 {
 	__u64 waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
-	__u64 ahead = waiting - (waiting ? admission_credit(a, load, now) : 0) + bytes;
+	__u64 queued = waiting - (waiting ? admission_credit(a, load, now) : 0) + bytes;
 
-	return ahead > 0xffffffff ? 0xffffffff : ahead;
+	return queued > 0xffffffff ? 0xffffffff : queued;
 }
 
 #endif

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A hash table with short probes; whoever finds no slot of its own takes that of the longest
- * unseen. */
+/* A hash table with short probes. A client that finds no free slot replaces the one seen longest
+ * ago. */
 #include "active.h"
 
 #include <stdbool.h>
 #include <string.h>
 
 #define PROBES    8
-#define WEIGHT_NS 1000000000ULL /* a weight is asked for again after so long */
+#define WEIGHT_NS 1000000000ULL /* a weight is looked up again after so long */
 
-static uint32_t place_of(const struct sluice_client *client, uint16_t pool)
+static uint32_t slot_of(const struct sluice_client *client, uint16_t pool)
 {
 	const uint8_t *byte = (const uint8_t *)client;
 	uint64_t h = 0xcbf29ce484222325ULL ^ pool;
@@ -28,11 +28,11 @@ void active_seen(struct active *a, const struct sluice_client *client, uint16_t 
 		 double (*weight)(void *arg, const struct sluice_client *), void *arg,
 		 uint64_t now_ns)
 {
-	uint32_t slot = place_of(client, pool);
+	uint32_t first = slot_of(client, pool);
 	struct active_client *best = NULL;
 
 	for (uint32_t i = 0; i < PROBES; i++) {
-		struct active_client *c = &a->slot[(slot + i) & (ACTIVE_SLOTS - 1)];
+		struct active_client *c = &a->slot[(first + i) & (ACTIVE_SLOTS - 1)];
 
 		if (c->seen_ns && c->pool == pool && !memcmp(&c->client, client, sizeof(*client))) {
 			best = c;

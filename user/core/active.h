@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Who wants something of each law: the clients that were admitted, served or refused within the
- * last two minutes. What they weigh together is what it is shared by. Not only those with something
- * in flight: a client that is refused has nothing, and on a server of few slots most have nothing
- * at most times. Bounded: a full table forgets the longest unseen of those it is crowded with.
- * Pure.
+ * The active clients of each pool: those admitted, served or refused within the last two minutes.
+ * Their weights add up to what the pool is shared by. A client with nothing in flight counts, too:
+ * a refused client has nothing, and on a server of few slots most clients have nothing at most
+ * times. The table is bounded: a client that finds it full replaces the one seen longest ago. Pure.
  */
 #ifndef SLUICE_ACTIVE_H
 #define SLUICE_ACTIVE_H
@@ -29,15 +28,14 @@ struct active {
 };
 
 /*
- * The client came to the law. Where it was not active, its weight is asked for; one that changes
- * meanwhile holds from when it is asked again.
+ * The client came to the pool at now_ns. weight() is called for a client that was not active, and
+ * again after a second, so a changed weight takes effect then.
  */
 void active_seen(struct active *a, const struct sluice_client *client, uint16_t pool,
 		 double (*weight)(void *arg, const struct sluice_client *), void *arg,
 		 uint64_t now_ns);
 
-/* Adds what its active clients weigh together to out[law], for all laws; ids behind
- * SLUICE_MODELS_MAX are left out. */
+/* Adds the weights of each pool's active clients to out[pool]. */
 void active_weights(const struct active *a, uint64_t now_ns, double out[SLUICE_MODELS_MAX]);
 
 #endif

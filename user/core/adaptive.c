@@ -1,90 +1,85 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Two numbers rule: how fast the server takes up waiting bytes, measured by what each request had
- * before it when it was admitted and how long it then waited; and a ceiling on requests in flight
- * for what bytes cannot show (slots, KV memory, decoding that slows with the batch). The rate gives
- * the room of the queue at once; the ceiling moves in small steps, and remembers for a while the
- * level that failed.
+ * The policy rests on two numbers. The rate says how fast the server takes up waiting bytes: what
+ * was queued before each request, over the time that the request then waited. The ceiling limits
+ * requests in flight for what bytes cannot show: slots, KV memory, decoding that slows with the
+ * batch. The rate sets the queue budget at once. The ceiling moves in small steps, and stays below
+ * a level that failed for a while.
  */
 #include "adaptive.h"
 
 #include <math.h>
 #include <string.h>
 
-/* How fast waiting bytes are taken up. */
+/* The rate: bytes taken up per ms. */
 #define RATE_MEMORY_S    10
-#define RATE_SAMPLES_MIN 3 /* no verdict rests on fewer */
-#define COLD_S                                                                                     \
-	60 /* a model that was idle for so long may have to be loaded again, which may take as     \
-	      long */
+#define RATE_SAMPLES_MIN 3 /* with fewer samples nothing is predicted */
+/* A model that was idle for so long may have to be loaded again, which may take as long. */
+#define COLD_S 60
 
-/* The room of the queue, of the target: how much is refused lately says which. */
-#define BUDGET_BUSY      0.7 /* REFUSED_MUCH and more */
-#define BUDGET_CALM      1.2 /* little … */
-#define BUDGET_FREE      1.6 /* … nothing */
+/* The queue budget, as a share of the target: it shrinks while requests are refused. */
+#define BUDGET_BUSY      0.7 /* from REFUSED_MUCH on */
+#define BUDGET_CALM      1.2 /* few are refused */
+#define BUDGET_FREE      1.6 /* none are */
 #define REFUSED_MUCH     0.2
 #define REFUSED_LITTLE   0.02
 #define REFUSED_MEMORY_S 10
-#define CREDIT_MOST                                                                                \
-	1 /* of the target: longer than that the server is not trusted to work unseen              \
-	   */
+/* Targets for which the server is trusted to work without a first token to show for it. */
+#define CREDIT_MOST 1
 
 /* The ceiling. */
 #define CEILING_START     16
 #define CUT               0.95
-#define GROW              0.04 /* of itself in a step, less as the targets come near … */
-#define GROW_MOST         0.5  /* … in requests */
-#define WELL_BELOW_TARGET 0.5  /* of the targets, with which it grows by a quarter */
-#define HOLD_S            60   /* it stays below the level that failed for so long */
+#define GROW              0.04 /* of itself in a step, less as the targets come near */
+#define GROW_MOST         0.5  /* requests in a step */
+#define WELL_BELOW_TARGET 0.5  /* of the targets: there the ceiling grows by a quarter */
+#define HOLD_S            60   /* the ceiling stays below a failed level for so long */
 #define HOLD_BELOW        0.9
-#define UNEXPLAINED       0.7 /* of the target, late by more than its bytes: slots or memory are full */
-#define BOUND             0.5 /* of it in flight: a refusal may be its doing */
-#define ITL_FULL          0.95
-#define MISSED_MOST       0.2 /* share of responses over the ITL target */
-#define GAP_MEMORY_S      2
-#define MISSED_MEMORY_S   3
-#define DRIFT             0.1 /* back to what it began with, where little is refused */
-#define DRIFT_REFUSED     0.05
+/* Lateness, of the target, that queued bytes do not explain: slots or memory are full. */
+#define UNEXPLAINED     0.7
+#define BOUND           0.5 /* of the ceiling in flight: the ceiling may have caused a refusal */
+#define ITL_FULL        0.95
+#define MISSED_MOST     0.2 /* share of responses over the ITL target */
+#define GAP_MEMORY_S    2
+#define MISSED_MEMORY_S 3
+#define DRIFT           0.1 /* a step back to CEILING_START while few are refused */
+#define DRIFT_REFUSED   0.05
 
-/* Who stands lower makes room: a step for each look with a refusal above, and back in every other.
- */
+/* A lower class yields a step in each look in which a higher one was refused, and regains less. */
 #define CLASS_STEP  0.05
 #define CLASS_BACK  0.0125
 #define CLASS_LEAST 0.1
 
 /*
- * Shares. A client is above its share who has more than so many times its part of what was let in,
- * or of the places. It leaves to the others:
+ * Shares. A client is above its share if it has more than FAIR_SHARES times its part of the
+ * admissions or of the slots. Such a client leaves SPARED slots and most of the queue to others.
  */
-#define FAIR_SHARES 2.0
-#define PART_MOST   0.67  /* … of which one alone has no more, where there are others */
-#define SLOTS_LEAST 4.004 /* that a client has in any case: four, and none too few by rounding */
-#define SPARED                                                                                     \
-	1.8 /* places below the level that fails, which is one above what the server has …       \
-	     */
-#define ABOVE_LEVEL  0.75 /* … or of the ceiling, while none has failed */
-#define ABOVE_BUDGET 0.45 /* of the target, for all bytes that would wait then */
-#define WITHIN_LEVEL 1.6 /* of the ceiling for the others: what they would wait for ends soon … */
-#define YIELDS       0.5 /* … while so many of the refused are above their share … */
-#define YIELDS_S     60  /* … of the last seconds */
-#define FAILED_DOWN                                                                                \
-	0.94 /* the level that fails steps towards the next that does: one alone does not say much \
-	      */
+#define FAIR_SHARES  2.0
+#define PART_MOST    0.67  /* no client has more than this while others are active */
+#define SLOTS_LEAST  4.004 /* every client may hold four slots; the rest guards against rounding */
+#define SPARED       1.8   /* slots below the level that fails, which is one above the server's */
+#define ABOVE_LEVEL  0.75  /* of the ceiling, while no level has failed */
+#define ABOVE_BUDGET 0.45  /* of the target, for all bytes that would wait then */
+/* Of the ceiling, for clients within their share while YIELDS holds: the rest ends soon. */
+#define WITHIN_LEVEL 1.6
+#define YIELDS       0.5 /* share of the refused that are above their share, over YIELDS_S */
+#define YIELDS_S     60
+/* The failed level steps towards the next level that fails: one alone is weak evidence. */
+#define FAILED_DOWN 0.94
 #define FAILED_UP   1.03
-#define FORGET      800   /* first tokens on time, behind which it comes up … */
-#define FAILED_BACK 1.002 /* … with each */
+#define FORGET      800   /* first tokens on time in a row, after which the failed level rises */
+#define FAILED_BACK 1.002 /* by this factor with each */
 
-#define LONG_MOST_S                                                                                \
-	1 /* what takes long because it is long may take so much more than its target              \
-	   */
-#define RECENT_S 3
+/* A request that is long may take so much more than its target. */
+#define LONG_MOST_S 1
+#define RECENT_S    3
 
 static double seconds(uint64_t from, uint64_t to)
 {
 	return to > from ? (double)(to - from) / 1e9 : 0;
 }
 
-/* Lets what is old fade, and adds `sum` of weight `weight`. */
+/* Decays the old part, then adds `sum` of weight `weight`. */
 static void fade(struct fading *f, double sum, double weight, uint64_t now, double memory_s)
 {
 	double d = exp(-seconds(f->last_ns, now) / memory_s);
@@ -135,14 +130,13 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 			a->class_level[c] =
 				fmin(1, fmax(CLASS_LEAST, sqrt(was->queue_budget_level[2 * c] /
 							       (double)ADMISSION_ALL)));
-	/* The level that failed stands in what the highest class above its share may use of the
-	 * ceiling. */
+	/* level[1], the highest class above its share, encodes the level that failed. */
 	if (was->level[1] &&
 	    was->level[1] != (uint16_t)(a->class_level[0] * ABOVE_LEVEL * ADMISSION_ALL) &&
 	    was->level[1] < a->class_level[0] * ADMISSION_ALL)
 		a->failed_level =
 			was->level[1] / (a->class_level[0] * ADMISSION_ALL) * was->ceiling + SPARED;
-	/* What is stopped stays so until it moves, with the probes that it has had. */
+	/* A stopped pool stays stopped until something moves, with the probes that it had. */
 	if (was->stopped && t->ttft_ms > 0) {
 		a->stopped = true;
 		a->floor = was->floor < ADAPTIVE_CEILING_MAX ? was->floor : ADAPTIVE_CEILING_MAX;
@@ -150,8 +144,8 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 	}
 	if (was->rate)
 		adopt_rate(a, was, t);
-	/* When the last token was is not written: here a target ago, so that it neither opens nor
-	 * passes for cold. */
+	/* The flag does not hold the time of the last token. One target ago neither opens the pool
+	 * nor makes it look cold. */
 	if (a->stopped)
 		a->last_token_ns = (uint64_t)fmax(1, (double)a->seen_ns - t->ttft_ms * 1e6);
 }
@@ -167,7 +161,7 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	if (cold)
 		a->cold_until_ns = now_ns;
 	if (admitted_ns < (double)a->cold_until_ns || !(ms > 0))
-		return; /* it waited for the model to be loaded */
+		return; /* the model was loading */
 	fade(&a->queued_bytes, queued_bytes, ms, now_ns, RATE_MEMORY_S);
 	a->rate_samples += a->rate_samples < RATE_SAMPLES_MIN;
 	a->rate = mean(&a->queued_bytes);
@@ -176,9 +170,9 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	a->ttft.sum += ms / fmax(target, bytes / a->rate);
 	a->ttft.weight += 1;
 	/*
-	 * Late, and not for the bytes before it. It is held against what was in flight when it came
-	 * in: an old sample cuts once. Of several levels that failed the lowest holds. With a load
-	 * beside them that was only let in by shadow mode they say nothing of a level.
+	 * The request is late, and queued bytes do not explain it. The cut is below what was in
+	 * flight at its admission, so an old sample cuts only once. Of several failed levels the
+	 * lowest holds. Load that only shadow mode admits makes a level meaningless.
 	 */
 	if (ms > target && in_flight_at_admission > 1 && a->seen.shadow_in_flight <= 0 &&
 	    a->rate_samples >= RATE_SAMPLES_MIN &&
@@ -224,7 +218,7 @@ static uint64_t refused_of(const struct adaptive_view *v)
 	return sum;
 }
 
-/* The ceiling's step, by the worst of what can be over its target. */
+/* Moves the ceiling one step, by the worst ratio of a latency to its target. */
 static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 			 const struct adaptive_view *v, uint64_t now_ns)
 {
@@ -239,7 +233,7 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 				       missed > MISSED_MOST ? missed / MISSED_MOST : 0));
 	a->ttft = (struct fading){0};
 	if (v->shadow_in_flight > 0 || a->moved.shadow_in_flight > 0)
-		return; /* what is seen is not of the law's making */
+		return; /* this policy did not admit all of that load */
 	if (over > 1) {
 		a->ceiling = fmax(t->floor, CUT * a->ceiling);
 	} else if (a->bound) {
@@ -255,8 +249,8 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 }
 
 /*
- * A class makes room for whoever was refused in those before it. What it gives up comes back
- * slowly, so that room is there when the next one comes.
+ * A class yields when a higher class was refused. It regains its level slowly, so that the next
+ * request of the higher class finds a slot.
  */
 static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 {
@@ -273,11 +267,11 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 }
 
 /*
- * Stuck: the oldest waits for longer than its target, and for as long there was no token at all.
- * Then only the floor is open, and one more is let in each target, so that a server that wakes is
- * seen. A server whose slots are full of long answers is not stuck: there the ceiling comes down.
- * What has opened stays open for a target: whatever comes, it stops but once in one, and who hangs
- * up as soon as it stops does not make it flap with every look.
+ * A server is stuck if the oldest request waits longer than its target and no token came for as
+ * long. Then only the floor is open. One probe a target is admitted, so that a server that recovers
+ * is noticed. A server whose slots are full of long answers is not stuck: there the ceiling falls.
+ * A pool that opened stays open for one target. So it stops once a target at most, whatever clients
+ * do, and a client that hangs up at each stop cannot make it flap.
  */
 static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 		      const struct adaptive_view *v, uint64_t now_ns)
@@ -312,7 +306,7 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 	double dt = seconds(a->seen_ns, now_ns), d = exp(-dt / RECENT_S), refused, arrived,
 	       above = 0;
 
-	if (!a->looked) { /* what was counted before is not news */
+	if (!a->looked) { /* earlier totals are no news */
 		a->looked = true;
 		a->seen = a->moved = *v;
 	}
@@ -352,9 +346,9 @@ static uint64_t whole(double value, double most)
 }
 
 /*
- * Of clients above their share most of what the server can do at once, and few bytes that wait: so
- * a place is free, or soon, and the queue short, when one within its share comes. `f` is the room,
- * of the target.
+ * Clients above their share may use most of the slots and a small part of the queue. So a client
+ * within its share finds a slot, or finds one soon, behind a short queue. `f` is the queue budget
+ * as a share of the target.
  */
 static void write_levels(const struct adaptive *a, struct sluice_admission *out, double f)
 {
@@ -368,7 +362,7 @@ static void write_levels(const struct adaptive *a, struct sluice_admission *out,
 							      : yields ? WITHIN_LEVEL
 								       : 1;
 
-		/* Of the room the square, since a queue keeps others out more than slots do. */
+		/* The square, for the queue budget: a queue shuts others out more than slots do. */
 		out->level[r] = (uint16_t)fmax(1, class * level * ADMISSION_ALL);
 		out->queue_budget_level[r] = (uint16_t)fmax(
 			1, class * class * (r % 2 ? fmin(1, ABOVE_BUDGET / f) : 1) * ADMISSION_ALL);

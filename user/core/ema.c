@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The average as the reference law has it. Average and weight belong together: the weight is the
- * sum of what every sample so far still counts for, so that the newest n samples take n/weight of
- * the average, whatever the gap before them was. All of it is plain double arithmetic on time
- * differences; the clock is the caller's.
+ * The average of the reference policy. Average and weight belong together: the weight is the sum of
+ * what every sample so far still counts for. So the newest n samples take n/weight of the average,
+ * whatever the gap before them was. Plain double arithmetic on time differences; the caller has the
+ * clock.
  */
 #include "ema.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Time-weighted moving average, the reference law: each sample's weight decays as exp(-age/tau),
+ * Time-weighted moving average, for the reference policy ema-flag: each sample's weight decays as exp(-age/tau),
  * and a reading decays toward zero while nothing arrives, so that an idle model reopens after
  * tau·ln(average/threshold).
  */

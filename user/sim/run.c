@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Time runs from arrival to arrival, who comes again and who hangs up among them; between them the
- * engine takes its steps and the daemon its ticks. Goodput is counted against the time in which
- * requests came; but for who comes again when the others have come that is the same for every
- * policy.
+ * Time runs from event to event: arrivals, retries, hang-ups. Between two events the engine takes
+ * its steps and the daemon its ticks. Goodput is over the time in which requests arrive. That time
+ * is the same for every policy, except for retries after the last arrival.
  */
 #include "run.h"
 
@@ -18,11 +17,11 @@ const uint32_t run_limits[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,   10,  11,  12
 			       13, 14, 15, 16, 18, 20, 22, 24, 26,  28,  32,  36,
 			       40, 44, 48, 56, 64, 72, 80, 96, 112, 128, 144, 0};
 
-/* What a client will do, unless by then it has what it waits for. */
-struct due {
+/* What a client does at a time, unless it has its first token by then. */
+struct event {
 	uint64_t at_ns;
 	uint32_t id;
-	bool hang_up; /* else it comes again */
+	bool hang_up; /* else it tries again */
 };
 
 struct flow {
@@ -30,39 +29,39 @@ struct flow {
 	struct policy policy;
 	struct engine engine;
 	struct outcome *outcomes;
-	struct due *due; /* a heap, the next first; of each request one at a time */
-	uint32_t due_count;
+	struct event *events; /* a heap, the earliest first; at most one for each request */
+	uint32_t event_count;
 	uint32_t retries, gave_up;
-	uint64_t again_ns; /* when somebody last came again; 0: nobody did */
+	uint64_t retried_ns; /* the last retry; 0: none */
 };
 
-static bool before(const struct due *a, const struct due *b)
+static bool before(const struct event *a, const struct event *b)
 {
 	return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->id < b->id;
 }
 
-static void due_add(struct flow *f, struct due new)
+static void event_add(struct flow *f, struct event new)
 {
-	uint32_t at = f->due_count++;
+	uint32_t at = f->event_count++;
 
-	for (; at && before(&new, &f->due[(at - 1) / 2]); at = (at - 1) / 2)
-		f->due[at] = f->due[(at - 1) / 2];
-	f->due[at] = new;
+	for (; at && before(&new, &f->events[(at - 1) / 2]); at = (at - 1) / 2)
+		f->events[at] = f->events[(at - 1) / 2];
+	f->events[at] = new;
 }
 
-static struct due due_take(struct flow *f)
+static struct event event_take(struct flow *f)
 {
-	struct due first = f->due[0], last = f->due[--f->due_count];
+	struct event first = f->events[0], last = f->events[--f->event_count];
 	uint32_t at = 0, next;
 
-	for (; (next = 2 * at + 1) < f->due_count; at = next) {
-		if (next + 1 < f->due_count && before(&f->due[next + 1], &f->due[next]))
+	for (; (next = 2 * at + 1) < f->event_count; at = next) {
+		if (next + 1 < f->event_count && before(&f->events[next + 1], &f->events[next]))
 			next++;
-		if (!before(&f->due[next], &last))
+		if (!before(&f->events[next], &last))
 			break;
-		f->due[at] = f->due[next];
+		f->events[at] = f->events[next];
 	}
-	f->due[at] = last;
+	f->events[at] = last;
 	return first;
 }
 
@@ -123,9 +122,9 @@ static void come(struct flow *f, uint32_t id, uint64_t now_ns)
 
 	if (!policy_judge(&f->policy, id, now_ns)) {
 		if (o->retries < w->retries)
-			due_add(f, (struct due){now_ns + policy_retry_s(&f->policy, now_ns) *
-								 1000000000ULL,
-						id, false});
+			event_add(f, (struct event){now_ns + policy_retry_s(&f->policy, now_ns) *
+								     1000000000ULL,
+						    id, false});
 		return;
 	}
 	o->admitted = true;
@@ -133,12 +132,12 @@ static void come(struct flow *f, uint32_t id, uint64_t now_ns)
 	if (!submit(&f->engine, id, &w->requests[id], now_ns))
 		policy_ended(&f->policy, id, now_ns);
 	else if (w->patience_s > 0)
-		due_add(f, (struct due){now_ns + (uint64_t)(w->patience_s * 1e9), id, true});
+		event_add(f, (struct event){now_ns + (uint64_t)(w->patience_s * 1e9), id, true});
 }
 
 static void come_again(struct flow *f, uint32_t id, uint64_t now_ns)
 {
-	f->again_ns = now_ns;
+	f->retried_ns = now_ns;
 	f->outcomes[id].retries++;
 	f->retries++;
 	come(f, id, now_ns);
@@ -163,10 +162,10 @@ static void flow(struct flow *f, FILE *curve)
 	if (curve)
 		fputs("seconds,limit,open,in_flight,waiting,room_kib,arrived,admitted,refused,retries,gave_up\n",
 		      curve);
-	for (uint32_t i = 0; i < w->count || f->due_count;) {
-		bool due =
-			f->due_count && (i == w->count || f->due[0].at_ns < w->requests[i].at_ns);
-		uint64_t now_ns = due ? f->due[0].at_ns : w->requests[i].at_ns;
+	for (uint32_t i = 0; i < w->count || f->event_count;) {
+		bool event_first = f->event_count &&
+				   (i == w->count || f->events[0].at_ns < w->requests[i].at_ns);
+		uint64_t now_ns = event_first ? f->events[0].at_ns : w->requests[i].at_ns;
 
 		for (; ticks && tick <= now_ns; tick += POLICY_TICK_NS, ticked++) {
 			uint64_t gaps, sum;
@@ -179,8 +178,8 @@ static void flow(struct flow *f, FILE *curve)
 				curve_line(curve, f, tick, i);
 		}
 		engine_run(&f->engine, now_ns);
-		if (due) {
-			struct due d = due_take(f);
+		if (event_first) {
+			struct event d = event_take(f);
 
 			(d.hang_up ? hang_up : come_again)(f, d.id, now_ns);
 		} else {
@@ -308,8 +307,8 @@ int run(const struct workload *w, const struct engine_shape *shape, const struct
 		f.outcomes = calloc(w->count + 1, sizeof(*f.outcomes));
 	else
 		memset(f.outcomes, 0, w->count * sizeof(*f.outcomes));
-	f.due = calloc(w->count + 1, sizeof(*f.due));
-	ret = f.outcomes && f.due ? policy_init(&f.policy, rule, w) : -ENOMEM;
+	f.events = calloc(w->count + 1, sizeof(*f.events));
+	ret = f.outcomes && f.events ? policy_init(&f.policy, rule, w) : -ENOMEM;
 	if (ret)
 		goto out_outcomes;
 	ret = engine_init(&f.engine, shape, &events, w->count);
@@ -317,12 +316,13 @@ int run(const struct workload *w, const struct engine_shape *shape, const struct
 		goto out_policy;
 	flow(&f, curve);
 	*out = (struct run_result){.outcomes = out->outcomes, .preempted = f.engine.preempted};
-	ret = sum_up(w, &rule->targets, fmax(w->span_s, (double)f.again_ns / 1e9), f.outcomes, out);
+	ret = sum_up(w, &rule->targets, fmax(w->span_s, (double)f.retried_ns / 1e9), f.outcomes,
+		     out);
 	engine_free(&f.engine);
 out_policy:
 	policy_free(&f.policy);
 out_outcomes:
-	free(f.due);
+	free(f.events);
 	if (f.outcomes != out->outcomes)
 		free(f.outcomes);
 	return ret;
