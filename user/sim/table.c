@@ -163,7 +163,7 @@ static double recovery(const struct workload *w, const struct outcome *outcomes)
 /* Goodput of all clients but the last, in w as it is and without the last. */
 static int run_without_last(const struct table_engine *e, const struct workload *w,
 			    const struct policy_rule *rule, const struct outcome *outcomes,
-			    double *in_flight_at_admission, double *alone)
+			    double *others_goodput, double *alone)
 {
 	struct workload rest = *w;
 	struct run_result r = {0};
@@ -181,7 +181,7 @@ static int run_without_last(const struct table_engine *e, const struct workload 
 		rest.requests[rest.count++] = w->requests[i];
 	}
 	ret = run(&rest, &e->shape, rule, &r, NULL);
-	*in_flight_at_admission = met / w->span_s;
+	*others_goodput = met / w->span_s;
 	*alone = r.goodput;
 	free(rest.requests);
 	return ret;
@@ -215,7 +215,7 @@ static int run_adaptive(const struct table_engine *e, const struct table_load *l
 			c->recovery_s[seed] = recovery(&w[seed], outcomes);
 		if (l->synthetic == SYNTHETIC_ABUSER)
 			ret = run_without_last(e, &w[seed], &rule, outcomes,
-					       &c->in_flight_at_admission[seed], &c->alone[seed]);
+					       &c->others_goodput[seed], &c->alone[seed]);
 		if (!seed && !ret) {
 			ret = run_falsely_refused(&w[seed], &e->shape, &rule, &r, FALSELY, 1);
 			if (r.judged)
@@ -387,7 +387,7 @@ static void hold_cell(struct promise *p, const struct table_cell *c)
 		hold(&p[RECOVERY], c, most(c->recovery_s));
 	if (l->synthetic == SYNTHETIC_ABUSER)
 		hold(&p[engines[c->engine].shape.slots >= 16 ? FAIR : FAIR_SMALL], c,
-		     part(sum(c->in_flight_at_admission), sum(c->alone)));
+		     part(sum(c->others_goodput), sum(c->alone)));
 }
 
 static void write_worst(const struct promise *p, bool held_out)
@@ -510,7 +510,7 @@ static void write_fairness(const struct table_cell *cells)
 			continue;
 		printf("| %s: of their goodput alone |", loads[l].name);
 		for (size_t i = 0; i < ENGINES; i++)
-			printf(" %.2f |", part(sum(cells[i * LOADS + l].in_flight_at_admission),
+			printf(" %.2f |", part(sum(cells[i * LOADS + l].others_goodput),
 					       sum(cells[i * LOADS + l].alone)));
 		printf(" | | | |\n");
 	}

@@ -23,9 +23,8 @@ struct table_cell {
 	uint32_t capacity_n, best_limit;
 	struct table_policy none, fixed, ema, adaptive;
 	double recovery_s[TABLE_SEEDS]; /* step: from the step down to a clean window */
-	double alone[TABLE_SEEDS],
-		in_flight_at_admission[TABLE_SEEDS]; /* abuser: goodput of the others */
-	double falsely;                              /* refused, of what arrived, one seed */
+	double alone[TABLE_SEEDS], others_goodput[TABLE_SEEDS]; /* abuser: goodput of the others */
+	double falsely; /* refused, of what arrived, one seed */
 	int failed;
 };
 
