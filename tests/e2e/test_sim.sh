@@ -73,7 +73,7 @@ curve_has_the_limit() {
 	local curve
 
 	curve=$("$sim" --synthetic step --load 3 --policy fixed=9 --csv)
-	[[ $(head -1 <<<"$curve") == seconds,limit,open,in_flight,waiting,room_kib,arrived,admitted,refused,retries,gave_up ]] ||
+	[[ $(head -1 <<<"$curve") == seconds,limit,open,in_flight,waiting,queue_budget_kib,arrived,admitted,refused,retries,gave_up ]] ||
 		return 1
 	awk -F, 'NR > 1 && ($2 != 9 || $4 > 9) { exit 1 }' <<<"$curve"
 }

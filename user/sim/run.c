@@ -160,7 +160,7 @@ static void flow(struct flow *f, FILE *curve)
 	uint64_t tick = 0, ticked = 0;
 
 	if (curve)
-		fputs("seconds,limit,open,in_flight,waiting,room_kib,arrived,admitted,refused,retries,gave_up\n",
+		fputs("seconds,limit,open,in_flight,waiting,queue_budget_kib,arrived,admitted,refused,retries,gave_up\n",
 		      curve);
 	for (uint32_t i = 0; i < w->count || f->event_count;) {
 		bool event_first = f->event_count &&
