@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "core/controller.h"
+#include "core/help.h"
 #include "core/parse.h"
 #include "core/text.h"
 #include "file.h"
@@ -455,7 +456,7 @@ static const struct option options[] = {
 	 .clear = clear_interfaces},
 	{"listen", "[ADDR:]PORT[=MODEL]", NULL, "protect this service (repeatable)",
 	 .take = take_service, .clear = clear_services},
-	{"protocol", "http|opaque", "http", "what services speak", .as = &parse_as_protocol,
+	{"protocol", "http|opaque", "http", "protocol of the services", .as = &parse_as_protocol,
 	 .store = STORE_ENUM, AT(protocol)},
 	{"ttft-threshold-ms", "N[ + N/KiB]", NULL, "target for time to first token, or none",
 	 .take = take_ttft},
@@ -463,30 +464,31 @@ static const struct option options[] = {
 	 .as = &parse_as_threshold, .store = STORE_THRESHOLD, AT(itl_threshold_ms)},
 	{"time-constant-secs", "N", "15", "how fast averages forget", .as = &parse_as_time_constant,
 	 .store = STORE_DOUBLE, AT(time_constant_secs)},
-	{"per-model-limits", "true|false", "true", "judge each model by itself", .as = &as_bool,
-	 .store = STORE_BOOL, AT(per_model_limits)},
+	{"per-model-limits", "true|false", "true", "targets and limits for each model by itself",
+	 .as = &as_bool, .store = STORE_BOOL, AT(per_model_limits)},
 	{"policy", "adaptive|ema-flag", "adaptive",
-	 "the law; given without thresholds: at 1000 and 30 ms", .as = &parse_as_policy,
-	 .store = STORE_ENUM, AT(policy)},
+	 "admission policy; named without targets, it has 1000 ms TTFT and 30 ms ITL",
+	 .as = &parse_as_policy, .store = STORE_ENUM, AT(policy)},
 	{"floor", "N", "2", "adaptive: fewer in flight than N are always admitted",
 	 .as = &parse_as_floor, .store = STORE_U32, AT(floor)},
 	{"action", "reply|reset|drop", "reply", "how services reject", .as = &parse_as_action,
 	 .store = STORE_ENUM, AT(action)},
-	{"mode", "enforce|shadow", "enforce", "shadow: decide and count, let pass",
+	{"mode", "enforce|shadow", "enforce", "shadow: judge and count, admit everything",
 	 .as = &parse_as_mode, .store = STORE_ENUM, AT(mode)},
-	{"quota", "QUOTA", "none", "of each client: \"requests=100/60s tokens=20000/60s\"",
+	{"quota", "QUOTA", "none", "quota of each client, such as requests=100/60s",
 	 .take = take_quota},
-	{"feedback", "date|off", "off", "date: write what is left of a quota over Date",
-	 .as = &as_feedback, .store = STORE_BOOL, AT(feedback)},
-	{"lease-ms", "N", "3000", "the kernel enforces this long without the daemon",
+	{"feedback", "date|off", "off",
+	 "date: state what is left of a quota in place of the Date header", .as = &as_feedback,
+	 .store = STORE_BOOL, AT(feedback)},
+	{"lease-ms", "N", "3000", "how long the kernel refuses without the daemon",
 	 .as = &parse_as_lease, .store = STORE_U32, AT(lease_ms)},
-	{"pin-dir", "DIR", "/sys/fs/bpf/sluice", "where maps and programs are pinned",
+	{"pin-dir", "DIR", "/sys/fs/bpf/sluice", "where maps and attachments are pinned",
 	 .take = take_pin_dir},
 	{"control", "PATH", "/run/sluice/control.sock", "socket for sluicectl",
 	 .take = take_control},
-	{"metrics", "ADDR:PORT|off", "127.0.0.1:9464", "where /metrics is served",
+	{"metrics", "ADDR:PORT|off", "127.0.0.1:9464", "address of the HTTP server for /metrics",
 	 .take = take_metrics},
-	{"xdp", "auto|native|generic|off", "auto", "how the front door is attached", .as = &as_xdp,
+	{"xdp", "auto|native|generic|off", "auto", "how the XDP program is attached", .as = &as_xdp,
 	 .store = STORE_ENUM, AT(xdp)},
 	{"help", NULL, NULL, "print this and exit", .is_word = true, .not_in_file = true},
 	{"version", NULL, NULL, "print the version and exit", .is_word = true, .not_in_file = true},
@@ -622,6 +624,15 @@ static const struct config_file_field prefix_fields[] = {
 	{"prefix", false},
 	{"weight", false},
 	{NULL, false},
+};
+
+/* What the file has beyond the options. */
+static const struct config_file_key lists[] = {
+	{"services", false, service_fields, "priority-values"},
+	{"models", false, model_fields, NULL},
+	{"quotas", false, quota_fields, NULL},
+	{"priorities", false, priority_fields, NULL},
+	{"client-prefixes", false, prefix_fields, NULL},
 };
 
 static const struct parse_value as_framing_error = {
@@ -913,7 +924,7 @@ static int take_from_file(void *arg, const char *key, unsigned entry, const char
 
 static int apply_file(struct loader *l, const char *path)
 {
-	struct config_file_key keys[OPTIONS + 5];
+	struct config_file_key keys[OPTIONS + 1 + COUNT(lists)];
 	char why[768] = "";
 	size_t n = 0;
 	int rc;
@@ -923,11 +934,8 @@ static int apply_file(struct loader *l, const char *path)
 			keys[n++] = (struct config_file_key){options[i].name, options[i].clear,
 							     NULL, NULL};
 	keys[n++] = (struct config_file_key){"interfaces", true, NULL, NULL};
-	keys[n++] = (struct config_file_key){"services", false, service_fields, "priority-values"};
-	keys[n++] = (struct config_file_key){"models", false, model_fields, NULL};
-	keys[n++] = (struct config_file_key){"quotas", false, quota_fields, NULL};
-	keys[n++] = (struct config_file_key){"priorities", false, priority_fields, NULL};
-	keys[n++] = (struct config_file_key){"client-prefixes", false, prefix_fields, NULL};
+	memcpy(&keys[n], lists, sizeof(lists));
+	n += COUNT(lists);
 	l->source = SOURCE_FILE;
 	l->path = path;
 	rc = config_file_read(path, keys, n, take_from_file, l, why, sizeof(why));
@@ -1417,21 +1425,32 @@ static int finish(struct loader *l)
 
 static void print_help(void)
 {
-	printf("Usage: sluiced --interface IF --listen PORT [OPTION]...\n"
+	printf("Usage: sluiced --interface IF... --listen [ADDR:]PORT[=MODEL]... [OPTION]...\n"
+	       "       sluiced --config FILE [OPTION]...\n"
 	       "Keeps an inference API on this host inside its latency targets.\n\n");
 	for (size_t i = 0; i < OPTIONS; i++) {
-		const struct option *o = &options[i];
-		char usage[80];
+		char name[32];
 
-		snprintf(usage, sizeof(usage), "--%s%s%s", o->name, o->argument ? " " : "",
-			 o->argument ? o->argument : "");
-		printf("  %-32s %s", usage, o->help);
-		if (o->fallback)
-			printf(" [%s]", o->fallback);
-		printf("\n");
+		snprintf(name, sizeof(name), "--%s", options[i].name);
+		help_option(stdout, name, options[i].argument, options[i].help,
+			    options[i].fallback);
 	}
 	printf("\nEach option is a key of the same name in the file, and a variable: --lease-ms is\n"
-	       "lease-ms and SLUICE_LEASE_MS. The command line beats the environment beats the file.\n");
+	       "lease-ms and SLUICE_LEASE_MS. The command line overrides the environment, which\n"
+	       "overrides the file. The file may also call the list of interfaces interfaces.\n"
+	       "\nKeys of the file's lists:\n");
+	for (size_t i = 0; i < COUNT(lists); i++) {
+		char text[512];
+		size_t at = (size_t)snprintf(text, sizeof(text), "%s: ", lists[i].name);
+
+		for (const struct config_file_field *f = lists[i].fields; f->name; f++)
+			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s", f->name,
+					       f[1].name ? ", " : "");
+		printf("  ");
+		help_wrap(stdout, 2, 6, text);
+	}
+	printf("\nExit status: 0 ended by a signal or `sluicectl detach`, 1 failed while running,\n"
+	       "2 wrong configuration, or could not start.\n");
 }
 
 void config_free(struct config *config)
