@@ -13,6 +13,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
 VERSION := 0.1.0
+SCDOC ?= scdoc
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
 CFLAGS ?= -O2 -g
@@ -32,14 +33,16 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 UNIT_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c user/sim/*.c)
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
+MAN_PAGES := $(patsubst user/man/%.scd,$(B)/man/%,$(wildcard user/man/*.scd))
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
-.PHONY: all tools help clean test test-unit test-datapath test-e2e demo bench bench-wire fuzz test-kernels sim-table install uninstall deps format tidy
-all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim
+.PHONY: all tools man help clean test test-unit test-datapath test-e2e demo bench bench-wire fuzz test-kernels sim-table install uninstall deps format tidy
+all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim man
+man: $(MAN_PAGES)
 tools: $(B)/mock_server $(B)/loadgen
 
 help:
-	@echo 'make [all] | test | test-unit | test-datapath | test-e2e | demo | bench | bench-wire TRACES=DIR | fuzz | test-kernels | sim-table TRACES=DIR | format | tidy | install | uninstall | clean'
+	@echo 'make [all] | man | test | test-unit | test-datapath | test-e2e | demo | bench | bench-wire TRACES=DIR | fuzz | test-kernels | sim-table TRACES=DIR | format | tidy | install | uninstall | clean'
 
 $(B)/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
@@ -67,6 +70,10 @@ $(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
 
 $(B)/sluice-sim: $(B)/user/sluice-sim.o $(SIM_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ -ljansson -lm
+
+$(B)/man/%: user/man/%.scd
+	@mkdir -p $(@D)
+	$(SCDOC) <$< >$@.tmp && mv $@.tmp $@
 
 $(B)/mock_server: user/sim/engine.c user/sim/engine.h
 $(B)/mock_server $(B)/loadgen: $(B)/%: tests/mock/%.c $(wildcard tests/mock/mock_common.c tests/mock/*.h)
@@ -133,6 +140,7 @@ tidy: $(B)/sluice.skel.h
 		-I$(B) -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"'
 
 DOCDIR = $(PREFIX)/share/doc/sluice
+MANDIR = $(PREFIX)/share/man
 # Installed under the paths that they have here, so that their links hold.
 DOCS := README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md tests/bench/goodput.svg \
 	$(wildcard user/docs/*.md)
@@ -144,13 +152,17 @@ install: all
 	sed 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(PREFIX)/sbin/\1 ,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 		scripts/sluiced.service >$(B)/sluiced.service
 	install -m 0644 $(B)/sluiced.service $(DESTDIR)$(UNITDIR)/
+	for page in $(notdir $(MAN_PAGES)); do to=$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; \
+		sed 's,/usr/local/,$(PREFIX)/,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' $(B)/man/$$page >$(B)/man/.page && \
+		install -D -m 0644 $(B)/man/.page $$to || exit 1; done
 	for doc in $(DOCS); do install -D -m 0644 $$doc $(DESTDIR)$(DOCDIR)/$$doc || exit 1; done
 	[ -e $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml ] || \
 		install -m 0644 scripts/sluice.yaml $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl $(DESTDIR)$(PREFIX)/bin/sluice-sim \
-		$(DESTDIR)$(UNITDIR)/sluiced.service
+		$(DESTDIR)$(UNITDIR)/sluiced.service \
+		$(foreach page,$(notdir $(MAN_PAGES)),$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(page))
 	rm -rf $(DESTDIR)$(DOCDIR)
 	@[ ! -e $(DESTDIR)$(SYSCONFDIR)/sluice ] || echo 'left in place: $(DESTDIR)$(SYSCONFDIR)/sluice'
 
