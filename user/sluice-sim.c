@@ -243,7 +243,7 @@ __attribute__((format(printf, 1, 2))) static int complain(const char *fmt, ...)
 static void help(void)
 {
 	fputs("Usage: sluice-sim [--trace FILE | --synthetic NAME] [OPTION]...\n"
-	      "Simulates an inference engine under load, behind each admission policy.\n\n",
+	      "Simulates an inference engine under load with each admission policy.\n\n",
 	      stdout);
 	for (size_t i = 0; i < OPTIONS; i++) {
 		const struct option *o = &options[i];

@@ -492,7 +492,7 @@ static void help(FILE *out)
 	      out);
 }
 
-/* The value of an option: behind '=', or the next argument. NULL after a complaint. */
+/* The value of an option: after '=', or the next argument. NULL after a complaint. */
 static const char *value_of(const char *option, const char *arg, int *i, int argc, char **argv)
 {
 	size_t len = strlen(option);
