@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The Prometheus text format, version 0.0.4: families in a fixed order, each with its HELP and
- * TYPE, times in seconds. Per-model families that may be added up leave the whole out; averages and
- * gates, which may not, have it as model="global".
+ * The Prometheus text format, version 0.0.4. Families have a fixed order, HELP and TYPE; times are
+ * in seconds. Per-model families that may be summed leave out the total. Averages and gates may not
+ * be summed, and have the total as model="global".
  */
 #include "metrics/metrics.h"
 
@@ -62,7 +62,7 @@ static void write_requests(FILE *out, const struct daemon_state *s)
 		const struct sluice_count_key *key = &s->counts[i].key;
 
 		if (key->verdict > SLUICE_VERDICT_SHADOW_REJECTED)
-			continue; /* a SYN's */
+			continue; /* a verdict on a SYN */
 		fputs("sluice_requests_total{", out);
 		service_label(out, s, key->service);
 		fputc(',', out);
@@ -101,8 +101,8 @@ static void write_connections(FILE *out, const struct daemon_state *s)
 }
 
 /*
- * Bucket i holds the values below 2^(SHIFT+i) ns, but the last takes everything above too, so it is
- * +Inf's alone. Times are whole ns, so "below" and Prometheus' "at most" differ by one ns.
+ * Bucket i holds the values below 2^(SHIFT+i) ns. The last one also takes everything above, so only
+ * +Inf includes it. Times are whole ns: "below" and Prometheus' "at most" differ by one ns.
  */
 static void write_histogram(FILE *out, const struct daemon_state *s, unsigned kind,
 			    const char *name, const char *help)
@@ -137,7 +137,7 @@ static void write_histogram(FILE *out, const struct daemon_state *s, unsigned ki
 	}
 }
 
-/* The value of a gauge for a model; false: it has none, so it has no line. */
+/* Writes the value of a gauge for a model. False: the model has none, and gets no line. */
 typedef bool (*gauge_fn)(const struct daemon_state *s, uint32_t id, double *value);
 
 static bool ttft_ema(const struct daemon_state *s, uint32_t id, double *value)
@@ -170,7 +170,7 @@ static bool shadow_in_flight(const struct daemon_state *s, uint32_t id, double *
 	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
 }
 
-/* Of the entry that carries the law, which alone has them. */
+/* Only the entry that carries the pool has them. */
 static bool waiting_bytes(const struct daemon_state *s, uint32_t id, double *value)
 {
 	*value = s->kernel[id].waiting_bytes > 0 ? (double)s->kernel[id].waiting_bytes : 0;
@@ -257,7 +257,7 @@ static void write_maps(FILE *out, const struct daemon_state *s)
 					    "sluice_map_max_entries"};
 
 	family(out, names[0], "counter",
-	       "Times that a map had no room (an LRU map: entries that it forgot).");
+	       "Times that a map was full (of an LRU map: entries that it evicted).");
 	for (size_t i = 0; i < s->map_count; i++)
 		fprintf(out, "%s{map=\"%s\"} %" PRIu64 "\n", names[0], s->maps[i].name,
 			s->maps[i].full);
@@ -265,7 +265,7 @@ static void write_maps(FILE *out, const struct daemon_state *s)
 	for (size_t i = 0; i < s->map_count; i++)
 		fprintf(out, "%s{map=\"%s\"} %" PRIu64 "\n", names[1], s->maps[i].name,
 			s->maps[i].entries);
-	family(out, names[2], "gauge", "Entries that a map has room for.");
+	family(out, names[2], "gauge", "Entries that fit into a map.");
 	for (size_t i = 0; i < s->map_count; i++)
 		fprintf(out, "%s{map=\"%s\"} %" PRIu64 "\n", names[2], s->maps[i].name,
 			s->maps[i].max);

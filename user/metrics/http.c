@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The HTTP side of the metrics: two pages that can be read and nothing that can be changed.
- * libmicrohttpd runs without threads; a page is written in one go into memory and then sent at the
- * reader's speed.
+ * The HTTP side of the metrics: read-only pages. libmicrohttpd runs without threads. A page is
+ * written into memory at once, then sent at the reader's speed.
  */
 #include "metrics/metrics.h"
 
@@ -20,7 +19,7 @@ struct metrics {
 	const struct daemon_state *state;
 	void (*refresh)(void *arg, unsigned parts);
 	void *arg;
-	uint64_t walked_ns; /* when the list of clients was last brought up to date */
+	uint64_t walked_ns; /* the last walk over the clients */
 };
 
 #define LIST_AGE_NS 1000000000ULL
@@ -59,7 +58,7 @@ static enum MHD_Result send_limits(struct metrics *m, struct MHD_Connection *con
 
 	if (!out)
 		return MHD_NO;
-	/* A walk over all clients, however many ask: once a second. */
+	/* However many readers there are, the clients are walked once a second. */
 	if (!client && m->state->now_ns - m->walked_ns >= LIST_AGE_NS)
 		parts |= STATE_CLIENTS;
 	m->refresh(m->arg, parts);
@@ -88,11 +87,11 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		    not_allowed[] = "Read only.\n";
 	struct metrics *m = arg;
 
-	if (!*seen) { /* the head alone; MHD wants to be asked again */
+	if (!*seen) { /* MHD calls again after the head */
 		*seen = m;
 		return MHD_YES;
 	}
-	if (*upload_len) { /* a body is read past */
+	if (*upload_len) { /* discard a body */
 		*upload_len = 0;
 		return MHD_YES;
 	}
@@ -124,7 +123,7 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 			 MHD_RESPMEM_PERSISTENT);
 }
 
-/* A listening socket of our own, so that an error has its errno and its words. */
+/* A socket of our own, so that an error has its errno and its text. */
 static int listen_at(const char *addr, uint16_t port, char *err, size_t err_len)
 {
 	struct addrinfo hints = {
@@ -222,8 +221,7 @@ void metrics_poll(struct metrics *m)
 {
 	unsigned long long timeout;
 
-	/* Once more while it says that it did not finish, but not for ever: the loop has other
-	 * work. */
+	/* Again while MHD did not finish, but a few times only: the loop has other work. */
 	for (unsigned i = 0; i < 8; i++) {
 		MHD_run(m->daemon);
 		if (MHD_get_timeout(m->daemon, &timeout) != MHD_YES || timeout)

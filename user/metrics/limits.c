@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * /v1/limits: what is left of a client's quota, in the numbers of `sluicectl explain` and
- * `clients`, for programs that have no control socket: a dashboard, or a proxy that wants to show
- * them.
+ * /v1/limits: the rest of a client's quota, in the numbers of `sluicectl explain` and `clients`. It
+ * is for programs without access to the control socket, such as a dashboard or a proxy.
  */
 #include "metrics/metrics.h"
 
@@ -85,7 +84,7 @@ static json_t *everyone(const struct daemon_state *s)
 			 (json_int_t)s->client_count);
 }
 
-/* The service that is named, ADDR:PORT or PORT; negative: none is called so. */
+/* The index of the service ADDR:PORT or PORT; negative: no such service. */
 static int find_service(const struct daemon_state *s, const char *name)
 {
 	for (size_t i = 0; i < s->service_count; i++) {
@@ -131,7 +130,7 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	int found;
 
 	*status = 400;
-	/* No secrets: addresses of pages are written down by whoever asks for them. */
+	/* No secrets here: URLs end up in logs. */
 	if (text_parse_subject(client, &subject) || (!subject.one && subject.prefix.plen != 128))
 		return json_pack("{s:s}", "error",
 				 "client must be one address, an IPv6 /64, or key:ID");

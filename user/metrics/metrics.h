@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What Prometheus reads (/metrics) and what a person reads in a browser (/), served by
- * libmicrohttpd without a thread of its own: its epoll fd sits in the daemon's loop. Both pages are
- * pure functions of the state.
+ * /metrics for Prometheus and / for a browser. libmicrohttpd serves them without a thread: its
+ * epoll fd is in the daemon's loop. All pages are pure functions of the state.
  */
 #ifndef SLUICE_METRICS_H
 #define SLUICE_METRICS_H
@@ -14,7 +13,7 @@
 #include "core/state.h"
 
 #define METRICS_CONNECTIONS_MAX 32
-#define METRICS_TIMEOUT_SECS    10 /* of a connection that does nothing */
+#define METRICS_TIMEOUT_SECS    10 /* an idle connection is closed after this */
 
 struct metrics;
 
@@ -24,8 +23,7 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 		 const struct daemon_state *state, void (*refresh)(void *arg, unsigned parts),
 		 void *arg, char *err, size_t err_len);
 void metrics_close(struct metrics *m);
-/* Readable when metrics_poll() has something to do; that is also to be called now and then, for
- * time-outs. */
+/* Readable when metrics_poll() has work. Call metrics_poll() every 100 ms, too, for time-outs. */
 int metrics_fd(const struct metrics *m);
 void metrics_poll(struct metrics *m);
 
@@ -33,9 +31,9 @@ void metrics_poll(struct metrics *m);
 void metrics_write_exposition(FILE *out, const struct daemon_state *s);
 #define METRICS_LIMITS_MAX 1000 /* clients listed, the last seen first */
 /*
- * /v1/limits: what is left to one client for one model (NULL: the service's own) at one service
- * (NULL: where it was last seen), or (client NULL) to those last seen, as JSON. Returns the HTTP
- * status.
+ * /v1/limits, as JSON: the rest of one client's quota for one model (NULL: the service's default)
+ * at one service (NULL: the one it last used). With client NULL: of the clients last seen. Returns
+ * the HTTP status.
  */
 unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,
 			      const char *model, const char *service);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The page at /: what `sluicectl status` says, for somebody who has a browser and no shell. One
- * file without scripts or anything fetched from elsewhere; it loads itself again every few seconds.
- * Names come from requests: all are escaped.
+ * The page at /: `sluicectl status` for a browser. One file, without scripts and without anything
+ * fetched from elsewhere; it reloads itself every few seconds. Names come from requests, so all are
+ * escaped.
  */
 #include "metrics/metrics.h"
 
@@ -39,7 +39,7 @@ static void text_cell(FILE *out, const char *text)
 	fputs("</td>", out);
 }
 
-/* "123.4 / 1000": an average and its threshold; a dash for what there is not. */
+/* "123.4 / 1000": an average and its threshold; a dash where there is none. */
 static void against(FILE *out, double value, double threshold)
 {
 	fputs("<td class=n>", out);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One step after the other: which prompts go in (fill()), how long it takes (begin()), what it gave
- * (finish()). While nobody enters or leaves, steps are alike: begin() then counts how many there
- * will be, and only an arrival that could join makes them fewer. Tokens are not touched one by one:
- * all that decode get one in every step, so a request's last token is a number of a decode step.
+ * fill() decides which prompts a step takes, begin() how long it lasts, finish() what it produced.
+ * While no request enters or leaves, steps are equal: begin() counts them, and only an arrival that
+ * could join cuts them short. The engine does not touch each token: every decoding request gets one
+ * in every step, so a request's last token is the number of a decode step.
  */
 #include "engine.h"
 
@@ -108,8 +108,7 @@ static uint32_t pop_front(struct engine *e)
 	return id;
 }
 
-/* What was to come is no longer what it was when these steps began: they end with the one under
- * way. */
+/* The plan has changed since these steps began: the present one is the last of them. */
 static void cut_steps(struct engine *e, uint64_t now_ns)
 {
 	uint64_t steps;
@@ -149,7 +148,7 @@ static void find_next_end(struct engine *e)
 			e->next_end = e->requests[e->decoding[i]].ends_at;
 }
 
-/* One that decodes gives its memory and its place up. */
+/* A decoding request leaves its slot and its memory. */
 static void stop_decoding(struct engine *e, uint32_t at)
 {
 	struct engine_request *r = &e->requests[e->decoding[at]];
@@ -163,13 +162,13 @@ static void stop_decoding(struct engine *e, uint32_t at)
 	find_next_end(e);
 }
 
-/* The youngest gives its memory and its place up, and goes to the head of the queue. */
+/* Preempts the youngest request: it goes to the head of the queue. */
 static void preempt(struct engine *e)
 {
 	uint32_t at = 0, id = e->partial;
 
 	e->preempted++;
-	if (id != ENGINE_NONE) { /* came last: what decodes came before it */
+	if (id != ENGINE_NONE) { /* it arrived after every decoding request */
 		e->kv_used -= e->requests[id].prompt + e->requests[id].emitted;
 		e->partial = ENGINE_NONE;
 		push_front(e, id);
@@ -183,7 +182,7 @@ static void preempt(struct engine *e)
 	push_front(e, id);
 }
 
-/* The head of the queue gets a slot, if there is one and its prompt fits into the memory. */
+/* The head of the queue takes a slot if one is free and its prompt fits into the memory. */
 static bool enter(struct engine *e)
 {
 	struct engine_request *r;
@@ -202,7 +201,7 @@ static bool enter(struct engine *e)
 	return true;
 }
 
-/* Prompt tokens of the next step; *alike counts how many steps may take as many. */
+/* Prompt tokens of the next step; *alike: how many steps may take as many. */
 static uint64_t fill(struct engine *e, bool may_enter, uint64_t *alike)
 {
 	uint64_t budget = e->shape.chunk, taken = 0;
@@ -233,7 +232,7 @@ static uint64_t fill(struct engine *e, bool may_enter, uint64_t *alike)
 	return taken;
 }
 
-/* Decides on the next steps. False: there is nothing to do. */
+/* Plans the next steps. False: nothing to do. */
 static bool begin(struct engine *e)
 {
 	uint64_t tokens, alike, preempted = e->preempted;
@@ -257,7 +256,7 @@ static bool begin(struct engine *e)
 	}
 	if (e->token)
 		alike = 1;
-	if (alike > 1 && tokens) /* fill() has taken the first step's */
+	if (alike > 1 && tokens) /* fill() took those of the first step */
 		e->requests[e->partial].left -= (uint32_t)((alike - 1) * tokens);
 	e->step_ns = step_ns(&e->shape, e->decodes ? e->decoding_count : 0, tokens);
 	e->step_count = alike;
@@ -290,7 +289,7 @@ static void leave(struct engine *e, uint32_t id)
 	e->events.ended(e->events.context, id, e->now_ns);
 }
 
-/* The prompt has been taken: a token, the first unless it had to be computed again. */
+/* The prompt is complete: this step gives a token, the first one unless it was preempted. */
 static void start_decoding(struct engine *e, uint32_t id)
 {
 	struct engine_request *r = &e->requests[id];
@@ -403,8 +402,8 @@ void engine_cancel(struct engine *e, uint32_t id, uint64_t now_ns)
 	const struct engine_request *r = &e->requests[id];
 
 	if (leave_queue(e, id)) {
-		/* The next in the queue may fit. While a prompt is taken nobody enters, and its
-		 * steps are counted out. */
+		/* The next in the queue may fit. While a prompt is under way no request
+		 * enters, and begin() has counted its steps. */
 		if (e->partial == ENGINE_NONE)
 			cut_steps(e, now_ns);
 		return;

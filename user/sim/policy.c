@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The counts that the kernel keeps are kept here as there, and handed to admission_judge() and
- * adaptive_look() as there.
+ * Keeps the counts that the kernel keeps, in the same way, and passes them to admission_judge() and
+ * adaptive_look().
  */
 #include "policy.h"
 
@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AGE_STEP_NS  50000000ULL /* the kernel knows ages by such steps */
-#define RETRY_MS     1000        /* of a limit, and the least; the most is … */
+#define AGE_STEP_NS  50000000ULL /* the resolution of ages in the kernel */
+#define RETRY_MS     1000        /* the least Retry-After, and that of a fixed limit */
 #define RETRY_MS_MAX 60000
 
 int policy_init(struct policy *p, const struct policy_rule *rule, const struct workload *work)
@@ -175,7 +175,7 @@ bool policy_ticks(const struct policy *p)
 	return p->rule.kind == POLICY_EMA_FLAG || p->rule.kind == POLICY_ADAPTIVE;
 }
 
-/* Those that the daemon would count: seen of late, whatever became of them. */
+/* Clients that the daemon would count as active, whatever became of their requests. */
 static uint32_t active_clients(const struct policy *p, uint64_t now_ns)
 {
 	uint32_t n = 0;

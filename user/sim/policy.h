@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Who may come in: what the kernel and the daemon do together, each by the code that it runs for
- * real, at the times at which it runs it: a verdict at an arrival by what was written at the last
- * tick, samples as they occur.
+ * The policies: what the kernel and the daemon do together, by their own code and at the same
+ * times. An arrival gets its verdict by what the last tick wrote. Samples arrive as they occur.
  */
 #ifndef SLUICE_SIM_POLICY_H
 #define SLUICE_SIM_POLICY_H
@@ -31,7 +30,7 @@ struct policy_rule {
 	struct adaptive_targets targets;
 };
 
-/* What the kernel keeps of a request that was let in. */
+/* What the kernel keeps of an admitted request. */
 struct policy_request {
 	uint64_t admitted_ns, first_ns;
 	uint32_t queued_bytes, in_flight_at_admission;
@@ -43,11 +42,11 @@ struct policy {
 	const struct workload *work;
 	struct policy_request *requests; /* by id */
 	struct sluice_holding *held;     /* by client */
-	uint64_t *client_seen_ns;        /* when each came last; 0: never */
+	uint64_t *client_seen_ns;        /* its last request; 0: none */
 	struct admission_load load;
 	uint64_t first_token_ns, began_waiting_ns;
-	uint32_t *order;              /* ids, as they were admitted … */
-	uint32_t order_count, oldest; /* … and where in it is the first that may wait */
+	uint32_t *order;              /* ids in order of admission */
+	uint32_t order_count, oldest; /* oldest: index of the first that may still wait */
 	struct adaptive_view view;
 	struct adaptive adaptive;
 	struct sluice_admission written;
@@ -60,15 +59,15 @@ struct policy {
 int policy_init(struct policy *p, const struct policy_rule *rule, const struct workload *work);
 void policy_free(struct policy *p);
 
-/* Whether request `id` may come in; then it is in flight and waiting. */
+/* Whether request `id` is admitted; then it is in flight and waiting. */
 bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns);
-/* The Retry-After of who was just refused. */
+/* Retry-After in seconds, for the request just refused. */
 uint32_t policy_retry_s(struct policy *p, uint64_t now_ns);
-/* What leaves: the first token, the gaps of the last 100 ms, the end with the mean gap. */
+/* Events of a response: its first token, gaps of the last 100 ms, its end. */
 void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns);
 void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns);
 void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns);
-/* The daemon's turn, every 100 ms. */
+/* The daemon's tick, every 100 ms. policy_ticks(): whether the policy needs it. */
 bool policy_ticks(const struct policy *p);
 void policy_tick(struct policy *p, uint64_t now_ns);
 

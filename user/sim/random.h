@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Chance that can be had again: splitmix64, so that a seed means the same run on every machine and
- * with every C library.
+ * Reproducible random numbers (splitmix64): a seed means the same run on every machine and with
+ * every C library.
  */
 #ifndef SLUICE_SIM_RANDOM_H
 #define SLUICE_SIM_RANDOM_H

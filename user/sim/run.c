@@ -196,7 +196,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Lengths of prompts below which a quarter, a half and three quarters of them lie. */
+/* The quartiles of the prompts' lengths. */
 static int quartiles(const struct workload *w, double bound[RUN_QUARTILES - 1])
 {
 	double *prompts = calloc(w->count + 1, sizeof(*prompts));
@@ -257,7 +257,7 @@ static int waits(const struct workload *w, struct run_result *out, const struct 
 	return 0;
 }
 
-/* `time_s`: in which requests came. */
+/* time_s: the time in which requests arrived. */
 static int sum_up(const struct workload *w, const struct adaptive_targets *t, double time_s,
 		  struct outcome *outcomes, struct run_result *out)
 {
@@ -328,12 +328,12 @@ out_outcomes:
 	return ret;
 }
 
-/* Nobody listens. */
+/* An event that nothing depends on. */
 static void on_nothing(void *context, uint32_t id, uint64_t now_ns)
 {
 }
 
-/* One refused request let in on top of the others. */
+/* One refused request, admitted on top of the others. */
 struct trial {
 	const struct workload *w;
 	const struct adaptive_targets *targets;
@@ -371,8 +371,8 @@ static void trial_end(void *context, uint32_t id, uint64_t now_ns)
 	}
 }
 
-/* Whether it would have met its targets and harmed nobody. `engine` stands at its arrival; <0:
- * -ENOMEM. */
+/* Whether it would have met its targets and made no other miss. `engine` is at its arrival.
+ * Negative: -ENOMEM. */
 static int try_again(const struct workload *w, const struct adaptive_targets *targets,
 		     const struct outcome *outcomes, const struct engine *engine,
 		     uint64_t *first_ns, uint32_t id)
@@ -384,7 +384,7 @@ static int try_again(const struct workload *w, const struct adaptive_targets *ta
 
 	if (engine_clone(&e, engine, &events))
 		return -ENOMEM;
-	/* Of those that had their first token before, the time is known. */
+	/* Earlier first tokens are as they were. */
 	for (uint32_t i = 0; i < id; i++)
 		first_ns[i] = outcomes[i].first_ns && outcomes[i].first_ns <= r->at_ns
 				      ? outcomes[i].first_ns
@@ -399,7 +399,7 @@ static int try_again(const struct workload *w, const struct adaptive_targets *ta
 		if (!outcomes[i].admitted)
 			continue;
 		engine_run(&e, w->requests[i].at_ns);
-		if (t.done && engine_idle(&e)) /* from here on all is as it was */
+		if (t.done && engine_idle(&e)) /* from here on nothing changes */
 			break;
 		submit(&e, i, &w->requests[i], w->requests[i].at_ns);
 	}
@@ -448,14 +448,14 @@ out:
 	return ret;
 }
 
-/* As many in flight as there were: who ends makes room for the next. */
+/* A closed loop: each request that ends admits the next. */
 struct closed {
 	const struct trace *t;
 	const struct adaptive_targets *targets;
 	struct engine engine;
 	uint64_t *came_ns, *first_ns;
 	uint32_t next, met;
-	uint64_t full_ns; /* until when as many were in flight */
+	uint64_t full_ns; /* until then n were in flight */
 };
 
 static void closed_next(struct closed *c, uint64_t now_ns)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A cell is an engine under a load; cells are independent, so that as many processes as there are
- * processors take one after the other. The best fixed limit of a cell is the one with the best mean
- * over its seeds: an operator who knew that very load.
+ * A cell is an engine under a load. Cells are independent: one process per processor takes one
+ * after the other. A cell's best fixed limit has the best mean over the seeds, as if an operator
+ * had known that very load.
  */
 #include "table.h"
 
@@ -49,7 +49,7 @@ static const struct table_load {
 	enum synthetic synthetic;
 	double load;
 	uint32_t clients;
-	bool aside; /* shown, but not one of the cells that anything was promised of */
+	bool aside; /* shown only: no criterion counts this cell */
 } loads[] = {
 	{"code 0.8×", SIZES_CODE, SYNTHETIC_NONE, 0.8, 20, false},
 	{"code 1×", SIZES_CODE, SYNTHETIC_NONE, 1, 20, false},
@@ -141,8 +141,7 @@ static int run_fixed(const struct table_engine *e, const struct workload *w, str
 	return 0;
 }
 
-/* Seconds from the step down until three seconds begin in which nobody was refused or missed a
- * target. */
+/* Seconds from the step down to the first three seconds without a refusal or a miss. */
 static double recovery(const struct workload *w, const struct outcome *outcomes)
 {
 	double clean_from = 2 * SYNTHETIC_PHASE_S;
@@ -160,7 +159,7 @@ static double recovery(const struct workload *w, const struct outcome *outcomes)
 	return clean_from - 2 * SYNTHETIC_PHASE_S;
 }
 
-/* Goodput of all clients but the last, in w as it is and without the last. */
+/* Goodput of all clients but the last, with and without the last one's load. */
 static int run_without_last(const struct table_engine *e, const struct workload *w,
 			    const struct policy_rule *rule, const struct outcome *outcomes,
 			    double *others_goodput, double *alone)
@@ -187,8 +186,8 @@ static int run_without_last(const struct table_engine *e, const struct workload 
 	return ret;
 }
 
-/* Four times as many where a part of the run is looked at: a phase, or the two of seven requests
- * that light clients send. */
+/* Four times as many where only a part of the run counts: a phase, or the light clients' requests,
+ * two in seven. */
 static uint32_t requests_of(const struct table_load *l)
 {
 	bool part_counts = l->synthetic == SYNTHETIC_STEP || l->synthetic == SYNTHETIC_ABUSER;
@@ -267,7 +266,7 @@ static int run_cell(const struct job *job, size_t index)
 	return ret;
 }
 
-/* Takes cells until there are none; *next is shared between the processes. */
+/* Takes cells until none is left; the processes share *next. */
 static void work(const struct job *job, uint32_t *next)
 {
 	for (;;) {
@@ -297,19 +296,19 @@ static int run_cells(const struct job *job, uint32_t *next)
 	}
 	while (wait(&status) >= 0 || errno == EINTR)
 		;
-	work(job, next); /* what nobody could be started for */
+	work(job, next); /* cells for which no process could start */
 	for (size_t i = 0; i < CELLS; i++)
 		if (job->cells[i].failed)
 			return job->cells[i].failed;
 	return 0;
 }
 
-/* What was promised, with the worst cell that was found for it: of the engines it was tuned on, and
- * of the others. */
+/* A criterion and the worst cell found for it, among the tuned engines and among the held-out ones.
+ */
 struct promise {
 	const char *text, *unit;
 	double scale;
-	bool at_most; /* the bound is one from above */
+	bool at_most; /* the bound is an upper one */
 	double bound;
 	double worst[2]; /* [held out] */
 	const struct table_cell *where[2];
@@ -516,7 +515,7 @@ static void write_fairness(const struct table_cell *cells)
 	}
 }
 
-/* The two traces and the mix. 0 or -errno, and then it has been said. */
+/* Reads the two traces, makes the mix. 0, or -errno after a message. */
 static int read_traces(const char *directory, struct trace *traces)
 {
 	static const char *const names[SIZES] = {[SIZES_CODE] = "azure_llm_2023_code.csv",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The comparison in user/docs/simulation.md: every engine under every load, with every policy, and
- * what was promised of adaptive admission held against it.
+ * the criteria that adaptive admission has to meet.
  */
 #ifndef SLUICE_SIM_TABLE_H
 #define SLUICE_SIM_TABLE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A trace gives sizes and, unless the load is synthetic, the rhythm: a window of it is stretched to
- * the rate that is asked for, bursts and all. What a trace does not have is made up by the seed:
- * the client, and how many bytes the prompt has on the wire, about four a token.
+ * A trace gives the sizes. Unless the load is synthetic it also gives the rhythm: a window of it is
+ * stretched to the requested rate, bursts included. The seed chooses what a trace does not have:
+ * the client, and the bytes of a prompt on the wire, about four a token.
  */
 #include "workload.h"
 
@@ -50,8 +50,8 @@ static int64_t days_of(int year, int month, int day)
 	return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-/* YYYY-MM-DD HH:MM:SS and perhaps a fraction and an offset that is passed over (it is the same in a
- * whole file). */
+/* YYYY-MM-DD HH:MM:SS, with or without a fraction. An offset is ignored: it is the same in a whole
+ * file. */
 static bool read_time(const char *text, int64_t *ns)
 {
 	int year, month, day, hour, minute, second, ignored;
@@ -103,7 +103,7 @@ static bool read_tokens(const char *text, uint32_t *out)
 	return true;
 }
 
-/* One line's three fields; says what is wrong with it. NULL: nothing is. */
+/* Parses one line's three fields. Returns what is wrong with it, or NULL. */
 static const char *read_row(char *line, struct sim_request *r, int64_t *ns)
 {
 	char *context = strchr(line, ','), *generated = context ? strchr(context + 1, ',') : NULL;
@@ -285,7 +285,7 @@ static void follow(const struct trace *t, const struct arrivals *how, struct cha
 	w->span_s = span * scale / 1e9;
 }
 
-/* What part of the mean rate comes at a moment. */
+/* The rate at a time, as a share of the mean rate. */
 static double part_at(const struct arrivals *how, double at_s)
 {
 	if (how->synthetic == SYNTHETIC_STEP &&
@@ -294,7 +294,7 @@ static double part_at(const struct arrivals *how, double at_s)
 	return 1;
 }
 
-/* Sizes as in the trace, in any order; times by chance. */
+/* Sizes of the trace in random order; random times. */
 static void make_up(const struct trace *t, const struct arrivals *how, struct chance *c,
 		    struct workload *w)
 {
@@ -324,7 +324,7 @@ static void make_up(const struct trace *t, const struct arrivals *how, struct ch
 	w->span_s = w->count < how->count ? end_s : at_s;
 }
 
-/* By a chance of its own, so that the load is the same whatever its models are. */
+/* A random stream of its own, so that the load does not depend on the number of models. */
 static void spread_over_models(struct workload *w, uint64_t seed)
 {
 	struct chance c = {seed ^ MODEL_SEED};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What comes in: requests with their times, sizes and clients, from a trace or made up.
+ * The load: requests with times, sizes and clients, from a trace or synthetic.
  */
 #ifndef SLUICE_SIM_WORKLOAD_H
 #define SLUICE_SIM_WORKLOAD_H
@@ -11,7 +11,7 @@
 struct sim_request {
 	uint64_t at_ns;
 	uint32_t prompt, generate; /* tokens */
-	uint32_t cached;           /* of the prompt, what the engine has in its prefix cache */
+	uint32_t cached;           /* prompt tokens in the engine's prefix cache */
 	uint32_t bytes;            /* on the wire */
 	uint32_t client;           /* below workload.clients */
 	uint32_t class;            /* of priority */
@@ -21,14 +21,14 @@ struct sim_request {
 struct workload {
 	struct sim_request *requests; /* by time */
 	uint32_t count;
-	uint32_t first; /* of the trace, that it begins with */
+	uint32_t first; /* index in the trace of the first request */
 	uint32_t clients, models;
-	uint32_t retries;  /* who is refused comes again when it was told to, so often at most */
-	double patience_s; /* who has no first token by then hangs up; 0: never */
-	double span_s;     /* the time in which they come */
+	uint32_t retries;  /* attempts after a refusal, each at its Retry-After */
+	double patience_s; /* a client without a first token hangs up then; 0: never */
+	double span_s;     /* the time in which requests arrive */
 };
 
-/* A trace as it is written: times from its first request on. */
+/* A trace as written; times count from its first request. */
 struct trace {
 	struct sim_request *requests;
 	uint32_t count;
@@ -36,12 +36,10 @@ struct trace {
 
 enum synthetic {
 	SYNTHETIC_NONE,
-	SYNTHETIC_POISSON, /* at an even rate */
+	SYNTHETIC_POISSON, /* at a constant mean rate */
 	SYNTHETIC_STEP,    /* a sixth of the load, the load, a sixth again, 300 s each */
-	SYNTHETIC_FLOOD, /* in the middle third of the time three in ten are prompts of 7,000 tokens
-			  */
-	SYNTHETIC_ABUSER, /* the last client sends SYNTHETIC_ABUSE times what each of the others
-			     does */
+	SYNTHETIC_FLOOD,   /* in the middle third, three prompts in ten have 7,000 tokens */
+	SYNTHETIC_ABUSER,  /* the last client sends SYNTHETIC_ABUSE times as much as each other */
 };
 
 #define SYNTHETIC_PHASE_S      300
@@ -53,25 +51,22 @@ enum synthetic {
  * err, which names the file and the line.
  */
 int trace_read(const char *path, struct trace *out, char *err, size_t len);
-/* Sizes of a made-up mix of chats: prompts of 600 tokens, answers of 120, both in the middle of a
- * wide lognormal. */
+/* A synthetic mix of chats: the median prompt has 600 tokens, the median answer 120; both are wide
+ * lognormals. */
 int trace_make(uint32_t count, struct trace *out);
-/* Four fifths of the prompt are in the engine's prefix cache, for that share of the requests (0 …
- * 1), by chance. */
+/* A random share (0 … 1) of the requests has four fifths of its prompt in the prefix cache. */
 void trace_cache(struct trace *t, double share);
 void trace_free(struct trace *t);
 
-/* How `count` of them are to come. rate > 0: requests/s, on the mean; else the trace's own times,
- * `speed` times as fast. */
+/* How requests arrive. rate > 0: mean requests/s; else the trace's own times, `speed` times as
+ * fast. */
 struct arrivals {
 	enum synthetic synthetic;
-	uint32_t count; /* at most; of a trace: those that follow a place that the seed chooses */
+	uint32_t count; /* at most; of a trace, from an index that the seed chooses */
 	uint32_t clients;
-	uint32_t models; /* on the engine, the first of N with N times the requests of the last; 0:
-			    one */
+	uint32_t models; /* the first of N gets N times as many requests as the last; 0: one */
 	double rate, speed;
-	double seconds; /* of a synthetic load that has no length of its own; 0: as long as count
-			   requests take */
+	double seconds; /* of a synthetic load; 0: as long as `count` requests take */
 	uint64_t seed;
 };
 
