@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A small inference API for uvicorn: streams of fixed tokens, plain answers, errors. GET /seen says how many whole
-requests its handlers were given."""
+"""A small inference API for uvicorn: streams of fixed tokens, plain answers, errors. GET /seen returns the number of whole
+requests that its handlers received."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ seen = {"requests": 0}
 
 
 async def chat(request):
-    body = await request.json()  # the handler begins with the head; the request is whole here
+    body = await request.json()  # the handler starts after the head; here the body is complete
     seen["requests"] += 1
     await asyncio.sleep(0.1)
     if body.get("fail"):

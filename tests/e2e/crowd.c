@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * As many clients as are asked for, each with an address of its own, a connection and one small
- * request, one after the other. The addresses must be local: `ip route add local PREFIX dev lo`.
+ * A sequence of COUNT clients. Each has its own address, one connection and one small request. The
+ * addresses must be local: `ip route add local PREFIX dev lo`.
  *
- * crowd FIRST COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 PORT: every other client is IPv6, in a /64 of
- * its own. Prints how many got an answer that begins with HTTP/1.1 200 as JSON.
+ * crowd FIRST COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 PORT: every other client uses IPv6, in its own
+ * /64. Prints as JSON how many clients got an answer that begins with HTTP/1.1 200.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,7 +19,7 @@
 static const char text[] =
 	"POST / HTTP/1.1\r\nHost: crowd\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
-/* One client. 1: it was answered with 200. */
+/* Sends the request of one client. Returns 1 for an answer with status 200, else 0. */
 static int send_request(int family, struct sockaddr *from, struct sockaddr *to, socklen_t len)
 {
 	struct linger at_once = {.l_onoff = 1};
@@ -73,6 +73,6 @@ int main(int argc, char **argv)
 					     (struct sockaddr *)&to4, sizeof(to4));
 		}
 	}
-	printf("{\"asked\":%lu,\"answered\":%lu}\n", count, good);
+	printf("{\"sent\":%lu,\"answered\":%lu}\n", count, good);
 	return 0;
 }

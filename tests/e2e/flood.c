@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Packets from addresses that nobody has, by the million: SYNs, and segments that carry a whole
- * request, with right checksums, one over IPv4 to three over IPv6. What comes back to those
- * addresses is the caller's to lose.
+ * A flood of packets with spoofed sources: SYNs, and segments that carry a whole request. Checksums
+ * are right. One packet in four is IPv4, the others are IPv6. The caller routes the answers to a
+ * host that drops them.
  *
  * flood INTERFACE MAC COUNT SERVER4 PREFIX4 SERVER6 PREFIX6 [CLIENT4]: sources are a million
- * addresses of PREFIX6/64, one behind the other and then again, and those of PREFIX4/17; half of
- * the IPv4 segments with data come from CLIENT4 where it is given, from random ports. Prints what
- * it has sent as JSON.
+ * addresses of PREFIX6/64, in a cycle, and random ones of PREFIX4/17. With CLIENT4, half of the
+ * IPv4 segments with data have that source address, and random ports. Prints as JSON what it has
+ * sent.
  */
 #define _GNU_SOURCE /* sendmmsg */
 #include <arpa/inet.h>
@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 			uint8_t source[16];
 
 			if (ipv6) {
-				/* An odd factor: no two of them are the same. */
+				/* An odd factor: all products differ. */
 				random = (1 + over_ipv6++ % ADDRESSES) * 0x9e3779b97f4a7c15ULL;
 				memcpy(source, prefix6, 8);
 				memcpy(source + 8, &random, 8);
@@ -186,7 +186,8 @@ int main(int argc, char **argv)
 		for (int done = 0; done < BATCH;) {
 			int n = sendmmsg(fd, messages + done, (unsigned)(BATCH - done), 0);
 
-			/* A busy device takes it the next time: everything is sent. */
+			/* A busy device: sendmmsg() repeats the rest, so that everything is sent.
+			 */
 			if (n < 0 && (errno != ENOBUFS || ++busy > count))
 				die("flood: sendmmsg");
 			done += n > 0 ? n : 0;

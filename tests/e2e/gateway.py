@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What an API gateway with a counter in Redis does, beside what sluice does. The gateway is a model, not Redis: the two
-commands that such gateways are made of (INCR; EXPIRE where INCR said 1; TTL for the seconds to wait), under a clock
-that the model moves itself. Sluice is real: requests on the wire, waiting as told.
+"""Compares an API gateway that counts in Redis with sluice. The gateway is a model, not Redis. It uses the commands of such
+gateways: INCR, EXPIRE if INCR returned 1, TTL for the seconds to wait. The model moves its own clock. sluice is real:
+requests on the wire, and waits of Retry-After.
 
-gateway.py HOST PORT MODEL SOURCE SOURCE: twenty requests one after the other at 4 per 10 s through both, from the first
-address, and the model's two faults, looked for here from the second, as JSON.
+gateway.py HOST PORT MODEL SOURCE1 SOURCE2: sends twenty requests in sequence at 4 per 10 s to both, to sluice from
+SOURCE1. It looks for the model's two faults in sluice from SOURCE2. Prints the results as JSON.
 """
 
 import http.client
@@ -18,11 +18,11 @@ LIMIT, PERIOD, REQUESTS = 4, 10, 20
 
 
 class Store:
-    """A store of counters that can expire, as far as a gateway needs one."""
+    """Counters that expire: the part of Redis that a gateway needs."""
 
     def __init__(self):
         self.now = 0.0
-        self.counters = {}  # key -> [count, when it ends or None]
+        self.counters = {}  # key -> [count, time of expiry or None]
 
     def incr(self, key):
         counter = self.counters.get(key)
@@ -40,12 +40,12 @@ class Store:
 
 
 class Gateway:
-    """A fixed window. ask() is a status and the seconds to wait, -1 for ever."""
+    """A fixed window. request() returns a status and the seconds to wait; -1 is for ever."""
 
     def __init__(self, store):
         self.store = store
 
-    def ask(self, dies=False):
+    def request(self, dies=False):
         count = self.store.incr("client")
         if dies:
             return None, None
@@ -56,7 +56,7 @@ class Gateway:
         return 429, self.store.ttl("client")
 
 
-def ask(host, port, model, source):
+def request(host, port, model, source):
     connection = http.client.HTTPConnection(host, port, timeout=10, source_address=(source, 0))
     body = json.dumps({"model": model, "messages": [], "max_tokens": 1})
     connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
@@ -67,12 +67,12 @@ def ask(host, port, model, source):
 
 
 def most_within(times, seconds):
-    """The most that were admitted in any span that is shorter than so many seconds."""
+    """The largest number of admissions within so many seconds."""
     return max(sum(1 for u in times if t <= u < t + seconds) for t in times)
 
 
 def sequence(send, sleep, clock):
-    """As many requests as REQUESTS served in the end, each refusal waited out as told."""
+    """Sends REQUESTS requests, each with one retry after its Retry-After."""
     rows, admitted, again = [], [], 0
     for _ in range(REQUESTS):
         status, wait = send()
@@ -94,8 +94,8 @@ def model_sequence():
     gateway = Gateway(store)
 
     def send():
-        store.now += 0.01  # what a request takes
-        return gateway.ask()
+        store.now += 0.01  # the time of one request
+        return gateway.request()
 
     def sleep(seconds):
         store.now += seconds
@@ -104,39 +104,39 @@ def model_sequence():
 
 
 def model_edge():
-    """One request opens the window, three before its end, four behind it: how many pass in 0.35 s, at most 2 * LIMIT - 1."""
+    """One request opens the window, three come before its end, four after it. Returns the admissions within 0.35 s: 2 * LIMIT - 1."""
     store = Store()
     gateway = Gateway(store)
     admitted = []
     for at in (0, 9.8, 9.85, 9.9, 10.0, 10.05, 10.1, 10.15):
         store.now = at
-        if gateway.ask()[0] == 200:
+        if gateway.request()[0] == 200:
             admitted.append(at)
     return sum(at >= 9.8 for at in admitted)
 
 
 def sluice_edge(send):
-    """The same pattern over a period's end: full budget, one request, ten seconds, then as fast as can be."""
+    """The same pattern in sluice: a full budget, one request, ten seconds, then requests as fast as possible."""
     began = time.monotonic()
     first = send()[0]
     time.sleep(max(0, began + PERIOD - 0.2 - time.monotonic()))
-    asked = [send()[0]]
+    statuses = [send()[0]]
     while time.monotonic() < began + PERIOD + 0.15:
-        asked.append(send()[0])
+        statuses.append(send()[0])
         time.sleep(0.01)
-    return {"first": first, "asked": len(asked), "admitted": asked.count(200)}
+    return {"first": first, "sent": len(statuses), "admitted": statuses.count(200)}
 
 
 def model_lock_out():
-    """The process dies between INCR and EXPIRE; a year later."""
+    """The process dies between INCR and EXPIRE. Requests of the next year are counted."""
     store = Store()
     gateway = Gateway(store)
-    gateway.ask(dies=True)
-    said = []
+    gateway.request(dies=True)
+    answers = []
     for day in range(366):
         store.now = day * 86400.0
-        said.append(gateway.ask())
-    return {"admitted": sum(s == 200 for s, _ in said), "asked": len(said), "last": said[-1]}
+        answers.append(gateway.request())
+    return {"admitted": sum(s == 200 for s, _ in answers), "sent": len(answers), "last": answers[-1]}
 
 
 def main():
@@ -144,13 +144,13 @@ def main():
     out = {"model": model_sequence(), "model_edge": model_edge(), "model_lock_out": model_lock_out()}
 
     def edge():
-        out["sluice_edge"] = sluice_edge(lambda: ask(host, port, model, sys.argv[5]))
+        out["sluice_edge"] = sluice_edge(lambda: request(host, port, model, sys.argv[5]))
 
-    beside = threading.Thread(target=edge)
-    beside.start()
+    edge_thread = threading.Thread(target=edge)
+    edge_thread.start()
     began = time.monotonic()
-    out["sluice"] = sequence(lambda: ask(host, port, model, sys.argv[4]), time.sleep, lambda: time.monotonic() - began)
-    beside.join()
+    out["sluice"] = sequence(lambda: request(host, port, model, sys.argv[4]), time.sleep, lambda: time.monotonic() - began)
+    edge_thread.join()
     print(json.dumps(out))
 
 

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Clients that take whatever they are given, and clients that wait exactly as they are told. A
- * client is a source address; its model bears the name that stands behind it, so that the server
- * counts each by itself.
+ * Clients that use up their quota, and clients that wait exactly for Retry-After. A client is a
+ * source address with a model of its own, so that the server counts each client by itself.
  *
- * greedy storm SERVER PORT SECONDS THREADS ADDRESS=MODEL…: so many threads a client, pinned to all
- * CPUs in turn, every other one with a new connection for each request, the others on one as long
- * as it lasts. Says of each client what came back, and the times (ns, one clock) between which
- * sluice must have admitted its first and last, and refused its last. greedy wait SERVER PORT
- * ROUNDS SEED ADDRESS=MODEL…: one thread a client, which asks until it is refused, waits
- * retry-after-ms to the millisecond from when it has read that, and asks again. Says how often it
- * was refused then.
+ * greedy storm SERVER PORT SECONDS THREADS ADDRESS=MODEL…: THREADS threads for each client, spread
+ * over all CPUs. Every other thread opens a new connection for each request; the others keep
+ * theirs. Prints the answers of each client. Also prints the times (ns, one clock) that bound its
+ * first and last admission and its last refusal.
  *
- * A refusal counts as `refused` only if all of it came and behind it the end of the connection; all
- * else is `bad`.
+ * greedy wait SERVER PORT ROUNDS SEED ADDRESS=MODEL…: one thread for each client. It sends requests
+ * until one is refused, waits retry-after-ms from the end of that answer, and sends the next one.
+ * Prints how often that next one was refused.
+ *
+ * `refused` counts whole refusals with the end of their connection. All else is `bad`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -41,9 +40,9 @@ struct client {
 	struct sockaddr_storage from;
 	pthread_mutex_t lock;
 	unsigned long sent, admitted, refused, bad, connections;
-	uint64_t first_sent, first_read; /* of the admitted: the earliest of each */
-	uint64_t last_read;              /* of the admitted: the latest */
-	uint64_t refused_sent;           /* of the refused: the latest */
+	uint64_t first_sent, first_read; /* of admitted requests: the earliest of each */
+	uint64_t last_read;              /* of admitted requests: the latest */
+	uint64_t refused_sent;           /* of refused requests: the latest */
 	unsigned long trials, early;
 	uint64_t most_ms;
 };
@@ -90,7 +89,7 @@ static int address_of(const char *text, uint16_t port, struct sockaddr_storage *
 	return 0;
 }
 
-/* A connected socket from the client's address, or -1. */
+/* Returns a connected socket with the client's address, or -1. */
 static int open_connection(struct client *c)
 {
 	bool ipv6 = c->from.ss_family == AF_INET6;
@@ -115,7 +114,7 @@ static int open_connection(struct client *c)
 	return fd;
 }
 
-/* Reads one answer; 200 and 429 only if whole (and a 429's connection ended in order), else 0. */
+/* Reads one answer. Returns 200 or 429 if it is whole (and FIN follows the 429), else 0. */
 static int read_answer(int fd, uint64_t *wait_ms)
 {
 	char text[4096];
@@ -153,8 +152,8 @@ static int read_answer(int fd, uint64_t *wait_ms)
 	return wait ? 429 : 0;
 }
 
-/* One request on *fd, on a new connection where that is -1, which is closed after anything but a
- * 200. */
+/* Sends one request on *fd, or on a new connection if *fd is -1. Closes the connection after any
+ * answer but a 200. Returns the status as read_answer(). */
 static int send_request(struct client *c, int *fd, uint64_t *wait_ms)
 {
 	char text[512], body[256];
@@ -244,7 +243,7 @@ static void wait_as_stated(struct thread *t)
 		status = send_request(c, &fd, &wait_ms);
 		if (status == 429)
 			c->early++;
-		if (rand_r(&t->seed) & 1 && fd >= 0) { /* the next by a new connection */
+		if (rand_r(&t->seed) & 1 && fd >= 0) { /* the next request uses a new connection */
 			close(fd);
 			fd = -1;
 		}

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Whether an expression holds, of what sluice, the mock server and the kernel say right now.
+"""Evaluates an expression on the present state of sluice, the mock server and the kernel.
 
-holds.py SECONDS EXPRESSION asks until it holds or ten times the seconds have passed (they are what a
-quiet machine may need), and then says what each side of it was; holds.py --print EXPRESSION prints
-its value. Each name is looked up anew for each attempt: s is `sluicectl status --json`, m and v its
-models and services by name and port, r its requests, k its counters, mock the mock server's /stats,
-w what the witness has seen. j(NAME), log(NAME) and events(NAME) are files of the case;
-sockets(NAMESPACE) the TCP sockets that are left on the port.
+holds.py SECONDS EXPRESSION repeats until the expression is true, for ten times SECONDS at most: SECONDS is for a quiet
+machine. It then prints the value of each side. holds.py --print EXPRESSION prints the value of EXPRESSION.
+
+Each attempt reads its names anew: s is `sluicectl status --json`; m and v are its models and services, by name and port; r
+is its requests, k its counters; mock is the mock server's /stats; w is the witness's counts. j(NAME), log(NAME) and
+events(NAME) are files of the case. sockets(NAMESPACE) is the list of TCP sockets left at the port.
 """
 
 import ast
@@ -44,7 +44,7 @@ def witness():
 
 
 def sockets(namespace, port=8000, state="all"):
-    """Sockets of the port but the listening ones and TIME-WAIT."""
+    """Sockets of the port, without listening ones and TIME-WAIT."""
     lines = on(namespace, "ss", "-Htan", "state", state, f"( sport = :{port} or dport = :{port} )")
     rows = [line.split() for line in lines.splitlines()]
     return [row for row in rows if row[0] not in ("LISTEN", "TIME-WAIT")]
@@ -61,7 +61,7 @@ def j(name):
 
 
 def events(name):
-    """The lines of a log that are whole, one JSON object each."""
+    """The complete lines of a log, one JSON object each."""
     return [json.loads(line) for line in log(name).split("\n")[:-1]]
 
 
@@ -96,7 +96,7 @@ def names():
 
 
 def sides(node, known):
-    """The parts of a false expression that are not literals, with their values."""
+    """The parts of a false expression, without literals, with their values."""
     if isinstance(node, ast.BoolOp):
         return [x for v in node.values for x in sides(v, known)]
     if isinstance(node, ast.Compare):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Segments that the server's TCP does not take, and others in their place: insertion.py HOW HOST SOURCE.
+"""Sends segments that the server's TCP drops, then replacements: insertion.py HOW HOST SOURCE.
 
-HOW is what is wrong with the first ones, which ask for the model open (or are a FIN): checksum, acknowledgement (of what
-was never sent), no-acknowledgement (flag), timestamp (an old one), fin (by its checksum). In their place comes a request for
-the model blocked. body, head: so by its checksum is only a part of a request, of its body or from within its head on.
-again: nothing is wrong, and the same, for the model open, comes twice. Prints how the request was answered.
+HOW is the fault of the first segments: checksum, acknowledgement (of bytes that the server never sent),
+no-acknowledgement (no ACK flag), timestamp (an old one), fin (a FIN with a wrong checksum). The first segments are a request
+for the model open, or a FIN. Their replacement is a request for the model blocked. With body and head, only a part of the
+request has a wrong checksum: the body, or all from within the head on. With retransmission nothing is wrong: the same
+request for the model open is sent twice. Prints the answer as JSON.
 """
 
 import json
@@ -15,7 +16,7 @@ import sys
 from rawtcp import ACK, FIN, PSH, Client, Wire, ip_packets, request
 
 
-def spoilt(segment):
+def corrupted(segment):
     return segment[:16] + bytes([segment[16] ^ 0x55]) + segment[17:]
 
 
@@ -24,13 +25,13 @@ def main():
     wire = Wire(os.environ["SL_CLIENT"], "c0", os.environ["SL_SERVER_MAC"])
     client = Client(wire, source, host, timestamps=how == "timestamp")
     client.connect()
-    first, second = request("open", 900), request("open" if how == "again" else "blocked", 900)
+    first, second = request("open", 900), request("open" if how == "retransmission" else "blocked", 900)
     assert len(first) == len(second)
     half = first.index(b"Content-Length") if how == "head" else first.index(b"\r\n\r\n") + 4
 
-    def put(flags, payload=b"", ack=None, spoil=False):
+    def put(flags, payload=b"", ack=None, corrupt=False):
         segment = client.segment(flags, client.seq, payload, ack)
-        for packet in ip_packets(source, host, spoilt(segment) if spoil else segment):
+        for packet in ip_packets(source, host, corrupted(segment) if corrupt else segment):
             wire.send(packet)
 
     if how in ("body", "head"):
@@ -44,14 +45,14 @@ def main():
         put(PSH | ACK, first)
         client.options = fresh
     elif how == "fin":
-        put(FIN | ACK, spoil=True)
+        put(FIN | ACK, corrupt=True)
     elif how == "acknowledgement":
         put(PSH | ACK, first, ack=client.next + 1000000)
     elif how == "no-acknowledgement":
         put(PSH, first)
     else:
-        put(PSH | ACK, first, spoil=how != "again")
-    for _ in range(20):  # until it is answered, as TCP does
+        put(PSH | ACK, first, corrupt=how != "retransmission")
+    for _ in range(20):  # retransmits until the answer, as TCP does
         put(PSH | ACK, second)
         if client.pump(0.25, lambda: client.fin or client.rst or b"}" in client.got):
             break

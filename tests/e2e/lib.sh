@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # shellcheck shell=bash
 #
-# What the end-to-end cases share. A case sources this first, and has then two network namespaces of its own, named after
-# itself: sl-CASE-s with the server's end s0 (10.77.0.1, fd77:0:0:1::1), sl-CASE-c with the clients' c0
-# (10.77.0.2 and .3, fd77:0:0:1::2), a pin directory, a control socket and a directory for logs. None of
-# it outlives the case, and what a killed run has left is cleaned up first.
+# The library of the end-to-end cases. Every case sources it first. It gives the case two network namespaces, named after the
+# case: sl-CASE-s for the server, with s0 (10.77.0.1, fd77:0:0:1::1), and sl-CASE-c for the clients, with c0 (10.77.0.2 and
+# .3, fd77:0:0:1::2). The case also gets a pin directory, a control socket and a directory for logs. All of it goes when the
+# case ends. A new run first removes what a killed run left.
 #
-# A case says what holds, a sentence a check: `ok - …` or `not ok - …: why`. It waits for events, never for
-# time: await and holds --within ask again until it is so, or a bound has passed: ten times the seconds they say, since
-# the machine may have much else to do. A case that ends before its last line is a failed check, too.
+# A check prints one sentence: `ok - …` or `not ok - …: why`. A case waits for events, never for time: `await` and
+# `holds --within` evaluate an expression until it is true. They give up after ten times the stated seconds, since the
+# machine may be busy. A case that ends before its last line has failed.
 
 set -Eeuo pipefail
 
@@ -42,7 +42,7 @@ say_not_ok() {
 	FAILED=$((FAILED + 1))
 }
 
-# check SENTENCE COMMAND…: the sentence holds if the command succeeds; what it printed is why not.
+# check SENTENCE COMMAND…: the sentence holds if the command succeeds. Otherwise the command's output is the reason.
 check() {
 	local sentence=$1 why
 
@@ -55,7 +55,7 @@ same() {
 	if [[ $2 == "$3" ]]; then say_ok "$1"; else say_not_ok "$1" "wanted '$2', got '$3'"; fi
 }
 
-# holds [--within SECONDS] SENTENCE EXPRESSION: of sluice's status and what holds.py knows besides.
+# holds [--within SECONDS] SENTENCE EXPRESSION: the expression is true; holds.py lists the names that it may use.
 holds() {
 	local within=0 sentence why
 
@@ -76,12 +76,12 @@ expression() {
 		SL_WITNESS=$WITNESS SL_ADMIN=$ADMIN "$PY" "$HERE/holds.py" "$@"
 }
 
-# await SECONDS EXPRESSION: for what a check rests on; the case ends if it does not come.
+# await SECONDS EXPRESSION: a precondition of the next checks. The case ends if it does not become true.
 await() {
 	local why
 
 	why=$(expression "$1" "$2" 2>&1) || {
-		say_not_ok "what the next checks rest on comes within $1 s" "$why"
+		say_not_ok "the precondition of the next checks holds within $1 s" "$why"
 		exit 1
 	}
 }
@@ -89,7 +89,7 @@ await() {
 # value EXPRESSION prints its value as JSON.
 value() { expression --print "$1"; }
 
-# on NAMESPACE COMMAND…; `ip netns exec` would hide the pins.
+# on NAMESPACE COMMAND…: `ip netns exec` would hide the pins.
 on() {
 	local ns=$1
 
@@ -102,13 +102,13 @@ start() {
 	local name=$1 ns=$2
 
 	shift 2
-	: >"$T/$name.log" # before anybody looks into it for a line of its last life
+	: >"$T/$name.log" # await_line must not find a line of an earlier process
 	nsenter --net="$NS/$ns" "$@" >"$T/$name.log" 2>&1 </dev/null 9>&- &
 	PID=$!
 	PIDS+=("$PID")
 }
 
-# Ends a process of ours, and waits until it has.
+# Ends a process of the case and waits for its end.
 finish() {
 	local signal=${2:-TERM}
 
@@ -116,8 +116,8 @@ finish() {
 	wait "$1" 2>/dev/null || true
 }
 
-# await_line NAME TEXT [PID]: a line of a log begins so. Ends the case where it does not come: the kernel's check of the
-# programs alone takes three seconds of a CPU.
+# await_line NAME TEXT [PID]: waits for a line of the log that begins with TEXT. The case ends if none comes. The bound is
+# long: the verifier alone takes three seconds of a CPU.
 await_line() {
 	local deadline=$((SECONDS + 100))
 
@@ -130,19 +130,19 @@ await_line() {
 	done
 }
 
-# The mock model server, all ports and counters as holds.py expects them: mock OPTION…
+# mock OPTION…: starts the mock model server on the ports that holds.py expects.
 mock() {
 	start mock "$S" "$B/mock_server" --listen "$PORT" --admin "127.0.0.1:$ADMIN" "$@"
 	MOCK=$PID
 	await_line mock ready "$MOCK"
 }
 
-# Changes one of the mock's models: mock_set MODEL KEY=VALUE
+# mock_set MODEL KEY=VALUE: changes a model of the mock.
 mock_set() {
 	on "$S" curl -fsS -m 5 -o /dev/null -X POST "http://127.0.0.1:$ADMIN/control?model=$1&$2"
 }
 
-# The daemon: sluice OPTION…
+# sluice OPTION…: starts the daemon.
 interfaces=(s0 lo)
 sluice() {
 	start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off \
@@ -155,11 +155,11 @@ ctl() { "$B/sluicectl" --control "$T/control.sock" "$@"; }
 
 load() { on "$C" "$B/loadgen" --json "$@"; }
 
-# peer NAMESPACE COMMAND…: a client of peers.py.
+# peer NAMESPACE COMMAND…: runs a client of peers.py.
 peer() { on "$1" "$PY" "$HERE/peers.py" "${@:2}"; }
 
-# Shuts a model for good: one slow answer, and a threshold below it. An answer that its client spoilt is no sample; then
-# it takes another. $SHUT_ASKED is how many it took.
+# Shuts a model for good: one slow answer and a threshold below it. A client-limited answer gives no sample, so it may take
+# more than one. $SHUT_REQUESTS is the number of requests.
 shut() {
 	local model=$1 to=${2:-$S4:$PORT} i
 
@@ -168,7 +168,7 @@ shut() {
 		! expression 0.5 "m['$model']['ttft_ema_ms'] > 2" >"$T/why" || break
 	done
 	# shellcheck disable=SC2034
-	SHUT_ASKED=$((i + 1))
+	SHUT_REQUESTS=$((i + 1))
 	await 1 "m['$model']['ttft_ema_ms'] > 2"
 	ctl set policy=ema-flag >/dev/null
 	ctl set --model "$model" ttft=1ms tau=1h >/dev/null
@@ -180,7 +180,7 @@ open_again() {
 	await 2 "m['$1']['open']"
 }
 
-# Counts what passes c0, and can lose the first N answers: see witness.bpf.c.
+# Attaches witness.bpf.c to c0: it counts segments, and drops the first N answers on request.
 witness() {
 	mkdir -p "$WITNESS"
 	clang -O2 -g -target bpf -mcpu=v3 -Wall -Werror \
@@ -192,17 +192,17 @@ witness() {
 	on "$C" tc filter add dev c0 egress bpf da pinned "$WITNESS/from_client"
 }
 
-# lose N: drop the next N segments to the client that end a connection in order (a 429 carries FIN).
+# lose N: drops the next N segments to the client that carry FIN, as a 429 does.
 lose() {
 	bpftool map update pinned "$WITNESS/to_lose" key hex 0 0 0 0 value hex "$1" 0 0 0
 }
 
-# lose_data N: drop the next N segments of an answer that do not end it.
+# lose_data N: drops the next N data segments to the client that carry no FIN.
 lose_data() {
 	bpftool map update pinned "$WITNESS/data_to_lose" key hex 0 0 0 0 value hex "$1" 0 0 0
 }
 
-# Ends what runs in our namespaces and takes away all that has a name outside the processes.
+# Ends all processes of the case's namespaces; removes namespaces and pins.
 clean() {
 	local ns pid
 
@@ -224,7 +224,7 @@ on_exit() {
 
 	trap - EXIT
 	if ((!FINISHED && !FAILED)); then
-		say_not_ok "the case $CASE runs to its end" "exit status $status, line ${LINE:-?}"
+		say_not_ok "the case $CASE runs to its last line" "exit status $status, line ${LINE:-?}"
 	fi
 	clean 2>/dev/null || true
 	if ((FAILED)) && [[ -n ${SLUICE_KEEP:-} ]]; then
@@ -242,12 +242,12 @@ done_here() {
 }
 
 if ((EUID != 0)); then
-	echo "not ok - the case $CASE has what it needs: it must run as root"
+	echo "not ok - the case $CASE runs as root: it does not"
 	exit 1
 fi
 exec 9>"/run/sl-$CASE.lock"
 flock -w 300 9 || {
-	echo "not ok - the case $CASE has its names for itself: another run of it is under way"
+	echo "not ok - the case $CASE runs once at a time: another run is active"
 	exit 1
 }
 clean 2>/dev/null || true
@@ -257,7 +257,7 @@ trap 'LINE=$LINENO' ERR
 trap 'exit 130' INT TERM HUP
 grep -q ' /sys/fs/bpf bpf ' /proc/mounts || mount -t bpf bpf /sys/fs/bpf
 
-# A case that compares times does not wait for others of this machine.
+# A case that compares times gets a higher priority than other work of the machine.
 ! grep -q '^# Runs alone' "$0" || renice -n -15 -p $$ >/dev/null
 
 ip netns add "$S"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What test_lossy does between its two hosts: real TCP at both ends, and a wire (relay.py) that
-loses, delays, doubles and reorders. lossy.py SCENARIO HOST [NUMBER] prints one JSON object.
+"""The scenarios of test_lossy: real TCP at both ends, and a wire (relay.py) that loses, delays, duplicates and reorders.
+lossy.py SCENARIO HOST [ARGUMENT…] prints one JSON object.
 """
 
 import json
@@ -32,7 +32,7 @@ def connect(host, port=PORT):
 
 
 def read_all(sock):
-    """Everything that comes, and how it ends."""
+    """Reads to the end. Returns the bytes and the kind of end."""
     got = b""
     try:
         while True:
@@ -45,7 +45,7 @@ def read_all(sock):
 
 
 def send_and_read(sock, data):
-    """Sends while it reads, as clients do that mind an early answer."""
+    """Sends and reads at the same time, as clients do that expect an early answer."""
     got, end = b"", None
     sock.setblocking(False)
     deadline = time.monotonic() + 15
@@ -68,7 +68,7 @@ def send_and_read(sock, data):
 
 
 def split_answers(got):
-    """The statuses and bodies of all whole responses in these bytes, and whether nothing is left over."""
+    """Returns status and body of each whole response, and whether no byte is left over."""
     out = []
     while b"\r\n\r\n" in got:
         head, _, got = got.partition(b"\r\n\r\n")
@@ -94,7 +94,7 @@ def facts(got, end):
 
 
 def lost(relay, host, times, size):
-    """The 429 (the server's side's FIN) lost so many times."""
+    """The wire loses the 429 (the FIN from the server's side) so many times."""
     left = [times]
     fins = []
     sock = connect(host)
@@ -115,12 +115,12 @@ def lost(relay, host, times, size):
 
 
 def disorder(relay, host, how, size, last, model):
-    """A request whose segments come reordered, doubled, or overlapping each other; to the end, where it is refused."""
+    """Sends a request in reordered, doubled or overlapping segments. Reads a 429 to the end of its connection."""
     held = []
     changed = [0]
 
     def overlap(a, b):
-        """A segment made of the second half of a and the first half of b."""
+        """A segment of the second half of a and the first half of b."""
         ai, bi = len(a.payload) // 2, (len(b.payload) + 1) // 2
         segment = tcp_segment(a.src, a.dst, a.sport, a.dport, a.seq + ai, b.ack, b.flags, b.window, b.options,
                               a.payload[ai:] + b.payload[:bi])
@@ -141,7 +141,7 @@ def disorder(relay, host, how, size, last, model):
                 return [before.frame, overlap(before, s), s.frame]
             return [before.frame, s.frame]
         if len(s.payload) < 500 and how == "reordered" or s.end == last_byte[0]:
-            return None  # nothing comes behind it that it could be exchanged with
+            return None  # no segment follows that could be sent first
         held.append(s)
         return []
 
@@ -155,7 +155,7 @@ def disorder(relay, host, how, size, last, model):
         return rule(s)
 
     def flush():
-        """What was held back with nothing behind it goes on after a while, as a real wire would do."""
+        """Sends a held segment after a while if no other follows, as a real wire would."""
         while not done.wait(0.02):
             with relay.lock:
                 if held:
@@ -181,7 +181,7 @@ def disorder(relay, host, how, size, last, model):
 
 
 def serve_one(listener, first_answer, ready, then=b""):
-    """Takes one connection: reads a head and what announces itself behind it, answers, waits until the end."""
+    """Accepts one connection. Answers its first head, then reads to the end and counts the bytes."""
     sock, _ = listener.accept()
     got = b""
     seen = {"bytes": 0, "end": None}
@@ -208,7 +208,7 @@ def serve_one(listener, first_answer, ready, then=b""):
 
 
 class InFlight:
-    """A server whose last bytes the wire holds back, or loses for good, while its client's next request is refused."""
+    """A server with last bytes that the wire delays, or loses for good, while the next request is refused."""
 
     def __init__(self, relay, host, answer, forever):
         self.relay, self.host, self.forever = relay, host, forever
@@ -241,7 +241,7 @@ class InFlight:
         return None
 
     def run(self, sock, message):
-        """The refused request on the connection, whose answer's last bytes are in flight."""
+        """Sends the refused request while the last bytes of the answer before it are in flight."""
         got, end = send_and_read(sock, message)
         sock.close()
         self.thread.join(5)
@@ -250,7 +250,7 @@ class InFlight:
 
 
 def in_flight(relay, host, forever):
-    """The end of an answer is still in flight when the next request of the connection is refused."""
+    """The end of an answer is in flight when the next request of the connection is refused."""
     body = b'{"first":"' + b"a" * 3000 + b'"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     case = InFlight(relay, host, head + body, forever)
@@ -272,7 +272,7 @@ def in_flight(relay, host, forever):
 
 
 def interim(relay, host, forever):
-    """A 100 Continue is still in flight when the body that did not wait for it is refused."""
+    """A 100 Continue is in flight when the body, which did not wait for it, is refused."""
     case = InFlight(relay, host, b"HTTP/1.1 100 Continue\r\n\r\n", forever)
     case.hold = True
     relay.obey(case.rule)
@@ -285,7 +285,7 @@ def interim(relay, host, forever):
 
 
 def settle():
-    """Both ends have to say goodbye while there is still somebody who carries it."""
+    """Waits until both ends have closed: without the relay, no frame passes."""
     show = ["nsenter", f"--net=/run/netns/{S}", "ss", "-Htn", "state", "connected", "exclude", "time-wait", f"( sport = :{PORT} )"]
     deadline = time.monotonic() + 3
     while subprocess.run(show, capture_output=True, check=True).stdout and time.monotonic() < deadline:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""names.py HOST PORT FIRST COUNT: one request each for COUNT invented model names on one kept
-connection, head and body in one segment (a server that answers by itself does so before a body
-that comes later). Prints the statuses."""
+"""names.py HOST PORT FIRST COUNT: sends one request for each of COUNT invented model names, on one connection. Head and body
+are one segment, because a server that answers by itself does not wait for a later body. Prints the statuses as JSON."""
 
 import collections
 import http.client

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-// What the official OpenAI client makes of a refusal: openai.mjs MODULES BASE-URL MODEL RETRIES plain|stream.
-// Prints one JSON object: what came, or what kind of error it threw, with the headers that it read.
+// Sends a request by the official OpenAI client: openai.mjs MODULES BASE-URL MODEL RETRIES plain|stream.
+// Prints one JSON object: the text, or the class of the thrown error with its headers.
 import { createRequire } from "node:module";
 
 const [modules, baseURL, model, retries, how] = process.argv.slice(2);

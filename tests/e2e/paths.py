@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""One request by an unusual way, sent by hand. paths.py HOW HOST FROM MODEL; HOW is
+"""Sends one request by an unusual path: paths.py HOW HOST FROM MODEL. HOW is
 
-raw, priority, qinq, options, extension, fragments, syn-data    a frame of that kind on c0
-extensions-N, extensions-NxBYTES    as extension, with N of them, of so many bytes each (8)
-both       head on c0, body on c2
-tun        on a device without a link header, made here: tun0 of the server's namespace; waits for SIGUSR1 once it is there
-mptcp, tfo, options-N    not by hand: sockets of that kind; options-N: with N bytes of IPv4 options or IPv6 destination options
+raw, priority, qinq, options, extension, fragments, syn-data    frames of that kind from a packet socket on c0
+extensions-N, extensions-NxBYTES    N extension headers, of BYTES bytes each (default 8)
+both       the head on c0, the body on c2
+tun        a device without a link header: creates tun0 in the server's namespace, then waits for SIGUSR1
+vlan       two VLAN tags that no kernel here accepts: packet sockets play client and server
+mptcp, tfo, options-N    the kernel's TCP: MPTCP, Fast Open, or N bytes of IPv4 options or IPv6 destination options
 
-vlan HOST FROM MODEL PIN needs no server: both ends are made by hand, with two VLAN tags that no
-kernel here would take. Prints the status, how it ended, and whether every checksum was right.
+Prints as JSON the status, the end of the connection, and whether every checksum was right.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ S, C = os.environ["SL_SERVER"], os.environ["SL_CLIENT"]
 
 
 class Tun:
-    """A Wire whose other end is the IP stack of a namespace."""
+    """A Wire to the IP stack of a namespace."""
 
     def __init__(self, namespace, name):
         with inside(namespace):
@@ -64,7 +64,7 @@ def finish(client):
 
 
 def extension(size):
-    """A destination options header of size bytes but for its first: options that nobody knows, to be skipped (RFC 8200 4.2)."""
+    """A destination options header of `size` bytes without its first byte. Its options are unknown ones to skip (RFC 8200 4.2)."""
     out = bytes([size // 8 - 1])
     while len(out) < size - 1:
         n = min(255, size - 1 - len(out) - 2)
@@ -72,7 +72,7 @@ def extension(size):
     return out
 
 
-def manual(how, host, source, model):
+def by_packet_socket(how, host, source, model):
     wire = Wire(C, "c0", os.environ["SL_SERVER_MAC"], tags={"priority": [(0x8100, 0)],
                                                             "qinq": [(0x88A8, 0), (0x8100, 0)]}.get(how, ()))
     number, size = 0, 8
@@ -83,7 +83,7 @@ def manual(how, host, source, model):
                     extension=extension(size), extensions=number)
     message = request(model, 900)
     if how == "syn-data":
-        # Data in the SYN, and not the same again behind it (RFC 9293 3.10.7.2 has it kept or dropped; it is dropped).
+        # Data in the SYN, and other data after the handshake. RFC 9293 3.10.7.2 lets a server keep or drop it; Linux drops it.
         for packet in ip_packets(source, host, tcp_segment(source, host, client.sport, 8000, client.first, 0, SYN, 65535,
                                                            client.options(SYN), request("open"))):
             wire.send(packet)
@@ -128,13 +128,13 @@ def by_socket(how, host, source, model):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with inside(C):
         sock = socket.socket(family, socket.SOCK_STREAM, 262 if how == "mptcp" else 0)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))  # and blocking, for Fast Open's sake
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))  # stays blocking, as Fast Open needs it
     sock.bind((source, 0))
     if how.startswith("options-"):
         n = int(how[8:])
         if family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, 4, b"\1" * n)  # IP_OPTIONS
-        else:  # IPV6_DSTOPTS, with an option that is skipped where it is not known
+        else:  # IPV6_DSTOPTS, with an unknown option to skip
             sock.setsockopt(socket.IPPROTO_IPV6, 59, bytes([0, n // 8 - 1, 0x1E, n - 4]) + bytes(n - 4))
     message = request(model, 900)
     if how == "tfo":
@@ -160,7 +160,7 @@ def by_socket(how, host, source, model):
 
 
 def by_vlan(host, source, model):
-    """A client and a server by hand, behind tags 100 and 200; the server's host has s0 alone."""
+    """Client and server on packet sockets, with the tags 100 and 200. The server's host has s0 only."""
     tags = [(0x88A8, 100), (0x8100, 200)]
     up = Wire(C, "c0", os.environ["SL_SERVER_MAC"], tags)
     down = Wire(S, "s0", os.environ["SL_CLIENT_MAC"], tags)
@@ -187,7 +187,7 @@ def by_vlan(host, source, model):
     out = finish(client)
     stop.set()
     thread.join()
-    # The packet socket sees a frame before sluice does; what matters is the RST that sluice made for the server.
+    # The packet socket sees frames before sluice does. The result is the RST that sluice made for the server.
     resets = [s for s in seen if s.flags & RST]
     out["server_rst_at"] = [(s.seq - client.first - 1) & 0xFFFFFFFF for s in resets]
     out["server_tags"] = sorted({str(s.tags) for s in resets})
@@ -203,7 +203,7 @@ def main():
     elif how in ("mptcp", "tfo") or how.startswith("options-"):
         out = by_socket(how, host, source, model)
     else:
-        out = manual(how, host, source, model)
+        out = by_packet_socket(how, host, source, model)
     print(json.dumps(out))
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Clients and servers that do on a socket what curl and loadgen do not: stop reading, send slowly, leave in the middle,
-say exactly how a connection ended. Each prints one JSON object. peers.py COMMAND --help has the rest.
+"""Clients and servers with socket behaviour that curl and loadgen lack: they stop reading, send slowly, leave in mid-stream, or
+report the exact end of a connection. Each prints one JSON object. peers.py --help lists commands and options.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def request_of(args, length):
 
 
 def ending(sock):
-    """Reads to the end: what came, and how it ended."""
+    """Reads to the end. Returns the bytes and the kind of end."""
     got = b""
     try:
         while True:
@@ -68,7 +68,7 @@ def ending(sock):
 
 
 def cmd_http(args):
-    """One request through http.client, the answer, and what the connection says after it."""
+    """One request through http.client: its answer, and how the connection ends after it."""
     out = {"status": None, "error": None, "end": None}
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     conn = http.client.HTTPConnection(args.host, args.port, timeout=args.timeout)
@@ -76,7 +76,7 @@ def cmd_http(args):
         conn.connect()
         sock = conn.sock
         assert sock.family == family
-        keep = sock.dup()  # http.client closes its own once the answer says so
+        keep = sock.dup()  # http.client closes its own after `Connection: close`
         conn.request("POST", args.path, body_of(args), {"Content-Type": "application/json"})
         answer = conn.getresponse()
         body = answer.read()
@@ -93,7 +93,7 @@ def cmd_http(args):
 
 
 def cmd_until(args):
-    """Requests without end, on a kept connection and on new ones in turn, until the file --out is there."""
+    """Requests alternately on a kept connection and on new ones, until the file --out exists."""
     out = {"kept": 0, "new": 0, "errors": []}
     kept = http.client.HTTPConnection(args.host, args.port, timeout=args.timeout)
     while not os.path.exists(args.out):
@@ -117,7 +117,7 @@ def cmd_until(args):
 
 
 def cmd_connect(args):
-    """connect() alone: what it says, and after how long."""
+    """connect() alone: its error and its time."""
     begin = time.monotonic()
     try:
         connect(args, args.timeout).close()
@@ -128,7 +128,7 @@ def cmd_connect(args):
 
 
 def cmd_lapse(args):
-    """Connects over and over, until a connection comes about behind one that was refused: each error, and the clock."""
+    """Connects in a loop until a connection succeeds after a refused one. Returns each error, and times of the clock."""
     errors, last_refused = [], 0
     while True:
         begin = time.monotonic_ns()
@@ -146,7 +146,7 @@ def cmd_lapse(args):
 
 
 def cmd_exact(args):
-    """One request; every byte of the answer to --out."""
+    """One request. Writes every byte of the answer to --out."""
     sock = connect(args, args.timeout)
     body = body_of(args)
     sock.sendall(request_of(args, len(body)) + body)
@@ -188,7 +188,7 @@ def ending_of_stream(sock, got):
 
 
 def cmd_slow_uploader(args):
-    """Sends a request in pieces over --pause seconds, then reads the answer; how long after the last piece it was whole."""
+    """Sends a request in pieces over --pause seconds, then reads the answer. `ms` is the time from the last piece to the end."""
     sock = connect(args, 30)
     body = body_of(args)
     message = request_of(args, len(body)) + body
@@ -203,8 +203,8 @@ def cmd_slow_uploader(args):
 
 
 def cmd_modes(args):
-    """--count times `set mode=enforce` and then `shadow`, each by the control socket --out; behind each answer at once a
-    request on a connection that stands already: their statuses."""
+    """Sends `set mode=enforce` and `set mode=shadow` to the control socket --out, --count times. After each answer, sends a
+    request at once on an open connection. Returns the statuses."""
     control = socket.socket(socket.AF_UNIX)
     control.connect(args.out)
     body = body_of(args)
@@ -222,7 +222,7 @@ def cmd_modes(args):
 
 
 def cmd_leave(args):
-    """Opens --count streams, waits for their first bytes, and leaves them as --how says when a line is read."""
+    """Opens --count streams and waits for their first bytes. After a line on stdin, leaves them as --how says."""
     socks = []
     body = body_of(args)
     for _ in range(args.count):
@@ -247,7 +247,7 @@ def cmd_leave(args):
 
 
 def cmd_serve(args):
-    """A server of fixed bytes: --steps chunks of a stream, --gap seconds apart, the same for every request."""
+    """A server of a fixed stream: --steps chunks, --gap seconds apart, the same for every request."""
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -261,11 +261,11 @@ def cmd_serve(args):
         event = ("data: " + json.dumps({"i": i, "choices": [{"delta": {"content": text}}]}) + "\n\n").encode()
         pieces.append(b"%x\r\n%s\r\n" % (len(event), event))
     pieces.append(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
-    live = {}  # socket → [bytes to come, the next piece's index, due]
+    live = {}  # socket → [index of the next piece, its time]
     received = {}
     while True:
-        due = min((x[1] for x in live.values()), default=None)
-        wait = None if due is None else max(0, due - time.monotonic())
+        deadline = min((x[1] for x in live.values()), default=None)
+        wait = None if deadline is None else max(0, deadline - time.monotonic())
         readable, _, _ = select.select([listener, *received], [], [], wait)
         for sock in readable:
             if sock is listener:
@@ -309,7 +309,7 @@ def cmd_serve(args):
 
 
 def cmd_echo(args):
-    """A server that sends back what it gets."""
+    """A server that echoes every byte."""
     listener = socket.create_server((args.host, args.port), family=socket.AF_INET6 if ":" in args.host else
                                     socket.AF_INET)
     print("ready", flush=True)
@@ -323,8 +323,8 @@ def cmd_echo(args):
         sock.close()
 
 
-def cmd_ask_echo(args):
-    """Sends --body-bytes, half-closes, and compares what comes back."""
+def cmd_compare_echo(args):
+    """Sends --body-bytes, half-closes, and compares the echo."""
     sock = connect(args)
     sent = request_of(args, args.body_bytes) + bytes(i * 131 & 255 for i in range(args.body_bytes))
     got = b""

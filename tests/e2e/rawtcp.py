@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""TCP made by hand on packet sockets, for what no kernel sends of itself: segments that overlap
-or come out of order, frames with VLAN tags, IP options and extension headers, fragments,
-acknowledgements withheld. A Client has an address that its namespace does not have, so that no
-kernel answers for it; a Wire is one interface. inside() is how one process works in several
-network namespaces: a socket stays where it was made.
+"""TCP on packet sockets, for traffic that no kernel sends: overlapping or reordered segments, VLAN tags, IP options,
+extension headers, fragments, withheld acknowledgements.
+
+A Client uses an address that its namespace does not have, so that no kernel answers for it. A Wire is one interface.
+inside() lets one process use several network namespaces: a socket stays in the namespace of its creation.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.contextmanager
 def inside(namespace):
-    """What is opened within belongs to this network namespace (of the calling thread only)."""
+    """Sockets and files that this thread opens within belong to the network namespace."""
     here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
     try:
@@ -50,7 +50,7 @@ def packed(address):
 
 
 def tcp_segment(src, dst, sport, dport, seq, ack, flags, window=65535, options=b"", payload=b""):
-    """A whole TCP segment with its checksum."""
+    """A TCP segment with its checksum."""
     options += b"\1" * (-len(options) % 4)
     head = struct.pack("!HHIIBBHHH", sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF,
                        (20 + len(options)) << 2, flags, window, 0, 0)
@@ -62,8 +62,8 @@ def tcp_segment(src, dst, sport, dport, seq, ack, flags, window=65535, options=b
 
 
 def ip_packets(src, dst, segment, ip_options=b"", extension=b"", extensions=0, fragment=0):
-    """IP packets that carry the segment: one, or several of at most `fragment` bytes of it. extension is an IPv6 destination
-    options header without its first byte, extensions how many of them there are."""
+    """IP packets that carry the segment: one, or several fragments of at most `fragment` bytes. `extension` is an IPv6
+    destination options header without its first byte; `extensions` is the number of such headers."""
     a, b = packed(src), packed(dst)
     parts = [segment]
     ident = random.getrandbits(16)
@@ -91,7 +91,7 @@ def ip_packets(src, dst, segment, ip_options=b"", extension=b"", extensions=0, f
 
 
 class Segment:
-    """A received segment: its fields, or None from parse() for anything else."""
+    """A received segment. parse() returns None for any other packet."""
 
     @classmethod
     def parse(cls, packet, tags=(), partial=False):
@@ -123,7 +123,7 @@ class Segment:
 
 
 class Wire:
-    """A packet socket on one interface; with `ethernet` False that interface has no link header."""
+    """A packet socket on one interface. With `ethernet` False, the interface has no link header."""
 
     def __init__(self, namespace, interface, to="ff:ff:ff:ff:ff:ff", tags=(), ethernet=True):
         self.to = bytes.fromhex(to.replace(":", ""))
@@ -146,7 +146,7 @@ class Wire:
         self.sock.send(head + struct.pack("!H", kind) + packet)
 
     def receive(self, timeout):
-        """The next TCP segment that came in, or None when the time is up."""
+        """The next received TCP segment, or None after the timeout."""
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
@@ -174,19 +174,19 @@ class Wire:
 
 
 class Client:
-    """One connection as its client. seq is the next byte to be sent, got what has come in order, ends in order."""
+    """The client of one connection. `seq` is the next sequence number to send, `got` the bytes received in order."""
 
     def __init__(self, wire, src, dst, port=8000, sport=None, timestamps=False, wscale=7, window=65535, mss=1400,
                  ip_options=b"", extension=b"", extensions=0):
         self.wire, self.src, self.dst, self.port = wire, src, dst, port
         self.sport = sport or random.randrange(20000, 30000)
         self.first = self.seq = random.getrandbits(31)
-        self.next = None  # what is expected of the server
-        self.acked = 0  # by the server
+        self.next = None  # the server's next sequence number
+        self.acked = 0  # bytes that the server has acknowledged
         self.window, self.timestamps, self.mss, self.wscale = window, timestamps, mss, wscale
         self.ts_recent = 0
         self.how = {"ip_options": ip_options, "extension": extension, "extensions": extensions}
-        self.got, self.ahead, self.segments = b"", {}, []
+        self.got, self.out_of_order, self.segments = b"", {}, []
         self.fin = self.rst = False
         self.acking = True
 
@@ -210,14 +210,14 @@ class Client:
             self.wire.send(packet)
 
     def send(self, data, size=None, flags=ACK | PSH):
-        """Sends in order, in segments of at most size bytes."""
+        """Sends data in order, in segments of at most `size` bytes."""
         size = size or self.mss - 60
         for i in range(0, len(data), size):
             self.emit(flags, payload=data[i:i + size])
             self.seq += len(data[i:i + size])
 
     def connect(self, timeout=5.0, data=b""):
-        """The handshake; with data in its third segment. True once the server has answered."""
+        """The handshake, with data in its third segment. Returns True if the server answered."""
         deadline = time.monotonic() + timeout
         while self.next is None and time.monotonic() < deadline and not self.rst:
             self.emit(SYN)
@@ -232,7 +232,7 @@ class Client:
         return True
 
     def pump(self, timeout, until=lambda: False):
-        """Takes what comes until it is so or the time is up; acknowledges it if acking."""
+        """Receives segments until the condition holds or the time is up. Acknowledges them if `acking`."""
         deadline = time.monotonic() + timeout
         while not until():
             left = deadline - time.monotonic()
@@ -260,14 +260,14 @@ class Client:
         self.acked = max(self.acked, (s.ack - self.first) & 0xFFFFFFFF)
         if s.payload or s.flags & FIN:
             offset = (s.seq - self.next + (1 << 31)) % (1 << 32) - (1 << 31)
-            self.ahead[offset + self.next] = s
+            self.out_of_order[offset + self.next] = s
             moved = True
             while moved:
                 moved = False
-                for seq, held in sorted(self.ahead.items()):
+                for seq, held in sorted(self.out_of_order.items()):
                     if seq > self.next:
                         continue
-                    del self.ahead[seq]
+                    del self.out_of_order[seq]
                     new = held.payload[self.next - seq:]
                     end = seq + len(held.payload)
                     if end >= self.next:
@@ -281,7 +281,7 @@ class Client:
                 self.emit(ACK)
 
     def close(self):
-        """Ends the connection in order, or for good if the server does not answer."""
+        """Closes the connection with a FIN, and waits a second for the server's."""
         self.emit(FIN | ACK)
         self.seq += 1
         self.pump(1, lambda: self.fin or self.rst)
@@ -289,7 +289,7 @@ class Client:
 
 
 def request(model, length=0, path="/v1/chat/completions", last=False, extra=""):
-    """A whole request; its body is padded to length, with the model's name in front or at the end."""
+    """A whole request. Its body is padded to `length`, with the model at its start or its end."""
     name, pad = f'"model":"{model}"', '"prompt":"' + "x" * max(0, length - len(model) - 60) + '"'
     body = "{" + (pad + "," + name if last else name + "," + pad) + ',"max_tokens":2}'
     return (f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{extra}"

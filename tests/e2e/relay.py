@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A wire between two network namespaces that loses, holds back, doubles and reorders exactly
-what it is told to: frames are carried by hand between two interfaces, and a rule is asked for
-each. A rule is a function of the segment (its field `up` says whether the client sent it) that
-returns the frames to be carried on in its place, or None to carry it as it is. It is called by
-the carrying thread alone, in the order of arrival.
+"""A wire between two network namespaces that loses, delays, duplicates and reorders by a rule. A thread copies frames between
+two packet sockets and calls the rule for each segment, in the order of arrival.
+
+A rule is a function of the segment; the field `up` is true if the client sent it. It returns the frames to send instead, or
+None to send the segment's own frame.
 """
 
 import select
@@ -28,7 +28,7 @@ class Relay(threading.Thread):
         self.start()
 
     def obey(self, rule):
-        """From now on this rule; None carries everything."""
+        """Sets the rule. None forwards everything."""
         with self.lock:
             self.rule = rule
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What test_spoof sends by hand. spoof.py third HOST FROM MODEL: a request that rides in the
-handshake's third segment; spoof.py blind HOST FROM MODEL: one on a connection whose SYN-ACK is
-answered with a wrong number.
+"""Raw connections of test_spoof. spoof.py third HOST FROM MODEL sends a request in the third segment of the handshake.
+spoof.py blind HOST FROM MODEL sends one that acknowledges a wrong number instead of the SYN-ACK's.
 """
 
 import json

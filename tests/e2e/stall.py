@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Clients that hold their own stream up. stall.py HOW HOST FROM MODEL TOKENS: opens a stream,
-says "begun" once its first bytes are there, and then, until it gets SIGUSR1 (or 30 s have
-passed):
+"""Clients that stall their own stream. stall.py HOW HOST FROM MODEL TOKENS opens a stream and prints "begun" after its first
+bytes. Until SIGUSR1, for 30 s at most, the client
 
-zero    reads nothing, with a small buffer, so that its window shuts
-noack   acknowledges nothing, its window open: a client made by hand
+zero    reads nothing, with a small buffer, so that its window shuts;
+noack   acknowledges nothing, with an open window, by a packet socket.
 
-After that it reads to the end. stall.py slow HOST FROM MODEL SECONDS sends a request by bytes,
-one in 50 ms, says "begun" in the middle of it, and reads the answer. Each prints how much came
-and how it ended.
+Then it reads to the end. stall.py slow HOST FROM MODEL SECONDS sends a request at one byte every 50 ms, prints "begun" in
+the middle, and reads the answer. Each prints as JSON the bytes, the tokens and the kind of end.
 """
 
 import json

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# A server that is not where the packets come in: behind a bridge, in a container whose port is
-# published by DNAT, behind a device without a link header. Refusals are complete TCP all the same
-# (invariant 4). And traffic of which sluice sees one direction only, or a part of one: it passes,
-# it is counted, nothing hangs and nothing drifts (invariants 1 and 8).
+# Packets arrive elsewhere than at the server's own device: at a bridge port, at the outer interface
+# of a published container port (DNAT), at a device without a link header. Refusals are complete TCP
+# there, too (invariant 4). If sluice sees one direction only, or a part of one, the traffic passes
+# and is counted; nothing hangs and nothing drifts (invariants 1 and 8).
 MORE_NAMESPACES=sl-detours-d
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -14,24 +14,24 @@ D=sl-detours-d
 export SL_CLIENT=$C SL_SERVER=$S
 models=(--model "open,prefill-ms=2,token-ms=1,tokens=3,slots=256"
 	--model "slow,prefill-ms=20,token-ms=1,tokens=3,slots=64")
-sluice_on() { # OPTION…: the daemon, attached to what is named only
+sluice_on() { # OPTION…: starts the daemon on the named interfaces only
 	start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off "$@"
 	DAEMON=$PID
 	await_line daemon ready "$DAEMON"
 }
 
-# Takes sluice away at once; `detach` would wait until the tombstones have drained.
+# Removes sluice at once. `detach` would wait until the tombstones have drained.
 sluice_off() {
 	local interface
 
 	finish "$DAEMON" KILL
 	rm -rf "$PIN"
 	for interface in s0 lo tun0; do
-		on "$S" tc qdisc del dev $interface clsact 2>/dev/null || true # where there are no links to go with their pins
+		on "$S" tc qdisc del dev $interface clsact 2>/dev/null || true # without tcx, no link goes with its pin
 	done
 }
 
-mock_in() { # NAMESPACE LISTEN…: the mock in another namespace; its admin port is asked there
+mock_in() { # NAMESPACE LISTEN…: starts the mock in another namespace, with its admin port there
 	local ns=$1 listen=() at
 
 	shift
@@ -43,8 +43,8 @@ mock_in() { # NAMESPACE LISTEN…: the mock in another namespace; its admin port
 
 complete_in() { on "$1" curl -sS -m 5 "http://127.0.0.1:$ADMIN/stats"; }
 
-# refusing SENTENCE ADDRESS…: the slow model is shut by one sample; then both kinds, small and
-# large, over each.
+# refusing SENTENCE NAMESPACE ADDRESS…: one sample shuts the slow model. Then small and large requests
+# for both models go to each address.
 refusing() {
 	local sentence=$1 to size ns=$2
 
@@ -76,7 +76,7 @@ refusing() {
 }
 
 # shellcheck disable=SC2317
-no_sockets_in() { # NAMESPACE: none of its server's connections is left
+no_sockets_in() { # NAMESPACE: its server has no connection left
 	local i
 
 	for ((i = 0; i < 100; i++)); do
@@ -87,7 +87,7 @@ no_sockets_in() { # NAMESPACE: none of its server's connections is left
 	return 1
 }
 
-# A bridge: s0 and the server's veth are its ports, sluice is on the port where clients come in.
+# A bridge with two ports: s0 and the server's veth. sluice is on s0, where clients come in.
 ip netns add "$D"
 on "$D" ip link set lo up
 ip link add d1 netns "$S" type veth peer name d0 netns "$D"
@@ -96,14 +96,14 @@ on "$S" sh -c 'ip link add br0 type bridge && ip addr flush dev s0 && ip link se
 on "$D" sh -c 'ip addr add 10.77.0.5/24 dev d0 && ip addr add fd77:0:0:1::5/64 dev d0 nodad && ip link set d0 up'
 mock_in "$D" "10.77.0.5:$PORT" "[fd77:0:0:1::5]:$PORT"
 sluice_on --interface s0 --listen "10.77.0.5:$PORT" --listen "[fd77:0:0:1::5]:$PORT"
-refusing "a server behind a bridge: requests are judged and refused on the port where they come in" "$D" \
+refusing "a bridged server: requests are judged and refused at the bridge port of the clients" "$D" \
 	10.77.0.5 "[fd77:0:0:1::5]"
-check "and the server's sockets are reset there" no_sockets_in "$D"
+check "the bridged server's sockets are reset" no_sockets_in "$D"
 finish "$MOCK"
 sluice_off
 
-# A published port: DNAT to a container, sluice on the outer interface, declared by the host's
-# address.
+# A published port: DNAT to a container. sluice is on the outer interface; its service has the
+# host's address.
 on "$S" sh -c "ip link del br0 && ip addr add $S4/24 dev s0 && ip addr add 172.30.0.1/24 dev d1 &&
 	sysctl -qw net.ipv4.ip_forward=1"
 on "$D" sh -c 'ip addr flush dev d0 && ip addr add 172.30.0.2/24 dev d0 && ip route add default via 172.30.0.1'
@@ -116,7 +116,7 @@ END
 mock_in "$D" 80
 sluice_on --interface s0 --listen "$S4:$PORT"
 refusing "a published container port: requests are judged and refused on the outer interface" "$D" "$S4"
-check "and the container's server is reset through the translation" no_sockets_in "$D"
+check "the container's server is reset through the translation" no_sockets_in "$D"
 finish "$MOCK"
 sluice_off
 on "$S" sh -c 'nft delete table ip published && sysctl -qw net.ipv4.ip_forward=0 && ip addr flush dev d1'
@@ -139,7 +139,7 @@ wait "$TUN" || true
 grep '^{' "$T/tun.log" >"$T/tun.json" || true
 holds --within 3 "on a device without a link header a request is admitted and timed" \
 	"j('tun')['open']['status'] == '200' and m['open']['in_flight'] == 0 and r['admitted'] == 3"
-holds "and one is refused with a whole 429, its end and right checksums" \
+holds "another one is refused with a whole 429, FIN and right checksums" \
 	"j('tun')['slow']['status'] == '429' and j('tun')['slow']['fin'] and not j('tun')['slow']['rst'] and
 	 j('tun')['slow']['sums'] and r['rejected'] == 1 and sockets('s') == []"
 sluice_off
@@ -155,19 +155,19 @@ on "$S" ip route add "$C4/32" via 10.77.1.2 dev s2
 load --connect "$S4:$PORT" --model open --requests 40 --concurrency 4 >"$T/kept.json" || true
 load --connect "$S4:$PORT" --model open --requests 20 --concurrency 4 --new-connections \
 	--body-bytes 100000 >"$T/new.json" || true
-holds --within 3 "where responses leave by another interface all requests are answered, and nothing hangs" \
+holds --within 3 "if responses leave by another interface, all requests are answered" \
 	"j('kept')['completed'] == 40 and j('new')['completed'] == 20"
-holds --within 5 "that is seen and counted, and nothing stays in flight" \
+holds --within 5 "unseen responses are counted, and nothing stays in flight" \
 	"k['unseen-responses'] >= 1 and s['global']['in_flight'] == 0 and s['global']['waiting'] == 0 and
 	 [x for x in ctl('clients')['clients'] if x['in_flight']] == []"
 ctl block "$C4" --model open >/dev/null
 load --connect "$S4:$PORT" --model open --requests 20 --concurrency 4 --timeout 8 >"$T/block.json" || true
-holds "a request that is refused there is refused whole, or passes: none is broken" \
+holds "a blocked client's requests get a whole 429 or a whole answer there" \
 	"sum(j('block')['status'].values()) == 20 and set(j('block')['status']) <= {'200', '429'}"
 ctl clear "$C4" --model open >/dev/null
 on "$S" ip route del "$C4/32"
 
-# Requests arrive by two interfaces, of which one is attached.
+# Requests arrive by two interfaces; sluice is attached to one of them.
 SL_SERVER_MAC=$(mac "$S" s0)
 SL_SERVER_MAC2=$(mac "$S" s2)
 export SL_SERVER_MAC SL_SERVER_MAC2
@@ -175,7 +175,7 @@ raw_client 10.77.0.9
 for model in open slow; do
 	before=$(value "k['unseen-requests']")
 	"$PY" "$HERE/paths.py" both "$S4" 10.77.0.9 $model >"$T/both.json"
-	holds --within 3 "a request ($model) of which half comes by another interface is answered, and it is counted" \
+	holds --within 3 "a request ($model) with one half by another interface is answered and counted" \
 		"j('both')['status'] == '200' and k['unseen-requests'] == $before + 1 and s['global']['in_flight'] == 0"
 done
 

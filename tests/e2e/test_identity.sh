@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Who a request is charged to: each API key has a budget of its own behind one address, and one budget from two; what a
-# proxy says of addresses counts where it is trusted, and nowhere else. And invariant 9: the keys themselves are in no
-# map, log or page, and not in the daemon's memory.
+# Client identity. Each API key has its own budget at one address, and one budget at two addresses. A proxy's word on a client
+# address counts only if the proxy is trusted. Invariant 9: no map, log or page holds a key, nor does the daemon's memory.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -33,46 +32,46 @@ start daemon "$S" "$B/sluiced" --config "$T/sluice.yaml" --pin-dir "$PIN" \
 DAEMON=$PID
 await_line daemon ready "$DAEMON"
 
-# ask HOST PORT FROM [CURL OPTION…]: the status
-ask() {
+# send HOST PORT FROM [CURL OPTION…]: sends one request and prints its status
+send() {
 	on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --interface "$3" "${@:4}" \
 		--json '{"model":"m","max_tokens":2}' "http://$1:$2/v1/chat/completions"
 }
 
-# asks N …: N statuses, one behind the other
-asks() {
+# send_many N …: prints N statuses, in sequence
+send_many() {
 	local n=$1 out=
 
 	shift
-	while ((n--)); do out+="$(ask "$@") "; done
+	while ((n--)); do out+="$(send "$@") "; done
 	printf '%s' "${out% }"
 }
 
-same "a key has its budget" "200 200 429" "$(asks 3 "$S4" "$PORT" "$C4" -H "Authorization: Bearer $KEY_A")"
-same "another key behind the same address has its own" "200 200 429" \
-	"$(asks 3 "$S4" "$PORT" "$C4" -H "x-api-key: $KEY_B")"
-same "the same key from another address has no second one" "429 429" \
-	"$(asks 1 "$S4" "$PORT" "$C4B" -H "Authorization: Bearer $KEY_A") $(
-		asks 1 "[$S6]" "$PORT" "$C6" -H "AUTHORIZATION: bearer $KEY_A")"
-same "by whichever header it is shown" "429" "$(ask "$S4" "$PORT" "$C4B" -H "X-API-KEY: $KEY_A")"
-same "who shows no key is judged by its address" "200 200 429" "$(asks 3 "$S4" "$PORT" "$C4")"
-same "and so is who shows none that could be one" "429" \
-	"$(ask "$S4" "$PORT" "$C4" -H "Authorization: Basic dXNlcjpwYXNz")"
+same "a key has its budget" "200 200 429" "$(send_many 3 "$S4" "$PORT" "$C4" -H "Authorization: Bearer $KEY_A")"
+same "another key at the same address has its own" "200 200 429" \
+	"$(send_many 3 "$S4" "$PORT" "$C4" -H "x-api-key: $KEY_B")"
+same "a key has one budget at all addresses" "429 429" \
+	"$(send_many 1 "$S4" "$PORT" "$C4B" -H "Authorization: Bearer $KEY_A") $(
+		send_many 1 "[$S6]" "$PORT" "$C6" -H "AUTHORIZATION: bearer $KEY_A")"
+same "a key has one budget in all headers" "429" "$(send "$S4" "$PORT" "$C4B" -H "X-API-KEY: $KEY_A")"
+same "a client without a key is judged by its address" "200 200 429" "$(send_many 3 "$S4" "$PORT" "$C4")"
+same "a client with a malformed key is judged by its address" "429" \
+	"$(send "$S4" "$PORT" "$C4" -H "Authorization: Basic dXNlcjpwYXNz")"
 
-same "a trusted proxy's clients have a budget each" "200 200 429 200 200 429" \
-	"$(asks 3 "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 6.6.6.6, 203.0.113.1") $(
-		asks 3 "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 203.0.113.1, 203.0.113.2")"
-same "of a chain of trusted proxies the client in front of it counts" "429" \
-	"$(ask "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 6.6.6.6, 203.0.113.2, 10.77.9.9")"
-same "whom anybody else names does not count" "200 200 429" \
-	"$(ask "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.3") $(
-		ask "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.4") $(
-		ask "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.5")"
+same "each client of a trusted proxy has a budget" "200 200 429 200 200 429" \
+	"$(send_many 3 "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 6.6.6.6, 203.0.113.1") $(
+		send_many 3 "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 203.0.113.1, 203.0.113.2")"
+same "the client of a chain of trusted proxies is the address before the chain" "429" \
+	"$(send "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 6.6.6.6, 203.0.113.2, 10.77.9.9")"
+same "an untrusted client's X-Forwarded-For does not count" "200 200 429" \
+	"$(send "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.3") $(
+		send "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.4") $(
+		send "$S4" "$PROXIED" "$C4B" -H "X-Forwarded-For: 203.0.113.5")"
 ctl block 203.0.113.9 >/dev/null
-same "a client behind a proxy can be blocked" "429" \
-	"$(ask "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 203.0.113.9")"
+same "a client of a proxy can be blocked" "429" \
+	"$(send "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 203.0.113.9")"
 
-# The mock takes no PROXY header, and answers 400 or nothing; whose request it was sluice has counted.
+# The mock knows no PROXY header and answers 400 or nothing. sluice has charged the request's client by then.
 fronted() { # fronted FROM CLIENT
 	on "$C" "$PY" -c '
 import socket, sys
@@ -99,7 +98,7 @@ frontings() { # frontings N FROM CLIENT
 }
 same "a PROXY header names the client of a connection" "passed passed refused passed" \
 	"$(frontings 3 "$C4" 203.0.113.21) $(fronted "$C4" 203.0.113.22)"
-same "where its peer is not trusted it is framed, and its word not taken" "passed passed refused" \
+same "an untrusted peer's PROXY header is framed and does not count" "passed passed refused" \
 	"$(fronted "$C4B" 203.0.113.23) $(fronted "$C4B" 203.0.113.24) $(fronted "$C4B" 203.0.113.25)"
 
 # ---- invariant 9 ----
@@ -107,7 +106,7 @@ same "where its peer is not trusted it is framed, and its word not taken" "passe
 ctl clients --json >"$T/clients.json"
 check "keys are shown as their hash" grep -q '"key:[0-9a-f]\{16\}"' "$T/clients.json"
 
-# Everything that the daemon could have let a key into: all maps it holds, pinned or not, in every form of a dump.
+# Dumps everything that could hold a key: all maps of the daemon, pinned or not, in every form of a dump.
 dump_maps() {
 	local id
 
@@ -125,7 +124,7 @@ print(*sorted(ids))' "$T/map_ids" | tr ' ' '\n' >"$T/all_ids"
 	done <"$T/all_ids"
 }
 dump_maps
-check "all maps were looked into, the programs' scratch too" "$PY" - "$T" <<'END'
+check "the dump has all maps, with the programs' scratch" "$PY" - "$T" <<'END'
 import subprocess, sys, json
 ids = {int(i) for i in open(sys.argv[1] + "/all_ids")}
 names = {json.loads(subprocess.check_output(["bpftool", "-j", "map", "show", "id", str(i)]))["name"] for i in ids}
@@ -134,7 +133,7 @@ assert need <= names, (need - names, names)
 END
 on "$S" curl -sS -m 5 http://127.0.0.1:9465/metrics >"$T/metrics.txt"
 on "$S" curl -sS -m 5 http://127.0.0.1:9465/ >"$T/page.html"
-for what in status models clients services; do ctl "$what" --json >>"$T/said.json" 2>&1 || true; done
+for what in status models clients services; do ctl "$what" --json >>"$T/readings.json" 2>&1 || true; done
 cat >"$T/search.py" <<'END'
 """Looks for any eight bytes in a row of the keys: as text, as hexadecimal bytes and in JSON's forms of them."""
 import json, re, sys
@@ -146,14 +145,14 @@ found = []
 def look(name, data):
     found.extend((name, p) for p in parts if p in data)
 
-for name in ("maps.text", "maps.json", "metrics.txt", "page.html", "said.json", "clients.json", "daemon.log"):
+for name in ("maps.text", "maps.json", "metrics.txt", "page.html", "readings.json", "clients.json", "daemon.log"):
     raw = open(f"{tmp}/{name}", "rb").read()
     assert raw, name
     look(name, raw)
     # bytes as a dump writes them: "73 6b 2d", "0x73","0x6b", 115,107
     flat = bytes(int(h, 16) for h in re.findall(rb"(?:0x|\b)([0-9a-fA-F]{2})\b", raw))
     look(name + " in hexadecimal", flat)
-    # numbers one behind the other, of any width: "name": [115,107,…] and words of eight bytes
+    # numbers in sequence, of any width: "name": [115,107,…] and words of eight bytes
     numbers = [int(n) for n in re.findall(rb"(?<![\w.])(\d{1,20})(?![\w.])", raw)]
     look(name + " in decimal", bytes(n for n in numbers if n < 256))
     look(name + " in words", b"".join(n.to_bytes(8, "little") for n in numbers if n < 1 << 64))
@@ -176,8 +175,8 @@ assert not found, found
 END
 check "no eight bytes of a key are in any map, log, page or answer, or in the daemon's memory" \
 	"$PY" "$T/search.py" "$T" "$DAEMON" "$KEY_A" "$KEY_B"
-# The search finds what is there: the name of a header in the rules.
-check "where it would be found" bash -c '! "$0" "$1" "$2" "$3" zzzx-api-key' "$PY" "$T/search.py" "$T" "$DAEMON"
-same "the secret that keys the hash is readable by root alone" 600 "$(stat -c %a "$PIN/hash_key")"
+# The search works: it finds the name of a header in the rules.
+check "the search finds eight bytes that are there" bash -c '! "$0" "$1" "$2" "$3" zzzx-api-key' "$PY" "$T/search.py" "$T" "$DAEMON"
+same "only root can read the secret of the keyed hash" 600 "$(stat -c %a "$PIN/hash_key")"
 
 done_here

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# What the server's TCP drops is not what its application reads: a client that sends segments which are dropped, and others in
-# their place, is judged by the others (invariants 1 and 7). Where it cannot be, it passes and is counted, or is reset where
-# its service says so. Both are made by hand: no kernel sends them.
+# Insertion: a client sends segments that the server's TCP drops, then others with the same sequence numbers. The application
+# reads the others, so sluice judges those (invariants 1 and 7). If it cannot, the request passes and is counted, or is reset
+# with `on-framing-error: reset`. A packet socket sends both: no kernel would.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
@@ -21,8 +21,8 @@ configure() {
 	ctl block fd77:0:0:1::9 --model blocked >/dev/null
 }
 
-# instead HOW HOST: by.json says what became of it.
-instead() {
+# insert HOW HOST: runs insertion.py; its result is in by.json.
+insert() {
 	local source=10.77.0.9
 
 	[[ $2 == *:* ]] && source=fd77:0:0:1::9
@@ -39,13 +39,13 @@ raw_client 10.77.0.9 fd77:0:0:1::9
 
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
-	instead again "$host"
-	holds --within 3 "a request that comes twice is one $over" \
+	insert retransmission "$host"
+	holds --within 3 "a retransmitted request is counted once $over" \
 		"j('by')['status'] == '200' and s['global']['in_flight'] == 0 and
 		 [r['admitted'], r['rejected'], k['passed-framing-error']] == [${before}[0] + 1, ${before}[1], ${before}[2]]"
 	while read -r how what; do
-		instead "$how" "$host"
-		holds --within 3 "a request in the place of one with $what is judged $over" \
+		insert "$how" "$host"
+		holds --within 3 "a request that replaces one with $what is judged $over" \
 			"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and k['passed-framing-error'] == ${before}[2] and
 			 mock['requests_complete'] == ${before}[4] and s['global']['in_flight'] == 0"
 	done <<-END
@@ -55,12 +55,12 @@ for host in "$S4" "$S6"; do
 		timestamp an old timestamp
 		fin a wrong checksum and a FIN
 	END
-	instead body "$host"
-	holds --within 3 "a body whose bytes were changed so is judged as the default model $over" \
+	insert body "$host"
+	holds --within 3 "a request with replaced body bytes is judged as the default model $over" \
 		"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and mock['requests_complete'] == ${before}[4] and
 		 s['global']['in_flight'] == 0"
-	instead head "$host"
-	holds --within 3 "a head whose bytes were changed so passes and is counted $over" \
+	insert head "$host"
+	holds --within 3 "a request with replaced head bytes passes and is counted $over" \
 		"j('by')['status'] == '200' and k['passed-framing-error'] == ${before}[2] + 1 and s['global']['in_flight'] == 0"
 done
 
@@ -68,13 +68,13 @@ finish "$DAEMON"
 configure reset
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
-	instead head "$host"
-	holds --within 3 "… or is reset, where its service wants that, with none left at the server $over" \
+	insert head "$host"
+	holds --within 3 "with on-framing-error: reset it is reset, and the server has no socket left $over" \
 		"j('by')['rst'] and k['framing-error-reset'] == ${before}[3] + 1 and mock['requests_complete'] == ${before}[4] and
 		 sockets('s') == []"
 done
 
-# A packet that passes two hooks (a bridge and its port) does not come again.
+# A packet that passes two hooks (a bridge and its port) is no retransmission.
 finish "$DAEMON"
 on "$S" sh -c "ip link add br0 type bridge && ip addr flush dev s0 && ip link set s0 master br0 && ip link set br0 up &&
 	ip addr add $S4/24 dev br0 && ip addr add $S6/64 dev br0 nodad"
@@ -95,8 +95,8 @@ for host in "$S4" "$S6"; do
 		 j('two')['by_model']['blocked']['status'] == {'429': j('two')['by_model']['blocked']['sent']} and
 		 [r['admitted'], r['rejected'], k['passed-framing-error']] == [${before}[0] + j('two')['by_model']['open']['sent'],
 		  ${before}[1] + j('two')['by_model']['blocked']['sent'], ${before}[2]] and s['global']['in_flight'] == 0"
-	instead checksum "$host"
-	holds --within 3 "and so is one in the place of another $over" \
+	insert checksum "$host"
+	holds --within 3 "a request that replaces another is judged at two hooks $over" \
 		"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and mock['requests_complete'] == ${before}[4]"
 done
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# /metrics: every name that dashboards may rely on is there, in the text format, and says what `sluicectl status` says.
+# /metrics: the text format has every name that dashboards rely on, and agrees with `sluicectl status`.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -9,7 +9,7 @@ start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --me
 	--interface s0 --interface lo --listen "$PORT"
 DAEMON=$PID
 await_line daemon ready "$DAEMON"
-load --connect "$S4:$PORT" --model m --requests 1 >"$T/learned.json" # until its name is known it is part of "other"
+load --connect "$S4:$PORT" --model m --requests 1 >"$T/learned.json" # before sluice knows the name, it counts as "other"
 await 3 "'m' in m"
 load --connect "$S4:$PORT" --model m --requests 12 --concurrency 3 >"$T/m.json"
 shut shut
@@ -18,13 +18,13 @@ ctl set --model m max-in-flight=9 >/dev/null
 ctl block "$C4B" >/dev/null
 ctl set action=reset >/dev/null
 peer "$C" connect "$S4" "$PORT" --bind "$C4B" >"$T/blocked.json"
-# Ten tokens and why it ended, or two and why. A time that its client spoilt is counted in place of its sample.
-EVENTS=$((13 * (10 + 1) + SHUT_ASKED * (2 + 1)))
+# Ten tokens and a finish event, or two and a finish event. sluice counts a client-limited time instead of taking a sample.
+EVENTS=$((13 * (10 + 1) + SHUT_REQUESTS * (2 + 1)))
 await 3 "s['global']['ttft_samples'] + s['global']['itl_samples'] + k['gaps-client-limited'] == $EVENTS and
 	s['connections']['reset'] == 1"
 
 on "$S" curl -sS -D "$T/head" http://127.0.0.1:9464/metrics >"$T/metrics"
-check "the exposition is in Prometheus' text format by its header" grep -qi '^content-type: text/plain' "$T/head"
+check "the header names Prometheus' text format" grep -qi '^content-type: text/plain' "$T/head"
 "$PY" - "$T/metrics" >"$T/metrics.json" <<'PY'
 import json, re, sys
 rows, types = [], {}
@@ -40,7 +40,7 @@ for line in open(sys.argv[1], encoding="utf-8"):
         rows.append([name, labels, float(value)])
 print(json.dumps({"rows": rows, "types": types}))
 PY
-# What can be asked of it.
+# sum_of METRIC CONDITION: an expression for the sum of a metric's rows.
 sum_of() { echo "sum(x[2] for x in j('metrics')['rows'] if x[0] == '$1' and $2)"; }
 
 for name in sluice_requests_total:counter sluice_connections_total:counter \
@@ -52,9 +52,9 @@ for name in sluice_requests_total:counter sluice_connections_total:counter \
 		any(x[0].startswith('${name%:*}') for x in j('metrics')['rows'])"
 done
 
-holds "admissions agree with the status" \
-	"$(sum_of sluice_requests_total "x[1]['verdict'] == 'admitted'") == r['admitted'] == 13 + $SHUT_ASKED"
-holds "refusals agree, by reason" \
+holds "admissions agree with status" \
+	"$(sum_of sluice_requests_total "x[1]['verdict'] == 'admitted'") == r['admitted'] == 13 + $SHUT_REQUESTS"
+holds "refusals agree by reason" \
 	"$(sum_of sluice_requests_total "x[1]['verdict'] == 'rejected' and x[1]['reason'] == 'ttft'") ==
 	 s['rejected_by_reason']['ttft'] == 7"
 holds "refused connections agree" \
@@ -67,25 +67,25 @@ holds "the histograms count every sample" \
 	 $(sum_of sluice_time_to_first_token_seconds_count True) == s['global']['ttft_samples'] and
 	 $(sum_of sluice_inter_token_latency_seconds_count True) == s['global']['itl_samples'] and
 	 s['global']['ttft_samples'] + s['global']['itl_samples'] + k['gaps-client-limited'] == $EVENTS"
-holds "buckets grow to the count" \
+holds "buckets grow up to the count" \
 	"(lambda b: b == sorted(b) and b[-1] == $(sum_of sluice_time_to_first_token_seconds_count "x[1]['model'] == 'm'"))([x[2] for x in j('metrics')['rows'] if
 	 x[0] == 'sluice_time_to_first_token_seconds_bucket' and x[1]['model'] == 'm'])"
-holds "the sum of TTFT is no less than the server took, 30 ms each, and no more than the client measured" \
+holds "the sum of TTFT is at least the server's 30 ms each and at most the client's" \
 	"(lambda n, ms: 30 * n <= ms <= 1.0001 * n * j('m')['ttft_ms']['mean' if n == 12 else 'max'])(
 	 $(sum_of sluice_time_to_first_token_seconds_count "x[1]['model'] == 'm'"),
 	 1000 * $(sum_of sluice_time_to_first_token_seconds_sum "x[1]['model'] == 'm'"))"
-holds "averages are in seconds: a shut model's decays with an hour and is 30 ms" \
+holds "averages are in seconds" \
 	"close($(sum_of sluice_ttft_ema_seconds "x[1]['model'] == 'shut'") * 1000, m['shut']['ttft_ema_ms'], .02)"
 holds "open and shut agree" \
 	"$(sum_of sluice_model_open "x[1]['model'] == 'm'") == 1 and
 	 $(sum_of sluice_model_open "x[1]['model'] == 'shut'") == 0"
 holds "a limit is shown" "$(sum_of sluice_in_flight_limit "x[1]['model'] == 'm'") == 9 == m['m']['limit']"
 holds "nothing is in flight" "$(sum_of sluice_in_flight True) == 0 and $(sum_of sluice_waiting True) == 0"
-same "the page for people is there" 200 \
+same "the HTML page is there" 200 \
 	"$(on "$S" curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1:9464/)"
-same "and nothing else" 404 \
+same "other paths are 404" 404 \
 	"$(on "$S" curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1:9464/etc)"
-check "it is on loopback only" on "$C" "$PY" -c '
+check "the metrics are on loopback only" on "$C" "$PY" -c '
 import socket, sys
 try:
     socket.create_connection((sys.argv[1], 9464), 3)

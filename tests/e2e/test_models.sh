@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Several models on one port, each judged by its own latency: the slow one is shut and says so, the fast one serves
-# on, and the slow one opens again by itself when its average has decayed.
+# Several models on one port, each judged by its own latency. sluice shuts the slow model and serves the fast one. The slow
+# model opens again by itself when its average has decayed.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -11,7 +11,7 @@ sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 200 --itl-threshol
 
 load --connect "$S4:$PORT" --model fast --requests 8 >"$T/fast.json"
 load --connect "$S4:$PORT" --model slow --requests 2 --concurrency 2 >"$T/slow.json"
-holds "before its first sample a model serves" "j('slow')['completed'] == 2"
+holds "a model serves before its first sample" "j('slow')['completed'] == 2"
 holds --within 3 "a model over its target is shut, for its own reason" \
 	"not m['slow']['open'] and m['slow']['reason'] == 'ttft'"
 holds "the other model on the same port stays open" "m['fast']['open']"
@@ -24,19 +24,19 @@ holds "every request to the open model is answered" \
 	"j('mix')['by_model']['fast']['completed'] == j('mix')['by_model']['fast']['sent'] > 9"
 holds "every 429 has a whole body of the announced length" \
 	"j('mix')['body_length_429']['equal'] == j('mix')['by_model']['slow']['sent']"
-holds "every 429 has a Retry-After of whole seconds, no longer than the average takes to decay" \
+holds "every 429 has a Retry-After in seconds, up to the average's time constant" \
 	"j('mix')['retry_after_s']['missing'] == 0 and j('mix')['retry_after_s']['min'] >= 1 and
 	 j('mix')['retry_after_s']['max'] <= 10"
-holds "the server's application saw none of them" \
+holds "the server's application saw no refused request" \
 	"mock['requests_complete_by_model']['slow'] == 2 and
 	 mock['requests_complete'] == 10 + j('mix')['by_model']['fast']['sent']"
 
 on "$C" curl -sS -m 5 -D "$T/head" -o "$T/refused.json" --json '{"model":"slow","messages":[]}' \
 	"http://$S4:$PORT/v1/chat/completions"
-check "the refusal is JSON by its header" grep -qi '^content-type: application/json' "$T/head"
-check "the refusal closes the connection and says so" grep -qi '^connection: close' "$T/head"
-check "the refusal says milliseconds too" grep -qiE '^retry-after-ms: +[0-9]+' "$T/head"
-holds "the error reads as the OpenAI clients expect, and names reason and model" \
+check "the refusal's header names JSON" grep -qi '^content-type: application/json' "$T/head"
+check "the refusal's header closes the connection" grep -qi '^connection: close' "$T/head"
+check "the refusal has retry-after-ms" grep -qiE '^retry-after-ms: +[0-9]+' "$T/head"
+holds "the error has OpenAI's format and names the model" \
 	"j('refused')['error']['code'] == 'rate_limit_exceeded' and
 	 j('refused')['error']['type'] == 'requests' and j('refused')['error']['param'] is None and
 	 'slow' in j('refused')['error']['message'] and
@@ -46,7 +46,7 @@ mock_set slow prefill-ms=20
 holds --within 12 "the shut model opens again by itself" \
 	"m['slow']['open'] and 'model slow opened' in log('daemon')"
 load --connect "$S4:$PORT" --model slow --requests 1 >"$T/again.json"
-holds "and serves" "j('again')['completed'] == 1"
+holds "the model then serves" "j('again')['completed'] == 1"
 holds "refusals are counted once each, under their reason" \
 	"r['rejected'] == s['rejected_by_reason']['ttft'] == j('mix')['by_model']['slow']['sent'] + 1"
 

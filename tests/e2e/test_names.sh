@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# What clients can invent is bounded: thousands of model names to a server that takes any, a hundred
-# thousand addresses. No table grows without end, what finds no place in one is judged all the same,
-# and no name that a client makes up costs another model anything (invariants 1, 3 and 8).
+# Names and addresses that clients invent are bounded: thousands of model names to a server that
+# accepts any, and a hundred thousand addresses. No table grows without end. A name without an entry is
+# judged all the same. No invented name costs another model anything (invariants 1, 3 and 8).
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -39,39 +39,39 @@ sluice --listen "$PORT" --listen "$ANY=any" --listen "$SLOW=slow" --policy ema-f
 load --connect "$S4:$PORT" --model mine --requests 3 >"$T/mine.json"
 await 3 "m['mine']['ttft_samples'] > 0"
 
-# Names that the server does not know are not learned.
+# sluice learns no name that the server does not know.
 known=$(value "s['maps']['model_ids']['entries']")
 on "$C" "$PY" "$HERE/names.py" "$S4" "$PORT" 0 300 >"$T/unknown.json"
-holds --within 3 "names that are answered with 404 are judged, and none is learned" \
+holds --within 3 "names with a 404 answer are judged, and none is learned" \
 	"j('unknown') == {'404': 300} and r['admitted'] == 303 and s['maps']['model_ids']['entries'] == $known and
 	 len(m) == $known + ('other' in m)"
 
-# A name invented for a slow server shuts itself, and nobody else.
+# An invented name of a slow server shuts itself alone.
 peer "$C" exact "$S4" "$SLOW" --model made-up --stream --out "$T/out" >"$T/made-up.json" 2>"$T/begun"
 holds --within 3 "an invented name that is slow shuts itself alone" \
 	"not m['made-up']['open'] and m['made-up']['reason'] == 'itl' and m['mine']['open'] and m['slow']['open']"
 
-# A server that takes any name.
+# A server that accepts any name.
 on "$C" "$PY" "$HERE/names.py" "$S4" "$ANY" 1000 3000 >"$T/any.json"
-holds --within 3 "3000 invented names are all answered, by a server that takes any" \
+holds --within 3 "a server that accepts any name answers 3000 invented ones" \
 	"j('any') == {'200': 3000} and r['admitted'] == 3304"
-holds --within 3 "and end in a bounded table: 1022 names, the rest are others, and what found no room is counted" \
+holds --within 3 "the table keeps 1022 of them; the rest are 'other' and counted" \
 	"s['maps']['model_ids']['entries'] <= 1024 and len(m) <= 1024 and 'invented-1000' in m and
 	 'invented-3999' not in m and 'other' in m and s['names_refused'] >= 3000 - 1022"
 for _ in 1 2; do
 	peer "$C" exact "$S4" "$SLOW" --model made-up-too-late --stream --out "$T/out" >"$T/late.json" 2>"$T/begun"
 done
-holds --within 3 "a slow name that found no room shuts neither the others nor any model" \
+holds --within 3 "a slow name without an entry shuts no model, nor 'other'" \
 	"m['other']['itl_samples'] > 0 and m['other']['itl_ema_ms'] > 100 and m['other']['open'] and m['mine']['open']
 	 and 'made-up-too-late' not in m"
 load --connect "$S4:$PORT" --model mine --requests 3 >"$T/mine.json"
 on "$C" "$PY" "$HERE/names.py" "$S4" "$ANY" 9000 3 >"$T/more.json"
-holds "the models that were there serve on, and so do names without a place" \
+holds "known models and names without an entry are served" \
 	"j('mine')['completed'] == 3 and j('more') == {'200': 3}"
 ctl set --model mine ttft=1ms tau=1h >/dev/null
 await 2 "not m['mine']['open']"
 load --connect "$S4:$PORT" --model mine --requests 3 >"$T/refused.json"
-holds "and are shut for their own sake" "j('refused')['status'] == {'429': 3}"
+holds "a known model is shut by its own latency" "j('refused')['status'] == {'429': 3}"
 
 # A hundred thousand clients.
 on "$C" ip route add local 10.78.0.0/15 dev lo
@@ -87,17 +87,17 @@ done
 wait "${CROWD[@]}" || true
 mv "$T/crowd0.log" "$T/crowd0.json"
 mv "$T/crowd1.log" "$T/crowd1.json"
-holds "a hundred thousand clients are all answered, each with an address of its own" \
-	"j('crowd0') == j('crowd1') == {'asked': 50000, 'answered': 50000}"
-holds --within 3 "and each is judged and counted once" "r['admitted'] == $before + 100000"
-holds "what is known of clients is bounded, and nothing found no room" \
+holds "a hundred thousand clients with their own addresses are all answered" \
+	"j('crowd0') == j('crowd1') == {'sent': 50000, 'answered': 50000}"
+holds --within 3 "each of them is judged and counted once" "r['admitted'] == $before + 100000"
+holds "the client tables are bounded, and none was full" \
 	"0 < s['maps']['client_counts']['entries'] <= s['maps']['client_counts']['max'] == 65536 and
 	 len(ctl('clients')['clients']) <= 1000 and k['counts-full'] == 0 and k['conns-full'] == 0"
-holds --within 5 "of clients that have nothing in flight nothing is kept, nor of ended connections" \
+holds --within 5 "no state of idle clients and ended connections is kept" \
 	"s['maps']['client_in_flight']['entries'] == 0 and s['maps']['conns']['entries'] < 20 and
 	 s['global']['in_flight'] == 0"
 ctl block 10.79.0.0/16 >/dev/null
 on "$C" timeout 5 "$T/crowd" 200000 2 "$S4" 10.78.0.0 "$S6" fd77:1:: "$ANY" >"$T/blocked.json"
-holds "one of them that is blocked is refused as before" "j('blocked')['answered'] == 1"
+holds "a blocked one of them is refused as before" "j('blocked')['answered'] == 1"
 
 done_here

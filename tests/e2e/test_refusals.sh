@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 4: a refusal is complete TCP. Real clients, over IPv4 and IPv6, read the whole 429 and then a clean end, never a
-# reset and never nothing: with bodies of 1 MiB under way, with and without "Expect: 100-continue", with the first
-# answer lost once and three times, with TCP timestamps, SACK and checksum offload on and off. The server never
-# sees a whole request, and has no socket left. What the wire says is counted by witness.bpf.c.
+# Invariant 4: a refusal is complete TCP. Real clients, over IPv4 and IPv6, read the whole 429 and a clean end. They never see a
+# reset and never hang: not with bodies of 1 MiB, with "Expect: 100-continue", or with the first answer lost once or three
+# times; with TCP timestamps, SACK and checksum offload on and off. The server never sees a whole request, and no socket is
+# left. witness.bpf.c counts the segments on the wire.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -43,7 +43,7 @@ python_refused() {
 		j('python')['headers']['retry-after'].strip().isdigit()"
 }
 
-# client KIND HOST: one refused request of that kind.
+# client KIND HOST: sends one request of that kind, which is refused.
 client() {
 	case $1 in
 	curl) curl_refused "$2" --data '{"model":"slow"}' ;;
@@ -54,7 +54,7 @@ client() {
 	esac
 }
 
-# What must be so after every refusal. A client that still had bytes to send may itself reset: that is its own affair.
+# Checks the state after a refusal. A client with unsent bytes may send a reset itself; that is not counted here.
 nothing_else() {
 	expression 3 "w['rst_in'] == 0 and mock['requests_complete'] == $before and
 		mock['connections_open'] == 0 and sockets('s') == []"
@@ -76,7 +76,7 @@ settings() {
 }
 
 declare -A of=([curl]="curl" [curl-big]="curl with a body of 1 MiB"
-	[curl-expect]="curl with a body of 1 MiB behind 100-continue" [python]="python"
+	[curl-expect]="curl with a body of 1 MiB after 100-continue" [python]="python"
 	[python-big]="python with a body of 1 MiB")
 
 for how in "1 1 on" "0 1 on" "1 0 off" "0 0 off"; do
@@ -92,7 +92,7 @@ for how in "1 1 on" "0 1 on" "1 0 off" "0 0 off"; do
 	done
 done
 
-# The answer lost: the client sends again, and is answered again.
+# The answer is lost: the client retransmits, and sluice answers again.
 for how in "1 1 on" "0 0 off"; do
 	# shellcheck disable=SC2086
 	settings $how
@@ -102,9 +102,9 @@ for how in "1 1 on" "0 0 off"; do
 			for kind in curl python-big; do
 				lost=$(value "w['lost']")
 				lose "$times"
-				check "${of[$kind]} reads it with the first answer lost $times× over $ip ($how)" \
+				check "${of[$kind]} reads a whole 429 with the first answer lost $times× over $ip ($how)" \
 					refusal "$kind" "$host"
-				holds "and that many were lost" "w['lost'] == $lost + $times"
+				holds "the wire lost $times answers" "w['lost'] == $lost + $times"
 				lose 0
 			done
 		done
@@ -129,27 +129,27 @@ for host in "$S4" "$S6"; do
 			 j('openai')['code'] == 'rate_limit_exceeded' and j('openai')['type'] == 'requests' and
 			 1 <= int(j('openai')['headers']['retry-after']) <= 60 and
 			 int(j('openai')['headers']['retry-after-ms']) > 0"
-		check "and nothing of it reached the server" nothing_else
+		check "nothing of that request reached the server" nothing_else
 	done
 done
 
-# The gate opens while the client waits as it was told: an average of 20 ms or more is at 9 ms after some seconds.
+# The model opens while the client waits for Retry-After: its average falls from 20 ms to 9 ms in some seconds.
 for how in plain stream; do
 	ctl set policy=ema-flag >/dev/null
 	ctl set --model slow ttft=9ms tau=5s >/dev/null
-	load --connect "$S4:$PORT" --model slow --requests 1 --retry 3 >"$T/warm.json" # by then it is open
+	load --connect "$S4:$PORT" --model slow --requests 1 --retry 3 >"$T/warm.json" # the retries last until it is open
 	await 2 "not m['slow']['open']"
 	refused=$(value "r['rejected']")
 	openai "$S4" 2 "$how"
-	holds "a $how request of the openai client succeeds by its own retry once the gate has opened" \
+	holds "a $how request of the openai client succeeds by its own retry once the model is open" \
 		"j('openai')['error'] is None and len(j('openai')['text']) > 3 and r['rejected'] > $refused"
 done
 
-holds "no reply was lost, and no tombstone found no room" \
+holds "no reply was lost, and the tombstones were never full" \
 	"k['replies-lost'] == 0 and k['tombstones-full'] == 0"
 ctl block "$C4" --model slow >/dev/null
 load --connect "$S4:$PORT" --model slow --requests 1 >"$T/last.json"
-await 3 "s['maps']['tombstones']['entries'] > 0" # the map's fill is looked at once a second
-holds --within 15 "no tombstone is left in the end" "s['maps']['tombstones']['entries'] == 0"
+await 3 "s['maps']['tombstones']['entries'] > 0" # the daemon reads the map's fill once a second
+holds --within 15 "no tombstone is left at the end" "s['maps']['tombstones']['entries'] == 0"
 
 done_here

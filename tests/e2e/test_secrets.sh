@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 9: secrets stay out. Requests with a recognisable key and prompt are admitted, refused, cut in the middle and
-# left unfinished; then every map, the daemon's log, its metrics and all that sluicectl prints are searched for both.
+# Invariant 9: secrets stay out. Requests with a known key and prompt are admitted, refused, cut in the middle and left
+# unfinished. Then the case searches every map, the daemon's log, its metrics and sluicectl's output for both.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -13,8 +13,8 @@ start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --me
 DAEMON=$PID
 await_line daemon ready "$DAEMON"
 
-# The key in several headers and forms, the prompt before the model and behind it.
-ask() { # ask HEADER…
+# send HEADER…: sends requests with the prompt before and after the model.
+send() {
 	local header headers=()
 
 	for header; do headers+=(-H "$header"); done
@@ -25,13 +25,14 @@ ask() { # ask HEADER…
 	done
 }
 
+# Sends the key in several headers and forms.
 all_forms() {
-	ask "Authorization: Bearer $KEY"
-	ask "x-api-key: $KEY" "api-key: $KEY"
-	ask "authorization: bearer   $KEY" "Expect: 100-continue"
+	send "Authorization: Bearer $KEY"
+	send "x-api-key: $KEY" "api-key: $KEY"
+	send "authorization: bearer   $KEY" "Expect: 100-continue"
 }
 
-# A request that stops in the middle of its head, in the key, and one in its body: the scanners' state is in a map then.
+# One request stops within the key of its head, another one within its body. The scanners' state is then in a map.
 half() { # half NAME TEXT: a connection that stays open
 	"$PY" -c 'import sys; sys.stdout.write(sys.argv[1].replace("\\r\\n", "\r\n"))' "$2" >"$T/half-$1"
 	mkfifo "$T/hold-$1"
@@ -53,7 +54,7 @@ shut m
 all_forms
 await 3 "r['rejected'] >= 6"
 
-# Whatever can be read of sluice.
+# Everything that sluice lets a reader see.
 {
 	for map in "$PIN"/*; do
 		bpftool map dump pinned "$map" 2>/dev/null
@@ -66,12 +67,12 @@ for what in status models clients services; do
 done >"$T/readings"
 timeout 2 "$B/sluicectl" --control "$T/control.sock" watch --json >"$T/watched" 9>&- &
 WATCH=$!
-sleep 0.2 # watch says nothing before its first event, so there is nothing to wait for
+sleep 0.2 # watch prints nothing before its first event, so no line can be awaited
 all_forms
 wait "$WATCH" || true
 on "$S" curl -sS http://127.0.0.1:9464/metrics http://127.0.0.1:9464/ >"$T/scraped"
 
-# A dump prints strings as characters, bytes as hex or numbers: the searched text is put in each of these.
+# A dump prints strings as characters, bytes as hexadecimal or decimal numbers. The search tries each form.
 cat >"$T/search.py" <<'PY'
 import json, re, sys
 name, *secrets = sys.argv[1:]
@@ -89,17 +90,17 @@ PY
 search() { "$PY" "$T/search.py" "$1" "$KEY" "$PROMPT"; }
 
 printf '{"x": [%s]}' "$(printf '%s' "$KEY" | od -An -tu1 | tr -s ' \n' ',' | sed 's/^,//; s/,$//')" >"$T/planted"
-check "the search itself finds a key that is there" bash -c "! $PY '$T/search.py' '$T/planted' $KEY x$PROMPT"
-check "the maps' dump has something in it" test "$(wc -c <"$T/maps")" -gt 20000
-check "no map has a key or a prompt in it" search "$T/maps"
-check "nor the daemon's log" search "$T/daemon.log"
-check "nor anything that sluicectl prints" search "$T/readings"
-check "nor the events that it watches" search "$T/watched"
-check "which were there" grep -q refusal "$T/watched"
-check "nor the metrics and the page" search "$T/scraped"
-check "nor the daemon's arguments and its files" \
+check "the search finds a planted key" bash -c "! $PY '$T/search.py' '$T/planted' $KEY x$PROMPT"
+check "the dump of the maps is not empty" test "$(wc -c <"$T/maps")" -gt 20000
+check "no map has a key or a prompt" search "$T/maps"
+check "the daemon's log has none" search "$T/daemon.log"
+check "sluicectl's output has none" search "$T/readings"
+check "the events of watch have none" search "$T/watched"
+check "watch printed refusals" grep -q refusal "$T/watched"
+check "the metrics and the page have none" search "$T/scraped"
+check "the daemon's arguments have none" \
 	bash -c "tr '\\0' '\\n' </proc/$DAEMON/cmdline >'$T/args'; $PY '$T/search.py' '$T/args' $KEY $PROMPT"
-check "the key of the keyed hash is for root only" \
+check "only root can read the secret of the keyed hash" \
 	bash -c "[[ ! -e $PIN/hash_key || \$(stat -c %a $PIN/hash_key) == 600 ]]"
 
 done_here

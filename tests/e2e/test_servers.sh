@@ -1,14 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Real servers behind one daemon: uvicorn with a streaming application, nginx that answers by itself, and nginx as a
-# proxy in front of uvicorn. Each is measured as its clients measure it, refused, and neither logs nor answers what was
-# refused (invariant 4).
+# Real servers with one daemon: uvicorn with a streaming application, nginx that answers by itself, and nginx as a proxy of
+# uvicorn. sluice's figures agree with the clients'. The servers neither log nor answer a refused request (invariant 4).
 # Runs alone: it compares times.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-APP=8000 FIXED=8080 PROXY=8081 BEHIND=8090 # the last is not protected
-for port in $APP $BEHIND; do
+APP=8000 FIXED=8080 PROXY=8081 UPSTREAM=8090 # the last is not protected
+for port in $APP $UPSTREAM; do
 	start "uvicorn-$port" "$S" "$PY" -m uvicorn --app-dir "$HERE" app:app --host "" --port "$port"
 done
 mkdir -p "$T/nginx"
@@ -35,7 +34,7 @@ http {
 		listen $PROXY;
 		listen [::]:$PROXY;
 		location / {
-			proxy_pass http://127.0.0.1:$BEHIND;
+			proxy_pass http://127.0.0.1:$UPSTREAM;
 			proxy_buffering off;
 			proxy_http_version 1.1;
 		}
@@ -46,7 +45,7 @@ chmod 711 "$T"
 start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
 listening() { "$PY" -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1)' "$1"; }
 export -f listening
-for port in $APP $FIXED $PROXY $BEHIND; do
+for port in $APP $FIXED $PROXY $UPSTREAM; do
 	for ((i = 0; i < 200; i++)); do
 		# shellcheck disable=SC2016
 		on "$S" bash -c 'PY=$2; listening "$1"' - "$port" "$PY" 2>/dev/null && break
@@ -55,28 +54,28 @@ for port in $APP $FIXED $PROXY $BEHIND; do
 done
 sluice --listen "$APP=app" --listen "$FIXED=fixed" --listen "$PROXY=proxy" --time-constant-secs 86400
 
-streams() { # streams MODEL PORT: through the model that the service has by default
+streams() { # streams MODEL PORT: MODEL is the service's default model
 	load --connect "$S4:$2" --model "$1" --requests 6 --max-tokens 20 --new-connections >"$T/$1.json"
 }
 
 for pair in app:$APP:uvicorn proxy:$PROXY:"nginx before uvicorn"; do
 	IFS=: read -r model port name <<<"$pair"
-	spoilt=$(value "k['gaps-client-limited']")
+	limited=$(value "k['gaps-client-limited']")
 	streams "$model" "$port"
-	holds --within 3 "each token of $name is a sample, or counted as spoilt by its client" \
+	holds --within 3 "each token of $name is a sample or counted as client-limited" \
 		"j('$model')['completed'] == 6 >= m['$model']['ttft_samples'] > 0 and
-		 m['$model']['ttft_samples'] + m['$model']['itl_samples'] + k['gaps-client-limited'] - $spoilt == 6 * 20"
-	holds "TTFT of $name is no more than the client measured, and ITL what it measured, within 5 %" \
+		 m['$model']['ttft_samples'] + m['$model']['itl_samples'] + k['gaps-client-limited'] - $limited == 6 * 20"
+	holds "TTFT of $name is at most the client's, and ITL is the client's, within 5 %" \
 		"m['$model']['ttft_ema_ms'] <=
 		 1.0001 * j('$model')['ttft_ms']['mean' if m['$model']['ttft_samples'] == 6 else 'max'] and
 		 close(m['$model']['itl_ema_ms'], j('$model')['itl_ms']['mean'], .05)"
-	holds "the empty first event and the head are not the first token of $name: it comes after 200 ms" \
+	holds "head and empty first event are not the first token of $name: it comes after 200 ms" \
 		"m['$model']['ttft_ema_ms'] >= 199"
 done
 
-seen() { on "$S" curl -sS "http://127.0.0.1:$APP/seen" "http://127.0.0.1:$BEHIND/seen"; }
+seen() { on "$S" curl -sS "http://127.0.0.1:$APP/seen" "http://127.0.0.1:$UPSTREAM/seen"; }
 
-refused_by() { # MODEL PORT HOST: curl and python are refused, small and large
+refused_by() { # MODEL PORT HOST: small and large requests of curl and python are refused
 	local host=$3
 
 	[[ $host == *:* ]] && host="[$host]"
@@ -92,30 +91,30 @@ ctl set policy=ema-flag ttft=1ms tau=1h >/dev/null
 await 3 "not m['app']['open'] and not m['proxy']['open']"
 requests=$(seen)
 lines=$(wc -l <"$T/nginx/access.log")
-check "uvicorn's clients are refused, whole" refused_by app "$APP" "$S4"
-check "nginx's clients are refused, whole" refused_by proxy "$PROXY" "$S4"
-check "over IPv6 uvicorn's too" refused_by app "$APP" "$S6"
-check "over IPv6 nginx's too" refused_by proxy "$PROXY" "$S6"
-same "the application was given no whole request of it" "$requests" "$(seen)"
-# 400 and 408 would mean that nginx saw a broken or slow request; 499 a client that went: it may log these, with no answer.
-check "nginx passed none of it on, and answered none" \
+check "uvicorn's clients read a whole 429" refused_by app "$APP" "$S4"
+check "nginx's clients read a whole 429" refused_by proxy "$PROXY" "$S4"
+check "uvicorn's clients read a whole 429 over IPv6" refused_by app "$APP" "$S6"
+check "nginx's clients read a whole 429 over IPv6" refused_by proxy "$PROXY" "$S6"
+same "the application received no refused request" "$requests" "$(seen)"
+# nginx may log 400 or 408 (a broken or slow request) and 499 (the client closed), without an answer.
+check "nginx forwarded and answered no refused request" \
 	bash -c "! tail -n +$((lines + 1)) '$T/nginx/access.log' | grep -vE '\" (400|408|499) 0 '"
-check "uvicorn answered none of it" bash -c "! grep -E '\" (429|500) ' '$T/uvicorn-$APP.log'"
+check "uvicorn answered no refused request" bash -c "! grep -E '\" (429|500) ' '$T/uvicorn-$APP.log'"
 for port in $APP $PROXY; do
-	holds --within 3 "no connection is left of them at port $port" "sockets('s', $port) == []"
+	holds --within 3 "no connection of them is left at port $port" "sockets('s', $port) == []"
 done
 
-# nginx answers by itself: a kept connection serves many, and is refused on the same connection.
+# nginx answers by itself: a kept connection serves many requests, and a later one is refused there.
 ctl set ttft=none >/dev/null
 await 3 "m['fixed']['open'] and m['app']['open']"
 load --connect "$S4:$FIXED" --model fixed --plain --requests 200 --concurrency 4 >"$T/fixed.json"
-holds "200 plain requests on kept connections pass through nginx" \
+holds "nginx serves 200 plain requests on kept connections" \
 	"j('fixed')['completed'] == 200 and j('fixed')['connections'] <= 8"
 
-# … and answers a request that is too long for it before that has been sent.
+# nginx answers 413 before it has read a request that is too long.
 counted=$(value "[r['admitted'], k['passed-framing-error'], k['response-framing-error']]")
 for host in "$S4" "$S6"; do
-	check "a client that nginx tells 413 in the middle of its request reads that, and a clean end ($host)" on "$C" "$PY" -c '
+	check "a client reads nginx's 413 in mid-request and a clean end ($host)" on "$C" "$PY" -c '
 import socket, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
 s.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 5000)
@@ -124,12 +123,12 @@ while part := s.recv(65536):
     got += part
 assert got.startswith(b"HTTP/1.1 413 "), got' "$host" "$FIXED"
 done
-holds --within 3 "it is no admission and no doubt, and nothing is in flight" \
+holds --within 3 "that is no admission and no framing error, and nothing is in flight" \
 	"[r['admitted'], k['passed-framing-error'], k['response-framing-error']] == $counted and m['fixed']['in_flight'] == 0 and
 	 s['global']['waiting'] == 0"
 ctl block "$C4" --model fixed >/dev/null
 load --connect "$S4:$FIXED" --model fixed --plain --requests 50 --concurrency 4 >"$T/shut.json"
-holds "and are refused one by one when the client is blocked for that model" \
+holds "requests are refused one by one when the client is blocked for that model" \
 	"j('shut')['status'] == {'429': 50} and j('shut')['outcomes']['clean_eof_after_close'] == 50"
 
 done_here

@@ -1,47 +1,47 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# sluice-sim as an operator types it: a wrong word or a broken trace is one line and exit status 2, --json parses, a seed
-# means the same run.
+# The command line of sluice-sim. A wrong argument or a broken trace gives one line and exit status 2. --json parses. A seed
+# gives the same run every time.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 sim=$B/sluice-sim
-# fails STATUS TEXT ARGUMENT…: ends so, with one line that has the text.
+# fails STATUS TEXT ARGUMENT…: sluice-sim ends with that status and one line that contains TEXT.
 fails() {
-	local want=$1 text=$2 status=0 said
+	local want=$1 text=$2 status=0 output
 
 	shift 2
-	said=$("$sim" "$@" 2>&1 </dev/null) || status=$?
-	[[ $status == "$want" ]] || { echo "exit status $status, not $want: $said"; return 1; }
-	[[ $(wc -l <<<"$said") == 1 ]] || { echo "more than a line: $said"; return 1; }
-	[[ $said == *"$text"* ]] || { echo "does not say '$text': $said"; return 1; }
+	output=$("$sim" "$@" 2>&1 </dev/null) || status=$?
+	[[ $status == "$want" ]] || { echo "exit status $status, not $want: $output"; return 1; }
+	[[ $(wc -l <<<"$output") == 1 ]] || { echo "more than a line: $output"; return 1; }
+	[[ $output == *"$text"* ]] || { echo "no '$text' in: $output"; return 1; }
 }
 
-# trace TEXT: a file with those lines behind the head.
+# trace TEXT: writes a trace file with those lines after the header and prints its name.
 trace() {
 	printf 'TIMESTAMP,ContextTokens,GeneratedTokens\n%b' "$1" >"$T/trace.csv"
 	echo "$T/trace.csv"
 }
 
-check "a load is asked for" fails 2 "no load"
+check "a missing load is an error" fails 2 "no load"
 check "an unknown option is named" fails 2 --polcy --polcy none
 check "an unknown policy is named" fails 2 hope --synthetic poisson --policy hope
 check "an unknown load is named" fails 2 tide --synthetic tide
-check "a number that is none is named" fails 2 'many' --synthetic poisson --slots many
-check "a trace that is not there is named" fails 2 /nonexistent --trace /nonexistent
-check "a line without its fields is named" fails 2 "trace.csv: line 3" \
+check "a malformed number is named" fails 2 'many' --synthetic poisson --slots many
+check "a missing trace is named" fails 2 /nonexistent --trace /nonexistent
+check "a line with missing fields is named" fails 2 "trace.csv: line 3" \
 	--trace "$(trace '2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:47\n')"
 check "a line with a wrong number is named" fails 2 "trace.csv: line 2" \
 	--trace "$(trace '2023-11-16 18:15:46.6805900,-1,44\n')"
 check "a line that goes back in time is named" fails 2 "trace.csv: line 3" \
 	--trace "$(trace '2023-11-16 18:15:46.6805900,1,44\n2023-11-16 18:15:45.6805900,1,44\n')"
 check "binary data is refused" fails 2 "line 1" --trace /bin/true
-check "patience is a time" fails 2 '--patience: "soon"' --synthetic poisson --patience soon
-check "retries are a number" fails 2 '--retries: "-1"' --synthetic poisson --retries -1
-check "no engine has so many models" fails 2 '--models: "17"' --synthetic poisson --models 17
-check "targets that nobody can meet are said" fails 1 "even alone" --synthetic poisson --ttft-threshold-ms 1
+check "a malformed patience is named" fails 2 '--patience: "soon"' --synthetic poisson --patience soon
+check "a negative number of retries is named" fails 2 '--retries: "-1"' --synthetic poisson --retries -1
+check "too many models are refused" fails 2 '--models: "17"' --synthetic poisson --models 17
+check "targets that no request can meet are refused" fails 1 "even alone" --synthetic poisson --ttft-threshold-ms 1
 
-json_says_all() {
+json_is_complete() {
 	"$sim" --synthetic poisson --requests 500 --json | "$PY" -c 'import json, sys
 run = json.load(sys.stdin)
 names = [p["policy"].split("=")[0] for p in run["policies"]]
@@ -52,9 +52,9 @@ for p in run["policies"]:
     assert p["falsely_refused"] <= p["refused"], p
 assert run["capacity"] > 0'
 }
-check "--json has every policy, and its counts add up" json_says_all
+check "--json has every policy, and its counts add up" json_is_complete
 
-clients_do_as_they_are_told() {
+clients_retry_and_hang_up() {
 	"$sim" --synthetic poisson --load 2 --requests 500 --models 2 --retries 2 --patience 3s --json |
 		"$PY" -c 'import json, sys
 run = json.load(sys.stdin)
@@ -67,7 +67,7 @@ for p in run["policies"]:
     assert abs(first + last - p["goodput"]) < 1e-6 and first >= last, p
     assert p["falsely_refused"] is None, p'
 }
-check "clients come again and hang up as they are told to, on as many models" clients_do_as_they_are_told
+check "clients retry and hang up as the options say, with several models" clients_retry_and_hang_up
 
 curve_has_the_limit() {
 	local curve
@@ -77,11 +77,11 @@ curve_has_the_limit() {
 		return 1
 	awk -F, 'NR > 1 && ($2 != 9 || $4 > 9) { exit 1 }' <<<"$curve"
 }
-check "--csv has the limit of every second" curve_has_the_limit
+check "--csv has the limit in every second" curve_has_the_limit
 
-a_seed_is_a_run() {
+a_seed_gives_one_run() {
 	[[ $("$sim" --synthetic flood --seed 5 --json) == "$("$sim" --synthetic flood --seed 5 --json)" ]] &&
 		[[ $("$sim" --synthetic flood --seed 5 --json) != "$("$sim" --synthetic flood --seed 6 --json)" ]]
 }
-check "the same seed is the same run, and another is another" a_seed_is_a_run
+check "a seed gives the same run, and another seed another one" a_seed_gives_one_run
 done_here

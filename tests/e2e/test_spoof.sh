@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 3: nothing is charged to an unproven address, and spoofed packets can neither evict nor
-# exhaust anyone. SYNs and whole requests from a million addresses that nobody has, each a client of its own by the
-# configuration, and from a client's own: real clients are judged all the while, as before, by their quotas too; nobody
-# else appears anywhere; no map grows; nothing is answered. Data that completes a handshake is judged.
+# Invariant 3: nothing is charged to an unproven address, and spoofed packets can neither evict nor exhaust anyone. A flood of
+# SYNs and whole requests comes from a million unused addresses, each one a client by the configuration, and from a real
+# client's address. Real clients are judged all the time, by their quotas, too. No other client appears. No map grows, and
+# sluice answers nothing. Data that completes a handshake is judged.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
@@ -11,7 +11,7 @@
 
 N=1400000
 "${CC:-cc}" -O2 -Wall -Wextra -Werror "$HERE/flood.c" -o "$T/flood"
-# Answers to the spoofed addresses go to the clients' host, which has no use for them.
+# Answers to the spoofed addresses go to the clients' host, which drops them.
 on "$S" ip route add 10.77.128.0/17 via "$C4"
 on "$S" ip route add fd77:0:0:2::/64 via "$C6"
 on "$C" sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
@@ -29,13 +29,13 @@ quotas:
 EOF
 sluice --config "$T/sluice.yaml"
 
-# one ADDRESS: one request from there; prints its status.
+# one ADDRESS: sends one request from there and prints its status.
 one() {
 	on "$C" curl -sS -m 10 -o /dev/null -w '%{http_code}' --interface "$1" \
 		--json '{"model":"open","messages":[],"max_tokens":1}' "http://$S4:$PORT/v1/chat/completions"
 }
 
-# What the kernel keeps of these two: what they have spent.
+# Prints the kernel's state of both clients: their spent budgets.
 budgets() {
 	bpftool -j map dump pinned "$PIN/client_state" | "$PY" -c '
 import json, sys
@@ -45,7 +45,7 @@ for e in json.load(sys.stdin):
         print(a[15], e["formatted"]["value"]["request_tat_ns"])' | sort
 }
 
-# Bytes of all maps of sluice.
+# Prints the size of all maps of sluice in bytes.
 memory() {
 	local map
 
@@ -66,7 +66,7 @@ flood() {
 	FLOOD=$PID
 }
 
-# A stream that lasts all through it, on a connection of its own.
+# A stream that lasts longer than the flood, on its own connection.
 start stream "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model long --requests 1 --max-tokens 100
 STREAM=$PID
 await 5 "'long' in m or s['global']['in_flight'] > 0"
@@ -97,38 +97,38 @@ for i in range(1, int(sys.argv[2]) + 1):
 print(json.dumps(out))
 END
 
-holds "packets from a million addresses that nobody has were sent, 60 % of them SYNs" \
+holds "the flood came from a million unused addresses, with 60 % SYNs" \
 	"j('flood')['sent'] >= $N and j('flood')['addresses6'] == 1000000 and
 	 abs(j('flood')['syns'] / j('flood')['sent'] - 0.6) < 0.02"
-holds "every request of a real client during the flood was answered or refused, as its model was open or shut" \
+holds "every request of a real client during the flood was answered or refused, by its model" \
 	"j('sum')['served'] == j('sum')['open'] >= 40 and j('sum')['refused'] == j('sum')['slow'] > 0"
-same "who had spent its quota was refused all through it" "$clients" "$tight"
-same "nobody's budget was lost, or spent by packets that bore its address" "$spent" "$(budgets)"
-holds "a stream that was under way came to its end" "j('stream')['completed'] == 1 and j('stream')['itl_ms']['n'] == 100"
-holds --within 3 "all of these were judged, and nothing else" \
+same "a client without budget was refused during the whole flood" "$clients" "$tight"
+same "no budget was lost, or spent by spoofed packets" "$spent" "$(budgets)"
+holds "a stream from before the flood came to its end" "j('stream')['completed'] == 1 and j('stream')['itl_ms']['n'] == 100"
+holds --within 3 "sluice judged all requests of real clients and nothing else" \
 	"[r['admitted'], r['rejected']] ==
 	 [${before}[0] + j('sum')['open'] + 1, ${before}[1] + j('sum')['slow'] + $tight]"
 holds "the server saw no other request" "mock['requests_complete'] == ${before}[3] + j('sum')['open'] + 1"
-holds "nothing was sent to any of them that sluice made" \
+holds "sluice sent no answer to a spoofed address" \
 	"k['forged-answers'] - ${before}[2] <= 3 * (j('sum')['slow'] + $tight)"
 grown=$(($(memory) - bytes))
 check "no map has grown (by $grown of $bytes bytes)" test "$grown" -lt 65536 -a "$grown" -gt -65536 -a "$bytes" -gt 65536
-holds "what they sent is counted as passed-unproven" \
+holds "the spoofed requests are counted as passed-unproven" \
 	"0.9 * (j('flood')['sent'] - j('flood')['syns']) <= k['passed-unproven'] <= j('flood')['sent'] - j('flood')['syns']"
-holds "no connection was unjudged for want of room" "k['conns-full'] == 0 == k['tombstones-full'] == k['counts-full']"
+holds "no map was full" "k['conns-full'] == 0 == k['tombstones-full'] == k['counts-full']"
 
 bpftool -j map dump pinned "$PIN/conns" >"$T/conns.json"
-holds "no entry of conns is of an address that was not proven" \
+holds "no entry of conns has an unproven address" \
 	"all(bytes(int(x, 16) if isinstance(x, str) else x for x in e['formatted']['key']['client_addr'])[14:] in (b'\0\2', b'\0\3', b'\0\4', b'\0\5')
 	     for e in j('conns')) and s['maps']['conns']['entries'] == len(j('conns')) < 20"
 holds "the only clients known are the real ones" \
 	"sorted(c['client'] for c in ctl('clients')['clients']) == ['$C4', '$TIGHT', '$LEFT', '$C6/128'] and
 	 s['maps']['client_counts']['entries'] == 4 == s['maps']['client_state']['entries'] and
 	 s['maps']['client_flags']['entries'] == 0 and s['maps']['client_in_flight']['entries'] <= 3"
-holds --within 3 "and nothing is in flight in the end" "s['global']['in_flight'] == 0 and s['global']['waiting'] == 0"
+holds --within 3 "nothing is in flight at the end" "s['global']['in_flight'] == 0 and s['global']['waiting'] == 0"
 
-# A request in the handshake's third segment is as good as any other; one without a handshake is
-# none.
+# sluice judges a request in the third segment of a handshake. A request without a handshake does not
+# count.
 raw_client 10.77.0.9 fd77:0:0:1::9
 for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 	read -r host from <<<"$pair"
@@ -140,7 +140,7 @@ for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 			holds --within 3 "a request in the handshake's third segment is judged and answered $over" \
 				"j('third')['status'] == '200' and [r['admitted'], r['rejected']] == [${before}[0] + 1, ${before}[1]]"
 		else
-			holds --within 3 "and refused where its model is shut, with a whole 429 and its end $over" \
+			holds --within 3 "a request in the handshake's third segment to a shut model gets a whole 429 and FIN $over" \
 				"j('third')['status'] == '429' and j('third')['fin'] and not j('third')['rst'] and
 				 [r['admitted'], r['rejected']] == [${before}[0], ${before}[1] + 1] and
 				 not [x for x in sockets('s') if '$from]' in x[4]]"
@@ -148,7 +148,7 @@ for pair in "$S4 10.77.0.9" "$S6 fd77:0:0:1::9"; do
 	done
 	before=$(value "[r['admitted'], r['rejected'], k['passed-unproven']]")
 	SL_CLIENT=$C SL_SERVER_MAC=$(mac "$S" s0) "$PY" "$HERE/spoof.py" blind "$host" "$from" slow >"$T/blind.json"
-	holds --within 3 "one without a handshake is answered by the server's kernel alone: a reset $over" \
+	holds --within 3 "the server's kernel alone answers a request without a handshake, by a reset $over" \
 		"j('blind')['rst'] and j('blind')['bytes'] == 0 and
 		 [r['admitted'], r['rejected'], k['passed-unproven']] == [${before}[0], ${before}[1], ${before}[2] + 1]"
 done

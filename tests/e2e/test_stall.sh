@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 6: a client that sends or reads slowly does not look like a slow model, nor hold a
-# place; invariant 1: what it does to its own stream shuts nobody out. One shuts its window, one
-# acknowledges nothing, one sends a byte in 50 ms, each to a model of its own with room for one
-# request. They stall for some 13 s: a place is given back after 10, at the server's next knock, and
-# knocks are 6 s apart by then (RFC 6298 5.5); longer would only show the same again.
+# Invariant 6: a client that sends or reads slowly does not look like a slow model and holds no slot.
+# Invariant 1: its own stream's delay shuts nobody out. Three clients stall, each on its own model with
+# one slot: one shuts its window, one acknowledges nothing, one sends a byte every 50 ms. They stall for
+# about 13 s. sluice releases a slot after 10 s, at the server's next window probe. Probes are then 6 s
+# apart (RFC 6298 5.5).
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
@@ -37,37 +37,37 @@ SLOW=$PID
 for name in zero noack slow; do await_line $name begun; done
 await 3 "m['zero']['in_flight'] == 1 and m['noack']['in_flight'] == 1"
 
-ask() { # ask MODEL NAME: another client's request
+send() { # send MODEL NAME: sends a request of another client
 	load --connect "$S4:$PORT" --model "$1" --requests 1 --max-tokens 5 --bind "$C4B" >"$T/$2.json"
 }
 
-holds "a client that sends a byte in 50 ms holds no place while it sends" \
+holds "a client that sends a byte every 50 ms holds no slot while it sends" \
 	"m['slow']['in_flight'] == 0 and log('slow') == 'begun\n'"
-ask slow other
-holds "and another takes it meanwhile" "j('other')['completed'] == 1"
+send slow other
+holds "another client takes that slot meanwhile" "j('other')['completed'] == 1"
 for model in zero noack; do
-	ask $model early
-	holds "for the first seconds a stalled stream ($model) holds its place" "j('early')['status'] == {'429': 1}"
+	send $model early
+	holds "a stalled stream ($model) holds its slot for the first seconds" "j('early')['status'] == {'429': 1}"
 done
 
-holds --within 16 "both places are given back while the clients still stall, and it is counted" \
+holds --within 16 "sluice releases both slots while the clients still stall, and counts that" \
 	"k['stalls-released'] == $released + 2 and m['zero']['in_flight'] == 0 and m['noack']['in_flight'] == 0"
 for model in zero noack; do
-	ask $model late
-	holds "another client takes the place of a stalled one ($model)" "j('late')['completed'] == 1"
+	send $model late
+	holds "another client takes the slot of a stalled one ($model)" "j('late')['completed'] == 1"
 done
 kill -USR1 "$ZERO" "$NOACK"
 wait "$ZERO" "$NOACK" "$SLOW" || true
 for name in zero noack slow; do grep '^{' "$T/$name.log" >"$T/$name.json" || true; done
-holds "their streams were not touched: they read on, to the end" \
+holds "their streams are untouched: both clients read to the end" \
 	"j('zero')['end'] == j('noack')['end'] == j('slow')['end'] == 'whole' and
 	 j('zero')['tokens'] >= 2000 and j('noack')['tokens'] >= 2000"
-# Ten seconds in one of seven first tokens would be above a second.
+# Ten seconds in one of seven first tokens would raise the average above a second.
 for model in zero noack slow; do
-	holds --within 3 "none of it is in the averages of its model ($model), which was never shut" \
+	holds --within 3 "the stall is in no average of its model ($model), which was never shut" \
 		"m['$model']['ttft_ema_ms'] < 400 and close(m['$model']['itl_ema_ms'], ${before}['$model'], .5) and
 		 m['$model']['open'] and 'shut' not in log('daemon') and m['$model']['in_flight'] == 0"
 done
-holds "what was left out is counted" "k['gaps-client-limited'] > 0"
+holds "client-limited gaps are counted" "k['gaps-client-limited'] > 0"
 
 done_here

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A small TLS server and its client. tls.py serve CERT KEY PORT…: HTTP/1.1 inside, kept alive; a
-POST is answered, as many milliseconds later as its body {"wait": MS, "tokens": N, "gap": MS}
-says, with N events, gap apart. tls.py ask HOST PORT TIMES BODY: that many requests on one
-connection; says "begun" at the first event of each, prints what came, and after how long its first and its last bytes.
+"""A small TLS server and its client.
+
+tls.py serve CERT KEY PORT…: HTTP/1.1 in TLS, with keep-alive. The body of a POST is {"wait": MS, "tokens": N, "gap": MS}.
+The server answers after `wait` with N events, `gap` apart.
+
+tls.py request HOST PORT TIMES BODY: sends TIMES requests on one connection. Prints "begun" at the first event of each. Then
+prints as JSON the number of events, and the time in ms of the first and the last byte, for each request.
 """
 
 import json
@@ -30,7 +33,7 @@ def read_request(sock):
     return json.loads(body or b"{}")
 
 
-def attend(context, raw):
+def serve_connection(context, raw):
     try:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with context.wrap_socket(raw, server_side=True) as sock:
@@ -57,7 +60,7 @@ def serve(cert, key, *ports):
     def listen(listener):
         while True:
             raw, _ = listener.accept()
-            threading.Thread(target=attend, args=(context, raw), daemon=True).start()
+            threading.Thread(target=serve_connection, args=(context, raw), daemon=True).start()
 
     for port in ports:
         listener = socket.create_server(("", int(port)))
@@ -66,7 +69,7 @@ def serve(cert, key, *ports):
     threading.Event().wait()
 
 
-def ask(host, port, times, body):
+def request(host, port, times, body):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -90,4 +93,4 @@ def ask(host, port, times, body):
 
 
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "request": request}[sys.argv[1]](*sys.argv[2:])

@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # shellcheck shell=bash disable=SC2034
 #
-# Other wirings than the one veth pair of lib.sh, which a case sources first. A case that uses more
-# namespaces names them in MORE_NAMESPACES before it sources lib.sh, so that what a killed run left
-# goes too.
+# Topologies other than the veth pair of lib.sh. A case sources lib.sh first. A case with further
+# namespaces sets MORE_NAMESPACES before that: lib.sh then removes those of a killed run, too.
 
 # mac NAMESPACE INTERFACE prints its hardware address.
 mac() { on "$1" ip -o link show dev "$2" | sed -n 's,.* link/ether \([^ ]*\).*,\1,p'; }
 
-# Addresses for both ends, as lib.sh gives them.
+# Gives both ends the addresses of lib.sh.
 address_both() {
 	on "$S" sh -c "ip addr add $S4/24 dev s0 && ip addr add $S6/64 dev s0 nodad && ip link set s0 up"
 	on "$C" sh -c "ip addr add $C4/24 dev c0 && ip addr add $C4B/24 dev c0 &&
 		ip addr add $C6/64 dev c0 nodad && ip link set c0 up"
 }
 
-# plain NAMESPACE INTERFACE: frames are as on a wire, none larger than the MTU, every checksum
-# whole.
+# plain NAMESPACE INTERFACE: switches offloads off. No frame is larger than the MTU, and every
+# checksum is complete.
 plain() { on "$1" ethtool -K "$2" tx off tso off gso off gro off >/dev/null; }
 
-# A namespace $R between both, whose s1 and c1 nothing joins but a relay of relay.py.
+# Puts a namespace $R between both. Only relay.py carries frames between its s1 and c1.
 relay_between() {
 	local ns
 
@@ -35,8 +34,8 @@ relay_between() {
 	plain "$C" c0
 }
 
-# raw_client ADDRESS…: addresses of clients made by hand on c0. The server's side knows where they
-# are, and no kernel answers for them.
+# raw_client ADDRESS…: addresses of packet-socket clients on c0. The server has neighbour entries
+# for them, and no kernel answers for them.
 raw_client() {
 	local address
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a client's wire says of a refusal, on its own interface and independently of sluice: counts
- * the TCP segments of the test's port by kind, and loses the first answers when it is told to. Loss
- * by number and not by chance, so that "lost once" is exactly that.
+ * Observes the client's interface, independently of sluice: counts the TCP segments of the test's
+ * port by kind. A case can request the loss of the next N answers. The number is exact, so that
+ * "lost once" means once.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -27,6 +27,7 @@ struct {
 	__uint(max_entries, 1);
 } seen SEC(".maps");
 
+/* The number of segments with FIN still to lose. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
@@ -34,7 +35,7 @@ struct {
 	__uint(max_entries, 1);
 } to_lose SEC(".maps");
 
-/* … and of segments with a payload that do not end the connection. */
+/* The number of data segments without FIN still to lose. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
@@ -42,8 +43,8 @@ struct {
 	__uint(max_entries, 1);
 } data_to_lose SEC(".maps");
 
-/* The flags of a TCP segment from or to the port; -1: something else. IPv4 without options, IPv6
- * without extension headers: all that the cases send. */
+/* Returns the flags of a TCP segment from or to the port, or -1 for any other packet. Reads IPv4
+ * without options and IPv6 without extension headers: the cases send no others. */
 static __always_inline int tcp_flags(struct __sk_buff *skb)
 {
 	__u32 at = ETH_HLEN;
