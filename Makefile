@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# sluice: `make` builds into build/ without root; `make help` lists the rest.
+# sluice: `make` builds into build/ and needs no root. `make help` lists the targets.
 SHELL := /bin/bash
 B := build
 CC ?= cc
@@ -26,10 +26,10 @@ BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
 LIB_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c user/datapath/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson -lmicrohttpd -lm
-# The simulator is core and its own files: no libbpf, no root.
+# The simulator consists of core and its own files. It needs no libbpf and no root.
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/core/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
-# Unit tests see the pure code only; the sanitizers see all of it.
+# Unit tests use the pure code only, all of it under the sanitizers.
 UNIT_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c user/sim/*.c)
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -97,7 +97,7 @@ test:
 	scripts/run-tests unit datapath e2e
 test-unit test-datapath test-e2e: test-%:
 	scripts/run-tests $*
-# What scripts/run-tests builds before it runs a layer.
+# scripts/run-tests builds these before it runs a layer.
 build-unit: $(UNIT_TESTS)
 build-datapath: $(DATAPATH_TESTS)
 build-e2e: all tools
@@ -109,11 +109,11 @@ demo:
 test-kernels:
 	scripts/test-kernels
 
-# The tables of user/docs/simulation.md anew; TRACES is where the two Azure traces of 2023 are.
+# Rewrites the tables of user/docs/simulation.md. TRACES is the directory of the two Azure traces of 2023.
 sim-table: $(B)/sluice-sim
 	scripts/sim-table $(TRACES)
 
-# By clang's sanitizers, whatever CC is; FUZZ_SECONDS for each.
+# Fuzzers need clang's sanitizers, whatever CC is. FUZZ_SECONDS is the time of each.
 $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c
 	@mkdir -p $(@D)
 	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(USER_CFLAGS) $< -o $@ -ljansson $(if $(findstring http1,$@),-lhttp_parser)
@@ -126,12 +126,12 @@ $(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluic
 build-bench: $(B)/bench_packets all tools
 bench:
 	scripts/run-bench
-# TRACES has the Azure LLM inference traces; WIRE is what scripts/bench-wire is to be given besides.
+# TRACES is the directory of the Azure LLM inference traces. WIRE has further arguments of scripts/bench-wire.
 bench-wire:
-	scripts/bench-wire --traces $(or $(TRACES),$(error bench-wire needs TRACES=DIR, with the Azure LLM inference traces)) $(WIRE)
+	scripts/bench-wire --traces $(or $(TRACES),$(error bench-wire needs TRACES=DIR, the directory of the Azure LLM inference traces)) $(WIRE)
 .PHONY: build-fuzz build-bench
 
-# What the style says of our files; FIX=1 to have it so.
+# Checks the format of all C files; FIX=1 corrects it.
 STYLED := $(sort $(wildcard bpf/*.[ch] include/sluice/*.h user/*.c user/*/*.[ch] tests/*/*.[ch]))
 format:
 	$(CLANG_FORMAT) $(if $(FIX),-i,--dry-run -Werror) $(STYLED)
@@ -141,10 +141,10 @@ tidy: $(B)/sluice.skel.h
 
 DOCDIR = $(PREFIX)/share/doc/sluice
 MANDIR = $(PREFIX)/share/man
-# Installed under the paths that they have here, so that their links hold.
+# The documents keep their paths, so that their links work.
 DOCS := README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md tests/bench/goodput.svg \
 	$(wildcard user/docs/*.md)
-# A configuration that is there stays as it is, with install and uninstall.
+# install and uninstall leave an existing configuration alone.
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
 	install -m 0755 $(B)/sluiced $(B)/sluicectl $(DESTDIR)$(PREFIX)/sbin/
@@ -164,7 +164,7 @@ uninstall:
 		$(DESTDIR)$(UNITDIR)/sluiced.service \
 		$(foreach page,$(notdir $(MAN_PAGES)),$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(page))
 	rm -rf $(DESTDIR)$(DOCDIR)
-	@[ ! -e $(DESTDIR)$(SYSCONFDIR)/sluice ] || echo 'left in place: $(DESTDIR)$(SYSCONFDIR)/sluice'
+	@[ ! -e $(DESTDIR)$(SYSCONFDIR)/sluice ] || echo 'not removed: $(DESTDIR)$(SYSCONFDIR)/sluice'
 
 clean:
 	rm -rf $(B)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Nanoseconds per packet of each path through the programs, by BPF_PROG_TEST_RUN: the real
- * programs, real packets, no network but the `lo` of a namespace of its own, where the copies go
- * that a refusal sends up. A packet that changes nothing is run many times in one call; one that
- * moves a connection on is made anew for every call, and the kernel's own timing of each call is
- * taken, whose clock adds some 20 to 50 ns. Prints how many instructions the verifier walked for
- * each program, then one line a path: the median of several rounds.
+ * Measures ns per packet of each path through the programs, by BPF_PROG_TEST_RUN, with the real
+ * programs and real packets. Its own network namespace has only `lo`: a refusal sends its copies
+ * there. A packet without effect on its connection runs many times in one call. Any other packet is
+ * built for each call; the clock of the call adds 20 to 50 ns. Prints the number of verified
+ * instructions of each program, then one line for each path: the median of several rounds.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,7 +32,7 @@
 #define ROUNDS     9
 #define PORT       8000
 #define PACKET_MAX 3600
-#define LOG_SIZE   4096 /* of a program's verification: level 4 is a few lines */
+#define LOG_SIZE   4096 /* of a program's verifier log: level 4 has a few lines */
 
 static struct sluice_bpf *skel;
 static uint32_t client_next, server_next;
@@ -57,7 +56,7 @@ static uint64_t add_words(uint64_t sum, const void *data, size_t n)
 	return sum;
 }
 
-/* Builds Ethernet + IPv4 + TCP with timestamps; returns its length in bytes. */
+/* Builds Ethernet + IPv4 + TCP with timestamps. Returns the length in bytes. */
 static size_t packet(uint8_t *out, bool from_client, uint16_t port, uint8_t flags, uint32_t seq,
 		     uint32_t ack, const void *payload, size_t n)
 {
@@ -93,7 +92,7 @@ static size_t packet(uint8_t *out, bool from_client, uint16_t port, uint8_t flag
 	return 66 + n;
 }
 
-/* Runs a program on a packet `repeat` times; nanoseconds each, as the kernel measured. */
+/* Runs a program on a packet `repeat` times. Returns ns per run, by the kernel's measurement. */
 static double run(struct bpf_program *prog, uint8_t *data, size_t n, int repeat, uint32_t *verdict)
 {
 	uint8_t out[8192];
@@ -135,8 +134,7 @@ static void repeat_path(const char *path, struct bpf_program *prog, uint8_t *dat
 	report(path, rounds, 0);
 }
 
-/* What the kernel's own loop takes around a program that only returns: to be taken off every other
- * figure. */
+/* Measures an empty program. Every other figure includes this time of the kernel's own loop. */
 static void floor_path(const char *path, enum bpf_prog_type type, uint8_t *data, size_t n)
 {
 	const struct bpf_insn pass[] = {
@@ -156,7 +154,7 @@ static void floor_path(const char *path, enum bpf_prog_type type, uint8_t *data,
 	report(path, rounds, 0);
 }
 
-/* A new connection, proven by its handshake. */
+/* Opens a new connection; its handshake proves the address. */
 static void connect_anew(void)
 {
 	uint8_t p[PACKET_MAX];
@@ -203,8 +201,8 @@ static const char chunk_text[] =
 static const char request_head[] =
 	"POST /v1/chat/completions HTTP/1.1\r\nHost: 10.0.0.1:8000\r\nAccept: application/json\r\nContent-Type: application/json\r\nUser-Agent: OpenAI/Python 1.30.1\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 1.30.1\r\nX-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.11.2\r\nAuthorization: Bearer sk-0123456789abcdef0123456789abcdef\r\nContent-Length: %zu\r\n\r\n";
 
-/* A request in segments of 3,400 bytes; the body is prose or dense JSON. Returns ns of all its
- * segments. */
+/* Sends a request in segments of 3,400 bytes. Returns ns of all body segments; *head_ns is for the
+ * head. */
 static double request(const char *body, size_t n, double *head_ns)
 {
 	char head[1024];
@@ -234,7 +232,7 @@ static void response(double *chunk_ns, int chunks)
 	send_server("0\r\n\r\n", 5);
 }
 
-/* As the daemon, behind every change of services and model_ids. */
+/* As the daemon does after each change of services and model_ids. */
 static void names_changed(void)
 {
 	static struct sluice_settings set = {.lease_until_ns = UINT64_MAX,
@@ -262,7 +260,7 @@ static void set_up(void)
 	struct sluice_model_name name = {.name = "llama-3.1-8b"};
 	uint32_t model = 2;
 	uint64_t bits = 1ULL << (PORT & 63);
-	/* As every service has them where the operator says nothing. */
+	/* The default rules of a service. */
 	struct sluice_rules rules = {
 		.count = 5,
 		.methods = 1 << HTTP1_METHOD_POST,
@@ -283,7 +281,7 @@ static void set_up(void)
 	names_changed();
 }
 
-/* Puts this process into a namespace of its own whose lo is up. */
+/* Moves this process into a new network namespace and sets its lo up. */
 static int enter_namespace(void)
 {
 	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP};
@@ -299,7 +297,7 @@ static int enter_namespace(void)
 	return err;
 }
 
-/* Loads the programs; says what the verifier walked, or, of one that it refused, its last words. */
+/* Loads the programs and prints the number of verified instructions of each. */
 static int load(void)
 {
 	static char logs[16][LOG_SIZE];
@@ -347,7 +345,7 @@ static void block_client(bool blocked, uint8_t action)
 		bpf_map_delete_elem(bpf_map__fd(skel->maps.client_prefixes), &key);
 }
 
-/* Runs a program on a packet that it rewrites: made anew for each call, the median of many. */
+/* Measures a program that rewrites its packet: a new packet for each call, the median of many. */
 static void single_path(const char *path, struct bpf_program *prog, uint8_t flags, uint32_t wanted)
 {
 	double rounds[ROUNDS], once[101];
@@ -370,8 +368,7 @@ static void single_path(const char *path, struct bpf_program *prog, uint8_t flag
 	report(path, rounds, 0);
 }
 
-/* A request whose model is shut: a RST for the server, the 429 for the client, and what counts
- * them. */
+/* Measures a request to a shut model: the RST, the 429 and the counters. */
 static void refused_path(const char *body, size_t n)
 {
 	struct sluice_model_flag shut = {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 1500},
@@ -409,8 +406,8 @@ static void refused_path(const char *body, size_t n)
 	bpf_map_update_elem(bpf_map__fd(skel->maps.model_flags), &model, &open, 0);
 }
 
-/* ns of the segment with a whole small request, admitted: one run a connection, the median of many.
- */
+/* Returns ns of a segment with a whole small request that is admitted: one run per connection, the
+ * median of many. */
 static double admitted(const char *text, size_t len)
 {
 	double once[401];
@@ -428,7 +425,7 @@ static double admitted(const char *text, size_t len)
 			exit(1);
 		}
 		client_next += len;
-		response(&(double){0}, 1); /* or conns fills with what is in flight */
+		response(&(double){0}, 1); /* or conns fills with requests in flight */
 	}
 	qsort(once, 401, sizeof(*once), by_value);
 	return once[200];
@@ -446,8 +443,8 @@ static void set_quota(uint16_t quota)
 	names_changed();
 }
 
-/* A request with a quota (of requests; of both kinds) that never ends, beside the same without one,
- * in turns. */
+/* Measures a request with an inexhaustible quota (of requests; of requests and tokens) and one
+ * without quota, alternately. */
 static void quota_paths(const char *body, size_t n)
 {
 	struct sluice_quota quotas[] = {
@@ -468,7 +465,7 @@ static void quota_paths(const char *body, size_t n)
 	for (uint32_t id = 1; id < 3; id++)
 		bpf_map_update_elem(bpf_map__fd(skel->maps.quotas), &id, &quotas[id], 0);
 	for (int i = 0; i < ROUNDS; i++) {
-		for (int half = 0; half < 2; half++) /* there and back, so that drift evens out */
+		for (int half = 0; half < 2; half++) /* forth and back, so that drift cancels out */
 			for (int j = 0; j < 3; j++) {
 				int which = half ? 2 - j : j;
 
@@ -486,7 +483,7 @@ static void quota_paths(const char *body, size_t n)
 			ns[j][i] = (ns[j][2 * i] + ns[j][2 * i + 1]) / 2;
 	report("a whole request admitted, no quota", ns[0], 0);
 	report("… under a quota of requests", ns[1], 0);
-	report("… the difference: the quota's decision", added[1], 0);
+	report("… the difference: the quota's verdict", added[1], 0);
 	printf("%-44s %9.1f to %.1f ns\n", "… least and most of the rounds", added[1][0],
 	       added[1][ROUNDS - 1]);
 	report("… under a quota of requests and tokens", ns[2], 0);
@@ -503,7 +500,7 @@ int main(void)
 	int err = enter_namespace();
 
 	if (err) {
-		fprintf(stderr, "no namespace of its own: %s (root?)\n", strerror(-err));
+		fprintf(stderr, "cannot create a network namespace: %s (root?)\n", strerror(-err));
 		return 1;
 	}
 	if (load())

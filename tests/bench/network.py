@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What the benchmarks stand on: two network namespaces, NAME-s for servers and NAME-c for their clients, that a veth pair
-joins and that nothing else can be reached from; the processes in them; and what those, the machine and sluice's programs spend."""
+"""The base of the benchmarks: two network namespaces, NAME-s for servers and NAME-c for clients, joined by a veth pair and
+isolated from everything else; their processes; and the CPU time of processes, machine and sluice's programs."""
 
 import ctypes
 import json
@@ -26,7 +26,7 @@ def ticks_us(ticks):
 
 
 def machine_ticks():
-    """Busy (all but idle and waiting for disks) and all ticks of all CPUs since the start, and those that the hypervisor kept."""
+    """Ticks of all CPUs since boot: busy ones (without idle and I/O wait), all, and those that the hypervisor stole."""
     with open("/proc/stat", encoding="ascii") as stat:
         t = [int(x) for x in stat.readline().split()[1:9]]
     return sum(t) - t[3] - t[4], sum(t), t[7]
@@ -43,7 +43,7 @@ def process_us(pids):
 
 
 def family(pid):
-    """A process and those that it has started."""
+    """A process and its descendants."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
             children = f.read().split()
@@ -53,7 +53,7 @@ def family(pid):
 
 
 def count_run_time():
-    """Has the kernel count what programs run for, until the descriptor that this gives is closed; None where it cannot."""
+    """Makes the kernel count the run time of programs until the returned descriptor is closed. None if the kernel cannot."""
     attribute = struct.pack("I", 0)
     number = SYS_BPF.get(os.uname().machine)
     fd = ctypes.CDLL(None).syscall(number, BPF_ENABLE_STATS, attribute, len(attribute)) if number else -1
@@ -61,7 +61,7 @@ def count_run_time():
 
 
 class Network:
-    """The namespaces NAME-s (address NET.1) and NAME-c (NET.2); `directory` is for logs and sockets of what runs there."""
+    """The namespaces NAME-s (address NET.1) and NAME-c (NET.2). `directory` is for their logs and sockets."""
 
     def __init__(self, directory, name, net):
         self.dir = directory
@@ -72,7 +72,7 @@ class Network:
         self.children = []
 
     def sweep(self):
-        """Ends what is ours, then whatever a killed run has left in our namespaces, and takes them away."""
+        """Ends our processes and those of a killed run in our namespaces, then removes the namespaces."""
         while self.children:
             self.stop(self.children[-1])
         for namespace in (self.server, self.client):
@@ -100,8 +100,8 @@ class Network:
     def on(self, namespace, *command):
         return ["nsenter", f"--net=/run/netns/{namespace}", *command]
 
-    def ask(self, *command, check=True):
-        """Runs a client's command to its end."""
+    def run_client(self, *command, check=True):
+        """Runs a command in the clients' namespace to its end."""
         return run(*self.on(self.client, *command), check=check)
 
     def log(self, name):
@@ -109,7 +109,7 @@ class Network:
             return f.read()
 
     def start(self, name, ready, *command):
-        """Starts a server's command, and returns when ready() is true."""
+        """Starts a command in the servers' namespace and returns when ready() is true."""
         with open(f"{self.dir}/{name}.log", "w", encoding="utf-8") as log:
             child = subprocess.Popen(self.on(self.server, *command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self.children.append(child)
@@ -131,7 +131,7 @@ class Network:
             child.wait()
 
     def listening(self, port):
-        return self.ask("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}", check=False).returncode == 0
+        return self.run_client("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}", check=False).returncode == 0
 
     def start_sluice(self, listen, *arguments):
         return self.start("sluiced", lambda: self.log("sluiced").startswith("ready") or "\nready" in self.log("sluiced"),
@@ -142,7 +142,7 @@ class Network:
         return run(f"{BUILD}/sluicectl", "--control", self.control, *command, check=check).stdout
 
     def stop_sluice(self, child):
-        """It ends by itself when the last tombstone has."""
+        """detach ends the daemon when the last tombstone has drained."""
         self.sluicectl("detach", check=False)
         try:
             child.wait(20)
@@ -151,7 +151,7 @@ class Network:
         self.stop(child)
 
     def programs(self):
-        """What sluice's programs have run for, by the kernel's own count: {name: (ns, runs)}; empty where no link can be asked."""
+        """Run time of sluice's programs by the kernel's count: {name: (ns, runs)}. Empty without pinned links."""
         spent = {}
         for pin in sorted(os.listdir(f"{self.pins}/links")) if os.path.isdir(f"{self.pins}/links") else ():
             link = json.loads(run("bpftool", "-j", "link", "show", "pinned", f"{self.pins}/links/{pin}").stdout)

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Draws what wire.py has measured as an SVG: goodput over time, a line a policy, a panel a trace.
+"""Draws the results of wire.py as an SVG: goodput over time, one line for each policy, one panel for each trace.
 
-It needs nothing but the standard library, and is legible on white and on black: the colours are of middle lightness, the
-ground is left open, and each line has its name at its end and a dash of its own.
+It needs the standard library only. The plot is legible on white and on black: the colours have middle lightness, the
+background is transparent, and each line has a label and a dash of its own.
 
     plot.py RESULTS.json >goodput.svg
 """
@@ -23,7 +23,7 @@ LINES = {
 
 
 def smooth(series, seconds):
-    """Goodput at each second: the mean of the WINDOW_S around it, of fewer at both ends."""
+    """Goodput at each second: the mean of the WINDOW_S seconds around it, of fewer at both ends."""
     met = [0] * seconds
     for second, _, good, *_ in series:
         if second < seconds:
@@ -33,7 +33,7 @@ def smooth(series, seconds):
 
 
 def spread(wanted, gap, low, high):
-    """Places for labels, in the order of `wanted`, at least `gap` apart and within low … high."""
+    """Positions of labels, in the order of `wanted`, at least `gap` apart and within low … high."""
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     at = [0.0] * len(wanted)
     last = low - gap

@@ -1,17 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What it costs to say 429: sluice under a spent quota, nginx limit_req and HAProxy with a stick table, in turns.
+"""Compares the cost of a 429: sluice with a spent quota, nginx limit_req, and HAProxy with a stick table.
 
-Each stands in the same namespace (sl-bench-s) in front of the same request, and refuses all but the first; wrk asks from
-the other (sl-bench-c), by connections that are kept and by a new one for each request ("Connection: close"). A 429 of
-sluice ends its connection, since what was refused never reaches the server: its client has to connect anew also where
-it would keep the connection, as the others let it. How many connections a refusal took is told (ActiveOpens of
-the clients), and where sluice's is compared with kept ones, a whole handshake is in its figure and in none of theirs.
+Each limiter runs in the same namespace (sl-bench-s) and refuses all requests but the first. wrk sends from sl-bench-c, on
+kept connections and on a new one for each request ("Connection: close"). A 429 of sluice ends its connection, because the
+refused request never reaches the server. So a client that would keep its connection connects again. The table shows the
+connections for each refusal (ActiveOpens of the clients). With kept connections, only sluice's figures include handshakes.
 
-CPU is all that the machine spent (/proc/stat), by the refusals: both ends and the kernel. `server` is the CPU of the
-server's processes with their system calls; behind sluice that is nginx accepting connections that are then
-reset. What sluice's programs take besides is the kernel's own count, from a run of its own. What else runs on the
-machine is in all but that. Rounds are in turns; medians, and the least and most.
+CPU is the time that the whole machine spent (/proc/stat), divided by the refusals: both ends and the kernel. `server` is
+the CPU time of the server's processes with their system calls. For sluice, that is an nginx which accepts connections and
+sees them reset. The time of sluice's programs is the kernel's own count, from a separate run. Other work on the machine
+is part of every other figure. The limiters alternate. The figures are medians, with least and most.
 
     refusals.py [--seconds S] [--rounds N]
 """
@@ -34,8 +33,8 @@ events {{ worker_connections 1024; }}
 http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {dir}; proxy_temp_path {dir};
 fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
 limit_req_zone $binary_remote_addr zone=clients:1m rate=1r/m; limit_req_status 429; limit_req_log_level info;
-server {{ listen {port}; location / {{ {limit} root {dir}; try_files /none @said; }}
-location @said {{ return 200 'hello'; }} }} }}
+server {{ listen {port}; location / {{ {limit} root {dir}; try_files /none @hello; }}
+location @hello {{ return 200 'hello'; }} }} }}
 """
 HAPROXY = """global
   nbthread 1
@@ -67,13 +66,13 @@ class Refusals(Network):
         self.sluiced = None
 
     def opened(self):
-        """Connections that the clients have begun."""
-        lines = [x.split() for x in self.ask("cat", "/proc/net/snmp").stdout.splitlines() if x.startswith("Tcp:")]
+        """Connections that the clients have opened."""
+        lines = [x.split() for x in self.run_client("cat", "/proc/net/snmp").stdout.splitlines() if x.startswith("Tcp:")]
         return int(lines[1][lines[0].index("ActiveOpens")])
 
     def configure(self):
         for name, text in (("nginx.conf", NGINX.format(dir=self.dir, port=PORT, limit="limit_req zone=clients;")),
-                           ("behind.conf", NGINX.format(dir=self.dir, port=PORT, limit="")),
+                           ("upstream.conf", NGINX.format(dir=self.dir, port=PORT, limit="")),
                            ("haproxy.cfg", HAPROXY.format(port=PORT, deny=DENY)),
                            ("keep.lua", WRK.format(body=json.dumps(BODY), close="")),
                            ("anew.lua", WRK.format(body=json.dumps(BODY),
@@ -82,21 +81,21 @@ class Refusals(Network):
                 f.write(text)
 
     def begin(self, limiter):
-        """Starts a limiter and spends its client's budget."""
+        """Starts a limiter and spends the client's budget."""
         if limiter == "haproxy":
             command = ["haproxy", "-db", "-f", f"{self.dir}/haproxy.cfg"]
         else:
-            command = ["nginx", "-c", f"{self.dir}/{'behind' if limiter == 'sluice' else 'nginx'}.conf"]
+            command = ["nginx", "-c", f"{self.dir}/{'upstream' if limiter == 'sluice' else 'nginx'}.conf"]
         child = self.start("server", lambda: self.listening(PORT), *command)
         if limiter == "sluice":
             self.sluiced = self.start_sluice(f"{PORT}=bench", "--quota", "requests=1/1h")
         for _ in range(100):
-            said = self.ask("curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--json", json.dumps(BODY),
-                            f"http://{self.address}:{PORT}/v1/chat/completions", check=False).stdout
-            if said == "429":
+            status = self.run_client("curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--json",
+                                     json.dumps(BODY), f"http://{self.address}:{PORT}/v1/chat/completions", check=False).stdout
+            if status == "429":
                 return child
             time.sleep(0.05)
-        sys.exit(f"{limiter} does not refuse: {said} {self.log('server')[-300:]}")
+        sys.exit(f"{limiter} does not refuse: {status} {self.log('server')[-300:]}")
 
     def counters(self, limiter):
         if limiter != "sluice":
@@ -117,7 +116,7 @@ class Refusals(Network):
     def measure(self, limiter, clients, callers, child):
         pids = family(child.pid)
         began, busy, own, conns = time.monotonic(), machine_ticks()[0], process_us(pids), self.opened()
-        out = self.ask(*self.command(clients, callers)).stdout
+        out = self.run_client(*self.command(clients, callers)).stdout
         took, cpu = time.monotonic() - began, ticks_us(machine_ticks()[0] - busy)
         own, conns = process_us(pids) - own, self.opened() - conns
         n = int(re.search(r"(\d+) requests in", out)[1])
@@ -128,7 +127,7 @@ class Refusals(Network):
         return {"rate": n / took, "cpu": cpu / n, "server": own / n, "conns": conns / n, "errors": errors, "n": n}
 
     def programs_us(self, clients, callers, child):
-        """us in sluice's programs by a refusal, with the kernel's two clock reads a run."""
+        """Time in sluice's programs for each refusal, in us, with the kernel's two clock reads for each run."""
         counting = count_run_time()
         before = sum(ns for ns, _ in self.programs().values())
         n = self.measure("sluice", clients, callers, child)["n"]
@@ -138,10 +137,10 @@ class Refusals(Network):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="refusals a second, and CPU a refusal, beside nginx and HAProxy")
-    parser.add_argument("--seconds", type=int, default=3, help="of each run")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each")
-    parser.add_argument("--callers", type=int, default=16, help="connections at once")
+    parser = argparse.ArgumentParser(description="refusals per second and CPU per refusal, compared with nginx and HAProxy")
+    parser.add_argument("--seconds", type=int, default=3, help="length of each run")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each limiter")
+    parser.add_argument("--callers", type=int, default=16, help="concurrent connections")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     limiters = ["sluice", "nginx", "haproxy"]
@@ -165,7 +164,7 @@ def main():
         finally:
             bench.sweep()
     with open("/proc/loadavg", encoding="ascii") as load:
-        print(f"refusals, {args.callers} connections of wrk at once, {args.rounds} runs of {args.seconds} s, "
+        print(f"refusals, {args.callers} concurrent connections of wrk, {args.rounds} runs of {args.seconds} s, "
               f"load {load.read().split()[0]}")
     print(f"{'clients':8} {'':8} {'429s/s':>8} {'(least, most)':>18}  {'CPU us each':>11} {'(least, most)':>16}  "
           f"{'server us':>9}  {'connections each':>16}  errors")
@@ -177,7 +176,7 @@ def main():
         print(f"{clients:8} {limiter:8} {middle('rate'):8.0f} {f'({rates[0]:.0f}, {rates[-1]:.0f})':>18}  "
               f"{middle('cpu'):11.1f} {f'({cpus[0]:.1f}, {cpus[-1]:.1f})':>16}  {middle('server'):9.2f}  "
               f"{middle('conns'):16.2f}  {sum(r['errors'] for r in rows)}")
-    print("in sluice's own programs, us a refusal: " + ", ".join(f"{c} {us:.2f}" for c, us in programs.items()))
+    print("in sluice's programs, us per refusal: " + ", ".join(f"{c} {us:.2f}" for c, us in programs.items()))
     for clients in ("keep", "anew"):
         print(f"$ {' '.join(bench.command(clients, args.callers)).replace(directory + '/', '')}")
 

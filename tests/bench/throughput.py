@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Keep-alive throughput with sluice attached and enforcing (thresholds that nothing reaches) and without it, side by side.
+"""Keep-alive throughput with and without sluice. With it, sluice is attached and enforces thresholds that nothing reaches.
 
-Server and clients are in two network namespaces (sl-bench-s, sl-bench-c) joined by a veth pair. Rounds alternate: bare and
-attached, the first of the pair changing places, so that a machine that drifts drifts under both; the ratio is taken
-pair by pair and its median told. Many short pairs tell more than few long ones. What is added to a request is told twice: by
-the requests a second (how much longer one takes), and by CPU, which is all that the machine spent (/proc/stat), both ends and
-the kernel, by the requests answered: what else runs at the time is in it, so run this on a quiet machine. One more run, with
-the kernel's own count of the time in our programs, says what they take of each request; that figure stands also where a
-machine is not quiet.
+Server and clients are in two network namespaces (sl-bench-s, sl-bench-c), joined by a veth pair. A round is a pair of runs,
+bare and attached; the order alternates, so that drift of the machine affects both. The ratio is the median of all pairs.
+Many short pairs give more than few long ones.
+
+The time that sluice adds to a request has two figures. One comes from the requests per second. The other one comes from the
+CPU time of the whole machine (/proc/stat), both ends and the kernel, divided by the answered requests. Other work of the
+machine is part of it, so run this on an idle machine. One more run uses the kernel's own count of the time in sluice's
+programs. That figure holds on a busy machine, too.
 
     throughput.py [--seconds S] [--rounds N] [CASE…]
 """
@@ -80,9 +81,9 @@ class Bench(Network):
                 f"http://{self.address}:{PORT}"]
 
     def load(self, case):
-        """One run: requests a second, p50 and p99 in ms, CPU in us a request."""
+        """One run: requests per second, p50 and p99 in ms, CPU in us per request."""
         began, busy = time.monotonic(), machine_ticks()[0]
-        out = self.ask(*self.command(case)).stdout
+        out = self.run_client(*self.command(case)).stdout
         cpu, took = ticks_us(machine_ticks()[0] - busy), time.monotonic() - began
         if case["streamed"]:
             r = json.loads(out)
@@ -97,16 +98,16 @@ class Bench(Network):
             sys.exit(f"{case['name']}: {bad} requests failed: {out[-400:]}")
         return {"n": n, "rate": rate, "p50": p50, "p99": p99, "cpu": cpu / n}
 
-    def told_of_programs(self, case):
-        """By program: runs a request and ns a run, in a run of its own; the kernel's two clock reads are in it."""
+    def programs_line(self, case):
+        """For each program: runs per request and ns per run, from a separate run. The kernel's two clock reads are included."""
         counting = count_run_time()
         n = self.load(case)["n"]
         if counting is not None:
             os.close(counting)
         spent = {name: x for name, x in self.programs().items() if x[1]}
-        said = [f"{name} {runs / n:.1f} x {ns / runs:.0f} ns" for name, (ns, runs) in spent.items()]
+        each = [f"{name} {runs / n:.1f} x {ns / runs:.0f} ns" for name, (ns, runs) in spent.items()]
         total = sum(ns for ns, _ in spent.values())
-        return f"programs: {total / n / 1000:.2f} us a request ({', '.join(said) or 'no links to ask'})"
+        return f"programs: {total / n / 1000:.2f} us per request ({', '.join(each) or 'no pinned links'})"
 
     def compare(self, case, rounds):
         pairs = []
@@ -125,7 +126,7 @@ class Bench(Network):
                     self.stop_sluice(sluiced)
             pairs.append(pair)
         sluiced = self.attach()
-        programs = self.told_of_programs(case)
+        programs = self.programs_line(case)
         self.stop_sluice(sluiced)
         self.stop(server)
         return pairs, programs
@@ -136,7 +137,7 @@ def ms(text):
     return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
-# As fast as it can, which no model is; and with the slots and the times of a small model on a large machine.
+# mock: as fast as possible, unlike any model. llama: the slots and times of a small model on a large machine.
 MOCKS = {
     "mock": "bench,slots=256,prefill-ms=0,token-ms=0,tokens=32",
     "llama": "bench,slots=8,prefill-ms=10,token-ms=2,tokens=32",
@@ -154,9 +155,9 @@ CASES = [
 
 def main():
     parser = argparse.ArgumentParser(description="throughput with sluice attached and without it")
-    parser.add_argument("--seconds", type=int, default=1, help="of each run")
+    parser.add_argument("--seconds", type=int, default=1, help="length of each run")
     parser.add_argument("--rounds", type=int, default=15, help="pairs of runs")
-    parser.add_argument("--json", action="store_true", help="all runs, as they were")
+    parser.add_argument("--json", action="store_true", help="print every run")
     parser.add_argument("case", nargs="*", help=", ".join(c["name"] for c in CASES))
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -170,7 +171,7 @@ def main():
             bench.configure()
             print(f"{'':16} {'requests/s':>19} {'p50 ms':>15} {'p99 ms':>15} {'CPU us/request':>17}   ratio by pairs")
             print(f"{'':16} {'bare':>9} {'with':>9} {'bare':>7} {'with':>7} {'bare':>7} {'with':>7} {'bare':>8} {'with':>8}   "
-                  f"median (least, most)   added us a request: by rate, by CPU")
+                  f"median (least, most)   added us per request: by rate, by CPU")
             for case in CASES:
                 if args.case and case["name"] not in args.case:
                     continue

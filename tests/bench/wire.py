@@ -1,19 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A trace at a multiple of the engine's capacity, on the wire: no limiter, ema-flag, the best fixed limit, adaptive.
+"""Compares policies on the wire, with a trace at a multiple of the engine's capacity: no limiter, ema-flag, the best fixed
+limit, adaptive.
 
-The mock server runs the simulator's engine in real time (mock_server --engine), the load generator replays a window of
-the trace as an open loop, between two network namespaces (sl-wire-s, sl-wire-c) that a veth pair joins and that nothing
-else can be reached from. The capacity, the window and the best fixed limit are what build/sluice-sim says for this very
-engine, trace and load; the limit is nginx's limit_conn with one key for all, so that it bounds what is in flight
-altogether. All that is told of latency and goodput is what the clients measured. Server, limiter and clients together take
-a small part of one core; they run at a high priority, so that what else the machine does disturbs them little.
+The mock server runs the simulator's engine in real time (mock_server --engine). The load generator replays a window of the
+trace as an open loop. Both run in network namespaces (sl-wire-s, sl-wire-c) that a veth pair joins and that are isolated
+from everything else. build/sluice-sim computes the capacity, the window and the best fixed limit for the same engine, trace
+and load. That limit is nginx's limit_conn with one key for all, so it bounds all requests in flight. The clients measure
+latency and goodput. Server, limiter and clients together take a small part of one core. They run at a high priority, so
+that other work disturbs them little.
 
     wire.py --traces DIR [--trace NAME,…] [--seconds N | --quick] [--variants LIST] [--update-docs]
     wire.py --last [--update-docs]
 
-The results lie in build/bench-wire.json and build/goodput.svg. With --update-docs the table goes into
-user/docs/benchmarks.md, between its two marks, and the plot to tests/bench/goodput.svg.
+The results are in build/bench-wire.json and build/goodput.svg. --update-docs writes the table into
+user/docs/benchmarks.md, between its two marks, and the plot into tests/bench/goodput.svg.
 """
 
 import argparse
@@ -57,40 +58,40 @@ proxy_read_timeout 3600s; }} }} }}
 
 
 class Simulator:
-    """What is simulated of a window of a trace: at the load, and at eight others within 1 % of it.
+    """Simulations of a window of a trace, at the load and at eight others within 1 % of it.
 
-    A load like this leaves much to chance: who comes a few ms earlier or later decides who else is refused. So the best
-    limit is that with the best median, and what is told is the least and the most."""
+    Such a load depends on chance: an arrival some ms earlier changes later refusals. So the best limit is the one with the
+    best median, and the table shows the least and the most."""
 
     def __init__(self, trace, seed, seconds, load):
         self.trace, self.seed = trace, seed
-        self.capacity = self.ask(2, load, "none")["capacity"]
+        self.capacity = self.simulate(2, load, "none")["capacity"]
         self.rate = load * self.capacity
         self.requests = max(2, round(self.rate * seconds))
-        whole = self.ask(self.requests, load, "none")
+        whole = self.simulate(self.requests, load, "none")
         self.trace_from, self.requests = whole["trace_from"], whole["requests"]
         loads = [load * (1 + i / 400) for i in range(-4, 5)]
-        limits = self.ask_all(loads, [f"fixed={n}" for n in LIMITS])
+        limits = self.simulate_all(loads, [f"fixed={n}" for n in LIMITS])
         best = max(limits, key=lambda name: statistics.median(r["goodput"] for r in limits[name]))
         self.limit = int(best.split("=")[1])
-        self.results = {"fixed": limits[best], **self.ask_all(loads, ["none", "ema-flag", "adaptive"])}
+        self.results = {"fixed": limits[best], **self.simulate_all(loads, ["none", "ema-flag", "adaptive"])}
 
-    def ask_all(self, loads, policies):
+    def simulate_all(self, loads, policies):
         results = {p: [] for p in policies}
         for load in loads:
             for i in range(0, len(policies), 4):
-                for policy, r in zip(policies[i:], self.ask(self.requests, load, *policies[i:i + 4])["policies"]):
+                for policy, r in zip(policies[i:], self.simulate(self.requests, load, *policies[i:i + 4])["policies"]):
                     results[policy].append(r)
         return results
 
-    def told(self, name):
+    def summary(self, name):
         runs = self.results[name]
         goodput = [r["goodput"] for r in runs]
         return {"goodput": statistics.median(goodput), "least": min(goodput), "most": max(goodput),
                 "refused": statistics.median(r["refused"] / r["arrived"] for r in runs),
                 "ttft_p50_ms": statistics.median(r["ttft_p50_ms"] for r in runs)}
 
-    def ask(self, requests, load, *policies):
+    def simulate(self, requests, load, *policies):
         command = [f"{BUILD}/sluice-sim", "--json", "--trace", self.trace, "--seed", str(self.seed),
                    "--requests", str(requests), "--load", str(load), "--ttft-threshold-ms", str(TTFT_MS),
                    "--itl-threshold-ms", str(ITL_MS), "--time-constant-secs", str(TAU_S)]
@@ -125,7 +126,7 @@ class Wire(Network):
                           f"{self.dir}/nginx.conf")
 
     def programs_ms(self):
-        """What sluice's programs have run for; None where that is not known."""
+        """Run time of sluice's programs in ms; None if unknown."""
         spent = self.programs() if self.counts else {}
         return sum(ns for ns, _ in spent.values()) / 1e6 if spent else None
 
@@ -147,7 +148,7 @@ class Wire(Network):
         pids = family(limiter.pid) if limiter else []
         server_us, limiter_us, programs = process_us([server.pid]), process_us(pids), self.programs_ms() if sluice else None
         busy, began = machine_ticks(), time.monotonic()
-        out = self.ask(*self.command(trace, sim, seconds, port), check=False)
+        out = self.run_client(*self.command(trace, sim, seconds, port), check=False)
         took = time.monotonic() - began
         if out.returncode:
             sys.exit(f"loadgen: {out.stderr.strip()}")
@@ -173,11 +174,11 @@ class Wire(Network):
             "by_prompt": [{k: q[k] for k in ("tokens_up_to", "arrived", "met")} for q in r["load"]["by_prompt"]],
             "limiter_ms": limiter_us / 1000, "programs_ms": programs, "server_ms": server_us / 1000,
             "busy": busy[0] / max(1, busy[1]), "stolen": busy[2] / max(1, busy[1]), "series": series,
-            "simulated": sim.told(name),
+            "simulated": sim.summary(name),
         }
 
 
-# ---- what is told ----
+# ---- the report ----
 
 NAMES = {"none": "no limiter", "ema-flag": "`ema-flag`", "adaptive": "`adaptive`"}
 
@@ -189,7 +190,7 @@ def ms(value):
 
 
 def cpu(v):
-    """Of one core, over the time that the run took."""
+    """The share of one core, over the length of the run."""
     if v["name"] == "none":
         return "–"
     share = (v["limiter_ms"] + (v["programs_ms"] or 0)) / v["took_s"] / 10
@@ -215,15 +216,15 @@ def table(results):
     for r in results["runs"]:
         lines += ["", f"*{r['trace']}*, {r['requests']} requests in {r['requests'] / r['rate']:.0f} s: {r['rate']:.2f}/s, "
                   f"{r['load']:g} times the capacity of {r['capacity']:.2f}/s (the most that a constant number in flight achieves).", "",
-                  "| | goodput/s | simulated | refused | simulated | met, of those let in | met, by length of prompt | "
+                  "| | goodput/s | simulated | refused | simulated | met, of admitted | met, by length of prompt | "
                   "TTFT p50 | p99 | CPU, of a core |",
                   "|---|---|---|---|---|---|---|---|---|---|"]
         for v in r["variants"]:
-            let_in = v["arrived"] - v["refused"]
+            admitted = v["arrived"] - v["refused"]
             quartiles = " ".join(f"{100 * q['met'] / max(1, q['arrived']):.0f}" for q in v["by_prompt"])
             lines.append(f"| {name_of(v)} | {v['goodput']:.2f} | {simulated(v)} | {100 * v['refused'] / v['arrived']:.0f} % | "
                          f"{100 * v['simulated']['refused']:.0f} % | "
-                         f"{100 * v['met'] / max(1, let_in):.0f} % | {quartiles} % | {ms(v['ttft_p50_ms'])} | "
+                         f"{100 * v['met'] / max(1, admitted):.0f} % | {quartiles} % | {ms(v['ttft_p50_ms'])} | "
                          f"{ms(v['ttft_p99_ms'])} | {cpu(v)} |")
     return "\n".join(lines)
 
@@ -234,14 +235,14 @@ def update_docs(text, drawn):
         page = f.read()
     begin, end = page.find(MARKS[0]), page.find(MARKS[1])
     if begin < 0 or end < begin:
-        sys.exit(f"{PAGE} has lost its marks '{MARKS[0]}' and '{MARKS[1]}'")
+        sys.exit(f"{PAGE} lacks the marks '{MARKS[0]}' and '{MARKS[1]}'")
     shutil.copyfile(drawn, os.path.join(ROOT, "tests/bench/goodput.svg"))
     image = "![Goodput over time, by policy](../../tests/bench/goodput.svg)"
     with open(path, "w", encoding="utf-8") as f:
         f.write(f"{page[:begin]}{MARKS[0]}\n{text}\n\n{image}\n{page[end:]}")
 
 
-def tell(results, update):
+def report(results, update):
     text = table(results)
     print(text)
     with open(PLOT, "w", encoding="utf-8") as f:
@@ -261,7 +262,7 @@ def machine():
 def find_trace(directory, name):
     found = sorted(glob.glob(f"{directory}/*{glob.escape(name)}*.csv"))
     if not found:
-        sys.exit(f"{directory} has no trace *{name}*.csv: of the Azure LLM inference traces, 2023")
+        sys.exit(f"{directory} has no trace *{name}*.csv of the Azure LLM inference traces, 2023")
     return found[0]
 
 
@@ -276,7 +277,7 @@ def measure(args, variants):
         wire = Wire(directory)
         wire.sweep()
         try:
-            wire.counts = count_run_time() is not None  # open until this process ends
+            wire.counts = count_run_time() is not None  # stays open until this process ends
             wire.set_up()
             for name, path in traces:
                 sim = Simulator(path, args.seed, args.seconds, args.load)
@@ -300,23 +301,23 @@ def measure(args, variants):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="policies on the wire, beside nginx and what was simulated")
-    parser.add_argument("--traces", metavar="DIR", help="has *conv*.csv and *code*.csv of the Azure LLM inference traces")
-    parser.add_argument("--trace", default="conv", metavar="NAME,…", help="which of them (default conv)")
-    parser.add_argument("--seconds", type=int, default=120, help="of each run (default 120; unlimited runs take longer)")
-    parser.add_argument("--quick", action="store_true", help="15 s each: to see that it works")
+    parser = argparse.ArgumentParser(description="policies on the wire, compared with nginx and with the simulator")
+    parser.add_argument("--traces", metavar="DIR", help="directory of *conv*.csv and *code*.csv, the Azure LLM inference traces")
+    parser.add_argument("--trace", default="conv", metavar="NAME,…", help="the traces to run (default conv)")
+    parser.add_argument("--seconds", type=int, default=120, help="length of each run (default 120; runs without limiter take longer)")
+    parser.add_argument("--quick", action="store_true", help="15 s each, as a check that it works")
     parser.add_argument("--load", type=float, default=2, help="in multiples of the capacity (default 2)")
-    parser.add_argument("--seed", type=int, default=1, help="which part of the trace (default 1)")
+    parser.add_argument("--seed", type=int, default=1, help="selects the part of the trace (default 1)")
     parser.add_argument("--variants", default=",".join(VARIANTS), help=f"of {', '.join(VARIANTS)}")
-    parser.add_argument("--last", action="store_true", help="no run: tell the last one again")
-    parser.add_argument("--update-docs", action="store_true", help="put table and plot into user/docs/benchmarks.md")
+    parser.add_argument("--last", action="store_true", help="no run: report the last one again")
+    parser.add_argument("--update-docs", action="store_true", help="write table and plot into user/docs/benchmarks.md")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     if args.last:
         with open(RESULTS, encoding="utf-8") as f:
-            tell(json.load(f), args.update_docs)
+            report(json.load(f), args.update_docs)
         return
     variants = args.variants.split(",")
     if not args.traces or not set(variants) <= set(VARIANTS):
@@ -324,7 +325,7 @@ def main():
     if args.quick:
         args.seconds = 15
     os.nice(-15)
-    tell(measure(args, variants), args.update_docs)
+    report(measure(args, variants), args.update_docs)
 
 
 if __name__ == "__main__":

@@ -186,8 +186,7 @@ int main(int argc, char **argv)
 		for (int done = 0; done < BATCH;) {
 			int n = sendmmsg(fd, messages + done, (unsigned)(BATCH - done), 0);
 
-			/* A busy device: sendmmsg() repeats the rest, so that everything is sent.
-			 */
+			/* A busy device takes the rest in the next call. */
 			if (n < 0 && (errno != ENOBUFS || ++busy > count))
 				die("flood: sendmmsg");
 			done += n > 0 ? n : 0;

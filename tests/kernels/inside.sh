@@ -1,13 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# What scripts/test-kernels runs inside each kernel: the daemon, with no more capabilities than its systemd unit gives it,
-# on a veth between two network namespaces; a model shut by its latency and the 429 that a client then reads, also by
-# devices for 802.1Q and 802.1ad tags and in segments of more than 64 KiB (BIG TCP), which the kernel of a development
-# machine may not have; a blocked client's ECONNREFUSED by tc and by XDP; a detach that leaves nothing; and of the datapath's
-# own tests those that DATAPATH_TESTS names. It takes the kernel to be its own: a sluice of somebody else's would be found by the
-# search for what is left.
+# The tests that scripts/test-kernels runs in each guest. The daemon has the capabilities of its systemd unit and no others; it
+# runs on a veth between two network namespaces. The tests cover
 #
-# `ok - …` or `not ok - …: why`, a line for each thing that holds. Emulation is slow: WAIT bounds each wait, in seconds.
+# - a model that its latency shuts, and the 429 that a client then reads;
+# - the same through devices for 802.1Q and 802.1ad tags, and in segments of more than 64 KiB (BIG TCP): the kernel of a
+#   development machine may lack these;
+# - a blocked client's ECONNREFUSED, by tc and by XDP;
+# - a detach that leaves nothing;
+# - the datapath tests of DATAPATH_TESTS.
+#
+# The script needs a kernel without another sluice: its search for leftovers would find that, too. A check prints one line,
+# `ok - …` or `not ok - …: why`. Emulation is slow: WAIT bounds each wait, in seconds.
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -28,7 +32,7 @@ not_ok() {
 	failed=1
 }
 
-# check SENTENCE COMMAND…: what the command prints is why not.
+# check SENTENCE COMMAND…: if the command fails, its output is the reason.
 check() {
 	local sentence=$1 why
 
@@ -36,7 +40,7 @@ check() {
 	if why=$("$@" 2>&1); then ok "$sentence"; else not_ok "$sentence" "${why:-$* failed}"; fi
 }
 
-# soon COMMAND…: until it succeeds, or the time is up.
+# soon COMMAND…: repeats the command until it succeeds, for `wait` seconds at most.
 soon() {
 	local deadline=$((SECONDS + wait))
 
@@ -70,7 +74,7 @@ clean() {
 	rm -rf "$pin" "$t"
 }
 
-# What the unit may do, as setpriv wants it.
+# Prints the unit's capabilities in setpriv's form.
 unit_capabilities() {
 	sed -n 's/^CapabilityBoundingSet=//p' "$here/scripts/sluiced.service" | tr 'A-Z ' 'a-z\n' |
 		sed 's/^cap_/+/' | paste -s -d, | sed 's/^/-all,/'
@@ -96,7 +100,7 @@ daemon() {
 
 programs() { bpftool prog show 2>/dev/null | grep -oE ' name (gate|gate_generic|requests|requests_l3|responses|responses_l3) ' | sort -u | wc -l; }
 
-all_loaded() { [[ $(programs) == 6 ]] || { echo "$(programs) of 6 programs are there"; return 1; }; }
+all_loaded() { [[ $(programs) == 6 ]] || { echo "$(programs) of 6 programs are loaded"; return 1; }; }
 
 has_tcx() { [[ -n $(ls "$pin/links" 2>/dev/null | grep requests) ]]; }
 
@@ -118,21 +122,21 @@ attached() {
 
 model() { [[ $(ctl models --json | tr -d ' \n') =~ \"name\":\"$1\"[^}]*\"open\":$2 ]]; }
 
-ask() { # ask ADDRESS MODEL: prints the status
+send() { # send ADDRESS MODEL: sends a request and prints its status
 	on slk-c curl -sS -m "$wait" -o "$t/body" -w '%{http_code}\n' \
 		--json "{\"model\":\"$2\",\"stream\":true,\"messages\":[]}" "http://$1:8000/v1/chat/completions"
 }
 
-answers() { [[ $(ask "$1" "$2" 2>&1 | tee "$t/said") == "$3" ]] || { cat "$t/said"; return 1; }; }
+answers() { [[ $(send "$1" "$2" 2>&1 | tee "$t/status") == "$3" ]] || { cat "$t/status"; return 1; }; }
 
-# The whole of a refusal up to the end of the connection, by a client that reads on until then.
+# reads_to_the_end ADDRESS: a client reads the whole 429 up to the end of the connection.
 reads_to_the_end() {
 	local body='{"model":"slow","messages":[]}' text
 
 	text=$(on slk-c timeout "$wait" bash -c "exec 3<>/dev/tcp/$1/8000 &&
 		printf 'POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: ${#body}\r\n\r\n%s' '$body' >&3 &&
 		cat <&3" 2>&1) || { echo "$text"; return 1; }
-	text=${text%"${text##*[! ]}"} # its length is a constant, by spaces
+	text=${text%"${text##*[! ]}"} # spaces pad it to a constant length
 	[[ $text == 'HTTP/1.1 429 '*rate_limit_exceeded*'}' ]] || { echo "$text"; return 1; }
 }
 
@@ -143,7 +147,7 @@ refused() {
 	[[ $why == *'Connection refused'* ]] || { echo "status $status: $why"; return 1; }
 }
 
-served() { # how many requests the server has had in full
+served() { # prints the number of complete requests at the server
 	on slk-s curl -sS -m "$wait" http://127.0.0.1:8001/stats | tr -d ' \n' |
 		grep -oE '"requests_complete":[0-9]+' | head -n 1 | tr -dc 0-9
 }
@@ -152,7 +156,7 @@ same() { [[ $1 == "$2" ]] || { echo "wanted $1, got $2"; return 1; }; }
 
 xdp_of() { on slk-s ip link show dev s0 | grep -oE '\<xdp(generic)?\>' | head -n 1; }
 
-turned_round() {
+xdp_transmitted() {
 	local n
 
 	n=$(on slk-s ethtool -S s0 | awk '/xdp_tx:/ { n += $2 } END { print n + 0 }')
@@ -178,17 +182,17 @@ detach() {
 	check "$1: detach leaves no program, map, filter or pin" soon nothing_left
 }
 
-# A blocked client, by whatever hook is first.
+# blocked HOOK: blocks a client; HOOK is the first one of the packet's way.
 blocked() {
-	check "$1: before that, the client is served" answers 10.77.0.1 fast 200
+	check "$1: the client is served before the block" answers 10.77.0.1 fast 200
 	check "$1: a client can be blocked" ctl block 10.77.0.2
 	check "$1: a blocked client's connect fails with ECONNREFUSED" refused 10.77.0.1
-	[[ $1 != "xdp native" ]] || check "$1: it was XDP that said so" turned_round
-	check "$1: and the block can be taken back" ctl clear 10.77.0.2
-	check "$1: after that, the client is served" answers 10.77.0.1 fast 200
+	[[ $1 != "xdp native" ]] || check "$1: XDP sent the reset" xdp_transmitted
+	check "$1: the block can be cleared" ctl clear 10.77.0.2
+	check "$1: the client is served after the block" answers 10.77.0.1 fast 200
 }
 
-# A datapath test program: its cmocka lines become ours.
+# datapath_test NAME: runs a datapath test program and prints its cmocka results as checks.
 datapath_test() {
 	local name=$1 status=0
 
@@ -211,9 +215,9 @@ for module in veth sch_ingress cls_bpf; do
 	modprobe -q "$module" 2>/dev/null
 done
 release=$(uname -r)
-want_tcx=1 spoils=1
+want_tcx=1 generic_refused=1
 [[ $(printf '%s\n' 6.6 "$release" | sort -V | head -n 1) == 6.6 ]] || want_tcx=
-[[ $(printf '%s\n' 6.9 "$release" | sort -V | head -n 1) == 6.9 ]] || spoils=
+[[ $(printf '%s\n' 6.9 "$release" | sort -V | head -n 1) == 6.9 ]] || generic_refused=
 
 ip netns add slk-s
 ip netns add slk-c
@@ -231,7 +235,7 @@ on slk-s "$build/mock_server" --listen 8000 --admin 127.0.0.1:8001 \
 pids+=($!)
 check "the model server starts" soon grep -q '^ready' "$t/mock"
 
-# Devices for tags: one of 802.1Q that has hooks of its own behind its parent's, and two within each other that have not.
+# Adds devices for tags: an 802.1Q device with hooks of its own, and an 802.1Q device within an 802.1ad one, without hooks.
 tags() {
 	local end id=1
 
@@ -248,7 +252,7 @@ tags() {
 	done
 }
 
-# How long the longest packets were that s0 sent and got, until both are longer than 64 KiB or `wait` seconds have passed.
+# Writes the lengths of the longest packets that s0 sent and received, until both exceed 64 KiB or `wait` seconds have passed.
 longest() {
 	on slk-s timeout "$wait" python3 -c '
 import socket, sys
@@ -271,19 +275,19 @@ longer() {
 	((lengths[0] > 65536 && lengths[1] > 65536)) || { echo "${lengths[*]}"; return 1; }
 }
 
-# big MODEL STATUS: three requests, over IPv6.
+# big MODEL STATUS: sends three requests over IPv6.
 big() {
 	on slk-c timeout "$wait" "$build/loadgen" --json --connect '[fd77::1]:8000' --model "$1" --plain --requests 3 \
 		--body-bytes 4000000 >"$t/big" 2>&1
 	tr -d ' \n' <"$t/big" | grep -qE "\"status\":\{\"$2\":3\}" || { cat "$t/big"; return 1; }
 }
 
-requests() { # admitted,rejected
+requests() { # prints admitted,rejected
 	ctl status --json | tr -d ' \n' | grep -oE '"requests":\{"admitted":[0-9]+,"rejected":[0-9]+' | grep -oE '[0-9]+' |
 		paste -s -d,
 }
 
-# Both verdicts by a way into the host, each counted once: both_ways SENTENCE ADDRESS
+# both_ways PATH ADDRESS: both verdicts on a path into the host, each counted once
 both_ways() {
 	local before after
 
@@ -295,7 +299,7 @@ both_ways() {
 	check "$1: each was counted once" same "$after" "$(requests)"
 }
 
-# A window of a MB from the start: nobody sends at once more than a part of it.
+# Sets an initial window of a MB: a sender sends only a part of the window at once.
 long_segments() {
 	local end
 
@@ -313,32 +317,32 @@ big_tcp() {
 	check "BIG TCP: both ends take segments of more than 64 KiB" long_segments
 	longest &
 	pid=$!
-	check "BIG TCP: somebody listens" soon grep -q listens "$t/longest"
+	check "BIG TCP: the packet socket listens" soon grep -q listens "$t/longest"
 	before=$(requests)
-	check "BIG TCP: requests of 4 MB are served, with long answers" big long 200
-	check "BIG TCP: and refused" big slow 429
+	check "BIG TCP: requests of 4 MB get long answers" big long 200
+	check "BIG TCP: requests of 4 MB are refused" big slow 429
 	after=$((${before%,*} + 3)),$((${before#*,} + 3))
 	check "BIG TCP: each was counted once" same "$after" "$(requests)"
-	check "BIG TCP: there were longer packets than 64 KiB both ways" longer
+	check "BIG TCP: packets of more than 64 KiB passed both ways" longer
 	kill "$pid" 2>/dev/null
 	wait "$pid"
 }
 
-# Not by check: what it starts in the background has to be this shell's.
-check "devices for 802.1Q and 802.1ad" tags
+# Not by check: the background process must be a child of this shell.
+check "the kernel has devices for 802.1Q and 802.1ad" tags
 if daemon tc --xdp off --interface s7 >"$t/why"; then
-	ok "the daemon starts, with no more capabilities than its unit has"
+	ok "the daemon starts with the capabilities of its unit"
 	check "all six programs are loaded" all_loaded
-	check "it attaches by ${want_tcx:+tcx}$([[ $want_tcx ]] || echo clsact)" attached
+	check "the daemon attaches by ${want_tcx:+tcx}$([[ $want_tcx ]] || echo clsact)" attached
 	check "tc: an open model serves" answers 10.77.0.1 fast 200
-	check "tc: and over IPv6" answers '[fd77::1]' fast 200
+	check "tc: an open model serves over IPv6" answers '[fd77::1]' fast 200
 	check "tc: a slow model serves while it is open" answers 10.77.0.1 slow 200
 	check "tc: its latency shuts it" soon model slow false
 	before=$(served)
 	check "tc: a request to the shut model reads 429" answers 10.77.0.1 slow 429
-	check "tc: and over IPv6" answers '[fd77::1]' slow 429
+	check "tc: a request to the shut model reads 429 over IPv6" answers '[fd77::1]' slow 429
 	check "tc: its client reads all of it and a clean end" reads_to_the_end 10.77.0.1
-	check "tc: the server's application saw none of the three" same "$before" "$(served)"
+	check "tc: the server's application saw no refused request" same "$before" "$(served)"
 	check "tc: the open model still serves" answers 10.77.0.1 fast 200
 	both_ways "802.1Q, hooks on both devices" 10.77.7.1
 	both_ways "802.1Q in 802.1ad" 10.77.8.1
@@ -346,13 +350,13 @@ if daemon tc --xdp off --interface s7 >"$t/why"; then
 	blocked tc
 	detach tc
 else
-	not_ok "the daemon starts, with no more capabilities than its unit has" "$(cat "$t/why")"
+	not_ok "the daemon starts with the capabilities of its unit" "$(cat "$t/why")"
 fi
 
-# Without a program on the peer, what XDP sends over a veth waits there until other traffic comes; GRO does not help.
+# Without a program on the peer, packets of XDP_TX wait in the veth until other traffic comes. GRO does not help.
 on slk-c ip link set c0 xdpdrv obj "$build/pass.bpf.o" sec xdp
 if daemon native --xdp native >"$t/why"; then
-	check "xdp native: it is" same xdp "$(xdp_of)"
+	check "xdp native: the interface has it" same xdp "$(xdp_of)"
 	blocked "xdp native"
 	detach "xdp native"
 else
@@ -360,13 +364,13 @@ else
 fi
 on slk-c ip link set c0 xdpdrv off
 
-if [[ $spoils ]]; then
+if [[ $generic_refused ]]; then
 	timeout "$wait" nsenter --net="$ns/slk-s" "$build/sluiced" --pin-dir "$pin" --control "$t/control.sock" --metrics off \
 		--interface s0 --listen 8000 --xdp generic >"$t/generic" 2>&1 </dev/null
-	check "xdp generic: refused on this kernel, with the reason" grep -q 'hide the link header' "$t/generic"
-	check "xdp generic: and nothing stays" soon nothing_left
+	check "xdp generic: this kernel refuses it, with the reason" grep -q 'hide the link header' "$t/generic"
+	check "xdp generic: the refused start leaves nothing" soon nothing_left
 elif daemon generic --xdp generic >"$t/why"; then
-	check "xdp generic: it is" same xdpgeneric "$(xdp_of)"
+	check "xdp generic: the interface has it" same xdpgeneric "$(xdp_of)"
 	blocked "xdp generic"
 	check "xdp generic: a slow model serves while it is open" answers 10.77.0.1 slow 200
 	check "xdp generic: its latency shuts it" soon model slow false
@@ -377,7 +381,7 @@ else
 fi
 end
 
-# Each of their cases loads the object anew: ten seconds of emulation, minutes a program.
+# Each datapath test loads the object: ten seconds under emulation, minutes for a program.
 for name in ${DATAPATH_TESTS:-}; do
 	datapath_test "$name"
 done
