@@ -25,7 +25,9 @@
 
 #include <cmocka.h>
 
-#include "datapath/internal.h"
+#include "datapath/hooks.h"
+#include "datapath/map_io.h"
+#include "datapath/settings.h"
 
 #define PIN_DIR "/sys/fs/bpf/sluice"
 

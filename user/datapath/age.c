@@ -19,7 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "age.h"
+#include "map_io.h"
 
 #define BATCHES_PER_CALL 32 /* bounds one call to 8192 entries of each map */
 
@@ -267,17 +268,13 @@ static bool forget(struct datapath *d, const struct sluice_conn_key *key, uint64
 
 static void note_busy(struct age *age, const struct sluice_exchange *e)
 {
-	if (age->busy_count == age->busy_capacity) {
-		size_t capacity = age->busy_capacity ? 2 * age->busy_capacity : 256;
-		void *grown = realloc(age->busy, capacity * sizeof(*age->busy));
+	void *busy = list_grow(age->busy, age->busy_count, &age->busy_capacity, sizeof(*age->busy));
 
-		if (!grown) {
-			age->out_of_memory = true;
-			return;
-		}
-		age->busy = grown;
-		age->busy_capacity = capacity;
+	if (!busy) {
+		age->out_of_memory = true;
+		return;
 	}
+	age->busy = busy;
 	age->busy[age->busy_count++] =
 		(struct sluice_client_flag_key){.client = e->client, .model = e->pool};
 }
@@ -471,15 +468,10 @@ static void note_idle(void *arg, const void *key, const void *value)
 	if (age->busy_count &&
 	    bsearch(key, age->busy, age->busy_count, sizeof(*age->busy), by_client))
 		return;
-	if (age->idle_count == age->idle_capacity) {
-		size_t capacity = age->idle_capacity ? 2 * age->idle_capacity : 256;
-		void *grown = realloc(age->idle, capacity * sizeof(*age->idle));
-
-		if (!grown)
-			return;
-		age->idle = grown;
-		age->idle_capacity = capacity;
-	}
+	idle = list_grow(age->idle, age->idle_count, &age->idle_capacity, sizeof(*age->idle));
+	if (!idle)
+		return;
+	age->idle = idle;
 	idle = &age->idle[age->idle_count++];
 	memcpy(&idle->client, key, sizeof(idle->client));
 	memcpy(&idle->value, value, sizeof(idle->value));
@@ -502,8 +494,9 @@ static bool ahead(struct datapath *d, const struct idle_client *c, uint64_t now)
  */
 static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 {
-	int fd = map_fd(d->skel->maps.client_in_flight), err;
+	const struct bpf_map *map = d->skel->maps.client_in_flight;
 	struct idle_client *last = age->idle_last;
+	int err;
 
 	age->idle_last = age->idle;
 	age->idle_last_count = age->idle_count;
@@ -514,8 +507,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 	age->idle = NULL;
 	if (age->busy_count)
 		qsort(age->busy, age->busy_count, sizeof(*age->busy), by_client);
-	err = map_each(d, fd, sizeof(struct sluice_client_flag_key), sizeof(struct sluice_holding),
-		       note_idle, age);
+	err = map_each(d, map, note_idle, age);
 	if (err)
 		return err;
 	if (age->idle_count)
@@ -533,7 +525,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 			continue;
 		c->since = was->since;
 		if (c->value.in_flight || !ahead(d, c, now))
-			bpf_map_delete_elem(fd, &c->client);
+			bpf_map_delete_elem(map_fd(map), &c->client);
 	}
 	return 0;
 }

@@ -19,7 +19,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "internal.h"
+#include "hooks.h"
+#include "pins.h"
 
 /* Newer than the headers that sluice builds with: enum bpf_attach_type of Linux 6.6. */
 #define TCX_INGRESS 46
@@ -82,30 +83,6 @@ static int interface_kind(const char *interface, struct kind *out)
 	request.ifr_data = (void *)&driver;
 	if (!ioctl(fd, SIOCETHTOOL, &request))
 		out->veth = !strcmp(driver.driver, "veth");
-	return 0;
-}
-
-int link_remove(const char *pin_dir, const char *name, void *unused)
-{
-	char path[PATH_MAX + NAME_MAX + 16];
-	struct stat st;
-	int fd, err;
-
-	snprintf(path, sizeof(path), "%s/links/%s", pin_dir, name);
-	if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
-		if (rmdir(path) && errno != ENOENT)
-			return datapath_fail(-errno, "%s cannot be removed: %s", path,
-					     strerror(errno));
-		return 0;
-	}
-	fd = bpf_obj_get(path);
-	if (fd >= 0) {
-		bpf_link_detach(fd); /* at once, whoever else holds it */
-		close(fd);
-	}
-	err = unlink(path) ? -errno : 0;
-	if (err && err != -ENOENT)
-		return datapath_fail(err, "%s cannot be removed: %s", path, strerror(-err));
 	return 0;
 }
 

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What clients hold, and which class their requests are of. client_in_flight has an entry for each
- * client and law under which it has something in flight; who wants to know of a client as such adds
- * them up.
+ * Clients: the key of one that an API key or a header names, what they have in flight, which
+ * priority class their requests are of. The one idea: client_in_flight has an entry for each client
+ * and law under which it has something in flight; the total of a client is their sum.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include <sluice/siphash.h>
 
-static int unread(int err, const char *what)
-{
-	return err ? datapath_fail(err, "%s cannot be read: %s", what, strerror(-err)) : 0;
-}
+#include "map_io.h"
 
 struct holding {
 	struct sluice_client client;
@@ -30,18 +27,13 @@ static void note_holding(void *arg, const void *key, const void *value)
 {
 	const struct sluice_client_flag_key *k = key;
 	struct holdings *all = arg;
+	void *list = list_grow(all->list, all->count, &all->capacity, sizeof(*all->list));
 
-	if (all->count == all->capacity) {
-		size_t capacity = all->capacity ? all->capacity * 2 : 256;
-		void *more = realloc(all->list, capacity * sizeof(*all->list));
-
-		if (!more) {
-			all->no_memory = true;
-			return;
-		}
-		all->list = more;
-		all->capacity = capacity;
+	if (!list) {
+		all->no_memory = true;
+		return;
 	}
+	all->list = list;
 	all->list[all->count].client = k->client;
 	all->list[all->count++].in_flight = ((const struct sluice_holding *)value)->in_flight;
 }
@@ -56,13 +48,12 @@ static int add_up_holdings(struct datapath *d, struct holdings *out)
 {
 	struct holdings all = {0};
 	size_t n = 0;
-	int err = map_each(d, map_fd(d->skel->maps.client_in_flight),
-			   sizeof(struct sluice_client_flag_key), sizeof(struct sluice_holding),
-			   note_holding, &all);
+	const struct bpf_map *map = d->skel->maps.client_in_flight;
+	int err = map_each(d, map, note_holding, &all);
 
 	if (err || all.no_memory) {
 		free(all.list);
-		return err ? err : -ENOMEM;
+		return err ? err : map_read_result(map, -ENOMEM);
 	}
 	if (all.count)
 		qsort(all.list, all.count, sizeof(*all.list), by_client);
@@ -100,13 +91,10 @@ int datapath_each_client(struct datapath *d,
 			 void *arg)
 {
 	struct client_visitor v = {.each = each, .arg = arg};
-	int err = unread(add_up_holdings(d, &v.held), "client_in_flight");
+	int err = add_up_holdings(d, &v.held);
 
 	if (!err)
-		err = unread(map_each(d, map_fd(d->skel->maps.client_counts),
-				      sizeof(struct sluice_client),
-				      sizeof(struct sluice_client_count), visit_client, &v),
-			     "client_counts");
+		err = map_each(d, d->skel->maps.client_counts, visit_client, &v);
 	free(v.held.list);
 	return err;
 }
@@ -121,14 +109,14 @@ bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
 		own = bsearch(client, held.list, held.count, sizeof(*held.list), by_client);
 	*in_flight = own ? own->in_flight : 0;
 	free(held.list);
-	return !bpf_map_lookup_elem(map_fd(d->skel->maps.client_counts), client, out);
+	return map_find(d->skel->maps.client_counts, client, out);
 }
 
 struct sluice_holding datapath_held(struct datapath *d, const struct sluice_client_flag_key *key)
 {
 	struct sluice_holding held;
 
-	if (bpf_map_lookup_elem(map_fd(d->skel->maps.client_in_flight), key, &held))
+	if (!map_find(d->skel->maps.client_in_flight, key, &held))
 		held = (struct sluice_holding){0};
 	return held;
 }
@@ -150,47 +138,64 @@ static int by_key(const void *a, const void *b)
 static void note_stale(void *arg, const void *key, const void *value)
 {
 	struct class_list *list = arg;
+	void *stale;
 
 	if (list->count && bsearch(key, list->wanted, list->count, sizeof(*list->wanted), by_key))
 		return;
-	if (list->stale_count == list->capacity) {
-		size_t capacity = list->capacity ? list->capacity * 2 : 64;
-		void *more = realloc(list->stale, capacity * sizeof(*list->stale));
-
-		if (!more) {
-			list->no_memory = true;
-			return;
-		}
-		list->stale = more;
-		list->capacity = capacity;
+	stale = list_grow(list->stale, list->stale_count, &list->capacity, sizeof(*list->stale));
+	if (!stale) {
+		list->no_memory = true;
+		return;
 	}
+	list->stale = stale;
 	memcpy(&list->stale[list->stale_count++], key, sizeof(*list->stale));
 }
 
 int datapath_set_priorities(struct datapath *d, struct datapath_priority *list, size_t count)
 {
 	struct class_list stale = {.wanted = list, .count = count};
-	int fd = map_fd(d->skel->maps.priorities), err = 0;
+	const struct bpf_map *map = d->skel->maps.priorities;
+	int err = 0;
 
 	if (count)
 		qsort(list, count, sizeof(*list), by_key);
 	for (size_t i = 0; i < count && !err; i++)
-		err = bpf_map_update_elem(fd, &list[i].key, &list[i].class, BPF_ANY);
+		err = map_write(map, &list[i].key, &list[i].class);
 	if (err)
-		return datapath_fail(err, "priorities cannot be written: %s",
-				     err == -E2BIG || err == -ENOSPC || err == -ENOMEM
-					     ? "it is full"
-					     : strerror(-err));
-	err = map_each(d, fd, sizeof(struct sluice_client), sizeof(uint32_t), note_stale, &stale);
+		return err;
+	err = map_each(d, map, note_stale, &stale);
 	for (size_t i = 0; i < stale.stale_count; i++)
-		bpf_map_delete_elem(fd, &stale.stale[i]);
+		bpf_map_delete_elem(map_fd(map), &stale.stale[i]);
 	free(stale.stale);
-	return unread(err ? err : stale.no_memory ? -ENOMEM : 0, "priorities");
+	return err ? err : map_read_result(map, stale.no_memory ? -ENOMEM : 0);
 }
 
 bool datapath_get_priority(struct datapath *d, const struct sluice_client *key, uint32_t *class)
 {
-	return !bpf_map_lookup_elem(map_fd(d->skel->maps.priorities), key, class);
+	return map_find(d->skel->maps.priorities, key, class);
+}
+
+int datapath_key_client(struct datapath *d, const char *secret, size_t len,
+			struct sluice_client *out)
+{
+	struct siphash_secret hash_key;
+	struct siphash state;
+	uint32_t zero = 0;
+	uint64_t hash;
+	int err = map_read(d->skel->maps.hash_key, &zero, &hash_key);
+
+	if (err)
+		return err;
+	siphash_begin(&state, &hash_key);
+	for (size_t i = 0; i < len; i++)
+		siphash_byte(&state, &hash_key, (__u8)secret[i]);
+	hash = siphash_end(&state, &hash_key);
+	explicit_bzero(&hash_key, sizeof(hash_key));
+	explicit_bzero(&state, sizeof(state));
+	memset(out, 0, sizeof(*out));
+	memcpy(out->addr, &hash, sizeof(hash));
+	out->kind = SLUICE_CLIENT_KEY;
+	return 0;
 }
 
 int datapath_header_key(struct datapath *d, uint32_t service, const char *value,

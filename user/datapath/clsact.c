@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "internal.h"
+#include "hooks.h"
 
 /* Fixed: `tc filter show dev IF ingress` prints them as "pref 1308 … handle 0x51ce". */
 #define FILTER_HANDLE   0x51ce

@@ -16,54 +16,22 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <time.h>
 
-#include "internal.h"
+#include "addresses.h"
+#include "age.h"
+#include "map_io.h"
+#include "pins.h"
+#include "replies.h"
+#include "settings.h"
 
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
 
-#define START_LEASE_NS (30 * NSEC_PER_SEC)
-#define OF_A_START     1ULL /* lowest bit of lease_until_ns */
-
-static _Thread_local char error[1024];
+#define POLL_MAX 4096 /* records that one call of datapath_poll() hands on */
 
 /* The end of what libbpf printed: the verifier's last words are what an operator can report. */
 static char libbpf_said[16384];
 static size_t libbpf_used;
-
-int datapath_fail(int err, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(error, sizeof(error), format, args);
-	va_end(args);
-	return err;
-}
-
-const char *datapath_error(void)
-{
-	return error;
-}
-
-void datapath_notify(const struct datapath_handlers *handlers, const char *format, ...)
-{
-	char text[512];
-	va_list args;
-
-	if (!handlers->notice)
-		return;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	handlers->notice(handlers->arg, text);
-}
-
-int map_fd(const struct bpf_map *map)
-{
-	return bpf_map__fd(map);
-}
 
 static int keep_print(enum libbpf_print_level level, const char *format, va_list args)
 {
@@ -185,64 +153,6 @@ static int on_refusal(void *ctx, void *data, size_t size)
 	return enough(d);
 }
 
-/* The settings as they are pinned, whether they are loaded or not: an fd, or less than 0. */
-static int pinned_settings(const struct datapath *d, struct sluice_settings *settings)
-{
-	char path[PATH_MAX + 16];
-	uint32_t zero = 0;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/settings", d->pin_dir);
-	fd = bpf_obj_get(path);
-	if (fd >= 0 && bpf_map_lookup_elem(fd, &zero, settings)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-/*
- * The kernel's check of the programs is one call that takes seconds, on a busy machine more than an
- * earlier daemon's lease has left. So a lease that is in force is put off before it, once; one that
- * has lapsed stays so until the daemon is ready. A start that fails gives back what it found, but
- * one that is killed meanwhile leaves up to START_LEASE_NS in which nobody renews. Hence the bit,
- * by which the next start knows not to put it off again: starts that die over and over would else
- * enforce for ever.
- */
-static void put_off_lease(struct datapath *d)
-{
-	struct sluice_settings settings;
-	_cleanup_fd_ int fd = pinned_settings(d, &settings);
-	uint64_t found = fd < 0 ? 0 : settings.lease_until_ns, now;
-	struct timespec t;
-	uint32_t zero = 0;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now = t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
-	if (found <= now || found >= now + START_LEASE_NS || found & OF_A_START ||
-	    settings.stopping)
-		return;
-	settings.lease_until_ns = (now + START_LEASE_NS) | OF_A_START;
-	if (!bpf_map_update_elem(fd, &zero, &settings, BPF_ANY))
-		d->lease_found_ns = found;
-}
-
-/* A start that fails leaves the lease as if it had not been. */
-static void give_lease_back(const struct datapath *d)
-{
-	struct sluice_settings settings;
-	_cleanup_fd_ int fd = -1;
-	uint32_t zero = 0;
-
-	if (!d->lease_found_ns)
-		return;
-	fd = pinned_settings(d, &settings);
-	if (fd < 0)
-		return;
-	settings.lease_until_ns = d->lease_found_ns;
-	bpf_map_update_elem(fd, &zero, &settings, BPF_ANY);
-}
-
 static int load(struct datapath *d)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = d->pin_dir);
@@ -266,7 +176,7 @@ static int load(struct datapath *d)
 		break;
 	case PINS_FIT:
 		d->fresh = false;
-		put_off_lease(d);
+		lease_put_off(d);
 		datapath_notify(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
 		break;
 	case PINS_NONE:
@@ -290,39 +200,25 @@ static int load(struct datapath *d)
 /* The key that API keys are hashed with: made once, kept as long as the pins are. */
 static int make_hash_key(struct datapath *d)
 {
+	const struct bpf_map *map = d->skel->maps.hash_key;
 	struct siphash_secret key;
 	char path[PATH_MAX + 16];
 	uint32_t zero = 0;
-	int fd = map_fd(d->skel->maps.hash_key), err;
+	int err;
 
-	err = bpf_map_lookup_elem(fd, &zero, &key);
+	err = map_read(map, &zero, &key);
 	if (!err && !key.k0 && !key.k1) {
 		if (getrandom(&key, sizeof(key), 0) != sizeof(key))
 			return datapath_fail(-errno, "no random numbers: %s", strerror(errno));
-		err = bpf_map_update_elem(fd, &zero, &key, BPF_ANY);
+		err = map_write(map, &zero, &key);
 	}
 	explicit_bzero(&key, sizeof(key));
 	if (err)
-		return datapath_fail(err, "the hash key cannot be written: %s", strerror(-err));
+		return err;
 	snprintf(path, sizeof(path), "%s/hash_key", d->pin_dir);
 	if (chmod(path, 0600))
 		return datapath_fail(-errno, "%s: %s", path, strerror(errno));
 	return 0;
-}
-
-int settings_write(struct datapath *d)
-{
-	uint32_t zero = 0;
-	int err = bpf_map_update_elem(map_fd(d->skel->maps.settings), &zero, &d->settings, BPF_ANY);
-
-	return err ? datapath_fail(err, "settings cannot be written: %s", strerror(-err)) : 0;
-}
-
-int names_changed(struct datapath *d)
-{
-	if (!++d->settings.names)
-		d->settings.names = 1;
-	return settings_write(d);
 }
 
 static int map_state(struct datapath *d)
@@ -368,9 +264,9 @@ static int start(struct datapath *d)
 	 * Last, since the version vouches for everything above; an earlier daemon's lease runs on,
 	 * but not that of one that had stopped refusing.
 	 */
-	err = bpf_map_lookup_elem(map_fd(d->skel->maps.settings), &zero, &d->settings);
+	err = map_read(d->skel->maps.settings, &zero, &d->settings);
 	if (err)
-		return datapath_fail(err, "settings cannot be read: %s", strerror(-err));
+		return err;
 	d->settings.generation++;
 	d->settings.clock_ns = 0;
 	if (d->settings.stopping)
@@ -381,14 +277,27 @@ static int start(struct datapath *d)
 	return settings_write(d);
 }
 
-/* Takes away what a start that failed has pinned, keeping its error. */
-static void undo(struct datapath *d)
+/* Removes what a failed start has pinned, and keeps the start's error. */
+static void undo(struct datapath *d, int err)
 {
-	char why[sizeof(error)];
+	char why[ERROR_MAX];
 
-	memcpy(why, error, sizeof(why));
+	snprintf(why, sizeof(why), "%s", datapath_error());
 	pins_remove(d->pin_dir);
-	memcpy(error, why, sizeof(error));
+	datapath_fail(err, "%s", why);
+}
+
+/* Copies a path without the slashes at its end. */
+static int copy_pin_dir(char out[PATH_MAX], const char *pin_dir)
+{
+	size_t n = strlen(pin_dir);
+
+	if (n >= PATH_MAX - 64)
+		return datapath_fail(-ENAMETOOLONG, "pin-dir is too long");
+	strcpy(out, pin_dir);
+	for (; n > 1 && out[n - 1] == '/'; n--)
+		out[n - 1] = 0;
+	return 0;
 }
 
 int datapath_open(struct datapath **out, const char *pin_dir,
@@ -400,17 +309,17 @@ int datapath_open(struct datapath **out, const char *pin_dir,
 	err = kernel_will_do();
 	if (err)
 		return err;
-	if (strlen(pin_dir) >= sizeof(d->pin_dir) - 64)
-		return datapath_fail(-ENAMETOOLONG, "pin-dir is too long");
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return datapath_fail(-ENOMEM, "out of memory");
+	err = copy_pin_dir(d->pin_dir, pin_dir);
+	if (err) {
+		free(d);
+		return err;
+	}
 	d->addresses_fd = -1;
 	if (handlers)
 		d->handlers = *handlers;
-	strcpy(d->pin_dir, pin_dir);
-	for (size_t n = strlen(d->pin_dir); n > 1 && d->pin_dir[n - 1] == '/'; n--)
-		d->pin_dir[n - 1] = 0;
 	d->cpus = libbpf_num_possible_cpus();
 	d->dir_fd = pins_open(d->pin_dir);
 	err = d->dir_fd < 0 ? d->dir_fd : 0;
@@ -423,7 +332,7 @@ int datapath_open(struct datapath **out, const char *pin_dir,
 		err = start(d);
 	if (err) {
 		if (d->fresh)
-			undo(d);
+			undo(d, err);
 		datapath_close(d);
 		return err;
 	}
@@ -439,7 +348,7 @@ void datapath_close(struct datapath *d)
 	if (d->state)
 		munmap(d->state, d->state_bytes);
 	sluice_bpf__destroy(d->skel);
-	give_lease_back(d); /* while the lock is held */
+	lease_restore(d); /* while the lock is held */
 	close_fd(&d->addresses_fd);
 	close_fd(&d->dir_fd);
 	age_free(d->age);
@@ -455,21 +364,17 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	int err;
 
 	if (d) {
-		pin_dir = d->pin_dir;
 		d->attached_count = 0;
-	} else {
-		if (strlen(pin_dir) >= sizeof(path) - 64)
-			return datapath_fail(-ENAMETOOLONG, "pin-dir is too long");
-		strcpy(path, pin_dir);
-		for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
-			path[n - 1] = 0;
-		pin_dir = path;
-		libbpf_set_print(keep_print);
-		err = pins_lock(pin_dir, &dir_fd);
-		if (err && err != -ENOENT)
-			return err;
+		return pins_remove(d->pin_dir);
 	}
-	return pins_remove(pin_dir);
+	err = copy_pin_dir(path, pin_dir);
+	if (err)
+		return err;
+	libbpf_set_print(keep_print);
+	err = pins_lock(path, &dir_fd);
+	if (err && err != -ENOENT)
+		return err;
+	return pins_remove(path);
 }
 
 int datapath_fd(const struct datapath *d)
@@ -486,26 +391,4 @@ int datapath_poll(struct datapath *d)
 	if (n < 0 && n != -EAGAIN)
 		return datapath_fail(n, "the rings cannot be read: %s", strerror(-n));
 	return (int)d->polled;
-}
-
-uint64_t datapath_lease_until(const struct datapath *d)
-{
-	return d->settings.lease_until_ns;
-}
-
-int datapath_renew_lease(struct datapath *d, uint64_t until_ns)
-{
-	int err;
-
-	d->settings.lease_until_ns = until_ns & ~OF_A_START;
-	err = settings_write(d);
-	if (!err)
-		d->lease_found_ns = 0; /* the lease is this daemon's own */
-	return err;
-}
-
-int datapath_stop(struct datapath *d)
-{
-	d->settings.stopping = 1;
-	return settings_write(d);
 }

@@ -18,7 +18,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "internal.h"
+#include "hooks.h"
+#include "pins.h"
 
 #define BPFFS "/sys/fs/bpf"
 
@@ -281,6 +282,30 @@ int pins_each_link(const char *pin_dir,
 	for (size_t i = 0; !err && i < count; i++)
 		err = each(pin_dir, names[i], arg);
 	return err;
+}
+
+int link_remove(const char *pin_dir, const char *name, void *unused)
+{
+	char path[PATH_MAX + NAME_MAX + 16];
+	struct stat st;
+	int fd, err;
+
+	snprintf(path, sizeof(path), "%s/links/%s", pin_dir, name);
+	if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
+		if (rmdir(path) && errno != ENOENT)
+			return datapath_fail(-errno, "%s cannot be removed: %s", path,
+					     strerror(errno));
+		return 0;
+	}
+	fd = bpf_obj_get(path);
+	if (fd >= 0) {
+		bpf_link_detach(fd); /* at once, whoever else holds it */
+		close(fd);
+	}
+	err = unlink(path) ? -errno : 0;
+	if (err && err != -ENOENT)
+		return datapath_fail(err, "%s cannot be removed: %s", path, strerror(-err));
+	return 0;
 }
 
 static int remove_link(const char *pin_dir, const char *name, void *unused)

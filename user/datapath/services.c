@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The services map with the rules of each, and the host's addresses that wildcard services are
- * spread over. The one idea: the map is made to hold exactly what is wanted by its difference to
- * what it holds, adding before removing, so that a service that stays is never missing; its port's
- * bit is set before its first entry and cleared after its last.
+ * The services map with the rules of each service; a wildcard service has an entry for each address
+ * of the host. The one idea: the map comes to hold exactly what is wanted by its difference to what
+ * it holds, adding before removing, so that a service that stays is never missing; its port's bit
+ * is set before its first entry and cleared after its last.
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
-#include <linux/rtnetlink.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "core/service.h"
-#include "internal.h"
+#include "addresses.h"
+#include "hooks.h"
+#include "map_io.h"
+#include "settings.h"
 
 #define PORT_WORDS (65536 / 64)
 
@@ -39,19 +39,13 @@ static int by_key(const void *a, const void *b)
 static void add(struct entries *e, const uint8_t addr[16], uint16_t port,
 		const struct sluice_service *value)
 {
-	struct entry *entry;
+	struct entry *entry, *at = list_grow(e->at, e->count, &e->capacity, sizeof(*at));
 
-	if (e->count == e->capacity) {
-		size_t capacity = e->capacity ? 2 * e->capacity : 64;
-		struct entry *grown = realloc(e->at, capacity * sizeof(*grown));
-
-		if (!grown) {
-			e->err = -ENOMEM;
-			return;
-		}
-		e->at = grown;
-		e->capacity = capacity;
+	if (!at) {
+		e->err = -ENOMEM;
+		return;
 	}
+	e->at = at;
 	entry = &e->at[e->count++];
 	memset(entry, 0, sizeof(*entry));
 	memcpy(entry->key.addr, addr, 16);
@@ -64,45 +58,6 @@ static void add_present(void *arg, const void *key, const void *value)
 	const struct sluice_service_key *k = key;
 
 	add(arg, k->addr, ntohs(k->port), value);
-}
-
-static void v4_mapped(uint8_t out[16], const void *v4)
-{
-	memset(out, 0, 10);
-	memset(out + 10, 0xff, 2);
-	memcpy(out + 12, v4, 4);
-}
-
-/* The host's addresses, as 16 bytes each; those of lo are there whether or not it is up. */
-static int host_addresses(uint8_t (**out)[16], size_t *count)
-{
-	struct ifaddrs *all, *i;
-	uint8_t(*list)[16];
-	size_t n = 2;
-
-	if (getifaddrs(&all))
-		return datapath_fail(-errno, "the host's addresses cannot be listed: %s",
-				     strerror(errno));
-	for (i = all; i; i = i->ifa_next)
-		n++;
-	list = calloc(n, sizeof(*list));
-	if (!list) {
-		freeifaddrs(all);
-		return datapath_fail(-ENOMEM, "out of memory");
-	}
-	v4_mapped(list[0], "\x7f\0\0\1");
-	list[1][15] = 1;
-	n = 2;
-	for (i = all; i; i = i->ifa_next) {
-		if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET)
-			v4_mapped(list[n++], &((struct sockaddr_in *)i->ifa_addr)->sin_addr);
-		else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6)
-			memcpy(list[n++], &((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr, 16);
-	}
-	freeifaddrs(all);
-	*out = list;
-	*count = n;
-	return 0;
 }
 
 /* A service as the programs have it. */
@@ -135,7 +90,7 @@ static int wanted_entries(const struct service *services, size_t count, struct e
 	size_t address_count = 0, kept = 0;
 	int err;
 
-	err = host_addresses(&addresses, &address_count);
+	err = addresses_list(&addresses, &address_count);
 	if (err)
 		return err;
 	for (int wildcard = 0; wildcard < 2; wildcard++) {
@@ -187,22 +142,23 @@ static void port_bits(const struct entries *e, uint64_t bits[PORT_WORDS])
 /* Makes the ports map `bits`, and where keep_old is set everything that it holds already. */
 static int write_ports(struct datapath *d, const uint64_t bits[PORT_WORDS], bool keep_old)
 {
-	int fd = map_fd(d->skel->maps.ports), err;
+	const struct bpf_map *map = d->skel->maps.ports;
 
 	for (uint32_t word = 0; word < PORT_WORDS; word++) {
 		uint64_t old, new;
+		int err = map_read(map, &word, &old);
 
-		err = bpf_map_lookup_elem(fd, &word, &old);
 		new = keep_old ? old | bits[word] : bits[word];
 		if (!err && new != old)
-			err = bpf_map_update_elem(fd, &word, &new, BPF_ANY);
+			err = map_write(map, &word, &new);
 		if (err)
-			return datapath_fail(err, "ports cannot be written: %s", strerror(-err));
+			return err;
 	}
 	return 0;
 }
 
-static int remove_others(int fd, const struct entries *present, const struct entries *wanted)
+static int remove_others(const struct bpf_map *map, const struct entries *present,
+			 const struct entries *wanted)
 {
 	for (size_t i = 0; i < present->count; i++) {
 		int err;
@@ -210,39 +166,44 @@ static int remove_others(int fd, const struct entries *present, const struct ent
 		if (wanted->count && bsearch(&present->at[i].key, wanted->at, wanted->count,
 					     sizeof(*wanted->at), by_key))
 			continue;
-		err = bpf_map_delete_elem(fd, &present->at[i].key);
+		err = map_delete(map, &present->at[i].key);
 		if (err && err != -ENOENT)
-			return datapath_fail(err, "a service cannot be removed: %s",
-					     strerror(-err));
+			return err;
 	}
 	return 0;
 }
 
 static int write_rules(struct datapath *d, const struct service *services, size_t count)
 {
-	int fd = map_fd(d->skel->maps.rules), err = 0;
+	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++) {
 		struct sluice_rules rules = services[i].rules;
 
 		rules.names = http1_names(rules.header);
-		err = bpf_map_update_elem(fd, &services[i].id, &rules, BPF_ANY);
+		err = map_write(d->skel->maps.rules, &services[i].id, &rules);
 	}
-	return err ? datapath_fail(err, "rules cannot be written: %s", strerror(-err)) : 0;
+	return err;
 }
 
 /* What trusted_proxies holds, to be taken out again where nobody wants it. */
 struct trusted_list {
 	struct sluice_trusted_key *at;
 	size_t count, capacity;
+	bool no_memory;
 };
 
 static void add_trusted(void *arg, const void *key, const void *value)
 {
 	struct trusted_list *list = arg;
+	void *at = list_grow(list->at, list->count, &list->capacity, sizeof(*list->at));
 
-	if (list->count < list->capacity)
-		memcpy(&list->at[list->count++], key, sizeof(*list->at));
+	if (!at) {
+		list->no_memory = true;
+		return;
+	}
+	list->at = at;
+	memcpy(&list->at[list->count++], key, sizeof(*list->at));
 }
 
 static struct sluice_trusted_key trusted_key(const struct service *s, unsigned i)
@@ -254,49 +215,51 @@ static struct sluice_trusted_key trusted_key(const struct service *s, unsigned i
 	return key;
 }
 
+static bool trusted_by(const struct service *services, size_t count,
+		       const struct sluice_trusted_key *proxy)
+{
+	for (size_t s = 0; s < count; s++)
+		for (unsigned t = 0; t < services[s].identity.trusted_count; t++) {
+			struct sluice_trusted_key key = trusted_key(&services[s], t);
+
+			if (!memcmp(&key, proxy, sizeof(key)))
+				return true;
+		}
+	return false;
+}
+
 /* Makes trusted_proxies exactly what the services say. */
 static int write_trusted(struct datapath *d, const struct service *services, size_t count)
 {
-	struct trusted_list old = {.capacity = bpf_map__max_entries(d->skel->maps.trusted_proxies)};
-	_cleanup_free_ struct sluice_trusted_key *free_old =
-		calloc(old.capacity, sizeof(*free_old));
-	int fd = map_fd(d->skel->maps.trusted_proxies), err;
+	const struct bpf_map *map = d->skel->maps.trusted_proxies;
+	struct trusted_list old = {0};
 	uint32_t one = 1;
+	int err;
 
-	if (!free_old)
-		return datapath_fail(-ENOMEM, "out of memory");
-	old.at = free_old;
-	err = map_each(d, fd, sizeof(*old.at), sizeof(one), add_trusted, &old);
-	for (size_t i = 0; i < old.count && !err; i++) {
-		bool wanted = false;
-
-		for (size_t s = 0; s < count && !wanted; s++)
-			for (unsigned t = 0; t < services[s].identity.trusted_count && !wanted;
-			     t++) {
-				struct sluice_trusted_key key = trusted_key(&services[s], t);
-
-				wanted = !memcmp(&key, &old.at[i], sizeof(key));
-			}
-		if (!wanted)
-			err = bpf_map_delete_elem(fd, &old.at[i]);
-	}
+	err = map_each(d, map, add_trusted, &old);
+	if (!err && old.no_memory)
+		err = map_read_result(map, -ENOMEM);
+	for (size_t i = 0; i < old.count && !err; i++)
+		if (!trusted_by(services, count, &old.at[i]))
+			err = map_delete(map, &old.at[i]);
 	for (size_t s = 0; s < count && !err; s++)
 		for (unsigned t = 0; t < services[s].identity.trusted_count && !err; t++) {
 			struct sluice_trusted_key key = trusted_key(&services[s], t);
 
-			err = bpf_map_update_elem(fd, &key, &one, BPF_ANY);
+			err = map_write(map, &key, &one);
 		}
-	return err ? datapath_fail(err, "trusted_proxies cannot be written: %s", strerror(-err))
-		   : 0;
+	free(old.at);
+	return err;
 }
 
 static int write_services(struct datapath *d, const struct service *services, size_t count)
 {
 	struct entries present = {0}, wanted = {0};
 	_cleanup_free_ void *free_present = NULL, *free_wanted = NULL;
-	int fd = map_fd(d->skel->maps.services), err, changed;
-	uint32_t max = bpf_map__max_entries(d->skel->maps.services);
+	const struct bpf_map *map = d->skel->maps.services;
+	uint32_t max = bpf_map__max_entries(map);
 	uint64_t bits[PORT_WORDS];
+	int err, changed;
 
 	err = wanted_entries(services, count, &wanted);
 	free_wanted = wanted.at;
@@ -307,11 +270,12 @@ static int write_services(struct datapath *d, const struct service *services, si
 			-E2BIG,
 			"%zu services (wildcards counted on each address) are more than the %u that sluice has room for",
 			wanted.count, max);
-	err = map_each(d, fd, sizeof(struct sluice_service_key), sizeof(struct sluice_service),
-		       add_present, &present);
+	err = map_each(d, map, add_present, &present);
 	free_present = present.at;
-	if (err || present.err)
-		return datapath_fail(err ? err : present.err, "services cannot be read");
+	if (!err)
+		err = map_read_result(map, present.err);
+	if (err)
+		return err;
 	if (present.count)
 		qsort(present.at, present.count, sizeof(*present.at), by_key);
 
@@ -319,7 +283,7 @@ static int write_services(struct datapath *d, const struct service *services, si
 	err = write_ports(d, bits, true);
 	/* Both sets do not fit at once: only then is something removed first, never what stays. */
 	if (!err && present.count + wanted.count > max)
-		err = remove_others(fd, &present, &wanted);
+		err = remove_others(map, &present, &wanted);
 	for (size_t i = 0; !err && i < wanted.count; i++) {
 		const struct entry *w = &wanted.at[i], *p = NULL;
 
@@ -327,12 +291,10 @@ static int write_services(struct datapath *d, const struct service *services, si
 			p = bsearch(&w->key, present.at, present.count, sizeof(*w), by_key);
 		if (p && !memcmp(&p->value, &w->value, sizeof(w->value)))
 			continue;
-		err = bpf_map_update_elem(fd, &w->key, &w->value, BPF_ANY);
-		if (err)
-			datapath_fail(err, "a service cannot be written: %s", strerror(-err));
+		err = map_write(map, &w->key, &w->value);
 	}
 	if (!err)
-		err = remove_others(fd, &present, &wanted);
+		err = remove_others(map, &present, &wanted);
 	changed = names_changed(d); /* also of what was written before something failed */
 	if (!err)
 		err = changed;
@@ -365,38 +327,16 @@ int datapath_set_services(struct datapath *d, const struct service *services, si
 	return 0;
 }
 
-int addresses_open(void)
-{
-	struct sockaddr_nl address = {
-		.nl_family = AF_NETLINK,
-		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
-	};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address))) {
-		int err = -errno;
-
-		close_fd(&fd);
-		return datapath_fail(err, "address changes cannot be followed: %s", strerror(-err));
-	}
-	return fd;
-}
-
 int datapath_addresses_fd(const struct datapath *d)
 {
 	return d->addresses_fd;
 }
 
-/* What the messages say does not matter, and neither does one lost (ENOBUFS): everything is read
- * anew. */
 int datapath_refresh(struct datapath *d)
 {
-	char buffer[8192];
 	int attached, written;
 
-	while (recv(d->addresses_fd, buffer, sizeof(buffer), 0) > 0 || errno == ENOBUFS ||
-	       errno == EINTR)
-		;
+	addresses_drain(d->addresses_fd);
 	attached = attachments_refresh(d);
 	written = write_services(d, d->services, d->service_count);
 	return attached ? attached : written;

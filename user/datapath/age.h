@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the walk of datapath_age() remembers between two calls (age.c). */
+#ifndef SLUICE_DATAPATH_AGE_H
+#define SLUICE_DATAPATH_AGE_H
+
+struct age;
+
+void age_free(struct age *age);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Reads, writes and walks one map, whichever it is. The one idea: a whole map is read in batches
+ * (BPF_MAP_LOOKUP_BATCH), so that listing 64 Ki entries takes some hundred system calls, and an
+ * entry that stays is seen exactly once. A walk from key to key starts over when its key is deleted
+ * meanwhile.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "map_io.h"
+
+int map_fd(const struct bpf_map *map)
+{
+	return bpf_map__fd(map);
+}
+
+bool map_full(int err)
+{
+	return err == -E2BIG || err == -ENOSPC || err == -ENOMEM;
+}
+
+int map_read_result(const struct bpf_map *map, int err)
+{
+	return err ? datapath_fail(err, "%s cannot be read: %s", bpf_map__name(map), strerror(-err))
+		   : 0;
+}
+
+int map_write_result(const struct bpf_map *map, int err)
+{
+	return err ? datapath_fail(err, "%s cannot be written: %s", bpf_map__name(map),
+				   map_full(err) ? "it is full" : strerror(-err))
+		   : 0;
+}
+
+int map_read(const struct bpf_map *map, const void *key, void *value)
+{
+	return map_read_result(map, bpf_map_lookup_elem(map_fd(map), key, value));
+}
+
+bool map_find(const struct bpf_map *map, const void *key, void *value)
+{
+	return !bpf_map_lookup_elem(map_fd(map), key, value);
+}
+
+int map_write(const struct bpf_map *map, const void *key, const void *value)
+{
+	return map_write_result(map, bpf_map_update_elem(map_fd(map), key, value, BPF_ANY));
+}
+
+/* -ENOENT is an answer to many callers; the text is there for those to whom it is a failure. */
+int map_delete(const struct bpf_map *map, const void *key)
+{
+	int err = bpf_map_delete_elem(map_fd(map), key);
+
+	return err == -ENOENT ? datapath_fail(err, "%s has no such entry", bpf_map__name(map))
+			      : map_write_result(map, err);
+}
+
+/* Bytes of one value as user space reads it. */
+static size_t value_bytes(const struct datapath *d, const struct bpf_map *map)
+{
+	size_t size = bpf_map__value_size(map);
+
+	switch (bpf_map__type(map)) {
+	case BPF_MAP_TYPE_PERCPU_ARRAY:
+	case BPF_MAP_TYPE_PERCPU_HASH:
+	case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+		return (size + 7) / 8 * 8 * d->cpus;
+	default:
+		return size;
+	}
+}
+
+static int walk(const struct datapath *d, const struct bpf_map *map,
+		void (*each)(void *arg, const void *key, const void *value), void *arg)
+{
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	size_t key_size = bpf_map__key_size(map), value_size = value_bytes(d, map);
+	uint8_t cursor[2][256];
+	uint32_t capacity = BATCH;
+	bool first = true;
+
+	for (;;) {
+		_cleanup_free_ uint8_t *keys = calloc(capacity, key_size);
+		_cleanup_free_ uint8_t *values = calloc(capacity, value_size);
+		uint32_t count = capacity;
+		int err;
+
+		if (!keys || !values)
+			return -ENOMEM;
+		do {
+			count = capacity;
+			err = bpf_map_lookup_batch(map_fd(map), first ? NULL : cursor[0], cursor[1],
+						   keys, values, &count, &opts);
+			if (err && err != -ENOENT)
+				break;
+			for (uint32_t i = 0; i < count; i++)
+				each(arg, keys + i * key_size, values + i * value_size);
+			memcpy(cursor[0], cursor[1], sizeof(cursor[0]));
+			first = false;
+			datapath_alive(d);
+		} while (!err);
+		if (err == -ENOENT)
+			return 0;
+		if (err != -ENOSPC || capacity > 65536)
+			return err;
+		capacity *= 4; /* one hash bucket holds more than that */
+	}
+}
+
+int map_each(const struct datapath *d, const struct bpf_map *map,
+	     void (*each)(void *arg, const void *key, const void *value), void *arg)
+{
+	return map_read_result(map, walk(d, map, each, arg));
+}
+
+static void count_one(void *arg, const void *key, const void *value)
+{
+	++*(uint64_t *)arg;
+}
+
+int map_count(const struct datapath *d, const struct bpf_map *map, uint64_t *entries)
+{
+	uint64_t n = 0;
+	int err = map_each(d, map, count_one, &n);
+
+	if (!err)
+		*entries = n;
+	return err;
+}
+
+void *list_grow(void *list, size_t count, size_t *capacity, size_t entry_size)
+{
+	size_t more = *capacity ? 2 * *capacity : 64;
+	void *grown;
+
+	if (count < *capacity)
+		return list;
+	grown = realloc(list, more * entry_size);
+	if (grown)
+		*capacity = more;
+	return grown;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Reads, writes and walks one map. Functions that return int give 0 or -errno and set
+ * datapath_error() to a sentence that names the map.
+ */
+#ifndef SLUICE_DATAPATH_MAP_IO_H
+#define SLUICE_DATAPATH_MAP_IO_H
+
+#include "internal.h"
+
+#define BATCH 256 /* entries of one map that are copied at once */
+
+int map_fd(const struct bpf_map *map);
+int map_read(const struct bpf_map *map, const void *key, void *value);
+int map_write(const struct bpf_map *map, const void *key, const void *value);
+int map_delete(const struct bpf_map *map, const void *key);
+/* A look-up where no entry is an answer: false, and no text. */
+bool map_find(const struct bpf_map *map, const void *key, void *value);
+/*
+ * Calls each() with every entry of a map, which may change meanwhile. The value of a
+ * per-CPU map is an array of d->cpus values, each padded to 8 bytes.
+ */
+int map_each(const struct datapath *d, const struct bpf_map *map,
+	     void (*each)(void *arg, const void *key, const void *value), void *arg);
+/* How many entries map_each() finds. */
+int map_count(const struct datapath *d, const struct bpf_map *map, uint64_t *entries);
+/* For what was read or written without the functions above: err, with the sentence if it is not 0.
+ */
+int map_read_result(const struct bpf_map *map, int err);
+int map_write_result(const struct bpf_map *map, int err);
+/* Whether a failed write means that the map has no entry left. */
+bool map_full(int err);
+
+/*
+ * Grows a list of `count` entries to hold one more: the list, which may have moved, or NULL without
+ * memory; then the list is as it was.
+ */
+void *list_grow(void *list, size_t count, size_t *capacity, size_t entry_size);
+
+#endif

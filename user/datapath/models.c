@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the daemon reads and writes of a model: its name and id, its flag with the templates that
+ * the flag needs, its load and its histograms. The one idea: model_state is mapped, so the load of
+ * a model costs no system call.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/state.h"
+#include "map_io.h"
+#include "replies.h"
+#include "settings.h"
+
+int datapath_set_model(struct datapath *d, const char *name, uint32_t id)
+{
+	struct sluice_model_name key = {0};
+	int err;
+
+	if (id >= SLUICE_MODELS_MAX || strlen(name) >= sizeof(key.name))
+		return datapath_fail(-EINVAL, "model name '%s' is too long, or its id %u too big",
+				     name, id);
+	memcpy(key.name, name, strlen(name));
+	err = map_write(d->skel->maps.model_ids, &key, &id);
+	return err ? err : names_changed(d);
+}
+
+struct model_visitor {
+	void (*each)(void *arg, const char *name, uint32_t id);
+	void *arg;
+};
+
+static void visit_model(void *arg, const void *key, const void *value)
+{
+	const struct model_visitor *v = arg;
+	char name[SLUICE_NAME_MAX + 1] = "";
+	uint32_t id;
+
+	memcpy(name, key, SLUICE_NAME_MAX);
+	memcpy(&id, value, sizeof(id));
+	v->each(v->arg, name, id);
+}
+
+int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id),
+			void *arg)
+{
+	struct model_visitor v = {each, arg};
+
+	return map_each(d, d->skel->maps.model_ids, visit_model, &v);
+}
+
+int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
+		      const struct sluice_model_flag *flag)
+{
+	uint16_t reasons = 0;
+	int err;
+
+	if (id >= SLUICE_MODELS_MAX || flag->reason >= SLUICE_REASON_COUNT)
+		return datapath_fail(-EINVAL, "no model has id %u, or no reason number %u", id,
+				     flag->reason);
+	if (!flag->allow)
+		reasons |= 1U << flag->reason;
+	if (flag->limit)
+		reasons |= 1U << SLUICE_REASON_IN_FLIGHT;
+	if (flag->admission.ceiling || (flag->pool != id && flag->pool != SLUICE_MODEL_ALL))
+		reasons |= 1U << SLUICE_REASON_TTFT | 1U << SLUICE_REASON_IN_FLIGHT |
+			   1U << SLUICE_REASON_CLIENT_SHARE;
+	if (id != SLUICE_MODEL_ALL) { /* without reasons too: it remembers the name */
+		err = replies_write(d, id, name, reasons);
+		if (err)
+			return err;
+	}
+	return map_write(d->skel->maps.model_flags, &id, flag);
+}
+
+int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out)
+{
+	return map_read(d->skel->maps.model_flags, &id, out);
+}
+
+#define LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+
+int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct state_load *out)
+{
+	struct sluice_model_state *s;
+
+	if (id >= SLUICE_MODELS_MAX)
+		return datapath_fail(-EINVAL, "no model has id %u", id);
+	s = &d->state[id];
+	*out = (struct state_load){
+		.in_flight = LOAD(s->in_flight),
+		.waiting = LOAD(s->waiting),
+		.shadow_in_flight = LOAD(s->shadow_in_flight),
+		.waiting_bytes = LOAD(s->waiting_bytes),
+		.token_ns = LOAD(s->token_ns),
+		.waiting_ns = LOAD(s->waiting_ns),
+		.admitted = LOAD(s->admitted),
+		.ended = LOAD(s->ended),
+	};
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		out->refused[r] = LOAD(s->refused[r]);
+	/* Where nobody waits, ages that say otherwise have drifted: age.c mends them. */
+	if (out->waiting > 0)
+		out->oldest_ns = ages_oldest(&s->ages, now_ns);
+	return 0;
+}
+
+int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histogram *out)
+{
+	_cleanup_free_ struct sluice_histogram *each = calloc(d->cpus, sizeof(*each));
+	struct sluice_histogram sum = {0};
+	int err;
+
+	if (!each)
+		return datapath_fail(-ENOMEM, "out of memory");
+	err = map_read(d->skel->maps.histograms, &id, each);
+	if (err)
+		return err;
+	for (int cpu = 0; cpu < d->cpus; cpu++)
+		for (int k = 0; k < 2; k++) {
+			for (int b = 0; b < SLUICE_HISTOGRAM_BUCKETS; b++)
+				sum.count[k][b] += each[cpu].count[k][b];
+			sum.sum_ns[k] += each[cpu].sum_ns[k];
+		}
+	*out = sum;
+	return 0;
+}

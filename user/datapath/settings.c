@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one entry of the map `settings`. The one idea: the daemon keeps a copy and writes it whole,
+ * so a program reads either all of a change or nothing of it. A set bit in `empty` means that the
+ * map has no entry: the programs skip the look-up. A clear bit is always safe.
+ */
+#include <errno.h>
+
+#include "map_io.h"
+#include "settings.h"
+
+int settings_write(struct datapath *d)
+{
+	uint32_t zero = 0;
+
+	return map_write(d->skel->maps.settings, &zero, &d->settings);
+}
+
+int names_changed(struct datapath *d)
+{
+	if (!++d->settings.names)
+		d->settings.names = 1;
+	return settings_write(d);
+}
+
+static bool policy_empty(struct datapath *d, enum sluice_empty which)
+{
+	const struct bpf_map *map = which == SLUICE_EMPTY_CLIENT_FLAGS ? d->skel->maps.client_flags
+				    : which == SLUICE_EMPTY_CLIENT_PREFIXES
+					    ? d->skel->maps.client_prefixes
+					    : d->skel->maps.client_quotas;
+	uint8_t first[64];
+
+	return bpf_map_get_next_key(map_fd(map), NULL, first) == -ENOENT;
+}
+
+uint32_t policies_empty(struct datapath *d)
+{
+	static const enum sluice_empty all[] = {SLUICE_EMPTY_CLIENT_FLAGS,
+						SLUICE_EMPTY_CLIENT_PREFIXES,
+						SLUICE_EMPTY_CLIENT_QUOTAS};
+	uint32_t empty = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (policy_empty(d, all[i]))
+			empty |= all[i];
+	return empty;
+}
+
+int policy_begins(struct datapath *d, enum sluice_empty which)
+{
+	if (!(d->settings.empty & which))
+		return 0;
+	d->settings.empty &= ~(uint32_t)which;
+	return settings_write(d);
+}
+
+void policy_ends(struct datapath *d, enum sluice_empty which)
+{
+	if (!policy_empty(d, which))
+		return;
+	d->settings.empty |= which;
+	settings_write(d); /* if that fails, the programs look up in vain, and that is all */
+}
