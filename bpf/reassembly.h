@@ -8,6 +8,8 @@
 #ifndef SLUICE_BPF_REASSEMBLY_H
 #define SLUICE_BPF_REASSEMBLY_H
 
+#include <sluice/http1_request.h>
+
 #include "refuse.h"
 
 /* Less than TCP waits before it sends again for certain (RFC 6298). */

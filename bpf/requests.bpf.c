@@ -6,6 +6,8 @@
  * admitted request's bytes are not touched. A refused one's packet never reaches the server: it
  * becomes a RST for the server and an answer for the client.
  */
+#include <sluice/http1_request.h>
+
 #include "lookup.h"
 #include "opaque.h"
 #include "reassembly.h"

@@ -6,6 +6,8 @@
  * chunk is as old as its first transmission: what is sent again is no sample. Nothing here changes
  * a packet, but for what a dead connection still says.
  */
+#include <sluice/http1_response.h>
+
 #include "feedback.h"
 #include "tombstone.h"
 #include "usage.h"

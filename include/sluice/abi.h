@@ -16,7 +16,7 @@
 
 #include "admission.h"
 #include "ages.h"
-#include "http1.h"
+#include "http1_types.h"
 #include "proxy.h"
 
 #define SLUICE_ABI_VERSION 11

@@ -35,6 +35,8 @@
 #include <bpf/libbpf.h>
 #include <cmocka.h>
 
+#include <sluice/http1_wanted.h>
+
 #include "core/reply_text.h"
 #include "sluice.skel.h"
 

@@ -15,7 +15,8 @@
 #include <arpa/inet.h>
 #include <cmocka.h>
 
-#include <sluice/abi.h>
+#include <sluice/http1.h>
+#include <sluice/proxy.h>
 
 static bool pton(const char *text, __u8 out[16])
 {

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include <sluice/http1_wanted.h>
+
 #include "core/service.h"
 #include "addresses.h"
 #include "hooks.h"

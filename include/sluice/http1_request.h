@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Frames HTTP/1.x requests (RFC 9112) and keeps what a limiter needs: method, target, the headers
+ * that the service asks for, and the model that the body names. http1.h says how a driver uses it.
+ */
+#ifndef SLUICE_HTTP1_REQUEST_H
+#define SLUICE_HTTP1_REQUEST_H
+
+#include "http1_chunk.h"
+#include "http1_line.h"
+#include "http1_usual.h"
+
+/* Gets ready for the first request of a connection, or for the next one (after HTTP1_END). */
+static __always_inline void http1_request_next(struct http1_request *r)
+{
+	__builtin_memset(r, 0, sizeof(*r));
+}
+
+/*
+ * How many bytes from here on need not be seen, 0 if the next one must be. After
+ * HTTP1_FRAMING_ERROR none must.
+ */
+static __always_inline __u64 http1_request_skippable(const struct http1_request *r)
+{
+	if (r->frame.state == HTTP1_AT_BODY && r->json.state == JSON_MODEL_DONE)
+		return r->frame.left;
+	return r->frame.state == HTTP1_AT_FRAMING_ERROR ? HTTP1_UNBOUNDED : 0;
+}
+
+/*
+ * n bytes have passed unseen: at most as many as were skippable, or bytes of a body that were lost,
+ * at most frame.left. Losing bytes ends the search for the model.
+ */
+static __always_inline void http1_request_skipped(struct http1_request *r, __u64 n, __u32 *ev)
+{
+	if (r->frame.state != HTTP1_AT_BODY || !n)
+		return;
+	json_model_gap(&r->json);
+	if (http1_body_taken(&r->frame, n)) {
+		r->frame.state = HTTP1_AT_END;
+		*ev |= HTTP1_END;
+	}
+}
+
+static __always_inline void http1_method_end(struct http1_frame *f)
+{
+	__u64 w = http1_word(f, 0);
+
+	f->method = HTTP1_METHOD_OTHER;
+	if (f->token_len > 7)
+		return;
+	if (w == scan_literal("POST\0\0\0\0"))
+		f->method = HTTP1_METHOD_POST;
+	else if (w == scan_literal("GET\0\0\0\0\0"))
+		f->method = HTTP1_METHOD_GET;
+	else if (w == scan_literal("HEAD\0\0\0\0"))
+		f->method = HTTP1_METHOD_HEAD;
+	else if (w == scan_literal("CONNECT\0"))
+		f->method = HTTP1_METHOD_CONNECT;
+	else if (w == scan_literal("PUT\0\0\0\0\0"))
+		f->method = HTTP1_METHOD_PUT;
+	else if (w == scan_literal("PATCH\0\0\0"))
+		f->method = HTTP1_METHOD_PATCH;
+	else if (w == scan_literal("DELETE\0\0"))
+		f->method = HTTP1_METHOD_DELETE;
+}
+
+/* The request's head, or its trailer section, has ended: what follows (RFC 9112 6.3). */
+static __always_inline void http1_request_head_end(struct http1_request *r, __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+
+	if (f->flags & HTTP1_TRAILER) {
+		f->state = HTTP1_AT_END;
+		*ev |= HTTP1_END;
+		return;
+	}
+	if (f->flags & HTTP1_CODING) {
+		if (!(f->flags & HTTP1_CHUNKED) || (f->flags & HTTP1_LENGTH) || !f->minor ||
+		    f->method == HTTP1_METHOD_CONNECT) {
+			http1_framing_error(f, ev);
+			return;
+		}
+		f->state = HTTP1_AT_CHUNK_SIZE;
+		f->left = 0;
+		f->token_len = 0;
+	} else if (f->left) {
+		if (f->method == HTTP1_METHOD_CONNECT) {
+			http1_framing_error(f, ev);
+			return;
+		}
+		f->state = HTTP1_AT_BODY;
+	} else {
+		f->state = HTTP1_AT_END;
+		*ev |= HTTP1_END;
+	}
+	if (f->flags & HTTP1_ENCODED)
+		json_model_gap(&r->json);
+	*ev |= HTTP1_HEAD_END;
+}
+
+/* Up to eight bytes of the request target. */
+static __always_inline __u32 http1_target(struct http1_request *r, const __u8 *p, __u64 left)
+{
+	__u64 w = scan_load(p), len = scan_opaque(r->frame.path_len);
+	__u64 marks = (scan_below(w, 0x21) & SCAN_HIGHS) | scan_cut(left);
+	__u64 n = marks ? scan_index(marks) : 8;
+
+	if (len <= HTTP1_PATH_MAX - 8) {
+		scan_store(r->path + len, w & scan_mask(marks));
+		r->frame.path_len = len + n;
+	} else if (n) {
+		n = 1;
+		if (len < HTTP1_PATH_MAX) {
+			r->path[len] = p[0];
+			r->frame.path_len = len + 1;
+		} else {
+			r->frame.flags |= HTTP1_PATH_CUT;
+		}
+	}
+	return n;
+}
+
+/*
+ * The usual request line, with a target of up to 40 bytes, where the window has all of it. Returns
+ * how many bytes it took; 0 if it is anything else, and then only r->path may have been written.
+ */
+static __always_inline __u64 http1_request_line(struct http1_request *r, const __u8 *buf, __u64 pos,
+						__u64 left)
+{
+	struct http1_frame *f = &r->frame;
+	__u64 p = pos, w = scan_load(buf + p), marks = 0, n = 0;
+	__u8 method;
+
+	if (left < SCAN_PAD)
+		return 0;
+	if ((w & 0xffffffffffULL) == scan_literal("POST \0\0\0")) {
+		method = HTTP1_METHOD_POST;
+		p += 5;
+	} else if ((w & 0xffffffffULL) == scan_literal("GET \0\0\0\0")) {
+		method = HTTP1_METHOD_GET;
+		p += 4;
+	} else {
+		return 0;
+	}
+	p = scan_clamp(p);
+	SCAN_UNROLL
+	for (int k = 0; k < 40; k += 8) {
+		w = scan_load(buf + p + k);
+		marks = scan_below(w, 0x21) & SCAN_HIGHS;
+		scan_store(r->path + k, w & scan_mask(marks));
+		if (marks) {
+			n = k + scan_index(marks);
+			break;
+		}
+	}
+	n = scan_forget(n, w);
+	p = scan_clamp(p + n);
+	if (!marks || !n || buf[p] != ' ' || scan_load(buf + p + 1) != scan_literal("HTTP/1.1") ||
+	    buf[p + 9] != '\r' || buf[p + 10] != '\n')
+		return 0;
+	f->method = method;
+	f->path_len = n;
+	f->minor = 1;
+	f->state = HTTP1_AT_LINE;
+	return p + 11 - pos;
+}
+
+/* One step within the request line. */
+static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p,
+						     __u64 left, __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	__u8 c = p[0];
+	__u32 n;
+
+	switch (f->state) {
+	case HTTP1_AT_START:
+		if (c == '\r' || c == '\n')
+			return 1;
+		f->state = HTTP1_AT_METHOD;
+		/* fall through */
+	case HTTP1_AT_METHOD:
+		n = http1_run(f, p, left, 0);
+		if (n)
+			return n;
+		if (c != ' ' || !f->token_len)
+			break;
+		http1_method_end(f);
+		f->state = HTTP1_AT_TARGET_GAP;
+		return 1;
+	case HTTP1_AT_TARGET_GAP:
+		if (c == ' ')
+			return 1;
+		f->state = HTTP1_AT_TARGET;
+		/* fall through */
+	case HTTP1_AT_TARGET:
+		n = http1_target(r, p, left);
+		if (n)
+			return n;
+		if (c != ' ')
+			break;
+		f->state = HTTP1_AT_VERSION_GAP;
+		return 1;
+	case HTTP1_AT_VERSION_GAP:
+		if (c == ' ')
+			return 1;
+		http1_token_begin(f);
+		f->state = HTTP1_AT_VERSION;
+		/* fall through */
+	case HTTP1_AT_VERSION:
+		n = http1_run(f, p, left, 0);
+		if (n)
+			return n;
+		if (c != '\r' && c != '\n')
+			break;
+		http1_version_end(f, ev);
+		http1_line_end(f, c);
+		return 1;
+	}
+	http1_framing_error(f, ev);
+	return 1;
+}
+
+/* One step within the head, or within what frames the chunks of a body. */
+static __always_inline __u32 http1_request_head_step(struct http1_request *r, const __u8 *buf,
+						     __u32 pos, __u32 end, const char *wanted,
+						     __u64 names,
+						     const struct siphash_secret *secret, __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	__u64 p = scan_clamp(pos), left;
+	int head_end = 0;
+	__u32 n, line = 0;
+	__u8 kind;
+
+	left = end - p;
+	if (f->state >= HTTP1_AT_CHUNK_SIZE)
+		return http1_chunk_step(f, buf, p, end, ev);
+	if (f->state == HTTP1_AT_START) {
+		line = http1_request_line(r, buf, p, left);
+		p = scan_clamp(p + line);
+		if (p >= end) {
+			http1_head_bytes(f, line, ev);
+			return line;
+		}
+	}
+	line = scan_forget(line, left);
+	if (f->state < HTTP1_AT_BODY) {
+		n = http1_request_line_step(r, buf + p, left, ev);
+		http1_head_bytes(f, n, ev);
+		return n;
+	}
+	if (f->state == HTTP1_AT_LINE && !(f->flags & HTTP1_TRAILER)) {
+		n = line + http1_usual_lines(f, buf, p, end, 0, names, &kind, &head_end) - p;
+		if (n)
+			goto taken;
+	}
+	if (f->state == HTTP1_AT_VALUE) {
+		n = http1_wanted_step(r, buf + p, left, ev);
+		http1_forget(&n, ev, left);
+		http1_head_bytes(f, n, ev);
+		return n;
+	}
+	if (f->state == HTTP1_AT_KEY) {
+		p = scan_clamp(p + http1_key_run(r, buf, p, end, secret));
+		n = p - pos;
+		if (p < end) {
+			http1_key_step(r, buf[p], secret, ev);
+			n++;
+		}
+		http1_forget(&n, ev, left);
+		http1_head_bytes(f, n, ev);
+		return n;
+	}
+	if (f->state == HTTP1_AT_FORWARDED) {
+		http1_forwarded_step(r, buf[p], ev);
+		http1_head_bytes(f, 1, ev);
+		return 1;
+	}
+	n = line + http1_line_step(f, buf, p, end, 0, wanted, &kind, &head_end, ev);
+taken:
+	http1_forget(&n, ev, left);
+	if (f->state < HTTP1_AT_CHUNK_REST)
+		http1_head_bytes(f, n, ev);
+	if (head_end && f->state != HTTP1_AT_FRAMING_ERROR)
+		http1_request_head_end(r, ev);
+	return n;
+}
+
+/* One step within the body, or a chunk of it. */
+static __always_inline __u32 http1_request_body_step(struct http1_request *r, const __u8 *buf,
+						     __u32 pos, __u32 end, __u32 *ev)
+{
+	struct http1_frame *f = &r->frame;
+	__u64 left = end - pos;
+	__u32 n;
+
+	if (left > f->left)
+		left = f->left;
+	n = json_model_step(&r->json, buf, pos, pos + left, ev);
+	http1_forget(&n, ev, left);
+	if (http1_body_taken(f, n)) {
+		f->state = HTTP1_AT_END;
+		*ev |= HTTP1_END;
+	}
+	return n;
+}
+
+/*
+ * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
+ * bytes it consumed: 1 … end - pos, never beyond the request's end. Raises HTTP1_HEAD_END,
+ * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_FRAMING_ERROR. `wanted`: see
+ * http1_wanted.h; `names` is http1_names() of it; `secret` keys the keys' hashes. A driver
+ * may also choose between the two halves itself.
+ */
+static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
+						__u32 end, const char *wanted, __u64 names,
+						const struct siphash_secret *secret, __u32 *ev)
+{
+	return r->frame.state == HTTP1_AT_BODY
+		       ? http1_request_body_step(r, buf, pos, end, ev)
+		       : http1_request_head_step(r, buf, pos, end, wanted, names, secret, ev);
+}
+
+#endif
