@@ -9,37 +9,27 @@
 
 #include "http1_wanted.h"
 
-/* The colon behind a header's name: where its value goes. `wanted` as http1_request_step() has it.
+/*
+ * At the colon after a header's name: where its value goes. r is the request (its frame is f) and
+ * `wanted` the names that its service asks for; both are NULL for a response.
  */
-static __always_inline void http1_name_end(struct http1_frame *f, int response, const char *wanted,
-					   __u32 *ev)
+static __always_inline void http1_name_end(struct http1_frame *f, struct http1_request *r,
+					   const char *wanted, __u32 *ev)
 {
 	if (!f->token_len) {
 		http1_framing_error(f, ev);
 		return;
 	}
-	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, response);
-	if (!response && wanted && f->header == HTTP1_HEADER_OTHER && !(f->flags & HTTP1_TRAILER) &&
-	    (http1_key_begin(f, wanted + HTTP1_TOKEN_MAX) ||
-	     http1_forwarded_begin(f, wanted + (1 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX)))
-		return;
-	if (f->header == HTTP1_HEADER_DATE) {
-		f->state = HTTP1_AT_REST;
-		if (!(f->flags & HTTP1_DATE_UNCHECKED))
-			*ev |= HTTP1_DATE;
+	f->state = HTTP1_AT_REST;
+	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, !r);
+	if (f->header == HTTP1_HEADER_OTHER) {
+		if (r && !(f->flags & HTTP1_TRAILER))
+			http1_wanted_begin(r, wanted);
 		return;
 	}
-	if (f->header == HTTP1_HEADER_OTHER) {
-		f->state = HTTP1_AT_REST;
-		if (f->flags & HTTP1_TRAILER || !http1_wanted(f, wanted))
-			return;
-		if (f->flags & HTTP1_VALUE) {
-			f->flags |= HTTP1_VALUE_BAD;
-			return;
-		}
-		f->flags |= HTTP1_VALUE;
-		f->header = HTTP1_HEADER_WANTED;
-		f->state = HTTP1_AT_VALUE;
+	if (f->header == HTTP1_HEADER_DATE) {
+		if (!(f->flags & HTTP1_DATE_UNCHECKED))
+			*ev |= HTTP1_DATE;
 		return;
 	}
 	http1_token_begin(f);
@@ -124,11 +114,12 @@ static __always_inline __u64 http1_token_line(struct http1_frame *f, const __u8 
 /*
  * One step within head lines, chunk extensions or trailers: a whole line, if it is short and
  * nothing in it is unusual, and the empty line after it. Sets *head_end after the empty line.
- * Returns how many bytes it took.
+ * Returns how many bytes it took. r and `wanted` as http1_name_end() has them.
  */
-static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *buf, __u64 pos,
-					     __u64 stop, int response, const char *wanted,
-					     __u8 *kind, int *head_end, __u32 *ev)
+static __always_inline __u32 http1_line_step(struct http1_frame *f, struct http1_request *r,
+					     const __u8 *buf, __u64 pos, __u64 stop,
+					     const char *wanted, __u8 *kind, int *head_end,
+					     __u32 *ev)
 {
 	__u64 p = pos, n;
 	__u8 c;
@@ -172,7 +163,7 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, const __u8 *
 				http1_framing_error(f, ev);
 			return n ? n : 1;
 		}
-		http1_name_end(f, response, wanted, ev);
+		http1_name_end(f, r, wanted, ev);
 		p++;
 		if (p >= stop || *ev)
 			return p - pos; /* the driver acts at this very byte */

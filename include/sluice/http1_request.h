@@ -263,7 +263,7 @@ static __always_inline __u32 http1_request_head_step(struct http1_request *r, co
 		return n;
 	}
 	if (f->state == HTTP1_AT_KEY) {
-		p = scan_clamp(p + http1_key_run(r, buf, p, end, secret));
+		p = scan_clamp(p + http1_key_run(&r->key, buf, p, end, secret));
 		n = p - pos;
 		if (p < end) {
 			http1_key_step(r, buf[p], secret, ev);
@@ -278,7 +278,7 @@ static __always_inline __u32 http1_request_head_step(struct http1_request *r, co
 		http1_head_bytes(f, 1, ev);
 		return 1;
 	}
-	n = line + http1_line_step(f, buf, p, end, 0, wanted, &kind, &head_end, ev);
+	n = line + http1_line_step(f, r, buf, p, end, wanted, &kind, &head_end, ev);
 taken:
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)
@@ -311,7 +311,7 @@ static __always_inline __u32 http1_request_body_step(struct http1_request *r, co
  * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
  * bytes it consumed: 1 … end - pos, never beyond the request's end. Raises HTTP1_HEAD_END,
  * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_FRAMING_ERROR. `wanted`: see
- * http1_wanted.h; `names` is http1_names() of it; `secret` keys the keys' hashes. A driver
+ * http1_wanted.h; `names` is http1_names() of it; `secret` keys the hashes of http1_key.h. A driver
  * may also choose between the two halves itself.
  */
 static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,

@@ -250,7 +250,7 @@ static __always_inline __u32 http1_response_head_step(struct http1_response *r, 
 		if (n)
 			goto taken;
 	}
-	n = line + http1_line_step(f, buf, p, end, 1, NULL, &r->stream.kind, &head_end, ev);
+	n = line + http1_line_step(f, NULL, buf, p, end, NULL, &r->stream.kind, &head_end, ev);
 taken:
 	http1_forget(&n, ev, left);
 	if (f->state < HTTP1_AT_CHUNK_REST)

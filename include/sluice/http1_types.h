@@ -8,9 +8,9 @@
 #define SLUICE_HTTP1_TYPES_H
 
 #include "forwarded.h"
+#include "http1_key.h"
 #include "json_model.h"
 #include "scan.h"
-#include "siphash.h"
 #include "stream.h"
 
 #define HTTP1_HEAD_MAX  65536   /* bytes of a head, and of a trailer section */
@@ -18,7 +18,6 @@
 #define HTTP1_VALUE_MAX 96      /* bytes of the wanted header's value, its final zero included */
 #define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
 #define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
-#define HTTP1_KEYS_MAX  3       /* headers that may hold a client\'s API key */
 
 enum http1_state {
 	HTTP1_AT_START,      /* before the start line */
@@ -99,26 +98,6 @@ struct http1_frame {
 	};
 };
 _Static_assert(sizeof(struct http1_frame) == 64, "frame");
-
-enum http1_key_state {
-	HTTP1_KEY_GAP,    /* before the value */
-	HTTP1_KEY_SCHEME, /* in the scheme of Authorization, which has to be Bearer (RFC 6750 2.1)
-			   */
-	HTTP1_KEY_VALUE,
-};
-
-/* The API key of a request: only its keyed hash is ever kept. */
-struct http1_key {
-	struct siphash under_way;
-	__u64 hash;     /* of the best key so far */
-	__u64 priority; /* of the priority header's value, 0: none yet */
-	__u8 rank;   /* of its header, 1 … HTTP1_KEYS_MAX, the first is the best; 0: no key yet */
-	__u8 trying; /* rank of the one under way; HTTP1_PRIORITY: it is the priority header */
-	__u8 state;  /* enum http1_key_state */
-	__u8 matched; /* bytes of "Bearer" */
-	__u8 bearer;  /* 1: the value under way has a scheme */
-	__u8 pad[3];
-};
 
 /* All zero is the state before a request. */
 struct http1_request {

@@ -2,34 +2,36 @@
 /*
  * The headers of requests that a service asks for: one that names the model, those that may hold an
  * API key, one by which a proxy forwards its client's address, and one that names the request's
- * class. The driver passes their names as one array, `wanted`, in this order:
- * HTTP1_TOKEN_MAX bytes each, in lower case, zeros after the name, all zero for none.
+ * class. The driver passes their names as one array, `wanted`, in the order of enum
+ * http1_wanted_header: HTTP1_TOKEN_MAX bytes each, in lower case, zeros after the name, all zero
+ * for none.
  */
 #ifndef SLUICE_HTTP1_WANTED_H
 #define SLUICE_HTTP1_WANTED_H
 
 #include "http1_headers.h"
+#include "http1_priority.h"
 
-#define HTTP1_WANTED    (HTTP1_KEYS_MAX + 3) /* headers that a driver may ask for */
-#define HTTP1_KEY_BYTES 32                   /* bytes of a key that one step takes */
-#define HTTP1_PRIORITY  (HTTP1_KEYS_MAX + 1) /* in http1_key.trying: what is hashed is no key */
+enum http1_wanted_header {
+	HTTP1_WANTED_MODEL = 0,
+	HTTP1_WANTED_KEY = 1,
+	HTTP1_WANTED_FORWARDED = HTTP1_WANTED_KEY + HTTP1_KEYS_MAX,
+	HTTP1_WANTED_PRIORITY,
+	HTTP1_WANTED, /* how many there are */
+};
 
-/*
- * Whether the finished name in f->token is the wanted one: HTTP1_TOKEN_MAX bytes, zeros behind the
- * name, of which there is one at least. Both are compared as http1_run() folds names.
- */
-static __always_inline int http1_wanted(const struct http1_frame *f, const char *wanted)
+/* Whether the finished name in f->token is number i of the wanted ones. */
+static __always_inline int http1_wanted(const struct http1_frame *f, const char *wanted, int i)
 {
 	__u64 differ;
 
-	if (!wanted)
-		return 0;
+	wanted += i * HTTP1_TOKEN_MAX;
 	differ = scan_fold(scan_load(wanted)) ^ http1_word(f, 0);
 	if (differ || f->token_len >= HTTP1_TOKEN_MAX)
 		return 0;
 	SCAN_UNROLL
-	for (int i = 1; i < HTTP1_TOKEN_MAX / 8; i++)
-		differ |= scan_fold(scan_load(wanted + 8 * i)) ^ http1_word(f, i);
+	for (int k = 1; k < HTTP1_TOKEN_MAX / 8; k++)
+		differ |= scan_fold(scan_load(wanted + 8 * k)) ^ http1_word(f, k);
 	return !differ;
 }
 
@@ -50,41 +52,59 @@ static __always_inline __u64 http1_names(const char *wanted)
 }
 
 /*
- * Whether the finished name is one of the headers that may hold an API key, and none that comes
- * before it in their order has been seen. Then its value is hashed as it comes.
+ * At the colon of a header whose value is hashed and would count: an API key, or the priority.
+ * Returns whether it is one.
  */
-static __always_inline int http1_key_begin(struct http1_frame *f, const char *names)
+static __always_inline int http1_key_wanted(struct http1_request *r, const char *wanted)
 {
-	struct http1_key *key = &((struct http1_request *)f)->key;
+	struct http1_frame *f = &r->frame;
+	struct http1_key *key = &r->key;
 	__u8 rank = 0;
 
 	SCAN_UNROLL
 	for (int i = HTTP1_KEYS_MAX - 1; i >= 0; i--)
-		if (http1_wanted(f, names + i * HTTP1_TOKEN_MAX))
+		if (http1_wanted(f, wanted, HTTP1_WANTED_KEY + i))
 			rank = i + 1;
-	if (!rank && !key->priority &&
-	    http1_wanted(f, names + (1 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX))
+	if (!rank && http1_priority_counts(key) && http1_wanted(f, wanted, HTTP1_WANTED_PRIORITY))
 		rank = HTTP1_PRIORITY;
-	if (!rank || (rank != HTTP1_PRIORITY && key->rank && key->rank <= rank))
+	if (!rank || (rank != HTTP1_PRIORITY && !http1_key_counts(key, rank)))
 		return 0;
-	key->trying = rank;
-	key->state = HTTP1_KEY_GAP;
-	key->matched = 0;
-	key->bearer = f->token_len == 13 && http1_word(f, 0) == scan_literal("authoriz");
+	http1_key_begin(key, rank,
+			f->token_len == 13 && http1_word(f, 0) == scan_literal("authoriz"));
 	f->state = HTTP1_AT_KEY;
 	return 1;
 }
 
-/* Whether the finished name is the header that says whom a proxy forwards for: then its value is
- * read. */
-static __always_inline int http1_forwarded_begin(struct http1_frame *f, const char *name)
+/* At the colon of the header by which a proxy forwards an address. Returns whether it is that one.
+ */
+static __always_inline int http1_forwarded_wanted(struct http1_request *r, const char *wanted)
 {
-	if (!http1_wanted(f, name))
+	struct http1_frame *f = &r->frame;
+
+	if (!http1_wanted(f, wanted, HTTP1_WANTED_FORWARDED))
 		return 0;
-	forwarded_begin(&((struct http1_request *)f)->forwarded,
+	forwarded_begin(&r->forwarded,
 			f->token_len == 9 && http1_word(f, 0) == scan_literal("forwarde"));
 	f->state = HTTP1_AT_FORWARDED;
 	return 1;
+}
+
+/* At the colon of a header that the scanner does not read by itself: is it a wanted one? */
+static __always_inline void http1_wanted_begin(struct http1_request *r, const char *wanted)
+{
+	struct http1_frame *f = &r->frame;
+
+	if (http1_key_wanted(r, wanted) || http1_forwarded_wanted(r, wanted))
+		return;
+	f->state = HTTP1_AT_REST;
+	if (!http1_wanted(f, wanted, HTTP1_WANTED_MODEL))
+		return;
+	if (f->flags & HTTP1_VALUE) {
+		f->flags |= HTTP1_VALUE_BAD;
+		return;
+	}
+	f->flags |= HTTP1_VALUE;
+	f->state = HTTP1_AT_VALUE;
 }
 
 /* The model's header has no usable value: the rest is skipped as any other header's. */
@@ -129,80 +149,29 @@ static __always_inline __u32 http1_wanted_step(struct http1_request *r, const __
 	return n;
 }
 
-/* One byte of a header's value that holds an API key. */
+/* One byte of a value that is hashed. A zero may end it for the server: a framing error. */
 static __always_inline void http1_key_step(struct http1_request *r, __u8 c,
 					   const struct siphash_secret *secret, __u32 *ev)
 {
 	struct http1_key *key = &r->key;
 	struct http1_frame *f = &r->frame;
+	enum http1_key_byte said;
 
 	if (!c || !secret) {
 		http1_framing_error(f, ev);
 		return;
 	}
-	if (c > ' ') {
-		if (key->state == HTTP1_KEY_GAP) {
-			key->state = key->bearer && key->matched < 6 ? HTTP1_KEY_SCHEME
-								     : HTTP1_KEY_VALUE;
-			siphash_begin(&key->under_way, secret);
-		}
-		if (key->state == HTTP1_KEY_VALUE) {
-			siphash_byte(&key->under_way, secret, c);
-		} else {
-			/* the scheme's letters, at places 0 … 5 of a word */
-			__u8 want = scan_literal("bearer\0\0") >> (8 * (key->matched & 7));
-
-			if (key->matched >= 6 || (c | 0x20) != want)
-				f->state = HTTP1_AT_REST; /* some other scheme: no key */
-			key->matched++;
-		}
-		return;
+	said = http1_key_byte(key, c, secret);
+	if (said == HTTP1_KEY_ENDED) {
+		if (key->trying == HTTP1_PRIORITY)
+			http1_priority_end(key, secret);
+		else
+			http1_key_end(key, secret);
 	}
-	if (key->state == HTTP1_KEY_SCHEME) {
-		key->state = HTTP1_KEY_GAP;
-		if (key->matched != 6)
-			f->state = HTTP1_AT_REST;
-	} else if (key->state == HTTP1_KEY_VALUE) {
-		if (key->trying == HTTP1_PRIORITY) {
-			key->priority = siphash_end(&key->under_way, secret);
-		} else {
-			key->hash = siphash_end(&key->under_way, secret);
-			key->rank = key->trying;
-		}
+	if (said != HTTP1_KEY_MORE)
 		f->state = HTTP1_AT_REST;
-	}
 	if (c == '\r' || c == '\n')
 		http1_line_end(f, c);
-}
-
-/*
- * Some of the value of a header that holds an API key, as it usually is: " Bearer " where that is
- * wanted, or bytes of the key itself. Returns how many.
- */
-static __always_inline __u64 http1_key_run(struct http1_request *r, const __u8 *buf, __u64 pos,
-					   __u64 stop, const struct siphash_secret *secret)
-{
-	struct http1_key *key = &r->key;
-	__u64 p = pos, w = scan_load(buf + p);
-
-	if (key->state == HTTP1_KEY_GAP && key->bearer && !key->matched && stop - p >= 8 &&
-	    buf[p] == ' ' && buf[p + 7] == ' ' &&
-	    (w | SCAN_ONES * 0x20) == scan_literal(" bearer ")) {
-		key->matched = 6;
-		return 8;
-	}
-	if (key->state != HTTP1_KEY_VALUE || !secret)
-		return 0;
-	SCAN_STEPS
-	for (int i = 0; i < HTTP1_KEY_BYTES; i++) {
-		p = scan_clamp(p);
-		if (p >= stop || buf[p] <= ' ')
-			break;
-		siphash_byte(&key->under_way, secret, buf[p]);
-		p = scan_forget(p + 1, w);
-		SCAN_FENCE();
-	}
-	return scan_forget(p - pos, w);
 }
 
 /* One byte of the value by which a proxy forwards an address. */
