@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A load generator that sees an inference API as its clients do: time to first token, time
- * between tokens, and how exactly each request ended, down to whether a refused connection was
- * closed cleanly or reset under the reader.
+ * A load generator that measures an inference API as its clients see it: time to first token, time
+ * between tokens, and the exact end of each request. It distinguishes a clean close of a refused
+ * connection from a reset.
  *
- * A request is what a caller wants, with its retries; a connection carries one attempt at a time.
- * Once the answer is whole the request is over and the caller goes on, while the connection may
- * still be watched to its EOF. Its clock is the time at which a read returned, nothing better.
+ * A request includes its retries; a connection carries one attempt at a time. A request ends with
+ * its whole answer. Its connection may stay open until EOF. A time is the moment at which a read
+ * returned.
  *
- * With --trace the times and sizes of requests are those of a file: an open loop whose bursts are
- * the trace's own. A prompt of n tokens is a text of 4n bytes.
+ * With --trace, a file has the times and sizes of the requests: an open loop with the trace's own
+ * bursts. A prompt of n tokens is a text of 4n bytes.
  */
 #include "mock.h"
 
@@ -32,9 +32,9 @@
 #define BYTES_A_TOKEN   4
 #define TRACE_TOKENS    1000000
 
-/* ---- what is measured ---- */
+/* ---- the measurements ---- */
 
-/* Samples in ms, and their average by the reference law (DESIGN.md, section 6). */
+/* Samples in ms, and their time-decayed average, as policy ema-flag computes it. */
 struct series {
 	double *values;
 	size_t len, cap;
@@ -55,7 +55,7 @@ enum outcome {
 	OUTCOME_COUNT,
 };
 
-/* Every attempt has exactly one of these. */
+/* Every attempt has exactly one outcome. */
 static const char *const outcome_names[OUTCOME_COUNT] = {
 	[OUTCOME_OK] = "ok",
 	[OUTCOME_HTTP_ERROR] = "http_error",
@@ -68,7 +68,7 @@ static const char *const outcome_names[OUTCOME_COUNT] = {
 	[OUTCOME_LOCAL_ERROR] = "local_error",
 };
 
-/* How a connection ended whose response said "Connection: close"; beside the outcome. */
+/* The end of a connection after a response with "Connection: close"; independent of the outcome. */
 enum ending {
 	ENDING_CLEAN,
 	ENDING_RESET,
@@ -81,23 +81,23 @@ enum ending {
 static const char *const ending_names[ENDING_COUNT] = {
 	[ENDING_CLEAN] = "clean_eof_after_close",     [ENDING_RESET] = "reset_after_close",
 	[ENDING_NONE] = "no_eof_after_close",         [ENDING_BYTES_AFTER] = "bytes_after_response",
-	[ENDING_CONNECT_TIMEOUT] = "connect_timeout", /* among the timeouts */
+	[ENDING_CONNECT_TIMEOUT] = "connect_timeout", /* also counted as a timeout */
 };
 
 struct results {
 	uint64_t sent, completed, good;
-	uint64_t status[600]; /* of every response whose head came, whole or not */
+	uint64_t status[600]; /* of every response with a head, whole or not */
 	uint64_t outcomes[OUTCOME_COUNT];
 	struct series ttft, itl, total, rejected;
 	struct series request_itl; /* the mean of each answered request */
 };
 
-/* What became of requests; with their retries, if there are any. */
+/* The final outcomes of requests, after their retries. */
 struct fates {
 	uint64_t arrived;
 	uint64_t met;     /* answered within both targets */
 	uint64_t refused; /* by a 429 or 503 */
-	uint64_t missed;  /* neither, however it ended */
+	uint64_t missed;  /* every other end */
 };
 
 /* A request of a trace. */
@@ -110,15 +110,15 @@ struct arrival {
 struct model {
 	const char *name;
 	double weight;
-	struct buf head, body; /* as they go on the wire */
+	struct buf head, body; /* the bytes on the wire */
 	struct results results;
 };
 
-/* A request: what one caller wants. */
+/* A request with its retries. */
 struct request {
 	struct timer timer; /* until its retry */
 	struct model *model;
-	const struct arrival *arrival; /* NULL: none of a trace */
+	const struct arrival *arrival; /* NULL: not from a trace */
 	uint64_t begun_ns;
 	size_t bind_at;
 	unsigned int attempts;
@@ -128,7 +128,7 @@ enum state {
 	STATE_CONNECTING,
 	STATE_ACTIVE, /* has a request */
 	STATE_IDLE,   /* kept alive */
-	STATE_DRAIN,  /* answered with "Connection: close": reads on until EOF */
+	STATE_DRAIN,  /* answered with "Connection: close": reads until EOF */
 	STATE_CLOSED,
 };
 
@@ -167,7 +167,7 @@ struct conn {
 	uint64_t gaps;
 };
 
-/* ---- what is asked for ---- */
+/* ---- options ---- */
 
 static struct address server;
 static bool have_server;
@@ -194,7 +194,7 @@ static bool open_loop, ending_run;
 static struct arrival *arrivals;
 static size_t arrival_count, arrived;
 static struct fates fates, quartile_fates[4], *second_fates;
-static uint32_t quartile_ends[3]; /* tokens: up to and with */
+static uint32_t quartile_ends[3]; /* tokens, inclusive */
 static size_t seconds_len, seconds_cap;
 static uint64_t endings[ENDING_COUNT];
 static struct series retry_after; /* in seconds */
@@ -234,7 +234,7 @@ static double random_unit(void)
 	return (double)(random_u64() >> 11) * 0x1.0p-53;
 }
 
-/* n equal samples of v at now. */
+/* Adds n equal samples of v at now. */
 static void series_add(struct series *s, double v, unsigned int n, uint64_t now)
 {
 	double decay;
@@ -305,7 +305,7 @@ static void append_text(struct buf *b, size_t len)
 	}
 }
 
-/* The JSON body, with a prompt of so many bytes. */
+/* Builds the JSON body with a prompt of the given bytes. */
 static void build_json(struct buf *b, const struct model *m, size_t text, double tokens)
 {
 	bool chat = strncmp(path, "/v1/completions", 15) != 0;
@@ -346,7 +346,7 @@ static void chunk_body(struct buf *b)
 	*b = out;
 }
 
-/* Head and body of what body holds; in one buffer, hence one send, unless they are to be split. */
+/* Builds head and body: in one buffer, so in one send(), except with --split. */
 static void build_request(struct buf *head, struct buf *body)
 {
 	buf_clear(head);
@@ -368,7 +368,7 @@ static void build_request(struct buf *head, struct buf *body)
 	}
 }
 
-/* Of a model whose requests are all alike: its prompt padded until the JSON has --body-bytes. */
+/* Builds the one request of a model, with the prompt padded until the JSON has --body-bytes. */
 static void build_model(struct model *m)
 {
 	size_t text = strlen("Say something.");
@@ -450,7 +450,7 @@ static void update_events(struct conn *c)
 
 /* ---- the end of a request ---- */
 
-/* Nothing to send any more and nothing to wait for: the run is over. */
+/* Ends the run if nothing is left to send or to wait for. */
 static void check_end(void)
 {
 	bool more = open_loop ? arrival_timer.index != 0
@@ -480,8 +480,8 @@ static void on_next(struct timer *t)
 }
 
 /*
- * The caller has its answer, or has given up; in the closed loop it asks again, from a timer:
- * connect() may fail at once, and then a direct call would nest one level a request.
+ * Ends a request. In the closed loop its caller sends the next one, by a timer: connect() may fail
+ * at once, and direct calls would nest one level for each request.
  */
 static void end_request(struct request *r)
 {
@@ -509,7 +509,7 @@ static bool met_targets(const struct conn *c, enum outcome o)
 	       (itl_target_ms == 0 || c->gap_sum_ms <= itl_target_ms * (double)c->gaps);
 }
 
-/* The fates of the second that a request came in. */
+/* The outcomes of the requests that arrived in the same second. */
 static struct fates *fates_at(uint64_t begun_ns)
 {
 	size_t second = (size_t)((begun_ns - start_ns) / NSEC_PER_SEC);
@@ -533,7 +533,7 @@ static void add_fate(struct fates *f, bool met, bool refused)
 	f->missed += !met && !refused;
 }
 
-/* What became of a request, by its last try. */
+/* Counts the outcome of a request, by its last attempt. */
 static void book_fate(const struct request *r, const struct conn *c, enum outcome o)
 {
 	bool met = met_targets(c, o);
@@ -563,7 +563,7 @@ static void book(struct results *r, const struct conn *c, enum outcome o, uint64
 	r->good += met_targets(c, o);
 }
 
-/* The attempt is over. The connection is the caller's to close, keep or drain. */
+/* Ends the attempt. The caller closes, keeps or drains the connection. */
 static void end_attempt(struct conn *c, enum outcome o)
 {
 	struct request *r = c->request;
@@ -579,7 +579,7 @@ static void end_attempt(struct conn *c, enum outcome o)
 	if (c->is_429 && o != OUTCOME_HTTP_ERROR)
 		length_differs++;
 	if (o == OUTCOME_HTTP_ERROR && c->is_429) {
-		uint64_t due = now + s_to_ns(c->head.retry_after_s);
+		uint64_t retry_ns = now + s_to_ns(c->head.retry_after_s);
 
 		if (!c->head.has_length)
 			length_missing++;
@@ -594,9 +594,9 @@ static void end_attempt(struct conn *c, enum outcome o)
 			retry_after_values[s < 3600 ? (size_t)s : 3600]++;
 		}
 		if (retries_max > 0 && c->head.has_retry_after &&
-		    r->attempts <= (unsigned int)retries_max && due < hard_stop_ns) {
+		    r->attempts <= (unsigned int)retries_max && retry_ns < hard_stop_ns) {
 			waiting++;
-			timer_set(&r->timer, due);
+			timer_set(&r->timer, retry_ns);
 			return;
 		}
 		if (retries_max > 0)
@@ -647,7 +647,7 @@ static bool only_a_role(const json_t *delta)
 	return true;
 }
 
-/* Whether an event is generated: DESIGN.md, invariant 6. */
+/* Returns true if the event has generated output: text, reasoning or tool calls. */
 static bool is_generated(const char *name, const char *data, size_t len)
 {
 	static const char *const opening[] = {"message_start", "content_block_start", "ping",
@@ -677,7 +677,7 @@ static bool is_generated(const char *name, const char *data, size_t len)
 	return generated;
 }
 
-/* A line of an event stream, without its end. An empty one ends the event. */
+/* Processes a line of an event stream, without its line end. An empty line ends the event. */
 static void take_sse_line(struct conn *c, const char *line, size_t len)
 {
 	const char *colon = memchr(line, ':', len);
@@ -705,7 +705,7 @@ static void take_sse_line(struct conn *c, const char *line, size_t len)
 	}
 }
 
-/* Decoded body bytes. Returns false where a line is too long to be one. */
+/* Processes decoded body bytes. Returns false if a line is too long. */
 static bool take_stream(struct conn *c, const char *data, size_t len)
 {
 	while (len) {
@@ -737,7 +737,7 @@ static bool take_stream(struct conn *c, const char *data, size_t len)
 	return true;
 }
 
-/* The samples of one read: the first event's TTFT, or k gaps of g/k. */
+/* Adds the samples of one read: the TTFT of the first event, or k gaps of g/k. */
 static void take_samples(struct conn *c, uint64_t now)
 {
 	unsigned int k = c->generated;
@@ -747,7 +747,7 @@ static void take_samples(struct conn *c, uint64_t now)
 	if (!k || !c->written_ns)
 		return;
 	if (!c->first_ns) {
-		/* Whatever came with the first event was preceded by no gap that this side saw. */
+		/* Events in the same read as the first one have no measurable gap. */
 		c->first_ns = now;
 		series_add(&c->model->results.ttft, ms_between(c->written_ns, now), 1, now);
 		series_add(&all.ttft, ms_between(c->written_ns, now), 1, now);
@@ -775,7 +775,7 @@ static bool take_body(struct conn *c, const char *data, size_t len)
 	return true;
 }
 
-/* The response is whole and the rest of c->in does not belong to it. */
+/* The response is whole. The rest of c->in does not belong to it. */
 static void end_response(struct conn *c)
 {
 	bool sent_all = c->written_ns != 0;
@@ -797,7 +797,7 @@ static void end_response(struct conn *c)
 	end_attempt(c, o);
 }
 
-/* Returns 1 once the response's head is in, 0 where bytes are missing, -1 where it is malformed. */
+/* Returns 1 for a whole head, 0 if bytes are missing, -1 if it is malformed. */
 static int take_head(struct conn *c)
 {
 	ssize_t n;
@@ -826,7 +826,7 @@ static int take_head(struct conn *c)
 	return 1;
 }
 
-/* Goes through c->in. Returns false where the response is malformed. */
+/* Parses c->in. Returns false if the response is malformed. */
 static bool take_response(struct conn *c, uint64_t now)
 {
 	static struct buf decoded;
@@ -865,14 +865,14 @@ static bool take_response(struct conn *c, uint64_t now)
 	return true;
 }
 
-/* EOF, with what has been read before it taken. */
+/* Handles EOF, after all received bytes. */
 static void take_eof(struct conn *c)
 {
 	if (c->state == STATE_DRAIN) {
 		if (c->send_failed) {
 			endings[ENDING_RESET]++;
 		} else if (!c->written_ns) {
-			/* The server has said all; what is still to be sent decides how it ends. */
+			/* The server has sent everything: unsent bytes decide the end. */
 			c->wants_write = true;
 			c->events = EPOLLOUT;
 			loop_rewatch(c->fd, &c->source, EPOLLOUT);
@@ -906,11 +906,11 @@ static void take_drained(struct conn *c, size_t len)
 	if (c->is_429 && c->head.has_length) {
 		length_equal--;
 		length_differs++;
-		c->is_429 = false; /* said once */
+		c->is_429 = false; /* counted once */
 	}
 }
 
-/* One read. Returns false once the socket has no more to say for now, or is closed. */
+/* Does one read. Returns false if the socket has no more bytes now, or is closed. */
 static bool receive(struct conn *c)
 {
 	static char bytes[262144];
@@ -920,7 +920,7 @@ static bool receive(struct conn *c)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (c->state == STATE_IDLE) {
-		/* The server closed a kept connection, or broke it; no request was on it. */
+		/* The server closed or reset an idle connection. */
 		if (n > 0)
 			endings[ENDING_BYTES_AFTER]++;
 		close_conn(c);
@@ -942,7 +942,7 @@ static bool receive(struct conn *c)
 
 /* ---- sending ---- */
 
-/* Sends on with what the socket takes: the head, then (with --split) the body. */
+/* Sends as much as the socket accepts: the head, then (with --split) the body. */
 static void send_request(struct conn *c)
 {
 	const struct buf *head = c->own_head.len ? &c->own_head : &c->model->head;
@@ -959,7 +959,7 @@ static void send_request(struct conn *c)
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
 		if (n < 0) {
-			/* What the server said before it reset is still to be read. */
+			/* The bytes before the server's reset are still readable. */
 			c->send_failed = true;
 			break;
 		}
@@ -1052,7 +1052,7 @@ static struct conn *open_conn(struct request *r)
 	return c;
 }
 
-/* One try of a request, on a kept connection or a new one. */
+/* Starts one attempt of a request, on a kept connection or a new one. */
 static void attempt(struct request *r)
 {
 	struct conn *c = take_idle(r->bind_at);
@@ -1149,7 +1149,7 @@ static void begin_request(size_t bind_at, const struct arrival *a)
 
 /* ---- a trace: TIMESTAMP,ContextTokens,GeneratedTokens ---- */
 
-/* "2023-11-16 18:15:46.6805900", in seconds since 1970. */
+/* Parses "2023-11-16 18:15:46.6805900" into seconds since 1970. */
 static bool parse_time(const char *text, double *s)
 {
 	struct tm tm = {0};
@@ -1167,7 +1167,7 @@ static bool parse_time(const char *text, double *s)
 	return !*rest || *rest == '+' || *rest == 'Z';
 }
 
-/* Appends a line's request; its time is as in the file. */
+/* Appends the request of a line, with the file's time. */
 static void read_row(char *line, unsigned int number)
 {
 	char *prompt = strchr(line, ','), *generate = prompt ? strchr(prompt + 1, ',') : NULL;
@@ -1217,9 +1217,9 @@ static void find_quartiles(void)
 }
 
 /*
- * The rows of this run and their times: with --speed as many as come in --duration or as --requests
- * says; with
- * --load-rate as many as make that rate in --duration, from the first to the last.
+ * Reads the rows of this run and their times. With --speed, --duration or --requests bounds the
+ * number of rows. With --load-rate, their number makes that rate over --duration, from the first to
+ * the last.
  */
 static void read_trace(void)
 {
@@ -1234,7 +1234,7 @@ static void read_trace(void)
 	while (fgets(line, sizeof(line), f)) {
 		line[strcspn(line, "\r\n")] = '\0';
 		number++;
-		/* Its head; then the rows that are skipped. */
+		/* Skips the header and the rows before --trace-from. */
 		if (line[0] && number > 1 + (unsigned int)trace_from)
 			read_row(line, number);
 	}
@@ -1243,9 +1243,8 @@ static void read_trace(void)
 	       : load_rate > 0  ? (size_t)(load_rate * duration_s + 0.5)
 				: arrival_count;
 	if (arrival_count < 2 || arrival_count < want || want < 2)
-		die_usage(
-			"%s: %zu requests from --trace-from on, of %zu that are asked for (2 at least)",
-			trace_path, arrival_count, want);
+		die_usage("%s: %zu requests from --trace-from on; %zu are needed (2 at least)",
+			  trace_path, arrival_count, want);
 	arrival_count = want;
 	first = arrivals[0].at_s;
 	scale = 1 / speed;
@@ -1286,7 +1285,7 @@ static void on_arrival(struct timer *t)
 		check_end();
 		return;
 	}
-	/* Scheduled by the clock alone: a late loop catches up, a slow server changes nothing. */
+	/* The clock alone schedules: a late loop catches up, and a slow server has no influence. */
 	begin_request(bind_at, trace_path ? &arrivals[arrived++] : NULL);
 	schedule_arrival();
 	check_end();
@@ -1381,8 +1380,7 @@ static void print_fates(const struct fates *f)
 	       (unsigned long long)f->missed, (unsigned long long)f->refused);
 }
 
-/* How long requests came: what the load asks for in the open loop, else until the last was
- * answered. */
+/* The length of the load: its schedule in the open loop, else the time until the last answer. */
 static double load_seconds(double seconds)
 {
 	if (trace_path && load_rate > 0)
@@ -1392,8 +1390,7 @@ static double load_seconds(double seconds)
 	return trace_path ? arrivals[arrival_count - 1].at_s : seconds;
 }
 
-/* By whole requests: goodput is those that met the targets in each second in which requests came.
- */
+/* Prints the load by requests. Goodput is the number of met targets over the length of the load. */
 static void print_load(double seconds)
 {
 	printf("\"load\":{\"seconds\":%.4f,", seconds);
@@ -1412,7 +1409,7 @@ static void print_load(double seconds)
 	printf("]},");
 }
 
-/* A line a second in which requests came, and what became of those. */
+/* Prints a line for each second: the outcomes of the requests that arrived in it. */
 static void write_series(void)
 {
 	FILE *f = fopen(series_path, "we");
@@ -1552,7 +1549,7 @@ static void set_server(const char *value)
 	have_server = true;
 }
 
-/* NAME or NAME:WEIGHT. A name that ends in a colon and a number needs its weight said. */
+/* NAME or NAME:WEIGHT. A name that ends in a colon and a number needs an explicit weight. */
 static void add_model(const char *value)
 {
 	struct model *m = &models[model_count];
@@ -1599,13 +1596,12 @@ static void read_options(int argc, char **argv)
 		 .text = &trace_path},
 		{"trace-from", "N", "leave out the first N requests of the trace",
 		 .number = &trace_from, .min = 0, .max = 1e9},
-		{"load-rate", "R",
-		 "stretch the trace so that R requests come in a second, on the mean",
+		{"load-rate", "R", "stretch the trace to a mean of R requests a second",
 		 .number = &load_rate, .min = 0.001, .max = 1e6},
-		{"speed", "X", "the trace X times as fast as it was", .number = &speed,
-		 .min = 0.001, .max = 1e6},
+		{"speed", "X", "replay the trace X times as fast", .number = &speed, .min = 0.001,
+		 .max = 1e6},
 		{"series", "FILE",
-		 "write a CSV: second, and of the requests that came in it arrived, met, missed, "
+		 "write a CSV: second, and of the requests that arrived in it the arrived, met, missed, "
 		 "refused",
 		 .text = &series_path},
 		{"requests", "N", "end after N requests (without --duration: --concurrency)",
@@ -1614,10 +1610,10 @@ static void read_options(int argc, char **argv)
 		 .min = 0.01, .max = 86400},
 		{"max-time", "S", "end after S seconds at the latest (duration+timeout, or 600)",
 		 .number = &max_time_s, .min = 0.01, .max = 172800},
-		{"stream", NULL, "ask for a stream (default)", .on = &streamed},
-		{"plain", NULL, "ask for no stream; TTFT is the first body byte then",
+		{"stream", NULL, "request a stream (default)", .on = &streamed},
+		{"plain", NULL, "request no stream; TTFT is then the first body byte",
 		 .off = &streamed},
-		{"max-tokens", "N", "max_tokens of the request (default: not said)",
+		{"max-tokens", "N", "max_tokens of the request (default: none)",
 		 .number = &max_tokens, .min = 1, .max = 1e6},
 		{"body-bytes", "N", "pad the prompt until the JSON has N bytes",
 		 .number = &body_bytes, .min = 1, .max = 1 << 26},
@@ -1626,11 +1622,11 @@ static void read_options(int argc, char **argv)
 		{"split", NULL, "head and body in two sends", .on = &split},
 		{"chunked-upload", NULL, "send the body chunked", .on = &chunked_upload},
 		{"header", "'NAME: VALUE'", "repeatable", .call = add_header},
-		{"bind", "ADDR", "source address; repeatable: one client each, in turn",
+		{"bind", "ADDR", "source address; repeatable: requests use them alternately",
 		 .call = add_bind},
-		{"retry", "N", "after a 429 wait Retry-After and try again, N times at most",
+		{"retry", "N", "after a 429, wait for Retry-After and retry, N times at most",
 		 .number = &retries_max, .min = 0, .max = 1000},
-		{"timeout", "S", "for one try, from connect to the last byte (default 60)",
+		{"timeout", "S", "for one attempt, from connect to the last byte (default 60)",
 		 .number = &timeout_s, .min = 0.01, .max = 86400},
 		{"tau", "S", "time constant of \"ema\" (default 15)", .number = &tau_s, .min = 1e-6,
 		 .max = 1e6},
@@ -1709,7 +1705,7 @@ int main(int argc, char **argv)
 	loop_init();
 	start();
 	loop_run();
-	/* What a hard stop cut off has timed out. */
+	/* The attempts that the hard stop ends are timeouts. */
 	ending_run = true;
 	while (conns) {
 		if (conns->state == STATE_IDLE)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the mock model server and the load generator share: growing buffers, an epoll loop with
- * timers, HTTP/1.x heads and chunked bodies, an option table.
+ * The common code of the mock model server and the load generator: growing buffers, an epoll loop
+ * with timers, HTTP/1.x heads and chunked bodies, an option table.
  *
- * None of it uses the scanners in include/sluice/: the tools judge the limiter's work, so they
- * must not be able to share its mistakes. Both tools are single-threaded and have one loop, which
- * is why the loop has no handle.
+ * It does not use the scanners of include/sluice/: the tools check the limiter, so they must not
+ * share its mistakes. Both tools have one thread and one loop, so the loop has no handle.
  */
 #ifndef SLUICE_TESTS_MOCK_H
 #define SLUICE_TESTS_MOCK_H
@@ -34,7 +33,7 @@ _Noreturn void die_usage(const char *fmt, ...) __attribute__((format(printf, 1, 
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *old, size_t size);
 
-/* ---- buffers: bytes [off, len) of data are what has not been consumed ---- */
+/* ---- buffers: bytes [off, len) of data are not consumed yet ---- */
 
 struct buf {
 	char *data;
@@ -74,15 +73,15 @@ struct timer {
 /* CLOCK_MONOTONIC, ns. */
 uint64_t now_ns(void);
 
-/* Opens the loop, takes SIGTERM and SIGINT for it, lifts the descriptor limit. */
+/* Opens the loop, directs SIGTERM and SIGINT to it, raises the descriptor limit. */
 void loop_init(void);
 void loop_watch(int fd, struct source *s, uint32_t events);
 void loop_rewatch(int fd, struct source *s, uint32_t events);
-/* Frees p once no event of the present round can point into it. */
+/* Frees p when no event of the present round can point to it. */
 void loop_free_later(void *p);
 /* Runs until loop_stop() or a signal. */
 void loop_run(void);
-/* Frees what the loop holds. */
+/* Frees the loop's memory. */
 void loop_end(void);
 void loop_stop(void);
 
@@ -119,9 +118,9 @@ struct http_head {
 };
 
 /*
- * Parses the head at data, RFC 9112. Returns its length with the empty line, 0 where the empty
- * line is not there yet, -1 where it is malformed: a bad line, two different lengths, a length
- * beside a transfer coding, a coding other than chunked, more than HTTP_HEAD_MAX bytes.
+ * Parses the head at data (RFC 9112). Returns its length with the empty line; 0 if the empty line
+ * is missing; -1 if the head is malformed: a bad line, two different lengths, both a length and a
+ * transfer coding, a coding other than chunked, more than HTTP_HEAD_MAX bytes.
  */
 ssize_t http_parse_head(const char *data, size_t len, bool response, struct http_head *h);
 
@@ -133,16 +132,16 @@ struct chunked {
 };
 
 /*
- * Decodes a chunked body (extensions and trailers are skipped), appending to out. Returns the
- * bytes taken, fewer than len only once c->done, or -1 where the coding is broken.
+ * Decodes a chunked body and appends it to out. Skips extensions and trailers. Returns the consumed
+ * bytes, fewer than len only if c->done is set, or -1 if the coding is broken.
  */
 ssize_t chunked_decode(struct chunked *c, const char *in, size_t len, struct buf *out);
 
-/* ---- options: one table says how a tool is called, and prints its help ---- */
+/* ---- options: one table parses the command line and prints the help ---- */
 
 struct option_row {
 	const char *name; /* without the dashes */
-	const char *arg;  /* how the help calls the value; NULL: a switch */
+	const char *arg;  /* the value's name in the help; NULL: a switch */
 	const char *help;
 	bool *on;       /* a switch: set to true … */
 	bool *off;      /* … or to false */
@@ -152,10 +151,10 @@ struct option_row {
 	void (*call)(const char *value);
 };
 
-/* A number from min to max and nothing after it; false where text is anything else. */
+/* Parses a number from min to max with nothing after it. Returns false for any other text. */
 bool parse_number(const char *text, double min, double max, double *out);
 
-/* Takes "--name value" and "--name=value"; --help prints the table and ends with status 0. */
+/* Accepts "--name value" and "--name=value". --help prints the table and exits with status 0. */
 void parse_options(int argc, char **argv, const char *what, const struct option_row *rows,
 		   size_t n);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The parts that the mock model server and the load generator share: see mock.h.
+ * The common code of the mock model server and the load generator: see mock.h.
  *
- * Timers live in a binary heap and epoll_pwait2 sleeps to the nanosecond until the first of them,
- * so that a token is late by microseconds and not by the millisecond that epoll_wait rounds to.
+ * Timers are in a binary heap. epoll_pwait2() sleeps until the first one, with a resolution of ns:
+ * a token is late by microseconds, not by the millisecond of epoll_wait().
  */
 #include "mock.h"
 
@@ -68,7 +68,7 @@ void *xrealloc(void *old, size_t size)
 
 /* ---- buffers ---- */
 
-/* Makes room for len bytes more and a NUL, moving what is left to the front where that helps. */
+/* Reserves len more bytes and a NUL. Moves the rest to the front if that suffices. */
 static void buf_reserve(struct buf *b, size_t len)
 {
 	if (b->off && b->off >= b->len / 2) {
@@ -195,7 +195,7 @@ void loop_init(void)
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0)
 		die("epoll_create1: %s", strerror(errno));
-	/* A descriptor: a mask given to epoll_pwait2 lets signals in only while it sleeps. */
+	/* A descriptor: with a mask, epoll_pwait2() would see signals only while it sleeps. */
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);
@@ -231,7 +231,7 @@ static void heap_put(size_t index, struct timer *t)
 	t->index = index;
 }
 
-/* Moves t from place towards the root or the leaves until the heap is in order again. */
+/* Moves t towards the root or the leaves until the heap is ordered. */
 static void heap_settle(size_t index, struct timer *t)
 {
 	while (index > 1 && heap[index / 2]->due_ns > t->due_ns) {
@@ -406,7 +406,7 @@ static bool line_is(struct line l, const char *word)
 	return l.len == strlen(word) && strncasecmp(l.at, word, l.len) == 0;
 }
 
-/* Whether the comma list has the word. */
+/* Returns true if the comma-separated list has the word. */
 static bool list_has(struct line list, const char *word)
 {
 	while (list.len) {
@@ -569,7 +569,7 @@ static int hex_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* One byte that is not chunk data. Returns false where it may not stand there. */
+/* Parses one byte outside chunk data. Returns false if it is not allowed. */
 static bool chunked_step(struct chunked *c, char byte)
 {
 	int digit;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A model server that behaves on the wire as uvicorn with vLLM, Anthropic or Ollama behind it,
- * for tests, the demo and benchmarks: several models on one port, each with a number of slots,
- * a FIFO queue, a prefill time and a time per token.
+ * A mock model server for tests, the demo and benchmarks. On the wire it behaves as uvicorn with
+ * vLLM, Anthropic's API or Ollama. It serves several models on one port, each with a number of
+ * slots, a FIFO queue, a prefill time and a time per token.
  *
- * A connection carries one request at a time, so the connection is also the request: it waits in
- * its model's queue, holds a slot, and its one timer is the next thing that the model would do.
- * What an application cannot see (a request refused on the way) must not show in /stats.
+ * A connection carries one request at a time, so struct conn is the request, too: it waits in its
+ * model's queue and holds a slot. Its one timer is the model's next action. /stats counts only what
+ * an application sees: a request refused before the server does not appear.
  *
- * With --engine all models share one engine that batches continuously, the very code of the
- * simulator (user/sim/engine.h), driven by the clock: each wake-up takes the steps that are due by
- * then, and the next is due at a time that does not depend on how late this one was. A prompt's
- * tokens are the bytes of its text / 4.
+ * With --engine, all models share one engine with continuous batching: the simulator's code
+ * (user/sim/engine.h), driven by the clock. Each wake-up executes the steps up to now. The time of
+ * the next step does not depend on the delay of this one. A prompt has one token per 4 bytes of
+ * text.
  */
 #include "mock.h"
 
@@ -33,7 +33,7 @@
 #define TOKENS_MAX    1000000
 #define LINGER_NS     (2 * NSEC_PER_SEC)
 #define STUCK_POLL_NS (5 * NSEC_PER_MSEC)
-#define ENGINE_SLOTS  16384 /* requests that the engine has at once */
+#define ENGINE_SLOTS  16384 /* concurrent requests of the engine */
 #define BYTES_A_TOKEN 4
 
 struct conn;
@@ -41,12 +41,12 @@ struct conn;
 struct model {
 	const char *name;
 	double slots, queue_max, prefill_ms, prefill_us_per_byte, token_ms, tokens, finish_ms;
-	double stuck;              /* 1: takes requests and answers nothing */
+	double stuck;              /* 1: accepts requests and answers none */
 	struct conn *first, *last; /* the queue */
 	uint64_t queued, in_service, requests_complete, answers_complete;
 };
 
-/* What --model and /control may set. finish-ms: from the last token to the end; -1: token-ms. */
+/* The keys of --model and /control. finish-ms: from the last token to the end; -1: token-ms. */
 static const struct {
 	const char *key;
 	size_t offset;
@@ -72,8 +72,8 @@ enum api {
 enum state {
 	STATE_HEAD,   /* reading a request's head, or idle */
 	STATE_BODY,   /* reading its body */
-	STATE_ANSWER, /* a model has it */
-	STATE_LINGER, /* answered for the last time; waiting for the client to go */
+	STATE_ANSWER, /* a model processes it */
+	STATE_LINGER, /* the last answer is sent; waits for the client's FIN */
 	STATE_CLOSED,
 };
 
@@ -88,11 +88,11 @@ struct conn {
 	struct source source;
 	struct timer timer;
 	int fd;
-	bool admin; /* came in by --admin: not counted */
+	bool admin; /* a connection to --admin: not counted */
 	bool closing;
 	bool wants_write;
 	bool eof;
-	uint32_t events; /* what epoll watches for now */
+	uint32_t events; /* the present epoll events */
 	enum state state;
 	struct conn *next, *prev; /* all connections */
 	struct buf in, out, body;
@@ -100,7 +100,7 @@ struct conn {
 	struct chunked chunked;
 	uint64_t body_left;
 
-	/* the request that a model has */
+	/* the request at its model */
 	struct model *model;
 	enum phase phase;
 	enum api api;
@@ -129,10 +129,10 @@ static struct {
 	uint64_t answers_complete, cancelled, queue_full, resets_seen, fins_seen, malformed;
 } stats;
 
-/* What the engine has said and what has not been sent yet. */
-struct said {
+/* An event of the engine that has not been sent yet. */
+struct engine_event {
 	uint32_t index;
-	uint64_t id; /* of the request: its place may be another's by now */
+	uint64_t id; /* of the request: another one may have its slot by now */
 	bool ended;  /* else a token */
 };
 
@@ -145,10 +145,10 @@ static struct {
 		bool ended;
 	} slots[ENGINE_SLOTS];
 	uint32_t free[ENGINE_SLOTS], free_count;
-	struct said *said;
-	size_t said_len, said_cap;
-	bool telling;
-	uint64_t stopped_ns, lost_ns; /* stuck since; and in all, so far */
+	struct engine_event *events;
+	size_t event_count, event_cap;
+	bool delivering;
+	uint64_t stopped_ns, lost_ns; /* start of the present stop; sum of all earlier ones */
 } batch;
 
 static void process(struct conn *c);
@@ -157,7 +157,7 @@ static void batch_release(struct conn *c);
 
 /* ---- connections ---- */
 
-/* What a pipelining client sends ahead of the answers is left to TCP's window beyond a bound. */
+/* Bounds the unread bytes of a pipelining client: TCP's window keeps the rest. */
 static bool in_full(const struct conn *c)
 {
 	return buf_left(&c->in) > (size_t)HTTP_HEAD_MAX * 4;
@@ -196,7 +196,7 @@ static void leave_queue(struct conn *c)
 	m->queued--;
 }
 
-/* Takes the request from its model, answered or not; the next in the queue moves up. */
+/* Removes the request from its model, answered or not. The next one of the queue gets its slot. */
 static void release_model(struct conn *c)
 {
 	struct model *m = c->model;
@@ -248,7 +248,7 @@ static void saw_reset(struct conn *c)
 	drop(c);
 }
 
-/* Everything is written: half-close, and give the client time to read before the socket goes. */
+/* Everything is written: half-closes, and waits so that the client can read before close(). */
 static void linger(struct conn *c)
 {
 	c->state = STATE_LINGER;
@@ -256,7 +256,7 @@ static void linger(struct conn *c)
 	timer_set(&c->timer, now_ns() + LINGER_NS);
 }
 
-/* One send() where the socket takes it. Returns false where the connection is gone. */
+/* Sends in one send() if the socket accepts it. Returns false if the connection is closed. */
 static bool send_bytes(struct conn *c, const void *data, size_t len)
 {
 	ssize_t n = 0;
@@ -299,7 +299,7 @@ static void flush_out(struct conn *c)
 		linger(c);
 }
 
-/* The answer is written: on to the next request of the connection, or to its end. */
+/* The answer is written: continues with the connection's next request, or ends it. */
 static void answered(struct conn *c)
 {
 	if (c->state == STATE_CLOSED)
@@ -348,7 +348,7 @@ static void head_begin(struct buf *b, int status)
 		   reason_phrase(status), date);
 }
 
-/* A whole answer: head and body in a send each, as uvicorn does. */
+/* Sends a whole answer, head and body in one send() each, as uvicorn does. */
 static void respond(struct conn *c, int status, const char *type, const struct buf *body)
 {
 	bool head_only = strcmp(c->head.method, "HEAD") == 0;
@@ -384,7 +384,7 @@ static void respond_error(struct conn *c, int status, const char *fmt, ...)
 	buf_free(&body);
 }
 
-/* Framing is lost: 400 (or 413) and the end of the connection. */
+/* The framing is lost: sends 400 (or 413) and ends the connection. */
 static void respond_malformed(struct conn *c, int status, const char *why)
 {
 	stats.malformed++;
@@ -411,7 +411,7 @@ static void send_stream_head(struct conn *c)
 	buf_free(&head);
 }
 
-/* One event, one chunk, one send. An HTTP/1.0 client gets the bare bytes. */
+/* Sends one event as one chunk in one send(). An HTTP/1.0 client gets no chunk framing. */
 static void send_chunk(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void send_chunk(struct conn *c, const char *fmt, ...)
@@ -434,7 +434,7 @@ static void send_chunk(struct conn *c, const char *fmt, ...)
 	send_bytes(c, buf_at(&chunk), buf_left(&chunk));
 }
 
-/* A chat completion chunk with this delta and finish reason (both JSON). */
+/* Sends a chat completion chunk with this delta and finish reason (both JSON). */
 static void send_chat(struct conn *c, const char *delta, const char *finish)
 {
 	send_chunk(c,
@@ -453,7 +453,7 @@ static void send_completion(struct conn *c, const char *text, const char *finish
 		   (unsigned long long)c->id, (long long)time(NULL), c->model->name, text, finish);
 }
 
-/* What a stream says when its slot begins, before any token. */
+/* Sends the events of a stream before its first token, when its slot begins. */
 static void send_opening(struct conn *c)
 {
 	switch (c->api) {
@@ -605,7 +605,7 @@ static uint64_t ms_to_ns(double ms)
 	return (uint64_t)(ms * (double)NSEC_PER_MSEC);
 }
 
-/* Prefill counts from since_ns, so that parsing a large body here does not add to it. */
+/* Prefill begins at since_ns: parsing a large body must not add to it. */
 static void begin_service(struct conn *c, uint64_t since_ns)
 {
 	struct model *m = c->model;
@@ -654,19 +654,19 @@ static void finish_service(struct conn *c)
 	update_events(c);
 }
 
-/* The time of the next step: on the beat of the steps before, unless that beat was missed. */
-static uint64_t next_step(uint64_t due, uint64_t step)
+/* The time of the next step: `last` + `step`, or now + `step` if that has passed. */
+static uint64_t next_step(uint64_t last, uint64_t step)
 {
 	uint64_t now = now_ns();
 
-	return due + step > now ? due + step : now + step;
+	return last + step > now ? last + step : now + step;
 }
 
 static void on_timer(struct timer *t)
 {
 	struct conn *c = container_of(t, struct conn, timer);
 	struct model *m = c->model;
-	uint64_t due = t->due_ns;
+	uint64_t at = t->due_ns;
 
 	if (c->state == STATE_LINGER) {
 		drop(c);
@@ -680,7 +680,7 @@ static void on_timer(struct timer *t)
 		c->phase = PHASE_TOKENS;
 		if (!c->stream) {
 			c->produced = c->tokens;
-			timer_set(t, next_step(due, ms_to_ns(m->token_ms * (double)c->tokens)));
+			timer_set(t, next_step(at, ms_to_ns(m->token_ms * (double)c->tokens)));
 			return;
 		}
 	}
@@ -695,36 +695,37 @@ static void on_timer(struct timer *t)
 	if (c->produced == c->tokens && m->finish_ms == 0)
 		finish_service(c);
 	else if (c->produced == c->tokens && m->finish_ms > 0)
-		timer_set(t, next_step(due, ms_to_ns(m->finish_ms)));
+		timer_set(t, next_step(at, ms_to_ns(m->finish_ms)));
 	else
-		timer_set(t, next_step(due, ms_to_ns(m->token_ms)));
+		timer_set(t, next_step(at, ms_to_ns(m->token_ms)));
 }
 
 /* ---- requests in the engine ---- */
 
-static void add_said(uint32_t index, bool ended)
+static void add_event(uint32_t index, bool ended)
 {
-	if (batch.said_len == batch.said_cap) {
-		batch.said_cap = batch.said_cap ? batch.said_cap * 2 : 256;
-		batch.said = xrealloc(batch.said, batch.said_cap * sizeof(*batch.said));
+	if (batch.event_count == batch.event_cap) {
+		batch.event_cap = batch.event_cap ? batch.event_cap * 2 : 256;
+		batch.events = xrealloc(batch.events, batch.event_cap * sizeof(*batch.events));
 	}
 	batch.slots[index].ended = ended;
-	batch.said[batch.said_len++] = (struct said){index, batch.slots[index].conn->id, ended};
+	batch.events[batch.event_count++] =
+		(struct engine_event){index, batch.slots[index].conn->id, ended};
 }
 
-/* Sending may end a connection, and that the engine must not hear while it speaks. */
+/* The callbacks only queue events: sending may end a connection, and so call into the engine. */
 static void on_engine_token(void *context, uint32_t index, uint64_t at_ns)
 {
 	(void)context;
 	(void)at_ns;
-	add_said(index, false);
+	add_event(index, false);
 }
 
 static void on_engine_ended(void *context, uint32_t index, uint64_t at_ns)
 {
 	(void)context;
 	(void)at_ns;
-	add_said(index, true);
+	add_event(index, true);
 }
 
 static void batch_release(struct conn *c)
@@ -752,23 +753,23 @@ static void take_token(struct conn *c)
 	c->produced++;
 }
 
-/* The engine's clock: it stands while a model is stuck. */
+/* The engine's clock. It stops while a model is stuck. */
 static uint64_t batch_clock(void)
 {
 	return (batch.stopped_ns ? batch.stopped_ns : now_ns()) - batch.lost_ns;
 }
 
-/* Takes the steps that have ended by now, and sends what they gave. */
+/* Executes the steps up to now and sends their events. */
 static void batch_run(void)
 {
-	uint64_t due;
+	uint64_t next;
 
 	engine_run(&batch.e, batch_clock());
-	if (batch.telling) /* in an answer to what it said */
+	if (batch.delivering) /* a call from within the loop below */
 		return;
-	batch.telling = true;
-	for (size_t i = 0; i < batch.said_len; i++) {
-		struct said at = batch.said[i];
+	batch.delivering = true;
+	for (size_t i = 0; i < batch.event_count; i++) {
+		struct engine_event at = batch.events[i];
 		struct conn *c = batch.slots[at.index].conn;
 
 		if (!c || c->id != at.id)
@@ -778,13 +779,13 @@ static void batch_run(void)
 		else
 			take_token(c);
 	}
-	batch.said_len = 0;
-	batch.telling = false;
-	due = engine_due(&batch.e);
-	if (due == UINT64_MAX || batch.stopped_ns)
+	batch.event_count = 0;
+	batch.delivering = false;
+	next = engine_due(&batch.e);
+	if (next == UINT64_MAX || batch.stopped_ns)
 		timer_cancel(&batch.timer);
 	else
-		timer_set(&batch.timer, due + batch.lost_ns);
+		timer_set(&batch.timer, next + batch.lost_ns);
 }
 
 static void on_batch_timer(struct timer *t)
@@ -793,8 +794,8 @@ static void on_batch_timer(struct timer *t)
 	batch_run();
 }
 
-/* Also answered requests may bring the next one: batch_run() is then under way, and looks for what
- * is due behind them. */
+/* Submits a request. An answer may free its connection for the next request: batch_run() then calls
+ * this, and finds the new steps at its end. */
 static bool batch_submit(struct conn *c)
 {
 	if (!batch.free_count)
@@ -810,7 +811,7 @@ static bool batch_submit(struct conn *c)
 	return true;
 }
 
-/* After a model was made stuck, or is no more. */
+/* Stops or restarts the engine's clock when `stuck` of a model has changed. */
 static void batch_stop_or_go(void)
 {
 	bool stuck = false;
@@ -874,7 +875,7 @@ static void set_engine(const char *value)
 		batch.free[batch.free_count++] = ENGINE_SLOTS - 1 - i;
 }
 
-/* ---- a request that has been read ---- */
+/* ---- a complete request ---- */
 
 static struct model *find_model(const char *name, size_t len)
 {
@@ -884,7 +885,7 @@ static struct model *find_model(const char *name, size_t len)
 	return NULL;
 }
 
-/* /v2/models/NAME/infer, /v1/models/NAME:predict, /predictions/NAME and their like. */
+/* /v2/models/NAME/infer, /v1/models/NAME:predict, /predictions/NAME and similar paths. */
 static struct model *model_in_path(const char *path)
 {
 	static const char *const before[] = {"/models/", "/predictions/"};
@@ -919,7 +920,7 @@ static double json_number_or(const json_t *v, double otherwise)
 	return json_is_number(v) ? json_number_value(v) : otherwise;
 }
 
-/* Hands the request to its model: queue, and a slot where one is free. */
+/* Gives the request to its model: into a free slot, or into the queue. */
 static void enqueue(struct conn *c, struct model *m)
 {
 	static uint64_t ids;
@@ -958,8 +959,8 @@ static void enqueue(struct conn *c, struct model *m)
 		begin_service(c, c->read_ns);
 }
 
-/* Bytes of the prompt's text, without what JSON adds: "prompt", or all contents; the whole body
- * where there is none. */
+/* Returns the bytes of the prompt's text, without JSON's syntax: "prompt", or all contents. Without
+ * either, returns the body's length. */
 static uint64_t text_bytes(const struct conn *c, const json_t *json)
 {
 	const json_t *prompt = json_object_get(json, "prompt");
@@ -1020,7 +1021,7 @@ static void request_model(struct conn *c)
 	enqueue(c, m);
 }
 
-/* Sets one key of a model; false where the key or its value is not allowed. */
+/* Sets one key of a model. Returns false if the key or its value is not allowed. */
 static bool set_model_key(struct model *m, const char *key, const char *value)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(model_keys); i++)
@@ -1039,7 +1040,7 @@ static void print_model(struct buf *b, const struct model *m)
 	buf_printf(b, "}");
 }
 
-/* In place: %XX and nothing else, model names may have a '+'. */
+/* Decodes %XX in place. A '+' stays: model names may have one. */
 static void url_decode(char *s)
 {
 	char *to = s;
@@ -1190,7 +1191,7 @@ static bool path_is(const char *target, const char *path)
 	return strlen(path) == len && memcmp(target, path, len) == 0;
 }
 
-/* /stats and /control are the test's own and count as no request. */
+/* /stats and /control are not counted as requests. */
 static bool is_own(const struct conn *c)
 {
 	return c->admin || path_is(c->head.target, "/stats") || path_is(c->head.target, "/control");
@@ -1237,7 +1238,7 @@ static void dispatch(struct conn *c)
 		uint64_t before = stats.requests_complete;
 
 		request_model(c);
-		/* A request that no model takes (400, 404) has been read whole all the same. */
+		/* A request without a model (400, 404) was read completely, too. */
 		if (!c->admin && stats.requests_complete == before)
 			stats.requests_complete++;
 	} else {
@@ -1252,7 +1253,7 @@ static void dispatch(struct conn *c)
 
 /* ---- reading ---- */
 
-/* Returns false where more bytes are needed. */
+/* Returns false if more bytes are needed. */
 static bool read_head(struct conn *c)
 {
 	ssize_t n;
@@ -1313,7 +1314,7 @@ static bool read_body(struct conn *c)
 	return c->body_left == 0;
 }
 
-/* Goes on through what has been read, request by request, as far as it reaches. */
+/* Processes the received bytes, request by request. */
 static void process(struct conn *c)
 {
 	for (;;) {
@@ -1325,7 +1326,7 @@ static void process(struct conn *c)
 	}
 }
 
-/* Returns false once the connection is gone. */
+/* Returns false if the connection is closed. */
 static bool receive(struct conn *c)
 {
 	static char bytes[HTTP_HEAD_MAX];
@@ -1366,7 +1367,7 @@ static void on_ready(struct source *s, uint32_t events)
 		flush_out(c);
 	if (c->state == STATE_CLOSED || !receive(c))
 		return;
-	/* A client that is gone frees its slot now, not once all its bytes have been read. */
+	/* The slot of a closed connection is released now, before its bytes are read. */
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) && in_full(c))
 		c->eof = true;
 	if (c->eof) {
@@ -1464,7 +1465,7 @@ static void add_admin(const char *value)
 	listeners[listener_count - 1].admin = true;
 }
 
-/* NAME[,KEY=VALUE…]. The name goes into JSON as it is. */
+/* NAME[,KEY=VALUE…]. JSON contains the name unescaped. */
 static void add_model(const char *value)
 {
 	struct model *m = &models[model_count];
@@ -1497,18 +1498,18 @@ int main(int argc, char **argv)
 {
 	const struct option_row rows[] = {
 		{"listen", "ADDR:PORT", "[V6]:PORT or PORT too; repeatable", .call = add_listener},
-		{"admin", "ADDR:PORT", "the same, but nothing that comes in by it is counted",
-		 .call = add_admin},
+		{"admin", "ADDR:PORT", "the same; its requests are not counted", .call = add_admin},
 		{"model", "NAME[,KEY=VALUE…]",
 		 "slots=4 queue=1000 prefill-ms=100 prefill-us-per-byte=0 token-ms=20 tokens=32 "
 		 "finish-ms=token-ms stuck=0; repeatable, the first is the default",
 		 .call = add_model},
 		{"engine", "KEY=VALUE,…",
-		 "one engine that batches continuously, for all models, in place of their slots and times: "
+		 "one engine with continuous batching for all models, instead of their slots and times: "
 		 "slots=24 prefill-tokens-per-s=16000 step-ms=12 step-ms-per-seq=0.4 chunk=256 "
 		 "kv-tokens=100000 prefill-first=0; a prompt's tokens are the bytes of its text / 4",
 		 .call = set_engine},
-		{"late-head", NULL, "send a stream's head when its slot begins, not when read",
+		{"late-head", NULL,
+		 "send a stream's head when its slot begins, not when the request is read",
 		 .on = &late_head},
 	};
 
@@ -1529,7 +1530,7 @@ int main(int argc, char **argv)
 		drop(conns);
 	if (batch.on)
 		engine_free(&batch.e);
-	free(batch.said);
+	free(batch.events);
 	loop_end();
 	return 0;
 }
