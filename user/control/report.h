@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The state as JSON, one function a command: DESIGN's field names, numbers that are numbers, units
- * in the names, null for what is not known. Pure: they read the struct that they are given.
+ * The state as JSON, one function a command, in the fields of PROTOCOL.md: numbers are numbers,
+ * units are in the names, null is what is not known. Pure: they read the struct that they are
+ * given.
  */
 #ifndef SLUICE_REPORT_H
 #define SLUICE_REPORT_H

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Commands about one client or prefix: allow, block, clear. The one idea: the operator's word ends
+ * up in client_flags (one client) or in client_prefixes (many).
+ */
+#include "control/request.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+json_t *command_done(const struct command *c, const char *did, const struct subject *s)
+{
+	return json_pack("{s:s, s:s, s:O?, s:O?, s:s*}", "did", did, "client", s->text, "model",
+			 json_object_get(c->request, "model"), "for_ms",
+			 json_object_get(c->request, "for_ms"), "note",
+			 s->note[0] ? s->note : NULL);
+}
+
+static json_t *judge(struct command *c, bool allow)
+{
+	struct subject s;
+	uint64_t expires;
+	uint32_t model;
+	int err;
+
+	if (!request_subject(c, &s) || !request_model(c, &model) || !request_expiry(c, &expires))
+		return NULL;
+	if (!s.one && model != SLUICE_MODEL_ALL)
+		return command_refuse(
+			c, "a prefix is %s for all models; name an address to %s it for one model",
+			allow ? "allowed" : "blocked", allow ? "allow" : "block");
+	if (s.one) {
+		struct sluice_client_flag flag = {
+			.expires_ns = expires,
+			.allow = allow,
+			.reason = allow ? SLUICE_REASON_NONE : SLUICE_REASON_CLIENT_BLOCKED,
+		};
+
+		err = 0;
+		for (size_t k = 0; k < s.count && !err; k++) {
+			struct sluice_client_flag_key key = {.client = s.clients[k],
+							     .model = model};
+
+			err = c->ops->set_client(c->ops->arg, &key, &flag, c->err, sizeof(c->err));
+		}
+	} else {
+		struct sluice_prefix prefix = {
+			.expires_ns = expires,
+			.class = allow ? SLUICE_PREFIX_EXEMPT : SLUICE_PREFIX_BLOCKED,
+		};
+
+		err = c->ops->set_prefix(c->ops->arg, &s.prefix, &prefix, c->err, sizeof(c->err));
+	}
+	if (err)
+		return c->err[0] ? NULL : command_refuse(c, "%s: %s", s.text, strerror(-err));
+	return command_done(c, allow ? "allowed" : "blocked", &s);
+}
+
+json_t *command_allow(struct command *c)
+{
+	return judge(c, true);
+}
+
+json_t *command_block(struct command *c)
+{
+	return judge(c, false);
+}
+
+static bool is_about(const struct subject *s, const struct sluice_client *client)
+{
+	for (size_t k = 0; k < s->count; k++)
+		if (!memcmp(&s->clients[k], client, sizeof(*client)))
+			return true;
+	/* A rule may be older than the prefix lengths that the services have now. */
+	return !memcmp(&s->as_typed.client, client, sizeof(*client));
+}
+
+/* Deletes the rules about a client: for one model, or without a model all of them. */
+json_t *command_clear(struct command *c)
+{
+	const struct daemon_state *state = c->state;
+	struct subject s;
+	uint32_t model;
+	unsigned cleared = 0;
+	char err[256] = "";
+	int ret = 0;
+
+	if (!request_subject(c, &s) || !request_model(c, &model))
+		return NULL;
+	if (!s.one && model != SLUICE_MODEL_ALL)
+		return command_refuse(c, "a prefix has one rule for all models; leave --model out");
+	c->ops->refresh(c->ops->arg, STATE_RULES);
+	for (size_t i = 0; i < state->client_rule_count && !ret; i++) {
+		const struct sluice_client_flag_key *key = &state->client_rules[i].key;
+
+		if (!is_about(&s, &key->client) ||
+		    (model != SLUICE_MODEL_ALL && key->model != model))
+			continue;
+		ret = c->ops->clear_client(c->ops->arg, key, err, sizeof(err));
+		cleared += !ret;
+	}
+	if (!ret && model == SLUICE_MODEL_ALL && s.client.kind == SLUICE_CLIENT_ADDRESS) {
+		ret = c->ops->clear_prefix(c->ops->arg, &s.prefix, err, sizeof(err));
+		cleared += !ret;
+		if (ret == -ENOENT)
+			ret = 0;
+	}
+	if (ret && ret != -ENOENT)
+		return command_refuse(c, "%s: %s", s.text, err[0] ? err : strerror(-ret));
+	if (!cleared && model != SLUICE_MODEL_ALL)
+		return command_refuse(c, "%s has no rule for this model", s.text);
+	if (!cleared)
+		return command_refuse(c, "%s has no rule (`sluicectl clients` lists them)", s.text);
+	return command_done(c, "cleared", &s);
+}

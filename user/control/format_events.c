@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Sentences: one line of a `watch` stream, and what a command that changes something has done.
+ */
+#include "control/format_internal.h"
+
+#include <string.h>
+
+void format_event(FILE *out, const json_t *event)
+{
+	const char *kind = field_text(event, "event");
+
+	if (!strcmp(kind, "refusal")) {
+		const char *verdict = field_text(event, "verdict");
+		bool named = json_is_string(json_object_get(event, "model"));
+
+		fprintf(out, "%s  %s  %s", format_clock(field_whole(event, "unix_ms")),
+			!strcmp(verdict, "rejected") ? "rejected" : "would reject (shadow)",
+			field_text(event, "client"));
+		fprintf(out,
+			json_is_true(json_object_get(event, "connection")) ? "  connection to %s"
+									   : "  request to %s",
+			field_text(event, "service"));
+		if (named)
+			fprintf(out, " for %s", field_text(event, "model"));
+		fprintf(out, ": %s, %s", field_text(event, "reason"), field_text(event, "action"));
+		if (field_whole(event, "retry_after_ms"))
+			fprintf(out, ", retry after %s",
+				format_span((double)field_whole(event, "retry_after_ms")));
+		fputc('\n', out);
+	} else if (!strcmp(kind, "model")) {
+		fprintf(out, "%s  model %s ", format_clock(field_whole(event, "unix_ms")),
+			field_text(event, "name"));
+		if (model_is_open(event)) {
+			fputs("opened\n", out);
+			return;
+		}
+		fputs("shut: ", out);
+		model_print_reason(out, event);
+		if (model_shut_by_average(event))
+			fprintf(out, ", opens in about %s if nothing more arrives\n",
+				format_span(json_number_value(
+					json_object_get(event, "retry_after_ms"))));
+		else
+			fputs(", opens with the next first token\n", out);
+	}
+}
+
+void format_done(FILE *out, const json_t *answer)
+{
+	const json_t *model = json_object_get(answer, "model");
+	const json_t *for_ms = json_object_get(answer, "for_ms");
+
+	if (json_object_get(answer, "client")) {
+		fprintf(out, "%s %s", field_text(answer, "did"), field_text(answer, "client"));
+		if (json_object_get(answer, "quota"))
+			fprintf(out, " to %s", field_text(answer, "quota"));
+		if (json_object_get(answer, "weight"))
+			fprintf(out, "%sweight=%s", json_object_get(answer, "quota") ? " " : " to ",
+				field_weight(answer));
+		if (json_is_string(model))
+			fprintf(out, " for model %s", json_string_value(model));
+		if (json_is_number(for_ms))
+			fprintf(out, ", for %s", format_span(json_number_value(for_ms)));
+		if (json_object_get(answer, "note"))
+			fprintf(out, " (%s)", field_text(answer, "note"));
+	} else {
+		fputs(field_text(answer, "did"), out);
+	}
+	fputc('\n', out);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One client's next request as text: its verdict, and below it the numbers that the verdict rests
+ * on.
+ */
+#include "control/format_internal.h"
+
+#include <string.h>
+
+#include <sluice/admission.h>
+
+/* "requests  3 of 20 left, full again in 12 s" */
+static void budget_line(FILE *out, const json_t *quota, const char *what)
+{
+	const json_t *b = json_object_get(quota, what);
+
+	if (!json_is_object(b))
+		return;
+	fprintf(out, "             %s: %s of %s left", what, field_number(b, "remaining", 0),
+		field_number(b, "limit", 0));
+	if (field_whole(b, "debt"))
+		fprintf(out, ", %s in debt", field_number(b, "debt", 0));
+	if (field_whole(b, "next_ms"))
+		fprintf(out, ", the next in %s", format_span((double)field_whole(b, "next_ms")));
+	if (field_whole(b, "reset_ms"))
+		fprintf(out, ", full again in %s", format_span((double)field_whole(b, "reset_ms")));
+	fputc('\n', out);
+}
+
+static void explain_model(FILE *out, const char *label, const json_t *m)
+{
+	fprintf(out, "%-13s%s in flight", label, field_number(m, "in_flight", 0));
+	if (json_is_number(json_object_get(m, "limit")))
+		fprintf(out, " of %s", field_number(m, "limit", 0));
+	fprintf(out, ", %s waiting; %s", field_number(m, "waiting", 0),
+		model_is_open(m) ? "open" : "SHUT");
+	fprintf(out, ": ttft %s ms (target %s), itl %s ms (target %s)\n",
+		field_number(m, "ttft_ema_ms", 1), model_ttft_target(m),
+		field_number(m, "itl_ema_ms", 1), field_number(m, "itl_threshold_ms", 0));
+}
+
+/* The request before the law of policy adaptive, with the numbers that decide. */
+static void explain_admission(FILE *out, const json_t *e)
+{
+	const json_t *pool = json_object_get(e, "admission");
+	double level = json_number_value(json_object_get(pool, "level"));
+	double queue_budget = json_number_value(json_object_get(pool, "queue_budget_level"));
+
+	fprintf(out, "class        %s (%s), rank %s of 0 to 7", field_text(e, "class"),
+		!strcmp(field_text(e, "class_from"), "default")  ? "nothing is said of it"
+		: !strcmp(field_text(e, "class_from"), "header") ? "by its header"
+		: !strcmp(field_text(e, "class_from"), "key")    ? "of its key"
+								 : "of its prefix",
+		field_number(e, "rank", 0));
+	if (!json_is_object(pool)) {
+		fputc('\n', out);
+		return;
+	}
+	if (level < 1 || level > 1 || queue_budget < 1)
+		fprintf(out, ": has %.0f %% of the places and %.0f %% of the room", 100 * level,
+			100 * queue_budget);
+	fputc('\n', out);
+	if (strcmp(field_text(pool, "pool"), field_text(e, "model")))
+		fprintf(out, "law          that of %s\n", field_text(pool, "pool"));
+	fprintf(out, "places       %s in flight", field_number(pool, "in_flight", 0));
+	if (json_is_number(json_object_get(pool, "ceiling"))) {
+		fprintf(out, " of %s", field_number(pool, "ceiling", 0));
+		if (level < 1 || level > 1)
+			fprintf(out, ", %s for this rank", field_number(pool, "slots", 0));
+	}
+	fprintf(out, "; below %s all are admitted%s\n", field_number(pool, "floor", 0),
+		json_is_true(json_object_get(pool, "stopped"))
+			? ", above none: nothing that waits moves"
+			: "");
+	fprintf(out, "wait         %s waiting with %s bytes; a request of %s bytes ",
+		field_number(pool, "waiting", 0), field_number(pool, "waiting_bytes", 0),
+		field_number(pool, "request_bytes", 0));
+	if (json_is_number(json_object_get(pool, "predicted_wait_ms")))
+		fprintf(out, "is expected to wait %s ms, and may %s ms (target %s ms)\n",
+			field_number(pool, "predicted_wait_ms", 0),
+			field_number(pool, "allowed_wait_ms", 0),
+			field_number(pool, "target_ms", 0));
+	else
+		fputs("waits for what nobody knows yet: too few first tokens were seen\n", out);
+	fprintf(out, "share        %s in flight of the client",
+		field_number(pool, "client_in_flight", 0));
+	if (json_is_number(json_object_get(pool, "client_share")))
+		fprintf(out,
+			", of %s places that are its share, and %s requests ahead of it, of %d: %s\n",
+			field_number(pool, "client_share", 1),
+			field_number(pool, "client_excess", 1), ADMISSION_TOLERANCE,
+			json_is_true(json_object_get(pool, "above_share"))
+				? "above it, and so behind those within theirs"
+				: "within it");
+	else
+		fputs("; it has the places for itself\n", out);
+}
+
+static void explain_one(FILE *out, const json_t *e)
+{
+	const json_t *quota = json_object_get(e, "quota"), *rule = json_object_get(e, "rule");
+	const char *verdict = field_text(e, "verdict");
+
+	fprintf(out, "%s, model %s, service %s: the next request ", field_text(e, "client"),
+		field_text(e, "model"), field_text(e, "service"));
+	if (!strcmp(verdict, "admitted"))
+		fputs("is admitted\n", out);
+	else
+		fprintf(out, "%s: %s, %s, retry after %s\n",
+			!strcmp(verdict, "rejected") ? "is REFUSED"
+						     : "would be refused (shadow: it passes)",
+			field_text(e, "reason"), field_text(e, "action"),
+			format_span((double)field_whole(e, "retry_after_ms")));
+	if (json_object_get(e, "note"))
+		fprintf(out, "             %s\n", field_text(e, "note"));
+	fputs("rule         ", out);
+	if (json_is_object(rule))
+		fprintf(out, "%s, of %s, %s%s\n", field_text(rule, "verdict"),
+			!strcmp(field_text(rule, "kind"), "prefix") ? "its prefix" : "the client",
+			json_is_integer(json_object_get(rule, "expires_in_ms")) ? "for another "
+										: "without end",
+			json_is_integer(json_object_get(rule, "expires_in_ms"))
+				? format_span((double)field_whole(rule, "expires_in_ms"))
+				: "");
+	else
+		fputs("none\n", out);
+	if (json_is_object(quota)) {
+		fprintf(out, "quota        %s (of its %s, %s)\n", field_text(quota, "quota"),
+			field_text(quota, "from"),
+			!strcmp(field_text(quota, "by"), "hand") ? "set by hand"
+								 : "from the configuration");
+		if (json_is_string(json_object_get(quota, "weight_of")))
+			fprintf(out,
+				"             which is %s times %s: the weight of its prefix\n",
+				field_weight(e), field_text(quota, "weight_of"));
+		budget_line(out, quota, "requests");
+		budget_line(out, quota, "tokens");
+	} else {
+		fputs("quota        none\n", out);
+	}
+	explain_model(out, "model", json_object_get(e, "model_now"));
+	explain_model(out, "all models", json_object_get(e, "global_now"));
+	explain_admission(out, e);
+	fprintf(out, "client       %s in flight", field_number(e, "client_in_flight", 0));
+	if (strcmp(field_weight(e), "1"))
+		fprintf(out, ", weight %s", field_weight(e));
+	fputc('\n', out);
+	if (json_array_size(json_object_get(e, "identity"))) {
+		fputs("identity     ", out);
+		service_print_identity(out, e);
+	}
+}
+
+void format_explain(FILE *out, const json_t *e)
+{
+	const json_t *services = json_object_get(e, "services"), *one;
+	size_t i;
+
+	if (!json_array_size(services)) {
+		explain_one(out, e);
+		return;
+	}
+	json_array_foreach(services, i, one)
+	{
+		fputs(i ? "\n" : "", out);
+		explain_one(out, one);
+	}
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The status as text. The one idea: its first line is for whoever is woken at three in the morning:
+ * is it enforcing, is anything shut, why, since when, until when.
+ */
+#include "control/format_internal.h"
+
+/* A shut model: why, since when, until when. */
+static void shut_line(FILE *out, const json_t *model, const char *name, json_int_t now_ms)
+{
+	const json_t *since = json_object_get(model, "changed_unix_ms");
+	double retry_ms = json_number_value(json_object_get(model, "retry_after_ms"));
+
+	fprintf(out, "SHUT: %s (", name);
+	model_print_reason(out, model);
+	fputs(")", out);
+	if (json_is_integer(since))
+		fprintf(out, " since %s (%s)", format_clock(json_integer_value(since)),
+			format_span((double)(now_ms - json_integer_value(since))));
+	if (model_shut_by_average(model))
+		fprintf(out, ", opens about %s (in %s) if nothing more arrives\n",
+			format_clock(now_ms + (json_int_t)retry_ms), format_span(retry_ms));
+	else
+		fputs(", opens with the next first token\n", out);
+}
+
+static bool has_target(const json_t *model)
+{
+	return json_is_number(json_object_get(model, "ttft_threshold_ms")) ||
+	       json_is_number(json_object_get(model, "itl_threshold_ms")) ||
+	       json_is_number(json_object_get(model, "limit"));
+}
+
+static bool any_target(const json_t *models)
+{
+	const json_t *model;
+	size_t i;
+
+	json_array_foreach(models, i, model) if (has_target(model)) return true;
+	return false;
+}
+
+static void headline(FILE *out, const json_t *status)
+{
+	const json_t *list = json_object_get(status, "models"), *model;
+	const json_t *all = json_object_get(status, "global");
+	json_int_t now_ms = field_whole(status, "now_unix_ms");
+	unsigned shut = 0;
+	size_t i;
+
+	fprintf(out, "%s, policy %s: ",
+		json_is_true(json_object_get(status, "detaching")) ? "detaching"
+								   : field_text(status, "mode"),
+		field_text(status, "policy"));
+	json_array_foreach(list, i, model) shut += !model_is_open(model);
+	if (all && !model_is_open(all)) {
+		shut_line(out, all, "everything", now_ms);
+	} else if (!shut) {
+		fputs(has_target(all) || any_target(list)
+			      ? "everything is open\n"
+			      : "everything is open (no target is set: latency is only observed)\n",
+		      out);
+	} else {
+		bool first = true;
+
+		if (shut > 1)
+			fprintf(out, "%u of %zu models are shut\n", shut, json_array_size(list));
+		json_array_foreach(list, i, model) if (!model_is_open(model))
+		{
+			fputs(shut > 1 || !first ? "  " : "", out);
+			shut_line(out, model, field_text(model, "name"), now_ms);
+			first = false;
+		}
+	}
+}
+
+static void print_counts(FILE *out, const json_t *status)
+{
+	const json_t *requests = json_object_get(status, "requests"), *n;
+	const json_t *connections = json_object_get(status, "connections");
+	const char *key, *sep = " (";
+
+	fprintf(out, "requests     %s admitted, %s rejected", field_number(requests, "admitted", 0),
+		field_number(requests, "rejected", 0));
+	json_object_foreach((json_t *)json_object_get(status, "rejected_by_reason"), key,
+			    n) if (json_integer_value(n) > 0)
+	{
+		fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, key, json_integer_value(n));
+		sep = ", ";
+	}
+	if (sep[0] == ',')
+		fputc(')', out);
+	if (field_whole(requests, "shadow_rejected"))
+		fprintf(out, ", %s would have been (shadow)",
+			field_number(requests, "shadow_rejected", 0));
+	fprintf(out, "\nconnections  %s reset, %s dropped at their SYN\n",
+		field_number(connections, "reset", 0), field_number(connections, "dropped", 0));
+}
+
+/* What an operator must learn without asking: losses, framing errors, full maps. */
+static void print_warnings(FILE *out, const json_t *status)
+{
+	static const struct {
+		const char *counter, *means;
+	} rows[] = {
+		{"passed-lease", "passed although refused: the lease had run out"},
+		{"passed-framing-error", "connections passed unjudged: their framing was lost"},
+		{"headers-unread",
+		 "packets passed unread: more IPv6 extension headers than are walked"},
+		{"passed-no-room", "refusals that became a reset: their text was missing"},
+		{"conns-full", "connections passed unjudged: the map conns was full"},
+		{"tombstones-full", "refusals that became a reset: the map tombstones was full"},
+		{"unseen-responses",
+		 "connections unjudged: the server's packets leave by an interface that sluice is not attached to"},
+		{"unseen-requests",
+		 "connections unjudged: clients come by an interface that sluice is not attached to"},
+		{"budgets-lost", "charges lost: the map client_state had no room"},
+		{"feedback-absent", "answers whose Date could not carry what is left"},
+		{"counts-full", "requests not counted: the map request_counts was full"},
+		{"samples-lost", "latency samples lost: their ring was full"},
+		{"verdicts-lost", "refusals not shown by `watch` (all are counted)"},
+		{"replies-lost", "refusals that became a reset: bytes in flight were lost"},
+	};
+	const json_t *counters = json_object_get(status, "counters"), *map;
+	const char *name;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (field_whole(counters, rows[i].counter))
+			fprintf(out, "note: %" JSON_INTEGER_FORMAT " %s\n",
+				field_whole(counters, rows[i].counter), rows[i].means);
+	if (field_whole(status, "names_refused"))
+		fprintf(out,
+			"note: %" JSON_INTEGER_FORMAT
+			" samples of names not learned (table full, or reserved)\n",
+			field_whole(status, "names_refused"));
+	json_object_foreach((json_t *)json_object_get(status, "maps"), name,
+			    map) if (field_whole(map, "entries") * 10 >=
+					     field_whole(map, "max") * 9 &&
+				     field_whole(map, "max") > 1)
+		fprintf(out,
+			"note: map %s is at %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+			" entries\n",
+			name, field_whole(map, "entries"), field_whole(map, "max"));
+}
+
+void format_status(FILE *out, const json_t *status)
+{
+	const json_t *one;
+	size_t i;
+
+	headline(out, status);
+	fputc('\n', out);
+	format_models(out, status);
+	fputc('\n', out);
+	print_counts(out, status);
+	fputc('\n', out);
+	service_print_list(out, json_object_get(status, "services"), false);
+	fputs("\ninterfaces   ", out);
+	json_array_foreach(json_object_get(status, "interfaces"), i, one)
+		fprintf(out, "%s%s (xdp %s, %s)", i ? ", " : "", field_text(one, "name"),
+			field_text(one, "xdp"), field_text(one, "tc_kind"));
+	fprintf(out, "\ndaemon       %s, pid %s, up %s, lease %s ms\n",
+		field_text(status, "version"), field_number(status, "pid", 0),
+		format_span((double)field_whole(status, "uptime_ms")),
+		field_number(status, "lease_ms", 0));
+	print_warnings(out, status);
+}

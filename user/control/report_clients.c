@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Clients as JSON, sorted, each with its counts and with what is left of its quota; and the rules
+ * about clients. The daemon knows up to 64 Ki clients and lists REPORT_CLIENTS_MAX of them.
+ */
+#include "control/report_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool expired(const struct daemon_state *s, uint64_t expires_ns)
+{
+	return expires_ns && expires_ns <= s->now_ns;
+}
+
+static json_t *rule(const struct daemon_state *s, const char *client, const char *kind,
+		    const char *verdict, json_t *model, const char *reason, uint64_t expires_ns)
+{
+	return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o}", "client", client, "kind", kind,
+			 "verdict", verdict, "model", model, "reason", reason, "expires_in_ms",
+			 expires_ns ? value_count((expires_ns - s->now_ns) / MS) : json_null());
+}
+
+static json_t *rules(const struct daemon_state *s)
+{
+	json_t *list = json_array();
+	char text[TEXT_CLIENT_MAX];
+
+	for (size_t i = 0; i < s->client_rule_count; i++) {
+		const struct state_client_rule *r = &s->client_rules[i];
+		json_t *model = r->key.model == SLUICE_MODEL_ALL ? json_null()
+								 : value_model(s, r->key.model);
+
+		text_client(text, &r->key.client);
+		if (expired(s, r->flag.expires_ns))
+			json_decref(model);
+		else
+			json_array_append_new(
+				list, rule(s, text, "client", r->flag.allow ? "allow" : "block",
+					   model, text_reason(r->flag.reason), r->flag.expires_ns));
+	}
+	for (size_t i = 0; i < s->prefix_rule_count; i++) {
+		const struct state_prefix_rule *r = &s->prefix_rules[i];
+
+		if (r->prefix.class == SLUICE_PREFIX_PLAIN ||
+		    !(r->prefix.own & SLUICE_PREFIX_OWN_CLASS) || expired(s, r->prefix.expires_ns))
+			continue;
+		text_prefix(text, &r->key);
+		bool exempt = r->prefix.class == SLUICE_PREFIX_EXEMPT;
+
+		json_array_append_new(list, rule(s, text, "prefix", exempt ? "allow" : "block",
+						 json_null(),
+						 text_reason(exempt ? SLUICE_REASON_NONE
+								    : SLUICE_REASON_CLIENT_BLOCKED),
+						 r->prefix.expires_ns));
+	}
+	return list;
+}
+
+static bool in_prefix(const uint8_t addr[16], const struct sluice_prefix_key *prefix)
+{
+	uint8_t a[16];
+
+	memcpy(a, addr, sizeof(a));
+	text_mask(a, prefix->plen);
+	return !memcmp(a, prefix->addr, sizeof(a));
+}
+
+/* What holds for this client over all models: the longest prefix that has it, and over that its own
+ * flag. */
+static const char *standing(const struct daemon_state *s, const struct sluice_client *client)
+{
+	const struct state_prefix_rule *best = NULL;
+
+	for (size_t i = 0; i < s->client_rule_count; i++) {
+		const struct state_client_rule *r = &s->client_rules[i];
+
+		if (r->key.model == SLUICE_MODEL_ALL && !expired(s, r->flag.expires_ns) &&
+		    !memcmp(&r->key.client, client, sizeof(*client)))
+			return r->flag.allow ? "allow" : "block";
+	}
+	for (size_t i = 0; client->kind == SLUICE_CLIENT_ADDRESS && i < s->prefix_rule_count; i++) {
+		const struct state_prefix_rule *r = &s->prefix_rules[i];
+
+		if (!expired(s, r->prefix.expires_ns) && r->key.plen <= client->plen &&
+		    in_prefix(client->addr, &r->key) && (!best || r->key.plen > best->key.plen))
+			best = r;
+	}
+	if (!best || best->prefix.class == SLUICE_PREFIX_PLAIN)
+		return NULL;
+	return best->prefix.class == SLUICE_PREFIX_EXEMPT ? "allow" : "block";
+}
+
+static json_t *client_by_reason(const __u32 n[SLUICE_REASONS_MAX])
+{
+	uint64_t all[SLUICE_REASON_COUNT];
+
+	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++)
+		all[r] = n[r];
+	return value_by_reason(all);
+}
+
+/* A client with what it is sorted by. */
+struct ranked {
+	const struct state_client *client;
+	uint64_t rank;
+};
+
+static int highest_first(const void *a, const void *b)
+{
+	const struct ranked *x = a, *y = b;
+
+	if (x->rank != y->rank)
+		return x->rank < y->rank ? 1 : -1;
+	return x->client->count.last_seen_ns < y->client->count.last_seen_ns   ? 1
+	       : x->client->count.last_seen_ns > y->client->count.last_seen_ns ? -1
+									       : 0;
+}
+
+/* What binds a client's next request for the model that it last asked for. */
+static void client_quota(const struct daemon_state *s, const struct state_client *c, int service,
+			 struct explain_quota *out)
+{
+	const uint8_t *addr = c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL;
+
+	memset(out, 0, sizeof(*out));
+	if (s->lookup && s->quotas)
+		explain_quota(s, &c->client, addr, c->count.last_model,
+			      service < 0 ? c->count.last_service : (uint32_t)service, out);
+}
+
+static uint64_t rank(const struct daemon_state *s, const struct state_client *c,
+		     enum report_order order, int service)
+{
+	struct explain_quota quota;
+
+	switch (order) {
+	case REPORT_BY_REQUESTS:
+		return c->count.admitted + c->count.rejected;
+	case REPORT_BY_REJECTED:
+		return c->count.rejected;
+	case REPORT_BY_IN_FLIGHT:
+		return c->in_flight > 0 ? (uint64_t)c->in_flight : 0;
+	case REPORT_BY_TOKENS: /* spent, debt and all */
+		client_quota(s, c, service, &quota);
+		return quota.tokens.limit - quota.tokens.left + quota.tokens.debt;
+	case REPORT_LAST_SEEN:
+		break;
+	}
+	return c->count.last_seen_ns;
+}
+
+static json_t *client_row(const struct daemon_state *s, const struct state_client *c, int service)
+{
+	const uint8_t *addr = c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL;
+	const char *verdict = standing(s, &c->client);
+	bool refused = c->count.rejected && c->count.last_reason != SLUICE_REASON_NONE;
+	uint64_t seen = c->count.last_seen_ns, shadow = 0;
+	char text[TEXT_CLIENT_MAX];
+	struct explain_quota quota;
+
+	text_client(text, &c->client);
+	client_quota(s, c, service, &quota);
+	for (unsigned r = 0; r < SLUICE_REASONS_MAX; r++)
+		shadow += c->count.shadow_by_reason[r];
+	return json_pack(
+		"{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"client", text, "shadow_rejected", value_count(shadow), "rejected_by_reason",
+		client_by_reason(c->count.by_reason), "shadow_rejected_by_reason",
+		client_by_reason(c->count.shadow_by_reason), "last_service",
+		seen ? value_service(s, c->count.last_service) : json_null(), "weight",
+		value_weight(s->lookup ? explain_weight(s, &c->client, addr) : 0), "admitted",
+		value_count(c->count.admitted), "rejected", value_count(c->count.rejected),
+		"in_flight", value_gauge(c->in_flight), "last_seen_ms_ago",
+		seen ? value_count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0) : json_null(),
+		"last_reason",
+		refused ? json_string(text_reason(c->count.last_reason)) : json_null(),
+		"last_model", seen ? value_model(s, c->count.last_model) : json_null(), "rule",
+		verdict ? json_string(verdict) : json_null(), "requests_left",
+		quota.requests.limit ? value_count(quota.requests.left) : json_null(),
+		"tokens_left",
+		quota.tokens.limit ? json_integer((json_int_t)quota.tokens.left -
+						  (json_int_t)quota.tokens.debt)
+				   : json_null(),
+		"next_ms", quota.id ? value_count(ms_up(quota.wait_ns)) : json_null(), "quota",
+		report_quota_left(s, &quota));
+}
+
+json_t *report_clients(const struct daemon_state *s, enum report_order order, int service)
+{
+	struct ranked *ranks = calloc(s->client_count + 1, sizeof(*ranks));
+	json_t *list = json_array();
+
+	if (!ranks || !list) {
+		free(ranks);
+		json_decref(list);
+		return NULL;
+	}
+	for (size_t i = 0; i < s->client_count; i++)
+		ranks[i] = (struct ranked){&s->clients[i], rank(s, &s->clients[i], order, service)};
+	qsort(ranks, s->client_count, sizeof(*ranks), highest_first);
+	for (size_t i = 0; i < s->client_count && i < REPORT_CLIENTS_MAX; i++)
+		json_array_append_new(list, client_row(s, ranks[i].client, service));
+	free(ranks);
+	return json_pack("{s:o, s:o, s:o}", "clients", list, "clients_known",
+			 value_count(s->client_count), "rules", rules(s));
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The status as JSON: everything at a glance. PROTOCOL.md fixes its fields: one may be added, none
+ * is renamed.
+ */
+#include "control/report_internal.h"
+
+static json_t *interfaces(const struct daemon_state *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->interface_count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s}", "name",
+						      s->interfaces[i].name, "xdp",
+						      s->interfaces[i].xdp, "tc", 1, "tc_kind",
+						      s->interfaces[i].tcx ? "tcx" : "clsact"));
+	return list;
+}
+
+/* What had this verdict (enum sluice_verdict). */
+static json_t *requests_by_reason(const struct daemon_state *s, unsigned verdict)
+{
+	uint64_t sum[SLUICE_REASON_COUNT] = {0};
+
+	for (size_t i = 0; i < s->count_count; i++)
+		if (s->counts[i].key.verdict == verdict &&
+		    s->counts[i].key.reason < SLUICE_REASON_COUNT)
+			sum[s->counts[i].key.reason] += s->counts[i].n;
+	return value_by_reason(sum);
+}
+
+static json_t *counters(const struct daemon_state *s)
+{
+	json_t *all = json_object();
+
+	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++)
+		json_object_set_new(all, text_counter(i), value_count(s->counters[i]));
+	return all;
+}
+
+static json_t *maps(const struct daemon_state *s)
+{
+	json_t *all = json_object();
+
+	for (size_t i = 0; i < s->map_count; i++)
+		json_object_set_new(all, s->maps[i].name,
+				    json_pack("{s:I, s:I, s:I}", "entries",
+					      (json_int_t)s->maps[i].entries, "max",
+					      (json_int_t)s->maps[i].max, "full",
+					      (json_int_t)s->maps[i].full));
+	return all;
+}
+
+json_t *report_status(const struct daemon_state *s)
+{
+	const uint64_t *n = s->counters;
+	json_t *status = json_pack(
+		"{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, "
+		"s:{s:o, s:o, s:o}, s:o}",
+		"mode", text_mode(s->mode), "policy", s->policy, "lease_ms", (int)s->lease_ms,
+		"interfaces", interfaces(s), "services", report_service_list(s), "models",
+		report_model_list(s), "global", report_model(s, SLUICE_MODEL_ALL), "requests",
+		"admitted", value_count(state_requests(s, SLUICE_VERDICT_ADMITTED, -1)), "rejected",
+		value_count(state_requests(s, SLUICE_VERDICT_REJECTED, -1)), "shadow_rejected",
+		value_count(state_requests(s, SLUICE_VERDICT_SHADOW_REJECTED, -1)),
+		"rejected_by_reason", requests_by_reason(s, SLUICE_VERDICT_REJECTED), "connections",
+		"reset", value_count(state_connections(s, SLUICE_VERDICT_SYN_RESET, -1)), "dropped",
+		value_count(state_connections(s, SLUICE_VERDICT_SYN_DROPPED, -1)), "shadow",
+		value_count(state_connections(s, SLUICE_VERDICT_SYN_SHADOW, -1)), "lost_samples",
+		value_count(n[SLUICE_COUNTER_SAMPLES_LOST]));
+
+	json_object_set_new(status, "shadow_rejected_by_reason",
+			    requests_by_reason(s, SLUICE_VERDICT_SHADOW_REJECTED));
+	json_object_set_new(status, "counters", counters(s));
+	json_object_set_new(status, "maps", maps(s));
+	json_object_set_new(status, "per_model_limits", json_boolean(s->controller->per_model));
+	json_object_set_new(status, "names_refused", value_count(s->controller->names_refused));
+	json_object_set_new(status, "version", json_string(SLUICE_VERSION));
+	json_object_set_new(status, "pid", json_integer(s->pid));
+	json_object_set_new(status, "uptime_ms", value_count((s->now_ns - s->started_ns) / MS));
+	json_object_set_new(status, "now_unix_ms", value_count(s->unix_ns / MS));
+	json_object_set_new(status, "detaching", json_boolean(s->detaching));
+	return status;
+}

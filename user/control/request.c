@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The fields of a command. The one idea: whoever may open the socket may send any line, so every
+ * field is looked up by type, and one that is wrong says why.
+ */
+#include "control/request.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/report.h"
+#include "core/explain.h"
+
+json_t *command_refuse(struct command *c, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(c->err, sizeof(c->err), format, args);
+	va_end(args);
+	return NULL;
+}
+
+bool request_string(struct command *c, const char *key, const char **out)
+{
+	const json_t *value = json_object_get(c->request, key);
+
+	*out = NULL;
+	if (!value || json_is_null(value))
+		return true;
+	*out = json_string_value(value);
+	if (!*out)
+		command_refuse(c, "\"%s\" must be a string", key);
+	return *out != NULL;
+}
+
+bool request_service(struct command *c, int *out)
+{
+	const struct daemon_state *s = c->state;
+	char where[TEXT_SERVICE_MAX], port[8];
+	const char *name;
+
+	*out = -1;
+	if (!request_string(c, "service", &name))
+		return false;
+	for (uint32_t i = 0; name && i < s->service_count; i++) {
+		report_service_name(s, i, where, sizeof(where));
+		snprintf(port, sizeof(port), "%u", s->services[i].port);
+		if (!strcmp(name, where) || !strcmp(name, port)) {
+			*out = (int)i;
+			return true;
+		}
+	}
+	if (name)
+		command_refuse(c, "no service is \"%.64s\" (`sluicectl services` lists them)",
+			       name);
+	return !name;
+}
+
+bool request_model(struct command *c, uint32_t *id)
+{
+	const char *name;
+	int found;
+
+	*id = SLUICE_MODEL_ALL;
+	if (!request_string(c, "model", &name))
+		return false;
+	if (!name)
+		return true;
+	found = controller_find(c->state->controller, name);
+	if (found < 0) {
+		command_refuse(c, "no model is called \"%.96s\" (`sluicectl models` lists them)",
+			       name);
+		return false;
+	}
+	*id = (uint32_t)found;
+	return true;
+}
+
+/* Finds the clients that the subject is. The note names the services at which it is another client
+ * than usual. */
+static void find_clients(const struct daemon_state *state, struct subject *s)
+{
+	char where[TEXT_SERVICE_MAX], text[TEXT_CLIENT_MAX];
+	const struct sluice_client *usual = &s->as_typed.client;
+	bool is_usual = false;
+	size_t at = 0;
+
+	s->count = explain_clients(state, &s->as_typed, s->clients);
+	for (size_t k = 0; k < s->count; k++)
+		is_usual |= !memcmp(&s->clients[k], usual, sizeof(*usual));
+	if (s->as_typed.note && is_usual)
+		at = (size_t)snprintf(s->note, sizeof(s->note), "%s", s->as_typed.note);
+	for (size_t k = 0; k < s->count && at < sizeof(s->note); k++) {
+		struct sluice_client there;
+		uint32_t i = 0;
+
+		if (!memcmp(&s->clients[k], usual, sizeof(*usual)))
+			continue;
+		do
+			explain_client(state, i, &s->as_typed, &there);
+		while (memcmp(&there, &s->clients[k], sizeof(there)) && ++i < state->service_count);
+		report_service_name(state, i, where, sizeof(where));
+		text_client(text, &s->clients[k]);
+		at += (size_t)snprintf(s->note + at, sizeof(s->note) - at,
+				       "%sat %s its client is %s", at ? "; " : "", where, text);
+	}
+	/* Where it is no such client anywhere it is called what it is. */
+	if (!is_usual)
+		s->client = s->clients[0];
+}
+
+/* A /64 as somebody typed it is one client only where clients are that long everywhere. */
+static bool is_prefix(const struct daemon_state *state, const struct text_subject *subject)
+{
+	if (subject->client.kind != SLUICE_CLIENT_ADDRESS || subject->note ||
+	    subject->client.plen != 64)
+		return false;
+	for (size_t i = 0; i < state->service_count; i++)
+		if (state->services[i].identity.plen6 && state->services[i].identity.plen6 != 64)
+			return true;
+	return false;
+}
+
+bool request_subject(struct command *c, struct subject *out)
+{
+	struct subject s = {0};
+	const char *text;
+
+	if (!request_string(c, "client", &text))
+		return false;
+	if (!text) {
+		command_refuse(c, "\"client\" is missing: an address, a prefix or a key");
+		return false;
+	}
+	if (!strncmp(text, "key=", 4)) {
+		/* The rest is a secret: only its hash goes on from here, and no answer repeats it.
+		 */
+		if (!text[4] || !c->state->lookup ||
+		    !c->state->lookup->key(c->state->lookup->arg, text + 4, strlen(text + 4),
+					   &s.as_typed.client)) {
+			command_refuse(c, "the API key is empty, or cannot be hashed");
+			return false;
+		}
+		s.as_typed.one = true;
+	} else if (text_parse_subject(text, &s.as_typed)) {
+		command_refuse(
+			c,
+			"\"%.64s\" is no address, no prefix and no key (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32, key:0123456789abcdef)",
+			text);
+		return false;
+	}
+	if (is_prefix(c->state, &s.as_typed))
+		s.as_typed.one = false;
+	s.one = s.as_typed.one;
+	s.client = s.as_typed.client;
+	s.prefix = s.as_typed.prefix;
+	if (s.one)
+		find_clients(c->state, &s);
+	text_client(s.text, &s.client);
+	*out = s;
+	return true;
+}
+
+bool request_expiry(struct command *c, uint64_t *out)
+{
+	const json_t *value = json_object_get(c->request, "for_ms");
+	double ms = json_number_value(value);
+
+	*out = 0;
+	if (!value || json_is_null(value))
+		return true;
+	/* A hundred years; more is a slip of the finger, and would leave the clock's range. */
+	if (!json_is_number(value) || !(ms >= 1) || ms > 100 * 366 * 86400e3) {
+		command_refuse(c, "\"for_ms\" must be a number of milliseconds, at least 1");
+		return false;
+	}
+	c->ops->refresh(c->ops->arg, 0);
+	*out = c->state->now_ns + (uint64_t)(ms * 1e6);
+	return true;
+}

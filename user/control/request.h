@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A command on its way through commands*.c, and the fields of its request (request.c). A function
+ * that returns false has refused the command.
+ */
+#ifndef SLUICE_REQUEST_H
+#define SLUICE_REQUEST_H
+
+#include <jansson.h>
+
+#include "control/control.h"
+
+struct command {
+	const struct daemon_state *state;
+	const struct control_ops *ops;
+	const json_t *request;
+	enum control_after after;
+	char err[512]; /* filled: refused */
+};
+
+/* Stores why the command is refused; returns NULL, the answer of a refused command. */
+json_t *command_refuse(struct command *c, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Whom a command is about, and how it is printed. */
+struct subject {
+	bool one;
+	struct sluice_client client;
+	struct sluice_prefix_key prefix;
+	struct text_subject as_typed;
+	struct sluice_client clients[SLUICE_SERVICES_MAX]; /* that an address is, here or there */
+	size_t count;
+	char note[512]; /* what was understood otherwise than typed; "" */
+	char text[TEXT_CLIENT_MAX];
+};
+
+/* The string `key`; *out NULL where it is absent or null. */
+bool request_string(struct command *c, const char *key, const char **out);
+/* "service": ADDR:PORT as `sluicectl services` prints it, or the port; negative where it is absent.
+ */
+bool request_service(struct command *c, int *out);
+/* "model": its id, SLUICE_MODEL_ALL where it is absent. */
+bool request_model(struct command *c, uint32_t *id);
+/* "client", which has to be there. */
+bool request_subject(struct command *c, struct subject *out);
+/* "for_ms", as the time of CLOCK_MONOTONIC at which it ends; 0: it does not end. */
+bool request_expiry(struct command *c, uint64_t *out);
+
+/* The answer of a command that changed something about a subject. commands_client.c */
+json_t *command_done(const struct command *c, const char *did, const struct subject *s);
+
+json_t *command_allow(struct command *c);
+json_t *command_block(struct command *c);
+json_t *command_clear(struct command *c);
+json_t *command_explain(struct command *c);
+json_t *command_quota_show(struct command *c);
+json_t *command_quota_set(struct command *c);
+json_t *command_quota_clear(struct command *c);
+
+#endif
