@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Drives the scanners as bpf/ does, for tests and fuzzers: bytes come in segments, a segment passes
- * through a window of SCAN_BUF bytes (or fewer, to cut it finer), what may be skipped is skipped
- * unseen, and behind the window's end lies rubbish. What the scanners say becomes one line of text,
- * so that a fixture is a row and "split anywhere gives the same" is strcmp.
+ * Drives the scanners as bpf/ does, for tests and fuzzers. Bytes come in segments, and a segment
+ * passes through a window of SCAN_BUF bytes, or fewer to cut it finer. Bytes that may be skipped
+ * are skipped unseen, and the bytes after the window's end are rubbish. The scanners' marks become
+ * one line of text, so a fixture is a row, and "split anywhere gives the same" is strcmp.
  */
 #ifndef SLUICE_TEST_FEED_H
 #define SLUICE_TEST_FEED_H
@@ -23,11 +23,10 @@ static const struct siphash_secret feed_secret = {0x0706050403020100ULL, 0x0f0e0
 
 struct feed {
 	enum feed_kind kind;
-	size_t window; /* bytes, at most SCAN_BUF */
-	__u8 rubbish;  /* what lies behind the window's end */
-	__u8 method;   /* responses: of the requests they answer */
-	char wanted[(3 + HTTP1_KEYS_MAX) *
-		    HTTP1_TOKEN_MAX]; /* requests: the header whose value is kept */
+	size_t window;                                       /* bytes, at most SCAN_BUF */
+	__u8 rubbish;                                        /* the bytes after the window's end */
+	__u8 method;                                         /* responses: of their requests */
+	char wanted[(3 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX]; /* requests: the header to keep */
 	union {
 		struct http1_request request;
 		struct http1_response response;
@@ -37,9 +36,9 @@ struct feed {
 	__u64 offset;  /* bytes consumed */
 	__u64 skipped; /* … of them unseen */
 	int framing_error;
-	void (*heard)(struct feed *f, __u32 ev); /* if set, told of events before the text is */
+	void (*heard)(struct feed *f, __u32 ev); /* if set, gets events before the text */
 	void *listener;
-	char *text; /* "head(…)@57 model(gpt-x)@80 end@81"; @N is the bytes consumed until then */
+	char *text; /* "head(…)@57 model(gpt-x)@80 end@81"; @N: the bytes consumed so far */
 	size_t text_len;
 	size_t text_size;
 };
@@ -246,14 +245,14 @@ static inline void feed(struct feed *f, const void *data, size_t len)
 	}
 }
 
-/* What requests are fed with as the name of the wanted header: 31 bytes at most. */
+/* The name of the wanted header in all requests: 31 bytes, the longest. */
 static const char *feed_wanted = "";
-/* … as those of two headers that hold a key, and of the one that says whom a proxy forwards for. */
+/* The names of two headers that hold a key, and of the one with forwarded addresses. */
 static const char *feed_keys[2] = {"", ""}, *feed_forwarded = "";
 
 /*
- * All of data, cut at the given offset (0: not cut), through windows of the given size. Returns
- * what was said, to be freed.
+ * Feeds all of data, cut at the given offset (0: not cut), through windows of the given size.
+ * Returns the marks; the caller frees them.
  */
 static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data, size_t len,
 			     size_t cut, size_t window, __u8 rubbish)
@@ -275,8 +274,8 @@ static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data,
 }
 
 /*
- * What all of data gives. Aborts, with a word on where, unless every cut in two and every window
- * from one byte on gives the same.
+ * The marks of all of data. Aborts, and prints where, unless every cut in two and every window from
+ * one byte on gives the same.
  */
 static inline char *feed_every_way(enum feed_kind kind, __u8 detail, const void *data, size_t len)
 {

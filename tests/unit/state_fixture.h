@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A daemon state made by hand, for the tests of what shows it: two services, one of them observed
- * only, model "llama" shut by its TTFT, model "fresh" without a sample, and counts that add up.
+ * A daemon state for the tests of everything that shows it. It has two services, one of them in
+ * shadow mode, model "llama" shut by its TTFT, model "fresh" without a sample, and counts that add
+ * up.
  */
 #ifndef SLUICE_STATE_FIXTURE_H
 #define SLUICE_STATE_FIXTURE_H
@@ -77,7 +78,7 @@ static inline struct fixture *fixture_new(void)
 	s->kernel[SLUICE_MODEL_ALL] = (struct state_load){.in_flight = 5, .waiting = 2};
 	s->kernel[FIXTURE_LLAMA] = (struct state_load){.in_flight = 5, .waiting = 2};
 	s->kernel[FIXTURE_FRESH] =
-		(struct state_load){.in_flight = -1}; /* caught between two CPUs */
+		(struct state_load){.in_flight = -1}; /* read between two CPUs' updates */
 	for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS; i++)
 		s->histograms[FIXTURE_LLAMA].count[0][i] = i;
 	s->histograms[FIXTURE_LLAMA].sum_ns[0] = 1500000000;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Who shares: each client once a law, for as long as it comes, by its weight, however many come. */
+/*
+ * Active clients: a pool counts each client once, by its weight, until the client has been silent
+ * for ACTIVE_NS. The table keeps its size under any number of clients.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,7 +49,7 @@ static int fresh(void **state)
 	return 0;
 }
 
-static void a_client_counts_once_a_law_for_as_long_as_it_comes(void **state)
+static void a_client_counts_once_a_pool_while_it_is_active(void **state)
 {
 	for (int i = 0; i < 100; i++) {
 		seen(1, 2, S + i);
@@ -63,14 +66,14 @@ static void a_client_counts_once_a_law_for_as_long_as_it_comes(void **state)
 	assert_true(sum(2, 3 * S + ACTIVE_NS) == 0);
 }
 
-static void weights_add_up(void **state)
+static void weights_of_active_clients_add_up(void **state)
 {
 	seen(256, 2, S);
 	seen(1, 2, S);
 	assert_true(sum(2, S) == 5);
 }
 
-static void a_crowd_is_bounded_and_nearly_all_of_what_fits_is_counted(void **state)
+static void the_table_is_bounded_and_counts_every_client_that_fits(void **state)
 {
 	for (uint32_t i = 0; i < ACTIVE_SLOTS / 4; i++)
 		seen(i, 2, S);
@@ -78,7 +81,7 @@ static void a_crowd_is_bounded_and_nearly_all_of_what_fits_is_counted(void **sta
 	for (uint32_t i = 0; i < 1000000; i++)
 		seen(i, 2, 2 * S);
 	assert_true(sum(2, 2 * S) <= 4.0 * ACTIVE_SLOTS);
-	/* whoever comes now is seen all the same */
+	/* the full table still takes new clients */
 	for (uint32_t i = 0; i < 10; i++)
 		seen(i, 5, 20 * S);
 	assert_true(sum(5, 20 * S) == 13);
@@ -87,9 +90,9 @@ static void a_crowd_is_bounded_and_nearly_all_of_what_fits_is_counted(void **sta
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(a_client_counts_once_a_law_for_as_long_as_it_comes, fresh),
-		cmocka_unit_test_setup(weights_add_up, fresh),
-		cmocka_unit_test_setup(a_crowd_is_bounded_and_nearly_all_of_what_fits_is_counted,
+		cmocka_unit_test_setup(a_client_counts_once_a_pool_while_it_is_active, fresh),
+		cmocka_unit_test_setup(weights_of_active_clients_add_up, fresh),
+		cmocka_unit_test_setup(the_table_is_bounded_and_counts_every_client_that_fits,
 				       fresh),
 	};
 

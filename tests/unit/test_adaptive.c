@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Adaptive admission by its properties: bounds under any load, no move on stale data, the same
- * output for the same input, what a cold, a stuck and a waking server see; and the kernel's
- * integers against the same sums in wide numbers.
+ * Adaptive admission by its properties: numbers stay within bounds under any load, stale data moves
+ * nothing, the same input gives the same output. Further tests take a cold, a stuck and a waking
+ * server. The kernel's integer arithmetic is compared with the same sums in 128-bit numbers.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -22,8 +22,8 @@
 
 static const struct adaptive_targets targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2};
 
-/* Any of the sizes that 64 bits have, as likely. */
-static uint64_t any(struct chance *c)
+/* A random number of random bit length: every length from 1 to 64 is equally likely. */
+static uint64_t any_number(struct chance *c)
 {
 	return chance_next(c) >> chance_below(c, 64);
 }
@@ -58,7 +58,9 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 	return waiting <= queue_budget + credit ? ADMISSION_ADMIT : ADMISSION_WAIT;
 }
 
-/* Two criteria: places held, and requests let in ahead of those due. */
+/*
+ * Two criteria: slots that the client holds, and admissions before their theoretical arrival time.
+ */
 static bool expected_above(const struct sluice_admission *a, const struct sluice_holding *held,
 			   uint32_t weight, uint64_t admitted)
 {
@@ -70,33 +72,33 @@ static bool expected_above(const struct sluice_admission *a, const struct sluice
 	       (a->interval && held->tat > (wide)admitted * 256 + 4 * interval);
 }
 
-static void the_kernels_integers_are_those_of_wide_numbers(void **state)
+static void the_kernels_integers_equal_wide_arithmetic(void **state)
 {
 	struct chance c = {1};
 	unsigned seen[4] = {0};
 
 	for (int i = 0; i < 400000; i++) {
 		struct sluice_admission a = {
-			.queue_budget = any(&c) % 1000000000000001ULL,
-			.credit_most = any(&c) % 1000000000000001ULL,
-			.queue_budget_per_kib = (uint32_t)(any(&c) % 4000000001ULL),
-			.rate = (uint32_t)(any(&c) % 4000000001ULL),
-			.ceiling = chance_below(&c, 3) ? (uint32_t)any(&c) : 0,
-			.floor = (uint32_t)any(&c) >> chance_below(&c, 32),
-			.fair = (uint32_t)any(&c),
-			.interval = (uint32_t)any(&c),
+			.queue_budget = any_number(&c) % 1000000000000001ULL,
+			.credit_most = any_number(&c) % 1000000000000001ULL,
+			.queue_budget_per_kib = (uint32_t)(any_number(&c) % 4000000001ULL),
+			.rate = (uint32_t)(any_number(&c) % 4000000001ULL),
+			.ceiling = chance_below(&c, 3) ? (uint32_t)any_number(&c) : 0,
+			.floor = (uint32_t)any_number(&c) >> chance_below(&c, 32),
+			.fair = (uint32_t)any_number(&c),
+			.interval = (uint32_t)any_number(&c),
 			.stopped = !chance_below(&c, 8),
 		};
 		struct admission_load load = {
-			.in_flight = (int64_t)any(&c) >> chance_below(&c, 64),
-			.waiting = (int64_t)any(&c),
-			.waiting_bytes = (int64_t)any(&c) >> chance_below(&c, 40),
-			.since_ns = any(&c),
+			.in_flight = (int64_t)any_number(&c) >> chance_below(&c, 64),
+			.waiting = (int64_t)any_number(&c),
+			.waiting_bytes = (int64_t)any_number(&c) >> chance_below(&c, 40),
+			.since_ns = any_number(&c),
 		};
-		uint32_t bytes = admission_bytes(any(&c)), rank = chance_below(&c, SLUICE_RANKS),
-			 weight;
-		uint64_t now = any(&c), admitted = any(&c) >> 12, tat;
-		struct sluice_holding held = {.in_flight = (int64_t)any(&c) & 0xffffffffff};
+		uint32_t bytes = admission_bytes(any_number(&c)),
+			 rank = chance_below(&c, SLUICE_RANKS), weight;
+		uint64_t now = any_number(&c), admitted = any_number(&c) >> 12, tat;
+		struct sluice_holding held = {.in_flight = (int64_t)any_number(&c) & 0xffffffffff};
 		enum admission_verdict verdict;
 		__int128 interval, most;
 
@@ -110,7 +112,7 @@ static void the_kernels_integers_are_those_of_wide_numbers(void **state)
 		weight = 1 + chance_below(&c, 65535);
 		interval = (__int128)a.interval * 256 / weight;
 		held.tat = admitted * 256 +
-			   (chance_below(&c, 2) ? any(&c) >> 8
+			   (chance_below(&c, 2) ? any_number(&c) >> 8
 						: (uint64_t)(4 * interval) + chance_below(&c, 2));
 		assert_int_equal(admission_above_share(&a, &held, weight, admitted),
 				 expected_above(&a, &held, weight, admitted));
@@ -122,17 +124,17 @@ static void the_kernels_integers_are_those_of_wide_numbers(void **state)
 		assert_true(seen[v] > 1000);
 }
 
-static void what_is_ahead_never_passes_its_bounds(void **state)
+static void queued_bytes_stay_within_their_bounds(void **state)
 {
 	struct chance c = {2};
 
 	for (int i = 0; i < 100000; i++) {
-		struct sluice_admission a = {.rate = (uint32_t)any(&c),
-					     .credit_most = any(&c) >> 14};
-		struct admission_load load = {.waiting_bytes = (int64_t)(any(&c) >> 1),
-					      .since_ns = any(&c)};
-		uint32_t bytes = admission_bytes(any(&c));
-		uint32_t queued_bytes = admission_queued_bytes(&a, &load, bytes, any(&c));
+		struct sluice_admission a = {.rate = (uint32_t)any_number(&c),
+					     .credit_most = any_number(&c) >> 14};
+		struct admission_load load = {.waiting_bytes = (int64_t)(any_number(&c) >> 1),
+					      .since_ns = any_number(&c)};
+		uint32_t bytes = admission_bytes(any_number(&c));
+		uint32_t queued_bytes = admission_queued_bytes(&a, &load, bytes, any_number(&c));
 		uint64_t least = (uint64_t)load.waiting_bytes / 8 + bytes;
 		uint64_t most = (uint64_t)load.waiting_bytes + bytes;
 
@@ -141,24 +143,24 @@ static void what_is_ahead_never_passes_its_bounds(void **state)
 	}
 }
 
-static void without_numbers_nothing_is_refused(void **state)
+static void an_empty_admission_refuses_nothing(void **state)
 {
 	struct sluice_admission none = {0};
 	struct chance c = {3};
 
 	for (int i = 0; i < 10000; i++) {
-		struct admission_load load = {(int64_t)any(&c), (int64_t)any(&c), (int64_t)any(&c),
-					      any(&c)};
+		struct admission_load load = {(int64_t)any_number(&c), (int64_t)any_number(&c),
+					      (int64_t)any_number(&c), any_number(&c)};
 
-		assert_int_equal(admission_judge(&none, &load, (uint32_t)any(&c),
-						 chance_below(&c, 8), any(&c)),
+		assert_int_equal(admission_judge(&none, &load, (uint32_t)any_number(&c),
+						 chance_below(&c, 8), any_number(&c)),
 				 ADMISSION_ADMIT);
 		assert_false(admission_above_share(
-			&none, &(struct sluice_holding){load.in_flight, any(&c)}, 256, 0));
+			&none, &(struct sluice_holding){load.in_flight, any_number(&c)}, 256, 0));
 	}
 }
 
-/* A server and a crowd that do anything at all. */
+/* A server and clients that do anything at all. */
 struct storm {
 	struct chance c;
 	struct adaptive a;
@@ -174,16 +176,16 @@ static void storm_step(struct storm *s)
 	for (unsigned i = 0; i < samples; i++) {
 		double ms = chance_exponential(&s->c, chance_below(&s->c, 2) ? 100 : 20000);
 
-		adaptive_ttft(&s->a, &targets, ms, (uint32_t)any(&s->c), (uint32_t)any(&s->c),
-			      chance_below(&s->c, 300), s->now);
+		adaptive_ttft(&s->a, &targets, ms, (uint32_t)any_number(&s->c),
+			      (uint32_t)any_number(&s->c), chance_below(&s->c, 300), s->now);
 		adaptive_gaps(&s->a, chance_exponential(&s->c, 500), chance_below(&s->c, 40),
 			      s->now);
 		adaptive_ended(&s->a, &targets, chance_exponential(&s->c, 40), s->now);
 	}
 	s->v.in_flight = (int64_t)chance_below(&s->c, 6000) - 5;
 	s->v.waiting = chance_below(&s->c, 100);
-	s->v.waiting_bytes = (int64_t)(any(&s->c) >> 8) - 10;
-	s->v.oldest_ns = chance_below(&s->c, 2) ? 0 : any(&s->c) >> 20;
+	s->v.waiting_bytes = (int64_t)(any_number(&s->c) >> 8) - 10;
+	s->v.oldest_ns = chance_below(&s->c, 2) ? 0 : any_number(&s->c) >> 20;
 	s->v.active_weight = chance_below(&s->c, 50);
 	s->v.admitted += chance_below(&s->c, 10);
 	s->v.ended += chance_below(&s->c, 10);
@@ -240,15 +242,15 @@ static void the_same_input_gives_the_same_output(void **state)
 }
 
 /*
- * Between two stops there is a target: what has opened stays open for one. So there are at most 60
- * s / target + 1 stops in any minute, and an opening behind each.
+ * After it has opened, a pool stays open for one target at least. So a minute has at most 60 s /
+ * target + 1 stops, and as many openings.
  */
 #define CHANGES_A_MINUTE (2 * (60000 / 1000 + 1)) /* the targets above have 1000 ms */
 
 struct flaps {
 	bool stopped;
 	unsigned count;
-	uint64_t at[CHANGES_A_MINUTE]; /* the last, in turns */
+	uint64_t at[CHANGES_A_MINUTE]; /* the last ones, a ring */
 };
 
 static void count_flap(struct flaps *f, const struct adaptive *a, uint64_t now)
@@ -263,26 +265,28 @@ static void count_flap(struct flaps *f, const struct adaptive *a, uint64_t now)
 	*at = now;
 }
 
-/* What may come before a look: a token or none, bytes that wait, somebody who has waited for long
- * or nobody. */
-#define TRICKS      16
-#define TRICK_TOKEN 1
+/*
+ * What may precede a look: a token or none, bytes that wait or none, and a request that has waited
+ * for long or none.
+ */
+#define EVENTS      16
+#define EVENT_TOKEN 1
 
-static void play(struct adaptive *a, unsigned trick, uint64_t now)
+static void play(struct adaptive *a, unsigned event, uint64_t now)
 {
 	struct adaptive_view v = {
 		.in_flight = 9,
 		.waiting = 9,
-		.waiting_bytes = trick & 2 ? 1 << 30 : 0,
-		.oldest_ns = (trick & 12) * S / 3, /* 0, 4/3, 8/3 or 4 targets */
+		.waiting_bytes = event & 2 ? 1 << 30 : 0,
+		.oldest_ns = (event & 12) * S / 3, /* 0, 4/3, 8/3 or 4 targets */
 	};
 
-	if (trick & TRICK_TOKEN)
+	if (event & EVENT_TOKEN)
 		adaptive_ttft(a, &targets, 100, 2000, 2000, 9, now);
 	adaptive_look(a, &targets, &v, now);
 }
 
-static void whatever_comes_it_stops_and_opens_so_often_a_minute_and_no_more(void **state)
+static void random_load_stops_a_pool_no_more_often_than_its_bound(void **state)
 {
 	unsigned changes = 0;
 
@@ -294,11 +298,11 @@ static void whatever_comes_it_stops_and_opens_so_often_a_minute_and_no_more(void
 
 		adaptive_init(&a, now);
 		for (int i = 0; i < 10000; i++) {
-			unsigned trick = chance_below(&c, TRICKS);
+			unsigned event = chance_below(&c, EVENTS);
 
 			if (chance_below(&c, 8))
-				trick &= ~TRICK_TOKEN;
-			play(&a, trick, now += TICK + chance_below(&c, TICK));
+				event &= ~EVENT_TOKEN;
+			play(&a, event, now += TICK + chance_below(&c, TICK));
 			count_flap(&f, &a, now);
 		}
 		changes += f.count;
@@ -306,27 +310,27 @@ static void whatever_comes_it_stops_and_opens_so_often_a_minute_and_no_more(void
 	assert_true(changes > 20 * 100);
 }
 
-static void who_means_to_make_it_flap_cannot_do_so_more_often(void **state)
+static void the_worst_load_stops_a_pool_no_more_often_than_its_bound(void **state)
 {
-	for (unsigned without = 0; without <= TRICK_TOKEN; without++) {
+	for (unsigned without = 0; without <= EVENT_TOKEN; without++) {
 		uint64_t now = 1000 * S;
 		struct flaps f = {0};
 		struct adaptive a, next;
 
 		adaptive_init(&a, now);
-		play(&a, TRICK_TOKEN, now);
+		play(&a, EVENT_TOKEN, now);
 		for (int i = 0; i < 6000; i++) { /* ten minutes */
 			now += TICK;
-			for (unsigned trick = TRICKS; trick--;) {
+			for (unsigned event = EVENTS; event--;) {
 				next = a;
-				play(&next, trick & ~without, now);
+				play(&next, event & ~without, now);
 				if (next.stopped != a.stopped)
 					break;
 			}
 			a = next;
 			count_flap(&f, &a, now);
 		}
-		/* Without a token it is thought to be loading after a minute. */
+		/* Without tokens the policy takes the model to be loading after a minute. */
 		assert_true(f.count > (without ? 1 : 10) * CHANGES_A_MINUTE / 2);
 	}
 }
@@ -340,13 +344,13 @@ static void stale_data_moves_neither_ceiling_nor_rate(void **state)
 		adaptive_init(&s.a, s.now);
 		for (int i = 0; i < 500; i++)
 			storm_step(&s);
-		/* The last samples' own look. */
+		/* Looks that still act on the last samples. */
 		for (int i = 0; i < 10; i++)
 			adaptive_look(&s.a, &targets, &s.v, s.now += TICK);
 		ceiling = s.a.ceiling;
 		rate = s.a.rate;
 		for (int i = 0; i < 36000; i++) {
-			s.v.refused[2] += seed % 2; /* asked for or not */
+			s.v.refused[2] += seed % 2; /* with refusals in every other run */
 			s.v.in_flight = seed % 3 ? 10 : 5000;
 			adaptive_look(&s.a, &targets, &s.v, s.now += TICK);
 			assert_true(s.a.ceiling == ceiling && s.a.rate == rate);
@@ -354,7 +358,7 @@ static void stale_data_moves_neither_ceiling_nor_rate(void **state)
 	}
 }
 
-/* n samples of `ahead` bytes in `ms`, one a tick, with looks between. */
+/* n samples of `ms` after `queued_bytes` bytes: one a tick, with a look after each. */
 static void feed(struct adaptive *a, struct adaptive_view *v, unsigned n, double ms,
 		 uint32_t queued_bytes, uint64_t *now)
 {
@@ -367,7 +371,7 @@ static void feed(struct adaptive *a, struct adaptive_view *v, unsigned n, double
 	}
 }
 
-/* A server that is known: 200 answers in time. Returns when that is. */
+/* A server whose rate is known: 200 answers within the target. Returns the time of the last one. */
 static uint64_t known(struct adaptive *a, struct adaptive_view *v)
 {
 	uint64_t now = S;
@@ -377,7 +381,7 @@ static uint64_t known(struct adaptive *a, struct adaptive_view *v)
 	return now;
 }
 
-static void no_verdict_rests_on_one_sample(void **state)
+static void the_first_samples_refuse_nothing(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 10, .waiting = 5, .waiting_bytes = 1000000};
@@ -386,7 +390,7 @@ static void no_verdict_rests_on_one_sample(void **state)
 	uint64_t now = 1000 * S;
 
 	adaptive_init(&a, now);
-	/* One that may have waited for the model to be loaded, and then two slow ones. */
+	/* The first sample may include the loading of the model; two slow ones follow it. */
 	for (int i = 0; i < 4; i++) {
 		feed(&a, &v, 1, 50, 10, &now);
 		adaptive_write(&a, &targets, &out);
@@ -396,7 +400,7 @@ static void no_verdict_rests_on_one_sample(void **state)
 	}
 }
 
-static void a_model_that_is_loaded_first_shuts_nothing(void **state)
+static void a_model_that_loads_first_refuses_nothing(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {
@@ -405,7 +409,7 @@ static void a_model_that_is_loaded_first_shuts_nothing(void **state)
 	uint64_t now = 1000 * S;
 
 	adaptive_init(&a, now);
-	for (int i = 0; i < 450; i++) { /* nothing comes for 45 s */
+	for (int i = 0; i < 450; i++) { /* 45 s without a sample */
 		now += TICK;
 		v.oldest_ns += TICK;
 		adaptive_look(&a, &targets, &v, now);
@@ -423,7 +427,7 @@ static void a_model_that_is_loaded_first_shuts_nothing(void **state)
 	assert_true(fabs(a.rate - 20) < 1e-9); /* bytes a ms */
 }
 
-static void the_room_is_the_rate_times_the_target(void **state)
+static void the_queue_budget_is_the_rate_times_the_target(void **state)
 {
 	struct adaptive_targets growing = {.ttft_ms = 800, .ttft_ms_per_kib = 0.2, .floor = 2};
 	struct adaptive a;
@@ -443,8 +447,8 @@ static void the_room_is_the_rate_times_the_target(void **state)
 			 (uint32_t)((double)out.queue_budget / 800 * 0.2));
 }
 
-/* core's own sum, in ms: whether a request comes in under its target. */
-static void kernel_and_core_agree_on_the_wait(void **state)
+/* The core's own sum, in ms: does a request meet its target? */
+static void kernel_and_core_predict_the_same_wait(void **state)
 {
 	struct chance c = {11};
 	unsigned admitted = 0, refused = 0;
@@ -470,7 +474,7 @@ static void kernel_and_core_agree_on_the_wait(void **state)
 		queue_budget_ms = (double)out.queue_budget / a.rate;
 		wait_ms = ((double)load.waiting_bytes + 0.375 * bytes - credit) / a.rate;
 		admit = admission_judge(&out, &load, bytes, 0, now) == ADMISSION_ADMIT;
-		/* But for a tick, and bytes that rounding takes. */
+		/* Up to one tick, and the bytes that rounding takes. */
 		if (fabs(wait_ms - queue_budget_ms) > 2 + 4 / a.rate)
 			assert_int_equal(admit, wait_ms < queue_budget_ms);
 		admitted += admit;
@@ -479,7 +483,7 @@ static void kernel_and_core_agree_on_the_wait(void **state)
 	assert_true(admitted > 2000 && refused > 2000);
 }
 
-static void below_the_floor_everybody_comes_in(void **state)
+static void below_the_floor_every_request_is_admitted(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {
@@ -504,7 +508,7 @@ static void below_the_floor_everybody_comes_in(void **state)
 	}
 }
 
-static void a_stuck_server_is_probed_once_a_target_and_seen_when_it_wakes(void **state)
+static void a_stuck_server_gets_one_probe_a_target_until_it_wakes(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 8, .waiting = 8, .waiting_bytes = 16000};
@@ -538,7 +542,7 @@ static void a_stuck_server_is_probed_once_a_target_and_seen_when_it_wakes(void *
 		assert_true(out.stopped);
 	}
 	assert_in_range(probes, 9, 11);
-	/* It wakes. */
+	/* The server wakes. */
 	adaptive_ttft(&a, &targets, 12000, 2000, 2000, 3, now);
 	v = (struct adaptive_view){
 		.in_flight = 3, .waiting = 1, .waiting_bytes = 1000, .admitted = v.admitted};
@@ -548,7 +552,7 @@ static void a_stuck_server_is_probed_once_a_target_and_seen_when_it_wakes(void *
 	assert_int_equal(out.floor, targets.floor);
 }
 
-static void a_server_that_is_full_of_long_answers_is_not_stuck(void **state)
+static void a_server_full_of_long_answers_is_not_stuck(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 8, .waiting = 4, .waiting_bytes = 8000};
@@ -566,8 +570,8 @@ static void a_server_that_is_full_of_long_answers_is_not_stuck(void **state)
 		assert_int_equal(out.floor, targets.floor);
 		assert_false(out.stopped);
 	}
-	assert_int_equal(out.ceiling, targets.floor); /* but nobody else is let in */
-	/* The tokens end, too: it is. */
+	assert_int_equal(out.ceiling, targets.floor); /* but no further request is admitted */
+	/* When the gaps stop too, the server is stuck. */
 	for (int i = 0; i < 11; i++) {
 		now += TICK;
 		v.oldest_ns += TICK;
@@ -577,7 +581,7 @@ static void a_server_that_is_full_of_long_answers_is_not_stuck(void **state)
 	assert_true(out.stopped);
 }
 
-static void the_lower_class_makes_room_for_the_higher(void **state)
+static void a_lower_class_yields_its_slots_to_a_higher_one(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
@@ -589,7 +593,7 @@ static void the_lower_class_makes_room_for_the_higher(void **state)
 		assert_int_equal(out.level[r], ADMISSION_ALL);
 		assert_int_equal(out.queue_budget_level[r], ADMISSION_ALL);
 	}
-	/* Somebody of the normal class is refused: whoever is lower gives way. */
+	/* The pool refuses requests of the normal class, so the lower classes lose slots. */
 	for (int i = 0; i < 50; i++) {
 		v.refused[admission_rank(SLUICE_CLASS_NORMAL, 0)]++;
 		adaptive_look(&a, &targets, &v, now += TICK);
@@ -600,7 +604,7 @@ static void the_lower_class_makes_room_for_the_higher(void **state)
 	assert_true(out.level[admission_rank(2, 0)] < 0.6 * ADMISSION_ALL);
 	assert_true(out.queue_budget_level[admission_rank(2, 0)] < 0.36 * ADMISSION_ALL);
 	assert_true(out.level[admission_rank(3, 1)] < 0.6 * 0.75 * ADMISSION_ALL);
-	/* Idle room is lent again, in its time. */
+	/* After a time without refusals, idle slots are lent again. */
 	for (int i = 0; i < 3000; i++)
 		adaptive_look(&a, &targets, &v, now += TICK);
 	adaptive_write(&a, &targets, &out);
@@ -608,7 +612,7 @@ static void the_lower_class_makes_room_for_the_higher(void **state)
 		assert_int_equal(out.level[r], ADMISSION_ALL);
 }
 
-static void who_is_above_its_share_spares_a_place_and_most_of_the_room(void **state)
+static void a_client_above_its_share_leaves_a_slot_and_most_of_the_queue_budget(void **state)
 {
 	const uint32_t within = admission_rank(SLUICE_CLASS_NORMAL, 0), above = within + 1;
 	struct adaptive a;
@@ -618,23 +622,25 @@ static void who_is_above_its_share_spares_a_place_and_most_of_the_room(void **st
 
 	adaptive_write(&a, &targets, &out);
 	assert_int_equal(out.level[above], (int)(0.75 * ADMISSION_ALL));
-	/* The room of the others is 1.6 of the target while nobody is refused. */
+	/* While nothing is refused, the queue budget of the others is 1.6 times the target's. */
 	assert_int_equal(out.queue_budget_level[above], (int)(0.45 / 1.6 * ADMISSION_ALL));
-	/* Nine beside one failed: there are eight places, and the last is not for it, whatever the
-	 * ceiling is. */
+	/*
+	 * A request with eight others in flight failed. So eight slots are safe, and the last one
+	 * of them is not for clients above their share, whatever the ceiling is.
+	 */
 	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 9, now += TICK);
 	for (a.ceiling = 9; a.ceiling < 40; a.ceiling += 7) {
 		adaptive_write(&a, &targets, &out);
 		assert_int_equal(out.ceiling * out.level[above] / ADMISSION_ALL, 7);
 	}
-	/* One other level that fails counts a little, lower or higher. */
+	/* One failure at another level moves the failed level a little, up or down. */
 	now += 50 * S;
 	feed(&a, &v, 200, 100, 2000, &now);
 	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 14, now += TICK);
 	assert_true(a.failed_level > 9.2 && a.failed_level < 9.3);
 	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 3, now += TICK);
 	assert_true(a.failed_level > 8.6 && a.failed_level < 8.8);
-	/* Where nothing fails any more it is forgotten. */
+	/* After enough successes the failed level is forgotten. */
 	a.ceiling = 40;
 	feed(&a, &v, 800, 100, 2000, &now);
 	assert_true(a.failed_level < 8.8);
@@ -642,7 +648,7 @@ static void who_is_above_its_share_spares_a_place_and_most_of_the_room(void **st
 	assert_true(a.failed_level > 30);
 }
 
-static void while_those_above_are_refused_the_others_may_queue(void **state)
+static void clients_within_their_share_queue_while_others_are_refused(void **state)
 {
 	const uint32_t within = admission_rank(SLUICE_CLASS_NORMAL, 0);
 	struct adaptive a;
@@ -657,19 +663,22 @@ static void while_those_above_are_refused_the_others_may_queue(void **state)
 	assert_int_equal(out.level[within], (int)(1.6 * ADMISSION_ALL));
 	assert_int_equal(out.queue_budget_level[within],
 			 ADMISSION_ALL); /* they wait no longer than others */
-	/* Not so where most of the refused are within theirs: then there is just too much. */
+	/*
+	 * If most refused clients are within their shares, there is too much load: no longer queue.
+	 */
 	v.refused[within] += 12;
 	adaptive_look(&a, &targets, &v, now += TICK);
 	adaptive_write(&a, &targets, &out);
 	assert_int_equal(out.level[within], ADMISSION_ALL);
 }
 
-static void a_share_is_by_weight_and_of_those_who_are_there(void **state)
+static void a_share_is_by_weight_among_the_active_clients(void **state)
 {
 	const struct sluice_admission a = {.fair = 4 * ADMISSION_ALL,
 					   .interval = 10 * ADMISSION_ALL};
 	static const struct {
-		int64_t in_flight, queued_bytes; /* of requests due */
+		int64_t in_flight,
+			queued_bytes; /* beyond its theoretical arrival time, in requests */
 		uint32_t weight;
 		bool above;
 	} rows[] = {
@@ -696,11 +705,14 @@ static void a_share_is_by_weight_and_of_those_who_are_there(void **state)
 	}
 	assert_int_equal(admission_rank(1, 0), 2);
 	assert_int_equal(admission_rank(1, 7), 3);
-	assert_int_equal(admission_rank(SLUICE_CLASSES, 0), 0); /* no rank is beyond the last */
+	assert_int_equal(admission_rank(SLUICE_CLASSES, 0),
+			 0); /* an unknown class has the first rank */
 }
 
-/* Lets in requests of CLIENTS clients, the last `times` as often as each other; how many came above
- * their share. */
+/*
+ * Admits requests of CLIENTS clients; the last client sends `times` as many as each other one.
+ * Counts the requests that came above their client's share.
+ */
 #define CLIENTS 21
 static void share_out(unsigned times, unsigned burst, unsigned above[CLIENTS],
 		      unsigned came[CLIENTS])
@@ -726,7 +738,7 @@ static void share_out(unsigned times, unsigned burst, unsigned above[CLIENTS],
 	}
 }
 
-static void who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_else(void **state)
+static void only_a_client_with_over_twice_its_share_is_above_it(void **state)
 {
 	unsigned above[CLIENTS], came[CLIENTS];
 
@@ -734,7 +746,7 @@ static void who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_els
 	assert_true(above[CLIENTS - 1] > 0.99 * came[CLIENTS - 1]);
 	for (int i = 0; i < CLIENTS - 1; i++)
 		assert_true(above[i] < 0.01 * came[i]);
-	/* All alike: chance puts few of them ahead, also where each comes with three at once. */
+	/* Equal clients are rarely above their share, and seldom when each sends three at once. */
 	share_out(1, 1, above, came);
 	for (int i = 0; i < CLIENTS; i++)
 		assert_true(above[i] < 0.02 * came[i]);
@@ -743,7 +755,7 @@ static void who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_els
 		assert_true(above[i] < 0.25 * came[i]);
 }
 
-static void who_was_ahead_is_soon_within_its_share_again(void **state)
+static void a_client_above_its_share_is_within_it_after_four_intervals(void **state)
 {
 	const struct sluice_admission a = {.interval = 4 * ADMISSION_ALL};
 	struct sluice_holding held = {0};
@@ -756,7 +768,7 @@ static void who_was_ahead_is_soon_within_its_share_again(void **state)
 	assert_false(admission_above_share(&a, &held, ADMISSION_ALL, admitted + 16));
 }
 
-static void one_client_alone_has_no_share(void **state)
+static void a_client_that_is_alone_has_no_share(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 1};
@@ -767,7 +779,7 @@ static void one_client_alone_has_no_share(void **state)
 	assert_int_equal(out.fair, 0);
 }
 
-static void the_next_daemon_goes_on_from_what_was_written(void **state)
+static void a_new_daemon_goes_on_from_the_written_numbers(void **state)
 {
 	struct adaptive a, next;
 	struct adaptive_view v = {.in_flight = 15, .admitted = 1000, .refused = {0, 0, 500}};
@@ -778,20 +790,19 @@ static void the_next_daemon_goes_on_from_what_was_written(void **state)
 	adaptive_init(&next, now);
 	adaptive_adopt(&next, &was, &targets);
 	v.refused[2] = 600;
-	adaptive_look(&next, &targets, &v,
-		      now + TICK); /* what was refused before is not its news */
+	adaptive_look(&next, &targets, &v, now + TICK); /* earlier refusals are not news to it */
 	assert_true(next.refused_share == 0);
 	adaptive_write(&next, &targets, &now_is);
 	assert_int_equal(now_is.ceiling, was.ceiling);
 	assert_true(now_is.rate - was.rate + 2U <= 4);
-	/* What an earlier one wrote may be anything. */
+	/* An earlier daemon may have written any number. */
 	was.ceiling = UINT32_MAX;
 	adaptive_init(&next, now);
 	adaptive_adopt(&next, &was, &targets);
 	assert_true(next.ceiling <= ADAPTIVE_CEILING_MAX);
 }
 
-static void what_is_stopped_stays_so_under_the_next_daemon(void **state)
+static void a_stopped_pool_stays_stopped_under_a_new_daemon(void **state)
 {
 	static const struct adaptive_targets none = {.floor = 2};
 	struct adaptive a, next;
@@ -809,20 +820,20 @@ static void what_is_stopped_stays_so_under_the_next_daemon(void **state)
 		}
 		adaptive_write(&a, &targets, &was);
 		assert_true(was.stopped);
-		assert_int_equal(was.floor, 9); /* one was probed with, beside eight */
+		assert_int_equal(was.floor, 9); /* eight in flight and one probe */
 		adaptive_init(&next, now);
 		adaptive_adopt(&next, &was, &targets);
 		adaptive_write(&next, &targets, &out);
 		assert_true(out.stopped);
 		assert_int_equal(out.floor, was.floor);
-		for (int i = 0; i < 9; i++) { /* no probe but those that are due */
+		for (int i = 0; i < 9; i++) { /* no probe before the next one's time */
 			v.oldest_ns += TICK;
 			adaptive_look(&next, &targets, &v, now += TICK);
 			adaptive_write(&next, &targets, &out);
 			assert_true(out.stopped);
 			assert_int_equal(out.floor, was.floor);
 		}
-		/* It moves again. */
+		/* The server moves again. */
 		adaptive_ttft(&next, &targets, 9000, 2000, 2000, 8, now += TICK);
 		v.oldest_ns = 0;
 		adaptive_look(&next, &targets, &v, now);
@@ -830,7 +841,7 @@ static void what_is_stopped_stays_so_under_the_next_daemon(void **state)
 		assert_false(out.stopped);
 		assert_int_equal(out.floor, targets.floor);
 	}
-	/* Without a target there is nothing to be late for. */
+	/* Without a target nothing is late. */
 	adaptive_init(&next, now);
 	adaptive_adopt(&next, &was, &none);
 	adaptive_write(&next, &none, &out);
@@ -838,7 +849,7 @@ static void what_is_stopped_stays_so_under_the_next_daemon(void **state)
 	assert_int_equal(out.floor, none.floor);
 }
 
-static void the_next_daemon_keeps_each_rank_where_it_was(void **state)
+static void a_new_daemon_keeps_the_level_of_each_rank(void **state)
 {
 	struct adaptive a, next;
 	struct adaptive_view v = {.in_flight = 20, .active_weight = 4};
@@ -859,7 +870,7 @@ static void the_next_daemon_keeps_each_rank_where_it_was(void **state)
 	for (int r = 0; r < SLUICE_RANKS; r++)
 		assert_in_range(now_is.level[r] + 1, was.level[r], was.level[r] + 2);
 	assert_true(now_is.fair + 4U >= was.fair && now_is.fair <= was.fair + 4U);
-	/* What an earlier one wrote may be anything. */
+	/* An earlier daemon may have written any number. */
 	for (int wild = 0; wild < 2; wild++) {
 		memset(was.level, wild ? 0xff : 0, sizeof(was.level));
 		memset(was.queue_budget_level, wild ? 0xff : 0, sizeof(was.queue_budget_level));
@@ -874,7 +885,7 @@ static void the_next_daemon_keeps_each_rank_where_it_was(void **state)
 	}
 }
 
-static void late_with_nothing_before_it_lowers_the_ceiling_once(void **state)
+static void late_requests_of_one_level_lower_the_ceiling_once(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 10};
@@ -883,14 +894,16 @@ static void late_with_nothing_before_it_lowers_the_ceiling_once(void **state)
 	adaptive_init(&a, now);
 	feed(&a, &v, 50, 100, 20000, &now);
 	a.ceiling = 40;
-	/* Ten requests that came in beside nine others, and were all late: they speak of one level.
+	/*
+	 * Ten late requests, each admitted with nine others in flight: all of them report one
+	 * level.
 	 */
 	for (int i = 0; i < 10; i++)
 		adaptive_ttft(&a, &targets, 3000, 1000, 1000, 10, now += TICK);
 	assert_true(fabs(a.ceiling - 9.5) < 1e-9);
 }
 
-static void what_shadow_mode_lets_in_says_nothing_of_the_ceiling(void **state)
+static void requests_admitted_by_shadow_mode_do_not_move_the_ceiling(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {
@@ -899,7 +912,7 @@ static void what_shadow_mode_lets_in_says_nothing_of_the_ceiling(void **state)
 
 	adaptive_init(&a, now);
 	feed(&a, &v, 10, 100, 20000, &now);
-	for (int i = 0; i < 100; i++) { /* everything is late, and slow, and more is refused */
+	for (int i = 0; i < 100; i++) { /* everything is late and slow, and more is refused */
 		v.oldest_ns = 20 * S;
 		v.refused[2]++;
 		adaptive_ttft(&a, &targets, 20000, 1000, 1000, 8, now += TICK);
@@ -912,34 +925,34 @@ static void what_shadow_mode_lets_in_says_nothing_of_the_ceiling(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_kernels_integers_are_those_of_wide_numbers),
-		cmocka_unit_test(what_is_ahead_never_passes_its_bounds),
-		cmocka_unit_test(without_numbers_nothing_is_refused),
+		cmocka_unit_test(the_kernels_integers_equal_wide_arithmetic),
+		cmocka_unit_test(queued_bytes_stay_within_their_bounds),
+		cmocka_unit_test(an_empty_admission_refuses_nothing),
 		cmocka_unit_test(every_number_stays_within_its_bounds),
 		cmocka_unit_test(the_same_input_gives_the_same_output),
-		cmocka_unit_test(whatever_comes_it_stops_and_opens_so_often_a_minute_and_no_more),
-		cmocka_unit_test(who_means_to_make_it_flap_cannot_do_so_more_often),
+		cmocka_unit_test(random_load_stops_a_pool_no_more_often_than_its_bound),
+		cmocka_unit_test(the_worst_load_stops_a_pool_no_more_often_than_its_bound),
 		cmocka_unit_test(stale_data_moves_neither_ceiling_nor_rate),
-		cmocka_unit_test(no_verdict_rests_on_one_sample),
-		cmocka_unit_test(a_model_that_is_loaded_first_shuts_nothing),
-		cmocka_unit_test(the_room_is_the_rate_times_the_target),
-		cmocka_unit_test(kernel_and_core_agree_on_the_wait),
-		cmocka_unit_test(below_the_floor_everybody_comes_in),
-		cmocka_unit_test(a_stuck_server_is_probed_once_a_target_and_seen_when_it_wakes),
-		cmocka_unit_test(a_server_that_is_full_of_long_answers_is_not_stuck),
-		cmocka_unit_test(the_lower_class_makes_room_for_the_higher),
-		cmocka_unit_test(who_is_above_its_share_spares_a_place_and_most_of_the_room),
-		cmocka_unit_test(while_those_above_are_refused_the_others_may_queue),
+		cmocka_unit_test(the_first_samples_refuse_nothing),
+		cmocka_unit_test(a_model_that_loads_first_refuses_nothing),
+		cmocka_unit_test(the_queue_budget_is_the_rate_times_the_target),
+		cmocka_unit_test(kernel_and_core_predict_the_same_wait),
+		cmocka_unit_test(below_the_floor_every_request_is_admitted),
+		cmocka_unit_test(a_stuck_server_gets_one_probe_a_target_until_it_wakes),
+		cmocka_unit_test(a_server_full_of_long_answers_is_not_stuck),
+		cmocka_unit_test(a_lower_class_yields_its_slots_to_a_higher_one),
 		cmocka_unit_test(
-			who_takes_more_than_twice_its_part_is_above_its_share_and_nobody_else),
-		cmocka_unit_test(who_was_ahead_is_soon_within_its_share_again),
-		cmocka_unit_test(a_share_is_by_weight_and_of_those_who_are_there),
-		cmocka_unit_test(one_client_alone_has_no_share),
-		cmocka_unit_test(the_next_daemon_goes_on_from_what_was_written),
-		cmocka_unit_test(what_is_stopped_stays_so_under_the_next_daemon),
-		cmocka_unit_test(the_next_daemon_keeps_each_rank_where_it_was),
-		cmocka_unit_test(late_with_nothing_before_it_lowers_the_ceiling_once),
-		cmocka_unit_test(what_shadow_mode_lets_in_says_nothing_of_the_ceiling),
+			a_client_above_its_share_leaves_a_slot_and_most_of_the_queue_budget),
+		cmocka_unit_test(clients_within_their_share_queue_while_others_are_refused),
+		cmocka_unit_test(only_a_client_with_over_twice_its_share_is_above_it),
+		cmocka_unit_test(a_client_above_its_share_is_within_it_after_four_intervals),
+		cmocka_unit_test(a_share_is_by_weight_among_the_active_clients),
+		cmocka_unit_test(a_client_that_is_alone_has_no_share),
+		cmocka_unit_test(a_new_daemon_goes_on_from_the_written_numbers),
+		cmocka_unit_test(a_stopped_pool_stays_stopped_under_a_new_daemon),
+		cmocka_unit_test(a_new_daemon_keeps_the_level_of_each_rank),
+		cmocka_unit_test(late_requests_of_one_level_lower_the_ceiling_once),
+		cmocka_unit_test(requests_admitted_by_shadow_mode_do_not_move_the_ceiling),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

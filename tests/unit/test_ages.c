@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The ring of ages against a plain list of who waits since when: however long, and however sparse;
- * and by many at once. */
+/*
+ * The ring of ages against a plain list of start times: for waits of any length, for few requests,
+ * and for many threads at once.
+ */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,7 +64,7 @@ static uint64_t oldest(uint64_t now)
 	return ages_time(now) - ages_time(first);
 }
 
-static void the_oldest_is_known_to_a_slot_while_nobody_waits_a_round(void **state)
+static void within_one_round_the_oldest_is_exact_to_a_slot(void **state)
 {
 	uint64_t now = 5 * S;
 
@@ -82,7 +84,7 @@ static void the_oldest_is_known_to_a_slot_while_nobody_waits_a_round(void **stat
 	}
 }
 
-static void who_waits_alone_is_as_old_as_it_is_however_long(void **state)
+static void a_lone_request_has_its_age_however_long_it_waits(void **state)
 {
 	begin(5 * S);
 	for (uint64_t waited = 1; waited < 4000; waited *= 3)
@@ -92,7 +94,7 @@ static void who_waits_alone_is_as_old_as_it_is_however_long(void **state)
 	assert_int_equal(ages_oldest(&ages, 9000 * S), 0);
 }
 
-static void who_is_overtaken_by_the_ring_keeps_its_age(void **state)
+static void a_request_that_the_ring_overtakes_keeps_its_age(void **state)
 {
 	uint64_t slot = 1ULL << AGES_SHIFT, round = slot * AGES_SLOTS, start = 1000 * slot;
 
@@ -110,16 +112,16 @@ static void who_is_overtaken_by_the_ring_keeps_its_age(void **state)
 	assert_int_equal(ages_oldest(&ages, start + 20 * round), 0);
 }
 
-static void a_clock_that_is_a_little_ahead_is_no_age(void **state)
+static void a_start_in_the_near_future_has_no_age(void **state)
 {
 	begin(5 * S);
 	assert_int_equal(ages_oldest(&ages, 5 * S - 200 * MS), 0);
 }
 
 /*
- * Threads that begin and end to wait at once, in the slot of a clock that all of them push on. It
- * waits for those who are held up, as nobody's clock is a round behind another's; but it does go
- * round, under some who still wait.
+ * Threads that begin and end waits at once, all in the newest slot of a clock that they push on
+ * together. The clock waits for the slowest thread, as the clocks of CPUs differ by less than a
+ * round. It still goes round under some requests that wait.
  */
 #define RACERS      3
 #define RACE_ROUNDS 2000000
@@ -131,8 +133,8 @@ static void a_clock_that_is_a_little_ahead_is_no_age(void **state)
 static struct racer {
 	pthread_t thread;
 	struct chance chance;
-	uint64_t seen;            /* of the clock, before its turn */
-	uint64_t held[RACE_MOST]; /* since when each waits; 0: it does not */
+	uint64_t seen;            /* the clock as this thread last read it */
+	uint64_t held[RACE_MOST]; /* the start of each wait; 0: none */
 } racers[RACERS];
 static uint64_t race_clock; /* in slots */
 
@@ -146,7 +148,7 @@ static void race_push_on(void)
 	__sync_val_compare_and_swap(&race_clock, now, now + 1);
 }
 
-/* Until it is done: that four tries suffice is not asked of CPUs that do nothing else. */
+/* Repeats until it succeeds: four tries are enough only where CPUs do other work too. */
 static void race_change(uint64_t time, bool add)
 {
 	__u64 *slot = &ages.slot[time % AGES_SLOTS];
@@ -159,8 +161,8 @@ static void *race(void *arg)
 {
 	struct racer *r = arg;
 
-	for (unsigned turn = 0; turn < RACE_ROUNDS || r->seen < RACE_TO; turn++) {
-		/* The first come and go, the last wait for long. */
+	for (unsigned round = 0; round < RACE_ROUNDS || r->seen < RACE_TO; round++) {
+		/* The first entries change often, the last ones wait for long. */
 		uint64_t *held = &r->held[chance_below(&r->chance, RACE_MOST) *
 					  chance_below(&r->chance, RACE_MOST) / RACE_MOST];
 		uint64_t now = __atomic_load_n(&race_clock, __ATOMIC_SEQ_CST);
@@ -168,19 +170,21 @@ static void *race(void *arg)
 		__atomic_store_n(&r->seen, now, __ATOMIC_SEQ_CST);
 		race_change(*held ? *held : now, !*held);
 		*held = *held ? 0 : now;
-		if (turn % 8 == 0)
+		if (round % 8 == 0)
 			race_push_on();
 	}
 	__atomic_store_n(&r->seen, UINT64_MAX / 2, __ATOMIC_SEQ_CST);
 	return NULL;
 }
 
-static void many_at_once_lose_nobody(void **state)
+static void concurrent_changes_lose_no_request(void **state)
 {
 	uint64_t waiting_still = 2;
 
-	/* One waits from before to after, and is overtaken: the oldest, whatever becomes of the
-	 * others. */
+	/*
+	 * One request waits from the first round to the last, and the ring overtakes it. It stays
+	 * the oldest, whatever happens to the others.
+	 */
 	race_change(RACE_FROM, true);
 	race_change(RACE_FROM + AGES_SLOTS, true);
 	race_clock = RACE_FROM + AGES_SLOTS;
@@ -205,7 +209,7 @@ static void many_at_once_lose_nobody(void **state)
 	assert_int_equal(ages.older, 0);
 	for (int i = 0; i < AGES_SLOTS; i++)
 		assert_int_equal((uint32_t)ages.slot[i], 0);
-	/* And who comes then is as old as it is. */
+	/* A request that begins to wait now has its own age. */
 	race_change(race_clock, true);
 	assert_int_equal(ages_oldest(&ages, (race_clock + 9) << AGES_SHIFT) >> AGES_SHIFT, 9);
 }
@@ -213,12 +217,11 @@ static void many_at_once_lose_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(the_oldest_is_known_to_a_slot_while_nobody_waits_a_round,
-				       fresh),
-		cmocka_unit_test_setup(who_waits_alone_is_as_old_as_it_is_however_long, fresh),
-		cmocka_unit_test_setup(who_is_overtaken_by_the_ring_keeps_its_age, fresh),
-		cmocka_unit_test_setup(a_clock_that_is_a_little_ahead_is_no_age, fresh),
-		cmocka_unit_test_setup(many_at_once_lose_nobody, fresh),
+		cmocka_unit_test_setup(within_one_round_the_oldest_is_exact_to_a_slot, fresh),
+		cmocka_unit_test_setup(a_lone_request_has_its_age_however_long_it_waits, fresh),
+		cmocka_unit_test_setup(a_request_that_the_ring_overtakes_keeps_its_age, fresh),
+		cmocka_unit_test_setup(a_start_in_the_near_future_has_no_age, fresh),
+		cmocka_unit_test_setup(concurrent_changes_lose_no_request, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

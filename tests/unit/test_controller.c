@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The controller as the daemon drives it: samples in, flags out, targets changed by hand. Time is a
- * number here. Rows give what is said and seen; a row that fails names itself.
+ * The controller as the daemon drives it: samples go in, flags come out, an operator changes
+ * targets. Time is a number here. Rows give inputs and expected values; a row that fails prints its
+ * name.
  */
 #include <errno.h>
 #include <math.h>
@@ -43,7 +44,7 @@ static void fresh(const struct controller_targets *all, bool per_model)
 	controller_init(&c, all, per_model);
 }
 
-/* One record of n samples whose mean is ms; by name if there is one, else by id. */
+/* One record of n samples with the mean ms; by name if it has one, else by id. */
 static uint32_t sample(const char *name, uint32_t id, int kind, double ms, uint32_t n, uint64_t at)
 {
 	struct sluice_sample s = {
@@ -131,7 +132,7 @@ static void a_verdict_is_strict_and_names_ttft_first(void **state)
 	}
 }
 
-static void a_shut_model_shuts_nobody_else(void **state)
+static void a_shut_model_shuts_no_other(void **state)
 {
 	uint32_t a, b;
 
@@ -144,7 +145,7 @@ static void a_shut_model_shuts_nobody_else(void **state)
 	assert_int_equal(flag(SLUICE_MODEL_OTHER, S).allow, 1);
 }
 
-static void the_whole_shows_all_samples_and_shuts_only_without_per_model(void **state)
+static void all_models_together_shut_only_without_per_model_limits(void **state)
 {
 	for (int per_model = 0; per_model < 2; per_model++) {
 		struct controller_reading all, a;
@@ -166,7 +167,7 @@ static void the_whole_shows_all_samples_and_shuts_only_without_per_model(void **
 	}
 }
 
-static void a_flood_of_invented_names_shuts_no_model(void **state)
+static void a_flood_of_unknown_names_shuts_no_model(void **state)
 {
 	uint32_t known;
 
@@ -187,7 +188,7 @@ static void a_flood_of_invented_names_shuts_no_model(void **state)
 	assert_int_equal(controller_learn(&c, "real", S), known);
 }
 
-static void names_that_are_no_model_count_as_other(void **state)
+static void a_name_that_is_no_model_counts_as_other(void **state)
 {
 	char longest[SLUICE_NAME_MAX], too_long[SLUICE_NAME_MAX + 1];
 	const struct {
@@ -227,7 +228,9 @@ static void names_that_are_no_model_count_as_other(void **state)
 		if (!rows[i].learned)
 			assert_int_equal(id, SLUICE_MODEL_OTHER);
 	}
-	/* The same from the ring, where no zero ends a name that fills its field. */
+	/*
+	 * The same from the ring buffer, where a name that fills its field has no zero at its end.
+	 */
 	fresh(&pool, true);
 	assert_int_equal(ttft(too_long, 10, S), SLUICE_MODEL_OTHER);
 	assert_int_equal(controller_find(&c, ""), -ENOENT);
@@ -279,7 +282,10 @@ an_adopted_flag_keeps_its_model_shut_as_long_as_it_said_but_ten_seconds_at_most(
 		{"shut by ttft", {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 5000}, 2, false},
 		{"shut by itl", {.reason = SLUICE_REASON_ITL, .retry_after_ms = 5000}, 2, false},
 		{"open", {.allow = 1, .retry_after_ms = 5000}, 2, true},
-		{"by hand", {.reason = SLUICE_REASON_OPERATOR, .retry_after_ms = 5000}, 2, true},
+		{"set by an operator",
+		 {.reason = SLUICE_REASON_OPERATOR, .retry_after_ms = 5000},
+		 2,
+		 true},
 		{"never written", {0}, 2, true},
 		{"the whole, per model",
 		 {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 5000},
@@ -391,7 +397,10 @@ static void a_flag_is_handed_out_only_when_it_differs(void **state)
 	assert_true(controller_flag(&c, id, S, &f));
 	assert_int_equal(f.allow, 0);
 	assert_false(controller_flag(&c, id, S + 100 * MS, &f));
-	/* 101 ms by small steps is news too: what counts is what was handed out. */
+	/*
+	 * 101 ms in small steps is news too: the controller compares with the value it last handed
+	 * out.
+	 */
 	for (int i = 1; i <= 5; i++)
 		assert_false(controller_flag(&c, id, S + (uint64_t)i * 20 * MS, &f));
 	assert_true(controller_flag(&c, id, S + 102 * MS, &f));
@@ -405,7 +414,7 @@ static void a_flag_is_handed_out_only_when_it_differs(void **state)
 	c.model[id].unary = true;
 	assert_true(controller_flag(&c, id, S + 102 * MS, &f));
 	assert_int_equal(f.unary, 1);
-	/* Still shut, another reason. */
+	/* Still shut, for another reason. */
 	itl("m", 31, S + 102 * MS);
 	assert_false(controller_flag(&c, id, S + 102 * MS, &f));
 	set("m", "ttft", "none");
@@ -434,7 +443,7 @@ static void a_flag_is_written_whole(void **state)
 	assert_memory_equal(&f, &want, sizeof(f));
 }
 
-static void targets_of_a_model_fall_back_to_the_whole(void **state)
+static void a_models_targets_fall_back_to_those_of_all(void **state)
 {
 	static const struct {
 		const char *what;
@@ -516,7 +525,7 @@ static void targets_of_a_model_fall_back_to_the_whole(void **state)
 	}
 }
 
-static void a_limit_is_each_models_or_of_all_together(void **state)
+static void a_limit_holds_for_each_model_or_for_all_together(void **state)
 {
 	for (int per_model = 0; per_model < 2; per_model++) {
 		uint32_t id;
@@ -536,7 +545,7 @@ static void a_limit_is_each_models_or_of_all_together(void **state)
 	}
 }
 
-static void a_model_of_its_own_tau_decays_by_it(void **state)
+static void a_model_with_its_own_tau_decays_by_it(void **state)
 {
 	uint32_t slow, fast;
 
@@ -615,7 +624,7 @@ static void set_takes_what_an_operator_types(void **state)
 #define NO_TAU   " is not a number of seconds from 0.001 to 86400 (or 500ms, 2m)"
 #define NO_LIMIT " is not a whole number from 1 to 1000000, nor none"
 
-static void set_refuses_what_is_no_value_and_says_why(void **state)
+static void set_refuses_a_wrong_value_and_says_why(void **state)
 {
 	static const struct {
 		const char *model, *key, *value, *err;
@@ -701,7 +710,7 @@ static void a_number_that_overflows_or_vanishes_is_refused(void **state)
 			 -EINVAL);
 }
 
-static void without_per_model_a_models_own_threshold_is_refused(void **state)
+static void without_per_model_limits_a_models_own_threshold_is_refused(void **state)
 {
 	char err[256] = "";
 
@@ -772,7 +781,7 @@ static void a_changed_threshold_acts_at_the_next_flag(void **state)
 	assert_int_equal(flag(id, S).allow, 1);
 }
 
-static void an_id_that_is_nobodys_reads_as_other(void **state)
+static void an_unused_id_reads_as_other(void **state)
 {
 	fresh(&pool, true);
 	assert_true(controller_read(&c, 5000000, S).open);
@@ -804,7 +813,7 @@ static void durations_have_units_and_nothing_else(void **state)
 	}
 }
 
-static void words_are_read_and_written_by_one_table(void **state)
+static void one_table_reads_and_writes_words(void **state)
 {
 	double value;
 	char err[64];
@@ -827,10 +836,10 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_model_without_a_sample_is_open),
 		cmocka_unit_test(a_verdict_is_strict_and_names_ttft_first),
-		cmocka_unit_test(a_shut_model_shuts_nobody_else),
-		cmocka_unit_test(the_whole_shows_all_samples_and_shuts_only_without_per_model),
-		cmocka_unit_test(a_flood_of_invented_names_shuts_no_model),
-		cmocka_unit_test(names_that_are_no_model_count_as_other),
+		cmocka_unit_test(a_shut_model_shuts_no_other),
+		cmocka_unit_test(all_models_together_shut_only_without_per_model_limits),
+		cmocka_unit_test(a_flood_of_unknown_names_shuts_no_model),
+		cmocka_unit_test(a_name_that_is_no_model_counts_as_other),
 		cmocka_unit_test(a_sample_is_counted_for_its_name_then_its_id),
 		cmocka_unit_test(a_record_without_a_time_only_learns_its_name),
 		cmocka_unit_test(
@@ -840,18 +849,18 @@ int main(void)
 		cmocka_unit_test(an_idle_model_reopens_when_its_retry_after_ends),
 		cmocka_unit_test(a_flag_is_handed_out_only_when_it_differs),
 		cmocka_unit_test(a_flag_is_written_whole),
-		cmocka_unit_test(targets_of_a_model_fall_back_to_the_whole),
-		cmocka_unit_test(a_limit_is_each_models_or_of_all_together),
-		cmocka_unit_test(a_model_of_its_own_tau_decays_by_it),
+		cmocka_unit_test(a_models_targets_fall_back_to_those_of_all),
+		cmocka_unit_test(a_limit_holds_for_each_model_or_for_all_together),
+		cmocka_unit_test(a_model_with_its_own_tau_decays_by_it),
 		cmocka_unit_test(set_takes_what_an_operator_types),
-		cmocka_unit_test(set_refuses_what_is_no_value_and_says_why),
+		cmocka_unit_test(set_refuses_a_wrong_value_and_says_why),
 		cmocka_unit_test(a_number_that_overflows_or_vanishes_is_refused),
-		cmocka_unit_test(without_per_model_a_models_own_threshold_is_refused),
+		cmocka_unit_test(without_per_model_limits_a_models_own_threshold_is_refused),
 		cmocka_unit_test(a_list_of_settings_is_applied_whole_or_not_at_all),
 		cmocka_unit_test(a_changed_threshold_acts_at_the_next_flag),
-		cmocka_unit_test(an_id_that_is_nobodys_reads_as_other),
+		cmocka_unit_test(an_unused_id_reads_as_other),
 		cmocka_unit_test(durations_have_units_and_nothing_else),
-		cmocka_unit_test(words_are_read_and_written_by_one_table),
+		cmocka_unit_test(one_table_reads_and_writes_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

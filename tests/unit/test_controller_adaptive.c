@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The controller under policy adaptive: whose law a sample moves, what the kernel is told of it,
- * and when. How the law moves is test_adaptive.c's; the reference law test_controller.c's.
+ * The controller under policy adaptive: the pool that a sample moves, the numbers that the kernel
+ * gets, and the time when it gets them. How the policy moves its numbers is in test_adaptive.c; the
+ * reference policy is in test_controller.c.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -83,7 +84,7 @@ static void set(const char *model, const char *pair)
 		fail_msg("%s: %s", pair, err);
 }
 
-static void the_flag_stays_open_and_the_admission_beside_it_decides(void **state)
+static void the_flag_stays_open_and_its_admission_decides(void **state)
 {
 	uint32_t id = fresh(true);
 	struct sluice_model_flag f;
@@ -93,12 +94,11 @@ static void the_flag_stays_open_and_the_admission_beside_it_decides(void **state
 	assert_int_equal(f.allow, 1);
 	assert_int_equal(f.admission.floor, CONTROLLER_FLOOR);
 	assert_true(f.admission.ceiling > CONTROLLER_FLOOR);
-	assert_int_equal(f.admission.rate, 0); /* nothing seen: nothing predicted */
+	assert_int_equal(f.admission.rate, 0); /* without samples no prediction */
 	at = warm(id, 2 * S);
 	for (int i = 0; i < 20; i++, at += 100 * MS)
 		ttft(id, 5000, 3, at);
-	/* The average is far over its threshold: under the reference law this model would be shut.
-	 */
+	/* The average is far over its threshold: the reference policy would shut this model. */
 	assert_true(controller_read(&c, id, at).ttft_ms > 2000);
 	assert_true(controller_read(&c, id, at).open);
 	f = flag(id, at);
@@ -108,13 +108,13 @@ static void the_flag_stays_open_and_the_admission_beside_it_decides(void **state
 	assert_true(f.admission.rate > 0);
 	assert_true(f.admission.queue_budget > 0);
 	assert_true(f.limit_retry_ms >= 1000);
-	/* ALL and OTHER carry nothing. */
+	/* ALL and OTHER carry no numbers. */
 	assert_int_equal(flag(SLUICE_MODEL_ALL, at).admission.floor, 0);
 	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).admission.floor, 0);
 	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).pool, SLUICE_MODEL_OTHER);
 }
 
-static void without_a_target_nothing_is_told(void **state)
+static void without_a_target_the_kernel_gets_no_numbers(void **state)
 {
 	static const struct sluice_admission none;
 	const struct adaptive_view view = {0};
@@ -124,13 +124,13 @@ static void without_a_target_nothing_is_told(void **state)
 	warm(id, S);
 	assert_true(flag(id, 5 * S).admission.ceiling > 0);
 	set(NULL, "ttft=none");
-	assert_true(flag(id, 5 * S).admission.ceiling > 0); /* there is still that of the gaps */
+	assert_true(flag(id, 5 * S).admission.ceiling > 0); /* the ITL target is still there */
 	set(NULL, "itl=none");
 	f = flag(id, 5 * S);
 	assert_memory_equal(&f.admission, &none, sizeof(none));
 	look(id, &view, 5 * S);
 	assert_int_equal(controller_limit(&c, id), 0);
-	/* Nor under the reference law. */
+	/* The reference policy has none either. */
 	set(NULL, "ttft=1s");
 	set(NULL, "policy=ema-flag");
 	f = flag(id, 5 * S);
@@ -138,7 +138,7 @@ static void without_a_target_nothing_is_told(void **state)
 	assert_int_equal(f.pool, id);
 }
 
-static void a_law_that_was_away_begins_anew(void **state)
+static void a_policy_that_was_switched_off_begins_anew(void **state)
 {
 	const struct adaptive_view view = {0};
 	uint32_t id = fresh(true);
@@ -151,58 +151,60 @@ static void a_law_that_was_away_begins_anew(void **state)
 	assert_int_equal(flag(id, at).admission.rate, 0);
 }
 
-static void whose_law_a_model_is_under(void **state)
+static void a_model_has_its_own_pool_a_declared_one_or_that_of_all(void **state)
 {
 	uint32_t id = fresh(true);
-	int group = controller_declare_pool(&c, "gpu0");
+	int pool = controller_declare_pool(&c, "gpu0");
 
-	assert_true(group >= SLUICE_MODEL_FIRST);
+	assert_true(pool >= SLUICE_MODEL_FIRST);
 	assert_int_equal(controller_pool(&c, id), id);
-	controller_join(&c, id, (uint32_t)group);
-	assert_int_equal(controller_pool(&c, id), group);
+	controller_join(&c, id, (uint32_t)pool);
+	assert_int_equal(controller_pool(&c, id), pool);
 	assert_int_equal(controller_pool(&c, SLUICE_MODEL_OTHER), SLUICE_MODEL_OTHER);
-	assert_true(controller_adapts(&c, (uint32_t)group));
+	assert_true(controller_adapts(&c, (uint32_t)pool));
 	assert_false(controller_adapts(&c, id));
 	assert_false(controller_adapts(&c, SLUICE_MODEL_ALL));
 	c.per_model = false;
 	assert_int_equal(controller_pool(&c, id), SLUICE_MODEL_ALL);
 	assert_int_equal(controller_pool(&c, SLUICE_MODEL_OTHER), SLUICE_MODEL_ALL);
 	assert_true(controller_adapts(&c, SLUICE_MODEL_ALL));
-	assert_false(controller_adapts(&c, (uint32_t)group));
+	assert_false(controller_adapts(&c, (uint32_t)pool));
 	c.per_model = true;
 	c.all.policy = CONTROLLER_EMA_FLAG;
 	assert_int_equal(controller_pool(&c, id), id);
-	assert_false(controller_adapts(&c, (uint32_t)group));
+	assert_false(controller_adapts(&c, (uint32_t)pool));
 }
 
-static void models_of_a_group_move_one_law_each_by_its_own_target(void **state)
+static void models_move_their_pool_each_by_its_own_target(void **state)
 {
-	uint32_t a = fresh(true), b = controller_learn(&c, "b", S), group;
+	uint32_t a = fresh(true), b = controller_learn(&c, "b", S), pool;
 	struct sluice_model_flag f;
 	uint64_t at;
 
-	group = (uint32_t)controller_declare_pool(&c, "gpu0");
-	assert_int_equal(controller_declare_pool(&c, "gpu0"), group);
-	controller_join(&c, a, group);
-	controller_join(&c, b, group);
+	pool = (uint32_t)controller_declare_pool(&c, "gpu0");
+	assert_int_equal(controller_declare_pool(&c, "gpu0"), pool);
+	controller_join(&c, a, pool);
+	controller_join(&c, b, pool);
 	set("m", "ttft=400ms");
 	set("b", "ttft=4s + 1ms/KiB");
 	set("b", "floor=7");
 	at = warm(b, S);
-	f = flag(group, at);
+	f = flag(pool, at);
 	assert_true(f.admission.rate > 0);
-	assert_int_equal(f.pool, group);
+	assert_int_equal(f.pool, pool);
 	assert_int_equal(f.admission.floor, 2);
-	/* Room for 400 ms, the smallest target, which does not grow. */
+	/* A queue budget of 400 ms: the smallest target, which does not grow. */
 	assert_in_range(f.admission.queue_budget, 400 * 10 / 2, 400 * 10 * 2);
 	assert_int_equal(f.admission.queue_budget_per_kib, 0);
-	/* Its members' own entries say nothing but whose they are. */
+	/* The entries of its members carry only the pool's id. */
 	assert_int_equal(flag(a, at).admission.floor, 0);
-	assert_int_equal(flag(a, at).pool, group);
-	assert_int_equal(flag(b, at).pool, group);
+	assert_int_equal(flag(a, at).pool, pool);
+	assert_int_equal(flag(b, at).pool, pool);
 	assert_int_equal(controller_limit(&c, a), f.admission.ceiling);
-	/* A second's wait is late for m, though not for b: with so little before it, the ceiling
-	 * comes down. */
+	/*
+	 * A wait of one second is late for m, and not for b. With so few bytes before it, the
+	 * ceiling comes down.
+	 */
 	for (int of_m = 0; of_m < 2; of_m++) {
 		for (int i = 0; i < 4; i++) {
 			const struct sluice_sample s = {
@@ -218,37 +220,37 @@ static void models_of_a_group_move_one_law_each_by_its_own_target(void **state)
 			controller_sample(&c, &s);
 		}
 		if (of_m)
-			assert_in_range(flag(group, at + 2 * S).admission.ceiling, 2, 7);
+			assert_in_range(flag(pool, at + 2 * S).admission.ceiling, 2, 7);
 		else
-			assert_int_equal(flag(group, at + 2 * S).admission.ceiling,
+			assert_int_equal(flag(pool, at + 2 * S).admission.ceiling,
 					 f.admission.ceiling);
 	}
 }
 
-static void a_group_is_no_model_that_a_request_can_name(void **state)
+static void a_request_cannot_name_a_pool_as_its_model(void **state)
 {
 	uint32_t id = fresh(true);
-	uint32_t group = (uint32_t)controller_declare_pool(&c, "gpu0");
+	uint32_t pool = (uint32_t)controller_declare_pool(&c, "gpu0");
 	char err[256] = "";
 
 	assert_int_equal(controller_learn(&c, "pool:gpu0", S), SLUICE_MODEL_OTHER);
 	assert_int_equal(controller_learn(&c, "pool:other", S), SLUICE_MODEL_OTHER);
 	assert_int_equal(c.names_refused, 2);
 	assert_int_equal(controller_adopt(&c, "pool:x", 9, S), -EINVAL);
-	assert_int_equal(controller_find(&c, "pool:gpu0"), group);
+	assert_int_equal(controller_find(&c, "pool:gpu0"), pool);
 	assert_int_equal(controller_set(&c, "pool:gpu0", "ttft", "5", err, sizeof(err)), -EINVAL);
 	assert_string_equal(err, "pool:gpu0 is a group: what holds for it is what its models say");
 	assert_int_equal(controller_declare_pool(&c, ""), -EINVAL);
-	/* Shown while somebody is in it. */
-	assert_false(controller_in_use(&c, group));
-	controller_join(&c, id, group);
-	assert_true(controller_in_use(&c, group));
+	/* In use while it has a member. */
+	assert_false(controller_in_use(&c, pool));
+	controller_join(&c, id, pool);
+	assert_true(controller_in_use(&c, pool));
 	controller_join(&c, id, 0);
-	assert_false(controller_in_use(&c, group));
-	assert_int_equal(flag(group, S).admission.floor, 0);
+	assert_false(controller_in_use(&c, pool));
+	assert_int_equal(flag(pool, S).admission.floor, 0);
 }
 
-static void one_law_for_all_holds_every_sample_against_the_whole(void **state)
+static void without_per_model_limits_all_models_are_one_pool(void **state)
 {
 	uint32_t id = fresh(false);
 	uint64_t at = warm(id, S);
@@ -260,7 +262,7 @@ static void one_law_for_all_holds_every_sample_against_the_whole(void **state)
 	assert_true(controller_limit(&c, SLUICE_MODEL_ALL) > 0);
 }
 
-static void what_only_shadow_mode_let_pass_moves_no_law(void **state)
+static void a_request_that_only_shadow_mode_admitted_moves_no_pool(void **state)
 {
 	uint32_t id = fresh(true);
 	uint64_t at = S;
@@ -272,7 +274,7 @@ static void what_only_shadow_mode_let_pass_moves_no_law(void **state)
 	assert_int_equal(flag(id, at).admission.rate, 0);
 }
 
-static void gaps_and_ended_responses_are_told_apart(void **state)
+static void gaps_and_ended_responses_are_counted_apart(void **state)
 {
 	struct sluice_sample s = {.kind = SLUICE_SAMPLE_ITL, .time_ns = 2 * S};
 	uint32_t id = fresh(true);
@@ -283,7 +285,7 @@ static void gaps_and_ended_responses_are_told_apart(void **state)
 	controller_sample(&c, &s);
 	assert_true(c.model[id].adaptive.gap.weight > 3.9);
 	assert_true(c.model[id].adaptive.missed.weight == 0);
-	/* Its end, with nothing new in it: 50 ms on the mean of all its gaps, over 30. */
+	/* Its end, without a new gap: the mean of all its gaps is 50 ms, over 30. */
 	s.n = 0;
 	s.sum_ns = 0;
 	s.queued_bytes = 50000;
@@ -295,10 +297,10 @@ static void gaps_and_ended_responses_are_told_apart(void **state)
 	assert_int_equal(c.model[id].itl_samples, 4);
 }
 
-static void a_model_in_which_nothing_moves_is_shut_by_ttft(void **state)
+static void a_stuck_model_is_shut_by_its_ttft(void **state)
 {
 	struct adaptive_view view = {.in_flight = 9, .waiting = 9, .waiting_bytes = 9000};
-	uint32_t id = fresh(true), group;
+	uint32_t id = fresh(true), pool;
 	struct sluice_model_flag f;
 	uint64_t at = warm(id, S);
 
@@ -313,19 +315,19 @@ static void a_model_in_which_nothing_moves_is_shut_by_ttft(void **state)
 	f = flag(id, at);
 	assert_int_equal(f.allow, 1);
 	assert_int_equal(f.admission.stopped, 1);
-	/* In a group all its models are shut together. */
-	group = (uint32_t)controller_declare_pool(&c, "gpu0");
-	controller_join(&c, id, group);
-	controller_join(&c, controller_learn(&c, "b", S), group);
-	view.oldest_ns = 100 * S; /* it might have to be loaded first */
+	/* All models of a pool are shut together. */
+	pool = (uint32_t)controller_declare_pool(&c, "gpu0");
+	controller_join(&c, id, pool);
+	controller_join(&c, controller_learn(&c, "b", S), pool);
+	view.oldest_ns = 100 * S; /* the server may have to load it first */
 	for (int i = 0; i < 100; i++, at += 100 * MS)
-		look(group, &view, at);
-	assert_false(controller_read(&c, group, at).open);
+		look(pool, &view, at);
+	assert_false(controller_read(&c, pool, at).open);
 	assert_false(controller_read(&c, (uint32_t)controller_find(&c, "b"), at).open);
 	assert_true(controller_read(&c, SLUICE_MODEL_ALL, at).open);
 }
 
-static void what_was_counted_before_this_daemon_is_no_news(void **state)
+static void counts_from_before_this_daemon_are_no_news(void **state)
 {
 	struct adaptive_view view = {.admitted = 1000, .ended = 1000, .refused = {[2] = 500000}};
 	uint32_t id = fresh(true);
@@ -338,7 +340,7 @@ static void what_was_counted_before_this_daemon_is_no_news(void **state)
 	assert_true(c.model[id].adaptive.arrivals_refused > 49);
 }
 
-static void the_kernel_is_told_of_what_has_moved_only(void **state)
+static void the_kernel_gets_only_numbers_that_have_moved(void **state)
 {
 	uint32_t id = fresh(true);
 	uint64_t at = warm(id, S);
@@ -369,7 +371,7 @@ static void the_kernel_is_told_of_what_has_moved_only(void **state)
 	assert_true(controller_flag(&c, id, at, &f));
 	controller_join(
 		&c, id,
-		(uint32_t)controller_declare_pool(&c, "h")); /* nothing else is said of it there */
+		(uint32_t)controller_declare_pool(&c, "h")); /* nothing but the pool's id differs */
 	assert_true(controller_flag(&c, id, at, &f));
 }
 
@@ -388,7 +390,7 @@ static void the_limit_is_the_smaller_of_both(void **state)
 	assert_int_equal(controller_limit(&c, SLUICE_MODEL_ALL), 0);
 }
 
-static void a_restart_goes_on_where_the_last_daemon_was(void **state)
+static void a_restart_goes_on_from_the_last_daemons_numbers(void **state)
 {
 	uint32_t id = fresh(true);
 	struct sluice_model_flag was, now;
@@ -401,12 +403,12 @@ static void a_restart_goes_on_where_the_last_daemon_was(void **state)
 	now = flag(id, 6 * S);
 	assert_int_equal(now.admission.ceiling, 41);
 	assert_true(now.admission.rate > 0);
-	/* Of an entry that was under another's law it says nothing. */
+	/* An entry of another pool's member says nothing of this model. */
 	was.pool = SLUICE_MODEL_ALL;
 	fresh(true);
 	controller_adopt_flag(&c, id, &was, 6 * S);
 	assert_int_not_equal(flag(id, 6 * S).admission.ceiling, 41);
-	/* A flag that the reference law had shut shuts nothing here. */
+	/* A flag that the reference policy has shut does not shut the model here. */
 	was = (struct sluice_model_flag){
 		.pool = (__u16)id, .reason = SLUICE_REASON_TTFT, .retry_after_ms = 9000};
 	fresh(true);
@@ -415,7 +417,7 @@ static void a_restart_goes_on_where_the_last_daemon_was(void **state)
 	assert_true(controller_read(&c, id, 6 * S).ttft_ms < 0);
 }
 
-static void set_knows_policy_floor_and_targets_that_grow(void **state)
+static void set_takes_policy_floor_and_growing_targets(void **state)
 {
 	static const struct {
 		const char *model, *pair;
@@ -475,7 +477,7 @@ static void set_knows_policy_floor_and_targets_that_grow(void **state)
 	}
 }
 
-static void a_target_that_grows_gives_long_requests_more_room(void **state)
+static void a_growing_target_gives_long_requests_a_larger_queue_budget(void **state)
 {
 	uint32_t id = fresh(true);
 	struct sluice_model_flag f;
@@ -492,22 +494,22 @@ static void a_target_that_grows_gives_long_requests_more_room(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_flag_stays_open_and_the_admission_beside_it_decides),
-		cmocka_unit_test(without_a_target_nothing_is_told),
-		cmocka_unit_test(a_law_that_was_away_begins_anew),
-		cmocka_unit_test(whose_law_a_model_is_under),
-		cmocka_unit_test(models_of_a_group_move_one_law_each_by_its_own_target),
-		cmocka_unit_test(a_group_is_no_model_that_a_request_can_name),
-		cmocka_unit_test(one_law_for_all_holds_every_sample_against_the_whole),
-		cmocka_unit_test(what_only_shadow_mode_let_pass_moves_no_law),
-		cmocka_unit_test(gaps_and_ended_responses_are_told_apart),
-		cmocka_unit_test(a_model_in_which_nothing_moves_is_shut_by_ttft),
-		cmocka_unit_test(what_was_counted_before_this_daemon_is_no_news),
-		cmocka_unit_test(the_kernel_is_told_of_what_has_moved_only),
+		cmocka_unit_test(the_flag_stays_open_and_its_admission_decides),
+		cmocka_unit_test(without_a_target_the_kernel_gets_no_numbers),
+		cmocka_unit_test(a_policy_that_was_switched_off_begins_anew),
+		cmocka_unit_test(a_model_has_its_own_pool_a_declared_one_or_that_of_all),
+		cmocka_unit_test(models_move_their_pool_each_by_its_own_target),
+		cmocka_unit_test(a_request_cannot_name_a_pool_as_its_model),
+		cmocka_unit_test(without_per_model_limits_all_models_are_one_pool),
+		cmocka_unit_test(a_request_that_only_shadow_mode_admitted_moves_no_pool),
+		cmocka_unit_test(gaps_and_ended_responses_are_counted_apart),
+		cmocka_unit_test(a_stuck_model_is_shut_by_its_ttft),
+		cmocka_unit_test(counts_from_before_this_daemon_are_no_news),
+		cmocka_unit_test(the_kernel_gets_only_numbers_that_have_moved),
 		cmocka_unit_test(the_limit_is_the_smaller_of_both),
-		cmocka_unit_test(a_restart_goes_on_where_the_last_daemon_was),
-		cmocka_unit_test(set_knows_policy_floor_and_targets_that_grow),
-		cmocka_unit_test(a_target_that_grows_gives_long_requests_more_room),
+		cmocka_unit_test(a_restart_goes_on_from_the_last_daemons_numbers),
+		cmocka_unit_test(set_takes_policy_floor_and_growing_targets),
+		cmocka_unit_test(a_growing_target_gives_long_requests_a_larger_queue_budget),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

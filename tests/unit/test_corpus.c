@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Invariant 7, by what the fuzzers found: every input of tests/fuzz/corpus says the same in one
- * piece, cut in two at each byte, and through windows from one byte on; those of scanners without
- * windows go through their fuzzer once more. Run at the repository's root.
+ * Invariant 7, with the fuzzers' findings: every input in tests/fuzz/corpus gives the same marks in
+ * one piece, cut in two at each byte, and through windows from one byte on. Inputs of scanners
+ * without windows run through their fuzzer once more. Run it at the repository's root.
  */
 #include <dirent.h>
 #include <setjmp.h>
@@ -26,7 +26,7 @@
 
 #define CORPUS "tests/fuzz/corpus/"
 
-/* Hands each input of one fuzzer to `play`, with what it needs to know of it. */
+/* Runs `play` with each input of one fuzzer. */
 static void play_all(const char *name, void (*play)(__u8 *data, size_t len, int kind, size_t how),
 		     int kind, size_t how)
 {
@@ -71,13 +71,13 @@ static void cut(__u8 *data, size_t len, int kind, size_t how)
 	free(feed_every_way(kind, detail, data + how, len - how));
 }
 
-/* The inputs of one fuzzer: how many bytes of `how` are before the bytes themselves. */
+/* The inputs of one fuzzer: `how` bytes of parameters come before the bytes themselves. */
 static void cut_all(const char *name, enum feed_kind kind, size_t how)
 {
 	play_all(name, cut, kind, how);
 }
 
-/* Its first byte says where it is cut. */
+/* The first byte says where to cut. */
 static void cut_proxy(__u8 *data, size_t len, int kind, size_t how)
 {
 	for (int at = 0; at < 256; at++) {
@@ -86,7 +86,7 @@ static void cut_proxy(__u8 *data, size_t len, int kind, size_t how)
 	}
 }
 
-/* Its first byte says which header it is of. */
+/* The first byte says which header it is. */
 static void as_either_header(__u8 *data, size_t len, int kind, size_t how)
 {
 	for (int odd = 0; odd < 2; odd++) {
@@ -95,32 +95,32 @@ static void as_either_header(__u8 *data, size_t len, int kind, size_t how)
 	}
 }
 
-static void requests_that_were_found_split_at_every_byte_say_the_same(void **state)
+static void found_requests_split_at_every_byte_give_the_same_marks(void **state)
 {
 	cut_all("http1_request", FEED_REQUEST, 3);
 }
 
-static void responses_that_were_found_split_at_every_byte_say_the_same(void **state)
+static void found_responses_split_at_every_byte_give_the_same_marks(void **state)
 {
 	cut_all("http1_response", FEED_RESPONSE, 4);
 }
 
-static void bodies_that_were_found_split_at_every_byte_say_the_same(void **state)
+static void found_bodies_split_at_every_byte_give_the_same_marks(void **state)
 {
 	cut_all("json_model", FEED_JSON, 3);
 }
 
-static void streams_that_were_found_split_at_every_byte_say_the_same(void **state)
+static void found_streams_split_at_every_byte_give_the_same_marks(void **state)
 {
 	cut_all("stream", FEED_STREAM, 4);
 }
 
-static void proxy_headers_that_were_found_say_the_same_wherever_they_are_cut(void **state)
+static void found_proxy_headers_give_the_same_result_at_every_cut(void **state)
 {
 	play_all("proxy", cut_proxy, 0, 1);
 }
 
-static void forwarded_addresses_that_were_found_are_what_inet_pton_says(void **state)
+static void found_forwarded_addresses_equal_inet_ptons(void **state)
 {
 	play_all("forwarded", as_either_header, 0, 1);
 }
@@ -128,12 +128,12 @@ static void forwarded_addresses_that_were_found_are_what_inet_pton_says(void **s
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests_that_were_found_split_at_every_byte_say_the_same),
-		cmocka_unit_test(responses_that_were_found_split_at_every_byte_say_the_same),
-		cmocka_unit_test(bodies_that_were_found_split_at_every_byte_say_the_same),
-		cmocka_unit_test(streams_that_were_found_split_at_every_byte_say_the_same),
-		cmocka_unit_test(proxy_headers_that_were_found_say_the_same_wherever_they_are_cut),
-		cmocka_unit_test(forwarded_addresses_that_were_found_are_what_inet_pton_says),
+		cmocka_unit_test(found_requests_split_at_every_byte_give_the_same_marks),
+		cmocka_unit_test(found_responses_split_at_every_byte_give_the_same_marks),
+		cmocka_unit_test(found_bodies_split_at_every_byte_give_the_same_marks),
+		cmocka_unit_test(found_streams_split_at_every_byte_give_the_same_marks),
+		cmocka_unit_test(found_proxy_headers_give_the_same_result_at_every_cut),
+		cmocka_unit_test(found_forwarded_addresses_equal_inet_ptons),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

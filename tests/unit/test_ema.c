@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The reference law, by its golden values and its edges. Expected numbers are worked out here in
- * long double from the law's own definition (a weighted mean over all samples, not the recurrence),
- * so that the code is held against something other than itself.
+ * The reference policy: golden values and edges. The expected numbers come from its definition, a
+ * weighted mean over all samples, in long double. So the recurrence in the code is compared with
+ * something other than itself.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -24,7 +24,7 @@ struct step {
 	uint64_t at_ns;
 };
 
-/* Within `relative` of what is expected; the reference law promises 1e-12. */
+/* Within `relative` of the expected value; the reference policy promises 1e-12. */
 static void assert_near(const char *what, double got, long double want, long double relative)
 {
 	long double off = fabsl((long double)got - want);
@@ -33,7 +33,7 @@ static void assert_near(const char *what, double got, long double want, long dou
 		fail_msg("%s: %.17g is not %.17Lg", what, got, want);
 }
 
-/* The definition: each of the samples weighs exp(-age/tau), seen from the newest. */
+/* The definition: each sample weighs exp(-age/tau), its age counted back from the newest. */
 static long double weighted_mean(const struct step *steps, size_t count, double tau_s)
 {
 	long double sum = 0, weight = 0, newest = steps[count - 1].at_ns;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The engine as the mock server drives it, by a clock: every token is told, nothing else changes by
- * that, and who hangs up leaves nothing behind.
+ * The engine as the mock server drives it, by a clock. It reports every token, reports change
+ * nothing else, and a cancelled request frees its slot and memory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 #define REQUESTS 300
 
 struct job {
-	uint64_t at_ns, gone_ns; /* gone_ns: its client hangs up then; 0: never */
+	uint64_t at_ns, gone_ns; /* gone_ns: the client hangs up; 0: never */
 	uint32_t prompt, generate;
 };
 
@@ -80,14 +80,14 @@ static void make_jobs(struct job *jobs, uint64_t seed, bool hang_up)
 	}
 }
 
-/* Wakes up when something is due, and a little late. */
-static void run_by_the_clock(struct engine *e, uint64_t until_ns, struct chance *late)
+/* Wakes up for each of the engine's times, and up to 3 ms late. */
+static void run_by_clock(struct engine *e, uint64_t until_ns, struct chance *late)
 {
-	uint64_t due;
+	uint64_t wake_ns;
 
-	while ((due = engine_due(e)) < until_ns) {
-		due += 1 + chance_below(late, 3000000);
-		engine_run(e, due < until_ns ? due : until_ns);
+	while ((wake_ns = engine_due(e)) < until_ns) {
+		wake_ns += 1 + chance_below(late, 3000000);
+		engine_run(e, wake_ns < until_ns ? wake_ns : until_ns);
 	}
 	engine_run(e, until_ns);
 }
@@ -123,26 +123,26 @@ static void run_reported(const struct engine_shape *shape, const struct job *job
 		if (comes == UINT64_MAX && goes == UINT64_MAX)
 			break;
 		if (comes <= goes) {
-			run_by_the_clock(&e, comes, &late);
+			run_by_clock(&e, comes, &late);
 			assert_true(engine_submit(&e, next, jobs[next].prompt, jobs[next].generate,
 						  comes));
 			next++;
 			continue;
 		}
-		run_by_the_clock(&e, goes, &late);
+		run_by_clock(&e, goes, &late);
 		if (!t->ended_ns[id])
 			engine_cancel(&e, id, goes);
 		t->gone[id] = true;
 		assert_true(e.kv_used <= shape->kv_tokens);
 	}
 	while (!engine_idle(&e))
-		run_by_the_clock(&e, engine_due(&e) + 1, &late);
+		run_by_clock(&e, engine_due(&e) + 1, &late);
 	assert_int_equal(engine_due(&e), UINT64_MAX);
 	assert_int_equal(e.kv_used, 0);
 	engine_free(&e);
 }
 
-static void telling_every_token_changes_nothing_and_leaves_none_out(void **state)
+static void reports_of_tokens_change_nothing_and_leave_none_out(void **state)
 {
 	for (size_t s = 0; s < SHAPES; s++) {
 		static struct job jobs[REQUESTS];
@@ -170,7 +170,7 @@ static void telling_every_token_changes_nothing_and_leaves_none_out(void **state
 	}
 }
 
-static void who_hangs_up_leaves_nothing_behind_and_the_others_are_answered(void **state)
+static void a_client_that_hangs_up_frees_its_memory_and_the_others_are_answered(void **state)
 {
 	for (size_t s = 0; s < SHAPES; s++) {
 		static struct job jobs[REQUESTS];
@@ -193,8 +193,9 @@ static void who_hangs_up_leaves_nothing_behind_and_the_others_are_answered(void 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(telling_every_token_changes_nothing_and_leaves_none_out),
-		cmocka_unit_test(who_hangs_up_leaves_nothing_behind_and_the_others_are_answered),
+		cmocka_unit_test(reports_of_tokens_change_nothing_and_leave_none_out),
+		cmocka_unit_test(
+			a_client_that_hangs_up_frees_its_memory_and_the_others_are_answered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

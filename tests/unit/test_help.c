@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The texts of --help: no line over 80 columns, nothing parted that belongs together. */
+/* The texts of --help: no line is wider than 80 columns, and words in brackets stay on one line. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,7 +50,7 @@ static void a_line_breaks_at_a_space_before_column_80(void **state)
 	assert_int_equal(text[strlen(text) - 1], '\n');
 }
 
-static void what_stands_in_brackets_stays_together(void **state)
+static void words_in_brackets_stay_together(void **state)
 {
 	wrapped("a command with a usage that is long enough for the end of it [--service ADDR:PORT] [--json]",
 		10);
@@ -67,7 +67,7 @@ static void columns_are_characters_and_not_bytes(void **state)
 	assert_int_equal(strcspn(text, "\n"), strlen(words));
 }
 
-static void an_explanation_stands_beside_its_option(void **state)
+static void an_explanation_is_on_the_line_of_its_option(void **state)
 {
 	option("--lease-ms", "N", "how long", "3000");
 	assert_string_equal(text, "  --lease-ms N                     how long [3000]\n");
@@ -86,9 +86,9 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_line_breaks_at_a_space_before_column_80),
-		cmocka_unit_test(what_stands_in_brackets_stays_together),
+		cmocka_unit_test(words_in_brackets_stay_together),
 		cmocka_unit_test(columns_are_characters_and_not_bytes),
-		cmocka_unit_test(an_explanation_stands_beside_its_option),
+		cmocka_unit_test(an_explanation_is_on_the_line_of_its_option),
 		cmocka_unit_test(an_option_that_is_too_long_has_a_line_of_its_own),
 	};
 

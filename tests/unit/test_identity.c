@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Addresses as text against inet_pton(), the header of forwarded addresses through the request
- * scanner cut at every byte, and PROXY headers cut at every byte.
+ * Client identity: addresses as text against inet_pton(), headers of forwarded addresses through
+ * the request scanner, and PROXY headers. Every header is also cut at every byte.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,7 +46,7 @@ static void same_as_pton(const char *text)
 		fail_msg("\"%s\" is %san address to inet_pton()", text, good ? "" : "not ");
 }
 
-static void an_address_is_what_inet_pton_takes_for_one(void **state)
+static void rows_of_text_are_addresses_exactly_as_for_inet_pton(void **state)
 {
 	static const char *const rows[] = {
 		"1.2.3.4",
@@ -112,7 +112,7 @@ static void an_address_is_what_inet_pton_takes_for_one(void **state)
 		same_as_pton(rows[i]);
 }
 
-static void any_text_is_the_address_that_inet_pton_says(void **state)
+static void random_text_is_an_address_exactly_as_for_inet_pton(void **state)
 {
 	static const char letters[] = "::::::....0012af";
 
@@ -137,7 +137,7 @@ static void any_text_is_the_address_that_inet_pton_says(void **state)
 	}
 }
 
-/* What the header says of a request whose lines these are, fed in two pieces. */
+/* The addresses that the header in these lines gives, with the request fed in two pieces. */
 static struct forwarded forwarded_whole(const char *name, const char *lines, size_t cut)
 {
 	static const struct siphash_secret secret;
@@ -174,7 +174,7 @@ static bool forwarded_by(const char *name, const char *lines, size_t cut, __u8 o
 	return f.flags & FORWARDED_KNOWN;
 }
 
-static void the_addresses_before_it_are_known_as_far_as_they_are_addresses(void **state)
+static void earlier_addresses_are_kept_up_to_the_first_that_is_none(void **state)
 {
 	static const struct {
 		const char *lines;
@@ -216,7 +216,7 @@ static void the_addresses_before_it_are_known_as_far_as_they_are_addresses(void 
 	}
 }
 
-static void the_last_address_of_the_header_is_found_wherever_it_is_cut(void **state)
+static void the_last_forwarded_address_is_found_at_every_cut(void **state)
 {
 	static const struct {
 		const char *name, *lines, *addr;
@@ -295,7 +295,7 @@ static void the_last_address_of_the_header_is_found_wherever_it_is_cut(void **st
 	}
 }
 
-/* Feeds a header in two pieces; returns the state it ends in, and in *used its length. */
+/* Feeds a header in two pieces. Returns the state at its end, and in *used its length. */
 static int proxy_by(const char *data, size_t n, size_t cut, struct proxy *p, size_t *used)
 {
 	size_t at = 0;
@@ -314,7 +314,7 @@ static int proxy_by(const char *data, size_t n, size_t cut, struct proxy *p, siz
 
 #define SIG "\r\n\r\n\0\r\nQUIT\n"
 
-static void a_proxy_header_is_exactly_read_wherever_it_is_cut(void **state)
+static void a_proxy_header_is_read_exactly_at_every_cut(void **state)
 {
 	static const struct {
 		const char *data;
@@ -378,7 +378,7 @@ static void a_proxy_header_is_exactly_read_wherever_it_is_cut(void **state)
 		struct proxy p;
 		size_t used;
 
-		/* what follows is not the header's */
+		/* the bytes after it are not the header's */
 		memcpy(text, rows[i].data, rows[i].n);
 		memcpy(text + rows[i].n, "POST / HTTP/1.1\r\n", 17);
 		if (rows[i].addr)
@@ -399,11 +399,11 @@ static void a_proxy_header_is_exactly_read_wherever_it_is_cut(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_address_is_what_inet_pton_takes_for_one),
-		cmocka_unit_test(any_text_is_the_address_that_inet_pton_says),
-		cmocka_unit_test(the_addresses_before_it_are_known_as_far_as_they_are_addresses),
-		cmocka_unit_test(the_last_address_of_the_header_is_found_wherever_it_is_cut),
-		cmocka_unit_test(a_proxy_header_is_exactly_read_wherever_it_is_cut),
+		cmocka_unit_test(rows_of_text_are_addresses_exactly_as_for_inet_pton),
+		cmocka_unit_test(random_text_is_an_address_exactly_as_for_inet_pton),
+		cmocka_unit_test(earlier_addresses_are_kept_up_to_the_first_that_is_none),
+		cmocka_unit_test(the_last_forwarded_address_is_found_at_every_cut),
+		cmocka_unit_test(a_proxy_header_is_read_exactly_at_every_cut),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Invariant 7, the name: "model" is taken from the top level, wherever it stands, split anywhere,
- * keys compared after unescaping, the last of several last. Rows first, then random objects with
- * jansson as the oracle (fixed seed: a failure can be run again).
+ * Invariant 7, the model's name: the scanner takes "model" from the top level, in any position,
+ * split anywhere. It compares keys after unescaping, and of several takes the last. Rows come
+ * first, then random objects with jansson as the oracle. Their seed is fixed, so a failure can be
+ * repeated.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +29,7 @@ struct row {
 		.bytes = BYTES, .len = sizeof(BYTES) - 1, .said = SAID, .flags = FLAGS             \
 	}
 
-/* What was said, without offsets; flags as the scan left them. */
+/* The scanner's output without offsets; flags as the scan left them. */
 static char *scan(const char *bytes, size_t len, __u8 *flags)
 {
 	char *text = feed_every_way(FEED_JSON, 0, bytes, len), *from, *to;
@@ -64,7 +65,7 @@ static void check(const struct row *rows, size_t n)
 }
 
 /* Invariant 7. */
-static void the_name_is_found_wherever_it_stands_on_the_top_level(void **state)
+static void the_name_is_found_anywhere_on_the_top_level(void **state)
 {
 	static const struct row rows[] = {
 		ROW("{\"model\":\"gpt-x\"}", "model(gpt-x)", 0),
@@ -122,7 +123,7 @@ static void keys_and_names_are_compared_after_unescaping(void **state)
 #define TEN    "0123456789"
 #define NINETY TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
-/* A name that cannot be a key of a map is told as such, never cut. */
+/* A name that cannot be a key of a map is reported as invalid, never cut. */
 static void a_name_that_cannot_be_kept_whole_is_invalid(void **state)
 {
 	static const struct row rows[] = {
@@ -158,8 +159,8 @@ static void a_name_that_cannot_be_kept_whole_is_invalid(void **state)
 	check(rows, COUNT(rows));
 }
 
-/* Garbage ends the scan: such a body names no model that a server would take. */
-static void what_is_no_json_object_ends_the_scan(void **state)
+/* Garbage ends the scan: no server would take a model from such a body. */
+static void a_body_that_is_no_json_object_ends_the_scan(void **state)
 {
 	static const struct row rows[] = {
 		ROW("[{\"model\":\"a\"}]", "", JSON_MODEL_GARBAGE),
@@ -282,8 +283,8 @@ static void put_value(struct text *t, int depth)
 	}
 }
 
-/* Invariant 7: of several the last, which is what jansson keeps, as servers do. */
-static void the_last_name_of_a_random_object_is_the_one_that_jansson_finds(void **state)
+/* Invariant 7: of several names the last holds, as in jansson and in servers. */
+static void the_last_name_of_a_random_object_equals_janssons(void **state)
 {
 	static struct text t;
 	int named = 0;
@@ -339,11 +340,11 @@ static void the_last_name_of_a_random_object_is_the_one_that_jansson_finds(void 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_name_is_found_wherever_it_stands_on_the_top_level),
+		cmocka_unit_test(the_name_is_found_anywhere_on_the_top_level),
 		cmocka_unit_test(keys_and_names_are_compared_after_unescaping),
 		cmocka_unit_test(a_name_that_cannot_be_kept_whole_is_invalid),
-		cmocka_unit_test(what_is_no_json_object_ends_the_scan),
-		cmocka_unit_test(the_last_name_of_a_random_object_is_the_one_that_jansson_finds),
+		cmocka_unit_test(a_body_that_is_no_json_object_ends_the_scan),
+		cmocka_unit_test(the_last_name_of_a_random_object_equals_janssons),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

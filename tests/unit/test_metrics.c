@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The exposition, held against a strict reader of the text format (each family announced once
- * before its samples, no series twice, labels well escaped, histograms that add up), the page, and
- * the server in front of both.
+ * The exposition against a strict reader of the text format: each family is announced once before
+ * its samples, no series comes twice, labels are escaped, histograms add up. Then the status page,
+ * and the server of both.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -172,7 +172,7 @@ static struct exposition *parsed(char *text)
 		assert_true(line[n] == ' ');
 		s->value = strtod(line + n + 1, &line);
 		if (*line)
-			fail_msg("%s: behind the value: %s", s->name, line);
+			fail_msg("%s: after the value: %s", s->name, line);
 		for (size_t i = 0; i + 1 < e->count; i++)
 			if (!strcmp(e->series[i].name, s->name) &&
 			    !strcmp(e->series[i].labels, s->labels))
@@ -191,7 +191,7 @@ static void forget(struct exposition *e)
 	free(e);
 }
 
-/* The value of a series, NaN where it is not there. */
+/* The value of a series, NaN if it is missing. */
 static double value_of(const struct exposition *e, const char *name, const char *labels)
 {
 	for (size_t i = 0; i < e->count; i++)
@@ -254,7 +254,7 @@ static void the_exposition_has_the_promised_series(void **state)
 	forget(e);
 }
 
-static void what_has_no_sample_has_no_line(void **state)
+static void a_series_without_a_sample_has_no_line(void **state)
 {
 	struct exposition *e = parsed(written(metrics_write_exposition));
 
@@ -264,7 +264,7 @@ static void what_has_no_sample_has_no_line(void **state)
 	forget(e);
 }
 
-static void what_may_be_added_up_leaves_the_whole_out(void **state)
+static void series_that_can_be_summed_leave_out_the_total(void **state)
 {
 	struct exposition *e = parsed(written(metrics_write_exposition));
 
@@ -308,7 +308,7 @@ static void names_are_escaped_in_labels(void **state)
 	forget(e);
 }
 
-static void counts_of_services_and_models_gone_stay_apart(void **state)
+static void counts_of_removed_services_and_models_stay_apart(void **state)
 {
 	struct exposition *e;
 
@@ -406,7 +406,7 @@ static int dial(void)
 	return fd;
 }
 
-/* What comes for this request until the server closes; to be freed. */
+/* The server's answer to this request, up to its close; the caller frees it. */
 static char *answer_to(const char *request)
 {
 	size_t len = 0, size = 1 << 20;
@@ -467,7 +467,7 @@ static void head_has_no_body(void **state)
 	free(text);
 }
 
-static void a_reader_that_hangs_holds_up_nobody(void **state)
+static void a_reader_that_hangs_holds_up_no_other(void **state)
 {
 	int hanging[METRICS_CONNECTIONS_MAX / 2];
 	char *text;
@@ -486,7 +486,7 @@ static void a_reader_that_hangs_holds_up_nobody(void **state)
 		close(hanging[i]);
 }
 
-static void a_port_that_is_taken_is_said_to_be(void **state)
+static void a_taken_port_is_named_in_the_error(void **state)
 {
 	struct metrics *second = NULL;
 	char err[256] = "";
@@ -509,18 +509,18 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		PURE(the_exposition_has_the_promised_series),
-		PURE(what_has_no_sample_has_no_line),
-		PURE(what_may_be_added_up_leaves_the_whole_out),
+		PURE(a_series_without_a_sample_has_no_line),
+		PURE(series_that_can_be_summed_leave_out_the_total),
 		PURE(buckets_never_fall),
 		PURE(names_are_escaped_in_labels),
-		PURE(counts_of_services_and_models_gone_stay_apart),
+		PURE(counts_of_removed_services_and_models_stay_apart),
 		PURE(a_full_table_of_models_is_written_whole),
 		PURE(the_page_escapes_what_requests_named),
 		PURE(the_page_says_what_is_shut_and_why),
 		SERVER(pages_have_their_status_and_type),
 		SERVER(head_has_no_body),
-		SERVER(a_reader_that_hangs_holds_up_nobody),
-		SERVER(a_port_that_is_taken_is_said_to_be),
+		SERVER(a_reader_that_hangs_holds_up_no_other),
+		SERVER(a_taken_port_is_named_in_the_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

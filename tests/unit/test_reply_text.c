@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The 429 as a client reads it: every template, filled with every kind of number, is one HTTP
- * response whose length is what it says and whose body a JSON parser accepts.
+ * The 429 as a client reads it. Every template, filled with numbers of every length, is one HTTP
+ * response: its Content-Length is right, and a JSON parser accepts its body.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +20,7 @@
 static const uint32_t waits[] = {0, 1, 999, 1000, 1001, 9999, 60000, 61000, 3600000, UINT32_MAX};
 #define WAITS (sizeof(waits) / sizeof(waits[0]))
 
-/* The value of a header in text, trailing spaces removed; "" if it is not there. */
+/* The value of a header in text, without trailing spaces; "" if it is missing. */
 static void header(const char *text, const char *name, char *out, size_t size)
 {
 	char line[64];
@@ -41,7 +41,9 @@ static void header(const char *text, const char *name, char *out, size_t size)
 	out[end - at] = 0;
 }
 
-/* Fills the template, checks everything that holds of any 429, returns its message (to be freed).
+/*
+ * Fills the template and checks everything that holds for any 429. Returns its message; the caller
+ * frees it.
  */
 static char *checked_message(const struct sluice_reply *reply, uint32_t ms, bool no_retry)
 {
@@ -95,7 +97,7 @@ static char *checked_message(const struct sluice_reply *reply, uint32_t ms, bool
 	return message;
 }
 
-static void every_reason_is_one_whole_response_for_every_wait(void **state)
+static void every_reason_and_wait_gives_one_whole_response(void **state)
 {
 	static const char *const models[] = {NULL, "", "llama-70b"};
 
@@ -203,7 +205,7 @@ static void a_wrong_template_or_buffer_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_reason_is_one_whole_response_for_every_wait),
+		cmocka_unit_test(every_reason_and_wait_gives_one_whole_response),
 		cmocka_unit_test(the_message_names_the_model_and_the_reason),
 		cmocka_unit_test(a_hostile_name_is_escaped_and_read_back),
 		cmocka_unit_test(the_longest_name_of_the_worst_bytes_still_fits),

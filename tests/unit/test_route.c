@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which requests are judged and how a target names a model, by rows: what the operator wrote, a
- * request target, what comes of it. Rows go through the same framer and the same steps as in BPF.
+ * Which requests sluice judges, and how a target names a model. A row has the operator's rules, a
+ * request target and the expected outcome. Rows pass the same framer and the same steps as in BPF.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define A_80     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-/* The parser behind a head with this target. */
+/* The parser after a head with this target. */
 static struct http1_request request_to(const char *target)
 {
 	char head[512];
@@ -40,7 +40,7 @@ static void add_rule(struct sluice_rules *rules, enum sluice_rule_kind kind, con
 	memcpy(rule->prefix, prefix, rule->len);
 }
 
-static void the_first_rule_whose_prefix_the_target_has_decides(void **state)
+static void the_first_rule_with_a_prefix_of_the_target_decides(void **state)
 {
 	static const char *const prefixes[] = {
 		"/v2/models/",
@@ -84,7 +84,7 @@ static void the_first_rule_whose_prefix_the_target_has_decides(void **state)
 
 	for (size_t i = 0; i < COUNT(prefixes); i++)
 		add_rule(&rules, SLUICE_RULE_JUDGE, prefixes[i]);
-	/* What lies behind the last rule is none. */
+	/* An entry after the last rule is no rule. */
 	add_rule(&rules, SLUICE_RULE_JUDGE, "http://host");
 	rules.count--;
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -97,7 +97,7 @@ static void the_first_rule_whose_prefix_the_target_has_decides(void **state)
 	}
 }
 
-static void all_rules_there_is_room_for_are_asked(void **state)
+static void all_rules_of_a_full_array_are_looked_up(void **state)
 {
 	struct sluice_rules rules = {0};
 	char prefix[32];
@@ -113,11 +113,11 @@ static void all_rules_there_is_room_for_are_asked(void **state)
 		r = request_to(prefix);
 		assert_int_equal(route_find(&rules, r.path), i);
 	}
-	rules.count = 0xffffffff; /* what the map says must not lead beyond it */
+	rules.count = 0xffffffff; /* a wrong count must not leave the array */
 	assert_int_equal(route_find(&rules, request_to("/99").path), ROUTE_NONE);
 }
 
-/* The name behind the first `len` bytes, as BPF takes it. */
+/* The name after the first `len` bytes, as BPF takes it. */
 static int take_name(const struct http1_request *r, __u32 len, char name[SLUICE_NAME_MAX])
 {
 	struct route_name n;
@@ -135,7 +135,7 @@ static int take_name(const struct http1_request *r, __u32 len, char name[SLUICE_
 	return n.invalid ? -1 : (int)n.len;
 }
 
-static void a_model_is_named_behind_the_prefix(void **state)
+static void a_model_is_named_after_the_prefix(void **state)
 {
 	static const struct {
 		const char *prefix, *target, *name; /* NULL: invalid */
@@ -172,7 +172,7 @@ static void a_model_is_named_behind_the_prefix(void **state)
 		{"/m/", "/m/\xc3\xa4\xff", "\xc3\xa4\xff"},
 		{"/m/", "/m/" A_80 "123456789012/x", A_80 "123456789012"},
 		{"/m/", "/m/" A_80 "1234567890123", A_80 "1234567890123"}, /* 96 in all */
-		{"/m/", "/m/" A_80 "12345678901234", NULL}, /* cut: where it ends is not seen */
+		{"/m/", "/m/" A_80 "12345678901234", NULL}, /* cut: its end is not seen */
 		{"/m/", "/m/" A_80 "1234567890123/x", NULL},
 		{"/m/", "/m/" A_80 "1234567890%41", A_80 "1234567890A"},
 		{"/m/", "/m/" A_80 "12345678901%41", NULL},
@@ -204,7 +204,7 @@ static int hex_at(const char *s)
 		       : -1;
 }
 
-/* What the steps have to say, a byte at a time. */
+/* The same outcome, one byte at a time. */
 static int plain_name(const char *path, size_t prefix, char name[SLUICE_NAME_MAX])
 {
 	size_t len = 0;
@@ -226,7 +226,7 @@ static int plain_name(const char *path, size_t prefix, char name[SLUICE_NAME_MAX
 	return (int)len;
 }
 
-static void names_taken_by_words_are_those_taken_by_bytes(void **state)
+static void names_taken_by_words_equal_names_taken_by_bytes(void **state)
 {
 	static const char bytes[] = "aaaaabcdeXYZ0123-._~%%%2f4a/:?#\xc3\x7f";
 	char target[HTTP1_PATH_MAX + 1], got[SLUICE_NAME_MAX], want[SLUICE_NAME_MAX];
@@ -254,7 +254,7 @@ static void names_taken_by_words_are_those_taken_by_bytes(void **state)
 	}
 }
 
-static void a_path_that_servers_may_read_in_another_way_is_not_plain(void **state)
+static void a_path_that_servers_may_read_differently_is_not_plain(void **state)
 {
 	static const struct {
 		const char *target;
@@ -264,7 +264,7 @@ static void a_path_that_servers_may_read_in_another_way_is_not_plain(void **stat
 		{"/", 1},
 		{"/v1/tokenize?q=a%20b/../c//d", 1},
 		{"/v1.2/a.b/c.", 1},
-		{"/a./b", 0}, /* two of '.' and '/' are taken for what they might be */
+		{"/a./b", 0}, /* of '.' and '/' two in a row might mean another path */
 		{"/a%2fb", 0},
 		{"/health/../v1/chat/completions", 0},
 		{"/health/%2e%2e/v1", 0},
@@ -293,7 +293,7 @@ static void a_path_that_servers_may_read_in_another_way_is_not_plain(void **stat
 	}
 }
 
-static void only_post_is_judged_where_nothing_is_said(void **state)
+static void by_default_only_post_is_judged(void **state)
 {
 	struct sluice_rules rules = {0};
 
@@ -308,12 +308,12 @@ static void only_post_is_judged_where_nothing_is_said(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_first_rule_whose_prefix_the_target_has_decides),
-		cmocka_unit_test(all_rules_there_is_room_for_are_asked),
-		cmocka_unit_test(a_model_is_named_behind_the_prefix),
-		cmocka_unit_test(names_taken_by_words_are_those_taken_by_bytes),
-		cmocka_unit_test(a_path_that_servers_may_read_in_another_way_is_not_plain),
-		cmocka_unit_test(only_post_is_judged_where_nothing_is_said),
+		cmocka_unit_test(the_first_rule_with_a_prefix_of_the_target_decides),
+		cmocka_unit_test(all_rules_of_a_full_array_are_looked_up),
+		cmocka_unit_test(a_model_is_named_after_the_prefix),
+		cmocka_unit_test(names_taken_by_words_equal_names_taken_by_bytes),
+		cmocka_unit_test(a_path_that_servers_may_read_differently_is_not_plain),
+		cmocka_unit_test(by_default_only_post_is_judged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the keys of a service become for the kernel, by rows: the keys as they stand in the file,
- * and the rules in the order in which they are asked, as one line of text; or the sentence that is
- * said of them. For targets the rules are then asked as the kernel asks them.
+ * How the keys of a service become rules for the kernel. A row has the keys as they stand in the
+ * file, and one line of text: the rules in the order of their look-up, or the error. For default
+ * rules, targets are then looked up as in the kernel.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@
 	"model:/openai/deployments/ model:/predictions/ model:/v2/models/ model:/v1/models/ "      \
 	"model:/models/"
 
-/* "KEY=VALUE KEY=VALUE …" as rules, or as what is the matter. */
+/* "KEY=VALUE KEY=VALUE …" as rules, or as the error. */
 static int read_keys(const char *keys, struct sluice_rules *out, char *err, size_t len)
 {
 	struct rules_entry e = {0};
@@ -62,7 +62,7 @@ static const char *rule_text(const struct sluice_rules *r)
 	return text;
 }
 
-/* Prefixes of equal length may come in any order; these rows have none that glibc's sort moves. */
+/* Prefixes of equal length may come in any order; no row has any that glibc's sort would move. */
 static void keys_become_rules_with_the_longest_prefix_first(void **state)
 {
 	static const struct {
@@ -80,13 +80,13 @@ static void keys_become_rules_with_the_longest_prefix_first(void **state)
 		{"pass-paths=/tokenize",
 		 "0x2 path,body model:/openai/deployments/ model:/predictions/ model:/v2/models/ "
 		 "model:/v1/models/ pass:/tokenize model:/models/"},
-		/* a default yields to what covers it */
+		/* a default yields to a rule that covers it */
 		{"pass-paths=/v2/",
 		 "0x2 path,body model:/openai/deployments/ model:/predictions/ model:/v1/models/ "
 		 "model:/models/ pass:/v2/"},
 		{"pass-paths=/v2/ judge-paths=/v2/models",
 		 "0x2 path,body model:/v2/models/ judge:/v2/models pass:/v2/ pass:/"},
-		/* where it is said what is judged, the rest passes */
+		/* with paths to judge, all others pass */
 		{"judge-paths=/v1/chat/", "0x2 path,body judge:/v1/chat/ pass:/"},
 		{"judge-paths=/", "0x2 path,body " DEFAULTS " judge:/"},
 		{"judge-paths=/v2/ judge-methods=GET",
@@ -108,7 +108,7 @@ static void keys_become_rules_with_the_longest_prefix_first(void **state)
 	}
 }
 
-static void what_cannot_be_is_one_sentence(void **state)
+static void a_wrong_key_is_refused_in_one_sentence(void **state)
 {
 	static const struct {
 		const char *keys, *said;
@@ -154,7 +154,7 @@ static void the_defaults_name_models_where_servers_have_them(void **state)
 {
 	static const struct {
 		const char *target;
-		int rule; /* 1: the model is in the path */
+		int rule; /* 1: the path names the model */
 	} rows[] = {
 		{"/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", 1},
 		{"/v2/models/resnet/infer", 1},
@@ -184,7 +184,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_become_rules_with_the_longest_prefix_first),
-		cmocka_unit_test(what_cannot_be_is_one_sentence),
+		cmocka_unit_test(a_wrong_key_is_refused_in_one_sentence),
 		cmocka_unit_test(the_defaults_name_models_where_servers_have_them),
 	};
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The simulator's laws: what goes in comes out once, in order, within slots and memory, at the
- * times that the shape of the engine says; and that skipping over steps that are alike changes
- * nothing, against an engine that takes every one.
+ * The simulator's engine, workload and policies. Every request that goes in ends once, in order,
+ * within slots and memory, at the times that the engine's shape gives. The engine skips over steps
+ * that are alike; another one that takes every step must give the same.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -69,7 +69,7 @@ static void check_within(const struct engine *e)
 		    e->shape.slots);
 }
 
-/* Runs the jobs; stride_ns > 0: in steps of no more than that, with the bounds checked at each. */
+/* Runs the jobs. stride_ns > 0: in steps of at most that, with the bounds checked after each. */
 static void run_jobs(const struct engine_shape *shape, const struct job *jobs, uint32_t count,
 		     uint64_t stride_ns, struct seen *seen, struct engine *e)
 {
@@ -139,7 +139,7 @@ static void a_lone_request_waits_for_its_prompt_and_decodes_alone(void **state)
 	}
 }
 
-static void what_goes_in_ends_once_within_slots_and_memory(void **state)
+static void every_request_ends_once_within_slots_and_memory(void **state)
 {
 	static struct job jobs[REQUESTS];
 	static struct seen seen;
@@ -188,7 +188,7 @@ static void first_tokens_come_in_the_order_of_arrival(void **state)
 	}
 }
 
-static void it_does_not_matter_when_the_engine_is_looked_at(void **state)
+static void the_times_of_looks_change_nothing(void **state)
 {
 	static struct job jobs[REQUESTS];
 	static struct seen at_once, in_strides;
@@ -292,7 +292,7 @@ static void saw_token(void *context, uint32_t id, uint64_t now_ns)
 {
 }
 
-/* Each hangs up if it has no first token within patience_ns. */
+/* Each client hangs up if it has no first token within patience_ns. */
 static void run_impatiently(const struct engine_shape *shape, const struct job *jobs,
 			    uint64_t patience_ns, bool each_step, struct seen *seen)
 {
@@ -327,7 +327,7 @@ static void run_impatiently(const struct engine_shape *shape, const struct job *
 	engine_free(&e);
 }
 
-static void skipping_steps_changes_nothing_for_those_who_hang_up(void **state)
+static void skipping_steps_changes_nothing_when_clients_hang_up(void **state)
 {
 	static struct job jobs[REQUESTS];
 	static struct seen skipping, each_step;
@@ -346,7 +346,7 @@ static void skipping_steps_changes_nothing_for_those_who_hang_up(void **state)
 	}
 }
 
-static void what_can_never_fit_is_refused_by_the_engine(void **state)
+static void the_engine_refuses_a_request_that_can_never_fit(void **state)
 {
 	struct engine_shape shape = {4, 1000, 10, 1, 256, false, 100};
 	struct seen seen = {0};
@@ -362,7 +362,7 @@ static void what_can_never_fit_is_refused_by_the_engine(void **state)
 	engine_free(&e);
 }
 
-/* The trace of a text; 0 or what trace_read() said. */
+/* The trace in a text; 0 or the error of trace_read(). */
 static int read_text(const char *text, struct trace *t, char *err, size_t len)
 {
 	char path[] = "/tmp/sluice-trace-XXXXXX";
@@ -431,7 +431,7 @@ static void a_trace_is_read_as_it_is_written(void **state)
 	trace_free(&t);
 }
 
-static void a_load_comes_at_the_rate_that_was_asked_for(void **state)
+static void a_load_has_the_requested_rate(void **state)
 {
 	struct arrivals how = {.count = 3000, .clients = 21, .rate = 5, .seed = 7};
 	struct workload w;
@@ -494,7 +494,7 @@ static void a_run_is_the_same_for_the_same_seed(void **state)
 	trace_free(&t);
 }
 
-static void a_fixed_limit_is_never_passed(void **state)
+static void a_fixed_limit_is_never_exceeded(void **state)
 {
 	struct arrivals how = {
 		.synthetic = SYNTHETIC_POISSON, .count = 1500, .clients = 1, .rate = 20, .seed = 3};
@@ -520,7 +520,7 @@ static void a_fixed_limit_is_never_passed(void **state)
 	trace_free(&t);
 }
 
-/* A load of the mix on shapes[0], with room for its outcomes. */
+/* A load of the mix on shapes[0], with its outcomes. */
 struct crowd {
 	struct workload work;
 	struct outcome outcomes[1500];
@@ -549,7 +549,7 @@ static void crowd_runs(struct crowd *c, const struct policy_rule *rule)
 	assert_int_equal(run(&c->work, &shapes[0], rule, &c->result, NULL), 0);
 }
 
-static void who_is_refused_comes_again_when_it_was_told_to(void **state)
+static void a_refused_request_is_retried_after_its_retry_after(void **state)
 {
 	static const struct policy_rule rules[] = {
 		{.kind = POLICY_FIXED,
@@ -591,7 +591,7 @@ static void who_is_refused_comes_again_when_it_was_told_to(void **state)
 	}
 }
 
-static void a_limit_holds_for_those_who_come_again_too(void **state)
+static void a_fixed_limit_is_never_exceeded_by_retries(void **state)
 {
 	static const struct policy_rule rule = {
 		.kind = POLICY_FIXED,
@@ -620,7 +620,7 @@ static void a_limit_holds_for_those_who_come_again_too(void **state)
 	workload_free(&c.work);
 }
 
-static void who_has_no_first_token_in_time_hangs_up_and_nobody_else(void **state)
+static void only_a_client_without_a_first_token_in_time_hangs_up(void **state)
 {
 	static const struct policy_rule rules[] = {
 		{.kind = POLICY_NONE, .targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2}},
@@ -632,7 +632,7 @@ static void who_has_no_first_token_in_time_hangs_up_and_nobody_else(void **state
 		uint32_t gave_up = 0;
 
 		crowd_comes(&c, 12, 1);
-		c.work.patience_s = i ? 0.5 : 5; /* the law lets nobody wait for long */
+		c.work.patience_s = i ? 0.5 : 5; /* under adaptive nothing waits for long */
 		crowd_runs(&c, &rules[i]);
 		for (uint32_t k = 0; k < c.work.count; k++) {
 			const struct outcome *o = &c.outcomes[k];
@@ -650,7 +650,7 @@ static void who_has_no_first_token_in_time_hangs_up_and_nobody_else(void **state
 	}
 }
 
-static void the_oldest_is_who_was_let_in_first_whoever_came_first(void **state)
+static void the_oldest_is_the_first_admitted_and_not_the_first_to_arrive(void **state)
 {
 	static struct crowd c;
 	struct policy p;
@@ -658,7 +658,7 @@ static void the_oldest_is_who_was_let_in_first_whoever_came_first(void **state)
 	crowd_comes(&c, 8, 1);
 	assert_int_equal(policy_init(&p, &adaptive_rule, &c.work), 0);
 	assert_true(policy_judge(&p, 5, 1000 * MS));
-	assert_true(policy_judge(&p, 2, 3000 * MS)); /* had been refused before */
+	assert_true(policy_judge(&p, 2, 3000 * MS)); /* was refused before */
 	policy_tick(&p, 4000 * MS);
 	assert_int_equal(p.view.oldest_ns, 3000 * MS);
 	policy_first_token(&p, 5, 4000 * MS);
@@ -698,7 +698,7 @@ static void models_of_one_engine_are_judged_as_one(void **state)
 	workload_free(&three.work);
 }
 
-static void whom_the_engine_had_room_for_was_falsely_refused(void **state)
+static void a_refusal_is_false_if_the_engine_would_have_met_the_target(void **state)
 {
 	struct arrivals how = {
 		.synthetic = SYNTHETIC_POISSON, .count = 300, .clients = 1, .rate = 2, .seed = 3};
@@ -716,7 +716,7 @@ static void whom_the_engine_had_room_for_was_falsely_refused(void **state)
 	assert_int_equal(run_falsely_refused(&w, &shapes[0], &rule, &r, 1000, 1), 0);
 	assert_int_equal(r.judged, r.refused);
 	assert_int_equal(r.falsely_refused, r.refused);
-	rule.targets.ttft_ms = 1; /* which nobody can meet */
+	rule.targets.ttft_ms = 1; /* a target that no request can meet */
 	assert_int_equal(run(&w, &shapes[0], &rule, &r, NULL), 0);
 	assert_int_equal(run_falsely_refused(&w, &shapes[0], &rule, &r, 50, 1), 0);
 	assert_int_equal(r.judged, 50);
@@ -735,8 +735,10 @@ static void capacity_is_the_best_of_the_closed_loops(void **state)
 
 	for (int i = 0; i < 50; i++)
 		same[i] = (struct sim_request){.prompt = 900, .generate = 11};
-	/* 10 + 90 ms for the prompt, 10 steps of 10 ms: five a second, and a second in the queue is
-	 * too long. */
+	/*
+	 * 10 + 90 ms for the prompt, 10 steps of 10 ms: five a second. A second in the queue is too
+	 * long.
+	 */
 	assert_true(run_closed(&t, &one, &targets, 1) > 4.99 &&
 		    run_closed(&t, &one, &targets, 1) < 5.01);
 	assert_true(run_closed(&t, &one, &targets, 20) < 1.1);
@@ -750,23 +752,23 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_lone_request_waits_for_its_prompt_and_decodes_alone),
-		cmocka_unit_test(what_goes_in_ends_once_within_slots_and_memory),
+		cmocka_unit_test(every_request_ends_once_within_slots_and_memory),
 		cmocka_unit_test(first_tokens_come_in_the_order_of_arrival),
-		cmocka_unit_test(it_does_not_matter_when_the_engine_is_looked_at),
+		cmocka_unit_test(the_times_of_looks_change_nothing),
 		cmocka_unit_test(skipping_steps_changes_nothing),
-		cmocka_unit_test(skipping_steps_changes_nothing_for_those_who_hang_up),
-		cmocka_unit_test(what_can_never_fit_is_refused_by_the_engine),
+		cmocka_unit_test(skipping_steps_changes_nothing_when_clients_hang_up),
+		cmocka_unit_test(the_engine_refuses_a_request_that_can_never_fit),
 		cmocka_unit_test(a_wrong_trace_is_refused_with_its_line),
 		cmocka_unit_test(a_trace_is_read_as_it_is_written),
-		cmocka_unit_test(a_load_comes_at_the_rate_that_was_asked_for),
+		cmocka_unit_test(a_load_has_the_requested_rate),
 		cmocka_unit_test(a_run_is_the_same_for_the_same_seed),
-		cmocka_unit_test(a_fixed_limit_is_never_passed),
-		cmocka_unit_test(who_is_refused_comes_again_when_it_was_told_to),
-		cmocka_unit_test(a_limit_holds_for_those_who_come_again_too),
-		cmocka_unit_test(who_has_no_first_token_in_time_hangs_up_and_nobody_else),
-		cmocka_unit_test(the_oldest_is_who_was_let_in_first_whoever_came_first),
+		cmocka_unit_test(a_fixed_limit_is_never_exceeded),
+		cmocka_unit_test(a_refused_request_is_retried_after_its_retry_after),
+		cmocka_unit_test(a_fixed_limit_is_never_exceeded_by_retries),
+		cmocka_unit_test(only_a_client_without_a_first_token_in_time_hangs_up),
+		cmocka_unit_test(the_oldest_is_the_first_admitted_and_not_the_first_to_arrive),
 		cmocka_unit_test(models_of_one_engine_are_judged_as_one),
-		cmocka_unit_test(whom_the_engine_had_room_for_was_falsely_refused),
+		cmocka_unit_test(a_refusal_is_false_if_the_engine_would_have_met_the_target),
 		cmocka_unit_test(capacity_is_the_best_of_the_closed_loops),
 	};
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The keyed hash of API keys: the vectors that its authors publish, and the header values that it
- * is taken of, whatever pieces they come in. Invariant 9: what is kept of a key in the meantime
- * does not show it.
+ * The keyed hash of API keys: the vectors that its authors publish, and the hash of header values
+ * in pieces of any size. Invariant 9: the parser's state between two pieces shows no part of a key.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,7 +28,7 @@ static __u64 hash_of(const void *data, size_t n)
 	return siphash_end(&s, &secret);
 }
 
-static void the_published_vectors_come_out(void **state)
+static void the_published_vectors_are_right(void **state)
 {
 	static const struct {
 		size_t n;
@@ -76,7 +75,7 @@ static __u64 key_of(const char *head, size_t cut, struct http1_request *r)
 	return 0;
 }
 
-static void a_key_is_found_wherever_its_header_is_cut(void **state)
+static void a_key_is_found_at_every_cut(void **state)
 {
 	static const struct {
 		const char *lines, *key;
@@ -116,9 +115,11 @@ static void a_key_is_found_wherever_its_header_is_cut(void **state)
 	}
 }
 
-/* A zero is doubt wherever it stands in such a header: a server may take it for the key's end, or
- * for a space. */
-static void a_zero_in_a_header_that_holds_a_key_is_doubt(void **state)
+/*
+ * A zero byte anywhere in such a header is a framing error: a server may take it for the key's end,
+ * or for a space.
+ */
+static void a_zero_in_a_header_with_a_key_is_a_framing_error(void **state)
 {
 	static const char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization",
 									"x-api-key"};
@@ -151,7 +152,7 @@ static void a_zero_in_a_header_that_holds_a_key_is_doubt(void **state)
 	}
 }
 
-static void a_priority_is_found_beside_the_key_wherever_its_header_is_cut(void **state)
+static void a_priority_and_a_key_are_found_at_every_cut(void **state)
 {
 	static const struct {
 		const char *lines, *key, *priority;
@@ -181,7 +182,9 @@ static void a_priority_is_found_beside_the_key_wherever_its_header_is_cut(void *
 	}
 }
 
-/* Invariant 9: at no byte of the head does the parser's state hold three bytes of the key in a row.
+/*
+ * Invariant 9: at no byte of the head does the parser's state hold three consecutive bytes of the
+ * key.
  */
 static void no_part_of_a_key_is_kept(void **state)
 {
@@ -206,10 +209,10 @@ static void no_part_of_a_key_is_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_published_vectors_come_out),
-		cmocka_unit_test(a_key_is_found_wherever_its_header_is_cut),
-		cmocka_unit_test(a_zero_in_a_header_that_holds_a_key_is_doubt),
-		cmocka_unit_test(a_priority_is_found_beside_the_key_wherever_its_header_is_cut),
+		cmocka_unit_test(the_published_vectors_are_right),
+		cmocka_unit_test(a_key_is_found_at_every_cut),
+		cmocka_unit_test(a_zero_in_a_header_with_a_key_is_a_framing_error),
+		cmocka_unit_test(a_priority_and_a_key_are_found_at_every_cut),
 		cmocka_unit_test(no_part_of_a_key_is_kept),
 	};
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Invariant 6, what is a generated event, by rows: body bytes of a stream and what must be said of
- * them, "event" when the first byte of one is seen, "generated" when it is known to be so. Every
- * row is also cut in two at each byte and fed through windows from one byte on.
+ * Invariant 6, generated events, by rows: the body bytes of a stream and the expected marks.
+ * "event" marks the first byte of an event, "generated" the byte from which it is known to be
+ * generated. Every row is also cut in two at each byte and fed through windows from one byte on.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,7 +46,7 @@ static void check(__u8 kind, const struct row *rows, size_t n)
 #define GENERATED "event generated"
 
 /* Invariant 6. */
-static void an_opening_delta_is_no_token_and_the_first_text_is(void **state)
+static void the_first_text_is_a_token_and_an_opening_delta_is_none(void **state)
 {
 	static const struct row rows[] = {
 		ROW(ROLE DELTA("\"content\":\" put\""), "event " GENERATED),
@@ -92,7 +92,7 @@ static void an_opening_delta_is_no_token_and_the_first_text_is(void **state)
 		 */
 		ROW("data: {\"role\"\ndata::\"a\"}\n\n", "event"),
 		ROW("data:{\"\ndata:{\"role\":\"X\"\ndata:role\":\"X\"\ndata: {}\n\n", "event"),
-		/* only known with its blank line, and SSE discards what has none */
+		/* known only at its blank line; SSE discards an event without one */
 		ROW("data: {\"x\":1}\n", "event"),
 	};
 
@@ -117,7 +117,8 @@ static void comments_done_and_named_openings_are_no_tokens(void **state)
 		    "event event"),
 		ROW("event: response.output_text.delta\ndata: {\"delta\":\"Hi\"}\n\n", GENERATED),
 		ROW("event: pings\ndata: {}\n\n", GENERATED),
-		ROW("event:  ping\ndata: {}\n\n", GENERATED), /* one space is taken off, not two */
+		ROW("event:  ping\ndata: {}\n\n",
+		    GENERATED), /* only the first space is taken off */
 		ROW("event: ping\n\ndata: {}\n\n", "event " GENERATED),
 		ROW("events: ping\ndata: {}\n\n", GENERATED),
 		/* Anthropic's whole opening, then its first text */
@@ -137,7 +138,7 @@ static void comments_done_and_named_openings_are_no_tokens(void **state)
 }
 
 /* Invariant 6. */
-static void an_event_counts_once_however_its_lines_are_cut_and_ended(void **state)
+static void an_event_counts_once_at_every_cut_and_line_ending(void **state)
 {
 	static const struct row rows[] = {
 		ROW(DELTA("\"content\":\"a\"") DELTA("\"content\":\"b\"") DELTA("")
@@ -181,7 +182,7 @@ static void each_line_of_ndjson_is_an_event(void **state)
 	check(STREAM_NDJSON, rows, COUNT(rows));
 }
 
-/* Invariant 6: the first token's time is that of the text, not of its event's end. */
+/* Invariant 6: the first token has the time of its text, not of its event's end. */
 static void text_is_known_to_be_generated_before_its_event_ends(void **state)
 {
 	static const struct {
@@ -209,7 +210,7 @@ static void text_is_known_to_be_generated_before_its_event_ends(void **state)
 	}
 }
 
-/* Invariant 6: the driver can tell in which segment an event's first byte came. */
+/* Invariant 6: the driver knows the segment of an event's first byte. */
 static void an_event_begins_in_the_segment_of_its_first_byte(void **state)
 {
 	static const char first[] = "data: a\n\ndata: b\n\n", second[] = "data: c\n\n";
@@ -235,9 +236,9 @@ static void an_event_begins_in_the_segment_of_its_first_byte(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_opening_delta_is_no_token_and_the_first_text_is),
+		cmocka_unit_test(the_first_text_is_a_token_and_an_opening_delta_is_none),
 		cmocka_unit_test(comments_done_and_named_openings_are_no_tokens),
-		cmocka_unit_test(an_event_counts_once_however_its_lines_are_cut_and_ended),
+		cmocka_unit_test(an_event_counts_once_at_every_cut_and_line_ending),
 		cmocka_unit_test(each_line_of_ndjson_is_an_event),
 		cmocka_unit_test(text_is_known_to_be_generated_before_its_event_ends),
 		cmocka_unit_test(an_event_begins_in_the_segment_of_its_first_byte),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What people read of an answer. Behind cmocka.h. */
+/* The text output of an answer. Include it after cmocka.h. */
 #ifndef SLUICE_WRITTEN_H
 #define SLUICE_WRITTEN_H
 
@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-/* The text that `show` makes of `answer`, which it takes; to be freed. */
+/* The text of `answer`. Takes the reference; the caller frees the text. */
 static inline char *written(void (*show)(FILE *out, const json_t *answer), json_t *answer)
 {
 	char *text = NULL;
