@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reads a capture of real programs and says what is in it: the oracle of test_replay.c. It shares
- * nothing with the programs under test. Both byte streams of each connection are put together
- * first, and then read from their beginning to their end with everything at hand: no state between
- * segments, JSON by jansson.
+ * Reads a capture of real programs and finds its exchanges: the oracle of test_replay.c. It shares
+ * no code with the programs under test. It first reassembles both byte streams of each connection,
+ * and then reads them from beginning to end: no state between segments, JSON by jansson.
  *
- * Where the capture cut a packet short, or lost one that was acknowledged later, its bytes are
- * those of a prompt: they repeat the five before them ("word "), and where they end a stream they
+ * Where the capture cut a packet short, or lost one that was acknowledged later, the bytes are
+ * those of a prompt: they repeat the five before them ("word "), and at the end of a stream they
  * end its JSON.
  */
 #ifndef SLUICE_CAPTURE_H
@@ -50,13 +49,13 @@ struct wire_packet {
 };
 
 struct wire_stream {
-	uint8_t *bytes; /* a zero behind */
+	uint8_t *bytes; /* one zero byte follows */
 	bool *known;
 	size_t len;
 	uint32_t first; /* sequence number of the first byte */
 };
 
-/* One request and its response. Where a field is a packet's number, -1 says that there is none. */
+/* One request and its response. -1 in a packet's number: there is no such packet. */
 struct wire_exchange {
 	char method[16];
 	char model[96];
@@ -117,7 +116,7 @@ static inline unsigned wire_conn_of(struct capture *c, uint16_t client_port, boo
 	return i;
 }
 
-/* Puts a packet's bytes, as many as the capture has, into its stream. */
+/* Copies a packet's bytes, as many as the capture has, into its stream. */
 static inline void wire_keep(struct wire_stream *s, const struct wire_packet *p,
 			     const uint8_t *bytes, size_t captured)
 {
@@ -144,7 +143,10 @@ static inline void wire_add(struct capture *c, const struct wire_packet *p)
 	c->packets[c->count++] = *p;
 }
 
-/* What `side` must have sent before the other could acknowledge stream bytes up to `upto`. */
+/*
+ * The bytes that `side` must have sent before the other could acknowledge stream bytes up to
+ * `upto`.
+ */
 static inline void wire_add_lost(struct capture *c, unsigned conn, enum wire_side side, size_t upto)
 {
 	struct wire_stream *s = &c->conns[conn].stream[side];
@@ -252,14 +254,14 @@ static inline bool wire_header_is(const char *head, const char *end, const char 
 	return is && !strncasecmp(is, value, strlen(value));
 }
 
-/* A message's body without its framing, and where in the stream each of its bytes is. */
+/* A message's body without its framing, and the position of each byte in the stream. */
 struct wire_body {
 	char *bytes;
 	size_t *at;
 	size_t len;
 	size_t end; /* of the message, in the stream */
 	bool whole;
-	bool to_close; /* it ends where its stream does */
+	bool to_close; /* the body ends where its stream does */
 };
 
 static inline void wire_body_take(struct wire_body *b, const char *text, size_t at, size_t n)
@@ -276,7 +278,7 @@ static inline void wire_body_take(struct wire_body *b, const char *text, size_t 
 }
 
 /*
- * Reads the body behind a head that ends at `at` (RFC 9112 6.3). `bare`: there is none whatever
+ * Reads the body after a head that ends at `at` (RFC 9112 6.3). With `bare` there is none, whatever
  * the head says.
  */
 static inline void wire_body_read(struct wire_body *b, const char *text, size_t len, size_t head,
@@ -510,7 +512,8 @@ static inline void wire_lives_read(struct capture *c, unsigned n)
 }
 
 /*
- * The capture in a file; what it says of the service at `server_port`. Free with capture_close().
+ * Reads the capture in a file: the exchanges of the service at `server_port`. Free with
+ * capture_close().
  */
 static inline struct capture *capture_open(const char *path, uint16_t server_port)
 {
@@ -525,7 +528,7 @@ static inline struct capture *capture_open(const char *path, uint16_t server_por
 	assert_non_null(c);
 	assert_non_null(frame);
 	assert_int_equal(fread(file, sizeof(file), 1, f), 1);
-	assert_int_equal(file[0], 0xa1b2c3d4); /* microseconds, in this machine's order */
+	assert_int_equal(file[0], 0xa1b2c3d4); /* microseconds, in host order */
 	assert_int_equal(file[5], 1);          /* Ethernet, as loopback says it is */
 	while (fread(record, sizeof(record), 1, f) == 1) {
 		assert_true(record[2] <= 1 << 18);

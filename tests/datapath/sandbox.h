@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A place of its own for a test of user/datapath: a mount namespace in which /sys/fs/bpf is as on a
- * host that has nothing mounted there, and for each test a network namespace with a veth pair
- * t0–t1. Both have no name and die with the process, so that a test that crashes leaves nothing
- * behind.
+ * Isolation for a test of user/datapath: a mount namespace with an empty /sys/fs/bpf, and for each
+ * test a network namespace with a veth pair t0–t1. Neither has a name and both die with the
+ * process, so a test that crashes leaves nothing on the host.
  */
 #ifndef SLUICE_SANDBOX_H
 #define SLUICE_SANDBOX_H
@@ -64,7 +63,7 @@ static inline struct datapath *opened(void)
 	return d;
 }
 
-/* As a daemon that was killed: what is pinned stays. */
+/* As a killed daemon: the pins stay. */
 static inline void closed(struct datapath *d)
 {
 	open_now = NULL;
@@ -99,7 +98,7 @@ static inline int sandbox_teardown(void **state)
 
 #define sandbox_test(f) cmocka_unit_test_setup_teardown(f, sandbox_setup, sandbox_teardown)
 
-/* Everything here needs root; without it, say so and count nothing as passed. */
+/* Everything here needs root. Without it, the test program fails: nothing counts as passed. */
 #define sandbox_main(name, tests)                                                                  \
 	(geteuid() ? (fprintf(stderr, "%s: needs root\n", name), 77)                               \
 		   : cmocka_run_group_tests_name(name, tests, sandbox_enter, NULL))

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Adaptive admission in the kernel: places are exact on all CPUs and free at once, the programs say
- * of any load what the arithmetic that the daemon and the simulator share says of it, and what
- * requests hold is counted where their law looks. Each request comes on a connection of its own.
+ * Adaptive admission in the kernel. Slots are exact on all CPUs and free at once. For any load, the
+ * programs decide as the arithmetic that they share with the daemon and the simulator. A pool's
+ * state counts the requests of all its models. Each request comes on a connection of its own.
  */
 #include <pthread.h>
 
 #include "packets.h"
 
-#define GROUP 9
+#define POOL 9
 #define REQUEST_TEXT                                                                               \
 	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n{\"model\":\"llama\"}"
 #define REQUEST_BYTES (sizeof(REQUEST_TEXT) - 1)
@@ -54,7 +54,7 @@ static struct link_end connect_anew(void)
 	return l;
 }
 
-/* SLUICE_REASON_NONE if it is admitted. */
+/* SLUICE_REASON_NONE if the request is admitted. */
 static enum sluice_reason request_on(struct link_end *l)
 {
 	unsigned before = w.refusal_count;
@@ -81,10 +81,10 @@ static void set_pool(uint32_t model, uint16_t pool, struct sluice_admission a)
 		flag.admission = a;
 	set_flag(model, flag);
 	if (pool != model) {
-		struct sluice_model_flag group = {
+		struct sluice_model_flag shared = {
 			.allow = 1, .pool = pool, .limit_retry_ms = 1000, .admission = a};
 
-		set_flag(pool, group);
+		set_flag(pool, shared);
 	}
 }
 
@@ -114,13 +114,13 @@ static uint32_t ages_total(uint32_t model)
 
 static void empty_states(void)
 {
-	static const uint32_t used[] = {SLUICE_MODEL_ALL, LLAMA, QWEN, GROUP};
+	static const uint32_t used[] = {SLUICE_MODEL_ALL, LLAMA, QWEN, POOL};
 
 	for (size_t i = 0; i < sizeof(used) / sizeof(used[0]); i++)
 		put_state(used[i], (struct sluice_model_state){0});
 }
 
-static void a_place_is_free_the_moment_its_response_ends_or_its_connection_dies(void **state)
+static void a_slot_is_free_as_soon_as_its_response_ends_or_its_connection_dies(void **state)
 {
 	struct link_end a = connect_anew(), b = connect_anew(), c = connect_anew(),
 			d = connect_anew();
@@ -140,9 +140,9 @@ static void a_place_is_free_the_moment_its_response_ends_or_its_connection_dies(
 	assert_int_equal(send_request(), SLUICE_REASON_IN_FLIGHT);
 }
 
-static void what_requests_hold_is_counted_where_their_law_looks(void **state)
+static void requests_are_counted_in_the_pool_of_their_model(void **state)
 {
-	static const uint16_t pools[] = {LLAMA, GROUP, SLUICE_MODEL_ALL};
+	static const uint16_t pools[] = {LLAMA, POOL, SLUICE_MODEL_ALL};
 
 	for (size_t i = 0; i < 3; i++) {
 		struct link_end a = connect_anew(), b = connect_anew();
@@ -203,8 +203,8 @@ static uint64_t random64(uint64_t most)
 	return ((uint64_t)rand() << 31 ^ rand()) % (most + 1);
 }
 
-/* The programs against admission_judge() as this compiler has it, over loads near what binds. */
-static void the_programs_say_what_the_shared_arithmetic_says(void **state)
+/* The programs against admission_judge() as this compiler builds it, with loads near its bounds. */
+static void the_programs_decide_as_the_shared_arithmetic(void **state)
 {
 	unsigned admitted = 0, refused[SLUICE_REASON_COUNT] = {0};
 
@@ -268,7 +268,7 @@ static void the_programs_say_what_the_shared_arithmetic_says(void **state)
 				 pool.waiting_bytes + (wanted ? 0 : REQUEST_BYTES));
 		assert_int_equal(get_state(LLAMA).refused[rank], !!wanted);
 		assert_int_equal(ages_total(LLAMA), !wanted);
-		/* What it has had of its share goes on from what it had. */
+		/* The client's share continues from the last round. */
 		if (!wanted) {
 			holds.in_flight++;
 			if (a.interval)
@@ -321,7 +321,7 @@ static void *race(void *arg)
 	return NULL;
 }
 
-/* A budget of so many requests, which does not fill up again while it is raced for. */
+/* A budget of so many requests. It does not refill during the race. */
 static void set_quota(uint32_t id, uint32_t requests)
 {
 	struct sluice_quota quota = {.request_ns = HOUR, .request_span_ns = requests * HOUR};
@@ -333,7 +333,8 @@ static void set_quota(uint32_t id, uint32_t requests)
 	set_flag(LLAMA, flag);
 }
 
-/* More requests of one client at once than there are places, or than its budget has, from all CPUs.
+/*
+ * All CPUs at once send more requests of one client than there are slots, or than its budget has.
  */
 static void race_once(bool budget)
 {
@@ -382,19 +383,19 @@ static void race_once(bool budget)
 	assert_int_equal(client_holds(), RACE_CEILING);
 }
 
-static void two_cpus_cannot_both_take_the_last_place(void **state)
+static void two_cpus_cannot_both_take_the_last_slot(void **state)
 {
 	for (int i = 0; i < RACES; i++)
 		race_once(false);
 }
 
-static void two_cpus_cannot_both_have_the_last_of_a_budget(void **state)
+static void two_cpus_cannot_both_take_the_last_request_of_a_budget(void **state)
 {
 	for (int i = 0; i < RACES; i++)
 		race_once(true);
 }
 
-static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state)
+static void in_shadow_mode_only_a_request_that_would_be_admitted_takes_a_slot(void **state)
 {
 	struct sluice_model_flag flag = {
 		.allow = 1, .pool = LLAMA, .mode = SLUICE_MODE_SHADOW, .admission = ceiling_of(2)};
@@ -418,7 +419,7 @@ static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state
 	send_on(&l[4], true, PSH | ACK, END);
 	assert_int_equal(get_state(LLAMA).in_flight, 2);
 	assert_int_equal(get_state(LLAMA).shadow_in_flight, 2);
-	/* the place of an admitted one is the next one's */
+	/* an admitted request's slot is free for the next one */
 	send_on(&l[0], true, PSH | ACK, SSE_HEAD EVENT END);
 	assert_int_equal(get_state(LLAMA).in_flight, 1);
 	assert_int_equal(send_request(), SLUICE_REASON_NONE);
@@ -429,13 +430,13 @@ static void shadow_mode_gives_places_only_to_what_would_be_admitted(void **state
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		packets_test(a_place_is_free_the_moment_its_response_ends_or_its_connection_dies),
-		packets_test(what_requests_hold_is_counted_where_their_law_looks),
-		packets_test(the_programs_say_what_the_shared_arithmetic_says),
-		packets_test(two_cpus_cannot_both_take_the_last_place),
-		packets_test(two_cpus_cannot_both_have_the_last_of_a_budget),
-		packets_test(shadow_mode_gives_places_only_to_what_would_be_admitted),
+		packets_test(a_slot_is_free_as_soon_as_its_response_ends_or_its_connection_dies),
+		packets_test(requests_are_counted_in_the_pool_of_their_model),
+		packets_test(the_programs_decide_as_the_shared_arithmetic),
+		packets_test(two_cpus_cannot_both_take_the_last_slot),
+		packets_test(two_cpus_cannot_both_take_the_last_request_of_a_budget),
+		packets_test(in_shadow_mode_only_a_request_that_would_be_admitted_takes_a_slot),
 	};
 
-	return packets_main("law", tests);
+	return packets_main("admission", tests);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The walk that keeps counts honest: what it takes away and when, and that it mends a count by
- * adding, only where nothing moves. Connections are written by hand; no packet flows. Part of
- * invariant 8.
+ * The walk that keeps counts honest: which connections it removes and when, and how it corrects a
+ * count by adding, only where nothing moves. The test writes connections into the maps; no packet
+ * flows. Part of invariant 8.
  */
 #include "core/state.h"
 #include "sandbox.h"
@@ -57,8 +57,10 @@ static void count(struct datapath *d, uint32_t model, int64_t in_flight, int64_t
 		assert_int_equal(s_.waiting, waits);                                               \
 	} while (0)
 
-/* Ages the connections of n rows, of which those go that are to go; `stay` requests are in flight
- * then, all to model 3. */
+/*
+ * Runs the walk over n connections: exactly the rows with `goes` are removed. `stay` requests
+ * remain in flight, all of model 3.
+ */
 #define assert_aged(d, rows, n, stay)                                                              \
 	do {                                                                                       \
 		assert_done(datapath_age(d, NOW));                                                 \
@@ -88,7 +90,7 @@ static void silent_connections_go_each_after_its_time(void **state)
 		{31, SLUICE_CONN_CLIENT_FIN | SLUICE_CONN_SERVER_FIN, 0, true},
 		{31, SLUICE_CONN_CLIENT_FIN, 0, true},
 		{31, SLUICE_CONN_SERVER_FIN, 1, true},
-		/* A client that has only closed its sending side still waits for its answer. */
+		/* A client that has only closed its sending side still waits for its response. */
 		{31, SLUICE_CONN_CLIENT_FIN, 1, false},
 		{601, SLUICE_CONN_CLIENT_FIN, 1, true},
 	};
@@ -105,9 +107,11 @@ static void silent_connections_go_each_after_its_time(void **state)
 	closed(d);
 }
 
-/* A request that the server has not acknowledged in thirty seconds it has not got, whatever else
- * its client sends. */
-static void what_the_server_has_not_heard_holds_no_place(void **state)
+/*
+ * A request that the server has not acknowledged for thirty seconds has not reached it, whatever
+ * else its client sends.
+ */
+static void a_request_that_has_not_reached_the_server_holds_no_slot(void **state)
 {
 	static const struct {
 		uint64_t since; /* seconds ago */
@@ -120,7 +124,7 @@ static void what_the_server_has_not_heard_holds_no_place(void **state)
 		{31, 0, 500, 500, 1, false},
 		{31, SLUICE_CONN_CLIENT_FIN, 501, 500, 1, false},
 		{31, SLUICE_CONN_CLIENT_FIN, 501, 499, 1, true},
-		/* the bytes that are missing may be another request's */
+		/* the missing bytes may belong to another request */
 		{31, SLUICE_CONN_REQUEST, 500, 100, 1, false},
 		{31, 0, 500, 100, 2, false},
 	};
@@ -168,7 +172,7 @@ static void silent_tombstones_go_after_ten_seconds(void **state)
 	closed(d);
 }
 
-static void a_count_that_drifted_is_mended_by_addition(void **state)
+static void a_drifted_count_is_corrected_by_addition(void **state)
 {
 	struct datapath *d = opened();
 
@@ -176,7 +180,7 @@ static void a_count_that_drifted_is_mended_by_addition(void **state)
 	put_conn(d, 2, 1, 0, 1, 7, SLUICE_EXCHANGE_IN_FLIGHT);
 	count(d, SLUICE_MODEL_ALL, 3, 2);
 	count(d, 7, 5, 0);  /* two too many, two too few */
-	count(d, 8, -1, 0); /* a model that nobody holds */
+	count(d, 8, -1, 0); /* a model without requests */
 	for (int i = 0; i < 3; i++)
 		assert_done(datapath_age(d, NOW));
 	assert_counts(d, SLUICE_MODEL_ALL, 3, 2);
@@ -194,8 +198,10 @@ static void a_count_in_motion_is_left_alone(void **state)
 {
 	struct datapath *d = opened();
 
-	/* Each call finds another exchange in the place of the last, or another count: nothing may
-	 * be concluded. */
+	/*
+	 * Each call finds another exchange in the slot, or another count: the walk must conclude
+	 * nothing.
+	 */
 	for (int i = 0; i < 12; i++) {
 		count(d, 5, i % 2 ? 1 : -1, 0);
 		assert_done(datapath_age(d, NOW));
@@ -247,38 +253,38 @@ static void a_client_that_holds_nothing_loses_its_stale_count(void **state)
 	closed(d);
 }
 
-static void a_client_ahead_of_its_share_is_remembered_until_it_is_due(void **state)
+static void a_client_above_its_share_is_kept_until_its_theoretical_arrival_time(void **state)
 {
 	struct datapath *d = opened();
 	int fd = map_fd(d->skel->maps.client_in_flight);
-	struct sluice_client_flag_key ahead = {.client.addr = {8}, .model = 7},
+	struct sluice_client_flag_key above = {.client.addr = {8}, .model = 7},
 				      even = {.client.addr = {9}, .model = 7};
-	struct sluice_holding of_early = {0, 101 * ADMISSION_ALL},
+	struct sluice_holding of_above = {0, 101 * ADMISSION_ALL},
 			      of_even = {0, 100 * ADMISSION_ALL};
 
 	d->state[7].admitted = 100;
-	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_early, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &above, &of_above, BPF_ANY), 0);
 	assert_int_equal(bpf_map_update_elem(fd, &even, &of_even, BPF_ANY), 0);
 	for (uint64_t s = 0; s < 100; s += 10) {
 		assert_done(datapath_age(d, NOW + s * SECOND));
-		assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_early), 0);
+		assert_int_equal(bpf_map_lookup_elem(fd, &above, &of_above), 0);
 	}
 	assert_int_equal(bpf_map_lookup_elem(fd, &even, &of_even), -ENOENT);
-	d->state[7].admitted++; /* another is let in */
+	d->state[7].admitted++; /* another admission */
 	assert_done(datapath_age(d, NOW + 100 * SECOND));
-	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_early), -ENOENT);
-	/* Where nobody is let in any more it goes, too, in the end. */
-	of_early.tat = 1000 * ADMISSION_ALL;
-	assert_int_equal(bpf_map_update_elem(fd, &ahead, &of_early, BPF_ANY), 0);
+	assert_int_equal(bpf_map_lookup_elem(fd, &above, &of_above), -ENOENT);
+	/* Without further admissions the entry goes after a time. */
+	of_above.tat = 1000 * ADMISSION_ALL;
+	assert_int_equal(bpf_map_update_elem(fd, &above, &of_above, BPF_ANY), 0);
 	assert_done(datapath_age(d, NOW + 110 * SECOND));
 	assert_done(datapath_age(d, NOW + 229 * SECOND));
-	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_early), 0);
+	assert_int_equal(bpf_map_lookup_elem(fd, &above, &of_above), 0);
 	assert_done(datapath_age(d, NOW + 230 * SECOND));
-	assert_int_equal(bpf_map_lookup_elem(fd, &ahead, &of_early), -ENOENT);
+	assert_int_equal(bpf_map_lookup_elem(fd, &above, &of_above), -ENOENT);
 	closed(d);
 }
 
-/* A request of model 3 that is under the law of entry 900, as of a group. */
+/* A request of model 3 in pool 900. */
 static void put_waiting(struct datapath *d, uint32_t n, uint64_t idle, uint64_t since,
 			uint32_t bytes, uint32_t flags)
 {
@@ -291,7 +297,7 @@ static void put_waiting(struct datapath *d, uint32_t n, uint64_t idle, uint64_t 
 	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
 }
 
-static void what_is_forgotten_is_given_back_wherever_it_is_counted(void **state)
+static void a_removed_connection_is_subtracted_from_every_count(void **state)
 {
 	const uint64_t since = NOW - 700 * SECOND, kept = NOW - 3 * SECOND;
 	struct datapath *d = opened();
@@ -332,7 +338,7 @@ static void what_is_forgotten_is_given_back_wherever_it_is_counted(void **state)
 	closed(d);
 }
 
-static void bytes_that_wait_and_what_is_beyond_are_mended(void **state)
+static void waiting_bytes_and_shadow_in_flight_are_corrected(void **state)
 {
 	struct datapath *d = opened();
 
@@ -353,12 +359,12 @@ static void bytes_that_wait_and_what_is_beyond_are_mended(void **state)
 	closed(d);
 }
 
-static void ages_of_nobody_are_cleared_where_all_is_quiet(void **state)
+static void ages_without_a_request_are_cleared_on_an_idle_model(void **state)
 {
 	struct datapath *d = opened();
 	struct state_load load;
 
-	put_waiting(d, 1, 1, NOW - SECOND, 10, BOTH); /* law 900 has somebody who waits */
+	put_waiting(d, 1, 1, NOW - SECOND, 10, BOTH); /* pool 900 has a request that waits */
 	count(d, SLUICE_MODEL_ALL, 1, 1);
 	count(d, 3, 1, 1);
 	count(d, 900, 1, 1);
@@ -369,7 +375,7 @@ static void ages_of_nobody_are_cleared_where_all_is_quiet(void **state)
 	d->state[5].ages.older = 3;
 	d->state[6].ages.older = -1;
 	assert_done(datapath_get_load(d, 5, NOW, &load));
-	assert_int_equal(load.oldest_ns, 0); /* nobody waits, whatever they say */
+	assert_int_equal(load.oldest_ns, 0); /* nothing waits, whatever the ages say */
 	assert_done(datapath_age(d, NOW));
 	assert_int_equal(d->state[5].ages.older, 3);
 	assert_done(datapath_age(d, NOW));
@@ -382,7 +388,7 @@ static void ages_of_nobody_are_cleared_where_all_is_quiet(void **state)
 	closed(d);
 }
 
-/* The number in a slot, of those that wait since `since`. */
+/* The number of requests in the slot of `since` that wait since then. */
 static uint64_t waiting_since(struct datapath *d, uint64_t since)
 {
 	uint64_t word = d->state[900].ages.slot[ages_time(since) & (AGES_SLOTS - 1)];
@@ -390,7 +396,7 @@ static uint64_t waiting_since(struct datapath *d, uint64_t since)
 	return word >> 32 == ages_time(since) ? word & 0xffffffff : 0;
 }
 
-/* One more waits under law 900 since `since`, and is noted or not. */
+/* One more request waits in pool 900 since `since`, and is in its ages or not. */
 static void begin_waiting(struct datapath *d, uint32_t n, uint64_t since, bool noted)
 {
 	put_waiting(d, n, 0, since, 10, BOTH);
@@ -415,7 +421,7 @@ static void end_waiting(struct datapath *d, uint32_t n, uint64_t since)
 	ages_remove(&d->state[900].ages, since);
 }
 
-static void ages_are_mended_on_a_model_that_never_empties(void **state)
+static void ages_are_corrected_on_a_model_that_is_never_idle(void **state)
 {
 	const uint64_t wrong = NOW - 9 * SECOND, missing = NOW - 4 * SECOND,
 		       moving = NOW - 7 * SECOND;
@@ -427,17 +433,17 @@ static void ages_are_mended_on_a_model_that_never_empties(void **state)
 		begin_waiting(d, n, now - (2 - n) * step, true);
 	begin_waiting(d, 1000, wrong, true);
 	for (int i = 0; i < 2; i++)
-		ages_add(&d->state[900].ages, wrong); /* two of nobody beside it */
+		ages_add(&d->state[900].ages, wrong); /* two more that no request has */
 	begin_waiting(d, 1001, missing, true);
 	begin_waiting(d, 1002, missing, false);
 	for (int i = 0; i < 5; i++)
 		ages_add(&d->state[900].ages, moving);
 	d->state[900].ages.older = 4;
 	for (uint32_t n = 3; n < 9;
-	     n++) { /* at each call one begins, and the oldest of the three has its token */
+	     n++) { /* each call: one begins, and the oldest of the three gets its first token */
 		assert_int_equal(d->state[900].waiting, 6);
 		assert_int_equal(waiting_since(d, wrong),
-				 n < 5 ? 3 : 1); /* two calls agree first */
+				 n < 5 ? 3 : 1); /* two calls must agree first */
 		assert_int_equal(waiting_since(d, missing), n < 5 ? 1 : 2);
 		assert_int_equal(d->state[900].ages.older, n < 5 ? 4 : 0);
 		if (n < 6)
@@ -453,10 +459,10 @@ static void ages_are_mended_on_a_model_that_never_empties(void **state)
 	closed(d);
 }
 
-static void ages_that_are_right_or_new_stay_as_they_are(void **state)
+static void right_and_new_ages_stay_as_they_are(void **state)
 {
 	const uint64_t old = NOW - 40 * SECOND;
-	/* A round of the ring later, in the slot of the first: that has moved to `older`. */
+	/* A round of the ring later, in the slot of the first: that one has moved to `older`. */
 	const uint64_t round = old + ((uint64_t)AGES_SLOTS << AGES_SHIFT);
 	struct datapath *d = opened();
 	struct sluice_ages was;
@@ -464,7 +470,8 @@ static void ages_that_are_right_or_new_stay_as_they_are(void **state)
 	begin_waiting(d, 1, old, true);
 	begin_waiting(d, 2, round, true);
 	begin_waiting(d, 3, NOW - SECOND, true);
-	begin_waiting(d, 4, NOW - 2 * SECOND, false); /* never noted, in a slot of an older time */
+	begin_waiting(d, 4, NOW - 2 * SECOND,
+		      false); /* never in the ages, in a slot of an older time */
 	d->state[900].ages.slot[ages_time(NOW - 2 * SECOND) & (AGES_SLOTS - 1)] = 0;
 	assert_int_equal(d->state[900].ages.older, 1);
 	for (int i = 0; i < 3; i++)
@@ -473,7 +480,7 @@ static void ages_that_are_right_or_new_stay_as_they_are(void **state)
 	for (int i = 0; i < 6; i++)
 		assert_done(datapath_age(d, NOW));
 	assert_memory_equal(&d->state[900].ages, &was, sizeof(was));
-	/* With time the new ones are found to be nobody's. */
+	/* After a time the walk finds that no request has the new ones. */
 	for (int i = 0; i < 3; i++)
 		assert_done(datapath_age(d, NOW + SECOND));
 	assert_int_equal(waiting_since(d, NOW), 0);
@@ -489,7 +496,7 @@ static void see_client(void *arg, const struct sluice_client *client,
 	++*(unsigned *)arg;
 }
 
-static void what_a_client_holds_is_summed_over_laws(void **state)
+static void a_clients_in_flight_is_summed_over_pools(void **state)
 {
 	enum { CLIENTS = 3000 };
 	struct datapath *d = opened();
@@ -526,7 +533,7 @@ static void what_a_client_holds_is_summed_over_laws(void **state)
 	closed(d);
 }
 
-static void the_classes_in_force_are_exactly_those_asked_for(void **state)
+static void the_classes_in_force_are_exactly_those_requested(void **state)
 {
 	struct datapath *d = opened();
 	struct datapath_priority list[3] = {{.class = 2}, {.class = 0}, {.class = 3}};
@@ -636,8 +643,8 @@ static void add_admitted(void *arg, const struct sluice_count_key *key, uint64_t
 	seen[key->service] = n;
 }
 
-/* Each CPU has a service of its own there; what is in the other map is of two of them. */
-static void admitted_requests_are_told_once_wherever_they_were_counted(void **state)
+/* Each CPU has one service in admitted_counts; the other map has counts of two services. */
+static void admitted_requests_are_reported_once_from_both_maps(void **state)
 {
 	struct datapath *d = opened();
 	struct sluice_admitted_count *own = calloc(d->cpus, sizeof(*own));
@@ -660,7 +667,7 @@ static void admitted_requests_are_told_once_wherever_they_were_counted(void **st
 						     each, BPF_ANY),
 				 0);
 	}
-	for (int daemon = 0; daemon < 2; daemon++) { /* the second finds what the first left */
+	for (int daemon = 0; daemon < 2; daemon++) { /* the second finds the counts of the first */
 		memset(seen, 0, sizeof(seen));
 		assert_done(datapath_each_count(d, add_admitted, seen));
 		assert_memory_equal(seen, want, sizeof(want));
@@ -676,23 +683,23 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sandbox_test(silent_connections_go_each_after_its_time),
-		sandbox_test(what_the_server_has_not_heard_holds_no_place),
+		sandbox_test(a_request_that_has_not_reached_the_server_holds_no_slot),
 		sandbox_test(silent_tombstones_go_after_ten_seconds),
-		sandbox_test(a_count_that_drifted_is_mended_by_addition),
+		sandbox_test(a_drifted_count_is_corrected_by_addition),
 		sandbox_test(a_count_in_motion_is_left_alone),
 		sandbox_test(a_walk_over_several_calls_counts_everything_once),
 		sandbox_test(a_client_that_holds_nothing_loses_its_stale_count),
-		sandbox_test(a_client_ahead_of_its_share_is_remembered_until_it_is_due),
-		sandbox_test(what_is_forgotten_is_given_back_wherever_it_is_counted),
-		sandbox_test(bytes_that_wait_and_what_is_beyond_are_mended),
-		sandbox_test(ages_of_nobody_are_cleared_where_all_is_quiet),
-		sandbox_test(ages_are_mended_on_a_model_that_never_empties),
-		sandbox_test(ages_that_are_right_or_new_stay_as_they_are),
-		sandbox_test(what_a_client_holds_is_summed_over_laws),
-		sandbox_test(the_classes_in_force_are_exactly_those_asked_for),
+		sandbox_test(a_client_above_its_share_is_kept_until_its_theoretical_arrival_time),
+		sandbox_test(a_removed_connection_is_subtracted_from_every_count),
+		sandbox_test(waiting_bytes_and_shadow_in_flight_are_corrected),
+		sandbox_test(ages_without_a_request_are_cleared_on_an_idle_model),
+		sandbox_test(ages_are_corrected_on_a_model_that_is_never_idle),
+		sandbox_test(right_and_new_ages_stay_as_they_are),
+		sandbox_test(a_clients_in_flight_is_summed_over_pools),
+		sandbox_test(the_classes_in_force_are_exactly_those_requested),
 		sandbox_test(sums_are_over_all_cpus),
 		sandbox_test(lists_are_whole),
-		sandbox_test(admitted_requests_are_told_once_wherever_they_were_counted),
+		sandbox_test(admitted_requests_are_reported_once_from_both_maps),
 	};
 
 	return sandbox_main("age", tests);

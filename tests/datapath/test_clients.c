@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Whose a request is, packet by packet: the holder of the key that it shows, the address that a
- * trusted proxy names in a header or in front of the connection, or its own; however it is cut into
- * segments. Each request comes on a connection of its own.
+ * Client identity, packet by packet. A request is charged to the holder of its key, to the address
+ * that a trusted proxy names in a header or in a PROXY header, or to the peer's address. Every cut
+ * into segments gives the same. Each request comes on a connection of its own.
  */
 #include "packets.h"
 
 #include <arpa/inet.h>
 
-#define QUOTA             7
-#define POST              "POST /v1/chat/completions HTTP/1.1\r\n"
-#define TAIL              "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
-#define REQUEST_OF(lines) POST lines TAIL
-#define KEY_A             "Authorization: Bearer sk-alpha\r\n"
-#define KEY_B             "X-Api-Key: sk-beta\r\n"
-#define SIG               "\r\n\r\n\0\r\nQUIT\n"
+#define QUOTA               7
+#define POST                "POST /v1/chat/completions HTTP/1.1\r\n"
+#define TAIL                "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+#define REQUEST_WITH(lines) POST lines TAIL
+#define KEY_A               "Authorization: Bearer sk-alpha\r\n"
+#define KEY_B               "X-Api-Key: sk-beta\r\n"
+#define SIG                 "\r\n\r\n\0\r\nQUIT\n"
 
 static const struct siphash_secret secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0};
 static struct shape shape;
@@ -50,8 +50,10 @@ static void connect_anew(void)
 	send_bytes(false, ACK, "", 0);
 }
 
-/* One request on a new connection, in two segments: milliseconds to wait if it is refused, -1 if it
- * passes. */
+/*
+ * One request on a new connection, in two segments. Returns the milliseconds to wait if it is
+ * refused, -1 if it passes.
+ */
 static int64_t request_text(const char *text, size_t len, size_t cut)
 {
 	int ret;
@@ -140,7 +142,9 @@ static struct sluice_client address_client(const char *text)
 	return client;
 }
 
-/* Whoever these bytes are charged to, cut at every byte: "key:…", an address, or NULL: the peer. */
+/*
+ * These bytes are charged to this client at every cut: "key:…", an address, or NULL for the peer.
+ */
 static void assert_client(const char *text, size_t len, const char *who)
 {
 	struct sluice_client want = !who                       ? this_client(shape.ipv6)
@@ -161,31 +165,31 @@ static void assert_client(const char *text, size_t len, const char *who)
 	}
 }
 
-#define client_is(text, who) assert_client(text, sizeof(text) - 1, who)
+#define assert_client_is(text, who) assert_client(text, sizeof(text) - 1, who)
 
-static void each_key_has_a_budget_of_its_own_wherever_it_comes_from(void **state)
+static void each_key_has_its_own_budget_from_any_address(void **state)
 {
 	set_identity(0, false);
 	set_quota();
-	assert_int_equal(send_request(REQUEST_OF(KEY_A)), -1);
-	assert_int_equal(send_request(REQUEST_OF(KEY_B)), -1);
-	assert_int_equal(send_request(REQUEST_OF("")), -1);
-	assert_int_equal(send_request(REQUEST_OF(KEY_A)), 10000);
-	assert_int_equal(send_request(REQUEST_OF(KEY_B)), 10000);
-	assert_int_equal(send_request(REQUEST_OF("")), 10000);
-	assert_int_equal(send_request(REQUEST_OF("X-Api-Key: sk-alpha\r\n")), 10000);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_B)), -1);
+	assert_int_equal(send_request(REQUEST_WITH("")), -1);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), 10000);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_B)), 10000);
+	assert_int_equal(send_request(REQUEST_WITH("")), 10000);
+	assert_int_equal(send_request(REQUEST_WITH("X-Api-Key: sk-alpha\r\n")), 10000);
 	shape.ipv6 = true; /* another address */
-	assert_int_equal(send_request(REQUEST_OF(KEY_A)), 10000);
-	assert_int_equal(send_request(REQUEST_OF("")), -1);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), 10000);
+	assert_int_equal(send_request(REQUEST_WITH("")), -1);
 	pass_ms(10000);
-	assert_int_equal(send_request(REQUEST_OF(KEY_A)), -1);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
 	shape.ipv6 = false;
-	assert_int_equal(send_request(REQUEST_OF(KEY_A)), 10000);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), 10000);
 }
 
-static void a_connections_requests_are_each_their_own_keys(void **state)
+static void each_request_of_a_connection_is_charged_to_its_own_key(void **state)
 {
-	static const char two[] = REQUEST_OF(KEY_A) REQUEST_OF("") REQUEST_OF(KEY_B);
+	static const char two[] = REQUEST_WITH(KEY_A) REQUEST_WITH("") REQUEST_WITH(KEY_B);
 	struct sluice_client_count count;
 	struct sluice_client client;
 
@@ -201,7 +205,7 @@ static void a_connections_requests_are_each_their_own_keys(void **state)
 	assert_int_equal(count.admitted, 1);
 }
 
-static void say_of(struct sluice_client client, uint8_t allow)
+static void set_override(struct sluice_client client, uint8_t allow)
 {
 	struct sluice_client_flag_key key = {.client = client};
 	struct sluice_client_flag flag = {.allow = allow, .reason = SLUICE_REASON_CLIENT_BLOCKED};
@@ -224,16 +228,16 @@ static void each_clients_refusals_are_counted_by_reason(void **state)
 
 	set_identity(0, false);
 	set_quota();
-	assert_int_equal(send_request(REQUEST_OF("")), -1);
+	assert_int_equal(send_request(REQUEST_WITH("")), -1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(send_request(REQUEST_OF("")), 10000);
+		assert_int_equal(send_request(REQUEST_WITH("")), 10000);
 	set_mode(SLUICE_MODE_SHADOW);
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(send_request(REQUEST_OF("")), -1);
+		assert_int_equal(send_request(REQUEST_WITH("")), -1);
 	set_mode(SLUICE_MODE_ENFORCE);
-	say_of(client, 0);
-	assert_true(send_request(REQUEST_OF("")) > 0);
-	assert_true(send_request(REQUEST_OF(KEY_A)) > 0);
+	set_override(client, 0);
+	assert_true(send_request(REQUEST_WITH("")) > 0);
+	assert_true(send_request(REQUEST_WITH(KEY_A)) > 0);
 	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &count), 0);
 	assert_int_equal(count.admitted, 3);
 	assert_int_equal(count.rejected, 4);
@@ -244,7 +248,7 @@ static void each_clients_refusals_are_counted_by_reason(void **state)
 	assert_int_equal(count.last_reason, SLUICE_REASON_CLIENT_BLOCKED);
 	assert_int_equal(count.last_service, HTTP_ID);
 	assert_int_equal(count.last_model, LLAMA);
-	/* whoever comes anew begins at nothing */
+	/* every new client begins at 0 */
 	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &key, &count), 0);
 	assert_int_equal(count.admitted, 0);
 	assert_int_equal(count.rejected, 1);
@@ -252,8 +256,8 @@ static void each_clients_refusals_are_counted_by_reason(void **state)
 	assert_int_equal(count.by_reason[SLUICE_REASON_REQUEST_QUOTA], 0);
 }
 
-/* A key is whose it is wherever it comes from: it has the quota itself, and one budget. */
-static void the_holder_of_a_key_is_in_no_prefix_with_a_weight(void **state)
+/* A key identifies its holder at any address: the quota itself and one budget. */
+static void the_holder_of_a_key_has_no_prefixs_weight(void **state)
 {
 	const struct sluice_weighted_key weighted = {3 * SLUICE_WEIGHT_ONE, QUOTA};
 	struct sluice_quota thrice = {.request_ns = 10000 * MS / 3, .request_span_ns = 10000 * MS};
@@ -265,59 +269,65 @@ static void the_holder_of_a_key_is_in_no_prefix_with_a_weight(void **state)
 	assert_int_equal(bpf_map_update_elem(fd_of(weighted_quotas), &weighted, &id, BPF_ANY), 0);
 	set_prefix(false, 128, (struct sluice_prefix){.weight = weighted.weight});
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(send_request(REQUEST_OF("")), -1);
-	assert_true(send_request(REQUEST_OF("")) > 0);
-	assert_int_equal(send_request(REQUEST_OF(KEY_A)), -1);
-	assert_int_equal(send_request(REQUEST_OF(KEY_A)), 10000);
+		assert_int_equal(send_request(REQUEST_WITH("")), -1);
+	assert_true(send_request(REQUEST_WITH("")) > 0);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), 10000);
 }
 
-static void of_a_key_and_its_address_the_strictest_word_holds(void **state)
+static void of_a_key_and_its_address_the_strictest_rule_holds(void **state)
 {
 	set_identity(0, false);
 	set_quota();
-	say_of(key_client("sk-alpha"), 0);
-	assert_true(send_request(REQUEST_OF(KEY_A)) > 0);
+	set_override(key_client("sk-alpha"), 0);
+	assert_true(send_request(REQUEST_WITH(KEY_A)) > 0);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_CLIENT_BLOCKED);
 	assert_int_equal(w.refusals[0].client.kind, SLUICE_CLIENT_KEY);
-	assert_int_equal(send_request(REQUEST_OF(KEY_B)), -1);
-	say_of(key_client("sk-alpha"), 1);
+	assert_int_equal(send_request(REQUEST_WITH(KEY_B)), -1);
+	set_override(key_client("sk-alpha"), 1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(send_request(REQUEST_OF(KEY_A)), -1);
-	say_of(this_client(false), 0);
-	assert_true(send_request(REQUEST_OF(KEY_A)) > 0);
-	assert_true(send_request(REQUEST_OF("")) > 0);
-	say_of(this_client(false), 1);
+		assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
+	set_override(this_client(false), 0);
+	assert_true(send_request(REQUEST_WITH(KEY_A)) > 0);
+	assert_true(send_request(REQUEST_WITH("")) > 0);
+	set_override(this_client(false), 1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(send_request(REQUEST_OF(KEY_B)), -1);
-	say_of(key_client("sk-beta"), 0);
-	assert_true(send_request(REQUEST_OF(KEY_B)) > 0);
+		assert_int_equal(send_request(REQUEST_WITH(KEY_B)), -1);
+	set_override(key_client("sk-beta"), 0);
+	assert_true(send_request(REQUEST_WITH(KEY_B)) > 0);
 }
 
-static void only_a_trusted_proxys_word_counts(void **state)
+static void only_a_trusted_proxys_header_counts(void **state)
 {
 	static const bool both[] = {false, true};
 
 	for (int i = 0; i < 2; i++) {
 		shape.ipv6 = both[i];
 		set_identity(3, false);
-		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
+		assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
 		trust(OPAQUE_ID);
-		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
+		assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9\r\n"), NULL);
 		trust(HTTP_ID);
-		client_is(REQUEST_OF("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n"), "203.0.113.9");
-		client_is(REQUEST_OF("X-Forwarded-For: 2001:db8:1:2::9\r\n"), "2001:db8:1:2::");
-		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, unknown\r\n"), NULL);
-		client_is(REQUEST_OF("Forwarded: for=203.0.113.9\r\n"), NULL);
-		client_is(REQUEST_OF(""), NULL);
-		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n" KEY_B), "key:sk-beta");
+		assert_client_is(REQUEST_WITH("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n"),
+				 "203.0.113.9");
+		assert_client_is(REQUEST_WITH("X-Forwarded-For: 2001:db8:1:2::9\r\n"),
+				 "2001:db8:1:2::");
+		assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9, unknown\r\n"), NULL);
+		assert_client_is(REQUEST_WITH("Forwarded: for=203.0.113.9\r\n"), NULL);
+		assert_client_is(REQUEST_WITH(""), NULL);
+		assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9\r\n" KEY_B),
+				 "key:sk-beta");
 		set_identity(1, false);
 		trust(HTTP_ID);
-		client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n" KEY_A), "203.0.113.9");
-		client_is(REQUEST_OF(KEY_A), "key:sk-alpha");
+		assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9\r\n" KEY_A),
+				 "203.0.113.9");
+		assert_client_is(REQUEST_WITH(KEY_A), "key:sk-alpha");
 		set_identity(2, false);
 		trust(HTTP_ID);
-		client_is(REQUEST_OF(KEY_A "X-Forwarded-For: 203.0.113.9\r\n"), "key:sk-alpha");
-		client_is(REQUEST_OF(KEY_B "X-Forwarded-For: 203.0.113.9\r\n"), "203.0.113.9");
+		assert_client_is(REQUEST_WITH(KEY_A "X-Forwarded-For: 203.0.113.9\r\n"),
+				 "key:sk-alpha");
+		assert_client_is(REQUEST_WITH(KEY_B "X-Forwarded-For: 203.0.113.9\r\n"),
+				 "203.0.113.9");
 	}
 }
 
@@ -334,31 +344,34 @@ static void trust_address(const char *text)
 	assert_int_equal(bpf_map_update_elem(fd_of(trusted_proxies), &key, &one, BPF_ANY), 0);
 }
 
-static void of_a_chain_of_proxies_the_last_that_is_none_is_the_client(void **state)
+static void in_a_chain_of_proxies_the_last_untrusted_address_is_the_client(void **state)
 {
 	set_identity(1, false);
 	trust(HTTP_ID);
 	trust_address("10.0.0.1");
 	trust_address("10.0.0.2");
 	trust_address("2001:db8:5:5::");
-	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n"), "203.0.113.9");
-	client_is(REQUEST_OF("X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1, 10.0.0.2\r\n"),
-		  "203.0.113.9");
-	client_is(
-		REQUEST_OF(
+	assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n"), "203.0.113.9");
+	assert_client_is(
+		REQUEST_WITH("X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.1, 10.0.0.2\r\n"),
+		"203.0.113.9");
+	assert_client_is(
+		REQUEST_WITH(
 			"X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-For: 10.0.0.1,2001:db8:5:5::7, 10.0.0.2\r\n"),
 		"203.0.113.9");
-	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, 10.0.0.3\r\n"),
-		  "10.0.0.3"); /* nobody trusts it */
-	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.1\r\n"), "10.0.0.3");
-	client_is(REQUEST_OF("X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n"), "10.0.0.1");
-	/* what a proxy could not say ends the chain; so does a fifth */
-	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, unknown, 10.0.0.1\r\n"), "10.0.0.1");
-	client_is(
-		REQUEST_OF(
+	assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9, 10.0.0.3\r\n"),
+			 "10.0.0.3"); /* an untrusted proxy */
+	assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.1\r\n"),
+			 "10.0.0.3");
+	assert_client_is(REQUEST_WITH("X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n"), "10.0.0.1");
+	/* an element that is no address ends the chain; so does a fifth */
+	assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9, unknown, 10.0.0.1\r\n"),
+			 "10.0.0.1");
+	assert_client_is(
+		REQUEST_WITH(
 			"X-Forwarded-For: 203.0.113.9, 10.0.0.2, 10.0.0.1, 10.0.0.2, 10.0.0.1\r\n"),
 		"10.0.0.2");
-	client_is(REQUEST_OF("X-Forwarded-For: 203.0.113.9, 10.0.0.1, unknown\r\n"), NULL);
+	assert_client_is(REQUEST_WITH("X-Forwarded-For: 203.0.113.9, 10.0.0.1, unknown\r\n"), NULL);
 }
 
 static void set_class(const char *text, uint8_t class)
@@ -377,19 +390,19 @@ static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
 	trust(HTTP_ID);
 	set_quota();
 	set_class("203.0.113.9", SLUICE_PREFIX_BLOCKED);
-	assert_true(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.9\r\n")) > 0);
+	assert_true(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.9\r\n")) > 0);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_CLIENT_BLOCKED);
-	assert_int_equal(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.10\r\n")), -1);
-	assert_int_equal(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.10\r\n")), 10000);
+	assert_int_equal(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), -1);
+	assert_int_equal(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), 10000);
 	set_class("203.0.113.10", SLUICE_PREFIX_EXEMPT);
-	assert_int_equal(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.10\r\n")), -1);
-	/* the proxy's own address blocked: not those whom it speaks for, and so not its SYN */
+	assert_int_equal(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), -1);
+	/* The proxy's own address is blocked: not the clients behind it, and so not its SYN. */
 	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED});
-	say_of(this_client(false), 0);
-	assert_int_equal(send_request(REQUEST_OF("X-Forwarded-For: 203.0.113.11\r\n")), -1);
+	set_override(this_client(false), 0);
+	assert_int_equal(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.11\r\n")), -1);
 	port++;
 	assert_int_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
-	assert_true(send_request(REQUEST_OF("")) > 0);
+	assert_true(send_request(REQUEST_WITH("")) > 0);
 	clear_map(fd_of(trusted_proxies), sizeof(struct sluice_trusted_key));
 	port++;
 	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
@@ -404,29 +417,30 @@ static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
 static void a_proxy_header_names_a_connections_client(void **state)
 {
 	set_identity(0, true);
-	client_is(V1 REQUEST_OF(""), NULL); /* not trusted: framed, and not believed */
-	client_is(V1 REQUEST_OF(KEY_A), "key:sk-alpha");
+	assert_client_is(V1 REQUEST_WITH(""), NULL); /* not trusted: framed, and not believed */
+	assert_client_is(V1 REQUEST_WITH(KEY_A), "key:sk-alpha");
 	trust(HTTP_ID);
-	client_is(V1 REQUEST_OF(""), "203.0.113.9");
-	client_is(V1 REQUEST_OF("") REQUEST_OF("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
-	client_is(V2 REQUEST_OF(""), "203.0.113.9");
-	client_is(V2_6 REQUEST_OF(""), "2001:db8:1:2::");
-	client_is(V2 REQUEST_OF(KEY_A), "key:sk-alpha");
-	client_is(SIG "\x20\0\0\0" REQUEST_OF(""), NULL);
-	client_is("PROXY UNKNOWN\r\n" REQUEST_OF(""), NULL);
+	assert_client_is(V1 REQUEST_WITH(""), "203.0.113.9");
+	assert_client_is(V1 REQUEST_WITH("") REQUEST_WITH("X-Forwarded-For: 6.6.6.6\r\n"),
+			 "203.0.113.9");
+	assert_client_is(V2 REQUEST_WITH(""), "203.0.113.9");
+	assert_client_is(V2_6 REQUEST_WITH(""), "2001:db8:1:2::");
+	assert_client_is(V2 REQUEST_WITH(KEY_A), "key:sk-alpha");
+	assert_client_is(SIG "\x20\0\0\0" REQUEST_WITH(""), NULL);
+	assert_client_is("PROXY UNKNOWN\r\n" REQUEST_WITH(""), NULL);
 	assert_int_equal(counter(SLUICE_COUNTER_PASSED_FRAMING_ERROR), 0);
-	/* an address that a PROXY header names is the one to be trusted with X-Forwarded-For */
+	/* a proxy named in a PROXY header may be trusted with X-Forwarded-For */
 	set_identity(1, true);
 	trust(HTTP_ID);
-	client_is(V1 REQUEST_OF("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
-	client_is("PROXY TCP4 198.51.100.9 192.0.2.1 40000 8000\r\n" REQUEST_OF(
-			  "X-Forwarded-For: 203.0.113.7\r\n"),
-		  "203.0.113.7");
+	assert_client_is(V1 REQUEST_WITH("X-Forwarded-For: 6.6.6.6\r\n"), "203.0.113.9");
+	assert_client_is("PROXY TCP4 198.51.100.9 192.0.2.1 40000 8000\r\n" REQUEST_WITH(
+				 "X-Forwarded-For: 203.0.113.7\r\n"),
+			 "203.0.113.7");
 }
 
-static void behind_a_proxy_header_a_request_is_refused_as_ever(void **state)
+static void a_request_after_a_proxy_header_is_refused_as_any_other(void **state)
 {
-	static const char text[] = V2 REQUEST_OF("");
+	static const char text[] = V2 REQUEST_WITH("");
 
 	set_identity(0, true);
 	trust(HTTP_ID);
@@ -435,21 +449,21 @@ static void behind_a_proxy_header_a_request_is_refused_as_ever(void **state)
 	assert_int_equal(request_text(text, sizeof(text) - 1, 0), -1);
 	for (size_t cut = 0; cut < sizeof(text) - 1; cut++)
 		assert_int_equal(request_text(text, sizeof(text) - 1, cut), 10000);
-	assert_int_equal(send_request("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n" REQUEST_OF("")),
+	assert_int_equal(send_request("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n" REQUEST_WITH("")),
 			 -1);
-	assert_int_equal(send_request("PROXY TCP4 203.0.113.8 192.0.2.1 1 2\r\n" REQUEST_OF("")),
+	assert_int_equal(send_request("PROXY TCP4 203.0.113.8 192.0.2.1 1 2\r\n" REQUEST_WITH("")),
 			 3600000);
 }
 
-static void what_is_no_proxy_header_where_one_has_to_be_is_in_doubt(void **state)
+static void a_missing_proxy_header_is_a_framing_error(void **state)
 {
 	struct sluice_conn conn;
 	struct sluice_conn_key key;
 
 	set_identity(0, true);
 	trust(HTTP_ID);
-	assert_int_equal(send_request(REQUEST_OF("")), -1);
-	assert_int_equal(send_request("PROXY TCP4 203.0.113.9\r\n" REQUEST_OF("")), -1);
+	assert_int_equal(send_request(REQUEST_WITH("")), -1);
+	assert_int_equal(send_request("PROXY TCP4 203.0.113.9\r\n" REQUEST_WITH("")), -1);
 	assert_int_equal(send_request("GET / HTTP/1.1\r\n\r\n"), -1);
 	assert_int_equal(counter(SLUICE_COUNTER_PASSED_FRAMING_ERROR), 3);
 	assert_int_equal(entries(fd_of(client_counts)), 0);
@@ -459,14 +473,14 @@ static void what_is_no_proxy_header_where_one_has_to_be_is_in_doubt(void **state
 	assert_true(conn.flags & SLUICE_CONN_UNJUDGED);
 }
 
-static void a_refused_syn_makes_nobody_known_but_whom_a_word_named(void **state)
+static void a_refused_syn_is_counted_only_for_a_client_with_a_rule(void **state)
 {
 	set_identity(0, false);
 	set_prefix(false, 120, (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED});
 	port++;
 	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
 	assert_int_equal(entries(fd_of(client_counts)), 0);
-	say_of(this_client(false), 0);
+	set_override(this_client(false), 0);
 	port++;
 	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
 	assert_int_equal(entries(fd_of(client_counts)), 1);
@@ -494,7 +508,7 @@ static uint64_t memory_of_maps(void)
 	return sum;
 }
 
-/* A SYN, or a whole request, of an address that nobody has: the i-th of 2001:db8:f00::/48. */
+/* A SYN, or a whole request, from an address that no host has: the i-th of 2001:db8:f00::/48. */
 static void spoof(uint32_t i)
 {
 	static const struct shape over_ipv6 = {.ipv6 = true};
@@ -502,8 +516,8 @@ static void spoof(uint32_t i)
 			    .seq = i * 2654435761U,
 			    .ack = i * 40503U,
 			    .window = 512,
-			    .text = i % 2 ? "" : REQUEST_OF(""),
-			    .len = i % 2 ? 0 : sizeof(REQUEST_OF("")) - 1,
+			    .text = i % 2 ? "" : REQUEST_WITH(""),
+			    .len = i % 2 ? 0 : sizeof(REQUEST_WITH("")) - 1,
 			    .client_port = (uint16_t)(1024 + i % 60000)};
 	static struct frame in, out;
 
@@ -514,7 +528,7 @@ static void spoof(uint32_t i)
 	assert_int_equal(run_tc(program_for(&over_ipv6, false), &in, &out), THEN_UNSPEC);
 }
 
-/* Takes all out of client_in_flight, many at a time. */
+/* Empties client_in_flight, many entries at a time. */
 static void forget_in_flight(void)
 {
 	static struct sluice_client_flag_key keys[16384];
@@ -537,11 +551,11 @@ static void forget_in_flight(void)
 #define MILLION 1000000
 
 /*
- * A million clients ask once each, through a proxy's one connection, and a million addresses that
- * nobody has send a SYN or a request each. All of the clients are served, one that has spent its
- * budget and asks on is refused to the end, and the maps are as large as they were.
+ * A million clients send one request each, through a proxy's one connection. A million addresses
+ * that no host has send a SYN or a request each. All clients are served, a client without a budget
+ * is refused to the end, and the maps keep their size.
  */
-static void a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten(void **state)
+static void a_million_clients_cost_no_memory_and_no_spent_budget_is_forgotten(void **state)
 {
 	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 	uint32_t proxy_client_at, proxy_server_at;
@@ -552,16 +566,16 @@ static void a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten(vo
 	set_identity(1, false);
 	trust(HTTP_ID);
 	set_quota();
-	assert_int_equal(send_request(REQUEST_OF("")),
-			 -1); /* the proxy itself, whose one request that was */
-	assert_int_equal(send_request(REQUEST_OF("")), 10000);
+	assert_int_equal(send_request(REQUEST_WITH("")),
+			 -1); /* the proxy itself, its one request */
+	assert_int_equal(send_request(REQUEST_WITH("")), 10000);
 	memory = memory_of_maps();
 	assert_true(memory > 0);
 	connect_anew();
 	proxy_port = port;
 	for (uint32_t i = 0; i < MILLION; i++) {
 		int len = snprintf(text, sizeof(text),
-				   REQUEST_OF("X-Forwarded-For: 2001:db8:%x:%x::1\r\n"),
+				   REQUEST_WITH("X-Forwarded-For: 2001:db8:%x:%x::1\r\n"),
 				   1 + (i >> 16), i & 0xffff);
 
 		if (send_bytes(false, PSH | ACK, text, (size_t)len) != THEN_UNSPEC)
@@ -572,8 +586,8 @@ static void a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten(vo
 			continue;
 		proxy_client_at = client_at;
 		proxy_server_at = server_at;
-		if (send_request(REQUEST_OF("")) != 10000)
-			fail_msg("behind %u others a client without a budget is served", i);
+		if (send_request(REQUEST_WITH("")) != 10000)
+			fail_msg("after %u others a client without a budget is served", i);
 		client_at = proxy_client_at;
 		server_at = proxy_server_at;
 		port = proxy_port;
@@ -603,19 +617,19 @@ static int shape_reset(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		identity_test(each_key_has_a_budget_of_its_own_wherever_it_comes_from),
-		identity_test(a_connections_requests_are_each_their_own_keys),
+		identity_test(each_key_has_its_own_budget_from_any_address),
+		identity_test(each_request_of_a_connection_is_charged_to_its_own_key),
 		identity_test(each_clients_refusals_are_counted_by_reason),
-		identity_test(the_holder_of_a_key_is_in_no_prefix_with_a_weight),
-		identity_test(of_a_key_and_its_address_the_strictest_word_holds),
-		identity_test(only_a_trusted_proxys_word_counts),
-		identity_test(of_a_chain_of_proxies_the_last_that_is_none_is_the_client),
+		identity_test(the_holder_of_a_key_has_no_prefixs_weight),
+		identity_test(of_a_key_and_its_address_the_strictest_rule_holds),
+		identity_test(only_a_trusted_proxys_header_counts),
+		identity_test(in_a_chain_of_proxies_the_last_untrusted_address_is_the_client),
 		identity_test(a_forwarded_address_is_blocked_and_exempt_as_any_other),
 		identity_test(a_proxy_header_names_a_connections_client),
-		identity_test(behind_a_proxy_header_a_request_is_refused_as_ever),
-		identity_test(what_is_no_proxy_header_where_one_has_to_be_is_in_doubt),
-		identity_test(a_refused_syn_makes_nobody_known_but_whom_a_word_named),
-		identity_test(a_million_clients_cost_no_memory_and_nobody_who_asks_is_forgotten),
+		identity_test(a_request_after_a_proxy_header_is_refused_as_any_other),
+		identity_test(a_missing_proxy_header_is_a_framing_error),
+		identity_test(a_refused_syn_is_counted_only_for_a_client_with_a_rule),
+		identity_test(a_million_clients_cost_no_memory_and_no_spent_budget_is_forgotten),
 	};
 
 	return packets_main("clients", tests);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * SYNs at the front door: each row is asked of all that can stand there, native XDP, generic XDP
- * and tc ingress, which have to say the same. What differs is only what the checksum of their
- * answer rests on, and who says what is let pass for the sake of the lease or of shadow mode: tc
- * alone, so that it is said once.
+ * SYNs at the front door. Each row runs on all hooks that can stand there: native XDP, generic XDP
+ * and tc ingress. All must give the same verdict. Only the checksum of the answer differs, and tc
+ * alone counts a SYN that passes for the lease or in shadow mode, so it is counted once.
  */
 #include "packets.h"
 
@@ -83,7 +82,7 @@ static void block_but_exempt(bool ipv6)
 	set_prefix(ipv6, ipv6 ? 56 : 120, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
 }
 
-static void exempt_a_part_of_what_is_blocked(bool ipv6)
+static void exempt_a_part_of_a_blocked_prefix(bool ipv6)
 {
 	block_prefix(ipv6);
 	set_prefix(ipv6, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
@@ -160,7 +159,7 @@ static void drop_by_service(bool ipv6)
 	block_client(ipv6);
 }
 
-/* invariant 5, and what of 1 is asked at a SYN */
+/* invariant 5, and the part of invariant 1 that a SYN needs */
 static const struct gate_row rows[] = {
 	{"nothing is shut", nothing, HTTP_PORT, LET_PASS, 0},
 	{"a blocked client", block_client, HTTP_PORT, REFUSED_BY_RST, SLUICE_REASON_CLIENT_BLOCKED},
@@ -173,8 +172,8 @@ static const struct gate_row rows[] = {
 	{"a blocked prefix, to be dropped", block_prefix_by_drop, OPAQUE_PORT, DROPPED,
 	 SLUICE_REASON_CLIENT_BLOCKED},
 	{"a prefix whose block has ended", block_prefix_until_now, HTTP_PORT, LET_PASS, 0},
-	{"an exempt prefix, whatever else is said", block_but_exempt, HTTP_PORT, LET_PASS, 0},
-	{"an exempt address in a blocked prefix", exempt_a_part_of_what_is_blocked, OPAQUE_PORT,
+	{"an exempt prefix, whatever other rules say", block_but_exempt, HTTP_PORT, LET_PASS, 0},
+	{"an exempt address in a blocked prefix", exempt_a_part_of_a_blocked_prefix, OPAQUE_PORT,
 	 LET_PASS, 0},
 	{"an http service shut by latency", shut_models, HTTP_PORT, LET_PASS, 0},
 	{"an http service when all is shut by latency", shut_all, HTTP_PORT, LET_PASS, 0},
@@ -186,14 +185,14 @@ static const struct gate_row rows[] = {
 	 SLUICE_REASON_ITL},
 	{"an allowed client of a shut opaque service", shut_but_allow_client, OPAQUE_PORT, LET_PASS,
 	 0},
-	{"the operator's word", operator_all, HTTP_PORT, REFUSED_BY_RST, SLUICE_REASON_OPERATOR},
-	{"the operator's word above an allowed client", operator_all_but_allow_client, OPAQUE_PORT,
+	{"the operator's rule", operator_all, HTTP_PORT, REFUSED_BY_RST, SLUICE_REASON_OPERATOR},
+	{"the operator's rule over an allowed client", operator_all_but_allow_client, OPAQUE_PORT,
 	 REFUSED_BY_RST, SLUICE_REASON_OPERATOR},
 	{"limits that are full", fill_limits, HTTP_PORT, LET_PASS, 0},
 	{"a lease that has run out", block_without_lease, HTTP_PORT, LEASE, 0},
 	{"a daemon that stops", block_and_stop, HTTP_PORT, LEASE, 0},
 	{"shadow mode", block_in_shadow, HTTP_PORT, SHADOW, SLUICE_REASON_CLIENT_BLOCKED},
-	{"a blocked client at a port of nobody", block_client, HTTP_PORT + 1, LET_PASS, 0},
+	{"a blocked client at an unprotected port", block_client, HTTP_PORT + 1, LET_PASS, 0},
 };
 
 /* A SYN as stacks send it: bare, with data, with data and FIN, with ECN. */
@@ -216,7 +215,7 @@ static void assert_reported(const struct gate_row *row, bool ipv6, unsigned n, b
 
 	assert_int_equal(w.refusal_count, n);
 	assert_int_equal(entries(fd_of(request_counts)), n);
-	/* invariant 3: a SYN takes no place, and begins no connection. */
+	/* invariant 3: a SYN takes no slot and begins no connection. */
 	assert_int_equal(entries(fd_of(conns)), 0);
 	assert_int_equal(entries(fd_of(tombstones)), 0);
 	if (!n)
@@ -234,7 +233,7 @@ static void play_syn(const struct gate_row *row, enum hook hook, const struct sh
 		     struct segment syn)
 {
 	static const int passes[] = {XDP_PASS, XDP_PASS, THEN_UNSPEC};
-	static const int turns[] = {XDP_TX, XDP_TX, THEN_REDIRECT};
+	static const int replies[] = {XDP_TX, XDP_TX, THEN_REDIRECT};
 	static const int drops[] = {XDP_DROP, XDP_DROP, TC_ACT_SHOT};
 	struct row_counter lease = {SLUICE_COUNTER_PASSED_LEASE,
 				    row->then == LEASE && hook == HOOK_TC};
@@ -260,19 +259,19 @@ static void play_syn(const struct gate_row *row, enum hook hook, const struct sh
 		retval = run_xdp(hook == HOOK_NATIVE ? w.skel->progs.gate
 						     : w.skel->progs.gate_generic,
 				 &in, &out);
-	assert_int_equal(retval, row->then == REFUSED_BY_RST ? turns[hook]
+	assert_int_equal(retval, row->then == REFUSED_BY_RST ? replies[hook]
 				 : row->then == DROPPED      ? drops[hook]
 							     : passes[hook]);
 	if (!refused) {
 		if (hook == HOOK_TC && row->port != HTTP_PORT + 1 && syn.len) {
-			syn.len = 0; /* data is cut off a SYN to a port of ours */
+			syn.len = 0; /* data in a SYN to a protected port is cut off */
 			make_frame(&in, shape, &syn);
 			assert_int_equal(counter(SLUICE_COUNTER_SYN_DATA_CUT), 1);
 		}
 		assert_same_frame(&in, &out);
 	}
 	if (row->then == REFUSED_BY_RST) {
-		/* On the wire itself a checksum is whole, whatever was asked for. */
+		/* On native XDP a checksum is always complete. */
 		if (hook == HOOK_NATIVE)
 			answer.partial = false;
 		read_forged(&out, &answer, true, row->port, &seen);
@@ -290,7 +289,7 @@ static void play_syn(const struct gate_row *row, enum hook hook, const struct sh
 	row_now = NULL;
 }
 
-static void all_hooks_say_the_same_of_a_syn_and_its_rst_is_right_to_the_byte(void **state)
+static void all_hooks_judge_a_syn_alike_and_its_rst_is_right_to_the_byte(void **state)
 {
 	static const enum options options[] = {OPTIONS_NONE, OPTIONS_SYN, OPTIONS_TS};
 
@@ -308,7 +307,7 @@ static void all_hooks_say_the_same_of_a_syn_and_its_rst_is_right_to_the_byte(voi
 				}
 }
 
-/* Only SYNs are the gate's: what a blocked client's connections say is judged behind it. */
+/* The gate acts on SYNs only; a blocked client's connections are judged after it. */
 static void everything_but_a_syn_passes_the_gate(void **state)
 {
 	static const uint8_t flags[] = {ACK, ACK | PSH, SYN | ACK, RST, FIN | ACK, SYN | RST, 0};
@@ -333,7 +332,7 @@ static void everything_but_a_syn_passes_the_gate(void **state)
 	}
 }
 
-/* A client repeats its SYN; each is refused and counted, and costs nothing else. */
+/* A client retransmits its SYN; each is refused and counted, and costs nothing else. */
 static void a_repeated_syn_is_refused_again(void **state)
 {
 	static const struct shape shape = {.link = LINK_ETHERNET, .options = OPTIONS_SYN};
@@ -351,7 +350,7 @@ static void a_repeated_syn_is_refused_again(void **state)
 }
 
 /*
- * invariant 8: the ring is told at most 1,000 a second of each CPU, and what is left out is
+ * invariant 8: the ring gets at most 1,000 records a second of each CPU, and the others are
  * counted.
  */
 static void refusals_beyond_the_rings_rate_are_counted(void **state)
@@ -374,8 +373,8 @@ static void refusals_beyond_the_rings_rate_are_counted(void **state)
 	assert_int_equal(w.refusal_count, 1);
 }
 
-/* invariant 8: nor is a refusal left out in silence for which the ring has no room. */
-static void refusals_that_find_no_room_in_the_ring_are_counted(void **state)
+/* invariant 8: a refusal that finds no space in the ring is counted too. */
+static void refusals_that_find_the_ring_full_are_counted(void **state)
 {
 	static const struct shape shape = {.link = LINK_ETHERNET};
 	static struct frame in, out;
@@ -397,7 +396,7 @@ static void refusals_that_find_no_room_in_the_ring_are_counted(void **state)
 }
 
 /*
- * invariant 3: neither Multipath TCP nor Fast Open reaches a protected port; all else of the SYN
+ * invariant 3: neither Multipath TCP nor Fast Open reaches a protected port; the rest of the SYN
  * stays.
  */
 static void a_syn_is_made_plain_tcp(void **state)
@@ -420,7 +419,7 @@ static void a_syn_is_made_plain_tcp(void **state)
 		uint8_t *tcp = in.data + tcp_at;
 
 		reset_world();
-		make_frame(&in, &shape, &syn); /* the options lie where text would */
+		make_frame(&in, &shape, &syn); /* the options are in the position of the text */
 		tcp[12] = 60 / 4 << 4;
 		put16(tcp + 16, 0);
 		put16(tcp + 16, ~sum_bytes(sum_pseudo(ip + (ipv6 ? 8 : 12), ip + (ipv6 ? 24 : 16),
@@ -445,11 +444,11 @@ static void a_syn_is_made_plain_tcp(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		packets_test(all_hooks_say_the_same_of_a_syn_and_its_rst_is_right_to_the_byte),
+		packets_test(all_hooks_judge_a_syn_alike_and_its_rst_is_right_to_the_byte),
 		packets_test(everything_but_a_syn_passes_the_gate),
 		packets_test(a_repeated_syn_is_refused_again),
 		packets_test(refusals_beyond_the_rings_rate_are_counted),
-		packets_test(refusals_that_find_no_room_in_the_ring_are_counted),
+		packets_test(refusals_that_find_the_ring_full_are_counted),
 		packets_test(a_syn_is_made_plain_tcp),
 	};
 

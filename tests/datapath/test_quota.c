@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Budgets, packet by packet, under a clock that the test moves: what is admitted is exactly what
- * the quota allows, the wait that a refusal tells is exactly the wait, tokens are charged as they
- * leave, and a Date that becomes feedback changes nothing but itself. Each request comes on a
- * connection of its own.
+ * Budgets, packet by packet, under a clock that the test moves. Exactly the requests that the quota
+ * allows are admitted, and the wait in a refusal is exact. Tokens are charged as they leave.
+ * Feedback replaces the Date header and changes nothing else. Each request comes on a connection of
+ * its own.
  */
 #include "packets.h"
 
@@ -84,7 +84,10 @@ static void connect_anew(void)
 	send_segment(false, ACK, "");
 }
 
-/* One request on a new connection. Milliseconds to wait if it is refused, -1 if it is admitted. */
+/*
+ * One request on a new connection. Returns the milliseconds to wait if it is refused, -1 if
+ * admitted.
+ */
 static int64_t send_request(void)
 {
 	unsigned before = w.refusal_count;
@@ -97,7 +100,7 @@ static int64_t send_request(void)
 	return w.refusals[before].retry_after_ms;
 }
 
-static void as_many_pass_as_the_quota_allows_and_the_wait_is_exact(void **state)
+static void the_quota_admits_its_exact_number_and_the_wait_is_exact(void **state)
 {
 	set_quota(per_period(4, 10000, 4));
 	for (int i = 0; i < 4; i++)
@@ -119,7 +122,7 @@ static void as_many_pass_as_the_quota_allows_and_the_wait_is_exact(void **state)
 	assert_int_equal(send_request(), 2500);
 }
 
-static void whoever_waits_as_told_is_admitted_every_time(void **state)
+static void a_client_that_waits_its_retry_after_is_admitted_every_time(void **state)
 {
 	srand(20261122);
 	for (int trial = 0; trial < 1000; trial++) {
@@ -140,9 +143,11 @@ static void whoever_waits_as_told_is_admitted_every_time(void **state)
 	}
 }
 
-/* What is refused for another reason is not charged; what passes only because it may not be refused
- * is. */
-static void only_what_is_admitted_is_charged(void **state)
+/*
+ * A refusal for another reason is not charged. A request that may no longer be refused passes, and
+ * is charged.
+ */
+static void only_admitted_requests_are_charged(void **state)
 {
 	struct sluice_model_flag shut = {.reason = SLUICE_REASON_TTFT, .retry_after_ms = 1000};
 
@@ -152,13 +157,13 @@ static void only_what_is_admitted_is_charged(void **state)
 		assert_int_equal(send_request(), 1000);
 	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1});
 	assert_int_equal(send_request(), -1);
-	/* pipelined behind the one under way: passes, and is charged */
+	/* pipelined after the one in flight: passes, and is charged */
 	assert_int_equal(send_segment(false, PSH | ACK, REQUEST_TEXT), THEN_UNSPEC);
 	assert_int_equal(send_segment(false, PSH | ACK, REQUEST_TEXT), THEN_UNSPEC);
 	assert_int_equal(send_request(), 5000);
 }
 
-static void a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service(void **state)
+static void the_quota_is_the_clients_then_its_prefixs_models_and_services(void **state)
 {
 	struct sluice_client_flag_key key = {.client = this_client(false)};
 	struct sluice_quota quota = per_period(1, 1000, 1);
@@ -192,9 +197,11 @@ static void a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service
 		assert_int_equal(send_request(), -1);
 }
 
-/* A weight of two has the quota that is written for it in place of the model's or the service's,
- * and of no other. */
-static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **state)
+/*
+ * A weight of two has its own quota: the one written for it instead of the model's or the
+ * service's.
+ */
+static void a_prefixs_weight_selects_another_quota_for_model_and_service(void **state)
 {
 	enum { MODELS = QUOTA + 1, TWICE = QUOTA + 2, MODELS_TWICE = QUOTA + 3, OWN = QUOTA + 4 };
 	const struct sluice_prefix twice = {.weight = 2 * SLUICE_WEIGHT_ONE};
@@ -209,7 +216,7 @@ static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **st
 	put_quota(OWN, per_period(1, 7000, 1));
 	set_prefix(false, 120, twice);
 	assert_int_equal(send_request(),
-			 -1); /* nobody has said what two times it is: the quota itself */
+			 -1); /* no quota is written for twice its rate: the quota itself holds */
 	assert_int_equal(send_request(), 10000);
 	put_weighted(twice.weight, QUOTA, TWICE);
 	assert_int_equal(send_request(), -1);
@@ -218,7 +225,7 @@ static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **st
 	pass_ms(5000);
 	assert_int_equal(send_request(), -1);
 	assert_int_equal(send_request(), 5000);
-	/* a weight of one is no weight, and a longer prefix decides */
+	/* a weight of one changes nothing, and the longer prefix decides */
 	put_weighted(SLUICE_WEIGHT_ONE, QUOTA, TWICE);
 	set_prefix(false, 128, (struct sluice_prefix){.weight = SLUICE_WEIGHT_ONE});
 	pass_ms(10000);
@@ -231,7 +238,7 @@ static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **st
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(send_request(), -1);
 	assert_int_equal(send_request(), 6000);
-	/* a prefix's and a client's own stay as they are */
+	/* the quotas of a prefix and of a client stay as they are */
 	put_weighted(twice.weight, OWN, MODELS_TWICE);
 	set_prefix(false, 128, (struct sluice_prefix){.weight = twice.weight, .quota = OWN});
 	assert_int_equal(send_request(), -1);
@@ -242,7 +249,7 @@ static void a_prefixs_weight_makes_another_quota_of_what_is_everybodys(void **st
 	assert_int_equal(send_request(), 7000);
 }
 
-static void tokens_are_charged_as_they_leave_and_debt_is_waited_for(void **state)
+static void tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt(void **state)
 {
 	set_quota((struct sluice_quota){
 		.token_ns = 1000 * MS, .token_span_ns = 3000 * MS, .token_most_ns = 6000 * MS});
@@ -254,8 +261,10 @@ static void tokens_are_charged_as_they_leave_and_debt_is_waited_for(void **state
 	send_segment(true, ACK, SSE_HEAD);
 	send_segment(true, ACK, EVENT EVENT);
 	send_segment(true, ACK, EVENT EVENT EVENT EVENT EVENT EVENT EVENT EVENT);
-	/* twelve tokens spent of three: the debt is bounded at three more; one has to be there
-	 * again */
+	/*
+	 * twelve tokens spent of three: the debt is bounded at three more, and one token must be
+	 * there again
+	 */
 	assert_int_equal(send_request(), 4000);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_TOKEN_QUOTA);
 	pass_ms(3999);
@@ -264,7 +273,7 @@ static void tokens_are_charged_as_they_leave_and_debt_is_waited_for(void **state
 	assert_int_equal(send_request(), -1);
 }
 
-static void a_plain_reply_costs_the_tokens_that_it_states(void **state)
+static void a_unary_response_costs_the_tokens_that_it_states(void **state)
 {
 	static const struct {
 		const char *body;
@@ -291,13 +300,13 @@ static void a_plain_reply_costs_the_tokens_that_it_states(void **state)
 			"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
 			strlen(rows[i].body), rows[i].body);
 		send_segment(true, ACK, reply);
-		/* n tokens of a budget of one: n seconds until one is there again */
+		/* n tokens of a budget of one: after n seconds one is there again */
 		if (send_request() != (rows[i].wait < 0 ? -1 : rows[i].wait - 1000))
 			fail_msg("row %zu", i);
 	}
 }
 
-/* The packet that went out with `text` in the place of its Date, and its checksum, hold. */
+/* The sent packet has `text` instead of its Date, and its checksum is right. */
 static void assert_feedback(const char *text)
 {
 	struct segment s = {.from_server = true,
@@ -317,9 +326,9 @@ static void assert_feedback(const char *text)
 	assert_same_frame(&out, &expected);
 }
 
-static void a_date_becomes_what_is_left_and_nothing_else_changes(void **state)
+static void feedback_replaces_the_date_and_changes_nothing_else(void **state)
 {
-	/* a sum left to the device is the kernel's to keep: tests/e2e/test_quota.sh */
+	/* the kernel maintains a sum left to the device: tests/e2e/test_quota.sh */
 	static const struct shape ways[] = {
 		{.options = OPTIONS_TS}, {.options = OPTIONS_NONE}, {.link = LINK_VLAN}};
 
@@ -334,7 +343,7 @@ static void a_date_becomes_what_is_left_and_nothing_else_changes(void **state)
 			assert_int_equal(send_request(), -1);
 			send_segment(true, PSH | ACK, SSE_HEAD);
 			assert_feedback(want);
-			/* sent again, a while later: the same bytes again */
+			/* retransmitted later: the same bytes */
 			pass_ms(3);
 			server_at -= strlen(SSE_HEAD);
 			send_segment(true, PSH | ACK, SSE_HEAD);
@@ -345,11 +354,11 @@ static void a_date_becomes_what_is_left_and_nothing_else_changes(void **state)
 	}
 	memset(&shape, 0, sizeof(shape));
 	assert_int_equal(counter(SLUICE_COUNTER_FEEDBACK_ABSENT), 0);
-	/* cut by a segment's end: stays as it is, and is counted */
+	/* cut by a segment's end: unchanged, and counted */
 	assert_int_equal(send_request(), -1);
 	send_segment(true, ACK, "HTTP/1.1 200 OK\r\ndate: Sun, 22 Nov");
 	assert_int_equal(counter(SLUICE_COUNTER_FEEDBACK_ABSENT), 1);
-	/* an error says nothing of what is left */
+	/* an error response carries no feedback */
 	assert_int_equal(send_request(), -1);
 	send_segment(true, ACK, "HTTP/1.1 500 Oh\r\n" DATE "Content-Length: 0\r\n\r\n");
 	assert_non_null(memmem(out.data, out.len, DATE, strlen(DATE)));
@@ -358,14 +367,14 @@ static void a_date_becomes_what_is_left_and_nothing_else_changes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		packets_test(as_many_pass_as_the_quota_allows_and_the_wait_is_exact),
-		packets_test(whoever_waits_as_told_is_admitted_every_time),
-		packets_test(only_what_is_admitted_is_charged),
-		packets_test(a_clients_own_quota_goes_before_its_prefix_its_model_and_its_service),
-		packets_test(a_prefixs_weight_makes_another_quota_of_what_is_everybodys),
-		packets_test(tokens_are_charged_as_they_leave_and_debt_is_waited_for),
-		packets_test(a_plain_reply_costs_the_tokens_that_it_states),
-		packets_test(a_date_becomes_what_is_left_and_nothing_else_changes),
+		packets_test(the_quota_admits_its_exact_number_and_the_wait_is_exact),
+		packets_test(a_client_that_waits_its_retry_after_is_admitted_every_time),
+		packets_test(only_admitted_requests_are_charged),
+		packets_test(the_quota_is_the_clients_then_its_prefixs_models_and_services),
+		packets_test(a_prefixs_weight_selects_another_quota_for_model_and_service),
+		packets_test(tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt),
+		packets_test(a_unary_response_costs_the_tokens_that_it_states),
+		packets_test(feedback_replaces_the_date_and_changes_nothing_else),
 	};
 
 	return packets_main("quota", tests);

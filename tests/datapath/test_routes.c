@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From the keys in the operator's file to verdicts on packets: which requests are judged, which
- * source names their model, and what is learned of a name. The rules are made by the daemon's own
- * code, so that a row says what an operator would write.
+ * From the keys in the operator's file to verdicts on packets: which requests sluice judges, which
+ * source names their model, and which names it learns. The daemon's own code makes the rules, so
+ * that a row has the words that an operator writes.
  */
 #include "packets.h"
 
@@ -65,7 +65,7 @@ static void shut_qwen(bool ipv6)
 	shut(QWEN);
 }
 
-static void the_path_names_the_model_where_servers_have_it(void **state)
+static void the_path_names_the_model_in_the_forms_of_known_servers(void **state)
 {
 	static const struct row rows[] = {
 		{"Azure",
@@ -111,12 +111,12 @@ static void the_path_names_the_model_where_servers_have_it(void **state)
 			  0, 0,
 			  "POST /models/qwen HTTP/1.1\r\nContent-Encoding: gzip\r\n" NO_NAME)}},
 		 ADMITTED(QWEN)},
-		{"no name behind the prefix: the body's",
+		{"no name after the prefix: the body's",
 		 {HANDSHAKE,
 		  {.act = defaults},
 		  {FROM_CLIENT(0, 0, "POST /models/ HTTP/1.1\r\n" QWEN_BODY)}},
 		 ADMITTED(QWEN)},
-		{"a name nobody knows",
+		{"an unknown name",
 		 {HANDSHAKE,
 		  {.act = defaults},
 		  {FROM_CLIENT(0, 0, "POST /models/x HTTP/1.1\r\n" QWEN_BODY)}},
@@ -156,7 +156,7 @@ static void the_path_names_the_model_where_servers_have_it(void **state)
 	play_rows(rows);
 }
 
-static void sources_are_asked_in_the_configured_order(void **state)
+static void sources_are_read_in_the_configured_order(void **state)
 {
 	static const char split[] = CHAT "X-Model:  qwen \r\n" NO_NAME;
 	static const struct row rows[] = {
@@ -185,12 +185,12 @@ static void sources_are_asked_in_the_configured_order(void **state)
 		  {.act = with_header},
 		  {FROM_CLIENT(0, 0, CHAT "X-Model: \r\n" QWEN_BODY)}},
 		 ADMITTED(QWEN)},
-		{"a header given twice names what cannot be told",
+		{"a header given twice names no known model",
 		 {HANDSHAKE,
 		  {.act = with_header},
 		  {FROM_CLIENT(0, 0, CHAT "X-Model: qwen\r\nX-Model: llama\r\n" QWEN_BODY)}},
 		 ADMITTED(OTHER)},
-		{"a header that is not asked for",
+		{"a header that is not configured",
 		 {HANDSHAKE,
 		  {.act = defaults},
 		  {FROM_CLIENT(0, 0, CHAT "X-Model: qwen\r\n" NO_NAME)}},
@@ -200,23 +200,23 @@ static void sources_are_asked_in_the_configured_order(void **state)
 		  {.act = body_first},
 		  {FROM_CLIENT(0, 0, "POST /models/x HTTP/1.1\r\nX-Model: y\r\n" QWEN_BODY)}},
 		 ADMITTED(QWEN)},
-		{"behind a body without a name, the header",
+		{"after a body without a name, the header",
 		 {HANDSHAKE,
 		  {.act = body_first},
 		  {FROM_CLIENT(0, 0, "POST /models/x HTTP/1.1\r\nX-Model: qwen\r\n" NO_NAME)}},
 		 ADMITTED(QWEN)},
-		{"and behind that, the path",
+		{"after the header, the path",
 		 {HANDSHAKE,
 		  {.act = body_first},
 		  {FROM_CLIENT(0, 0, "POST /models/qwen HTTP/1.1\r\n" NO_NAME)}},
 		 ADMITTED(QWEN)},
-		{"and behind all of them the default",
+		{"after all of them, the default",
 		 {HANDSHAKE, {.act = body_first}, {FROM_CLIENT(0, 0, CHAT NO_NAME)}},
 		 ADMITTED(LLAMA)},
-		{"a body that is no source is not asked",
+		{"a body that is no source is not read",
 		 {HANDSHAKE, {.act = path_only}, {FROM_CLIENT(0, 0, CHAT QWEN_BODY)}},
 		 ADMITTED(LLAMA)},
-		{"half a name in front of bytes not seen is none",
+		{"half a name before a gap is none",
 		 {HANDSHAKE,
 		  {.act = body_first},
 		  {FROM_CLIENT(0, 0,
@@ -229,7 +229,7 @@ static void sources_are_asked_in_the_configured_order(void **state)
 	play_rows(rows);
 }
 
-static void what_the_head_names_is_refused_before_the_body_comes(void **state)
+static void a_model_named_in_the_head_is_refused_before_its_body(void **state)
 {
 	static const char by_path[] = "POST /models/qwen HTTP/1.1\r\nContent-Length: 9999\r\n\r\n";
 	static const char by_header[] = CHAT "X-Model: qwen\r\nContent-Length: 9999\r\n\r\n";
@@ -253,7 +253,7 @@ static void what_the_head_names_is_refused_before_the_body_comes(void **state)
 	play_rows(rows);
 }
 
-static void what_the_operator_lets_pass_passes_and_nothing_that_looks_like_it(void **state)
+static void exactly_the_paths_and_methods_of_the_operator_pass(void **state)
 {
 #define SHUT(LINE)                                                                                 \
 	{                                                                                          \
@@ -284,14 +284,14 @@ static void what_the_operator_lets_pass_passes_and_nothing_that_looks_like_it(vo
 		{"an empty segment", SHUT("POST //v1/chat/completions"), REFUSED},
 		{"a dot", SHUT("POST /./v1/chat/completions"), REFUSED},
 		{"with a host", SHUT("POST http://a/v1/chat/completions"), REFUSED},
-		{"beyond what is seen", SHUT("POST /" A_80 A_80), REFUSED},
+		{"longer than the part that is kept", SHUT("POST /" A_80 A_80), REFUSED},
 		{"a judged method besides POST",
 		 {HANDSHAKE,
 		  {.act = put_too},
 		  {.act = shut_all},
 		  {FROM_CLIENT(0, 0, "PUT / HTTP/1.1\r\n\r\n"), .then = REFUSE, .out_ack = 18}},
 		 REFUSED},
-		{"a request that passes, and one behind it that is judged",
+		{"a request that passes, and one after it that is judged",
 		 {HANDSHAKE,
 		  {.act = chat_only},
 		  {FROM_CLIENT(0, 0, "POST /x HTTP/1.1\r\n" QWEN_BODY)},
@@ -335,7 +335,7 @@ static void exempt_client(bool ipv6)
 	set_prefix(ipv6, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
 }
 
-static void doubt_is_reset_only_where_nobody_is_hurt(void **state)
+static void a_framing_error_resets_neither_exempt_nor_upgraded_connections(void **state)
 {
 	static const struct row rows[] = {
 		{"two lengths",
@@ -351,7 +351,7 @@ static void doubt_is_reset_only_where_nobody_is_hurt(void **state)
 		  {FROM_CLIENT(0, 0, CHAT "Content-Length: 1\r\nContent-Length: 2\r\n\r\n")}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
-		{"what has left HTTP by agreement",
+		{"an upgraded connection",
 		 {{.act = reset_framing_error},
 		  HANDSHAKE,
 		  {FROM_CLIENT(0, 0, "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")},
@@ -368,12 +368,12 @@ static void doubt_is_reset_only_where_nobody_is_hurt(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		packets_test(the_path_names_the_model_where_servers_have_it),
-		packets_test(sources_are_asked_in_the_configured_order),
-		packets_test(what_the_head_names_is_refused_before_the_body_comes),
-		packets_test(what_the_operator_lets_pass_passes_and_nothing_that_looks_like_it),
+		packets_test(the_path_names_the_model_in_the_forms_of_known_servers),
+		packets_test(sources_are_read_in_the_configured_order),
+		packets_test(a_model_named_in_the_head_is_refused_before_its_body),
+		packets_test(exactly_the_paths_and_methods_of_the_operator_pass),
 		packets_test(a_name_from_the_head_is_learned_as_one_from_the_body),
-		packets_test(doubt_is_reset_only_where_nobody_is_hurt),
+		packets_test(a_framing_error_resets_neither_exempt_nor_upgraded_connections),
 	};
 
 	return packets_main("routes", tests);
