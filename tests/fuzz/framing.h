@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A second opinion on where heads and messages end: http_parser, which framed HTTP/1 for Node for
- * years, is small, and is the one HTTP/1 parser for C that Debian 12 has (llhttp, its heir, is not
- * packaged there). Both parsers take the bytes one at a time, so each mark is at an exact offset.
+ * A second opinion on the ends of heads and messages: http_parser. It framed HTTP/1 for Node for
+ * years, is small, and is the one HTTP/1 parser for C in Debian 12 (which does not package llhttp,
+ * its successor). Both parsers take the bytes one at a time, so each mark has an exact offset.
  *
- * What must hold: up to the first byte at which either gives up, both have set the same marks, and
- * what http_parser took for the bodies says the same to the scanners. Where ours doubts nothing
- * more is compared, since a connection in doubt is not judged; where theirs fails neither, since a
- * server like it answers 400 and closes, so that no byte behind is framed by anyone. Tolerated, all
- * of them for responses, of which a wrong end costs a sample but lets no request through:
- * http_parser has to be told that 1xx, 204, 304 and replies to HEAD have no body (RFC 9112 6.3),
- * and a tunnel (101, CONNECT) is the end for both.
+ * Up to the first byte at which either gives up, both must have set the same marks, and the bodies
+ * that http_parser decoded must give the scanners' results. After our framing error nothing more is
+ * compared, since sluice does not judge such a connection. After an error of http_parser neither: a
+ * server like it answers 400 and closes, so no parser frames the later bytes. Two differences are
+ * tolerated, both in responses, where a wrong end costs a sample and lets no request through:
+ * http_parser does not know by itself that 1xx, 204, 304 and responses to HEAD have no body (RFC
+ * 9112 6.3), and both end at a tunnel (101, CONNECT).
  */
 #ifndef SLUICE_FUZZ_FRAMING_H
 #define SLUICE_FUZZ_FRAMING_H
@@ -22,23 +22,23 @@
 struct framing_mark {
 	size_t at;  /* bytes taken */
 	__u32 what; /* HTTP1_HEAD_END, HTTP1_INTERIM or HTTP1_END */
-	int detail; /* of a head: the status; of an end: what the body said */
+	int detail; /* of a head: the status; of an end: the result of the body */
 };
 
 struct framing {
 	struct framing_mark *marks;
 	size_t n, size;
 	size_t at;
-	size_t gave_up; /* bytes taken until then; SIZE_MAX: never */
-	__u8 method;    /* responses: of the requests they answer */
-	/* what the scanners need to read http_parser's bodies: as ours saw it in the heads */
+	size_t gave_up; /* bytes taken up to then; SIZE_MAX: never */
+	__u8 method;    /* responses: of their requests */
+	/* how to read http_parser's bodies: from the heads that ours saw */
 	const struct framing *heads;
 	size_t head;
 	__u8 *body;
 	size_t body_len;
 };
 
-/* What a body said, in one number: the name's hash and length, or the count of events. */
+/* The result of a body in one number: the name's hash and length, or the count of events. */
 static inline int framing_said(enum feed_kind kind, const void *scanner)
 {
 	const struct json_model *j = scanner;
@@ -70,7 +70,7 @@ static inline void framing_end(struct framing *m)
 
 /* ---- ours ---- */
 
-/* Of a head, beside the status: how its body is to be read. */
+/* Of a head, with the status: how its body is to be read. */
 #define FRAMING_KIND(detail)    ((detail) >> 10 & 7)
 #define FRAMING_ENCODED(detail) ((detail) >> 13 & 1)
 #define FRAMING_STATUS(detail)  ((detail)&1023)
@@ -148,7 +148,9 @@ static inline int framing_on_body(http_parser *p, const char *at, size_t len)
 	return 0;
 }
 
-/* What the scanners say of a body as http_parser decoded it; how to read it ours saw in the head.
+/*
+ * The scanners' result of a body as http_parser decoded it. Our parser saw in the head how to read
+ * it.
  */
 static inline int framing_decoded(struct framing *m, enum feed_kind kind)
 {
@@ -235,7 +237,7 @@ static inline void framing_print(const char *who, const struct framing *m)
 	fprintf(stderr, "\n");
 }
 
-/* Aborts where both are sure, and do not agree. */
+/* Aborts if both are sure and differ. */
 static inline void framing_compare(enum feed_kind kind, __u8 method, const __u8 *data, size_t len)
 {
 	struct framing ours = {.method = method}, theirs = {.method = method, .heads = &ours};

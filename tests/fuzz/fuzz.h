@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the fuzzers of scanners share. An input is three bytes of how (where to cut, how wide the
- * window, what lies behind it) and then what; the whole of it must say the same as the pieces.
+ * Shared by the fuzzers of scanners. An input begins with three bytes of parameters (where to cut,
+ * how wide the window is, which bytes follow it); the rest is the data. The pieces must give the
+ * same marks as the whole.
  */
 #ifndef SLUICE_FUZZ_H
 #define SLUICE_FUZZ_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The value of X-Forwarded-For (the first byte odd) or of Forwarded: whoever it names is the
- * address that inet_pton() finds in its last element, whatever a client has written in front of
- * that; and what is known of those before it is what would be, if the last were not there.
+ * The value of X-Forwarded-For (the first byte odd) or of Forwarded. The client is the address that
+ * inet_pton() finds in the last element, whatever a client has written before it. The earlier
+ * elements give the same as without the last one.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -26,7 +26,7 @@ static struct forwarded scan(int pairs, const uint8_t *data, size_t size)
 	return f;
 }
 
-/* Where the last element that is not blank begins. */
+/* The offset of the last element that is not blank. */
 static size_t last_element(const uint8_t *data, size_t *size)
 {
 	size_t end = *size, from;
@@ -44,7 +44,7 @@ static size_t last_element(const uint8_t *data, size_t *size)
 	return from;
 }
 
-/* Whether some part of the text is this address written out. */
+/* True if some part of the text is this address in text form. */
 static int names(const char *text, size_t size, const uint8_t addr[16])
 {
 	for (size_t from = 0; from < size; from++)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Requests of one connection: no input may break the framer, no cut change what it says, and what
- * it is sure of http_parser says too. The headers whose values are read are ones that are found
- * soon.
+ * Requests of one connection: no input may break the framer, no cut may change its marks, and where
+ * it is sure, http_parser agrees. The names of the wanted headers are short, so that the fuzzer
+ * finds them soon.
  */
 #include "framing.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Responses to one method, as chosen by the first byte: as fuzz_http1_request.c. */
+/* Responses to one method, which the first byte chooses: as fuzz_http1_request.c. */
 #include "framing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

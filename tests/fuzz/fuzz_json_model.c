@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Bodies: as fuzz_http1_request.c, and what jansson takes for an object must give the name that
- * jansson gives it. Of several "model" jansson keeps the last; where that is no string there is no
- * name to compare.
+ * Bodies, as in fuzz_http1_request.c. If jansson accepts an object, the scanner must find jansson's
+ * name in it. Of several "model" jansson keeps the last; if that is no string, there is no name to
+ * compare.
  */
 #include <jansson.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A PROXY header, cut where the first byte says: the pieces say what the whole says, and a version
- * 1 line that is taken is one to sscanf() and inet_pton().
+ * A PROXY header, cut at the offset in the first byte: the pieces give the same as the whole, and
+ * sscanf() and inet_pton() accept every version 1 line that is accepted.
  */
 #include <arpa/inet.h>
 #include <assert.h>

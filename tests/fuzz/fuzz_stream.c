@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Body bytes of SSE or NDJSON, as chosen by the first byte; events counted are events said. */
+/*
+ * Body bytes of SSE or NDJSON, which the first byte chooses. The event count equals the number of
+ * reported events.
+ */
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
