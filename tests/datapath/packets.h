@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Plays packets to the programs as they are, through BPF_PROG_TEST_RUN, and reads what comes out
- * byte by byte. A test is a row: the packets of one connection in order, what becomes of each,
- * and what the maps say at the end. The one idea: whatever a program sends goes past the programs
- * again, as it does on an interface, and has to pass there unchanged; and a packet that passes
- * has to be the same packet.
+ * Plays packets to the programs through BPF_PROG_TEST_RUN, and reads the output byte by byte. A
+ * test is a row: the packets of one connection in order, the outcome of each, and the maps at the
+ * end. The one idea: every packet that a program sends passes the programs again, as on an
+ * interface, and must pass unchanged; and a packet that passes must be the same packet.
  *
- * Time is settings.clock_ns, moved by the rows. Clones are caught by a packet socket on a veth in
- * a network namespace of our own.
+ * Time is settings.clock_ns, which the rows move. A packet socket on a veth, in a network namespace
+ * of the test's own, catches clones.
  */
 #ifndef SLUICE_PACKETS_H
 #define SLUICE_PACKETS_H
@@ -80,9 +79,9 @@ enum link { LINK_ETHERNET, LINK_VLAN, LINK_QINQ, LINK_NONE };
 enum options {
 	OPTIONS_NONE,
 	OPTIONS_TS,      /* NOP NOP TS: what stacks send */
-	OPTIONS_TS_SACK, /* … and a SACK block behind */
-	OPTIONS_SACK_TS, /* … or before */
-	OPTIONS_TS_BARE, /* TS first, padded behind */
+	OPTIONS_TS_SACK, /* … and a SACK block after it */
+	OPTIONS_SACK_TS, /* … or before it */
+	OPTIONS_TS_BARE, /* TS first, padded after it */
 	OPTIONS_SYN,     /* MSS, SACK permitted, TS, NOP, window scale */
 	OPTIONS_SACK,    /* no timestamps */
 };
@@ -133,7 +132,7 @@ static inline uint32_t get32(const uint8_t *at)
 	return (uint32_t)get16(at) << 16 | get16(at + 2);
 }
 
-/* RFC 1071, over bytes as they lie; not complemented. */
+/* RFC 1071, over bytes in memory order; not complemented. */
 static inline uint16_t sum_bytes(uint32_t sum, const uint8_t *at, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
@@ -257,8 +256,10 @@ struct seen {
 	size_t len;
 };
 
-/* What IP has in front of TCP: options, or headers of which `next` says what the first is; `big`:
- * IP says no length. */
+/*
+ * The bytes between IP and TCP: options, or extension headers of which `next` gives the first one's
+ * type. `big`: IP states no length.
+ */
 struct between {
 	const char *what;
 	bool ipv6, big;
@@ -285,9 +286,9 @@ static inline void put_between(struct frame *f, const struct shape *shape, const
 }
 
 /*
- * Reads a forged packet and holds all of it against what any such packet has to be: the link
- * header that of a packet of the client's, or of the server's (link_from_server), lengths to the
- * byte, checksums right, no stray option.
+ * Reads a forged packet and checks everything that holds for each of them: the link header is that
+ * of a packet of the client, or of the server (link_from_server), lengths are exact, checksums
+ * right, and no other options are present.
  */
 static inline void read_forged(const struct frame *f, const struct shape *shape,
 			       bool link_from_server, uint16_t server_port, struct seen *out)
@@ -361,7 +362,7 @@ static struct world {
 	unsigned sample_count;
 	struct sluice_refusal refusals[64];
 	unsigned refusal_count;
-	bool unread; /* the rings are left to fill */
+	bool unread; /* the rings are left to fill up */
 } w;
 
 #define fd_of(name) bpf_map__fd(w.skel->maps.name)
@@ -388,7 +389,7 @@ static inline int count_record(void *ctx, void *data, size_t size)
 	return 0;
 }
 
-/* How many records a ring has that was left to fill; it is empty then. */
+/* The number of records in a ring that was left to fill up; empties it. */
 static inline unsigned read_filled(int fd)
 {
 	unsigned n = 0;
@@ -447,7 +448,7 @@ static inline void set_flag(uint32_t model, struct sluice_model_flag flag)
 	assert_int_equal(bpf_map_update_elem(fd_of(model_flags), &model, &flag, BPF_ANY), 0);
 }
 
-/* Behind every change of services and model_ids, as the daemon. */
+/* After every change of services and model_ids, as the daemon does. */
 static inline void names_changed(void)
 {
 	w.settings.names++;
@@ -576,7 +577,7 @@ static inline struct sluice_model_state get_state(uint32_t model)
 	return state;
 }
 
-/* What all clients together have in flight. */
+/* The requests in flight of all clients together. */
 static inline int64_t client_holds(void)
 {
 	struct sluice_client_flag_key key;
@@ -656,7 +657,7 @@ static inline void put_rules(struct sluice_rules r)
 	assert_int_equal(bpf_map_update_elem(fd_of(rules), &service, &r, BPF_ANY), 0);
 }
 
-/* Every map as a daemon with one HTTP and one opaque service has it at its start. */
+/* Every map as a daemon with one HTTP and one opaque service writes it at its start. */
 static inline void reset_world(void)
 {
 	uint64_t zeros[2 * w.cpus];
@@ -747,7 +748,10 @@ static inline struct bpf_program *program_for(const struct shape *shape, bool eg
 	return egress ? w.skel->progs.responses : w.skel->progs.requests;
 }
 
-/* What was cloned up to the host. The packet socket takes the outer tag out; it is put back. */
+/*
+ * The packet that was cloned to the host. The packet socket removes the outer tag; this puts it
+ * back.
+ */
 static inline bool catch_clone(struct frame *out, int timeout_ms)
 {
 	struct pollfd p = {.fd = w.clones, .events = POLLIN};
@@ -789,7 +793,7 @@ static inline void assert_same_frame(const struct frame *a, const struct frame *
 
 /* ---- rows ---- */
 
-/* A row says what is not zero. */
+/* A row states only the values that are not zero. */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 enum outcome {
@@ -804,9 +808,9 @@ enum outcome {
 };
 
 /*
- * One packet, or one change of the world (act). Sequence numbers count from behind each side's
- * SYN: 0 is its first byte, SYNs themselves are -1. Flags 0: ACK, and PSH where there is text.
- * `ms` pass before.
+ * One packet, or one change of state (act). Sequence numbers count from the byte after each side's
+ * SYN: 0 is its first byte, a SYN has -1. Flags 0: ACK, and PSH if there is text. `ms` pass before
+ * it.
  */
 struct step {
 	bool server;
@@ -819,7 +823,7 @@ struct step {
 	uint16_t window; /* 0: wide */
 	void (*act)(bool ipv6);
 	enum outcome then;
-	int32_t out_seq, out_ack; /* of what goes back to the client (UP_RST: to the server) */
+	int32_t out_seq, out_ack; /* of the segment to the client (UP_RST: to the server) */
 	int32_t rst_seq;          /* of the RST to the server */
 	const struct between *between;
 };
@@ -848,7 +852,7 @@ struct row_sample {
 struct row {
 	const char *what;
 	struct step steps[STEPS_MAX];
-	/* At the end, in the maps. Whatever is not said here is 0. */
+	/* At the end, in the maps. Everything not listed here is 0. */
 	int in_flight, waiting;
 	unsigned conns, tombstones;
 	struct row_counter counters[6];
@@ -857,7 +861,7 @@ struct row {
 	uint16_t port; /* 0: HTTP_PORT */
 };
 
-/* What most rows begin with. */
+/* The beginning of most rows. */
 #define HANDSHAKE                                                                                  \
 	{.flags = SYN, .seq = -1}, {.server = true, .flags = SYN | ACK, .seq = -1},                \
 	{                                                                                          \
@@ -910,10 +914,10 @@ static inline const char *outcome_text(int retval)
 					 : "unknown";
 }
 
-static struct seen last; /* what went back to the client last; its text lies in last_frame */
+static struct seen last; /* the last packet to the client; its text is in last_frame */
 static struct frame last_frame;
 
-/* Plays one step, and holds everything that comes of it against the step. */
+/* Plays one step, and compares every packet and record with the step. */
 static inline void play_step(const struct shape *shape, const struct step *s, uint16_t port)
 {
 	bool clone_wanted = s->then == REFUSE || s->then == RESET;
@@ -936,13 +940,15 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 		fail_msg("%s, and not %s", outcome_text(retval), outcome_text(wanted));
 	if (s->then == PASS) {
 		if ((segment.flags & (SYN | ACK)) == SYN && segment.len) {
-			segment.len = 0; /* data is cut off a SYN */
+			segment.len = 0; /* data in a SYN is cut off */
 			make_frame(&in, shape, &segment);
 		}
 		assert_same_frame(&out, &in);
 	}
 	if (wanted == THEN_REDIRECT) {
-		/* Answers turn the link header round; so does the RST that goes up in place of one.
+		/*
+		 * Answers swap the link header's addresses; so does the RST that goes to the server
+		 * instead of a packet.
 		 */
 		read_forged(&out, shape, !s->server, port, &seen);
 		assert_int_equal(seen.from_server, s->then != UP_RST);
@@ -995,7 +1001,7 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 		assert_int_equal(seen.window, 0);
 		assert_int_equal(seen.len, 0);
 		assert_false(seen.timestamps);
-		/* It comes past tc ingress again, before the answer leaves. */
+		/* It passes tc ingress again, before the answer leaves. */
 		assert_int_equal(run_tc(program_for(shape, false), &clone, &after), THEN_UNSPEC);
 		assert_same_frame(&after, &clone);
 	}
@@ -1034,7 +1040,7 @@ static inline void assert_counters(const struct row_counter *wanted, unsigned ma
 	}
 }
 
-/* Holds the maps against a row's end. */
+/* Compares the maps with a row's end. */
 static inline void assert_ends(const struct row *row)
 {
 	uint32_t service = row->port == OPAQUE_PORT ? OPAQUE_ID : HTTP_ID;
@@ -1133,7 +1139,8 @@ static inline int world_open(void **state)
 	struct bpf_map *map;
 	cpu_set_t cpu;
 
-	/* Per-CPU state is that of one CPU, as it is between an answer and its passing tc egress.
+	/*
+	 * Per-CPU state is that of one CPU, as between an answer and its passage through tc egress.
 	 */
 	CPU_ZERO(&cpu);
 	CPU_SET(sched_getcpu(), &cpu);
@@ -1175,8 +1182,8 @@ static inline int world_reset(void **state)
 	return 0;
 }
 
-/* Says which row and step a failure is of. */
-static inline int say_row(void **state)
+/* Prints the row and step of a failure. */
+static inline int print_row(void **state)
 {
 	if (row_now)
 		fprintf(stderr,
@@ -1186,7 +1193,7 @@ static inline int say_row(void **state)
 	return 0;
 }
 
-#define packets_test(f) cmocka_unit_test_setup_teardown(f, world_reset, say_row)
+#define packets_test(f) cmocka_unit_test_setup_teardown(f, world_reset, print_row)
 
 #define packets_main(name, tests)                                                                  \
 	(geteuid() ? (fprintf(stderr, "%s: needs root\n", name), 77)                               \

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Attaching, pinning, adopting and removing, with the real object on real interfaces: what a daemon
- * that comes, dies and comes again does to the kernel, and that nothing of it stays when it is told
- * to go.
+ * Attaching, pinning, adopting and removing, with the real object on real interfaces: the effects
+ * on the kernel of a daemon that starts, dies and starts again, and that detach leaves nothing.
  */
 #include "sandbox.h"
 
@@ -18,7 +17,7 @@
 
 #include "core/service.h"
 
-/* How many programs a tc hook of t0 has through tcx; *id: the first one's. */
+/* The number of programs on a tc hook of t0 through tcx; *id: the first one's. */
 static unsigned tcx_programs(const char *interface, int type, uint32_t *id)
 {
 	uint32_t ids[16] = {0}, count = 16;
@@ -112,7 +111,7 @@ static uint64_t now_ns(void)
 	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
 }
 
-/* As if a daemon had died with so much of its lease left, or while it stopped. */
+/* The settings of a daemon that died with so much of its lease left, or while it stopped. */
 static struct sluice_settings left(uint64_t lease_ns, bool stopping)
 {
 	struct sluice_settings settings = pinned_settings();
@@ -123,7 +122,7 @@ static struct sluice_settings left(uint64_t lease_ns, bool stopping)
 	return settings;
 }
 
-/* Somebody else's program, which passes everything. */
+/* A foreign program, which passes everything. */
 static int foreign_program(enum bpf_prog_type type)
 {
 	struct bpf_insn insns[] = {
@@ -178,7 +177,7 @@ static void auto_puts_tc_alone_on_veth_and_lo(void **state)
 	closed(d);
 }
 
-static void native_and_off_do_as_they_are_told(void **state)
+static void native_and_off_attach_as_configured(void **state)
 {
 	static const enum datapath_xdp modes[] = {DATAPATH_XDP_NATIVE, DATAPATH_XDP_OFF,
 						  DATAPATH_XDP_NATIVE, DATAPATH_XDP_NATIVE,
@@ -199,9 +198,11 @@ static void native_and_off_do_as_they_are_told(void **state)
 	closed(d);
 }
 
-/* From 6.9 on generic XDP hides the link header from tc; a native program that is there already
- * stays. */
-static void generic_is_taken_only_where_tc_behind_it_sees_the_link_header(void **state)
+/*
+ * From Linux 6.9 on generic XDP hides the link header from tc; a native program that is already
+ * there stays.
+ */
+static void generic_xdp_is_used_only_if_tc_after_it_sees_the_link_header(void **state)
 {
 	unsigned major = 0, minor = 0;
 	struct datapath *d = opened();
@@ -255,7 +256,7 @@ static void an_interface_without_ethernet_headers_gets_the_l3_programs(void **st
 	closed(d);
 }
 
-static void what_a_killed_daemon_left_is_adopted_without_a_gap(void **state)
+static void a_killed_daemons_programs_and_maps_are_adopted_without_a_gap(void **state)
 {
 	uint32_t map_before, xdp_before, xdp_after, in_before = 0, in_after = 0;
 	struct siphash_secret key[2];
@@ -285,7 +286,7 @@ static void what_a_killed_daemon_left_is_adopted_without_a_gap(void **state)
 	assert_int_equal(pinned_settings().generation, was.generation + 1);
 	assert_int_equal(bpf_map_lookup_elem(map_fd(d->skel->maps.hash_key), &zero, &key[1]), 0);
 	assert_memory_equal(&key[0], &key[1], sizeof(key[0]));
-	/* Until it attaches, the old programs go on. */
+	/* The old programs run until the new ones are attached. */
 	assert_int_equal(xdp_program("t0"), xdp_before);
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_NATIVE));
 	xdp_after = xdp_program("t0");
@@ -298,7 +299,7 @@ static void what_a_killed_daemon_left_is_adopted_without_a_gap(void **state)
 	closed(d);
 }
 
-static void a_lease_in_force_outlasts_a_start_and_one_that_fails_gives_it_back(void **state)
+static void a_lease_in_force_outlasts_a_start_and_a_failed_start_restores_it(void **state)
 {
 	struct datapath *d = opened(), *second = NULL;
 	struct sluice_settings was, put_off;
@@ -314,13 +315,13 @@ static void a_lease_in_force_outlasts_a_start_and_one_that_fails_gives_it_back(v
 	assert_in_range(put_off.lease_until_ns, began + 30 * NSEC_PER_SEC,
 			now_ns() + 30 * NSEC_PER_SEC + 1);
 	assert_int_equal(datapath_lease_until(d), put_off.lease_until_ns);
-	/* One that does not get the lock touches nothing. */
+	/* A start without the lock touches nothing. */
 	assert_int_equal(datapath_open(&second, PIN_DIR, NULL), -EBUSY);
 	assert_int_equal(pinned_settings().lease_until_ns, put_off.lease_until_ns);
 	closed(d); /* before it was ready */
 	assert_int_equal(pinned_settings().lease_until_ns, was.lease_until_ns);
 
-	/* Fails in the load itself, for want of files: nothing else has changed, too. */
+	/* The load itself fails, for lack of file descriptors: nothing else has changed either. */
 	was = left(20 * NSEC_PER_SEC, false);
 	notice[0] = 0;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
@@ -336,8 +337,10 @@ static void a_lease_in_force_outlasts_a_start_and_one_that_fails_gives_it_back(v
 	put_off = pinned_settings();
 	assert_memory_equal(&put_off, &was, sizeof(was));
 
-	/* Killed in its midst: what is left is longer, but the next start does not put it off
-	 * again. */
+	/*
+	 * Killed during its start: the lease is longer now, but the next start does not extend it
+	 * again.
+	 */
 	left(20 * NSEC_PER_SEC, false);
 	child = fork();
 	if (!child)
@@ -348,14 +351,14 @@ static void a_lease_in_force_outlasts_a_start_and_one_that_fails_gives_it_back(v
 	d = opened();
 	assert_int_equal(pinned_settings().lease_until_ns, put_off.lease_until_ns);
 
-	/* Renewed, it is the daemon's own, and stays when that goes. */
+	/* A renewed lease is the daemon's own, and stays when the daemon goes. */
 	began = now_ns() | 1;
 	assert_done(datapath_renew_lease(d, began));
 	closed(d);
 	assert_int_equal(pinned_settings().lease_until_ns, began & ~1ULL);
 }
 
-static void a_lease_that_is_over_stays_over_until_the_daemon_is_ready(void **state)
+static void an_expired_lease_stays_expired_until_the_daemon_is_ready(void **state)
 {
 	const struct {
 		uint64_t left;
@@ -371,8 +374,10 @@ static void a_lease_that_is_over_stays_over_until_the_daemon_is_ready(void **sta
 		struct sluice_settings was = left(rows[i].left, rows[i].stopping);
 		struct datapath *d = opened();
 
-		/* What a daemon that was stopping has left refuses nothing, so it goes on as one
-		 * without a lease. */
+		/*
+		 * A daemon that was stopping refuses nothing, so the next one starts as without a
+		 * lease.
+		 */
 		if (rows[i].stopping)
 			was.lease_until_ns = 0;
 		assert_int_equal(pinned_settings().lease_until_ns, was.lease_until_ns);
@@ -389,7 +394,7 @@ static void seen_model(void *arg, const char *name, uint32_t id)
 	++*(int *)arg;
 }
 
-static void what_was_learned_outlives_the_daemon(void **state)
+static void learned_names_outlive_the_daemon(void **state)
 {
 	const struct sluice_model_flag flag = {.limit = 3, .allow = 1};
 	struct sluice_model_flag read;
@@ -425,7 +430,7 @@ static void pins_of_another_version_are_replaced(void **state)
 	closed(d);
 }
 
-static void a_start_that_died_half_way_is_cleared(void **state)
+static void an_unfinished_start_is_cleared(void **state)
 {
 	static const char *const remains[] = {"settings", "conns", "verdicts"};
 
@@ -485,12 +490,12 @@ static void remove_leaves_nothing(void **state)
 		assert_int_equal(tcx_programs("lo", EGRESS, NULL), 0);
 		if (by_daemon)
 			closed(d);
-		/* Once more is no error. */
+		/* A second removal is no error. */
 		assert_done(datapath_remove(NULL, PIN_DIR));
 	}
 }
 
-static void a_pin_of_somebody_else_is_left_alone(void **state)
+static void a_foreign_pin_is_left_alone(void **state)
 {
 	struct datapath *d = opened();
 	int fd = foreign_program(BPF_PROG_TYPE_XDP);
@@ -654,7 +659,7 @@ static void a_wildcard_follows_the_hosts_addresses(void **state)
 	closed(d);
 }
 
-static void the_services_are_exactly_what_was_set(void **state)
+static void the_services_are_exactly_those_set(void **state)
 {
 	struct service two[] = {
 		{.port = 8000, .wildcard = true, .id = 1},
@@ -671,14 +676,14 @@ static void the_services_are_exactly_what_was_set(void **state)
 	with = services_now(d);
 	assert_true(with >= 3);
 	assert_true(has_service(d, "::ffff:127.0.0.1", 8000, &value));
-	assert_int_equal(value.id, 2); /* what names an address wins over a wildcard */
+	assert_int_equal(value.id, 2); /* a service with an address precedes a wildcard */
 	assert_int_equal(value.wildcard, 0);
 	assert_true(port_bit(d, 8000) && port_bit(d, 9000));
 	assert_false(port_bit(d, 8001));
 	assert_done(datapath_set_services(d, two, 2));
 	assert_int_equal(services_now(d), with - 1);
 	assert_false(port_bit(d, 9000));
-	/* A daemon that adopts the map takes out what it was not told of. */
+	/* A daemon that adopts the map removes the services that it did not set. */
 	closed(d);
 	d = opened();
 	assert_int_equal(services_now(d), with - 1);
@@ -687,7 +692,7 @@ static void the_services_are_exactly_what_was_set(void **state)
 	assert_false(port_bit(d, 8000));
 	assert_done(datapath_set_services(d, NULL, 0));
 	assert_int_equal(services_now(d), 0);
-	/* 0.0.0.0 is this host's IPv4 addresses only. */
+	/* 0.0.0.0 means this host's IPv4 addresses only. */
 	inet_pton(AF_INET6, "::ffff:0.0.0.0", two[0].addr);
 	assert_done(datapath_set_services(d, two, 1));
 	assert_true(has_service(d, "::ffff:127.0.0.1", 8000, NULL));
@@ -695,8 +700,8 @@ static void the_services_are_exactly_what_was_set(void **state)
 	closed(d);
 }
 
-/* What the programs remember of names is void behind every change. */
-static void the_programs_are_told_of_every_change_of_a_name(void **state)
+/* Every change of services voids what the programs remember of names. */
+static void the_programs_notice_every_change_of_a_name(void **state)
 {
 	struct service one = {.port = 8000, .wildcard = true, .id = 1};
 	struct datapath *d = opened();
@@ -708,7 +713,7 @@ static void the_programs_are_told_of_every_change_of_a_name(void **state)
 	assert_int_equal(pinned_settings().names, before + 2);
 	assert_int_equal(datapath_set_model(d, "llama-70b", SLUICE_MODELS_MAX), -EINVAL);
 	assert_int_equal(pinned_settings().names, before + 2);
-	/* A daemon that adopts the maps goes on from there. */
+	/* A daemon that adopts the maps continues from there. */
 	closed(d);
 	d = opened();
 	assert_done(datapath_set_services(d, NULL, 0));
@@ -727,7 +732,7 @@ static void too_many_services_change_nothing(void **state)
 	}
 	assert_done(datapath_set_services(d, many, 8192));
 	assert_int_equal(services_now(d), 8192);
-	/* All of them give way, although both sets do not fit at once. */
+	/* All old services give way, although both sets do not fit at once. */
 	for (unsigned i = 0; i < 8193; i++)
 		many[i].addr[15] = 10;
 	assert_done(datapath_set_services(d, many, 8192));
@@ -762,16 +767,16 @@ static void without_tcx_clsact_filters_do_the_same(void **state)
 	assert_int_equal(access(PIN_DIR, F_OK), -1);
 }
 
-static void a_clsact_qdisc_that_others_use_stays(void **state)
+static void a_clsact_qdisc_with_foreign_filters_stays(void **state)
 {
 	struct datapath *d;
 
 	datapath_without_tcx = true;
-	/* Ours, but somebody else's filter came to it. */
+	/* Our qdisc, with a foreign filter on it. */
 	d = opened();
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
 	add_foreign_filter("t0", 1, 7);
-	/* Theirs, and empty but for us. */
+	/* A foreign qdisc, empty but for our filters. */
 	run("tc qdisc add dev t1 clsact");
 	assert_done(datapath_attach(d, "t1", DATAPATH_XDP_OFF));
 	closed(d);
@@ -783,7 +788,7 @@ static void a_clsact_qdisc_that_others_use_stays(void **state)
 	run("test -z \"$(tc filter show dev t1 ingress)\"");
 }
 
-static void a_filter_of_somebody_else_in_our_place_is_named(void **state)
+static void a_foreign_filter_with_our_handle_is_named(void **state)
 {
 	struct datapath *d;
 
@@ -817,7 +822,7 @@ static void a_kernel_that_gained_tcx_sheds_the_filters(void **state)
 	closed(d);
 }
 
-static void a_pin_directory_that_will_not_do_is_explained(void **state)
+static void an_unusable_pin_directory_is_explained(void **state)
 {
 	static const struct {
 		const char *dir;
@@ -845,7 +850,7 @@ static void a_pin_directory_that_will_not_do_is_explained(void **state)
 	rmdir("/sys/fs/bpf/t-attach");
 }
 
-static void without_capabilities_it_says_which(void **state)
+static void missing_capabilities_are_named(void **state)
 {
 	int status;
 	pid_t child = fork();
@@ -864,14 +869,14 @@ static void without_capabilities_it_says_which(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* With the capabilities of the systemd unit and no others: everything but mounting works. */
+/* With exactly the capabilities of the systemd unit everything works, except mounting. */
 static void cap_bpf_net_admin_and_perfmon_are_enough(void **state)
 {
 	for (int clsact = 0; clsact < 2; clsact++) {
 		int status;
 		pid_t child;
 
-		closed(opened()); /* mounts bpffs, which is the host's part */
+		closed(opened()); /* mounts bpffs, which the host does */
 		child = fork();
 		if (!child) {
 			struct __user_cap_header_struct header = {
@@ -907,7 +912,7 @@ static void cap_bpf_net_admin_and_perfmon_are_enough(void **state)
 	}
 }
 
-/* The maps that the programs do not ask. */
+/* The maps that the programs skip. */
 static uint32_t empty_maps(const struct datapath *d)
 {
 	struct sluice_settings set;
@@ -917,7 +922,7 @@ static uint32_t empty_maps(const struct datapath *d)
 	return set.empty;
 }
 
-static void maps_are_left_unasked_only_while_they_are_empty(void **state)
+static void maps_are_skipped_only_while_they_are_empty(void **state)
 {
 	const uint32_t all = SLUICE_EMPTY_CLIENT_FLAGS | SLUICE_EMPTY_CLIENT_PREFIXES |
 			     SLUICE_EMPTY_CLIENT_QUOTAS;
@@ -935,7 +940,7 @@ static void maps_are_left_unasked_only_while_they_are_empty(void **state)
 	assert_done(datapath_set_prefix(d, &prefix, &(struct sluice_prefix){0}));
 	assert_done(datapath_set_client_quota(d, &first, 1));
 	assert_int_equal(empty_maps(d), 0);
-	/* A daemon that adopts the maps, or renews the lease, leaves it so. */
+	/* A daemon that adopts the maps, or renews the lease, leaves these bits. */
 	assert_done(datapath_renew_lease(d, 1));
 	closed(d);
 	d = opened();
@@ -948,7 +953,7 @@ static void maps_are_left_unasked_only_while_they_are_empty(void **state)
 	closed(d);
 }
 
-static void a_flag_finds_its_texts_written(void **state)
+static void a_flag_is_written_after_its_texts(void **state)
 {
 	struct sluice_model_flag flag = {.reason = SLUICE_REASON_TTFT, .limit = 4};
 	struct datapath *d = opened();
@@ -971,7 +976,7 @@ static void a_flag_finds_its_texts_written(void **state)
 			assert_null(strstr(reply.text, "phi-4"));
 		}
 	}
-	/* The id is given to another model: no text tells the old name. */
+	/* The id belongs to another model now: no text has the old name. */
 	assert_done(datapath_set_flag(d, 9, "qwen",
 				      &(struct sluice_model_flag){.allow = 1, .limit = 1}));
 	{
@@ -979,7 +984,9 @@ static void a_flag_finds_its_texts_written(void **state)
 
 		assert_int_equal(bpf_map_lookup_elem(fd, &key, &reply), 0);
 		assert_non_null(strstr(reply.text, "qwen"));
-		/* A client that is blocked for one model is told which, though that was never shut.
+		/*
+		 * A client that is blocked for one model gets that model's name, though the model
+		 * was never shut.
 		 */
 		assert_done(
 			datapath_set_flag(d, 10, "gemma", &(struct sluice_model_flag){.allow = 1}));
@@ -998,36 +1005,36 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sandbox_test(auto_puts_tc_alone_on_veth_and_lo),
-		sandbox_test(native_and_off_do_as_they_are_told),
-		sandbox_test(generic_is_taken_only_where_tc_behind_it_sees_the_link_header),
+		sandbox_test(native_and_off_attach_as_configured),
+		sandbox_test(generic_xdp_is_used_only_if_tc_after_it_sees_the_link_header),
 		sandbox_test(an_interface_without_ethernet_headers_gets_the_l3_programs),
-		sandbox_test(what_a_killed_daemon_left_is_adopted_without_a_gap),
-		sandbox_test(a_lease_in_force_outlasts_a_start_and_one_that_fails_gives_it_back),
-		sandbox_test(a_lease_that_is_over_stays_over_until_the_daemon_is_ready),
-		sandbox_test(what_was_learned_outlives_the_daemon),
+		sandbox_test(a_killed_daemons_programs_and_maps_are_adopted_without_a_gap),
+		sandbox_test(a_lease_in_force_outlasts_a_start_and_a_failed_start_restores_it),
+		sandbox_test(an_expired_lease_stays_expired_until_the_daemon_is_ready),
+		sandbox_test(learned_names_outlive_the_daemon),
 		sandbox_test(pins_of_another_version_are_replaced),
-		sandbox_test(a_start_that_died_half_way_is_cleared),
+		sandbox_test(an_unfinished_start_is_cleared),
 		sandbox_test(a_map_of_another_shape_is_replaced),
 		sandbox_test(remove_leaves_nothing),
-		sandbox_test(a_pin_of_somebody_else_is_left_alone),
+		sandbox_test(a_foreign_pin_is_left_alone),
 		sandbox_test(a_second_daemon_is_refused),
 		sandbox_test(a_taken_xdp_hook_is_named_and_nothing_attached),
 		sandbox_test(a_missing_interface_is_named),
 		sandbox_test(interfaces_no_longer_named_are_detached),
 		sandbox_test(an_interface_that_comes_back_is_attached_again),
 		sandbox_test(a_wildcard_follows_the_hosts_addresses),
-		sandbox_test(the_services_are_exactly_what_was_set),
-		sandbox_test(the_programs_are_told_of_every_change_of_a_name),
+		sandbox_test(the_services_are_exactly_those_set),
+		sandbox_test(the_programs_notice_every_change_of_a_name),
 		sandbox_test(too_many_services_change_nothing),
 		sandbox_test(without_tcx_clsact_filters_do_the_same),
-		sandbox_test(a_clsact_qdisc_that_others_use_stays),
-		sandbox_test(a_filter_of_somebody_else_in_our_place_is_named),
+		sandbox_test(a_clsact_qdisc_with_foreign_filters_stays),
+		sandbox_test(a_foreign_filter_with_our_handle_is_named),
 		sandbox_test(a_kernel_that_gained_tcx_sheds_the_filters),
-		sandbox_test(a_pin_directory_that_will_not_do_is_explained),
-		sandbox_test(without_capabilities_it_says_which),
+		sandbox_test(an_unusable_pin_directory_is_explained),
+		sandbox_test(missing_capabilities_are_named),
 		sandbox_test(cap_bpf_net_admin_and_perfmon_are_enough),
-		sandbox_test(a_flag_finds_its_texts_written),
-		sandbox_test(maps_are_left_unasked_only_while_they_are_empty),
+		sandbox_test(a_flag_is_written_after_its_texts),
+		sandbox_test(maps_are_skipped_only_while_they_are_empty),
 	};
 
 	return sandbox_main("attach", tests);

@@ -612,7 +612,7 @@ static int shape_reset(void **state)
 	return world_reset(state);
 }
 
-#define identity_test(f) cmocka_unit_test_setup_teardown(f, shape_reset, say_row)
+#define identity_test(f) cmocka_unit_test_setup_teardown(f, shape_reset, print_row)
 
 int main(void)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Replays captures of real servers and clients (wire/: llama.cpp, uvicorn, nginx; curl, the OpenAI
- * SDKs for Python and Node, Python's HTTP clients) through the programs, and holds every request,
- * model name, response, token and time that they find against what is in the file. What is in the
- * file is said twice: by the table below, for the reader, and by capture.h, which reads the whole
- * streams in the plainest way.
+ * SDKs for Python and Node, Python's HTTP clients) through the programs. It compares every request,
+ * model name, response, token and time that they find with the file. Two sources state what a file
+ * has: the table below, for the reader, and capture.h, which reads whole streams in the simplest
+ * way.
  *
- * The captures go in cut into small segments by BPF_PROG_TEST_RUN, and whole, segments of 64 KiB
- * among them, through a veth whose end has the programs. settings.clock_ns stands at each packet's
- * own time: times are exact.
+ * The captures run once cut into small segments, by BPF_PROG_TEST_RUN, and once whole, with
+ * segments of 64 KiB, through a veth with the programs attached. settings.clock_ns is each packet's
+ * own time, so times are exact.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,24 +31,24 @@
 #define CLOCK_START (1000ULL * 1000000000)
 #define HOUR        (3600ULL * 1000000000)
 #define SERVICE_ID  7
-#define MODEL_FIRST 3 /* what a learned name becomes; names behind it the next ones */
+#define MODEL_FIRST 3 /* the id of the first learned name; later names get the next ones */
 #define MODELS_USED 8
 #define NO_NAME     2 /* the service's default model */
 #define HEADERS     (14 + 40 + 60)
 #define FRAME_MAX   (14 + 65536)
 #define SEGMENT     1448
-/* What TCP hands to a device that segments: all of it below 64 KiB. */
+/* The most that TCP hands to a device that segments: less than 64 KiB. */
 #define WHOLE_MAX    (45 * SEGMENT)
 #define VERDICT_PASS -1 /* TC_ACT_UNSPEC */
 
 /*
- * What is in the captures. `events` are the streamed events that have data, [DONE] among them;
- * `tokens` those that are generated (invariant 6). Each stream has one event more than tokens, its
- * [DONE], and uvicorn's (uv_) and the newer llama.cpp's (new_, q_18080) two, since they open with
- * a role and no content. Status 0: the server closed instead (c_requests: after a response that
- * was to keep the connection alive). ttft_us and gaps_us are sums over the streamed responses: the
- * times from a request's last byte to its first token, and the gaps between tokens. unary_us is
- * the sum, over 2xx that are not streamed, of the times to the first byte of the body.
+ * The contents of the captures. `events` are the streamed events with data, [DONE] among them;
+ * `tokens` are the generated ones (invariant 6). Each stream has one event more than tokens, its
+ * [DONE]; uvicorn's (uv_) and the newer llama.cpp's (new_, q_18080) have two, since they open with
+ * a role and no content. Status 0: the server closed instead (c_requests: after a response that was
+ * to keep the connection alive). ttft_us and gaps_us are sums over the streamed responses: the
+ * times from a request's last byte to its first token, and the gaps between tokens. unary_us is the
+ * sum, over 2xx responses that are not streamed, of the times to the first byte of the body.
  */
 static const struct row {
 	const char *name;
@@ -99,7 +99,7 @@ struct how {
 	size_t piece; /* bytes of payload in a segment at most; 0: as captured, through the veth */
 	bool ipv6;
 	bool learned;      /* the models' names have ids */
-	bool unary;        /* the service's replies that are not streamed feed TTFT */
+	bool unary;        /* the service's unary responses feed TTFT */
 	bool client_twice; /* each of the client's segments passes the hooks twice */
 	bool server_twice; /* the server sends each segment again */
 };
@@ -114,7 +114,7 @@ static struct {
 	int at; /* the packet being played */
 } w;
 
-/* What the programs said of one exchange. */
+/* What the programs reported of one exchange. */
 static struct found {
 	unsigned ttft, itl, seen;
 	uint64_t ttft_ns, itl_ns;
@@ -195,7 +195,7 @@ static void address_of(enum wire_side side, uint8_t out[16])
 	memcpy(out, w.how->ipv6 ? v6[side] : v4[side], 16);
 }
 
-/* The id that a model's name has, or would have: by its first appearance in the capture. */
+/* The id that a model's name has, or would get: by its first appearance in the capture. */
 static uint32_t id_of(const char *name)
 {
 	char seen[MODELS_USED][96];
@@ -221,13 +221,13 @@ static uint32_t id_of(const char *name)
 	return MODEL_FIRST + i;
 }
 
-/* … and the id under which the programs have to account it. */
+/* … and the id that the programs must charge. */
 static uint32_t charged_to(const struct wire_exchange *e)
 {
 	return !*e->model || w.how->learned ? id_of(e->model) : SLUICE_MODEL_OTHER;
 }
 
-/* The maps as a daemon with this one service has them at its start. */
+/* The maps as a daemon with this one service writes them at its start. */
 static void begin(void)
 {
 	uint8_t none[w.cpus * sizeof(struct sluice_histogram)];
@@ -313,8 +313,8 @@ static void put32(uint8_t *p, uint32_t v)
 }
 
 /*
- * `n` bytes of packet p's payload from `from` on, as a packet of their own between our addresses.
- * `partial`: the checksum is left to the device. Returns the frame's length.
+ * `n` bytes of packet p's payload from `from` on, as a packet of its own between the test's
+ * addresses. `partial`: the checksum is left to the device. Returns the frame's length.
  */
 static size_t make_frame(uint8_t *f, const struct wire_packet *p, size_t from, size_t n,
 			 bool partial)
@@ -387,7 +387,9 @@ static void run_once(const struct wire_packet *p, const uint8_t *frame, size_t l
 	}
 }
 
-/* Sends a segment, and where everything is sent twice, the one before it and itself once more. */
+/*
+ * Sends a segment; if everything is sent twice, first the previous segment and then itself again.
+ */
 static void run_segment(const struct wire_packet *p, const uint8_t *frame, size_t len)
 {
 	bool twice = p->side == CLIENT ? w.how->client_twice : w.how->server_twice;
@@ -435,10 +437,10 @@ static uint64_t runs(void)
 }
 
 /*
- * Sends a packet in at one end of the veth: at the client's it comes in at tc ingress of the
- * other, at the server's it goes out at tc egress. What is larger than a segment goes as the
- * kernel's own such packets do: segmentation and checksum left to the device, the payload in
- * pages. What the server sends arrives as it was sent.
+ * Sends a packet into the veth: a client's packet enters at tc ingress of the other end, a server's
+ * leaves through tc egress. A packet larger than a segment goes like the kernel's own: segmentation
+ * and checksum are left to the device, the payload is in pages. A server's packet arrives as it was
+ * sent.
  */
 static void play_through(const struct wire_packet *p, size_t from, size_t piece)
 {
@@ -486,7 +488,7 @@ static void play_whole(const struct wire_packet *p)
 	} while (from < p->len);
 }
 
-/* ---- what the programs have to say ---- */
+/* ---- results of the programs ---- */
 
 /* The exchange that a connection was busy with at the packet being played. */
 static unsigned exchange_now(unsigned conn)
@@ -544,7 +546,7 @@ static bool judged(const struct wire_exchange *e)
 	return !strcmp(e->method, "POST");
 }
 
-/* Whether an exchange still waits for its first token behind the packet being played. */
+/* True if an exchange still waits for its first token after the packet being played. */
 static bool waits(const struct wire_exchange *e)
 {
 	bool ok = e->status >= 200 && e->status < 300;
@@ -566,8 +568,8 @@ static enum http1_method method_of(const struct wire_exchange *e)
 }
 
 /*
- * Invariant 7: at every packet, each connection has had as many requests and responses as it has
- * had in the file.
+ * Invariant 7: at every packet, each connection has had as many requests and responses as in the
+ * file.
  */
 static void framing_is_exact(unsigned conn)
 {
@@ -606,7 +608,7 @@ static void framing_is_exact(unsigned conn)
 		assert_int_equal(seen.response.frame.status, last->status);
 }
 
-/* Invariant 8: at every packet, what is in flight and what waits is what does so in the file. */
+/* Invariant 8: at every packet, the counts in flight and waiting are those of the file. */
 static void slots_are_right(void)
 {
 	struct sluice_model_state want[MODELS_USED] = {0}, is;
@@ -640,7 +642,7 @@ static void slots_are_right(void)
 	assert_int_equal(sum, want[SLUICE_MODEL_ALL].in_flight);
 }
 
-/* Plays packets [0, end) of the capture; every one is held against the file as it passes. */
+/* Plays packets [0, end) of the capture, and compares each with the file as it passes. */
 static void play(const struct row *row, const struct capture *c, const struct how *how, int end)
 {
 	w.row = row;
@@ -659,7 +661,7 @@ static void play(const struct row *row, const struct capture *c, const struct ho
 	}
 }
 
-/* Nothing failed open, nothing was lost, nothing was refused, nothing is left. */
+/* Nothing failed open, was lost, was refused, or is left. */
 static void nothing_went_wrong(void)
 {
 	static const char *const names[] = {
@@ -680,7 +682,7 @@ static void nothing_went_wrong(void)
 	assert_int_equal(entries(fd_of(tombstones)), 0);
 }
 
-/* Requests are counted once each, those that are judged, under their models. */
+/* Every judged request is counted once, under its model. */
 static void requests_are_counted(void)
 {
 	uint64_t want[MODELS_USED] = {0};
@@ -704,8 +706,7 @@ static void requests_are_counted(void)
 }
 
 /*
- * Invariant 6: the times of every response are those of the packets in the file, to the
- * nanosecond.
+ * Invariant 6: the times of every response are those of the packets in the file, to the nanosecond.
  */
 static void times_are_honest(void)
 {
@@ -781,7 +782,7 @@ static void play_all(const struct how *how)
 
 /* ---- tests ---- */
 
-static void the_table_says_what_is_in_the_captures(void **state)
+static void the_table_and_the_captures_agree(void **state)
 {
 	for (unsigned i = 0; i < ROW_COUNT; i++) {
 		struct capture *c = opened(&rows[i]);
@@ -833,15 +834,15 @@ static void the_table_says_what_is_in_the_captures(void **state)
 	w.row = NULL;
 }
 
-/* Invariants 6, 7 and 8, on segments of an Ethernet's usual size. */
-static void captures_in_segments_of_1448_bytes_are_found_as_they_are(void **state)
+/* Invariants 6, 7 and 8, on segments of Ethernet's usual size. */
+static void captures_in_segments_of_1448_bytes_give_the_files_values(void **state)
 {
 	play_all(&(struct how){.piece = SEGMENT});
 	play_all(&(struct how){.piece = SEGMENT, .learned = true, .unary = true});
 }
 
-/* Invariant 7: where the segments end makes no difference. */
-static void captures_cut_anywhere_are_found_as_they_are(void **state)
+/* Invariant 7: the ends of segments make no difference. */
+static void captures_cut_anywhere_give_the_files_values(void **state)
 {
 	static const size_t pieces[] = {1, 2, 3, 7, 16, 61, 64, 65, 536};
 
@@ -864,22 +865,22 @@ static void captures_cut_anywhere_are_found_as_they_are(void **state)
 	w.row = NULL;
 }
 
-/* Invariants 6, 7 and 8, on whole large packets behind real hooks of a real device. */
-static void captures_whole_on_a_veth_are_found_as_they_are(void **state)
+/* Invariants 6, 7 and 8, on whole large packets, with real hooks on a real device. */
+static void captures_whole_on_a_veth_give_the_files_values(void **state)
 {
 	play_all(&(struct how){.piece = 0});
 	play_all(&(struct how){.piece = 0, .ipv6 = true, .learned = true, .unary = true});
 }
 
-/* Invariant 8: a segment that passes two hooks, or is sent again, is judged once. */
+/* Invariant 8: a segment that passes two hooks, or is retransmitted, is judged once. */
 static void a_client_that_sends_everything_twice_is_counted_once(void **state)
 {
 	play_all(&(struct how){.piece = SEGMENT, .client_twice = true, .unary = true});
 }
 
 /*
- * Invariant 6: a retransmission is no sample, and spoils the gap that it fell into; each token is
- * one or the other.
+ * Invariant 6: a retransmission is no sample, and its gap is client-limited. Each token is a sample
+ * or in such a gap.
  */
 static void a_server_that_sends_everything_twice_adds_no_sample(void **state)
 {
@@ -936,7 +937,7 @@ static void nothing_stays_in_flight_when_clients_reset_at_any_packet(void **stat
 					play_cut(&reset);
 			}
 			assert_int_equal(entries(fd_of(conns)), 0);
-			w.at = c->count; /* behind all that was in flight */
+			w.at = c->count; /* after everything in flight */
 			slots_are_right();
 		}
 		capture_close(c);
@@ -978,7 +979,7 @@ static int attached(void)
 	return bpf_tc_attach(&hook, &out);
 }
 
-/* A veth with no address: no stack at either end believes or answers anything. */
+/* A veth without an address: no stack at either end accepts or answers anything. */
 static int world_open(void **state)
 {
 	struct bpf_map *map;
@@ -1007,8 +1008,8 @@ static int world_close(void **state)
 	return 0;
 }
 
-/* Says where a failure was, and brings counts that it left behind back to 0. */
-static int say_where(void **state)
+/* Prints the position of a failure, and sets counts that it left back to 0. */
+static int print_position(void **state)
 {
 	struct sluice_model_state none = {0};
 
@@ -1021,15 +1022,15 @@ static int say_where(void **state)
 	return 0;
 }
 
-#define replay_test(f) cmocka_unit_test_teardown(f, say_where)
+#define replay_test(f) cmocka_unit_test_teardown(f, print_position)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		replay_test(the_table_says_what_is_in_the_captures),
-		replay_test(captures_in_segments_of_1448_bytes_are_found_as_they_are),
-		replay_test(captures_cut_anywhere_are_found_as_they_are),
-		replay_test(captures_whole_on_a_veth_are_found_as_they_are),
+		replay_test(the_table_and_the_captures_agree),
+		replay_test(captures_in_segments_of_1448_bytes_give_the_files_values),
+		replay_test(captures_cut_anywhere_give_the_files_values),
+		replay_test(captures_whole_on_a_veth_give_the_files_values),
 		replay_test(a_client_that_sends_everything_twice_is_counted_once),
 		replay_test(a_server_that_sends_everything_twice_adds_no_sample),
 		replay_test(nothing_stays_in_flight_when_clients_reset_at_any_packet),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tc ingress, packet by packet: how a connection is proven, how a request is put together and
- * judged once, what a refusal is on the wire to the byte, and how a tombstone carries it to its
- * end. Rows are played over IPv4 and IPv6, with and without VLAN tags and link headers,
- * timestamps and checksum offload.
+ * tc ingress, packet by packet: how a connection is proven, how a request is reassembled and judged
+ * once, every byte of a refusal on the wire, and how a tombstone carries it to its end. Rows are
+ * played over IPv4 and IPv6, with and without VLAN tags and link headers, timestamps and checksum
+ * offload.
  */
 #include "packets.h"
 
@@ -25,7 +25,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 	"POST / HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 16\r\n\r\n{\"model\":\"qwen\"}"
 #define COMPRESSED_N ((int)sizeof(COMPRESSED) - 1)
 
-/* Two of these are 3,072 bytes: the hole and what passes behind it. */
+/* Two of these have 3,072 bytes: the gap and the bytes that pass after it. */
 #define LONG_HEAD   "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n"
 #define LONG_HEAD_N ((int)sizeof(LONG_HEAD) - 1)
 
@@ -34,7 +34,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 	.requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}
 #define REFUSED(why) .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_##why, 1}}
 
-/* The length of the 429 that names the default model; every number gives the same. */
+/* The length of the 429 that names the default model; every wait gives the same. */
 static int32_t reply_len(enum sluice_reason reason)
 {
 	struct sluice_reply_key key = {.model = LLAMA, .reason = reason};
@@ -110,7 +110,7 @@ static void stop(bool ipv6)
 /* ---- proof ---- */
 
 /* invariant 3 */
-static void nothing_is_kept_for_an_address_that_has_not_answered(void **state)
+static void an_unproven_address_leaves_no_state(void **state)
 {
 	static const struct row rows[] = {
 		{"the third segment of a handshake makes a connection", {HANDSHAKE}, .conns = 1},
@@ -118,7 +118,7 @@ static void nothing_is_kept_for_an_address_that_has_not_answered(void **state)
 		{"a SYN with data loses it and makes nothing",
 		 {{.flags = SYN, .seq = -1, .text = REQUEST}},
 		 .counters = {{SLUICE_COUNTER_SYN_DATA_CUT, 1}}},
-		{"nor does it prove what is not answered yet: here seq is 5 and ack 1",
+		{"an unanswered SYN proves no numbers: here seq is 5 and ack 1",
 		 {{.flags = SYN, .seq = -1}, {FROM_CLIENT(20, -0x7ffffff8, REQUEST)}},
 		 .counters = {{SLUICE_COUNTER_PASSED_UNPROVEN, 1}}},
 		{"a SYN-ACK makes nothing",
@@ -162,7 +162,7 @@ static void nothing_is_kept_for_an_address_that_has_not_answered(void **state)
 		  {.server = true, .flags = SYN | ACK, .seq = -1},
 		  {FROM_CLIENT(0, 0, REQUEST), .then = RESET}},
 		 REFUSED(TTFT)},
-		{"data that was lost behind a lost third segment still has to come first",
+		{"data lost after a lost third segment must still come first",
 		 {{.flags = SYN, .seq = -1},
 		  {.server = true, .flags = SYN | ACK, .seq = -1},
 		  {FROM_CLIENT(10, 0, REQUEST + 10), .then = DROP},
@@ -211,8 +211,10 @@ static uint32_t queue_seq(int socket_fd, int queue)
 	return seq;
 }
 
-/* invariant 3, for connections older than sluice: the socket that the segment is for proves it. */
-static void an_established_socket_proves_a_connection_by_its_next_byte(void **state)
+/*
+ * invariant 3, for connections older than sluice: the socket that the segment belongs to proves it.
+ */
+static void an_established_socket_proves_a_connection_at_its_next_byte(void **state)
 {
 	static const int on = 1, off = -1 /* TCP_REPAIR_OFF_NO_WP */;
 	static struct frame in, out;
@@ -229,17 +231,17 @@ static void an_established_socket_proves_a_connection_by_its_next_byte(void **st
 	memcpy(key.addr + 12, loopback, 4);
 	assert_int_equal(bpf_map_update_elem(fd_of(services), &key, &service, BPF_ANY), 0);
 	assert_int_equal(setsockopt(server, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)), 0);
-	for (int ahead = 1; ahead >= 0; ahead--) {
-		segment.seq = queue_seq(server, TCP_RECV_QUEUE) + ahead;
+	for (int offset = 1; offset >= 0; offset--) {
+		segment.seq = queue_seq(server, TCP_RECV_QUEUE) + offset;
 		segment.ack = queue_seq(server, TCP_SEND_QUEUE);
 		make_frame(&in, &shape, &segment);
 		memcpy(ip + 12, loopback, 4);
 		memcpy(ip + 16, loopback, 4);
 		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
 		assert_same_frame(&in, &out);
-		assert_int_equal(entries(fd_of(conns)), !ahead);
+		assert_int_equal(entries(fd_of(conns)), !offset);
 		assert_int_equal(counter(SLUICE_COUNTER_PASSED_UNPROVEN), 1);
-		assert_int_equal(get_state(LLAMA).in_flight, !ahead);
+		assert_int_equal(get_state(LLAMA).in_flight, !offset);
 	}
 	setsockopt(server, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
 	close(server);
@@ -263,7 +265,7 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_CLIENT(0, 0, REQUEST)},
 		  {FROM_CLIENT(40, 0, REQUEST + 40)}},
 		 ADMITTED_ONCE},
-		{"its parts sent again one after the other, as by two ways",
+		{"its parts sent again one after the other, as over two paths",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, REQUEST), .len = 40},
 		  {FROM_CLIENT(40, 0, REQUEST + 40)},
@@ -271,12 +273,12 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_CLIENT(0, 0, REQUEST), .len = 40},
 		  {FROM_CLIENT(40, 0, REQUEST + 40)}},
 		 ADMITTED_ONCE},
-		{"sent again in part, with what is new behind it",
+		{"sent again in part, with new bytes after it",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, REQUEST), .len = 40},
 		  {FROM_CLIENT(20, 0, REQUEST + 20)}},
 		 ADMITTED_ONCE},
-		{"a keep-alive probe is no byte of it",
+		{"a keep-alive probe adds no byte",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, REQUEST)},
 		  {FROM_CLIENT(WHOLE - 1, 0, "\0"), .len = 1},
@@ -296,7 +298,7 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_CLIENT(HEAD_N + 10, 0, BODY + 10)}},
 		 ADMITTED_ONCE,
 		 .counters = {{SLUICE_COUNTER_REORDERED_DROPPED, 1}}},
-		{"a GET holds no place and is not counted",
+		{"a GET holds no slot and is not counted",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, "GET /health HTTP/1.1\r\nHost: a\r\n\r\n")}},
@@ -331,8 +333,8 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_CLIENT(0, 0, COMPRESSED), .len = 60},
 		  {FROM_CLIENT(60, 0, COMPRESSED + 60)}},
 		 ADMITTED_ONCE},
-		/* invariant 1: what cannot be framed passes, and is counted. */
-		{"what is no HTTP passes, counted once",
+		/* invariant 1: bytes that cannot be framed pass, and are counted. */
+		{"bytes that are not HTTP pass, counted once",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, "SSH-2.0-x\r\n")},
@@ -352,14 +354,14 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_CLIENT(0, 0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1}}},
-		{"a request begun in a SYN is framed in doubt",
+		{"a request begun in a SYN is a framing error",
 		 {{.act = shut_ttft},
 		  {.flags = SYN, .seq = -1, .text = REQUEST, .len = 30},
 		  {.server = true, .flags = SYN | ACK, .seq = -1, .ack = 30},
 		  {FROM_CLIENT(30, 0, REQUEST + 30)}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
-		{"more requests at once than are told apart pass unjudged, holding nothing",
+		{"more pipelined requests than the connection tracks pass unjudged and hold nothing",
 		 {HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST REQUEST REQUEST REQUEST REQUEST)}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}},
@@ -369,7 +371,7 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 	play_rows(rows);
 }
 
-/* Plays `text` in two segments that meet at `at`, or in single bytes where at is 0. */
+/* Plays `text` in two segments that meet at `at`, or in single bytes if at is 0. */
 static void play_pieces(const struct shape *shape, const char *what, const char *text, size_t at,
 			uint16_t model)
 {
@@ -414,7 +416,7 @@ static void a_request_split_at_every_byte_is_admitted_once(void **state)
 	}
 }
 
-/* invariant 4: byte by byte, the first byte that tells enough is the first that is refused. */
+/* invariant 4: byte by byte, the first byte that decides is the first that is refused. */
 static void a_shut_gate_refuses_as_soon_as_the_model_is_known(void **state)
 {
 	const char *text = REQUEST;
@@ -443,7 +445,7 @@ static void a_shut_gate_refuses_as_soon_as_the_model_is_known(void **state)
 	}
 }
 
-/* invariant 4: what a compressed body says is not known; its head and its end are. */
+/* invariant 4: a compressed body names no model; its head and its end are known. */
 static void a_compressed_request_is_refused_by_its_head_or_as_the_default_model(void **state)
 {
 	const int head = COMPRESSED_N - 16;
@@ -462,7 +464,7 @@ static void a_compressed_request_is_refused_by_its_head_or_as_the_default_model(
 		   .rst_seq = COMPRESSED_N - 1}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"and not where the model is that its bytes would name",
+		{"and not at the name of the model in its bytes",
 		 {HANDSHAKE, {.act = shut_qwen}, {FROM_CLIENT(0, 0, COMPRESSED)}},
 		 ADMITTED_ONCE},
 	};
@@ -472,7 +474,7 @@ static void a_compressed_request_is_refused_by_its_head_or_as_the_default_model(
 
 static char long_request[LONG_HEAD_N + 3001];
 
-/* A body of 3,000 bytes whose model, qwen, stands at its end. */
+/* A body of 3,000 bytes with its model, qwen, at its end. */
 static const char *make_long_request(void)
 {
 	static const char start[] = "{\"prompt\":\"", name[] = "\",\"model\":\"qwen\"}";
@@ -484,8 +486,8 @@ static const char *make_long_request(void)
 	return long_request;
 }
 
-/* invariant 1: doubt about the model is not doubt about the request. */
-static void a_hole_in_a_body_passes_and_is_judged_as_the_default_model(void **state)
+/* invariant 1: an unreadable model is not an unreadable request. */
+static void a_body_with_a_gap_passes_and_is_judged_as_the_default_model(void **state)
 {
 	const char *text = make_long_request();
 	const int end = LONG_HEAD_N + 3000;
@@ -504,14 +506,14 @@ static void a_hole_in_a_body_passes_and_is_judged_as_the_default_model(void **st
 		  {FROM_CLIENT(1500, 0, text + 1500)},
 		  {FROM_CLIENT(500, 0, text + 500), .len = 1000}},
 		 ADMITTED_ONCE},
-		{"with a hole in the middle and its end in order it is the default model",
+		{"with a gap in the middle and its end in order it is the default model",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, text), .len = 500},
 		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
 		  {FROM_CLIENT(500, 0, text + 500), .len = 1000},
 		  {FROM_CLIENT(2000, 0, text + 2000)}},
 		 ADMITTED_ONCE},
-		{"what comes behind the hole in order grows it",
+		{"bytes in order after the gap extend it",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, text), .len = 500},
 		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
@@ -520,7 +522,7 @@ static void a_hole_in_a_body_passes_and_is_judged_as_the_default_model(void **st
 		  {FROM_CLIENT(500, 0, text + 500), .len = 400},
 		  {FROM_CLIENT(900, 0, text + 900), .len = 600}},
 		 ADMITTED_ONCE},
-		{"a second hole is dropped until the first is closed",
+		{"a second gap is dropped until the first is closed",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, text), .len = 500},
 		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
@@ -529,13 +531,13 @@ static void a_hole_in_a_body_passes_and_is_judged_as_the_default_model(void **st
 		  {FROM_CLIENT(2000, 0, text + 2000)}},
 		 ADMITTED_ONCE,
 		 .counters = {{SLUICE_COUNTER_REORDERED_DROPPED, 1}}},
-		{"all that was missing sent again in one piece closes it",
+		{"a retransmission of all missing bytes closes it",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, text), .len = 500},
 		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
 		  {FROM_CLIENT(500, 0, text + 500)}},
 		 ADMITTED_ONCE},
-		{"one that the shut default model refuses is refused where the hole closes",
+		{"a shut default model refuses where the gap closes",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, text), .len = 500},
@@ -578,7 +580,7 @@ static void counts_return_when_either_side_resets(void **state)
 		  {FROM_CLIENT(0, 0, REQUEST), .flags = FIN | PSH | ACK},
 		  {.server = true, .flags = FIN | ACK, .ack = WHOLE + 1}},
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
-		{"a new handshake on the same ports gives the old one's place back",
+		{"a new handshake on the same ports releases the old one's slot",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, REQUEST)},
 		  {.flags = SYN, .seq = 70000},
@@ -591,7 +593,7 @@ static void counts_return_when_either_side_resets(void **state)
 	play_rows(rows);
 }
 
-/* ---- rules and doubt ---- */
+/* ---- rules and framing errors ---- */
 
 static void set_rules(bool ipv6)
 {
@@ -609,18 +611,18 @@ static void set_rules(bool ipv6)
 	.in_flight = 1, .waiting = 1, .conns = 1,                                                  \
 	.requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}
 
-static void rules_say_what_is_judged_and_where_its_name_stands(void **state)
+static void rules_select_the_judged_requests_and_the_source_of_the_model(void **state)
 {
 	static const char by_path[] = "POST /v2/models/qwen/infer HTTP/1.1\r\n"
 				      "Content-Length: 31\r\n\r\n";
 	static const struct row rows[] = {
-		{"what a rule lets pass is neither judged nor counted",
+		{"a request that a rule lets pass is neither judged nor counted",
 		 {HANDSHAKE,
 		  {.act = set_rules},
 		  {.act = shut_itl_for_all},
 		  {FROM_CLIENT(0, 0, "POST /health HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")}},
 		 .conns = 1},
-		{"a name in the path stands above one in the body",
+		{"a name in the path precedes one in the body",
 		 {HANDSHAKE,
 		  {.act = set_rules},
 		  {FROM_CLIENT(0, 0, by_path)},
@@ -635,14 +637,14 @@ static void rules_say_what_is_judged_and_where_its_name_stands(void **state)
 		   .rst_seq = 40}},
 		 .tombstones = 1,
 		 .requests = {{QWEN, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1}}},
-		{"a name in the header stands above one in the body",
+		{"a name in the header precedes one in the body",
 		 {HANDSHAKE,
 		  {.act = set_rules},
 		  {FROM_CLIENT(0, 0,
 			       "POST / HTTP/1.1\r\nX-Model: qwen\r\n"
 			       "Content-Length: 31\r\n\r\n" BODY)}},
 		 QWEN_ADMITTED},
-		{"where neither names one, the body does",
+		{"if neither names a model, the body does",
 		 {HANDSHAKE, {.act = set_rules}, {FROM_CLIENT(0, 0, REQUEST)}},
 		 ADMITTED_ONCE},
 		{"a method that is judged besides POST",
@@ -678,8 +680,8 @@ static void reset_framing_error_in_shadow(bool ipv6)
 	set_both(HTTP_PORT, service);
 }
 
-/* invariant 1, where an operator wants the contrary of what cannot be framed */
-static void what_is_in_doubt_is_reset_only_where_its_service_says_so(void **state)
+/* invariant 1, for an operator who wants framing errors reset */
+static void a_framing_error_resets_only_where_the_service_is_set_to(void **state)
 {
 	static const struct row rows[] = {
 		{"reset",
@@ -721,19 +723,21 @@ static const struct segment whole_request = {.flags = PSH | ACK,
 					     .text = REQUEST,
 					     .len = WHOLE};
 
-#define NOWHERE 255
+#define NO_FRAGMENT 255
 
-/* IPv6 extension headers: n of `size` bytes each, the `nth` of them a fragment's, whose place and
- * flag are `part`. */
+/*
+ * IPv6 extension headers: n of `size` bytes each. The `nth` of them is a fragment header with the
+ * offset and flag in `part`.
+ */
 struct headers {
 	unsigned n, size;
 	uint8_t nth;
 	uint16_t part;
 };
 
-static const struct headers many_headers = {20, 8, NOWHERE};
+static const struct headers many_headers = {20, 8, NO_FRAGMENT};
 
-/* Puts them behind the IPv6 header, in front of what is there. */
+/* Inserts them after the IPv6 header, before the next one. */
 static void put_headers(struct frame *f, uint8_t *ip, const struct headers *h)
 {
 	static const uint8_t kinds[] = {0, 60, 43, 60};
@@ -759,8 +763,8 @@ static void put_headers(struct frame *f, uint8_t *ip, const struct headers *h)
 	*kind = next;
 }
 
-/* Of a fragmented packet only the first part has ports: what cannot be seen whole passes. */
-static void a_fragmented_request_is_in_doubt_and_passes(void **state)
+/* Only the first fragment of a packet has ports: a request in fragments passes. */
+static void a_fragmented_request_is_a_framing_error_and_passes(void **state)
 {
 	static const struct between first_part = {
 		.n = 8, .next = 44, .bytes = {6, 0, 0, 1, 0, 0, 0, 1}};
@@ -789,17 +793,17 @@ static void a_fragmented_request_is_in_doubt_and_passes(void **state)
 	}
 }
 
-/* … wherever among IPv6's headers it says so, and whatever a second such header says. */
-static void a_fragment_is_one_among_any_headers(void **state)
+/* … wherever among IPv6's headers the fragment header stands, and whatever a second one says. */
+static void a_fragment_is_found_among_any_headers(void **state)
 {
 	static const struct {
 		const char *what;
-		struct headers first, then; /* these behind those */
+		struct headers first, then; /* these come after those */
 	} ways[] = {
 		{"the last of four", {4, 8, 3, 1}, {0}},
 		{"the last of five", {5, 8, 4, 1}, {0}},
 		{"among many", {20, 8, 2, 1}, {0}},
-		{"behind many", {20, 24, 19, 1}, {0}},
+		{"after many", {20, 24, 19, 1}, {0}},
 		{"and then a whole one", {1, 8, 0, 1}, {1, 8, 0, 0}},
 		{"and then a whole one among many", {3, 8, 1, 1}, {20, 8, 10, 0}},
 	};
@@ -826,24 +830,24 @@ static void a_fragment_is_one_among_any_headers(void **state)
 	row_now = NULL;
 }
 
-/* invariant 7: however many headers IPv6 has, what stands behind them is judged. */
-static void tcp_is_found_behind_any_ipv6_headers(void **state)
+/* invariant 7: sluice judges the segment after any number of IPv6 headers. */
+static void tcp_is_found_after_any_ipv6_headers(void **state)
 {
 	static const struct {
 		const char *what;
 		struct headers headers;
 		bool big;
 	} ways[] = {
-		{"four", {4, 8, NOWHERE}},
-		{"five", {5, 8, NOWHERE}},
-		{"twenty", {20, 8, NOWHERE}},
-		{"three hundred", {300, 8, NOWHERE}},
-		{"one of 136 bytes", {1, 136, NOWHERE}},
-		{"one of 256 bytes", {1, 256, NOWHERE}},
-		{"the longest there is", {1, 2048, NOWHERE}},
-		{"ten of 200 bytes", {10, 200, NOWHERE}},
+		{"four", {4, 8, NO_FRAGMENT}},
+		{"five", {5, 8, NO_FRAGMENT}},
+		{"twenty", {20, 8, NO_FRAGMENT}},
+		{"three hundred", {300, 8, NO_FRAGMENT}},
+		{"one of 136 bytes", {1, 136, NO_FRAGMENT}},
+		{"one of 256 bytes", {1, 256, NO_FRAGMENT}},
+		{"the longest there is", {1, 2048, NO_FRAGMENT}},
+		{"ten of 200 bytes", {10, 200, NO_FRAGMENT}},
 		{"a fragment that is all there is, among many", {20, 8, 7}},
-		{"many, and no length", {20, 8, NOWHERE}, .big = true},
+		{"many, and no length", {20, 8, NO_FRAGMENT}, .big = true},
 	};
 	static const struct step handshake[] = {HANDSHAKE};
 	static const struct shape shape = {.ipv6 = true};
@@ -858,7 +862,7 @@ static void tcp_is_found_behind_any_ipv6_headers(void **state)
 			reset_world();
 			row_now = ways[i].what;
 			shape_now = shape;
-			/* what leaves the server is found as well */
+			/* the server's segments are found as well */
 			play_step(&shape, &handshake[0], HTTP_PORT);
 			make_frame(&in, &shape, &syn_ack);
 			put_headers(&in, in.data + 14, &ways[i].headers);
@@ -895,7 +899,7 @@ static void tcp_is_found_behind_any_ipv6_headers(void **state)
 static const struct between betweens[] = {
 	{"nothing, over IPv4", false},
 	{"a router alert", false, false, 4, 0, {0x94, 4}},
-	{"all the options there is room for", false, false, 40, 0, {7, 39, 4}},
+	{"all the options that fit", false, false, 40, 0, {7, 39, 4}},
 	{"no length, over IPv4", false, true},
 	{"hop-by-hop options", true, false, 8, 0, {6, 0, 1, 4}},
 	{"destination options of 16 bytes", true, false, 16, 60, {6, 1, 1, 12}},
@@ -911,9 +915,11 @@ static const struct between betweens[] = {
 	{"no length, and a jumbo payload's", true, true, 8, 0, {6, 0, 0xc2, 4}},
 };
 
-/* invariant 7: whatever IP puts in front of TCP, and where it says no length (BIG TCP), the
- * segment's bytes are the same. */
-static void what_ip_puts_in_front_of_a_segment_is_no_part_of_it(void **state)
+/*
+ * invariant 7: with any headers before TCP, and without a length in the IP header (BIG TCP), the
+ * segment's bytes are the same.
+ */
+static void headers_between_ip_and_tcp_are_no_part_of_the_segment(void **state)
 {
 	static const struct step handshake[] = {HANDSHAKE};
 	static const struct row ends = {"", ADMITTED_ONCE};
@@ -942,7 +948,7 @@ static void what_ip_puts_in_front_of_a_segment_is_no_part_of_it(void **state)
 #define OK_N     ((int)sizeof(OK_SHORT) - 1)
 
 /* invariant 2 */
-static void an_admitted_request_passes_to_its_end_whatever_shuts(void **state)
+static void an_admitted_request_passes_to_its_end_after_any_change(void **state)
 {
 	static const struct row rows[] = {
 		{"its response, its acknowledgements and its FIN pass after the flag has shut",
@@ -966,7 +972,7 @@ static void an_admitted_request_passes_to_its_end_whatever_shuts(void **state)
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_PASSED_PIPELINED, 1}},
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
-		{"so does one over the limit, in pieces, while the first response is under way",
+		{"so does one over the limit, in pieces, during the first response",
 		 {HANDSHAKE,
 		  {.act = limit_to_one},
 		  {FROM_CLIENT(0, 0, REQUEST)},
@@ -985,7 +991,7 @@ static void an_admitted_request_passes_to_its_end_whatever_shuts(void **state)
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_PASSED_PIPELINED, 1}},
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
-		{"once the response has ended the next request is refused, behind it",
+		{"once the response has ended the next request is refused, after it",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, REQUEST)},
 		  {.act = shut_ttft},
@@ -1037,14 +1043,16 @@ static void remove_services(bool ipv6)
 	names_changed();
 }
 
-/* What the programs remember of services and models is what was written last, on connections under
- * way too. */
-static void a_name_means_what_was_last_said_of_it(void **state)
+/*
+ * What the programs remember of services and models is the last that was written, on existing
+ * connections too.
+ */
+static void a_name_means_the_model_that_was_last_written(void **state)
 {
 	static const char gemma[] =
 		"POST / HTTP/1.1\r\nContent-Length: 17\r\n\r\n{\"model\":\"gemma\"}";
-	static const char nobody[] = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
-	enum { GEMMA_N = sizeof(gemma) - 1, NOBODY_N = sizeof(nobody) - 1 };
+	static const char unnamed[] = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
+	enum { GEMMA_N = sizeof(gemma) - 1, UNNAMED_N = sizeof(unnamed) - 1 };
 	static const struct row rows[] = {
 		{"a model that has another id now",
 		 {{.act = know_gemma},
@@ -1062,21 +1070,21 @@ static void a_name_means_what_was_last_said_of_it(void **state)
 			      {QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
 		{"a service that has another default",
 		 {HANDSHAKE,
-		  {FROM_CLIENT(0, 0, nobody)},
-		  {FROM_SERVER(0, NOBODY_N, OK_SHORT)},
+		  {FROM_CLIENT(0, 0, unnamed)},
+		  {FROM_SERVER(0, UNNAMED_N, OK_SHORT)},
 		  {.act = qwen_by_default},
-		  {FROM_CLIENT(NOBODY_N, OK_N, nobody)}},
+		  {FROM_CLIENT(UNNAMED_N, OK_N, unnamed)}},
 		 .in_flight = 1,
 		 .waiting = 1,
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1},
 			      {QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
-		{"a service that is none any more",
+		{"a removed service",
 		 {HANDSHAKE,
-		  {FROM_CLIENT(0, 0, nobody)},
-		  {FROM_SERVER(0, NOBODY_N, OK_SHORT)},
+		  {FROM_CLIENT(0, 0, unnamed)},
+		  {FROM_SERVER(0, UNNAMED_N, OK_SHORT)},
 		  {.act = remove_services},
-		  {FROM_CLIENT(NOBODY_N, OK_N, nobody)}},
+		  {FROM_CLIENT(UNNAMED_N, OK_N, unnamed)}},
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
 	};
@@ -1084,7 +1092,7 @@ static void a_name_means_what_was_last_said_of_it(void **state)
 	play_rows(rows);
 }
 
-static void requests_of_two_services_for_one_model_are_told_apart(void **state)
+static void requests_of_two_services_for_one_model_are_counted_apart(void **state)
 {
 	static const char send_request[] = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
 	enum { N = sizeof(send_request) - 1 };
@@ -1122,7 +1130,7 @@ static void without_a_lease_everything_passes_and_is_counted(void **state)
 		 {HANDSHAKE, {.act = shut_ttft}, {.act = stop}, {FROM_CLIENT(0, 0, REQUEST)}},
 		 ADMITTED_ONCE,
 		 .counters = {{SLUICE_COUNTER_PASSED_LEASE, 1}}},
-		{"a limit is no exception, and places are counted on",
+		{"a full limit too, and slots are still counted",
 		 {HANDSHAKE,
 		  {.act = limit_to_one},
 		  {.act = end_lease},
@@ -1151,7 +1159,7 @@ static void without_a_lease_everything_passes_and_is_counted(void **state)
 		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"shadow mode passes what it would have refused, gives it no place and counts it",
+		{"in shadow mode a request that would be refused passes without a slot, and is counted",
 		 {HANDSHAKE, {.act = shut_in_shadow}, {FROM_CLIENT(0, 0, REQUEST)}},
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_TTFT, 1}}},
@@ -1205,7 +1213,7 @@ static void blocked_until_later(bool ipv6)
 					  .expires_ns = CLOCK_START + 50 * MS});
 }
 
-static void who_is_favoured_passes_limits_and_flags(void **state)
+static void allowed_and_exempt_clients_pass_limits_and_flags(void **state)
 {
 	static const struct row rows[] = {
 		{"an allowed client passes flags and limits, and is counted",
@@ -1220,29 +1228,29 @@ static void who_is_favoured_passes_limits_and_flags(void **state)
 		{"an exempt prefix passes even a block of its client",
 		 {HANDSHAKE, {.act = shut_and_exempt}, {FROM_CLIENT(0, 0, REQUEST)}},
 		 ADMITTED_ONCE},
-		{"the operator's word stands above an allowed client",
+		{"the operator's rule precedes an allowed client",
 		 {HANDSHAKE,
 		  {.act = operator_and_allow_client},
 		  {FROM_CLIENT(0, 0, REQUEST), .len = HEAD_N, .then = REFUSE, .out_ack = HEAD_N}},
 		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_OPERATOR,
 			       1}},
 		 .tombstones = 1},
-		{"the longer prefix is the one that counts",
+		{"the longer prefix decides",
 		 {HANDSHAKE, {.act = narrow_exempts_in_blocked}, {FROM_CLIENT(0, 0, REQUEST)}},
 		 ADMITTED_ONCE},
 		{"a flag that has expired shuts nothing",
 		 {HANDSHAKE, {.act = expire_flag}, {.ms = 100, FROM_CLIENT(0, 0, REQUEST)}},
 		 ADMITTED_ONCE},
-		{"one that has not does",
+		{"a flag that has not expired shuts",
 		 {HANDSHAKE,
 		  {.act = expire_flag},
 		  {.ms = 99, FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"blocks end when they say",
+		{"blocks end at their time",
 		 {HANDSHAKE, {.act = blocked_until_later}, {.ms = 50, FROM_CLIENT(0, 0, REQUEST)}},
 		 ADMITTED_ONCE},
-		{"a limit takes the place that is free, and refuses the next",
+		{"a limit gives the free slot, and refuses the next request",
 		 {HANDSHAKE,
 		  {.act = limit_to_one},
 		  {FROM_CLIENT(0, 0, REQUEST)},
@@ -1259,7 +1267,7 @@ static void who_is_favoured_passes_limits_and_flags(void **state)
 
 /* ---- a refusal on the wire ---- */
 
-/* The value of a header of the 429, trailing spaces cut; NULL if it has none. */
+/* The value of a header of the 429, without trailing spaces; NULL if it is missing. */
 static const char *header(const struct seen *reply, const char *name)
 {
 	static char head[SLUICE_REPLY_MAX + 1], value[256];
@@ -1283,7 +1291,7 @@ static const char *header(const struct seen *reply, const char *name)
 	return value;
 }
 
-/* Holds a 429 against what a client may expect of it: a wait of ms, told thrice. */
+/* A 429 is complete: the wait of ms in its three forms, and a body that clients can parse. */
 static void assert_429(const struct seen *reply, enum sluice_reason reason, const char *model,
 		       uint32_t ms)
 {
@@ -1294,12 +1302,12 @@ static void assert_429(const struct seen *reply, enum sluice_reason reason, cons
 	json_t *json, *error;
 	int len;
 
-	/* The bytes that the reference for templates makes … */
+	/* The bytes are those of the reference for templates … */
 	assert_int_equal(reply_text_build(&template, model, reason, ms > 60000), 0);
 	len = reply_text_fill(&template, ms, expected, sizeof(expected));
 	assert_int_equal(reply->len, len);
 	assert_memory_equal(reply->text, expected, len);
-	/* … and what they have to say. */
+	/* … and their meaning is right. */
 	memcpy(text, reply->text, reply->len);
 	text[reply->len] = 0;
 	assert_memory_equal(text, "HTTP/1.1 429 Too Many Requests\r\n", 32);
@@ -1336,7 +1344,7 @@ struct cause {
 	void (*act)(bool ipv6, enum sluice_action action);
 	enum sluice_reason reason;
 	uint32_t ms;
-	bool any; /* of any model: the text names none */
+	bool any; /* for all models: the text names none */
 };
 
 static void cause_flag(bool ipv6, enum sluice_action action)
@@ -1425,7 +1433,7 @@ static void play_refusal(const struct shape *shape, const struct cause *cause,
 {
 	static const struct step handshake[] = {HANDSHAKE};
 	bool reply = action == SLUICE_ACTION_REPLY;
-	uint16_t model = LLAMA; /* the packet that is refused has all of the request */
+	uint16_t model = LLAMA; /* the refused segment completes the request */
 	struct sluice_client client = this_client(shape->ipv6);
 	struct sluice_client_count counted;
 	const struct sluice_refusal *reported = &w.refusals[0];
@@ -1474,7 +1482,7 @@ static void play_refusal(const struct shape *shape, const struct cause *cause,
 	row_now = NULL;
 }
 
-/* invariant 4: every field of both packets, whatever the connection is made of. */
+/* invariant 4: every field of both packets, for every kind of connection. */
 static void a_refusal_is_right_to_the_byte(void **state)
 {
 	for (int ipv6 = 0; ipv6 < 2; ipv6++)
@@ -1495,8 +1503,8 @@ static void a_refusal_is_right_to_the_byte(void **state)
 					}
 }
 
-/* invariant 4, where IP puts something in front of TCP. */
-static void a_refusal_holds_nothing_of_what_ip_puts_in_front_of_a_segment(void **state)
+/* invariant 4, with IP options or extension headers before TCP. */
+static void a_refusal_has_no_headers_between_ip_and_tcp(void **state)
 {
 	static const struct step handshake[] = {HANDSHAKE};
 
@@ -1533,7 +1541,7 @@ static void a_refusal_holds_nothing_of_what_ip_puts_in_front_of_a_segment(void *
 	row_now = NULL;
 }
 
-static void every_wait_is_told_in_whole_seconds_rounded_up(void **state)
+static void every_wait_is_stated_in_whole_seconds_rounded_up(void **state)
 {
 	static const uint32_t waits[] = {0,      1,       999,       1000,       1001,       9999,
 					 10000,  10001,   59999,     60000,      60001,      99999,
@@ -1553,10 +1561,10 @@ static void every_wait_is_told_in_whole_seconds_rounded_up(void **state)
 }
 
 /*
- * A block that has 3 s and 1 ns left is told as four: a client that comes then finds the block
- * gone.
+ * A block with 3 s and 1 ns left gives a wait of four seconds: a client that retries then finds no
+ * block.
  */
-static void a_block_is_told_to_its_very_end(void **state)
+static void a_blocks_wait_ends_after_the_block(void **state)
 {
 	static const struct step steps[] = {
 		HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE}};
@@ -1580,12 +1588,12 @@ static void a_block_is_told_to_its_very_end(void **state)
 	}
 
 /* invariant 4 */
-static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void **state)
+static void a_tombstone_answers_the_client_and_resets_the_server(void **state)
 {
-	/* Behind the 429's FIN. */
+	/* After the 429's FIN. */
 	const int end = reply_len(SLUICE_REASON_TTFT) + 1;
 	const struct row rows[] = {
-		{"the request again is answered by the 429 again",
+		{"the 429 answers the request again",
 		 {SHUT_AND_REFUSED,
 		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE},
 		  {FROM_CLIENT(40, 0, REQUEST + 40), .then = REPEATED, .out_ack = WHOLE}},
@@ -1597,26 +1605,26 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"what it still sends is acknowledged by the 429",
+		{"the 429 acknowledges the bytes that the client still sends",
 		 {SHUT_AND_REFUSED,
 		  {FROM_CLIENT(WHOLE, 0, "more"), .then = REPEATED, .out_ack = WHOLE + 4},
 		  {FROM_CLIENT(0, 0, REQUEST), .then = REPEATED, .out_ack = WHOLE + 4}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"a pure acknowledgement is answered by nothing",
+		{"a pure acknowledgement gets no answer",
 		 {SHUT_AND_REFUSED,
 		  {.flags = ACK, .seq = WHOLE, .ack = 0, .then = DROP},
 		  {.flags = ACK, .seq = WHOLE, .ack = end, .then = DROP},
 		  {.flags = ACK, .seq = WHOLE, .ack = end, .then = DROP}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"one that acknowledges a part only still gets the 429 again",
+		{"an acknowledgement of a part gets the 429 again",
 		 {SHUT_AND_REFUSED,
 		  {.flags = ACK, .seq = WHOLE, .ack = end - 1, .then = DROP},
 		  {FROM_CLIENT(0, end - 1, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"an acknowledgement of what was never sent counts for nothing",
+		{"an acknowledgement of bytes never sent is ignored",
 		 {SHUT_AND_REFUSED,
 		  {.flags = ACK, .seq = WHOLE, .ack = end + 1, .then = DROP},
 		  {FROM_CLIENT(0, end + 1, REQUEST), .then = REPEATED, .out_ack = WHOLE}},
@@ -1661,7 +1669,7 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		  {.flags = ACK, .seq = WHOLE + 1, .ack = end, .then = DROP}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"what the server still sends becomes a RST at its own acknowledgement",
+		{"a segment that the server still sends becomes a RST at its own acknowledgement",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, REQUEST), .len = 25},
@@ -1686,7 +1694,7 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		 REFUSED(TTFT),
 		 .tombstones = 1,
 		 .counters = {{SLUICE_COUNTER_SWALLOWED, 5}}},
-		{"where it begins with bytes that the server has, the RST is behind those",
+		{"if it begins with bytes that the server has, the RST is after those",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, REQUEST), .len = 40},
@@ -1741,7 +1749,7 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 		   .out_ack = WHOLE + 1}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"after a reset there is none: what comes late passes to the server's own RST",
+		{"a reset leaves no tombstone: late segments pass to the server's own RST",
 		 {HANDSHAKE,
 		  {.act = shut_by_reset},
 		  {FROM_CLIENT(0, 0, REQUEST), .then = RESET},
@@ -1757,10 +1765,7 @@ static void a_tombstone_is_the_server_to_the_client_and_gone_to_the_server(void 
 #define CONTINUE   "HTTP/1.1 100 Continue\r\n\r\n"
 #define CONTINUE_N ((int)sizeof(CONTINUE) - 1)
 
-/*
- * invariant 4: the 429 stands behind the server's bytes, and the client's wait for those to
- * arrive.
- */
+/* invariant 4: the 429 comes after the server's bytes, and waits until the client has those. */
 static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 {
 	const int end = CONTINUE_N + reply_len(SLUICE_REASON_TTFT) + 1;
@@ -1779,7 +1784,7 @@ static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 		   .out_ack = WHOLE}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"a client that acknowledges all at once is owed the acknowledgement of its own",
+		{"a client that acknowledges all at once gets the acknowledgement of its own bytes",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, HEAD)},
@@ -1804,7 +1809,7 @@ static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 		   .out_ack = WHOLE, .rst_seq = HEAD_N}},
 		 REFUSED(TTFT),
 		 .tombstones = 1},
-		{"the client's third repeat still gets the 429, the fourth a reset where it stands",
+		{"the client's third repeat still gets the 429, the fourth a reset at its number",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
 		  {FROM_CLIENT(0, 0, HEAD)},
@@ -1839,7 +1844,7 @@ static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 		   .out_seq = CONTINUE_N, .out_ack = LONG_HEAD_N + 20}},
 		 .tombstones = 1,
 		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_ITL, 1}}},
-		{"a reset of a client that lacks server bytes stands where the client is",
+		{"a reset of a client that lacks server bytes has the client's number",
 		 {HANDSHAKE,
 		  {.act = shut_by_reset},
 		  {FROM_CLIENT(0, 0, HEAD)},
@@ -1852,8 +1857,8 @@ static void server_bytes_in_flight_defer_the_acknowledgement(void **state)
 	play_rows(rows);
 }
 
-/* invariant 4: an answer that has no tombstone may not vouch for a server's packet. */
-static void a_reset_elsewhere_does_not_let_a_servers_packet_slip_by(void **state)
+/* invariant 4: an answer without a tombstone must not let a server's packet pass. */
+static void a_reset_without_a_tombstone_lets_no_server_packet_pass(void **state)
 {
 	static const struct shape shape = {0};
 	static const struct step refused[] = {SHUT_AND_REFUSED};
@@ -1871,7 +1876,7 @@ static void a_reset_elsewhere_does_not_let_a_servers_packet_slip_by(void **state
 	play_step(&shape, &late, HTTP_PORT);
 }
 
-static void a_full_table_of_tombstones_is_a_reset_and_counted(void **state)
+static void with_the_tombstones_full_a_refusal_is_a_reset_and_counted(void **state)
 {
 	static const struct step steps[] = {
 		HANDSHAKE, {.act = shut_ttft}, {FROM_CLIENT(0, 0, REQUEST), .then = RESET}};
@@ -1888,8 +1893,8 @@ static void a_full_table_of_tombstones_is_a_reset_and_counted(void **state)
 	assert_int_equal(entries(fd_of(conns)), 0);
 }
 
-/* invariants 1 and 4: a connection that finds no room is not judged, and that is said. */
-static void a_full_table_of_connections_lets_pass_and_counts(void **state)
+/* invariants 1 and 4: a connection that finds the map full is unjudged, and counted. */
+static void with_the_connections_full_requests_pass_and_are_counted(void **state)
 {
 	static const struct step steps[] = {
 		HANDSHAKE, {.act = shut_ttft}, {FROM_CLIENT(0, 0, REQUEST)}};
@@ -1906,7 +1911,7 @@ static void a_full_table_of_connections_lets_pass_and_counts(void **state)
 	assert_int_equal(entries(fd_of(tombstones)), 0);
 }
 
-/* ---- other people's packets ---- */
+/* ---- packets of others ---- */
 
 struct alien {
 	const char *what;
@@ -1929,7 +1934,7 @@ static void make_arp(struct frame *f, const struct shape *shape)
 	put16(ip_of(f, shape) - 2, ETH_P_ARP);
 }
 
-/* A later fragment, whose payload only looks like a TCP header. */
+/* A later fragment with a payload that only looks like a TCP header. */
 static void make_later_fragment(struct frame *f, const struct shape *shape)
 {
 	static const uint8_t extension[8] = {6, 0, 0, 0x19, 0, 0, 0, 1};
@@ -1977,19 +1982,19 @@ static void shorter_than_its_header(struct frame *f, const struct shape *shape)
 	put16(ip_of(f, shape) + (shape->ipv6 ? 4 : 2), shape->ipv6 ? 12 : 32);
 }
 
-/* IPv4: what is left for TCP is less than nothing. */
+/* IPv4: the length leaves less than nothing for TCP. */
 static void shorter_than_ip(struct frame *f, const struct shape *shape)
 {
 	put16(ip_of(f, shape) + (shape->ipv6 ? 4 : 2), 10);
 }
 
-/* Nothing is left for TCP at all. */
+/* The length leaves nothing for TCP. */
 static void as_long_as_ip(struct frame *f, const struct shape *shape)
 {
 	uint8_t *ip = ip_of(f, shape);
 
 	if (shape->ipv6)
-		put_headers(f, ip, &(struct headers){1, 8, NOWHERE});
+		put_headers(f, ip, &(struct headers){1, 8, NO_FRAGMENT});
 	put16(ip + (shape->ipv6 ? 4 : 2), shape->ipv6 ? 8 : 20);
 }
 
@@ -2037,7 +2042,7 @@ static void many_longer(struct frame *f, const struct shape *shape)
 	longer_than_it_is(f, shape);
 }
 
-/* The payload's length is as `n` says, and the headers alone are 160 bytes. */
+/* The payload's length is `n`, and the headers alone have 160 bytes. */
 static void many_of(struct frame *f, const struct shape *shape, uint16_t n)
 {
 	put_many(f, shape);
@@ -2060,8 +2065,8 @@ static void many_and_half_a_header(struct frame *f, const struct shape *shape)
 	many_of(f, shape, 160 + 12);
 }
 
-/* One of them says that it is longer than the packet. */
-static void many_beyond_the_packet(struct frame *f, const struct shape *shape)
+/* One header claims to be longer than the packet. */
+static void many_past_the_packet(struct frame *f, const struct shape *shape)
 {
 	put_many(f, shape);
 	if (shape->ipv6)
@@ -2080,21 +2085,21 @@ static void other_packets_leave_as_they_came(void **state)
 		{"another port", NULL, 0, HTTP_PORT + 1},
 		{"the protected port on the client's side", NULL, HTTP_PORT, 22},
 		{"a TCP header too short to be one", short_header_length, 0, 0},
-		{"a length beyond the packet", longer_than_it_is, 0, 0},
+		{"a length over the packet's end", longer_than_it_is, 0, 0},
 		{"a length within the TCP header", shorter_than_its_header, 0, 0},
 		{"a length within the IP header", shorter_than_ip, 0, 0},
 		{"a length that ends with IP's headers", as_long_as_ip, 0, 0},
-		{"UDP behind many IPv6 headers", many_udp, 0, 0},
-		{"nothing behind many IPv6 headers", many_no_next, 0, 0},
+		{"UDP after many IPv6 headers", many_udp, 0, 0},
+		{"nothing after many IPv6 headers", many_no_next, 0, 0},
 		{"a later fragment, said among many IPv6 headers", many_later_fragment, 0, 0},
-		{"another port behind many IPv6 headers", many_to_another_port, 0, 0},
-		{"many IPv6 headers, and a length beyond the packet", many_longer, 0, 0},
+		{"another port after many IPv6 headers", many_to_another_port, 0, 0},
+		{"many IPv6 headers, and a length over the packet's end", many_longer, 0, 0},
 		{"many IPv6 headers, and a length within them", many_less_than_they_are, 0, 0},
 		{"many IPv6 headers, and a length that ends with them", many_as_they_are, 0, 0},
 		{"many IPv6 headers, and a length within the TCP header", many_and_half_a_header, 0,
 		 0},
-		{"many IPv6 headers, of which one ends beyond the packet", many_beyond_the_packet,
-		 0, 0},
+		{"many IPv6 headers, one of them past the packet's end", many_past_the_packet, 0,
+		 0},
 	};
 	static struct frame in, out;
 
@@ -2141,7 +2146,7 @@ static void other_packets_leave_as_they_came(void **state)
 	row_now = NULL;
 }
 
-/* invariant 11, and 1: a header cut anywhere is nobody's. */
+/* invariants 11 and 1: a header that is cut anywhere passes unchanged. */
 static void truncated_headers_leave_as_they_came(void **state)
 {
 	static struct frame whole, in, out;
@@ -2156,7 +2161,7 @@ static void truncated_headers_leave_as_they_came(void **state)
 		make_frame(&whole, &shape, &s);
 		if (kind == 4)
 			put_headers(&whole, whole.data + 14, &many_headers);
-		/* TEST_RUN itself wants whole IP headers where it sees one. */
+		/* TEST_RUN itself needs whole IP headers where it finds one. */
 		for (size_t len = kind & 2 ? 16 : shape.ipv6 ? 54 : 34; len < whole.len; len++) {
 			in = whole;
 			in.len = len;
@@ -2170,8 +2175,8 @@ static void truncated_headers_leave_as_they_came(void **state)
 	}
 }
 
-/* Ethernet pads short frames: what lies behind the IP packet is no payload. */
-static void padding_behind_a_short_packet_is_no_payload(void **state)
+/* Ethernet pads short frames: bytes after the IP packet are no payload. */
+static void padding_after_a_short_packet_is_no_payload(void **state)
 {
 	static const struct step handshake[] = {HANDSHAKE};
 	static const struct shape shape = {0};
@@ -2192,7 +2197,7 @@ static void padding_behind_a_short_packet_is_no_payload(void **state)
 }
 
 /* BIG TCP: packets of more than 64 KiB have no length in their IP header. */
-static void a_length_of_zero_means_all_of_the_packet(void **state)
+static void a_length_of_zero_means_the_whole_packet(void **state)
 {
 	static const struct step handshake[] = {HANDSHAKE};
 	static struct frame in, out;
@@ -2223,38 +2228,38 @@ static void a_length_of_zero_means_all_of_the_packet(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		packets_test(nothing_is_kept_for_an_address_that_has_not_answered),
-		packets_test(an_established_socket_proves_a_connection_by_its_next_byte),
+		packets_test(an_unproven_address_leaves_no_state),
+		packets_test(an_established_socket_proves_a_connection_at_its_next_byte),
 		packets_test(a_request_is_judged_once_however_it_comes),
 		packets_test(a_request_split_at_every_byte_is_admitted_once),
 		packets_test(a_shut_gate_refuses_as_soon_as_the_model_is_known),
 		packets_test(a_compressed_request_is_refused_by_its_head_or_as_the_default_model),
-		packets_test(a_hole_in_a_body_passes_and_is_judged_as_the_default_model),
+		packets_test(a_body_with_a_gap_passes_and_is_judged_as_the_default_model),
 		packets_test(counts_return_when_either_side_resets),
-		packets_test(rules_say_what_is_judged_and_where_its_name_stands),
-		packets_test(a_name_means_what_was_last_said_of_it),
-		packets_test(requests_of_two_services_for_one_model_are_told_apart),
-		packets_test(what_is_in_doubt_is_reset_only_where_its_service_says_so),
-		packets_test(a_fragmented_request_is_in_doubt_and_passes),
-		packets_test(a_fragment_is_one_among_any_headers),
-		packets_test(tcp_is_found_behind_any_ipv6_headers),
-		packets_test(what_ip_puts_in_front_of_a_segment_is_no_part_of_it),
-		packets_test(an_admitted_request_passes_to_its_end_whatever_shuts),
+		packets_test(rules_select_the_judged_requests_and_the_source_of_the_model),
+		packets_test(a_name_means_the_model_that_was_last_written),
+		packets_test(requests_of_two_services_for_one_model_are_counted_apart),
+		packets_test(a_framing_error_resets_only_where_the_service_is_set_to),
+		packets_test(a_fragmented_request_is_a_framing_error_and_passes),
+		packets_test(a_fragment_is_found_among_any_headers),
+		packets_test(tcp_is_found_after_any_ipv6_headers),
+		packets_test(headers_between_ip_and_tcp_are_no_part_of_the_segment),
+		packets_test(an_admitted_request_passes_to_its_end_after_any_change),
 		packets_test(without_a_lease_everything_passes_and_is_counted),
-		packets_test(who_is_favoured_passes_limits_and_flags),
+		packets_test(allowed_and_exempt_clients_pass_limits_and_flags),
 		packets_test(a_refusal_is_right_to_the_byte),
-		packets_test(a_refusal_holds_nothing_of_what_ip_puts_in_front_of_a_segment),
-		packets_test(every_wait_is_told_in_whole_seconds_rounded_up),
-		packets_test(a_block_is_told_to_its_very_end),
-		packets_test(a_tombstone_is_the_server_to_the_client_and_gone_to_the_server),
+		packets_test(a_refusal_has_no_headers_between_ip_and_tcp),
+		packets_test(every_wait_is_stated_in_whole_seconds_rounded_up),
+		packets_test(a_blocks_wait_ends_after_the_block),
+		packets_test(a_tombstone_answers_the_client_and_resets_the_server),
 		packets_test(server_bytes_in_flight_defer_the_acknowledgement),
-		packets_test(a_reset_elsewhere_does_not_let_a_servers_packet_slip_by),
-		packets_test(a_full_table_of_tombstones_is_a_reset_and_counted),
-		packets_test(a_full_table_of_connections_lets_pass_and_counts),
+		packets_test(a_reset_without_a_tombstone_lets_no_server_packet_pass),
+		packets_test(with_the_tombstones_full_a_refusal_is_a_reset_and_counted),
+		packets_test(with_the_connections_full_requests_pass_and_are_counted),
 		packets_test(other_packets_leave_as_they_came),
 		packets_test(truncated_headers_leave_as_they_came),
-		packets_test(padding_behind_a_short_packet_is_no_payload),
-		packets_test(a_length_of_zero_means_all_of_the_packet),
+		packets_test(padding_after_a_short_packet_is_no_payload),
+		packets_test(a_length_of_zero_means_the_whole_packet),
 	};
 
 	return packets_main("requests", tests);

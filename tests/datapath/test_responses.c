@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * tc egress, packet by packet: which moment of a response is its first token, which gaps between
- * chunks are samples, and that whatever ends a response gives its place back. The clock stands
- * still but where a row moves it, so every time is exact.
+ * chunks are samples, and that any end of a response releases its slot. The clock moves only where
+ * a row moves it, so every time is exact.
  */
 #include "packets.h"
 
@@ -14,9 +14,11 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 #define GET_N ((int)sizeof(GET) - 1)
 
 #define N(text) ((int)sizeof(text) - 1)
-#define FAR     (1 << 19) /* bytes, from anything that a client may have sent */
+#define FAR     (1 << 19) /* bytes, from any that a client may have sent */
 
-/* A stream in the pieces that servers send it in. Chunks' sizes are those of their events. */
+/*
+ * A stream in the pieces in which servers send it. The sizes of chunks are those of their events.
+ */
 #define STREAM_HEAD                                                                                \
 	"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"                    \
 	"Transfer-Encoding: chunked\r\n\r\n"
@@ -32,7 +34,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 		FROM_CLIENT(0, 0, REQUEST)                                                         \
 	}
 
-/* The server's bytes at an offset, all of the request acknowledged. */
+/* The server's bytes at an offset, with all of the request acknowledged. */
 #define SENT(at, bytes) FROM_SERVER(at, WHOLE, bytes)
 #define ACKED(upto)                                                                                \
 	{                                                                                          \
@@ -49,7 +51,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 		SLUICE_SAMPLE_ITL, LLAMA, (gaps), (ms)                                             \
 	}
 
-/* Where the parts of a usual stream begin. */
+/* The offsets of the parts of a usual stream. */
 enum {
 	AT_FIRST = N(STREAM_HEAD),
 	AT_SECOND = AT_FIRST + N(TOKEN),
@@ -74,7 +76,7 @@ static void find_unary(bool ipv6)
 static void the_first_token_is_the_first_generated_byte(void **state)
 {
 	static const struct row rows[] = {
-		{"head, role and comment are none",
+		{"head, role and comment are no token",
 		 {REQUESTED,
 		  {.ms = 300, SENT(0, STREAM_HEAD)},
 		  {.ms = 100, SENT(AT_FIRST, ROLE)},
@@ -84,7 +86,7 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(500)}},
-		{"with the role alone the request still waits",
+		{"with only the role the request still waits",
 		 {REQUESTED, {.ms = 300, SENT(0, STREAM_HEAD ROLE COMMENT)}},
 		 .in_flight = 1,
 		 .waiting = 1,
@@ -147,7 +149,7 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(30)}},
-		{"which in a chunked reply is behind the first chunk's size",
+		{"which in a chunked reply is after the first chunk's size",
 		 {HANDSHAKE,
 		  {.act = find_unary},
 		  {FROM_CLIENT(0, 0, REQUEST)},
@@ -205,10 +207,10 @@ static void the_first_token_is_the_first_generated_byte(void **state)
 }
 
 /* invariant 6 */
-static void gaps_between_chunks_are_samples_when_the_client_left_room(void **state)
+static void gaps_between_chunks_are_samples_if_the_client_does_not_limit_them(void **state)
 {
 	static const struct row rows[] = {
-		{"the end tells what is folded; [DONE] is no chunk",
+		{"the end reports the folded gaps; [DONE] is no chunk",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 20, SENT(AT_SECOND, TOKEN)},
@@ -224,7 +226,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(2, 40)}},
-		{"a comment between chunks parts no gap",
+		{"a comment between chunks does not split the gap",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 40, SENT(AT_SECOND, COMMENT)},
@@ -232,7 +234,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 70)}},
-		{"what is sent again is no sample and spoils the gap around it, no other",
+		{"a retransmission is no sample and limits the gap around it, no other",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 30, SENT(0, STREAM_HEAD TOKEN)},
@@ -252,14 +254,14 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(2, 35)}},
-		{"of a segment that repeats a part the rest is new",
+		{"in a segment that repeats a part the rest is new",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 20, SENT(AT_FIRST, TOKEN TOKEN CLOSING)}},
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 20)}},
-		{"a head sent again before the first token spoils that",
+		{"a head sent again before the first token makes that no sample",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD)},
 		  {.ms = 10, SENT(0, STREAM_HEAD)},
@@ -267,7 +269,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED},
-		{"a zero window taints the gap it falls into",
+		{"a zero window makes its gap client-limited",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
@@ -278,7 +280,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 12)}},
-		{"one that stays shut taints every gap",
+		{"a window that stays shut makes every gap client-limited",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
@@ -288,7 +290,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 2}},
 		 ADMITTED,
 		 .samples = {TTFT(10)}},
-		{"a window without room for a chunk is as good as none",
+		{"a window smaller than a chunk counts as zero",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .window = 1000},
@@ -298,7 +300,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10)}},
-		{"a zero window before the first token taints that",
+		{"a zero window before the first token makes that client-limited",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_FIRST, .zero_window = true},
@@ -309,7 +311,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {ITL(1, 10)}},
-		{"bytes acknowledged late have held the server up",
+		{"bytes acknowledged late have delayed the server",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 251, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND},
@@ -318,7 +320,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .counters = {{SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(10)}},
-		{"an acknowledgement from far ahead of the client's place is somebody else's",
+		{"an acknowledgement far above the client's number is not the client's",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  ACKED(AT_SECOND),
@@ -327,7 +329,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(10), ITL(1, 10)}},
-		{"and so is one from far behind it",
+		{"nor is one far below it",
 		 {REQUESTED,
 		  {.ms = 10, SENT(0, STREAM_HEAD TOKEN)},
 		  ACKED(AT_SECOND),
@@ -367,10 +369,7 @@ static void gaps_between_chunks_are_samples_when_the_client_left_room(void **sta
 	play_rows(rows);
 }
 
-/*
- * invariant 6: folding loses nothing, and makes no more than ten records a second of a
- * connection.
- */
+/* invariant 6: folding loses nothing, and makes at most ten records a second of a connection. */
 static void chunks_are_folded_into_few_records_that_add_up(void **state)
 {
 	static const uint32_t periods[] = {0, 1, 3, 10, 36, 99, 124, 125, 126, 240};
@@ -412,7 +411,7 @@ static void chunks_are_folded_into_few_records_that_add_up(void **state)
 				assert_true(w.samples[k].time_ns - w.samples[k - 1].time_ns >=
 					    100 * MS);
 		}
-		/* the last one says what the whole response was like */
+		/* the last one has the totals of the whole response */
 		assert_int_equal(w.samples[w.sample_count - 1].queued_bytes, periods[i] * 1000);
 		assert_int_equal(n, chunks);
 		assert_int_equal(sum, (uint64_t)chunks * periods[i] * MS);
@@ -421,7 +420,7 @@ static void chunks_are_folded_into_few_records_that_add_up(void **state)
 }
 
 /* invariants 6, 7 and 8 */
-static void whatever_ends_a_response_gives_its_place_back(void **state)
+static void any_end_of_a_response_releases_its_slot(void **state)
 {
 	static const struct row rows[] = {
 		{"Content-Length, and not a byte sooner",
@@ -463,7 +462,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
-		{"FIN, where nothing else tells the length",
+		{"FIN, if nothing else states the length",
 		 {REQUESTED,
 		  {SENT(0, "HTTP/1.1 200 OK\r\n\r\nhello")},
 		  {.server = true, .flags = FIN | ACK, .seq = 24, .ack = WHOLE}},
@@ -483,7 +482,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(5), ITL(1, 8)}},
-		{"FIN in the middle, which is doubt",
+		{"FIN in the middle, a framing error",
 		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN), .len = AT_SECOND - 5},
 		  {.server = true, .flags = FIN | ACK, .seq = AT_SECOND - 5, .ack = WHOLE}},
@@ -517,7 +516,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .waiting = 1,
 		 .conns = 1,
 		 ADMITTED},
-		{"the response behind an interim one",
+		{"the response after an interim one",
 		 {REQUESTED,
 		  {SENT(0, "HTTP/1.1 100 Continue\r\n\r\n")},
 		  {SENT(25, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")}},
@@ -533,12 +532,12 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .waiting = 1,
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
-		{"what is no HTTP holds nothing",
+		{"bytes that are not HTTP hold nothing",
 		 {REQUESTED, {SENT(0, "SSH-2.0-OpenSSH\r\n")}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_RESPONSE_FRAMING_ERROR, 1}},
 		 ADMITTED},
-		{"nor does a response with a part that was never seen",
+		{"nor does a response with an unseen part",
 		 {REQUESTED, {SENT(0, STREAM_HEAD)}, {SENT(AT_SECOND, TOKEN)}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_RESPONSE_FRAMING_ERROR, 1}},
@@ -550,7 +549,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_UPGRADED, 1}},
 		 ADMITTED},
-		{"nor one whose server has bytes that were never seen",
+		{"nor one with unseen bytes at its server",
 		 {REQUESTED, {.server = true, .flags = ACK, .ack = WHOLE + 10}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_UNSEEN_REQUESTS, 1}},
@@ -572,7 +571,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1}},
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
-		{"one that has acknowledged a part meanwhile still holds it",
+		{"a client that has acknowledged a part meanwhile still holds it",
 		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 5000, .flags = ACK, .seq = WHOLE, .ack = AT_FIRST},
@@ -581,7 +580,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 		 .conns = 1,
 		 ADMITTED,
 		 .samples = {TTFT(0)}},
-		{"ten seconds sharp are not over them",
+		{"exactly ten seconds are not over the limit",
 		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
@@ -595,7 +594,7 @@ static void whatever_ends_a_response_gives_its_place_back(void **state)
 	play_rows(rows);
 }
 
-/* Plays a response in pieces of `size` bytes: one first token, then gaps, and no place held. */
+/* Plays a response in pieces of `size` bytes: one first token, then gaps, and no slot held. */
 static void play_pieces(const char *what, const char *text, size_t size, unsigned gaps)
 {
 	static const struct step requested[] = {REQUESTED};
@@ -635,7 +634,7 @@ static void play_pieces(const char *what, const char *text, size_t size, unsigne
 }
 
 /* invariants 6 and 7 */
-static void a_response_in_pieces_of_every_size_comes_to_the_same(void **state)
+static void a_response_in_pieces_of_every_size_gives_the_same(void **state)
 {
 	const char *chunked = STREAM_HEAD ROLE COMMENT TOKEN TOKEN TOKEN DONE "0\r\nT: 1\r\n\r\n";
 	const char *sized = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/x-ndjson\r\n"
@@ -650,14 +649,14 @@ static void a_response_in_pieces_of_every_size_comes_to_the_same(void **state)
 	for (size_t size = 1; size <= strlen(sized); size++)
 		play_pieces("of known length", sized, size, 2);
 	for (size_t size = 1; size <= strlen(interim); size++)
-		play_pieces("behind an interim one", interim, size, 1);
+		play_pieces("after an interim one", interim, size, 1);
 }
 
 /*
- * invariants 7 and 8: ended at any byte of a request or its response, by either side, by FIN or
- * RST, a connection leaves nothing in flight; a client that has only closed its side still waits.
+ * invariants 7 and 8: either side ends the connection by FIN or RST, at any byte of a request or
+ * its response, and nothing stays in flight; a client that has only closed its side still waits.
  */
-static void whoever_goes_at_any_byte_leaves_nothing_in_flight(void **state)
+static void an_end_at_any_byte_leaves_nothing_in_flight(void **state)
 {
 	static const struct step handshake[] = {HANDSHAKE};
 	static const char response[] = STREAM_HEAD ROLE TOKEN TOKEN CLOSING;
@@ -667,7 +666,7 @@ static void whoever_goes_at_any_byte_leaves_nothing_in_flight(void **state)
 		const struct shape *shape = &shapes[at % 3];
 		int requested = at < WHOLE ? at : WHOLE, said = at - requested;
 
-		for (int how = 0; how < 4; how++) { /* who, and FIN or RST */
+		for (int how = 0; how < 4; how++) { /* the side, and FIN or RST */
 			bool server = how & 1, reset = how & 2;
 			struct step part[] = {{FROM_CLIENT(0, 0, REQUEST), .len = requested},
 					      {FROM_SERVER(0, requested, response), .len = said}};
@@ -706,8 +705,8 @@ static void whoever_goes_at_any_byte_leaves_nothing_in_flight(void **state)
 	row_now = NULL;
 }
 
-/* invariant 6: a sample that the daemon had no room for is counted as lost. */
-static void samples_that_find_no_room_are_counted(void **state)
+/* invariant 6: a sample that finds the ring full is counted as lost. */
+static void samples_that_find_the_ring_full_are_counted(void **state)
 {
 	static const struct step requested[] = {REQUESTED};
 	const unsigned records = 1 + (1 << 20) / sizeof(struct sluice_sample);
@@ -769,8 +768,8 @@ static void first_tokens_and_gaps_fall_into_the_right_buckets(void **state)
 	}
 }
 
-/* A model that is not learned yet tells its name with its first success, and with its samples. */
-static void a_model_that_is_not_learned_is_told_by_name(void **state)
+/* An unknown model reports its name with its first success, and with its samples. */
+static void an_unknown_model_is_reported_by_name(void **state)
 {
 	static const char request[] =
 		"POST / HTTP/1.1\r\nContent-Length: 15\r\n\r\n{\"model\":\"phi\"}";
@@ -802,7 +801,7 @@ static void a_model_that_is_not_learned_is_told_by_name(void **state)
 #define TLS_HELLO "\x16\x03\x03\x01"
 
 /*
- * invariant 6, where nothing can be read: a burst is a request, its answer's first bytes a token.
+ * invariant 6, on opaque services: a burst is a request, and the first bytes of its answer a token.
  */
 static void on_opaque_services_bursts_are_measured(void **state)
 {
@@ -837,7 +836,7 @@ static void on_opaque_services_bursts_are_measured(void **state)
 		 .requests = {{OPAQUE_MODEL, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
 		 .samples = {OPAQUE_TTFT(30), OPAQUE_ITL(1, 200), OPAQUE_ITL(1, 150)},
 		 .port = OPAQUE_PORT},
-		{"what TLS says of itself is none",
+		{"records of TLS itself are none",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, TLS_HELLO)},
 		  {FROM_SERVER(0, 4, "hello")},
@@ -855,7 +854,7 @@ static void on_opaque_services_bursts_are_measured(void **state)
 		  {.ms = 30, FROM_SERVER(10, 12, "token")}},
 		 .conns = 1,
 		 .port = OPAQUE_PORT},
-		{"what only begins like TLS is one",
+		{"bytes that only begin like TLS are one",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, TLS_HELLO)},
 		  {FROM_SERVER(0, 4, "hello")},
@@ -888,7 +887,7 @@ static void on_opaque_services_bursts_are_measured(void **state)
 	play_rows(rows);
 }
 
-/* invariants 8 and 11: a connection that is not known leaves no trace, and its packets pass. */
+/* invariants 8 and 11: an unknown connection leaves no state, and its packets pass. */
 static void responses_of_unknown_connections_pass(void **state)
 {
 	static const struct row rows[] = {
@@ -908,14 +907,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		packets_test(the_first_token_is_the_first_generated_byte),
-		packets_test(gaps_between_chunks_are_samples_when_the_client_left_room),
+		packets_test(gaps_between_chunks_are_samples_if_the_client_does_not_limit_them),
 		packets_test(chunks_are_folded_into_few_records_that_add_up),
-		packets_test(whatever_ends_a_response_gives_its_place_back),
-		packets_test(a_response_in_pieces_of_every_size_comes_to_the_same),
-		packets_test(whoever_goes_at_any_byte_leaves_nothing_in_flight),
-		packets_test(samples_that_find_no_room_are_counted),
+		packets_test(any_end_of_a_response_releases_its_slot),
+		packets_test(a_response_in_pieces_of_every_size_gives_the_same),
+		packets_test(an_end_at_any_byte_leaves_nothing_in_flight),
+		packets_test(samples_that_find_the_ring_full_are_counted),
 		packets_test(first_tokens_and_gaps_fall_into_the_right_buckets),
-		packets_test(a_model_that_is_not_learned_is_told_by_name),
+		packets_test(an_unknown_model_is_reported_by_name),
 		packets_test(on_opaque_services_bursts_are_measured),
 		packets_test(responses_of_unknown_connections_pass),
 	};
