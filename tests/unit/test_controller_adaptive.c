@@ -239,7 +239,7 @@ static void a_request_cannot_name_a_pool_as_its_model(void **state)
 	assert_int_equal(controller_adopt(&c, "pool:x", 9, S), -EINVAL);
 	assert_int_equal(controller_find(&c, "pool:gpu0"), pool);
 	assert_int_equal(controller_set(&c, "pool:gpu0", "ttft", "5", err, sizeof(err)), -EINVAL);
-	assert_string_equal(err, "pool:gpu0 is a group: what holds for it is what its models say");
+	assert_string_equal(err, "pool:gpu0 is a pool: its models have the targets");
 	assert_int_equal(controller_declare_pool(&c, ""), -EINVAL);
 	/* In use while it has a member. */
 	assert_false(controller_in_use(&c, pool));

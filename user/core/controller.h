@@ -16,13 +16,12 @@
 #include "adaptive.h"
 #include "ema.h"
 
-#define CONTROLLER_TTFT_MS                                                                         \
-	1000 /* thresholds and tau of a law that is asked for without numbers                      \
-	      */
-#define CONTROLLER_ITL_MS 30
-#define CONTROLLER_TAU_S  15
-#define CONTROLLER_FLOOR  2
-#define CONTROLLER_POOL   "pool:" /* begins the names of groups, and of no model */
+/* Thresholds and time constant of a policy that is chosen without numbers. */
+#define CONTROLLER_TTFT_MS 1000
+#define CONTROLLER_ITL_MS  30
+#define CONTROLLER_TAU_S   15
+#define CONTROLLER_FLOOR   2
+#define CONTROLLER_POOL    "pool:" /* begins the names of pools, and of no model */
 
 #define CONTROLLER_ADOPT_MS 10000
 
@@ -45,10 +44,7 @@ struct controller_targets {
 	int64_t floor; /* requests in flight that are always admitted; 0 or less: not set */
 };
 
-/*
- * What the operator said by hand, over the law: `sluicectl block/allow` of a whole model or of
- * everything.
- */
+/* An entry of the table: a model, a pool, all together or the others. */
 struct controller_model {
 	char name[SLUICE_NAME_MAX]; /* "" : the slot is free */
 	struct ema ttft, itl;       /* ms */
@@ -59,10 +55,10 @@ struct controller_model {
 	uint16_t quota;   /* id, of clients that have none of their own; 0: none */
 	bool pinned;      /* named in the configuration or a default model: never forgotten */
 	bool is_pool;     /* no model: what models that share a server have in common */
-	uint16_t in_pool; /* id of the group that it is in; 0: none */
-	uint16_t members; /* of the group */
-	struct adaptive adaptive;         /* where it carries the law of that name */
-	bool adapting;                    /* … and has begun to */
+	uint16_t in_pool; /* id of the pool that it is in; 0: none */
+	uint16_t members; /* of the pool */
+	struct adaptive adaptive;         /* its admission state under policy adaptive */
+	bool adapting;                    /* … is in use */
 	struct sluice_model_flag written; /* as last handed out by controller_flag() */
 	bool ever_written;
 };
@@ -79,8 +75,8 @@ struct controller {
 void controller_init(struct controller *c, const struct controller_targets *all, bool per_model);
 
 /*
- * The id of a name, learning it when there is room: ≥ SLUICE_MODEL_FIRST; or SLUICE_MODEL_OTHER
- * (empty, too long, table full).
+ * The id of a name, learned where the table has a free slot: ≥ SLUICE_MODEL_FIRST; or
+ * SLUICE_MODEL_OTHER (empty, too long, table full).
  */
 uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_ns);
 /*
@@ -94,7 +90,7 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
  * the model an average that falls to the threshold when that flag's retry-after is over, but within
  * CONTROLLER_ADOPT_MS: the threshold may be another now, and by then samples of what was admitted
  * before will tell. Does nothing for an open flag, or where no threshold is in force. Under policy
- * adaptive it goes on from the flag's admission, where that entry carried the law before, too.
+ * adaptive it goes on from the flag's admission, where that entry had one before, too.
  */
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns);
@@ -102,30 +98,30 @@ void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluic
 int controller_find(const struct controller *c, const char *name);
 
 /*
- * The id of the group of that name (without CONTROLLER_POOL), made where there is none. It is from
+ * The id of the pool of that name (without CONTROLLER_POOL), made where there is none. It is from
  * the end of the table and in no map of names, so that no request can name it. -EINVAL: no such
  * name; -ENOSPC.
  */
 int controller_declare_pool(struct controller *c, const char *name);
-/* Puts a model into a group, and out of the one that it was in; 0: into none. */
-void controller_join(struct controller *c, uint32_t id, uint32_t group);
-/* Whether the slot is to be shown: a group that nobody is in any more is not. */
+/* Puts a model into a pool, and out of the one that it was in; 0: into none. */
+void controller_join(struct controller *c, uint32_t id, uint32_t pool);
+/* Whether the entry is shown: a pool without members is not. */
 bool controller_in_use(const struct controller *c, uint32_t id);
 
 /*
- * The entry that rules a model and counts its requests for it: itself, its group, or
+ * The entry that decides for a model and counts its requests: itself, its pool, or
  * SLUICE_MODEL_ALL. Under policy ema-flag it is itself.
  */
 uint32_t controller_pool(const struct controller *c, uint32_t id);
-/* Whether entry `id` carries a law of policy adaptive, with a target in force. */
+/* Whether entry `id` has an admission state of policy adaptive, with a target in force. */
 bool controller_adapts(const struct controller *c, uint32_t id);
 /*
- * What the kernel holds of entry `id`: to be told about every 100 ms, of every entry. Where no law
- * is carried it only forgets that one was.
+ * What the kernel holds of entry `id`. Call it about every 100 ms for every entry: one without an
+ * admission state only forgets the one that it had.
  */
 void controller_look(struct controller *c, uint32_t id, const struct adaptive_view *view,
 		     uint64_t now_ns);
-/* What entry `id` says now where it carries a law; false: it does not. */
+/* The admission state of entry `id` now; false: it has none. */
 bool controller_admission(const struct controller *c, uint32_t id, struct sluice_admission *out);
 /* Requests that may be in flight at once now: the least of max-in-flight and the ceiling in force;
  * 0: no limit. */
@@ -140,7 +136,7 @@ uint32_t controller_sample(struct controller *c, const struct sluice_sample *sam
 /*
  * Own targets with the gaps filled from the whole. With per_model false every model but ALL has no
  * thresholds, and only a limit of its own; OTHER never has thresholds. For ALL it is what the whole
- * says, in force or not. For a group the smallest of its members'.
+ * says, in force or not. For a pool the smallest of its members'.
  */
 struct controller_targets controller_targets(const struct controller *c, uint32_t id);
 

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What an entry says now: its reading, and the flag that the kernel obeys. The one idea: the flag
+ * is written only where it differs from the last one by what the kernel should know; numbers that
+ * move a little with every sample are no news.
+ */
+#include "controller_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+#define RETRY_MS_MIN   1000
+#define RETRY_MS_MAX   60000
+#define RETRY_MS_STEP  100 /* a retry-after that moved by less is no news */
+#define LIMIT_RETRY_MS 1000
+
+/* The entry whose admission state is shown for `id`; NULL where none is in force, or where it is
+ * that of the whole. */
+static const struct controller_model *shown_admission(const struct controller *c, uint32_t id)
+{
+	uint32_t pool = c->per_model ? controller_pool(c, id) : id;
+
+	if (c->all.policy != CONTROLLER_ADAPTIVE || pool >= SLUICE_MODELS_MAX)
+		return NULL;
+	return c->model[pool].adapting ? &c->model[pool] : NULL;
+}
+
+/*
+ * Holds one signal against its threshold (0: none). TTFT comes first, so it is the reason where
+ * both are over.
+ */
+static void judge(struct controller_reading *r, enum sluice_reason reason, const struct ema *ema,
+		  double threshold_ms, uint64_t now_ns, double tau_s)
+{
+	double wait_s;
+
+	if (!(threshold_ms > 0) || !(ema_read(ema, now_ns, tau_s) > threshold_ms))
+		return;
+	wait_s = ema_seconds_until(ema, threshold_ms, now_ns, tau_s);
+	if (r->open)
+		r->reason = reason;
+	r->open = false;
+	if (wait_s > r->retry_after_s)
+		r->retry_after_s = wait_s;
+}
+
+struct controller_reading controller_read(const struct controller *c, uint32_t id, uint64_t now_ns)
+{
+	struct controller_targets t = controller_targets(c, id);
+	struct controller_reading r = {.open = true, .reason = SLUICE_REASON_NONE};
+	const struct controller_model *m;
+
+	if (id >= SLUICE_MODELS_MAX)
+		id = SLUICE_MODEL_OTHER;
+	m = &c->model[id];
+	r.ttft_ms = m->ttft.weight > 0 ? ema_read(&m->ttft, now_ns, t.tau_s) : -1;
+	r.itl_ms = m->itl.weight > 0 ? ema_read(&m->itl, now_ns, t.tau_s) : -1;
+	if (c->all.policy == CONTROLLER_ADAPTIVE) {
+		const struct controller_model *pool = shown_admission(c, id);
+
+		if (pool && pool->adaptive.stopped) {
+			r.open = false;
+			r.reason = SLUICE_REASON_TTFT;
+			r.retry_after_s = adaptive_retry_ms(&pool->adaptive) / 1e3;
+		}
+	} else if (controller_carries(c, id)) {
+		judge(&r, SLUICE_REASON_TTFT, &m->ttft, t.ttft_ms, now_ns, t.tau_s);
+		judge(&r, SLUICE_REASON_ITL, &m->itl, t.itl_ms, now_ns, t.tau_s);
+	}
+	return r;
+}
+
+void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
+			   uint64_t now_ns)
+{
+	struct controller_targets t = controller_targets(c, id);
+	bool ttft = flag->reason == SLUICE_REASON_TTFT;
+	double threshold_ms = ttft ? t.ttft_ms : t.itl_ms;
+	double wait_ms = fmin(flag->retry_after_ms, CONTROLLER_ADOPT_MS);
+	struct ema *ema;
+
+	if (controller_adapts(c, id)) {
+		struct adaptive_targets targets = controller_adaptive_targets(&t);
+
+		if (flag->pool == id && flag->admission.ceiling)
+			adaptive_adopt(controller_adaptive(c, id, now_ns), &flag->admission,
+				       &targets);
+		return;
+	}
+	if (c->all.policy == CONTROLLER_ADAPTIVE)
+		return;
+	if (flag->allow || id >= SLUICE_MODELS_MAX || !controller_carries(c, id) ||
+	    !(ttft || flag->reason == SLUICE_REASON_ITL) || !(threshold_ms > 0))
+		return;
+	ema = ttft ? &c->model[id].ttft : &c->model[id].itl;
+	if (ema->weight > 0)
+		return;
+	ema->average = threshold_ms * exp(wait_ms / 1000 / t.tau_s);
+	ema->weight = 1;
+	ema->last_ns = now_ns;
+}
+
+static uint32_t retry_after_ms(double seconds)
+{
+	double ms = ceil(seconds * 1000);
+
+	if (!(ms > RETRY_MS_MIN))
+		return RETRY_MS_MIN;
+	return ms < RETRY_MS_MAX ? (uint32_t)ms : RETRY_MS_MAX;
+}
+
+/* By more than `percent` of the larger. */
+static bool moved(uint64_t a, uint64_t b, unsigned percent)
+{
+	uint64_t more = a > b ? a : b, less = a > b ? b : a;
+
+	return (double)(more - less) * 100 > (double)more * percent;
+}
+
+/* Whether the kernel should know: what moves a little with every sample is no news. */
+static bool admission_differs(const struct sluice_admission *a, const struct sluice_admission *b)
+{
+	for (int r = 0; r < SLUICE_RANKS; r++)
+		if (moved(a->queue_budget_level[r], b->queue_budget_level[r], 2))
+			return true;
+	return a->ceiling != b->ceiling || a->floor != b->floor || a->stopped != b->stopped ||
+	       memcmp(a->level, b->level, sizeof(a->level)) != 0 || moved(a->rate, b->rate, 2) ||
+	       moved(a->queue_budget, b->queue_budget, 2) ||
+	       moved(a->queue_budget_per_kib, b->queue_budget_per_kib, 2) ||
+	       moved(a->credit_most, b->credit_most, 2) || moved(a->fair, b->fair, 5) ||
+	       moved(a->interval, b->interval, 5);
+}
+
+static bool differs(const struct sluice_model_flag *a, const struct sluice_model_flag *b)
+{
+	uint32_t waits = a->retry_after_ms > b->retry_after_ms
+				 ? a->retry_after_ms - b->retry_after_ms
+				 : b->retry_after_ms - a->retry_after_ms;
+
+	return a->allow != b->allow || a->reason != b->reason || a->limit != b->limit ||
+	       a->action != b->action || a->mode != b->mode || a->unary != b->unary ||
+	       a->quota != b->quota || a->pool != b->pool || waits > RETRY_MS_STEP ||
+	       moved(a->limit_retry_ms, b->limit_retry_ms, 10) ||
+	       admission_differs(&a->admission, &b->admission);
+}
+
+/* What policy adaptive says: the flag stays open, the admission beside it decides. */
+static void admit_adaptively(struct controller *c, uint32_t id, const struct controller_targets *t,
+			     uint64_t now_ns, struct sluice_model_flag *flag)
+{
+	struct adaptive_targets targets = controller_adaptive_targets(t);
+	uint32_t pool = controller_pool(c, id);
+
+	flag->allow = 1;
+	flag->reason = SLUICE_REASON_NONE;
+	flag->retry_after_ms = 0;
+	flag->pool = (__u16)pool;
+	if (controller_adapts(c, id))
+		adaptive_write(controller_adaptive(c, id, now_ns), &targets, &flag->admission);
+	if ((pool != SLUICE_MODEL_ALL || id == SLUICE_MODEL_ALL) && c->model[pool].adapting)
+		flag->limit_retry_ms = adaptive_retry_ms(&c->model[pool].adaptive);
+}
+
+bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
+		     struct sluice_model_flag *out)
+{
+	struct controller_targets t = controller_targets(c, id);
+	struct controller_reading r = controller_read(c, id, now_ns);
+	struct controller_model *m;
+	struct sluice_model_flag flag;
+
+	if (id >= SLUICE_MODELS_MAX)
+		id = SLUICE_MODEL_OTHER;
+	m = &c->model[id];
+	memset(&flag, 0, sizeof(flag));
+	flag.allow = r.open;
+	flag.reason = (__u8)r.reason;
+	flag.retry_after_ms = r.open ? 0 : retry_after_ms(r.retry_after_s);
+	/*
+	 * The limit of the whole is each model's with per_model, and one for all together without.
+	 */
+	if (id != SLUICE_MODEL_ALL || !c->per_model)
+		flag.limit = (__u32)t.max_in_flight;
+	flag.limit_retry_ms = LIMIT_RETRY_MS;
+	flag.pool = (__u16)id;
+	flag.action = t.action;
+	flag.mode = t.mode;
+	flag.unary = m->unary;
+	flag.quota = m->quota;
+	if (c->all.policy == CONTROLLER_ADAPTIVE)
+		admit_adaptively(c, id, &t, now_ns, &flag);
+	*out = flag;
+	if (m->ever_written && !differs(&flag, &m->written))
+		return false;
+	m->written = flag;
+	m->ever_written = true;
+	return true;
+}

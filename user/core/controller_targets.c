@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which targets hold for an entry, and which entry decides for a model. The one idea: with
+ * per_model each model decides, by its own targets or those of all, and the whole is only shown;
+ * without, the whole decides, and models are only shown. OTHER, the models whose names are not
+ * learned, never shuts: a flood of invented names would else shut every model that is still to
+ * come.
+ *
+ * Under policy adaptive the models of a pool share one admission state, that of the pool's entry.
+ * Each brings its samples to it, held against its own targets.
+ */
+#include "controller_internal.h"
+
+uint32_t controller_pool(const struct controller *c, uint32_t id)
+{
+	if (id >= SLUICE_MODELS_MAX)
+		id = SLUICE_MODEL_OTHER;
+	if (c->all.policy != CONTROLLER_ADAPTIVE)
+		return id;
+	if (!c->per_model)
+		return SLUICE_MODEL_ALL;
+	return c->model[id].in_pool ? c->model[id].in_pool : id;
+}
+
+static double smaller(double target, double than)
+{
+	return target > 0 && (!(than > 0) || target < than) ? target : than;
+}
+
+/* Of a pool: the targets of the most demanding of its members. */
+static struct controller_targets pool_targets(const struct controller *c, uint32_t pool)
+{
+	struct controller_targets t = c->all;
+
+	t.ttft_ms = t.itl_ms = t.ttft_ms_per_kib = 0;
+	t.max_in_flight = 0;
+	t.floor = 0;
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
+		struct controller_targets m;
+
+		if (c->model[id].in_pool != pool)
+			continue;
+		m = controller_targets(c, id);
+		if (m.ttft_ms > 0) {
+			bool first = !(t.ttft_ms > 0);
+
+			t.ttft_ms = smaller(m.ttft_ms, t.ttft_ms);
+			if (first || m.ttft_ms_per_kib < t.ttft_ms_per_kib)
+				t.ttft_ms_per_kib = m.ttft_ms_per_kib;
+		}
+		t.itl_ms = smaller(m.itl_ms, t.itl_ms);
+		if (!t.floor || m.floor < t.floor)
+			t.floor = m.floor;
+	}
+	if (!t.floor)
+		t.floor = CONTROLLER_FLOOR;
+	if (!(t.tau_s > 0))
+		t.tau_s = CONTROLLER_TAU_S;
+	return t;
+}
+
+struct controller_targets controller_targets(const struct controller *c, uint32_t id)
+{
+	struct controller_targets t = c->all;
+	const struct controller_targets *own;
+
+	if (id >= SLUICE_MODELS_MAX)
+		id = SLUICE_MODEL_OTHER;
+	if (c->model[id].is_pool)
+		return pool_targets(c, id);
+	own = &c->model[id].own;
+	if (id != SLUICE_MODEL_ALL) {
+		if (!c->per_model)
+			t.max_in_flight = 0;
+		if (!c->per_model || id == SLUICE_MODEL_OTHER) {
+			t.ttft_ms = 0;
+			t.itl_ms = 0;
+		} else {
+			if (own->ttft_ms >= 0) {
+				t.ttft_ms = own->ttft_ms;
+				t.ttft_ms_per_kib = own->ttft_ms_per_kib;
+			}
+			if (own->itl_ms >= 0)
+				t.itl_ms = own->itl_ms;
+		}
+		if (own->tau_s > 0)
+			t.tau_s = own->tau_s;
+		if (own->max_in_flight >= 0)
+			t.max_in_flight = own->max_in_flight;
+		if (own->floor > 0)
+			t.floor = own->floor;
+		if (own->action != SLUICE_ACTION_DEFAULT)
+			t.action = own->action;
+		if (own->mode != SLUICE_MODE_DEFAULT)
+			t.mode = own->mode;
+	}
+	if (!(t.ttft_ms > 0))
+		t.ttft_ms = t.ttft_ms_per_kib = 0;
+	if (!(t.ttft_ms_per_kib > 0))
+		t.ttft_ms_per_kib = 0;
+	if (t.floor <= 0)
+		t.floor = CONTROLLER_FLOOR;
+	if (!(t.itl_ms > 0))
+		t.itl_ms = 0;
+	if (!(t.tau_s > 0))
+		t.tau_s = CONTROLLER_TAU_S;
+	if (t.max_in_flight < 0)
+		t.max_in_flight = 0;
+	return t;
+}
+
+bool controller_carries(const struct controller *c, uint32_t id)
+{
+	if (id == SLUICE_MODEL_OTHER || c->model[id].is_pool)
+		return false;
+	return c->per_model == (id != SLUICE_MODEL_ALL);
+}
+
+bool controller_adapts(const struct controller *c, uint32_t id)
+{
+	struct controller_targets t;
+
+	if (c->all.policy != CONTROLLER_ADAPTIVE || id >= SLUICE_MODELS_MAX)
+		return false;
+	if (c->model[id].is_pool ? !c->per_model || !c->model[id].members
+				 : !controller_carries(c, id) || c->model[id].in_pool)
+		return false;
+	t = controller_targets(c, id);
+	return t.ttft_ms > 0 || t.itl_ms > 0;
+}
+
+struct adaptive_targets controller_adaptive_targets(const struct controller_targets *t)
+{
+	return (struct adaptive_targets){
+		.ttft_ms = t->ttft_ms,
+		.ttft_ms_per_kib = t->ttft_ms_per_kib,
+		.itl_ms = t->itl_ms,
+		.floor = (uint32_t)t->floor,
+	};
+}
