@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Counts the generated events of a streamed response (SSE or NDJSON) by DESIGN.md's invariant 6: an
- * event is not generated if it is a comment, [DONE], a named opening event, or a delta that has a
- * role and no content, tool or reasoning text. Until the first generated event of a response (the
- * first token) the JSON of each event is read byte by byte; a string is a key if a colon follows
- * it, so no stack of objects is needed. After it only the starts of lines are looked at and the
- * rest is searched for the line's end, 64 bytes a step.
+ * Counts the generated events of a streamed response (SSE or NDJSON): only generated output counts
+ * as a token. An event is not generated if it is a comment, [DONE], a named opening event, or a
+ * delta that has a role and no content, tool or reasoning text. Until the first generated event of
+ * a response (the first token) the JSON of each event is read byte by byte; a string is a key if a
+ * colon follows it, so no stack of objects is needed. After it only the starts of lines are looked
+ * at and the rest is searched for the line's end, 64 bytes a step.
  */
 #ifndef SLUICE_STREAM_H
 #define SLUICE_STREAM_H

@@ -336,7 +336,7 @@ static inline bool json_says_something(const json_t *v)
 				   : false;
 }
 
-/* DESIGN invariant 6, for the data of one event. */
+/* Whether the data of one event is generated output. */
 static inline bool wire_generated(const char *name, const char *data)
 {
 	static const char *const opening[] = {"message_start", "content_block_start", "ping",
