@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Requests of one connection: no input may break the framer, no cut may change its marks, and where
- * it is sure, http_parser agrees. The names of the wanted headers are short, so that the fuzzer
- * finds them soon.
+ * it is sure, http_parser agrees. The wanted headers have names that the fuzzer finds soon.
  */
 #include "framing.h"
 

@@ -245,7 +245,7 @@ static inline void feed(struct feed *f, const void *data, size_t len)
 	}
 }
 
-/* The name of the wanted header in all requests: 31 bytes, the longest. */
+/* The name of the wanted header in all requests, at most 31 bytes. */
 static const char *feed_wanted = "";
 /* The names of two headers that hold a key, and of the one with forwarded addresses. */
 static const char *feed_keys[2] = {"", ""}, *feed_forwarded = "";

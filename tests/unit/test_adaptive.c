@@ -677,8 +677,7 @@ static void a_share_is_by_weight_among_the_active_clients(void **state)
 	const struct sluice_admission a = {.fair = 4 * ADMISSION_ALL,
 					   .interval = 10 * ADMISSION_ALL};
 	static const struct {
-		int64_t in_flight,
-			queued_bytes; /* beyond its theoretical arrival time, in requests */
+		int64_t in_flight, early; /* early: requests before the theoretical arrival time */
 		uint32_t weight;
 		bool above;
 	} rows[] = {
@@ -697,8 +696,8 @@ static void a_share_is_by_weight_among_the_active_clients(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct sluice_holding held = {
-			rows[i].in_flight, (uint64_t)(5000 + rows[i].queued_bytes) * ADMISSION_ALL};
+		struct sluice_holding held = {rows[i].in_flight,
+					      (uint64_t)(5000 + rows[i].early) * ADMISSION_ALL};
 
 		assert_int_equal(admission_above_share(&a, &held, rows[i].weight, 5000),
 				 rows[i].above);
