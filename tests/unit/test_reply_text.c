@@ -124,6 +124,8 @@ static void the_message_names_the_model_and_the_reason(void **state)
 		 "Model 'llama-70b' is over its inter-token latency target. Please try again after 2 seconds."},
 		{"m", SLUICE_REASON_IN_FLIGHT,
 		 "Model 'm' has as many requests in flight as it may. Please try again after 2 seconds."},
+		{"m", SLUICE_REASON_CLIENT_SHARE,
+		 "This client is above its share of model 'm'. Please try again after 2 seconds."},
 		{NULL, SLUICE_REASON_CLIENT_BLOCKED,
 		 "This client is blocked. Please try again after 2 seconds."},
 		{NULL, SLUICE_REASON_OPERATOR,

@@ -37,8 +37,8 @@ static const struct {
 			       "This server is over its inter-token latency target."},
 	[SLUICE_REASON_IN_FLIGHT] = {"Model '%s' has as many requests in flight as it may.",
 				     "This server has as many requests in flight as it may."},
-	[SLUICE_REASON_CLIENT_SHARE] = {"This client has its whole share of model '%s' in flight.",
-					"This client has its whole share in flight."},
+	[SLUICE_REASON_CLIENT_SHARE] = {"This client is above its share of model '%s'.",
+					"This client is above its share."},
 	[SLUICE_REASON_CLIENT_BLOCKED] = {"This client is blocked from model '%s'.",
 					  "This client is blocked."},
 	[SLUICE_REASON_REQUEST_QUOTA] =
