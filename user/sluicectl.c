@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config/config.h"
 #include "control/control.h"
 #include "control/format_text.h"
 #include "core/controller.h"
 #include "core/help.h"
+#include "core/parse.h"
 #include "datapath/datapath.h"
 
 #define EXIT_REFUSED   1
@@ -544,7 +544,7 @@ static int check_values(struct call *call)
 		if (!call->bytes)
 			return complain("--bytes: \"%s\" is no number of bytes", bytes);
 	}
-	if (length && (config_parse_duration_ms(length, 1000, &call->for_ms) || call->for_ms < 1))
+	if (length && (parse_duration_ms(length, 1000, &call->for_ms) || call->for_ms < 1))
 		return complain("--for: \"%s\" is no duration (30s, 10m, 2h)", length);
 	return 0;
 }

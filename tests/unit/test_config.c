@@ -1155,11 +1155,11 @@ static void the_duration_parser_is_the_cores(void **state)
 {
 	double ms = 0;
 
-	assert_int_equal(config_parse_duration_ms("15s", 1, &ms), 0);
+	assert_int_equal(parse_duration_ms("15s", 1, &ms), 0);
 	assert_true(ms == 15000);
-	assert_int_equal(config_parse_duration_ms("10", 60000, &ms), 0);
+	assert_int_equal(parse_duration_ms("10", 60000, &ms), 0);
 	assert_true(ms == 600000);
-	assert_int_equal(config_parse_duration_ms("ten", 1, &ms), -EINVAL);
+	assert_int_equal(parse_duration_ms("ten", 1, &ms), -EINVAL);
 	assert_true(ms == 600000);
 }
 

@@ -1531,8 +1531,3 @@ int config_load(struct config *out, int argc, char **argv, char *const *env, cha
 	free(arguments);
 	return rc;
 }
-
-int config_parse_duration_ms(const char *text, double unit_ms, double *out_ms)
-{
-	return parse_duration_ms(text, unit_ms, out_ms);
-}

@@ -103,10 +103,4 @@ int config_load(struct config *out, int argc, char **argv, char *const *env, cha
 		size_t err_len);
 void config_free(struct config *config);
 
-/*
- * One parser behind the file, the command line and sluicectl set: "800ms", "15s", "2m", "800" (in
- * unit_ms units). -EINVAL if malformed.
- */
-int config_parse_duration_ms(const char *text, double unit_ms, double *out_ms);
-
 #endif
