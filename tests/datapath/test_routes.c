@@ -6,7 +6,7 @@
  */
 #include "packets.h"
 
-#include "config/rules.h"
+#include "config/services.h"
 
 #define OTHER     SLUICE_MODEL_OTHER
 #define CHAT      "POST /v1/chat/completions HTTP/1.1\r\n"
@@ -21,14 +21,18 @@
 
 static void rules_of(const char *const *keys)
 {
-	struct rules_entry e = {0};
+	struct service_entry e = {0};
 	struct sluice_rules r;
 	char err[512] = "";
 
-	for (; *keys; keys += 2)
-		if (rules_take(&e, keys[0], keys[1], err, sizeof(err)))
+	for (; *keys; keys += 2) {
+		const struct field *field = field_find(service_fields, keys[0]);
+
+		assert_non_null(field);
+		if (field_take(field, &e, keys[1], err, sizeof(err)))
 			fail_msg("%s", err);
-	if (rules_finish(&e, &r, err, sizeof(err)))
+	}
+	if (rules_finish(&e.rules, &r, err, sizeof(err)))
 		fail_msg("%s", err);
 	put_rules(r);
 }

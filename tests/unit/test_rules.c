@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "config/rules.h"
+#include "config/services.h"
 #include "sluice/route.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -25,7 +25,7 @@
 /* "KEY=VALUE KEY=VALUE …" as rules, or as the error. */
 static int read_keys(const char *keys, struct sluice_rules *out, char *err, size_t len)
 {
-	struct rules_entry e = {0};
+	struct service_entry e = {0};
 	char *copy = strdup(keys), *rest;
 	int rc = 0;
 
@@ -34,11 +34,11 @@ static int read_keys(const char *keys, struct sluice_rules *out, char *err, size
 		char *value = strchr(key, '=');
 
 		*value++ = 0;
-		assert_true(rules_is_field(key));
-		rc = rules_take(&e, key, value, err, len);
+		assert_non_null(field_find(service_fields, key));
+		rc = field_take(field_find(service_fields, key), &e, value, err, len);
 	}
 	free(copy);
-	return rc ? rc : rules_finish(&e, out, err, len);
+	return rc ? rc : rules_finish(&e.rules, out, err, len);
 }
 
 static const char *rule_text(const struct sluice_rules *r)

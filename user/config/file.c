@@ -21,9 +21,7 @@
 
 #include "core/parse.h"
 
-#define KEYS_MAX   32
-#define FIELDS_MAX 32
-#define NAMES_MAX  64 /* of the operator's own, in all maps together */
+#define NAMES_MAX 64 /* of the operator's own, in all maps together */
 
 /*
  * Where libcyaml puts any value: a text, a list of texts or an array of mappings; a mapping is an
@@ -35,9 +33,9 @@ struct slot {
 };
 
 struct schema {
-	cyaml_schema_field_t top_fields[KEYS_MAX + 1];
-	cyaml_schema_field_t fields[KEYS_MAX][FIELDS_MAX + 1];
-	cyaml_schema_value_t entries[KEYS_MAX];
+	cyaml_schema_field_t top_fields[CONFIG_FILE_KEYS_MAX + 1];
+	cyaml_schema_field_t fields[CONFIG_FILE_KEYS_MAX][CONFIG_FILE_FIELDS_MAX + 1];
+	cyaml_schema_value_t entries[CONFIG_FILE_KEYS_MAX];
 	cyaml_schema_field_t map_fields[NAMES_MAX + 1];
 	cyaml_schema_value_t top;
 };
@@ -61,11 +59,6 @@ struct complaint {
 static const cyaml_schema_value_t text_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
 };
-
-static bool is_map(const struct config_file_key *key, const struct config_file_field *field)
-{
-	return key->map && !strcmp(key->map, field->name);
-}
 
 static cyaml_schema_field_t text_field(const char *name, size_t at)
 {
@@ -124,14 +117,13 @@ static void build_schema(struct schema *s, const struct config_file_key *keys, s
 			size_t n = 0;
 
 			for (; keys[i].fields[n].name; n++) {
-				const struct config_file_field *field = &keys[i].fields[n];
+				const struct field *field = &keys[i].fields[n];
 
-				s->fields[i][n] = is_map(&keys[i], field)
-							  ? map_field(field->name, n, s->map_fields,
-								      names->count)
-						  : field->list
-							  ? list_field(field->name, n, &text_entry)
-							  : text_field(field->name, n);
+				s->fields[i][n] =
+					field->map    ? map_field(field->name, n, s->map_fields,
+								  names->count)
+					: field->list ? list_field(field->name, n, &text_entry)
+						      : text_field(field->name, n);
 			}
 			s->entries[i] = mapping;
 			s->entries[i].mapping.fields = s->fields[i];
@@ -208,7 +200,7 @@ static const char *kind_of(const char *word)
 static void say_unknown(const struct complaint *c, const struct config_file_key *keys, size_t count,
 			const char *where, char *err, size_t len)
 {
-	const char *names[KEYS_MAX], *near;
+	const char *names[CONFIG_FILE_KEYS_MAX], *near;
 	const struct config_file_key *section = NULL;
 	size_t n = 0;
 
@@ -231,9 +223,8 @@ static void say_unknown(const struct complaint *c, const struct config_file_key 
 static bool in_map(const struct complaint *c, const struct config_file_key *keys, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		for (const struct config_file_field *f = keys[i].fields; f && f->name; f++)
-			if (is_map(&keys[i], f) && !strcmp(keys[i].name, c->key) &&
-			    !strcmp(f->name, c->field))
+		for (const struct field *f = keys[i].fields; f && f->name; f++)
+			if (f->map && !strcmp(keys[i].name, c->key) && !strcmp(f->name, c->field))
 				return c->unknown[0];
 	return false;
 }
@@ -244,7 +235,7 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
 	char where[256] = "";
 	size_t at = 0;
 
-	/* "services entry 2: protocol: ", as config.c words its own. */
+	/* "services entry 2: protocol: ", as load.c words its own. */
 	if (c->key[0])
 		at = (size_t)snprintf(where, sizeof(where), "%s", c->key);
 	if (c->entry)
@@ -319,11 +310,11 @@ static int load(const char *text, size_t size, const struct config_file_key *key
 
 /* The values of one field, which stands in slot. */
 static int hand_out_field(const struct slot *slot, const struct config_file_key *key,
-			  unsigned entry, const struct config_file_field *field,
-			  const struct names *names, config_file_each each, void *arg)
+			  unsigned entry, const struct field *field, const struct names *names,
+			  config_file_each each, void *arg)
 {
 	const struct slot *mapped = slot->data;
-	bool map = is_map(key, field);
+	bool map = field->map;
 	char *const *list = slot->data;
 	int rc = 0;
 
@@ -335,14 +326,14 @@ static int hand_out_field(const struct slot *slot, const struct config_file_key 
 		if (!mapped[i].data)
 			continue;
 		snprintf(text, sizeof(text), "%s=%s", names->text[i], (const char *)mapped[i].data);
-		rc = each(arg, key->name, entry, field->name, text);
+		rc = each(arg, key->name, entry, field, text);
 	}
 	if (map)
 		return rc;
 	if (!field->list)
-		return each(arg, key->name, entry, field->name, slot->data);
+		return each(arg, key->name, entry, field, slot->data);
 	for (unsigned i = 0; i < slot->count && !rc; i++)
-		rc = each(arg, key->name, entry, field->name, list[i]);
+		rc = each(arg, key->name, entry, field, list[i]);
 	return rc;
 }
 

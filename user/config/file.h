@@ -10,13 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CONFIG_FILE_BYTES_MAX (1024 * 1024)
+#include "field.h"
 
-/* A field of a mapping: one value, or a list of values. */
-struct config_file_field {
-	const char *name;
-	bool list;
-};
+#define CONFIG_FILE_BYTES_MAX  (1024 * 1024)
+#define CONFIG_FILE_KEYS_MAX   32
+#define CONFIG_FILE_FIELDS_MAX 32 /* of a mapping */
 
 /*
  * A top-level key: one value; or a list of values (one value alone will do); or a list of mappings
@@ -25,19 +23,16 @@ struct config_file_field {
 struct config_file_key {
 	const char *name;
 	bool list;
-	const struct config_file_field
-		*fields; /* ends with a NULL name; NULL itself: no mappings */
-	const char *map; /* the field that holds a mapping, of names that are the operator's own;
-			    NULL: none does */
+	const struct field *fields; /* NULL: no mappings */
 };
 
 /*
  * Called for each value: of a top-level key (entry 0, field NULL), or of a field in the entry'th
- * mapping (once for each value of a list; of a map the text is NAME=VALUE), counted from 1, which
- * begins with a call where text and field are NULL. Non-zero ends the reading.
+ * mapping, counted from 1, which begins with a call where field and text are NULL. A list has a
+ * call for each value, a map for each NAME=VALUE. Non-zero ends the reading.
  */
-typedef int (*config_file_each)(void *arg, const char *key, unsigned entry, const char *field,
-				const char *text);
+typedef int (*config_file_each)(void *arg, const char *key, unsigned entry,
+				const struct field *field, const char *text);
 
 /* 0; or what `each` returned; or -EINVAL with one line, without the path, in err. */
 int config_file_read(const char *path, const struct config_file_key *keys, size_t count,

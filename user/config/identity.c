@@ -9,11 +9,16 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/parse.h"
 #include "core/text.h"
 
-static const char *const fields[] = {
-	"identity", "client-prefix-v4", "client-prefix-v6", "trusted-proxies", "proxy-protocol",
+const struct parse_value identity_as_proxy = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"on", 1, NULL},
+			{"off", 0, NULL},
+			{NULL, 0, NULL},
+		},
 };
 
 /* Headers that the kernel reads for what they say themselves. */
@@ -21,20 +26,6 @@ static const char *const other_headers[] = {
 	"content-length", "transfer-encoding", "content-encoding", "connection", "upgrade",
 	"expect",         "forwarded",         "x-forwarded-for",
 };
-
-static int wrong(char *err, size_t len, const char *text, const char *allowed)
-{
-	parse_say(err, len, "\"" PARSE_QUOTE "\" is not %s", PARSE_QUOTED(text), allowed);
-	return -EINVAL;
-}
-
-bool identity_is_field(const char *field)
-{
-	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-		if (!strcmp(field, fields[i]))
-			return true;
-	return false;
-}
 
 bool identity_header_name(const char *text, char out[HTTP1_TOKEN_MAX])
 {
@@ -63,7 +54,7 @@ static int take_key(struct identity_entry *e, const char *name, const char *text
 	char header[HTTP1_TOKEN_MAX];
 
 	if (!identity_header_name(name, header))
-		return wrong(
+		return field_wrong(
 			err, len, text,
 			"header:NAME of a header that may hold a key: 1 to 31 letters, digits, - and _, like header:X-My-Key");
 	for (unsigned i = 0; i < e->key_count; i++)
@@ -76,12 +67,14 @@ static int take_key(struct identity_entry *e, const char *name, const char *text
 		return -EINVAL;
 	}
 	memcpy(e->key[e->key_count++], header, sizeof(header));
-	e->http = true;
 	return 0;
 }
 
-static int take_source(struct identity_entry *e, const char *text, char *err, size_t len)
+int identity_take_source(void *to, const struct field *field, const char *text, char *err,
+			 size_t len)
 {
+	struct identity_entry *e = to;
+
 	if (e->address) {
 		parse_say(err, len,
 			  "\"" PARSE_QUOTE "\" stands behind address, which every request has",
@@ -101,20 +94,20 @@ static int take_source(struct identity_entry *e, const char *text, char *err, si
 		}
 		strcpy(e->forwarded, text);
 		e->said.forwarded_at = (uint8_t)(e->key_count + 1);
-		e->http = true;
 		return 0;
 	}
 	if (!strcmp(text, "authorization") || !strcmp(text, "x-api-key"))
 		return take_key(e, text, text, err, len);
 	if (!strncmp(text, "header:", 7))
 		return take_key(e, text + 7, text, err, len);
-	return wrong(
+	return field_wrong(
 		err, len, text,
 		"one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address");
 }
 
-static int take_plen(uint8_t *to, unsigned most, const char *text, char *err, size_t len)
+int identity_take_bits(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
+	unsigned most = (unsigned)field->argument;
 	unsigned long n = strlen(text) <= 3 ? strtoul(text, NULL, 10) : 0;
 
 	if (!*text || strspn(text, "0123456789") != strlen(text) || n < 1 || n > most) {
@@ -122,18 +115,20 @@ static int take_plen(uint8_t *to, unsigned most, const char *text, char *err, si
 			  PARSE_QUOTED(text), most);
 		return -EINVAL;
 	}
-	*to = (uint8_t)n;
+	*(uint8_t *)to = (uint8_t)n;
 	return 0;
 }
 
-static int take_trusted(struct identity_entry *e, const char *text, char *err, size_t len)
+int identity_take_trusted(void *to, const struct field *field, const char *text, char *err,
+			  size_t len)
 {
+	struct identity_entry *e = to;
 	struct text_network network;
 	struct sluice_prefix_key key = {0};
 
 	if (text_parse_network(text, &network))
-		return wrong(err, len, text,
-			     "an address or a prefix, like 10.0.0.1, 10.0.0.0/8 or fd00::/8");
+		return field_wrong(err, len, text,
+				   "an address or a prefix, like 10.0.0.1, 10.0.0.0/8 or fd00::/8");
 	key.plen = network.plen;
 	memcpy(key.addr, network.addr, sizeof(key.addr));
 	for (unsigned i = 0; i < e->said.trusted_count; i++)
@@ -149,26 +144,9 @@ static int take_trusted(struct identity_entry *e, const char *text, char *err, s
 	return 0;
 }
 
-int identity_take(struct identity_entry *e, const char *field, const char *text, char *err,
-		  size_t len)
+bool identity_is_of_requests(const struct identity_entry *e)
 {
-	if (!strcmp(field, "identity"))
-		return take_source(e, text, err, len);
-	if (!strcmp(field, "client-prefix-v4")) {
-		e->has_plen4 = true;
-		return take_plen(&e->said.plen4, 32, text, err, len);
-	}
-	if (!strcmp(field, "client-prefix-v6")) {
-		e->has_plen6 = true;
-		return take_plen(&e->said.plen6, 128, text, err, len);
-	}
-	if (!strcmp(field, "trusted-proxies"))
-		return take_trusted(e, text, err, len);
-	if (strcmp(text, "on") && strcmp(text, "off"))
-		return wrong(err, len, text, "one of on, off");
-	e->said.proxy = !strcmp(text, "on");
-	e->http |= e->said.proxy;
-	return 0;
+	return e->key_count || e->said.forwarded_at || e->said.proxy;
 }
 
 int identity_finish(const struct identity_entry *e, struct identity *out,

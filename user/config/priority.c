@@ -5,13 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/parse.h"
 #include "identity.h"
-
-bool priority_is_field(const char *field)
-{
-	return !strcmp(field, "priority-header") || !strcmp(field, "priority-values");
-}
 
 /* As it stands in a request: printable, with no space around it. */
 static bool is_header_value(const char *text, size_t n)
@@ -24,8 +18,10 @@ static bool is_header_value(const char *text, size_t n)
 	return true;
 }
 
-static int take_value(struct priority_entry *e, const char *text, char *err, size_t len)
+int priority_take_value(void *to, const struct field *field, const char *text, char *err,
+			size_t len)
 {
+	struct priority_entry *e = to;
 	const char *equals = strrchr(text, '=');
 	size_t n = equals ? (size_t)(equals - text) : 0;
 	struct priority *p = &e->said;
@@ -56,11 +52,11 @@ static int take_value(struct priority_entry *e, const char *text, char *err, siz
 	return 0;
 }
 
-int priority_take(struct priority_entry *e, const char *field, const char *text, char *err,
-		  size_t len)
+int priority_take_header(void *to, const struct field *field, const char *text, char *err,
+			 size_t len)
 {
-	if (!strcmp(field, "priority-values"))
-		return take_value(e, text, err, len);
+	struct priority_entry *e = to;
+
 	if (identity_header_name(text, e->header))
 		return 0;
 	parse_say(

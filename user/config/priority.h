@@ -13,6 +13,7 @@
 
 #include <sluice/abi.h>
 #include "core/service.h"
+#include "field.h"
 
 /* The keys of one service as far as they are read. All zero: nothing said. */
 struct priority_entry {
@@ -20,12 +21,11 @@ struct priority_entry {
 	char header[HTTP1_TOKEN_MAX]; /* in lower case; "": none */
 };
 
-bool priority_is_field(const char *field);
-
-/* One value of one key; of priority-values VALUE=CLASS. 0; or -EINVAL with what is the matter, in
- * one line, in err. */
-int priority_take(struct priority_entry *e, const char *field, const char *text, char *err,
-		  size_t len);
+/* One value of one key; `to` is the struct priority_entry. 0; or -EINVAL with one line in err. */
+int priority_take_header(void *to, const struct field *field, const char *text, char *err,
+			 size_t len);
+int priority_take_value(void *to, const struct field *field, const char *text, char *err,
+			size_t len); /* VALUE=CLASS */
 
 /* All keys are in: `rules`, finished but for this, gets the header. Likewise. */
 int priority_finish(const struct priority_entry *e, struct priority *out,

@@ -43,34 +43,10 @@ static const char *const framing_headers[] = {
 	"connection",     "upgrade",           "expect",
 };
 
-static const struct {
-	const char *field;
-	enum sluice_rule_kind kind;
-} path_fields[] = {
-	{"judge-paths", SLUICE_RULE_JUDGE},
-	{"pass-paths", SLUICE_RULE_PASS},
-	{"model-paths", SLUICE_RULE_MODEL},
-};
-
-static int wrong(char *err, size_t len, const char *text, const char *allowed)
-{
-	parse_say(err, len, "\"" PARSE_QUOTE "\" is not %s", PARSE_QUOTED(text), allowed);
-	return -EINVAL;
-}
-
 static int twice(char *err, size_t len, const char *text)
 {
 	parse_say(err, len, "\"" PARSE_QUOTE "\" is given twice", PARSE_QUOTED(text));
 	return -EINVAL;
-}
-
-bool rules_is_field(const char *field)
-{
-	for (size_t i = 0; i < COUNT(path_fields); i++)
-		if (!strcmp(field, path_fields[i].field))
-			return true;
-	return !strcmp(field, "judge-methods") || !strcmp(field, "model-from") ||
-	       !strcmp(field, "model-header");
 }
 
 static struct sluice_rule make_rule(enum sluice_rule_kind kind, const char *prefix)
@@ -93,13 +69,14 @@ static bool is_path(const char *text)
 	return true;
 }
 
-static int take_path(struct rules_entry *e, enum sluice_rule_kind kind, const char *text, char *err,
-		     size_t len)
+int rules_take_path(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
+	enum sluice_rule_kind kind = (enum sluice_rule_kind)field->argument;
+	struct rules_entry *e = to;
 	struct sluice_rule rule;
 
 	if (!is_path(text))
-		return wrong(
+		return field_wrong(
 			err, len, text,
 			"the beginning of a path: / and up to 47 bytes more, none of them a space, ?, # or %");
 	rule = make_rule(kind, text);
@@ -116,8 +93,10 @@ static int take_path(struct rules_entry *e, enum sluice_rule_kind kind, const ch
 	return 0;
 }
 
-static int take_method(struct rules_entry *e, const char *text, char *err, size_t len)
+int rules_take_method(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
+	struct rules_entry *e = to;
+
 	for (size_t i = 0; i < COUNT(methods); i++) {
 		if (strcasecmp(text, methods[i].name) != 0)
 			continue;
@@ -126,11 +105,13 @@ static int take_method(struct rules_entry *e, const char *text, char *err, size_
 		e->methods |= (uint8_t)(1 << methods[i].method);
 		return 0;
 	}
-	return wrong(err, len, text, "one of POST, PUT, GET, PATCH, DELETE");
+	return field_wrong(err, len, text, "one of POST, PUT, GET, PATCH, DELETE");
 }
 
-static int take_source(struct rules_entry *e, const char *text, char *err, size_t len)
+int rules_take_source(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
+	struct rules_entry *e = to;
+
 	for (uint8_t i = SLUICE_SOURCE_PATH; i < COUNT(sources); i++) {
 		if (strcmp(text, sources[i]) != 0)
 			continue;
@@ -139,11 +120,13 @@ static int take_source(struct rules_entry *e, const char *text, char *err, size_
 		e->source[e->source_count++] = i;
 		return 0;
 	}
-	return wrong(err, len, text, "one of path, header, body");
+	return field_wrong(err, len, text, "one of path, header, body");
 }
 
-static int take_header(struct rules_entry *e, const char *text, char *err, size_t len)
+int rules_take_header(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
+	struct rules_entry *e = to;
+
 	size_t n = strlen(text);
 
 	for (size_t i = 0; i < COUNT(framing_headers); i++)
@@ -157,24 +140,13 @@ static int take_header(struct rules_entry *e, const char *text, char *err, size_
 		    (!isalnum((unsigned char)text[i]) && !strchr("-_", text[i])))
 			n = 0;
 	if (!n || n >= sizeof(e->header))
-		return wrong(err, len, text,
-			     "a header's name: 1 to 31 letters, digits, - and _, like X-Model");
+		return field_wrong(
+			err, len, text,
+			"a header's name: 1 to 31 letters, digits, - and _, like X-Model");
 	memset(e->header, 0, sizeof(e->header));
 	for (size_t i = 0; i < n; i++)
 		e->header[i] = (char)tolower((unsigned char)text[i]);
 	return 0;
-}
-
-int rules_take(struct rules_entry *e, const char *field, const char *text, char *err, size_t len)
-{
-	for (size_t i = 0; i < COUNT(path_fields); i++)
-		if (!strcmp(field, path_fields[i].field))
-			return take_path(e, path_fields[i].kind, text, err, len);
-	if (!strcmp(field, "judge-methods"))
-		return take_method(e, text, err, len);
-	if (!strcmp(field, "model-from"))
-		return take_source(e, text, err, len);
-	return take_header(e, text, err, len);
 }
 
 /* The operator's rule with the longest prefix that this path has; NULL: none. */

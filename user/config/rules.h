@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include "field.h"
 
 /* The keys of one service as far as they are read. All zero: nothing said. */
 struct rules_entry {
@@ -24,10 +25,12 @@ struct rules_entry {
 	char header[HTTP1_TOKEN_MAX];
 };
 
-bool rules_is_field(const char *field);
-
-/* One value of one key. 0; or -EINVAL with what is the matter, in one line, in err. */
-int rules_take(struct rules_entry *e, const char *field, const char *text, char *err, size_t len);
+/* One value of one key; `to` is the struct rules_entry. 0; or -EINVAL with one line in err. */
+int rules_take_method(void *to, const struct field *field, const char *text, char *err, size_t len);
+int rules_take_path(void *to, const struct field *field, const char *text, char *err,
+		    size_t len); /* argument: enum sluice_rule_kind */
+int rules_take_source(void *to, const struct field *field, const char *text, char *err, size_t len);
+int rules_take_header(void *to, const struct field *field, const char *text, char *err, size_t len);
 
 /* All keys are in: defaults are added where they say nothing. Likewise. */
 int rules_finish(const struct rules_entry *e, struct sluice_rules *out, char *err, size_t len);

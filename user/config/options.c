@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* See options.h. A list starts anew when a stronger source first adds to it. */
+#include "options.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clients.h"
+#include "core/controller.h"
+#include "endpoint.h"
+#include "services.h"
+
+#define CONTROL_PATH_MAX 107 /* bytes of a Unix socket's path */
+
+_Static_assert(sizeof(enum controller_policy) == sizeof(uint32_t) &&
+		       sizeof(enum config_xdp) == sizeof(uint32_t) &&
+		       sizeof(enum sluice_mode) == sizeof(uint32_t),
+	       "FIELD_UINT");
+
+static const struct parse_value as_xdp = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"auto", CONFIG_XDP_AUTO, NULL},
+			{"native", CONFIG_XDP_NATIVE, NULL},
+			{"generic", CONFIG_XDP_GENERIC, NULL},
+			{"off", CONFIG_XDP_OFF, NULL},
+			{NULL, 0, NULL},
+		},
+};
+
+void options_clear_interfaces(struct config *config)
+{
+	for (unsigned i = 0; i < config->interface_count; i++)
+		free(config->interfaces[i]);
+	free(config->interfaces);
+	config->interfaces = NULL;
+	config->interface_count = 0;
+}
+
+/* A name that the kernel allows (dev_valid_name), so that a typing error is found before anything
+ * is attached. */
+static bool is_interface_name(const char *text)
+{
+	size_t n = strlen(text);
+
+	return n && n <= 15 && !strpbrk(text, "/: \t\r\n") && strcmp(text, ".") &&
+	       strcmp(text, "..");
+}
+
+static int take_interface(void *to, const struct field *field, const char *text, char *err,
+			  size_t len)
+{
+	struct loader *l = to;
+	struct config *c = &l->config;
+	char **more;
+
+	if (l->interfaces_from != l->source)
+		options_clear_interfaces(c);
+	l->interfaces_from = l->source;
+	if (!is_interface_name(text))
+		return field_wrong(err, len, text,
+				   "an interface's name (1 to 15 bytes, like eth0)");
+	for (unsigned i = 0; i < c->interface_count; i++)
+		if (!strcmp(c->interfaces[i], text)) {
+			parse_say(err, len, "\"%s\" is given twice", text);
+			return -EINVAL;
+		}
+	if (c->interface_count == CONFIG_INTERFACES_MAX) {
+		parse_say(err, len, "more than %u interfaces", CONFIG_INTERFACES_MAX);
+		return -EINVAL;
+	}
+	more = realloc(c->interfaces, (c->interface_count + 1) * sizeof(*more));
+	if (!more) {
+		parse_say(err, len, "out of memory");
+		return -EINVAL;
+	}
+	c->interfaces = more;
+	more[c->interface_count] = NULL;
+	if (field_copy(&more[c->interface_count], text, err, len) < 0)
+		return -EINVAL;
+	c->interface_count++;
+	return 0;
+}
+
+static int take_file(void *to, const struct field *field, const char *text, char *err, size_t len)
+{
+	if (!*text)
+		return field_wrong(err, len, text, "a path");
+	return field_copy(to, text, err, len);
+}
+
+static int take_pin_dir(void *to, const struct field *field, const char *text, char *err,
+			size_t len)
+{
+	if (text[0] != '/' || strlen(text) > 255)
+		return field_wrong(err, len, text, "an absolute path of at most 255 bytes");
+	return field_copy(to, text, err, len);
+}
+
+static int take_control(void *to, const struct field *field, const char *text, char *err,
+			size_t len)
+{
+	if (!*text || strlen(text) > CONTROL_PATH_MAX)
+		return field_wrong(err, len, text, "a path of at most 107 bytes");
+	return field_copy(to, text, err, len);
+}
+
+static int take_metrics(void *to, const struct field *field, const char *text, char *err,
+			size_t len)
+{
+	struct config *c = to;
+	char addr[INET6_ADDRSTRLEN + 1];
+	uint8_t bytes[16];
+	uint16_t port;
+
+	if (!strcmp(text, "off")) {
+		free(c->metrics_addr);
+		c->metrics_addr = NULL;
+		c->metrics_port = 0;
+		return 0;
+	}
+	if (endpoint_split(text, addr, sizeof(addr), &port) < 0 ||
+	    endpoint_address(addr, bytes) < 0)
+		return field_wrong(err, len, text,
+				   "ADDR:PORT, like 127.0.0.1:9464 or [::1]:9464, nor off");
+	c->metrics_port = port;
+	return field_copy(&c->metrics_addr, addr, err, len);
+}
+
+/* parse_value() gives 0 for "none", where struct config has a negative number. */
+static double threshold(double ms)
+{
+	return ms > 0 ? ms : -1;
+}
+
+static int take_ttft(void *to, const struct field *field, const char *text, char *err, size_t len)
+{
+	struct config *c = to;
+	double ms;
+
+	if (parse_target(text, &ms, &c->ttft_ms_per_kib, err, len) < 0)
+		return -EINVAL;
+	c->ttft_threshold_ms = threshold(ms);
+	return 0;
+}
+
+static int take_itl(void *to, const struct field *field, const char *text, char *err, size_t len)
+{
+	struct config *c = to;
+	double ms;
+
+	if (parse_value(&parse_as_threshold, text, &ms, err, len) < 0)
+		return -EINVAL;
+	c->itl_threshold_ms = threshold(ms);
+	return 0;
+}
+
+static int take_quota(void *to, const struct field *field, const char *text, char *err, size_t len)
+{
+	struct config *c = to;
+
+	return clients_read_quota(text, &c->has_quota, &c->quota, err, len);
+}
+
+#define INTO(member) FIELD_INTO(struct loader, config.member)
+#define AT(member)   .at = offsetof(struct loader, member)
+#define GIVEN(flag)  .given = offsetof(struct loader, flag)
+
+static const struct option options[] = {
+	{.field = {"config", .take = take_file, AT(config.file)},
+	 .argument = "FILE",
+	 .help = "read this YAML file",
+	 .not_in_file = true},
+	{.field = {"interface", .list = true, .take = take_interface},
+	 .argument = "IF",
+	 .help = "attach to this interface (repeatable)"},
+	{.field = {"listen", .list = true, .take = services_take_listen},
+	 .argument = "[ADDR:]PORT[=MODEL]",
+	 .help = "protect this service (repeatable)"},
+	{.field = {"protocol", .as = &parse_as_protocol, INTO(protocol)},
+	 .argument = "http|opaque",
+	 .fallback = "http",
+	 .help = "protocol of the services"},
+	{.field = {"ttft-threshold-ms", .take = take_ttft, AT(config), GIVEN(has_threshold)},
+	 .argument = "N[ + N/KiB]",
+	 .help = "target for time to first token, or none"},
+	{.field = {"itl-threshold-ms", .take = take_itl, AT(config), GIVEN(has_threshold)},
+	 .argument = "N",
+	 .help = "target for inter-token latency, or none"},
+	{.field = {"time-constant-secs", .as = &parse_as_time_constant, INTO(time_constant_secs)},
+	 .argument = "N",
+	 .fallback = "15",
+	 .help = "how fast averages forget"},
+	{.field = {"per-model-limits", .as = &field_as_bool, INTO(per_model_limits)},
+	 .argument = "true|false",
+	 .fallback = "true",
+	 .help = "targets and limits for each model by itself"},
+	{.field = {"policy", .as = &parse_as_policy, INTO(policy), GIVEN(has_policy)},
+	 .argument = "adaptive|ema-flag",
+	 .fallback = "adaptive",
+	 .help = "admission policy; named without targets, it has 1000 ms TTFT and 30 ms ITL"},
+	{.field = {"floor", .as = &parse_as_floor, INTO(floor)},
+	 .argument = "N",
+	 .fallback = "2",
+	 .help = "adaptive: fewer in flight than N are always admitted"},
+	{.field = {"action", .as = &parse_as_action, INTO(action)},
+	 .argument = "reply|reset|drop",
+	 .fallback = "reply",
+	 .help = "how services reject"},
+	{.field = {"mode", .as = &parse_as_mode, INTO(mode)},
+	 .argument = "enforce|shadow",
+	 .fallback = "enforce",
+	 .help = "shadow: judge and count, admit everything"},
+	{.field = {"quota", .take = take_quota, AT(config)},
+	 .argument = "QUOTA",
+	 .fallback = "none",
+	 .help = "quota of each client, such as requests=100/60s"},
+	{.field = {"feedback", .as = &services_as_feedback, INTO(feedback)},
+	 .argument = "date|off",
+	 .fallback = "off",
+	 .help = "date: state what is left of a quota in place of the Date header"},
+	{.field = {"lease-ms", .as = &parse_as_lease, INTO(lease_ms)},
+	 .argument = "N",
+	 .fallback = "3000",
+	 .help = "how long the kernel refuses without the daemon"},
+	{.field = {"pin-dir", .take = take_pin_dir, AT(config.pin_dir)},
+	 .argument = "DIR",
+	 .fallback = "/sys/fs/bpf/sluice",
+	 .help = "where maps and attachments are pinned"},
+	{.field = {"control", .take = take_control, AT(config.control)},
+	 .argument = "PATH",
+	 .fallback = "/run/sluice/control.sock",
+	 .help = "socket for sluicectl"},
+	{.field = {"metrics", .take = take_metrics, AT(config)},
+	 .argument = "ADDR:PORT|off",
+	 .fallback = "127.0.0.1:9464",
+	 .help = "address of the HTTP server for /metrics"},
+	{.field = {"xdp", .as = &as_xdp, INTO(xdp)},
+	 .argument = "auto|native|generic|off",
+	 .fallback = "auto",
+	 .help = "how the XDP program is attached"},
+	{.field = {.name = "help"},
+	 .help = "print this and exit",
+	 .is_word = true,
+	 .not_in_file = true},
+	{.field = {.name = "version"},
+	 .help = "print the version and exit",
+	 .is_word = true,
+	 .not_in_file = true},
+};
+
+#define OPTIONS (sizeof(options) / sizeof(options[0]))
+
+_Static_assert(OPTIONS <= OPTIONS_MAX, "OPTIONS_MAX");
+
+const struct option *option_at(size_t i)
+{
+	return i < OPTIONS ? &options[i] : NULL;
+}
+
+const struct option *option_find(const char *name)
+{
+	for (size_t i = 0; i < OPTIONS; i++)
+		if (!strcmp(options[i].field.name, name))
+			return &options[i];
+	return NULL;
+}
+
+int option_apply(struct loader *l, const struct option *option, const char *label, const char *text)
+{
+	char why[LOAD_WHY_MAX];
+
+	l->label = label;
+	if (field_take(&option->field, l, text, why, sizeof(why)) < 0)
+		return complain(l, label, "%s", why);
+	return 0;
+}
+
+int options_apply_defaults(struct loader *l)
+{
+	l->source = SOURCE_DEFAULT;
+	l->config.ttft_threshold_ms = -1;
+	l->config.itl_threshold_ms = -1;
+	for (size_t i = 0; i < OPTIONS; i++)
+		if (options[i].fallback &&
+		    option_apply(l, &options[i], options[i].field.name, options[i].fallback) < 0)
+			return -EINVAL;
+	l->has_policy = false; /* nobody asked for the default one */
+	return 0;
+}
+
+/* lease-ms → SLUICE_LEASE_MS */
+static void variable_name(const struct option *option, char out[64])
+{
+	snprintf(out, 64, "SLUICE_%s", option->field.name);
+	for (char *p = out; *p; p++) {
+		if (*p >= 'a' && *p <= 'z')
+			*p = (char)(*p - 'a' + 'A');
+		else if (*p == '-')
+			*p = '_';
+	}
+}
+
+const char *options_variable(char *const *env, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; env && *env; env++)
+		if (!strncmp(*env, name, n) && (*env)[n] == '=')
+			return (*env)[n + 1] ? *env + n + 1 : NULL;
+	return NULL;
+}
+
+static int apply_variable_list(struct loader *l, const struct option *option, const char *name,
+			       const char *value)
+{
+	static const char separators[] = ", \t\n";
+	char *copy = strdup(value), *rest;
+	int rc = 0;
+
+	if (!copy)
+		return complain(l, name, "out of memory");
+	for (char *item = strtok_r(copy, separators, &rest); item && !rc;
+	     item = strtok_r(NULL, separators, &rest))
+		rc = option_apply(l, option, name, item);
+	free(copy);
+	return rc;
+}
+
+/* A variable of another name is somebody else's: Kubernetes sets SLUICE_PORT… for a service called
+ * sluice. */
+int options_apply_environment(struct loader *l, char *const *env)
+{
+	l->source = SOURCE_ENVIRONMENT;
+	for (size_t i = 0; i < OPTIONS; i++) {
+		const struct option *option = &options[i];
+		char name[64];
+		const char *value;
+		int rc;
+
+		variable_name(option, name);
+		value = option->is_word ? NULL : options_variable(env, name);
+		if (!value)
+			continue;
+		rc = option->field.list ? apply_variable_list(l, option, name, value)
+					: option_apply(l, option, name, value);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int unknown_option(struct loader *l, const char *text, size_t len)
+{
+	const char *names[OPTIONS], *near;
+	char name[64];
+
+	for (size_t i = 0; i < OPTIONS; i++)
+		names[i] = options[i].field.name;
+	snprintf(name, sizeof(name), "%.*s", (int)len, text);
+	near = parse_nearest(name, names, OPTIONS);
+	if (near)
+		return complain(l, "command line",
+				"unknown option \"--%s\"; did you mean \"--%s\"?", name, near);
+	return complain(l, "command line", "unknown option \"--%s\"; see --help", name);
+}
+
+int options_read(struct loader *l, int argc, char **argv, struct argument *out)
+{
+	int n = 0;
+
+	for (int i = 1; i < argc; i++) {
+		const char *text = argv[i], *equals, *value = NULL;
+		const struct option *option;
+		char name[64], label[80];
+		size_t len;
+
+		if (strncmp(text, "--", 2) || !text[2])
+			return complain(l, "command line",
+					"\"" PARSE_QUOTE "\" is not an option; see --help",
+					PARSE_QUOTED(text));
+		text += 2;
+		equals = strchr(text, '=');
+		len = equals ? (size_t)(equals - text) : strlen(text);
+		snprintf(name, sizeof(name), "%.*s", (int)len, text);
+		option = len < sizeof(name) ? option_find(name) : NULL;
+		if (!option)
+			return unknown_option(l, text, len);
+		snprintf(label, sizeof(label), "--%s", name);
+		if (option->is_word) {
+			if (equals)
+				return complain(l, label, "takes no value");
+		} else if (equals) {
+			value = equals + 1;
+		} else {
+			if (i + 1 == argc || !strncmp(argv[i + 1], "--", 2))
+				return complain(l, label, "needs a value: %s", option->argument);
+			value = argv[++i];
+		}
+		out[n++] = (struct argument){option, value};
+	}
+	return n;
+}
+
+int options_apply_arguments(struct loader *l, const struct argument *arguments, int n)
+{
+	char label[80];
+
+	l->source = SOURCE_COMMAND_LINE;
+	for (int i = 0; i < n; i++) {
+		snprintf(label, sizeof(label), "--%s", arguments[i].option->field.name);
+		if (option_apply(l, arguments[i].option, label, arguments[i].value) < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
