@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * One load of a configuration: a file, an environment and a command line go in, a struct or one
- * line that says what is wrong comes out. Each test program has a directory of its own for its
- * file.
+ * line with the error comes out. Each test program has its own directory for its file.
  */
 #ifndef SLUICE_TESTS_CONFIG_CASE_H
 #define SLUICE_TESTS_CONFIG_CASE_H
@@ -63,7 +62,7 @@ static inline int load_from(const char *const *args, const char *const *env)
 	return config_load(&config, argc, argv, (char *const *)env, printed, sizeof(printed));
 }
 
-/* Loads what must load. */
+/* Loads a valid configuration. */
 static inline void load(const char *yaml, const char *const *args, const char *const *env)
 {
 	const char *all[ARGS_MAX + 1] = {NULL};
@@ -81,7 +80,7 @@ static inline void load(const char *yaml, const char *const *args, const char *c
 	assert_string_equal(printed, "");
 }
 
-/* Loads what must not, and holds the one line against `want`, where FILE is the path. */
+/* Loads a wrong configuration, and compares the one line with `want`, where FILE is the path. */
 static inline void refuse(const char *what, const char *yaml, size_t yaml_len,
 			  const char *const *args, const char *const *env, const char *want)
 {

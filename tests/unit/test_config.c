@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where values come from: defaults, the file, the environment and the command line, each over the
+ * The sources of values: defaults, the file, the environment and the command line, each over the
  * one before.
  */
 #include "config_case.h"
@@ -41,7 +41,7 @@ static void defaults_are_as_documented(void **state)
 	config_free(&config);
 }
 
-/* All that a single value can be seen by, as one line. */
+/* One line with everything that a single value can change. */
 static void describe(char *out, size_t len)
 {
 	snprintf(out, len, "%d %g %g %g %d %d %d %u %s %s %s:%u %d", config.protocol,
@@ -54,7 +54,7 @@ static void describe(char *out, size_t len)
 static const struct {
 	const char *key, *variable;
 	const char *value[3]; /* for file, environment, command line */
-	const char *seen[3];  /* describe() says so for each */
+	const char *seen[3];  /* describe() writes this for each */
 } every_option[] = {
 #define T "0 -1 -1 15 1 1 1 3000 "
 #define P "/sys/fs/bpf/sluice /run/sluice/control.sock "
@@ -163,7 +163,10 @@ static void the_file_is_found_by_option_or_variable(void **state)
 	assert_int_equal(config.lease_ms, 400);
 	assert_string_equal(config.file, path);
 	config_free(&config);
-	/* … and the option beats the variable, so that the missing file is never opened. */
+	/*
+	 * … and the option has precedence over the variable, so that the missing file is never
+	 * opened.
+	 */
 	snprintf(variable, sizeof(variable), "SLUICE_CONFIG=%s/missing", dir);
 	load("lease-ms: 500\n", args, env);
 	assert_int_equal(config.lease_ms, 500);
@@ -171,7 +174,7 @@ static void the_file_is_found_by_option_or_variable(void **state)
 	config_free(&config);
 }
 
-static void an_empty_variable_is_none_and_a_strange_one_is_not_ours(void **state)
+static void an_empty_variable_counts_as_unset_and_an_unknown_one_is_ignored(void **state)
 {
 	static const char *const args[] = {BASE, NULL};
 	static const char *const env[] = {"SLUICE_LEASE_MS=",
@@ -269,13 +272,13 @@ static void a_list_from_a_stronger_source_replaces_the_weaker_one(void **state)
 	}
 }
 
-static void a_policy_without_numbers_has_the_reference_ones(void **state)
+static void a_policy_without_numbers_has_the_defaults(void **state)
 {
 	static const struct {
 		const char *what, *yaml, *args[7];
 		double ttft, itl;
 	} rows[] = {
-		{"nothing asked", NULL, {BASE, NULL}, -1, -1},
+		{"no policy given", NULL, {BASE, NULL}, -1, -1},
 		{"policy", NULL, {BASE, "--policy", "ema-flag", NULL}, 1000, 30},
 		{"policy in the file", "policy: ema-flag\n", {BASE, NULL}, 1000, 30},
 		{"one number",
@@ -284,7 +287,7 @@ static void a_policy_without_numbers_has_the_reference_ones(void **state)
 		 5,
 		 -1},
 		{"the other", "itl-threshold-ms: 7\n", {BASE, "--policy=ema-flag", NULL}, -1, 7},
-		{"told to have none",
+		{"set to none",
 		 "ttft-threshold-ms: none\n",
 		 {BASE, "--policy=ema-flag", NULL},
 		 -1,
@@ -307,7 +310,7 @@ static void a_policy_without_numbers_has_the_reference_ones(void **state)
 	}
 }
 
-static void of_a_single_option_given_twice_the_last_counts(void **state)
+static void the_last_of_a_repeated_single_option_counts(void **state)
 {
 	static const char *const args[] = {BASE, "--lease-ms", "200", "--lease-ms=300", NULL};
 
@@ -316,7 +319,7 @@ static void of_a_single_option_given_twice_the_last_counts(void **state)
 	config_free(&config);
 }
 
-/* load_from() with what it writes to standard output caught in `printed`. */
+/* load_from(), with its standard output kept in `printed`. */
 static int load_catching_output(const char *const *args)
 {
 	int saved = dup(STDOUT_FILENO), rc;
@@ -337,7 +340,7 @@ static int load_catching_output(const char *const *args)
 	return rc;
 }
 
-static void help_and_version_print_themselves_and_need_nothing(void **state)
+static void help_and_version_need_no_other_option(void **state)
 {
 	static const char *const help[] = {"--help", NULL}, *const version[] = {"--version", NULL};
 	char option[64];
@@ -381,7 +384,7 @@ static void the_example_file_is_valid(void **state)
 	config_free(&config);
 }
 
-static void the_duration_parser_is_the_cores(void **state)
+static void durations_are_read_by_the_cores_parser(void **state)
 {
 	double ms = 0;
 
@@ -399,13 +402,13 @@ int main(void)
 		cmocka_unit_test(defaults_are_as_documented),
 		cmocka_unit_test(the_command_line_beats_the_environment_beats_the_file),
 		cmocka_unit_test(the_file_is_found_by_option_or_variable),
-		cmocka_unit_test(an_empty_variable_is_none_and_a_strange_one_is_not_ours),
+		cmocka_unit_test(an_empty_variable_counts_as_unset_and_an_unknown_one_is_ignored),
 		cmocka_unit_test(a_list_from_a_stronger_source_replaces_the_weaker_one),
-		cmocka_unit_test(a_policy_without_numbers_has_the_reference_ones),
-		cmocka_unit_test(of_a_single_option_given_twice_the_last_counts),
-		cmocka_unit_test(help_and_version_print_themselves_and_need_nothing),
+		cmocka_unit_test(a_policy_without_numbers_has_the_defaults),
+		cmocka_unit_test(the_last_of_a_repeated_single_option_counts),
+		cmocka_unit_test(help_and_version_need_no_other_option),
 		cmocka_unit_test(the_example_file_is_valid),
-		cmocka_unit_test(the_duration_parser_is_the_cores),
+		cmocka_unit_test(durations_are_read_by_the_cores_parser),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What is wrong is one line that names where it stands, the key, the value and what is allowed.
- * Each row is such a case. FILE in an expected line stands for the path of the row's file.
+ * An error is one line with its position, the key, the value and the values allowed. Each row is
+ * such a case. FILE in an expected line stands for the path of the row's file.
  */
 #include "config_case.h"
 
@@ -341,7 +341,7 @@ static void a_mebibyte_of_comment_is_still_read(void **state)
 	free(most);
 }
 
-static void an_empty_file_says_nothing(void **state)
+static void an_empty_file_changes_nothing(void **state)
 {
 	static const char *const args[] = {BASE, NULL};
 	static const char *const rows[] = {"", "\n", "# only a comment\n", "---\nlease-ms: 3000\n",
@@ -394,7 +394,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_file_is_one_line_that_names_file_and_key),
 		cmocka_unit_test(a_file_that_cannot_be_read_is_one_line),
 		cmocka_unit_test(a_mebibyte_of_comment_is_still_read),
-		cmocka_unit_test(an_empty_file_says_nothing),
+		cmocka_unit_test(an_empty_file_changes_nothing),
 		cmocka_unit_test(too_many_of_anything_is_refused),
 	};
 

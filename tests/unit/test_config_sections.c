@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The sections of the file: what a service, a model and a client say of themselves. */
+/* The sections of the file: services, models and clients. */
 #include "config_case.h"
 
 #include <arpa/inet.h>
@@ -40,7 +40,7 @@ static void a_listen_is_an_address_a_port_and_a_model(void **state)
 	}
 }
 
-static void a_service_takes_from_the_defaults_what_it_does_not_say(void **state)
+static void a_service_takes_missing_keys_from_the_defaults(void **state)
 {
 	static const char yaml[] = "interface: lo\n"
 				   "listen: 1\n"
@@ -79,7 +79,7 @@ static void a_service_takes_from_the_defaults_what_it_does_not_say(void **state)
 	config_free(&config);
 }
 
-static void a_service_says_which_requests_are_judged(void **state)
+static void a_service_states_which_requests_are_judged(void **state)
 {
 	static const char yaml[] = "interface: lo\n"
 				   "services:\n"
@@ -119,7 +119,7 @@ static void a_service_says_which_requests_are_judged(void **state)
 	config_free(&config);
 }
 
-static void a_service_says_who_its_clients_are(void **state)
+static void a_service_states_how_clients_are_identified(void **state)
 {
 	static const char good[] =
 		"interface: lo\n"
@@ -156,7 +156,7 @@ static void a_service_says_who_its_clients_are(void **state)
 	config_free(&config);
 }
 
-static void an_opaque_service_resets_where_a_reply_is_only_the_default(void **state)
+static void an_opaque_service_resets_if_reply_is_only_the_default(void **state)
 {
 	static const char *const args[] = {BASE, "--protocol", "opaque", NULL};
 
@@ -165,7 +165,7 @@ static void an_opaque_service_resets_where_a_reply_is_only_the_default(void **st
 	config_free(&config);
 }
 
-static void models_have_targets_of_their_own(void **state)
+static void models_have_their_own_targets(void **state)
 {
 	static const char yaml[] = "models:\n"
 				   "- {name: a, ttft-threshold-ms: 800ms, itl-threshold-ms: 25,"
@@ -189,7 +189,7 @@ static void models_have_targets_of_their_own(void **state)
 	config_free(&config);
 }
 
-static void targets_may_grow_and_models_share_a_server(void **state)
+static void targets_may_grow_and_models_may_share_a_pool(void **state)
 {
 	static const char yaml[] =
 		"ttft-threshold-ms: 800 + 0.2/KiB\n"
@@ -236,7 +236,7 @@ static void a_model_name_of_95_bytes_is_the_longest(void **state)
 	refuse("96 bytes", NULL, 0, args, NULL, want);
 }
 
-static void priorities_are_of_clients_and_of_a_headers_values(void **state)
+static void clients_and_header_values_have_priorities(void **state)
 {
 	static const char yaml[] =
 		"services:\n"
@@ -292,14 +292,14 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_listen_is_an_address_a_port_and_a_model),
-		cmocka_unit_test(a_service_takes_from_the_defaults_what_it_does_not_say),
-		cmocka_unit_test(a_service_says_which_requests_are_judged),
-		cmocka_unit_test(a_service_says_who_its_clients_are),
-		cmocka_unit_test(an_opaque_service_resets_where_a_reply_is_only_the_default),
-		cmocka_unit_test(models_have_targets_of_their_own),
-		cmocka_unit_test(targets_may_grow_and_models_share_a_server),
+		cmocka_unit_test(a_service_takes_missing_keys_from_the_defaults),
+		cmocka_unit_test(a_service_states_which_requests_are_judged),
+		cmocka_unit_test(a_service_states_how_clients_are_identified),
+		cmocka_unit_test(an_opaque_service_resets_if_reply_is_only_the_default),
+		cmocka_unit_test(models_have_their_own_targets),
+		cmocka_unit_test(targets_may_grow_and_models_may_share_a_pool),
 		cmocka_unit_test(a_model_name_of_95_bytes_is_the_longest),
-		cmocka_unit_test(priorities_are_of_clients_and_of_a_headers_values),
+		cmocka_unit_test(clients_and_header_values_have_priorities),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
