@@ -321,7 +321,7 @@ static void refresh(void *arg, unsigned parts)
 
 static bool publish_model(struct daemon *d, uint32_t id)
 {
-	if (d->placed[id] || id < SLUICE_MODEL_FIRST || d->controller.model[id].is_pool)
+	if (id < SLUICE_MODEL_FIRST || d->placed[id] || d->controller.model[id].is_pool)
 		return true;
 	d->placed[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
 	return d->placed[id];

@@ -63,6 +63,7 @@ static __always_inline void ages_add(struct sluice_ages *a, __u64 now)
 {
 	__u64 time = ages_time(now), *slot = &a->slot[time & (AGES_SLOTS - 1)];
 
+	/* NOLINTNEXTLINE(misc-redundant-expression): each call is another try */
 	(void)(ages_try_add(a, slot, time) || ages_try_add(a, slot, time) ||
 	       ages_try_add(a, slot, time) || ages_try_add(a, slot, time));
 }
@@ -72,6 +73,7 @@ static __always_inline void ages_remove(struct sluice_ages *a, __u64 since)
 {
 	__u64 time = ages_time(since), *slot = &a->slot[time & (AGES_SLOTS - 1)];
 
+	/* NOLINTNEXTLINE(misc-redundant-expression): each call is another try */
 	(void)(ages_try_remove(a, slot, time) || ages_try_remove(a, slot, time) ||
 	       ages_try_remove(a, slot, time) || ages_try_remove(a, slot, time));
 }

@@ -365,7 +365,7 @@ static void find_pool(const struct daemon_state *s, const struct sluice_client *
 	if (l->load.waiting > 0) {
 		double waiting = l->load.waiting_bytes > 0 ? (double)l->load.waiting_bytes : 0;
 
-		l->predicted_ms = fmax(0, waiting + l->bytes / 2 -
+		l->predicted_ms = fmax(0, waiting + (double)(l->bytes / 2) -
 						  (double)admission_credit(&l->admission, &l->load,
 									   s->now_ns)) /
 				  rate;

@@ -230,7 +230,7 @@ enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, 
 	if (odd && settings.abi_version == SLUICE_ABI_VERSION)
 		snprintf(why, size, "its map %s had another shape", odd);
 	else if (settings.abi_version && settings.abi_version != SLUICE_ABI_VERSION)
-		snprintf(why, size, "it was of ABI version %u, and this is version %u",
+		snprintf(why, size, "it was of ABI version %u, and this is version %d",
 			 settings.abi_version, SLUICE_ABI_VERSION);
 	else if (missing || odd || !settings.abi_version)
 		snprintf(why, size, "an earlier start had left it unfinished");

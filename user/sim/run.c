@@ -216,12 +216,13 @@ static int quartiles(const struct workload *w, double bound[RUN_QUARTILES - 1])
 static int fairness(const struct workload *w, struct run_result *out,
 		    const struct outcome *outcomes)
 {
-	double *met = calloc(2 * (w->clients + 1), sizeof(*met)), *sent = met + w->clients + 1;
+	double *met = calloc(2 * (w->clients + 1), sizeof(*met)), *sent;
 	double sum = 0, squares = 0;
 	uint32_t n = 0;
 
 	if (!met)
 		return -ENOMEM;
+	sent = met + w->clients + 1;
 	for (uint32_t i = 0; i < w->count; i++) {
 		met[w->requests[i].client] += outcomes[i].met;
 		sent[w->requests[i].client]++;
