@@ -25,9 +25,9 @@
  * knows of alignment. */
 #define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
 
-#define SLUICE_NAME_MAX          96   /* bytes of a model's name, its terminating zero included */
-#define SLUICE_MODELS_MAX        1024 /* model ids 0 … 1023 */
-#define SLUICE_SERVICES_MAX      256 /* service ids 0 … 255; addresses of one service share its id */
+#define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
+#define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
+#define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
 #define SLUICE_CONNS_MAX         65536 /* connections judged at once */
 #define SLUICE_TOMBSTONES_MAX    65536
 #define SLUICE_HALF_OPEN_MAX     262144

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A minimal inference API on uvicorn: it reads a JSON body and answers at once, in one piece or as a stream of max_tokens
-events. It is plain ASGI, so that the benchmark measures uvicorn."""
+"""A minimal inference API on uvicorn: it reads a JSON body and answers at once, in one piece or as
+a stream of max_tokens events. It is plain ASGI, so that the benchmark measures uvicorn."""
 
 import json
 

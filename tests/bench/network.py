@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""The base of the benchmarks: two network namespaces, NAME-s for servers and NAME-c for clients, joined by a veth pair and
-isolated from everything else; their processes; and the CPU time of processes, machine and sluice's programs."""
+"""The base of the benchmarks: two network namespaces, NAME-s for servers and NAME-c for clients,
+joined by a veth pair and isolated from everything else; their processes; and the CPU time of
+processes, machine and sluice's programs."""
 
 import ctypes
 import json
@@ -26,7 +27,8 @@ def ticks_us(ticks):
 
 
 def machine_ticks():
-    """Ticks of all CPUs since boot: busy ones (without idle and I/O wait), all, and those that the hypervisor stole."""
+    """Ticks of all CPUs since boot: busy ones (without idle and I/O wait), all, and
+    those that the hypervisor stole."""
     with open("/proc/stat", encoding="ascii") as stat:
         t = [int(x) for x in stat.readline().split()[1:9]]
     return sum(t) - t[3] - t[4], sum(t), t[7]
@@ -53,15 +55,19 @@ def family(pid):
 
 
 def count_run_time():
-    """Makes the kernel count the run time of programs until the returned descriptor is closed. None if the kernel cannot."""
+    """Makes the kernel count the run time of programs until the returned descriptor is closed.
+    None if the kernel cannot."""
     attribute = struct.pack("I", 0)
     number = SYS_BPF.get(os.uname().machine)
-    fd = ctypes.CDLL(None).syscall(number, BPF_ENABLE_STATS, attribute, len(attribute)) if number else -1
+    fd = -1
+    if number:
+        fd = ctypes.CDLL(None).syscall(number, BPF_ENABLE_STATS, attribute, len(attribute))
     return fd if fd >= 0 else None
 
 
 class Network:
-    """The namespaces NAME-s (address NET.1) and NAME-c (NET.2). `directory` is for their logs and sockets."""
+    """The namespaces NAME-s (address NET.1) and NAME-c (NET.2). `directory` is for their logs and
+    sockets."""
 
     def __init__(self, directory, name, net):
         self.dir = directory
@@ -72,7 +78,8 @@ class Network:
         self.children = []
 
     def sweep(self):
-        """Ends our processes and those of a killed run in our namespaces, then removes the namespaces."""
+        """Ends our processes and those of a killed run in our namespaces, then removes the
+        namespaces."""
         while self.children:
             self.stop(self.children[-1])
         for namespace in (self.server, self.client):
@@ -85,14 +92,15 @@ class Network:
                     pass
             run("ip", "netns", "del", namespace, check=False)
         if os.path.isdir(self.pins):
-            run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/none", "detach", "--pin-dir", self.pins, check=False)
+            run(f"{BUILD}/sluicectl", "--control", f"{self.dir}/none", "detach", "--pin-dir",
+                self.pins, check=False)
 
     def set_up(self):
         for namespace in (self.server, self.client):
             run("ip", "netns", "add", namespace)
             run(*self.on(namespace, "ip", "link", "set", "lo", "up"))
-        run("ip", "link", "add", self.device, "netns", self.server, "type", "veth", "peer", "name", self.device, "netns",
-            self.client)
+        run("ip", "link", "add", self.device, "netns", self.server, "type", "veth", "peer", "name",
+            self.device, "netns", self.client)
         for namespace, address in ((self.server, self.address), (self.client, f"{self.net}.2")):
             run(*self.on(namespace, "ip", "addr", "add", f"{address}/24", "dev", self.device))
             run(*self.on(namespace, "ip", "link", "set", self.device, "up"))
@@ -111,7 +119,8 @@ class Network:
     def start(self, name, ready, *command):
         """Starts a command in the servers' namespace and returns when ready() is true."""
         with open(f"{self.dir}/{name}.log", "w", encoding="utf-8") as log:
-            child = subprocess.Popen(self.on(self.server, *command), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            child = subprocess.Popen(self.on(self.server, *command), stdout=log, stderr=log,
+                                     stdin=subprocess.DEVNULL)
         self.children.append(child)
         for _ in range(200):
             if ready():
@@ -131,12 +140,17 @@ class Network:
             child.wait()
 
     def listening(self, port):
-        return self.run_client("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}", check=False).returncode == 0
+        asked = self.run_client("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}",
+                                check=False)
+        return asked.returncode == 0
 
     def start_sluice(self, listen, *arguments):
-        return self.start("sluiced", lambda: self.log("sluiced").startswith("ready") or "\nready" in self.log("sluiced"),
-                          f"{BUILD}/sluiced", "--interface", self.device, "--listen", listen, *arguments, "--pin-dir",
-                          self.pins, "--control", self.control, "--metrics", "off")
+        def ready():
+            return self.log("sluiced").startswith("ready") or "\nready" in self.log("sluiced")
+
+        return self.start("sluiced", ready, f"{BUILD}/sluiced", "--interface", self.device,
+                          "--listen", listen, *arguments, "--pin-dir", self.pins,
+                          "--control", self.control, "--metrics", "off")
 
     def sluicectl(self, *command, check=True):
         return run(f"{BUILD}/sluicectl", "--control", self.control, *command, check=check).stdout
@@ -151,10 +165,13 @@ class Network:
         self.stop(child)
 
     def programs(self):
-        """Run time of sluice's programs by the kernel's count: {name: (ns, runs)}. Empty without pinned links."""
+        """Run time of sluice's programs by the kernel's count: {name: (ns, runs)}. Empty without
+        pinned links."""
         spent = {}
-        for pin in sorted(os.listdir(f"{self.pins}/links")) if os.path.isdir(f"{self.pins}/links") else ():
-            link = json.loads(run("bpftool", "-j", "link", "show", "pinned", f"{self.pins}/links/{pin}").stdout)
+        links = f"{self.pins}/links"
+        for pin in sorted(os.listdir(links)) if os.path.isdir(links) else ():
+            link = json.loads(run("bpftool", "-j", "link", "show", "pinned",
+                                  f"{links}/{pin}").stdout)
             number = (link[0] if isinstance(link, list) else link)["prog_id"]
             info = json.loads(run("bpftool", "-j", "prog", "show", "id", str(number)).stdout)
             spent[pin.split("_")[-1]] = (info.get("run_time_ns", 0), info.get("run_cnt", 0))

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Draws the results of wire.py as an SVG: goodput over time, one line for each policy, one panel for each trace.
+"""Draws the results of wire.py as an SVG: goodput over time, one line for each policy, one panel
+for each trace.
 
-It needs the standard library only. The plot is legible on white and on black: the colours have middle lightness, the
-background is transparent, and each line has a label and a dash of its own.
+It needs the standard library only. The plot is legible on white and on black: the colours have
+middle lightness, the background is transparent, and each line has a label and a dash of its
+own.
 
     plot.py RESULTS.json >goodput.svg
 """

@@ -1,16 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Compares the cost of a 429: sluice with a spent quota, nginx limit_req, and HAProxy with a stick table.
+"""Compares the cost of a 429: sluice with a spent quota, nginx limit_req, and HAProxy with a stick
+table.
 
-Each limiter runs in the same namespace (sl-bench-s) and refuses all requests but the first. wrk sends from sl-bench-c, on
-kept connections and on a new one for each request ("Connection: close"). A 429 of sluice ends its connection, because the
-refused request never reaches the server. So a client that would keep its connection connects again. The table shows the
-connections for each refusal (ActiveOpens of the clients). With kept connections, only sluice's figures include handshakes.
+Each limiter runs in the same namespace (sl-bench-s) and refuses all requests but the first. wrk
+sends from sl-bench-c, on kept connections and on a new one for each request ("Connection: close").
+A 429 of sluice ends its connection, because the refused request never reaches the server. So a
+client that would keep its connection connects again. The table shows the connections for each
+refusal (ActiveOpens of the clients). With kept connections, only sluice's figures include
+handshakes.
 
-CPU is the time that the whole machine spent (/proc/stat), divided by the refusals: both ends and the kernel. `server` is
-the CPU time of the server's processes with their system calls. For sluice, that is an nginx which accepts connections and
-sees them reset. The time of sluice's programs is the kernel's own count, from a separate run. Other work on the machine
-is part of every other figure. The limiters alternate. The figures are medians, with least and most.
+CPU is the time that the whole machine spent (/proc/stat), divided by the refusals: both ends and
+the kernel. `server` is the CPU time of the server's processes with their system calls. For sluice,
+that is an nginx which accepts connections and sees them reset. The time of sluice's programs is the
+kernel's own count, from a separate run. Other work on the machine is part of every other figure.
+The limiters alternate. The figures are medians, with least and most.
 
     refusals.py [--seconds S] [--rounds N]
 """
@@ -30,9 +34,11 @@ from throughput import BODY, PORT
 
 NGINX = """daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log /dev/null crit;
 events {{ worker_connections 1024; }}
-http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {dir}; proxy_temp_path {dir};
+http {{ access_log off; keepalive_requests 100000000;
+client_body_temp_path {dir}; proxy_temp_path {dir};
 fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
-limit_req_zone $binary_remote_addr zone=clients:1m rate=1r/m; limit_req_status 429; limit_req_log_level info;
+limit_req_zone $binary_remote_addr zone=clients:1m rate=1r/m; limit_req_status 429;
+limit_req_log_level info;
 server {{ listen {port}; location / {{ {limit} root {dir}; try_files /none @hello; }}
 location @hello {{ return 200 'hello'; }} }} }}
 """
@@ -67,11 +73,13 @@ class Refusals(Network):
 
     def opened(self):
         """Connections that the clients have opened."""
-        lines = [x.split() for x in self.run_client("cat", "/proc/net/snmp").stdout.splitlines() if x.startswith("Tcp:")]
+        lines = [x.split() for x in self.run_client("cat", "/proc/net/snmp").stdout.splitlines()
+                 if x.startswith("Tcp:")]
         return int(lines[1][lines[0].index("ActiveOpens")])
 
     def configure(self):
-        for name, text in (("nginx.conf", NGINX.format(dir=self.dir, port=PORT, limit="limit_req zone=clients;")),
+        for name, text in (("nginx.conf",
+                            NGINX.format(dir=self.dir, port=PORT, limit="limit_req zone=clients;")),
                            ("upstream.conf", NGINX.format(dir=self.dir, port=PORT, limit="")),
                            ("haproxy.cfg", HAPROXY.format(port=PORT, deny=DENY)),
                            ("keep.lua", WRK.format(body=json.dumps(BODY), close="")),
@@ -85,13 +93,18 @@ class Refusals(Network):
         if limiter == "haproxy":
             command = ["haproxy", "-db", "-f", f"{self.dir}/haproxy.cfg"]
         else:
-            command = ["nginx", "-c", f"{self.dir}/{'upstream' if limiter == 'sluice' else 'nginx'}.conf"]
+            command = ["nginx", "-c",
+                       f"{self.dir}/{'upstream' if limiter == 'sluice' else 'nginx'}.conf"]
         child = self.start("server", lambda: self.listening(PORT), *command)
         if limiter == "sluice":
             self.sluiced = self.start_sluice(f"{PORT}=bench", "--quota", "requests=1/1h")
         for _ in range(100):
-            status = self.run_client("curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--json",
-                                     json.dumps(BODY), f"http://{self.address}:{PORT}/v1/chat/completions", check=False).stdout
+            status = self.run_client("curl", "-sS", "-m", "5", "-o", "/dev/null", "-w",
+                                     "%{http_code}",
+                            "--json",
+                                     json.dumps(BODY),
+                                     f"http://{self.address}:{PORT}/v1/chat/completions",
+                                     check=False).stdout
             if status == "429":
                 return child
             time.sleep(0.05)
@@ -110,12 +123,13 @@ class Refusals(Network):
         self.stop(child)
 
     def command(self, clients, callers):
-        return ["wrk", "-t1", f"-c{callers}", f"-d{self.seconds}s", "-s", f"{self.dir}/{clients}.lua",
-                f"http://{self.address}:{PORT}"]
+        return ["wrk", "-t1", f"-c{callers}", f"-d{self.seconds}s", "-s",
+                f"{self.dir}/{clients}.lua", f"http://{self.address}:{PORT}"]
 
     def measure(self, limiter, clients, callers, child):
         pids = family(child.pid)
-        began, busy, own, conns = time.monotonic(), machine_ticks()[0], process_us(pids), self.opened()
+        began, busy = time.monotonic(), machine_ticks()[0]
+        own, conns = process_us(pids), self.opened()
         out = self.run_client(*self.command(clients, callers)).stdout
         took, cpu = time.monotonic() - began, ticks_us(machine_ticks()[0] - busy)
         own, conns = process_us(pids) - own, self.opened() - conns
@@ -123,11 +137,14 @@ class Refusals(Network):
         refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
         errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", out)))
         if not refused or int(refused[1]) != n:
-            sys.exit(f"{limiter}: {n - int(refused[1]) if refused else n} of {n} were not refused: {self.counters(limiter)}")
-        return {"rate": n / took, "cpu": cpu / n, "server": own / n, "conns": conns / n, "errors": errors, "n": n}
+            served = n - int(refused[1]) if refused else n
+            sys.exit(f"{limiter}: {served} of {n} were not refused: {self.counters(limiter)}")
+        return {"rate": n / took, "cpu": cpu / n, "server": own / n, "conns": conns / n,
+                "errors": errors, "n": n}
 
     def programs_us(self, clients, callers, child):
-        """Time in sluice's programs for each refusal, in us, with the kernel's two clock reads for each run."""
+        """Time in sluice's programs for each refusal, in us, with the kernel's two clock reads for
+        each run."""
         counting = count_run_time()
         before = sum(ns for ns, _ in self.programs().values())
         n = self.measure("sluice", clients, callers, child)["n"]
@@ -137,7 +154,8 @@ class Refusals(Network):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="refusals per second and CPU per refusal, compared with nginx and HAProxy")
+    parser = argparse.ArgumentParser(
+        description="refusals per second and CPU per refusal, compared with nginx and HAProxy")
     parser.add_argument("--seconds", type=int, default=3, help="length of each run")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each limiter")
     parser.add_argument("--callers", type=int, default=16, help="concurrent connections")
@@ -157,7 +175,8 @@ def main():
                 for limiter in limiters[i % 3:] + limiters[:i % 3]:
                     child = bench.begin(limiter)
                     for clients in ("keep", "anew"):
-                        runs[limiter, clients].append(bench.measure(limiter, clients, args.callers, child))
+                        run = bench.measure(limiter, clients, args.callers, child)
+                        runs[limiter, clients].append(run)
                         if limiter == "sluice" and not i:
                             programs[clients] = bench.programs_us(clients, args.callers, child)
                     bench.end(limiter, child)
@@ -176,7 +195,8 @@ def main():
         print(f"{clients:8} {limiter:8} {middle('rate'):8.0f} {f'({rates[0]:.0f}, {rates[-1]:.0f})':>18}  "
               f"{middle('cpu'):11.1f} {f'({cpus[0]:.1f}, {cpus[-1]:.1f})':>16}  {middle('server'):9.2f}  "
               f"{middle('conns'):16.2f}  {sum(r['errors'] for r in rows)}")
-    print("in sluice's programs, us per refusal: " + ", ".join(f"{c} {us:.2f}" for c, us in programs.items()))
+    print("in sluice's programs, us per refusal: "
+          + ", ".join(f"{c} {us:.2f}" for c, us in programs.items()))
     for clients in ("keep", "anew"):
         print(f"$ {' '.join(bench.command(clients, args.callers)).replace(directory + '/', '')}")
 

@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Keep-alive throughput with and without sluice. With it, sluice is attached and enforces thresholds that nothing reaches.
+"""Keep-alive throughput with and without sluice. With it, sluice is attached and
+enforces thresholds that nothing reaches.
 
-Server and clients are in two network namespaces (sl-bench-s, sl-bench-c), joined by a veth pair. A round is a pair of runs,
-bare and attached; the order alternates, so that drift of the machine affects both. The ratio is the median of all pairs.
-Many short pairs give more than few long ones.
+Server and clients are in two network namespaces (sl-bench-s, sl-bench-c), joined by a veth pair. A
+round is a pair of runs, bare and attached; the order alternates, so that drift of the machine
+affects both. The ratio is the median of all pairs. Many short pairs give more than few long ones.
 
-The time that sluice adds to a request has two figures. One comes from the requests per second. The other one comes from the
-CPU time of the whole machine (/proc/stat), both ends and the kernel, divided by the answered requests. Other work of the
-machine is part of it, so run this on an idle machine. One more run uses the kernel's own count of the time in sluice's
-programs. That figure holds on a busy machine, too.
+The time that sluice adds to a request has two figures. One comes from the requests per second. The
+other one comes from the CPU time of the whole machine (/proc/stat), both ends and the kernel,
+divided by the answered requests. Other work of the machine is part of it, so run this on an idle
+machine. One more run uses the kernel's own count of the time in sluice's programs. That figure
+holds on a busy machine, too.
 
     throughput.py [--seconds S] [--rounds N] [CASE…]
 """
@@ -33,9 +35,11 @@ BODY["messages"][0]["content"] = "x" * (500 - len(json.dumps(BODY)))
 
 NGINX = """daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.log crit;
 events {{ worker_connections 256; }}
-http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {dir}; proxy_temp_path {dir};
+http {{ access_log off; keepalive_requests 100000000;
+client_body_temp_path {dir}; proxy_temp_path {dir};
 fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
-server {{ listen {port}; location / {{ return 200 '{{"choices":[{{"message":{{"content":"hello"}}}}]}}'; }} }} }}
+server {{ listen {port};
+location / {{ return 200 '{{"choices":[{{"message":{{"content":"hello"}}}}]}}'; }} }} }}
 """
 WRK = """wrk.method = "POST"
 wrk.body = [[{body}]]
@@ -59,14 +63,16 @@ class Bench(Network):
         if server == "nginx":
             command = ["nginx", "-c", f"{self.dir}/nginx.conf"]
         elif server == "uvicorn":
-            command = ["/usr/bin/python3", "-m", "uvicorn", "--app-dir", f"{ROOT}/tests/bench", "app:app", "--host",
+            command = ["/usr/bin/python3", "-m", "uvicorn", "--app-dir", f"{ROOT}/tests/bench",
+                       "app:app", "--host",
                        "0.0.0.0", "--port", str(PORT), "--log-level", "warning", "--no-access-log"]
         else:
             command = [f"{BUILD}/mock_server", "--listen", str(PORT), "--model", MOCKS[server]]
         return self.start("server", lambda: self.listening(PORT), *command)
 
     def attach(self):
-        return self.start_sluice(f"{PORT}=bench", "--ttft-threshold-ms", "600000", "--itl-threshold-ms", "600000")
+        return self.start_sluice(f"{PORT}=bench", "--ttft-threshold-ms", "600000",
+                                 "--itl-threshold-ms", "600000")
 
     def admitted(self):
         status = json.loads(self.sluicectl("status", "--json"))
@@ -74,11 +80,12 @@ class Bench(Network):
 
     def command(self, case):
         if case["streamed"]:
-            return [f"{BUILD}/loadgen", "--connect", f"{self.address}:{PORT}", "--model", "bench", "--stream", "--concurrency",
-                    str(case["callers"]), "--duration", str(self.seconds), "--body-bytes", "500", "--max-tokens", "32",
+            return [f"{BUILD}/loadgen", "--connect", f"{self.address}:{PORT}", "--model", "bench",
+                    "--stream", "--concurrency", str(case["callers"]),
+                    "--duration", str(self.seconds), "--body-bytes", "500", "--max-tokens", "32",
                     "--json"]
-        return ["wrk", "-t1", f"-c{case['callers']}", f"-d{self.seconds}s", "--latency", "-s", f"{self.dir}/post.lua",
-                f"http://{self.address}:{PORT}"]
+        return ["wrk", "-t1", f"-c{case['callers']}", f"-d{self.seconds}s", "--latency", "-s",
+                f"{self.dir}/post.lua", f"http://{self.address}:{PORT}"]
 
     def load(self, case):
         """One run: requests per second, p50 and p99 in ms, CPU in us per request."""
@@ -91,7 +98,8 @@ class Bench(Network):
             rate, p50, p99 = n / took, r["total_ms"]["p50"], r["total_ms"]["p99"]
         else:
             n = int(re.search(r"(\d+) requests in", out)[1])
-            bad = sum(map(int, re.findall(r"(?:Non-2xx or 3xx responses: |connect |read |write |timeout )(\d+)", out)))
+            errors = r"(?:Non-2xx or 3xx responses: |connect |read |write |timeout )(\d+)"
+            bad = sum(map(int, re.findall(errors, out)))
             rate = float(re.search(r"Requests/sec: *([\d.]+)", out)[1])
             p50, p99 = (ms(re.search(rf"{p}% +(\S+)", out)[1]) for p in (50, 99))
         if bad:
@@ -99,7 +107,8 @@ class Bench(Network):
         return {"n": n, "rate": rate, "p50": p50, "p99": p99, "cpu": cpu / n}
 
     def programs_line(self, case):
-        """For each program: runs per request and ns per run, from a separate run. The kernel's two clock reads are included."""
+        """For each program: runs per request and ns per run, from a separate run. The kernel's two
+        clock reads are included."""
         counting = count_run_time()
         n = self.load(case)["n"]
         if counting is not None:
@@ -122,7 +131,8 @@ class Bench(Network):
                 if which == "with":
                     admitted, rejected = self.admitted()
                     if rejected or admitted < pair["with"]["n"]:
-                        sys.exit(f"{case['name']}: sluice admitted {admitted} of {pair['with']['n']}, rejected {rejected}")
+                        sys.exit(f"{case['name']}: sluice admitted {admitted} of"
+                                 f" {pair['with']['n']}, rejected {rejected}")
                     self.stop_sluice(sluiced)
             pairs.append(pair)
         sluiced = self.attach()
@@ -137,7 +147,8 @@ def ms(text):
     return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
-# mock: as fast as possible, unlike any model. llama: the slots and times of a small model on a large machine.
+# mock: as fast as possible, unlike any model. llama: the slots and times of a small model on a
+# large machine.
 MOCKS = {
     "mock": "bench,slots=256,prefill-ms=0,token-ms=0,tokens=32",
     "llama": "bench,slots=8,prefill-ms=10,token-ms=2,tokens=32",
@@ -181,12 +192,14 @@ def main():
                     return statistics.median(p[which][what] for p in pairs)
 
                 ratio = sorted(p["with"]["rate"] / p["bare"]["rate"] for p in pairs)
-                longer = statistics.median(1e6 / p["with"]["rate"] - 1e6 / p["bare"]["rate"] for p in pairs)
+                longer = statistics.median(1e6 / p["with"]["rate"] - 1e6 / p["bare"]["rate"]
+                                           for p in pairs)
                 added = statistics.median(p["with"]["cpu"] - p["bare"]["cpu"] for p in pairs)
                 print(f"{case['name']:16} {middle('bare', 'rate'):9.0f} {middle('with', 'rate'):9.0f} "
                       f"{middle('bare', 'p50'):7.3f} {middle('with', 'p50'):7.3f} {middle('bare', 'p99'):7.3f} "
                       f"{middle('with', 'p99'):7.3f} {middle('bare', 'cpu'):8.1f} {middle('with', 'cpu'):8.1f}   "
-                      f"{statistics.median(ratio):.3f} ({ratio[0]:.3f}, {ratio[-1]:.3f})   {longer:+7.2f} {added:+7.2f}", flush=True)
+                      f"{statistics.median(ratio):.3f} ({ratio[0]:.3f}, {ratio[-1]:.3f})   "
+                      f"{longer:+7.2f} {added:+7.2f}", flush=True)
                 print(f"{'':16} $ {' '.join(bench.command(case)).replace(BUILD, 'build').replace(directory + '/', '')}",
                       flush=True)
                 print(f"{'':16} {programs}", flush=True)

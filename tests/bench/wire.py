@@ -1,20 +1,21 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Compares policies on the wire, with a trace at a multiple of the engine's capacity: no limiter, ema-flag, the best fixed
-limit, adaptive.
+"""Compares policies on the wire, with a trace at a multiple of the engine's capacity: no limiter,
+ema-flag, the best fixed limit, adaptive.
 
-The mock server runs the simulator's engine in real time (mock_server --engine). The load generator replays a window of the
-trace as an open loop. Both run in network namespaces (sl-wire-s, sl-wire-c) that a veth pair joins and that are isolated
-from everything else. build/sluice-sim computes the capacity, the window and the best fixed limit for the same engine, trace
-and load. That limit is nginx's limit_conn with one key for all, so it bounds all requests in flight. The clients measure
-latency and goodput. Server, limiter and clients together take a small part of one core. They run at a high priority, so
-that other work disturbs them little.
+The mock server runs the simulator's engine in real time (mock_server --engine). The load generator
+replays a window of the trace as an open loop. Both run in network namespaces (sl-wire-s, sl-wire-c)
+that a veth pair joins and that are isolated from everything else. build/sluice-sim computes the
+capacity, the window and the best fixed limit for the same engine, trace and load. That limit is
+nginx's limit_conn with one key for all, so it bounds all requests in flight. The clients measure
+latency and goodput. Server, limiter and clients together take a small part of one core. They run at
+a high priority, so that other work disturbs them little.
 
     wire.py --traces DIR [--trace NAME,…] [--seconds N | --quick] [--variants LIST] [--update-docs]
     wire.py --last [--update-docs]
 
-The results are in build/bench-wire.json and build/goodput.svg. --update-docs writes the table into
-user/docs/benchmarks.md, between its two marks, and the plot into tests/bench/goodput.svg.
+The results are in build/bench-wire.json and build/goodput.svg. --update-docs writes the table
+into user/docs/benchmarks.md, between its two marks, and the plot into tests/bench/goodput.svg.
 """
 
 import argparse
@@ -40,8 +41,8 @@ PAGE = "user/docs/benchmarks.md"
 MARKS = "<!-- scripts/bench-wire --update-docs writes from here -->", "<!-- … to here -->"
 
 TTFT_MS, ITL_MS, TAU_S = 1000, 50, 15
-ENGINE = {"slots": 24, "prefill-tokens-per-s": 16000, "step-ms": 12, "step-ms-per-seq": 0.4, "chunk": 256,
-          "kv-tokens": 65536}
+ENGINE = {"slots": 24, "prefill-tokens-per-s": 16000, "step-ms": 12, "step-ms-per-seq": 0.4,
+          "chunk": 256, "kv-tokens": 65536}
 LIMITS = [*range(1, 16), *range(16, 34, 2), 36, 40, 48, 64]
 VARIANTS = ["none", "ema-flag", "fixed", "adaptive"]
 
@@ -52,7 +53,8 @@ uwsgi_temp_path {dir}; scgi_temp_path {dir}; client_max_body_size 16m; client_bo
 limit_conn_zone $server_name zone=all:1m; limit_conn_status 429; limit_conn_log_level info;
 upstream model {{ server 127.0.0.1:{port}; keepalive 64; }}
 server {{ listen {proxy_port}; server_name all; location / {{ limit_conn all {limit};
-proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+proxy_buffering off;
 proxy_read_timeout 3600s; }} }} }}
 """
 
@@ -60,8 +62,8 @@ proxy_read_timeout 3600s; }} }} }}
 class Simulator:
     """Simulations of a window of a trace, at the load and at eight others within 1 % of it.
 
-    Such a load depends on chance: an arrival some ms earlier changes later refusals. So the best limit is the one with the
-    best median, and the table shows the least and the most."""
+    Such a load depends on chance: an arrival some ms earlier changes later refusals. So the best
+    limit is the one with the best median, and the table shows the least and the most."""
 
     def __init__(self, trace, seed, seconds, load):
         self.trace, self.seed = trace, seed
@@ -74,13 +76,16 @@ class Simulator:
         limits = self.simulate_all(loads, [f"fixed={n}" for n in LIMITS])
         best = max(limits, key=lambda name: statistics.median(r["goodput"] for r in limits[name]))
         self.limit = int(best.split("=")[1])
-        self.results = {"fixed": limits[best], **self.simulate_all(loads, ["none", "ema-flag", "adaptive"])}
+        self.results = {"fixed": limits[best],
+                        **self.simulate_all(loads, ["none", "ema-flag", "adaptive"])}
 
     def simulate_all(self, loads, policies):
         results = {p: [] for p in policies}
         for load in loads:
             for i in range(0, len(policies), 4):
-                for policy, r in zip(policies[i:], self.simulate(self.requests, load, *policies[i:i + 4])["policies"]):
+                for policy, r in zip(policies[i:],
+                                     self.simulate(self.requests, load,
+                                                   *policies[i:i + 4])["policies"]):
                     results[policy].append(r)
         return results
 
@@ -93,7 +98,8 @@ class Simulator:
 
     def simulate(self, requests, load, *policies):
         command = [f"{BUILD}/sluice-sim", "--json", "--trace", self.trace, "--seed", str(self.seed),
-                   "--requests", str(requests), "--load", str(load), "--ttft-threshold-ms", str(TTFT_MS),
+                   "--requests", str(requests), "--load", str(load), "--ttft-threshold-ms",
+                   str(TTFT_MS),
                    "--itl-threshold-ms", str(ITL_MS), "--time-constant-secs", str(TAU_S)]
         for key, value in ENGINE.items():
             command += [f"--{key}", str(value)]
@@ -112,18 +118,20 @@ class Wire(Network):
 
     def start_server(self):
         engine = ",".join(f"{k}={v}" for k, v in ENGINE.items())
-        return self.start("server", lambda: self.listening(PORT), f"{BUILD}/mock_server", "--listen", str(PORT), "--model",
-                          "m,queue=16000", "--engine", engine)
+        return self.start("server", lambda: self.listening(PORT), f"{BUILD}/mock_server",
+                          "--listen", str(PORT), "--model", "m,queue=16000", "--engine", engine)
 
     def start_limiter(self, policy):
-        return self.start_sluice(f"{PORT}=m", "--policy", policy, "--ttft-threshold-ms", str(TTFT_MS),
-                                 "--itl-threshold-ms", str(ITL_MS), "--time-constant-secs", str(TAU_S))
+        return self.start_sluice(f"{PORT}=m", "--policy", policy,
+                                 "--ttft-threshold-ms", str(TTFT_MS),
+                                 "--itl-threshold-ms", str(ITL_MS),
+                                 "--time-constant-secs", str(TAU_S))
 
     def start_nginx(self, limit):
         with open(f"{self.dir}/nginx.conf", "w", encoding="ascii") as conf:
             conf.write(NGINX.format(dir=self.dir, port=PORT, proxy_port=PROXY_PORT, limit=limit))
-        return self.start("nginx", lambda: self.listening(PROXY_PORT), "nginx", "-e", f"{self.dir}/nginx.err", "-c",
-                          f"{self.dir}/nginx.conf")
+        return self.start("nginx", lambda: self.listening(PROXY_PORT), "nginx", "-e",
+                          f"{self.dir}/nginx.err", "-c", f"{self.dir}/nginx.conf")
 
     def programs_ms(self):
         """Run time of sluice's programs in ms; None if unknown."""
@@ -131,10 +139,12 @@ class Wire(Network):
         return sum(ns for ns, _ in spent.values()) / 1e6 if spent else None
 
     def command(self, trace, sim, seconds, port):
-        return [f"{BUILD}/loadgen", "--json", "--connect", f"{self.address}:{port}", "--model", "m", "--trace", trace,
-                "--trace-from", str(sim.trace_from), "--requests", str(sim.requests), "--load-rate", f"{sim.rate:.6f}",
-                "--ttft-target-ms", str(TTFT_MS), "--itl-target-ms", str(ITL_MS), "--timeout", "3600",
-                "--max-time", str(10 * seconds + 300), "--series", f"{self.dir}/series.csv"]
+        return [f"{BUILD}/loadgen", "--json", "--connect", f"{self.address}:{port}", "--model", "m",
+                "--trace", trace, "--trace-from", str(sim.trace_from),
+                "--requests", str(sim.requests), "--load-rate", f"{sim.rate:.6f}",
+                "--ttft-target-ms", str(TTFT_MS), "--itl-target-ms", str(ITL_MS),
+                "--timeout", "3600", "--max-time", str(10 * seconds + 300),
+                "--series", f"{self.dir}/series.csv"]
 
     def variant(self, name, trace, sim, seconds):
         limit = sim.limit
@@ -146,7 +156,8 @@ class Wire(Network):
             limiter = self.start_limiter(name)
         sluice = name in ("ema-flag", "adaptive")
         pids = family(limiter.pid) if limiter else []
-        server_us, limiter_us, programs = process_us([server.pid]), process_us(pids), self.programs_ms() if sluice else None
+        server_us, limiter_us = process_us([server.pid]), process_us(pids)
+        programs = self.programs_ms() if sluice else None
         busy, began = machine_ticks(), time.monotonic()
         out = self.run_client(*self.command(trace, sim, seconds, port), check=False)
         took = time.monotonic() - began
@@ -168,13 +179,15 @@ class Wire(Network):
             "name": name, "limit": limit if name == "fixed" else None, "took_s": took,
             "arrived": r["load"]["arrived"], "met": r["load"]["met"], "missed": r["load"]["missed"],
             "refused": r["load"]["refused"], "goodput": r["load"]["met"] / r["load"]["seconds"],
-            "answered": r["outcomes"]["ok"], "outcomes": {k: v for k, v in r["outcomes"].items() if v},
+            "answered": r["outcomes"]["ok"],
+            "outcomes": {k: v for k, v in r["outcomes"].items() if v},
             "ttft_p50_ms": r["ttft_ms"]["p50"], "ttft_p99_ms": r["ttft_ms"]["p99"],
             "request_itl_p99_ms": r["request_itl_ms"]["p99"],
-            "by_prompt": [{k: q[k] for k in ("tokens_up_to", "arrived", "met")} for q in r["load"]["by_prompt"]],
+            "by_prompt": [{k: q[k] for k in ("tokens_up_to", "arrived", "met")}
+                          for q in r["load"]["by_prompt"]],
             "limiter_ms": limiter_us / 1000, "programs_ms": programs, "server_ms": server_us / 1000,
-            "busy": busy[0] / max(1, busy[1]), "stolen": busy[2] / max(1, busy[1]), "series": series,
-            "simulated": sim.summary(name),
+            "busy": busy[0] / max(1, busy[1]), "stolen": busy[2] / max(1, busy[1]),
+            "series": series, "simulated": sim.summary(name),
         }
 
 
@@ -214,14 +227,17 @@ def table(results):
              f"of {e['step-ms']} ms + {e['step-ms-per-seq']} a request, KV of {e['kv-tokens']:,} tokens. Targets: "
              f"{results['ttft_ms']} ms to the first token, {results['itl_ms']} ms between tokens. {results['machine']}."]
     for r in results["runs"]:
-        lines += ["", f"*{r['trace']}*, {r['requests']} requests in {r['requests'] / r['rate']:.0f} s: {r['rate']:.2f}/s, "
-                  f"{r['load']:g} times the capacity of {r['capacity']:.2f}/s (the most that a constant number in flight achieves).", "",
+        lines += ["",
+                  f"*{r['trace']}*, {r['requests']} requests in {r['requests'] / r['rate']:.0f} s: {r['rate']:.2f}/s, "
+                  f"{r['load']:g} times the capacity of {r['capacity']:.2f}/s (the most that a constant number in flight achieves).",
+                  "",
                   "| | goodput/s | simulated | refused | simulated | met, of admitted | met, by length of prompt | "
                   "TTFT p50 | p99 | CPU, of a core |",
                   "|---|---|---|---|---|---|---|---|---|---|"]
         for v in r["variants"]:
             admitted = v["arrived"] - v["refused"]
-            quartiles = " ".join(f"{100 * q['met'] / max(1, q['arrived']):.0f}" for q in v["by_prompt"])
+            quartiles = " ".join(f"{100 * q['met'] / max(1, q['arrived']):.0f}"
+                                 for q in v["by_prompt"])
             lines.append(f"| {name_of(v)} | {v['goodput']:.2f} | {simulated(v)} | {100 * v['refused'] / v['arrived']:.0f} % | "
                          f"{100 * v['simulated']['refused']:.0f} % | "
                          f"{100 * v['met'] / max(1, admitted):.0f} % | {quartiles} % | {ms(v['ttft_p50_ms'])} | "
@@ -267,8 +283,8 @@ def find_trace(directory, name):
 
 
 def measure(args, variants):
-    results = {"engine": ENGINE, "ttft_ms": TTFT_MS, "itl_ms": ITL_MS, "seconds": args.seconds, "seed": args.seed,
-               "machine": machine(), "runs": []}
+    results = {"engine": ENGINE, "ttft_ms": TTFT_MS, "itl_ms": ITL_MS, "seconds": args.seconds,
+               "seed": args.seed, "machine": machine(), "runs": []}
     traces = [(name, find_trace(args.traces, name)) for name in args.trace.split(",")]
     for leftover in glob.glob("/tmp/sl-wire.*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -301,16 +317,23 @@ def measure(args, variants):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="policies on the wire, compared with nginx and with the simulator")
-    parser.add_argument("--traces", metavar="DIR", help="directory of *conv*.csv and *code*.csv, the Azure LLM inference traces")
-    parser.add_argument("--trace", default="conv", metavar="NAME,…", help="the traces to run (default conv)")
-    parser.add_argument("--seconds", type=int, default=120, help="length of each run (default 120; runs without limiter take longer)")
+    parser = argparse.ArgumentParser(
+        description="policies on the wire, compared with nginx and with the simulator")
+    parser.add_argument("--traces", metavar="DIR",
+                        help="directory of *conv*.csv and *code*.csv, the Azure LLM inference traces")
+    parser.add_argument("--trace", default="conv", metavar="NAME,…",
+                        help="the traces to run (default conv)")
+    parser.add_argument("--seconds", type=int, default=120,
+                        help="length of each run (default 120; runs without limiter take longer)")
     parser.add_argument("--quick", action="store_true", help="15 s each, as a check that it works")
-    parser.add_argument("--load", type=float, default=2, help="in multiples of the capacity (default 2)")
-    parser.add_argument("--seed", type=int, default=1, help="selects the part of the trace (default 1)")
+    parser.add_argument("--load", type=float, default=2,
+                        help="in multiples of the capacity (default 2)")
+    parser.add_argument("--seed", type=int, default=1,
+                        help="selects the part of the trace (default 1)")
     parser.add_argument("--variants", default=",".join(VARIANTS), help=f"of {', '.join(VARIANTS)}")
     parser.add_argument("--last", action="store_true", help="no run: report the last one again")
-    parser.add_argument("--update-docs", action="store_true", help="write table and plot into user/docs/benchmarks.md")
+    parser.add_argument("--update-docs", action="store_true",
+                        help="write table and plot into user/docs/benchmarks.md")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))
@@ -321,7 +344,8 @@ def main():
         return
     variants = args.variants.split(",")
     if not args.traces or not set(variants) <= set(VARIANTS):
-        parser.error("give --traces DIR" if not args.traces else f"--variants: of {', '.join(VARIANTS)}")
+        parser.error("give --traces DIR" if not args.traces else
+                     f"--variants: of {', '.join(VARIANTS)}")
     if args.quick:
         args.seconds = 15
     os.nice(-15)

@@ -410,8 +410,10 @@ static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
 
 #define V1 "PROXY TCP4 203.0.113.9 192.0.2.1 40000 8000\r\n"
 #define V2 SIG "\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x01\x9c\x40\x1f\x40"
-#define V2_6                                                                                                   \
-	SIG "\x21\x21\0\x29 \x01\x0d\xb8\0\x01\0\x02\0\0\0\0\0\0\0\x09 \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02" \
+#define V2_6                                                                                       \
+	SIG "\x21\x21\0\x29"                                                                       \
+	    " \x01\x0d\xb8\0\x01\0\x02\0\0\0\0\0\0\0\x09"                                          \
+	    " \x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02"                                              \
 	    "\x12\x34\x01\xbb\x04\0\x02hi"
 
 static void a_proxy_header_names_a_connections_client(void **state)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A small inference API for uvicorn: streams of fixed tokens, plain answers, errors. GET /seen returns the number of whole
-requests that its handlers received."""
+"""A small inference API for uvicorn: streams of fixed tokens, plain answers, errors. GET /seen
+returns the number of whole requests that its handlers received."""
 
 import asyncio
 import json
@@ -36,4 +36,5 @@ async def show(request):
     return JSONResponse(seen)
 
 
-app = Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"]), Route("/seen", show)])
+app = Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"]),
+                        Route("/seen", show)])

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Compares an API gateway that counts in Redis with sluice. The gateway is a model, not Redis. It uses the commands of such
-gateways: INCR, EXPIRE if INCR returned 1, TTL for the seconds to wait. The model moves its own clock. sluice is real:
-requests on the wire, and waits of Retry-After.
+"""Compares an API gateway that counts in Redis with sluice. The gateway is a model, not Redis. It
+uses the commands of such gateways: INCR, EXPIRE if INCR returned 1, TTL for the seconds to wait.
+The model moves its own clock. sluice is real: requests on the wire, and waits of Retry-After.
 
-gateway.py HOST PORT MODEL SOURCE1 SOURCE2: sends twenty requests in sequence at 4 per 10 s to both, to sluice from
-SOURCE1. It looks for the model's two faults in sluice from SOURCE2. Prints the results as JSON.
+gateway.py HOST PORT MODEL SOURCE1 SOURCE2: sends twenty requests in sequence at 4 per 10 s to
+both, to sluice from SOURCE1. It looks for the model's two faults in sluice from SOURCE2. Prints the
+results as JSON.
 """
 
 import http.client
@@ -84,9 +85,10 @@ def sequence(send, sleep, clock):
             again += status != 200
         if status == 200:
             admitted.append(clock())
-    return {"rows": rows, "served": len(admitted), "refused_again": again, "seconds": round(clock(), 2),
-            "refused": sum(r[1] == 429 for r in rows),
-            "most_in_period": most_within(admitted, PERIOD), "most_in_a_second": most_within(admitted, 1)}
+    return {"rows": rows, "served": len(admitted), "refused_again": again,
+            "seconds": round(clock(), 2), "refused": sum(r[1] == 429 for r in rows),
+            "most_in_period": most_within(admitted, PERIOD),
+            "most_in_a_second": most_within(admitted, 1)}
 
 
 def model_sequence():
@@ -104,7 +106,8 @@ def model_sequence():
 
 
 def model_edge():
-    """One request opens the window, three come before its end, four after it. Returns the admissions within 0.35 s: 2 * LIMIT - 1."""
+    """One request opens the window, three come before its end, four after it. Returns the
+    admissions within 0.35 s: 2 * LIMIT - 1."""
     store = Store()
     gateway = Gateway(store)
     admitted = []
@@ -116,7 +119,8 @@ def model_edge():
 
 
 def sluice_edge(send):
-    """The same pattern in sluice: a full budget, one request, ten seconds, then requests as fast as possible."""
+    """The same pattern in sluice: a full budget, one request, ten seconds, then requests as fast
+    as possible."""
     began = time.monotonic()
     first = send()[0]
     time.sleep(max(0, began + PERIOD - 0.2 - time.monotonic()))
@@ -136,12 +140,14 @@ def model_lock_out():
     for day in range(366):
         store.now = day * 86400.0
         answers.append(gateway.request())
-    return {"admitted": sum(s == 200 for s, _ in answers), "sent": len(answers), "last": answers[-1]}
+    return {"admitted": sum(s == 200 for s, _ in answers), "sent": len(answers),
+            "last": answers[-1]}
 
 
 def main():
     host, port, model = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    out = {"model": model_sequence(), "model_edge": model_edge(), "model_lock_out": model_lock_out()}
+    out = {"model": model_sequence(), "model_edge": model_edge(),
+           "model_lock_out": model_lock_out()}
 
     def edge():
         out["sluice_edge"] = sluice_edge(lambda: request(host, port, model, sys.argv[5]))
@@ -149,7 +155,8 @@ def main():
     edge_thread = threading.Thread(target=edge)
     edge_thread.start()
     began = time.monotonic()
-    out["sluice"] = sequence(lambda: request(host, port, model, sys.argv[4]), time.sleep, lambda: time.monotonic() - began)
+    out["sluice"] = sequence(lambda: request(host, port, model, sys.argv[4]), time.sleep,
+                             lambda: time.monotonic() - began)
     edge_thread.join()
     print(json.dumps(out))
 

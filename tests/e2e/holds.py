@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Evaluates an expression on the present state of sluice, the mock server and the kernel.
 
-holds.py SECONDS EXPRESSION repeats until the expression is true, for ten times SECONDS at most: SECONDS is for a quiet
-machine. It then prints the value of each side. holds.py --print EXPRESSION prints the value of EXPRESSION.
+holds.py SECONDS EXPRESSION repeats until the expression is true, for ten times SECONDS at most:
+SECONDS is for a quiet machine. It then prints the value of each side. holds.py --print EXPRESSION
+prints the value of EXPRESSION.
 
-Each attempt reads its names anew: s is `sluicectl status --json`; m and v are its models and services, by name and port; r
-is its requests, k its counters; mock is the mock server's /stats; w is the witness's counts. j(NAME), log(NAME) and
-events(NAME) are files of the case. sockets(NAMESPACE) is the list of TCP sockets left at the port.
+Each attempt reads its names anew: s is `sluicectl status --json`; m and v are its models and
+services, by name and port; r is its requests, k its counters; mock is the mock server's /stats; w
+is the witness's counts. j(NAME), log(NAME) and events(NAME) are files of the case.
+sockets(NAMESPACE) is the list of TCP sockets left at the port.
 """
 
 import ast

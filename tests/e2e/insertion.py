@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Sends segments that the server's TCP drops, then replacements: insertion.py HOW HOST SOURCE.
+"""Sends segments that the server's TCP drops, then replacements: insertion.py HOW HOST
+SOURCE.
 
-HOW is the fault of the first segments: checksum, acknowledgement (of bytes that the server never sent),
-no-acknowledgement (no ACK flag), timestamp (an old one), fin (a FIN with a wrong checksum). The first segments are a request
-for the model open, or a FIN. Their replacement is a request for the model blocked. With body and head, only a part of the
-request has a wrong checksum: the body, or all from within the head on. With retransmission nothing is wrong: the same
-request for the model open is sent twice. Prints the answer as JSON.
+HOW is the fault of the first segments: checksum, acknowledgement (of bytes that the server never
+sent), no-acknowledgement (no ACK flag), timestamp (an old one), fin (a FIN with a wrong checksum).
+The first segments are a request for the model open, or a FIN. Their replacement is a request for
+the model blocked. With body and head, only a part of the request has a wrong checksum: the body, or
+all from within the head on. With retransmission nothing is wrong: the same request for the model
+open is sent twice. Prints the answer as JSON.
 """
 
 import json
@@ -25,7 +27,8 @@ def main():
     wire = Wire(os.environ["SL_CLIENT"], "c0", os.environ["SL_SERVER_MAC"])
     client = Client(wire, source, host, timestamps=how == "timestamp")
     client.connect()
-    first, second = request("open", 900), request("open" if how == "retransmission" else "blocked", 900)
+    first, second = request("open", 900), request("open" if how == "retransmission" else "blocked",
+                                                  900)
     assert len(first) == len(second)
     half = first.index(b"Content-Length") if how == "head" else first.index(b"\r\n\r\n") + 4
 
@@ -57,7 +60,8 @@ def main():
         if client.pump(0.25, lambda: client.fin or client.rst or b"}" in client.got):
             break
     client.seq += len(second)
-    print(json.dumps({"status": client.got[9:12].decode(), "rst": client.rst, "model": b'"blocked"' in client.got}))
+    print(json.dumps({"status": client.got[9:12].decode(), "rst": client.rst,
+                      "model": b'"blocked"' in client.got}))
     if not client.rst:
         client.close()
 

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # shellcheck shell=bash
 #
-# The library of the end-to-end cases. Every case sources it first. It gives the case two network namespaces, named after the
-# case: sl-CASE-s for the server, with s0 (10.77.0.1, fd77:0:0:1::1), and sl-CASE-c for the clients, with c0 (10.77.0.2 and
-# .3, fd77:0:0:1::2). The case also gets a pin directory, a control socket and a directory for logs. All of it goes when the
-# case ends. A new run first removes what a killed run left.
+# The library of the end-to-end cases. Every case sources it first. It gives the case two
+# network namespaces, named after the case: sl-CASE-s for the server, with s0 (10.77.0.1,
+# fd77:0:0:1::1), and sl-CASE-c for the clients, with c0 (10.77.0.2 and .3, fd77:0:0:1::2). The case
+# also gets a pin directory, a control socket and a directory for logs. All of it goes when the case
+# ends. A new run first removes what a killed run left.
 #
-# A check prints one sentence: `ok - …` or `not ok - …: why`. A case waits for events, never for time: `await` and
-# `holds --within` evaluate an expression until it is true. They give up after ten times the stated seconds, since the
-# machine may be busy. A case that ends before its last line has failed.
+# A check prints one sentence: `ok - …` or `not ok - …: why`. A case waits for events,
+# never for time: `await` and `holds --within` evaluate an expression until it is true. They give up
+# after ten times the stated seconds, since the machine may be busy. A case that ends before its
+# last line has failed.
 
 set -Eeuo pipefail
 
@@ -42,12 +44,17 @@ say_not_ok() {
 	FAILED=$((FAILED + 1))
 }
 
-# check SENTENCE COMMAND…: the sentence holds if the command succeeds. Otherwise the command's output is the reason.
+# check SENTENCE COMMAND…: the sentence holds if the command succeeds. Otherwise the command's
+# output is the reason.
 check() {
 	local sentence=$1 why
 
 	shift
-	if why=$("$@" 2>&1); then say_ok "$sentence"; else say_not_ok "$sentence" "${why:-$* failed}"; fi
+	if why=$("$@" 2>&1); then
+		say_ok "$sentence"
+	else
+		say_not_ok "$sentence" "${why:-$* failed}"
+	fi
 }
 
 # same SENTENCE WANTED GOT
@@ -55,7 +62,8 @@ same() {
 	if [[ $2 == "$3" ]]; then say_ok "$1"; else say_not_ok "$1" "wanted '$2', got '$3'"; fi
 }
 
-# holds [--within SECONDS] SENTENCE EXPRESSION: the expression is true; holds.py lists the names that it may use.
+# holds [--within SECONDS] SENTENCE EXPRESSION: the expression is true; holds.py lists the names
+# that it may use.
 holds() {
 	local within=0 sentence why
 
@@ -76,7 +84,8 @@ expression() {
 		SL_WITNESS=$WITNESS SL_ADMIN=$ADMIN "$PY" "$HERE/holds.py" "$@"
 }
 
-# await SECONDS EXPRESSION: a precondition of the next checks. The case ends if it does not become true.
+# await SECONDS EXPRESSION: a precondition of the next checks. The case ends if it does not become
+# true.
 await() {
 	local why
 
@@ -116,13 +125,14 @@ finish() {
 	wait "$1" 2>/dev/null || true
 }
 
-# await_line NAME TEXT [PID]: waits for a line of the log that begins with TEXT. The case ends if none comes. The bound is
-# long: the verifier alone takes three seconds of a CPU.
+# await_line NAME TEXT [PID]: waits for a line of the log that begins with TEXT. The case ends if
+# none comes. The bound is long: the verifier alone takes three seconds of a CPU.
 await_line() {
 	local deadline=$((SECONDS + 100))
 
 	until grep -q "^$2" "$T/$1.log" 2>/dev/null; do
-		if ((SECONDS > deadline)) || { [[ -n ${3:-} ]] && ! kill -0 "$3" 2>/dev/null; }; then
+		if ((SECONDS > deadline)) || { [[ -n ${3:-} ]] &&
+			! kill -0 "$3" 2>/dev/null; }; then
 			say_not_ok "$1 says '$2'" "$(tail -n 3 "$T/$1.log" 2>/dev/null)"
 			exit 1
 		fi
@@ -158,8 +168,8 @@ load() { on "$C" "$B/loadgen" --json "$@"; }
 # peer NAMESPACE COMMAND…: runs a client of peers.py.
 peer() { on "$1" "$PY" "$HERE/peers.py" "${@:2}"; }
 
-# Shuts a model for good: one slow answer and a threshold below it. A client-limited answer gives no sample, so it may take
-# more than one. $SHUT_REQUESTS is the number of requests.
+# Shuts a model for good: one slow answer and a threshold below it. A client-limited answer gives
+# no sample, so it may take more than one. $SHUT_REQUESTS is the number of requests.
 shut() {
 	local model=$1 to=${2:-$S4:$PORT} i
 
@@ -167,7 +177,7 @@ shut() {
 		load --connect "$to" --model "$model" --requests 1 --max-tokens 2 >"$T/shut.json"
 		! expression 0.5 "m['$model']['ttft_ema_ms'] > 2" >"$T/why" || break
 	done
-	# shellcheck disable=SC2034
+	# shellcheck disable=SC2034 # for the case that sources this
 	SHUT_REQUESTS=$((i + 1))
 	await 1 "m['$model']['ttft_ema_ms'] > 2"
 	ctl set policy=ema-flag >/dev/null
@@ -224,7 +234,8 @@ on_exit() {
 
 	trap - EXIT
 	if ((!FINISHED && !FAILED)); then
-		say_not_ok "the case $CASE runs to its last line" "exit status $status, line ${LINE:-?}"
+		say_not_ok "the case $CASE runs to its last line" \
+			"exit status $status, line ${LINE:-?}"
 	fi
 	clean 2>/dev/null || true
 	if ((FAILED)) && [[ -n ${SLUICE_KEEP:-} ]]; then

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""The scenarios of test_lossy: real TCP at both ends, and a wire (relay.py) that loses, delays, duplicates and reorders.
-lossy.py SCENARIO HOST [ARGUMENT…] prints one JSON object.
+"""The scenarios of test_lossy: real TCP at both ends, and a wire (relay.py) that loses, delays,
+duplicates and reorders. lossy.py SCENARIO HOST [ARGUMENT…] prints one JSON object.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from rawtcp import FIN, SYN, Segment, inside, ip_packets, request, tcp_segment
+from rawtcp import FIN, SYN, inside, ip_packets, request, tcp_segment
 from relay import Relay
 
 S, C, R = (os.environ[name] for name in ("SL_SERVER", "SL_CLIENT", "SL_RELAY"))
@@ -20,7 +20,8 @@ PORT = 8000
 
 
 def ctl(*words):
-    subprocess.run([os.environ["SL_CTL"], "--control", os.environ["SL_CONTROL"], *words], check=True, capture_output=True)
+    subprocess.run([os.environ["SL_CTL"], "--control", os.environ["SL_CONTROL"], *words],
+                   check=True, capture_output=True)
 
 
 def connect(host, port=PORT):
@@ -50,7 +51,8 @@ def send_and_read(sock, data):
     sock.setblocking(False)
     deadline = time.monotonic() + 15
     while end is None:
-        r, w, _ = select.select([sock], [sock] if data else [], [], max(0, deadline - time.monotonic()))
+        r, w, _ = select.select([sock], [sock] if data else [], [],
+                                max(0, deadline - time.monotonic()))
         if not r and not w:
             return got, "timeout"
         try:
@@ -68,7 +70,8 @@ def send_and_read(sock, data):
 
 
 def split_answers(got):
-    """Returns status and body of each whole response, and whether no byte is left over."""
+    """Returns status and body of each whole response, and whether no byte is left
+    over."""
     out = []
     while b"\r\n\r\n" in got:
         head, _, got = got.partition(b"\r\n\r\n")
@@ -115,15 +118,16 @@ def lost(relay, host, times, size):
 
 
 def disorder(relay, host, how, size, last, model):
-    """Sends a request in reordered, doubled or overlapping segments. Reads a 429 to the end of its connection."""
+    """Sends a request in reordered, doubled or overlapping segments. Reads a 429 to the
+    end of its connection."""
     held = []
     changed = [0]
 
     def overlap(a, b):
         """A segment of the second half of a and the first half of b."""
         ai, bi = len(a.payload) // 2, (len(b.payload) + 1) // 2
-        segment = tcp_segment(a.src, a.dst, a.sport, a.dport, a.seq + ai, b.ack, b.flags, b.window, b.options,
-                              a.payload[ai:] + b.payload[:bi])
+        segment = tcp_segment(a.src, a.dst, a.sport, a.dport, a.seq + ai, b.ack, b.flags, b.window,
+                              b.options, a.payload[ai:] + b.payload[:bi])
         return a.frame[:14] + ip_packets(a.src, a.dst, segment)[0]
 
     def rule(s):
@@ -181,7 +185,8 @@ def disorder(relay, host, how, size, last, model):
 
 
 def serve_one(listener, first_answer, ready, then=b""):
-    """Accepts one connection. Answers its first head, then reads to the end and counts the bytes."""
+    """Accepts one connection. Answers its first head, then reads to the end and counts
+    the bytes."""
     sock, _ = listener.accept()
     got = b""
     seen = {"bytes": 0, "end": None}
@@ -208,19 +213,22 @@ def serve_one(listener, first_answer, ready, then=b""):
 
 
 class InFlight:
-    """A server with last bytes that the wire delays, or loses for good, while the next request is refused."""
+    """A server with last bytes that the wire delays, or loses for good, while the next
+    request is refused."""
 
     def __init__(self, relay, host, answer, forever):
         self.relay, self.host, self.forever = relay, host, forever
         self.held, self.released = [], False
-        self.sent, self.refused, self.ready = threading.Event(), threading.Event(), threading.Event()
+        self.sent, self.refused, self.ready = (threading.Event() for _ in range(3))
         self.tail = None
         with inside(S):
-            self.listener = socket.create_server((host, PORT), reuse_port=False, family=socket.AF_INET6 if ":" in host else
-                                                 socket.AF_INET)
+            self.listener = socket.create_server((host, PORT), reuse_port=False,
+                                                 family=socket.AF_INET6 if ":" in host
+                                                 else socket.AF_INET)
         self.seen = {}
         self.thread = threading.Thread(
-            target=lambda: self.seen.update(serve_one(self.listener, answer, self.ready)), daemon=True)
+            target=lambda: self.seen.update(serve_one(self.listener, answer, self.ready)),
+            daemon=True)
         self.thread.start()
 
     def rule(self, s):
@@ -250,9 +258,11 @@ class InFlight:
 
 
 def in_flight(relay, host, forever):
-    """The end of an answer is in flight when the next request of the connection is refused."""
+    """The end of an answer is in flight when the next request of the connection is
+    refused."""
     body = b'{"first":"' + b"a" * 3000 + b'"}'
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head %= len(body)
     case = InFlight(relay, host, head + body, forever)
     seen = [0]
     case.hold = False
@@ -286,9 +296,11 @@ def interim(relay, host, forever):
 
 def settle():
     """Waits until both ends have closed: without the relay, no frame passes."""
-    show = ["nsenter", f"--net=/run/netns/{S}", "ss", "-Htn", "state", "connected", "exclude", "time-wait", f"( sport = :{PORT} )"]
+    show = ["nsenter", f"--net=/run/netns/{S}", "ss", "-Htn", "state", "connected", "exclude",
+            "time-wait", f"( sport = :{PORT} )"]
     deadline = time.monotonic() + 3
-    while subprocess.run(show, capture_output=True, check=True).stdout and time.monotonic() < deadline:
+    while (subprocess.run(show, capture_output=True, check=True).stdout
+           and time.monotonic() < deadline):
         time.sleep(0.02)
 
 
@@ -298,7 +310,8 @@ def main():
     if name == "lost":
         out = lost(relay, host, int(rest[0]), int(rest[1]))
     elif name in ("reordered", "doubled", "overlapping"):
-        out = disorder(relay, host, name, int(rest[0]), rest[1] == "last", rest[2] if rest[2:] else "open")
+        out = disorder(relay, host, name, int(rest[0]), rest[1] == "last",
+                       rest[2] if rest[2:] else "open")
     elif name == "in-flight":
         out = in_flight(relay, host, rest[0] == "lost")
     else:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""names.py HOST PORT FIRST COUNT: sends one request for each of COUNT invented model names, on one connection. Head and body
-are one segment, because a server that answers by itself does not wait for a later body. Prints the statuses as JSON."""
+"""names.py HOST PORT FIRST COUNT: sends one request for each of COUNT invented model names, on one
+connection. Head and body are one segment, because a server that answers by itself does not wait for
+a later body. Prints the statuses as JSON."""
 
 import collections
 import http.client
@@ -15,7 +16,8 @@ def main():
     statuses = collections.Counter()
     for i in range(first, first + count):
         body = json.dumps({"model": f"invented-{i}", "max_tokens": 1})
-        sock.sendall((f"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        sock.sendall(("POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\n"
+                      "Content-Type: application/json\r\n"
                       f"Content-Length: {len(body)}\r\n\r\n{body}").encode())
         answer = http.client.HTTPResponse(sock, method="POST")
         answer.begin()

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-// Sends a request by the official OpenAI client: openai.mjs MODULES BASE-URL MODEL RETRIES plain|stream.
+// Sends a request by the official OpenAI client: openai.mjs MODULES BASE-URL MODEL RETRIES
+// plain|stream.
 // Prints one JSON object: the text, or the class of the thrown error with its headers.
 import { createRequire } from "node:module";
 
 const [modules, baseURL, model, retries, how] = process.argv.slice(2);
 const require = createRequire(`${modules}/`);
 const { OpenAI } = require("openai");
-const client = new OpenAI({ apiKey: "sk-dummy", baseURL, maxRetries: Number(retries), timeout: 20000 });
+const maxRetries = Number(retries);
+const client = new OpenAI({ apiKey: "sk-dummy", baseURL, maxRetries, timeout: 20000 });
 const out = { text: null, chunks: 0, error: null };
 
 try {

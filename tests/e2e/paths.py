@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Sends one request by an unusual path: paths.py HOW HOST FROM MODEL. HOW is
 
-raw, priority, qinq, options, extension, fragments, syn-data    frames of that kind from a packet socket on c0
-extensions-N, extensions-NxBYTES    N extension headers, of BYTES bytes each (default 8)
-both       the head on c0, the body on c2
-tun        a device without a link header: creates tun0 in the server's namespace, then waits for SIGUSR1
+raw, priority, qinq, options, extension, fragments, syn-data    frames of that kind from a packet
+socket on c0 extensions-N, extensions-NxBYTES    N extension headers, of BYTES bytes each (default
+8) both       the head on c0, the body on c2 tun        a device without a link header: creates tun0
+in the server's namespace, then waits for
+           SIGUSR1
 vlan       two VLAN tags that no kernel here accepts: packet sockets play client and server
-mptcp, tfo, options-N    the kernel's TCP: MPTCP, Fast Open, or N bytes of IPv4 options or IPv6 destination options
+mptcp, tfo, options-N    the kernel's TCP: MPTCP, Fast Open, or N bytes of IPv4 options or IPv6
+destination options
 
 Prints as JSON the status, the end of the connection, and whether every checksum was right.
 """
@@ -22,7 +24,8 @@ import sys
 import threading
 import time
 
-from rawtcp import ACK, FIN, PSH, RST, SYN, Client, Segment, Wire, inside, ip_packets, request, tcp_segment
+from rawtcp import (ACK, FIN, PSH, RST, SYN, Client, Segment, Wire, inside, ip_packets, request,
+                    tcp_segment)
 
 S, C = os.environ["SL_SERVER"], os.environ["SL_CLIENT"]
 
@@ -33,7 +36,8 @@ class Tun:
     def __init__(self, namespace, name):
         with inside(namespace):
             self.fd = os.open("/dev/net/tun", os.O_RDWR)
-            fcntl.ioctl(self.fd, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x1001))  # TUNSETIFF, IFF_TUN|IFF_NO_PI
+            # TUNSETIFF, IFF_TUN|IFF_NO_PI
+            fcntl.ioctl(self.fd, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x1001))
 
     def send(self, packet):
         os.write(self.fd, packet)
@@ -64,7 +68,8 @@ def finish(client):
 
 
 def extension(size):
-    """A destination options header of `size` bytes without its first byte. Its options are unknown ones to skip (RFC 8200 4.2)."""
+    """A destination options header of `size` bytes without its first byte. Its options are unknown
+    ones to skip (RFC 8200 4.2)."""
     out = bytes([size // 8 - 1])
     while len(out) < size - 1:
         n = min(255, size - 1 - len(out) - 2)
@@ -73,19 +78,22 @@ def extension(size):
 
 
 def by_packet_socket(how, host, source, model):
-    wire = Wire(C, "c0", os.environ["SL_SERVER_MAC"], tags={"priority": [(0x8100, 0)],
-                                                            "qinq": [(0x88A8, 0), (0x8100, 0)]}.get(how, ()))
+    tags = {"priority": [(0x8100, 0)], "qinq": [(0x88A8, 0), (0x8100, 0)]}
+    wire = Wire(C, "c0", os.environ["SL_SERVER_MAC"], tags=tags.get(how, ()))
     number, size = 0, 8
     if how.startswith("extension"):
         number, _, size = how.removeprefix("extension").removeprefix("s-").partition("x")
         number, size = int(number or 1), int(size or 8)
-    client = Client(wire, source, host, timestamps=how == "raw", ip_options=bytes.fromhex("94040000") if how == "options" else b"",
+    client = Client(wire, source, host, timestamps=how == "raw",
+                    ip_options=bytes.fromhex("94040000") if how == "options" else b"",
                     extension=extension(size), extensions=number)
     message = request(model, 900)
     if how == "syn-data":
-        # Data in the SYN, and other data after the handshake. RFC 9293 3.10.7.2 lets a server keep or drop it; Linux drops it.
-        for packet in ip_packets(source, host, tcp_segment(source, host, client.sport, 8000, client.first, 0, SYN, 65535,
-                                                           client.options(SYN), request("open"))):
+        # Data in the SYN, and other data after the handshake. RFC 9293 3.10.7.2 lets a server keep
+        # or drop it; Linux drops it.
+        syn = tcp_segment(source, host, client.sport, 8000, client.first, 0, SYN, 65535,
+                          client.options(SYN), request("open"))
+        for packet in ip_packets(source, host, syn):
             wire.send(packet)
         client.pump(2, lambda: client.next is not None)
         client.seq = client.first + 1
@@ -128,14 +136,17 @@ def by_socket(how, host, source, model):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with inside(C):
         sock = socket.socket(family, socket.SOCK_STREAM, 262 if how == "mptcp" else 0)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))  # stays blocking, as Fast Open needs it
+    # and blocking, for Fast Open's sake
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO,
+                    struct.pack("ll", 5, 0))  # stays blocking, as Fast Open needs it
     sock.bind((source, 0))
     if how.startswith("options-"):
         n = int(how[8:])
         if family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, 4, b"\1" * n)  # IP_OPTIONS
         else:  # IPV6_DSTOPTS, with an unknown option to skip
-            sock.setsockopt(socket.IPPROTO_IPV6, 59, bytes([0, n // 8 - 1, 0x1E, n - 4]) + bytes(n - 4))
+            sock.setsockopt(socket.IPPROTO_IPV6, 59,
+                            bytes([0, n // 8 - 1, 0x1E, n - 4]) + bytes(n - 4))
     message = request(model, 900)
     if how == "tfo":
         sock.sendto(message, 0x20000000, (host, 8000))  # MSG_FASTOPEN
@@ -154,13 +165,15 @@ def by_socket(how, host, source, model):
         end = type(error).__name__
     out = {"status": got.decode("latin-1")[9:12], "end": end}
     if how.startswith("options-"):
-        out["sent_again"] = struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        out["sent_again"] = struct.unpack_from("I", info, 100)[0]
     sock.close()
     return out
 
 
 def by_vlan(host, source, model):
-    """Client and server on packet sockets, with the tags 100 and 200. The server's host has s0 only."""
+    """Client and server on packet sockets, with the tags 100 and 200. The server's host has s0
+    only."""
     tags = [(0x88A8, 100), (0x8100, 200)]
     up = Wire(C, "c0", os.environ["SL_SERVER_MAC"], tags)
     down = Wire(S, "s0", os.environ["SL_CLIENT_MAC"], tags)
@@ -177,7 +190,8 @@ def by_vlan(host, source, model):
                 continue
             seen.append(s)
             if s.flags & SYN:
-                for packet in ip_packets(host, source, tcp_segment(host, source, 8000, s.sport, 7000, s.seq + 1, SYN | ACK)):
+                answer = tcp_segment(host, source, 8000, s.sport, 7000, s.seq + 1, SYN | ACK)
+                for packet in ip_packets(host, source, answer):
                     down.send(packet)
 
     thread = threading.Thread(target=serve)
@@ -187,7 +201,8 @@ def by_vlan(host, source, model):
     out = finish(client)
     stop.set()
     thread.join()
-    # The packet socket sees frames before sluice does. The result is the RST that sluice made for the server.
+    # The packet socket sees frames before sluice does. The result is the RST that sluice made
+    # for the server.
     resets = [s for s in seen if s.flags & RST]
     out["server_rst_at"] = [(s.seq - client.first - 1) & 0xFFFFFFFF for s in resets]
     out["server_tags"] = sorted({str(s.tags) for s in resets})

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Clients and servers with socket behaviour that curl and loadgen lack: they stop reading, send slowly, leave in mid-stream, or
-report the exact end of a connection. Each prints one JSON object. peers.py --help lists commands and options.
+"""Clients and servers with socket behaviour that curl and loadgen lack: they stop reading, send
+slowly, leave in mid-stream, or report the exact end of a connection. Each prints one JSON object.
+peers.py --help lists commands and options.
 """
 
 import argparse
@@ -128,7 +129,8 @@ def cmd_connect(args):
 
 
 def cmd_lapse(args):
-    """Connects in a loop until a connection succeeds after a refused one. Returns each error, and times of the clock."""
+    """Connects in a loop until a connection succeeds after a refused one. Returns each
+    error, and times of the clock."""
     errors, last_refused = [], 0
     while True:
         begin = time.monotonic_ns()
@@ -136,7 +138,8 @@ def cmd_lapse(args):
             connect(args, args.timeout).close()
             errors.append(None)
             if last_refused:
-                return {"errors": errors, "last_refused": last_refused, "served_again": time.monotonic_ns()}
+                return {"errors": errors, "last_refused": last_refused,
+                        "served_again": time.monotonic_ns()}
         except OSError as caught:
             errors.append(name_of(caught))
             last_refused = begin
@@ -188,7 +191,8 @@ def ending_of_stream(sock, got):
 
 
 def cmd_slow_uploader(args):
-    """Sends a request in pieces over --pause seconds, then reads the answer. `ms` is the time from the last piece to the end."""
+    """Sends a request in pieces over --pause seconds, then reads the answer. `ms` is the time from
+    the last piece to the end."""
     sock = connect(args, 30)
     body = body_of(args)
     message = request_of(args, len(body)) + body
@@ -203,8 +207,8 @@ def cmd_slow_uploader(args):
 
 
 def cmd_modes(args):
-    """Sends `set mode=enforce` and `set mode=shadow` to the control socket --out, --count times. After each answer, sends a
-    request at once on an open connection. Returns the statuses."""
+    """Sends `set mode=enforce` and `set mode=shadow` to the control socket --out, --count times.
+    After each answer, sends a request at once on an open connection. Returns the statuses."""
     control = socket.socket(socket.AF_UNIX)
     control.connect(args.out)
     body = body_of(args)
@@ -222,7 +226,8 @@ def cmd_modes(args):
 
 
 def cmd_leave(args):
-    """Opens --count streams and waits for their first bytes. After a line on stdin, leaves them as --how says."""
+    """Opens --count streams and waits for their first bytes. After a line on stdin, leaves them as
+    --how says."""
     socks = []
     body = body_of(args)
     for _ in range(args.count):
@@ -247,7 +252,8 @@ def cmd_leave(args):
 
 
 def cmd_serve(args):
-    """A server of a fixed stream: --steps chunks, --gap seconds apart, the same for every request."""
+    """A server of a fixed stream: --steps chunks, --gap seconds apart, the same for every
+    request."""
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -258,7 +264,8 @@ def cmd_serve(args):
     pieces = []
     for i in range(args.steps):
         text = "".join(chr(33 + (i * 7 + n) % 90) for n in range(1 + i * 37 % 400))
-        event = ("data: " + json.dumps({"i": i, "choices": [{"delta": {"content": text}}]}) + "\n\n").encode()
+        event = ("data: " + json.dumps({"i": i, "choices": [{"delta": {"content": text}}]})
+                 + "\n\n").encode()
         pieces.append(b"%x\r\n%s\r\n" % (len(event), event))
     pieces.append(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
     live = {}  # socket → [index of the next piece, its time]
@@ -310,8 +317,9 @@ def cmd_serve(args):
 
 def cmd_echo(args):
     """A server that echoes every byte."""
-    listener = socket.create_server((args.host, args.port), family=socket.AF_INET6 if ":" in args.host else
-                                    socket.AF_INET)
+    listener = socket.create_server((args.host, args.port),
+                                    family=socket.AF_INET6 if ":" in args.host
+                                    else socket.AF_INET)
     print("ready", flush=True)
     while True:
         sock, _ = listener.accept()

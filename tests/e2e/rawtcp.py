@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""TCP on packet sockets, for traffic that no kernel sends: overlapping or reordered segments, VLAN tags, IP options,
-extension headers, fragments, withheld acknowledgements.
+"""TCP on packet sockets, for traffic that no kernel sends: overlapping or reordered segments, VLAN
+tags, IP options, extension headers, fragments, withheld acknowledgements.
 
-A Client uses an address that its namespace does not have, so that no kernel answers for it. A Wire is one interface.
-inside() lets one process use several network namespaces: a socket stays in the namespace of its creation.
+A Client uses an address that its namespace does not have, so that no kernel answers for it. A Wire
+is one interface. inside() lets one process use several network namespaces: a socket stays in the
+namespace of its creation.
 """
 
 import contextlib
@@ -62,8 +63,9 @@ def tcp_segment(src, dst, sport, dport, seq, ack, flags, window=65535, options=b
 
 
 def ip_packets(src, dst, segment, ip_options=b"", extension=b"", extensions=0, fragment=0):
-    """IP packets that carry the segment: one, or several fragments of at most `fragment` bytes. `extension` is an IPv6
-    destination options header without its first byte; `extensions` is the number of such headers."""
+    """IP packets that carry the segment: one, or several fragments of at most `fragment` bytes.
+    `extension` is an IPv6 destination options header without its first byte; `extensions` is the
+    number of such headers."""
     a, b = packed(src), packed(dst)
     parts = [segment]
     ident = random.getrandbits(16)
@@ -74,8 +76,10 @@ def ip_packets(src, dst, segment, ip_options=b"", extension=b"", extensions=0, f
     for i, part in enumerate(parts):
         more = i < len(parts) - 1
         if len(a) == 4:
-            head = struct.pack("!BBHHHBBH4s4s", 0x45 + len(ip_options) // 4, 0, 20 + len(ip_options) + len(part),
-                               ident, (0x2000 if more else 0) | at // 8, 64, 6, 0, a, b) + ip_options
+            head = struct.pack("!BBHHHBBH4s4s", 0x45 + len(ip_options) // 4, 0,
+                               20 + len(ip_options) + len(part), ident,
+                               (0x2000 if more else 0) | at // 8, 64, 6, 0, a, b)
+            head += ip_options
             out.append(head[:10] + struct.pack("!H", checksum(head)) + head[12:] + part)
         else:
             after, kind = part, 6
@@ -102,20 +106,23 @@ class Segment:
         if packet[0] >> 4 == 4:
             if packet[9] != 6:
                 return None
-            self.src, self.dst = (socket.inet_ntop(socket.AF_INET, packet[i:i + 4]) for i in (12, 16))
+            self.src, self.dst = (socket.inet_ntop(socket.AF_INET, packet[i:i + 4])
+                                  for i in (12, 16))
             tcp = packet[(packet[0] & 15) * 4:struct.unpack("!H", packet[2:4])[0]]
             pseudo = packet[12:20] + struct.pack("!BBH", 0, 6, len(tcp))
         elif packet[0] >> 4 == 6:
             if packet[6] != 6:
                 return None
-            self.src, self.dst = (socket.inet_ntop(socket.AF_INET6, packet[i:i + 16]) for i in (8, 24))
+            self.src, self.dst = (socket.inet_ntop(socket.AF_INET6, packet[i:i + 16])
+                                  for i in (8, 24))
             tcp = packet[40:40 + struct.unpack("!H", packet[4:6])[0]]
             pseudo = packet[8:40] + struct.pack("!IHBB", len(tcp), 0, 0, 6)
         else:
             return None
         if len(tcp) < 20:
             return None
-        self.sport, self.dport, self.seq, self.ack, doff, self.flags, self.window = struct.unpack("!HHIIBBH", tcp[:16])
+        fields = struct.unpack("!HHIIBBH", tcp[:16])
+        self.sport, self.dport, self.seq, self.ack, doff, self.flags, self.window = fields
         self.options, self.payload = tcp[20:(doff >> 4) * 4], tcp[(doff >> 4) * 4:]
         self.whole = not partial and checksum(pseudo + tcp) == 0
         self.end = self.seq + len(self.payload) + bool(self.flags & FIN) + bool(self.flags & SYN)
@@ -174,10 +181,11 @@ class Wire:
 
 
 class Client:
-    """The client of one connection. `seq` is the next sequence number to send, `got` the bytes received in order."""
+    """The client of one connection. `seq` is the next sequence number to send, `got` the bytes
+    received in order."""
 
-    def __init__(self, wire, src, dst, port=8000, sport=None, timestamps=False, wscale=7, window=65535, mss=1400,
-                 ip_options=b"", extension=b"", extensions=0):
+    def __init__(self, wire, src, dst, port=8000, sport=None, timestamps=False, wscale=7,
+                 window=65535, mss=1400, ip_options=b"", extension=b"", extensions=0):
         self.wire, self.src, self.dst, self.port = wire, src, dst, port
         self.sport = sport or random.randrange(20000, 30000)
         self.first = self.seq = random.getrandbits(31)
@@ -201,12 +209,13 @@ class Client:
 
     def segment(self, flags, seq, payload=b"", ack=None):
         ack = (self.next or 0) if ack is None else ack
-        return tcp_segment(self.src, self.dst, self.sport, self.port, seq, ack if flags & ACK else 0, flags,
-                           self.window, self.options(flags), payload)
+        return tcp_segment(self.src, self.dst, self.sport, self.port, seq,
+                           ack if flags & ACK else 0, flags, self.window, self.options(flags),
+                           payload)
 
     def emit(self, flags, seq=None, payload=b"", ack=None, fragment=0):
-        for packet in ip_packets(self.src, self.dst, self.segment(flags, self.seq if seq is None else seq, payload, ack),
-                                 fragment=fragment, **self.how):
+        segment = self.segment(flags, self.seq if seq is None else seq, payload, ack)
+        for packet in ip_packets(self.src, self.dst, segment, fragment=fragment, **self.how):
             self.wire.send(packet)
 
     def send(self, data, size=None, flags=ACK | PSH):
@@ -232,7 +241,8 @@ class Client:
         return True
 
     def pump(self, timeout, until=lambda: False):
-        """Receives segments until the condition holds or the time is up. Acknowledges them if `acking`."""
+        """Receives segments until the condition holds or the time is up. Acknowledges them if
+        `acking`."""
         deadline = time.monotonic() + timeout
         while not until():
             left = deadline - time.monotonic()
@@ -289,7 +299,8 @@ class Client:
 
 
 def request(model, length=0, path="/v1/chat/completions", last=False, extra=""):
-    """A whole request. Its body is padded to `length`, with the model at its start or its end."""
+    """A whole request. Its body is padded to `length`, with the model at its start or its
+    end."""
     name, pad = f'"model":"{model}"', '"prompt":"' + "x" * max(0, length - len(model) - 60) + '"'
     body = "{" + (pad + "," + name if last else name + "," + pad) + ',"max_tokens":2}'
     return (f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{extra}"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""A wire between two network namespaces that loses, delays, duplicates and reorders by a rule. A thread copies frames between
-two packet sockets and calls the rule for each segment, in the order of arrival.
+"""A wire between two network namespaces that loses, delays, duplicates and reorders by a rule. A
+thread copies frames between two packet sockets and calls the rule for each segment, in the order of
+arrival.
 
-A rule is a function of the segment; the field `up` is true if the client sent it. It returns the frames to send instead, or
-None to send the segment's own frame.
+A rule is a function of the segment; the field `up` is true if the client sent it. It returns the
+frames to send instead, or None to send the segment's own frame.
 """
 
 import select

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Raw connections of test_spoof. spoof.py third HOST FROM MODEL sends a request in the third segment of the handshake.
-spoof.py blind HOST FROM MODEL sends one that acknowledges a wrong number instead of the SYN-ACK's.
+"""Raw connections of test_spoof. spoof.py third HOST FROM MODEL sends a request in the third
+segment of the handshake. spoof.py blind HOST FROM MODEL sends one that acknowledges a wrong number
+instead of the SYN-ACK's.
 """
 
 import json

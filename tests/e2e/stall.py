@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Clients that stall their own stream. stall.py HOW HOST FROM MODEL TOKENS opens a stream and prints "begun" after its first
-bytes. Until SIGUSR1, for 30 s at most, the client
+"""Clients that stall their own stream. stall.py HOW HOST FROM MODEL TOKENS opens a stream and
+prints "begun" after its first bytes. Until SIGUSR1, for 30 s at most, the client
 
 zero    reads nothing, with a small buffer, so that its window shuts;
 noack   acknowledges nothing, with an open window, by a packet socket.
 
-Then it reads to the end. stall.py slow HOST FROM MODEL SECONDS sends a request at one byte every 50 ms, prints "begun" in
-the middle, and reads the answer. Each prints as JSON the bytes, the tokens and the kind of end.
+Then it reads to the end. stall.py slow HOST FROM MODEL SECONDS sends a request at one byte every 50
+ms, prints "begun" in the middle, and reads the answer. Each prints as JSON the bytes, the tokens
+and the kind of end.
 """
 
 import json
@@ -38,7 +39,8 @@ def main():
     signal.signal(signal.SIGUSR1, lambda *_: go.set())
     message = stream_request(model, 3 if how == "slow" else int(number))
     if how == "noack":
-        client = Client(Wire(os.environ["SL_CLIENT"], "c0", os.environ["SL_SERVER_MAC"]), source, host)
+        wire = Wire(os.environ["SL_CLIENT"], "c0", os.environ["SL_SERVER_MAC"])
+        client = Client(wire, source, host)
         client.connect()
         client.send(message)
         client.pump(5, lambda: client.got.count(b"data:") > 3)
@@ -50,7 +52,8 @@ def main():
         client.acking = True
         client.emit(ACK)
         client.pump(20, lambda: client.got.endswith(END) or client.rst)
-        got, end = client.got, "rst" if client.rst else "whole" if client.got.endswith(END) else "cut"
+        got = client.got
+        end = "rst" if client.rst else "whole" if got.endswith(END) else "cut"
         client.close()
     else:
         with inside(os.environ["SL_CLIENT"]):

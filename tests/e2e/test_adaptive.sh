@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Policy adaptive: sluice refuses the load that the server cannot serve within its target, before it queues. Admitted requests
-# are served to their end. All slots are free after the load, and the policy's state survives the daemon.
+# Policy adaptive: sluice refuses the load that the server cannot serve within its target, before it
+# queues. Admitted requests are served to their end. All slots are free after the load, and the
+# policy's state survives the daemon.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -21,11 +22,14 @@ holds "the excess over capacity is refused" \
 	"j('heavy')['status'].get('429', 0) > 300 and j('heavy')['completed'] > 90 and
 	 j('heavy')['completed'] + j('heavy')['status']['429'] == 900"
 holds "the policy is the reason for every refusal" \
-	"sum(s['rejected_by_reason'][x] for x in ('ttft', 'in-flight', 'client-share')) == r['rejected'] == j('heavy')['status']['429']"
+	"sum(s['rejected_by_reason'][x] for x in ('ttft', 'in-flight', 'client-share')) ==
+	 r['rejected'] == j('heavy')['status']['429']"
 holds "every 429 has a Retry-After of 1 to 60 s" \
-	"j('heavy')['retry_after_s']['missing'] == 0 and 1 <= j('heavy')['retry_after_s']['min'] <= j('heavy')['retry_after_s']['max'] <= 60"
+	"j('heavy')['retry_after_s']['missing'] == 0 and
+	 1 <= j('heavy')['retry_after_s']['min'] <= j('heavy')['retry_after_s']['max'] <= 60"
 holds "status shows the policy's ceiling as the limit" "m['llama']['limit'] >= 2"
-holds --within 5 "all slots are free after the load" "m['llama']['in_flight'] == 0 and m['llama']['waiting'] == 0"
+holds --within 5 "all slots are free after the load" \
+	"m['llama']['in_flight'] == 0 and m['llama']['waiting'] == 0"
 
 limit=$(value "m['llama']['limit']")
 finish "$DAEMON" KILL

@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 5: a reset is immediate. connect() from a blocked address fails at once with ECONNREFUSED. A drop gets no answer.
-# Other clients are served meanwhile, and a rule ends at its stated time. The case runs with each hook that refuses SYNs: tc
-# alone, native XDP, and generic XDP on kernels before 6.9, where sluice uses it.
+# Invariant 5: a reset is immediate. connect() from a blocked address fails at once with
+# ECONNREFUSED. A drop gets no answer. Other clients are served meanwhile, and a rule ends at its
+# stated time. The case runs with each hook that refuses SYNs: tc alone, native XDP, and generic XDP
+# on kernels before 6.9, where sluice uses it.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 mock --model m,prefill-ms=5,token-ms=1,tokens=2
 witness
-# A veth delivers the packets of XDP_TX only if its peer has an XDP program, too. This one passes everything.
+# A veth delivers the packets of XDP_TX only if its peer has an XDP program, too.
+# This one passes everything.
 pass_at_peer() {
 	clang -O2 -target bpf -x c -c - -o "$T/pass.o" <<<'
 		__attribute__((section("xdp"), used)) int pass(void *packet) { return 2; }
@@ -61,8 +63,9 @@ for xdp in "${doors[@]}"; do
 	ctl block "$C4" >/dev/null
 	before=$(value "[w['in'], s['connections']['dropped']]")
 	start dropped "$C" "$PY" "$HERE/peers.py" connect "$S4" "$PORT" --bind "$C4" --timeout 60
-	await 5 "s['connections']['dropped'] >= $before[1] + 2"
-	holds "a dropped SYN gets no answer and is counted ($at)" "w['in'] == $before[0]"
+	await 5 "s['connections']['dropped'] >= ${before}[1] + 2"
+	holds "a dropped SYN gets no answer and is counted ($at)" \
+		"w['in'] == ${before}[0]"
 	ctl clear "$C4" >/dev/null
 	wait "$PID"
 	check "its connection is established once the block is gone ($at)" \
@@ -80,7 +83,8 @@ for xdp in "${doors[@]}"; do
 	sed 1d "$T/lapse.log" >"$T/lapse.json"
 	holds "a block for a second blocks ($at)" "'ECONNREFUSED' in j('lapse')['errors']"
 	holds "the block lasts that second ($at)" "j('lapse')['served_again'] >= $began + 10**9"
-	holds "the block ends by itself ($at)" "j('lapse')['last_refused'] <= $done + 10**9 and j('lapse')['errors'][-1] is None"
+	holds "the block ends by itself ($at)" \
+		"j('lapse')['last_refused'] <= $done + 10**9 and j('lapse')['errors'][-1] is None"
 	holds --within 3 "the block leaves no rule ($at)" "ctl('clients')['rules'] == []"
 	ctl detach >/dev/null
 	wait "$DAEMON" || true
@@ -105,16 +109,19 @@ check "an exemption within a blocked network ends at its time" \
 ctl detach >/dev/null
 wait "$DAEMON" || true
 
-# sluice reads no requests of an opaque service. While its model is shut, sluice refuses connections.
+# sluice reads no requests of an opaque service. While its model is shut, sluice refuses
+# connections.
 sluice --listen "$PORT=m" --protocol opaque --action reset
-load --connect "$S4:$PORT" --model m --plain --requests 3 >"$T/opaque.json" # not streamed: the head of a stream would come at once
+# not streamed: the head of a stream would come at once
+load --connect "$S4:$PORT" --model m --plain --requests 3 >"$T/opaque.json"
 holds --within 3 "an opaque service is timed, except for the first burst of a connection" \
 	"j('opaque')['completed'] == 3 and m['m']['ttft_samples'] == 2"
 ctl set policy=ema-flag >/dev/null
 ctl set --model m ttft=1ms tau=1h >/dev/null
 await 2 "not m['m']['open']"
 connects "$S4" "$C4"
-holds "connect() to a shut opaque service fails with ECONNREFUSED" "j('connect')['error'] == 'ECONNREFUSED'"
+holds "connect() to a shut opaque service fails with ECONNREFUSED" \
+	"j('connect')['error'] == 'ECONNREFUSED'"
 open_again m
 check "connect() succeeds again when the service opens" served "$S4" "$C4"
 

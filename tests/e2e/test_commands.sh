@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# The command line. A wrong value gives one clear line, exit status 2, and nothing attached. A failure names its cause. Every
-# --json parses. A changed value acts at once.
+# The command line. A wrong value gives one clear line, exit status 2, and nothing attached. A
+# failure names its cause. Every --json parses. A changed value acts at once.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -13,12 +13,14 @@ sys.exit(f"attached: {left}" if left else 0)' || return 1
 	! on "$S" tc qdisc show | grep clsact
 }
 
-# fails STATUS TEXT ARGUMENT…: sluiced ends with that status and one line that contains TEXT, and attaches nothing.
+# fails STATUS TEXT ARGUMENT…: sluiced ends with that status and one line that contains TEXT, and
+# attaches nothing.
 fails() {
 	local want=$1 text=$2 status=0 output
 
 	shift 2
-	output=$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off "$@" \
+	output=$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" \
+		--metrics off "$@" \
 		2>&1 </dev/null 9>&-) || status=$?
 	[[ $status == "$want" ]] || { echo "exit status $status, not $want: $output"; return 1; }
 	[[ $(wc -l <<<"$output") == 1 ]] || { echo "more than a line: $output"; return 1; }
@@ -32,9 +34,11 @@ check "an unknown option is named" fails 2 --nonsense "${good[@]}" --nonsense 1
 check "a port out of range is named" fails 2 70000 --interface s0 --listen 70000
 check "a malformed address is named" fails 2 10.0.0.300 --interface s0 --listen 10.0.0.300:8000
 check "an unknown protocol is named" fails 2 gopher "${good[@]}" --protocol gopher
-check "a threshold that is not a number is named" fails 2 ttft-threshold-ms "${good[@]}" --ttft-threshold-ms fast
+check "a threshold that is not a number is named" fails 2 ttft-threshold-ms "${good[@]}" \
+	--ttft-threshold-ms fast
 check "a negative threshold is refused" fails 2 itl-threshold-ms "${good[@]}" --itl-threshold-ms -3
-check "a time constant of zero is refused" fails 2 time-constant-secs "${good[@]}" --time-constant-secs 0
+check "a time constant of zero is refused" fails 2 time-constant-secs "${good[@]}" \
+	--time-constant-secs 0
 check "a wrong truth value is named" fails 2 maybe "${good[@]}" --per-model-limits maybe
 check "an unknown policy is named" fails 2 hope "${good[@]}" --policy hope
 check "an unknown action is named" fails 2 shout "${good[@]}" --action shout
@@ -54,46 +58,63 @@ check "a wrong value in the environment is named by its variable" \
 		$(declare -p NS S B PIN T PY good); fails 2 soon \"\${good[@]}\""
 check "an interface that does not exist is named" fails 2 nosuch0 --interface nosuch0 --listen 8000
 same "--help is no error" 0 "$("$B/sluiced" --help >"$T/help"; echo $?)"
-check "--help names every option" bash -c "for o in config interface listen protocol ttft-threshold-ms itl-threshold-ms \
-	time-constant-secs per-model-limits policy action mode lease-ms pin-dir control metrics xdp; do
+check "--help names every option" \
+	bash -c "for o in config interface listen protocol ttft-threshold-ms itl-threshold-ms \
+	time-constant-secs per-model-limits policy action mode lease-ms pin-dir control metrics \
+	xdp; do
 	grep -q -- \"--\$o\" '$T/help' || exit 1; done"
 
 # The command line overrides the environment, which overrides the file.
-printf 'interfaces: [s0]\nlisten: [8000]\nttft-threshold-ms: 100\nitl-threshold-ms: 100\nlease-ms: 1000\n' >"$T/sluice.yaml"
+cat >"$T/sluice.yaml" <<CONF
+interfaces: [s0]
+listen: [8000]
+ttft-threshold-ms: 100
+itl-threshold-ms: 100
+lease-ms: 1000
+CONF
 interfaces=()
 SLUICE_ITL_THRESHOLD_MS=200 SLUICE_LEASE_MS=2000 sluice --config "$T/sluice.yaml" --lease-ms 4000
 holds "the command line overrides the environment, which overrides the file" \
-	"[s['global']['ttft_threshold_ms'], s['global']['itl_threshold_ms'], s['lease_ms']] == [100, 200, 4000]"
+	"[s['global']['ttft_threshold_ms'], s['global']['itl_threshold_ms'], s['lease_ms']] ==
+	 [100, 200, 4000]"
 ctl detach >/dev/null
 wait "$DAEMON" || true
 
-# The XDP hook is taken by another program. A required XDP mode is an error with its cause, and the other program stays.
+# The XDP hook is taken by another program. A required XDP mode is an error with its cause, and
+# the other program stays.
 clang -O2 -target bpf -x c -c - -o "$T/theirs.o" <<<'
 	__attribute__((section("xdp"), used)) int theirs(void *packet) { return 2; }
 	char terms[] __attribute__((section("license"), used)) = "Dual BSD/GPL";'
 on "$S" ip link set dev s0 xdp obj "$T/theirs.o" sec xdp
 status=0
-output=$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off "${good[@]}" \
-	--xdp native 2>&1 9>&-) || status=$?
+output=$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics \
+	off \
+	"${good[@]}" --xdp native 2>&1 9>&-) || status=$?
 same "a taken XDP hook is an error if XDP is required" 2 "$status"
-check "the error is one line and names the interface" bash -c '[[ $1 == *s0* && $(wc -l <<<"$1") == 1 ]]' - "$output"
+# shellcheck disable=SC2016 # the inner shell expands it
+check "the error is one line and names the interface" \
+	bash -c '[[ $1 == *s0* && $(wc -l <<<"$1") == 1 ]]' - "$output"
 check "the other program stays" bash -c "nsenter --net=$NS/$S ip link show s0 | grep -q 'prog/xdp'"
 check "nothing of sluice stays" test ! -e "$PIN"
 interfaces=(s0)
 sluice --listen "$PORT"
-holds "by default, sluice then does without XDP" "s['interfaces'][0]['xdp'] == 'off' and s['interfaces'][0]['tc']"
+holds "by default, sluice then does without XDP" \
+	"s['interfaces'][0]['xdp'] == 'off' and s['interfaces'][0]['tc']"
 ctl detach >/dev/null
 wait "$DAEMON" || true
-check "the other program has survived that, too" bash -c "nsenter --net=$NS/$S ip link show s0 | grep -q 'prog/xdp'"
+check "the other program has survived that, too" \
+	bash -c "nsenter --net=$NS/$S ip link show s0 | grep -q 'prog/xdp'"
 on "$S" ip link set dev s0 xdp off
 
 # An unprivileged user.
 chmod 711 "$T"
 status=0
 cp "$B/sluiced" "$B/sluicectl" "$T/" # nobody may not be able to read the checkout
-output=$(on "$S" setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all \
-	timeout 100 "$T/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off "${good[@]}" 2>&1 9>&-) || status=$?
+output=$(on "$S" setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \
+	--bounding-set=-all timeout 100 "$T/sluiced" --pin-dir "$PIN" \
+	--control "$T/control.sock" --metrics off "${good[@]}" 2>&1 9>&-) || status=$?
 same "without privilege the daemon fails" 2 "$status"
+# shellcheck disable=SC2016 # the inner shell expands it
 check "it names the missing privilege, in one line" bash -c \
 	'[[ $(wc -l <<<"$1") == 1 && $1 =~ (root|rivilege|CAP_|ermi) ]]' - "$output"
 
@@ -114,21 +135,25 @@ await 3 "m['m']['ttft_samples'] > 0"
 same "an unknown command is exit status 2" 2 "$(code frobnicate)"
 same "set without a value is exit status 2" 2 "$(code set)"
 same "block without a client is exit status 2" 2 "$(code block)"
-same "a malformed client is an error" 1 "$([[ $(code block nobody) =~ ^[12]$ ]] && echo 1)"
+same "a malformed client is an error" 1 \
+	"$([[ $(code block nobody) =~ ^[12]$ ]] && echo 1)"
 same "set policy=fastest is refused by the daemon" 1 "$(code set policy=fastest)"
 check "the error lists the policies" grep -q "adaptive, ema-flag" "$T/output"
 same "an unknown key is refused" 1 "$(code set colour=blue)"
 same "a wrong value is refused" 1 "$(code set ttft=quick)"
 same "set with one wrong value of several fails" 1 "$(code set tau=9s ttft=quick)"
-holds "the failed command has changed nothing" "s['global']['time_constant_secs'] == 15 and m['m']['open']"
+holds "the failed command has changed nothing" \
+	"s['global']['time_constant_secs'] == 15 and m['m']['open']"
 for what in status models clients services; do
-	check "$what --json is JSON" bash -c "'$B/sluicectl' --control '$T/control.sock' $what --json | $PY -m json.tool"
-	check "$what prints text" bash -c "[[ \$('$B/sluicectl' --control '$T/control.sock' $what | wc -l) -gt 0 ]]"
+	check "$what --json is JSON" \
+		bash -c "'$B/sluicectl' --control '$T/control.sock' $what --json | $PY -m json.tool"
+	check "$what prints text" \
+		bash -c "[[ \$('$B/sluicectl' --control '$T/control.sock' $what | wc -l) -gt 0 ]]"
 done
 check "the socket has mode 660" bash -c "[[ \$(stat -c %a '$T/control.sock') == 660 ]]"
 status=0
-setpriv --reuid 65534 --regid 65534 --clear-groups "$T/sluicectl" --control "$T/control.sock" status \
-	>"$T/output" 2>&1 || status=$?
+setpriv --reuid 65534 --regid 65534 --clear-groups "$T/sluicectl" --control "$T/control.sock" \
+	status >"$T/output" 2>&1 || status=$?
 same "a user without access to the socket gets exit status 3" 3 "$status"
 check "the error names the permission" grep -qi 'permission' "$T/output"
 
@@ -136,7 +161,8 @@ check "the error names the permission" grep -qi 'permission' "$T/output"
 ctl set policy=ema-flag >/dev/null
 ctl set --model m ttft=1ms tau=1h >/dev/null
 same "set acts on the next request" 429 \
-	"$(on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --json '{"model":"m"}' "http://$S4:$PORT/v1/chat/completions")"
+	"$(on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --json \
+	'{"model":"m"}' "http://$S4:$PORT/v1/chat/completions")"
 ctl set mode=shadow >/dev/null
 load --connect "$S4:$PORT" --model m --requests 3 >"$T/shadow.json"
 holds "in shadow mode all pass, and sluice counts shadow refusals" \
@@ -144,11 +170,14 @@ holds "in shadow mode all pass, and sluice counts shadow refusals" \
 ctl set mode=enforce >/dev/null
 ctl set --model m ttft=none >/dev/null
 same "set opens the model for the next request" 200 \
-	"$(on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --json '{"model":"m"}' "http://$S4:$PORT/v1/chat/completions")"
+	"$(on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --json \
+	'{"model":"m"}' "http://$S4:$PORT/v1/chat/completions")"
 
 # A second daemon at the same pins.
 status=0
-output=$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/second.sock" --metrics off "${good[@]}" \
+output=$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/second.sock" --metrics \
+	off \
+	"${good[@]}" \
 	2>&1 9>&-) || status=$?
 same "a second daemon at the same pins is refused" 2 "$status"
 holds "the first daemon continues" "s['interfaces'][0]['tc']"

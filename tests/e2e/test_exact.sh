@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Quotas are exact. Clients that send from all CPUs at once get burst + rate · T requests and not one more, by the server's
-# count. A client that waits for Retry-After is served, every time. Spoofed packets spend nobody's budget. A gateway with a
-# counter in Redis (a model of one) has two faults that sluice does not have.
+# Quotas are exact. Clients that send from all CPUs at once get burst + rate · T
+# requests and not one more, by the server's count. A client that waits for Retry-After is served,
+# every time. Spoofed packets spend nobody's budget. A gateway with a counter in Redis (a model of
+# one) has two faults that sluice does not have.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
@@ -14,8 +15,9 @@ THREADS=$((2 * $(nproc) > 8 ? 8 : 2 * $(nproc)))
 "${CC:-cc}" -O2 -Wall -Wextra -Werror -pthread "$HERE/greedy.c" -o "$T/greedy"
 "${CC:-cc}" -O2 -Wall -Wextra -Werror "$HERE/flood.c" -o "$T/flood"
 
-# Clients: requests a second, burst. A full budget does not grow. So a burst must last longer than a client's longest pause on
-# a busy machine: three seconds, since a SYN that a full backlog drops is retransmitted after one.
+# Clients: requests a second, burst. A full budget does not grow. So a burst must last
+# longer than a client's longest pause on a busy machine: three seconds, since a SYN that a full
+# backlog drops is retransmitted after one.
 rates=(1/1s 2/1s 5/1s 20/1s 50/1s)
 bursts=(3 6 15 60 150)
 SEED=$((RANDOM * 32768 + RANDOM))
@@ -67,19 +69,22 @@ wait "$STORM4" "$PID"
 "$PY" - "$T" >"$T/sum.json" <<'END'
 import json, math, sys
 T = sys.argv[1]
-rates = {"storm0": (1, 3), "storm1": (2, 6), "storm2": (5, 15), "storm3": (20, 60), "storm4": (50, 150), "storm6": (25, 75)}
+rates = {"storm0": (1, 3), "storm1": (2, 6), "storm2": (5, 15), "storm3": (20, 60),
+         "storm4": (50, 150), "storm6": (25, 75)}
 rows = []
 for name in "storm4", "storm6":
     for c in json.load(open(f"{T}/{name}.log")):
         rate, burst = rates[c["model"]]
         interval = 1e9 / rate
-        # The client's clock alone: the kernel's time of each request lies between sending and reading.
+        # The client's clock alone: the kernel's time of each request lies between sending and
+        # reading.
         c["most"] = burst + math.floor((c["last_read"] - c["first_sent"]) / interval)
         c["least"] = math.ceil(burst - 1 + (c["refused_sent"] - c["first_read"]) / interval)
         c["exact"] = burst + (c["last_read"] - c["first_sent"]) / interval
         c["rate"], c["burst"] = rate, burst
         rows.append(c)
-print(json.dumps({"rows": rows, "sent": sum(c["sent"] for c in rows), "bad": sum(c["bad"] for c in rows)}))
+print(json.dumps({"rows": rows, "sent": sum(c["sent"] for c in rows),
+                  "bad": sum(c["bad"] for c in rows)}))
 END
 value "{x: n for x, n in k.items() if n}" | sed 's/^/# /'
 "$PY" - "$T/sum.json" <<'END'
@@ -89,18 +94,23 @@ for c in json.load(open(sys.argv[1]))["rows"]:
           f"{c['admitted']} admitted; burst + rate * T = {c['exact']:.2f}, "
           f"bounds by the client's clock {c['least']} to {c['most']}")
 END
-holds "every request of the storm was answered, or refused with a whole 429 and FIN" "j('sum')['bad'] == 0"
+holds "every request of the storm was answered, or refused with a whole 429 and FIN" \
+	"j('sum')['bad'] == 0"
 holds "the storm sent many times the quotas" \
 	"j('sum')['sent'] > 5 * sum(c['admitted'] for c in j('sum')['rows'])"
-holds "no client got more than burst + rate * T" "all(c['admitted'] <= c['most'] for c in j('sum')['rows'])"
+holds "no client got more than burst + rate * T" \
+	"all(c['admitted'] <= c['most'] for c in j('sum')['rows'])"
 holds "no client got less" "all(c['admitted'] >= c['least'] for c in j('sum')['rows'])"
 holds "for slow rates, the two bounds differ by two at most" \
 	"all(c['most'] - c['least'] <= 2 for c in j('sum')['rows'] if c['rate'] == 1)"
 holds --within 3 "the server counts the same for each client" \
-	"all(c['admitted'] == mock['requests_complete_by_model'][c['model']] for c in j('sum')['rows'])"
+	"all(c['admitted'] ==
+	 mock['requests_complete_by_model'][c['model']] for c in j('sum')['rows'])"
 holds --within 3 "sluice counts the same and refused all others" \
-	"r['admitted'] == sum(c['admitted'] for c in j('sum')['rows']) == mock['requests_complete'] and
-	 r['rejected'] == s['rejected_by_reason']['request-quota'] == sum(c['refused'] for c in j('sum')['rows'])"
+	"r['admitted'] == sum(c['admitted'] for c in j('sum')['rows']) ==
+	 mock['requests_complete'] and
+	 r['rejected'] == s['rejected_by_reason']['request-quota'] ==
+	 sum(c['refused'] for c in j('sum')['rows'])"
 
 # --- clients that wait for Retry-After, and the gateway meanwhile ---
 start wait "$C" "$T/greedy" wait "$S4" "$PORT" 6 "$SEED" "${waiting[@]}"
@@ -109,7 +119,8 @@ start gateway "$C" "$PY" "$HERE/gateway.py" "$S4" "$PORT" plain 10.77.0.40 10.77
 GATEWAY=$PID
 wait "$WAIT" || true
 mv "$T/wait.log" "$T/wait.json"
-most=$("$PY" -c 'import json,sys; print(max(c["most_ms"] for c in json.load(open(sys.argv[1]))))' "$T/wait.json")
+most=$("$PY" -c 'import json,sys; print(max(c["most_ms"] for c in json.load(open(sys.argv[1]))))' \
+	"$T/wait.json")
 holds "a request after retry-after-ms passes: 240 times, random quotas (seed $SEED), waits up to $most ms" \
 	"sum(c['trials'] for c in j('wait')) == 240 and sum(c['early'] for c in j('wait')) == 0 and
 	 sum(c['bad'] for c in j('wait')) == 0"
@@ -118,16 +129,19 @@ holds "a request after retry-after-ms passes: 240 times, random quotas (seed $SE
 # one ADDRESS: sends one request from there and prints its status.
 one() {
 	on "$C" curl -sS -m 10 -o /dev/null -w '%{http_code}' --interface "$1" \
-		--json '{"model":"plain","messages":[],"max_tokens":1}' "http://$S4:$PORT/v1/chat/completions"
+		--json '{"model":"plain","messages":[],"max_tokens":1}' \
+		"http://$S4:$PORT/v1/chat/completions"
 }
 
 # left ADDRESS: prints the rest of its budget.
 left() {
 	ctl explain "$1" --json |
-		"$PY" -c 'import json, sys; print(json.load(sys.stdin)["quota"]["requests"]["remaining"])'
+		"$PY" -c \
+			'import json, sys; print(json.load(sys.stdin)["quota"]["requests"]["remaining"])'
 }
 
-# Prints the kernel's state of the two clients with an unchanged budget: last byte and theoretical arrival time.
+# Prints the kernel's state of the two clients with an unchanged budget: last byte and
+# theoretical arrival time.
 budgets() {
 	bpftool -j map dump pinned "$PIN/client_state" | "$PY" -c '
 import json, sys
@@ -146,7 +160,8 @@ same "a client uses up its five requests a day" " 200 200 200 200 200 429" "$sta
 for _ in 1 2 3; do one 10.77.0.31 >/dev/null; done
 known=$(budgets)
 # Half of the IPv4 segments with data have the source address of the client with 97 requests left.
-start flood "$C" "$T/flood" c0 "$(mac "$S" s0)" 400000 "$S4" 10.77.128.0 "$S6" fd77:0:0:2:: 10.77.0.31
+start flood "$C" "$T/flood" c0 "$(mac "$S" s0)" 400000 "$S4" 10.77.128.0 "$S6" fd77:0:0:2:: \
+	10.77.0.31
 FLOOD=$PID
 rounds=0 good=0 tight=0
 while kill -0 "$FLOOD" 2>/dev/null; do
@@ -182,12 +197,16 @@ END
 holds "both serve twenty sequential requests in the end; sluice refuses none after its Retry-After" \
 	"j('gateway')['sluice']['served'] == 20 == j('gateway')['model']['served'] and
 	 j('gateway')['sluice']['refused_again'] == 0"
-holds "in the model, 7 requests pass within 0.35 s at the window's edge, at a limit of 4" "j('gateway')['model_edge'] == 7"
+holds "in the model, 7 requests pass within 0.35 s at the window's edge, at a limit of 4" \
+	"j('gateway')['model_edge'] == 7"
 holds "sluice admits 4 requests in the same pattern" \
-	"j('gateway')['sluice_edge']['first'] == 200 and j('gateway')['sluice_edge']['admitted'] == 4 and
-	 j('gateway')['sluice_edge']['sent'] > 4 and j('gateway')['sluice']['most_in_a_second'] <= 4"
+	"j('gateway')['sluice_edge']['first'] == 200 and
+	 j('gateway')['sluice_edge']['admitted'] == 4 and
+	 j('gateway')['sluice_edge']['sent'] > 4 and
+	 j('gateway')['sluice']['most_in_a_second'] <= 4"
 holds "in the model, a process that dies between INCR and EXPIRE locks its client out for ever" \
-	"j('gateway')['model_lock_out']['admitted'] == 3 and j('gateway')['model_lock_out']['last'] == [429, -1]"
+	"j('gateway')['model_lock_out']['admitted'] == 3 and
+	 j('gateway')['model_lock_out']['last'] == [429, -1]"
 
 # The daemon is killed after each request. The budget is one number, and time alone refills it.
 statuses=

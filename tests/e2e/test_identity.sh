@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Client identity. Each API key has its own budget at one address, and one budget at two addresses. A proxy's word on a client
-# address counts only if the proxy is trusted. Invariant 9: no map, log or page holds a key, nor does the daemon's memory.
+# Client identity. Each API key has its own budget at one address, and one budget at two addresses.
+# A proxy's word on a client address counts only if the proxy is trusted. Invariant 9: no map, log
+# or page holds a key, nor does the daemon's memory.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -47,14 +48,17 @@ send_many() {
 	printf '%s' "${out% }"
 }
 
-same "a key has its budget" "200 200 429" "$(send_many 3 "$S4" "$PORT" "$C4" -H "Authorization: Bearer $KEY_A")"
+same "a key has its budget" "200 200 429" \
+	"$(send_many 3 "$S4" "$PORT" "$C4" -H "Authorization: Bearer $KEY_A")"
 same "another key at the same address has its own" "200 200 429" \
 	"$(send_many 3 "$S4" "$PORT" "$C4" -H "x-api-key: $KEY_B")"
 same "a key has one budget at all addresses" "429 429" \
 	"$(send_many 1 "$S4" "$PORT" "$C4B" -H "Authorization: Bearer $KEY_A") $(
 		send_many 1 "[$S6]" "$PORT" "$C6" -H "AUTHORIZATION: bearer $KEY_A")"
-same "a key has one budget in all headers" "429" "$(send "$S4" "$PORT" "$C4B" -H "X-API-KEY: $KEY_A")"
-same "a client without a key is judged by its address" "200 200 429" "$(send_many 3 "$S4" "$PORT" "$C4")"
+same "a key has one budget in all headers" "429" \
+	"$(send "$S4" "$PORT" "$C4B" -H "X-API-KEY: $KEY_A")"
+same "a client without a key is judged by its address" "200 200 429" \
+	"$(send_many 3 "$S4" "$PORT" "$C4")"
 same "a client with a malformed key is judged by its address" "429" \
 	"$(send "$S4" "$PORT" "$C4" -H "Authorization: Basic dXNlcjpwYXNz")"
 
@@ -71,14 +75,16 @@ ctl block 203.0.113.9 >/dev/null
 same "a client of a proxy can be blocked" "429" \
 	"$(send "$S4" "$PROXIED" "$C4" -H "X-Forwarded-For: 203.0.113.9")"
 
-# The mock knows no PROXY header and answers 400 or nothing. sluice has charged the request's client by then.
+# The mock knows no PROXY header and answers 400 or nothing. sluice has charged the request's client
+# by then.
 fronted() { # fronted FROM CLIENT
 	on "$C" "$PY" -c '
 import socket, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5, (sys.argv[3], 0))
 body = b"{\"model\":\"m\"}"
 s.sendall(b"PROXY TCP4 %s 10.77.0.1 4000 8011\r\n" % sys.argv[4].encode())
-s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+s.sendall(head % len(body) + body)
 s.settimeout(5)
 data = b""
 try:
@@ -99,18 +105,21 @@ frontings() { # frontings N FROM CLIENT
 same "a PROXY header names the client of a connection" "passed passed refused passed" \
 	"$(frontings 3 "$C4" 203.0.113.21) $(fronted "$C4" 203.0.113.22)"
 same "an untrusted peer's PROXY header is framed and does not count" "passed passed refused" \
-	"$(fronted "$C4B" 203.0.113.23) $(fronted "$C4B" 203.0.113.24) $(fronted "$C4B" 203.0.113.25)"
+	"$(fronted "$C4B" 203.0.113.23) $(fronted "$C4B" 203.0.113.24) $(
+		fronted "$C4B" 203.0.113.25)"
 
 # ---- invariant 9 ----
 
 ctl clients --json >"$T/clients.json"
 check "keys are shown as their hash" grep -q '"key:[0-9a-f]\{16\}"' "$T/clients.json"
 
-# Dumps everything that could hold a key: all maps of the daemon, pinned or not, in every form of a dump.
+# Dumps everything that could hold a key: all maps of the daemon, pinned or not, in every
+# form of a dump.
 dump_maps() {
 	local id
 
-	find "/proc/$DAEMON/fdinfo" -type f -exec sed -n 's/^map_id:[[:space:]]*//p' {} + | sort -un >"$T/map_ids"
+	find "/proc/$DAEMON/fdinfo" -type f -exec sed -n 's/^map_id:[[:space:]]*//p' {} + |
+		sort -un >"$T/map_ids"
 	bpftool prog show -j | "$PY" -c '
 import json, sys
 ids = {int(i) for i in open(sys.argv[1])}
@@ -127,15 +136,18 @@ dump_maps
 check "the dump has all maps, with the programs' scratch" "$PY" - "$T" <<'END'
 import subprocess, sys, json
 ids = {int(i) for i in open(sys.argv[1] + "/all_ids")}
-names = {json.loads(subprocess.check_output(["bpftool", "-j", "map", "show", "id", str(i)]))["name"] for i in ids}
+show = ["bpftool", "-j", "map", "show", "id"]
+names = {json.loads(subprocess.check_output([*show, str(i)]))["name"] for i in ids}
 need = {"conns", "client_state", "client_counts", "request_scratch", "rules"}
 assert need <= names, (need - names, names)
 END
 on "$S" curl -sS -m 5 http://127.0.0.1:9465/metrics >"$T/metrics.txt"
 on "$S" curl -sS -m 5 http://127.0.0.1:9465/ >"$T/page.html"
-for what in status models clients services; do ctl "$what" --json >>"$T/readings.json" 2>&1 || true; done
+for what in status models clients services; do
+	ctl "$what" --json >>"$T/readings.json" 2>&1 || true
+done
 cat >"$T/search.py" <<'END'
-"""Looks for any eight bytes in a row of the keys: as text, as hexadecimal bytes and in JSON's forms of them."""
+"""Looks for any eight bytes in a row of the keys: as text, in hexadecimal, in JSON's forms."""
 import json, re, sys
 
 tmp, pid, keys = sys.argv[1], int(sys.argv[2]), [k.encode() for k in sys.argv[3:]]
@@ -145,7 +157,8 @@ found = []
 def look(name, data):
     found.extend((name, p) for p in parts if p in data)
 
-for name in ("maps.text", "maps.json", "metrics.txt", "page.html", "readings.json", "clients.json", "daemon.log"):
+for name in ("maps.text", "maps.json", "metrics.txt", "page.html", "readings.json", "clients.json",
+             "daemon.log"):
     raw = open(f"{tmp}/{name}", "rb").read()
     assert raw, name
     look(name, raw)
@@ -176,7 +189,8 @@ END
 check "no eight bytes of a key are in any map, log, page or answer, or in the daemon's memory" \
 	"$PY" "$T/search.py" "$T" "$DAEMON" "$KEY_A" "$KEY_B"
 # The search works: it finds the name of a header in the rules.
-check "the search finds eight bytes that are there" bash -c '! "$0" "$1" "$2" "$3" zzzx-api-key' "$PY" "$T/search.py" "$T" "$DAEMON"
+not_found_by() { ! "$PY" "$T/search.py" "$@"; }
+check "the search finds eight bytes that are there" not_found_by "$T" "$DAEMON" zzzx-api-key
 same "only root can read the secret of the keyed hash" 600 "$(stat -c %a "$PIN/hash_key")"
 
 done_here

@@ -11,7 +11,8 @@ MORE_NAMESPACES=sl-lossy-r
 . "$HERE/wires.sh"
 
 relay_between
-mock --model slow,prefill-ms=20,token-ms=2,tokens=4,slots=64 --model open,prefill-ms=1,token-ms=1,tokens=2,slots=64
+mock --model slow,prefill-ms=20,token-ms=2,tokens=4,slots=64 \
+	--model open,prefill-ms=1,token-ms=1,tokens=2,slots=64
 sluice --listen "$PORT"
 
 # lossy NAME SCENARIO HOST [ARGUMENT…]: runs lossy.py; its result is in NAME.json.
@@ -22,7 +23,8 @@ lossy() {
 
 # The warm-up uses lo: no relay carries frames between two scenarios.
 for model in open slow; do
-	on "$S" "$B/loadgen" --json --connect "127.0.0.1:$PORT" --model "$model" --requests 1 >"$T/warm.json"
+	on "$S" "$B/loadgen" --json --connect "127.0.0.1:$PORT" --model "$model" --requests 1 \
+		>"$T/warm.json"
 done
 await 3 "'open' in m and m['slow']['ttft_ema_ms'] > 2"
 
@@ -37,13 +39,15 @@ for host in "$S4" "$S6"; do
 			[[ $how$where == reorderedlast ]] && model=default
 			before=$(value "[r['admitted'], mock['requests_complete']]")
 			lossy mess "$how" "$host" "$size" "$where" || true
-			holds --within 3 "a request of $size bytes, segments $how, its model $where, is admitted once $over" \
+			holds --within 3 \
+				"a request of $size bytes, segments $how, its model $where, is admitted once $over" \
 				"j('mess')['statuses'] == [200] and j('mess')['clean'] and
 				 (j('mess')['changed'] > 0 or $size < 1000) and
 				 [r['admitted'] - 1, mock['requests_complete'] - 1] == $before and
 				 r['rejected'] == 0 and s['global']['in_flight'] == 0 and
 				 '$model' in [c['last_model'] for c in ctl('clients')['clients']
-					      if ':' in c['client'] and ':' in '$host' or '.' in c['client'] and '.' in '$host']"
+					      if ':' in c['client'] and ':' in '$host' or
+					      '.' in c['client'] and '.' in '$host']"
 		done
 	done
 done
@@ -58,8 +62,10 @@ for host in "$S4" "$S6"; do
 	for times in 1 3; do
 		for size in 500 1048576; do
 			lossy lost lost "$host" "$times" "$size" || true
-			holds --within 3 "a 429 lost $times× is read whole, with a clean end, by a request of $size bytes $over" \
-				"j('lost')['statuses'] == [429] and j('lost')['clean'] and j('lost')['end'] == 'eof' and
+			holds --within 3 \
+				"a 429 lost $times× is read whole, with a clean end, by a request of $size bytes $over" \
+				"j('lost')['statuses'] == [429] and j('lost')['clean'] and
+				 j('lost')['end'] == 'eof' and
 				 j('lost')['lost'] == $times and j('lost')['same'] and
 				 mock['requests_complete'] == $before and sockets('s') == []"
 		done
@@ -74,10 +80,14 @@ for host in "$S4" "$S6"; do
 			[[ $how$where != reorderedlast ]] || continue
 			counted=$(value "r['rejected']")
 			lossy mess "$how" "$host" "$size" "$where" slow || true
-			holds --within 3 "a request of $size bytes, segments $how, its model $where, is refused once, with a whole 429 and a clean end $over" \
-				"j('mess')['statuses'] == [429] and j('mess')['clean'] and j('mess')['end'] == 'eof' and
-				 (j('mess')['changed'] > 0 or $size < 1000) and r['rejected'] == $counted + 1 and
-				 mock['requests_complete'] == $before and sockets('s') == [] and s['global']['in_flight'] == 0"
+			holds --within 3 \
+				"a request of $size bytes, segments $how, its model $where, is refused once, with a whole 429 and a clean end $over" \
+				"j('mess')['statuses'] == [429] and j('mess')['clean'] and
+				 j('mess')['end'] == 'eof' and
+				 (j('mess')['changed'] > 0 or $size < 1000) and
+				 r['rejected'] == $counted + 1 and
+				 mock['requests_complete'] == $before and sockets('s') == [] and
+				 s['global']['in_flight'] == 0"
 		done
 	done
 done
@@ -89,14 +99,18 @@ finish "$MOCK"
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
 	lossy late in-flight "$host" late || true
-	holds --within 3 "with the end of the last answer in flight, the client reads it, the 429 and a clean end $over" \
-		"j('late')['statuses'] == [200, 429] and j('late')['clean'] and j('late')['end'] == 'eof'"
+	holds --within 3 \
+		"with the end of the last answer in flight, the client reads it, the 429 and a clean end $over" \
+		"j('late')['statuses'] == [200, 429] and j('late')['clean'] and
+		 j('late')['end'] == 'eof'"
 	holds "the server's socket got no byte of the refused request $over" \
 		"j('late')['server'] == {'bytes': 0, 'end': 'ConnectionResetError'}"
 	ctl clear "$([[ $host == *:* ]] && echo "$C6" || echo "$C4")" --model kept >/dev/null
 	lossy cont continue "$host" late || true
-	holds --within 3 "with 100-continue in flight, the client reads it, the 429 and a clean end $over" \
-		"j('cont')['statuses'] == [100, 429] and j('cont')['clean'] and j('cont')['end'] == 'eof'"
+	holds --within 3 \
+		"with 100-continue in flight, the client reads it, the 429 and a clean end $over" \
+		"j('cont')['statuses'] == [100, 429] and j('cont')['clean'] and
+		 j('cont')['end'] == 'eof'"
 	ctl clear "$([[ $host == *:* ]] && echo "$C6" || echo "$C4")" --model kept >/dev/null
 	lost=$(value "k['replies-lost']")
 	[[ $host == *:* ]] && what="100-continue" || what="the end of the last answer"

@@ -157,7 +157,8 @@ changed() {
 	cp "$MAN"/*.scd "$T/man/"
 	sed -i -e "$3" "$T/man/$2.scd"
 	! cmp -s "$T/man/$2.scd" "$MAN/$2.scd" || { echo "the page stays as it is"; return 1; }
-	! said=$("$ROOT/scripts/check-docs" --man "$T/man" "${@:4}") || { echo "accepted"; return 1; }
+	! said=$("$ROOT/scripts/check-docs" --man "$T/man" "${@:4}") ||
+		{ echo "accepted"; return 1; }
 	[[ $said == *"$1"* ]] || { echo "no word of $1: $said"; return 1; }
 }
 # without WORD PAGE HEAD [OPTION…]: the same for a page that lacks the entry with this head.
@@ -191,7 +192,8 @@ check "a counter that a page lacks is found" \
 	without conns-full sluiced.8 '\*conns-full\*' "${live[@]}"
 check "a reason that a page lacks is found" without itl sluiced.8 '\*itl\*' "${live[@]}"
 check "a metric with another label is found" \
-	changed sluice_waiting sluiced.8 's/^\(\*sluice_waiting\*.*\){model}/\1{client}/' "${live[@]}"
+	changed sluice_waiting sluiced.8 's/^\(\*sluice_waiting\*.*\){model}/\1{client}/' \
+	"${live[@]}"
 check "a map that a page lacks is found" without half_open sluiced.8 '\*half_open\*' "${live[@]}"
 check "a signal that a page lacks is found" without SIGHUP sluiced.8 '\*SIGHUP\*' "${live[@]}"
 

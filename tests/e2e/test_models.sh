@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Several models on one port, each judged by its own latency. sluice shuts the slow model and serves the fast one. The slow
-# model opens again by itself when its average has decayed.
+# Several models on one port, each judged by its own latency. sluice shuts the slow model and serves
+# the fast one. The slow model opens again by itself when its average has decayed.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 mock --model fast,prefill-ms=10,token-ms=5,tokens=8,slots=64 \
 	--model slow,prefill-ms=400,token-ms=5,tokens=8,slots=64
-sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 200 --itl-threshold-ms 200 --time-constant-secs 10
+sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 200 --itl-threshold-ms 200 \
+	--time-constant-secs 10
 
 load --connect "$S4:$PORT" --model fast --requests 8 >"$T/fast.json"
 load --connect "$S4:$PORT" --model slow --requests 2 --concurrency 2 >"$T/slow.json"
@@ -16,7 +17,8 @@ holds --within 3 "a model over its target is shut, for its own reason" \
 	"not m['slow']['open'] and m['slow']['reason'] == 'ttft'"
 holds "the other model on the same port stays open" "m['fast']['open']"
 
-load --connect "$S4:$PORT" --model fast:1 --model slow:1 --uniform --rate 40 --requests 40 >"$T/mix.json"
+load --connect "$S4:$PORT" --model fast:1 --model slow:1 --uniform --rate 40 --requests 40 \
+	>"$T/mix.json"
 holds "every request to the shut model gets a 429" \
 	"j('mix')['by_model']['slow']['completed'] == 0 and
 	 j('mix')['by_model']['slow']['status']['429'] == j('mix')['by_model']['slow']['sent'] > 9"
@@ -48,6 +50,7 @@ holds --within 12 "the shut model opens again by itself" \
 load --connect "$S4:$PORT" --model slow --requests 1 >"$T/again.json"
 holds "the model then serves" "j('again')['completed'] == 1"
 holds "refusals are counted once each, under their reason" \
-	"r['rejected'] == s['rejected_by_reason']['ttft'] == j('mix')['by_model']['slow']['sent'] + 1"
+	"r['rejected'] == s['rejected_by_reason']['ttft'] ==
+	 j('mix')['by_model']['slow']['sent'] + 1"
 
 done_here

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Names and addresses that clients invent are bounded: thousands of model names to a server that
-# accepts any, and a hundred thousand addresses. No table grows without end. A name without an entry is
-# judged all the same. No invented name costs another model anything (invariants 1, 3 and 8).
+# accepts any, and a hundred thousand addresses. No table grows without end. A name without an entry
+# is judged all the same. No invented name costs another model anything (invariants 1, 3 and 8).
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -35,7 +35,8 @@ start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error
 start slow "$S" "$PY" "$HERE/peers.py" serve "$S4" "$SLOW" --steps 4 --gap 0.2
 await_line slow ready "$PID"
 mock --model mine,prefill-ms=5,token-ms=1,tokens=4,slots=64
-sluice --listen "$PORT" --listen "$ANY=any" --listen "$SLOW=slow" --policy ema-flag --itl-threshold-ms 100 --time-constant-secs 3600
+sluice --listen "$PORT" --listen "$ANY=any" --listen "$SLOW=slow" --policy ema-flag \
+	--itl-threshold-ms 100 --time-constant-secs 3600
 load --connect "$S4:$PORT" --model mine --requests 3 >"$T/mine.json"
 await 3 "m['mine']['ttft_samples'] > 0"
 
@@ -43,26 +44,32 @@ await 3 "m['mine']['ttft_samples'] > 0"
 known=$(value "s['maps']['model_ids']['entries']")
 on "$C" "$PY" "$HERE/names.py" "$S4" "$PORT" 0 300 >"$T/unknown.json"
 holds --within 3 "names with a 404 answer are judged, and none is learned" \
-	"j('unknown') == {'404': 300} and r['admitted'] == 303 and s['maps']['model_ids']['entries'] == $known and
+	"j('unknown') == {'404': 300} and r['admitted'] == 303 and
+	 s['maps']['model_ids']['entries'] == $known and
 	 len(m) == $known + ('other' in m)"
 
 # An invented name of a slow server shuts itself alone.
-peer "$C" exact "$S4" "$SLOW" --model made-up --stream --out "$T/out" >"$T/made-up.json" 2>"$T/begun"
+peer "$C" exact "$S4" "$SLOW" --model made-up --stream --out "$T/out" >"$T/made-up.json" \
+	2>"$T/begun"
 holds --within 3 "an invented name that is slow shuts itself alone" \
-	"not m['made-up']['open'] and m['made-up']['reason'] == 'itl' and m['mine']['open'] and m['slow']['open']"
+	"not m['made-up']['open'] and m['made-up']['reason'] == 'itl' and m['mine']['open'] and
+	 m['slow']['open']"
 
 # A server that accepts any name.
 on "$C" "$PY" "$HERE/names.py" "$S4" "$ANY" 1000 3000 >"$T/any.json"
 holds --within 3 "a server that accepts any name answers 3000 invented ones" \
 	"j('any') == {'200': 3000} and r['admitted'] == 3304"
-holds --within 3 "the table keeps 1022 of them; the rest are 'other' and counted" \
+holds --within 3 \
+	"the table keeps 1022 of them; the rest are 'other' and counted" \
 	"s['maps']['model_ids']['entries'] <= 1024 and len(m) <= 1024 and 'invented-1000' in m and
 	 'invented-3999' not in m and 'other' in m and s['names_refused'] >= 3000 - 1022"
 for _ in 1 2; do
-	peer "$C" exact "$S4" "$SLOW" --model made-up-too-late --stream --out "$T/out" >"$T/late.json" 2>"$T/begun"
+	peer "$C" exact "$S4" "$SLOW" --model made-up-too-late --stream --out "$T/out" \
+		>"$T/late.json" 2>"$T/begun"
 done
 holds --within 3 "a slow name without an entry shuts no model, nor 'other'" \
-	"m['other']['itl_samples'] > 0 and m['other']['itl_ema_ms'] > 100 and m['other']['open'] and m['mine']['open']
+	"m['other']['itl_samples'] > 0 and m['other']['itl_ema_ms'] > 100 and m['other']['open'] and
+	 m['mine']['open']
 	 and 'made-up-too-late' not in m"
 load --connect "$S4:$PORT" --model mine --requests 3 >"$T/mine.json"
 on "$C" "$PY" "$HERE/names.py" "$S4" "$ANY" 9000 3 >"$T/more.json"
@@ -81,7 +88,8 @@ on "$S" ip route add 10.78.0.0/15 via "$C4"
 on "$S" ip route add fd77:1::/32 via "$C6"
 before=$(value "r['admitted']")
 for part in 0 1; do
-	start "crowd$part" "$C" "$T/crowd" $((part * 50000)) 50000 "$S4" 10.78.0.0 "$S6" fd77:1:: "$ANY"
+	start "crowd$part" "$C" "$T/crowd" $((part * 50000)) 50000 "$S4" 10.78.0.0 "$S6" fd77:1:: \
+		"$ANY"
 	CROWD[part]=$PID
 done
 wait "${CROWD[@]}" || true
@@ -93,7 +101,8 @@ holds --within 3 "each of them is judged and counted once" "r['admitted'] == $be
 holds "the client tables are bounded, and none was full" \
 	"0 < s['maps']['client_counts']['entries'] <= s['maps']['client_counts']['max'] == 65536 and
 	 len(ctl('clients')['clients']) <= 1000 and k['counts-full'] == 0 and k['conns-full'] == 0"
-holds --within 5 "no state of idle clients and ended connections is kept" \
+holds --within 5 \
+	"no state of idle clients and ended connections is kept" \
 	"s['maps']['client_in_flight']['entries'] == 0 and s['maps']['conns']['entries'] < 20 and
 	 s['global']['in_flight'] == 0"
 ctl block 10.79.0.0/16 >/dev/null

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 11: only its own address and port. Other ports, other protocols and forwarded traffic pass unaltered. They are in
-# no map and are never refused, even if every model is shut and every client blocked.
+# Invariant 11: only its own address and port. Other ports, other protocols and forwarded traffic
+# pass unaltered. They are in no map and are never refused, even if every model is shut and every
+# client blocked.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -10,7 +11,8 @@ F=sl-$CASE-f
 MORE_NAMESPACES=$F
 ip netns add "$F"
 ip link add s1 netns "$S" type veth peer name f0 netns "$F"
-on "$S" sh -c "ip addr add 10.78.0.1/24 dev s1 && ip link set s1 up && sysctl -qw net.ipv4.ip_forward=1"
+on "$S" sh -c "ip addr add 10.78.0.1/24 dev s1 && ip link set s1 up &&
+	sysctl -qw net.ipv4.ip_forward=1"
 on "$F" sh -c "ip addr add 10.78.0.2/24 dev f0 && ip link set f0 up && ip link set lo up &&
 	ip route add 10.77.0.0/24 via 10.78.0.1"
 on "$C" ip route add 10.78.0.0/24 via "$S4"
@@ -38,14 +40,19 @@ holds "2 MB to another port, in the form of a request, are echoed byte for byte"
 
 # No map has an entry of that traffic. The dumps show ports in network order.
 await 2 "s['maps']['conns']['entries'] == 0"
-peer "$C" exact "$S4" 9000 --timeout 1 --out "$T/kept" >"$T/kept.json" 2>/dev/null 9>&- & # this echo stays open for a second
+# this echo stays open for a second
+peer "$C" exact "$S4" 9000 --timeout 1 --out "$T/kept" >"$T/kept.json" 2>/dev/null 9>&- &
 KEPT=$!
 PIDS+=("$KEPT")
 on "$C" sh -c "ping -c 2 -i 0.2 $S4 >/dev/null 2>&1 || true"
-dumped=$(for map in conns tombstones half_open client_counts; do bpftool -j map dump pinned "$PIN/$map"; done)
+dumped=$(for map in conns tombstones half_open client_counts; do
+	bpftool -j map dump pinned "$PIN/$map"
+done)
 wait "$KEPT" || true
 check "no map has an entry of the other port" \
-	"$PY" -c 'import sys; sys.exit("10275" in sys.argv[1] or "\"server_port\":9000" in sys.argv[1])' "${dumped:0:100000}"
+	"$PY" -c \
+	'import sys; sys.exit("10275" in sys.argv[1] or "\"server_port\":9000" in sys.argv[1])' \
+	"${dumped:0:100000}"
 holds "no request to the other port is counted" "r['admitted'] == $before and r['rejected'] == 3"
 
 # A blocked client can still use the rest of the host.

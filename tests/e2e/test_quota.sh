@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Quotas, as clients and operators see them. A client that waits for Retry-After is served. A response states the rest of the
-# budget. explain predicts the next verdict. A client in debt waits until time has paid it. A restart forgets nothing.
+# Quotas, as clients and operators see them. A client that waits for Retry-After is served. A
+# response states the rest of the budget. explain predicts the next verdict. A client in debt waits
+# until time has paid it. A restart forgets nothing.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-mock --model llama,prefill-ms=5,token-ms=2,tokens=4,slots=64 --model talk,prefill-ms=5,token-ms=1,tokens=40,slots=64
+mock --model llama,prefill-ms=5,token-ms=2,tokens=4,slots=64 \
+	--model talk,prefill-ms=5,token-ms=1,tokens=40,slots=64
 
 cat >"$T/sluice.yaml" <<EOF
 services:
@@ -23,14 +25,16 @@ LIMITS=127.0.0.1:9464
 start_sluice() { sluice --config "$T/sluice.yaml" --metrics "$LIMITS"; }
 start_sluice
 
-# send HOST [CURL-OPTION…]: sends one request and prints its status. The head is in $T/head, the body in $T/answer.json.
+# send HOST [CURL-OPTION…]: sends one request and prints its status. The head is in $T/head, the
+# body in $T/answer.json.
 send() {
 	local host=$1
 
 	shift
 	[[ $host == *:* ]] && host="[$host]"
 	on "$C" curl -sS -m 20 -D "$T/head" -o "$T/answer.json" -w '%{http_code}' "$@" \
-		--json "{\"model\":\"${MODEL:-llama}\",\"stream\":${STREAM:-false},\"messages\":[]}" \
+		--json \
+		"{\"model\":\"${MODEL:-llama}\",\"stream\":${STREAM:-false},\"messages\":[]}" \
 		"http://$host:$PORT/v1/chat/completions"
 }
 
@@ -42,7 +46,8 @@ pause() { sleep "$(($1 / 1000)).$(printf '%03d' $(($1 % 1000)))"; }
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-# Twenty requests in sequence at 4 per 10 s. Each refused one waits for retry-after-ms, after one retry that is too early.
+# Twenty requests in sequence at 4 per 10 s. Each refused one waits for retry-after-ms, after
+# one retry that is too early.
 twenty() {
 	local sent status ms refused=0 served=0 early=0 longest=0
 
@@ -53,12 +58,14 @@ twenty() {
 			refused=$((refused + 1))
 			ms=$(field retry-after-ms)
 			if ((ms > longest)); then longest=$ms; fi
-			(($(field retry-after) == (ms + 999) / 1000)) || echo "Retry-After is not that of $ms ms"
+			(($(field retry-after) == (ms + 999) / 1000)) ||
+				echo "Retry-After is not that of $ms ms"
 			if ((ms > 300)); then
 				pause $((ms - 200))
 				status=$(send "$S4")
 				if [[ $status == 200 ]]; then
-					# A busy machine may have made the pause longer. Only a service within ms is too early.
+					# A busy machine may have made the pause longer. Only a
+					# service within ms is too early.
 					if (($(now_ms) - sent < ms)); then early=$((early + 1)); fi
 					served=$((served + 1))
 					continue
@@ -72,15 +79,18 @@ twenty() {
 		[[ $status == 200 ]] || break
 		served=$((served + 1))
 	done
-	printf 'served %d refused %d early %d longest %d ms %d\n' "$served" "$refused" "$early" "$longest" \
-		$(($(now_ms) - began))
+	printf 'served %d refused %d early %d longest %d ms %d\n' "$served" "$refused" "$early" \
+		"$longest" $(($(now_ms) - began))
 }
 began=$(now_ms)
 OUT=$(twenty)
-same "a client that waits for retry-after-ms is served, every time" "served 20 refused" "${OUT:0:17}"
+same "a client that waits for retry-after-ms is served, every time" "served 20 refused" \
+	"${OUT:0:17}"
 check "no request is served before" grep -q ' early 0 ' <<<"$OUT"
-check "twenty requests at 4 per 10 s take 16 intervals of 2.5 s" test "${OUT##* }" -ge 39900
-check "no Retry-After is longer than one interval" test "$(sed -E 's/.* longest ([0-9]+) .*/\1/' <<<"$OUT")" -le 2500
+check "twenty requests at 4 per 10 s take 16 intervals of 2.5 s" \
+	test "${OUT##* }" -ge 39900
+check "no Retry-After is longer than one interval" \
+	test "$(sed -E 's/.* longest ([0-9]+) .*/\1/' <<<"$OUT")" -le 2500
 send "$S4" >/dev/null
 send "$S4" >/dev/null
 same "RateLimit-Policy states the quota" '"requests";q=4;w=10' "$(field ratelimit-policy)"
@@ -105,7 +115,7 @@ for tx in on off; do
 			left+=("$(field ratelimit | sed -E 's/.*r=([0-9]+);.*/\1/')")
 		done
 		same "each answer over $host states one request less (tx checksums $tx)" \
-			"$((left[0])) $((left[0] - 1)) $((left[0] - 2)) $((left[0] - 3)) $((left[0] - 4))" "${left[*]}"
+			"$(seq -s ' ' "${left[0]}" -1 $((left[0] - 4)))" "${left[*]}"
 		ctl quota clear "$client" >/dev/null
 	done
 done
@@ -119,9 +129,11 @@ done
 ctl quota set "$C4" requests=2/60s >/dev/null
 agreed=0
 for _ in 1 2 3 4 5 6; do
-	predicted=$(ctl explain "$C4" --json | "$PY" -c 'import json,sys; print(json.load(sys.stdin)["verdict"])')
+	predicted=$(ctl explain "$C4" --json |
+		"$PY" -c 'import json,sys; print(json.load(sys.stdin)["verdict"])')
 	status=$(send "$S4")
-	[[ "$predicted $status" == "admitted 200" || "$predicted $status" == "rejected 429" ]] && agreed=$((agreed + 1))
+	[[ "$predicted $status" == "admitted 200" || "$predicted $status" == "rejected 429" ]] &&
+		agreed=$((agreed + 1))
 done
 same "explain predicts the next verdict" 6 "$agreed"
 ctl explain "$C4" --json >"$T/explain.json"
@@ -129,7 +141,8 @@ on "$S" curl -sS -m 5 "http://$LIMITS/v1/limits?client=$C4&model=llama" >"$T/lim
 on "$S" curl -sS -m 5 "http://$LIMITS/v1/limits" >"$T/list.json"
 holds "explain shows the quota and its numbers" \
 	"j('explain')['reason'] == 'request-quota' and j('explain')['quota']['from'] == 'client' and
-	 j('explain')['quota']['by'] == 'hand' and j('explain')['quota']['requests']['remaining'] == 0 and
+	 j('explain')['quota']['by'] == 'hand' and
+	 j('explain')['quota']['requests']['remaining'] == 0 and
 	 0 < j('explain')['retry_after_ms'] <= 30000"
 holds "/v1/limits shows the same" \
 	"j('limits')['quota'] == 'requests=2/60s' and j('limits')['requests']['remaining'] == 0 and
@@ -138,7 +151,8 @@ holds "/v1/limits shows the same" \
 holds "/v1/limits lists the known clients" \
 	"'$C4' in [c['client'] for c in j('list')['limits']] and j('list')['clients_known'] >= 2"
 same "/v1/limits answers 400 to a malformed client" 400 \
-	"$(on "$S" curl -sS -m 5 -o /dev/null -w '%{http_code}' "http://$LIMITS/v1/limits?client=nobody")"
+	"$(on "$S" curl -sS -m 5 -o /dev/null -w \
+	'%{http_code}' "http://$LIMITS/v1/limits?client=nobody")"
 
 # The official client waits by itself.
 ctl quota set "$C4" requests=1/10s >/dev/null
@@ -146,7 +160,8 @@ send "$S4" >/dev/null
 refused=$(value "r['rejected']")
 on "$C" node "$HERE/openai.mjs" "$B/npm" "http://$S4:$PORT/v1" llama 2 plain >"$T/openai.json"
 holds "the openai client waits for Retry-After and succeeds by its own retry" \
-	"j('openai')['error'] is None and len(j('openai')['text']) > 3 and r['rejected'] == $refused + 1"
+	"j('openai')['error'] is None and len(j('openai')['text']) > 3 and
+	 r['rejected'] == $refused + 1"
 ctl quota clear "$C4" >/dev/null
 
 # Tokens: one stream takes 40 of a budget of 20.
@@ -180,7 +195,8 @@ ctl quota clear "$C4B" >/dev/null
 ctl explain "$C4B" --json >"$T/files.json"
 holds "the file's quota applies again after a clear" \
 	"j('files')['quota']['by'] == 'file' and j('files')['quota']['quota'] == 'requests=2/1h'"
-check "quota clear cannot remove the file's quota" bash -c "! '$B/sluicectl' --control '$T/control.sock' quota clear $C4B 2>'$T/no'"
+check "quota clear cannot remove the file's quota" \
+	bash -c "! '$B/sluicectl' --control '$T/control.sock' quota clear $C4B 2>'$T/no'"
 check "the error names the reason" grep -q "the configuration's" "$T/no"
 sed -i 's,requests: 2/1h,requests: 7/1h,' "$T/sluice.yaml"
 ctl reload >/dev/null
@@ -191,7 +207,9 @@ holds "a reload applies the file's new quota and keeps manual ones" \
 
 # Output names a key by its hash.
 printf 'sk-very-secret\n' | ctl quota set key=- requests=5/1m >"$T/key"
-check "quota set reads a secret and shows its hash" grep -qE '^set key:[0-9a-f]{16} to requests=5/60s$' "$T/key"
-check "no map has the secret" bash -c "! for m in $PIN/*; do bpftool map dump pinned \$m 2>/dev/null; done | grep -q very"
+check "quota set reads a secret and shows its hash" \
+	grep -qE '^set key:[0-9a-f]{16} to requests=5/60s$' "$T/key"
+check "no map has the secret" \
+	bash -c "! for m in $PIN/*; do bpftool map dump pinned \$m 2>/dev/null; done | grep -q very"
 
 done_here

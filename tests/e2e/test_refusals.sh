@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 4: a refusal is complete TCP. Real clients, over IPv4 and IPv6, read the whole 429 and a clean end. They never see a
-# reset and never hang: not with bodies of 1 MiB, with "Expect: 100-continue", or with the first answer lost once or three
-# times; with TCP timestamps, SACK and checksum offload on and off. The server never sees a whole request, and no socket is
-# left. witness.bpf.c counts the segments on the wire.
+# Invariant 4: a refusal is complete TCP. Real clients, over IPv4 and IPv6, read the whole 429 and
+# a clean end. They never see a reset and never hang: not with bodies of 1 MiB, with "Expect:
+# 100-continue", or with the first answer lost once or three times; with TCP timestamps, SACK and
+# checksum offload on and off. The server never sees a whole request, and no socket is left.
+# witness.bpf.c counts the segments on the wire.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -19,15 +20,16 @@ head -c 1048576 /dev/zero | tr '\0' x >"$T/prompt"
 shut slow
 before=$(value "mock['requests_complete']")
 
-# shellcheck disable=SC2317 # these are called by check
 # curl_refused HOST OPTION…
 curl_refused() {
 	local host=$1 out
 
 	shift
 	[[ $host == *:* ]] && host="[$host]"
-	out=$(on "$C" curl -sS -m 20 -o "$T/curl.json" -w '%{http_code} %{size_download} %header{content-length}' \
-		-H 'Content-Type: application/json' "$@" "http://$host:$PORT/v1/chat/completions" 2>&1) || {
+	out=$(on "$C" curl -sS -m 20 -o "$T/curl.json" -w \
+		'%{http_code} %{size_download} %header{content-length}' \
+		-H 'Content-Type: application/json' "$@" "http://$host:$PORT/v1/chat/completions" \
+		2>&1) || {
 		echo "curl: $out"
 		return 1
 	}
@@ -38,7 +40,9 @@ curl_refused() {
 
 python_refused() {
 	peer "$C" http "$@" --model slow >"$T/python.json"
-	expression 0 "j('python')['status'] == 429 and j('python')['whole'] and j('python')['end'] == 'eof' and
+	expression 0 \
+		"j('python')['status'] == 429 and j('python')['whole'] and
+		 j('python')['end'] == 'eof' and
 		j('python')['rest'] == 0 and j('python')['error'] is None and
 		j('python')['headers']['retry-after'].strip().isdigit()"
 }
@@ -54,7 +58,8 @@ client() {
 	esac
 }
 
-# Checks the state after a refusal. A client with unsent bytes may send a reset itself; that is not counted here.
+# Checks the state after a refusal. A client with unsent bytes may send a reset itself; that
+# is not counted here.
 nothing_else() {
 	expression 3 "w['rst_in'] == 0 and mock['requests_complete'] == $before and
 		mock['connections_open'] == 0 and sockets('s') == []"
@@ -87,7 +92,8 @@ for how in "1 1 on" "0 1 on" "1 0 off" "0 0 off"; do
 		[[ $host == *:* ]] && ip=IPv6 || ip=IPv4
 		with="over $ip (timestamps $timestamps, SACK $sack, offload $offload)"
 		for kind in curl curl-big curl-expect python python-big; do
-			check "${of[$kind]} reads a whole 429 and a clean end $with" refusal "$kind" "$host"
+			check "${of[$kind]} reads a whole 429 and a clean end $with" refusal \
+				"$kind" "$host"
 		done
 	done
 done
@@ -117,7 +123,8 @@ openai() { # openai HOST RETRIES HOW
 	local host=$1
 
 	[[ $host == *:* ]] && host="[$host]"
-	on "$C" node "$HERE/openai.mjs" "$B/npm" "http://$host:$PORT/v1" slow "$2" "$3" >"$T/openai.json"
+	on "$C" node "$HERE/openai.mjs" "$B/npm" "http://$host:$PORT/v1" slow "$2" "$3" \
+		>"$T/openai.json"
 }
 
 for host in "$S4" "$S6"; do
@@ -125,24 +132,29 @@ for host in "$S4" "$S6"; do
 	for how in plain stream; do
 		openai "$host" 0 "$how"
 		holds "the openai client throws RateLimitError for a $how request over $ip" \
-			"j('openai')['error'] == 'RateLimitError' and j('openai')['status'] == 429 and
-			 j('openai')['code'] == 'rate_limit_exceeded' and j('openai')['type'] == 'requests' and
+			"j('openai')['error'] == 'RateLimitError' and
+			 j('openai')['status'] == 429 and
+			 j('openai')['code'] == 'rate_limit_exceeded' and
+			 j('openai')['type'] == 'requests' and
 			 1 <= int(j('openai')['headers']['retry-after']) <= 60 and
 			 int(j('openai')['headers']['retry-after-ms']) > 0"
 		check "nothing of that request reached the server" nothing_else
 	done
 done
 
-# The model opens while the client waits for Retry-After: its average falls from 20 ms to 9 ms in some seconds.
+# The model opens while the client waits for Retry-After: its average falls from 20 ms to 9 ms in
+# some seconds.
 for how in plain stream; do
 	ctl set policy=ema-flag >/dev/null
 	ctl set --model slow ttft=9ms tau=5s >/dev/null
-	load --connect "$S4:$PORT" --model slow --requests 1 --retry 3 >"$T/warm.json" # the retries last until it is open
+	# the retries last until it is open
+	load --connect "$S4:$PORT" --model slow --requests 1 --retry 3 >"$T/warm.json"
 	await 2 "not m['slow']['open']"
 	refused=$(value "r['rejected']")
 	openai "$S4" 2 "$how"
 	holds "a $how request of the openai client succeeds by its own retry once the model is open" \
-		"j('openai')['error'] is None and len(j('openai')['text']) > 3 and r['rejected'] > $refused"
+		"j('openai')['error'] is None and len(j('openai')['text']) > 3 and
+		 r['rejected'] > $refused"
 done
 
 holds "no reply was lost, and the tombstones were never full" \

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# The file's rules select the judged requests and name their model. A client that is blocked for one model is refused wherever
-# a request names that model, and nowhere else.
+# The file's rules select the judged requests and name their model. A client that is blocked for one
+# model is refused wherever a request names that model, and nowhere else.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 # status PATH [CURL OPTION…]: sends a POST with the other model in its body; prints its status.
 status() {
-	on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --path-as-is --json '{"model":"open"}' "${@:2}" \
-		"http://$S4:$PORT$1" || true
+	on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' --path-as-is \
+		--json '{"model":"open"}' "${@:2}" "http://$S4:$PORT$1" || true
 }
 
 cat >"$T/sluice.yaml" <<-END
@@ -25,14 +25,17 @@ ctl block "$C4" --model shut >/dev/null
 
 same "a model named in the path is refused" 429 "$(status /v2/models/shut/infer)"
 same "a model named in the path with a colon is refused" 429 "$(status /v1/models/shut:predict)"
-same "a model named in the header is refused" 429 "$(status /v1/chat/completions -H 'X-Model: shut')"
-same "a model named in the body alone is served" 200 "$(status /v1/chat/completions)"
+same "a model named in the header is refused" 429 \
+	"$(status /v1/chat/completions -H 'X-Model: shut')"
+same "a model named in the body alone is served" 200 \
+	"$(status /v1/chat/completions)"
 same "a path of pass-paths is not judged" 200 "$(status /v1/tokenize -H 'X-Model: shut')"
 same "a path that leaves pass-paths by .. is judged" 429 \
 	"$(status /v1/tokenize/../models/shut -H 'X-Model: shut')"
 same "the server has seen no refused request" 2 "$(value "mock['requests_complete']")"
 holds "status shows the rules" \
-	"s['services'][0]['judge_methods'] == ['POST'] and s['services'][0]['on_framing_error'] == 'reset' and
+	"s['services'][0]['judge_methods'] == ['POST'] and
+	 s['services'][0]['on_framing_error'] == 'reset' and
 	 s['services'][0]['model_from'] == ['path', 'header', 'body'] and
 	 {'kind': 'pass', 'prefix': '/v1/tokenize'} in s['services'][0]['paths']"
 

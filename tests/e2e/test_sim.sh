@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# The command line of sluice-sim. A wrong argument or a broken trace gives one line and exit status 2. --json parses. A seed
-# gives the same run every time.
+# The command line of sluice-sim. A wrong argument or a broken trace gives one line and exit status
+# 2. --json parses. A seed gives the same run every time.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -36,10 +36,13 @@ check "a line with a wrong number is named" fails 2 "trace.csv: line 2" \
 check "a line that goes back in time is named" fails 2 "trace.csv: line 3" \
 	--trace "$(trace '2023-11-16 18:15:46.6805900,1,44\n2023-11-16 18:15:45.6805900,1,44\n')"
 check "binary data is refused" fails 2 "line 1" --trace /bin/true
-check "a malformed patience is named" fails 2 '--patience: "soon"' --synthetic poisson --patience soon
-check "a negative number of retries is named" fails 2 '--retries: "-1"' --synthetic poisson --retries -1
+check "a malformed patience is named" fails 2 '--patience: "soon"' --synthetic poisson \
+	--patience soon
+check "a negative number of retries is named" fails 2 '--retries: "-1"' --synthetic poisson \
+	--retries -1
 check "too many models are refused" fails 2 '--models: "17"' --synthetic poisson --models 17
-check "targets that no request can meet are refused" fails 1 "even alone" --synthetic poisson --ttft-threshold-ms 1
+check "targets that no request can meet are refused" fails 1 "even alone" --synthetic poisson \
+	--ttft-threshold-ms 1
 
 json_is_complete() {
 	"$sim" --synthetic poisson --requests 500 --json | "$PY" -c 'import json, sys
@@ -55,33 +58,39 @@ assert run["capacity"] > 0'
 check "--json has every policy, and its counts add up" json_is_complete
 
 clients_retry_and_hang_up() {
-	"$sim" --synthetic poisson --load 2 --requests 500 --models 2 --retries 2 --patience 3s --json |
-		"$PY" -c 'import json, sys
+	"$sim" --json --synthetic poisson --load 2 --requests 500 --models 2 --retries 2 \
+		--patience 3s | "$PY" -c 'import json, sys
 run = json.load(sys.stdin)
 assert (run["models"], run["retries"], run["patience_s"]) == (2, 2, 3), run
 for p in run["policies"]:
     assert p["admitted"] + p["refused"] == p["arrived"] == run["requests"], p
-    assert 2 * p["refused"] <= p["retries"] <= 2 * p["arrived"] and (p["retries"] > 0) == (p["policy"] != "none"), p
-    assert 0 <= p["gave_up"] <= p["admitted"] - p["met"] and (p["gave_up"] > 0 or p["policy"] != "none"), p
+    assert 2 * p["refused"] <= p["retries"] <= 2 * p["arrived"], p
+    assert (p["retries"] > 0) == (p["policy"] != "none"), p
+    assert 0 <= p["gave_up"] <= p["admitted"] - p["met"], p
+    assert p["gave_up"] > 0 or p["policy"] != "none", p
     first, last = p["goodput_by_model"]
     assert abs(first + last - p["goodput"]) < 1e-6 and first >= last, p
     assert p["falsely_refused"] is None, p'
 }
-check "clients retry and hang up as the options say, with several models" clients_retry_and_hang_up
+check "clients retry and hang up as the options say, with several models" \
+	clients_retry_and_hang_up
 
 curve_has_the_limit() {
-	local curve
+	local curve head=seconds,limit,open,in_flight,waiting,queue_budget_kib,arrived
 
+	head+=,admitted,refused,retries,gave_up
 	curve=$("$sim" --synthetic step --load 3 --policy fixed=9 --csv)
-	[[ $(head -1 <<<"$curve") == seconds,limit,open,in_flight,waiting,queue_budget_kib,arrived,admitted,refused,retries,gave_up ]] ||
-		return 1
+	[[ $(head -1 <<<"$curve") == "$head" ]] || return 1
 	awk -F, 'NR > 1 && ($2 != 9 || $4 > 9) { exit 1 }' <<<"$curve"
 }
 check "--csv has the limit in every second" curve_has_the_limit
 
 a_seed_gives_one_run() {
-	[[ $("$sim" --synthetic flood --seed 5 --json) == "$("$sim" --synthetic flood --seed 5 --json)" ]] &&
-		[[ $("$sim" --synthetic flood --seed 5 --json) != "$("$sim" --synthetic flood --seed 6 --json)" ]]
+	local first
+
+	first=$("$sim" --synthetic flood --seed 5 --json)
+	[[ $first == "$("$sim" --synthetic flood --seed 5 --json)" ]] &&
+		[[ $first != "$("$sim" --synthetic flood --seed 6 --json)" ]]
 }
 check "a seed gives the same run, and another seed another one" a_seed_gives_one_run
 done_here

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 6: a client that sends or reads slowly does not look like a slow model and holds no slot.
-# Invariant 1: its own stream's delay shuts nobody out. Three clients stall, each on its own model with
-# one slot: one shuts its window, one acknowledges nothing, one sends a byte every 50 ms. They stall for
-# about 13 s. sluice releases a slot after 10 s, at the server's next window probe. Probes are then 6 s
-# apart (RFC 6298 5.5).
+# Invariant 6: a client that sends or reads slowly does not look like a slow model and holds no
+# slot. Invariant 1: its own stream's delay shuts nobody out. Three clients stall, each on its own
+# model with one slot: one shuts its window, one acknowledges nothing, one sends a byte every 50 ms.
+# They stall for about 13 s. sluice releases a slot after 10 s, at the server's next window probe.
+# Probes are then 6 s apart (RFC 6298 5.5).
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
@@ -15,7 +15,8 @@ for model in zero noack slow; do
 	options+=(--model "$model,prefill-ms=5,token-ms=5,tokens=20,slots=64")
 done
 mock "${options[@]}"
-sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 400 --itl-threshold-ms 40 --time-constant-secs 86400
+sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 400 --itl-threshold-ms 40 \
+	--time-constant-secs 86400
 raw_client 10.77.0.9
 for model in zero noack slow; do
 	load --connect "$S4:$PORT" --model $model --requests 5 >"$T/warm.json"
@@ -38,7 +39,8 @@ for name in zero noack slow; do await_line $name begun; done
 await 3 "m['zero']['in_flight'] == 1 and m['noack']['in_flight'] == 1"
 
 send() { # send MODEL NAME: sends a request of another client
-	load --connect "$S4:$PORT" --model "$1" --requests 1 --max-tokens 5 --bind "$C4B" >"$T/$2.json"
+	load --connect "$S4:$PORT" --model "$1" --requests 1 --max-tokens 5 --bind "$C4B" \
+		>"$T/$2.json"
 }
 
 holds "a client that sends a byte every 50 ms holds no slot while it sends" \
@@ -47,14 +49,17 @@ send slow other
 holds "another client takes that slot meanwhile" "j('other')['completed'] == 1"
 for model in zero noack; do
 	send $model early
-	holds "a stalled stream ($model) holds its slot for the first seconds" "j('early')['status'] == {'429': 1}"
+	holds "a stalled stream ($model) holds its slot for the first seconds" \
+		"j('early')['status'] == {'429': 1}"
 done
 
 holds --within 16 "sluice releases both slots while the clients still stall, and counts that" \
-	"k['stalls-released'] == $released + 2 and m['zero']['in_flight'] == 0 and m['noack']['in_flight'] == 0"
+	"k['stalls-released'] == $released + 2 and m['zero']['in_flight'] == 0 and
+	 m['noack']['in_flight'] == 0"
 for model in zero noack; do
 	send $model late
-	holds "another client takes the slot of a stalled one ($model)" "j('late')['completed'] == 1"
+	holds "another client takes the slot of a stalled one ($model)" \
+		"j('late')['completed'] == 1"
 done
 kill -USR1 "$ZERO" "$NOACK"
 wait "$ZERO" "$NOACK" "$SLOW" || true
@@ -64,9 +69,12 @@ holds "their streams are untouched: both clients read to the end" \
 	 j('zero')['tokens'] >= 2000 and j('noack')['tokens'] >= 2000"
 # Ten seconds in one of seven first tokens would raise the average above a second.
 for model in zero noack slow; do
-	holds --within 3 "the stall is in no average of its model ($model), which was never shut" \
-		"m['$model']['ttft_ema_ms'] < 400 and close(m['$model']['itl_ema_ms'], ${before}['$model'], .5) and
-		 m['$model']['open'] and 'shut' not in log('daemon') and m['$model']['in_flight'] == 0"
+	holds --within 3 \
+		"the stall is in no average of its model ($model), which was never shut" \
+		"m['$model']['ttft_ema_ms'] < 400 and
+		 close(m['$model']['itl_ema_ms'], ${before}['$model'], .5) and
+		 m['$model']['open'] and 'shut' not in log('daemon') and
+		 m['$model']['in_flight'] == 0"
 done
 holds "client-limited gaps are counted" "k['gaps-client-limited'] > 0"
 

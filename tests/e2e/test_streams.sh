@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 2: sluice does not touch an admitted stream. A client reads the same fixed stream without sluice and with it. In
-# mid-stream the model is shut, the client blocked, the operator's limit lowered. The bytes are always the same.
+# Invariant 2: sluice does not touch an admitted stream. A client reads the same fixed stream
+# without sluice and with it. In mid-stream the model is shut, the client blocked, the operator's
+# limit lowered. The bytes are always the same.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

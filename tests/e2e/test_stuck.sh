@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# A server that accepts and never answers. sluice shuts its model within a target and a second, and sends it a probe per target.
-# sluice notices when the server wakes. Another model on the port is not affected. A stopped model stays stopped when the
-# daemon is killed and the next one starts.
+# A server that accepts and never answers. sluice shuts its model within a target and a second, and
+# sends it a probe per target. sluice notices when the server wakes. Another model on the port is
+# not affected. A stopped model stays stopped when the daemon is killed and the next one starts.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-mock --model llama,slots=64,prefill-ms=10,token-ms=5,tokens=5 --model second,slots=64,prefill-ms=10,token-ms=5,tokens=5
+mock --model llama,slots=64,prefill-ms=10,token-ms=5,tokens=5 \
+	--model second,slots=64,prefill-ms=10,token-ms=5,tokens=5
 start_sluice() { sluice --listen "$PORT=llama" --ttft-threshold-ms 500 --lease-ms 10000; }
 start_sluice
 load --connect "$S4:$PORT" --model llama --requests 20 >"$T/warm.json"
@@ -14,8 +15,8 @@ load --connect "$S4:$PORT" --model second --requests 20 >"$T/warm2.json"
 await 3 "m['llama']['ttft_samples'] == 20"
 
 mock_set llama stuck=1
-start callers "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model llama --rate 20 --requests 400 --timeout 60 \
-	--new-connections
+start callers "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model llama --rate 20 \
+	--requests 400 --timeout 60 --new-connections
 CALLERS=$PID
 await 10 "m['llama']['in_flight'] > 0"
 began=$(date +%s%N)
@@ -36,23 +37,28 @@ load --connect "$S4:$PORT" --model llama --requests 20 >"$T/after.json"
 holds "all requests are served again" "j('after')['completed'] == 20"
 holds "status reports two changes of its state" "m['llama']['changes'] == 2"
 
-# The same with a killed daemon. The hanging callers stay, and the kernel keeps the times of the waiting requests.
+# The same with a killed daemon. The hanging callers stay, and the kernel keeps the
+# times of the waiting requests.
 mock_set llama stuck=1
-start callers "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model llama --rate 20 --requests 2000 --timeout 60 \
-	--new-connections
+start callers "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model llama --rate 20 \
+	--requests 2000 --timeout 60 --new-connections
 CALLERS=$PID
 await 20 "not m['llama']['open']"
 counted=$(value "[r['admitted'], r['rejected']]")
 finish "$DAEMON" KILL
 start_sluice
 holds "a new daemon shows the model as stopped from its first answer on" \
-	"not m['llama']['open'] and m['llama']['admission']['stopped'] and m['llama']['reason'] == 'ttft'"
+	"not m['llama']['open'] and m['llama']['admission']['stopped'] and
+	 m['llama']['reason'] == 'ttft'"
 before=$(value "m['llama']['in_flight']")
-holds --within 10 "probes reach the model with the new daemon" "m['llama']['in_flight'] > $before + 1 and r['rejected'] > $counted[1] + 40"
+holds --within 10 "probes reach the model with the new daemon" \
+	"m['llama']['in_flight'] > $before + 1 and r['rejected'] > ${counted}[1] + 40"
 # In each target, ten requests come, and one of them is a probe.
 holds "only probes were admitted since before the kill: there was no gap" \
-	"r['admitted'] - $counted[0] < 3 + (r['rejected'] - $counted[1]) / 4 and k['passed-lease'] == 0"
-holds "the model has not opened in between" "m['llama']['changes'] == 1 and 'model llama opened' not in log('daemon')"
+	"r['admitted'] - ${counted}[0] < 3 + (r['rejected'] - ${counted}[1]) / 4 and
+	 k['passed-lease'] == 0"
+holds "the model has not opened in between" \
+	"m['llama']['changes'] == 1 and 'model llama opened' not in log('daemon')"
 mock_set llama stuck=0
 holds --within 10 "the model opens when the server wakes again" "m['llama']['open']"
 finish "$CALLERS"

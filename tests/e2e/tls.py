@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """A small TLS server and its client.
 
-tls.py serve CERT KEY PORT…: HTTP/1.1 in TLS, with keep-alive. The body of a POST is {"wait": MS, "tokens": N, "gap": MS}.
-The server answers after `wait` with N events, `gap` apart.
+tls.py serve CERT KEY PORT…: HTTP/1.1 in TLS, with keep-alive. The body of a POST is {"wait": MS,
+"tokens": N, "gap": MS}. The server answers after `wait` with N events, `gap` apart.
 
-tls.py request HOST PORT TIMES BODY: sends TIMES requests on one connection. Prints "begun" at the first event of each. Then
-prints as JSON the number of events, and the time in ms of the first and the last byte, for each request.
+tls.py request HOST PORT TIMES BODY: sends TIMES requests on one connection. Prints "begun" at the
+first event of each. Then prints as JSON the number of events, and the time in ms of the first and
+the last byte, for each request.
 """
 
 import json
@@ -77,7 +78,8 @@ def request(host, port, times, body):
     with context.wrap_socket(socket.create_connection((host, int(port)), 10)) as sock:
         for _ in range(int(times)):
             sent = time.monotonic()
-            sock.sendall(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body.encode()))
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%s"
+                         % (len(body), body.encode()))
             got = b""
             while not got.endswith(b"0\r\n\r\n"):
                 part = sock.recv(65536)

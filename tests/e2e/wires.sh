@@ -9,7 +9,8 @@ mac() { on "$1" ip -o link show dev "$2" | sed -n 's,.* link/ether \([^ ]*\).*,\
 
 # Gives both ends the addresses of lib.sh.
 address_both() {
-	on "$S" sh -c "ip addr add $S4/24 dev s0 && ip addr add $S6/64 dev s0 nodad && ip link set s0 up"
+	on "$S" sh -c "ip addr add $S4/24 dev s0 && ip addr add $S6/64 dev s0 nodad &&
+		ip link set s0 up"
 	on "$C" sh -c "ip addr add $C4/24 dev c0 && ip addr add $C4B/24 dev c0 &&
 		ip addr add $C6/64 dev c0 nodad && ip link set c0 up"
 }
@@ -47,6 +48,8 @@ raw_client() {
 # A second link between both hosts: s2 (10.77.1.1, fd77:0:0:4::1) and c2 (10.77.1.2, fd77:0:0:4::2).
 second_link() {
 	ip link add s2 netns "$S" type veth peer name c2 netns "$C"
-	on "$S" sh -c 'ip addr add 10.77.1.1/24 dev s2 && ip addr add fd77:0:0:4::1/64 dev s2 nodad && ip link set s2 up'
-	on "$C" sh -c 'ip addr add 10.77.1.2/24 dev c2 && ip addr add fd77:0:0:4::2/64 dev c2 nodad && ip link set c2 up'
+	on "$S" sh -c 'ip addr add 10.77.1.1/24 dev s2 &&
+		ip addr add fd77:0:0:4::1/64 dev s2 nodad && ip link set s2 up'
+	on "$C" sh -c 'ip addr add 10.77.1.2/24 dev c2 &&
+		ip addr add fd77:0:0:4::2/64 dev c2 nodad && ip link set c2 up'
 }

@@ -1,17 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# The tests that scripts/test-kernels runs in each guest. The daemon has the capabilities of its systemd unit and no others; it
-# runs on a veth between two network namespaces. The tests cover
+# The tests that scripts/test-kernels runs in each guest. The daemon has the capabilities of its
+# systemd unit and no others; it runs on a veth between two network namespaces. The tests cover
 #
 # - a model that its latency shuts, and the 429 that a client then reads;
-# - the same through devices for 802.1Q and 802.1ad tags, and in segments of more than 64 KiB (BIG TCP): the kernel of a
-#   development machine may lack these;
+# - the same through devices for 802.1Q and 802.1ad tags, and in segments of more than 64 KiB
+#   (BIG TCP): the kernel of a development machine may lack these;
 # - a blocked client's ECONNREFUSED, by tc and by XDP;
 # - a detach that leaves nothing;
 # - the datapath tests of DATAPATH_TESTS.
 #
-# The script needs a kernel without another sluice: its search for leftovers would find that, too. A check prints one line,
-# `ok - …` or `not ok - …: why`. Emulation is slow: WAIT bounds each wait, in seconds.
+# The script needs a kernel without another sluice: its search for leftovers would find that, too. A
+# check prints one line, `ok - …` or `not ok - …: why`. Emulation is slow: WAIT bounds each wait, in
+# seconds.
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -86,9 +87,9 @@ daemon() {
 
 	shift
 	on slk-s setpriv --no-new-privs --bounding-set="$(unit_capabilities)" "$build/sluiced" \
-		--pin-dir "$pin" --control "$t/control.sock" --metrics off --interface s0 --listen 8000 \
-		--policy ema-flag --ttft-threshold-ms 300 --itl-threshold-ms none --time-constant-secs 3600 \
-		"$@" >"$t/$name" 2>&1 </dev/null &
+		--pin-dir "$pin" --control "$t/control.sock" --metrics off --interface s0 \
+		--listen 8000 --policy ema-flag --ttft-threshold-ms 300 \
+		--itl-threshold-ms none --time-constant-secs 3600 "$@" >"$t/$name" 2>&1 </dev/null &
 	pids+=($!)
 	soon grep -q '^ready' "$t/$name" || {
 		tail -n 5 "$t/$name"
@@ -98,11 +99,20 @@ daemon() {
 	}
 }
 
-programs() { bpftool prog show 2>/dev/null | grep -oE ' name (gate|gate_generic|requests|requests_l3|responses|responses_l3) ' | sort -u | wc -l; }
+programs() {
+	bpftool prog show 2>/dev/null |
+		grep -oE ' name (gate|gate_generic|requests|requests_l3|responses|responses_l3) ' |
+		sort -u | wc -l
+}
 
-all_loaded() { [[ $(programs) == 6 ]] || { echo "$(programs) of 6 programs are loaded"; return 1; }; }
+all_loaded() {
+	[[ $(programs) == 6 ]] || {
+		echo "$(programs) of 6 programs are loaded"
+		return 1
+	}
+}
 
-has_tcx() { [[ -n $(ls "$pin/links" 2>/dev/null | grep requests) ]]; }
+has_tcx() { [[ -n $(compgen -G "$pin/links/*requests*") ]]; }
 
 attached() {
 	local filters
@@ -124,17 +134,20 @@ model() { [[ $(ctl models --json | tr -d ' \n') =~ \"name\":\"$1\"[^}]*\"open\":
 
 send() { # send ADDRESS MODEL: sends a request and prints its status
 	on slk-c curl -sS -m "$wait" -o "$t/body" -w '%{http_code}\n' \
-		--json "{\"model\":\"$2\",\"stream\":true,\"messages\":[]}" "http://$1:8000/v1/chat/completions"
+		--json "{\"model\":\"$2\",\"stream\":true,\"messages\":[]}" \
+		"http://$1:8000/v1/chat/completions"
 }
 
-answers() { [[ $(send "$1" "$2" 2>&1 | tee "$t/status") == "$3" ]] || { cat "$t/status"; return 1; }; }
+answers() { [[ $(send "$1" "$2" 2>&1 | tee "$t/status") == "$3" ]] ||
+	{ cat "$t/status"; return 1; }; }
 
 # reads_to_the_end ADDRESS: a client reads the whole 429 up to the end of the connection.
 reads_to_the_end() {
-	local body='{"model":"slow","messages":[]}' text
+	local body='{"model":"slow","messages":[]}' head text
 
+	head="POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: ${#body}\r\n\r\n"
 	text=$(on slk-c timeout "$wait" bash -c "exec 3<>/dev/tcp/$1/8000 &&
-		printf 'POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: ${#body}\r\n\r\n%s' '$body' >&3 &&
+		printf '$head%s' '$body' >&3 &&
 		cat <&3" 2>&1) || { echo "$text"; return 1; }
 	text=${text%"${text##*[! ]}"} # spaces pad it to a constant length
 	[[ $text == 'HTTP/1.1 429 '*rate_limit_exceeded*'}' ]] || { echo "$text"; return 1; }
@@ -199,9 +212,11 @@ datapath_test() {
 	timeout "${2:-1500}" "$build/$name" >"$t/out" 2>&1 </dev/null || status=$?
 	sed -nE "s/^\[       OK \] (.*)/ok - $name: \1/p" "$t/out"
 	if grep -qE '^\[  FAILED  \] [a-z]' "$t/out"; then
-		sed -nE "s/^\[  FAILED  \] ([a-z_0-9]+)$/\1/p" "$t/out" | sort -u | while read -r test; do
-			not_ok "$name: $test" "$(grep -E "^\[  ERROR   \]|error:|Error" -A 3 "$t/out" | head -n 12)"
-		done
+		sed -nE "s/^\[  FAILED  \] ([a-z_0-9]+)$/\1/p" "$t/out" | sort -u |
+			while read -r test; do
+				not_ok "$name: $test" "$(grep -E "^\[  ERROR   \]|error:|Error" \
+					-A 3 "$t/out" | head -n 12)"
+			done
 		failed=1
 	elif ((status)) || ! grep -q '^\[  PASSED  \]' "$t/out"; then
 		not_ok "$name runs to its end" "status $status: $(tail -n 5 "$t/out")"
@@ -229,30 +244,35 @@ for end in s c; do
 	on slk-$end ip link set ${end}0 up
 done
 on slk-s "$build/mock_server" --listen 8000 --admin 127.0.0.1:8001 \
-	--model fast,prefill-ms=5,token-ms=2,tokens=3 --model slow,prefill-ms=1500,token-ms=2,tokens=3 \
+	--model fast,prefill-ms=5,token-ms=2,tokens=3 \
+	--model slow,prefill-ms=1500,token-ms=2,tokens=3 \
 	--model long,prefill-ms=5,token-ms=0,tokens=60000 \
 	>"$t/mock" 2>&1 </dev/null &
 pids+=($!)
 check "the model server starts" soon grep -q '^ready' "$t/mock"
 
-# Adds devices for tags: an 802.1Q device with hooks of its own, and an 802.1Q device within an 802.1ad one, without hooks.
+# Adds devices for tags: an 802.1Q device with hooks of its own, and an 802.1Q device within an
+# 802.1ad one, without hooks.
 tags() {
-	local end id=1
+	local end id=1 ns
 
 	modprobe 8021q || return 1
 	for end in s c; do
-		on slk-$end ip link add link ${end}0 name ${end}7 type vlan id 7 &&
-			on slk-$end ip link add link ${end}0 name ${end}ad type vlan proto 802.1ad id 100 &&
-			on slk-$end ip link add link ${end}ad name ${end}q type vlan id 200 &&
-			on slk-$end ip link set ${end}7 up && on slk-$end ip link set ${end}ad up &&
-			on slk-$end ip link set ${end}q up &&
-			on slk-$end ip addr add 10.77.7.$id/24 dev ${end}7 &&
-			on slk-$end ip addr add 10.77.8.$id/24 dev ${end}q || return 1
+		ns=slk-$end
+		on "$ns" ip link add link "${end}0" name "${end}7" type vlan id 7 &&
+			on "$ns" ip link add link "${end}0" name "${end}ad" type vlan \
+				proto 802.1ad id 100 &&
+			on "$ns" ip link add link "${end}ad" name "${end}q" type vlan id 200 &&
+			on "$ns" ip link set "${end}7" up && on "$ns" ip link set "${end}ad" up &&
+			on "$ns" ip link set "${end}q" up &&
+			on "$ns" ip addr add "10.77.7.$id/24" dev "${end}7" &&
+			on "$ns" ip addr add "10.77.8.$id/24" dev "${end}q" || return 1
 		id=2
 	done
 }
 
-# Writes the lengths of the longest packets that s0 sent and received, until both exceed 64 KiB or `wait` seconds have passed.
+# Writes the lengths of the longest packets that s0 sent and received, until both exceed 64 KiB or
+# `wait` seconds have passed.
 longest() {
 	on slk-s timeout "$wait" python3 -c '
 import socket, sys
@@ -277,13 +297,14 @@ longer() {
 
 # big MODEL STATUS: sends three requests over IPv6.
 big() {
-	on slk-c timeout "$wait" "$build/loadgen" --json --connect '[fd77::1]:8000' --model "$1" --plain --requests 3 \
-		--body-bytes 4000000 >"$t/big" 2>&1
+	on slk-c timeout "$wait" "$build/loadgen" --json --connect '[fd77::1]:8000' --model "$1" \
+		--plain --requests 3 --body-bytes 4000000 >"$t/big" 2>&1
 	tr -d ' \n' <"$t/big" | grep -qE "\"status\":\{\"$2\":3\}" || { cat "$t/big"; return 1; }
 }
 
 requests() { # prints admitted,rejected
-	ctl status --json | tr -d ' \n' | grep -oE '"requests":\{"admitted":[0-9]+,"rejected":[0-9]+' | grep -oE '[0-9]+' |
+	ctl status --json | tr -d ' \n' |
+		grep -oE '"requests":\{"admitted":[0-9]+,"rejected":[0-9]+' | grep -oE '[0-9]+' |
 		paste -s -d,
 }
 
@@ -304,8 +325,8 @@ long_segments() {
 	local end
 
 	for end in s c; do
-		on slk-$end ip link set ${end}0 gso_max_size 200000 gro_max_size 200000 &&
-			on slk-$end sysctl -qw net.ipv4.tcp_rmem='4096 1000000 8000000' \
+		on "slk-$end" ip link set "${end}0" gso_max_size 200000 gro_max_size 200000 &&
+			on "slk-$end" sysctl -qw net.ipv4.tcp_rmem='4096 1000000 8000000' \
 				net.ipv4.tcp_wmem='4096 1000000 8000000' || return 1
 	done
 }
@@ -353,7 +374,8 @@ else
 	not_ok "the daemon starts with the capabilities of its unit" "$(cat "$t/why")"
 fi
 
-# Without a program on the peer, packets of XDP_TX wait in the veth until other traffic comes. GRO does not help.
+# Without a program on the peer, packets of XDP_TX wait in the veth until other traffic comes.
+# GRO does not help.
 on slk-c ip link set c0 xdpdrv obj "$build/pass.bpf.o" sec xdp
 if daemon native --xdp native >"$t/why"; then
 	check "xdp native: the interface has it" same xdp "$(xdp_of)"
@@ -365,9 +387,11 @@ fi
 on slk-c ip link set c0 xdpdrv off
 
 if [[ $generic_refused ]]; then
-	timeout "$wait" nsenter --net="$ns/slk-s" "$build/sluiced" --pin-dir "$pin" --control "$t/control.sock" --metrics off \
-		--interface s0 --listen 8000 --xdp generic >"$t/generic" 2>&1 </dev/null
-	check "xdp generic: this kernel refuses it, with the reason" grep -q 'hide the link header' "$t/generic"
+	timeout "$wait" nsenter --net="$ns/slk-s" "$build/sluiced" --pin-dir "$pin" \
+		--control "$t/control.sock" --metrics off --interface s0 --listen 8000 \
+		--xdp generic >"$t/generic" 2>&1 </dev/null
+	check "xdp generic: this kernel refuses it, with the reason" \
+		grep -q 'hide the link header' "$t/generic"
 	check "xdp generic: the refused start leaves nothing" soon nothing_left
 elif daemon generic --xdp generic >"$t/why"; then
 	check "xdp generic: the interface has it" same xdpgeneric "$(xdp_of)"

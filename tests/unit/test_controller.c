@@ -270,8 +270,7 @@ static void a_record_without_a_time_only_learns_its_name(void **state)
 	assert_true(controller_read(&c, SLUICE_MODEL_ALL, S).itl_ms < 0);
 }
 
-static void
-an_adopted_flag_keeps_its_model_shut_as_long_as_it_said_but_ten_seconds_at_most(void **state)
+static void an_adopted_flag_shuts_as_long_as_it_said_ten_seconds_at_most(void **state)
 {
 	static const struct {
 		const char *what;
@@ -842,8 +841,7 @@ int main(void)
 		cmocka_unit_test(a_name_that_is_no_model_counts_as_other),
 		cmocka_unit_test(a_sample_is_counted_for_its_name_then_its_id),
 		cmocka_unit_test(a_record_without_a_time_only_learns_its_name),
-		cmocka_unit_test(
-			an_adopted_flag_keeps_its_model_shut_as_long_as_it_said_but_ten_seconds_at_most),
+		cmocka_unit_test(an_adopted_flag_shuts_as_long_as_it_said_ten_seconds_at_most),
 		cmocka_unit_test(an_adopted_name_keeps_its_id),
 		cmocka_unit_test(retry_after_is_the_longer_wait_within_its_bounds),
 		cmocka_unit_test(an_idle_model_reopens_when_its_retry_after_ends),

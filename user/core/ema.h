@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Time-weighted moving average, for the reference policy ema-flag: each sample's weight decays as exp(-age/tau),
- * and a reading decays toward zero while nothing arrives, so that an idle model reopens after
- * tau·ln(average/threshold).
+ * Time-weighted moving average, for the reference policy ema-flag: each sample's weight decays as
+ * exp(-age/tau), and a reading decays toward zero while nothing arrives, so that an idle model
+ * reopens after tau·ln(average/threshold).
  */
 #ifndef SLUICE_EMA_H
 #define SLUICE_EMA_H
