@@ -47,8 +47,8 @@ END
 interfaces=()
 sluice --config "$T/sluice.yaml" --metrics "$METRICS"
 
-# answer NAME ARGUMENT…: saves an answer of sluicectl. The first part of NAME is the section of the page
-# that describes it. A part after a dot distinguishes several such answers.
+# answer NAME ARGUMENT…: saves an answer of sluicectl. The first part of NAME is the section of the
+# page that describes it. A part after a dot distinguishes several such answers.
 answer() { ctl "${@:2}" --json >"$ANSWERS/$1.json"; }
 page() { on "$S" curl -fsS -m 10 "http://$METRICS$1"; }
 status_of() { # status_of MODEL: of a request that the second client sends

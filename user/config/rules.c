@@ -112,12 +112,12 @@ int rules_take_source(void *to, const struct field *field, const char *text, cha
 {
 	struct rules_entry *e = to;
 
-	for (uint8_t i = SLUICE_SOURCE_PATH; i < COUNT(sources); i++) {
+	for (size_t i = SLUICE_SOURCE_PATH; i < COUNT(sources); i++) {
 		if (strcmp(text, sources[i]) != 0)
 			continue;
-		if (memchr(e->source, i, e->source_count))
+		if (memchr(e->source, (int)i, e->source_count))
 			return twice(err, len, text);
-		e->source[e->source_count++] = i;
+		e->source[e->source_count++] = (uint8_t)i;
 		return 0;
 	}
 	return field_wrong(err, len, text, "one of path, header, body");
