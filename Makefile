@@ -75,7 +75,8 @@ $(B)/man/%: user/man/%.scd
 	@mkdir -p $(@D)
 	$(SCDOC) <$< >$@.tmp && mv $@.tmp $@
 
-$(B)/mock_server: user/sim/engine.c user/sim/engine.h
+$(B)/mock_server: $(wildcard tests/mock/server_*.c) user/sim/engine.c user/sim/engine.h
+$(B)/loadgen: $(wildcard tests/mock/load_*.c)
 $(B)/mock_server $(B)/loadgen: $(B)/%: tests/mock/%.c $(wildcard tests/mock/mock_common.c tests/mock/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -std=gnu11 $(WARN) -D_GNU_SOURCE -Itests/mock -Iuser $(filter %.c,$^) -o $@ -ljansson -lm
