@@ -197,6 +197,19 @@ struct sluice_rules {
 };
 _Static_assert(sizeof(struct sluice_rules) == 208 + 16 * 56, "rules");
 
+/* A scanner takes the names from `header` on as its wanted headers. */
+#define SLUICE_WANTED(field, i)                                                                    \
+	_Static_assert(__builtin_offsetof(struct sluice_rules, field) ==                           \
+			       __builtin_offsetof(struct sluice_rules, header) +                   \
+				       (i)*HTTP1_TOKEN_MAX,                                        \
+		       "rules." #field " is not wanted header " #i)
+SLUICE_WANTED(header, HTTP1_WANTED_MODEL);
+SLUICE_WANTED(key, HTTP1_WANTED_KEY);
+SLUICE_WANTED(forwarded, HTTP1_WANTED_FORWARDED);
+SLUICE_WANTED(priority, HTTP1_WANTED_PRIORITY);
+SLUICE_WANTED(names, HTTP1_WANTED);
+#undef SLUICE_WANTED
+
 struct sluice_model_name {
 	char name[SLUICE_NAME_MAX];
 };

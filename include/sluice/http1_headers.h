@@ -1,24 +1,49 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The headers that the scanners read by themselves, because they frame a message or say what its
- * body is, and how a finished name is found among them. Names are compared by words
- * (http1_token.h); one bit of a 64-bit set says first that most names are none of them.
+ * body is. HTTP1_HEADERS has them all; how a name is found, how its value is read and which names
+ * the fast path stops at follow from it. One bit of a 64-bit set says of most other names that they
+ * are none of these.
  */
 #ifndef SLUICE_HTTP1_HEADERS_H
 #define SLUICE_HTTP1_HEADERS_H
 
 #include "http1_token.h"
 
-/* Headers that matter. A new one needs a line in http1_header() and one in http1_token(). */
+enum http1_message { HTTP1_REQUESTS = 1, HTTP1_RESPONSES = 2, HTTP1_BOTH = 3 };
+
+/*
+ * One line registers a header: X(NAME, name, messages that it matters in, begin, element).
+ * begin(f, ev) runs at the colon and says how the value is read: not at all, unless it changes
+ * f->state. element(f, kind, ev) runs at the end of each element of a value read as a list, with
+ * the element in f->token, in lower case. A header also needs an example in
+ * tests/unit/test_http1.c.
+ */
+#define HTTP1_HEADERS(X)                                                                           \
+	X(CONTENT_LENGTH, "content-length", HTTP1_BOTH, http1_read_length, http1_no_element)       \
+	X(TRANSFER_ENCODING, "transfer-encoding", HTTP1_BOTH, http1_read_transfer_codings,         \
+	  http1_transfer_coding)                                                                   \
+	X(CONTENT_ENCODING, "content-encoding", HTTP1_BOTH, http1_read_list, http1_content_coding) \
+	X(CONTENT_TYPE, "content-type", HTTP1_RESPONSES, http1_read_list, http1_content_type)      \
+	X(DATE, "date", HTTP1_RESPONSES, http1_report_date, http1_no_element)
+
 enum http1_header {
 	HTTP1_HEADER_OTHER,
-	HTTP1_HEADER_CONTENT_LENGTH,
-	HTTP1_HEADER_TRANSFER_ENCODING,
-	HTTP1_HEADER_CONTENT_ENCODING,
-	HTTP1_HEADER_CONTENT_TYPE,
-	HTTP1_HEADER_DATE,
-	HTTP1_HEADER_WANTED, /* the one that the driver asks for */
+#define X(header, name, messages, begin, element) HTTP1_HEADER_##header,
+	HTTP1_HEADERS(X)
+#undef X
+		HTTP1_HEADER_COUNT
 };
+
+/* A name as names are compared: HTTP1_TOKEN_MAX bytes, zeros after it. */
+#define HTTP1_NAME(name) (name "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")
+
+#define X(header, name, messages, begin, element)                                                  \
+	_Static_assert(sizeof(name) > 1 && sizeof(name) <= HTTP1_TOKEN_MAX, name " is no token");
+HTTP1_HEADERS(X)
+#undef X
+
+/* ---- names ---- */
 
 /*
  * Each name has one of 64 bits, so that one test says that a name is none of those that matter. The
@@ -35,57 +60,120 @@ static __always_inline __u64 http1_name_sum(__u64 word, int i)
 				: 0xa6403724cb17720dULL);
 }
 
-static __always_inline __u64 http1_name_bit(__u64 w0, __u64 w1, __u64 w2)
+/* The bit of a name of HTTP1_TOKEN_MAX bytes, zeros after it. */
+static __always_inline __u64 http1_name_bit(const char *name)
 {
-	return 1ULL << ((http1_name_sum(w0, 0) + http1_name_sum(w1, 1) + http1_name_sum(w2, 2)) >>
-			58);
+	__u64 sum = 0;
+
+	SCAN_UNROLL
+	for (int i = 0; i < HTTP1_TOKEN_MAX / 8; i++)
+		sum += http1_name_sum(scan_fold(scan_literal(name + 8 * i)), i);
+	return 1ULL << (sum >> 58);
+}
+
+/* Whether this header matters in the message under way. A driver may do without Date. */
+static __always_inline int http1_matters(const struct http1_frame *f, int response,
+					 enum http1_header header, enum http1_message messages)
+{
+	return messages & (response ? HTTP1_RESPONSES : HTTP1_REQUESTS) &&
+	       (header != HTTP1_HEADER_DATE || !(f->flags & HTTP1_DATE_UNCHECKED));
 }
 
 /* The bits of the headers that matter in any case. */
 static __always_inline __u64 http1_own_names(const struct http1_frame *f, int response)
 {
-	__u64 content = scan_literal("content-"), bits;
+	__u64 bits = 0;
 
-	bits = http1_name_bit(content, scan_literal("length\0\0"), 0) |
-	       http1_name_bit(content, scan_literal("encoding"), 0) |
-	       http1_name_bit(scan_literal("transfer"), scan_literal("-encodin"), 'g');
-	if (response)
-		bits |= http1_name_bit(content, scan_literal("type\0\0\0\0"), 0);
-	if (response && !(f->flags & HTTP1_DATE_UNCHECKED))
-		bits |= http1_name_bit(scan_literal("date\0\0\0\0"), 0, 0);
+#define X(header, name, messages, begin, element)                                                  \
+	if (http1_matters(f, response, HTTP1_HEADER_##header, messages))                           \
+		bits |= http1_name_bit(HTTP1_NAME(name));
+	HTTP1_HEADERS(X)
+#undef X
 	return bits;
+}
+
+/* Whether the finished name in f->token is this one, of `len` bytes and zeros after them. */
+static __always_inline int http1_named(const struct http1_frame *f, const char *name, __u8 len)
+{
+	__u64 differ = f->token_len ^ len;
+
+	SCAN_UNROLL
+	for (int i = 0; i < (len + 7) / 8; i++)
+		differ |= http1_word(f, i) ^ scan_fold(scan_literal(name + 8 * i));
+	return !differ;
 }
 
 /* Which header the finished name in f->token is. */
 static __always_inline __u8 http1_header(const struct http1_frame *f, int response)
 {
-	__u64 w0 = http1_word(f, 0), w1 = http1_word(f, 1);
-
-	switch (f->token_len) {
-	case 4:
-		if (response && w0 == scan_literal("date\0\0\0\0"))
-			return HTTP1_HEADER_DATE;
-		break;
-	case 12:
-		if (response && w0 == scan_literal("content-") &&
-		    w1 == scan_literal("type\0\0\0\0"))
-			return HTTP1_HEADER_CONTENT_TYPE;
-		break;
-	case 14:
-		if (w0 == scan_literal("content-") && w1 == scan_literal("length\0\0"))
-			return HTTP1_HEADER_CONTENT_LENGTH;
-		break;
-	case 16:
-		if (w0 == scan_literal("content-") && w1 == scan_literal("encoding"))
-			return HTTP1_HEADER_CONTENT_ENCODING;
-		break;
-	case 17:
-		if (w0 == scan_literal("transfer") && w1 == scan_literal("-encodin") &&
-		    f->token[16] == 'g')
-			return HTTP1_HEADER_TRANSFER_ENCODING;
-		break;
-	}
+#define X(header, name, messages, begin, element)                                                  \
+	if (http1_matters(f, response, HTTP1_HEADER_##header, messages) &&                         \
+	    http1_named(f, HTTP1_NAME(name), sizeof(name) - 1))                                    \
+		return HTTP1_HEADER_##header;
+	HTTP1_HEADERS(X)
+#undef X
 	return HTTP1_HEADER_OTHER;
+}
+
+/* ---- values: begin ---- */
+
+static __always_inline void http1_read_list(struct http1_frame *f, __u32 *ev)
+{
+	http1_token_begin(f);
+	f->state = HTTP1_AT_TOKEN;
+}
+
+static __always_inline void http1_read_transfer_codings(struct http1_frame *f, __u32 *ev)
+{
+	http1_read_list(f, ev);
+	f->flags |= HTTP1_CODING;
+}
+
+static __always_inline void http1_read_length(struct http1_frame *f, __u32 *ev)
+{
+	http1_token_begin(f);
+	f->state = HTTP1_AT_LENGTH;
+}
+
+static __always_inline void http1_report_date(struct http1_frame *f, __u32 *ev)
+{
+	*ev |= HTTP1_DATE;
+}
+
+/* At the colon after the name of f->header, which is not OTHER. */
+static __always_inline void http1_header_begin(struct http1_frame *f, __u32 *ev)
+{
+	switch (f->header) {
+#define X(header, name, messages, begin, element)                                                  \
+	case HTTP1_HEADER_##header:                                                                \
+		begin(f, ev);                                                                      \
+		break;
+		HTTP1_HEADERS(X)
+#undef X
+	}
+}
+
+/* ---- values: element ---- */
+
+static __always_inline void http1_no_element(struct http1_frame *f, __u8 *kind, __u32 *ev)
+{
+}
+
+/* Chunked must be the last coding, and once; some take an empty element for an unknown coding. */
+static __always_inline void http1_transfer_coding(struct http1_frame *f, __u8 *kind, __u32 *ev)
+{
+	if (!f->token_len || f->flags & HTTP1_CHUNKED)
+		http1_framing_error(f, ev);
+	else if (f->token_len == 7 && http1_word(f, 0) == scan_literal("chunked\0"))
+		f->flags |= HTTP1_CHUNKED;
+	else
+		f->flags |= HTTP1_ENCODED;
+}
+
+static __always_inline void http1_content_coding(struct http1_frame *f, __u8 *kind, __u32 *ev)
+{
+	if (f->token_len && (f->token_len != 8 || http1_word(f, 0) != scan_literal("identity")))
+		f->flags |= HTTP1_ENCODED;
 }
 
 /* The kind of a Content-Type (enum stream_kind) by its words, with zeros after it. */
@@ -102,39 +190,39 @@ static __always_inline __u8 http1_kind(__u64 w0, __u64 w1, __u64 w2, __u64 w3)
 	return STREAM_NONE;
 }
 
-/*
- * An element of the list that is a header's value has ended. *kind becomes the kind of a
- * Content-Type.
- */
-static __always_inline void http1_token(struct http1_frame *f, __u8 *kind, __u32 *ev)
+static __always_inline void http1_content_type(struct http1_frame *f, __u8 *kind, __u32 *ev)
 {
-	__u64 w0 = http1_word(f, 0), w1 = http1_word(f, 1), w2 = http1_word(f, 2);
-	__u8 len = f->token_len;
-
-	if (!len) {
-		if (f->header == HTTP1_HEADER_TRANSFER_ENCODING)
-			http1_framing_error(
-				f, ev); /* others take ", chunked" for no coding they know */
+	if (!f->token_len)
 		return;
-	}
+	*kind = STREAM_NONE;
+	if (f->token_len <= HTTP1_TOKEN_MAX)
+		*kind = http1_kind(http1_word(f, 0), http1_word(f, 1), http1_word(f, 2),
+				   http1_word(f, 3));
+}
+
+/* An element of the list that is the value of f->header has ended. */
+static __always_inline void http1_element(struct http1_frame *f, __u8 *kind, __u32 *ev)
+{
 	switch (f->header) {
-	case HTTP1_HEADER_TRANSFER_ENCODING:
-		if (f->flags & HTTP1_CHUNKED)
-			http1_framing_error(f, ev); /* chunked must be the last, and once */
-		else if (len == 7 && w0 == scan_literal("chunked\0"))
-			f->flags |= HTTP1_CHUNKED;
-		else
-			f->flags |= HTTP1_ENCODED;
+#define X(header, name, messages, begin, element)                                                  \
+	case HTTP1_HEADER_##header:                                                                \
+		element(f, kind, ev);                                                              \
 		break;
-	case HTTP1_HEADER_CONTENT_ENCODING:
-		if (len != 8 || w0 != scan_literal("identity"))
-			f->flags |= HTTP1_ENCODED;
-		break;
-	case HTTP1_HEADER_CONTENT_TYPE:
-		*kind = len <= HTTP1_TOKEN_MAX ? http1_kind(w0, w1, w2, http1_word(f, 3))
-					       : STREAM_NONE;
-		break;
+		HTTP1_HEADERS(X)
+#undef X
 	}
+}
+
+/* Whether a ';' ends an element, because parameters that do not matter follow. */
+static __always_inline int http1_has_parameters(const struct http1_frame *f)
+{
+	return f->header == HTTP1_HEADER_CONTENT_TYPE;
+}
+
+/* Whether a tab is white space between elements: in a coding others take it for part of one. */
+static __always_inline int http1_allows_tabs(const struct http1_frame *f)
+{
+	return f->header != HTTP1_HEADER_TRANSFER_ENCODING;
 }
 
 /* A Content-Length has ended: a number, and the same as any before it (RFC 9112 6.3). */

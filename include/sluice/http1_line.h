@@ -27,17 +27,7 @@ static __always_inline void http1_name_end(struct http1_frame *f, struct http1_r
 			http1_wanted_begin(r, wanted);
 		return;
 	}
-	if (f->header == HTTP1_HEADER_DATE) {
-		if (!(f->flags & HTTP1_DATE_UNCHECKED))
-			*ev |= HTTP1_DATE;
-		return;
-	}
-	http1_token_begin(f);
-	f->state = HTTP1_AT_TOKEN;
-	if (f->header == HTTP1_HEADER_CONTENT_LENGTH)
-		f->state = HTTP1_AT_LENGTH;
-	else if (f->header == HTTP1_HEADER_TRANSFER_ENCODING)
-		f->flags |= HTTP1_CODING;
+	http1_header_begin(f, ev);
 }
 
 /* One byte of the value of a header that matters, or a run of a token in it. */
@@ -66,14 +56,13 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 	n = f->flags & HTTP1_GAP ? 0 : http1_run(f, p, left, 0x20);
 	if (n)
 		return n;
-	if (c == ' ' || (c == '\t' && f->header != HTTP1_HEADER_TRANSFER_ENCODING)) {
+	if (c == ' ' || (c == '\t' && http1_allows_tabs(f))) {
 		if (f->token_len)
 			f->flags |= HTTP1_GAP;
 		return 1;
 	}
-	if (c == ',' || c == '\r' || c == '\n' ||
-	    (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE)) {
-		http1_token(f, kind, ev);
+	if (c == ',' || c == '\r' || c == '\n' || (c == ';' && http1_has_parameters(f))) {
+		http1_element(f, kind, ev);
 		http1_token_begin(f);
 		if (c == ';')
 			f->state = HTTP1_AT_REST;
@@ -81,7 +70,7 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 			http1_line_end(f, c);
 		return 1;
 	}
-	if (!c || c == '\t') /* a tab in a coding: white space by the RFC, part of it to others */
+	if (!c || c == '\t') /* a tab: only where http1_allows_tabs() does not */
 		http1_framing_error(f, ev);
 	f->token_len = HTTP1_TOKEN_MAX + 1; /* parameters, two words: no token that we know */
 	f->flags &= ~HTTP1_GAP;
@@ -103,8 +92,8 @@ static __always_inline __u64 http1_token_line(struct http1_frame *f, const __u8 
 	n = 1 + http1_run(f, p + 1, left - 1, 0x20);
 	n = n > 1 + HTTP1_RUN ? 1 + HTTP1_RUN : n;
 	c = p[n];
-	if (n > 1 && (c == '\r' || (c == ';' && f->header == HTTP1_HEADER_CONTENT_TYPE))) {
-		http1_token(f, kind, ev);
+	if (n > 1 && (c == '\r' || (c == ';' && http1_has_parameters(f)))) {
+		http1_element(f, kind, ev);
 		if (f->state != HTTP1_AT_FRAMING_ERROR)
 			f->state = HTTP1_AT_REST;
 	}

@@ -75,6 +75,16 @@ enum http1_flag {
 		1 << 11, /* response: set by a driver that does not want HTTP1_DATE */
 };
 
+/* The headers that a service asks for, in the order in which a driver names them (http1_wanted.h).
+ */
+enum http1_wanted_header {
+	HTTP1_WANTED_MODEL = 0,
+	HTTP1_WANTED_KEY = 1,
+	HTTP1_WANTED_FORWARDED = HTTP1_WANTED_KEY + HTTP1_KEYS_MAX,
+	HTTP1_WANTED_PRIORITY,
+	HTTP1_WANTED, /* how many there are */
+};
+
 /*
  * What requests and responses have in common. From HTTP1_HEAD_END on, `left` is what is still to
  * come of the body: its Content-Length, the rest of the chunk under way, or HTTP1_UNBOUNDED.

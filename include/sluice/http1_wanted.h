@@ -12,14 +12,6 @@
 #include "http1_headers.h"
 #include "http1_priority.h"
 
-enum http1_wanted_header {
-	HTTP1_WANTED_MODEL = 0,
-	HTTP1_WANTED_KEY = 1,
-	HTTP1_WANTED_FORWARDED = HTTP1_WANTED_KEY + HTTP1_KEYS_MAX,
-	HTTP1_WANTED_PRIORITY,
-	HTTP1_WANTED, /* how many there are */
-};
-
 /* Whether the finished name in f->token is number i of the wanted ones. */
 static __always_inline int http1_wanted(const struct http1_frame *f, const char *wanted, int i)
 {
@@ -40,14 +32,9 @@ static __always_inline __u64 http1_names(const char *wanted)
 {
 	__u64 bits = 0;
 
-	for (int i = 0; i < HTTP1_WANTED; i++, wanted += HTTP1_TOKEN_MAX) {
-		__u64 sum = 0;
-
-		for (int k = 0; k < HTTP1_TOKEN_MAX / 8; k++)
-			sum += http1_name_sum(scan_fold(scan_load(wanted + 8 * k)), k);
+	for (int i = 0; i < HTTP1_WANTED; i++, wanted += HTTP1_TOKEN_MAX)
 		if (wanted[0])
-			bits |= 1ULL << (sum >> 58);
-	}
+			bits |= http1_name_bit(wanted);
 	return bits;
 }
 

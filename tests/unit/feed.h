@@ -23,10 +23,10 @@ static const struct siphash_secret feed_secret = {0x0706050403020100ULL, 0x0f0e0
 
 struct feed {
 	enum feed_kind kind;
-	size_t window;                                       /* bytes, at most SCAN_BUF */
-	__u8 rubbish;                                        /* the bytes after the window's end */
-	__u8 method;                                         /* responses: of their requests */
-	char wanted[(3 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX]; /* requests: the header to keep */
+	size_t window;                               /* bytes, at most SCAN_BUF */
+	__u8 rubbish;                                /* the bytes after the window's end */
+	__u8 method;                                 /* responses: of their requests */
+	char wanted[HTTP1_WANTED * HTTP1_TOKEN_MAX]; /* requests: the header to keep */
 	union {
 		struct http1_request request;
 		struct http1_response response;
@@ -143,6 +143,8 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 		feed_say(f, "head(%d%s", f->response.frame.status, kinds[f->response.stream.kind]);
 		feed_say_flags(f, &f->response.frame);
 	}
+	if (ev & HTTP1_DATE)
+		feed_say(f, "date@%llu", at);
 	if (ev & HTTP1_UPGRADED)
 		feed_say(f, "upgraded");
 	if (ev & HTTP1_BODY_BEGIN)
@@ -263,9 +265,11 @@ static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data,
 	f.rubbish = rubbish;
 	if (kind == FEED_REQUEST) {
 		memcpy(f.wanted, feed_wanted, strlen(feed_wanted));
-		memcpy(f.wanted + HTTP1_TOKEN_MAX, feed_keys[0], strlen(feed_keys[0]));
-		memcpy(f.wanted + 2 * HTTP1_TOKEN_MAX, feed_keys[1], strlen(feed_keys[1]));
-		memcpy(f.wanted + (1 + HTTP1_KEYS_MAX) * HTTP1_TOKEN_MAX, feed_forwarded,
+		memcpy(f.wanted + HTTP1_WANTED_KEY * HTTP1_TOKEN_MAX, feed_keys[0],
+		       strlen(feed_keys[0]));
+		memcpy(f.wanted + (HTTP1_WANTED_KEY + 1) * HTTP1_TOKEN_MAX, feed_keys[1],
+		       strlen(feed_keys[1]));
+		memcpy(f.wanted + HTTP1_WANTED_FORWARDED * HTTP1_TOKEN_MAX, feed_forwarded,
 		       strlen(feed_forwarded));
 	}
 	feed(&f, data, cut);

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -385,7 +386,8 @@ static void names_are_told_apart_by_their_bits(void **state)
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 	char wanted[HTTP1_WANTED][HTTP1_TOKEN_MAX] = {"", "authorization", "x-api-key", "",
 						      "x-forwarded-for"};
-	__u64 bits = http1_names(wanted[0]) | http1_own_names(&(struct http1_frame){0}, 1);
+	__u64 bits = http1_names(wanted[0]) | http1_own_names(&(struct http1_frame){0}, 0) |
+		     http1_own_names(&(struct http1_frame){0}, 1);
 	unsigned seed = 1;
 
 	for (size_t i = 0; i < COUNT(usual); i++) {
@@ -414,6 +416,69 @@ static void names_are_told_apart_by_their_bits(void **state)
 		free(said);
 	}
 	feed_wanted = "";
+}
+
+/* Whether a header is read, in a message of this kind, wherever it stands and is split. */
+static bool reads(enum feed_kind kind, const char *name, const char *value, const char *said)
+{
+	static const char *const around[] = {"", "One-Line: b\r\n",
+					     "One-Line: b\r\nAnd-Another: c\r\n"};
+	int found = 0;
+
+	for (size_t i = 0; i < COUNT(around); i++) {
+		char head[256], *text;
+
+		snprintf(head, sizeof(head), "%s\r\n%s%s: %s\r\n%s\r\n",
+			 kind == FEED_REQUEST ? "POST / HTTP/1.1" : "HTTP/1.1 200 OK", around[i],
+			 name, value, around[COUNT(around) - 1 - i]);
+		text = feed_every_way(kind, HTTP1_METHOD_POST, head, strlen(head));
+		found += !!strstr(text, said);
+		free(text);
+	}
+	if (found && found != COUNT(around))
+		fail_msg("%s is read in %d of %zu places", name, found, COUNT(around));
+	return found;
+}
+
+/* A header is registered when the scanner reads it, and only where the table says so. */
+static void every_header_of_the_table_is_read_as_its_example_says(void **state)
+{
+	static const struct {
+		const char *name;
+		enum http1_message messages;
+	} table[HTTP1_HEADER_COUNT] = {
+#define X(header, name, messages, begin, element) [HTTP1_HEADER_##header] = {name, messages},
+		HTTP1_HEADERS(X)
+#undef X
+	};
+	static const struct {
+		const char *value, *said;
+	} examples[HTTP1_HEADER_COUNT] = {
+		[HTTP1_HEADER_CONTENT_LENGTH] = {"3", "length=3"},
+		[HTTP1_HEADER_TRANSFER_ENCODING] = {"chunked", "chunked"},
+		[HTTP1_HEADER_CONTENT_ENCODING] = {"gzip", "encoded"},
+		[HTTP1_HEADER_CONTENT_TYPE] = {"text/event-stream", "sse"},
+		[HTTP1_HEADER_DATE] = {"Sun, 22 Nov 2026 02:42:00 GMT", "date@"},
+	};
+
+	for (int i = HTTP1_HEADER_OTHER + 1; i < HTTP1_HEADER_COUNT; i++) {
+		char other[HTTP1_TOKEN_MAX];
+
+		if (!examples[i].said)
+			fail_msg("no example says what %s changes", table[i].name);
+		for (int k = HTTP1_HEADER_OTHER + 1; k < i; k++)
+			assert_string_not_equal(table[i].name, table[k].name);
+		for (enum feed_kind kind = FEED_REQUEST; kind <= FEED_RESPONSE; kind++) {
+			enum http1_message message =
+				kind == FEED_REQUEST ? HTTP1_REQUESTS : HTTP1_RESPONSES;
+			bool want = table[i].messages & message;
+
+			if (reads(kind, table[i].name, examples[i].value, examples[i].said) != want)
+				fail_msg("%s: %s", table[i].name, want ? "not read" : "read");
+		}
+		snprintf(other, sizeof(other), "x%s", table[i].name + 1);
+		assert_false(reads(FEED_RESPONSE, other, examples[i].value, examples[i].said));
+	}
 }
 
 static void the_wanted_header_is_kept_wherever_it_is_split(void **state)
@@ -594,7 +659,7 @@ static void a_response_split_at_every_byte_gives_the_same_events(void **state)
 		ROW("nginx's plain reply",
 		    "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sun, 22 Nov 2026 02:42:00 GMT\r\n"
 		    "Content-Type: text/plain\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}",
-		    "head(200 length=2)@147 body end@149"),
+		    "date@44 head(200 length=2)@147 body end@149"),
 		ROW("types of 31, 32 and 33 bytes, then a stream",
 		    "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl-seventeen-and-\r\n"
 		    "Content-Type: text/event-stream-seventeen-and-\r\n"
@@ -732,6 +797,7 @@ int main(void)
 		cmocka_unit_test(a_line_that_does_not_matter_is_doubted_as_any_other),
 		cmocka_unit_test(lines_that_do_not_matter_are_passed),
 		cmocka_unit_test(names_are_told_apart_by_their_bits),
+		cmocka_unit_test(every_header_of_the_table_is_read_as_its_example_says),
 		cmocka_unit_test(the_wanted_header_is_kept_wherever_it_is_split),
 		cmocka_unit_test(a_head_beyond_64_kib_is_doubted),
 		cmocka_unit_test(a_body_is_skipped_unseen_once_it_can_name_no_model),
