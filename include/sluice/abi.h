@@ -17,6 +17,7 @@
 #include "admission.h"
 #include "ages.h"
 #include "http1_types.h"
+#include "names.h"
 #include "proxy.h"
 
 #define SLUICE_ABI_VERSION 11
@@ -46,25 +47,6 @@
 #define SLUICE_MODEL_ALL   0
 #define SLUICE_MODEL_OTHER 1
 #define SLUICE_MODEL_FIRST 2
-
-/* The one list of reasons: text, counter and metric label all come from here. */
-#define SLUICE_REASONS(X)                                                                          \
-	X(NONE, "none")                                                                            \
-	X(TTFT, "ttft")                                                                            \
-	X(ITL, "itl")                                                                              \
-	X(IN_FLIGHT, "in-flight")                                                                  \
-	X(CLIENT_SHARE, "client-share")                                                            \
-	X(CLIENT_BLOCKED, "client-blocked")                                                        \
-	X(REQUEST_QUOTA, "request-quota")                                                          \
-	X(TOKEN_QUOTA, "token-quota")                                                              \
-	X(OPERATOR, "operator")
-
-enum sluice_reason {
-#define X(name, text) SLUICE_REASON_##name,
-	SLUICE_REASONS(X)
-#undef X
-		SLUICE_REASON_COUNT
-};
 
 enum sluice_protocol { SLUICE_PROTOCOL_HTTP = 0, SLUICE_PROTOCOL_OPAQUE = 1 };
 
@@ -659,51 +641,5 @@ struct sluice_client_count {
 	__u32 shadow_by_reason[SLUICE_REASONS_MAX]; /* would have been */
 };
 _Static_assert(sizeof(struct sluice_client_count) == 128, "client count");
-
-/* counters[i], per-CPU u64: what is no verdict on a request. */
-#define SLUICE_COUNTERS(X)                                                                         \
-	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */          \
-	X(PASSED_PIPELINED,                                                                        \
-	  "passed-pipelined") /* would be refused, but a response is under way */                  \
-	X(PASSED_FRAMING_ERROR, "passed-framing-error") /* connections whose framing was lost */   \
-	X(PASSED_UNPROVEN, "passed-unproven")           /* data on a connection not proven */      \
-	X(PASSED_NO_ROOM, "passed-no-room")             /* could not be answered, so passed */     \
-	X(REORDERED_DROPPED,                                                                       \
-	  "reordered-dropped") /* segments ahead of missing bytes, or again too soon */            \
-	X(RESPONSE_FRAMING_ERROR,                                                                  \
-	  "response-framing-error") /* responses not framed to their end */                        \
-	X(UPGRADED, "upgraded")     /* connections that left HTTP/1 */                             \
-	X(GAPS_CLIENT_LIMITED,                                                                     \
-	  "gaps-client-limited")          /* times that the client's slowness spoilt */            \
-	X(SAMPLES_LOST, "samples-lost")   /* samples ring full */                                  \
-	X(VERDICTS_LOST, "verdicts-lost") /* verdicts ring full, or over its rate */               \
-	X(CONNS_FULL, "conns-full")                                                                \
-	X(TOMBSTONES_FULL, "tombstones-full")                                                      \
-	X(COUNTS_FULL, "counts-full")                                                              \
-	X(REPLIES_LOST, "replies-lost") /* in-flight bytes lost: reset instead of 429 */           \
-	X(HALF_OPEN_INSERTS, "half-open-inserts")                                                  \
-	X(HALF_OPEN_DELETES, "half-open-deletes")                                                  \
-	X(FORGED_ANSWERS, "forged-answers") /* packets sent for a tombstone */                     \
-	X(SWALLOWED, "swallowed")           /* server packets of refused connections */            \
-	X(UNSEEN_REQUESTS,                                                                         \
-	  "unseen-requests") /* connections whose client comes by another interface too */         \
-	X(UNSEEN_RESPONSES, "unseen-responses") /* … whose server leaves by another interface */ \
-	X(BUDGETS_LOST, "budgets-lost")       /* charges that a client's state had no room for */  \
-	X(FEEDBACK_ABSENT, "feedback-absent") /* responses whose Date could not be overwritten */  \
-	X(FOUND_OPAQUE, "found-opaque")       /* TLS or HTTP/2 on an http service */               \
-	X(STALLS_RELEASED, "stalls-released") /* places given back while a client does not read */ \
-	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs whose data was cut off */                    \
-	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */    \
-	X(FRAMING_ERROR_RESET,                                                                     \
-	  "framing-error-reset") /* connections reset for that, as their service wants */          \
-	X(HEADERS_UNREAD,                                                                          \
-	  "headers-unread") /* IPv6 packets with more extension headers than are walked */
-
-enum sluice_counter {
-#define X(name, text) SLUICE_COUNTER_##name,
-	SLUICE_COUNTERS(X)
-#undef X
-		SLUICE_COUNTER_COUNT
-};
 
 #endif

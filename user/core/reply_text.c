@@ -25,30 +25,23 @@ _Static_assert(sizeof(TAIL) - 1 <= SLUICE_REPLY_TAIL_MAX, "the tail fits");
  */
 #define ESCAPED_MAX 400
 
-/* What is said of each reason: about a model (with a %s for its name), and about the whole. */
-static const struct {
-	const char *model, *whole;
-} messages[SLUICE_REASON_COUNT] = {
-	[SLUICE_REASON_NONE] = {"Model '%s' cannot take this request now.",
-				"This request cannot be taken now."},
-	[SLUICE_REASON_TTFT] = {"Model '%s' is over its time-to-first-token target.",
-				"This server is over its time-to-first-token target."},
-	[SLUICE_REASON_ITL] = {"Model '%s' is over its inter-token latency target.",
-			       "This server is over its inter-token latency target."},
-	[SLUICE_REASON_IN_FLIGHT] = {"Model '%s' has as many requests in flight as it may.",
-				     "This server has as many requests in flight as it may."},
-	[SLUICE_REASON_CLIENT_SHARE] = {"This client is above its share of model '%s'.",
-					"This client is above its share."},
-	[SLUICE_REASON_CLIENT_BLOCKED] = {"This client is blocked from model '%s'.",
-					  "This client is blocked."},
-	[SLUICE_REASON_REQUEST_QUOTA] =
-		{"This client has used up its request quota for model '%s'.",
-		 "This client has used up its request quota."},
-	[SLUICE_REASON_TOKEN_QUOTA] = {"This client has used up its token quota for model '%s'.",
-				       "This client has used up its token quota."},
-	[SLUICE_REASON_OPERATOR] = {"The operator has closed model '%s'.",
-				    "The operator has closed this service."},
-};
+/* The sentence of a refusal; name: the model's, as escaped JSON, or NULL. */
+static void say_reason(char *out, size_t size, enum sluice_reason reason, const char *name)
+{
+	switch (reason) {
+#define X(reason, label, of_model, of_server)                                                      \
+	case SLUICE_REASON_##reason:                                                               \
+		if (name)                                                                          \
+			snprintf(out, size, of_model, name);                                       \
+		else                                                                               \
+			snprintf(out, size, "%s", of_server);                                      \
+		break;
+		SLUICE_REASONS(X)
+#undef X
+	case SLUICE_REASON_COUNT:
+		break;
+	}
+}
 
 /* Bytes of the UTF-8 sequence at s (RFC 3629: shortest form, no surrogates), 0 if there is none. */
 static size_t utf8_length(const unsigned char *s)
@@ -147,15 +140,9 @@ int reply_text_build(struct sluice_reply *out, const char *model, enum sluice_re
 
 	if ((unsigned)reason >= SLUICE_REASON_COUNT)
 		return -EINVAL;
-	if (model && *model) {
+	if (model && *model)
 		escape(name, sizeof(name), model);
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-		snprintf(message, sizeof(message), messages[reason].model, name);
-#pragma GCC diagnostic pop
-	} else {
-		snprintf(message, sizeof(message), "%s", messages[reason].whole);
-	}
+	say_reason(message, sizeof(message), reason, model && *model ? name : NULL);
 	return assemble(out, message, "", no_retry);
 }
 

@@ -22,7 +22,7 @@ static const char *word(const char *const *words, size_t count, unsigned i)
 const char *text_reason(unsigned reason)
 {
 	static const char *const words[] = {
-#define X(name, text) text,
+#define X(reason, name, of_model, of_server) name,
 		SLUICE_REASONS(X)
 #undef X
 	};

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The names that sluice counts by: reasons of refusals, and counters. Each is one line of one list;
+ * enum, text, metric label, JSON field and a 429's sentence follow from it. A list is part of the
+ * ABI, so a new line goes to its end, or SLUICE_ABI_VERSION goes up.
+ */
+#ifndef SLUICE_NAMES_H
+#define SLUICE_NAMES_H
+
+/*
+ * X(REASON, name, what a 429 says about a model, and about the whole server). The first sentence
+ * takes the model's name for its %s.
+ */
+#define SLUICE_REASONS(X)                                                                          \
+	X(NONE, "none", "Model '%s' cannot take this request now.",                                \
+	  "This request cannot be taken now.")                                                     \
+	X(TTFT, "ttft", "Model '%s' is over its time-to-first-token target.",                      \
+	  "This server is over its time-to-first-token target.")                                   \
+	X(ITL, "itl", "Model '%s' is over its inter-token latency target.",                        \
+	  "This server is over its inter-token latency target.")                                   \
+	X(IN_FLIGHT, "in-flight", "Model '%s' has as many requests in flight as it may.",          \
+	  "This server has as many requests in flight as it may.")                                 \
+	X(CLIENT_SHARE, "client-share", "This client is above its share of model '%s'.",           \
+	  "This client is above its share.")                                                       \
+	X(CLIENT_BLOCKED, "client-blocked", "This client is blocked from model '%s'.",             \
+	  "This client is blocked.")                                                               \
+	X(REQUEST_QUOTA, "request-quota",                                                          \
+	  "This client has used up its request quota for model '%s'.",                             \
+	  "This client has used up its request quota.")                                            \
+	X(TOKEN_QUOTA, "token-quota", "This client has used up its token quota for model '%s'.",   \
+	  "This client has used up its token quota.")                                              \
+	X(OPERATOR, "operator", "The operator has closed model '%s'.",                             \
+	  "The operator has closed this service.")
+
+enum sluice_reason {
+#define X(reason, name, of_model, of_server) SLUICE_REASON_##reason,
+	SLUICE_REASONS(X)
+#undef X
+		SLUICE_REASON_COUNT
+};
+
+/* X(COUNTER, name): counters[i], per-CPU u64, for what is no verdict on a request. */
+#define SLUICE_COUNTERS(X)                                                                         \
+	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */          \
+	X(PASSED_PIPELINED,                                                                        \
+	  "passed-pipelined") /* would be refused, but a response is under way */                  \
+	X(PASSED_FRAMING_ERROR, "passed-framing-error") /* connections whose framing was lost */   \
+	X(PASSED_UNPROVEN, "passed-unproven")           /* data on a connection not proven */      \
+	X(PASSED_NO_ROOM, "passed-no-room")             /* could not be answered, so passed */     \
+	X(REORDERED_DROPPED,                                                                       \
+	  "reordered-dropped") /* segments ahead of missing bytes, or again too soon */            \
+	X(RESPONSE_FRAMING_ERROR,                                                                  \
+	  "response-framing-error") /* responses not framed to their end */                        \
+	X(UPGRADED, "upgraded")     /* connections that left HTTP/1 */                             \
+	X(GAPS_CLIENT_LIMITED,                                                                     \
+	  "gaps-client-limited")          /* times that the client's slowness spoilt */            \
+	X(SAMPLES_LOST, "samples-lost")   /* samples ring full */                                  \
+	X(VERDICTS_LOST, "verdicts-lost") /* verdicts ring full, or over its rate */               \
+	X(CONNS_FULL, "conns-full")                                                                \
+	X(TOMBSTONES_FULL, "tombstones-full")                                                      \
+	X(COUNTS_FULL, "counts-full")                                                              \
+	X(REPLIES_LOST, "replies-lost") /* in-flight bytes lost: reset instead of 429 */           \
+	X(HALF_OPEN_INSERTS, "half-open-inserts")                                                  \
+	X(HALF_OPEN_DELETES, "half-open-deletes")                                                  \
+	X(FORGED_ANSWERS, "forged-answers") /* packets sent for a tombstone */                     \
+	X(SWALLOWED, "swallowed")           /* server packets of refused connections */            \
+	X(UNSEEN_REQUESTS,                                                                         \
+	  "unseen-requests") /* connections whose client comes by another interface too */         \
+	X(UNSEEN_RESPONSES, "unseen-responses") /* … whose server leaves by another interface */ \
+	X(BUDGETS_LOST, "budgets-lost")       /* charges that a client's state had no room for */  \
+	X(FEEDBACK_ABSENT, "feedback-absent") /* responses whose Date could not be overwritten */  \
+	X(FOUND_OPAQUE, "found-opaque")       /* TLS or HTTP/2 on an http service */               \
+	X(STALLS_RELEASED, "stalls-released") /* places given back while a client does not read */ \
+	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs whose data was cut off */                    \
+	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */    \
+	X(FRAMING_ERROR_RESET,                                                                     \
+	  "framing-error-reset") /* connections reset for that, as their service wants */          \
+	X(HEADERS_UNREAD,                                                                          \
+	  "headers-unread") /* IPv6 packets with more extension headers than are walked */
+
+enum sluice_counter {
+#define X(name, text) SLUICE_COUNTER_##name,
+	SLUICE_COUNTERS(X)
+#undef X
+		SLUICE_COUNTER_COUNT
+};
+
+#endif
