@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Invariant 7 (framing is exact), by rows: the bytes of a connection and what the framer must say
- * of them. Every row is also cut in two at each byte and fed through windows from one byte on; it
- * must say the same. Heads are those of real programs, shortened where length does not matter.
+ * Invariant 7 (framing is exact), by rows: the bytes of a connection and the framer's expected
+ * marks. Every row is also cut in two at each byte and fed through windows from one byte on, and
+ * must give the same. Heads are those of real programs, shortened where length does not matter.
  */
 #include <ctype.h>
 #include <setjmp.h>
@@ -118,7 +118,7 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 		    "POST / HTTP/1.1\r\nContent-Lengthy: 9\r\nXContent-Length: 9\r\nContent-Lengt: 9\r\n"
 		    "Transfer-Encodings: chunked\r\nContent-Length: 2\r\n\r\n{}",
 		    "head(POST / 1.1 length=2)@125 end@127"),
-		ROW("no space behind the colon",
+		ROW("no space after the colon",
 		    "POST / HTTP/1.1\r\ncontent-length:2\r\nx:\r\n\r\n{}",
 		    "head(POST / 1.1 length=2)@41 end@43"),
 		ROW("a tab and bytes above 127 in a value",
@@ -134,7 +134,7 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 }
 
 /* Invariant 7. */
-static void a_chunked_request_ends_behind_its_trailers(void **state)
+static void a_chunked_request_ends_after_its_trailers(void **state)
 {
 #define HEAD "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 	static const struct row rows[] = {
@@ -161,15 +161,15 @@ static void a_chunked_request_ends_behind_its_trailers(void **state)
 		    "head(POST / 1.1 chunked)@47 framing-error"),
 		ROW("a size of 16 digits", HEAD "fffffffffffffffff\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
-		ROW("bare LF behind a size", HEAD "2\n{}\r\n0\r\n\r\n",
+		ROW("bare LF after a size", HEAD "2\n{}\r\n0\r\n\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
-		ROW("bare LF behind an extension", HEAD "2;a\n{}\r\n0\r\n\r\n",
+		ROW("bare LF after an extension", HEAD "2;a\n{}\r\n0\r\n\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
 		ROW("bare CR in an extension", HEAD "2;a\rb\r\n{}",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
 		ROW("data longer than its chunk", HEAD "2\r\n{}}\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
-		ROW("bare LF behind data", HEAD "2\r\n{}\n0\r\n\r\n",
+		ROW("bare LF after data", HEAD "2\r\n{}\n0\r\n\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
 		ROW("a folded trailer", HEAD "0\r\nA: b\r\n c\r\n\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
@@ -179,9 +179,10 @@ static void a_chunked_request_ends_behind_its_trailers(void **state)
 }
 
 /*
- * Invariants 1 and 7: what another parser might frame differently is doubt, and doubt is said once.
+ * Invariants 1 and 7: bytes that another parser might frame differently are a framing error, which
+ * is marked once.
  */
-static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
+static void an_ambiguous_request_is_a_framing_error(void **state)
 {
 	static const struct row rows[] = {
 		ROW("both framings",
@@ -206,11 +207,11 @@ static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 		    "POST / HTTP/1.1\r\nTransfer-Encoding: \x0b"
 		    "chunked\r\n\r\n",
 		    "framing-error"),
-		ROW("a tab behind chunked",
+		ROW("a tab after chunked",
 		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\t\r\n\r\n", "framing-error"),
 		ROW("an empty coding before chunked",
 		    "POST / HTTP/1.1\r\nTransfer-Encoding: , chunked\r\n\r\n", "framing-error"),
-		ROW("an empty coding behind chunked",
+		ROW("an empty coding after chunked",
 		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked,\r\n\r\n", "framing-error"),
 		ROW("chunked in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
 		    "framing-error"),
@@ -229,7 +230,7 @@ static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 		    "framing-error"),
 		ROW("a length in two parts", "POST / HTTP/1.1\r\nContent-Length: 2 2\r\n\r\n",
 		    "framing-error"),
-		ROW("a length beyond 64 bits",
+		ROW("a length over 64 bits",
 		    "POST / HTTP/1.1\r\nContent-Length: 18446744073709551617\r\n\r\n",
 		    "framing-error"),
 		ROW("a space before the colon", "POST / HTTP/1.1\r\nContent-Length : 2\r\n\r\n",
@@ -249,7 +250,7 @@ static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 		ROW("NUL in a value", "POST / HTTP/1.1\r\nA: b\0c\r\n\r\n", "framing-error"),
 		ROW("NUL in a value that matters", "POST / HTTP/1.1\r\nConnection: b\0\r\n\r\n",
 		    "framing-error"),
-		ROW("a body behind CONNECT", "CONNECT a HTTP/1.1\r\nContent-Length: 2\r\n\r\n",
+		ROW("a body after CONNECT", "CONNECT a HTTP/1.1\r\nContent-Length: 2\r\n\r\n",
 		    "framing-error"),
 		ROW("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "framing-error"),
 		ROW("HTTP/0.9", "GET /\r\n", "framing-error"),
@@ -261,7 +262,7 @@ static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 		ROW("a tab for a space", "GET\t/ HTTP/1.1\r\n\r\n", "framing-error"),
 		ROW("a space first", " GET / HTTP/1.1\r\n\r\n", "framing-error"),
 		ROW("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "framing-error"),
-		ROW("framing-error in the second request",
+		ROW("a framing error in the second request",
 		    "GET / HTTP/1.1\r\n\r\nGET / HTTP/3.0\r\n\r\n",
 		    "head(GET / 1.1)@18 end@18 framing-error"),
 	};
@@ -269,9 +270,8 @@ static void a_request_that_could_be_framed_in_two_ways_is_doubted(void **state)
 	check(FEED_REQUEST, rows, COUNT(rows));
 }
 
-/* The lines that are passed without a look at their value are not passed without one at their
- * framing. */
-static void a_line_that_does_not_matter_is_doubted_as_any_other(void **state)
+/* Lines that are passed without a look at their value still pass the checks of framing. */
+static void a_line_that_does_not_matter_can_be_a_framing_error(void **state)
 {
 #define HEAD "POST / HTTP/1.1\r\nHost: a\r\n"
 #define TAIL "Content-Length: 2\r\n\r\n{}"
@@ -290,15 +290,15 @@ static void a_line_that_does_not_matter_is_doubted_as_any_other(void **state)
 		ROW("CR twice", HEAD "Xyz: b\r\r\n" TAIL, "framing-error"),
 		ROW("NUL in the value", HEAD "Xyz: b\0c\r\n" TAIL, "framing-error"),
 		ROW("NUL in a long value", HEAD "Xyz: " VALUE_95 "\0\r\n" TAIL, "framing-error"),
-		ROW("a space behind a name of 31 bytes", HEAD NAME_31 " : b\r\n" TAIL,
+		ROW("a space after a name of 31 bytes", HEAD NAME_31 " : b\r\n" TAIL,
 		    "framing-error"),
-		ROW("a space behind a name of 32 bytes", HEAD NAME_31 "x : b\r\n" TAIL,
+		ROW("a space after a name of 32 bytes", HEAD NAME_31 "x : b\r\n" TAIL,
 		    "framing-error"),
-		ROW("CR alone behind the last line", HEAD "Xyz: b\r\n\rx", "framing-error"),
-		ROW("two lengths, and more behind them",
+		ROW("CR alone after the last line", HEAD "Xyz: b\r\n\rx", "framing-error"),
+		ROW("two lengths, and more after them",
 		    HEAD "Content-Length: 3\r\nContent-Length: 2\r\nXyz: bcdefgh\r\n\r\n{}",
 		    "framing-error"),
-		ROW("a length behind sixteen lines, then another",
+		ROW("a length after sixteen lines, then another",
 		    HEAD EIGHT("A: b\r\n") EIGHT("C-D: e\r\n") "Content-Length: 3\r\n" TAIL,
 		    "framing-error"),
 	};
@@ -349,9 +349,10 @@ static void lines_that_do_not_matter_are_passed(void **state)
 	check(FEED_REQUEST, rows, COUNT(rows));
 }
 
-/* What tells lines by a bit of their name misses none that is asked for, and slows none that many
- * clients send. */
-static void names_are_told_apart_by_their_bits(void **state)
+/*
+ * The bit of a name that selects lines misses no wanted one, and slows none that many clients send.
+ */
+static void names_are_distinguished_by_their_bits(void **state)
 {
 	static const char *const usual[] = {
 		"host",
@@ -418,7 +419,7 @@ static void names_are_told_apart_by_their_bits(void **state)
 	feed_wanted = "";
 }
 
-/* Whether a header is read, in a message of this kind, wherever it stands and is split. */
+/* True if a header is read in a message of this kind, at every position and split. */
 static bool reads(enum feed_kind kind, const char *name, const char *value, const char *said)
 {
 	static const char *const around[] = {"", "One-Line: b\r\n",
@@ -436,11 +437,11 @@ static bool reads(enum feed_kind kind, const char *name, const char *value, cons
 		free(text);
 	}
 	if (found && found != COUNT(around))
-		fail_msg("%s is read in %d of %zu places", name, found, COUNT(around));
+		fail_msg("%s is read in %d of %zu positions", name, found, COUNT(around));
 	return found;
 }
 
-/* A header is registered when the scanner reads it, and only where the table says so. */
+/* A header is in the table exactly if the scanner reads it. */
 static void every_header_of_the_table_is_read_as_its_example_says(void **state)
 {
 	static const struct {
@@ -481,7 +482,7 @@ static void every_header_of_the_table_is_read_as_its_example_says(void **state)
 	}
 }
 
-static void the_wanted_header_is_kept_wherever_it_is_split(void **state)
+static void the_wanted_header_is_kept_at_every_split(void **state)
 {
 	static const struct row rows[] = {
 		ROW("a value", "POST / HTTP/1.1\r\nA: b\r\nX-Model: llama-3.1-8b\r\nC: d\r\n\r\n",
@@ -531,7 +532,7 @@ static void the_wanted_header_is_kept_wherever_it_is_split(void **state)
 		    "head(GET / 1.1)@55 end@55"),
 		ROW("a much longer one", "GET / HTTP/1.1\r\n" NAME_31 NAME_31 ": a\r\n\r\n",
 		    "head(GET / 1.1)@85 end@85"),
-		ROW("one whose 25th byte differs",
+		ROW("one with another 25th byte",
 		    "GET / HTTP/1.1\r\nx-the-longest-name-of-a-_eader-: a\r\n\r\n",
 		    "head(GET / 1.1)@54 end@54"),
 	};
@@ -557,7 +558,7 @@ static void the_wanted_header_is_kept_wherever_it_is_split(void **state)
 	check(FEED_REQUEST, known, COUNT(known));
 }
 
-static void a_head_beyond_64_kib_is_doubted(void **state)
+static void a_head_over_64_kib_is_a_framing_error(void **state)
 {
 	static char head[HTTP1_HEAD_MAX + 64];
 	static const char start[] = "GET / HTTP/1.1\r\nX: ";
@@ -579,7 +580,9 @@ static void a_head_beyond_64_kib_is_doubted(void **state)
 	}
 }
 
-/* Invariant 7, and the cost of a long prompt: only what may name the model is looked at. */
+/*
+ * Invariant 7, and the cost of a long prompt: the scanner reads only bytes that may name the model.
+ */
 static void a_body_is_skipped_unseen_once_it_can_name_no_model(void **state)
 {
 	static const struct {
@@ -612,7 +615,7 @@ static void a_body_is_skipped_unseen_once_it_can_name_no_model(void **state)
 }
 
 /* Invariant 1: a body with a gap keeps its framing and loses only its model. */
-static void bytes_of_a_body_that_were_lost_end_the_scan_but_not_the_framing(void **state)
+static void a_gap_in_a_body_ends_the_scan_and_not_the_framing(void **state)
 {
 	static const char head[] =
 		"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"model\":\"a\",\"x";
@@ -670,7 +673,7 @@ static void a_response_split_at_every_byte_gives_the_same_events(void **state)
 		    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Type:text/plain\r\n"
 		    "Content-Length: 1\r\n\r\n\n",
 		    "head(200 length=1)@96 body end@97"),
-		ROW("an empty type, one of two words, and one behind a tab",
+		ROW("an empty type, one of two words, and one after a tab",
 		    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Type: \r\n"
 		    "Content-Length: 1\r\n\r\n\n"
 		    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream x\r\nContent-Length: 1\r\n\r\n\n"
@@ -726,7 +729,7 @@ static void a_response_split_at_every_byte_gives_the_same_events(void **state)
 }
 
 /* Invariants 1 and 7. */
-static void a_response_that_could_be_framed_in_two_ways_is_doubted(void **state)
+static void an_ambiguous_response_is_a_framing_error(void **state)
 {
 	static const struct row rows[] = {
 		ROW("both framings",
@@ -735,7 +738,7 @@ static void a_response_that_could_be_framed_in_two_ways_is_doubted(void **state)
 		ROW("two lengths",
 		    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 1\r\n\r\n",
 		    "framing-error"),
-		ROW("a tab behind chunked",
+		ROW("a tab after chunked",
 		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n", "framing-error"),
 		ROW("an empty coding before chunked",
 		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: , chunked\r\n\r\n", "framing-error"),
@@ -763,7 +766,7 @@ static void a_response_that_could_be_framed_in_two_ways_is_doubted(void **state)
 	check(FEED_RESPONSE, rows, COUNT(rows));
 }
 
-static void a_close_ends_an_unbounded_response_and_breaks_off_any_other(void **state)
+static void a_close_ends_an_unbounded_response_and_cuts_any_other(void **state)
 {
 	static const struct {
 		const char *bytes;
@@ -792,19 +795,19 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_request_split_at_every_byte_gives_the_same_events),
-		cmocka_unit_test(a_chunked_request_ends_behind_its_trailers),
-		cmocka_unit_test(a_request_that_could_be_framed_in_two_ways_is_doubted),
-		cmocka_unit_test(a_line_that_does_not_matter_is_doubted_as_any_other),
+		cmocka_unit_test(a_chunked_request_ends_after_its_trailers),
+		cmocka_unit_test(an_ambiguous_request_is_a_framing_error),
+		cmocka_unit_test(a_line_that_does_not_matter_can_be_a_framing_error),
 		cmocka_unit_test(lines_that_do_not_matter_are_passed),
-		cmocka_unit_test(names_are_told_apart_by_their_bits),
+		cmocka_unit_test(names_are_distinguished_by_their_bits),
 		cmocka_unit_test(every_header_of_the_table_is_read_as_its_example_says),
-		cmocka_unit_test(the_wanted_header_is_kept_wherever_it_is_split),
-		cmocka_unit_test(a_head_beyond_64_kib_is_doubted),
+		cmocka_unit_test(the_wanted_header_is_kept_at_every_split),
+		cmocka_unit_test(a_head_over_64_kib_is_a_framing_error),
 		cmocka_unit_test(a_body_is_skipped_unseen_once_it_can_name_no_model),
-		cmocka_unit_test(bytes_of_a_body_that_were_lost_end_the_scan_but_not_the_framing),
+		cmocka_unit_test(a_gap_in_a_body_ends_the_scan_and_not_the_framing),
 		cmocka_unit_test(a_response_split_at_every_byte_gives_the_same_events),
-		cmocka_unit_test(a_response_that_could_be_framed_in_two_ways_is_doubted),
-		cmocka_unit_test(a_close_ends_an_unbounded_response_and_breaks_off_any_other),
+		cmocka_unit_test(an_ambiguous_response_is_a_framing_error),
+		cmocka_unit_test(a_close_ends_an_unbounded_response_and_cuts_any_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
