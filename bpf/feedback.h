@@ -35,7 +35,7 @@ static __always_inline bool feedback_numbers(const struct sluice_client *client,
 					     __u64 now, struct sluice_conn *conn)
 {
 	struct sluice_quota *q = quota_by_id(id);
-	struct sluice_budget *b = q ? budget_of(client, id, false, now) : NULL;
+	struct sluice_budget *b = q ? budget_of(client, id, false, now, JUDGING_PACKET) : NULL;
 	__u64 left = 0, secs;
 
 	if (!b)

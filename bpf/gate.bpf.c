@@ -32,7 +32,7 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 		return XDP_PASS;
 	j = &a->judgement;
 	now = now_ns(set);
-	judge_syn(service, &p, now);
+	judge_syn(service, &p.key, now, JUDGING_PACKET);
 	/* Whatever else is to be said of it (shadow, a lease run out) is said once, at tc ingress.
 	 */
 	if (!j->reason || j->shadow || set->stopping || now >= set->lease_until_ns)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The entries that a request is counted in, and the word of its model's law: the class, share and
- * rank of the request, held against the load by include/sluice/admission.h, the same code as in the
- * daemon and the simulator. Nothing is taken here; slots.h does that.
+ * The entries that count a request, and what adaptive admission says of it in its model's pool: the
+ * class, share and rank of the request, held against the load by include/sluice/admission.h, the
+ * same code as in the daemon and the simulator. Nothing is taken here; slots.h does that.
  */
 #ifndef SLUICE_BPF_POOL_H
 #define SLUICE_BPF_POOL_H
@@ -19,7 +19,7 @@ static __always_inline struct sluice_model_state *model_counts(__u32 model)
 	return bpf_map_lookup_elem(&model_state, &model);
 }
 
-/* Whether the law's entry is a third one, beside the model's and that of all. */
+/* Whether the pool's entry is a third one, beside the model's and that of all. */
 static __always_inline bool pool_apart(__u32 pool, __u32 model)
 {
 	return pool != model && pool != SLUICE_MODEL_ALL;
@@ -31,11 +31,13 @@ static __always_inline __u64 load_since(const struct sluice_model_state *state)
 	return state->token_ns > state->waiting_ns ? state->token_ns : state->waiting_ns;
 }
 
-/* A request's class: by its header's value, else by its key, else by its prefix. */
-static __always_inline __u32 class_of(struct judging *a)
+/* A request's class: by its header's value, else by its key, else by its prefix. `from`: enum
+ * sluice_class_from; NULL for a packet. */
+static __always_inline __u32 class_of(struct judging *a, __u8 *from)
 {
 	struct question *q = &a->question;
 	struct sluice_client *key = &a->key.client;
+	__u8 source = SLUICE_CLASS_FROM_HEADER;
 	__u32 *class = NULL;
 
 	if (q->priority) {
@@ -48,17 +50,22 @@ static __always_inline __u32 class_of(struct judging *a)
 	if (!class && q->client.kind == SLUICE_CLIENT_KEY) {
 		*key = q->client;
 		class = bpf_map_lookup_elem(&priorities, key);
+		source = SLUICE_CLASS_FROM_KEY;
 	}
+	if (from)
+		*from = class      ? source
+			: q->class ? SLUICE_CLASS_FROM_PREFIX
+				   : SLUICE_CLASS_FROM_DEFAULT;
 	return class ? *class : q->class ? q->class - 1 : SLUICE_CLASS_NORMAL;
 }
 
-/* The weight of a client among those that share a law; the holder of a key is in no prefix. */
+/* The weight of a client among those that share a pool; the holder of a key is in no prefix. */
 static __always_inline __u32 share_weight(const struct question *q)
 {
 	return q->weight && q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight : SLUICE_WEIGHT_ONE;
 }
 
-/* What the question's client has of the law; NULL: nothing. */
+/* What the question's client holds in the pool; NULL: nothing. */
 static __always_inline struct sluice_holding *client_holding(struct judging *a)
 {
 	a->key.client = a->question.client;
@@ -73,32 +80,61 @@ static __always_inline __u32 spread(__u32 ms)
 }
 
 /*
- * What the law says of one more request on top of `load`. Where one of a client within its share
- * would be admitted, the share is the reason.
+ * Whether the policy refuses one more request on top of `load`. Where one of a client within its
+ * share would be admitted, the share is the reason.
  */
-static __always_inline void judge_by_policy(struct judgement *j, const struct question *q,
+static __always_inline bool judge_by_policy(struct judgement *j, const struct question *q,
 					    const struct sluice_model_flag *pool,
-					    struct sluice_model_state *state,
 					    const struct admission_load *load)
 {
 	const struct sluice_admission *a = &pool->admission;
 	enum admission_verdict verdict;
 
 	if (j->reason || !a->floor)
-		return;
+		return false;
 	verdict = admission_judge(a, load, q->bytes, q->rank, q->now);
 	if (!verdict)
-		return;
+		return false;
 	barrier(); /* or what the second call reads again is kept on the stack from the first on */
 	if (q->rank & 1 && !admission_judge(a, load, q->bytes, q->rank - 1, q->now))
 		j->reason = SLUICE_REASON_CLIENT_SHARE;
 	else
 		j->reason =
 			verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT;
-	j->retry_after_ms = spread(pool->limit_retry_ms);
+	j->retry_after_ms = pool->limit_retry_ms;
 	j->about = q->pool == SLUICE_MODEL_ALL ? SLUICE_MODEL_ALL : q->model;
+	return true;
+}
+
+/* The policy refuses a packet's request: spreads its wait, and counts it. */
+static __always_inline void refused_by_policy(struct judgement *j, const struct question *q,
+					      struct sluice_model_state *state)
+{
+	j->retry_after_ms = spread(j->retry_after_ms);
 	if (q->take || !j->shadow)
 		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
+}
+
+/* The request's rank in its pool, with the load and the client's holding that it rests on, as
+ * things stand. */
+static __always_inline void measure_pool(struct judging *a, const struct sluice_model_flag *pool,
+					 const struct sluice_model_state *state)
+{
+	struct question *q = &a->question;
+	struct sluice_holding *held = NULL;
+
+	q->rank = admission_rank(class_of(a, NULL), 0);
+	a->admitted = state->admitted;
+	if (pool->admission.fair || pool->admission.interval)
+		held = client_holding(a);
+	a->held.in_flight = held ? held->in_flight : 0;
+	a->held.tat = held ? held->tat : 0;
+	if (held && admission_above_share(&pool->admission, &a->held, share_weight(q), a->admitted))
+		q->rank |= 1;
+	a->load.in_flight = state->in_flight;
+	a->load.waiting = state->waiting;
+	a->load.waiting_bytes = state->waiting_bytes;
+	a->load.since_ns = load_since(state);
 }
 
 #endif

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The judging under way: the question (whose request, for which model, how long), the judgement so
- * far, and what both need on the way. It lives in a map of one entry a CPU and not on the stack:
- * the longest chain of calls leaves no space there, and 6.1 takes only parts of a map's value as
- * keys. So every function that judges looks it up itself.
+ * far, and what both need on the way. It lives in a per-CPU map and not on the stack: the longest
+ * chain of calls leaves no space there, and 6.1 takes only parts of a map's value as keys. So every
+ * function that judges looks it up itself.
  */
 #ifndef SLUICE_BPF_QUESTION_H
 #define SLUICE_BPF_QUESTION_H
+
+#include <sluice/predict.h>
 
 #include "count.h"
 
@@ -17,17 +19,17 @@ struct question {
 	struct sluice_prefix_key prefix; /* its whole address */
 	__u32 model;
 	__u64 now;
-	__u32 take;     /* 1: the last time; an admitted request takes its places and is charged */
+	__u32 take;     /* 1: the last time; an admitted request takes its slots and is charged */
 	__u32 bytes;    /* of the request, as far as they are known */
 	__u64 priority; /* the hash of its priority header's value, 0: none */
 	/* found out on the way */
-	__u32 favoured;     /* exempt, or allowed by hand: only counted */
+	__u32 override;     /* enum sluice_override */
 	__u32 prefix_quota; /* of the address's prefix */
 	__u32 weight;       /* of the client, ×256 */
 	__u32 class;        /* of its prefix + 1; 0: the prefix states none */
 	__u32 rank;         /* by its class and its share */
 	__u32 service;
-	__u32 pool;                                 /* the entry that carries the model's law */
+	__u32 pool; /* the entry that carries the model's admission state */
 	__u32 queued_bytes, in_flight_at_admission; /* as its exchange keeps them */
 };
 
@@ -46,21 +48,35 @@ struct judging {
 	struct judgement judgement;
 	struct sluice_client_flag_key key; /* of every look-up by client and model */
 	struct admission_load load;
+	struct sluice_holding held; /* what the client held in the pool before the request, and … */
+	__u64 admitted;             /* … what the pool had admitted then */
+	__u64 override_expires_ns; /* of the rule in question.override; 0: no end */
+	__u32 refused_by_policy;   /* 1: of a question, which gets its wait without the spread */
 	struct sluice_refusal refusal;
 };
+
+/*
+ * The daemon's questions have an entry of their own: 6.1 leaves softirqs on in BPF_PROG_TEST_RUN,
+ * so a packet may be judged in the middle of a question on the same CPU.
+ */
+enum judging_which { JUDGING_PACKET, JUDGING_QUESTION, JUDGINGS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, struct judging);
-	__uint(max_entries, 1);
+	__uint(max_entries, JUDGINGS);
 } judging __weak SEC(".maps");
 
+static __always_inline struct judging *judging_for(__u32 which)
+{
+	return bpf_map_lookup_elem(&judging, &which);
+}
+
+/* The packet's. */
 static __always_inline struct judging *get_judging(void)
 {
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&judging, &zero);
+	return judging_for(JUDGING_PACKET);
 }
 
 #endif

@@ -41,29 +41,47 @@ static __always_inline __u32 weighted_quota(__u32 weight, __u32 id)
 	return own ? *own : id;
 }
 
+/* Where the quota of a request is set, for `predict` to answer. */
+struct quota_source {
+	__u32 whole; /* the quota of which the client has its weighted part; 0: it has no part */
+	__u32 from;  /* enum sluice_quota_from */
+};
+
 /* The quota that the request falls under: of client and model, client, prefix, model, service; 0:
- * none. */
+ * none. `source`: where that is set; NULL for a packet. */
 static __always_inline __u32 quota_of_request(struct judging *a,
 					      const struct sluice_service *service,
-					      const struct sluice_model_flag *own, __u32 empty)
+					      const struct sluice_model_flag *own, __u32 empty,
+					      struct quota_source *source)
 {
 	struct question *q = &a->question;
-	__u32 id = 0;
+	__u32 id = 0, whole = 0, from = SLUICE_QUOTA_FROM_NONE;
 
 	if (!(empty & SLUICE_EMPTY_CLIENT_QUOTAS)) {
 		a->key.client = q->client;
 		a->key.model = q->model;
 		id = quota_of_client(&a->key);
+		from = a->key.model == SLUICE_MODEL_ALL ? SLUICE_QUOTA_FROM_CLIENT
+							: SLUICE_QUOTA_FROM_CLIENT_MODEL;
 	}
-	if (!id)
+	if (!id) {
 		id = q->prefix_quota;
+		from = SLUICE_QUOTA_FROM_PREFIX;
+	}
 	if (!id) {
 		id = own->quota ? own->quota : service->quota;
+		from = own->quota ? SLUICE_QUOTA_FROM_MODEL : SLUICE_QUOTA_FROM_SERVICE;
 		/* The holder of a key is in no prefix: it would have a second budget wherever it
 		 * came from. */
 		if (q->weight && q->weight != SLUICE_WEIGHT_ONE &&
-		    q->client.kind == SLUICE_CLIENT_ADDRESS)
+		    q->client.kind == SLUICE_CLIENT_ADDRESS) {
+			whole = id;
 			id = weighted_quota(q->weight, id);
+		}
+	}
+	if (source) {
+		source->whole = whole != id ? whole : 0;
+		source->from = id ? from : SLUICE_QUOTA_FROM_NONE;
 	}
 	return id;
 }
@@ -86,21 +104,20 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, struct quota_scratch);
-	__uint(max_entries, 1);
+	__uint(max_entries, JUDGINGS);
 } quota_scratch __weak SEC(".maps");
 
-static __always_inline struct quota_scratch *get_quota_scratch(void)
+static __always_inline struct quota_scratch *get_quota_scratch(__u32 which)
 {
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&quota_scratch, &zero);
+	return bpf_map_lookup_elem(&quota_scratch, &which);
 }
 
-/* What a client has spent; made where there is nothing yet and `make` says so. */
-static __always_inline struct sluice_budget *budget_of(const struct sluice_client *client,
-						       __u32 quota, bool make, __u64 now)
+/* What a client has spent; made where there is nothing yet and `make` says so. `which`: enum
+ * judging_which. */
+static __always_inline struct sluice_budget *
+budget_of(const struct sluice_client *client, __u32 quota, bool make, __u64 now, __u32 which)
 {
-	struct quota_scratch *s = get_quota_scratch();
+	struct quota_scratch *s = get_quota_scratch(which);
 	struct sluice_budget *budget;
 
 	if (!s)
@@ -183,7 +200,7 @@ static __always_inline __u64 quota_wait(const struct sluice_quota *q, const stru
 static __always_inline __u64 quota_take(const struct sluice_quota *q, struct sluice_budget *b,
 					__u64 now, bool passes)
 {
-	struct quota_scratch *s = get_quota_scratch();
+	struct quota_scratch *s = get_quota_scratch(JUDGING_PACKET);
 	struct charge *c;
 
 	b->last_seen_ns = now;
@@ -237,13 +254,13 @@ static __always_inline void charge_request(struct judgement *j, const struct slu
 SUBPROG int quota_tokens(const struct sluice_client *subject, __u32 id, __u32 tokens, __u64 now)
 {
 	struct sluice_quota *q = quota_by_id(id);
-	struct quota_scratch *s = get_quota_scratch();
+	struct quota_scratch *s = get_quota_scratch(JUDGING_PACKET);
 	struct sluice_budget *b;
 	struct charge *c;
 
 	if (!subject || !q || !q->token_ns || !tokens || !s)
 		return 0;
-	b = budget_of(subject, id, true, now);
+	b = budget_of(subject, id, true, now, JUDGING_PACKET);
 	if (!b)
 		return 0;
 	c = &s->charge;

@@ -29,7 +29,7 @@ static __always_inline void consult_for(struct request_scratch *s, struct sluice
 	a->question.bytes = admission_bytes(
 		conn->request_bytes +
 		(conn->request.frame.flags & HTTP1_LENGTH ? conn->request.frame.left : 0));
-	judge_request(service);
+	judge_request(service, JUDGING_PACKET, 0);
 	if (a->judgement.reason && !a->judgement.shadow)
 		s->refuse = REFUSE_REQUEST;
 }
@@ -86,7 +86,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 		a->question.model = model;
 		a->question.take = 1;
 		a->question.bytes = admission_bytes(conn->request_bytes);
-		judge_now(service);
+		judge_now(service, JUDGING_PACKET, 0);
 		if (j->reason) {
 			if (j->shadow) {
 				verdict = SLUICE_VERDICT_SHADOW_REJECTED;
@@ -418,7 +418,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		struct judgement *j = &c.a->judgement;
 
 		bpf_map_delete_elem(&tombstones, &p->key);
-		judge_syn(c.service, p, now);
+		judge_syn(c.service, &p->key, now, JUDGING_PACKET);
 		if (j->reason && !j->shadow && !may_refuse(set, now)) {
 			count(SLUICE_COUNTER_PASSED_LEASE);
 			j->reason = SLUICE_REASON_NONE;

@@ -145,8 +145,8 @@ static __always_inline bool join_pool(struct judging *a, const struct sluice_mod
 
 	a->load.waiting_bytes = __sync_fetch_and_add(&state->waiting_bytes, q->bytes);
 	a->load.since_ns = load_since(state);
-	if (bound)
-		judge_by_policy(&a->judgement, q, pool, state, &a->load);
+	if (bound && judge_by_policy(&a->judgement, q, pool, &a->load))
+		refused_by_policy(&a->judgement, q, state);
 	if (a->judgement.reason) {
 		__sync_fetch_and_add(&state->waiting_bytes, -(__s64)q->bytes);
 		return false;
@@ -187,7 +187,7 @@ static __always_inline void take_slots(struct judging *a, bool bound)
 	if (!pool || !state)
 		return;
 	if (bound && pool->admission.floor)
-		q->rank = admission_rank(class_of(a), 0);
+		q->rank = admission_rank(class_of(a, NULL), 0);
 	held = client_holding(a);
 	if (held) {
 		had.tat = held->tat;
@@ -247,7 +247,8 @@ SUBPROG int take_slots_passing(void)
 	quota = quota_by_id(a->judgement.quota);
 	if (!quota)
 		return 0;
-	budget = budget_of(&a->question.client, a->judgement.quota, true, a->question.now);
+	budget = budget_of(&a->question.client, a->judgement.quota, true, a->question.now,
+			   JUDGING_PACKET);
 	if (budget)
 		charge_request(&a->judgement, quota, budget, a->question.now, true);
 	return 0;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The verdict: one function for requests, one for SYNs. The order is operator, blocked client,
- * quota, limits set by hand, the law of policy adaptive (a client's share within it), flag. A
- * refused request takes nothing and is charged nothing. What the verdict becomes on the wire is not
- * decided here.
+ * quota, limits, policy adaptive (a client's share within it), flag. A refused request takes
+ * nothing and is charged nothing. What the verdict becomes on the wire is not decided here.
  */
 #ifndef SLUICE_BPF_VERDICT_H
 #define SLUICE_BPF_VERDICT_H
@@ -136,9 +135,12 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 	q->prefix_quota = prefix ? prefix->quota : 0;
 	q->class = prefix ? prefix->priority : 0;
 	q->weight = prefix ? prefix->weight : 0;
-	q->favoured = class == SLUICE_PREFIX_EXEMPT;
-	if (q->favoured)
+	q->override = SLUICE_OVERRIDE_NONE;
+	if (class == SLUICE_PREFIX_EXEMPT && prefix) {
+		q->override = SLUICE_OVERRIDE_PREFIX_EXEMPT;
+		a->override_expires_ns = prefix->expires_ns;
 		return;
+	}
 	if (all->reason == SLUICE_REASON_OPERATOR)
 		judge_by_flag(j, all, SLUICE_MODEL_ALL, q->now);
 	if (own->reason == SLUICE_REASON_OPERATOR)
@@ -148,13 +150,18 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 	if (!(empty & SLUICE_EMPTY_CLIENT_FLAGS))
 		said = client_rule(a, &about);
 	if (said && said->allow) {
-		q->favoured = 1;
+		q->override = SLUICE_OVERRIDE_ALLOWED;
+		a->override_expires_ns = said->expires_ns;
 	} else if (said) {
+		q->override = SLUICE_OVERRIDE_BLOCKED;
+		a->override_expires_ns = said->expires_ns;
 		j->reason = said->reason;
 		j->retry_after_ms = ms_until(said->expires_ns, q->now);
 		j->action = said->action;
 		j->about = about;
 	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
+		q->override = SLUICE_OVERRIDE_PREFIX_BLOCKED;
+		a->override_expires_ns = prefix->expires_ns;
 		j->reason = SLUICE_REASON_CLIENT_BLOCKED;
 		j->retry_after_ms = ms_until(prefix->expires_ns, q->now);
 		j->action = prefix->action;
@@ -179,35 +186,30 @@ static __always_inline void judge_entry_flag(struct judging *a, __u32 id)
 		judge_by_flag(&a->judgement, flag, id, a->question.now);
 }
 
-/* The law's word as things stand. Where the request takes its slots now, take_slots() asks for it.
- */
-static __always_inline void judge_policy(struct judging *a)
+/* Policy adaptive as things stand; take_slots() asks it where the request takes its slots. */
+static __always_inline void judge_policy(struct judging *a, __u32 which)
 {
 	struct sluice_model_state *state = model_counts(a->question.pool);
 	struct sluice_model_flag *pool = model_flag(a->question.pool);
-	struct question *q = &a->question;
-	struct sluice_holding *held;
 
 	if (!state || !pool || !pool->admission.floor)
 		return;
-	q->rank = admission_rank(class_of(a), 0);
-	if (pool->admission.fair || pool->admission.interval) {
-		held = client_holding(a);
-		if (held &&
-		    admission_above_share(&pool->admission, held, share_weight(q), state->admitted))
-			q->rank |= 1;
-	}
-	a->load.in_flight = state->in_flight;
-	a->load.waiting = state->waiting;
-	a->load.waiting_bytes = state->waiting_bytes;
-	a->load.since_ns = load_since(state);
-	judge_by_policy(&a->judgement, q, pool, state, &a->load);
+	measure_pool(a, pool, state);
+	if (!judge_by_policy(&a->judgement, &a->question, pool, &a->load))
+		return;
+	if (which == JUDGING_PACKET)
+		refused_by_policy(&a->judgement, &a->question, state);
+	else
+		a->refused_by_policy = 1;
 }
 
-/* Limits, law and flags, as things stand: of the whole, of the model, of its law. */
-SUBPROG int judge_load(void)
+/*
+ * Limits, policy and flags, as things stand: of the whole, of the model, of its pool. `ask_policy`
+ * false: no flag is shut, and take_slots() asks the policy.
+ */
+SUBPROG int judge_load(__u32 which, bool ask_policy)
 {
-	struct judging *a = get_judging();
+	struct judging *a = judging_for(which);
 
 	if (!a)
 		return 0;
@@ -215,8 +217,8 @@ SUBPROG int judge_load(void)
 	judge_entry_limit(a, a->question.model);
 	if (pool_apart(a->question.pool, a->question.model))
 		judge_entry_limit(a, a->question.pool);
-	if (!a->question.take)
-		judge_policy(a);
+	if (ask_policy)
+		judge_policy(a, which);
 	judge_entry_flag(a, SLUICE_MODEL_ALL);
 	judge_entry_flag(a, a->question.model);
 	return 0;
@@ -225,20 +227,24 @@ SUBPROG int judge_load(void)
 /*
  * Judges the question's request: the judgement's reason is NONE if it is admitted. With
  * question.take an admitted request takes its slots and is charged to its quota. A question about
- * the whole (SLUICE_MODEL_ALL) asks what holds before the model is known.
+ * the whole (SLUICE_MODEL_ALL) asks what holds before the model is known. `which`: enum
+ * judging_which. `unasked`: enum sluice_empty, maps to leave out although something is in them.
  */
-static __always_inline void judge_now(const struct sluice_service *service)
+static __always_inline void judge_now(const struct sluice_service *service, __u32 which,
+				      __u32 unasked)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
 	struct sluice_settings *set = get_settings();
-	struct judging *a = get_judging();
+	struct judging *a = judging_for(which);
 	struct sluice_quota *quota = NULL;
 	struct sluice_budget *budget = NULL;
 	struct judgement *j;
 	struct question *q;
+	__u32 empty;
 
 	if (!set || !a)
 		return;
+	empty = set->empty | unasked;
 	q = &a->question;
 	j = &a->judgement;
 	__builtin_memset(j, 0, sizeof(*j));
@@ -247,28 +253,28 @@ static __always_inline void judge_now(const struct sluice_service *service)
 		return;
 	q->service = service->id;
 	q->pool = own->pool;
-	judge_client(a, all, own, set->empty);
+	judge_client(a, all, own, empty);
 	judge_how(j, service, all, own);
-	if (!q->favoured) {
+	if (q->override < SLUICE_OVERRIDE_ALLOWED) {
 		if (!j->reason && q->model != SLUICE_MODEL_ALL) {
-			__u32 id = quota_of_request(a, service, own, set->empty);
+			__u32 id = quota_of_request(a, service, own, empty, NULL);
 
 			quota = quota_by_id(id);
 			if (quota) {
 				j->quota = id;
-				budget = budget_of(&q->client, id, q->take, q->now);
+				budget = budget_of(&q->client, id, q->take, q->now, which);
 			}
 			if (quota && budget)
 				judge_by_quota(j, quota, budget, q->now);
 		}
 		if (!q->take || !all->allow || !own->allow || all->limit || own->limit ||
 		    pool_apart(q->pool, q->model))
-			judge_load();
+			judge_load(which, !q->take || !all->allow || !own->allow);
 	}
 	if (!q->take || j->reason)
 		return;
 	KEEP(a); /* as in take_slots() */
-	take_slots(a, !q->favoured);
+	take_slots(a, q->override < SLUICE_OVERRIDE_ALLOWED);
 	if (j->reason || !quota || !budget)
 		return;
 	charge_request(j, quota, budget, q->now, false);
@@ -276,56 +282,66 @@ static __always_inline void judge_now(const struct sluice_service *service)
 		release_slots();
 }
 
-/* … in a function of its own, for early consultation. */
-SUBPROG int judge_request(const struct sluice_service *service)
+/* … in a function of its own, for early consultation and for `predict`. */
+SUBPROG int judge_request(const struct sluice_service *service, __u32 which, __u32 unasked)
 {
 	if (service)
-		judge_now(service);
+		judge_now(service, which, unasked);
 	return 0;
 }
 
 /*
- * Judges a SYN: refused only where every request that the connection could carry would be. On an
- * http service that takes a blocked client or the operator's word; on an opaque one its one model's
- * flag will do, too.
+ * Judges a SYN to `service` from the client's address in `conn`: refused only where every request
+ * that the connection could carry would be. On an http service that takes a blocked client or the
+ * operator's word; on an opaque one its one model's flag will do, too. `which`: enum judging_which.
  */
-SUBPROG int judge_syn(const struct sluice_service *service, const struct packet *p, __u64 now)
+SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_conn_key *conn,
+		      __u64 now, __u32 which)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
 	struct sluice_prefix_key key = {.plen = 128};
-	struct judging *a = get_judging();
+	struct judging *a = judging_for(which);
 	struct sluice_prefix *prefix = NULL;
 	struct sluice_client_flag *said;
 	struct sluice_client client;
 	struct judgement *j;
 	__u8 class;
 
-	if (!service || !p || !a)
+	if (!service || !conn || !a)
 		return 0;
 	j = &a->judgement;
 	__builtin_memset(j, 0, sizeof(*j));
+	a->question.override = SLUICE_OVERRIDE_NONE;
 	own = model_flag(service->default_model);
 	if (!all || !own)
 		return 0;
-	__builtin_memcpy(key.addr, p->key.client_addr, 16);
+	__builtin_memcpy(key.addr, conn->client_addr, 16);
 	class = prefix_class(&key, now, &prefix);
-	if (class == SLUICE_PREFIX_EXEMPT)
+	if (class == SLUICE_PREFIX_EXEMPT && prefix) {
+		a->question.override = SLUICE_OVERRIDE_PREFIX_EXEMPT;
+		a->override_expires_ns = prefix->expires_ns;
 		return 0;
-	client_of_address(p->key.client_addr, service, &client);
+	}
+	client_of_address(conn->client_addr, service, &client);
 	said = client_flag(&client, SLUICE_MODEL_ALL, now);
-	if (trusted(p->key.client_addr, service)) { /* its requests are others' */
+	if (trusted(conn->client_addr, service)) { /* its requests are others' */
 		said = NULL;
 		class = SLUICE_PREFIX_PLAIN;
 	}
 	if (!all->allow && all->reason == SLUICE_REASON_OPERATOR) {
 		judge_by_flag(j, all, SLUICE_MODEL_ALL, now);
-	} else if (said && said->allow) {
-		return 0;
 	} else if (said) {
+		a->question.override =
+			said->allow ? SLUICE_OVERRIDE_ALLOWED : SLUICE_OVERRIDE_BLOCKED;
+		a->override_expires_ns = said->expires_ns;
+		if (said->allow)
+			return 0;
 		j->reason = said->reason;
 		j->action = said->action;
 		j->named = 1;
 	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
+		a->question.override = SLUICE_OVERRIDE_PREFIX_BLOCKED;
+		a->override_expires_ns = prefix->expires_ns;
 		j->reason = SLUICE_REASON_CLIENT_BLOCKED;
 		j->action = prefix->action;
 	} else if (service->protocol == SLUICE_PROTOCOL_OPAQUE) {

@@ -95,15 +95,20 @@ static __always_inline __u64 admission_interval(const struct sluice_admission *a
 						  : (__u64)a->interval * ADMISSION_ALL / weight;
 }
 
+/* The share of a client of this weight (× 256), in slots × 256; 0: there are no shares. */
+static __always_inline __u64 admission_share(const struct sluice_admission *a, __u32 weight)
+{
+	return (__u64)a->fair * weight / ADMISSION_ALL;
+}
+
 /* Whether a client of this weight (× 256), which holds `held`, is above its share. `admitted`: the
  * pool's total of admissions. */
 static __always_inline int admission_above_share(const struct sluice_admission *a,
 						 const struct sluice_holding *held, __u32 weight,
 						 __u64 admitted)
 {
-	__u64 share = ((__u64)a->fair * weight) / ADMISSION_ALL;
-
-	if (a->fair && held->in_flight > 0 && (__u64)held->in_flight * ADMISSION_ALL >= share)
+	if (a->fair && held->in_flight > 0 &&
+	    (__u64)held->in_flight * ADMISSION_ALL >= admission_share(a, weight))
 		return 1;
 	return a->interval &&
 	       held->tat > admitted * ADMISSION_ALL +
@@ -144,29 +149,69 @@ static __always_inline __u64 admission_credit(const struct sluice_admission *a,
 	return credit < waiting ? credit : waiting;
 }
 
+/* How much of the ceiling a rank may use, and of the queue budget: ADMISSION_ALL is the whole. */
+static __always_inline __u64 admission_level(const struct sluice_admission *a, __u32 rank)
+{
+	return a->level[rank & (SLUICE_RANKS - 1)];
+}
+
+static __always_inline __u64 admission_queue_budget_level(const struct sluice_admission *a,
+							  __u32 rank)
+{
+	return a->queue_budget_level[rank & (SLUICE_RANKS - 1)];
+}
+
+/* Slots of the ceiling that a rank may use. */
+static __always_inline __u64 admission_slots(const struct sluice_admission *a, __u32 rank)
+{
+	return a->ceiling * admission_level(a, rank) / ADMISSION_ALL;
+}
+
+/* Bytes that may wait when a request of `bytes` and `rank` joins them. */
+static __always_inline __u64 admission_allowed(const struct sluice_admission *a, __u32 bytes,
+					       __u32 rank)
+{
+	__u64 budget = a->queue_budget + (((__u64)a->queue_budget_per_kib * bytes) >> 10);
+
+	return budget * admission_queue_budget_level(a, rank) / ADMISSION_ALL;
+}
+
+/*
+ * Bytes that the server is expected to take up before the request's first token: those that wait
+ * and a part of its own, or all of its own at a rank that may not use the whole queue budget, less
+ * the credit. It is 0 where nothing waits and the rank may use the whole.
+ */
+static __always_inline __u64 admission_expected(const struct sluice_admission *a,
+						const struct admission_load *load, __u32 bytes,
+						__u32 rank, __u64 now)
+{
+	int whole = admission_queue_budget_level(a, rank) >= ADMISSION_ALL;
+	__u64 waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
+	__u64 credit = admission_credit(a, load, now);
+
+	if (load->waiting <= 0 && whole)
+		return 0;
+	waiting += whole ? (__u64)bytes * ADMISSION_OWN / 8 : bytes;
+	return waiting > credit ? waiting - credit : 0;
+}
+
 /* The verdict on a request of `bytes` (admission_bytes()) and `rank`. */
 static __always_inline enum admission_verdict admission_judge(const struct sluice_admission *a,
 							      const struct admission_load *load,
 							      __u32 bytes, __u32 rank, __u64 now)
 {
-	__u64 level = a->level[rank & (SLUICE_RANKS - 1)], waiting, queue_budget;
-	__u64 queue_budget_level = a->queue_budget_level[rank & (SLUICE_RANKS - 1)];
-	__u64 floor = a->stopped ? a->floor : a->floor * level / ADMISSION_ALL;
+	__u64 floor = a->stopped ? a->floor : a->floor * admission_level(a, rank) / ADMISSION_ALL;
 
 	if (load->in_flight <= 0 || (__u64)load->in_flight < floor)
 		return ADMISSION_ADMIT;
 	if (a->stopped)
 		return ADMISSION_STOPPED;
-	if (a->ceiling && (__u64)load->in_flight >= a->ceiling * level / ADMISSION_ALL)
+	if (a->ceiling && (__u64)load->in_flight >= admission_slots(a, rank))
 		return ADMISSION_CEILING;
-	if (!a->rate || (load->waiting <= 0 && queue_budget_level >= ADMISSION_ALL))
-		return ADMISSION_ADMIT;
-	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
-	waiting += queue_budget_level < ADMISSION_ALL ? bytes : (__u64)bytes * ADMISSION_OWN / 8;
-	queue_budget = a->queue_budget + (((__u64)a->queue_budget_per_kib * bytes) >> 10);
-	queue_budget = queue_budget * queue_budget_level / ADMISSION_ALL;
-	return waiting <= queue_budget + admission_credit(a, load, now) ? ADMISSION_ADMIT
-									: ADMISSION_WAIT;
+	if (a->rate &&
+	    admission_expected(a, load, bytes, rank, now) > admission_allowed(a, bytes, rank))
+		return ADMISSION_WAIT;
+	return ADMISSION_ADMIT;
 }
 
 /* Bytes queued at the admission of a request on top of `load`, its own included: they explain its
