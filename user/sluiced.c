@@ -943,53 +943,17 @@ static void adopt_quota(void *arg, uint32_t id, const struct sluice_quota_text *
 
 /* ---- what is asked of the kernel one at a time ---- */
 
-static bool look_client_rule(void *arg, const struct sluice_client_flag_key *key,
-			     struct sluice_client_flag *out)
-{
-	return datapath_get_client_flag(((struct daemon *)arg)->datapath, key, out);
-}
-
-static bool look_client_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t *out)
+static bool look_verdict(void *arg, uint32_t service, struct sluice_question *question,
+			 struct sluice_answer *out)
 {
 	on_alive(arg); /* asked of every client in a list */
-	return datapath_get_client_quota(((struct daemon *)arg)->datapath, key, out);
-}
-
-static bool look_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix *out)
-{
-	return datapath_get_prefix(((struct daemon *)arg)->datapath, addr, out);
-}
-
-static bool look_weighted(void *arg, const struct sluice_weighted_key *key, uint32_t *out)
-{
-	return datapath_get_weighted(((struct daemon *)arg)->datapath, key, out);
-}
-
-static bool look_budget(void *arg, const struct sluice_client *client, uint32_t quota,
-			struct sluice_budget *out)
-{
-	return datapath_get_budget(((struct daemon *)arg)->datapath, client, quota, out);
-}
-
-static bool look_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
-{
-	return !datapath_get_flag(((struct daemon *)arg)->datapath, model, out);
+	return !datapath_predict(((struct daemon *)arg)->datapath, service, question, out);
 }
 
 static bool look_counts(void *arg, const struct sluice_client *client,
 			struct sluice_client_count *out, int64_t *in_flight)
 {
 	return datapath_get_client(((struct daemon *)arg)->datapath, client, out, in_flight);
-}
-
-static struct sluice_holding look_held(void *arg, const struct sluice_client_flag_key *key)
-{
-	return datapath_held(((struct daemon *)arg)->datapath, key);
-}
-
-static bool look_priority(void *arg, const struct sluice_client *key, uint32_t *class)
-{
-	return datapath_get_priority(((struct daemon *)arg)->datapath, key, class);
 }
 
 static bool look_key(void *arg, const char *secret, size_t len, struct sluice_client *out)
@@ -999,15 +963,8 @@ static bool look_key(void *arg, const char *secret, size_t len, struct sluice_cl
 
 static const struct state_lookup lookup = {
 	.arg = &daemon_,
-	.client_rule = look_client_rule,
-	.client_quota = look_client_quota,
-	.prefix = look_prefix,
-	.weighted = look_weighted,
-	.budget = look_budget,
-	.flag = look_flag,
+	.verdict = look_verdict,
 	.counts = look_counts,
-	.held = look_held,
-	.priority = look_priority,
 	.key = look_key,
 };
 

@@ -99,12 +99,15 @@ holds "the kernel has two weights of two quotas, and no old ones" \
 	"sorted(e['formatted']['key']['weight'] for e in j('weighted')) == [128, 128, 768, 768]"
 
 # Two services: a /24 is one client at the second one.
-save all explain "$C4"
-holds "explain shows client and quota of each service" \
+save all explain 10.77.0.99
+holds "explain shows a new client its client and quota at each service" \
 	"[[x['service'], x['client'], x['quota']['quota'], x['client_prefix_v4']]
 	  for x in j('all')['services']] ==
-	 [['*:$PORT', '$C4', 'requests=4/1h', 32],
+	 [['*:$PORT', '10.77.0.99', 'requests=4/1h', 32],
 	  ['*:$WIDE', '10.77.0.0/24', 'requests=6/1h', 24]]"
+save used explain "$C4"
+holds "explain shows a known client its last service" \
+	"[j('used').get('services'), j('used')['service']] == [None, '*:$PORT']"
 same "requests of an address are charged to its /24 there" "3 3" \
 	"$(served "$S4" "$WIDE" "$C4" 3) $(served "$S4" "$WIDE" "$C4" 5)"
 save clients clients

@@ -26,65 +26,25 @@
 static struct fixture *f;
 static uint32_t group;
 
-/* ---- the kernel's maps, made by hand ---- */
+/* ---- the programs' answer, made by hand ---- */
 
-static struct {
-	struct sluice_model_flag flag[SLUICE_MODELS_MAX];
-	struct sluice_prefix prefix;
-	struct sluice_holding held;
-	struct sluice_client_flag_key held_by;
-	struct sluice_client priority_key;
-	uint32_t class;
-	bool has_priority;
-} maps;
+static struct sluice_answer answers[SLUICE_MODELS_MAX]; /* by model */
+static struct sluice_question question;                 /* the last one */
 
-static bool no_rule(void *arg, const struct sluice_client_flag_key *key,
-		    struct sluice_client_flag *out)
+static bool find_verdict(void *arg, uint32_t service, struct sluice_question *q,
+			 struct sluice_answer *out)
 {
-	return false;
-}
-
-static bool no_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t *out)
-{
-	return false;
-}
-
-static bool find_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix *out)
-{
-	*out = maps.prefix;
-	return true;
-}
-
-static bool no_budget(void *arg, const struct sluice_client *client, uint32_t quota,
-		      struct sluice_budget *out)
-{
-	return false;
-}
-
-static bool find_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
-{
-	*out = maps.flag[model];
+	question = *q;
+	*out = answers[q->model];
 	return true;
 }
 
 static bool find_counts(void *arg, const struct sluice_client *client,
 			struct sluice_client_count *out, int64_t *in_flight)
 {
+	*out = (struct sluice_client_count){.last_seen_ns = FIXTURE_NOW_NS};
 	*in_flight = 7;
 	return true;
-}
-
-static struct sluice_holding find_held(void *arg, const struct sluice_client_flag_key *key)
-{
-	maps.held_by = *key;
-	return maps.held;
-}
-
-static bool find_priority(void *arg, const struct sluice_client *key, uint32_t *class)
-{
-	maps.priority_key = *key;
-	*class = maps.class;
-	return maps.has_priority;
 }
 
 static bool hash(void *arg, const char *secret, size_t len, struct sluice_client *out)
@@ -94,16 +54,7 @@ static bool hash(void *arg, const char *secret, size_t len, struct sluice_client
 }
 
 static const struct state_lookup lookup = {
-	.client_rule = no_rule,
-	.client_quota = no_quota,
-	.prefix = find_prefix,
-	.budget = no_budget,
-	.flag = find_flag,
-	.counts = find_counts,
-	.held = find_held,
-	.priority = find_priority,
-	.key = hash,
-};
+	.verdict = find_verdict, .counts = find_counts, .key = hash};
 
 static void refresh(void *arg, unsigned parts)
 {
@@ -112,13 +63,7 @@ static void refresh(void *arg, unsigned parts)
 static struct control_ops ops = {.refresh = refresh};
 
 /* 10 bytes a ms, so that 1000 ms are 10000 bytes. */
-static void pool(uint32_t id, struct sluice_admission a)
-{
-	for (int r = 0; r < SLUICE_RANKS; r++)
-		if (!a.level[r])
-			a.level[r] = a.queue_budget_level[r] = ADMISSION_ALL;
-	maps.flag[id].admission = a;
-}
+#define RATE ((uint32_t)(10 * 1.048576 * (1 << ADMISSION_RATE_SHIFT)))
 
 static int setup(void **state)
 {
@@ -127,7 +72,7 @@ static int setup(void **state)
 
 	f = fixture_new();
 	c = &f->controller;
-	memset(&maps, 0, sizeof(maps));
+	memset(answers, 0, sizeof(answers));
 	c->all.policy = CONTROLLER_ADAPTIVE;
 	f->state.policy = "adaptive";
 	f->state.lookup = &lookup;
@@ -148,17 +93,6 @@ static int setup(void **state)
 		.oldest_ns = 250000000,
 	};
 	f->state.changes[FIXTURE_LLAMA] = 6;
-	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
-		maps.flag[id] = (struct sluice_model_flag){
-			.allow = 1, .pool = (__u16)id, .limit_retry_ms = 2500};
-	maps.flag[FIXTURE_FRESH].pool = (__u16)group;
-	pool(FIXTURE_LLAMA, (struct sluice_admission){
-				    .queue_budget = 10000,
-				    .credit_most = 5000,
-				    .rate = (uint32_t)(10 * 1.048576 * (1 << ADMISSION_RATE_SHIFT)),
-				    .ceiling = 16,
-				    .floor = 2,
-			    });
 	return 0;
 }
 
@@ -166,16 +100,6 @@ static int teardown(void **state)
 {
 	free(f);
 	return 0;
-}
-
-static struct explanation explain_one(uint32_t model, uint32_t bytes, const char *priority)
-{
-	const struct explain_request_of about = {bytes, priority};
-	const struct sluice_client *client = &f->clients[0].client;
-	struct explanation e;
-
-	explain_request(&f->state, client, client->addr, model, 0, &about, &e);
-	return e;
 }
 
 static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
@@ -243,127 +167,60 @@ static void groups_are_listed_while_they_have_members(void **state)
 	json_decref(models);
 }
 
-static void a_request_is_held_against_the_law_as_the_kernel_does(void **state)
+/* The client, its whole address where it has one, and what is known of the request. */
+static void a_question_has_all_that_is_known_of_the_request(void **state)
 {
-	struct explanation e = explain_one(FIXTURE_LLAMA, 0, NULL);
-
-	/* 8000 bytes wait, and half of 2000, the mean of the four that do: 900 ms of 1000. */
-	assert_true(e.admitted);
-	assert_true(e.pool.in_force);
-	assert_int_equal(e.pool.bytes, 2000);
-	assert_in_range((int)e.pool.predicted_ms, 899, 901);
-	assert_in_range((int)e.pool.allowed_ms, 999, 1001);
-	assert_in_range((int)e.pool.target_ms, 1000, 1001);
-	assert_int_equal(e.pool.rank, 2);
-
-	e = explain_one(FIXTURE_LLAMA, 6000, NULL); /* 1100 ms */
-	assert_false(e.admitted);
-	assert_int_equal(e.reason, SLUICE_REASON_TTFT);
-	assert_int_equal(e.wait_ns, 2500000000);
-	assert_in_range((int)e.pool.predicted_ms, 1099, 1101);
-	assert_true(e.pool.target_ms > 1002 && e.pool.target_ms < 1003);
-
-	/* What the server has done since the last first token is credited. */
-	f->state.kernel[FIXTURE_LLAMA].token_ns -= 200000000;
-	e = explain_one(FIXTURE_LLAMA, 6000, NULL);
-	assert_true(e.admitted);
-	assert_in_range((int)e.pool.predicted_ms, 899, 902);
-
-	f->state.kernel[FIXTURE_LLAMA].in_flight = 16;
-	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
-	maps.flag[FIXTURE_LLAMA].admission.stopped = 1;
-	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_TTFT);
-	f->state.kernel[FIXTURE_LLAMA].in_flight = 1; /* below the floor */
-	assert_true(explain_one(FIXTURE_LLAMA, 0, NULL).admitted);
-	/* A limit by hand comes before, whatever the law says. */
-	f->state.kernel[FIXTURE_LLAMA].in_flight = 9;
-	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_TTFT);
-	maps.flag[FIXTURE_LLAMA].limit = 1;
-	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
-}
-
-static void a_client_above_its_share_is_told_so(void **state)
-{
+	const struct explain_request_of about = {6000, "batch"}, nothing = {0};
+	const struct sluice_client *client = &f->clients[0].client;
+	const struct sluice_client key = {.addr = {9}, .kind = SLUICE_CLIENT_KEY};
+	struct quota_book *book = calloc(1, sizeof(*book));
 	struct explanation e;
 
-	maps.flag[FIXTURE_LLAMA].admission.fair = 4 * ADMISSION_ALL;
-	maps.flag[FIXTURE_LLAMA].admission.level[3] = ADMISSION_ALL / 2;
-	maps.held.in_flight = 3;
-	e = explain_one(FIXTURE_LLAMA, 0, NULL);
-	assert_true(e.admitted && !e.pool.above_share);
-	assert_int_equal(maps.held_by.model, FIXTURE_LLAMA);
-	assert_memory_equal(&maps.held_by.client, &f->clients[0].client,
-			    sizeof(struct sluice_client));
-	maps.held.in_flight = 4;
-	e = explain_one(FIXTURE_LLAMA, 0, NULL);
-	assert_false(e.admitted);
-	assert_int_equal(e.reason, SLUICE_REASON_CLIENT_SHARE);
-	assert_int_equal(e.pool.rank, 3);
-	assert_true(e.pool.share == 4);
-	assert_int_equal(e.pool.slots, 8);
-	/* Or with nothing in flight, for what it was let in ahead of its share. */
-	maps.held =
-		(struct sluice_holding){.tat = (100 + 2 * ADMISSION_TOLERANCE + 1) * ADMISSION_ALL};
-	maps.flag[FIXTURE_LLAMA].admission.interval = 2 * ADMISSION_ALL;
-	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
-	e = explain_one(FIXTURE_LLAMA, 0, NULL);
-	assert_int_equal(e.reason, SLUICE_REASON_CLIENT_SHARE);
-	assert_true(e.pool.queued_bytes == 4.5);
-	maps.held.tat--;
-	maps.held.tat -= ADMISSION_ALL - 1;
-	assert_true(explain_one(FIXTURE_LLAMA, 0, NULL).admitted);
-	maps.held = (struct sluice_holding){.in_flight = 4};
-	/* A weight of two is twice the share. */
-	maps.prefix.weight = 2 * SLUICE_WEIGHT_ONE;
-	e = explain_one(FIXTURE_LLAMA, 0, NULL);
-	assert_true(e.pool.share == 8 && !e.pool.above_share);
-	maps.prefix.weight = 0;
-	/* Where everybody would be refused, its share is not the reason. */
-	f->state.kernel[FIXTURE_LLAMA].in_flight = 16;
-	assert_int_equal(explain_one(FIXTURE_LLAMA, 0, NULL).reason, SLUICE_REASON_IN_FLIGHT);
+	f->state.quotas = book;
+	assert_true(explain_request(&f->state, client, client->addr, FIXTURE_LLAMA, 0, &about, &e));
+	assert_memory_equal(&question.client, client, sizeof(*client));
+	assert_memory_equal(question.addr, client->addr, sizeof(question.addr));
+	assert_int_equal(question.flags, SLUICE_QUESTION_ADDRESS);
+	assert_int_equal(question.model, FIXTURE_LLAMA);
+	assert_int_equal(question.bytes, 6000);
+	assert_int_equal(question.now_ns, 0);
+	assert_int_equal(((const uint8_t *)&question.priority)[0], 5); /* the hash of "batch" */
+	assert_true(explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, 0, &nothing, &e));
+	assert_memory_equal(&question.client, &key, sizeof(key));
+	assert_int_equal(question.flags, 0);
+	assert_int_equal(question.priority, 0);
+	/* An opaque service judges connections; a model that is none is any other. */
+	assert_true(explain_request(&f->state, client, client->addr, SLUICE_MODELS_MAX, 1, &nothing,
+				    &e));
+	assert_int_equal(question.flags, SLUICE_QUESTION_ADDRESS | SLUICE_QUESTION_SYN);
+	assert_int_equal(question.model, SLUICE_MODEL_OTHER);
+	assert_false(
+		explain_request(&f->state, client, client->addr, FIXTURE_LLAMA, 2, &nothing, &e));
+	free(book);
 }
 
-static void a_class_is_of_the_header_the_key_or_the_prefix(void **state)
+static void what_passes_is_admitted_whatever_refuses_it(void **state)
 {
-	struct sluice_client key = {.addr = {9}, .kind = SLUICE_CLIENT_KEY};
-	const struct explain_request_of no_request = {0};
-	struct explanation e;
-	uint32_t service = 1;
-
-	e = explain_one(FIXTURE_LLAMA, 0, NULL);
-	assert_int_equal(e.pool.class, SLUICE_CLASS_NORMAL);
-	assert_int_equal(e.pool.class_from, EXPLAIN_CLASS_DEFAULT);
-	maps.prefix.priority = 1;
-	e = explain_one(FIXTURE_LLAMA, 0, NULL);
-	assert_int_equal(e.pool.class, 0);
-	assert_int_equal(e.pool.class_from, EXPLAIN_CLASS_PREFIX);
-	assert_int_equal(e.pool.rank, 0);
-	maps.class = 3;
-	maps.has_priority = true;
-	e = explain_one(FIXTURE_LLAMA, 0, "batch");
-	assert_int_equal(e.pool.class, 3);
-	assert_int_equal(e.pool.class_from, EXPLAIN_CLASS_HEADER);
-	assert_int_equal(maps.priority_key.kind, SLUICE_CLIENT_HEADER);
-	assert_int_equal(maps.priority_key.addr[0], 5);
-	explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, service, &no_request, &e);
-	assert_int_equal(e.pool.class_from, EXPLAIN_CLASS_KEY);
-	assert_memory_equal(&maps.priority_key, &key, sizeof(key));
-	explain_request(&f->state, &key, NULL, FIXTURE_LLAMA, service,
-			&(struct explain_request_of){0, "x"}, &e);
-	assert_memory_equal(maps.priority_key.addr + 8, &service, sizeof(service));
-}
-
-static void a_model_of_a_group_is_under_its_law(void **state)
-{
+	static const struct {
+		uint8_t reason, shadow, enforced;
+		bool admitted, counted;
+	} rows[] = {
+		{SLUICE_REASON_NONE, 0, 1, true, false},  {SLUICE_REASON_NONE, 1, 1, true, false},
+		{SLUICE_REASON_TTFT, 0, 1, false, false}, {SLUICE_REASON_TTFT, 1, 1, false, true},
+		{SLUICE_REASON_TTFT, 0, 0, true, false}, /* the lease has run out */
+		{SLUICE_REASON_TTFT, 1, 0, false, true},
+	};
+	const struct sluice_client *client = &f->clients[0].client;
 	struct explanation e;
 
-	assert_false(explain_one(FIXTURE_FRESH, 0, NULL).pool.in_force);
-	pool(group, (struct sluice_admission){.floor = 2, .ceiling = 4});
-	f->state.kernel[group].in_flight = 4;
-	e = explain_one(FIXTURE_FRESH, 0, NULL);
-	assert_int_equal(e.pool.id, group);
-	assert_int_equal(e.reason, SLUICE_REASON_IN_FLIGHT);
-	assert_true(e.pool.predicted_ms < 0); /* no rate: not known */
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		answers[FIXTURE_LLAMA] = (struct sluice_answer){.reason = rows[i].reason,
+								.shadow = rows[i].shadow,
+								.enforced = rows[i].enforced};
+		assert_true(explain(&f->state, client, client->addr, FIXTURE_LLAMA, 0, &e));
+		assert_int_equal(e.admitted, rows[i].admitted);
+		assert_int_equal(e.shadow, rows[i].counted);
+	}
 }
 
 static json_t *answer(const char *line)
@@ -389,13 +246,28 @@ static void explain_says_the_numbers(void **state)
 	json_t *bad;
 	char *text;
 
-	maps.flag[FIXTURE_LLAMA].admission.fair = 4 * ADMISSION_ALL;
-	maps.flag[FIXTURE_LLAMA].admission.level[3] = ADMISSION_ALL / 2;
-	maps.held.in_flight = 5;
-	maps.flag[FIXTURE_LLAMA].admission.queue_budget_level[3] = ADMISSION_ALL / 4;
-	maps.flag[FIXTURE_LLAMA].admission.interval = 2 * ADMISSION_ALL;
-	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
-	maps.held.tat = 103 * ADMISSION_ALL;
+	answers[FIXTURE_LLAMA] = (struct sluice_answer){
+		.answered = 1,
+		.enforced = 1,
+		.reason = SLUICE_REASON_IN_FLIGHT,
+		.action = SLUICE_ACTION_REPLY,
+		.retry_after_ms = 2500,
+		.class = SLUICE_CLASS_NORMAL,
+		.rank = 3,
+		.pool = FIXTURE_LLAMA,
+		.bytes = 6000,
+		.admission = {.rate = RATE, .ceiling = 16, .floor = 2, .interval = 512},
+		.load = {.in_flight = 14, .waiting = 4, .waiting_bytes = 8000},
+		.held = {.in_flight = 5, .tat = 103 * ADMISSION_ALL},
+		.admitted = 100,
+		.share = 4 * ADMISSION_ALL,
+		.interval = 2 * ADMISSION_ALL,
+		.slots = 8,
+		.expected_bytes = 14000,
+		.allowed_bytes = 2500,
+	};
+	answers[FIXTURE_LLAMA].admission.level[3] = ADMISSION_ALL / 2;
+	answers[FIXTURE_LLAMA].admission.queue_budget_level[3] = ADMISSION_ALL / 4;
 	f->state.services[0].model_id = FIXTURE_LLAMA;
 	text = written(format_explain,
 		       answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":6000}"));
@@ -409,13 +281,20 @@ static void explain_says_the_numbers(void **state)
 		 "places       14 in flight of 16, 8 for this rank; below 2 all are admitted");
 	has_line(
 		text,
-		"wait         4 waiting with 8000 bytes; a request of 6000 bytes is expected to wait 1100 ms, and may 250 ms (target 1003 ms)");
+		"wait         4 waiting with 8000 bytes; a request of 6000 bytes is expected to wait 1400 ms, and may 250 ms (target 1003 ms)");
 	has_line(
 		text,
 		"share        5 in flight of the client, of 4.0 places that are its share, and 1.5 requests ahead of it, of 4: above it, and so behind those within theirs");
 	free(text);
-	maps.flag[FIXTURE_FRESH].pool = (__u16)group;
-	pool(group, (struct sluice_admission){.floor = 2, .ceiling = 4});
+	answers[FIXTURE_FRESH] = (struct sluice_answer){
+		.answered = 1,
+		.class = SLUICE_CLASS_NORMAL,
+		.rank = 2,
+		.pool = group,
+		.bytes = 2048,
+		.admission = {.ceiling = 4, .floor = 2},
+		.held = {.in_flight = 5},
+	};
 	text = written(
 		format_explain,
 		answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"model\":\"fresh\"}"));
@@ -519,10 +398,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_POOLS(a_model_shows_the_law_that_it_carries_and_its_group),
 		WITH_POOLS(groups_are_listed_while_they_have_members),
-		WITH_POOLS(a_request_is_held_against_the_law_as_the_kernel_does),
-		WITH_POOLS(a_client_above_its_share_is_told_so),
-		WITH_POOLS(a_class_is_of_the_header_the_key_or_the_prefix),
-		WITH_POOLS(a_model_of_a_group_is_under_its_law),
+		WITH_POOLS(a_question_has_all_that_is_known_of_the_request),
+		WITH_POOLS(what_passes_is_admitted_whatever_refuses_it),
 		WITH_POOLS(explain_says_the_numbers),
 		WITH_POOLS(a_model_that_stopped_says_so),
 		WITH_POOLS(targets_are_shown_as_they_are_said),

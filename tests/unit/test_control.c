@@ -721,39 +721,32 @@ static void a_word_about_an_address_names_its_client_at_every_service(void **sta
 	json_decref(answer);
 }
 
-static bool no_rule(void *arg, const struct sluice_client_flag_key *key,
-		    struct sluice_client_flag *out)
-{
-	return false;
-}
+/* Quotas are those of the services; no client has used one, but where `last_used` says so. */
+static int last_used;
 
-static bool no_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t *out)
+static bool quota_of_service(void *arg, uint32_t service, struct sluice_question *question,
+			     struct sluice_answer *out)
 {
-	return false;
-}
-
-static bool no_prefix(void *arg, const uint8_t addr[16], struct sluice_prefix *out)
-{
-	return false;
-}
-
-static bool no_budget(void *arg, const struct sluice_client *client, uint32_t quota,
-		      struct sluice_budget *out)
-{
-	return false;
-}
-
-static bool open_flag(void *arg, uint32_t model, struct sluice_model_flag *out)
-{
-	*out = (struct sluice_model_flag){.allow = 1};
+	*out = (struct sluice_answer){.answered = 1,
+				      .now_ns = FIXTURE_NOW_NS,
+				      .quota = f->services[service].quota_id,
+				      .quota_from = SLUICE_QUOTA_FROM_SERVICE};
 	return true;
 }
 
-static bool no_counts(void *arg, const struct sluice_client *client,
-		      struct sluice_client_count *out, int64_t *in_flight)
+static bool no_verdict(void *arg, uint32_t service, struct sluice_question *question,
+		       struct sluice_answer *out)
+{
+	return false;
+}
+
+static bool find_counts(void *arg, const struct sluice_client *client,
+			struct sluice_client_count *out, int64_t *in_flight)
 {
 	*in_flight = 0;
-	return false;
+	*out = (struct sluice_client_count){.last_seen_ns = FIXTURE_NOW_NS,
+					    .last_service = (__u16)last_used};
+	return last_used >= 0;
 }
 
 static const char *quota_at(const json_t *object)
@@ -763,12 +756,9 @@ static const char *quota_at(const json_t *object)
 
 static void quotas_are_those_of_the_service_that_is_meant(void **state)
 {
-	static const struct state_lookup look = {.client_rule = no_rule,
-						 .client_quota = no_quota,
-						 .prefix = no_prefix,
-						 .budget = no_budget,
-						 .flag = open_flag,
-						 .counts = no_counts};
+	static const struct state_lookup look = {.verdict = quota_of_service,
+						 .counts = find_counts},
+					 mute = {.verdict = no_verdict, .counts = find_counts};
 	struct quota_book *book = calloc(1, sizeof(*book));
 	struct quota_def four = {.requests = {4, 10000000000, 4}},
 			 nine = {.requests = {9, 10000000000, 9}};
@@ -776,13 +766,14 @@ static void quotas_are_those_of_the_service_that_is_meant(void **state)
 	bool fresh, taken;
 	char *text;
 
+	last_used = -1;
 	f->state.lookup = &look;
 	f->state.quotas = book;
 	f->services[0].quota_id = (uint16_t)quota_book_id(book, &four, SLUICE_SCOPE_SERVICE,
 							  "*:8000", false, NULL, &fresh, &taken);
 	answer = run("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}");
 	assert_string_equal(quota_at(answer), "requests=4/10s");
-	assert_null(json_object_get(answer, "services"));
+	assert_int_equal(json_array_size(json_object_get(answer, "services")), 2);
 	json_decref(answer);
 	f->services[1].quota_id = (uint16_t)quota_book_id(book, &nine, SLUICE_SCOPE_SERVICE, "x",
 							  false, NULL, &fresh, &taken);
@@ -801,6 +792,19 @@ static void quotas_are_those_of_the_service_that_is_meant(void **state)
 	assert_string_equal(quota_at(answer), "requests=9/10s");
 	assert_null(json_object_get(answer, "services"));
 	json_decref(answer);
+	/* A client that has used a service is meant there; one that is gone does not count. */
+	last_used = 1;
+	answer = run("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}");
+	assert_string_equal(quota_at(answer), "requests=9/10s");
+	assert_null(json_object_get(answer, "services"));
+	json_decref(answer);
+	last_used = 2;
+	answer = run("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}");
+	assert_int_equal(json_array_size(json_object_get(answer, "services")), 2);
+	json_decref(answer);
+	f->state.lookup = &mute;
+	refused_with("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}", "gave no verdict");
+	f->state.lookup = &look;
 	/* Clients: where each was last seen, or all at the one that is named. */
 	answer = run("{\"cmd\":\"clients\",\"by\":\"rejected\"}");
 	list = json_object_get(answer, "clients");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The command explain: what would become of a client's next request, at one service or at each.
+ * The command explain: what would become of a client's next request, at the one that it used last
+ * or at each.
  */
 #include "control/request.h"
 
@@ -21,18 +22,44 @@ static json_t *explain_at(struct command *c, const struct subject *s, uint32_t m
 	answer = report_explain(c->state, &client,
 				client.kind == SLUICE_CLIENT_ADDRESS ? s->as_typed.addr : NULL,
 				model, service, ask);
-	if (answer && s->as_typed.note && client.plen == 64)
+	if (!answer)
+		return command_refuse(c, "the kernel programs gave no verdict on %s", s->text);
+	if (s->as_typed.note && client.plen == 64)
 		json_object_set_new(answer, "note", json_string("an IPv6 client is its /64"));
 	return answer;
+}
+
+/* … at each service. */
+static json_t *explain_each(struct command *c, const struct subject *s, uint32_t model,
+			    const struct explain_request_of *ask)
+{
+	json_t *each = json_array(), *first = NULL;
+
+	for (uint32_t i = 0; i < c->state->service_count; i++) {
+		json_t *answer = explain_at(c, s, model, i, ask);
+
+		if (!answer)
+			continue;
+		if (i == explain_service(c->state) || !first) {
+			json_decref(first);
+			first = json_deep_copy(answer);
+		}
+		json_array_append_new(each, answer);
+	}
+	if (first && json_array_size(each) > 1)
+		json_object_set_new(first, "services", each);
+	else
+		json_decref(each);
+	return first ? first
+		     : command_refuse(c, "the kernel programs gave no verdict on %s", s->text);
 }
 
 json_t *command_explain(struct command *c)
 {
 	const json_t *bytes = json_object_get(c->request, "bytes");
 	struct explain_request_of ask = {0};
-	json_t *answer, *each;
 	struct subject s;
-	uint32_t model;
+	uint32_t model, last;
 	int service;
 
 	if (!request_subject(c, &s) || !request_model(c, &model) || !request_service(c, &service) ||
@@ -49,13 +76,7 @@ json_t *command_explain(struct command *c)
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
 	if (service >= 0)
 		return explain_at(c, &s, model, (uint32_t)service, &ask);
-	answer = explain_at(c, &s, model, explain_service(c->state), &ask);
-	if (!c->state->service_count || !explain_each(c->state, explain_service(c->state)))
-		return answer;
-	each = json_array();
-	for (uint32_t i = 0; i < c->state->service_count; i++)
-		if (explain_each(c->state, i))
-			json_array_append_new(each, explain_at(c, &s, model, i, &ask));
-	json_object_set_new(answer, "services", each);
-	return answer;
+	if (explain_last_service(c->state, &s.as_typed, &last))
+		return explain_at(c, &s, model, last, &ask);
+	return explain_each(c, &s, model, &ask);
 }

@@ -125,8 +125,8 @@ static void client_quota(const struct daemon_state *s, const struct state_client
 
 	memset(out, 0, sizeof(*out));
 	if (s->lookup && s->quotas)
-		explain_quota(s, &c->client, addr, c->count.last_model,
-			      service < 0 ? c->count.last_service : (uint32_t)service, out);
+		(void)explain_quota(s, &c->client, addr, c->count.last_model,
+				    service < 0 ? c->count.last_service : (uint32_t)service, out);
 }
 
 static uint64_t rank(const struct daemon_state *s, const struct state_client *c,
@@ -152,7 +152,6 @@ static uint64_t rank(const struct daemon_state *s, const struct state_client *c,
 
 static json_t *client_row(const struct daemon_state *s, const struct state_client *c, int service)
 {
-	const uint8_t *addr = c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL;
 	const char *verdict = standing(s, &c->client);
 	bool refused = c->count.rejected && c->count.last_reason != SLUICE_REASON_NONE;
 	uint64_t seen = c->count.last_seen_ns, shadow = 0;
@@ -169,9 +168,9 @@ static json_t *client_row(const struct daemon_state *s, const struct state_clien
 		client_by_reason(c->count.by_reason), "shadow_rejected_by_reason",
 		client_by_reason(c->count.shadow_by_reason), "last_service",
 		seen ? value_service(s, c->count.last_service) : json_null(), "weight",
-		value_weight(s->lookup ? explain_weight(s, &c->client, addr) : 0), "admitted",
-		value_count(c->count.admitted), "rejected", value_count(c->count.rejected),
-		"in_flight", value_gauge(c->in_flight), "last_seen_ms_ago",
+		value_weight(quota.weight), "admitted", value_count(c->count.admitted), "rejected",
+		value_count(c->count.rejected), "in_flight", value_gauge(c->in_flight),
+		"last_seen_ms_ago",
 		seen ? value_count(seen < s->now_ns ? (s->now_ns - seen) / MS : 0) : json_null(),
 		"last_reason",
 		refused ? json_string(text_reason(c->count.last_reason)) : json_null(),

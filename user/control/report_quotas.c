@@ -30,7 +30,7 @@ json_t *report_quota_left(const struct daemon_state *s, const struct explain_quo
 	quota_words(words, &def);
 	left = json_pack(
 		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words, "from",
-		explain_from_text(q->from), "by", s->quotas->text[q->id].manual ? "hand" : "file",
+		explain_quota_text(q->from), "by", s->quotas->text[q->id].manual ? "hand" : "file",
 		"wait_ms", value_count(ms_up(q->wait_ns)), "requests",
 		budget(&q->requests, &def.requests), "tokens", budget(&q->tokens, &def.tokens));
 	if (q->whole) {

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include <sluice/predict.h>
 #include "controller.h"
 #include "quota.h"
 #include "service.h"
@@ -68,26 +69,15 @@ struct state_client_quota {
 	uint32_t quota;
 };
 
-/*
- * One thing asked of the kernel at a time, where walking a whole map would be too much. True: it is
- * there, and in *out. `prefix` finds the longest that has the address.
- */
+/* One thing asked of the kernel at a time, where walking a whole map would be too much. True: *out
+ * has it. */
 struct state_lookup {
 	void *arg;
-	bool (*client_rule)(void *arg, const struct sluice_client_flag_key *key,
-			    struct sluice_client_flag *out);
-	bool (*client_quota)(void *arg, const struct sluice_client_flag_key *key, uint32_t *out);
-	bool (*prefix)(void *arg, const uint8_t addr[16], struct sluice_prefix *out);
-	bool (*weighted)(void *arg, const struct sluice_weighted_key *key, uint32_t *out);
-	bool (*budget)(void *arg, const struct sluice_client *client, uint32_t quota,
-		       struct sluice_budget *out);
-	bool (*flag)(void *arg, uint32_t model, struct sluice_model_flag *out);
+	/* The programs' verdict on a request to the service with this index. */
+	bool (*verdict)(void *arg, uint32_t service, struct sluice_question *question,
+			struct sluice_answer *out);
 	bool (*counts)(void *arg, const struct sluice_client *client,
 		       struct sluice_client_count *out, int64_t *in_flight);
-	/* What a client has in flight under the law of the key's model. */
-	struct sluice_holding (*held)(void *arg, const struct sluice_client_flag_key *key);
-	/* The class of an API key, or of a header's value (abi.h, `priorities`). */
-	bool (*priority)(void *arg, const struct sluice_client *key, uint32_t *class);
 	/* The client that an API key names: its keyed hash. */
 	bool (*key)(void *arg, const char *secret, size_t len, struct sluice_client *out);
 };

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include <sluice/abi.h>
+#include <sluice/predict.h>
 
 struct datapath;
 struct service;
@@ -184,6 +185,14 @@ int datapath_header_key(struct datapath *d, uint32_t service, const char *value,
 
 /* Fill of the maps that can be full: entries now and at most. name is the map's. */
 int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, uint64_t *max);
+
+/*
+ * The programs' verdict on a request to the service with this id, which question->service is made
+ * to be an address of. Nothing is taken, charged or counted. -ENOENT: the service has no address
+ * now; -EINVAL: there is no such model.
+ */
+int datapath_predict(struct datapath *d, uint32_t service, struct sluice_question *question,
+		     struct sluice_answer *out);
 
 /*
  * One step of the walk that keeps counts honest, to be called once a second: deletes connections

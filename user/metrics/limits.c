@@ -26,6 +26,7 @@ static json_t *budget(const struct explain_budget *b)
 			: json_null();
 }
 
+/* NULL: the programs gave no answer. */
 static json_t *one(const struct daemon_state *s, const struct sluice_client *client,
 		   const uint8_t *addr, uint32_t model, uint32_t service)
 {
@@ -34,7 +35,8 @@ static json_t *one(const struct daemon_state *s, const struct sluice_client *cli
 	struct explanation e;
 	struct quota_def def;
 
-	explain(s, client, addr, model, service, &e);
+	if (!explain(s, client, addr, model, service, &e))
+		return NULL;
 	text_client(text, client);
 	if (e.quota.id) {
 		quota_of_text(&def, &s->quotas->text[e.quota.id]);
@@ -45,14 +47,14 @@ static json_t *one(const struct daemon_state *s, const struct sluice_client *cli
 			      s->services[service].port);
 	return json_pack(
 		"{s:s, s:s, s:f, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "client", text, "service",
-		where, "weight", text_weight_hundredths(e.weight) / 100.0, "model",
+		where, "weight", text_weight_hundredths(e.quota.weight) / 100.0, "model",
 		state_model_in_use(s, e.model) ? json_string(s->controller->model[e.model].name)
 					       : json_null(),
 		"quota", e.quota.id ? json_string(words) : json_null(), "requests",
 		budget(&e.quota.requests), "tokens", budget(&e.quota.tokens), "admitted",
-		e.admitted, "reason", e.admitted ? json_null() : json_string(text_reason(e.reason)),
-		"retry_after_ms",
-		e.admitted ? json_null() : json_integer((json_int_t)up(e.wait_ns, 1000000)));
+		e.admitted, "reason",
+		e.admitted ? json_null() : json_string(text_reason(e.answer.reason)),
+		"retry_after_ms", e.admitted ? json_null() : json_integer(e.answer.retry_after_ms));
 }
 
 static int last_seen_first(const void *a, const void *b)
@@ -99,34 +101,13 @@ static int find_service(const struct daemon_state *s, const char *name)
 	return -1;
 }
 
-/* Where the client was last seen; where it never was, the service that is meant where none is
- * named. */
-static uint32_t last_service(const struct daemon_state *s, const struct text_subject *subject)
-{
-	struct sluice_client clients[SLUICE_SERVICES_MAX];
-	size_t n = explain_clients(s, subject, clients);
-	uint32_t service = explain_service(s);
-	uint64_t seen_ns = 0;
-
-	for (size_t k = 0; k < n; k++) {
-		struct sluice_client_count count;
-		int64_t in_flight;
-
-		if (!s->lookup->counts(s->lookup->arg, &clients[k], &count, &in_flight) ||
-		    count.last_seen_ns <= seen_ns || count.last_service >= s->service_count)
-			continue;
-		seen_ns = count.last_seen_ns;
-		service = count.last_service;
-	}
-	return service;
-}
-
 static json_t *named(const struct daemon_state *s, const char *client, const char *model,
 		     const char *where, unsigned *status)
 {
 	uint32_t service, id = SLUICE_MODEL_OTHER;
 	struct text_subject subject;
 	struct sluice_client who;
+	json_t *answer;
 	int found;
 
 	*status = 400;
@@ -134,7 +115,8 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	if (text_parse_subject(client, &subject) || (!subject.one && subject.prefix.plen != 128))
 		return json_pack("{s:s}", "error",
 				 "client must be one address, an IPv6 /64, or key:ID");
-	service = last_service(s, &subject);
+	if (!explain_last_service(s, &subject, &service))
+		service = explain_service(s);
 	if (where) {
 		found = find_service(s, where);
 		*status = 404;
@@ -153,7 +135,11 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	}
 	*status = 200;
 	explain_client(s, service, &subject, &who);
-	return one(s, &who, who.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id, service);
+	answer = one(s, &who, who.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id, service);
+	if (answer)
+		return answer;
+	*status = 503;
+	return json_pack("{s:s}", "error", "the kernel programs gave no verdict");
 }
 
 unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,
