@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * `explain` over maps made by hand: the daemon's state is the unit tests' fixture, the verdict is
- * the program's. Each question writes all maps anew, so that a case is what it sets and nothing
- * else.
+ * `explain` over known maps: the daemon's state is the unit tests' fixture, the verdict is the
+ * program's. Each question writes all maps anew, so a case is exactly the values that it sets.
  */
 #include "packets.h"
 
 #include "../unit/state_fixture.h"
 #include "core/explain.h"
-#define names_changed names_changed_in_datapath /* packets.h has one of its own */
+#define names_changed names_changed_in_datapath /* packets.h has its own */
 #include "datapath/internal.h"
 
 #define S    1000000000ULL
@@ -189,7 +188,7 @@ static struct explanation ask_of(const struct sluice_client *client, const uint8
 	return e;
 }
 
-static struct explanation ask(uint32_t model, uint32_t bytes, const char *priority)
+static struct explanation predict_answer(uint32_t model, uint32_t bytes, const char *priority)
 {
 	const struct sluice_client *client = &f->clients[0].client;
 
@@ -216,7 +215,7 @@ static uint32_t book_quota(const char *words)
 			     &taken);
 }
 
-static void a_quota_comes_before_limits_and_limits_before_flags(void **state)
+static void quotas_precede_limits_and_limits_precede_flags(void **state)
 {
 	uint32_t id = book_quota("requests=4/10s");
 	struct explanation e;
@@ -224,7 +223,7 @@ static void a_quota_comes_before_limits_and_limits_before_flags(void **state)
 	f->services[0].quota_id = (uint16_t)id;
 	maps.flag[FIXTURE_LLAMA] = (struct sluice_model_flag){
 		.reason = SLUICE_REASON_TTFT, .retry_after_ms = 900, .pool = FIXTURE_LLAMA};
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_false(e.admitted);
 	assert_int_equal(e.answer.reason, SLUICE_REASON_TTFT);
 	assert_int_equal(e.answer.retry_after_ms, 900);
@@ -233,15 +232,16 @@ static void a_quota_comes_before_limits_and_limits_before_flags(void **state)
 	assert_int_equal(e.quota.requests.left, 4);
 	assert_int_equal(e.client_in_flight, 3);
 
-	/* A full limit comes before the flag. */
+	/* A full limit precedes the flag. */
 	maps.flag[FIXTURE_LLAMA].limit = 5;
 	maps.flag[FIXTURE_LLAMA].limit_retry_ms = 1000;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).answer.reason,
+			 SLUICE_REASON_IN_FLIGHT);
 
-	/* The quota comes before both, and its wait is exact. */
+	/* The quota precedes both, and its wait is exact. */
 	maps.budget_of = id;
 	maps.budget.request_tat_ns = FIXTURE_NOW_NS + 9 * S;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_int_equal(e.answer.reason, SLUICE_REASON_REQUEST_QUOTA);
 	assert_int_equal(e.answer.retry_after_ms, 1500);
 	assert_int_equal(e.quota.wait_ns, 1500000000);
@@ -256,16 +256,19 @@ static void the_quota_is_of_client_and_model_client_prefix_then_the_service(void
 	f->services[0].quota_id = (uint16_t)book_quota("requests=4/10s");
 	maps.has_prefix = true;
 	maps.prefix.quota = 9;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).quota.from, SLUICE_QUOTA_FROM_PREFIX);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).quota.from,
+			 SLUICE_QUOTA_FROM_PREFIX);
 	assert_int_equal(ask_of(client, NULL, FIXTURE_LLAMA, 0, NULL).quota.from,
 			 SLUICE_QUOTA_FROM_SERVICE);
 	maps.client_quota = 9;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).quota.from, SLUICE_QUOTA_FROM_CLIENT);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).quota.from,
+			 SLUICE_QUOTA_FROM_CLIENT);
 	maps.client_model_quota = 9;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).quota.from, SLUICE_QUOTA_FROM_CLIENT_MODEL);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).quota.from,
+			 SLUICE_QUOTA_FROM_CLIENT_MODEL);
 }
 
-static void a_weight_makes_another_quota_of_everybodys_and_of_no_other(void **state)
+static void a_weight_selects_another_quota_for_shared_quotas_only(void **state)
 {
 	uint32_t id = book_quota("requests=4/10s");
 	struct sluice_client key = {.addr = {9}, .kind = SLUICE_CLIENT_KEY};
@@ -276,14 +279,14 @@ static void a_weight_makes_another_quota_of_everybodys_and_of_no_other(void **st
 	maps.weighted_of = id;
 	maps.weighted = book_quota("requests=8/10s");
 	maps.prefix.weight = 2 * SLUICE_WEIGHT_ONE;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_int_equal(e.quota.from, SLUICE_QUOTA_FROM_SERVICE);
 	assert_int_equal(e.quota.id, maps.weighted);
 	assert_int_equal(e.quota.whole, id);
 	assert_int_equal(e.quota.requests.limit, 8);
 	assert_int_equal(e.quota.weight, 2 * SLUICE_WEIGHT_ONE);
 	maps.client_quota = 9;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_int_equal(e.quota.id, 9);
 	assert_int_equal(e.quota.whole, 0);
 	maps.client_quota = 0;
@@ -291,10 +294,10 @@ static void a_weight_makes_another_quota_of_everybodys_and_of_no_other(void **st
 	assert_int_equal(e.quota.id, id);
 	assert_int_equal(e.quota.weight, 0);
 	maps.prefix.weight = SLUICE_WEIGHT_ONE;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).quota.id, id);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).quota.id, id);
 }
 
-static void a_rule_comes_before_the_quota_and_the_operator_before_both(void **state)
+static void a_rule_precedes_the_quota_and_the_operator_precedes_both(void **state)
 {
 	uint32_t id = book_quota("requests=4/10s");
 	struct explanation e;
@@ -308,21 +311,22 @@ static void a_rule_comes_before_the_quota_and_the_operator_before_both(void **st
 	maps.rule = (struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED,
 						.expires_ns = FIXTURE_NOW_NS + 2 * S,
 						.action = SLUICE_ACTION_DROP};
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_int_equal(e.answer.reason, SLUICE_REASON_CLIENT_BLOCKED);
 	assert_int_equal(e.answer.retry_after_ms, 2000);
 	assert_int_equal(e.answer.action, SLUICE_ACTION_DROP);
 	maps.rule.allow = 1;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_true(e.admitted && e.answer.override == SLUICE_OVERRIDE_ALLOWED);
 	maps.flag[FIXTURE_LLAMA].reason = SLUICE_REASON_OPERATOR;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_OPERATOR);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).answer.reason,
+			 SLUICE_REASON_OPERATOR);
 	maps.prefix.class = SLUICE_PREFIX_EXEMPT;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_true(e.admitted && e.answer.override == SLUICE_OVERRIDE_PREFIX_EXEMPT);
 	maps.prefix.class = SLUICE_PREFIX_PLAIN;
 	maps.flag[FIXTURE_LLAMA].mode = SLUICE_MODE_SHADOW;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_true(!e.admitted && e.shadow);
 }
 
@@ -359,9 +363,9 @@ static int setup_adaptive(void **state)
 	return 0;
 }
 
-static void the_wait_that_is_shown_is_the_one_that_decides(void **state)
+static void the_shown_wait_is_the_one_that_decides(void **state)
 {
-	struct explanation e = ask(FIXTURE_LLAMA, 0, NULL);
+	struct explanation e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 
 	/* 8000 bytes wait, and 3/8 of 2000, the mean of the four that do: 875 ms of 1000. */
 	assert_true(e.admitted);
@@ -371,33 +375,35 @@ static void the_wait_that_is_shown_is_the_one_that_decides(void **state)
 	assert_in_range((int)e.target_ms, 1000, 1001);
 	assert_int_equal(e.answer.rank, 2);
 
-	e = ask(FIXTURE_LLAMA, 6000, NULL); /* 1025 ms */
+	e = predict_answer(FIXTURE_LLAMA, 6000, NULL); /* 1025 ms */
 	assert_false(e.admitted);
 	assert_int_equal(e.answer.reason, SLUICE_REASON_TTFT);
 	assert_int_equal(e.answer.retry_after_ms, 2500);
 	assert_in_range((int)e.predicted_ms, 1024, 1026);
 	assert_true(e.target_ms > 1002 && e.target_ms < 1003);
 
-	/* What the server has done since the last first token is credited. */
+	/* The server's progress since the last first token is credited. */
 	f->state.kernel[FIXTURE_LLAMA].token_ns -= 200000000;
-	e = ask(FIXTURE_LLAMA, 6000, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 6000, NULL);
 	assert_true(e.admitted);
 	assert_in_range((int)e.predicted_ms, 824, 828);
 
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 16;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).answer.reason,
+			 SLUICE_REASON_IN_FLIGHT);
 	maps.flag[FIXTURE_LLAMA].admission.stopped = 1;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_TTFT);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_TTFT);
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 1; /* below the floor */
-	assert_true(ask(FIXTURE_LLAMA, 0, NULL).admitted);
-	/* A limit comes before, whatever the policy says. */
+	assert_true(predict_answer(FIXTURE_LLAMA, 0, NULL).admitted);
+	/* A limit precedes the policy's numbers. */
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 9;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_TTFT);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_TTFT);
 	maps.flag[FIXTURE_LLAMA].limit = 1;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).answer.reason,
+			 SLUICE_REASON_IN_FLIGHT);
 }
 
-static void a_client_above_its_share_is_told_so(void **state)
+static void explain_shows_a_client_above_its_share(void **state)
 {
 	struct explanation e;
 
@@ -405,56 +411,57 @@ static void a_client_above_its_share_is_told_so(void **state)
 	maps.flag[FIXTURE_LLAMA].admission.level[3] = ADMISSION_ALL / 2;
 	maps.held_in = FIXTURE_LLAMA;
 	maps.held.in_flight = 3;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_true(e.admitted && !(e.answer.rank & 1));
 	assert_int_equal(e.answer.held.in_flight, 3);
 	maps.held.in_flight = 4;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_false(e.admitted);
 	assert_int_equal(e.answer.reason, SLUICE_REASON_CLIENT_SHARE);
 	assert_int_equal(e.answer.rank, 3);
 	assert_true(e.share == 4);
 	assert_int_equal(e.answer.slots, 8);
-	/* Or with nothing in flight, for what it was admitted ahead of its share. */
+	/* With nothing in flight, for admissions before their theoretical arrival time. */
 	maps.held =
 		(struct sluice_holding){.tat = (100 + 2 * ADMISSION_TOLERANCE + 1) * ADMISSION_ALL};
 	maps.flag[FIXTURE_LLAMA].admission.interval = 2 * ADMISSION_ALL;
 	f->state.kernel[FIXTURE_LLAMA].admitted = 100;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_int_equal(e.answer.reason, SLUICE_REASON_CLIENT_SHARE);
 	assert_true(e.client_excess == 4.5);
 	maps.held.tat -= ADMISSION_ALL;
-	assert_true(ask(FIXTURE_LLAMA, 0, NULL).admitted);
+	assert_true(predict_answer(FIXTURE_LLAMA, 0, NULL).admitted);
 	maps.held = (struct sluice_holding){.in_flight = 4};
 	/* A weight of two is twice the share. */
 	maps.has_prefix = true;
 	maps.prefix.weight = 2 * SLUICE_WEIGHT_ONE;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_true(e.share == 8 && !(e.answer.rank & 1));
 	maps.prefix.weight = 0;
-	/* Where everybody would be refused, its share is not the reason. */
+	/* If every request would be refused, the share is not the reason. */
 	f->state.kernel[FIXTURE_LLAMA].in_flight = 16;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, NULL).answer.reason, SLUICE_REASON_IN_FLIGHT);
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, NULL).answer.reason,
+			 SLUICE_REASON_IN_FLIGHT);
 }
 
-static void a_class_is_of_the_header_the_key_or_the_prefix(void **state)
+static void a_class_comes_from_the_header_the_key_or_the_prefix(void **state)
 {
 	struct sluice_client key = {.addr = {9}, .kind = SLUICE_CLIENT_KEY};
 	struct explanation e;
 
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_int_equal(e.answer.class, SLUICE_CLASS_NORMAL);
 	assert_int_equal(e.answer.class_from, SLUICE_CLASS_FROM_DEFAULT);
 	maps.has_prefix = true;
 	maps.prefix.priority = 1;
-	e = ask(FIXTURE_LLAMA, 0, NULL);
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_int_equal(e.answer.class, 0);
 	assert_int_equal(e.answer.class_from, SLUICE_CLASS_FROM_PREFIX);
 	assert_int_equal(e.answer.rank, 0);
 	maps.header = "batch";
 	maps.header_class = 3;
-	assert_int_equal(ask(FIXTURE_LLAMA, 0, "other").answer.class, 0);
-	e = ask(FIXTURE_LLAMA, 0, "batch");
+	assert_int_equal(predict_answer(FIXTURE_LLAMA, 0, "other").answer.class, 0);
+	e = predict_answer(FIXTURE_LLAMA, 0, "batch");
 	assert_int_equal(e.answer.class, 3);
 	assert_int_equal(e.answer.class_from, SLUICE_CLASS_FROM_HEADER);
 	maps.has_key_class = true;
@@ -465,17 +472,17 @@ static void a_class_is_of_the_header_the_key_or_the_prefix(void **state)
 	assert_int_equal(ask_of(&key, NULL, FIXTURE_LLAMA, 0, "batch").answer.class, 3);
 }
 
-static void a_model_of_a_pool_is_under_its_policy(void **state)
+static void a_model_of_a_pool_is_decided_by_its_numbers(void **state)
 {
 	struct explanation e;
 
-	assert_int_equal(ask(FIXTURE_FRESH, 0, NULL).answer.admission.floor, 0);
+	assert_int_equal(predict_answer(FIXTURE_FRESH, 0, NULL).answer.admission.floor, 0);
 	set_pool(POOL, (struct sluice_admission){.floor = 2, .ceiling = 4});
 	f->state.kernel[POOL].in_flight = 4;
-	e = ask(FIXTURE_FRESH, 0, NULL);
+	e = predict_answer(FIXTURE_FRESH, 0, NULL);
 	assert_int_equal(e.answer.pool, POOL);
 	assert_int_equal(e.answer.reason, SLUICE_REASON_IN_FLIGHT);
-	assert_true(e.predicted_ms < 0); /* no rate: not known */
+	assert_true(e.predicted_ms < 0); /* no rate: no prediction */
 }
 
 #define quota_test(t)    cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -484,14 +491,14 @@ static void a_model_of_a_pool_is_under_its_policy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		quota_test(a_quota_comes_before_limits_and_limits_before_flags),
+		quota_test(quotas_precede_limits_and_limits_precede_flags),
 		quota_test(the_quota_is_of_client_and_model_client_prefix_then_the_service),
-		quota_test(a_weight_makes_another_quota_of_everybodys_and_of_no_other),
-		quota_test(a_rule_comes_before_the_quota_and_the_operator_before_both),
-		adaptive_test(the_wait_that_is_shown_is_the_one_that_decides),
-		adaptive_test(a_client_above_its_share_is_told_so),
-		adaptive_test(a_class_is_of_the_header_the_key_or_the_prefix),
-		adaptive_test(a_model_of_a_pool_is_under_its_policy),
+		quota_test(a_weight_selects_another_quota_for_shared_quotas_only),
+		quota_test(a_rule_precedes_the_quota_and_the_operator_precedes_both),
+		adaptive_test(the_shown_wait_is_the_one_that_decides),
+		adaptive_test(explain_shows_a_client_above_its_share),
+		adaptive_test(a_class_comes_from_the_header_the_key_or_the_prefix),
+		adaptive_test(a_model_of_a_pool_is_decided_by_its_numbers),
 	};
 
 	return packets_main("test_explain", tests);

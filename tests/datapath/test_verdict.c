@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the daemon is told of a request is what becomes of it. Random states of every map that a
- * verdict rests on: the program `predict` answers a question, then the very request goes through
- * `requests` at the same moment, and both say the same. Asking changes nothing, and neither meets
- * the other's scratch.
+ * The predicted verdict is the verdict. Every map that a verdict depends on gets random values; the
+ * program `predict` answers a question, then the same request passes `requests` at the same time,
+ * and both must agree. A question changes nothing, and the two programs use separate scratch maps.
  */
 #include "packets.h"
 
 #include <time.h>
 
 #include "core/service.h"
-#define names_changed names_changed_in_datapath /* packets.h has one of its own */
+#define names_changed names_changed_in_datapath /* packets.h has its own */
 #include "datapath/internal.h"
 
-#define TRIALS 2500
-#define WHOLE_EVERY                                                                                \
-	40 /* trials between two in which every map is compared, and not only the small */
+#define TRIALS      2500
+#define WHOLE_EVERY 40 /* trials between two that compare every map, and not only the small ones   \
+			*/
 #define POOL     9
 #define QUOTAS   6
 #define KEY      "sk-alpha"
@@ -24,7 +23,7 @@
 static const struct siphash_secret secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0};
 static const uint32_t entries_used[] = {SLUICE_MODEL_ALL, SLUICE_MODEL_OTHER, LLAMA, QWEN, POOL};
 
-/* ---- chance, from a seed that a failure prints ---- */
+/* ---- random numbers, from a seed that a failure prints ---- */
 
 static uint64_t seed, random_state;
 
@@ -53,7 +52,7 @@ static bool one_in(unsigned n)
 		of_[below(sizeof(of_) / sizeof(of_[0]))];                                          \
 	})
 
-/* Nanoseconds: no end, in the future, in the past, or at this very moment. */
+/* Nanoseconds: no end, in the future, in the past, or exactly now. */
 static uint64_t an_expiry(void)
 {
 	uint64_t now = w.settings.clock_ns;
@@ -240,7 +239,7 @@ static void put_models(void)
 	}
 }
 
-/* What an operator may have said of the client, by its key or its address. */
+/* An operator's rules for the client, by its key or its address. */
 static void put_rules_of(struct sluice_client client)
 {
 	const uint32_t models[] = {SLUICE_MODEL_ALL, r.model};
@@ -355,7 +354,7 @@ static void put_holdings(void)
 	}
 }
 
-/* Bits that say of a map that it is empty: where it is, they may be set, and need not. */
+/* Bits that mark a map as empty: if it is, they may be set, and need not be. */
 static uint32_t empty_bits(void)
 {
 	uint32_t bits = (uint32_t)below(8);
@@ -407,7 +406,7 @@ static void begin_trial(void)
 	w.refusal_count = 0;
 }
 
-/* ---- everything that asking must leave as it is ---- */
+/* ---- everything that a question must leave unchanged ---- */
 
 struct digest {
 	uint64_t sum;
@@ -420,7 +419,7 @@ static void add_bytes(struct digest *d, const void *bytes, size_t len)
 		d->sum = (d->sum ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3ULL;
 }
 
-/* Which entries of a scratch are the packets'; of every other map all of them are. */
+/* The entries of a scratch map that belong to packets; of every other map all do. */
 static bool is_theirs(const char *map, uint32_t key)
 {
 	return strcmp(map, "prediction") &&
@@ -452,7 +451,7 @@ static void add_map(struct digest *d, const struct bpf_map *map)
 	free(value);
 }
 
-/* `whole` false: without the arrays of a thousand entries and more, of which only those in use. */
+/* With `whole` false, arrays of a thousand entries and more count only with the entries in use. */
 static uint64_t digest(bool whole)
 {
 	struct digest d = {.sum = 0xcbf29ce484222325ULL};
@@ -475,9 +474,9 @@ static uint64_t digest(bool whole)
 	return d.sum;
 }
 
-/* ---- asking ---- */
+/* ---- questions ---- */
 
-static struct datapath asked;
+static struct datapath target;
 
 static struct sluice_question the_question(uint32_t flags)
 {
@@ -495,16 +494,16 @@ static struct sluice_question the_question(uint32_t flags)
 	return q;
 }
 
-static struct sluice_answer ask(struct sluice_question q)
+static struct sluice_answer predict_answer(struct sluice_question q)
 {
 	struct service service = {.id = r.service.id, .port = r.port};
 	struct sluice_answer a;
 
 	memcpy(service.addr, r.ipv6 ? server_v6 : server_v4, 16);
-	asked.skel = w.skel;
-	asked.services = &service;
-	asked.service_count = 1;
-	if (datapath_predict(&asked, r.service.id, &q, &a))
+	target.skel = w.skel;
+	target.services = &service;
+	target.service_count = 1;
+	if (datapath_predict(&target, r.service.id, &q, &a))
 		fail_msg("%s", datapath_error());
 	assert_true(a.answered);
 	assert_int_equal(a.now_ns, w.settings.clock_ns);
@@ -512,18 +511,18 @@ static struct sluice_answer ask(struct sluice_question q)
 	return a;
 }
 
-static void assert_told(const struct sluice_answer *a, const struct sluice_refusal *told)
+static void assert_reported_as(const struct sluice_answer *a, const struct sluice_refusal *reported)
 {
-	assert_int_equal(told->reason, a->reason);
-	assert_int_equal(told->action, a->action);
+	assert_int_equal(reported->reason, a->reason);
+	assert_int_equal(reported->action, a->action);
 	if (a->spread)
-		assert_in_range(told->retry_after_ms, a->retry_after_ms,
+		assert_in_range(reported->retry_after_ms, a->retry_after_ms,
 				a->retry_after_ms + ((uint64_t)a->retry_after_ms * 127 >> 8));
 	else
-		assert_int_equal(told->retry_after_ms, a->retry_after_ms);
+		assert_int_equal(reported->retry_after_ms, a->retry_after_ms);
 }
 
-/* What a request that passes holds, against the numbers of the answer. */
+/* Compares the exchange of a request that passes with the numbers of the answer. */
 static void assert_exchange(const struct sluice_answer *a, bool shadow)
 {
 	struct sluice_exchange e;
@@ -546,8 +545,7 @@ static void assert_exchange(const struct sluice_answer *a, bool shadow)
 			 admission_queued_bytes(&a->admission, &a->load, a->bytes, a->now_ns));
 }
 
-/* Sends the request that the question was about, and holds what becomes of it against the answer.
- */
+/* Sends the request of the question, and compares its outcome with the answer. */
 static void send_request(const struct sluice_answer *a)
 {
 	struct sluice_conn_key key = this_key(r.ipv6, r.port);
@@ -567,7 +565,7 @@ static void send_request(const struct sluice_answer *a)
 		assert_int_equal(w.refusals[0].verdict,
 				 shadow ? SLUICE_VERDICT_SHADOW_REJECTED : SLUICE_VERDICT_REJECTED);
 		assert_memory_equal(&w.refusals[0].client, &r.client, sizeof(r.client));
-		assert_told(a, &w.refusals[0]);
+		assert_reported_as(a, &w.refusals[0]);
 	}
 	if (!rejected) {
 		assert_exchange(a, shadow);
@@ -611,14 +609,14 @@ static void play_trial(void)
 	struct sluice_question q = the_question(SLUICE_QUESTION_ADDRESS | syn);
 	bool whole = trial_now % WHOLE_EVERY == 0;
 	uint64_t before = digest(whole);
-	struct sluice_answer a = ask(q), again;
+	struct sluice_answer a = predict_answer(q), again;
 
-	q.now_ns = 0; /* the same moment, by the programs' own clock */
-	again = ask(q);
+	q.now_ns = 0; /* the same time, by the programs' own clock */
+	again = predict_answer(q);
 	assert_memory_equal(&again, &a, sizeof(a));
 	assert_int_equal(w.refusal_count, 0);
 	if (digest(whole) != before)
-		fail_msg("asking changed a map");
+		fail_msg("a question changed a map");
 	seen_reason[a.reason]++;
 	seen_override[a.override]++;
 	seen_from[a.quota_from]++;
@@ -628,12 +626,12 @@ static void play_trial(void)
 		send_request(&a);
 }
 
-/* Chance has to have been everywhere. */
+/* The random values must have reached every verdict. */
 static void assert_seen(const unsigned *times, unsigned n, const char *what)
 {
 	for (unsigned i = 0; i < n; i++)
 		if (times[i] < 10)
-			fail_msg("%s %u was decided %u times only", what, i, times[i]);
+			fail_msg("%s %u was decided only %u times", what, i, times[i]);
 }
 
 static void a_question_is_answered_as_its_request_is_judged(void **state)
@@ -650,7 +648,7 @@ static void a_question_is_answered_as_its_request_is_judged(void **state)
 	seed = 0;
 }
 
-/* Says which trial a failure is of. */
+/* Prints the trial of a failure. */
 static int say_trial(void **state)
 {
 	if (seed)

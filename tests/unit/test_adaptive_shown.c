@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What an operator reads of policy adaptive: the model's JSON, the explanation of a request with
- * its numbers, both as text, and the metrics. The fixture's model "llama" is under a law of its
- * own, "fresh" and "third" under that of a group.
+ * The output for policy adaptive: the model's JSON, explain's numbers for a request, both as text,
+ * and the metrics. The fixture's model "llama" has its own pool, "fresh" and "third" share one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,9 +23,9 @@
 #include "written.h"
 
 static struct fixture *f;
-static uint32_t group;
+static uint32_t pool;
 
-/* ---- the programs' answer, made by hand ---- */
+/* ---- the programs' answer, as a variable ---- */
 
 static struct sluice_answer answers[SLUICE_MODELS_MAX]; /* by model */
 static struct sluice_question question;                 /* the last one */
@@ -78,11 +77,11 @@ static int setup(void **state)
 	f->state.lookup = &lookup;
 	c->model[FIXTURE_LLAMA].own.ttft_ms = 1000;
 	c->model[FIXTURE_LLAMA].own.ttft_ms_per_kib = 0.5;
-	group = (uint32_t)controller_declare_pool(c, "gpu0");
-	controller_join(c, FIXTURE_FRESH, group);
-	controller_join(c, controller_learn(c, "third", FIXTURE_NOW_NS), group);
+	pool = (uint32_t)controller_declare_pool(c, "gpu0");
+	controller_join(c, FIXTURE_FRESH, pool);
+	controller_join(c, controller_learn(c, "third", FIXTURE_NOW_NS), pool);
 	controller_look(c, FIXTURE_LLAMA, &view, FIXTURE_NOW_NS);
-	controller_look(c, group, &view, FIXTURE_NOW_NS);
+	controller_look(c, pool, &view, FIXTURE_NOW_NS);
 	f->state.kernel[FIXTURE_LLAMA] = (struct state_load){
 		.in_flight = 14,
 		.waiting = 4,
@@ -102,7 +101,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
+static void a_model_shows_its_admission_numbers_and_its_pool(void **state)
 {
 	json_t *llama = report_model(&f->state, FIXTURE_LLAMA), *one, *a;
 	const char *name;
@@ -138,7 +137,7 @@ static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
 	assert_true(json_is_null(json_object_get(one, "ttft_threshold_ms_per_kib")));
 	json_decref(one);
 
-	one = report_model(&f->state, group);
+	one = report_model(&f->state, pool);
 	assert_int_equal(json_unpack(one, "{s:s}", "name", &name), 0);
 	assert_string_equal(name, "pool:gpu0");
 	assert_int_equal(json_array_size(json_object_get(one, "members")), 2);
@@ -153,13 +152,13 @@ static void a_model_shows_the_law_that_it_carries_and_its_group(void **state)
 	json_decref(one);
 }
 
-static void groups_are_listed_while_they_have_members(void **state)
+static void pools_are_listed_while_they_have_members(void **state)
 {
 	json_t *models = report_models(&f->state);
 
 	assert_int_equal(json_array_size(json_object_get(models, "models")), 4);
 	json_decref(models);
-	for (uint32_t id = 0; id < group; id++)
+	for (uint32_t id = 0; id < pool; id++)
 		if (f->controller.model[id].in_pool)
 			controller_join(&f->controller, id, 0);
 	models = report_models(&f->state);
@@ -167,8 +166,8 @@ static void groups_are_listed_while_they_have_members(void **state)
 	json_decref(models);
 }
 
-/* The client, its whole address where it has one, and what is known of the request. */
-static void a_question_has_all_that_is_known_of_the_request(void **state)
+/* The client, its whole address if it has one, and the known facts of the request. */
+static void a_question_has_all_known_facts_of_the_request(void **state)
 {
 	const struct explain_request_of about = {6000, "batch"}, nothing = {0};
 	const struct sluice_client *client = &f->clients[0].client;
@@ -189,7 +188,7 @@ static void a_question_has_all_that_is_known_of_the_request(void **state)
 	assert_memory_equal(&question.client, &key, sizeof(key));
 	assert_int_equal(question.flags, 0);
 	assert_int_equal(question.priority, 0);
-	/* An opaque service judges connections; a model that is none is any other. */
+	/* An opaque service judges connections; an unknown model is OTHER. */
 	assert_true(explain_request(&f->state, client, client->addr, SLUICE_MODELS_MAX, 1, &nothing,
 				    &e));
 	assert_int_equal(question.flags, SLUICE_QUESTION_ADDRESS | SLUICE_QUESTION_SYN);
@@ -199,7 +198,7 @@ static void a_question_has_all_that_is_known_of_the_request(void **state)
 	free(book);
 }
 
-static void what_passes_is_admitted_whatever_refuses_it(void **state)
+static void a_request_that_passes_is_admitted_for_any_reason(void **state)
 {
 	static const struct {
 		uint8_t reason, shadow, enforced;
@@ -241,7 +240,7 @@ static void has_line(const char *text, const char *line)
 		fail_msg("no line \"%s\" in:\n%s", line, text);
 }
 
-static void explain_says_the_numbers(void **state)
+static void explain_prints_the_numbers(void **state)
 {
 	json_t *bad;
 	char *text;
@@ -290,7 +289,7 @@ static void explain_says_the_numbers(void **state)
 		.answered = 1,
 		.class = SLUICE_CLASS_NORMAL,
 		.rank = 2,
-		.pool = group,
+		.pool = pool,
 		.bytes = 2048,
 		.admission = {.ceiling = 4, .floor = 2},
 		.held = {.in_flight = 5},
@@ -309,7 +308,7 @@ static void explain_says_the_numbers(void **state)
 	json_decref(bad);
 }
 
-static void a_model_that_stopped_says_so(void **state)
+static void a_stopped_model_is_shown(void **state)
 {
 	char *text;
 
@@ -329,7 +328,7 @@ static void a_model_that_stopped_says_so(void **state)
 	free(text);
 }
 
-static void targets_are_shown_as_they_are_said(void **state)
+static void targets_are_shown_as_they_are_written(void **state)
 {
 	char *text = written(format_models, report_models(&f->state));
 
@@ -350,7 +349,7 @@ static void targets_are_shown_as_they_are_said(void **state)
 	free(text);
 }
 
-static void metrics_have_the_law_and_leave_groups_out_of_sums(void **state)
+static void metrics_have_the_admission_numbers_and_leave_pools_out_of_sums(void **state)
 {
 	static const char *const rows[] = {
 		"sluice_shadow_in_flight{model=\"llama\"} 3\n",
@@ -396,14 +395,14 @@ static void metrics_have_the_law_and_leave_groups_out_of_sums(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_POOLS(a_model_shows_the_law_that_it_carries_and_its_group),
-		WITH_POOLS(groups_are_listed_while_they_have_members),
-		WITH_POOLS(a_question_has_all_that_is_known_of_the_request),
-		WITH_POOLS(what_passes_is_admitted_whatever_refuses_it),
-		WITH_POOLS(explain_says_the_numbers),
-		WITH_POOLS(a_model_that_stopped_says_so),
-		WITH_POOLS(targets_are_shown_as_they_are_said),
-		WITH_POOLS(metrics_have_the_law_and_leave_groups_out_of_sums),
+		WITH_POOLS(a_model_shows_its_admission_numbers_and_its_pool),
+		WITH_POOLS(pools_are_listed_while_they_have_members),
+		WITH_POOLS(a_question_has_all_known_facts_of_the_request),
+		WITH_POOLS(a_request_that_passes_is_admitted_for_any_reason),
+		WITH_POOLS(explain_prints_the_numbers),
+		WITH_POOLS(a_stopped_model_is_shown),
+		WITH_POOLS(targets_are_shown_as_they_are_written),
+		WITH_POOLS(metrics_have_the_admission_numbers_and_leave_pools_out_of_sums),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

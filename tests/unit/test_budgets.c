@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Quotas in words, in nanoseconds and over simulated time; ids that nobody shares who must not; and
- * what `explain` says of them. The arithmetic is gcra.h's, the same that the kernel compiles.
+ * Quotas as text, in nanoseconds and over simulated time; ids that only equal quotas share; and
+ * explain's output about quotas. The arithmetic is gcra.h's, the same that the kernel compiles.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,7 +63,7 @@ static void a_quota_reads_as_it_is_printed(void **state)
 	}
 }
 
-static void a_quota_that_makes_no_sense_is_refused_in_one_line(void **state)
+static void a_wrong_quota_is_refused_in_one_line(void **state)
 {
 	static const struct {
 		const char *text, *says;
@@ -119,7 +119,7 @@ static void intervals_never_exceed_the_rate_and_miss_it_by_less_than_a_millionth
 	}
 }
 
-/* Tries every step_ns for run_ns; returns how many are admitted. */
+/* Sends a request every step_ns for run_ns; returns the number admitted. */
 static uint64_t admit(const struct sluice_quota *q, uint64_t run_ns, uint64_t step_ns)
 {
 	uint64_t tat = 0, n = 0;
@@ -155,7 +155,7 @@ static void exactly_burst_and_rate_times_time_are_admitted(void **state)
 	}
 }
 
-static void who_waits_exactly_as_told_is_admitted_and_a_nanosecond_before_is_not(void **state)
+static void a_client_is_admitted_after_its_exact_wait_and_not_a_nanosecond_before(void **state)
 {
 	srand(4);
 	for (unsigned i = 0; i < 1000; i++) {
@@ -188,14 +188,14 @@ static void debt_is_at_most_one_further_period(void **state)
 	tat = gcra_charge(0, now, q.token_ns, 10000000, q.token_most_ns);
 	assert_int_equal(tat - now, 50 * S / 10 + 60 * S);
 	assert_int_equal(gcra_wait(tat, now, q.token_ns, q.token_span_ns), 60 * S + S / 10);
-	/* The largest of all: no product wraps. */
+	/* The largest of all: no product overflows. */
 	def = read_quota("tokens=1/15m token-burst=38000");
 	quota_value(&q, &def);
 	tat = gcra_charge(now + q.token_most_ns, now, q.token_ns, 10000000, q.token_most_ns);
 	assert_int_equal(tat, now + q.token_most_ns);
 }
 
-static void only_those_share_an_id_who_cannot_be_charged_twice(void **state)
+static void quotas_share_an_id_only_if_no_request_is_charged_twice(void **state)
 {
 	struct quota_book *book = calloc(1, sizeof(*book));
 	struct quota_def a = read_quota("requests=100/60s"),
@@ -226,7 +226,7 @@ static void only_those_share_an_id_who_cannot_be_charged_twice(void **state)
 	free(book);
 }
 
-static void a_full_register_gives_the_slot_of_what_nobody_uses(void **state)
+static void a_full_register_reuses_the_entry_of_an_unused_quota(void **state)
 {
 	static bool used[SLUICE_QUOTAS_MAX];
 	struct quota_book *book = calloc(1, sizeof(*book));
@@ -268,7 +268,7 @@ static struct state_prefix_rule rule_of(const char *text, unsigned own, unsigned
 	return rule;
 }
 
-static void a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing(void **state)
+static void a_narrow_prefix_inherits_from_a_wide_one(void **state)
 {
 	enum { CLASS = SLUICE_PREFIX_OWN_CLASS, QUOTA = SLUICE_PREFIX_OWN_QUOTA };
 	struct state_prefix_rule r[] = {
@@ -276,7 +276,7 @@ static void a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing(void
 		rule_of("10.0.0.0/8", CLASS, SLUICE_PREFIX_BLOCKED, 0),
 		rule_of("10.1.0.0/16", QUOTA, SLUICE_PREFIX_PLAIN, 5),
 		rule_of("10.2.0.0/16", QUOTA, SLUICE_PREFIX_EXEMPT,
-			6), /* an old copy of a class: gone with its source */
+			6), /* an old copy of a class: removed with its source */
 		rule_of("11.0.0.0/8", QUOTA, SLUICE_PREFIX_BLOCKED, 7),
 		rule_of("0.0.0.0/0", QUOTA, SLUICE_PREFIX_PLAIN, 9),
 		rule_of("2001:db8::/32", CLASS, SLUICE_PREFIX_BLOCKED, 3),
@@ -307,7 +307,7 @@ static void a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing(void
 	}
 }
 
-static void a_weight_is_inherited_where_nothing_is_said(void **state)
+static void a_missing_weight_is_inherited(void **state)
 {
 	enum { CLASS = SLUICE_PREFIX_OWN_CLASS, WEIGHT = SLUICE_PREFIX_OWN_WEIGHT };
 	struct state_prefix_rule r[] = {
@@ -329,7 +329,7 @@ static void a_weight_is_inherited_where_nothing_is_said(void **state)
 	assert_int_equal(r[3].prefix.weight, 0);
 }
 
-static void a_class_of_priority_is_inherited_where_nothing_is_said(void **state)
+static void a_missing_priority_is_inherited(void **state)
 {
 	enum { CLASS = SLUICE_PREFIX_OWN_CLASS, PRIORITY = SLUICE_PREFIX_OWN_PRIORITY };
 	struct state_prefix_rule r[] = {
@@ -372,7 +372,7 @@ static void a_weight_of_two_decimals_comes_back_as_it_was_written(void **state)
 	assert_string_equal(read, "1");
 }
 
-static void what_is_no_weight_is_refused_in_one_line(void **state)
+static void a_wrong_weight_is_refused_in_one_line(void **state)
 {
 	static const char *const rows[] = {"",    "0",     "0.00", "-1",  "256",        "255.01",
 					   "1e3", "0.001", "2x",   ".5",  "1.",         "two",
@@ -418,7 +418,9 @@ static void a_weight_times_a_quota_is_exact(void **state)
 		assert_string_equal(words, rows[i].words);
 		quota_value(&one, &def);
 		quota_value(&many, &scaled);
-		/* The interval is the quota's by the weight, but for a nanosecond of rounding each.
+		/*
+		 * The interval is the quota's divided by the weight, up to a nanosecond of rounding
+		 * in each.
 		 */
 		if (def.requests.most) {
 			double want = (double)one.request_ns * 100 / text_weight_hundredths(weight);
@@ -493,7 +495,7 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 			 -EINVAL);
 }
 
-static void an_address_is_each_services_own_client(void **state)
+static void an_address_is_a_client_of_each_service(void **state)
 {
 	static const struct {
 		const char *typed;
@@ -534,7 +536,7 @@ static void an_address_is_each_services_own_client(void **state)
 	free(f);
 }
 
-static void clients_are_read_as_people_write_them(void **state)
+static void clients_are_read_in_all_usual_forms(void **state)
 {
 	struct text_subject s;
 
@@ -554,25 +556,25 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_quota_reads_as_it_is_printed),
-		cmocka_unit_test(a_quota_that_makes_no_sense_is_refused_in_one_line),
+		cmocka_unit_test(a_wrong_quota_is_refused_in_one_line),
 		cmocka_unit_test(
 			intervals_never_exceed_the_rate_and_miss_it_by_less_than_a_millionth),
 		cmocka_unit_test(exactly_burst_and_rate_times_time_are_admitted),
 		cmocka_unit_test(
-			who_waits_exactly_as_told_is_admitted_and_a_nanosecond_before_is_not),
+			a_client_is_admitted_after_its_exact_wait_and_not_a_nanosecond_before),
 		cmocka_unit_test(debt_is_at_most_one_further_period),
-		cmocka_unit_test(only_those_share_an_id_who_cannot_be_charged_twice),
-		cmocka_unit_test(a_full_register_gives_the_slot_of_what_nobody_uses),
-		cmocka_unit_test(a_narrow_prefix_says_what_a_wide_one_does_where_it_says_nothing),
-		cmocka_unit_test(a_weight_is_inherited_where_nothing_is_said),
-		cmocka_unit_test(a_class_of_priority_is_inherited_where_nothing_is_said),
+		cmocka_unit_test(quotas_share_an_id_only_if_no_request_is_charged_twice),
+		cmocka_unit_test(a_full_register_reuses_the_entry_of_an_unused_quota),
+		cmocka_unit_test(a_narrow_prefix_inherits_from_a_wide_one),
+		cmocka_unit_test(a_missing_weight_is_inherited),
+		cmocka_unit_test(a_missing_priority_is_inherited),
 		cmocka_unit_test(a_weight_of_two_decimals_comes_back_as_it_was_written),
-		cmocka_unit_test(what_is_no_weight_is_refused_in_one_line),
+		cmocka_unit_test(a_wrong_weight_is_refused_in_one_line),
 		cmocka_unit_test(a_weight_times_a_quota_is_exact),
 		cmocka_unit_test(a_weight_that_leaves_no_quota_is_refused),
-		cmocka_unit_test(an_address_is_each_services_own_client),
+		cmocka_unit_test(an_address_is_a_client_of_each_service),
 		cmocka_unit_test(a_refusal_names_its_quota_and_its_reset),
-		cmocka_unit_test(clients_are_read_as_people_write_them),
+		cmocka_unit_test(clients_are_read_in_all_usual_forms),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

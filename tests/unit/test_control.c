@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The control socket: what its commands do to a state made by hand and operations that only take
- * notes, and what its clients can do to it: nothing, however they write, read or hang.
+ * The control socket: the effects of its commands on a daemon state, with operations that only take
+ * notes; and its clients, which can do no harm, however they write, read or hang.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,8 +26,7 @@
 #include "state_fixture.h"
 #include "written.h"
 
-/* An answer as people see it, to be freed; takes the answer. */
-/* What the operations were asked to do. */
+/* The arguments of the last operation. */
 static struct notes {
 	unsigned refreshed;
 	int client_sets, client_clears, prefix_sets, prefix_clears, sets, reloads, detaches;
@@ -43,7 +42,7 @@ static struct notes {
 	struct text_subject quota_subject;
 	uint32_t quota_model;
 	struct quota_def quota;
-	int fail; /* -errno that the next operation returns, without a word */
+	int fail; /* the -errno that the next operation returns, without a message */
 } notes;
 
 static void take_refresh(void *arg, unsigned parts)
@@ -119,7 +118,7 @@ static int take_set_weight(void *arg, const struct sluice_prefix_key *key, uint1
 static int take_clear_quota(void *arg, const struct text_subject *subject, uint32_t model,
 			    char *err, size_t err_len)
 {
-	snprintf(err, err_len, "nothing was set by hand");
+	snprintf(err, err_len, "nothing was set by an operator");
 	return -ENOENT;
 }
 
@@ -201,12 +200,14 @@ static void refused_with(const char *line, const char *part)
 	json_decref(answer);
 }
 
-/* ---- what is shown ---- */
+/* ---- reports ---- */
 
-static void status_has_every_promised_field_with_its_type(void **state)
+static void status_has_every_documented_field_with_its_type(void **state)
 {
-	/* A path, and the type that JSON says of its value: n number, s text, b boolean, a list, o
-	 * object, 0 null. */
+	/*
+	 * A path, and the JSON type of its value: n number, s text, b boolean, a list, o object, 0
+	 * null.
+	 */
 	static const char *const rows[] = {
 		"s mode",
 		"s policy",
@@ -310,7 +311,7 @@ static void every_reason_but_none_is_listed_zeros_included(void **state)
 	json_decref(status);
 }
 
-static void a_shut_model_says_why_and_when_it_opens(void **state)
+static void a_shut_model_shows_its_reason_and_its_opening_time(void **state)
 {
 	json_t *model = report_model(&f->state, FIXTURE_LLAMA);
 	const char *reason;
@@ -348,7 +349,7 @@ static void other_is_listed_only_when_it_has_seen_traffic(void **state)
 	json_decref(models);
 }
 
-static void ids_that_nobody_knows_are_named_and_not_looked_up(void **state)
+static void unknown_ids_are_named_and_not_looked_up(void **state)
 {
 	struct sluice_refusal r = {
 		.service = 4000000000U, .model = 65535, .reason = 200, .action = 99, .verdict = 77};
@@ -361,7 +362,7 @@ static void ids_that_nobody_knows_are_named_and_not_looked_up(void **state)
 	json_decref(event);
 }
 
-static void clients_come_the_last_seen_first_with_what_was_said_of_them(void **state)
+static void clients_come_last_seen_first_with_their_rules(void **state)
 {
 	struct state_client_rule rule = {
 		.key = {.client = f->clients[1].client, .model = SLUICE_MODEL_ALL},
@@ -411,9 +412,9 @@ static void a_rule_that_has_ended_is_not_shown(void **state)
 	json_decref(answer);
 }
 
-/* ---- what is done ---- */
+/* ---- operations ---- */
 
-static void networks_are_read_as_people_write_them(void **state)
+static void networks_are_read_in_all_usual_forms(void **state)
 {
 	static const struct {
 		const char *text, *means; /* NULL: refused */
@@ -503,7 +504,7 @@ static void allow_of_a_prefix_exempts_it(void **state)
 	assert_int_equal(notes.prefix.expires_ns, 0);
 }
 
-static void an_ipv6_address_is_cut_to_its_64_and_the_answer_says_so(void **state)
+static void an_ipv6_address_is_cut_to_its_64_and_the_answer_states_it(void **state)
 {
 	json_t *answer = run("{\"cmd\":\"block\",\"client\":\"2001:db8::dead:beef\"}");
 
@@ -539,7 +540,7 @@ static bool take_key(void *arg, const char *secret, size_t len, struct sluice_cl
 	return !strncmp(secret, "sk-hunter2", len);
 }
 
-static void an_api_key_is_known_by_its_hash_alone(void **state)
+static void an_api_key_is_known_only_by_its_hash(void **state)
 {
 	static const struct state_lookup hashing = {.key = take_key};
 	static const char *const lines[] = {
@@ -563,7 +564,7 @@ static void an_api_key_is_known_by_its_hash_alone(void **state)
 	assert_int_equal(notes.client_key.client.kind, SLUICE_CLIENT_KEY);
 	assert_int_equal(notes.quota_sets, 1);
 	assert_true(notes.quota_subject.one);
-	/* A key has no prefix, so that clearing it must not take away the rule of ::/0. */
+	/* A key has no prefix, so clearing it must not remove the rule of ::/0. */
 	json_decref(run("{\"cmd\":\"clear\",\"client\":\"key:ab0000000000000a\"}"));
 	assert_int_equal(notes.prefix_clears, 0);
 }
@@ -605,12 +606,12 @@ static void a_quota_is_set_over_the_socket(void **state)
 		"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"model\":\"llama\",\"quota\":\"none\"}",
 		"for all models");
 	refused_with("{\"cmd\":\"quota-clear\",\"client\":\"192.0.2.1\"}",
-		     "nothing was set by hand");
+		     "nothing was set by an operator");
 	refused_with("{\"cmd\":\"clients\",\"by\":\"size\"}", "is not one of requests, tokens");
 	assert_int_equal(notes.quota_sets, 1);
 }
 
-static void a_weight_is_of_a_prefix(void **state)
+static void a_weight_is_set_for_a_prefix(void **state)
 {
 	json_t *answer =
 		run("{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"quota\":\"weight=0.5\"}");
@@ -662,7 +663,7 @@ static void a_client_is_counted_by_reason(void **state)
 	free(text);
 }
 
-static void services_say_who_their_clients_are(void **state)
+static void services_show_how_clients_are_identified(void **state)
 {
 	struct service *v = &f->services[0];
 	json_t *answer, *one;
@@ -691,7 +692,7 @@ static void services_say_who_their_clients_are(void **state)
 	free(text);
 }
 
-static void a_word_about_an_address_names_its_client_at_every_service(void **state)
+static void an_override_of_an_address_holds_for_its_client_at_every_service(void **state)
 {
 	json_t *answer;
 
@@ -710,7 +711,7 @@ static void a_word_about_an_address_names_its_client_at_every_service(void **sta
 	accepted("{\"cmd\":\"quota-set\",\"client\":\"192.0.2.7\",\"quota\":\"none\"}");
 	assert_int_equal(notes.quota_sets, 2);
 	assert_int_equal(notes.quota_subject.client.plen, 120);
-	/* A length of one's own that is no client's everywhere is a prefix. */
+	/* An address with its own length, which no service uses for clients, is a prefix. */
 	accepted("{\"cmd\":\"block\",\"client\":\"2001:db8::/64\"}");
 	assert_int_equal(notes.client_sets, 2);
 	assert_int_equal(notes.prefix_sets, 1);
@@ -754,7 +755,7 @@ static const char *quota_at(const json_t *object)
 	return json_string_value(json_object_get(json_object_get(object, "quota"), "quota"));
 }
 
-static void quotas_are_those_of_the_service_that_is_meant(void **state)
+static void quotas_are_those_of_the_named_service(void **state)
 {
 	static const struct state_lookup look = {.verdict = quota_of_service,
 						 .counts = find_counts},
@@ -805,7 +806,7 @@ static void quotas_are_those_of_the_service_that_is_meant(void **state)
 	f->state.lookup = &mute;
 	refused_with("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\"}", "gave no verdict");
 	f->state.lookup = &look;
-	/* Clients: where each was last seen, or all at the one that is named. */
+	/* Clients: at the service where each was last seen, or all at the named one. */
 	answer = run("{\"cmd\":\"clients\",\"by\":\"rejected\"}");
 	list = json_object_get(answer, "clients");
 	assert_string_equal(quota_at(json_array_get(list, 0)), "requests=4/10s");
@@ -826,7 +827,7 @@ static void a_failed_operation_gives_its_reason(void **state)
 	refused_with("{\"cmd\":\"reload\"}", "the file says nonsense");
 }
 
-static void clear_takes_back_every_rule_of_a_client(void **state)
+static void clear_removes_every_rule_of_a_client(void **state)
 {
 	struct state_client_rule rules[3] = {
 		{.key = {.client = f->clients[0].client, .model = SLUICE_MODEL_ALL}},
@@ -845,7 +846,7 @@ static void clear_takes_back_every_rule_of_a_client(void **state)
 	assert_int_equal(notes.prefix_clears, 0);
 }
 
-static void clear_of_a_prefix_takes_back_its_rule(void **state)
+static void clear_of_a_prefix_removes_its_rule(void **state)
 {
 	notes.prefix_known = true;
 	accepted("{\"cmd\":\"clear\",\"client\":\"10.0.0.0/8\"}");
@@ -861,7 +862,7 @@ static void clear_without_a_rule_is_refused(void **state)
 		     "no rule for this model");
 }
 
-static void set_hands_over_all_pairs_and_shows_what_holds_now(void **state)
+static void set_applies_all_pairs_and_shows_the_new_values(void **state)
 {
 	json_t *answer = run(
 		"{\"cmd\":\"set\",\"model\":\"llama\",\"values\":[\"ttft=5s\",\"max-in-flight=8\"]}");
@@ -881,7 +882,7 @@ static void set_hands_over_all_pairs_and_shows_what_holds_now(void **state)
 	json_decref(answer);
 }
 
-static void a_refused_value_carries_the_controllers_words(void **state)
+static void a_refused_value_carries_the_controllers_error(void **state)
 {
 	refused_with("{\"cmd\":\"set\",\"values\":[\"ttft=fast\"]}", "ttft");
 	refused_with("{\"cmd\":\"set\",\"model\":\"nobody\",\"values\":[\"ttft=1s\"]}", "nobody");
@@ -984,7 +985,7 @@ static int connected(void)
 	return fd;
 }
 
-/* The daemon's next line; the loop is turned until it is there. NULL: the connection has ended. */
+/* The daemon's next line; runs the loop until it is there. NULL: the connection has ended. */
 static char *heard(int fd)
 {
 	for (int i = 0; i < 200000; i++) {
@@ -1054,7 +1055,7 @@ static void a_dead_daemons_socket_is_replaced(void **state)
 	control_close(second);
 }
 
-static void what_is_no_socket_is_left_alone(void **state)
+static void a_file_that_is_no_socket_is_left_alone(void **state)
 {
 	struct control *second = NULL;
 	char other[80], err[256];
@@ -1081,7 +1082,7 @@ static void a_line_written_byte_by_byte_is_answered_once(void **state)
 	close(fd);
 }
 
-static void many_lines_at_once_are_answered_in_order_one_a_turn(void **state)
+static void many_lines_at_once_are_answered_in_order_one_each_loop(void **state)
 {
 	int fd = connected(), other = connected();
 
@@ -1092,8 +1093,9 @@ static void many_lines_at_once_are_answered_in_order_one_a_turn(void **state)
 	control_poll(control, 0);
 	control_poll(control, 0);
 	assert_int_equal(notes.refreshed & STATE_HISTOGRAMS, 0);
-	assert_true(notes.refreshed &
-		    STATE_CLIENTS); /* the second client did not wait for all of the first's */
+	assert_true(
+		notes.refreshed &
+		STATE_CLIENTS); /* the second client did not wait for all of the first's answers */
 	heard_ok(fd);
 	char *line = heard(fd);
 
@@ -1138,7 +1140,7 @@ static void a_line_too_long_is_refused_and_ends_the_connection(void **state)
 	close(fd);
 }
 
-static void one_client_too_many_is_told_so(void **state)
+static void one_client_too_many_gets_an_error(void **state)
 {
 	int fds[CONTROL_CLIENTS_MAX + 1];
 	char *line;
@@ -1159,7 +1161,7 @@ static void one_client_too_many_is_told_so(void **state)
 	close(fds[0]);
 }
 
-static void those_who_watch_see_refusals_and_models(void **state)
+static void a_watcher_sees_refusals_and_models(void **state)
 {
 	struct sluice_refusal refusal = {
 		.time_ns = FIXTURE_NOW_NS,
@@ -1192,7 +1194,7 @@ static void those_who_watch_see_refusals_and_models(void **state)
 	close(idle);
 }
 
-static void a_watcher_that_does_not_read_is_dropped_and_holds_up_nobody(void **state)
+static void a_watcher_that_does_not_read_is_dropped_and_delays_no_other(void **state)
 {
 	struct sluice_refusal refusal = {.client = f->clients[0].client,
 					 .reason = SLUICE_REASON_TTFT};
@@ -1219,7 +1221,10 @@ static void a_client_that_leaves_its_answer_unread_is_dropped_in_time(void **sta
 {
 	int fd = connected(), n = 0;
 
-	/* Ask until an answer does not fit the socket any more: then no command is read. */
+	/*
+	 * Sends requests until an answer does not fit the socket any more: then the daemon reads no
+	 * command.
+	 */
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	while (send(fd, "{\"cmd\":\"status\"}\n", 17, 0) == 17 && n++ < 100000)
 		for (int i = 0; i < 4; i++)
@@ -1233,7 +1238,7 @@ static void a_client_that_leaves_its_answer_unread_is_dropped_in_time(void **sta
 		ssize_t got = recv(fd, buffer, sizeof(buffer), 0);
 
 		if (got <= 0) {
-			/* Ended, not merely empty. */
+			/* The connection has ended, not only run empty. */
 			assert_true(got == 0 || errno == ECONNRESET);
 			break;
 		}
@@ -1276,9 +1281,9 @@ static void detach_is_answered_when_it_is_done(void **state)
 	close(fd);
 }
 
-/* ---- for people ---- */
+/* ---- text output ---- */
 
-static void the_first_line_says_what_is_shut_why_since_and_until_when(void **state)
+static void the_first_line_states_the_shut_models_reason_and_times(void **state)
 {
 	char *text;
 
@@ -1331,53 +1336,53 @@ static void an_answer_without_its_fields_is_still_printed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		PURE(status_has_every_promised_field_with_its_type),
+		PURE(status_has_every_documented_field_with_its_type),
 		PURE(sums_are_over_models_and_services),
 		PURE(every_reason_but_none_is_listed_zeros_included),
-		PURE(a_shut_model_says_why_and_when_it_opens),
+		PURE(a_shut_model_shows_its_reason_and_its_opening_time),
 		PURE(a_count_caught_below_zero_is_shown_as_zero),
 		PURE(other_is_listed_only_when_it_has_seen_traffic),
-		PURE(ids_that_nobody_knows_are_named_and_not_looked_up),
-		PURE(clients_come_the_last_seen_first_with_what_was_said_of_them),
+		PURE(unknown_ids_are_named_and_not_looked_up),
+		PURE(clients_come_last_seen_first_with_their_rules),
 		PURE(a_rule_that_has_ended_is_not_shown),
-		PURE(networks_are_read_as_people_write_them),
+		PURE(networks_are_read_in_all_usual_forms),
 		PURE(one_client_is_a_flag_and_a_network_is_a_prefix),
 		PURE(allow_of_a_prefix_exempts_it),
-		PURE(an_ipv6_address_is_cut_to_its_64_and_the_answer_says_so),
+		PURE(an_ipv6_address_is_cut_to_its_64_and_the_answer_states_it),
 		PURE(a_client_is_blocked_for_one_model_for_a_time),
 		PURE(a_prefix_cannot_be_blocked_for_one_model),
-		PURE(an_api_key_is_known_by_its_hash_alone),
+		PURE(an_api_key_is_known_only_by_its_hash),
 		PURE(an_api_key_is_never_repeated),
 		PURE(a_quota_is_set_over_the_socket),
-		PURE(a_weight_is_of_a_prefix),
+		PURE(a_weight_is_set_for_a_prefix),
 		PURE(a_client_is_counted_by_reason),
-		PURE(services_say_who_their_clients_are),
-		PURE(a_word_about_an_address_names_its_client_at_every_service),
-		PURE(quotas_are_those_of_the_service_that_is_meant),
+		PURE(services_show_how_clients_are_identified),
+		PURE(an_override_of_an_address_holds_for_its_client_at_every_service),
+		PURE(quotas_are_those_of_the_named_service),
 		PURE(a_failed_operation_gives_its_reason),
-		PURE(clear_takes_back_every_rule_of_a_client),
-		PURE(clear_of_a_prefix_takes_back_its_rule),
+		PURE(clear_removes_every_rule_of_a_client),
+		PURE(clear_of_a_prefix_removes_its_rule),
 		PURE(clear_without_a_rule_is_refused),
-		PURE(set_hands_over_all_pairs_and_shows_what_holds_now),
-		PURE(a_refused_value_carries_the_controllers_words),
+		PURE(set_applies_all_pairs_and_shows_the_new_values),
+		PURE(a_refused_value_carries_the_controllers_error),
 		PURE(hostile_lines_are_answered_with_an_error),
 		PURE(nesting_without_end_is_answered_with_an_error),
 		PURE(a_quotation_cut_within_a_character_is_still_an_answer),
 		SOCKET(the_socket_is_for_root_and_its_group),
 		SOCKET(a_living_daemons_socket_is_not_taken),
 		SOCKET(a_dead_daemons_socket_is_replaced),
-		SOCKET(what_is_no_socket_is_left_alone),
+		SOCKET(a_file_that_is_no_socket_is_left_alone),
 		SOCKET(a_line_written_byte_by_byte_is_answered_once),
-		SOCKET(many_lines_at_once_are_answered_in_order_one_a_turn),
+		SOCKET(many_lines_at_once_are_answered_in_order_one_each_loop),
 		SOCKET(a_client_that_has_shut_its_writing_side_still_gets_its_answer),
 		SOCKET(a_line_too_long_is_refused_and_ends_the_connection),
-		SOCKET(one_client_too_many_is_told_so),
-		SOCKET(those_who_watch_see_refusals_and_models),
-		SOCKET(a_watcher_that_does_not_read_is_dropped_and_holds_up_nobody),
+		SOCKET(one_client_too_many_gets_an_error),
+		SOCKET(a_watcher_sees_refusals_and_models),
+		SOCKET(a_watcher_that_does_not_read_is_dropped_and_delays_no_other),
 		SOCKET(a_client_that_leaves_its_answer_unread_is_dropped_in_time),
 		SOCKET(a_client_gone_in_mid_answer_does_no_harm),
 		SOCKET(detach_is_answered_when_it_is_done),
-		PURE(the_first_line_says_what_is_shut_why_since_and_until_when),
+		PURE(the_first_line_states_the_shut_models_reason_and_times),
 		PURE(columns_stand_under_their_headers),
 		PURE(an_answer_without_its_fields_is_still_printed),
 	};
