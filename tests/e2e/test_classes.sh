@@ -61,7 +61,7 @@ holds "explain names the class of a header" \
 holds "explain names the class of a prefix" \
 	"[j('lowest')[x] for x in ('class', 'class_from')] == ['lowest', 'prefix'] and
 	 j('lowest')['rank'] >= 6"
-check "and says whose law it is" grep -q '^law *that of pool:gpu0$' "$T/second.txt"
+check "explain names the pool of the model" grep -q '^pool *pool:gpu0$' "$T/second.txt"
 holds --within 5 "all slots are free after the load" \
 	"all(m[x][y] == 0 for x in ('llama', 'second', 'pool:gpu0')
 	     for y in ('in_flight', 'waiting', 'shadow_in_flight')) and

@@ -275,15 +275,15 @@ static void explain_prints_the_numbers(void **state)
 		"192.0.2.1, model llama, service *:8000: the next request is REFUSED: in-flight, reply, retry after 3 s");
 	has_line(
 		text,
-		"class        normal (nothing is said of it), rank 3 of 0 to 7: has 50 % of the places and 25 % of the room");
+		"class        normal (default), rank 3 of 0 to 7: may use 50 % of the slots and 25 % of the queue budget");
 	has_line(text,
-		 "places       14 in flight of 16, 8 for this rank; below 2 all are admitted");
+		 "slots        14 in flight of 16, 8 for this rank; fewer than 2: always admitted");
 	has_line(
 		text,
 		"wait         4 waiting with 8000 bytes; a request of 6000 bytes is expected to wait 1400 ms, and may 250 ms (target 1003 ms)");
 	has_line(
 		text,
-		"share        5 in flight of the client, of 4.0 places that are its share, and 1.5 requests ahead of it, of 4: above it, and so behind those within theirs");
+		"share        5 in flight of the client; its share is 4.0 slots; 1.5 of 4 intervals ahead: above its share");
 	free(text);
 	answers[FIXTURE_FRESH] = (struct sluice_answer){
 		.answered = 1,
@@ -297,11 +297,11 @@ static void explain_prints_the_numbers(void **state)
 	text = written(
 		format_explain,
 		answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"model\":\"fresh\"}"));
-	has_line(text, "law          that of pool:gpu0");
+	has_line(text, "pool         pool:gpu0");
 	has_line(
 		text,
-		"wait         0 waiting with 0 bytes; a request of 2048 bytes waits for what nobody knows yet: too few first tokens were seen");
-	has_line(text, "share        5 in flight of the client; it has the places for itself");
+		"wait         0 waiting with 0 bytes; a request of 2048 bytes waits for an unknown time: too few first tokens so far");
+	has_line(text, "share        5 in flight of the client; no other client shares the slots");
 	free(text);
 	bad = answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":0}");
 	assert_true(json_is_false(json_object_get(bad, "ok")));

@@ -39,7 +39,7 @@ static void explain_model(FILE *out, const char *label, const json_t *m)
 		field_number(m, "itl_ema_ms", 1), field_number(m, "itl_threshold_ms", 0));
 }
 
-/* The request before the law of policy adaptive, with the numbers that decide. */
+/* The verdict of policy adaptive on the request, with the numbers that decide. */
 static void explain_admission(FILE *out, const json_t *e)
 {
 	const json_t *pool = json_object_get(e, "admission");
@@ -47,7 +47,7 @@ static void explain_admission(FILE *out, const json_t *e)
 	double queue_budget = json_number_value(json_object_get(pool, "queue_budget_level"));
 
 	fprintf(out, "class        %s (%s), rank %s of 0 to 7", field_text(e, "class"),
-		!strcmp(field_text(e, "class_from"), "default")  ? "nothing is said of it"
+		!strcmp(field_text(e, "class_from"), "default")  ? "default"
 		: !strcmp(field_text(e, "class_from"), "header") ? "by its header"
 		: !strcmp(field_text(e, "class_from"), "key")    ? "of its key"
 								 : "of its prefix",
@@ -57,21 +57,20 @@ static void explain_admission(FILE *out, const json_t *e)
 		return;
 	}
 	if (level < 1 || level > 1 || queue_budget < 1)
-		fprintf(out, ": has %.0f %% of the places and %.0f %% of the room", 100 * level,
-			100 * queue_budget);
+		fprintf(out, ": may use %.0f %% of the slots and %.0f %% of the queue budget",
+			100 * level, 100 * queue_budget);
 	fputc('\n', out);
 	if (strcmp(field_text(pool, "pool"), field_text(e, "model")))
-		fprintf(out, "law          that of %s\n", field_text(pool, "pool"));
-	fprintf(out, "places       %s in flight", field_number(pool, "in_flight", 0));
+		fprintf(out, "pool         %s\n", field_text(pool, "pool"));
+	fprintf(out, "slots        %s in flight", field_number(pool, "in_flight", 0));
 	if (json_is_number(json_object_get(pool, "ceiling"))) {
 		fprintf(out, " of %s", field_number(pool, "ceiling", 0));
 		if (level < 1 || level > 1)
 			fprintf(out, ", %s for this rank", field_number(pool, "slots", 0));
 	}
-	fprintf(out, "; below %s all are admitted%s\n", field_number(pool, "floor", 0),
-		json_is_true(json_object_get(pool, "stopped"))
-			? ", above none: nothing that waits moves"
-			: "");
+	fprintf(out, "; fewer than %s: always admitted%s\n", field_number(pool, "floor", 0),
+		json_is_true(json_object_get(pool, "stopped")) ? "; more: none, the server is stuck"
+							       : "");
 	fprintf(out, "wait         %s waiting with %s bytes; a request of %s bytes ",
 		field_number(pool, "waiting", 0), field_number(pool, "waiting_bytes", 0),
 		field_number(pool, "request_bytes", 0));
@@ -81,19 +80,16 @@ static void explain_admission(FILE *out, const json_t *e)
 			field_number(pool, "allowed_wait_ms", 0),
 			field_number(pool, "target_ms", 0));
 	else
-		fputs("waits for what nobody knows yet: too few first tokens were seen\n", out);
+		fputs("waits for an unknown time: too few first tokens so far\n", out);
 	fprintf(out, "share        %s in flight of the client",
 		field_number(pool, "client_in_flight", 0));
 	if (json_is_number(json_object_get(pool, "client_share")))
-		fprintf(out,
-			", of %s places that are its share, and %s requests ahead of it, of %d: %s\n",
+		fprintf(out, "; its share is %s slots; %s of %d intervals ahead: %s its share\n",
 			field_number(pool, "client_share", 1),
 			field_number(pool, "client_excess", 1), ADMISSION_TOLERANCE,
-			json_is_true(json_object_get(pool, "above_share"))
-				? "above it, and so behind those within theirs"
-				: "within it");
+			json_is_true(json_object_get(pool, "above_share")) ? "above" : "within");
 	else
-		fputs("; it has the places for itself\n", out);
+		fputs("; no other client shares the slots\n", out);
 }
 
 static void explain_one(FILE *out, const json_t *e)
