@@ -141,7 +141,7 @@ on "$S" curl -sS -m 5 "http://$LIMITS/v1/limits?client=$C4&model=llama" >"$T/lim
 on "$S" curl -sS -m 5 "http://$LIMITS/v1/limits" >"$T/list.json"
 holds "explain shows the quota and its numbers" \
 	"j('explain')['reason'] == 'request-quota' and j('explain')['quota']['from'] == 'client' and
-	 j('explain')['quota']['by'] == 'hand' and
+	 j('explain')['quota']['by'] == 'manual' and
 	 j('explain')['quota']['requests']['remaining'] == 0 and
 	 0 < j('explain')['retry_after_ms'] <= 30000"
 holds "/v1/limits shows the same" \
@@ -185,7 +185,7 @@ for _ in 1 2 3; do send "$S4" --interface "$C4B" >/dev/null; done
 ctl quota show --json >"$T/before.json"
 ctl explain "$C4B" --json >"$T/spent.json"
 holds "a manual quota overrides the file's" \
-	"j('spent')['quota']['by'] == 'hand' and j('spent')['quota']['requests']['remaining'] == 0"
+	"j('spent')['quota']['by'] == 'manual' and j('spent')['quota']['requests']['remaining'] == 0"
 finish "$DAEMON"
 start_sluice
 ctl quota show --json >"$T/after.json"

@@ -72,7 +72,7 @@ same "a manual weight applies at once, as a new and full budget" 6 \
 	"$(served "$S4" "$PORT" "$C4" 8)"
 save before quota show
 holds "quota show lists weights" \
-	"{'client': '$C4', 'weight': 1.5, 'by': 'hand'} in j('before')['weights'] and
+	"{'client': '$C4', 'weight': 1.5, 'by': 'manual'} in j('before')['weights'] and
 	 len(j('before')['weights']) == 4"
 finish "$DAEMON"
 start_sluice

@@ -93,12 +93,12 @@ static json_t *plain_model(const struct daemon_state *s, uint32_t id)
 json_t *report_model(const struct daemon_state *s, uint32_t id)
 {
 	const struct controller_model *m = &s->controller->model[id];
-	int64_t hand = controller_targets(s->controller, id).max_in_flight;
+	int64_t own = controller_targets(s->controller, id).max_in_flight;
 	json_t *one = plain_model(s, id);
 
 	json_object_set_new(one, "ttft_threshold_ms_per_kib",
 			    value_threshold(controller_targets(s->controller, id).ttft_ms_per_kib));
-	json_object_set_new(one, "max_in_flight", hand > 0 ? json_integer(hand) : json_null());
+	json_object_set_new(one, "max_in_flight", own > 0 ? json_integer(own) : json_null());
 	json_object_set_new(one, "floor",
 			    s->controller->all.policy == CONTROLLER_ADAPTIVE
 				    ? json_integer(controller_targets(s->controller, id).floor)

@@ -30,7 +30,7 @@ json_t *report_quota_left(const struct daemon_state *s, const struct explain_quo
 	quota_words(words, &def);
 	left = json_pack(
 		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words, "from",
-		explain_quota_text(q->from), "by", s->quotas->text[q->id].manual ? "hand" : "file",
+		explain_quota_text(q->from), "by", s->quotas->text[q->id].manual ? "manual" : "file",
 		"wait_ms", value_count(ms_up(q->wait_ns)), "requests",
 		budget(&q->requests, &def.requests), "tokens", budget(&q->tokens, &def.tokens));
 	if (q->whole) {
@@ -53,7 +53,7 @@ static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *
 	return json_pack(
 		"{s:i, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "id", (int)id,
 		"kind", kind, "client", client, "model", model, "service", service, "by",
-		text->manual ? "hand" : "file", "quota", words, "requests",
+		text->manual ? "manual" : "file", "quota", words, "requests",
 		def.requests.most ? value_count(def.requests.most) : json_null(),
 		"requests_period_ms",
 		def.requests.most ? json_real((double)def.requests.period_ns / 1e6) : json_null(),
@@ -95,7 +95,7 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 					      json_pack("{s:s, s:o, s:s}", "client", text, "weight",
 							value_weight(r->prefix.weight), "by",
 							r->prefix.own & SLUICE_PREFIX_WEIGHT_MANUAL
-								? "hand"
+								? "manual"
 								: "file"));
 		if (r->prefix.own & SLUICE_PREFIX_OWN_QUOTA && known++ < REPORT_CLIENTS_MAX)
 			json_array_append_new(list, quota_row(s, r->prefix.quota, "prefix",
