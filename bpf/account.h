@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What became of a request, or of a SYN: counted by service, model and reason, counted for its
- * client, and reported to the daemon where it was refused or would have been in enforcing mode.
+ * Accounting: the verdict on a request or a SYN is counted by service, model and reason, and for
+ * its client. The daemon gets a report of each refusal, and of each one that shadow mode let pass.
  */
 #ifndef SLUICE_BPF_ACCOUNT_H
 #define SLUICE_BPF_ACCOUNT_H
@@ -10,8 +10,8 @@
 #include "packet.h"
 #include "pool.h"
 
-/* Accounts for the judging under way. `verdict`: enum sluice_verdict, one that is not simply
- * ADMITTED. */
+/* Accounts for the judging under way. `verdict`: enum sluice_verdict, any but ADMITTED, which
+ * account_admitted() counts. */
 SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 {
 	struct judging *a = get_judging();
@@ -45,7 +45,7 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	return 0;
 }
 
-/* Accounts for a SYN that is refused, or in shadow mode would have been. */
+/* Accounts for a SYN that is refused, or that enforcing mode would have refused. */
 SUBPROG int account_syn(const struct sluice_service *service, const struct packet *p, __u64 now)
 {
 	struct judging *a = get_judging();
@@ -71,7 +71,7 @@ static __always_inline void account_admitted(const struct question *q, __u32 ser
 		     q->now, true);
 }
 
-/* Counts a request that shadow mode would have refused: it takes no slot. */
+/* Counts a request that enforcing mode would have refused: it is in flight without a slot. */
 SUBPROG int count_shadow_in_flight(__u32 model, __u32 pool)
 {
 	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);

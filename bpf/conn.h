@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Connections: how one is proven and begins, what the client's acknowledgements say of it, how it
- * ends. Nothing is kept for an address that has not shown that it hears us: by acknowledging the
- * SYN-ACK that left through tc egress, or by being the other end of an established socket.
+ * Connections: how one is proven and begins, what the client's acknowledgements say about it, how
+ * it ends. An address has no state here until it shows that it receives our packets. It does so
+ * when it acknowledges the SYN-ACK that left through tc egress, or when an established socket has
+ * it as its peer.
  */
 #ifndef SLUICE_BPF_CONN_H
 #define SLUICE_BPF_CONN_H
@@ -12,8 +13,8 @@
 #include "slots.h"
 
 #define STALL_RELEASE_NS                                                                           \
-	(10 * NSEC_PER_SEC)           /* a client that reads nothing for so long holds no place */
-#define SECOND_HOOK_NS  NSEC_PER_MSEC /* within which one packet passes all the hooks of its way */
+	(10 * NSEC_PER_SEC)           /* a client that reads nothing for so long holds no slot */
+#define SECOND_HOOK_NS  NSEC_PER_MSEC /* one packet passes all hooks on its path within this */
 #define ACK_NEAR        (1 << 18)     /* bytes */
 #define WINDOW_LEFT_MIN 1460          /* bytes of window that a chunk may need */
 #define ACK_LATE_NS                                                                                \
@@ -37,7 +38,7 @@ static __always_inline void conn_end(const struct sluice_conn_key *key, struct s
 	bpf_map_delete_elem(&conns, key);
 }
 
-/* The connection is no longer understood: it passes to its end, holding nothing. */
+/* Gives up framing: the connection passes unjudged to its end and holds nothing. */
 static __always_inline void give_up(struct sluice_conn *conn, enum sluice_counter why)
 {
 	if (__sync_fetch_and_or(&conn->flags, SLUICE_CONN_UNJUDGED | SLUICE_CONN_NO_RESPONSES) &
@@ -47,7 +48,7 @@ static __always_inline void give_up(struct sluice_conn *conn, enum sluice_counte
 	count(why);
 }
 
-/* Only a RST at a place where the receiver would believe it ends anything here. */
+/* Whether the receiver accepts a RST at `seq`: only such a RST ends a connection here. */
 static __always_inline bool rst_believed(__u32 seq, __u32 next)
 {
 	return seq == next;
@@ -55,7 +56,7 @@ static __always_inline bool rst_believed(__u32 seq, __u32 next)
 
 enum proof { PROOF_NONE, PROOF_HANDSHAKE, PROOF_SOCKET };
 
-/* The next bytes of both sides, by the socket that the packet is for, if that is established. */
+/* Reads the next sequence numbers of both sides from the packet's socket, if it is established. */
 static __always_inline enum proof prove_by_socket(struct __sk_buff *skb, const struct packet *p,
 						  __u32 *c_next, __u32 *s_next)
 {
@@ -115,7 +116,7 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 			      : PROOF_NONE;
 }
 
-/* What follows from conn->addr: its client, and whether its word on addresses is taken. */
+/* Derives from conn->addr its client, and whether it is a trusted proxy. */
 SUBPROG int conn_identify(struct sluice_conn *conn, const struct sluice_service *service)
 {
 	if (!conn || !service)
@@ -129,8 +130,9 @@ SUBPROG int conn_identify(struct sluice_conn *conn, const struct sluice_service 
 }
 
 /*
- * The connection of a segment that belongs to none yet, if it proves one; NULL (and counted where
- * it carries data) if not. `fresh` is scratch for a new entry, zero but for the fields set here.
+ * Makes the connection of a segment that belongs to none yet, if the segment proves one. Returns
+ * NULL if not, and counts the segment if it carries data. `fresh` is scratch for a new entry, zero
+ * but for the fields set here.
  */
 OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct packet *p,
 					 const struct sluice_service *service,
@@ -168,8 +170,9 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * Whether the server has sent what the client acknowledges but tc egress never saw: its packets
- * leave by an interface that we are not attached to. The client alone is not believed.
+ * Whether the server has sent bytes that the client acknowledges but tc egress never saw. Then its
+ * packets leave by an interface that we are not attached to. The socket has to confirm what the
+ * client claims.
  */
 SUBPROG int conn_unseen(struct __sk_buff *skb, const struct packet *p)
 {
@@ -180,7 +183,7 @@ SUBPROG int conn_unseen(struct __sk_buff *skb, const struct packet *p)
 	return seq_diff(p->ack, s_next) <= 0;
 }
 
-/* What the server's segment says of the client's bytes. */
+/* Notes the server's acknowledgement of the client's bytes, and whether its window is shut. */
 static __always_inline void conn_taken(struct sluice_conn *conn, const struct packet *p)
 {
 	__u8 shut = !p->window;
@@ -194,16 +197,16 @@ static __always_inline void conn_taken(struct sluice_conn *conn, const struct pa
 }
 
 /*
- * What a client's segment says of its reading: the gap between two chunks is a sample only if the
- * client's window and acknowledgements left the server room all through it.
+ * Notes from a client's segment how fast the client reads. The gap between two chunks is a sample
+ * only if the client's window and acknowledgements let the server send during all of it.
  */
 static __always_inline void conn_acknowledged(struct sluice_conn *conn, const struct packet *p,
 					      __u64 now)
 {
 	__s64 window_left;
 
-	/* An acknowledgement from nowhere near the client's place is somebody else's; TCP ignores
-	 * it, too. */
+	/* A sequence number far from the client's next byte is a forgery or a stray packet. TCP
+	 * ignores its acknowledgement, too. */
 	if (!(p->flags & TCP_ACK) || seq_diff(p->seq, conn->c_next) > ACK_NEAR ||
 	    seq_diff(p->seq, conn->c_next) < -ACK_NEAR)
 		return;
@@ -230,8 +233,9 @@ static __always_inline void conn_acknowledged(struct sluice_conn *conn, const st
 }
 
 /*
- * Asked when the server knocks on a shut window or sends again: after a while its response no
- * longer holds a place. The exchange stays, so that its bytes are still framed.
+ * Runs when the server probes a shut window or retransmits. Once the client has read nothing for
+ * STALL_RELEASE_NS, its responses release their slots. The exchanges stay, so that their bytes are
+ * still framed.
  */
 static __always_inline void conn_knocked(struct sluice_conn *conn, __u64 now)
 {

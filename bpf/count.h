@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Clock, counters, and the two rings. Everything that the programs let pass because they could not
- * be sure is counted here by name, so that nothing fails open in silence.
+ * The clock, the counters, and the reports of refusals. The programs pass what they cannot frame or
+ * prove. A named counter here counts each such case, so that nothing fails open in silence.
  */
 #ifndef SLUICE_BPF_COUNT_H
 #define SLUICE_BPF_COUNT_H
 
 #include "maps.h"
 
-#define VERDICTS_PER_SECOND 1000 /* and CPU: what the verdicts ring is told at most */
+#define VERDICTS_PER_SECOND 1000 /* and CPU: reports to the verdicts ring at most */
 #define NSEC_PER_SEC        1000000000ULL
 #define NSEC_PER_MSEC       1000000ULL
 
@@ -55,8 +55,8 @@ SUBPROG int count_request(__u32 service, __u32 model, __u32 verdict, __u32 reaso
 	return 0;
 }
 
-/* … of one that is admitted, as nearly all are: a model's are mostly one service's, and need no
- * look-up in a hash. */
+/* … for an admitted request, the usual case. A model mostly belongs to one service, and its
+ * requests then need no look-up in a hash. */
 static __always_inline void count_admitted(__u32 service, __u32 model)
 {
 	struct sluice_admitted_count *c = bpf_map_lookup_elem(&admitted_counts, &model);
@@ -78,8 +78,9 @@ struct {
 } no_counts __weak SEC(".maps");
 
 /*
- * `make`: an entry where there is none. Not for a SYN, whose address nobody has proven, unless it
- * was said of this very client: a flood would push out those that were seen.
+ * Counts the verdict for its client. `make`: make an entry if there is none. Callers make none for
+ * a SYN, whose address is not proven, unless a rule names this very client: a SYN flood would evict
+ * the clients that were seen.
  */
 static __always_inline void count_client(const struct sluice_client *client, __u32 verdict,
 					 __u32 reason, __u32 model, __u32 service, __u64 now,
@@ -124,7 +125,7 @@ struct {
 	__uint(max_entries, 1);
 } verdict_rate __weak SEC(".maps");
 
-/* Tells the daemon of a refusal, unless this CPU has told it enough this second. */
+/* Reports a refusal to the daemon, unless this CPU has sent VERDICTS_PER_SECOND this second. */
 static __always_inline void report_refusal(const struct sluice_refusal *refusal)
 {
 	__u32 zero = 0;

@@ -2,9 +2,8 @@
 /*
  * Feedback on success: the 35 bytes of a response's `Date: Sun, 06 Nov 1994 08:49:37 GMT` become
  * `RateLimit: "requests";r=4;t=20`, padded with spaces. No length changes, so nothing of TCP
- * shifts; a server need not send a Date that it does not mean to be used (RFC 9110 6.6.1). What is
- * sent again gets the same bytes again. A Date of another form, or one that a segment cuts, stays
- * as it is.
+ * shifts, and a client copes without a Date (RFC 9110 6.6.1). A retransmission gets the same
+ * bytes again. A Date of another form, or one that a segment cuts, stays as it is.
  */
 #ifndef SLUICE_BPF_FEEDBACK_H
 #define SLUICE_BPF_FEEDBACK_H
@@ -12,10 +11,10 @@
 #include "quota.h"
 #include "reply.h"
 
-#define DATE_LEN 35 /* "Date: " and an IMF-fixdate */
-#define DATE_WINDOW                                                                                \
-	40 /* bytes around it, so that they begin and end on even places of the segment */
-#define DATE_DIGITS 8 /* that both numbers may have together */
+#define DATE_LEN    35 /* "Date: " and an IMF-fixdate */
+#define DATE_WINDOW 40 /* the bytes around it that begin and end at an even offset of the segment  \
+			*/
+#define DATE_DIGITS 8  /* both numbers have at most so many together */
 
 struct feedback_scratch {
 	__u8 before[DATE_WINDOW + 8];
@@ -29,8 +28,8 @@ struct {
 	__uint(max_entries, 1);
 } feedback_scratch SEC(".maps");
 
-/* What is left of the quota that binds sooner, and the seconds until it is full again. False: no
- * quota, no state. */
+/* Puts into conn what is left of the quota, by requests if it limits them, else by tokens, and the
+ * seconds until it is full again. False: no quota, or no state. */
 static __always_inline bool feedback_numbers(const struct sluice_client *client, __u32 id,
 					     __u64 now, struct sluice_conn *conn)
 {
@@ -57,8 +56,8 @@ static __always_inline bool feedback_numbers(const struct sluice_client *client,
 }
 
 /*
- * Overwrites the Date whose name begins `at` bytes into the packet with conn's numbers. `end`:
- * behind the packet's last byte. 0 if that could be done.
+ * Overwrites the Date header at offset `at` of the packet with conn's numbers. `end` is the offset
+ * after the packet's last byte. Returns 0, or an error if the Date stays as it is.
  */
 SUBPROG int feedback_write(struct __sk_buff *skb, struct sluice_conn *conn, __u32 tcp_at, __u32 at,
 			   __u32 end)
@@ -72,7 +71,7 @@ SUBPROG int feedback_write(struct __sk_buff *skb, struct sluice_conn *conn, __u3
 		return -1;
 	__builtin_memcpy(s->after, s->before, DATE_WINDOW);
 	i = odd;
-	/* On the first writing it has to be a Date, and to end where one does. */
+	/* On the first write these bytes have to be a Date of the usual length. */
 	if ((s->before[i] | 0x20) == 'd' &&
 	    (s->before[i + 4] != ':' || s->before[i + 5] != ' ' ||
 	     s->before[i + DATE_LEN - 1] != 'T' || s->before[i + DATE_LEN] != '\r'))

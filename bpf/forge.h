@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The headers of a packet made by hand, for XDP and tc alike: IP and TCP from nothing, with their
+ * Forges the headers of an answer, for XDP and tc alike: IP and TCP from nothing, with their
  * checksums.
  *
- * Where the packet at hand carried the pseudo-header's sum only (CHECKSUM_PARTIAL, as packets that
- * start on this host do), the answer does too: it is the same skb, and whoever completes such a sum
- * completes this one.
+ * A packet that starts on this host may carry only the pseudo-header's sum (CHECKSUM_PARTIAL). Then
+ * the answer carries only that sum, too: it is the same skb, so the kernel or the device completes
+ * the answer's checksum just the same.
  */
 #ifndef SLUICE_BPF_FORGE_H
 #define SLUICE_BPF_FORGE_H
@@ -17,7 +17,7 @@
 #define FORGE_WINDOW   65535
 #define FORGE_HEAD_MAX (40 + 20 + 12)
 
-/* A segment to be sent. Its text, if any, is in the scratch, zeros behind it up to
+/* A segment to send. Its text, if any, is in the scratch, with zeros after it up to
  * SLUICE_REPLY_MAX. */
 struct forged {
 	__u32 seq, ack;
@@ -26,12 +26,12 @@ struct forged {
 	__u8 to_client;
 	__u8 with_timestamps;
 	__u8 pad;
-	struct timestamps timestamps; /* as they stand in the option that is sent */
+	struct timestamps timestamps; /* in the byte order of the option */
 };
 
 /*
- * Makes IP and TCP header of `f` in head[], returns their length. `key` names the ends; text is
- * scratch->text.
+ * Makes the IP and TCP headers of `f` in head[]. Returns their length in bytes. `key` names the
+ * ends. `partial`: the checksum is the pseudo-header's sum only. `text`: the scratch's, or NULL.
  */
 static __always_inline __u32 forge_head(__u8 head[FORGE_HEAD_MAX], const __u8 *text,
 					const struct sluice_conn_key *key, bool ipv6, bool partial,

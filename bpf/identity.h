@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Identity: which client a request is charged to. An address is cut to its service's prefix
- * length. A service names what it believes before the peer's address: headers that hold a key, and
- * what a trusted proxy says of the address that it forwards for.
+ * Identity: which client a request is charged to. An address is cut to its service's prefix length.
+ * A service's configuration names sources that count before the peer's address: headers that hold a
+ * key, and the client address that a trusted proxy states.
  */
 #ifndef SLUICE_BPF_IDENTITY_H
 #define SLUICE_BPF_IDENTITY_H
@@ -30,7 +30,7 @@ static __always_inline void client_of_address(const __u8 addr[16],
 	}
 }
 
-/* Whether the service believes what this address says of its client's address. */
+/* Whether this address is a proxy that the service trusts to state its client's address. */
 static __always_inline bool trusted(const __u8 addr[16], const struct sluice_service *service)
 {
 	struct sluice_trusted_key key = {.plen = 160, .service = service->id};
@@ -42,9 +42,9 @@ static __always_inline bool trusted(const __u8 addr[16], const struct sluice_ser
 }
 
 /*
- * The address that a trusted proxy forwards the request for goes to the question. Each proxy of a
- * chain appends its peer's address: the last one that is no trusted proxy's own is the client's.
- * Where all are proxies' it is the first that is known.
+ * Puts the address that a trusted proxy forwards the request for into the question. Each proxy of a
+ * chain appends its peer's address. The client's is the last one that is not a trusted proxy
+ * itself. If all are trusted proxies, it is the earliest one that the scanner kept.
  */
 SUBPROG int forwarded_client(const struct sluice_conn *conn, const struct sluice_service *service)
 {
@@ -65,9 +65,9 @@ SUBPROG int forwarded_client(const struct sluice_conn *conn, const struct sluice
 }
 
 /*
- * Names the client of the request under way, as far as its head has come. Its address is its
- * connection's, or the one that a trusted proxy forwards it for. It is charged to that address or
- * to the holder of its key, whichever the service names first.
+ * Names the client of the request under way, from what has arrived of its head. Its address is its
+ * connection's, or the one that a trusted proxy forwards it for. The request is charged to that
+ * address or to the holder of its key, whichever the service names first.
  */
 static __always_inline void identify_request(const struct sluice_conn *conn,
 					     const struct sluice_service *service)
@@ -105,7 +105,7 @@ static __always_inline void identify_request(const struct sluice_conn *conn,
 	q->client.kind = SLUICE_CLIENT_KEY;
 }
 
-/* … of a request whose head ended, or began, in an earlier packet. */
+/* … in a function of its own, for a request that began in an earlier packet. */
 SUBPROG int name_client(const struct sluice_conn *conn, const struct sluice_service *service)
 {
 	if (conn && service)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The services and models that this CPU has found already. A look-up in a hash is several calls,
- * and most packets of a CPU are for few services and models. So what was found stays in array slots
- * chosen by a few bits of the key, under settings.names: the daemon raises that number after every
- * change, and an entry with another number is looked up again.
+ * A cache, one a CPU, of the services and models that it has found. A look-up in a hash costs
+ * several calls, and most packets of a CPU are for few services and models. A few bits of the key
+ * choose an entry of the array. Each entry keeps the value of settings.names that it was found
+ * under. The daemon raises that number after every change, and an entry with another number is
+ * looked up again.
  */
 #ifndef SLUICE_BPF_LOOKUP_H
 #define SLUICE_BPF_LOOKUP_H
@@ -26,7 +27,7 @@ struct {
 	__uint(max_entries, SERVICES_KNOWN);
 } known_services __weak SEC(".maps");
 
-/* As packet_service(), by memory where that will do. */
+/* As packet_service(), from the cache if it can. */
 static __always_inline struct sluice_service *packet_known_service(const struct packet *p,
 								   __u32 names)
 {
@@ -51,7 +52,7 @@ static __always_inline struct sluice_service *packet_known_service(const struct 
 	__builtin_memcpy(known->key.addr, p->key.server_addr, 16);
 	known->key.port = p->key.server_port;
 	known->service = *found;
-	return &known->service; /* always of this map: the verifier would walk everything behind it
+	return &known->service; /* always of this map: else the verifier would walk all that follows
 				   twice */
 }
 
@@ -68,7 +69,7 @@ struct {
 	__uint(max_entries, MODELS_KNOWN);
 } known_models SEC(".maps");
 
-/* The id of the request's model, by memory where that will do. */
+/* The id of the request's model, from the cache if it can. */
 static __always_inline __u32 id_of_name(const struct http1_request *r)
 {
 	const __u64 *name = (const __u64 *)r->json.name;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The maps. Included by every program file; the object linker makes one of each. Policy is in maps
- * that never evict; only what may be forgotten (rate and address state, the list of clients) is
- * LRU.
+ * The maps. Every program file includes them, and the object linker makes one of each.
+ * Configuration is in maps that never evict. Only state that may be forgotten is in LRU maps:
+ * budgets, half-open handshakes, the list of clients.
  */
 #ifndef SLUICE_BPF_MAPS_H
 #define SLUICE_BPF_MAPS_H
@@ -24,20 +24,20 @@
 		__VA_ARGS__                                                                        \
 	} map_name __weak SEC(".maps")
 /*
- * A function that the verifier checks once by itself, whatever its callers know: what keeps the
- * programs within its limits on every kernel. Its pointers may be NULL as far as it can tell, so
- * each has to be tested.
+ * A function that the verifier checks once by itself, without its callers' state. This keeps the
+ * programs within the verifier's limits on every kernel. The verifier assumes that its pointers may
+ * be NULL, so the function has to test each.
  */
 #define SUBPROG __weak __attribute__((noinline))
 
-/* A function with a stack frame of its own, off the longest chain of calls: 512 bytes are all that
- * a chain has. */
+/* A function with a stack frame of its own, off the longest chain of calls: a chain has 512 bytes
+ * of stack in all. */
 #define OWN_FRAME static __attribute__((noinline, unused))
 
 /*
- * Keeps a pointer in one register from here on, so that the compiler neither asks again behind its
- * test, where the verifier follows only the register, nor works out the addresses of all its parts
- * beforehand and puts them on the stack.
+ * Keeps a pointer in one register from here on. Else the compiler may copy or compute the pointer
+ * anew after its NULL test, and the verifier knows only of the tested register. Or it computes the
+ * addresses of all members beforehand and spills them to the stack.
  */
 #define KEEP(pointer) asm volatile("" : "+r"(pointer))
 
@@ -45,7 +45,7 @@
 
 MAP(BPF_MAP_TYPE_ARRAY, settings, __u32, struct sluice_settings, 1, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, hash_key, __u32, struct siphash_secret, 1, PINNED);
-/* A bit for each port that some service has: what sends other packets away first. */
+/* A bit for each port that some service has: packets to other ports leave after this look-up. */
 MAP(BPF_MAP_TYPE_ARRAY, ports, __u32, __u64, 65536 / 64, PINNED);
 MAP(BPF_MAP_TYPE_HASH, services, struct sluice_service_key, struct sluice_service, 8192, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, rules, __u32, struct sluice_rules, SLUICE_SERVICES_MAX, PINNED);

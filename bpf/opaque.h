@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Opaque connections: a burst of client bytes begins a measurement, and the server's answer ends
- * it. Nothing is read but the type of a TLS record. A connection's first burst (a hello, a preface)
- * is no sample, nor is what TLS says of itself.
+ * it. Only the type of a TLS record is read. A connection's first burst (a hello, a preface) is no
+ * sample, nor is a TLS record of the protocol itself.
  */
 #ifndef SLUICE_BPF_OPAQUE_H
 #define SLUICE_BPF_OPAQUE_H
@@ -13,13 +13,13 @@
 #define TLS_HANDSHAKE        22 /* RFC 8446 5.1: types of records */
 #define TLS_APPLICATION_DATA 23
 
-/* Whether these bytes begin a TLS record that carries none of the application's. */
+/* Whether these bytes begin a TLS record without application data. */
 static __always_inline bool tls_talk(const __u8 head[3])
 {
 	return head[0] >= 20 && head[0] < TLS_APPLICATION_DATA && head[1] == 3;
 }
 
-/* A segment of an opaque connection with new bytes. */
+/* Notes a client's segment on an opaque connection, if it has new bytes. */
 OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 {
 	struct sluice_conn *conn = c->conn;

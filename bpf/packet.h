@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From a packet to what the programs want to know of it: whose it is, its place in the TCP stream,
- * its length. Every header is bounds-checked; whatever is not a whole TCP header of IPv4 or IPv6 is
- * not ours. A packet to no protected port leaves after the port bitmap, one map value away.
+ * Parses a packet into what the programs need: its ends, its position in the TCP stream, its
+ * length. Every header is bounds-checked. A packet without a whole TCP header over IPv4 or IPv6 is
+ * not ours. A packet to a port that is not protected leaves after one look-up, in the bitmap of
+ * ports.
  */
 #ifndef SLUICE_BPF_PACKET_H
 #define SLUICE_BPF_PACKET_H
@@ -17,8 +18,8 @@
 
 #include "count.h"
 
-#define IPV6_EXTENSIONS_MAX 4    /* walked at once; of more than that packet_far() walks … */
-#define IPV6_HEADERS_MAX    1152 /* … at most these: more than 9000 bytes have room for */
+#define IPV6_EXTENSIONS_MAX 4              /* that packet_parse() walks; packet_far() walks … */
+#define IPV6_HEADERS_MAX    1152           /* … at most these: more than fit 9000 bytes */
 #define L2_MAX              (ETH_HLEN + 8) /* Ethernet and two VLAN tags */
 #define TCP_FIN             0x01
 #define TCP_SYN             0x02
@@ -40,9 +41,9 @@ struct packet {
 	__u16 window; /* as in the header, not scaled */
 	__u8 flags;   /* TCP_… */
 	__u8 ipv6;
-	__u8 fragment; /* the first of a fragmented packet: ports and sequence, but not all of its
+	__u8 fragment; /* the first of a fragmented packet: ports and sequence, but not all its
 			  bytes */
-	__u16 check;   /* the checksum as it stands */
+	__u16 check;   /* the TCP checksum field as it arrived */
 };
 
 static __always_inline __s32 seq_diff(__u32 a, __u32 b)
@@ -51,9 +52,9 @@ static __always_inline __s32 seq_diff(__u32 a, __u32 b)
 }
 
 /*
- * n bytes from or into the packet at `at`; an error where n is not 1 … max. What is tested is n -
- * 1, on the very register that n is then made of: 6.1 knows nothing of a copy, and learns nothing
- * from a test against 0.
+ * Loads or stores n bytes of the packet at `at`; an error if n is not 1 … max. The test is on n -
+ * 1, and n is then made from that same register. Linux 6.1's verifier does not carry a test over to
+ * a copy, and learns nothing from a test against 0.
  */
 static __always_inline long load_bytes(struct __sk_buff *skb, __u32 at, void *to, __u32 n,
 				       __u32 max)
@@ -108,7 +109,7 @@ static __always_inline __u64 pseudo_sum(const struct sluice_conn_key *key, bool 
 	return sum;
 }
 
-/* What an IPv4 header says of whose the packet is. */
+/* Reads the packet's ends from its IPv4 header. */
 static __always_inline void packet_ipv4(struct packet *p, const struct iphdr *ip,
 					enum packet_side side)
 {
@@ -117,8 +118,8 @@ static __always_inline void packet_ipv4(struct packet *p, const struct iphdr *ip
 	p->ipv6 = 0;
 }
 
-/* … and a TCP header at offset `at`; segment_len: its bytes by the IP header. Returns as
- * packet_parse() does. */
+/* Reads the TCP header at offset `at`. segment_len: TCP header and payload in bytes, by the IP
+ * header. Returns as packet_parse() does. */
 static __always_inline int packet_tcp(struct packet *p, const struct tcphdr *tcp, __u32 at,
 				      __u32 segment_len, enum packet_side side)
 {
@@ -145,10 +146,12 @@ static __always_inline bool ipv6_extension(__u8 kind)
 }
 
 /*
- * Reads the packet in [data, end). Returns 1 if it is whole TCP and `side`'s far port is a
- * protected one, 0 if it is not ours, -1 if the headers reach beyond `end` (more of the packet has
- * to be pulled in), PACKET_FAR if TCP may stand behind more IPv6 extension headers than it walks,
- * or than end there (l2_len is known then). l2 false: the packet begins with its IP header.
+ * Reads the packet in [data, end). l2 false: the packet begins with its IP header. Returns
+ *   1           the TCP header is whole and the server's port, by `side`, is protected;
+ *   0           the packet is not ours;
+ *   -1          the headers reach past `end`: the caller has to pull more of the packet in;
+ *   PACKET_FAR  TCP may follow after more IPv6 extension headers than this function walks, or the
+ *               extension headers reach past `end`; l2_len is set.
  */
 static __always_inline int packet_parse(void *data, void *end, bool l2, enum packet_side side,
 					struct packet *p)
@@ -214,7 +217,8 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 		next = ip->nexthdr;
 		off += sizeof(*ip);
 		p->fragment = 0;
-		/* RFC 8200 4: each names the next and, but for a fragment's, its own length. */
+		/* RFC 8200 4: each header states the next one's kind and, except a fragment header,
+		 * its own length. */
 #pragma unroll
 		for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
 			struct ipv6_opt_hdr *opt = data + off;
@@ -268,8 +272,8 @@ static __always_inline bool packet_partial(const struct packet *p)
 }
 
 /*
- * Turns the segment's length into the payload's. An IP length of 0 (BIG TCP) means: to the end of
- * the packet. False: shorter than its own TCP header.
+ * Turns the segment's length into the payload's. An IP length of 0 (BIG TCP) means up to the
+ * packet's end. False: the segment is shorter than its TCP header, or longer than the packet.
  */
 static __always_inline bool packet_length(struct packet *p, __u32 packet_len)
 {
@@ -288,8 +292,8 @@ static __always_inline bool packet_length(struct packet *p, __u32 packet_len)
 }
 
 /*
- * Whether this is, at one glance, plain TCP over IPv4 or IPv6 to a port that nobody protects: how
- * nearly all other traffic leaves. What the glance does not settle, packet_read() does.
+ * The fast path for nearly all foreign traffic. True: the packet is plain TCP over IPv4 or IPv6 to
+ * a port that is not protected, or plain IPv4 without TCP. False: packet_own() has to decide.
  */
 static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_side side)
 {
@@ -300,8 +304,7 @@ static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_
 	if (ip + sizeof(struct iphdr) + sizeof(*tcp) > end)
 		return false;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		/* version 4, no options, no fragment; in-band VLAN tags stand in the way of this
-		 * glance */
+		/* version 4 without options; with an in-band VLAN tag skb->protocol is another */
 		if (*(__u8 *)ip != 0x45 || ((struct iphdr *)ip)->protocol != IPPROTO_TCP)
 			return *(__u8 *)ip == 0x45;
 		tcp = ip + sizeof(struct iphdr);
@@ -318,10 +321,10 @@ static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_
 
 struct ipv6_walk {
 	struct __sk_buff *skb;
-	__u32 at;  /* where the header at hand begins */
+	__u32 at;  /* offset of the current header */
 	__u8 next; /* its kind */
 	__u8 fragment;
-	__u8 head[4]; /* kind of the next, its own length, of a fragment its place */
+	__u8 head[4]; /* kind of the next; its own length, or a fragment's offset */
 	__u8 pad[2];
 };
 
@@ -344,11 +347,11 @@ static long ipv6_step(__u32 i, struct ipv6_walk *w)
 	w->at += 8;
 	w->fragment |= w->head[3] & 1;
 	if (w->head[2] || w->head[3] & 0xf8)
-		w->next = IPPROTO_NONE; /* not the first: what it holds is no header */
+		w->next = IPPROTO_NONE; /* not the first fragment: no header follows */
 	return 0;
 }
 
-/* Reads an IPv6 packet whose TCP header packet_parse() did not come to. Returns as that does. */
+/* Reads an IPv6 packet after packet_parse() returned PACKET_FAR. Returns 1 or 0, as that does. */
 SUBPROG int packet_far(struct __sk_buff *skb, struct packet *p, enum packet_side side)
 {
 	struct ipv6_walk w = {.skb = skb};
@@ -380,7 +383,8 @@ SUBPROG int packet_far(struct __sk_buff *skb, struct packet *p, enum packet_side
 	return packet_tcp(p, &tcp, w.at, len, side);
 }
 
-/* The whole for a tc program: pulls headers in where they are not linear. 1: read; 0: not ours. */
+/* Reads a packet for a tc program: pulls the headers in if they are not linear. 1: read; 0: not
+ * ours. */
 SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum packet_side side)
 {
 	int r;
@@ -400,8 +404,7 @@ SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum p
 	return r > 0 && packet_length(p, skb->len);
 }
 
-/* As packet_read() behind foreign(), with nothing asked twice of plain TCP over IPv4, nor a call
- * for it. */
+/* As packet_read(), after foreign(): repeats no test and makes no call for plain TCP over IPv4. */
 static __always_inline int packet_own(struct __sk_buff *skb, struct packet *p, bool l2,
 				      enum packet_side side)
 {
@@ -421,7 +424,7 @@ static __always_inline int packet_own(struct __sk_buff *skb, struct packet *p, b
 	return packet_tcp(p, data + at, at, len, side) && packet_length(p, skb->len);
 }
 
-/* The service that the packet's far address and port are, or NULL. */
+/* The service at the packet's server address and port, or NULL. */
 OWN_FRAME struct sluice_service *packet_service(const struct packet *p)
 {
 	struct sluice_service_key key = {.port = p->key.server_port};
@@ -445,8 +448,8 @@ struct timestamps {
 
 /*
  * TSval and TSecr of a segment's timestamp option (RFC 7323 3.2); false: it has none. Stacks in use
- * align it behind two NOPs, or begin with it; a walk over all options would cost the verifier its
- * limit.
+ * put the option after two NOPs, aligned, or first. A walk over all options would exceed the
+ * verifier's limit.
  */
 static __always_inline bool packet_timestamps(struct __sk_buff *skb, const struct packet *p,
 					      struct timestamps *out)
