@@ -23,14 +23,14 @@ BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
-LIB_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c user/datapath/*.c)
+LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c user/metrics/*.c user/datapath/*.c user/daemon/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson -lmicrohttpd -lm
 # The simulator consists of core and its own files. It needs no libbpf and no root.
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/core/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
-UNIT_SRCS := $(wildcard user/core/*.c user/config/*.c user/control/*.c user/metrics/*.c user/sim/*.c)
+UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c user/metrics/*.c user/sim/*.c)
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 MAN_PAGES := $(patsubst user/man/%.scd,$(B)/man/%,$(wildcard user/man/*.scd))
@@ -85,11 +85,18 @@ $(B)/asan/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) $(USER_CFLAGS) -c $< -o $@
 
-$(UNIT_TESTS): $(B)/%: tests/unit/%.c $(UNIT_OBJS)
+# core and desired by themselves, all of both: whatever they may not know is an undefined symbol here.
+PURE_OBJS := $(patsubst %.c,$(B)/asan/%.o,$(wildcard user/core/*.c user/desired/*.c))
+$(B)/test_desired: tests/unit/test_desired.c $(PURE_OBJS)
+	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $< $(filter %.o,$^) -o $@ -lcmocka -lm
+
+$(filter-out $(B)/test_desired,$(UNIT_TESTS)): $(B)/%: tests/unit/%.c $(UNIT_OBJS)
 	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $< $(filter %.o,$^) -o $@ -lcmocka -lcyaml -ljansson -lmicrohttpd -lm
 
 $(DATAPATH_TESTS): $(B)/%: tests/datapath/%.c $(B)/libsluice.a $(B)/sluice.skel.h $(wildcard tests/datapath/*.h)
-	$(CC) $(CFLAGS) $(USER_CFLAGS) -Itests/datapath $(filter %.c %.a,$^) -o $@ -lcmocka $(LIBS)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $(WRAP) -Itests/datapath $(filter %.c %.a,$^) -o $@ -lcmocka $(LIBS)
+# It counts what is written to maps.
+$(B)/test_policy: WRAP := -Wl,--wrap=bpf_map_update_elem,--wrap=bpf_map_delete_elem
 
 deps:
 	scripts/install-deps build test

@@ -57,18 +57,18 @@ MAP(BPF_MAP_TYPE_ARRAY, model_state, __u32, struct sluice_model_state, SLUICE_MO
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, histograms, __u32, struct sluice_histogram, SLUICE_MODELS_MAX,
     PINNED);
 MAP(BPF_MAP_TYPE_HASH, client_flags, struct sluice_client_flag_key, struct sluice_client_flag,
-    65536, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
-MAP(BPF_MAP_TYPE_LPM_TRIE, client_prefixes, struct sluice_prefix_key, struct sluice_prefix, 65536,
-    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+    SLUICE_CLIENT_FLAGS_MAX, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_LPM_TRIE, client_prefixes, struct sluice_prefix_key, struct sluice_prefix,
+    SLUICE_PREFIXES_MAX, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LPM_TRIE, trusted_proxies, struct sluice_trusted_key, __u32,
     SLUICE_SERVICES_MAX *SLUICE_TRUSTED_MAX, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_ARRAY, quotas, __u32, struct sluice_quota, SLUICE_QUOTAS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, quota_texts, __u32, struct sluice_quota_text, SLUICE_QUOTAS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, weighted_quotas, struct sluice_weighted_key, __u32, SLUICE_QUOTAS_MAX,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
-MAP(BPF_MAP_TYPE_HASH, client_quotas, struct sluice_client_flag_key, __u32, 65536,
-    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
-MAP(BPF_MAP_TYPE_HASH, priorities, struct sluice_client, __u32, 4096,
+MAP(BPF_MAP_TYPE_HASH, client_quotas, struct sluice_client_flag_key, __u32,
+    SLUICE_CLIENT_QUOTAS_MAX, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_HASH, priorities, struct sluice_client, __u32, SLUICE_PRIORITIES_MAX,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LRU_HASH, client_state, struct sluice_budget_key, struct sluice_budget,
     SLUICE_CLIENTS_MAX, PINNED);

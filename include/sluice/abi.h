@@ -34,6 +34,10 @@
 #define SLUICE_HALF_OPEN_MAX     262144
 #define SLUICE_QUOTAS_MAX        4096   /* quota ids 1 … 4095; 0 is none */
 #define SLUICE_CLIENTS_MAX       131072 /* clients whose budgets are remembered (LRU) */
+#define SLUICE_CLIENT_FLAGS_MAX  65536  /* rules about clients */
+#define SLUICE_CLIENT_QUOTAS_MAX 65536  /* quotas of clients' own */
+#define SLUICE_PREFIXES_MAX      65536  /* prefixes of which something is said */
+#define SLUICE_PRIORITIES_MAX    4096   /* API keys and headers' values that have a class */
 #define SLUICE_EXCHANGES_MAX     4      /* pipelined requests told apart on one connection */
 #define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
 #define SLUICE_REPLY_MAX         1024   /* bytes of one 429, head and body */

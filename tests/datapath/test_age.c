@@ -533,31 +533,40 @@ static void a_clients_in_flight_is_summed_over_pools(void **state)
 	closed(d);
 }
 
-static void the_classes_in_force_are_exactly_those_requested(void **state)
+static void count_class(void *arg, const struct sluice_client *key, uint32_t class)
+{
+	++*(unsigned *)arg;
+}
+
+static void the_classes_in_force_are_exactly_those_set(void **state)
 {
 	struct datapath *d = opened();
-	struct datapath_priority list[3] = {{.class = 2}, {.class = 0}, {.class = 3}};
-	struct sluice_client other;
+	struct sluice_client keys[3] = {{.addr = {7}, .kind = SLUICE_CLIENT_KEY}}, other;
+	const uint32_t classes[3] = {2, 0, 3};
+	unsigned count = 0;
 	uint32_t class;
 
-	list[0].key = (struct sluice_client){.addr = {7}, .kind = SLUICE_CLIENT_KEY};
-	assert_done(datapath_header_key(d, 4, "batch", &list[1].key));
-	assert_done(datapath_header_key(d, 5, "batch", &list[2].key));
-	assert_int_equal(list[1].key.kind, SLUICE_CLIENT_HEADER);
-	assert_memory_equal(list[1].key.addr, list[2].key.addr, 8);
+	assert_done(datapath_header_key(d, 4, "batch", &keys[1]));
+	assert_done(datapath_header_key(d, 5, "batch", &keys[2]));
+	assert_int_equal(keys[1].kind, SLUICE_CLIENT_HEADER);
+	assert_memory_equal(keys[1].addr, keys[2].addr, 8);
 	assert_done(datapath_key_client(d, "batch", 5, &other));
-	assert_memory_equal(other.addr, list[1].key.addr, 8);
-	other = list[1].key;
-	assert_done(datapath_set_priorities(d, list, 3));
-	assert_true(datapath_get_priority(d, &other, &class));
+	assert_memory_equal(other.addr, keys[1].addr, 8);
+	for (int i = 0; i < 3; i++)
+		assert_done(datapath_set_priority(d, &keys[i], classes[i]));
+	assert_true(datapath_get_priority(d, &keys[1], &class));
 	assert_int_equal(class, 0);
-	assert_done(datapath_set_priorities(d, list, 1)); /* sorted by now */
-	assert_int_equal(datapath_get_priority(d, &list[0].key, &class) +
-				 datapath_get_priority(d, &list[1].key, &class) +
-				 datapath_get_priority(d, &list[2].key, &class),
-			 1);
-	assert_done(datapath_set_priorities(d, list, 0));
-	assert_false(datapath_get_priority(d, &list[0].key, &class));
+	assert_done(datapath_clear_priority(d, &keys[1]));
+	assert_int_equal(datapath_clear_priority(d, &keys[1]), -ENOENT);
+	assert_int_equal(datapath_get_priority(d, &keys[0], &class) +
+				 datapath_get_priority(d, &keys[1], &class) +
+				 datapath_get_priority(d, &keys[2], &class),
+			 2);
+	assert_done(datapath_each_priority(d, count_class, &count));
+	assert_int_equal(count, 2);
+	assert_done(datapath_clear_priority(d, &keys[0]));
+	assert_done(datapath_clear_priority(d, &keys[2]));
+	assert_false(datapath_get_priority(d, &keys[0], &class));
 	closed(d);
 }
 
@@ -696,7 +705,7 @@ int main(void)
 		sandbox_test(ages_are_corrected_on_a_model_that_is_never_idle),
 		sandbox_test(right_and_new_ages_stay_as_they_are),
 		sandbox_test(a_clients_in_flight_is_summed_over_pools),
-		sandbox_test(the_classes_in_force_are_exactly_those_requested),
+		sandbox_test(the_classes_in_force_are_exactly_those_set),
 		sandbox_test(sums_are_over_all_cpus),
 		sandbox_test(lists_are_whole),
 		sandbox_test(admitted_requests_are_reported_once_from_both_maps),

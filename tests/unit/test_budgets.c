@@ -21,6 +21,7 @@
 #include "core/parse.h"
 #include "core/quota.h"
 #include "core/reply_text.h"
+#include "desired/desired.h"
 #include "state_fixture.h"
 
 #define S 1000000000ULL
@@ -295,7 +296,7 @@ static void a_narrow_prefix_inherits_from_a_wide_one(void **state)
 	};
 	size_t n = sizeof(r) / sizeof(r[0]);
 
-	quota_inherit(r, n);
+	desired_inherit(r, n);
 	for (size_t i = 0; i < n; i++) {
 		struct state_prefix_rule key = rule_of(want[i].text, 0, 0, 0);
 		size_t k = 0;
@@ -321,7 +322,7 @@ static void a_missing_weight_is_inherited(void **state)
 	r[1].prefix.weight = 77; /* an old copy */
 	r[2].prefix.weight = SLUICE_WEIGHT_ONE;
 	r[3].prefix.weight = 77;
-	quota_inherit(r, 4);
+	desired_inherit(r, 4);
 	assert_int_equal(r[0].prefix.weight, 512);
 	assert_int_equal(r[1].prefix.weight, 512);
 	assert_int_equal(r[2].prefix.weight, SLUICE_WEIGHT_ONE);
@@ -343,7 +344,7 @@ static void a_missing_priority_is_inherited(void **state)
 	r[1].prefix.priority = 4; /* an old copy */
 	r[2].prefix.priority = 1;
 	r[3].prefix.priority = 4;
-	quota_inherit(r, 4);
+	desired_inherit(r, 4);
 	assert_int_equal(r[0].prefix.priority, 3);
 	assert_int_equal(r[1].prefix.priority, 3);
 	assert_int_equal(r[2].prefix.priority, 1);

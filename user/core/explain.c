@@ -53,41 +53,15 @@ uint32_t explain_service(const struct daemon_state *s)
 void explain_client(const struct daemon_state *s, uint32_t service,
 		    const struct text_subject *subject, struct sluice_client *client)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-	const struct service *v = &s->services[service];
-
-	uint8_t plen;
-
 	*client = subject->client;
-	if (client->kind != SLUICE_CLIENT_ADDRESS || service >= s->service_count ||
-	    !v->identity.plen6)
-		return;
-	plen = memcmp(subject->addr, mapped, sizeof(mapped)) ? v->identity.plen6
-							     : (uint8_t)(96 + v->identity.plen4);
-	/* What was typed with a length of its own is at most that. */
-	if (!subject->note && client->plen < plen)
-		return;
-	memcpy(client->addr, subject->addr, sizeof(client->addr));
-	client->plen = plen;
-	text_mask(client->addr, client->plen);
+	if (service < s->service_count)
+		service_client(&s->services[service], subject, client);
 }
 
 size_t explain_clients(const struct daemon_state *s, const struct text_subject *subject,
 		       struct sluice_client out[SLUICE_SERVICES_MAX])
 {
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < s->service_count && i < SLUICE_SERVICES_MAX; i++) {
-		bool known = false;
-
-		explain_client(s, i, subject, &out[n]);
-		for (size_t k = 0; k < n && !known; k++)
-			known = !memcmp(&out[k], &out[n], sizeof(out[n]));
-		n += !known;
-	}
-	if (!n)
-		out[n++] = subject->client;
-	return n;
+	return service_clients(s->services, s->service_count, subject, out);
 }
 
 bool explain_last_service(const struct daemon_state *s, const struct text_subject *subject,

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "core/parse.h"
-#include "core/state.h"
 #include "core/text.h"
 
 #define MOST_MAX      1000000000ULL /* requests or tokens in one period, and at once */
@@ -303,6 +302,55 @@ void quota_of_text(struct quota_def *out, const struct sluice_quota_text *text)
 	};
 }
 
+/* FNV-1a. */
+static uint32_t bucket_of(const struct sluice_quota_text *text)
+{
+	const uint8_t *bytes = (const uint8_t *)text;
+	uint32_t hash = 2166136261U;
+
+	for (size_t i = 0; i < sizeof(*text); i++)
+		hash = (hash ^ bytes[i]) * 16777619U;
+	return hash % QUOTA_BUCKETS;
+}
+
+static void link_id(struct quota_book *book, uint32_t id)
+{
+	uint32_t bucket = bucket_of(&book->text[id]);
+
+	book->next[id] = book->first[bucket];
+	book->first[bucket] = (uint16_t)id;
+}
+
+static void unlink_id(struct quota_book *book, uint32_t id)
+{
+	uint16_t *at = &book->first[bucket_of(&book->text[id])];
+
+	while (*at && *at != id)
+		at = &book->next[*at];
+	if (*at)
+		*at = book->next[id];
+}
+
+void quota_book_index(struct quota_book *book)
+{
+	memset(book->first, 0, sizeof(book->first));
+	for (uint32_t id = 1; id < SLUICE_QUOTAS_MAX; id++)
+		if (book->text[id].scope)
+			link_id(book, id);
+}
+
+/* A slot that was never used, else one that is not `used`; 0: there is neither. */
+static uint32_t free_slot(const struct quota_book *book, const bool *used)
+{
+	for (uint32_t id = 1; id < SLUICE_QUOTAS_MAX; id++)
+		if (!book->text[id].scope)
+			return id;
+	for (uint32_t id = 1; used && id < SLUICE_QUOTAS_MAX; id++)
+		if (!used[id])
+			return id;
+	return 0;
+}
+
 uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
 		       const char *name, bool manual, const bool *used, bool *fresh, bool *taken)
 {
@@ -316,71 +364,21 @@ uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, uns
 		.scope = (__u8)scope,
 		.manual = manual,
 	};
-	uint32_t never = 0, idle = 0, id;
+	uint32_t id;
 
 	*fresh = *taken = false;
 	snprintf(text.name, sizeof(text.name), "%s", name ? name : "");
-	for (id = 1; id < SLUICE_QUOTAS_MAX; id++) {
+	for (id = book->first[bucket_of(&text)]; id; id = book->next[id])
 		if (!memcmp(&book->text[id], &text, sizeof(text)))
 			return id;
-		if (!book->text[id].scope && !never)
-			never = id;
-		if (used && !used[id] && !idle)
-			idle = id;
-	}
-	id = never ? never : idle;
+	id = free_slot(book, used);
 	if (!id)
 		return 0;
 	*fresh = true;
-	*taken = id != never;
+	*taken = book->text[id].scope;
+	if (*taken)
+		unlink_id(book, id);
 	book->text[id] = text;
+	link_id(book, id);
 	return id;
-}
-
-static int by_prefix(const void *a, const void *b)
-{
-	const struct state_prefix_rule *x = a, *y = b;
-	int order = memcmp(x->key.addr, y->key.addr, sizeof(x->key.addr));
-
-	return order ? order : (int)x->key.plen - (int)y->key.plen;
-}
-
-static bool covers(const struct sluice_prefix_key *wide, const struct sluice_prefix_key *narrow)
-{
-	uint8_t addr[16];
-
-	if (wide->plen > narrow->plen)
-		return false;
-	memcpy(addr, narrow->addr, sizeof(addr));
-	text_mask(addr, wide->plen);
-	return !memcmp(addr, wide->addr, sizeof(addr));
-}
-
-void quota_inherit(struct state_prefix_rule *rules, size_t count)
-{
-	size_t around[129]; /* the prefixes that hold the one at hand, each within the one before */
-	size_t depth = 0;
-
-	qsort(rules, count, sizeof(*rules), by_prefix);
-	for (size_t i = 0; i < count; i++) {
-		struct sluice_prefix *p = &rules[i].prefix, *wide = NULL;
-
-		while (depth && !covers(&rules[around[depth - 1]].key, &rules[i].key))
-			depth--;
-		if (depth)
-			wide = &rules[around[depth - 1]].prefix;
-		if (!(p->own & SLUICE_PREFIX_OWN_CLASS)) {
-			p->class = wide ? wide->class : SLUICE_PREFIX_PLAIN;
-			p->action = wide ? wide->action : 0;
-			p->expires_ns = wide ? wide->expires_ns : 0;
-		}
-		if (!(p->own & SLUICE_PREFIX_OWN_QUOTA))
-			p->quota = wide ? wide->quota : 0;
-		if (!(p->own & SLUICE_PREFIX_OWN_PRIORITY))
-			p->priority = wide ? wide->priority : 0;
-		if (!(p->own & SLUICE_PREFIX_OWN_WEIGHT))
-			p->weight = wide ? wide->weight : 0;
-		if (depth < sizeof(around) / sizeof(around[0]))
-			around[depth++] = i;
-	}
 }

@@ -63,10 +63,19 @@ void quota_period(char *out, size_t len, uint64_t ns);
 
 void quota_of_text(struct quota_def *out, const struct sluice_quota_text *text);
 
-/* The register: the pinned quota_texts, by id. */
+#define QUOTA_BUCKETS 4096
+
+/*
+ * The register: the pinned quota_texts, by id, and an index to find a definition by. Who writes
+ * `text` by itself calls quota_book_index() behind it.
+ */
 struct quota_book {
 	struct sluice_quota_text text[SLUICE_QUOTAS_MAX];
+	uint16_t first[QUOTA_BUCKETS]; /* id; 0: none */
+	uint16_t next[SLUICE_QUOTAS_MAX];
 };
+
+void quota_book_index(struct quota_book *book);
 
 /*
  * The id of a definition in its scope (enum sluice_quota_scope; name NULL where it has none). Where
@@ -76,12 +85,5 @@ struct quota_book {
  */
 uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
 		       const char *name, bool manual, const bool *used, bool *fresh, bool *taken);
-
-/*
- * Copies to every prefix what a shorter one says of class, quota or weight where nothing was said
- * of this one. Sorts `rules` by address and length.
- */
-struct state_prefix_rule;
-void quota_inherit(struct state_prefix_rule *rules, size_t count);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include <sluice/abi.h>
 #include "quota.h"
+#include "text.h"
 
 #define PRIORITY_VALUES_MAX 16
 #define PRIORITY_VALUE_MAX  64 /* bytes of a header's value, its zero included */
@@ -58,5 +59,16 @@ struct service {
 	uint32_t model_id; /* of the default model */
 	uint16_t quota_id; /* 0: none */
 };
+
+/* The client that an address is at the service. A key stays. */
+void service_client(const struct service *service, const struct text_subject *subject,
+		    struct sluice_client *client);
+/*
+ * All clients that an address is, at one service or another, each once: those that a word about it
+ * has to name. At most SLUICE_SERVICES_MAX, at least one.
+ */
+size_t service_clients(const struct service *services, size_t count,
+		       const struct text_subject *subject,
+		       struct sluice_client out[SLUICE_SERVICES_MAX]);
 
 #endif

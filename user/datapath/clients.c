@@ -121,53 +121,37 @@ struct sluice_holding datapath_held(struct datapath *d, const struct sluice_clie
 	return held;
 }
 
-struct class_list {
-	const struct datapath_priority *wanted;
-	size_t count;
-	struct sluice_client *stale;
-	size_t stale_count, capacity;
-	bool no_memory;
+int datapath_set_priority(struct datapath *d, const struct sluice_client *key, uint32_t class)
+{
+	return map_write(d->skel->maps.priorities, key, &class);
+}
+
+int datapath_clear_priority(struct datapath *d, const struct sluice_client *key)
+{
+	return map_delete(d->skel->maps.priorities, key);
+}
+
+struct priority_visitor {
+	void (*each)(void *arg, const struct sluice_client *key, uint32_t class);
+	void *arg;
 };
 
-static int by_key(const void *a, const void *b)
+static void visit_priority(void *arg, const void *key, const void *value)
 {
-	return memcmp(a, b,
-		      sizeof(struct sluice_client)); /* a datapath_priority begins with its key */
+	const struct priority_visitor *v = arg;
+	uint32_t class;
+
+	memcpy(&class, value, sizeof(class));
+	v->each(v->arg, key, class);
 }
 
-static void note_stale(void *arg, const void *key, const void *value)
+int datapath_each_priority(struct datapath *d,
+			   void (*each)(void *arg, const struct sluice_client *key, uint32_t class),
+			   void *arg)
 {
-	struct class_list *list = arg;
-	void *stale;
+	struct priority_visitor v = {each, arg};
 
-	if (list->count && bsearch(key, list->wanted, list->count, sizeof(*list->wanted), by_key))
-		return;
-	stale = list_grow(list->stale, list->stale_count, &list->capacity, sizeof(*list->stale));
-	if (!stale) {
-		list->no_memory = true;
-		return;
-	}
-	list->stale = stale;
-	memcpy(&list->stale[list->stale_count++], key, sizeof(*list->stale));
-}
-
-int datapath_set_priorities(struct datapath *d, struct datapath_priority *list, size_t count)
-{
-	struct class_list stale = {.wanted = list, .count = count};
-	const struct bpf_map *map = d->skel->maps.priorities;
-	int err = 0;
-
-	if (count)
-		qsort(list, count, sizeof(*list), by_key);
-	for (size_t i = 0; i < count && !err; i++)
-		err = map_write(map, &list[i].key, &list[i].class);
-	if (err)
-		return err;
-	err = map_each(d, map, note_stale, &stale);
-	for (size_t i = 0; i < stale.stale_count; i++)
-		bpf_map_delete_elem(map_fd(map), &stale.stale[i]);
-	free(stale.stale);
-	return err ? err : map_read_result(map, stale.no_memory ? -ENOMEM : 0);
+	return map_each(d, d->skel->maps.priorities, visit_priority, &v);
 }
 
 bool datapath_get_priority(struct datapath *d, const struct sluice_client *key, uint32_t *class)

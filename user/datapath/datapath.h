@@ -172,12 +172,12 @@ int datapath_each_client(struct datapath *d,
 			 void *arg);
 struct sluice_holding datapath_held(struct datapath *d, const struct sluice_client_flag_key *key);
 
-/* Makes `priorities` exactly this; sorts the list. */
-struct datapath_priority {
-	struct sluice_client key;
-	uint32_t class;
-};
-int datapath_set_priorities(struct datapath *d, struct datapath_priority *list, size_t count);
+/* The class of an API key, or of a header's value. */
+int datapath_set_priority(struct datapath *d, const struct sluice_client *key, uint32_t class);
+int datapath_clear_priority(struct datapath *d, const struct sluice_client *key); /* -ENOENT */
+int datapath_each_priority(struct datapath *d,
+			   void (*each)(void *arg, const struct sluice_client *key, uint32_t class),
+			   void *arg);
 bool datapath_get_priority(struct datapath *d, const struct sluice_client *key, uint32_t *class);
 /* The key of a value of a service's priority header. */
 int datapath_header_key(struct datapath *d, uint32_t service, const char *value,

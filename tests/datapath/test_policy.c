@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The daemon's policy in the real maps: every write to a map is counted where the library is
+ * called. A command writes what it changes and nothing else; what is written survives the daemon;
+ * a change that the kernel refuses half way leaves the maps as they were.
+ */
+#include "sandbox.h"
+
+#include "core/text.h"
+#include "daemon/daemon.h"
+
+#define PREFIXES 200
+
+/* ---- every write to a map ---- */
+
+static struct {
+	int prefixes, client_flags, client_quotas; /* file descriptors; -1: not looked at */
+	unsigned prefix_writes, flag_writes, quota_writes, all;
+	unsigned fail_at; /* the write to any map that fails, counted from 1; 0: none */
+} maps = {-1, -1, -1, 0, 0, 0, 0, 0};
+
+int __real_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+int __real_bpf_map_delete_elem(int fd, const void *key);
+int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+int __wrap_bpf_map_delete_elem(int fd, const void *key);
+
+static bool count_write(int fd)
+{
+	maps.prefix_writes += fd == maps.prefixes;
+	maps.flag_writes += fd == maps.client_flags;
+	maps.quota_writes += fd == maps.client_quotas;
+	return ++maps.all == maps.fail_at;
+}
+
+int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
+{
+	return count_write(fd) ? -EIO : __real_bpf_map_update_elem(fd, key, value, flags);
+}
+
+int __wrap_bpf_map_delete_elem(int fd, const void *key)
+{
+	return count_write(fd) ? -EIO : __real_bpf_map_delete_elem(fd, key);
+}
+
+static void count_anew(void)
+{
+	maps.prefix_writes = maps.flag_writes = maps.quota_writes = maps.all = 0;
+}
+
+static void assert_writes(unsigned prefixes, unsigned all)
+{
+	assert_int_equal(maps.prefix_writes, prefixes);
+	assert_int_equal(maps.all, all);
+}
+
+/* ---- a daemon as far as its policy goes ---- */
+
+static struct daemon *daemon_;
+static char err[512];
+
+static struct sluice_prefix_key prefix_key(const char *text)
+{
+	struct sluice_prefix_key key = {0};
+	struct text_network net;
+
+	assert_int_equal(text_parse_network(text, &net), 0);
+	key.plen = net.plen;
+	memcpy(key.addr, net.addr, sizeof(key.addr));
+	return key;
+}
+
+static struct quota_def quota(const char *text)
+{
+	struct quota_def def;
+
+	assert_int_equal(quota_parse(&def, text, err, sizeof(err)), 0);
+	return def;
+}
+
+/* The file: weights of /16s, and in each a /24 that has a class of priority. */
+static struct desired_part some_file(double weight)
+{
+	struct service service = {.wildcard = true,
+				  .port = 8000,
+				  .model = "default",
+				  .action = SLUICE_ACTION_REPLY,
+				  .mode = SLUICE_MODE_ENFORCE,
+				  .has_quota = true,
+				  .quota = quota("requests=100/1s")};
+	struct desired_part file;
+	char text[64];
+
+	desired_part_init(&file);
+	file.services = malloc(sizeof(service));
+	memcpy(file.services, &service, sizeof(service));
+	file.service_count = 1;
+	for (unsigned i = 0; i < PREFIXES; i++) {
+		struct desired_prefix wide = {.own = SLUICE_PREFIX_OWN_WEIGHT,
+					      .weight = (uint16_t)(weight * SLUICE_WEIGHT_ONE)};
+		struct desired_prefix narrow = {.own = SLUICE_PREFIX_OWN_PRIORITY, .priority = 2};
+
+		snprintf(text, sizeof(text), "10.%u.0.0/16", i);
+		wide.key = prefix_key(text);
+		snprintf(text, sizeof(text), "10.%u.1.0/24", i);
+		narrow.key = prefix_key(text);
+		assert_int_equal(table_add(&file.prefixes, &wide), 0);
+		assert_int_equal(table_add(&file.prefixes, &narrow), 0);
+	}
+	assert_int_equal(desired_part_sort(&file), 0);
+	return file;
+}
+
+static int load(struct desired_part file)
+{
+	struct daemon *d = daemon_;
+	struct desired *next;
+	int ret = build_policy(d, &file, &d->manual, &d->controller, &next, err, sizeof(err));
+
+	if (!ret)
+		ret = put_in_force(d, next, &file, &d->manual, err, sizeof(err));
+	if (ret)
+		desired_part_free(&file);
+	return ret;
+}
+
+static struct daemon *started(double weight)
+{
+	static const struct controller_targets none = {.max_in_flight = -1};
+	struct daemon *d = calloc(1, sizeof(*d));
+
+	daemon_ = d;
+	commands.arg = d;
+	d->datapath = opened();
+	controller_init(&d->controller, &none, true);
+	controller_learn(&d->controller, "default", 0);
+	adopt_models(d);
+	assert_int_equal(adopt_policy(d, err, sizeof(err)), 0);
+	maps.prefixes = map_fd(d->datapath->skel->maps.client_prefixes);
+	maps.client_flags = map_fd(d->datapath->skel->maps.client_flags);
+	maps.client_quotas = map_fd(d->datapath->skel->maps.client_quotas);
+	count_anew();
+	if (load(some_file(weight)))
+		fail_msg("%s", err);
+	return d;
+}
+
+/* As one that was killed. */
+static void killed(struct daemon *d)
+{
+	closed(d->datapath);
+	desired_part_free(&d->file);
+	desired_part_free(&d->manual);
+	desired_free(d->desired);
+	free(d);
+}
+
+static struct sluice_prefix held(const char *text)
+{
+	const struct sluice_prefix_key key = prefix_key(text);
+	struct sluice_prefix value = {0};
+
+	/* A trie gives the longest that it has; asked for a prefix that it holds, that one. */
+	assert_int_equal(bpf_map_lookup_elem(maps.prefixes, &key, &value), 0);
+	return value;
+}
+
+static int block(const char *text)
+{
+	const struct sluice_prefix_key key = prefix_key(text);
+	const struct sluice_prefix prefix = {.class = SLUICE_PREFIX_BLOCKED};
+
+	count_anew();
+	return commands.set_prefix(daemon_, &key, &prefix, err, sizeof(err));
+}
+
+static int weigh(const char *text, double weight)
+{
+	const struct sluice_prefix_key key = prefix_key(text);
+
+	count_anew();
+	return commands.set_weight(daemon_, &key, (uint16_t)(weight * SLUICE_WEIGHT_ONE), err,
+				   sizeof(err));
+}
+
+static struct text_subject subject_of(const char *text)
+{
+	struct text_subject subject;
+
+	assert_int_equal(text_parse_subject(text, &subject), 0);
+	return subject;
+}
+
+static int give_quota(const char *text, const char *words)
+{
+	const struct text_subject subject = subject_of(text);
+	const struct quota_def def = quota(words);
+
+	count_anew();
+	return commands.set_quota(daemon_, &subject, SLUICE_MODEL_ALL, &def, err, sizeof(err));
+}
+
+/* ---- tests ---- */
+
+static void a_command_writes_the_prefix_and_what_inherits_from_it(void **state)
+{
+	struct daemon *d = started(2);
+	const struct sluice_prefix_key key = prefix_key("10.7.0.0/16");
+	const struct text_subject subject = subject_of("10.7.0.0/16");
+
+	assert_int_equal(maps.prefix_writes, 2 * PREFIXES);
+	count_anew();
+	assert_int_equal(load(some_file(2)), 0);
+	assert_writes(0, 0);
+
+	assert_int_equal(block("10.7.0.0/16"), 0);
+	assert_writes(2, 2);
+	assert_int_equal(held("10.7.1.0/24").class, SLUICE_PREFIX_BLOCKED);
+	assert_int_equal(held("10.8.1.0/24").class, SLUICE_PREFIX_PLAIN);
+	assert_int_equal(block("10.7.0.0/16"), 0);
+	assert_writes(0, 0);
+	assert_int_equal(block("10.7.1.0/24"), 0);
+	assert_writes(1, 1);
+	assert_int_equal(block("10.7.1.128/25"), 0);
+	assert_writes(1, 1);
+	assert_int_equal(held("10.7.1.128/25").weight, 2 * SLUICE_WEIGHT_ONE);
+
+	/* A weight that there is already; one that is new makes a quota: four texts of refusals
+	 * at most, what is counted with, what is known of it, and where it is found. */
+	assert_int_equal(weigh("10.9.0.0/16", 2), 0);
+	assert_writes(1, 1);
+	assert_int_equal(weigh("10.9.0.0/16", 3), 0);
+	assert_int_equal(maps.prefix_writes, 2);
+	assert_in_range(maps.all, 2, 2 + 7);
+	assert_int_equal(weigh("10.8.0.0/16", 3), 0);
+	assert_writes(2, 2);
+
+	assert_int_equal(give_quota("10.8.0.0/16", "requests=5/1s"), 0);
+	assert_int_equal(maps.prefix_writes, 2);
+	assert_int_equal(give_quota("10.10.0.0/16", "requests=5/1s"), 0);
+	assert_writes(2, 2);
+	assert_int_equal(give_quota("10.10.1.77", "requests=5/1s"), 0);
+	assert_int_equal(maps.quota_writes, 1);
+	assert_int_equal(maps.prefix_writes, 0);
+
+	/* And back. */
+	count_anew();
+	assert_int_equal(commands.clear_prefix(d, &key, err, sizeof(err)), 0);
+	assert_writes(1, 1);
+	assert_int_equal(held("10.7.0.0/16").class, SLUICE_PREFIX_PLAIN);
+	assert_int_equal(held("10.7.1.0/24").class, SLUICE_PREFIX_BLOCKED);
+	count_anew();
+	assert_int_equal(commands.clear_quota(d, &subject, SLUICE_MODEL_ALL, err, sizeof(err)),
+			 -ENOENT);
+	assert_string_equal(
+		err, "its quota is the configuration's: change it there, or set another over it");
+	assert_writes(0, 0);
+	killed(d);
+}
+
+static void what_was_set_manually_is_read_from_the_pins_and_outlives_a_reload(void **state)
+{
+	struct daemon *d = started(2);
+	const struct text_subject subject = subject_of("10.9.0.0/16");
+	const struct sluice_client_flag_key client = {.client = subject_of("11.0.0.1").client};
+	const struct sluice_client_flag flag = {.reason = SLUICE_REASON_CLIENT_BLOCKED};
+
+	assert_int_equal(block("10.7.0.0/16"), 0);
+	assert_int_equal(weigh("10.9.0.0/16", 3), 0);
+	assert_int_equal(give_quota("10.9.0.0/16", "requests=5/1s"), 0);
+	assert_int_equal(give_quota("10.9.3.3", "requests=5/1s"), 0);
+	assert_int_equal(commands.set_client(d, &client, &flag, err, sizeof(err)), 0);
+	killed(d);
+
+	d = started(2);
+	/* Only texts, which another version may word otherwise, and no entry. */
+	assert_int_equal(maps.prefix_writes + maps.flag_writes + maps.quota_writes, 0);
+	assert_int_equal(d->manual.prefixes.count, 2);
+	assert_int_equal(d->manual.client_quotas.count, 1);
+	assert_int_equal(d->manual.rules.count, 1);
+
+	count_anew();
+	assert_int_equal(load(some_file(4)), 0);
+	assert_int_equal(maps.prefix_writes, 2 * (PREFIXES - 1));
+	assert_int_equal(held("10.9.1.0/24").weight, 3 * SLUICE_WEIGHT_ONE);
+	assert_int_equal(held("10.7.1.0/24").weight, 4 * SLUICE_WEIGHT_ONE);
+	assert_int_equal(held("10.7.1.0/24").class, SLUICE_PREFIX_BLOCKED);
+
+	/* Cleared, the file's holds again. */
+	count_anew();
+	assert_int_equal(commands.clear_quota(d, &subject, SLUICE_MODEL_ALL, err, sizeof(err)), 0);
+	assert_int_equal(maps.prefix_writes, 2);
+	assert_int_equal(held("10.9.1.0/24").weight, 4 * SLUICE_WEIGHT_ONE);
+	assert_int_equal(held("10.9.1.0/24").quota, 0);
+	killed(d);
+}
+
+/* What the maps of policy hold, for comparing. */
+static struct desired *picture_of(struct daemon *d)
+{
+	struct daemon copy = {.datapath = d->datapath};
+
+	assert_int_equal(adopt_policy(&copy, err, sizeof(err)), 0);
+	desired_part_free(&copy.manual);
+	return copy.desired;
+}
+
+static void assert_same_entries(const struct table *a, const struct table *b, size_t size)
+{
+	assert_int_equal(a->count, b->count);
+	for (size_t i = 0; i < a->count; i++)
+		assert_memory_equal(table_at(a, i), table_at(b, i), size);
+}
+
+static void a_change_that_fails_at_any_write_leaves_the_maps_as_they_were(void **state)
+{
+	struct daemon *d = started(2);
+	const struct sluice_prefix_key key = prefix_key("10.11.0.0/16");
+	struct desired *before, *now;
+	unsigned writes, failed = 0, at;
+
+	assert_int_equal(weigh("10.9.0.0/16", 3), 0);
+	before = picture_of(d);
+	count_anew();
+	assert_int_equal(load(some_file(5)), 0);
+	writes = maps.all;
+	assert_in_range(writes, 2 * (PREFIXES - 1), 3 * PREFIXES);
+	assert_int_equal(load(some_file(2)), 0);
+
+	/* The quota of weight 5 is known by now: what is left to write are entries. */
+	for (at = 1; at < writes - 8; at += 1 + at / 8) {
+		count_anew();
+		maps.fail_at = at;
+		assert_int_equal(load(some_file(5)), -EIO);
+		assert_non_null(strstr(err, "cannot be written"));
+		assert_null(strstr(err, "taken back"));
+		maps.fail_at = 0;
+		failed++;
+		now = picture_of(d);
+		assert_same_entries(&now->prefixes, &before->prefixes,
+				    sizeof(struct state_prefix_rule));
+		assert_same_entries(&now->weighted, &before->weighted,
+				    sizeof(struct desired_weighted));
+		desired_free(now);
+		/* The state is that of the maps, so the next command is as small as ever. */
+		assert_int_equal(block("10.11.0.0/16"), 0);
+		assert_writes(2, 2);
+		assert_int_equal(commands.clear_prefix(d, &key, err, sizeof(err)), 0);
+	}
+	assert_in_range(failed, 20, writes);
+	desired_free(before);
+	killed(d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		sandbox_test(a_command_writes_the_prefix_and_what_inherits_from_it),
+		sandbox_test(what_was_set_manually_is_read_from_the_pins_and_outlives_a_reload),
+		sandbox_test(a_change_that_fails_at_any_write_leaves_the_maps_as_they_were),
+	};
+
+	return sandbox_main("policy", tests);
+}

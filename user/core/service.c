@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which client an address is at a service: services may cut addresses to other lengths. */
+#include "core/service.h"
+
+#include <string.h>
+
+#include "core/text.h"
+
+void service_client(const struct service *s, const struct text_subject *subject,
+		    struct sluice_client *client)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	uint8_t plen;
+
+	*client = subject->client;
+	if (client->kind != SLUICE_CLIENT_ADDRESS || !s->identity.plen6)
+		return;
+	plen = memcmp(subject->addr, mapped, sizeof(mapped)) ? s->identity.plen6
+							     : (uint8_t)(96 + s->identity.plen4);
+	/* What was typed with a length of its own is at most that. */
+	if (!subject->note && client->plen < plen)
+		return;
+	memcpy(client->addr, subject->addr, sizeof(client->addr));
+	client->plen = plen;
+	text_mask(client->addr, client->plen);
+}
+
+size_t service_clients(const struct service *services, size_t count,
+		       const struct text_subject *subject,
+		       struct sluice_client out[SLUICE_SERVICES_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count && i < SLUICE_SERVICES_MAX; i++) {
+		bool known = false;
+
+		service_client(&services[i], subject, &out[n]);
+		for (size_t k = 0; k < n && !known; k++)
+			known = !memcmp(&out[k], &out[n], sizeof(out[n]));
+		n += !known;
+	}
+	if (!n)
+		out[n++] = subject->client;
+	return n;
+}

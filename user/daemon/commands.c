@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The commands of the control socket. A command about a client or a prefix copies the manual part,
+ * changes one entry of the copy, and puts the state that follows in force. So a command writes only
+ * what it changes, and a command that fails changes nothing.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/daemon.h"
+
+#define DRAIN_NS 10000000000ULL /* tombstones after `detach` */
+
+static int refused(int ret, char *err, size_t err_len)
+{
+	if (ret)
+		snprintf(err, err_len, "%s", datapath_error());
+	return ret;
+}
+
+static int op_set(void *arg, const char *model, const char *const *pairs, size_t count, char *err,
+		  size_t err_len)
+{
+	struct daemon *d = arg;
+	struct controller_targets before = d->controller.all;
+	int ret = controller_set_all(&d->controller, model, pairs, count, err, err_len);
+
+	if (ret)
+		return ret;
+	if (before.action != d->controller.all.action || before.mode != d->controller.all.mode) {
+		struct desired_part manual;
+
+		ret = desired_part_copy(&manual, &d->manual);
+		manual.action = d->controller.all.action;
+		manual.mode = d->controller.all.mode;
+		ret = change_manual(d, ret, &manual, err, err_len);
+		if (ret) {
+			d->controller.all = before;
+			return ret;
+		}
+	}
+	show_config(d);
+	look_at_the_clock(d);
+	look(d);
+	return refused(write_flags(d, false), err, err_len);
+}
+
+/* ---- rules about clients and prefixes ---- */
+
+static int op_set_client(void *arg, const struct sluice_client_flag_key *key,
+			 const struct sluice_client_flag *flag, char *err, size_t err_len)
+{
+	const struct state_client_rule rule = {*key, *flag};
+	struct daemon *d = arg;
+	struct desired_part manual;
+	int ret = desired_part_copy(&manual, &d->manual);
+
+	if (!ret)
+		ret = table_put(&manual.rules, &rule);
+	return change_manual(d, ret, &manual, err, err_len);
+}
+
+static int op_clear_client(void *arg, const struct sluice_client_flag_key *key, char *err,
+			   size_t err_len)
+{
+	struct daemon *d = arg;
+	struct desired_part manual;
+	int ret = desired_part_copy(&manual, &d->manual);
+
+	if (!ret && !table_drop(&manual.rules, key)) {
+		snprintf(err, err_len, "client_flags has no such entry");
+		ret = -ENOENT;
+	}
+	return change_manual(d, ret, &manual, err, err_len);
+}
+
+static int op_set_prefix(void *arg, const struct sluice_prefix_key *key,
+			 const struct sluice_prefix *prefix, char *err, size_t err_len)
+{
+	const struct desired_prefix class = {
+		.key = *key,
+		.own = SLUICE_PREFIX_OWN_CLASS,
+		.class = prefix->class,
+		.action = prefix->action,
+		.expires_ns = prefix->expires_ns,
+	};
+	struct daemon *d = arg;
+	struct desired_part manual;
+	int ret = desired_part_copy(&manual, &d->manual);
+
+	if (!ret)
+		ret = desired_set_prefix(&manual, &class);
+	return change_manual(d, ret, &manual, err, err_len);
+}
+
+static int op_clear_prefix(void *arg, const struct sluice_prefix_key *key, char *err,
+			   size_t err_len)
+{
+	struct daemon *d = arg;
+	struct desired_part manual;
+	int ret = desired_part_copy(&manual, &d->manual);
+
+	if (!ret)
+		ret = desired_clear_prefix(&manual, key, SLUICE_PREFIX_OWN_CLASS);
+	if (ret == -ENOENT)
+		snprintf(err, err_len, "client_prefixes has no such entry");
+	return change_manual(d, ret, &manual, err, err_len);
+}
+
+/* ---- quotas and weights ---- */
+
+static int op_set_quota(void *arg, const struct text_subject *subject, uint32_t model,
+			const struct quota_def *def, char *err, size_t err_len)
+{
+	const struct desired_client_quota quota = {
+		.key = {.client = subject->client, .model = model}, .quota = *def};
+	const struct desired_prefix prefix = {
+		.key = subject->prefix, .own = SLUICE_PREFIX_OWN_QUOTA, .quota = *def};
+	struct daemon *d = arg;
+	struct desired_part manual;
+	int ret = desired_part_copy(&manual, &d->manual);
+
+	if (!ret)
+		ret = subject->one ? table_put(&manual.client_quotas, &quota)
+				   : desired_set_prefix(&manual, &prefix);
+	return change_manual(d, ret, &manual, err, err_len);
+}
+
+static int op_set_weight(void *arg, const struct sluice_prefix_key *key, uint16_t weight, char *err,
+			 size_t err_len)
+{
+	const struct desired_prefix prefix = {
+		.key = *key, .own = SLUICE_PREFIX_OWN_WEIGHT, .weight = weight};
+	struct daemon *d = arg;
+	struct desired_part manual;
+	int ret = desired_check_weight(d->desired, weight, err, err_len);
+
+	if (ret)
+		return ret;
+	ret = desired_part_copy(&manual, &d->manual);
+	if (!ret)
+		ret = desired_set_prefix(&manual, &prefix);
+	return change_manual(d, ret, &manual, err, err_len);
+}
+
+struct subject {
+	const struct sluice_client *client;
+	uint32_t model; /* SLUICE_MODEL_ALL: whatever the model */
+};
+
+static bool is_about(const struct desired_client_quota *q, const struct subject *subject)
+{
+	return !memcmp(&q->key.client, subject->client, sizeof(q->key.client)) &&
+	       (subject->model == SLUICE_MODEL_ALL || q->key.model == subject->model);
+}
+
+static bool is_about_others(const void *item, const void *arg)
+{
+	return !is_about(item, arg);
+}
+
+static bool has_client_quota(const struct desired_part *part, const struct subject *subject)
+{
+	for (size_t i = 0; i < part->client_quotas.count; i++)
+		if (is_about(table_at(&part->client_quotas, i), subject))
+			return true;
+	return false;
+}
+
+static bool has_prefix_field(const struct desired_part *part, const struct sluice_prefix_key *key,
+			     uint8_t what)
+{
+	const struct desired_prefix *p = desired_find_prefix(part, key);
+
+	return p && p->own & what;
+}
+
+/* The file's quota and weight hold again. */
+static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_t model, char *err,
+			  size_t err_len)
+{
+	const uint8_t what = SLUICE_PREFIX_OWN_QUOTA | SLUICE_PREFIX_OWN_WEIGHT;
+	const struct subject client = {&subject->client, model};
+	bool prefix = subject->client.kind == SLUICE_CLIENT_ADDRESS && model == SLUICE_MODEL_ALL;
+	struct daemon *d = arg;
+	struct desired_part manual;
+	bool of_file, cleared = false;
+	int ret = desired_part_copy(&manual, &d->manual);
+
+	of_file = (subject->one && has_client_quota(&d->file, &client)) ||
+		  (prefix && has_prefix_field(&d->file, &subject->prefix, what));
+	if (!ret && subject->one && has_client_quota(&manual, &client)) {
+		table_filter(&manual.client_quotas, is_about_others, &client);
+		cleared = true;
+	}
+	if (!ret && prefix && !desired_clear_prefix(&manual, &subject->prefix, what))
+		cleared = true;
+	if (!ret && !cleared) {
+		snprintf(
+			err, err_len,
+			of_file ? "its quota is the configuration's: change it there, or set another over it"
+				: "no quota was set for it manually (`sluicectl quota show` lists them)");
+		ret = -ENOENT;
+	}
+	return change_manual(d, ret, &manual, err, err_len);
+}
+
+/* ---- the daemon itself ---- */
+
+static int op_detach(void *arg, char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+	int ret = d->state.detaching ? 0 : datapath_stop(d->datapath);
+
+	if (ret)
+		return refused(ret, err, err_len);
+	if (!d->state.detaching) {
+		look_at_the_clock(d);
+		d->drain_until_ns = d->state.now_ns + DRAIN_NS;
+		d->state.detaching = true;
+		say("detaching: no new refusals, waiting for the open ones to end");
+	}
+	return 0;
+}
+
+struct control_ops commands = {
+	.refresh = refresh,
+	.set = op_set,
+	.set_client = op_set_client,
+	.clear_client = op_clear_client,
+	.set_prefix = op_set_prefix,
+	.clear_prefix = op_clear_prefix,
+	.set_quota = op_set_quota,
+	.set_weight = op_set_weight,
+	.clear_quota = op_clear_quota,
+	.reload = reload,
+	.detach = op_detach,
+};

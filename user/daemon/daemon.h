@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The daemon's one struct, and what its files offer each other. Everything runs in one thread, the
+ * loop of sluiced.c. The loop or the control socket calls a function here, and it returns soon;
+ * what takes long calls on_alive() at each step.
+ */
+#ifndef SLUICE_DAEMON_H
+#define SLUICE_DAEMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "config/config.h"
+#include "control/control.h"
+#include "core/active.h"
+#include "core/controller.h"
+#include "core/state.h"
+#include "datapath/datapath.h"
+#include "desired/desired.h"
+#include "metrics/metrics.h"
+
+#define TICK_NS        100000000ULL
+#define TICKS_A_SECOND 10
+#define LOG_LINES      10 /* a second, of what clients or a failing kernel can make us say */
+
+/* An array that grows; its items are handed to the state. */
+struct list {
+	void *items;
+	size_t count, capacity;
+};
+
+struct daemon {
+	struct config config;
+	char **argv;
+	int argc;
+	struct controller controller;
+	struct daemon_state state; /* what is shown */
+	struct datapath *datapath;
+	struct control *control;
+	struct metrics *metrics;
+
+	/* Policy: the two parts, and the state that the maps hold because of them. */
+	struct desired_part file, manual;
+	struct desired *desired;
+	uint64_t next_expiry_ns; /* of a manual entry; 0: none expires */
+
+	/* Flags. */
+	bool placed[SLUICE_MODELS_MAX]; /* in the kernel's model_ids */
+	bool dirty[SLUICE_MODELS_MAX];  /* had a sample since its flag was last looked at */
+	bool shut[SLUICE_MODELS_MAX];
+	struct active active; /* who wants something of each pool */
+
+	struct list counts, clients, client_rules, prefix_rules, client_quotas; /* of a snapshot */
+	uint64_t renewed_ns, maps_ns, drain_until_ns;
+	unsigned ticks, log_lines;
+	bool running;
+	int status;
+};
+
+/* log.c */
+/* One line on standard error. After log_never_wait() a line is dropped if nobody reads. */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_never_wait(void);
+/* say() as a handler of notices; arg is not used. */
+void on_notice(void *arg, const char *text);
+/* Sends one datagram to the socket that systemd named, if it started us. */
+void notify_systemd(const char *what);
+
+/* lease.c */
+uint64_t clock_ns(clockid_t id);
+void look_at_the_clock(struct daemon *d);
+void renew_lease(struct daemon *d);
+/* Renews the lease if it is time; called at each step of what takes long. arg: the daemon. */
+void on_alive(void *arg);
+
+/* snapshot.c */
+/* Brings parts (enum state_part) of the state up to date; arg: the daemon. */
+void refresh(void *arg, unsigned parts);
+/* Copies the global values to the state that is shown. */
+void show_config(struct daemon *d);
+
+/* lookup.c */
+/* Single look-ups in the kernel; start() sets its arg, the daemon. */
+extern struct state_lookup lookup;
+
+/* flags.c */
+/* Writes the flags that have changed, of all models or of those with a new sample. Returns the
+ * first error, after the other flags are written. */
+int write_flags(struct daemon *d, bool dirty_only);
+/* Writes one flag if it has changed. */
+int write_flag(struct daemon *d, uint32_t id);
+/* Policy adaptive: reports the load that the kernel holds to the controller. */
+void look(struct daemon *d);
+/* Handlers of the datapath; arg: the daemon. */
+void on_sample(void *arg, const struct sluice_sample *sample);
+void on_refusal(void *arg, const struct sluice_refusal *refusal);
+
+/* models.c */
+struct controller_targets targets_of(const struct config *config);
+/* Sets the targets and pools of all models as configured, and learns the names; quotas stay. 0, or
+ * -ENOSPC with a sentence in err: the table of names is full. */
+int configure_models(struct controller *c, const struct config *config, uint64_t now_ns, char *err,
+		     size_t len);
+/* Adopt the models and the flags of an earlier daemon. */
+void adopt_models(struct daemon *d);
+void adopt_flags(struct daemon *d);
+
+/* file_part.c */
+/* Fills *part, not initialised, from the configuration, with the model ids of `models`. 0 or -errno
+ * with a sentence in err. *part is to be freed in either case. */
+int file_part(struct daemon *d, const struct config *config, const struct controller *models,
+	      struct desired_part *part, char *err, size_t len);
+
+/* policy.c */
+/* Reads the state and its manual part from the pinned maps. 0 or -errno with a sentence in err. */
+int adopt_policy(struct daemon *d, char *err, size_t len);
+/*
+ * Puts the state that follows from another manual part in force, and keeps the part. On an error
+ * everything stays as it was, the reason is in err, and the part is freed. ret: an earlier error of
+ * the caller; then the part is freed and ret returned.
+ */
+int change_manual(struct daemon *d, int ret, struct desired_part *manual, char *err, size_t len);
+/* Puts `next`, built from these parts, in force. 0: the daemon owns all three. On an error `next`
+ * is freed, and the parts are still the caller's. */
+int put_in_force(struct daemon *d, struct desired *next, struct desired_part *file,
+		 struct desired_part *manual, char *err, size_t len);
+/* Builds the state that follows from two parts; writes nothing. */
+int build_policy(struct daemon *d, const struct desired_part *file,
+		 const struct desired_part *manual, const struct controller *models,
+		 struct desired **next, char *err, size_t len);
+/* Removes manual entries that have expired. The kernel ignores them already. */
+void expire_rules(struct daemon *d);
+
+/* commands.c */
+extern struct control_ops commands; /* their arg is the daemon */
+
+/* reload.c */
+/* Loads the configuration again; arg: the daemon. `done` is a sentence for the operator. On an
+ * error everything stays as it was, and the reason is in err. */
+int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len);
+
+#endif

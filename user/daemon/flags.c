@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Samples and flags. The controller gets what the kernel measures; its decision about a model goes
+ * into the model's flag, if it differs from the last one written.
+ */
+#include <string.h>
+
+#include "daemon/daemon.h"
+
+static bool publish_model(struct daemon *d, uint32_t id)
+{
+	if (id < SLUICE_MODEL_FIRST || d->placed[id] || d->controller.model[id].is_pool)
+		return true;
+	d->placed[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
+	return d->placed[id];
+}
+
+static void model_changed(struct daemon *d, uint32_t id, bool shut)
+{
+	const struct controller_model *m = &d->controller.model[id];
+	struct controller_targets t = controller_targets(&d->controller, id);
+	struct controller_reading r = controller_read(&d->controller, id, d->state.now_ns);
+
+	d->shut[id] = shut;
+	d->state.changed_ns[id] = d->state.now_ns;
+	d->state.changes[id]++;
+	control_model_changed(d->control, id);
+	if (d->log_lines++ >= LOG_LINES)
+		return;
+	if (!shut)
+		say("model %s opened", m->name);
+	else if (d->controller.all.policy == CONTROLLER_ADAPTIVE)
+		say("model %s stopped: what waits for a first token moves no more", m->name);
+	else if (r.reason == SLUICE_REASON_ITL)
+		say("model %s shut: itl %.1f ms over %.1f ms", m->name, r.itl_ms, t.itl_ms);
+	else
+		say("model %s shut: ttft %.0f ms over %.0f ms", m->name, r.ttft_ms, t.ttft_ms);
+}
+
+int write_flag(struct daemon *d, uint32_t id)
+{
+	struct sluice_model_flag flag;
+	bool open;
+	int ret = 0;
+
+	d->dirty[id] = false;
+	if (controller_flag(&d->controller, id, d->state.now_ns, &flag))
+		ret = datapath_set_flag(d->datapath, id, d->controller.model[id].name, &flag);
+	if (ret) {
+		d->controller.model[id].ever_written = false; /* so it is tried again */
+		if (d->log_lines++ < LOG_LINES)
+			say("cannot write the flag of model %s: %s", d->controller.model[id].name,
+			    datapath_error());
+		return ret;
+	}
+	/* Under policy adaptive a model may be shut by its admission, or its group's, while its
+	 * flag is open. */
+	open = controller_read(&d->controller, id, d->state.now_ns).open;
+	if (open == d->shut[id])
+		model_changed(d, id, !open);
+	return 0;
+}
+
+int write_flags(struct daemon *d, bool dirty_only)
+{
+	int ret = 0, first = 0;
+
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
+		if (!state_model_in_use(&d->state, id) || (dirty_only && !d->dirty[id]))
+			continue;
+		publish_model(d, id);
+		ret = write_flag(d, id);
+		first = first ? first : ret;
+	}
+	return first;
+}
+
+/* What a client counts for where the slots of a pool are shared. An API key is in no prefix. */
+static double weight_of(void *arg, const struct sluice_client *client)
+{
+	struct daemon *d = arg;
+	struct sluice_prefix prefix;
+
+	if (!d->desired->any_weight || client->kind != SLUICE_CLIENT_ADDRESS ||
+	    !datapath_get_prefix(d->datapath, client->addr, &prefix) || !prefix.weight)
+		return 1;
+	return (double)prefix.weight / SLUICE_WEIGHT_ONE;
+}
+
+/* The client came to the model's pool, whatever became of it. */
+static void note_client(struct daemon *d, const struct sluice_client *client, uint32_t model,
+			uint64_t at_ns)
+{
+	uint32_t pool = controller_pool(&d->controller, model);
+
+	if (d->controller.model[pool].adapting)
+		active_seen(&d->active, client, (uint16_t)pool, weight_of, d, at_ns);
+}
+
+void on_sample(void *arg, const struct sluice_sample *sample)
+{
+	struct daemon *d = arg;
+	uint32_t id = controller_sample(&d->controller, sample);
+
+	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = true;
+	d->dirty[controller_pool(&d->controller, id)] = true;
+	note_client(d, &sample->client, id, sample->time_ns);
+}
+
+void on_refusal(void *arg, const struct sluice_refusal *refusal)
+{
+	struct daemon *d = arg;
+
+	if (!refusal->at_syn && refusal->model < SLUICE_MODELS_MAX)
+		note_client(d, &refusal->client, refusal->model, refusal->time_ns);
+	if (d->control)
+		control_refusal(d->control, refusal);
+}
+
+void look(struct daemon *d)
+{
+	static double active[SLUICE_MODELS_MAX];
+
+	memset(active, 0, sizeof(active));
+	active_weights(&d->active, d->state.now_ns, active);
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
+		struct adaptive_view view = {0};
+		struct state_load load;
+
+		if (!d->controller.model[id].name[0])
+			continue;
+		if (controller_adapts(&d->controller, id) &&
+		    !datapath_get_load(d->datapath, id, d->state.now_ns, &load)) {
+			view = (struct adaptive_view){
+				.in_flight = load.in_flight,
+				.waiting = load.waiting,
+				.waiting_bytes = load.waiting_bytes,
+				.shadow_in_flight = load.shadow_in_flight,
+				.oldest_ns = load.oldest_ns,
+				.active_weight = active[id],
+				.admitted = load.admitted,
+				.ended = load.ended,
+			};
+			memcpy(view.refused, load.refused, sizeof(view.refused));
+		}
+		controller_look(&d->controller, id, &view, d->state.now_ns);
+	}
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The daemon's desired state. At start it is read from the pinned maps, once. From then on each
+ * change builds the next state and applies the difference through the datapath. Nothing else writes
+ * the policy maps.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/daemon.h"
+
+/* ---- the datapath as the target of operations ---- */
+
+static int forget(void *arg, uint32_t id)
+{
+	on_alive(arg);
+	return datapath_forget_budgets(((struct daemon *)arg)->datapath, id);
+}
+
+static int set_quota(void *arg, uint32_t id, const struct sluice_quota_text *text)
+{
+	struct sluice_quota value;
+	struct quota_def def;
+
+	on_alive(arg);
+	quota_of_text(&def, text);
+	quota_value(&value, &def);
+	return datapath_set_quota(((struct daemon *)arg)->datapath, id, &value, text);
+}
+
+static int set_weighted(void *arg, const struct sluice_weighted_key *key, const uint32_t *id)
+{
+	struct datapath *dp = ((struct daemon *)arg)->datapath;
+
+	on_alive(arg);
+	return id ? datapath_set_weighted(dp, key, *id) : datapath_clear_weighted(dp, key);
+}
+
+/* The quota of a model is a field of its flag. */
+static int set_model_quota(void *arg, uint32_t model, uint32_t id)
+{
+	struct daemon *d = arg;
+
+	d->controller.model[model].quota = (uint16_t)id;
+	return write_flag(d, model);
+}
+
+static int set_client_quota(void *arg, const struct sluice_client_flag_key *key, const uint32_t *id)
+{
+	struct datapath *dp = ((struct daemon *)arg)->datapath;
+
+	on_alive(arg);
+	return id ? datapath_set_client_quota(dp, key, *id) : datapath_clear_client_quota(dp, key);
+}
+
+static int set_rule(void *arg, const struct sluice_client_flag_key *key,
+		    const struct sluice_client_flag *flag)
+{
+	struct datapath *dp = ((struct daemon *)arg)->datapath;
+
+	on_alive(arg);
+	return flag ? datapath_set_client(dp, key, flag) : datapath_clear_client(dp, key);
+}
+
+static int set_prefix(void *arg, const struct sluice_prefix_key *key,
+		      const struct sluice_prefix *prefix)
+{
+	struct datapath *dp = ((struct daemon *)arg)->datapath;
+
+	on_alive(arg);
+	return prefix ? datapath_set_prefix(dp, key, prefix) : datapath_clear_prefix(dp, key);
+}
+
+static int set_priority(void *arg, const struct sluice_client *key, const uint32_t *class)
+{
+	struct datapath *dp = ((struct daemon *)arg)->datapath;
+
+	on_alive(arg);
+	return class ? datapath_set_priority(dp, key, *class) : datapath_clear_priority(dp, key);
+}
+
+static int set_services(void *arg, const struct service *services, size_t count)
+{
+	on_alive(arg);
+	return datapath_set_services(((struct daemon *)arg)->datapath, services, count);
+}
+
+static const char *why(void *arg)
+{
+	return datapath_error();
+}
+
+static struct desired_target target_of(struct daemon *d)
+{
+	return (struct desired_target){
+		.arg = d,
+		.forget = forget,
+		.quota = set_quota,
+		.weighted = set_weighted,
+		.model_quota = set_model_quota,
+		.client_quota = set_client_quota,
+		.rule = set_rule,
+		.prefix = set_prefix,
+		.priority = set_priority,
+		.services = set_services,
+		.error = why,
+	};
+}
+
+/* ---- the pinned maps of an earlier daemon ---- */
+
+static void adopt_quota(void *arg, uint32_t id, const struct sluice_quota_text *text)
+{
+	((struct desired *)arg)->quotas.text[id] = *text;
+}
+
+static void adopt_weighted(void *arg, const struct sluice_weighted_key *key, uint32_t id)
+{
+	table_add(&((struct desired *)arg)->weighted, &(struct desired_weighted){*key, id});
+}
+
+static void adopt_client_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t id)
+{
+	table_add(&((struct desired *)arg)->client_quotas, &(struct state_client_quota){*key, id});
+}
+
+static void adopt_rule(void *arg, const struct sluice_client_flag_key *key,
+		       const struct sluice_client_flag *flag)
+{
+	table_add(&((struct desired *)arg)->rules, &(struct state_client_rule){*key, *flag});
+}
+
+static void adopt_prefix(void *arg, const struct sluice_prefix_key *key,
+			 const struct sluice_prefix *prefix)
+{
+	table_add(&((struct desired *)arg)->prefixes, &(struct state_prefix_rule){*key, *prefix});
+}
+
+static void adopt_priority(void *arg, const struct sluice_client *key, uint32_t class)
+{
+	table_add(&((struct desired *)arg)->priorities, &(struct desired_priority){*key, class});
+}
+
+static int adopt_maps(struct daemon *d, struct desired *found)
+{
+	int ret = datapath_each_quota(d->datapath, adopt_quota, found);
+
+	if (!ret)
+		ret = datapath_each_weighted(d->datapath, adopt_weighted, found);
+	if (!ret)
+		ret = datapath_each_client_quota(d->datapath, adopt_client_quota, found);
+	if (!ret)
+		ret = datapath_each_client_flag(d->datapath, adopt_rule, found);
+	if (!ret)
+		ret = datapath_each_prefix(d->datapath, adopt_prefix, found);
+	if (!ret)
+		ret = datapath_each_priority(d->datapath, adopt_priority, found);
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX && !ret; id++)
+		if (d->controller.model[id].quota)
+			table_add(&found->model_quotas,
+				  &(struct desired_model_id){id, d->controller.model[id].quota});
+	return ret;
+}
+
+int adopt_policy(struct daemon *d, char *err, size_t len)
+{
+	struct desired *found = desired_new();
+	int ret = found ? adopt_maps(d, found) : -ENOMEM;
+
+	if (ret && found)
+		snprintf(err, len, "%s", datapath_error());
+	if (!ret)
+		ret = desired_adopt(found);
+	if (!ret)
+		ret = desired_manual_part(found, &d->manual);
+	if (ret == -ENOMEM)
+		snprintf(err, len, "out of memory");
+	if (ret) {
+		desired_free(found);
+		return ret;
+	}
+	d->desired = found;
+	desired_expire(&d->manual, d->state.now_ns);
+	return 0;
+}
+
+/* ---- changes ---- */
+
+int build_policy(struct daemon *d, const struct desired_part *file,
+		 const struct desired_part *manual, const struct controller *models,
+		 struct desired **next, char *err, size_t len)
+{
+	const struct desired_input in = {
+		.file = file,
+		.manual = manual,
+		.models = models,
+		/* A command changes nothing that the file's notices are about. */
+		.notice = file == &d->file ? NULL : on_notice,
+		.alive = on_alive,
+		.arg = d,
+	};
+
+	return desired_build(next, &in, d->desired, err, len);
+}
+
+/* What is shown and when the next entry expires follow from the state. */
+static void show_policy(struct daemon *d)
+{
+	d->state.services = d->desired->services;
+	d->state.service_count = d->desired->service_count;
+	d->state.quotas = &d->desired->quotas;
+	d->next_expiry_ns = desired_next_expiry(&d->manual);
+}
+
+int put_in_force(struct daemon *d, struct desired *next, struct desired_part *file,
+		 struct desired_part *manual, char *err, size_t len)
+{
+	const struct desired_target target = target_of(d);
+	int ret = desired_put(&d->desired, next, &target, err, len);
+
+	if (ret)
+		return ret;
+	if (file != &d->file) {
+		desired_part_free(&d->file);
+		d->file = *file;
+	}
+	if (manual != &d->manual) {
+		desired_part_free(&d->manual);
+		d->manual = *manual;
+	}
+	show_policy(d);
+	return 0;
+}
+
+int change_manual(struct daemon *d, int ret, struct desired_part *manual, char *err, size_t len)
+{
+	struct desired *next;
+
+	if (ret == -ENOMEM)
+		snprintf(err, len, "out of memory");
+	if (!ret)
+		ret = build_policy(d, &d->file, manual, &d->controller, &next, err, len);
+	if (!ret) {
+		ret = put_in_force(d, next, &d->file, manual, err, len);
+		if (ret)
+			say("%s", err);
+	}
+	if (ret)
+		desired_part_free(manual);
+	return ret;
+}
+
+void expire_rules(struct daemon *d)
+{
+	struct desired_part manual;
+	char err[512];
+	int ret;
+
+	if (!d->next_expiry_ns || d->next_expiry_ns > d->state.now_ns)
+		return;
+	ret = desired_part_copy(&manual, &d->manual);
+	if (!ret)
+		desired_expire(&manual, d->state.now_ns);
+	change_manual(d, ret, &manual, err, sizeof(err));
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the files of user/desired share: the kinds of the state's tables. */
+#ifndef SLUICE_DESIRED_INTERNAL_H
+#define SLUICE_DESIRED_INTERNAL_H
+
+#include "desired/desired.h"
+
+extern const struct table_kind desired_rules, desired_client_ids, desired_model_ids,
+	desired_weighted_ids, desired_prefix_rules, desired_priorities;
+
+/* By address, then by length: a prefix comes after the prefixes that contain it. */
+int desired_by_prefix(const void *a, const void *b);
+
+/* *out: a copy, NULL for none. 0 or -ENOMEM. */
+int desired_copy_services(struct service **out, const struct service *services, size_t count);
+
+#endif
