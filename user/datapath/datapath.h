@@ -125,8 +125,6 @@ int datapath_each_prefix(struct datapath *d,
 				      const struct sluice_prefix *),
 			 void *arg);
 /* Nothing said: false. The longest prefix that has the address. */
-bool datapath_get_client_flag(struct datapath *d, const struct sluice_client_flag_key *key,
-			      struct sluice_client_flag *out);
 bool datapath_get_prefix(struct datapath *d, const uint8_t addr[16], struct sluice_prefix *out);
 bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
 			 struct sluice_client_count *out, int64_t *in_flight);
@@ -147,7 +145,6 @@ int datapath_forget_budgets(struct datapath *d, uint32_t id);
 int datapath_set_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t id);
 int datapath_clear_weighted(struct datapath *d,
 			    const struct sluice_weighted_key *key); /* -ENOENT */
-bool datapath_get_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t *id);
 int datapath_each_weighted(struct datapath *d,
 			   void (*each)(void *, const struct sluice_weighted_key *, uint32_t id),
 			   void *arg);
@@ -155,14 +152,10 @@ int datapath_set_client_quota(struct datapath *d, const struct sluice_client_fla
 			      uint32_t id);
 int datapath_clear_client_quota(struct datapath *d,
 				const struct sluice_client_flag_key *key); /* -ENOENT */
-bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_flag_key *key,
-			       uint32_t *id);
 int datapath_each_client_quota(struct datapath *d,
 			       void (*each)(void *, const struct sluice_client_flag_key *,
 					    uint32_t id),
 			       void *arg);
-bool datapath_get_budget(struct datapath *d, const struct sluice_client *client, uint32_t quota,
-			 struct sluice_budget *out);
 
 /* What a client has in flight is added up over all laws; datapath_held() is of the one that the key
  * names, 0 where it has nothing. */

@@ -76,14 +76,6 @@ int datapath_forget_budgets(struct datapath *d, uint32_t id)
 	return err ? err : map_read_result(map, list.no_memory ? -ENOMEM : 0);
 }
 
-bool datapath_get_budget(struct datapath *d, const struct sluice_client *client, uint32_t quota,
-			 struct sluice_budget *out)
-{
-	struct sluice_budget_key key = {.client = *client, .quota = quota};
-
-	return map_find(d->skel->maps.client_state, &key, out);
-}
-
 int datapath_set_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t id)
 {
 	return map_write(d->skel->maps.weighted_quotas, key, &id);
@@ -92,11 +84,6 @@ int datapath_set_weighted(struct datapath *d, const struct sluice_weighted_key *
 int datapath_clear_weighted(struct datapath *d, const struct sluice_weighted_key *key)
 {
 	return map_delete(d->skel->maps.weighted_quotas, key);
-}
-
-bool datapath_get_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t *id)
-{
-	return map_find(d->skel->maps.weighted_quotas, key, id);
 }
 
 struct weighted_visitor {
@@ -136,12 +123,6 @@ int datapath_clear_client_quota(struct datapath *d, const struct sluice_client_f
 
 	policy_ends(d, SLUICE_EMPTY_CLIENT_QUOTAS);
 	return err;
-}
-
-bool datapath_get_client_quota(struct datapath *d, const struct sluice_client_flag_key *key,
-			       uint32_t *id)
-{
-	return map_find(d->skel->maps.client_quotas, key, id);
 }
 
 struct quota_visitor {

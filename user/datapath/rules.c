@@ -34,12 +34,6 @@ int datapath_clear_client(struct datapath *d, const struct sluice_client_flag_ke
 	return err;
 }
 
-bool datapath_get_client_flag(struct datapath *d, const struct sluice_client_flag_key *key,
-			      struct sluice_client_flag *out)
-{
-	return map_find(d->skel->maps.client_flags, key, out);
-}
-
 struct flag_visitor {
 	void (*each)(void *, const struct sluice_client_flag_key *,
 		     const struct sluice_client_flag *);
