@@ -11,10 +11,10 @@
 #include "quota.h"
 #include "reply.h"
 
-#define DATE_LEN    35 /* "Date: " and an IMF-fixdate */
-#define DATE_WINDOW 40 /* the bytes around it that begin and end at an even offset of the segment  \
-			*/
-#define DATE_DIGITS 8  /* both numbers have at most so many together */
+#define DATE_LEN 35 /* "Date: " and an IMF-fixdate */
+#define DATE_WINDOW                                                                                \
+	40 /* bytes around it, so that they begin and end at even offsets of the segment */
+#define DATE_DIGITS 8 /* both numbers have at most so many together */
 
 struct feedback_scratch {
 	__u8 before[DATE_WINDOW + 8];

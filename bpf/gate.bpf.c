@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * XDP: the cheap front door. A SYN that would be refused whatever its requests say is dropped or
- * turned round as a RST before the kernel has made a packet buffer of it; everything else passes.
- * requests.bpf.c asks the same question of the SYNs that come by no XDP.
+ * XDP refuses a SYN cheaply, before the kernel makes a packet buffer of it. A SYN is dropped or
+ * answered with a RST if every request on its connection would be refused. Everything else passes.
+ * requests.bpf.c judges SYNs in the same way where no XDP program runs.
  */
 #include "account.h"
 #include "forge.h"
@@ -33,8 +33,8 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	j = &a->judgement;
 	now = now_ns(set);
 	judge_syn(service, &p.key, now, JUDGING_PACKET);
-	/* Whatever else is to be said of it (shadow, a lease run out) is said once, at tc ingress.
-	 */
+	/* tc ingress accounts for the other cases (shadow mode, an expired lease), so that they
+	 * count once. */
 	if (!j->reason || j->shadow || set->stopping || now >= set->lease_until_ns)
 		return XDP_PASS;
 	account_syn(service, &p, now);
@@ -64,14 +64,14 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	return XDP_TX;
 }
 
-/* Native: frames carry whole checksums, whatever the sender left to its device. */
+/* Native XDP: frames carry whole checksums, even those that the sender left to its device. */
 SEC("xdp.frags")
 int gate(struct xdp_md *xdp)
 {
 	return on_syn(xdp, false);
 }
 
-/* Generic: the frame is still the kernel's packet, and what was left to the device still is. */
+/* Generic XDP: the frame is the kernel's packet, and may have a checksum left to the device. */
 SEC("xdp.frags")
 int gate_generic(struct xdp_md *xdp)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The entries that count a request, and what adaptive admission says of it in its model's pool: the
- * class, share and rank of the request, held against the load by include/sluice/admission.h, the
- * same code as in the daemon and the simulator. Nothing is taken here; slots.h does that.
+ * The pool of a request's model, and the verdict of adaptive admission there. It rests on the
+ * request's class, its client's share and the rank that follows from both. It compares them with
+ * the pool's load in include/sluice/admission.h, the same code as in the daemon and the simulator.
+ * Nothing is taken here; slots.h does that.
  */
 #ifndef SLUICE_BPF_POOL_H
 #define SLUICE_BPF_POOL_H
@@ -19,20 +20,20 @@ static __always_inline struct sluice_model_state *model_counts(__u32 model)
 	return bpf_map_lookup_elem(&model_state, &model);
 }
 
-/* Whether the pool's entry is a third one, beside the model's and that of all. */
+/* Whether the pool's entry is a third one, apart from the model's and SLUICE_MODEL_ALL's. */
 static __always_inline bool pool_apart(__u32 pool, __u32 model)
 {
 	return pool != model && pool != SLUICE_MODEL_ALL;
 }
 
-/* Since when the server has worked on the waiting requests with nothing to show for it. */
+/* Since when (ns) the server has worked on the waiting requests without a first token. */
 static __always_inline __u64 load_since(const struct sluice_model_state *state)
 {
 	return state->token_ns > state->waiting_ns ? state->token_ns : state->waiting_ns;
 }
 
-/* A request's class: by its header's value, else by its key, else by its prefix. `from`: enum
- * sluice_class_from; NULL for a packet. */
+/* A request's class: by its priority header, else by its key, else by its prefix. `from`: output,
+ * enum sluice_class_from; NULL for a packet. */
 static __always_inline __u32 class_of(struct judging *a, __u8 *from)
 {
 	struct question *q = &a->question;
@@ -59,7 +60,8 @@ static __always_inline __u32 class_of(struct judging *a, __u8 *from)
 	return class ? *class : q->class ? q->class - 1 : SLUICE_CLASS_NORMAL;
 }
 
-/* The weight of a client among those that share a pool; the holder of a key is in no prefix. */
+/* The weight of a client among those that share a pool. A prefix states it, and a client that is
+ * known by its key is in no prefix. */
 static __always_inline __u32 share_weight(const struct question *q)
 {
 	return q->weight && q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight : SLUICE_WEIGHT_ONE;
@@ -73,15 +75,16 @@ static __always_inline struct sluice_holding *client_holding(struct judging *a)
 	return bpf_map_lookup_elem(&client_in_flight, &a->key);
 }
 
-/* Requests that are refused together must not come back together. */
+/* Adds a random part to a wait in ms, up to half of it: requests that are refused together must not
+ * come back together. */
 static __always_inline __u32 spread(__u32 ms)
 {
 	return ms + (((__u64)ms * (bpf_get_prandom_u32() & 127)) >> 8);
 }
 
 /*
- * Whether the policy refuses one more request on top of `load`. Where one of a client within its
- * share would be admitted, the share is the reason.
+ * Whether the policy refuses one more request on top of `load`. If it would admit the same request
+ * of a client within its share, the reason is the share.
  */
 static __always_inline bool judge_by_policy(struct judgement *j, const struct question *q,
 					    const struct sluice_model_flag *pool,
@@ -95,7 +98,7 @@ static __always_inline bool judge_by_policy(struct judgement *j, const struct qu
 	verdict = admission_judge(a, load, q->bytes, q->rank, q->now);
 	if (!verdict)
 		return false;
-	barrier(); /* or what the second call reads again is kept on the stack from the first on */
+	barrier(); /* else the compiler keeps the first call's reads on the stack for the second */
 	if (q->rank & 1 && !admission_judge(a, load, q->bytes, q->rank - 1, q->now))
 		j->reason = SLUICE_REASON_CLIENT_SHARE;
 	else
@@ -106,7 +109,7 @@ static __always_inline bool judge_by_policy(struct judgement *j, const struct qu
 	return true;
 }
 
-/* The policy refuses a packet's request: spreads its wait, and counts it. */
+/* The policy has refused a packet's request: spreads its wait, and counts it by rank. */
 static __always_inline void refused_by_policy(struct judgement *j, const struct question *q,
 					      struct sluice_model_state *state)
 {
@@ -115,8 +118,7 @@ static __always_inline void refused_by_policy(struct judgement *j, const struct 
 		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
 }
 
-/* The request's rank in its pool, with the load and the client's holding that it rests on, as
- * things stand. */
+/* Reads the pool's load and the client's holding as they are now, and sets the request's rank. */
 static __always_inline void measure_pool(struct judging *a, const struct sluice_model_flag *pool,
 					 const struct sluice_model_state *state)
 {

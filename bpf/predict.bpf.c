@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon's questions: what would become of a request, and why. The functions that judge packets
- * judge the question in a scratch of its own. Nothing is taken, charged or counted. The program is
- * never attached: BPF_PROG_TEST_RUN hands it a packet that is a struct sluice_question and space
- * for its struct sluice_answer.
+ * Answers the daemon's questions: what verdict would a request get, and why. The functions that
+ * judge packets judge the question, in a scratch of its own. Nothing is taken, charged or counted.
+ * The program is never attached. BPF_PROG_TEST_RUN runs it on a packet that holds a struct
+ * sluice_question and space for the struct sluice_answer.
  */
 #include "verdict.h"
 
-#define BYTES_UNKNOWN 2048 /* of a request without a stated length, while nothing waits */
+#define BYTES_UNKNOWN 2048 /* of a request without a stated length, if none waits */
 
 struct prediction {
 	struct sluice_question question;
@@ -38,7 +38,7 @@ static __always_inline void put_question(struct judging *a, const struct sluice_
 	q->now = now;
 }
 
-/* The length of a request that states none: that of those that wait, on average. */
+/* The length in bytes of a request that states none: the mean of the waiting requests. */
 static __always_inline __u32 mean_bytes(const struct sluice_model_state *pool)
 {
 	__s64 waiting = pool->waiting, bytes = pool->waiting_bytes;
@@ -79,7 +79,7 @@ static __always_inline void answer_quota(struct sluice_answer *out, struct judgi
 		out->budget = *budget;
 }
 
-/* The numbers of the pool: those of the verdict, or as things stand where it rests on no load. */
+/* The numbers of the pool: those that the verdict used, or the current ones if it used none. */
 static __always_inline void answer_pool(struct sluice_answer *out, struct judging *a,
 					const struct sluice_model_flag *pool,
 					const struct sluice_model_state *state)
@@ -104,7 +104,7 @@ static __always_inline void answer_pool(struct sluice_answer *out, struct judgin
 	out->allowed_bytes = admission_allowed(admission, q->bytes, q->rank);
 }
 
-/* The verdict on a request whose last byte comes now. */
+/* The verdict on a request that ends now. */
 static __always_inline void answer_request(struct prediction *x, struct judging *a,
 					   const struct sluice_service *service,
 					   const struct sluice_settings *set)
@@ -163,7 +163,7 @@ int predict(struct __sk_buff *skb)
 	__builtin_memset(&x->answer, 0, sizeof(x->answer));
 	__builtin_memcpy(p.key.server_addr, x->question.service.addr, 16);
 	p.key.server_port = x->question.service.port;
-	p.ipv6 = 1; /* addresses are keys of the map as they are */
+	p.ipv6 = 1; /* packet_service() looks the address up as it is */
 	service = packet_service(&p);
 	now = x->question.now_ns ? x->question.now_ns : now_ns(set);
 	x->answer.now_ns = now;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Budgets: which quota a client's request falls under, what is left of it, and its charge by one
- * compare-and-swap on one word, exact however many CPUs charge it at once. Requests are charged
- * when they are admitted, tokens as they leave. A client whose state is new, or was the longest
- * unused and forgotten, has a full budget.
+ * Budgets: which quota a client's request falls under, what is left of it, and its charge. A charge
+ * is one compare-and-swap on one word, exact however many CPUs charge at once. Requests are charged
+ * when they are admitted, tokens as they leave. A new client has a full budget. So has a client
+ * whose state the LRU map has evicted.
  */
 #ifndef SLUICE_BPF_QUOTA_H
 #define SLUICE_BPF_QUOTA_H
@@ -19,8 +19,8 @@ static __always_inline struct sluice_quota *quota_by_id(__u32 id)
 	return id ? bpf_map_lookup_elem(&quotas, &id) : NULL;
 }
 
-/* The quota set for the key's client and its model, or else for all of them; 0: none. May change
- * the key's model. */
+/* The quota set for the key's client and model, or else for that client and all models; 0: none.
+ * May change the key's model. */
 static __always_inline __u32 quota_of_client(struct sluice_client_flag_key *key)
 {
 	__u32 *id = bpf_map_lookup_elem(&client_quotas, key);
@@ -32,7 +32,7 @@ static __always_inline __u32 quota_of_client(struct sluice_client_flag_key *key)
 	return id ? *id : 0;
 }
 
-/* The quota of a client of this weight, where `id` is everybody's. */
+/* The quota of a client of this weight, if `id` is the quota of weight one. */
 static __always_inline __u32 weighted_quota(__u32 weight, __u32 id)
 {
 	struct sluice_weighted_key key = {.weight = weight, .quota = id};
@@ -41,14 +41,14 @@ static __always_inline __u32 weighted_quota(__u32 weight, __u32 id)
 	return own ? *own : id;
 }
 
-/* Where the quota of a request is set, for `predict` to answer. */
+/* Where the quota of a request is set, for the answers of `predict`. */
 struct quota_source {
-	__u32 whole; /* the quota of which the client has its weighted part; 0: it has no part */
+	__u32 whole; /* the quota that the client has a weighted part of; 0: none */
 	__u32 from;  /* enum sluice_quota_from */
 };
 
-/* The quota that the request falls under: of client and model, client, prefix, model, service; 0:
- * none. `source`: where that is set; NULL for a packet. */
+/* The quota that the request falls under: the first that is set of client and model, client,
+ * prefix, model, service; 0: none. `source`: output, where it is set; NULL for a packet. */
 static __always_inline __u32 quota_of_request(struct judging *a,
 					      const struct sluice_service *service,
 					      const struct sluice_model_flag *own, __u32 empty,
@@ -71,8 +71,8 @@ static __always_inline __u32 quota_of_request(struct judging *a,
 	if (!id) {
 		id = own->quota ? own->quota : service->quota;
 		from = own->quota ? SLUICE_QUOTA_FROM_MODEL : SLUICE_QUOTA_FROM_SERVICE;
-		/* The holder of a key is in no prefix: it would have a second budget wherever it
-		 * came from. */
+		/* A client known by its key has no weight from its prefix: else it would have one
+		 * more budget for each prefix that it connects from. */
 		if (q->weight && q->weight != SLUICE_WEIGHT_ONE &&
 		    q->client.kind == SLUICE_CLIENT_ADDRESS) {
 			whole = id;
@@ -93,7 +93,7 @@ struct charge {
 	__u32 done, pad;
 };
 
-/* What would be too much for the stack of 6.1, at the end of the longest chain of calls. */
+/* Working memory that does not fit the stack at the end of the longest chain of calls. */
 struct quota_scratch {
 	struct charge charge;
 	struct sluice_budget_key key;
@@ -112,8 +112,8 @@ static __always_inline struct quota_scratch *get_quota_scratch(__u32 which)
 	return bpf_map_lookup_elem(&quota_scratch, &which);
 }
 
-/* What a client has spent; made where there is nothing yet and `make` says so. `which`: enum
- * judging_which. */
+/* What a client has spent of a quota; NULL: no entry. `make`: make a full budget if there is none.
+ * `which`: enum judging_which. */
 static __always_inline struct sluice_budget *
 budget_of(const struct sluice_client *client, __u32 quota, bool make, __u64 now, __u32 which)
 {
@@ -144,7 +144,7 @@ struct charge_context {
 	struct charge *charge;
 };
 
-/* One try at a budget's word. 1: that settled it, c->done or c->wait; 0: another CPU was first. */
+/* One try to charge a budget's word. 1: it settled c->done or c->wait; 0: another CPU was first. */
 static __always_inline long charge_try(__u64 *word, struct charge *c)
 {
 	__u64 tat = *word, next;
@@ -168,7 +168,7 @@ static long charge_step(__u32 i, struct charge_context *ctx)
 	return charge_try(ctx->tat, ctx->charge);
 }
 
-/* Charges what c says: the first try nearly always settles it. */
+/* Charges a budget's word by c. The first try nearly always settles it. */
 static __always_inline void charge(__u64 *word, struct charge *c)
 {
 	struct charge_context ctx = {.tat = word, .charge = c};
@@ -178,8 +178,8 @@ static __always_inline void charge(__u64 *word, struct charge *c)
 		bpf_loop(CHARGE_TRIES, charge_step, &ctx, 0);
 }
 
-/* Nanoseconds until the quota would admit a request, by requests and (if *tokens) by tokens; 0: it
- * does. */
+/* Nanoseconds until the quota admits a request; 0: now. *tokens: output, whether the tokens decide
+ * that and not the requests. */
 static __always_inline __u64 quota_wait(const struct sluice_quota *q, const struct sluice_budget *b,
 					__u64 now, bool *tokens)
 {
@@ -194,8 +194,8 @@ static __always_inline __u64 quota_wait(const struct sluice_quota *q, const stru
 }
 
 /*
- * Charges one request. 0: done; else the nanoseconds to wait, nothing charged. With `passes` it is
- * charged in any case, down to an empty budget.
+ * Charges one request. Returns 0, or the nanoseconds to wait if nothing was charged. With `passes`
+ * the request is charged in any case, down to an empty budget.
  */
 static __always_inline __u64 quota_take(const struct sluice_quota *q, struct sluice_budget *b,
 					__u64 now, bool passes)
@@ -236,8 +236,8 @@ static __always_inline void judge_by_quota(struct judgement *j, const struct slu
 }
 
 /*
- * Charges a request to its quota. Refuses it after all if another CPU has just taken the last of
- * it. With `passes` the request passes whatever is left, and at most empties the budget.
+ * Charges a request to its quota. Refuses it after all if another CPU has just used up the budget.
+ * With `passes` the request passes whatever is left, and at most empties the budget.
  */
 static __always_inline void charge_request(struct judgement *j, const struct sluice_quota *quota,
 					   struct sluice_budget *budget, __u64 now, bool passes)
@@ -250,7 +250,7 @@ static __always_inline void charge_request(struct judgement *j, const struct slu
 	}
 }
 
-/* Charges tokens that have left. */
+/* Charges `tokens` that the server has sent to the client. */
 SUBPROG int quota_tokens(const struct sluice_client *subject, __u32 id, __u32 tokens, __u64 now)
 {
 	struct sluice_quota *q = quota_by_id(id);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Order: which bytes of a client's segment are the next ones of its stream. Framing needs every
- * byte once and in order, as the server's TCP will take them. A segment that comes too early is
- * dropped, and the client sends it again; one that repeats bytes is held against what the server
- * has of them.
+ * byte once and in order, as the server's TCP accepts them. A segment that comes too early is
+ * dropped, and the client sends it again. If a segment repeats bytes, the server's socket says
+ * which of them it has accepted.
  */
 #ifndef SLUICE_BPF_REASSEMBLY_H
 #define SLUICE_BPF_REASSEMBLY_H
@@ -12,10 +12,11 @@
 
 #include "refuse.h"
 
-/* Less than TCP waits before it sends again for certain (RFC 6298). */
+/* Less than TCP's retransmission timeout (RFC 6298): its retransmission comes later than this. */
 #define RETRANSMISSION_SOON_NS (50 * NSEC_PER_MSEC)
 
-/* What is to be done with bytes that were framed and come again; SOON: the packet is dropped. */
+/* A segment that repeats framed bytes: the server has them, or they can be framed again (TAKEN); it
+ * comes too soon to know, and is dropped (SOON); the request is ambiguous (FRAMING_ERROR). */
 enum again { RETRANSMISSION_TAKEN, RETRANSMISSION_SOON, RETRANSMISSION_FRAMING_ERROR };
 
 /* Whether bytes were framed within the last `ns`. */
@@ -24,8 +25,8 @@ static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 
 	return (__u32)(now >> 10) - conn->c_when < ns >> 10;
 }
 
-/* The server has nothing of the request that was framed last, or is being framed: it is forgotten,
- * and its slot released. */
+/* Rolls back the request that is being framed, or else the one that was framed last, and releases
+ * its slot: the server has not accepted it. */
 static __always_inline void roll_back_request(struct sluice_conn *conn)
 {
 	if (conn->flags & SLUICE_CONN_REQUEST) {
@@ -39,14 +40,19 @@ static __always_inline void roll_back_request(struct sluice_conn *conn)
 }
 
 /*
- * The segment begins with bytes that were framed, but that the server has not acknowledged. The
- * server may have dropped them: for a wrong checksum, for an acknowledgement or a timestamp that it
- * does not believe, for want of memory. Then it takes these in their place, whatever they say
- * (Ptacek and Newsham, "Insertion, Evasion, and Denial of Service", 1998). Its socket knows;
- * without one the bytes count as taken. While its application reads, a socket takes in nothing for
- * a moment. So what comes again that soon is dropped: it is a copy, or comes once more. A FIN that
- * was none, or a whole request, is framed again; in a body of known length no more than the model's
- * name is lost; anything else is in doubt.
+ * The segment repeats bytes that were framed. If the server has acknowledged them, nothing is to be
+ * done. If not, the server may have dropped the first copy: for a wrong checksum, a bad
+ * acknowledgement or timestamp, or for want of memory. Then it accepts this segment instead, and a
+ * conflicting retransmission may hold another request (Ptacek and Newsham, "Insertion, Evasion, and
+ * Denial of Service", 1998). The server's socket says what it has accepted; without a socket the
+ * bytes count as accepted.
+ *
+ * While the application reads, segments wait in the socket's backlog, so rcv_nxt lags. A repetition
+ * within RETRANSMISSION_SOON_NS is therefore dropped: it is a copy, or TCP sends it once more.
+ *
+ * If the server lacks framed bytes, framing goes back to its rcv_nxt. A FIN that it did not accept
+ * is framed again, and so is the last request if the server lacks all of it. In a body of known
+ * length at most the model's name is lost. All else is a framing error.
  */
 SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 			   struct sluice_conn *conn, const struct sluice_service *service,
@@ -74,7 +80,7 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 	f = &conn->request.frame;
 	lost = conn->c_next - taken;
 	waiting = conn->exchange_tail - conn->exchange_head;
-	conn->c_next = taken; /* also where the server would believe a RST */
+	conn->c_next = taken; /* also the sequence number at which the server accepts a RST */
 	if (conn->flags & SLUICE_CONN_REQUEST && f->state == HTTP1_AT_BODY &&
 	    f->flags & HTTP1_LENGTH && conn->request_bytes >= f->head_bytes + (__u64)lost) {
 		json_model_rollback(&conn->request.json);
@@ -93,7 +99,7 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 	return RETRANSMISSION_FRAMING_ERROR;
 }
 
-/* Whether this may be the packet that was framed last, at a second hook of its way (a VLAN and its
+/* Whether this may be the packet that was framed last, at a second hook on its path (a VLAN and its
  * parent, a bridge and its port). */
 static __always_inline bool second_hook(const struct request_context *c)
 {
@@ -101,13 +107,13 @@ static __always_inline bool second_hook(const struct request_context *c)
 	       framed_within(c->conn, c->a->question.now, SECOND_HOOK_NS);
 }
 
-/* What becomes of a packet: it is dropped, passes with nothing new in it, or has bytes to frame. */
+/* A packet is dropped, passes with nothing to frame, or has bytes to frame next. */
 enum order { ORDER_DROP, ORDER_OLD, ORDER_NEXT };
 
 /*
- * Finds the packet's new bytes: they are from s->at to s->end, and *stream_end is the sequence
- * number after them. A segment ahead of missing bytes passes only inside a body of known length,
- * where nothing but the model's name can be lost; elsewhere it is dropped, and the client sends it
+ * Finds the packet's new bytes: they go from s->at to s->end, and *stream_end is the sequence
+ * number after them. A segment that comes before missing bytes passes only inside a body of known
+ * length, where only the model's name can be lost. Elsewhere it is dropped, and the client sends it
  * again in order.
  */
 static __always_inline enum order next_bytes(struct request_context *c, const struct packet *p,
@@ -119,7 +125,7 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 	__s32 ahead;
 
 	if (conn->s_shut && seq_diff(p->seq, conn->s_ack) >= 0)
-		return ORDER_OLD; /* a knock on the server's shut window: it will come again */
+		return ORDER_OLD; /* a probe of the server's shut window: TCP sends it again */
 	if (seq_diff(p->seq, conn->c_next) < 0 && !second_hook(c)) {
 		int again = retransmission(c->skb, s, conn, c->service, c->a->question.now);
 
@@ -151,7 +157,7 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 		return ORDER_DROP;
 	}
 	if (seq_diff(end, conn->c_next) <= 0)
-		return ORDER_OLD; /* sent again */
+		return ORDER_OLD; /* a retransmission without new bytes */
 	conn->c_hook = c->skb->ifindex;
 	conn->c_when = c->a->question.now >> 10;
 
@@ -159,7 +165,7 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 	s->end = p->payload_at + p->payload_len;
 	s->buf_at = s->buf_len = s->ev = 0;
 	if (conn->flags & SLUICE_CONN_HOLE && seq_diff(end, conn->c_hole_end) >= 0) {
-		/* The hole closes: what passed unseen behind it is part of this same body. */
+		/* The hole closes: the bytes after it passed unread, and belong to this body. */
 		__u32 lost = conn->c_max - conn->c_next;
 
 		conn_clear(conn, SLUICE_CONN_HOLE);

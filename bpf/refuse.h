@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Refusing: the packet at hand becomes the refusal. A request's connection turns into a tombstone,
- * its packet into a RST for the server and the answer for the client; a SYN is dropped or turned
- * round as a RST. What cannot be framed is refused, too, where its service wants that.
+ * Refusing: the current packet becomes the refusal. A refused request's connection becomes a
+ * tombstone; its packet becomes a RST for the server, then the answer for the client. A refused SYN
+ * is dropped or answered with a RST. A framing error is refused, too, if the service sets
+ * `on-framing-error: reset`.
  */
 #ifndef SLUICE_BPF_REFUSE_H
 #define SLUICE_BPF_REFUSE_H
@@ -12,8 +13,8 @@
 #include "tombstone.h"
 #include "verdict.h"
 
-/* What a client sends cannot be framed: it passes unjudged, or is reset where the service wants
- * that and nothing forbids it. */
+/* A framing error in a client's bytes: the connection passes unjudged, or is reset if the service
+ * is set to that and may do so now. */
 SUBPROG int request_framing_error(struct request_scratch *s, struct sluice_conn *conn,
 				  const struct sluice_service *service)
 {
@@ -37,9 +38,9 @@ SUBPROG int request_framing_error(struct request_scratch *s, struct sluice_conn 
 }
 
 /*
- * Refuses the request, or what cannot be framed, that the packet at hand belongs to. Returns the
- * program's verdict. The scratch is looked up again: only so are its parts keys and values to 6.1,
- * and its stack has no space for copies.
+ * Refuses the current packet's request or framing error. Returns the program's verdict. This
+ * function looks the scratch up again: only then does Linux 6.1 take its parts as keys and values
+ * of maps, and the stack has no space for copies.
  */
 SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			   const struct sluice_service *service)
@@ -103,7 +104,8 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	return answer_client(skb, p, &f);
 }
 
-/* Drops a refused SYN, or makes it a RST. */
+/* Drops a refused SYN, or answers it with a RST; in shadow mode it passes. Returns the program's
+ * verdict. */
 SUBPROG int refuse_syn(struct __sk_buff *skb, struct packet *p,
 		       const struct sluice_service *service, __u64 now)
 {

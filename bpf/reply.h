@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Answers at tc. The packet at hand is cut to its link header and rewritten: into a RST up to the
- * server's socket (on a copy), then into a 429 with FIN, an ACK or a RST back to the client, by the
- * way that it came. Sequence numbers are the caller's; the 429's text is a template of the daemon's
- * with numbers filled in.
+ * Answers at tc. The current packet is cut to its link header and rewritten. First it becomes a
+ * RST, and a copy of that goes up to the server's socket. Then it becomes a 429 with FIN, an ACK or
+ * a RST, and leaves for the client by the interface that it came in on. The caller gives the
+ * sequence numbers. The daemon makes the 429's template; this code fills in its numbers.
  */
 #ifndef SLUICE_BPF_REPLY_H
 #define SLUICE_BPF_REPLY_H
 
 #include "forge.h"
 
-/* What is too large for the stack; per CPU, used by tc ingress and (never at the same time) tc
- * egress. */
+/* Memory that does not fit the stack. One a CPU: tc ingress and tc egress never use it at the same
+ * time. */
 struct forge_scratch {
 	__u8 text[SLUICE_REPLY_MAX + SLUICE_REPLY_TAIL_MAX + 32];
 	__u8 head[FORGE_HEAD_MAX];
-	__u32 to_client_now; /* the packet about to pass tc egress is ours */
+	__u32 to_client_now; /* the next packet at tc egress is our answer */
 } SLUICE_ALIGNED(8);
 
 struct {
@@ -45,9 +45,10 @@ static __always_inline void swap_ethernet(struct __sk_buff *skb, const struct pa
 }
 
 /*
- * Takes out what stands between IP's header and TCP's. The kernel cuts nothing above the TCP header
- * that it knows of, nor above a checksum left to the device, and goes on counting from there.
- * Behind a VLAN tag that is in the packet it does not know IP's header and takes nothing out.
+ * Takes out IP options or extension headers, between IP's fixed header and TCP's. This has to come
+ * before the cut in forge(): the kernel cuts no packet shorter than the TCP header's offset that it
+ * has noted, nor shorter than a checksum left to the device needs. After an in-band VLAN tag the
+ * kernel does not find IP's header, and takes nothing out.
  */
 static __always_inline void close_up(struct __sk_buff *skb, struct packet *p)
 {
@@ -61,8 +62,8 @@ static __always_inline void close_up(struct __sk_buff *skb, struct packet *p)
 }
 
 /*
- * Makes the packet at hand into `f`. 0, or an error before anything irrevocable but the packet's
- * old content; the packet then has to be dropped. The link header stays as it was.
+ * Rewrites the current packet into `f`. The link header stays as it was. Returns 0 or an error.
+ * After an error the packet's content is lost, so the caller has to drop it.
  */
 SUBPROG int forge(struct __sk_buff *skb, struct packet *p, const struct forged *f)
 {
@@ -87,8 +88,8 @@ SUBPROG int forge(struct __sk_buff *skb, struct packet *p, const struct forged *
 	return 0;
 }
 
-/* Sends a RST at exactly `seq` to the server's socket, on a copy: the packet at hand is rewritten
- * but stays. */
+/* Sends a RST at exactly `seq` to the server's socket. It is a copy: the current packet is
+ * rewritten but stays. Returns 0 or an error. */
 static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p, __u32 seq)
 {
 	struct forged f = {.seq = seq, .flags = TCP_RST};
@@ -98,7 +99,7 @@ static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p,
 	return bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
 }
 
-/* Sends `f` to the client by the way that the packet at hand came: the program's return value. */
+/* Sends `f` to the client by the current packet's interface. Returns the program's verdict. */
 static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p, struct forged *f)
 {
 	struct forge_scratch *s = get_forge_scratch();
@@ -107,7 +108,7 @@ static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p
 	if (!s || forge(skb, p, f))
 		return TC_ACT_SHOT;
 	swap_ethernet(skb, p);
-	/* No tombstone waits for a RST at tc egress: the mark would vouch for a server's packet
+	/* No tombstone expects a RST at tc egress: the mark would let a packet of the server pass
 	 * instead. */
 	s->to_client_now = !(f->flags & TCP_RST);
 	count(SLUICE_COUNTER_FORGED_ANSWERS);
@@ -144,7 +145,7 @@ static __always_inline struct sluice_reply *find_reply(const struct sluice_reply
 	return bpf_map_lookup_elem(&replies, &any);
 }
 
-/* Whole seconds told for a wait of ms, at least 1. */
+/* A wait of ms as whole seconds, rounded up, at least 1. */
 static __always_inline __u32 whole_seconds(__u32 ms)
 {
 	__u32 s = ms / 1000 + (ms % 1000 != 0);
@@ -152,8 +153,8 @@ static __always_inline __u32 whole_seconds(__u32 ms)
 	return s ? s : 1;
 }
 
-/* A place in the text, bounded where it is used: 6.1 forgets what was tested on another register.
- */
+/* An offset in the text, bounded where it is used: Linux 6.1's verifier does not carry a test over
+ * to another register. */
 static __always_inline __u64 text_offset(__u64 at)
 {
 	at = scan_opaque(at);
@@ -162,7 +163,7 @@ static __always_inline __u64 text_offset(__u64 at)
 
 /*
  * Makes the text of a 429 in the scratch, with its numbers. Returns its length in bytes, 0 if there
- * is none. The same key and wait give the same bytes, so that what is sent again is the same.
+ * is none. The same key and wait give the same bytes, so a retransmission equals the original.
  */
 SUBPROG __u32 fill_reply(const struct sluice_reply_key *key, __u32 retry_after_ms)
 {
@@ -197,7 +198,7 @@ SUBPROG __u32 fill_reply(const struct sluice_reply_key *key, __u32 retry_after_m
 	return len;
 }
 
-/* TSval and TSecr for an answer to the packet at hand: its own, exchanged (RFC 7323 3.2). */
+/* Sets the answer's TSval and TSecr: the current packet's own, exchanged (RFC 7323 3.2). */
 SUBPROG int answer_timestamps(struct __sk_buff *skb, const struct packet *p, struct forged *f)
 {
 	struct timestamps t;

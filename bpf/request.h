@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The packet at tc ingress that is worked on: the scratch that its bytes are framed in, and the
- * pointers that every step of framing needs. Both are one CPU's; softirqs are off while they are in
- * use.
+ * The current packet at tc ingress: the scratch that holds its bytes while they are framed, and the
+ * pointers that every step of framing needs. Each CPU has its own, and softirqs are off while it is
+ * in use.
  */
 #ifndef SLUICE_BPF_REQUEST_H
 #define SLUICE_BPF_REQUEST_H
@@ -10,20 +10,19 @@
 #include "packet.h"
 #include "question.h"
 
-/* What a packet is refused for: by question and judgement, or because its framing is in doubt. */
+/* Why a packet is refused: its request was judged so, or it has a framing error. */
 enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_FRAMING_ERROR };
 
 struct request_scratch {
 	struct packet packet;
 	__u32 at;     /* offset in the packet of the next byte to be framed */
-	__u32 end;    /* … behind the last one */
+	__u32 end;    /* … after the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
 	__u32 buf_used; /* bytes of buf that hold what a client sent */
 	__u32 refuse;   /* enum refusal */
-	__u32 ev;       /* what ended in the bytes that a step finds read, or lost, already */
-	__u32 named;    /* a model of the request that ends in this packet, not asked for yet, and
-			   1; 0: none */
+	__u32 ev;       /* events of bytes that were read, or lost in a hole, before this step */
+	__u32 named; /* id + 1 of the model that the request named last in this packet; 0: none */
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
 	__u8 buf[SCAN_CAPACITY + SCAN_PAD];
@@ -46,7 +45,7 @@ struct request_context {
 	const struct siphash_secret *secret;
 };
 
-/* Whether an earlier response is still under way, so that nothing may be refused. */
+/* Whether an earlier response is still under way, so that no request may be refused now. */
 static __always_inline bool response_under_way(const struct sluice_conn *conn)
 {
 	return conn->exchange_head != conn->exchange_tail ||

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tc ingress: what clients send to a protected port. SYNs are consulted as in gate.bpf.c (where
- * there is no XDP this is the gate); bytes in order are framed as HTTP/1.x requests, and the
- * request is judged as soon as something of it is known and for the last time at its last byte. An
- * admitted request's bytes are not touched. A refused one's packet never reaches the server: it
- * becomes a RST for the server and an answer for the client.
+ * tc ingress: packets from clients to a protected port. SYNs are judged as in gate.bpf.c, for
+ * interfaces without XDP. Bytes in order are framed as HTTP/1.x requests. A request is judged as
+ * soon as its client or model is known, and finally at its last byte. An admitted request's bytes
+ * are not touched. A refused request's packet never reaches the server: it becomes a RST for the
+ * server and an answer for the client.
  */
 #include <sluice/http1_request.h>
 
@@ -35,10 +35,10 @@ static __always_inline void consult_for(struct request_scratch *s, struct sluice
 }
 
 /*
- * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head is: only a refusal
- * that would be carried out counts, everything else waits for the request's end. Where the end is
- * in the packet at hand it will do; then only a name that another one follows is asked for, so that
- * the strictest verdict of all holds.
+ * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head has ended. Only a
+ * refusal that would be carried out counts; all else waits for the request's end. If this packet
+ * holds that end, the judging there is enough. Then only a name that another name follows is judged
+ * here, so that the strictest verdict on all names holds.
  */
 static __always_inline void consult(struct request_scratch *s, struct sluice_conn *conn,
 				    const struct sluice_service *service, __u32 model)
@@ -53,8 +53,8 @@ static __always_inline void consult(struct request_scratch *s, struct sluice_con
 	s->named = model != SLUICE_MODEL_ALL ? model + 1 : 0;
 }
 
-/* Whether the model of a request that has ended is the one looked up for this packet: nothing of
- * its name came behind that. */
+/* Whether the model of a request that has ended is the one that this packet looked up: no byte of a
+ * name came after that. */
 static __always_inline bool model_known(const struct request_scratch *s,
 					const struct http1_request *r, __u32 ev)
 {
@@ -65,7 +65,7 @@ static __always_inline bool model_known(const struct request_scratch *s,
 	       !(j->flags & (JSON_MODEL_GAP | JSON_MODEL_INVALID | JSON_MODEL_GARBAGE));
 }
 
-/* Judges the request whose last byte has come: it is refused, or takes its place in the ring of
+/* Judges the request whose last byte has come: it is refused, or gets an entry in the ring of
  * exchanges. */
 static __always_inline void judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 					 const struct sluice_service *service, __u32 model)
@@ -140,8 +140,8 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	conn->exchange_tail++;
 }
 
-/* The head has ended: whether the request is judged, its model if the head names one, and whose it
- * is. */
+/* The head has ended: finds out whether the request is judged, its model if the head names it, and
+ * its client. */
 static __always_inline void head_ended(struct sluice_conn *conn,
 				       const struct sluice_service *service)
 {
@@ -149,7 +149,7 @@ static __always_inline void head_ended(struct sluice_conn *conn,
 	identify_request(conn, service);
 }
 
-/* The PROXY header has ended: from a trusted peer, the connection is whose it says. */
+/* The PROXY header has ended: a trusted peer's header names the connection's client. */
 SUBPROG int proxy_end(struct sluice_conn *conn, const struct sluice_service *service)
 {
 	if (!conn || !service)
@@ -206,7 +206,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	return c->s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
 }
 
-/* Reads some of a PROXY header: `left` bytes at most from s->buf[pos] on. Returns how many. */
+/* Reads at most `left` bytes of a PROXY header from s->buf[pos] on. Returns how many. */
 SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *s, __u32 pos,
 			__u32 left)
 {
@@ -216,8 +216,8 @@ SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *
 }
 
 /*
- * Reads some of a body from s->buf[pos] on; returns how many bytes. s->ev: what ended with them.
- * Apart, so that the verifier walks its turns from one state only.
+ * Reads some of a body from s->buf[pos] on. Returns how many bytes. s->ev: the events in them. It
+ * is a SUBPROG so that the verifier walks the scanner's iterations from one state only.
  */
 SUBPROG int body_bytes(struct sluice_conn *conn, struct request_scratch *s, __u32 pos)
 {
@@ -230,7 +230,7 @@ SUBPROG int body_bytes(struct sluice_conn *conn, struct request_scratch *s, __u3
 	return n;
 }
 
-/* … of a head, or of what frames the chunks of a body: likewise. */
+/* … of a head, or of the framing of a body's chunks. */
 SUBPROG int head_bytes(struct sluice_conn *conn, struct request_scratch *s, __u32 pos,
 		       const struct sluice_rules *rules, const struct siphash_secret *secret)
 {
@@ -244,7 +244,7 @@ SUBPROG int head_bytes(struct sluice_conn *conn, struct request_scratch *s, __u3
 	return n;
 }
 
-/* What became of it with them. */
+/* Acts on the end of the PROXY header, or on an error in it. */
 static __always_inline long proxy_events(struct request_context *c)
 {
 	struct sluice_conn *conn = c->conn;
@@ -258,8 +258,7 @@ static __always_inline long proxy_events(struct request_context *c)
 	return 0;
 }
 
-/* One step of framing; the loop's state is in map values, so that the verifier sees one iteration.
- */
+/* One step of framing. The loop's state is in map values, so the verifier sees one iteration. */
 static long request_step(__u32 i, struct request_context *c)
 {
 	struct sluice_conn *conn = c->conn;
@@ -268,7 +267,7 @@ static long request_step(__u32 i, struct request_context *c)
 	__u64 skip;
 	bool proxy;
 
-	if (ev) { /* of what was lost in a hole */
+	if (ev) { /* of bytes lost in a hole */
 		s->ev = 0;
 		goto events;
 	}
@@ -319,7 +318,7 @@ events:
 	return s->at >= s->end;
 }
 
-/* Frames the packet's new bytes. False: the packet is to be dropped. */
+/* Frames the packet's new bytes. False: the caller has to drop the packet. */
 static __always_inline bool frame(struct request_context *c, const struct packet *p)
 {
 	__u32 end;
@@ -333,7 +332,7 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 	return true;
 }
 
-/* Keys and prompts do not stay behind in the scratch. */
+/* Wipes the scratch, so that keys and prompts do not stay there. */
 static __always_inline void wipe(struct request_scratch *s)
 {
 #pragma clang loop unroll(disable)
@@ -346,7 +345,7 @@ static __always_inline void wipe(struct request_scratch *s)
 	}
 }
 
-/* A segment of a known connection with bytes of a request. Returns the program's verdict. */
+/* Handles a segment with bytes of a request. Returns the program's verdict. */
 static __always_inline int request_bytes(struct request_context *c)
 {
 	struct sluice_conn *conn = c->conn;
@@ -358,7 +357,8 @@ static __always_inline int request_bytes(struct request_context *c)
 	c->rules = service_rules(c->service->id);
 	if (!c->rules || !c->secret)
 		return TC_ACT_UNSPEC;
-	/* Two CPUs may hold segments of one connection; the later one's comes again. */
+	/* Two CPUs may hold segments of one connection. The later CPU drops its segment, and the
+	 * client sends it again. */
 	if (!__sync_bool_compare_and_swap(&conn->busy, 0, 1)) {
 		count(SLUICE_COUNTER_REORDERED_DROPPED);
 		return TC_ACT_SHOT;
@@ -366,7 +366,7 @@ static __always_inline int request_bytes(struct request_context *c)
 	c->s->refuse = REFUSE_NOTHING;
 	c->s->buf_used = 0;
 	c->s->named = 0;
-	if (conn->flags & SLUICE_CONN_REQUEST) /* else the end of its head does */
+	if (conn->flags & SLUICE_CONN_REQUEST) /* else head_ended() names the client */
 		name_client(conn, c->service);
 	pass = frame(c, p);
 	wipe(c->s);
@@ -377,7 +377,8 @@ static __always_inline int request_bytes(struct request_context *c)
 		return TC_ACT_SHOT;
 	if ((conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED)) ==
 	    (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED))
-		conn_end(&p->key, conn); /* in the middle of something; the next segment may do */
+		conn_end(&p->key, conn); /* adopted in the middle of a request; the next segment may
+					    begin one */
 	return TC_ACT_UNSPEC;
 }
 
@@ -402,8 +403,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	p = &c.s->packet;
 	if (!packet_own(skb, p, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
-	/* Whatever is in conns is a service's; only the others and what carries a request need to
-	 * ask. */
+	/* A connection in conns belongs to a service. So only a packet without one, a SYN and a
+	 * packet with payload need the look-up. */
 	conn = bpf_map_lookup_elem(&conns, &p->key);
 	syn = (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 	if (!conn || p->payload_len || syn) {
@@ -443,7 +444,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	c.conn = conn;
 	conn->last_seen_ns = now;
 	if (p->fragment) {
-		c.s->refuse = REFUSE_NOTHING; /* its other bytes come without ports */
+		c.s->refuse = REFUSE_NOTHING; /* its other fragments come without ports */
 		if (c.service)
 			request_framing_error(c.s, conn, c.service);
 		else

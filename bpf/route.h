@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The rules of a service (include/sluice/route.h), applied at the end of a request's head: is it
- * judged, and does its path or a header name the model before the body is asked? A name goes where
- * the body's would, so that whatever asks for the request's model finds it there; a body that need
- * not be asked is not scanned.
+ * Applies the rules of a service (include/sluice/route.h) at the end of a request's head. They say
+ * whether the request is judged, and whether its path or a header names the model before the body
+ * does. Such a name is stored where the scanner stores a body's, so that every reader of the model
+ * finds it. A body that is not needed for the name is not scanned.
  */
 #ifndef SLUICE_BPF_ROUTE_H
 #define SLUICE_BPF_ROUTE_H
@@ -17,7 +17,7 @@ static __always_inline struct sluice_rules *service_rules(__u32 service)
 	return bpf_map_lookup_elem(&rules, &service);
 }
 
-/* Whether path, header or body have named a model, if only by a name that cannot be told. */
+/* Whether path, header or body have named a model, even by a name that is invalid. */
 static __always_inline bool request_named(const struct http1_request *r)
 {
 	return r->json.name_len || r->json.flags & JSON_MODEL_INVALID;
@@ -27,10 +27,10 @@ static __always_inline bool request_named(const struct http1_request *r)
 static __always_inline const struct sluice_rule *rule_at(const struct sluice_rules *set,
 							 __u64 found)
 {
-	found = scan_opaque(found); /* tested as 64 bits, which 6.1 wants */
+	found = scan_opaque(found); /* the test is on 64 bits, as Linux 6.1's verifier needs */
 	if (found >= SLUICE_RULES_MAX)
 		return NULL;
-	found = scan_opaque(found); /* or its multiple is worked out before the test */
+	found = scan_opaque(found); /* else the compiler multiplies before the test */
 	return &set->rule[found];
 }
 
@@ -45,7 +45,7 @@ static long naming_step(__u32 i, struct naming *n)
 	return n->name.done != 0;
 }
 
-/* The name behind the prefix of the rule that was found, if that is one of kind MODEL. */
+/* Takes the name after the prefix of the rule that matched, if the rule's kind is MODEL. */
 static __always_inline void name_by_path(struct http1_request *r, const struct sluice_rule *rule)
 {
 	struct naming n = {.r = r};
@@ -70,7 +70,7 @@ static __always_inline void name_by_header(struct http1_request *r)
 	}
 }
 
-/* Asks the sources in front of the body, or (behind) those behind it, until one has named the
+/* Tries the sources listed before the body, or (`behind`) those after it, until one names the
  * model. */
 static __always_inline void name_request(struct http1_request *r, const struct sluice_rules *set,
 					 const struct sluice_rule *rule, bool behind)
@@ -102,8 +102,8 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 		r->json.flags |= JSON_MODEL_UNREAD;
 }
 
-/* At the end of the request's head: SLUICE_CONN_JUDGE if it is judged, and its name if the head has
- * one. */
+/* At the end of the request's head: sets SLUICE_CONN_JUDGE if the request is judged, and its
+ * model's name if the head states it. */
 static __always_inline void route_head(struct sluice_conn *conn, __u32 service)
 {
 	struct sluice_rules *set = service_rules(service);
@@ -112,7 +112,7 @@ static __always_inline void route_head(struct sluice_conn *conn, __u32 service)
 
 	if (!set || !route_method(set, r->frame.method))
 		return;
-	if (!set->methods) { /* no rules: what is sent by POST, by the name in its body */
+	if (!set->methods) { /* no rules: POST requests are judged, by the name in the body */
 		conn_set(conn, SLUICE_CONN_JUDGE);
 		return;
 	}
@@ -123,7 +123,7 @@ static __always_inline void route_head(struct sluice_conn *conn, __u32 service)
 	name_request(r, set, rule, false);
 }
 
-/* At the end of a request that nothing has named yet. */
+/* At the end of a request without a name yet: tries the sources listed after the body. */
 SUBPROG int route_after_body(struct sluice_conn *conn, __u32 service)
 {
 	struct sluice_rules *set = service_rules(service);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Slots: what a request holds between its last byte and its response's last. It is counted for
- * everything together, for its model, and for the entry that carries its model's law where that is
- * a third one. One atomic addition takes a slot, and its result decides, so that two CPUs cannot
- * both take the last one. A slot that is released is free at once.
+ * Slots: a request holds one from its last byte to its response's last. Up to three entries count
+ * it: SLUICE_MODEL_ALL, its model, and its model's pool if that is a third one. One atomic addition
+ * takes a slot, and its result decides, so that two CPUs cannot both take the last one. A slot that
+ * is released is free at once.
  */
 #ifndef SLUICE_BPF_SLOTS_H
 #define SLUICE_BPF_SLOTS_H
@@ -23,8 +23,8 @@ static __always_inline void release_counts(struct sluice_model_state *state, __u
 		__sync_fetch_and_add(&state->shadow_in_flight, -1);
 }
 
-/* Releases what a request of `bytes` has held since `since`, in every entry that counts it. `had`:
- * SLUICE_EXCHANGE_… flags. */
+/* Releases what a request of `bytes` has held since `since` (ns), in every entry that counts it.
+ * `had`: SLUICE_EXCHANGE_… flags. */
 static __always_inline void release_load(__u32 model, __u32 pool, __u32 bytes, __u64 since,
 					 __u32 had)
 {
@@ -45,8 +45,8 @@ static __always_inline void release_load(__u32 model, __u32 pool, __u32 bytes, _
 		__sync_fetch_and_add(&carrier->ended, 1);
 }
 
-/* A client has one request less in flight under a law. The daemon deletes the entry of a client
- * that has none. */
+/* A client has one request less in flight in a pool. The daemon deletes the entry of a client that
+ * has none. */
 static __always_inline void release_client(const struct sluice_client_flag_key *key)
 {
 	struct sluice_holding *held = bpf_map_lookup_elem(&client_in_flight, key);
@@ -55,8 +55,8 @@ static __always_inline void release_client(const struct sluice_client_flag_key *
 		__sync_fetch_and_add(&held->in_flight, -1);
 }
 
-/* Releases what an exchange holds of `drop`, once however many CPUs try. Inlined into both its
- * callers, which saves a call each. */
+/* Releases the flags in `drop` that an exchange holds, once however many CPUs try. It is inlined
+ * into both callers, which saves each a call. */
 static __always_inline void release_exchange(struct sluice_exchange *e, __u32 drop)
 {
 	struct sluice_client_flag_key key = {};
@@ -80,8 +80,8 @@ SUBPROG int release(struct sluice_exchange *e, __u32 drop)
 	return 0;
 }
 
-/* An exchange has its first token, or its end: the server has worked off what it releases of
- * `drop`. */
+/* As release(), at an exchange's first token or end: if it was waiting, the pool notes the time as
+ * that of the server's last progress. */
 SUBPROG int release_worked_off(struct sluice_exchange *e, __u64 now, __u32 drop)
 {
 	struct sluice_model_state *pool;
@@ -106,8 +106,8 @@ SUBPROG int release_all(struct sluice_conn *conn)
 	return 0;
 }
 
-/* Takes a slot of one entry and begins to wait there. With `bound`, false and the reason if the
- * entry's limit leaves none. */
+/* Takes a slot of one entry and counts the request as waiting there. With `bound`, returns false
+ * and sets the reason if the entry's limit leaves no slot. */
 static __always_inline bool take_slot(struct judging *a, __u32 id, bool bound)
 {
 	struct sluice_model_state *state = model_counts(id);
@@ -137,7 +137,8 @@ static __always_inline void release_slot(__u32 id)
 		release_counts(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
 }
 
-/* The law's word on a request that has its slot, on top of the load before it: true if it stays. */
+/* The request has its slot in the pool: adds its bytes, and lets the policy judge it on top of the
+ * load before it. True if the request stays. */
 static __always_inline bool join_pool(struct judging *a, const struct sluice_model_flag *pool,
 				      struct sluice_model_state *state, bool bound)
 {
@@ -154,7 +155,7 @@ static __always_inline bool join_pool(struct judging *a, const struct sluice_mod
 	return true;
 }
 
-/* The request stays: its clock runs, and its exchange will keep the load that it found. */
+/* The request stays: its age counts from now, and its exchange will keep the load that it found. */
 static __always_inline void begin_waiting(struct judging *a, const struct sluice_model_flag *pool,
 					  struct sluice_model_state *state)
 {
@@ -170,10 +171,10 @@ static __always_inline void begin_waiting(struct judging *a, const struct sluice
 
 /*
  * Takes the request's slots in every entry that counts it: all of them or, with the reason in the
- * judgement, none. With `bound`, as far as limits and the law leave some. The client's own count
- * comes first, so that what it held before is its share. The law's entry comes last, so that what
- * was there before is the load. A client that holds nothing yet gets its entry after all others:
- * a refused request makes none.
+ * judgement, none. With `bound`, limits and policy may refuse it. The client's own count comes
+ * first: its value before the addition decides whether the client is above its share. The pool
+ * comes last: its values before the addition are the load. A client that holds nothing yet gets its
+ * entry at the end, so that a refused request makes none.
  */
 static __always_inline void take_slots(struct judging *a, bool bound)
 {
@@ -203,8 +204,8 @@ static __always_inline void take_slots(struct judging *a, bool bound)
 		goto model_back;
 	if (!join_pool(a, pool, state, bound))
 		goto pool_back;
-	KEEP(state); /* or the addresses of its parts go on the stack, which has 480 bytes used then
-			and not 512 */
+	KEEP(state); /* else the addresses of its members go on the stack, which then needs 512
+			bytes and not 480 */
 	begin_waiting(a, pool, state);
 	if (!held) {
 		bpf_map_update_elem(&client_in_flight, &a->key, &had, BPF_NOEXIST);
@@ -215,7 +216,8 @@ static __always_inline void take_slots(struct judging *a, bool bound)
 		}
 		__sync_fetch_and_add(&held->in_flight, 1);
 	}
-	/* Two CPUs that let it in at once may put it ahead by one turn: no place rests on that. */
+	/* If two CPUs admit the client at once, its TAT may be off by one interval: no slot depends
+	 * on it. */
 	if (pool->admission.interval)
 		held->tat = admission_next_tat(&pool->admission, held->tat, share_weight(q),
 					       state->admitted);
@@ -254,8 +256,8 @@ SUBPROG int take_slots_passing(void)
 	return 0;
 }
 
-/* Releases what take_slots() has just taken. The client's turn stays counted, as the law's total
- * does. */
+/* Releases what take_slots() has just taken. The client's TAT stays advanced, and the pool's total
+ * of admissions stays, too. */
 SUBPROG int release_slots(void)
 {
 	struct judging *a = get_judging();

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The options of a SYN to a protected port. Its window scale is remembered, since without it no
- * later window says how much room the client leaves. Multipath TCP and Fast Open are overwritten
- * with NOPs: the connection is then plain TCP, whose bytes all come this way, in order, behind a
- * handshake that proves the client's address.
+ * The options of a SYN to a protected port. Its window scale is kept, since it says how many bytes
+ * every later window means. Multipath TCP and Fast Open are overwritten with NOPs. The connection
+ * is then plain TCP: all its bytes come this way, in order, after a handshake that proves the
+ * client's address.
  */
 #ifndef SLUICE_BPF_SYN_H
 #define SLUICE_BPF_SYN_H
@@ -16,7 +16,7 @@
 #define OPTION_WSCALE     3
 #define OPTION_MPTCP      30
 #define OPTION_FAST_OPEN  34
-#define OPTION_EXPERIMENT 254 /* with the magic number of RFC 7413 A: Fast Open, of old */
+#define OPTION_EXPERIMENT 254 /* with the magic number of RFC 7413 A: the old Fast Open */
 
 struct syn_scratch {
 	__u32 at, len;
@@ -35,7 +35,7 @@ struct {
 	__uint(max_entries, 1);
 } syn_scratch SEC(".maps");
 
-/* One byte of the options: skips ahead to the next option, or blanks the one that is to go. */
+/* One step over the options: skips to the next one, or blanks one byte of an option to remove. */
 static long syn_option_step(__u32 i, struct syn_scratch **ctx)
 {
 	struct syn_scratch *s = *ctx;
@@ -72,9 +72,9 @@ static long syn_option_step(__u32 i, struct syn_scratch **ctx)
 }
 
 /*
- * Cuts data off a SYN: it would reach the server unframed where that takes data without a cookie
- * (RFC 7413 4.1.2 lets it), and whoever sent it has to be ready to send it again. False: the packet
- * could not be changed back into one.
+ * Cuts data off a SYN. A server that accepts data without a cookie (RFC 7413 4.1.2 allows that)
+ * would get it unframed. The sender has to be ready to send it again. False: the cut failed, and
+ * the packet is broken.
  */
 static __always_inline bool cut_syn(struct __sk_buff *skb, const struct packet *p,
 				    struct syn_scratch *s)
@@ -111,8 +111,8 @@ static __always_inline bool cut_syn(struct __sk_buff *skb, const struct packet *
 	return true;
 }
 
-/* Makes a SYN plain TCP and remembers its window scale. Its bytes may be changed. -1: drop it, 0:
- * let it pass. */
+/* Makes a SYN plain TCP and keeps its window scale. May change the packet. -1: drop it; 0:
+ * pass it. */
 SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 {
 	struct sluice_half_open half = {}, *seen;
@@ -126,13 +126,13 @@ SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 	key = p->key;
 	at = p->tcp_at + 20;
 	len = p->payload_at - at;
-	s->wscale = len ? SLUICE_WSCALE_UNKNOWN : 0; /* without options there is no scale either */
+	s->wscale = len ? SLUICE_WSCALE_UNKNOWN : 0; /* without options there is no scale */
 	s->at = s->removed = 0;
 	s->len = len;
 	__builtin_memset(s->before, 0, sizeof(s->before));
 	if (!load_bytes(skb, at, s->before, len, OPTIONS_MAX)) {
 		__builtin_memcpy(s->after, s->before, sizeof(s->after));
-		s->wscale = 0; /* none offered: none used (RFC 7323 2.2) */
+		s->wscale = 0; /* a scale that is not offered is not used (RFC 7323 2.2) */
 		bpf_loop(2 * OPTIONS_MAX, syn_option_step, &s, 0);
 		if (s->removed & 0x100) {
 			diff = bpf_csum_diff((void *)s->before, OPTIONS_MAX, (void *)s->after,

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A refused connection until both ends have forgotten it. To the client the tombstone is the
- * server: until the 429 is acknowledged, all that it says is the 429 again, so that the client's
- * own retransmission carries the reliability; after that it acknowledges what still comes and the
- * client's FIN. To the server it is the client, gone: what the server still sends is swallowed and
- * answered with a RST at its own acknowledgement, so that a RST that missed heals.
+ * A tombstone stands for a refused connection until both ends have forgotten it. To the client it
+ * plays the server: it answers with the same 429 until the client acknowledges that, so the
+ * client's retransmissions make the 429 reliable. After that it acknowledges the client's bytes and
+ * FIN. To the server it plays a client that is gone: it drops the server's packets and answers each
+ * with a RST at its acknowledgement number, in case the first RST missed.
  *
- * While bytes of the server are in flight, the 429 stands behind them and the client's own bytes
- * are left unacknowledged: the client sends them again, and by its acknowledgement then shows
- * whether the bytes have arrived. If they have not after RETRIES_MAX of these they are lost, and
- * only a reset is left to send.
+ * While bytes of the server are in flight, the 429 follows after them in sequence, and the client's
+ * own bytes stay unacknowledged. So the client retransmits, and its acknowledgement number then
+ * shows whether the server's bytes have arrived. If they have not after RETRIES_MAX
+ * retransmissions, they are lost, and the tombstone resets the client.
  */
 #ifndef SLUICE_BPF_TOMBSTONE_H
 #define SLUICE_BPF_TOMBSTONE_H
@@ -19,7 +19,7 @@
 
 #define RETRIES_MAX 3
 
-/* Sends the 429 for the packet at hand; its timestamps are in f already. */
+/* Answers the current packet with the 429; its timestamps are in f already. */
 static __always_inline int answer_429(struct __sk_buff *skb, struct packet *p,
 				      const struct sluice_tombstone *t, struct forged *f)
 {
@@ -28,7 +28,7 @@ static __always_inline int answer_429(struct __sk_buff *skb, struct packet *p,
 	f->ack = seq_diff(t->c_ack, t->reply_seq) < 0 ? t->rst_seq : t->c_end;
 	f->flags = TCP_ACK | TCP_PSH | TCP_FIN;
 	if (t->reply_end != t->reply_seq + f->text_len + 1)
-		return TC_ACT_SHOT; /* its text is gone; the tombstone ages */
+		return TC_ACT_SHOT; /* its template has changed; the tombstone ages out */
 	return answer_client(skb, p, f);
 }
 
@@ -49,8 +49,8 @@ SUBPROG int tombstone_from_client(struct __sk_buff *skb, struct packet *p,
 	again = seq_diff(end, t->c_end) <= 0;
 	was_acked = t->flags & SLUICE_TOMBSTONE_ACKED;
 	if (p->flags & TCP_RST) {
-		/* Our own RST passes here on its way up; the client's ends the tombstone, and goes
-		 * up too. */
+		/* Our own RST passes here on its way to the server. The client's RST ends the
+		 * tombstone, and passes, too. */
 		if (seq_diff(p->seq, t->rst_seq) > 0)
 			bpf_map_delete_elem(&tombstones, &key);
 		return TC_ACT_UNSPEC;
@@ -87,8 +87,7 @@ SUBPROG int tombstone_from_client(struct __sk_buff *skb, struct packet *p,
 	return answer_429(skb, p, t, &f);
 }
 
-/* What leaves for the client of a tombstone: our own answer passes, anything of the server's does
- * not. */
+/* A packet to the client of a tombstone: our own answer passes, a packet of the server does not. */
 SUBPROG int tombstone_from_server(struct __sk_buff *skb, struct packet *p,
 				  struct sluice_tombstone *t)
 {

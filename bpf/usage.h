@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The tokens of a plain reply, as it states them itself near its end: OpenAI's "completion_tokens",
- * Anthropic's and the responses API's "output_tokens", Ollama's "eval_count". Looked for in the
- * last kilobyte of the reply's last segment only; a reply that does not say it there costs no
- * tokens.
+ * The tokens of a plain reply, from the number that the reply states near its end: OpenAI's
+ * "completion_tokens", Anthropic's and the responses API's "output_tokens", Ollama's "eval_count".
+ * Only the last kilobyte of the reply's last segment is searched. A reply without the number there
+ * costs no tokens.
  */
 #ifndef SLUICE_BPF_USAGE_H
 #define SLUICE_BPF_USAGE_H
@@ -24,7 +24,7 @@ struct {
 	__uint(max_entries, 1);
 } usage_scratch SEC(".maps");
 
-/* Whether one of the names begins at p; its length with both quotes, else 0. */
+/* The length, with both quotes, of the name that begins at p; 0 if none does. */
 static __always_inline __u32 usage_name(const __u8 *p)
 {
 	__u64 w0 = scan_load(p), w1 = scan_load(p + 8);
@@ -68,7 +68,7 @@ static long usage_step(__u32 i, struct usage_scratch **ctx)
 	return 1;
 }
 
-/* The tokens stated in the bytes [begin, end) of the packet; 0 if none are. */
+/* The tokens that the packet's bytes [begin, end) state; 0 if none. */
 SUBPROG __u32 usage_tokens(struct __sk_buff *skb, __u32 begin, __u32 end)
 {
 	__u32 zero = 0, len = end - begin;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The verdict: one function for requests, one for SYNs. The order is operator, blocked client,
- * quota, limits, policy adaptive (a client's share within it), flag. A refused request takes
- * nothing and is charged nothing. What the verdict becomes on the wire is not decided here.
+ * quota, limits, policy adaptive (with the client's share), flag. A refused request takes no slot
+ * and is charged nothing. refuse.h and gate.bpf.c turn the verdict into packets.
  */
 #ifndef SLUICE_BPF_VERDICT_H
 #define SLUICE_BPF_VERDICT_H
@@ -11,7 +11,7 @@
 #include "packet.h"
 #include "slots.h"
 
-#define RETRY_AFTER_MAX_MS 3600000 /* told where a block has no end */
+#define RETRY_AFTER_MAX_MS 3600000 /* the stated wait if a block has no end */
 
 static __always_inline __u32 ms_until(__u64 expires_ns, __u64 now)
 {
@@ -28,13 +28,13 @@ static __always_inline bool in_force(__u64 expires_ns, __u64 now)
 	return !expires_ns || now < expires_ns;
 }
 
-/* The class of the key's longest prefix, PLAIN if it has none in force; and the prefix, or NULL. */
+/* The class of the key's longest prefix, PLAIN if none is in force. *found: the prefix, or NULL. */
 static __always_inline __u8 prefix_class(const struct sluice_prefix_key *key, __u64 now,
 					 struct sluice_prefix **found)
 {
 	struct sluice_prefix *prefix = bpf_map_lookup_elem(&client_prefixes, key);
 
-	*found = prefix; /* its quota has no end */
+	*found = prefix; /* also after the rule has expired: its quota does not expire */
 	return prefix && in_force(prefix->expires_ns, now) ? prefix->class : SLUICE_PREFIX_PLAIN;
 }
 
@@ -47,8 +47,8 @@ static __always_inline struct sluice_client_flag *client_flag(const struct sluic
 	return flag && in_force(flag->expires_ns, now) ? flag : NULL;
 }
 
-/* The rule about the key's client and its model, or else about the client and any model. Changes
- * the key, so that one is enough. */
+/* The rule about the key's client and its model, or else about the client and any model. May change
+ * the key's model, so that one key is enough. */
 static __always_inline struct sluice_client_flag *flag_of_any(struct sluice_client_flag_key *key,
 							      __u64 now)
 {
@@ -82,7 +82,7 @@ static __always_inline void judge_by_limit(struct judgement *j,
 	j->about = model;
 }
 
-/* The action and the mode: the model's own, else the whole's, else the service's. */
+/* Sets the action and the mode: the model's own, else SLUICE_MODEL_ALL's, else the service's. */
 static __always_inline void judge_how(struct judgement *j, const struct sluice_service *service,
 				      const struct sluice_model_flag *all,
 				      const struct sluice_model_flag *own)
@@ -94,7 +94,7 @@ static __always_inline void judge_how(struct judgement *j, const struct sluice_s
 	j->shadow = mode == SLUICE_MODE_SHADOW;
 }
 
-/* The rule by hand about the client, the stricter of its key's and its address's; *about: for which
+/* The rule about the client: the stricter one of its key's and its address's. *about: the rule's
  * model. */
 static __always_inline struct sluice_client_flag *client_rule(struct judging *a, __u32 *about)
 {
@@ -106,7 +106,7 @@ static __always_inline struct sluice_client_flag *client_rule(struct judging *a,
 	key->model = q->model;
 	said = flag_of_any(key, q->now);
 	*about = key->model;
-	/* A block of the one is not got round by the other. */
+	/* A block on the key or on the address holds: a rule about the other cannot lift it. */
 	if (q->client.kind == SLUICE_CLIENT_KEY && (!said || said->allow)) {
 		key->client = q->address;
 		key->model = q->model;
@@ -119,7 +119,8 @@ static __always_inline struct sluice_client_flag *client_rule(struct judging *a,
 	return said;
 }
 
-/* Rules by hand about the client and about its prefix, and the operator's word on everybody. */
+/* Judges by the rules about the client and its prefix, and by the operator's flags, which are about
+ * all clients. */
 static __always_inline void judge_client(struct judging *a, const struct sluice_model_flag *all,
 					 const struct sluice_model_flag *own, __u32 empty)
 {
@@ -186,7 +187,8 @@ static __always_inline void judge_entry_flag(struct judging *a, __u32 id)
 		judge_by_flag(&a->judgement, flag, id, a->question.now);
 }
 
-/* Policy adaptive as things stand; take_slots() asks it where the request takes its slots. */
+/* Judges by policy adaptive on the load as it is now. take_slots() does the same for a request that
+ * takes its slots. */
 static __always_inline void judge_policy(struct judging *a, __u32 which)
 {
 	struct sluice_model_state *state = model_counts(a->question.pool);
@@ -204,8 +206,8 @@ static __always_inline void judge_policy(struct judging *a, __u32 which)
 }
 
 /*
- * Limits, policy and flags, as things stand: of the whole, of the model, of its pool. `ask_policy`
- * false: no flag is shut, and take_slots() asks the policy.
+ * Judges by limits, policy and flags on the load as it is now: of SLUICE_MODEL_ALL, the model and
+ * its pool. `ask_policy` false: no flag is shut, and take_slots() applies the policy.
  */
 SUBPROG int judge_load(__u32 which, bool ask_policy)
 {
@@ -225,10 +227,10 @@ SUBPROG int judge_load(__u32 which, bool ask_policy)
 }
 
 /*
- * Judges the question's request: the judgement's reason is NONE if it is admitted. With
+ * Judges the question's request. The judgement's reason is NONE if it is admitted. With
  * question.take an admitted request takes its slots and is charged to its quota. A question about
- * the whole (SLUICE_MODEL_ALL) asks what holds before the model is known. `which`: enum
- * judging_which. `unasked`: enum sluice_empty, maps to leave out although something is in them.
+ * SLUICE_MODEL_ALL gets the verdict before the model is known. `which`: enum judging_which.
+ * `unasked`: enum sluice_empty, maps to leave out although they have entries.
  */
 static __always_inline void judge_now(const struct sluice_service *service, __u32 which,
 				      __u32 unasked)
@@ -291,9 +293,10 @@ SUBPROG int judge_request(const struct sluice_service *service, __u32 which, __u
 }
 
 /*
- * Judges a SYN to `service` from the client's address in `conn`: refused only where every request
- * that the connection could carry would be. On an http service that takes a blocked client or the
- * operator's word; on an opaque one its one model's flag will do, too. `which`: enum judging_which.
+ * Judges a SYN to `service` from the client's address in `conn`. It is refused only if every
+ * request on the connection would be. On an http service that needs a blocked client or the
+ * operator's flag. On an opaque service the flag of its one model is enough, too. `which`: enum
+ * judging_which.
  */
 SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_conn_key *conn,
 		      __u64 now, __u32 which)
@@ -324,7 +327,7 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_
 	}
 	client_of_address(conn->client_addr, service, &client);
 	said = client_flag(&client, SLUICE_MODEL_ALL, now);
-	if (trusted(conn->client_addr, service)) { /* its requests are others' */
+	if (trusted(conn->client_addr, service)) { /* a proxy: its requests are other clients' */
 		said = NULL;
 		class = SLUICE_PREFIX_PLAIN;
 	}
