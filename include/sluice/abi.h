@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the kernel programs and the daemon say to each other: every map key, map value, ring record
+ * The interface between the kernel programs and the daemon: every map key, map value, ring record
  * and enum, and nothing else. All fields have a fixed width, padding is written out (map keys are
  * hashed byte for byte), and sizes are asserted. Change anything here and SLUICE_ABI_VERSION goes
  * up by one: a daemon that finds pinned maps of another version replaces them instead of misreading
@@ -38,10 +38,10 @@
 #define SLUICE_CLIENT_QUOTAS_MAX 65536  /* quotas of clients' own */
 #define SLUICE_PREFIXES_MAX      65536  /* prefixes of which something is said */
 #define SLUICE_PRIORITIES_MAX    4096   /* API keys and headers' values that have a class */
-#define SLUICE_EXCHANGES_MAX     4      /* pipelined requests told apart on one connection */
+#define SLUICE_EXCHANGES_MAX     4      /* pipelined requests tracked on one connection */
 #define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
 #define SLUICE_REPLY_MAX         1024   /* bytes of one 429, head and body */
-#define SLUICE_REPLY_TAIL_MAX    96     /* bytes of its text behind the number of seconds */
+#define SLUICE_REPLY_TAIL_MAX    96     /* bytes of its text after the number of seconds */
 #define SLUICE_NUMBER_WIDTH      10 /* a number in a reply, left-justified, padded with spaces */
 #define SLUICE_HISTOGRAM_BUCKETS 24
 /* Bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s). */
@@ -75,9 +75,8 @@ enum sluice_verdict {
 };
 
 /*
- * Maps of policy that need not be asked, since nothing is in them: most hosts have none of these.
- * The bit is taken away before the first entry is written and set after the last has gone, so that
- * 0 is always right.
+ * A set bit means that the map is empty: the programs skip the look-up. A clear bit is always safe.
+ * The daemon clears it before it writes the first entry, and sets it after the last one is gone.
  */
 enum sluice_empty {
 	SLUICE_EMPTY_CLIENT_FLAGS = 1,
@@ -97,8 +96,8 @@ struct sluice_settings {
 	__u32 abi_version;
 	__u32 stopping;
 	__u32 empty; /* enum sluice_empty */
-	__u32 names; /* raised behind every change of services and model_ids: what is remembered of
-			them is void; 0: nothing is */
+	__u32 names; /* raised after every change of services and model_ids, which voids the
+			programs' cache (lookup.h); 0: nothing is cached */
 };
 _Static_assert(sizeof(struct sluice_settings) == 40, "settings");
 
@@ -127,10 +126,10 @@ struct sluice_service {
 			    */
 	__u8 client_plen6; /* … of an IPv6 address, 64 by default */
 	__u8 unary;        /* replies that are not streamed feed TTFT */
-	__u8 framing_error_reset; /* what cannot be framed is reset rather than passed */
+	__u8 framing_error_reset; /* a framing error is reset rather than passed */
 	__u16 quota;              /* of clients that have none of their own, and models neither */
 	__u8 feedback;  /* what is left of a quota is written over the Date of 2xx responses */
-	__u8 forwarded; /* place of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not
+	__u8 forwarded; /* rank of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not
 			   read */
 	__u8 proxy;     /* connections begin with a PROXY header */
 	__u8 pad[3];
@@ -138,8 +137,8 @@ struct sluice_service {
 _Static_assert(sizeof(struct sluice_service) == 24, "service");
 
 /*
- * What of a service's requests is judged, and where the model's name is looked for. The first rule
- * whose prefix the request target has decides; where none does, requests are judged.
+ * Which requests of a service are judged, and where the model's name is looked for. The first rule
+ * with a prefix of the request target decides. If no rule has one, the request is judged.
  */
 #define SLUICE_RULES_MAX       16
 #define SLUICE_RULE_PREFIX_MAX 48
@@ -148,7 +147,7 @@ enum sluice_rule_kind {
 	SLUICE_RULE_JUDGE = 0,
 	SLUICE_RULE_PASS = 1, /* never judged */
 	SLUICE_RULE_MODEL =
-		2, /* judged; the name stands behind the prefix, up to one of / : ? # or the end */
+		2, /* judged; the name follows the prefix, up to one of / : ? # or the end */
 };
 
 enum sluice_model_source {
@@ -162,7 +161,7 @@ struct sluice_rule {
 	__u8 kind; /* enum sluice_rule_kind */
 	__u8 len;  /* bytes of prefix, 1 … SLUICE_RULE_PREFIX_MAX */
 	__u8 pad[6];
-	char prefix[SLUICE_RULE_PREFIX_MAX]; /* zeros behind */
+	char prefix[SLUICE_RULE_PREFIX_MAX]; /* padded with zeros */
 };
 _Static_assert(sizeof(struct sluice_rule) == 56, "rule");
 
@@ -170,13 +169,13 @@ _Static_assert(sizeof(struct sluice_rule) == 56, "rule");
 struct sluice_rules {
 	__u32 count;
 	__u8 methods;   /* bit 1 << enum http1_method: which are judged */
-	__u8 source[3]; /* enum sluice_model_source, in order; NONE ends it; behind them the default
+	__u8 source[3]; /* enum sluice_model_source, in order; NONE ends it; after them the default
 			   model */
-	char header[HTTP1_TOKEN_MAX];              /* in lower case, zeros behind */
+	char header[HTTP1_TOKEN_MAX];              /* in lower case, padded with zeros */
 	char key[HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX]; /* headers that hold a client's API key, the
 						      first counts first */
 	char forwarded[HTTP1_TOKEN_MAX];           /* "forwarded", or "x-forwarded-for" */
-	char priority[HTTP1_TOKEN_MAX]; /* the header whose value names a request's class; all zero:
+	char priority[HTTP1_TOKEN_MAX]; /* the header with the name of a request's class; all zero:
 					   none */
 	__u64 names;                    /* http1_names() of these headers */
 	struct sluice_rule rule[SLUICE_RULES_MAX];
@@ -202,13 +201,13 @@ struct sluice_model_name {
 
 /*
  * model_flags[id]. `allow` 0 refuses with `reason` until expires_ns (0: no end). `limit` 0: none.
- * Entry SLUICE_MODEL_ALL is asked for every request, before the model's own.
+ * Entry SLUICE_MODEL_ALL applies to every request, before the model's own.
  */
 struct sluice_model_flag {
 	__u64 expires_ns;
 	__u32 limit;          /* requests in flight at once */
-	__u32 retry_after_ms; /* told when the flag refuses */
-	__u32 limit_retry_ms; /* told when the limit refuses */
+	__u32 retry_after_ms; /* stated when the flag refuses */
+	__u32 limit_retry_ms; /* stated when the limit refuses */
 	__u8 allow;
 	__u8 reason; /* enum sluice_reason */
 	__u8 action; /* enum sluice_action */
@@ -217,8 +216,8 @@ struct sluice_model_flag {
 	__u8 pad;
 	__u16 quota; /* of clients that have none of their own */
 	/*
-	 * The entry whose `admission` rules this model, and where its requests are counted for it:
-	 * its own id, that of its group, or SLUICE_MODEL_ALL.
+	 * The model's pool: the entry with the `admission` that applies to this model, which counts
+	 * its requests. It is the model's own id, that of a configured pool, or SLUICE_MODEL_ALL.
 	 */
 	__u16 pool;
 	__u8 pad2[2];
@@ -233,10 +232,10 @@ enum sluice_client_kind {
 		2, /* no client: a value of a service's priority header, as a key of `priorities` */
 };
 
-/* Whom a request is charged to: addr cut to plen bits (IPv4 /32 is ::ffff:a.b.c.d/128), or a hash.
- */
+/* The client that a request is charged to: addr cut to plen bits (IPv4 /32 is ::ffff:a.b.c.d/128),
+ * or a hash. */
 struct sluice_client {
-	/* KEY: the 64-bit hash in the first eight, zeros behind. HEADER: that of the value, then
+	/* KEY: the 64-bit hash in the first eight bytes, then zeros. HEADER: the value's hash, then
 	 * the service's id as u32. */
 	__u8 addr[16];
 	__u8 plen;
@@ -252,7 +251,7 @@ struct sluice_client_flag_key {
 };
 _Static_assert(sizeof(struct sluice_client_flag_key) == 32, "client flag key");
 
-/* What an operator said of a client: allow 1 lets it past limits and flags, allow 0 refuses. */
+/* An operator's rule about a client: allow 1 exempts it from limits and flags, allow 0 refuses. */
 struct sluice_client_flag {
 	__u64 expires_ns; /* 0: no end */
 	__u8 allow;
@@ -290,15 +289,15 @@ struct sluice_quota_text {
 	__u64 requests, request_period_ns, request_burst; /* 0 requests: no such budget */
 	__u64 tokens, token_period_ns, token_burst;
 	__u8 scope;  /* enum sluice_quota_scope */
-	__u8 manual; /* said by `sluicectl quota set`, not by the configuration */
+	__u8 manual; /* set by `sluicectl quota set`, not by the configuration */
 	__u8 pad[6];
 	char name[SLUICE_NAME_MAX];
 };
 _Static_assert(sizeof(struct sluice_quota_text) == 56 + 96, "quota text");
 
 /*
- * weighted_quotas: the quota that a client of this weight has in place of one that is everybody's
- * (a model's or a service's). The value is its id; an entry that is missing is a weight of one.
+ * weighted_quotas: the quota that a client of this weight has instead of a model's or a service's
+ * general one. The value is its id. Without an entry the general quota applies.
  */
 struct sluice_weighted_key {
 	__u16 weight;
@@ -327,7 +326,7 @@ struct sluice_prefix_key {
 };
 _Static_assert(sizeof(struct sluice_prefix_key) == 20, "prefix key");
 
-/* trusted_proxies: whose word on its client's address a service takes; the value is 1. */
+/* trusted_proxies: proxies that a service trusts to state their clients' addresses; value 1. */
 struct sluice_trusted_key {
 	__u32 plen; /* 32 and those of the 128 bits */
 	__u32 service;
@@ -342,8 +341,8 @@ enum sluice_prefix_class {
 };
 
 /*
- * Only the longest prefix of an address is asked, so that it has to say all: the daemon copies to
- * it what a shorter one says of class, quota or weight, where nothing was said of this one.
+ * The programs look up only the longest prefix of an address, so its entry has to be complete. If
+ * it has no class, quota or weight of its own, the daemon copies that of a shorter prefix to it.
  */
 enum sluice_prefix_own {
 	SLUICE_PREFIX_OWN_CLASS = 1,
@@ -353,42 +352,41 @@ enum sluice_prefix_own {
 	SLUICE_PREFIX_OWN_PRIORITY = 16,
 };
 
-#define SLUICE_WEIGHT_ONE 256 /* weights are in 1/256; 0 is the weight of whoever has none: one */
+#define SLUICE_WEIGHT_ONE 256 /* weights are in 1/256; 0: none is set, which means one */
 
 struct sluice_prefix {
 	__u64 expires_ns; /* of the class; 0: no end */
 	__u8 class;       /* enum sluice_prefix_class */
 	__u8 action;
 	__u16 quota;
-	__u8 own; /* enum sluice_prefix_own: what was said of this very prefix, not of a shorter one
+	__u8 own; /* enum sluice_prefix_own: what is set for this very prefix, not a shorter one
 		   */
-	__u8 priority; /* class of its clients' requests + 1; 0: not said */
-	__u16 weight;  /* of a client in it beside others, and so of its share of what is meant for
-			  each */
+	__u8 priority; /* class of its clients' requests + 1; 0: not set */
+	__u16 weight;  /* of each client in it: scales its fair share and its quota */
 };
 _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 
 /*
  * priorities: what is known of a request besides its address → u32 class, 0 … SLUICE_CLASSES - 1.
- * Keys are clients of kind KEY, and HEADER for the values of a service's priority header; a
- * header's word goes before a key's, a key's before its prefix's, and nobody's is
- * SLUICE_CLASS_NORMAL.
+ * Keys are clients of kind KEY, and HEADER for the values of a service's priority header. The
+ * header's class comes before the key's, and the key's before the prefix's. Without any the class
+ * is SLUICE_CLASS_NORMAL.
  */
 
 /*
  * model_state[id]: atomic counters; the daemon adds corrections, it never stores. From
- * `waiting_bytes` on they are kept of the entry that carries a request's law only.
+ * `waiting_bytes` on, only the entry of a request's pool keeps them.
  */
 struct sluice_model_state {
 	__s64 in_flight;
 	__s64 waiting;
-	__s64 shadow_in_flight; /* in flight, too, but without a place: shadow mode would have
-				   refused them */
+	__s64 shadow_in_flight; /* in flight without a slot: enforcing mode would have refused
+				   them */
 	__s64 waiting_bytes;
 	__u64 token_ns;              /* the last first token, or … */
-	__u64 waiting_ns;            /* … when something began to wait where nothing did */
-	__u64 admitted;              /* totals: requests that took a place, */
-	__u64 ended;                 /* … places given back, */
+	__u64 waiting_ns;            /* … when a request began to wait while none did */
+	__u64 admitted;              /* totals: requests that took a slot, */
+	__u64 ended;                 /* … slots released, */
 	__u64 refused[SLUICE_RANKS]; /* … and what `admission` refused, by rank */
 	struct sluice_ages ages;     /* of those that wait */
 };
@@ -410,8 +408,7 @@ _Static_assert(sizeof(struct sluice_conn_key) == 36, "connection key");
 
 #define SLUICE_WSCALE_UNKNOWN 255
 
-/* half_open: the handshake as the SYN-ACK that left told it; before that, the window scale of the
- * SYN. */
+/* half_open: a handshake, by the SYN-ACK that left; before that, the window scale of the SYN. */
 struct sluice_half_open {
 	__u32 server_seq; /* of the SYN-ACK itself */
 	__u32 client_seq; /* the next byte that it expects of the client */
@@ -426,7 +423,7 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_WAITING = 2,   /* … and in .waiting */
 	SLUICE_EXCHANGE_JUDGED = 4,
 	SLUICE_EXCHANGE_NAMED = 8,   /* conn.name holds its model's name, not learned yet */
-	SLUICE_EXCHANGE_SHADOW = 16, /* counted in model_state.beyond */
+	SLUICE_EXCHANGE_SHADOW = 16, /* counted in model_state.shadow_in_flight */
 };
 
 /* One request between its last byte and its response's last. */
@@ -435,14 +432,14 @@ struct sluice_exchange {
 	__u32 bytes; /* of the request, head and body */
 	__u32 flags; /* enum sluice_exchange_flag, changed by atomic or/and */
 	__u16 model;
-	__u16 quota; /* whose tokens its response costs */
+	__u16 quota; /* charged with the response's tokens */
 	__u8 method; /* enum http1_method */
 	__u8 pad;
-	__u16 pool;                   /* model_flags[model].law when it was admitted */
+	__u16 pool;                   /* model_flags[model].pool when it was admitted */
 	__u32 queued_bytes;           /* admission_queued_bytes() then; */
 	__u32 in_flight_at_admission; /* … and how many were in flight with it, itself included */
 	struct sluice_client
-		client; /* whom it is charged to: the connection's address, or its own key */
+		client; /* charged with it: the connection's address, or the request's key */
 };
 _Static_assert(sizeof(struct sluice_exchange) == 56, "exchange");
 
@@ -451,9 +448,9 @@ enum sluice_conn_flag {
 	SLUICE_CONN_NO_RESPONSES = 2, /* the response side is no longer framed */
 	SLUICE_CONN_CLIENT_FIN = 4,
 	SLUICE_CONN_SERVER_FIN = 8,
-	SLUICE_CONN_STALLED = 16, /* the client's window leaves no room now */
+	SLUICE_CONN_STALLED = 16, /* the client's window is full now */
 	SLUICE_CONN_CLIENT_LIMITED =
-		32, /* … or did at some time since the last chunk: that gap is no sample */
+		32, /* … or was at some time since the last chunk: that gap is no sample */
 	SLUICE_CONN_FIRST_TOKEN = 64,      /* the current response has had its first token */
 	SLUICE_CONN_HOLE = 128,            /* bytes from c_next to c_hole_end are still to come */
 	SLUICE_CONN_REQUEST = 512,         /* in the middle of a request */
@@ -463,9 +460,9 @@ enum sluice_conn_flag {
 	SLUICE_CONN_OPAQUE = 8192,    /* of an opaque service: nothing in it is read */
 	SLUICE_CONN_UNARY = 16384,    /* of a service whose replies are not streamed */
 	SLUICE_CONN_JUDGE = 32768,    /* the request under way is one that is judged */
-	SLUICE_CONN_FEEDBACK = 65536, /* of a service that writes what is left over Date */
+	SLUICE_CONN_FEEDBACK = 65536, /* of a service that writes feedback over Date */
 	SLUICE_CONN_PROXY = 131072,   /* its PROXY header is still to come, or to end */
-	SLUICE_CONN_TRUSTED = 262144, /* what it says of its client's address is believed */
+	SLUICE_CONN_TRUSTED = 262144, /* its peer is a trusted proxy */
 };
 
 /*
@@ -476,7 +473,7 @@ enum sluice_conn_flag {
 struct sluice_conn {
 	__u64 last_seen_ns;
 	__u64 unacked_since_ns; /* the oldest server byte not acknowledged left then; 0: none */
-	__u64 stalled_since_ns; /* the client's window has left no room since then; 0: it does */
+	__u64 stalled_since_ns; /* the client's window is full since then; 0: it is not */
 	__u64 chunk_ns;         /* when the last generated chunk left */
 	__u64 sent_ns;          /* when the newest of the server's bytes left */
 	__u64 event_ns;         /* when the first byte of the event under way left */
@@ -507,7 +504,7 @@ struct sluice_conn {
 	__u32 s_ack;   /* the client's bytes acknowledged by the server */
 	__u32 c_begin; /* first byte of the request under way, or else of the last one */
 	__u32 c_when;  /* … and when, ns / 1024 */
-	__u8 addr[16]; /* whose it is: its peer, or whom its PROXY header names */
+	__u8 addr[16]; /* its client: the peer, or the one that its PROXY header names */
 	struct sluice_client client;
 	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];
 	union {
@@ -528,9 +525,9 @@ struct sluice_reply_key {
 _Static_assert(sizeof(struct sluice_reply_key) == 8, "reply key");
 
 /*
- * text is the whole answer, len bytes, zeros behind. Seconds go to seconds_at and milliseconds to
+ * text is the whole answer, len bytes, then zeros. Seconds go to seconds_at and milliseconds to
  * ms_at (fields of SLUICE_NUMBER_WIDTH spaces). At message_at the kernel writes the seconds again
- * and behind their last digit all of `tail`, which is padded with spaces; text is spaces there and
+ * and after their last digit all of `tail`, which is padded with spaces; text is spaces there and
  * len == message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX, so that Content-Length is the
  * same for every number.
  */
@@ -560,7 +557,7 @@ struct sluice_tombstone {
 	struct sluice_reply_key reply;
 	__u32 retry_after_ms;
 	__u32 reply_seq; /* sequence of the answer's first byte */
-	__u32 reply_end; /* … and behind its FIN */
+	__u32 reply_end; /* … and after its FIN */
 	__u32 c_ack;     /* what the client has acknowledged */
 	__u32 c_end;     /* end of what the client has sent */
 	__u32 rst_seq;   /* the server's next expected byte */
@@ -630,7 +627,7 @@ struct sluice_admitted_count {
 _Static_assert(sizeof(struct sluice_admitted_count) == 16, "admitted count");
 
 /* client_counts: LRU; for `sluicectl clients` only, no verdict rests on it. */
-#define SLUICE_REASONS_MAX 12 /* room for some more reasons, so that a new one changes no map */
+#define SLUICE_REASONS_MAX 12 /* spare entries, so that a new reason changes no map */
 _Static_assert(SLUICE_REASON_COUNT <= SLUICE_REASONS_MAX, "reasons");
 
 struct sluice_client_count {

@@ -2,9 +2,9 @@
 /*
  * How long the requests that wait have been waiting: a ring of slots, one for each 2^26 ns (67 ms),
  * each with the number of those that began in it. A slot's word is its time (high half) and its
- * number (low half), changed by compare-and-swap only, so that it is exact on all CPUs. Who is
- * still waiting when somebody begins to in the same slot a round (17 s) later is moved to `older`,
- * whose time is that of the first: true, or too early, until none of them is left.
+ * number (low half), changed by compare-and-swap only, so that it is exact on all CPUs. The ring
+ * covers 17 s. Requests that wait longer move to `older` when their slot is used again. `older` has
+ * the time of the first of them, which is right or too early until none of them is left.
  */
 #ifndef SLUICE_AGES_H
 #define SLUICE_AGES_H
@@ -55,9 +55,9 @@ static __always_inline int ages_try_remove(struct sluice_ages *a, __u64 *slot, _
 }
 
 /*
- * One begins to wait now. Each lost try is another CPU's success; behind the last one the number is
- * off by one, for the daemon to mend. Written out, since 6.1 takes no loop whose end falls through
- * to its beginning.
+ * A request begins to wait now. Each lost try is another CPU's success. After the last one the
+ * number is off by one, and the daemon corrects it. The tries are written out: Linux 6.1 rejects a
+ * loop here.
  */
 static __always_inline void ages_add(struct sluice_ages *a, __u64 now)
 {
@@ -78,7 +78,7 @@ static __always_inline void ages_remove(struct sluice_ages *a, __u64 since)
 	       ages_try_remove(a, slot, time) || ages_try_remove(a, slot, time));
 }
 
-/* A time ahead of `now`, by another CPU's clock, is no age. */
+/* A time after `now`, by another CPU's clock, is an age of 0. */
 static inline __u64 ages_since(__u64 time, __u64 now)
 {
 	__u64 age = (ages_time(now) - time) & 0xffffffff;

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The value of X-Forwarded-For, or of Forwarded (RFC 7239), a byte at a time: the address of its
- * last element, which is the one that the nearest proxy has appended, and those in a row before it,
- * as far as they are addresses: whoever trusts the last as a proxy may ask for the next. What
- * nobody that is trusted has appended is the client's own word. A comma always ends an element, in
- * quotes too, so that no quote that a client left open can hide what is appended behind it. Several
- * lines of the header are one list. Where the last element is no address (unknown, obfuscated,
- * malformed) none is known.
+ * last element, which the nearest proxy has appended, and the addresses in a row before it. If the
+ * last one is a trusted proxy, the caller takes the next. An element that no trusted proxy has
+ * appended is the client's own claim. A comma always ends an element, in quotes too, so that a
+ * quote that a client left open cannot hide the elements after it. Several lines of the header are
+ * one list. Where the last element is no address (unknown, obfuscated, malformed) none is known.
  */
 #ifndef SLUICE_FORWARDED_H
 #define SLUICE_FORWARDED_H
@@ -59,7 +58,7 @@ static __always_inline void forwarded_begin(struct forwarded *f, int pairs)
 	f->flags = (f->flags & FORWARDED_KNOWN) | (pairs ? FORWARDED_PAIRS : 0);
 }
 
-/* The address has ended; what follows is told by `state`. */
+/* The address has ended; `state` is the next state if it is valid. */
 static __always_inline void forwarded_node_end(struct forwarded *f, __u8 state)
 {
 	int good = address_end(&f->text, f->addr);
@@ -71,7 +70,7 @@ static __always_inline void forwarded_node_end(struct forwarded *f, __u8 state)
 		f->flags |= FORWARDED_FOR;
 }
 
-/* The first byte of an element: the one before makes room. */
+/* The first byte of an element: the addresses before it move back by one. */
 static __always_inline void forwarded_element_begin(struct forwarded *f)
 {
 	if (f->flags & FORWARDED_ANY)
@@ -103,7 +102,7 @@ static __always_inline void forwarded_element_end(struct forwarded *f)
 	f->state = FORWARDED_BEGIN;
 }
 
-/* A byte behind the address: of its port, or what may close it. */
+/* A byte after the address: of its port, or what may close it. */
 static __always_inline void forwarded_after(struct forwarded *f, __u8 c)
 {
 	if (c == '"' && f->flags & FORWARDED_QUOTED) {
@@ -124,7 +123,7 @@ static __always_inline void forwarded_after(struct forwarded *f, __u8 c)
 	}
 }
 
-/* One byte of the value; not the CR or LF behind it, which is forwarded_element_end(). */
+/* One byte of the value; for the CR or LF after it call forwarded_element_end(). */
 static __always_inline void forwarded_byte(struct forwarded *f, __u8 c)
 {
 	__u8 want;

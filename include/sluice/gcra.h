@@ -2,7 +2,7 @@
 /*
  * The generic cell rate algorithm (ITU-T I.371, the virtual scheduling form): a budget is one
  * number, the theoretical arrival time at which it would be full again. Every unit moves it
- * `interval` ns on; it may run `span` ns (burst × interval) ahead of the clock. There is no window
+ * `interval` ns on; it may be `span` ns (burst × interval) after the clock. There is no window
  * to double at its edge and no counter that must expire: a number in the past is a full budget. The
  * same arithmetic runs in the kernel and in the daemon.
  */
@@ -29,7 +29,7 @@ static __always_inline __u64 gcra_wait(__u64 tat, __u64 now, __u64 interval, __u
 	return spent + interval > span ? spent + interval - span : 0;
 }
 
-/* The number behind `units` more; debt is bounded: never more than `most` ns ahead of the clock. */
+/* The TAT after `units` more. Debt is bounded: the TAT is at most `most` ns after the clock. */
 static __always_inline __u64 gcra_charge(__u64 tat, __u64 now, __u64 interval, __u64 units,
 					 __u64 most)
 {

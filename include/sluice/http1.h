@@ -13,7 +13,7 @@
  *	http1_types.h     state, and limits
  *	http1_token.h     names and tokens, eight bytes at a time
  *	http1_headers.h   the headers that the scanners read by themselves: one table
- *	http1_wanted.h    the headers that a service asks for; with http1_key.h, http1_priority.h
+ *	http1_wanted.h    the headers that a service wants; with http1_key.h, http1_priority.h
  *	http1_line.h      head lines and trailers, whatever they hold
  *	http1_usual.h     the fast path: head lines with nothing unusual
  *	http1_chunk.h     the lines around chunks

@@ -84,7 +84,7 @@ static __always_inline enum http1_key_byte http1_key_byte(struct http1_key *key,
 }
 
 /*
- * Some bytes of the value as it usually is: " Bearer " where that is due, or bytes of the key.
+ * Some bytes of the usual value: " Bearer " where it is expected, or bytes of the key.
  * Returns how many, 0 if the value is anything else.
  */
 static __always_inline __u64 http1_key_run(struct http1_key *key, const __u8 *buf, __u64 pos,

@@ -2,7 +2,7 @@
 /*
  * Head lines and trailers, whatever they hold, split anywhere: one state machine for both
  * directions. It knows names, not their meaning: http1_headers.h has the headers that the scanners
- * read by themselves, http1_wanted.h those that a service asks for.
+ * read by themselves, http1_wanted.h those that a service wants.
  */
 #ifndef SLUICE_HTTP1_LINE_H
 #define SLUICE_HTTP1_LINE_H
@@ -11,7 +11,7 @@
 
 /*
  * At the colon after a header's name: where its value goes. r is the request (its frame is f) and
- * `wanted` the names that its service asks for; both are NULL for a response.
+ * `wanted` the names that its service wants; both are NULL for a response.
  */
 static __always_inline void http1_name_end(struct http1_frame *f, struct http1_request *r,
 					   const char *wanted, __u32 *ev)

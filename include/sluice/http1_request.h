@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Frames HTTP/1.x requests (RFC 9112) and keeps what a limiter needs: method, target, the headers
- * that the service asks for, and the model that the body names. http1.h says how a driver uses it.
+ * that the service wants, and the model that the body names. http1.h says how a driver uses it.
  */
 #ifndef SLUICE_HTTP1_REQUEST_H
 #define SLUICE_HTTP1_REQUEST_H
@@ -309,7 +309,7 @@ static __always_inline __u32 http1_request_body_step(struct http1_request *r, co
 
 /*
  * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
- * bytes it consumed: 1 … end - pos, never beyond the request's end. Raises HTTP1_HEAD_END,
+ * bytes it consumed: 1 … end - pos, never past the request's end. Raises HTTP1_HEAD_END,
  * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_FRAMING_ERROR. `wanted`: see
  * http1_wanted.h; `names` is http1_names() of it; `secret` keys the hashes of http1_key.h. A driver
  * may also choose between the two halves itself.

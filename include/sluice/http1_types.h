@@ -16,7 +16,7 @@
 #define HTTP1_HEAD_MAX  65536   /* bytes of a head, and of a trailer section */
 #define HTTP1_PATH_MAX  96      /* bytes of the request target that are kept */
 #define HTTP1_VALUE_MAX 96      /* bytes of the wanted header's value, its final zero included */
-#define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are told apart */
+#define HTTP1_TOKEN_MAX 32      /* bytes of a name or token that are compared */
 #define HTTP1_UNBOUNDED (~0ULL) /* as body length: until the connection closes */
 
 enum http1_state {
@@ -75,8 +75,7 @@ enum http1_flag {
 		1 << 11, /* response: set by a driver that does not want HTTP1_DATE */
 };
 
-/* The headers that a service asks for, in the order in which a driver names them (http1_wanted.h).
- */
+/* The headers that a service wants, in the order in which a driver names them (http1_wanted.h). */
 enum http1_wanted_header {
 	HTTP1_WANTED_MODEL = 0,
 	HTTP1_WANTED_KEY = 1,
@@ -95,7 +94,7 @@ struct http1_frame {
 	__u16 flags;      /* enum http1_flag */
 	__u16 status;     /* response: 100 … 999 */
 	__u8 state;       /* enum http1_state */
-	__u8 header;      /* enum http1_header: whose value is being read */
+	__u8 header;      /* enum http1_header: the header that is being read */
 	__u8 token_len;   /* of `token`; above HTTP1_TOKEN_MAX it matches nothing */
 	__u8 minor;       /* of HTTP/1.x */
 	__u8 method;      /* enum http1_method; response: of the request it answers */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The headers of requests that a service asks for: one that names the model, those that may hold an
+ * The headers of requests that a service wants: one that names the model, those that may hold an
  * API key, one by which a proxy forwards its client's address, and one that names the request's
  * class. The driver passes their names as one array, `wanted`, in the order of enum
  * http1_wanted_header: HTTP1_TOKEN_MAX bytes each, in lower case, zeros after the name, all zero
@@ -39,7 +39,7 @@ static __always_inline __u64 http1_names(const char *wanted)
 }
 
 /*
- * At the colon of a header whose value is hashed and would count: an API key, or the priority.
+ * At the colon of a header with a value to hash, if it would count: an API key, or the priority.
  * Returns whether it is one.
  */
 static __always_inline int http1_key_wanted(struct http1_request *r, const char *wanted)

@@ -15,8 +15,8 @@
 #include "scan.h"
 
 #define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
-#define JSON_MODEL_RUN      32 /* … of it that one turn takes at most */
-#define JSON_MODEL_TOP      2  /* bytes of the top level that one turn takes at most */
+#define JSON_MODEL_RUN      32 /* … of it that one iteration takes at most */
+#define JSON_MODEL_TOP      2  /* bytes of the top level that one iteration takes at most */
 #define JSON_MODEL_STEPS    16 /* … of one step at most: the verifier walks each */
 
 enum json_model_state {
@@ -28,7 +28,7 @@ enum json_model_state {
 	JSON_MODEL_COLON,
 	JSON_MODEL_VALUE,
 	JSON_MODEL_SCALAR, /* in a number or true, false, null */
-	JSON_MODEL_AFTER,  /* behind a value */
+	JSON_MODEL_AFTER,  /* after a value */
 	JSON_MODEL_DEEP,   /* inside a nested value, outside strings */
 	JSON_MODEL_STRING, /* in a string that does not matter; `next` follows it */
 	JSON_MODEL_STRING_ESCAPE,
@@ -56,7 +56,7 @@ struct json_model {
 	__u8 digits;   /* of a \u escape */
 	__u8 name_len; /* bytes, the terminating zero not counted */
 	__u16 code;    /* the \u escape under way */
-	__u16 high;    /* a high surrogate whose other half must follow */
+	__u16 high;    /* a high surrogate; its low half must follow */
 	__u8 pad[2];
 	__u32 depth;                    /* of nested values, 0 on the top level */
 	char name[JSON_MODEL_NAME_MAX]; /* padded with zeros */
@@ -154,7 +154,7 @@ static __always_inline void json_model_name_end(struct json_model *j, __u32 *ev)
 
 /*
  * Up to JSON_MODEL_RUN plain bytes of the name, of which there is one at least, and the quote
- * behind them.
+ * after them.
  */
 static __always_inline __u32 json_model_name_run(struct json_model *j, const __u8 *p, __u64 left,
 						 __u32 *ev)
@@ -321,7 +321,7 @@ static __always_inline __u32 json_model_key(struct json_model *j, __u8 c)
 }
 
 /*
- * At the first byte of a key, behind which the window holds eight bytes: takes "model" and its
+ * At the first byte of a key, with eight bytes from there in the window: takes "model" and its
  * quote at once, or sees that it is another key. Returns how many bytes it took. A key with an
  * escape is left to json_model_key().
  */
@@ -473,9 +473,9 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
 }
 
 /*
- * One turn at p: up to 64 bytes of a string that does not matter and what follows it, a few bytes
- * of the top level and what usually follows those, up to 32 of a nested value or of the name.
- * Returns where it ends, maybe beyond `stop`; *more: whether another may follow.
+ * One iteration at p: up to 64 bytes of a string that does not matter and what follows it, a few
+ * bytes of the top level and what usually follows those, up to 32 of a nested value or of the name.
+ * Returns where it ends, maybe past `stop`; *more: whether another may follow.
  */
 static __always_inline __u64 json_model_advance(struct json_model *j, const __u8 *buf, __u64 p,
 						__u64 stop, int *more, __u32 *ev)
@@ -568,8 +568,8 @@ static __always_inline __u64 json_model_advance(struct json_model *j, const __u8
 }
 
 /*
- * One step from buf[pos] on: several turns, since a step costs its driver a call. Returns how many
- * bytes were consumed, 1 … end - pos; raises HTTP1_MODEL.
+ * One step from buf[pos] on: several iterations, since a step costs its driver a call. Returns how
+ * many bytes were consumed, 1 … end - pos; raises HTTP1_MODEL.
  */
 static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos,
 					     __u32 end, __u32 *ev)

@@ -48,14 +48,13 @@ enum sluice_reason {
 	X(PASSED_UNPROVEN, "passed-unproven")           /* data on a connection not proven */      \
 	X(PASSED_NO_ROOM, "passed-no-room")             /* could not be answered, so passed */     \
 	X(REORDERED_DROPPED,                                                                       \
-	  "reordered-dropped") /* segments ahead of missing bytes, or again too soon */            \
+	  "reordered-dropped") /* segments before missing bytes, or repeated too soon */           \
 	X(RESPONSE_FRAMING_ERROR,                                                                  \
-	  "response-framing-error") /* responses not framed to their end */                        \
-	X(UPGRADED, "upgraded")     /* connections that left HTTP/1 */                             \
-	X(GAPS_CLIENT_LIMITED,                                                                     \
-	  "gaps-client-limited")          /* times that the client's slowness spoilt */            \
-	X(SAMPLES_LOST, "samples-lost")   /* samples ring full */                                  \
-	X(VERDICTS_LOST, "verdicts-lost") /* verdicts ring full, or over its rate */               \
+	  "response-framing-error")                   /* responses not framed to their end */      \
+	X(UPGRADED, "upgraded")                       /* connections that left HTTP/1 */           \
+	X(GAPS_CLIENT_LIMITED, "gaps-client-limited") /* gaps that the client's slowness set */    \
+	X(SAMPLES_LOST, "samples-lost")               /* samples ring full */                      \
+	X(VERDICTS_LOST, "verdicts-lost")             /* verdicts ring full, or over its rate */   \
 	X(CONNS_FULL, "conns-full")                                                                \
 	X(TOMBSTONES_FULL, "tombstones-full")                                                      \
 	X(COUNTS_FULL, "counts-full")                                                              \
@@ -65,16 +64,15 @@ enum sluice_reason {
 	X(FORGED_ANSWERS, "forged-answers") /* packets sent for a tombstone */                     \
 	X(SWALLOWED, "swallowed")           /* server packets of refused connections */            \
 	X(UNSEEN_REQUESTS,                                                                         \
-	  "unseen-requests") /* connections whose client comes by another interface too */         \
-	X(UNSEEN_RESPONSES, "unseen-responses") /* … whose server leaves by another interface */ \
-	X(BUDGETS_LOST, "budgets-lost")       /* charges that a client's state had no room for */  \
-	X(FEEDBACK_ABSENT, "feedback-absent") /* responses whose Date could not be overwritten */  \
+	  "unseen-requests") /* connections with client packets on another interface too */        \
+	X(UNSEEN_RESPONSES, "unseen-responses") /* … with server packets on another interface */ \
+	X(BUDGETS_LOST, "budgets-lost") /* charges without an entry for the client's state */      \
+	X(FEEDBACK_ABSENT, "feedback-absent") /* responses with a Date that was not overwritten */ \
 	X(FOUND_OPAQUE, "found-opaque")       /* TLS or HTTP/2 on an http service */               \
-	X(STALLS_RELEASED, "stalls-released") /* places given back while a client does not read */ \
-	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs whose data was cut off */                    \
+	X(STALLS_RELEASED, "stalls-released") /* slots released while a client does not read */    \
+	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs with their data cut off */                   \
 	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */    \
-	X(FRAMING_ERROR_RESET,                                                                     \
-	  "framing-error-reset") /* connections reset for that, as their service wants */          \
+	X(FRAMING_ERROR_RESET, "framing-error-reset") /* connections reset for a framing error */  \
 	X(HEADERS_UNREAD,                                                                          \
 	  "headers-unread") /* IPv6 packets with more extension headers than are walked */
 

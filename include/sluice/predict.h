@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the daemon asks the program `predict`, and its answer. Both are one packet that never leaves
- * the machine: BPF_PROG_TEST_RUN hands it in with the question, and gets it back with the answer
- * after it. The question is judged as `requests` judges a request that comes in one packet or, with
- * SLUICE_QUESTION_SYN, as the gate judges a SYN. Nothing is taken, charged or counted.
+ * The daemon's question to the program `predict`, and its answer. Both are one packet that never
+ * leaves the machine: BPF_PROG_TEST_RUN hands it in with the question, and gets it back with the
+ * answer after it. The question is judged as `requests` judges a request that comes in one packet
+ * or, with SLUICE_QUESTION_SYN, as the gate judges a SYN. Nothing is taken, charged or counted.
  */
 #ifndef SLUICE_PREDICT_H
 #define SLUICE_PREDICT_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The header that a proxy puts in front of a connection's bytes to say whose it is: HAProxy's PROXY
+ * The header that a proxy puts before a connection's bytes to name its client: HAProxy's PROXY
  * protocol, version 1 (a line of text) and version 2 (binary), a byte at a time. Strict, as its
  * specification wants it: what is not exactly such a header ends in PROXY_BAD. A header that names
  * no TCP address (LOCAL, UNKNOWN, other families) is one without PROXY_KNOWN: then the peer's own
@@ -24,7 +24,7 @@ enum proxy_state {
 	PROXY_REST, /* of a line that says UNKNOWN */
 	PROXY_LF,
 	PROXY_SIGNATURE2, /* version 2: its 12 bytes */
-	PROXY_HEAD2,      /* the 4 behind them */
+	PROXY_HEAD2,      /* the 4 after them */
 	PROXY_ADDRESS2,   /* the source's address */
 	PROXY_REST2,      /* what is left of the header */
 	PROXY_DONE,
@@ -47,7 +47,7 @@ struct proxy {
 };
 _Static_assert(sizeof(struct proxy) == 80, "proxy");
 
-/* A decimal port and the byte behind it. */
+/* A decimal port and the byte after it. */
 static __always_inline void proxy_port(struct proxy *p, __u8 c, __u8 end, __u8 next)
 {
 	__u8 d = c - '0';
@@ -64,7 +64,7 @@ static __always_inline void proxy_port(struct proxy *p, __u8 c, __u8 end, __u8 n
 	}
 }
 
-/* An address and the space behind it; the destination's has to be one too. */
+/* An address and the space after it; the destination's has to be valid, too. */
 static __always_inline void proxy_address(struct proxy *p, __u8 c)
 {
 	__u8 scratch[16] __attribute__((aligned(8)));
@@ -154,7 +154,7 @@ static __always_inline void proxy_line_byte(struct proxy *p, __u8 c)
 	}
 }
 
-/* The four bytes behind the signature: version and command, family, length. */
+/* The four bytes after the signature: version and command, family, length. */
 static __always_inline void proxy_head_byte(struct proxy *p, __u8 c)
 {
 	__u32 need;

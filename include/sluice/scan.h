@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What all scanners share: the window that their driver fills, the bits by which they tell it what
- * they saw, and searches eight bytes to the word. A scanner is a state (in a map value) and a step;
- * one step looks at no more than SCAN_PAD bytes beyond its cursor, holds no loop but short ones
+ * What all scanners share: the window that their driver fills, the bits by which they report events
+ * to it, and searches eight bytes to the word. A scanner is a state (in a map value) and a step;
+ * one step looks at no more than SCAN_PAD bytes past its cursor, holds no loop but short ones
  * (SCAN_UNROLL, SCAN_STEPS), and consumes at least one byte, so that `bpf_loop` can run it and the
- * verifier sees it once. What lies behind the window's end is readable and meaningless: a hit there
+ * verifier sees it once. Bytes after the window's end are readable and meaningless: a hit there
  * is no hit (scan_cut).
  *
  * A search marks a byte by its high bit. Borrows can mark bytes above a true hit, never below: only
@@ -16,10 +16,10 @@
 #include <linux/types.h>
 
 #define SCAN_BUF      2048 /* bytes of the window that are ever valid */
-#define SCAN_PAD      64   /* … and readable beyond them */
+#define SCAN_PAD      64   /* … and readable after them */
 #define SCAN_CAPACITY 4096 /* … for all that the verifier knows of a cursor (scan_clamp) */
 
-/* What a step tells its driver; a step raises each bit at most once. */
+/* What a step reports to its driver; a step raises each bit at most once. */
 enum scan_event {
 	HTTP1_HEAD_END = 1,       /* the head is complete: all of the frame is known */
 	HTTP1_MODEL = 2,          /* a top-level "model" ended: json.name, json.flags */
@@ -30,7 +30,7 @@ enum scan_event {
 	HTTP1_UPGRADED = 64,      /* what follows on this connection is not HTTP/1 */
 	STREAM_EVENT_BEGIN = 128, /* the first byte of a streamed event */
 	STREAM_GENERATED = 256,   /* the event begun last turned out to be generated */
-	HTTP1_DATE = 512,         /* the colon behind a response's Date was consumed */
+	HTTP1_DATE = 512,         /* the colon after a response's Date was consumed */
 };
 
 #define SCAN_ONES  0x0101010101010101ULL
@@ -44,8 +44,7 @@ enum scan_event {
 #define SCAN_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* What is in memory is read again behind this: the verifier's paths that differ in it become one.
- */
+/* Memory is read again after this: the verifier's paths that differ in it become one. */
 #define SCAN_FENCE() asm volatile("" ::: "memory")
 
 #undef __always_inline /* the one of linux/stddef.h only hints */
@@ -130,7 +129,7 @@ static __always_inline __u64 scan_fold(__u64 w)
 
 /*
  * A number that the compiler knows nothing of and keeps in one register: so a test of it stays
- * where it is written, on the register that is used behind it, where the verifier can see both.
+ * where it is written, on the register that is used after it, where the verifier can see both.
  */
 static __always_inline __u64 scan_opaque(__u64 n)
 {
@@ -148,7 +147,7 @@ static __always_inline __u64 scan_forget(__u64 n, __u64 w)
 }
 
 /*
- * A cursor that the verifier can trust. It is within SCAN_BUF, or as little beyond as one search
+ * A cursor that the verifier can trust. It is within SCAN_BUF, or as little past it as one search
  * goes, so that nothing is cut off; a test against SCAN_BUF would be two states to explore from,
  * and this is one.
  */

@@ -21,9 +21,9 @@ enum stream_kind {
 
 enum stream_state {
 	STREAM_AT_LINE,  /* at the first byte of a line */
-	STREAM_AT_LF,    /* behind a CR: an LF belongs to it */
+	STREAM_AT_LF,    /* after a CR: an LF belongs to it */
 	STREAM_AT_FIELD, /* in a field's name */
-	STREAM_AT_VALUE, /* behind the colon of `data` */
+	STREAM_AT_VALUE, /* after the colon of `data` */
 	STREAM_AT_MARK,  /* in what may become [DONE] */
 	STREAM_AT_NAME,  /* in the value of `event` */
 	STREAM_AT_JSON,  /* in data that is read byte by byte */
@@ -32,8 +32,8 @@ enum stream_state {
 
 enum stream_json {
 	STREAM_JSON_OUT,    /* outside strings */
-	STREAM_JSON_TOOL,   /* behind the bracket of a tool value: empty or not? */
-	STREAM_JSON_VALUE,  /* behind the opening quote of a value that matters */
+	STREAM_JSON_TOOL,   /* after the bracket of a tool value: empty or not? */
+	STREAM_JSON_VALUE,  /* after the opening quote of a value that matters */
 	STREAM_JSON_STRING, /* in any other string */
 	STREAM_JSON_ESCAPE,
 };
@@ -52,7 +52,7 @@ enum stream_flag {
 	STREAM_DATA = 8,       /* … has data other than [DONE] */
 	STREAM_NAMED = 16,     /* … is a named opening event */
 	STREAM_ROLE = 32,      /* … has a role */
-	STREAM_SPACE = 64,     /* the one space behind a field's colon may follow */
+	STREAM_SPACE = 64,     /* the one space after a field's colon may follow */
 };
 
 struct stream {
@@ -69,7 +69,7 @@ struct stream {
 };
 _Static_assert(sizeof(struct stream) == 24, "stream classifier");
 
-/* FNV-1a, 64 bits: names are told apart by it, and the compiler folds the constants. */
+/* FNV-1a, 64 bits: names are compared by it, and the compiler folds the constants. */
 #define STREAM_HASH_EMPTY 0xcbf29ce484222325ULL
 
 static __always_inline __u64 stream_hash(__u64 hash, __u8 c)
