@@ -254,19 +254,19 @@ check "the model server starts" soon grep -q '^ready' "$t/mock"
 # Adds devices for tags: an 802.1Q device with hooks of its own, and an 802.1Q device within an
 # 802.1ad one, without hooks.
 tags() {
-	local end id=1 ns
+	local end id=1 host
 
 	modprobe 8021q || return 1
 	for end in s c; do
-		ns=slk-$end
-		on "$ns" ip link add link "${end}0" name "${end}7" type vlan id 7 &&
-			on "$ns" ip link add link "${end}0" name "${end}ad" type vlan \
+		host=slk-$end
+		on "$host" ip link add link "${end}0" name "${end}7" type vlan id 7 &&
+			on "$host" ip link add link "${end}0" name "${end}ad" type vlan \
 				proto 802.1ad id 100 &&
-			on "$ns" ip link add link "${end}ad" name "${end}q" type vlan id 200 &&
-			on "$ns" ip link set "${end}7" up && on "$ns" ip link set "${end}ad" up &&
-			on "$ns" ip link set "${end}q" up &&
-			on "$ns" ip addr add "10.77.7.$id/24" dev "${end}7" &&
-			on "$ns" ip addr add "10.77.8.$id/24" dev "${end}q" || return 1
+			on "$host" ip link add link "${end}ad" name "${end}q" type vlan id 200 &&
+			on "$host" ip link set "${end}7" up && on "$host" ip link set "${end}ad" up &&
+			on "$host" ip link set "${end}q" up &&
+			on "$host" ip addr add "10.77.7.$id/24" dev "${end}7" &&
+			on "$host" ip addr add "10.77.8.$id/24" dev "${end}q" || return 1
 		id=2
 	done
 }
