@@ -4,45 +4,66 @@ SHELL := /bin/bash
 B := build
 CC ?= cc
 CLANG ?= clang
-CLANG_FORMAT ?= clang-format
-CLANG_TIDY ?= clang-tidy
+# Versions differ in what they want: 14 decides, if it is here.
+CLANG_FORMAT ?= $(notdir $(firstword $(wildcard /usr/bin/clang-format-14) clang-format))
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
-ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
+ARCH := $(shell uname -m | \
+	sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
 VERSION := 0.1.0
 SCDOC ?= scdoc
 
-WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wno-unused-parameter
 CFLAGS ?= -O2 -g
-USER_CFLAGS := -std=gnu11 $(WARN) -Iinclude -Iuser -I$(B) -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' -MMD -MP
-BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra -Werror -Wno-unused-parameter \
+USER_CFLAGS := -std=gnu11 $(WARN) -Iinclude -Iuser -I$(B) -D_GNU_SOURCE \
+	-DSLUICE_VERSION='"$(VERSION)"' -MMD -MP
+BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) \
+	-Wall -Wextra -Werror -Wno-unused-parameter \
 	-Iinclude -I$(shell $(CC) -print-multiarch 2>/dev/null | sed 's,^,/usr/include/,') -MMD -MP
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
-LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c user/metrics/*.c user/datapath/*.c user/daemon/*.c)
+LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
+	user/metrics/*.c user/datapath/*.c user/daemon/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson -lmicrohttpd -lm
 # The simulator consists of core and its own files. It needs no libbpf and no root.
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/core/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
-UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c user/metrics/*.c user/sim/*.c)
+UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
+	user/metrics/*.c user/sim/*.c)
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 MAN_PAGES := $(patsubst user/man/%.scd,$(B)/man/%,$(wildcard user/man/*.scd))
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
-.PHONY: all tools man help clean test test-unit test-datapath test-e2e demo bench bench-wire fuzz test-kernels sim-table install uninstall deps format tidy
+.PHONY: all tools man help clean check test test-check test-unit test-datapath test-e2e demo bench \
+	bench-wire fuzz test-kernels sim-table install uninstall deps format tidy
 all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim man
 man: $(MAN_PAGES)
 tools: $(B)/mock_server $(B)/loadgen
 
 help:
-	@echo 'make [all] | man | test | test-unit | test-datapath | test-e2e | demo | bench | bench-wire TRACES=DIR | fuzz | test-kernels | sim-table TRACES=DIR | format | tidy | install | uninstall | clean'
+	@echo 'make [all]                builds the programs and their man pages into build/'
+	@echo 'make man                  the man pages alone, into build/man/'
+	@echo 'make check                format, linters, man pages, links and references; no root'
+	@echo 'make test                 check and all tests; test-check, test-unit, test-datapath,'
+	@echo '                          test-e2e run one layer'
+	@echo 'make format [FIX=1]       tells what is not formatted, or formats it'
+	@echo 'make tidy                 clang-tidy alone'
+	@echo 'make fuzz                 each fuzzer for FUZZ_SECONDS'
+	@echo 'make test-kernels         the tests in virtual machines with other kernels'
+	@echo 'make demo                 a load with sluice and without it, side by side'
+	@echo 'make bench                what sluice costs a packet, a request and a refusal'
+	@echo 'make bench-wire TRACES=DIR, make sim-table TRACES=DIR'
+	@echo '                          policies on the wire and in the simulator, by real traces'
+	@echo 'make install, uninstall   with PREFIX, DESTDIR, SYSCONFDIR, UNITDIR'
+	@echo 'make clean'
 
 $(B)/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
@@ -77,39 +98,49 @@ $(B)/man/%: user/man/%.scd
 
 $(B)/mock_server: $(wildcard tests/mock/server_*.c) user/sim/engine.c user/sim/engine.h
 $(B)/loadgen: $(wildcard tests/mock/load_*.c)
-$(B)/mock_server $(B)/loadgen: $(B)/%: tests/mock/%.c $(wildcard tests/mock/mock_common.c tests/mock/*.h)
+$(B)/mock_server $(B)/loadgen: $(B)/%: tests/mock/%.c \
+		$(wildcard tests/mock/mock_common.c tests/mock/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -std=gnu11 $(WARN) -D_GNU_SOURCE -Itests/mock -Iuser $(filter %.c,$^) -o $@ -ljansson -lm
+	$(CC) $(CFLAGS) -std=gnu11 $(WARN) -D_GNU_SOURCE -Itests/mock -Iuser \
+		$(filter %.c,$^) -o $@ -ljansson -lm
 
 $(B)/asan/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) $(USER_CFLAGS) -c $< -o $@
 
-# core and desired by themselves, all of both: whatever they may not know is an undefined symbol here.
+# test_desired links core and desired alone: what they may not know is an undefined symbol here.
 PURE_OBJS := $(patsubst %.c,$(B)/asan/%.o,$(wildcard user/core/*.c user/desired/*.c))
 $(B)/test_desired: tests/unit/test_desired.c $(PURE_OBJS)
 	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $< $(filter %.o,$^) -o $@ -lcmocka -lm
 
 $(filter-out $(B)/test_desired,$(UNIT_TESTS)): $(B)/%: tests/unit/%.c $(UNIT_OBJS)
-	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $< $(filter %.o,$^) -o $@ -lcmocka -lcyaml -ljansson -lmicrohttpd -lm
+	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $< $(filter %.o,$^) -o $@ \
+		-lcmocka -lcyaml -ljansson -lmicrohttpd -lm
 
-$(DATAPATH_TESTS): $(B)/%: tests/datapath/%.c $(B)/libsluice.a $(B)/sluice.skel.h $(wildcard tests/datapath/*.h)
-	$(CC) $(CFLAGS) $(USER_CFLAGS) $(WRAP) -Itests/datapath $(filter %.c %.a,$^) -o $@ -lcmocka $(LIBS)
+$(DATAPATH_TESTS): $(B)/%: tests/datapath/%.c $(B)/libsluice.a $(B)/sluice.skel.h \
+		$(wildcard tests/datapath/*.h)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $(WRAP) -Itests/datapath $(filter %.c %.a,$^) -o $@ \
+		-lcmocka $(LIBS)
 # It counts what is written to maps.
 $(B)/test_policy: WRAP := -Wl,--wrap=bpf_map_update_elem,--wrap=bpf_map_delete_elem
 
 deps:
-	scripts/install-deps build test
+	scripts/install-deps build check test
 
+check:
+	scripts/install-deps build check
+	$(MAKE) --no-print-directory build-check
+	scripts/check
 test:
-	scripts/run-tests unit datapath e2e
-test-unit test-datapath test-e2e: test-%:
+	scripts/run-tests check unit datapath e2e
+test-check test-unit test-datapath test-e2e: test-%:
 	scripts/run-tests $*
 # scripts/run-tests builds these before it runs a layer.
+build-check: all
 build-unit: $(UNIT_TESTS)
 build-datapath: $(DATAPATH_TESTS)
 build-e2e: all tools
-.PHONY: build-unit build-datapath build-e2e
+.PHONY: build-check build-unit build-datapath build-e2e
 
 demo:
 	scripts/demo
@@ -117,14 +148,16 @@ demo:
 test-kernels:
 	scripts/test-kernels
 
-# Rewrites the tables of user/docs/simulation.md. TRACES is the directory of the two Azure traces of 2023.
+# Rewrites the tables of user/docs/simulation.md. TRACES is the directory of the two Azure traces of
+# 2023.
 sim-table: $(B)/sluice-sim
 	scripts/sim-table $(TRACES)
 
 # Fuzzers need clang's sanitizers, whatever CC is. FUZZ_SECONDS is the time of each.
 $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c
 	@mkdir -p $(@D)
-	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(USER_CFLAGS) $< -o $@ -ljansson $(if $(findstring http1,$@),-lhttp_parser)
+	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(USER_CFLAGS) $< -o $@ \
+		-ljansson $(if $(findstring http1,$@),-lhttp_parser)
 build-fuzz: $(FUZZERS)
 fuzz:
 	scripts/run-fuzz $(FUZZ_SECONDS)
@@ -134,47 +167,56 @@ $(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluic
 build-bench: $(B)/bench_packets all tools
 bench:
 	scripts/run-bench
-# TRACES is the directory of the Azure LLM inference traces. WIRE has further arguments of scripts/bench-wire.
+# TRACES is the directory of the Azure LLM inference traces. WIRE has further arguments of
+# scripts/bench-wire.
+NO_TRACES = $(error bench-wire needs TRACES=DIR, the directory of the Azure LLM inference traces)
 bench-wire:
-	scripts/bench-wire --traces $(or $(TRACES),$(error bench-wire needs TRACES=DIR, the directory of the Azure LLM inference traces)) $(WIRE)
+	scripts/bench-wire --traces $(or $(TRACES),$(NO_TRACES)) $(WIRE)
 .PHONY: build-fuzz build-bench
 
 # Checks the format of all C files; FIX=1 corrects it.
 STYLED := $(sort $(wildcard bpf/*.[ch] include/sluice/*.h user/*.c user/*/*.[ch] tests/*/*.[ch]))
 format:
-	$(CLANG_FORMAT) $(if $(FIX),-i,--dry-run -Werror) $(STYLED)
+	printf '%s\n' $(STYLED) | xargs -n 8 -P $$(nproc) \
+		$(CLANG_FORMAT) $(if $(FIX),-i,--dry-run -Werror)
 tidy: $(B)/sluice.skel.h
-	$(CLANG_TIDY) --quiet $(wildcard user/*.c user/*/*.c tests/mock/*.c) -- -std=gnu11 -Iinclude -Iuser -Itests/mock \
-		-I$(B) -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"'
+	scripts/check tidy
 
 DOCDIR = $(PREFIX)/share/doc/sluice
 MANDIR = $(PREFIX)/share/man
 # The documents keep their paths, so that their links work.
-DOCS := README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md tests/bench/goodput.svg \
-	$(wildcard user/docs/*.md)
+DOCS := README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md \
+	tests/bench/goodput.svg $(wildcard user/docs/*.md)
 # install and uninstall leave an existing configuration alone.
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) \
+		$(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
 	install -m 0755 $(B)/sluiced $(B)/sluicectl $(DESTDIR)$(PREFIX)/sbin/
 	install -m 0755 $(B)/sluice-sim $(DESTDIR)$(PREFIX)/bin/
-	sed 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(PREFIX)/sbin/\1 ,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
+	sed -e 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(PREFIX)/sbin/\1 ,' \
+		-e 's,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 		scripts/sluiced.service >$(B)/sluiced.service
 	install -m 0644 $(B)/sluiced.service $(DESTDIR)$(UNITDIR)/
-	for page in $(notdir $(MAN_PAGES)); do to=$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; \
-		sed 's,/usr/local/,$(PREFIX)/,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' $(B)/man/$$page >$(B)/man/.page && \
-		install -D -m 0644 $(B)/man/.page $$to || exit 1; done
+	for page in $(notdir $(MAN_PAGES)); do \
+		sed 's,/usr/local/,$(PREFIX)/,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
+			$(B)/man/$$page >$(B)/man/.page && \
+		install -D -m 0644 $(B)/man/.page \
+			$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page || exit 1; done
 	for doc in $(DOCS); do install -D -m 0644 $$doc $(DESTDIR)$(DOCDIR)/$$doc || exit 1; done
 	[ -e $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml ] || \
 		install -m 0644 scripts/sluice.yaml $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl $(DESTDIR)$(PREFIX)/bin/sluice-sim \
-		$(DESTDIR)$(UNITDIR)/sluiced.service \
-		$(foreach page,$(notdir $(MAN_PAGES)),$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(page))
+	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl \
+		$(DESTDIR)$(PREFIX)/bin/sluice-sim $(DESTDIR)$(UNITDIR)/sluiced.service \
+		$(foreach page,$(notdir $(MAN_PAGES)),\
+			$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(page))
 	rm -rf $(DESTDIR)$(DOCDIR)
-	@[ ! -e $(DESTDIR)$(SYSCONFDIR)/sluice ] || echo 'not removed: $(DESTDIR)$(SYSCONFDIR)/sluice'
+	@[ ! -e $(DESTDIR)$(SYSCONFDIR)/sluice ] || \
+		echo 'not removed: $(DESTDIR)$(SYSCONFDIR)/sluice'
 
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' -type f -not -path '$(B)/npm/*' -not -path '$(B)/kernels/*' 2>/dev/null)
+-include $(shell find $(B) -name '*.d' -type f \
+	-not -path '$(B)/npm/*' -not -path '$(B)/kernels/*' 2>/dev/null)

@@ -263,7 +263,8 @@ tags() {
 			on "$host" ip link add link "${end}0" name "${end}ad" type vlan \
 				proto 802.1ad id 100 &&
 			on "$host" ip link add link "${end}ad" name "${end}q" type vlan id 200 &&
-			on "$host" ip link set "${end}7" up && on "$host" ip link set "${end}ad" up &&
+			on "$host" ip link set "${end}7" up &&
+			on "$host" ip link set "${end}ad" up &&
 			on "$host" ip link set "${end}q" up &&
 			on "$host" ip addr add "10.77.7.$id/24" dev "${end}7" &&
 			on "$host" ip addr add "10.77.8.$id/24" dev "${end}q" || return 1
