@@ -12,9 +12,10 @@
 #define names_changed names_changed_in_datapath /* packets.h has its own */
 #include "datapath/internal.h"
 
-#define TRIALS      2500
-#define WHOLE_EVERY 40 /* trials between two that compare every map, and not only the small ones   \
-			*/
+#define TRIALS 2500
+#define WHOLE_EVERY                                                                                \
+	40 /* trials between two that compare every map, and not only the small ones               \
+	    */
 #define POOL     9
 #define QUOTAS   6
 #define KEY      "sk-alpha"

@@ -28,11 +28,12 @@ json_t *report_quota_left(const struct daemon_state *s, const struct explain_quo
 		return json_null();
 	quota_of_text(&def, &s->quotas->text[q->id]);
 	quota_words(words, &def);
-	left = json_pack(
-		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words, "from",
-		explain_quota_text(q->from), "by", s->quotas->text[q->id].manual ? "manual" : "file",
-		"wait_ms", value_count(ms_up(q->wait_ns)), "requests",
-		budget(&q->requests, &def.requests), "tokens", budget(&q->tokens, &def.tokens));
+	left = json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words,
+			 "from", explain_quota_text(q->from), "by",
+			 s->quotas->text[q->id].manual ? "manual" : "file", "wait_ms",
+			 value_count(ms_up(q->wait_ns)), "requests",
+			 budget(&q->requests, &def.requests), "tokens",
+			 budget(&q->tokens, &def.tokens));
 	if (q->whole) {
 		quota_of_text(&def, &s->quotas->text[q->whole]);
 		quota_words(words, &def);
