@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The controller's signals: every sample goes into the average of the whole and into its model's,
- * and under policy adaptive into the admission state of its pool. The verdict on them is in
- * controller_flag.c.
+ * The controller's signals. Each sample goes into the average of all models and into its own
+ * model's average. Under policy adaptive it also goes into the admission state of its pool.
+ * controller_flag.c decides from them.
  */
 #include "controller_internal.h"
 
 #include <string.h>
 
-/* Whose sample it is: by its name where it has one, else by its id, if that is anybody's. */
+/* The model of a sample: by its name if it has one, else by its id if a model has that id. */
 static uint32_t sample_model(struct controller *c, const struct sluice_sample *sample)
 {
 	char name[SLUICE_NAME_MAX + 1] = "";
@@ -51,7 +51,7 @@ struct adaptive *controller_adaptive(struct controller *c, uint32_t id, uint64_t
 	return &m->adaptive;
 }
 
-/* Adds a sample to the admission state of its pool, held against the targets of its own model. */
+/* Adds a sample to the admission state of its pool, judged by the targets of its own model. */
 static void adapt(struct controller *c, uint32_t id, const struct sluice_sample *s, uint32_t n)
 {
 	uint32_t pool = controller_pool(c, id);
@@ -66,7 +66,7 @@ static void adapt(struct controller *c, uint32_t id, const struct sluice_sample 
 	t = controller_targets(c, c->per_model ? id : SLUICE_MODEL_ALL);
 	targets = controller_adaptive_targets(&t);
 	if (s->kind == SLUICE_SAMPLE_TTFT &&
-	    s->in_flight_at_admission) /* 0: shadow mode let it pass, it has no slot */
+	    s->in_flight_at_admission) /* 0: shadow mode let it pass without a slot */
 		adaptive_ttft(a, &targets, (double)s->sum_ns / 1e6 / n, s->bytes, s->queued_bytes,
 			      s->in_flight_at_admission, s->time_ns);
 	if (s->kind != SLUICE_SAMPLE_ITL)

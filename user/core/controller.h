@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The controller: takes samples, keeps the averages of every model and of all together, and says
- * which models are open, and under policy adaptive how many requests each may have in flight. Pure:
- * no clock, no syscalls, no libbpf, no JSON; time is a parameter and its output is the flag that
- * somebody else writes into the map. One struct holds everything that `sluicectl set` can change.
+ * The controller takes samples and keeps the averages of each model and of all models together. It
+ * decides which models are open and, under policy adaptive, how many requests each may have in
+ * flight. Pure: no clock, no syscalls, no libbpf, no JSON. Time is a parameter. The output is a
+ * flag, which the caller writes into the map. One struct holds everything that `sluicectl set` can
+ * change.
  */
 #ifndef SLUICE_CONTROLLER_H
 #define SLUICE_CONTROLLER_H
@@ -21,7 +22,7 @@
 #define CONTROLLER_ITL_MS  30
 #define CONTROLLER_TAU_S   15
 #define CONTROLLER_FLOOR   2
-#define CONTROLLER_POOL    "pool:" /* begins the names of pools, and of no model */
+#define CONTROLLER_POOL    "pool:" /* prefix of pools' names; no model's name begins with it */
 
 #define CONTROLLER_ADOPT_MS 10000
 
@@ -31,20 +32,21 @@ enum controller_policy {
 	CONTROLLER_ADAPTIVE = 1, /* thresholds are targets; the kernel admits what will meet them */
 };
 
-/* Values that a model takes from the whole where it has none of its own. Negative: not set here. */
+/* Values that a model takes from the global ones if it has none of its own. Negative: not set
+ * here. */
 struct controller_targets {
 	double ttft_ms; /* threshold; 0 or less after resolution: none */
 	double itl_ms;
 	double tau_s;
 	int64_t max_in_flight;
-	uint8_t action;         /* enum sluice_action, DEFAULT: as the service says */
-	uint8_t mode;           /* enum sluice_mode, DEFAULT: as the service says */
-	uint8_t policy;         /* enum controller_policy, of the whole only */
-	double ttft_ms_per_kib; /* goes with ttft_ms: the more of it for each KiB of the request */
+	uint8_t action;         /* enum sluice_action, DEFAULT: the service's */
+	uint8_t mode;           /* enum sluice_mode, DEFAULT: the service's */
+	uint8_t policy;         /* enum controller_policy; global only */
+	double ttft_ms_per_kib; /* ms added to ttft_ms for each KiB of the request */
 	int64_t floor; /* requests in flight that are always admitted; 0 or less: not set */
 };
 
-/* An entry of the table: a model, a pool, all together or the others. */
+/* An entry of the table: a model, a pool, ALL (all models together) or OTHER. */
 struct controller_model {
 	char name[SLUICE_NAME_MAX]; /* "" : the slot is free */
 	struct ema ttft, itl;       /* ms */
@@ -52,13 +54,13 @@ struct controller_model {
 	uint64_t last_seen_ns;
 	struct controller_targets own; /* negative / DEFAULT fields fall back to controller.all */
 	bool unary;
-	uint16_t quota;   /* id, of clients that have none of their own; 0: none */
+	uint16_t quota;   /* id, of clients without one of their own; 0: none */
 	bool pinned;      /* named in the configuration or a default model: never forgotten */
-	bool is_pool;     /* no model: what models that share a server have in common */
-	uint16_t in_pool; /* id of the pool that it is in; 0: none */
-	uint16_t members; /* of the pool */
+	bool is_pool;     /* a pool: the models that share a server */
+	uint16_t in_pool; /* id of the pool that holds this model; 0: none */
+	uint16_t members; /* models in this pool */
 	struct adaptive adaptive;         /* its admission state under policy adaptive */
-	bool adapting;                    /* … is in use */
+	bool adapting;                    /* the admission state is in use */
 	struct sluice_model_flag written; /* as last handed out by controller_flag() */
 	bool ever_written;
 };
@@ -66,7 +68,7 @@ struct controller_model {
 struct controller {
 	struct controller_targets all;
 	bool per_model;
-	uint64_t names_refused; /* names that found the table full, or too long */
+	uint64_t names_refused; /* names that were too long or found the table full */
 	unsigned model_count;   /* slots in use, ALL and OTHER included */
 	struct controller_model
 		model[SLUICE_MODELS_MAX]; /* by id; ALL is named "global", OTHER "other" */
@@ -75,22 +77,22 @@ struct controller {
 void controller_init(struct controller *c, const struct controller_targets *all, bool per_model);
 
 /*
- * The id of a name, learned where the table has a free slot: ≥ SLUICE_MODEL_FIRST; or
- * SLUICE_MODEL_OTHER (empty, too long, table full).
+ * Returns the id of a name and learns the name if the table has a free slot: ≥ SLUICE_MODEL_FIRST.
+ * Returns SLUICE_MODEL_OTHER if the name is empty or too long, or the table is full.
  */
 uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_ns);
 /*
- * Puts a name at the id that an earlier daemon gave it (the pinned model_ids). 0; -EINVAL: no such
- * id or no such name; -EEXIST: the id, or the name elsewhere, is taken. Ids may then have gaps: a
- * free slot's name is "".
+ * Gives a name the id that it had under an earlier daemon (the pinned model_ids). 0; -EINVAL: no
+ * such id or no valid name; -EEXIST: the id is taken, or the name has another id. Ids may then have
+ * gaps: a free slot's name is "".
  */
 int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64_t now_ns);
 /*
- * Takes over a flag that shuts, written by an earlier daemon whose averages died with it: gives
- * the model an average that falls to the threshold when that flag's retry-after is over, but within
- * CONTROLLER_ADOPT_MS: the threshold may be another now, and by then samples of what was admitted
- * before will tell. Does nothing for an open flag, or where no threshold is in force. Under policy
- * adaptive it goes on from the flag's admission, where that entry had one before, too.
+ * Adopts a shut flag of an earlier daemon, whose averages ended with it. The model gets an average
+ * that falls to the threshold when the flag's retry-after is over, within CONTROLLER_ADOPT_MS at
+ * most: the threshold may have changed, and by then samples of earlier admissions arrive. Does
+ * nothing for an open flag, or if no threshold is in force. Under policy adaptive the flag's
+ * admission state, if there is one, continues too.
  */
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns);
@@ -98,45 +100,45 @@ void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluic
 int controller_find(const struct controller *c, const char *name);
 
 /*
- * The id of the pool of that name (without CONTROLLER_POOL), made where there is none. It is from
- * the end of the table and in no map of names, so that no request can name it. -EINVAL: no such
- * name; -ENOSPC.
+ * Returns the id of the pool with that name (without CONTROLLER_POOL) and makes the pool if there
+ * is none. Its id is from the end of the table and in no map of names, so no request can name it.
+ * -EINVAL: no valid name; -ENOSPC.
  */
 int controller_declare_pool(struct controller *c, const char *name);
-/* Puts a model into a pool, and out of the one that it was in; 0: into none. */
+/* Moves a model from its pool, if it has one, into another; 0: into none. */
 void controller_join(struct controller *c, uint32_t id, uint32_t pool);
 /* Whether the entry is shown: a pool without members is not. */
 bool controller_in_use(const struct controller *c, uint32_t id);
 
 /*
- * The entry that decides for a model and counts its requests: itself, its pool, or
- * SLUICE_MODEL_ALL. Under policy ema-flag it is itself.
+ * The entry that decides for a model and counts its requests: the model, its pool, or
+ * SLUICE_MODEL_ALL. Under policy ema-flag it is the model.
  */
 uint32_t controller_pool(const struct controller *c, uint32_t id);
 /* Whether entry `id` has an admission state of policy adaptive, with a target in force. */
 bool controller_adapts(const struct controller *c, uint32_t id);
 /*
- * What the kernel holds of entry `id`. Call it about every 100 ms for every entry: one without an
- * admission state only forgets the one that it had.
+ * Reports the load that the kernel holds of entry `id`. Call it about every 100 ms for every entry:
+ * an entry that carries no admission state any more then drops its old one.
  */
 void controller_look(struct controller *c, uint32_t id, const struct adaptive_view *view,
 		     uint64_t now_ns);
 /* The admission state of entry `id` now; false: it has none. */
 bool controller_admission(const struct controller *c, uint32_t id, struct sluice_admission *out);
-/* Requests that may be in flight at once now: the least of max-in-flight and the ceiling in force;
- * 0: no limit. */
+/* Requests that may be in flight at once now: the smaller of max-in-flight and the ceiling in
+ * force; 0: no limit. */
 uint32_t controller_limit(const struct controller *c, uint32_t id);
 
 /*
- * Takes one record. Its model is sample->name learned, where that is not empty. Returns the id it
- * was counted for.
+ * Takes one record. Its model is sample->name, which it learns, unless that is empty. Returns the
+ * id that it counted the sample for.
  */
 uint32_t controller_sample(struct controller *c, const struct sluice_sample *sample);
 
 /*
- * Own targets with the gaps filled from the whole. With per_model false every model but ALL has no
- * thresholds, and only a limit of its own; OTHER never has thresholds. For ALL it is what the whole
- * says, in force or not. For a pool the smallest of its members'.
+ * A model's own targets, completed from the global ones. If per_model is false, a model has no
+ * thresholds and only its own limit. OTHER never has thresholds. For ALL: the global targets, in
+ * force or not. For a pool: the smallest of its members' targets.
  */
 struct controller_targets controller_targets(const struct controller *c, uint32_t id);
 
@@ -144,13 +146,13 @@ struct controller_reading {
 	bool open;
 	enum sluice_reason reason; /* NONE while open */
 	double ttft_ms, itl_ms;    /* decayed; negative: no sample yet */
-	double retry_after_s;      /* until it reopens if nothing more arrives; 0 while open */
+	double retry_after_s;      /* until it reopens without new samples; 0 while open */
 };
 struct controller_reading controller_read(const struct controller *c, uint32_t id, uint64_t now_ns);
 
 /*
- * The flag that model `id` should have now; true if it differs from what was last handed out (then
- * it counts as handed out).
+ * The flag that model `id` should have now. True if it differs from the last one handed out; this
+ * one then counts as handed out.
  */
 bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 		     struct sluice_model_flag *out);
@@ -163,13 +165,14 @@ struct controller_key {
 const struct controller_key *controller_key(size_t i);
 
 /*
- * Changes one target of a model (NULL or "global": of the whole) as `sluicectl set` words it.
- * `none` or `off` removes a threshold or a limit, `default` lets a model take the whole's again. 0;
- * -ENOENT: no such model; -EINVAL; then one line without a line end is in err and nothing changed.
+ * Changes one target of a model (NULL or "global": the global one), in the syntax of `sluicectl
+ * set`. `none` or `off` removes a threshold or a limit; `default` makes a model use the global
+ * value again. 0; -ENOENT: no such model; -EINVAL. On an error nothing changes and err holds one
+ * line without a line end.
  */
 int controller_set(struct controller *c, const char *model, const char *key, const char *value,
 		   char *err, size_t err_len);
-/* The same for n texts KEY=VALUE, in order: all of them or none. */
+/* Does the same for n texts KEY=VALUE, in order: all of them or none. */
 int controller_set_all(struct controller *c, const char *model, const char *const *pairs, size_t n,
 		       char *err, size_t err_len);
 

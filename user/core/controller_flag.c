@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What an entry says now: its reading, and the flag that the kernel obeys. The one idea: the flag
- * is written only where it differs from the last one by what the kernel should know; numbers that
- * move a little with every sample are no news.
+ * The reading of an entry now, and the flag that the kernel obeys. The one idea: the flag is
+ * written only if it differs enough from the last one. Numbers move a little with every sample, and
+ * the kernel need not see that.
  */
 #include "controller_internal.h"
 
@@ -11,11 +11,11 @@
 
 #define RETRY_MS_MIN   1000
 #define RETRY_MS_MAX   60000
-#define RETRY_MS_STEP  100 /* a retry-after that moved by less is no news */
+#define RETRY_MS_STEP  100 /* a smaller change of retry-after is not written */
 #define LIMIT_RETRY_MS 1000
 
-/* The entry whose admission state is shown for `id`; NULL where none is in force, or where it is
- * that of the whole. */
+/* The entry whose admission state is shown for `id`. NULL: none is in force, or it is that of
+ * ALL. */
 static const struct controller_model *shown_admission(const struct controller *c, uint32_t id)
 {
 	uint32_t pool = c->per_model ? controller_pool(c, id) : id;
@@ -26,8 +26,8 @@ static const struct controller_model *shown_admission(const struct controller *c
 }
 
 /*
- * Holds one signal against its threshold (0: none). TTFT comes first, so it is the reason where
- * both are over.
+ * Compares one signal with its threshold (0: none). TTFT comes first, so it is the reason if both
+ * are over.
  */
 static void judge(struct controller_reading *r, enum sluice_reason reason, const struct ema *ema,
 		  double threshold_ms, uint64_t now_ns, double tau_s)
@@ -109,7 +109,7 @@ static uint32_t retry_after_ms(double seconds)
 	return ms < RETRY_MS_MAX ? (uint32_t)ms : RETRY_MS_MAX;
 }
 
-/* By more than `percent` of the larger. */
+/* Whether two values differ by more than `percent` of the larger. */
 static bool moved(uint64_t a, uint64_t b, unsigned percent)
 {
 	uint64_t more = a > b ? a : b, less = a > b ? b : a;
@@ -117,7 +117,7 @@ static bool moved(uint64_t a, uint64_t b, unsigned percent)
 	return (double)(more - less) * 100 > (double)more * percent;
 }
 
-/* Whether the kernel should know: what moves a little with every sample is no news. */
+/* Whether the difference is worth a write; small changes with every sample are not. */
 static bool admission_differs(const struct sluice_admission *a, const struct sluice_admission *b)
 {
 	for (int r = 0; r < SLUICE_RANKS; r++)
@@ -144,7 +144,7 @@ static bool differs(const struct sluice_model_flag *a, const struct sluice_model
 	       admission_differs(&a->admission, &b->admission);
 }
 
-/* What policy adaptive says: the flag stays open, the admission beside it decides. */
+/* Policy adaptive: the flag stays open, and the admission state in it decides. */
 static void admit_adaptively(struct controller *c, uint32_t id, const struct controller_targets *t,
 			     uint64_t now_ns, struct sluice_model_flag *flag)
 {
@@ -176,9 +176,7 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 	flag.allow = r.open;
 	flag.reason = (__u8)r.reason;
 	flag.retry_after_ms = r.open ? 0 : retry_after_ms(r.retry_after_s);
-	/*
-	 * The limit of the whole is each model's with per_model, and one for all together without.
-	 */
+	/* With per_model the global limit holds for each model; without, for all together. */
 	if (id != SLUICE_MODEL_ALL || !c->per_model)
 		flag.limit = (__u32)t.max_in_flight;
 	flag.limit_retry_ms = LIMIT_RETRY_MS;

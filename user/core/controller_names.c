@@ -74,8 +74,7 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
 			c->model[id].last_seen_ns = now_ns;
 		return (uint32_t)id;
 	}
-	/* "global", "other" and pools are our names: a request with one of them is of the others.
-	 */
+	/* "global", "other" and pools are reserved: a request that names one counts for OTHER. */
 	if (id >= 0 || c->model_count >= SLUICE_MODELS_MAX || !is_model_name(name)) {
 		c->names_refused++;
 		return SLUICE_MODEL_OTHER;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The keys of `sluicectl set`: a table of name, help and parser. The one idea: a change is made on
- * a copy of the targets and stored whole, so a wrong value leaves everything as it was.
+ * a copy of the targets and stored whole, so a wrong value changes nothing.
  */
 #include "controller_internal.h"
 
@@ -87,8 +87,8 @@ static void store(struct controller_targets *t, enum target target, double value
 }
 
 /*
- * `default`: the whole has nothing to fall back to, save that action and mode come from the
- * service.
+ * `default`: global values have nothing to fall back to, except action and mode, which then come
+ * from the service.
  */
 static int set_default(struct controller_targets *t, enum target target, bool whole, char *err,
 		       size_t len)

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Which targets hold for an entry, and which entry decides for a model. The one idea: with
- * per_model each model decides, by its own targets or those of all, and the whole is only shown;
- * without, the whole decides, and models are only shown. OTHER, the models whose names are not
- * learned, never shuts: a flood of invented names would else shut every model that is still to
- * come.
+ * per_model each model decides, by its own or the global targets, and ALL is only shown. Without it
+ * ALL decides, and models are only shown. OTHER, the models whose names are not learned, never
+ * shuts: otherwise a flood of invented names would shut every model that comes later.
  *
  * Under policy adaptive the models of a pool share one admission state, that of the pool's entry.
- * Each brings its samples to it, held against its own targets.
+ * Each model adds its samples, judged by its own targets.
  */
 #include "controller_internal.h"
 
@@ -27,7 +26,7 @@ static double smaller(double target, double than)
 	return target > 0 && (!(than > 0) || target < than) ? target : than;
 }
 
-/* Of a pool: the targets of the most demanding of its members. */
+/* The targets of a pool: those of its most demanding member. */
 static struct controller_targets pool_targets(const struct controller *c, uint32_t pool)
 {
 	struct controller_targets t = c->all;

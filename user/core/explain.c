@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Asks the programs for a verdict, through struct state_lookup, and adds what only user space
- * knows: which clients an address is, the words, the units in which the numbers are shown. No order
- * and no arithmetic of a verdict stands here. What is left of a budget is worked out by gcra.h, as
- * the programs do, to be shown.
+ * Requests a verdict from the programs, through struct state_lookup, and adds what only user space
+ * knows: the clients that an address is, names, and display units. The rules of a verdict are not
+ * repeated here. gcra.h, which the programs use too, computes what is left of a budget.
  */
 #include "core/explain.h"
 
@@ -84,7 +83,7 @@ bool explain_last_service(const struct daemon_state *s, const struct text_subjec
 	return seen_ns != 0;
 }
 
-/* Asks the programs. On an opaque service the verdict is that on a connection. */
+/* Requests a verdict. On an opaque service it is the verdict on a connection. */
 static bool predict(const struct daemon_state *s, const struct sluice_client *client,
 		    const uint8_t *addr, uint32_t model, uint32_t service,
 		    const struct explain_request_of *about, struct sluice_answer *out)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What would become of a client's next request now, and why: the verdict of the programs, with the
- * numbers behind it. Pure: the programs are asked through struct state_lookup. They take no slot
- * and charge nothing.
+ * The verdict that a client's next request would get now, and why: the numbers that decide it.
+ * Pure: struct state_lookup requests the verdict from the programs. A prediction takes no slot and
+ * charges nothing.
  */
 #ifndef SLUICE_EXPLAIN_H
 #define SLUICE_EXPLAIN_H
@@ -17,31 +17,31 @@
 struct explain_budget {
 	uint64_t limit; /* when full */
 	uint64_t left;
-	uint64_t debt;     /* units beyond the limit: tokens only */
+	uint64_t debt;     /* units over the limit: tokens only */
 	uint64_t next_ns;  /* until one unit passes; 0: now */
 	uint64_t reset_ns; /* until it is full again */
 };
 
 struct explain_quota {
 	uint32_t id;    /* 0: none */
-	uint32_t whole; /* the model's or service's, of which `id` is the client's weighted part; 0:
-			   it is not */
+	uint32_t whole; /* id of the model's or service's quota that the client's weight scales; 0:
+			   not scaled */
 	enum sluice_quota_from from;
 	struct explain_budget requests, tokens;
-	uint64_t wait_ns; /* until a request passes it */
+	uint64_t wait_ns; /* until the quota admits a request */
 	uint16_t weight;  /* of the client; 0: one */
 };
 
 struct explanation {
-	bool admitted; /* also where a lease that has run out lets it pass */
-	bool shadow;   /* refused, but only counted so */
+	bool admitted; /* true also if an expired lease lets it pass */
+	bool shadow;   /* refused, but only counted */
 	struct sluice_answer answer;
 	struct explain_quota quota;
-	double share;         /* slots of the pool that are the client's; 0: there are no shares */
-	double client_excess; /* fair-share intervals that the client is ahead, of
+	double share;         /* the client's slots of the pool; 0: no shares */
+	double client_excess; /* fair-share intervals by which the client is over its share; limit:
 				 ADMISSION_TOLERANCE */
-	double predicted_ms;  /* how long the request is expected to wait; negative: not known */
-	double allowed_ms;    /* how long it may, at its rank; negative: not known */
+	double predicted_ms;  /* expected wait of the request; negative: not known */
+	double allowed_ms;    /* longest wait allowed at its rank; negative: not known */
 	double target_ms;     /* 0: none */
 	int64_t client_in_flight; /* in all pools */
 	uint32_t model, service;
@@ -51,36 +51,36 @@ struct explanation {
 const char *explain_quota_text(enum sluice_quota_from from);
 /* "header", "key", "prefix", "default" */
 const char *explain_class_text(enum sluice_class_from from);
-/* The service that is meant where none is named and the client has used none: the first with a
- * quota, else the first that reads HTTP, else 0. */
+/* The default service, if none is named and the client has used none: the first with a quota, else
+ * the first that reads HTTP, else 0. */
 uint32_t explain_service(const struct daemon_state *s);
-/* The service that the client used last. False: none that there is now. */
+/* The service that the client used last. False: none of the present services. */
 bool explain_last_service(const struct daemon_state *s, const struct text_subject *subject,
 			  uint32_t *service);
-/* The client that an address is at that service. A key stays. */
+/* The client that an address is at that service. A key is returned unchanged. */
 void explain_client(const struct daemon_state *s, uint32_t service,
 		    const struct text_subject *subject, struct sluice_client *client);
 /*
- * All clients that an address is, at one service or another, each once: those that a rule about it
- * has to name. At most SLUICE_SERVICES_MAX, at least one.
+ * Every client that an address is at any service, each once: a rule about the address names all of
+ * them. At most SLUICE_SERVICES_MAX, at least one.
  */
 size_t explain_clients(const struct daemon_state *s, const struct text_subject *subject,
 		       struct sluice_client out[SLUICE_SERVICES_MAX]);
 
 /*
- * The quota that holds for a client's request, alone; and all of its verdict. addr: the client's
- * whole address; NULL for a key. service: index in s->services. False, and *out as it was: the
- * programs gave no answer.
+ * explain_quota() finds only the quota that holds for a client's request; explain_request() its
+ * whole verdict. addr: the client's whole address; NULL for a key. service: index in s->services.
+ * False: the programs gave no answer, and *out is untouched.
  */
 bool explain_quota(const struct daemon_state *s, const struct sluice_client *client,
 		   const uint8_t *addr, uint32_t model, uint32_t service,
 		   struct explain_quota *out);
 bool explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out);
-/* What may be known of the request besides. explain() knows nothing. */
+/* Known properties of the request. explain() assumes none. */
 struct explain_request_of {
-	uint32_t bytes;       /* 0: as long as those that wait are on average */
-	const char *priority; /* the value of its service's priority header; NULL: it has none */
+	uint32_t bytes;       /* 0: the average size of those that wait */
+	const char *priority; /* the value of the service's priority header; NULL: none */
 };
 bool explain_request(const struct daemon_state *s, const struct sluice_client *client,
 		     const uint8_t *addr, uint32_t model, uint32_t service,

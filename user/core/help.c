@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Wraps the texts of --help. A piece of text is what no line break may part: a word, or all that an
- * opening bracket holds, since "[--service ADDR:PORT]" in two lines reads as two arguments.
+ * Wraps the texts of --help. A line break never divides a piece of text. A piece is a word, or
+ * everything in one pair of brackets: "[--service ADDR:PORT]" on two lines reads as two arguments.
  */
 #include "help.h"
 

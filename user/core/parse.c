@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Values and their limits, as one table of what each may be and one function that reads any of
- * them. The syntax of a number is checked by hand before strtod() sees it, since strtod() takes
- * more than an operator means: signs, spaces, hexadecimal, nan. A range is checked after, so that
- * overflow is only one more value out of range.
+ * Values and their limits: one table of what each value may be and one function that reads them
+ * all. The parser checks a number's syntax before strtod() reads it, since strtod() accepts more
+ * than an operator means: signs, spaces, hexadecimal, nan. It checks the range afterwards, so an
+ * overflow is just another value out of range.
  */
 #include "parse.h"
 
@@ -156,7 +156,7 @@ static int scan_number(const char *text, double *out, const char **end)
 		while (is_digit(*p))
 			p++;
 	}
-	/* What strtod() would read on into: an exponent, or the x of 0x. */
+	/* strtod() would read on: an exponent, or the x of 0x */
 	if (*p == 'e' || *p == 'E' || *p == 'x' || *p == 'X' || *p == 'p')
 		return -EINVAL;
 	value = strtod(text, &stop);
@@ -167,7 +167,7 @@ static int scan_number(const char *text, double *out, const char **end)
 	return 0;
 }
 
-/* A number and the ms of its unit; 0 ms where it has none. */
+/* A number and its unit in ms; 0 ms if it has no unit. */
 static int scan_duration(const char *text, double *number, double *suffix_ms)
 {
 	const char *end;
@@ -215,7 +215,8 @@ static int read_number(const struct parse_value *as, const char *text, double *o
 	if (as->kind == PARSE_DURATION) {
 		if (scan_duration(text, &value, &suffix_ms) < 0)
 			return -EINVAL;
-		/* A bare number comes out as it went in, not scaled twice. */
+		/* A number in the base unit is not scaled: multiplying and dividing would round
+		 * it. */
 		if (suffix_ms > 0 && suffix_ms != as->unit_ms)
 			value = value * suffix_ms / as->unit_ms;
 	} else {
@@ -276,7 +277,7 @@ static const struct parse_value as_growth = {
 	.allowed = "",
 };
 
-/* Bytes from `from` up to `to` without the spaces around them; false: too many. */
+/* Copies the bytes from `from` to `to` without surrounding spaces; false: too many. */
 static bool cut_out(const char *from, const char *to, char *out, size_t len)
 {
 	while (from < to && *from == ' ')
@@ -325,8 +326,8 @@ const char *parse_word_of(const struct parse_value *as, int value)
 }
 
 /*
- * Bytes of the UTF-8 character at s (RFC 3629: shortest form, no surrogates, up to U+10FFFF); 0 if
- * it is none.
+ * Returns the bytes of the UTF-8 character at s (RFC 3629: shortest form, no surrogates, up to
+ * U+10FFFF); 0 if it is none.
  */
 static size_t utf8_length(const unsigned char *s, size_t left)
 {
@@ -401,7 +402,7 @@ bool parse_is_model_name(const char *name, size_t len)
 	return true;
 }
 
-/* Levenshtein's distance, one row at a time; names and what is compared to them are short. */
+/* Levenshtein's distance, one row at a time; both texts are short. */
 static size_t distance(const char *a, const char *b)
 {
 	size_t row[64], n = strlen(b);

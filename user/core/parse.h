@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * How an operator's words become values: numbers, durations, counts, choices and model names, with
- * their limits and the sentence that says what is allowed. The file, the environment, the command
- * line and `sluicectl set` all come through here, so that a value means the same, and is refused
- * with the same words, wherever it is given.
+ * Parses an operator's texts: numbers, durations, counts, choices and model names, with their
+ * limits and the sentence that states what is allowed. The file, the environment, the command line
+ * and `sluicectl set` all use these parsers. So a text means the same, and is refused in the same
+ * words, wherever an operator writes it.
  */
 #ifndef SLUICE_PARSE_H
 #define SLUICE_PARSE_H
@@ -25,7 +25,7 @@ struct parse_word {
 };
 
 /*
- * What a key's value may be. Results are doubles: in the unit of a bare number, or a word's value.
+ * What a key's value may be. A result is a double: in the unit of a bare number, or a word's value.
  */
 struct parse_value {
 	enum parse_kind kind;
@@ -52,8 +52,8 @@ extern const struct parse_value parse_as_policy;        /* enum controller_polic
 int parse_value(const struct parse_value *as, const char *text, double *out, char *err, size_t len);
 
 /*
- * A TTFT target: a threshold as above, alone or with what it grows by for each KiB of the request
- * ("800 + 0.2/KiB", "1s + 0.5ms/KiB"). Likewise.
+ * A TTFT target: a threshold as above, alone or with its growth for each KiB of the request ("800 +
+ * 0.2/KiB", "1s + 0.5ms/KiB"). Errors as above.
  */
 int parse_target(const char *text, double *ms, double *ms_per_kib, char *err, size_t len);
 
@@ -68,25 +68,23 @@ const char *parse_word_of(const struct parse_value *as, int value);
 int parse_duration_ms(const char *text, double unit_ms, double *out_ms);
 
 /*
- * A client's weight beside others, in 1/256 (SLUICE_WEIGHT_ONE is one): a number from 0.01 to 255
- * with at most two decimals, which text_weight() gives back. -EINVAL with a sentence in err, *out
- * untouched.
+ * A client's weight relative to others, in 1/256 (SLUICE_WEIGHT_ONE is one): a number from 0.01 to
+ * 255 with at most two decimals, which text_weight() prints again exactly. -EINVAL with a sentence
+ * in err, *out untouched.
  */
 int parse_weight(const char *text, uint16_t *out, char *err, size_t len);
 
-/* A model can be called this: 1 … SLUICE_NAME_MAX-1 bytes of UTF-8, no control characters. */
+/* Whether this may be a model's name: 1 … SLUICE_NAME_MAX-1 bytes of UTF-8, no control
+ * characters. */
 bool parse_is_model_name(const char *name, size_t len);
 
 /* The nearest of n names to a mistyped one, NULL if none is near. */
 const char *parse_nearest(const char *text, const char *const *names, size_t n);
 
-/* A sentence in printf form into err; control characters become '?', so that it stays one line. */
+/* Formats a sentence into err. Control characters become '?', so that it stays one line. */
 __attribute__((format(printf, 3, 4))) void parse_say(char *err, size_t len, const char *fmt, ...);
 
-/*
- * For quoting a value of any length in a sentence: printf("\"" PARSE_QUOTE "\"",
- * PARSE_QUOTED(text)).
- */
+/* Quotes a value of any length in a sentence: printf("\"" PARSE_QUOTE "\"", PARSE_QUOTED(text)). */
 #define PARSE_QUOTE        "%.64s%s"
 #define PARSE_QUOTED(text) (text), __builtin_strlen(text) > 64 ? "…" : ""
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One parser for the file, the command line and the control socket. Numbers are whole until they
- * become intervals, so that nothing is lost on the way; the bounds keep every product that the
- * kernel forms within 64 bits.
+ * One parser of quotas for the file, the command line and the control socket. Numbers stay integers
+ * until they become intervals, so no precision is lost. The bounds keep every product that the
+ * kernel computes within 64 bits.
  */
 #include "core/quota.h"
 
@@ -18,7 +18,7 @@
 #define MOST_MAX      1000000000ULL /* requests or tokens in one period, and at once */
 #define PERIOD_MAX_NS (31 * 86400000000000ULL)
 #define PERIOD_MIN_NS 1000000ULL
-/* A plain reply may state ten million tokens at once: interval × that has to fit 63 bits. */
+/* A plain reply may report ten million tokens at once: interval × that must fit in 63 bits. */
 #define TOKEN_MAX_NS 900000000000ULL
 #define SPAN_MAX_NS  (400 * 86400000000000ULL)
 
@@ -41,7 +41,7 @@ static int read_count(const char *text, size_t n, uint64_t *out)
 	return 0;
 }
 
-/* The burst stays: it may have been said first. */
+/* Leaves the burst: an earlier key may have set it. */
 static int read_rate(const char *text, struct quota_rate *rate)
 {
 	const char *slash = strchr(text, '/');
@@ -237,7 +237,7 @@ void quota_value(struct sluice_quota *out, const struct quota_def *def)
 		.request_span_ns = interval(&def->requests) * def->requests.burst,
 		.token_ns = interval(&def->tokens),
 		.token_span_ns = interval(&def->tokens) * def->tokens.burst,
-		/* Debt: what another whole period pays back. */
+		/* Largest debt: another whole period pays it back. */
 		.token_most_ns = interval(&def->tokens) * (def->tokens.burst + def->tokens.most),
 	};
 }
@@ -252,7 +252,7 @@ static const struct {
 	{1000000ULL, "ms"},
 };
 
-/* In the largest of these units that makes it a whole number. */
+/* Prints the period in the largest unit that makes it a whole number. */
 static void period(char *out, size_t len, uint64_t ns, const char *space)
 {
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
@@ -339,7 +339,7 @@ void quota_book_index(struct quota_book *book)
 			link_id(book, id);
 }
 
-/* A slot that was never used, else one that is not `used`; 0: there is neither. */
+/* A slot that was never used, else one that is not `used`; 0: there is none. */
 static uint32_t free_slot(const struct quota_book *book, const bool *used)
 {
 	for (uint32_t id = 1; id < SLUICE_QUOTAS_MAX; id++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Builds the text of a 429 once for each model and reason, so that the kernel has only numbers to
- * fill in. The body comes first, because Content-Length stands before it and must be right for
+ * Builds the text of a 429 once for each model and reason, so that the kernel only fills in
+ * numbers. The body comes first: Content-Length precedes it in the reply and must be right for
  * every number.
  */
 #include <errno.h>
@@ -20,8 +20,8 @@ _Static_assert(sizeof(TAIL) - 1 <= SLUICE_REPLY_TAIL_MAX, "the tail fits");
 #define BODY_WAIT  " Please try again after "
 
 /*
- * Bytes of a name as escaped JSON. Head and body take less than 500 bytes around it, so that all of
- * it stays below SLUICE_REPLY_MAX, which the unit test tries for every reason.
+ * Bytes of a name as escaped JSON. Head and body take less than 500 bytes around it, so the whole
+ * stays below SLUICE_REPLY_MAX. The unit test checks that for every reason.
  */
 #define ESCAPED_MAX 400
 
@@ -62,7 +62,8 @@ static size_t utf8_length(const unsigned char *s)
 	return n;
 }
 
-/* JSON-escapes name into out; what does not fit is cut between characters and said by "...". */
+/* JSON-escapes name into out. A name that does not fit is cut between characters and ends in
+ * "...". */
 static void escape(char *out, size_t size, const char *name)
 {
 	const unsigned char *s = (const unsigned char *)name;
@@ -91,7 +92,7 @@ static void escape(char *out, size_t size, const char *name)
 	out[used] = 0;
 }
 
-/* Puts head, `more` fields of it, and body together. */
+/* Joins head, the fields `more` and body. */
 static int assemble(struct sluice_reply *out, const char *message, const char *more, bool no_retry)
 {
 	struct sluice_reply reply = {.tail_len = sizeof(TAIL) - 1};
@@ -161,7 +162,7 @@ int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quo
 	snprintf(message, sizeof(message),
 		 "This client has used up its quota of %" PRIu64 " %s per %s.", rate->most, what,
 		 period);
-	/* The window is in whole seconds: what fits into them. */
+	/* The window is in whole seconds; scale `most` to it. */
 	window_s = (rate->period_ns + 999999999) / 1000000000;
 	most = (uint64_t)((double)rate->most * (double)(window_s * 1000000000) /
 			  (double)rate->period_ns);

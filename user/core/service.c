@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which client an address is at a service: services may cut addresses to other lengths. */
+/* The client that an address is at a service: services may use different prefix lengths. */
 #include "core/service.h"
 
 #include <string.h>
@@ -17,7 +17,7 @@ void service_client(const struct service *s, const struct text_subject *subject,
 		return;
 	plen = memcmp(subject->addr, mapped, sizeof(mapped)) ? s->identity.plen6
 							     : (uint8_t)(96 + s->identity.plen4);
-	/* What was typed with a length of its own is at most that. */
+	/* A typed prefix that is shorter than a client stays as typed. */
 	if (!subject->note && client->plen < plen)
 		return;
 	memcpy(client->addr, subject->addr, sizeof(client->addr));

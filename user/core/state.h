@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Everything that the control socket and the metrics page can show, as one plain struct. sluiced.c
- * fills it from the datapath when somebody asks (a `refresh` with the parts that are wanted);
- * control and metrics only read it. So they need neither libbpf nor a kernel, and a test gives them
- * a state made by hand.
+ * Everything that the control socket and the metrics page can show, as one plain struct. The daemon
+ * fills it from the datapath on request (a `refresh` of the parts that an answer needs); control
+ * and metrics only read it. So they need neither libbpf nor a kernel, and a test supplies a state
+ * of its own.
  */
 #ifndef SLUICE_STATE_H
 #define SLUICE_STATE_H
@@ -18,23 +18,22 @@
 #include "quota.h"
 #include "service.h"
 
-/* What a refresh brings up to date. Time, services and interfaces always are. */
+/* The parts that a refresh updates. It always updates time, services and interfaces. */
 enum state_part {
 	STATE_MODELS = 1,     /* kernel[] */
 	STATE_COUNTS = 2,     /* counts, counters */
 	STATE_HISTOGRAMS = 4, /* histograms[] of the models in use */
 	STATE_MAPS = 8,       /* maps */
-	STATE_CLIENTS = 16,   /* clients: a walk, long where there are many */
+	STATE_CLIENTS = 16,   /* clients: a walk, long if there are many */
 	STATE_RULES = 32,     /* client_rules, prefix_rules, client_quotas */
 };
 
-/* struct sluice_model_state but for the ages, of which it says how old the oldest is. */
+/* struct sluice_model_state with the age of the oldest request instead of all ages. */
 struct state_load {
 	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes;
 	uint64_t token_ns, waiting_ns;
 	uint64_t admitted, ended, refused[SLUICE_RANKS];
-	uint64_t oldest_ns; /* how long the oldest that waits has waited; 0: none does, or not for
-			       long */
+	uint64_t oldest_ns; /* wait of the oldest; 0: none waits, or not for long */
 };
 
 struct state_interface {
@@ -69,8 +68,7 @@ struct state_client_quota {
 	uint32_t quota;
 };
 
-/* One thing asked of the kernel at a time, where walking a whole map would be too much. True: *out
- * has it. */
+/* Single look-ups in the kernel, for answers that do not need a whole map. True: *out is filled. */
 struct state_lookup {
 	void *arg;
 	/* The programs' verdict on a request to the service with this index. */
@@ -85,8 +83,7 @@ struct state_lookup {
 struct state_map {
 	const char *name;
 	uint64_t entries, max;
-	uint64_t full; /* times that something found no room in it; an LRU map: entries that it
-			  forgot */
+	uint64_t full; /* failed inserts; LRU map: entries that it evicted */
 };
 
 struct daemon_state {
@@ -106,7 +103,7 @@ struct daemon_state {
 
 	const struct controller *controller;
 	uint64_t changed_ns[SLUICE_MODELS_MAX]; /* when the model last opened or shut; 0: never */
-	uint64_t changes[SLUICE_MODELS_MAX];    /* … and how often it has */
+	uint64_t changes[SLUICE_MODELS_MAX];    /* how often it has */
 	struct state_load kernel[SLUICE_MODELS_MAX];
 	struct sluice_histogram histograms[SLUICE_MODELS_MAX];
 
@@ -127,13 +124,13 @@ struct daemon_state {
 	const struct state_lookup *lookup;
 };
 
-/* True for ids that hold a model, or a group of them, now; ALL and OTHER always do. */
+/* True for ids that hold a model, or a pool of them, now; ALL and OTHER always do. */
 static inline bool state_model_in_use(const struct daemon_state *s, uint32_t id)
 {
 	return controller_in_use(s->controller, id);
 }
 
-/* The number of requests with this verdict (enum sluice_verdict), of one model or (model < 0) of
+/* The number of requests with this verdict (enum sluice_verdict), for one model or (model < 0) for
  * all. */
 static inline uint64_t state_requests(const struct daemon_state *s, unsigned verdict, int model)
 {
@@ -159,7 +156,7 @@ static inline uint64_t state_connections(const struct daemon_state *s, unsigned 
 	return sum;
 }
 
-/* OTHER is worth a line only once something was charged to it. */
+/* OTHER is shown only after a request was charged to it. */
 static inline bool state_other_seen(const struct daemon_state *s)
 {
 	const struct controller_model *other = &s->controller->model[SLUICE_MODEL_OTHER];

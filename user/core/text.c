@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Words for the numbers of abi.h. The tables of reasons and counters are written by the same list
- * that writes the enums, so a new reason cannot lack its text.
+ * The names of abi.h's numbers. The list that defines an enum also fills its table of texts, so a
+ * new reason cannot lack its text.
  */
 #include "core/text.h"
 
