@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The asking end of the control socket, for sluicectl: connect, say a line, hear a line. Blocking,
- * with a timeout, since there is nothing else to do meanwhile.
+ * The client's end of the control socket, for sluicectl: connects, writes a line, reads a line. It
+ * blocks, with a timeout: sluicectl has nothing else to do meanwhile.
  */
 #include "control/control.h"
 
@@ -65,7 +65,7 @@ int control_hear(int fd, unsigned timeout_s, char **line)
 			ret = -EAGAIN;
 			break;
 		}
-		/* Look before taking: what follows the newline belongs to the next line. */
+		/* Peek first: the bytes after the newline belong to the next line. */
 		at = n < 0 ? -1 : recv(fd, text + len, size - len - 1, MSG_PEEK);
 		if (at < 0 && errno == EINTR)
 			continue;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The commands of the control socket: a table of name and function, and the commands that read
- * the state or change all of it. Those about clients, quotas and verdicts are in commands_*.c.
+ * The commands of the control socket: a table of name and function, and the commands that read the
+ * state or change all of it. commands_*.c has the commands about clients, quotas and verdicts.
  */
 #include "control/request.h"
 

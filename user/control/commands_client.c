@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Commands about one client or prefix: allow, block, clear. The one idea: the operator's word ends
- * up in client_flags (one client) or in client_prefixes (many).
+ * Commands about one client or prefix: allow, block, clear. The one idea: a rule is stored in
+ * client_flags (one client) or in client_prefixes (many).
  */
 #include "control/request.h"
 
@@ -72,11 +72,11 @@ static bool is_about(const struct subject *s, const struct sluice_client *client
 	for (size_t k = 0; k < s->count; k++)
 		if (!memcmp(&s->clients[k], client, sizeof(*client)))
 			return true;
-	/* A rule may be older than the prefix lengths that the services have now. */
+	/* A rule may be older than the services' present prefix lengths. */
 	return !memcmp(&s->as_typed.client, client, sizeof(*client));
 }
 
-/* Deletes the rules about a client: for one model, or without a model all of them. */
+/* Deletes the rules about a client: those for one model, or without a model all of them. */
 json_t *command_clear(struct command *c)
 {
 	const struct daemon_state *state = c->state;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The command explain: what would become of a client's next request, at the one that it used last
- * or at each.
+ * The command explain: the verdict that a client's next request would get, at the service that the
+ * client used last or at each service.
  */
 #include "control/request.h"
 
 #include "control/report.h"
 #include "core/explain.h"
 
-/* What would become of the subject's next request at this service. */
+/* The verdict on the subject's next request at this service. */
 static json_t *explain_at(struct command *c, const struct subject *s, uint32_t model,
 			  uint32_t service, const struct explain_request_of *ask)
 {
@@ -29,7 +29,7 @@ static json_t *explain_at(struct command *c, const struct subject *s, uint32_t m
 	return answer;
 }
 
-/* … at each service. */
+/* The verdict at each service. */
 static json_t *explain_each(struct command *c, const struct subject *s, uint32_t model,
 			    const struct explain_request_of *ask)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Commands about quotas and weights: set, show, clear. A weight is a word among those of a quota,
- * and belongs to a prefix.
+ * Commands about quotas and weights: set, show, clear. A weight is one of the words of a quota and
+ * belongs to a prefix.
  */
 #include "control/request.h"
 
@@ -27,8 +27,8 @@ json_t *command_quota_show(struct command *c)
 }
 
 /*
- * Sets (quota not NULL) or clears the quota of each client that the subject is. 0 where that could
- * be done of one at least.
+ * Sets (quota not NULL) or clears the quota of each client that the subject is. 0 if that succeeds
+ * for at least one.
  */
 static int each_client(struct command *c, const struct subject *s, uint32_t model,
 		       const struct quota_def *quota, char *err, size_t err_len)
@@ -53,7 +53,7 @@ static int each_client(struct command *c, const struct subject *s, uint32_t mode
 	return done ? 0 : first;
 }
 
-/* Client and model of what is said about a quota. */
+/* Reads the client and the model of a quota command. */
 static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *model)
 {
 	if (!request_subject(c, s) || !request_model(c, model))
@@ -67,8 +67,8 @@ static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *mo
 	return true;
 }
 
-/* Takes `weight=W` out of the words of a quota; the others go to `rest`. *weight 0: it is not
- * there. */
+/* Takes `weight=W` out of the words of a quota and copies the others to `rest`. *weight 0: there is
+ * no weight. */
 static bool take_weight(struct command *c, const char *text, char *rest, size_t len,
 			uint16_t *weight)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The control socket: sluicectl's way to the daemon, JSON lines over a Unix stream socket
- * (PROTOCOL.md). Whatever a client does, the daemon's loop goes on: sockets never block, one
- * command is answered per call of control_poll(), lines, clients and unread output are bounded, and
- * whoever does not read is dropped.
+ * (PROTOCOL.md). No client can stop the daemon's loop: sockets never block, one call of
+ * control_poll() answers at most one command, lines, clients and unread output are bounded, and the
+ * server drops a client that does not read.
  */
 #ifndef SLUICE_CONTROL_H
 #define SLUICE_CONTROL_H
@@ -17,15 +17,15 @@
 #include "core/text.h"
 
 #define CONTROL_DEFAULT_PATH "/run/sluice/control.sock"
-#define CONTROL_LINE_MAX     65536 /* bytes of a command, its newline included */
+#define CONTROL_LINE_MAX     65536 /* bytes of a command, with its newline */
 #define CONTROL_CLIENTS_MAX  32
 #define CONTROL_BACKLOG_MAX  65536 /* unread bytes of a watch stream before it is dropped */
-#define CONTROL_STALL_NS     10000000000ULL /* an answer not read for so long: dropped */
+#define CONTROL_STALL_NS     10000000000ULL /* a client that reads nothing for so long is dropped */
 #define CONTROL_VALUES_MAX   32             /* KEY=VALUE pairs of one `set` */
 
 /*
- * What the daemon does when told to. 0, or -errno after writing the reason for the operator to err.
- * `said` is a sentence about what was done, which may stay empty.
+ * The daemon's part of each command. 0, or -errno with the reason for the operator in err. `said`
+ * is a sentence about what the command did; it may stay empty.
  */
 struct control_ops {
 	void *arg;
@@ -42,57 +42,57 @@ struct control_ops {
 			  const struct sluice_prefix *prefix, char *err, size_t err_len);
 	int (*clear_prefix)(void *arg, const struct sluice_prefix_key *key, char *err,
 			    size_t err_len);
-	/* By hand: over what the configuration says. model: SLUICE_MODEL_ALL, or a client's for one
-	 * model. */
+	/* Manual quotas override the file's. model: SLUICE_MODEL_ALL, or one model's id. */
 	int (*set_quota)(void *arg, const struct text_subject *subject, uint32_t model,
 			 const struct quota_def *quota, char *err, size_t err_len);
-	/* The weight of each client in a prefix, likewise. */
+	/* The manual weight of each client in a prefix. */
 	int (*set_weight)(void *arg, const struct sluice_prefix_key *key, uint16_t weight,
 			  char *err, size_t err_len);
-	/* SLUICE_MODEL_ALL: whatever was said by hand of the client. -ENOENT: nothing was. */
+	/* SLUICE_MODEL_ALL: all manual quotas of the client. -ENOENT: there are none. */
 	int (*clear_quota)(void *arg, const struct text_subject *subject, uint32_t model, char *err,
 			   size_t err_len);
 	int (*reload)(void *arg, char *said, size_t said_len, char *err, size_t err_len);
-	/* Begins to detach; control_detached() tells those who wait that it is done. */
+	/* Begins to detach; control_detached() reports the end to the waiting clients. */
 	int (*detach)(void *arg, char *err, size_t err_len);
 };
 
 struct control;
 
 /*
- * Listens on path: its directory is made (0755) where it is missing, the socket of a dead daemon is
- * replaced. -EADDRINUSE: a living daemon has it. On failure the reason is in err. state and ops
- * must outlive *out.
+ * Listens on path. Makes its directory (0755) if it is missing, and replaces the socket of a dead
+ * daemon. -EADDRINUSE: a living daemon listens there. On failure the reason is in err. state and
+ * ops must outlive *out.
  */
 int control_open(struct control **out, const char *path, const struct daemon_state *state,
 		 const struct control_ops *ops, char *err, size_t err_len);
 void control_close(struct control *c);
 
-/* An epoll fd; when readable, control_poll() takes one step: one client accepted, read, answered or
- * written to. */
+/* An epoll fd. When it is readable, control_poll() takes one step: it accepts, reads, answers or
+ * writes to one client. */
 int control_fd(const struct control *c);
 void control_poll(struct control *c, uint64_t now_ns);
-/* Drops clients that do not read their answers. To be called every second or so. */
+/* Drops clients that do not read their answers. Call it about once a second. */
 void control_expire(struct control *c, uint64_t now_ns);
 
-/* Tell those who watch. Cheap when nobody does. */
+/* Notify the clients that watch. Cheap without any. */
 void control_refusal(struct control *c, const struct sluice_refusal *refusal);
 void control_model_changed(struct control *c, uint32_t model);
-/* Answers those who asked for `detach`: error NULL, or why something is left. */
+/* Answers the clients that requested `detach`. error: why something is left; NULL: nothing is. */
 void control_detached(struct control *c, const char *error);
 
-/* What a command asks of the connection it came by, beyond its answer. */
+/* What happens to the connection after a command's answer. */
 enum control_after { CONTROL_DONE, CONTROL_WATCH, CONTROL_DETACH };
 
-/* Runs one line; returns the answer as one line without newline, to be freed; NULL: to be answered
- * later, or no memory. */
+/* Runs one line. Returns the answer as one line without newline, which the caller frees. NULL: the
+ * answer follows later, or memory ran out. */
 char *control_answer(const struct daemon_state *state, const struct control_ops *ops,
 		     const char *line, size_t len, enum control_after *after);
 
 /*
- * The other end. control_connect() returns an fd or -errno; control_say() writes all of line and a
- * newline. control_hear() reads one line of any length into *line (freed by the caller; its newline
- * removed): 0, or -ENODATA at the end, -EAGAIN after timeout_s seconds (0: waits for ever).
+ * The client's end. control_connect() returns an fd or -errno; control_say() writes all of line and
+ * a newline. control_hear() reads one line of any length, without its newline, into *line, which
+ * the caller frees. 0; -ENODATA at the end of the stream; -EAGAIN after timeout_s seconds (0: it
+ * waits without limit).
  */
 int control_connect(const char *path);
 int control_say(int fd, const char *line);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Clients as text: what each has sent, what is left of its quota, which rules there are, and the
- * quotas that are set.
+ * Clients as text: each client's counts, what is left of its quota, the rules in force, and the
+ * quotas.
  */
 #include "control/format_internal.h"
 
 #include <string.h>
 
-/* When a client's next request passes its quota. */
+/* When the client's quota admits its next request. */
 static const char *next_time(const json_t *client)
 {
 	const json_t *ms = json_object_get(client, "next_ms");

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One client's next request as text: its verdict, and below it the numbers that the verdict rests
- * on.
+ * One client's next request as text: its verdict, and below it the numbers that decide the verdict.
  */
 #include "control/format_internal.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the format_*.c files share, and nobody else: cells and tables (format_text.c), and what more
- * than one answer shows of a model or a service.
+ * What the format_*.c files share; no other file includes it: cells and tables (format_text.c), and
+ * the parts of models and services that several answers show.
  */
 #ifndef SLUICE_FORMAT_INTERNAL_H
 #define SLUICE_FORMAT_INTERNAL_H
@@ -10,44 +10,44 @@
 
 #include "control/format_text.h"
 
-#define COLUMNS 16 /* of a table, at most */
+#define COLUMNS 16 /* most columns of a table */
 #define DASH    "-"
 
 struct table {
 	unsigned columns, rows;
 	char **cells;      /* rows * columns texts */
-	const char *align; /* a letter a column: l or r */
+	const char *align; /* a letter for each column: l or r */
 	unsigned width[COLUMNS];
 };
 
-/* Adds a row: as many texts as the table has columns, which it copies. */
+/* Adds a row and copies its texts, one for each column of the table. */
 void table_row(struct table *t, ...);
 /* Prints the table and frees its cells. */
 void table_print(FILE *out, struct table *t);
 
-/* A field of an object; DASH for null, another type or none. */
+/* A field of an object; DASH if it is null, of another type or missing. */
 const char *field_text(const json_t *object, const char *key);
-/* A number with this many decimals. Sixteen results may be in use at once. */
+/* A number with this many decimals. Callers may use sixteen results at once. */
 const char *field_number(const json_t *object, const char *key, int decimals);
-/* An integer; 0 for null or none. */
+/* An integer; 0 if it is null or missing. */
 json_int_t field_whole(const json_t *object, const char *key);
-/* The field `weight`, "0.5"; "1" where there is none. Four results may be in use at once. */
+/* The field `weight`, "0.5"; "1" if it is missing. Callers may use four results at once. */
 const char *field_weight(const json_t *object);
 
-/* "850 ms", "42 s", "10 min", "3 min 20 s", "5 h 12 min", "3 d 4 h". Four results may be in use at
- * once. */
+/* "850 ms", "42 s", "10 min", "3 min 20 s", "5 h 12 min", "3 d 4 h". Callers may use four results
+ * at once. */
 const char *format_span(double ms);
-/* "14:03:20", local time. Four results may be in use at once. */
+/* "14:03:20", local time. Callers may use four results at once. */
 const char *format_clock(json_int_t unix_ms);
 
 /* format_models.c */
 bool model_is_open(const json_t *model);
-/* Whether an average shuts the model. Under policy adaptive none does: it shuts only where nothing
- * in the queue moves. */
+/* Whether an average shuts the model. Under policy adaptive no average does: a model shuts only if
+ * nothing in its queue moves. */
 bool model_shut_by_average(const json_t *model);
 /* "ttft 1840 ms over 1000 ms": why a model is shut. */
 void model_print_reason(FILE *out, const json_t *model);
-/* "800", or "800 + 0.2/KiB". Two results may be in use at once. */
+/* "800", or "800 + 0.2/KiB". Callers may use two results at once. */
 const char *model_ttft_target(const json_t *model);
 
 /* format_services.c */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Models as text: the table, why a model is shut, what holds after a `set`. The one idea: a shut
- * model says which average is over which target, or that nothing in its queue moves.
+ * Models as text: the table, why a model is shut, the values in force after a `set`. The one idea:
+ * a shut model shows which average is over which target, or that nothing in its queue moves.
  */
 #include "control/format_internal.h"
 
@@ -95,7 +95,7 @@ static void target(FILE *out, const json_t *model, const char *name, const char 
 	fprintf(out, ", %s %.*s%s", name, (int)len, value, unit);
 }
 
-/* "llama: open, ttft 800 ms, itl none, …": what holds now. */
+/* "llama: open, ttft 800 ms, itl none, …": the values in force now. */
 void format_set(FILE *out, const json_t *answer)
 {
 	const json_t *model = json_object_get(answer, "model");

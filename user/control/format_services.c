@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Services as text: what is protected and how, and how each service names its clients.
+ * Services as text: what sluice protects and how, and how each service identifies its clients.
  */
 #include "control/format_internal.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The status as text. The one idea: its first line is for whoever is woken at three in the morning:
- * is it enforcing, is anything shut, why, since when, until when.
+ * The status as text. The one idea: its first line is for an operator at three in the morning: does
+ * sluice enforce, is any model shut, why, since when, until when.
  */
 #include "control/format_internal.h"
 
@@ -97,7 +97,7 @@ static void print_counts(FILE *out, const json_t *status)
 		field_number(connections, "reset", 0), field_number(connections, "dropped", 0));
 }
 
-/* What an operator must learn without asking: losses, framing errors, full maps. */
+/* What an operator must see without a request for it: losses, framing errors, full maps. */
 static void print_warnings(FILE *out, const json_t *status)
 {
 	static const struct {

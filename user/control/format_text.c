@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The cells that answers are printed with: tables, fields of a JSON object, spans of time. The one
- * idea: a field that an older or newer daemon does not send is a dash, never a crash; a table
- * collects its cells and is printed once every column's width is known.
+ * The cells of all answers: tables, fields of a JSON object, spans of time. The one idea: a field
+ * that an older or newer daemon does not send becomes a dash, never a crash. A table collects its
+ * cells and is printed once every column's width is known.
  */
 #include "control/format_internal.h"
 
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Columns on a terminal that a UTF-8 text takes (wide characters taken for one). */
+/* Columns of a UTF-8 text on a terminal (a wide character counts as one). */
 static unsigned width(const char *text)
 {
 	unsigned n = 0;

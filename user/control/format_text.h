@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon's answers for people: tables with their units in the header, and first of all the one
- * line that somebody woken at three in the morning needs: is it enforcing, is anything shut, why,
- * since when, until when.
+ * The daemon's answers for people: tables with units in their headers, and first the one line that
+ * an operator needs at three in the morning: does sluice enforce, is any model shut, why, since
+ * when, until when.
  */
 #ifndef SLUICE_FORMAT_TEXT_H
 #define SLUICE_FORMAT_TEXT_H
@@ -18,9 +18,9 @@ void format_quotas(FILE *out, const json_t *quotas);
 void format_services(FILE *out, const json_t *services);
 /* One line of a watch stream. */
 void format_event(FILE *out, const json_t *event);
-/* What holds after a `set`. */
+/* The values in force after a `set`. */
 void format_set(FILE *out, const json_t *answer);
-/* A sentence about what a command that changes something did. */
+/* A sentence about the change that a command made. */
 void format_done(FILE *out, const json_t *answer);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One value as JSON, for the report_*.c files. The one idea: a value that is not known is null and
- * never 0; an operator must see the difference between "fast" and "no sample yet".
+ * One value as JSON, for the report_*.c files. The one idea: an unknown value is null and never 0,
+ * so that an operator sees the difference between "fast" and "no sample yet".
  */
 #include "control/report_internal.h"
 

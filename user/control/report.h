@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The state as JSON, one function a command, in the fields of PROTOCOL.md: numbers are numbers,
- * units are in the names, null is what is not known. Pure: they read the struct that they are
- * given.
+ * The state as JSON, one function for each command, in the fields of PROTOCOL.md. Numbers are
+ * numbers, units are in the names, and an unknown value is null. Pure: the functions only read the
+ * struct.
  */
 #ifndef SLUICE_REPORT_H
 #define SLUICE_REPORT_H
@@ -15,7 +15,7 @@
 
 #define REPORT_CLIENTS_MAX 1000 /* listed at once, the last seen first */
 
-/* New references; NULL only without memory. */
+/* New references; NULL only if memory runs out. */
 json_t *report_status(const struct daemon_state *s);
 json_t *report_models(const struct daemon_state *s);
 enum report_order {
@@ -25,10 +25,10 @@ enum report_order {
 	REPORT_BY_IN_FLIGHT,
 	REPORT_BY_REJECTED
 };
-/* service: whose quotas are meant; negative: for each client those of the service that it was last
- * seen at. */
+/* service: the service that has the quotas; negative: for each client the service that saw it
+ * last. */
 json_t *report_clients(const struct daemon_state *s, enum report_order order, int service);
-/* What would become of the client's next request. addr: NULL for a key. */
+/* The verdict on the client's next request. addr: NULL for a key. */
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
 		       const uint8_t *addr, uint32_t model, uint32_t service,
 		       const struct explain_request_of *ask);
@@ -41,7 +41,7 @@ json_t *report_model(const struct daemon_state *s, uint32_t id);
 json_t *report_refusal(const struct daemon_state *s, const struct sluice_refusal *refusal);
 json_t *report_change(const struct daemon_state *s, uint32_t model);
 
-/* A model's name for people and programs: its own, or "unknown-ID" for an id that has none. */
+/* A model's display name: its own, or "unknown-ID" for an id without a name. */
 void report_model_name(const struct daemon_state *s, uint32_t id, char *out, size_t len);
 /* A service as ADDR:PORT, or "unknown-ID". */
 void report_service_name(const struct daemon_state *s, uint32_t id, char *out, size_t len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Clients as JSON, sorted, each with its counts and with what is left of its quota; and the rules
- * about clients. The daemon knows up to 64 Ki clients and lists REPORT_CLIENTS_MAX of them.
+ * Clients as JSON, sorted, each with its counts and what is left of its quota; and the rules about
+ * clients. The daemon knows up to 64 Ki clients and lists REPORT_CLIENTS_MAX of them.
  */
 #include "control/report_internal.h"
 
@@ -66,8 +66,8 @@ static bool in_prefix(const uint8_t addr[16], const struct sluice_prefix_key *pr
 	return !memcmp(a, prefix->addr, sizeof(a));
 }
 
-/* What holds for this client over all models: the longest prefix that has it, and over that its own
- * flag. */
+/* The rule in force for this client and all models: its own flag, else that of the longest prefix
+ * around it. */
 static const char *standing(const struct daemon_state *s, const struct sluice_client *client)
 {
 	const struct state_prefix_rule *best = NULL;
@@ -100,7 +100,7 @@ static json_t *client_by_reason(const __u32 n[SLUICE_REASONS_MAX])
 	return value_by_reason(all);
 }
 
-/* A client with what it is sorted by. */
+/* A client and its sort key. */
 struct ranked {
 	const struct state_client *client;
 	uint64_t rank;
@@ -117,7 +117,7 @@ static int highest_first(const void *a, const void *b)
 									       : 0;
 }
 
-/* What binds a client's next request for the model that it last asked for. */
+/* The quota of a client's next request for the model that it requested last. */
 static void client_quota(const struct daemon_state *s, const struct state_client *c, int service,
 			 struct explain_quota *out)
 {
@@ -141,7 +141,7 @@ static uint64_t rank(const struct daemon_state *s, const struct state_client *c,
 		return c->count.rejected;
 	case REPORT_BY_IN_FLIGHT:
 		return c->in_flight > 0 ? (uint64_t)c->in_flight : 0;
-	case REPORT_BY_TOKENS: /* spent, debt and all */
+	case REPORT_BY_TOKENS: /* spent, with the debt */
 		client_quota(s, c, service, &quota);
 		return quota.tokens.limit - quota.tokens.left + quota.tokens.debt;
 	case REPORT_LAST_SEEN:

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One client's next request as JSON: its verdict and the numbers that the verdict rests on.
+ * One client's next request as JSON: its verdict and the numbers that decide the verdict.
  */
 #include "control/report_internal.h"
 
 #include "core/parse.h"
 
-/* The request in its pool; null where no policy is in force there. */
+/* The request in its pool; null if no policy is in force there. */
 static json_t *admission_of(const struct daemon_state *s, const struct explanation *e)
 {
 	const struct sluice_answer *now = &e->answer;
@@ -33,7 +33,7 @@ static json_t *admission_of(const struct daemon_state *s, const struct explanati
 		json_real((double)admission_queue_budget_level(a, now->rank) / ADMISSION_ALL));
 }
 
-/* The rule about the client or its prefix that decides; null where none does. */
+/* The rule about the client or its prefix that decides; null if none does. */
 static json_t *rule_of(const struct sluice_answer *a)
 {
 	bool of_prefix = a->override == SLUICE_OVERRIDE_PREFIX_BLOCKED ||

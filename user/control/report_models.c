@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Models as JSON: averages, targets, counts, and the admission state of those that carry one.
+ * Models as JSON: averages, targets, counts, and the admission state of the entries that carry one.
  */
 #include "control/report_internal.h"
 
 #include <string.h>
 
-/* A group's name without what marks it as one. */
+/* A pool's name without its prefix. */
 static const char *pool_name(const struct daemon_state *s, uint32_t group)
 {
 	return s->controller->model[group].name + strlen(CONTROLLER_POOL);
@@ -29,7 +29,7 @@ double admission_rate(const struct sluice_admission *a)
 		       : -1;
 }
 
-/* What policy adaptive says of an entry; null where it carries no law. */
+/* The admission state of an entry under policy adaptive; null if the entry carries none. */
 static json_t *admission(const struct daemon_state *s, uint32_t id)
 {
 	const struct state_load *k = &s->kernel[id];

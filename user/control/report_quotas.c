@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Quotas as JSON: which are set, for whom and by whom, and what is left of one.
+ * Quotas as JSON: their clients, their origin, and what is left of each.
  */
 #include "control/report_internal.h"
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Services as JSON: what is protected, which requests are judged, how clients and models are named.
+ * Services as JSON: what sluice protects, which requests it judges, how it identifies clients and
+ * models.
  */
 #include "control/report_internal.h"
 
 #include <string.h>
 
-/* Which requests of an http service are judged and where their model is looked for, in the order in
- * which it is asked. */
+/* Which requests of an http service are judged, and where the kernel looks for their model, in its
+ * order. */
 static void report_rules(json_t *to, const struct service *v)
 {
 	static const char *const methods[] = {
@@ -39,7 +40,7 @@ static void report_rules(json_t *to, const struct service *v)
 			    r->header[0] ? json_string(r->header) : json_null());
 }
 
-/* Who a service's clients are, in the order in which it is asked. */
+/* How a service identifies its clients, in the kernel's order of look-up. */
 static json_t *identity(const struct service *v)
 {
 	json_t *list = json_array();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The status as JSON: everything at a glance. PROTOCOL.md fixes its fields: one may be added, none
- * is renamed.
+ * The status as JSON: everything at a glance. PROTOCOL.md fixes its fields: a version may add one,
+ * but renames none.
  */
 #include "control/report_internal.h"
 
@@ -17,7 +17,7 @@ static json_t *interfaces(const struct daemon_state *s)
 	return list;
 }
 
-/* What had this verdict (enum sluice_verdict). */
+/* The requests with this verdict (enum sluice_verdict). */
 static json_t *requests_by_reason(const struct daemon_state *s, unsigned verdict)
 {
 	uint64_t sum[SLUICE_REASON_COUNT] = {0};

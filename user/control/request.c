@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The fields of a command. The one idea: whoever may open the socket may send any line, so every
- * field is looked up by type, and one that is wrong says why.
+ * The fields of a command. The one idea: a client of the socket may send any line. So every field
+ * is looked up by type, and a wrong one is refused with its reason.
  */
 #include "control/request.h"
 
@@ -78,8 +78,8 @@ bool request_model(struct command *c, uint32_t *id)
 	return true;
 }
 
-/* Finds the clients that the subject is. The note names the services at which it is another client
- * than usual. */
+/* Finds the clients that the subject is. The note names the services where it is not its usual
+ * client. */
 static void find_clients(const struct daemon_state *state, struct subject *s)
 {
 	char where[TEXT_SERVICE_MAX], text[TEXT_CLIENT_MAX];
@@ -106,12 +106,12 @@ static void find_clients(const struct daemon_state *state, struct subject *s)
 		at += (size_t)snprintf(s->note + at, sizeof(s->note) - at,
 				       "%sat %s its client is %s", at ? "; " : "", where, text);
 	}
-	/* Where it is no such client anywhere it is called what it is. */
+	/* If it is its usual client at no service, it is printed as the first that it is. */
 	if (!is_usual)
 		s->client = s->clients[0];
 }
 
-/* A /64 as somebody typed it is one client only where clients are that long everywhere. */
+/* A typed /64 is one client only if every service uses that length. */
 static bool is_prefix(const struct daemon_state *state, const struct text_subject *subject)
 {
 	if (subject->client.kind != SLUICE_CLIENT_ADDRESS || subject->note ||
@@ -135,8 +135,8 @@ bool request_subject(struct command *c, struct subject *out)
 		return false;
 	}
 	if (!strncmp(text, "key=", 4)) {
-		/* The rest is a secret: only its hash goes on from here, and no answer repeats it.
-		 */
+		/* The rest is a secret: only its hash is used from here on, and no answer repeats
+		 * it. */
 		if (!text[4] || !c->state->lookup ||
 		    !c->state->lookup->key(c->state->lookup->arg, text + 4, strlen(text + 4),
 					   &s.as_typed.client)) {
@@ -171,7 +171,7 @@ bool request_expiry(struct command *c, uint64_t *out)
 	*out = 0;
 	if (!value || json_is_null(value))
 		return true;
-	/* A hundred years; more is a slip of the finger, and would leave the clock's range. */
+	/* A hundred years: more is a typing error, and would exceed the clock's range. */
 	if (!json_is_number(value) || !(ms >= 1) || ms > 100 * 366 * 86400e3) {
 		command_refuse(c, "\"for_ms\" must be a number of milliseconds, at least 1");
 		return false;

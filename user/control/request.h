@@ -22,28 +22,28 @@ struct command {
 json_t *command_refuse(struct command *c, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Whom a command is about, and how it is printed. */
+/* The client or prefix of a command, and its text. */
 struct subject {
 	bool one;
 	struct sluice_client client;
 	struct sluice_prefix_key prefix;
 	struct text_subject as_typed;
-	struct sluice_client clients[SLUICE_SERVICES_MAX]; /* that an address is, here or there */
+	struct sluice_client
+		clients[SLUICE_SERVICES_MAX]; /* every client that the address is at any service */
 	size_t count;
-	char note[512]; /* what was understood otherwise than typed; "" */
+	char note[512]; /* how the text was understood, if not as typed; "" */
 	char text[TEXT_CLIENT_MAX];
 };
 
-/* The string `key`; *out NULL where it is absent or null. */
+/* The string `key`; *out NULL if it is absent or null. */
 bool request_string(struct command *c, const char *key, const char **out);
-/* "service": ADDR:PORT as `sluicectl services` prints it, or the port; negative where it is absent.
- */
+/* "service": ADDR:PORT as `sluicectl services` prints it, or the port; negative if it is absent. */
 bool request_service(struct command *c, int *out);
-/* "model": its id, SLUICE_MODEL_ALL where it is absent. */
+/* "model": its id; SLUICE_MODEL_ALL if it is absent. */
 bool request_model(struct command *c, uint32_t *id);
-/* "client", which has to be there. */
+/* "client", which must be present. */
 bool request_subject(struct command *c, struct subject *out);
-/* "for_ms", as the time of CLOCK_MONOTONIC at which it ends; 0: it does not end. */
+/* "for_ms", as the end time on CLOCK_MONOTONIC; 0: no end. */
 bool request_expiry(struct command *c, uint64_t *out);
 
 /* The answer of a command that changed something about a subject. commands_client.c */

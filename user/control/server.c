@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon's end of the control socket. The idea that keeps a client from holding up the lease: a
- * step of control_poll() does one bounded thing for one client (the kernel's epoll list goes
- * round), and a client that has an answer unread is neither read nor answered until it has taken
- * it.
+ * The daemon's end of the control socket. A client must not be able to delay the lease. So a step
+ * of control_poll() does one bounded thing for one client; the kernel's epoll list rotates among
+ * clients. The server neither reads nor answers a client that has unread output.
  */
 #include "control/control.h"
 
@@ -24,11 +23,11 @@ struct client {
 	int fd; /* -1: slot is free */
 	bool watching;
 	bool detaching; /* waits for control_detached() */
-	bool closing;   /* when its output is written */
+	bool closing;   /* closes once its output is written */
 	size_t in_len;
 	char *out;
 	size_t out_len, out_at;
-	uint64_t progress_ns; /* when output last moved, or came up */
+	uint64_t progress_ns; /* when output last moved, or first appeared */
 	char *in;             /* CONTROL_LINE_MAX bytes */
 };
 
@@ -38,7 +37,7 @@ struct control {
 	int epoll, listener;
 	unsigned watchers;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	dev_t dev; /* of the socket file that is ours */
+	dev_t dev; /* of our socket file */
 	ino_t ino;
 	struct client client[CONTROL_CLIENTS_MAX];
 };
@@ -53,8 +52,8 @@ static void drop(struct control *c, struct client *client)
 	*client = (struct client){.fd = -1};
 }
 
-/* Waits for what can happen next: room to write, or a command to read. A whole line in hand asks
- * for a turn soon. */
+/* Waits for the next possible step: space to write, or a command to read. A complete line that is
+ * already read waits for EPOLLOUT, which comes at once. */
 static void wait_for(struct control *c, struct client *client)
 {
 	bool line = client->in_len && memchr(client->in, '\n', client->in_len);
@@ -95,7 +94,7 @@ static bool flush(struct control *c, struct client *client, uint64_t now_ns)
 	return true;
 }
 
-/* Adds text and a newline to what is to be written. False: the client is gone. */
+/* Adds text and a newline to the client's output. False: the client is gone. */
 static bool say(struct control *c, struct client *client, const char *text, uint64_t now_ns)
 {
 	size_t left = client->out_len - client->out_at, len = strlen(text);
@@ -281,7 +280,7 @@ void control_detached(struct control *c, const char *error)
 	free(text);
 }
 
-/* True if somebody answers at path. */
+/* True if a daemon accepts connections at path. */
 static bool alive(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -293,7 +292,7 @@ static bool alive(const struct sockaddr_un *address)
 	return yes;
 }
 
-/* Makes the directory of path where it is missing (one level: /run is there). */
+/* Makes the directory of path if it is missing (one level: /run exists). */
 static int make_directory(const char *path)
 {
 	char dir[sizeof(((struct control *)0)->path)];
@@ -304,7 +303,7 @@ static int make_directory(const char *path)
 	if (!slash || slash == dir)
 		return 0;
 	*slash = 0;
-	if (!mkdir(dir, 0755)) /* umask may have taken bits that others need to reach the socket */
+	if (!mkdir(dir, 0755)) /* umask may remove bits that others need to reach the socket */
 		return chmod(dir, 0755) ? -errno : 0;
 	return errno == EEXIST ? 0 : -errno;
 }
@@ -338,7 +337,7 @@ static int listen_at(struct control *c, char *err, size_t err_len)
 	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->listener < 0)
 		return -errno;
-	mask = umask(0117); /* born 0660: no moment in which anybody else may connect */
+	mask = umask(0117); /* created 0660, so that no other user can connect at any time */
 	ret = bind(c->listener, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
 	umask(mask);
 	if (!ret && (listen(c->listener, CONTROL_CLIENTS_MAX) || lstat(c->path, &st)))
