@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See clients.h. There may be thousands of quotas and prefixes, so twins are found by sorting. */
+/* See clients.h. There may be thousands of quotas and prefixes, so duplicates are found by
+ * sorting. */
 #include "clients.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 #include "core/text.h"
 #include "models.h"
 
-#define PRIORITIES_MAX 4096 /* of the map */
+#define PRIORITIES_MAX 4096 /* the map's size */
 
 struct quota_entry {
 	char *label;
@@ -40,10 +41,10 @@ int clients_read_quota(const char *text, bool *has, struct quota_def *out, char 
 	return *has ? quota_parse(out, text, err, len) : 0;
 }
 
-/* A client as the file names it: whatever `sluicectl` takes, but no secret. */
+/* A client as the file names it: as `sluicectl` accepts it, but without a secret. */
 static int take_client(const char *text, struct text_subject *out, char *err, size_t len)
 {
-	if (!strncmp(text, "key=", 4)) { /* and its secret is not repeated */
+	if (!strncmp(text, "key=", 4)) { /* the message does not repeat the secret */
 		parse_say(
 			err, len,
 			"a secret does not belong into this file: name the key as key:ID, as `sluicectl clients` prints it");
@@ -260,7 +261,7 @@ static const struct field prefix_fields[] = {
 	{NULL},
 };
 
-/* The weight times the quota of each client has to be a quota, too. */
+/* Checks that the weight times the quota of each client is a valid quota. */
 static int check_weight(struct loader *l, const struct prefix_entry *e, const char *of,
 			const struct quota_def *quota)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the operator asked for: defaults, then the YAML file, then SLUICE_… variables, then the
- * command line, each over the one before, through one table of options with one parser per type. A
- * wrong value is one line that names where it stands, the key, the value and what is allowed.
+ * The operator's configuration: defaults, then the YAML file, then SLUICE_… variables, then the
+ * command line. Each source overrides the ones before it, through one table of options with one
+ * parser for each type. An error is one line that names the place, the key, the value and what is
+ * allowed.
  */
 #ifndef SLUICE_CONFIG_H
 #define SLUICE_CONFIG_H
@@ -21,20 +22,20 @@
 enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_OFF };
 
 /*
- * Negative threshold: none of its own, so the whole's; 0: said to be none, whatever the whole's.
- * max_in_flight 0: none. The same sign convention as struct controller_targets.
+ * Threshold negative: not set, so the global one holds; 0: explicitly none, whatever the global
+ * one. max_in_flight 0: none. struct controller_targets uses the same signs.
  */
 struct config_model {
 	char name[SLUICE_NAME_MAX];
 	double ttft_threshold_ms;
-	double ttft_ms_per_kib; /* of the request, on top */
+	double ttft_ms_per_kib; /* added for each KiB of the request */
 	double itl_threshold_ms;
 	uint32_t max_in_flight;
-	uint32_t floor;             /* 0: the whole's */
+	uint32_t floor;             /* 0: the global one */
 	char pool[SLUICE_NAME_MAX]; /* "": none */
 	bool unary;
 	bool has_quota;
-	struct quota_def quota; /* of clients that have none of their own */
+	struct quota_def quota; /* of clients without one of their own */
 };
 
 /* A client's own quota, or that of all clients in a prefix. */
@@ -52,7 +53,7 @@ struct config_priority {
 	uint8_t class;
 };
 
-/* What holds for all clients in a prefix, each by itself. */
+/* Holds for each client in a prefix separately. */
 struct config_prefix {
 	struct sluice_prefix_key prefix;
 	uint16_t weight; /* in 1/SLUICE_WEIGHT_ONE */
@@ -61,7 +62,7 @@ struct config_prefix {
 struct config {
 	char **interfaces;
 	unsigned interface_count;
-	struct service *services; /* nothing in them is resolved */
+	struct service *services; /* names are not resolved yet */
 	unsigned service_count;
 	struct config_model *models; /* from the file only */
 	unsigned model_count;
@@ -72,12 +73,11 @@ struct config {
 	struct config_prefix *prefixes; /* from the file only */
 	unsigned prefix_count;
 	bool has_quota;
-	struct quota_def quota; /* of services that say nothing */
+	struct quota_def quota; /* of services without one of their own */
 	bool feedback;
-	double ttft_threshold_ms; /* negative: none; 1000 where a policy is asked for without
-				     numbers */
-	double ttft_ms_per_kib;   /* of the request, on top */
-	double itl_threshold_ms;  /* negative: none; 30 likewise */
+	double ttft_threshold_ms; /* negative: none; 1000 if a policy is named without thresholds */
+	double ttft_ms_per_kib;   /* added for each KiB of the request */
+	double itl_threshold_ms;  /* negative: none; 30 under the same condition */
 	double time_constant_secs;
 	uint32_t floor;
 	bool per_model_limits;
@@ -91,13 +91,13 @@ struct config {
 	char *metrics_addr; /* NULL: off */
 	uint16_t metrics_port;
 	enum config_xdp xdp;
-	char *file; /* the --config path, NULL without */
+	char *file; /* the --config path; NULL: none */
 };
 
 /*
- * Fills *out from argv, environ-style `env` and the file they name. 0; or -EINVAL with one line,
- * without a line end, in err; or 1 when --help or --version was printed. *out is untouched unless
- * 0. config_free() releases it.
+ * Fills *out from argv, environ-style `env` and the file that they name. 0; or -EINVAL with one
+ * line, without a line end, in err; or 1 after --help or --version was printed. *out is untouched
+ * unless 0. config_free() releases it.
  */
 int config_load(struct config *out, int argc, char **argv, char *const *env, char *err,
 		size_t err_len);

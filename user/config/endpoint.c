@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See endpoint.h. The port is checked by hand, since strtoul() takes signs and spaces. */
+/* See endpoint.h. The parser checks the digits of a port itself, since strtoul() accepts signs and
+ * spaces. */
 #include "endpoint.h"
 
 #include <arpa/inet.h>

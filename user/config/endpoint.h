@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * ADDR:PORT as an operator writes it. IPv6 addresses stand in brackets where a port follows, since
- * "::1:80" has two readings. Names are not looked up.
+ * ADDR:PORT as an operator writes it. An IPv6 address with a port needs brackets, since "::1:80"
+ * has two readings. Names are not looked up.
  */
 #ifndef SLUICE_CONFIG_ENDPOINT_H
 #define SLUICE_CONFIG_ENDPOINT_H
@@ -12,7 +12,7 @@
 
 /* ADDR:PORT, [ADDR]:PORT, or PORT alone, in which case addr is "". -EINVAL: neither. */
 int endpoint_split(const char *text, char *addr, size_t addr_len, uint16_t *port);
-/* An IPv4 or IPv6 address in numbers as 16 bytes, IPv4 mapped. -EINVAL: neither. */
+/* A numeric IPv4 or IPv6 address as 16 bytes, IPv4 mapped. -EINVAL: neither. */
 int endpoint_address(const char *text, uint8_t out[16]);
 /* 0.0.0.0 or :: */
 bool endpoint_is_any(const uint8_t addr[16]);

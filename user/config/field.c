@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See field.h. A member is written only once its text is found good. */
+/* See field.h. A member is written only after its text has passed every check. */
 #include "field.h"
 
 #include <errno.h>

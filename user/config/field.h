@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One row a key: its name, what reads its text, and where the value goes. The command line, the
- * environment, the file's schema and --help all follow from the rows, so that a setting is one row
- * and the member that it fills.
+ * One row for each key: its name, its parser, and the member for its value. The command line, the
+ * environment, the file's schema and --help all follow from the rows, so a setting is one row and
+ * the member that it fills.
  */
 #ifndef SLUICE_CONFIG_FIELD_H
 #define SLUICE_CONFIG_FIELD_H
@@ -13,18 +13,18 @@
 
 #include "core/parse.h"
 
-/* The type of the member that a value goes into. An enum is an unsigned int. */
+/* The type of the member. An enum is an unsigned int. */
 enum field_type { FIELD_DOUBLE, FIELD_UINT, FIELD_BYTE, FIELD_BOOL };
 
 struct field {
 	const char *name;             /* NULL ends a table */
-	bool list;                    /* takes any number of values, each by itself */
-	bool map;                     /* holds names of the operator's own: NAME=VALUE each */
+	bool list;                    /* takes any number of values, one call for each */
+	bool map;                     /* holds names that the operator chooses: NAME=VALUE each */
 	const struct parse_value *as; /* reads the text into the member; NULL: `take` does */
 	int (*take)(void *to, const struct field *field, const char *text, char *err, size_t len);
 	enum field_type type;
-	size_t at;    /* of the member, or of what `take` is handed, in the table's struct */
-	size_t given; /* of a bool there that is set where the key is given; 0: none */
+	size_t at; /* offset of the member, or of the argument of `take`, in the table's struct */
+	size_t given; /* offset of a bool that is set if the key is present; 0: none */
 	int argument; /* for `take` */
 };
 
@@ -39,13 +39,13 @@ extern const struct parse_value field_as_bool; /* true, false */
 
 const struct field *field_find(const struct field *fields, const char *name);
 
-/* One value of one key of *of. 0; or -EINVAL with one line, without the key, in err. */
+/* Parses one value of one key into *of. 0; or -EINVAL with one line, without the key, in err. */
 int field_take(const struct field *field, void *of, const char *text, char *err, size_t len);
 
 /* `"text" is not …`. Returns -EINVAL. */
 int field_wrong(char *err, size_t len, const char *text, const char *allowed);
 
-/* Replaces *to by a copy of text. 0; -EINVAL: no memory. */
+/* Replaces *to by a copy of text. 0; -EINVAL: memory ran out. */
 int field_copy(char **to, const char *text, char *err, size_t len);
 
 #endif

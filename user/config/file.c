@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Reads the YAML file through libcyaml. The schema is built at run time from the option table, so
- * that an option is declared once; all its values are strings. What libcyaml has against a document
- * it tells only to its log, innermost place first: log_line() gathers that, and say_why() makes one
- * sentence of it that names the key. libcyaml knows no mapping of names that are not known
- * beforehand: it complains of the first, which then belongs to the schema, and the document is read
- * again.
+ * that an option is declared once; all its values are strings. libcyaml reports an error only in
+ * its log, from the innermost position outwards: log_line() collects these lines, and say_why()
+ * turns them into one sentence that names the key. libcyaml has no mapping with free names: it
+ * rejects the first unknown name, which the reader then adds to the schema before it reads the
+ * document again.
  */
 #include "file.h"
 
@@ -21,11 +21,11 @@
 
 #include "core/parse.h"
 
-#define NAMES_MAX 64 /* of the operator's own, in all maps together */
+#define NAMES_MAX 64 /* names that the operator chose, in all maps together */
 
 /*
- * Where libcyaml puts any value: a text, a list of texts or an array of mappings; a mapping is an
- * array of these.
+ * The target of any value for libcyaml: a text, a list of texts or an array of mappings; a mapping
+ * is an array of slots.
  */
 struct slot {
 	void *data;
@@ -40,20 +40,20 @@ struct schema {
 	cyaml_schema_value_t top;
 };
 
-/* What stands in maps, of whatever entry: each has a slot for each of them. */
+/* The names in all maps: each entry has a slot for each name. */
 struct names {
 	char text[NAMES_MAX][80];
 	unsigned count;
 };
 
-/* What the log said. */
+/* The contents of the log. */
 struct complaint {
 	char unknown[80], twice[80], expected[32], got[32], yaml[160];
-	char field[80];  /* innermost named place */
+	char field[80];  /* innermost named position */
 	char key[80];    /* outermost: the top-level key */
 	unsigned entry;  /* in a list, 0: none */
-	unsigned line;   /* of the innermost place, 0: not told */
-	unsigned fields; /* how many named places */
+	unsigned line;   /* of the innermost position; 0: unknown */
+	unsigned fields; /* number of named positions */
 };
 
 static const cyaml_schema_value_t text_entry = {
@@ -102,7 +102,7 @@ static cyaml_schema_field_t map_field(const char *name, size_t at,
 	return field;
 }
 
-/* `single` has a bit for each list that the document gives as one value. */
+/* `single` has a bit for each list that the document writes as one value. */
 static void build_schema(struct schema *s, const struct config_file_key *keys, size_t count,
 			 uint32_t single, const struct names *names)
 {
@@ -140,7 +140,7 @@ static void build_schema(struct schema *s, const struct config_file_key *keys, s
 	s->top.data_size = (uint32_t)(count * sizeof(struct slot));
 }
 
-/* Copies what follows `prefix` in line up to `end`; false where line does not begin so. */
+/* Copies the text between `prefix` and `end`; false if the line does not begin with `prefix`. */
 static bool take(const char *line, const char *prefix, const char *end, char *out, size_t len)
 {
 	const char *from = line + strlen(prefix), *to;
@@ -180,7 +180,7 @@ static void log_line(cyaml_log_t level, void *arg, const char *fmt, va_list args
 	}
 }
 
-/* libcyaml's and libyaml's words for what stands somewhere, in ours. */
+/* Translates libcyaml's and libyaml's words for a type into ours. */
 static const char *kind_of(const char *word)
 {
 	static const struct {
@@ -219,7 +219,7 @@ static void say_unknown(const struct complaint *c, const struct config_file_key 
 		  near ? "\"?" : "");
 }
 
-/* Whether the key that nobody knows is one of the operator's own: it stands in a map. */
+/* Whether the unknown key is a name that the operator chose: it is in a map. */
 static bool in_map(const struct complaint *c, const struct config_file_key *keys, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -235,7 +235,7 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
 	char where[256] = "";
 	size_t at = 0;
 
-	/* "services entry 2: protocol: ", as load.c words its own. */
+	/* "services entry 2: protocol: ", in the format of load.c. */
 	if (c->key[0])
 		at = (size_t)snprintf(where, sizeof(where), "%s", c->key);
 	if (c->entry)
@@ -270,8 +270,8 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
 }
 
 /*
- * Loads into *top (NULL: an empty document). A list that turns out to be one value is tried again
- * as that.
+ * Loads into *top (NULL: an empty document). If a list turns out to be one value, it tries again
+ * with one value.
  */
 static int load(const char *text, size_t size, const struct config_file_key *keys, size_t count,
 		struct schema *schema, const cyaml_config_t *base, struct slot **top,
@@ -308,7 +308,7 @@ static int load(const char *text, size_t size, const struct config_file_key *key
 	}
 }
 
-/* The values of one field, which stands in slot. */
+/* Hands out the values of one field. */
 static int hand_out_field(const struct slot *slot, const struct config_file_key *key,
 			  unsigned entry, const struct field *field, const struct names *names,
 			  config_file_each each, void *arg)
@@ -369,7 +369,7 @@ static int hand_out(const struct slot *top, uint32_t single, const struct names 
 	return rc;
 }
 
-/* A second document would be dropped without a word. */
+/* libcyaml would ignore a second document silently. */
 static bool has_second_document(const char *text)
 {
 	bool content = false;
@@ -388,7 +388,7 @@ static bool has_second_document(const char *text)
 	return false;
 }
 
-/* The whole file with a zero behind it, to be freed; NULL with the reason in err. */
+/* The whole file, followed by a zero; the caller frees it. NULL with the reason in err. */
 static char *read_whole(const char *path, size_t *size, char *err, size_t len)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

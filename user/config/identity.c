@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See identity.h. The order of the list is the order in which the kernel asks; `address` always
- * answers. */
+/* See identity.h. The kernel tries the sources in the order of the list; `address` always
+ * matches. */
 #include "identity.h"
 
 #include <ctype.h>
@@ -21,7 +21,7 @@ const struct parse_value identity_as_proxy = {
 		},
 };
 
-/* Headers that the kernel reads for what they say themselves. */
+/* Headers that the kernel reads for their own meaning. */
 static const char *const other_headers[] = {
 	"content-length", "transfer-encoding", "content-encoding", "connection", "upgrade",
 	"expect",         "forwarded",         "x-forwarded-for",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Loading in order: the sources from the weakest to the strongest, each value over the one before;
- * then, with all of them in, what sections take from the settings of the whole, and the checks that
- * need more than one value.
+ * Loads the sources from the weakest to the strongest; each value overrides the one before. Then
+ * fills the entries of sections from the global settings and runs the checks that need more than
+ * one value.
  */
 #include "loader.h"
 
@@ -23,8 +23,7 @@
 #define SLUICE_VERSION "unknown"
 #endif
 
-/* In this order they are read, and finished: a prefix's weight is checked with the quotas before.
- */
+/* Entries are read and finished in this order: the check of a prefix's weight needs the quotas. */
 static const struct section *const sections[] = {
 	&services_section, &models_section, &quotas_section, &priorities_section, &prefixes_section,
 };
@@ -42,7 +41,7 @@ static const struct section *find_section(const char *name)
 	return i < SECTIONS ? sections[i] : NULL;
 }
 
-/* A key of a section: an entry begins, or one of its fields has a value. */
+/* One key of a section: begins an entry, or sets one of its fields. */
 static int take_entry(struct loader *l, const struct section *section, const struct field *field,
 		      const char *text)
 {
@@ -56,8 +55,8 @@ static int take_entry(struct loader *l, const struct section *section, const str
 	return rc < 0 ? complain(l, l->label, "%s", why) : 0;
 }
 
-/* A value of the file, with the label that says where it stands. `interfaces` is another name of
- * `interface`. */
+/* Applies a value of the file, with a label that gives its position. `interfaces` is another name
+ * of `interface`. */
 static int take_from_file(void *arg, const char *key, unsigned entry, const struct field *field,
 			  const char *text)
 {
@@ -121,7 +120,7 @@ static int finish(struct loader *l)
 	for (unsigned i = 0; i < c->model_count; i++)
 		if (c->models[i].ttft_threshold_ms >= 0 || c->models[i].itl_threshold_ms >= 0)
 			thresholds = true;
-	/* The policy is asked for by name and without numbers; "none" is a number, too. */
+	/* The policy is named without a threshold; an explicit "none" counts as one. */
 	if (l->has_policy && !thresholds) {
 		c->ttft_threshold_ms = CONTROLLER_TTFT_MS;
 		c->itl_threshold_ms = CONTROLLER_ITL_MS;
@@ -138,7 +137,7 @@ static int load(struct loader *l, const struct argument *arguments, int n, char 
 			file = arguments[i].value;
 	if (options_apply_defaults(l) < 0)
 		return -EINVAL;
-	/* An empty --config= is found by the option's own parser. */
+	/* The option's own parser rejects an empty --config=. */
 	if (file && *file && apply_file(l, file) < 0)
 		return -EINVAL;
 	if (options_apply_environment(l, env) < 0 || options_apply_arguments(l, arguments, n) < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See loader.h. Entries of any size lie one after the other, so that every section is kept alike.
- */
+/* See loader.h. Entries of any size are stored one after the other, so all sections share this
+ * code. */
 #include "loader.h"
 
 #include <errno.h>

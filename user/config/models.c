@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See models.h. Models, pools and services' default models share the ids that the kernel has. */
+/* See models.h. Models, pools and services' default models share the kernel's ids. */
 #include "models.h"
 
 #include <errno.h>
@@ -60,7 +60,7 @@ static int take_ttft(void *to, const struct field *field, const char *text, char
 	return parse_target(text, &m->ttft_threshold_ms, &m->ttft_ms_per_kib, err, len);
 }
 
-/* Here "none" is a quota: it goes over the service's. */
+/* "none" is a quota here: it overrides the service's. */
 static int take_quota(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
 	return quota_parse(to, text, err, len);

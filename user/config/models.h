@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The entries of `models`: what holds for one model instead of the settings of the whole. */
+/* The entries of `models`: values for one model that override the global settings. */
 #ifndef SLUICE_CONFIG_MODELS_H
 #define SLUICE_CONFIG_MODELS_H
 

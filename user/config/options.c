@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See options.h. A list starts anew when a stronger source first adds to it. */
+/* See options.h. A stronger source that adds to a list replaces the list. */
 #include "options.h"
 
 #include <arpa/inet.h>
@@ -41,8 +41,8 @@ void options_clear_interfaces(struct config *config)
 	config->interface_count = 0;
 }
 
-/* A name that the kernel allows (dev_valid_name), so that a typing error is found before anything
- * is attached. */
+/* Whether the kernel allows the name (dev_valid_name): a typing error is found before anything is
+ * attached. */
 static bool is_interface_name(const char *text)
 {
 	size_t n = strlen(text);
@@ -131,7 +131,7 @@ static int take_metrics(void *to, const struct field *field, const char *text, c
 	return field_copy(&c->metrics_addr, addr, err, len);
 }
 
-/* parse_value() gives 0 for "none", where struct config has a negative number. */
+/* parse_value() returns 0 for "none"; struct config uses a negative number. */
 static double threshold(double ms)
 {
 	return ms > 0 ? ms : -1;
@@ -289,7 +289,7 @@ int options_apply_defaults(struct loader *l)
 		if (options[i].fallback &&
 		    option_apply(l, &options[i], options[i].field.name, options[i].fallback) < 0)
 			return -EINVAL;
-	l->has_policy = false; /* nobody asked for the default one */
+	l->has_policy = false; /* the default policy is not an explicit choice */
 	return 0;
 }
 
@@ -331,7 +331,7 @@ static int apply_variable_list(struct loader *l, const struct option *option, co
 	return rc;
 }
 
-/* A variable of another name is somebody else's: Kubernetes sets SLUICE_PORT… for a service called
+/* Ignores other variables with the prefix: Kubernetes sets SLUICE_PORT… for a service called
  * sluice. */
 int options_apply_environment(struct loader *l, char *const *env)
 {

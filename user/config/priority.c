@@ -7,7 +7,7 @@
 
 #include "identity.h"
 
-/* As it stands in a request: printable, with no space around it. */
+/* Whether a request's header can have this value: printable, without surrounding spaces. */
 static bool is_header_value(const char *text, size_t n)
 {
 	if (!n || n >= PRIORITY_VALUE_MAX || text[0] == ' ' || text[n - 1] == ' ')

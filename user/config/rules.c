@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See rules.h. What the operator wrote beats any default of ours, whatever their lengths. */
+/* See rules.h. The operator's rules override our defaults, whatever their lengths. */
 #include "rules.h"
 
 #include <ctype.h>
@@ -13,14 +13,14 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /*
- * Where servers have the model's name in the path: Azure OpenAI and its imitators, KServe v2 and
- * Triton, TensorFlow Serving, TorchServe, and what is plainly called so.
+ * Paths in which servers put the model's name: Azure OpenAI and its imitators, KServe v2 and
+ * Triton, TensorFlow Serving, TorchServe, and paths named for it.
  */
 static const char *const model_paths[] = {
 	"/openai/deployments/", "/v2/models/", "/v1/models/", "/predictions/", "/models/",
 };
 
-/* What probes and clients GET that is no inference: for services whose GET is judged. */
+/* Paths that probes and clients GET without inference, for services that judge GET. */
 static const char *const get_paths[] = {"/health", "/metrics", "/v1/models"};
 
 static const struct {
@@ -37,7 +37,7 @@ static const char *const sources[] = {
 	[SLUICE_SOURCE_BODY] = "body",
 };
 
-/* Headers that frame requests, and so are read for themselves. */
+/* Headers that frame requests; the kernel reads them for that. */
 static const char *const framing_headers[] = {
 	"content-length", "transfer-encoding", "content-encoding",
 	"connection",     "upgrade",           "expect",
@@ -149,7 +149,7 @@ int rules_take_header(void *to, const struct field *field, const char *text, cha
 	return 0;
 }
 
-/* The operator's rule with the longest prefix that this path has; NULL: none. */
+/* The operator's rule with the longest prefix of this path; NULL: none. */
 static const struct sluice_rule *covering(const struct rules_entry *e, const char *path)
 {
 	const struct sluice_rule *longest = NULL;
@@ -215,7 +215,7 @@ int rules_finish(const struct rules_entry *e, struct sluice_rules *out, char *er
 		if (e->model_paths || !memchr(r.source, SLUICE_SOURCE_PATH, sizeof(r.source)) ||
 		    (cover ? cover->kind == SLUICE_RULE_PASS : e->judge_paths))
 			continue;
-		/* A judge-path that is our own prefix: naming by it is what we do there. */
+		/* A judge-path that equals our own prefix takes the model's name from the path. */
 		if (cover && cover->len == strlen(model_paths[i]))
 			rule[cover - e->path].kind = SLUICE_RULE_MODEL;
 		else
@@ -225,7 +225,7 @@ int rules_finish(const struct rules_entry *e, struct sluice_rules *out, char *er
 		if (r.methods & 1 << HTTP1_METHOD_GET && !e->judge_paths &&
 		    !covering(e, get_paths[i]))
 			rule[n++] = make_rule(SLUICE_RULE_PASS, get_paths[i]);
-	/* Where it is said what is judged, the rest is not. */
+	/* If judge-paths are given, all other paths pass. */
 	if (e->judge_paths && !covering(e, "/"))
 		rule[n++] = make_rule(SLUICE_RULE_PASS, "/");
 	if (n > SLUICE_RULES_MAX) {
@@ -235,7 +235,7 @@ int rules_finish(const struct rules_entry *e, struct sluice_rules *out, char *er
 			n, SLUICE_RULES_MAX);
 		return -EINVAL;
 	}
-	/* No two are equal, so the order of equal lengths does not matter. */
+	/* All are different, so the order of equal lengths does not matter. */
 	if (n)
 		qsort(rule, n, sizeof(*rule), by_length);
 	memcpy(r.rule, rule, n * sizeof(*rule));

@@ -35,7 +35,7 @@ static const struct parse_value as_framing_error = {
 		},
 };
 
-/* [ADDR:]PORT[=MODEL] into an entry. */
+/* Parses [ADDR:]PORT[=MODEL] into an entry. */
 static int take_listen(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
 	struct service_entry *e = to;
@@ -97,7 +97,7 @@ static int take_quota(void *to, const struct field *field, const char *text, cha
 #define GIVEN(flag)  .given = offsetof(struct service_entry, flag)
 #define REQUESTS     GIVEN(has_http)
 
-/* `listen` comes first: what it names, `model` must not. */
+/* `listen` comes first: if it names a model, `model` must not. */
 const struct field service_fields[] = {
 	{"listen", .take = take_listen},
 	{"model", .take = take_model},
@@ -138,7 +138,7 @@ static bool same_service(const struct service *a, const struct service *b)
 	       !memcmp(a->addr, b->addr, sizeof(a->addr));
 }
 
-/* Puts the settings of the whole where the entry says nothing. */
+/* Fills in the global settings for absent keys. */
 static void fill_in(struct service_entry *e, const struct config *c)
 {
 	struct service *s = &e->service;
@@ -151,7 +151,7 @@ static void fill_in(struct service_entry *e, const struct config *c)
 		s->mode = c->mode;
 	if (!e->has_action)
 		s->action = c->action;
-	/* Nobody would understand a 429 there. */
+	/* A client of an opaque service would not understand a 429. */
 	if (!e->has_action && s->protocol == SLUICE_PROTOCOL_OPAQUE &&
 	    s->action == SLUICE_ACTION_REPLY)
 		s->action = SLUICE_ACTION_RESET;

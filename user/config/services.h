@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The services: --listen and the entries of `services`, which are one list. What an entry leaves
- * out comes from the settings of the whole.
+ * The services: --listen and the entries of `services` form one list. The global settings fill in
+ * what an entry leaves out.
  */
 #ifndef SLUICE_CONFIG_SERVICES_H
 #define SLUICE_CONFIG_SERVICES_H
@@ -11,14 +11,14 @@
 #include "priority.h"
 #include "rules.h"
 
-/* One service as far as it is known. */
+/* One service as read so far. */
 struct service_entry {
 	char *label;
 	char listen[160]; /* as it was written */
 	struct service service;
 	bool has_listen, has_model, has_protocol, has_action, has_mode;
-	bool has_quota, has_feedback; /* was said, be it none or off */
-	bool has_http;                /* a key of requests, which only protocol http sees */
+	bool has_quota, has_feedback; /* was given, even as none or off */
+	bool has_http;                /* a key about requests, which only protocol http reads */
 	struct rules_entry rules;
 	struct identity_entry identity;
 	struct priority_entry priority;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See usage.h. A row of a table is a line here, so that no setting goes without one. */
+/* See usage.h. Each row of a table prints a line here, so every setting has one. */
 #include "usage.h"
 
 #include <stdio.h>
