@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The addresses of the host, which wildcard services are spread over. The one idea: a message only
- * says that something changed; everything is then read anew, so a lost message does no harm.
+ * The addresses of the host, over which wildcard services are spread. The one idea: a netlink
+ * message only reports that something changed. Then all addresses are read again, so a lost message
+ * does no harm.
  */
 #include <errno.h>
 #include <ifaddrs.h>
@@ -21,7 +22,7 @@ static void v4_mapped(uint8_t out[16], const void *v4)
 	memcpy(out + 12, v4, 4);
 }
 
-/* Those of lo are in the list whether or not it is up. */
+/* The list includes the addresses of lo, whether it is up or not. */
 int addresses_list(uint8_t (**out)[16], size_t *count)
 {
 	struct ifaddrs *all, *i;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The addresses of the host, and news of them (addresses.c). */
+/* The addresses of the host, and notifications of changes (addresses.c). */
 #ifndef SLUICE_DATAPATH_ADDRESSES_H
 #define SLUICE_DATAPATH_ADDRESSES_H
 
@@ -8,7 +8,7 @@
 
 /* A netlink fd that is readable when addresses or links changed; -errno. */
 int addresses_open(void);
-/* Reads away what that fd has. */
+/* Reads and discards the messages on that fd. */
 void addresses_drain(int fd);
 /* The host's addresses, IPv4 ones as ::ffff:a.b.c.d; the caller frees *out. */
 int addresses_list(uint8_t (**out)[16], size_t *count);

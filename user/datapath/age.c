@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The walk that keeps counts honest: takes away connections and tombstones that are long silent,
- * and mends model_state where it has drifted from what conns holds.
+ * The walk that keeps counts correct. It deletes connections and tombstones that have been silent
+ * for long, and corrects model_state if it has drifted from the connections in conns.
  *
- * The programs count while we look, so a difference seen once means nothing. It is believed of a
- * model only if, in two consecutive walks over conns, the model's counts were the same before and
- * after each walk, and exactly the same exchanges held them; and then only if a second such pair,
- * of another call, shows the same difference. What a program was just doing (counted, not yet noted
- * in its connection) does not last that long. The correction is an atomic addition on the mapped
- * array, never a store: whatever is counted meanwhile stays counted.
+ * The programs count during the walk, so one observed difference proves nothing. Two consecutive
+ * walks over conns must agree on a model: its counts are the same before and after each walk, and
+ * exactly the same exchanges hold them. A second such pair, in another call, must show the same
+ * difference. What a program was just doing (counted, not yet noted in its connection) does not
+ * last that long. The correction is an atomic addition on the mapped array, never a store, so it
+ * loses nothing that a program counts meanwhile.
  *
- * Ages (ages.h) are compared slot by slot, so that they are mended on a model that never empties:
- * nobody begins to wait in the past, so the number of an old slot, and of those who wait since
- * then, only falls. Where both are the same in two walks, twice, nothing happened in between; the
- * correction is one compare-and-swap.
+ * Ages (ages.h) are compared slot by slot, so they are corrected even on a model that is never
+ * empty. No request begins to wait in the past. So the number in an old slot, and that of the
+ * requests waiting since then, only falls. If both are the same in two walks, twice, nothing
+ * happened in between. The correction is one compare-and-swap.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,16 +31,16 @@
 #define UNHEARD_NS        (30 * NSEC_PER_SEC)
 #define SKEW_NS           (120 * NSEC_PER_SEC)
 
-/* What may drift of a model_state. */
+/* The counts of a model_state that may drift. */
 struct held {
 	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes;
 };
 
 struct sum {
-	struct held counted; /* what conns says */
+	struct held counted; /* as conns has it */
 	struct held before;  /* model_state at the walk's start … */
 	struct held after;   /* … and at its end */
-	uint64_t holders;    /* a fingerprint of the exchanges that are counted */
+	uint64_t holders;    /* a fingerprint of the exchanges in these counts */
 };
 
 struct suspect {
@@ -48,30 +48,30 @@ struct suspect {
 	uint64_t call;
 };
 
-/* What one walk saw of a law's ages, and of those that wait. */
+/* One walk's view of a pool's ages, and of the requests that wait. */
 struct walked_ages {
-	uint64_t word[AGES_SLOTS];  /* at its start */
-	uint32_t count[AGES_SLOTS]; /* those in conns that wait since the slot's time … */
-	int64_t older, older_count; /* … and since a time that has no slot any more */
-	uint64_t older_holders;     /* a fingerprint of these */
+	uint64_t word[AGES_SLOTS];  /* at the walk's start */
+	uint32_t count[AGES_SLOTS]; /* in conns, waiting since the slot's time … */
+	int64_t older, older_count; /* … and since a time without a slot now */
+	uint64_t older_holders;     /* a fingerprint of the older ones */
 	uint64_t start_ns;
 };
 
-/* Of a law that somebody waits under, or whose ages say so. */
+/* For a pool with waiting requests, or whose ages still count some. */
 struct pool_ages {
-	unsigned walks; /* whole ones */
+	unsigned walks; /* complete ones */
 	struct walked_ages now, last;
-	uint64_t call[AGES_SLOTS]; /* in which the slot was first seen to be wrong; 0: it was not */
+	uint64_t call[AGES_SLOTS]; /* the first that found the slot wrong; 0: none */
 	uint64_t older_call;
 };
 
 struct idle_client {
-	struct sluice_client_flag_key client; /* and law */
+	struct sluice_client_flag_key client; /* and pool */
 	struct sluice_holding value;
 	uint64_t since; /* … and it has been that */
 };
 
-/* A place in a map that is read in batches, over several calls. */
+/* A position in a map that several calls read in batches. */
 struct cursor {
 	uint8_t at[64];
 	bool under_way;
@@ -79,16 +79,16 @@ struct cursor {
 
 struct age {
 	uint64_t call;
-	bool walked; /* last[] is of a whole walk */
+	bool walked; /* last[] is of a complete walk */
 	struct cursor conns, tombstones;
 	struct sum now[SLUICE_MODELS_MAX], last[SLUICE_MODELS_MAX];
 	struct suspect suspect[SLUICE_MODELS_MAX];
 	struct pool_ages *ages[SLUICE_MODELS_MAX];
 
 	struct sluice_client_flag_key
-		*busy; /* clients and laws with an exchange in flight, as this walk found them */
+		*busy; /* clients and pools with an exchange in flight, found in this walk */
 	size_t busy_count, busy_capacity;
-	struct idle_client *idle, *idle_last; /* counts of clients that have none */
+	struct idle_client *idle, *idle_last; /* entries of clients without exchanges */
 	size_t idle_count, idle_capacity, idle_last_count;
 	bool out_of_memory;
 
@@ -152,8 +152,8 @@ static void add_state(struct datapath *d, uint32_t model, struct held more)
 }
 
 /*
- * The entries that an exchange is counted in, each once; 0: none. The last is that of its law,
- * which alone has the bytes that wait.
+ * The entries that count an exchange, each once; 0: none. The last is its pool, the only entry that
+ * counts waiting bytes.
  */
 static unsigned entries(const struct sluice_exchange *e, uint32_t out[3])
 {
@@ -169,7 +169,7 @@ static unsigned entries(const struct sluice_exchange *e, uint32_t out[3])
 	return n;
 }
 
-/* What an exchange holds of an entry. */
+/* What an exchange adds to an entry's counts. */
 static struct held held_of(const struct sluice_exchange *e, bool pool)
 {
 	bool waits = e->flags & SLUICE_EXCHANGE_WAITING;
@@ -219,9 +219,9 @@ static bool in_flight(const struct sluice_conn *conn)
 }
 
 /*
- * Whether the server has not got the one request that is in flight: it would have acknowledged it
- * within half a second (RFC 9293 3.8.6.3), or one of its repetitions by now. Its TCP may have
- * dropped it, for a wrong checksum or a full queue.
+ * Whether the server has not received the only request in flight. It would have acknowledged the
+ * request within half a second (RFC 9293 3.8.6.3), or one of its retransmissions by now. Its TCP
+ * may have dropped it, for a wrong checksum or a full queue.
  */
 static bool unheard(const struct sluice_conn *conn, uint64_t now)
 {
@@ -236,9 +236,9 @@ static bool unheard(const struct sluice_conn *conn, uint64_t now)
 }
 
 /*
- * Long enough silent to be forgotten. All limits are longer than the time between two walks, so
- * this also means unchanged since the last one. A client that has closed its side may still wait
- * for its answer.
+ * Whether a connection has been silent long enough to be deleted. All limits are longer than the
+ * time between two walks, so it is also unchanged since the last one. A client that has closed its
+ * side may still wait for its answer.
  */
 static bool forgotten(const struct sluice_conn *conn, uint64_t now)
 {
@@ -252,7 +252,7 @@ static bool forgotten(const struct sluice_conn *conn, uint64_t now)
 	return idle > (held ? IDLE_IN_FLIGHT_NS : IDLE_NS);
 }
 
-/* Deletes a connection if it still is what it was, and gives back what it held. */
+/* Deletes a connection if it is unchanged, and releases what it held. */
 static bool forget(struct datapath *d, const struct sluice_conn_key *key, uint64_t last_seen_ns)
 {
 	int fd = map_fd(d->skel->maps.conns);
@@ -279,7 +279,7 @@ static void note_busy(struct age *age, const struct sluice_exchange *e)
 		(struct sluice_client_flag_key){.client = e->client, .model = e->pool};
 }
 
-/* Counts one that waits under law `m` where its removal will look for it. */
+/* Counts a request that waits in pool `m` in the slot from which its end will remove it. */
 static void note_waiting(struct datapath *d, struct age *age, uint32_t m, uint64_t since,
 			 uint64_t holder)
 {
@@ -292,7 +292,7 @@ static void note_waiting(struct datapath *d, struct age *age, uint32_t m, uint64
 	slot_time = LOAD(d->state[m].ages.slot[i]) >> 32;
 	if (slot_time == time) {
 		ages->now.count[i]++;
-	} else if (slot_time > time) { /* if it is less, this one was never noted: it is not old */
+	} else if (slot_time > time) { /* a smaller slot_time: never noted, so not old */
 		ages->now.older_count++;
 		ages->now.older_holders += holder;
 	}
@@ -335,7 +335,7 @@ static bool same(struct held a, struct held b)
 	       a.shadow_in_flight == b.shadow_in_flight && a.waiting_bytes == b.waiting_bytes;
 }
 
-/* Begins a walk of a law's ages. They are followed only where there is something to follow. */
+/* Begins a walk of a pool's ages, if there is anything to compare. */
 static void start_ages(struct datapath *d, struct age *age, uint32_t m, uint64_t now)
 {
 	const struct sluice_ages *was = &d->state[m].ages;
@@ -346,7 +346,7 @@ static void start_ages(struct datapath *d, struct age *age, uint32_t m, uint64_t
 		age->ages[m] = NULL;
 		return;
 	}
-	if (!ages || !age->walked) { /* each walk is to go on from the last */
+	if (!ages || !age->walked) { /* only a walk that continues the last one counts */
 		free(ages);
 		ages = age->ages[m] = calloc(1, sizeof(*ages));
 	}
@@ -359,8 +359,8 @@ static void start_ages(struct datapath *d, struct age *age, uint32_t m, uint64_t
 }
 
 /*
- * Whether what was found wrong may be mended: it was in two walks that said the same, and so it was
- * in an earlier call and ever since.
+ * Whether a difference may be corrected: two agreeing walks of this call found it, and so did an
+ * earlier call and all calls since.
  */
 static bool believed(uint64_t *since_call, bool wrong, uint64_t call)
 {
@@ -370,7 +370,7 @@ static bool believed(uint64_t *since_call, bool wrong, uint64_t call)
 	return mend;
 }
 
-/* Compares what two walks saw of a law's ages. */
+/* Compares two walks' views of a pool's ages. */
 static void mend_ages(struct datapath *d, struct age *age, uint32_t m)
 {
 	struct sluice_ages *is = &d->state[m].ages;
@@ -382,7 +382,7 @@ static void mend_ages(struct datapath *d, struct age *age, uint32_t m)
 		return;
 	now = &ages->now;
 	last = &ages->last;
-	settled = ages_time(last->start_ns) - 1; /* before it nobody begins to wait any more */
+	settled = ages_time(last->start_ns) - 1; /* earlier slots get no new requests */
 	for (int i = 0; i < AGES_SLOTS; i++) {
 		uint64_t word = last->word[i];
 		bool wrong = word >> 32 < settled && LOAD(is->slot[i]) == word &&
@@ -401,7 +401,7 @@ static void mend_ages(struct datapath *d, struct age *age, uint32_t m)
 		ADD(is->older, now->older_count - now->older);
 }
 
-/* Compares the walk that ended with the one before it, model by model. */
+/* Compares the walk that ended with the one before it, for each model. */
 static void compare(struct datapath *d, struct age *age)
 {
 	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++) {
@@ -418,7 +418,7 @@ static void compare(struct datapath *d, struct age *age)
 		if (!same(last->before, last->after) || !same(last->after, now->before) ||
 		    !same(now->before, now->after) || !same(last->counted, now->counted) ||
 		    last->holders != now->holders)
-			continue; /* in motion: says nothing */
+			continue; /* in motion: proves nothing */
 		if (same(drift, (struct held){0})) {
 			suspect->call = 0;
 		} else if (!suspect->call || !same(suspect->drift, drift)) {
@@ -477,8 +477,8 @@ static void note_idle(void *arg, const void *key, const void *value)
 	memcpy(&idle->value, value, sizeof(idle->value));
 }
 
-/* Whether it is ahead of its share yet. Where nobody is let in any more it is not told from others,
- * after a while. */
+/* Whether the client is still over its fair share. While its pool admits nothing the TAT never
+ * passes, so after SKEW_NS without change the answer is no. */
 static bool ahead(struct datapath *d, const struct idle_client *c, uint64_t now)
 {
 	return c->client.model < SLUICE_MODELS_MAX &&
@@ -487,9 +487,9 @@ static bool ahead(struct datapath *d, const struct idle_client *c, uint64_t now)
 }
 
 /*
- * client_in_flight is a hash, on which user space cannot add atomically. But a client that holds
- * nothing, in two calls, with the same count in both, and is not ahead of its share needs no entry
- * at all: it is deleted, and its next request makes it anew. A count that is wrong goes with it, at
+ * client_in_flight is a hash, on which user space cannot add atomically. But a client needs no
+ * entry if it holds nothing in two calls, with the same count in both, and is not over its share.
+ * Its entry is deleted, and its next request makes a new one. This also removes a wrong count at
  * once.
  */
 static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
@@ -530,7 +530,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 	return 0;
 }
 
-/* One batch of at most BATCH entries. Returns how many came; *done: they were the last. */
+/* Reads one batch of at most BATCH entries. Returns their number; *done: these were the last. */
 static int next_batch(int fd, struct cursor *c, void *keys, void *values, bool *done)
 {
 	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
@@ -550,8 +550,7 @@ static int next_batch(int fd, struct cursor *c, void *keys, void *values, bool *
 	return count;
 }
 
-/* Walks conns; in one call twice where it is small, so that even a busy model has a quiet moment.
- */
+/* Walks conns; twice in one call if it is small, so that even a busy model has a quiet moment. */
 static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 {
 	int walks = 0, err;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the walk of datapath_age() remembers between two calls (age.c). */
+/* The state that the walk of datapath_age() keeps between two calls (age.c). */
 #ifndef SLUICE_DATAPATH_AGE_H
 #define SLUICE_DATAPATH_AGE_H
 

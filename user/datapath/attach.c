@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Puts the programs on interfaces: XDP and tcx as pinned links, clsact filters where the kernel has
- * no tcx. The one idea: an existing link of ours is given the new program in one step
- * (bpf_link_update), so that a daemon that takes over leaves no packet unseen; only where there is
- * none is one made, and pinned at once.
+ * Attaches the programs to interfaces: XDP and tcx as pinned links, or clsact filters if the kernel
+ * has no tcx. The one idea: an existing link of ours gets the new program in one step
+ * (bpf_link_update), so a daemon that takes over misses no packet. A new link is made only if there
+ * is none, and is pinned at once.
  */
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -22,7 +22,7 @@
 #include "hooks.h"
 #include "pins.h"
 
-/* Newer than the headers that sluice builds with: enum bpf_attach_type of Linux 6.6. */
+/* sluice's build headers are older than these: enum bpf_attach_type of Linux 6.6. */
 #define TCX_INGRESS 46
 #define TCX_EGRESS  47
 
@@ -30,7 +30,7 @@ bool datapath_without_tcx;
 
 static const char *const hook_names[HOOK_COUNT] = {"gate", "requests", "responses"};
 
-/* What an interface is, as far as the programs care. */
+/* The properties of an interface that matter to the programs. */
 struct kind {
 	bool ethernet; /* its packets begin with an Ethernet header */
 	bool loopback;
@@ -46,7 +46,7 @@ static void link_path(char *path, size_t size, const char *pin_dir, int ifindex,
 		 hook_names[hook]);
 }
 
-/* By ioctl and not from /sys, which may show another network namespace. */
+/* Uses ioctl: /sys may show another network namespace. */
 static int interface_kind(const char *interface, struct kind *out)
 {
 	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -94,8 +94,8 @@ static void link_drop(struct datapath *d, int ifindex, enum hook hook)
 	link_remove(d->pin_dir, strrchr(path, '/') + 1, NULL);
 }
 
-/* The pinned link of a hook, if it still is on that interface: an fd; -ENOENT, with what was stale
- * gone. */
+/* Opens the pinned link of a hook if it still is on that interface: an fd; -ENOENT, with a stale
+ * pin removed. */
 static int link_open(struct datapath *d, int ifindex, enum hook hook, uint32_t *prog_id)
 {
 	struct bpf_link_info info = {0};
@@ -134,7 +134,7 @@ static int link_adopt(struct datapath *d, int ifindex, enum hook hook, int prog_
 	return -ENOENT;
 }
 
-/* Makes and pins a link. It lives on by its pin alone. */
+/* Makes and pins a link. Only its pin keeps it alive. */
 static int link_make(struct datapath *d, int ifindex, enum hook hook, int prog_fd, int type,
 		     uint32_t flags)
 {
@@ -161,7 +161,7 @@ static int tc_program(struct datapath *d, enum hook hook, const struct kind *kin
 					      : d->skel->progs.responses_l3);
 }
 
-/* Attaches one side of tc. *made: it was not there before; *tcx: by a link. */
+/* Attaches one side of tc. *made: it was not attached before; *tcx: through a link. */
 static int attach_tc(struct datapath *d, int ifindex, const char *interface, enum hook hook,
 		     const struct kind *kind, bool *made, bool *tcx)
 {
@@ -202,8 +202,8 @@ static int make_xdp(struct datapath *d, int ifindex, enum datapath_xdp mode)
 }
 
 /*
- * From Linux 6.9 on, generic XDP copies a packet without its link header's length, and tc behind it
- * then sees a packet without link header, to which nothing can be answered (seen on 6.18).
+ * From Linux 6.9 on, generic XDP copies a packet without its link header's length. tc, which runs
+ * after it, then sees a packet without link header and cannot answer it (seen on 6.18).
  */
 static bool generic_spoils_tc(void)
 {
@@ -215,9 +215,10 @@ static bool generic_spoils_tc(void)
 }
 
 /*
- * Attaches XDP as wanted. AUTO is native, else off: generic XDP copies every packet, for what tc
- * does as well by the same code. It is off on veth too, where a native program's answer waits for
- * other traffic unless the peer has a program. *mode: as it is now; *made: it was not there before.
+ * Attaches XDP as wanted. AUTO is native, else off: generic XDP copies every packet, and tc does
+ * the same work with the same code. AUTO is off on veth too, where a native program's answer waits
+ * for other traffic unless the peer has a program. *mode: as it is now; *made: it was not attached
+ * before.
  */
 static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 		      enum datapath_xdp wanted, const struct kind *kind, enum datapath_xdp *mode,
@@ -274,7 +275,7 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 		*mode = now;
 		return 0;
 	}
-	/* The other mode: both cannot be on at once. tc does the same work in the meantime. */
+	/* Both modes cannot be on at once. tc does the same work in the meantime. */
 	link_drop(d, ifindex, HOOK_GATE);
 	*made = now == DATAPATH_XDP_OFF;
 	err = make_xdp(d, ifindex, wanted);
@@ -293,13 +294,13 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 	if (automatic)
 		return 0;
 	if (now != DATAPATH_XDP_OFF)
-		make_xdp(d, ifindex, now); /* what was there before this call */
+		make_xdp(d, ifindex, now); /* the mode from before this call */
 	return datapath_fail(err, "%s has no %s XDP (%s); use --xdp %s", interface,
 			     wanted == DATAPATH_XDP_NATIVE ? "native" : "generic", strerror(-err),
 			     wanted == DATAPATH_XDP_NATIVE ? "auto" : "off");
 }
 
-/* Attaches everything to one interface as it is now; on failure undoes what it made. */
+/* Attaches everything to one interface as it is now; on failure undoes its own changes. */
 static int attach_all(struct datapath *d, struct attachment *a)
 {
 	bool made[HOOK_COUNT] = {0}, tcx = true, egress_tcx = true;
@@ -312,8 +313,8 @@ static int attach_all(struct datapath *d, struct attachment *a)
 	err = interface_kind(a->is.name, &kind);
 	if (err)
 		return err;
-	/* XDP first, since it is what can be taken; egress before ingress, which rests on what
-	 * egress saw. */
+	/* XDP first, since another program may hold it; egress before ingress, which depends on
+	 * what egress has seen. */
 	err = attach_xdp(d, ifindex, a->is.name, a->wanted, &kind, &mode, &made[HOOK_GATE]);
 	if (!err)
 		err = attach_tc(d, ifindex, a->is.name, HOOK_RESPONSES, &kind,
@@ -334,7 +335,7 @@ static int attach_all(struct datapath *d, struct attachment *a)
 		}
 		return err;
 	}
-	if (tcx && egress_tcx && clsact_has(ifindex)) /* left by a daemon that had no tcx */
+	if (tcx && egress_tcx && clsact_has(ifindex)) /* left by a daemon without tcx */
 		clsact_detach(d->pin_dir, ifindex);
 	a->is.ifindex = ifindex;
 	a->is.xdp = mode;
@@ -409,7 +410,7 @@ size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *
 }
 
 /*
- * Follows interfaces that went away and came back under the same name. One that was renamed stays
+ * Follows interfaces that disappeared and came back under the same name. A renamed interface stays
  * attached under its old name, until another takes that name.
  */
 int attachments_refresh(struct datapath *d)
@@ -442,7 +443,7 @@ int attachments_refresh(struct datapath *d)
 			datapath_notify(&d->handlers, "interface %s is back: attached", a->is.name);
 		}
 	}
-	if (changed) /* pins of interfaces that are gone hold nothing any more */
+	if (changed) /* pins of interfaces that are gone hold nothing */
 		pins_each_link(d->pin_dir, drop_other, d);
 	return result;
 }

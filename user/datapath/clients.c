@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Clients: the key of one that an API key or a header names, what they have in flight, which
- * priority class their requests are of. The one idea: client_in_flight has an entry for each client
- * and law under which it has something in flight; the total of a client is their sum.
+ * Clients: the key of a client that an API key or a header names, its requests in flight, and the
+ * priority class of its requests. The one idea: client_in_flight has an entry for each client and
+ * pool with something in flight; a client's total is the sum of its entries.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -43,7 +43,7 @@ static int by_client(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct sluice_client)); /* a holding begins with its client */
 }
 
-/* Every client once, sorted, with all that it holds. */
+/* Lists every client once, sorted, with the sum of what it holds. */
 static int add_up_holdings(struct datapath *d, struct holdings *out)
 {
 	struct holdings all = {0};

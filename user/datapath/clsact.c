@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tc filters on a clsact qdisc, for kernels that have no tcx links (before 6.6). Such filters
- * outlive their maker by themselves, so they are found again by a fixed handle and priority and the
- * name of their program, and replaced in place. The qdisc is removed only if we made it (a mark
- * beside the links says so) and nothing else uses it.
+ * tc filters on a clsact qdisc, for kernels without tcx links (before 6.6). Such filters outlive
+ * the daemon without a pin. A later daemon finds them by a fixed handle, a fixed priority and the
+ * name of their program, and replaces them in place. It removes the qdisc only if sluice made it (a
+ * mark next to the links records that) and nothing else uses it.
  */
 #include <errno.h>
 #include <linux/pkt_cls.h>
@@ -37,11 +37,11 @@ static void mark_path(char *path, size_t size, const char *pin_dir, int ifindex)
 	snprintf(path, size, "%s/links/%lu_%d_qdisc", pin_dir, (unsigned long)st.st_ino, ifindex);
 }
 
-/* What stands on one side of an interface's clsact. */
+/* What one side of an interface's clsact holds. */
 struct side {
-	bool any;         /* some filter, anybody's */
-	bool ours;        /* the one at our place has a program of our name */
-	uint32_t prog_id; /* … of the one at our place; 0: none is there */
+	bool any;         /* any filter, ours or not */
+	bool ours;        /* the filter at our handle has a program of our name */
+	uint32_t prog_id; /* of the filter at our handle; 0: there is none */
 };
 
 static const struct rtattr *attribute(const void *first, int len, unsigned short type)
@@ -78,8 +78,8 @@ static void note_filter(const struct nlmsghdr *message, struct side *out)
 }
 
 /*
- * By a netlink dump, since asking for a program by its id takes CAP_SYS_ADMIN, which sluiced need
- * not have. No qdisc is no filter; -errno where it cannot be told.
+ * Uses a netlink dump: a look-up of a program by its id needs CAP_SYS_ADMIN, which sluiced may
+ * lack. No qdisc means no filter; -errno if the dump fails.
  */
 static int look(int ifindex, enum hook hook, struct side *out)
 {
@@ -134,7 +134,8 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 		return datapath_fail(-EBUSY,
 				     "tc filter 0x%x at priority %d of %s is taken by program %u",
 				     FILTER_HANDLE, FILTER_PRIORITY, interface, side.prog_id);
-	/* The mark first: if we die in between, a mark without a qdisc harms nothing. */
+	/* The mark comes first: if the daemon dies in between, a mark without a qdisc is
+	 * harmless. */
 	mark_path(mark, sizeof(mark), d->pin_dir, ifindex);
 	marked = !mkdir(mark, 0700);
 	err = bpf_tc_hook_create(&where);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the programs have counted: requests by verdict and reason, losses, and how full a map is.
- * The one idea: counts are per CPU in the kernel and summed here, and a request that is counted in
- * two maps is reported once.
+ * The programs' counts: requests by verdict and reason, losses, and how full a map is. The one
+ * idea: the kernel counts per CPU and user space adds up; a request that two maps count is reported
+ * once.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ struct count_visitor {
 	void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n);
 	void *arg;
 	int cpus;
-	struct sluice_admitted_count *admitted; /* of model and CPU */
+	struct sluice_admitted_count *admitted; /* by model and CPU */
 };
 
 static void visit_admitted(void *arg, const void *key, const void *value)
@@ -45,7 +45,7 @@ static void visit_admitted(void *arg, const void *key, const void *value)
 	memcpy(&v->admitted[(size_t)model * v->cpus], value, v->cpus * sizeof(*v->admitted));
 }
 
-/* Takes what all CPUs have admitted of a service's requests for a model out of v->admitted. */
+/* Removes from v->admitted what all CPUs have admitted of a service's requests for a model. */
 static uint64_t take_admitted(const struct count_visitor *v, uint32_t service, uint32_t model)
 {
 	struct sluice_admitted_count *each = &v->admitted[(size_t)model * v->cpus];
@@ -76,7 +76,7 @@ static void visit_count(void *arg, const void *key, const void *value)
 	v->each(v->arg, &k, sum);
 }
 
-/* A service's admitted requests for a model may be counted in both maps; they are reported once. */
+/* Both maps may count a service's admitted requests for a model; they are reported once. */
 int datapath_each_count(struct datapath *d,
 			void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n),
 			void *arg)

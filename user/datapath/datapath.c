@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Opens and closes the datapath: checks that this kernel will do, takes the pin directory, loads
- * the one object against what is pinned there, and feeds the rings to the daemon. The one idea:
- * settings.abi_version is written last, so a start that dies half way leaves a set that the next
- * start knows to be unfinished.
+ * Opens and closes the datapath: checks the kernel, locks the pin directory, loads the one object
+ * with the maps that are pinned there, and hands the rings' records to the daemon. The one idea:
+ * settings.abi_version is written last, so the next start recognises an unfinished set of maps that
+ * a killed start left.
  */
 #include <errno.h>
 #include <linux/capability.h>
@@ -29,7 +29,7 @@
 
 #define POLL_MAX 4096 /* records that one call of datapath_poll() hands on */
 
-/* The end of what libbpf printed: the verifier's last words are what an operator can report. */
+/* The end of libbpf's output: the verifier's last lines are what an operator can report. */
 static char libbpf_said[16384];
 static size_t libbpf_used;
 
@@ -43,7 +43,7 @@ static int keep_print(enum libbpf_print_level level, const char *format, va_list
 		return 0;
 	len = strlen(text);
 	end = text;
-	if (len > capacity) { /* a verifier's log: its end is what matters */
+	if (len > capacity) { /* a verifier's log: its end matters */
 		end += len - capacity;
 		len = capacity;
 	}
@@ -57,8 +57,8 @@ static int keep_print(enum libbpf_print_level level, const char *format, va_list
 }
 
 /*
- * The last lines that matter of what libbpf printed, on one line: of a verifier's log those before
- * its statistics, else the first complaint. Cuts libbpf_said up.
+ * The last relevant lines of libbpf's output, joined into one: of a verifier's log those before its
+ * statistics, else the first error. Modifies libbpf_said.
  */
 static const char *last_words(void)
 {
@@ -128,8 +128,7 @@ static int kernel_will_do(void)
 	return 0;
 }
 
-/* The programs may fill a ring as fast as we empty it: -EAGAIN where the rest is for the next call.
- */
+/* The programs may fill a ring as fast as we empty it. -EAGAIN: the rest is for the next call. */
 static int enough(struct datapath *d)
 {
 	return ++d->polled >= POLL_MAX ? -EAGAIN : 0;
@@ -197,7 +196,7 @@ static int load(struct datapath *d)
 	return 0;
 }
 
-/* The key that API keys are hashed with: made once, kept as long as the pins are. */
+/* The key that hashes API keys: made once, kept as long as the pins are. */
 static int make_hash_key(struct datapath *d)
 {
 	const struct bpf_map *map = d->skel->maps.hash_key;
@@ -261,8 +260,8 @@ static int start(struct datapath *d)
 		return d->addresses_fd;
 
 	/*
-	 * Last, since the version vouches for everything above; an earlier daemon's lease runs on,
-	 * but not that of one that had stopped refusing.
+	 * Last, since the version vouches for all of the above. An earlier daemon's lease
+	 * continues, unless that daemon had stopped refusing.
 	 */
 	err = map_read(d->skel->maps.settings, &zero, &d->settings);
 	if (err)
@@ -277,7 +276,7 @@ static int start(struct datapath *d)
 	return settings_write(d);
 }
 
-/* Removes what a failed start has pinned, and keeps the start's error. */
+/* Removes the pins of a failed start, and keeps the start's error. */
 static void undo(struct datapath *d, int err)
 {
 	char why[ERROR_MAX];
@@ -287,7 +286,7 @@ static void undo(struct datapath *d, int err)
 	datapath_fail(err, "%s", why);
 }
 
-/* Copies a path without the slashes at its end. */
+/* Copies a path without its trailing slashes. */
 static int copy_pin_dir(char out[PATH_MAX], const char *pin_dir)
 {
 	size_t n = strlen(pin_dir);

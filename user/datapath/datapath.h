@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Everything that touches libbpf: loads the one object, attaches it to interfaces (tcx links, or
- * clsact filters where the kernel has no tcx; XDP native, generic or not at all), pins maps and
- * links, adopts what an earlier daemon left, reads samples and writes maps. Functions return 0 or
- * -errno and leave outputs untouched on failure; the reason, ready for an operator to read, is in
- * datapath_error().
+ * clsact filters if the kernel has no tcx; XDP native, generic or off), pins maps and links, adopts
+ * what an earlier daemon left, reads samples and writes maps. Functions return 0 or -errno and
+ * leave outputs untouched on failure. datapath_error() then returns the reason as a sentence for
+ * the operator.
  */
 #ifndef SLUICE_DATAPATH_H
 #define SLUICE_DATAPATH_H
@@ -38,56 +38,56 @@ struct datapath_handlers {
 	void *arg;
 	void (*sample)(void *arg, const struct sluice_sample *sample);
 	void (*refusal)(void *arg, const struct sluice_refusal *refusal);
-	/* Called again and again in what takes long, so that the lease does not end meanwhile.
-	 * NULL: not called. */
+	/* Called at each step of long work, so that the lease does not end meanwhile. NULL: not
+	 * called. */
 	void (*alive)(void *arg);
-	/* What an operator should know and is no failure: maps adopted or replaced, an interface
-	 * back. NULL: not told. */
+	/* Reports what an operator should know and is no failure: maps adopted or replaced, an
+	 * interface back. NULL: not reported. */
 	void (*notice)(void *arg, const char *text);
 };
 
 /*
- * Takes the pin directory (mounting bpffs on it where nothing is mounted, locking it against a
- * second daemon), loads, adopts compatible pinned maps, replaces those of another ABI version,
- * pins. Nothing is attached yet. A lease that is in force is put off first, by 30 s at most, so
- * that it does not end meanwhile; until the first renewal a close takes that back. -EBUSY: another
- * daemon has the lock; -EPERM; -ENOTSUP: kernel too old or PREEMPT_RT.
+ * Opens the pin directory (mounts bpffs there if nothing is mounted, locks it against a second
+ * daemon), loads, adopts compatible pinned maps, replaces those of another ABI version, and pins.
+ * Attaches nothing yet. Before the load it extends a lease in force, by 30 s at most, so that the
+ * lease does not end meanwhile. A close before the first renewal undoes the extension. -EBUSY:
+ * another daemon has the lock; -EPERM; -ENOTSUP: kernel too old or PREEMPT_RT.
  */
 int datapath_open(struct datapath **out, const char *pin_dir,
 		  const struct datapath_handlers *handlers);
 /* Attaches to one interface, or replaces what an earlier daemon attached there, without a gap. On
- * failure nothing of this call stays. */
+ * failure it undoes its own changes. */
 int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp);
-/* Detaches interfaces that an earlier daemon attached and this one did not name. */
+/* Detaches interfaces that an earlier daemon attached and this one has not attached. */
 int datapath_detach_others(struct datapath *d);
-/* Closes; what is pinned stays and goes on until the lease ends: before the first renewal, the
- * earlier daemon's. */
+/* Closes. What is pinned stays and continues until the lease ends; before the first renewal that is
+ * the earlier daemon's lease. */
 void datapath_close(struct datapath *d);
-/* Takes every link, filter, pin and the directory away. Also without datapath_open (d NULL):
- * leftovers of a killed run. */
+/* Removes every link, filter and pin, and the directory. With d NULL it needs no datapath_open():
+ * it removes what a killed run left. */
 int datapath_remove(struct datapath *d, const char *pin_dir);
 const char *datapath_error(void);
 size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *out, size_t max);
 
-/* An epoll fd that is readable when the rings hold records; datapath_poll() hands some thousands at
- * most to the handlers, returns how many. */
+/* An epoll fd that is readable when the rings hold records. datapath_poll() hands them to the
+ * handlers, some thousands at most, and returns how many. */
 int datapath_fd(const struct datapath *d);
 int datapath_poll(struct datapath *d);
 
 /*
- * When the lease ends or ended; before the first renewal: the earlier daemon's, put off where it
- * was in force; 0 where there was none, or that daemon had stopped refusing.
+ * When the lease ends or ended. Before the first renewal: the earlier daemon's lease, extended if
+ * it was in force; 0 if there was none, or that daemon had stopped refusing.
  */
 uint64_t datapath_lease_until(const struct datapath *d);
-/* The first one is for when nothing can fail any more. */
+/* Call it first once nothing can fail any more. */
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
 int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
 size_t datapath_tombstones(struct datapath *d);
 
-/* Makes the services map exactly this, each with its `id`; with wildcard services spread over the
- * addresses the host has now. */
+/* Makes the services map exactly this list, each service with its `id`. Spreads wildcard services
+ * over the host's present addresses. */
 int datapath_set_services(struct datapath *d, const struct service *services, size_t count);
-/* A netlink fd, readable when the host's addresses (or links) changed; then call
+/* A netlink fd that is readable when the host's addresses or links changed; then call
  * datapath_refresh(). */
 int datapath_addresses_fd(const struct datapath *d);
 int datapath_refresh(struct datapath *d);
@@ -96,11 +96,11 @@ int datapath_set_model(struct datapath *d, const char *name, uint32_t id);
 /* Calls each(arg, name, id) for the names that an earlier daemon's model_ids hold. */
 int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id),
 			void *arg);
-/* Writes the flag, and first the reply texts that it needs. */
+/* Writes the reply texts that the flag needs, then the flag. */
 int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		      const struct sluice_model_flag *flag);
 int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out);
-/* What entry `id` of model_state holds at now_ns. */
+/* The load of entry `id` of model_state at now_ns. */
 int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct state_load *out);
 int datapath_get_histogram(struct datapath *d, uint32_t id,
 			   struct sluice_histogram *out); /* summed over CPUs */
@@ -124,24 +124,24 @@ int datapath_each_prefix(struct datapath *d,
 			 void (*each)(void *, const struct sluice_prefix_key *,
 				      const struct sluice_prefix *),
 			 void *arg);
-/* Nothing said: false. The longest prefix that has the address. */
+/* False: no rule. The longest prefix that contains the address. */
 bool datapath_get_prefix(struct datapath *d, const uint8_t addr[16], struct sluice_prefix *out);
 bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
 			 struct sluice_client_count *out, int64_t *in_flight);
-/* The client that an API key names. */
+/* The client that an API key identifies. */
 int datapath_key_client(struct datapath *d, const char *secret, size_t len,
 			struct sluice_client *out);
 
-/* Writes a quota: the texts of its refusals, then what is counted with, then what a later daemon
- * wants to know. */
+/* Writes a quota: first the texts of its refusals, then the kernel's numbers, then the definition
+ * for a later daemon. */
 int datapath_set_quota(struct datapath *d, uint32_t id, const struct sluice_quota *quota,
 		       const struct sluice_quota_text *text);
 int datapath_each_quota(struct datapath *d,
 			void (*each)(void *arg, uint32_t id, const struct sluice_quota_text *text),
 			void *arg);
-/* Forgets what clients have spent of a quota. */
+/* Deletes what clients have spent of a quota. */
 int datapath_forget_budgets(struct datapath *d, uint32_t id);
-/* The quota of clients of a weight in place of one that is everybody's. */
+/* The quota that replaces a model's or service's quota for clients of a weight. */
 int datapath_set_weighted(struct datapath *d, const struct sluice_weighted_key *key, uint32_t id);
 int datapath_clear_weighted(struct datapath *d,
 			    const struct sluice_weighted_key *key); /* -ENOENT */
@@ -157,8 +157,8 @@ int datapath_each_client_quota(struct datapath *d,
 					    uint32_t id),
 			       void *arg);
 
-/* What a client has in flight is added up over all laws; datapath_held() is of the one that the key
- * names, 0 where it has nothing. */
+/* A client's requests in flight are added up over all pools. datapath_held() returns those in the
+ * pool that the key names, 0 if there are none. */
 int datapath_each_client(struct datapath *d,
 			 void (*each)(void *, const struct sluice_client *,
 				      const struct sluice_client_count *, int64_t in_flight),
@@ -180,17 +180,17 @@ int datapath_header_key(struct datapath *d, uint32_t service, const char *value,
 int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, uint64_t *max);
 
 /*
- * The programs' verdict on a request to the service with this id, which question->service is made
- * to be an address of. Nothing is taken, charged or counted. -ENOENT: the service has no address
- * now; -EINVAL: there is no such model.
+ * The programs' verdict on a request to the service with this id; sets question->service to an
+ * address of it. Takes no slot, charges nothing and counts nothing. -ENOENT: the service has no
+ * address now; -EINVAL: there is no such model.
  */
 int datapath_predict(struct datapath *d, uint32_t service, struct sluice_question *question,
 		     struct sluice_answer *out);
 
 /*
- * One step of the walk that keeps counts honest, to be called once a second: deletes connections
- * and tombstones that are long silent, and adds to model_state what the walk shows it drifted by,
- * taken only from entries unchanged over two walks.
+ * One step of the walk that keeps counts correct; call it once a second. Deletes connections and
+ * tombstones that have been silent for long. Corrects the drift of model_state that the walk finds,
+ * judging only entries that two walks saw unchanged.
  */
 int datapath_age(struct datapath *d, uint64_t now_ns);
 

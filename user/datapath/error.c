@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What an operator reads when a call of the datapath fails or something deserves a notice. The one
- * idea: a function returns -errno and stores its sentence here, where the cause is known; the
- * caller needs no buffer and no second explanation.
+ * The sentence for the operator when a call of the datapath fails, and notices. The one idea: a
+ * function returns -errno and stores its sentence here, where the cause is known. The caller needs
+ * no buffer and adds no second explanation.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What every file of the datapath and tests/datapath share; nobody else includes it. Calls point
+ * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * attach.c, age.c, models.c, rules.c, quotas.c, clients.c, verdict.c; then pins.c, clsact.c,
  * lease.c, replies.c, addresses.c; at the bottom settings.c, map_io.c, error.c.
@@ -26,10 +26,10 @@ struct attachment {
 	enum datapath_xdp wanted;
 };
 
-/* The templates that this daemon has written of one model. */
+/* The templates that this daemon has written for one model. */
 struct reply_written {
 	char name[SLUICE_NAME_MAX];
-	uint16_t reasons; /* a bit each */
+	uint16_t reasons; /* one bit for each reason */
 };
 
 struct datapath {
@@ -37,12 +37,13 @@ struct datapath {
 	int dir_fd; /* holds the lock */
 	struct sluice_bpf *skel;
 	struct ring_buffer *rings;
-	unsigned polled; /* records, in this call of datapath_poll() */
+	unsigned polled; /* records in this call of datapath_poll() */
 	struct datapath_handlers handlers;
 	struct sluice_settings settings;  /* as last written */
 	struct sluice_model_state *state; /* the map itself, mapped */
 	size_t state_bytes;
-	uint64_t lease_found_ns; /* put off by this start, and not renewed yet; 0: none */
+	uint64_t lease_found_ns; /* end of the lease before this start extended it; 0: not extended,
+				    or renewed since */
 	int cpus;
 	bool fresh; /* nothing was adopted */
 	int addresses_fd;
@@ -67,7 +68,7 @@ static inline void free_ptr(void *p)
 }
 #define _cleanup_free_ __attribute__((cleanup(free_ptr)))
 
-/* Call this in every step of what may take long: the daemon renews its lease there. */
+/* Call this at each step of long work: the daemon renews its lease there. */
 static inline void datapath_alive(const struct datapath *d)
 {
 	if (d->handlers.alive)

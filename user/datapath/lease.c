@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * How long the kernel goes on enforcing without the daemon. The one idea: a start must outlive the
- * kernel's check of the programs, which is one call of seconds and on a busy machine longer than an
- * earlier daemon's lease. So a lease in force is put off before the check, once; a lease that has
- * lapsed stays lapsed until the daemon is ready.
+ * How long the kernel enforces without the daemon. The one idea: the kernel's check of the programs
+ * is one call of seconds, on a busy machine longer than an earlier daemon's lease. So a start
+ * extends a lease in force before the check, once. A lease that has expired stays expired until the
+ * daemon is ready.
  *
- * A start that fails restores what it found. One that is killed leaves up to START_LEASE_NS in
- * which nobody renews. The bit OF_A_START marks such a lease, and the next start does not put it
- * off again: starts that die over and over would else enforce for ever.
+ * A start that fails restores the lease that it found. A start that is killed leaves up to
+ * START_LEASE_NS without renewal. The bit OF_A_START marks such a lease, and the next start does
+ * not extend it again: otherwise starts that die over and over would enforce for ever.
  */
 #include <stdio.h>
 #include <time.h>
@@ -17,7 +17,7 @@
 #define START_LEASE_NS (30 * NSEC_PER_SEC)
 #define OF_A_START     1ULL /* lowest bit of lease_until_ns */
 
-/* The settings as they are pinned, whether they are loaded or not: an fd, or less than 0. */
+/* Reads the pinned settings, whether they are loaded or not. Returns an fd, or less than 0. */
 static int pinned_settings(const struct datapath *d, struct sluice_settings *settings)
 {
 	char path[PATH_MAX + 16];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reads, writes and walks one map, whichever it is. The one idea: a whole map is read in batches
- * (BPF_MAP_LOOKUP_BATCH), so that listing 64 Ki entries takes some hundred system calls, and an
+ * Reads, writes and walks one map of any kind. The one idea: a whole map is read in batches
+ * (BPF_MAP_LOOKUP_BATCH), so that a list of 64 Ki entries takes some hundred system calls, and an
  * entry that stays is seen exactly once. A walk from key to key starts over when its key is deleted
  * meanwhile.
  */
@@ -49,7 +49,7 @@ int map_write(const struct bpf_map *map, const void *key, const void *value)
 	return map_write_result(map, bpf_map_update_elem(map_fd(map), key, value, BPF_ANY));
 }
 
-/* -ENOENT is an answer to many callers; the text is there for those to whom it is a failure. */
+/* Many callers expect -ENOENT; the sentence is for those to which it is a failure. */
 int map_delete(const struct bpf_map *map, const void *key)
 {
 	int err = bpf_map_delete_elem(map_fd(map), key);
@@ -58,7 +58,7 @@ int map_delete(const struct bpf_map *map, const void *key)
 			      : map_write_result(map, err);
 }
 
-/* Bytes of one value as user space reads it. */
+/* Bytes of one value in user space. */
 static size_t value_bytes(const struct datapath *d, const struct bpf_map *map)
 {
 	size_t size = bpf_map__value_size(map);
@@ -106,7 +106,7 @@ static int walk(const struct datapath *d, const struct bpf_map *map,
 			return 0;
 		if (err != -ENOSPC || capacity > 65536)
 			return err;
-		capacity *= 4; /* one hash bucket holds more than that */
+		capacity *= 4; /* one hash bucket holds more than `capacity` */
 	}
 }
 

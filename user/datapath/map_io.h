@@ -14,26 +14,26 @@ int map_fd(const struct bpf_map *map);
 int map_read(const struct bpf_map *map, const void *key, void *value);
 int map_write(const struct bpf_map *map, const void *key, const void *value);
 int map_delete(const struct bpf_map *map, const void *key);
-/* A look-up where no entry is an answer: false, and no text. */
+/* A look-up that expects absent entries: false, without a sentence. */
 bool map_find(const struct bpf_map *map, const void *key, void *value);
 /*
- * Calls each() with every entry of a map, which may change meanwhile. The value of a
- * per-CPU map is an array of d->cpus values, each padded to 8 bytes.
+ * Calls each() with every entry of a map, which may change meanwhile. The value of a per-CPU map is
+ * an array of d->cpus values, each padded to 8 bytes.
  */
 int map_each(const struct datapath *d, const struct bpf_map *map,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg);
-/* How many entries map_each() finds. */
+/* The number of entries that map_each() finds. */
 int map_count(const struct datapath *d, const struct bpf_map *map, uint64_t *entries);
-/* For what was read or written without the functions above: err, with the sentence if it is not 0.
- */
+/* For reads or writes that do not use the functions above: returns err, and stores the sentence
+ * unless it is 0. */
 int map_read_result(const struct bpf_map *map, int err);
 int map_write_result(const struct bpf_map *map, int err);
-/* Whether a failed write means that the map has no entry left. */
+/* Whether a failed write means that the map is full. */
 bool map_full(int err);
 
 /*
- * Grows a list of `count` entries to hold one more: the list, which may have moved, or NULL without
- * memory; then the list is as it was.
+ * Grows a list of `count` entries by at least one. Returns the list, which may have moved. NULL if
+ * memory runs out; then the list is unchanged.
  */
 void *list_grow(void *list, size_t count, size_t *capacity, size_t entry_size);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the daemon reads and writes of a model: its name and id, its flag with the templates that
- * the flag needs, its load and its histograms. The one idea: model_state is mapped, so the load of
- * a model costs no system call.
+ * What the daemon reads and writes of a model: its name and id, its flag with the flag's templates,
+ * its load and its histograms. The one idea: model_state is mapped, so the load of a model costs no
+ * system call.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -66,7 +66,7 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 	if (flag->admission.ceiling || (flag->pool != id && flag->pool != SLUICE_MODEL_ALL))
 		reasons |= 1U << SLUICE_REASON_TTFT | 1U << SLUICE_REASON_IN_FLIGHT |
 			   1U << SLUICE_REASON_CLIENT_SHARE;
-	if (id != SLUICE_MODEL_ALL) { /* without reasons too: it remembers the name */
+	if (id != SLUICE_MODEL_ALL) { /* even without reasons: it remembers the name */
 		err = replies_write(d, id, name, reasons);
 		if (err)
 			return err;
@@ -100,7 +100,7 @@ int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct s
 	};
 	for (int r = 0; r < SLUICE_RANKS; r++)
 		out->refused[r] = LOAD(s->refused[r]);
-	/* Where nobody waits, ages that say otherwise have drifted: age.c mends them. */
+	/* If nothing waits, ages that count a request have drifted; age.c corrects them. */
 	if (out->waiting > 0)
 		out->oldest_ns = ages_oldest(&s->ages, now_ns);
 	return 0;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The pin directory: maps lie in it by name, links below links/ as <network
- * namespace>_<ifindex>_<hook>. The one idea: what is pinned is the whole truth about what is
- * attached, so a daemon that was killed at any point leaves something that the next one adopts or
- * clears. The lock is a flock on the directory itself, since bpffs holds no ordinary files; a bpffs
- * directory named *_qdisc marks a clsact qdisc that is ours to remove.
+ * The pin directory: it holds maps by name, and links in links/ as <network
+ * namespace>_<ifindex>_<hook>. The one idea: the pins alone record what is attached, so a daemon
+ * that is killed at any point leaves a state that the next one adopts or clears. The lock is a
+ * flock on the directory itself, since bpffs holds no ordinary files. A bpffs directory named
+ * *_qdisc marks a clsact qdisc that sluice made and may remove.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -30,7 +30,7 @@ static bool on_bpffs(const char *path)
 	return !statfs(path, &fs) && (unsigned long)fs.f_type == BPF_FS_MAGIC;
 }
 
-/* Cuts path back to its nearest part that exists. */
+/* Shortens path to its nearest part that exists. */
 static void nearest_existing(char *path)
 {
 	struct stat st;
@@ -73,7 +73,7 @@ static int find_bpffs(const char *pin_dir)
 	return 0;
 }
 
-/* mkdir -p for what lies below the BPF file system. */
+/* mkdir -p inside the BPF file system. */
 static int make_directories(const char *pin_dir)
 {
 	char path[PATH_MAX];
@@ -125,7 +125,7 @@ int pins_lock(const char *pin_dir, int *dir_fd)
 			return datapath_fail(err, "pin-dir %s cannot be locked: %s", pin_dir,
 					     strerror(-err));
 		}
-		/* Its last holder may have removed it between our open and our lock. */
+		/* A last holder may have removed it between our open and our lock. */
 		if (!fstat(fd, &held) && !stat(pin_dir, &named) && held.st_ino == named.st_ino &&
 		    held.st_dev == named.st_dev) {
 			*dir_fd = fd;
@@ -164,7 +164,8 @@ int pins_open(const char *pin_dir)
 	return fd;
 }
 
-/* What is pinned at path: "map", "prog" or "link", through an fd that the caller closes; -errno. */
+/* The kind of object pinned at path: "map", "prog" or "link", read from an fd that is closed again;
+ * -errno. */
 static int pin_get(const char *path, char kind[8])
 {
 	char proc[64], target[64] = "";
@@ -239,8 +240,7 @@ enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, 
 	return PINS_UNFIT;
 }
 
-/* The names in a directory, read to the end before anything is removed; *names is to be freed
- * whole. */
+/* Reads all names of a directory before anything is removed; the caller frees *names as a whole. */
 static int list(const char *path, char (**names)[NAME_MAX + 1], size_t *count)
 {
 	struct dirent *entry;
@@ -299,7 +299,7 @@ int link_remove(const char *pin_dir, const char *name, void *unused)
 	}
 	fd = bpf_obj_get(path);
 	if (fd >= 0) {
-		bpf_link_detach(fd); /* at once, whoever else holds it */
+		bpf_link_detach(fd); /* at once, even if another process holds it */
 		close(fd);
 	}
 	err = unlink(path) ? -errno : 0;
@@ -320,7 +320,7 @@ int pins_clear(const char *pin_dir)
 	size_t count;
 	int err;
 
-	/* First what acts on traffic, then the marks that it was found by, then the maps. */
+	/* First the objects that act on traffic, then the marks that find them, then the maps. */
 	err = pins_each_link(pin_dir, remove_link, NULL);
 	clsact_sweep(pin_dir, NULL, NULL);
 	if (!err)
@@ -344,8 +344,8 @@ int pins_clear(const char *pin_dir)
 		fd = pin_get(path, kind);
 		if (fd < 0)
 			continue;
-		/* Only what bears our names: a pin that somebody else put here is not ours to
-		 * remove. */
+		/* Removes only pins with our names: a pin that another program put here is not
+		 * ours. */
 		if (!strcmp(kind, "map") && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
 		    !strncmp(info.name, names[i], sizeof(info.name) - 1) && unlink(path))
 			err = datapath_fail(-errno, "%s cannot be removed: %s", path,

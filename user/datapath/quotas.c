@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Quotas in the maps, and what clients have spent of them. The one idea: a quota's refusals have
- * their texts before the quota can refuse, and its numbers are written before any client is put
- * under it.
+ * Quotas in the maps, and what clients have spent of them. The one idea: a quota's refusal texts
+ * are written before the quota can refuse, and its numbers before any client comes under it.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The templates of the 429 in the map `replies`, by model or quota and reason. The one idea: a
- * template is written before anything can refuse by it, and a full map is no failure: the kernel
- * then sends the text that names no model and no quota.
+ * template is written before any refusal can use it. A full map is no failure: the kernel then
+ * sends the text that names no model and no quota.
  */
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,7 @@ int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t
 	struct reply_written *w = &d->replies[model];
 
 	if (strncmp(w->name, name ? name : "", sizeof(w->name) - 1)) {
-		/* The id has a new name: the texts of its old one must not speak for it. */
+		/* The id has a new name: texts with the old name must be replaced. */
 		reasons |= w->reasons;
 		w->reasons = 0;
 		snprintf(w->name, sizeof(w->name), "%s", name ? name : "");

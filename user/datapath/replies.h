@@ -5,8 +5,8 @@
 
 #include "internal.h"
 
-/* Writes the templates of a model for a set of reasons (a bit each), where this daemon has not yet.
- */
+/* Writes the templates of a model for a set of reasons (one bit each) that this daemon has not
+ * written yet. */
 int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t reasons);
 /* Writes the templates of a quota's refusals. */
 int replies_write_quota(struct datapath *d, uint32_t id, const struct sluice_quota_text *text);

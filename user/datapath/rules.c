@@ -2,8 +2,8 @@
 /*
  * The operator's rules in the maps: client_flags (allow or block a client) and client_prefixes
  * (exempt, blocked, weight, quota of an address prefix). The one idea: a program skips the look-up
- * in a map without entries, so the first entry is announced before it is written and the last one
- * after it is deleted (settings.c).
+ * in an empty map. So the first entry is announced before it is written, and the empty map after
+ * its last entry is deleted (settings.c).
  */
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The services map with the rules of each service; a wildcard service has an entry for each address
- * of the host. The one idea: the map comes to hold exactly what is wanted by its difference to what
- * it holds, adding before removing, so that a service that stays is never missing; its port's bit
- * is set before its first entry and cleared after its last.
+ * of the host. The one idea: the difference to the present contents is written, additions before
+ * removals, so that a service that stays is never missing. A port's bit is set before its first
+ * entry and cleared after its last.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -62,7 +62,7 @@ static void add_present(void *arg, const void *key, const void *value)
 	add(arg, k->addr, ntohs(k->port), value);
 }
 
-/* A service as the programs have it. */
+/* Translates a service into the programs' form. */
 static struct sluice_service kernel_service(const struct service *s)
 {
 	return (struct sluice_service){
@@ -83,8 +83,8 @@ static struct sluice_service kernel_service(const struct service *s)
 	};
 }
 
-/* Sorted by key, each key once: what names an address wins over a wildcard, then what stands first.
- */
+/* Sorts by key and keeps each key once: a service with an address wins over a wildcard, then the
+ * first in the list wins. */
 static int wanted_entries(const struct service *services, size_t count, struct entries *out)
 {
 	static const uint8_t any4[16] = {[10] = 0xff, [11] = 0xff};
@@ -141,7 +141,7 @@ static void port_bits(const struct entries *e, uint64_t bits[PORT_WORDS])
 	}
 }
 
-/* Makes the ports map `bits`, and where keep_old is set everything that it holds already. */
+/* Sets the ports map to `bits`; with keep_old it keeps the bits that are set. */
 static int write_ports(struct datapath *d, const uint64_t bits[PORT_WORDS], bool keep_old)
 {
 	const struct bpf_map *map = d->skel->maps.ports;
@@ -188,7 +188,7 @@ static int write_rules(struct datapath *d, const struct service *services, size_
 	return err;
 }
 
-/* What trusted_proxies holds, to be taken out again where nobody wants it. */
+/* The entries of trusted_proxies, from which unwanted ones are removed. */
 struct trusted_list {
 	struct sluice_trusted_key *at;
 	size_t count, capacity;
@@ -230,7 +230,7 @@ static bool trusted_by(const struct service *services, size_t count,
 	return false;
 }
 
-/* Makes trusted_proxies exactly what the services say. */
+/* Makes trusted_proxies exactly the services' list. */
 static int write_trusted(struct datapath *d, const struct service *services, size_t count)
 {
 	const struct bpf_map *map = d->skel->maps.trusted_proxies;
@@ -283,7 +283,8 @@ static int write_services(struct datapath *d, const struct service *services, si
 
 	port_bits(&wanted, bits);
 	err = write_ports(d, bits, true);
-	/* Both sets do not fit at once: only then is something removed first, never what stays. */
+	/* If both sets do not fit at once, removals come first, but nothing that stays is
+	 * removed. */
 	if (!err && present.count + wanted.count > max)
 		err = remove_others(map, &present, &wanted);
 	for (size_t i = 0; !err && i < wanted.count; i++) {
@@ -297,7 +298,7 @@ static int write_services(struct datapath *d, const struct service *services, si
 	}
 	if (!err)
 		err = remove_others(map, &present, &wanted);
-	changed = names_changed(d); /* also of what was written before something failed */
+	changed = names_changed(d); /* even after a failure, for what was written */
 	if (!err)
 		err = changed;
 	return err ? err : write_ports(d, bits, false);

@@ -60,5 +60,5 @@ void policy_ends(struct datapath *d, enum sluice_empty which)
 	if (!policy_empty(d, which))
 		return;
 	d->settings.empty |= which;
-	settings_write(d); /* if that fails, the programs look up in vain, and that is all */
+	settings_write(d); /* if that fails, the programs only look up in vain */
 }

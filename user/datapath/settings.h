@@ -11,19 +11,19 @@
 /* settings.c */
 /* Writes d->settings. */
 int settings_write(struct datapath *d);
-/* Call this after every change of services and model_ids: the programs look names up anew. */
+/* Call this after every change of services and model_ids: the programs then look names up again. */
 int names_changed(struct datapath *d);
-/* The maps of policy that have no entry: bits of enum sluice_empty. */
+/* The policy maps without entries: bits of enum sluice_empty. */
 uint32_t policies_empty(struct datapath *d);
-/* Call this before an entry is written: the programs look that map up from now on. */
+/* Call this before an entry is written: from then on the programs look that map up. */
 int policy_begins(struct datapath *d, enum sluice_empty which);
-/* Call this after one is deleted: without entries the programs skip the look-up. */
+/* Call this after an entry is deleted: if none is left, the programs skip the look-up. */
 void policy_ends(struct datapath *d, enum sluice_empty which);
 
 /* lease.c */
-/* Extends a lease in force over the kernel's check of the programs; once for each start. */
+/* Extends a lease in force for the kernel's check of the programs; once for each start. */
 void lease_put_off(struct datapath *d);
-/* A start that fails leaves the lease as if it had not been; call it while the lock is held. */
+/* Restores the lease after a failed start; call it while the lock is held. */
 void lease_restore(const struct datapath *d);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Asks the programs for a verdict: the program `predict`, which nothing attaches, judges a question
- * under BPF_PROG_TEST_RUN as the others judge a packet.
+ * Requests a verdict from the programs. Nothing attaches the program `predict`; under
+ * BPF_PROG_TEST_RUN it judges a question as the others judge a packet.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -36,8 +36,8 @@ static bool is_key(const struct datapath *d, const struct sluice_service_key *ke
 }
 
 /*
- * An address at which packets find the service. For a wildcard that is nearly always the loopback
- * address; another service may have that, and then the map is walked.
+ * An address under which packets find the service. For a wildcard that is nearly always the
+ * loopback address. If another service has that, the map is walked.
  */
 static int service_key(const struct datapath *d, const struct service *service,
 		       struct sluice_service_key *out)
