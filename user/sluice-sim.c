@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * sluice-sim: what a policy would make of a load, in simulated time and without root. The engine is
- * a model (sim/engine.h); the policy is the code that sluiced and the kernel run. For choosing
- * targets before they are enforced.
+ * sluice-sim: simulates a policy under a load, in simulated time and without root. The engine is a
+ * model (sim/engine.h); the policy is the code that sluiced and the kernel run. Use it to choose
+ * targets before enforcing them.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,9 +23,9 @@ enum {
 	EXIT_WRONG = 2,
 };
 
-#define FALSELY_TRIED 400 /* refused requests that are tried again, at most */
+#define FALSELY_TRIED 400 /* most refused requests that are tried again */
 #define POLICIES_MAX  4
-#define FIXED_BEST    0 /* a limit that is to be found */
+#define FIXED_BEST    0 /* a limit that the simulation finds */
 
 struct named_policy {
 	char name[32];
@@ -406,7 +406,7 @@ static int find_limit(const struct workload *w, const struct engine_shape *shape
 	return 0;
 }
 
-/* Whether one refused can be tried again alone: not where it did come again, or others hang up. */
+/* Whether a refused request can be tried again alone: not if clients retry or give up. */
 static bool falsely_sampled(const struct workload *w)
 {
 	return !w->retries && !(w->patience_s > 0);
@@ -449,7 +449,7 @@ static void percent(double value)
 		printf("  %3.0f%%", 100 * value);
 }
 
-/* What clients did besides coming once, and where the goodput went. */
+/* Prints retries and abandoned requests, and the goodput of each model. */
 static void show_clients(const struct workload *w)
 {
 	printf("\nPOLICY        TRIES A REQUEST  GAVE UP   GOODPUT/S BY MODEL\n");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The operator's command line: turns words into one JSON line for the daemon and its answer into
- * text. main is a table of subcommand, arguments, what it does; the help prints itself from it.
- * Exit status: 0 done, 1 refused by the daemon with its reason, 2 usage, 3 no daemon.
+ * The operator's command line: translates arguments into one JSON line for the daemon, and the
+ * answer into text. main is a table of subcommand, arguments and description; the help is printed
+ * from it. Exit status: 0 done, 1 refused by the daemon with its reason, 2 usage, 3 no daemon.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -191,7 +191,7 @@ static int ask(const struct call *call, json_t *request, unsigned timeout_s)
 	return 0;
 }
 
-/* The daemon's word for a subcommand: "quota set" is its "quota-set". */
+/* The daemon's name of a subcommand: "quota set" is its "quota-set". */
 static const char *command(const struct call *call)
 {
 	static char name[32];
@@ -267,8 +267,7 @@ static int read_client(const char *arg, char *out, size_t size)
 		return complain("CLIENT is too long");
 	if (strncmp(arg, "key=", 4))
 		return 0;
-	/* A secret on the command line is in `ps` for all to see, and must not be repeated by us.
-	 */
+	/* Every user can see a secret on the command line in `ps`; the error must not repeat it. */
 	if (strcmp(arg, "key=-"))
 		return complain("an API key is read from standard input: write key=- for CLIENT");
 	if (!fgets(out + 4, (int)(size - 4), stdin))
@@ -370,8 +369,8 @@ static int run_top(struct call *call)
 	return ret;
 }
 
-/* With a daemon: it detaches and ends. Without: what a stopped one left pinned is taken away from
- * here. */
+/* With a daemon: it detaches and ends. Without one: sluicectl removes what a stopped daemon left
+ * pinned. */
 static int run_detach(struct call *call)
 {
 	const char *given = call->value[OPTION_PIN_DIR], *pin_dir = given ? given : PIN_DIR;
@@ -555,7 +554,7 @@ static int read_arguments(struct call *call, int argc, char **argv)
 	bool only_args = false;
 	int ret;
 
-	call->args = argv; /* moved to the front as they are found */
+	call->args = argv; /* options are skipped, arguments move to the front */
 	for (int i = 0; i < argc; i++) {
 		if (only_args || argv[i][0] != '-' || !argv[i][1]) {
 			call->args[call->arg_count++] = argv[i];
@@ -572,7 +571,7 @@ static int read_arguments(struct call *call, int argc, char **argv)
 	return check_values(call);
 }
 
-/* The subcommand that argv begins with, and how many words it takes; NULL after a complaint. */
+/* The subcommand at the start of argv, and how many words it has; NULL after a complaint. */
 static const struct subcommand *find_subcommand(int argc, char **argv, int *words)
 {
 	const char *name = argv[0];

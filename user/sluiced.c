@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon: main, start and the loop. One thread and one epoll loop: samples come up, flags go
- * down; ten times a second averages have decayed, so flags are looked at again, and the lease by
- * which the kernel may go on enforcing is renewed. Nothing that a client does can hold that up.
- * What the loop calls is in user/daemon.
+ * The daemon: main, start and the loop. One thread runs one epoll loop: it reads samples and writes
+ * flags. Ten times a second it looks at the flags again, since averages have decayed, and renews
+ * the lease that lets the kernel enforce. No client can delay that. user/daemon has what the loop
+ * calls.
  *
- * How it ends decides what stays: SIGTERM or a crash leaves programs and maps pinned, so that the
- * next daemon takes over without a gap, and if none comes the lease runs out and everything passes.
- * `sluicectl detach` removes it all.
+ * SIGTERM or a crash leaves programs and maps pinned, so that the next daemon takes over without a
+ * gap. If none comes, the lease ends and everything passes. `sluicectl detach` removes it all.
  */
 #include <errno.h>
 #include <signal.h>
@@ -73,7 +72,7 @@ static void on_signal(struct daemon *d, int fd)
 		return;
 	}
 	notify_systemd("STOPPING=1");
-	if (d->state.detaching) { /* told to go before the last answer was through */
+	if (d->state.detaching) { /* a signal came before the last answer was sent */
 		finish_detach(d);
 		return;
 	}
@@ -229,7 +228,7 @@ static void print_ready(const struct daemon *d)
 	notify_systemd("READY=1");
 }
 
-/* Policy: what an earlier daemon's maps hold, then what the configuration makes of it. */
+/* Policy: reads an earlier daemon's maps, then applies the configuration. */
 static int start_policy(struct daemon *d, char *err, size_t len)
 {
 	struct desired_part file = {0};
@@ -264,12 +263,12 @@ static int attach(struct daemon *d)
 	for (unsigned i = 0; i < d->config.interface_count; i++)
 		if (datapath_attach(d->datapath, d->config.interfaces[i], xdp_of(d->config.xdp)))
 			return -1;
-	/* Last of what can fail: a start that does leaves the lease as it was. */
+	/* The last step that can fail: a failed start leaves the lease as it was. */
 	return datapath_renew_lease(d->datapath,
 				    clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL);
 }
 
-/* Everything up to the first refusal, in the order in which it can fail without a trace. */
+/* Everything up to the first refusal. Steps that can fail without a trace come first. */
 static int start(struct daemon *d)
 {
 	const struct datapath_handlers handlers = {
@@ -331,7 +330,7 @@ static int block_signals(void)
 	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* True if an earlier daemon's maps are pinned there: then a failed start leaves them be. */
+/* True if an earlier daemon's maps are pinned there: then a failed start leaves them. */
 static bool pinned_before(const char *pin_dir)
 {
 	char path[4096];

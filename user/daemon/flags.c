@@ -53,8 +53,8 @@ int write_flag(struct daemon *d, uint32_t id)
 			    datapath_error());
 		return ret;
 	}
-	/* Under policy adaptive a model may be shut by its admission, or its group's, while its
-	 * flag is open. */
+	/* Under policy adaptive the admission state of a model's pool may shut it while its flag is
+	 * open. */
 	open = controller_read(&d->controller, id, d->state.now_ns).open;
 	if (open == d->shut[id])
 		model_changed(d, id, !open);
@@ -75,7 +75,7 @@ int write_flags(struct daemon *d, bool dirty_only)
 	return first;
 }
 
-/* What a client counts for where the slots of a pool are shared. An API key is in no prefix. */
+/* The weight of a client in the shares of a pool. An API key is in no prefix. */
 static double weight_of(void *arg, const struct sluice_client *client)
 {
 	struct daemon *d = arg;
@@ -87,7 +87,7 @@ static double weight_of(void *arg, const struct sluice_client *client)
 	return (double)prefix.weight / SLUICE_WEIGHT_ONE;
 }
 
-/* The client came to the model's pool, whatever became of it. */
+/* Notes that the client came to the model's pool, whatever the verdict. */
 static void note_client(struct daemon *d, const struct sluice_client *client, uint32_t model,
 			uint64_t at_ns)
 {

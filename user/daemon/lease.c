@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The lease: how long the kernel may go on refusing without hearing from the daemon. The loop
- * renews it after every event, and so does each step of what takes long: a daemon that walks a
- * large map does not hang.
+ * The lease: how long the kernel may refuse without hearing from the daemon. The loop renews it
+ * after every event, and so does each step of long work: a daemon that walks a large map does not
+ * hang.
  */
 #include "daemon/daemon.h"
 
@@ -42,7 +42,7 @@ void renew_lease(struct daemon *d)
 	d->renewed_ns = now;
 }
 
-/* Before the loop runs the lease is still the last daemon's, put off by datapath_open(). */
+/* Before the loop runs, the lease is the last daemon's, extended by datapath_open(). */
 void on_alive(void *arg)
 {
 	struct daemon *d = arg;

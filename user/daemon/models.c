@@ -107,8 +107,8 @@ void adopt_models(struct daemon *d)
 }
 
 /*
- * What is shut stays shut over a restart that began within the lease; after the lease nothing was.
- * But what is known of a server's speed and of how much it takes at once holds longer.
+ * A model that is shut stays shut over a restart within the lease; after the lease no model was
+ * shut. A server's measured speed and capacity stay valid longer.
  */
 void adopt_flags(struct daemon *d)
 {
