@@ -148,6 +148,7 @@ static __always_inline void http1_header_begin(struct http1_frame *f, __u32 *ev)
 	case HTTP1_HEADER_##header:                                                                \
 		begin(f, ev);                                                                      \
 		break;
+		/* NOLINTNEXTLINE(bugprone-branch-clone): a branch is a row of the table */
 		HTTP1_HEADERS(X)
 #undef X
 	}
