@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Runs alone: other work on the machine must not delay the daemon for the length of a lease.
 # The lease of a running daemon does not end, whatever the daemon does. While it lists
 # 65536 clients repeatedly, no request of a client without a budget passes. If a lease does end,
 # sluice counts and reports it.
