@@ -131,6 +131,7 @@ static struct daemon *started(double weight)
 	daemon_ = d;
 	commands.arg = d;
 	d->datapath = opened();
+	d->state.controller = &d->controller;
 	controller_init(&d->controller, &none, true);
 	controller_learn(&d->controller, "default", 0);
 	adopt_models(d);
@@ -351,12 +352,125 @@ static void a_change_that_fails_at_any_write_leaves_the_maps_as_they_were(void *
 	killed(d);
 }
 
+static char path[64];
+static char *arguments[] = {"sluiced", "--config", path,         "--interface",
+			    "lo",      "--listen", "8000=llama", NULL};
+
+static void write_file(const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static struct sluice_model_flag flag_of(struct daemon *d, const char *model)
+{
+	struct sluice_model_flag flag;
+	int id = controller_find(&d->controller, model);
+
+	assert_true(id >= SLUICE_MODEL_FIRST);
+	assert_done(datapath_get_flag(d->datapath, (uint32_t)id, &flag));
+	return flag;
+}
+
+#define FILE_A                                                                                     \
+	"ttft-threshold-ms: 800\n"                                                                 \
+	"models:\n  - {name: llama, pool: gpu0, floor: 3, quota: requests=5/1s}\n"                 \
+	"client-prefixes:\n  - {prefix: 10.0.0.0/8, weight: 2}\n"                                  \
+	"quotas:\n  - {client: 10.1.1.1, requests: 7/1h}\n"
+#define FILE_B                                                                                     \
+	"ttft-threshold-ms: 500\n"                                                                 \
+	"models:\n  - {name: llama, floor: 9, quota: requests=6/1s}\n"                             \
+	"  - {name: qwen, pool: gpu1}\n"                                                           \
+	"client-prefixes:\n  - {prefix: 10.0.0.0/8, weight: 3}\n"                                  \
+	"  - {prefix: 10.1.0.0/16, weight: 2}\n"                                                   \
+	"quotas:\n  - {client: 10.2.2.2, requests: 8/1h}\n"
+
+/* A write that may fail without harm does not end the reload: that of a model's refusal text. */
+static void a_reload_that_fails_leaves_controller_and_maps_as_they_were(void **state)
+{
+	struct daemon *d = started(2);
+	struct sluice_model_flag flag;
+	struct controller_targets own;
+	struct desired *before, *now;
+	unsigned writes, failed = 0;
+	char done[400];
+	uint32_t llama;
+
+	d->argv = arguments;
+	d->argc = 7;
+	snprintf(path, sizeof(path), "/tmp/sluice-policy-%d.yaml", (int)getpid());
+	write_file(FILE_A);
+	if (reload(d, done, sizeof(done), err, sizeof(err)))
+		fail_msg("%s", err);
+	assert_int_equal(weigh("10.9.0.0/16", 3), 0);
+	llama = (uint32_t)controller_find(&d->controller, "llama");
+	flag = flag_of(d, "llama");
+	own = d->controller.model[llama].own;
+	assert_int_equal(own.floor, 3);
+	before = picture_of(d);
+
+	/* A wrong file writes nothing. */
+	write_file("client-prefixes:\n  - {prefix: 10.0.0.0/8, weight: heavy}\n");
+	count_anew();
+	assert_int_equal(reload(d, done, sizeof(done), err, sizeof(err)), -EINVAL);
+	assert_non_null(strstr(err, "\"heavy\" is not a weight"));
+	assert_int_equal(maps.all, 0);
+
+	write_file(FILE_B);
+	for (maps.fail_at = 1; maps.fail_at < 200; maps.fail_at++) {
+		count_anew();
+		if (!reload(d, done, sizeof(done), err, sizeof(err))) {
+			writes = maps.all;
+			if (writes < maps.fail_at)
+				break;
+			write_file(FILE_A);
+			maps.all = 1000;
+			assert_int_equal(reload(d, done, sizeof(done), err, sizeof(err)), 0);
+			write_file(FILE_B);
+			continue;
+		}
+		failed++;
+		maps.all = 1000;
+		assert_non_null(strstr(err, "could not be put in force: "));
+		assert_non_null(strstr(err, "cannot be written"));
+		assert_int_equal(controller_find(&d->controller, "llama"), llama);
+		assert_int_equal(d->controller.all.ttft_ms, 800);
+		assert_memory_equal(&d->controller.model[llama].own, &own, sizeof(own));
+		assert_string_equal(d->controller.model[d->controller.model[llama].in_pool].name,
+				    "pool:gpu0");
+		assert_int_equal(flag_of(d, "llama").quota, flag.quota);
+		assert_int_equal(flag_of(d, "llama").pool, flag.pool);
+		now = picture_of(d);
+		assert_same_entries(&now->prefixes, &before->prefixes,
+				    sizeof(struct state_prefix_rule));
+		assert_same_entries(&now->weighted, &before->weighted,
+				    sizeof(struct desired_weighted));
+		assert_same_entries(&now->client_quotas, &before->client_quotas,
+				    sizeof(struct sluice_client_flag_key));
+		desired_free(now);
+	}
+	assert_in_range(failed, 8, 200);
+	assert_int_equal(d->controller.all.ttft_ms, 500);
+	assert_int_equal(d->controller.model[llama].in_pool, 0);
+	/* What was set manually is there still. */
+	assert_int_equal(held("10.9.0.0/16").weight, 3 * SLUICE_WEIGHT_ONE);
+	maps.fail_at = 0;
+	desired_free(before);
+	config_free(&d->config);
+	unlink(path);
+	killed(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sandbox_test(a_command_writes_the_prefix_and_what_inherits_from_it),
 		sandbox_test(what_was_set_manually_is_read_from_the_pins_and_outlives_a_reload),
 		sandbox_test(a_change_that_fails_at_any_write_leaves_the_maps_as_they_were),
+		sandbox_test(a_reload_that_fails_leaves_controller_and_maps_as_they_were),
 	};
 
 	return sandbox_main("policy", tests);
