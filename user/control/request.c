@@ -37,25 +37,18 @@ bool request_string(struct command *c, const char *key, const char **out)
 
 bool request_service(struct command *c, int *out)
 {
-	const struct daemon_state *s = c->state;
-	char where[TEXT_SERVICE_MAX], port[8];
 	const char *name;
 
 	*out = -1;
 	if (!request_string(c, "service", &name))
 		return false;
-	for (uint32_t i = 0; name && i < s->service_count; i++) {
-		report_service_name(s, i, where, sizeof(where));
-		snprintf(port, sizeof(port), "%u", s->services[i].port);
-		if (!strcmp(name, where) || !strcmp(name, port)) {
-			*out = (int)i;
-			return true;
-		}
-	}
-	if (name)
+	if (!name)
+		return true;
+	*out = service_find(c->state->services, c->state->service_count, name);
+	if (*out < 0)
 		command_refuse(c, "no service is \"%.64s\" (`sluicectl services` lists them)",
 			       name);
-	return !name;
+	return *out >= 0;
 }
 
 bool request_model(struct command *c, uint32_t *id)

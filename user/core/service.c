@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The client that an address is at a service: services may use different prefix lengths. */
+/* Services by name, and the client that an address is at each: prefix lengths may differ. */
 #include "core/service.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/text.h"
@@ -42,4 +43,17 @@ size_t service_clients(const struct service *services, size_t count,
 	if (!n)
 		out[n++] = subject->client;
 	return n;
+}
+
+int service_find(const struct service *services, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++) {
+		char endpoint[TEXT_SERVICE_MAX], port[8];
+
+		text_endpoint(endpoint, services[i].addr, services[i].wildcard, services[i].port);
+		snprintf(port, sizeof(port), "%u", services[i].port);
+		if (!strcmp(name, endpoint) || !strcmp(name, port))
+			return (int)i;
+	}
+	return -1;
 }

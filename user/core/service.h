@@ -71,5 +71,7 @@ void service_client(const struct service *service, const struct text_subject *su
 size_t service_clients(const struct service *services, size_t count,
 		       const struct text_subject *subject,
 		       struct sluice_client out[SLUICE_SERVICES_MAX]);
+/* The index of the service called ADDR:PORT, *:PORT or PORT; -1: none. Of several, the first. */
+int service_find(const struct service *services, size_t count, const char *name);
 
 #endif

@@ -11,20 +11,6 @@
 #include "core/service.h"
 #include "daemon/daemon.h"
 
-static int add_services(const struct config *config, struct desired_part *part)
-{
-	size_t n = config->service_count;
-
-	if (!n)
-		return 0;
-	part->services = malloc(n * sizeof(*part->services));
-	if (!part->services)
-		return -ENOMEM;
-	memcpy(part->services, config->services, n * sizeof(*part->services));
-	part->service_count = n;
-	return 0;
-}
-
 static uint32_t model_id(const struct controller *models, const char *name)
 {
 	int id = name[0] ? controller_find(models, name) : SLUICE_MODEL_ALL;
@@ -109,7 +95,8 @@ int file_part(struct daemon *d, const struct config *config, const struct contro
 
 	snprintf(err, len, "out of memory");
 	desired_part_init(part);
-	ret = add_services(config, part);
+	ret = desired_copy_services(&part->services, config->services, config->service_count);
+	part->service_count = ret ? 0 : config->service_count;
 	if (!ret)
 		ret = add_model_quotas(config, models, part);
 	for (unsigned i = 0; i < config->quota_count && !ret; i++) {

@@ -7,12 +7,11 @@
 
 #include "daemon/daemon.h"
 
-static bool publish_model(struct daemon *d, uint32_t id)
+static void publish_model(struct daemon *d, uint32_t id)
 {
 	if (id < SLUICE_MODEL_FIRST || d->placed[id] || d->controller.model[id].is_pool)
-		return true;
+		return;
 	d->placed[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
-	return d->placed[id];
 }
 
 static void model_changed(struct daemon *d, uint32_t id, bool shut)

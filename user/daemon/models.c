@@ -44,13 +44,13 @@ static int configure_model(struct controller *c, const struct config_model *m, u
 	if (ret)
 		return ret;
 	if (m->pool[0]) {
-		int group = controller_declare_pool(c, m->pool);
+		int pool = controller_declare_pool(c, m->pool);
 
-		if (group < 0) {
+		if (pool < 0) {
 			snprintf(err, len, "pool \"%s\": there is no room for its name", m->pool);
-			return group;
+			return pool;
 		}
-		controller_join(c, id, (uint32_t)group);
+		controller_join(c, id, (uint32_t)pool);
 	}
 	own = &c->model[id].own;
 	own->floor = m->floor ? (int64_t)m->floor : -1;

@@ -247,47 +247,38 @@ static int add_client_quota(void *arg, const void *file, const void *manual)
 	return ret ? ret : table_add(&b->next->client_quotas, &item);
 }
 
-static int add_prefix(void *arg, const void *of_file, const void *of_manual)
+/* Fields that no part owns are left to desired_inherit(). */
+static int add_prefix(void *arg, const void *file, const void *manual)
 {
-	const struct desired_prefix *parts[] = {of_file, of_manual};
-	const struct desired_prefix *any = of_manual ? of_manual : of_file;
+	const struct desired_prefix *overriding = manual;
+	uint8_t manual_own = overriding ? overriding->own : 0;
+	struct desired_prefix p = {
+		.key = *(const struct sluice_prefix_key *)(manual ? manual : file)};
 	struct state_prefix_rule item;
 	struct build *b = arg;
-	const struct desired_prefix *quota_from = NULL;
+	uint32_t id = 0;
+	int ret = 0;
 
 	alive(b);
+	if (file)
+		desired_merge_prefix(&p, file);
+	if (manual)
+		desired_merge_prefix(&p, manual);
 	memset(&item, 0, sizeof(item));
-	item.key = any->key;
-	for (int i = 0; i < 2; i++) {
-		const struct desired_prefix *p = parts[i];
-
-		if (!p)
-			continue;
-		item.prefix.own |= p->own;
-		if (p->own & SLUICE_PREFIX_OWN_CLASS) {
-			item.prefix.class = p->class;
-			item.prefix.action = p->action;
-			item.prefix.expires_ns = p->expires_ns;
-		}
-		if (p->own & SLUICE_PREFIX_OWN_PRIORITY)
-			item.prefix.priority = p->priority;
-		if (p->own & SLUICE_PREFIX_OWN_WEIGHT) {
-			item.prefix.weight = p->weight;
-			item.prefix.own |= p == of_manual ? SLUICE_PREFIX_WEIGHT_MANUAL : 0;
-		}
-		if (p->own & SLUICE_PREFIX_OWN_QUOTA)
-			quota_from = p;
-	}
-	if (quota_from) {
-		uint32_t id;
-		int ret = quota_id(b, &quota_from->quota, SLUICE_SCOPE_CLIENT, NULL,
-				   quota_from == of_manual, &id);
-
-		if (ret)
-			return ret;
-		item.prefix.quota = (__u16)id;
-	}
-	return table_add(&b->next->prefixes, &item);
+	item.key = p.key;
+	item.prefix.own = p.own;
+	if (manual_own & SLUICE_PREFIX_OWN_WEIGHT)
+		item.prefix.own |= SLUICE_PREFIX_WEIGHT_MANUAL;
+	item.prefix.class = p.class;
+	item.prefix.action = p.action;
+	item.prefix.expires_ns = p.expires_ns;
+	item.prefix.priority = p.priority;
+	item.prefix.weight = p.weight;
+	if (p.own & SLUICE_PREFIX_OWN_QUOTA)
+		ret = quota_id(b, &p.quota, SLUICE_SCOPE_CLIENT, NULL,
+			       manual_own & SLUICE_PREFIX_OWN_QUOTA, &id);
+	item.prefix.quota = (__u16)id;
+	return ret ? ret : table_add(&b->next->prefixes, &item);
 }
 
 static int add_rule(void *arg, const void *file, const void *manual)

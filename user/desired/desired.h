@@ -66,6 +66,8 @@ void desired_part_init(struct desired_part *part);
 /* *to, not initialised, becomes a copy. 0 or -ENOMEM; it is to be freed in either case. */
 int desired_part_copy(struct desired_part *to, const struct desired_part *from);
 void desired_part_free(struct desired_part *part);
+/* *out: a copy, NULL for none. 0 or -ENOMEM. */
+int desired_copy_services(struct service **out, const struct service *services, size_t count);
 /* Call it after table_add() has filled the tables. 0 or -ENOMEM. */
 int desired_part_sort(struct desired_part *part);
 

@@ -11,7 +11,7 @@ extern const struct table_kind desired_rules, desired_client_ids, desired_model_
 /* By address, then by length: a prefix comes after the prefixes that contain it. */
 int desired_by_prefix(const void *a, const void *b);
 
-/* *out: a copy, NULL for none. 0 or -ENOMEM. */
-int desired_copy_services(struct service **out, const struct service *services, size_t count);
+/* Sets those fields of *into, a struct desired_prefix, that *from owns. */
+void desired_merge_prefix(void *into, const void *from);
 
 #endif

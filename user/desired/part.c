@@ -36,8 +36,7 @@ int desired_by_prefix(const void *a, const void *b)
 	return order ? order : (int)x->plen - (int)y->plen;
 }
 
-/* Sets the fields that a later entry of the same prefix has. */
-static void merge_prefix(void *into, const void *later)
+void desired_merge_prefix(void *into, const void *later)
 {
 	const struct desired_prefix *from = later;
 	struct desired_prefix *p = into;
@@ -73,7 +72,7 @@ static const struct table_kind model_quotas = KIND(desired_model_quota, by_numbe
 static const struct table_kind prefixes = {
 	.size = sizeof(struct desired_prefix),
 	.compare = desired_by_prefix,
-	.merge = merge_prefix,
+	.merge = desired_merge_prefix,
 };
 
 void desired_part_init(struct desired_part *part)
@@ -149,7 +148,7 @@ int desired_set_prefix(struct desired_part *part, const struct desired_prefix *p
 
 	if (found)
 		p = *found;
-	merge_prefix(&p, prefix);
+	desired_merge_prefix(&p, prefix);
 	return table_put(&part->prefixes, &p);
 }
 

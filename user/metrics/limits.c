@@ -86,21 +86,6 @@ static json_t *everyone(const struct daemon_state *s)
 			 (json_int_t)s->client_count);
 }
 
-/* The index of the service ADDR:PORT or PORT; negative: no such service. */
-static int find_service(const struct daemon_state *s, const char *name)
-{
-	for (size_t i = 0; i < s->service_count; i++) {
-		const struct service *v = &s->services[i];
-		char where[TEXT_SERVICE_MAX], port[8];
-
-		text_endpoint(where, v->addr, v->wildcard, v->port);
-		snprintf(port, sizeof(port), "%u", v->port);
-		if (!strcmp(name, where) || !strcmp(name, port))
-			return (int)i;
-	}
-	return -1;
-}
-
 static json_t *named(const struct daemon_state *s, const char *client, const char *model,
 		     const char *where, unsigned *status)
 {
@@ -118,7 +103,7 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	if (!explain_last_service(s, &subject, &service))
 		service = explain_service(s);
 	if (where) {
-		found = find_service(s, where);
+		found = service_find(s->services, s->service_count, where);
 		*status = 404;
 		if (found < 0)
 			return json_pack("{s:s}", "error", "no such service");
