@@ -7,7 +7,7 @@
 
 #include "../unit/state_fixture.h"
 #include "core/explain.h"
-#define names_changed names_changed_in_datapath /* packets.h has its own */
+#define names_changed names_changed_in_datapath /* world.h has its own */
 #include "datapath/internal.h"
 
 #define S    1000000000ULL

@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "core/service.h"
-#define names_changed names_changed_in_datapath /* packets.h has its own */
+#define names_changed names_changed_in_datapath /* world.h has its own */
 #include "datapath/internal.h"
 
 #define TRIALS 2500

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * tc ingress, how a request is put together: cut at any byte, with a compressed body, with a gap,
+ * or as bytes that are no request. Its first byte that decides is the one that is refused.
+ */
+#include "requests.h"
+
+/* Plays `text` in two segments that meet at `at`, or in single bytes if at is 0. */
+static void play_pieces(const struct shape *shape, const char *what, const char *text, size_t at,
+			uint16_t model)
+{
+	static const struct step handshake[] = {HANDSHAKE};
+	size_t len = strlen(text), n;
+	struct row ends = {.what = what,
+			   .in_flight = 1,
+			   .waiting = 1,
+			   .conns = 1,
+			   .requests = {{model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}};
+
+	reset_world();
+	row_now = what;
+	shape_now = *shape;
+	step_now = at;
+	for (int i = 0; i < 3; i++)
+		play_step(shape, &handshake[i], HTTP_PORT);
+	for (size_t pos = 0; pos < len; pos += n) {
+		struct step piece = {.seq = pos, .text = text + pos};
+
+		n = !at ? 1 : pos < at ? at : len - pos;
+		piece.len = n;
+		assert_int_equal(get_state(LLAMA).in_flight + get_state(QWEN).in_flight, 0);
+		play_step(shape, &piece, HTTP_PORT);
+	}
+	assert_ends(&ends);
+	row_now = NULL;
+}
+
+/* invariants 7 and 8 */
+static void a_request_split_at_every_byte_is_admitted_once(void **state)
+{
+	const char *chunked = CHUNKED;
+
+	for (int at = 1; at < WHOLE; at++)
+		play_pieces(&shapes[at % 3], "split in two", REQUEST, at, LLAMA);
+	for (size_t at = 1; at < strlen(chunked); at++)
+		play_pieces(&shapes[at % 3], "chunked, split in two", chunked, at, QWEN);
+	for (int i = 0; i < 3; i++) {
+		play_pieces(&shapes[i], "byte by byte", REQUEST, 0, LLAMA);
+		play_pieces(&shapes[i], "chunked, byte by byte", chunked, 0, QWEN);
+	}
+}
+
+/* invariant 4: byte by byte, the first byte that decides is the first that is refused. */
+static void a_shut_gate_refuses_as_soon_as_the_model_is_known(void **state)
+{
+	const char *text = REQUEST;
+	int32_t name_end = strstr(text, "llama\"") + 6 - text;
+	struct step piece = {0};
+	static const struct step handshake[] = {HANDSHAKE};
+
+	for (int all = 0; all < 2; all++) {
+		int32_t judged = all ? HEAD_N : name_end;
+
+		reset_world();
+		(all ? shut_itl_for_all : shut_ttft)(false);
+		for (int i = 0; i < 3; i++)
+			play_step(&shapes[0], &handshake[i], HTTP_PORT);
+		for (int32_t at = 0; at < judged; at++) {
+			piece = (struct step){.seq = at, .text = text + at, .len = 1};
+			if (at == judged - 1) {
+				piece.then = REFUSE;
+				piece.out_ack = judged;
+				piece.rst_seq = at;
+			}
+			play_step(&shapes[0], &piece, HTTP_PORT);
+		}
+		assert_int_equal(entries(fd_of(conns)), 0);
+		assert_int_equal(entries(fd_of(tombstones)), 1);
+	}
+}
+
+/* invariant 4: a compressed body names no model; its head and its end are known. */
+static void a_compressed_request_is_refused_by_its_head_or_as_the_default_model(void **state)
+{
+	const int head = COMPRESSED_N - 16;
+	const struct row rows[] = {
+		{"by its head, where everything is shut",
+		 {HANDSHAKE,
+		  {.act = shut_itl_for_all},
+		  {FROM_CLIENT(0, 0, COMPRESSED), .len = head, .then = REFUSE, .out_ack = head}},
+		 .tombstones = 1,
+		 .requests = {{SLUICE_MODEL_ALL, SLUICE_VERDICT_REJECTED, SLUICE_REASON_ITL, 1}}},
+		{"by its last byte, where the default model is",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, COMPRESSED), .len = COMPRESSED_N - 1},
+		  {FROM_CLIENT(COMPRESSED_N - 1, 0, "}"), .then = REFUSE, .out_ack = COMPRESSED_N,
+		   .rst_seq = COMPRESSED_N - 1}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+		{"and not at the name of the model in its bytes",
+		 {HANDSHAKE, {.act = shut_qwen}, {FROM_CLIENT(0, 0, COMPRESSED)}},
+		 ADMITTED_ONCE},
+	};
+
+	play_rows(rows);
+}
+
+static char long_request[LONG_HEAD_N + 3001];
+
+/* A body of 3,000 bytes with its model, qwen, at its end. */
+static const char *make_long_request(void)
+{
+	static const char start[] = "{\"prompt\":\"", name[] = "\",\"model\":\"qwen\"}";
+
+	memset(long_request, 'x', sizeof(long_request) - 1);
+	memcpy(long_request, LONG_HEAD, LONG_HEAD_N);
+	memcpy(long_request + LONG_HEAD_N, start, sizeof(start) - 1);
+	memcpy(long_request + LONG_HEAD_N + 3000 - (sizeof(name) - 1), name, sizeof(name) - 1);
+	return long_request;
+}
+
+/* invariant 1: an unreadable model is not an unreadable request. */
+static void a_body_with_a_gap_passes_and_is_judged_as_the_default_model(void **state)
+{
+	const char *text = make_long_request();
+	const int end = LONG_HEAD_N + 3000;
+	const struct row rows[] = {
+		{"in order it is qwen",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 1000},
+		  {FROM_CLIENT(1000, 0, text + 1000)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"with its end first it is the default model",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500)},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 1000}},
+		 ADMITTED_ONCE},
+		{"with a gap in the middle and its end in order it is the default model",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 1000},
+		  {FROM_CLIENT(2000, 0, text + 2000)}},
+		 ADMITTED_ONCE},
+		{"bytes in order after the gap extend it",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
+		  {FROM_CLIENT(2000, 0, text + 2000)},
+		  {FROM_CLIENT(2000, 0, text + 2000)},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 400},
+		  {FROM_CLIENT(900, 0, text + 900), .len = 600}},
+		 ADMITTED_ONCE},
+		{"a second gap is dropped until the first is closed",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
+		  {FROM_CLIENT(2500, 0, text + 2500), .then = DROP},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 1000},
+		  {FROM_CLIENT(2000, 0, text + 2000)}},
+		 ADMITTED_ONCE,
+		 .counters = {{SLUICE_COUNTER_REORDERED_DROPPED, 1}}},
+		{"a retransmission of all missing bytes closes it",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .len = 500},
+		  {FROM_CLIENT(500, 0, text + 500)}},
+		 ADMITTED_ONCE},
+		{"a shut default model refuses where the gap closes",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, text), .len = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500)},
+		  {FROM_CLIENT(500, 0, text + 500), .len = 1000, .then = REFUSE, .out_ack = 1500,
+		   .rst_seq = 500},
+		  {FROM_CLIENT(1500, 0, text + 1500), .then = REPEATED,
+		   .out_ack = LONG_HEAD_N + 3000}},
+		 REFUSED(TTFT),
+		 .tombstones = 1},
+	};
+
+	assert_int_equal(strlen(text), end);
+	play_rows(rows);
+}
+
+static void reset_framing_error(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.framing_error_reset = 1;
+	set_both(HTTP_PORT, service);
+}
+
+static void reset_framing_error_in_shadow(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.framing_error_reset = 1;
+	service.mode = SLUICE_MODE_SHADOW;
+	set_both(HTTP_PORT, service);
+}
+
+/* invariant 1, for an operator who wants framing errors reset */
+static void a_framing_error_resets_only_where_the_service_is_set_to(void **state)
+{
+	static const struct row rows[] = {
+		{"reset",
+		 {{.act = reset_framing_error},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .len = 20},
+		  {FROM_CLIENT(20, 0, "\r\nnonsense\r\n"), .then = RESET, .rst_seq = 20}},
+		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
+		{"not in shadow mode",
+		 {{.act = reset_framing_error_in_shadow},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, "nonsense\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
+		{"not without a lease",
+		 {{.act = reset_framing_error},
+		  HANDSHAKE,
+		  {.act = end_lease},
+		  {FROM_CLIENT(0, 0, "nonsense\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
+		{"not while an admitted request waits",
+		 {{.act = reset_framing_error},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_CLIENT(WHOLE, 0, "nonsense\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+	};
+
+	play_rows(rows);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		packets_test(a_request_split_at_every_byte_is_admitted_once),
+		packets_test(a_shut_gate_refuses_as_soon_as_the_model_is_known),
+		packets_test(a_compressed_request_is_refused_by_its_head_or_as_the_default_model),
+		packets_test(a_body_with_a_gap_passes_and_is_judged_as_the_default_model),
+		packets_test(a_framing_error_resets_only_where_the_service_is_set_to),
+	};
+
+	return packets_main("framing", tests);
+}
