@@ -17,7 +17,7 @@ set -uo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
 build=$here/build
-wait=${WAIT:-60}
+wait=${WAIT:-240}
 ns=/run/netns
 pin=/sys/fs/bpf/sl-kernels
 failed=0
