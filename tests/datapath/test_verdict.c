@@ -2,7 +2,7 @@
 /*
  * The predicted verdict is the verdict. Every map that a verdict depends on gets random values; the
  * program `predict` answers a question, then the same request passes `requests` at the same time,
- * and both must agree. A question changes nothing, and the two programs use separate scratch maps.
+ * and both must agree. A question changes nothing. Neither of the two changes the other's scratch.
  */
 #include "packets.h"
 
@@ -411,6 +411,7 @@ static void begin_trial(void)
 
 struct digest {
 	uint64_t sum;
+	bool questions; /* of the scratch of questions, else of all else */
 	const char *of; /* the map that was added last */
 };
 
@@ -433,17 +434,18 @@ static void add_map(struct digest *d, const struct bpf_map *map)
 	enum bpf_map_type type = bpf_map__type(map);
 	bool per_cpu = type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_PERCPU_HASH;
 	size_t size = per_cpu ? (value_size + 7) / 8 * 8 * (size_t)w.cpus : value_size;
-	uint8_t key[64] = {0};
+	uint8_t key[SLUICE_NAME_MAX] = {0};
 	void *value = calloc(1, size);
 
 	assert_non_null(value);
+	assert_true(key_size <= sizeof(key));
 	d->of = bpf_map__name(map);
 	for (int err = bpf_map_get_next_key(bpf_map__fd(map), NULL, key); !err;
 	     err = bpf_map_get_next_key(bpf_map__fd(map), key, key)) {
 		uint32_t index;
 
 		memcpy(&index, key, sizeof(index));
-		if (key_size == 4 && !is_theirs(d->of, index))
+		if (key_size == 4 && is_theirs(d->of, index) == d->questions)
 			continue;
 		assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(map), key, value), 0);
 		add_bytes(d, key, key_size);
@@ -472,6 +474,17 @@ static uint64_t digest(bool whole)
 
 		add_bytes(&d, &state, sizeof(state));
 	}
+	return d.sum;
+}
+
+/* The scratch of questions, which a packet must leave unchanged: it may interrupt one. */
+static uint64_t digest_of_questions(void)
+{
+	struct digest d = {.sum = 0xcbf29ce484222325ULL, .questions = true};
+
+	add_map(&d, w.skel->maps.judging);
+	add_map(&d, w.skel->maps.quota_scratch);
+	add_map(&d, w.skel->maps.prediction);
 	return d.sum;
 }
 
@@ -609,7 +622,7 @@ static void play_trial(void)
 	uint32_t syn = r.port == OPAQUE_PORT || one_in(8) ? SLUICE_QUESTION_SYN : 0;
 	struct sluice_question q = the_question(SLUICE_QUESTION_ADDRESS | syn);
 	bool whole = trial_now % WHOLE_EVERY == 0;
-	uint64_t before = digest(whole);
+	uint64_t before = digest(whole), questions;
 	struct sluice_answer a = predict_answer(q), again;
 
 	q.now_ns = 0; /* the same time, by the programs' own clock */
@@ -618,6 +631,7 @@ static void play_trial(void)
 	assert_int_equal(w.refusal_count, 0);
 	if (digest(whole) != before)
 		fail_msg("a question changed a map");
+	questions = digest_of_questions();
 	seen_reason[a.reason]++;
 	seen_override[a.override]++;
 	seen_from[a.quota_from]++;
@@ -625,6 +639,8 @@ static void play_trial(void)
 		send_syn(&a);
 	else
 		send_request(&a);
+	if (digest_of_questions() != questions)
+		fail_msg("a packet changed the scratch of questions");
 }
 
 /* The random values must have reached every verdict. */
