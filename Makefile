@@ -99,7 +99,7 @@ $(B)/man/%: user/man/%.scd
 $(B)/mock_server: $(wildcard tests/mock/server_*.c) user/sim/engine.c user/sim/engine.h
 $(B)/loadgen: $(wildcard tests/mock/load_*.c)
 $(B)/mock_server $(B)/loadgen: $(B)/%: tests/mock/%.c \
-		$(wildcard tests/mock/mock_common.c tests/mock/*.h)
+		$(wildcard tests/mock/common_*.c tests/mock/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -std=gnu11 $(WARN) -D_GNU_SOURCE -Itests/mock -Iuser \
 		$(filter %.c,$^) -o $@ -ljansson -lm
