@@ -33,7 +33,7 @@ struct address parse_address(const char *text, bool need_port)
 
 		if (!end || (end[1] && end[1] != ':') || (need_port && end[1] != ':'))
 			die_usage("'%s' is no address: want [V6]:PORT", text);
-		memcpy(host, text + 1, (size_t)(end - text - 1));
+		memcpy(host, text + 1, strcspn(text + 1, "]"));
 		if (end[1])
 			port = end + 2;
 	} else if (need_port) {
