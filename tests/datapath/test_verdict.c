@@ -20,6 +20,7 @@
 #define QUOTAS   6
 #define KEY      "sk-alpha"
 #define PRIORITY "batch"
+#define MODEL    "gemma"
 
 static const struct siphash_secret secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0};
 static const uint32_t entries_used[] = {SLUICE_MODEL_ALL, SLUICE_MODEL_OTHER, LLAMA, QWEN, POOL};
@@ -175,6 +176,8 @@ static void begin_connection(void)
 
 /* ---- the maps ---- */
 
+static struct datapath target; /* what the daemon writes and asks through */
+
 static void put(int fd, const void *key, const void *value)
 {
 	assert_int_equal(bpf_map_update_elem(fd, key, value, BPF_ANY), 0);
@@ -204,8 +207,22 @@ static struct sluice_admission an_admission(void)
 	return a;
 }
 
+/* Deletes the texts of a model that the trials before have written. */
+static void forget_texts(uint32_t id)
+{
+	struct sluice_reply_key key = {.model = id};
+
+	memset(&target.replies[id], 0, sizeof(target.replies[id]));
+	for (unsigned i = 0; id != SLUICE_MODEL_ALL && i < 2 * SLUICE_REASON_COUNT; i++) {
+		key.reason = i / 2;
+		key.no_retry = i % 2;
+		bpf_map_delete_elem(fd_of(replies), &key);
+	}
+}
+
 static void put_models(void)
 {
+	target.skel = w.skel;
 	for (size_t i = 0; i < sizeof(entries_used) / sizeof(entries_used[0]); i++) {
 		uint32_t id = entries_used[i];
 		struct sluice_model_flag flag = {
@@ -235,8 +252,9 @@ static void put_models(void)
 			.admitted = 1000 + below(1000),
 		};
 
-		put(fd_of(model_flags), &id, &flag);
 		put(fd_of(model_state), &id, &state);
+		forget_texts(id);
+		assert_int_equal(datapath_set_flag(&target, id, MODEL, &flag), 0);
 	}
 }
 
@@ -490,8 +508,6 @@ static uint64_t digest_of_questions(void)
 
 /* ---- questions ---- */
 
-static struct datapath target;
-
 static struct sluice_question the_question(uint32_t flags)
 {
 	struct sluice_question q = {
@@ -567,6 +583,7 @@ static void send_request(const struct sluice_answer *a)
 	bool rejected = a->reason && !a->shadow && a->enforced;
 	bool shadow = a->reason && a->shadow;
 	struct sluice_tombstone tombstone;
+	struct sluice_reply reply;
 	int retval;
 
 	assert_int_equal(a->bytes, r.len);
@@ -589,6 +606,10 @@ static void send_request(const struct sluice_answer *a)
 
 		assert_int_equal(bpf_map_lookup_elem(fd_of(tombstones), &key, &tombstone), 0);
 		assert_int_equal(tombstone.reply.model, quota ? a->quota : a->about);
+		/* The daemon has written the model's text of whatever may refuse for the model. */
+		if (!quota && a->override == SLUICE_OVERRIDE_NONE)
+			assert_int_equal(
+				bpf_map_lookup_elem(fd_of(replies), &tombstone.reply, &reply), 0);
 	}
 }
 

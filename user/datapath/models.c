@@ -63,7 +63,7 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		reasons |= 1U << flag->reason;
 	if (flag->limit)
 		reasons |= 1U << SLUICE_REASON_IN_FLIGHT;
-	if (flag->admission.ceiling || (flag->pool != id && flag->pool != SLUICE_MODEL_ALL))
+	if (flag->admission.floor || (flag->pool != id && flag->pool != SLUICE_MODEL_ALL))
 		reasons |= 1U << SLUICE_REASON_TTFT | 1U << SLUICE_REASON_IN_FLIGHT |
 			   1U << SLUICE_REASON_CLIENT_SHARE;
 	if (id != SLUICE_MODEL_ALL) { /* even without reasons: it remembers the name */
