@@ -40,7 +40,7 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 							   : verdict;
 	r->at_syn = verdict >= SLUICE_VERDICT_SYN_RESET;
 	if (r->at_syn && r->action == SLUICE_ACTION_REPLY)
-		r->action = SLUICE_ACTION_RESET; /* a SYN has nobody to reply to */
+		r->action = SLUICE_ACTION_RESET; /* a SYN cannot get a 429 */
 	report_refusal(r);
 	return 0;
 }

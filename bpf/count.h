@@ -79,8 +79,8 @@ struct {
 
 /*
  * Counts the verdict for its client. `make`: make an entry if there is none. Callers make none for
- * a SYN, whose address is not proven, unless a rule names this very client: a SYN flood would evict
- * the clients that were seen.
+ * a SYN, unless a rule names its client: no handshake has proven the address, and a SYN flood would
+ * evict the clients that were seen.
  */
 static __always_inline void count_client(const struct sluice_client *client, __u32 verdict,
 					 __u32 reason, __u32 model, __u32 service, __u64 now,

@@ -21,20 +21,20 @@ struct {
 	__uint(max_entries, 1);
 } prediction SEC(".maps");
 
-static __always_inline void put_question(struct judging *a, const struct sluice_question *ask,
+static __always_inline void put_question(struct judging *a, const struct sluice_question *input,
 					 const struct sluice_service *service, __u64 now)
 {
 	struct question *q = &a->question;
 
 	__builtin_memset(a, 0, sizeof(*a));
-	q->client = q->address = ask->client;
+	q->client = q->address = input->client;
 	q->prefix.plen = 128;
-	__builtin_memcpy(q->prefix.addr, ask->addr, 16);
-	if (ask->flags & SLUICE_QUESTION_ADDRESS && ask->client.kind == SLUICE_CLIENT_KEY)
-		client_of_address(ask->addr, service, &q->address);
-	q->model = ask->model;
+	__builtin_memcpy(q->prefix.addr, input->addr, 16);
+	if (input->flags & SLUICE_QUESTION_ADDRESS && input->client.kind == SLUICE_CLIENT_KEY)
+		client_of_address(input->addr, service, &q->address);
+	q->model = input->model;
 	q->service = service->id;
-	q->priority = ask->priority;
+	q->priority = input->priority;
 	q->now = now;
 }
 
@@ -109,7 +109,7 @@ static __always_inline void answer_request(struct prediction *x, struct judging 
 					   const struct sluice_service *service,
 					   const struct sluice_settings *set)
 {
-	__u32 unasked =
+	__u32 skipped =
 		x->question.flags & SLUICE_QUESTION_ADDRESS ? 0 : SLUICE_EMPTY_CLIENT_PREFIXES;
 	struct sluice_model_flag *own = model_flag(x->question.model), *pool;
 	struct question *q = &a->question;
@@ -122,10 +122,10 @@ static __always_inline void answer_request(struct prediction *x, struct judging 
 	if (!pool || !state)
 		return;
 	q->bytes = admission_bytes(x->question.bytes ? x->question.bytes : mean_bytes(state));
-	judge_request(service, JUDGING_QUESTION, unasked);
+	judge_request(service, JUDGING_QUESTION, skipped);
 	answer_verdict(&x->answer, a);
 	x->answer.weight = q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight : 0;
-	answer_quota(&x->answer, a, service, own, set->empty | unasked);
+	answer_quota(&x->answer, a, service, own, set->empty | skipped);
 	answer_pool(&x->answer, a, pool, state);
 }
 
@@ -143,7 +143,7 @@ static __always_inline void answer_syn(struct prediction *x, struct judging *a,
 	if (a->question.override)
 		x->answer.retry_after_ms = ms_until(a->override_expires_ns, a->question.now);
 	if (x->answer.action == SLUICE_ACTION_REPLY)
-		x->answer.action = SLUICE_ACTION_RESET; /* a SYN has nobody to reply to */
+		x->answer.action = SLUICE_ACTION_RESET; /* a SYN cannot get a 429 */
 }
 
 SEC("tc")

@@ -3,7 +3,7 @@
  * Budgets: which quota a client's request falls under, what is left of it, and its charge. A charge
  * is one compare-and-swap on one word, exact however many CPUs charge at once. Requests are charged
  * when they are admitted, tokens as they leave. A new client has a full budget. So has a client
- * whose state the LRU map has evicted.
+ * after the LRU map evicted its state.
  */
 #ifndef SLUICE_BPF_QUOTA_H
 #define SLUICE_BPF_QUOTA_H

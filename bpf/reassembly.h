@@ -122,7 +122,7 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 	struct sluice_conn *conn = c->conn;
 	struct request_scratch *s = c->s;
 	__u32 end = p->seq + p->payload_len, ev = 0;
-	__s32 ahead;
+	__s32 offset; /* of the segment from the next byte of the client */
 
 	if (conn->s_shut && seq_diff(p->seq, conn->s_ack) >= 0)
 		return ORDER_OLD; /* a probe of the server's shut window: TCP sends it again */
@@ -134,8 +134,8 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 		if (again != RETRANSMISSION_TAKEN)
 			return again == RETRANSMISSION_FRAMING_ERROR ? ORDER_OLD : ORDER_DROP;
 	}
-	ahead = seq_diff(p->seq, conn->c_next);
-	if (ahead > 0) {
+	offset = seq_diff(p->seq, conn->c_next);
+	if (offset > 0) {
 		bool body = conn->flags & SLUICE_CONN_REQUEST &&
 			    conn->request.frame.state == HTTP1_AT_BODY &&
 			    conn->request.frame.flags & HTTP1_LENGTH &&
@@ -161,7 +161,7 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 	conn->c_hook = c->skb->ifindex;
 	conn->c_when = c->a->question.now >> 10;
 
-	s->at = p->payload_at - ahead;
+	s->at = p->payload_at - offset;
 	s->end = p->payload_at + p->payload_len;
 	s->buf_at = s->buf_len = s->ev = 0;
 	if (conn->flags & SLUICE_CONN_HOLE && seq_diff(end, conn->c_hole_end) >= 0) {

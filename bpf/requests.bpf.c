@@ -44,12 +44,12 @@ static __always_inline void consult(struct request_scratch *s, struct sluice_con
 				    const struct sluice_service *service, __u32 model)
 {
 	const struct http1_frame *f = &conn->request.frame;
-	__u32 ask = s->named;
+	__u32 candidate = s->named; /* its id + 1; 0: none */
 
 	if (!(f->flags & HTTP1_LENGTH) || f->left > s->end - s->at)
-		ask = model + 1;
-	if (ask)
-		consult_for(s, conn, service, ask - 1);
+		candidate = model + 1;
+	if (candidate)
+		consult_for(s, conn, service, candidate - 1);
 	s->named = model != SLUICE_MODEL_ALL ? model + 1 : 0;
 }
 
@@ -65,8 +65,7 @@ static __always_inline bool model_known(const struct request_scratch *s,
 	       !(j->flags & (JSON_MODEL_GAP | JSON_MODEL_INVALID | JSON_MODEL_GARBAGE));
 }
 
-/* Judges the request whose last byte has come: it is refused, or gets an entry in the ring of
- * exchanges. */
+/* Judges a request at its last byte: refuses it, or gives it an entry in the ring of exchanges. */
 static __always_inline void judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 					 const struct sluice_service *service, __u32 model)
 {

@@ -33,7 +33,7 @@ struct response_scratch {
 	__u32 ev;          /* events in the bytes of a head that were read last */
 	__u32 gaps;        /* generated events in this packet after the response's first */
 	__u32 tokens;      /* … and all of them, to be charged */
-	__u32 usage_end;   /* offset after a plain reply whose tokens are to be charged; 0: none */
+	__u32 usage_end;   /* offset after a plain reply with tokens to charge; 0: none */
 	__u32 usage_quota; /* … to this quota … */
 	struct sluice_client usage_client; /* … of this client */
 	__u32 tcp_at;                      /* offset in the packet of its TCP header */
@@ -431,7 +431,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	struct sluice_conn *conn;
 	struct packet p = {};
 	__u32 zero = 0, end, ev = 0;
-	__s32 ahead;
+	__s32 offset; /* of the segment from the next byte of the server */
 
 	if (foreign(skb, l2, FROM_SERVER) || !packet_own(skb, &p, l2, FROM_SERVER))
 		return TC_ACT_UNSPEC;
@@ -455,7 +455,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	}
 	conn_taken(conn, &p);
 	end = p.seq + p.payload_len;
-	ahead = seq_diff(p.seq, conn->s_next);
+	offset = seq_diff(p.seq, conn->s_next);
 	/* The server has bytes that we did not see: its client comes by another interface, too. */
 	if (p.flags & TCP_ACK && seq_diff(p.ack, conn->c_next) > 0 &&
 	    !(conn->flags & SLUICE_CONN_UNJUDGED))
@@ -482,7 +482,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		if (conn->s_next == conn->c_ack || !conn->unacked_since_ns)
 			conn->unacked_since_ns = s->now;
 		if (!(conn->flags & SLUICE_CONN_NO_RESPONSES)) {
-			if (ahead > 0) {
+			if (offset > 0) {
 				give_up(conn, SLUICE_COUNTER_RESPONSE_FRAMING_ERROR);
 			} else {
 				struct sluice_exchange *e;
@@ -491,7 +491,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				c.s = s;
 				s->tcp_at = p.tcp_at;
 				s->seq = p.seq - p.payload_at;
-				s->at = p.payload_at - ahead;
+				s->at = p.payload_at - offset;
 				s->end = p.payload_at + p.payload_len;
 				s->buf_at = s->buf_len = 0;
 				s->gaps = s->tokens = s->usage_end = 0;

@@ -70,10 +70,10 @@ static __always_inline void name_by_header(struct http1_request *r)
 	}
 }
 
-/* Tries the sources listed before the body, or (`behind`) those after it, until one names the
+/* Tries the sources listed before the body, or (`after_body`) those after it, until one names the
  * model. */
 static __always_inline void name_request(struct http1_request *r, const struct sluice_rules *set,
-					 const struct sluice_rule *rule, bool behind)
+					 const struct sluice_rule *rule, bool after_body)
 {
 	bool body = false;
 
@@ -83,12 +83,12 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 		if (!source)
 			break;
 		if (source == SLUICE_SOURCE_BODY) {
-			if (!behind)
+			if (!after_body)
 				return;
 			body = true;
 			continue;
 		}
-		if (body != behind)
+		if (body != after_body)
 			continue;
 		if (source == SLUICE_SOURCE_PATH)
 			name_by_path(r, rule);
@@ -98,7 +98,7 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 			break;
 	}
 	r->json.state = JSON_MODEL_DONE; /* named, or the body is no source */
-	if (!behind)
+	if (!after_body)
 		r->json.flags |= JSON_MODEL_UNREAD;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A tombstone stands for a refused connection until both ends have forgotten it. To the client it
+ * A tombstone replaces a refused connection until both ends have forgotten it. To the client it
  * plays the server: it answers with the same 429 until the client acknowledges that, so the
  * client's retransmissions make the 429 reliable. After that it acknowledges the client's bytes and
  * FIN. To the server it plays a client that is gone: it drops the server's packets and answers each

@@ -100,23 +100,23 @@ static __always_inline struct sluice_client_flag *client_rule(struct judging *a,
 {
 	struct sluice_client_flag_key *key = &a->key;
 	struct question *q = &a->question;
-	struct sluice_client_flag *said, *other;
+	struct sluice_client_flag *rule, *other;
 
 	key->client = q->client;
 	key->model = q->model;
-	said = flag_of_any(key, q->now);
+	rule = flag_of_any(key, q->now);
 	*about = key->model;
 	/* A block on the key or on the address holds: a rule about the other cannot lift it. */
-	if (q->client.kind == SLUICE_CLIENT_KEY && (!said || said->allow)) {
+	if (q->client.kind == SLUICE_CLIENT_KEY && (!rule || rule->allow)) {
 		key->client = q->address;
 		key->model = q->model;
 		other = flag_of_any(key, q->now);
-		if (other && (!said || !other->allow)) {
-			said = other;
+		if (other && (!rule || !other->allow)) {
+			rule = other;
 			*about = key->model;
 		}
 	}
-	return said;
+	return rule;
 }
 
 /* Judges by the rules about the client and its prefix, and by the operator's flags, which are about
@@ -127,7 +127,7 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 	struct question *q = &a->question;
 	struct judgement *j = &a->judgement;
 	struct sluice_prefix *prefix = NULL;
-	struct sluice_client_flag *said = NULL;
+	struct sluice_client_flag *rule = NULL;
 	__u8 class = SLUICE_PREFIX_PLAIN;
 	__u32 about = SLUICE_MODEL_ALL;
 
@@ -149,16 +149,16 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 	if (j->reason)
 		return;
 	if (!(empty & SLUICE_EMPTY_CLIENT_FLAGS))
-		said = client_rule(a, &about);
-	if (said && said->allow) {
+		rule = client_rule(a, &about);
+	if (rule && rule->allow) {
 		q->override = SLUICE_OVERRIDE_ALLOWED;
-		a->override_expires_ns = said->expires_ns;
-	} else if (said) {
+		a->override_expires_ns = rule->expires_ns;
+	} else if (rule) {
 		q->override = SLUICE_OVERRIDE_BLOCKED;
-		a->override_expires_ns = said->expires_ns;
-		j->reason = said->reason;
-		j->retry_after_ms = ms_until(said->expires_ns, q->now);
-		j->action = said->action;
+		a->override_expires_ns = rule->expires_ns;
+		j->reason = rule->reason;
+		j->retry_after_ms = ms_until(rule->expires_ns, q->now);
+		j->action = rule->action;
 		j->about = about;
 	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
 		q->override = SLUICE_OVERRIDE_PREFIX_BLOCKED;
@@ -207,9 +207,9 @@ static __always_inline void judge_policy(struct judging *a, __u32 which)
 
 /*
  * Judges by limits, policy and flags on the load as it is now: of SLUICE_MODEL_ALL, the model and
- * its pool. `ask_policy` false: no flag is shut, and take_slots() applies the policy.
+ * its pool. `with_policy` false: no flag is shut, and take_slots() applies the policy.
  */
-SUBPROG int judge_load(__u32 which, bool ask_policy)
+SUBPROG int judge_load(__u32 which, bool with_policy)
 {
 	struct judging *a = judging_for(which);
 
@@ -219,7 +219,7 @@ SUBPROG int judge_load(__u32 which, bool ask_policy)
 	judge_entry_limit(a, a->question.model);
 	if (pool_apart(a->question.pool, a->question.model))
 		judge_entry_limit(a, a->question.pool);
-	if (ask_policy)
+	if (with_policy)
 		judge_policy(a, which);
 	judge_entry_flag(a, SLUICE_MODEL_ALL);
 	judge_entry_flag(a, a->question.model);
@@ -230,10 +230,10 @@ SUBPROG int judge_load(__u32 which, bool ask_policy)
  * Judges the question's request. The judgement's reason is NONE if it is admitted. With
  * question.take an admitted request takes its slots and is charged to its quota. A question about
  * SLUICE_MODEL_ALL gets the verdict before the model is known. `which`: enum judging_which.
- * `unasked`: enum sluice_empty, maps to leave out although they have entries.
+ * `skipped`: enum sluice_empty, maps to leave out although they have entries.
  */
 static __always_inline void judge_now(const struct sluice_service *service, __u32 which,
-				      __u32 unasked)
+				      __u32 skipped)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL), *own;
 	struct sluice_settings *set = get_settings();
@@ -246,7 +246,7 @@ static __always_inline void judge_now(const struct sluice_service *service, __u3
 
 	if (!set || !a)
 		return;
-	empty = set->empty | unasked;
+	empty = set->empty | skipped;
 	q = &a->question;
 	j = &a->judgement;
 	__builtin_memset(j, 0, sizeof(*j));
@@ -285,10 +285,10 @@ static __always_inline void judge_now(const struct sluice_service *service, __u3
 }
 
 /* … in a function of its own, for early consultation and for `predict`. */
-SUBPROG int judge_request(const struct sluice_service *service, __u32 which, __u32 unasked)
+SUBPROG int judge_request(const struct sluice_service *service, __u32 which, __u32 skipped)
 {
 	if (service)
-		judge_now(service, which, unasked);
+		judge_now(service, which, skipped);
 	return 0;
 }
 
@@ -305,7 +305,7 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_
 	struct sluice_prefix_key key = {.plen = 128};
 	struct judging *a = judging_for(which);
 	struct sluice_prefix *prefix = NULL;
-	struct sluice_client_flag *said;
+	struct sluice_client_flag *rule;
 	struct sluice_client client;
 	struct judgement *j;
 	__u8 class;
@@ -326,21 +326,21 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_
 		return 0;
 	}
 	client_of_address(conn->client_addr, service, &client);
-	said = client_flag(&client, SLUICE_MODEL_ALL, now);
+	rule = client_flag(&client, SLUICE_MODEL_ALL, now);
 	if (trusted(conn->client_addr, service)) { /* a proxy: its requests are other clients' */
-		said = NULL;
+		rule = NULL;
 		class = SLUICE_PREFIX_PLAIN;
 	}
 	if (!all->allow && all->reason == SLUICE_REASON_OPERATOR) {
 		judge_by_flag(j, all, SLUICE_MODEL_ALL, now);
-	} else if (said) {
+	} else if (rule) {
 		a->question.override =
-			said->allow ? SLUICE_OVERRIDE_ALLOWED : SLUICE_OVERRIDE_BLOCKED;
-		a->override_expires_ns = said->expires_ns;
-		if (said->allow)
+			rule->allow ? SLUICE_OVERRIDE_ALLOWED : SLUICE_OVERRIDE_BLOCKED;
+		a->override_expires_ns = rule->expires_ns;
+		if (rule->allow)
 			return 0;
-		j->reason = said->reason;
-		j->action = said->action;
+		j->reason = rule->reason;
+		j->action = rule->action;
 		j->named = 1;
 	} else if (class == SLUICE_PREFIX_BLOCKED && prefix) {
 		a->question.override = SLUICE_OVERRIDE_PREFIX_BLOCKED;
