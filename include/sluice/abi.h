@@ -33,10 +33,10 @@
 #define SLUICE_TOMBSTONES_MAX    65536
 #define SLUICE_HALF_OPEN_MAX     262144
 #define SLUICE_QUOTAS_MAX        4096   /* quota ids 1 … 4095; 0 is none */
-#define SLUICE_CLIENTS_MAX       131072 /* clients whose budgets are remembered (LRU) */
+#define SLUICE_CLIENTS_MAX       131072 /* clients with a remembered budget (LRU) */
 #define SLUICE_CLIENT_FLAGS_MAX  65536  /* rules about clients */
 #define SLUICE_CLIENT_QUOTAS_MAX 65536  /* quotas of clients' own */
-#define SLUICE_PREFIXES_MAX      65536  /* prefixes of which something is said */
+#define SLUICE_PREFIXES_MAX      65536  /* prefixes with a class, quota or weight */
 #define SLUICE_PRIORITIES_MAX    4096   /* API keys and headers' values that have a class */
 #define SLUICE_EXCHANGES_MAX     4      /* pipelined requests tracked on one connection */
 #define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
@@ -367,7 +367,7 @@ struct sluice_prefix {
 _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 
 /*
- * priorities: what is known of a request besides its address → u32 class, 0 … SLUICE_CLASSES - 1.
+ * priorities: an API key or a value of the priority header → u32 class, 0 … SLUICE_CLASSES - 1.
  * Keys are clients of kind KEY, and HEADER for the values of a service's priority header. The
  * header's class comes before the key's, and the key's before the prefix's. Without any the class
  * is SLUICE_CLASS_NORMAL.
@@ -458,7 +458,7 @@ enum sluice_conn_flag {
 	SLUICE_CONN_RESPONSE = 2048,       /* in the middle of a response */
 	SLUICE_CONN_ADOPTED = 4096,   /* found in mid-life; no request of it has been framed yet */
 	SLUICE_CONN_OPAQUE = 8192,    /* of an opaque service: nothing in it is read */
-	SLUICE_CONN_UNARY = 16384,    /* of a service whose replies are not streamed */
+	SLUICE_CONN_UNARY = 16384,    /* of a service that streams no replies */
 	SLUICE_CONN_JUDGE = 32768,    /* the request under way is one that is judged */
 	SLUICE_CONN_FEEDBACK = 65536, /* of a service that writes feedback over Date */
 	SLUICE_CONN_PROXY = 131072,   /* its PROXY header is still to come, or to end */
@@ -466,7 +466,7 @@ enum sluice_conn_flag {
 };
 
 /*
- * conns: a connection whose handshake is proven. Client-side fields are written at tc ingress,
+ * conns: a connection with a proven handshake. Client-side fields are written at tc ingress,
  * server-side fields at tc egress, the exchange ring by both (head advances at egress, tail at
  * ingress).
  */
@@ -620,7 +620,7 @@ _Static_assert(sizeof(struct sluice_count_key) == 8, "count key");
  * counted one of; those of others are in request_counts.
  */
 struct sluice_admitted_count {
-	__u64 n; /* 0: nobody's yet */
+	__u64 n; /* 0: no service yet */
 	__u32 service;
 	__u32 pad;
 };

@@ -77,7 +77,7 @@ static __always_inline void address_gap(struct address_text *a)
 	a->high = a->low = 0;
 }
 
-/* One byte. What cannot stand in an address sets ADDRESS_BAD. */
+/* One byte. A byte that no address can have sets ADDRESS_BAD. */
 static __always_inline void address_byte(struct address_text *a, __u8 c)
 {
 	__u8 d = scan_hex(c);

@@ -38,7 +38,7 @@
  * bytes. With nothing in flight a request is always admitted.
  *
  * A client is above its share in two cases: it holds more slots than its share, or its admissions
- * exceed its fair share. The second is a GCRA whose clock counts the pool's admissions, so a burst
+ * exceed its fair share. The second is a GCRA that counts the pool's admissions as time, so a burst
  * of all clients leaves every client within its share. Each admission puts the client's theoretical
  * arrival time (TAT) one interval later. Slots alone do not show it: on a server with few slots a
  * heavy client holds no more than others do, but holds them always.

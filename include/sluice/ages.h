@@ -86,7 +86,7 @@ static inline __u64 ages_since(__u64 time, __u64 now)
 	return age < 1U << 31 ? age : 0;
 }
 
-/* Nanoseconds that the oldest has waited, to a slot; 0: nobody waits, or not for a whole slot. */
+/* Nanoseconds that the oldest has waited, to a slot; 0: none waits, or not for a whole slot. */
 static inline __u64 ages_oldest(const struct sluice_ages *a, __u64 now)
 {
 	__u64 oldest = a->older > 0 ? ages_since(a->older_time, now) : 0;

@@ -2,8 +2,8 @@
 /*
  * The API key that identifies a client. The scanner hashes a key as it comes and keeps the hash
  * only (invariant 9), keyed with a secret of this host. A service names up to HTTP1_KEYS_MAX
- * headers that may hold a key; the first of them that has one counts, wherever it stands in the
- * head. Authorization holds a key only under the scheme Bearer (RFC 6750 2.1).
+ * headers that may hold a key; the first of them that has one counts, anywhere in the head.
+ * Authorization holds a key only under the scheme Bearer (RFC 6750 2.1).
  *
  * The value of the priority header passes through the same state (http1_priority.h): no two values
  * are ever read at once.

@@ -11,7 +11,7 @@
 
 #define HTTP1_RUN 24 /* bytes of a token that one step takes */
 
-/* A framing error: from here on nobody can say where a message ends. */
+/* A framing error: from here on the ends of messages are unknown. */
 static __always_inline void http1_framing_error(struct http1_frame *f, __u32 *ev)
 {
 	f->state = HTTP1_AT_FRAMING_ERROR;

@@ -44,7 +44,7 @@ enum json_model_flag {
 	JSON_MODEL_GARBAGE = 4,    /* this is not a JSON object */
 	JSON_MODEL_GAP = 8,        /* the scan was ended because bytes were not seen */
 	JSON_MODEL_IS_MODEL = 16,  /* the value to come belongs to "model" */
-	JSON_MODEL_UNREAD = 32,    /* the head has said all, or nothing is to be read here */
+	JSON_MODEL_UNREAD = 32,    /* the head named the model, or the body is not read */
 };
 
 /* All zero is the state before the first byte. */
@@ -423,9 +423,8 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 }
 
 /*
- * What usually stands between two strings of the top level, with the quote of the second: a colon
- * or comma, and a space or none. Returns how many bytes it took of `left`, 0 if it is anything
- * else.
+ * Takes the usual bytes between two strings of the top level: a colon or comma, a space or none,
+ * and the quote of the second. Returns how many bytes it took of `left`, 0 for any other bytes.
  */
 static __always_inline __u32 json_model_between(struct json_model *j, const __u8 *p, __u64 left)
 {

@@ -44,9 +44,9 @@ enum sluice_reason {
 	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */          \
 	X(PASSED_PIPELINED,                                                                        \
 	  "passed-pipelined") /* would be refused, but a response is under way */                  \
-	X(PASSED_FRAMING_ERROR, "passed-framing-error") /* connections whose framing was lost */   \
+	X(PASSED_FRAMING_ERROR, "passed-framing-error") /* connections that lost their framing */  \
 	X(PASSED_UNPROVEN, "passed-unproven")           /* data on a connection not proven */      \
-	X(PASSED_NO_ROOM, "passed-no-room")             /* could not be answered, so passed */     \
+	X(PASSED_NO_ROOM, "passed-no-room")             /* refusals without a 429's text: reset */ \
 	X(REORDERED_DROPPED,                                                                       \
 	  "reordered-dropped") /* segments before missing bytes, or repeated too soon */           \
 	X(RESPONSE_FRAMING_ERROR,                                                                  \

@@ -14,7 +14,7 @@
 #define ROUTE_NONE 0xff /* no rule fits */
 
 _Static_assert(SLUICE_RULE_PREFIX_MAX <= HTTP1_PATH_MAX - 8, "a prefix ends within the target");
-_Static_assert(SLUICE_NAME_MAX == HTTP1_PATH_MAX, "a name behind a prefix fits");
+_Static_assert(SLUICE_NAME_MAX == HTTP1_PATH_MAX, "a name after a prefix fits");
 _Static_assert(SLUICE_NAME_MAX == HTTP1_VALUE_MAX, "a header's value is a name");
 
 /* Whether the target begins with the rule's prefix. */
