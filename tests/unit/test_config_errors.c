@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * An error is one line with its position, the key, the value and the values allowed. Each row is
- * such a case. FILE in an expected line stands for the path of the row's file.
+ * such a case. FILE in an expected line means the path of the row's file.
  */
 #include "config_case.h"
 
@@ -127,7 +127,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"lease-ms:\n", "FILE: lease-ms: \"\"" NO_LEASE},
 		{"lease-ms: [500]\n", "FILE: lease-ms: one value is expected, not a list"},
 		{"lease-ms: {a: 1}\n", "FILE: lease-ms: one value is expected, not a mapping"},
-		{"lease-ms: 500\nlease-ms: 600\n", "FILE: \"lease-ms\" stands there twice"},
+		{"lease-ms: 500\nlease-ms: 600\n", "FILE: \"lease-ms\" is given twice"},
 		{"leasems: 5\n", "FILE: unknown key \"leasems\"; did you mean \"lease-ms\"?"},
 		{"ttft_threshold_ms: 5\n",
 		 "FILE: unknown key \"ttft_threshold_ms\"; did you mean \"ttft-threshold-ms\"?"},
@@ -161,7 +161,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"listen: 80\npriorities: [{client: 10.1.0.0/8, class: low}, {client: 10.0.0.0/8, class: high}]\n",
 		 "FILE: priorities entry 2: this client has a class already, in priorities entry 1"},
 		{"services: [{listen: 80, priority-values: {a: low}}]\n",
-		 "FILE: services entry 1: priority-values needs priority-header: whose values these are"},
+		 "FILE: services entry 1: priority-values needs priority-header: the header with these values"},
 		{"services: [{listen: 80, priority-header: x}]\n",
 		 "FILE: services entry 1: priority-header needs priority-values, like {interactive: high, batch: low}"},
 		{"services: [{listen: 80, priority-header: x, priority-values: {a: top}}]\n",
@@ -169,7 +169,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"services: [{listen: 80, priority-header: x, priority-values: {a: [low]}}]\n",
 		 "FILE: services entry 1: a: one value is expected, not a list"},
 		{"services: [{listen: 80, priority-header: x, priority-values: {a: low, a: high}}]\n",
-		 "FILE: services entry 1: \"a\" stands there twice"},
+		 "FILE: services entry 1: \"a\" is given twice"},
 		{"services: [{listen: 80, priority-header: x, priority-values: [a]}]\n",
 		 "FILE: services entry 1: priority-values: a mapping is expected, not a list"},
 		{"services: [{listen: 80, priority-header: x, priority-values: {\" a\": low}}]\n",
@@ -221,7 +221,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"services: [{listen: 80, identity: [cookie]}]\n",
 		 "FILE: services entry 1: identity: \"cookie\" is not one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address"},
 		{"services: [{listen: 80, identity: [address, x-api-key]}]\n",
-		 "FILE: services entry 1: identity: \"x-api-key\" stands behind address, which every request has"},
+		 "FILE: services entry 1: identity: \"x-api-key\" comes after address, which every request has"},
 		{"services: [{listen: 80, identity: [x-api-key, \"header:X-Api-Key\"]}]\n",
 		 "FILE: services entry 1: identity: \"header:X-Api-Key\" is given twice"},
 		{"services: [{listen: 80, identity: [\"header:a\", \"header:b\", \"header:c\", \"header:d\"]}]\n",
@@ -231,7 +231,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"services: [{listen: 80, identity: [forwarded, x-forwarded-for]}]\n",
 		 "FILE: services entry 1: identity: only one of forwarded and x-forwarded-for, the one that the proxies write: the other is any client's word"},
 		{"services: [{listen: 80, identity: [forwarded]}]\n",
-		 "FILE: services entry 1: forwarded needs trusted-proxies: who may say whose requests these are"},
+		 "FILE: services entry 1: forwarded needs trusted-proxies: the peers that may name a client"},
 		{"services: [{listen: 80, trusted-proxies: [10.0.0.0/8]}]\n",
 		 "FILE: services entry 1: trusted-proxies is given, but neither proxy-protocol nor forwarded or x-forwarded-for in identity"},
 		{"services: [{listen: 80, trusted-proxies: [ten]}]\n",

@@ -251,7 +251,7 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
 	else if (c->unknown[0])
 		say_unknown(c, keys, count, where, err, len);
 	else if (c->twice[0])
-		parse_say(err, len, "%s\"%s\" stands there twice", c->fields > 1 ? where : "",
+		parse_say(err, len, "%s\"%s\" is given twice", c->fields > 1 ? where : "",
 			  c->twice);
 	else if (c->yaml[0] && c->line)
 		parse_say(err, len, "is not YAML after line %u: %s", c->line, c->yaml);

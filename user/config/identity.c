@@ -77,7 +77,7 @@ int identity_take_source(void *to, const struct field *field, const char *text, 
 
 	if (e->address) {
 		parse_say(err, len,
-			  "\"" PARSE_QUOTE "\" stands behind address, which every request has",
+			  "\"" PARSE_QUOTE "\" comes after address, which every request has",
 			  PARSE_QUOTED(text));
 		return -EINVAL;
 	}
@@ -156,8 +156,7 @@ int identity_finish(const struct identity_entry *e, struct identity *out,
 	bool requests_of = id.forwarded_at || id.proxy;
 
 	if (requests_of && !id.trusted_count) {
-		parse_say(err, len,
-			  "%s needs trusted-proxies: who may say whose requests these are",
+		parse_say(err, len, "%s needs trusted-proxies: the peers that may name a client",
 			  id.proxy ? "proxy-protocol" : e->forwarded);
 		return -EINVAL;
 	}

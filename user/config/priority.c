@@ -78,7 +78,7 @@ int priority_finish(const struct priority_entry *e, struct priority *out,
 		parse_say(
 			err, len, "%s",
 			p->count
-				? "priority-values needs priority-header: whose values these are"
+				? "priority-values needs priority-header: the header with these values"
 				: "priority-header needs priority-values, like {interactive: high, batch: low}");
 		return -EINVAL;
 	}
