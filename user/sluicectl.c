@@ -82,7 +82,7 @@ struct subcommand {
 	unsigned options; /* bits of enum option */
 	int args_min, args_max;
 	int (*run)(struct call *call);
-	void (*show)(FILE *out, const json_t *answer); /* for people */
+	void (*show)(FILE *out, const json_t *answer); /* as text */
 };
 
 __attribute__((format(printf, 1, 2))) static int complain(const char *format, ...)
@@ -175,7 +175,8 @@ static void show(const struct call *call, const json_t *answer)
 	}
 }
 
-static int ask(const struct call *call, json_t *request, unsigned timeout_s)
+/* Sends the request and shows its answer. Returns the exit status. */
+static int run_request(const struct call *call, json_t *request, unsigned timeout_s)
 {
 	json_t *answer;
 	int fd = say(call, request), ret;
@@ -209,7 +210,7 @@ static json_t *request(const struct call *call)
 
 static int run_simple(struct call *call)
 {
-	return ask(call, request(call), ANSWER_SECS);
+	return run_request(call, request(call), ANSWER_SECS);
 }
 
 static int run_watch(struct call *call)
@@ -251,10 +252,10 @@ static int run_set(struct call *call)
 			return complain("the arguments are no UTF-8 text");
 		}
 	}
-	return ask(call,
-		   json_pack("{s:s, s:s?, s:o}", "cmd", "set", "model", call->value[OPTION_MODEL],
-			     "values", values),
-		   ANSWER_SECS);
+	return run_request(call,
+			   json_pack("{s:s, s:s?, s:o}", "cmd", "set", "model",
+				     call->value[OPTION_MODEL], "values", values),
+			   ANSWER_SECS);
 }
 
 /* CLIENT for the daemon: key=- becomes key= and the first line of standard input. 0 or EXIT_USAGE.
@@ -309,7 +310,7 @@ static int run_client(struct call *call)
 		json_object_set_new(r, "priority", json_string(call->value[OPTION_PRIORITY]));
 	if (call->for_ms >= 0)
 		json_object_set_new(r, "for_ms", json_real(call->for_ms));
-	return ask(call, r, ANSWER_SECS);
+	return run_request(call, r, ANSWER_SECS);
 }
 
 static int run_quota_set(struct call *call)
@@ -331,14 +332,14 @@ static int run_quota_set(struct call *call)
 		json_decref(r);
 		return complain("the arguments are no UTF-8 text");
 	}
-	return ask(call, r, ANSWER_SECS);
+	return run_request(call, r, ANSWER_SECS);
 }
 
 static int run_quota_show(struct call *call)
 {
 	json_t *r = call->arg_count ? about_client(call) : request(call);
 
-	return r ? ask(call, r, ANSWER_SECS) : EXIT_USAGE;
+	return r ? run_request(call, r, ANSWER_SECS) : EXIT_USAGE;
 }
 
 static json_t *clients_request(const struct call *call)
@@ -349,7 +350,7 @@ static json_t *clients_request(const struct call *call)
 
 static int run_clients(struct call *call)
 {
-	return ask(call, clients_request(call), ANSWER_SECS);
+	return run_request(call, clients_request(call), ANSWER_SECS);
 }
 
 /* On a terminal every second anew, until it is interrupted. */
@@ -363,7 +364,7 @@ static int run_top(struct call *call)
 		return run_clients(call);
 	do {
 		fputs("\033[H\033[2J", stdout);
-		ret = ask(call, clients_request(call), ANSWER_SECS);
+		ret = run_request(call, clients_request(call), ANSWER_SECS);
 		fflush(stdout);
 	} while (!ret && !sleep(1));
 	return ret;
@@ -378,7 +379,7 @@ static int run_detach(struct call *call)
 
 	if (fd >= 0) {
 		close(fd);
-		return ask(call, request(call), DETACH_SECS);
+		return run_request(call, request(call), DETACH_SECS);
 	}
 	if (access(pin_dir, F_OK))
 		return no_daemon(call, fd);

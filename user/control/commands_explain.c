@@ -10,7 +10,7 @@
 
 /* The verdict on the subject's next request at this service. */
 static json_t *explain_at(struct command *c, const struct subject *s, uint32_t model,
-			  uint32_t service, const struct explain_request_of *ask)
+			  uint32_t service, const struct explain_request_of *about)
 {
 	struct sluice_client client;
 	json_t *answer;
@@ -21,7 +21,7 @@ static json_t *explain_at(struct command *c, const struct subject *s, uint32_t m
 	explain_client(c->state, service, &s->as_typed, &client);
 	answer = report_explain(c->state, &client,
 				client.kind == SLUICE_CLIENT_ADDRESS ? s->as_typed.addr : NULL,
-				model, service, ask);
+				model, service, about);
 	if (!answer)
 		return command_refuse(c, "the kernel programs gave no verdict on %s", s->text);
 	if (s->as_typed.note && client.plen == 64)
@@ -31,12 +31,12 @@ static json_t *explain_at(struct command *c, const struct subject *s, uint32_t m
 
 /* The verdict at each service. */
 static json_t *explain_each(struct command *c, const struct subject *s, uint32_t model,
-			    const struct explain_request_of *ask)
+			    const struct explain_request_of *about)
 {
 	json_t *each = json_array(), *first = NULL;
 
 	for (uint32_t i = 0; i < c->state->service_count; i++) {
-		json_t *answer = explain_at(c, s, model, i, ask);
+		json_t *answer = explain_at(c, s, model, i, about);
 
 		if (!answer)
 			continue;
@@ -57,26 +57,26 @@ static json_t *explain_each(struct command *c, const struct subject *s, uint32_t
 json_t *command_explain(struct command *c)
 {
 	const json_t *bytes = json_object_get(c->request, "bytes");
-	struct explain_request_of ask = {0};
+	struct explain_request_of about = {0};
 	struct subject s;
 	uint32_t model, last;
 	int service;
 
 	if (!request_subject(c, &s) || !request_model(c, &model) || !request_service(c, &service) ||
-	    !request_string(c, "priority", &ask.priority))
+	    !request_string(c, "priority", &about.priority))
 		return NULL;
 	if (bytes && !json_is_null(bytes) &&
 	    (!json_is_integer(bytes) || json_integer_value(bytes) < 1 ||
 	     json_integer_value(bytes) > ADMISSION_BYTES_MAX))
 		return command_refuse(c, "\"bytes\" must be a whole number from 1 to %u",
 				      ADMISSION_BYTES_MAX);
-	ask.bytes = (uint32_t)json_integer_value(bytes);
+	about.bytes = (uint32_t)json_integer_value(bytes);
 	if (!s.one && s.as_typed.prefix.plen != 128 && s.as_typed.client.plen != 64)
 		return command_refuse(c, "%s is many clients: name one", s.text);
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
 	if (service >= 0)
-		return explain_at(c, &s, model, (uint32_t)service, &ask);
+		return explain_at(c, &s, model, (uint32_t)service, &about);
 	if (explain_last_service(c->state, &s.as_typed, &last))
-		return explain_at(c, &s, model, last, &ask);
-	return explain_each(c, &s, model, &ask);
+		return explain_at(c, &s, model, last, &about);
+	return explain_each(c, &s, model, &about);
 }

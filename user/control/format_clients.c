@@ -41,7 +41,7 @@ static const char *reasons(const json_t *client, char *buf, size_t len)
 }
 
 /* "block", "allow, weight 2" */
-static const char *standing(const json_t *client, char *buf, size_t len)
+static const char *rule_and_weight(const json_t *client, char *buf, size_t len)
 {
 	const char *rule = field_text(client, "rule"), *weight = field_weight(client);
 
@@ -76,7 +76,7 @@ void format_clients(FILE *out, const json_t *clients)
 			  field_number(one, "requests_left", 0),
 			  field_number(one, "tokens_left", 0), next_time(one), ago,
 			  reasons(one, why, sizeof(why)), field_text(one, "last_model"),
-			  standing(one, rule, sizeof(rule)));
+			  rule_and_weight(one, rule, sizeof(rule)));
 	}
 	table_print(out, &seen);
 	if (!json_array_size(list))

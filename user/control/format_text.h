@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon's answers for people: tables with units in their headers, and first the one line that
+ * The daemon's answers as text: tables with units in their headers, and first the one line that
  * an operator needs at three in the morning: does sluice enforce, is any model shut, why, since
  * when, until when.
  */

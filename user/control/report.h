@@ -31,7 +31,7 @@ json_t *report_clients(const struct daemon_state *s, enum report_order order, in
 /* The verdict on the client's next request. addr: NULL for a key. */
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
 		       const uint8_t *addr, uint32_t model, uint32_t service,
-		       const struct explain_request_of *ask);
+		       const struct explain_request_of *about);
 /* All quotas, or (client not NULL) those of one client or prefix. */
 json_t *report_quotas(const struct daemon_state *s, const struct text_subject *subject);
 json_t *report_services(const struct daemon_state *s);

@@ -68,7 +68,7 @@ static bool in_prefix(const uint8_t addr[16], const struct sluice_prefix_key *pr
 
 /* The rule in force for this client and all models: its own flag, else that of the longest prefix
  * around it. */
-static const char *standing(const struct daemon_state *s, const struct sluice_client *client)
+static const char *rule_in_force(const struct daemon_state *s, const struct sluice_client *client)
 {
 	const struct state_prefix_rule *best = NULL;
 
@@ -152,7 +152,7 @@ static uint64_t rank(const struct daemon_state *s, const struct state_client *c,
 
 static json_t *client_row(const struct daemon_state *s, const struct state_client *c, int service)
 {
-	const char *verdict = standing(s, &c->client);
+	const char *verdict = rule_in_force(s, &c->client);
 	bool refused = c->count.rejected && c->count.last_reason != SLUICE_REASON_NONE;
 	uint64_t seen = c->count.last_seen_ns, shadow = 0;
 	char text[TEXT_CLIENT_MAX];

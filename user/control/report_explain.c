@@ -51,13 +51,13 @@ static json_t *rule_of(const struct sluice_answer *a)
 
 json_t *report_explain(const struct daemon_state *s, const struct sluice_client *client,
 		       const uint8_t *addr, uint32_t model, uint32_t service,
-		       const struct explain_request_of *ask)
+		       const struct explain_request_of *about)
 {
 	char text[TEXT_CLIENT_MAX], where[TEXT_SERVICE_MAX];
 	struct explanation e;
 	json_t *answer;
 
-	if (!explain_request(s, client, addr, model, service, ask, &e))
+	if (!explain_request(s, client, addr, model, service, about, &e))
 		return NULL;
 	text_client(text, client);
 	report_service_name(s, service, where, sizeof(where));

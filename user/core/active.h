@@ -22,7 +22,7 @@ struct active_client {
 	uint16_t pool;
 };
 
-/* All zero: nobody. */
+/* All zero: no client. */
 struct active {
 	struct active_client slot[ACTIVE_SLOTS];
 };

@@ -269,7 +269,7 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 /*
  * A server is stuck if the oldest request waits longer than its target and no token came for as
  * long. Then only the floor is open. One probe a target is admitted, so that a server that recovers
- * is noticed. A server whose slots are full of long answers is not stuck: there the ceiling falls.
+ * is noticed. A server with its slots full of long answers is not stuck: there the ceiling falls.
  * A pool that opened stays open for one target. So it stops once a target at most, whatever clients
  * do, and a client that hangs up at each stop cannot make it flap.
  */

@@ -23,7 +23,7 @@ struct adaptive_targets {
 	uint32_t floor;         /* at least 1 */
 };
 
-/* A sum whose old part decays. */
+/* A sum in which old parts decay. */
 struct fading {
 	double sum, weight;
 	uint64_t last_ns;

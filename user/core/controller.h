@@ -88,7 +88,7 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
  */
 int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64_t now_ns);
 /*
- * Adopts a shut flag of an earlier daemon, whose averages ended with it. The model gets an average
+ * Adopts a shut flag of an earlier daemon. Its averages ended with it. The model gets an average
  * that falls to the threshold when the flag's retry-after is over, within CONTROLLER_ADOPT_MS at
  * most: the threshold may have changed, and by then samples of earlier admissions arrive. Does
  * nothing for an open flag, or if no threshold is in force. Under policy adaptive the flag's

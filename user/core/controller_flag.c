@@ -14,7 +14,7 @@
 #define RETRY_MS_STEP  100 /* a smaller change of retry-after is not written */
 #define LIMIT_RETRY_MS 1000
 
-/* The entry whose admission state is shown for `id`. NULL: none is in force, or it is that of
+/* The entry with the admission state shown for `id`. NULL: none is in force, or it is that of
  * ALL. */
 static const struct controller_model *shown_admission(const struct controller *c, uint32_t id)
 {

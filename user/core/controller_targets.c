@@ -2,7 +2,7 @@
 /*
  * Which targets hold for an entry, and which entry decides for a model. The one idea: with
  * per_model each model decides, by its own or the global targets, and ALL is only shown. Without it
- * ALL decides, and models are only shown. OTHER, the models whose names are not learned, never
+ * ALL decides, and models are only shown. OTHER, the models without a learned name, never
  * shuts: otherwise a flood of invented names would shut every model that comes later.
  *
  * Under policy adaptive the models of a pool share one admission state, that of the pool's entry.

@@ -34,7 +34,7 @@ int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quo
 /*
  * The reference for what the kernel does with a template: writes the answer for a wait of
  * retry_after_ms into out (no terminating zero). Returns its length, which is reply->len; -ENOSPC
- * if size is less; -EINVAL for a template whose number fields lie outside its length.
+ * if size is less; -EINVAL if a number field of the template lies outside its length.
  */
 int reply_text_fill(const struct sluice_reply *reply, uint32_t retry_after_ms, char *out,
 		    size_t size);

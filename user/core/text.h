@@ -31,7 +31,7 @@ void text_address(char *out, size_t len, const uint8_t addr[16]);
 /* "192.0.2.1", "10.0.0.0/8", "2001:db8::/64", or "key:" and 16 hex digits. */
 void text_client(char out[TEXT_CLIENT_MAX], const struct sluice_client *client);
 void text_prefix(char out[TEXT_CLIENT_MAX], const struct sluice_prefix_key *prefix);
-/* A weight as it was written (parse.h): "0.5", "2". Zero stands for the default weight: "1". */
+/* A weight as it was written (parse.h): "0.5", "2". Zero is the default weight: "1". */
 void text_weight(char out[TEXT_WEIGHT_MAX], uint16_t weight);
 /* A weight in hundredths, always a whole number of them. */
 unsigned text_weight_hundredths(uint16_t weight);

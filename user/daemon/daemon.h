@@ -47,10 +47,10 @@ struct daemon {
 	uint64_t next_expiry_ns; /* of a manual entry; 0: none expires */
 
 	/* Flags. */
-	bool placed[SLUICE_MODELS_MAX]; /* in the kernel's model_ids */
-	bool dirty[SLUICE_MODELS_MAX];  /* had a sample since its flag was last looked at */
+	bool in_kernel[SLUICE_MODELS_MAX]; /* the map model_ids has it */
+	bool dirty[SLUICE_MODELS_MAX];     /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
-	struct active active; /* who wants something of each pool */
+	struct active active; /* the active clients of each pool */
 
 	struct list counts, clients, client_rules, prefix_rules, client_quotas; /* of a snapshot */
 	uint64_t renewed_ns, maps_ns, drain_until_ns;
@@ -60,7 +60,7 @@ struct daemon {
 };
 
 /* log.c */
-/* One line on standard error. After log_never_wait() a line is dropped if nobody reads. */
+/* One line on standard error. After log_never_wait() a line without a reader is dropped. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_never_wait(void);
 /* say() as a handler of notices; arg is not used. */

@@ -9,9 +9,9 @@
 
 static void publish_model(struct daemon *d, uint32_t id)
 {
-	if (id < SLUICE_MODEL_FIRST || d->placed[id] || d->controller.model[id].is_pool)
+	if (id < SLUICE_MODEL_FIRST || d->in_kernel[id] || d->controller.model[id].is_pool)
 		return;
-	d->placed[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
+	d->in_kernel[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
 }
 
 static void model_changed(struct daemon *d, uint32_t id, bool shut)

@@ -95,7 +95,7 @@ static void adopt_model(void *arg, const char *name, uint32_t id)
 
 	if (controller_adopt(&d->controller, name, id, d->state.now_ns))
 		return;
-	d->placed[id] = true;
+	d->in_kernel[id] = true;
 	/* It stays under its quota until the desired state says otherwise. */
 	if (!datapath_get_flag(d->datapath, id, &flag) && flag.quota < SLUICE_QUOTAS_MAX)
 		d->controller.model[id].quota = flag.quota;
@@ -119,7 +119,8 @@ void adopt_flags(struct daemon *d)
 		return;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		if (state_model_in_use(&d->state, id) &&
-		    (d->placed[id] || id == SLUICE_MODEL_ALL || d->controller.model[id].is_pool) &&
+		    (d->in_kernel[id] || id == SLUICE_MODEL_ALL ||
+		     d->controller.model[id].is_pool) &&
 		    !datapath_get_flag(d->datapath, id, &flag))
 			controller_adopt_flag(&d->controller, id, &flag, d->state.now_ns);
 }

@@ -41,7 +41,7 @@ static void restore(struct daemon *d, const struct controller *before)
 	char(*names)[SLUICE_NAME_MAX] = calloc(SLUICE_MODELS_MAX, sizeof(*names));
 
 	for (uint32_t id = SLUICE_MODEL_FIRST; names && id < SLUICE_MODELS_MAX; id++)
-		if (d->placed[id])
+		if (d->in_kernel[id])
 			memcpy(names[id], c->model[id].name, sizeof(names[id]));
 	*c = *before;
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {

@@ -57,7 +57,7 @@ struct walked_ages {
 	uint64_t start_ns;
 };
 
-/* For a pool with waiting requests, or whose ages still count some. */
+/* For a pool with waiting requests, or with ages that still count some. */
 struct pool_ages {
 	unsigned walks; /* complete ones */
 	struct walked_ages now, last;
@@ -479,7 +479,7 @@ static void note_idle(void *arg, const void *key, const void *value)
 
 /* Whether the client is still over its fair share. While its pool admits nothing the TAT never
  * passes, so after SKEW_NS without change the answer is no. */
-static bool ahead(struct datapath *d, const struct idle_client *c, uint64_t now)
+static bool exceeds_share(struct datapath *d, const struct idle_client *c, uint64_t now)
 {
 	return c->client.model < SLUICE_MODELS_MAX &&
 	       c->value.tat > LOAD(d->state[c->client.model].admitted) * ADMISSION_ALL &&
@@ -524,7 +524,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 		    was->value.tat != c->value.tat)
 			continue;
 		c->since = was->since;
-		if (c->value.in_flight || !ahead(d, c, now))
+		if (c->value.in_flight || !exceeds_share(d, c, now))
 			bpf_map_delete_elem(map_fd(map), &c->client);
 	}
 	return 0;

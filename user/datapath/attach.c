@@ -205,7 +205,7 @@ static int make_xdp(struct datapath *d, int ifindex, enum datapath_xdp mode)
  * From Linux 6.9 on, generic XDP copies a packet without its link header's length. tc, which runs
  * after it, then sees a packet without link header and cannot answer it (seen on 6.18).
  */
-static bool generic_spoils_tc(void)
+static bool generic_breaks_tc(void)
 {
 	struct utsname u;
 	unsigned major = 0, minor = 0;
@@ -262,7 +262,7 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 	}
 	if (automatic)
 		wanted = DATAPATH_XDP_NATIVE;
-	if (wanted == DATAPATH_XDP_GENERIC && generic_spoils_tc())
+	if (wanted == DATAPATH_XDP_GENERIC && generic_breaks_tc())
 		return datapath_fail(
 			-EOPNOTSUPP,
 			"generic XDP on %s: kernels from 6.9 on then hide the link header from tc; use --xdp off, tc refuses the same SYNs",

@@ -21,7 +21,7 @@ int pins_lock(const char *pin_dir, int *dir_fd);
 /* Calls each() for every name in links/; stops at its first error. */
 int pins_each_link(const char *pin_dir,
 		   int (*each)(const char *pin_dir, const char *name, void *arg), void *arg);
-/* Removes what one entry of links/ stands for: a pinned link, or a qdisc with its mark. */
+/* Removes one entry of links/: a pinned link, or a mark with its qdisc. */
 int link_remove(const char *pin_dir, const char *name, void *unused);
 
 #endif

@@ -78,7 +78,7 @@ int datapath_predict(struct datapath *d, uint32_t service, struct sluice_questio
 	packet.question = *question;
 	err = bpf_prog_test_run_opts(bpf_program__fd(d->skel->progs.predict), &opts);
 	if (err)
-		return datapath_fail(err, "the programs cannot be asked for a verdict: %s",
+		return datapath_fail(err, "the programs cannot be run for a verdict: %s",
 				     strerror(-err));
 	if (opts.retval != TC_ACT_OK || !packet.answer.answered)
 		return datapath_fail(-EINVAL, "the programs have no verdict on model %u",

@@ -115,7 +115,7 @@ int desired_apply(const struct desired_ops *ops, const struct desired_target *ta
 		int ret = write_op(target, op, op->before, op->after);
 		int at;
 
-		/* Somebody else may have deleted the entry already. */
+		/* Another program may have deleted the entry already. */
 		if (!ret || (ret == -ENOENT && !op->after && op->kind != DESIRED_FORGET))
 			continue;
 		at = snprintf(err, len, "%s", target->error(target->arg));

@@ -119,7 +119,7 @@ struct desired *desired_new(void);
 void desired_free(struct desired *state);
 
 /*
- * Completes a state whose tables and quotas.text the caller has filled from the pinned maps of an
+ * Completes a state. The caller has filled its tables and quotas.text from the pinned maps of an
  * earlier daemon. 0 or -ENOMEM.
  */
 int desired_adopt(struct desired *state);
@@ -185,7 +185,7 @@ struct desired_ops {
 int desired_diff(const struct desired *old, const struct desired *new, struct desired_ops *out);
 void desired_ops_free(struct desired_ops *ops);
 
-/* Who writes the maps: one callback a kind. 0 or -errno. A NULL value deletes the entry. */
+/* Writes the maps: one callback for each kind. 0 or -errno. A NULL value deletes the entry. */
 struct desired_target {
 	void *arg;
 	int (*forget)(void *arg, uint32_t id);

@@ -23,7 +23,7 @@ static bool covers(const struct sluice_prefix_key *wide, const struct sluice_pre
 
 void desired_inherit(struct state_prefix_rule *rules, size_t count)
 {
-	size_t around[129]; /* the prefixes that hold the one at hand, each within the one before */
+	size_t around[129]; /* the prefixes that hold the current one, each within the one before */
 	size_t depth = 0;
 
 	if (count)

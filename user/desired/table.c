@@ -94,7 +94,7 @@ static size_t lower_bound(const struct table *t, const void *item)
 	return low;
 }
 
-static bool stands_at(const struct table *t, size_t at, const void *item)
+static bool is_at(const struct table *t, size_t at, const void *item)
 {
 	return at < t->count && !t->kind->compare(table_at(t, at), item);
 }
@@ -103,14 +103,14 @@ void *table_find(const struct table *t, const void *item)
 {
 	size_t at = lower_bound(t, item);
 
-	return stands_at(t, at, item) ? table_at(t, at) : NULL;
+	return is_at(t, at, item) ? table_at(t, at) : NULL;
 }
 
 int table_put(struct table *t, const void *item)
 {
 	size_t at = lower_bound(t, item);
 
-	if (!stands_at(t, at, item)) {
+	if (!is_at(t, at, item)) {
 		if (reserve(t, t->count + 1))
 			return -ENOMEM;
 		memmove(table_at(t, at + 1), table_at(t, at), (t->count - at) * t->kind->size);
@@ -124,7 +124,7 @@ bool table_drop(struct table *t, const void *item)
 {
 	size_t at = lower_bound(t, item);
 
-	if (!stands_at(t, at, item))
+	if (!is_at(t, at, item))
 		return false;
 	t->count--;
 	memmove(table_at(t, at), table_at(t, at + 1), (t->count - at) * t->kind->size);

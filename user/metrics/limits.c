@@ -91,7 +91,7 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 {
 	uint32_t service, id = SLUICE_MODEL_OTHER;
 	struct text_subject subject;
-	struct sluice_client who;
+	struct sluice_client charged;
 	json_t *answer;
 	int found;
 
@@ -119,8 +119,9 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 		id = (uint32_t)found;
 	}
 	*status = 200;
-	explain_client(s, service, &subject, &who);
-	answer = one(s, &who, who.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id, service);
+	explain_client(s, service, &subject, &charged);
+	answer = one(s, &charged, charged.kind == SLUICE_CLIENT_ADDRESS ? subject.addr : NULL, id,
+		     service);
 	if (answer)
 		return answer;
 	*status = 503;
