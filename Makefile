@@ -54,7 +54,7 @@ help:
 	@echo 'make check                format, linters, man pages, links and references; no root'
 	@echo 'make test                 check and all tests; test-check, test-unit, test-datapath,'
 	@echo '                          test-e2e run one layer'
-	@echo 'make format [FIX=1]       tells what is not formatted, or formats it'
+	@echo 'make format [FIX=1]       reports what is not formatted, or formats it'
 	@echo 'make tidy                 clang-tidy alone'
 	@echo 'make fuzz                 each fuzzer for FUZZ_SECONDS'
 	@echo 'make test-kernels         the tests in virtual machines with other kernels'
