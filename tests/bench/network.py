@@ -140,9 +140,9 @@ class Network:
             child.wait()
 
     def listening(self, port):
-        asked = self.run_client("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}",
+        probe = self.run_client("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}",
                                 check=False)
-        return asked.returncode == 0
+        return probe.returncode == 0
 
     def start_sluice(self, listen, *arguments):
         def ready():

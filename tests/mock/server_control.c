@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the mock server tells and takes besides requests: /stats, /metrics, /v1/models, /health, and
- * /control, which changes a model while it runs.
+ * What the mock server reports and accepts besides requests: /stats, /metrics, /v1/models, /health,
+ * and /control, which changes a model while it runs.
  */
 #include "server.h"
 

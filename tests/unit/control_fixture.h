@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A state made by hand and operations that only take notes, for the tests of the control socket.
+ * A fixed state, and operations that only record their calls, for the tests of the control socket.
  */
 #ifndef SLUICE_TESTS_CONTROL_FIXTURE_H
 #define SLUICE_TESTS_CONTROL_FIXTURE_H

@@ -371,7 +371,7 @@ static void feed(struct adaptive *a, struct adaptive_view *v, unsigned n, double
 	}
 }
 
-/* A server whose rate is known: 200 answers within the target. Returns the time of the last one. */
+/* A server with a known rate: 200 answers within the target. Returns the time of the last one. */
 static uint64_t known(struct adaptive *a, struct adaptive_view *v)
 {
 	uint64_t now = S;

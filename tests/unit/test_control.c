@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The commands of the control socket: what they do to a state made by hand, and which lines they
- * refuse.
+ * The commands of the control socket: what they do to a fixed state, and which lines they refuse.
  */
 #include "control_fixture.h"
 

@@ -465,7 +465,7 @@ static void a_change_writes_one_prefix_and_those_that_inherit_from_it(void **sta
 	assert_writes(w, DESIRED_WEIGHTED, 1);
 	assert_int_equal(w->maps.all, 4);
 
-	/* One that nobody inherits from, and one that is new. */
+	/* One that no other inherits from, and one that is new. */
 	set_prefix_quota(&w->manual, "10.7.1.0/24", "requests=5/1s");
 	change(w);
 	assert_writes(w, DESIRED_PREFIX, 1);
@@ -920,7 +920,7 @@ static void a_word_about_all_services_goes_over_what_each_says(void **state)
 	free_world(w);
 }
 
-static void a_weight_that_cannot_be_is_refused_by_hand_and_counts_as_one_in_the_file(void **state)
+static void an_impossible_weight_is_refused_manually_and_counts_as_one_in_the_file(void **state)
 {
 	struct world *w = new_world();
 
@@ -976,7 +976,7 @@ int main(void)
 		cmocka_unit_test(what_has_ended_goes_and_what_lies_in_it_follows),
 		cmocka_unit_test(a_word_about_all_services_goes_over_what_each_says),
 		cmocka_unit_test(
-			a_weight_that_cannot_be_is_refused_by_hand_and_counts_as_one_in_the_file),
+			an_impossible_weight_is_refused_manually_and_counts_as_one_in_the_file),
 		cmocka_unit_test(of_two_words_about_one_thing_in_a_part_the_last_holds),
 	};
 

@@ -53,7 +53,7 @@ static char *written(void (*write)(FILE *out, const struct daemon_state *s))
 /* ---- a strict reader of the text format 0.0.4 ---- */
 
 struct series {
-	char *name, *labels; /* labels as they stand between the braces */
+	char *name, *labels; /* labels as written between the braces */
 	double value;
 };
 
@@ -107,7 +107,7 @@ static bool starts(const char *s, const char *with)
 	return !strncmp(s, with, strlen(with));
 }
 
-/* True if a sample of this name may stand in the family. */
+/* True if the family may have a sample of this name. */
 static bool belongs(const char *name, const char *family, const char *type)
 {
 	const char *rest = name + strlen(family);
@@ -161,7 +161,7 @@ static struct exposition *parsed(char *text)
 		s->name = strndup(line, n);
 		s->labels = strdup("");
 		if (!belongs(s->name, family, type))
-			fail_msg("%s stands in the family %s", line, family);
+			fail_msg("%s is in the family %s", line, family);
 		if (line[n] == '{') {
 			size_t len = labels_length(line + n + 1);
 
@@ -176,7 +176,7 @@ static struct exposition *parsed(char *text)
 		for (size_t i = 0; i + 1 < e->count; i++)
 			if (!strcmp(e->series[i].name, s->name) &&
 			    !strcmp(e->series[i].labels, s->labels))
-				fail_msg("%s{%s} stands twice", s->name, s->labels);
+				fail_msg("%s{%s} is there twice", s->name, s->labels);
 	}
 	free(text);
 	return e;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * How the keys of a service become rules for the kernel. A row has the keys as they stand in the
- * file, and one line of text: the rules in the order of their look-up, or the error. For default
+ * How the keys of a service become rules for the kernel. A row has the keys as in the file,
+ * and one line of text: the rules in the order of their look-up, or the error. For default
  * rules, targets are then looked up as in the kernel.
  */
 #include <setjmp.h>

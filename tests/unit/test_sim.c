@@ -204,7 +204,7 @@ static void the_times_of_looks_change_nothing(void **state)
 	}
 }
 
-/* Every step, every request, every token; of an engine whose memory is never full. */
+/* Every step, every request, every token; of an engine with memory that is never full. */
 static void run_plainly(const struct engine_shape *s, const struct job *jobs, uint32_t count,
 			struct seen *seen)
 {
