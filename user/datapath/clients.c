@@ -112,15 +112,6 @@ bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
 	return map_find(d->skel->maps.client_counts, client, out);
 }
 
-struct sluice_holding datapath_held(struct datapath *d, const struct sluice_client_flag_key *key)
-{
-	struct sluice_holding held;
-
-	if (!map_find(d->skel->maps.client_in_flight, key, &held))
-		held = (struct sluice_holding){0};
-	return held;
-}
-
 int datapath_set_priority(struct datapath *d, const struct sluice_client *key, uint32_t class)
 {
 	return map_write(d->skel->maps.priorities, key, &class);
@@ -152,11 +143,6 @@ int datapath_each_priority(struct datapath *d,
 	struct priority_visitor v = {each, arg};
 
 	return map_each(d, d->skel->maps.priorities, visit_priority, &v);
-}
-
-bool datapath_get_priority(struct datapath *d, const struct sluice_client *key, uint32_t *class)
-{
-	return map_find(d->skel->maps.priorities, key, class);
 }
 
 int datapath_key_client(struct datapath *d, const char *secret, size_t len,

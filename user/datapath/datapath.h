@@ -157,13 +157,11 @@ int datapath_each_client_quota(struct datapath *d,
 					    uint32_t id),
 			       void *arg);
 
-/* A client's requests in flight are added up over all pools. datapath_held() returns those in the
- * pool that the key names, 0 if there are none. */
+/* A client's requests in flight are added up over all pools. */
 int datapath_each_client(struct datapath *d,
 			 void (*each)(void *, const struct sluice_client *,
 				      const struct sluice_client_count *, int64_t in_flight),
 			 void *arg);
-struct sluice_holding datapath_held(struct datapath *d, const struct sluice_client_flag_key *key);
 
 /* The class of an API key, or of a header's value. */
 int datapath_set_priority(struct datapath *d, const struct sluice_client *key, uint32_t class);
@@ -171,7 +169,6 @@ int datapath_clear_priority(struct datapath *d, const struct sluice_client *key)
 int datapath_each_priority(struct datapath *d,
 			   void (*each)(void *arg, const struct sluice_client *key, uint32_t class),
 			   void *arg);
-bool datapath_get_priority(struct datapath *d, const struct sluice_client *key, uint32_t *class);
 /* The key of a value of a service's priority header. */
 int datapath_header_key(struct datapath *d, uint32_t service, const char *value,
 			struct sluice_client *out);
