@@ -20,7 +20,7 @@
 #include "names.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 11
+#define SLUICE_ABI_VERSION 12
 
 /* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it
  * knows of alignment. */

@@ -44,6 +44,13 @@ enum scan_event {
 #define SCAN_UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* A function that the verifier walks once, not at each call: see SUBPROG in bpf/maps.h. */
+#ifdef __bpf__
+#define SCAN_SUBPROG __attribute__((weak, noinline))
+#else
+#define SCAN_SUBPROG static inline
+#endif
+
 /* Memory is read again after this: the verifier's paths that differ in it become one. */
 #define SCAN_FENCE() asm volatile("" ::: "memory")
 

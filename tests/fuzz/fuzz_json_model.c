@@ -1,12 +1,54 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Bodies, as in fuzz_http1_request.c. If jansson accepts an object, the scanner must find jansson's
- * name in it. Of several "model" jansson keeps the last; if that is no string, there is no name to
- * compare.
+ * Bodies, as in fuzz_http1_request.c. The scanner must find what the reference finds, which has all
+ * of the body at once. If jansson accepts an object without other forms of the key, the scanner
+ * must find jansson's name in it. Of several "model" jansson keeps the last; if that is no string,
+ * there is no name to compare.
  */
+#include <strings.h>
+
 #include <jansson.h>
 
+#include "../unit/json_reference.h"
 #include "fuzz.h"
+
+static void compare(const struct feed *f, const uint8_t *data, size_t size)
+{
+	__u8 flags = f->json.flags & ~JSON_MODEL_IS_MODEL;
+	struct reference r;
+	char *from, *to;
+
+	for (from = to = f->text; *from; from++)
+		if (*from == '@' && from[1] >= '0' && from[1] <= '9')
+			from += strspn(from + 1, "0123456789");
+		else
+			*to++ = *from;
+	*to = 0;
+	reference_read(&r, data, size);
+	for (from = to = r.said; *from; from++)
+		if (*from == '@' && from[1] >= '0' && from[1] <= '9')
+			from += strspn(from + 1, "0123456789");
+		else
+			*to++ = *from;
+	*to = 0;
+	if (strcmp(f->text, r.said) || flags != r.flags || json_model_done(&f->json) != r.done) {
+		fprintf(stderr, "ours: %s flags %d\nreference: %s flags %d\n", f->text, flags,
+			r.said, r.flags);
+		abort();
+	}
+	reference_end(&r);
+}
+
+/* Whether an object has a key that only some readers take for "model". */
+static int has_other_form(json_t *root)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(root, key,
+			    value) if (strcmp(key, "model") && !strcasecmp(key, "model")) return 1;
+	return 0;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -17,13 +59,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	fuzz_cut(FEED_JSON, 0, data, size);
 
-	root = json_loadb((const char *)data + 3, size - 3, JSON_ALLOW_NUL, NULL);
-	if (!json_is_object(root)) {
-		json_decref(root);
-		return 0;
-	}
 	feed_begin(&f, FEED_JSON, 0, SCAN_BUF);
 	feed(&f, data + 3, size - 3);
+	compare(&f, data + 3, size - 3);
+	root = json_loadb((const char *)data + 3, size - 3, JSON_ALLOW_NUL, NULL);
+	if (!json_is_object(root) || has_other_form(root)) {
+		json_decref(root);
+		feed_end(&f);
+		return 0;
+	}
 	assert(json_model_done(&f.json));
 	assert(!(f.json.flags & JSON_MODEL_GARBAGE));
 	model = json_object_get(root, "model");
