@@ -52,13 +52,13 @@ static struct sluice_quota per_period(uint64_t requests, uint64_t period_ms, uin
 	return (struct sluice_quota){.request_ns = interval, .request_span_ns = interval * burst};
 }
 
-static int send_segment(bool from_server, uint8_t flags, const char *text)
+static int send_bytes(bool from_server, uint8_t flags, const char *text, size_t len)
 {
 	struct segment s = {.from_server = from_server,
 			    .flags = flags,
 			    .window = 512,
 			    .text = text,
-			    .len = strlen(text),
+			    .len = len,
 			    .client_port = port};
 	struct frame in;
 	int retval;
@@ -73,6 +73,11 @@ static int send_segment(bool from_server, uint8_t flags, const char *text)
 	else
 		client_at += s.len;
 	return retval;
+}
+
+static int send_segment(bool from_server, uint8_t flags, const char *text)
+{
+	return send_bytes(from_server, flags, text, strlen(text));
 }
 
 static void connect_anew(void)
@@ -195,6 +200,43 @@ static void the_quota_is_the_clients_then_its_prefixs_models_and_services(void *
 	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(send_request(), -1);
+}
+
+#define POST "POST / HTTP/1.1\r\nContent-Length: "
+
+/* … however the body spells it: all of these draw on the budget of one model. */
+static void a_models_quota_is_charged_however_the_body_spells_it(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+	} requests[] = {
+#define SPELT(text) {text, sizeof(text) - 1}
+		SPELT(REQUEST_TEXT),
+		SPELT(POST "17\r\n\r\n{\"MODEL\":\"llama\"}"),
+		SPELT(POST "22\r\n\r\n{\"\\u004dodel\":\"llama\"}"),
+		SPELT(POST "34\r\n\r\n{\0\"\0m\0o\0d\0e\0l\0\"\0:\0\"\0l\0l\0a\0m\0a\0\"\0}\0"),
+		SPELT(POST "25\r\n\r\n{/**/\"model\"://\n\"llama\",}"),
+		SPELT(POST "32\r\n\r\n{\"model\":\"qwen\",\"Model\":\"llama\"}"),
+#undef SPELT
+	};
+
+	set_quota((struct sluice_quota){});
+	put_quota(QUOTA + 1, per_period(6, 6000, 6));
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .quota = QUOTA + 1});
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		connect_anew();
+		assert_int_equal(send_bytes(false, PSH | ACK, requests[i].text, requests[i].len),
+				 THEN_UNSPEC);
+	}
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		connect_anew();
+		assert_int_not_equal(
+			send_bytes(false, PSH | ACK, requests[i].text, requests[i].len),
+			THEN_UNSPEC);
+	}
+	w.refusal_count = 0;
+	assert_int_equal(send_request(), 1000);
 }
 
 /*
@@ -371,6 +413,7 @@ int main(void)
 		packets_test(a_client_that_waits_its_retry_after_is_admitted_every_time),
 		packets_test(only_admitted_requests_are_charged),
 		packets_test(the_quota_is_the_clients_then_its_prefixs_models_and_services),
+		packets_test(a_models_quota_is_charged_however_the_body_spells_it),
 		packets_test(a_prefixs_weight_selects_another_quota_for_model_and_service),
 		packets_test(tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt),
 		packets_test(a_unary_response_costs_the_tokens_that_it_states),

@@ -166,6 +166,79 @@ static void counts_return_when_either_side_resets(void **state)
 	play_rows(rows);
 }
 
+/* ---- bodies as lenient readers take them ---- */
+
+#define OF_CASE                                                                                    \
+	"POST / HTTP/1.1\r\nContent-Length: 17\r\n\r\n"                                            \
+	"{\"Model\":\"llama\"}"
+#define OF_ESCAPE                                                                                  \
+	"POST / HTTP/1.1\r\nContent-Length: 22\r\n\r\n"                                            \
+	"{\"\\u004dODEL\":\"llama\"}"
+#define OF_COMMENTS                                                                                \
+	"POST / HTTP/1.1\r\nContent-Length: 40\r\n\r\n"                                            \
+	"/*\"*/{\"a\":[1//]}\n],\"model\"/**/:\"llama\",}"
+#define OF_UTF16                                                                                   \
+	"POST / HTTP/1.1\r\nContent-Length: 34\r\n\r\n"                                            \
+	"{\0\"\0m\0o\0d\0e\0l\0\"\0:\0\"\0l\0l\0a\0m\0a\0\"\0}\0"
+#define OF_UTF32                                                                                   \
+	"POST / HTTP/1.1\r\nContent-Length: 72\r\n\r\n"                                            \
+	"\0\0\xfe\xff\0\0\0{\0\0\0\"\0\0\0M\0\0\0O\0\0\0D\0\0\0E\0\0\0L\0\0\0\"\0\0\0:\0\0\0\"\0\0\0l\0\0\0l\0\0\0a\0\0\0m\0\0\0a\0\0\0\"\0\0\0}"
+#define OF_TWO                                                                                     \
+	"POST / HTTP/1.1\r\nContent-Length: 32\r\n\r\n"                                            \
+	"{\"MODEL\":\"llama\",\"model\":\"qwen\"}"
+#define OF_QWEN                                                                                    \
+	"POST / HTTP/1.1\r\nContent-Length: 32\r\n\r\n"                                            \
+	"\0{\0\"\0m\0o\0d\0e\0l\0\"\0:\0\"\0q\0w\0e\0n\0\"\0}"
+
+/* A request whose only packet is refused, or admitted. */
+#define BODY_REFUSED(title, text)                                                                  \
+	{                                                                                          \
+		title,                                                                             \
+			{HANDSHAKE,                                                                \
+			 {.act = block_client_for_llama},                                          \
+			 {FROM_CLIENT(0, 0, text), .len = sizeof(text) - 1, .then = REFUSE,        \
+			  .out_ack = sizeof(text) - 1}},                                           \
+			REFUSED(CLIENT_BLOCKED), .tombstones = 1                                   \
+	}
+
+static void block_client_for_llama(bool ipv6)
+{
+	set_client_flag(ipv6, LLAMA,
+			(struct sluice_client_flag){.reason = SLUICE_REASON_CLIENT_BLOCKED});
+}
+
+/* invariant 7: a client cannot hide the model from sluice that its server reads. */
+static void a_rule_holds_however_the_body_spells_the_model(void **state)
+{
+	static const struct row rows[] = {
+		BODY_REFUSED("a key in another case", OF_CASE),
+		BODY_REFUSED("… with an escape", OF_ESCAPE),
+		BODY_REFUSED("comments, and a comma too many", OF_COMMENTS),
+		BODY_REFUSED("UTF-16", OF_UTF16),
+		BODY_REFUSED("UTF-32 with a byte order mark", OF_UTF32),
+		BODY_REFUSED("of two keys the strictest verdict holds", OF_TWO),
+		{"another model in UTF-16 is admitted",
+		 {HANDSHAKE,
+		  {.act = block_client_for_llama},
+		  {FROM_CLIENT(0, 0, OF_QWEN), .len = sizeof(OF_QWEN) - 1}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a code unit in two packets",
+		 {HANDSHAKE,
+		  {.act = block_client_for_llama},
+		  {FROM_CLIENT(0, 0, OF_UTF16), .len = sizeof(OF_UTF16) - 10},
+		  {FROM_CLIENT(sizeof(OF_UTF16) - 10, 0, OF_UTF16 + sizeof(OF_UTF16) - 10),
+		   .len = 9, .then = REFUSE, .out_ack = sizeof(OF_UTF16) - 1,
+		   .rst_seq = sizeof(OF_UTF16) - 10}},
+		 REFUSED(CLIENT_BLOCKED),
+		 .tombstones = 1},
+	};
+
+	play_rows(rows);
+}
+
 /* ---- rules ---- */
 
 static void set_rules(bool ipv6)
@@ -579,6 +652,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		packets_test(a_request_is_judged_once_however_it_comes),
 		packets_test(counts_return_when_either_side_resets),
+		packets_test(a_rule_holds_however_the_body_spells_the_model),
 		packets_test(rules_select_the_judged_requests_and_the_source_of_the_model),
 		packets_test(a_name_means_the_model_that_was_last_written),
 		packets_test(requests_of_two_services_for_one_model_are_counted_apart),
