@@ -3,7 +3,9 @@
  * Connections: how one is proven and begins, what the client's acknowledgements say about it, how
  * it ends. An address has no state here until it shows that it receives our packets. It does so
  * when it acknowledges the SYN-ACK that left through tc egress, or when an established socket has
- * it as its peer.
+ * it as its peer. Of a connection that is older than this program and whose socket cannot be asked
+ * (its server is in another network namespace), the proof is a segment with data that acknowledges
+ * all data that has left.
  */
 #ifndef SLUICE_BPF_CONN_H
 #define SLUICE_BPF_CONN_H
@@ -54,7 +56,7 @@ static __always_inline bool rst_believed(__u32 seq, __u32 next)
 	return seq == next;
 }
 
-enum proof { PROOF_NONE, PROOF_HANDSHAKE, PROOF_SOCKET };
+enum proof { PROOF_NONE, PROOF_HANDSHAKE, PROOF_SOCKET, PROOF_DATA };
 
 /* Reads the next sequence numbers of both sides from the packet's socket, if it is established. */
 static __always_inline enum proof prove_by_socket(struct __sk_buff *skb, const struct packet *p,
@@ -96,21 +98,24 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 {
 	struct sluice_half_open *half;
 	struct sluice_conn_key key;
+	bool handshake;
 
 	if (!p || !fresh)
 		return PROOF_NONE;
 	key = p->key;
 	fresh->wscale = SLUICE_WSCALE_UNKNOWN;
 	half = bpf_map_lookup_elem(&half_open, &key);
+	handshake = half && half->answered == SLUICE_ANSWERED_SYN;
 	if (half && half->answered && p->ack == half->server_seq + 1 &&
-	    seq_diff(p->seq, half->client_seq) >= 0 &&
-	    seq_diff(p->seq, half->client_seq) < (1 << 30)) {
+	    (handshake ? seq_diff(p->seq, half->client_seq) >= 0 &&
+				 seq_diff(p->seq, half->client_seq) < (1 << 30)
+		       : p->payload_len && p->seq == half->client_seq)) {
 		fresh->c_next = half->client_seq;
 		fresh->s_next = half->server_seq + 1;
 		fresh->wscale = half->wscale;
 		bpf_map_delete_elem(&half_open, &key);
 		count(SLUICE_COUNTER_HALF_OPEN_DELETES);
-		return PROOF_HANDSHAKE;
+		return handshake ? PROOF_HANDSHAKE : PROOF_DATA;
 	}
 	return p->payload_len ? prove_by_socket(skb, p, &fresh->c_next, &fresh->s_next)
 			      : PROOF_NONE;
@@ -152,7 +157,7 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 	fresh->last_seen_ns = now;
 	fresh->c_max = fresh->s_ack = fresh->c_next;
 	fresh->c_ack = p->ack;
-	fresh->flags = (proof == PROOF_SOCKET ? SLUICE_CONN_ADOPTED : 0) |
+	fresh->flags = (proof == PROOF_HANDSHAKE ? 0 : SLUICE_CONN_ADOPTED) |
 		       (service->protocol == SLUICE_PROTOCOL_OPAQUE ? SLUICE_CONN_OPAQUE : 0) |
 		       (service->unary ? SLUICE_CONN_UNARY : 0) |
 		       (service->feedback ? SLUICE_CONN_FEEDBACK : 0);
@@ -243,15 +248,9 @@ static __always_inline void conn_knocked(struct sluice_conn *conn, __u64 now)
 
 	if ((stalled && now - stalled > STALL_RELEASE_NS) ||
 	    (unacked && now - unacked > STALL_RELEASE_NS)) {
-		bool held = false;
-
-#pragma unroll
-		for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
-			held |= conn->exchange[i].flags & SLUICE_EXCHANGE_IN_FLIGHT;
-			release(&conn->exchange[i], HELD);
-		}
-		if (held)
+		if (conn->exchange.flags & SLUICE_EXCHANGE_IN_FLIGHT)
 			count(SLUICE_COUNTER_STALLS_RELEASED);
+		release(&conn->exchange, HELD);
 	}
 }
 

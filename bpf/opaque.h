@@ -23,7 +23,7 @@ static __always_inline bool tls_talk(const __u8 head[3])
 OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 {
 	struct sluice_conn *conn = c->conn;
-	struct sluice_exchange *e = &conn->exchange[0];
+	struct sluice_exchange *e = &conn->exchange;
 	__u32 end = p->seq + p->payload_len;
 	__u8 head[3] = {};
 

@@ -26,6 +26,7 @@
 #define TCP_RST             0x04
 #define TCP_PSH             0x08
 #define TCP_ACK             0x10
+#define TCP_URG             0x20
 
 #define PACKET_FAR -2 /* of packet_parse() */
 

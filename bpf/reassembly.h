@@ -33,8 +33,7 @@ static __always_inline void roll_back_request(struct sluice_conn *conn)
 		http1_request_next(&conn->request);
 		conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_HOLE);
 	} else {
-		release(&conn->exchange[(conn->exchange_tail - 1) & (SLUICE_EXCHANGES_MAX - 1)],
-			HELD);
+		release(&conn->exchange, HELD);
 		conn->exchange_tail--;
 	}
 }

@@ -13,10 +13,10 @@
 #include "tombstone.h"
 #include "verdict.h"
 
-/* A framing error in a client's bytes: the connection passes unjudged, or is reset if the service
- * is set to that and may do so now. */
-SUBPROG int request_framing_error(struct request_scratch *s, struct sluice_conn *conn,
-				  const struct sluice_service *service)
+/* Resets the connection for what its client has sent, if the service is set to that and may do so
+ * now. Returns whether it does. */
+SUBPROG int reset_for_framing(struct request_scratch *s, struct sluice_conn *conn,
+			      const struct sluice_service *service)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
 	struct sluice_prefix_key key = {.plen = 128};
@@ -32,9 +32,16 @@ SUBPROG int request_framing_error(struct request_scratch *s, struct sluice_conn 
 	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
 	    prefix_class(&key, a->question.now, &prefix) != SLUICE_PREFIX_EXEMPT)
 		s->refuse = REFUSE_FRAMING_ERROR;
-	else
+	return s->refuse == REFUSE_FRAMING_ERROR;
+}
+
+/* A framing error in a client's bytes: the connection is reset, or passes unjudged. */
+static __always_inline void request_framing_error(struct request_scratch *s,
+						  struct sluice_conn *conn,
+						  const struct sluice_service *service)
+{
+	if (!reset_for_framing(s, conn, service))
 		give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
-	return 0;
 }
 
 /*

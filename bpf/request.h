@@ -19,6 +19,7 @@ struct request_scratch {
 	__u32 end;    /* … after the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
+	__u32 hold;     /* offset in the packet of bytes that wait for a response; 0: none */
 	__u32 buf_used; /* bytes of buf that hold what a client sent */
 	__u32 refuse;   /* enum refusal */
 	__u32 ev;       /* events of bytes that were read, or lost in a hole, before this step */
@@ -45,7 +46,8 @@ struct request_context {
 	const struct siphash_secret *secret;
 };
 
-/* Whether an earlier response is still under way, so that no request may be refused now. */
+/* Whether a response is under way. The request under way may not be refused then, and the next one
+ * waits. */
 static __always_inline bool response_under_way(const struct sluice_conn *conn)
 {
 	return conn->exchange_head != conn->exchange_tail ||

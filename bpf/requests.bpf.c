@@ -13,7 +13,16 @@
 #include "reassembly.h"
 #include "refuse.h"
 #include "route.h"
+#include "segment.h"
 #include "syn.h"
+
+/* Of these connections a FIN passes wherever it is. Else it comes after bytes that have not passed,
+ * and is sent again after them. */
+#define FIN_PASSES (SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE | SLUICE_CONN_HOLE)
+
+/* A connection that was adopted in the middle of a request or of a response, and so could not be
+ * framed. Its next segment may begin a request. */
+#define ADOPTED_IN_VAIN (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED)
 
 #define WIPE_STEP 64 /* bytes; SCAN_BUF is a multiple */
 
@@ -65,7 +74,7 @@ static __always_inline bool model_known(const struct request_scratch *s,
 	       !(j->flags & (JSON_MODEL_GAP | JSON_MODEL_INVALID | JSON_MODEL_GARBAGE));
 }
 
-/* Judges a request at its last byte: refuses it, or gives it an entry in the ring of exchanges. */
+/* Judges a request at its last byte: refuses it, or begins its exchange. */
 static __always_inline void judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 					 const struct sluice_service *service, __u32 model)
 {
@@ -93,7 +102,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 				count(SLUICE_COUNTER_PASSED_LEASE);
 				j->reason = SLUICE_REASON_NONE;
 			} else if (response_under_way(conn)) {
-				count(SLUICE_COUNTER_PASSED_PIPELINED);
+				count(SLUICE_COUNTER_PASSED_ANSWERED_EARLY);
 				j->reason = SLUICE_REASON_NONE;
 			} else {
 				s->refuse = REFUSE_REQUEST;
@@ -117,7 +126,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 			flags |= SLUICE_EXCHANGE_NAMED;
 		}
 	}
-	e = &conn->exchange[conn->exchange_tail & (SLUICE_EXCHANGES_MAX - 1)];
+	e = &conn->exchange;
 	e->admitted_ns = now;
 	e->bytes = admission_bytes(conn->request_bytes);
 	e->model = model;
@@ -182,10 +191,6 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		}
 	} else if (!(conn->flags & SLUICE_CONN_JUDGE) || !(ev & (HTTP1_HEAD_END | HTTP1_MODEL))) {
 		return conn->flags & SLUICE_CONN_UNJUDGED;
-	}
-	if (end && conn->exchange_tail - conn->exchange_head >= SLUICE_EXCHANGES_MAX) {
-		give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
-		return 1;
 	}
 	if (end && model_known(c->s, r, ev))
 		model = c->s->named - 1;
@@ -257,6 +262,23 @@ static __always_inline long proxy_events(struct request_context *c)
 	return 0;
 }
 
+/*
+ * A request that comes while the response to the one before it is unfinished waits in its client's
+ * TCP: from its first byte on, the packet will be cut. Line ends between two requests are none of a
+ * request's (RFC 9112 2.2), and pass.
+ */
+static __always_inline long hold_request(struct request_scratch *s, __u32 pos)
+{
+	__u8 c = s->buf[scan_clamp(pos)];
+
+	if (c != '\r' && c != '\n') {
+		s->hold = s->at;
+		return 1;
+	}
+	s->at++;
+	return s->at >= s->end;
+}
+
 /* One step of framing. The loop's state is in map values, so the verifier sees one iteration. */
 static long request_step(__u32 i, struct request_context *c)
 {
@@ -264,7 +286,7 @@ static long request_step(__u32 i, struct request_context *c)
 	struct request_scratch *s = c->s;
 	__u32 left = s->end - s->at, n, ev = s->ev;
 	__u64 skip;
-	bool proxy;
+	bool proxy, held;
 
 	if (ev) { /* of bytes lost in a hole */
 		s->ev = 0;
@@ -273,12 +295,13 @@ static long request_step(__u32 i, struct request_context *c)
 	if (s->at >= s->end)
 		return 1;
 	proxy = conn->flags & SLUICE_CONN_PROXY;
-	if (!proxy && !(conn->flags & SLUICE_CONN_REQUEST)) {
+	held = !proxy && !(conn->flags & SLUICE_CONN_REQUEST) && response_under_way(conn);
+	if (!proxy && !held && !(conn->flags & SLUICE_CONN_REQUEST)) {
 		conn_set(conn, SLUICE_CONN_REQUEST);
 		conn->request_bytes = 0;
 		conn->c_begin = s->packet.seq + (s->at - s->packet.payload_at);
 	}
-	skip = proxy ? 0 : http1_request_skippable(&conn->request);
+	skip = proxy || held ? 0 : http1_request_skippable(&conn->request);
 	if (skip) {
 		n = skip < left ? skip : left;
 		http1_request_skipped(&conn->request, n, &ev);
@@ -297,6 +320,8 @@ static long request_step(__u32 i, struct request_context *c)
 				s->buf_used = n;
 			pos = 0;
 		}
+		if (held)
+			return hold_request(s, pos);
 		if (proxy) {
 			n = proxy_bytes(conn, s, pos, s->buf_len - pos);
 			s->at += n;
@@ -326,6 +351,8 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 	if (order != ORDER_NEXT)
 		return order == ORDER_OLD;
 	bpf_loop(1 << 23, request_step, c, 0);
+	if (c->s->hold)
+		end = p->seq + (c->s->hold - p->payload_at);
 	if (!c->s->refuse)
 		c->conn->c_next = end;
 	return true;
@@ -364,6 +391,7 @@ static __always_inline int request_bytes(struct request_context *c)
 	}
 	c->s->refuse = REFUSE_NOTHING;
 	c->s->buf_used = 0;
+	c->s->hold = 0;
 	c->s->named = 0;
 	if (conn->flags & SLUICE_CONN_REQUEST) /* else head_ended() names the client */
 		name_client(conn, c->service);
@@ -374,10 +402,11 @@ static __always_inline int request_bytes(struct request_context *c)
 	conn->busy = 0;
 	if (!pass)
 		return TC_ACT_SHOT;
-	if ((conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED)) ==
-	    (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED))
-		conn_end(&p->key, conn); /* adopted in the middle of a request; the next segment may
-					    begin one */
+	if (c->s->hold) {
+		count(SLUICE_COUNTER_PIPELINED_HELD);
+		if (segment_cut(c->skb, p, c->s->hold - p->payload_at))
+			return TC_ACT_SHOT;
+	}
 	return TC_ACT_UNSPEC;
 }
 
@@ -390,7 +419,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	struct packet *p;
 	__u32 zero = 0, end;
 	__u64 now;
-	bool syn;
+	bool syn, urgent;
 
 	if (foreign(skb, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
@@ -402,15 +431,18 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	p = &c.s->packet;
 	if (!packet_own(skb, p, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
-	/* A connection in conns belongs to a service. So only a packet without one, a SYN and a
-	 * packet with payload need the look-up. */
+	/* A connection in conns belongs to a service. So only a packet without one, a SYN and
+	 * one with payload or the urgent flag need the look-up. */
 	conn = bpf_map_lookup_elem(&conns, &p->key);
 	syn = (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-	if (!conn || p->payload_len || syn) {
+	if (!conn || p->payload_len || syn || p->flags & TCP_URG) {
 		c.service = packet_known_service(p, set->names);
 		if (!c.service)
 			return TC_ACT_UNSPEC;
 	}
+	urgent = p->flags & TCP_URG;
+	if (urgent && segment_not_urgent(skb, p))
+		return TC_ACT_SHOT;
 	now = now_ns(set);
 	c.a->question.now = now;
 
@@ -432,6 +464,13 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		return syn_options(skb, p) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	}
 
+	if (conn && c.service && p->payload_len &&
+	    (conn->flags & ADOPTED_IN_VAIN) == ADOPTED_IN_VAIN) {
+		conn_end(&p->key, conn);
+		conn = NULL;
+	}
+	if (!conn && !c.service)
+		return TC_ACT_UNSPEC;
 	if (!conn) {
 		t = bpf_map_lookup_elem(&tombstones, &p->key);
 		if (t)
@@ -449,6 +488,11 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		else
 			give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 		return c.s->refuse ? refuse_request(skb, conn, c.service) : TC_ACT_UNSPEC;
+	}
+	if (urgent && p->payload_len && c.service) {
+		c.s->refuse = REFUSE_NOTHING;
+		if (reset_for_framing(c.s, conn, c.service))
+			return refuse_request(skb, conn, c.service);
 	}
 	if (p->flags & TCP_RST) {
 		if (rst_believed(p->seq, conn->c_next))
@@ -480,6 +524,9 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		conn_set(conn, SLUICE_CONN_CLIENT_FIN);
 		if (conn->flags & SLUICE_CONN_SERVER_FIN)
 			conn_end(&p->key, conn);
+	} else if (p->flags & TCP_FIN && seq_diff(end, conn->c_next) > 0 &&
+		   !(conn->flags & FIN_PASSES) && segment_cut(skb, p, p->payload_len)) {
+		return TC_ACT_SHOT;
 	}
 	return TC_ACT_UNSPEC;
 }

@@ -63,7 +63,7 @@ static __always_inline struct sluice_exchange *current_exchange(struct sluice_co
 	struct sluice_exchange *e = NULL;
 
 	if (conn->exchange_head != conn->exchange_tail)
-		e = &conn->exchange[conn->exchange_head & (SLUICE_EXCHANGES_MAX - 1)];
+		e = &conn->exchange;
 	KEEP(e);
 	return e;
 }
@@ -376,26 +376,33 @@ static long response_step(__u32 i, struct response_context *c)
 	return s->at >= s->end;
 }
 
+/* Notes the last sequence number that left for an address: who acknowledges it receives there. */
+static __always_inline void half_open_note(const struct packet *p, __u8 answered, __u32 last)
+{
+	struct sluice_half_open half = {.server_seq = last,
+					.client_seq = p->ack,
+					.answered = answered,
+					.wscale = SLUICE_WSCALE_UNKNOWN};
+	struct sluice_half_open *seen = bpf_map_lookup_elem(&half_open, &p->key);
+
+	if (seen) {
+		seen->server_seq = half.server_seq;
+		seen->client_seq = half.client_seq;
+		seen->answered = answered;
+	} else if (!bpf_map_update_elem(&half_open, &p->key, &half, BPF_ANY)) {
+		count(SLUICE_COUNTER_HALF_OPEN_INSERTS);
+	}
+}
+
 /* The server's SYN-ACK: begins a handshake to be proven, and ends what had this key before. */
 static __always_inline void on_syn_ack(const struct packet *p)
 {
-	struct sluice_half_open half = {.server_seq = p->seq,
-					.client_seq = p->ack,
-					.answered = 1,
-					.wscale = SLUICE_WSCALE_UNKNOWN};
-	struct sluice_half_open *syn = bpf_map_lookup_elem(&half_open, &p->key);
 	struct sluice_conn *conn = bpf_map_lookup_elem(&conns, &p->key);
 
 	if (conn)
 		conn_end(&p->key, conn);
 	bpf_map_delete_elem(&tombstones, &p->key);
-	if (syn) {
-		syn->server_seq = half.server_seq;
-		syn->client_seq = half.client_seq;
-		syn->answered = 1;
-	} else if (!bpf_map_update_elem(&half_open, &p->key, &half, BPF_ANY)) {
-		count(SLUICE_COUNTER_HALF_OPEN_INSERTS);
-	}
+	half_open_note(p, SLUICE_ANSWERED_SYN, p->seq);
 }
 
 /*
@@ -447,7 +454,11 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	conn = bpf_map_lookup_elem(&conns, &p.key);
 	if (!conn) {
 		t = bpf_map_lookup_elem(&tombstones, &p.key);
-		return t ? tombstone_from_server(skb, &p, t) : TC_ACT_UNSPEC;
+		if (t)
+			return tombstone_from_server(skb, &p, t);
+		if (p.payload_len && p.flags & TCP_ACK && packet_service(&p))
+			half_open_note(&p, SLUICE_ANSWERED_DATA, p.seq + p.payload_len - 1);
+		return TC_ACT_UNSPEC;
 	}
 	if (p.flags & TCP_RST) {
 		conn_end(&p.key, conn);

@@ -99,9 +99,7 @@ SUBPROG int release_all(struct sluice_conn *conn)
 {
 	if (!conn)
 		return 0;
-#pragma unroll
-	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
-		release(&conn->exchange[i], HELD);
+	release(&conn->exchange, HELD);
 	conn->exchange_head = conn->exchange_tail;
 	return 0;
 }

@@ -9,7 +9,7 @@
 #define SLUICE_BPF_SYN_H
 
 #include "count.h"
-#include "packet.h"
+#include "segment.h"
 
 #define OPTIONS_MAX       40
 #define OPTION_NOP        1
@@ -24,8 +24,6 @@ struct syn_scratch {
 	__u32 wscale;
 	__u8 before[OPTIONS_MAX + 8];
 	__u8 after[OPTIONS_MAX + 8];
-	__u8 header[60];
-	__u8 pad[4];
 };
 
 struct {
@@ -71,49 +69,9 @@ static long syn_option_step(__u32 i, struct syn_scratch **ctx)
 	return 0;
 }
 
-/*
- * Cuts data off a SYN. A server that accepts data without a cookie (RFC 7413 4.1.2 allows that)
- * would get it unframed. The sender has to be ready to send it again. False: the cut failed, and
- * the packet is broken.
- */
-static __always_inline bool cut_syn(struct __sk_buff *skb, const struct packet *p,
-				    struct syn_scratch *s)
-{
-	__u32 header = p->payload_at - p->tcp_at, ip_at = p->l2_len;
-	bool partial = packet_partial(p);
-	__be16 old, new;
-	__u64 sum;
-
-	if (header < 20 || header > 60 || bpf_skb_change_tail(skb, p->payload_at, 0))
-		return false;
-	if (p->ipv6) {
-		if (bpf_skb_load_bytes(skb, ip_at + 4, &old, 2))
-			return false;
-		new = bpf_htons(bpf_ntohs(old) - p->payload_len);
-		bpf_skb_store_bytes(skb, ip_at + 4, &new, 2, BPF_F_RECOMPUTE_CSUM);
-	} else {
-		if (bpf_skb_load_bytes(skb, ip_at + 2, &old, 2))
-			return false;
-		new = bpf_htons(bpf_ntohs(old) - p->payload_len);
-		bpf_l3_csum_replace(skb, ip_at + 10, old, new, 2);
-		bpf_skb_store_bytes(skb, ip_at + 2, &new, 2, BPF_F_RECOMPUTE_CSUM);
-	}
-	__builtin_memset(s->header, 0, sizeof(s->header));
-	if (bpf_skb_load_bytes(skb, p->tcp_at, s->header, header))
-		return false;
-	s->header[16] = s->header[17] = 0;
-	sum = pseudo_sum(&p->key, p->ipv6, header);
-	if (!partial)
-		sum += (__u32)bpf_csum_diff(NULL, 0, (void *)s->header, sizeof(s->header), 0);
-	new = partial ? csum_fold(sum) : ~csum_fold(sum);
-	bpf_skb_store_bytes(skb, p->tcp_at + 16, &new, 2, BPF_F_RECOMPUTE_CSUM);
-	count(SLUICE_COUNTER_SYN_DATA_CUT);
-	return true;
-}
-
 /* Makes a SYN plain TCP and keeps its window scale. May change the packet. -1: drop it; 0:
  * pass it. */
-SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
+SUBPROG int syn_options(struct __sk_buff *skb, struct packet *p)
 {
 	struct sluice_half_open half = {}, *seen;
 	__u32 zero = 0, len, at;
@@ -142,8 +100,13 @@ SUBPROG int syn_options(struct __sk_buff *skb, const struct packet *p)
 			count(SLUICE_COUNTER_OPTIONS_REMOVED);
 		}
 	}
-	if (p->payload_len && !cut_syn(skb, p, s))
-		return -1;
+	if (p->payload_len) {
+		/* A server that takes data without a cookie (RFC 7413 4.1.2) would get it
+		 * unframed. */
+		if (segment_cut(skb, p, 0))
+			return -1;
+		count(SLUICE_COUNTER_SYN_DATA_CUT);
+	}
 	seen = bpf_map_lookup_elem(&half_open, &key);
 	if (seen) {
 		seen->wscale = s->wscale;

@@ -38,7 +38,6 @@
 #define SLUICE_CLIENT_QUOTAS_MAX 65536  /* quotas of clients' own */
 #define SLUICE_PREFIXES_MAX      65536  /* prefixes with a class, quota or weight */
 #define SLUICE_PRIORITIES_MAX    4096   /* API keys and headers' values that have a class */
-#define SLUICE_EXCHANGES_MAX     4      /* pipelined requests tracked on one connection */
 #define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
 #define SLUICE_REPLY_MAX         1024   /* bytes of one 429, head and body */
 #define SLUICE_REPLY_TAIL_MAX    96     /* bytes of its text after the number of seconds */
@@ -408,11 +407,21 @@ _Static_assert(sizeof(struct sluice_conn_key) == 36, "connection key");
 
 #define SLUICE_WSCALE_UNKNOWN 255
 
-/* half_open: a handshake, by the SYN-ACK that left; before that, the window scale of the SYN. */
+/*
+ * What the server has sent to an address that is not proven yet: nothing (then only the window
+ * scale of the client's SYN is known), its SYN-ACK, or data of a connection that is not in conns.
+ */
+enum sluice_answered {
+	SLUICE_ANSWERED_NOT = 0,
+	SLUICE_ANSWERED_SYN = 1,
+	SLUICE_ANSWERED_DATA = 2,
+};
+
+/* half_open */
 struct sluice_half_open {
-	__u32 server_seq; /* of the SYN-ACK itself */
+	__u32 server_seq; /* of the last that the server sent: its SYN-ACK, or its last byte */
 	__u32 client_seq; /* the next byte that it expects of the client */
-	__u8 answered;    /* 1: the SYN-ACK has left */
+	__u8 answered;    /* enum sluice_answered */
 	__u8 wscale;      /* by which the client's windows are shifted, or SLUICE_WSCALE_UNKNOWN */
 	__u8 pad[2];
 };
@@ -467,8 +476,8 @@ enum sluice_conn_flag {
 
 /*
  * conns: a connection with a proven handshake. Client-side fields are written at tc ingress,
- * server-side fields at tc egress, the exchange ring by both (head advances at egress, tail at
- * ingress).
+ * server-side fields at tc egress, the exchange by both. Ingress begins it and advances
+ * exchange_tail; egress ends it and advances exchange_head.
  */
 struct sluice_conn {
 	__u64 last_seen_ns;
@@ -490,23 +499,23 @@ struct sluice_conn {
 	__u32 s_next;     /* end of everything that the server sent */
 	__u32 flags;      /* enum sluice_conn_flag, changed by atomic or/and */
 	__u32 service;
-	__u32 exchange_head; /* oldest exchange without its whole response */
-	__u32 exchange_tail;
-	__u32 busy;      /* 1 while a CPU works on the client side */
-	__u8 wscale;     /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
-	__u8 s_shut;     /* 1: the server's window is closed */
-	__u16 c_hook;    /* interface at which bytes were framed last, its lowest bits, … */
-	__u32 date_seq;  /* where a Date was last overwritten: what is sent again is overwritten
-			    again */
-	__u32 date_left; /* … with this many units left … */
-	__u32 date_secs; /* … and this many seconds until the budget is full; 0: none was */
+	__u32 exchange_tail; /* exchanges begun, … */
+	__u32 exchange_head; /* … and ended: as many, or one less */
+	__u32 busy;          /* 1 while a CPU works on the client side */
+	__u8 wscale;         /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
+	__u8 s_shut;         /* 1: the server's window is closed */
+	__u16 c_hook;        /* interface at which bytes were framed last, its lowest bits, … */
+	__u32 date_seq;      /* where a Date was last overwritten: what is sent again is overwritten
+				again */
+	__u32 date_left;     /* … with this many units left … */
+	__u32 date_secs;     /* … and this many seconds until the budget is full; 0: none was */
 	__u32 date_tokens;
 	__u32 s_ack;   /* the client's bytes acknowledged by the server */
 	__u32 c_begin; /* first byte of the request under way, or else of the last one */
 	__u32 c_when;  /* … and when, ns / 1024 */
 	__u8 addr[16]; /* its client: the peer, or the one that its PROXY header names */
 	struct sluice_client client;
-	struct sluice_exchange exchange[SLUICE_EXCHANGES_MAX];
+	struct sluice_exchange exchange; /* the last one begun */
 	union {
 		struct proxy proxy; /* until it has ended */
 		struct http1_request request;

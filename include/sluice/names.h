@@ -42,8 +42,11 @@ enum sluice_reason {
 /* X(COUNTER, name): counters[i], per-CPU u64, for what is no verdict on a request. */
 #define SLUICE_COUNTERS(X)                                                                         \
 	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */          \
-	X(PASSED_PIPELINED,                                                                        \
-	  "passed-pipelined") /* would be refused, but a response is under way */                  \
+	X(PASSED_ANSWERED_EARLY,                                                                   \
+	  "passed-answered-early") /* would be refused, but the server answered before its end */  \
+	X(PIPELINED_HELD,                                                                          \
+	  "pipelined-held") /* segments with bytes that wait for the response under way */         \
+	X(URGENT_CLEARED, "urgent-cleared")             /* segments that were marked urgent */     \
 	X(PASSED_FRAMING_ERROR, "passed-framing-error") /* connections that lost their framing */  \
 	X(PASSED_UNPROVEN, "passed-unproven")           /* data on a connection not proven */      \
 	X(PASSED_NO_ROOM, "passed-no-room")             /* refusals without a 429's text: reset */ \

@@ -25,6 +25,7 @@
 #define RST  0x04
 #define PSH  0x08
 #define ACK  0x10
+#define URG  0x20
 #define NONE 0x80 /* as a row's flags: none at all */
 
 #define HTTP_PORT   8000
@@ -69,6 +70,7 @@ struct segment {
 	const void *text;
 	size_t len;
 	uint16_t client_port, server_port; /* 0: the usual */
+	uint16_t urgent;                   /* pointer */
 };
 
 #define FRAME_MAX 3600
@@ -186,6 +188,7 @@ static inline void make_frame(struct frame *f, const struct shape *shape, const 
 	tcp[12] = tcp_len / 4 << 4;
 	tcp[13] = s->flags;
 	put16(tcp + 14, s->window);
+	put16(tcp + 18, s->urgent);
 	assert_true(tcp_len + s->len < FRAME_MAX - 80);
 	memcpy(tcp + tcp_len, s->text, s->len);
 	tcp_len += s->len;

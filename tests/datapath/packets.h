@@ -14,7 +14,8 @@
 #include "world.h"
 
 enum outcome {
-	PASS,     /* TC_ACT_UNSPEC, and not a bit of it changed */
+	PASS,     /* TC_ACT_UNSPEC, and not a bit of it changed but `urgent`, or data in a SYN */
+	HELD,     /* as PASS, but cut after `keep` bytes and without a FIN */
 	DROP,     /* TC_ACT_SHOT */
 	REFUSE,   /* the 429 to the client, and on a copy the RST to the server */
 	RESET,    /* a RST to the client, and on a copy one to the server */
@@ -43,6 +44,8 @@ struct step {
 	int32_t out_seq, out_ack; /* of the segment to the client (UP_RST: to the server) */
 	int32_t rst_seq;          /* of the RST to the server */
 	const struct between *between;
+	size_t keep;     /* of a HELD segment */
+	uint16_t urgent; /* its pointer; what passes has none, and no URG */
 };
 
 struct row_counter {
@@ -96,6 +99,7 @@ static inline struct segment segment_of(const struct step *s, uint16_t port)
 	out.flags = s->flags == NONE ? 0 : s->flags ? s->flags : out.len ? ACK | PSH : ACK;
 	out.seq = (s->server ? SERVER_ISN : CLIENT_ISN) + 1 + s->seq;
 	out.ack = (s->server ? CLIENT_ISN : SERVER_ISN) + 1 + s->ack;
+	out.urgent = s->urgent;
 	out.window = s->zero_window ? 0 : s->window ? s->window : 64240;
 	return out;
 }
@@ -152,14 +156,23 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 	if (s->between)
 		put_between(&in, shape, s->between);
 	retval = run_tc(program_for(shape, s->server), &in, &out);
-	wanted = s->then == PASS ? THEN_UNSPEC : s->then == DROP ? TC_ACT_SHOT : THEN_REDIRECT;
+	wanted = s->then == PASS || s->then == HELD ? THEN_UNSPEC
+		 : s->then == DROP                  ? TC_ACT_SHOT
+						    : THEN_REDIRECT;
 	if (retval != wanted)
 		fail_msg("%s, and not %s", outcome_text(retval), outcome_text(wanted));
-	if (s->then == PASS) {
-		if ((segment.flags & (SYN | ACK)) == SYN && segment.len) {
+	if (wanted == THEN_UNSPEC) {
+		if ((segment.flags & (SYN | ACK)) == SYN && segment.len)
 			segment.len = 0; /* data in a SYN is cut off */
-			make_frame(&in, shape, &segment);
+		if (s->then == HELD) {
+			segment.len = s->keep;
+			segment.flags &= ~FIN;
 		}
+		segment.flags &= ~URG;
+		segment.urgent = 0;
+		make_frame(&in, shape, &segment);
+		if (s->between)
+			put_between(&in, shape, s->between);
 		assert_same_frame(&out, &in);
 	}
 	if (wanted == THEN_REDIRECT) {

@@ -16,6 +16,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 #define GET_N ((int)sizeof(GET) - 1)
 
 #define N(text) ((int)sizeof(text) - 1)
+#define SHORT   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 #define FAR     (1 << 19) /* bytes, from any that a client may have sent */
 
 /*

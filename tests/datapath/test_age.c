@@ -17,8 +17,8 @@ static void key_of(struct sluice_conn_key *key, uint32_t n)
 	key->server_port = 80;
 }
 
-/* A connection last seen `idle` seconds before NOW that holds `held` exchanges of a model. */
-static void put_conn(struct datapath *d, uint32_t n, uint64_t idle, uint32_t flags, unsigned held,
+/* A connection last seen `idle` seconds before NOW; `held`: it has an exchange of a model. */
+static void put_conn(struct datapath *d, uint32_t n, uint64_t idle, uint32_t flags, bool held,
 		     uint16_t model, uint32_t exchange_flags)
 {
 	struct sluice_conn conn = {.last_seen_ns = NOW - idle * SECOND, .flags = flags};
@@ -26,10 +26,10 @@ static void put_conn(struct datapath *d, uint32_t n, uint64_t idle, uint32_t fla
 
 	key_of(&key, n);
 	memcpy(conn.client.addr, &n, sizeof(n));
-	for (unsigned i = 0; i < held; i++) {
-		conn.exchange[i].model = conn.exchange[i].pool = model;
-		conn.exchange[i].flags = exchange_flags;
-		conn.exchange[i].client = conn.client;
+	if (held) {
+		conn.exchange.model = conn.exchange.pool = model;
+		conn.exchange.flags = exchange_flags;
+		conn.exchange.client = conn.client;
 	}
 	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
 }
@@ -126,7 +126,7 @@ static void a_request_that_has_not_reached_the_server_holds_no_slot(void **state
 		{31, SLUICE_CONN_CLIENT_FIN, 501, 499, 1, true},
 		/* the missing bytes may belong to another request */
 		{31, SLUICE_CONN_REQUEST, 500, 100, 1, false},
-		{31, 0, 500, 100, 2, false},
+		{31, 0, 500, 100, 0, false},
 	};
 	unsigned stay = 0, n = sizeof(rows) / sizeof(rows[0]);
 	struct datapath *d = opened();
@@ -135,10 +135,10 @@ static void a_request_that_has_not_reached_the_server_holds_no_slot(void **state
 		struct sluice_conn_key key;
 		struct sluice_conn conn;
 
-		put_conn(d, i, 0, rows[i].flags, 1, 3, BOTH);
+		put_conn(d, i, 0, rows[i].flags, true, 3, BOTH);
 		key_of(&key, i);
 		assert_int_equal(bpf_map_lookup_elem(map_fd(d->skel->maps.conns), &key, &conn), 0);
-		conn.exchange[0].admitted_ns = NOW - rows[i].since * SECOND;
+		conn.exchange.admitted_ns = NOW - rows[i].since * SECOND;
 		conn.c_next = rows[i].c_next;
 		conn.s_ack = rows[i].s_ack;
 		conn.exchange_tail = rows[i].tail;
@@ -176,8 +176,9 @@ static void a_drifted_count_is_corrected_by_addition(void **state)
 {
 	struct datapath *d = opened();
 
-	put_conn(d, 1, 1, 0, 2, 7, BOTH);
-	put_conn(d, 2, 1, 0, 1, 7, SLUICE_EXCHANGE_IN_FLIGHT);
+	put_conn(d, 1, 1, 0, true, 7, BOTH);
+	put_conn(d, 2, 1, 0, true, 7, BOTH);
+	put_conn(d, 3, 1, 0, true, 7, SLUICE_EXCHANGE_IN_FLIGHT);
 	count(d, SLUICE_MODEL_ALL, 3, 2);
 	count(d, 7, 5, 0);  /* two too many, two too few */
 	count(d, 8, -1, 0); /* a model without requests */
@@ -217,7 +218,7 @@ static void a_walk_over_several_calls_counts_everything_once(void **state)
 	uint64_t entries, max;
 
 	for (uint32_t i = 0; i < CONNS; i++)
-		put_conn(d, i, 1, 0, 1, 9, BOTH);
+		put_conn(d, i, 1, 0, true, 9, BOTH);
 	assert_done(datapath_map_fill(d, "conns", &entries, &max));
 	assert_int_equal(entries, CONNS);
 	assert_int_equal(max, SLUICE_CONNS_MAX);
@@ -238,7 +239,7 @@ static void a_client_that_holds_nothing_loses_its_stale_count(void **state)
 	struct sluice_client_flag_key busy = {.client.addr = {1}, .model = 7};
 	struct sluice_holding n = {2, 0};
 
-	put_conn(d, 1, 1, 0, 1, 7, BOTH); /* its client is `busy` */
+	put_conn(d, 1, 1, 0, true, 7, BOTH); /* its client is `busy` */
 	assert_int_equal(bpf_map_update_elem(fd, &idle, &n, BPF_ANY), 0);
 	assert_int_equal(bpf_map_update_elem(fd, &busy, &n, BPF_ANY), 0);
 	assert_done(datapath_age(d, NOW));
@@ -292,7 +293,7 @@ static void put_waiting(struct datapath *d, uint32_t n, uint64_t idle, uint64_t 
 	struct sluice_conn_key key;
 
 	key_of(&key, n);
-	conn.exchange[0] = (struct sluice_exchange){
+	conn.exchange = (struct sluice_exchange){
 		.admitted_ns = since, .bytes = bytes, .flags = flags, .model = 3, .pool = 900};
 	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
 }

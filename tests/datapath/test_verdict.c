@@ -559,7 +559,7 @@ static void assert_exchange(const struct sluice_answer *a, bool shadow)
 	struct sluice_conn conn;
 
 	assert_true(get_conn(r.ipv6, r.port, &conn));
-	e = conn.exchange[0];
+	e = conn.exchange;
 	assert_true(e.flags & SLUICE_EXCHANGE_JUDGED);
 	assert_int_equal(!!(e.flags & SLUICE_EXCHANGE_IN_FLIGHT), !shadow);
 	assert_memory_equal(&e.client, &r.client, sizeof(e.client));

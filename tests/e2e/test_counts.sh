@@ -95,7 +95,7 @@ holds --within 3 "no connection is left" "s['maps']['conns']['entries'] == 0 and
 holds --within 15 "tombstones drain" "s['maps']['tombstones']['entries'] == 0"
 holds "no reply was lost, no request was unjudged, and no map was full" \
 	"{k[x] for x in ('replies-lost', 'tombstones-full', 'conns-full', 'counts-full',
-	  'passed-framing-error', 'passed-unproven', 'passed-pipelined', 'passed-lease',
+	  'passed-framing-error', 'passed-unproven', 'passed-answered-early', 'passed-lease',
 	  'response-framing-error')} == {0}"
 
 done_here

@@ -212,10 +212,7 @@ static bool has_ages(const struct sluice_ages *a)
 
 static bool in_flight(const struct sluice_conn *conn)
 {
-	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
-		if (conn->exchange[i].flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_SHADOW))
-			return true;
-	return false;
+	return conn->exchange.flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_SHADOW);
 }
 
 /*
@@ -225,11 +222,10 @@ static bool in_flight(const struct sluice_conn *conn)
  */
 static bool unheard(const struct sluice_conn *conn, uint64_t now)
 {
-	const struct sluice_exchange *e =
-		&conn->exchange[conn->exchange_head & (SLUICE_EXCHANGES_MAX - 1)];
+	const struct sluice_exchange *e = &conn->exchange;
 	uint32_t end = conn->c_next - (conn->flags & SLUICE_CONN_CLIENT_FIN ? 1 : 0);
 
-	return conn->exchange_tail - conn->exchange_head == 1 &&
+	return conn->exchange_tail != conn->exchange_head &&
 	       !(conn->flags & (SLUICE_CONN_REQUEST | SLUICE_CONN_OPAQUE)) &&
 	       (int32_t)(end - conn->s_ack) > 0 && now > e->admitted_ns &&
 	       now - e->admitted_ns > UNHEARD_NS;
@@ -261,8 +257,7 @@ static bool forget(struct datapath *d, const struct sluice_conn_key *key, uint64
 	if (bpf_map_lookup_elem(fd, key, &conn) || conn.last_seen_ns != last_seen_ns ||
 	    bpf_map_lookup_and_delete_elem(fd, key, &conn))
 		return false;
-	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++)
-		release_slots_of(d, &conn.exchange[i]);
+	release_slots_of(d, &conn.exchange);
 	return true;
 }
 
@@ -301,32 +296,29 @@ static void note_waiting(struct datapath *d, struct age *age, uint32_t m, uint64
 static void add_up(struct datapath *d, struct age *age, const struct sluice_conn_key *key,
 		   const struct sluice_conn *conn)
 {
-	for (int i = 0; i < SLUICE_EXCHANGES_MAX; i++) {
-		const struct sluice_exchange *e = &conn->exchange[i];
-		uint32_t flags = e->flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING |
-					     SLUICE_EXCHANGE_SHADOW);
-		uint32_t models[3];
-		unsigned n = entries(e, models);
-		uint64_t holder;
+	const struct sluice_exchange *e = &conn->exchange;
+	uint32_t flags = e->flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING |
+				     SLUICE_EXCHANGE_SHADOW);
+	uint32_t models[3];
+	unsigned n = entries(e, models);
+	uint64_t holder;
 
-		if (!flags || !n)
-			continue;
-		note_busy(age, e);
-		holder = mix(hash_bytes(key, sizeof(*key)) ^ mix(e->admitted_ns) ^
-			     (uint64_t)i << 32 ^ flags);
-		for (unsigned m = 0; m < n; m++) {
-			struct sum *sum = &age->now[models[m]];
-			struct held h = held_of(e, m + 1 == n);
+	if (!flags || !n)
+		return;
+	note_busy(age, e);
+	holder = mix(hash_bytes(key, sizeof(*key)) ^ mix(e->admitted_ns) ^ flags);
+	for (unsigned m = 0; m < n; m++) {
+		struct sum *sum = &age->now[models[m]];
+		struct held h = held_of(e, m + 1 == n);
 
-			sum->counted.in_flight += h.in_flight;
-			sum->counted.waiting += h.waiting;
-			sum->counted.shadow_in_flight += h.shadow_in_flight;
-			sum->counted.waiting_bytes += h.waiting_bytes;
-			sum->holders += holder;
-		}
-		if (flags & SLUICE_EXCHANGE_WAITING)
-			note_waiting(d, age, e->pool, e->admitted_ns, holder);
+		sum->counted.in_flight += h.in_flight;
+		sum->counted.waiting += h.waiting;
+		sum->counted.shadow_in_flight += h.shadow_in_flight;
+		sum->counted.waiting_bytes += h.waiting_bytes;
+		sum->holders += holder;
 	}
+	if (flags & SLUICE_EXCHANGE_WAITING)
+		note_waiting(d, age, e->pool, e->admitted_ns, holder);
 }
 
 static bool same(struct held a, struct held b)
