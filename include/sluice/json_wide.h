@@ -10,7 +10,7 @@
 #include "json_text.h"
 
 #define JSON_MODEL_BOM   0xfeff
-#define JSON_MODEL_UNITS 16 /* code units, or runs of them, that one step takes at most */
+#define JSON_MODEL_UNITS 8 /* code units, or runs of them, that one step takes at most */
 
 /*
  * One byte of the first four. Returns how many bytes it consumed: 1, or 0 once the encoding is

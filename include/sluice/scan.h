@@ -48,7 +48,7 @@ enum scan_event {
 #ifdef __bpf__
 #define SCAN_SUBPROG __attribute__((weak, noinline))
 #else
-#define SCAN_SUBPROG static inline
+#define SCAN_SUBPROG static __attribute__((noinline, unused))
 #endif
 
 /* Memory is read again after this: the verifier's paths that differ in it become one. */

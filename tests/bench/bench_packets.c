@@ -494,7 +494,7 @@ int main(void)
 {
 	double rounds[ROUNDS], heads[ROUNDS];
 	uint8_t p[PACKET_MAX];
-	static char body[65536];
+	static char body[65536], wide[8192 + 16];
 	size_t n;
 
 	int err = enter_namespace();
@@ -579,6 +579,26 @@ int main(void)
 		response(&head, 1);
 	}
 	report("body of 16 KiB, dense JSON, five segments", rounds, 16384);
+	for (int dense = 0; dense < 2; dense++) {
+		for (int i = 0; i < ROUNDS; i++) {
+			size_t at = snprintf(wide, sizeof(wide), "{\"model\":\"m\",\"input\":[\"");
+			double head;
+
+			while (at < 8180 && dense)
+				at += snprintf(wide + at, 16, "\",\"%zu", at % 97);
+			memset(wide + at, 'a', 8190 - at);
+			memcpy(wide + 8189, "\"]}", 3);
+			for (at = 0; at < 8192; at++) {
+				body[2 * at] = wide[at];
+				body[2 * at + 1] = 0;
+			}
+			connect_anew();
+			rounds[i] = request(body, 16384, &head);
+			response(&head, 1);
+		}
+		report(dense ? "… in UTF-16, many short strings" : "… in UTF-16, prose", rounds,
+		       16384);
+	}
 	sluice_bpf__destroy(skel);
 	return 0;
 }

@@ -289,6 +289,7 @@ static void a_wide_bodys_encoding_is_known_by_its_first_bytes(void **state)
 		ROW("{\0\x22\x22m\0", "", JSON_MODEL_GARBAGE),
 		ROW("{\"\0m\0o\0d\0e\0l\0", "", 0),
 		ROW("\xe4\0{\0\"\0", "", JSON_MODEL_GARBAGE),
+		ROW("#\0\0\x22\n\0{\0\"\0m\0o\0d\0e\0l\0\"\0:\0\"\0a\0\"\0}\0", "model(a)", 0),
 		ROW("\xff\xff{\"model\":\"a\"}", "", JSON_MODEL_GARBAGE),
 		ROW("\xfe\xff{\"model\":\"a\"}", "", JSON_MODEL_GARBAGE),
 		ROW("{", "", 0),
