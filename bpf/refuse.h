@@ -8,6 +8,8 @@
 #ifndef SLUICE_BPF_REFUSE_H
 #define SLUICE_BPF_REFUSE_H
 
+#include <sluice/api_path.h>
+
 #include "account.h"
 #include "request.h"
 #include "tombstone.h"
@@ -71,12 +73,15 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 		j->action = SLUICE_ACTION_RESET;
 	__builtin_memset(t, 0, sizeof(*t));
 	t->born_ns = t->last_seen_ns = now;
-	t->reply.model =
+	t->parts.head.service = service->id;
+	t->parts.head.origin = conn->request.key.origin;
+	t->parts.reply.model =
 		j->reason == SLUICE_REASON_REQUEST_QUOTA || j->reason == SLUICE_REASON_TOKEN_QUOTA
 			? j->quota
 			: j->about;
-	t->reply.reason = j->reason;
-	t->reply.no_retry = j->retry_after_ms > 60000;
+	t->parts.reply.reason = j->reason;
+	t->parts.no_retry = j->retry_after_ms > 60000;
+	t->parts.api = api_of_path(conn->request.path);
 	t->retry_after_ms = j->retry_after_ms;
 	t->reply_seq = conn->s_next;
 	t->c_ack = conn->c_ack;
@@ -85,7 +90,7 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	if (t->c_ack != t->reply_seq)
 		t->flags = SLUICE_TOMBSTONE_DEFERRED;
 	if (j->action == SLUICE_ACTION_REPLY) {
-		text_len = fill_reply(&t->reply, t->retry_after_ms);
+		text_len = fill_reply(&t->parts, t->retry_after_ms);
 		t->reply_end = t->reply_seq + text_len + 1;
 		if (!text_len) {
 			count(SLUICE_COUNTER_PASSED_NO_ROOM);

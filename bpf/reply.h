@@ -3,17 +3,19 @@
  * Answers at tc. The current packet is cut to its link header and rewritten. First it becomes a
  * RST, and a copy of that goes up to the server's socket. Then it becomes a 429 with FIN, an ACK or
  * a RST, and leaves for the client by the interface that it came in on. The caller gives the
- * sequence numbers. The daemon makes the 429's template; this code fills in its numbers.
+ * sequence numbers. The daemon prepares the 429's parts; reply.h of include/ joins them.
  */
 #ifndef SLUICE_BPF_REPLY_H
 #define SLUICE_BPF_REPLY_H
+
+#include <sluice/reply.h>
 
 #include "forge.h"
 
 /* Memory that does not fit the stack. One a CPU: tc ingress and tc egress never use it at the same
  * time. */
 struct forge_scratch {
-	__u8 text[SLUICE_REPLY_MAX + SLUICE_REPLY_TAIL_MAX + 32];
+	__u8 text[SLUICE_REPLY_BUFFER];
 	__u8 head[FORGE_HEAD_MAX];
 	__u32 to_client_now; /* the next packet at tc egress is our answer */
 } SLUICE_ALIGNED(8);
@@ -115,25 +117,6 @@ static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* Writes n in decimal to `at`, returns its digits, 1 … 10. */
-static __always_inline __u32 write_number(__u8 *at, __u32 n)
-{
-	__u32 digits = 1, power = 10;
-
-#pragma unroll
-	for (int i = 0; i < SLUICE_NUMBER_WIDTH - 1; i++) {
-		digits += n >= power;
-		power *= 10;
-	}
-	for (int i = SLUICE_NUMBER_WIDTH - 1; i >= 0; i--) {
-		if (i < (int)digits) {
-			at[i] = '0' + n % 10;
-			n /= 10;
-		}
-	}
-	return digits;
-}
-
 static __always_inline struct sluice_reply *find_reply(const struct sluice_reply_key *key)
 {
 	struct sluice_reply_key any = *key;
@@ -145,57 +128,35 @@ static __always_inline struct sluice_reply *find_reply(const struct sluice_reply
 	return bpf_map_lookup_elem(&replies, &any);
 }
 
-/* A wait of ms as whole seconds, rounded up, at least 1. */
-static __always_inline __u32 whole_seconds(__u32 ms)
+static __always_inline struct sluice_reply_head *find_head(const struct sluice_reply_head_key *key)
 {
-	__u32 s = ms / 1000 + (ms % 1000 != 0);
+	struct sluice_reply_head_key any = *key;
+	struct sluice_reply_head *head = bpf_map_lookup_elem(&reply_heads, &any);
 
-	return s ? s : 1;
+	if (head || !any.origin)
+		return head;
+	any.origin = 0;
+	return bpf_map_lookup_elem(&reply_heads, &any);
 }
 
-/* An offset in the text, bounded where it is used: Linux 6.1's verifier does not carry a test over
- * to another register. */
-static __always_inline __u64 text_offset(__u64 at)
-{
-	at = scan_opaque(at);
-	return at > SLUICE_REPLY_MAX ? SLUICE_REPLY_MAX : at;
-}
-
-/*
- * Makes the text of a 429 in the scratch, with its numbers. Returns its length in bytes, 0 if there
- * is none. The same key and wait give the same bytes, so a retransmission equals the original.
- */
-SUBPROG __u32 fill_reply(const struct sluice_reply_key *key, __u32 retry_after_ms)
+/* Makes the text of a 429 in the scratch. Returns its length in bytes, 0 if a part is missing. */
+SUBPROG __u32 fill_reply(const struct sluice_reply_parts *parts, __u32 retry_after_ms)
 {
 	struct forge_scratch *s = get_forge_scratch();
-	__u32 seconds_at, ms_at, message_at, reset_at, len, digits;
+	struct sluice_reply_head *head;
+	struct sluice_reply_form *form;
 	struct sluice_reply *reply;
+	__u32 index;
 
-	if (!s || !key)
+	if (!s || !parts)
 		return 0;
-	reply = find_reply(key);
-	if (!reply)
+	index = parts->api * 2 + parts->no_retry;
+	head = find_head(&parts->head);
+	form = bpf_map_lookup_elem(&reply_forms, &index);
+	reply = find_reply(&parts->reply);
+	if (!head || !form || !reply)
 		return 0;
-	seconds_at = reply->seconds_at;
-	ms_at = reply->ms_at;
-	message_at = reply->message_at;
-	reset_at = reply->reset_at;
-	len = reply->len;
-	if (len > SLUICE_REPLY_MAX || seconds_at > SLUICE_REPLY_MAX || ms_at > SLUICE_REPLY_MAX ||
-	    message_at > SLUICE_REPLY_MAX || reset_at > SLUICE_REPLY_MAX ||
-	    len != message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX)
-		return 0;
-	__builtin_memcpy(s->text, reply->text, SLUICE_REPLY_MAX);
-	write_number(s->text + text_offset(seconds_at), whole_seconds(retry_after_ms));
-	write_number(s->text + text_offset(ms_at), retry_after_ms);
-	if (reset_at)
-		write_number(s->text + text_offset(reset_at), whole_seconds(retry_after_ms));
-	digits = write_number(s->text + text_offset(message_at), whole_seconds(retry_after_ms));
-	if (digits > SLUICE_NUMBER_WIDTH)
-		return 0;
-	__builtin_memcpy(s->text + text_offset(message_at) + digits, reply->tail,
-			 SLUICE_REPLY_TAIL_MAX);
-	return len;
+	return reply_make(s->text, head, reply, form, retry_after_ms);
 }
 
 /* Sets the answer's TSval and TSecr: the current packet's own, exchanged (RFC 7323 3.2). */

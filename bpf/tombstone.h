@@ -23,12 +23,12 @@
 static __always_inline int answer_429(struct __sk_buff *skb, struct packet *p,
 				      const struct sluice_tombstone *t, struct forged *f)
 {
-	f->text_len = fill_reply(&t->reply, t->retry_after_ms);
+	f->text_len = fill_reply(&t->parts, t->retry_after_ms);
 	f->seq = t->reply_seq;
 	f->ack = seq_diff(t->c_ack, t->reply_seq) < 0 ? t->rst_seq : t->c_end;
 	f->flags = TCP_ACK | TCP_PSH | TCP_FIN;
 	if (t->reply_end != t->reply_seq + f->text_len + 1)
-		return TC_ACT_SHOT; /* its template has changed; the tombstone ages out */
+		return TC_ACT_SHOT; /* a part of it has changed; the tombstone ages out */
 	return answer_client(skb, p, f);
 }
 

@@ -41,6 +41,12 @@
 #define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
 #define SLUICE_REPLY_MAX         1024   /* bytes of one 429, head and body */
 #define SLUICE_REPLY_TAIL_MAX    96     /* bytes of its text after the number of seconds */
+#define SLUICE_REPLY_HEAD_MAX    480    /* bytes of its head that are the service's */
+#define SLUICE_REPLY_FIELDS_MAX  160    /* … and the quota's */
+#define SLUICE_REPLY_OPEN_MAX    112    /* bytes of the rest of its head and of its body's begin */
+#define SLUICE_SENTENCE_MAX      352    /* bytes of its sentence */
+#define SLUICE_REPLY_AFTER       16     /* > a number's width: spaces after the tail */
+#define SLUICE_ORIGINS_MAX       8      /* web origins of one service */
 #define SLUICE_NUMBER_WIDTH      10 /* a number in a reply, left-justified, padded with spaces */
 #define SLUICE_HISTOGRAM_BUCKETS 24
 /* Bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s). */
@@ -176,10 +182,11 @@ struct sluice_rules {
 	char forwarded[HTTP1_TOKEN_MAX];           /* "forwarded", or "x-forwarded-for" */
 	char priority[HTTP1_TOKEN_MAX]; /* the header with the name of a request's class; all zero:
 					   none */
+	char origin[HTTP1_TOKEN_MAX];   /* "origin", or all zero: it is not read */
 	__u64 names;                    /* http1_names() of these headers */
 	struct sluice_rule rule[SLUICE_RULES_MAX];
 };
-_Static_assert(sizeof(struct sluice_rules) == 208 + 16 * 56, "rules");
+_Static_assert(sizeof(struct sluice_rules) == 240 + 16 * 56, "rules");
 
 /* A scanner takes the names from `header` on as its wanted headers. */
 #define SLUICE_WANTED(field, i)                                                                    \
@@ -191,6 +198,7 @@ SLUICE_WANTED(header, HTTP1_WANTED_MODEL);
 SLUICE_WANTED(key, HTTP1_WANTED_KEY);
 SLUICE_WANTED(forwarded, HTTP1_WANTED_FORWARDED);
 SLUICE_WANTED(priority, HTTP1_WANTED_PRIORITY);
+SLUICE_WANTED(origin, HTTP1_WANTED_ORIGIN);
 SLUICE_WANTED(names, HTTP1_WANTED);
 #undef SLUICE_WANTED
 
@@ -524,34 +532,70 @@ struct sluice_conn {
 	char name[SLUICE_NAME_MAX]; /* of the exchange flagged NAMED */
 };
 
-/* replies: one 429 prepared by the daemon, and where the kernel fills in the numbers. */
+/*
+ * A 429 is made of three parts, each in a map: the head of a service, the sentence of a reason, the
+ * form of an API. reply.h joins them and fills in the numbers.
+ *
+ * reply_heads: lines of the head, the status first. Content-Length has three digits, at length_at;
+ * seconds and milliseconds have fields of SLUICE_NUMBER_WIDTH spaces.
+ */
+struct sluice_reply_head_key {
+	__u64 origin; /* hash of the web origin that the head allows; 0: that of all others */
+	__u32 service;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sluice_reply_head_key) == 16, "reply head key");
+
+struct sluice_reply_head {
+	__u16 len;
+	__u16 length_at;
+	__u16 seconds_at;
+	__u16 ms_at;
+	char text[SLUICE_REPLY_HEAD_MAX];
+} SLUICE_ALIGNED(8);
+_Static_assert(sizeof(struct sluice_reply_head) == 8 + 480, "reply head");
+
+/* replies: the sentence of a reason, up to the number of seconds, and the lines of a quota. */
 struct sluice_reply_key {
 	__u32 model; /* SLUICE_MODEL_ALL: the text that names no model, always there; of quotas: the
 			quota's id */
 	__u16 reason;
-	__u16 no_retry; /* 1: with x-should-retry: false */
+	__u16 pad;
 };
 _Static_assert(sizeof(struct sluice_reply_key) == 8, "reply key");
 
-/*
- * text is the whole answer, len bytes, then zeros. Seconds go to seconds_at and milliseconds to
- * ms_at (fields of SLUICE_NUMBER_WIDTH spaces). At message_at the kernel writes the seconds again
- * and after their last digit all of `tail`, which is padded with spaces; text is spaces there and
- * len == message_at + SLUICE_NUMBER_WIDTH + SLUICE_REPLY_TAIL_MAX, so that Content-Length is the
- * same for every number.
- */
 struct sluice_reply {
+	__u16 fields_len;
+	__u16 reset_at; /* in fields: RateLimit's t, the seconds once more; 0: none */
 	__u16 len;
-	__u16 seconds_at;
-	__u16 ms_at;
-	__u16 message_at;
-	__u16 tail_len;
-	__u16 reset_at; /* RateLimit's t: the seconds once more; 0: none */
-	__u8 pad[4];
-	char tail[SLUICE_REPLY_TAIL_MAX];
-	char text[SLUICE_REPLY_MAX];
+	__u16 pad;
+	char fields[SLUICE_REPLY_FIELDS_MAX];
+	char sentence[SLUICE_SENTENCE_MAX];
 } SLUICE_ALIGNED(8);
-_Static_assert(sizeof(struct sluice_reply) == 16 + 96 + 1024, "reply");
+_Static_assert(sizeof(struct sluice_reply) == 8 + 160 + 352, "reply");
+
+/*
+ * reply_forms[api * 2 + no_retry]: the last lines of the head and the body up to the sentence, and
+ * the body after the seconds, up to the same length for every number.
+ */
+struct sluice_reply_form {
+	__u16 len; /* of `open` */
+	__u16 body_at;
+	__u32 pad;
+	char open[SLUICE_REPLY_OPEN_MAX];
+	char tail[SLUICE_REPLY_TAIL_MAX + SLUICE_REPLY_AFTER]; /* padded with spaces */
+} SLUICE_ALIGNED(8);
+_Static_assert(sizeof(struct sluice_reply_form) == 8 + 112 + 112, "reply form");
+
+/* The parts of one 429: with the wait, the same bytes for every retransmission. */
+struct sluice_reply_parts {
+	struct sluice_reply_head_key head;
+	struct sluice_reply_key reply;
+	__u8 api;      /* enum sluice_api */
+	__u8 no_retry; /* 1: with x-should-retry: false */
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct sluice_reply_parts) == 32, "reply parts");
 
 enum sluice_tombstone_flag {
 	SLUICE_TOMBSTONE_ACKED = 1, /* the client has the whole answer */
@@ -563,7 +607,7 @@ enum sluice_tombstone_flag {
 struct sluice_tombstone {
 	__u64 born_ns;
 	__u64 last_seen_ns;
-	struct sluice_reply_key reply;
+	struct sluice_reply_parts parts;
 	__u32 retry_after_ms;
 	__u32 reply_seq; /* sequence of the answer's first byte */
 	__u32 reply_end; /* … and after its FIN */
@@ -573,7 +617,7 @@ struct sluice_tombstone {
 	__u32 flags;     /* enum sluice_tombstone_flag */
 	__u32 retries;   /* times the client sent again while server bytes were missing */
 };
-_Static_assert(sizeof(struct sluice_tombstone) == 56, "tombstone");
+_Static_assert(sizeof(struct sluice_tombstone) == 80, "tombstone");
 
 enum sluice_sample_kind {
 	SLUICE_SAMPLE_TTFT = 0,

@@ -5,8 +5,8 @@
  * headers that may hold a key; the first of them that has one counts, anywhere in the head.
  * Authorization holds a key only under the scheme Bearer (RFC 6750 2.1).
  *
- * The value of the priority header passes through the same state (http1_priority.h): no two values
- * are ever read at once.
+ * The values of the priority header (http1_priority.h) and of Origin pass through the same state:
+ * no two values are ever read at once.
  */
 #ifndef SLUICE_HTTP1_KEY_H
 #define SLUICE_HTTP1_KEY_H
@@ -26,8 +26,9 @@ struct http1_key {
 	struct siphash under_way;
 	__u64 hash;     /* of the best key so far */
 	__u64 priority; /* of the priority header's value, 0: none yet */
+	__u64 origin;   /* of Origin's value, 0: none yet */
 	__u8 rank;   /* of its header, 1 … HTTP1_KEYS_MAX, the first is the best; 0: no key yet */
-	__u8 trying; /* rank of the one under way; HTTP1_PRIORITY: it is the priority header */
+	__u8 trying; /* rank of the one under way; HTTP1_PRIORITY, HTTP1_ORIGIN: it is no key */
 	__u8 state;  /* enum http1_key_state */
 	__u8 matched; /* bytes of "Bearer" */
 	__u8 bearer;  /* 1: the value under way has a scheme */

@@ -81,6 +81,7 @@ enum http1_wanted_header {
 	HTTP1_WANTED_KEY = 1,
 	HTTP1_WANTED_FORWARDED = HTTP1_WANTED_KEY + HTTP1_KEYS_MAX,
 	HTTP1_WANTED_PRIORITY,
+	HTTP1_WANTED_ORIGIN,
 	HTTP1_WANTED, /* how many there are */
 };
 
@@ -118,7 +119,7 @@ struct http1_request {
 	struct http1_key key;
 	struct forwarded forwarded;
 };
-_Static_assert(sizeof(struct http1_request) == 568, "request parser");
+_Static_assert(sizeof(struct http1_request) == 576, "request parser");
 
 /* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
 struct http1_response {

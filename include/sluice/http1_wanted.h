@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The headers of requests that a service wants: one that names the model, those that may hold an
- * API key, one by which a proxy forwards its client's address, and one that names the request's
- * class. The driver passes their names as one array, `wanted`, in the order of enum
+ * API key, one by which a proxy forwards its client's address, one that names the request's class,
+ * and Origin. The driver passes their names as one array, `wanted`, in the order of enum
  * http1_wanted_header: HTTP1_TOKEN_MAX bytes each, in lower case, zeros after the name, all zero
  * for none.
  */
@@ -39,7 +39,7 @@ static __always_inline __u64 http1_names(const char *wanted)
 }
 
 /*
- * At the colon of a header with a value to hash, if it would count: an API key, or the priority.
+ * At the colon of a header with a value to hash, if it would count: an API key, priority, Origin.
  * Returns whether it is one.
  */
 static __always_inline int http1_key_wanted(struct http1_request *r, const char *wanted)
@@ -54,7 +54,9 @@ static __always_inline int http1_key_wanted(struct http1_request *r, const char 
 			rank = i + 1;
 	if (!rank && http1_priority_counts(key) && http1_wanted(f, wanted, HTTP1_WANTED_PRIORITY))
 		rank = HTTP1_PRIORITY;
-	if (!rank || (rank != HTTP1_PRIORITY && !http1_key_counts(key, rank)))
+	if (!rank && !key->origin && http1_wanted(f, wanted, HTTP1_WANTED_ORIGIN))
+		rank = HTTP1_ORIGIN;
+	if (!rank || (rank <= HTTP1_KEYS_MAX && !http1_key_counts(key, rank)))
 		return 0;
 	http1_key_begin(key, rank,
 			f->token_len == 13 && http1_word(f, 0) == scan_literal("authoriz"));
@@ -150,7 +152,7 @@ static __always_inline void http1_key_step(struct http1_request *r, __u8 c,
 	}
 	said = http1_key_byte(key, c, secret);
 	if (said == HTTP1_KEY_ENDED) {
-		if (key->trying == HTTP1_PRIORITY)
+		if (key->trying > HTTP1_KEYS_MAX)
 			http1_priority_end(key, secret);
 		else
 			http1_key_end(key, secret);

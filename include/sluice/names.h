@@ -39,6 +39,26 @@ enum sluice_reason {
 		SLUICE_REASON_COUNT
 };
 
+/*
+ * X(API, the end of a 429's body after the seconds, and its begin): the errors that the clients of
+ * an API read. The sentence of the reason stands between both, as JSON text.
+ */
+#define SLUICE_APIS(X)                                                                             \
+	X(OPENAI,                                                                                  \
+	  " seconds.\",\"type\":\"requests\",\"param\":null,\"code\":\"rate_limit_exceeded\"}}",   \
+	  "{\"error\":{\"message\":\"")                                                            \
+	X(ANTHROPIC, " seconds.\"}}",                                                              \
+	  "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"")           \
+	X(OLLAMA, " seconds.\"}", "{\"error\":\"") /* and KServe v2, Triton */                     \
+	X(TGI, " seconds.\",\"error_type\":\"overloaded\"}", "{\"error\":\"")
+
+enum sluice_api {
+#define X(api, after, before) SLUICE_API_##api,
+	SLUICE_APIS(X)
+#undef X
+		SLUICE_API_COUNT
+};
+
 /* X(COUNTER, name): counters[i], per-CPU u64, for what is no verdict on a request. */
 #define SLUICE_COUNTERS(X)                                                                         \
 	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */          \

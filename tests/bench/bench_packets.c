@@ -375,14 +375,21 @@ static void refused_path(const char *body, size_t n)
 				 open = {.allow = 1};
 	struct sluice_reply_key key = {.reason = SLUICE_REASON_TTFT};
 	double rounds[ROUNDS], once[101];
+	struct sluice_reply_head_key head_key = {0};
+	struct sluice_reply_head head;
+	struct sluice_reply_form form;
 	struct sluice_reply reply;
-	uint32_t model = 2, verdict;
+	uint32_t model = 2, verdict, zero = 0;
 	uint8_t p[PACKET_MAX];
 	char text[2048];
 	size_t len;
 
-	if (reply_text_build(&reply, NULL, SLUICE_REASON_TTFT, false))
+	if (reply_text_build(&reply, NULL, SLUICE_REASON_TTFT) ||
+	    reply_text_head(&head, &(struct service_reply){0}, -1, NULL))
 		exit(1);
+	reply_text_form(&form, SLUICE_API_OPENAI, false);
+	bpf_map_update_elem(bpf_map__fd(skel->maps.reply_heads), &head_key, &head, 0);
+	bpf_map_update_elem(bpf_map__fd(skel->maps.reply_forms), &zero, &form, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.replies), &key, &reply, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.model_flags), &model, &shut, 0);
 	len = snprintf(text, sizeof(text), request_head, n);

@@ -54,20 +54,15 @@ static void a_flag_is_written_after_its_texts(void **state)
 	int fd = map_fd(d->skel->maps.replies);
 
 	assert_done(datapath_set_flag(d, 9, "phi-4", &flag));
-	for (unsigned no_retry = 0; no_retry < 2; no_retry++) {
-		struct sluice_reply_key key = {.model = 9, .no_retry = no_retry};
+	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++) {
+		bool wanted = r == SLUICE_REASON_TTFT || r == SLUICE_REASON_IN_FLIGHT;
+		struct sluice_reply_key key = {.model = 9, .reason = r};
 
-		for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++) {
-			bool wanted = r == SLUICE_REASON_TTFT || r == SLUICE_REASON_IN_FLIGHT;
-
-			key.model = 9;
-			key.reason = r;
-			assert_int_equal(!bpf_map_lookup_elem(fd, &key, &reply), wanted);
-			assert_true(!wanted || strstr(reply.text, "phi-4"));
-			key.model = SLUICE_MODEL_ALL;
-			assert_int_equal(bpf_map_lookup_elem(fd, &key, &reply), 0);
-			assert_null(strstr(reply.text, "phi-4"));
-		}
+		assert_int_equal(!bpf_map_lookup_elem(fd, &key, &reply), wanted);
+		assert_true(!wanted || strstr(reply.sentence, "phi-4"));
+		key.model = SLUICE_MODEL_ALL;
+		assert_int_equal(bpf_map_lookup_elem(fd, &key, &reply), 0);
+		assert_null(strstr(reply.sentence, "phi-4"));
 	}
 	/* The id belongs to another model now: no text has the old name. */
 	assert_done(datapath_set_flag(d, 9, "qwen",
@@ -76,7 +71,7 @@ static void a_flag_is_written_after_its_texts(void **state)
 		struct sluice_reply_key key = {.model = 9, .reason = SLUICE_REASON_TTFT};
 
 		assert_int_equal(bpf_map_lookup_elem(fd, &key, &reply), 0);
-		assert_non_null(strstr(reply.text, "qwen"));
+		assert_non_null(strstr(reply.sentence, "qwen"));
 		/*
 		 * A client that is blocked for one model gets that model's name, though the model
 		 * was never shut.
@@ -89,7 +84,7 @@ static void a_flag_is_written_after_its_texts(void **state)
 		key.model = 10;
 		key.reason = SLUICE_REASON_CLIENT_BLOCKED;
 		assert_int_equal(bpf_map_lookup_elem(fd, &key, &reply), 0);
-		assert_non_null(strstr(reply.text, "gemma"));
+		assert_non_null(strstr(reply.sentence, "gemma"));
 	}
 	closed(d);
 }

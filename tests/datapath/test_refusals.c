@@ -36,15 +36,20 @@ static void assert_429(const struct seen *reply, enum sluice_reason reason, cons
 		       uint32_t ms)
 {
 	uint32_t seconds = ms ? (uint32_t)(((uint64_t)ms + 999) / 1000) : 1;
-	struct sluice_reply template;
-	char expected[SLUICE_REPLY_MAX], number[32], text[SLUICE_REPLY_MAX + 1];
+	struct sluice_reply sentence;
+	struct sluice_reply_head head;
+	struct sluice_reply_form form;
+	uint8_t expected[SLUICE_REPLY_BUFFER];
+	char number[32], text[SLUICE_REPLY_MAX + 1];
 	const char *body;
 	json_t *json, *error;
-	int len;
+	uint32_t len;
 
-	/* The bytes are those of the reference for templates … */
-	assert_int_equal(reply_text_build(&template, model, reason, ms > 60000), 0);
-	len = reply_text_fill(&template, ms, expected, sizeof(expected));
+	/* The bytes are those that the parts make here, too … */
+	assert_int_equal(reply_text_head(&head, &(struct service_reply){0}, -1, NULL), 0);
+	assert_int_equal(reply_text_build(&sentence, model, reason), 0);
+	reply_text_form(&form, SLUICE_API_OPENAI, ms > 60000);
+	len = reply_make(expected, &head, &sentence, &form, ms);
 	assert_int_equal(reply->len, len);
 	assert_memory_equal(reply->text, expected, len);
 	/* … and their meaning is right. */

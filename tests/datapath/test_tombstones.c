@@ -10,10 +10,17 @@
 static int32_t reply_len(enum sluice_reason reason)
 {
 	struct sluice_reply_key key = {.model = LLAMA, .reason = reason};
+	struct sluice_reply_head_key head_key = {.service = HTTP_ID};
+	uint8_t text[SLUICE_REPLY_BUFFER];
+	struct sluice_reply_head head;
+	struct sluice_reply_form form;
 	struct sluice_reply reply;
+	uint32_t zero = 0;
 
 	assert_int_equal(bpf_map_lookup_elem(fd_of(replies), &key, &reply), 0);
-	return reply.len;
+	assert_int_equal(bpf_map_lookup_elem(fd_of(reply_heads), &head_key, &head), 0);
+	assert_int_equal(bpf_map_lookup_elem(fd_of(reply_forms), &zero, &form), 0);
+	return (int32_t)reply_make(text, &head, &reply, &form, 0);
 }
 
 #define SHUT_AND_REFUSED                                                                           \

@@ -213,9 +213,8 @@ static void forget_texts(uint32_t id)
 	struct sluice_reply_key key = {.model = id};
 
 	memset(&target.replies[id], 0, sizeof(target.replies[id]));
-	for (unsigned i = 0; id != SLUICE_MODEL_ALL && i < 2 * SLUICE_REASON_COUNT; i++) {
-		key.reason = i / 2;
-		key.no_retry = i % 2;
+	for (unsigned i = 0; id != SLUICE_MODEL_ALL && i < SLUICE_REASON_COUNT; i++) {
+		key.reason = i;
 		bpf_map_delete_elem(fd_of(replies), &key);
 	}
 }
@@ -605,11 +604,12 @@ static void send_request(const struct sluice_answer *a)
 			     a->reason == SLUICE_REASON_TOKEN_QUOTA;
 
 		assert_int_equal(bpf_map_lookup_elem(fd_of(tombstones), &key, &tombstone), 0);
-		assert_int_equal(tombstone.reply.model, quota ? a->quota : a->about);
+		assert_int_equal(tombstone.parts.reply.model, quota ? a->quota : a->about);
 		/* The daemon has written the model's text of whatever may refuse for the model. */
 		if (!quota && a->override == SLUICE_OVERRIDE_NONE)
 			assert_int_equal(
-				bpf_map_lookup_elem(fd_of(replies), &tombstone.reply, &reply), 0);
+				bpf_map_lookup_elem(fd_of(replies), &tombstone.parts.reply, &reply),
+				0);
 	}
 }
 

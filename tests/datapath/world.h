@@ -29,6 +29,7 @@
 #include <bpf/libbpf.h>
 
 #include <sluice/http1_wanted.h>
+#include <sluice/reply.h>
 
 #include "core/reply_text.h"
 #include "sluice.skel.h"
@@ -149,12 +150,24 @@ static inline void names_changed(void)
 	write_settings();
 }
 
+/* The head of a service's refusals to pages of its origin number `origin`, or all others (-1). */
+static inline void set_reply_head(uint32_t service, uint64_t hash,
+				  const struct service_reply *reply, int origin)
+{
+	struct sluice_reply_head_key key = {.service = service, .origin = hash};
+	struct sluice_reply_head head;
+
+	assert_int_equal(reply_text_head(&head, reply, origin, NULL), 0);
+	assert_int_equal(bpf_map_update_elem(fd_of(reply_heads), &key, &head, BPF_ANY), 0);
+}
+
 static inline void set_service(bool ipv6, uint16_t port, struct sluice_service service)
 {
 	struct sluice_service_key key = {.port = htons(port)};
 
 	memcpy(key.addr, ipv6 ? server_v6 : server_v4, 16);
 	assert_int_equal(bpf_map_update_elem(fd_of(services), &key, &service, BPF_ANY), 0);
+	set_reply_head(service.id, 0, &(struct service_reply){0}, -1);
 	names_changed();
 }
 
@@ -208,15 +221,21 @@ static inline void set_model(const char *name, uint32_t id)
 static inline void set_replies(uint32_t model, const char *name)
 {
 	for (uint32_t reason = 0; reason < SLUICE_REASON_COUNT; reason++) {
-		for (uint32_t no_retry = 0; no_retry < 2; no_retry++) {
-			struct sluice_reply_key key = {
-				.model = model, .reason = reason, .no_retry = no_retry};
-			struct sluice_reply reply;
+		struct sluice_reply_key key = {.model = model, .reason = reason};
+		struct sluice_reply reply;
 
-			assert_int_equal(reply_text_build(&reply, name, reason, no_retry), 0);
-			assert_int_equal(bpf_map_update_elem(fd_of(replies), &key, &reply, BPF_ANY),
-					 0);
-		}
+		assert_int_equal(reply_text_build(&reply, name, reason), 0);
+		assert_int_equal(bpf_map_update_elem(fd_of(replies), &key, &reply, BPF_ANY), 0);
+	}
+}
+
+static inline void set_reply_forms(void)
+{
+	for (uint32_t i = 0; i < 2 * SLUICE_API_COUNT; i++) {
+		struct sluice_reply_form form;
+
+		reply_text_form(&form, i / 2, i % 2);
+		assert_int_equal(bpf_map_update_elem(fd_of(reply_forms), &i, &form, BPF_ANY), 0);
 	}
 }
 
@@ -534,6 +553,7 @@ static inline int world_open(void **state)
 	set_port(OPAQUE_PORT);
 	set_model("llama", LLAMA);
 	set_model("qwen", QWEN);
+	set_reply_forms();
 	set_replies(SLUICE_MODEL_ALL, NULL);
 	set_replies(LLAMA, "llama");
 	return 0;

@@ -20,7 +20,7 @@
 #include "core/explain.h"
 #include "core/parse.h"
 #include "core/quota.h"
-#include "core/reply_text.h"
+#include "reply_case.h"
 #include "desired/desired.h"
 #include "state_fixture.h"
 
@@ -461,13 +461,12 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 {
 	struct quota_def def = read_quota("requests=100/60s burst=20 tokens=5/500ms");
 	struct sluice_reply reply;
-	char text[SLUICE_REPLY_MAX + 1] = "";
-	int len;
+	const struct service_reply plain = {0};
+	uint8_t bytes[SLUICE_REPLY_BUFFER];
+	const char *text = (const char *)bytes;
 
-	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA, false),
-			 0);
-	len = reply_text_fill(&reply, 1501, text, sizeof(text));
-	assert_int_equal(len, reply.len);
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA), 0);
+	assert_true(whole_reply(bytes, &plain, -1, &reply, SLUICE_API_OPENAI, false, 1501) > 0);
 	assert_non_null(strstr(text, "\r\nRateLimit-Policy: \"requests\";q=100;w=60\r\n"));
 	assert_non_null(strstr(text, "\r\nRateLimit: \"requests\";r=0;t=2         \r\n"));
 	assert_non_null(strstr(text, "\r\nRetry-After: 2         \r\n"));
@@ -476,23 +475,27 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 		text,
 		"\"This client has used up its quota of 100 requests per 60 s. Please try again after 2 seconds.\""));
 	assert_null(strstr(text, "x-should-retry"));
-	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TOKEN_QUOTA, true), 0);
-	len = reply_text_fill(&reply, 0xffffffff, text, sizeof(text));
-	assert_true(len > 0);
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TOKEN_QUOTA), 0);
+	assert_true(whole_reply(bytes, &plain, -1, &reply, SLUICE_API_OPENAI, true, UINT32_MAX) >
+		    0);
 	assert_non_null(strstr(text, "RateLimit-Policy: \"tokens\";q=10;w=1\r\n"));
 	assert_non_null(strstr(text, "RateLimit: \"tokens\";r=0;t=4294968   \r\n"));
 	assert_non_null(strstr(text, "its quota of 5 tokens per 500 ms."));
 	assert_non_null(strstr(text, "x-should-retry: false\r\n"));
 	def = read_quota("requests=1000000000/31d burst=1000000000 tokens=1000000000/31d");
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 2 * SLUICE_API_COUNT; i++) {
+		struct service_reply most = {0};
+
+		memset(most.lines, 'x', REPLY_LINES_MAX);
 		assert_int_equal(reply_text_build_quota(&reply, &def,
 							i % 2 ? SLUICE_REASON_TOKEN_QUOTA
-							      : SLUICE_REASON_REQUEST_QUOTA,
-							i / 2),
+							      : SLUICE_REASON_REQUEST_QUOTA),
 				 0);
-	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TTFT, false), -EINVAL);
+		assert_true(whole_reply(bytes, &most, -1, &reply, i / 2, true, UINT32_MAX) > 0);
+	}
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TTFT), -EINVAL);
 	def = read_quota("tokens=5/s");
-	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA, false),
+	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA),
 			 -EINVAL);
 }
 

@@ -141,7 +141,7 @@ static void random_text_is_an_address_exactly_as_for_inet_pton(void **state)
 static struct forwarded forwarded_whole(const char *name, const char *lines, size_t cut)
 {
 	static const struct siphash_secret secret;
-	char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
+	char names[HTTP1_WANTED][HTTP1_TOKEN_MAX] = {"", "authorization"};
 	static __u8 buf[SCAN_BUF + SCAN_PAD];
 	struct http1_request r = {0};
 	char head[512];

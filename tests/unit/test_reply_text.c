@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The 429 as a client reads it. Every template, filled with numbers of every length, is one HTTP
- * response: its Content-Length is right, and a JSON parser accepts its body.
+ * The 429 as a client reads it. All parts, with numbers of every length, make one HTTP response:
+ * its Content-Length is right, and its body is the error of the API that the client speaks.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,9 +15,10 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "core/reply_text.h"
+#include "reply_case.h"
 
 static const uint32_t waits[] = {0, 1, 999, 1000, 1001, 9999, 60000, 61000, 3600000, UINT32_MAX};
+static const struct service_reply plain;
 #define WAITS (sizeof(waits) / sizeof(waits[0]))
 
 /* The value of a header in text, without trailing spaces; "" if it is missing. */
@@ -41,20 +42,60 @@ static void header(const char *text, const char *name, char *out, size_t size)
 	out[end - at] = 0;
 }
 
-/*
- * Fills the template and checks everything that holds for any 429. Returns its message; the caller
- * frees it.
- */
-static char *checked_message(const struct sluice_reply *reply, uint32_t ms, bool no_retry)
+/* The body is the API's error. Returns its message. */
+static const char *checked_error(const json_t *root, enum sluice_api api)
 {
-	char text[SLUICE_REPLY_MAX + 1], value[64], expected[64], *message;
-	uint64_t seconds = ms ? ((uint64_t)ms + 999) / 1000 : 1;
-	const char *body;
-	json_t *root;
-	int len = reply_text_fill(reply, ms, text, SLUICE_REPLY_MAX);
+	const char *m = NULL, *type, *code, *kind;
+	json_t *param;
 
-	assert_int_equal(len, reply->len);
-	text[len] = 0;
+	switch (api) {
+	case SLUICE_API_OPENAI:
+		assert_int_equal(json_unpack((json_t *)root, "{s:{s:s,s:s,s:o,s:s!}!}", "error",
+					     "message", &m, "type", &type, "param", &param, "code",
+					     &code),
+				 0);
+		assert_string_equal(type, "requests");
+		assert_true(json_is_null(param));
+		assert_string_equal(code, "rate_limit_exceeded");
+		break;
+	case SLUICE_API_ANTHROPIC:
+		assert_int_equal(json_unpack((json_t *)root, "{s:s,s:{s:s,s:s!}!}", "type", &kind,
+					     "error", "type", &type, "message", &m),
+				 0);
+		assert_string_equal(kind, "error");
+		assert_string_equal(type, "rate_limit_error");
+		break;
+	case SLUICE_API_OLLAMA:
+		assert_int_equal(json_unpack((json_t *)root, "{s:s!}", "error", &m), 0);
+		break;
+	case SLUICE_API_TGI:
+		assert_int_equal(
+			json_unpack((json_t *)root, "{s:s,s:s!}", "error", &m, "error_type", &type),
+			0);
+		assert_string_equal(type, "overloaded");
+		break;
+	case SLUICE_API_COUNT:
+		break;
+	}
+	assert_non_null(m);
+	return m;
+}
+
+/* Makes the reply and checks everything that holds for any 429. Returns its message; the caller
+ * frees it. */
+static char *checked_message(const struct service_reply *service, const struct sluice_reply *reply,
+			     enum sluice_api api, uint32_t ms, bool no_retry)
+{
+	uint8_t bytes[SLUICE_REPLY_BUFFER];
+	char *text = (char *)bytes, value[64], expected[64], *message;
+	uint64_t seconds = ms ? ((uint64_t)ms + 999) / 1000 : 1;
+	uint32_t len = whole_reply(bytes, service, -1, reply, api, no_retry, ms);
+	const char *body, *m;
+	json_t *root;
+
+	assert_in_range(len, 1, SLUICE_REPLY_MAX - 1);
+	for (uint32_t i = len; i < SLUICE_REPLY_MAX; i++)
+		assert_int_equal(bytes[i], 0); /* the checksum covers them */
 	assert_int_equal(strlen(text), len);
 	assert_memory_equal(text, "HTTP/1.1 429 Too Many Requests\r\n", 32);
 	body = strstr(text, "\r\n\r\n");
@@ -77,22 +118,12 @@ static char *checked_message(const struct sluice_reply *reply, uint32_t ms, bool
 
 	root = json_loads(body, 0, NULL);
 	assert_non_null(root);
-	{
-		const char *m, *type, *code;
-		json_t *param;
-
-		assert_int_equal(json_unpack(root, "{s:{s:s,s:s,s:o,s:s}}", "error", "message", &m,
-					     "type", &type, "param", &param, "code", &code),
-				 0);
-		assert_string_equal(type, "requests");
-		assert_true(json_is_null(param));
-		assert_string_equal(code, "rate_limit_exceeded");
-		snprintf(expected, sizeof(expected), " Please try again after %lu seconds.",
-			 (unsigned long)seconds);
-		assert_true(strlen(m) > strlen(expected));
-		assert_string_equal(m + strlen(m) - strlen(expected), expected);
-		message = strdup(m);
-	}
+	m = checked_error(root, api);
+	snprintf(expected, sizeof(expected), " Please try again after %lu seconds.",
+		 (unsigned long)seconds);
+	assert_true(strlen(m) > strlen(expected));
+	assert_string_equal(m + strlen(m) - strlen(expected), expected);
+	message = strdup(m);
 	json_decref(root);
 	return message;
 }
@@ -103,11 +134,12 @@ static void every_reason_and_wait_gives_one_whole_response(void **state)
 
 	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++)
 		for (unsigned m = 0; m < 3; m++)
-			for (unsigned w = 0; w < 2 * WAITS; w++) {
+			for (unsigned w = 0; w < 2 * WAITS * SLUICE_API_COUNT; w++) {
 				struct sluice_reply reply;
 
-				assert_int_equal(reply_text_build(&reply, models[m], r, w & 1), 0);
-				free(checked_message(&reply, waits[w / 2], w & 1));
+				assert_int_equal(reply_text_build(&reply, models[m], r), 0);
+				free(checked_message(&plain, &reply, w / 2 / WAITS,
+						     waits[w / 2 % WAITS], w & 1));
 			}
 }
 
@@ -136,8 +168,8 @@ static void the_message_names_the_model_and_the_reason(void **state)
 		struct sluice_reply reply;
 		char *message;
 
-		assert_int_equal(reply_text_build(&reply, rows[i].model, rows[i].reason, false), 0);
-		message = checked_message(&reply, 1500, false);
+		assert_int_equal(reply_text_build(&reply, rows[i].model, rows[i].reason), 0);
+		message = checked_message(&plain, &reply, SLUICE_API_OPENAI, 1500, false);
 		assert_string_equal(message, rows[i].message);
 		free(message);
 	}
@@ -162,9 +194,8 @@ static void a_hostile_name_is_escaped_and_read_back(void **state)
 		struct sluice_reply reply;
 		char *message;
 
-		assert_int_equal(reply_text_build(&reply, rows[i].name, SLUICE_REASON_TTFT, false),
-				 0);
-		message = checked_message(&reply, 1, false);
+		assert_int_equal(reply_text_build(&reply, rows[i].name, SLUICE_REASON_TTFT), 0);
+		message = checked_message(&plain, &reply, i % SLUICE_API_COUNT, 1, false);
 		assert_memory_equal(message, rows[i].read, strlen(rows[i].read));
 		free(message);
 	}
@@ -174,7 +205,10 @@ static void the_longest_name_of_the_worst_bytes_still_fits(void **state)
 {
 	static const char *const worst[] = {"\x01",         "\"", "\xff", "\xf0\x9f\x98\x80",
 					    "\xe2\x82\xac", "x"};
+	struct service_reply most = {0};
 
+	memset(most.lines, 'x', REPLY_LINES_MAX);
+	memcpy(most.lines + REPLY_LINES_MAX - 2, "\r\n", 2);
 	for (unsigned i = 0; i < sizeof(worst) / sizeof(worst[0]); i++)
 		for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++)
 			for (unsigned n = 0; n < 400; n += 1 + n / 8) {
@@ -183,25 +217,96 @@ static void the_longest_name_of_the_worst_bytes_still_fits(void **state)
 
 				for (unsigned k = 0; k < n; k++)
 					strcat(name, worst[i]);
-				assert_int_equal(reply_text_build(&reply, name, r, true), 0);
-				free(checked_message(&reply, UINT32_MAX, true));
+				assert_int_equal(reply_text_build(&reply, name, r), 0);
+				for (unsigned api = 0; api < SLUICE_API_COUNT; api++)
+					free(checked_message(&most, &reply, api, UINT32_MAX, true));
 			}
 }
 
-static void a_wrong_template_or_buffer_is_refused(void **state)
+static void a_usual_name_is_never_cut(void **state)
 {
-	struct sluice_reply reply, broken;
-	char text[SLUICE_REPLY_MAX];
+	char name[SLUICE_NAME_MAX] = "", *message;
+	struct sluice_reply reply;
 
-	assert_int_equal(reply_text_build(&reply, "m", SLUICE_REASON_COUNT, false), -EINVAL);
-	assert_int_equal(reply_text_build(&reply, "m", SLUICE_REASON_TTFT, false), 0);
-	assert_int_equal(reply_text_fill(&reply, 1, text, reply.len - 1), -ENOSPC);
+	memset(name, 'n', SLUICE_NAME_MAX - 1);
+	assert_int_equal(reply_text_build(&reply, name, SLUICE_REASON_TTFT), 0);
+	message = checked_message(&plain, &reply, SLUICE_API_OPENAI, 1, false);
+	assert_non_null(strstr(message, name));
+	free(message);
+}
+
+static void a_service_adds_its_lines_and_its_origins(void **state)
+{
+#define EXPOSED "Access-Control-Expose-Headers: " REPLY_EXPOSED "\r\n"
+	static const struct {
+		const char *what;
+		struct service_reply service;
+		int origin;
+		const char *lines;
+	} rows[] = {
+		{"nothing", {.origin_count = 0}, -1, ""},
+		{"lines", {.lines = "A: b\r\nC: d\r\n"}, -1, "A: b\r\nC: d\r\n"},
+		{"all origins",
+		 {.origin = {"*"}, .origin_count = 1},
+		 -1,
+		 "Access-Control-Allow-Origin: *\r\n" EXPOSED},
+		{"one origin and a line",
+		 {.lines = "A: b\r\n", .origin = {"https://a"}, .origin_count = 1},
+		 -1,
+		 "Access-Control-Allow-Origin: https://a\r\n" EXPOSED "A: b\r\n"},
+		{"the second of a list",
+		 {.origin = {"https://a", "https://b"}, .origin_count = 2},
+		 1,
+		 "Vary: Origin\r\nAccess-Control-Allow-Origin: https://b\r\n" EXPOSED},
+		{"none of a list",
+		 {.origin = {"https://a", "https://b"}, .origin_count = 2},
+		 -1,
+		 "Vary: Origin\r\n"},
+	};
+	struct sluice_reply reply;
+
+	assert_int_equal(reply_text_build(&reply, NULL, SLUICE_REASON_TTFT), 0);
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint8_t text[SLUICE_REPLY_BUFFER];
+		const char *at, *end;
+
+		assert_true(whole_reply(text, &rows[i].service, rows[i].origin, &reply,
+					SLUICE_API_OPENAI, false, 1) > 0);
+		at = strstr((char *)text, "retry-after-ms: ");
+		at = strstr(at, "\r\n") + 2;
+		end = strstr(at, "Connection: close\r\n\r\n{");
+		assert_non_null(end);
+		if ((size_t)(end - at) != strlen(rows[i].lines) ||
+		    memcmp(at, rows[i].lines, end - at) != 0)
+			fail_msg("%s: %.*s", rows[i].what, (int)(end - at), at);
+	}
+}
+
+static void a_wrong_part_gives_no_reply(void **state)
+{
+	struct sluice_reply_head head;
+	struct sluice_reply_form form;
+	struct sluice_reply reply, broken;
+	struct service_reply most = {0};
+	uint8_t text[SLUICE_REPLY_BUFFER];
+	size_t bytes;
+
+	assert_int_equal(reply_text_build(&reply, "m", SLUICE_REASON_COUNT), -EINVAL);
+	memset(most.lines, 'x', REPLY_LINES_MAX);
+	assert_int_equal(reply_text_head(&head, &most, -1, &bytes), 0);
+	most.origin_count = 1;
+	strcpy(most.origin[0], "*");
+	assert_int_equal(reply_text_head(&head, &most, -1, &bytes), -EMSGSIZE);
+	assert_true(bytes > REPLY_LINES_MAX);
+	assert_int_equal(reply_text_build(&reply, "m", SLUICE_REASON_TTFT), 0);
+	reply_text_form(&form, SLUICE_API_TGI, false);
+	assert_true(reply_make(text, &head, &reply, &form, 1) > 0);
 	broken = reply;
-	broken.message_at += 1;
-	assert_int_equal(reply_text_fill(&broken, 1, text, sizeof(text)), -EINVAL);
+	broken.len = SLUICE_REPLY_MAX - head.len;
+	assert_int_equal(reply_make(text, &head, &broken, &form, 1), 0);
 	broken = reply;
-	broken.len = SLUICE_REPLY_MAX + 1;
-	assert_int_equal(reply_text_fill(&broken, 1, text, sizeof(text)), -EINVAL);
+	broken.fields_len = UINT16_MAX;
+	assert_int_equal(reply_make(text, &head, &broken, &form, 1), 0);
 }
 
 int main(void)
@@ -211,7 +316,9 @@ int main(void)
 		cmocka_unit_test(the_message_names_the_model_and_the_reason),
 		cmocka_unit_test(a_hostile_name_is_escaped_and_read_back),
 		cmocka_unit_test(the_longest_name_of_the_worst_bytes_still_fits),
-		cmocka_unit_test(a_wrong_template_or_buffer_is_refused),
+		cmocka_unit_test(a_usual_name_is_never_cut),
+		cmocka_unit_test(a_service_adds_its_lines_and_its_origins),
+		cmocka_unit_test(a_wrong_part_gives_no_reply),
 	};
 
 	return cmocka_run_group_tests_name("reply_text", tests, NULL, NULL);

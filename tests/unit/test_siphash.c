@@ -50,8 +50,8 @@ static void the_published_vectors_are_right(void **state)
 /* Feeds a request head in two pieces; returns rank << 56 ^ hash, 0 without a key. */
 static __u64 key_of(const char *head, size_t cut, struct http1_request *r)
 {
-	static const char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {
-		"", "authorization", "x-api-key", "x-my-key", "", "x-priority"};
+	static const char names[HTTP1_WANTED][HTTP1_TOKEN_MAX] = {
+		"", "authorization", "x-api-key", "x-my-key", "", "x-priority", "origin"};
 	static __u8 buf[SCAN_BUF + SCAN_PAD];
 	size_t n = strlen(head), at = 0;
 
@@ -121,8 +121,7 @@ static void a_key_is_found_at_every_cut(void **state)
  */
 static void a_zero_in_a_header_with_a_key_is_a_framing_error(void **state)
 {
-	static const char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization",
-									"x-api-key"};
+	static const char names[HTTP1_WANTED][HTTP1_TOKEN_MAX] = {"", "authorization", "x-api-key"};
 	static const char *const heads[] = {
 		"POST / HTTP/1.1\r\nAuthorization: Bearer sk-123456789\r\n\r\n",
 		"POST / HTTP/1.1\r\nX-Api-Key: 123456789\r\n\r\n"};
@@ -152,23 +151,29 @@ static void a_zero_in_a_header_with_a_key_is_a_framing_error(void **state)
 	}
 }
 
-static void a_priority_and_a_key_are_found_at_every_cut(void **state)
+static void a_priority_an_origin_and_a_key_are_found_at_every_cut(void **state)
 {
 	static const struct {
-		const char *lines, *key, *priority;
+		const char *lines, *key, *priority, *origin;
 	} rows[] = {
-		{"X-Priority: batch\r\n", NULL, "batch"},
-		{"x-priority:batch \t\r\nX-Api-Key: abc\r\n", "abc", "batch"},
-		{"X-Api-Key: abc\r\nX-PRIORITY: 2\r\n", "abc", "2"},
-		{"X-Priority: first\r\nX-Priority: again\r\n", NULL, "first"},
-		{"X-Priority:\r\nX-Api-Key: abc\r\n", "abc", NULL},
-		{"X-Prioritys: batch\r\nX-Api-Key: abc\r\n", "abc", NULL},
+		{"X-Priority: batch\r\n", NULL, "batch", NULL},
+		{"x-priority:batch \t\r\nX-Api-Key: abc\r\n", "abc", "batch", NULL},
+		{"X-Api-Key: abc\r\nX-PRIORITY: 2\r\n", "abc", "2", NULL},
+		{"X-Priority: first\r\nX-Priority: again\r\n", NULL, "first", NULL},
+		{"X-Priority:\r\nX-Api-Key: abc\r\n", "abc", NULL, NULL},
+		{"X-Prioritys: batch\r\nX-Api-Key: abc\r\n", "abc", NULL, NULL},
+		{"Origin: https://a.example\r\n", NULL, NULL, "https://a.example"},
+		{"origin:null\r\nX-Priority: 1\r\nx-api-key: abc\r\n", "abc", "1", "null"},
+		{"X-Api-Key: abc\r\nORIGIN: a\r\nOrigin: b\r\n", "abc", NULL, "a"},
+		{"Origins: a\r\nX-Priority: 1\r\n", NULL, "1", NULL},
+		{"Origin: \r\nX-Priority: 1\r\n", NULL, "1", NULL},
 	};
 	struct http1_request r;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char head[512];
 		const char *key = rows[i].key, *priority = rows[i].priority;
+		const char *origin = rows[i].origin;
 
 		snprintf(head, sizeof(head),
 			 "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n",
@@ -178,6 +183,8 @@ static void a_priority_and_a_key_are_found_at_every_cut(void **state)
 					 key ? hash_of(key, strlen(key)) : 0);
 			assert_int_equal(r.key.priority,
 					 priority ? hash_of(priority, strlen(priority)) : 0);
+			assert_int_equal(r.key.origin,
+					 origin ? hash_of(origin, strlen(origin)) : 0);
 		}
 	}
 }
@@ -188,7 +195,7 @@ static void a_priority_and_a_key_are_found_at_every_cut(void **state)
  */
 static void no_part_of_a_key_is_kept(void **state)
 {
-	static const char names[3 + HTTP1_KEYS_MAX][HTTP1_TOKEN_MAX] = {"", "authorization"};
+	static const char names[HTTP1_WANTED][HTTP1_TOKEN_MAX] = {"", "authorization"};
 	static const char head[] =
 		"POST / HTTP/1.1\r\nAuthorization: Bearer QWXZJKVPYBGQWXZJKVPYBG\r\n\r\n";
 	static const char key[] = "QWXZJKVPYBG";
@@ -212,7 +219,7 @@ int main(void)
 		cmocka_unit_test(the_published_vectors_are_right),
 		cmocka_unit_test(a_key_is_found_at_every_cut),
 		cmocka_unit_test(a_zero_in_a_header_with_a_key_is_a_framing_error),
-		cmocka_unit_test(a_priority_and_a_key_are_found_at_every_cut),
+		cmocka_unit_test(a_priority_an_origin_and_a_key_are_found_at_every_cut),
 		cmocka_unit_test(no_part_of_a_key_is_kept),
 	};
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Builds the text of a 429 once for each model and reason, so that the kernel only fills in
- * numbers. The body comes first: Content-Length precedes it in the reply and must be right for
- * every number.
+ * Builds each text of a 429 once: a sentence for each model and reason, a head for each service, a
+ * form for each API. include/sluice/reply.h joins them.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -11,19 +10,23 @@
 
 #include "reply_text.h"
 
-static const char TAIL[] =
-	" seconds.\",\"type\":\"requests\",\"param\":null,\"code\":\"rate_limit_exceeded\"}}";
-_Static_assert(sizeof(TAIL) - 1 <= SLUICE_REPLY_TAIL_MAX, "the tail fits");
-
-#define BODY_START "{\"error\":{\"message\":\""
-#define RESET      ";r=0;t="
-#define BODY_WAIT  " Please try again after "
+#define RESET ";r=0;t="
+#define WAIT  " Please try again after "
 
 /*
- * Bytes of a name as escaped JSON. Head and body take less than 500 bytes around it, so the whole
- * stays below SLUICE_REPLY_MAX. The unit test checks that for every reason.
+ * Bytes of a name as escaped JSON. The longest reply of all is that of such a name, with no_retry,
+ * at a service with REPLY_LINES_MAX bytes of its own lines. It is shorter than SLUICE_REPLY_MAX.
+ * The unit test checks that for every reason and API.
  */
-#define ESCAPED_MAX 400
+#define ESCAPED_MAX 256
+
+#define X(api, after, before)                                                                      \
+	_Static_assert(sizeof(after) - 1 <= SLUICE_REPLY_TAIL_MAX, "the tail fits");               \
+	_Static_assert(sizeof("x-should-retry: false\r\nConnection: close\r\n\r\n" before) - 1 <=  \
+			       SLUICE_REPLY_OPEN_MAX,                                              \
+		       "the form fits");
+SLUICE_APIS(X)
+#undef X
 
 /* The sentence of a refusal; name: the model's, as escaped JSON, or NULL. */
 static void say_reason(char *out, size_t size, enum sluice_reason reason, const char *name)
@@ -92,50 +95,27 @@ static void escape(char *out, size_t size, const char *name)
 	out[used] = 0;
 }
 
-/* Joins head, the fields `more` and body. */
-static int assemble(struct sluice_reply *out, const char *message, const char *more, bool no_retry)
+/* Puts the sentence and the header lines `fields` into a reply. */
+static int assemble(struct sluice_reply *out, const char *message, const char *fields)
 {
-	struct sluice_reply reply = {.tail_len = sizeof(TAIL) - 1};
-	size_t before, body, head_len;
-	const char *at;
-	char head[480];
+	struct sluice_reply reply = {0};
+	const char *reset = strstr(fields, RESET);
+	size_t fields_len = strlen(fields);
+	size_t len = strlen(message) + strlen(WAIT);
 
-	before = strlen(BODY_START) + strlen(message) + strlen(BODY_WAIT);
-	body = before + SLUICE_NUMBER_WIDTH + sizeof(reply.tail);
-	head_len = snprintf(head, sizeof(head),
-			    "HTTP/1.1 429 Too Many Requests\r\n"
-			    "Content-Type: application/json\r\n"
-			    "Content-Length: %zu\r\n"
-			    "Retry-After: %*s\r\n"
-			    "retry-after-ms: %*s\r\n"
-			    "%s%s"
-			    "Connection: close\r\n\r\n",
-			    body, SLUICE_NUMBER_WIDTH, "", SLUICE_NUMBER_WIDTH, "", more,
-			    no_retry ? "x-should-retry: false\r\n" : "");
-	if (head_len >= sizeof(head) || head_len + body > sizeof(reply.text))
+	if (len > sizeof(reply.sentence) || fields_len > sizeof(reply.fields))
 		return -EMSGSIZE;
-
-	memset(reply.text, ' ', head_len + body);
-	memcpy(reply.text, head, head_len);
-	at = strstr(head, "\r\nRetry-After: ") + strlen("\r\nRetry-After: ");
-	reply.seconds_at = at - head;
-	at = strstr(head, "\r\nretry-after-ms: ") + strlen("\r\nretry-after-ms: ");
-	reply.ms_at = at - head;
-	at = strstr(head, RESET);
-	reply.reset_at = at ? at + strlen(RESET) - head : 0;
-	memcpy(reply.text + head_len, BODY_START, strlen(BODY_START));
-	memcpy(reply.text + head_len + strlen(BODY_START), message, strlen(message));
-	memcpy(reply.text + head_len + before - strlen(BODY_WAIT), BODY_WAIT, strlen(BODY_WAIT));
-	reply.message_at = head_len + before;
-	reply.len = head_len + body;
-	memset(reply.tail, ' ', sizeof(reply.tail));
-	memcpy(reply.tail, TAIL, reply.tail_len);
+	memcpy(reply.fields, fields, fields_len);
+	memcpy(reply.sentence, message, strlen(message));
+	memcpy(reply.sentence + strlen(message), WAIT, strlen(WAIT));
+	reply.fields_len = (__u16)fields_len;
+	reply.reset_at = (__u16)(reset ? reset + strlen(RESET) - fields : 0);
+	reply.len = (__u16)len;
 	*out = reply;
 	return 0;
 }
 
-int reply_text_build(struct sluice_reply *out, const char *model, enum sluice_reason reason,
-		     bool no_retry)
+int reply_text_build(struct sluice_reply *out, const char *model, enum sluice_reason reason)
 {
 	char name[ESCAPED_MAX], message[ESCAPED_MAX + 128];
 
@@ -144,11 +124,11 @@ int reply_text_build(struct sluice_reply *out, const char *model, enum sluice_re
 	if (model && *model)
 		escape(name, sizeof(name), model);
 	say_reason(message, sizeof(message), reason, model && *model ? name : NULL);
-	return assemble(out, message, "", no_retry);
+	return assemble(out, message, "");
 }
 
 int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quota,
-			   enum sluice_reason reason, bool no_retry)
+			   enum sluice_reason reason)
 {
 	bool tokens = reason == SLUICE_REASON_TOKEN_QUOTA;
 	const struct quota_rate *rate = tokens ? &quota->tokens : &quota->requests;
@@ -170,46 +150,80 @@ int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quo
 		 "RateLimit-Policy: \"%s\";q=%" PRIu64 ";w=%" PRIu64 "\r\n"
 		 "RateLimit: \"%s\"" RESET "%*s\r\n",
 		 what, most, window_s, what, SLUICE_NUMBER_WIDTH, "");
-	return assemble(out, message, fields, no_retry);
+	return assemble(out, message, fields);
 }
 
-/* Writes n in decimal, left-justified; returns its digits, never more than SLUICE_NUMBER_WIDTH. */
-static size_t put_number(char *out, uint32_t n)
+/* The lines for pages of another origin (Fetch, CORS protocol). */
+static void say_origin(char *out, size_t size, const struct service_reply *reply, int origin)
 {
-	char digits[SLUICE_NUMBER_WIDTH];
-	size_t len = 0, i;
+	bool list = reply->origin_count > 1;
 
-	do
-		digits[len++] = '0' + n % 10;
-	while (n /= 10);
-	for (i = 0; i < len; i++)
-		out[i] = digits[len - 1 - i];
-	return len;
+	out[0] = '\0';
+	if (!reply->origin_count)
+		return;
+	if (!list)
+		origin = 0;
+	snprintf(out, size, "%s%s%s%s%s", list ? "Vary: Origin\r\n" : "",
+		 origin < 0 ? "" : "Access-Control-Allow-Origin: ",
+		 origin < 0 ? "" : reply->origin[origin], origin < 0 ? "" : "\r\n",
+		 origin < 0 ? "" : "Access-Control-Expose-Headers: " REPLY_EXPOSED "\r\n");
 }
 
-int reply_text_fill(const struct sluice_reply *reply, uint32_t retry_after_ms, char *out,
-		    size_t size)
+int reply_text_head(struct sluice_reply_head *out, const struct service_reply *reply, int origin,
+		    size_t *bytes)
 {
-	uint32_t seconds = retry_after_ms / 1000 + !!(retry_after_ms % 1000);
-	size_t at;
+	struct sluice_reply_head head = {0};
+	char text[sizeof(head.text) + 1], cors[REPLY_LINES_MAX + 1];
+	size_t lines;
+	int len;
 
-	if (reply->len > sizeof(reply->text) ||
-	    reply->seconds_at + SLUICE_NUMBER_WIDTH > reply->len ||
-	    reply->ms_at + SLUICE_NUMBER_WIDTH > reply->len ||
-	    reply->reset_at + SLUICE_NUMBER_WIDTH > reply->len ||
-	    reply->message_at + SLUICE_NUMBER_WIDTH + sizeof(reply->tail) != reply->len)
-		return -EINVAL;
-	if (size < reply->len)
-		return -ENOSPC;
-	if (!seconds)
-		seconds = 1;
-	memcpy(out, reply->text, reply->len);
-	put_number(out + reply->seconds_at, seconds);
-	put_number(out + reply->ms_at, retry_after_ms);
-	if (reply->reset_at)
-		put_number(out + reply->reset_at, seconds);
-	at = reply->message_at;
-	at += put_number(out + at, seconds);
-	memcpy(out + at, reply->tail, sizeof(reply->tail));
-	return reply->len;
+	say_origin(cors, sizeof(cors), reply, origin);
+	lines = strlen(cors) + strlen(reply->lines);
+	if (bytes)
+		*bytes = lines;
+	if (lines > REPLY_LINES_MAX)
+		return -EMSGSIZE;
+	len = snprintf(text, sizeof(text),
+		       "HTTP/1.1 429 Too Many Requests\r\n"
+		       "Content-Type: application/json\r\n"
+		       "Content-Length: 000\r\n"
+		       "Retry-After: %*s\r\n"
+		       "retry-after-ms: %*s\r\n"
+		       "%s%s",
+		       SLUICE_NUMBER_WIDTH, "", SLUICE_NUMBER_WIDTH, "", cors, reply->lines);
+	if ((size_t)len > sizeof(head.text))
+		return -EMSGSIZE;
+	memcpy(head.text, text, (size_t)len);
+	head.len = (__u16)len;
+#define AFTER(name) (__u16)(strstr(text, "\r\n" name ": ") + strlen("\r\n" name ": ") - text)
+	head.length_at = AFTER("Content-Length");
+	head.seconds_at = AFTER("Retry-After");
+	head.ms_at = AFTER("retry-after-ms");
+#undef AFTER
+	*out = head;
+	return 0;
+}
+
+void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool no_retry)
+{
+	static const struct {
+		const char *before, *after;
+	} texts[] = {
+#define X(api, after, before) [SLUICE_API_##api] = {before, after},
+		SLUICE_APIS(X)
+#undef X
+	};
+	char open[sizeof(out->open) + 1];
+	const char *body;
+	size_t len;
+
+	len = (size_t)snprintf(open, sizeof(open), "%sConnection: close\r\n\r\n%s",
+			       no_retry ? "x-should-retry: false\r\n" : "", texts[api].before);
+	body = strstr(open, "\r\n\r\n") + 4;
+	memset(out, 0, sizeof(*out));
+	memcpy(out->open, open, len);
+	out->len = (__u16)len;
+	out->body_at = (__u16)(body - open);
+	memset(out->tail, ' ', sizeof(out->tail));
+	memcpy(out->tail, texts[api].after, strlen(texts[api].after));
 }

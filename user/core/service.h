@@ -38,6 +38,18 @@ struct priority {
 	unsigned count;
 };
 
+#define REPLY_LINES_MAX 320 /* bytes of header lines that a service adds to its refusals */
+#define ORIGIN_MAX      96  /* bytes of a web origin, with its zero */
+/* The headers of a refusal that a page of another origin may read. */
+#define REPLY_EXPOSED "Retry-After, retry-after-ms, RateLimit, RateLimit-Policy, x-should-retry"
+
+/* What a service adds to its refusals. */
+struct service_reply {
+	char lines[REPLY_LINES_MAX + 1];             /* NAME: VALUE, each with its CRLF */
+	char origin[SLUICE_ORIGINS_MAX][ORIGIN_MAX]; /* whose pages may read them; "*": all */
+	unsigned origin_count;
+};
+
 struct service {
 	uint8_t addr[16]; /* IPv4 mapped; ::ffff:0.0.0.0 with wildcard: IPv4 addresses only */
 	bool wildcard;    /* all addresses of this host */
@@ -51,6 +63,7 @@ struct service {
 	struct sluice_rules rules; /* all zero on opaque services */
 	struct identity identity;
 	struct priority priority;
+	struct service_reply reply;
 	bool has_quota;
 	struct quota_def quota; /* of clients without their own, for models without one */
 	bool feedback;          /* 2xx replies state what is left of a quota over Date */

@@ -8,9 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sluice/siphash.h>
-
 #include "map_io.h"
+#include "settings.h"
 
 struct holding {
 	struct sluice_client client;
@@ -148,20 +147,11 @@ int datapath_each_priority(struct datapath *d,
 int datapath_key_client(struct datapath *d, const char *secret, size_t len,
 			struct sluice_client *out)
 {
-	struct siphash_secret hash_key;
-	struct siphash state;
-	uint32_t zero = 0;
 	uint64_t hash;
-	int err = map_read(d->skel->maps.hash_key, &zero, &hash_key);
+	int err = hash_text(d, secret, len, &hash);
 
 	if (err)
 		return err;
-	siphash_begin(&state, &hash_key);
-	for (size_t i = 0; i < len; i++)
-		siphash_byte(&state, &hash_key, (__u8)secret[i]);
-	hash = siphash_end(&state, &hash_key);
-	explicit_bzero(&hash_key, sizeof(hash_key));
-	explicit_bzero(&state, sizeof(state));
 	memset(out, 0, sizeof(*out));
 	memcpy(out->addr, &hash, sizeof(hash));
 	out->kind = SLUICE_CLIENT_KEY;

@@ -245,7 +245,9 @@ static int start(struct datapath *d)
 	err = make_hash_key(d);
 	if (err)
 		return err;
-	err = replies_write(d, SLUICE_MODEL_ALL, NULL, (1U << SLUICE_REASON_COUNT) - 1);
+	err = replies_write_forms(d);
+	if (!err)
+		err = replies_write(d, SLUICE_MODEL_ALL, NULL, (1U << SLUICE_REASON_COUNT) - 1);
 	if (err)
 		return err;
 	d->rings = ring_buffer__new(map_fd(d->skel->maps.samples), on_sample, d, NULL);

@@ -26,7 +26,7 @@ struct attachment {
 	enum datapath_xdp wanted;
 };
 
-/* The templates that this daemon has written for one model. */
+/* The sentences that this daemon has written for one model. */
 struct reply_written {
 	char name[SLUICE_NAME_MAX];
 	uint16_t reasons; /* one bit for each reason */

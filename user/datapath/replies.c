@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The templates of the 429 in the map `replies`, by model or quota and reason. The one idea: a
- * template is written before any refusal can use it. A full map is no failure: the kernel then
- * sends the text that names no model and no quota.
+ * The parts of the 429: sentences by model or quota and reason, heads by service, forms by API. The
+ * one idea: a part is written before any refusal can use it. A full map of sentences is no failure:
+ * the kernel then sends the one that names no model and no quota.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/quota.h"
 #include "core/reply_text.h"
+#include "core/service.h"
 #include "map_io.h"
 #include "replies.h"
+#include "settings.h"
 
 int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t reasons)
 {
@@ -23,21 +27,20 @@ int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t
 		snprintf(w->name, sizeof(w->name), "%s", name ? name : "");
 	}
 	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++) {
+		struct sluice_reply_key key;
+		struct sluice_reply reply;
+		int err;
+
 		if (!(reasons >> r & 1) || w->reasons >> r & 1)
 			continue;
-		for (unsigned no_retry = 0; no_retry < 2; no_retry++) {
-			struct sluice_reply_key key = {
-				.model = model, .reason = r, .no_retry = no_retry};
-			struct sluice_reply reply;
-			int err = reply_text_build(&reply, w->name, r, no_retry);
-
-			err = err ? map_write_result(d->skel->maps.replies, err)
-				  : map_write(d->skel->maps.replies, &key, &reply);
-			if (map_full(err) && model != SLUICE_MODEL_ALL)
-				return 0;
-			if (err)
-				return err;
-		}
+		key = (struct sluice_reply_key){.model = model, .reason = (__u16)r};
+		err = reply_text_build(&reply, w->name, r);
+		err = err ? map_write_result(d->skel->maps.replies, err)
+			  : map_write(d->skel->maps.replies, &key, &reply);
+		if (map_full(err) && model != SLUICE_MODEL_ALL)
+			return 0;
+		if (err)
+			return err;
 		w->reasons |= 1U << r;
 	}
 	return 0;
@@ -50,13 +53,12 @@ int replies_write_quota(struct datapath *d, uint32_t id, const struct sluice_quo
 	struct quota_def def;
 
 	quota_of_text(&def, text);
-	for (unsigned i = 0; i < 4; i++) {
-		struct sluice_reply_key key = {
-			.model = id, .reason = reasons[i / 2], .no_retry = i % 2};
+	for (unsigned i = 0; i < 2; i++) {
+		struct sluice_reply_key key = {.model = id, .reason = reasons[i]};
 		struct sluice_reply reply;
 		int err;
 
-		if (reply_text_build_quota(&reply, &def, reasons[i / 2], i % 2)) {
+		if (reply_text_build_quota(&reply, &def, reasons[i])) {
 			bpf_map_delete_elem(map_fd(d->skel->maps.replies), &key);
 			continue;
 		}
@@ -65,4 +67,106 @@ int replies_write_quota(struct datapath *d, uint32_t id, const struct sluice_quo
 			return err;
 	}
 	return 0;
+}
+
+int replies_write_forms(struct datapath *d)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < 2 * SLUICE_API_COUNT && !err; i++) {
+		struct sluice_reply_form form;
+
+		reply_text_form(&form, i / 2, i % 2);
+		err = map_write(d->skel->maps.reply_forms, &i, &form);
+	}
+	return err;
+}
+
+/* The entries of reply_heads. */
+struct head_list {
+	struct sluice_reply_head_key *at;
+	size_t count, capacity;
+	bool no_memory;
+};
+
+static void add_head(void *arg, const void *key, const void *value)
+{
+	struct head_list *list = arg;
+	void *at = list_grow(list->at, list->count, &list->capacity, sizeof(*list->at));
+
+	if (!at) {
+		list->no_memory = true;
+		return;
+	}
+	list->at = at;
+	memcpy(&list->at[list->count++], key, sizeof(*list->at));
+}
+
+/* The key of a service's head for its origin number `origin`, -1: for all others. */
+static int head_key(struct datapath *d, const struct service *s, int origin,
+		    struct sluice_reply_head_key *key)
+{
+	uint64_t hash = 0;
+	int err = origin < 0 ? 0
+			     : hash_text(d, s->reply.origin[origin],
+					 strlen(s->reply.origin[origin]), &hash);
+
+	*key = (struct sluice_reply_head_key){.service = s->id, .origin = hash};
+	return err;
+}
+
+static int write_head(struct datapath *d, const struct service *s, int origin)
+{
+	const struct bpf_map *map = d->skel->maps.reply_heads;
+	struct sluice_reply_head head, old;
+	struct sluice_reply_head_key key;
+	int err = head_key(d, s, origin, &key);
+
+	if (!err)
+		err = map_write_result(map, reply_text_head(&head, &s->reply, origin, NULL));
+	if (err || (map_find(map, &key, &old) && !memcmp(&old, &head, sizeof(head))))
+		return err;
+	return map_write(map, &key, &head);
+}
+
+/* How many origins of a service have heads of their own: those of a list. */
+static int listed_origins(const struct service *s)
+{
+	return s->reply.origin_count > 1 ? (int)s->reply.origin_count : 0;
+}
+
+int replies_write_heads(struct datapath *d, const struct service *services, size_t count)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err; i++)
+		for (int origin = -1; origin < listed_origins(&services[i]) && !err; origin++)
+			err = write_head(d, &services[i], origin);
+	return err;
+}
+
+int replies_remove_heads(struct datapath *d, const struct service *services, size_t count)
+{
+	const struct bpf_map *map = d->skel->maps.reply_heads;
+	struct head_list old = {0};
+	int err = map_each(d, map, add_head, &old);
+
+	if (!err && old.no_memory)
+		err = map_read_result(map, -ENOMEM);
+	for (size_t i = 0; i < old.count && !err; i++) {
+		struct sluice_reply_head_key key;
+		bool wanted = false;
+
+		for (size_t s = 0; s < count && !wanted && !err; s++)
+			for (int o = -1; o < listed_origins(&services[s]) && !wanted && !err; o++) {
+				if (services[s].id != old.at[i].service)
+					break;
+				err = head_key(d, &services[s], o, &key);
+				wanted = !memcmp(&key, &old.at[i], sizeof(key));
+			}
+		if (!err && !wanted)
+			err = map_delete(map, &old.at[i]);
+	}
+	free(old.at);
+	return err;
 }

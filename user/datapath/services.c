@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The services map with the rules of each service; a wildcard service has an entry for each address
- * of the host. The one idea: the difference to the present contents is written, additions before
- * removals, so that a service that stays is never missing. A port's bit is set before its first
- * entry and cleared after its last.
+ * The services map with the rules and the reply heads of each service; a wildcard service has an
+ * entry for each address of the host. The one idea: the difference to the present contents is
+ * written, additions before removals, so that a service that stays is never missing. A port's bit
+ * is set before its first entry and cleared after its last.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include "addresses.h"
 #include "hooks.h"
 #include "map_io.h"
+#include "replies.h"
 #include "settings.h"
 
 #define PORT_WORDS (65536 / 64)
@@ -317,9 +318,13 @@ int datapath_set_services(struct datapath *d, const struct service *services, si
 	}
 	err = write_rules(d, services, count);
 	if (!err)
+		err = replies_write_heads(d, services, count);
+	if (!err)
 		err = write_trusted(d, services, count);
 	if (!err)
 		err = write_services(d, services, count);
+	if (!err)
+		err = replies_remove_heads(d, services, count);
 	if (err) {
 		free(copy);
 		return err;

@@ -5,6 +5,9 @@
  * map has no entry: the programs skip the look-up. A clear bit is always safe.
  */
 #include <errno.h>
+#include <string.h>
+
+#include <sluice/siphash.h>
 
 #include "map_io.h"
 #include "settings.h"
@@ -61,4 +64,22 @@ void policy_ends(struct datapath *d, enum sluice_empty which)
 		return;
 	d->settings.empty |= which;
 	settings_write(d); /* if that fails, the programs only look up in vain */
+}
+
+int hash_text(struct datapath *d, const char *text, size_t len, uint64_t *hash)
+{
+	struct siphash_secret secret;
+	struct siphash state;
+	uint32_t zero = 0;
+	int err = map_read(d->skel->maps.hash_key, &zero, &secret);
+
+	if (err)
+		return err;
+	siphash_begin(&state, &secret);
+	for (size_t i = 0; i < len; i++)
+		siphash_byte(&state, &secret, (__u8)text[i]);
+	*hash = siphash_end(&state, &secret);
+	explicit_bzero(&secret, sizeof(secret));
+	explicit_bzero(&state, sizeof(state));
+	return 0;
 }

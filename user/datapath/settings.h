@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The one entry of the map `settings`, and the lease in it. Functions return 0 or -errno and set
- * datapath_error().
+ * The one entry of the map `settings`, the lease in it, and the secret of hashes. Functions return
+ * 0 or -errno and set datapath_error().
  */
 #ifndef SLUICE_DATAPATH_SETTINGS_H
 #define SLUICE_DATAPATH_SETTINGS_H
@@ -19,6 +19,9 @@ uint32_t policies_empty(struct datapath *d);
 int policy_begins(struct datapath *d, enum sluice_empty which);
 /* Call this after an entry is deleted: if none is left, the programs skip the look-up. */
 void policy_ends(struct datapath *d, enum sluice_empty which);
+
+/* The hash of a text under this host's secret, as the programs hash a header's value. */
+int hash_text(struct datapath *d, const char *text, size_t len, uint64_t *hash);
 
 /* lease.c */
 /* Extends a lease in force for the kernel's check of the programs; once for each start. */
