@@ -181,7 +181,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"services: [{listen: 80, identity: [x-api-key], priority-header: X-API-Key, priority-values: {a: low}}]\n",
 		 "FILE: services entry 1: \"x-api-key\" is read for something else, so it cannot be priority-header"},
 		{"services: [{listen: 80, protocol: opaque, priority-header: x, priority-values: {a: low}}]\n",
-		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities and on-framing-error are of requests, which only protocol http sees"},
+		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities, on-framing-error, reply-headers and cors are of requests, which only protocol http sees"},
 		{"listen: [80, http]\n", "FILE: listen: \"http\"" NO_LISTEN},
 		{"listen: [80, 80]\n", "FILE: listen: \"80\" is given twice"},
 		{"listen: [[80]]\n", "FILE: listen entry 1: one value is expected, not a list"},
@@ -217,7 +217,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"services: [{listen: 80, on-framing-error: drop}]\n",
 		 "FILE: services entry 1: on-framing-error: \"drop\" is not one of pass, reset"},
 		{"services: [{listen: 80, protocol: opaque, on-framing-error: reset}]\n",
-		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities and on-framing-error are of requests, which only protocol http sees"},
+		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities, on-framing-error, reply-headers and cors are of requests, which only protocol http sees"},
 		{"services: [{listen: 80, identity: [cookie]}]\n",
 		 "FILE: services entry 1: identity: \"cookie\" is not one of authorization, x-api-key, header:NAME, forwarded, x-forwarded-for, address"},
 		{"services: [{listen: 80, identity: [address, x-api-key]}]\n",
@@ -314,6 +314,71 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 	       "FILE: is not text: there is a zero byte in it");
 }
 
+static void wrong_lines_of_a_refusal_are_named(void **state)
+{
+	static const char *const args[] = {"--interface=lo", NULL};
+	static const struct {
+		const char *yaml, *want;
+	} rows[] = {
+		{"services: [{listen: 80, reply-headers: {\"a b\": c}}]\n",
+		 "FILE: services entry 1: reply-headers: \"a b=c\" does not begin with the name of a header"},
+		{"services: [{listen: 80, reply-headers: {\"a:\": c}}]\n",
+		 "FILE: services entry 1: reply-headers: \"a:=c\" does not begin with the name of a header"},
+		{"services: [{listen: 80, reply-headers: {A: \" c\"}}]\n",
+		 "FILE: services entry 1: reply-headers: A: \" c\" is not a header's value: printable ASCII characters, no space around them"},
+		{"services: [{listen: 80, reply-headers: {A: \"b\\r\\nC: d\"}}]\n",
+		 "FILE: services entry 1: reply-headers: A: \"b??C: d\" is not a header's value: printable ASCII characters, no space around them"},
+		{"services: [{listen: 80, reply-headers: {A: \"\"}}]\n",
+		 "FILE: services entry 1: reply-headers: A: \"\" is not a header's value: printable ASCII characters, no space around them"},
+		{"services: [{listen: 80, reply-headers: {Content-length: 1}}]\n",
+		 "FILE: services entry 1: reply-headers: content-length is not for the operator to set"},
+		{"services: [{listen: 80, reply-headers: {RETRY-AFTER: 1}}]\n",
+		 "FILE: services entry 1: reply-headers: retry-after is not for the operator to set"},
+		{"services: [{listen: 80, reply-headers: {Date: now}}]\n",
+		 "FILE: services entry 1: reply-headers: date is not for the operator to set"},
+		{"services: [{listen: 80, reply-headers: {Access-Control-Allow-Origin: x}}]\n",
+		 "FILE: services entry 1: reply-headers: access-control-allow-origin is not for the operator to set"},
+		{"services: [{listen: 80, reply-headers: [A]}]\n",
+		 "FILE: services entry 1: reply-headers: a mapping is expected, not a list"},
+		{"services: [{listen: 80, protocol: opaque, reply-headers: {A: b}}]\n",
+		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities, on-framing-error, reply-headers and cors are of requests, which only protocol http sees"},
+		{"services: [{listen: 80, protocol: opaque, cors: \"*\"}]\n",
+		 "FILE: services entry 1: methods, paths, model-from, model-header, priorities, on-framing-error, reply-headers and cors are of requests, which only protocol http sees"},
+		{"services: [{listen: 80, cors: \"on\"}]\n",
+		 "FILE: services entry 1: cors: \"on\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: \"https://a/\"}]\n",
+		 "FILE: services entry 1: cors: \"https://a/\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: \"HTTPS://a\"}]\n",
+		 "FILE: services entry 1: cors: \"HTTPS://a\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: \"https://\"}]\n",
+		 "FILE: services entry 1: cors: \"https://\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: \"://a\"}]\n",
+		 "FILE: services entry 1: cors: \"://a\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: \"a.example\"}]\n",
+		 "FILE: services entry 1: cors: \"a.example\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: \"https://a, https://b\"}]\n",
+		 "FILE: services entry 1: cors: \"https://a, https://b\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: \"* https://a\"}]\n",
+		 "FILE: services entry 1: cors: \"* https://a\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: \"https://a?b\"}]\n",
+		 "FILE: services entry 1: cors: \"https://a?b\" is not off, \"*\" or origins like https://chat.example.com, in lower case and with spaces between"},
+		{"services: [{listen: 80, cors: [https://a]}]\n",
+		 "FILE: services entry 1: cors: one value is expected, not a list"},
+		{"services: [{listen: 80, cors: \"\"}]\n",
+		 "FILE: services entry 1: cors: \"\" is not off, \"*\" or origins like https://chat.example.com"},
+		{"services: [{listen: 80, cors: \"h://1 h://2 h://3 h://4 h://5 h://6 h://7 h://8 h://9\"}]\n",
+		 "FILE: services entry 1: cors: more than 8 origins"},
+		{"services: [{listen: 80, cors: \"h://1 h://2\", identity: [\"header:Origin\"]}]\n",
+		 "FILE: services entry 1: \"origin\" is read for something else, so cors cannot have a list of origins"},
+		{"services: [{listen: 80, cors: \"*\", reply-headers: {a: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, b: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx}}]\n",
+		 "FILE: services entry 1: reply-headers and cors make 327 bytes of header lines; a refusal has room for 320"},
+		{"services: [{listen: 80, reply-headers: {a: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, b: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, c: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, d: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx}}]\n", "FILE: services entry 1: reply-headers: more than 320 bytes of header lines"},
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++)
+		refuse(rows[i].yaml, rows[i].yaml, strlen(rows[i].yaml), args, NULL, rows[i].want);
+}
+
 static void a_file_that_cannot_be_read_is_one_line(void **state)
 {
 	const char *args[] = {"--config", dir, NULL};
@@ -392,6 +457,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_argument_is_one_line_that_names_it),
 		cmocka_unit_test(a_wrong_variable_is_one_line_that_names_it),
 		cmocka_unit_test(a_wrong_file_is_one_line_that_names_file_and_key),
+		cmocka_unit_test(wrong_lines_of_a_refusal_are_named),
 		cmocka_unit_test(a_file_that_cannot_be_read_is_one_line),
 		cmocka_unit_test(a_mebibyte_of_comment_is_still_read),
 		cmocka_unit_test(an_empty_file_changes_nothing),

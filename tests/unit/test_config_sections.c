@@ -288,10 +288,50 @@ static void clients_and_header_values_have_priorities(void **state)
 	config_free(&config);
 }
 
+static void a_service_adds_headers_to_its_refusals(void **state)
+{
+	static const char yaml[] =
+		"services:\n"
+		"- listen: 80\n"
+		"  reply-headers: {X-Served-By: gpu-7, cache-control: \"no-store, max-age=0\"}\n"
+		"  cors: \"*\"\n"
+		"- {listen: 81, cors: https://chat.example.com}\n"
+		"- {listen: 82, cors: \"https://a.example  http://localhost:3000\"}\n"
+		"- {listen: 83, cors: off}\n"
+		"- {listen: 84}\n";
+	static const char *const args[] = {"--interface=lo", NULL};
+	static const struct {
+		const char *origin[2];
+		unsigned count;
+	} want[] = {{{"*"}, 1},
+		    {{"https://chat.example.com"}, 1},
+		    {{"https://a.example", "http://localhost:3000"}, 2},
+		    {{NULL}, 0},
+		    {{NULL}, 0}};
+
+	load(yaml, args, NULL);
+	assert_int_equal(config.service_count, COUNT(want));
+	assert_string_equal(config.services[0].reply.lines,
+			    "X-Served-By: gpu-7\r\ncache-control: no-store, max-age=0\r\n");
+	for (unsigned i = 0; i < COUNT(want); i++) {
+		const struct service *s = &config.services[i];
+
+		assert_int_equal(s->reply.origin_count, want[i].count);
+		for (unsigned o = 0; o < want[i].count; o++)
+			assert_string_equal(s->reply.origin[o], want[i].origin[o]);
+		/* Only a list of origins needs the request's. */
+		assert_string_equal(s->rules.origin, want[i].count > 1 ? "origin" : "");
+		if (i)
+			assert_string_equal(s->reply.lines, "");
+	}
+	config_free(&config);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_listen_is_an_address_a_port_and_a_model),
+		cmocka_unit_test(a_service_adds_headers_to_its_refusals),
 		cmocka_unit_test(a_service_takes_missing_keys_from_the_defaults),
 		cmocka_unit_test(a_service_states_which_requests_are_judged),
 		cmocka_unit_test(a_service_states_how_clients_are_identified),

@@ -321,7 +321,7 @@ static int hand_out_field(const struct slot *slot, const struct config_file_key 
 	if (!slot->data)
 		return 0;
 	for (unsigned i = 0; map && i < names->count && !rc; i++) {
-		char text[256];
+		char text[1024];
 
 		if (!mapped[i].data)
 			continue;

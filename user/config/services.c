@@ -12,6 +12,7 @@
 #include "endpoint.h"
 #include "file.h"
 #include "models.h"
+#include "reply.h"
 
 _Static_assert(offsetof(struct service_entry, label) == 0, "struct entries");
 
@@ -126,6 +127,8 @@ const struct field service_fields[] = {
 	 GIVEN(identity.has_plen6), .argument = 128},
 	{"priority-header", .take = priority_take_header, AT(priority), REQUESTS},
 	{"priority-values", .map = true, .take = priority_take_value, AT(priority), REQUESTS},
+	{"reply-headers", .map = true, .take = reply_take_header, AT(service.reply), REQUESTS},
+	{"cors", .take = reply_take_cors, AT(service.reply), REQUESTS},
 	{NULL},
 };
 
@@ -177,7 +180,7 @@ static int check_opaque(struct loader *l, const struct service_entry *e)
 	if (e->has_http)
 		return complain(
 			l, e->label,
-			"methods, paths, model-from, model-header, priorities and on-framing-error are of requests, which only protocol http sees");
+			"methods, paths, model-from, model-header, priorities, on-framing-error, reply-headers and cors are of requests, which only protocol http sees");
 	if (identity_is_of_requests(&e->identity))
 		return complain(
 			l, e->label,
@@ -203,7 +206,8 @@ static int finish_service(struct loader *l, struct service_entry *e)
 	if ((s->protocol == SLUICE_PROTOCOL_HTTP &&
 	     rules_finish(&e->rules, &s->rules, why, sizeof(why)) < 0) ||
 	    identity_finish(&e->identity, &s->identity, &s->rules, why, sizeof(why)) < 0 ||
-	    priority_finish(&e->priority, &s->priority, &s->rules, why, sizeof(why)) < 0)
+	    priority_finish(&e->priority, &s->priority, &s->rules, why, sizeof(why)) < 0 ||
+	    reply_finish(&s->reply, &s->rules, why, sizeof(why)) < 0)
 		return complain(l, e->label, "%s", why);
 	c->services[c->service_count++] = *s;
 	return 0;
