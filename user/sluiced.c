@@ -352,6 +352,11 @@ int main(int argc, char **argv)
 		say("%s", err);
 	if (ret)
 		return ret > 0 ? 0 : EXIT_USAGE;
+	if (check_clock(err, sizeof(err))) {
+		say("%s", err);
+		config_free(&d->config);
+		return EXIT_USAGE;
+	}
 	d->argc = argc;
 	d->argv = argv;
 	signals = block_signals();

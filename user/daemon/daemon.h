@@ -69,6 +69,9 @@ void on_notice(void *arg, const char *text);
 void notify_systemd(const char *what);
 
 /* lease.c */
+/* -EINVAL and a sentence in err if CLOCK_MONOTONIC is not the clock of bpf_ktime_get_ns(), by which
+ * the programs read the lease: a time namespace has offsets. */
+int check_clock(char *err, size_t len);
 uint64_t clock_ns(clockid_t id);
 void look_at_the_clock(struct daemon *d);
 void renew_lease(struct daemon *d);
