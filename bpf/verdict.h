@@ -292,6 +292,15 @@ SUBPROG int judge_request(const struct sluice_service *service, __u32 which, __u
 	return 0;
 }
 
+/* The client of a SYN's address. It is a SUBPROG so that the verifier walks its branches once. */
+SUBPROG int syn_client(const struct sluice_conn_key *conn, const struct sluice_service *service,
+		       struct sluice_client *out)
+{
+	if (conn && service && out)
+		client_of_address(conn->client_addr, service, out);
+	return 0;
+}
+
 /*
  * Judges a SYN to `service` from the client's address in `conn`. It is refused only if every
  * request on the connection would be. On an http service that needs a blocked client or the
@@ -325,7 +334,7 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_
 		a->override_expires_ns = prefix->expires_ns;
 		return 0;
 	}
-	client_of_address(conn->client_addr, service, &client);
+	syn_client(conn, service, &client);
 	rule = client_flag(&client, SLUICE_MODEL_ALL, now);
 	if (trusted(conn->client_addr, service)) { /* a proxy: its requests are other clients' */
 		rule = NULL;
