@@ -87,7 +87,8 @@ static __always_inline bool cut_checksum(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * Cuts the segment off after `keep` bytes of its payload, and a FIN with them. The sender has to be
+ * Cuts the segment off after `keep` bytes of its payload, and a FIN with them but of a SYN, which
+ * no server takes. The sender has to be
  * ready to send the rest again. Returns 0. An error: the packet is broken, and the caller has to
  * drop it. A packet without a length in its IP header (BIG TCP) cannot be cut: its sender repeats
  * it in segments of usual size.
@@ -106,7 +107,7 @@ SUBPROG int segment_cut(struct __sk_buff *skb, struct packet *p, __u32 keep)
 	    bpf_skb_load_bytes(skb, p->tcp_at + 12, &flags, 2))
 		return -1;
 	shorter = bpf_htons(bpf_ntohs(ip_length) - cut);
-	plain = flags & ~bpf_htons(TCP_FIN);
+	plain = p->flags & TCP_SYN ? flags : flags & ~bpf_htons(TCP_FIN);
 	if (!cut_checksum(skb, p, keep, flags, plain, &check) ||
 	    bpf_skb_change_tail(skb, p->payload_at + keep, 0))
 		return -1;
