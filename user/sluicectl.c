@@ -18,6 +18,7 @@
 #include "core/controller.h"
 #include "core/help.h"
 #include "core/parse.h"
+#include "core/printable.h"
 #include "datapath/datapath.h"
 
 #define EXIT_REFUSED   1
@@ -87,14 +88,15 @@ struct subcommand {
 
 __attribute__((format(printf, 1, 2))) static int complain(const char *format, ...)
 {
+	static char text[4096], printable[PRINTABLE_MAX(sizeof(text))];
 	va_list args;
 
 	fflush(stdout);
-	fputs("sluicectl: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	printable_text(printable, sizeof(printable), text);
+	fprintf(stderr, "sluicectl: %s\n", printable);
 	return EXIT_USAGE;
 }
 
@@ -161,18 +163,28 @@ static int hear(const struct call *call, int fd, unsigned timeout_s, json_t **an
 		return EXIT_REFUSED;
 	}
 	json_object_del(whole, "ok");
+	if (!call->value[OPTION_JSON])
+		format_printable(whole);
 	*answer = whole;
 	return 0;
 }
 
+static void show_json(const json_t *answer, size_t flags)
+{
+	char *text = json_dumps(answer, flags | JSON_REAL_PRECISION(10));
+
+	if (text)
+		printable_json(stdout, text);
+	putchar('\n');
+	free(text);
+}
+
 static void show(const struct call *call, const json_t *answer)
 {
-	if (call->value[OPTION_JSON]) {
-		json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
-		putchar('\n');
-	} else {
+	if (call->value[OPTION_JSON])
+		show_json(answer, JSON_INDENT(2));
+	else
 		call->sub->show(stdout, answer);
-	}
 }
 
 /* Sends the request and shows its answer. Returns the exit status. */
@@ -224,12 +236,10 @@ static int run_watch(struct call *call)
 	if (!ret)
 		json_decref(event);
 	while (!ret && !(ret = hear(call, fd, 0, &event))) {
-		if (call->value[OPTION_JSON]) {
-			json_dumpf(event, stdout, JSON_COMPACT | JSON_REAL_PRECISION(10));
-			putchar('\n');
-		} else {
+		if (call->value[OPTION_JSON])
+			show_json(event, JSON_COMPACT);
+		else
 			format_event(stdout, event);
-		}
 		json_decref(event);
 		if (fflush(stdout))
 			break;

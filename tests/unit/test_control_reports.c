@@ -292,6 +292,24 @@ static void columns_stand_under_their_headers(void **state)
 	free(text);
 }
 
+static void names_of_clients_choice_are_escaped_in_every_text(void **state)
+{
+	static const char *const names[] = {"\xe2\x80\xae", "\xc2\x9b"};
+	json_t *answer = report_status(&f->state), *model;
+	char *text;
+
+	model = json_array_get(json_object_get(answer, "models"), 0);
+	json_object_set_new(model, "name", json_string("a\xe2\x80\xae\x1b[31m\xc2\x9b"));
+	format_printable(answer);
+	text = written(format_status, answer);
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		assert_null(strstr(text, names[i]));
+	/* The shut model is in the first line and in the table. */
+	assert_non_null(strstr(text, "SHUT: a\\u202e\\u001b[31m\\u009b (ttft"));
+	assert_non_null(strstr(text, "\na\\u202e\\u001b[31m\\u009b "));
+	free(text);
+}
+
 static void an_answer_without_its_fields_is_still_printed(void **state)
 {
 	static void (*const shows[])(FILE *, const json_t *) = {
@@ -328,6 +346,7 @@ int main(void)
 		PURE(services_show_how_clients_are_identified),
 		PURE(the_first_line_states_the_shut_models_reason_and_times),
 		PURE(columns_stand_under_their_headers),
+		PURE(names_of_clients_choice_are_escaped_in_every_text),
 		PURE(an_answer_without_its_fields_is_still_printed),
 	};
 

@@ -306,6 +306,14 @@ static void names_are_escaped_in_labels(void **state)
 	e = parsed(written(metrics_write_exposition));
 	assert_true(value_of(e, "sluice_model_open", "model=\"a\\\\b\\\"c\\nd{},=é\"") == 1);
 	forget(e);
+
+	/* The names differ, so their labels do. */
+	strcpy(f->controller.model[FIXTURE_FRESH].name, "a\xe2\x80\xae");
+	strcpy(f->controller.model[FIXTURE_LLAMA].name, "a\\u202e");
+	e = parsed(written(metrics_write_exposition));
+	assert_true(value_of(e, "sluice_model_open", "model=\"a\\\\u202e\"") == 1);
+	assert_true(value_of(e, "sluice_model_open", "model=\"a\\\\u005cu202e\"") == 0);
+	forget(e);
 }
 
 static void counts_of_removed_services_and_models_stay_apart(void **state)
@@ -346,10 +354,12 @@ static void the_page_escapes_what_requests_named(void **state)
 {
 	char *text;
 
-	strcpy(f->controller.model[FIXTURE_FRESH].name, "<script>alert(\"1\")</script>&");
+	strcpy(f->controller.model[FIXTURE_FRESH].name,
+	       "<script>alert(\"1\")</script>&\xe2\x80\xae");
 	text = written(metrics_write_page);
 	assert_null(strstr(text, "<script"));
-	assert_non_null(strstr(text, "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;"));
+	assert_non_null(
+		strstr(text, "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;\\u202e"));
 	free(text);
 }
 

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/printable.h"
+
 /* Columns of a UTF-8 text on a terminal (a wide character counts as one). */
 static unsigned width(const char *text)
 {
@@ -137,4 +139,25 @@ const char *format_clock(json_int_t unix_ms)
 	localtime_r(&t, &tm);
 	strftime(out, sizeof(ring[0]), "%H:%M:%S", &tm);
 	return out;
+}
+
+void format_printable(json_t *answer)
+{
+	const char *text = json_string_value(answer), *key;
+	json_t *one;
+	size_t i;
+
+	if (text) {
+		size_t size = PRINTABLE_MAX(strlen(text));
+		char *printable = malloc(size);
+
+		if (!printable)
+			abort();
+		printable_text(printable, size, text);
+		if (strcmp(printable, text) != 0)
+			json_string_set(answer, printable);
+		free(printable);
+	}
+	json_array_foreach(answer, i, one) format_printable(one);
+	json_object_foreach(answer, key, one) format_printable(one);
 }

@@ -10,6 +10,9 @@
 #include <jansson.h>
 #include <stdio.h>
 
+/* Escapes all texts of an answer for people (core/printable.h). Before any of the others. */
+void format_printable(json_t *answer);
+
 void format_status(FILE *out, const json_t *status);
 void format_models(FILE *out, const json_t *models);
 void format_clients(FILE *out, const json_t *clients);

@@ -325,11 +325,7 @@ const char *parse_word_of(const struct parse_value *as, int value)
 	return NULL;
 }
 
-/*
- * Returns the bytes of the UTF-8 character at s (RFC 3629: shortest form, no surrogates, up to
- * U+10FFFF); 0 if it is none.
- */
-static size_t utf8_length(const unsigned char *s, size_t left)
+size_t parse_utf8_length(const unsigned char *s, size_t left)
 {
 	unsigned char low = 0x80, high = 0xbf;
 	size_t n;
@@ -393,7 +389,7 @@ bool parse_is_model_name(const char *name, size_t len)
 	if (!len || len >= SLUICE_NAME_MAX)
 		return false;
 	for (size_t i = 0; i < len;) {
-		size_t n = utf8_length(s + i, len - i);
+		size_t n = parse_utf8_length(s + i, len - i);
 
 		if (!n || s[i] < 0x20 || s[i] == 0x7f)
 			return false;

@@ -88,4 +88,10 @@ __attribute__((format(printf, 3, 4))) void parse_say(char *err, size_t len, cons
 #define PARSE_QUOTE        "%.64s%s"
 #define PARSE_QUOTED(text) (text), __builtin_strlen(text) > 64 ? "…" : ""
 
+/*
+ * The bytes of the UTF-8 character at s, of which `left` bytes (at least 1) can be read (RFC 3629:
+ * shortest form, no surrogates, up to U+10FFFF); 0 if it is none.
+ */
+size_t parse_utf8_length(const unsigned char *s, size_t left);
+
 #endif

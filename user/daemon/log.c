@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/printable.h"
 #include "daemon/daemon.h"
 
 static bool never_wait;
@@ -24,15 +25,16 @@ void log_never_wait(void)
 void say(const char *format, ...)
 {
 	struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+	static char text[4096], printable[PRINTABLE_MAX(sizeof(text))];
 	va_list args;
 
 	if (never_wait && poll(&log, 1, 0) == 0)
 		return;
-	fputs("sluiced: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	printable_text(printable, sizeof(printable), text);
+	fprintf(stderr, "sluiced: %s\n", printable);
 }
 
 void on_notice(void *arg, const char *text)

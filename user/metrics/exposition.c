@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/printable.h"
 #include "core/text.h"
 
 static void family(FILE *out, const char *name, const char *type, const char *help)
@@ -16,17 +17,22 @@ static void family(FILE *out, const char *name, const char *type, const char *he
 	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-/* key="value" with backslash, quote and line end escaped. */
+/* key="value" with backslash, quote and line end escaped, after what is escaped for people. */
 static void label(FILE *out, const char *key, const char *value)
 {
+	char one[PRINTABLE_CHAR_MAX];
+
 	fprintf(out, "%s=\"", key);
-	for (; *value; value++) {
-		if (*value == '\n')
-			fputs("\\n", out);
-		else if (*value == '\\' || *value == '"')
-			fprintf(out, "\\%c", *value);
-		else
-			fputc(*value, out);
+	while (*value) {
+		printable_next(&value, one);
+		for (const char *c = one; *c; c++) {
+			if (*c == '\n')
+				fputs("\\n", out);
+			else if (*c == '\\' || *c == '"')
+				fprintf(out, "\\%c", *c);
+			else
+				fputc(*c, out);
+		}
 	}
 	fputc('"', out);
 }

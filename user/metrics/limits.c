@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/explain.h"
+#include "core/printable.h"
 #include "core/text.h"
 
 static uint64_t up(uint64_t ns, uint64_t unit)
@@ -133,6 +134,7 @@ unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const cha
 {
 	unsigned status = 200;
 	json_t *answer;
+	char *text;
 
 	if (!s->lookup || !s->quotas) {
 		fputs("{\"error\":\"not ready\"}\n", out);
@@ -143,8 +145,14 @@ unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const cha
 		fputs("{\"error\":\"out of memory\"}\n", out);
 		return 500;
 	}
-	json_dumpf(answer, out, JSON_COMPACT | JSON_REAL_PRECISION(10));
-	fputc('\n', out);
+	text = json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(10));
 	json_decref(answer);
+	if (!text) {
+		fputs("{\"error\":\"out of memory\"}\n", out);
+		return 500;
+	}
+	printable_json(out, text);
+	fputc('\n', out);
+	free(text);
 	return status;
 }

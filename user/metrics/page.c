@@ -8,12 +8,16 @@
 
 #include <inttypes.h>
 
+#include "core/printable.h"
 #include "core/text.h"
 
 static void escaped(FILE *out, const char *text)
 {
-	for (; *text; text++) {
-		switch (*text) {
+	char one[PRINTABLE_CHAR_MAX];
+
+	while (*text) {
+		printable_next(&text, one);
+		switch (one[0]) {
 		case '<':
 			fputs("&lt;", out);
 			break;
@@ -27,7 +31,7 @@ static void escaped(FILE *out, const char *text)
 			fputs("&quot;", out);
 			break;
 		default:
-			fputc(*text, out);
+			fputs(one, out);
 		}
 	}
 }

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Text for people. A client chooses the name of its model, and a name may hold characters that
+ * steer a terminal or reorder what is read: all that prints such text escapes it here.
+ *
+ * Escaped are control characters (C0 but the line end, DEL, C1), the line and paragraph separators,
+ * and the marks of bidirectional text, as \u202e; and bytes that are no UTF-8, as \xff. A backslash
+ * that would read as such an escape is \u005c, so that two names are never printed alike.
+ */
+#ifndef SLUICE_PRINTABLE_H
+#define SLUICE_PRINTABLE_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#define PRINTABLE_CHAR_MAX 8 /* "\u202e" or a character of UTF-8, and its zero */
+/* Bytes that hold any text of this length, escaped, and its zero. */
+#define PRINTABLE_MAX(len) (6 * (len) + 1)
+
+/* Writes the character at *text, escaped if it has to be, and moves *text after it. Not at the end
+ * of the text. */
+void printable_next(const char **text, char out[PRINTABLE_CHAR_MAX]);
+/* Writes the whole text; one that does not fit ends before the first character that does not. */
+void printable_text(char *out, size_t size, const char *text);
+/* Prints valid JSON. Its strings have the same escapes, so that it stays the same JSON. */
+void printable_json(FILE *out, const char *json);
+
+#endif
