@@ -87,11 +87,10 @@ static __always_inline bool cut_checksum(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * Cuts the segment off after `keep` bytes of its payload, and a FIN with them but of a SYN, which
- * no server takes. The sender has to be
- * ready to send the rest again. Returns 0. An error: the packet is broken, and the caller has to
- * drop it. A packet without a length in its IP header (BIG TCP) cannot be cut: its sender repeats
- * it in segments of usual size.
+ * Cuts the segment off after `keep` bytes of its payload, and a FIN with them; but the FIN of a
+ * SYN, which no server takes, stays. The sender has to be ready to send the rest again. Returns 0.
+ * An error: the packet is broken, and the caller has to drop it. A packet without a length in its
+ * IP header (BIG TCP) cannot be cut: its sender repeats it in segments of usual size.
  */
 SUBPROG int segment_cut(struct __sk_buff *skb, struct packet *p, __u32 keep)
 {

@@ -42,26 +42,31 @@ static __always_inline void http1_request_skipped(struct http1_request *r, __u64
 	}
 }
 
+/*
+ * The method ends. Some servers read methods without regard to case (gunicorn, werkzeug). So do we
+ * for those that may be judged. HEAD and CONNECT decide how their response is framed, and are as
+ * RFC 9110 9.1 has them.
+ */
 static __always_inline void http1_method_end(struct http1_frame *f)
 {
-	__u64 w = http1_word(f, 0);
+	__u64 w = http1_word(f, 0), upper = w & ~(SCAN_ONES * 0x20);
 
 	f->method = HTTP1_METHOD_OTHER;
 	if (f->token_len > 7)
 		return;
-	if (w == scan_literal("POST\0\0\0\0"))
+	if (upper == scan_literal("POST\0\0\0\0"))
 		f->method = HTTP1_METHOD_POST;
-	else if (w == scan_literal("GET\0\0\0\0\0"))
+	else if (upper == scan_literal("GET\0\0\0\0\0"))
 		f->method = HTTP1_METHOD_GET;
 	else if (w == scan_literal("HEAD\0\0\0\0"))
 		f->method = HTTP1_METHOD_HEAD;
 	else if (w == scan_literal("CONNECT\0"))
 		f->method = HTTP1_METHOD_CONNECT;
-	else if (w == scan_literal("PUT\0\0\0\0\0"))
+	else if (upper == scan_literal("PUT\0\0\0\0\0"))
 		f->method = HTTP1_METHOD_PUT;
-	else if (w == scan_literal("PATCH\0\0\0"))
+	else if (upper == scan_literal("PATCH\0\0\0"))
 		f->method = HTTP1_METHOD_PATCH;
-	else if (w == scan_literal("DELETE\0\0"))
+	else if (upper == scan_literal("DELETE\0\0"))
 		f->method = HTTP1_METHOD_DELETE;
 }
 

@@ -11,6 +11,7 @@
 #define OTHER     SLUICE_MODEL_OTHER
 #define CHAT      "POST /v1/chat/completions HTTP/1.1\r\n"
 #define QWEN_BODY "Content-Length: 16\r\n\r\n{\"model\":\"qwen\"}"
+#define OK        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 #define NO_NAME   "Content-Length: 2\r\n\r\n{}"
 #define A_80      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
@@ -149,9 +150,10 @@ static void the_path_names_the_model_in_the_forms_of_known_servers(void **state)
 		 {HANDSHAKE,
 		  {.act = defaults},
 		  {FROM_CLIENT(0, 0, "POST /models/qwen HTTP/1.1\r\n" NO_NAME)},
-		  {FROM_CLIENT(51, 0, CHAT NO_NAME)}},
-		 .in_flight = 2,
-		 .waiting = 2,
+		  {FROM_SERVER(0, 51, OK)},
+		  {FROM_CLIENT(51, 40, CHAT NO_NAME)}},
+		 .in_flight = 1,
+		 .waiting = 1,
 		 .conns = 1,
 		 .requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1},
 			      {LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
@@ -299,7 +301,8 @@ static void exactly_the_paths_and_methods_of_the_operator_pass(void **state)
 		 {HANDSHAKE,
 		  {.act = chat_only},
 		  {FROM_CLIENT(0, 0, "POST /x HTTP/1.1\r\n" QWEN_BODY)},
-		  {FROM_CLIENT(56, 0, CHAT QWEN_BODY)}},
+		  {FROM_SERVER(0, 56, OK)},
+		  {FROM_CLIENT(56, 40, CHAT QWEN_BODY)}},
 		 ADMITTED(QWEN)},
 	};
 

@@ -97,8 +97,16 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 		    "head(GET / 1.1)@59 end@59"),
 		ROW("CONNECT", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
 		    "head(CONNECT a:443 1.1)@39 end@39"),
-		ROW("another method", "PROPFIND /x HTTP/1.1\r\n\r\npost / HTTP/1.1\r\n\r\n",
-		    "head(OTHER /x 1.1)@24 end@24 head(OTHER / 1.1)@43 end@43"),
+		ROW("another method", "PROPFIND /x HTTP/1.1\r\n\r\n",
+		    "head(OTHER /x 1.1)@24 end@24"),
+		ROW("methods in another case",
+		    "post / HTTP/1.1\r\n\r\nPost / HTTP/1.1\r\n\r\ngEt / HTTP/1.1\r\n\r\n"
+		    "0OST / HTTP/1.1\r\n\r\n",
+		    "head(POST / 1.1)@19 end@19 head(POST / 1.1)@38 end@38 head(GET / 1.1)@56 end@56 "
+		    "head(OTHER / 1.1)@75 end@75"),
+		ROW("HEAD and CONNECT frame their responses, and are exact",
+		    "head / HTTP/1.1\r\n\r\nconnect / HTTP/1.1\r\n\r\n",
+		    "head(OTHER / 1.1)@19 end@19 head(OTHER / 1.1)@41 end@41"),
 		ROW("methods that a service may want judged",
 		    "PUT / HTTP/1.1\r\n\r\nPATCH / HTTP/1.1\r\n\r\nDELETE / HTTP/1.1\r\n\r\nPUTS / HTTP/1.1\r\n\r\n",
 		    "head(PUT / 1.1)@18 end@18 head(PATCH / 1.1)@38 end@38 head(DELETE / 1.1)@59 end@59 "
