@@ -21,6 +21,8 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes 
 CFLAGS ?= -O2 -g
 USER_CFLAGS := -std=gnu11 $(WARN) -Iinclude -Iuser -I$(B) -D_GNU_SOURCE \
 	-DSLUICE_VERSION='"$(VERSION)"' -MMD -MP
+# The linker saves registers on the stack when it binds a function late, and a key may be in them.
+BIND_NOW := -Wl,-z,relro,-z,now
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) \
 	-Wall -Wextra -Werror -Wno-unused-parameter \
 	-Iinclude -I$(shell $(CC) -print-multiarch 2>/dev/null | sed 's,^,/usr/include/,') -MMD -MP
@@ -84,10 +86,10 @@ $(B)/libsluice.a: $(LIB_OBJS)
 	rm -f $@ && ar rcs $@ $^
 
 $(B)/sluiced: $(B)/user/sluiced.o $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(LIBS)
+	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS)
 
 $(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ $(LIBS)
+	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS)
 
 $(B)/sluice-sim: $(B)/user/sluice-sim.o $(SIM_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ -ljansson -lm

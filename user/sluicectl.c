@@ -15,6 +15,7 @@
 
 #include "control/control.h"
 #include "control/format_text.h"
+#include "control/secret.h"
 #include "core/controller.h"
 #include "core/help.h"
 #include "core/parse.h"
@@ -109,20 +110,38 @@ static int no_daemon(const struct call *call, int error)
 	return EXIT_NO_DAEMON;
 }
 
+static bool has_key(const json_t *request)
+{
+	const char *client = json_string_value(json_object_get(request, "client"));
+
+	return client && !strncmp(client, "key=", 4);
+}
+
 /* Sends a request (its reference is taken). The connection's fd, or a negative exit status. */
 static int say(const struct call *call, json_t *request)
 {
 	char *line = json_dumps(request, JSON_COMPACT);
 	int fd = control_connect(call->control), ret;
+	bool secret = has_key(request);
 
 	json_decref(request);
+	if (fd >= 0 && secret && !control_is_trusted(fd)) {
+		explicit_bzero(line, line ? strlen(line) : 0);
+		free(line);
+		close(fd);
+		complain("the program at %s runs neither as root nor as you: it gets no API key",
+			 call->control);
+		return -EXIT_NO_DAEMON;
+	}
 	if (!line) {
 		if (fd >= 0)
 			close(fd);
 		return -complain("the arguments are no UTF-8 text");
 	}
 	ret = fd < 0 ? fd : control_say(fd, line);
+	explicit_bzero(line, strlen(line));
 	free(line);
+	secret_wipe_stack();
 	if (ret < 0) {
 		if (fd >= 0)
 			close(fd);
@@ -281,6 +300,7 @@ static int read_client(const char *arg, char *out, size_t size)
 	/* Every user can see a secret on the command line in `ps`; the error must not repeat it. */
 	if (strcmp(arg, "key=-"))
 		return complain("an API key is read from standard input: write key=- for CLIENT");
+	setvbuf(stdin, NULL, _IONBF, 0); /* no second copy */
 	if (!fgets(out + 4, (int)(size - 4), stdin))
 		return complain("key=-: there is no API key on standard input");
 	len = strcspn(out + 4, "\r\n");
@@ -619,6 +639,7 @@ int main(int argc, char **argv)
 	char *bare[] = {status, NULL};
 	int i = 1, words = 0, ret;
 
+	secret_protect();
 	for (; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--json"); i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			help(stdout);

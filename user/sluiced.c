@@ -18,6 +18,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "control/secret.h"
 #include "core/text.h"
 #include "daemon/daemon.h"
 
@@ -347,6 +348,7 @@ int main(int argc, char **argv)
 	bool before;
 	int ret;
 
+	secret_protect();
 	ret = config_load(&d->config, argc, argv, environ, err, sizeof(err));
 	if (ret < 0)
 		say("%s", err);

@@ -116,4 +116,91 @@ check "the daemon's arguments have none" \
 check "only root can read the secret of the keyed hash" \
 	bash -c "[[ ! -e $PIN/hash_key || \$(stat -c %a $PIN/hash_key) == 600 ]]"
 
+# An operator's key: after a command, neither the daemon nor sluicectl has it in memory.
+cat >"$T/memory.py" <<'PY'
+import sys
+pid, *secrets = sys.argv[1:]
+seen = 0
+with open(f"/proc/{pid}/mem", "rb", 0) as mem:
+    for line in open(f"/proc/{pid}/maps"):
+        span, rights = line.split()[:2]
+        begin, end = (int(x, 16) for x in span.split("-"))
+        if rights[0] != "r" or "[v" in line:
+            continue
+        try:
+            mem.seek(begin)
+            data = mem.read(end - begin)
+        except OSError:
+            continue
+        seen += len(data)
+        for secret in secrets:
+            if secret.encode() in data:
+                print(f"{secret} is in {line}")
+                sys.exit(1)
+assert seen > 1 << 19, seen
+PY
+not_in_memory() { "$PY" "$T/memory.py" "$@"; }
+in_memory() { ! not_in_memory "$@"; }
+
+# The search is for each eight bytes: a copy may have lost its begin.
+GIVEN=$(od -An -N 24 -tx1 /dev/urandom | tr -d ' \n')
+PARTS=()
+for ((i = 0; i < ${#GIVEN}; i += 8)); do PARTS+=("${GIVEN:i:8}"); done
+for command in "quota set key=- requests=5/1m" "quota show key=-" "explain key=-" "block key=-" \
+	"quota clear key=-"; do
+	# shellcheck disable=SC2086 # words of a command
+	check "$command is done" ctl $command <<<"$GIVEN"
+done
+check "the search of the memory finds what is there" in_memory "$DAEMON" "a line holds at most"
+check "the daemon's memory has no part of an operator's key" not_in_memory "$DAEMON" "${PARTS[@]}"
+
+# A listener that reads a line and does not answer.
+cat >"$T/listener.py" <<'PY'
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o777)
+s.listen()
+print("ready", flush=True)
+kept = []
+while True:
+    kept.append(s.accept()[0])
+    print(f"heard {len(kept[-1].recv(4096))}", flush=True)
+PY
+mkdir -m 777 "$T/open"
+chmod 711 "$T"
+chmod 644 "$T/listener.py"
+printf '%s\n' "$GIVEN" >"$T/given"
+chmod 644 "$T/given"
+
+# given NAME SOCKET [COMMAND…]: starts sluicectl, by the command, with the key.
+given() {
+	start "$1" "$S" "${@:3}" bash -c \
+		"exec '$B/sluicectl' --control '$2' quota set key=- requests=5/1m <'$T/given'"
+	ASKS=$PID
+}
+
+start listener "$S" "$PY" "$T/listener.py" "$T/open/own"
+await_line listener ready
+given asks "$T/open/own"
+await_line listener "heard [1-9]"
+check "sluicectl's memory has no part of the key while it waits for the answer" \
+	not_in_memory "$ASKS" "${PARTS[@]}"
+finish "$ASKS"
+
+start stranger "$S" setpriv --reuid 65534 --clear-groups "$PY" "$T/listener.py" "$T/open/theirs"
+await_line stranger ready
+given refused "$T/open/theirs"
+status=0
+wait "$ASKS" || status=$?
+same "sluicectl gives no key to another user's program" 3 "$status"
+check "it says why" grep -q 'runs neither as root nor as you: it gets no API key' "$T/refused.log"
+await_line stranger "heard 0"
+
+given theirs "$T/open/theirs" setpriv --reuid 65534 --clear-groups
+await_line stranger "heard [1-9]"
+say_ok "sluicectl gives a key to a program of its own user"
+same "a user's own sluicectl leaves no core dump: its files in /proc are root's" 0 \
+	"$(stat -c %u "/proc/$ASKS/mem")"
+
 done_here

@@ -32,6 +32,15 @@ int control_connect(const char *path)
 	return fd;
 }
 
+bool control_is_trusted(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) &&
+	       (!peer.uid || peer.uid == geteuid());
+}
+
 int control_say(int fd, const char *line)
 {
 	size_t len = strlen(line), at = 0;

@@ -95,6 +95,8 @@ char *control_answer(const struct daemon_state *state, const struct control_ops 
  * waits without limit).
  */
 int control_connect(const char *path);
+/* True if root or the caller's own user listens at the other end: it may be sent a secret. */
+bool control_is_trusted(int fd);
 int control_say(int fd, const char *line);
 int control_hear(int fd, unsigned timeout_s, char **line);
 

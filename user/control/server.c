@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "control/report.h"
+#include "control/secret.h"
 
 struct client {
 	int fd; /* -1: slot is free */
@@ -46,7 +47,8 @@ static void drop(struct control *c, struct client *client)
 {
 	if (client->watching)
 		c->watchers--;
-	close(client->fd); /* leaves the epoll set too */
+	close(client->fd);                            /* leaves the epoll set too */
+	explicit_bzero(client->in, CONTROL_LINE_MAX); /* a line may have an API key */
 	free(client->in);
 	free(client->out);
 	*client = (struct client){.fd = -1};
@@ -128,7 +130,9 @@ static void answer(struct control *c, struct client *client, char *newline, uint
 	size_t len = (size_t)(newline - client->in), rest = client->in_len - len - 1;
 	char *text = control_answer(c->state, c->ops, client->in, len, &after);
 
+	secret_wipe_stack();
 	memmove(client->in, newline + 1, rest);
+	explicit_bzero(client->in + rest, len + 1);
 	client->in_len = rest;
 	if (after == CONTROL_DETACH) {
 		client->detaching = true;
@@ -176,6 +180,7 @@ static void step(struct control *c, struct client *client, uint32_t events, uint
 	if (newline) {
 		answer(c, client, newline, now_ns);
 	} else if (client->in_len == CONTROL_LINE_MAX) {
+		explicit_bzero(client->in, CONTROL_LINE_MAX);
 		client->in_len = 0;
 		client->closing = true;
 		say(c, client, "{\"ok\":false,\"error\":\"a line holds at most 65536 bytes\"}",
