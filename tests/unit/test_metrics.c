@@ -445,17 +445,17 @@ static void pages_have_their_status_and_type(void **state)
 	static const struct {
 		const char *request, *status, *holds;
 	} rows[] = {
-		{"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 ",
-		 "text/plain; version=0.0.4; charset=utf-8"},
-		{"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 ",
+		{"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		 "HTTP/1.1 200 ", "text/plain; version=0.0.4; charset=utf-8"},
+		{"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 ",
 		 "text/html; charset=utf-8"},
 		{"GET /metrics?x=1 HTTP/1.0\r\n\r\n", "HTTP/1.0 200 ", "sluice_model_open"},
-		{"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404 ",
-		 "/metrics"},
-		{"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
+		{"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		 "HTTP/1.1 404 ", "/metrics"},
+		{"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
 		 "HTTP/1.1 405 ", "Allow: GET, HEAD"},
-		{"DELETE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 405 ",
-		 "Read only"},
+		{"DELETE / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		 "HTTP/1.1 405 ", "Read only"},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -468,9 +468,55 @@ static void pages_have_their_status_and_type(void **state)
 	assert_int_equal(refreshed, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
 }
 
+static void a_page_led_here_by_dns_reads_nothing(void **state)
+{
+	static const struct {
+		const char *host, *status;
+	} rows[] = {
+		{"Host: 127.0.0.1:9464", "200"},
+		{"Host: localhost", "200"},
+		{"host: LocalHost:9464", "200"},
+		{"Host: 192.0.2.1", "200"},
+		{"Host: [::1]:9464", "200"},
+		{"Host: [2001:db8::1]", "200"},
+		{"Host: evil.example", "403"},
+		{"Host: evil.example:9464", "403"},
+		{"Host: localhost.evil.example", "403"},
+		{"Host: 127.0.0.1.evil.example:9464", "403"},
+		{"Host: [evil.example]", "403"},
+		{"Host: [::1", "403"},
+		{"Host: [::1]evil.example", "403"},
+		{"Host: [127.0.0.1]", "403"},
+	};
+	static const char *const paths[] = {"/", "/metrics", "/v1/limits", "/nothing"};
+	char request[256], own[128] = "", *text;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (size_t p = 0; p < sizeof(paths) / sizeof(paths[0]); p++) {
+			bool ours = rows[i].status[0] == '2';
+
+			if (ours && p != 1)
+				continue;
+			snprintf(request, sizeof(request),
+				 "GET %s HTTP/1.1\r\n%s\r\nConnection: close\r\n\r\n", paths[p],
+				 rows[i].host);
+			text = answer_to(request);
+			if (strncmp(text + 9, rows[i].status, 3) || ours != !!strstr(text, "llama"))
+				fail_msg("%s\n%.500s", request, text);
+			free(text);
+		}
+	gethostname(own, sizeof(own) - 1);
+	snprintf(request, sizeof(request),
+		 "GET /metrics HTTP/1.1\r\nHost: %s:9464\r\nConnection: close\r\n\r\n", own);
+	text = answer_to(request);
+	assert_memory_equal(text, "HTTP/1.1 200", 12);
+	free(text);
+}
+
 static void head_has_no_body(void **state)
 {
-	char *text = answer_to("HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	char *text =
+		answer_to("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
 
 	assert_non_null(strstr(text, "Content-Length: "));
 	assert_string_equal(strstr(text, "\r\n\r\n"), "\r\n\r\n");
@@ -483,13 +529,14 @@ static void a_reader_that_hangs_holds_up_no_other(void **state)
 	char *text;
 
 	for (size_t i = 0; i < sizeof(hanging) / sizeof(hanging[0]); i++) {
-		const char *part = i & 1 ? "GET /metr" : "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+		const char *part =
+			i & 1 ? "GET /metr" : "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 		hanging[i] = dial();
 		assert_int_equal(send(hanging[i], part, strlen(part), 0), strlen(part));
 		metrics_poll(server);
 	}
-	text = answer_to("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	text = answer_to("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
 	assert_non_null(strstr(text, "sluice_build_info"));
 	free(text);
 	for (size_t i = 0; i < sizeof(hanging) / sizeof(hanging[0]); i++)
@@ -528,6 +575,7 @@ int main(void)
 		PURE(the_page_escapes_what_requests_named),
 		PURE(the_page_says_what_is_shut_and_why),
 		SERVER(pages_have_their_status_and_type),
+		SERVER(a_page_led_here_by_dns_reads_nothing),
 		SERVER(head_has_no_body),
 		SERVER(a_reader_that_hangs_holds_up_no_other),
 		SERVER(a_taken_port_is_named_in_the_error),

@@ -5,11 +5,13 @@
  */
 #include "metrics/metrics.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -44,6 +46,35 @@ static enum MHD_Result send_text(struct MHD_Connection *conn, unsigned status, c
 	ret = MHD_queue_response(conn, status, response);
 	MHD_destroy_response(response);
 	return ret;
+}
+
+/*
+ * True if a request with this Host (NULL: none) is for us: an address, localhost or this host's
+ * name. A browser that a page has led here by DNS sends the page's own name (DNS rebinding).
+ */
+static bool is_our_host(const char *host)
+{
+	char name[256], own[256] = "";
+	struct in6_addr addr;
+	size_t len;
+
+	if (!host || !*host)
+		return true;
+	if (*host == '[') {
+		len = strcspn(++host, "]");
+		if (!host[len] || (host[len + 1] && host[len + 1] != ':'))
+			return false;
+	} else {
+		len = strcspn(host, ":");
+	}
+	if (len >= sizeof(name))
+		return false;
+	memcpy(name, host, len);
+	name[len] = 0;
+	if (inet_pton(host[len] == ']' ? AF_INET6 : AF_INET, name, &addr) == 1)
+		return true;
+	gethostname(own, sizeof(own) - 1);
+	return host[len] != ']' && (!strcasecmp(name, "localhost") || !strcasecmp(name, own));
 }
 
 static enum MHD_Result send_limits(struct metrics *m, struct MHD_Connection *conn)
@@ -84,7 +115,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		{"/", "text/html; charset=utf-8", metrics_write_page},
 	};
 	static char not_found[] = "There are /, /metrics and /v1/limits.\n",
-		    not_allowed[] = "Read only.\n";
+		    not_allowed[] = "Read only.\n",
+		    not_ours[] = "Host is no address, localhost or name of this host.\n";
 	struct metrics *m = arg;
 
 	if (!*seen) { /* MHD calls again after the head */
@@ -95,6 +127,9 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		*upload_len = 0;
 		return MHD_YES;
 	}
+	if (!is_our_host(MHD_lookup_connection_value(conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
+		return send_text(conn, MHD_HTTP_FORBIDDEN, "text/plain", not_ours, strlen(not_ours),
+				 MHD_RESPMEM_PERSISTENT);
 	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
 		return send_text(conn, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain", not_allowed,
 				 strlen(not_allowed), MHD_RESPMEM_PERSISTENT);
