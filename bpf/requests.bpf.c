@@ -220,16 +220,38 @@ SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *
 }
 
 /*
- * Reads some of a body from s->buf[pos] on. Returns how many bytes. s->ev: the events in them. It
- * is a SUBPROG so that the verifier walks the scanner's iterations from one state only.
+ * Reads some of a body from s->buf[pos] on, as JSON, and nothing from s->buf[end] on. Returns how
+ * many bytes. s->ev: the events in them. It is a SUBPROG so that the verifier walks the scanner's
+ * iterations from one state only.
  */
-SUBPROG int body_bytes(struct sluice_conn *conn, struct request_scratch *s, __u32 pos)
+SUBPROG int body_bytes(struct sluice_conn *conn, struct request_scratch *s, __u32 pos, __u32 end)
 {
 	__u32 ev = 0, n;
 
 	if (!conn || !s)
 		return 0;
-	n = http1_request_body_step(&conn->request, s->buf, pos, s->buf_len, &ev);
+	n = http1_request_json_step(&conn->request, s->buf, pos, end, &ev);
+	s->ev = ev;
+	return n;
+}
+
+/* How many of the next bytes of a form body_bytes() has to read before form_bytes(). */
+SUBPROG int beside_bytes(const struct sluice_conn *conn, const struct request_scratch *s, __u32 pos)
+{
+	if (!conn || !s)
+		return 0;
+	return http1_request_beside(&conn->request, s->buf, pos, s->buf_len);
+}
+
+/* … as a form; n: how many bytes body_bytes() has read before, if any. */
+SUBPROG int form_bytes(struct sluice_conn *conn, struct request_scratch *s, __u32 pos, __u32 n)
+{
+	__u32 ev;
+
+	if (!conn || !s)
+		return 0;
+	ev = s->ev;
+	n = http1_request_form_step(&conn->request, s->buf, pos, s->buf_len, n, &ev);
 	s->ev = ev;
 	return n;
 }
@@ -279,6 +301,17 @@ static __always_inline long hold_request(struct request_scratch *s, __u32 pos)
 	return s->at >= s->end;
 }
 
+/* One step within a form. */
+static __always_inline __u32 form_step(struct sluice_conn *conn, struct request_scratch *s,
+				       __u32 pos)
+{
+	__u32 n = beside_bytes(conn, s, pos);
+
+	if (n)
+		n = body_bytes(conn, s, pos, pos + n);
+	return form_bytes(conn, s, pos, n);
+}
+
 /* One step of framing. The loop's state is in map values, so the verifier sees one iteration. */
 static long request_step(__u32 i, struct request_context *c)
 {
@@ -288,7 +321,7 @@ static long request_step(__u32 i, struct request_context *c)
 	__u64 skip;
 	bool proxy, held;
 
-	if (ev) { /* of bytes lost in a hole */
+	if (ev) { /* of bytes lost in a hole, or of the form's end */
 		s->ev = 0;
 		goto events;
 	}
@@ -327,19 +360,29 @@ static long request_step(__u32 i, struct request_context *c)
 			s->at += n;
 			return proxy_events(c);
 		}
-		if (conn->request.frame.state == HTTP1_AT_BODY)
-			n = body_bytes(conn, s, pos);
-		else
+		if (conn->request.frame.state != HTTP1_AT_BODY)
 			n = head_bytes(conn, s, pos, c->rules, c->secret);
+		else if (conn->request.form.kind)
+			n = form_step(conn, s, pos);
+		else
+			n = body_bytes(conn, s, pos, s->buf_len);
 		ev = s->ev;
 		s->ev = 0;
 	}
 	s->at += n;
 	conn->request_bytes += n;
+	/* A form's last byte may end a name. consult() sees it first: another name may be before
+	 * it. */
+	if ((ev & (HTTP1_MODEL | HTTP1_END)) == (HTTP1_MODEL | HTTP1_END)) {
+		s->ev = HTTP1_END;
+		ev = HTTP1_MODEL;
+	}
 events:
-	if (ev && request_events(c, ev))
+	if (ev && request_events(c, ev)) {
+		s->ev = 0;
 		return 1;
-	return s->at >= s->end;
+	}
+	return s->at >= s->end && !s->ev;
 }
 
 /* Frames the packet's new bytes. False: the caller has to drop the packet. */

@@ -15,6 +15,7 @@
  *	http1_headers.h   the headers that the scanners read by themselves: one table
  *	http1_wanted.h    the headers that a service wants; with http1_key.h, http1_priority.h
  *	http1_line.h      head lines and trailers, whatever they hold
+ *	form_type.h       the Content-Type of a request; form_model.h reads forms
  *	http1_usual.h     the fast path: head lines with nothing unusual
  *	http1_chunk.h     the lines around chunks
  *	http1_request.h, http1_response.h

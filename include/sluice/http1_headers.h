@@ -24,7 +24,7 @@ enum http1_message { HTTP1_REQUESTS = 1, HTTP1_RESPONSES = 2, HTTP1_BOTH = 3 };
 	X(TRANSFER_ENCODING, "transfer-encoding", HTTP1_BOTH, http1_read_transfer_codings,         \
 	  http1_transfer_coding)                                                                   \
 	X(CONTENT_ENCODING, "content-encoding", HTTP1_BOTH, http1_read_list, http1_content_coding) \
-	X(CONTENT_TYPE, "content-type", HTTP1_RESPONSES, http1_read_list, http1_content_type)      \
+	X(CONTENT_TYPE, "content-type", HTTP1_BOTH, http1_read_list, http1_content_type)           \
 	X(DATE, "date", HTTP1_RESPONSES, http1_report_date, http1_no_element)
 
 enum http1_header {

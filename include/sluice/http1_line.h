@@ -7,6 +7,7 @@
 #ifndef SLUICE_HTTP1_LINE_H
 #define SLUICE_HTTP1_LINE_H
 
+#include "form_type.h"
 #include "http1_wanted.h"
 
 /*
@@ -28,6 +29,8 @@ static __always_inline void http1_name_end(struct http1_frame *f, struct http1_r
 		return;
 	}
 	http1_header_begin(f, ev);
+	if (r && f->header == HTTP1_HEADER_CONTENT_TYPE)
+		form_type_begin(f, &r->form);
 }
 
 /* One byte of the value of a header that matters, or a run of a token in it. */

@@ -6,6 +6,7 @@
 #ifndef SLUICE_HTTP1_REQUEST_H
 #define SLUICE_HTTP1_REQUEST_H
 
+#include "form_model.h"
 #include "http1_chunk.h"
 #include "http1_line.h"
 #include "http1_usual.h"
@@ -37,6 +38,8 @@ static __always_inline void http1_request_skipped(struct http1_request *r, __u64
 		return;
 	json_model_gap(&r->json);
 	if (http1_body_taken(&r->frame, n)) {
+		if (r->form.flags & FORM_DOUBT)
+			form_unclear(&r->json);
 		r->frame.state = HTTP1_AT_END;
 		*ev |= HTTP1_END;
 	}
@@ -70,12 +73,20 @@ static __always_inline void http1_method_end(struct http1_frame *f)
 		f->method = HTTP1_METHOD_DELETE;
 }
 
+/* The body has ended: so has a name in a form. */
+static __always_inline void http1_body_end(struct http1_request *r, __u32 *ev)
+{
+	if (r->form.kind || r->form.flags)
+		form_model_end(&r->form, &r->json, ev);
+}
+
 /* The request's head, or its trailer section, has ended: what follows (RFC 9112 6.3). */
 static __always_inline void http1_request_head_end(struct http1_request *r, __u32 *ev)
 {
 	struct http1_frame *f = &r->frame;
 
 	if (f->flags & HTTP1_TRAILER) {
+		http1_body_end(r, ev);
 		f->state = HTTP1_AT_END;
 		*ev |= HTTP1_END;
 		return;
@@ -99,6 +110,8 @@ static __always_inline void http1_request_head_end(struct http1_request *r, __u3
 		f->state = HTTP1_AT_END;
 		*ev |= HTTP1_END;
 	}
+	if (r->form.kind)
+		form_begin(&r->form, &r->json);
 	if (f->flags & HTTP1_ENCODED)
 		json_model_gap(&r->json);
 	*ev |= HTTP1_HEAD_END;
@@ -278,6 +291,12 @@ static __always_inline __u32 http1_request_head_step(struct http1_request *r, co
 		http1_head_bytes(f, n, ev);
 		return n;
 	}
+	if (f->state == HTTP1_AT_TYPE) {
+		n = form_type_step(f, &r->form, buf, p, end, ev);
+		http1_forget(&n, ev, left);
+		http1_head_bytes(f, n, ev);
+		return n;
+	}
 	if (f->state == HTTP1_AT_FORWARDED) {
 		http1_forwarded_step(r, buf[p], ev);
 		http1_head_bytes(f, 1, ev);
@@ -293,23 +312,72 @@ taken:
 	return n;
 }
 
+/* n bytes of the body, or of a chunk of it, were read. */
+static __always_inline void http1_request_body_read(struct http1_request *r, __u32 n, __u32 *ev)
+{
+	if (!http1_body_taken(&r->frame, n))
+		return;
+	http1_body_end(r, ev);
+	r->frame.state = HTTP1_AT_END;
+	*ev |= HTTP1_END;
+}
+
+/* One step of the JSON scanner within the body, or a chunk of it. */
+static __always_inline __u32 http1_request_json_step(struct http1_request *r, const __u8 *buf,
+						     __u32 pos, __u32 end, __u32 *ev)
+{
+	__u64 left = end - pos;
+	__u32 n;
+
+	if (left > r->frame.left)
+		left = r->frame.left;
+	n = json_model_step(&r->json, buf, pos, pos + left, ev);
+	http1_forget(&n, ev, left);
+	if (!r->form.kind)
+		http1_request_body_read(r, n, ev);
+	return n;
+}
+
+/* How many of the next bytes of a form the JSON scanner has to read first; 0: none. */
+static __always_inline __u32 http1_request_beside(const struct http1_request *r, const __u8 *buf,
+						  __u32 pos, __u32 end)
+{
+	__u64 left = end - pos;
+
+	if (!form_beside_json(&r->form, &r->json))
+		return 0;
+	if (left > r->frame.left)
+		left = r->frame.left;
+	return form_together(&r->form, buf + scan_clamp(pos), left);
+}
+
+/* One step within a form; n: how many bytes the JSON scanner has read, if any. */
+static __always_inline __u32 http1_request_form_step(struct http1_request *r, const __u8 *buf,
+						     __u32 pos, __u32 end, __u32 n, __u32 *ev)
+{
+	__u64 left = n ? n : end - pos;
+
+	if (left > r->frame.left)
+		left = r->frame.left;
+	form_json_read(&r->form, &r->json);
+	n = form_model_step(&r->form, &r->json, buf, pos, pos + left, ev);
+	http1_forget(&n, ev, left);
+	http1_request_body_read(r, n, ev);
+	return n;
+}
+
 /* One step within the body, or a chunk of it. */
 static __always_inline __u32 http1_request_body_step(struct http1_request *r, const __u8 *buf,
 						     __u32 pos, __u32 end, __u32 *ev)
 {
-	struct http1_frame *f = &r->frame;
-	__u64 left = end - pos;
 	__u32 n;
 
-	if (left > f->left)
-		left = f->left;
-	n = json_model_step(&r->json, buf, pos, pos + left, ev);
-	http1_forget(&n, ev, left);
-	if (http1_body_taken(f, n)) {
-		f->state = HTTP1_AT_END;
-		*ev |= HTTP1_END;
-	}
-	return n;
+	if (!r->form.kind)
+		return http1_request_json_step(r, buf, pos, end, ev);
+	n = http1_request_beside(r, buf, pos, end);
+	if (n)
+		n = http1_request_json_step(r, buf, pos, pos + n, ev);
+	return http1_request_form_step(r, buf, pos, end, n, ev);
 }
 
 /*

@@ -7,6 +7,7 @@
 #ifndef SLUICE_HTTP1_TYPES_H
 #define SLUICE_HTTP1_TYPES_H
 
+#include "form_types.h"
 #include "forwarded.h"
 #include "http1_key.h"
 #include "json_model.h"
@@ -34,6 +35,7 @@ enum http1_state {
 	HTTP1_AT_LENGTH,     /* in the value of Content-Length */
 	HTTP1_AT_VALUE,      /* request: in the value of the wanted header */
 	HTTP1_AT_KEY,        /* request: in a value that is hashed: an API key, a priority */
+	HTTP1_AT_TYPE,       /* request: in the value of Content-Type */
 	HTTP1_AT_FORWARDED,  /* request: in the value of X-Forwarded-For or Forwarded */
 	HTTP1_AT_REST,       /* in the rest of a line that does not matter */
 	HTTP1_AT_LF,         /* after the CR of a line */
@@ -72,7 +74,8 @@ enum http1_flag {
 	HTTP1_VALUE = 1 << 9,         /* the wanted header was there */
 	HTTP1_VALUE_BAD = 1 << 10,    /* … twice, or too long, or of several words */
 	HTTP1_DATE_UNCHECKED =
-		1 << 11, /* response: set by a driver that does not want HTTP1_DATE */
+		1 << 11,      /* response: set by a driver that does not want HTTP1_DATE */
+	HTTP1_TYPE = 1 << 12, /* request: a Content-Type was there */
 };
 
 /* The headers that a service wants, in the order in which a driver names them (http1_wanted.h). */
@@ -116,10 +119,11 @@ struct http1_request {
 	/* The wanted header's value, padded with zeros; meaningless with HTTP1_VALUE_BAD. */
 	char value[HTTP1_VALUE_MAX];
 	struct json_model json; /* its name and flags outlive the scan */
+	struct form_model form; /* finds the name if the body is a form */
 	struct http1_key key;
 	struct forwarded forwarded;
 };
-_Static_assert(sizeof(struct http1_request) == 576, "request parser");
+_Static_assert(sizeof(struct http1_request) == 664, "request parser");
 
 /* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
 struct http1_response {

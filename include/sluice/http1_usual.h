@@ -34,9 +34,10 @@ static __always_inline __u64 http1_usual_length(const __u8 *p, __u64 left, __u64
 
 /*
  * Takes usual lines of a head from buf[p] on: those that do not matter, by the bits of their names
- * (`names`, and our own); a Content-Length; a response's Content-Type; and the empty line, after
- * which *head_end is set. Returns where it stopped: at `stop`, in the rest of a line
- * (HTTP1_AT_REST), or at a line that http1_line_step() has to read from its beginning.
+ * (`names`, and our own); a Content-Length; a response's Content-Type, and a request's first one if
+ * it is JSON; and the empty line, after which *head_end is set. Returns where it stopped: at
+ * `stop`, in the rest of a line (HTTP1_AT_REST), or at a line that http1_line_step() has to read
+ * from its beginning.
  */
 static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8 *buf, __u64 p,
 					       __u64 stop, int response, __u64 names, __u8 *kind,
@@ -78,6 +79,13 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 				    (end != '\r' && end != ';'))
 					break;
 				*kind = http1_kind(w[0], w[1], w[2], w[3]);
+			} else if (!response && w[1] == scan_literal("type\0\0\0\0") &&
+				   !(f->flags & HTTP1_TYPE) &&
+				   scan_load(buf + at) == scan_literal(" applica") &&
+				   scan_load(buf + at + 8) == scan_literal("tion/jso") &&
+				   buf[at + 16] == 'n' && at + 17 < stop &&
+				   (buf[at + 17] == '\r' || buf[at + 17] == ';')) {
+				f->flags |= HTTP1_TYPE;
 			} else {
 				break;
 			}

@@ -27,6 +27,7 @@ enum json_model_state {
 	JSON_MODEL_DEEP,   /* inside a nested value, outside strings */
 	JSON_MODEL_STRING, /* in a string that does not matter; `next` follows it */
 	JSON_MODEL_STRING_ESCAPE,
+	JSON_MODEL_FORM,    /* the body is a form, outside of the name (form_model.h) */
 	JSON_MODEL_SLASH,   /* a comment begins; `next` follows it */
 	JSON_MODEL_LINE,    /* in a comment up to the end of its line */
 	JSON_MODEL_LINE_CR, /* … after a carriage return */

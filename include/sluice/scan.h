@@ -22,7 +22,7 @@
 /* What a step reports to its driver; a step raises each bit at most once. */
 enum scan_event {
 	HTTP1_HEAD_END = 1,       /* the head is complete: all of the frame is known */
-	HTTP1_MODEL = 2,          /* a top-level "model" ended: json.name, json.flags */
+	HTTP1_MODEL = 2,          /* a name of the model ended: json.name, json.flags */
 	HTTP1_BODY_BEGIN = 4,     /* the first byte of a response's body */
 	HTTP1_END = 8,            /* the last byte of the message was consumed */
 	HTTP1_FRAMING_ERROR = 16, /* framing cannot be trusted from here on */

@@ -235,6 +235,9 @@ static void sources_are_read_in_the_configured_order(void **state)
 	play_rows(rows);
 }
 
+#define REFUSED_QWEN                                                                               \
+	.tombstones = 1, .requests = {{QWEN, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1}}
+
 static void a_model_named_in_the_head_is_refused_before_its_body(void **state)
 {
 	static const char by_path[] = "POST /models/qwen HTTP/1.1\r\nContent-Length: 9999\r\n\r\n";
@@ -254,6 +257,82 @@ static void a_model_named_in_the_head_is_refused_before_its_body(void **state)
 		  {FROM_CLIENT(0, 0, by_header), .then = REFUSE, .out_ack = sizeof(by_header) - 1}},
 		 .tombstones = 1,
 		 .requests = {{QWEN, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1}}},
+	};
+
+	play_rows(rows);
+}
+
+#define FORM(TYPE, LENGTH, BODY)                                                                   \
+	"POST /v1/audio/transcriptions HTTP/1.1\r\nContent-Type: " TYPE                            \
+	"\r\nContent-Length: " LENGTH "\r\n\r\n" BODY
+#define MULTIPART  "multipart/form-data; boundary=x"
+#define URLENCODED "application/x-www-form-urlencoded"
+#define FIELD      "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nqwen\r\n"
+#define FILE_DATA                                                                                  \
+	"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n"             \
+	"RI\r\n--\r\n"
+_Static_assert(sizeof(FIELD FILE_DATA "--x--\r\n") == 141, "Content-Length");
+
+static void a_form_names_the_model(void **state)
+{
+	static const char file_first[] = FORM(MULTIPART, "140", FILE_DATA FIELD "--x--\r\n");
+	static const char field_first[] = FORM(MULTIPART, "9999", FIELD "--x\r\n");
+	static const char urlencoded[] = FORM(URLENCODED, "14", "a=b&model=qwen");
+	static const char qwen_first[] = FORM(URLENCODED, "22", "model=qwen&model=llama");
+	static const char qwen_last[] = FORM(URLENCODED, "22", "model=llama&model=qwen");
+	static const char chunked[] = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+				      "Content-Type: " URLENCODED "\r\n\r\n"
+				      "8\r\nmodel=qw\r\n2\r\nen\r\n0\r\n\r\n";
+	static const struct row rows[] = {
+		{"multipart, after a file",
+		 {HANDSHAKE, {.act = defaults}, {FROM_CLIENT(0, 0, file_first)}},
+		 ADMITTED(QWEN)},
+		{"multipart, in two segments",
+		 {HANDSHAKE,
+		  {.act = defaults},
+		  {FROM_CLIENT(0, 0, FORM(MULTIPART, "140", FILE_DATA FIELD "-"))},
+		  {FROM_CLIENT(sizeof(file_first) - 7, 0, "-x--\r\n")}},
+		 ADMITTED(QWEN)},
+		{"urlencoded",
+		 {HANDSHAKE, {.act = defaults}, {FROM_CLIENT(0, 0, urlencoded)}},
+		 ADMITTED(QWEN)},
+		{"urlencoded, and the name ends in the last chunk",
+		 {HANDSHAKE, {.act = defaults}, {FROM_CLIENT(0, 0, chunked)}},
+		 ADMITTED(QWEN)},
+		{"refused by multipart, the file first",
+		 {HANDSHAKE,
+		  {.act = defaults},
+		  {.act = shut_qwen},
+		  {FROM_CLIENT(0, 0, file_first), .then = REFUSE,
+		   .out_ack = sizeof(file_first) - 1}},
+		 REFUSED_QWEN},
+		{"refused by multipart, before the file",
+		 {HANDSHAKE,
+		  {.act = defaults},
+		  {.act = shut_qwen},
+		  {FROM_CLIENT(0, 0, field_first), .then = REFUSE,
+		   .out_ack = sizeof(field_first) - 1}},
+		 REFUSED_QWEN},
+		{"refused by urlencoded",
+		 {HANDSHAKE,
+		  {.act = defaults},
+		  {.act = shut_qwen},
+		  {FROM_CLIENT(0, 0, urlencoded), .then = REFUSE,
+		   .out_ack = sizeof(urlencoded) - 1}},
+		 REFUSED_QWEN},
+		{"refused for the first of two names, of which the second ends the body",
+		 {HANDSHAKE,
+		  {.act = defaults},
+		  {.act = shut_qwen},
+		  {FROM_CLIENT(0, 0, qwen_first), .then = REFUSE,
+		   .out_ack = sizeof(qwen_first) - 1}},
+		 REFUSED_QWEN},
+		{"refused for the second",
+		 {HANDSHAKE,
+		  {.act = defaults},
+		  {.act = shut_qwen},
+		  {FROM_CLIENT(0, 0, qwen_last), .then = REFUSE, .out_ack = sizeof(qwen_last) - 1}},
+		 REFUSED_QWEN},
 	};
 
 	play_rows(rows);
@@ -378,6 +457,7 @@ int main(void)
 		packets_test(the_path_names_the_model_in_the_forms_of_known_servers),
 		packets_test(sources_are_read_in_the_configured_order),
 		packets_test(a_model_named_in_the_head_is_refused_before_its_body),
+		packets_test(a_form_names_the_model),
 		packets_test(exactly_the_paths_and_methods_of_the_operator_pass),
 		packets_test(a_name_from_the_head_is_learned_as_one_from_the_body),
 		packets_test(a_framing_error_resets_neither_exempt_nor_upgraded_connections),

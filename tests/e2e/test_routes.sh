@@ -11,6 +11,12 @@ status() {
 		--json '{"model":"open"}' "${@:2}" "http://$S4:$PORT$1" || true
 }
 
+# form [CURL OPTION…]: sends a form; prints its status.
+form() {
+	on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}' \
+		"$@" "http://$S4:$PORT/v1/audio/transcriptions" || true
+}
+
 cat >"$T/sluice.yaml" <<-END
 	services:
 	  - listen: $PORT
@@ -29,6 +35,13 @@ same "a model named in the header is refused" 429 \
 	"$(status /v1/chat/completions -H 'X-Model: shut')"
 same "a model named in the body alone is served" 200 \
 	"$(status /v1/chat/completions)"
+head -c 300000 /dev/urandom >"$T/audio"
+same "a model named in a form before the file is refused" 429 \
+	"$(form -F model=shut -F "file=@$T/audio")"
+same "a model named in a form after the file is refused" 429 \
+	"$(form -F "file=@$T/audio" -F language=en -F model=shut)"
+same "a model named in an urlencoded form is refused" 429 \
+	"$(form -d language=en -d model=%73hut)"
 same "a path of pass-paths is not judged" 200 "$(status /v1/tokenize -H 'X-Model: shut')"
 same "a path that leaves pass-paths by .. is judged" 429 \
 	"$(status /v1/tokenize/../models/shut -H 'X-Model: shut')"

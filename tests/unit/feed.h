@@ -130,6 +130,13 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 			 f->request.frame.minor);
 		assert(strnlen(f->request.path, HTTP1_PATH_MAX) == f->request.frame.path_len);
 		feed_say_value(f, &f->request);
+		if (f->request.form.kind == FORM_MULTIPART)
+			f->text_len += sprintf(f->text + f->text_len, " multipart=%.*s",
+					       f->request.form.len, f->request.form.delimiter);
+		else if (f->request.form.kind)
+			f->text_len += sprintf(f->text + f->text_len, " urlencoded");
+		else if (f->request.form.flags)
+			f->text_len += sprintf(f->text + f->text_len, " form?");
 		feed_say_flags(f, &f->request.frame);
 		if (f->request.key.rank)
 			feed_say(f, "key(%u %016llx)", f->request.key.rank,
