@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "feed.h"
+#include "form_reference.h"
 
 #define LLVMFuzzerTestOneInput try_proxy
 #define scan                   scan_proxy
@@ -110,6 +111,23 @@ static void found_bodies_split_at_every_byte_give_the_same_marks(void **state)
 	cut_all("json_model", FEED_JSON, 3);
 }
 
+/* The fourth byte says which form it is. */
+static void cut_form(__u8 *data, size_t len, int kind, size_t how)
+{
+	char *request;
+	size_t n;
+
+	request = reference_request(data[3] % REFERENCE_TYPES, data + how, len - how, &n);
+	free(feed_every_way(kind, 0, request, n));
+	free(request);
+	assert_true(reference_agrees(data[3] % REFERENCE_TYPES, (char *)data + how, len - how));
+}
+
+static void found_forms_split_at_every_byte_give_the_same_marks(void **state)
+{
+	play_all("form_model", cut_form, FEED_REQUEST, 4);
+}
+
 static void found_streams_split_at_every_byte_give_the_same_marks(void **state)
 {
 	cut_all("stream", FEED_STREAM, 4);
@@ -131,6 +149,7 @@ int main(void)
 		cmocka_unit_test(found_requests_split_at_every_byte_give_the_same_marks),
 		cmocka_unit_test(found_responses_split_at_every_byte_give_the_same_marks),
 		cmocka_unit_test(found_bodies_split_at_every_byte_give_the_same_marks),
+		cmocka_unit_test(found_forms_split_at_every_byte_give_the_same_marks),
 		cmocka_unit_test(found_streams_split_at_every_byte_give_the_same_marks),
 		cmocka_unit_test(found_proxy_headers_give_the_same_result_at_every_cut),
 		cmocka_unit_test(found_forwarded_addresses_equal_inet_ptons),
