@@ -77,6 +77,23 @@ static bool is_our_host(const char *host)
 	return host[len] != ']' && (!strcasecmp(name, "localhost") || !strcasecmp(name, own));
 }
 
+/* True if the client is on this host, as a browser is that DNS has led to a loopback address. */
+static bool from_this_host(struct MHD_Connection *conn)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const struct sockaddr *peer = info ? info->client_addr : NULL;
+	const struct in6_addr *addr;
+
+	if (!peer)
+		return true;
+	if (peer->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)peer)->sin_addr.s_addr) >> 24 == 127;
+	addr = &((const struct sockaddr_in6 *)peer)->sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(addr) ||
+	       (IN6_IS_ADDR_V4MAPPED(addr) && addr->s6_addr[12] == 127);
+}
+
 static enum MHD_Result send_limits(struct metrics *m, struct MHD_Connection *conn)
 {
 	const char *client = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "client");
@@ -127,7 +144,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		*upload_len = 0;
 		return MHD_YES;
 	}
-	if (!is_our_host(MHD_lookup_connection_value(conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
+	if (from_this_host(conn) &&
+	    !is_our_host(MHD_lookup_connection_value(conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
 		return send_text(conn, MHD_HTTP_FORBIDDEN, "text/plain", not_ours, strlen(not_ours),
 				 MHD_RESPMEM_PERSISTENT);
 	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
