@@ -266,12 +266,20 @@ static void a_foreign_pin_is_left_alone(void **state)
 {
 	struct datapath *d = opened();
 	int fd = foreign_program(BPF_PROG_TYPE_XDP);
+	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "their_map", 4, 4, 1, NULL);
 
 	closed(d);
 	assert_int_equal(bpf_obj_pin(fd, PIN_DIR "/foreign"), 0);
+	assert_int_equal(bpf_obj_pin(map, PIN_DIR "/their_map"), 0);
 	close(fd);
+	close(map);
+	closed(opened());
+	assert_int_equal(access(PIN_DIR "/their_map", F_OK), 0);
 	assert_int_equal(datapath_remove(NULL, PIN_DIR), -ENOTEMPTY);
+	assert_non_null(strstr(datapath_error(), "which is not sluice's"));
 	assert_int_equal(access(PIN_DIR "/foreign", F_OK), 0);
+	assert_int_equal(access(PIN_DIR "/their_map", F_OK), 0);
+	assert_int_equal(unlink(PIN_DIR "/their_map"), 0);
 	assert_int_equal(access(PIN_DIR "/settings", F_OK), -1);
 	assert_int_equal(unlink(PIN_DIR "/foreign"), 0);
 }

@@ -152,6 +152,12 @@ static int on_refusal(void *ctx, void *data, size_t size)
 	return enough(d);
 }
 
+/* The one place that has the object's bytes. */
+static struct sluice_bpf *open_object(const struct bpf_object_open_opts *opts)
+{
+	return sluice_bpf__open_opts(opts);
+}
+
 static int load(struct datapath *d)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = d->pin_dir);
@@ -160,14 +166,14 @@ static int load(struct datapath *d)
 
 	libbpf_set_print(keep_print);
 	libbpf_used = 0;
-	d->skel = sluice_bpf__open_opts(&opts);
+	d->skel = open_object(&opts);
 	if (!d->skel)
 		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
 
 	d->fresh = true;
 	switch (pins_inspect(d->pin_dir, d->skel->obj, why, sizeof(why))) {
 	case PINS_UNFIT:
-		err = pins_clear(d->pin_dir);
+		err = pins_clear(d->pin_dir, d->skel->obj);
 		if (err)
 			return err;
 		datapath_notify(&d->handlers, "replaced what was pinned in %s: %s", d->pin_dir,
@@ -284,7 +290,8 @@ static void undo(struct datapath *d, int err)
 	char why[ERROR_MAX];
 
 	snprintf(why, sizeof(why), "%s", datapath_error());
-	pins_remove(d->pin_dir);
+	if (d->skel)
+		pins_remove(d->pin_dir, d->skel->obj);
 	datapath_fail(err, "%s", why);
 }
 
@@ -361,12 +368,13 @@ void datapath_close(struct datapath *d)
 int datapath_remove(struct datapath *d, const char *pin_dir)
 {
 	_cleanup_fd_ int dir_fd = -1;
+	struct sluice_bpf *skel;
 	char path[PATH_MAX];
 	int err;
 
 	if (d) {
 		d->attached_count = 0;
-		return pins_remove(d->pin_dir);
+		return pins_remove(d->pin_dir, d->skel->obj);
 	}
 	err = copy_pin_dir(path, pin_dir);
 	if (err)
@@ -375,7 +383,12 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	err = pins_lock(path, &dir_fd);
 	if (err && err != -ENOENT)
 		return err;
-	return pins_remove(path);
+	skel = open_object(NULL);
+	if (!skel)
+		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
+	err = pins_remove(path, skel->obj);
+	sluice_bpf__destroy(skel);
+	return err;
 }
 
 int datapath_fd(const struct datapath *d)

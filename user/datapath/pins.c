@@ -313,7 +313,7 @@ static int remove_link(const char *pin_dir, const char *name, void *unused)
 	return strstr(name, "_qdisc") ? 0 : link_remove(pin_dir, name, NULL);
 }
 
-int pins_clear(const char *pin_dir)
+int pins_clear(const char *pin_dir, const struct bpf_object *obj)
 {
 	_cleanup_free_ char(*names)[NAME_MAX + 1] = NULL;
 	char path[PATH_MAX + NAME_MAX + 8];
@@ -346,7 +346,8 @@ int pins_clear(const char *pin_dir)
 			continue;
 		/* Removes only pins with our names: a pin that another program put here is not
 		 * ours. */
-		if (!strcmp(kind, "map") && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+		if (!strcmp(kind, "map") && bpf_object__find_map_by_name(obj, names[i]) &&
+		    !bpf_obj_get_info_by_fd(fd, &info, &len) &&
 		    !strncmp(info.name, names[i], sizeof(info.name) - 1) && unlink(path))
 			err = datapath_fail(-errno, "%s cannot be removed: %s", path,
 					    strerror(errno));
@@ -355,16 +356,20 @@ int pins_clear(const char *pin_dir)
 	return err;
 }
 
-int pins_remove(const char *pin_dir)
+int pins_remove(const char *pin_dir, const struct bpf_object *obj)
 {
-	int err = pins_clear(pin_dir);
+	_cleanup_free_ char(*names)[NAME_MAX + 1] = NULL;
+	int err = pins_clear(pin_dir, obj);
+	size_t count;
 
 	if (err)
 		return err;
-	if (rmdir(pin_dir) && errno != ENOENT)
-		return datapath_fail(
-			-errno,
-			"%s cannot be removed (does it hold something that is not sluice's?): %s",
-			pin_dir, strerror(errno));
-	return 0;
+	if (!rmdir(pin_dir) || errno == ENOENT)
+		return 0;
+	err = -errno;
+	if (!list(pin_dir, &names, &count) && count)
+		return datapath_fail(err,
+				     "%s cannot be removed: it holds \"%s\", which is not sluice's",
+				     pin_dir, names[0]);
+	return datapath_fail(err, "%s cannot be removed: %s", pin_dir, strerror(-err));
 }

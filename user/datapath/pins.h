@@ -12,10 +12,10 @@ int pins_open(const char *pin_dir);
 enum pins_found { PINS_NONE, PINS_FIT, PINS_UNFIT };
 enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why,
 			     size_t size);
-/* Removes every link, filter and pin; the directory stays. */
-int pins_clear(const char *pin_dir);
-/* Removes the directory too. An absent directory is no error. */
-int pins_remove(const char *pin_dir);
+/* Removes every link and filter, and the pins of the maps of obj; the directory stays. */
+int pins_clear(const char *pin_dir, const struct bpf_object *obj);
+/* Removes the directory too. An absent directory is no error. An error names what is not ours. */
+int pins_remove(const char *pin_dir, const struct bpf_object *obj);
 /* Locks an existing directory: *dir_fd holds the lock until it is closed. */
 int pins_lock(const char *pin_dir, int *dir_fd);
 /* Calls each() for every name in links/; stops at its first error. */
