@@ -155,6 +155,7 @@ static inline void reference_multipart(struct reference *r, const char *body, si
 				       const char *boundary)
 {
 	const char *end = body + len, *p = body;
+	bool parts = false;
 	char delimiter[128];
 	size_t n = snprintf(delimiter, sizeof(delimiter), "\r\n--%s", boundary);
 
@@ -169,8 +170,12 @@ static inline void reference_multipart(struct reference *r, const char *body, si
 		const char *data, *stop;
 		bool field;
 
-		if (end - p >= 2 && !memcmp(p, "--", 2))
+		if (end - p >= 2 && !memcmp(p, "--", 2)) {
+			/* after a last delimiter that is the first, some look for another first one
+			 */
+			r->strict = parts;
 			return;
+		}
 		if (end - p < 2 || memcmp(p, "\r\n", 2))
 			break;
 		data = reference_header(p + 2, end, &field);
@@ -195,6 +200,7 @@ static inline void reference_multipart(struct reference *r, const char *body, si
 		}
 		if (!stop || !memcmp(data, delimiter + 2, n - 2))
 			break;
+		parts = true;
 		if (field && *data == '-') /* a delimiter may begin there, for some */
 			break;
 		if (field)
@@ -236,7 +242,8 @@ static inline void reference_urlencoded(struct reference *r, const char *body, s
 	r->strict = true;
 	for (; body < end && strchr(" \t\r\n\xef\xbb\xbf", *body) && *body; body++)
 		r->strict = false; /* what may stand before an object */
-	if (body < end && *body == '{')
+	/* what may begin an object, in any encoding or after a comment, is read as JSON */
+	if (body < end && (strchr("{/#", *body) || (unsigned char)*body >= 0xfe))
 		r->strict = false;
 	for (; body < end; body = next + 1) {
 		const char *equals;
