@@ -3,9 +3,9 @@
  * Connections: how one is proven and begins, what the client's acknowledgements say about it, how
  * it ends. An address has no state here until it shows that it receives our packets. It does so
  * when it acknowledges the SYN-ACK that left through tc egress, or when an established socket has
- * it as its peer. Of a connection that is older than this program and whose socket cannot be asked
- * (its server is in another network namespace), the proof is a segment with data that acknowledges
- * all data that has left.
+ * it as its peer. A connection may be older than this program, and its server's socket in another
+ * network namespace. Then the proof is a segment with data that acknowledges all data that has
+ * left.
  */
 #ifndef SLUICE_BPF_CONN_H
 #define SLUICE_BPF_CONN_H

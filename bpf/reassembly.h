@@ -57,7 +57,7 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 			   struct sluice_conn *conn, const struct sluice_service *service,
 			   __u64 now)
 {
-	__u32 end, taken = 0, s_next = 0, lost, waiting;
+	__u32 end, taken = 0, s_next = 0, lost;
 	struct http1_frame *f;
 
 	if (!s || !conn || !service)
@@ -78,7 +78,6 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 	}
 	f = &conn->request.frame;
 	lost = conn->c_next - taken;
-	waiting = conn->exchange_tail - conn->exchange_head;
 	conn->c_next = taken; /* also the sequence number at which the server accepts a RST */
 	if (conn->flags & SLUICE_CONN_REQUEST && f->state == HTTP1_AT_BODY &&
 	    f->flags & HTTP1_LENGTH && conn->request_bytes >= f->head_bytes + (__u64)lost) {
@@ -88,8 +87,8 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 		return RETRANSMISSION_TAKEN;
 	}
 	if (!(conn->flags & SLUICE_CONN_PROXY) &&
-	    (conn->flags & SLUICE_CONN_REQUEST ||
-	     waiting > (conn->flags & SLUICE_CONN_RESPONSE ? 1 : 0))) {
+	    (conn->flags & SLUICE_CONN_REQUEST || (conn->exchange_tail != conn->exchange_head &&
+						   !(conn->flags & SLUICE_CONN_RESPONSE)))) {
 		roll_back_request(conn);
 		if (taken == conn->c_begin)
 			return RETRANSMISSION_TAKEN;

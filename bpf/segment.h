@@ -121,7 +121,7 @@ SUBPROG int segment_cut(struct __sk_buff *skb, struct packet *p, __u32 keep)
 	    bpf_skb_store_bytes(skb, p->tcp_at + 16, &check, 2, BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	p->payload_len = keep;
-	p->flags &= ~TCP_FIN;
+	p->flags = bpf_ntohs(plain);
 	p->check = check;
 	return 0;
 }
@@ -147,7 +147,7 @@ SUBPROG int segment_not_urgent(struct __sk_buff *skb, struct packet *p)
 	    bpf_skb_store_bytes(skb, p->tcp_at + 16, &check, 2, BPF_F_RECOMPUTE_CSUM) ||
 	    bpf_skb_store_bytes(skb, p->tcp_at + 18, &none, 2, BPF_F_RECOMPUTE_CSUM))
 		return -1;
-	p->flags &= ~TCP_URG;
+	p->flags = bpf_ntohs(plain);
 	p->check = check;
 	count(SLUICE_COUNTER_URGENT_CLEARED);
 	return 0;

@@ -89,15 +89,12 @@ struct subcommand {
 
 __attribute__((format(printf, 1, 2))) static int complain(const char *format, ...)
 {
-	static char text[4096], printable[PRINTABLE_MAX(sizeof(text))];
 	va_list args;
 
 	fflush(stdout);
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	printable_message(stderr, "sluicectl", format, args);
 	va_end(args);
-	printable_text(printable, sizeof(printable), text);
-	fprintf(stderr, "sluicectl: %s\n", printable);
 	return EXIT_USAGE;
 }
 

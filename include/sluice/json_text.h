@@ -299,7 +299,7 @@ static __always_inline __u64 json_model_comment_end(const __u8 *p)
 	return scan_forget(n, w);
 }
 
-/* Whether the scan is in a comment whose end json_model_comment_end() finds. */
+/* Whether the scan is in a comment; json_model_comment_end() finds its end. */
 static __always_inline int json_model_in_comment(const struct json_model *j)
 {
 	return j->state == JSON_MODEL_LINE || j->state == JSON_MODEL_BLOCK;

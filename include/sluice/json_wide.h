@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * JSON in UTF-16 and UTF-32, which Python and Jackson read without being told. The zeros among the
+ * JSON in UTF-16 and UTF-32, which Python and Jackson detect by themselves. The zeros among the
  * first four bytes give the encoding away, since a JSON text begins with an ASCII character (RFC
  * 4627 3), or a byte order mark does. Code units may be split anywhere.
  */

@@ -91,6 +91,15 @@ void printable_text(char *out, size_t size, const char *text)
 		out[at] = 0;
 }
 
+void printable_message(FILE *out, const char *program, const char *format, va_list args)
+{
+	static char text[4096], printable[PRINTABLE_MAX(sizeof(text))];
+
+	vsnprintf(text, sizeof(text), format, args);
+	printable_text(printable, sizeof(printable), text);
+	fprintf(out, "%s: %s\n", program, printable);
+}
+
 void printable_json(FILE *out, const char *json)
 {
 	char one[PRINTABLE_CHAR_MAX];

@@ -10,6 +10,7 @@
 #ifndef SLUICE_PRINTABLE_H
 #define SLUICE_PRINTABLE_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -22,6 +23,8 @@
 void printable_next(const char **text, char out[PRINTABLE_CHAR_MAX]);
 /* Writes the whole text; one that does not fit ends before the first character that does not. */
 void printable_text(char *out, size_t size, const char *text);
+/* Prints "PROGRAM: MESSAGE" and a line end; a message longer than 4 KiB is cut. */
+void printable_message(FILE *out, const char *program, const char *format, va_list args);
 /* Prints valid JSON. Its strings have the same escapes, so that it stays the same JSON. */
 void printable_json(FILE *out, const char *json);
 

@@ -46,7 +46,7 @@ struct priority {
 /* What a service adds to its refusals. */
 struct service_reply {
 	char lines[REPLY_LINES_MAX + 1];             /* NAME: VALUE, each with its CRLF */
-	char origin[SLUICE_ORIGINS_MAX][ORIGIN_MAX]; /* whose pages may read them; "*": all */
+	char origin[SLUICE_ORIGINS_MAX][ORIGIN_MAX]; /* their pages may read them; "*": all */
 	unsigned origin_count;
 };
 

@@ -25,16 +25,13 @@ void log_never_wait(void)
 void say(const char *format, ...)
 {
 	struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
-	static char text[4096], printable[PRINTABLE_MAX(sizeof(text))];
 	va_list args;
 
 	if (never_wait && poll(&log, 1, 0) == 0)
 		return;
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	printable_message(stderr, "sluiced", format, args);
 	va_end(args);
-	printable_text(printable, sizeof(printable), text);
-	fprintf(stderr, "sluiced: %s\n", printable);
 }
 
 void on_notice(void *arg, const char *text)

@@ -131,6 +131,35 @@ int map_count(const struct datapath *d, const struct bpf_map *map, uint64_t *ent
 	return err;
 }
 
+struct key_list {
+	char *keys;
+	size_t count, capacity, size; /* of a key */
+	bool no_memory;
+};
+
+static void add_key(void *arg, const void *key, const void *value)
+{
+	struct key_list *list = arg;
+	char *keys = list_grow(list->keys, list->count, &list->capacity, list->size);
+
+	if (!keys) {
+		list->no_memory = true;
+		return;
+	}
+	list->keys = keys;
+	memcpy(list->keys + list->count++ * list->size, key, list->size);
+}
+
+int map_keys(const struct datapath *d, const struct bpf_map *map, void **keys, size_t *count)
+{
+	struct key_list list = {.size = bpf_map__key_size(map)};
+	int err = map_each(d, map, add_key, &list);
+
+	*keys = list.keys;
+	*count = list.count;
+	return err ? err : map_read_result(map, list.no_memory ? -ENOMEM : 0);
+}
+
 void *list_grow(void *list, size_t count, size_t *capacity, size_t entry_size)
 {
 	size_t more = *capacity ? 2 * *capacity : 64;

@@ -24,6 +24,8 @@ int map_each(const struct datapath *d, const struct bpf_map *map,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg);
 /* The number of entries that map_each() finds. */
 int map_count(const struct datapath *d, const struct bpf_map *map, uint64_t *entries);
+/* The keys of all entries, one after the other. *keys is to be freed, also after an error. */
+int map_keys(const struct datapath *d, const struct bpf_map *map, void **keys, size_t *count);
 /* For reads or writes that do not use the functions above: returns err, and stores the sentence
  * unless it is 0. */
 int map_read_result(const struct bpf_map *map, int err);

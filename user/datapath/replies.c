@@ -82,26 +82,6 @@ int replies_write_forms(struct datapath *d)
 	return err;
 }
 
-/* The entries of reply_heads. */
-struct head_list {
-	struct sluice_reply_head_key *at;
-	size_t count, capacity;
-	bool no_memory;
-};
-
-static void add_head(void *arg, const void *key, const void *value)
-{
-	struct head_list *list = arg;
-	void *at = list_grow(list->at, list->count, &list->capacity, sizeof(*list->at));
-
-	if (!at) {
-		list->no_memory = true;
-		return;
-	}
-	list->at = at;
-	memcpy(&list->at[list->count++], key, sizeof(*list->at));
-}
-
 /* The key of a service's head for its origin number `origin`, -1: for all others. */
 static int head_key(struct datapath *d, const struct service *s, int origin,
 		    struct sluice_reply_head_key *key)
@@ -148,25 +128,26 @@ int replies_write_heads(struct datapath *d, const struct service *services, size
 int replies_remove_heads(struct datapath *d, const struct service *services, size_t count)
 {
 	const struct bpf_map *map = d->skel->maps.reply_heads;
-	struct head_list old = {0};
-	int err = map_each(d, map, add_head, &old);
+	const struct sluice_reply_head_key *old;
+	size_t old_count;
+	void *keys;
+	int err = map_keys(d, map, &keys, &old_count);
 
-	if (!err && old.no_memory)
-		err = map_read_result(map, -ENOMEM);
-	for (size_t i = 0; i < old.count && !err; i++) {
+	old = keys;
+	for (size_t i = 0; i < old_count && !err; i++) {
 		struct sluice_reply_head_key key;
 		bool wanted = false;
 
 		for (size_t s = 0; s < count && !wanted && !err; s++)
 			for (int o = -1; o < listed_origins(&services[s]) && !wanted && !err; o++) {
-				if (services[s].id != old.at[i].service)
+				if (services[s].id != old[i].service)
 					break;
 				err = head_key(d, &services[s], o, &key);
-				wanted = !memcmp(&key, &old.at[i], sizeof(key));
+				wanted = !memcmp(&key, &old[i], sizeof(key));
 			}
 		if (!err && !wanted)
-			err = map_delete(map, &old.at[i]);
+			err = map_delete(map, &old[i]);
 	}
-	free(old.at);
+	free(keys);
 	return err;
 }

@@ -189,26 +189,6 @@ static int write_rules(struct datapath *d, const struct service *services, size_
 	return err;
 }
 
-/* The entries of trusted_proxies, from which unwanted ones are removed. */
-struct trusted_list {
-	struct sluice_trusted_key *at;
-	size_t count, capacity;
-	bool no_memory;
-};
-
-static void add_trusted(void *arg, const void *key, const void *value)
-{
-	struct trusted_list *list = arg;
-	void *at = list_grow(list->at, list->count, &list->capacity, sizeof(*list->at));
-
-	if (!at) {
-		list->no_memory = true;
-		return;
-	}
-	list->at = at;
-	memcpy(&list->at[list->count++], key, sizeof(*list->at));
-}
-
 static struct sluice_trusted_key trusted_key(const struct service *s, unsigned i)
 {
 	struct sluice_trusted_key key = {.plen = 32 + s->identity.trusted[i].plen,
@@ -235,23 +215,23 @@ static bool trusted_by(const struct service *services, size_t count,
 static int write_trusted(struct datapath *d, const struct service *services, size_t count)
 {
 	const struct bpf_map *map = d->skel->maps.trusted_proxies;
-	struct trusted_list old = {0};
+	const struct sluice_trusted_key *old;
+	size_t old_count;
 	uint32_t one = 1;
-	int err;
+	void *keys;
+	int err = map_keys(d, map, &keys, &old_count);
 
-	err = map_each(d, map, add_trusted, &old);
-	if (!err && old.no_memory)
-		err = map_read_result(map, -ENOMEM);
-	for (size_t i = 0; i < old.count && !err; i++)
-		if (!trusted_by(services, count, &old.at[i]))
-			err = map_delete(map, &old.at[i]);
+	old = keys;
+	for (size_t i = 0; i < old_count && !err; i++)
+		if (!trusted_by(services, count, &old[i]))
+			err = map_delete(map, &old[i]);
 	for (size_t s = 0; s < count && !err; s++)
 		for (unsigned t = 0; t < services[s].identity.trusted_count && !err; t++) {
 			struct sluice_trusted_key key = trusted_key(&services[s], t);
 
 			err = map_write(map, &key, &one);
 		}
-	free(old.at);
+	free(keys);
 	return err;
 }
 
