@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "capture.h"
+#include "map_access.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -105,36 +106,6 @@ static inline void write_settings(uint64_t now_ns)
 	uint32_t zero = 0;
 
 	assert_int_equal(bpf_map_update_elem(fd_of(settings), &zero, &set, BPF_ANY), 0);
-}
-
-static inline void clear_map(int fd)
-{
-	uint8_t key[256];
-
-	while (!bpf_map_get_next_key(fd, NULL, key))
-		assert_int_equal(bpf_map_delete_elem(fd, key), 0);
-}
-
-static inline unsigned entries(int fd)
-{
-	uint8_t key[256];
-	unsigned n = 0;
-
-	for (int end = bpf_map_get_next_key(fd, NULL, key); !end;
-	     end = bpf_map_get_next_key(fd, key, key))
-		n++;
-	return n;
-}
-
-static inline uint64_t sum_cpus(int fd, const void *key)
-{
-	uint64_t values[w.cpus], sum = 0;
-
-	if (bpf_map_lookup_elem(fd, key, values))
-		return 0;
-	for (int i = 0; i < w.cpus; i++)
-		sum += values[i];
-	return sum;
 }
 
 static inline uint64_t counter(uint32_t which)

@@ -329,7 +329,7 @@ static void set_quota(uint32_t id, uint32_t requests)
 		.allow = 1, .pool = LLAMA, .quota = id, .admission = ceiling_of(RACERS * EACH + 1)};
 
 	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
-	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
+	clear_map(fd_of(client_state));
 	set_flag(LLAMA, flag);
 }
 

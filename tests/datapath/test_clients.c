@@ -93,8 +93,8 @@ static void set_identity(uint8_t forwarded, bool proxy)
 	set_both(HTTP_PORT, service);
 	assert_int_equal(bpf_map_update_elem(fd_of(hash_key), &zero, &secret, BPF_ANY), 0);
 	put_rules(r);
-	clear_map(fd_of(trusted_proxies), sizeof(struct sluice_trusted_key));
-	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
+	clear_map(fd_of(trusted_proxies));
+	clear_map(fd_of(client_state));
 	bpf_map_update_elem(fd_of(quotas), &id, &(struct sluice_quota){0}, BPF_ANY);
 }
 
@@ -162,8 +162,8 @@ static void assert_client(const char *text, size_t len, const char *who)
 	for (size_t cut = 0; cut < len; cut++) {
 		struct sluice_client got = {0};
 
-		clear_map(fd_of(client_counts), sizeof(got));
-		clear_map(fd_of(conns), sizeof(struct sluice_conn_key));
+		clear_map(fd_of(client_counts));
+		clear_map(fd_of(conns));
 		assert_int_equal(request_text(text, len, cut), -1);
 		assert_int_equal(entries(fd_of(client_counts)), 1);
 		bpf_map_get_next_key(fd_of(client_counts), NULL, &got);
@@ -415,7 +415,7 @@ static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
 	port++;
 	assert_int_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
 	assert_true(send_request(REQUEST_WITH("")) > 0);
-	clear_map(fd_of(trusted_proxies), sizeof(struct sluice_trusted_key));
+	clear_map(fd_of(trusted_proxies));
 	port++;
 	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
 }

@@ -112,8 +112,8 @@ static void put_maps(uint32_t service, const struct sluice_question *q)
 	uint32_t zero = 0;
 
 	reset_world();
-	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
-	clear_map(fd_of(priorities), sizeof(struct sluice_client));
+	clear_map(fd_of(client_state));
+	clear_map(fd_of(priorities));
 	w.settings.clock_ns = f->state.now_ns;
 	w.settings.lease_until_ns = f->state.now_ns + HOUR;
 	write_settings();

@@ -27,7 +27,7 @@ static void set_quota(struct sluice_quota quota)
 	uint32_t id = QUOTA;
 
 	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
-	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
+	clear_map(fd_of(client_state));
 	service.quota = QUOTA;
 	service.feedback = 1;
 	set_both(HTTP_PORT, service);
@@ -191,7 +191,7 @@ static void the_quota_is_the_clients_then_its_prefixs_models_and_services(void *
 	bpf_map_update_elem(fd_of(client_quotas), &key, &id, BPF_ANY);
 	assert_int_equal(send_request(), -1);
 	assert_int_equal(send_request(), 5000);
-	clear_map(fd_of(client_quotas), sizeof(key));
+	clear_map(fd_of(client_quotas));
 	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(send_request(), -1);

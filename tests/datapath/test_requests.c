@@ -502,7 +502,7 @@ static void known_as_before(bool ipv6)
 
 static void remove_services(bool ipv6)
 {
-	clear_map(fd_of(services), sizeof(struct sluice_service_key));
+	clear_map(fd_of(services));
 	names_changed();
 }
 

@@ -348,7 +348,7 @@ static void put_classes(void)
 
 	memcpy(header.addr, &h, sizeof(h));
 	memcpy(header.addr + 8, &r.service.id, sizeof(r.service.id));
-	clear_map(fd_of(priorities), sizeof(struct sluice_client));
+	clear_map(fd_of(priorities));
 	if (one_in(2))
 		put(fd_of(priorities), &header, &class);
 	class = (uint32_t)below(SLUICE_CLASSES);
@@ -410,7 +410,7 @@ static void begin_trial(void)
 	uint32_t zero = 0;
 
 	reset_world();
-	clear_map(fd_of(client_state), sizeof(struct sluice_budget_key));
+	clear_map(fd_of(client_state));
 	w.settings.clock_ns += below(1ULL << 40);
 	w.settings.lease_until_ns = w.settings.clock_ns + HOUR;
 	write_settings();
@@ -619,7 +619,7 @@ static void send_syn(const struct sluice_answer *a)
 	bool shadow = a->reason && a->shadow;
 	int retval;
 
-	clear_map(fd_of(conns), sizeof(struct sluice_conn_key));
+	clear_map(fd_of(conns));
 	r.client_at = CLIENT_ISN;
 	retval = send_segment(false, SYN, "", 0);
 	assert_int_equal(retval, !rejected                         ? THEN_UNSPEC

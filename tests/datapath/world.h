@@ -11,6 +11,7 @@
 #define SLUICE_WORLD_H
 
 #include "frames.h"
+#include "map_access.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -108,26 +109,6 @@ static inline void pass_ms(uint64_t ms)
 {
 	w.settings.clock_ns += ms * MS;
 	write_settings();
-}
-
-static inline void clear_map(int fd, size_t key_size)
-{
-	uint8_t key[64];
-
-	assert_true(key_size <= sizeof(key));
-	while (!bpf_map_get_next_key(fd, NULL, key))
-		assert_int_equal(bpf_map_delete_elem(fd, key), 0);
-}
-
-static inline unsigned entries(int fd)
-{
-	uint8_t key[64];
-	unsigned n = 0;
-
-	for (int err = bpf_map_get_next_key(fd, NULL, key); !err;
-	     err = bpf_map_get_next_key(fd, key, key))
-		n++;
-	return n;
 }
 
 static inline struct sluice_model_flag get_flag(uint32_t model)
@@ -312,17 +293,6 @@ static inline bool get_conn(bool ipv6, uint16_t server_port, struct sluice_conn 
 	return !bpf_map_lookup_elem(fd_of(conns), &key, out);
 }
 
-static inline uint64_t sum_cpus(int fd, const void *key)
-{
-	uint64_t values[w.cpus], sum = 0;
-
-	if (bpf_map_lookup_elem(fd, key, values))
-		return 0;
-	for (int i = 0; i < w.cpus; i++)
-		sum += values[i];
-	return sum;
-}
-
 static inline uint64_t counter(uint32_t which)
 {
 	return sum_cpus(fd_of(counters), &which);
@@ -387,17 +357,17 @@ static inline void reset_world(void)
 	};
 	write_settings();
 	bpf_map_update_elem(fd_of(verdict_rate), &zero, zeros, BPF_ANY);
-	clear_map(fd_of(client_flags), sizeof(struct sluice_client_flag_key));
-	clear_map(fd_of(client_prefixes), sizeof(struct sluice_prefix_key));
-	clear_map(fd_of(client_quotas), sizeof(struct sluice_client_flag_key));
-	clear_map(fd_of(weighted_quotas), sizeof(struct sluice_weighted_key));
-	clear_map(fd_of(client_counts), sizeof(struct sluice_client));
-	clear_map(fd_of(half_open), sizeof(struct sluice_conn_key));
-	clear_map(fd_of(conns), sizeof(struct sluice_conn_key));
-	clear_map(fd_of(tombstones), sizeof(struct sluice_conn_key));
-	clear_map(fd_of(request_counts), sizeof(struct sluice_count_key));
-	clear_map(fd_of(client_in_flight), sizeof(struct sluice_client_flag_key));
-	clear_map(fd_of(services), sizeof(struct sluice_service_key));
+	clear_map(fd_of(client_flags));
+	clear_map(fd_of(client_prefixes));
+	clear_map(fd_of(client_quotas));
+	clear_map(fd_of(weighted_quotas));
+	clear_map(fd_of(client_counts));
+	clear_map(fd_of(half_open));
+	clear_map(fd_of(conns));
+	clear_map(fd_of(tombstones));
+	clear_map(fd_of(request_counts));
+	clear_map(fd_of(client_in_flight));
+	clear_map(fd_of(services));
 	put_rules((struct sluice_rules){0});
 	set_both(HTTP_PORT, http_service());
 	set_both(OPAQUE_PORT, opaque_service());
@@ -423,12 +393,13 @@ static inline void reset_world(void)
 #define THEN_REDIRECT 7  /* TC_ACT_REDIRECT */
 #define THEN_UNSPEC   -1 /* TC_ACT_UNSPEC */
 
-static inline int run_tc(struct bpf_program *program, const struct frame *in, struct frame *out)
+/* Runs a program on a frame, with `ctx` (of ctx_size bytes, 0: none) as its context. */
+static inline int run_program(struct bpf_program *program, const struct frame *in,
+			      struct frame *out, void *ctx, uint32_t ctx_size)
 {
-	struct __sk_buff ctx = {.ifindex = w.ifindex};
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->data, .data_size_in = in->len,
 			    .data_out = out->data, .data_size_out = sizeof(out->data),
-			    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx), .repeat = 1);
+			    .ctx_in = ctx, .ctx_size_in = ctx_size, .repeat = 1);
 	int err = bpf_prog_test_run_opts(bpf_program__fd(program), &opts);
 
 	if (err)
@@ -439,18 +410,16 @@ static inline int run_tc(struct bpf_program *program, const struct frame *in, st
 	return opts.retval;
 }
 
+static inline int run_tc(struct bpf_program *program, const struct frame *in, struct frame *out)
+{
+	struct __sk_buff ctx = {.ifindex = w.ifindex};
+
+	return run_program(program, in, out, &ctx, sizeof(ctx));
+}
+
 static inline int run_xdp(struct bpf_program *program, const struct frame *in, struct frame *out)
 {
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->data, .data_size_in = in->len,
-			    .data_out = out->data, .data_size_out = sizeof(out->data), .repeat = 1);
-	int err = bpf_prog_test_run_opts(bpf_program__fd(program), &opts);
-
-	if (err)
-		fail_msg("BPF_PROG_TEST_RUN of %zu bytes: %s", in->len, strerror(-err));
-	out->len = opts.data_size_out;
-	if (!w.unread)
-		ring_buffer__consume(w.rings);
-	return opts.retval;
+	return run_program(program, in, out, NULL, 0);
 }
 
 /* The program for this shape's link: without Ethernet the packet begins with its IP header. */
