@@ -14,6 +14,7 @@
 
 #include <linux/types.h>
 
+#include "abi_reply.h"
 #include "admission.h"
 #include "ages.h"
 #include "http1_types.h"
@@ -21,10 +22,6 @@
 #include "proxy.h"
 
 #define SLUICE_ABI_VERSION 12
-
-/* Of what would otherwise be aligned as bytes are, and copied so: clang copies for BPF by what it
- * knows of alignment. */
-#define SLUICE_ALIGNED(bytes) __attribute__((aligned(bytes)))
 
 #define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
@@ -39,15 +36,7 @@
 #define SLUICE_PREFIXES_MAX      65536  /* prefixes with a class, quota or weight */
 #define SLUICE_PRIORITIES_MAX    4096   /* API keys and headers' values that have a class */
 #define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
-#define SLUICE_REPLY_MAX         1024   /* bytes of one 429, head and body */
-#define SLUICE_REPLY_TAIL_MAX    96     /* bytes of its text after the number of seconds */
-#define SLUICE_REPLY_HEAD_MAX    480    /* bytes of its head that are the service's */
-#define SLUICE_REPLY_FIELDS_MAX  160    /* … and the quota's */
-#define SLUICE_REPLY_OPEN_MAX    112    /* bytes of the rest of its head and of its body's begin */
-#define SLUICE_SENTENCE_MAX      352    /* bytes of its sentence */
-#define SLUICE_REPLY_AFTER       16     /* > a number's width: spaces after the tail */
 #define SLUICE_ORIGINS_MAX       8      /* web origins of one service */
-#define SLUICE_NUMBER_WIDTH      10 /* a number in a reply, left-justified, padded with spaces */
 #define SLUICE_HISTOGRAM_BUCKETS 24
 /* Bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s). */
 #define SLUICE_HISTOGRAM_SHIFT 17
@@ -531,71 +520,6 @@ struct sluice_conn {
 	struct http1_response response;
 	char name[SLUICE_NAME_MAX]; /* of the exchange flagged NAMED */
 };
-
-/*
- * A 429 is made of three parts, each in a map: the head of a service, the sentence of a reason, the
- * form of an API. reply.h joins them and fills in the numbers.
- *
- * reply_heads: lines of the head, the status first. Content-Length has three digits, at length_at;
- * seconds and milliseconds have fields of SLUICE_NUMBER_WIDTH spaces.
- */
-struct sluice_reply_head_key {
-	__u64 origin; /* hash of the web origin that the head allows; 0: that of all others */
-	__u32 service;
-	__u32 pad;
-};
-_Static_assert(sizeof(struct sluice_reply_head_key) == 16, "reply head key");
-
-struct sluice_reply_head {
-	__u16 len;
-	__u16 length_at;
-	__u16 seconds_at;
-	__u16 ms_at;
-	char text[SLUICE_REPLY_HEAD_MAX];
-} SLUICE_ALIGNED(8);
-_Static_assert(sizeof(struct sluice_reply_head) == 8 + 480, "reply head");
-
-/* replies: the sentence of a reason, up to the number of seconds, and the lines of a quota. */
-struct sluice_reply_key {
-	__u32 model; /* SLUICE_MODEL_ALL: the text that names no model, always there; of quotas: the
-			quota's id */
-	__u16 reason;
-	__u16 pad;
-};
-_Static_assert(sizeof(struct sluice_reply_key) == 8, "reply key");
-
-struct sluice_reply {
-	__u16 fields_len;
-	__u16 reset_at; /* in fields: RateLimit's t, the seconds once more; 0: none */
-	__u16 len;
-	__u16 pad;
-	char fields[SLUICE_REPLY_FIELDS_MAX];
-	char sentence[SLUICE_SENTENCE_MAX];
-} SLUICE_ALIGNED(8);
-_Static_assert(sizeof(struct sluice_reply) == 8 + 160 + 352, "reply");
-
-/*
- * reply_forms[api * 2 + no_retry]: the last lines of the head and the body up to the sentence, and
- * the body after the seconds, up to the same length for every number.
- */
-struct sluice_reply_form {
-	__u16 len; /* of `open` */
-	__u16 body_at;
-	__u32 pad;
-	char open[SLUICE_REPLY_OPEN_MAX];
-	char tail[SLUICE_REPLY_TAIL_MAX + SLUICE_REPLY_AFTER]; /* padded with spaces */
-} SLUICE_ALIGNED(8);
-_Static_assert(sizeof(struct sluice_reply_form) == 8 + 112 + 112, "reply form");
-
-/* The parts of one 429: with the wait, the same bytes for every retransmission. */
-struct sluice_reply_parts {
-	struct sluice_reply_head_key head;
-	struct sluice_reply_key reply;
-	__u8 api;      /* enum sluice_api */
-	__u8 no_retry; /* 1: with x-should-retry: false */
-	__u8 pad[6];
-};
-_Static_assert(sizeof(struct sluice_reply_parts) == 32, "reply parts");
 
 enum sluice_tombstone_flag {
 	SLUICE_TOMBSTONE_ACKED = 1, /* the client has the whole answer */
