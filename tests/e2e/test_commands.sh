@@ -46,6 +46,8 @@ check "an unknown mode is named" fails 2 dream "${good[@]}" --mode dream
 check "a malformed lease is refused" fails 2 lease-ms "${good[@]}" --lease-ms x
 check "an unknown XDP mode is named" fails 2 hardware "${good[@]}" --xdp hardware
 check "an option without its value is named" fails 2 listen --interface s0 --listen
+mkfifo "$T/fifo.yaml"
+check "a FIFO is refused at once and named" fails 2 "fifo.yaml: is a FIFO" --config "$T/fifo.yaml"
 check "a missing file is named" fails 2 "$T/none.yaml" --config "$T/none.yaml"
 printf 'interfaces: [s0]\nlisten: [8000]\nttft-treshold-ms: 5\n' >"$T/typo.yaml"
 check "a misspelt key of the file is named" fails 2 ttft-treshold-ms --config "$T/typo.yaml"
@@ -77,6 +79,11 @@ SLUICE_ITL_THRESHOLD_MS=200 SLUICE_LEASE_MS=2000 sluice --config "$T/sluice.yaml
 holds "the command line overrides the environment, which overrides the file" \
 	"[s['global']['ttft_threshold_ms'], s['global']['itl_threshold_ms'], s['lease_ms']] ==
 	 [100, 200, 4000]"
+mv "$T/sluice.yaml" "$T/away.yaml"
+mkfifo "$T/sluice.yaml"
+check "a reload refuses a FIFO at once and names it" \
+	bash -c "'$B/sluicectl' --control '$T/control.sock' reload 2>&1 | grep -q 'sluice.yaml: is a FIFO'"
+holds "the old configuration stays in force" "s['global']['ttft_threshold_ms'] == 100"
 ctl detach >/dev/null
 wait "$DAEMON" || true
 

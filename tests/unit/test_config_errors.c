@@ -5,6 +5,10 @@
  */
 #include "config_case.h"
 
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
 #define NO_LEASE  " is not a number from 100 to 600000"
 #define NO_LISTEN " is not [ADDR:]PORT[=MODEL], like 8000, 10.0.0.1:8000=llama or [::1]:8000"
 #define NO_THRESHOLD                                                                               \
@@ -395,6 +399,35 @@ static void a_file_that_cannot_be_read_is_one_line(void **state)
 	free(huge);
 }
 
+static void a_file_that_is_not_regular_is_refused_at_once(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char fifo[64], sock_path[64], want[128];
+	int sock = socket(AF_UNIX, SOCK_STREAM, 0);
+	const struct {
+		const char *path, *kind;
+	} rows[] = {
+		{fifo, "FIFO"},
+		{sock_path, "socket"},
+		{"/dev/zero", "device"},
+	};
+
+	snprintf(fifo, sizeof(fifo), "%s/fifo", dir);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	snprintf(sock_path, sizeof(sock_path), "%s/socket", dir);
+	strcpy(address.sun_path, sock_path);
+	assert_int_equal(bind(sock, (struct sockaddr *)&address, sizeof(address)), 0);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const char *args[] = {"--config", rows[i].path, NULL};
+
+		snprintf(want, sizeof(want), "%s: is a %s, not a file", rows[i].path, rows[i].kind);
+		refuse(rows[i].kind, NULL, 0, args, NULL, want);
+	}
+	close(sock);
+	unlink(fifo);
+	unlink(sock_path);
+}
+
 static void a_mebibyte_of_comment_is_still_read(void **state)
 {
 	static const char *const args[] = {BASE, NULL};
@@ -459,6 +492,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_file_is_one_line_that_names_file_and_key),
 		cmocka_unit_test(wrong_lines_of_a_refusal_are_named),
 		cmocka_unit_test(a_file_that_cannot_be_read_is_one_line),
+		cmocka_unit_test(a_file_that_is_not_regular_is_refused_at_once),
 		cmocka_unit_test(a_mebibyte_of_comment_is_still_read),
 		cmocka_unit_test(an_empty_file_changes_nothing),
 		cmocka_unit_test(too_many_of_anything_is_refused),

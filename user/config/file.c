@@ -388,23 +388,46 @@ static bool has_second_document(const char *text)
 	return false;
 }
 
+/* What is at a path that is no regular file. */
+static const char *file_kind(mode_t mode)
+{
+	return S_ISDIR(mode)    ? "directory"
+	       : S_ISFIFO(mode) ? "FIFO"
+	       : S_ISSOCK(mode) ? "socket"
+				: "device";
+}
+
+/* A file of another kind may give nothing for ever, and a reload runs in the daemon's loop. */
+static int open_regular(const char *path, char *err, size_t len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), why = errno;
+	struct stat st;
+
+	if (fd < 0 && (why != ENXIO || stat(path, &st))) { /* ENXIO: a socket */
+		parse_say(err, len, "cannot be opened: %s", strerror(why));
+		return -1;
+	}
+	if (fd >= 0 && fstat(fd, &st))
+		parse_say(err, len, "cannot be read: %s", strerror(errno));
+	else if (fd < 0 || !S_ISREG(st.st_mode))
+		parse_say(err, len, "is a %s, not a file", file_kind(st.st_mode));
+	else
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 /* The whole file, followed by a zero; the caller frees it. NULL with the reason in err. */
 static char *read_whole(const char *path, size_t *size, char *err, size_t len)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open_regular(path, err, len);
 	char *text = NULL;
-	struct stat st;
 	size_t n = 0;
 	ssize_t got;
 
-	if (fd < 0) {
-		parse_say(err, len, "cannot be opened: %s", strerror(errno));
+	if (fd < 0)
 		return NULL;
-	}
-	if (!fstat(fd, &st) && S_ISDIR(st.st_mode)) {
-		parse_say(err, len, "is a directory, not a file");
-		goto fail;
-	}
 	text = malloc(CONFIG_FILE_BYTES_MAX + 2);
 	if (!text) {
 		parse_say(err, len, "out of memory");
