@@ -44,6 +44,25 @@ static void finish_detach(struct daemon *d)
 	d->status = ret ? EXIT_FAILED : 0;
 }
 
+/* Ends connections that are late. Says once that there are no descriptors for new ones, and again
+ * only after a second without such a failure. */
+static void expire_connections(struct daemon *d)
+{
+	uint64_t failures = control_accept_failures(d->control);
+
+	control_expire(d->control, d->state.now_ns);
+	if (d->metrics) {
+		metrics_expire(d->metrics, d->state.now_ns);
+		failures += metrics_accept_failures(d->metrics);
+	}
+	if (failures > d->state.accept_failures) {
+		if (d->state.now_ns - d->accept_failed_ns > 1000000000ULL)
+			say("no descriptors for new connections to the control socket or the metrics: they wait (RLIMIT_NOFILE)");
+		d->accept_failed_ns = d->state.now_ns;
+	}
+	d->state.accept_failures = failures;
+}
+
 static void tick(struct daemon *d)
 {
 	if (d->state.detaching &&
@@ -53,12 +72,12 @@ static void tick(struct daemon *d)
 	}
 	look(d);
 	write_flags(d, false);
+	expire_connections(d);
 	if (++d->ticks % TICKS_A_SECOND)
 		return;
 	d->log_lines = 0;
 	datapath_age(d->datapath, d->state.now_ns);
 	expire_rules(d);
-	control_expire(d->control, d->state.now_ns);
 }
 
 static void on_signal(struct daemon *d, int fd)
@@ -109,8 +128,6 @@ static void dispatch(struct daemon *d, enum source source, int timer, int signal
 			look_at_the_clock(d);
 			tick(d);
 		}
-		if (d->metrics)
-			metrics_poll(d->metrics);
 		break;
 	case SOURCE_SIGNAL:
 		on_signal(d, signals);
@@ -128,7 +145,7 @@ static void dispatch(struct daemon *d, enum source source, int timer, int signal
 		control_poll(d->control, d->state.now_ns);
 		break;
 	case SOURCE_METRICS:
-		metrics_poll(d->metrics);
+		metrics_poll(d->metrics, d->state.now_ns);
 		break;
 	}
 }

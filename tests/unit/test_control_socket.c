@@ -6,6 +6,8 @@
 #include "control_fixture.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,12 +16,14 @@
 
 static char path[96];
 static struct control *control;
+static uint64_t now; /* of the server */
 
 static int setup_socket(void **state)
 {
 	char err[256];
 
 	setup(state);
+	now = 0;
 	snprintf(path, sizeof(path), "/tmp/sluice-test-%d/control.sock", getpid());
 	if (control_open(&control, path, &f->state, &ops, err, sizeof(err)))
 		fail_msg("%s", err);
@@ -51,7 +55,7 @@ static char *heard(int fd)
 		char *line, byte;
 		ssize_t n;
 
-		control_poll(control, 0);
+		control_poll(control, now);
 		n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 		if (n == 0 || (n < 0 && errno != EAGAIN))
 			return NULL;
@@ -199,25 +203,90 @@ static void a_line_too_long_is_refused_and_ends_the_connection(void **state)
 	close(fd);
 }
 
-static void one_client_too_many_gets_an_error(void **state)
+/* Runs the server until nothing is left to do. */
+static void settle(uint64_t now_ns)
 {
-	int fds[CONTROL_CLIENTS_MAX + 1];
-	char *line;
+	now = now_ns;
+	for (int i = 0; i < 1000; i++)
+		control_poll(control, now);
+}
 
-	for (int i = 0; i <= CONTROL_CLIENTS_MAX; i++)
-		fds[i] = connected();
-	line = heard(fds[CONTROL_CLIENTS_MAX]);
-	assert_non_null(line);
-	assert_non_null(strstr(line, "too many"));
-	free(line);
-	for (int i = 0; i <= CONTROL_CLIENTS_MAX; i++)
+static bool has_ended(int fd)
+{
+	char buffer[65536];
+	ssize_t n;
+
+	do
+		n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+	while (n > 0);
+	return n == 0 || errno == ECONNRESET;
+}
+
+static void the_client_that_has_been_idle_longest_gives_way(void **state)
+{
+	int fds[2 * CONTROL_CLIENTS_MAX];
+
+	for (int i = 0; i < 2 * CONTROL_CLIENTS_MAX; i++) {
+		fds[i] = control_connect(path);
+		assert_true(fds[i] >= 0);
+		settle((uint64_t)i + 1);
+		if (i < CONTROL_CLIENTS_MAX - 1)
+			continue;
+		/* The first one stays busy, and so it stays. */
+		assert_int_equal(control_say(fds[0], "{\"cmd\":\"status\"}"), 0);
+		settle(now);
+		assert_false(has_ended(fds[0]));
+		assert_int_equal(control_say(fds[i], "{\"cmd\":\"models\"}"), 0);
+		heard_ok(fds[i]);
+	}
+	assert_true(has_ended(fds[1]));
+	assert_false(has_ended(fds[2 * CONTROL_CLIENTS_MAX - 2]));
+	for (int i = 0; i < 2 * CONTROL_CLIENTS_MAX; i++)
 		close(fds[i]);
-	for (int i = 0; i <= CONTROL_CLIENTS_MAX; i++)
-		control_poll(control, 0);
-	fds[0] = connected();
-	assert_int_equal(control_say(fds[0], "{\"cmd\":\"status\"}"), 0);
-	heard_ok(fds[0]);
-	close(fds[0]);
+}
+
+static void a_command_has_a_deadline_however_often_bytes_come(void **state)
+{
+	int dripping = connected(), watcher = connected(), good = connected();
+
+	assert_int_equal(control_say(watcher, "{\"cmd\":\"watch\"}"), 0);
+	heard_ok(watcher);
+	for (uint64_t at = 0; at <= CONTROL_COMMAND_NS; at += CONTROL_COMMAND_NS / 10) {
+		send(dripping, " ", 1, MSG_NOSIGNAL);
+		assert_int_equal(control_say(good, "{\"cmd\":\"status\"}"), 0);
+		settle(at);
+		control_expire(control, at);
+		assert_false(has_ended(dripping));
+	}
+	control_expire(control, CONTROL_COMMAND_NS + 1);
+	assert_true(has_ended(dripping));
+	assert_false(has_ended(good));
+	assert_false(has_ended(watcher));
+	close(dripping);
+	close(watcher);
+	close(good);
+}
+
+static void without_descriptors_the_loop_is_quiet_and_connections_wait(void **state)
+{
+	struct pollfd p = {.fd = control_fd(control), .events = POLLIN};
+	struct rlimit old, none;
+	int fd;
+
+	fd = control_connect(path);
+	assert_true(fd >= 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){3, old.rlim_max};
+	assert_int_equal(poll(&p, 1, 0), 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	control_poll(control, 0);
+	assert_int_equal(control_accept_failures(control), 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(poll(&p, 1, 0), 0); /* it does not spin */
+	control_expire(control, 0);          /* the next tick */
+	assert_int_equal(control_say(fd, "{\"cmd\":\"status\"}"), 0);
+	heard_ok(fd);
+	close(fd);
 }
 
 static void a_watcher_sees_refusals_and_models(void **state)
@@ -276,32 +345,26 @@ static void a_watcher_that_does_not_read_is_dropped_and_delays_no_other(void **s
 	close(other);
 }
 
-static void a_client_that_leaves_its_answer_unread_is_dropped_in_time(void **state)
+static void an_answer_has_a_deadline_however_often_bytes_are_read(void **state)
 {
-	int fd = connected(), n = 0;
+	static char part[25000];
+	int fd = connected();
 
-	/*
-	 * Sends requests until an answer does not fit the socket any more: then the daemon reads no
-	 * command.
-	 */
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	while (send(fd, "{\"cmd\":\"status\"}\n", 17, 0) == 17 && n++ < 100000)
-		for (int i = 0; i < 4; i++)
-			control_poll(control, 1);
-	for (int i = 0; i < 1000; i++)
-		control_poll(control, 1);
-	control_expire(control, CONTROL_STALL_NS);
-	control_expire(control, CONTROL_STALL_NS + 2);
-	for (;;) {
-		char buffer[65536];
-		ssize_t got = recv(fd, buffer, sizeof(buffer), 0);
+	for (int i = 0; i < 900; i++) {
+		char name[90];
 
-		if (got <= 0) {
-			/* The connection has ended, not only run empty. */
-			assert_true(got == 0 || errno == ECONNRESET);
-			break;
-		}
+		snprintf(name, sizeof(name), "a-model-with-a-name-that-makes-the-answer-long-%d",
+			 i);
+		controller_learn(&f->controller, name, FIXTURE_NOW_NS);
 	}
+	assert_int_equal(control_say(fd, "{\"cmd\":\"models\"}"), 0);
+	for (uint64_t at = 1; at <= CONTROL_READ_NS + 1; at += CONTROL_READ_NS / 10) {
+		settle(at);
+		control_expire(control, at);
+		assert_true(recv(fd, part, sizeof(part), MSG_DONTWAIT) > 0);
+	}
+	control_expire(control, CONTROL_READ_NS + 2);
+	assert_true(has_ended(fd));
 	close(fd);
 }
 
@@ -353,10 +416,12 @@ int main(void)
 		SOCKET(many_lines_at_once_are_answered_in_order_one_each_loop),
 		SOCKET(a_client_that_has_shut_its_writing_side_still_gets_its_answer),
 		SOCKET(a_line_too_long_is_refused_and_ends_the_connection),
-		SOCKET(one_client_too_many_gets_an_error),
+		SOCKET(the_client_that_has_been_idle_longest_gives_way),
+		SOCKET(a_command_has_a_deadline_however_often_bytes_come),
+		SOCKET(without_descriptors_the_loop_is_quiet_and_connections_wait),
 		SOCKET(a_watcher_sees_refusals_and_models),
 		SOCKET(a_watcher_that_does_not_read_is_dropped_and_delays_no_other),
-		SOCKET(a_client_that_leaves_its_answer_unread_is_dropped_in_time),
+		SOCKET(an_answer_has_a_deadline_however_often_bytes_are_read),
 		SOCKET(a_client_gone_in_mid_answer_does_no_harm),
 		SOCKET(detach_is_answered_when_it_is_done),
 	};

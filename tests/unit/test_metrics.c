@@ -14,7 +14,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -377,6 +379,7 @@ static void the_page_says_what_is_shut_and_why(void **state)
 static struct metrics *server;
 static uint16_t port;
 static unsigned refreshed;
+static uint64_t now; /* of the server */
 
 static void take_refresh(void *arg, unsigned parts)
 {
@@ -427,7 +430,7 @@ static char *answer_to(const char *request)
 	for (int i = 0; i < 20000 && len + 1 < size; i++) {
 		ssize_t n;
 
-		metrics_poll(server);
+		metrics_poll(server, now);
 		n = recv(fd, text + len, size - len - 1, MSG_DONTWAIT);
 		if (n == 0)
 			break;
@@ -523,24 +526,100 @@ static void head_has_no_body(void **state)
 	free(text);
 }
 
-static void a_reader_that_hangs_holds_up_no_other(void **state)
+static bool has_ended(int fd)
 {
-	int hanging[METRICS_CONNECTIONS_MAX / 2];
+	char buffer[65536];
+	ssize_t n;
+
+	do
+		n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+	while (n > 0);
+	return n == 0 || errno == ECONNRESET;
+}
+
+static const char scrape[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+static void a_scrape_is_served_whatever_hangs_or_drips(void **state)
+{
+	enum { HANGING = 3 * METRICS_CONNECTIONS_MAX };
+	int hanging[HANGING];
 	char *text;
 
-	for (size_t i = 0; i < sizeof(hanging) / sizeof(hanging[0]); i++) {
-		const char *part =
-			i & 1 ? "GET /metr" : "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+	for (int i = 0; i < HANGING; i++) {
+		const char *part = i & 1 ? "GET /metr" : scrape;
 
 		hanging[i] = dial();
 		assert_int_equal(send(hanging[i], part, strlen(part), 0), strlen(part));
-		metrics_poll(server);
+		now++;
+		metrics_poll(server, now);
+		if (i < METRICS_CONNECTIONS_MAX)
+			continue;
+		text = answer_to(scrape);
+		assert_non_null(strstr(text, "sluice_build_info"));
+		free(text);
 	}
-	text = answer_to("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-	assert_non_null(strstr(text, "sluice_build_info"));
-	free(text);
-	for (size_t i = 0; i < sizeof(hanging) / sizeof(hanging[0]); i++)
+	assert_true(has_ended(hanging[1])); /* the oldest gave way */
+	assert_false(has_ended(hanging[HANGING - 1]));
+	for (int i = 0; i < HANGING; i++)
 		close(hanging[i]);
+}
+
+static void a_connection_has_a_deadline_however_often_bytes_move(void **state)
+{
+	int dripping = dial(), slow = dial(), window = 1;
+	uint64_t begin = now;
+
+	for (int i = 0; i < 900; i++) {
+		char name[90];
+
+		snprintf(name, sizeof(name), "a-model-with-a-name-that-makes-the-answer-long-%d",
+			 i);
+		controller_learn(&f->controller, name, FIXTURE_NOW_NS);
+	}
+	setsockopt(slow, SOL_SOCKET, SO_RCVBUF, &window, sizeof(window));
+	assert_int_equal(send(slow, scrape, strlen(scrape), 0), strlen(scrape));
+	for (; now <= begin + METRICS_DEADLINE_NS; now += METRICS_DEADLINE_NS / 10) {
+		char byte;
+
+		assert_int_equal(send(dripping, "G", 1, MSG_NOSIGNAL), 1);
+		metrics_poll(server, now);
+		assert_int_equal(recv(slow, &byte, 1, 0), 1);
+		metrics_expire(server, now);
+		assert_true(recv(dripping, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	}
+	now = begin + METRICS_DEADLINE_NS + 1;
+	metrics_expire(server, now);
+	assert_true(has_ended(dripping));
+	for (int i = 0; i < 20000 && !has_ended(slow); i++) /* the kernel still has some to send */
+		usleep(100);
+	assert_true(has_ended(slow));
+	close(dripping);
+	close(slow);
+}
+
+static void without_descriptors_the_loop_is_quiet_and_connections_wait(void **state)
+{
+	struct pollfd p = {.fd = metrics_fd(server), .events = POLLIN};
+	struct rlimit old, none;
+	int fd = dial();
+	char byte;
+
+	assert_int_equal(poll(&p, 1, 1000), 1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){3, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	metrics_poll(server, now);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(metrics_accept_failures(server), 1);
+	assert_int_equal(poll(&p, 1, 0), 0); /* it does not spin */
+	metrics_expire(server, now);         /* the next tick */
+	assert_int_equal(send(fd, scrape, strlen(scrape), 0), strlen(scrape));
+	for (int i = 0; i < 20000 && recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0; i++) {
+		metrics_poll(server, now);
+		usleep(100);
+	}
+	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 1);
+	close(fd);
 }
 
 static void a_taken_port_is_named_in_the_error(void **state)
@@ -577,7 +656,9 @@ int main(void)
 		SERVER(pages_have_their_status_and_type),
 		SERVER(a_page_led_here_by_dns_reads_nothing),
 		SERVER(head_has_no_body),
-		SERVER(a_reader_that_hangs_holds_up_no_other),
+		SERVER(a_scrape_is_served_whatever_hangs_or_drips),
+		SERVER(a_connection_has_a_deadline_however_often_bytes_move),
+		SERVER(without_descriptors_the_loop_is_quiet_and_connections_wait),
 		SERVER(a_taken_port_is_named_in_the_error),
 	};
 

@@ -2,8 +2,8 @@
 /*
  * The control socket: sluicectl's way to the daemon, JSON lines over a Unix stream socket
  * (PROTOCOL.md). No client can stop the daemon's loop: sockets never block, one call of
- * control_poll() answers at most one command, lines, clients and unread output are bounded, and the
- * server drops a client that does not read.
+ * control_poll() answers at most one command, lines, clients and unread output are bounded, and
+ * each command and each answer has a deadline.
  */
 #ifndef SLUICE_CONTROL_H
 #define SLUICE_CONTROL_H
@@ -18,9 +18,11 @@
 
 #define CONTROL_DEFAULT_PATH "/run/sluice/control.sock"
 #define CONTROL_LINE_MAX     65536 /* bytes of a command, with its newline */
-#define CONTROL_CLIENTS_MAX  32
+#define CONTROL_CLIENTS_MAX  32    /* one more is root's alone */
 #define CONTROL_BACKLOG_MAX  65536 /* unread bytes of a watch stream before it is dropped */
-#define CONTROL_STALL_NS     10000000000ULL /* a client that reads nothing for so long is dropped */
+#define CONTROL_WRITE_MAX    65536 /* bytes that one step writes */
+#define CONTROL_COMMAND_NS   60000000000ULL /* for a whole command, since the last answer */
+#define CONTROL_READ_NS      10000000000ULL /* for a client to read its whole answer */
 #define CONTROL_VALUES_MAX   32             /* KEY=VALUE pairs of one `set` */
 
 /*
@@ -71,8 +73,11 @@ void control_close(struct control *c);
  * writes to one client. */
 int control_fd(const struct control *c);
 void control_poll(struct control *c, uint64_t now_ns);
-/* Drops clients that do not read their answers. Call it about once a second. */
+/* Drops clients that are late, and accepts again after a want of descriptors. Call it at each tick.
+ */
 void control_expire(struct control *c, uint64_t now_ns);
+/* Accepts that failed for want of descriptors or memory. */
+uint64_t control_accept_failures(const struct control *c);
 
 /* Notify the clients that watch. Cheap without any. */
 void control_refusal(struct control *c, const struct sluice_refusal *refusal);

@@ -75,6 +75,7 @@ json_t *report_status(const struct daemon_state *s)
 	json_object_set_new(status, "maps", maps(s));
 	json_object_set_new(status, "per_model_limits", json_boolean(s->controller->per_model));
 	json_object_set_new(status, "names_refused", value_count(s->controller->names_refused));
+	json_object_set_new(status, "accept_failures", value_count(s->accept_failures));
 	json_object_set_new(status, "version", json_string(SLUICE_VERSION));
 	json_object_set_new(status, "pid", json_integer(s->pid));
 	json_object_set_new(status, "uptime_ms", value_count((s->now_ns - s->started_ns) / MS));

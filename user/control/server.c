@@ -2,7 +2,9 @@
 /*
  * The daemon's end of the control socket. A client must not be able to delay the lease. So a step
  * of control_poll() does one bounded thing for one client; the kernel's epoll list rotates among
- * clients. The server neither reads nor answers a client that has unread output.
+ * clients. The server neither reads nor answers a client that has unread output. A client must not
+ * be able to lock others out, either: each has a deadline, and the one that has been idle longest
+ * gives way to a new one.
  */
 #include "control/control.h"
 
@@ -19,28 +21,34 @@
 
 #include "control/report.h"
 #include "control/secret.h"
+#include "loop/listener.h"
+
+#define SLOTS (CONTROL_CLIENTS_MAX + 1) /* the last one is for root */
 
 struct client {
 	int fd; /* -1: slot is free */
+	bool root;
 	bool watching;
 	bool detaching; /* waits for control_detached() */
 	bool closing;   /* closes once its output is written */
 	size_t in_len;
 	char *out;
 	size_t out_len, out_at;
-	uint64_t progress_ns; /* when output last moved, or first appeared */
-	char *in;             /* CONTROL_LINE_MAX bytes */
+	uint64_t idle_ns; /* when it came, or its last output was written whole: idle since then */
+	uint64_t out_ns;  /* when the present output began; of a watcher, when it last moved */
+	char *in;         /* CONTROL_LINE_MAX bytes */
 };
 
 struct control {
 	const struct daemon_state *state;
 	const struct control_ops *ops;
-	int epoll, listener;
+	int epoll, fd; /* fd listens */
+	struct listener listener;
 	unsigned watchers;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	dev_t dev; /* of our socket file */
 	ino_t ino;
-	struct client client[CONTROL_CLIENTS_MAX];
+	struct client client[SLOTS];
 };
 
 static void drop(struct control *c, struct client *client)
@@ -68,24 +76,26 @@ static void wait_for(struct control *c, struct client *client)
 	epoll_ctl(c->epoll, EPOLL_CTL_MOD, client->fd, &ev);
 }
 
-/* Writes what the socket takes. False: the client is gone. */
+/* Writes what the socket takes, CONTROL_WRITE_MAX bytes at most. False: the client is gone. */
 static bool flush(struct control *c, struct client *client, uint64_t now_ns)
 {
-	while (client->out_at < client->out_len) {
-		ssize_t n = send(client->fd, client->out + client->out_at,
-				 client->out_len - client->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+	size_t left = client->out_len - client->out_at;
+	ssize_t n = send(client->fd, client->out + client->out_at,
+			 left < CONTROL_WRITE_MAX ? left : CONTROL_WRITE_MAX,
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return true;
-		if (n < 0) {
-			drop(c, client);
-			return false;
-		}
-		client->out_at += (size_t)n;
-		client->progress_ns = now_ns;
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return true;
+	if (n < 0) {
+		drop(c, client);
+		return false;
 	}
+	client->out_at += (size_t)n;
+	if (client->watching)
+		client->out_ns = now_ns;
+	if (client->out_at < client->out_len)
+		return true;
+	client->idle_ns = now_ns;
 	free(client->out);
 	client->out = NULL;
 	client->out_len = client->out_at = 0;
@@ -120,7 +130,7 @@ static bool say(struct control *c, struct client *client, const char *text, uint
 	client->out_at = 0;
 	client->out_len = left + len + 1;
 	if (!left)
-		client->progress_ns = now_ns;
+		client->out_ns = now_ns;
 	return flush(c, client, now_ns);
 }
 
@@ -190,20 +200,58 @@ static void step(struct control *c, struct client *client, uint32_t events, uint
 		wait_for(c, client);
 }
 
+static bool is_root(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && !peer.uid;
+}
+
+/* Of two clients that may give way (NULL: none), the one that does. Root's gives way last. */
+static struct client *rather(struct client *a, struct client *b)
+{
+	if (!a || a->root != b->root)
+		return !a || a->root ? b : a;
+	return b->idle_ns < a->idle_ns ? b : a;
+}
+
+/*
+ * A free slot, or that of the client that has been idle longest. Others than root have
+ * CONTROL_CLIENTS_MAX slots, and take none of root's. NULL: there is none.
+ */
+static struct client *make_slot(struct control *c, bool root)
+{
+	struct client *empty = NULL, *last = NULL;
+	unsigned others = 0;
+
+	for (unsigned i = 0; i < SLOTS; i++) {
+		struct client *client = &c->client[i];
+
+		if (client->fd < 0)
+			empty = client;
+		else if ((root || !client->root) && !client->detaching)
+			last = rather(last, client);
+		others += client->fd >= 0 && !client->root;
+	}
+	if (empty && (root || others < CONTROL_CLIENTS_MAX))
+		return empty;
+	if (last)
+		drop(c, last);
+	return last;
+}
+
 static void welcome(struct control *c, uint64_t now_ns)
 {
 	static const char full[] =
 		"{\"ok\":false,\"error\":\"too many control clients at once\"}\n";
-	int fd = accept4(c->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	struct client *client = NULL;
-	struct epoll_event ev = {.events = EPOLLIN};
+	int fd = listener_accept(&c->listener, NULL, NULL);
+	bool root = fd >= 0 && is_root(fd);
+	struct client *client = fd >= 0 ? make_slot(c, root) : NULL;
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = client};
 
 	if (fd < 0)
 		return;
-	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX && !client; i++)
-		if (c->client[i].fd < 0)
-			client = &c->client[i];
-	ev.data.ptr = client;
 	if (client)
 		client->in = malloc(CONTROL_LINE_MAX);
 	if (!client || !client->in || epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &ev)) {
@@ -216,7 +264,8 @@ static void welcome(struct control *c, uint64_t now_ns)
 		return;
 	}
 	client->fd = fd;
-	client->progress_ns = now_ns;
+	client->root = root;
+	client->idle_ns = now_ns;
 }
 
 void control_poll(struct control *c, uint64_t now_ns)
@@ -231,15 +280,25 @@ void control_poll(struct control *c, uint64_t now_ns)
 		step(c, ev.data.ptr, ev.events, now_ns);
 }
 
+static bool is_late(const struct client *client, uint64_t now_ns)
+{
+	if (client->out_len)
+		return now_ns - client->out_ns > CONTROL_READ_NS;
+	return !client->watching && !client->detaching &&
+	       now_ns - client->idle_ns > CONTROL_COMMAND_NS;
+}
+
 void control_expire(struct control *c, uint64_t now_ns)
 {
-	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-		struct client *client = &c->client[i];
+	listener_resume(&c->listener);
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (c->client[i].fd >= 0 && is_late(&c->client[i], now_ns))
+			drop(c, &c->client[i]);
+}
 
-		if (client->fd >= 0 && client->out_len &&
-		    now_ns - client->progress_ns > CONTROL_STALL_NS)
-			drop(c, client);
-	}
+uint64_t control_accept_failures(const struct control *c)
+{
+	return c->listener.failures;
 }
 
 static void report(struct control *c, json_t *event)
@@ -247,7 +306,7 @@ static void report(struct control *c, json_t *event)
 	char *text = event ? json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
 
 	json_decref(event);
-	for (unsigned i = 0; text && i < CONTROL_CLIENTS_MAX; i++) {
+	for (unsigned i = 0; text && i < SLOTS; i++) {
 		struct client *client = &c->client[i];
 
 		if (client->fd >= 0 && client->watching && say(c, client, text, c->state->now_ns))
@@ -275,11 +334,10 @@ void control_detached(struct control *c, const char *error)
 	char *text = last ? json_dumps(last, JSON_COMPACT) : NULL;
 
 	json_decref(last);
-	for (unsigned i = 0; text && i < CONTROL_CLIENTS_MAX; i++) {
+	for (unsigned i = 0; text && i < SLOTS; i++) {
 		struct client *client = &c->client[i];
 
-		if (client->fd >= 0 && client->detaching &&
-		    say(c, client, text, client->progress_ns))
+		if (client->fd >= 0 && client->detaching && say(c, client, text, c->state->now_ns))
 			client->detaching = false;
 	}
 	free(text);
@@ -339,13 +397,13 @@ static int listen_at(struct control *c, char *err, size_t err_len)
 		}
 		unlink(c->path);
 	}
-	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (c->listener < 0)
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (c->fd < 0)
 		return -errno;
 	mask = umask(0117); /* created 0660, so that no other user can connect at any time */
-	ret = bind(c->listener, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+	ret = bind(c->fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
 	umask(mask);
-	if (!ret && (listen(c->listener, CONTROL_CLIENTS_MAX) || lstat(c->path, &st)))
+	if (!ret && (listen(c->fd, CONTROL_CLIENTS_MAX) || lstat(c->path, &st)))
 		ret = -errno;
 	if (ret) {
 		snprintf(err, err_len, "cannot listen at the control socket %s: %s", c->path,
@@ -360,17 +418,16 @@ static int listen_at(struct control *c, char *err, size_t err_len)
 int control_open(struct control **out, const char *path, const struct daemon_state *state,
 		 const struct control_ops *ops, char *err, size_t err_len)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	struct control *c = calloc(1, sizeof(*c));
 	int ret;
 
 	snprintf(err, err_len, "out of memory");
 	if (!c)
 		return -ENOMEM;
-	c->epoll = c->listener = -1;
+	c->epoll = c->fd = -1;
 	c->state = state;
 	c->ops = ops;
-	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+	for (unsigned i = 0; i < SLOTS; i++)
 		c->client[i].fd = -1;
 	ret = -ENAMETOOLONG;
 	if (strlen(path) >= sizeof(c->path)) {
@@ -383,8 +440,8 @@ int control_open(struct control **out, const char *path, const struct daemon_sta
 	if (ret)
 		goto fail;
 	c->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (c->epoll < 0 || epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->listener, &ev)) {
-		ret = -errno;
+	ret = c->epoll < 0 ? -errno : listener_start(&c->listener, c->epoll, c->fd);
+	if (ret) {
 		snprintf(err, err_len, "epoll: %s", strerror(-ret));
 		goto fail;
 	}
@@ -401,13 +458,13 @@ void control_close(struct control *c)
 
 	if (!c)
 		return;
-	for (unsigned i = 0; i < CONTROL_CLIENTS_MAX; i++)
+	for (unsigned i = 0; i < SLOTS; i++)
 		if (c->client[i].fd >= 0)
 			drop(c, &c->client[i]);
 	if (c->ino && !lstat(c->path, &st) && st.st_ino == c->ino && st.st_dev == c->dev)
 		unlink(c->path);
-	if (c->listener >= 0)
-		close(c->listener);
+	if (c->fd >= 0)
+		close(c->fd);
 	if (c->epoll >= 0)
 		close(c->epoll);
 	free(c);

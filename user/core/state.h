@@ -95,6 +95,7 @@ struct daemon_state {
 	const char *policy;
 	uint32_t lease_ms;
 	bool detaching;
+	uint64_t accept_failures; /* control and metrics: want of descriptors or memory */
 
 	struct state_interface *interfaces;
 	size_t interface_count;

@@ -53,7 +53,7 @@ struct daemon {
 	struct active active; /* the active clients of each pool */
 
 	struct list counts, clients, client_rules, prefix_rules, client_quotas; /* of a snapshot */
-	uint64_t renewed_ns, maps_ns, drain_until_ns;
+	uint64_t renewed_ns, maps_ns, drain_until_ns, accept_failed_ns;
 	unsigned ticks, log_lines;
 	bool running;
 	int status;

@@ -302,6 +302,9 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 	family(out, "sluice_names_refused_total", "counter",
 	       "Model names not learned: the table was full, or they were no names.");
 	fprintf(out, "sluice_names_refused_total %" PRIu64 "\n", s->controller->names_refused);
+	family(out, "sluice_accept_failures_total", "counter",
+	       "Connections to the daemon that had to wait for a descriptor or memory.");
+	fprintf(out, "sluice_accept_failures_total %" PRIu64 "\n", s->accept_failures);
 	family(out, "sluice_enforcing", "gauge", "1 in mode enforce, 0 in mode shadow.");
 	fprintf(out, "sluice_enforcing %d\n", s->mode == SLUICE_MODE_ENFORCE && !s->detaching);
 	family(out, "sluice_build_info", "gauge", "Always 1; the version is in the label.");

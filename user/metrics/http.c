@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The HTTP side of the metrics: read-only pages. libmicrohttpd runs without threads. A page is
- * written into memory at once, then sent at the reader's speed.
+ * written into memory at once, then sent at the reader's speed. Connections are accepted here and
+ * not in libmicrohttpd, which has neither a deadline for a whole connection nor a rule by which one
+ * gives way to another. A connection has one request, and METRICS_DEADLINE_NS from accept to end.
+ * If there are too many, the oldest gives way.
  */
 #include "metrics/metrics.h"
 
@@ -12,12 +15,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "loop/listener.h"
+
+struct connection {
+	int fd; /* -1: slot is free */
+	uint64_t since_ns;
+};
+
 struct metrics {
 	struct MHD_Daemon *daemon;
-	int fd;
+	int fd, epoll; /* fd listens */
+	struct listener listener;
+	struct connection connection[METRICS_CONNECTIONS_MAX];
+	struct connection *arriving; /* the slot of the connection that is handed over */
 	const struct daemon_state *state;
 	void (*refresh)(void *arg, unsigned parts);
 	void *arg;
@@ -39,6 +53,7 @@ static enum MHD_Result send_text(struct MHD_Connection *conn, unsigned status, c
 	}
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	MHD_add_response_header(response, "Content-Security-Policy",
 				"default-src 'none'; style-src 'unsafe-inline'");
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
@@ -218,13 +233,77 @@ static int listen_at(const char *addr, uint16_t port, char *err, size_t err_len)
 	return fd;
 }
 
+/* ---- connections ---- */
+
+/* libmicrohttpd closes a connection that has ended, at its next run. The kernel keeps nothing of
+ * what its client has not read. */
+static void end(const struct connection *conn)
+{
+	const struct linger none = {.l_onoff = 1};
+
+	setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	shutdown(conn->fd, SHUT_RDWR);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *conn, void **slot,
+			  enum MHD_ConnectionNotificationCode what)
+{
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED && *slot) {
+		((struct connection *)*slot)->fd = -1;
+		*slot = NULL;
+	} else if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		struct metrics *m = arg;
+
+		*slot = m->arriving;
+	}
+}
+
+/* A free slot, or that of the oldest connection, which ends. NULL: libmicrohttpd keeps them all. */
+static struct connection *make_slot(struct metrics *m)
+{
+	struct connection *oldest = m->connection;
+
+	for (unsigned i = 0; i < METRICS_CONNECTIONS_MAX; i++) {
+		struct connection *conn = &m->connection[i];
+
+		if (conn->fd < 0)
+			return conn;
+		if (conn->since_ns < oldest->since_ns)
+			oldest = conn;
+	}
+	end(oldest);
+	MHD_run(m->daemon);
+	return oldest->fd < 0 ? oldest : NULL;
+}
+
+/* Hands one new connection to libmicrohttpd. False: there is none. */
+static bool welcome(struct metrics *m, uint64_t now_ns)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	int fd = listener_accept(&m->listener, (struct sockaddr *)&addr, &len);
+
+	if (fd < 0)
+		return false;
+	m->arriving = make_slot(m);
+	if (!m->arriving) {
+		close(fd);
+		return true;
+	}
+	*m->arriving = (struct connection){fd, now_ns};
+	if (MHD_add_connection(m->daemon, fd, (struct sockaddr *)&addr, len) != MHD_YES)
+		m->arriving->fd = -1; /* libmicrohttpd has closed it */
+	return true;
+}
+
 int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 		 const struct daemon_state *state, void (*refresh)(void *arg, unsigned parts),
 		 void *arg, char *err, size_t err_len)
 {
 	struct metrics *m = calloc(1, sizeof(*m));
 	const union MHD_DaemonInfo *info;
-	int fd;
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = m};
+	int ret = -EIO;
 
 	if (!m) {
 		snprintf(err, err_len, "metrics: out of memory");
@@ -233,51 +312,81 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 	m->state = state;
 	m->refresh = refresh;
 	m->arg = arg;
-	fd = listen_at(addr, port, err, err_len);
-	if (fd < 0) {
-		free(m);
-		return fd;
+	for (unsigned i = 0; i < METRICS_CONNECTIONS_MAX; i++)
+		m->connection[i].fd = -1;
+	m->epoll = -1;
+	m->fd = listen_at(addr, port, err, err_len);
+	if (m->fd < 0) {
+		ret = m->fd;
+		goto fail;
 	}
-	m->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL, 0, NULL, NULL, handle, m, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)METRICS_CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)METRICS_TIMEOUT_SECS, MHD_OPTION_END);
+	m->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
+				     handle, m, MHD_OPTION_NOTIFY_CONNECTION, on_connection, m,
+				     MHD_OPTION_CONNECTION_LIMIT, (unsigned)METRICS_CONNECTIONS_MAX,
+				     MHD_OPTION_END);
 	info = m->daemon ? MHD_get_daemon_info(m->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (!info) {
 		snprintf(err, err_len, "metrics: libmicrohttpd does not start");
-		if (m->daemon)
-			MHD_stop_daemon(m->daemon);
-		else
-			close(fd);
-		free(m);
-		return -EIO;
+		goto fail;
 	}
-	m->fd = info->epoll_fd;
+	m->epoll = epoll_create1(EPOLL_CLOEXEC);
+	ret = m->epoll < 0 ? -errno : listener_start(&m->listener, m->epoll, m->fd);
+	if (!ret && epoll_ctl(m->epoll, EPOLL_CTL_ADD, info->epoll_fd, &ev))
+		ret = -errno;
+	if (ret) {
+		snprintf(err, err_len, "metrics: epoll: %s", strerror(-ret));
+		goto fail;
+	}
 	*out = m;
 	return 0;
+fail:
+	metrics_close(m);
+	return ret;
 }
 
 void metrics_close(struct metrics *m)
 {
 	if (!m)
 		return;
-	MHD_stop_daemon(m->daemon);
+	if (m->daemon)
+		MHD_stop_daemon(m->daemon);
+	if (m->epoll >= 0)
+		close(m->epoll);
+	if (m->fd >= 0)
+		close(m->fd);
 	free(m);
 }
 
 int metrics_fd(const struct metrics *m)
 {
-	return m->fd;
+	return m->epoll;
 }
 
-void metrics_poll(struct metrics *m)
+void metrics_poll(struct metrics *m, uint64_t now_ns)
 {
 	unsigned long long timeout;
 
+	for (unsigned i = 0; i < METRICS_ACCEPTS_MAX && welcome(m, now_ns); i++)
+		;
 	/* Again while MHD did not finish, but a few times only: the loop has other work. */
 	for (unsigned i = 0; i < 8; i++) {
 		MHD_run(m->daemon);
 		if (MHD_get_timeout(m->daemon, &timeout) != MHD_YES || timeout)
 			break;
 	}
+}
+
+void metrics_expire(struct metrics *m, uint64_t now_ns)
+{
+	listener_resume(&m->listener);
+	for (unsigned i = 0; i < METRICS_CONNECTIONS_MAX; i++)
+		if (m->connection[i].fd >= 0 &&
+		    now_ns - m->connection[i].since_ns > METRICS_DEADLINE_NS)
+			end(&m->connection[i]);
+	metrics_poll(m, now_ns);
+}
+
+uint64_t metrics_accept_failures(const struct metrics *m)
+{
+	return m->listener.failures;
 }

@@ -13,7 +13,8 @@
 #include "core/state.h"
 
 #define METRICS_CONNECTIONS_MAX 32
-#define METRICS_TIMEOUT_SECS    10 /* an idle connection is closed after this */
+#define METRICS_ACCEPTS_MAX     8              /* of one metrics_poll() */
+#define METRICS_DEADLINE_NS     10000000000ULL /* of a connection, from accept to end */
 
 struct metrics;
 
@@ -23,9 +24,14 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 		 const struct daemon_state *state, void (*refresh)(void *arg, unsigned parts),
 		 void *arg, char *err, size_t err_len);
 void metrics_close(struct metrics *m);
-/* Readable when metrics_poll() has work. Call metrics_poll() every 100 ms, too, for time-outs. */
+/* Readable when metrics_poll() has work. */
 int metrics_fd(const struct metrics *m);
-void metrics_poll(struct metrics *m);
+void metrics_poll(struct metrics *m, uint64_t now_ns);
+/* metrics_poll(), after it ended the connections that are late, and accepts again after a want of
+ * descriptors. Call it at each tick. */
+void metrics_expire(struct metrics *m, uint64_t now_ns);
+/* Accepts that failed for want of descriptors or memory. */
+uint64_t metrics_accept_failures(const struct metrics *m);
 
 /* The pages. */
 void metrics_write_exposition(FILE *out, const struct daemon_state *s);
