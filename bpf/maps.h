@@ -50,6 +50,7 @@ MAP(BPF_MAP_TYPE_ARRAY, ports, __u32, __u64, 65536 / 64, PINNED);
 MAP(BPF_MAP_TYPE_HASH, services, struct sluice_service_key, struct sluice_service, 8192, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, rules, __u32, struct sluice_rules, SLUICE_SERVICES_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, model_ids, struct sluice_model_name, __u32, SLUICE_MODELS_MAX, PINNED);
+MAP(BPF_MAP_TYPE_ARRAY, named_models, __u32, struct sluice_named_models, 1, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, model_flags, __u32, struct sluice_model_flag, SLUICE_MODELS_MAX, PINNED);
 /* Mapped by the daemon, so that it can add its corrections atomically. */
 MAP(BPF_MAP_TYPE_ARRAY, model_state, __u32, struct sluice_model_state, SLUICE_MODELS_MAX,

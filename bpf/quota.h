@@ -272,4 +272,16 @@ SUBPROG int quota_tokens(const struct sluice_client *subject, __u32 id, __u32 to
 	return 0;
 }
 
+/* … to the quotas of the readings of the connection's last request. */
+SUBPROG int reading_tokens(const struct sluice_conn *conn, __u32 tokens, __u64 now)
+{
+	if (!conn)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (__u64 i = 0; i < SLUICE_READING_QUOTAS; i++)
+		if (conn->reading_quota[i])
+			quota_tokens(&conn->exchange.client, conn->reading_quota[i], tokens, now);
+	return 0;
+}
+
 #endif

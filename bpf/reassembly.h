@@ -10,6 +10,7 @@
 
 #include <sluice/http1_request.h>
 
+#include "readings.h"
 #include "refuse.h"
 
 /* Less than TCP's retransmission timeout (RFC 6298): its retransmission comes later than this. */
@@ -108,11 +109,19 @@ static __always_inline bool second_hook(const struct request_context *c)
 /* A packet is dropped, passes with nothing to frame, or has bytes to frame next. */
 enum order { ORDER_DROP, ORDER_OLD, ORDER_NEXT };
 
+/* Whether bytes of the body may pass unseen: no model's name is looked for in them, or it would
+ * change nothing. */
+static __always_inline bool hole_is_harmless(const struct sluice_conn *conn,
+					     const struct sluice_service *service)
+{
+	return conn->request.json.state == JSON_MODEL_DONE || !unnamed_is_strict(service);
+}
+
 /*
  * Finds the packet's new bytes: they go from s->at to s->end, and *stream_end is the sequence
  * number after them. A segment that comes before missing bytes passes only inside a body of known
- * length, where only the model's name can be lost. Elsewhere it is dropped, and the client sends it
- * again in order.
+ * length that names no model any more. Elsewhere it is dropped, and the client sends it again in
+ * order.
  */
 static __always_inline enum order next_bytes(struct request_context *c, const struct packet *p,
 					     __u32 *stream_end)
@@ -137,7 +146,8 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 		bool body = conn->flags & SLUICE_CONN_REQUEST &&
 			    conn->request.frame.state == HTTP1_AT_BODY &&
 			    conn->request.frame.flags & HTTP1_LENGTH &&
-			    (__u64)(end - conn->c_next) <= conn->request.frame.left;
+			    (__u64)(end - conn->c_next) <= conn->request.frame.left &&
+			    hole_is_harmless(conn, c->service);
 
 		if (body && !(conn->flags & SLUICE_CONN_HOLE)) {
 			conn->c_hole_end = p->seq;

@@ -24,6 +24,14 @@ struct request_scratch {
 	__u32 refuse;   /* enum refusal */
 	__u32 ev;       /* events of bytes that were read, or lost in a hole, before this step */
 	__u32 named; /* id + 1 of the model that the request named last in this packet; 0: none */
+	/* A request that has ended, while its readings are judged (readings.h). */
+	__u32 reading; /* the next one + 1; 0: none has begun */
+	__u32 all;     /* 1: named_models are among them */
+	__u16 least;   /* the model with the least room so far, */
+	__u16 refused; /* … the one that is refused; 0: none, */
+	__u16 shadow;  /* … the one that would be if its mode were enforce; 0: none */
+	__u16 quotas;  /* how many of conn.reading_quota are set */
+	__s64 room;    /* requests that may join those in flight of `least` */
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
 	__u8 buf[SCAN_CAPACITY + SCAN_PAD];

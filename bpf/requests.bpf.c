@@ -10,6 +10,7 @@
 
 #include "lookup.h"
 #include "opaque.h"
+#include "readings.h"
 #include "reassembly.h"
 #include "refuse.h"
 #include "route.h"
@@ -46,20 +47,15 @@ static __always_inline void consult_for(struct request_scratch *s, struct sluice
 /*
  * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head has ended. Only a
  * refusal that would be carried out counts; all else waits for the request's end. If this packet
- * holds that end, the judging there is enough. Then only a name that another name follows is judged
- * here, so that the strictest verdict on all names holds.
+ * holds that end, the judging there is enough.
  */
 static __always_inline void consult(struct request_scratch *s, struct sluice_conn *conn,
 				    const struct sluice_service *service, __u32 model)
 {
 	const struct http1_frame *f = &conn->request.frame;
-	__u32 candidate = s->named; /* its id + 1; 0: none */
 
 	if (!(f->flags & HTTP1_LENGTH) || f->left > s->end - s->at)
-		candidate = model + 1;
-	if (candidate)
-		consult_for(s, conn, service, candidate - 1);
-	s->named = model != SLUICE_MODEL_ALL ? model + 1 : 0;
+		consult_for(s, conn, service, model);
 }
 
 /* Whether the model of a request that has ended is the one that this packet looked up: no byte of a
@@ -114,6 +110,10 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 		flags = SLUICE_EXCHANGE_JUDGED;
 		if (verdict == SLUICE_VERDICT_ADMITTED) {
 			account_admitted(&a->question, service->id);
+			if (s->reading) {
+				charge_readings(s, conn);
+				flags |= SLUICE_EXCHANGE_READINGS;
+			}
 			flags |= SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
 		} else {
 			account(service, verdict);
@@ -153,7 +153,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 static __always_inline void head_ended(struct sluice_conn *conn,
 				       const struct sluice_service *service)
 {
-	route_head(conn, service->id);
+	route_head(conn, service);
 	identify_request(conn, service);
 }
 
@@ -171,43 +171,73 @@ SUBPROG int proxy_end(struct sluice_conn *conn, const struct sluice_service *ser
 	return 0;
 }
 
+/* The model of the judged request, as far as its bytes name one; SLUICE_MODEL_ALL: not yet. */
+static __always_inline __u32 model_at(struct request_scratch *s, struct sluice_conn *conn,
+				      const struct sluice_service *service, __u32 ev)
+{
+	struct http1_request *r = &conn->request;
+	__u32 model;
+
+	if (ev & HTTP1_END) {
+		if (!request_named(r)) {
+			route_after_body(conn, service->id);
+			s->named = 0;
+		}
+		if (model_known(s, r, ev))
+			return s->named - 1;
+	} else if (!(ev & HTTP1_MODEL) && !(ev & HTTP1_HEAD_END && request_named(r))) {
+		return SLUICE_MODEL_ALL;
+	}
+	model = model_of_name(r, service);
+	if (r->json.name_len) {
+		reading_add(conn, model);
+		s->named = model + 1;
+	}
+	return model;
+}
+
 static __always_inline long request_events(struct request_context *c, __u32 ev)
 {
 	struct sluice_conn *conn = c->conn;
 	struct http1_request *r = &conn->request;
+	struct request_scratch *s = c->s;
 	__u32 model = SLUICE_MODEL_ALL;
 	bool end = ev & HTTP1_END;
 
 	if (ev & HTTP1_FRAMING_ERROR) {
-		request_framing_error(c->s, conn, c->service);
+		request_framing_error(s, conn, c->service);
 		return 1;
 	}
-	if (ev & HTTP1_HEAD_END)
-		head_ended(conn, c->service);
-	if (end) {
-		if (conn->flags & SLUICE_CONN_JUDGE && !request_named(r)) {
-			route_after_body(conn, c->service->id);
-			c->s->named = 0;
-		}
-	} else if (!(conn->flags & SLUICE_CONN_JUDGE) || !(ev & (HTTP1_HEAD_END | HTTP1_MODEL))) {
-		return conn->flags & SLUICE_CONN_UNJUDGED;
-	}
-	if (end && model_known(c->s, r, ev))
-		model = c->s->named - 1;
-	else if (end || ev & HTTP1_MODEL || request_named(r))
-		model = model_of_name(r, c->service);
-	if (!end) {
-		consult(c->s, conn, c->service, model);
+	if (s->reading) {
+		model = next_reading(s, conn, c->service);
 	} else {
-		judge_at_end(c->s, conn, c->service, model);
-		if (!c->s->refuse) {
-			http1_request_next(r);
-			c->s->named = 0;
-			conn_clear(conn,
-				   SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED | SLUICE_CONN_JUDGE);
+		if (ev & HTTP1_HEAD_END)
+			head_ended(conn, c->service);
+		if (!(conn->flags & SLUICE_CONN_JUDGE)) {
+			if (!end)
+				return conn->flags & SLUICE_CONN_UNJUDGED;
+		} else {
+			model = model_at(s, conn, c->service, ev);
+			if (!end) {
+				if (ev & (HTTP1_HEAD_END | HTTP1_MODEL))
+					consult(s, conn, c->service, model);
+				return s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
+			}
+			if (readings_begin(s, conn, c->service, model))
+				model = SLUICE_MODEL_ALL;
 		}
 	}
-	return c->s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
+	if (s->reading && model == SLUICE_MODEL_ALL) {
+		s->ev = HTTP1_END; /* the next step judges the next reading */
+		return 0;
+	}
+	judge_at_end(s, conn, c->service, model);
+	if (s->refuse)
+		return 1;
+	http1_request_next(r);
+	s->named = s->reading = 0;
+	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED | SLUICE_CONN_JUDGE);
+	return conn->flags & SLUICE_CONN_UNJUDGED;
 }
 
 /* Reads at most `left` bytes of a PROXY header from s->buf[pos] on. Returns how many. */
@@ -332,6 +362,7 @@ static long request_step(__u32 i, struct request_context *c)
 	if (!proxy && !held && !(conn->flags & SLUICE_CONN_REQUEST)) {
 		conn_set(conn, SLUICE_CONN_REQUEST);
 		conn->request_bytes = 0;
+		readings_reset(conn);
 		conn->c_begin = s->packet.seq + (s->at - s->packet.payload_at);
 	}
 	skip = proxy || held ? 0 : http1_request_skippable(&conn->request);
@@ -371,12 +402,6 @@ static long request_step(__u32 i, struct request_context *c)
 	}
 	s->at += n;
 	conn->request_bytes += n;
-	/* A form's last byte may end a name. consult() sees it first: another name may be before
-	 * it. */
-	if ((ev & (HTTP1_MODEL | HTTP1_END)) == (HTTP1_MODEL | HTTP1_END)) {
-		s->ev = HTTP1_END;
-		ev = HTTP1_MODEL;
-	}
 events:
 	if (ev && request_events(c, ev)) {
 		s->ev = 0;
@@ -436,6 +461,7 @@ static __always_inline int request_bytes(struct request_context *c)
 	c->s->buf_used = 0;
 	c->s->hold = 0;
 	c->s->named = 0;
+	c->s->reading = 0;
 	if (conn->flags & SLUICE_CONN_REQUEST) /* else head_ended() names the client */
 		name_client(conn, c->service);
 	pass = frame(c, p);

@@ -35,6 +35,7 @@ struct response_scratch {
 	__u32 tokens;      /* … and all of them, to be charged */
 	__u32 usage_end;   /* offset after a plain reply with tokens to charge; 0: none */
 	__u32 usage_quota; /* … to this quota … */
+	__u32 usage_readings; /* … and to those of its other readings: not 0 … */
 	struct sluice_client usage_client; /* … of this client */
 	__u32 tcp_at;                      /* offset in the packet of its TCP header */
 	__u32 seq;                         /* sequence number that offset 0 would have */
@@ -200,7 +201,19 @@ static __always_inline void charge_tokens(struct response_context *c,
 {
 	if (c->s->tokens && e->quota)
 		quota_tokens(&e->client, e->quota, c->s->tokens, c->s->now);
+	if (c->s->tokens && e->flags & SLUICE_EXCHANGE_READINGS)
+		reading_tokens(c->conn, c->s->tokens, c->s->now);
 	c->s->tokens = 0;
+}
+
+/* … and those that a plain reply states, after its exchange has ended. */
+static __always_inline void charge_usage(struct response_context *c, __u32 tokens)
+{
+	struct response_scratch *s = c->s;
+
+	quota_tokens(&s->usage_client, s->usage_quota, tokens, s->now);
+	if (s->usage_readings)
+		reading_tokens(c->conn, tokens, s->now);
 }
 
 /* The first token of `e` began to leave at conn->event_ns. */
@@ -287,11 +300,13 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			if (judged) {
 				charge_tokens(c, e);
 				fold_gaps(c, e, true);
-				if (ok && e->quota && r->stream.kind == STREAM_NONE &&
+				if (ok && (e->quota || e->flags & SLUICE_EXCHANGE_READINGS) &&
+				    r->stream.kind == STREAM_NONE &&
 				    !(r->frame.flags & HTTP1_ENCODED)) {
 					s->usage_end = s->at;
 					s->usage_quota = e->quota;
 					s->usage_client = e->client;
+					s->usage_readings = e->flags & SLUICE_EXCHANGE_READINGS;
 				}
 			}
 			release_worked_off(e, s->now, HELD);
@@ -511,10 +526,8 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
 					if (s->usage_end)
-						quota_tokens(&s->usage_client, s->usage_quota,
-							     usage_tokens(skb, p.payload_at,
-									  s->usage_end),
-							     s->now);
+						charge_usage(&c, usage_tokens(skb, p.payload_at,
+									      s->usage_end));
 					e = current_exchange(conn);
 					if (e) {
 						charge_tokens(&c, e);

@@ -9,8 +9,10 @@
 #define SLUICE_BPF_ROUTE_H
 
 #include <sluice/route.h>
+#include <sluice/route_resolve.h>
 
-#include "conn.h"
+#include "lookup.h"
+#include "readings.h"
 
 static __always_inline struct sluice_rules *service_rules(__u32 service)
 {
@@ -45,19 +47,24 @@ static long naming_step(__u32 i, struct naming *n)
 	return n->name.done != 0;
 }
 
-/* Takes the name after the prefix of the rule that matched, if the rule's kind is MODEL. */
-static __always_inline void name_by_path(struct http1_request *r, const struct sluice_rule *rule)
+/* Takes the name after the prefix of the rule that was found, if the rule's kind is MODEL. */
+SUBPROG int name_by_path(struct http1_request *r, const struct sluice_rules *set, __u32 found)
 {
+	const struct sluice_rule *rule;
 	struct naming n = {.r = r};
 
+	if (!r || !set)
+		return 0;
+	rule = rule_at(set, found);
 	if (!rule || rule->kind != SLUICE_RULE_MODEL)
-		return;
+		return 0;
 	route_name_begin(&n.name, rule->len);
 	bpf_loop(HTTP1_PATH_MAX + 1, naming_step, &n, 0);
 	if (n.name.invalid || !n.name.done)
 		r->json.flags |= JSON_MODEL_INVALID;
 	else
 		r->json.name_len = n.name.len;
+	return 0;
 }
 
 static __always_inline void name_by_header(struct http1_request *r)
@@ -73,7 +80,7 @@ static __always_inline void name_by_header(struct http1_request *r)
 /* Tries the sources listed before the body, or (`after_body`) those after it, until one names the
  * model. */
 static __always_inline void name_request(struct http1_request *r, const struct sluice_rules *set,
-					 const struct sluice_rule *rule, bool after_body)
+					 __u32 found, bool after_body)
 {
 	bool body = false;
 
@@ -91,7 +98,7 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 		if (body != after_body)
 			continue;
 		if (source == SLUICE_SOURCE_PATH)
-			name_by_path(r, rule);
+			name_by_path(r, set, found);
 		else
 			name_by_header(r);
 		if (request_named(r))
@@ -102,13 +109,88 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 		r->json.flags |= JSON_MODEL_UNREAD;
 }
 
+/* Working memory: the request with its path as servers resolve it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct http1_request);
+	__uint(max_entries, 1);
+} resolved_request SEC(".maps");
+
+struct resolving {
+	const struct http1_request *from;
+	struct http1_request *to;
+	struct route_resolve resolve;
+};
+
+static long resolving_step(__u32 i, struct resolving *v)
+{
+	route_resolve_step(&v->resolve, v->from, v->to->path);
+	return v->resolve.state == ROUTE_RESOLVED;
+}
+
+static __always_inline bool has_model_rules(const struct sluice_rules *set)
+{
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < SLUICE_RULES_MAX; i++)
+		if (set->rule[i].kind == SLUICE_RULE_MODEL)
+			return true;
+	return false;
+}
+
+/*
+ * The request's path is not plain: some servers resolve it before they look for a route. The model
+ * that the resolved path names is one more reading. It is the request's name as long as nothing
+ * else names one.
+ */
+SUBPROG int route_resolved(struct sluice_conn *conn, const struct sluice_service *service)
+{
+	struct sluice_rules *set;
+	struct http1_request *r;
+	struct resolving v = {};
+	__u32 zero = 0;
+
+	if (!conn || !service)
+		return 0;
+	set = service_rules(service->id);
+	r = bpf_map_lookup_elem(&resolved_request, &zero);
+	if (!set || !r || !has_model_rules(set))
+		return 0;
+	__builtin_memset(r, 0, sizeof(*r));
+	v.from = &conn->request;
+	v.to = r;
+	route_resolve_begin(&v.resolve, v.from);
+	bpf_loop(ROUTE_RESOLVE_STEPS, resolving_step, &v, 0);
+	r->frame.path_len = v.resolve.len;
+	name_by_path(r, set, route_find(set, r->path));
+	if (v.resolve.unclear || r->json.flags & JSON_MODEL_INVALID)
+		conn_set(conn, SLUICE_CONN_UNCLEAR);
+	if (!r->json.name_len)
+		return 0;
+	reading_add(conn, id_of_name(r));
+	if (!request_named(&conn->request)) {
+		__builtin_memcpy(conn->request.json.name, r->json.name, SLUICE_NAME_MAX);
+		conn->request.json.name_len = r->json.name_len;
+	}
+	return 0;
+}
+
+static __always_inline bool path_names(const struct sluice_rules *set)
+{
+	return set->source[0] == SLUICE_SOURCE_PATH || set->source[1] == SLUICE_SOURCE_PATH ||
+	       set->source[2] == SLUICE_SOURCE_PATH;
+}
+
 /* At the end of the request's head: sets SLUICE_CONN_JUDGE if the request is judged, and its
  * model's name if the head states it. */
-static __always_inline void route_head(struct sluice_conn *conn, __u32 service)
+static __always_inline void route_head(struct sluice_conn *conn,
+				       const struct sluice_service *service)
 {
-	struct sluice_rules *set = service_rules(service);
+	struct sluice_rules *set = service_rules(service->id);
 	struct http1_request *r = &conn->request;
 	const struct sluice_rule *rule;
+	__u32 found;
+	bool plain;
 
 	if (!set || !route_method(set, r->frame.method))
 		return;
@@ -116,11 +198,15 @@ static __always_inline void route_head(struct sluice_conn *conn, __u32 service)
 		conn_set(conn, SLUICE_CONN_JUDGE);
 		return;
 	}
-	rule = rule_at(set, route_find(set, r->path));
-	if (rule && rule->kind == SLUICE_RULE_PASS && route_plain(r))
+	found = route_find(set, r->path);
+	rule = rule_at(set, found);
+	plain = route_plain(r);
+	if (rule && rule->kind == SLUICE_RULE_PASS && plain)
 		return;
 	conn_set(conn, SLUICE_CONN_JUDGE);
-	name_request(r, set, rule, false);
+	name_request(r, set, found, false);
+	if (!plain && path_names(set))
+		route_resolved(conn, service);
 }
 
 /* At the end of a request without a name yet: tries the sources listed after the body. */
@@ -129,8 +215,7 @@ SUBPROG int route_after_body(struct sluice_conn *conn, __u32 service)
 	struct sluice_rules *set = service_rules(service);
 
 	if (conn && set && set->methods)
-		name_request(&conn->request, set, rule_at(set, route_find(set, conn->request.path)),
-			     true);
+		name_request(&conn->request, set, route_find(set, conn->request.path), true);
 	return 0;
 }
 

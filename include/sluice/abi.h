@@ -21,7 +21,7 @@
 #include "names.h"
 #include "proxy.h"
 
-#define SLUICE_ABI_VERSION 12
+#define SLUICE_ABI_VERSION 13
 
 #define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
@@ -37,6 +37,8 @@
 #define SLUICE_PRIORITIES_MAX    4096   /* API keys and headers' values that have a class */
 #define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
 #define SLUICE_ORIGINS_MAX       8      /* web origins of one service */
+#define SLUICE_READINGS_MAX      4 /* models that one request may name */
+#define SLUICE_READING_QUOTAS    8 /* quotas that one request is charged to, besides its own */
 #define SLUICE_HISTOGRAM_BUCKETS 24
 /* Bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s). */
 #define SLUICE_HISTOGRAM_SHIFT 17
@@ -126,7 +128,9 @@ struct sluice_service {
 	__u8 forwarded; /* rank of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not
 			   read */
 	__u8 proxy;     /* connections begin with a PROXY header */
-	__u8 pad[3];
+	__u8 unnamed_default; /* 1: a request whose model cannot be read counts as one for the
+				 default model only; 0: for named_models, too */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct sluice_service) == 24, "service");
 
@@ -190,6 +194,14 @@ SLUICE_WANTED(priority, HTTP1_WANTED_PRIORITY);
 SLUICE_WANTED(origin, HTTP1_WANTED_ORIGIN);
 SLUICE_WANTED(names, HTTP1_WANTED);
 #undef SLUICE_WANTED
+
+/* named_models[0]: models that some rule or target names, and that are no service's default. A
+ * request whose model cannot be read is judged for each of them. */
+struct sluice_named_models {
+	__u32 count;
+	__u16 id[SLUICE_MODELS_MAX];
+};
+_Static_assert(sizeof(struct sluice_named_models) == 4 + 2048, "named models");
 
 struct sluice_model_name {
 	char name[SLUICE_NAME_MAX];
@@ -430,6 +442,7 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_JUDGED = 4,
 	SLUICE_EXCHANGE_NAMED = 8,   /* conn.name holds its model's name, not learned yet */
 	SLUICE_EXCHANGE_SHADOW = 16, /* counted in model_state.shadow_in_flight */
+	SLUICE_EXCHANGE_READINGS = 32, /* charged to conn.reading_quota, too */
 };
 
 /* One request between its last byte and its response's last. */
@@ -459,6 +472,7 @@ enum sluice_conn_flag {
 		32, /* … or was at some time since the last chunk: that gap is no sample */
 	SLUICE_CONN_FIRST_TOKEN = 64,      /* the current response has had its first token */
 	SLUICE_CONN_HOLE = 128,            /* bytes from c_next to c_hole_end are still to come */
+	SLUICE_CONN_UNCLEAR = 256, /* the request may be read in ways that `reading` lacks */
 	SLUICE_CONN_REQUEST = 512,         /* in the middle of a request */
 	SLUICE_CONN_ANSWERED_EARLY = 1024, /* … which the server has answered before its end */
 	SLUICE_CONN_RESPONSE = 2048,       /* in the middle of a response */
@@ -510,6 +524,10 @@ struct sluice_conn {
 	__u32 s_ack;   /* the client's bytes acknowledged by the server */
 	__u32 c_begin; /* first byte of the request under way, or else of the last one */
 	__u32 c_when;  /* … and when, ns / 1024 */
+	/* Models that the request under way names, each once; 0: no more. */
+	__u16 reading[SLUICE_READINGS_MAX] SLUICE_ALIGNED(8);
+	/* Quotas of its readings, charged besides the exchange's; 0: no more. */
+	__u16 reading_quota[SLUICE_READING_QUOTAS] SLUICE_ALIGNED(8);
 	__u8 addr[16]; /* its client: the peer, or the one that its PROXY header names */
 	struct sluice_client client;
 	struct sluice_exchange exchange; /* the last one begun */

@@ -36,6 +36,16 @@ static const struct parse_value as_framing_error = {
 		},
 };
 
+static const struct parse_value as_unnamed = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"strictest", 0, NULL},
+			{"default", 1, NULL},
+			{NULL, 0, NULL},
+		},
+};
+
 /* Parses [ADDR:]PORT[=MODEL] into an entry. */
 static int take_listen(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
@@ -115,6 +125,7 @@ const struct field service_fields[] = {
 	 .argument = SLUICE_RULE_MODEL},
 	{"model-from", .list = true, .take = rules_take_source, AT(rules), REQUESTS},
 	{"model-header", .take = rules_take_header, AT(rules), REQUESTS},
+	{"unnamed", .as = &as_unnamed, INTO(service.unnamed_default), REQUESTS},
 	{"on-framing-error", .as = &as_framing_error, INTO(service.framing_error_reset), REQUESTS},
 	{"quota", .take = take_quota, AT(service), GIVEN(has_quota)},
 	{"feedback", .as = &services_as_feedback, INTO(service.feedback), GIVEN(has_feedback)},
@@ -180,7 +191,7 @@ static int check_opaque(struct loader *l, const struct service_entry *e)
 	if (e->has_http)
 		return complain(
 			l, e->label,
-			"methods, paths, model-from, model-header, priorities, on-framing-error, reply-headers and cors are of requests, which only protocol http sees");
+			"methods, paths, model-from, model-header, unnamed, priorities, on-framing-error, reply-headers and cors are of requests, which only protocol http sees");
 	if (identity_is_of_requests(&e->identity))
 		return complain(
 			l, e->label,

@@ -31,6 +31,8 @@ static void report_rules(json_t *to, const struct service *v)
 		json_array_append_new(paths, json_pack("{s:s, s:s%}", "kind",
 						       kinds[r->rule[i].kind], "prefix",
 						       r->rule[i].prefix, (size_t)r->rule[i].len));
+	json_object_set_new(to, "unnamed",
+			    json_string(v->unnamed_default ? "default" : "strictest"));
 	json_object_set_new(to, "on_framing_error",
 			    json_string(v->framing_error_reset ? "reset" : "pass"));
 	json_object_set_new(to, "judge_methods", judged);

@@ -43,7 +43,8 @@ static int op_set(void *arg, const char *model, const char *const *pairs, size_t
 	show_config(d);
 	look_at_the_clock(d);
 	look(d);
-	return refused(write_flags(d, false), err, err_len);
+	ret = write_named(d, d->desired);
+	return refused(ret ? ret : write_flags(d, false), err, err_len);
 }
 
 /* ---- rules about clients and prefixes ---- */

@@ -44,6 +44,8 @@ struct daemon {
 	/* Policy: the two parts, and the state that the maps hold because of them. */
 	struct desired_part file, manual;
 	struct desired *desired;
+	struct sluice_named_models named; /* as written last, … */
+	bool named_written;               /* … if it was */
 	uint64_t next_expiry_ns; /* of a manual entry; 0: none expires */
 
 	/* Flags. */
@@ -125,6 +127,8 @@ int adopt_policy(struct daemon *d, char *err, size_t len);
  * the caller; then the part is freed and ret returned.
  */
 int change_manual(struct daemon *d, int ret, struct desired_part *manual, char *err, size_t len);
+/* Writes named_models, if they have changed, as this state and the controller have them. */
+int write_named(struct daemon *d, const struct desired *state);
 /* Puts `next`, built from these parts, in force. 0: the daemon owns all three. On an error `next`
  * is freed, and the parts are still the caller's. */
 int put_in_force(struct daemon *d, struct desired *next, struct desired_part *file,

@@ -213,14 +213,36 @@ static void show_policy(struct daemon *d)
 	d->next_expiry_ns = desired_next_expiry(&d->manual);
 }
 
+int write_named(struct daemon *d, const struct desired *state)
+{
+	struct sluice_named_models named;
+	int ret;
+
+	desired_named(state, &d->controller, &named);
+	if (d->named_written && !memcmp(&named, &d->named, sizeof(named)))
+		return 0;
+	ret = datapath_set_named(d->datapath, &named);
+	d->named = named;
+	d->named_written = !ret;
+	return ret;
+}
+
 int put_in_force(struct daemon *d, struct desired *next, struct desired_part *file,
 		 struct desired_part *manual, char *err, size_t len)
 {
 	const struct desired_target target = target_of(d);
-	int ret = desired_put(&d->desired, next, &target, err, len);
+	int ret = write_named(d, next);
 
-	if (ret)
+	if (ret) {
+		snprintf(err, len, "%s", datapath_error());
+		desired_free(next);
 		return ret;
+	}
+	ret = desired_put(&d->desired, next, &target, err, len);
+	if (ret) {
+		write_named(d, d->desired);
+		return ret;
+	}
 	if (file != &d->file) {
 		desired_part_free(&d->file);
 		d->file = *file;

@@ -51,6 +51,7 @@ static void restore(struct daemon *d, const struct controller *before)
 	}
 	free(names);
 	write_flags(d, false);
+	write_named(d, d->desired);
 }
 
 /* What the new configuration makes of everything; none of it is in force. */

@@ -96,6 +96,7 @@ int datapath_set_model(struct datapath *d, const char *name, uint32_t id);
 /* Calls each(arg, name, id) for the names that an earlier daemon's model_ids hold. */
 int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id),
 			void *arg);
+int datapath_set_named(struct datapath *d, const struct sluice_named_models *named);
 /* Writes the reply texts that the flag needs, then the flag. */
 int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		      const struct sluice_model_flag *flag);

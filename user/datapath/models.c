@@ -74,6 +74,13 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 	return map_write(d->skel->maps.model_flags, &id, flag);
 }
 
+int datapath_set_named(struct datapath *d, const struct sluice_named_models *named)
+{
+	uint32_t zero = 0;
+
+	return map_write(d->skel->maps.named_models, &zero, named);
+}
+
 int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out)
 {
 	return map_read(d->skel->maps.model_flags, &id, out);

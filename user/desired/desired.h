@@ -144,6 +144,13 @@ struct desired_input {
 int desired_build(struct desired **out, const struct desired_input *in,
 		  const struct desired *before, char *err, size_t len);
 
+/*
+ * The models that a rule, a quota or a target of `models` names, by id, without the services' own
+ * models: those count for their services' requests anyhow.
+ */
+void desired_named(const struct desired *state, const struct controller *models,
+		   struct sluice_named_models *out);
+
 /* 0 if the quota of every service and model can be scaled by this weight; else -EINVAL, with the
  * reason in err. */
 int desired_check_weight(const struct desired *state, uint16_t weight, char *err, size_t len);
