@@ -5,7 +5,7 @@
  * Feedback replaces the Date header and changes nothing else. Each request comes on a connection of
  * its own.
  */
-#include "packets.h"
+#include "one_client.h"
 
 #define QUOTA 7
 #define REQUEST_TEXT                                                                               \
@@ -15,11 +15,6 @@
 	"HTTP/1.1 200 OK\r\n" DATE                                                                 \
 	"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 #define EVENT "17\r\ndata: {\"content\":\"a\"}\n\n\r\n"
-
-static struct shape shape;
-static uint16_t port = 20000;
-static uint32_t client_at, server_at;
-static struct frame out;
 
 static void set_quota(struct sluice_quota quota)
 {
@@ -33,60 +28,11 @@ static void set_quota(struct sluice_quota quota)
 	set_both(HTTP_PORT, service);
 }
 
-static void put_quota(uint32_t id, struct sluice_quota quota)
-{
-	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &quota, BPF_ANY), 0);
-}
-
 static void put_weighted(uint16_t weight, uint16_t quota, uint32_t id)
 {
 	const struct sluice_weighted_key key = {weight, quota};
 
 	assert_int_equal(bpf_map_update_elem(fd_of(weighted_quotas), &key, &id, BPF_ANY), 0);
-}
-
-static struct sluice_quota per_period(uint64_t requests, uint64_t period_ms, uint64_t burst)
-{
-	uint64_t interval = period_ms * MS / requests;
-
-	return (struct sluice_quota){.request_ns = interval, .request_span_ns = interval * burst};
-}
-
-static int send_bytes(bool from_server, uint8_t flags, const char *text, size_t len)
-{
-	struct segment s = {.from_server = from_server,
-			    .flags = flags,
-			    .window = 512,
-			    .text = text,
-			    .len = len,
-			    .client_port = port};
-	struct frame in;
-	int retval;
-
-	s.seq = from_server ? server_at : client_at;
-	s.ack = from_server ? client_at : server_at;
-	make_frame(&in, &shape, &s);
-	out = in;
-	retval = run_tc(program_for(&shape, from_server), &in, &out);
-	if (from_server)
-		server_at += s.len + (flags & (SYN | FIN) ? 1 : 0);
-	else
-		client_at += s.len;
-	return retval;
-}
-
-static int send_segment(bool from_server, uint8_t flags, const char *text)
-{
-	return send_bytes(from_server, flags, text, strlen(text));
-}
-
-static void connect_anew(void)
-{
-	port++;
-	client_at = CLIENT_ISN;
-	server_at = SERVER_ISN;
-	send_segment(true, SYN | ACK, "");
-	send_segment(false, ACK, "");
 }
 
 /*

@@ -340,6 +340,14 @@ static inline void put_rules(struct sluice_rules r)
 	assert_int_equal(bpf_map_update_elem(fd_of(rules), &service, &r, BPF_ANY), 0);
 }
 
+/* The models that count for a request whose own cannot be read. */
+static inline void set_named(struct sluice_named_models named)
+{
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_update_elem(fd_of(named_models), &zero, &named, BPF_ANY), 0);
+}
+
 /* Every map as a daemon with one HTTP and one opaque service writes it at its start. */
 static inline void reset_world(void)
 {
@@ -369,6 +377,7 @@ static inline void reset_world(void)
 	clear_map(fd_of(client_in_flight));
 	clear_map(fd_of(services));
 	put_rules((struct sluice_rules){0});
+	set_named((struct sluice_named_models){0});
 	set_both(HTTP_PORT, http_service());
 	set_both(OPAQUE_PORT, opaque_service());
 	for (uint32_t i = 0; i < MODELS_USED; i++) {
