@@ -76,11 +76,13 @@ SUBPROG int count_shadow_in_flight(__u32 model, __u32 pool)
 {
 	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
 	struct sluice_model_state *carrier = model_counts(pool);
+	struct judging *a = get_judging();
 
-	if (!all || !own || !carrier)
+	if (!all || !own || !carrier || !a)
 		return 0;
 	__sync_fetch_and_add(&all->shadow_in_flight, 1);
 	__sync_fetch_and_add(&own->shadow_in_flight, 1);
+	own->seen_ns = a->question.now;
 	if (pool_apart(pool, model))
 		__sync_fetch_and_add(&carrier->shadow_in_flight, 1);
 	return 0;

@@ -114,6 +114,7 @@ static __always_inline bool take_slot(struct judging *a, __u32 id, bool bound)
 
 	if (!state || !flag)
 		return false;
+	state->seen_ns = a->question.now;
 	before = __sync_fetch_and_add(&state->in_flight, 1);
 	if (bound && flag->limit && before >= (__s64)flag->limit) {
 		__sync_fetch_and_add(&state->in_flight, -1);

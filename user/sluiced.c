@@ -78,6 +78,7 @@ static void tick(struct daemon *d)
 	d->log_lines = 0;
 	datapath_age(d->datapath, d->state.now_ns);
 	expire_rules(d);
+	forget_names(d);
 }
 
 static void on_signal(struct daemon *d, int fd)
@@ -255,6 +256,10 @@ static int start_policy(struct daemon *d, char *err, size_t len)
 
 	adopt_models(d);
 	ret = adopt_policy(d, err, len);
+	if (!ret && name_configured(d, &d->config)) {
+		snprintf(err, len, "%s", datapath_error());
+		ret = -EIO;
+	}
 	if (!ret)
 		ret = configure_models(&d->controller, &d->config, d->state.now_ns, err, len);
 	if (ret)

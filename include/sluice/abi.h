@@ -47,6 +47,8 @@
 #define SLUICE_MODEL_ALL   0
 #define SLUICE_MODEL_OTHER 1
 #define SLUICE_MODEL_FIRST 2
+/* In request_counts: the counts of all names that the daemon has forgotten. */
+#define SLUICE_MODEL_FORGOTTEN SLUICE_MODELS_MAX
 
 enum sluice_protocol { SLUICE_PROTOCOL_HTTP = 0, SLUICE_PROTOCOL_OPAQUE = 1 };
 
@@ -382,8 +384,9 @@ _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
  */
 
 /*
- * model_state[id]: atomic counters; the daemon adds corrections, it never stores. From
- * `waiting_bytes` on, only the entry of a request's pool keeps them.
+ * model_state[id]: atomic counters; the daemon adds corrections, it never stores, but for the entry
+ * of an id without a name. From `waiting_bytes` to `refused`, and of `ages`, only the entry of a
+ * request's pool keeps them.
  */
 struct sluice_model_state {
 	__s64 in_flight;
@@ -396,9 +399,11 @@ struct sluice_model_state {
 	__u64 admitted;              /* totals: requests that took a slot, */
 	__u64 ended;                 /* … slots released, */
 	__u64 refused[SLUICE_RANKS]; /* … and what `admission` refused, by rank */
-	struct sluice_ages ages;     /* of those that wait */
+	__u64 seen_ns;               /* the last request that was judged whole, or named_ns */
+	__u64 named_ns; /* the id got its present name; 0: it had none yet, all ones: none now */
+	struct sluice_ages ages; /* of those that wait */
 };
-_Static_assert(sizeof(struct sluice_model_state) == 128 + 16 + 2048, "model state");
+_Static_assert(sizeof(struct sluice_model_state) == 128 + 32 + 2048, "model state");
 
 struct sluice_histogram {
 	__u64 count[2][SLUICE_HISTOGRAM_BUCKETS]; /* [0] TTFT, [1] ITL */

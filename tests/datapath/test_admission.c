@@ -427,6 +427,26 @@ static void in_shadow_mode_only_a_request_that_would_be_admitted_takes_a_slot(vo
 	assert_int_equal(get_state(LLAMA).shadow_in_flight, 2);
 }
 
+static void a_model_was_last_seen_at_its_last_request(void **state)
+{
+	struct sluice_model_flag flag = {.allow = 1, .pool = LLAMA, .admission = ceiling_of(1)};
+	uint64_t began = w.settings.clock_ns;
+
+	empty_states();
+	set_flag(LLAMA, flag);
+	assert_int_equal(send_request(), SLUICE_REASON_NONE);
+	assert_in_range(get_state(LLAMA).seen_ns, began, w.settings.clock_ns);
+	flag.mode = SLUICE_MODE_SHADOW;
+	flag.allow = 0; /* now a request comes to no slot */
+	flag.reason = SLUICE_REASON_TTFT;
+	set_flag(LLAMA, flag);
+	pass_ms(100);
+	began = w.settings.clock_ns;
+	assert_int_equal(send_request(), SLUICE_REASON_NONE);
+	assert_int_equal(get_state(LLAMA).shadow_in_flight, 1);
+	assert_in_range(get_state(LLAMA).seen_ns, began, w.settings.clock_ns);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -436,6 +456,7 @@ int main(void)
 		packets_test(two_cpus_cannot_both_take_the_last_slot),
 		packets_test(two_cpus_cannot_both_take_the_last_request_of_a_budget),
 		packets_test(in_shadow_mode_only_a_request_that_would_be_admitted_takes_a_slot),
+		packets_test(a_model_was_last_seen_at_its_last_request),
 	};
 
 	return packets_main("admission", tests);

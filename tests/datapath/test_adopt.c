@@ -55,7 +55,7 @@ static void a_killed_daemons_programs_and_maps_are_adopted_without_a_gap(void **
 	struct stat st;
 
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_NATIVE));
-	assert_done(datapath_set_model(d, "llama-70b", 7));
+	assert_done(datapath_set_model(d, "llama-70b", 7, 1));
 	assert_done(datapath_renew_lease(d, 12344));
 	assert_int_equal(bpf_map_lookup_elem(map_fd(d->skel->maps.hash_key), &zero, &key[0]), 0);
 	assert_true(key[0].k0 || key[0].k1);
@@ -190,7 +190,7 @@ static void learned_names_outlive_the_daemon(void **state)
 	struct datapath *d = opened();
 	int seen = 0;
 
-	assert_done(datapath_set_model(d, "llama-70b", 7));
+	assert_done(datapath_set_model(d, "llama-70b", 7, 1));
 	assert_done(datapath_set_flag(d, 7, "llama-70b", &flag));
 	closed(d);
 	d = opened();

@@ -117,9 +117,9 @@ static void the_programs_notice_every_change_of_a_name(void **state)
 
 	assert_done(datapath_set_services(d, &one, 1));
 	assert_int_equal(pinned_settings().names, before + 1);
-	assert_done(datapath_set_model(d, "llama-70b", 7));
+	assert_done(datapath_set_model(d, "llama-70b", 7, 1));
 	assert_int_equal(pinned_settings().names, before + 2);
-	assert_int_equal(datapath_set_model(d, "llama-70b", SLUICE_MODELS_MAX), -EINVAL);
+	assert_int_equal(datapath_set_model(d, "llama-70b", SLUICE_MODELS_MAX, 1), -EINVAL);
 	assert_int_equal(pinned_settings().names, before + 2);
 	/* A daemon that adopts the maps continues from there. */
 	closed(d);

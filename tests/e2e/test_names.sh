@@ -3,6 +3,7 @@
 # Names and addresses that clients invent are bounded: thousands of model names to a server that
 # accepts any, and a hundred thousand addresses. No table grows without end. A name without an entry
 # is judged all the same. No invented name costs another model anything (invariants 1, 3 and 8).
+# Configured names find room in a full table: by a command, at a start that adopts it, at a reload.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -108,5 +109,27 @@ holds --within 5 \
 ctl block 10.79.0.0/16 >/dev/null
 on "$C" timeout 5 "$T/crowd" 200000 2 "$S4" 10.78.0.0 "$S6" fd77:1:: "$ANY" >"$T/blocked.json"
 holds "a blocked one of them is refused as before" "j('blocked')['answered'] == 1"
+
+# What an operator names gets an entry, although the table is full of invented names.
+names() { bpftool -j map dump pinned "$PIN/model_ids" | "$PY" -c 'import json, sys
+print(len({x["formatted"]["value"] for x in json.load(sys.stdin)}))'; }
+full=$(names)
+ctl set --model by-command ttft=9s >"$T/by-command"
+check "a command names a model that has no entry, and says so" \
+	grep -q 'ttft 9000 ms.*by-command had no entry' "$T/by-command"
+holds "the model is there with its target" "m['by-command']['ttft_threshold_ms'] == 9000"
+finish "$DAEMON" KILL
+configure() { printf 'models:\n'; printf -- '- name: %s\n' "$@"; }
+configure at-start mine >"$T/sluice.yaml"
+sluice --config "$T/sluice.yaml" --listen "$PORT" --listen "$ANY=new-default" \
+	--listen "$SLOW=slow" --policy ema-flag --ttft-threshold-ms 60000
+holds "configured names find room at a start that adopts the full table" \
+	"'at-start' in m and 'new-default' in m and 'mine' in m and 'slow' in m and len(m) > 1000"
+configure at-start mine at-reload >"$T/sluice.yaml"
+ctl reload >/dev/null
+holds "and at a reload" "'at-reload' in m and 'at-start' in m and 'new-default' in m"
+same "no id has two names" "$full" "$(names)"
+on "$C" "$PY" "$HERE/names.py" "$S4" "$ANY" 9000 3 >"$T/again.json"
+holds "names with and without an entry are served" "j('again') == {'200': 3}"
 
 done_here

@@ -33,7 +33,7 @@ static struct notes {
 	char set_model[128], set_first[128];
 	size_t set_count;
 	bool prefix_known;
-	int quota_sets, weight_sets;
+	int names, quota_sets, weight_sets;
 	uint16_t weight;
 	struct text_subject quota_subject;
 	uint32_t quota_model;
@@ -44,6 +44,15 @@ static struct notes {
 static inline void take_refresh(void *arg, unsigned parts)
 {
 	notes.refreshed |= parts;
+}
+
+static inline int take_name_model(void *arg, const char *name, char *err, size_t err_len)
+{
+	struct fixture *f = arg;
+
+	notes.names++;
+	return notes.fail ? notes.fail
+			  : (int)controller_learn(&f->controller, name, FIXTURE_NOW_NS);
 }
 
 static inline int take_set(void *arg, const char *model, const char *const *pairs, size_t count,
@@ -134,6 +143,7 @@ static inline int take_detach(void *arg, char *err, size_t err_len)
 static struct fixture *f;
 static struct control_ops ops = {
 	.refresh = take_refresh,
+	.name_model = take_name_model,
 	.set = take_set,
 	.set_client = take_set_client,
 	.clear_client = take_clear_client,

@@ -123,6 +123,57 @@ static void a_prefix_cannot_be_blocked_for_one_model(void **state)
 	assert_int_equal(notes.prefix_sets, 0);
 }
 
+static void a_command_names_a_model_that_the_full_table_has_lost(void **state)
+{
+	static const struct {
+		const char *line;
+		bool makes;
+	} rows[] = {
+		{"{\"cmd\":\"set\",\"model\":\"%s\",\"values\":[\"ttft=1s\"]}", true},
+		{"{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"model\":\"%s\"}", true},
+		{"{\"cmd\":\"allow\",\"client\":\"192.0.2.1\",\"model\":\"%s\"}", true},
+		{"{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\",\"model\":\"%s\",\"quota\":\"requests=5/1m\"}",
+		 true},
+		{"{\"cmd\":\"quota-set\",\"client\":\"10.0.0.0/8\",\"model\":\"%s\",\"quota\":\"requests=5/1m\"}",
+		 false},
+		{"{\"cmd\":\"block\",\"client\":\"10.0.0.0/8\",\"model\":\"%s\"}", false},
+		{"{\"cmd\":\"clear\",\"client\":\"192.0.2.1\",\"model\":\"%s\"}", false},
+		{"{\"cmd\":\"quota-clear\",\"client\":\"192.0.2.1\",\"model\":\"%s\"}", false},
+		{"{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"model\":\"%s\"}", false},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char line[256], name[16];
+		json_t *answer;
+
+		memset(&notes, 0, sizeof(notes));
+		snprintf(name, sizeof(name), "new-%zu", i);
+		snprintf(line, sizeof(line), rows[i].line, name);
+		f->controller.names_forgotten = false;
+		refused_with(line, "no model is called"); /* all names are known: misspelt */
+		f->controller.names_forgotten = true;
+		if (!rows[i].makes) {
+			refused_with(line, "no model is called");
+			if (notes.names || controller_find(&f->controller, name) >= 0)
+				fail_msg("%s", line);
+			continue;
+		}
+		answer = run(line);
+		if (notes.names != 1 || controller_find(&f->controller, name) < 0 ||
+		    !strstr(json_string_value(json_object_get(answer, "note")), name))
+			fail_msg("%s", line);
+		json_decref(answer);
+		accepted(line);
+		assert_int_equal(notes.names, 1);
+		snprintf(line, sizeof(line), rows[i].line, "pool:x");
+		refused_with(line, "no model is called");
+		notes.fail = -ENOSPC;
+		snprintf(line, sizeof(line), rows[i].line, "no-room");
+		refused_with(line, "");
+		assert_int_equal(controller_find(&f->controller, "no-room"), -ENOENT);
+	}
+}
+
 static bool take_key(void *arg, const char *secret, size_t len, struct sluice_client *out)
 {
 	*out = (struct sluice_client){.addr = {0xab, [7] = (uint8_t)len},
@@ -501,6 +552,7 @@ int main(void)
 		PURE(an_ipv6_address_is_cut_to_its_64_and_the_answer_states_it),
 		PURE(a_client_is_blocked_for_one_model_for_a_time),
 		PURE(a_prefix_cannot_be_blocked_for_one_model),
+		PURE(a_command_names_a_model_that_the_full_table_has_lost),
 		PURE(an_api_key_is_known_only_by_its_hash),
 		PURE(an_api_key_is_never_repeated),
 		PURE(a_quota_is_set_over_the_socket),

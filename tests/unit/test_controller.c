@@ -337,6 +337,73 @@ static void an_adopted_name_keeps_its_id(void **state)
 	assert_int_equal(c.model_count, 9);
 }
 
+static void a_full_table_takes_a_name_once_another_is_forgotten(void **state)
+{
+	uint32_t id;
+
+	fresh(&pool, true);
+	for (int i = 0; i < SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "invented-%d", i);
+		ttft(name, 60000, S);
+	}
+	assert_false(c.names_wanted);
+	c.model_count--;
+	assert_false(controller_may_miss(&c));
+	c.model_count++;
+	assert_int_equal(controller_learn(&c, "global", S), SLUICE_MODEL_OTHER);
+	assert_int_equal(controller_learn(&c, "a\nb", S), SLUICE_MODEL_OTHER);
+	assert_false(c.names_wanted); /* room would not help them */
+	assert_int_equal(controller_learn(&c, "new", S), SLUICE_MODEL_OTHER);
+	assert_true(c.names_wanted);
+	assert_true(controller_may_miss(&c));
+	id = (uint32_t)controller_find(&c, "invented-7");
+	assert_false(flag(id, S).allow);
+	controller_forget(&c, id);
+	assert_int_equal(controller_find(&c, "invented-7"), -ENOENT);
+	assert_int_equal(controller_learn(&c, "new", 9 * S), id);
+	assert_int_equal(c.model_count, SLUICE_MODELS_MAX);
+	assert_int_equal(c.model[id].ttft_samples, 0);
+	assert_int_equal(c.model[id].last_seen_ns, 9 * S);
+	assert_true(controller_read(&c, id, 9 * S).ttft_ms < 0);
+	assert_true(controller_flag(&c, id, 9 * S, &(struct sluice_model_flag){0}));
+	assert_true(controller_targets(&c, id).ttft_ms == 1000);
+}
+
+static void only_what_nobody_has_configured_may_be_forgotten(void **state)
+{
+	static const char *const keys[] = {"ttft", "itl",    "tau",  "max-in-flight",
+					   "mode", "action", "floor"};
+	static const char *const values[] = {"1s", "none", "9s", "4", "shadow", "drop", "3"};
+	uint32_t a, b, full, empty;
+
+	fresh(&pool, true);
+	a = controller_learn(&c, "a", S);
+	b = controller_learn(&c, "b", S);
+	full = (uint32_t)controller_declare_pool(&c, "full");
+	empty = (uint32_t)controller_declare_pool(&c, "empty");
+	controller_join(&c, b, full);
+	assert_true(controller_may_forget(&c, a) && controller_may_forget(&c, empty));
+	assert_false(controller_may_forget(&c, full));
+	assert_false(controller_may_forget(&c, SLUICE_MODEL_ALL));
+	assert_false(controller_may_forget(&c, SLUICE_MODEL_OTHER));
+	assert_false(controller_may_forget(&c, 77)); /* it has no name */
+	for (size_t i = 0; i < COUNT(keys); i++) {
+		set("a", keys[i], values[i]);
+		if (controller_may_forget(&c, a))
+			fail_msg("%s", keys[i]);
+		set("a", keys[i], "default");
+		if (!controller_may_forget(&c, a))
+			fail_msg("%s=default", keys[i]);
+	}
+	c.model[a].pinned = true;
+	assert_false(controller_may_forget(&c, a));
+	controller_forget(&c, b);
+	assert_int_equal(c.model[full].members, 0);
+	assert_true(controller_may_forget(&c, full));
+}
+
 static void retry_after_is_the_longer_wait_within_its_bounds(void **state)
 {
 	static const struct {
@@ -843,6 +910,8 @@ int main(void)
 		cmocka_unit_test(a_record_without_a_time_only_learns_its_name),
 		cmocka_unit_test(an_adopted_flag_shuts_as_long_as_it_said_ten_seconds_at_most),
 		cmocka_unit_test(an_adopted_name_keeps_its_id),
+		cmocka_unit_test(a_full_table_takes_a_name_once_another_is_forgotten),
+		cmocka_unit_test(only_what_nobody_has_configured_may_be_forgotten),
 		cmocka_unit_test(retry_after_is_the_longer_wait_within_its_bounds),
 		cmocka_unit_test(an_idle_model_reopens_when_its_retry_after_ends),
 		cmocka_unit_test(a_flag_is_handed_out_only_when_it_differs),

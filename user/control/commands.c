@@ -75,13 +75,13 @@ static json_t *do_set(struct command *c)
 		if (!pairs[i])
 			return command_refuse(c, "\"values\" must hold strings KEY=VALUE only");
 	}
-	if (!request_string(c, "model", &model) || !request_model(c, &id))
+	if (!request_string(c, "model", &model) || !request_configured_model(c, &id))
 		return NULL;
 	if (c->ops->set(c->ops->arg, model, pairs, n, err, sizeof(err)))
 		return command_refuse(c, "%s", err[0] ? err : "the value was refused");
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
-	return json_pack("{s:o, s:s}", model ? "model" : "global", report_model(c->state, id),
-			 "policy", c->state->policy);
+	return json_pack("{s:o, s:s, s:s*}", model ? "model" : "global", report_model(c->state, id),
+			 "policy", c->state->policy, "note", c->note[0] ? c->note : NULL);
 }
 
 static json_t *do_reload(struct command *c)

@@ -11,10 +11,19 @@
 
 json_t *command_done(const struct command *c, const char *did, const struct subject *s)
 {
+	char note[sizeof(s->note) + sizeof(c->note) + 2];
+
+	snprintf(note, sizeof(note), "%s%s%s", s->note, s->note[0] && c->note[0] ? "; " : "",
+		 c->note);
 	return json_pack("{s:s, s:s, s:O?, s:O?, s:s*}", "did", did, "client", s->text, "model",
 			 json_object_get(c->request, "model"), "for_ms",
-			 json_object_get(c->request, "for_ms"), "note",
-			 s->note[0] ? s->note : NULL);
+			 json_object_get(c->request, "for_ms"), "note", note[0] ? note : NULL);
+}
+
+/* The model of an override. */
+static bool override_model(struct command *c, const struct subject *s, uint32_t *model)
+{
+	return s->one ? request_configured_model(c, model) : request_model(c, model);
 }
 
 static json_t *judge(struct command *c, bool allow)
@@ -24,7 +33,8 @@ static json_t *judge(struct command *c, bool allow)
 	uint32_t model;
 	int err;
 
-	if (!request_subject(c, &s) || !request_model(c, &model) || !request_expiry(c, &expires))
+	if (!request_subject(c, &s) || !request_expiry(c, &expires) ||
+	    !override_model(c, &s, &model))
 		return NULL;
 	if (!s.one && model != SLUICE_MODEL_ALL)
 		return command_refuse(

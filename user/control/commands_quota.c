@@ -53,10 +53,11 @@ static int each_client(struct command *c, const struct subject *s, uint32_t mode
 	return done ? 0 : first;
 }
 
-/* Reads the client and the model of a quota command. */
-static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *model)
+/* Reads the client and the model of a quota command. `set`: it may be a new model's. */
+static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *model, bool set)
 {
-	if (!request_subject(c, s) || !request_model(c, model))
+	if (!request_subject(c, s) ||
+	    !(set && s->one ? request_configured_model : request_model)(c, model))
 		return false;
 	if (!s->one && *model != SLUICE_MODEL_ALL) {
 		command_refuse(
@@ -109,7 +110,7 @@ json_t *command_quota_set(struct command *c)
 	json_t *answer;
 	int ret = 0;
 
-	if (!get_quota_subject(c, &s, &model) || !request_string(c, "quota", &text))
+	if (!get_quota_subject(c, &s, &model, true) || !request_string(c, "quota", &text))
 		return NULL;
 	if (!text)
 		return command_refuse(
@@ -147,7 +148,7 @@ json_t *command_quota_clear(struct command *c)
 	struct subject s;
 	uint32_t model;
 
-	if (!get_quota_subject(c, &s, &model))
+	if (!get_quota_subject(c, &s, &model, false))
 		return NULL;
 	if (each_client(c, &s, model, NULL, err, sizeof(err)))
 		return command_refuse(c, "%s: %s", s.text, err[0] ? err : "the quota stays");

@@ -33,6 +33,8 @@ struct control_ops {
 	void *arg;
 	/* Brings these parts (enum state_part) of the state up to date. */
 	void (*refresh)(void *arg, unsigned parts);
+	/* The id of a model by its name, which gets one if it has none yet; or -errno. */
+	int (*name_model)(void *arg, const char *name, char *err, size_t err_len);
 	/* model NULL: all. pairs are "key=value". */
 	int (*set)(void *arg, const char *model, const char *const *pairs, size_t count, char *err,
 		   size_t err_len);

@@ -120,5 +120,7 @@ void format_set(FILE *out, const json_t *answer)
 		fprintf(out, ", mode %s", field_text(model, "mode"));
 	if (all)
 		fprintf(out, ", policy %s", field_text(answer, "policy"));
+	if (json_object_get(answer, "note"))
+		fprintf(out, " (%s)", field_text(answer, "note"));
 	fputc('\n', out);
 }

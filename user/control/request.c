@@ -5,6 +5,7 @@
  */
 #include "control/request.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,24 +52,47 @@ bool request_service(struct command *c, int *out)
 	return *out >= 0;
 }
 
-bool request_model(struct command *c, uint32_t *id)
+/*
+ * The id of a model's name, SLUICE_MODEL_ALL without one; -errno: it is refused. `make`: a new name
+ * gets an id, if the table of names is too small for all. Else it is misspelt: names of models that
+ * have answered are known.
+ */
+static int find_model(struct command *c, bool make)
 {
 	const char *name;
-	int found;
+	int id;
 
-	*id = SLUICE_MODEL_ALL;
 	if (!request_string(c, "model", &name))
-		return false;
-	if (!name)
-		return true;
-	found = controller_find(c->state->controller, name);
-	if (found < 0) {
+		return -EINVAL;
+	id = name ? controller_find(c->state->controller, name) : SLUICE_MODEL_ALL;
+	if (id >= 0)
+		return id;
+	if (!make || !controller_is_name(name) || !controller_may_miss(c->state->controller)) {
 		command_refuse(c, "no model is called \"%.96s\" (`sluicectl models` lists them)",
 			       name);
-		return false;
+		return id;
 	}
-	*id = (uint32_t)found;
-	return true;
+	id = c->ops->name_model(c->ops->arg, name, c->err, sizeof(c->err));
+	if (id >= 0)
+		snprintf(c->note, sizeof(c->note),
+			 "model %s had no entry: no request has named it since", name);
+	return id;
+}
+
+bool request_model(struct command *c, uint32_t *id)
+{
+	int found = find_model(c, false);
+
+	*id = found < 0 ? SLUICE_MODEL_ALL : (uint32_t)found;
+	return found >= 0;
+}
+
+bool request_configured_model(struct command *c, uint32_t *id)
+{
+	int found = find_model(c, true);
+
+	*id = found < 0 ? SLUICE_MODEL_ALL : (uint32_t)found;
+	return found >= 0;
 }
 
 /* Finds the clients that the subject is. The note names the services where it is not its usual

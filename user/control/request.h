@@ -15,7 +15,8 @@ struct command {
 	const struct control_ops *ops;
 	const json_t *request;
 	enum control_after after;
-	char err[512]; /* filled: refused */
+	char note[160]; /* what the answer says besides; "" */
+	char err[512];  /* filled: refused */
 };
 
 /* Stores why the command is refused; returns NULL, the answer of a refused command. */
@@ -41,6 +42,9 @@ bool request_string(struct command *c, const char *key, const char **out);
 bool request_service(struct command *c, int *out);
 /* "model": its id; SLUICE_MODEL_ALL if it is absent. */
 bool request_model(struct command *c, uint32_t *id);
+/* The same for a command that configures something for the model: a name that is not known gets an
+ * id if the table of names was or is full. The answer's note says so. */
+bool request_configured_model(struct command *c, uint32_t *id);
 /* "client", which must be present. */
 bool request_subject(struct command *c, struct subject *out);
 /* "for_ms", as the end time on CLOCK_MONOTONIC; 0: no end. */

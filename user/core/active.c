@@ -3,7 +3,6 @@
  * ago. */
 #include "active.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #define PROBES    8
@@ -48,6 +47,13 @@ void active_seen(struct active *a, const struct sluice_client *client, uint16_t 
 		best->weight = weight(arg, client);
 		best->seen_ns = now_ns;
 	}
+}
+
+void active_forget(struct active *a, const bool pools[SLUICE_MODELS_MAX])
+{
+	for (uint32_t i = 0; i < ACTIVE_SLOTS; i++)
+		if (a->slot[i].pool < SLUICE_MODELS_MAX && pools[a->slot[i].pool])
+			a->slot[i] = (struct active_client){0};
 }
 
 void active_weights(const struct active *a, uint64_t now_ns, double out[SLUICE_MODELS_MAX])

@@ -8,6 +8,7 @@
 #ifndef SLUICE_ACTIVE_H
 #define SLUICE_ACTIVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <sluice/abi.h>
@@ -34,6 +35,9 @@ struct active {
 void active_seen(struct active *a, const struct sluice_client *client, uint16_t pool,
 		 double (*weight)(void *arg, const struct sluice_client *), void *arg,
 		 uint64_t now_ns);
+
+/* Forgets the clients of these pools. */
+void active_forget(struct active *a, const bool pools[SLUICE_MODELS_MAX]);
 
 /* Adds the weights of each pool's active clients to out[pool]. */
 void active_weights(const struct active *a, uint64_t now_ns, double out[SLUICE_MODELS_MAX]);

@@ -69,13 +69,17 @@ struct controller {
 	struct controller_targets all;
 	bool per_model;
 	uint64_t names_refused; /* names that were too long or found the table full */
-	unsigned model_count;   /* slots in use, ALL and OTHER included */
+	bool names_wanted;      /* a name found the table full; the caller clears it */
+	bool names_forgotten;
+	unsigned model_count; /* slots in use, ALL and OTHER included */
 	struct controller_model
 		model[SLUICE_MODELS_MAX]; /* by id; ALL is named "global", OTHER "other" */
 };
 
 void controller_init(struct controller *c, const struct controller_targets *all, bool per_model);
 
+/* Whether a model may have this name: it is valid and not reserved for pools. */
+bool controller_is_name(const char *name);
 /*
  * Returns the id of a name and learns the name if the table has a free slot: ≥ SLUICE_MODEL_FIRST.
  * Returns SLUICE_MODEL_OTHER if the name is empty or too long, or the table is full.
@@ -96,6 +100,15 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
  */
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns);
+/*
+ * Whether the name may be forgotten: a model that nobody has configured, or a pool without members.
+ * The caller knows if rules and quotas name it, and if requests hold it.
+ */
+bool controller_may_forget(const struct controller *c, uint32_t id);
+/* Whether a model without an entry may have answered requests: the table was or is full. */
+bool controller_may_miss(const struct controller *c);
+/* Frees the slot of a name, with all that it held. */
+void controller_forget(struct controller *c, uint32_t id);
 /* The id of a known name, or -ENOENT. "global" is SLUICE_MODEL_ALL, "other" SLUICE_MODEL_OTHER. */
 int controller_find(const struct controller *c, const char *name);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The table of models and pools by name. The one idea: ids are never reused. The kernel keeps them
- * in connections and counters, where an old id under a new name would charge one model for another.
- * So a full table refuses names, and counts them; names come only from 2xx responses.
+ * The table of models and pools by name. The one idea: a full table refuses names, and counts them,
+ * until the caller has forgotten some. It alone knows that nothing refers to an id any more: the
+ * kernel keeps ids in connections and counters, where an old id under a new name would charge one
+ * model for another. Names come only from 2xx responses.
  */
 #include "controller_internal.h"
 
@@ -56,7 +57,7 @@ static void take_slot(struct controller *c, uint32_t id, const char *name, uint6
 	c->model_count++;
 }
 
-static bool is_model_name(const char *name)
+bool controller_is_name(const char *name)
 {
 	return parse_is_model_name(name, strnlen(name, SLUICE_NAME_MAX)) &&
 	       strncmp(name, CONTROLLER_POOL, strlen(CONTROLLER_POOL)) != 0;
@@ -75,8 +76,13 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
 		return (uint32_t)id;
 	}
 	/* "global", "other" and pools are reserved: a request that names one counts for OTHER. */
-	if (id >= 0 || c->model_count >= SLUICE_MODELS_MAX || !is_model_name(name)) {
+	if (id >= 0 || !controller_is_name(name)) {
 		c->names_refused++;
+		return SLUICE_MODEL_OTHER;
+	}
+	if (c->model_count >= SLUICE_MODELS_MAX) {
+		c->names_refused++;
+		c->names_wanted = true;
 		return SLUICE_MODEL_OTHER;
 	}
 	for (uint32_t slot = SLUICE_MODEL_FIRST; slot < SLUICE_MODELS_MAX; slot++) {
@@ -92,7 +98,7 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
 {
 	int known = controller_find(c, name);
 
-	if (id < SLUICE_MODEL_FIRST || id >= SLUICE_MODELS_MAX || !is_model_name(name))
+	if (id < SLUICE_MODEL_FIRST || id >= SLUICE_MODELS_MAX || !controller_is_name(name))
 		return -EINVAL;
 	if (known == (int)id)
 		return 0;
@@ -100,6 +106,35 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
 		return -EEXIST;
 	take_slot(c, id, name, now_ns);
 	return 0;
+}
+
+/* Only `sluicectl set` gives one to a model that is not in the configuration. */
+static bool has_own_target(const struct controller_targets *own)
+{
+	return own->ttft_ms >= 0 || own->itl_ms >= 0 || own->tau_s >= 0 ||
+	       own->max_in_flight >= 0 || own->floor >= 0 || own->ttft_ms_per_kib > 0 ||
+	       own->action != SLUICE_ACTION_DEFAULT || own->mode != SLUICE_MODE_DEFAULT;
+}
+
+bool controller_may_forget(const struct controller *c, uint32_t id)
+{
+	const struct controller_model *m = &c->model[id];
+
+	return id >= SLUICE_MODEL_FIRST && id < SLUICE_MODELS_MAX && m->name[0] && !m->pinned &&
+	       !m->members && !has_own_target(&m->own);
+}
+
+bool controller_may_miss(const struct controller *c)
+{
+	return c->names_forgotten || c->model_count >= SLUICE_MODELS_MAX;
+}
+
+void controller_forget(struct controller *c, uint32_t id)
+{
+	controller_join(c, id, 0);
+	c->model[id] = (struct controller_model){.own = unset};
+	c->model_count--;
+	c->names_forgotten = true;
 }
 
 int controller_declare_pool(struct controller *c, const char *name)

@@ -19,6 +19,24 @@ static int refused(int ret, char *err, size_t err_len)
 	return ret;
 }
 
+static int op_name_model(void *arg, const char *name, char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+	int id, ret;
+
+	look_at_the_clock(d);
+	id = name_one(d, name);
+	if (id == -ENOSPC)
+		snprintf(
+			err, err_len,
+			"there is no room for the name \"%s\": all others are configured or have requests in flight",
+			name);
+	if (id < 0)
+		return id == -ENOSPC ? id : refused(id, err, err_len);
+	ret = write_flags(d, false);
+	return ret ? refused(ret, err, err_len) : id;
+}
+
 static int op_set(void *arg, const char *model, const char *const *pairs, size_t count, char *err,
 		  size_t err_len)
 {
@@ -227,6 +245,7 @@ static int op_detach(void *arg, char *err, size_t err_len)
 
 struct control_ops commands = {
 	.refresh = refresh,
+	.name_model = op_name_model,
 	.set = op_set,
 	.set_client = op_set_client,
 	.clear_client = op_clear_client,

@@ -52,7 +52,8 @@ struct daemon {
 	bool in_kernel[SLUICE_MODELS_MAX]; /* the map model_ids has it */
 	bool dirty[SLUICE_MODELS_MAX];     /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
-	struct active active; /* the active clients of each pool */
+	uint64_t next_forget_ns; /* old names are forgotten no sooner */
+	struct active active;    /* the active clients of each pool */
 
 	struct list counts, clients, client_rules, prefix_rules, client_quotas; /* of a snapshot */
 	uint64_t renewed_ns, maps_ns, drain_until_ns, accept_failed_ns;
@@ -105,12 +106,25 @@ void on_refusal(void *arg, const struct sluice_refusal *refusal);
 /* models.c */
 struct controller_targets targets_of(const struct config *config);
 /* Sets the targets and pools of all models as configured, and learns the names; quotas stay. 0, or
- * -ENOSPC with a sentence in err: the table of names is full. */
+ * -ENOSPC with a sentence in err: the table of names is full (name_configured()). */
 int configure_models(struct controller *c, const struct config *config, uint64_t now_ns, char *err,
 		     size_t len);
+/* Calls each() with the names of models and pools in a configuration; some come twice. */
+void each_configured_name(const struct config *config,
+			  void (*each)(void *arg, const char *name, bool pool), void *arg);
 /* Adopt the models and the flags of an earlier daemon. */
 void adopt_models(struct daemon *d);
 void adopt_flags(struct daemon *d);
+
+/* names.c */
+/* Call it once a second: forgets old names, if new ones have found the table full. */
+void forget_names(struct daemon *d);
+/* Makes room for the names of a configuration. 0 or -errno, with the reason in datapath_error();
+ * too little room is no error. */
+int name_configured(struct daemon *d, const struct config *config);
+/* The id of a model that an operator names, which gets one if it has none. -ENOSPC: all others are
+ * configured or have requests in flight, or it is no name of a model. -errno: datapath_error(). */
+int name_one(struct daemon *d, const char *name);
 
 /* file_part.c */
 /* Fills *part, not initialised, from the configuration, with the model ids of `models`. 0 or -errno

@@ -11,7 +11,8 @@ static void publish_model(struct daemon *d, uint32_t id)
 {
 	if (id < SLUICE_MODEL_FIRST || d->in_kernel[id] || d->controller.model[id].is_pool)
 		return;
-	d->in_kernel[id] = !datapath_set_model(d->datapath, d->controller.model[id].name, id);
+	d->in_kernel[id] =
+		!datapath_set_model(d->datapath, d->controller.model[id].name, id, d->state.now_ns);
 }
 
 static void model_changed(struct daemon *d, uint32_t id, bool shut)
@@ -67,9 +68,10 @@ int write_flags(struct daemon *d, bool dirty_only)
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
 		if (!state_model_in_use(&d->state, id) || (dirty_only && !d->dirty[id]))
 			continue;
-		publish_model(d, id);
 		ret = write_flag(d, id);
 		first = first ? first : ret;
+		if (!ret) /* a name never comes under a flag that is not its own */
+			publish_model(d, id);
 	}
 	return first;
 }

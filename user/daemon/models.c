@@ -26,8 +26,10 @@ static int learn(struct controller *c, const char *name, uint64_t now_ns, uint32
 {
 	*id = controller_learn(c, name, now_ns);
 	if (*id < SLUICE_MODEL_FIRST) {
-		snprintf(err, len, "model \"%s\": there is no room for its name (%d are held)",
-			 name, SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST);
+		snprintf(
+			err, len,
+			"model \"%s\": there is no room for its name: %d others are configured or have requests in flight",
+			name, SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST);
 		return -ENOSPC;
 	}
 	c->model[*id].pinned = true;
@@ -62,6 +64,21 @@ static int configure_model(struct controller *c, const struct config_model *m, u
 	return 0;
 }
 
+void each_configured_name(const struct config *config,
+			  void (*each)(void *arg, const char *name, bool pool), void *arg)
+{
+	for (unsigned i = 0; i < config->service_count; i++)
+		each(arg, config->services[i].model, false);
+	for (unsigned i = 0; i < config->model_count; i++) {
+		each(arg, config->models[i].name, false);
+		if (config->models[i].pool[0])
+			each(arg, config->models[i].pool, true);
+	}
+	for (unsigned i = 0; i < config->quota_count; i++)
+		if (config->quotas[i].subject.one && config->quotas[i].model[0])
+			each(arg, config->quotas[i].model, false);
+}
+
 int configure_models(struct controller *c, const struct config *config, uint64_t now_ns, char *err,
 		     size_t len)
 {
@@ -93,7 +110,7 @@ static void adopt_model(void *arg, const char *name, uint32_t id)
 	struct daemon *d = arg;
 	struct sluice_model_flag flag;
 
-	if (controller_adopt(&d->controller, name, id, d->state.now_ns))
+	if (controller_adopt(&d->controller, name, id, datapath_model_seen(d->datapath, id)))
 		return;
 	d->in_kernel[id] = true;
 	/* It stays under its quota until the desired state says otherwise. */

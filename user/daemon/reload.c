@@ -107,8 +107,13 @@ static int plan_and_carry_out(struct daemon *d, struct plan *p, char *err, size_
 	char why[512] = "out of memory";
 	int ret;
 
+	/* Names that it forgets stay forgotten if the rest fails: nobody has configured them. */
+	ret = name_configured(d, &p->config);
+	if (ret)
+		snprintf(why, sizeof(why), "%s", datapath_error());
 	p->controller = d->controller;
-	ret = make_plan(d, p, why, sizeof(why));
+	if (!ret)
+		ret = make_plan(d, p, why, sizeof(why));
 	if (!ret)
 		ret = carry_out(d, p, why, sizeof(why));
 	if (!ret)

@@ -67,7 +67,18 @@ static int add_up_holdings(struct datapath *d, struct holdings *out)
 	return 0;
 }
 
+/* The model of a client's last request: OTHER, if its id has lost that name since. */
+static uint16_t last_model(const struct datapath *d, const struct sluice_client_count *count)
+{
+	uint32_t id = count->last_model;
+
+	return id < SLUICE_MODELS_MAX && count->last_seen_ns < d->state[id].named_ns
+		       ? SLUICE_MODEL_OTHER
+		       : id;
+}
+
 struct client_visitor {
+	const struct datapath *d;
 	void (*each)(void *arg, const struct sluice_client *client,
 		     const struct sluice_client_count *count, int64_t in_flight);
 	void *arg;
@@ -80,8 +91,11 @@ static void visit_client(void *arg, const void *key, const void *value)
 	const struct holding *held = v->held.count ? bsearch(key, v->held.list, v->held.count,
 							     sizeof(*v->held.list), by_client)
 						   : NULL;
+	struct sluice_client_count count;
 
-	v->each(v->arg, key, value, held ? held->in_flight : 0);
+	memcpy(&count, value, sizeof(count));
+	count.last_model = last_model(v->d, &count);
+	v->each(v->arg, key, &count, held ? held->in_flight : 0);
 }
 
 int datapath_each_client(struct datapath *d,
@@ -89,7 +103,7 @@ int datapath_each_client(struct datapath *d,
 				      const struct sluice_client_count *, int64_t in_flight),
 			 void *arg)
 {
-	struct client_visitor v = {.each = each, .arg = arg};
+	struct client_visitor v = {.d = d, .each = each, .arg = arg};
 	int err = add_up_holdings(d, &v.held);
 
 	if (!err)
@@ -108,7 +122,10 @@ bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
 		own = bsearch(client, held.list, held.count, sizeof(*held.list), by_client);
 	*in_flight = own ? own->in_flight : 0;
 	free(held.list);
-	return map_find(d->skel->maps.client_counts, client, out);
+	if (!map_find(d->skel->maps.client_counts, client, out))
+		return false;
+	out->last_model = last_model(d, out);
+	return true;
 }
 
 int datapath_set_priority(struct datapath *d, const struct sluice_client *key, uint32_t class)

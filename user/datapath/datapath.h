@@ -92,7 +92,23 @@ int datapath_set_services(struct datapath *d, const struct service *services, si
 int datapath_addresses_fd(const struct datapath *d);
 int datapath_refresh(struct datapath *d);
 
-int datapath_set_model(struct datapath *d, const char *name, uint32_t id);
+/* Gives a name its id, or takes it away. An id has one name at most; now_ns counts as the time that
+ * it was last seen. */
+int datapath_set_model(struct datapath *d, const char *name, uint32_t id, uint64_t now_ns);
+int datapath_unset_model(struct datapath *d, const char *name, uint32_t id);
+/* Waits, some 10 ms, until no program uses a name any more that was taken away. */
+int datapath_settle_names(struct datapath *d);
+/* Marks the ids that the kernel's maps refer to: of requests in flight, refusals under way, rules,
+ * quotas, and services' default models. */
+int datapath_held_models(struct datapath *d, bool held[SLUICE_MODELS_MAX]);
+/*
+ * Clears all that the maps hold of these ids, which must have no name and not be held: flags,
+ * counts, histograms, texts of replies. The requests stay in the sums of SLUICE_MODEL_FORGOTTEN.
+ */
+int datapath_clear_models(struct datapath *d, const bool ids[SLUICE_MODELS_MAX]);
+/* When a request for the model was last judged whole, ns; at least when it got its name. 0: never.
+ */
+uint64_t datapath_model_seen(const struct datapath *d, uint32_t id);
 /* Calls each(arg, name, id) for the names that an earlier daemon's model_ids hold. */
 int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id),
 			void *arg);

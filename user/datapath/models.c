@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the daemon reads and writes of a model: its name and id, its flag with the flag's templates,
+ * What the daemon reads and writes of a model besides its name: its flag with the flag's templates,
  * its load and its histograms. The one idea: model_state is mapped, so the load of a model costs no
  * system call.
  */
@@ -11,44 +11,6 @@
 #include "core/state.h"
 #include "map_io.h"
 #include "replies.h"
-#include "settings.h"
-
-int datapath_set_model(struct datapath *d, const char *name, uint32_t id)
-{
-	struct sluice_model_name key = {0};
-	int err;
-
-	if (id >= SLUICE_MODELS_MAX || strlen(name) >= sizeof(key.name))
-		return datapath_fail(-EINVAL, "model name '%s' is too long, or its id %u too big",
-				     name, id);
-	memcpy(key.name, name, strlen(name));
-	err = map_write(d->skel->maps.model_ids, &key, &id);
-	return err ? err : names_changed(d);
-}
-
-struct model_visitor {
-	void (*each)(void *arg, const char *name, uint32_t id);
-	void *arg;
-};
-
-static void visit_model(void *arg, const void *key, const void *value)
-{
-	const struct model_visitor *v = arg;
-	char name[SLUICE_NAME_MAX + 1] = "";
-	uint32_t id;
-
-	memcpy(name, key, SLUICE_NAME_MAX);
-	memcpy(&id, value, sizeof(id));
-	v->each(v->arg, name, id);
-}
-
-int datapath_each_model(struct datapath *d, void (*each)(void *arg, const char *name, uint32_t id),
-			void *arg)
-{
-	struct model_visitor v = {each, arg};
-
-	return map_each(d, d->skel->maps.model_ids, visit_model, &v);
-}
 
 int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		      const struct sluice_model_flag *flag)

@@ -46,6 +46,23 @@ int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t
 	return 0;
 }
 
+int replies_remove(struct datapath *d, uint32_t model)
+{
+	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++) {
+		struct sluice_reply_key key = {.model = model, .reason = (__u16)r};
+		int err;
+
+		/* Under these reasons the key is a quota's id. */
+		if (r == SLUICE_REASON_REQUEST_QUOTA || r == SLUICE_REASON_TOKEN_QUOTA)
+			continue;
+		err = map_delete(d->skel->maps.replies, &key);
+		if (err && err != -ENOENT)
+			return err;
+	}
+	d->replies[model] = (struct reply_written){0};
+	return 0;
+}
+
 int replies_write_quota(struct datapath *d, uint32_t id, const struct sluice_quota_text *text)
 {
 	static const enum sluice_reason reasons[] = {SLUICE_REASON_REQUEST_QUOTA,

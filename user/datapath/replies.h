@@ -8,6 +8,8 @@
 /* Writes the sentences of a model for a set of reasons (one bit each) that this daemon has not
  * written yet. */
 int replies_write(struct datapath *d, uint32_t model, const char *name, uint16_t reasons);
+/* Deletes the sentences of a model. */
+int replies_remove(struct datapath *d, uint32_t model);
 /* Writes the sentences of a quota's refusals. */
 int replies_write_quota(struct datapath *d, uint32_t id, const struct sluice_quota_text *text);
 /* Writes the form of each API. */

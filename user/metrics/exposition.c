@@ -69,6 +69,8 @@ static void write_requests(FILE *out, const struct daemon_state *s)
 
 		if (key->verdict > SLUICE_VERDICT_SHADOW_REJECTED)
 			continue; /* a verdict on a SYN */
+		if (key->model == SLUICE_MODEL_FORGOTTEN)
+			continue;
 		fputs("sluice_requests_total{", out);
 		service_label(out, s, key->service);
 		fputc(',', out);
