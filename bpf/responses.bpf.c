@@ -30,11 +30,11 @@ struct response_scratch {
 	__u32 end;    /* … after the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
-	__u32 ev;          /* events in the bytes of a head that were read last */
-	__u32 gaps;        /* generated events in this packet after the response's first */
-	__u32 tokens;      /* … and all of them, to be charged */
-	__u32 usage_end;   /* offset after a plain reply with tokens to charge; 0: none */
-	__u32 usage_quota; /* … to this quota … */
+	__u32 ev;             /* events in the bytes of a head that were read last */
+	__u32 gaps;           /* generated events in this packet after the response's first */
+	__u32 tokens;         /* … and all of them, to be charged */
+	__u32 usage_end;      /* offset after a plain reply with tokens to charge; 0: none */
+	__u32 usage_quota;    /* … to this quota … */
 	__u32 usage_readings; /* … and to those of its other readings: not 0 … */
 	struct sluice_client usage_client; /* … of this client */
 	__u32 tcp_at;                      /* offset in the packet of its TCP header */

@@ -37,8 +37,8 @@
 #define SLUICE_PRIORITIES_MAX    4096   /* API keys and headers' values that have a class */
 #define SLUICE_TRUSTED_MAX       16     /* prefixes of proxies that one service trusts */
 #define SLUICE_ORIGINS_MAX       8      /* web origins of one service */
-#define SLUICE_READINGS_MAX      4 /* models that one request may name */
-#define SLUICE_READING_QUOTAS    8 /* quotas that one request is charged to, besides its own */
+#define SLUICE_READINGS_MAX      4      /* models that one request may name */
+#define SLUICE_READING_QUOTAS    8      /* quotas that one request is charged to, besides its own */
 #define SLUICE_HISTOGRAM_BUCKETS 24
 /* Bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s). */
 #define SLUICE_HISTOGRAM_SHIFT 17
@@ -445,8 +445,8 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_IN_FLIGHT = 1, /* counted in model_state.in_flight */
 	SLUICE_EXCHANGE_WAITING = 2,   /* … and in .waiting */
 	SLUICE_EXCHANGE_JUDGED = 4,
-	SLUICE_EXCHANGE_NAMED = 8,   /* conn.name holds its model's name, not learned yet */
-	SLUICE_EXCHANGE_SHADOW = 16, /* counted in model_state.shadow_in_flight */
+	SLUICE_EXCHANGE_NAMED = 8,     /* conn.name holds its model's name, not learned yet */
+	SLUICE_EXCHANGE_SHADOW = 16,   /* counted in model_state.shadow_in_flight */
 	SLUICE_EXCHANGE_READINGS = 32, /* charged to conn.reading_quota, too */
 };
 
@@ -475,10 +475,10 @@ enum sluice_conn_flag {
 	SLUICE_CONN_STALLED = 16, /* the client's window is full now */
 	SLUICE_CONN_CLIENT_LIMITED =
 		32, /* … or was at some time since the last chunk: that gap is no sample */
-	SLUICE_CONN_FIRST_TOKEN = 64,      /* the current response has had its first token */
-	SLUICE_CONN_HOLE = 128,            /* bytes from c_next to c_hole_end are still to come */
-	SLUICE_CONN_UNCLEAR = 256, /* the request may be read in ways that `reading` lacks */
-	SLUICE_CONN_REQUEST = 512,         /* in the middle of a request */
+	SLUICE_CONN_FIRST_TOKEN = 64, /* the current response has had its first token */
+	SLUICE_CONN_HOLE = 128,       /* bytes from c_next to c_hole_end are still to come */
+	SLUICE_CONN_UNCLEAR = 256,    /* the request may be read in ways that `reading` lacks */
+	SLUICE_CONN_REQUEST = 512,    /* in the middle of a request */
 	SLUICE_CONN_ANSWERED_EARLY = 1024, /* … which the server has answered before its end */
 	SLUICE_CONN_RESPONSE = 2048,       /* in the middle of a response */
 	SLUICE_CONN_ADOPTED = 4096,   /* found in mid-life; no request of it has been framed yet */

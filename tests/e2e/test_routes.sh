@@ -45,7 +45,22 @@ same "a model named in an urlencoded form is refused" 429 \
 same "a path of pass-paths is not judged" 200 "$(status /v1/tokenize -H 'X-Model: shut')"
 same "a path that leaves pass-paths by .. is judged" 429 \
 	"$(status /v1/tokenize/../models/shut -H 'X-Model: shut')"
-same "the server has seen no refused request" 2 "$(value "mock['requests_complete']")"
+for path in //v2/models/shut/infer /x/../v2/models/shut /v2/./models/shut '/v2/%6dodels/shut' \
+	'/v2;a/models/shut;b/infer' '/v2\models\shut' /v2/models/open/../shut; do
+	same "the path $path is judged as servers resolve it" 429 "$(status "$path")"
+done
+same "a target with scheme and host is judged by its path" 429 \
+	"$(status / --request-target "http://$S4:$PORT/v2/models/shut/infer")"
+same "a doubled slash alone is served" 200 "$(status //v1/chat/completions)"
+
+same "two names are both judged" 429 \
+	"$(form -H 'Content-Type: application/json' -d '{"model":"shut","model":"open"}')"
+gzip -c <<<'{"model":"open"}' >"$T/compressed"
+same "a compressed body is judged as the strictest" 429 \
+	"$(form -H 'Content-Type: application/json' -H 'Content-Encoding: gzip' --data-binary "@$T/compressed")"
+same "a body without a name is judged as the strictest" 429 \
+	"$(form -H 'Content-Type: application/json' -d '{}')"
+same "the server has seen no refused request" 3 "$(value "mock['requests_complete']")"
 holds "status shows the rules" \
 	"s['services'][0]['judge_methods'] == ['POST'] and
 	 s['services'][0]['on_framing_error'] == 'reset' and

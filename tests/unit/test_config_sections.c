@@ -94,6 +94,7 @@ static void a_service_states_which_requests_are_judged(void **state)
 				   "  model-from: [header, path]\n"
 				   "  model-header: X-Model\n"
 				   "  on-framing-error: reset\n"
+				   "  unnamed: default\n"
 				   "- {listen: 3, protocol: opaque}\n";
 	static const char *const prefixes[] = {"/v1/tokenize", "/v1/audio/", "/v1/m/", "/v1/", "/"};
 	const struct sluice_rules *r;
@@ -101,12 +102,14 @@ static void a_service_states_which_requests_are_judged(void **state)
 	load(yaml, NULL, NULL);
 	r = &config.services[0].rules;
 	assert_false(config.services[0].framing_error_reset);
+	assert_false(config.services[0].unnamed_default);
 	assert_int_equal(r->methods, 1 << HTTP1_METHOD_POST);
 	assert_int_equal(r->count, 5);
 	assert_int_equal(r->source[0], SLUICE_SOURCE_PATH);
 	assert_int_equal(r->source[1], SLUICE_SOURCE_BODY);
 	r = &config.services[1].rules;
 	assert_true(config.services[1].framing_error_reset);
+	assert_true(config.services[1].unnamed_default);
 	assert_int_equal(r->methods, 1 << HTTP1_METHOD_POST | 1 << HTTP1_METHOD_PUT);
 	assert_int_equal(r->source[0], SLUICE_SOURCE_HEADER);
 	assert_int_equal(r->source[1], SLUICE_SOURCE_PATH);

@@ -958,6 +958,56 @@ static void of_two_words_about_one_thing_in_a_part_the_last_holds(void **state)
 	free_world(w);
 }
 
+static void assert_named(struct world *w, unsigned count, uint32_t first, uint32_t second)
+{
+	struct sluice_named_models named;
+
+	change(w);
+	desired_named(w->state, &w->models, &named);
+	assert_int_equal(named.count, count);
+	assert_int_equal(named.id[0], first);
+	assert_int_equal(named.id[1], second);
+}
+
+static void what_names_a_model_counts_for_requests_without_a_name(void **state)
+{
+	struct world *w = new_world();
+	struct controller_targets *own = &w->models.model[QWEN].own;
+	const struct controller_targets unset = *own;
+	const char *const pairs[] = {"ttft=1s", "itl=30ms",    "max-in-flight=none",
+				     "floor=3", "action=drop", "mode=shadow"};
+	uint32_t pool;
+
+	set_rule(&w->file, "10.1.2.3", SLUICE_MODEL_ALL, false, 0);
+	set_client_quota(&w->file, "10.1.2.3", SLUICE_MODEL_ALL, "requests=1/1s");
+	assert_named(w, 0, 0, 0);
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		assert_int_equal(controller_set_all(&w->models, "qwen", &pairs[i], 1, w->err,
+						    sizeof(w->err)),
+				 0);
+		assert_named(w, 1, QWEN, 0);
+		*own = unset;
+		assert_named(w, 0, 0, 0);
+	}
+	pool = (uint32_t)controller_declare_pool(&w->models, "gpu");
+	controller_join(&w->models, LLAMA, pool);
+	assert_named(w, 1, LLAMA, 0);
+	set_rule(&w->manual, "10.1.2.4", QWEN, false, 0);
+	assert_named(w, 2, LLAMA, QWEN);
+	controller_join(&w->models, LLAMA, 0);
+	set_client_quota(&w->manual, "10.1.2.4", LLAMA, "requests=1/1s");
+	assert_named(w, 2, LLAMA, QWEN);
+	/* the default model of a service counts there anyhow */
+	add_service(&w->file, 8000, "requests=1/1s");
+	assert_named(w, 1, QWEN, 0);
+	free_world(w);
+
+	w = new_world();
+	set_model_quota(&w->file, QWEN, "requests=1/1s");
+	assert_named(w, 1, QWEN, 0);
+	free_world(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -977,6 +1027,7 @@ int main(void)
 		cmocka_unit_test(a_word_about_all_services_goes_over_what_each_says),
 		cmocka_unit_test(
 			an_impossible_weight_is_refused_manually_and_counts_as_one_in_the_file),
+		cmocka_unit_test(what_names_a_model_counts_for_requests_without_a_name),
 		cmocka_unit_test(of_two_words_about_one_thing_in_a_part_the_last_holds),
 	};
 

@@ -12,6 +12,7 @@
 
 #include "feed.h"
 #include "sluice/route.h"
+#include "sluice/route_resolve.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define A_80     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -266,6 +267,10 @@ static void a_path_that_servers_may_read_differently_is_not_plain(void **state)
 		{"/v1.2/a.b/c.", 1},
 		{"/a./b", 0}, /* of '.' and '/' two in a row might mean another path */
 		{"/a%2fb", 0},
+		{"/a;b", 0},
+		{"/a\\b", 0},
+		{"a/b", 0},
+		{"http://a/b", 0},
 		{"/health/../v1/chat/completions", 0},
 		{"/health/%2e%2e/v1", 0},
 		{"/./v1", 0},
@@ -293,6 +298,115 @@ static void a_path_that_servers_may_read_differently_is_not_plain(void **state)
 	}
 }
 
+/* The resolved path, as BPF takes it. */
+static struct route_resolve resolve(const struct http1_request *r, char path[HTTP1_PATH_MAX + 1])
+{
+	struct route_resolve v;
+	int steps = 0;
+
+	memset(path, 0, HTTP1_PATH_MAX + 1);
+	route_resolve_begin(&v, r);
+	for (; v.state != ROUTE_RESOLVED; steps++)
+		route_resolve_step(&v, r, path);
+	assert_true(steps <= ROUTE_RESOLVE_STEPS);
+	assert_int_equal(v.len, strlen(path));
+	for (size_t i = v.len; i <= HTTP1_PATH_MAX; i++)
+		assert_false(path[i]);
+	return v;
+}
+
+static void a_path_is_resolved_as_servers_do(void **state)
+{
+	static const struct {
+		const char *target, *path;
+		__u32 unclear;
+	} rows[] = {
+		{"/a/b", "/a/b", 0},
+		{"/", "/", 0},
+		{"/?x=/../y", "/", 0},
+		{"/a#/b", "/a", 0},
+		{"//a///b//", "/a/b/", 0},
+		{"/./a/././b/.", "/a/b/", 0},
+		{"/.a/..b/c../...", "/.a/..b/c../...", 0},
+		{"/a/../b", "/b", 1},
+		{"/a/b/..", "/a/", 1},
+		{"/a/b/../../c", "/c", 1},
+		{"/..", "/", 1},
+		{"/../../a", "/a", 1},
+		{"/a//../b", "/b", 1},
+		{"/%61/%2E/b%2fc", "/a/b/c", 0},
+		{"/a/%2e%2E/b", "/b", 1},
+		{"/a%2f..%5Cb", "/b", 1},
+		{"\\a\\b", "/a/b", 0},
+		{"/a;x=1;y/b;c", "/a/b", 0},
+		{"/a;x/../b", "/b", 1},
+		{"/a/.;x/b", "/a/b", 0},
+		{"/a/..;x/b", "/b", 1},
+		{"/a%3b/b%3f%23", "/a;/b?#", 0},
+		{"/%2541", "/%41", 1},
+		{"/a%", "/a%", 1},
+		{"/a%4", "/a%4", 1},
+		{"/a%zz/b", "/a%zz/b", 1},
+		{"/a%00b%1f", "/ab", 1},
+		{"http://host/a/b", "/a/b", 0},
+		{"http://user@host:80//a/./b?c", "/a/b", 0},
+		{"HTTP://[::1]:80", "", 0},
+		{"http://host?x=/a", "", 0},
+		{"http:/a", "/http:/a", 1},
+		{"http:a", "/http:a", 1},
+		{"a/b", "/a/b", 1},
+		{"*", "/*", 1},
+		{"?x", "/", 1},
+		{"/" A_80 "123456789012345", "/" A_80 "123456789012345", 0},
+		{"/" A_80 "1234567890123456", "/" A_80 "123456789012345", 1},
+		{"/" A_80 "?23456789012345678", "/" A_80, 0},
+		{A_80 "1234567890123456", "/" A_80 "123456789012345", 1},
+		{"/" A_80 "/../1234567890123", "/12345678901", 1},
+	};
+	char path[HTTP1_PATH_MAX + 1];
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct http1_request r = request_to(rows[i].target);
+		struct route_resolve v = resolve(&r, path);
+
+		if (strcmp(path, rows[i].path) || v.unclear != rows[i].unclear)
+			print_error("%s: %s, %u\n", rows[i].target, path, v.unclear);
+		assert_string_equal(path, rows[i].path);
+		assert_int_equal(v.unclear, rows[i].unclear);
+	}
+}
+
+/* A resolved path resolves to itself, whatever the target. */
+static void a_resolved_path_is_plain(void **state)
+{
+	static const char bytes[] = "ab..//;:\\?#%%2ef5c";
+	char target[HTTP1_PATH_MAX + 1], path[HTTP1_PATH_MAX + 1], again[HTTP1_PATH_MAX + 1];
+
+	srand(11);
+	for (int i = 0; i < 20000; i++) {
+		size_t n = 1 + (size_t)rand() % HTTP1_PATH_MAX;
+		struct http1_request r;
+		struct route_resolve v;
+
+		for (size_t k = 0; k < n; k++)
+			target[k] = bytes[(size_t)rand() % (sizeof(bytes) - 1)];
+		target[n] = 0;
+		r = request_to(target);
+		v = resolve(&r, path);
+		assert_true(!v.len || path[0] == '/');
+		assert_null(strstr(path, "//"));
+		assert_null(strstr(path, "/./"));
+		assert_null(strstr(path, "/../"));
+		if (!v.len || strpbrk(path, "%;\\?#"))
+			continue;
+		r = request_to(path);
+		resolve(&r, again);
+		assert_string_equal(again, path);
+		assert_true(route_plain(&r) || strstr(path, "..") || strstr(path, "./") ||
+			    strstr(path, "/."));
+	}
+}
+
 static void by_default_only_post_is_judged(void **state)
 {
 	struct sluice_rules rules = {0};
@@ -313,6 +427,8 @@ int main(void)
 		cmocka_unit_test(a_model_is_named_after_the_prefix),
 		cmocka_unit_test(names_taken_by_words_equal_names_taken_by_bytes),
 		cmocka_unit_test(a_path_that_servers_may_read_differently_is_not_plain),
+		cmocka_unit_test(a_path_is_resolved_as_servers_do),
+		cmocka_unit_test(a_resolved_path_is_plain),
 		cmocka_unit_test(by_default_only_post_is_judged),
 	};
 

@@ -46,7 +46,7 @@ struct daemon {
 	struct desired *desired;
 	struct sluice_named_models named; /* as written last, … */
 	bool named_written;               /* … if it was */
-	uint64_t next_expiry_ns; /* of a manual entry; 0: none expires */
+	uint64_t next_expiry_ns;          /* of a manual entry; 0: none expires */
 
 	/* Flags. */
 	bool in_kernel[SLUICE_MODELS_MAX]; /* the map model_ids has it */
