@@ -57,7 +57,8 @@ same "two names are both judged" 429 \
 	"$(form -H 'Content-Type: application/json' -d '{"model":"shut","model":"open"}')"
 gzip -c <<<'{"model":"open"}' >"$T/compressed"
 same "a compressed body is judged as the strictest" 429 \
-	"$(form -H 'Content-Type: application/json' -H 'Content-Encoding: gzip' --data-binary "@$T/compressed")"
+	"$(form -H 'Content-Type: application/json' -H 'Content-Encoding: gzip' \
+		--data-binary "@$T/compressed")"
 same "a body without a name is judged as the strictest" 429 \
 	"$(form -H 'Content-Type: application/json' -d '{}')"
 same "the server has seen no refused request" 3 "$(value "mock['requests_complete']")"
