@@ -199,14 +199,16 @@ static const char response_head[] =
 static const char chunk_text[] =
 	"data: {\"id\":\"chatcmpl-8f4a2b\",\"object\":\"chat.completion.chunk\",\"created\":1795318566,\"model\":\"llama-3.1-8b\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
 static const char request_head[] =
-	"POST /v1/chat/completions HTTP/1.1\r\nHost: 10.0.0.1:8000\r\nAccept: application/json\r\nContent-Type: application/json\r\nUser-Agent: OpenAI/Python 1.30.1\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 1.30.1\r\nX-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.11.2\r\nAuthorization: Bearer sk-0123456789abcdef0123456789abcdef\r\nContent-Length: %zu\r\n\r\n";
+	"POST /v1/chat/completions HTTP/1.1\r\nHost: 10.0.0.1:8000\r\nAccept: application/json\r\nContent-Type: %s\r\nUser-Agent: OpenAI/Python 1.30.1\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 1.30.1\r\nX-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.11.2\r\nAuthorization: Bearer sk-0123456789abcdef0123456789abcdef\r\nContent-Length: %zu\r\n\r\n";
 
 /* Sends a request in segments of 3,400 bytes. Returns ns of all body segments; *head_ns is for the
  * head. */
+static const char *content_type = "application/json";
+
 static double request(const char *body, size_t n, double *head_ns)
 {
 	char head[1024];
-	size_t head_len = snprintf(head, sizeof(head), request_head, n), at = 0;
+	size_t head_len = snprintf(head, sizeof(head), request_head, content_type, n), at = 0;
 	double ns = 0;
 
 	*head_ns = send_client(head, head_len);
@@ -392,7 +394,7 @@ static void refused_path(const char *body, size_t n)
 	bpf_map_update_elem(bpf_map__fd(skel->maps.reply_forms), &zero, &form, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.replies), &key, &reply, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.model_flags), &model, &shut, 0);
-	len = snprintf(text, sizeof(text), request_head, n);
+	len = snprintf(text, sizeof(text), request_head, content_type, n);
 	memcpy(text + len, body, n);
 	for (int i = 0; i < ROUNDS; i++) {
 		for (int k = 0; k < 101; k++) {
@@ -465,7 +467,7 @@ static void quota_paths(const char *body, size_t n)
 	};
 	double ns[3][2 * ROUNDS], added[3][ROUNDS];
 	char text[2048];
-	size_t len = snprintf(text, sizeof(text), request_head, n);
+	size_t len = snprintf(text, sizeof(text), request_head, content_type, n);
 
 	memcpy(text + len, body, n);
 	len += n;
@@ -495,6 +497,30 @@ static void quota_paths(const char *body, size_t n)
 	       added[1][ROUNDS - 1]);
 	report("… under a quota of requests and tokens", ns[2], 0);
 	report("… the difference", added[2], 0);
+}
+
+/* Uploads: a file of arbitrary bytes, and one that is full of almost-delimiters. */
+static void form_paths(char *body)
+{
+	static const char part[] = "--b0b1b2b3\r\nContent-Disposition: form-data; name=\"file\"; "
+				   "filename=\"a\"\r\n\r\n";
+	static double rounds[ROUNDS];
+
+	content_type = "multipart/form-data; boundary=b0b1b2b3";
+	for (int dense = 0; dense < 2; dense++) {
+		for (int i = 0; i < ROUNDS; i++) {
+			double head;
+
+			memcpy(body, part, sizeof(part) - 1);
+			for (size_t at = sizeof(part) - 1; at < 16384; at++)
+				body[at] = dense ? "\r\n--b0b1b2b_"[at % 12] : (char)rand();
+			connect_anew();
+			rounds[i] = request(body, 16384, &head);
+			response(&head, 1);
+		}
+		report(dense ? "… full of almost-delimiters" : "16 KiB of a file in a form", rounds,
+		       16384);
+	}
 }
 
 int main(void)
@@ -606,6 +632,7 @@ int main(void)
 		report(dense ? "… in UTF-16, many short strings" : "… in UTF-16, prose", rounds,
 		       16384);
 	}
+	form_paths(body);
 	sluice_bpf__destroy(skel);
 	return 0;
 }
