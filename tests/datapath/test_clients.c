@@ -124,13 +124,8 @@ static void trust(uint32_t service)
 static struct sluice_client key_client(const char *key)
 {
 	struct sluice_client client = {.kind = SLUICE_CLIENT_KEY};
-	struct siphash h;
-	__u64 hash;
+	uint64_t hash = hash_of(&secret, key);
 
-	siphash_begin(&h, &secret);
-	for (; *key; key++)
-		siphash_byte(&h, &secret, (__u8)*key);
-	hash = siphash_end(&h, &secret);
 	memcpy(client.addr, &hash, sizeof(hash));
 	return client;
 }

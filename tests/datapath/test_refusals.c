@@ -324,12 +324,77 @@ static void a_blocks_wait_ends_after_the_block(void **state)
 	assert_string_equal(header(&last, "retry-after-ms"), "3001");
 }
 
+#define TO(path, headers)                                                                          \
+	"POST " path " HTTP/1.1\r\n" headers "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+
+/* The 429 has the form of the path's API, and the head that its page's origin may read. */
+static void a_refusal_is_what_the_client_reads(void **state)
+{
+	static const struct service_reply cors = {
+		.origin = {"https://a.example", "https://b.example"}, .origin_count = 2};
+	static const struct {
+		const char *text, *allowed;
+		enum sluice_api api;
+		int origin;
+	} rows[] = {
+		{TO("/v1/chat/completions", ""), NULL, SLUICE_API_OPENAI, -1},
+		{TO("/v1/messages?beta=true", ""), NULL, SLUICE_API_ANTHROPIC, -1},
+		{TO("/api/chat", ""), NULL, SLUICE_API_OLLAMA, -1},
+		{TO("http://h/api/generate", ""), NULL, SLUICE_API_OLLAMA, -1},
+		{TO("/v2/repository/index", ""), NULL, SLUICE_API_OLLAMA, -1},
+		{TO("/generate_stream", ""), NULL, SLUICE_API_TGI, -1},
+		{TO("/v1/messages", "Origin: https://a.example\r\n"), "https://a.example",
+		 SLUICE_API_ANTHROPIC, 0},
+		{TO("/api/chat", "ORIGIN: https://b.example\r\n"), "https://b.example",
+		 SLUICE_API_OLLAMA, 1},
+		{TO("/api/chat", "Origin: https://c.example\r\n"), NULL, SLUICE_API_OLLAMA, -1},
+	};
+	static const struct siphash_secret none; /* as the map has it from its creation */
+	struct sluice_rules rules = {.methods = 1 << HTTP1_METHOD_POST,
+				     .source = {SLUICE_SOURCE_BODY},
+				     .origin = "origin"};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct step steps[] = {HANDSHAKE,
+					     {.text = rows[i].text,
+					      .len = strlen(rows[i].text),
+					      .then = REFUSE,
+					      .out_ack = strlen(rows[i].text)}};
+		uint8_t expected[SLUICE_REPLY_BUFFER];
+		struct sluice_reply sentence;
+		struct sluice_reply_head head;
+		struct sluice_reply_form form;
+		const char *allowed;
+
+		reset_world();
+		put_rules(rules);
+		for (int origin = -1; origin < (int)cors.origin_count; origin++)
+			set_reply_head(HTTP_ID,
+				       origin < 0 ? 0 : hash_of(&none, cors.origin[origin]), &cors,
+				       origin);
+		shut_ttft(false);
+		row_now = rows[i].text;
+		for (int k = 0; k < 4; k++)
+			play_step(&shapes[0], &steps[k], HTTP_PORT);
+		row_now = NULL;
+		assert_int_equal(reply_text_head(&head, &cors, rows[i].origin, NULL), 0);
+		assert_int_equal(reply_text_build(&sentence, "llama", SLUICE_REASON_TTFT), 0);
+		reply_text_form(&form, rows[i].api, false);
+		assert_int_equal(last.len, reply_make(expected, &head, &sentence, &form, 2500));
+		assert_memory_equal(last.text, expected, last.len);
+		allowed = header(&last, "Access-Control-Allow-Origin");
+		assert_true(rows[i].allowed ? allowed && !strcmp(allowed, rows[i].allowed)
+					    : !allowed);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		packets_test(a_refusal_is_right_to_the_byte),
 		packets_test(a_refusal_has_no_headers_between_ip_and_tcp),
 		packets_test(every_wait_is_stated_in_whole_seconds_rounded_up),
+		packets_test(a_refusal_is_what_the_client_reads),
 		packets_test(a_blocks_wait_ends_after_the_block),
 	};
 

@@ -77,16 +77,6 @@ static struct request {
 	uint32_t client_at, server_at;
 } r;
 
-static uint64_t hash(const char *text)
-{
-	struct siphash h;
-
-	siphash_begin(&h, &secret);
-	for (; *text; text++)
-		siphash_byte(&h, &secret, (__u8)*text);
-	return siphash_end(&h, &secret);
-}
-
 static const uint8_t *whole_address(void)
 {
 	return r.ipv6 ? client_v6 : client_v4;
@@ -138,7 +128,7 @@ static void choose_request(void)
 	leading_bits(r.address.addr, r.address.plen);
 	r.client = r.address;
 	if (r.with_key) {
-		uint64_t h = hash(KEY);
+		uint64_t h = hash_of(&secret, KEY);
 
 		r.client = (struct sluice_client){.kind = SLUICE_CLIENT_KEY};
 		memcpy(r.client.addr, &h, sizeof(h));
@@ -343,7 +333,7 @@ static void put_quotas(void)
 static void put_classes(void)
 {
 	struct sluice_client header = {.kind = SLUICE_CLIENT_HEADER};
-	uint64_t h = hash(PRIORITY);
+	uint64_t h = hash_of(&secret, PRIORITY);
 	uint32_t class = (uint32_t)below(SLUICE_CLASSES);
 
 	memcpy(header.addr, &h, sizeof(h));
@@ -519,7 +509,7 @@ static struct sluice_question the_question(uint32_t flags)
 
 	memcpy(q.addr, whole_address(), 16);
 	if (r.with_priority)
-		q.priority = hash(PRIORITY);
+		q.priority = hash_of(&secret, PRIORITY);
 	return q;
 }
 

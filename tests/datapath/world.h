@@ -220,6 +220,16 @@ static inline void set_reply_forms(void)
 	}
 }
 
+static inline uint64_t hash_of(const struct siphash_secret *secret, const char *text)
+{
+	struct siphash h;
+
+	siphash_begin(&h, secret);
+	for (; *text; text++)
+		siphash_byte(&h, secret, (__u8)*text);
+	return siphash_end(&h, secret);
+}
+
 static inline struct sluice_client this_client(bool ipv6)
 {
 	struct sluice_client client = {.plen = ipv6 ? 64 : 128};
