@@ -12,10 +12,8 @@
 
 #include "identity.h"
 #include "packet.h"
-#include "slots.h"
+#include "stall.h"
 
-#define STALL_RELEASE_NS                                                                           \
-	(10 * NSEC_PER_SEC)           /* a client that reads nothing for so long holds no slot */
 #define SECOND_HOOK_NS  NSEC_PER_MSEC /* one packet passes all hooks on its path within this */
 #define ACK_NEAR        (1 << 18)     /* bytes */
 #define WINDOW_LEFT_MIN 1460          /* bytes of window that a chunk may need */
@@ -208,7 +206,8 @@ static __always_inline void conn_taken(struct sluice_conn *conn, const struct pa
 static __always_inline void conn_acknowledged(struct sluice_conn *conn, const struct packet *p,
 					      __u64 now)
 {
-	__s64 window_left;
+	__s64 window, room;
+	bool full;
 
 	/* A sequence number far from the client's next byte is a forgery or a stray packet. TCP
 	 * ignores its acknowledgement, too. */
@@ -220,38 +219,35 @@ static __always_inline void conn_acknowledged(struct sluice_conn *conn, const st
 
 		if (since && now - since > ACK_LATE_NS)
 			conn_set(conn, SLUICE_CONN_CLIENT_LIMITED);
+		if (since && now - since > CAUGHT_UP_NS)
+			conn_behind(conn, now, now);
 		conn->c_ack = p->ack;
 		conn->unacked_since_ns = p->ack == conn->s_next ? 0 : now;
 	}
-	window_left = p->window;
-	if (conn->wscale != SLUICE_WSCALE_UNKNOWN)
-		window_left = ((__s64)p->window << conn->wscale) - (conn->s_next - conn->c_ack) -
-			      WINDOW_LEFT_MIN;
-	if (window_left <= 0) {
-		if (!conn->stalled_since_ns)
-			conn->stalled_since_ns = now;
-		conn_set(conn, SLUICE_CONN_STALLED | SLUICE_CONN_CLIENT_LIMITED);
-	} else if (conn->stalled_since_ns) {
-		conn->stalled_since_ns = 0;
-		conn_clear(conn, SLUICE_CONN_STALLED);
+	room = window = p->window;
+	full = !window;
+	if (conn->wscale != SLUICE_WSCALE_UNKNOWN) {
+		window <<= conn->wscale & 15;
+		room = window - (conn->s_next - conn->c_ack);
+		full = room <= WINDOW_LEFT_MIN;
 	}
+	if (window > conn->window_max)
+		conn->window_max = window;
+	if (full)
+		conn_set(conn, SLUICE_CONN_STALLED | SLUICE_CONN_CLIENT_LIMITED);
+	else
+		conn_clear(conn, SLUICE_CONN_STALLED);
+	conn_took(conn, room, full, now);
 }
 
-/*
- * Runs when the server probes a shut window or retransmits. Once the client has read nothing for
- * STALL_RELEASE_NS, its responses release their slots. The exchanges stay, so that their bytes are
- * still framed.
- */
+/* The server probes a shut window, or retransmits: the client, or the path to it, holds it up. The
+ * exchange of a stalled response stays, so that its bytes are still framed. */
 static __always_inline void conn_knocked(struct sluice_conn *conn, __u64 now)
 {
-	__u64 stalled = conn->stalled_since_ns, unacked = conn->unacked_since_ns;
-
-	if ((stalled && now - stalled > STALL_RELEASE_NS) ||
-	    (unacked && now - unacked > STALL_RELEASE_NS)) {
-		if (conn->exchange.flags & SLUICE_EXCHANGE_IN_FLIGHT)
-			count(SLUICE_COUNTER_STALLS_RELEASED);
-		release(&conn->exchange, HELD);
-	}
+	if (conn->exchange_tail == conn->exchange_head)
+		return;
+	conn_behind(conn, conn->unacked_since_ns ?: now, now);
+	conn_check_stall(conn, now);
 }
 
 #endif

@@ -144,6 +144,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	}
 	if (!(conn->flags & SLUICE_CONN_STALLED))
 		conn_clear(conn, SLUICE_CONN_CLIENT_LIMITED);
+	conn->behind_since_ns = conn->caught_up_ns = 0;
 	barrier();
 	conn->exchange_tail++;
 }

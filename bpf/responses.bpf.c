@@ -158,7 +158,7 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
  * After a stall the held-up bytes leave at the speed of the wire and not of the model. So gaps are
  * samples again only after the first packet that did not wait.
  */
-static __always_inline void caught_up(struct response_context *c)
+static __always_inline void gaps_count_again(struct response_context *c)
 {
 	if (!(c->conn->flags & SLUICE_CONN_STALLED) && !c->s->waited)
 		conn_clear(c->conn, SLUICE_CONN_CLIENT_LIMITED);
@@ -184,7 +184,7 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 			conn->gaps_n += s->gaps;
 		}
 		conn->chunk_ns = s->now;
-		caught_up(c);
+		gaps_count_again(c);
 		s->gaps = 0;
 	}
 	if (ended ? conn->gaps_n : conn->fold_n && s->now - conn->fold_since_ns >= FOLD_NS) {
@@ -229,7 +229,7 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 		count(SLUICE_COUNTER_GAPS_CLIENT_LIMITED);
 	else
 		send_sample(c, e, SLUICE_SAMPLE_TTFT, conn->event_ns - e->admitted_ns, 1);
-	caught_up(c);
+	gaps_count_again(c);
 }
 
 /* Whether replies that are not streamed feed TTFT, as the model or the service is configured. */
@@ -494,13 +494,17 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		 * holds the server up. But the newest bytes within SECOND_HOOK_NS are the same
 		 * packet at a second hook (a VLAN and its parent, a bridge and its port).
 		 */
-		if (p.payload_len && (end != conn->s_next || now - conn->sent_ns > SECOND_HOOK_NS))
+		bool second = p.payload_len && end == conn->s_next &&
+			      now - conn->sent_ns <= SECOND_HOOK_NS;
+
+		if (p.payload_len && !second)
 			conn_set(conn, SLUICE_CONN_CLIENT_LIMITED);
 		if (p.payload_len && conn->date_secs && seq_diff(conn->date_seq, p.seq) >= 0 &&
 		    seq_diff(conn->date_seq, end) < 0)
 			feedback_write(skb, conn, p.tcp_at, p.payload_at + (conn->date_seq - p.seq),
 				       p.payload_at + p.payload_len);
-		conn_knocked(conn, now);
+		if (!second)
+			conn_knocked(conn, now);
 	} else if (p.payload_len) {
 		s->now = now_ns(set);
 		s->waited = p.payload_len >= FULL_MIN || s->now - conn->last_seen_ns < QUIET_NS;

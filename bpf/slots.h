@@ -11,7 +11,9 @@
 #include "pool.h"
 #include "quota.h"
 
-#define HELD (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_SHADOW)
+#define HELD                                                                                       \
+	(SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_SHADOW |            \
+	 SLUICE_EXCHANGE_STALLED)
 
 static __always_inline void release_counts(struct sluice_model_state *state, __u32 had)
 {
@@ -21,6 +23,8 @@ static __always_inline void release_counts(struct sluice_model_state *state, __u
 		__sync_fetch_and_add(&state->in_flight, -1);
 	if (had & SLUICE_EXCHANGE_SHADOW)
 		__sync_fetch_and_add(&state->shadow_in_flight, -1);
+	if (had & SLUICE_EXCHANGE_STALLED)
+		__sync_fetch_and_add(&state->stalled, -1);
 }
 
 /* Releases what a request of `bytes` has held since `since` (ns), in every entry that counts it.
@@ -55,22 +59,26 @@ static __always_inline void release_client(const struct sluice_client_flag_key *
 		__sync_fetch_and_add(&held->in_flight, -1);
 }
 
+/* Releases what the flags in `had` say that an exchange has held until now. */
+static __always_inline void release_held(const struct sluice_exchange *e, __u32 had)
+{
+	struct sluice_client_flag_key key = {};
+
+	if (!had)
+		return;
+	release_load(e->model, e->pool, e->bytes, e->admitted_ns, had);
+	if (had & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_STALLED)) {
+		key.client = e->client;
+		key.model = had & SLUICE_EXCHANGE_STALLED ? SLUICE_POOL_STALLED : e->pool;
+		release_client(&key);
+	}
+}
+
 /* Releases the flags in `drop` that an exchange holds, once however many CPUs try. It is inlined
  * into both callers, which saves each a call. */
 static __always_inline void release_exchange(struct sluice_exchange *e, __u32 drop)
 {
-	struct sluice_client_flag_key key = {};
-	__u32 had;
-
-	had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
-	if (!had)
-		return;
-	release_load(e->model, e->pool, e->bytes, e->admitted_ns, had);
-	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
-		key.client = e->client;
-		key.model = e->pool;
-		release_client(&key);
-	}
+	release_held(e, __sync_fetch_and_and(&e->flags, ~drop) & drop);
 }
 
 SUBPROG int release(struct sluice_exchange *e, __u32 drop)

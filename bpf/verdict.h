@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The verdict: one function for requests, one for SYNs. The order is operator, blocked client,
- * quota, limits, policy adaptive (with the client's share), flag. A refused request takes no slot
- * and is charged nothing. refuse.h and gate.bpf.c turn the verdict into packets.
+ * stalled responses, quota, limits, policy adaptive (with the client's share), flag. A refused
+ * request takes no slot and is charged nothing. refuse.h and gate.bpf.c turn the verdict into
+ * packets.
  */
 #ifndef SLUICE_BPF_VERDICT_H
 #define SLUICE_BPF_VERDICT_H
@@ -80,6 +81,26 @@ static __always_inline void judge_by_limit(struct judgement *j,
 	j->reason = SLUICE_REASON_IN_FLIGHT;
 	j->retry_after_ms = flag->limit_retry_ms;
 	j->about = model;
+}
+
+/* Refuses a client with as many stalled responses as it may have, on any model. The total saves the
+ * look-up while few responses stall. */
+static __always_inline void judge_stalled(struct judging *a)
+{
+	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL);
+	struct judgement *j = &a->judgement;
+	struct sluice_holding *held;
+
+	if (j->reason || !all || all->stalled < SLUICE_STALLED_MAX)
+		return;
+	a->key.client = a->question.client;
+	a->key.model = SLUICE_POOL_STALLED;
+	held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+	if (!held || held->in_flight < SLUICE_STALLED_MAX)
+		return;
+	j->reason = SLUICE_REASON_STALLED_RESPONSES;
+	j->retry_after_ms = SLUICE_STALL_NS / NSEC_PER_MSEC;
+	j->about = SLUICE_MODEL_ALL;
 }
 
 /* Sets the action and the mode: the model's own, else SLUICE_MODEL_ALL's, else the service's. */
@@ -258,6 +279,7 @@ static __always_inline void judge_now(const struct sluice_service *service, __u3
 	judge_client(a, all, own, empty);
 	judge_how(j, service, all, own);
 	if (q->override < SLUICE_OVERRIDE_ALLOWED) {
+		judge_stalled(a);
 		if (!j->reason && q->model != SLUICE_MODEL_ALL) {
 			__u32 id = quota_of_request(a, service, own, empty, NULL);
 

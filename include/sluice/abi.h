@@ -49,6 +49,17 @@
 #define SLUICE_MODEL_FIRST 2
 /* In request_counts: the counts of all names that the daemon has forgotten. */
 #define SLUICE_MODEL_FORGOTTEN SLUICE_MODELS_MAX
+/* No pool: the entry of client_in_flight that counts a client's stalled responses in all pools. */
+#define SLUICE_POOL_STALLED SLUICE_MODELS_MAX
+
+/*
+ * A response stalls when its client has kept the server from sending for STALL_NS and has taken
+ * less than STALL_TAKEN_MIN bytes meanwhile. It then holds no slot. A client with STALLED_MAX of
+ * them gets no further request admitted.
+ */
+#define SLUICE_STALL_NS        10000000000ULL
+#define SLUICE_STALL_TAKEN_MIN 16384
+#define SLUICE_STALLED_MAX     8
 
 enum sluice_protocol { SLUICE_PROTOCOL_HTTP = 0, SLUICE_PROTOCOL_OPAQUE = 1 };
 
@@ -401,9 +412,10 @@ struct sluice_model_state {
 	__u64 refused[SLUICE_RANKS]; /* … and what `admission` refused, by rank */
 	__u64 seen_ns;               /* the last request that was judged whole, or named_ns */
 	__u64 named_ns; /* the id got its present name; 0: it had none yet, all ones: none now */
+	__s64 stalled;  /* responses whose client does not read: they hold no slot */
 	struct sluice_ages ages; /* of those that wait */
 };
-_Static_assert(sizeof(struct sluice_model_state) == 128 + 32 + 2048, "model state");
+_Static_assert(sizeof(struct sluice_model_state) == 128 + 40 + 2048, "model state");
 
 struct sluice_histogram {
 	__u64 count[2][SLUICE_HISTOGRAM_BUCKETS]; /* [0] TTFT, [1] ITL */
@@ -448,6 +460,8 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_NAMED = 8,     /* conn.name holds its model's name, not learned yet */
 	SLUICE_EXCHANGE_SHADOW = 16,   /* counted in model_state.shadow_in_flight */
 	SLUICE_EXCHANGE_READINGS = 32, /* charged to conn.reading_quota, too */
+	/* Counted in model_state.stalled, and for its client, instead of IN_FLIGHT. */
+	SLUICE_EXCHANGE_STALLED = 64,
 };
 
 /* One request between its last byte and its response's last. */
@@ -498,7 +512,9 @@ enum sluice_conn_flag {
 struct sluice_conn {
 	__u64 last_seen_ns;
 	__u64 unacked_since_ns; /* the oldest server byte not acknowledged left then; 0: none */
-	__u64 stalled_since_ns; /* the client's window is full since then; 0: it is not */
+	__u64 behind_since_ns;  /* the client keeps the server from sending since then; 0: it does
+				   not … */
+	__u64 caught_up_ns;     /* … or has taken everything and left room then; 0: it has not */
 	__u64 chunk_ns;         /* when the last generated chunk left */
 	__u64 sent_ns;          /* when the newest of the server's bytes left */
 	__u64 event_ns;         /* when the first byte of the event under way left */
@@ -512,6 +528,8 @@ struct sluice_conn {
 	__u32 c_hole_end; /* with HOLE: bytes from here … */
 	__u32 c_max;      /* … to here were passed out of order */
 	__u32 c_ack;      /* the server's bytes acknowledged by the client */
+	__u32 behind_ack; /* c_ack at behind_since_ns */
+	__u32 window_max; /* the client's widest window, bytes */
 	__u32 s_next;     /* end of everything that the server sent */
 	__u32 flags;      /* enum sluice_conn_flag, changed by atomic or/and */
 	__u32 service;

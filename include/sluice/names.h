@@ -30,7 +30,10 @@
 	X(TOKEN_QUOTA, "token-quota", "This client has used up its token quota for model '%s'.",   \
 	  "This client has used up its token quota.")                                              \
 	X(OPERATOR, "operator", "The operator has closed model '%s'.",                             \
-	  "The operator has closed this service.")
+	  "The operator has closed this service.")                                                 \
+	X(STALLED_RESPONSES, "stalled-responses",                                                  \
+	  "This client does not read its responses of model '%s'.",                                \
+	  "This client does not read its responses.")
 
 enum sluice_reason {
 #define X(reason, name, of_model, of_server) SLUICE_REASON_##reason,

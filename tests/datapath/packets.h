@@ -73,7 +73,7 @@ struct row {
 	const char *what;
 	struct step steps[STEPS_MAX];
 	/* At the end, in the maps. Everything not listed here is 0. */
-	int in_flight, waiting;
+	int in_flight, waiting, stalled;
 	unsigned conns, tombstones;
 	struct row_counter counters[6];
 	struct row_requests requests[6];
@@ -287,7 +287,9 @@ static inline void assert_ends(const struct row *row)
 	}
 	assert_int_equal(in_flight, row->in_flight);
 	assert_int_equal(waiting, row->waiting);
-	assert_int_equal(client_holds(), row->in_flight);
+	assert_int_equal(client_holds(false), row->in_flight);
+	assert_int_equal(all.stalled, row->stalled);
+	assert_int_equal(client_holds(true), row->stalled);
 	assert_int_equal(entries(fd_of(conns)), row->conns);
 	assert_int_equal(entries(fd_of(tombstones)), row->tombstones);
 	assert_counters(row->counters, sizeof(row->counters) / sizeof(row->counters[0]));

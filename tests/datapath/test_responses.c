@@ -144,6 +144,7 @@ static void any_end_of_a_response_releases_its_slot(void **state)
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .zero_window = true},
 		  {.ms = 10001, .server = true, .flags = ACK, .seq = AT_SECOND - 1, .ack = WHOLE}},
+		 .stalled = 1,
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1}},
 		 ADMITTED,
@@ -152,6 +153,7 @@ static void any_end_of_a_response_releases_its_slot(void **state)
 		 {REQUESTED,
 		  {SENT(0, STREAM_HEAD TOKEN)},
 		  {.ms = 10001, SENT(0, STREAM_HEAD TOKEN)}},
+		 .stalled = 1,
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1}},
 		 ADMITTED,
@@ -283,7 +285,7 @@ static void an_end_at_any_byte_leaves_nothing_in_flight(void **state)
 			play_step(shape, &end, HTTP_PORT);
 			assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 0);
 			assert_int_equal(get_state(SLUICE_MODEL_ALL).waiting, 0);
-			assert_int_equal(client_holds(), 0);
+			assert_int_equal(client_holds(false), 0);
 			assert_int_equal(entries(fd_of(conns)), 0);
 		}
 	}

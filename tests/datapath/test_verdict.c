@@ -239,6 +239,7 @@ static void put_models(void)
 			.token_ns = w.settings.clock_ns - below(400 * MS),
 			.waiting_ns = w.settings.clock_ns - below(400 * MS),
 			.admitted = 1000 + below(1000),
+			.stalled = SLUICE_STALLED_MAX - 1 + (int64_t)below(3),
 		};
 
 		put(fd_of(model_state), &id, &state);
@@ -349,7 +350,11 @@ static void put_classes(void)
 static void put_holdings(void)
 {
 	static const uint32_t pools[] = {SLUICE_MODEL_ALL, POOL, LLAMA, QWEN, SLUICE_MODEL_OTHER};
+	struct sluice_client_flag_key stalled = {.client = r.client, .model = SLUICE_POOL_STALLED};
+	struct sluice_holding responses = {.in_flight = SLUICE_STALLED_MAX - (int64_t)below(3)};
 
+	if (one_in(4))
+		put(fd_of(client_in_flight), &stalled, &responses);
 	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++) {
 		struct sluice_client_flag_key key = {.client = r.client, .model = pools[i]};
 		struct sluice_holding held = {

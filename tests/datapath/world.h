@@ -281,8 +281,8 @@ static inline struct sluice_model_state get_state(uint32_t model)
 	return state;
 }
 
-/* The requests in flight of all clients together. */
-static inline int64_t client_holds(void)
+/* The requests in flight of all clients together; with `stalled` their stalled responses. */
+static inline int64_t client_holds(bool stalled)
 {
 	struct sluice_client_flag_key key;
 	struct sluice_holding held;
@@ -291,7 +291,7 @@ static inline int64_t client_holds(void)
 	for (int err = bpf_map_get_next_key(fd_of(client_in_flight), NULL, &key); !err;
 	     err = bpf_map_get_next_key(fd_of(client_in_flight), &key, &key)) {
 		assert_int_equal(bpf_map_lookup_elem(fd_of(client_in_flight), &key, &held), 0);
-		sum += held.in_flight;
+		sum += (key.model == SLUICE_POOL_STALLED) == stalled ? held.in_flight : 0;
 	}
 	return sum;
 }

@@ -21,6 +21,7 @@
 
 #include "age.h"
 #include "map_io.h"
+#include "sweep.h"
 
 #define BATCHES_PER_CALL 32 /* bounds one call to 8192 entries of each map */
 
@@ -33,7 +34,7 @@
 
 /* The counts of a model_state that may drift. */
 struct held {
-	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes;
+	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes, stalled;
 };
 
 struct sum {
@@ -138,7 +139,7 @@ static struct held read_state(struct datapath *d, uint32_t model)
 	struct sluice_model_state *s = &d->state[model];
 
 	return (struct held){LOAD(s->in_flight), LOAD(s->waiting), LOAD(s->shadow_in_flight),
-			     LOAD(s->waiting_bytes)};
+			     LOAD(s->waiting_bytes), LOAD(s->stalled)};
 }
 
 static void add_state(struct datapath *d, uint32_t model, struct held more)
@@ -149,6 +150,7 @@ static void add_state(struct datapath *d, uint32_t model, struct held more)
 	ADD(s->waiting, more.waiting);
 	ADD(s->shadow_in_flight, more.shadow_in_flight);
 	ADD(s->waiting_bytes, more.waiting_bytes);
+	ADD(s->stalled, more.stalled);
 }
 
 /*
@@ -179,6 +181,7 @@ static struct held held_of(const struct sluice_exchange *e, bool pool)
 		.waiting = waits,
 		.shadow_in_flight = !!(e->flags & SLUICE_EXCHANGE_SHADOW),
 		.waiting_bytes = waits && pool ? admission_bytes(e->bytes) : 0,
+		.stalled = !!(e->flags & SLUICE_EXCHANGE_STALLED),
 	};
 }
 
@@ -192,7 +195,7 @@ static void release_slots_of(struct datapath *d, const struct sluice_exchange *e
 
 		add_state(d, models[m],
 			  (struct held){-h.in_flight, -h.waiting, -h.shadow_in_flight,
-					-h.waiting_bytes});
+					-h.waiting_bytes, -h.stalled});
 	}
 	if (n && e->flags & SLUICE_EXCHANGE_WAITING)
 		ages_remove(&d->state[e->pool].ages, e->admitted_ns);
@@ -212,7 +215,8 @@ static bool has_ages(const struct sluice_ages *a)
 
 static bool in_flight(const struct sluice_conn *conn)
 {
-	return conn->exchange.flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_SHADOW);
+	return conn->exchange.flags &
+	       (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_SHADOW | SLUICE_EXCHANGE_STALLED);
 }
 
 /*
@@ -270,8 +274,10 @@ static void note_busy(struct age *age, const struct sluice_exchange *e)
 		return;
 	}
 	age->busy = busy;
-	age->busy[age->busy_count++] =
-		(struct sluice_client_flag_key){.client = e->client, .model = e->pool};
+	age->busy[age->busy_count++] = (struct sluice_client_flag_key){
+		.client = e->client,
+		.model = e->flags & SLUICE_EXCHANGE_STALLED ? SLUICE_POOL_STALLED : e->pool,
+	};
 }
 
 /* Counts a request that waits in pool `m` in the slot from which its end will remove it. */
@@ -298,7 +304,7 @@ static void add_up(struct datapath *d, struct age *age, const struct sluice_conn
 {
 	const struct sluice_exchange *e = &conn->exchange;
 	uint32_t flags = e->flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING |
-				     SLUICE_EXCHANGE_SHADOW);
+				     SLUICE_EXCHANGE_SHADOW | SLUICE_EXCHANGE_STALLED);
 	uint32_t models[3];
 	unsigned n = entries(e, models);
 	uint64_t holder;
@@ -315,6 +321,7 @@ static void add_up(struct datapath *d, struct age *age, const struct sluice_conn
 		sum->counted.waiting += h.waiting;
 		sum->counted.shadow_in_flight += h.shadow_in_flight;
 		sum->counted.waiting_bytes += h.waiting_bytes;
+		sum->counted.stalled += h.stalled;
 		sum->holders += holder;
 	}
 	if (flags & SLUICE_EXCHANGE_WAITING)
@@ -324,7 +331,8 @@ static void add_up(struct datapath *d, struct age *age, const struct sluice_conn
 static bool same(struct held a, struct held b)
 {
 	return a.in_flight == b.in_flight && a.waiting == b.waiting &&
-	       a.shadow_in_flight == b.shadow_in_flight && a.waiting_bytes == b.waiting_bytes;
+	       a.shadow_in_flight == b.shadow_in_flight && a.waiting_bytes == b.waiting_bytes &&
+	       a.stalled == b.stalled;
 }
 
 /* Begins a walk of a pool's ages, if there is anything to compare. */
@@ -405,6 +413,7 @@ static void compare(struct datapath *d, struct age *age)
 			.shadow_in_flight =
 				now->counted.shadow_in_flight - now->after.shadow_in_flight,
 			.waiting_bytes = now->counted.waiting_bytes - now->after.waiting_bytes,
+			.stalled = now->counted.stalled - now->after.stalled,
 		};
 
 		if (!same(last->before, last->after) || !same(last->after, now->before) ||
@@ -603,12 +612,13 @@ static int age_tombstones(struct datapath *d, struct age *age, uint64_t now)
 
 int datapath_age(struct datapath *d, uint64_t now_ns)
 {
-	int conns, tombstones;
+	int conns, tombstones, swept;
 
 	if (!d->age)
 		d->age = calloc(1, sizeof(*d->age));
 	if (!d->age)
 		return datapath_fail(-ENOMEM, "out of memory");
+	swept = sweep_conns(d);
 	d->age->call++;
 	conns = age_conns(d, d->age, now_ns);
 	tombstones = age_tombstones(d, d->age, now_ns);
@@ -616,5 +626,5 @@ int datapath_age(struct datapath *d, uint64_t now_ns)
 		return datapath_fail(conns ? conns : tombstones, "%s cannot be walked: %s",
 				     conns ? "conns" : "tombstones",
 				     strerror(conns ? -conns : -tombstones));
-	return 0;
+	return swept;
 }

@@ -26,7 +26,11 @@ static void note_holding(void *arg, const void *key, const void *value)
 {
 	const struct sluice_client_flag_key *k = key;
 	struct holdings *all = arg;
-	void *list = list_grow(all->list, all->count, &all->capacity, sizeof(*all->list));
+	void *list;
+
+	if (k->model >= SLUICE_MODELS_MAX)
+		return; /* SLUICE_POOL_STALLED */
+	list = list_grow(all->list, all->count, &all->capacity, sizeof(*all->list));
 
 	if (!list) {
 		all->no_memory = true;

@@ -3,7 +3,8 @@
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * attach.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c; then pins.c,
- * clsact.c, lease.c, replies.c, addresses.c; at the bottom settings.c, map_io.c, error.c.
+ * clsact.c, sweep.c, lease.c, replies.c, addresses.c; at the bottom settings.c, map_io.c,
+ * error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H

@@ -62,6 +62,7 @@ int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct s
 		.waiting = LOAD(s->waiting),
 		.shadow_in_flight = LOAD(s->shadow_in_flight),
 		.waiting_bytes = LOAD(s->waiting_bytes),
+		.stalled = LOAD(s->stalled),
 		.token_ns = LOAD(s->token_ns),
 		.waiting_ns = LOAD(s->waiting_ns),
 		.admitted = LOAD(s->admitted),

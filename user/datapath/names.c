@@ -150,7 +150,8 @@ int datapath_held_models(struct datapath *d, bool held[SLUICE_MODELS_MAX])
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
 		const struct sluice_model_state *s = &d->state[id];
 
-		held[id] |= LOAD(s->in_flight) || LOAD(s->waiting) || LOAD(s->shadow_in_flight);
+		held[id] |= LOAD(s->in_flight) || LOAD(s->waiting) || LOAD(s->shadow_in_flight) ||
+			    LOAD(s->stalled);
 	}
 	return err;
 }

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Clients that do not read. A response whose client takes next to nothing for ten seconds holds no
+ * slot; it is released once, whoever notices, and takes its slot again when the client reads. A
+ * client with eight of them gets no further request admitted.
+ */
+#include "responses.h"
+
+#define FILLED(upto)                                                                               \
+	{                                                                                          \
+		.flags = ACK, .seq = WHOLE, .ack = (upto), .zero_window = true                     \
+	}
+#define READ_AFTER(time, upto)                                                                     \
+	{                                                                                          \
+		.ms = (time), .flags = ACK, .seq = WHOLE, .ack = (upto)                            \
+	}
+#define STREAMING                                                                                  \
+	REQUESTED,                                                                                 \
+	{                                                                                          \
+		SENT(0, STREAM_HEAD TOKEN)                                                         \
+	}
+#define SWEEP    .act = sweep_now
+#define RELEASED .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1}}
+
+static char bulk[2001];
+
+static void sweep_now(bool ipv6)
+{
+	uint8_t packet[64] = {0};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet,
+			    .data_size_in = sizeof(packet), .repeat = 1);
+
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.sweep), &opts), 0);
+	assert_int_equal(opts.retval, TC_ACT_OK);
+}
+
+/* invariants 6 and 8 */
+static void a_response_that_nobody_reads_holds_no_slot(void **state)
+{
+	static const struct row rows[] = {
+		{"ten seconds of a full window are not over the limit",
+		 {STREAMING, FILLED(AT_SECOND), {.ms = 10000, SWEEP}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"more are, without any packet",
+		 {STREAMING, FILLED(AT_SECOND), {.ms = 10001, SWEEP}},
+		 .stalled = 1,
+		 .conns = 1,
+		 RELEASED,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"it is released once, whoever notices, and by its end",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  {.ms = 10001, SWEEP},
+		  {SWEEP},
+		  {.server = true, .flags = ACK, .seq = AT_SECOND - 1, .ack = WHOLE},
+		  {SENT(AT_SECOND, CLOSING)},
+		  {SWEEP}},
+		 .conns = 1,
+		 RELEASED,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"a reset of the client releases the rest",
+		 {STREAMING, FILLED(AT_SECOND), {.ms = 10001, SWEEP}, {.flags = RST, .seq = WHOLE}},
+		 RELEASED,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"a client that opens its window now and then takes nothing",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  READ_AFTER(5000, AT_SECOND),
+		  {SENT(AT_SECOND, bulk), .len = 2000},
+		  FILLED(AT_SECOND + 2000),
+		  {.ms = 5001, SWEEP}},
+		 .stalled = 1,
+		 .conns = 1,
+		 RELEASED,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"nor does one that opens it too little for the server",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  {.ms = 5000, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .window = 2000},
+		  {.ms = 4000, .flags = ACK, .seq = WHOLE, .ack = AT_SECOND, .window = 2000},
+		  {.ms = 1001, SWEEP}},
+		 .stalled = 1,
+		 .conns = 1,
+		 RELEASED,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"nor one that opens it, and acknowledges late what comes",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  READ_AFTER(3000, AT_SECOND),
+		  {SENT(AT_SECOND, TOKEN)},
+		  READ_AFTER(3500, AT_THIRD),
+		  {SENT(AT_THIRD, TOKEN)},
+		  READ_AFTER(3501, AT_FOURTH),
+		  {SENT(AT_FOURTH, TOKEN)},
+		  {SWEEP},
+		  {.ms = 1500, .server = true, .seq = AT_FOURTH, .ack = WHOLE, .text = TOKEN}},
+		 .stalled = 1,
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_STALLS_RELEASED, 1},
+			      {SLUICE_COUNTER_GAPS_CLIENT_LIMITED, 3}},
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"one that has read everything for a second is not behind",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  READ_AFTER(9000, AT_SECOND),
+		  READ_AFTER(1000, AT_SECOND),
+		  {.ms = 20000, SWEEP}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"nor has one stalled that reads just in time",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  READ_AFTER(10000, AT_SECOND),
+		  {.ms = 500, SWEEP},
+		  {.ms = 501, SWEEP}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"a small window before the response begins is no stall",
+		 {REQUESTED, FILLED(0), {.ms = 30000, SWEEP}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"but it is one once the server knocks",
+		 {REQUESTED,
+		  FILLED(0),
+		  {.ms = 9000, .server = true, .flags = ACK, .seq = -1, .ack = WHOLE},
+		  FILLED(0),
+		  {.ms = 10001, SWEEP}},
+		 .stalled = 1,
+		 .conns = 1,
+		 RELEASED,
+		 ADMITTED},
+		{"a retransmission that is acknowledged is none",
+		 {STREAMING,
+		  {.ms = 300, SENT(0, STREAM_HEAD TOKEN)},
+		  ACKED(AT_SECOND),
+		  {.ms = 20000, SWEEP}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"the next request on the connection begins anew",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  {SENT(AT_SECOND, CLOSING)},
+		  {.ms = 20000, FROM_CLIENT(WHOLE, AT_SECOND + N(CLOSING), REQUEST)},
+		  {SWEEP}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}},
+		 .samples = {TTFT(0)}},
+	};
+
+	memset(bulk, 'x', sizeof(bulk) - 1);
+	memcpy(bulk, "7fff\r\n:", 7); /* a chunk that goes on */
+	play_rows(rows);
+}
+
+static void a_client_that_reads_again_holds_its_slot_again(void **state)
+{
+	static const struct row rows[] = {
+		{"when it has had everything for a second",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  {.ms = 10001, SWEEP},
+		  ACKED(AT_SECOND),
+		  {.ms = 1000, SWEEP}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 RELEASED,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"and not before",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  {.ms = 10001, SWEEP},
+		  ACKED(AT_SECOND),
+		  {.ms = 999, SWEEP}},
+		 .stalled = 1,
+		 .conns = 1,
+		 RELEASED,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+		{"and the end releases it",
+		 {STREAMING,
+		  FILLED(AT_SECOND),
+		  {.ms = 10001, SWEEP},
+		  ACKED(AT_SECOND),
+		  READ_AFTER(1000, AT_SECOND),
+		  {SENT(AT_SECOND, CLOSING)}},
+		 .conns = 1,
+		 RELEASED,
+		 ADMITTED,
+		 .samples = {TTFT(0)}},
+	};
+
+	play_rows(rows);
+}
+
+/* The client has `n` stalled responses, of other connections. */
+static void have_stalled(bool ipv6, int64_t n, int64_t in_all)
+{
+	struct sluice_client_flag_key key = {.client = this_client(ipv6),
+					     .model = SLUICE_POOL_STALLED};
+	struct sluice_holding held = {.in_flight = n};
+	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
+	uint32_t id = SLUICE_MODEL_ALL;
+
+	all.stalled = in_all;
+	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &id, &all, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
+}
+
+static void eight_stalled(bool ipv6)
+{
+	have_stalled(ipv6, 8, 8);
+}
+
+static void seven_stalled(bool ipv6)
+{
+	have_stalled(ipv6, 7, 9);
+}
+
+static void none_stalled(bool ipv6)
+{
+	have_stalled(ipv6, 0, 0);
+}
+
+static void eight_stalled_and_exempt(bool ipv6)
+{
+	eight_stalled(ipv6);
+	set_prefix(ipv6, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
+}
+
+static void a_client_with_eight_stalled_responses_is_refused(void **state)
+{
+	static const struct row rows[] = {
+		{"with seven it is not",
+		 {HANDSHAKE,
+		  {.act = seven_stalled},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_stalled}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"with eight it is",
+		 {HANDSHAKE,
+		  {.act = eight_stalled},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
+		  {.act = none_stalled}},
+		 .tombstones = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_STALLED_RESPONSES,
+			       1}}},
+		{"until one has ended",
+		 {HANDSHAKE,
+		  {.act = eight_stalled},
+		  {.act = seven_stalled},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_stalled}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"an exempt client is not",
+		 {HANDSHAKE,
+		  {.act = eight_stalled_and_exempt},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_stalled}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+	};
+
+	play_rows(rows);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		packets_test(a_response_that_nobody_reads_holds_no_slot),
+		packets_test(a_client_that_reads_again_holds_its_slot_again),
+		packets_test(a_client_with_eight_stalled_responses_is_refused),
+	};
+
+	return packets_main("test_stalls", tests);
+}
