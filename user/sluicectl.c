@@ -174,7 +174,7 @@ static int hear(const struct call *call, int fd, unsigned timeout_s, json_t **an
 	if (json_is_false(json_object_get(whole, "ok"))) {
 		const char *reason = json_string_value(json_object_get(whole, "error"));
 
-		complain("%s", reason ? reason : "refused");
+		complain("%s", reason && *reason ? reason : "refused, without a reason");
 		json_decref(whole);
 		return EXIT_REFUSED;
 	}
@@ -189,8 +189,9 @@ static void show_json(const json_t *answer, size_t flags)
 {
 	char *text = json_dumps(answer, flags | JSON_REAL_PRECISION(10));
 
-	if (text)
-		printable_json(stdout, text);
+	if (!text)
+		return;
+	printable_json(stdout, text);
 	putchar('\n');
 	free(text);
 }

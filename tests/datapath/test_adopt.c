@@ -284,6 +284,19 @@ static void a_foreign_pin_is_left_alone(void **state)
 	assert_int_equal(unlink(PIN_DIR "/foreign"), 0);
 }
 
+static void a_foreign_pin_in_place_of_the_links_is_named(void **state)
+{
+	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "their_map", 4, 4, 1, NULL);
+
+	assert_int_equal(mkdir(PIN_DIR, 0700), 0);
+	assert_int_equal(bpf_obj_pin(map, PIN_DIR "/links"), 0);
+	close(map);
+	datapath_fail(0, "an earlier error");
+	assert_int_equal(datapath_remove(NULL, PIN_DIR), -ENOTDIR);
+	assert_string_equal(datapath_error(), PIN_DIR "/links: Not a directory");
+	assert_int_equal(unlink(PIN_DIR "/links"), 0);
+}
+
 static void a_second_daemon_is_refused(void **state)
 {
 	struct datapath *d = opened(), *second = NULL;
@@ -334,6 +347,7 @@ int main(void)
 		sandbox_test(an_unfinished_start_is_cleared),
 		sandbox_test(a_map_of_another_shape_is_replaced),
 		sandbox_test(a_foreign_pin_is_left_alone),
+		sandbox_test(a_foreign_pin_in_place_of_the_links_is_named),
 		sandbox_test(a_second_daemon_is_refused),
 		sandbox_test(an_unusable_pin_directory_is_explained),
 	};

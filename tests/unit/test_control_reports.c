@@ -330,6 +330,35 @@ static void an_answer_without_its_fields_is_still_printed(void **state)
 			free(written(shows[s], json_loads(answers[a], 0, NULL)));
 }
 
+static void an_empty_value_is_a_dash_and_no_line_is_empty(void **state)
+{
+	static const struct {
+		void (*show)(FILE *, const json_t *);
+		const char *answer;
+	} rows[] = {
+		{format_status, "{}"},
+		{format_status,
+		 "{\"mode\":\"\",\"version\":\"\",\"interfaces\":[{\"name\":\"\"}]}"},
+		{format_models, "{\"models\":[{\"name\":\"\"}]}"},
+		{format_clients,
+		 "{\"clients\":[{\"client\":\"\",\"last_model\":\"\",\"rule\":\"\"}]}"},
+		{format_clients, "{\"rules\":[{\"client\":\"\",\"kind\":\"\"}]}"},
+		{format_services, "{\"services\":[{\"address\":\"\",\"default_model\":\"\"}]}"},
+		{format_event, "{\"event\":\"refusal\",\"client\":\"\",\"action\":\"\"}"},
+		{format_set, "{\"model\":{\"name\":\"\"},\"note\":\"\"}"},
+		{format_done, "{\"did\":\"\"}"},
+		{format_done, "{\"did\":\"\",\"client\":\"\",\"note\":\"\"}"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *text = written(rows[i].show, json_loads(rows[i].answer, 0, NULL));
+
+		if (!*text || *text == '\n' || strstr(text, " \n") || strstr(text, "\n\n\n"))
+			fail_msg("%s:\n%s", rows[i].answer, text);
+		free(text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,6 +377,7 @@ int main(void)
 		PURE(columns_stand_under_their_headers),
 		PURE(names_of_clients_choice_are_escaped_in_every_text),
 		PURE(an_answer_without_its_fields_is_still_printed),
+		PURE(an_empty_value_is_a_dash_and_no_line_is_empty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ void table_row(struct table *t, ...);
 /* Prints the table and frees its cells. */
 void table_print(FILE *out, struct table *t);
 
-/* A field of an object; DASH if it is null, of another type or missing. */
+/* A field of an object; DASH if it is empty, null, of another type or missing. */
 const char *field_text(const json_t *object, const char *key);
 /* A number with this many decimals. Callers may use sixteen results at once. */
 const char *field_number(const json_t *object, const char *key, int decimals);

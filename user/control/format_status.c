@@ -160,6 +160,8 @@ void format_status(FILE *out, const json_t *status)
 	fputc('\n', out);
 	service_print_list(out, json_object_get(status, "services"), false);
 	fputs("\ninterfaces   ", out);
+	if (!json_array_size(json_object_get(status, "interfaces")))
+		fputs(DASH, out);
 	json_array_foreach(json_object_get(status, "interfaces"), i, one)
 		fprintf(out, "%s%s (xdp %s, %s)", i ? ", " : "", field_text(one, "name"),
 			field_text(one, "xdp"), field_text(one, "tc_kind"));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The cells of all answers: tables, fields of a JSON object, spans of time. The one idea: a field
- * that an older or newer daemon does not send becomes a dash, never a crash. A table collects its
- * cells and is printed once every column's width is known.
+ * that an older or newer daemon does not send, or sends empty, becomes a dash, never a crash. A
+ * table collects its cells and is printed once every column's width is known.
  */
 #include "control/format_internal.h"
 
@@ -68,7 +68,7 @@ const char *field_text(const json_t *object, const char *key)
 {
 	const char *value = json_string_value(json_object_get(object, key));
 
-	return value ? value : DASH;
+	return value && *value ? value : DASH;
 }
 
 const char *field_number(const json_t *object, const char *key, int decimals)

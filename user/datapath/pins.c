@@ -277,8 +277,8 @@ int pins_each_link(const char *pin_dir,
 
 	snprintf(path, sizeof(path), "%s/links", pin_dir);
 	err = list(path, &names, &count);
-	if (err == -ENOENT)
-		return 0;
+	if (err)
+		return err == -ENOENT ? 0 : datapath_fail(err, "%s: %s", path, strerror(-err));
 	for (size_t i = 0; !err && i < count; i++)
 		err = each(pin_dir, names[i], arg);
 	return err;
