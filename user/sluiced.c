@@ -63,10 +63,20 @@ static void expire_connections(struct daemon *d)
 	d->state.accept_failures = failures;
 }
 
+static void run_age(struct work *w)
+{
+	datapath_age(daemon_.datapath, daemon_.state.now_ns);
+}
+
+static void age_ended(struct work *w)
+{
+	daemon_.ageing = false;
+}
+
 static void tick(struct daemon *d)
 {
 	if (d->state.detaching &&
-	    (d->state.now_ns >= d->drain_until_ns || !datapath_tombstones(d->datapath))) {
+	    (d->state.now_ns >= d->drain_until_ns || !datapath_has_tombstones(d->datapath))) {
 		finish_detach(d);
 		return;
 	}
@@ -76,7 +86,9 @@ static void tick(struct daemon *d)
 	if (++d->ticks % TICKS_A_SECOND)
 		return;
 	d->log_lines = 0;
-	datapath_age(d->datapath, d->state.now_ns);
+	if (!d->ageing)
+		work_start(d->queue, &d->age);
+	d->ageing = true;
 	expire_rules(d);
 	forget_names(d);
 }
@@ -174,9 +186,9 @@ static int run(struct daemon *d, int signals)
 	log_never_wait();
 	while (d->running) {
 		/* The tick is soon enough but for a very short lease. */
+		int wait = d->config.lease_ms < SHORT_LEASE_MS ? (int)d->config.lease_ms / 4 : -1;
 		int n = epoll_wait(epoll, events, sizeof(events) / sizeof(events[0]),
-				   d->config.lease_ms < SHORT_LEASE_MS ? (int)d->config.lease_ms / 4
-								       : -1);
+				   work_pending(d->queue) ? 0 : wait);
 
 		if (n < 0 && errno != EINTR) {
 			say("event loop: %s", strerror(errno));
@@ -188,6 +200,8 @@ static int run(struct daemon *d, int signals)
 			dispatch(d, events[i].data.u32, timer, signals);
 			on_alive(d);
 		}
+		if (d->running)
+			work_turn(d->queue);
 	}
 	close(timer);
 	close(epoll);
@@ -291,6 +305,13 @@ static int attach(struct daemon *d)
 				    clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL);
 }
 
+/* state_step() */
+static void step(void *arg, size_t entries, size_t bytes)
+{
+	on_alive(arg);
+	work_step(((struct daemon *)arg)->queue, entries, bytes);
+}
+
 /* Everything up to the first refusal. Steps that can fail without a trace come first. */
 static int start(struct daemon *d)
 {
@@ -299,12 +320,19 @@ static int start(struct daemon *d)
 		.sample = on_sample,
 		.refusal = on_refusal,
 		.notice = on_notice,
-		.alive = on_alive,
+		.step = on_step,
 	};
 	const struct controller_targets all = targets_of(&d->config);
 	char err[512] = "";
 
-	commands.arg = lookup.arg = d;
+	commands.arg = lookup.arg = d->state.step_arg = d;
+	d->state.step = step;
+	d->age = (struct work){.run = run_age, .done = age_ended};
+	d->queue = commands.queue = work_open();
+	if (!d->queue) {
+		say("out of memory");
+		return -1;
+	}
 	look_at_the_clock(d);
 	d->state.started_ns = d->state.now_ns;
 	d->state.pid = getpid();
@@ -319,7 +347,7 @@ static int start(struct daemon *d)
 	if (control_open(&d->control, d->config.control, &d->state, &commands, err, sizeof(err)) ||
 	    (d->config.metrics_addr &&
 	     metrics_open(&d->metrics, d->config.metrics_addr, d->config.metrics_port, &d->state,
-			  refresh, d, err, sizeof(err)))) {
+			  d->queue, refresh, d, err, sizeof(err)))) {
 		say("%s", err);
 		return -1;
 	}
@@ -391,6 +419,7 @@ int main(int argc, char **argv)
 		datapath_remove(d->datapath, d->config.pin_dir);
 	metrics_close(d->metrics);
 	control_close(d->control);
+	work_close(d->queue);
 	if (d->datapath)
 		datapath_close(d->datapath);
 	config_free(&d->config);

@@ -152,6 +152,14 @@ static void a_request_that_has_not_reached_the_server_holds_no_slot(void **state
 	closed(d);
 }
 
+static unsigned tombstones(struct datapath *d)
+{
+	uint64_t n, max;
+
+	assert_done(datapath_map_fill(d, "tombstones", &n, &max));
+	return (unsigned)n;
+}
+
 static void silent_tombstones_go_after_ten_seconds(void **state)
 {
 	struct datapath *d = opened();
@@ -164,11 +172,40 @@ static void silent_tombstones_go_after_ten_seconds(void **state)
 		key_of(&key, i);
 		assert_int_equal(bpf_map_update_elem(fd, &key, &t, BPF_ANY), 0);
 	}
-	assert_int_equal(datapath_tombstones(d), 600);
+	assert_int_equal(tombstones(d), 600);
 	assert_done(datapath_age(d, NOW));
-	assert_int_equal(datapath_tombstones(d), 300);
+	assert_int_equal(tombstones(d), 300);
+	assert_true(datapath_has_tombstones(d));
 	assert_done(datapath_age(d, NOW + 2 * SECOND));
-	assert_int_equal(datapath_tombstones(d), 0);
+	assert_int_equal(tombstones(d), 0);
+	assert_false(datapath_has_tombstones(d));
+	closed(d);
+}
+
+static size_t most_entries;
+
+static void note_step(void *arg, size_t entries)
+{
+	most_entries = entries > most_entries ? entries : most_entries;
+}
+
+static void a_call_goes_in_steps_of_a_batch(void **state)
+{
+	struct datapath *d = opened();
+	int fd = map_fd(d->skel->maps.client_in_flight);
+
+	for (uint32_t i = 0; i < 5000; i++) {
+		struct sluice_client_flag_key key = {.model = 3};
+		struct sluice_holding held = {1, 0};
+
+		memcpy(key.client.addr, &i, sizeof(i));
+		assert_int_equal(bpf_map_update_elem(fd, &key, &held, BPF_ANY), 0);
+		put_conn(d, i, 0, 0, true, 3, BOTH);
+	}
+	d->handlers.step = note_step;
+	for (int i = 0; i < 3; i++)
+		assert_done(datapath_age(d, NOW + (uint64_t)i * SECOND));
+	assert_int_equal(most_entries, BATCH);
 	closed(d);
 }
 
@@ -496,6 +533,7 @@ int main(void)
 		sandbox_test(silent_connections_go_each_after_its_time),
 		sandbox_test(a_request_that_has_not_reached_the_server_holds_no_slot),
 		sandbox_test(silent_tombstones_go_after_ten_seconds),
+		sandbox_test(a_call_goes_in_steps_of_a_batch),
 		sandbox_test(a_drifted_count_is_corrected_by_addition),
 		sandbox_test(a_count_in_motion_is_left_alone),
 		sandbox_test(a_walk_over_several_calls_counts_everything_once),

@@ -173,7 +173,7 @@ static inline int teardown(void **state)
 static inline json_t *run(const char *line)
 {
 	enum control_after after;
-	char *text = control_answer(&f->state, &ops, line, strlen(line), &after);
+	char *text = control_run(control_read(&f->state, &ops, line, strlen(line)), &after);
 	json_t *answer;
 
 	assert_non_null(text);

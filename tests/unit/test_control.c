@@ -334,12 +334,16 @@ static bool no_verdict(void *arg, uint32_t service, struct sluice_question *ques
 }
 
 static bool find_counts(void *arg, const struct sluice_client *client,
-			struct sluice_client_count *out, int64_t *in_flight)
+			struct sluice_client_count *out)
 {
-	*in_flight = 0;
 	*out = (struct sluice_client_count){.last_seen_ns = FIXTURE_NOW_NS,
 					    .last_service = (__u16)last_used};
 	return last_used >= 0;
+}
+
+static int64_t nothing_in_flight(void *arg, const struct sluice_client *client)
+{
+	return 0;
 }
 
 static const char *quota_at(const json_t *object)
@@ -350,8 +354,11 @@ static const char *quota_at(const json_t *object)
 static void quotas_are_those_of_the_named_service(void **state)
 {
 	static const struct state_lookup look = {.verdict = quota_of_service,
-						 .counts = find_counts},
-					 mute = {.verdict = no_verdict, .counts = find_counts};
+						 .counts = find_counts,
+						 .in_flight = nothing_in_flight},
+					 mute = {.verdict = no_verdict,
+						 .counts = find_counts,
+						 .in_flight = nothing_in_flight};
 	struct quota_book *book = calloc(1, sizeof(*book));
 	struct quota_def four = {.requests = {4, 10000000000, 4}},
 			 nine = {.requests = {9, 10000000000, 9}};

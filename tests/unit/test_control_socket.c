@@ -24,6 +24,7 @@ static int setup_socket(void **state)
 
 	setup(state);
 	now = 0;
+	ops.queue = work_open();
 	snprintf(path, sizeof(path), "/tmp/sluice-test-%d/control.sock", getpid());
 	if (control_open(&control, path, &f->state, &ops, err, sizeof(err)))
 		fail_msg("%s", err);
@@ -33,6 +34,7 @@ static int setup_socket(void **state)
 static int teardown_socket(void **state)
 {
 	control_close(control);
+	work_close(ops.queue);
 	assert_int_not_equal(access(path, F_OK), 0); /* it took its socket away */
 	*strrchr(path, '/') = 0;
 	rmdir(path);
@@ -56,6 +58,7 @@ static char *heard(int fd)
 		ssize_t n;
 
 		control_poll(control, now);
+		work_turn(ops.queue);
 		n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 		if (n == 0 || (n < 0 && errno != EAGAIN))
 			return NULL;
@@ -155,7 +158,8 @@ static void many_lines_at_once_are_answered_in_order_one_each_loop(void **state)
 	assert_int_equal(control_say(other, "{\"cmd\":\"clients\"}"), 0);
 	control_poll(control, 0);
 	control_poll(control, 0);
-	assert_int_equal(notes.refreshed & STATE_HISTOGRAMS, 0);
+	work_turn(ops.queue);
+	work_turn(ops.queue);
 	assert_true(
 		notes.refreshed &
 		STATE_CLIENTS); /* the second client did not wait for all of the first's answers */
@@ -207,8 +211,10 @@ static void a_line_too_long_is_refused_and_ends_the_connection(void **state)
 static void settle(uint64_t now_ns)
 {
 	now = now_ns;
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < 1000; i++) {
 		control_poll(control, now);
+		work_turn(ops.queue);
+	}
 }
 
 static bool has_ended(int fd)
@@ -368,6 +374,140 @@ static void an_answer_has_a_deadline_however_often_bytes_are_read(void **state)
 	close(fd);
 }
 
+/* What the turns of the loop do of a work. */
+static struct {
+	size_t entries, bytes, most_entries, most_bytes;
+	unsigned turns;
+} slices;
+
+static void count_step(void *arg, size_t entries, size_t bytes)
+{
+	work_step(ops.queue, entries, bytes); /* the next turn may begin here */
+	slices.entries += entries;
+	slices.bytes += bytes;
+}
+
+static bool take_verdict(void *arg, uint32_t service, struct sluice_question *question,
+			 struct sluice_answer *out)
+{
+	state_step(&f->state, 16, 0);
+	*out = (struct sluice_answer){0};
+	return true;
+}
+
+/* The answer to a command, turn by turn. Longer than a socket's buffer, so nothing waits for it. */
+static char *answer_in_slices(int fd, const char *command)
+{
+	size_t len = 0, size = 0;
+	char *text = NULL, byte;
+	ssize_t n;
+
+	memset(&slices, 0, sizeof(slices));
+	assert_int_equal(control_say(fd, command), 0);
+	control_poll(control, now);
+	for (; work_pending(ops.queue); slices.turns++) {
+		slices.entries = slices.bytes = 0;
+		assert_true(recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+		work_turn(ops.queue);
+		if (slices.entries > slices.most_entries)
+			slices.most_entries = slices.entries;
+		if (slices.bytes > slices.most_bytes)
+			slices.most_bytes = slices.bytes;
+	}
+	do {
+		if (len + 100000 > size)
+			text = realloc(text, size = 2 * size + 200000);
+		control_poll(control, now);
+		n = recv(fd, text + len, size - len - 1, MSG_DONTWAIT);
+		len += n > 0 ? (size_t)n : 0;
+		assert_int_not_equal(n, 0);
+	} while (!len || text[len - 1] != '\n');
+	text[len] = 0;
+	return text;
+}
+
+static void a_long_answer_is_written_in_slices(void **state)
+{
+	enum { MANY = 65536 };
+	static const struct {
+		const char *command;
+		unsigned turns; /* at least: entries over 1024, or bytes over 64 KiB */
+		size_t bytes;
+	} rows[] = {
+		{"{\"cmd\":\"clients\"}", 64 + 15 + MANY * 8 / 1024 + 7000000 / 65536, 7000000},
+		{"{\"cmd\":\"clients\",\"by\":\"tokens\"}", MANY * 16 / 1024 + MANY * 8 / 1024,
+		 7000000},
+		{"{\"cmd\":\"models\"}", 10, 300000},
+		{"{\"cmd\":\"status\"}", 10, 300000},
+		{"{\"cmd\":\"quota-show\"}", MANY / 1024, 200000},
+	};
+	static const struct state_lookup look = {.verdict = take_verdict};
+	struct state_client *clients = calloc(MANY, sizeof(*clients));
+	struct state_client_rule *rules = calloc(MANY, sizeof(*rules));
+	struct state_client_quota *quotas = calloc(MANY, sizeof(*quotas));
+	struct quota_book *book = calloc(1, sizeof(*book));
+	int fd = connected();
+
+	for (uint32_t i = 0; i < MANY; i++) {
+		clients[i] = f->clients[0];
+		memcpy(clients[i].client.addr + 12, &i, sizeof(i));
+		clients[i].count.last_seen_ns -= i;
+		rules[i].key.client = clients[i].client;
+		quotas[i].key.client = clients[i].client;
+	}
+	for (int i = 0; i < 900; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "model-%d", i);
+		controller_learn(&f->controller, name, FIXTURE_NOW_NS);
+	}
+	f->state.clients = clients;
+	f->state.client_count = MANY;
+	f->state.client_rules = rules;
+	f->state.client_rule_count = MANY;
+	f->state.client_quotas = quotas;
+	f->state.client_quota_count = MANY;
+	f->state.lookup = &look;
+	f->state.quotas = book;
+	f->state.step = count_step;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *line = answer_in_slices(fd, rows[i].command);
+
+		assert_non_null(line);
+		assert_memory_equal(line, "{\"ok\":true", 10);
+		if (slices.turns < rows[i].turns || strlen(line) < rows[i].bytes ||
+		    slices.most_entries > WORK_ENTRIES_MAX || slices.most_bytes > WORK_BYTES_MAX)
+			fail_msg("%s: %zu bytes in %u turns, of %zu entries and %zu bytes at most",
+				 rows[i].command, strlen(line), slices.turns, slices.most_entries,
+				 slices.most_bytes);
+		free(line);
+	}
+	close(fd);
+	free(clients);
+	free(rules);
+	free(quotas);
+	free(book);
+}
+
+static void a_client_gone_before_its_answer_costs_no_work(void **state)
+{
+	int first = connected(), second = connected(), third = connected();
+
+	assert_int_equal(control_say(first, "{\"cmd\":\"models\"}"), 0);
+	assert_int_equal(control_say(second, "{\"cmd\":\"clients\"}"), 0);
+	for (int i = 0; i < 2; i++)
+		control_poll(control, 0);
+	close(second);
+	for (int i = 0; i < 10; i++)
+		control_poll(control, 0);
+	assert_int_equal(control_say(third, "{\"cmd\":\"models\"}"), 0);
+	heard_ok(first);
+	heard_ok(third);
+	assert_int_equal(notes.refreshed & STATE_CLIENTS, 0);
+	close(first);
+	close(third);
+}
+
 static void a_client_gone_in_mid_answer_does_no_harm(void **state)
 {
 	for (int i = 0; i < 50; i++) {
@@ -422,6 +562,8 @@ int main(void)
 		SOCKET(a_watcher_sees_refusals_and_models),
 		SOCKET(a_watcher_that_does_not_read_is_dropped_and_delays_no_other),
 		SOCKET(an_answer_has_a_deadline_however_often_bytes_are_read),
+		SOCKET(a_long_answer_is_written_in_slices),
+		SOCKET(a_client_gone_before_its_answer_costs_no_work),
 		SOCKET(a_client_gone_in_mid_answer_does_no_harm),
 		SOCKET(detach_is_answered_when_it_is_done),
 	};

@@ -380,6 +380,14 @@ static struct metrics *server;
 static uint16_t port;
 static unsigned refreshed;
 static uint64_t now; /* of the server */
+static struct work_queue *queue;
+
+/* A turn of the loop. */
+static void turn(void)
+{
+	metrics_poll(server, now);
+	work_turn(queue);
+}
 
 static void take_refresh(void *arg, unsigned parts)
 {
@@ -392,9 +400,10 @@ static int setup_server(void **state)
 
 	setup(state);
 	refreshed = 0;
+	queue = work_open();
 	for (port = 20000 + getpid() % 10000; port < 40000; port++)
-		if (!metrics_open(&server, "127.0.0.1", port, &f->state, take_refresh, NULL, err,
-				  sizeof(err)))
+		if (!metrics_open(&server, "127.0.0.1", port, &f->state, queue, take_refresh, NULL,
+				  err, sizeof(err)))
 			return 0;
 	fail_msg("%s", err);
 	return -1;
@@ -403,6 +412,7 @@ static int setup_server(void **state)
 static int teardown_server(void **state)
 {
 	metrics_close(server);
+	work_close(queue);
 	return teardown(state);
 }
 
@@ -430,7 +440,7 @@ static char *answer_to(const char *request)
 	for (int i = 0; i < 20000 && len + 1 < size; i++) {
 		ssize_t n;
 
-		metrics_poll(server, now);
+		turn();
 		n = recv(fd, text + len, size - len - 1, MSG_DONTWAIT);
 		if (n == 0)
 			break;
@@ -551,7 +561,7 @@ static void a_scrape_is_served_whatever_hangs_or_drips(void **state)
 		hanging[i] = dial();
 		assert_int_equal(send(hanging[i], part, strlen(part), 0), strlen(part));
 		now++;
-		metrics_poll(server, now);
+		turn();
 		if (i < METRICS_CONNECTIONS_MAX)
 			continue;
 		text = answer_to(scrape);
@@ -582,7 +592,7 @@ static void a_connection_has_a_deadline_however_often_bytes_move(void **state)
 		char byte;
 
 		assert_int_equal(send(dripping, "G", 1, MSG_NOSIGNAL), 1);
-		metrics_poll(server, now);
+		turn();
 		assert_int_equal(recv(slow, &byte, 1, 0), 1);
 		metrics_expire(server, now);
 		assert_true(recv(dripping, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
@@ -615,11 +625,108 @@ static void without_descriptors_the_loop_is_quiet_and_connections_wait(void **st
 	metrics_expire(server, now);         /* the next tick */
 	assert_int_equal(send(fd, scrape, strlen(scrape), 0), strlen(scrape));
 	for (int i = 0; i < 20000 && recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0; i++) {
-		metrics_poll(server, now);
+		turn();
 		usleep(100);
 	}
 	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 1);
 	close(fd);
+}
+
+/* What the turns of the loop do of a page. */
+static struct {
+	size_t entries, bytes, most_entries, most_bytes, all_bytes;
+	unsigned turns;
+} slices;
+
+static void count_step(void *arg, size_t entries, size_t bytes)
+{
+	work_step(queue, entries, bytes); /* the next turn may begin here */
+	slices.entries += entries;
+	slices.bytes += bytes;
+	slices.all_bytes += bytes;
+	if (slices.entries > slices.most_entries)
+		slices.most_entries = slices.entries;
+	if (slices.bytes > slices.most_bytes)
+		slices.most_bytes = slices.bytes;
+}
+
+static bool take_verdict(void *arg, uint32_t service, struct sluice_question *question,
+			 struct sluice_answer *out)
+{
+	state_step(&f->state, 16, 0);
+	*out = (struct sluice_answer){0};
+	return true;
+}
+
+static void a_page_is_written_in_slices(void **state)
+{
+	enum { MANY = 65536 };
+	static const struct {
+		const char *request;
+		unsigned turns; /* at least */
+		size_t bytes;
+	} rows[] = {
+		{"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 50, 3000000},
+		{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 14, 100000},
+		{"GET /v1/limits HTTP/1.1\r\nHost: localhost\r\n\r\n", 64 + 15, 100000},
+	};
+	static const struct state_lookup look = {.verdict = take_verdict};
+	struct state_client *clients = calloc(MANY, sizeof(*clients));
+	struct quota_book *book = calloc(1, sizeof(*book));
+
+	for (uint32_t i = 0; i < MANY; i++) {
+		clients[i] = f->clients[0];
+		memcpy(clients[i].client.addr + 12, &i, sizeof(i));
+	}
+	for (int i = 0; i < 900; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "model-%d", i);
+		controller_learn(&f->controller, name, FIXTURE_NOW_NS);
+	}
+	f->state.clients = clients;
+	f->state.client_count = MANY;
+	f->state.lookup = &look;
+	f->state.quotas = book;
+	f->state.step = count_step;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int fd = dial();
+		char byte;
+
+		memset(&slices, 0, sizeof(slices));
+		assert_int_equal(send(fd, rows[i].request, strlen(rows[i].request), 0),
+				 strlen(rows[i].request));
+		for (int k = 0; k < 20000 && !work_pending(queue); k++)
+			metrics_poll(server, now);
+		for (; work_pending(queue); slices.turns++) {
+			slices.entries = slices.bytes = 0;
+			assert_true(recv(fd, &byte, 1, MSG_DONTWAIT) < 0);
+			metrics_poll(server, now);
+			work_turn(queue);
+		}
+		if (slices.turns < rows[i].turns || slices.all_bytes < rows[i].bytes ||
+		    slices.most_entries > WORK_ENTRIES_MAX || slices.most_bytes > WORK_BYTES_MAX)
+			fail_msg("%zu: %zu bytes in %u turns, of %zu entries and %zu bytes at most",
+				 i, slices.all_bytes, slices.turns, slices.most_entries,
+				 slices.most_bytes);
+		close(fd);
+	}
+	free(clients);
+	free(book);
+}
+
+static void a_server_that_ends_forgets_the_pages_under_way(void **state)
+{
+	int fds[3];
+
+	for (int i = 0; i < 3; i++) {
+		fds[i] = dial();
+		assert_int_equal(send(fds[i], scrape, strlen(scrape), 0), strlen(scrape));
+	}
+	for (int i = 0; i < 20000 && !work_pending(queue); i++)
+		metrics_poll(server, now);
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
 }
 
 static void a_taken_port_is_named_in_the_error(void **state)
@@ -627,13 +734,13 @@ static void a_taken_port_is_named_in_the_error(void **state)
 	struct metrics *second = NULL;
 	char err[256] = "";
 
-	assert_int_equal(metrics_open(&second, "127.0.0.1", port, &f->state, take_refresh, NULL,
-				      err, sizeof(err)),
+	assert_int_equal(metrics_open(&second, "127.0.0.1", port, &f->state, queue, take_refresh,
+				      NULL, err, sizeof(err)),
 			 -EADDRINUSE);
 	assert_null(second);
 	assert_non_null(strstr(err, "is taken"));
-	assert_int_equal(metrics_open(&second, "nowhere", port, &f->state, take_refresh, NULL, err,
-				      sizeof(err)),
+	assert_int_equal(metrics_open(&second, "nowhere", port, &f->state, queue, take_refresh,
+				      NULL, err, sizeof(err)),
 			 -EINVAL);
 	assert_non_null(strstr(err, "nowhere"));
 }
@@ -659,6 +766,8 @@ int main(void)
 		SERVER(a_scrape_is_served_whatever_hangs_or_drips),
 		SERVER(a_connection_has_a_deadline_however_often_bytes_move),
 		SERVER(without_descriptors_the_loop_is_quiet_and_connections_wait),
+		SERVER(a_page_is_written_in_slices),
+		SERVER(a_server_that_ends_forgets_the_pages_under_way),
 		SERVER(a_taken_port_is_named_in_the_error),
 	};
 

@@ -107,79 +107,132 @@ static json_t *do_watch(struct command *c)
 	return json_object();
 }
 
-static const struct {
+struct known {
 	const char *name;
 	json_t *(*run)(struct command *c);
-} commands[] = {
-	{"status", do_status},
-	{"models", do_models},
-	{"services", do_services},
-	{"clients", do_clients},
-	{"set", do_set},
-	{"allow", command_allow},
-	{"block", command_block},
-	{"clear", command_clear},
-	{"reload", do_reload},
-	{"detach", do_detach},
-	{"watch", do_watch},
-	{"explain", command_explain},
-	{"quota-set", command_quota_set},
-	{"quota-show", command_quota_show},
-	{"quota-clear", command_quota_clear},
+	bool lists;
 };
 
-static json_t *run(struct command *c, const char *line, size_t len)
-{
-	json_error_t error;
-	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error), *answer = NULL;
-	const char *name = json_string_value(json_object_get(request, "cmd"));
+static const struct known commands[] = {
+	{"status", do_status, true},
+	{"models", do_models, true},
+	{"services", do_services, true},
+	{"clients", do_clients, true},
+	{"set", do_set, false},
+	{"allow", command_allow, false},
+	{"block", command_block, false},
+	{"clear", command_clear, false},
+	{"reload", do_reload, false},
+	{"detach", do_detach, false},
+	{"watch", do_watch, false},
+	{"explain", command_explain, false},
+	{"quota-set", command_quota_set, false},
+	{"quota-show", command_quota_show, true},
+	{"quota-clear", command_quota_clear, false},
+};
 
-	c->request = request;
-	if (!request)
-		command_refuse(c, "not JSON: %s", error.text);
-	else if (!json_is_object(request) || !name)
-		command_refuse(c, "a command is an object like {\"cmd\":\"status\"}");
-	else
-		command_refuse(c, "no command is called \"%.40s\"", name);
+struct control_call {
+	struct command command;
+	json_t *request;
+	const struct known *known; /* NULL: command.err says why the line is refused */
+};
+
+struct control_call *control_read(const struct daemon_state *state, const struct control_ops *ops,
+				  const char *line, size_t len)
+{
+	struct control_call *call = calloc(1, sizeof(*call));
+	json_error_t error;
+	const char *name;
+
+	if (!call)
+		return NULL;
+	call->request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error);
+	call->command = (struct command){.state = state, .ops = ops, .request = call->request};
+	name = json_string_value(json_object_get(call->request, "cmd"));
 	for (size_t i = 0; name && i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (!strcmp(name, commands[i].name)) {
-			c->err[0] = 0;
-			answer = commands[i].run(c);
-		}
-	json_decref(request);
-	return answer;
+		if (!strcmp(name, commands[i].name))
+			call->known = &commands[i];
+	if (!call->request)
+		command_refuse(&call->command, "not JSON: %s", error.text);
+	else if (!name)
+		command_refuse(&call->command, "a command is an object like {\"cmd\":\"status\"}");
+	else if (!call->known)
+		command_refuse(&call->command, "no command is called \"%.40s\"", name);
+	return call;
 }
 
-char *control_answer(const struct daemon_state *state, const struct control_ops *ops,
-		     const char *line, size_t len, enum control_after *after)
+void control_forget(struct control_call *call)
 {
-	struct command c = {.state = state, .ops = ops};
-	json_t *answer = run(&c, line, len), *whole;
-	char *text;
+	json_decref(call->request);
+	free(call);
+}
 
-	*after = c.after;
-	if (c.after == CONTROL_DETACH)
-		return NULL;
+bool control_lists(const struct control_call *call)
+{
+	return call->known && call->known->lists;
+}
+
+/* {"ok":false, …}. A quoted name may have been cut in the middle of a character. */
+static json_t *refusal(const char *why)
+{
+	json_t *whole = json_pack("{s:b, s:s}", "ok", 0, "error", why);
+	char clean[sizeof(((struct command *)0)->err)];
+	size_t i;
+
+	if (whole)
+		return whole;
+	for (i = 0; why[i]; i++)
+		clean[i] = (unsigned char)why[i] < 0x80 ? why[i] : '?';
+	clean[i] = 0;
+	return json_pack("{s:b, s:s}", "ok", 0, "error", clean);
+}
+
+struct output {
+	const struct daemon_state *state;
+	char *text;
+	size_t len, capacity;
+};
+
+static int add_text(const char *text, size_t len, void *arg)
+{
+	struct output *out = arg;
+
+	state_step(out->state, 0, len);
+	if (out->len + len >= out->capacity) {
+		size_t capacity = 2 * (out->len + len) + 256;
+		char *more = realloc(out->text, capacity);
+
+		if (!more)
+			return -1;
+		out->text = more;
+		out->capacity = capacity;
+	}
+	memcpy(out->text + out->len, text, len);
+	out->len += len;
+	out->text[out->len] = 0;
+	return 0;
+}
+
+char *control_run(struct control_call *call, enum control_after *after)
+{
+	struct command *c = &call->command;
+	json_t *answer = call->known ? call->known->run(c) : NULL, *whole = NULL;
+	struct output out = {.state = c->state};
+
+	*after = c->after;
 	if (answer) {
 		whole = json_pack("{s:b}", "ok", 1);
 		json_object_update(whole, answer);
 		json_decref(answer);
-	} else {
-		char clean[sizeof(c.err)];
-		const char *why = c.err[0] ? c.err : "out of memory";
-
-		/* A quoted name may have been cut in the middle of a character. */
-		whole = json_pack("{s:b, s:s}", "ok", 0, "error", why);
-		if (!whole) {
-			size_t i;
-
-			for (i = 0; why[i]; i++)
-				clean[i] = (unsigned char)why[i] < 0x80 ? why[i] : '?';
-			clean[i] = 0;
-			whole = json_pack("{s:b, s:s}", "ok", 0, "error", clean);
-		}
+	} else if (c->after != CONTROL_DETACH) {
+		whole = refusal(c->err[0] ? c->err : "out of memory");
 	}
-	text = json_dumps(whole, JSON_COMPACT | JSON_REAL_PRECISION(10));
+	if (whole &&
+	    json_dump_callback(whole, add_text, &out, JSON_COMPACT | JSON_REAL_PRECISION(10))) {
+		free(out.text);
+		out.text = NULL;
+	}
 	json_decref(whole);
-	return text;
+	control_forget(call);
+	return out.text;
 }

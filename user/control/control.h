@@ -15,6 +15,7 @@
 #include <sluice/abi.h>
 #include "core/state.h"
 #include "core/text.h"
+#include "loop/work.h"
 
 #define CONTROL_DEFAULT_PATH "/run/sluice/control.sock"
 #define CONTROL_LINE_MAX     65536 /* bytes of a command, with its newline */
@@ -31,6 +32,7 @@
  */
 struct control_ops {
 	void *arg;
+	struct work_queue *queue; /* for the commands that list */
 	/* Brings these parts (enum state_part) of the state up to date. */
 	void (*refresh)(void *arg, unsigned parts);
 	/* The id of a model by its name, which gets one if it has none yet; or -errno. */
@@ -90,10 +92,15 @@ void control_detached(struct control *c, const char *error);
 /* What happens to the connection after a command's answer. */
 enum control_after { CONTROL_DONE, CONTROL_WATCH, CONTROL_DETACH };
 
-/* Runs one line. Returns the answer as one line without newline, which the caller frees. NULL: the
- * answer follows later, or memory ran out. */
-char *control_answer(const struct daemon_state *state, const struct control_ops *ops,
-		     const char *line, size_t len, enum control_after *after);
+/* One line, read. NULL: out of memory. */
+struct control_call *control_read(const struct daemon_state *state, const struct control_ops *ops,
+				  const char *line, size_t len);
+/* Whether the command lists what may be long. Then it runs as a work (loop/work.h). */
+bool control_lists(const struct control_call *call);
+void control_forget(struct control_call *call);
+/* Runs the command, and frees the call. Returns the answer as one line without newline, which the
+ * caller frees. NULL: the answer follows later, or memory ran out. */
+char *control_run(struct control_call *call, enum control_after *after);
 
 /*
  * The client's end. control_connect() returns an fd or -errno; control_say() writes all of line and

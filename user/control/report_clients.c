@@ -8,6 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/highest.h"
+#include "desired/desired.h"
+#include "loop/work.h"
+
+#define RULE_ENTRIES 8 /* entries of maps that take the time of a rule in a list */
+
 static bool expired(const struct daemon_state *s, uint64_t expires_ns)
 {
 	return expires_ns && expires_ns <= s->now_ns;
@@ -26,7 +32,7 @@ static json_t *rules(const struct daemon_state *s)
 	json_t *list = json_array();
 	char text[TEXT_CLIENT_MAX];
 
-	for (size_t i = 0; i < s->client_rule_count; i++) {
+	for (size_t i = 0; i < s->client_rule_count; i++, state_step(s, RULE_ENTRIES, 0)) {
 		const struct state_client_rule *r = &s->client_rules[i];
 		json_t *model = r->key.model == SLUICE_MODEL_ALL ? json_null()
 								 : value_model(s, r->key.model);
@@ -39,7 +45,7 @@ static json_t *rules(const struct daemon_state *s)
 				list, rule(s, text, "client", r->flag.allow ? "allow" : "block",
 					   model, text_reason(r->flag.reason), r->flag.expires_ns));
 	}
-	for (size_t i = 0; i < s->prefix_rule_count; i++) {
+	for (size_t i = 0; i < s->prefix_rule_count; i++, state_step(s, RULE_ENTRIES, 0)) {
 		const struct state_prefix_rule *r = &s->prefix_rules[i];
 
 		if (r->prefix.class == SLUICE_PREFIX_PLAIN ||
@@ -57,38 +63,41 @@ static json_t *rules(const struct daemon_state *s)
 	return list;
 }
 
-static bool in_prefix(const uint8_t addr[16], const struct sluice_prefix_key *prefix)
+static int by_key(const void *a, const void *b)
 {
-	uint8_t a[16];
-
-	memcpy(a, addr, sizeof(a));
-	text_mask(a, prefix->plen);
-	return !memcmp(a, prefix->addr, sizeof(a));
+	return memcmp(a, b, sizeof(struct sluice_client_flag_key)); /* a rule begins with its key */
 }
 
 /* The rule in force for this client and all models: its own flag, else that of the longest prefix
- * around it. */
+ * around it. Both lists are sorted. */
 static const char *rule_in_force(const struct daemon_state *s, const struct sluice_client *client)
 {
-	const struct state_prefix_rule *best = NULL;
+	const struct sluice_client_flag_key key = {.client = *client, .model = SLUICE_MODEL_ALL};
+	const struct state_client_rule *own =
+		s->client_rule_count
+			? bsearch(&key, s->client_rules, s->client_rule_count, sizeof(*own), by_key)
+			: NULL;
+	struct sluice_prefix_key around = {.plen = client->plen};
 
-	for (size_t i = 0; i < s->client_rule_count; i++) {
-		const struct state_client_rule *r = &s->client_rules[i];
-
-		if (r->key.model == SLUICE_MODEL_ALL && !expired(s, r->flag.expires_ns) &&
-		    !memcmp(&r->key.client, client, sizeof(*client)))
-			return r->flag.allow ? "allow" : "block";
-	}
-	for (size_t i = 0; client->kind == SLUICE_CLIENT_ADDRESS && i < s->prefix_rule_count; i++) {
-		const struct state_prefix_rule *r = &s->prefix_rules[i];
-
-		if (!expired(s, r->prefix.expires_ns) && r->key.plen <= client->plen &&
-		    in_prefix(client->addr, &r->key) && (!best || r->key.plen > best->key.plen))
-			best = r;
-	}
-	if (!best || best->prefix.class == SLUICE_PREFIX_PLAIN)
+	if (own && !expired(s, own->flag.expires_ns))
+		return own->flag.allow ? "allow" : "block";
+	if (client->kind != SLUICE_CLIENT_ADDRESS || !s->prefix_rule_count)
 		return NULL;
-	return best->prefix.class == SLUICE_PREFIX_EXEMPT ? "allow" : "block";
+	memcpy(around.addr, client->addr, sizeof(around.addr));
+	for (int plen = client->plen; plen >= 0; plen--) {
+		const struct state_prefix_rule *r;
+
+		around.plen = (uint32_t)plen;
+		text_mask(around.addr, around.plen);
+		r = bsearch(&around, s->prefix_rules, s->prefix_rule_count, sizeof(*r),
+			    desired_by_prefix);
+		if (!r || expired(s, r->prefix.expires_ns))
+			continue;
+		if (r->prefix.class == SLUICE_PREFIX_PLAIN)
+			return NULL;
+		return r->prefix.class == SLUICE_PREFIX_EXEMPT ? "allow" : "block";
+	}
+	return NULL;
 }
 
 static json_t *client_by_reason(const __u32 n[SLUICE_REASONS_MAX])
@@ -98,23 +107,6 @@ static json_t *client_by_reason(const __u32 n[SLUICE_REASONS_MAX])
 	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++)
 		all[r] = n[r];
 	return value_by_reason(all);
-}
-
-/* A client and its sort key. */
-struct ranked {
-	const struct state_client *client;
-	uint64_t rank;
-};
-
-static int highest_first(const void *a, const void *b)
-{
-	const struct ranked *x = a, *y = b;
-
-	if (x->rank != y->rank)
-		return x->rank < y->rank ? 1 : -1;
-	return x->client->count.last_seen_ns < y->client->count.last_seen_ns   ? 1
-	       : x->client->count.last_seen_ns > y->client->count.last_seen_ns ? -1
-									       : 0;
 }
 
 /* The quota of a client's next request for the model that it requested last. */
@@ -187,20 +179,31 @@ static json_t *client_row(const struct daemon_state *s, const struct state_clien
 
 json_t *report_clients(const struct daemon_state *s, enum report_order order, int service)
 {
-	struct ranked *ranks = calloc(s->client_count + 1, sizeof(*ranks));
+	struct highest first = {
+		.items = calloc(REPORT_CLIENTS_MAX, sizeof(*first.items)),
+		.max = REPORT_CLIENTS_MAX,
+	};
 	json_t *list = json_array();
 
-	if (!ranks || !list) {
-		free(ranks);
+	if (!first.items || !list) {
+		free(first.items);
 		json_decref(list);
 		return NULL;
 	}
-	for (size_t i = 0; i < s->client_count; i++)
-		ranks[i] = (struct ranked){&s->clients[i], rank(s, &s->clients[i], order, service)};
-	qsort(ranks, s->client_count, sizeof(*ranks), highest_first);
-	for (size_t i = 0; i < s->client_count && i < REPORT_CLIENTS_MAX; i++)
-		json_array_append_new(list, client_row(s, ranks[i].client, service));
-	free(ranks);
+	for (size_t i = 0; i < s->client_count; i++) {
+		if (i % WORK_ENTRIES_MAX == 0)
+			state_step(s, WORK_ENTRIES_MAX, 0);
+		highest_add(&first, (struct highest_item){
+					    .rank = rank(s, &s->clients[i], order, service),
+					    .then = s->clients[i].count.last_seen_ns,
+					    .index = i,
+				    });
+	}
+	highest_sort(&first);
+	for (size_t i = 0; i < first.count; i++)
+		json_array_append_new(list,
+				      client_row(s, &s->clients[first.items[i].index], service));
+	free(first.items);
 	return json_pack("{s:o, s:o, s:o}", "clients", list, "clients_known",
 			 value_count(s->client_count), "rules", rules(s));
 }

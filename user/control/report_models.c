@@ -118,9 +118,12 @@ json_t *report_model_list(const struct daemon_state *s)
 {
 	json_t *list = json_array();
 
-	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++)
-		if (state_model_in_use(s, id))
-			json_array_append_new(list, report_model(s, id));
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
+		if (!state_model_in_use(s, id))
+			continue;
+		json_array_append_new(list, report_model(s, id));
+		state_step_counts(s);
+	}
 	if (state_other_seen(s))
 		json_array_append_new(list, report_model(s, SLUICE_MODEL_OTHER));
 	return list;

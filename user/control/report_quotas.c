@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define QUOTA_ENTRIES 4 /* entries of maps that take the time of a quota in a list */
+
 static json_t *budget(const struct explain_budget *b, const struct quota_rate *rate)
 {
 	return b->limit
@@ -72,19 +74,20 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 	size_t known = 0, n = subject ? explain_clients(s, subject, clients) : 0;
 	char text[TEXT_CLIENT_MAX];
 
-	for (size_t i = 0; !subject && i < s->service_count; i++)
+	for (size_t i = 0; !subject && i < s->service_count; i++, state_step(s, QUOTA_ENTRIES, 0))
 		if (s->services[i].quota_id) {
 			report_service_name(s, (uint32_t)i, text, sizeof(text));
 			json_array_append_new(list, quota_row(s, s->services[i].quota_id, "service",
 							      json_null(), json_null(),
 							      json_string(text)));
 		}
-	for (uint32_t id = SLUICE_MODEL_FIRST; !subject && id < SLUICE_MODELS_MAX; id++)
+	for (uint32_t id = SLUICE_MODEL_FIRST; !subject && id < SLUICE_MODELS_MAX;
+	     id++, state_step(s, QUOTA_ENTRIES, 0))
 		if (s->controller->model[id].quota)
 			json_array_append_new(list, quota_row(s, s->controller->model[id].quota,
 							      "model", json_null(),
 							      value_model(s, id), json_null()));
-	for (size_t i = 0; i < s->prefix_rule_count; i++) {
+	for (size_t i = 0; i < s->prefix_rule_count; i++, state_step(s, QUOTA_ENTRIES, 0)) {
 		const struct state_prefix_rule *r = &s->prefix_rules[i];
 
 		if (subject && memcmp(&r->key, &subject->prefix, sizeof(r->key)))
@@ -103,7 +106,7 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 							      json_string(text), json_null(),
 							      json_null()));
 	}
-	for (size_t i = 0; i < s->client_quota_count; i++) {
+	for (size_t i = 0; i < s->client_quota_count; i++, state_step(s, QUOTA_ENTRIES, 0)) {
 		const struct state_client_quota *q = &s->client_quotas[i];
 		bool meant = !subject;
 

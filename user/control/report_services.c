@@ -110,7 +110,7 @@ json_t *report_service_list(const struct daemon_state *s)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < s->service_count; i++)
+	for (size_t i = 0; i < s->service_count; i++, state_step_counts(s))
 		json_array_append_new(list, service(s, (uint32_t)i));
 	return list;
 }
@@ -119,7 +119,7 @@ json_t *report_services(const struct daemon_state *s)
 {
 	json_t *list = report_service_list(s);
 
-	for (size_t i = 0; i < s->service_count; i++) {
+	for (size_t i = 0; i < s->service_count; i++, state_step_counts(s)) {
 		json_t *one = json_array_get(list, i);
 		uint64_t sum[3] = {0};
 

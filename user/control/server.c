@@ -26,7 +26,8 @@
 #define SLOTS (CONTROL_CLIENTS_MAX + 1) /* the last one is for root */
 
 struct client {
-	int fd; /* -1: slot is free */
+	int fd;          /* -1: slot is free */
+	struct job *job; /* the command that is under way; NULL: none */
 	bool root;
 	bool watching;
 	bool detaching; /* waits for control_detached() */
@@ -39,20 +40,41 @@ struct client {
 	char *in;         /* CONTROL_LINE_MAX bytes */
 };
 
+/* A command that lists. */
+struct job {
+	struct work work;
+	struct control *control;
+	struct client *client; /* NULL: it is gone */
+	struct control_call *call;
+	enum control_after after;
+	char *text;
+};
+
 struct control {
 	const struct daemon_state *state;
 	const struct control_ops *ops;
 	int epoll, fd; /* fd listens */
 	struct listener listener;
 	unsigned watchers;
+	uint64_t now_ns; /* at the last call */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	dev_t dev; /* of our socket file */
 	ino_t ino;
 	struct client client[SLOTS];
 };
 
+static void forget(struct job *job)
+{
+	control_forget(job->call);
+	free(job);
+}
+
 static void drop(struct control *c, struct client *client)
 {
+	if (client->job)
+		client->job->client = NULL;
+	if (client->job && work_cancel(c->ops->queue, &client->job->work))
+		forget(client->job);
 	if (client->watching)
 		c->watchers--;
 	close(client->fd);                            /* leaves the epoll set too */
@@ -69,7 +91,9 @@ static void wait_for(struct control *c, struct client *client)
 	bool line = client->in_len && memchr(client->in, '\n', client->in_len);
 	bool busy = client->out_len || line;
 	struct epoll_event ev = {
-		.events = busy ? EPOLLOUT : EPOLLIN,
+		.events = client->job ? 0
+			  : busy      ? EPOLLOUT
+				      : EPOLLIN, /* 0: its end, always */
 		.data.ptr = client,
 	};
 
@@ -106,24 +130,23 @@ static bool flush(struct control *c, struct client *client, uint64_t now_ns)
 	return true;
 }
 
-/* Adds text and a newline to the client's output. False: the client is gone. */
-static bool say(struct control *c, struct client *client, const char *text, uint64_t now_ns)
+/* Adds text, which it frees, and a newline to the client's output. False: the client is gone. */
+static bool put(struct control *c, struct client *client, char *text, uint64_t now_ns)
 {
-	size_t left = client->out_len - client->out_at, len = strlen(text);
-	char *out;
+	size_t left = client->out_len - client->out_at, len = text ? strlen(text) : 0;
+	char *out = NULL;
 
-	if (client->watching && left + len + 1 > CONTROL_BACKLOG_MAX) {
-		drop(c, client);
-		return false;
-	}
-	out = malloc(left + len + 1);
+	if (text && !(client->watching && left + len + 1 > CONTROL_BACKLOG_MAX))
+		out = realloc(text, left + len + 1);
 	if (!out) {
+		free(text);
 		drop(c, client);
 		return false;
 	}
-	if (left)
+	if (left) {
+		memmove(out + left, out, len);
 		memcpy(out, client->out + client->out_at, left);
-	memcpy(out + left, text, len);
+	}
 	out[left + len] = '\n';
 	free(client->out);
 	client->out = out;
@@ -134,29 +157,82 @@ static bool say(struct control *c, struct client *client, const char *text, uint
 	return flush(c, client, now_ns);
 }
 
+static bool say(struct control *c, struct client *client, const char *text, uint64_t now_ns)
+{
+	return put(c, client, strdup(text), now_ns);
+}
+
+/* The answer to the client's command; NULL: out of memory. */
+static void give(struct control *c, struct client *client, char *text, enum control_after after,
+		 uint64_t now_ns)
+{
+	if (after == CONTROL_DETACH)
+		client->detaching = true;
+	else if (put(c, client, text, now_ns) && after == CONTROL_WATCH && !client->watching) {
+		client->watching = true;
+		c->watchers++;
+	}
+}
+
+static void run_job(struct work *w)
+{
+	struct job *job = (struct job *)w;
+
+	job->text = control_run(job->call, &job->after);
+}
+
+static void end_job(struct work *w)
+{
+	struct job *job = (struct job *)w;
+	struct client *client = job->client;
+	struct control *c = job->control;
+
+	if (client) {
+		client->job = NULL;
+		give(c, client, job->text, job->after, c->now_ns);
+		if (client->fd >= 0)
+			wait_for(c, client);
+	} else {
+		free(job->text);
+	}
+	free(job);
+}
+
+static void start_job(struct control *c, struct client *client, struct control_call *call)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job) {
+		control_forget(call);
+		drop(c, client);
+		return;
+	}
+	*job = (struct job){
+		.work = {.run = run_job, .done = end_job},
+		.control = c,
+		.client = client,
+		.call = call,
+	};
+	client->job = job;
+	work_start(c->ops->queue, &job->work);
+}
+
 static void answer(struct control *c, struct client *client, char *newline, uint64_t now_ns)
 {
-	enum control_after after;
 	size_t len = (size_t)(newline - client->in), rest = client->in_len - len - 1;
-	char *text = control_answer(c->state, c->ops, client->in, len, &after);
+	struct control_call *call = control_read(c->state, c->ops, client->in, len);
+	bool lists = call && control_lists(call);
+	enum control_after after = CONTROL_DONE;
+	char *text = call && !lists ? control_run(call, &after) : NULL;
 
 	secret_wipe_stack();
 	memmove(client->in, newline + 1, rest);
 	explicit_bzero(client->in + rest, len + 1);
 	client->in_len = rest;
-	if (after == CONTROL_DETACH) {
-		client->detaching = true;
-		return;
-	}
-	if (!text) {
-		drop(c, client);
-		return;
-	}
-	if (say(c, client, text, now_ns) && after == CONTROL_WATCH && !client->watching) {
-		client->watching = true;
-		c->watchers++;
-	}
-	free(text);
+	if (lists)
+		start_job(c, client, call);
+	else
+		give(c, client, text, after, now_ns);
 }
 
 /* One step for one client. */
@@ -165,6 +241,10 @@ static void step(struct control *c, struct client *client, uint32_t events, uint
 	char *newline;
 	ssize_t n;
 
+	if (client->job) { /* nothing but its end is waited for */
+		drop(c, client);
+		return;
+	}
 	if (client->out_len && !flush(c, client, now_ns))
 		return;
 	if (client->out_len) {
@@ -230,7 +310,7 @@ static struct client *make_slot(struct control *c, bool root)
 
 		if (client->fd < 0)
 			empty = client;
-		else if ((root || !client->root) && !client->detaching)
+		else if ((root || !client->root) && !client->detaching && !client->job)
 			last = rather(last, client);
 		others += client->fd >= 0 && !client->root;
 	}
@@ -272,6 +352,7 @@ void control_poll(struct control *c, uint64_t now_ns)
 {
 	struct epoll_event ev;
 
+	c->now_ns = now_ns;
 	if (epoll_wait(c->epoll, &ev, 1, 0) != 1)
 		return;
 	if (!ev.data.ptr)
@@ -284,12 +365,13 @@ static bool is_late(const struct client *client, uint64_t now_ns)
 {
 	if (client->out_len)
 		return now_ns - client->out_ns > CONTROL_READ_NS;
-	return !client->watching && !client->detaching &&
+	return !client->watching && !client->detaching && !client->job &&
 	       now_ns - client->idle_ns > CONTROL_COMMAND_NS;
 }
 
 void control_expire(struct control *c, uint64_t now_ns)
 {
+	c->now_ns = now_ns;
 	listener_resume(&c->listener);
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (c->client[i].fd >= 0 && is_late(&c->client[i], now_ns))

@@ -72,9 +72,8 @@ bool explain_last_service(const struct daemon_state *s, const struct text_subjec
 
 	for (size_t k = 0; k < n; k++) {
 		struct sluice_client_count count;
-		int64_t in_flight;
 
-		if (!s->lookup->counts(s->lookup->arg, &clients[k], &count, &in_flight) ||
+		if (!s->lookup->counts(s->lookup->arg, &clients[k], &count) ||
 		    count.last_seen_ns <= seen_ns || count.last_service >= s->service_count)
 			continue;
 		seen_ns = count.last_seen_ns;
@@ -175,29 +174,36 @@ static void show_pool(const struct daemon_state *s, const struct sluice_answer *
 	e->allowed_ms = rate > 0 ? (double)a->allowed_bytes / rate : -1;
 }
 
+static bool look(const struct daemon_state *s, const struct sluice_client *client,
+		 const uint8_t *addr, uint32_t model, uint32_t service,
+		 const struct explain_request_of *about, struct explanation *out)
+{
+	struct explanation e = {.model = model < SLUICE_MODELS_MAX ? model : SLUICE_MODEL_OTHER,
+				.service = service};
+	struct sluice_answer *a = &e.answer;
+
+	if (!predict(s, client, addr, e.model, service, about, a))
+		return false;
+	e.shadow = a->reason && a->shadow;
+	e.admitted = !a->reason || (!a->shadow && !a->enforced);
+	show_quota(s, a, &e.quota);
+	show_pool(s, a, &e);
+	*out = e;
+	return true;
+}
+
 bool explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out)
 {
-	return explain_request(s, client, addr, model, service, &(struct explain_request_of){0},
-			       out);
+	return look(s, client, addr, model, service, &(struct explain_request_of){0}, out);
 }
 
 bool explain_request(const struct daemon_state *s, const struct sluice_client *client,
 		     const uint8_t *addr, uint32_t model, uint32_t service,
 		     const struct explain_request_of *about, struct explanation *out)
 {
-	struct explanation e = {.model = model < SLUICE_MODELS_MAX ? model : SLUICE_MODEL_OTHER,
-				.service = service};
-	struct sluice_answer *a = &e.answer;
-	struct sluice_client_count count;
-
-	if (!predict(s, client, addr, e.model, service, about, a))
+	if (!look(s, client, addr, model, service, about, out))
 		return false;
-	e.shadow = a->reason && a->shadow;
-	e.admitted = !a->reason || (!a->shadow && !a->enforced);
-	s->lookup->counts(s->lookup->arg, client, &count, &e.client_in_flight);
-	show_quota(s, a, &e.quota);
-	show_pool(s, a, &e);
-	*out = e;
+	out->client_in_flight = s->lookup->in_flight(s->lookup->arg, client);
 	return true;
 }

@@ -77,7 +77,7 @@ bool explain_quota(const struct daemon_state *s, const struct sluice_client *cli
 		   struct explain_quota *out);
 bool explain(const struct daemon_state *s, const struct sluice_client *client, const uint8_t *addr,
 	     uint32_t model, uint32_t service, struct explanation *out);
-/* Known properties of the request. explain() assumes none. */
+/* Known properties of the request. explain() assumes none, and leaves client_in_flight 0. */
 struct explain_request_of {
 	uint32_t bytes;       /* 0: the average size of those that wait */
 	const char *priority; /* the value of the service's priority header; NULL: none */

@@ -18,7 +18,8 @@
 #include "quota.h"
 #include "service.h"
 
-/* The parts that a refresh updates. It always updates time, services and interfaces. */
+/* The parts that a refresh updates. It always updates time, services and interfaces. Only a work
+ * (loop/work.h) may refresh those that are long: COUNTS, HISTOGRAMS, MAPS, CLIENTS. */
 enum state_part {
 	STATE_MODELS = 1,     /* kernel[] */
 	STATE_COUNTS = 2,     /* counts, counters */
@@ -75,7 +76,8 @@ struct state_lookup {
 	bool (*verdict)(void *arg, uint32_t service, struct sluice_question *question,
 			struct sluice_answer *out);
 	bool (*counts)(void *arg, const struct sluice_client *client,
-		       struct sluice_client_count *out, int64_t *in_flight);
+		       struct sluice_client_count *out);
+	int64_t (*in_flight)(void *arg, const struct sluice_client *client);
 	/* The client that an API key names: its keyed hash. */
 	bool (*key)(void *arg, const char *secret, size_t len, struct sluice_client *out);
 };
@@ -123,7 +125,26 @@ struct daemon_state {
 	size_t client_quota_count;
 	const struct quota_book *quotas; /* by id */
 	const struct state_lookup *lookup;
+	/* See state_step(). NULL: not called. */
+	void (*step)(void *arg, size_t entries, size_t bytes);
+	void *step_arg;
 };
+
+/*
+ * Announces a step of a long answer, as work_step() does: so many entries of maps, or so many bytes
+ * of output. What a command or a reload may change is read again after it.
+ */
+static inline void state_step(const struct daemon_state *s, size_t entries, size_t bytes)
+{
+	if (s->step)
+		s->step(s->step_arg, entries, bytes);
+}
+
+/* A step that goes through all counts, which takes a small part of the time of a map's entries. */
+static inline void state_step_counts(const struct daemon_state *s)
+{
+	state_step(s, 16 + s->count_count / 64, 0);
+}
 
 /* True for ids that hold a model, or a pool of them, now; ALL and OTHER always do. */
 static inline bool state_model_in_use(const struct daemon_state *s, uint32_t id)

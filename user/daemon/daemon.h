@@ -2,7 +2,7 @@
 /*
  * The daemon's one struct, and what its files offer each other. Everything runs in one thread, the
  * loop of sluiced.c. The loop or the control socket calls a function here, and it returns soon;
- * what takes long calls on_alive() at each step.
+ * what takes long runs as a work (loop/work.h), in slices.
  */
 #ifndef SLUICE_DAEMON_H
 #define SLUICE_DAEMON_H
@@ -19,6 +19,7 @@
 #include "core/state.h"
 #include "datapath/datapath.h"
 #include "desired/desired.h"
+#include "loop/work.h"
 #include "metrics/metrics.h"
 
 #define TICK_NS        100000000ULL
@@ -58,6 +59,9 @@ struct daemon {
 	struct list counts, clients, client_rules, prefix_rules, client_quotas; /* of a snapshot */
 	uint64_t renewed_ns, maps_ns, drain_until_ns, accept_failed_ns;
 	unsigned ticks, log_lines;
+	struct work_queue *queue; /* long answers, and: */
+	struct work age;
+	bool ageing; /* age has started */
 	bool running;
 	int status;
 };
@@ -80,6 +84,9 @@ void look_at_the_clock(struct daemon *d);
 void renew_lease(struct daemon *d);
 /* Renews the lease if it is time; called at each step of what takes long. arg: the daemon. */
 void on_alive(void *arg);
+/* on_alive() before a step that reads or writes so many entries of maps: in a work, the loop may
+ * take a turn here. */
+void on_step(void *arg, size_t entries);
 
 /* snapshot.c */
 /* Brings parts (enum state_part) of the state up to date; arg: the daemon. */

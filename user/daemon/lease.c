@@ -100,3 +100,11 @@ void on_alive(void *arg)
 	if (d->running)
 		renew_lease(d);
 }
+
+void on_step(void *arg, size_t entries)
+{
+	struct daemon *d = arg;
+
+	on_alive(d);
+	work_step(d->queue, entries, 0);
+}

@@ -9,7 +9,8 @@
 #include "core/parse.h"
 #include "daemon/daemon.h"
 
-#define MAPS_AGE_NS 1000000000ULL /* how old the fill of maps may be that is shown */
+#define MAPS_AGE_NS       1000000000ULL /* how old the fill of maps may be that is shown */
+#define HISTOGRAM_ENTRIES 8 /* entries of maps that take the time of a model's histograms */
 
 static void *append(struct list *list, size_t size)
 {
@@ -114,7 +115,6 @@ void refresh(void *arg, unsigned parts)
 	struct daemon *d = arg;
 	struct daemon_state *s = &d->state;
 
-	on_alive(d);
 	look_at_the_clock(d);
 	if (parts & STATE_MODELS)
 		write_flags(d, false); /* what is shown is what the kernel does, not what it will do
@@ -124,12 +124,18 @@ void refresh(void *arg, unsigned parts)
 		if (!state_model_in_use(s, id))
 			continue;
 		datapath_get_load(d->datapath, id, s->now_ns, &s->kernel[id]);
-		if (parts & STATE_HISTOGRAMS)
-			datapath_get_histogram(d->datapath, id, &s->histograms[id]);
+		if (!(parts & STATE_HISTOGRAMS))
+			continue;
+		on_step(d, HISTOGRAM_ENTRIES);
+		datapath_get_histogram(d->datapath, id, &s->histograms[id]);
 	}
 	if (parts & STATE_COUNTS) {
-		d->counts.count = 0;
-		datapath_each_count(d->datapath, collect_count, &d->counts);
+		struct list whole = {0};
+
+		/* The walk may pause, and commands show counts: these stay until it has ended. */
+		datapath_each_count(d->datapath, collect_count, &whole);
+		free(d->counts.items);
+		d->counts = whole;
 		s->counts = d->counts.items;
 		s->count_count = d->counts.count;
 		datapath_get_counters(d->datapath, s->counters);
@@ -137,7 +143,7 @@ void refresh(void *arg, unsigned parts)
 	if (parts & STATE_MAPS)
 		collect_maps(d);
 	if (parts & STATE_CLIENTS) {
-		d->clients.count = 0;
+		s->client_count = d->clients.count = 0;
 		datapath_each_client(d->datapath, collect_client, &d->clients);
 		s->clients = d->clients.items;
 		s->client_count = d->clients.count;

@@ -461,6 +461,11 @@ static int by_client(const void *a, const void *b)
 		      sizeof(struct sluice_client_flag_key)); /* an idle_client begins with it */
 }
 
+static int by_client_in_steps(const void *a, const void *b, void *d)
+{
+	return map_compared(d, by_client(a, b));
+}
+
 static void note_idle(void *arg, const void *key, const void *value)
 {
 	struct age *age = arg;
@@ -507,12 +512,12 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 	free(age->idle);
 	age->idle = NULL;
 	if (age->busy_count)
-		qsort(age->busy, age->busy_count, sizeof(*age->busy), by_client);
+		qsort_r(age->busy, age->busy_count, sizeof(*age->busy), by_client_in_steps, d);
 	err = map_each(d, map, note_idle, age);
 	if (err)
 		return err;
 	if (age->idle_count)
-		qsort(age->idle, age->idle_count, sizeof(*age->idle), by_client);
+		qsort_r(age->idle, age->idle_count, sizeof(*age->idle), by_client_in_steps, d);
 	for (size_t i = 0; i < age->idle_count; i++) {
 		struct idle_client *c = &age->idle[i];
 		const struct idle_client *was =
@@ -520,6 +525,7 @@ static int drop_idle_clients(struct datapath *d, struct age *age, uint64_t now)
 						       sizeof(*was), by_client)
 					     : NULL;
 
+		datapath_step(d, 1);
 		c->since = now;
 		if (!was || was->value.in_flight != c->value.in_flight ||
 		    was->value.tat != c->value.tat)
@@ -562,7 +568,7 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 
 		if (!age->conns.under_way)
 			start_walk(d, age, now);
-		datapath_alive(d);
+		datapath_step(d, BATCH);
 		count = next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys, age->values,
 				   &done);
 		if (count < 0) {
@@ -591,10 +597,10 @@ static int age_tombstones(struct datapath *d, struct age *age, uint64_t now)
 	bool done = false;
 
 	for (int batch = 0; batch < BATCHES_PER_CALL && !done; batch++) {
-		int count = next_batch(fd, &age->tombstones, age->keys, age->dead, &done);
+		int count;
 
-		datapath_alive(d);
-
+		datapath_step(d, BATCH);
+		count = next_batch(fd, &age->tombstones, age->keys, age->dead, &done);
 		if (count < 0)
 			return count;
 		for (int i = 0; i < count; i++) {

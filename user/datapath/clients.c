@@ -46,6 +46,11 @@ static int by_client(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct sluice_client)); /* a holding begins with its client */
 }
 
+static int by_client_in_steps(const void *a, const void *b, void *d)
+{
+	return map_compared(d, by_client(a, b));
+}
+
 /* Lists every client once, sorted, with the sum of what it holds. */
 static int add_up_holdings(struct datapath *d, struct holdings *out)
 {
@@ -59,8 +64,10 @@ static int add_up_holdings(struct datapath *d, struct holdings *out)
 		return err ? err : map_read_result(map, -ENOMEM);
 	}
 	if (all.count)
-		qsort(all.list, all.count, sizeof(*all.list), by_client);
+		qsort_r(all.list, all.count, sizeof(*all.list), by_client_in_steps, d);
 	for (size_t i = 0; i < all.count; i++) {
+		if (i % BATCH == 0)
+			datapath_step(d, BATCH);
 		if (n && !by_client(&all.list[n - 1], &all.list[i]))
 			all.list[n - 1].in_flight += all.list[i].in_flight;
 		else
@@ -117,19 +124,30 @@ int datapath_each_client(struct datapath *d,
 }
 
 bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
-			 struct sluice_client_count *out, int64_t *in_flight)
+			 struct sluice_client_count *out)
 {
-	struct holdings held = {0};
-	const struct holding *own = NULL;
-
-	if (!add_up_holdings(d, &held) && held.count)
-		own = bsearch(client, held.list, held.count, sizeof(*held.list), by_client);
-	*in_flight = own ? own->in_flight : 0;
-	free(held.list);
 	if (!map_find(d->skel->maps.client_counts, client, out))
 		return false;
 	out->last_model = last_model(d, out);
 	return true;
+}
+
+int64_t datapath_client_in_flight(struct datapath *d, const struct sluice_client *client)
+{
+	struct sluice_client_flag_key key = {.client = *client};
+	int64_t sum = 0;
+
+	/* A client holds nothing of a pool with nothing in flight. */
+	for (key.model = 0; key.model < SLUICE_MODELS_MAX; key.model++) {
+		const struct sluice_model_state *pool = &d->state[key.model];
+		struct sluice_holding held;
+
+		if ((__atomic_load_n(&pool->in_flight, __ATOMIC_RELAXED) ||
+		     __atomic_load_n(&pool->shadow_in_flight, __ATOMIC_RELAXED)) &&
+		    map_find(d->skel->maps.client_in_flight, &key, &held))
+			sum += held.in_flight;
+	}
+	return sum;
 }
 
 int datapath_set_priority(struct datapath *d, const struct sluice_client *key, uint32_t class)

@@ -116,9 +116,9 @@ int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, u
 	return 0;
 }
 
-size_t datapath_tombstones(struct datapath *d)
+bool datapath_has_tombstones(struct datapath *d)
 {
-	uint64_t n = 0;
+	struct sluice_conn_key first;
 
-	return map_count(d, d->skel->maps.tombstones, &n) ? 0 : n;
+	return !bpf_map_get_next_key(map_fd(d->skel->maps.tombstones), NULL, &first);
 }

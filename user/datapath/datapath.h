@@ -38,9 +38,9 @@ struct datapath_handlers {
 	void *arg;
 	void (*sample)(void *arg, const struct sluice_sample *sample);
 	void (*refusal)(void *arg, const struct sluice_refusal *refusal);
-	/* Called at each step of long work, so that the lease does not end meanwhile. NULL: not
-	 * called. */
-	void (*alive)(void *arg);
+	/* Called before each step of long work, with the number of map entries that the step reads
+	 * or writes: renews the lease, and may let the loop take a turn. NULL: not called. */
+	void (*step)(void *arg, size_t entries);
 	/* Reports what an operator should know and is no failure: maps adopted or replaced, an
 	 * interface back. NULL: not reported. */
 	void (*notice)(void *arg, const char *text);
@@ -82,7 +82,7 @@ uint64_t datapath_lease_until(const struct datapath *d);
 /* Call it first once nothing can fail any more. */
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
 int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
-size_t datapath_tombstones(struct datapath *d);
+bool datapath_has_tombstones(struct datapath *d);
 
 /* Makes the services map exactly this list, each service with its `id`. Spreads wildcard services
  * over the host's present addresses. */
@@ -143,8 +143,11 @@ int datapath_each_prefix(struct datapath *d,
 			 void *arg);
 /* False: no rule. The longest prefix that contains the address. */
 bool datapath_get_prefix(struct datapath *d, const uint8_t addr[16], struct sluice_prefix *out);
+/* False: the client has no counts. */
 bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
-			 struct sluice_client_count *out, int64_t *in_flight);
+			 struct sluice_client_count *out);
+/* The client's requests in flight, added up over all pools. */
+int64_t datapath_client_in_flight(struct datapath *d, const struct sluice_client *client);
 /* The client that an API key identifies. */
 int datapath_key_client(struct datapath *d, const char *secret, size_t len,
 			struct sluice_client *out);

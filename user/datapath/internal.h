@@ -38,7 +38,8 @@ struct datapath {
 	int dir_fd; /* holds the lock */
 	struct sluice_bpf *skel;
 	struct ring_buffer *rings;
-	unsigned polled; /* records in this call of datapath_poll() */
+	unsigned compared; /* counts map_compared() */
+	unsigned polled;   /* records in this call of datapath_poll() */
 	struct datapath_handlers handlers;
 	struct sluice_settings settings;  /* as last written */
 	struct sluice_model_state *state; /* the map itself, mapped */
@@ -69,11 +70,12 @@ static inline void free_ptr(void *p)
 }
 #define _cleanup_free_ __attribute__((cleanup(free_ptr)))
 
-/* Call this at each step of long work: the daemon renews its lease there. */
-static inline void datapath_alive(const struct datapath *d)
+/* Call this before each step of long work that reads or writes so many entries of maps: the daemon
+ * renews its lease there, and its loop may take a turn. */
+static inline void datapath_step(const struct datapath *d, size_t entries)
 {
-	if (d->handlers.alive)
-		d->handlers.alive(d->handlers.arg);
+	if (d->handlers.step)
+		d->handlers.step(d->handlers.arg, entries);
 }
 
 /* error.c */

@@ -92,6 +92,7 @@ static int walk(const struct datapath *d, const struct bpf_map *map,
 			return -ENOMEM;
 		do {
 			count = capacity;
+			datapath_step(d, capacity);
 			err = bpf_map_lookup_batch(map_fd(map), first ? NULL : cursor[0], cursor[1],
 						   keys, values, &count, &opts);
 			if (err && err != -ENOENT)
@@ -100,7 +101,6 @@ static int walk(const struct datapath *d, const struct bpf_map *map,
 				each(arg, keys + i * key_size, values + i * value_size);
 			memcpy(cursor[0], cursor[1], sizeof(cursor[0]));
 			first = false;
-			datapath_alive(d);
 		} while (!err);
 		if (err == -ENOENT)
 			return 0;
@@ -158,6 +158,15 @@ int map_keys(const struct datapath *d, const struct bpf_map *map, void **keys, s
 	*keys = list.keys;
 	*count = list.count;
 	return err ? err : map_read_result(map, list.no_memory ? -ENOMEM : 0);
+}
+
+#define COMPARED 4096 /* comparisons that take the time of a batch */
+
+int map_compared(struct datapath *d, int result)
+{
+	if (++d->compared % COMPARED == 0)
+		datapath_step(d, BATCH);
+	return result;
 }
 
 void *list_grow(void *list, size_t count, size_t *capacity, size_t entry_size)

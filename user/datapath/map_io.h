@@ -33,6 +33,9 @@ int map_write_result(const struct bpf_map *map, int err);
 /* Whether a failed write means that the map is full. */
 bool map_full(int err);
 
+/* Returns result. For the comparisons of a long qsort_r(): every few thousand are a step. */
+int map_compared(struct datapath *d, int result);
+
 /*
  * Grows a list of `count` entries by at least one. Returns the list, which may have moved. NULL if
  * memory runs out; then the list is unchanged.

@@ -263,7 +263,7 @@ int datapath_clear_models(struct datapath *d, const bool ids[SLUICE_MODELS_MAX])
 		if (!ids[id])
 			continue;
 		err = clear_entries(d, id);
-		datapath_alive(d);
+		datapath_step(d, BATCH);
 	}
 	return err;
 }

@@ -231,4 +231,8 @@ int desired_put(struct desired **state, struct desired *next, const struct desir
  */
 void desired_inherit(struct state_prefix_rule *rules, size_t count);
 
+/* The order of the state's prefixes: by address, then by length. A prefix comes after the prefixes
+ * that contain it. */
+int desired_by_prefix(const void *a, const void *b);
+
 #endif

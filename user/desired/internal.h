@@ -8,9 +8,6 @@
 extern const struct table_kind desired_rules, desired_client_ids, desired_model_ids,
 	desired_weighted_ids, desired_prefix_rules, desired_priorities;
 
-/* By address, then by length: a prefix comes after the prefixes that contain it. */
-int desired_by_prefix(const void *a, const void *b);
-
 /* Sets those fields of *into, a struct desired_prefix, that *from owns. */
 void desired_merge_prefix(void *into, const void *from);
 

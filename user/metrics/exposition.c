@@ -97,6 +97,7 @@ static void write_connections(FILE *out, const struct daemon_state *s)
 	family(out, "sluice_connections_total", "counter",
 	       "Connections refused at their SYN (shadow: that would have been).");
 	for (uint32_t id = 0; id < s->service_count; id++) {
+		state_step_counts(s);
 		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 			fputs("sluice_connections_total{", out);
 			service_label(out, s, id);

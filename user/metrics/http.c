@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The HTTP side of the metrics: read-only pages. libmicrohttpd runs without threads. A page is
- * written into memory at once, then sent at the reader's speed. Connections are accepted here and
- * not in libmicrohttpd, which has neither a deadline for a whole connection nor a rule by which one
- * gives way to another. A connection has one request, and METRICS_DEADLINE_NS from accept to end.
- * If there are too many, the oldest gives way.
+ * written into memory as a work, in slices, and then sent at the reader's speed. Connections are
+ * accepted here and not in libmicrohttpd, which has neither a deadline for a whole connection nor a
+ * rule by which one gives way to another. A connection has one request, and METRICS_DEADLINE_NS
+ * from accept to end. If there are too many, the oldest gives way.
  */
 #include "metrics/metrics.h"
 
@@ -24,6 +24,26 @@
 struct connection {
 	int fd; /* -1: slot is free */
 	uint64_t since_ns;
+	struct page *page; /* while it is being written, and libmicrohttpd waits */
+};
+
+struct page_kind {
+	const char *url, *type;
+	/* The HTTP status. */
+	unsigned (*write)(FILE *out, struct page *page);
+};
+
+/* One request. It lives until libmicrohttpd has done with it. */
+struct page {
+	struct work work;
+	struct metrics *metrics;
+	struct MHD_Connection *conn;
+	struct connection *slot;
+	const struct page_kind *kind; /* NULL: nothing is to be written */
+	bool written;
+	unsigned status;
+	char *text;
+	size_t len, capacity;
 };
 
 struct metrics {
@@ -33,6 +53,7 @@ struct metrics {
 	struct connection connection[METRICS_CONNECTIONS_MAX];
 	struct connection *arriving; /* the slot of the connection that is handed over */
 	const struct daemon_state *state;
+	struct work_queue *queue;
 	void (*refresh)(void *arg, unsigned parts);
 	void *arg;
 	uint64_t walked_ns; /* the last walk over the clients */
@@ -40,17 +61,13 @@ struct metrics {
 
 #define LIST_AGE_NS 1000000000ULL
 
-static enum MHD_Result send_text(struct MHD_Connection *conn, unsigned status, const char *type,
-				 char *text, size_t len, enum MHD_ResponseMemoryMode memory)
+static enum MHD_Result send_response(struct MHD_Connection *conn, unsigned status, const char *type,
+				     struct MHD_Response *response)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(len, text, memory);
 	enum MHD_Result ret;
 
-	if (!response) {
-		if (memory == MHD_RESPMEM_MUST_FREE)
-			free(text);
+	if (!response)
 		return MHD_NO;
-	}
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
@@ -61,6 +78,35 @@ static enum MHD_Result send_text(struct MHD_Connection *conn, unsigned status, c
 	ret = MHD_queue_response(conn, status, response);
 	MHD_destroy_response(response);
 	return ret;
+}
+
+static enum MHD_Result send_line(struct MHD_Connection *conn, unsigned status, char *line)
+{
+	return send_response(
+		conn, status, "text/plain",
+		MHD_create_response_from_buffer(strlen(line), line, MHD_RESPMEM_PERSISTENT));
+}
+
+/* Gives libmicrohttpd the next bytes, WORK_BYTES_MAX of them at most. */
+static ssize_t give_text(void *text, uint64_t at, char *out, size_t max)
+{
+	memcpy(out, (char *)text + at, max);
+	return (ssize_t)max;
+}
+
+static enum MHD_Result send_page(struct page *page)
+{
+	char *text = page->text;
+	struct MHD_Response *response;
+
+	if (!text)
+		return MHD_NO;
+	page->text = NULL;
+	response =
+		MHD_create_response_from_callback(page->len, WORK_BYTES_MAX, give_text, text, free);
+	if (!response)
+		free(text);
+	return send_response(page->conn, page->status, page->kind->type, response);
 }
 
 /*
@@ -109,86 +155,167 @@ static bool from_this_host(struct MHD_Connection *conn)
 	       (IN6_IS_ADDR_V4MAPPED(addr) && addr->s6_addr[12] == 127);
 }
 
-static enum MHD_Result send_limits(struct metrics *m, struct MHD_Connection *conn)
-{
-	const char *client = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "client");
-	const char *model = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "model");
-	const char *service = MHD_lookup_connection_value(conn, MHD_GET_ARGUMENT_KIND, "service");
-	unsigned parts = STATE_MODELS, status;
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
+/* ---- pages ---- */
 
-	if (!out)
-		return MHD_NO;
+static unsigned write_limits(FILE *out, struct page *page)
+{
+	const char *client =
+		MHD_lookup_connection_value(page->conn, MHD_GET_ARGUMENT_KIND, "client");
+	const char *model = MHD_lookup_connection_value(page->conn, MHD_GET_ARGUMENT_KIND, "model");
+	const char *service =
+		MHD_lookup_connection_value(page->conn, MHD_GET_ARGUMENT_KIND, "service");
+	struct metrics *m = page->metrics;
+	unsigned parts = STATE_MODELS;
+
 	/* However many readers there are, the clients are walked once a second. */
 	if (!client && m->state->now_ns - m->walked_ns >= LIST_AGE_NS)
 		parts |= STATE_CLIENTS;
 	m->refresh(m->arg, parts);
 	if (parts & STATE_CLIENTS)
 		m->walked_ns = m->state->now_ns;
-	status = metrics_write_limits(out, m->state, client, model, service);
-	if (fclose(out)) {
-		free(text);
-		return MHD_NO;
+	return metrics_write_limits(out, m->state, client, model, service);
+}
+
+static void refresh_all(struct metrics *m)
+{
+	m->refresh(m->arg, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
+}
+
+static unsigned write_exposition(FILE *out, struct page *page)
+{
+	refresh_all(page->metrics);
+	metrics_write_exposition(out, page->metrics->state);
+	return MHD_HTTP_OK;
+}
+
+static unsigned write_page(FILE *out, struct page *page)
+{
+	refresh_all(page->metrics);
+	metrics_write_page(out, page->metrics->state);
+	return MHD_HTTP_OK;
+}
+
+static const struct page_kind kinds[] = {
+	{"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_exposition},
+	{"/", "text/html; charset=utf-8", write_page},
+	{"/v1/limits", "application/json", write_limits},
+};
+
+/* A write() of the stream that a page is written to. */
+static ssize_t add_text(void *arg, const char *text, size_t len)
+{
+	struct page *page = arg;
+
+	state_step(page->metrics->state, 0, len);
+	if (page->len + len > page->capacity) {
+		size_t capacity = 2 * (page->len + len);
+		char *more = realloc(page->text, capacity);
+
+		if (!more)
+			return 0;
+		page->text = more;
+		page->capacity = capacity;
 	}
-	return send_text(conn, status, "application/json", text, len, MHD_RESPMEM_MUST_FREE);
+	memcpy(page->text + page->len, text, len);
+	page->len += len;
+	return (ssize_t)len;
+}
+
+static void run_page(struct work *w)
+{
+	struct page *page = (struct page *)w;
+	FILE *out = fopencookie(page, "w", (cookie_io_functions_t){.write = add_text});
+	bool failed;
+
+	if (!out)
+		return;
+	page->status = page->kind->write(out, page);
+	failed = ferror(out);
+	if (fclose(out) || failed) {
+		free(page->text);
+		page->text = NULL;
+	}
+}
+
+static void run(struct metrics *m)
+{
+	unsigned long long timeout;
+
+	/* Again while MHD did not finish, but a few times only: the loop has other work. */
+	for (unsigned i = 0; i < 8; i++) {
+		MHD_run(m->daemon);
+		if (MHD_get_timeout(m->daemon, &timeout) != MHD_YES || timeout)
+			break;
+	}
+}
+
+static void page_written(struct work *w)
+{
+	struct page *page = (struct page *)w;
+	struct metrics *m = page->metrics;
+
+	page->written = true;
+	page->slot->page = NULL;
+	MHD_resume_connection(page->conn);
+	run(m);
+}
+
+/* libmicrohttpd has done with a request. */
+static void on_completed(void *arg, struct MHD_Connection *conn, void **seen,
+			 enum MHD_RequestTerminationCode why)
+{
+	struct page *page = *seen;
+
+	*seen = NULL;
+	if (page)
+		free(page->text);
+	free(page);
+}
+
+static enum MHD_Result begin_page(struct page *page, const struct page_kind *kind)
+{
+	page->kind = kind;
+	page->work = (struct work){.run = run_page, .done = page_written};
+	page->slot->page = page;
+	MHD_suspend_connection(page->conn);
+	work_start(page->metrics->queue, &page->work);
+	return MHD_YES;
 }
 
 static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char *url,
 			      const char *method, const char *version, const char *upload,
 			      size_t *upload_len, void **seen)
 {
-	static const struct {
-		const char *url, *type;
-		void (*write)(FILE *out, const struct daemon_state *s);
-	} pages[] = {
-		{"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics_write_exposition},
-		{"/", "text/html; charset=utf-8", metrics_write_page},
-	};
 	static char not_found[] = "There are /, /metrics and /v1/limits.\n",
 		    not_allowed[] = "Read only.\n",
 		    not_ours[] = "Host is no address, localhost or name of this host.\n";
-	struct metrics *m = arg;
+	struct page *page = *seen;
 
-	if (!*seen) { /* MHD calls again after the head */
-		*seen = m;
+	if (!page) { /* MHD calls again after the head */
+		*seen = page = calloc(1, sizeof(*page));
+		if (!page)
+			return MHD_NO;
+		page->metrics = arg;
+		page->conn = conn;
+		page->slot = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
+				     ->socket_context;
 		return MHD_YES;
 	}
 	if (*upload_len) { /* discard a body */
 		*upload_len = 0;
 		return MHD_YES;
 	}
+	if (page->written)
+		return send_page(page);
 	if (from_this_host(conn) &&
 	    !is_our_host(MHD_lookup_connection_value(conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
-		return send_text(conn, MHD_HTTP_FORBIDDEN, "text/plain", not_ours, strlen(not_ours),
-				 MHD_RESPMEM_PERSISTENT);
+		return send_line(conn, MHD_HTTP_FORBIDDEN, not_ours);
 	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
-		return send_text(conn, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain", not_allowed,
-				 strlen(not_allowed), MHD_RESPMEM_PERSISTENT);
-	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
-		char *text = NULL;
-		size_t len = 0;
-		FILE *out;
-
-		if (strcmp(url, pages[i].url))
-			continue;
-		out = open_memstream(&text, &len);
-		if (!out)
-			return MHD_NO;
-		m->refresh(m->arg, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
-		pages[i].write(out, m->state);
-		if (fclose(out)) {
-			free(text);
-			return MHD_NO;
-		}
-		return send_text(conn, MHD_HTTP_OK, pages[i].type, text, len,
-				 MHD_RESPMEM_MUST_FREE);
-	}
-	if (!strcmp(url, "/v1/limits"))
-		return send_limits(m, conn);
-	return send_text(conn, MHD_HTTP_NOT_FOUND, "text/plain", not_found, strlen(not_found),
-			 MHD_RESPMEM_PERSISTENT);
+		return send_line(conn, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(url, kinds[i].url))
+			return begin_page(page, &kinds[i]);
+	return send_line(conn, MHD_HTTP_NOT_FOUND, not_found);
 }
 
 /* A socket of our own, so that an error has its errno and its text. */
@@ -258,19 +385,24 @@ static void on_connection(void *arg, struct MHD_Connection *conn, void **slot,
 	}
 }
 
-/* A free slot, or that of the oldest connection, which ends. NULL: libmicrohttpd keeps them all. */
+/*
+ * A free slot, or that of the oldest connection, which ends. One whose page is being written stays.
+ * NULL: there is none.
+ */
 static struct connection *make_slot(struct metrics *m)
 {
-	struct connection *oldest = m->connection;
+	struct connection *oldest = NULL;
 
 	for (unsigned i = 0; i < METRICS_CONNECTIONS_MAX; i++) {
 		struct connection *conn = &m->connection[i];
 
 		if (conn->fd < 0)
 			return conn;
-		if (conn->since_ns < oldest->since_ns)
+		if (!conn->page && (!oldest || conn->since_ns < oldest->since_ns))
 			oldest = conn;
 	}
+	if (!oldest)
+		return NULL;
 	end(oldest);
 	MHD_run(m->daemon);
 	return oldest->fd < 0 ? oldest : NULL;
@@ -290,15 +422,15 @@ static bool welcome(struct metrics *m, uint64_t now_ns)
 		close(fd);
 		return true;
 	}
-	*m->arriving = (struct connection){fd, now_ns};
+	*m->arriving = (struct connection){.fd = fd, .since_ns = now_ns};
 	if (MHD_add_connection(m->daemon, fd, (struct sockaddr *)&addr, len) != MHD_YES)
 		m->arriving->fd = -1; /* libmicrohttpd has closed it */
 	return true;
 }
 
 int metrics_open(struct metrics **out, const char *addr, uint16_t port,
-		 const struct daemon_state *state, void (*refresh)(void *arg, unsigned parts),
-		 void *arg, char *err, size_t err_len)
+		 const struct daemon_state *state, struct work_queue *queue,
+		 void (*refresh)(void *arg, unsigned parts), void *arg, char *err, size_t err_len)
 {
 	struct metrics *m = calloc(1, sizeof(*m));
 	const union MHD_DaemonInfo *info;
@@ -310,6 +442,7 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 		return -ENOMEM;
 	}
 	m->state = state;
+	m->queue = queue;
 	m->refresh = refresh;
 	m->arg = arg;
 	for (unsigned i = 0; i < METRICS_CONNECTIONS_MAX; i++)
@@ -320,10 +453,11 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 		ret = m->fd;
 		goto fail;
 	}
-	m->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
-				     handle, m, MHD_OPTION_NOTIFY_CONNECTION, on_connection, m,
-				     MHD_OPTION_CONNECTION_LIMIT, (unsigned)METRICS_CONNECTIONS_MAX,
-				     MHD_OPTION_END);
+	m->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+		handle, m, MHD_OPTION_NOTIFY_CONNECTION, on_connection, m,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned)METRICS_CONNECTIONS_MAX, MHD_OPTION_END);
 	info = m->daemon ? MHD_get_daemon_info(m->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (!info) {
 		snprintf(err, err_len, "metrics: libmicrohttpd does not start");
@@ -348,6 +482,12 @@ void metrics_close(struct metrics *m)
 {
 	if (!m)
 		return;
+	/* libmicrohttpd ends none that waits. */
+	for (unsigned i = 0; i < METRICS_CONNECTIONS_MAX; i++)
+		if (m->connection[i].page) {
+			work_cancel(m->queue, &m->connection[i].page->work);
+			MHD_resume_connection(m->connection[i].page->conn);
+		}
 	if (m->daemon)
 		MHD_stop_daemon(m->daemon);
 	if (m->epoll >= 0)
@@ -364,16 +504,9 @@ int metrics_fd(const struct metrics *m)
 
 void metrics_poll(struct metrics *m, uint64_t now_ns)
 {
-	unsigned long long timeout;
-
 	for (unsigned i = 0; i < METRICS_ACCEPTS_MAX && welcome(m, now_ns); i++)
 		;
-	/* Again while MHD did not finish, but a few times only: the loop has other work. */
-	for (unsigned i = 0; i < 8; i++) {
-		MHD_run(m->daemon);
-		if (MHD_get_timeout(m->daemon, &timeout) != MHD_YES || timeout)
-			break;
-	}
+	run(m);
 }
 
 void metrics_expire(struct metrics *m, uint64_t now_ns)

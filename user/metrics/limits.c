@@ -7,9 +7,9 @@
 
 #include <jansson.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/explain.h"
+#include "core/highest.h"
 #include "core/printable.h"
 #include "core/text.h"
 
@@ -58,33 +58,45 @@ static json_t *one(const struct daemon_state *s, const struct sluice_client *cli
 		"retry_after_ms", e.admitted ? json_null() : json_integer(e.answer.retry_after_ms));
 }
 
-static int last_seen_first(const void *a, const void *b)
+/* NULL is out of memory. */
+static void write_json(FILE *out, json_t *value)
 {
-	const struct state_client *const *x = a, *const *y = b;
-	uint64_t tx = (*x)->count.last_seen_ns, ty = (*y)->count.last_seen_ns;
+	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
 
-	return tx < ty ? 1 : tx > ty ? -1 : 0;
+	json_decref(value);
+	if (text)
+		printable_json(out, text);
+	free(text);
 }
 
-static json_t *everyone(const struct daemon_state *s)
+/* Client by client, since they are many. */
+static void write_everyone(FILE *out, const struct daemon_state *s)
 {
-	const struct state_client **order = calloc(s->client_count + 1, sizeof(*order));
-	json_t *list = json_array();
+	struct highest_item items[METRICS_LIMITS_MAX];
+	struct highest last = {.items = items, .max = METRICS_LIMITS_MAX};
+	const char *between = "";
 
-	for (size_t i = 0; order && i < s->client_count; i++)
-		order[i] = &s->clients[i];
-	if (order)
-		qsort(order, s->client_count, sizeof(*order), last_seen_first);
-	for (size_t i = 0; order && i < s->client_count && i < METRICS_LIMITS_MAX; i++) {
-		const struct sluice_client *c = &order[i]->client;
-
-		json_array_append_new(
-			list, one(s, c, c->kind == SLUICE_CLIENT_ADDRESS ? c->addr : NULL,
-				  order[i]->count.last_model, order[i]->count.last_service));
+	for (size_t i = 0; i < s->client_count; i++) {
+		if (i % WORK_ENTRIES_MAX == 0)
+			state_step(s, WORK_ENTRIES_MAX, 0);
+		highest_add(&last, (struct highest_item){.rank = s->clients[i].count.last_seen_ns,
+							 .index = i});
 	}
-	free(order);
-	return json_pack("{s:o, s:I}", "limits", list, "clients_known",
-			 (json_int_t)s->client_count);
+	highest_sort(&last);
+	fputs("{\"limits\":[", out);
+	for (size_t i = 0; i < last.count; i++) {
+		const struct state_client *c = &s->clients[items[i].index];
+		json_t *row = one(s, &c->client,
+				  c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL,
+				  c->count.last_model, c->count.last_service);
+
+		if (!row)
+			continue;
+		fputs(between, out);
+		write_json(out, row);
+		between = ",";
+	}
+	fprintf(out, "],\"clients_known\":%zu}\n", s->client_count);
 }
 
 static json_t *named(const struct daemon_state *s, const char *client, const char *model,
@@ -133,26 +145,16 @@ unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const cha
 			      const char *model, const char *service)
 {
 	unsigned status = 200;
-	json_t *answer;
-	char *text;
 
 	if (!s->lookup || !s->quotas) {
 		fputs("{\"error\":\"not ready\"}\n", out);
 		return 503;
 	}
-	answer = client ? named(s, client, model, service, &status) : everyone(s);
-	if (!answer) {
-		fputs("{\"error\":\"out of memory\"}\n", out);
-		return 500;
+	if (client) {
+		write_json(out, named(s, client, model, service, &status));
+		fputc('\n', out);
+	} else {
+		write_everyone(out, s);
 	}
-	text = json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(10));
-	json_decref(answer);
-	if (!text) {
-		fputs("{\"error\":\"out of memory\"}\n", out);
-		return 500;
-	}
-	printable_json(out, text);
-	fputc('\n', out);
-	free(text);
 	return status;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "core/state.h"
+#include "loop/work.h"
 
 #define METRICS_CONNECTIONS_MAX 32
 #define METRICS_ACCEPTS_MAX     8              /* of one metrics_poll() */
@@ -18,11 +19,11 @@
 
 struct metrics;
 
-/* `refresh` as in struct control_ops: called before a page is written. On failure -errno and the
- * reason in err. */
+/* `refresh` as in struct control_ops: called before a page is written, which is a work of the
+ * queue. On failure -errno and the reason in err. */
 int metrics_open(struct metrics **out, const char *addr, uint16_t port,
-		 const struct daemon_state *state, void (*refresh)(void *arg, unsigned parts),
-		 void *arg, char *err, size_t err_len);
+		 const struct daemon_state *state, struct work_queue *queue,
+		 void (*refresh)(void *arg, unsigned parts), void *arg, char *err, size_t err_len);
 void metrics_close(struct metrics *m);
 /* Readable when metrics_poll() has work. */
 int metrics_fd(const struct metrics *m);

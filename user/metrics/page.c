@@ -101,6 +101,7 @@ static void models(FILE *out, const struct daemon_state *s)
 		if (state_model_in_use(s, id)) {
 			model_row(out, s, id);
 			listed++;
+			state_step_counts(s);
 		}
 	if (state_other_seen(s))
 		model_row(out, s, SLUICE_MODEL_OTHER);
@@ -150,17 +151,19 @@ static void slots(FILE *out, const struct daemon_state *s)
 	      out);
 	for (size_t i = 0; i < s->service_count; i++) {
 		const struct service *v = &s->services[i];
+		unsigned protocol = v->protocol, action = v->action, mode = v->mode;
+		uint32_t model = v->model_id;
 		char text[TEXT_SERVICE_MAX];
 
+		/* While a page is being written, a reload may replace the services. */
 		text_endpoint(text, v->addr, v->wildcard, v->port);
 		fputs("<tr>", out);
 		text_cell(out, text);
-		text_cell(out, text_protocol(v->protocol));
-		text_cell(out, text_action(v->action));
-		text_cell(out, text_mode(v->mode));
-		text_cell(out, state_model_in_use(s, v->model_id)
-				       ? s->controller->model[v->model_id].name
-				       : "–");
+		text_cell(out, text_protocol(protocol));
+		text_cell(out, text_action(action));
+		text_cell(out, text_mode(mode));
+		text_cell(out,
+			  state_model_in_use(s, model) ? s->controller->model[model].name : "–");
 		fputs("</tr>\n", out);
 	}
 	fputs("</table>\n<table><tr><th>interface<th>XDP<th>tc</tr>\n", out);
