@@ -2,7 +2,6 @@
 /* See work.h. The stack is a coroutine's: ucontext(3). */
 #include "loop/work.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -79,9 +78,15 @@ bool work_pending(const struct work_queue *q)
 }
 
 /* makecontext() passes int only. */
-static void enter(unsigned high, unsigned low)
+union argument {
+	struct work_queue *queue;
+	unsigned part[2];
+};
+
+static void enter(unsigned first, unsigned second)
 {
-	struct work_queue *q = (struct work_queue *)((uintptr_t)high << 32 | (uintptr_t)low);
+	union argument self = {.part = {first, second}};
+	struct work_queue *q = self.queue;
 
 	q->current->run(q->current);
 	q->ended = true; /* uc_link leads back to the loop */
@@ -89,15 +94,16 @@ static void enter(unsigned high, unsigned low)
 
 static void begin(struct work_queue *q)
 {
-	uint64_t self = (uintptr_t)q;
+	union argument self = {.part = {0}};
 
+	self.queue = q;
 	q->current = q->first;
 	q->first = q->first->next;
 	getcontext(&q->work);
 	q->work.uc_stack.ss_sp = q->stack + q->guard;
 	q->work.uc_stack.ss_size = STACK_BYTES;
 	q->work.uc_link = &q->loop;
-	makecontext(&q->work, (void (*)(void))enter, 2, (unsigned)(self >> 32), (unsigned)self);
+	makecontext(&q->work, (void (*)(void))enter, 2, self.part[0], self.part[1]);
 }
 
 void work_turn(struct work_queue *q)
