@@ -100,7 +100,7 @@ static __always_inline bool readings_begin(struct request_scratch *s, struct slu
 	s->reading = 1;
 	s->all = all;
 	s->least = model;
-	s->room = room_of(model);
+	s->room = ROOM_UNLIMITED;
 	s->refused = s->shadow = s->quotas = 0;
 	return true;
 }
@@ -123,16 +123,21 @@ static __always_inline void reading_quota_add(struct request_scratch *s, struct 
 	s->quotas = at + 1;
 }
 
-/* The model of the reading at s->reading, and moves on. SLUICE_MODEL_ALL: none; *more: whether
- * others follow. */
+/* The model of the reading at s->reading, and moves on: first the one that the request counts for
+ * by itself, then its service's own. SLUICE_MODEL_ALL: none; *more: whether others follow. */
 static __always_inline __u32 reading_at(struct request_scratch *s, const struct sluice_conn *conn,
-					bool *more)
+					const struct sluice_service *service, bool *more)
 {
 	__u64 at = scan_opaque(s->reading) - 1;
 	struct sluice_named_models *list = named();
 
 	s->reading++;
 	*more = true;
+	if (!at)
+		return s->least;
+	if (at == 1)
+		return s->all ? service->default_model : SLUICE_MODEL_ALL;
+	at -= 2;
 	if (at < SLUICE_READINGS_MAX)
 		return conn->reading[at];
 	at -= SLUICE_READINGS_MAX;
@@ -159,7 +164,7 @@ SUBPROG int next_reading(struct request_scratch *s, struct sluice_conn *conn,
 
 	if (!s || !conn || !service || !a)
 		return SLUICE_MODEL_OTHER;
-	model = reading_at(s, conn, &more);
+	model = reading_at(s, conn, service, &more);
 	if (!more || s->refused)
 		return s->refused ? s->refused : s->shadow ? s->shadow : s->least;
 	if (!model)

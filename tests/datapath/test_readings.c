@@ -241,6 +241,25 @@ static void two_quotas_are_both_charged(void **state)
 	assert_false(passes(&named_dear, 2000));
 }
 
+/* The service's own model is none of named_models, but it is a reading, too. */
+static void a_hidden_request_is_judged_for_its_services_model(void **state)
+{
+	for (size_t i = 0; i < COUNT(hidden); i++) {
+		prepare(false);
+		put_quota(DEAR_QUOTA, per_period(2, 2000, 2));
+		set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .quota = DEAR_QUOTA});
+		set_flag(CHEAP,
+			 (struct sluice_model_flag){.allow = 1, .limit = 9, .limit_retry_ms = 1});
+		assert_true(passes(&hidden[i], 2000));
+		assert_true(passes(&hidden[i], 2000));
+		if (passes(&hidden[i], 2000))
+			fail_msg("row %zu: a third of two", i);
+		assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_REJECTED,
+					     SLUICE_REASON_REQUEST_QUOTA),
+				 1);
+	}
+}
+
 static void tokens_of_a_hidden_request_are_charged_to_every_quota(void **state)
 {
 	static const char *const answers[] = {
@@ -329,6 +348,7 @@ int main(void)
 		packets_test(what_cannot_be_listed_is_judged_as_the_strictest),
 		packets_test(a_hidden_request_is_charged_to_every_named_models_quota),
 		packets_test(two_quotas_are_both_charged),
+		packets_test(a_hidden_request_is_judged_for_its_services_model),
 		packets_test(tokens_of_a_hidden_request_are_charged_to_every_quota),
 		packets_test(a_hidden_request_takes_the_scarcest_slot),
 		packets_test(shadow_mode_counts_a_hidden_request_and_lets_it_pass),
