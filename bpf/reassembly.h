@@ -26,17 +26,30 @@ static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 
 	return (__u32)(now >> 10) - conn->c_when < ns >> 10;
 }
 
-/* Rolls back the request that is being framed, or else the one that was framed last, and releases
- * its slot: the server has not accepted it. */
+/* Takes back the verdict on the last request, unless its response has begun, and releases its slot.
+ * Returns whether it did. */
+static __always_inline bool roll_back_verdict(struct sluice_conn *conn)
+{
+	if (conn->exchange_tail == conn->exchange_head || conn->flags & SLUICE_CONN_RESPONSE)
+		return false;
+	release(&conn->exchange, HELD);
+	conn->exchange_tail--;
+	return true;
+}
+
+/* Rolls back the request that is being framed, or else the one that was framed last: the server has
+ * not accepted it. */
 static __always_inline void roll_back_request(struct sluice_conn *conn)
 {
-	if (conn->flags & SLUICE_CONN_REQUEST) {
-		http1_request_next(&conn->request);
-		conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_HOLE);
-	} else {
-		release(&conn->exchange, HELD);
-		conn->exchange_tail--;
-	}
+	__u32 request = conn->flags & (SLUICE_CONN_REQUEST | SLUICE_CONN_ADMITTED);
+
+	if (request != SLUICE_CONN_REQUEST)
+		roll_back_verdict(conn);
+	if (!request)
+		return;
+	http1_request_next(&conn->request);
+	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_HOLE |
+				 SLUICE_CONN_ADMITTED);
 }
 
 /*
@@ -82,6 +95,10 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 	conn->c_next = taken; /* also the sequence number at which the server accepts a RST */
 	if (conn->flags & SLUICE_CONN_REQUEST && f->state == HTTP1_AT_BODY &&
 	    f->flags & HTTP1_LENGTH && conn->request_bytes >= f->head_bytes + (__u64)lost) {
+		if (conn->flags & SLUICE_CONN_ADMITTED && roll_back_verdict(conn)) {
+			conn_clear(conn, SLUICE_CONN_ADMITTED);
+			conn_set(conn, SLUICE_CONN_JUDGE);
+		}
 		json_model_rollback(&conn->request.json);
 		f->left += lost;
 		conn->request_bytes -= lost;

@@ -179,7 +179,7 @@ static __always_inline __u32 model_at(struct request_scratch *s, struct sluice_c
 	struct http1_request *r = &conn->request;
 	__u32 model;
 
-	if (ev & HTTP1_END) {
+	if (ev & (HTTP1_END | HTTP1_CLOSED)) {
 		if (!request_named(r)) {
 			route_after_body(conn, service->id);
 			s->named = 0;
@@ -197,13 +197,23 @@ static __always_inline __u32 model_at(struct request_scratch *s, struct sluice_c
 	return model;
 }
 
+/* The request's last byte has come. */
+static __always_inline void request_ended(struct sluice_conn *conn)
+{
+	http1_request_next(&conn->request);
+	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED | SLUICE_CONN_JUDGE |
+				 SLUICE_CONN_ADMITTED | SLUICE_CONN_ANSWERED_EARLY);
+}
+
+/*
+ * Acts on what a step of framing has found. A request gets its verdict at its last byte, or when
+ * its JSON object has ended: some servers decode the object, and answer without the bytes after it.
+ */
 static __always_inline long request_events(struct request_context *c, __u32 ev)
 {
 	struct sluice_conn *conn = c->conn;
-	struct http1_request *r = &conn->request;
 	struct request_scratch *s = c->s;
-	__u32 model = SLUICE_MODEL_ALL;
-	bool end = ev & HTTP1_END;
+	__u32 model = SLUICE_MODEL_ALL, end = ev & (HTTP1_END | HTTP1_CLOSED);
 
 	if (ev & HTTP1_FRAMING_ERROR) {
 		request_framing_error(s, conn, c->service);
@@ -215,8 +225,12 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		if (ev & HTTP1_HEAD_END)
 			head_ended(conn, c->service);
 		if (!(conn->flags & SLUICE_CONN_JUDGE)) {
-			if (!end)
+			if (!(ev & HTTP1_END))
 				return conn->flags & SLUICE_CONN_UNJUDGED;
+			if (conn->flags & SLUICE_CONN_ADMITTED) {
+				request_ended(conn);
+				return conn->flags & SLUICE_CONN_UNJUDGED;
+			}
 		} else {
 			model = model_at(s, conn, c->service, ev);
 			if (!end) {
@@ -229,15 +243,19 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 		}
 	}
 	if (s->reading && model == SLUICE_MODEL_ALL) {
-		s->ev = HTTP1_END; /* the next step judges the next reading */
+		s->ev = end; /* the next step judges the next reading */
 		return 0;
 	}
 	judge_at_end(s, conn, c->service, model);
 	if (s->refuse)
 		return 1;
-	http1_request_next(r);
 	s->named = s->reading = 0;
-	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED | SLUICE_CONN_JUDGE);
+	if (end & HTTP1_END) {
+		request_ended(conn);
+	} else {
+		conn_clear(conn, SLUICE_CONN_JUDGE);
+		conn_set(conn, SLUICE_CONN_ADMITTED);
+	}
 	return conn->flags & SLUICE_CONN_UNJUDGED;
 }
 

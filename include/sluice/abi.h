@@ -495,13 +495,15 @@ enum sluice_conn_flag {
 	SLUICE_CONN_REQUEST = 512,    /* in the middle of a request */
 	SLUICE_CONN_ANSWERED_EARLY = 1024, /* … which the server has answered before its end */
 	SLUICE_CONN_RESPONSE = 2048,       /* in the middle of a response */
-	SLUICE_CONN_ADOPTED = 4096,   /* found in mid-life; no request of it has been framed yet */
-	SLUICE_CONN_OPAQUE = 8192,    /* of an opaque service: nothing in it is read */
-	SLUICE_CONN_UNARY = 16384,    /* of a service that streams no replies */
-	SLUICE_CONN_JUDGE = 32768,    /* the request under way is one that is judged */
-	SLUICE_CONN_FEEDBACK = 65536, /* of a service that writes feedback over Date */
-	SLUICE_CONN_PROXY = 131072,   /* its PROXY header is still to come, or to end */
-	SLUICE_CONN_TRUSTED = 262144, /* its peer is a trusted proxy */
+	SLUICE_CONN_ADOPTED = 4096,    /* found in mid-life; no request of it has been framed yet */
+	SLUICE_CONN_OPAQUE = 8192,     /* of an opaque service: nothing in it is read */
+	SLUICE_CONN_UNARY = 16384,     /* of a service that streams no replies */
+	SLUICE_CONN_JUDGE = 32768,     /* the request under way is one that is judged */
+	SLUICE_CONN_FEEDBACK = 65536,  /* of a service that writes feedback over Date */
+	SLUICE_CONN_PROXY = 131072,    /* its PROXY header is still to come, or to end */
+	SLUICE_CONN_TRUSTED = 262144,  /* its peer is a trusted proxy */
+	SLUICE_CONN_ADMITTED = 524288, /* the request under way has its verdict and its exchange,
+					  although bytes of it are still to come */
 };
 
 /*

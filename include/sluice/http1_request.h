@@ -327,14 +327,18 @@ static __always_inline __u32 http1_request_json_step(struct http1_request *r, co
 						     __u32 pos, __u32 end, __u32 *ev)
 {
 	__u64 left = end - pos;
+	__u8 before = r->json.flags;
 	__u32 n;
 
 	if (left > r->frame.left)
 		left = r->frame.left;
 	n = json_model_step(&r->json, buf, pos, pos + left, ev);
 	http1_forget(&n, ev, left);
-	if (!r->form.kind)
-		http1_request_body_read(r, n, ev);
+	if (r->form.kind)
+		return n;
+	http1_request_body_read(r, n, ev);
+	if (~before & r->json.flags & JSON_MODEL_CLOSED && !(*ev & HTTP1_END))
+		*ev |= HTTP1_CLOSED;
 	return n;
 }
 
@@ -383,9 +387,9 @@ static __always_inline __u32 http1_request_body_step(struct http1_request *r, co
 /*
  * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
  * bytes it consumed: 1 … end - pos, never past the request's end. Raises HTTP1_HEAD_END,
- * HTTP1_MODEL, HTTP1_END (then call http1_request_next) and HTTP1_FRAMING_ERROR. `wanted`: see
- * http1_wanted.h; `names` is http1_names() of it; `secret` keys the hashes of http1_key.h. A driver
- * may also choose between the two halves itself.
+ * HTTP1_MODEL, HTTP1_CLOSED, HTTP1_END (then call http1_request_next) and HTTP1_FRAMING_ERROR.
+ * `wanted`: see http1_wanted.h; `names` is http1_names() of it; `secret` keys the hashes of
+ * http1_key.h. A driver may also choose between the two halves itself.
  */
 static __always_inline __u32 http1_request_step(struct http1_request *r, const __u8 *buf, __u32 pos,
 						__u32 end, const char *wanted, __u64 names,

@@ -47,6 +47,7 @@ enum json_model_flag {
 	JSON_MODEL_GAP = 8,        /* the scan was ended because bytes were not seen */
 	JSON_MODEL_IS_MODEL = 16,  /* the value to come belongs to "model" */
 	JSON_MODEL_UNREAD = 32,    /* the head named the model, or the body is not read */
+	JSON_MODEL_CLOSED = 64,    /* the object has ended: readers may act on it */
 };
 
 /* A wide encoding is the bytes of its units, plus one if the high byte comes first. */
@@ -82,6 +83,13 @@ _Static_assert(__builtin_offsetof(struct json_model, name) % 8 == 0, "compared b
 static __always_inline void json_model_garbage(struct json_model *j)
 {
 	j->flags |= JSON_MODEL_GARBAGE;
+	j->state = JSON_MODEL_DONE;
+}
+
+/* The object has ended. */
+static __always_inline void json_model_close(struct json_model *j)
+{
+	j->flags |= JSON_MODEL_CLOSED;
 	j->state = JSON_MODEL_DONE;
 }
 

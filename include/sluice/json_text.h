@@ -178,7 +178,7 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 			return;
 		}
 		if (c == '}') {
-			j->state = JSON_MODEL_DONE;
+			json_model_close(j);
 			return;
 		}
 		break;
@@ -216,7 +216,7 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 			return;
 		}
 		if (c == '}') {
-			j->state = JSON_MODEL_DONE;
+			json_model_close(j);
 			return;
 		}
 		if (j->state == JSON_MODEL_SCALAR && c != '"' && c != '\'' && c != '{' &&

@@ -31,6 +31,7 @@ enum scan_event {
 	STREAM_EVENT_BEGIN = 128, /* the first byte of a streamed event */
 	STREAM_GENERATED = 256,   /* the event begun last turned out to be generated */
 	HTTP1_DATE = 512,         /* the colon after a response's Date was consumed */
+	HTTP1_CLOSED = 1024,      /* the body's JSON object has ended, and the body has not */
 };
 
 #define SCAN_ONES  0x0101010101010101ULL

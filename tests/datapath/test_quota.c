@@ -180,6 +180,58 @@ static void a_models_quota_is_charged_however_the_body_spells_it(void **state)
 	assert_int_equal(send_request(), 1000);
 }
 
+#define OK_TEXT "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+/* Go's decoder reads to the end of the object. Its server answers while the client withholds the
+ * bytes after it. */
+static void a_request_is_charged_when_its_object_has_ended(void **state)
+{
+	static const struct {
+		const char *text, *rest;
+	} rows[] = {
+		{POST "19\r\n\r\n{\"model\":\"llama\"} ", " "},
+		{"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"model\":\"llama\"}\r\n",
+		 "0\r\n\r\n"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		set_quota(per_period(3, 3000, 3));
+		for (int n = 0; n < 3; n++) {
+			connect_anew();
+			assert_int_equal(send_segment(false, PSH | ACK, rows[i].text), THEN_UNSPEC);
+		}
+		connect_anew();
+		assert_int_not_equal(send_segment(false, PSH | ACK, rows[i].text), THEN_UNSPEC);
+		assert_int_equal(get_state(LLAMA).in_flight, 3);
+		w.refusal_count = 0;
+		/* answered early, and whole later; the next request has a verdict of its own */
+		pass_ms(3000);
+		connect_anew();
+		assert_int_equal(send_segment(false, PSH | ACK, rows[i].text), THEN_UNSPEC);
+		assert_int_equal(get_state(LLAMA).in_flight, 4);
+		send_segment(true, PSH | ACK, OK_TEXT);
+		assert_int_equal(get_state(LLAMA).in_flight, 3);
+		assert_int_equal(send_segment(false, PSH | ACK, rows[i].rest), THEN_UNSPEC);
+		assert_int_equal(get_state(LLAMA).in_flight, 3);
+		assert_int_equal(send_segment(false, PSH | ACK, REQUEST_TEXT), THEN_UNSPEC);
+		assert_int_equal(get_state(LLAMA).in_flight, 4);
+		send_segment(true, PSH | ACK, OK_TEXT);
+		assert_int_equal(get_state(LLAMA).in_flight, 3);
+		/* whole before it is answered: one request */
+		assert_int_equal(send_segment(false, PSH | ACK, rows[i].text), THEN_UNSPEC);
+		assert_int_equal(send_segment(false, PSH | ACK, rows[i].rest), THEN_UNSPEC);
+		assert_int_equal(get_state(LLAMA).in_flight, 4);
+		send_segment(true, PSH | ACK, OK_TEXT);
+		assert_int_equal(get_state(LLAMA).in_flight, 3);
+		assert_int_not_equal(send_segment(false, PSH | ACK, rows[i].text), THEN_UNSPEC);
+		w.refusal_count = 0;
+		assert_int_equal(
+			requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE),
+			6);
+		reset_world();
+	}
+}
+
 /*
  * A weight of two has its own quota: the one written for it instead of the model's or the
  * service's.
@@ -355,6 +407,7 @@ int main(void)
 		packets_test(only_admitted_requests_are_charged),
 		packets_test(the_quota_is_the_clients_then_its_prefixs_models_and_services),
 		packets_test(a_models_quota_is_charged_however_the_body_spells_it),
+		packets_test(a_request_is_charged_when_its_object_has_ended),
 		packets_test(a_prefixs_weight_selects_another_quota_for_model_and_service),
 		packets_test(tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt),
 		packets_test(a_unary_response_costs_the_tokens_that_it_states),
