@@ -54,7 +54,7 @@ static __always_inline __u32 route_find(const struct sluice_rules *rules, const 
 
 /*
  * Whether the target's path can be trusted to be the path that the server will see. One with
- * escapes, parameters, backslashes, dot segments or empty segments cannot: servers and the proxies
+ * escapes, parameters, a fragment, backslashes, dot or empty segments cannot: servers and proxies
  * in front of them resolve these (route_resolve.h), and a client must not pass by spelling a judged
  * path in another way. Nor can one that is cut, or that begins with anything but a slash. The query
  * does not matter.
@@ -66,8 +66,7 @@ static __always_inline int route_plain(const struct http1_request *r)
 	SCAN_UNROLL
 	for (int i = 0; i < HTTP1_PATH_MAX - 8 + 7; i += 7) {
 		__u64 w = scan_load(r->path + (i < HTTP1_PATH_MAX - 8 ? i : HTTP1_PATH_MAX - 8));
-		__u64 end =
-			(scan_equal(w, '?') | scan_equal(w, '#') | scan_below(w, 1)) & SCAN_HIGHS;
+		__u64 end = (scan_equal(w, '?') | scan_below(w, 1)) & SCAN_HIGHS;
 		/* two neighbours out of '.' and '/', which differ in their lowest bit only */
 		__u64 dots, odd;
 
@@ -75,7 +74,7 @@ static __always_inline int route_plain(const struct http1_request *r)
 		dots = (w & ~SCAN_ONES) ^ SCAN_ONES * '.';
 		dots = dots | dots >> 8 | 0xffULL << 56;
 		odd = (scan_equal(w, '%') | scan_equal(w, ';') | scan_equal(w, '\\') |
-		       scan_equal(dots, 0)) &
+		       scan_equal(w, '#') | scan_equal(dots, 0)) &
 		      SCAN_HIGHS;
 		if (odd)
 			return 0;

@@ -183,7 +183,8 @@ static __always_inline void route_resolve_step(struct route_resolve *v,
 		route_path_byte(v, r, path, at, c);
 		return;
 	}
-	if (!c && r->frame.flags & HTTP1_PATH_CUT)
+	/* Go takes a fragment for a part of the path. */
+	if (c == '#' || (!c && r->frame.flags & HTTP1_PATH_CUT))
 		v->unclear = 1;
 	route_segment_end(v, path);
 	if (v->state == ROUTE_PATH)

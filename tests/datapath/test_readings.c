@@ -190,6 +190,7 @@ static void what_cannot_be_listed_is_judged_as_the_strictest(void **state)
 			"{\"model\":\"m7\",\"model\":\"llama\",\"model\":\"qwen\",\"model\":\"m8\","
 			"\"model\":\"dear\",\"model\":\"m7\"}")),
 		TEXT(INFER("/v2/models/qwen/../../x")),
+		TEXT(INFER("/v2/models/qwen#/../dear")),
 		TEXT(INFER("/v2/%2564ear/")),
 		TEXT(INFER("/v2/models/qw%0aen")),
 		TEXT(INFER("/v2/models/" A_80 A_80)),
