@@ -57,12 +57,13 @@ static __always_inline void reading_add(struct sluice_conn *conn, __u32 model)
 }
 
 /* Whether a server might find another model in the request than the scanners did. */
-static __always_inline bool body_unclear(const struct json_model *j)
+static __always_inline bool body_unclear(const struct http1_request *r)
 {
+	const struct json_model *j = &r->json;
 	const __u8 body = JSON_MODEL_GARBAGE | JSON_MODEL_GAP | JSON_MODEL_NOT_STRING;
 
 	return !j->name_len || j->flags & JSON_MODEL_INVALID ||
-	       (!(j->flags & JSON_MODEL_UNREAD) && j->flags & body);
+	       (!(j->flags & JSON_MODEL_UNREAD) && (j->flags & body || r->form.unclear));
 }
 
 /* How many requests may join those in flight of a model, by its limit and its pool's ceiling. */
@@ -93,7 +94,7 @@ static __always_inline bool readings_begin(struct request_scratch *s, struct slu
 {
 	bool all = conn->flags & SLUICE_CONN_UNCLEAR;
 
-	if (!all && body_unclear(&conn->request.json))
+	if (!all && body_unclear(&conn->request))
 		all = unnamed_is_strict(service);
 	if (!all && !conn->reading[1] && (!conn->reading[0] || conn->reading[0] == model))
 		return false;

@@ -284,6 +284,34 @@ SUBPROG int body_bytes(struct sluice_conn *conn, struct request_scratch *s, __u3
 	return n;
 }
 
+struct separators {
+	struct http1_request *r;
+	const __u8 *buf;
+	__u32 at, stop;
+};
+
+static long separator_step(__u32 i, struct separators *c)
+{
+	return http1_body_separator(c->r, c->buf, &c->at, c->stop);
+}
+
+/* The n bytes from s->buf[pos] on, just read, may hold separators that some servers know. */
+SUBPROG int body_separators(struct sluice_conn *conn, const struct request_scratch *s, __u32 pos,
+			    __u32 n)
+{
+	struct separators c = {};
+
+	if (!conn || !s)
+		return 0;
+	c.r = &conn->request;
+	c.buf = s->buf;
+	c.at = pos;
+	c.stop = pos + n;
+	bpf_loop(SCAN_BUF / SCAN_PAD, separator_step, &c, 0);
+	http1_body_separators_end(c.r, s->ev);
+	return 0;
+}
+
 /* How many of the next bytes of a form body_bytes() has to read before form_bytes(). */
 SUBPROG int beside_bytes(const struct sluice_conn *conn, const struct request_scratch *s, __u32 pos)
 {
@@ -368,7 +396,7 @@ static long request_step(__u32 i, struct request_context *c)
 	struct request_scratch *s = c->s;
 	__u32 left = s->end - s->at, n, ev = s->ev;
 	__u64 skip;
-	bool proxy, held;
+	bool proxy, held, separates;
 
 	if (ev) { /* of bytes lost in a hole, or of the form's end */
 		s->ev = 0;
@@ -410,12 +438,15 @@ static long request_step(__u32 i, struct request_context *c)
 			s->at += n;
 			return proxy_events(c);
 		}
-		if (conn->request.frame.state != HTTP1_AT_BODY)
+		if (conn->request.frame.state != HTTP1_AT_BODY) {
 			n = head_bytes(conn, s, pos, c->rules, c->secret);
-		else if (conn->request.form.kind)
-			n = form_step(conn, s, pos);
-		else
-			n = body_bytes(conn, s, pos, s->buf_len);
+		} else {
+			separates = http1_body_separates(&conn->request);
+			n = conn->request.form.kind ? form_step(conn, s, pos)
+						    : body_bytes(conn, s, pos, s->buf_len);
+			if (separates)
+				body_separators(conn, s, pos, n);
+		}
 		ev = s->ev;
 		s->ev = 0;
 	}

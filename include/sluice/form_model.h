@@ -26,8 +26,10 @@ static __always_inline void form_begin(struct form_model *form, struct json_mode
 		form->kind = 0; /* no server can read it */
 	if (form->kind == (FORM_MULTIPART | FORM_URLENCODED))
 		form->flags |= FORM_DOUBT;
-	if (form->flags & FORM_DOUBT)
+	if (form->flags & FORM_DOUBT) {
 		form->kind = 0;
+		form->unclear = 1;
+	}
 	form->param = FORM_NOT_READ;
 	form->last = FORM_LF; /* the first delimiter needs no break before it */
 	if (form->kind == FORM_URLENCODED) {

@@ -158,15 +158,64 @@ static __always_inline void form_head_end(struct form_model *form, struct json_m
 	form_disposition_end(form);
 	form->last = FORM_HEAD;
 	form->state = FORM_DATA;
+	if (field)
+		form->unclear |= form->coded;
+	form->coded = 0;
 	if (field) {
 		json_model_name_begin(j);
 		form->state = FORM_VALUE;
 	}
 }
 
+/* A byte of the value of Content-Type or Content-Transfer-Encoding. */
+static __always_inline void form_coding_byte(struct form_model *form, __u8 c)
+{
+	__u8 lower = c | 0x20;
+
+	switch (form->transfer) {
+	case FORM_TRANSFER_TYPE:
+		form->coded |= form_charset_byte(form, c);
+		return;
+	case FORM_TRANSFER_CODING: /* 7bit, 8bit and binary are the bytes themselves */
+		if (form_space(c))
+			return;
+		form->transfer = FORM_TRANSFER_NONE;
+		form->key = FORM_NO_MATCH;
+		if (lower == 'b')
+			form->transfer = FORM_TRANSFER_B;
+		else if (c != '7' && c != '8')
+			form->coded = 1;
+		return;
+	case FORM_TRANSFER_B:
+		form->transfer = FORM_TRANSFER_NONE;
+		form->key = FORM_NO_MATCH;
+		form->coded |= lower != 'i';
+	}
+}
+
 /* A byte of a header's name, or the colon after it. */
 static __always_inline void form_key_byte(struct form_model *form, __u8 c)
 {
+	if (form->transfer) {
+		form_coding_byte(form, c);
+		return;
+	}
+	if (form->key == FORM_KEY_TY || form->key == FORM_KEY_TR) {
+		if (c == ':')
+			form->transfer = form->key == FORM_KEY_TY ? FORM_TRANSFER_TYPE
+								  : FORM_TRANSFER_CODING;
+		return;
+	}
+	if (form->key == 8 && (c | 0x20) == 't') {
+		form->key = FORM_KEY_T;
+		return;
+	}
+	if (form->key == FORM_KEY_T) {
+		form->key = (c | 0x20) == 'y'   ? FORM_KEY_TY
+			    : (c | 0x20) == 'r' ? FORM_KEY_TR
+						: FORM_NO_MATCH;
+		return;
+	}
 	if (form->key == FORM_NO_MATCH || (form_space(c) && (!form->key || form->key == 19)))
 		return;
 	if (form->key < 19 &&
@@ -248,6 +297,10 @@ static __always_inline void form_header_byte(struct form_model *form, __u8 c)
 {
 	int end = c == '\r' || c == '\n';
 
+	if (end && form->transfer) {
+		form->coded |= form_charset_end(form);
+		form->transfer = FORM_TRANSFER_NONE;
+	}
 	if (c == '\r')
 		form->state = FORM_EOL_CR;
 	else if (c == '\n')

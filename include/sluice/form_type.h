@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reads the Content-Type of a request: whether its body is a form, and the boundary of a multipart
- * one (RFC 2046 5.1.1). What servers read in different ways is FORM_DOUBT: two such headers, two
- * boundaries, quotes that may end elsewhere.
+ * Reads the Content-Type of a request: whether its body is a form, the boundary of a multipart one
+ * (RFC 2046 5.1.1), and whether its charset is an unusual one. What servers read in different ways
+ * is FORM_DOUBT: two such headers, two boundaries, quotes that may end elsewhere.
  */
 #ifndef SLUICE_FORM_TYPE_H
 #define SLUICE_FORM_TYPE_H
@@ -32,14 +32,15 @@ static __always_inline void form_type_named(struct http1_frame *f, struct form_m
 		 http1_word(f, 2) == scan_literal("w-form-u") &&
 		 http1_word(f, 3) == scan_literal("rlencode"))
 		kind = FORM_URLENCODED;
+	else if (http1_word(f, 0) == scan_literal("applicat") &&
+		 http1_word(f, 1) == scan_literal("ion/x-ur") &&
+		 http1_word(f, 2) == scan_literal("l-encode"))
+		kind = FORM_URLENCODED; /* Werkzeug */
 	if (kind && f->flags & HTTP1_TYPE)
 		form->flags |= FORM_DOUBT;
 	f->flags |= HTTP1_TYPE;
 	form->kind |= kind;
-	if (kind == FORM_MULTIPART)
-		form->param = FORM_PARAM_REST;
-	else
-		f->state = HTTP1_AT_REST;
+	form->param = FORM_PARAM_REST;
 }
 
 /* One more byte of the boundary. */
@@ -157,8 +158,9 @@ static __always_inline __u32 form_type_step(struct http1_frame *f, struct form_m
 		p = scan_forget(p + 1, stop);
 		if (!c || c == '\r' || c == '\n')
 			break;
-		if (f->state == HTTP1_AT_TYPE)
+		if (form->kind == FORM_MULTIPART)
 			form_type_byte(form, c);
+		form->unclear |= form_charset_byte(form, c);
 		if (p >= stop)
 			return p - pos;
 		SCAN_FENCE();
@@ -166,6 +168,7 @@ static __always_inline __u32 form_type_step(struct http1_frame *f, struct form_m
 	if (!c)
 		http1_framing_error(f, ev);
 	if (c == '\r' || c == '\n') {
+		form->unclear |= form_charset_end(form);
 		form->param = FORM_NOT_READ;
 		http1_line_end(f, c);
 	}

@@ -87,30 +87,96 @@ enum form_said {
 
 /* All zero is the state before the request's head. */
 struct form_model {
-	__u8 kind;    /* enum form_kind; both before the head's end: two headers */
-	__u8 state;   /* enum form_state */
-	__u8 from;    /* … before the delimiter under way */
-	__u8 flags;   /* enum form_flag */
-	__u8 matched; /* bytes of the delimiter that match */
-	__u8 len;     /* of the delimiter, "--" included; 0: no boundary */
-	__u8 dashes;  /* that it begins with */
-	__u8 last;    /* enum form_break */
-	__u8 key;     /* bytes of "content-disposition" that match; FORM_NO_MATCH */
-	__u8 param;   /* enum form_param */
-	__u8 index;   /* bytes of a parameter's name or value, or of a key, that match */
-	__u8 said;    /* enum form_said */
-	__u8 hex;     /* the digit of an escape under way */
-	__u8 percent; /* digits to come of an escape in a parameter */
+	__u8 kind;     /* enum form_kind; both before the head's end: two headers */
+	__u8 state;    /* enum form_state */
+	__u8 from;     /* … before the delimiter under way */
+	__u8 flags;    /* enum form_flag */
+	__u8 matched;  /* bytes of the delimiter that match */
+	__u8 len;      /* of the delimiter, "--" included; 0: no boundary */
+	__u8 dashes;   /* that it begins with */
+	__u8 last;     /* enum form_break */
+	__u8 key;      /* bytes of "content-disposition" that match; FORM_NO_MATCH */
+	__u8 param;    /* enum form_param */
+	__u8 index;    /* bytes of a parameter's name or value, or of a key, that match */
+	__u8 said;     /* enum form_said */
+	__u8 hex;      /* the digit of an escape under way */
+	__u8 percent;  /* digits to come of an escape in a parameter */
+	__u8 unclear;  /* 1: some servers may find another name in the body than the scanners */
+	__u8 coded;    /* 1: the value of this part is coded in an unusual way */
+	__u32 hash;    /* of the charset under way */
+	__u8 charset;  /* letters of "charset" that match, or enum form_charset */
+	__u8 transfer; /* enum form_transfer */
 	__u8 pad[2];
 	char delimiter[FORM_DELIMITER_MAX];
 };
-_Static_assert(sizeof(struct form_model) == 88, "form scanner");
+_Static_assert(sizeof(struct form_model) == 96, "form scanner");
 
 #define FORM_NO_MATCH 0xff
+/* Values of `key` after "content-" and these letters. */
+#define FORM_KEY_T  0x40
+#define FORM_KEY_TY 0x41
+#define FORM_KEY_TR 0x42
 
 static __always_inline int form_space(__u8 c)
 {
 	return c == ' ' || c == '\t';
+}
+
+/* After the letters of "charset". */
+enum form_charset { FORM_CHARSET_NAMED = 7, FORM_CHARSET_START, FORM_CHARSET_VALUE };
+
+/* In a part's header line. */
+enum form_transfer {
+	FORM_TRANSFER_NONE,
+	FORM_TRANSFER_TYPE,   /* in Content-Type */
+	FORM_TRANSFER_CODING, /* before the value of Content-Transfer-Encoding */
+	FORM_TRANSFER_B,      /* after its "b" */
+};
+
+/* FORM_HASH() of "utf-8", "utf8", "us-ascii" and "iso-8859-1" */
+#define FORM_UTF_8      0x6214683U
+#define FORM_UTF8       0x96b468f2U
+#define FORM_US_ASCII   0xfcd3aeffU
+#define FORM_LATIN_1    0x350de415U
+#define FORM_HASH(h, c) (((h) ^ (c)) * 16777619U) /* FNV-1a */
+
+/* The name of a charset has ended. Those in which ASCII is ASCII hide no name of a field. */
+static __always_inline int form_charset_end(struct form_model *form)
+{
+	__u32 h = form->hash;
+	int named = form->charset == FORM_CHARSET_VALUE;
+
+	form->charset = 0;
+	form->hash = 0;
+	return named && h != FORM_UTF_8 && h != FORM_UTF8 && h != FORM_US_ASCII &&
+	       h != FORM_LATIN_1;
+}
+
+/* One byte of a Content-Type's parameters. Returns whether it ends a charset that is not known to
+ * contain ASCII. */
+static __always_inline int form_charset_byte(struct form_model *form, __u8 c)
+{
+	__u8 lower = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+	int mark = c == ' ' || c == '\t' || c == '"' || c == '\'';
+
+	if (form->charset == FORM_CHARSET_VALUE) {
+		if (mark || c == ';')
+			return form_charset_end(form);
+		form->hash = FORM_HASH(form->hash, lower);
+	} else if (form->charset == FORM_CHARSET_START) {
+		if (mark)
+			return 0;
+		form->charset = FORM_CHARSET_VALUE;
+		form->hash = FORM_HASH(2166136261U, lower);
+	} else if (form->charset == FORM_CHARSET_NAMED) {
+		form->charset = c == '=' ? FORM_CHARSET_START : mark ? FORM_CHARSET_NAMED : 0;
+		return c == '*';
+	} else if (lower == (__u8)(scan_literal("charset\0") >> 8 * (form->charset & 7))) {
+		form->charset++;
+	} else {
+		form->charset = lower == 'c';
+	}
+	return 0;
 }
 
 /* Byte i (of at most 24) of three words. */

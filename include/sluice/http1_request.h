@@ -322,12 +322,43 @@ static __always_inline void http1_request_body_read(struct http1_request *r, __u
 	*ev |= HTTP1_END;
 }
 
+/*
+ * n bytes of a body were read in one way. Servers that read it in the other one find other fields:
+ * in an object whose type says that it is a form, after an ampersand; in an urlencoded form, after
+ * a semicolon, where some end a field.
+ */
+static __always_inline void http1_body_separators_end(struct http1_request *r, __u32 ev)
+{
+	if (r->form.flags & FORM_DOUBT && ev & HTTP1_CLOSED &&
+	    (!(r->frame.flags & HTTP1_LENGTH) || r->frame.left >= 8))
+		r->form.unclear = 1; /* "&model=x" fits */
+}
+
+/* One step from buf[*pos] on. Returns 1 after the last one; SCAN_BUF / SCAN_PAD are enough. */
+static __always_inline int http1_body_separator(struct http1_request *r, const __u8 *buf,
+						__u32 *pos, __u32 stop)
+{
+	__u64 p = scan_clamp(*pos);
+	__u64 n = form_find(buf + p, r->form.kind ? ';' : '&', 0);
+
+	if (n < SCAN_PAD && p + n < stop)
+		r->form.unclear = 1;
+	*pos = p + SCAN_PAD;
+	return *pos >= stop;
+}
+
+/* Whether http1_body_separator() is to look at the bytes that a step has read. */
+static __always_inline int http1_body_separates(const struct http1_request *r)
+{
+	return r->form.flags & FORM_DOUBT || r->form.kind == FORM_URLENCODED;
+}
+
 /* One step of the JSON scanner within the body, or a chunk of it. */
 static __always_inline __u32 http1_request_json_step(struct http1_request *r, const __u8 *buf,
 						     __u32 pos, __u32 end, __u32 *ev)
 {
 	__u64 left = end - pos;
-	__u8 before = r->json.flags;
+	__u8 before = r->json.closed;
 	__u32 n;
 
 	if (left > r->frame.left)
@@ -337,7 +368,7 @@ static __always_inline __u32 http1_request_json_step(struct http1_request *r, co
 	if (r->form.kind)
 		return n;
 	http1_request_body_read(r, n, ev);
-	if (~before & r->json.flags & JSON_MODEL_CLOSED && !(*ev & HTTP1_END))
+	if (r->json.closed && !before && !(*ev & HTTP1_END))
 		*ev |= HTTP1_CLOSED;
 	return n;
 }
@@ -374,14 +405,23 @@ static __always_inline __u32 http1_request_form_step(struct http1_request *r, co
 static __always_inline __u32 http1_request_body_step(struct http1_request *r, const __u8 *buf,
 						     __u32 pos, __u32 end, __u32 *ev)
 {
-	__u32 n;
+	int separates = http1_body_separates(r);
+	__u32 n, at = pos;
 
-	if (!r->form.kind)
-		return http1_request_json_step(r, buf, pos, end, ev);
-	n = http1_request_beside(r, buf, pos, end);
-	if (n)
-		n = http1_request_json_step(r, buf, pos, pos + n, ev);
-	return http1_request_form_step(r, buf, pos, end, n, ev);
+	if (!r->form.kind) {
+		n = http1_request_json_step(r, buf, pos, end, ev);
+	} else {
+		n = http1_request_beside(r, buf, pos, end);
+		if (n)
+			n = http1_request_json_step(r, buf, pos, pos + n, ev);
+		n = http1_request_form_step(r, buf, pos, end, n, ev);
+	}
+	if (separates) {
+		while (!http1_body_separator(r, buf, &at, pos + n))
+			;
+		http1_body_separators_end(r, *ev);
+	}
+	return n;
 }
 
 /*

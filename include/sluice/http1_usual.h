@@ -84,7 +84,9 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 				   scan_load(buf + at) == scan_literal(" applica") &&
 				   scan_load(buf + at + 8) == scan_literal("tion/jso") &&
 				   buf[at + 16] == 'n' && at + 17 < stop &&
-				   (buf[at + 17] == '\r' || buf[at + 17] == ';')) {
+				   (buf[at + 17] == '\r' ||
+				    (scan_load(buf + at + 17) == scan_literal("; charse") &&
+				     scan_load(buf + at + 25) == scan_literal("t=utf-8\r")))) {
 				f->flags |= HTTP1_TYPE;
 			} else {
 				break;

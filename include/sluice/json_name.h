@@ -47,7 +47,6 @@ enum json_model_flag {
 	JSON_MODEL_GAP = 8,        /* the scan was ended because bytes were not seen */
 	JSON_MODEL_IS_MODEL = 16,  /* the value to come belongs to "model" */
 	JSON_MODEL_UNREAD = 32,    /* the head named the model, or the body is not read */
-	JSON_MODEL_CLOSED = 64,    /* the object has ended: readers may act on it */
 };
 
 /* A wide encoding is the bytes of its units, plus one if the high byte comes first. */
@@ -74,7 +73,8 @@ struct json_model {
 	__u8 unit_len; /* bytes of `unit`; while the encoding is unknown, bytes of the body */
 	__u32 depth;   /* of nested values, 0 on the top level */
 	__u32 unit;    /* the part of a code unit that has come */
-	__u8 pad[4];
+	__u8 closed;   /* 1: the object has ended, and readers may act on it */
+	__u8 pad[3];
 	char name[JSON_MODEL_NAME_MAX]; /* padded with zeros */
 };
 _Static_assert(sizeof(struct json_model) == 120, "model scanner");
@@ -89,7 +89,7 @@ static __always_inline void json_model_garbage(struct json_model *j)
 /* The object has ended. */
 static __always_inline void json_model_close(struct json_model *j)
 {
-	j->flags |= JSON_MODEL_CLOSED;
+	j->closed = 1;
 	j->state = JSON_MODEL_DONE;
 }
 

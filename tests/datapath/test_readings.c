@@ -47,6 +47,40 @@ static const struct text hidden[] = {
 	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded\r\n" LENGTH(3) "a=b"),
 	TEXT(CHAT "Content-Type: application/msgpack\r\n" LENGTH(12) "\x81\xa5model\xa4"
 								     "dear"),
+	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded\r\n" LENGTH(
+		27) "{\"model\":\"qwen\"}&model=dear"),
+	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded\r\n" LENGTH(
+		31) "/**/{\"model\":\"qwen\"}&model=dear"),
+	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded\r\n" LENGTH(
+		35) "{\"model\":\"qwen\",\"a\":\"&model=dear&\"}"),
+	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded; charset=utf-7\r\n" LENGTH(
+		25) "+AG0-odel=dear&model=qwen"),
+	TEXT(CHAT "Content-Type: application/x-url-encoded\r\n" LENGTH(
+		27) "{\"model\":\"qwen\"}&model=dear"),
+	TEXT(CHAT "Content-Type: multipart/form-data; boundary=x; boundary=y\r\n" LENGTH(
+		16) "{\"model\":\"qwen\"}"),
+	TEXT(CHAT "Content-Type: multipart/form-data; boundary*=x\r\n" LENGTH(
+		16) "{\"model\":\"qwen\"}"),
+	TEXT(CHAT "Content-Type: application/json; charset=utf-7\r\n" LENGTH(
+		35) "{\"model\":\"qwen\",\"+AG0-odel\":\"dear\"}"),
+	TEXT(CHAT "Content-Type: application/json; Charset=\"UTF-7\"\r\n" LENGTH(
+		35) "{\"model\":\"qwen\",\"+AG0-odel\":\"dear\"}"),
+	TEXT(CHAT "Content-Type: application/json; charset*=utf-7''x\r\n" LENGTH(
+		16) "{\"model\":\"qwen\"}"),
+	TEXT(CHAT "Content-Type: multipart/form-data; boundary=x; charset=utf-7\r\n" LENGTH(
+		66) "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nqwen\r\n--x--\r\n"),
+	TEXT(CHAT "Content-Type: multipart/form-data; boundary=x\r\n" LENGTH(
+		107) "--x\r\nContent-Disposition: form-data; name=\"model\"\r\nContent-Type: text/plain; charset=utf-7\r\n\r\nqwen\r\n--x--\r\n"),
+	TEXT(CHAT "Content-Type: multipart/form-data; boundary=x\r\n" LENGTH(
+		105) "--x\r\nContent-Disposition: form-data; name=\"model\"\r\ncontent-transfer-encoding: base64\r\n\r\nZGVhcg==\r\n--x--\r\n"),
+	TEXT(CHAT "Content-Type: multipart/form-data; boundary=x\r\n" LENGTH(
+		113) "--x\r\nContent-Disposition: form-data; name=\"model\"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=64ear\r\n--x--\r\n"),
+	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded\r\n" LENGTH(
+		25) "model=qwen&x=1;model=dear"),
+	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded\r\n" LENGTH(
+		25) "x=1;model=dear&model=qwen"),
+	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded\r\n" LENGTH(
+		21) "model=qwen;model=dear"),
 };
 
 /* One reading of these requests names the model "dear". */
@@ -86,6 +120,20 @@ static const struct text odd[] = {
 	TEXT(INFER("http://host/v2/models/qwen/infer")),
 	TEXT("POST /v1/chat/completions HTTP/1.1\r\nContent-Type: text/json\r\n" LENGTH(
 		34) "{\"model\":\"qwen\",\"x\":[{\"model\":1}]}"),
+	TEXT(CHAT
+	     "Content-Type: application/json; charset=utf-8\r\n" LENGTH(16) "{\"model\":\"qwen\"}"),
+	TEXT(CHAT "Content-Type: application/json;charset=\"UTF8\"; x=y\r\n" LENGTH(
+		16) "{\"model\":\"qwen\"}"),
+	TEXT(CHAT
+	     "Content-Type: text/plain; charset=ISO-8859-1\r\n" LENGTH(16) "{\"model\":\"qwen\"}"),
+	TEXT(CHAT "Content-Type: application/json; charset=us-ascii\r\n" LENGTH(
+		16) "{\"model\":\"qwen\"}"),
+	TEXT(CHAT "Content-Type: application/x-www-form-urlencoded\r\n" LENGTH(
+		29) "{\"model\":\"qwen\",\"a\":\"b;c=d\"}\n"),
+	TEXT(CHAT "Content-Type: multipart/form-data; boundary=x; charset=utf-8\r\n" LENGTH(
+		140) "--x\r\nContent-Disposition: form-data; name=\"model\"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nqwen\r\n--x--\r\n"),
+	TEXT(CHAT "Content-Type: multipart/form-data; boundary=x\r\n" LENGTH(
+		127) "--x\r\nContent-Disposition: form-data; name=\"model\"\r\nContent-Transfer-Encoding: Binary\r\nContent-Type: text/plain\r\n\r\nqwen\r\n--x--\r\n"),
 };
 
 static void prepare(bool unnamed_default)
