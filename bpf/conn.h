@@ -10,6 +10,7 @@
 #ifndef SLUICE_BPF_CONN_H
 #define SLUICE_BPF_CONN_H
 
+#include "crowd.h"
 #include "identity.h"
 #include "packet.h"
 #include "stall.h"
@@ -34,8 +35,10 @@ static __always_inline void conn_clear(struct sluice_conn *conn, __u32 flags)
 
 static __always_inline void conn_end(const struct sluice_conn_key *key, struct sluice_conn *conn)
 {
+	__u32 bucket = conn->bucket;
+
 	release_all(conn);
-	bpf_map_delete_elem(&conns, key);
+	conn_remove(key, bucket);
 }
 
 /* Gives up framing: the connection passes unjudged to its end and holds nothing. */
@@ -54,7 +57,16 @@ static __always_inline bool rst_believed(__u32 seq, __u32 next)
 	return seq == next;
 }
 
-enum proof { PROOF_NONE, PROOF_HANDSHAKE, PROOF_SOCKET, PROOF_DATA };
+/* Whether bytes were framed within the last `ns`. */
+static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 now, __u64 ns)
+{
+	return (__u32)(now >> 10) - conn->c_when < ns >> 10;
+}
+
+/* Why a segment has no connection: it proves none, conns is full, or its request was cut. */
+enum lack { LACK_PROOF, LACK_ROOM, LACK_BEGINNING };
+
+enum proof { PROOF_NONE, PROOF_HANDSHAKE, PROOF_SOCKET, PROOF_DATA, PROOF_EVICTED, PROOF_CUT };
 
 /* Reads the next sequence numbers of both sides from the packet's socket, if it is established. */
 static __always_inline enum proof prove_by_socket(struct __sk_buff *skb, const struct packet *p,
@@ -104,6 +116,8 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 	fresh->wscale = SLUICE_WSCALE_UNKNOWN;
 	half = bpf_map_lookup_elem(&half_open, &key);
 	handshake = half && half->answered == SLUICE_ANSWERED_SYN;
+	if (half && half->answered == SLUICE_ANSWERED_CUT)
+		return p->payload_len ? PROOF_CUT : PROOF_NONE;
 	if (half && half->answered && p->ack == half->server_seq + 1 &&
 	    (handshake ? seq_diff(p->seq, half->client_seq) >= 0 &&
 				 seq_diff(p->seq, half->client_seq) < (1 << 30)
@@ -111,9 +125,9 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 		fresh->c_next = half->client_seq;
 		fresh->s_next = half->server_seq + 1;
 		fresh->wscale = half->wscale;
-		bpf_map_delete_elem(&half_open, &key);
-		count(SLUICE_COUNTER_HALF_OPEN_DELETES);
-		return handshake ? PROOF_HANDSHAKE : PROOF_DATA;
+		return handshake                                   ? PROOF_HANDSHAKE
+		       : half->answered == SLUICE_ANSWERED_EVICTED ? PROOF_EVICTED
+								   : PROOF_DATA;
 	}
 	return p->payload_len ? prove_by_socket(skb, p, &fresh->c_next, &fresh->s_next)
 			      : PROOF_NONE;
@@ -134,12 +148,13 @@ SUBPROG int conn_identify(struct sluice_conn *conn, const struct sluice_service 
 
 /*
  * Makes the connection of a segment that belongs to none yet, if the segment proves one. Returns
- * NULL if not, and counts the segment if it carries data. `fresh` is scratch for a new entry, zero
- * but for the fields set here.
+ * NULL if not, sets *lack, and counts the segment if it carries data. The entry of half_open stays
+ * until conns has room. `fresh` is scratch for a new entry, zero but for last_seen_ns, which is
+ * now, and for the fields set here.
  */
 OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct packet *p,
 					 const struct sluice_service *service,
-					 struct sluice_conn *fresh, __u64 now)
+					 struct sluice_conn *fresh, enum lack *lack)
 {
 	int proof;
 	long err;
@@ -152,23 +167,33 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 			count(SLUICE_COUNTER_PASSED_UNPROVEN);
 		return NULL;
 	}
-	fresh->last_seen_ns = now;
+	if (proof == PROOF_CUT) {
+		*lack = LACK_BEGINNING;
+		return NULL;
+	}
 	fresh->c_max = fresh->s_ack = fresh->c_next;
 	fresh->c_ack = p->ack;
-	fresh->flags = (proof == PROOF_HANDSHAKE ? 0 : SLUICE_CONN_ADOPTED) |
-		       (service->protocol == SLUICE_PROTOCOL_OPAQUE ? SLUICE_CONN_OPAQUE : 0) |
-		       (service->unary ? SLUICE_CONN_UNARY : 0) |
-		       (service->feedback ? SLUICE_CONN_FEEDBACK : 0);
+	fresh->flags =
+		(proof == PROOF_HANDSHAKE || proof == PROOF_EVICTED ? 0 : SLUICE_CONN_ADOPTED) |
+		(service->protocol == SLUICE_PROTOCOL_OPAQUE ? SLUICE_CONN_OPAQUE : 0) |
+		(service->unary ? SLUICE_CONN_UNARY : 0) |
+		(service->feedback ? SLUICE_CONN_FEEDBACK : 0);
 	fresh->service = service->id;
 	__builtin_memcpy(fresh->addr, p->key.client_addr, 16);
 	conn_identify(fresh, service);
+	fresh->bucket = conn_bucket(&fresh->client);
 	if (service->proxy && proof == PROOF_HANDSHAKE)
 		fresh->flags |= SLUICE_CONN_PROXY;
 	err = bpf_map_update_elem(&conns, &p->key, fresh, BPF_NOEXIST);
 	if (err && err != -17 /* EEXIST: another CPU was first */) {
 		count(SLUICE_COUNTER_CONNS_FULL);
+		*lack = LACK_ROOM;
 		return NULL;
 	}
+	if (!err)
+		conns_add(fresh->bucket, 1);
+	if (proof != PROOF_SOCKET && !bpf_map_delete_elem(&half_open, &p->key))
+		count(SLUICE_COUNTER_HALF_OPEN_DELETES);
 	return bpf_map_lookup_elem(&conns, &p->key);
 }
 

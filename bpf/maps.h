@@ -80,6 +80,9 @@ MAP(BPF_MAP_TYPE_LRU_HASH, client_counts, struct sluice_client, struct sluice_cl
 MAP(BPF_MAP_TYPE_LRU_HASH, half_open, struct sluice_conn_key, struct sluice_half_open,
     SLUICE_HALF_OPEN_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, conns, struct sluice_conn_key, struct sluice_conn, SLUICE_CONNS_MAX, PINNED);
+/* Mapped by the daemon, too. */
+MAP(BPF_MAP_TYPE_ARRAY, conn_counts, __u32, __s64, SLUICE_CONN_BUCKETS,
+    PINNED __uint(map_flags, BPF_F_MMAPABLE););
 MAP(BPF_MAP_TYPE_HASH, tombstones, struct sluice_conn_key, struct sluice_tombstone,
     SLUICE_TOMBSTONES_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, reply_heads, struct sluice_reply_head_key, struct sluice_reply_head,

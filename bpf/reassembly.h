@@ -20,12 +20,6 @@
  * comes too soon to know, and is dropped (SOON); the request is ambiguous (FRAMING_ERROR). */
 enum again { RETRANSMISSION_TAKEN, RETRANSMISSION_SOON, RETRANSMISSION_FRAMING_ERROR };
 
-/* Whether bytes were framed within the last `ns`. */
-static __always_inline bool framed_within(const struct sluice_conn *conn, __u64 now, __u64 ns)
-{
-	return (__u32)(now >> 10) - conn->c_when < ns >> 10;
-}
-
 /* Takes back the verdict on the last request, unless its response has begun, and releases its slot.
  * Returns whether it did. */
 static __always_inline bool roll_back_verdict(struct sluice_conn *conn)

@@ -103,8 +103,7 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 		count(SLUICE_COUNTER_FRAMING_ERROR_RESET);
 	else
 		account(service, SLUICE_VERDICT_REJECTED);
-	release_all(conn);
-	bpf_map_delete_elem(&conns, &p->key);
+	conn_end(&p->key, conn);
 
 	answer_timestamps(skb, p, &f);
 	if (reset_server(skb, p, t->rst_seq))
@@ -131,6 +130,39 @@ SUBPROG int refuse_syn(struct __sk_buff *skb, struct packet *p,
 	if (a->judgement.shadow)
 		return TC_ACT_UNSPEC;
 	return a->judgement.action == SLUICE_ACTION_DROP ? TC_ACT_SHOT : answer_client(skb, p, &f);
+}
+
+/*
+ * Handles a segment with data whose connection cannot be in conns, so that nobody passes unjudged
+ * because there are too many. Without room it is dropped: the client sends it again until there is
+ * some. Where a request was cut, the connection is reset. Returns the program's verdict.
+ */
+SUBPROG int without_conn(struct __sk_buff *skb, struct packet *p,
+			 const struct sluice_service *service, __u32 lack, __u64 now)
+{
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
+	struct sluice_prefix_key key = {.plen = 128};
+	struct sluice_prefix *prefix = NULL;
+	struct sluice_half_open *half;
+	struct forged f = {};
+
+	if (!service || !p || !all || !p->payload_len)
+		return TC_ACT_UNSPEC;
+	__builtin_memcpy(key.addr, p->key.client_addr, 16);
+	if (!may_refuse(get_settings(), now) ||
+	    (all->mode ? all->mode : service->mode) == SLUICE_MODE_SHADOW ||
+	    prefix_class(&key, now, &prefix) == SLUICE_PREFIX_EXEMPT)
+		return TC_ACT_UNSPEC;
+	count(SLUICE_COUNTER_CONNS_DROPPED);
+	if (lack != LACK_BEGINNING)
+		return TC_ACT_SHOT;
+	half = bpf_map_lookup_elem(&half_open, &p->key);
+	answer_timestamps(skb, p, &f);
+	if (!half || reset_server(skb, p, half->client_seq))
+		return TC_ACT_SHOT;
+	f.seq = p->ack;
+	f.flags = TCP_RST;
+	return answer_client(skb, p, &f);
 }
 
 #endif

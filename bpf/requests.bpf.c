@@ -538,6 +538,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	struct packet *p;
 	__u32 zero = 0, end;
 	__u64 now;
+	enum lack lack = LACK_PROOF;
 	bool syn, urgent;
 
 	if (foreign(skb, l2, FROM_CLIENT))
@@ -594,9 +595,10 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		t = bpf_map_lookup_elem(&tombstones, &p->key);
 		if (t)
 			return tombstone_from_client(skb, p, t, now);
-		conn = conn_begin(skb, p, c.service, &c.s->fresh, now);
+		c.s->fresh.last_seen_ns = now;
+		conn = conn_begin(skb, p, c.service, &c.s->fresh, &lack);
 		if (!conn)
-			return TC_ACT_UNSPEC;
+			return lack ? without_conn(skb, p, c.service, lack, now) : TC_ACT_UNSPEC;
 	}
 	c.conn = conn;
 	conn->last_seen_ns = now;

@@ -403,7 +403,8 @@ static __always_inline void half_open_note(const struct packet *p, __u8 answered
 	if (seen) {
 		seen->server_seq = half.server_seq;
 		seen->client_seq = half.client_seq;
-		seen->answered = answered;
+		if (answered == SLUICE_ANSWERED_SYN || seen->answered < SLUICE_ANSWERED_DATA)
+			seen->answered = answered;
 	} else if (!bpf_map_update_elem(&half_open, &p->key, &half, BPF_ANY)) {
 		count(SLUICE_COUNTER_HALF_OPEN_INSERTS);
 	}

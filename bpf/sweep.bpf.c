@@ -1,19 +1,105 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A pass over all connections, which the daemon runs once a second by BPF_PROG_TEST_RUN: what has
- * to happen although no packet comes. The program is never attached. It runs here and not in the
- * daemon because only a program changes a connection atomically.
+ * A pass over all connections, which the daemon runs by BPF_PROG_TEST_RUN: once a second, for what
+ * has to happen although no packet comes, and when conns is nearly full. The program is never
+ * attached. It runs here and not in the daemon because only a program changes a connection
+ * atomically, and because it takes milliseconds.
  */
-#include "stall.h"
+#include "conn.h"
 
 struct sweep {
 	__u64 now;
+	__u64 idle_ns;
+	__u32 evict;
 };
+
+/* What its removal would do to a connection. */
+enum loss {
+	LOSS_NONE,    /* its next request is judged as any */
+	LOSS_REQUEST, /* the request that it has begun, and has not continued for long */
+	LOSS_JUDGED,  /* a request or response under way, or an identity that only it knows */
+};
+
+static __always_inline enum loss loss_of(const struct sluice_conn_key *key,
+					 const struct sluice_conn *conn, __u64 now)
+{
+	const __u64 *peer = (const __u64 *)key->client_addr, *named = (const __u64 *)conn->addr;
+	bool open = conn->exchange_tail != conn->exchange_head;
+
+	if (peer[0] != named[0] || peer[1] != named[1] || conn->exchange.flags & HELD)
+		return LOSS_JUDGED; /* its PROXY header came once; it holds a slot */
+	if (conn->flags & SLUICE_CONN_UNJUDGED)
+		return LOSS_NONE;
+	if (conn->flags & SLUICE_CONN_OPAQUE)
+		return open && !(conn->flags & SLUICE_CONN_RESPONSE) ? LOSS_JUDGED : LOSS_NONE;
+	if (open || conn->flags & SLUICE_CONN_RESPONSE)
+		return LOSS_JUDGED;
+	if (!(conn->flags & SLUICE_CONN_REQUEST) &&
+	    (!(conn->flags & SLUICE_CONN_PROXY) || conn->c_next == conn->c_max))
+		return LOSS_NONE;
+	return framed_within(conn, now, SLUICE_CONNS_SLOW_NS) ? LOSS_JUDGED : LOSS_REQUEST;
+}
+
+/*
+ * How the next byte of a connection proves it: by its handshake if it has had none, else by what it
+ * acknowledges. One that was unjudged, or was adopted and has shown no request, is adopted again.
+ */
+static __always_inline __u8 answered_again(const struct sluice_conn *conn, enum loss loss)
+{
+	if (loss == LOSS_REQUEST)
+		return SLUICE_ANSWERED_CUT;
+	if (conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED))
+		return SLUICE_ANSWERED_DATA;
+	return conn->c_next == conn->c_max && !conn->exchange_tail ? SLUICE_ANSWERED_SYN
+								   : SLUICE_ANSWERED_EVICTED;
+}
+
+/* Removes a connection that no CPU works on, and notes in half_open what its next byte proves. */
+static __always_inline void evict(struct sweep *s, const struct sluice_conn_key *key,
+				  struct sluice_conn *conn)
+{
+	struct sluice_half_open half = {};
+	__u32 bucket = conn->bucket;
+	enum loss loss;
+	bool closed;
+
+	if (!__sync_bool_compare_and_swap(&conn->busy, 0, 1))
+		return;
+	loss = loss_of(key, conn, s->now);
+	half.server_seq = conn->s_next - 1;
+	half.client_seq = conn->c_next;
+	half.wscale = conn->wscale;
+	half.answered = answered_again(conn, loss);
+	closed = loss != LOSS_REQUEST &&
+		 conn->flags & (SLUICE_CONN_CLIENT_FIN | SLUICE_CONN_SERVER_FIN);
+	if (loss == LOSS_JUDGED || !conn_remove(key, bucket)) {
+		conn->busy = 0;
+		return;
+	}
+	s->evict--;
+	count_atomically(SLUICE_COUNTER_CONNS_EVICTED);
+	if (!closed && !bpf_map_update_elem(&half_open, key, &half, BPF_ANY))
+		count_atomically(SLUICE_COUNTER_HALF_OPEN_INSERTS);
+}
+
+/* Whether a connection has been idle for long enough. A request without a new byte is idle whatever
+ * else comes. */
+static __always_inline bool may_go(const struct sweep *s, const struct sluice_conn_key *key,
+				   const struct sluice_conn *conn)
+{
+	enum loss loss = loss_of(key, conn, s->now);
+
+	return loss == LOSS_REQUEST ||
+	       (loss == LOSS_NONE && s->now - conn->last_seen_ns >= s->idle_ns);
+}
 
 static long sweep_conn(void *map, const struct sluice_conn_key *key, struct sluice_conn *conn,
 		       struct sweep *s)
 {
-	conn_check_stall(conn, s->now);
+	if (conn->exchange.flags & HELD)
+		conn_check_stall(conn, s->now);
+	else if (s->evict && may_go(s, key, conn))
+		evict(s, key, conn);
 	return 0;
 }
 
@@ -21,11 +107,14 @@ SEC("tc")
 int sweep(struct __sk_buff *skb)
 {
 	struct sluice_settings *set = get_settings();
+	struct sluice_sweep asked = {};
 	struct sweep s = {};
 
-	if (!set)
+	if (!set || bpf_skb_load_bytes(skb, 0, &asked, sizeof(asked)))
 		return TC_ACT_SHOT;
 	s.now = now_ns(set);
+	s.idle_ns = asked.idle_ns;
+	s.evict = asked.evict;
 	return bpf_for_each_map_elem(&conns, sweep_conn, &s, 0) < 0 ? TC_ACT_SHOT : TC_ACT_OK;
 }
 

@@ -8,6 +8,7 @@
 #ifndef SLUICE_BPF_VERDICT_H
 #define SLUICE_BPF_VERDICT_H
 
+#include "crowd.h"
 #include "identity.h"
 #include "packet.h"
 #include "slots.h"
@@ -323,10 +324,19 @@ SUBPROG int syn_client(const struct sluice_conn_key *conn, const struct sluice_s
 	return 0;
 }
 
+/* Refuses a further connection of a client with many, while conns is nearly full. */
+static __always_inline void judge_crowd(struct judgement *j, const struct sluice_client *client)
+{
+	if (conns_counted(SLUICE_CONNS_ALL) >= SLUICE_CONNS_CROWDED &&
+	    conns_counted(conn_bucket(client)) >= SLUICE_CONNS_CLIENT_MAX)
+		j->reason = SLUICE_REASON_CLIENT_SHARE;
+}
+
 /*
  * Judges a SYN to `service` from the client's address in `conn`. It is refused only if every
  * request on the connection would be. On an http service that needs a blocked client or the
- * operator's flag. On an opaque service the flag of its one model is enough, too. `which`: enum
+ * operator's flag. On an opaque service the flag of its one model is enough, too. A client whose
+ * connections crowd others out gets no further one; a trusted proxy is no client. `which`: enum
  * judging_which.
  */
 SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_conn_key *conn,
@@ -339,6 +349,7 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_
 	struct sluice_client_flag *rule;
 	struct sluice_client client;
 	struct judgement *j;
+	bool proxy;
 	__u8 class;
 
 	if (!service || !conn || !a)
@@ -358,7 +369,8 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_
 	}
 	syn_client(conn, service, &client);
 	rule = client_flag(&client, SLUICE_MODEL_ALL, now);
-	if (trusted(conn->client_addr, service)) { /* a proxy: its requests are other clients' */
+	proxy = trusted(conn->client_addr, service);
+	if (proxy) { /* a proxy: its requests are other clients' */
 		rule = NULL;
 		class = SLUICE_PREFIX_PLAIN;
 	}
@@ -382,6 +394,8 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_
 		judge_by_flag(j, all, SLUICE_MODEL_ALL, now);
 		judge_by_flag(j, own, service->default_model, now);
 	}
+	if (!j->reason && !proxy)
+		judge_crowd(j, &client);
 	judge_how(j, service, all, own);
 	return 0;
 }

@@ -80,6 +80,7 @@ static void tick(struct daemon *d)
 		finish_detach(d);
 		return;
 	}
+	datapath_make_room(d->datapath);
 	look(d);
 	write_flags(d, false);
 	expire_connections(d);

@@ -28,6 +28,7 @@
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
 #define SLUICE_CONNS_MAX         65536 /* connections judged at once */
 #define SLUICE_TOMBSTONES_MAX    65536
+#define SLUICE_CONN_BUCKETS      65536 /* entries of conn_counts; 0 is the total */
 #define SLUICE_HALF_OPEN_MAX     262144
 #define SLUICE_QUOTAS_MAX        4096   /* quota ids 1 … 4095; 0 is none */
 #define SLUICE_CLIENTS_MAX       131072 /* clients with a remembered budget (LRU) */
@@ -51,6 +52,29 @@
 #define SLUICE_MODEL_FORGOTTEN SLUICE_MODELS_MAX
 /* No pool: the entry of client_in_flight that counts a client's stalled responses in all pools. */
 #define SLUICE_POOL_STALLED SLUICE_MODELS_MAX
+
+/*
+ * From SLUICE_CONNS_CROWDED connections on, a client with SLUICE_CONNS_CLIENT_MAX of them gets no
+ * further one. From SLUICE_CONNS_EVICT on, the daemon removes those without a request under way. A
+ * request that has got no new byte for SLUICE_CONNS_SLOW_NS is not under way.
+ */
+#define SLUICE_CONNS_CROWDED    (SLUICE_CONNS_MAX / 4 * 3)
+#define SLUICE_CONNS_EVICT      (SLUICE_CONNS_MAX / 8 * 7)
+#define SLUICE_CONNS_CLIENT_MAX (SLUICE_CONNS_MAX / 64)
+#define SLUICE_CONNS_SLOW_NS    30000000000ULL
+
+/*
+ * conn_counts: connections in conns, by a keyed hash of the client of their peer's address. Entry
+ * SLUICE_CONNS_ALL is the total. The programs and the daemon add atomically.
+ */
+#define SLUICE_CONNS_ALL 0
+
+/* What the daemon asks of `sweep`, at the begin of its packet. */
+struct sluice_sweep {
+	__u64 idle_ns; /* evict connections that are idle for so long, … */
+	__u32 evict;   /* … at most so many */
+	__u32 pad;
+};
 
 /*
  * A response stalls when its client has kept the server from sending for STALL_NS and has taken
@@ -436,11 +460,15 @@ _Static_assert(sizeof(struct sluice_conn_key) == 36, "connection key");
 /*
  * What the server has sent to an address that is not proven yet: nothing (then only the window
  * scale of the client's SYN is known), its SYN-ACK, or data of a connection that is not in conns.
+ * Or the connection was removed from conns: where a request may begin, or amid one, whose rest
+ * nobody can judge.
  */
 enum sluice_answered {
 	SLUICE_ANSWERED_NOT = 0,
 	SLUICE_ANSWERED_SYN = 1,
 	SLUICE_ANSWERED_DATA = 2,
+	SLUICE_ANSWERED_EVICTED = 3,
+	SLUICE_ANSWERED_CUT = 4,
 };
 
 /* half_open */
@@ -540,11 +568,13 @@ struct sluice_conn {
 	__u32 busy;          /* 1 while a CPU works on the client side */
 	__u8 wscale;         /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
 	__u8 s_shut;         /* 1: the server's window is closed */
-	__u16 c_hook;        /* interface at which bytes were framed last, its lowest bits, … */
-	__u32 date_seq;      /* where a Date was last overwritten: what is sent again is overwritten
-				again */
-	__u32 date_left;     /* … with this many units left … */
-	__u32 date_secs;     /* … and this many seconds until the budget is full; 0: none was */
+	__u16 bucket;        /* of conn_counts, which counts it */
+	__u16 pad;
+	__u16 c_hook;    /* interface at which bytes were framed last, its lowest bits, … */
+	__u32 date_seq;  /* where a Date was last overwritten: what is sent again is overwritten
+			    again */
+	__u32 date_left; /* … with this many units left … */
+	__u32 date_secs; /* … and this many seconds until the budget is full; 0: none was */
 	__u32 date_tokens;
 	__u32 s_ack;   /* the client's bytes acknowledged by the server */
 	__u32 c_begin; /* first byte of the request under way, or else of the last one */

@@ -100,7 +100,9 @@ enum sluice_api {
 	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */    \
 	X(FRAMING_ERROR_RESET, "framing-error-reset") /* connections reset for a framing error */  \
 	X(HEADERS_UNREAD,                                                                          \
-	  "headers-unread") /* IPv6 packets with more extension headers than are walked */
+	  "headers-unread") /* IPv6 packets with more extension headers than are walked */         \
+	X(CONNS_DROPPED, "conns-dropped") /* segments dropped: conns lacks their connection */     \
+	X(CONNS_EVICTED, "conns-evicted") /* idle connections removed from conns to make room */
 
 enum sluice_counter {
 #define X(name, text) SLUICE_COUNTER_##name,

@@ -209,6 +209,72 @@ static void a_call_goes_in_steps_of_a_batch(void **state)
 	closed(d);
 }
 
+static void put_conn_of_bucket(struct datapath *d, uint32_t n, uint64_t idle, uint16_t bucket)
+{
+	struct sluice_conn conn = {.last_seen_ns = NOW - idle * SECOND, .bucket = bucket};
+	struct sluice_conn_key key;
+
+	key_of(&key, n);
+	memcpy(conn.addr, key.client_addr, sizeof(conn.addr));
+	assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.conns), &key, &conn, BPF_ANY), 0);
+}
+
+/* As a daemon that was killed amid a deletion leaves it. */
+static void the_connections_of_a_client_are_recounted(void **state)
+{
+	struct datapath *d = opened();
+
+	for (uint32_t i = 0; i < 3; i++)
+		put_conn_of_bucket(d, i, i == 2 ? 3601 : 0, 5); /* the last one is forgotten */
+	d->conn_counts[5] = 7;
+	d->conn_counts[6] = 1;
+	d->conn_counts[SLUICE_CONNS_ALL] = -4;
+	for (int i = 0; i < 2; i++)
+		assert_done(datapath_age(d, NOW));
+	assert_int_equal(d->conn_counts[5], 2);
+	assert_int_equal(d->conn_counts[6], 0);
+	assert_int_equal(d->conn_counts[SLUICE_CONNS_ALL], 2);
+	closed(d);
+}
+
+static void a_forgotten_connection_is_counted_out(void **state)
+{
+	struct datapath *d = opened();
+
+	put_conn_of_bucket(d, 1, 3601, 5);
+	d->conn_counts[5] = d->conn_counts[SLUICE_CONNS_ALL] = 1;
+	for (uint32_t i = 2; i < 600; i++) /* so that no walk ends where it began */
+		put_conn_of_bucket(d, i, 0, 6);
+	d->conn_counts[6] = 598;
+	d->conn_counts[SLUICE_CONNS_ALL] += 598;
+	assert_done(datapath_age(d, NOW));
+	assert_int_equal(d->conn_counts[5], 0);
+	assert_int_equal(d->conn_counts[SLUICE_CONNS_ALL], 598);
+	closed(d);
+}
+
+/* The idlest go first, and no more than must. */
+static void idle_connections_make_room_the_idlest_first(void **state)
+{
+	struct datapath *d = opened();
+	const uint32_t n = SLUICE_CONNS_EVICT, old = n - SLUICE_CONNS_CROWDED;
+
+	d->settings.clock_ns = NOW;
+	settings_write(d);
+	for (uint32_t i = 0; i < n - 1; i++)
+		put_conn_of_bucket(d, i, i < old ? 700 : 30, 5);
+	d->conn_counts[5] = d->conn_counts[SLUICE_CONNS_ALL] = n - 1;
+	assert_done(datapath_make_room(d));
+	assert_true(has_conn(d, 0));
+	put_conn_of_bucket(d, n - 1, 30, 5);
+	d->conn_counts[5] = d->conn_counts[SLUICE_CONNS_ALL] = n;
+	assert_done(datapath_make_room(d));
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(has_conn(d, i), i >= old);
+	assert_int_equal(d->conn_counts[SLUICE_CONNS_ALL], SLUICE_CONNS_CROWDED);
+	closed(d);
+}
+
 static void a_drifted_count_is_corrected_by_addition(void **state)
 {
 	struct datapath *d = opened();
@@ -534,6 +600,9 @@ int main(void)
 		sandbox_test(a_request_that_has_not_reached_the_server_holds_no_slot),
 		sandbox_test(silent_tombstones_go_after_ten_seconds),
 		sandbox_test(a_call_goes_in_steps_of_a_batch),
+		sandbox_test(the_connections_of_a_client_are_recounted),
+		sandbox_test(a_forgotten_connection_is_counted_out),
+		sandbox_test(idle_connections_make_room_the_idlest_first),
 		sandbox_test(a_drifted_count_is_corrected_by_addition),
 		sandbox_test(a_count_in_motion_is_left_alone),
 		sandbox_test(a_walk_over_several_calls_counts_everything_once),

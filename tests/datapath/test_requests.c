@@ -743,11 +743,22 @@ static void allowed_and_exempt_clients_pass_limits_and_flags(void **state)
 	play_rows(rows);
 }
 
-/* invariants 1 and 4: a connection that finds the map full is unjudged, and counted. */
-static void with_the_connections_full_requests_pass_and_are_counted(void **state)
+static void make_some_room(bool ipv6)
+{
+	struct sluice_conn_key key = {0};
+
+	assert_int_equal(bpf_map_delete_elem(fd_of(conns), &key), 0);
+}
+
+/* invariants 1 and 4: bytes of a connection that finds the map full wait until there is room. */
+static void with_the_connections_full_requests_wait_for_room(void **state)
 {
 	static const struct step steps[] = {
-		HANDSHAKE, {.act = shut_ttft}, {FROM_CLIENT(0, 0, REQUEST)}};
+		HANDSHAKE,
+		{.act = shut_ttft},
+		{FROM_CLIENT(0, 0, REQUEST), .then = DROP},
+		{.act = make_some_room},
+		{FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE, .rst_seq = 0}};
 	static struct sluice_conn none;
 	struct sluice_conn_key key = {0};
 
@@ -757,8 +768,9 @@ static void with_the_connections_full_requests_pass_and_are_counted(void **state
 	}
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
 		play_step(&shapes[0], &steps[i], HTTP_PORT);
-	assert_int_equal(counter(SLUICE_COUNTER_CONNS_FULL), 1);
-	assert_int_equal(entries(fd_of(tombstones)), 0);
+	assert_int_equal(counter(SLUICE_COUNTER_CONNS_FULL), 2);
+	assert_int_equal(counter(SLUICE_COUNTER_CONNS_DROPPED), 1);
+	assert_int_equal(entries(fd_of(tombstones)), 1);
 }
 
 int main(void)
@@ -775,7 +787,7 @@ int main(void)
 		packets_test(no_byte_is_urgent_for_the_server),
 		packets_test(without_a_lease_everything_passes_and_is_counted),
 		packets_test(allowed_and_exempt_clients_pass_limits_and_flags),
-		packets_test(with_the_connections_full_requests_pass_and_are_counted),
+		packets_test(with_the_connections_full_requests_wait_for_room),
 	};
 
 	return packets_main("requests", tests);

@@ -6,6 +6,7 @@
  */
 #include "packets.h"
 
+#include <sys/mman.h>
 #include <time.h>
 
 #include "core/service.h"
@@ -381,6 +382,19 @@ static uint32_t empty_bits(void)
 	return bits;
 }
 
+static int64_t *crowd; /* the map conn_counts itself */
+
+/* How many connections there are, and how many of them each client has. */
+static void put_crowd(void)
+{
+	int64_t each = one_in(2) ? SLUICE_CONNS_CLIENT_MAX : SLUICE_CONNS_CLIENT_MAX - 1;
+
+	crowd[SLUICE_CONNS_ALL] =
+		(int64_t)one_of(0, 0, SLUICE_CONNS_CROWDED - 1, SLUICE_CONNS_CROWDED);
+	for (uint32_t i = 1; i < SLUICE_CONN_BUCKETS; i++)
+		crowd[i] = each;
+}
+
 static void put_state(void)
 {
 	put_models();
@@ -391,6 +405,7 @@ static void put_state(void)
 	put_quotas();
 	put_classes();
 	put_holdings();
+	put_crowd();
 	w.settings.empty = empty_bits();
 	w.settings.stopping = one_in(20);
 	if (one_in(20))
@@ -472,12 +487,14 @@ static uint64_t digest(bool whole)
 	struct digest d = {.sum = 0xcbf29ce484222325ULL};
 	struct bpf_map *map;
 
+	if (whole)
+		add_bytes(&d, crowd, SLUICE_CONN_BUCKETS * sizeof(*crowd));
 	bpf_object__for_each_map(map, w.skel->obj)
 	{
 		enum bpf_map_type type = bpf_map__type(map);
 		bool array = type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_PERCPU_ARRAY;
 
-		if (type != BPF_MAP_TYPE_RINGBUF &&
+		if (type != BPF_MAP_TYPE_RINGBUF && map != w.skel->maps.conn_counts &&
 		    (whole || !array || bpf_map__max_entries(map) < 64))
 			add_map(&d, map);
 	}
@@ -669,6 +686,9 @@ static void assert_seen(const unsigned *times, unsigned n, const char *what)
 
 static void a_question_is_answered_as_its_request_is_judged(void **state)
 {
+	crowd = mmap(NULL, SLUICE_CONN_BUCKETS * sizeof(*crowd), PROT_READ | PROT_WRITE, MAP_SHARED,
+		     fd_of(conn_counts), 0);
+	assert_true(crowd != MAP_FAILED);
 	seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : 20261128;
 	random_state = seed | 1;
 	for (trial_now = 0; trial_now < TRIALS; trial_now++) {

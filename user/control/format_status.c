@@ -108,7 +108,7 @@ static void print_warnings(FILE *out, const json_t *status)
 		{"headers-unread",
 		 "packets passed unread: more IPv6 extension headers than are walked"},
 		{"passed-no-room", "refusals that became a reset: their text was missing"},
-		{"conns-full", "connections passed unjudged: the map conns was full"},
+		{"conns-full", "connections found no room: the map conns was full"},
 		{"tombstones-full", "refusals that became a reset: the map tombstones was full"},
 		{"unseen-responses",
 		 "connections unjudged: the server's packets leave by an interface that sluice is not attached to"},

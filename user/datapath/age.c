@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "age.h"
+#include "crowd.h"
 #include "map_io.h"
 #include "sweep.h"
 
@@ -85,6 +86,7 @@ struct age {
 	struct sum now[SLUICE_MODELS_MAX], last[SLUICE_MODELS_MAX];
 	struct suspect suspect[SLUICE_MODELS_MAX];
 	struct pool_ages *ages[SLUICE_MODELS_MAX];
+	struct crowd crowd;
 
 	struct sluice_client_flag_key
 		*busy; /* clients and pools with an exchange in flight, found in this walk */
@@ -261,6 +263,7 @@ static bool forget(struct datapath *d, const struct sluice_conn_key *key, uint64
 	if (bpf_map_lookup_elem(fd, key, &conn) || conn.last_seen_ns != last_seen_ns ||
 	    bpf_map_lookup_and_delete_elem(fd, key, &conn))
 		return false;
+	crowd_leaves(d, conn.bucket);
 	release_slots_of(d, &conn.exchange);
 	return true;
 }
@@ -434,6 +437,7 @@ static void compare(struct datapath *d, struct age *age)
 
 static void start_walk(struct datapath *d, struct age *age, uint64_t now)
 {
+	crowd_start(d, &age->crowd);
 	memcpy(age->last, age->now, sizeof(age->last));
 	memset(age->now, 0, sizeof(age->now));
 	age->busy_count = 0;
@@ -446,6 +450,7 @@ static void start_walk(struct datapath *d, struct age *age, uint64_t now)
 
 static void end_walk(struct datapath *d, struct age *age)
 {
+	crowd_end(d, &age->crowd);
 	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++)
 		age->now[m].after = read_state(d, m);
 	for (uint32_t m = 0; m < SLUICE_MODELS_MAX; m++)
@@ -572,13 +577,15 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 		count = next_batch(map_fd(d->skel->maps.conns), &age->conns, age->keys, age->values,
 				   &done);
 		if (count < 0) {
-			age->walked = false;
+			age->walked = age->crowd.walked = false;
 			return count;
 		}
 		for (int i = 0; i < count; i++)
 			if (!forgotten(&age->values[i], now) ||
-			    !forget(d, &age->keys[i], age->values[i].last_seen_ns))
+			    !forget(d, &age->keys[i], age->values[i].last_seen_ns)) {
 				add_up(d, age, &age->keys[i], &age->values[i]);
+				crowd_add(&age->crowd, &age->values[i]);
+			}
 		if (!done)
 			continue;
 		end_walk(d, age);

@@ -237,6 +237,11 @@ static int map_state(struct datapath *d)
 	if (at == MAP_FAILED)
 		return datapath_fail(-errno, "model_state cannot be mapped: %s", strerror(errno));
 	d->state = at;
+	at = mmap(NULL, SLUICE_CONN_BUCKETS * sizeof(*d->conn_counts), PROT_READ | PROT_WRITE,
+		  MAP_SHARED, map_fd(d->skel->maps.conn_counts), 0);
+	if (at == MAP_FAILED)
+		return datapath_fail(-errno, "conn_counts cannot be mapped: %s", strerror(errno));
+	d->conn_counts = at;
 	return 0;
 }
 
@@ -355,6 +360,8 @@ void datapath_close(struct datapath *d)
 	ring_buffer__free(d->rings);
 	if (d->state)
 		munmap(d->state, d->state_bytes);
+	if (d->conn_counts)
+		munmap(d->conn_counts, SLUICE_CONN_BUCKETS * sizeof(*d->conn_counts));
 	sluice_bpf__destroy(d->skel);
 	lease_restore(d); /* while the lock is held */
 	close_fd(&d->addresses_fd);

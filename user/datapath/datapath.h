@@ -210,5 +210,7 @@ int datapath_predict(struct datapath *d, uint32_t service, struct sluice_questio
  * judging only entries that two walks saw unchanged.
  */
 int datapath_age(struct datapath *d, uint64_t now_ns);
+/* Removes idle connections from conns while it is nearly full; cheap otherwise. 0 or -errno. */
+int datapath_make_room(struct datapath *d);
 
 #endif

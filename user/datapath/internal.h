@@ -3,7 +3,7 @@
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * attach.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c; then pins.c,
- * clsact.c, sweep.c, lease.c, replies.c, addresses.c; at the bottom settings.c, map_io.c,
+ * clsact.c, sweep.c, crowd.c, lease.c, replies.c, addresses.c; at the bottom settings.c, map_io.c,
  * error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
@@ -44,6 +44,7 @@ struct datapath {
 	struct sluice_settings settings;  /* as last written */
 	struct sluice_model_state *state; /* the map itself, mapped */
 	size_t state_bytes;
+	int64_t *conn_counts;    /* likewise */
 	uint64_t lease_found_ns; /* end of the lease before this start extended it; 0: not extended,
 				    or renewed since */
 	int cpus;

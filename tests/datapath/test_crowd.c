@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Many connections: how they are counted by client, who gets no further one, and which ones give
+ * way while conns is nearly full.
+ */
+#include "responses.h"
+
+static int64_t counted(uint32_t bucket)
+{
+	int64_t n;
+
+	assert_int_equal(bpf_map_lookup_elem(fd_of(conn_counts), &bucket, &n), 0);
+	return n;
+}
+
+static void count_as(uint32_t bucket, int64_t n)
+{
+	assert_int_equal(bpf_map_update_elem(fd_of(conn_counts), &bucket, &n, BPF_ANY), 0);
+}
+
+/* Sweeps, and evicts at most `n` connections that are idle for `idle_ns`. */
+static void sweep(uint64_t idle_ns, uint32_t n)
+{
+	struct {
+		struct sluice_sweep asked;
+		uint8_t pad[48];
+	} packet = {.asked = {.idle_ns = idle_ns, .evict = n}};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &packet,
+			    .data_size_in = sizeof(packet), .repeat = 1);
+
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.sweep), &opts), 0);
+	assert_int_equal(opts.retval, TC_ACT_OK);
+}
+
+static void evict_idle(bool ipv6)
+{
+	sweep(1000 * MS, 1);
+}
+
+static void empty_counts(void)
+{
+	static const int64_t none;
+
+	for (uint32_t i = 0; i < SLUICE_CONN_BUCKETS; i++)
+		if (counted(i))
+			bpf_map_update_elem(fd_of(conn_counts), &i, &none, BPF_ANY);
+}
+
+static void play_steps(const struct step *steps, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		play_step(&shapes[0], &steps[i], HTTP_PORT);
+}
+
+#define PLAY(...)                                                                                  \
+	do {                                                                                       \
+		static const struct step steps_[] = {__VA_ARGS__};                                 \
+		play_steps(steps_, sizeof(steps_) / sizeof(steps_[0]));                            \
+	} while (0)
+
+/* What becomes of the client's SYN. */
+static int send_syn(void)
+{
+	struct segment syn = {
+		.flags = SYN, .seq = CLIENT_ISN, .window = 64240, .server_port = HTTP_PORT};
+	static struct frame in, out;
+
+	make_frame(&in, &shapes[0], &syn);
+	return run_tc(program_for(&shapes[0], false), &in, &out);
+}
+
+static uint32_t bucket_now(void)
+{
+	struct sluice_conn conn;
+
+	assert_true(get_conn(false, HTTP_PORT, &conn));
+	return conn.bucket;
+}
+
+/* invariant 8 */
+static void a_connection_counts_from_its_proof_to_its_end(void **state)
+{
+	uint32_t bucket;
+
+	empty_counts();
+	PLAY(HANDSHAKE);
+	bucket = bucket_now();
+	assert_true(bucket);
+	assert_int_equal(counted(bucket), 1);
+	assert_int_equal(counted(SLUICE_CONNS_ALL), 1);
+	PLAY({.flags = RST, .seq = 0});
+	assert_int_equal(counted(bucket), 0);
+	assert_int_equal(counted(SLUICE_CONNS_ALL), 0);
+}
+
+static void a_client_with_its_part_gets_no_further_connection(void **state)
+{
+	uint32_t bucket;
+
+	empty_counts();
+	PLAY(HANDSHAKE);
+	bucket = bucket_now();
+	PLAY({.flags = RST, .seq = 0});
+	count_as(bucket, SLUICE_CONNS_CLIENT_MAX);
+	count_as(SLUICE_CONNS_ALL, SLUICE_CONNS_CROWDED - 1);
+	assert_int_equal(send_syn(), THEN_UNSPEC);
+	count_as(SLUICE_CONNS_ALL, SLUICE_CONNS_CROWDED);
+	assert_int_equal(send_syn(), THEN_REDIRECT);
+	assert_int_equal(
+		requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_SYN_RESET, SLUICE_REASON_CLIENT_SHARE),
+		1);
+	count_as(bucket, SLUICE_CONNS_CLIENT_MAX - 1);
+	assert_int_equal(send_syn(), THEN_UNSPEC);
+	count_as(bucket, SLUICE_CONNS_CLIENT_MAX);
+	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
+	assert_int_equal(send_syn(), THEN_UNSPEC);
+	empty_counts();
+}
+
+/* An evicted connection is judged as before: nobody who has spent a budget gains by it. */
+static void idle_connections_give_way_and_come_back(void **state)
+{
+	empty_counts();
+	PLAY(HANDSHAKE, {.ms = 999, .act = evict_idle});
+	assert_int_equal(entries(fd_of(conns)), 1);
+	PLAY({.ms = 1, .act = evict_idle});
+	assert_int_equal(entries(fd_of(conns)), 0);
+	assert_int_equal(counted(SLUICE_CONNS_ALL), 0);
+	assert_int_equal(counter(SLUICE_COUNTER_CONNS_EVICTED), 1);
+	PLAY({FROM_CLIENT(0, 0, REQUEST)}, {.ms = 2000, .act = evict_idle});
+	assert_int_equal(entries(fd_of(conns)), 1); /* its request is under way */
+	assert_int_equal(get_state(LLAMA).in_flight, 1);
+	PLAY({SENT(0, SHORT)}, ACKED(N(SHORT)), {.ms = 2000, .act = evict_idle});
+	assert_int_equal(entries(fd_of(conns)), 0);
+	PLAY({FROM_CLIENT(WHOLE, N(SHORT), REQUEST)});
+	assert_int_equal(get_state(LLAMA).in_flight, 1);
+	assert_int_equal(counter(SLUICE_COUNTER_PASSED_UNPROVEN), 0);
+	assert_int_equal(counted(SLUICE_CONNS_ALL), 1);
+}
+
+/* ---- what gives way ---- */
+
+#define SLOW_MS (SLUICE_CONNS_SLOW_NS / MS)
+
+static void changed_conn(void (*change)(struct sluice_conn *conn))
+{
+	struct sluice_conn_key key = this_key(false, HTTP_PORT);
+	struct sluice_conn conn;
+
+	assert_true(get_conn(false, HTTP_PORT, &conn));
+	change(&conn);
+	assert_int_equal(bpf_map_update_elem(fd_of(conns), &key, &conn, BPF_EXIST), 0);
+}
+
+static void set_busy(struct sluice_conn *conn)
+{
+	conn->busy = 1;
+}
+
+static void set_proxied(struct sluice_conn *conn)
+{
+	conn->addr[15]++;
+}
+
+static void set_half_named(struct sluice_conn *conn)
+{
+	conn->flags |= SLUICE_CONN_PROXY;
+	conn->c_next = conn->c_max + 1;
+	conn->c_when = (uint32_t)(w.settings.clock_ns >> 10);
+}
+
+static void set_answering(struct sluice_conn *conn)
+{
+	conn->flags |= SLUICE_CONN_RESPONSE;
+}
+
+static void set_unanswered(struct sluice_conn *conn)
+{
+	conn->exchange_tail++;
+}
+
+static void a_connection_that_is_busy_or_alone_knows_its_client_stays(void **state)
+{
+	void (*const changes[])(struct sluice_conn *) = {set_busy, set_proxied, set_half_named,
+							 set_answering, set_unanswered};
+
+	for (unsigned i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		PLAY(HANDSHAKE);
+		changed_conn(changes[i]);
+		PLAY({.ms = 2000, .act = evict_idle});
+		assert_int_equal(entries(fd_of(conns)), 1);
+		clear_map(fd_of(conns));
+	}
+}
+
+/* Its rest would pass unjudged. */
+static void a_request_without_a_new_byte_gives_way_and_is_reset(void **state)
+{
+	PLAY(HANDSHAKE, {FROM_CLIENT(0, 0, "POST ")}, {.ms = SLOW_MS - 1000, .act = evict_idle});
+	assert_int_equal(entries(fd_of(conns)), 1);
+	PLAY({FROM_CLIENT(5, 0, "/v1")}, {.ms = SLOW_MS - 1000, .act = evict_idle});
+	assert_int_equal(entries(fd_of(conns)), 1);
+	PLAY({.ms = 2000, .flags = ACK, .seq = 8}, {.act = evict_idle}); /* an ACK is no new byte */
+	assert_int_equal(entries(fd_of(conns)), 0);
+	PLAY({FROM_SERVER(0, 8, "HTTP/1.1 408 \r\n\r\n")},
+	     {FROM_CLIENT(8, 17, REQUEST), .then = RESET, .out_seq = 17, .rst_seq = 8});
+	assert_int_equal(counter(SLUICE_COUNTER_CONNS_DROPPED), 1);
+	PLAY(HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST)}); /* a new connection is judged as any */
+	assert_int_equal(get_state(LLAMA).in_flight, 1);
+}
+
+/* Else an eviction would make a framing error pass that resets before. */
+static void an_evicted_connection_is_not_adopted(void **state)
+{
+	struct sluice_conn conn;
+
+	PLAY(HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST)}, {SENT(0, SHORT)}, ACKED(N(SHORT)),
+	     {.ms = 2000, .act = evict_idle}, {FROM_CLIENT(WHOLE, N(SHORT), "P")});
+	assert_true(get_conn(false, HTTP_PORT, &conn));
+	assert_false(conn.flags & SLUICE_CONN_ADOPTED);
+}
+
+/* ---- a flood ---- */
+
+#define QUOTA 1
+
+/* Fills conns with idle connections of other clients. */
+static void fill_conns(bool ipv6)
+{
+	static struct sluice_conn conn = {.bucket = 7};
+	struct sluice_conn_key key = {0};
+
+	conn.last_seen_ns = w.settings.clock_ns;
+	for (uint32_t i = entries(fd_of(conns)); i < SLUICE_CONNS_MAX; i++) {
+		memcpy(key.client_addr, &i, sizeof(i));
+		memcpy(conn.addr, &i, sizeof(i));
+		assert_int_equal(bpf_map_update_elem(fd_of(conns), &key, &conn, BPF_NOEXIST), 0);
+	}
+}
+
+static void evict_one(bool ipv6)
+{
+	sweep(0, 1);
+}
+
+static void end_the_flood(bool ipv6)
+{
+	clear_map(fd_of(conns));
+}
+
+#define REFUSED                                                                                    \
+	{                                                                                          \
+		FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE, .rst_seq = 0         \
+	}
+#define GONE                                                                                       \
+	{                                                                                          \
+		.flags = RST, .seq = WHOLE                                                         \
+	}
+
+static void a_client_over_quota_stays_refused_through_a_flood(void **state)
+{
+	const struct sluice_quota one = {.request_ns = HOUR, .request_span_ns = HOUR};
+	uint32_t id = QUOTA;
+
+	clear_map(fd_of(client_state));
+	assert_int_equal(bpf_map_update_elem(fd_of(quotas), &id, &one, BPF_ANY), 0);
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .quota = QUOTA});
+	PLAY(HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST)}, GONE, HANDSHAKE, REFUSED);
+	PLAY({.act = fill_conns}, HANDSHAKE, {FROM_CLIENT(0, 0, REQUEST), .then = DROP},
+	     {.act = evict_one}, REFUSED);
+	PLAY({.act = end_the_flood}, HANDSHAKE, REFUSED);
+	assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE),
+			 1);
+	assert_int_equal(counter(SLUICE_COUNTER_CONNS_DROPPED), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		packets_test(a_connection_counts_from_its_proof_to_its_end),
+		packets_test(a_client_with_its_part_gets_no_further_connection),
+		packets_test(idle_connections_give_way_and_come_back),
+		packets_test(a_connection_that_is_busy_or_alone_knows_its_client_stays),
+		packets_test(a_request_without_a_new_byte_gives_way_and_is_reset),
+		packets_test(an_evicted_connection_is_not_adopted),
+		packets_test(a_client_over_quota_stays_refused_through_a_flood),
+	};
+
+	return packets_main("test_crowd", tests);
+}
