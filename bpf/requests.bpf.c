@@ -589,9 +589,12 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		conn_end(&p->key, conn);
 		conn = NULL;
 	}
-	if (!conn && !c.service)
-		return TC_ACT_UNSPEC;
 	if (!conn) {
+		struct sluice_service *service = c.service;
+
+		KEEP(service);
+		if (!service)
+			return TC_ACT_UNSPEC;
 		t = bpf_map_lookup_elem(&tombstones, &p->key);
 		if (t)
 			return tombstone_from_client(skb, p, t, now);
