@@ -14,8 +14,16 @@
 
 #include "json_wide.h"
 
-#define JSON_MODEL_TOP   2  /* bytes of the top level that one iteration takes at most */
-#define JSON_MODEL_STEPS 16 /* … of one step at most: the verifier walks each */
+#define JSON_MODEL_TOP        2 /* bytes of the top level that one iteration takes at most */
+#define JSON_MODEL_ITERATIONS 4 /* … of one call at most: the verifier walks each */
+#define JSON_MODEL_CALLS      8 /* … of one step at most */
+
+#define JSON_MODEL_MORE (1U << 30)
+
+/* A window, for a function that the verifier walks by itself. */
+struct json_model_window {
+	__u8 byte[SCAN_CAPACITY + SCAN_PAD];
+};
 
 static __always_inline int json_model_done(const struct json_model *j)
 {
@@ -189,6 +197,30 @@ static __always_inline __u64 json_model_advance(struct json_model *j, const __u8
 }
 
 /*
+ * Several iterations from window->byte[pos] on. Returns where they end, maybe past `end`, plus
+ * JSON_MODEL_MORE if another may follow; raises HTTP1_MODEL. The verifier walks them once, and not
+ * at each call.
+ */
+SCAN_SUBPROG int json_model_iterate(struct json_model *j, const struct json_model_window *window,
+				    __u32 pos, __u32 end, __u32 *ev)
+{
+	__u64 p = pos, stop = end;
+	int more = 1;
+
+	if (!j || !window || !ev)
+		return 0;
+	SCAN_STEPS
+	for (int i = 0; i < JSON_MODEL_ITERATIONS; i++) {
+		p = json_model_advance(j, window->byte, scan_clamp(p), stop, &more, ev);
+		p = scan_forget(p, stop);
+		if (!more || p >= stop)
+			return p;
+		SCAN_FENCE();
+	}
+	return p | JSON_MODEL_MORE;
+}
+
+/*
  * One step from buf[pos] on: several iterations, since a step costs its driver a call. Returns how
  * many bytes were consumed, 1 … end - pos; raises HTTP1_MODEL.
  */
@@ -196,7 +228,6 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 					     __u32 end, __u32 *ev)
 {
 	__u64 p = scan_clamp(pos), stop = end;
-	int more = 1;
 
 	if (j->state == JSON_MODEL_DONE)
 		return end - pos;
@@ -218,13 +249,13 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 		return 1;
 	}
 	SCAN_STEPS
-	for (int i = 0; i < JSON_MODEL_STEPS; i++) {
-		p = json_model_advance(j, buf, scan_clamp(p), stop, &more, ev);
-		p = scan_forget(p, stop);
-		if (!more || p >= stop)
+	for (int i = 0; i < JSON_MODEL_CALLS; i++) {
+		p = json_model_iterate(j, (const struct json_model_window *)buf, p, stop, ev);
+		if (!(p & JSON_MODEL_MORE))
 			break;
-		SCAN_FENCE();
+		p = scan_clamp(p);
 	}
+	p &= JSON_MODEL_MORE - 1;
 	return p > stop ? end - pos : p - pos;
 }
 
