@@ -255,7 +255,6 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 			break;
 		p = scan_clamp(p);
 	}
-	p &= JSON_MODEL_MORE - 1;
 	return p > stop ? end - pos : p - pos;
 }
 

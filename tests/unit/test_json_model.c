@@ -99,6 +99,23 @@ static void the_name_is_found_anywhere_on_the_top_level(void **state)
 }
 
 /* Invariant 7. */
+/* More members than one step takes, so that it ends in the middle of the window. */
+static void a_name_after_hundreds_of_short_members_is_found(void **state)
+{
+	static char bytes[SCAN_BUF];
+	size_t n = 1;
+	__u8 flags;
+	char *said;
+
+	bytes[0] = '{';
+	while (n + 64 < sizeof(bytes))
+		n += sprintf(bytes + n, "\"a\":1, ");
+	n += sprintf(bytes + n, "\"model\":\"m\"}");
+	said = scan(bytes, n, &flags);
+	assert_string_equal(said, "model(m)");
+	free(said);
+}
+
 static void keys_and_names_are_compared_after_unescaping(void **state)
 {
 	static const struct row rows[] = {
@@ -613,6 +630,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_name_is_found_anywhere_on_the_top_level),
+		cmocka_unit_test(a_name_after_hundreds_of_short_members_is_found),
 		cmocka_unit_test(keys_and_names_are_compared_after_unescaping),
 		cmocka_unit_test(a_key_that_any_reader_takes_for_model_names_it),
 		cmocka_unit_test(comments_stand_wherever_white_space_does),
