@@ -85,7 +85,7 @@ static void write_everyone(FILE *out, const struct daemon_state *s)
 	highest_sort(&last);
 	fputs("{\"limits\":[", out);
 	for (size_t i = 0; i < last.count; i++) {
-		const struct state_client *c = &s->clients[items[i].index];
+		const struct state_client *c = &s->clients[last.items[i].index];
 		json_t *row = one(s, &c->client,
 				  c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL,
 				  c->count.last_model, c->count.last_service);
