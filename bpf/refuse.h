@@ -144,6 +144,7 @@ SUBPROG int without_conn(struct __sk_buff *skb, struct packet *p,
 	struct sluice_prefix_key key = {.plen = 128};
 	struct sluice_prefix *prefix = NULL;
 	struct sluice_half_open *half;
+	struct sluice_conn_key conn;
 	struct forged f = {};
 
 	if (!service || !p || !all || !p->payload_len)
@@ -156,7 +157,8 @@ SUBPROG int without_conn(struct __sk_buff *skb, struct packet *p,
 	count(SLUICE_COUNTER_CONNS_DROPPED);
 	if (lack != LACK_BEGINNING)
 		return TC_ACT_SHOT;
-	half = bpf_map_lookup_elem(&half_open, &p->key);
+	conn = p->key; /* 6.1 takes no part of an argument as a key */
+	half = bpf_map_lookup_elem(&half_open, &conn);
 	answer_timestamps(skb, p, &f);
 	if (!half || reset_server(skb, p, half->client_seq))
 		return TC_ACT_SHOT;
