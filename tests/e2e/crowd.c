@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 static const char text[] =
-	"POST / HTTP/1.1\r\nHost: crowd\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+	"POST / HTTP/1.1\r\nHost: crowd\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"model\":\"any\"}";
 
 /* Sends the request of one client. Returns 1 for an answer with status 200, else 0. */
 static int send_request(int family, struct sockaddr *from, struct sockaddr *to, socklen_t len)
