@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 for host in "$S4" "$S6"; do
-	start "server-$host" "$S" "$PY" "$HERE/peers.py" serve "$host" "$PORT" --steps 60 --gap 0.02
+	start "server-$host" "$S" "$PY" "$HERE/peers.py" serve "$host" "$PORT" --steps 60 --gap 0.05
 	await_line "server-$host" ready "$PID"
 done
 peer "$C" exact "$S4" "$PORT" --model m --stream --out "$T/plain" >"$T/plain.json"
