@@ -245,7 +245,7 @@ static __always_inline void conn_acknowledged(struct sluice_conn *conn, const st
 		if (since && now - since > ACK_LATE_NS)
 			conn_set(conn, SLUICE_CONN_CLIENT_LIMITED);
 		if (since && now - since > CAUGHT_UP_NS)
-			conn_behind(conn, now, now);
+			conn_limited(conn, now, now);
 		conn->c_ack = p->ack;
 		conn->unacked_since_ns = p->ack == conn->s_next ? 0 : now;
 	}
@@ -271,7 +271,7 @@ static __always_inline void conn_knocked(struct sluice_conn *conn, __u64 now)
 {
 	if (conn->exchange_tail == conn->exchange_head)
 		return;
-	conn_behind(conn, conn->unacked_since_ns ?: now, now);
+	conn_limited(conn, conn->unacked_since_ns ?: now, now);
 	conn_check_stall(conn, now);
 }
 

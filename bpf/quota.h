@@ -235,19 +235,31 @@ static __always_inline void judge_by_quota(struct judgement *j, const struct slu
 	}
 }
 
-/*
- * Charges a request to its quota. Refuses it after all if another CPU has just used up the budget.
- * With `passes` the request passes whatever is left, and at most empties the budget.
+/* Charges a request to its quota. Refuses it after all if another CPU has just used up the budget.
  */
 static __always_inline void charge_request(struct judgement *j, const struct sluice_quota *quota,
-					   struct sluice_budget *budget, __u64 now, bool passes)
+					   struct sluice_budget *budget, __u64 now)
 {
-	__u64 wait = quota_take(quota, budget, now, passes);
+	__u64 wait = quota_take(quota, budget, now, false);
 
 	if (wait) {
 		j->reason = SLUICE_REASON_REQUEST_QUOTA;
 		j->retry_after_ms = ms_of_ns(wait);
 	}
+}
+
+/* Charges the packet's request to the quota `id`, if that is one, whatever is left of it: the
+ * request passes, and at most empties the budget. */
+static __always_inline void charge_passing(const struct question *q, __u32 id)
+{
+	struct sluice_quota *quota = quota_by_id(id);
+	struct sluice_budget *budget;
+
+	if (!quota)
+		return;
+	budget = budget_of(&q->client, id, true, q->now, JUDGING_PACKET);
+	if (budget)
+		quota_take(quota, budget, q->now, true);
 }
 
 /* Charges `tokens` that the server has sent to the client. */

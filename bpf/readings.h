@@ -200,20 +200,9 @@ SUBPROG int charge_readings(struct request_scratch *s, struct sluice_conn *conn)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u64 i = 0; i < SLUICE_READING_QUOTAS; i++) {
-		struct sluice_budget *budget;
-		struct sluice_quota *quota;
-
-		if (i >= s->quotas)
+		if (i >= s->quotas || conn->reading_quota[i] == a->judgement.quota)
 			conn->reading_quota[i] = 0;
-		if (conn->reading_quota[i] == a->judgement.quota)
-			conn->reading_quota[i] = 0;
-		quota = quota_by_id(conn->reading_quota[i]);
-		if (!quota)
-			continue;
-		budget = budget_of(&a->question.client, conn->reading_quota[i], true,
-				   a->question.now, JUDGING_PACKET);
-		if (budget)
-			quota_take(quota, budget, a->question.now, true);
+		charge_passing(&a->question, conn->reading_quota[i]);
 	}
 	return 0;
 }

@@ -27,23 +27,6 @@
 
 #define WIPE_STEP 64 /* bytes; SCAN_BUF is a multiple */
 
-static __always_inline void consult_for(struct request_scratch *s, struct sluice_conn *conn,
-					const struct sluice_service *service, __u32 model)
-{
-	struct judging *a = get_judging();
-
-	if (!a || response_under_way(conn) || !may_refuse(get_settings(), a->question.now))
-		return;
-	a->question.model = model;
-	a->question.take = 0;
-	a->question.bytes = admission_bytes(
-		conn->request_bytes +
-		(conn->request.frame.flags & HTTP1_LENGTH ? conn->request.frame.left : 0));
-	judge_request(service, JUDGING_PACKET, 0);
-	if (a->judgement.reason && !a->judgement.shadow)
-		s->refuse = REFUSE_REQUEST;
-}
-
 /*
  * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head has ended. Only a
  * refusal that would be carried out counts; all else waits for the request's end. If this packet
@@ -53,9 +36,19 @@ static __always_inline void consult(struct request_scratch *s, struct sluice_con
 				    const struct sluice_service *service, __u32 model)
 {
 	const struct http1_frame *f = &conn->request.frame;
+	struct judging *a = get_judging();
 
-	if (!(f->flags & HTTP1_LENGTH) || f->left > s->end - s->at)
-		consult_for(s, conn, service, model);
+	if (f->flags & HTTP1_LENGTH && f->left <= s->end - s->at)
+		return;
+	if (!a || response_under_way(conn) || !may_refuse(get_settings(), a->question.now))
+		return;
+	a->question.model = model;
+	a->question.take = 0;
+	a->question.bytes =
+		admission_bytes(conn->request_bytes + (f->flags & HTTP1_LENGTH ? f->left : 0));
+	judge_request(service, JUDGING_PACKET, 0);
+	if (a->judgement.reason && !a->judgement.shadow)
+		s->refuse = REFUSE_REQUEST;
 }
 
 /* Whether the model of a request that has ended is the one that this packet looked up: no byte of a
@@ -144,7 +137,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	}
 	if (!(conn->flags & SLUICE_CONN_STALLED))
 		conn_clear(conn, SLUICE_CONN_CLIENT_LIMITED);
-	conn->behind_since_ns = conn->caught_up_ns = 0;
+	conn->limited_since_ns = conn->caught_up_ns = 0;
 	barrier();
 	conn->exchange_tail++;
 }

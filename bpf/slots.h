@@ -247,19 +247,11 @@ none:
 SUBPROG int take_slots_passing(void)
 {
 	struct judging *a = get_judging();
-	struct sluice_budget *budget;
-	struct sluice_quota *quota;
 
 	if (!a)
 		return 0;
 	take_slots(a, false);
-	quota = quota_by_id(a->judgement.quota);
-	if (!quota)
-		return 0;
-	budget = budget_of(&a->question.client, a->judgement.quota, true, a->question.now,
-			   JUDGING_PACKET);
-	if (budget)
-		charge_request(&a->judgement, quota, budget, a->question.now, true);
+	charge_passing(&a->question, a->judgement.quota);
 	return 0;
 }
 

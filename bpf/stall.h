@@ -5,7 +5,7 @@
  * SLUICE_STALL_NS gives its slot back, and counts as stalled instead: for its pool, and for its
  * client. When the client reads again, the response takes its slot again, whatever the limit.
  *
- * The clock (behind_since_ns) begins when the client's window is full, when an acknowledgement is
+ * The clock (limited_since_ns) begins when the client's window is full, when an acknowledgement is
  * late, or when the server probes or retransmits. It ends when the client has taken
  * SLUICE_STALL_TAKEN_MIN bytes, or has had taken everything, with room for more, for CAUGHT_UP_NS.
  * A server that is held up uses the room within that time, so a byte now and then ends no clock.
@@ -91,12 +91,12 @@ static __always_inline bool caught_up(const struct sluice_conn *conn, __u64 now)
 }
 
 /* The client keeps the server from sending, `since` then. */
-static __always_inline void conn_behind(struct sluice_conn *conn, __u64 since, __u64 now)
+static __always_inline void conn_limited(struct sluice_conn *conn, __u64 since, __u64 now)
 {
-	if (!conn->behind_since_ns || caught_up(conn, now) ||
-	    conn->c_ack - conn->behind_ack >= SLUICE_STALL_TAKEN_MIN) {
-		conn->behind_since_ns = since;
-		conn->behind_ack = conn->c_ack;
+	if (!conn->limited_since_ns || caught_up(conn, now) ||
+	    conn->c_ack - conn->limited_ack >= SLUICE_STALL_TAKEN_MIN) {
+		conn->limited_since_ns = since;
+		conn->limited_ack = conn->c_ack;
 	}
 	conn->caught_up_ns = 0;
 }
@@ -106,12 +106,13 @@ static __always_inline void conn_behind(struct sluice_conn *conn, __u64 since, _
 static __always_inline void conn_check_stall(struct sluice_conn *conn, __u64 now)
 {
 	struct sluice_exchange *e = &conn->exchange;
-	bool behind = conn->behind_since_ns && !caught_up(conn, now);
+	bool limited = conn->limited_since_ns && !caught_up(conn, now);
 
 	if (e->flags & SLUICE_EXCHANGE_STALLED) {
-		if (!behind || conn->c_ack - conn->behind_ack >= SLUICE_STALL_TAKEN_MIN)
+		if (!limited || conn->c_ack - conn->limited_ack >= SLUICE_STALL_TAKEN_MIN)
 			hold_instead(e, SLUICE_EXCHANGE_STALLED, SLUICE_EXCHANGE_IN_FLIGHT);
-	} else if (behind && !conn->caught_up_ns && now - conn->behind_since_ns > SLUICE_STALL_NS) {
+	} else if (limited && !conn->caught_up_ns &&
+		   now - conn->limited_since_ns > SLUICE_STALL_NS) {
 		if (hold_instead(e, SLUICE_EXCHANGE_IN_FLIGHT, SLUICE_EXCHANGE_STALLED))
 			count_atomically(SLUICE_COUNTER_STALLS_RELEASED);
 		release(e, SLUICE_EXCHANGE_SHADOW);
@@ -126,11 +127,11 @@ static __always_inline void conn_took(struct sluice_conn *conn, __s64 room, bool
 	if (enough > ROOM_ENOUGH)
 		enough = ROOM_ENOUGH;
 	if (full && conn->flags & SLUICE_CONN_RESPONSE) {
-		conn_behind(conn, now, now);
-	} else if (conn->behind_since_ns) {
+		conn_limited(conn, now, now);
+	} else if (conn->limited_since_ns) {
 		if (caught_up(conn, now) ||
-		    conn->c_ack - conn->behind_ack >= SLUICE_STALL_TAKEN_MIN)
-			conn->behind_since_ns = conn->caught_up_ns = 0;
+		    conn->c_ack - conn->limited_ack >= SLUICE_STALL_TAKEN_MIN)
+			conn->limited_since_ns = conn->caught_up_ns = 0;
 		else if (full || conn->c_ack != conn->s_next || room < enough)
 			conn->caught_up_ns = 0;
 		else if (!conn->caught_up_ns)

@@ -302,7 +302,7 @@ static __always_inline void judge_now(const struct sluice_service *service, __u3
 	take_slots(a, q->override < SLUICE_OVERRIDE_ALLOWED);
 	if (j->reason || !quota || !budget)
 		return;
-	charge_request(j, quota, budget, q->now, false);
+	charge_request(j, quota, budget, q->now);
 	if (j->reason)
 		release_slots();
 }

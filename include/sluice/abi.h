@@ -542,8 +542,8 @@ enum sluice_conn_flag {
 struct sluice_conn {
 	__u64 last_seen_ns;
 	__u64 unacked_since_ns; /* the oldest server byte not acknowledged left then; 0: none */
-	__u64 behind_since_ns;  /* the client keeps the server from sending since then; 0: it does
-				   not … */
+	__u64 limited_since_ns; /* the client keeps the server from sending since then; 0: it does
+				  not … */
 	__u64 caught_up_ns;     /* … or has taken everything and left room then; 0: it has not */
 	__u64 chunk_ns;         /* when the last generated chunk left */
 	__u64 sent_ns;          /* when the newest of the server's bytes left */
@@ -553,15 +553,15 @@ struct sluice_conn {
 	__u64 gaps_ns;       /* of the response under way, all together … */
 	__u64 request_bytes; /* of the request under way */
 	__u32 fold_n;
-	__u32 gaps_n;     /* … and how many */
-	__u32 c_next;     /* client's next byte in order: framed and passed up to here */
-	__u32 c_hole_end; /* with HOLE: bytes from here … */
-	__u32 c_max;      /* … to here were passed out of order */
-	__u32 c_ack;      /* the server's bytes acknowledged by the client */
-	__u32 behind_ack; /* c_ack at behind_since_ns */
-	__u32 window_max; /* the client's widest window, bytes */
-	__u32 s_next;     /* end of everything that the server sent */
-	__u32 flags;      /* enum sluice_conn_flag, changed by atomic or/and */
+	__u32 gaps_n;      /* … and how many */
+	__u32 c_next;      /* client's next byte in order: framed and passed up to here */
+	__u32 c_hole_end;  /* with HOLE: bytes from here … */
+	__u32 c_max;       /* … to here were passed out of order */
+	__u32 c_ack;       /* the server's bytes acknowledged by the client */
+	__u32 limited_ack; /* c_ack at limited_since_ns */
+	__u32 window_max;  /* the client's widest window, bytes */
+	__u32 s_next;      /* end of everything that the server sent */
+	__u32 flags;       /* enum sluice_conn_flag, changed by atomic or/and */
 	__u32 service;
 	__u32 exchange_tail; /* exchanges begun, … */
 	__u32 exchange_head; /* … and ended: as many, or one less */

@@ -158,13 +158,12 @@ static __always_inline void form_head_end(struct form_model *form, struct json_m
 	form_disposition_end(form);
 	form->last = FORM_HEAD;
 	form->state = FORM_DATA;
-	if (field)
-		form->unclear |= form->coded;
-	form->coded = 0;
 	if (field) {
+		form->unclear |= form->coded;
 		json_model_name_begin(j);
 		form->state = FORM_VALUE;
 	}
+	form->coded = 0;
 }
 
 /* A byte of the value of Content-Type or Content-Transfer-Encoding. */
