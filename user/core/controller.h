@@ -100,6 +100,9 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
  */
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns);
+/* Whether the model has a target, limit, action or mode of its own; only `sluicectl set` gives one
+ * to a model that is not in the configuration. */
+bool controller_has_targets(const struct controller_model *m);
 /*
  * Whether the name may be forgotten: a model that nobody has configured, or a pool without members.
  * The caller knows if rules and quotas name it, and if requests hold it.

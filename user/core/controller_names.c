@@ -108,11 +108,11 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
 	return 0;
 }
 
-/* Only `sluicectl set` gives one to a model that is not in the configuration. */
-static bool has_own_target(const struct controller_targets *own)
+bool controller_has_targets(const struct controller_model *m)
 {
-	return own->ttft_ms >= 0 || own->itl_ms >= 0 || own->tau_s >= 0 ||
-	       own->max_in_flight >= 0 || own->floor >= 0 || own->ttft_ms_per_kib > 0 ||
+	const struct controller_targets *own = &m->own;
+
+	return own->ttft_ms >= 0 || own->itl_ms >= 0 || own->max_in_flight >= 0 || own->floor > 0 ||
 	       own->action != SLUICE_ACTION_DEFAULT || own->mode != SLUICE_MODE_DEFAULT;
 }
 
@@ -121,7 +121,7 @@ bool controller_may_forget(const struct controller *c, uint32_t id)
 	const struct controller_model *m = &c->model[id];
 
 	return id >= SLUICE_MODEL_FIRST && id < SLUICE_MODELS_MAX && m->name[0] && !m->pinned &&
-	       !m->members && !has_own_target(&m->own);
+	       !m->members && !controller_has_targets(m) && m->own.tau_s < 0;
 }
 
 bool controller_may_miss(const struct controller *c)

@@ -4,13 +4,6 @@
 
 #include "desired/internal.h"
 
-/* Whether the model has targets or a pool of its own. */
-static bool has_own(const struct controller_model *m)
-{
-	return m->own.ttft_ms >= 0 || m->own.itl_ms >= 0 || m->own.max_in_flight >= 0 ||
-	       m->own.floor > 0 || m->own.action || m->own.mode || m->in_pool;
-}
-
 static void mark(bool *named, uint32_t model, bool yes)
 {
 	if (model < SLUICE_MODELS_MAX)
@@ -22,8 +15,11 @@ void desired_named(const struct desired *state, const struct controller *models,
 {
 	bool named[SLUICE_MODELS_MAX] = {false};
 
-	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
-		named[id] = has_own(&models->model[id]) && !models->model[id].is_pool;
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
+		const struct controller_model *m = &models->model[id];
+
+		named[id] = !m->is_pool && (m->in_pool || controller_has_targets(m));
+	}
 	for (size_t i = 0; i < state->model_quotas.count; i++)
 		mark(named, ((struct desired_model_id *)table_at(&state->model_quotas, i))->model,
 		     true);
