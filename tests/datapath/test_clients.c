@@ -4,7 +4,7 @@
  * that a trusted proxy names in a header or in a PROXY header, or to the peer's address. Every cut
  * into segments gives the same. Each request comes on a connection of its own.
  */
-#include "packets.h"
+#include "one_client.h"
 
 #include <arpa/inet.h>
 
@@ -17,39 +17,6 @@
 #define SIG                 "\r\n\r\n\0\r\nQUIT\n"
 
 static const struct siphash_secret secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0};
-static struct shape shape;
-static uint16_t port = 30000;
-static uint32_t client_at, server_at;
-
-static int send_bytes(bool from_server, uint8_t flags, const char *text, size_t len)
-{
-	struct segment s = {.from_server = from_server,
-			    .flags = flags,
-			    .window = 512,
-			    .text = text,
-			    .len = len,
-			    .client_port = port};
-	static struct frame in, out;
-
-	s.seq = from_server ? server_at : client_at;
-	s.ack = from_server ? client_at : server_at;
-	make_frame(&in, &shape, &s);
-	if (from_server)
-		server_at += len + (flags & (SYN | FIN) ? 1 : 0);
-	else
-		client_at += len;
-	return run_tc(program_for(&shape, from_server), &in, &out);
-}
-
-static void connect_anew(void)
-{
-	port++;
-	client_at = CLIENT_ISN;
-	server_at = SERVER_ISN;
-	send_bytes(true, SYN | ACK, "", 0);
-	send_bytes(false, ACK, "", 0);
-}
-
 /*
  * One request on a new connection, in two segments. Returns the milliseconds to wait if it is
  * refused, -1 if it passes.
@@ -531,7 +498,7 @@ static void spoof(uint32_t i)
 			    .text = i % 2 ? "" : REQUEST_WITH(""),
 			    .len = i % 2 ? 0 : sizeof(REQUEST_WITH("")) - 1,
 			    .client_port = (uint16_t)(1024 + i % 60000)};
-	static struct frame in, out;
+	static struct frame in;
 
 	make_frame(&in, &over_ipv6, &s);
 	memcpy(in.data + 14 + 8, "\x20\x01\x0d\xb8\x0f\0", 6);

@@ -4,6 +4,7 @@
  * write, read or hang.
  */
 #include "control_fixture.h"
+#include "socket.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -215,17 +216,6 @@ static void settle(uint64_t now_ns)
 		control_poll(control, now);
 		work_turn(ops.queue);
 	}
-}
-
-static bool has_ended(int fd)
-{
-	char buffer[65536];
-	ssize_t n;
-
-	do
-		n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
-	while (n > 0);
-	return n == 0 || errno == ECONNRESET;
 }
 
 static void the_client_that_has_been_idle_longest_gives_way(void **state)

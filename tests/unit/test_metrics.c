@@ -22,6 +22,7 @@
 
 #include "core/text.h"
 #include "metrics/metrics.h"
+#include "socket.h"
 #include "state_fixture.h"
 
 #define SERIES_MAX 16384
@@ -534,17 +535,6 @@ static void head_has_no_body(void **state)
 	assert_non_null(strstr(text, "Content-Length: "));
 	assert_string_equal(strstr(text, "\r\n\r\n"), "\r\n\r\n");
 	free(text);
-}
-
-static bool has_ended(int fd)
-{
-	char buffer[65536];
-	ssize_t n;
-
-	do
-		n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
-	while (n > 0);
-	return n == 0 || errno == ECONNRESET;
 }
 
 static const char scrape[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";

@@ -117,12 +117,18 @@ static void works_end_in_the_order_of_their_start(void **state)
 	assert_string_equal(order, "a!b!c!");
 }
 
+#define A_LONG_ONE_AND_THREE                                                                       \
+	{                                                                                          \
+		{{run, done, NULL}, "a", 10, 1000, 0}, {{run, done, NULL}, "b", 1, 1, 0},          \
+			{{run, done, NULL}, "c", 1, 1, 0},                                         \
+		{                                                                                  \
+			{run, done, NULL}, "d", 1, 1, 0                                            \
+		}                                                                                  \
+	}
+
 static void a_work_that_has_not_begun_can_be_cancelled(void **state)
 {
-	struct task tasks[4] = {{{run, done, NULL}, "a", 10, 1000, 0},
-				{{run, done, NULL}, "b", 1, 1, 0},
-				{{run, done, NULL}, "c", 1, 1, 0},
-				{{run, done, NULL}, "d", 1, 1, 0}};
+	struct task tasks[4] = A_LONG_ONE_AND_THREE;
 
 	for (int i = 0; i < 3; i++)
 		work_start(q, &tasks[i].work);
@@ -137,10 +143,7 @@ static void a_work_that_has_not_begun_can_be_cancelled(void **state)
 
 static void a_work_started_after_a_cancel_comes_last(void **state)
 {
-	struct task tasks[4] = {{{run, done, NULL}, "a", 10, 1000, 0},
-				{{run, done, NULL}, "b", 1, 1, 0},
-				{{run, done, NULL}, "c", 1, 1, 0},
-				{{run, done, NULL}, "d", 1, 1, 0}};
+	struct task tasks[4] = A_LONG_ONE_AND_THREE;
 
 	for (int i = 0; i < 3; i++)
 		work_start(q, &tasks[i].work);
