@@ -26,10 +26,43 @@ static __always_inline bool pool_apart(__u32 pool, __u32 model)
 	return pool != model && pool != SLUICE_MODEL_ALL;
 }
 
-/* Since when (ns) the server has worked on the waiting requests without a first token. */
+/* Since when (ns) the server has worked on the waiting requests without a first token, or a reply
+ * that was expected to have left the queue. */
 static __always_inline __u64 load_since(const struct sluice_model_state *state)
 {
-	return state->token_ns > state->waiting_ns ? state->token_ns : state->waiting_ns;
+	__u64 since = state->token_ns > state->waiting_ns ? state->token_ns : state->waiting_ns;
+
+	return since > state->waits.left_ns ? since : state->waits.left_ns;
+}
+
+/* The waits that are predicted to end by `until` are over. */
+SUBPROG int waits_pass(struct sluice_model_state *state, __u32 until, __u64 now)
+{
+	int left = 0;
+
+	if (!state)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < WAITS_SLOTS; i++)
+		left |= waits_pass_slot(&state->waits, i, until);
+	if (left)
+		state->waits.left_ns = now;
+	return 0;
+}
+
+/* Bytes of the pool's requests that are expected to wait although nothing will show their wait's
+ * end. */
+static __always_inline __s64 expected_bytes(struct sluice_model_state *state, __u64 now)
+{
+	__u64 time = ages_time(now);
+
+	if (state->waits.bytes <= 0)
+		return 0;
+	if (state->waits.seen != time) {
+		state->waits.seen = time;
+		waits_pass(state, time, now);
+	}
+	return state->waits.bytes;
 }
 
 /* A request's class: by its priority header, else by its key, else by its prefix. `from`: output,
@@ -120,7 +153,7 @@ static __always_inline void refused_by_policy(struct judgement *j, const struct 
 
 /* Reads the pool's load and the client's holding as they are now, and sets the request's rank. */
 static __always_inline void measure_pool(struct judging *a, const struct sluice_model_flag *pool,
-					 const struct sluice_model_state *state)
+					 struct sluice_model_state *state)
 {
 	struct question *q = &a->question;
 	struct sluice_holding *held = NULL;
@@ -135,7 +168,7 @@ static __always_inline void measure_pool(struct judging *a, const struct sluice_
 		q->rank |= 1;
 	a->load.in_flight = state->in_flight;
 	a->load.waiting = state->waiting;
-	a->load.waiting_bytes = state->waiting_bytes;
+	a->load.waiting_bytes = state->waiting_bytes + expected_bytes(state, q->now);
 	a->load.since_ns = load_since(state);
 }
 

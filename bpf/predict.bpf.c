@@ -82,7 +82,7 @@ static __always_inline void answer_quota(struct sluice_answer *out, struct judgi
 /* The numbers of the pool: those that the verdict used, or the current ones if it used none. */
 static __always_inline void answer_pool(struct sluice_answer *out, struct judging *a,
 					const struct sluice_model_flag *pool,
-					const struct sluice_model_state *state)
+					struct sluice_model_state *state)
 {
 	const struct sluice_admission *admission = &pool->admission;
 	struct question *q = &a->question;

@@ -83,6 +83,8 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 		a->question.model = model;
 		a->question.take = 1;
 		a->question.bytes = admission_bytes(conn->request_bytes);
+		a->question.unstreamed = request_unstreamed(r);
+		a->question.holds = 0;
 		judge_now(service, JUDGING_PACKET, 0);
 		if (j->reason) {
 			if (j->shadow) {
@@ -107,13 +109,15 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 				charge_readings(s, conn);
 				flags |= SLUICE_EXCHANGE_READINGS;
 			}
-			flags |= SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING;
+			flags |= a->question.holds;
 		} else {
 			account(service, verdict);
 			count_shadow_in_flight(model, a->question.pool);
 			flags |= SLUICE_EXCHANGE_SHADOW;
 			a->question.queued_bytes = a->question.in_flight_at_admission = 0;
 		}
+		if (a->question.unstreamed)
+			flags |= SLUICE_EXCHANGE_UNSTREAMED;
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
 			flags |= SLUICE_EXCHANGE_NAMED;
@@ -126,6 +130,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	e->pool = a->question.pool;
 	e->queued_bytes = a->question.queued_bytes;
 	e->in_flight_at_admission = a->question.in_flight_at_admission;
+	e->wait_end = a->question.wait_end;
 	e->quota = flags ? j->quota : 0;
 	e->client = a->question.client;
 	e->method = r->frame.method;

@@ -24,23 +24,24 @@
 #define FOLD_NS                                                                                    \
 	(125 * NSEC_PER_MSEC) /* a connection's gaps are reported together, 8 times a second */
 
+/* Exchanges whose plain reply is searched for its number of tokens, besides those with a quota. */
+#define TELLS_TOKENS (SLUICE_EXCHANGE_READINGS | SLUICE_EXCHANGE_UNSTREAMED)
+
 struct response_scratch {
 	__u64 now;
 	__u32 at;     /* offset in the packet of the next byte to be framed */
 	__u32 end;    /* … after the last one */
 	__u32 buf_at; /* offset in the packet of buf[0] */
 	__u32 buf_len;
-	__u32 ev;             /* events in the bytes of a head that were read last */
-	__u32 gaps;           /* generated events in this packet after the response's first */
-	__u32 tokens;         /* … and all of them, to be charged */
-	__u32 usage_end;      /* offset after a plain reply with tokens to charge; 0: none */
-	__u32 usage_quota;    /* … to this quota … */
-	__u32 usage_readings; /* … and to those of its other readings: not 0 … */
-	struct sluice_client usage_client; /* … of this client */
-	__u32 tcp_at;                      /* offset in the packet of its TCP header */
-	__u32 seq;                         /* sequence number that offset 0 would have */
-	__u32 ended;                       /* the ITL record to send is its response's last */
-	__u64 woken_ns;                    /* when this CPU last woke the daemon for a sample */
+	__u32 ev;        /* events in the bytes of a head that were read last */
+	__u32 gaps;      /* generated events in this packet after the response's first */
+	__u32 tokens;    /* … and all of them, to be charged */
+	__u32 plain_end; /* offset after a plain reply whose tokens matter; 0: none */
+	__u32 tcp_at;    /* offset in the packet of its TCP header */
+	__u32 seq;       /* sequence number that offset 0 would have */
+	__u32 ended;     /* the ITL record to send is its response's last */
+	struct sluice_exchange plain; /* the exchange that the reply has ended */
+	__u64 woken_ns;               /* when this CPU last woke the daemon for a sample */
 	__u32 waited; /* the packet, full or let out by an acknowledgement, may have waited for the
 			 client, and so may the next ones */
 	__u8 buf[SCAN_CAPACITY + SCAN_PAD];
@@ -69,14 +70,15 @@ static __always_inline struct sluice_exchange *current_exchange(struct sluice_co
 	return e;
 }
 
-static __always_inline void add_to_histogram(__u32 model, int which, __u64 sum_ns, __u32 n)
+SUBPROG int add_to_histogram(__u32 model, __u32 which, __u64 sum_ns, __u32 n)
 {
 	struct sluice_histogram *h = bpf_map_lookup_elem(&histograms, &model);
 	__u64 v = sum_ns;
 	__u32 bucket = 0;
 
-	if (!h || !n)
-		return;
+	which = scan_opaque(which);
+	if (!h || !n || which >= SLUICE_LATENCIES)
+		return 0;
 	if (n > 1)
 		v /= n;
 	v >>= SLUICE_HISTOGRAM_SHIFT;
@@ -105,6 +107,7 @@ static __always_inline void add_to_histogram(__u32 model, int which, __u64 sum_n
 		bucket = SLUICE_HISTOGRAM_BUCKETS - 1;
 	h->count[which][bucket] += n;
 	h->sum_ns[which] += sum_ns;
+	return 0;
 }
 
 /*
@@ -119,8 +122,12 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 	bool named = e->flags & SLUICE_EXCHANGE_NAMED;
 	__u64 gaps_us, wake = BPF_RB_NO_WAKEUP;
 
-	if (kind != SLUICE_SAMPLE_SEEN)
-		add_to_histogram(e->model, kind == SLUICE_SAMPLE_ITL, sum_ns, n);
+	if (kind == SLUICE_SAMPLE_DURATION) {
+		add_to_histogram(e->model, SLUICE_LATENCY_DURATION, sum_ns, 1);
+		add_to_histogram(e->model, SLUICE_LATENCY_NORMALIZED, n ? sum_ns / n : 0, !!n);
+	} else if (kind != SLUICE_SAMPLE_SEEN) {
+		add_to_histogram(e->model, kind, sum_ns, n);
+	}
 	if (!sample) {
 		count(SLUICE_COUNTER_SAMPLES_LOST);
 		return;
@@ -206,14 +213,34 @@ static __always_inline void charge_tokens(struct response_context *c,
 	c->s->tokens = 0;
 }
 
-/* … and those that a plain reply states, after its exchange has ended. */
-static __always_inline void charge_usage(struct response_context *c, __u32 tokens)
+/*
+ * A plain reply has ended, and its exchange: charges the tokens that it states, and sends its
+ * duration. A reply that its client has held up is no sample. The name of a model that is not
+ * learned yet may be the next request's by now.
+ */
+static __always_inline void plain_ended(struct response_context *c, __u32 tokens)
 {
 	struct response_scratch *s = c->s;
+	struct sluice_exchange *e = &s->plain;
 
-	quota_tokens(&s->usage_client, s->usage_quota, tokens, s->now);
-	if (s->usage_readings)
+	if (tokens && e->quota)
+		quota_tokens(&e->client, e->quota, tokens, s->now);
+	if (tokens && e->flags & SLUICE_EXCHANGE_READINGS)
 		reading_tokens(c->conn, tokens, s->now);
+	if (!(e->flags & SLUICE_EXCHANGE_UNSTREAMED) || e->flags & SLUICE_EXCHANGE_NAMED)
+		return;
+	if (c->conn->flags & SLUICE_CONN_CLIENT_LIMITED)
+		count(SLUICE_COUNTER_GAPS_CLIENT_LIMITED);
+	else
+		send_sample(c, e, SLUICE_SAMPLE_DURATION, s->now - e->admitted_ns, tokens);
+}
+
+/* The tokens that a plain reply states in the packet's payload; 0: none that can be read. */
+static __always_inline __u32 plain_tokens(struct response_context *c, __u32 payload_at)
+{
+	if (c->conn->response.frame.flags & HTTP1_ENCODED)
+		return 0;
+	return usage_tokens(c->skb, payload_at, c->s->plain_end);
 }
 
 /* The first token of `e` began to leave at conn->event_ns. */
@@ -222,7 +249,7 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 	struct sluice_conn *conn = c->conn;
 
 	conn_set(conn, SLUICE_CONN_FIRST_TOKEN);
-	release_worked_off(e, c->s->now, SLUICE_EXCHANGE_WAITING);
+	release_worked_off(e, c->s->now, SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_EXPECTED);
 	conn->chunk_ns = c->s->now;
 	conn->gaps_ns = conn->gaps_n = 0;
 	if (conn->flags & SLUICE_CONN_CLIENT_LIMITED)
@@ -283,7 +310,9 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			if (unary(c, e))
 				first_token(c, e);
 			else if (!(ev & HTTP1_END)) /* the end releases all at once */
-				release_worked_off(e, s->now, SLUICE_EXCHANGE_WAITING);
+				release_worked_off(e, s->now,
+						   SLUICE_EXCHANGE_WAITING |
+							   SLUICE_EXCHANGE_EXPECTED);
 		}
 		if (ev & STREAM_EVENT_BEGIN)
 			conn->event_ns = s->now;
@@ -300,13 +329,10 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			if (judged) {
 				charge_tokens(c, e);
 				fold_gaps(c, e, true);
-				if (ok && (e->quota || e->flags & SLUICE_EXCHANGE_READINGS) &&
-				    r->stream.kind == STREAM_NONE &&
-				    !(r->frame.flags & HTTP1_ENCODED)) {
-					s->usage_end = s->at;
-					s->usage_quota = e->quota;
-					s->usage_client = e->client;
-					s->usage_readings = e->flags & SLUICE_EXCHANGE_READINGS;
+				if (ok && r->stream.kind == STREAM_NONE &&
+				    (e->quota || e->flags & TELLS_TOKENS)) {
+					s->plain_end = s->at;
+					s->plain = *e;
 				}
 			}
 			release_worked_off(e, s->now, HELD);
@@ -525,14 +551,13 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				s->at = p.payload_at - offset;
 				s->end = p.payload_at + p.payload_len;
 				s->buf_at = s->buf_len = 0;
-				s->gaps = s->tokens = s->usage_end = 0;
+				s->gaps = s->tokens = s->plain_end = 0;
 				if (conn->flags & SLUICE_CONN_OPAQUE) {
 					opaque_reply(&c);
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
-					if (s->usage_end)
-						charge_usage(&c, usage_tokens(skb, p.payload_at,
-									      s->usage_end));
+					if (s->plain_end)
+						plain_ended(&c, plain_tokens(&c, p.payload_at));
 					e = current_exchange(conn);
 					if (e) {
 						charge_tokens(&c, e);

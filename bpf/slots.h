@@ -13,7 +13,7 @@
 
 #define HELD                                                                                       \
 	(SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_SHADOW |            \
-	 SLUICE_EXCHANGE_STALLED)
+	 SLUICE_EXCHANGE_STALLED | SLUICE_EXCHANGE_EXPECTED)
 
 static __always_inline void release_counts(struct sluice_model_state *state, __u32 had)
 {
@@ -49,6 +49,15 @@ static __always_inline void release_load(__u32 model, __u32 pool, __u32 bytes, _
 		__sync_fetch_and_add(&carrier->ended, 1);
 }
 
+/* Bytes of the pool are no longer expected to wait until `end`. */
+static __always_inline void release_expected(__u32 pool, __u32 end, __u32 bytes)
+{
+	struct sluice_model_state *carrier = model_counts(pool);
+
+	if (carrier)
+		waits_take(&carrier->waits, end, waits_units(bytes));
+}
+
 /* A client has one request less in flight in a pool. The daemon deletes the entry of a client that
  * has none. */
 static __always_inline void release_client(const struct sluice_client_flag_key *key)
@@ -67,6 +76,8 @@ static __always_inline void release_held(const struct sluice_exchange *e, __u32 
 	if (!had)
 		return;
 	release_load(e->model, e->pool, e->bytes, e->admitted_ns, had);
+	if (had & SLUICE_EXCHANGE_EXPECTED)
+		release_expected(e->pool, e->wait_end, e->bytes);
 	if (had & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_STALLED)) {
 		key.client = e->client;
 		key.model = had & SLUICE_EXCHANGE_STALLED ? SLUICE_POOL_STALLED : e->pool;
@@ -88,8 +99,10 @@ SUBPROG int release(struct sluice_exchange *e, __u32 drop)
 	return 0;
 }
 
-/* As release(), at an exchange's first token or end: if it was waiting, the pool notes the time as
- * that of the server's last progress. */
+/*
+ * As release(), at an exchange's first token or end. If it was waiting, the pool notes the time as
+ * that of the server's last progress, and what was queued before it waits no more either.
+ */
 SUBPROG int release_worked_off(struct sluice_exchange *e, __u64 now, __u32 drop)
 {
 	struct sluice_model_state *pool;
@@ -97,8 +110,11 @@ SUBPROG int release_worked_off(struct sluice_exchange *e, __u64 now, __u32 drop)
 	if (!e)
 		return 0;
 	pool = model_counts(e->pool);
-	if (pool && e->flags & SLUICE_EXCHANGE_WAITING)
+	if (pool && e->flags & (SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_EXPECTED)) {
 		pool->token_ns = now;
+		if (pool->waits.bytes > 0)
+			waits_pass(pool, e->wait_end, now);
+	}
 	release_exchange(e, drop);
 	return 0;
 }
@@ -132,16 +148,22 @@ static __always_inline bool take_slot(struct judging *a, __u32 id, bool bound)
 		return false;
 	}
 	a->load.in_flight = before < 0 ? 0 : before;
-	a->load.waiting = __sync_fetch_and_add(&state->waiting, 1);
+	a->load.waiting = __sync_fetch_and_add(&state->waiting, !a->question.unstreamed);
 	return true;
 }
 
-static __always_inline void release_slot(__u32 id)
+/* What take_slot() has counted. */
+static __always_inline __u32 slot_counts(const struct question *q)
+{
+	return SLUICE_EXCHANGE_IN_FLIGHT | (q->unstreamed ? 0 : SLUICE_EXCHANGE_WAITING);
+}
+
+static __always_inline void release_slot(const struct question *q, __u32 id)
 {
 	struct sluice_model_state *state = model_counts(id);
 
 	if (state)
-		release_counts(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+		release_counts(state, slot_counts(q));
 }
 
 /* The request has its slot in the pool: adds its bytes, and lets the policy judge it on top of the
@@ -150,16 +172,25 @@ static __always_inline bool join_pool(struct judging *a, const struct sluice_mod
 				      struct sluice_model_state *state, bool bound)
 {
 	struct question *q = &a->question;
+	__s64 units = waits_units(q->bytes), expected = expected_bytes(state, q->now);
 
-	a->load.waiting_bytes = __sync_fetch_and_add(&state->waiting_bytes, q->bytes);
+	if (q->unstreamed) {
+		expected = __sync_fetch_and_add(&state->waits.bytes, units * WAITS_UNIT);
+		a->load.waiting_bytes = state->waiting_bytes + expected;
+	} else {
+		a->load.waiting_bytes =
+			__sync_fetch_and_add(&state->waiting_bytes, q->bytes) + expected;
+	}
 	a->load.since_ns = load_since(state);
 	if (bound && judge_by_policy(&a->judgement, q, pool, &a->load))
 		refused_by_policy(&a->judgement, q, state);
-	if (a->judgement.reason) {
+	if (!a->judgement.reason)
+		return true;
+	if (q->unstreamed)
+		__sync_fetch_and_add(&state->waits.bytes, -units * WAITS_UNIT);
+	else
 		__sync_fetch_and_add(&state->waiting_bytes, -(__s64)q->bytes);
-		return false;
-	}
-	return true;
+	return false;
 }
 
 /* The request stays: its age counts from now, and its exchange will keep the load that it found. */
@@ -168,12 +199,19 @@ static __always_inline void begin_waiting(struct judging *a, const struct sluice
 {
 	struct question *q = &a->question;
 
-	if (a->load.waiting <= 0)
+	if (a->load.waiting_bytes <= 0)
 		state->waiting_ns = q->now;
-	ages_add(&state->ages, q->now);
 	__sync_fetch_and_add(&state->admitted, 1);
 	q->queued_bytes = admission_queued_bytes(&pool->admission, &a->load, q->bytes, q->now);
 	q->in_flight_at_admission = a->load.in_flight + 1;
+	q->wait_end = waits_end(q->now, admission_wait_ns(&pool->admission, q->queued_bytes));
+	q->holds = SLUICE_EXCHANGE_IN_FLIGHT;
+	if (!q->unstreamed) {
+		ages_add(&state->ages, q->now);
+		q->holds |= SLUICE_EXCHANGE_WAITING;
+	} else if (waits_put(&state->waits, q->wait_end, waits_units(q->bytes))) {
+		q->holds |= SLUICE_EXCHANGE_EXPECTED;
+	}
 }
 
 /*
@@ -231,13 +269,13 @@ static __always_inline void take_slots(struct judging *a, bool bound)
 	return;
 
 pool_back:
-	release_counts(state, SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+	release_counts(state, slot_counts(q));
 model_back:
 	if (q->pool != q->model)
-		release_slot(q->model);
+		release_slot(q, q->model);
 all_back:
 	if (q->pool != SLUICE_MODEL_ALL)
-		release_slot(SLUICE_MODEL_ALL);
+		release_slot(q, SLUICE_MODEL_ALL);
 none:
 	if (held)
 		__sync_fetch_and_add(&held->in_flight, -1);
@@ -265,8 +303,9 @@ SUBPROG int release_slots(void)
 	if (!a)
 		return 0;
 	q = &a->question;
-	release_load(q->model, q->pool, q->bytes, q->now,
-		     SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING);
+	release_load(q->model, q->pool, q->bytes, q->now, q->holds);
+	if (q->holds & SLUICE_EXCHANGE_EXPECTED)
+		release_expected(q->pool, q->wait_end, q->bytes);
 	a->key.client = q->client;
 	a->key.model = q->pool;
 	release_client(&a->key);

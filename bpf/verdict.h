@@ -277,6 +277,8 @@ static __always_inline void judge_now(const struct sluice_service *service, __u3
 		return;
 	q->service = service->id;
 	q->pool = own->pool;
+	if (service->unary || own->unary)
+		q->unstreamed = 0; /* its duration is its TTFT */
 	judge_client(a, all, own, empty);
 	judge_how(j, service, all, own);
 	if (q->override < SLUICE_OVERRIDE_ALLOWED) {

@@ -20,8 +20,9 @@
 #include "http1_types.h"
 #include "names.h"
 #include "proxy.h"
+#include "waits.h"
 
-#define SLUICE_ABI_VERSION 13
+#define SLUICE_ABI_VERSION 14
 
 #define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
@@ -420,8 +421,8 @@ _Static_assert(sizeof(struct sluice_prefix) == 16, "prefix");
 
 /*
  * model_state[id]: atomic counters; the daemon adds corrections, it never stores, but for the entry
- * of an id without a name. From `waiting_bytes` to `refused`, and of `ages`, only the entry of a
- * request's pool keeps them.
+ * of an id without a name. From `waiting_bytes` to `refused`, and of `ages` and `waits`, only the
+ * entry of a request's pool keeps them.
  */
 struct sluice_model_state {
 	__s64 in_flight;
@@ -437,13 +438,22 @@ struct sluice_model_state {
 	__u64 seen_ns;               /* the last request that was judged whole, or named_ns */
 	__u64 named_ns; /* the id got its present name; 0: it had none yet, all ones: none now */
 	__s64 stalled;  /* responses whose client does not read: they hold no slot */
-	struct sluice_ages ages; /* of those that wait */
+	struct sluice_ages ages;   /* of those that wait */
+	struct sluice_waits waits; /* bytes of those that are expected to, besides waiting_bytes */
 };
-_Static_assert(sizeof(struct sluice_model_state) == 128 + 40 + 2048, "model state");
+_Static_assert(sizeof(struct sluice_model_state) == 128 + 40 + 2048 + 2072, "model state");
+
+enum sluice_latency {
+	SLUICE_LATENCY_TTFT,
+	SLUICE_LATENCY_ITL,
+	SLUICE_LATENCY_DURATION, /* of a reply that is not streamed, from its request's last byte */
+	SLUICE_LATENCY_NORMALIZED, /* … over its output tokens (Orca, OSDI 2022) */
+	SLUICE_LATENCIES
+};
 
 struct sluice_histogram {
-	__u64 count[2][SLUICE_HISTOGRAM_BUCKETS]; /* [0] TTFT, [1] ITL */
-	__u64 sum_ns[2];
+	__u64 count[SLUICE_LATENCIES][SLUICE_HISTOGRAM_BUCKETS];
+	__u64 sum_ns[SLUICE_LATENCIES];
 };
 
 /* A TCP connection seen from its client. */
@@ -490,6 +500,8 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_READINGS = 32, /* charged to conn.reading_quota, too */
 	/* Counted in model_state.stalled, and for its client, instead of IN_FLIGHT. */
 	SLUICE_EXCHANGE_STALLED = 64,
+	SLUICE_EXCHANGE_UNSTREAMED = 128, /* its reply is not streamed, … */
+	SLUICE_EXCHANGE_EXPECTED = 256,   /* … and its bytes are in model_state.waits */
 };
 
 /* One request between its last byte and its response's last. */
@@ -504,10 +516,12 @@ struct sluice_exchange {
 	__u16 pool;                   /* model_flags[model].pool when it was admitted */
 	__u32 queued_bytes;           /* admission_queued_bytes() then; */
 	__u32 in_flight_at_admission; /* … and how many were in flight with it, itself included */
+	__u32 wait_end;               /* the predicted end of its wait: time of a slot of waits */
+	__u32 pad2;
 	struct sluice_client
 		client; /* charged with it: the connection's address, or the request's key */
 };
-_Static_assert(sizeof(struct sluice_exchange) == 56, "exchange");
+_Static_assert(sizeof(struct sluice_exchange) == 64, "exchange");
 
 enum sluice_conn_flag {
 	SLUICE_CONN_UNJUDGED = 1, /* framing lost, upgraded or not understood: passes to its end */
@@ -618,8 +632,10 @@ _Static_assert(sizeof(struct sluice_tombstone) == 80, "tombstone");
 
 enum sluice_sample_kind {
 	SLUICE_SAMPLE_TTFT = 0,
-	SLUICE_SAMPLE_ITL = 1,  /* n gaps that add up to sum_ns */
-	SLUICE_SAMPLE_SEEN = 2, /* no time: a 2xx to a model not learned yet */
+	SLUICE_SAMPLE_ITL = 1,      /* n gaps that add up to sum_ns */
+	SLUICE_SAMPLE_SEEN = 2,     /* no time: a 2xx to a model not learned yet */
+	SLUICE_SAMPLE_DURATION = 3, /* a whole reply that is not streamed; n: its output tokens, 0:
+				       it states none */
 };
 
 /* samples ring */

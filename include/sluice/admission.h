@@ -189,7 +189,7 @@ static __always_inline __u64 admission_expected(const struct sluice_admission *a
 	__u64 waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
 	__u64 credit = admission_credit(a, load, now);
 
-	if (load->waiting <= 0 && whole)
+	if (!waiting && whole)
 		return 0;
 	waiting += whole ? (__u64)bytes * ADMISSION_OWN / 8 : bytes;
 	return waiting > credit ? waiting - credit : 0;
@@ -224,6 +224,14 @@ static __always_inline __u32 admission_queued_bytes(const struct sluice_admissio
 	__u64 queued = waiting - (waiting ? admission_credit(a, load, now) : 0) + bytes;
 
 	return queued > 0xffffffff ? 0xffffffff : queued;
+}
+
+/* Nanoseconds that the server needs for so many queued bytes; 0: its rate is not known. */
+static __always_inline __u64 admission_wait_ns(const struct sluice_admission *a, __u32 queued_bytes)
+{
+	if (!a->rate)
+		return 0;
+	return (((__u64)queued_bytes << ADMISSION_RATE_SHIFT) / a->rate) << ADMISSION_TICK_SHIFT;
 }
 
 #endif

@@ -43,7 +43,7 @@ static enum admission_verdict expected_verdict(const struct sluice_admission *a,
 		return ADMISSION_STOPPED;
 	if (a->ceiling && in_flight >= a->ceiling * level / 256)
 		return ADMISSION_CEILING;
-	if (!a->rate || (load->waiting <= 0 && queue_budget_level == 256))
+	if (!a->rate || (load->waiting_bytes <= 0 && queue_budget_level == 256))
 		return ADMISSION_ADMIT;
 	waiting = load->waiting_bytes > 0 ? load->waiting_bytes : 0;
 	ticks = now > load->since_ns ? (now - load->since_ns) / (1 << 20) : 0;
