@@ -171,6 +171,7 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 		*lack = LACK_BEGINNING;
 		return NULL;
 	}
+	fresh->since_ns = fresh->last_seen_ns;
 	fresh->c_max = fresh->s_ack = fresh->c_next;
 	fresh->c_ack = p->ack;
 	fresh->flags =

@@ -39,6 +39,7 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 				   : SLUICE_EXCHANGE_JUDGED;
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
 		conn->exchange_tail = conn->exchange_head + 1;
+		conn->since_ns = c->a->question.now;
 		if (e->flags)
 			count_admitted(c->service->id, e->model);
 	}

@@ -387,6 +387,20 @@ static __always_inline __u32 form_step(struct sluice_conn *conn, struct request_
 	return form_bytes(conn, s, pos, n);
 }
 
+/* The next byte is a request's first. After a roll-back it comes again, and begins nothing new. */
+static __always_inline void begin_request(struct request_context *c)
+{
+	struct sluice_conn *conn = c->conn;
+	__u32 begin = c->s->packet.seq + (c->s->at - c->s->packet.payload_at);
+
+	if (begin != conn->c_begin)
+		conn->since_ns = c->a->question.now;
+	conn->c_begin = begin;
+	conn_set(conn, SLUICE_CONN_REQUEST);
+	conn->request_bytes = 0;
+	readings_reset(conn);
+}
+
 /* One step of framing. The loop's state is in map values, so the verifier sees one iteration. */
 static long request_step(__u32 i, struct request_context *c)
 {
@@ -404,12 +418,8 @@ static long request_step(__u32 i, struct request_context *c)
 		return 1;
 	proxy = conn->flags & SLUICE_CONN_PROXY;
 	held = !proxy && !(conn->flags & SLUICE_CONN_REQUEST) && response_under_way(conn);
-	if (!proxy && !held && !(conn->flags & SLUICE_CONN_REQUEST)) {
-		conn_set(conn, SLUICE_CONN_REQUEST);
-		conn->request_bytes = 0;
-		readings_reset(conn);
-		conn->c_begin = s->packet.seq + (s->at - s->packet.payload_at);
-	}
+	if (!proxy && !held && !(conn->flags & SLUICE_CONN_REQUEST))
+		begin_request(c);
 	skip = proxy || held ? 0 : http1_request_skippable(&conn->request);
 	if (skip) {
 		n = skip < left ? skip : left;

@@ -338,6 +338,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			release_worked_off(e, s->now, HELD);
 			conn->exchange_head++;
 		}
+		conn->since_ns = s->now;
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
 	}
 	return 0;
@@ -460,6 +461,7 @@ static __always_inline void opaque_reply(struct response_context *c)
 	if (!e)
 		return;
 	conn_set(conn, SLUICE_CONN_RESPONSE);
+	conn->since_ns = c->s->now;
 	if (!(e->flags & SLUICE_EXCHANGE_JUDGED))
 		return;
 	conn->event_ns = c->s->now;

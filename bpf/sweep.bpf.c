@@ -16,9 +16,23 @@ struct sweep {
 /* What its removal would do to a connection. */
 enum loss {
 	LOSS_NONE,    /* its next request is judged as any */
-	LOSS_REQUEST, /* the request that it has begun, and has not continued for long */
+	LOSS_REQUEST, /* the request that it has begun, and that comes too slowly */
 	LOSS_JUDGED,  /* a request or response under way, or an identity that only it knows */
 };
+
+/*
+ * How long a connection has completed nothing, ns. Its last byte does not count, because a hostile
+ * client sends one now and then. The bytes of the request under way count SLUICE_CONNS_BYTE_NS
+ * each, so that a slow upload is not idle. (Apache's mod_reqtimeout has such a MinRate.)
+ */
+static __always_inline __u64 idle_for(const struct sluice_conn *conn, __u64 now)
+{
+	__u64 since = conn->since_ns;
+
+	if (conn->flags & SLUICE_CONN_REQUEST)
+		since += conn->request_bytes * SLUICE_CONNS_BYTE_NS;
+	return now > since ? now - since : 0;
+}
 
 static __always_inline enum loss loss_of(const struct sluice_conn_key *key,
 					 const struct sluice_conn *conn, __u64 now)
@@ -31,24 +45,28 @@ static __always_inline enum loss loss_of(const struct sluice_conn_key *key,
 	if (conn->flags & SLUICE_CONN_UNJUDGED)
 		return LOSS_NONE;
 	if (conn->flags & SLUICE_CONN_OPAQUE)
-		return open && !(conn->flags & SLUICE_CONN_RESPONSE) ? LOSS_JUDGED : LOSS_NONE;
+		return open && !(conn->flags & SLUICE_CONN_RESPONSE) &&
+				       idle_for(conn, now) <= SLUICE_CONNS_SLOW_NS
+			       ? LOSS_JUDGED
+			       : LOSS_NONE;
 	if (open || conn->flags & SLUICE_CONN_RESPONSE)
 		return LOSS_JUDGED;
 	if (!(conn->flags & SLUICE_CONN_REQUEST) &&
 	    (!(conn->flags & SLUICE_CONN_PROXY) || conn->c_next == conn->c_max))
 		return LOSS_NONE;
-	return framed_within(conn, now, SLUICE_CONNS_SLOW_NS) ? LOSS_JUDGED : LOSS_REQUEST;
+	return idle_for(conn, now) > SLUICE_CONNS_SLOW_NS ? LOSS_REQUEST : LOSS_JUDGED;
 }
 
 /*
  * How the next byte of a connection proves it: by its handshake if it has had none, else by what it
- * acknowledges. One that was unjudged, or was adopted and has shown no request, is adopted again.
+ * acknowledges. One that was unjudged or opaque, or was adopted and has shown no request, is
+ * adopted again.
  */
 static __always_inline __u8 answered_again(const struct sluice_conn *conn, enum loss loss)
 {
 	if (loss == LOSS_REQUEST)
 		return SLUICE_ANSWERED_CUT;
-	if (conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED))
+	if (conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED | SLUICE_CONN_OPAQUE))
 		return SLUICE_ANSWERED_DATA;
 	return conn->c_next == conn->c_max && !conn->exchange_tail ? SLUICE_ANSWERED_SYN
 								   : SLUICE_ANSWERED_EVICTED;
@@ -82,15 +100,11 @@ static __always_inline void evict(struct sweep *s, const struct sluice_conn_key 
 		count_atomically(SLUICE_COUNTER_HALF_OPEN_INSERTS);
 }
 
-/* Whether a connection has been idle for long enough. A request without a new byte is idle whatever
- * else comes. */
+/* Whether a connection has been idle for long enough. */
 static __always_inline bool may_go(const struct sweep *s, const struct sluice_conn_key *key,
 				   const struct sluice_conn *conn)
 {
-	enum loss loss = loss_of(key, conn, s->now);
-
-	return loss == LOSS_REQUEST ||
-	       (loss == LOSS_NONE && s->now - conn->last_seen_ns >= s->idle_ns);
+	return loss_of(key, conn, s->now) != LOSS_JUDGED && idle_for(conn, s->now) >= s->idle_ns;
 }
 
 static long sweep_conn(void *map, const struct sluice_conn_key *key, struct sluice_conn *conn,

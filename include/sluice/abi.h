@@ -57,12 +57,13 @@
 /*
  * From SLUICE_CONNS_CROWDED connections on, a client with SLUICE_CONNS_CLIENT_MAX of them gets no
  * further one. From SLUICE_CONNS_EVICT on, the daemon removes those without a request under way. A
- * request that has got no new byte for SLUICE_CONNS_SLOW_NS is not under way.
+ * request is not under way after SLUICE_CONNS_SLOW_NS, and SLUICE_CONNS_BYTE_NS for each byte.
  */
 #define SLUICE_CONNS_CROWDED    (SLUICE_CONNS_MAX / 4 * 3)
 #define SLUICE_CONNS_EVICT      (SLUICE_CONNS_MAX / 8 * 7)
 #define SLUICE_CONNS_CLIENT_MAX (SLUICE_CONNS_MAX / 64)
 #define SLUICE_CONNS_SLOW_NS    30000000000ULL
+#define SLUICE_CONNS_BYTE_NS    4000000ULL
 
 /*
  * conn_counts: connections in conns, by a keyed hash of the client of their peer's address. Entry
@@ -72,7 +73,7 @@
 
 /* What the daemon asks of `sweep`, at the begin of its packet. */
 struct sluice_sweep {
-	__u64 idle_ns; /* evict connections that are idle for so long, … */
+	__u64 idle_ns; /* evict connections that have been idle for so long, … */
 	__u32 evict;   /* … at most so many */
 	__u32 pad;
 };
@@ -555,6 +556,7 @@ enum sluice_conn_flag {
  */
 struct sluice_conn {
 	__u64 last_seen_ns;
+	__u64 since_ns; /* its request began, its response ended, or it began: whichever is last */
 	__u64 unacked_since_ns; /* the oldest server byte not acknowledged left then; 0: none */
 	__u64 limited_since_ns; /* the client keeps the server from sending since then; 0: it does
 				  not … */

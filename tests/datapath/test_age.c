@@ -211,7 +211,9 @@ static void a_call_goes_in_steps_of_a_batch(void **state)
 
 static void put_conn_of_bucket(struct datapath *d, uint32_t n, uint64_t idle, uint16_t bucket)
 {
-	struct sluice_conn conn = {.last_seen_ns = NOW - idle * SECOND, .bucket = bucket};
+	struct sluice_conn conn = {.last_seen_ns = NOW - idle * SECOND,
+				   .since_ns = NOW - idle * SECOND,
+				   .bucket = bucket};
 	struct sluice_conn_key key;
 
 	key_of(&key, n);

@@ -23,6 +23,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,7 +57,8 @@ static struct world {
 	unsigned sample_count;
 	struct sluice_refusal refusals[64];
 	unsigned refusal_count;
-	bool unread; /* the rings are left to fill up */
+	bool unread;          /* the rings are left to fill up */
+	int64_t *conn_counts; /* the map itself */
 } w;
 
 #define fd_of(name) bpf_map__fd(w.skel->maps.name)
@@ -264,6 +266,16 @@ static inline void set_prefix(bool ipv6, uint32_t plen, struct sluice_prefix pre
 	assert_int_equal(bpf_map_update_elem(fd_of(client_prefixes), &key, &prefix, BPF_ANY), 0);
 }
 
+/* Trusts this client as a proxy of a service that reads the addresses which proxies state. */
+static inline void trust_peer(bool ipv6, uint32_t service)
+{
+	struct sluice_trusted_key key = {.plen = 160, .service = service};
+	uint32_t one = 1;
+
+	memcpy(key.addr, ipv6 ? client_v6 : client_v4, 16);
+	assert_int_equal(bpf_map_update_elem(fd_of(trusted_proxies), &key, &one, BPF_ANY), 0);
+}
+
 static inline void add_in_flight(uint32_t model, int64_t n)
 {
 	struct sluice_model_state state;
@@ -382,6 +394,7 @@ static inline void reset_world(void)
 	clear_map(fd_of(client_counts));
 	clear_map(fd_of(half_open));
 	clear_map(fd_of(conns));
+	memset(w.conn_counts, 0, SLUICE_CONN_BUCKETS * sizeof(*w.conn_counts));
 	clear_map(fd_of(tombstones));
 	clear_map(fd_of(request_counts));
 	clear_map(fd_of(client_in_flight));
@@ -533,6 +546,10 @@ static inline int world_open(void **state)
 		return -1;
 	bpf_object__for_each_map(map, w.skel->obj) bpf_map__set_pin_path(map, NULL);
 	if (sluice_bpf__load(w.skel))
+		return -1;
+	w.conn_counts = mmap(NULL, SLUICE_CONN_BUCKETS * sizeof(*w.conn_counts),
+			     PROT_READ | PROT_WRITE, MAP_SHARED, fd_of(conn_counts), 0);
+	if (w.conn_counts == MAP_FAILED)
 		return -1;
 	w.rings = ring_buffer__new(fd_of(samples), keep_sample, NULL, NULL);
 	if (!w.rings || ring_buffer__add(w.rings, fd_of(verdicts), keep_refusal, NULL))
