@@ -159,6 +159,96 @@ static void drop_by_service(bool ipv6)
 	block_client(ipv6);
 }
 
+/* Every client has its part of the connections, and three quarters of conns are taken. */
+static void crowd(bool ipv6)
+{
+	for (uint32_t i = 1; i < SLUICE_CONN_BUCKETS; i++)
+		w.conn_counts[i] = SLUICE_CONNS_CLIENT_MAX;
+	w.conn_counts[SLUICE_CONNS_ALL] = SLUICE_CONNS_CROWDED;
+}
+
+static void crowd_below_three_quarters(bool ipv6)
+{
+	crowd(ipv6);
+	w.conn_counts[SLUICE_CONNS_ALL]--;
+}
+
+static void crowd_by_drop(bool ipv6)
+{
+	crowd(ipv6);
+	set_flag(SLUICE_MODEL_ALL,
+		 (struct sluice_model_flag){.allow = 1, .action = SLUICE_ACTION_DROP});
+}
+
+static void crowd_in_shadow(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.mode = SLUICE_MODE_SHADOW;
+	set_both(HTTP_PORT, service);
+	crowd(ipv6);
+}
+
+static void crowd_without_lease(bool ipv6)
+{
+	crowd(ipv6);
+	w.settings.lease_until_ns = CLOCK_START;
+	write_settings();
+}
+
+static void crowd_but_exempt(bool ipv6)
+{
+	crowd(ipv6);
+	set_prefix(ipv6, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
+}
+
+static void crowd_but_allowed(bool ipv6)
+{
+	crowd(ipv6);
+	set_client_flag(ipv6, SLUICE_MODEL_ALL, (struct sluice_client_flag){.allow = 1});
+}
+
+static void crowd_but_allowed_until_now(bool ipv6)
+{
+	crowd(ipv6);
+	set_client_flag(ipv6, SLUICE_MODEL_ALL,
+			(struct sluice_client_flag){.allow = 1, .expires_ns = CLOCK_START});
+}
+
+static void crowd_but_allowed_one_model(bool ipv6)
+{
+	crowd(ipv6);
+	set_client_flag(ipv6, LLAMA, (struct sluice_client_flag){.allow = 1});
+}
+
+/* The client is a trusted proxy of this service, of which a header or PROXY names the client. */
+static void crowd_of(bool ipv6, uint8_t forwarded, uint8_t proxy, uint32_t id)
+{
+	struct sluice_service service = http_service();
+
+	crowd(ipv6);
+	service.forwarded = forwarded;
+	service.proxy = proxy;
+	set_both(HTTP_PORT, service);
+	clear_map(fd_of(trusted_proxies));
+	trust_peer(ipv6, id);
+}
+
+static void crowd_of_a_trusted_proxy(bool ipv6)
+{
+	crowd_of(ipv6, 1, 0, HTTP_ID);
+}
+
+static void crowd_of_a_trusted_proxy_by_proxy_header(bool ipv6)
+{
+	crowd_of(ipv6, 0, 1, HTTP_ID);
+}
+
+static void crowd_of_another_services_proxy(bool ipv6)
+{
+	crowd_of(ipv6, 1, 0, OPAQUE_ID);
+}
+
 /* invariant 5, and the part of invariant 1 that a SYN needs */
 static const struct gate_row rows[] = {
 	{"nothing is shut", nothing, HTTP_PORT, LET_PASS, 0},
@@ -193,6 +283,26 @@ static const struct gate_row rows[] = {
 	{"a daemon that stops", block_and_stop, HTTP_PORT, LEASE, 0},
 	{"shadow mode", block_in_shadow, HTTP_PORT, SHADOW, SLUICE_REASON_CLIENT_BLOCKED},
 	{"a blocked client at an unprotected port", block_client, HTTP_PORT + 1, LET_PASS, 0},
+	{"a client with its part of nearly full connections", crowd, HTTP_PORT, REFUSED_BY_RST,
+	 SLUICE_REASON_CLIENT_SHARE},
+	{"… of an opaque service", crowd, OPAQUE_PORT, REFUSED_BY_RST, SLUICE_REASON_CLIENT_SHARE},
+	{"… to be dropped", crowd_by_drop, HTTP_PORT, DROPPED, SLUICE_REASON_CLIENT_SHARE},
+	{"… with one connection less than three quarters", crowd_below_three_quarters, HTTP_PORT,
+	 LET_PASS, 0},
+	{"… in shadow mode", crowd_in_shadow, HTTP_PORT, SHADOW, SLUICE_REASON_CLIENT_SHARE},
+	{"… without a lease", crowd_without_lease, HTTP_PORT, LEASE, 0},
+	{"… in an exempt prefix", crowd_but_exempt, HTTP_PORT, LET_PASS, 0},
+	{"… that is allowed", crowd_but_allowed, HTTP_PORT, LET_PASS, 0},
+	{"… that is allowed no longer", crowd_but_allowed_until_now, HTTP_PORT, REFUSED_BY_RST,
+	 SLUICE_REASON_CLIENT_SHARE},
+	{"… that is allowed for one model only", crowd_but_allowed_one_model, HTTP_PORT,
+	 REFUSED_BY_RST, SLUICE_REASON_CLIENT_SHARE},
+	{"… that is a trusted proxy, with a header", crowd_of_a_trusted_proxy, HTTP_PORT, LET_PASS,
+	 0},
+	{"… that is a trusted proxy, with a PROXY header", crowd_of_a_trusted_proxy_by_proxy_header,
+	 HTTP_PORT, LET_PASS, 0},
+	{"… that is a trusted proxy of another service", crowd_of_another_services_proxy, HTTP_PORT,
+	 REFUSED_BY_RST, SLUICE_REASON_CLIENT_SHARE},
 };
 
 /* A SYN as stacks send it: bare, with data, with data and FIN, with ECN. */

@@ -212,11 +212,10 @@ static void a_client_that_reads_again_holds_its_slot_again(void **state)
 	play_rows(rows);
 }
 
-/* The client has `n` stalled responses, of other connections. */
-static void have_stalled(bool ipv6, int64_t n, int64_t in_all)
+/* A client has `n` stalled responses, of other connections. */
+static void client_has_stalled(const struct sluice_client *client, int64_t n, int64_t in_all)
 {
-	struct sluice_client_flag_key key = {.client = this_client(ipv6),
-					     .model = SLUICE_POOL_STALLED};
+	struct sluice_client_flag_key key = {.client = *client, .model = SLUICE_POOL_STALLED};
 	struct sluice_holding held = {.in_flight = n};
 	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
 	uint32_t id = SLUICE_MODEL_ALL;
@@ -224,6 +223,14 @@ static void have_stalled(bool ipv6, int64_t n, int64_t in_all)
 	all.stalled = in_all;
 	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &id, &all, BPF_ANY), 0);
 	assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
+}
+
+/* This client does. */
+static void have_stalled(bool ipv6, int64_t n, int64_t in_all)
+{
+	const struct sluice_client client = this_client(ipv6);
+
+	client_has_stalled(&client, n, in_all);
 }
 
 static void eight_stalled(bool ipv6)
@@ -247,6 +254,87 @@ static void eight_stalled_and_exempt(bool ipv6)
 	set_prefix(ipv6, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT});
 }
 
+static void in_shadow(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.mode = SLUICE_MODE_SHADOW;
+	set_both(HTTP_PORT, service);
+}
+
+static void eight_stalled_in_shadow(bool ipv6)
+{
+	eight_stalled(ipv6);
+	in_shadow(ipv6);
+}
+
+static void eight_stalled_without_lease(bool ipv6)
+{
+	eight_stalled(ipv6);
+	w.settings.lease_until_ns = w.settings.clock_ns;
+	write_settings();
+}
+
+static void eight_stalled_and_allowed(bool ipv6)
+{
+	eight_stalled(ipv6);
+	set_client_flag(ipv6, SLUICE_MODEL_ALL, (struct sluice_client_flag){.allow = 1});
+}
+
+static void eight_stalled_and_allowed_this_model(bool ipv6)
+{
+	eight_stalled(ipv6);
+	set_client_flag(ipv6, LLAMA, (struct sluice_client_flag){.allow = 1});
+}
+
+static void eight_stalled_and_allowed_another_model(bool ipv6)
+{
+	eight_stalled(ipv6);
+	set_client_flag(ipv6, QWEN, (struct sluice_client_flag){.allow = 1});
+}
+
+/* The peer is a trusted proxy, whose header names the client of a request. */
+static void behind_a_proxy(bool ipv6)
+{
+	struct sluice_service service = http_service();
+	struct sluice_rules r = {.forwarded = "x-forwarded-for"};
+
+	service.forwarded = 1;
+	set_both(HTTP_PORT, service);
+	put_rules(r);
+	clear_map(fd_of(trusted_proxies));
+	trust_peer(ipv6, HTTP_ID);
+}
+
+static void eight_stalled_of_the_proxy(bool ipv6)
+{
+	behind_a_proxy(ipv6);
+	eight_stalled(ipv6);
+}
+
+static void forwarded_has_stalled(int64_t n)
+{
+	static const struct sluice_client client = {.plen = 128,
+						    .addr = {[10] = 0xff, 0xff, 203, 0, 113, 9}};
+
+	client_has_stalled(&client, n, n);
+}
+
+static void eight_stalled_of_the_forwarded(bool ipv6)
+{
+	behind_a_proxy(ipv6);
+	forwarded_has_stalled(8);
+}
+
+static void none_stalled_of_the_forwarded(bool ipv6)
+{
+	forwarded_has_stalled(0);
+}
+
+#define FORWARDED                                                                                  \
+	"POST / HTTP/1.1\r\nX-Forwarded-For: 203.0.113.9\r\nContent-Length: 31\r\n\r\n" BODY
+#define REFUSED_ONCE(rejected) .requests = {{LLAMA, (rejected), SLUICE_REASON_STALLED_RESPONSES, 1}}
+
 static void a_client_with_eight_stalled_responses_is_refused(void **state)
 {
 	static const struct row rows[] = {
@@ -265,8 +353,7 @@ static void a_client_with_eight_stalled_responses_is_refused(void **state)
 		  {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
 		  {.act = none_stalled}},
 		 .tombstones = 1,
-		 .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_STALLED_RESPONSES,
-			       1}}},
+		 REFUSED_ONCE(SLUICE_VERDICT_REJECTED)},
 		{"until one has ended",
 		 {HANDSHAKE,
 		  {.act = eight_stalled},
@@ -286,9 +373,94 @@ static void a_client_with_eight_stalled_responses_is_refused(void **state)
 		 .waiting = 1,
 		 .conns = 1,
 		 ADMITTED},
+		{"in shadow mode it is counted, and passes without a slot",
+		 {HANDSHAKE,
+		  {.act = eight_stalled_in_shadow},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_stalled}},
+		 .conns = 1,
+		 REFUSED_ONCE(SLUICE_VERDICT_SHADOW_REJECTED)},
+		{"without a lease it passes",
+		 {HANDSHAKE,
+		  {.act = eight_stalled_without_lease},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_stalled}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED,
+		 .counters = {{SLUICE_COUNTER_PASSED_LEASE, 1}}},
+		{"an allowed client is not",
+		 {HANDSHAKE,
+		  {.act = eight_stalled_and_allowed},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_stalled}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"nor one that is allowed for this model",
+		 {HANDSHAKE,
+		  {.act = eight_stalled_and_allowed_this_model},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_stalled}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"one that is allowed for another model is",
+		 {HANDSHAKE,
+		  {.act = eight_stalled_and_allowed_another_model},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
+		  {.act = none_stalled}},
+		 .tombstones = 1,
+		 REFUSED_ONCE(SLUICE_VERDICT_REJECTED)},
+		{"a trusted proxy is no client",
+		 {{.act = eight_stalled_of_the_proxy},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, FORWARDED)},
+		  {.act = none_stalled}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"but for what it requests itself",
+		 {{.act = eight_stalled_of_the_proxy},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
+		  {.act = none_stalled}},
+		 .tombstones = 1,
+		 REFUSED_ONCE(SLUICE_VERDICT_REJECTED)},
+		{"a client that a trusted proxy names is one",
+		 {{.act = eight_stalled_of_the_forwarded},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, FORWARDED), .then = REFUSE, .out_ack = N(FORWARDED)},
+		  {.act = none_stalled_of_the_forwarded}},
+		 .tombstones = 1,
+		 REFUSED_ONCE(SLUICE_VERDICT_REJECTED)},
 	};
 
 	play_rows(rows);
+}
+
+/* It took no slot. It ends as one in flight that shadow mode counts. */
+static void in_shadow_mode_a_refused_response_that_stalls_is_no_longer_in_flight(void **state)
+{
+	static const struct step until[] = {STREAMING, FILLED(AT_SECOND), {.ms = 10000, SWEEP}};
+	static const struct step after = {.ms = 1, SWEEP};
+
+	for (unsigned i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		reset_world();
+		in_shadow(shapes[i].ipv6);
+		set_flag(LLAMA, (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT});
+		for (unsigned k = 0; k < sizeof(until) / sizeof(until[0]); k++)
+			play_step(&shapes[i], &until[k], HTTP_PORT);
+		assert_int_equal(get_state(LLAMA).shadow_in_flight, 1);
+		play_step(&shapes[i], &after, HTTP_PORT);
+		assert_int_equal(get_state(LLAMA).shadow_in_flight, 0);
+		assert_int_equal(get_state(LLAMA).stalled, 0);
+		assert_int_equal(counter(SLUICE_COUNTER_STALLS_RELEASED), 0);
+	}
 }
 
 int main(void)
@@ -297,6 +469,7 @@ int main(void)
 		packets_test(a_response_that_nobody_reads_holds_no_slot),
 		packets_test(a_client_that_reads_again_holds_its_slot_again),
 		packets_test(a_client_with_eight_stalled_responses_is_refused),
+		packets_test(in_shadow_mode_a_refused_response_that_stalls_is_no_longer_in_flight),
 	};
 
 	return packets_main("test_stalls", tests);
