@@ -178,7 +178,8 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 		(proof == PROOF_HANDSHAKE || proof == PROOF_EVICTED ? 0 : SLUICE_CONN_ADOPTED) |
 		(service->protocol == SLUICE_PROTOCOL_OPAQUE ? SLUICE_CONN_OPAQUE : 0) |
 		(service->unary ? SLUICE_CONN_UNARY : 0) |
-		(service->feedback ? SLUICE_CONN_FEEDBACK : 0);
+		(service->feedback ? SLUICE_CONN_FEEDBACK : 0) |
+		(service->frees ? SLUICE_CONN_FREES : 0);
 	fresh->service = service->id;
 	__builtin_memcpy(fresh->addr, p->key.client_addr, 16);
 	conn_identify(fresh, service);

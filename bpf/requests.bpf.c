@@ -8,6 +8,7 @@
  */
 #include <sluice/http1_request.h>
 
+#include "depart.h"
 #include "lookup.h"
 #include "opaque.h"
 #include "readings.h"
@@ -627,8 +628,10 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			return refuse_request(skb, conn, c.service);
 	}
 	if (p->flags & TCP_RST) {
-		if (rst_believed(p->seq, conn->c_next))
+		if (rst_believed(p->seq, conn->c_next)) {
+			depart(conn, &c.s->fresh);
 			conn_end(&p->key, conn);
+		}
 		return TC_ACT_UNSPEC;
 	}
 	conn_acknowledged(conn, p, now);

@@ -329,6 +329,8 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			if (judged) {
 				charge_tokens(c, e);
 				fold_gaps(c, e, true);
+				if (ok)
+					usual_took(e->pool, s->now - e->admitted_ns);
 				if (ok && r->stream.kind == STREAM_NONE &&
 				    (e->quota || e->flags & TELLS_TOKENS)) {
 					s->plain_end = s->at;

@@ -13,7 +13,9 @@
 
 #define HELD                                                                                       \
 	(SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_SHADOW |            \
-	 SLUICE_EXCHANGE_STALLED | SLUICE_EXCHANGE_EXPECTED)
+	 SLUICE_EXCHANGE_STALLED | SLUICE_EXCHANGE_EXPECTED | SLUICE_EXCHANGE_DEPARTED)
+
+#define USUAL_MEMORY 16 /* requests over which the usual time is a mean */
 
 static __always_inline void release_counts(struct sluice_model_state *state, __u32 had)
 {
@@ -25,6 +27,8 @@ static __always_inline void release_counts(struct sluice_model_state *state, __u
 		__sync_fetch_and_add(&state->shadow_in_flight, -1);
 	if (had & SLUICE_EXCHANGE_STALLED)
 		__sync_fetch_and_add(&state->stalled, -1);
+	if (had & SLUICE_EXCHANGE_DEPARTED)
+		__sync_fetch_and_add(&state->departed, -1);
 }
 
 /* Releases what a request of `bytes` has held since `since` (ns), in every entry that counts it.
@@ -78,9 +82,13 @@ static __always_inline void release_held(const struct sluice_exchange *e, __u32 
 	release_load(e->model, e->pool, e->bytes, e->admitted_ns, had);
 	if (had & SLUICE_EXCHANGE_EXPECTED)
 		release_expected(e->pool, e->wait_end, e->bytes);
+	key.client = e->client;
 	if (had & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_STALLED)) {
-		key.client = e->client;
 		key.model = had & SLUICE_EXCHANGE_STALLED ? SLUICE_POOL_STALLED : e->pool;
+		release_client(&key);
+	}
+	if (had & SLUICE_EXCHANGE_DEPARTED) {
+		key.model = SLUICE_POOL_DEPARTED;
 		release_client(&key);
 	}
 }
@@ -97,6 +105,17 @@ SUBPROG int release(struct sluice_exchange *e, __u32 drop)
 	if (e)
 		release_exchange(e, drop);
 	return 0;
+}
+
+/* A request of the pool took `ns` to its response's end. CPUs may lose each other's part of the
+ * mean. */
+static __always_inline void usual_took(__u32 pool, __u64 ns)
+{
+	struct sluice_model_state *state = model_counts(pool);
+	__u64 usual = state ? state->usual_ns : 0;
+
+	if (state)
+		state->usual_ns = usual ? usual - usual / USUAL_MEMORY + ns / USUAL_MEMORY : ns;
 }
 
 /*

@@ -51,8 +51,20 @@ static __always_inline void hold_counts(__u32 model, __u32 flag)
 		return;
 	if (flag == SLUICE_EXCHANGE_STALLED)
 		__sync_fetch_and_add(&state->stalled, 1);
+	else if (flag == SLUICE_EXCHANGE_DEPARTED)
+		__sync_fetch_and_add(&state->departed, 1);
 	else
 		__sync_fetch_and_add(&state->in_flight, 1);
+}
+
+/* Counts what an exchange holds from now on in all entries that count it. */
+static __always_inline void hold_everywhere(const struct sluice_exchange *e, __u32 flag)
+{
+	if (e->pool != SLUICE_MODEL_ALL)
+		hold_counts(SLUICE_MODEL_ALL, flag);
+	if (e->pool != e->model && e->model != SLUICE_MODEL_ALL)
+		hold_counts(e->model, flag);
+	hold_counts(e->pool, flag);
 }
 
 /*
@@ -69,11 +81,7 @@ SUBPROG int hold_instead(struct sluice_exchange *e, __u32 from, __u32 to)
 	had = e->flags;
 	if (!(had & from) || !__sync_bool_compare_and_swap(&e->flags, had, (had & ~HELD) | to))
 		return 0;
-	if (e->pool != SLUICE_MODEL_ALL)
-		hold_counts(SLUICE_MODEL_ALL, to);
-	if (e->pool != e->model && e->model != SLUICE_MODEL_ALL)
-		hold_counts(e->model, to);
-	hold_counts(e->pool, to);
+	hold_everywhere(e, to);
 	key.client = e->client;
 	key.model = to == SLUICE_EXCHANGE_STALLED ? SLUICE_POOL_STALLED : e->pool;
 	hold_for_client(&key);

@@ -110,6 +110,15 @@ static __always_inline bool may_go(const struct sweep *s, const struct sluice_co
 static long sweep_conn(void *map, const struct sluice_conn_key *key, struct sluice_conn *conn,
 		       struct sweep *s)
 {
+	__u32 bucket = conn->bucket;
+
+	if (conn->departed_until_ns) {
+		if (s->now >= conn->departed_until_ns) {
+			release_all(conn);
+			conn_remove(key, bucket);
+		}
+		return 0;
+	}
 	if (conn->exchange.flags & HELD)
 		conn_check_stall(conn, s->now);
 	else if (s->evict && may_go(s, key, conn))

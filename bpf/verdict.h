@@ -104,6 +104,31 @@ static __always_inline void judge_stalled(struct judging *a)
 	j->about = SLUICE_MODEL_ALL;
 }
 
+/*
+ * Refuses a client that has hung up on so many requests that they hold half of the slots that the
+ * limit leaves its model. It may hang up, but not drive all others out by that.
+ */
+static __always_inline void judge_departed(struct judging *a, const struct sluice_model_flag *all,
+					   const struct sluice_model_flag *own)
+{
+	struct sluice_model_state *state = model_counts(SLUICE_MODEL_ALL),
+				  *pool = model_counts(a->question.pool);
+	__u32 limit = own->limit ?: all->limit, part = limit > 1 ? limit / 2 : 1;
+	struct judgement *j = &a->judgement;
+	struct sluice_holding *held;
+
+	if (j->reason || !limit || !state || !pool || state->departed < part)
+		return;
+	a->key.client = a->question.client;
+	a->key.model = SLUICE_POOL_DEPARTED;
+	held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+	if (!held || held->in_flight < part)
+		return;
+	j->reason = SLUICE_REASON_CLIENT_SHARE;
+	j->retry_after_ms = pool->usual_ns / NSEC_PER_MSEC;
+	j->about = SLUICE_MODEL_ALL;
+}
+
 /* Sets the action and the mode: the model's own, else SLUICE_MODEL_ALL's, else the service's. */
 static __always_inline void judge_how(struct judgement *j, const struct sluice_service *service,
 				      const struct sluice_model_flag *all,
@@ -283,6 +308,7 @@ static __always_inline void judge_now(const struct sluice_service *service, __u3
 	judge_how(j, service, all, own);
 	if (q->override < SLUICE_OVERRIDE_ALLOWED) {
 		judge_stalled(a);
+		judge_departed(a, all, own);
 		if (!j->reason && q->model != SLUICE_MODEL_ALL) {
 			__u32 id = quota_of_request(a, service, own, empty, NULL);
 

@@ -81,6 +81,7 @@ static void tick(struct daemon *d)
 		return;
 	}
 	datapath_make_room(d->datapath);
+	datapath_free_departed(d->datapath);
 	look(d);
 	write_flags(d, false);
 	expire_connections(d);

@@ -53,6 +53,8 @@
 #define SLUICE_MODEL_FORGOTTEN SLUICE_MODELS_MAX
 /* No pool: the entry of client_in_flight that counts a client's stalled responses in all pools. */
 #define SLUICE_POOL_STALLED SLUICE_MODELS_MAX
+/* … and the requests on which it has hung up, of all pools. */
+#define SLUICE_POOL_DEPARTED (SLUICE_MODELS_MAX + 1)
 
 /*
  * From SLUICE_CONNS_CROWDED connections on, a client with SLUICE_CONNS_CLIENT_MAX of them gets no
@@ -169,7 +171,8 @@ struct sluice_service {
 	__u8 proxy;     /* connections begin with a PROXY header */
 	__u8 unnamed_default; /* 1: a request whose model cannot be read counts as one for the
 				 default model only; 0: for named_models, too */
-	__u8 pad[2];
+	__u8 frees;           /* its server stops working on a request whose client hangs up */
+	__u8 pad;
 };
 _Static_assert(sizeof(struct sluice_service) == 24, "service");
 
@@ -439,10 +442,12 @@ struct sluice_model_state {
 	__u64 seen_ns;               /* the last request that was judged whole, or named_ns */
 	__u64 named_ns; /* the id got its present name; 0: it had none yet, all ones: none now */
 	__s64 stalled;  /* responses whose client does not read: they hold no slot */
+	__s64 departed; /* of those in flight, whose client has hung up */
+	__u64 usual_ns; /* mean time from a request's last byte to its response's, 0: not known */
 	struct sluice_ages ages;   /* of those that wait */
 	struct sluice_waits waits; /* bytes of those that are expected to, besides waiting_bytes */
 };
-_Static_assert(sizeof(struct sluice_model_state) == 128 + 40 + 2048 + 2072, "model state");
+_Static_assert(sizeof(struct sluice_model_state) == 128 + 56 + 2048 + 2072, "model state");
 
 enum sluice_latency {
 	SLUICE_LATENCY_TTFT,
@@ -503,6 +508,7 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_STALLED = 64,
 	SLUICE_EXCHANGE_UNSTREAMED = 128, /* its reply is not streamed, … */
 	SLUICE_EXCHANGE_EXPECTED = 256,   /* … and its bytes are in model_state.waits */
+	SLUICE_EXCHANGE_DEPARTED = 512,   /* counted in model_state.departed, and for its client */
 };
 
 /* One request between its last byte and its response's last. */
@@ -545,6 +551,7 @@ enum sluice_conn_flag {
 	SLUICE_CONN_FEEDBACK = 65536,  /* of a service that writes feedback over Date */
 	SLUICE_CONN_PROXY = 131072,    /* its PROXY header is still to come, or to end */
 	SLUICE_CONN_TRUSTED = 262144,  /* its peer is a trusted proxy */
+	SLUICE_CONN_FREES = 1048576,   /* of a service whose server stops when a client hangs up */
 	SLUICE_CONN_ADMITTED = 524288, /* the request under way has its verdict and its exchange,
 					  although bytes of it are still to come */
 };
@@ -566,8 +573,9 @@ struct sluice_conn {
 	__u64 event_ns;         /* when the first byte of the event under way left */
 	__u64 fold_since_ns;    /* the ITL record being folded */
 	__u64 fold_sum_ns;
-	__u64 gaps_ns;       /* of the response under way, all together … */
-	__u64 request_bytes; /* of the request under way */
+	__u64 departed_until_ns; /* its client has hung up: its slot is held until then */
+	__u64 gaps_ns;           /* of the response under way, all together … */
+	__u64 request_bytes;     /* of the request under way */
 	__u32 fold_n;
 	__u32 gaps_n;      /* … and how many */
 	__u32 c_next;      /* client's next byte in order: framed and passed up to here */

@@ -95,6 +95,7 @@ enum sluice_api {
 	X(BUDGETS_LOST, "budgets-lost") /* charges without an entry for the client's state */      \
 	X(FEEDBACK_ABSENT, "feedback-absent") /* responses with a Date that was not overwritten */ \
 	X(FOUND_OPAQUE, "found-opaque")       /* TLS or HTTP/2 on an http service */               \
+	X(DEPARTED, "clients-departed") /* requests held on after their client has hung up */      \
 	X(STALLS_RELEASED, "stalls-released") /* slots released while a client does not read */    \
 	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs with their data cut off */                   \
 	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */    \

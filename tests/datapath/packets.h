@@ -287,9 +287,9 @@ static inline void assert_ends(const struct row *row)
 	}
 	assert_int_equal(in_flight, row->in_flight);
 	assert_int_equal(waiting, row->waiting);
-	assert_int_equal(client_holds(false), row->in_flight);
+	assert_int_equal(client_holds(SLUICE_MODEL_ALL), row->in_flight);
 	assert_int_equal(all.stalled, row->stalled);
-	assert_int_equal(client_holds(true), row->stalled);
+	assert_int_equal(client_holds(SLUICE_POOL_STALLED), row->stalled);
 	assert_int_equal(entries(fd_of(conns)), row->conns);
 	assert_int_equal(entries(fd_of(tombstones)), row->tombstones);
 	assert_counters(row->counters, sizeof(row->counters) / sizeof(row->counters[0]));

@@ -194,7 +194,7 @@ static void requests_are_counted_in_the_pool_of_their_model(void **state)
 		assert_int_equal(ages_total(pools[i]), 0);
 		assert_int_equal(get_state(LLAMA).in_flight, 0);
 		assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 0);
-		assert_int_equal(client_holds(false), 0);
+		assert_int_equal(client_holds(SLUICE_MODEL_ALL), 0);
 	}
 }
 
@@ -380,7 +380,7 @@ static void race_once(bool budget)
 	assert_int_equal(get_state(LLAMA).waiting_bytes, RACE_CEILING * REQUEST_BYTES);
 	assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, RACE_CEILING);
 	assert_int_equal(ages_total(LLAMA), RACE_CEILING);
-	assert_int_equal(client_holds(false), RACE_CEILING);
+	assert_int_equal(client_holds(SLUICE_MODEL_ALL), RACE_CEILING);
 }
 
 static void two_cpus_cannot_both_take_the_last_slot(void **state)

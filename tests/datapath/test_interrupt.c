@@ -290,7 +290,7 @@ static void assert_judged(void)
 	for (uint32_t i = SLUICE_MODEL_OTHER; i < MODELS_USED; i++)
 		if (i != LLAMA && i != SHARED)
 			assert_int_equal(get_state(i).in_flight, 0);
-	assert_int_equal(client_holds(false), ROUNDS);
+	assert_int_equal(client_holds(SLUICE_MODEL_ALL), ROUNDS);
 	assert_int_equal(entries(fd_of(conns)), ROUNDS);
 	assert_int_equal(entries(fd_of(client_in_flight)), 1);
 }

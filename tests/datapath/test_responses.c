@@ -285,7 +285,7 @@ static void an_end_at_any_byte_leaves_nothing_in_flight(void **state)
 			play_step(shape, &end, HTTP_PORT);
 			assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 0);
 			assert_int_equal(get_state(SLUICE_MODEL_ALL).waiting, 0);
-			assert_int_equal(client_holds(false), 0);
+			assert_int_equal(client_holds(SLUICE_MODEL_ALL), 0);
 			assert_int_equal(entries(fd_of(conns)), 0);
 		}
 	}

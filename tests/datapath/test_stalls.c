@@ -24,16 +24,6 @@
 
 static char bulk[2001];
 
-static void sweep_now(bool ipv6)
-{
-	uint8_t packet[64] = {0};
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet,
-			    .data_size_in = sizeof(packet), .repeat = 1);
-
-	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.sweep), &opts), 0);
-	assert_int_equal(opts.retval, TC_ACT_OK);
-}
-
 /* invariants 6 and 8 */
 static void a_response_that_nobody_reads_holds_no_slot(void **state)
 {

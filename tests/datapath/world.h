@@ -293,8 +293,9 @@ static inline struct sluice_model_state get_state(uint32_t model)
 	return state;
 }
 
-/* The requests in flight of all clients together; with `stalled` their stalled responses. */
-static inline int64_t client_holds(bool stalled)
+/* What all clients together hold: their requests in flight, or in SLUICE_POOL_STALLED or _DEPARTED.
+ */
+static inline int64_t client_holds(uint32_t pool)
 {
 	struct sluice_client_flag_key key;
 	struct sluice_holding held;
@@ -303,7 +304,8 @@ static inline int64_t client_holds(bool stalled)
 	for (int err = bpf_map_get_next_key(fd_of(client_in_flight), NULL, &key); !err;
 	     err = bpf_map_get_next_key(fd_of(client_in_flight), &key, &key)) {
 		assert_int_equal(bpf_map_lookup_elem(fd_of(client_in_flight), &key, &held), 0);
-		sum += (key.model == SLUICE_POOL_STALLED) == stalled ? held.in_flight : 0;
+		if (key.model == pool || (key.model < SLUICE_MODELS_MAX && !pool))
+			sum += held.in_flight;
 	}
 	return sum;
 }

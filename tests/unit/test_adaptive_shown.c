@@ -91,6 +91,7 @@ static int setup(void **state)
 		.waiting = 4,
 		.shadow_in_flight = 3,
 		.stalled = 2,
+		.departed = 3,
 		.waiting_bytes = 8000,
 		.token_ns = FIXTURE_NOW_NS,
 		.refused = {[2] = 5, [3] = 9},
@@ -131,6 +132,7 @@ static void a_model_shows_its_admission_numbers_and_its_pool(void **state)
 	assert_int_equal(json_integer_value(json_object_get(llama, "changes")), 6);
 	assert_int_equal(json_integer_value(json_object_get(llama, "shadow_in_flight")), 3);
 	assert_int_equal(json_integer_value(json_object_get(llama, "stalled")), 2);
+	assert_int_equal(json_integer_value(json_object_get(llama, "departed")), 3);
 	assert_int_equal(json_integer_value(json_object_get(llama, "floor")), 2);
 	assert_true(json_is_null(json_object_get(llama, "pool")));
 	assert_true(json_is_true(
@@ -359,6 +361,7 @@ static void metrics_have_the_admission_numbers_and_leave_pools_out_of_sums(void 
 {
 	static const char *const rows[] = {
 		"sluice_shadow_in_flight{model=\"llama\"} 3\n",
+		"sluice_departed{model=\"llama\"} 3\n",
 		"sluice_stalled{model=\"llama\"} 2\n",
 		"sluice_waiting_bytes{model=\"llama\"} 8000\n",
 		"sluice_waiting_bytes{model=\"pool:gpu0\"} 0\n",

@@ -36,6 +36,16 @@ static const struct parse_value as_framing_error = {
 		},
 };
 
+static const struct parse_value as_disconnect = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"usual", 0, NULL},
+			{"free", 1, NULL},
+			{NULL, 0, NULL},
+		},
+};
+
 static const struct parse_value as_unnamed = {
 	.kind = PARSE_WORD,
 	.words =
@@ -127,6 +137,7 @@ const struct field service_fields[] = {
 	{"model-header", .take = rules_take_header, AT(rules), REQUESTS},
 	{"unnamed", .as = &as_unnamed, INTO(service.unnamed_default), REQUESTS},
 	{"on-framing-error", .as = &as_framing_error, INTO(service.framing_error_reset), REQUESTS},
+	{"on-disconnect", .as = &as_disconnect, INTO(service.frees), REQUESTS},
 	{"quota", .take = take_quota, AT(service), GIVEN(has_quota)},
 	{"feedback", .as = &services_as_feedback, INTO(service.feedback), GIVEN(has_feedback)},
 	{"identity", .list = true, .take = identity_take_source, AT(identity)},
@@ -191,7 +202,7 @@ static int check_opaque(struct loader *l, const struct service_entry *e)
 	if (e->has_http)
 		return complain(
 			l, e->label,
-			"methods, paths, model-from, model-header, unnamed, priorities, on-framing-error, reply-headers and cors are of requests, which only protocol http sees");
+			"methods, paths, model-from, model-header, unnamed, priorities, on-framing-error, on-disconnect, reply-headers and cors are of requests, which only protocol http sees");
 	if (identity_is_of_requests(&e->identity))
 		return complain(
 			l, e->label,

@@ -60,6 +60,7 @@ struct service {
 	enum sluice_mode mode;
 	bool unary;                /* responses that are not streamed feed TTFT */
 	bool framing_error_reset;  /* reset a request with a framing error; else pass it */
+	bool frees;                /* its server stops when a client hangs up */
 	bool unnamed_default;      /* a request without a readable model is one for `model` only */
 	struct sluice_rules rules; /* all zero on opaque services */
 	struct identity identity;

@@ -35,7 +35,7 @@
 
 /* The counts of a model_state that may drift. */
 struct held {
-	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes, stalled;
+	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes, stalled, departed;
 };
 
 struct sum {
@@ -140,8 +140,8 @@ static struct held read_state(struct datapath *d, uint32_t model)
 {
 	struct sluice_model_state *s = &d->state[model];
 
-	return (struct held){LOAD(s->in_flight), LOAD(s->waiting), LOAD(s->shadow_in_flight),
-			     LOAD(s->waiting_bytes), LOAD(s->stalled)};
+	return (struct held){LOAD(s->in_flight),     LOAD(s->waiting), LOAD(s->shadow_in_flight),
+			     LOAD(s->waiting_bytes), LOAD(s->stalled), LOAD(s->departed)};
 }
 
 static void add_state(struct datapath *d, uint32_t model, struct held more)
@@ -153,6 +153,7 @@ static void add_state(struct datapath *d, uint32_t model, struct held more)
 	ADD(s->shadow_in_flight, more.shadow_in_flight);
 	ADD(s->waiting_bytes, more.waiting_bytes);
 	ADD(s->stalled, more.stalled);
+	ADD(s->departed, more.departed);
 }
 
 /*
@@ -184,6 +185,7 @@ static struct held held_of(const struct sluice_exchange *e, bool pool)
 		.shadow_in_flight = !!(e->flags & SLUICE_EXCHANGE_SHADOW),
 		.waiting_bytes = waits && pool ? admission_bytes(e->bytes) : 0,
 		.stalled = !!(e->flags & SLUICE_EXCHANGE_STALLED),
+		.departed = !!(e->flags & SLUICE_EXCHANGE_DEPARTED),
 	};
 }
 
@@ -197,7 +199,7 @@ static void release_slots_of(struct datapath *d, const struct sluice_exchange *e
 
 		add_state(d, models[m],
 			  (struct held){-h.in_flight, -h.waiting, -h.shadow_in_flight,
-					-h.waiting_bytes, -h.stalled});
+					-h.waiting_bytes, -h.stalled, -h.departed});
 	}
 	if (n && e->flags & SLUICE_EXCHANGE_WAITING)
 		ages_remove(&d->state[e->pool].ages, e->admitted_ns);
@@ -268,7 +270,7 @@ static bool forget(struct datapath *d, const struct sluice_conn_key *key, uint64
 	return true;
 }
 
-static void note_busy(struct age *age, const struct sluice_exchange *e)
+static void note_busy(struct age *age, const struct sluice_exchange *e, uint32_t pool)
 {
 	void *busy = list_grow(age->busy, age->busy_count, &age->busy_capacity, sizeof(*age->busy));
 
@@ -277,10 +279,8 @@ static void note_busy(struct age *age, const struct sluice_exchange *e)
 		return;
 	}
 	age->busy = busy;
-	age->busy[age->busy_count++] = (struct sluice_client_flag_key){
-		.client = e->client,
-		.model = e->flags & SLUICE_EXCHANGE_STALLED ? SLUICE_POOL_STALLED : e->pool,
-	};
+	age->busy[age->busy_count++] =
+		(struct sluice_client_flag_key){.client = e->client, .model = pool};
 }
 
 /* Counts a request that waits in pool `m` in the slot from which its end will remove it. */
@@ -307,14 +307,17 @@ static void add_up(struct datapath *d, struct age *age, const struct sluice_conn
 {
 	const struct sluice_exchange *e = &conn->exchange;
 	uint32_t flags = e->flags & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING |
-				     SLUICE_EXCHANGE_SHADOW | SLUICE_EXCHANGE_STALLED);
+				     SLUICE_EXCHANGE_SHADOW | SLUICE_EXCHANGE_STALLED |
+				     SLUICE_EXCHANGE_DEPARTED);
 	uint32_t models[3];
 	unsigned n = entries(e, models);
 	uint64_t holder;
 
 	if (!flags || !n)
 		return;
-	note_busy(age, e);
+	note_busy(age, e, flags & SLUICE_EXCHANGE_STALLED ? SLUICE_POOL_STALLED : e->pool);
+	if (flags & SLUICE_EXCHANGE_DEPARTED)
+		note_busy(age, e, SLUICE_POOL_DEPARTED);
 	holder = mix(hash_bytes(key, sizeof(*key)) ^ mix(e->admitted_ns) ^ flags);
 	for (unsigned m = 0; m < n; m++) {
 		struct sum *sum = &age->now[models[m]];
@@ -325,6 +328,7 @@ static void add_up(struct datapath *d, struct age *age, const struct sluice_conn
 		sum->counted.shadow_in_flight += h.shadow_in_flight;
 		sum->counted.waiting_bytes += h.waiting_bytes;
 		sum->counted.stalled += h.stalled;
+		sum->counted.departed += h.departed;
 		sum->holders += holder;
 	}
 	if (flags & SLUICE_EXCHANGE_WAITING)
@@ -335,7 +339,7 @@ static bool same(struct held a, struct held b)
 {
 	return a.in_flight == b.in_flight && a.waiting == b.waiting &&
 	       a.shadow_in_flight == b.shadow_in_flight && a.waiting_bytes == b.waiting_bytes &&
-	       a.stalled == b.stalled;
+	       a.stalled == b.stalled && a.departed == b.departed;
 }
 
 /* Begins a walk of a pool's ages, if there is anything to compare. */
@@ -417,6 +421,7 @@ static void compare(struct datapath *d, struct age *age)
 				now->counted.shadow_in_flight - now->after.shadow_in_flight,
 			.waiting_bytes = now->counted.waiting_bytes - now->after.waiting_bytes,
 			.stalled = now->counted.stalled - now->after.stalled,
+			.departed = now->counted.departed - now->after.departed,
 		};
 
 		if (!same(last->before, last->after) || !same(last->after, now->before) ||

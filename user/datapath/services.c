@@ -77,6 +77,7 @@ static struct sluice_service kernel_service(const struct service *s)
 		.client_plen6 = s->identity.plen6,
 		.unary = s->unary,
 		.framing_error_reset = s->framing_error_reset,
+		.frees = s->frees,
 		.unnamed_default = s->unnamed_default,
 		.quota = s->quota_id,
 		.feedback = s->feedback,

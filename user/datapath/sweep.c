@@ -36,6 +36,11 @@ int sweep_conns(struct datapath *d)
 	return run(d, 0, 0);
 }
 
+int datapath_free_departed(struct datapath *d)
+{
+	return LOAD(d->state[SLUICE_MODEL_ALL].departed) ? run(d, 0, 0) : 0;
+}
+
 int datapath_make_room(struct datapath *d)
 {
 	static const uint64_t idle_ns[] = {600 * NSEC_PER_SEC, 60 * NSEC_PER_SEC, 10 * NSEC_PER_SEC,

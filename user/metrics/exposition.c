@@ -179,6 +179,12 @@ static bool shadow_in_flight(const struct daemon_state *s, uint32_t id, double *
 	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
 }
 
+static bool departed(const struct daemon_state *s, uint32_t id, double *value)
+{
+	*value = s->kernel[id].departed > 0 ? (double)s->kernel[id].departed : 0;
+	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
+}
+
 static bool stalled(const struct daemon_state *s, uint32_t id, double *value)
 {
 	*value = s->kernel[id].stalled > 0 ? (double)s->kernel[id].stalled : 0;
@@ -230,6 +236,9 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 		 is_open},
 		{"sluice_shadow_in_flight", "Requests in flight that only shadow mode let pass.",
 		 shadow_in_flight},
+		{"sluice_departed",
+		 "Requests in flight whose clients have hung up; they hold their slots for the usual time.",
+		 departed},
 		{"sluice_stalled", "Responses that their clients do not read; they hold no slot.",
 		 stalled},
 		{"sluice_waiting_bytes", "Bytes of the requests without a first token yet.",

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Clients that hang up. A request whose client resets its connection holds its slot for the time
+ * that requests usually take, since its server may go on; where the server stops at once, the slot
+ * is free at once. A client that hangs up again and again holds half of a limit at most.
+ */
+#include "responses.h"
+
+#define HANG_UP                                                                                    \
+	{                                                                                          \
+		.flags = RST, .seq = WHOLE                                                         \
+	}
+#define SWEEP_AT(time)                                                                             \
+	{                                                                                          \
+		.ms = (time), .act = sweep_now                                                     \
+	}
+#define PLAIN   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+#define HELD_ON .counters = {{SLUICE_COUNTER_DEPARTED, 1}}
+
+static void set_usual(uint64_t ns)
+{
+	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
+	uint32_t id = SLUICE_MODEL_ALL;
+
+	all.usual_ns = ns;
+	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &id, &all, BPF_ANY), 0);
+}
+
+static void takes_two_seconds(bool ipv6)
+{
+	set_usual(2000000000);
+}
+
+static void is_not_known(bool ipv6)
+{
+	set_usual(0);
+}
+
+static void stops_at_once(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	takes_two_seconds(ipv6);
+	service.frees = 1;
+	set_both(HTTP_PORT, service);
+}
+
+static void nothing_waits(bool ipv6)
+{
+	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
+
+	assert_int_equal(all.waiting, 0);
+	assert_int_equal(all.waiting_bytes, 0);
+	assert_int_equal(all.departed, 1);
+	assert_int_equal(client_holds(SLUICE_POOL_DEPARTED), 1);
+}
+
+/* invariant 8 */
+static void a_request_holds_its_slot_after_its_client(void **state)
+{
+	static const struct row rows[] = {
+		{"for the usual time",
+		 {{.act = takes_two_seconds},
+		  REQUESTED,
+		  HANG_UP,
+		  SWEEP_AT(1999),
+		  {.act = nothing_waits}},
+		 .in_flight = 1,
+		 .conns = 1,
+		 HELD_ON,
+		 ADMITTED},
+		{"and no longer",
+		 {{.act = takes_two_seconds}, REQUESTED, HANG_UP, SWEEP_AT(2000)},
+		 HELD_ON,
+		 ADMITTED},
+		{"which began with the request",
+		 {{.act = takes_two_seconds},
+		  REQUESTED,
+		  {.ms = 1000, SENT(0, STREAM_HEAD TOKEN)},
+		  HANG_UP,
+		  SWEEP_AT(1000)},
+		 HELD_ON,
+		 ADMITTED,
+		 .samples = {TTFT(1000)}},
+		{"one that has taken long goes on for a while",
+		 {{.act = takes_two_seconds},
+		  REQUESTED,
+		  {.ms = 9000, SENT(0, STREAM_HEAD TOKEN)},
+		  HANG_UP,
+		  SWEEP_AT(499)},
+		 .in_flight = 1,
+		 .conns = 1,
+		 HELD_ON,
+		 ADMITTED,
+		 .samples = {TTFT(9000)}},
+		{"nothing is held where the time is not known",
+		 {{.act = is_not_known}, REQUESTED, HANG_UP},
+		 ADMITTED},
+		{"nor after the response's end",
+		 {{.act = takes_two_seconds}, REQUESTED, {SENT(0, PLAIN)}, HANG_UP},
+		 ADMITTED},
+		{"the time is what responses took",
+		 {{.act = is_not_known},
+		  REQUESTED,
+		  {.ms = 3000, SENT(0, PLAIN)},
+		  {FROM_CLIENT(WHOLE, N(PLAIN), REQUEST)},
+		  {.flags = RST, .seq = 2 * WHOLE},
+		  SWEEP_AT(2999)},
+		 .in_flight = 1,
+		 .conns = 1,
+		 HELD_ON,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}}},
+		{"nothing is held where the server stops at once",
+		 {{.act = stops_at_once}, REQUESTED, HANG_UP},
+		 ADMITTED},
+	};
+
+	play_rows(rows);
+}
+
+/* The client has hung up on `n` requests. */
+static void have_departed(bool ipv6, int64_t n)
+{
+	struct sluice_client_flag_key key = {.client = this_client(ipv6),
+					     .model = SLUICE_POOL_DEPARTED};
+	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
+	struct sluice_holding held = {.in_flight = n};
+	uint32_t id = SLUICE_MODEL_ALL;
+
+	all.departed = n ? 9 : 0;
+	all.usual_ns = 2000000000;
+	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &id, &all, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .limit = 8, .limit_retry_ms = 700});
+}
+
+static void half_departed(bool ipv6)
+{
+	have_departed(ipv6, 4);
+}
+
+static void fewer_departed(bool ipv6)
+{
+	have_departed(ipv6, 3);
+}
+
+static void none_departed(bool ipv6)
+{
+	have_departed(ipv6, 0);
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1});
+}
+
+static void half_departed_without_a_limit(bool ipv6)
+{
+	half_departed(ipv6);
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1});
+}
+
+static void a_client_that_hangs_up_again_and_again_is_refused(void **state)
+{
+	static const struct row rows[] = {
+		{"with half of the limit held",
+		 {HANDSHAKE,
+		  {.act = half_departed},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE},
+		  {.act = none_departed}},
+		 .tombstones = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_CLIENT_SHARE, 1}}},
+		{"with less it is not",
+		 {HANDSHAKE,
+		  {.act = fewer_departed},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_departed}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+		{"nor where nothing is limited",
+		 {HANDSHAKE,
+		  {.act = half_departed_without_a_limit},
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = none_departed}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 ADMITTED},
+	};
+
+	play_rows(rows);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		packets_test(a_request_holds_its_slot_after_its_client),
+		packets_test(a_client_that_hangs_up_again_and_again_is_refused),
+	};
+
+	return packets_main("test_departed", tests);
+}
