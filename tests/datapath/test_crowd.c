@@ -297,8 +297,9 @@ static void the_idlest_goes_first_whatever_it_sends(void **state)
 /* Half a hello holds nothing forever; a stream counts as idle from its last byte on. */
 static void an_opaque_connection_is_idle_since_its_server_sent(void **state)
 {
-	OPAQUE_PLAY(HANDSHAKE, {FROM_CLIENT(0, 0, "hel")}, {.ms = SLOW_MS / 2},
-		    {FROM_CLIENT(3, 0, "l")}, {.ms = SLOW_MS / 2, .act = evict_one});
+	OPAQUE_PLAY(HANDSHAKE, {.ms = 600000, .flags = ACK}, {FROM_CLIENT(0, 0, "hel")},
+		    {.ms = SLOW_MS / 2}, {FROM_CLIENT(3, 0, "l")},
+		    {.ms = SLOW_MS / 2, .act = evict_one});
 	assert_int_equal(entries(fd_of(conns)), 1);
 	OPAQUE_PLAY({.ms = 1, .act = evict_one});
 	assert_int_equal(entries(fd_of(conns)), 0);
