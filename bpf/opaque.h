@@ -33,6 +33,7 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 		if (p->payload_len >= sizeof(head))
 			bpf_skb_load_bytes(c->skb, p->payload_at, head, sizeof(head));
 		e->bytes = e->queued_bytes = e->in_flight_at_admission = 0;
+		e->stream = SLUICE_STREAM_UNKNOWN;
 		e->model = e->pool = c->service->default_model;
 		e->flags = conn->exchange_head == conn->exchange_tail || tls_talk(head)
 				   ? 0

@@ -125,7 +125,10 @@ enum order { ORDER_DROP, ORDER_OLD, ORDER_NEXT };
 static __always_inline bool hole_is_harmless(const struct sluice_conn *conn,
 					     const struct sluice_service *service)
 {
-	return conn->request.json.state == JSON_MODEL_DONE || !unnamed_is_strict(service);
+	const struct json_model *j = &conn->request.json;
+
+	return j->state == JSON_MODEL_DONE || j->flags & JSON_MODEL_UNREAD ||
+	       !unnamed_is_strict(service);
 }
 
 /*

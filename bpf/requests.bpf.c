@@ -7,6 +7,7 @@
  * server and an answer for the client.
  */
 #include <sluice/http1_request.h>
+#include <sluice/request_kind.h>
 
 #include "depart.h"
 #include "lookup.h"
@@ -62,6 +63,12 @@ static __always_inline bool model_known(const struct request_scratch *s,
 	return s->named && !(ev & (HTTP1_HEAD_END | HTTP1_MODEL)) && j->name_len &&
 	       (j->state < JSON_MODEL_NAME || j->state == JSON_MODEL_DONE) &&
 	       !(j->flags & (JSON_MODEL_GAP | JSON_MODEL_INVALID | JSON_MODEL_GARBAGE));
+}
+
+/* enum sluice_stream of a request whose body has ended. */
+SUBPROG int stream_asked(const struct sluice_conn *conn)
+{
+	return conn ? request_stream(&conn->request) : SLUICE_STREAM_UNKNOWN;
 }
 
 /* Judges a request at its last byte: refuses it, or begins its exchange. */
@@ -135,6 +142,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	e->quota = flags ? j->quota : 0;
 	e->client = a->question.client;
 	e->method = r->frame.method;
+	e->stream = stream_asked(conn);
 	e->flags = flags;
 	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
 		release(e, HELD);

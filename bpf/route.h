@@ -3,7 +3,7 @@
  * Applies the rules of a service (include/sluice/route.h) at the end of a request's head. They say
  * whether the request is judged, and whether its path or a header names the model before the body
  * does. Such a name is stored where the scanner stores a body's, so that every reader of the model
- * finds it. A body that is not needed for the name is not scanned.
+ * finds it. The names in the body do not count then.
  */
 #ifndef SLUICE_BPF_ROUTE_H
 #define SLUICE_BPF_ROUTE_H
@@ -104,9 +104,7 @@ static __always_inline void name_request(struct http1_request *r, const struct s
 		if (request_named(r))
 			break;
 	}
-	r->json.state = JSON_MODEL_DONE; /* named, or the body is no source */
-	if (!after_body)
-		r->json.flags |= JSON_MODEL_UNREAD;
+	r->json.flags |= JSON_MODEL_UNREAD; /* named, or the body is no source */
 }
 
 /* Working memory: the request with its path as servers resolve it. */

@@ -511,15 +511,22 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_DEPARTED = 512,   /* counted in model_state.departed, and for its client */
 };
 
+/* Whether a request asks for a streamed response. */
+enum sluice_stream {
+	SLUICE_STREAM_UNKNOWN = 0, /* its body could not be read */
+	SLUICE_STREAM_NO = 1,
+	SLUICE_STREAM_YES = 2,
+};
+
 /* One request between its last byte and its response's last. */
 struct sluice_exchange {
 	__u64 admitted_ns;
 	__u32 bytes; /* of the request, head and body */
 	__u32 flags; /* enum sluice_exchange_flag, changed by atomic or/and */
 	__u16 model;
-	__u16 quota; /* charged with the response's tokens */
-	__u8 method; /* enum http1_method */
-	__u8 pad;
+	__u16 quota;                  /* charged with the response's tokens */
+	__u8 method;                  /* enum http1_method */
+	__u8 stream;                  /* enum sluice_stream */
 	__u16 pool;                   /* model_flags[model].pool when it was admitted */
 	__u32 queued_bytes;           /* admission_queued_bytes() then; */
 	__u32 in_flight_at_admission; /* … and how many were in flight with it, itself included */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The Content-Disposition of a part of a multipart form (RFC 7578 4.2): is the part the field
- * "model"? Whatever a common server takes for that is it: quotes or none, escapes, RFC 5987 and RFC
- * 2231, parameters that a semicolon in quotes begins.
+ * "model" or "stream"? Whatever a common server takes for that is it: quotes or none, escapes, RFC
+ * 5987 and RFC 2231, parameters that a semicolon in quotes begins.
  */
 #ifndef SLUICE_FORM_DISPOSITION_H
 #define SLUICE_FORM_DISPOSITION_H
@@ -14,9 +14,8 @@ static __always_inline void form_field_byte(struct form_model *form, __u8 c)
 {
 	if (form->said & FORM_SAYS_EXTENDED && c == '\'') /* charset'language'name */
 		form->index = 0;
-	else if (form->index < 5 &&
-		 (c | 0x20) == form_letter(scan_literal("model\0\0\0"), 0, 0, form->index))
-		form->index++;
+	else if (json_model_fits(form->index, c | 0x20))
+		form->index = json_model_matched(form->index, c | 0x20);
 	else
 		form->index = FORM_NO_MATCH;
 }
@@ -24,8 +23,12 @@ static __always_inline void form_field_byte(struct form_model *form, __u8 c)
 /* … which has ended. */
 static __always_inline void form_field_end(struct form_model *form)
 {
-	if (form->index == 5 && !(form->said & FORM_SAYS_FILENAME))
+	if (form->said & FORM_SAYS_FILENAME)
+		return;
+	if (form->index == JSON_MODEL_IS_NAME)
 		form->said |= FORM_SAYS_FIELD;
+	else if (form->index == JSON_MODEL_ASKS)
+		form->said |= FORM_SAYS_STREAM;
 }
 
 /* A parameter begins after this semicolon. */
@@ -166,6 +169,8 @@ static __always_inline void form_disposition_end(struct form_model *form)
 {
 	if ((form->said & (FORM_SAYS_FIELD | FORM_SAYS_FILE)) == FORM_SAYS_FIELD)
 		form->flags |= FORM_FIELD;
+	if ((form->said & (FORM_SAYS_STREAM | FORM_SAYS_FILE)) == FORM_SAYS_STREAM)
+		form->stream = FORM_STREAM_PART;
 	form->said = 0;
 	form->param = FORM_NOT_READ;
 }

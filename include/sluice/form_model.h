@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Finds the field "model" of a form that arrives in pieces: multipart/form-data (RFC 7578) or
- * application/x-www-form-urlencoded. It stores the delimiter and the name, nothing else. The name
- * goes where the JSON scanner stores one, with the same flags and events (json_model.h).
+ * Finds the fields "model" and "stream" of a form that arrives in pieces: multipart/form-data (RFC
+ *7578) or application/x-www-form-urlencoded. It stores the delimiter and the name, nothing else.
+ *What it finds goes where the JSON scanner stores it, with the same flags and events
+ *(json_model.h).
  *
  * Servers differ in what they take for a line end, a delimiter or the field's name. What any of the
  * common ones takes for the field is reported. FORM_ODD notes that they differ. If no name was
@@ -94,6 +95,8 @@ static __always_inline __u32 form_model_step(struct form_model *form, struct jso
 
 	if (j->state == JSON_MODEL_DONE)
 		return end - pos;
+	if (form->state >= FORM_DATA)
+		form_value_begin(form, j, buf[p]);
 	if (form->state == FORM_DATA)
 		return form_data_step(form, buf, p, stop);
 	if (form->state == FORM_REST)

@@ -29,10 +29,8 @@ static __always_inline void form_delimited(struct form_model *form, struct json_
 	if (form->from == FORM_PREAMBLE) {
 		if (form->flags & FORM_MIDLINE)
 			form->flags |= FORM_ODD;
-		if (j->state >= JSON_MODEL_NAME) {
-			__builtin_memset(j->name, 0, sizeof(j->name));
-			j->name_len = 0;
-		}
+		if (j->state >= JSON_MODEL_NAME && !(j->flags & JSON_MODEL_UNREAD))
+			json_model_name_drop(j);
 		j->flags &= ~JSON_MODEL_GARBAGE;
 		j->state = JSON_MODEL_FORM;
 		form->flags |= FORM_BEGUN;
@@ -53,6 +51,7 @@ static __always_inline void form_part_begin(struct form_model *form, struct json
 	if (end != form_usual_break(form))
 		form->flags |= FORM_ODD;
 	form->flags &= ~FORM_FIELD;
+	form->stream = FORM_STREAM_NONE;
 	form->said = 0;
 	form->param = FORM_NOT_READ;
 	form->last = end;
@@ -158,7 +157,9 @@ static __always_inline void form_head_end(struct form_model *form, struct json_m
 	form_disposition_end(form);
 	form->last = FORM_HEAD;
 	form->state = FORM_DATA;
-	if (field) {
+	if (form->stream)
+		form->stream = FORM_STREAM_NEXT;
+	if (field && !(j->flags & JSON_MODEL_UNREAD)) {
 		form->unclear |= form->coded;
 		json_model_name_begin(j);
 		form->state = FORM_VALUE;
@@ -380,6 +381,7 @@ static __always_inline void form_multipart_byte(struct form_model *form, struct 
 		}
 		return;
 	case FORM_DATA: /* after the CR of an empty line that is no CR LF */
+		form_value_begin(form, j, c);
 		form->last = form_break(FORM_NO_BREAK, c);
 	}
 }

@@ -83,6 +83,7 @@ enum form_said {
 	FORM_SAYS_FIELD = 16,     /* the field is named */
 	FORM_SAYS_FILE = 32,      /* this is a file */
 	FORM_SAYS_SEPARATOR = 64, /* quotes have held a semicolon, where some end a parameter */
+	FORM_SAYS_STREAM = 128,   /* as FORM_SAYS_FIELD, of "stream" */
 };
 
 /* All zero is the state before the request's head. */
@@ -106,12 +107,19 @@ struct form_model {
 	__u32 hash;    /* of the charset under way */
 	__u8 charset;  /* letters of "charset" that match, or enum form_charset */
 	__u8 transfer; /* enum form_transfer */
-	__u8 pad[2];
+	__u8 stream;   /* enum form_stream */
+	__u8 pad;
 	char delimiter[FORM_DELIMITER_MAX];
 };
 _Static_assert(sizeof(struct form_model) == 96, "form scanner");
 
 #define FORM_NO_MATCH 0xff
+
+enum form_stream {
+	FORM_STREAM_NONE,
+	FORM_STREAM_PART, /* a disposition of this part names the field "stream" */
+	FORM_STREAM_NEXT, /* the first byte of its value comes next */
+};
 /* Values of `key` after "content-" and these letters. */
 #define FORM_KEY_T  0x40
 #define FORM_KEY_TY 0x41
@@ -185,6 +193,15 @@ static __always_inline __u8 form_letter(__u64 w0, __u64 w1, __u64 w2, __u8 i)
 	__u64 w = i < 8 ? w0 : i < 16 ? w1 : w2;
 
 	return w >> 8 * (i & 7);
+}
+
+/* A value begins with c, which is not consumed. */
+static __always_inline void form_value_begin(struct form_model *form, struct json_model *j, __u8 c)
+{
+	if (form->stream == FORM_STREAM_NEXT) {
+		form->stream = FORM_STREAM_NONE;
+		json_model_stream_is(j, c, 1);
+	}
 }
 
 static __always_inline void form_name_byte(struct json_model *j, __u8 c)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A body of type application/x-www-form-urlencoded: the field "model", name and value unescaped. */
+/* A body of type application/x-www-form-urlencoded: the fields "model" and "stream", unescaped. */
 #ifndef SLUICE_FORM_URLENCODED_H
 #define SLUICE_FORM_URLENCODED_H
 
@@ -33,9 +33,8 @@ static __always_inline __u32 form_rest_step(struct form_model *form, const __u8 
 static __always_inline void form_urlencoded_key(struct form_model *form, __u8 c)
 {
 	form->state = FORM_KEY;
-	if (form->index < 5 &&
-	    (c | 0x20) == form_letter(scan_literal("model\0\0\0"), 0, 0, form->index))
-		form->index++;
+	if (json_model_fits(form->index, c | 0x20))
+		form->index = json_model_matched(form->index, c | 0x20);
 	else
 		form->state = FORM_REST;
 }
@@ -74,9 +73,13 @@ static __always_inline void form_urlencoded_byte(struct form_model *form, struct
 	case FORM_KEY:
 		if (c == '%') {
 			form->state = FORM_KEY_HEX;
-		} else if (c == '=' && form->index == 5) {
+		} else if (c == '=' && form->index == JSON_MODEL_IS_NAME &&
+			   !(j->flags & JSON_MODEL_UNREAD)) {
 			json_model_name_begin(j);
 			form->state = FORM_KEPT;
+		} else if (c == '=' && form->index == JSON_MODEL_ASKS) {
+			form->stream = FORM_STREAM_NEXT;
+			form->state = FORM_REST;
 		} else {
 			form_urlencoded_key(form, c);
 		}

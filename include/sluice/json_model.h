@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Finds the value of the top-level key "model" in a JSON object that arrives in pieces, without
- * storing any of it but that name. Only the top level is parsed; below it nothing counts but
- * strings, comments and depth, which are searched a word at a time. json_text.h says which text
- * counts as JSON, json_wide.h how UTF-16 and UTF-32 are read, json_name.h how a name is kept.
+ * Finds the values of the top-level keys "model" and "stream" in a JSON object that arrives in
+ * pieces, without storing any of it but that name. Only the top level is parsed; below it nothing
+ * counts but strings, comments and depth, which are searched a word at a time. json_text.h says
+ * which text counts as JSON, json_wide.h how UTF-16 and UTF-32 are read, json_name.h how a name is
+ * kept.
  *
  * This is no validator: what a server would answer with 400 may be scanned to its end. Text that
  * cannot be an object, or garbage on its top level, ends the scan; names reported until then stay
@@ -34,10 +35,8 @@ static __always_inline int json_model_done(const struct json_model *j)
 static __always_inline void json_model_gap(struct json_model *j)
 {
 	if (j->state != JSON_MODEL_DONE) {
-		if (j->state >= JSON_MODEL_NAME) {
-			__builtin_memset(j->name, 0, sizeof(j->name));
-			j->name_len = 0;
-		}
+		if (j->state >= JSON_MODEL_NAME)
+			json_model_name_drop(j);
 		j->state = JSON_MODEL_DONE;
 		j->flags |= JSON_MODEL_GAP;
 	}
@@ -46,30 +45,35 @@ static __always_inline void json_model_gap(struct json_model *j)
 /* What was read here cannot be relied on, and so nothing is: no name. */
 static __always_inline void json_model_rollback(struct json_model *j)
 {
-	if (j->flags & JSON_MODEL_UNREAD)
-		return;
-	__builtin_memset(j->name, 0, sizeof(j->name));
-	j->name_len = 0;
-	j->flags = JSON_MODEL_GAP;
+	if (!(j->flags & JSON_MODEL_UNREAD)) {
+		json_model_name_drop(j);
+		j->flags = 0;
+	}
+	j->flags |= JSON_MODEL_GAP;
 	j->state = JSON_MODEL_DONE;
 }
 
 /*
- * At the first byte of a key, with eight bytes from there in the window: takes "model" and its
- * quote at once, or sees that it is another key. Returns how many bytes it took. A key with an
- * escape, a zero or a byte that is not ASCII is left to json_model_key().
+ * At the first byte of a key, with eight bytes from there in the window: takes "model" or "stream"
+ * and its quote at once, or sees that it is another key. Returns how many bytes it took. A key with
+ * an escape, a zero or a byte that is not ASCII is left to json_model_key().
  */
 static __always_inline __u32 json_model_key_word(struct json_model *j, const __u8 *p)
 {
-	const __u64 six = 0xffffffffffffULL;
+	const __u64 six = 0xffffffffffffULL, seven = 0xffffffffffffffULL;
 	__u64 w = scan_load(p);
 
 	if (((w | 0x2020202020ULL) & six) == scan_literal("model\"\0\0")) {
-		j->flags |= JSON_MODEL_IS_MODEL;
+		json_model_key_is(j, JSON_MODEL_IS_NAME);
 		j->state = JSON_MODEL_COLON;
 		return 6;
 	}
-	if (!((scan_equal(w, '\\') | scan_below(w, 1) | w) & SCAN_HIGHS & six)) {
+	if (((w | 0x202020202020ULL) & seven) == scan_literal("stream\"\0")) {
+		json_model_key_is(j, JSON_MODEL_ASKS);
+		j->state = JSON_MODEL_COLON;
+		return 7;
+	}
+	if (!((scan_equal(w, '\\') | scan_below(w, 1) | w) & SCAN_HIGHS & seven)) {
 		j->state = JSON_MODEL_STRING;
 		j->next = JSON_MODEL_COLON;
 	}
@@ -108,8 +112,7 @@ static __always_inline __u32 json_model_between(struct json_model *j, const __u8
 	} else if (j->flags & JSON_MODEL_IS_MODEL) {
 		json_model_name_begin(j);
 	} else {
-		j->state = JSON_MODEL_STRING;
-		j->next = JSON_MODEL_AFTER;
+		json_model_string_begin(j);
 	}
 	return 2 + space;
 }
@@ -170,7 +173,8 @@ static __always_inline __u64 json_model_advance(struct json_model *j, const __u8
 	if (j->state != JSON_MODEL_DEEP) {
 		if (j->state >= JSON_MODEL_SLASH && j->state < JSON_MODEL_NAME)
 			p = json_model_comment_run(j, buf, p, stop);
-		*more = j->state != JSON_MODEL_KEY_STRING && j->state != JSON_MODEL_DONE;
+		*more = j->state != JSON_MODEL_KEY_STRING && j->state != JSON_MODEL_WORD &&
+			j->state != JSON_MODEL_DONE;
 		return p;
 	}
 	depth = j->depth;
@@ -248,6 +252,8 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 		j->state = JSON_MODEL_STRING;
 		return 1;
 	}
+	if (j->state == JSON_MODEL_WORD)
+		json_model_word(j, buf[p]);
 	SCAN_STEPS
 	for (int i = 0; i < JSON_MODEL_CALLS; i++) {
 		p = json_model_iterate(j, (const struct json_model_window *)buf, p, stop, ev);

@@ -24,6 +24,7 @@ enum json_model_state {
 	JSON_MODEL_VALUE,
 	JSON_MODEL_SCALAR, /* in a number or true, false, null */
 	JSON_MODEL_AFTER,  /* after a value */
+	JSON_MODEL_WORD,   /* at the first character of a string that asks for a stream or not */
 	JSON_MODEL_DEEP,   /* inside a nested value, outside strings */
 	JSON_MODEL_STRING, /* in a string that does not matter; `next` follows it */
 	JSON_MODEL_STRING_ESCAPE,
@@ -46,8 +47,21 @@ enum json_model_flag {
 	JSON_MODEL_GARBAGE = 4,    /* no JSON object, or one that readers disagree on */
 	JSON_MODEL_GAP = 8,        /* the scan was ended because bytes were not seen */
 	JSON_MODEL_IS_MODEL = 16,  /* the value to come belongs to "model" */
-	JSON_MODEL_UNREAD = 32,    /* the head named the model, or the body is not read */
+	JSON_MODEL_UNREAD = 32,    /* the body's names do not count: the head has one, or shall */
+	JSON_MODEL_IS_STREAM = 64, /* the value to come belongs to "stream" */
 };
+
+/* What the body says of its response. */
+enum json_model_stream {
+	JSON_STREAM_UNSAID, /* nothing, or null */
+	JSON_STREAM_NO,
+	JSON_STREAM_YES,
+};
+
+/* Of `matched`: the letters are those of "stream"; all letters of "model"; all of "stream". */
+#define JSON_MODEL_IN_STREAM 8
+#define JSON_MODEL_IS_NAME   5
+#define JSON_MODEL_ASKS      (JSON_MODEL_IN_STREAM + 6)
 
 /* A wide encoding is the bytes of its units, plus one if the high byte comes first. */
 enum json_model_encoding {
@@ -63,8 +77,8 @@ enum json_model_encoding {
 struct json_model {
 	__u8 state; /* enum json_model_state */
 	__u8 next;
-	__u8 flags;    /* enum json_model_flag */
-	__u8 matched;  /* letters of "model" that the key has matched */
+	__u8 flags;   /* enum json_model_flag */
+	__u8 matched; /* letters of "model" that the key has matched, or JSON_MODEL_IN_STREAM + … */
 	__u8 digits;   /* of a \u escape; bytes to come of a sequence of UTF-8 */
 	__u8 name_len; /* bytes, the terminating zero not counted */
 	__u16 code;    /* the \u escape or sequence under way */
@@ -74,7 +88,8 @@ struct json_model {
 	__u32 depth;   /* of nested values, 0 on the top level */
 	__u32 unit;    /* the part of a code unit that has come */
 	__u8 closed;   /* 1: the object has ended, and readers may act on it */
-	__u8 pad[3];
+	__u8 stream;   /* enum json_model_stream, by the last one */
+	__u8 pad[2];
 	char name[JSON_MODEL_NAME_MAX]; /* padded with zeros */
 };
 _Static_assert(sizeof(struct json_model) == 120, "model scanner");
@@ -93,10 +108,62 @@ static __always_inline void json_model_close(struct json_model *j)
 	j->state = JSON_MODEL_DONE;
 }
 
-static __always_inline void json_model_name_begin(struct json_model *j)
+/* The letter that a key must have next, to be "model" or "stream"; 0: none. */
+static __always_inline __u8 json_model_want(__u8 matched)
+{
+	__u64 word = matched & JSON_MODEL_IN_STREAM ? scan_literal("stream\0\0")
+						    : scan_literal("model\0\0\0");
+
+	return word >> 8 * (matched & 7);
+}
+
+/* The letters that a key has matched, after `letter` has matched, too. */
+static __always_inline __u8 json_model_matched(__u8 matched, __u8 letter)
+{
+	return matched + 1 + (!matched && letter == 's' ? JSON_MODEL_IN_STREAM : 0);
+}
+
+/* Whether a key may have this letter next (in lower case). */
+static __always_inline int json_model_fits(__u8 matched, __u8 letter)
+{
+	return letter && (letter == json_model_want(matched) || (!matched && letter == 's'));
+}
+
+/* A key has ended that has matched so much. Does a value to come matter? */
+static __always_inline void json_model_key_is(struct json_model *j, __u8 matched)
+{
+	if (matched == JSON_MODEL_IS_NAME && !(j->flags & JSON_MODEL_UNREAD))
+		j->flags |= JSON_MODEL_IS_MODEL;
+	else if (matched == JSON_MODEL_ASKS)
+		j->flags |= JSON_MODEL_IS_STREAM;
+}
+
+/*
+ * The value of "stream" begins with c. Servers take a number or a word for a truth (pydantic): what
+ * begins as true, yes, on or a number but zero asks for a stream. What is no such value is answered
+ * with 400.
+ */
+static __always_inline void json_model_stream_is(struct json_model *j, __u8 c, int string)
+{
+	__u8 lower = c | 0x20;
+
+	if (lower == 't' || lower == 'y' || lower == 'o' || (c >= '1' && c <= '9'))
+		j->stream = JSON_STREAM_YES;
+	else if (lower == 'n' && !string) /* null */
+		j->stream = JSON_STREAM_UNSAID;
+	else
+		j->stream = JSON_STREAM_NO;
+}
+
+static __always_inline void json_model_name_drop(struct json_model *j)
 {
 	__builtin_memset(j->name, 0, sizeof(j->name));
 	j->name_len = 0;
+}
+
+static __always_inline void json_model_name_begin(struct json_model *j)
+{
+	json_model_name_drop(j);
 	j->high = 0;
 	j->flags &= ~JSON_MODEL_INVALID;
 	j->state = JSON_MODEL_NAME;
@@ -163,10 +230,8 @@ static __always_inline void json_model_name_end(struct json_model *j, __u32 *ev)
 {
 	if (j->high)
 		j->flags |= JSON_MODEL_INVALID;
-	if (j->flags & JSON_MODEL_INVALID) {
-		__builtin_memset(j->name, 0, sizeof(j->name));
-		j->name_len = 0;
-	}
+	if (j->flags & JSON_MODEL_INVALID)
+		json_model_name_drop(j);
 	j->state = JSON_MODEL_AFTER;
 	*ev |= HTTP1_MODEL;
 }

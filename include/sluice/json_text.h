@@ -10,32 +10,25 @@
 
 #include "json_name.h"
 
-/* Whether a lower-case letter, in either case, is c. */
-static __always_inline int json_model_letter(__u32 c, __u8 letter)
-{
-	return letter && (c | 0x20) == letter;
-}
-
 /*
- * The state after a key turned out to be "model" or another one. The rest of the key is skipped: a
- * C string ends at its first zero, so for some readers "model\u0000x" is "model".
+ * The state after a key turned out to be one that matters, or another one (`matched` is 0). The
+ * rest of the key is skipped: a C string ends at its first zero, so for some readers
+ * "model\u0000x" is "model".
  */
-static __always_inline void json_model_key_rest(struct json_model *j, int is_model)
+static __always_inline void json_model_key_rest(struct json_model *j, __u8 matched)
 {
-	if (is_model)
-		j->flags |= JSON_MODEL_IS_MODEL;
+	json_model_key_is(j, matched);
 	j->state = JSON_MODEL_STRING;
 	j->next = JSON_MODEL_COLON;
 }
 
 /*
- * One character (0xff if it is not ASCII and not of UTF-8) in a key that has matched "model" so
- * far. Returns 0 if it does so no longer (c not consumed). Unknown escapes stand for the character
+ * One character (0xff if it is not ASCII and not of UTF-8) in a key that has matched so far.
+ * Returns 0 if it does so no longer (c not consumed). Unknown escapes stand for the character
  * itself, as in Ruby; Jackson accepts overlong UTF-8.
  */
 static __always_inline __u32 json_model_key(struct json_model *j, __u8 c)
 {
-	__u8 want = j->matched < 5 ? 0x6c65646f6dULL /* "model" */ >> (8 * (j->matched & 7)) : 0;
 	__u32 code = c;
 
 	switch (j->state) {
@@ -73,8 +66,7 @@ static __always_inline __u32 json_model_key(struct json_model *j, __u8 c)
 			return 1;
 		}
 		if (c == '"') {
-			if (j->matched == 5)
-				j->flags |= JSON_MODEL_IS_MODEL;
+			json_model_key_is(j, j->matched);
 			j->state = JSON_MODEL_COLON;
 			return 1;
 		}
@@ -85,11 +77,11 @@ static __always_inline __u32 json_model_key(struct json_model *j, __u8 c)
 			return 1;
 		}
 	}
-	if (json_model_letter(code, want)) {
-		j->matched++;
+	if (code < 0x80 && json_model_fits(j->matched, code | 0x20)) {
+		j->matched = json_model_matched(j->matched, code | 0x20);
 		j->state = JSON_MODEL_KEY_STRING;
 	} else {
-		json_model_key_rest(j, j->matched == 5 && !code);
+		json_model_key_rest(j, code ? 0 : j->matched);
 	}
 	return 1;
 }
@@ -98,7 +90,7 @@ static __always_inline void json_model_key_begin(struct json_model *j)
 {
 	j->state = JSON_MODEL_KEY_STRING;
 	j->matched = 0;
-	j->flags &= ~JSON_MODEL_IS_MODEL;
+	j->flags &= ~(JSON_MODEL_IS_MODEL | JSON_MODEL_IS_STREAM);
 }
 
 /* A comment may begin with c. It ends a scalar. */
@@ -148,6 +140,20 @@ static __always_inline __u32 json_model_comment(struct json_model *j, __u8 c)
 	}
 }
 
+/* A string begins that is a value on the top level, and no name. */
+static __always_inline void json_model_string_begin(struct json_model *j)
+{
+	j->state = j->flags & JSON_MODEL_IS_STREAM ? JSON_MODEL_WORD : JSON_MODEL_STRING;
+	j->next = JSON_MODEL_AFTER;
+}
+
+/* At the first character of a string that asks for a stream or not; it is not consumed. */
+static __always_inline void json_model_word(struct json_model *j, __u8 c)
+{
+	json_model_stream_is(j, c, 1);
+	j->state = JSON_MODEL_STRING;
+}
+
 /*
  * One character of the top level, outside strings. White space is all up to the space, as in cJSON.
  * Single quotes are strings for some readers and unknown to others.
@@ -193,8 +199,7 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 			if (j->flags & JSON_MODEL_IS_MODEL) {
 				json_model_name_begin(j);
 			} else {
-				j->state = JSON_MODEL_STRING;
-				j->next = JSON_MODEL_AFTER;
+				json_model_string_begin(j);
 			}
 			return;
 		}
@@ -202,6 +207,8 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 			break;
 		if (j->flags & JSON_MODEL_IS_MODEL)
 			j->flags |= JSON_MODEL_NOT_STRING;
+		if (j->flags & JSON_MODEL_IS_STREAM)
+			json_model_stream_is(j, c, 0);
 		if (c == '{' || c == '[') {
 			j->depth = 1;
 			j->state = JSON_MODEL_DEEP;

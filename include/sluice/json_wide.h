@@ -81,6 +81,8 @@ SCAN_SUBPROG int json_model_unit(struct json_model *j, __u32 unit)
 	if (j->state >= JSON_MODEL_KEY_STRING && j->state < JSON_MODEL_COLON &&
 	    json_model_key(j, c))
 		return 0;
+	if (j->state == JSON_MODEL_WORD)
+		json_model_word(j, c);
 	switch (j->state) {
 	case JSON_MODEL_STRING:
 		if (c == '"')

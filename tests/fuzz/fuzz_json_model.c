@@ -14,7 +14,7 @@
 
 static void compare(const struct feed *f, const uint8_t *data, size_t size)
 {
-	__u8 flags = f->json.flags & ~JSON_MODEL_IS_MODEL;
+	__u8 flags = f->json.flags & ~FEED_PASSING;
 	struct reference r;
 	char *from, *to;
 
@@ -31,28 +31,33 @@ static void compare(const struct feed *f, const uint8_t *data, size_t size)
 		else
 			*to++ = *from;
 	*to = 0;
-	if (strcmp(f->text, r.said) || flags != r.flags || json_model_done(&f->json) != r.done) {
-		fprintf(stderr, "ours: %s flags %d\nreference: %s flags %d\n", f->text, flags,
-			r.said, r.flags);
+	if (strcmp(f->text, r.said) || flags != r.flags || json_model_done(&f->json) != r.done ||
+	    f->json.stream != r.stream) {
+		fprintf(stderr, "ours: %s flags %d stream %d\nreference: %s flags %d stream %d\n",
+			f->text, flags, f->json.stream, r.said, r.flags, r.stream);
 		abort();
 	}
 	reference_end(&r);
 }
 
-/* Whether an object has a key that only some readers take for "model". */
+/* Whether an object has a key that only some readers take for "model" or "stream". */
 static int has_other_form(json_t *root)
 {
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(root, key,
-			    value) if (strcmp(key, "model") && !strcasecmp(key, "model")) return 1;
+	json_object_foreach(root, key, value)
+	{
+		if ((strcmp(key, "model") && !strcasecmp(key, "model")) ||
+		    (strcmp(key, "stream") && !strcasecmp(key, "stream")))
+			return 1;
+	}
 	return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	json_t *root, *model;
+	json_t *root, *model, *stream;
 	struct feed f;
 
 	if (size < 3)
@@ -85,6 +90,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else if (!model) {
 		assert(!f.text_len);
 	}
+	stream = json_object_get(root, "stream");
+	if (!stream || json_is_null(stream))
+		assert(f.json.stream == JSON_STREAM_UNSAID);
+	else if (json_is_boolean(stream))
+		assert(f.json.stream == (json_is_true(stream) ? JSON_STREAM_YES : JSON_STREAM_NO));
 	feed_end(&f);
 	json_decref(root);
 	return 0;

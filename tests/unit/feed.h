@@ -16,6 +16,9 @@
 
 #include "sluice/http1.h"
 
+/* Flags of the JSON scanner that only hold within a member. */
+#define FEED_PASSING (JSON_MODEL_IS_MODEL | JSON_MODEL_IS_STREAM)
+
 enum feed_kind { FEED_REQUEST, FEED_RESPONSE, FEED_JSON, FEED_STREAM };
 
 static const struct siphash_secret feed_secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL,
@@ -113,6 +116,13 @@ static inline void feed_say_value(struct feed *f, const struct http1_request *r)
 	f->text_len += sprintf(f->text + f->text_len, " <%s>", r->value);
 }
 
+/* What a body has said of its response. */
+static inline void feed_say_stream(struct feed *f, const struct json_model *j)
+{
+	if (j->stream)
+		feed_say(f, "stream=%s", j->stream == JSON_STREAM_YES ? "yes" : "no");
+}
+
 static inline void feed_say_events(struct feed *f, __u32 ev)
 {
 	static const char *const methods[] = {"OTHER",   "POST", "GET",   "HEAD",
@@ -169,6 +179,8 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 		else
 			feed_say(f, "model(%s)@%llu", j->name, at);
 	}
+	if (ev & HTTP1_END && f->kind == FEED_REQUEST)
+		feed_say_stream(f, j);
 	if (ev & HTTP1_END)
 		feed_say(f, "end@%llu", at);
 	if (ev & HTTP1_FRAMING_ERROR) {
@@ -281,6 +293,8 @@ static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data,
 	}
 	feed(&f, data, cut);
 	feed(&f, (const __u8 *)data + cut, len - cut);
+	if (kind == FEED_JSON)
+		feed_say_stream(&f, &f.json);
 	return f.text;
 }
 

@@ -23,9 +23,10 @@ struct reference {
 	bool wide;
 	char *said; /* as feed.h: "model(a) model!" */
 	size_t said_len, said_size;
-	__u8 flags; /* enum json_model_flag, IS_MODEL aside */
-	bool over;  /* garbage, or the end of the units */
-	bool done;  /* … or the end of the object */
+	__u8 flags;  /* enum json_model_flag, FEED_PASSING aside */
+	__u8 stream; /* enum json_model_stream */
+	bool over;   /* garbage, or the end of the units */
+	bool done;   /* … or the end of the object */
 };
 
 static inline void reference_decode(struct reference *r, const uint8_t *p, size_t len)
@@ -178,33 +179,57 @@ static inline long reference_long(struct reference *r, uint32_t lead)
 	return code;
 }
 
-/* Behind the quote of a key, up to behind its end. Whether some reader takes it for "model". */
-static inline bool reference_key(struct reference *r)
+enum reference_key { REFERENCE_OTHER, REFERENCE_MODEL, REFERENCE_STREAM };
+
+/* What a key is after `n` characters that matched `text`. */
+static inline enum reference_key reference_key_is(const char *text, int n)
 {
-	static const char lower[] = "model", upper[] = "MODEL";
-	int matched = 0;
+	static const char *const keys[] = {"", "model", "stream"};
+
+	for (int i = REFERENCE_MODEL; i <= REFERENCE_STREAM; i++)
+		if (n == (int)strlen(keys[i]) && !memcmp(text, keys[i], n))
+			return i;
+	return REFERENCE_OTHER;
+}
+
+/* Behind the quote of a key, up to behind its end. What some reader takes it for. */
+static inline enum reference_key reference_key(struct reference *r)
+{
+	char text[8];
+	int n = 0;
 	uint32_t c;
 
 	while (reference_take(r, &c)) {
 		long code = c;
 
 		if (c == '"')
-			return matched == 5;
+			return reference_key_is(text, n);
 		if (c == '\\') {
 			if (!reference_take(r, &c))
-				return false;
+				return REFERENCE_OTHER;
 			code = c == 'u' ? reference_hex(r) : c;
 		} else if (!r->wide && (c == 0xc0 || c == 0xc1 || c == 0xe0)) {
 			code = reference_long(r, c);
 		}
-		if (matched < 5 && code > 0 && (code == lower[matched] || code == upper[matched])) {
-			matched++;
+		if (n < 7 && code >= 'A' && code <= 'z') {
+			text[n++] = code | 0x20;
 			continue;
 		}
+		if (code < 0) /* it ends where the digit that is none does */
+			n = 0;
 		reference_string(r);
-		return matched == 5 && !code;
+		return code ? REFERENCE_OTHER : reference_key_is(text, n);
 	}
-	return false;
+	return REFERENCE_OTHER;
+}
+
+/* What a value of "stream" that begins with c says. */
+static inline __u8 reference_truth(uint32_t c, bool string)
+{
+	if (c == 'n' || c == 'N')
+		return string ? JSON_STREAM_NO : JSON_STREAM_UNSAID;
+	return c && c < 0x80 && strchr("tTyYoO123456789", (int)c) ? JSON_STREAM_YES
+								  : JSON_STREAM_NO;
 }
 
 static inline void reference_say(struct reference *r, const char *text, bool invalid)
@@ -351,8 +376,9 @@ static inline void reference_nested(struct reference *r)
 }
 
 /* A value and the comma or brace after it. */
-static inline void reference_value(struct reference *r, bool is_model)
+static inline void reference_value(struct reference *r, enum reference_key key)
 {
+	bool is_model = key == REFERENCE_MODEL;
 	bool scalar = false;
 	uint32_t c;
 
@@ -364,6 +390,10 @@ static inline void reference_value(struct reference *r, bool is_model)
 	}
 	if (c != '"' && is_model)
 		r->flags |= JSON_MODEL_NOT_STRING;
+	if (key == REFERENCE_STREAM && c != '"')
+		r->stream = reference_truth(c, false);
+	else if (key == REFERENCE_STREAM && r->at < r->count)
+		r->stream = reference_truth(r->unit[r->at], true);
 	if (c == '"' && is_model)
 		reference_name(r);
 	else if (c == '"')
@@ -404,7 +434,7 @@ static inline void reference_read(struct reference *r, const void *body, size_t 
 	if (c != '{')
 		reference_garbage(r);
 	while (!r->over && reference_next(r, &c)) {
-		bool is_model;
+		enum reference_key key;
 
 		if (c == '}') {
 			r->over = r->done = true;
@@ -414,14 +444,14 @@ static inline void reference_read(struct reference *r, const void *body, size_t 
 			reference_garbage(r);
 			return;
 		}
-		is_model = reference_key(r);
+		key = reference_key(r);
 		if (!reference_next(r, &c))
 			return;
 		if (c != ':') {
 			reference_garbage(r);
 			return;
 		}
-		reference_value(r, is_model);
+		reference_value(r, key);
 	}
 }
 

@@ -89,7 +89,8 @@ static void put_request(struct text *t, const char *type, const char *body, size
 
 struct heard {
 	char names[8192];
-	__u8 flags; /* at the end, IS_MODEL aside */
+	__u8 flags; /* at the end, FEED_PASSING aside */
+	__u8 stream;
 };
 
 static void heard(struct feed *f, __u32 ev)
@@ -99,8 +100,10 @@ static void heard(struct feed *f, __u32 ev)
 	f->listener = h->names;
 	reference_heard(f, ev);
 	f->listener = h;
-	if (ev & HTTP1_END)
-		h->flags = f->request.json.flags & ~JSON_MODEL_IS_MODEL;
+	if (ev & HTTP1_END) {
+		h->flags = f->request.json.flags & ~FEED_PASSING;
+		h->stream = f->request.json.stream;
+	}
 }
 
 /* What the scanner finds in a request, in two pieces through a window. */
@@ -175,6 +178,47 @@ static void the_field_is_found_in_any_part(void **state)
 	};
 
 	check(rows, COUNT(rows));
+}
+
+static void a_form_asks_for_a_stream_or_not(void **state)
+{
+#define STREAM(DATA) PART("form-data; name=\"stream\"", DATA)
+	static const struct {
+		const char *type, *bytes;
+		__u8 stream;
+	} rows[] = {
+		{MULTIPART, FIELD("m") END, JSON_STREAM_UNSAID},
+		{MULTIPART, FIELD("m") STREAM("true") END, JSON_STREAM_YES},
+		{MULTIPART, STREAM("1") FIELD("m") END, JSON_STREAM_YES},
+		{MULTIPART, STREAM("false") FIELD("m") END, JSON_STREAM_NO},
+		{MULTIPART, STREAM("") FIELD("m") END, JSON_STREAM_NO},
+		{MULTIPART, STREAM("true") STREAM("False") END, JSON_STREAM_NO},
+		{MULTIPART, PART("form-data; name=stream", "true") END, JSON_STREAM_YES},
+		{MULTIPART, PART("form-data; name=\"streams\"", "true") END, JSON_STREAM_UNSAID},
+		{MULTIPART, PART("form-data; name=\"strea\"", "true") END, JSON_STREAM_UNSAID},
+		{MULTIPART, PART("form-data; name=\"stream\"; filename=\"t\"", "true") END,
+		 JSON_STREAM_UNSAID},
+		{MULTIPART, PART("form-data; name=\"a\"", "name=\"stream\"\r\n\r\ntrue") END,
+		 JSON_STREAM_UNSAID},
+		{URLENCODED, "model=m&stream=true", JSON_STREAM_YES},
+		{URLENCODED, "stream=1&model=m", JSON_STREAM_YES},
+		{URLENCODED, "%73tream=on", JSON_STREAM_YES},
+		{URLENCODED, "stream=&model=true", JSON_STREAM_NO},
+		{URLENCODED, "stream&model=true", JSON_STREAM_UNSAID},
+		{URLENCODED, "stream=false&a=stream", JSON_STREAM_NO},
+		{URLENCODED, "a=b;stream=true", JSON_STREAM_UNSAID},
+	};
+	static struct text t;
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct heard h;
+
+		put_request(&t, rows[i].type, rows[i].bytes, strlen(rows[i].bytes), i % 3 * 7);
+		free(feed_every_way(FEED_REQUEST, 0, t.bytes, t.len));
+		scan(&t, &h, 0, SCAN_BUF);
+		if (h.stream != rows[i].stream)
+			fail_msg("%s: %d", rows[i].bytes, h.stream);
+	}
 }
 
 static void a_disposition_is_read_as_servers_read_it(void **state)
@@ -536,6 +580,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_field_is_found_in_any_part),
+		cmocka_unit_test(a_form_asks_for_a_stream_or_not),
 		cmocka_unit_test(a_disposition_is_read_as_servers_read_it),
 		cmocka_unit_test(a_value_that_cannot_be_kept_whole_is_invalid),
 		cmocka_unit_test(an_urlencoded_field_is_found_after_unescaping),

@@ -69,7 +69,7 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 		    "Content-Length: 109\r\n\r\n"
 		    "{\"messages\":[{\"role\":\"user\",\"content\":\"Say something please.\"}],"
 		    "\"model\":\"gpt-x\",\"max_tokens\":4,\"stream\":true}",
-		    "head(POST /v1/chat/completions 1.1 length=109)@398 model(gpt-x)@477 end@507"),
+		    "head(POST /v1/chat/completions 1.1 length=109)@398 model(gpt-x)@477 stream=yes end@507"),
 		ROW("Node, two on one connection",
 		    NODE_HEAD "content-length: 15\r\n\r\n{\"model\":\"a/b\"}" NODE_HEAD
 			      "content-length: 15\r\n\r\n{\"model\":\"c-d\"}",

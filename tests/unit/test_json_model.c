@@ -22,7 +22,7 @@ struct row {
 	const char *bytes;
 	size_t len;
 	const char *said;
-	__u8 flags; /* at the end, IS_MODEL aside */
+	__u8 flags; /* at the end, FEED_PASSING aside */
 };
 
 #define ROW(BYTES, SAID, FLAGS)                                                                    \
@@ -46,7 +46,7 @@ static char *scan(const char *bytes, size_t len, __u8 *flags)
 	*to = 0;
 	feed_begin(&f, FEED_JSON, 0, SCAN_BUF);
 	feed(&f, bytes, len);
-	*flags = f.json.flags & ~JSON_MODEL_IS_MODEL;
+	*flags = f.json.flags & ~FEED_PASSING;
 	feed_end(&f);
 	return text;
 }
@@ -93,6 +93,36 @@ static void the_name_is_found_anywhere_on_the_top_level(void **state)
 		ROW("{\"model\":\"a\"} {\"model\":\"b\"}", "model(a)", 0),
 		ROW("\xef\xbb\xbf{\"model\":\"bom\"}", "model(bom)", 0),
 		ROW("{\"model\":\"unfinished", "", 0),
+	};
+
+	check(rows, COUNT(rows));
+}
+
+static void a_body_asks_for_a_stream_or_not(void **state)
+{
+	static const struct row rows[] = {
+		ROW("{\"stream\":true}", "stream=yes", 0),
+		ROW("{\"stream\":false}", "stream=no", 0),
+		ROW("{\"stream\":null}", "", 0),
+		ROW("{\"model\":\"m\",\"stream\" : true ,\"x\":1}", "model(m) stream=yes", 0),
+		ROW("{\"stream\": true, \"model\": \"m\"}", "model(m) stream=yes", 0),
+		ROW("{\"stream\":true,\"stream\":false}", "stream=no", 0),
+		ROW("{\"stream\":true,\"stream\":null}", "", 0),
+		ROW("{\"x\":{\"stream\":true},\"y\":[\"stream\",true]}", "", 0),
+		ROW("{\"x\":\"stream\",\"streams\":true,\"strea\":true,\"stream_options\":{\"stream\":true}}",
+		    "", 0),
+		/* as pydantic, which takes words and numbers, and Go, which folds case */
+		ROW("{\"stream\":1}", "stream=yes", 0),
+		ROW("{\"stream\":0}", "stream=no", 0),
+		ROW("{\"stream\":\"true\"}", "stream=yes", 0),
+		ROW("{\"stream\": \"False\", \"model\":\"m\"}", "model(m) stream=no", 0),
+		ROW("{\"stream\":\"\"}", "stream=no", 0),
+		ROW("{\"stream\":\"no\"}", "stream=no", 0),
+		ROW("{\"stream\":\"\\\"t\",\"model\":\"m\"}", "model(m) stream=no", 0),
+		ROW("{\"STREAM\":true}", "stream=yes", 0),
+		ROW("{\"s\\u0074ream\":true}", "stream=yes", 0),
+		ROW("{\"stream\\u0000x\":true}", "stream=yes", 0),
+		ROW("{\"stream\"/**/:/**/true}", "stream=yes", 0),
 	};
 
 	check(rows, COUNT(rows));
@@ -513,6 +543,7 @@ static void random_bodies_give_what_the_reference_finds(void **state)
 		"\"Model\":",
 		"\"a\",",
 		"\"model\":\"b\",",
+		"stream",
 		"\xc3\xa4",
 		"\xf0\x9f\x98\x80",
 		"\x01",
@@ -527,11 +558,15 @@ static void random_bodies_give_what_the_reference_finds(void **state)
 		"\"model\":\"the-quick-brown-fox/jumps-over-the-lazy-dog\",",
 		"\"M\\u006fdel\":\"\\ud83d\\ude00\xc3\xa4\",",
 		"//\r\n",
+		"\"stream\":true,",
+		"\"str\\u0045AM\": 0,",
+		"\"stream\":\"false\",",
+		"\"stream\":null,",
 	};
-	const int members = COUNT(pieces) - 10;
+	const int members = COUNT(pieces) - 14;
 	static __u8 wide[65536];
 	static struct text t;
-	int named = 0;
+	int named = 0, asked = 0;
 
 	for (int round = 0; round < 20000; round++) {
 		struct reference r;
@@ -560,16 +595,20 @@ static void random_bodies_give_what_the_reference_finds(void **state)
 				*to++ = *from;
 		*to = 0;
 		reference_read(&r, wide, len);
-		if (strcmp(f.text, r.said) || (f.json.flags & ~JSON_MODEL_IS_MODEL) != r.flags)
+		if (strcmp(f.text, r.said) || (f.json.flags & ~FEED_PASSING) != r.flags ||
+		    f.json.stream != r.stream)
 			print_error("round %d: %.*s\n", round, (int)t.len, t.bytes);
 		assert_string_equal(f.text, r.said);
-		assert_int_equal(f.json.flags & ~JSON_MODEL_IS_MODEL, r.flags);
+		assert_int_equal(f.json.flags & ~FEED_PASSING, r.flags);
 		assert_int_equal(json_model_done(&f.json), r.done);
+		assert_int_equal(f.json.stream, r.stream);
 		named += *f.text != 0;
+		asked += r.stream != JSON_STREAM_UNSAID;
 		reference_end(&r);
 		feed_end(&f);
 	}
 	assert_true(named > 4000); /* the generator still does what it is for */
+	assert_true(asked > 4000);
 }
 
 /* Invariant 7: of several names the last holds, as in jansson and in servers. */
@@ -630,6 +669,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_name_is_found_anywhere_on_the_top_level),
+		cmocka_unit_test(a_body_asks_for_a_stream_or_not),
 		cmocka_unit_test(a_name_after_hundreds_of_short_members_is_found),
 		cmocka_unit_test(keys_and_names_are_compared_after_unescaping),
 		cmocka_unit_test(a_key_that_any_reader_takes_for_model_names_it),
