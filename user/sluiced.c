@@ -63,14 +63,59 @@ static void expire_connections(struct daemon *d)
 	d->state.accept_failures = failures;
 }
 
-static void run_age(struct work *w)
+static void run_task(struct work *w)
 {
-	datapath_age(daemon_.datapath, daemon_.state.now_ns);
+	struct task *task = (struct task *)w;
+
+	task->waits = false;
+	task->run(task->d);
 }
 
-static void age_ended(struct work *w)
+static void task_ended(struct work *w)
 {
-	daemon_.ageing = false;
+}
+
+/* Does nothing if the task has not begun since its last start. */
+static void start_task(struct task *task)
+{
+	if (!task->waits)
+		work_start(task->d->queue, &task->work);
+	task->waits = true;
+}
+
+static struct task task_of(struct daemon *d, void (*run)(struct daemon *d), enum work_lane lane)
+{
+	return (struct task){
+		.work = {.run = run_task, .done = task_ended, .lane = lane},
+		.run = run,
+		.d = d,
+	};
+}
+
+static void age(struct daemon *d)
+{
+	d->ageing = true;
+	datapath_age(d->datapath, d->state.now_ns);
+	d->ageing = false;
+}
+
+static void upkeep(struct daemon *d)
+{
+	expire_rules(d);
+	forget_names(d);
+}
+
+static void follow_addresses(struct daemon *d)
+{
+	if (datapath_refresh(d->datapath) && d->log_lines++ < LOG_LINES)
+		say("cannot follow this host's addresses: %s", datapath_error());
+}
+
+static void reread(struct daemon *d)
+{
+	char done[400] = "", err[2048] = "";
+
+	reload(d, done, sizeof(done), err, sizeof(err));
 }
 
 static void tick(struct daemon *d)
@@ -89,21 +134,18 @@ static void tick(struct daemon *d)
 		return;
 	d->log_lines = 0;
 	if (!d->ageing)
-		work_start(d->queue, &d->age);
-	d->ageing = true;
-	expire_rules(d);
-	forget_names(d);
+		start_task(&d->age);
+	start_task(&d->upkeep);
 }
 
 static void on_signal(struct daemon *d, int fd)
 {
 	struct signalfd_siginfo info;
-	char done[400] = "", err[2048] = "";
 
 	if (read(fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP) {
-		reload(d, done, sizeof(done), err, sizeof(err));
+		start_task(&d->reread);
 		return;
 	}
 	notify_systemd("STOPPING=1");
@@ -153,8 +195,8 @@ static void dispatch(struct daemon *d, enum source source, int timer, int signal
 		write_flags(d, true);
 		break;
 	case SOURCE_ADDRESSES:
-		if (datapath_refresh(d->datapath) && d->log_lines++ < LOG_LINES)
-			say("cannot follow this host's addresses: %s", datapath_error());
+		datapath_addresses_drain(d->datapath);
+		start_task(&d->follow);
 		break;
 	case SOURCE_CONTROL:
 		control_poll(d->control, d->state.now_ns);
@@ -329,7 +371,11 @@ static int start(struct daemon *d)
 
 	commands.arg = lookup.arg = d->state.step_arg = d;
 	d->state.step = step;
-	d->age = (struct work){.run = run_age, .done = age_ended};
+	d->age = task_of(d, age, WORK_ANSWERS);
+	d->upkeep = task_of(d, upkeep, WORK_CHANGES);
+	d->follow = task_of(d, follow_addresses, WORK_CHANGES);
+	d->reread = task_of(d, reread, WORK_CHANGES);
+	table_on_step(on_step, d);
 	d->queue = commands.queue = work_open();
 	if (!d->queue) {
 		say("out of memory");

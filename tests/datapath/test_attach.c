@@ -232,6 +232,7 @@ static void an_interface_that_comes_back_is_attached_again(void **state)
 	was = is.ifindex;
 	run("ip link del t0");
 	assert_int_equal(poll(&poll_fd, 1, 20000), 1);
+	datapath_addresses_drain(d);
 	assert_done(datapath_refresh(d));
 	assert_non_null(strstr(notice, "t0 is gone"));
 	datapath_interfaces(d, &is, 1);
@@ -239,6 +240,7 @@ static void an_interface_that_comes_back_is_attached_again(void **state)
 	assert_int_equal(poll(&poll_fd, 1, 0), 0);
 	run("ip link add t0 type veth peer name t1");
 	assert_int_equal(poll(&poll_fd, 1, 20000), 1);
+	datapath_addresses_drain(d);
 	assert_done(datapath_refresh(d));
 	datapath_interfaces(d, &is, 1);
 	assert_int_equal(is.ifindex, if_nametoindex("t0"));

@@ -5,6 +5,8 @@
  */
 #include "sandbox.h"
 
+#include <poll.h>
+
 /* The maps that the programs skip. */
 static uint32_t empty_maps(const struct datapath *d)
 {
@@ -165,6 +167,74 @@ static void a_list_of_clients_walks_each_map_once_in_steps(void **state)
 	assert_true(steps.all >= CLIENTS);
 	/* Buckets are not cut, so a batch may be short by a few entries. */
 	assert_true(steps.all < CLIENTS + CLIENTS / 10);
+	closed(d);
+}
+
+/* Puts so many records of zeros into a ring. */
+static void flood(const struct bpf_map *ring, int size, int records)
+{
+	const struct bpf_insn code[] = {
+		{.code = BPF_LD | BPF_DW | BPF_IMM,
+		 .dst_reg = 1,
+		 .src_reg = BPF_PSEUDO_MAP_FD,
+		 .imm = map_fd(ring)},
+		{0},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2, .imm = size},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 3},
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_ringbuf_reserve},
+		{.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 0, .off = 3},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 1, .src_reg = 0},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2},
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_ringbuf_submit},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	char packet[64] = {0};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet),
+		    .repeat = records);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "flood", "GPL", code,
+			       sizeof(code) / sizeof(code[0]), NULL);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_prog_test_run_opts(fd, &opts), 0);
+	close(fd);
+}
+
+static struct {
+	int samples, refusals;
+} came;
+
+static void take_sample(void *arg, const struct sluice_sample *sample)
+{
+	came.samples++;
+}
+
+static void take_refusal(void *arg, const struct sluice_refusal *refusal)
+{
+	came.refusals++;
+}
+
+static void a_turn_takes_a_part_of_each_ring(void **state)
+{
+	enum { SAMPLES = 3 * DATAPATH_POLL_MAX, REFUSALS = DATAPATH_POLL_MAX + 100 };
+	struct datapath *d = opened();
+	struct pollfd rings = {.fd = datapath_fd(d), .events = POLLIN};
+
+	d->handlers.sample = take_sample;
+	d->handlers.refusal = take_refusal;
+	flood(d->skel->maps.samples, sizeof(struct sluice_sample), SAMPLES);
+	flood(d->skel->maps.verdicts, sizeof(struct sluice_refusal), REFUSALS);
+	assert_int_equal(datapath_poll(d), 2 * DATAPATH_POLL_MAX);
+	assert_int_equal(came.samples, DATAPATH_POLL_MAX);
+	assert_int_equal(came.refusals, DATAPATH_POLL_MAX);
+	assert_int_equal(poll(&rings, 1, 0), 1); /* the loop comes back for the rest */
+	steps.most = 0;
+	d->handlers.step = note_step;
+	assert_done(datapath_drain(d));
+	assert_int_equal(came.samples, SAMPLES);
+	assert_int_equal(came.refusals, REFUSALS);
+	assert_int_equal(steps.most, 2 * DATAPATH_POLL_MAX);
+	assert_int_equal(poll(&rings, 1, 0), 0);
 	closed(d);
 }
 
@@ -331,6 +401,7 @@ int main(void)
 		sandbox_test(maps_are_skipped_only_while_they_are_empty),
 		sandbox_test(a_clients_in_flight_is_summed_over_pools),
 		sandbox_test(a_list_of_clients_walks_each_map_once_in_steps),
+		sandbox_test(a_turn_takes_a_part_of_each_ring),
 		sandbox_test(the_classes_in_force_are_exactly_those_set),
 		sandbox_test(sums_are_over_all_cpus),
 		sandbox_test(lists_are_whole),

@@ -100,6 +100,27 @@ static void a_full_table_forgets_the_names_longest_unseen(void **state)
 	assert_true(in_kernel("new"));
 }
 
+/* The loop, between two steps. */
+static void tick(void *arg, size_t entries)
+{
+	assert_int_equal(write_flags(&d, false), 0);
+}
+
+static void a_name_that_leaves_gets_no_flag_and_no_id_meanwhile(void **state)
+{
+	full_table();
+	learned("new");
+	dp->handlers.step = tick;
+	forget_names(&d);
+	dp->handlers.step = NULL;
+	assert_int_equal(d.controller.model_count, SLUICE_MODELS_MAX - 64);
+	assert_false(in_kernel("junk-100"));
+	assert_false(in_kernel("junk-163"));
+	assert_true(in_kernel("junk-164"));
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
+		assert_false(d.leaving[id]);
+}
+
 static void a_name_in_use_is_not_replaced_by_a_new_one(void **state)
 {
 	full_table();
@@ -405,6 +426,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_full_table_forgets_the_names_longest_unseen),
+		cmocka_unit_test(a_name_that_leaves_gets_no_flag_and_no_id_meanwhile),
 		cmocka_unit_test(a_name_in_use_is_not_replaced_by_a_new_one),
 		cmocka_unit_test(a_name_that_something_refers_to_is_kept),
 		cmocka_unit_test(nothing_of_a_forgotten_name_is_left_for_the_next_of_its_id),

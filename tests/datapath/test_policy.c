@@ -464,6 +464,209 @@ static void a_reload_that_fails_leaves_controller_and_maps_as_they_were(void **s
 	killed(d);
 }
 
+/* ---- in slices ---- */
+
+#define MANY 5000
+
+struct job {
+	struct work work;
+	int (*change)(void);
+	int ret;
+};
+
+static char ended[8]; /* the jobs in the order of their end */
+
+static void run_job(struct work *w)
+{
+	struct job *job = (struct job *)w;
+
+	job->ret = job->change();
+}
+
+static void job_ended(struct work *w)
+{
+	strcat(ended, ((struct job *)w)->ret ? "x" : "!");
+}
+
+static void start_job(struct daemon *d, struct job *job)
+{
+	job->work = (struct work){.run = run_job, .done = job_ended, .lane = WORK_CHANGES};
+	work_start(d->queue, &job->work);
+}
+
+/* As sluiced.c: changes run in slices. */
+static void slice_changes(struct daemon *d)
+{
+	ended[0] = 0;
+	d->queue = work_open();
+	d->datapath->handlers.step = on_step;
+	d->datapath->handlers.arg = d;
+	table_on_step(on_step, d);
+}
+
+static void end_slices(struct daemon *d)
+{
+	table_on_step(NULL, NULL);
+	work_close(d->queue);
+	d->queue = NULL;
+	desired_free(d->shown);
+}
+
+static int load_many(void)
+{
+	struct desired_part file = some_file(5);
+
+	for (unsigned i = 0; i < MANY; i++) {
+		struct desired_prefix one = {.own = SLUICE_PREFIX_OWN_PRIORITY, .priority = 2};
+		char text[32];
+
+		snprintf(text, sizeof(text), "11.0.%u.%u/32", i / 256, i % 256);
+		one.key = prefix_key(text);
+		assert_int_equal(table_add(&file.prefixes, &one), 0);
+	}
+	assert_int_equal(desired_part_sort(&file), 0);
+	return load(file);
+}
+
+static int block_one(void)
+{
+	return block("10.7.0.0/16");
+}
+
+static int unblock_one(void)
+{
+	const struct sluice_prefix_key key = prefix_key("10.7.0.0/16");
+
+	return commands.clear_prefix(daemon_, &key, err, sizeof(err));
+}
+
+static void a_change_of_many_entries_goes_in_slices_and_the_next_one_waits(void **state)
+{
+	struct daemon *d = started(2);
+	struct job many = {.change = load_many}, block_it = {.change = block_one},
+		   and_back = {.change = unblock_one};
+	unsigned turns = 0, most = 0;
+
+	slice_changes(d);
+	start_job(d, &many);
+	start_job(d, &block_it);
+	start_job(d, &and_back);
+	count_anew();
+	for (; !ended[0]; turns++) {
+		unsigned before = maps.prefix_writes;
+
+		work_turn(d->queue);
+		most = maps.prefix_writes - before > most ? maps.prefix_writes - before : most;
+		if (ended[0])
+			break;
+		/* A list meanwhile shows the state in force. */
+		refresh(d, STATE_RULES);
+		assert_int_equal(d->state.prefix_rule_count, 2 * PREFIXES);
+		assert_int_equal(d->state.prefix_rules[0].prefix.weight, 2 * SLUICE_WEIGHT_ONE);
+	}
+	assert_int_equal(maps.prefix_writes, 2 * PREFIXES + MANY);
+	assert_in_range(most, 512, WORK_ENTRIES_MAX);
+	/* Merged, compared twice, written. */
+	assert_in_range(turns, 4 * MANY / WORK_ENTRIES_MAX, 20 * MANY / WORK_ENTRIES_MAX);
+	assert_int_equal(held("10.7.1.0/24").class, SLUICE_PREFIX_PLAIN);
+	/* What a list goes through outlives the state. */
+	assert_int_equal(d->state.prefix_rules[0].prefix.weight, 2 * SLUICE_WEIGHT_ONE);
+	while (!ended[1])
+		work_turn(d->queue);
+	assert_int_equal(held("10.7.1.0/24").class, SLUICE_PREFIX_BLOCKED);
+	assert_int_equal(held("10.7.1.0/24").weight, 5 * SLUICE_WEIGHT_ONE);
+	while (work_pending(d->queue))
+		work_turn(d->queue);
+	assert_int_equal(held("10.7.1.0/24").class, SLUICE_PREFIX_PLAIN);
+	assert_string_equal(ended, "!!!");
+	end_slices(d);
+	killed(d);
+}
+
+static int reload_one(void)
+{
+	char done[400];
+
+	return reload(daemon_, done, sizeof(done), err, sizeof(err));
+}
+
+/* Names and samples come between the slices of a reload, and flags are written. */
+static void what_the_loop_learns_amid_a_reload_stays(void **state)
+{
+	for (unsigned fail_at = 0; fail_at <= 40; fail_at += 40) {
+		struct daemon *d = started(2);
+		struct job job = {.change = reload_one};
+		unsigned turns = 0;
+		char name[32];
+
+		d->argv = arguments;
+		d->argc = 7;
+		snprintf(path, sizeof(path), "/tmp/sluice-policy-%d.yaml", (int)getpid());
+		write_file(FILE_A);
+		slice_changes(d);
+		start_job(d, &job);
+		count_anew();
+		for (; !ended[0]; turns++) {
+			struct sluice_sample sample = {
+				.model = SLUICE_MODEL_OTHER, .time_ns = 1, .sum_ns = 1000, .n = 1};
+
+			snprintf(sample.name, sizeof(sample.name), "fresh-%u", turns);
+			on_sample(d, &sample);
+			assert_int_equal(write_flags(d, false), 0);
+			if (fail_at && turns == 1)
+				maps.fail_at = maps.all + 5;
+			work_turn(d->queue);
+			if (maps.all >= maps.fail_at)
+				maps.fail_at = 0;
+		}
+		assert_string_equal(ended, fail_at ? "x" : "!");
+		assert_true(turns >= 2);
+		for (unsigned i = 0; i < turns; i++) {
+			struct sluice_model_name key = {0};
+			uint32_t id = 0;
+
+			snprintf(name, sizeof(name), "fresh-%u", i);
+			strcpy(key.name, name);
+			assert_true(map_find(d->datapath->skel->maps.model_ids, &key, &id));
+			assert_int_equal(controller_find(&d->controller, name), id);
+		}
+		assert_int_equal(d->controller.all.ttft_ms, fail_at ? 0 : 800);
+		end_slices(d);
+		config_free(&d->config);
+		unlink(path);
+		killed(d);
+	}
+}
+
+static void clear_removes_the_rules_about_a_client_in_one_change(void **state)
+{
+	struct daemon *d = started(2);
+	const struct sluice_client_flag flag = {.reason = SLUICE_REASON_CLIENT_BLOCKED};
+	const struct sluice_client clients[] = {subject_of("11.0.0.1").client,
+						subject_of("11.0.0.2").client};
+	struct sluice_client_flag_key key = {.client = clients[0]};
+
+	for (unsigned i = 0; i < 3; i++) {
+		key.client = clients[i / 2];
+		key.model = i == 1 ? SLUICE_MODEL_FIRST : SLUICE_MODEL_ALL;
+		assert_int_equal(commands.set_client(d, &key, &flag, err, sizeof(err)), 0);
+	}
+	count_anew();
+	assert_int_equal(
+		commands.clear_clients(d, clients, 1, SLUICE_MODEL_FIRST + 1, err, sizeof(err)),
+		-ENOENT);
+	assert_writes(0, 0);
+	assert_int_equal(
+		commands.clear_clients(d, clients, 1, SLUICE_MODEL_FIRST, err, sizeof(err)), 0);
+	assert_int_equal(maps.flag_writes, 1);
+	assert_int_equal(d->manual.rules.count, 2);
+	assert_int_equal(commands.clear_clients(d, clients, 2, SLUICE_MODEL_ALL, err, sizeof(err)),
+			 0);
+	assert_int_equal(maps.flag_writes, 3);
+	assert_int_equal(d->manual.rules.count, 0);
+	killed(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -471,6 +674,9 @@ int main(void)
 		sandbox_test(what_was_set_manually_is_read_from_the_pins_and_outlives_a_reload),
 		sandbox_test(a_change_that_fails_at_any_write_leaves_the_maps_as_they_were),
 		sandbox_test(a_reload_that_fails_leaves_controller_and_maps_as_they_were),
+		sandbox_test(a_change_of_many_entries_goes_in_slices_and_the_next_one_waits),
+		sandbox_test(what_the_loop_learns_amid_a_reload_stays),
+		sandbox_test(clear_removes_the_rules_about_a_client_in_one_change),
 	};
 
 	return sandbox_main("policy", tests);

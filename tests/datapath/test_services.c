@@ -54,6 +54,7 @@ static void a_wildcard_follows_the_hosts_addresses(void **state)
 	assert_true(has_service(d, "::1", 8000, NULL));
 	assert_true(has_service(d, "::ffff:10.9.8.7", 8000, NULL));
 	assert_false(has_service(d, "::ffff:10.9.8.9", 8000, NULL));
+	datapath_addresses_drain(d);
 	assert_done(datapath_refresh(d));
 	run("ip addr add 10.9.8.9/24 dev t0 && ip addr add fd00::5/64 dev t0 nodad");
 	assert_int_equal(poll(&poll_fd, 1, 20000), 1);
@@ -64,6 +65,44 @@ static void a_wildcard_follows_the_hosts_addresses(void **state)
 	assert_done(datapath_refresh(d));
 	assert_false(has_service(d, "::ffff:10.9.8.7", 8000, NULL));
 	assert_true(has_service(d, "::ffff:10.9.8.10", 8000, NULL));
+	closed(d);
+}
+
+static struct {
+	size_t most, all;
+} steps;
+
+static void note_step(void *arg, size_t entries)
+{
+	steps.most = entries > steps.most ? entries : steps.most;
+	steps.all += entries;
+}
+
+static void thousands_of_addresses_are_followed_in_steps(void **state)
+{
+	enum { ADDRESSES = 3000 };
+	const struct service any = {.port = 8000, .wildcard = true, .id = 5};
+	struct datapath *d = opened();
+	FILE *batch = popen("ip -batch -", "w");
+
+	assert_non_null(batch);
+	for (int i = 0; i < ADDRESSES; i++)
+		fprintf(batch, "addr add 10.20.%d.%d/32 dev t0\n", i / 250, i % 250 + 1);
+	assert_int_equal(pclose(batch), 0);
+	d->handlers.step = note_step;
+	assert_done(datapath_set_services(d, &any, 1));
+	assert_in_range(steps.most, 1, BATCH);
+	/* Listed, sorted, compared, written: an entry a step, at least. */
+	assert_in_range(steps.all, 4 * ADDRESSES, 20 * ADDRESSES);
+	assert_true(services_now(d) > ADDRESSES);
+	assert_true(has_service(d, "::ffff:10.20.11.250", 8000, NULL));
+	steps.all = 0;
+	datapath_addresses_drain(d);
+	run("ip addr del 10.20.11.250/32 dev t0");
+	assert_done(datapath_refresh(d));
+	assert_false(has_service(d, "::ffff:10.20.11.250", 8000, NULL));
+	assert_in_range(steps.most, 1, BATCH);
+	assert_in_range(steps.all, 4 * ADDRESSES, 20 * ADDRESSES);
 	closed(d);
 }
 
@@ -156,6 +195,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sandbox_test(a_wildcard_follows_the_hosts_addresses),
+		sandbox_test(thousands_of_addresses_are_followed_in_steps),
 		sandbox_test(the_services_are_exactly_those_set),
 		sandbox_test(the_programs_notice_every_change_of_a_name),
 		sandbox_test(too_many_services_change_nothing),

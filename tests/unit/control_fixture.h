@@ -32,7 +32,7 @@ static struct notes {
 	struct sluice_prefix prefix;
 	char set_model[128], set_first[128];
 	size_t set_count;
-	bool prefix_known;
+	bool rule_known, prefix_known;
 	int names, quota_sets, weight_sets;
 	uint16_t weight;
 	struct text_subject quota_subject;
@@ -76,12 +76,12 @@ static inline int take_set_client(void *arg, const struct sluice_client_flag_key
 	return notes.fail;
 }
 
-static inline int take_clear_client(void *arg, const struct sluice_client_flag_key *key, char *err,
-				    size_t err_len)
+static inline int take_clear_clients(void *arg, const struct sluice_client *clients, size_t count,
+				     uint32_t model, char *err, size_t err_len)
 {
 	notes.client_clears++;
-	notes.client_key = *key;
-	return notes.fail;
+	notes.client_key = (struct sluice_client_flag_key){.client = clients[0], .model = model};
+	return notes.rule_known ? 0 : -ENOENT;
 }
 
 static inline int take_set_prefix(void *arg, const struct sluice_prefix_key *key,
@@ -146,7 +146,7 @@ static struct control_ops ops = {
 	.name_model = take_name_model,
 	.set = take_set,
 	.set_client = take_set_client,
-	.clear_client = take_clear_client,
+	.clear_clients = take_clear_clients,
 	.set_prefix = take_set_prefix,
 	.clear_prefix = take_clear_prefix,
 	.set_quota = take_set_quota,

@@ -296,6 +296,7 @@ static void a_narrow_prefix_inherits_from_a_wide_one(void **state)
 	};
 	size_t n = sizeof(r) / sizeof(r[0]);
 
+	qsort(r, n, sizeof(*r), desired_by_prefix);
 	desired_inherit(r, n);
 	for (size_t i = 0; i < n; i++) {
 		struct state_prefix_rule key = rule_of(want[i].text, 0, 0, 0);
@@ -322,6 +323,7 @@ static void a_missing_weight_is_inherited(void **state)
 	r[1].prefix.weight = 77; /* an old copy */
 	r[2].prefix.weight = SLUICE_WEIGHT_ONE;
 	r[3].prefix.weight = 77;
+	qsort(r, 4, sizeof(*r), desired_by_prefix);
 	desired_inherit(r, 4);
 	assert_int_equal(r[0].prefix.weight, 512);
 	assert_int_equal(r[1].prefix.weight, 512);
@@ -344,6 +346,7 @@ static void a_missing_priority_is_inherited(void **state)
 	r[1].prefix.priority = 4; /* an old copy */
 	r[2].prefix.priority = 1;
 	r[3].prefix.priority = 4;
+	qsort(r, 4, sizeof(*r), desired_by_prefix);
 	desired_inherit(r, 4);
 	assert_int_equal(r[0].prefix.priority, 3);
 	assert_int_equal(r[1].prefix.priority, 3);

@@ -428,21 +428,17 @@ static void a_failed_operation_gives_its_reason(void **state)
 
 static void clear_removes_every_rule_of_a_client(void **state)
 {
-	struct state_client_rule rules[3] = {
-		{.key = {.client = f->clients[0].client, .model = SLUICE_MODEL_ALL}},
-		{.key = {.client = f->clients[0].client, .model = FIXTURE_LLAMA}},
-		{.key = {.client = f->clients[1].client, .model = SLUICE_MODEL_ALL}},
-	};
-
-	f->state.client_rules = rules;
-	f->state.client_rule_count = 3;
+	notes.rule_known = true;
 	accepted("{\"cmd\":\"clear\",\"client\":\"192.0.2.1\"}");
-	assert_int_equal(notes.client_clears, 2);
-	memset(&notes, 0, sizeof(notes));
-	accepted("{\"cmd\":\"clear\",\"client\":\"192.0.2.1\",\"model\":\"llama\"}");
 	assert_int_equal(notes.client_clears, 1);
+	assert_memory_equal(&notes.client_key.client, &f->clients[0].client,
+			    sizeof(notes.client_key.client));
+	assert_int_equal(notes.client_key.model, SLUICE_MODEL_ALL);
+	assert_int_equal(notes.prefix_clears, 1);
+	accepted("{\"cmd\":\"clear\",\"client\":\"192.0.2.1\",\"model\":\"llama\"}");
+	assert_int_equal(notes.client_clears, 2);
 	assert_int_equal(notes.client_key.model, FIXTURE_LLAMA);
-	assert_int_equal(notes.prefix_clears, 0);
+	assert_int_equal(notes.prefix_clears, 1);
 }
 
 static void clear_of_a_prefix_removes_its_rule(void **state)

@@ -1008,6 +1008,65 @@ static void what_names_a_model_counts_for_requests_without_a_name(void **state)
 	free_world(w);
 }
 
+/* ---- in steps ---- */
+
+static struct {
+	size_t most, all;
+} steps;
+
+static void count_step(void *arg, size_t items)
+{
+	steps.most = items > steps.most ? items : steps.most;
+	steps.all += items;
+}
+
+/* Runs `call`, and counts the items that it announces. */
+#define STEPS(call) (steps.all = 0, (void)(call), steps.all)
+
+static void what_goes_through_many_entries_announces_them(void **state)
+{
+	enum { MANY = 3000 };
+	struct world *w = new_world();
+	struct desired_input in = input_of(w);
+	struct sluice_named_models named;
+	struct desired_ops ops = {0};
+	struct desired_part copy;
+	struct desired *next = NULL;
+
+	for (uint32_t i = MANY; i-- > 0;) {
+		struct desired_prefix prefix = {.own = SLUICE_PREFIX_OWN_PRIORITY,
+						.priority = 2,
+						.key = prefix_key("10.0.0.0/32")};
+		struct state_client_rule rule = {.key = client_key("10.0.0.1", LLAMA),
+						 .flag.expires_ns = 7};
+
+		prefix.key.addr[13] = rule.key.client.addr[13] = (uint8_t)(i >> 16);
+		prefix.key.addr[14] = rule.key.client.addr[14] = (uint8_t)(i >> 8);
+		prefix.key.addr[15] = rule.key.client.addr[15] = (uint8_t)i;
+		assert_int_equal(table_add(&w->file.prefixes, &prefix), 0);
+		assert_int_equal(table_add(&w->manual.rules, &rule), 0);
+	}
+	table_on_step(count_step, NULL);
+	assert_true(STEPS(desired_part_sort(&w->file)) >= MANY);
+	assert_true(STEPS(desired_part_sort(&w->manual)) >= MANY);
+	assert_true(STEPS(desired_part_copy(&copy, &w->manual)) >= MANY);
+	assert_true(STEPS(desired_next_expiry(&copy)) >= MANY);
+	assert_true(STEPS(desired_expire(&copy, 8)) >= MANY);
+	assert_int_equal(copy.rules.count, 0);
+	/* Merged, inherited, and looked through for weights and quotas. */
+	assert_true(STEPS(desired_build(&next, &in, w->state, w->err, sizeof(w->err))) >= 5 * MANY);
+	assert_true(STEPS(desired_named(next, &w->models, &named)) >= MANY);
+	/* Each table: whether both fit, what is new, and what goes. */
+	assert_true(STEPS(desired_diff(w->state, next, &ops)) >= 3 * 2 * MANY);
+	assert_int_equal(ops.count, 2 * MANY);
+	assert_int_equal(steps.most, TABLE_STEP);
+	table_on_step(NULL, NULL);
+	desired_ops_free(&ops);
+	desired_free(next);
+	desired_part_free(&copy);
+	free_world(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1029,6 +1088,7 @@ int main(void)
 			an_impossible_weight_is_refused_manually_and_counts_as_one_in_the_file),
 		cmocka_unit_test(what_names_a_model_counts_for_requests_without_a_name),
 		cmocka_unit_test(of_two_words_about_one_thing_in_a_part_the_last_holds),
+		cmocka_unit_test(what_goes_through_many_entries_announces_them),
 	};
 
 	return cmocka_run_group_tests_name("desired", tests, NULL, NULL);

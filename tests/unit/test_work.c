@@ -84,8 +84,11 @@ static void a_turn_does_a_slice(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct task t = {
-			{run, done, NULL}, "a", rows[i].steps, rows[i].entries, rows[i].bytes};
+		struct task t = {{run, done, WORK_ANSWERS, NULL},
+				 "a",
+				 rows[i].steps,
+				 rows[i].entries,
+				 rows[i].bytes};
 
 		teardown(state);
 		setup(state);
@@ -98,7 +101,7 @@ static void a_turn_does_a_slice(void **state)
 
 static void a_step_of_more_than_a_slice_is_a_turn_of_its_own(void **state)
 {
-	struct task t = {{run, done, NULL}, "a", 3, 5000, 0};
+	struct task t = {{run, done, WORK_ANSWERS, NULL}, "a", 3, 5000, 0};
 
 	work_start(q, &t.work);
 	assert_int_equal(turns(), 3);
@@ -107,9 +110,9 @@ static void a_step_of_more_than_a_slice_is_a_turn_of_its_own(void **state)
 
 static void works_end_in_the_order_of_their_start(void **state)
 {
-	struct task tasks[3] = {{{run, done, NULL}, "a", 10, 1000, 0},
-				{{run, done, NULL}, "b", 1, 1, 0},
-				{{run, done, NULL}, "c", 10, 1000, 0}};
+	struct task tasks[3] = {{{run, done, WORK_ANSWERS, NULL}, "a", 10, 1000, 0},
+				{{run, done, WORK_ANSWERS, NULL}, "b", 1, 1, 0},
+				{{run, done, WORK_ANSWERS, NULL}, "c", 10, 1000, 0}};
 
 	for (int i = 0; i < 3; i++)
 		work_start(q, &tasks[i].work);
@@ -119,10 +122,11 @@ static void works_end_in_the_order_of_their_start(void **state)
 
 #define A_LONG_ONE_AND_THREE                                                                       \
 	{                                                                                          \
-		{{run, done, NULL}, "a", 10, 1000, 0}, {{run, done, NULL}, "b", 1, 1, 0},          \
-			{{run, done, NULL}, "c", 1, 1, 0},                                         \
+		{{run, done, WORK_ANSWERS, NULL}, "a", 10, 1000, 0},                               \
+			{{run, done, WORK_ANSWERS, NULL}, "b", 1, 1, 0},                           \
+			{{run, done, WORK_ANSWERS, NULL}, "c", 1, 1, 0},                           \
 		{                                                                                  \
-			{run, done, NULL}, "d", 1, 1, 0                                            \
+			{run, done, WORK_ANSWERS, NULL}, "d", 1, 1, 0                              \
 		}                                                                                  \
 	}
 
@@ -153,7 +157,7 @@ static void a_work_started_after_a_cancel_comes_last(void **state)
 	assert_string_equal(order, "a!b!d!");
 }
 
-static struct task follower = {{run, done, NULL}, "f", 1, 1, 0};
+static struct task follower = {{run, done, WORK_ANSWERS, NULL}, "f", 1, 1, 0};
 
 static void start_another(struct work *w)
 {
@@ -163,7 +167,7 @@ static void start_another(struct work *w)
 
 static void an_ended_work_may_start_another(void **state)
 {
-	struct task t = {{run, start_another, NULL}, "a", 1, 1, 0};
+	struct task t = {{run, start_another, WORK_ANSWERS, NULL}, "a", 1, 1, 0};
 
 	work_start(q, &t.work);
 	turns();
@@ -172,12 +176,39 @@ static void an_ended_work_may_start_another(void **state)
 
 static void outside_of_a_work_a_step_is_nothing(void **state)
 {
-	struct task t = {{run, done, NULL}, "a", 3, 1000, 0};
+	struct task t = {{run, done, WORK_ANSWERS, NULL}, "a", 3, 1000, 0};
 
 	work_start(q, &t.work);
 	work_turn(q);
 	work_step(q, 100000, 100000); /* of the loop itself, while a work is under way */
 	assert_int_equal(turns(), 2);
+}
+
+static void the_lanes_take_turns(void **state)
+{
+	struct task tasks[4] = A_LONG_ONE_AND_THREE; /* a: ten slices */
+
+	tasks[1].work.lane = tasks[3].work.lane = WORK_CHANGES;
+	tasks[3].steps = 4;
+	tasks[3].entries = 1000;
+	for (int i = 0; i < 4; i++)
+		work_start(q, &tasks[i].work);
+	assert_int_equal(turns(), 10 + 1 + 1 + 4);
+	assert_int_equal(most_entries, 1000); /* a turn is of one lane */
+	assert_string_equal(order, "b!d!a!c!");
+}
+
+static void a_work_is_cancelled_in_its_lane(void **state)
+{
+	struct task tasks[4] = A_LONG_ONE_AND_THREE;
+
+	tasks[1].work.lane = tasks[2].work.lane = WORK_CHANGES;
+	for (int i = 0; i < 4; i++)
+		work_start(q, &tasks[i].work);
+	assert_true(work_cancel(q, &tasks[1].work));
+	assert_true(work_cancel(q, &tasks[3].work));
+	turns();
+	assert_string_equal(order, "c!a!");
 }
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -192,6 +223,8 @@ int main(void)
 		TEST(a_work_started_after_a_cancel_comes_last),
 		TEST(an_ended_work_may_start_another),
 		TEST(outside_of_a_work_a_step_is_nothing),
+		TEST(the_lanes_take_turns),
+		TEST(a_work_is_cancelled_in_its_lane),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

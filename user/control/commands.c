@@ -110,25 +110,27 @@ static json_t *do_watch(struct command *c)
 struct known {
 	const char *name;
 	json_t *(*run)(struct command *c);
-	bool lists;
+	/* WORK_LANES: answered at once. A verdict is among the changes: it is short, and the
+	 * services stay the same meanwhile. */
+	enum work_lane lane;
 };
 
 static const struct known commands[] = {
-	{"status", do_status, true},
-	{"models", do_models, true},
-	{"services", do_services, true},
-	{"clients", do_clients, true},
-	{"set", do_set, false},
-	{"allow", command_allow, false},
-	{"block", command_block, false},
-	{"clear", command_clear, false},
-	{"reload", do_reload, false},
-	{"detach", do_detach, false},
-	{"watch", do_watch, false},
-	{"explain", command_explain, false},
-	{"quota-set", command_quota_set, false},
-	{"quota-show", command_quota_show, true},
-	{"quota-clear", command_quota_clear, false},
+	{"status", do_status, WORK_ANSWERS},
+	{"models", do_models, WORK_ANSWERS},
+	{"services", do_services, WORK_ANSWERS},
+	{"clients", do_clients, WORK_ANSWERS},
+	{"set", do_set, WORK_CHANGES},
+	{"allow", command_allow, WORK_CHANGES},
+	{"block", command_block, WORK_CHANGES},
+	{"clear", command_clear, WORK_CHANGES},
+	{"reload", do_reload, WORK_CHANGES},
+	{"detach", do_detach, WORK_LANES},
+	{"watch", do_watch, WORK_LANES},
+	{"explain", command_explain, WORK_CHANGES},
+	{"quota-set", command_quota_set, WORK_CHANGES},
+	{"quota-show", command_quota_show, WORK_ANSWERS},
+	{"quota-clear", command_quota_clear, WORK_CHANGES},
 };
 
 struct control_call {
@@ -167,9 +169,9 @@ void control_forget(struct control_call *call)
 	free(call);
 }
 
-bool control_lists(const struct control_call *call)
+enum work_lane control_lane(const struct control_call *call)
 {
-	return call->known && call->known->lists;
+	return call->known ? call->known->lane : WORK_LANES;
 }
 
 /* {"ok":false, …}. A quoted name may have been cut in the middle of a character. */

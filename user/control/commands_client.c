@@ -77,44 +77,29 @@ json_t *command_block(struct command *c)
 	return judge(c, false);
 }
 
-static bool is_about(const struct subject *s, const struct sluice_client *client)
-{
-	for (size_t k = 0; k < s->count; k++)
-		if (!memcmp(&s->clients[k], client, sizeof(*client)))
-			return true;
-	/* A rule may be older than the services' present prefix lengths. */
-	return !memcmp(&s->as_typed.client, client, sizeof(*client));
-}
-
 /* Deletes the rules about a client: those for one model, or without a model all of them. */
 json_t *command_clear(struct command *c)
 {
-	const struct daemon_state *state = c->state;
+	struct sluice_client clients[SLUICE_SERVICES_MAX + 1];
+	char err[256] = "";
+	bool cleared;
 	struct subject s;
 	uint32_t model;
-	unsigned cleared = 0;
-	char err[256] = "";
-	int ret = 0;
+	int ret;
 
 	if (!request_subject(c, &s) || !request_model(c, &model))
 		return NULL;
 	if (!s.one && model != SLUICE_MODEL_ALL)
 		return command_refuse(c, "a prefix has one rule for all models; leave --model out");
-	c->ops->refresh(c->ops->arg, STATE_RULES);
-	for (size_t i = 0; i < state->client_rule_count && !ret; i++) {
-		const struct sluice_client_flag_key *key = &state->client_rules[i].key;
-
-		if (!is_about(&s, &key->client) ||
-		    (model != SLUICE_MODEL_ALL && key->model != model))
-			continue;
-		ret = c->ops->clear_client(c->ops->arg, key, err, sizeof(err));
-		cleared += !ret;
-	}
-	if (!ret && model == SLUICE_MODEL_ALL && s.client.kind == SLUICE_CLIENT_ADDRESS) {
+	memcpy(clients, s.clients, s.count * sizeof(clients[0]));
+	clients[s.count] =
+		s.as_typed.client; /* a rule may be older than the services' prefix lengths */
+	ret = c->ops->clear_clients(c->ops->arg, clients, s.count + 1, model, err, sizeof(err));
+	cleared = !ret;
+	if ((!ret || ret == -ENOENT) && model == SLUICE_MODEL_ALL &&
+	    s.client.kind == SLUICE_CLIENT_ADDRESS) {
 		ret = c->ops->clear_prefix(c->ops->arg, &s.prefix, err, sizeof(err));
-		cleared += !ret;
-		if (ret == -ENOENT)
-			ret = 0;
+		cleared |= !ret;
 	}
 	if (ret && ret != -ENOENT)
 		return command_refuse(c, "%s: %s", s.text, err[0] ? err : strerror(-ret));

@@ -2,8 +2,8 @@
 /*
  * The control socket: sluicectl's way to the daemon, JSON lines over a Unix stream socket
  * (PROTOCOL.md). No client can stop the daemon's loop: sockets never block, one call of
- * control_poll() answers at most one command, lines, clients and unread output are bounded, and
- * each command and each answer has a deadline.
+ * control_poll() takes at most one command, which runs in slices; lines, clients and unread output
+ * are bounded, and each command and each answer has a deadline.
  */
 #ifndef SLUICE_CONTROL_H
 #define SLUICE_CONTROL_H
@@ -32,7 +32,7 @@
  */
 struct control_ops {
 	void *arg;
-	struct work_queue *queue; /* for the commands that list */
+	struct work_queue *queue; /* runs the commands */
 	/* Brings these parts (enum state_part) of the state up to date. */
 	void (*refresh)(void *arg, unsigned parts);
 	/* The id of a model by its name, which gets one if it has none yet; or -errno. */
@@ -42,8 +42,10 @@ struct control_ops {
 		   size_t err_len);
 	int (*set_client)(void *arg, const struct sluice_client_flag_key *key,
 			  const struct sluice_client_flag *flag, char *err, size_t err_len);
-	int (*clear_client)(void *arg, const struct sluice_client_flag_key *key, char *err,
-			    size_t err_len);
+	/* Deletes the rules about any of these clients, for one model or (SLUICE_MODEL_ALL) all.
+	 * -ENOENT: there are none. */
+	int (*clear_clients)(void *arg, const struct sluice_client *clients, size_t count,
+			     uint32_t model, char *err, size_t err_len);
 	int (*set_prefix)(void *arg, const struct sluice_prefix_key *key,
 			  const struct sluice_prefix *prefix, char *err, size_t err_len);
 	int (*clear_prefix)(void *arg, const struct sluice_prefix_key *key, char *err,
@@ -95,8 +97,8 @@ enum control_after { CONTROL_DONE, CONTROL_WATCH, CONTROL_DETACH };
 /* One line, read. NULL: out of memory. */
 struct control_call *control_read(const struct daemon_state *state, const struct control_ops *ops,
 				  const char *line, size_t len);
-/* Whether the command lists what may be long. Then it runs as a work (loop/work.h). */
-bool control_lists(const struct control_call *call);
+/* The lane of the work (loop/work.h) that runs the command; WORK_LANES: it is answered at once. */
+enum work_lane control_lane(const struct control_call *call);
 void control_forget(struct control_call *call);
 /* Runs the command, and frees the call. Returns the answer as one line without newline, which the
  * caller frees. NULL: the answer follows later, or memory ran out. */

@@ -40,7 +40,7 @@ struct client {
 	char *in;         /* CONTROL_LINE_MAX bytes */
 };
 
-/* A command that lists. */
+/* A command that runs as a work. */
 struct job {
 	struct work work;
 	struct control *control;
@@ -198,7 +198,8 @@ static void end_job(struct work *w)
 	free(job);
 }
 
-static void start_job(struct control *c, struct client *client, struct control_call *call)
+static void start_job(struct control *c, struct client *client, struct control_call *call,
+		      enum work_lane lane)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
@@ -208,7 +209,7 @@ static void start_job(struct control *c, struct client *client, struct control_c
 		return;
 	}
 	*job = (struct job){
-		.work = {.run = run_job, .done = end_job},
+		.work = {.run = run_job, .done = end_job, .lane = lane},
 		.control = c,
 		.client = client,
 		.call = call,
@@ -221,16 +222,16 @@ static void answer(struct control *c, struct client *client, char *newline, uint
 {
 	size_t len = (size_t)(newline - client->in), rest = client->in_len - len - 1;
 	struct control_call *call = control_read(c->state, c->ops, client->in, len);
-	bool lists = call && control_lists(call);
+	enum work_lane lane = call ? control_lane(call) : WORK_LANES;
 	enum control_after after = CONTROL_DONE;
-	char *text = call && !lists ? control_run(call, &after) : NULL;
+	char *text = call && lane == WORK_LANES ? control_run(call, &after) : NULL;
 
 	secret_wipe_stack();
 	memmove(client->in, newline + 1, rest);
 	explicit_bzero(client->in + rest, len + 1);
 	client->in_len = rest;
-	if (lists)
-		start_job(c, client, call);
+	if (lane != WORK_LANES)
+		start_job(c, client, call, lane);
 	else
 		give(c, client, text, after, now_ns);
 }

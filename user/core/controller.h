@@ -112,6 +112,11 @@ bool controller_may_forget(const struct controller *c, uint32_t id);
 bool controller_may_miss(const struct controller *c);
 /* Frees the slot of a name, with all that it held. */
 void controller_forget(struct controller *c, uint32_t id);
+/*
+ * Restores all targets, the pools' members and which names are configured from an earlier copy. It
+ * keeps samples and names that have come since. No name may have been forgotten in between.
+ */
+void controller_restore(struct controller *c, const struct controller *before);
 /* The id of a known name, or -ENOENT. "global" is SLUICE_MODEL_ALL, "other" SLUICE_MODEL_OTHER. */
 int controller_find(const struct controller *c, const char *name);
 

@@ -168,6 +168,21 @@ void controller_join(struct controller *c, uint32_t id, uint32_t pool)
 		c->model[pool].members++;
 }
 
+void controller_restore(struct controller *c, const struct controller *before)
+{
+	c->all = before->all;
+	c->per_model = before->per_model;
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
+		struct controller_model *m = &c->model[id];
+		const struct controller_model *was = &before->model[id];
+
+		m->own = was->own; /* unset, if the name is new */
+		m->pinned = was->pinned;
+		m->unary = was->unary;
+		controller_join(c, id, was->in_pool);
+	}
+}
+
 bool controller_in_use(const struct controller *c, uint32_t id)
 {
 	return id < SLUICE_MODELS_MAX && c->model[id].name[0] &&

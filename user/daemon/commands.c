@@ -80,14 +80,36 @@ static int op_set_client(void *arg, const struct sluice_client_flag_key *key,
 	return change_manual(d, ret, &manual, err, err_len);
 }
 
-static int op_clear_client(void *arg, const struct sluice_client_flag_key *key, char *err,
-			   size_t err_len)
+struct clients {
+	const struct sluice_client *list;
+	size_t count;
+	uint32_t model; /* SLUICE_MODEL_ALL: whatever the model */
+};
+
+static bool rule_is_about_others(const void *item, const void *arg)
 {
+	const struct sluice_client_flag_key *key = &((const struct state_client_rule *)item)->key;
+	const struct clients *about = arg;
+
+	if (about->model != SLUICE_MODEL_ALL && key->model != about->model)
+		return true;
+	for (size_t i = 0; i < about->count; i++)
+		if (!memcmp(&about->list[i], &key->client, sizeof(key->client)))
+			return false;
+	return true;
+}
+
+static int op_clear_clients(void *arg, const struct sluice_client *clients, size_t count,
+			    uint32_t model, char *err, size_t err_len)
+{
+	const struct clients about = {clients, count, model};
 	struct daemon *d = arg;
 	struct desired_part manual;
 	int ret = desired_part_copy(&manual, &d->manual);
 
-	if (!ret && !table_drop(&manual.rules, key)) {
+	if (!ret)
+		table_filter(&manual.rules, rule_is_about_others, &about);
+	if (!ret && manual.rules.count == d->manual.rules.count) {
 		snprintf(err, err_len, "client_flags has no such entry");
 		ret = -ENOENT;
 	}
@@ -182,7 +204,7 @@ static bool is_about_others(const void *item, const void *arg)
 static bool has_client_quota(const struct desired_part *part, const struct subject *subject)
 {
 	for (size_t i = 0; i < part->client_quotas.count; i++)
-		if (is_about(table_at(&part->client_quotas, i), subject))
+		if (is_about(table_visit(&part->client_quotas, i), subject))
 			return true;
 	return false;
 }
@@ -248,7 +270,7 @@ struct control_ops commands = {
 	.name_model = op_name_model,
 	.set = op_set,
 	.set_client = op_set_client,
-	.clear_client = op_clear_client,
+	.clear_clients = op_clear_clients,
 	.set_prefix = op_set_prefix,
 	.clear_prefix = op_clear_prefix,
 	.set_quota = op_set_quota,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The daemon's one struct, and what its files offer each other. Everything runs in one thread, the
- * loop of sluiced.c. The loop or the control socket calls a function here, and it returns soon;
- * what takes long runs as a work (loop/work.h), in slices.
+ * loop of sluiced.c. Samples, flags and the lease are the loop's own. All else is a work
+ * (loop/work.h), in slices: in the lane of answers what only reads, in the lane of changes what
+ * changes policy, services or names. So one change at a time is under way.
  */
 #ifndef SLUICE_DAEMON_H
 #define SLUICE_DAEMON_H
@@ -32,6 +33,16 @@ struct list {
 	size_t count, capacity;
 };
 
+struct daemon;
+
+/* What the daemon does by itself, as a work. */
+struct task {
+	struct work work;
+	void (*run)(struct daemon *d);
+	struct daemon *d;
+	bool waits; /* has started, and has not begun */
+};
+
 struct daemon {
 	struct config config;
 	char **argv;
@@ -45,6 +56,8 @@ struct daemon {
 	/* Policy: the two parts, and the state that the maps hold because of them. */
 	struct desired_part file, manual;
 	struct desired *desired;
+	struct desired
+		*shown; /* whose rules are shown: an earlier one, while a list is under way */
 	struct sluice_named_models named; /* as written last, … */
 	bool named_written;               /* … if it was */
 	uint64_t next_expiry_ns;          /* of a manual entry; 0: none expires */
@@ -53,15 +66,19 @@ struct daemon {
 	bool in_kernel[SLUICE_MODELS_MAX]; /* the map model_ids has it */
 	bool dirty[SLUICE_MODELS_MAX];     /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
-	uint64_t next_forget_ns; /* old names are forgotten no sooner */
-	struct active active;    /* the active clients of each pool */
+	bool leaving[SLUICE_MODELS_MAX]; /* its name is being forgotten: it gets no flag */
+	uint64_t next_forget_ns;         /* old names are forgotten no sooner */
+	struct active active;            /* the active clients of each pool */
 
-	struct list counts, clients, client_rules, prefix_rules, client_quotas; /* of a snapshot */
+	struct list counts, clients; /* of a snapshot */
 	uint64_t renewed_ns, maps_ns, drain_until_ns, accept_failed_ns;
 	unsigned ticks, log_lines;
-	struct work_queue *queue; /* long answers, and: */
-	struct work age;
-	bool ageing; /* age has started */
+	struct work_queue *queue;
+	struct task age;    /* once a second … */
+	struct task upkeep; /* … rules that have expired, and old names */
+	struct task follow; /* the host's addresses have changed */
+	struct task reread; /* SIGHUP */
+	bool ageing;        /* age has begun */
 	bool running;
 	int status;
 };
@@ -82,10 +99,10 @@ int check_clock(char *err, size_t len);
 uint64_t clock_ns(clockid_t id);
 void look_at_the_clock(struct daemon *d);
 void renew_lease(struct daemon *d);
-/* Renews the lease if it is time; called at each step of what takes long. arg: the daemon. */
+/* Renews the lease if it is time. arg: the daemon. */
 void on_alive(void *arg);
-/* on_alive() before a step that reads or writes so many entries of maps: in a work, the loop may
- * take a turn here. */
+/* on_alive() before a step that reads or writes so many entries of maps or tables: in a work, the
+ * loop may take a turn here. */
 void on_step(void *arg, size_t entries);
 
 /* snapshot.c */

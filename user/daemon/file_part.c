@@ -78,6 +78,7 @@ static int add_header_values(struct daemon *d, const struct config *config,
 		for (unsigned v = 0; v < p->count && !ret; v++) {
 			struct desired_priority item = {.class = p->values[v].class};
 
+			on_step(d, 1);
 			ret = datapath_header_key(d->datapath, i, p->values[v].text, &item.key);
 			if (ret)
 				snprintf(err, len, "%s", datapath_error());
@@ -100,7 +101,7 @@ int file_part(struct daemon *d, const struct config *config, const struct contro
 	if (!ret)
 		ret = add_model_quotas(config, models, part);
 	for (unsigned i = 0; i < config->quota_count && !ret; i++) {
-		on_alive(d);
+		on_step(d, 1);
 		ret = add_quota(config, models, &config->quotas[i], part);
 	}
 	for (unsigned i = 0; i < config->prefix_count && !ret; i++) {
@@ -108,12 +109,14 @@ int file_part(struct daemon *d, const struct config *config, const struct contro
 						      .own = SLUICE_PREFIX_OWN_WEIGHT,
 						      .weight = config->prefixes[i].weight};
 
+		on_step(d, 1);
 		ret = table_add(&part->prefixes, &prefix);
 	}
-	for (unsigned i = 0; i < config->priority_count && !ret; i++)
+	for (unsigned i = 0; i < config->priority_count && !ret; i++) {
+		on_step(d, 1);
 		ret = add_priority(&config->priorities[i], part);
+	}
 	if (!ret)
 		ret = add_header_values(d, config, part, err, len);
-	on_alive(d);
 	return ret ? ret : desired_part_sort(part);
 }

@@ -66,7 +66,8 @@ int write_flags(struct daemon *d, bool dirty_only)
 	int ret = 0, first = 0;
 
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
-		if (!state_model_in_use(&d->state, id) || (dirty_only && !d->dirty[id]))
+		if (!state_model_in_use(&d->state, id) || d->leaving[id] ||
+		    (dirty_only && !d->dirty[id]))
 			continue;
 		ret = write_flag(d, id);
 		first = first ? first : ret;

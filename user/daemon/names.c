@@ -7,7 +7,8 @@
  *
  * A name goes in this order: the programs lose it, what they have reported meanwhile is read, the
  * kernel's entries of its id are cleared, and the daemon's. So the next name of the id begins with
- * nothing.
+ * nothing. All that is a change (loop/work.h), so no rule and no service takes an id meanwhile. The
+ * loop goes on between its steps, and leaves the names alone that are `leaving`.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ static uint64_t seen_ns(const struct daemon *d, uint32_t id)
 
 /* Marks the `want` names that were longest not seen, of those not seen since before_ns, without
  * those in `kept`. Returns how many. */
-static unsigned choose(const struct daemon *d, const bool *kept, unsigned want, uint64_t before_ns,
+static unsigned choose(struct daemon *d, const bool *kept, unsigned want, uint64_t before_ns,
 		       bool *chosen)
 {
 	unsigned n = 0;
@@ -38,6 +39,7 @@ static unsigned choose(const struct daemon *d, const bool *kept, unsigned want, 
 		uint64_t oldest = before_ns;
 		uint32_t best = 0;
 
+		on_step(d, SLUICE_MODELS_MAX);
 		for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
 			if (kept[id] || chosen[id] || seen_ns(d, id) >= oldest ||
 			    !controller_may_forget(&d->controller, id))
@@ -60,6 +62,7 @@ static int withdraw(struct daemon *d, const bool *chosen)
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX && !ret; id++) {
 		if (!chosen[id] || !d->in_kernel[id])
 			continue;
+		on_step(d, 1);
 		ret = datapath_unset_model(d->datapath, d->controller.model[id].name, id);
 		d->in_kernel[id] = ret;
 	}
@@ -77,27 +80,17 @@ static void forget(struct daemon *d, uint32_t id)
 	s->histograms[id] = (struct sluice_histogram){0};
 }
 
-/* Forgets up to `want` names. Returns how many; -errno: datapath_error() has the reason. */
-static int forget_oldest(struct daemon *d, const bool *configured, unsigned want,
-			 uint64_t before_ns)
+/* Forgets the chosen names that nothing holds. Returns how many, or -errno. */
+static int forget_chosen(struct daemon *d, bool *chosen, bool *kept)
 {
-	bool kept[SLUICE_MODELS_MAX] = {false}, chosen[SLUICE_MODELS_MAX] = {false};
-	int n = 0, ret;
+	int n = 0, ret = withdraw(d, chosen);
 
-	if (!choose(d, configured, 1, before_ns, chosen))
-		return 0; /* without a walk of the maps */
-	memset(chosen, 0, sizeof(chosen));
-	memcpy(kept, configured, sizeof(kept));
-	ret = datapath_held_models(d->datapath, kept);
-	if (ret || !choose(d, kept, want, before_ns, chosen))
-		return ret;
-	ret = withdraw(d, chosen);
 	if (!ret) /* a request may have come in between */
 		ret = datapath_held_models(d->datapath, kept);
 	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		chosen[id] &= !kept[id];
-	while (!ret && datapath_poll(d->datapath) > 0)
-		on_alive(d);
+	if (!ret)
+		ret = datapath_drain(d->datapath);
 	if (!ret)
 		ret = datapath_clear_models(d->datapath, chosen);
 	if (ret)
@@ -111,6 +104,26 @@ static int forget_oldest(struct daemon *d, const bool *configured, unsigned want
 	}
 	look_at_the_clock(d); /* the next name of an id is younger than its last request */
 	return n;
+}
+
+/* Forgets up to `want` names. Returns how many; -errno: datapath_error() has the reason. */
+static int forget_oldest(struct daemon *d, const bool *configured, unsigned want,
+			 uint64_t before_ns)
+{
+	bool kept[SLUICE_MODELS_MAX] = {false}, chosen[SLUICE_MODELS_MAX] = {false};
+	int ret;
+
+	if (!choose(d, configured, 1, before_ns, chosen))
+		return 0; /* without a walk of the maps */
+	memset(chosen, 0, sizeof(chosen));
+	memcpy(kept, configured, sizeof(kept));
+	ret = datapath_held_models(d->datapath, kept);
+	if (ret || !choose(d, kept, want, before_ns, chosen))
+		return ret;
+	memcpy(d->leaving, chosen, sizeof(d->leaving));
+	ret = forget_chosen(d, chosen, kept);
+	memset(d->leaving, 0, sizeof(d->leaving));
+	return ret;
 }
 
 void forget_names(struct daemon *d)

@@ -14,7 +14,7 @@
 
 static int forget(void *arg, uint32_t id)
 {
-	on_alive(arg);
+	on_step(arg, 1);
 	return datapath_forget_budgets(((struct daemon *)arg)->datapath, id);
 }
 
@@ -23,7 +23,7 @@ static int set_quota(void *arg, uint32_t id, const struct sluice_quota_text *tex
 	struct sluice_quota value;
 	struct quota_def def;
 
-	on_alive(arg);
+	on_step(arg, 1);
 	quota_of_text(&def, text);
 	quota_value(&value, &def);
 	return datapath_set_quota(((struct daemon *)arg)->datapath, id, &value, text);
@@ -33,7 +33,7 @@ static int set_weighted(void *arg, const struct sluice_weighted_key *key, const 
 {
 	struct datapath *dp = ((struct daemon *)arg)->datapath;
 
-	on_alive(arg);
+	on_step(arg, 1);
 	return id ? datapath_set_weighted(dp, key, *id) : datapath_clear_weighted(dp, key);
 }
 
@@ -42,6 +42,7 @@ static int set_model_quota(void *arg, uint32_t model, uint32_t id)
 {
 	struct daemon *d = arg;
 
+	on_step(d, 1);
 	d->controller.model[model].quota = (uint16_t)id;
 	return write_flag(d, model);
 }
@@ -50,7 +51,7 @@ static int set_client_quota(void *arg, const struct sluice_client_flag_key *key,
 {
 	struct datapath *dp = ((struct daemon *)arg)->datapath;
 
-	on_alive(arg);
+	on_step(arg, 1);
 	return id ? datapath_set_client_quota(dp, key, *id) : datapath_clear_client_quota(dp, key);
 }
 
@@ -59,7 +60,7 @@ static int set_rule(void *arg, const struct sluice_client_flag_key *key,
 {
 	struct datapath *dp = ((struct daemon *)arg)->datapath;
 
-	on_alive(arg);
+	on_step(arg, 1);
 	return flag ? datapath_set_client(dp, key, flag) : datapath_clear_client(dp, key);
 }
 
@@ -68,7 +69,7 @@ static int set_prefix(void *arg, const struct sluice_prefix_key *key,
 {
 	struct datapath *dp = ((struct daemon *)arg)->datapath;
 
-	on_alive(arg);
+	on_step(arg, 1);
 	return prefix ? datapath_set_prefix(dp, key, prefix) : datapath_clear_prefix(dp, key);
 }
 
@@ -76,13 +77,13 @@ static int set_priority(void *arg, const struct sluice_client *key, const uint32
 {
 	struct datapath *dp = ((struct daemon *)arg)->datapath;
 
-	on_alive(arg);
+	on_step(arg, 1);
 	return class ? datapath_set_priority(dp, key, *class) : datapath_clear_priority(dp, key);
 }
 
 static int set_services(void *arg, const struct service *services, size_t count)
 {
-	on_alive(arg);
+	on_step(arg, 1);
 	return datapath_set_services(((struct daemon *)arg)->datapath, services, count);
 }
 
@@ -197,20 +198,18 @@ int build_policy(struct daemon *d, const struct desired_part *file,
 		.models = models,
 		/* A command changes nothing that the file's notices are about. */
 		.notice = file == &d->file ? NULL : on_notice,
-		.alive = on_alive,
 		.arg = d,
 	};
 
 	return desired_build(next, &in, d->desired, err, len);
 }
 
-/* What is shown and when the next entry expires follow from the state. */
+/* Before any step: the state that was shown is gone. */
 static void show_policy(struct daemon *d)
 {
 	d->state.services = d->desired->services;
 	d->state.service_count = d->desired->service_count;
 	d->state.quotas = &d->desired->quotas;
-	d->next_expiry_ns = desired_next_expiry(&d->manual);
 }
 
 int write_named(struct daemon *d, const struct desired *state)
@@ -243,6 +242,7 @@ int put_in_force(struct daemon *d, struct desired *next, struct desired_part *fi
 		write_named(d, d->desired);
 		return ret;
 	}
+	show_policy(d);
 	if (file != &d->file) {
 		desired_part_free(&d->file);
 		d->file = *file;
@@ -251,7 +251,7 @@ int put_in_force(struct daemon *d, struct desired *next, struct desired_part *fi
 		desired_part_free(&d->manual);
 		d->manual = *manual;
 	}
-	show_policy(d);
+	d->next_expiry_ns = desired_next_expiry(&d->manual);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reloads the configuration. Everything is worked out before the first write: a copy of the
- * controller learns the models, and the next state is built and checked. If a map refuses a write
- * nevertheless, the old state and the old controller come back.
+ * Reloads the configuration. Everything is worked out before the first write: the controller learns
+ * the names, and the next state is built and checked. If a map refuses a write nevertheless, the
+ * old state and the old targets come back. Samples go on meanwhile: a reload is a work, in slices.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -33,23 +33,14 @@ static bool waits_for_restart(const struct config *a, const struct config *b)
 	       a->metrics_port != b->metrics_port;
 }
 
-/* Restores the controller. Names that are in the kernel's model_ids by now keep their ids. Flags of
- * the new configuration may be in the maps, so all flags are written. */
+/* Restores the targets. Flags of the new configuration may be in the maps, so all flags are
+ * written.
+ */
 static void restore(struct daemon *d, const struct controller *before)
 {
-	struct controller *c = &d->controller;
-	char(*names)[SLUICE_NAME_MAX] = calloc(SLUICE_MODELS_MAX, sizeof(*names));
-
-	for (uint32_t id = SLUICE_MODEL_FIRST; names && id < SLUICE_MODELS_MAX; id++)
-		if (d->in_kernel[id])
-			memcpy(names[id], c->model[id].name, sizeof(names[id]));
-	*c = *before;
-	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
-		if (names && names[id][0])
-			controller_adopt(c, names[id], id, d->state.now_ns);
-		c->model[id].ever_written = false;
-	}
-	free(names);
+	controller_restore(&d->controller, before);
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
+		d->controller.model[id].ever_written = false;
 	write_flags(d, false);
 	write_named(d, d->desired);
 }
@@ -57,63 +48,68 @@ static void restore(struct daemon *d, const struct controller *before)
 /* What the new configuration makes of everything; none of it is in force. */
 struct plan {
 	struct config config;
-	struct controller controller;
+	struct controller before;
 	struct desired_part file, manual;
 	struct desired *next;
 };
 
+/* Gives every configured name an id; the targets stay. */
+static int learn_names(struct daemon *d, struct plan *p, char *err, size_t len)
+{
+	int ret = name_configured(d, &p->config);
+
+	if (ret) {
+		snprintf(err, len, "%s", datapath_error());
+		return ret;
+	}
+	p->before = d->controller;
+	ret = configure_models(&d->controller, &p->config, d->state.now_ns, err, len);
+	controller_restore(&d->controller, &p->before);
+	return ret;
+}
+
 static int make_plan(struct daemon *d, struct plan *p, char *err, size_t len)
 {
-	int ret = configure_models(&p->controller, &p->config, d->state.now_ns, err, len);
+	int ret = learn_names(d, p, err, len);
 
 	if (!ret)
-		ret = file_part(d, &p->config, &p->controller, &p->file, err, len);
+		ret = file_part(d, &p->config, &d->controller, &p->file, err, len);
 	if (!ret)
 		ret = desired_part_copy(&p->manual, &d->manual);
 	/* A reload discards what `set` has changed, and so its action and mode. */
 	p->manual.action = p->manual.mode = 0;
 	if (!ret)
-		ret = build_policy(d, &p->file, &p->manual, &p->controller, &p->next, err, len);
+		ret = build_policy(d, &p->file, &p->manual, &d->controller, &p->next, err, len);
 	return ret;
 }
 
 /* Models and their flags come first: services and quotas refer to them. */
 static int carry_out(struct daemon *d, struct plan *p, char *err, size_t len)
 {
-	struct controller *before = malloc(sizeof(*before));
 	int ret;
 
-	if (!before) {
-		desired_free(p->next);
-		return -ENOMEM;
-	}
-	*before = d->controller;
-	d->controller = p->controller;
-	ret = write_flags(d, false);
-	if (ret) {
-		snprintf(err, len, "%s", datapath_error());
-		desired_free(p->next);
-	} else {
-		ret = put_in_force(d, p->next, &p->file, &p->manual, err, len);
+	p->before = d->controller;
+	ret = configure_models(&d->controller, &p->config, d->state.now_ns, err, len);
+	if (!ret) {
+		ret = write_flags(d, false);
+		if (ret)
+			snprintf(err, len, "%s", datapath_error());
 	}
 	if (ret)
-		restore(d, before);
-	free(before);
+		desired_free(p->next);
+	else
+		ret = put_in_force(d, p->next, &p->file, &p->manual, err, len);
+	if (ret)
+		restore(d, &p->before);
 	return ret;
 }
 
 static int plan_and_carry_out(struct daemon *d, struct plan *p, char *err, size_t len)
 {
 	char why[512] = "out of memory";
-	int ret;
+	/* Names that it learns or forgets stay so if the rest fails. */
+	int ret = make_plan(d, p, why, sizeof(why));
 
-	/* Names that it forgets stay forgotten if the rest fails: nobody has configured them. */
-	ret = name_configured(d, &p->config);
-	if (ret)
-		snprintf(why, sizeof(why), "%s", datapath_error());
-	p->controller = d->controller;
-	if (!ret)
-		ret = make_plan(d, p, why, sizeof(why));
 	if (!ret)
 		ret = carry_out(d, p, why, sizeof(why));
 	if (!ret)

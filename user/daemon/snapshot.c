@@ -43,37 +43,19 @@ static void collect_client(void *arg, const struct sluice_client *client,
 		*item = (struct state_client){*client, *count, in_flight};
 }
 
-/* A copy, since a command may change the desired state while it goes through the list. */
-static void copy_table(struct list *list, const struct table *from)
-{
-	size_t size = from->kind->size;
-
-	if (from->count > list->capacity) {
-		void *items = realloc(list->items, from->count * size);
-
-		if (!items)
-			return;
-		list->items = items;
-		list->capacity = from->count;
-	}
-	if (from->count)
-		memcpy(list->items, from->items, from->count * size);
-	list->count = from->count;
-}
-
+/* The list goes through this state, while a command may put another in force. */
 static void collect_rules(struct daemon *d)
 {
 	struct daemon_state *s = &d->state;
 
-	copy_table(&d->client_quotas, &d->desired->client_quotas);
-	copy_table(&d->client_rules, &d->desired->rules);
-	copy_table(&d->prefix_rules, &d->desired->prefixes);
-	s->client_quotas = d->client_quotas.items;
-	s->client_quota_count = d->client_quotas.count;
-	s->client_rules = d->client_rules.items;
-	s->client_rule_count = d->client_rules.count;
-	s->prefix_rules = d->prefix_rules.items;
-	s->prefix_rule_count = d->prefix_rules.count;
+	desired_free(d->shown);
+	d->shown = desired_hold(d->desired);
+	s->client_quotas = d->shown->client_quotas.items;
+	s->client_quota_count = d->shown->client_quotas.count;
+	s->client_rules = d->shown->rules.items;
+	s->client_rule_count = d->shown->rules.count;
+	s->prefix_rules = d->shown->prefixes.items;
+	s->prefix_rule_count = d->shown->prefixes.count;
 }
 
 static void collect_maps(struct daemon *d)

@@ -5,7 +5,6 @@
  * does no harm.
  */
 #include <errno.h>
-#include <ifaddrs.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -13,7 +12,11 @@
 #include <sys/socket.h>
 
 #include "addresses.h"
-#include "internal.h"
+#include "map_io.h"
+
+#define LIST_BYTES    16384
+#define MESSAGE_BYTES 64 /* of an address, at least */
+#define DRAIN_MAX     8  /* buffers of messages that one call discards */
 
 static void v4_mapped(uint8_t out[16], const void *v4)
 {
@@ -22,35 +25,115 @@ static void v4_mapped(uint8_t out[16], const void *v4)
 	memcpy(out + 12, v4, 4);
 }
 
-/* The list includes the addresses of lo, whether it is up or not. */
-int addresses_list(uint8_t (**out)[16], size_t *count)
-{
-	struct ifaddrs *all, *i;
-	uint8_t(*list)[16];
-	size_t n = 2;
+struct list {
+	uint8_t (*at)[16];
+	size_t count, capacity;
+};
 
-	if (getifaddrs(&all))
+static int add(struct list *list, int family, const void *addr)
+{
+	uint8_t(*at)[16] = list_grow(list->at, list->count, &list->capacity, sizeof(*at));
+
+	if (!at)
+		return datapath_fail(-ENOMEM, "out of memory");
+	list->at = at;
+	if (family == AF_INET)
+		v4_mapped(list->at[list->count++], addr);
+	else
+		memcpy(list->at[list->count++], addr, 16);
+	return 0;
+}
+
+/* The address of one RTM_NEWADDR: of a point-to-point link the local end, IFA_LOCAL. */
+static int add_message(struct list *list, const struct nlmsghdr *message)
+{
+	const struct ifaddrmsg *about = NLMSG_DATA(message);
+	size_t size = about->ifa_family == AF_INET ? 4 : 16;
+	const void *address = NULL, *local = NULL;
+	size_t left = IFA_PAYLOAD(message);
+
+	if (about->ifa_family != AF_INET && about->ifa_family != AF_INET6)
+		return 0;
+	for (const struct rtattr *a = IFA_RTA(about); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		if (RTA_PAYLOAD(a) != size)
+			continue;
+		if (a->rta_type == IFA_ADDRESS)
+			address = RTA_DATA(a);
+		else if (a->rta_type == IFA_LOCAL)
+			local = RTA_DATA(a);
+	}
+	return local || address ? add(list, about->ifa_family, local ? local : address) : 0;
+}
+
+/* Adds a buffer's messages. 1: these were the last; or -errno. */
+static int add_messages(struct list *list, const void *buffer, size_t len)
+{
+	int err = 0;
+
+	for (const struct nlmsghdr *m = buffer; NLMSG_OK(m, len) && !err; m = NLMSG_NEXT(m, len)) {
+		if (m->nlmsg_type == NLMSG_DONE)
+			return 1;
+		if (m->nlmsg_type == NLMSG_ERROR)
+			return datapath_fail(((const struct nlmsgerr *)NLMSG_DATA(m))->error,
+					     "the host's addresses cannot be listed");
+		if (m->nlmsg_type == RTM_NEWADDR)
+			err = add_message(list, m);
+	}
+	return err;
+}
+
+/* Reads the addresses from the kernel, a buffer of some hundred at a step. */
+static int read_all(const struct datapath *d, int fd, struct list *list)
+{
+	static char buffer[LIST_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct {
+		struct nlmsghdr head;
+		struct ifaddrmsg about;
+	} request = {
+		.head = {.nlmsg_len = sizeof(request),
+			 .nlmsg_type = RTM_GETADDR,
+			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+		.about = {.ifa_family = AF_UNSPEC},
+	};
+	int ret = 0;
+
+	if (send(fd, &request, sizeof(request), 0) < 0)
 		return datapath_fail(-errno, "the host's addresses cannot be listed: %s",
 				     strerror(errno));
-	for (i = all; i; i = i->ifa_next)
-		n++;
-	list = calloc(n, sizeof(*list));
-	if (!list) {
-		freeifaddrs(all);
-		return datapath_fail(-ENOMEM, "out of memory");
+	while (!ret) {
+		ssize_t n;
+
+		datapath_step(d, LIST_BYTES / MESSAGE_BYTES);
+		n = recv(fd, buffer, sizeof(buffer), 0);
+		if (n < 0 && errno != EINTR)
+			return datapath_fail(-errno, "the host's addresses cannot be listed: %s",
+					     strerror(errno));
+		if (n > 0)
+			ret = add_messages(list, buffer, (size_t)n);
 	}
-	v4_mapped(list[0], "\x7f\0\0\1");
-	list[1][15] = 1;
-	n = 2;
-	for (i = all; i; i = i->ifa_next) {
-		if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET)
-			v4_mapped(list[n++], &((struct sockaddr_in *)i->ifa_addr)->sin_addr);
-		else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6)
-			memcpy(list[n++], &((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr, 16);
+	return ret < 0 ? ret : 0;
+}
+
+/* The list includes the addresses of lo, whether it is up or not. */
+int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
+{
+	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	static const uint8_t loopback6[16] = {[15] = 1};
+	struct list list = {0};
+	int err = fd < 0 ? datapath_fail(-errno, "the host's addresses cannot be listed: %s",
+					 strerror(errno))
+			 : add(&list, AF_INET, "\x7f\0\0\1");
+
+	if (!err)
+		err = add(&list, AF_INET6, loopback6);
+	if (!err)
+		err = read_all(d, fd, &list);
+	if (err) {
+		free(list.at);
+		return err;
 	}
-	freeifaddrs(all);
-	*out = list;
-	*count = n;
+	*out = list.at;
+	*count = list.count;
 	return 0;
 }
 
@@ -75,6 +158,7 @@ void addresses_drain(int fd)
 {
 	char buffer[8192];
 
-	while (recv(fd, buffer, sizeof(buffer), 0) > 0 || errno == ENOBUFS || errno == EINTR)
-		;
+	for (int i = 0; i < DRAIN_MAX; i++)
+		if (recv(fd, buffer, sizeof(buffer), 0) <= 0 && errno != ENOBUFS && errno != EINTR)
+			break;
 }

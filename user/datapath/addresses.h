@@ -3,14 +3,13 @@
 #ifndef SLUICE_DATAPATH_ADDRESSES_H
 #define SLUICE_DATAPATH_ADDRESSES_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "internal.h"
 
 /* A netlink fd that is readable when addresses or links changed; -errno. */
 int addresses_open(void);
-/* Reads and discards the messages on that fd. */
+/* Reads and discards messages on that fd, 64 KiB at most. */
 void addresses_drain(int fd);
-/* The host's addresses, IPv4 ones as ::ffff:a.b.c.d; the caller frees *out. */
-int addresses_list(uint8_t (**out)[16], size_t *count);
+/* The host's addresses, read in steps, IPv4 ones as ::ffff:a.b.c.d; the caller frees *out. */
+int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -26,8 +27,6 @@
 
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
-
-#define POLL_MAX 4096 /* records that one call of datapath_poll() hands on */
 
 /* The end of libbpf's output: the verifier's last lines are what an operator can report. */
 static char libbpf_said[16384];
@@ -131,7 +130,7 @@ static int kernel_will_do(void)
 /* The programs may fill a ring as fast as we empty it. -EAGAIN: the rest is for the next call. */
 static int enough(struct datapath *d)
 {
-	return ++d->polled >= POLL_MAX ? -EAGAIN : 0;
+	return ++d->polled >= DATAPATH_POLL_MAX ? -EAGAIN : 0;
 }
 
 static int on_sample(void *ctx, void *data, size_t size)
@@ -245,6 +244,19 @@ static int map_state(struct datapath *d)
 	return 0;
 }
 
+static int open_ring(struct datapath *d, unsigned i, const struct bpf_map *map,
+		     ring_buffer_sample_fn on_record)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	d->rings[i] = ring_buffer__new(map_fd(map), on_record, d, NULL);
+	if (!d->rings[i] ||
+	    epoll_ctl(d->rings_fd, EPOLL_CTL_ADD, ring_buffer__epoll_fd(d->rings[i]), &ev))
+		return datapath_fail(-errno, "the %s ring cannot be opened: %s", bpf_map__name(map),
+				     strerror(errno));
+	return 0;
+}
+
 static int start(struct datapath *d)
 {
 	uint32_t zero = 0;
@@ -261,13 +273,12 @@ static int start(struct datapath *d)
 		err = replies_write(d, SLUICE_MODEL_ALL, NULL, (1U << SLUICE_REASON_COUNT) - 1);
 	if (err)
 		return err;
-	d->rings = ring_buffer__new(map_fd(d->skel->maps.samples), on_sample, d, NULL);
-	if (!d->rings)
-		return datapath_fail(-errno, "the samples ring cannot be opened: %s",
-				     strerror(errno));
-	err = ring_buffer__add(d->rings, map_fd(d->skel->maps.verdicts), on_refusal, d);
+	d->rings_fd = epoll_create1(EPOLL_CLOEXEC);
+	err = open_ring(d, 0, d->skel->maps.samples, on_sample);
+	if (!err)
+		err = open_ring(d, 1, d->skel->maps.verdicts, on_refusal);
 	if (err)
-		return datapath_fail(err, "the verdicts ring cannot be opened: %s", strerror(-err));
+		return err;
 	d->addresses_fd = addresses_open();
 	if (d->addresses_fd < 0)
 		return d->addresses_fd;
@@ -330,7 +341,7 @@ int datapath_open(struct datapath **out, const char *pin_dir,
 		free(d);
 		return err;
 	}
-	d->addresses_fd = -1;
+	d->addresses_fd = d->rings_fd = -1;
 	if (handlers)
 		d->handlers = *handlers;
 	d->cpus = libbpf_num_possible_cpus();
@@ -357,7 +368,9 @@ void datapath_close(struct datapath *d)
 {
 	if (!d)
 		return;
-	ring_buffer__free(d->rings);
+	for (unsigned i = 0; i < 2; i++)
+		ring_buffer__free(d->rings[i]);
+	close_fd(&d->rings_fd);
 	if (d->state)
 		munmap(d->state, d->state_bytes);
 	if (d->conn_counts)
@@ -400,16 +413,35 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 
 int datapath_fd(const struct datapath *d)
 {
-	return ring_buffer__epoll_fd(d->rings);
+	return d->rings_fd;
 }
 
 int datapath_poll(struct datapath *d)
 {
-	int n;
+	int all = 0;
 
-	d->polled = 0;
-	n = ring_buffer__consume(d->rings);
-	if (n < 0 && n != -EAGAIN)
-		return datapath_fail(n, "the rings cannot be read: %s", strerror(-n));
-	return (int)d->polled;
+	for (unsigned i = 0; i < 2; i++) {
+		int n;
+
+		d->polled = 0;
+		n = ring_buffer__consume(d->rings[i]);
+		if (n < 0 && n != -EAGAIN)
+			return datapath_fail(n, "the rings cannot be read: %s", strerror(-n));
+		all += (int)d->polled;
+	}
+	return all;
+}
+
+/* The samples ring is the one that holds more calls' records. */
+int datapath_drain(struct datapath *d)
+{
+	uint32_t bytes = bpf_map__max_entries(d->skel->maps.samples);
+	size_t calls = bytes / sizeof(struct sluice_sample) / DATAPATH_POLL_MAX + 1;
+	int n = 1;
+
+	for (size_t i = 0; i < calls && n > 0; i++) {
+		datapath_step(d, 2 * DATAPATH_POLL_MAX);
+		n = datapath_poll(d);
+	}
+	return n < 0 ? n : 0;
 }

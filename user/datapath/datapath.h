@@ -70,9 +70,13 @@ const char *datapath_error(void);
 size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *out, size_t max);
 
 /* An epoll fd that is readable when the rings hold records. datapath_poll() hands them to the
- * handlers, some thousands at most, and returns how many. */
+ * handlers, DATAPATH_POLL_MAX of each ring at most, and returns how many. */
+#define DATAPATH_POLL_MAX 512
 int datapath_fd(const struct datapath *d);
 int datapath_poll(struct datapath *d);
+/* Hands on, in steps, what the rings hold now, and perhaps some that comes meanwhile. 0 or -errno.
+ */
+int datapath_drain(struct datapath *d);
 
 /*
  * When the lease ends or ended. Before the first renewal: the earlier daemon's lease, extended if
@@ -87,9 +91,11 @@ bool datapath_has_tombstones(struct datapath *d);
 /* Makes the services map exactly this list, each service with its `id`. Spreads wildcard services
  * over the host's present addresses. */
 int datapath_set_services(struct datapath *d, const struct service *services, size_t count);
-/* A netlink fd that is readable when the host's addresses or links changed; then call
- * datapath_refresh(). */
+/* A netlink fd that is readable when the host's addresses or links changed. Then call
+ * datapath_addresses_drain(), which reads some of the messages, and datapath_refresh(), in steps.
+ */
 int datapath_addresses_fd(const struct datapath *d);
+void datapath_addresses_drain(struct datapath *d);
 int datapath_refresh(struct datapath *d);
 
 /* Gives a name its id, or takes it away. An id has one name at most; now_ns counts as the time that

@@ -37,9 +37,11 @@ struct datapath {
 	char pin_dir[PATH_MAX];
 	int dir_fd; /* holds the lock */
 	struct sluice_bpf *skel;
-	struct ring_buffer *rings;
-	unsigned compared; /* counts map_compared() */
-	unsigned polled;   /* records in this call of datapath_poll() */
+	struct ring_buffer *rings[2]; /* of samples, of refusals: a flood of one leaves the other
+					 its part of each turn */
+	int rings_fd;                 /* the epoll fd of both */
+	unsigned compared;            /* counts map_compared() */
+	unsigned polled;              /* records of a ring in this call of datapath_poll() */
 	struct datapath_handlers handlers;
 	struct sluice_settings settings;  /* as last written */
 	struct sluice_model_state *state; /* the map itself, mapped */

@@ -167,9 +167,11 @@ static int clear_in_flight(struct datapath *d, const bool *ids)
 	int err = map_keys(d, map, &keys, &count);
 
 	key = keys;
-	for (size_t i = 0; i < count && !err; i++)
+	for (size_t i = 0; i < count && !err; i++) {
+		datapath_step(d, 1);
 		if (key[i].model < SLUICE_MODELS_MAX && ids[key[i].model])
 			err = map_delete(map, &key[i]);
+	}
 	free(keys);
 	return err;
 }
@@ -203,6 +205,7 @@ static int clear_counts(struct datapath *d, const bool *ids)
 	err = map_keys(d, map, &keys, &count);
 	key = keys;
 	for (size_t i = 0; i < count && !err; i++) {
+		datapath_step(d, 1);
 		if (key[i].model >= SLUICE_MODELS_MAX || !ids[key[i].model])
 			continue;
 		err = map_read(map, &key[i], each);
@@ -262,8 +265,8 @@ int datapath_clear_models(struct datapath *d, const bool ids[SLUICE_MODELS_MAX])
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX && !err; id++) {
 		if (!ids[id])
 			continue;
-		err = clear_entries(d, id);
 		datapath_step(d, BATCH);
+		err = clear_entries(d, id);
 	}
 	return err;
 }

@@ -69,8 +69,10 @@ int datapath_forget_budgets(struct datapath *d, uint32_t id)
 	struct budget_list list = {.quota = id};
 	int err = map_each(d, map, note_budget, &list);
 
-	for (size_t i = 0; i < list.count; i++)
+	for (size_t i = 0; i < list.count; i++) {
+		datapath_step(d, 1);
 		bpf_map_delete_elem(map_fd(map), &list.keys[i]);
+	}
 	free(list.keys);
 	return err ? err : map_read_result(map, list.no_memory ? -ENOMEM : 0);
 }

@@ -137,8 +137,10 @@ int replies_write_heads(struct datapath *d, const struct service *services, size
 	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++)
-		for (int origin = -1; origin < listed_origins(&services[i]) && !err; origin++)
+		for (int origin = -1; origin < listed_origins(&services[i]) && !err; origin++) {
+			datapath_step(d, 1);
 			err = write_head(d, &services[i], origin);
+		}
 	return err;
 }
 
@@ -155,6 +157,7 @@ int replies_remove_heads(struct datapath *d, const struct service *services, siz
 		struct sluice_reply_head_key key;
 		bool wanted = false;
 
+		datapath_step(d, 1 + SLUICE_ORIGINS_MAX);
 		for (size_t s = 0; s < count && !wanted && !err; s++)
 			for (int o = -1; o < listed_origins(&services[s]) && !wanted && !err; o++) {
 				if (services[s].id != old[i].service)

@@ -39,6 +39,17 @@ static int by_key(const void *a, const void *b)
 		      sizeof(struct sluice_service_key)); /* the key is an entry's first member */
 }
 
+static int by_key_in_steps(const void *a, const void *b, void *d)
+{
+	return map_compared(d, by_key(a, b));
+}
+
+static void sort(struct datapath *d, struct entries *e)
+{
+	if (e->count)
+		qsort_r(e->at, e->count, sizeof(*e->at), by_key_in_steps, d);
+}
+
 static void add(struct entries *e, const uint8_t addr[16], uint16_t port,
 		const struct sluice_service *value)
 {
@@ -88,21 +99,22 @@ static struct sluice_service kernel_service(const struct service *s)
 
 /* Sorts by key and keeps each key once: a service with an address wins over a wildcard, then the
  * first in the list wins. */
-static int wanted_entries(const struct service *services, size_t count, struct entries *out)
+static int wanted_entries(struct datapath *d, const struct service *services, size_t count,
+			  struct entries *out)
 {
 	static const uint8_t any4[16] = {[10] = 0xff, [11] = 0xff};
 	_cleanup_free_ uint8_t(*addresses)[16] = NULL;
 	size_t address_count = 0, kept = 0;
 	int err;
 
-	err = addresses_list(&addresses, &address_count);
+	err = addresses_list(d, &addresses, &address_count);
 	if (err)
 		return err;
 	for (int wildcard = 0; wildcard < 2; wildcard++) {
 		size_t named = out->count;
 
-		if (wildcard && named)
-			qsort(out->at, named, sizeof(*out->at), by_key);
+		if (wildcard)
+			sort(d, out);
 		for (size_t s = 0; s < count; s++) {
 			struct sluice_service value = kernel_service(&services[s]);
 			bool only4 = !memcmp(services[s].addr, any4, 16);
@@ -114,6 +126,7 @@ static int wanted_entries(const struct service *services, size_t count, struct e
 			for (size_t a = 0; wildcard && a < address_count; a++) {
 				struct sluice_service_key key = {.port = htons(services[s].port)};
 
+				datapath_step(d, 1);
 				memcpy(key.addr, addresses[a], 16);
 				if (only4 && memcmp(key.addr, any4, 12))
 					continue;
@@ -125,21 +138,23 @@ static int wanted_entries(const struct service *services, size_t count, struct e
 				return datapath_fail(out->err, "out of memory");
 		}
 	}
-	if (out->count)
-		qsort(out->at, out->count, sizeof(*out->at), by_key);
-	for (size_t i = 0; i < out->count; i++)
+	sort(d, out);
+	for (size_t i = 0; i < out->count; i++) {
+		datapath_step(d, 1);
 		if (!kept || by_key(&out->at[kept - 1], &out->at[i]))
 			out->at[kept++] = out->at[i];
+	}
 	out->count = kept;
 	return 0;
 }
 
-static void port_bits(const struct entries *e, uint64_t bits[PORT_WORDS])
+static void port_bits(const struct datapath *d, const struct entries *e, uint64_t bits[PORT_WORDS])
 {
 	memset(bits, 0, PORT_WORDS * sizeof(*bits));
 	for (size_t i = 0; i < e->count; i++) {
 		uint16_t port = ntohs(e->at[i].key.port);
 
+		datapath_step(d, 1);
 		bits[port / 64] |= 1ULL << (port % 64);
 	}
 }
@@ -151,7 +166,10 @@ static int write_ports(struct datapath *d, const uint64_t bits[PORT_WORDS], bool
 
 	for (uint32_t word = 0; word < PORT_WORDS; word++) {
 		uint64_t old, new;
-		int err = map_read(map, &word, &old);
+		int err;
+
+		datapath_step(d, 1);
+		err = map_read(map, &word, &old);
 
 		new = keep_old ? old | bits[word] : bits[word];
 		if (!err && new != old)
@@ -162,12 +180,15 @@ static int write_ports(struct datapath *d, const uint64_t bits[PORT_WORDS], bool
 	return 0;
 }
 
-static int remove_others(const struct bpf_map *map, const struct entries *present,
+static int remove_others(const struct datapath *d, const struct entries *present,
 			 const struct entries *wanted)
 {
+	const struct bpf_map *map = d->skel->maps.services;
+
 	for (size_t i = 0; i < present->count; i++) {
 		int err;
 
+		datapath_step(d, 1);
 		if (wanted->count && bsearch(&present->at[i].key, wanted->at, wanted->count,
 					     sizeof(*wanted->at), by_key))
 			continue;
@@ -185,6 +206,7 @@ static int write_rules(struct datapath *d, const struct service *services, size_
 	for (size_t i = 0; i < count && !err; i++) {
 		struct sluice_rules rules = services[i].rules;
 
+		datapath_step(d, 1);
 		rules.names = http1_names(rules.header);
 		err = map_write(d->skel->maps.rules, &services[i].id, &rules);
 	}
@@ -224,13 +246,16 @@ static int write_trusted(struct datapath *d, const struct service *services, siz
 	int err = map_keys(d, map, &keys, &old_count);
 
 	old = keys;
-	for (size_t i = 0; i < old_count && !err; i++)
+	for (size_t i = 0; i < old_count && !err; i++) {
+		datapath_step(d, BATCH); /* thousands of comparisons */
 		if (!trusted_by(services, count, &old[i]))
 			err = map_delete(map, &old[i]);
+	}
 	for (size_t s = 0; s < count && !err; s++)
 		for (unsigned t = 0; t < services[s].identity.trusted_count && !err; t++) {
 			struct sluice_trusted_key key = trusted_key(&services[s], t);
 
+			datapath_step(d, 1);
 			err = map_write(map, &key, &one);
 		}
 	free(keys);
@@ -246,7 +271,7 @@ static int write_services(struct datapath *d, const struct service *services, si
 	uint64_t bits[PORT_WORDS];
 	int err, changed;
 
-	err = wanted_entries(services, count, &wanted);
+	err = wanted_entries(d, services, count, &wanted);
 	free_wanted = wanted.at;
 	if (err)
 		return err;
@@ -261,18 +286,18 @@ static int write_services(struct datapath *d, const struct service *services, si
 		err = map_read_result(map, present.err);
 	if (err)
 		return err;
-	if (present.count)
-		qsort(present.at, present.count, sizeof(*present.at), by_key);
+	sort(d, &present);
 
-	port_bits(&wanted, bits);
+	port_bits(d, &wanted, bits);
 	err = write_ports(d, bits, true);
 	/* If both sets do not fit at once, removals come first, but nothing that stays is
 	 * removed. */
 	if (!err && present.count + wanted.count > max)
-		err = remove_others(map, &present, &wanted);
+		err = remove_others(d, &present, &wanted);
 	for (size_t i = 0; !err && i < wanted.count; i++) {
 		const struct entry *w = &wanted.at[i], *p = NULL;
 
+		datapath_step(d, 1);
 		if (present.count)
 			p = bsearch(&w->key, present.at, present.count, sizeof(*w), by_key);
 		if (p && !memcmp(&p->value, &w->value, sizeof(w->value)))
@@ -280,7 +305,7 @@ static int write_services(struct datapath *d, const struct service *services, si
 		err = map_write(map, &w->key, &w->value);
 	}
 	if (!err)
-		err = remove_others(map, &present, &wanted);
+		err = remove_others(d, &present, &wanted);
 	changed = names_changed(d); /* even after a failure, for what was written */
 	if (!err)
 		err = changed;
@@ -322,11 +347,15 @@ int datapath_addresses_fd(const struct datapath *d)
 	return d->addresses_fd;
 }
 
+void datapath_addresses_drain(struct datapath *d)
+{
+	addresses_drain(d->addresses_fd);
+}
+
 int datapath_refresh(struct datapath *d)
 {
 	int attached, written;
 
-	addresses_drain(d->addresses_fd);
 	attached = attachments_refresh(d);
 	written = write_services(d, d->services, d->service_count);
 	return attached ? attached : written;

@@ -29,6 +29,7 @@ struct desired *desired_new(void)
 
 	if (!state)
 		return NULL;
+	state->holders = 1;
 	state->model_quotas.kind = &desired_model_ids;
 	state->weighted.kind = &desired_weighted_ids;
 	state->client_quotas.kind = &desired_client_ids;
@@ -38,9 +39,15 @@ struct desired *desired_new(void)
 	return state;
 }
 
+struct desired *desired_hold(struct desired *state)
+{
+	state->holders++;
+	return state;
+}
+
 void desired_free(struct desired *state)
 {
-	if (!state)
+	if (!state || --state->holders)
 		return;
 	table_free(&state->model_quotas);
 	table_free(&state->weighted);
@@ -178,6 +185,7 @@ static int add_one_weighted(void *arg, uint32_t id)
 {
 	const struct weight_of_all *w = arg;
 
+	table_step(1);
 	return add_weighted(w->build, id, w->weight);
 }
 
@@ -187,7 +195,7 @@ static int add_weights(struct build *b)
 
 	b->weighed[0] = b->weighed[SLUICE_WEIGHT_ONE] = true;
 	for (size_t i = 0; i < b->next->prefixes.count && !ret; i++) {
-		const struct state_prefix_rule *rule = table_at(&b->next->prefixes, i);
+		const struct state_prefix_rule *rule = table_visit(&b->next->prefixes, i);
 		struct weight_of_all w = {b, rule->prefix.weight};
 
 		b->next->any_weight |= w.weight != 0;
@@ -223,12 +231,6 @@ int desired_check_weight(const struct desired *state, uint16_t weight, char *err
 
 /* ---- clients and prefixes ---- */
 
-static void alive(const struct build *b)
-{
-	if (b->in->alive)
-		b->in->alive(b->in->arg);
-}
-
 static int add_client_quota(void *arg, const void *file, const void *manual)
 {
 	const struct desired_client_quota *q = manual ? manual : file;
@@ -238,7 +240,6 @@ static int add_client_quota(void *arg, const void *file, const void *manual)
 	const char *name = NULL;
 	int ret;
 
-	alive(b);
 	if (q->key.model != SLUICE_MODEL_ALL) {
 		scope = SLUICE_SCOPE_CLIENT_MODEL;
 		name = model_name(b, q->key.model);
@@ -259,7 +260,6 @@ static int add_prefix(void *arg, const void *file, const void *manual)
 	uint32_t id = 0;
 	int ret = 0;
 
-	alive(b);
 	if (file)
 		desired_merge_prefix(&p, file);
 	if (manual)
@@ -305,15 +305,16 @@ static void mark_used(struct desired *state)
 	for (size_t i = 0; i < state->service_count; i++)
 		mark(state, state->services[i].quota_id);
 	for (size_t i = 0; i < state->model_quotas.count; i++)
-		mark(state, ((struct desired_model_id *)table_at(&state->model_quotas, i))->quota);
+		mark(state,
+		     ((struct desired_model_id *)table_visit(&state->model_quotas, i))->quota);
 	for (size_t i = 0; i < state->weighted.count; i++)
-		mark(state, ((struct desired_weighted *)table_at(&state->weighted, i))->id);
+		mark(state, ((struct desired_weighted *)table_visit(&state->weighted, i))->id);
 	for (size_t i = 0; i < state->client_quotas.count; i++)
 		mark(state,
-		     ((struct state_client_quota *)table_at(&state->client_quotas, i))->quota);
+		     ((struct state_client_quota *)table_visit(&state->client_quotas, i))->quota);
 	for (size_t i = 0; i < state->prefixes.count; i++)
 		mark(state,
-		     ((struct state_prefix_rule *)table_at(&state->prefixes, i))->prefix.quota);
+		     ((struct state_prefix_rule *)table_visit(&state->prefixes, i))->prefix.quota);
 }
 
 static int check_fits(const struct desired *state, char *err, size_t len)
@@ -444,9 +445,9 @@ int desired_manual_part(const struct desired *state, struct desired_part *part)
 	desired_part_init(part);
 	ret = table_copy(&part->rules, &state->rules);
 	for (size_t i = 0; i < state->prefixes.count && !ret; i++)
-		ret = adopt_prefix(state, table_at(&state->prefixes, i), part);
+		ret = adopt_prefix(state, table_visit(&state->prefixes, i), part);
 	for (size_t i = 0; i < state->client_quotas.count && !ret; i++) {
-		const struct state_client_quota *q = table_at(&state->client_quotas, i);
+		const struct state_client_quota *q = table_visit(&state->client_quotas, i);
 		struct desired_client_quota item = {.key = q->key};
 
 		if (!set_manually(state, q->quota))

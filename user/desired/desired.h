@@ -100,6 +100,7 @@ struct desired_model_id {
 };
 
 struct desired {
+	unsigned holders;
 	struct quota_book quotas;        /* unused definitions stay, so that they keep their id */
 	bool used[SLUICE_QUOTAS_MAX];    /* something refers to the id */
 	bool written[SLUICE_QUOTAS_MAX]; /* this daemon has written its refusal texts */
@@ -114,8 +115,10 @@ struct desired {
 	struct table priorities;    /* struct desired_priority */
 };
 
-/* An empty state; NULL without memory. */
+/* An empty state with one holder; NULL without memory. */
 struct desired *desired_new(void);
+/* One holder more, or fewer: the last one's desired_free() frees it. */
+struct desired *desired_hold(struct desired *state);
 void desired_free(struct desired *state);
 
 /*
@@ -131,8 +134,6 @@ struct desired_input {
 	const struct controller *models;          /* the names of model ids */
 	/* Reports a part of the file that has no effect and is no error. NULL: not called. */
 	void (*notice)(void *arg, const char *text);
-	/* Called for each entry, so that a large state does not end the lease. NULL: not called. */
-	void (*alive)(void *arg);
 	void *arg;
 };
 
@@ -227,7 +228,7 @@ int desired_put(struct desired **state, struct desired *next, const struct desir
 
 /*
  * Copies class, quota, weight and priority from each prefix to the longer prefixes inside it that
- * have none of their own. Sorts `rules` by address and length.
+ * have none of their own. `rules` are sorted by desired_by_prefix().
  */
 void desired_inherit(struct state_prefix_rule *rules, size_t count);
 

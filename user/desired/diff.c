@@ -128,6 +128,8 @@ static int diff_table(const struct desired *old, const struct desired *new,
 		struct desired_op *a = &out->list[first + i], *b = &out->list[first + n - 1 - i];
 		struct desired_op op = *a;
 
+		if (i % TABLE_STEP == 0)
+			table_step(TABLE_STEP);
 		*a = *b;
 		*b = op;
 	}

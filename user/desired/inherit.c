@@ -4,7 +4,6 @@
  * for its addresses: it inherits the fields that it does not set from the next shorter prefix
  * around it.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/text.h"
@@ -26,11 +25,11 @@ void desired_inherit(struct state_prefix_rule *rules, size_t count)
 	size_t around[129]; /* the prefixes that hold the current one, each within the one before */
 	size_t depth = 0;
 
-	if (count)
-		qsort(rules, count, sizeof(*rules), desired_by_prefix);
 	for (size_t i = 0; i < count; i++) {
 		struct sluice_prefix *p = &rules[i].prefix, *wide = NULL;
 
+		if (i % TABLE_STEP == 0)
+			table_step(TABLE_STEP);
 		while (depth && !covers(&rules[around[depth - 1]].key, &rules[i].key))
 			depth--;
 		if (depth)

@@ -21,15 +21,16 @@ void desired_named(const struct desired *state, const struct controller *models,
 		named[id] = !m->is_pool && (m->in_pool || controller_has_targets(m));
 	}
 	for (size_t i = 0; i < state->model_quotas.count; i++)
-		mark(named, ((struct desired_model_id *)table_at(&state->model_quotas, i))->model,
+		mark(named,
+		     ((struct desired_model_id *)table_visit(&state->model_quotas, i))->model,
 		     true);
 	for (size_t i = 0; i < state->client_quotas.count; i++) {
-		const struct state_client_quota *q = table_at(&state->client_quotas, i);
+		const struct state_client_quota *q = table_visit(&state->client_quotas, i);
 
 		mark(named, q->key.model, true);
 	}
 	for (size_t i = 0; i < state->rules.count; i++) {
-		const struct state_client_rule *rule = table_at(&state->rules, i);
+		const struct state_client_rule *rule = table_visit(&state->rules, i);
 
 		mark(named, rule->key.model, true);
 	}

@@ -190,7 +190,7 @@ bool desired_expire(struct desired_part *part, uint64_t now_ns)
 	table_filter(&part->rules, rule_goes_on, &now_ns);
 	ended = part->rules.count != rules_before;
 	for (size_t i = 0; i < part->prefixes.count; i++) {
-		struct desired_prefix *p = table_at(&part->prefixes, i);
+		struct desired_prefix *p = table_visit(&part->prefixes, i);
 
 		if (!(p->own & SLUICE_PREFIX_OWN_CLASS) || !has_ended(p->expires_ns, now_ns))
 			continue;
@@ -206,13 +206,13 @@ uint64_t desired_next_expiry(const struct desired_part *part)
 	uint64_t next = 0;
 
 	for (size_t i = 0; i < part->rules.count; i++) {
-		const struct state_client_rule *r = table_at(&part->rules, i);
+		const struct state_client_rule *r = table_visit(&part->rules, i);
 
 		if (r->flag.expires_ns && (!next || r->flag.expires_ns < next))
 			next = r->flag.expires_ns;
 	}
 	for (size_t i = 0; i < part->prefixes.count; i++) {
-		const struct desired_prefix *p = table_at(&part->prefixes, i);
+		const struct desired_prefix *p = table_visit(&part->prefixes, i);
 
 		if (p->own & SLUICE_PREFIX_OWN_CLASS && p->expires_ns &&
 		    (!next || p->expires_ns < next))

@@ -8,6 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COMPARED 4096 /* comparisons that take the time of a step */
+
+static void (*on_step)(void *arg, size_t items);
+static void *step_arg;
+
+void table_on_step(void (*step)(void *arg, size_t items), void *arg)
+{
+	on_step = step;
+	step_arg = arg;
+}
+
+void table_step(size_t items)
+{
+	if (on_step)
+		on_step(step_arg, items);
+}
+
 static int reserve(struct table *t, size_t count)
 {
 	size_t capacity = t->capacity ? t->capacity : 16;
@@ -35,12 +52,20 @@ int table_add(struct table *t, const void *item)
 	return 0;
 }
 
-static int by_key_and_age(const void *a, const void *b, void *table)
+struct sorting {
+	const struct table *table;
+	unsigned compared;
+};
+
+static int by_key_and_age(const void *a, const void *b, void *sorting)
 {
-	const struct table *t = table;
+	struct sorting *s = sorting;
+	const struct table *t = s->table;
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 	int order = t->kind->compare(table_at(t, x), table_at(t, y));
 
+	if (++s->compared % COMPARED == 0)
+		table_step(TABLE_STEP);
 	return order ? order : x < y ? -1 : 1;
 }
 
@@ -48,6 +73,7 @@ int table_sort(struct table *t)
 {
 	uint32_t *order = malloc((t->count + 1) * sizeof(*order));
 	char *sorted = malloc((t->count + 1) * t->kind->size), *last = NULL;
+	struct sorting sorting = {.table = t};
 	size_t n = 0;
 
 	if (!order || !sorted || t->no_memory) {
@@ -58,10 +84,12 @@ int table_sort(struct table *t)
 	for (size_t i = 0; i < t->count; i++)
 		order[i] = (uint32_t)i;
 	if (t->count)
-		qsort_r(order, t->count, sizeof(*order), by_key_and_age, t);
+		qsort_r(order, t->count, sizeof(*order), by_key_and_age, &sorting);
 	for (size_t i = 0; i < t->count; i++) {
 		const void *item = table_at(t, order[i]);
 
+		if (i % TABLE_STEP == 0)
+			table_step(TABLE_STEP);
 		if (last && !t->kind->compare(last, item) && t->kind->merge) {
 			t->kind->merge(last, item);
 			continue;
@@ -136,7 +164,7 @@ void table_filter(struct table *t, bool (*keep)(const void *item, const void *ar
 	size_t kept = 0;
 
 	for (size_t i = 0; i < t->count; i++)
-		if (keep(table_at(t, i), arg))
+		if (keep(table_visit(t, i), arg))
 			memmove(table_at(t, kept++), table_at(t, i), t->kind->size);
 	t->count = kept;
 }
@@ -146,8 +174,11 @@ int table_copy(struct table *to, const struct table *from)
 	to->kind = from->kind;
 	if (from->no_memory || reserve(to, from->count))
 		return -ENOMEM;
-	if (from->count)
-		memcpy(to->items, from->items, from->count * from->kind->size);
+	for (size_t i = 0; i < from->count; i += TABLE_STEP) {
+		size_t n = from->count - i < TABLE_STEP ? from->count - i : TABLE_STEP;
+
+		memcpy(table_at(to, i), table_visit(from, i), n * from->kind->size);
+	}
 	to->count = from->count;
 	return 0;
 }
@@ -162,7 +193,7 @@ void table_free(struct table *t)
 int table_walk(const struct table *a, const struct table *b,
 	       int (*each)(void *arg, const void *a, const void *b), void *arg)
 {
-	size_t i = 0, k = 0;
+	size_t i = 0, k = 0, keys = 0;
 	int ret = 0;
 
 	while (!ret && (i < a->count || k < b->count)) {
@@ -170,6 +201,8 @@ int table_walk(const struct table *a, const struct table *b,
 		const void *y = k < b->count ? table_at(b, k) : NULL;
 		int order = !x ? 1 : !y ? -1 : a->kind->compare(x, y);
 
+		if (keys++ % TABLE_STEP == 0)
+			table_step(TABLE_STEP);
 		i += order <= 0;
 		k += order >= 0;
 		ret = each(arg, order <= 0 ? x : NULL, order >= 0 ? y : NULL);

@@ -31,6 +31,23 @@ static inline void *table_at(const struct table *t, size_t i)
 	return (char *)t->items + i * t->kind->size;
 }
 
+#define TABLE_STEP 256 /* items of one step */
+
+/*
+ * step() is called before each step of what goes through many items, with their number; NULL: not
+ * called. Other code may run in it, so until the walk ends nothing changes its tables.
+ */
+void table_on_step(void (*step)(void *arg, size_t items), void *arg);
+void table_step(size_t items);
+
+/* The i-th item, in a loop over all of them: every TABLE_STEP items are a step. */
+static inline void *table_visit(const struct table *t, size_t i)
+{
+	if (i % TABLE_STEP == 0)
+		table_step(TABLE_STEP);
+	return table_at(t, i);
+}
+
 /* Adds a copy at the end; table_sort() must follow. 0 or -ENOMEM. */
 int table_add(struct table *t, const void *item);
 /* Sorts, and merges items with the same key. 0 or -ENOMEM. */

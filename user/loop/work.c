@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See work.h. The stack is a coroutine's: ucontext(3). */
+/* See work.h. The stack of a lane is a coroutine's: ucontext(3). */
 #include "loop/work.h"
 
 #include <stdlib.h>
@@ -10,13 +10,20 @@
 
 #define STACK_BYTES (512 * 1024)
 
-struct work_queue {
+struct lane {
 	struct work *first, *last; /* not begun */
 	struct work *current;      /* begun; NULL: none */
-	bool inside, ended;
-	size_t entries, bytes; /* of this turn */
-	ucontext_t loop, work;
+	bool ended;
+	ucontext_t work;
 	char *stack; /* below it is a page that cannot be written */
+};
+
+struct work_queue {
+	struct lane lane[WORK_LANES];
+	struct lane *inside;   /* whose work runs now; NULL: none */
+	unsigned next;         /* the lane whose turn it is */
+	size_t entries, bytes; /* of this turn */
+	ucontext_t loop;
 	size_t guard;
 };
 
@@ -27,11 +34,16 @@ struct work_queue *work_open(void)
 	if (!q)
 		return NULL;
 	q->guard = (size_t)sysconf(_SC_PAGESIZE);
-	q->stack = mmap(NULL, q->guard + STACK_BYTES, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-	if (q->stack == MAP_FAILED || mprotect(q->stack, q->guard, PROT_NONE)) {
-		free(q);
-		return NULL;
+	for (unsigned i = 0; i < WORK_LANES; i++) {
+		char *stack = mmap(NULL, q->guard + STACK_BYTES, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+
+		if (stack != MAP_FAILED)
+			q->lane[i].stack = stack;
+		if (stack == MAP_FAILED || mprotect(stack, q->guard, PROT_NONE)) {
+			work_close(q);
+			return NULL;
+		}
 	}
 	return q;
 }
@@ -40,41 +52,54 @@ void work_close(struct work_queue *q)
 {
 	if (!q)
 		return;
-	munmap(q->stack, q->guard + STACK_BYTES);
+	for (unsigned i = 0; i < WORK_LANES; i++)
+		if (q->lane[i].stack)
+			munmap(q->lane[i].stack, q->guard + STACK_BYTES);
 	free(q);
 }
 
 void work_start(struct work_queue *q, struct work *w)
 {
+	struct lane *lane = &q->lane[w->lane];
+
 	w->next = NULL;
-	if (q->first)
-		q->last->next = w;
+	if (lane->first)
+		lane->last->next = w;
 	else
-		q->first = w;
-	q->last = w;
+		lane->first = w;
+	lane->last = w;
 }
 
 bool work_cancel(struct work_queue *q, const struct work *w)
 {
+	struct lane *lane = &q->lane[w->lane];
 	struct work *before = NULL;
 
-	for (struct work *at = q->first; at; before = at, at = at->next) {
+	for (struct work *at = lane->first; at; before = at, at = at->next) {
 		if (at != w)
 			continue;
 		if (before)
 			before->next = at->next;
 		else
-			q->first = at->next;
-		if (q->last == at)
-			q->last = before;
+			lane->first = at->next;
+		if (lane->last == at)
+			lane->last = before;
 		return true;
 	}
 	return false;
 }
 
+static bool has_work(const struct lane *lane)
+{
+	return lane->current || lane->first;
+}
+
 bool work_pending(const struct work_queue *q)
 {
-	return q->current || q->first;
+	for (unsigned i = 0; i < WORK_LANES; i++)
+		if (has_work(&q->lane[i]))
+			return true;
+	return false;
 }
 
 /* makecontext() passes int only. */
@@ -86,56 +111,65 @@ union argument {
 static void enter(unsigned first, unsigned second)
 {
 	union argument self = {.part = {first, second}};
-	struct work_queue *q = self.queue;
+	struct lane *lane = self.queue->inside;
 
-	q->current->run(q->current);
-	q->ended = true; /* uc_link leads back to the loop */
+	lane->current->run(lane->current);
+	lane->ended = true; /* uc_link leads back to the loop */
 }
 
-static void begin(struct work_queue *q)
+static void begin(struct work_queue *q, struct lane *lane)
 {
 	union argument self = {.part = {0}};
 
 	self.queue = q;
-	q->current = q->first;
-	q->first = q->first->next;
-	getcontext(&q->work);
-	q->work.uc_stack.ss_sp = q->stack + q->guard;
-	q->work.uc_stack.ss_size = STACK_BYTES;
-	q->work.uc_link = &q->loop;
-	makecontext(&q->work, (void (*)(void))enter, 2, self.part[0], self.part[1]);
+	lane->current = lane->first;
+	lane->first = lane->first->next;
+	getcontext(&lane->work);
+	lane->work.uc_stack.ss_sp = lane->stack + q->guard;
+	lane->work.uc_stack.ss_size = STACK_BYTES;
+	lane->work.uc_link = &q->loop;
+	makecontext(&lane->work, (void (*)(void))enter, 2, self.part[0], self.part[1]);
 }
 
 void work_turn(struct work_queue *q)
 {
+	struct lane *lane = NULL;
 	struct work *w;
 
-	if (!q->current && !q->first)
+	for (unsigned i = 0; i < WORK_LANES && !lane; i++) {
+		unsigned at = (q->next + i) % WORK_LANES;
+
+		if (has_work(&q->lane[at])) {
+			lane = &q->lane[at];
+			q->next = at + 1;
+		}
+	}
+	if (!lane)
 		return;
-	if (!q->current)
-		begin(q);
+	if (!lane->current)
+		begin(q, lane);
 	q->entries = q->bytes = 0;
-	q->inside = true;
-	swapcontext(&q->loop, &q->work);
-	q->inside = false;
-	if (!q->ended)
+	q->inside = lane;
+	swapcontext(&q->loop, &lane->work);
+	q->inside = NULL;
+	if (!lane->ended)
 		return;
-	q->ended = false;
+	lane->ended = false;
 	/* An API key may have been on the stack. */
-	explicit_bzero(q->stack + q->guard, STACK_BYTES);
-	explicit_bzero(&q->work, sizeof(q->work));
-	w = q->current;
-	q->current = NULL;
+	explicit_bzero(lane->stack + q->guard, STACK_BYTES);
+	explicit_bzero(&lane->work, sizeof(lane->work));
+	w = lane->current;
+	lane->current = NULL;
 	w->done(w);
 }
 
 void work_step(struct work_queue *q, size_t entries, size_t bytes)
 {
-	if (!q->inside)
+	if (!q || !q->inside)
 		return;
 	if ((q->entries || q->bytes) &&
 	    (q->entries + entries > WORK_ENTRIES_MAX || q->bytes + bytes > WORK_BYTES_MAX)) {
-		swapcontext(&q->work, &q->loop);
+		swapcontext(&q->inside->work, &q->loop);
 		/* work_turn() has begun to count anew */
 	}
 	q->entries += entries;

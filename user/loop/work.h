@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Work that is too long for one turn of the loop: an answer that lists clients, the walk that
- * corrects counts. It runs on a stack of its own, one at a time, in the order of its start. It
- * calls work_step() before each step. When the steps of this turn are a slice, work_step() returns
- * to the loop, and the work goes on at the next turn. So the code of a long answer reads like that
- * of a short one.
+ * Work that is too long for one turn of the loop: an answer that lists clients, a reload, the walk
+ * that corrects counts. It runs on a stack of its own and calls work_step() before each step. When
+ * the steps of this turn are a slice, work_step() returns to the loop, and the work goes on at a
+ * later turn. So the code of a long answer reads like that of a short one.
  *
- * Between two steps anything else of the daemon may run: after work_step() a work reads again what
- * others may change.
+ * A work is in one of two lanes. The works of a lane run one at a time, in the order of their
+ * start; the lanes take turns, slice by slice. So changes need no lock against each other, and none
+ * waits for a long list.
+ *
+ * Between two steps the loop and the other lane may run: after work_step() a work reads again what
+ * they may change.
  */
 #ifndef SLUICE_WORK_H
 #define SLUICE_WORK_H
@@ -19,9 +22,12 @@
 #define WORK_ENTRIES_MAX 1024  /* of maps */
 #define WORK_BYTES_MAX   65536 /* of output */
 
+enum work_lane { WORK_ANSWERS, WORK_CHANGES, WORK_LANES };
+
 struct work {
 	void (*run)(struct work *w);  /* on the work's stack */
 	void (*done)(struct work *w); /* on the loop's stack, after run(); w may be freed there */
+	enum work_lane lane;
 	struct work *next;
 };
 
@@ -37,12 +43,12 @@ void work_start(struct work_queue *q, struct work *w);
 bool work_cancel(struct work_queue *q, const struct work *w);
 /* Whether there is something to do: then the loop does not wait. */
 bool work_pending(const struct work_queue *q);
-/* Does the next slice. Call it once a turn. */
+/* Does the next slice of one lane. Call it once a turn. */
 void work_turn(struct work_queue *q);
 
 /*
  * Announces a step that reads or writes so many entries, or adds so many bytes to an output. A step
- * of more than a slice is a turn of its own. Outside of run() it does nothing.
+ * of more than a slice is a turn of its own. Outside of run() it does nothing; q may be NULL there.
  */
 void work_step(struct work_queue *q, size_t entries, size_t bytes);
 
