@@ -561,8 +561,10 @@ static int show_json(const struct workload *w, double capacity, uint32_t best_n)
 /* Exit status. */
 static int run_all(const struct trace *t, FILE *curve)
 {
-	struct adaptive_targets targets = {sim.ttft_ms, sim.ttft_ms_per_kib, sim.itl_ms,
-					   (uint32_t)sim.floor};
+	struct adaptive_targets targets = {.ttft_ms = sim.ttft_ms,
+					   .ttft_ms_per_kib = sim.ttft_ms_per_kib,
+					   .itl_ms = sim.itl_ms,
+					   .floor = (uint32_t)sim.floor};
 	struct engine_shape shape = shape_of();
 	struct arrivals how = {
 		.synthetic = (enum synthetic)sim.synthetic,

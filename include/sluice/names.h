@@ -33,7 +33,12 @@
 	  "The operator has closed this service.")                                                 \
 	X(STALLED_RESPONSES, "stalled-responses",                                                  \
 	  "This client does not read its responses of model '%s'.",                                \
-	  "This client does not read its responses.")
+	  "This client does not read its responses.")                                              \
+	X(DURATION, "duration", "Model '%s' is over its request duration target.",                 \
+	  "This server is over its request duration target.")                                      \
+	X(NORMALIZED_LATENCY, "normalized-latency",                                                \
+	  "Model '%s' is over its normalized latency target.",                                     \
+	  "This server is over its normalized latency target.")
 
 enum sluice_reason {
 #define X(reason, name, of_model, of_server) SLUICE_REASON_##reason,

@@ -107,4 +107,18 @@ static __always_inline int waits_pass_slot(struct sluice_waits *w, __u32 i, __u3
 	return 1;
 }
 
+/* The bytes whose wait is predicted to end after `now`, whatever has been emptied. */
+static inline __s64 waits_bytes(const struct sluice_waits *w, __u64 now)
+{
+	__s64 units = 0;
+
+	for (int i = 0; i < WAITS_SLOTS; i++) {
+		__u64 word = w->slot[i];
+
+		if ((__s32)((__u32)(word >> 32) - (__u32)ages_time(now)) > 0)
+			units += word & 0xffffffff;
+	}
+	return units * WAITS_UNIT;
+}
+
 #endif

@@ -220,8 +220,9 @@ static void put_models(void)
 			.retry_after_ms = (uint32_t)below(90000),
 			.limit_retry_ms = (uint32_t)below(90000),
 			.allow = !one_in(8),
-			.reason = (uint8_t)one_of(SLUICE_REASON_TTFT, SLUICE_REASON_ITL,
-						  SLUICE_REASON_OPERATOR),
+			.reason = (uint8_t)one_of(
+				SLUICE_REASON_TTFT, SLUICE_REASON_ITL, SLUICE_REASON_DURATION,
+				SLUICE_REASON_NORMALIZED_LATENCY, SLUICE_REASON_OPERATOR),
 			.action = (uint8_t)one_of(SLUICE_ACTION_DEFAULT, SLUICE_ACTION_DEFAULT,
 						  SLUICE_ACTION_REPLY, SLUICE_ACTION_DROP),
 			.mode = (uint8_t)one_of(SLUICE_MODE_DEFAULT, SLUICE_MODE_DEFAULT,

@@ -150,18 +150,28 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 		a->last_token_ns = (uint64_t)fmax(1, (double)a->seen_ns - t->ttft_ms * 1e6);
 }
 
-void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
-		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns)
+/*
+ * The server has shown progress at now_ns, on a request that it got `ms` before. Returns whether
+ * that request may have waited for the model to load.
+ */
+static bool progress(struct adaptive *a, double ms, uint64_t now_ns)
 {
 	bool cold = !a->last_token_ns || seconds(a->last_token_ns, now_ns) > COLD_S + ms / 1e3;
-	double target = target_ms(t, bytes), admitted_ns = (double)now_ns - ms * 1e6;
 
 	a->last_token_ns = now_ns;
 	a->fresh++;
 	if (cold)
 		a->cold_until_ns = now_ns;
-	if (admitted_ns < (double)a->cold_until_ns || !(ms > 0))
-		return; /* the model was loading */
+	return (double)now_ns - ms * 1e6 < (double)a->cold_until_ns;
+}
+
+void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
+		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns)
+{
+	double target = target_ms(t, bytes);
+
+	if (progress(a, ms, now_ns) || !(ms > 0))
+		return;
 	fade(&a->queued_bytes, queued_bytes, ms, now_ns, RATE_MEMORY_S);
 	a->rate_samples += a->rate_samples < RATE_SAMPLES_MIN;
 	a->rate = mean(&a->queued_bytes);
@@ -209,6 +219,20 @@ void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double
 	a->fresh++;
 }
 
+void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, double ms,
+		       uint32_t tokens, uint64_t now_ns)
+{
+	if (progress(a, ms, now_ns))
+		return;
+	if (t->duration_ms > 0) {
+		a->duration.sum += ms / t->duration_ms;
+		a->duration.weight += 1;
+	}
+	if (t->normalized_ms > 0 && tokens)
+		fade(&a->missed_normalized, ms / tokens > t->normalized_ms, 1, now_ns,
+		     MISSED_MEMORY_S);
+}
+
 static uint64_t refused_of(const struct adaptive_view *v)
 {
 	uint64_t sum = 0;
@@ -218,20 +242,30 @@ static uint64_t refused_of(const struct adaptive_view *v)
 	return sum;
 }
 
+/* The share of replies that missed their target, as a ratio of the share that may. */
+static double missed_ratio(const struct fading *missed)
+{
+	double share = mean(missed);
+
+	return share > MISSED_MOST ? share / MISSED_MOST : 0;
+}
+
 /* Moves the ceiling one step, by the worst ratio of a latency to its target. */
 static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 			 const struct adaptive_view *v, uint64_t now_ns)
 {
-	double over = 0, missed = mean(&a->missed), step;
+	double over = mean(&a->duration), step;
 	bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S &&
 		    a->ceiling >= HOLD_BELOW * a->failed_at;
 
 	if (t->ttft_ms > 0)
-		over = fmax((double)v->oldest_ns / 1e6 / t->ttft_ms, mean(&a->ttft));
+		over = fmax(over, fmax((double)v->oldest_ns / 1e6 / t->ttft_ms, mean(&a->ttft)));
 	if (t->itl_ms > 0)
-		over = fmax(over, fmax(mean(&a->gap) / t->itl_ms / ITL_FULL,
-				       missed > MISSED_MOST ? missed / MISSED_MOST : 0));
-	a->ttft = (struct fading){0};
+		over = fmax(over,
+			    fmax(mean(&a->gap) / t->itl_ms / ITL_FULL, missed_ratio(&a->missed)));
+	if (t->normalized_ms > 0)
+		over = fmax(over, missed_ratio(&a->missed_normalized));
+	a->ttft = a->duration = (struct fading){0};
 	if (v->shadow_in_flight > 0 || a->moved.shadow_in_flight > 0)
 		return; /* this policy did not admit all of that load */
 	if (over > 1) {

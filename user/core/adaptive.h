@@ -20,6 +20,8 @@ struct adaptive_targets {
 	double ttft_ms;         /* 0: none; nothing is predicted, and age stops nothing */
 	double ttft_ms_per_kib; /* of the request, on top */
 	double itl_ms;          /* 0: none */
+	double duration_ms;     /* of a reply that is not streamed; 0: none */
+	double normalized_ms;   /* … for each of its output tokens; 0: none */
 	uint32_t floor;         /* at least 1 */
 };
 
@@ -49,10 +51,12 @@ struct adaptive {
 	double failed_level; /* the level that commonly fails; 0: none has */
 	unsigned on_time;    /* first tokens on time since the last late one */
 	uint64_t failed_ns;
-	uint64_t look_ns;     /* the last move of the ceiling */
-	struct fading ttft;   /* wait over target, in this look */
-	struct fading gap;    /* ms, token by token */
-	struct fading missed; /* share of responses over the ITL target */
+	uint64_t look_ns;                /* the last move of the ceiling */
+	struct fading ttft;              /* wait over target, in this look */
+	struct fading duration;          /* over its target, in this look */
+	struct fading gap;               /* ms, token by token */
+	struct fading missed;            /* share of responses over the ITL target */
+	struct fading missed_normalized; /* … over the target of normalized latency */
 	double refused_share;
 	double arrivals, arrivals_refused, ended; /* decaying counts of the last seconds */
 	double active_weight;
@@ -64,7 +68,7 @@ struct adaptive {
 	struct adaptive_view moved; /* when the ceiling last could move */
 	unsigned fresh;             /* samples since then; without one the ceiling stays */
 	bool bound;                 /* since then the ceiling was reached, or a request refused */
-	uint64_t last_token_ns;     /* the last TTFT sample; 0: never */
+	uint64_t last_token_ns;     /* the last sample of TTFT or of a duration; 0: never */
 	uint64_t cold_until_ns;     /* a request admitted before waited for the model to load */
 	bool stopped;
 	uint32_t floor;     /* now, with the probes of a stopped pool */
@@ -89,6 +93,11 @@ void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_n
 /* The end of a streamed response; mean_ms is its mean gap. */
 void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms,
 		    uint64_t now_ns);
+
+/* The end of a reply that is not streamed, `ms` after its request's last byte. It stated so many
+ * output tokens; 0: none. */
+void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, double ms,
+		       uint32_t tokens, uint64_t now_ns);
 
 /* Call it about every 100 ms. */
 void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,

@@ -22,21 +22,31 @@ static uint32_t sample_model(struct controller *c, const struct sluice_sample *s
 	return sample->model;
 }
 
+/* A duration is one observation of itself and, if its reply stated n tokens, one of normalized
+ * latency. */
 static void record(struct controller *c, uint32_t id, const struct sluice_sample *sample,
 		   uint32_t n)
 {
 	struct controller_model *m = &c->model[id];
 	double tau_s = controller_targets(c, id).tau_s;
-	double value_ms = (double)sample->sum_ns / n / 1e6;
+	double sum_ms = (double)sample->sum_ns / 1e6;
+	uint64_t now_ns = sample->time_ns;
 
-	if (sample->time_ns > m->last_seen_ns)
-		m->last_seen_ns = sample->time_ns;
+	if (now_ns > m->last_seen_ns)
+		m->last_seen_ns = now_ns;
 	if (sample->kind == SLUICE_SAMPLE_TTFT) {
-		ema_record(&m->ttft, value_ms, n, sample->time_ns, tau_s);
+		ema_record(&m->ttft, sum_ms / n, n, now_ns, tau_s);
 		m->ttft_samples += n;
-	} else {
-		ema_record(&m->itl, value_ms, n, sample->time_ns, tau_s);
+	} else if (sample->kind == SLUICE_SAMPLE_ITL) {
+		ema_record(&m->itl, sum_ms / n, n, now_ns, tau_s);
 		m->itl_samples += n;
+	} else {
+		ema_record(&m->duration, sum_ms, 1, now_ns, tau_s);
+		m->duration_samples++;
+		if (n) {
+			ema_record(&m->normalized, sum_ms / n, 1, now_ns, tau_s);
+			m->normalized_samples++;
+		}
 	}
 }
 
@@ -69,6 +79,8 @@ static void adapt(struct controller *c, uint32_t id, const struct sluice_sample 
 	    s->in_flight_at_admission) /* 0: shadow mode let it pass without a slot */
 		adaptive_ttft(a, &targets, (double)s->sum_ns / 1e6 / n, s->bytes, s->queued_bytes,
 			      s->in_flight_at_admission, s->time_ns);
+	if (s->kind == SLUICE_SAMPLE_DURATION && s->in_flight_at_admission)
+		adaptive_duration(a, &targets, (double)s->sum_ns / 1e6, n, s->time_ns);
 	if (s->kind != SLUICE_SAMPLE_ITL)
 		return;
 	if (n)
@@ -81,11 +93,13 @@ uint32_t controller_sample(struct controller *c, const struct sluice_sample *sam
 {
 	uint32_t id = sample_model(c, sample);
 	uint32_t n = sample->n;
+	bool timed;
 
 	if (sample->kind == SLUICE_SAMPLE_TTFT && !n)
 		n = 1;
+	timed = sample->kind == SLUICE_SAMPLE_DURATION || (sample->kind <= SLUICE_SAMPLE_ITL && n);
 	adapt(c, id, sample, n);
-	if (sample->kind > SLUICE_SAMPLE_ITL || !n) {
+	if (!timed) {
 		if (sample->time_ns > c->model[id].last_seen_ns)
 			c->model[id].last_seen_ns = sample->time_ns;
 		return id;

@@ -37,6 +37,8 @@ enum controller_policy {
 struct controller_targets {
 	double ttft_ms; /* threshold; 0 or less after resolution: none */
 	double itl_ms;
+	double duration_ms;
+	double normalized_ms; /* for each output token */
 	double tau_s;
 	int64_t max_in_flight;
 	uint8_t action;         /* enum sluice_action, DEFAULT: the service's */
@@ -50,7 +52,9 @@ struct controller_targets {
 struct controller_model {
 	char name[SLUICE_NAME_MAX]; /* "" : the slot is free */
 	struct ema ttft, itl;       /* ms */
-	uint64_t ttft_samples, itl_samples;
+	struct ema duration;        /* ms, of replies that are not streamed */
+	struct ema normalized;      /* … ms for each of their output tokens */
+	uint64_t ttft_samples, itl_samples, duration_samples, normalized_samples;
 	uint64_t last_seen_ns;
 	struct controller_targets own; /* negative / DEFAULT fields fall back to controller.all */
 	bool unary;
@@ -162,12 +166,15 @@ uint32_t controller_sample(struct controller *c, const struct sluice_sample *sam
  * force or not. For a pool: the smallest of its members' targets.
  */
 struct controller_targets controller_targets(const struct controller *c, uint32_t id);
+/* Whether any latency has a target among these, after resolution. */
+bool controller_any_threshold(const struct controller_targets *t);
 
 struct controller_reading {
 	bool open;
 	enum sluice_reason reason; /* NONE while open */
-	double ttft_ms, itl_ms;    /* decayed; negative: no sample yet */
-	double retry_after_s;      /* until it reopens without new samples; 0 while open */
+	/* Decayed; negative: no sample yet. */
+	double ttft_ms, itl_ms, duration_ms, normalized_ms;
+	double retry_after_s; /* until it reopens without new samples; 0 while open */
 };
 struct controller_reading controller_read(const struct controller *c, uint32_t id, uint64_t now_ns);
 

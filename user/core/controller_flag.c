@@ -26,8 +26,8 @@ static const struct controller_model *shown_admission(const struct controller *c
 }
 
 /*
- * Compares one signal with its threshold (0: none). TTFT comes first, so it is the reason if both
- * are over.
+ * Compares one signal with its threshold (0: none). TTFT comes first, so it is the reason if others
+ * are over, too.
  */
 static void judge(struct controller_reading *r, enum sluice_reason reason, const struct ema *ema,
 		  double threshold_ms, uint64_t now_ns, double tau_s)
@@ -44,6 +44,11 @@ static void judge(struct controller_reading *r, enum sluice_reason reason, const
 		r->retry_after_s = wait_s;
 }
 
+static double read_average(const struct ema *ema, uint64_t now_ns, double tau_s)
+{
+	return ema->weight > 0 ? ema_read(ema, now_ns, tau_s) : -1;
+}
+
 struct controller_reading controller_read(const struct controller *c, uint32_t id, uint64_t now_ns)
 {
 	struct controller_targets t = controller_targets(c, id);
@@ -53,8 +58,10 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 	if (id >= SLUICE_MODELS_MAX)
 		id = SLUICE_MODEL_OTHER;
 	m = &c->model[id];
-	r.ttft_ms = m->ttft.weight > 0 ? ema_read(&m->ttft, now_ns, t.tau_s) : -1;
-	r.itl_ms = m->itl.weight > 0 ? ema_read(&m->itl, now_ns, t.tau_s) : -1;
+	r.ttft_ms = read_average(&m->ttft, now_ns, t.tau_s);
+	r.itl_ms = read_average(&m->itl, now_ns, t.tau_s);
+	r.duration_ms = read_average(&m->duration, now_ns, t.tau_s);
+	r.normalized_ms = read_average(&m->normalized, now_ns, t.tau_s);
 	if (c->all.policy == CONTROLLER_ADAPTIVE) {
 		const struct controller_model *pool = shown_admission(c, id);
 
@@ -66,17 +73,40 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 	} else if (controller_carries(c, id)) {
 		judge(&r, SLUICE_REASON_TTFT, &m->ttft, t.ttft_ms, now_ns, t.tau_s);
 		judge(&r, SLUICE_REASON_ITL, &m->itl, t.itl_ms, now_ns, t.tau_s);
+		judge(&r, SLUICE_REASON_DURATION, &m->duration, t.duration_ms, now_ns, t.tau_s);
+		judge(&r, SLUICE_REASON_NORMALIZED_LATENCY, &m->normalized, t.normalized_ms, now_ns,
+		      t.tau_s);
 	}
 	return r;
+}
+
+/* The average that a model is shut for, and its threshold. NULL: it is shut for no average. */
+static struct ema *average_of(struct controller_model *m, enum sluice_reason reason,
+			      const struct controller_targets *t, double *threshold_ms)
+{
+	switch (reason) {
+	case SLUICE_REASON_TTFT:
+		*threshold_ms = t->ttft_ms;
+		return &m->ttft;
+	case SLUICE_REASON_ITL:
+		*threshold_ms = t->itl_ms;
+		return &m->itl;
+	case SLUICE_REASON_DURATION:
+		*threshold_ms = t->duration_ms;
+		return &m->duration;
+	case SLUICE_REASON_NORMALIZED_LATENCY:
+		*threshold_ms = t->normalized_ms;
+		return &m->normalized;
+	default:
+		return NULL;
+	}
 }
 
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns)
 {
 	struct controller_targets t = controller_targets(c, id);
-	bool ttft = flag->reason == SLUICE_REASON_TTFT;
-	double threshold_ms = ttft ? t.ttft_ms : t.itl_ms;
-	double wait_ms = fmin(flag->retry_after_ms, CONTROLLER_ADOPT_MS);
+	double threshold_ms = 0, wait_ms = fmin(flag->retry_after_ms, CONTROLLER_ADOPT_MS);
 	struct ema *ema;
 
 	if (controller_adapts(c, id)) {
@@ -89,11 +119,10 @@ void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluic
 	}
 	if (c->all.policy == CONTROLLER_ADAPTIVE)
 		return;
-	if (flag->allow || id >= SLUICE_MODELS_MAX || !controller_carries(c, id) ||
-	    !(ttft || flag->reason == SLUICE_REASON_ITL) || !(threshold_ms > 0))
+	if (flag->allow || id >= SLUICE_MODELS_MAX || !controller_carries(c, id))
 		return;
-	ema = ttft ? &c->model[id].ttft : &c->model[id].itl;
-	if (ema->weight > 0)
+	ema = average_of(&c->model[id], flag->reason, &t, &threshold_ms);
+	if (!ema || !(threshold_ms > 0) || ema->weight > 0)
 		return;
 	ema->average = threshold_ms * exp(wait_ms / 1000 / t.tau_s);
 	ema->weight = 1;

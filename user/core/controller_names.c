@@ -15,6 +15,8 @@
 static const struct controller_targets unset = {
 	.ttft_ms = -1,
 	.itl_ms = -1,
+	.duration_ms = -1,
+	.normalized_ms = -1,
 	.tau_s = -1,
 	.max_in_flight = -1,
 	.action = SLUICE_ACTION_DEFAULT,
@@ -112,7 +114,8 @@ bool controller_has_targets(const struct controller_model *m)
 {
 	const struct controller_targets *own = &m->own;
 
-	return own->ttft_ms >= 0 || own->itl_ms >= 0 || own->max_in_flight >= 0 || own->floor > 0 ||
+	return own->ttft_ms >= 0 || own->itl_ms >= 0 || own->duration_ms >= 0 ||
+	       own->normalized_ms >= 0 || own->max_in_flight >= 0 || own->floor > 0 ||
 	       own->action != SLUICE_ACTION_DEFAULT || own->mode != SLUICE_MODE_DEFAULT;
 }
 

@@ -13,6 +13,8 @@
 enum target {
 	TARGET_TTFT,
 	TARGET_ITL,
+	TARGET_DURATION,
+	TARGET_NORMALIZED,
 	TARGET_TAU,
 	TARGET_LIMIT,
 	TARGET_FLOOR,
@@ -30,6 +32,12 @@ static const struct {
 	 TARGET_TTFT,
 	 &parse_as_threshold},
 	{{"itl", "T|none", "target for inter-token latency"}, TARGET_ITL, &parse_as_threshold},
+	{{"duration", "T|none", "target for the duration of a reply that is not streamed"},
+	 TARGET_DURATION,
+	 &parse_as_threshold},
+	{{"normalized-latency", "T|none", "target for that duration over its output tokens"},
+	 TARGET_NORMALIZED,
+	 &parse_as_threshold},
 	{{"tau", "T", "time constant of the averages"}, TARGET_TAU, &parse_as_time_constant},
 	{{"max-in-flight", "N|none", "most requests in flight at once"},
 	 TARGET_LIMIT,
@@ -64,6 +72,12 @@ static void store(struct controller_targets *t, enum target target, double value
 		break;
 	case TARGET_ITL:
 		t->itl_ms = value;
+		break;
+	case TARGET_DURATION:
+		t->duration_ms = value;
+		break;
+	case TARGET_NORMALIZED:
+		t->normalized_ms = value;
 		break;
 	case TARGET_TAU:
 		t->tau_s = value;
@@ -126,7 +140,7 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 			parse_say(
 				err, len,
 				"unknown key \"" PARSE_QUOTE
-				"\"; there are ttft, itl, tau, max-in-flight, floor, action, mode, policy",
+				"\"; there are ttft, itl, duration, normalized-latency, tau, max-in-flight, floor, action, mode, policy",
 				PARSE_QUOTED(key));
 		return -EINVAL;
 	}

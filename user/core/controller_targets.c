@@ -31,7 +31,7 @@ static struct controller_targets pool_targets(const struct controller *c, uint32
 {
 	struct controller_targets t = c->all;
 
-	t.ttft_ms = t.itl_ms = t.ttft_ms_per_kib = 0;
+	t.ttft_ms = t.itl_ms = t.duration_ms = t.normalized_ms = t.ttft_ms_per_kib = 0;
 	t.max_in_flight = 0;
 	t.floor = 0;
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
@@ -48,6 +48,8 @@ static struct controller_targets pool_targets(const struct controller *c, uint32
 				t.ttft_ms_per_kib = m.ttft_ms_per_kib;
 		}
 		t.itl_ms = smaller(m.itl_ms, t.itl_ms);
+		t.duration_ms = smaller(m.duration_ms, t.duration_ms);
+		t.normalized_ms = smaller(m.normalized_ms, t.normalized_ms);
 		if (!t.floor || m.floor < t.floor)
 			t.floor = m.floor;
 	}
@@ -72,8 +74,7 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 		if (!c->per_model)
 			t.max_in_flight = 0;
 		if (!c->per_model || id == SLUICE_MODEL_OTHER) {
-			t.ttft_ms = 0;
-			t.itl_ms = 0;
+			t.ttft_ms = t.itl_ms = t.duration_ms = t.normalized_ms = 0;
 		} else {
 			if (own->ttft_ms >= 0) {
 				t.ttft_ms = own->ttft_ms;
@@ -81,6 +82,10 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 			}
 			if (own->itl_ms >= 0)
 				t.itl_ms = own->itl_ms;
+			if (own->duration_ms >= 0)
+				t.duration_ms = own->duration_ms;
+			if (own->normalized_ms >= 0)
+				t.normalized_ms = own->normalized_ms;
 		}
 		if (own->tau_s > 0)
 			t.tau_s = own->tau_s;
@@ -101,11 +106,20 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 		t.floor = CONTROLLER_FLOOR;
 	if (!(t.itl_ms > 0))
 		t.itl_ms = 0;
+	if (!(t.duration_ms > 0))
+		t.duration_ms = 0;
+	if (!(t.normalized_ms > 0))
+		t.normalized_ms = 0;
 	if (!(t.tau_s > 0))
 		t.tau_s = CONTROLLER_TAU_S;
 	if (t.max_in_flight < 0)
 		t.max_in_flight = 0;
 	return t;
+}
+
+bool controller_any_threshold(const struct controller_targets *t)
+{
+	return t->ttft_ms > 0 || t->itl_ms > 0 || t->duration_ms > 0 || t->normalized_ms > 0;
 }
 
 bool controller_carries(const struct controller *c, uint32_t id)
@@ -125,7 +139,7 @@ bool controller_adapts(const struct controller *c, uint32_t id)
 				 : !controller_carries(c, id) || c->model[id].in_pool)
 		return false;
 	t = controller_targets(c, id);
-	return t.ttft_ms > 0 || t.itl_ms > 0;
+	return controller_any_threshold(&t);
 }
 
 struct adaptive_targets controller_adaptive_targets(const struct controller_targets *t)
@@ -134,6 +148,8 @@ struct adaptive_targets controller_adaptive_targets(const struct controller_targ
 		.ttft_ms = t->ttft_ms,
 		.ttft_ms_per_kib = t->ttft_ms_per_kib,
 		.itl_ms = t->itl_ms,
+		.duration_ms = t->duration_ms,
+		.normalized_ms = t->normalized_ms,
 		.floor = (uint32_t)t->floor,
 	};
 }

@@ -186,7 +186,8 @@ static inline bool state_other_seen(const struct daemon_state *s)
 	for (size_t i = 0; i < s->count_count; i++)
 		if (s->counts[i].key.model == SLUICE_MODEL_OTHER && s->counts[i].n)
 			return true;
-	return other->ttft_samples || other->itl_samples || s->kernel[SLUICE_MODEL_OTHER].in_flight;
+	return other->ttft_samples || other->itl_samples || other->duration_samples ||
+	       s->kernel[SLUICE_MODEL_OTHER].in_flight;
 }
 
 #endif

@@ -61,7 +61,7 @@ int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct s
 		.in_flight = LOAD(s->in_flight),
 		.waiting = LOAD(s->waiting),
 		.shadow_in_flight = LOAD(s->shadow_in_flight),
-		.waiting_bytes = LOAD(s->waiting_bytes) + LOAD(s->waits.bytes),
+		.waiting_bytes = LOAD(s->waiting_bytes) + waits_bytes(&s->waits, now_ns),
 		.stalled = LOAD(s->stalled),
 		.departed = LOAD(s->departed),
 		.token_ns = LOAD(s->token_ns),
@@ -89,7 +89,7 @@ int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histog
 	if (err)
 		return err;
 	for (int cpu = 0; cpu < d->cpus; cpu++)
-		for (int k = 0; k < 2; k++) {
+		for (int k = 0; k < SLUICE_LATENCIES; k++) {
 			for (int b = 0; b < SLUICE_HISTOGRAM_BUCKETS; b++)
 				sum.count[k][b] += each[cpu].count[k][b];
 			sum.sum_ns[k] += each[cpu].sum_ns[k];
