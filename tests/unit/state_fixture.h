@@ -65,6 +65,7 @@ static inline struct fixture *fixture_new(void)
 	controller_learn(&f->controller, "fresh", FIXTURE_NOW_NS);
 	fixture_sample(f, FIXTURE_LLAMA, SLUICE_SAMPLE_TTFT, 2000, 1);
 	fixture_sample(f, FIXTURE_LLAMA, SLUICE_SAMPLE_ITL, 12.5, 4);
+	fixture_sample(f, FIXTURE_LLAMA, SLUICE_SAMPLE_DURATION, 80, 50);
 	f->controller.model[FIXTURE_LLAMA].own.max_in_flight = 64;
 	s->now_ns = FIXTURE_NOW_NS;
 	s->unix_ns = FIXTURE_UNIX_NS;
@@ -82,6 +83,10 @@ static inline struct fixture *fixture_new(void)
 	for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS; i++)
 		s->histograms[FIXTURE_LLAMA].count[0][i] = i;
 	s->histograms[FIXTURE_LLAMA].sum_ns[0] = 1500000000;
+	s->histograms[FIXTURE_LLAMA].count[SLUICE_LATENCY_DURATION][9] = 3;
+	s->histograms[FIXTURE_LLAMA].sum_ns[SLUICE_LATENCY_DURATION] = 250000000;
+	s->histograms[FIXTURE_LLAMA].count[SLUICE_LATENCY_NORMALIZED][5] = 2;
+	s->histograms[FIXTURE_LLAMA].sum_ns[SLUICE_LATENCY_NORMALIZED] = 6000000;
 	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++)
 		s->counters[i] = 100 + i;
 

@@ -327,12 +327,12 @@ static void a_stopped_model_is_shown(void **state)
 	text[strcspn(text, "\n")] = 0;
 	assert_string_equal(
 		text,
-		"enforce, policy adaptive: SHUT: llama (ttft: what waits for a first token moves no more) since 22:12:38 (42 s), opens with the next first token");
+		"enforce, policy adaptive: SHUT: llama (ttft: what waits for a first token moves no more) since 22:12:38 (42 s), opens with the next first token or end of a response");
 	free(text);
 	text = written(format_event, report_change(&f->state, FIXTURE_LLAMA));
 	assert_string_equal(
 		text,
-		"22:13:20  model llama shut: ttft: what waits for a first token moves no more, opens with the next first token\n");
+		"22:13:20  model llama shut: ttft: what waits for a first token moves no more, opens with the next first token or end of a response\n");
 	free(text);
 }
 

@@ -26,6 +26,8 @@ static void defaults_are_as_documented(void **state)
 	assert_int_equal(config.model_count, 0);
 	assert_true(config.ttft_threshold_ms < 0);
 	assert_true(config.itl_threshold_ms < 0);
+	assert_true(config.duration_threshold_ms < 0);
+	assert_true(config.normalized_latency_threshold_ms < 0);
 	assert_true(config.time_constant_secs == 15);
 	assert_true(config.per_model_limits);
 	assert_int_equal(config.policy, CONTROLLER_ADAPTIVE);
@@ -272,6 +274,37 @@ static void a_list_from_a_stronger_source_replaces_the_weaker_one(void **state)
 	}
 }
 
+static void durations_have_targets_from_every_source(void **state)
+{
+	static const struct {
+		const char *yaml, *args[7], *env[2];
+		double duration, normalized;
+	} rows[] = {
+		{"duration-threshold-ms: 2s\nnormalized-latency-threshold-ms: 80\n",
+		 {BASE, NULL},
+		 {NULL},
+		 2000,
+		 80},
+		{"duration-threshold-ms: 2s\n",
+		 {BASE, "--duration-threshold-ms=none", NULL},
+		 {"SLUICE_NORMALIZED_LATENCY_THRESHOLD_MS=1.5", NULL},
+		 -1,
+		 1.5},
+		{NULL,
+		 {BASE, "--normalized-latency-threshold-ms=7", NULL},
+		 {"SLUICE_DURATION_THRESHOLD_MS=900", NULL},
+		 900,
+		 7},
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		load(rows[i].yaml, rows[i].args, rows[i].env);
+		assert_true(config.duration_threshold_ms == rows[i].duration);
+		assert_true(config.normalized_latency_threshold_ms == rows[i].normalized);
+		config_free(&config);
+	}
+}
+
 static void a_policy_without_numbers_has_the_defaults(void **state)
 {
 	static const struct {
@@ -294,6 +327,11 @@ static void a_policy_without_numbers_has_the_defaults(void **state)
 		 -1},
 		{"a model's number",
 		 "models: [{name: a, ttft-threshold-ms: 9}]\n",
+		 {BASE, "--policy=ema-flag", NULL},
+		 -1,
+		 -1},
+		{"a duration's",
+		 "duration-threshold-ms: 9\n",
 		 {BASE, "--policy=ema-flag", NULL},
 		 -1,
 		 -1},
@@ -404,6 +442,7 @@ int main(void)
 		cmocka_unit_test(the_file_is_found_by_option_or_variable),
 		cmocka_unit_test(an_empty_variable_counts_as_unset_and_an_unknown_one_is_ignored),
 		cmocka_unit_test(a_list_from_a_stronger_source_replaces_the_weaker_one),
+		cmocka_unit_test(durations_have_targets_from_every_source),
 		cmocka_unit_test(a_policy_without_numbers_has_the_defaults),
 		cmocka_unit_test(the_last_of_a_repeated_single_option_counts),
 		cmocka_unit_test(help_and_version_need_no_other_option),

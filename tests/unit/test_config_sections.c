@@ -172,8 +172,10 @@ static void models_have_their_own_targets(void **state)
 {
 	static const char yaml[] = "models:\n"
 				   "- {name: a, ttft-threshold-ms: 800ms, itl-threshold-ms: 25,"
-				   " max-in-flight: 64, unary: true}\n"
-				   "- {name: b, itl-threshold-ms: none, max-in-flight: off}\n";
+				   " max-in-flight: 64, unary: true, duration-threshold-ms: 9s,"
+				   " normalized-latency-threshold-ms: 90}\n"
+				   "- {name: b, itl-threshold-ms: none, max-in-flight: off,"
+				   " duration-threshold-ms: none}\n";
 	static const char *const args[] = {BASE, NULL};
 	const struct config_model *m;
 
@@ -182,11 +184,13 @@ static void models_have_their_own_targets(void **state)
 	m = &config.models[0];
 	assert_string_equal(m->name, "a");
 	assert_true(m->ttft_threshold_ms == 800 && m->itl_threshold_ms == 25);
+	assert_true(m->duration_threshold_ms == 9000 && m->normalized_latency_threshold_ms == 90);
 	assert_int_equal(m->max_in_flight, 64);
 	assert_true(m->unary);
 	m = &config.models[1];
 	assert_string_equal(m->name, "b");
 	assert_true(m->ttft_threshold_ms < 0 && m->itl_threshold_ms == 0);
+	assert_true(m->duration_threshold_ms == 0 && m->normalized_latency_threshold_ms < 0);
 	assert_int_equal(m->max_in_flight, 0);
 	assert_false(m->unary);
 	config_free(&config);

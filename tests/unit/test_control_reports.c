@@ -39,6 +39,10 @@ static void status_has_every_documented_field_with_its_type(void **state)
 		"n models.0.limit",
 		"n models.0.ttft_samples",
 		"n models.0.itl_samples",
+		"n models.0.duration_ema_ms",
+		"n models.0.duration_samples",
+		"n models.0.normalized_latency_ema_ms",
+		"n models.0.normalized_latency_samples",
 		"0 models.1.reason",
 		"0 models.1.ttft_ema_ms",
 		"0 models.1.itl_ema_ms",
@@ -285,7 +289,7 @@ static void columns_stand_under_their_headers(void **state)
 	size_t len = 0;
 
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (len)
+		if (len && strncmp(line, "NOT STREAMED", strlen("NOT STREAMED")) != 0)
 			assert_int_equal(strlen(line), len);
 		len = strlen(line);
 	}

@@ -25,7 +25,7 @@
 #include "socket.h"
 #include "state_fixture.h"
 
-#define SERIES_MAX 16384
+#define SERIES_MAX 20000
 
 static struct fixture *f;
 
@@ -235,6 +235,18 @@ static void the_exposition_has_the_promised_series(void **state)
 		{"sluice_ttft_ema_seconds", "model=\"llama\"", 2},
 		{"sluice_itl_ema_seconds", "model=\"llama\"", 0.0125},
 		{"sluice_ttft_ema_seconds", "model=\"global\"", 2},
+		{"sluice_request_duration_seconds_count", "model=\"llama\"", 3},
+		{"sluice_request_duration_seconds_sum", "model=\"llama\"", 0.25},
+		{"sluice_request_duration_seconds_bucket", "model=\"llama\",le=\"0.067108864\"", 3},
+		{"sluice_normalized_latency_seconds_count", "model=\"llama\"", 2},
+		{"sluice_normalized_latency_seconds_sum", "model=\"llama\"", 0.006},
+		{"sluice_duration_ema_seconds", "model=\"llama\"", 4},
+		{"sluice_duration_ema_seconds", "model=\"global\"", 4},
+		{"sluice_normalized_latency_ema_seconds", "model=\"llama\"", 0.08},
+		{"sluice_ttft_target_seconds", "model=\"llama\"", 1},
+		{"sluice_itl_target_seconds", "model=\"llama\"", 0.03},
+		{"sluice_duration_target_seconds", "model=\"llama\"", 60},
+		{"sluice_normalized_latency_target_seconds", "model=\"fresh\"", 0.09},
 		{"sluice_in_flight", "model=\"llama\"", 5},
 		{"sluice_in_flight", "model=\"fresh\"", 0},
 		{"sluice_waiting", "model=\"llama\"", 2},
@@ -245,8 +257,11 @@ static void the_exposition_has_the_promised_series(void **state)
 		{"sluice_map_full_total", "map=\"tombstones\"", 4},
 		{"sluice_map_entries", "map=\"tombstones\"", 65000},
 	};
-	struct exposition *e = parsed(written(metrics_write_exposition));
+	struct exposition *e;
 
+	f->controller.all.duration_ms = 60000;
+	f->controller.all.normalized_ms = 90;
+	e = parsed(written(metrics_write_exposition));
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		double value = value_of(e, rows[i].name, rows[i].labels);
 
@@ -262,6 +277,8 @@ static void a_series_without_a_sample_has_no_line(void **state)
 	struct exposition *e = parsed(written(metrics_write_exposition));
 
 	assert_true(isnan(value_of(e, "sluice_ttft_ema_seconds", "model=\"fresh\"")));
+	assert_true(isnan(value_of(e, "sluice_duration_ema_seconds", "model=\"fresh\"")));
+	assert_true(isnan(value_of(e, "sluice_normalized_latency_ema_seconds", "model=\"fresh\"")));
 	assert_true(isnan(value_of(e, "sluice_in_flight_limit", "model=\"fresh\"")));
 	assert_true(isnan(value_of(e, "sluice_in_flight", "model=\"other\"")));
 	forget(e);

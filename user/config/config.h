@@ -30,6 +30,8 @@ struct config_model {
 	double ttft_threshold_ms;
 	double ttft_ms_per_kib; /* added for each KiB of the request */
 	double itl_threshold_ms;
+	double duration_threshold_ms;
+	double normalized_latency_threshold_ms;
 	uint32_t max_in_flight;
 	uint32_t floor;             /* 0: the global one */
 	char pool[SLUICE_NAME_MAX]; /* "": none */
@@ -78,6 +80,8 @@ struct config {
 	double ttft_threshold_ms; /* negative: none; 1000 if a policy is named without thresholds */
 	double ttft_ms_per_kib;   /* added for each KiB of the request */
 	double itl_threshold_ms;  /* negative: none; 30 under the same condition */
+	double duration_threshold_ms;           /* negative: none */
+	double normalized_latency_threshold_ms; /* negative: none */
 	double time_constant_secs;
 	uint32_t floor;
 	bool per_model_limits;

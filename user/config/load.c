@@ -118,8 +118,10 @@ static int finish(struct loader *l)
 		if (sections[i]->finish(l) < 0)
 			return -EINVAL;
 	for (unsigned i = 0; i < c->model_count; i++)
-		if (c->models[i].ttft_threshold_ms >= 0 || c->models[i].itl_threshold_ms >= 0)
-			thresholds = true;
+		thresholds |= c->models[i].ttft_threshold_ms >= 0 ||
+			      c->models[i].itl_threshold_ms >= 0 ||
+			      c->models[i].duration_threshold_ms >= 0 ||
+			      c->models[i].normalized_latency_threshold_ms >= 0;
 	/* The policy is named without a threshold; an explicit "none" counts as one. */
 	if (l->has_policy && !thresholds) {
 		c->ttft_threshold_ms = CONTROLLER_TTFT_MS;

@@ -73,6 +73,9 @@ static const struct field fields[] = {
 	{"name", .take = models_take_name, AT(model.name)},
 	{"ttft-threshold-ms", .take = take_ttft, AT(model)},
 	{"itl-threshold-ms", .as = &parse_as_threshold, INTO(itl_threshold_ms)},
+	{"duration-threshold-ms", .as = &parse_as_threshold, INTO(duration_threshold_ms)},
+	{"normalized-latency-threshold-ms", .as = &parse_as_threshold,
+	 INTO(normalized_latency_threshold_ms)},
 	{"max-in-flight", .as = &parse_as_max_in_flight, INTO(max_in_flight)},
 	{"unary", .as = &field_as_bool, INTO(unary)},
 	{"quota", .take = take_quota, AT(model.quota),
@@ -83,7 +86,10 @@ static const struct field fields[] = {
 };
 
 static const struct model_entry blank = {
-	.model = {.ttft_threshold_ms = -1, .itl_threshold_ms = -1},
+	.model = {.ttft_threshold_ms = -1,
+		  .itl_threshold_ms = -1,
+		  .duration_threshold_ms = -1,
+		  .normalized_latency_threshold_ms = -1},
 };
 
 /* How many ids the models, their pools and the services' default models take. */
@@ -120,7 +126,9 @@ static int finish_model(struct loader *l, const struct model_entry *e)
 	for (unsigned i = 0; i < c->model_count; i++)
 		if (!strcmp(m->name, c->models[i].name))
 			return complain(l, e->label, "model \"%s\" is given twice", m->name);
-	if (!c->per_model_limits && (m->ttft_threshold_ms > 0 || m->itl_threshold_ms > 0))
+	if (!c->per_model_limits &&
+	    (m->ttft_threshold_ms > 0 || m->itl_threshold_ms > 0 || m->duration_threshold_ms > 0 ||
+	     m->normalized_latency_threshold_ms > 0))
 		return complain(
 			l, e->label,
 			"a model has no threshold of its own while per-model-limits is false");

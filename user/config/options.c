@@ -148,14 +148,15 @@ static int take_ttft(void *to, const struct field *field, const char *text, char
 	return 0;
 }
 
-static int take_itl(void *to, const struct field *field, const char *text, char *err, size_t len)
+/* A threshold of one number. */
+static int take_threshold(void *to, const struct field *field, const char *text, char *err,
+			  size_t len)
 {
-	struct config *c = to;
 	double ms;
 
 	if (parse_value(&parse_as_threshold, text, &ms, err, len) < 0)
 		return -EINVAL;
-	c->itl_threshold_ms = threshold(ms);
+	*(double *)to = threshold(ms);
 	return 0;
 }
 
@@ -188,9 +189,18 @@ static const struct option options[] = {
 	{.field = {"ttft-threshold-ms", .take = take_ttft, AT(config), GIVEN(has_threshold)},
 	 .argument = "N[ + N/KiB]",
 	 .help = "target for time to first token, or none"},
-	{.field = {"itl-threshold-ms", .take = take_itl, AT(config), GIVEN(has_threshold)},
+	{.field = {"itl-threshold-ms", .take = take_threshold, AT(config.itl_threshold_ms),
+		   GIVEN(has_threshold)},
 	 .argument = "N",
 	 .help = "target for inter-token latency, or none"},
+	{.field = {"duration-threshold-ms", .take = take_threshold,
+		   AT(config.duration_threshold_ms), GIVEN(has_threshold)},
+	 .argument = "N",
+	 .help = "target for the duration of a reply that is not streamed, or none"},
+	{.field = {"normalized-latency-threshold-ms", .take = take_threshold,
+		   AT(config.normalized_latency_threshold_ms), GIVEN(has_threshold)},
+	 .argument = "N",
+	 .help = "target for that duration over its output tokens, or none"},
 	{.field = {"time-constant-secs", .as = &parse_as_time_constant, INTO(time_constant_secs)},
 	 .argument = "N",
 	 .fallback = "15",
@@ -285,6 +295,8 @@ int options_apply_defaults(struct loader *l)
 	l->source = SOURCE_DEFAULT;
 	l->config.ttft_threshold_ms = -1;
 	l->config.itl_threshold_ms = -1;
+	l->config.duration_threshold_ms = -1;
+	l->config.normalized_latency_threshold_ms = -1;
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (options[i].fallback &&
 		    option_apply(l, &options[i], options[i].field.name, options[i].fallback) < 0)

@@ -42,7 +42,7 @@ void format_event(FILE *out, const json_t *event)
 				format_span(json_number_value(
 					json_object_get(event, "retry_after_ms"))));
 		else
-			fputs(", opens with the next first token\n", out);
+			fputs(", opens with the next first token or end of a response\n", out);
 	}
 }
 

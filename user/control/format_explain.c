@@ -33,9 +33,16 @@ static void explain_model(FILE *out, const char *label, const json_t *m)
 		fprintf(out, " of %s", field_number(m, "limit", 0));
 	fprintf(out, ", %s waiting; %s", field_number(m, "waiting", 0),
 		model_is_open(m) ? "open" : "SHUT");
-	fprintf(out, ": ttft %s ms (target %s), itl %s ms (target %s)\n",
+	fprintf(out, ": ttft %s ms (target %s), itl %s ms (target %s)",
 		field_number(m, "ttft_ema_ms", 1), model_ttft_target(m),
 		field_number(m, "itl_ema_ms", 1), field_number(m, "itl_threshold_ms", 0));
+	if (model_has_durations(m))
+		fprintf(out, ", duration %s ms (target %s), normalized latency %s ms (target %s)",
+			field_number(m, "duration_ema_ms", 0),
+			field_number(m, "duration_threshold_ms", 0),
+			field_number(m, "normalized_latency_ema_ms", 1),
+			field_number(m, "normalized_latency_threshold_ms", 0));
+	fputc('\n', out);
 }
 
 /* The verdict of policy adaptive on the request, with the numbers that decide. */

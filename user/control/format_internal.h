@@ -47,6 +47,8 @@ bool model_is_open(const json_t *model);
 bool model_shut_by_average(const json_t *model);
 /* "ttft 1840 ms over 1000 ms": why a model is shut. */
 void model_print_reason(FILE *out, const json_t *model);
+/* Whether it has samples or targets of replies that are not streamed. */
+bool model_has_durations(const json_t *model);
 /* "800", or "800 + 0.2/KiB". Callers may use two results at once. */
 const char *model_ttft_target(const json_t *model);
 

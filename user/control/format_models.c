@@ -27,9 +27,13 @@ void model_print_reason(FILE *out, const json_t *model)
 {
 	const char *reason = field_text(model, "reason");
 	char ema[32], threshold[32];
+	size_t len;
 
 	snprintf(ema, sizeof(ema), "%s_ema_ms", reason);
 	snprintf(threshold, sizeof(threshold), "%s_threshold_ms", reason);
+	len = strcspn(reason, "-"); /* fields have an underscore there */
+	if (reason[len])
+		ema[len] = threshold[len] = '_';
 	if (!model_shut_by_average(model))
 		fprintf(out, "%s: what waits for a first token moves no more", reason);
 	else if (json_is_number(json_object_get(model, ema)))
@@ -63,6 +67,44 @@ static void model_row(struct table *t, const json_t *model, const char *name)
 		  field_number(model, "itl_samples", 0));
 }
 
+bool model_has_durations(const json_t *model)
+{
+	return field_whole(model, "duration_samples") ||
+	       json_is_number(json_object_get(model, "duration_threshold_ms")) ||
+	       json_is_number(json_object_get(model, "normalized_latency_threshold_ms"));
+}
+
+static void duration_row(struct table *t, const json_t *model, const char *name)
+{
+	if (!model_has_durations(model))
+		return;
+	if (!t->rows)
+		table_row(t, "NOT STREAMED", "DURATION ms", "TARGET ms", "NORMALIZED ms",
+			  "TARGET ms", "SAMPLES", "WITH TOKENS");
+	table_row(t, name, field_number(model, "duration_ema_ms", 0),
+		  field_number(model, "duration_threshold_ms", 0),
+		  field_number(model, "normalized_latency_ema_ms", 1),
+		  field_number(model, "normalized_latency_threshold_ms", 0),
+		  field_number(model, "duration_samples", 0),
+		  field_number(model, "normalized_latency_samples", 0));
+}
+
+/* Replies that are not streamed, if there were any or any have a target. */
+static void durations(FILE *out, const json_t *answer)
+{
+	struct table t = {.columns = 7, .align = "lrrrrrr"};
+	const json_t *list = json_object_get(answer, "models"), *model;
+	size_t i;
+
+	json_array_foreach(list, i, model) duration_row(&t, model, field_text(model, "name"));
+	if (json_object_get(answer, "global"))
+		duration_row(&t, json_object_get(answer, "global"), "(all together)");
+	if (!t.rows)
+		return;
+	fputc('\n', out);
+	table_print(out, &t);
+}
+
 void format_models(FILE *out, const json_t *answer)
 {
 	struct table t = {.columns = 11, .align = "llrrrrrrrrr"};
@@ -77,6 +119,7 @@ void format_models(FILE *out, const json_t *answer)
 	table_print(out, &t);
 	if (!json_array_size(list))
 		fputs("No model has answered a request yet.\n", out);
+	durations(out, answer);
 }
 
 static void target(FILE *out, const json_t *model, const char *name, const char *key,
@@ -110,6 +153,10 @@ void format_set(FILE *out, const json_t *answer)
 		fprintf(out, " + %.4g ms/KiB",
 			json_number_value(json_object_get(model, "ttft_threshold_ms_per_kib")));
 	target(out, model, "itl", "itl_threshold_ms", " ms");
+	if (json_is_number(json_object_get(model, "duration_threshold_ms")))
+		target(out, model, "duration", "duration_threshold_ms", " ms");
+	if (json_is_number(json_object_get(model, "normalized_latency_threshold_ms")))
+		target(out, model, "normalized-latency", "normalized_latency_threshold_ms", " ms");
 	target(out, model, "tau", "time_constant_secs", " s");
 	target(out, model, "max-in-flight", "max_in_flight", "");
 	if (json_is_number(json_object_get(model, "floor")))

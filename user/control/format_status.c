@@ -21,13 +21,15 @@ static void shut_line(FILE *out, const json_t *model, const char *name, json_int
 		fprintf(out, ", opens about %s (in %s) if nothing more arrives\n",
 			format_clock(now_ms + (json_int_t)retry_ms), format_span(retry_ms));
 	else
-		fputs(", opens with the next first token\n", out);
+		fputs(", opens with the next first token or end of a response\n", out);
 }
 
 static bool has_target(const json_t *model)
 {
 	return json_is_number(json_object_get(model, "ttft_threshold_ms")) ||
 	       json_is_number(json_object_get(model, "itl_threshold_ms")) ||
+	       json_is_number(json_object_get(model, "duration_threshold_ms")) ||
+	       json_is_number(json_object_get(model, "normalized_latency_threshold_ms")) ||
 	       json_is_number(json_object_get(model, "limit"));
 }
 

@@ -90,6 +90,22 @@ static json_t *plain_model(const struct daemon_state *s, uint32_t id)
 		m->unary, "pinned", m->pinned);
 }
 
+/* Of replies that are not streamed. */
+static void add_durations(json_t *one, const struct daemon_state *s, uint32_t id)
+{
+	const struct controller_model *m = &s->controller->model[id];
+	struct controller_targets targets = controller_targets(s->controller, id);
+	struct controller_reading now = controller_read(s->controller, id, s->now_ns);
+
+	json_object_set_new(one, "duration_ema_ms", value_number(now.duration_ms));
+	json_object_set_new(one, "duration_threshold_ms", value_threshold(targets.duration_ms));
+	json_object_set_new(one, "duration_samples", value_count(m->duration_samples));
+	json_object_set_new(one, "normalized_latency_ema_ms", value_number(now.normalized_ms));
+	json_object_set_new(one, "normalized_latency_threshold_ms",
+			    value_threshold(targets.normalized_ms));
+	json_object_set_new(one, "normalized_latency_samples", value_count(m->normalized_samples));
+}
+
 json_t *report_model(const struct daemon_state *s, uint32_t id)
 {
 	const struct controller_model *m = &s->controller->model[id];
@@ -98,6 +114,7 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 
 	json_object_set_new(one, "ttft_threshold_ms_per_kib",
 			    value_threshold(controller_targets(s->controller, id).ttft_ms_per_kib));
+	add_durations(one, s, id);
 	json_object_set_new(one, "max_in_flight", own > 0 ? json_integer(own) : json_null());
 	json_object_set_new(one, "floor",
 			    s->controller->all.policy == CONTROLLER_ADAPTIVE

@@ -33,6 +33,12 @@ static void model_changed(struct daemon *d, uint32_t id, bool shut)
 		say("model %s stopped: what waits for a first token moves no more", m->name);
 	else if (r.reason == SLUICE_REASON_ITL)
 		say("model %s shut: itl %.1f ms over %.1f ms", m->name, r.itl_ms, t.itl_ms);
+	else if (r.reason == SLUICE_REASON_DURATION)
+		say("model %s shut: duration %.0f ms over %.0f ms", m->name, r.duration_ms,
+		    t.duration_ms);
+	else if (r.reason == SLUICE_REASON_NORMALIZED_LATENCY)
+		say("model %s shut: normalized latency %.1f ms over %.1f ms", m->name,
+		    r.normalized_ms, t.normalized_ms);
 	else
 		say("model %s shut: ttft %.0f ms over %.0f ms", m->name, r.ttft_ms, t.ttft_ms);
 }

@@ -13,6 +13,8 @@ struct controller_targets targets_of(const struct config *config)
 	return (struct controller_targets){
 		.ttft_ms = config->ttft_threshold_ms,
 		.itl_ms = config->itl_threshold_ms,
+		.duration_ms = config->duration_threshold_ms,
+		.normalized_ms = config->normalized_latency_threshold_ms,
 		.tau_s = config->time_constant_secs,
 		.max_in_flight = -1,
 		.policy = (uint8_t)config->policy,
@@ -59,6 +61,8 @@ static int configure_model(struct controller *c, const struct config_model *m, u
 	own->ttft_ms_per_kib = m->ttft_ms_per_kib;
 	own->ttft_ms = m->ttft_threshold_ms;
 	own->itl_ms = m->itl_threshold_ms;
+	own->duration_ms = m->duration_threshold_ms;
+	own->normalized_ms = m->normalized_latency_threshold_ms;
 	own->max_in_flight = m->max_in_flight ? (int64_t)m->max_in_flight : -1;
 	c->model[id].unary = m->unary;
 	return 0;
@@ -90,8 +94,13 @@ int configure_models(struct controller *c, const struct config *config, uint64_t
 	for (id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
 		struct controller_model *m = &c->model[id];
 
-		m->own = (struct controller_targets){
-			.ttft_ms = -1, .itl_ms = -1, .tau_s = -1, .max_in_flight = -1, .floor = -1};
+		m->own = (struct controller_targets){.ttft_ms = -1,
+						     .itl_ms = -1,
+						     .duration_ms = -1,
+						     .normalized_ms = -1,
+						     .tau_s = -1,
+						     .max_in_flight = -1,
+						     .floor = -1};
 		controller_join(c, id, 0);
 		m->pinned = m->unary = false;
 	}

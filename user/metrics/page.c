@@ -75,6 +75,8 @@ static void model_row(FILE *out, const struct daemon_state *s, uint32_t id)
 			text_reason(r.reason), r.retry_after_s);
 	against(out, r.ttft_ms, t.ttft_ms);
 	against(out, r.itl_ms, t.itl_ms);
+	against(out, r.duration_ms, t.duration_ms);
+	against(out, r.normalized_ms, t.normalized_ms);
 	fprintf(out, "<td class=n>%" PRId64 "</td><td class=n>%" PRId64 "</td>",
 		flying > 0 ? flying : 0, waiting > 0 ? waiting : 0);
 	if (t.max_in_flight > 0)
@@ -95,6 +97,7 @@ static void models(FILE *out, const struct daemon_state *s)
 	unsigned listed = 0;
 
 	fputs("<h2>Models</h2>\n<table><tr><th>model<th>gate<th>TTFT ms<th>target<th>ITL ms<th>target"
+	      "<th>duration ms<th>target<th>normalized ms<th>target"
 	      "<th>in flight<th>waiting<th>limit<th>admitted<th>rejected</tr>\n",
 	      out);
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++)
