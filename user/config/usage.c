@@ -28,7 +28,7 @@ void usage_print(const struct section *const *sections, size_t count)
 	       "       sluiced --config FILE [OPTION]...\n"
 	       "Keeps an inference API on this host inside its latency targets.\n\n");
 	for (size_t i = 0; (o = option_at(i)); i++) {
-		char name[32];
+		char name[64];
 
 		snprintf(name, sizeof(name), "--%s", o->field.name);
 		help_option(stdout, name, o->argument, o->help, o->fallback);
