@@ -7,7 +7,6 @@
  * server and an answer for the client.
  */
 #include <sluice/http1_request.h>
-#include <sluice/request_kind.h>
 
 #include "depart.h"
 #include "lookup.h"

@@ -8,6 +8,7 @@
 #ifndef SLUICE_BPF_ROUTE_H
 #define SLUICE_BPF_ROUTE_H
 
+#include <sluice/request_kind.h>
 #include <sluice/route.h>
 #include <sluice/route_resolve.h>
 
@@ -179,6 +180,11 @@ static __always_inline bool path_names(const struct sluice_rules *set)
 	       set->source[2] == SLUICE_SOURCE_PATH;
 }
 
+SUBPROG int path_passes(const struct sluice_conn *conn)
+{
+	return conn ? request_passes(&conn->request) : 0;
+}
+
 /* At the end of the request's head: sets SLUICE_CONN_JUDGE if the request is judged, and its
  * model's name if the head states it. */
 static __always_inline void route_head(struct sluice_conn *conn,
@@ -199,7 +205,7 @@ static __always_inline void route_head(struct sluice_conn *conn,
 	found = route_find(set, r->path);
 	rule = rule_at(set, found);
 	plain = route_plain(r);
-	if (rule && rule->kind == SLUICE_RULE_PASS && plain)
+	if (plain && (rule ? rule->kind == SLUICE_RULE_PASS : path_passes(conn)))
 		return;
 	conn_set(conn, SLUICE_CONN_JUDGE);
 	name_request(r, set, found, false);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the path of a request says about its response: whether it is streamed, where the body does
- * not say so, or cannot. The client chooses the path, so no verdict may rest on it.
+ * What the path of a request says about it: whether its response is streamed, where the body does
+ * not say so, or cannot; and whether it is a known request for something else than inference. The
+ * client chooses the path. So the second rests on the whole of a path that every server reads alike
+ * (route_plain()), and no verdict rests on the first.
  */
 #ifndef SLUICE_REQUEST_KIND_H
 #define SLUICE_REQUEST_KIND_H
@@ -9,7 +11,7 @@
 #include "abi.h"
 #include "scan.h"
 
-#define REQUEST_END_MAX 24 /* bytes of the longest row */
+#define REQUEST_END_MAX 32 /* bytes of a path that rows are compared with: its last ones */
 
 enum request_kind {
 	REQUEST_ASKS,     /* streamed if the body says so */
@@ -42,6 +44,50 @@ enum request_kind {
 	X("/predict", ANSWERS)                                                                     \
 	X("/moderations", ANSWERS)                                                                 \
 	X("/infer", ANSWERS)
+
+/*
+ * X(path): POSTs that servers answer without inference: vLLM, SGLang, llama.cpp, TGI and TEI,
+ * Ollama, Anthropic's API. They are not judged, unless a rule of the service fits them.
+ */
+#define SLUICE_REQUEST_PASSES(X)                                                                   \
+	X("/tokenize")                                                                             \
+	X("/detokenize")                                                                           \
+	X("/v1/tokenize")                                                                          \
+	X("/v1/detokenize")                                                                        \
+	X("/chat_tokenize")                                                                        \
+	X("/apply-template")                                                                       \
+	X("/v1/messages/count_tokens")                                                             \
+	X("/api/pull")                                                                             \
+	X("/api/push")                                                                             \
+	X("/api/create")                                                                           \
+	X("/api/copy")                                                                             \
+	X("/api/delete")                                                                           \
+	X("/api/show")                                                                             \
+	X("/slots")                                                                                \
+	X("/props")                                                                                \
+	X("/lora-adapters")                                                                        \
+	X("/v1/load_lora_adapter")                                                                 \
+	X("/v1/unload_lora_adapter")                                                               \
+	X("/load_lora_adapter")                                                                    \
+	X("/unload_lora_adapter")                                                                  \
+	X("/sleep")                                                                                \
+	X("/wake_up")                                                                              \
+	X("/is_sleeping")                                                                          \
+	X("/reset_prefix_cache")                                                                   \
+	X("/reset_mm_cache")                                                                       \
+	X("/flush_cache")                                                                          \
+	X("/start_profile")                                                                        \
+	X("/stop_profile")                                                                         \
+	X("/pause_generation")                                                                     \
+	X("/continue_generation")                                                                  \
+	X("/abort_request")                                                                        \
+	X("/release_memory_occupation")                                                            \
+	X("/resume_memory_occupation")
+
+/* X(path): … and all paths below these. */
+#define SLUICE_REQUEST_PASSES_BELOW(X)                                                             \
+	X("/api/blobs/")                                                                           \
+	X("/slots/")
 
 /* How long the path of a target is, without its query: at most HTTP1_PATH_MAX. */
 static __always_inline __u64 request_path_len(const char *target)
@@ -79,24 +125,78 @@ static __always_inline __u64 request_row_mask(__u32 len, __u32 back)
 	return len >= back + 8 ? ~0ULL : len <= back ? 0 : ~0ULL << 8 * (8 - (len - back));
 }
 
-/* The kind of a target: `path` of a struct http1_request. What is before that is read, too. */
+/* The end of a path, by words; what is before a shorter one is in them, too. */
+struct request_end {
+	__u64 len;                       /* of the path */
+	__u64 word[REQUEST_END_MAX / 8]; /* the last first */
+};
+_Static_assert(__builtin_offsetof(struct http1_request, path) >= REQUEST_END_MAX,
+	       "what is before the path is readable");
+
+static __always_inline void request_end(struct request_end *e, const struct http1_request *r)
+{
+	const char *end;
+
+	e->len = request_path_len(r->path) & 127;
+	end = r->path + e->len;
+	SCAN_UNROLL
+	for (int i = 0; i < REQUEST_END_MAX / 8; i++)
+		e->word[i] = scan_load(end - 8 * i - 8);
+}
+
+/* Whether the path ends in a row of `len` bytes. */
+static __always_inline int request_ends(const struct request_end *e, const char *row, __u32 len)
+{
+	if (e->len < len)
+		return 0;
+	SCAN_UNROLL
+	for (__u32 i = 0; i < REQUEST_END_MAX / 8; i++)
+		if ((e->word[i] & request_row_mask(len, 8 * i)) != request_row(row, len, 8 * i))
+			return 0;
+	return 1;
+}
+
 static __always_inline enum request_kind request_kind(const struct http1_request *r)
 {
-	__u64 n = request_path_len(r->path) & 127;
-	const char *end = r->path + n;
-	__u64 w0 = scan_load(end - 8), w1 = scan_load(end - 16), w2 = scan_load(end - 24);
+	struct request_end e;
 
-	_Static_assert(__builtin_offsetof(struct http1_request, path) >= REQUEST_END_MAX,
-		       "what is before the path is readable");
+	request_end(&e, r);
 #define X(row, kind)                                                                               \
-	if (n >= sizeof(row) - 1 &&                                                                \
-	    (w0 & request_row_mask(sizeof(row) - 1, 0)) == request_row(row, sizeof(row) - 1, 0) && \
-	    (w1 & request_row_mask(sizeof(row) - 1, 8)) == request_row(row, sizeof(row) - 1, 8) && \
-	    (w2 & request_row_mask(sizeof(row) - 1, 16)) == request_row(row, sizeof(row) - 1, 16)) \
+	if (request_ends(&e, row, sizeof(row) - 1))                                                \
 		return REQUEST_##kind;
 	SLUICE_REQUEST_KINDS(X)
 #undef X
 	return REQUEST_ASKS;
+}
+
+/* Whether the path begins with a row of `len` bytes. */
+static __always_inline int request_begins(const char *path, const char *row, __u32 len)
+{
+	__u8 differ = 0;
+
+	SCAN_UNROLL
+	for (__u32 i = 0; i < len; i++)
+		differ |= path[i] ^ row[i];
+	return !differ;
+}
+
+/* Whether a request whose path is plain is one of SLUICE_REQUEST_PASSES. */
+static __always_inline int request_passes(const struct http1_request *r)
+{
+	struct request_end e;
+
+	request_end(&e, r);
+#define X(row)                                                                                     \
+	if (e.len == sizeof(row) - 1 && request_ends(&e, row, sizeof(row) - 1))                    \
+		return 1;
+	SLUICE_REQUEST_PASSES(X)
+#undef X
+#define X(row)                                                                                     \
+	if (e.len >= sizeof(row) && request_begins(r->path, row, sizeof(row) - 1))                 \
+		return 1;
+	SLUICE_REQUEST_PASSES_BELOW(X)
+#undef X
+	return 0;
 }
 
 /* Whether a request asks for a streamed response; to be called after its body. */

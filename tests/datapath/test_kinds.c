@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a request says of itself besides its model, as its exchange keeps it: whether it asks for a
- * stream.
+ * What a request says of itself besides its model: whether it asks for a stream, and whether it is
+ * for something else than inference.
  */
 #include "packets.h"
 
@@ -11,16 +11,34 @@
 	.in_flight = 1, .waiting = 1, .conns = 1,                                                  \
 	.requests = {{model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}
 
-/* The rules that a service has if its operator names none. */
-static void default_rules(bool ipv6)
+/* The rules of a service; `path`: what its operator gives as judge-paths, or NULL. */
+static void rules_with(const char *path)
 {
 	struct service_entry e = {0};
 	struct sluice_rules r;
 	char err[512] = "";
 
+	if (path &&
+	    field_take(field_find(service_fields, "judge-paths"), &e, path, err, sizeof(err)))
+		fail_msg("%s", err);
 	if (rules_finish(&e.rules, &r, err, sizeof(err)))
 		fail_msg("%s", err);
 	put_rules(r);
+}
+
+static void default_rules(bool ipv6)
+{
+	rules_with(NULL);
+}
+
+static void all_judged(bool ipv6)
+{
+	rules_with("/");
+}
+
+static void tokenize_judged(bool ipv6)
+{
+	rules_with("/tokenize");
 }
 
 static void asks(bool ipv6, enum sluice_stream stream)
@@ -133,9 +151,49 @@ static void an_exchange_knows_whether_a_stream_was_asked_for(void **state)
 	play_rows(rows);
 }
 
+static void known_requests_without_inference_pass(void **state)
+{
+#undef ROW
+#define ROW(TARGET, RULES, ...)                                                                    \
+	{                                                                                          \
+		TARGET,                                                                            \
+			{HANDSHAKE,                                                                \
+			 {.act = RULES},                                                           \
+			 {FROM_CLIENT(                                                             \
+				 0, 0,                                                             \
+				 "POST " TARGET                                                    \
+				 " HTTP/1.1\r\nContent-Length: 16\r\n\r\n{\"model\":\"qwen\"}")}}, \
+			__VA_ARGS__                                                                \
+	}
+#define PASSES .conns = 1
+	static const struct row rows[] = {
+		ROW("/tokenize", default_rules, PASSES),
+		ROW("/tokenize?x=/v1/chat/completions", default_rules, PASSES),
+		ROW("/v1/messages/count_tokens?beta=true", default_rules, PASSES),
+		ROW("/api/blobs/sha256:0", default_rules, PASSES),
+		ROW("/slots/0?action=erase", default_rules, PASSES),
+		ROW("/tokenize", tokenize_judged, ADMITTED(QWEN)),
+		ROW("/tokenize", all_judged, ADMITTED(QWEN)),
+		ROW("/tokenizer", default_rules, ADMITTED(QWEN)),
+		ROW("/api/chat", default_rules, ADMITTED(QWEN)),
+		ROW("/v1/messages", default_rules, ADMITTED(QWEN)),
+		/* a path that servers read in different ways */
+		ROW("/tokenize/../v1/chat/completions", default_rules, ADMITTED(QWEN)),
+		ROW("/api/blobs/../chat", default_rules, ADMITTED(QWEN)),
+		ROW("/api/blobs/%2e%2e/chat", default_rules, ADMITTED(QWEN)),
+		ROW("/slots/0;x", default_rules, ADMITTED(QWEN)),
+		ROW("//tokenize", default_rules, ADMITTED(QWEN)),
+		ROW("/v1/chat#/tokenize", default_rules, ADMITTED(QWEN)),
+		ROW("http://host/tokenize", default_rules, ADMITTED(QWEN)),
+	};
+
+	play_rows(rows);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		packets_test(known_requests_without_inference_pass),
 		packets_test(an_exchange_knows_whether_a_stream_was_asked_for),
 	};
 

@@ -95,10 +95,66 @@ static void every_row_of_the_table_is_found(void **state)
 #undef X
 }
 
+static int passes(const char *target)
+{
+	struct http1_request r = {0};
+
+	memset(&r.frame, '/', sizeof(r.frame));
+	memcpy(r.path, target, strnlen(target, sizeof(r.path)));
+	return request_passes(&r);
+}
+
+static void exactly_the_paths_of_the_table_pass(void **state)
+{
+	static const char *const others[] = {
+		"/v1/chat/completions",
+		"/tokenizer",
+		"/xtokenize",
+		"/v1/x/tokenize",
+		"/a/tokenize",
+		"/tokenize/x",
+		"/tokenize/",
+		"tokenize",
+		"/Tokenize",
+		"/api/blob",
+		"/api/blobs",
+		"/api/blobs/",
+		"/api/blobsx/y",
+		"/x/api/blobs/y",
+		"/slotsx",
+		"/slots/",
+		"/",
+		"",
+		"/api/chat",
+		"/v1/messages",
+		"/xv1/messages/count_tokens",
+		"/messages/count_tokens",
+	};
+
+#define X(row)                                                                                     \
+	assert_true(passes(row));                                                                  \
+	assert_true(passes(row "?a=b"));                                                           \
+	assert_false(passes(row "x"));                                                             \
+	assert_false(passes("/x" row));                                                            \
+	_Static_assert(sizeof(row) - 1 <= REQUEST_END_MAX, row);
+	SLUICE_REQUEST_PASSES(X)
+#undef X
+#define X(row)                                                                                     \
+	assert_true(passes(row "x"));                                                              \
+	assert_true(passes(row "sha256:0/y?a=b"));                                                 \
+	assert_false(passes("/x" row "x"));
+	SLUICE_REQUEST_PASSES_BELOW(X)
+#undef X
+	for (size_t i = 0; i < COUNT(others); i++)
+		if (passes(others[i]))
+			fail_msg("%s", others[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_path_decides_where_the_body_does_not),
+		cmocka_unit_test(exactly_the_paths_of_the_table_pass),
 		cmocka_unit_test(every_row_of_the_table_is_found),
 	};
 
