@@ -199,6 +199,8 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 		send_sample(c, e, SLUICE_SAMPLE_ITL, conn->fold_sum_ns, conn->fold_n);
 		conn->fold_n = 0;
 		conn->fold_sum_ns = 0;
+		if (ended) /* the next response may have no gap */
+			conn->gaps_ns = conn->gaps_n = 0;
 	}
 }
 
@@ -251,12 +253,30 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 	conn_set(conn, SLUICE_CONN_FIRST_TOKEN);
 	release_worked_off(e, c->s->now, SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_EXPECTED);
 	conn->chunk_ns = c->s->now;
-	conn->gaps_ns = conn->gaps_n = 0;
 	if (conn->flags & SLUICE_CONN_CLIENT_LIMITED)
 		count(SLUICE_COUNTER_GAPS_CLIENT_LIMITED);
 	else
 		send_sample(c, e, SLUICE_SAMPLE_TTFT, conn->event_ns - e->admitted_ns, 1);
 	gaps_count_again(c);
+}
+
+/* An error in a stream: what has no first token by now gets none, and waits no more. */
+static __always_inline void stream_failed(struct sluice_exchange *e)
+{
+	struct sluice_model_state *model = model_counts(e->model);
+
+	if (model)
+		__sync_fetch_and_add(&model->failed, 1);
+	release(e, SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_EXPECTED);
+}
+
+/* The first token of `e` is a guess. */
+static __always_inline void stream_guessed(const struct sluice_exchange *e)
+{
+	struct sluice_model_state *model = model_counts(e->model);
+
+	if (model)
+		__sync_fetch_and_add(&model->guessed, 1);
 }
 
 /* Whether replies that are not streamed feed TTFT, as the model or the service is configured. */
@@ -316,6 +336,10 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 		}
 		if (ev & STREAM_EVENT_BEGIN)
 			conn->event_ns = s->now;
+		if (ev & STREAM_ERROR)
+			stream_failed(e);
+		if (ev & STREAM_GUESS)
+			stream_guessed(e);
 		if (ev & STREAM_GENERATED) {
 			s->tokens++;
 			if (conn->flags & SLUICE_CONN_FIRST_TOKEN)

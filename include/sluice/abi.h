@@ -384,10 +384,12 @@ struct sluice_model_state {
 	__s64 stalled;  /* responses whose client does not read: they hold no slot */
 	__s64 departed; /* of those in flight, whose client has hung up */
 	__u64 usual_ns; /* mean time from a request's last byte to its response's, 0: not known */
+	__u64 failed;   /* totals: streams with an error in them, */
+	__u64 guessed;  /* … and those of a format that is not known, as their first token is */
 	struct sluice_ages ages;   /* of those that wait */
 	struct sluice_waits waits; /* bytes of those that are expected to, besides waiting_bytes */
 };
-_Static_assert(sizeof(struct sluice_model_state) == 128 + 56 + 2048 + 2072, "model state");
+_Static_assert(sizeof(struct sluice_model_state) == 128 + 72 + 2048 + 2072, "model state");
 
 enum sluice_latency {
 	SLUICE_LATENCY_TTFT,

@@ -11,6 +11,7 @@
 #include "http1_chunk.h"
 #include "http1_line.h"
 #include "http1_usual.h"
+#include "stream.h"
 
 /* Gets ready for the response to a request of this method. */
 static __always_inline void http1_response_begin(struct http1_response *r, __u8 method)
@@ -262,8 +263,8 @@ taken:
 
 /*
  * As http1_request_step. Raises HTTP1_HEAD_END, HTTP1_INTERIM, HTTP1_UPGRADED (with
- * HTTP1_HEAD_END), HTTP1_BODY_BEGIN, STREAM_EVENT_BEGIN, STREAM_GENERATED, HTTP1_END and
- * HTTP1_FRAMING_ERROR.
+ * HTTP1_HEAD_END), HTTP1_BODY_BEGIN, STREAM_EVENT_BEGIN, STREAM_GENERATED, STREAM_GUESS,
+ * STREAM_ERROR, HTTP1_END and HTTP1_FRAMING_ERROR.
  */
 static __always_inline __u32 http1_response_step(struct http1_response *r, const __u8 *buf,
 						 __u32 pos, __u32 end, __u32 *ev)

@@ -12,7 +12,7 @@
 #include "http1_key.h"
 #include "json_model.h"
 #include "scan.h"
-#include "stream.h"
+#include "stream_types.h"
 
 #define HTTP1_HEAD_MAX  65536   /* bytes of a head, and of a trailer section */
 #define HTTP1_PATH_MAX  96      /* bytes of the request target that are kept */
@@ -130,6 +130,6 @@ struct http1_response {
 	struct http1_frame frame;
 	struct stream stream; /* kind, and the count of generated events */
 };
-_Static_assert(sizeof(struct http1_response) == 88, "response parser");
+_Static_assert(sizeof(struct http1_response) == 112, "response parser");
 
 #endif

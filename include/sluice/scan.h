@@ -32,6 +32,8 @@ enum scan_event {
 	STREAM_GENERATED = 256,   /* the event begun last turned out to be generated */
 	HTTP1_DATE = 512,         /* the colon after a response's Date was consumed */
 	HTTP1_CLOSED = 1024,      /* the body's JSON object has ended, and the body has not */
+	STREAM_ERROR = 2048,      /* the streamed response has failed */
+	STREAM_GUESS = 4096,      /* STREAM_GENERATED is a guess, for the first time */
 };
 
 #define SCAN_ONES  0x0101010101010101ULL

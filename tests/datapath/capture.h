@@ -336,32 +336,19 @@ static inline bool json_says_something(const json_t *v)
 				   : false;
 }
 
-/* Whether the data of one event is generated output. */
-static inline bool wire_generated(const char *name, const char *data)
+/* Whether the data of one event is generated output: text in a delta. */
+static inline bool wire_generated(const char *data)
 {
-	static const char *const opening[] = {"message_start", "content_block_start", "ping",
-					      "response.created", "response.in_progress"};
 	static const char *const text[] = {"content", "tool_calls", "function_call",
 					   "reasoning_content", "reasoning"};
-	json_t *json, *choice;
+	json_t *json = json_loads(data, 0, NULL), *choice;
 	bool generated = false;
 	size_t i;
 
-	if (!strcmp(data, "[DONE]"))
-		return false;
-	for (i = 0; i < sizeof(opening) / sizeof(opening[0]); i++)
-		if (!strcmp(name, opening[i]))
-			return false;
-	json = json_loads(data, 0, NULL);
-	if (!json || !json_array_size(json_object_get(json, "choices"))) {
-		json_decref(json);
-		return true;
-	}
 	json_array_foreach(json_object_get(json, "choices"), i, choice)
 	{
 		json_t *delta = json_object_get(choice, "delta");
 
-		generated |= !json_object_get(delta, "role");
 		for (size_t k = 0; k < sizeof(text) / sizeof(text[0]); k++)
 			generated |= json_says_something(json_object_get(delta, text[k]));
 	}
@@ -373,7 +360,7 @@ static inline bool wire_generated(const char *name, const char *data)
 static inline void wire_events_read(const struct capture *c, unsigned conn, struct wire_exchange *e,
 				    const struct wire_body *b)
 {
-	char name[64] = "", *data = calloc(1, b->len + 1);
+	char *data = calloc(1, b->len + 1);
 	size_t begin = 0;
 
 	assert_non_null(data);
@@ -386,17 +373,14 @@ static inline void wire_events_read(const struct capture *c, unsigned conn, stru
 		n = lf - line;
 		if (n && line[n - 1] == '\r')
 			n--;
-		if (!*name && !*data)
+		if (!*data)
 			begin = at;
 		if (n > 5 && !strncmp(line, "data:", 5)) {
 			snprintf(data + strlen(data), b->len + 1 - strlen(data), "%.*s",
 				 n - 5 - (line[5] == ' '), line + 5 + (line[5] == ' '));
-		} else if (n > 6 && !strncmp(line, "event:", 6)) {
-			snprintf(name, sizeof(name), "%.*s", n - 6 - (line[6] == ' '),
-				 line + 6 + (line[6] == ' '));
 		} else if (!n) {
 			e->events += !!*data;
-			if (*data && wire_generated(name, data)) {
+			if (*data && wire_generated(data)) {
 				int from = wire_brought(c, conn, SERVER, b->at[begin]);
 				int to = wire_brought(c, conn, SERVER, b->at[at - 2]);
 
@@ -406,7 +390,7 @@ static inline void wire_events_read(const struct capture *c, unsigned conn, stru
 					e->first_at = from;
 				e->last_at = from;
 			}
-			*name = *data = 0;
+			*data = 0;
 		}
 		at = lf + 1 - b->bytes;
 	}

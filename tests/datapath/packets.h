@@ -74,6 +74,7 @@ struct row {
 	struct step steps[STEPS_MAX];
 	/* At the end, in the maps. Everything not listed here is 0. */
 	int in_flight, waiting, stalled;
+	unsigned failed, guessed; /* of LLAMA */
 	unsigned conns, tombstones;
 	struct row_counter counters[6];
 	struct row_requests requests[6];
@@ -290,6 +291,8 @@ static inline void assert_ends(const struct row *row)
 	assert_int_equal(client_holds(SLUICE_MODEL_ALL), row->in_flight);
 	assert_int_equal(all.stalled, row->stalled);
 	assert_int_equal(client_holds(SLUICE_POOL_STALLED), row->stalled);
+	assert_int_equal(get_state(LLAMA).failed, row->failed);
+	assert_int_equal(get_state(LLAMA).guessed, row->guessed);
 	assert_int_equal(entries(fd_of(conns)), row->conns);
 	assert_int_equal(entries(fd_of(tombstones)), row->tombstones);
 	assert_counters(row->counters, sizeof(row->counters) / sizeof(row->counters[0]));

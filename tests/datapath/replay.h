@@ -43,12 +43,13 @@
 
 /*
  * The contents of the captures. `events` are the streamed events with data, [DONE] among them;
- * `tokens` are the generated ones (invariant 6). Each stream has one event more than tokens, its
- * [DONE]; uvicorn's (uv_) and the newer llama.cpp's (new_, q_18080) have two, since they open with
- * a role and no content. Status 0: the server closed instead (c_requests: after a response that was
- * to keep the connection alive). ttft_us and gaps_us are sums over the streamed responses: the
- * times from a request's last byte to its first token, and the gaps between tokens. unary_us is the
- * sum, over 2xx responses that are not streamed, of the times to the first byte of the body.
+ * `tokens` are the generated ones (invariant 6). Each stream has two events more than tokens, the
+ * finish reason and [DONE]; uvicorn's (uv_) and the newer llama.cpp's (new_, q_18080) have three,
+ * since they open with a role and no content. Status 0: the server closed instead (c_requests:
+ * after a response that was to keep the connection alive). ttft_us and gaps_us are sums over the
+ * streamed responses: the times from a request's last byte to its first token, and the gaps between
+ * tokens. unary_us is the sum, over 2xx responses that are not streamed, of the times to the first
+ * byte of the body.
  */
 struct row {
 	const char *name;

@@ -28,6 +28,11 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 #define ROLE    "39\r\ndata: {\"choices\":[{\"delta\":{\"role\":\"a\",\"content\":\"\"}}]}\n\n\r\n"
 #define COMMENT "8\r\n: ping\n\n\r\n"
 #define TOKEN   "2f\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n\r\n"
+#define PROGRESS                                                                                   \
+	"40\r\ndata: {\"choices\":[{\"delta\":{}}],\"prompt_progress\":{\"total\":9}}\n\n\r\n"
+#define FINISH  "39\r\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\r\n"
+#define FAILURE "21\r\ndata: {\"error\":{\"message\":\"x\"}}\n\n\r\n"
+#define STRANGE "16\r\ndata: {\"answer\":\"x\"}\n\n\r\n"
 #define DONE    "e\r\ndata: [DONE]\n\n\r\n"
 #define CLOSING "0\r\n\r\n"
 

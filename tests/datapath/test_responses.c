@@ -227,9 +227,10 @@ static void a_response_in_pieces_of_every_size_gives_the_same(void **state)
 	const char *sized = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/x-ndjson\r\n"
 			    "Content-Length: 51\r\n\r\n"
 			    "{\"response\":\"a\"}\n{\"response\":\"b\"}\n{\"response\":\"c\"}\n";
-	const char *interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"
-			      "Content-Type: text/event-stream\r\ncontent-length: 56\r\n\r\n"
-			      "event: message_start\ndata: {}\n\ndata: {\"a\":1}\n\ndata: {}\n\n";
+	const char *interim =
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"
+		"Content-Type: text/event-stream\r\ncontent-length: 62\r\n\r\n"
+		"event: message_start\ndata: {}\n\ndata: {\"text\":\"b\"}\n\ndata: \"c\"\n\n";
 
 	for (size_t size = 1; size <= strlen(chunked); size++)
 		play_pieces("chunked", chunked, size, 2);

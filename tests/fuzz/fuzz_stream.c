@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Body bytes of SSE or NDJSON, which the first byte chooses. The event count equals the number of
- * reported events.
+ * reported events, and nothing is generated after an error.
  */
 #include "fuzz.h"
 
@@ -19,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (const char *at = f.text; (at = strstr(at, "generated")); at++)
 		generated++;
 	assert(generated == f.stream.events);
+	assert(!strstr(f.text, "failed") || !strstr(strstr(f.text, "failed"), "generated"));
 	feed_end(&f);
 	return 0;
 }

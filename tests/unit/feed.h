@@ -170,6 +170,10 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 		feed_say(f, "event");
 	if (ev & STREAM_GENERATED)
 		feed_say(f, "generated");
+	if (ev & STREAM_GUESS)
+		feed_say(f, "guess");
+	if (ev & STREAM_ERROR)
+		feed_say(f, "failed");
 	if (ev & HTTP1_MODEL) {
 		assert(strnlen(j->name, JSON_MODEL_NAME_MAX) == j->name_len);
 		for (size_t i = j->name_len; i < JSON_MODEL_NAME_MAX; i++)

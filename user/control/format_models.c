@@ -64,7 +64,7 @@ static void model_row(struct table *t, const json_t *model, const char *name)
 		  field_number(model, "itl_ema_ms", 1), field_number(model, "itl_threshold_ms", 0),
 		  field_number(model, "in_flight", 0), field_number(model, "waiting", 0),
 		  field_number(model, "limit", 0), field_number(model, "ttft_samples", 0),
-		  field_number(model, "itl_samples", 0));
+		  field_number(model, "itl_samples", 0), field_number(model, "failed", 0));
 }
 
 bool model_has_durations(const json_t *model)
@@ -107,12 +107,12 @@ static void durations(FILE *out, const json_t *answer)
 
 void format_models(FILE *out, const json_t *answer)
 {
-	struct table t = {.columns = 11, .align = "llrrrrrrrrr"};
+	struct table t = {.columns = 12, .align = "llrrrrrrrrrr"};
 	const json_t *list = json_object_get(answer, "models"), *model;
 	size_t i;
 
 	table_row(&t, "MODEL", "GATE", "TTFT ms", "TARGET ms", "ITL ms", "TARGET ms", "IN FLIGHT",
-		  "WAITING", "LIMIT", "TTFT SAMPLES", "ITL SAMPLES");
+		  "WAITING", "LIMIT", "TTFT SAMPLES", "ITL SAMPLES", "FAILED");
 	json_array_foreach(list, i, model) model_row(&t, model, field_text(model, "name"));
 	if (json_object_get(answer, "global"))
 		model_row(&t, json_object_get(answer, "global"), "(all together)");

@@ -127,8 +127,9 @@ static void print_warnings(FILE *out, const json_t *status)
 		{"verdicts-lost", "refusals not shown by `watch` (all are counted)"},
 		{"replies-lost", "refusals that became a reset: bytes in flight were lost"},
 	};
-	const json_t *counters = json_object_get(status, "counters"), *map;
+	const json_t *counters = json_object_get(status, "counters"), *map, *model;
 	const char *name;
+	size_t n;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (field_whole(counters, rows[i].counter))
@@ -139,6 +140,11 @@ static void print_warnings(FILE *out, const json_t *status)
 			"note: %" JSON_INTEGER_FORMAT
 			" samples of names not learned (table full, or reserved)\n",
 			field_whole(status, "names_refused"));
+	json_array_foreach(json_object_get(status, "models"), n,
+			   model) if (field_whole(model, "guessed"))
+		fprintf(out,
+			"note: the format of %s's streams is not known: their first tokens are a guess\n",
+			field_text(model, "name"));
 	json_object_foreach((json_t *)json_object_get(status, "maps"), name,
 			    map) if (field_whole(map, "entries") * 10 >=
 					     field_whole(map, "max") * 9 &&

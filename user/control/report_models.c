@@ -124,6 +124,8 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 	json_object_set_new(one, "shadow_in_flight", value_gauge(s->kernel[id].shadow_in_flight));
 	json_object_set_new(one, "stalled", value_gauge(s->kernel[id].stalled));
 	json_object_set_new(one, "departed", value_gauge(s->kernel[id].departed));
+	json_object_set_new(one, "failed", value_count(s->kernel[id].failed));
+	json_object_set_new(one, "guessed", value_count(s->kernel[id].guessed));
 	json_object_set_new(one, "pool",
 			    m->in_pool ? json_string(pool_name(s, m->in_pool)) : json_null());
 	if (m->is_pool)

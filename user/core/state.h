@@ -33,6 +33,7 @@ enum state_part {
 struct state_load {
 	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes, stalled, departed;
 	uint64_t token_ns, waiting_ns;
+	uint64_t failed, guessed; /* streams: with an error, of an unknown format */
 	uint64_t admitted, ended, refused[SLUICE_RANKS];
 	uint64_t oldest_ns; /* wait of the oldest; 0: none waits, or not for long */
 };

@@ -64,6 +64,8 @@ int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct s
 		.waiting_bytes = LOAD(s->waiting_bytes) + waits_bytes(&s->waits, now_ns),
 		.stalled = LOAD(s->stalled),
 		.departed = LOAD(s->departed),
+		.failed = LOAD(s->failed),
+		.guessed = LOAD(s->guessed),
 		.token_ns = LOAD(s->token_ns),
 		.waiting_ns = LOAD(s->waiting_ns),
 		.admitted = LOAD(s->admitted),

@@ -312,16 +312,49 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 	}
 }
 
-static void write_changes(FILE *out, const struct daemon_state *s)
+static uint64_t changes(const struct daemon_state *s, uint32_t id)
 {
-	family(out, "sluice_model_changes_total", "counter", "Times that a model opened or shut.");
-	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
-		if (!state_model_in_use(s, id) ||
-		    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)))
-			continue;
-		fputs("sluice_model_changes_total{", out);
-		model_label(out, s, id);
-		fprintf(out, "} %" PRIu64 "\n", s->changes[id]);
+	return s->changes[id];
+}
+
+static uint64_t failed(const struct daemon_state *s, uint32_t id)
+{
+	return s->kernel[id].failed;
+}
+
+static uint64_t guessed(const struct daemon_state *s, uint32_t id)
+{
+	return s->kernel[id].guessed;
+}
+
+static void write_model_counters(FILE *out, const struct daemon_state *s)
+{
+	static const struct {
+		const char *name, *help;
+		uint64_t (*value)(const struct daemon_state *s, uint32_t id);
+		bool of_models; /* there is no line for a pool or for all models together */
+	} counters[] = {
+		{"sluice_model_changes_total", "Times that a model opened or shut.", changes,
+		 false},
+		{"sluice_responses_failed_total", "Streamed 2xx responses with an error in them.",
+		 failed, true},
+		{"sluice_responses_guessed_total",
+		 "Streamed responses of an unknown format, whose first token is a guess.", guessed,
+		 true},
+	};
+
+	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
+		family(out, counters[i].name, "counter", counters[i].help);
+		for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++) {
+			if (!state_model_in_use(s, id) ||
+			    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)) ||
+			    (counters[i].of_models &&
+			     (id == SLUICE_MODEL_ALL || s->controller->model[id].is_pool)))
+				continue;
+			fprintf(out, "%s{", counters[i].name);
+			model_label(out, s, id);
+			fprintf(out, "} %" PRIu64 "\n", counters[i].value(s, id));
+		}
 	}
 }
 
@@ -359,7 +392,7 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 	write_histogram(out, s, SLUICE_LATENCY_NORMALIZED, "sluice_normalized_latency_seconds",
 			"That duration over the output tokens that the reply states.");
 	write_gauges(out, s);
-	write_changes(out, s);
+	write_model_counters(out, s);
 	family(out, "sluice_samples_lost_total", "counter",
 	       "Latency samples that found their ring full.");
 	fprintf(out, "sluice_samples_lost_total %" PRIu64 "\n",
