@@ -38,13 +38,13 @@ agrees() {
 		"close(m['$model']['itl_ema_ms'], j('$model')['itl_ms']['mean'], .05)"
 }
 
-agrees one 31 "chat streams on new connections" --new-connections
-agrees many 31 "chat streams on kept connections"
-agrees split 31 "requests in two segments, head and body" --split
-agrees chunked 31 "requests in chunked encoding" --chunked-upload
-agrees late 31 "requests of 200 kB with the model at their end" --body-bytes 200000 --model-last
-agrees completions 31 "completions API streams" --path /v1/completions
-agrees anthropic 33 "messages API streams with named events" --path /v1/messages
-agrees ollama 31 "streams of JSON lines" --path /api/chat
+agrees one 30 "chat streams on new connections" --new-connections
+agrees many 30 "chat streams on kept connections"
+agrees split 30 "requests in two segments, head and body" --split
+agrees chunked 30 "requests in chunked encoding" --chunked-upload
+agrees late 30 "requests of 200 kB with the model at their end" --body-bytes 200000 --model-last
+agrees completions 30 "completions API streams" --path /v1/completions
+agrees anthropic 30 "messages API streams with named events" --path /v1/messages
+agrees ollama 30 "streams of JSON lines" --path /api/chat
 
 done_here

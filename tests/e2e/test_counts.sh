@@ -11,7 +11,7 @@ mock --model open,prefill-ms=2,token-ms=1,tokens=3,slots=256 \
 	--model slow,prefill-ms=20,token-ms=1,tokens=3,slots=64
 sluice --listen "$PORT"
 witness
-GAPS=3 # gaps between an answer's three tokens and its finish event
+GAPS=2 # gaps between an answer's three tokens
 shut slow
 load --connect "$S4:$PORT" --model open --requests 1 >"$T/warm.json"
 await 3 "'open' in m"

@@ -34,9 +34,9 @@ status_of() { # status_of MODEL: sends one request and prints its status
 
 start_sluice --lease-ms $SHORT
 load --connect "$S4:$PORT" --model open --requests 20 --concurrency 4 >"$T/first.json"
-# five tokens and a finish event
+# five tokens each
 await 10 "m['open']['ttft_samples'] + m['open']['itl_samples'] + k['gaps-client-limited'] ==
-	20 * (5 + 1)"
+	20 * 5"
 shut shut
 same "the model is shut at first" 429 "$(status_of shut)"
 

@@ -23,7 +23,7 @@ ctl set action=reset >/dev/null
 peer "$C" connect "$S4" "$PORT" --bind "$C4B" >"$T/blocked.json"
 # Ten tokens and a finish event, or two and a finish event. sluice counts a client-limited time
 # instead of taking a sample.
-EVENTS=$((13 * (10 + 1) + SHUT_REQUESTS * (2 + 1)))
+EVENTS=$((13 * 10 + SHUT_REQUESTS * 2))
 await 3 "s['global']['ttft_samples'] + s['global']['itl_samples'] + k['gaps-client-limited'] ==
 	$EVENTS and s['connections']['reset'] == 1"
 
