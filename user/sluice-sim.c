@@ -39,7 +39,8 @@ struct sim {
 	double synthetic, speed, load, requests, clients, models, seed;
 	double retries, patience_s;
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
-	double prefix_hits, slots, prefill, step_ms, step_ms_per_seq, chunk, kv_tokens;
+	double prefix_hits, blobs, unary, slots, prefill, step_ms, step_ms_per_seq, chunk,
+		kv_tokens;
 	bool prefill_first, json, csv;
 	struct named_policy policies[POLICIES_MAX];
 	unsigned policy_count;
@@ -218,6 +219,10 @@ static const struct option options[] = {
 	{"--prefix-hits", "X",
 	 "share of requests with four fifths of their prompt in the prefix cache", .as = &as_share,
 	 .number = &sim.prefix_hits, .plain = true},
+	{"--blobs", "X", "share of requests with an image of 1,500 prompt tokens", .as = &as_share,
+	 .number = &sim.blobs, .plain = true},
+	{"--unary", "X", "share of responses that are not streamed", .as = &as_share,
+	 .number = &sim.unary, .plain = true},
 	{"--json", NULL, "print JSON", .on = &sim.json},
 	{"--csv", NULL, "print the limit over time of the one --policy, a line a second",
 	 .on = &sim.csv},
@@ -639,6 +644,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	trace_cache(&t, sim.prefix_hits);
+	trace_images(&t, sim.blobs);
+	trace_unary(&t, sim.unary);
 	ret = run_all(&t, sim.csv ? stdout : NULL);
 	trace_free(&t);
 	if (fflush(stdout)) {

@@ -161,7 +161,7 @@ static struct adaptive warm(void)
 	struct adaptive a;
 
 	adaptive_init(&a, 0);
-	adaptive_duration(&a, &targets, 100, 10, S);
+	adaptive_duration(&a, &targets, 100, 1000, 10, 8, S);
 	return a;
 }
 
@@ -172,7 +172,7 @@ static void second_of(struct adaptive *a, const struct adaptive_targets *t, doub
 	for (uint64_t now = from; now < from + S; now += TICK) {
 		struct adaptive_view v = {.in_flight = (int64_t)(in_flight * a->ceiling)};
 
-		adaptive_duration(a, t, ms, tokens, now);
+		adaptive_duration(a, t, ms, 1000, tokens, (uint32_t)a->ceiling, now);
 		adaptive_look(a, t, &v, now);
 	}
 }
@@ -210,10 +210,31 @@ static void one_slow_reply_in_ten_lowers_no_ceiling(void **state)
 	for (unsigned i = 0; i < 200; i++) {
 		struct adaptive_view v = {.in_flight = (int64_t)a.ceiling};
 
-		adaptive_duration(&a, &targets, i % 10 == 9 ? 4400 : 1000, 40, 12 * S + i * TICK);
+		adaptive_duration(&a, &targets, i % 10 == 9 ? 4400 : 1000, 1000, 40,
+				  (uint32_t)a.ceiling, 12 * S + i * TICK);
 		adaptive_look(&a, &targets, &v, 12 * S + i * TICK);
 	}
 	assert_true(a.ceiling > was);
+}
+
+static void late_replies_of_one_level_lower_the_ceiling_once(void **state)
+{
+	static const struct adaptive_targets both = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2};
+	struct adaptive a = warm();
+
+	a.ceiling = 20;
+	/* 40 tokens may take 1000 + 40 * 50 ms; a reply that states none may take any time. */
+	for (unsigned i = 0; i < 50; i++)
+		adaptive_duration(&a, &both, i % 2 ? 2999 : 30000, 0, i % 2 ? 40 : 0, 20,
+				  12 * S + i * TICK);
+	assert_true(a.ceiling == 20);
+	for (unsigned i = 0; i < 50; i++) {
+		struct adaptive_view v = {.in_flight = 20};
+
+		adaptive_duration(&a, &both, 3001, 0, 40, 20, 20 * S + i * TICK);
+		adaptive_look(&a, &both, &v, 20 * S + i * TICK);
+	}
+	assert_true(a.ceiling == 19);
 }
 
 static void durations_leave_the_rate_alone(void **state)
@@ -238,7 +259,7 @@ static void a_reply_while_the_model_loads_is_no_measure(void **state)
 	for (unsigned i = 0; i < 8; i++) {
 		struct adaptive_view v = {.in_flight = 8};
 
-		adaptive_duration(&a, &targets, 60000, 40, 61 * S + i * TICK);
+		adaptive_duration(&a, &targets, 60000, 1000, 40, 8, 61 * S + i * TICK);
 		adaptive_look(&a, &targets, &v, 61 * S + i * TICK);
 	}
 	assert_true(a.ceiling >= was);
@@ -254,7 +275,7 @@ static void nothing_is_stopped_while_replies_finish(void **state)
 		struct adaptive_view v = {.in_flight = 8, .waiting = 1, .oldest_ns = i * TICK};
 
 		if (i % 8 == 0)
-			adaptive_duration(&a, &targets, 700, 20, now);
+			adaptive_duration(&a, &targets, 700, 1000, 20, 8, now);
 		adaptive_look(&a, &targets, &v, now);
 		assert_false(a.stopped);
 	}
@@ -265,7 +286,7 @@ static void nothing_is_stopped_while_replies_finish(void **state)
 		adaptive_look(&a, &targets, &v, now);
 	}
 	assert_true(a.stopped);
-	adaptive_duration(&a, &targets, 900, 20, now);
+	adaptive_duration(&a, &targets, 900, 1000, 20, 8, now);
 	adaptive_look(&a, &targets, &(struct adaptive_view){.in_flight = 7}, now);
 	assert_false(a.stopped);
 }
@@ -294,6 +315,7 @@ int main(void)
 		cmocka_unit_test(a_pool_has_the_smallest_targets_of_its_models),
 		cmocka_unit_test(durations_alone_move_the_ceiling),
 		cmocka_unit_test(one_slow_reply_in_ten_lowers_no_ceiling),
+		cmocka_unit_test(late_replies_of_one_level_lower_the_ceiling_once),
 		cmocka_unit_test(durations_leave_the_rate_alone),
 		cmocka_unit_test(a_reply_while_the_model_loads_is_no_measure),
 		cmocka_unit_test(nothing_is_stopped_while_replies_finish),

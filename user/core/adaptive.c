@@ -42,7 +42,8 @@
 #define MISSED_MOST     0.2 /* share of responses over the ITL target */
 #define GAP_MEMORY_S    2
 #define MISSED_MEMORY_S 3
-#define DRIFT           0.1 /* a step back to CEILING_START while few are refused */
+#define MISSED_REPLIES  10.0 /* that are not streamed: the share is of about so many */
+#define DRIFT           0.1  /* a step back to CEILING_START while few are refused */
 #define DRIFT_REFUSED   0.05
 
 /* A lower class yields a step in each look in which a higher one was refused, and regains less. */
@@ -165,6 +166,22 @@ static bool progress(struct adaptive *a, double ms, uint64_t now_ns)
 	return (double)now_ns - ms * 1e6 < (double)a->cold_until_ns;
 }
 
+/* A request was late that was admitted as one of so many in flight. */
+static void level_failed(struct adaptive *a, const struct adaptive_targets *t,
+			 uint32_t in_flight_at_admission, uint64_t now_ns)
+{
+	bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S;
+
+	a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * in_flight_at_admission));
+	a->failed_at = held ? fmin(a->failed_at, in_flight_at_admission) : in_flight_at_admission;
+	a->failed_level = !(a->failed_level > 0) ? in_flight_at_admission
+			  : in_flight_at_admission < a->failed_level
+				  ? fmax(in_flight_at_admission, a->failed_level * FAILED_DOWN)
+				  : fmin(in_flight_at_admission, a->failed_level * FAILED_UP);
+	a->failed_ns = now_ns;
+	a->on_time = 0;
+}
+
 void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
 		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns)
 {
@@ -187,18 +204,7 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	if (ms > target && in_flight_at_admission > 1 && a->seen.shadow_in_flight <= 0 &&
 	    a->rate_samples >= RATE_SAMPLES_MIN &&
 	    ms - queued_bytes / a->rate >= UNEXPLAINED * target) {
-		bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S;
-
-		a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * in_flight_at_admission));
-		a->failed_at =
-			held ? fmin(a->failed_at, in_flight_at_admission) : in_flight_at_admission;
-		a->failed_level =
-			!(a->failed_level > 0) ? in_flight_at_admission
-			: in_flight_at_admission < a->failed_level
-				? fmax(in_flight_at_admission, a->failed_level * FAILED_DOWN)
-				: fmin(in_flight_at_admission, a->failed_level * FAILED_UP);
-		a->failed_ns = now_ns;
-		a->on_time = 0;
+		level_failed(a, t, in_flight_at_admission, now_ns);
 	} else if (++a->on_time > FORGET && a->failed_level < a->ceiling) {
 		a->failed_level *= FAILED_BACK;
 	}
@@ -219,18 +225,37 @@ void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double
 	a->fresh++;
 }
 
-void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, double ms,
-		       uint32_t tokens, uint64_t now_ns)
+/*
+ * The time of a reply that is not streamed, over what its targets allow. It shows neither its first
+ * token nor its gaps, so it may use what both targets allow together.
+ */
+static double whole_ratio(const struct adaptive_targets *t, double ms, uint32_t bytes,
+			  uint32_t tokens)
 {
-	if (progress(a, ms, now_ns))
+	double ratio = t->duration_ms > 0 ? ms / t->duration_ms : 0;
+
+	if (tokens && t->ttft_ms > 0 && t->itl_ms > 0)
+		ratio = fmax(ratio, ms / (target_ms(t, bytes) + tokens * t->itl_ms));
+	if (tokens && t->normalized_ms > 0)
+		ratio = fmax(ratio, ms / (tokens * t->normalized_ms));
+	return ratio;
+}
+
+void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, double ms,
+		       uint32_t bytes, uint32_t tokens, uint32_t in_flight_at_admission,
+		       uint64_t now_ns)
+{
+	double ratio = whole_ratio(t, ms, bytes, tokens);
+
+	if (progress(a, ms, now_ns) || !(ratio > 0))
 		return;
-	if (t->duration_ms > 0) {
-		a->duration.sum += ms / t->duration_ms;
-		a->duration.weight += 1;
-	}
-	if (t->normalized_ms > 0 && tokens)
-		fade(&a->missed_normalized, ms / tokens > t->normalized_ms, 1, now_ns,
-		     MISSED_MEMORY_S);
+	a->whole.sum += ratio;
+	a->whole.weight += 1;
+	a->missed_whole += ((ratio > 1) - a->missed_whole) / MISSED_REPLIES;
+	/* A duration is old when it comes: its late replies were admitted before the last cut. */
+	if (ratio > 1 && a->missed_whole > MISSED_MOST && in_flight_at_admission > 1 &&
+	    a->seen.shadow_in_flight <= 0)
+		level_failed(a, t, in_flight_at_admission, now_ns);
 }
 
 static uint64_t refused_of(const struct adaptive_view *v)
@@ -254,7 +279,7 @@ static double missed_ratio(const struct fading *missed)
 static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 			 const struct adaptive_view *v, uint64_t now_ns)
 {
-	double over = mean(&a->duration), step;
+	double over = fmin(1, mean(&a->whole)), step;
 	bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S &&
 		    a->ceiling >= HOLD_BELOW * a->failed_at;
 
@@ -263,9 +288,7 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 	if (t->itl_ms > 0)
 		over = fmax(over,
 			    fmax(mean(&a->gap) / t->itl_ms / ITL_FULL, missed_ratio(&a->missed)));
-	if (t->normalized_ms > 0)
-		over = fmax(over, missed_ratio(&a->missed_normalized));
-	a->ttft = a->duration = (struct fading){0};
+	a->ttft = a->whole = (struct fading){0};
 	if (v->shadow_in_flight > 0 || a->moved.shadow_in_flight > 0)
 		return; /* this policy did not admit all of that load */
 	if (over > 1) {

@@ -51,12 +51,12 @@ struct adaptive {
 	double failed_level; /* the level that commonly fails; 0: none has */
 	unsigned on_time;    /* first tokens on time since the last late one */
 	uint64_t failed_ns;
-	uint64_t look_ns;                /* the last move of the ceiling */
-	struct fading ttft;              /* wait over target, in this look */
-	struct fading duration;          /* over its target, in this look */
-	struct fading gap;               /* ms, token by token */
-	struct fading missed;            /* share of responses over the ITL target */
-	struct fading missed_normalized; /* … over the target of normalized latency */
+	uint64_t look_ns;     /* the last move of the ceiling */
+	struct fading ttft;   /* wait over target, in this look */
+	struct fading whole;  /* of a reply that is not streamed: time over target, in this look */
+	struct fading gap;    /* ms, token by token */
+	struct fading missed; /* share of responses over the ITL target */
+	double missed_whole;  /* share of such replies over their target */
 	double refused_share;
 	double arrivals, arrivals_refused, ended; /* decaying counts of the last seconds */
 	double active_weight;
@@ -97,7 +97,8 @@ void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double
 /* The end of a reply that is not streamed, `ms` after its request's last byte. It stated so many
  * output tokens; 0: none. */
 void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, double ms,
-		       uint32_t tokens, uint64_t now_ns);
+		       uint32_t bytes, uint32_t tokens, uint32_t in_flight_at_admission,
+		       uint64_t now_ns);
 
 /* Call it about every 100 ms. */
 void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,

@@ -51,7 +51,34 @@ double policy_ttft_ms(const struct adaptive_targets *t, uint32_t bytes)
 	return t->ttft_ms + t->ttft_ms_per_kib * bytes / 1024;
 }
 
-static bool judge(struct policy *p, const struct sim_request *r, uint64_t now_ns)
+/* The waits that are predicted to end by slot time `until` are over. */
+static void pass_waits(struct policy *p, uint32_t until, uint64_t now_ns)
+{
+	int left = 0;
+
+	for (uint32_t i = 0; i < WAITS_SLOTS; i++)
+		left |= waits_pass_slot(&p->waits, i, until);
+	if (left)
+		p->waits.left_ns = now_ns;
+}
+
+/* The load that a request finds, as join_pool() of bpf/slots.h measures it. */
+static struct admission_load load_now(struct policy *p, uint64_t now_ns)
+{
+	struct admission_load load = p->load;
+
+	if (p->waits.bytes > 0)
+		pass_waits(p, (uint32_t)ages_time(now_ns), now_ns);
+	load.waiting_bytes += p->waits.bytes;
+	load.since_ns =
+		p->first_token_ns > p->began_waiting_ns ? p->first_token_ns : p->began_waiting_ns;
+	if (p->waits.left_ns > load.since_ns)
+		load.since_ns = p->waits.left_ns;
+	return load;
+}
+
+static bool judge(struct policy *p, const struct sim_request *r, const struct admission_load *load,
+		  uint64_t now_ns)
 {
 	uint32_t rank;
 
@@ -64,10 +91,8 @@ static bool judge(struct policy *p, const struct sim_request *r, uint64_t now_ns
 		rank = admission_rank(r->class,
 				      admission_above_share(&p->written, &p->held[r->client],
 							    ADMISSION_ALL, p->view.admitted));
-		p->load.since_ns = p->first_token_ns > p->began_waiting_ns ? p->first_token_ns
-									   : p->began_waiting_ns;
-		if (admission_judge(&p->written, &p->load, admission_bytes(r->bytes), rank,
-				    now_ns) == ADMISSION_ADMIT)
+		if (admission_judge(&p->written, load, admission_bytes(r->bytes), rank, now_ns) ==
+		    ADMISSION_ADMIT)
 			return true;
 		p->view.refused[rank]++;
 		return false;
@@ -82,20 +107,27 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	const struct sim_request *r = &p->work->requests[id];
 	struct policy_request *mine = &p->requests[id];
 	struct sluice_holding *held = &p->held[r->client];
+	struct admission_load load = load_now(p, now_ns);
 
 	p->client_seen_ns[r->client] = now_ns + 1;
-	if (!judge(p, r, now_ns))
+	if (!judge(p, r, &load, now_ns))
 		return false;
 	mine->queued_bytes =
-		admission_queued_bytes(&p->written, &p->load, admission_bytes(r->bytes), now_ns);
-	if (!p->load.waiting)
+		admission_queued_bytes(&p->written, &load, admission_bytes(r->bytes), now_ns);
+	mine->wait_end = waits_end(now_ns, admission_wait_ns(&p->written, mine->queued_bytes));
+	if (load.waiting_bytes <= 0)
 		p->began_waiting_ns = now_ns;
 	p->load.in_flight++;
-	p->load.waiting++;
-	p->load.waiting_bytes += r->bytes;
+	if (r->unary) {
+		p->waits.bytes += (int64_t)(waits_units(r->bytes) * WAITS_UNIT);
+		mine->expected = waits_put(&p->waits, mine->wait_end, waits_units(r->bytes));
+	} else {
+		p->load.waiting++;
+		p->load.waiting_bytes += r->bytes;
+	}
 	mine->in_flight_at_admission = (uint32_t)p->load.in_flight;
 	mine->admitted_ns = now_ns;
-	mine->waiting = true;
+	mine->waiting = !r->unary;
 	held->in_flight++;
 	p->view.admitted++;
 	held->tat = admission_next_tat(&p->written, held->tat, ADMISSION_ALL, p->view.admitted);
@@ -123,17 +155,28 @@ uint32_t policy_retry_s(struct policy *p, uint64_t now_ns)
 	return (uint32_t)ceil(ms / 1000);
 }
 
+/* The server has worked the request off, by its first token or the end of its reply. */
+static void worked_off(struct policy *p, struct policy_request *mine, uint64_t now_ns)
+{
+	p->first_token_ns = now_ns;
+	if (p->waits.bytes > 0)
+		pass_waits(p, mine->wait_end, now_ns);
+}
+
 void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
 {
 	const struct sim_request *r = &p->work->requests[id];
 	struct policy_request *mine = &p->requests[id];
 	double ms = (double)(now_ns - mine->admitted_ns) / 1e6;
 
-	mine->waiting = false;
 	mine->first_ns = now_ns;
+	p->decoding[r->unary]++;
+	if (r->unary)
+		return; /* nobody sees it */
+	mine->waiting = false;
 	p->load.waiting--;
 	p->load.waiting_bytes -= r->bytes;
-	p->first_token_ns = now_ns;
+	worked_off(p, mine, now_ns);
 	if (p->rule.kind == POLICY_EMA_FLAG)
 		ema_record(&p->ttft, ms, 1, now_ns, p->rule.tau_s);
 	if (p->rule.kind == POLICY_ADAPTIVE)
@@ -143,6 +186,13 @@ void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
 
 void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns)
 {
+	uint32_t decoding = p->decoding[0] + p->decoding[1];
+
+	/* All requests of a batch have the same gaps; those of a stream show. */
+	if (decoding && p->decoding[1]) {
+		sum_ns = sum_ns * p->decoding[0] / decoding;
+		count = count * p->decoding[0] / decoding;
+	}
 	if (!count)
 		return;
 	if (p->rule.kind == POLICY_EMA_FLAG)
@@ -152,15 +202,34 @@ void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now
 		adaptive_gaps(&p->adaptive, (double)sum_ns / 1e6, (uint32_t)count, now_ns);
 }
 
+/* The end of a reply that is not streamed; without a first token it is an error, or the client hung
+ * up. */
+static void reply_ended(struct policy *p, const struct sim_request *r, struct policy_request *mine,
+			uint64_t now_ns)
+{
+	if (mine->expected) {
+		worked_off(p, mine, now_ns);
+		waits_take(&p->waits, mine->wait_end, waits_units(r->bytes));
+	}
+	if (mine->first_ns && p->rule.kind == POLICY_ADAPTIVE)
+		adaptive_duration(&p->adaptive, &p->rule.targets,
+				  (double)(now_ns - mine->admitted_ns) / 1e6, r->bytes, r->generate,
+				  mine->in_flight_at_admission, now_ns);
+}
+
 void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns)
 {
 	const struct sim_request *r = &p->work->requests[id];
 	struct policy_request *mine = &p->requests[id];
 
+	if (mine->first_ns)
+		p->decoding[r->unary]--;
 	if (mine->waiting) { /* an error */
 		mine->waiting = false;
 		p->load.waiting--;
 		p->load.waiting_bytes -= r->bytes;
+	} else if (r->unary) {
+		reply_ended(p, r, mine, now_ns);
 	} else if (r->generate > 1 && p->rule.kind == POLICY_ADAPTIVE) {
 		adaptive_ended(&p->adaptive, &p->rule.targets,
 			       (double)(now_ns - mine->first_ns) / 1e6 / (r->generate - 1), now_ns);
@@ -195,7 +264,7 @@ static void look(struct policy *p, uint64_t now_ns)
 					 : 0;
 	p->view.in_flight = p->load.in_flight;
 	p->view.waiting = p->load.waiting;
-	p->view.waiting_bytes = p->load.waiting_bytes;
+	p->view.waiting_bytes = p->load.waiting_bytes + waits_bytes(&p->waits, now_ns);
 	p->view.oldest_ns = age - age % AGE_STEP_NS;
 	p->view.active_weight = active_clients(p, now_ns);
 	adaptive_look(&p->adaptive, &p->rule.targets, &p->view, now_ns);

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <sluice/waits.h>
+
 #include "core/adaptive.h"
 #include "core/ema.h"
 #include "sim/random.h"
@@ -34,7 +36,9 @@ struct policy_rule {
 struct policy_request {
 	uint64_t admitted_ns, first_ns;
 	uint32_t queued_bytes, in_flight_at_admission;
-	bool waiting;
+	uint32_t wait_end; /* the predicted end of its wait: time of a slot of waits */
+	bool waiting;      /* counted as waiting: its first token will show */
+	bool expected;     /* its bytes are in waits until then */
 };
 
 struct policy {
@@ -44,8 +48,10 @@ struct policy {
 	struct sluice_holding *held;     /* by client */
 	uint64_t *client_seen_ns;        /* its last request; 0: none */
 	struct admission_load load;
+	struct sluice_waits waits;
 	uint64_t first_token_ns, began_waiting_ns;
-	uint32_t *order;              /* ids in order of admission */
+	uint32_t decoding[2]; /* requests past their first token: [1] those that are not streamed */
+	uint32_t *order;      /* ids in order of admission */
 	uint32_t order_count, oldest; /* oldest: index of the first that may still wait */
 	struct adaptive_view view;
 	struct adaptive adaptive;
@@ -63,7 +69,7 @@ void policy_free(struct policy *p);
 bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns);
 /* Retry-After in seconds, for the request just refused. */
 uint32_t policy_retry_s(struct policy *p, uint64_t now_ns);
-/* Events of a response: its first token, gaps of the last 100 ms, its end. */
+/* Events of a response: its first token, gaps of all responses in the last 100 ms, its end. */
 void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns);
 void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns);
 void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns);

@@ -86,11 +86,16 @@ static bool submit(struct engine *e, uint32_t id, const struct sim_request *r, u
 	return engine_submit(e, id, r->prompt - r->cached, r->generate, now_ns);
 }
 
+/* A response that is not streamed may use the time of both targets as it likes. */
 static bool meets(const struct adaptive_targets *t, const struct sim_request *r, uint64_t since_ns,
 		  uint64_t first_ns, uint64_t ended_ns)
 {
 	if (!first_ns || !ended_ns)
 		return false;
+	if (r->unary)
+		return !(t->ttft_ms > 0) || !(t->itl_ms > 0) ||
+		       (double)(ended_ns - since_ns) / 1e6 <=
+			       policy_ttft_ms(t, r->bytes) + r->generate * t->itl_ms;
 	if (t->ttft_ms > 0 && (double)(first_ns - since_ns) / 1e6 > policy_ttft_ms(t, r->bytes))
 		return false;
 	return !(t->itl_ms > 0) || r->generate < 2 ||
@@ -348,7 +353,7 @@ static void trial_first_token(void *context, uint32_t id, uint64_t now_ns)
 {
 	struct trial *t = context;
 	const struct sim_request *r = &t->w->requests[id];
-	bool late = t->targets->ttft_ms > 0 &&
+	bool late = t->targets->ttft_ms > 0 && !r->unary &&
 		    (double)(now_ns - r->at_ns) / 1e6 > policy_ttft_ms(t->targets, r->bytes);
 
 	t->first_ns[id] = now_ns;

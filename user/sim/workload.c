@@ -26,6 +26,10 @@
 #define BYTES_HEAD    300
 #define MIX_SEED      0x736c75696365
 #define MODEL_SEED    0x6d6f64656c
+#define IMAGE_SEED    0x696d616765
+#define UNARY_SEED    0x756e617279
+#define IMAGE_TOKENS  1500 /* of the prompt */
+#define IMAGE_BYTES   4096 /* as the kernel counts an image, whatever its size */
 
 /* Digits, exactly `n` of them. */
 static bool digits(const char **p, int n, int *out)
@@ -239,6 +243,24 @@ void trace_cache(struct trace *t, double share)
 		t->requests[i].cached = chance_real(&c) < share ? t->requests[i].prompt / 5 * 4 : 0;
 }
 
+void trace_images(struct trace *t, double share)
+{
+	struct chance c = {IMAGE_SEED};
+
+	for (uint32_t i = 0; i < t->count; i++) {
+		t->requests[i].image = chance_real(&c) < share ? IMAGE_TOKENS : 0;
+		t->requests[i].prompt += t->requests[i].image;
+	}
+}
+
+void trace_unary(struct trace *t, double share)
+{
+	struct chance c = {UNARY_SEED};
+
+	for (uint32_t i = 0; i < t->count; i++)
+		t->requests[i].unary = chance_real(&c) < share;
+}
+
 void trace_free(struct trace *t)
 {
 	free(t->requests);
@@ -253,7 +275,7 @@ static uint32_t bytes_of(struct chance *c, uint32_t prompt)
 
 static void dress(struct chance *c, struct sim_request *r, const struct arrivals *how)
 {
-	r->bytes = bytes_of(c, r->prompt);
+	r->bytes = bytes_of(c, r->prompt - r->image) + (r->image ? IMAGE_BYTES : 0);
 	r->class = SLUICE_CLASS_NORMAL;
 	if (how->synthetic == SYNTHETIC_ABUSER && how->clients > 1) {
 		uint32_t light = how->clients - 1, of = chance_below(c, light + SYNTHETIC_ABUSE);
@@ -316,7 +338,8 @@ static void make_up(const struct trace *t, const struct arrivals *how, struct ch
 		if (how->synthetic == SYNTHETIC_FLOOD && at_s >= end_s / 3 &&
 		    at_s < 2 * end_s / 3 && chance_real(c) < 0.3)
 			*r = (struct sim_request){.prompt = SYNTHETIC_FLOOD_TOKENS,
-						  .generate = r->generate};
+						  .generate = r->generate,
+						  .unary = r->unary};
 		r->at_ns = (uint64_t)(at_s * 1e9);
 		dress(c, r, how);
 		w->count++;

@@ -5,6 +5,7 @@
 #ifndef SLUICE_SIM_WORKLOAD_H
 #define SLUICE_SIM_WORKLOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,8 @@ struct sim_request {
 	uint64_t at_ns;
 	uint32_t prompt, generate; /* tokens */
 	uint32_t cached;           /* prompt tokens in the engine's prefix cache */
+	uint32_t image;            /* prompt tokens of an image */
+	bool unary;                /* the response is not streamed */
 	uint32_t bytes;            /* on the wire */
 	uint32_t client;           /* below workload.clients */
 	uint32_t class;            /* of priority */
@@ -56,6 +59,10 @@ int trace_read(const char *path, struct trace *out, char *err, size_t len);
 int trace_make(uint32_t count, struct trace *out);
 /* A random share (0 … 1) of the requests has four fifths of its prompt in the prefix cache. */
 void trace_cache(struct trace *t, double share);
+/* A random share (0 … 1) of the requests carries an image, besides its prompt. */
+void trace_images(struct trace *t, double share);
+/* A random share (0 … 1) of the responses is not streamed. */
+void trace_unary(struct trace *t, double share);
 void trace_free(struct trace *t);
 
 /* How requests arrive. rate > 0: mean requests/s; else the trace's own times, `speed` times as
