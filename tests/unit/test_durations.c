@@ -202,6 +202,15 @@ static void durations_alone_move_the_ceiling(void **state)
 	}
 }
 
+static void a_ceiling_stands_still_where_replies_just_meet_their_targets(void **state)
+{
+	struct adaptive a = warm();
+	double was = a.ceiling;
+
+	second_of(&a, &targets, 4950, 1000, 1, 12 * S);
+	assert_true(a.ceiling >= was && a.ceiling < was + 0.1);
+}
+
 static void one_slow_reply_in_ten_lowers_no_ceiling(void **state)
 {
 	struct adaptive a = warm();
@@ -314,6 +323,7 @@ int main(void)
 		cmocka_unit_test(targets_of_durations_alone_put_a_model_under_policy_adaptive),
 		cmocka_unit_test(a_pool_has_the_smallest_targets_of_its_models),
 		cmocka_unit_test(durations_alone_move_the_ceiling),
+		cmocka_unit_test(a_ceiling_stands_still_where_replies_just_meet_their_targets),
 		cmocka_unit_test(one_slow_reply_in_ten_lowers_no_ceiling),
 		cmocka_unit_test(late_replies_of_one_level_lower_the_ceiling_once),
 		cmocka_unit_test(durations_leave_the_rate_alone),
