@@ -33,6 +33,7 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	r->service = service->id;
 	r->retry_after_ms = j->retry_after_ms;
 	r->model = q->model;
+	r->pool = q->pool;
 	r->reason = j->reason;
 	r->action = j->action;
 	r->verdict = verdict >= SLUICE_VERDICT_SYN_SHADOW  ? SLUICE_VERDICT_SHADOW_REJECTED

@@ -66,8 +66,8 @@ static __always_inline bool body_unclear(const struct http1_request *r)
 	       (!(j->flags & JSON_MODEL_UNREAD) && (j->flags & body || r->form.unclear));
 }
 
-/* How many requests may join those in flight of a model, by its limit and its pool's ceiling. */
-static __always_inline __s64 room_of(__u32 model)
+/* How many requests may join those in flight of a model, by its limit and the pool's ceiling. */
+static __always_inline __s64 room_of(__u32 model, __u32 in_pool)
 {
 	struct sluice_model_state *state = model_counts(model);
 	struct sluice_model_flag *flag = model_flag(model), *pool;
@@ -77,8 +77,8 @@ static __always_inline __s64 room_of(__u32 model)
 		return room;
 	if (flag->limit)
 		room = (__s64)flag->limit - state->in_flight;
-	pool = model_flag(flag->pool);
-	state = model_counts(flag->pool);
+	pool = model_flag(in_pool);
+	state = model_counts(in_pool);
 	if (!pool || !state || !pool->admission.floor)
 		return room;
 	left = (__s64)pool->admission.ceiling - state->in_flight;
@@ -182,7 +182,7 @@ SUBPROG int next_reading(struct request_scratch *s, struct sluice_conn *conn,
 			s->shadow = model;
 		return SLUICE_MODEL_ALL;
 	}
-	room = room_of(model);
+	room = room_of(model, a->question.pool);
 	if (room < s->room) {
 		s->room = room;
 		s->least = model;

@@ -149,6 +149,7 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 					       ? gaps_us / sample->in_flight_at_admission
 					       : 0;
 	}
+	sample->pool = e->pool;
 	sample->client = e->client;
 	if (named)
 		__builtin_memcpy(sample->name, conn->name, SLUICE_NAME_MAX);

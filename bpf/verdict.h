@@ -301,7 +301,7 @@ static __always_inline void judge_now(const struct sluice_service *service, __u3
 	if (!all || !own)
 		return;
 	q->service = service->id;
-	q->pool = own->pool;
+	q->pool = service->pool ?: own->pool;
 	if (service->unary || own->unary)
 		q->unstreamed = 0; /* its duration is its TTFT */
 	judge_client(a, all, own, empty);

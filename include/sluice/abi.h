@@ -174,8 +174,10 @@ struct sluice_service {
 				 default model only; 0: for named_models, too */
 	__u8 frees;           /* its server stops working on a request whose client hangs up */
 	__u8 pad;
+	__u16 pool; /* of all its models; 0: each model's own */
+	__u16 pad2;
 };
-_Static_assert(sizeof(struct sluice_service) == 24, "service");
+_Static_assert(sizeof(struct sluice_service) == 28, "service");
 
 /* named_models[0]: models that some rule or target names, and that are no service's default. A
  * request whose model cannot be read is judged for each of them. */
@@ -610,10 +612,12 @@ struct sluice_sample {
 	__u32 queued_bytes; /* TTFT: as in the exchange. ITL: the mean of the whole response's gaps
 			in µs, where it has ended … */
 	__u32 in_flight_at_admission; /* … and how many they were; 0: it has not */
+	__u16 pool;                   /* that the request was admitted to */
+	__u16 pad2[3];
 	struct sluice_client client;
 	char name[SLUICE_NAME_MAX]; /* all zero unless model is SLUICE_MODEL_OTHER */
 };
-_Static_assert(sizeof(struct sluice_sample) == 40 + 24 + 96, "sample");
+_Static_assert(sizeof(struct sluice_sample) == 48 + 24 + 96, "sample");
 
 /* verdicts ring: one refusal, or what shadow mode would have refused */
 struct sluice_refusal {
@@ -626,7 +630,7 @@ struct sluice_refusal {
 	__u8 action;
 	__u8 verdict; /* enum sluice_verdict */
 	__u8 at_syn;  /* 1: a connection was refused, not a request */
-	__u8 pad[2];
+	__u16 pool;   /* that a request was refused from */
 };
 _Static_assert(sizeof(struct sluice_refusal) == 48, "refusal");
 

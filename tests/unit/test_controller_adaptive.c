@@ -108,9 +108,9 @@ static void the_flag_stays_open_and_its_admission_decides(void **state)
 	assert_true(f.admission.rate > 0);
 	assert_true(f.admission.queue_budget > 0);
 	assert_true(f.limit_retry_ms >= 1000);
-	/* ALL and OTHER carry no numbers. */
+	/* ALL carries no numbers, OTHER does. */
 	assert_int_equal(flag(SLUICE_MODEL_ALL, at).admission.floor, 0);
-	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).admission.floor, 0);
+	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).admission.floor, CONTROLLER_FLOOR);
 	assert_int_equal(flag(SLUICE_MODEL_OTHER, at).pool, SLUICE_MODEL_OTHER);
 }
 

@@ -105,6 +105,7 @@ static unsigned count_names(const struct config *c)
 		for (unsigned j = 0; j < i && !known; j++)
 			known = !strcmp(c->services[j].model, c->services[i].model);
 		n += !known;
+		n += c->services[i].port_pool;
 	}
 	for (unsigned i = 0; i < c->model_count; i++) {
 		bool known = !c->models[i].pool[0];
@@ -132,6 +133,12 @@ static int finish_model(struct loader *l, const struct model_entry *e)
 		return complain(
 			l, e->label,
 			"a model has no threshold of its own while per-model-limits is false");
+	for (unsigned i = 0; i < c->service_count && m->pool[0]; i++)
+		if (c->services[i].port_pool && !strcmp(m->name, c->services[i].model))
+			return complain(
+				l, e->label,
+				"model \"%s\" is in a pool, but its service with pool: port is one already",
+				m->name);
 	if (!c->per_model_limits && m->pool[0])
 		return complain(l, e->label,
 				"all models are one pool while per-model-limits is false");

@@ -46,6 +46,16 @@ static const struct parse_value as_disconnect = {
 		},
 };
 
+static const struct parse_value as_pool = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"model", 0, NULL},
+			{"port", 1, NULL},
+			{NULL, 0, NULL},
+		},
+};
+
 static const struct parse_value as_unnamed = {
 	.kind = PARSE_WORD,
 	.words =
@@ -138,6 +148,7 @@ const struct field service_fields[] = {
 	{"unnamed", .as = &as_unnamed, INTO(service.unnamed_default), REQUESTS},
 	{"on-framing-error", .as = &as_framing_error, INTO(service.framing_error_reset), REQUESTS},
 	{"on-disconnect", .as = &as_disconnect, INTO(service.frees), REQUESTS},
+	{"pool", .as = &as_pool, INTO(service.port_pool), REQUESTS},
 	{"quota", .take = take_quota, AT(service), GIVEN(has_quota)},
 	{"feedback", .as = &services_as_feedback, INTO(service.feedback), GIVEN(has_feedback)},
 	{"identity", .list = true, .take = identity_take_source, AT(identity)},
@@ -202,7 +213,7 @@ static int check_opaque(struct loader *l, const struct service_entry *e)
 	if (e->has_http)
 		return complain(
 			l, e->label,
-			"methods, paths, model-from, model-header, unnamed, priorities, on-framing-error, on-disconnect, reply-headers and cors are of requests, which only protocol http sees");
+			"methods, paths, model-from, model-header, unnamed, priorities, on-framing-error, on-disconnect, pool, reply-headers and cors are of requests, which only protocol http sees");
 	if (identity_is_of_requests(&e->identity))
 		return complain(
 			l, e->label,

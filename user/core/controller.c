@@ -61,10 +61,15 @@ struct adaptive *controller_adaptive(struct controller *c, uint32_t id, uint64_t
 	return &m->adaptive;
 }
 
+uint32_t controller_admitted_to(const struct controller *c, uint32_t pool, uint32_t id)
+{
+	return controller_adapts(c, pool) ? pool : controller_pool(c, id);
+}
+
 /* Adds a sample to the admission state of its pool, judged by the targets of its own model. */
 static void adapt(struct controller *c, uint32_t id, const struct sluice_sample *s, uint32_t n)
 {
-	uint32_t pool = controller_pool(c, id);
+	uint32_t pool = controller_admitted_to(c, s->pool, id);
 	struct controller_targets t;
 	struct adaptive_targets targets;
 	struct adaptive *a;
@@ -108,6 +113,9 @@ uint32_t controller_sample(struct controller *c, const struct sluice_sample *sam
 	record(c, SLUICE_MODEL_ALL, sample, n);
 	if (id != SLUICE_MODEL_ALL)
 		record(c, id, sample, n);
+	if (id != SLUICE_MODEL_OTHER &&
+	    (sample->model == SLUICE_MODEL_OTHER || controller_is_stranger(c, id)))
+		record(c, SLUICE_MODEL_OTHER, sample, n);
 	return id;
 }
 

@@ -60,6 +60,7 @@ struct controller_model {
 	bool unary;
 	uint16_t quota;   /* id, of clients without one of their own; 0: none */
 	bool pinned;      /* named in the configuration or a default model: never forgotten */
+	bool early;       /* one of the first names that were learned */
 	bool is_pool;     /* a pool: the models that share a server */
 	uint16_t in_pool; /* id of the pool that holds this model; 0: none */
 	uint16_t members; /* models in this pool */
@@ -135,11 +136,19 @@ void controller_join(struct controller *c, uint32_t id, uint32_t pool);
 /* Whether the entry is shown: a pool without members is not. */
 bool controller_in_use(const struct controller *c, uint32_t id);
 
+/* Names that nobody configured share OTHER's averages and admission state, but for so many: else
+ * each invented name would be a model of its own. */
+#define CONTROLLER_EARLY 4
+bool controller_is_stranger(const struct controller *c, uint32_t id);
 /*
- * The entry that decides for a model and counts its requests: the model, its pool, or
- * SLUICE_MODEL_ALL. Under policy ema-flag it is the model.
+ * The entry that decides for a model and counts its requests: the model, its pool, OTHER for a
+ * stranger, or SLUICE_MODEL_ALL. Under policy ema-flag it is the model. A service may have one pool
+ * for all its models (struct sluice_service); that is not known here.
  */
 uint32_t controller_pool(const struct controller *c, uint32_t id);
+/* The pool of a sample or refusal of model `id`: the one that the kernel counted it in, if that has
+ * an admission state. */
+uint32_t controller_admitted_to(const struct controller *c, uint32_t pool, uint32_t id);
 /* Whether entry `id` has an admission state of policy adaptive, with a target in force. */
 bool controller_adapts(const struct controller *c, uint32_t id);
 /*

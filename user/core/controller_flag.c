@@ -70,6 +70,12 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 			r.reason = SLUICE_REASON_TTFT;
 			r.retry_after_s = adaptive_retry_ms(&pool->adaptive) / 1e3;
 		}
+	} else if (controller_is_stranger(c, id)) {
+		struct controller_reading other = controller_read(c, SLUICE_MODEL_OTHER, now_ns);
+
+		r.open = other.open;
+		r.reason = other.reason;
+		r.retry_after_s = other.retry_after_s;
 	} else if (controller_carries(c, id)) {
 		judge(&r, SLUICE_REASON_TTFT, &m->ttft, t.ttft_ms, now_ns, t.tau_s);
 		judge(&r, SLUICE_REASON_ITL, &m->itl, t.itl_ms, now_ns, t.tau_s);

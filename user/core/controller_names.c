@@ -59,6 +59,16 @@ static void take_slot(struct controller *c, uint32_t id, const char *name, uint6
 	c->model_count++;
 }
 
+/* A learned name has its own averages if it is one of the first that nobody configured. */
+static void come_early(struct controller *c, uint32_t id)
+{
+	unsigned others = 0;
+
+	for (uint32_t i = SLUICE_MODEL_FIRST; i < SLUICE_MODELS_MAX && others < CONTROLLER_EARLY; i++)
+		others += c->model[i].early && !c->model[i].pinned;
+	c->model[id].early = others < CONTROLLER_EARLY;
+}
+
 bool controller_is_name(const char *name)
 {
 	return parse_is_model_name(name, strnlen(name, SLUICE_NAME_MAX)) &&
@@ -90,6 +100,7 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
 	for (uint32_t slot = SLUICE_MODEL_FIRST; slot < SLUICE_MODELS_MAX; slot++) {
 		if (!c->model[slot].name[0]) {
 			take_slot(c, slot, name, now_ns);
+			come_early(c, slot);
 			return slot;
 		}
 	}
@@ -107,6 +118,7 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
 	if (known >= 0 || c->model[id].name[0])
 		return -EEXIST;
 	take_slot(c, id, name, now_ns);
+	come_early(c, id);
 	return 0;
 }
 

@@ -158,12 +158,9 @@ static int set_target(const struct controller *c, uint32_t id, struct controller
 		goto refuse;
 	}
 	if (keys[k].as == &parse_as_threshold && number > 0 && id != SLUICE_MODEL_ALL &&
-	    !controller_carries(c, id)) {
-		parse_say(
-			why, sizeof(why), "%s",
-			id == SLUICE_MODEL_OTHER
-				? "model other has no threshold: it never shuts"
-				: "a model has no threshold of its own while per-model-limits is false");
+	    !c->per_model) {
+		parse_say(why, sizeof(why), "%s",
+			  "a model has no threshold of its own while per-model-limits is false");
 		goto refuse;
 	}
 	store(t, keys[k].target, number);

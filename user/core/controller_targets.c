@@ -2,13 +2,22 @@
 /*
  * Which targets hold for an entry, and which entry decides for a model. The one idea: with
  * per_model each model decides, by its own or the global targets, and ALL is only shown. Without it
- * ALL decides, and models are only shown. OTHER, the models without a learned name, never
- * shuts: otherwise a flood of invented names would shut every model that comes later.
+ * ALL decides, and models are only shown. OTHER decides for the models without an entry of their
+ * own: those not learned yet, and all learned ones but the first few. So an invented name gains
+ * nothing.
  *
  * Under policy adaptive the models of a pool share one admission state, that of the pool's entry.
  * Each model adds its samples, judged by its own targets.
  */
 #include "controller_internal.h"
+
+bool controller_is_stranger(const struct controller *c, uint32_t id)
+{
+	const struct controller_model *m = &c->model[id];
+
+	return id >= SLUICE_MODEL_FIRST && c->per_model && !m->pinned && !m->is_pool &&
+	       !m->in_pool && !m->early && !controller_has_targets(m);
+}
 
 uint32_t controller_pool(const struct controller *c, uint32_t id)
 {
@@ -18,6 +27,8 @@ uint32_t controller_pool(const struct controller *c, uint32_t id)
 		return id;
 	if (!c->per_model)
 		return SLUICE_MODEL_ALL;
+	if (controller_is_stranger(c, id))
+		return SLUICE_MODEL_OTHER;
 	return c->model[id].in_pool ? c->model[id].in_pool : id;
 }
 
@@ -73,7 +84,7 @@ struct controller_targets controller_targets(const struct controller *c, uint32_
 	if (id != SLUICE_MODEL_ALL) {
 		if (!c->per_model)
 			t.max_in_flight = 0;
-		if (!c->per_model || id == SLUICE_MODEL_OTHER) {
+		if (!c->per_model) {
 			t.ttft_ms = t.itl_ms = t.duration_ms = t.normalized_ms = 0;
 		} else {
 			if (own->ttft_ms >= 0) {
@@ -124,7 +135,7 @@ bool controller_any_threshold(const struct controller_targets *t)
 
 bool controller_carries(const struct controller *c, uint32_t id)
 {
-	if (id == SLUICE_MODEL_OTHER || c->model[id].is_pool)
+	if (c->model[id].is_pool || controller_is_stranger(c, id))
 		return false;
 	return c->per_model == (id != SLUICE_MODEL_ALL);
 }

@@ -61,6 +61,7 @@ struct service {
 	bool unary;                /* responses that are not streamed feed TTFT */
 	bool framing_error_reset;  /* reset a request with a framing error; else pass it */
 	bool frees;                /* its server stops when a client hangs up */
+	bool port_pool;            /* all its models are one pool: their names mean nothing */
 	bool unnamed_default;      /* a request without a readable model is one for `model` only */
 	struct sluice_rules rules; /* all zero on opaque services */
 	struct identity identity;
@@ -73,6 +74,7 @@ struct service {
 	/* The daemon fills these in; it also applies the global action and mode of `set`. */
 	uint32_t id;       /* index of `rules` in the kernel */
 	uint32_t model_id; /* of the default model */
+	uint16_t pool_id;  /* with port_pool, and else 0 */
 	uint16_t quota_id; /* 0: none */
 };
 

@@ -95,12 +95,10 @@ static double weight_of(void *arg, const struct sluice_client *client)
 	return (double)prefix.weight / SLUICE_WEIGHT_ONE;
 }
 
-/* Notes that the client came to the model's pool, whatever the verdict. */
-static void note_client(struct daemon *d, const struct sluice_client *client, uint32_t model,
+/* Notes that the client came to the pool, whatever the verdict. */
+static void note_client(struct daemon *d, const struct sluice_client *client, uint32_t pool,
 			uint64_t at_ns)
 {
-	uint32_t pool = controller_pool(&d->controller, model);
-
 	if (d->controller.model[pool].adapting)
 		active_seen(&d->active, client, (uint16_t)pool, weight_of, d, at_ns);
 }
@@ -109,10 +107,11 @@ void on_sample(void *arg, const struct sluice_sample *sample)
 {
 	struct daemon *d = arg;
 	uint32_t id = controller_sample(&d->controller, sample);
+	uint32_t pool = controller_admitted_to(&d->controller, sample->pool, id);
 
-	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = true;
-	d->dirty[controller_pool(&d->controller, id)] = true;
-	note_client(d, &sample->client, id, sample->time_ns);
+	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = d->dirty[SLUICE_MODEL_OTHER] = true;
+	d->dirty[pool] = true;
+	note_client(d, &sample->client, pool, sample->time_ns);
 }
 
 void on_refusal(void *arg, const struct sluice_refusal *refusal)
@@ -120,7 +119,9 @@ void on_refusal(void *arg, const struct sluice_refusal *refusal)
 	struct daemon *d = arg;
 
 	if (!refusal->at_syn && refusal->model < SLUICE_MODELS_MAX)
-		note_client(d, &refusal->client, refusal->model, refusal->time_ns);
+		note_client(d, &refusal->client,
+			    controller_admitted_to(&d->controller, refusal->pool, refusal->model),
+			    refusal->time_ns);
 	if (d->control)
 		control_refusal(d->control, refusal);
 }

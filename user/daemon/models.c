@@ -68,11 +68,37 @@ static int configure_model(struct controller *c, const struct config_model *m, u
 	return 0;
 }
 
+/* The service's models are one pool, whose targets are those of the service's own model. */
+static int configure_port_pool(struct controller *c, const struct service *s, uint32_t id,
+			       char *err, size_t len)
+{
+	char endpoint[TEXT_SERVICE_MAX];
+	int pool;
+
+	if (!s->port_pool)
+		return 0;
+	text_endpoint(endpoint, s->addr, s->wildcard, s->port);
+	pool = controller_declare_pool(c, endpoint);
+	if (pool < 0) {
+		snprintf(err, len, "service %s: there is no room for its pool", endpoint);
+		return pool;
+	}
+	controller_join(c, id, (uint32_t)pool);
+	return 0;
+}
+
 void each_configured_name(const struct config *config,
 			  void (*each)(void *arg, const char *name, bool pool), void *arg)
 {
-	for (unsigned i = 0; i < config->service_count; i++)
-		each(arg, config->services[i].model, false);
+	for (unsigned i = 0; i < config->service_count; i++) {
+		const struct service *s = &config->services[i];
+		char endpoint[TEXT_SERVICE_MAX];
+
+		each(arg, s->model, false);
+		text_endpoint(endpoint, s->addr, s->wildcard, s->port);
+		if (s->port_pool)
+			each(arg, endpoint, true);
+	}
 	for (unsigned i = 0; i < config->model_count; i++) {
 		each(arg, config->models[i].name, false);
 		if (config->models[i].pool[0])
@@ -104,8 +130,11 @@ int configure_models(struct controller *c, const struct config *config, uint64_t
 		controller_join(c, id, 0);
 		m->pinned = m->unary = false;
 	}
-	for (unsigned i = 0; i < config->service_count && !ret; i++)
+	for (unsigned i = 0; i < config->service_count && !ret; i++) {
 		ret = learn(c, config->services[i].model, now_ns, &id, err, len);
+		if (!ret)
+			ret = configure_port_pool(c, &config->services[i], id, err, len);
+	}
 	for (unsigned i = 0; i < config->model_count && !ret; i++)
 		ret = configure_model(c, &config->models[i], now_ns, err, len);
 	for (unsigned i = 0; i < config->quota_count && !ret; i++)

@@ -89,6 +89,7 @@ static struct sluice_service kernel_service(const struct service *s)
 		.unary = s->unary,
 		.framing_error_reset = s->framing_error_reset,
 		.frees = s->frees,
+		.pool = s->pool_id,
 		.unnamed_default = s->unnamed_default,
 		.quota = s->quota_id,
 		.feedback = s->feedback,

@@ -113,6 +113,7 @@ static int add_services(struct build *b)
 			ret = quota_id(b, &s->quota, SLUICE_SCOPE_SERVICE, endpoint, false, &id);
 		s->id = (uint32_t)i;
 		s->model_id = model < 0 ? SLUICE_MODEL_OTHER : (uint32_t)model;
+		s->pool_id = s->port_pool ? b->in->models->model[s->model_id].in_pool : 0;
 		s->quota_id = (uint16_t)id;
 		if (manual->action)
 			s->action = manual->action;
