@@ -62,10 +62,4 @@ static __always_inline bool response_under_way(const struct sluice_conn *conn)
 	       conn->flags & (SLUICE_CONN_RESPONSE | SLUICE_CONN_ANSWERED_EARLY);
 }
 
-/* Whether the request says that its reply is not to be streamed. */
-static __always_inline __u32 request_unstreamed(const struct http1_request *r)
-{
-	return 0;
-}
-
 #endif

@@ -74,7 +74,7 @@ SUBPROG int stream_asked(const struct sluice_conn *conn)
 static __always_inline void judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 					 const struct sluice_service *service, __u32 model)
 {
-	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED;
+	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED, stream;
 	struct judging *a = get_judging();
 	struct sluice_exchange *e;
 	struct http1_request *r;
@@ -86,11 +86,12 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	r = &conn->request;
 	j = &a->judgement;
 	now = a->question.now;
+	stream = stream_asked(conn);
 	if (conn->flags & SLUICE_CONN_JUDGE) {
 		a->question.model = model;
 		a->question.take = 1;
 		a->question.bytes = admission_bytes(conn->request_bytes);
-		a->question.unstreamed = request_unstreamed(r);
+		a->question.unstreamed = stream == SLUICE_STREAM_NO;
 		a->question.holds = 0;
 		judge_now(service, JUDGING_PACKET, 0);
 		if (j->reason) {
@@ -123,8 +124,6 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 			flags |= SLUICE_EXCHANGE_SHADOW;
 			a->question.queued_bytes = a->question.in_flight_at_admission = 0;
 		}
-		if (a->question.unstreamed)
-			flags |= SLUICE_EXCHANGE_UNSTREAMED;
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
 			__builtin_memcpy(conn->name, r->json.name, SLUICE_NAME_MAX);
 			flags |= SLUICE_EXCHANGE_NAMED;
@@ -141,7 +140,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	e->quota = flags ? j->quota : 0;
 	e->client = a->question.client;
 	e->method = r->frame.method;
-	e->stream = stream_asked(conn);
+	e->stream = stream;
 	e->flags = flags;
 	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
 		release(e, HELD);

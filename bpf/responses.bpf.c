@@ -24,9 +24,6 @@
 #define FOLD_NS                                                                                    \
 	(125 * NSEC_PER_MSEC) /* a connection's gaps are reported together, 8 times a second */
 
-/* Exchanges whose plain reply is searched for its number of tokens, besides those with a quota. */
-#define TELLS_TOKENS (SLUICE_EXCHANGE_READINGS | SLUICE_EXCHANGE_UNSTREAMED)
-
 struct response_scratch {
 	__u64 now;
 	__u32 at;     /* offset in the packet of the next byte to be framed */
@@ -230,7 +227,7 @@ static __always_inline void plain_ended(struct response_context *c, __u32 tokens
 		quota_tokens(&e->client, e->quota, tokens, s->now);
 	if (tokens && e->flags & SLUICE_EXCHANGE_READINGS)
 		reading_tokens(c->conn, tokens, s->now);
-	if (!(e->flags & SLUICE_EXCHANGE_UNSTREAMED) || e->flags & SLUICE_EXCHANGE_NAMED)
+	if (e->stream != SLUICE_STREAM_NO || e->flags & SLUICE_EXCHANGE_NAMED)
 		return;
 	if (c->conn->flags & SLUICE_CONN_CLIENT_LIMITED)
 		count(SLUICE_COUNTER_GAPS_CLIENT_LIMITED);
@@ -357,7 +354,8 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 				if (ok)
 					usual_took(e->pool, s->now - e->admitted_ns);
 				if (ok && r->stream.kind == STREAM_NONE &&
-				    (e->quota || e->flags & TELLS_TOKENS)) {
+				    (e->quota || e->flags & SLUICE_EXCHANGE_READINGS ||
+				     e->stream == SLUICE_STREAM_NO)) {
 					s->plain_end = s->at;
 					s->plain = *e;
 				}

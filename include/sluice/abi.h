@@ -450,9 +450,8 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_READINGS = 32, /* charged to conn.reading_quota, too */
 	/* Counted in model_state.stalled, and for its client, instead of IN_FLIGHT. */
 	SLUICE_EXCHANGE_STALLED = 64,
-	SLUICE_EXCHANGE_UNSTREAMED = 128, /* its reply is not streamed, … */
-	SLUICE_EXCHANGE_EXPECTED = 256,   /* … and its bytes are in model_state.waits */
-	SLUICE_EXCHANGE_DEPARTED = 512,   /* counted in model_state.departed, and for its client */
+	SLUICE_EXCHANGE_EXPECTED = 128, /* its bytes are in model_state.waits */
+	SLUICE_EXCHANGE_DEPARTED = 256, /* counted in model_state.departed, and for its client */
 };
 
 /* Whether a request asks for a streamed response. */

@@ -9,7 +9,7 @@
 #include "packets.h"
 
 #define HEAD    "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 31\r\n\r\n"
-#define BODY    "{\"model\":\"llama\",\"messages\":[]}"
+#define BODY    "{\"model\":\"llama\",\"stream\":true}"
 #define REQUEST HEAD BODY
 #define WHOLE   ((int)sizeof(REQUEST) - 1)
 #define HEAD_N  ((int)sizeof(HEAD) - 1)
@@ -17,7 +17,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 
 #define CHUNKED                                                                                    \
 	"POST /v1/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"           \
-	"b;x=\"y\"\r\n{\"model\":\"q\r\n12\r\nwen\",\"prompt\":\"a\"}\r\n0\r\nTrailer: 1\r\n\r\n"
+	"b;x=\"y\"\r\n{\"model\":\"q\r\n13\r\nwen\",\"stream\":true}\r\n0\r\nTrailer: 1\r\n\r\n"
 
 #define COMPRESSED                                                                                 \
 	"POST / HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 16\r\n\r\n{\"model\":\"qwen\"}"
