@@ -51,6 +51,22 @@ static json_t *maps(const struct daemon_state *s)
 	return all;
 }
 
+/* Models that nobody configured and that have requests in flight now; 0 where each port is one pool:
+ * there the names mean nothing. */
+static uint64_t learned_busy(const struct daemon_state *s)
+{
+	const struct controller *c = s->controller;
+	bool by_name = false;
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s->service_count; i++)
+		by_name |= !s->services[i].port_pool;
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX && by_name; id++)
+		n += controller_may_forget(c, id) && !c->model[id].is_pool &&
+		     s->kernel[id].in_flight > 0;
+	return n;
+}
+
 json_t *report_status(const struct daemon_state *s)
 {
 	const uint64_t *n = s->counters;
@@ -75,6 +91,7 @@ json_t *report_status(const struct daemon_state *s)
 	json_object_set_new(status, "maps", maps(s));
 	json_object_set_new(status, "per_model_limits", json_boolean(s->controller->per_model));
 	json_object_set_new(status, "names_refused", value_count(s->controller->names_refused));
+	json_object_set_new(status, "learned_busy", value_count(learned_busy(s)));
 	json_object_set_new(status, "accept_failures", value_count(s->accept_failures));
 	json_object_set_new(status, "version", json_string(SLUICE_VERSION));
 	json_object_set_new(status, "pid", json_integer(s->pid));
