@@ -10,7 +10,7 @@
 
 #define POOL 9
 #define REQUEST_TEXT                                                                               \
-	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n{\"model\":\"llama\",\"stream\":true}"
 #define REQUEST_BYTES (sizeof(REQUEST_TEXT) - 1)
 #define SSE_HEAD                                                                                   \
 	"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -185,7 +185,7 @@ static void requests_are_counted_in_the_pool_of_their_model(void **state)
 		assert_int_equal(w.samples[w.sample_count - 1].kind, SLUICE_SAMPLE_ITL);
 		assert_int_equal(w.samples[w.sample_count - 1].queued_bytes, 30000);
 		assert_int_equal(w.samples[w.sample_count - 1].in_flight_at_admission, 2);
-		send_on(&b, false, RST, "");
+		send_on(&b, true, RST, "");
 		pool = get_state(pools[i]);
 		assert_int_equal(pool.in_flight, 0);
 		assert_int_equal(pool.waiting, 0);

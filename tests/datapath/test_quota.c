@@ -9,7 +9,7 @@
 
 #define QUOTA 7
 #define REQUEST_TEXT                                                                               \
-	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n{\"model\":\"llama\",\"stream\":true}"
 #define DATE "date: Sun, 22 Nov 2026 02:42:00 GMT\r\n"
 #define SSE_HEAD                                                                                   \
 	"HTTP/1.1 200 OK\r\n" DATE                                                                 \
