@@ -2,8 +2,8 @@
 /*
  * Refusing: the current packet becomes the refusal. A refused request's connection becomes a
  * tombstone; its packet becomes a RST for the server, then the answer for the client. A refused SYN
- * is dropped or answered with a RST. A framing error is refused, too, if the service sets
- * `on-framing-error: reset`.
+ * is dropped or answered with a RST. A framing error is refused, too, if some server may read it,
+ * or if the service sets `on-framing-error: reset`.
  */
 #ifndef SLUICE_BPF_REFUSE_H
 #define SLUICE_BPF_REFUSE_H
@@ -15,10 +15,13 @@
 #include "tombstone.h"
 #include "verdict.h"
 
-/* Resets the connection for what its client has sent, if the service is set to that and may do so
- * now. Returns whether it does. */
+/*
+ * Resets the connection for what its client has sent, if sluice may do so now: where the service is
+ * set to that, and where a server may read requests in it that sluice does not see (`readable`).
+ * Then it waits for the end of a response under way. Returns whether it resets, now or later.
+ */
 SUBPROG int reset_for_framing(struct request_scratch *s, struct sluice_conn *conn,
-			      const struct sluice_service *service)
+			      const struct sluice_service *service, __u32 readable)
 {
 	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
 	struct sluice_prefix_key key = {.plen = 128};
@@ -28,21 +31,22 @@ SUBPROG int reset_for_framing(struct request_scratch *s, struct sluice_conn *con
 	if (!s || !conn || !service || !all || !a)
 		return 0;
 	__builtin_memcpy(key.addr, conn->addr, 16);
-	if (service->framing_error_reset &&
+	if ((readable || (service->framing_error_reset && !response_under_way(conn))) &&
 	    !(conn->flags & (SLUICE_CONN_ADOPTED | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)) &&
-	    !response_under_way(conn) && may_refuse(get_settings(), a->question.now) &&
+	    may_refuse(get_settings(), a->question.now) &&
 	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
 	    prefix_class(&key, a->question.now, &prefix) != SLUICE_PREFIX_EXEMPT)
-		s->refuse = REFUSE_FRAMING_ERROR;
-	return s->refuse == REFUSE_FRAMING_ERROR;
+		s->refuse = response_under_way(conn) ? REFUSE_LATER : REFUSE_FRAMING_ERROR;
+	return s->refuse != REFUSE_NOTHING;
 }
 
 /* A framing error in a client's bytes: the connection is reset, or passes unjudged. */
 static __always_inline void request_framing_error(struct request_scratch *s,
 						  struct sluice_conn *conn,
-						  const struct sluice_service *service)
+						  const struct sluice_service *service,
+						  __u32 readable)
 {
-	if (!reset_for_framing(s, conn, service))
+	if (!reset_for_framing(s, conn, service, readable))
 		give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 }
 

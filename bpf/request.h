@@ -10,8 +10,9 @@
 #include "packet.h"
 #include "question.h"
 
-/* Why a packet is refused: its request was judged so, or it has a framing error. */
-enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_FRAMING_ERROR };
+/* Why a packet is refused: its request was judged so, or it has a framing error. It is dropped, and
+ * refused when it comes again, if a response is under way (LATER). */
+enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_FRAMING_ERROR, REFUSE_LATER };
 
 struct request_scratch {
 	struct packet packet;

@@ -221,12 +221,15 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	__u32 model = SLUICE_MODEL_ALL, end = ev & (HTTP1_END | HTTP1_CLOSED);
 
 	if (ev & HTTP1_FRAMING_ERROR) {
-		request_framing_error(s, conn, c->service);
+		request_framing_error(s, conn, c->service,
+				      conn->request.frame.flags & HTTP1_READABLE);
 		return 1;
 	}
 	if (s->reading) {
 		model = next_reading(s, conn, c->service);
 	} else {
+		if (conn->request.frame.flags & HTTP1_SEVERAL_ENDS)
+			conn_set(conn, SLUICE_CONN_UNCLEAR | SLUICE_CONN_LAST);
 		if (ev & HTTP1_HEAD_END)
 			head_ended(conn, c->service);
 		if (!(conn->flags & SLUICE_CONN_JUDGE)) {
@@ -358,7 +361,7 @@ static __always_inline long proxy_events(struct request_context *c)
 	struct sluice_conn *conn = c->conn;
 
 	if (conn->proxy.state == PROXY_BAD) {
-		request_framing_error(c->s, conn, c->service);
+		request_framing_error(c->s, conn, c->service, 0);
 		return 1;
 	}
 	if (conn->proxy.state == PROXY_DONE)
@@ -425,8 +428,11 @@ static long request_step(__u32 i, struct request_context *c)
 		return 1;
 	proxy = conn->flags & SLUICE_CONN_PROXY;
 	held = !proxy && !(conn->flags & SLUICE_CONN_REQUEST) && response_under_way(conn);
-	if (!proxy && !held && !(conn->flags & SLUICE_CONN_REQUEST))
+	if (!proxy && !held && !(conn->flags & SLUICE_CONN_REQUEST)) {
+		if (conn->flags & SLUICE_CONN_LAST && reset_for_framing(s, conn, c->service, 1))
+			return 1;
 		begin_request(c);
+	}
 	skip = proxy || held ? 0 : http1_request_skippable(&conn->request);
 	if (skip) {
 		n = skip < left ? skip : left;
@@ -531,6 +537,11 @@ static __always_inline int request_bytes(struct request_context *c)
 		name_client(conn, c->service);
 	pass = frame(c, p);
 	wipe(c->s);
+	if (c->s->refuse == REFUSE_LATER) {
+		conn->busy = 0;
+		count(SLUICE_COUNTER_PIPELINED_HELD);
+		return TC_ACT_SHOT;
+	}
 	if (c->s->refuse)
 		return refuse_request(c->skb, conn, c->service);
 	conn->busy = 0;
@@ -623,14 +634,14 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	if (p->fragment) {
 		c.s->refuse = REFUSE_NOTHING; /* its other fragments come without ports */
 		if (c.service)
-			request_framing_error(c.s, conn, c.service);
+			request_framing_error(c.s, conn, c.service, 0);
 		else
 			give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 		return c.s->refuse ? refuse_request(skb, conn, c.service) : TC_ACT_UNSPEC;
 	}
 	if (urgent && p->payload_len && c.service) {
 		c.s->refuse = REFUSE_NOTHING;
-		if (reset_for_framing(c.s, conn, c.service))
+		if (reset_for_framing(c.s, conn, c.service, 0))
 			return refuse_request(skb, conn, c.service);
 	}
 	if (p->flags & TCP_RST) {

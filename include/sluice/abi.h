@@ -504,6 +504,8 @@ enum sluice_conn_flag {
 	SLUICE_CONN_FREES = 1048576,   /* of a service whose server stops when a client hangs up */
 	SLUICE_CONN_ADMITTED = 524288, /* the request under way has its verdict and its exchange,
 					  although bytes of it are still to come */
+	SLUICE_CONN_LAST =
+		2097152, /* servers differ in where a request of it ended: no further one */
 };
 
 /*

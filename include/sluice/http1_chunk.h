@@ -6,9 +6,22 @@
 #ifndef SLUICE_HTTP1_CHUNK_H
 #define SLUICE_HTTP1_CHUNK_H
 
-#include "http1_token.h"
+#include "http1_headers.h"
 
-/* One byte of the lines around chunks. */
+/* The line with a chunk's size has ended. */
+static __always_inline void http1_chunk_begin(struct http1_frame *f)
+{
+	f->state = HTTP1_AT_BODY;
+	f->flags &= ~HTTP1_CHUNK_COUNTED;
+	if (!f->left) {
+		f->state = HTTP1_AT_LINE;
+		f->header = HTTP1_HEADER_OTHER;
+		f->flags |= HTTP1_TRAILER;
+		f->head_bytes = 0;
+	}
+}
+
+/* One byte of the lines around chunks; many readers take a LF alone for the end of one. */
 static __always_inline void http1_chunk_byte(struct http1_frame *f, __u8 c, __u32 *ev)
 {
 	__u8 d;
@@ -21,10 +34,17 @@ static __always_inline void http1_chunk_byte(struct http1_frame *f, __u8 c, __u3
 			f->token_len = 1;
 			return;
 		}
-		if (!f->token_len)
+		if (!f->token_len) {
+			if (c == ' ' || c == '\t')
+				return;
 			break;
+		}
 		if (c == '\r') {
 			f->state = HTTP1_AT_CHUNK_LF;
+			return;
+		}
+		if (c == '\n') {
+			http1_chunk_begin(f);
 			return;
 		}
 		if (c == ';' || c == ' ' || c == '\t') {
@@ -35,19 +55,14 @@ static __always_inline void http1_chunk_byte(struct http1_frame *f, __u8 c, __u3
 	case HTTP1_AT_CHUNK_LF:
 		if (c != '\n')
 			break;
-		f->state = HTTP1_AT_BODY;
-		f->flags &= ~HTTP1_CHUNK_COUNTED;
-		if (!f->left) {
-			f->state = HTTP1_AT_LINE;
-			f->flags |= HTTP1_TRAILER;
-			f->head_bytes = 0;
-		}
+		http1_chunk_begin(f);
 		return;
 	case HTTP1_AT_DATA_CR:
-		if (c != '\r')
-			break;
-		f->state = HTTP1_AT_DATA_LF;
-		return;
+		if (c == '\r') {
+			f->state = HTTP1_AT_DATA_LF;
+			return;
+		}
+		/* fall through */
 	case HTTP1_AT_DATA_LF:
 		if (c != '\n')
 			break;

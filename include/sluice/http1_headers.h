@@ -28,11 +28,12 @@ enum http1_message { HTTP1_REQUESTS = 1, HTTP1_RESPONSES = 2, HTTP1_BOTH = 3 };
 	X(DATE, "date", HTTP1_RESPONSES, http1_report_date, http1_no_element)
 
 enum http1_header {
-	HTTP1_HEADER_OTHER,
+	HTTP1_HEADER_OTHER, /* a folded line after such a one changes nothing */
 #define X(header, name, messages, begin, element) HTTP1_HEADER_##header,
 	HTTP1_HEADERS(X)
 #undef X
-		HTTP1_HEADER_COUNT
+		HTTP1_HEADER_COUNT,
+	HTTP1_HEADER_WANTED, /* one that a service wants (http1_wanted.h) */
 };
 
 /* A name as names are compared: HTTP1_TOKEN_MAX bytes, zeros after it. */
@@ -226,7 +227,8 @@ static __always_inline int http1_allows_tabs(const struct http1_frame *f)
 	return f->header != HTTP1_HEADER_TRANSFER_ENCODING;
 }
 
-/* A Content-Length has ended: a number, and the same as any before it (RFC 9112 6.3). */
+/* A Content-Length, or an element of its list, has ended: a number, and the same as any before it
+ * (RFC 9112 6.3). */
 static __always_inline void http1_length_end(struct http1_frame *f, __u32 *ev)
 {
 	__u64 value = f->value;

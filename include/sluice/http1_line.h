@@ -17,21 +17,25 @@
 static __always_inline void http1_name_end(struct http1_frame *f, struct http1_request *r,
 					   const char *wanted, __u32 *ev)
 {
+	f->state = HTTP1_AT_REST;
 	if (!f->token_len) {
-		http1_framing_error(f, ev);
+		f->header = HTTP1_HEADER_OTHER;
+		if (!r)
+			http1_framing_error(f, ev);
 		return;
 	}
-	f->state = HTTP1_AT_REST;
 	f->header = f->flags & HTTP1_TRAILER ? HTTP1_HEADER_OTHER : http1_header(f, !r);
 	if (f->header == HTTP1_HEADER_OTHER) {
-		if (r && !(f->flags & HTTP1_TRAILER))
-			http1_wanted_begin(r, wanted);
+		if (r && !(f->flags & HTTP1_TRAILER) && http1_wanted_begin(r, wanted))
+			f->header = HTTP1_HEADER_WANTED;
 		return;
 	}
 	http1_header_begin(f, ev);
 	if (r && f->header == HTTP1_HEADER_CONTENT_TYPE)
 		form_type_begin(f, &r->form);
 }
+
+#define HTTP1_SIGN 8 /* where frame.token notes the sign of a Content-Length, after its value */
 
 /* One byte of the value of a header that matters, or a run of a token in it. */
 static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 *p, __u64 left,
@@ -45,9 +49,14 @@ static __always_inline __u32 http1_value_step(struct http1_frame *f, const __u8 
 		if (d <= 9 && !(f->flags & HTTP1_GAP) && !(f->value >> 59)) {
 			f->value = f->value * 10 + d;
 			f->token_len = 1;
-		} else if (c == ' ' || c == '\t') {
+		} else if (c == '+' && !f->token_len && !f->token[HTTP1_SIGN]) {
+			f->token[HTTP1_SIGN] = c;
+		} else if ((c == ' ' || c == '\t') && (f->token_len || !f->token[HTTP1_SIGN])) {
 			if (f->token_len)
 				f->flags |= HTTP1_GAP;
+		} else if (c == ',') {
+			http1_length_end(f, ev);
+			http1_token_begin(f);
 		} else if (c == '\r' || c == '\n') {
 			http1_length_end(f, ev);
 			http1_line_end(f, c);
@@ -138,11 +147,14 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, struct http1
 			return 1;
 		}
 		if (c == '\n') {
+			f->flags |= HTTP1_SEVERAL_ENDS;
 			*head_end = 1;
 			return 1;
 		}
 		http1_token_begin(f);
 		f->state = HTTP1_AT_NAME;
+		if (r && (c == ' ' || c == '\t') && f->header == HTTP1_HEADER_OTHER)
+			f->state = HTTP1_AT_REST; /* folded: more of a value that does not matter */
 	}
 	if (f->state == HTTP1_AT_NAME) {
 		n = http1_run(f, buf + p, stop - p, 0x20);
@@ -151,7 +163,9 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, struct http1
 			return p - pos;
 		c = buf[p];
 		if (c != ':') {
-			if (!n) /* a space before the colon, a folded line, no header */
+			if (!n && r && c == ',')
+				f->token_len = HTTP1_TOKEN_MAX + 1; /* no name that matters */
+			else if (!n) /* a space before the colon, a folded line, no header */
 				http1_framing_error(f, ev);
 			return n ? n : 1;
 		}
@@ -188,10 +202,12 @@ static __always_inline __u32 http1_line_step(struct http1_frame *f, struct http1
 				p += 2;
 			}
 		}
-	} else if (!c || (c == '\n' && f->state == HTTP1_AT_CHUNK_REST)) {
+	} else if ((!c && (!r || f->state == HTTP1_AT_CHUNK_REST)) ||
+		   (c == '\n' && f->state == HTTP1_AT_CHUNK_REST)) {
 		http1_framing_error(f, ev);
 	} else if (c == '\n') {
 		f->state = HTTP1_AT_LINE;
+		f->flags |= HTTP1_SEVERAL_ENDS;
 	}
 	return p - pos;
 }
@@ -204,7 +220,7 @@ static __always_inline void http1_head_bytes(struct http1_frame *f, __u32 n, __u
 		http1_framing_error(f, ev);
 }
 
-/* A version token has ended: "HTTP/1.x", and x goes to f->minor. */
+/* A response's version token has ended: "HTTP/1.x", and x goes to f->minor. */
 static __always_inline void http1_version_end(struct http1_frame *f, __u32 *ev)
 {
 	__u8 digit = f->token[7] - '0';

@@ -17,15 +17,12 @@ static __always_inline void http1_request_next(struct http1_request *r)
 	__builtin_memset(r, 0, sizeof(*r));
 }
 
-/*
- * How many bytes from here on need not be seen, 0 if the next one must be. After
- * HTTP1_FRAMING_ERROR none must.
- */
+/* How many bytes from here on need not be seen, 0 if the next one must be. */
 static __always_inline __u64 http1_request_skippable(const struct http1_request *r)
 {
 	if (r->frame.state == HTTP1_AT_BODY && r->json.state == JSON_MODEL_DONE)
 		return r->frame.left;
-	return r->frame.state == HTTP1_AT_FRAMING_ERROR ? HTTP1_UNBOUNDED : 0;
+	return 0;
 }
 
 /*
@@ -92,10 +89,13 @@ static __always_inline void http1_request_head_end(struct http1_request *r, __u3
 		return;
 	}
 	if (f->flags & HTTP1_CODING) {
-		if (!(f->flags & HTTP1_CHUNKED) || (f->flags & HTTP1_LENGTH) || !f->minor ||
-		    f->method == HTTP1_METHOD_CONNECT) {
+		if (!(f->flags & HTTP1_CHUNKED) || !f->minor || f->method == HTTP1_METHOD_CONNECT) {
 			http1_framing_error(f, ev);
 			return;
+		}
+		if (f->flags & HTTP1_LENGTH) { /* most servers ignore the length (RFC 9112 6.3) */
+			f->flags &= ~HTTP1_LENGTH;
+			f->flags |= HTTP1_SEVERAL_ENDS;
 		}
 		f->state = HTTP1_AT_CHUNK_SIZE;
 		f->left = 0;
@@ -180,11 +180,37 @@ static __always_inline __u64 http1_request_line(struct http1_request *r, const _
 	f->method = method;
 	f->path_len = n;
 	f->minor = 1;
+	f->flags |= HTTP1_READABLE;
 	f->state = HTTP1_AT_LINE;
 	return p + 11 - pos;
 }
 
-/* One step within the request line. */
+/* What Python's str.split() takes for a space in a line: http.server splits the request line so. */
+static __always_inline int http1_space(__u8 c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\f' && c != '\n') || (c >= 0x1c && c <= 0x1f);
+}
+
+/*
+ * The version of a request has ended. Some servers read any version after "HTTP/" as 1.1, or 0.9 as
+ * 1.0. The preface of HTTP/2 is no request.
+ */
+static __always_inline void http1_request_version_end(struct http1_frame *f, __u32 *ev)
+{
+	__u64 w = http1_word(f, 0);
+
+	f->minor = w != scan_literal("HTTP/1.0") && w != scan_literal("HTTP/0.9");
+	if ((w & 0xffffffffffULL) != scan_literal("HTTP/\0\0\0") ||
+	    (w == scan_literal("HTTP/2.0") && f->method == HTTP1_METHOD_OTHER))
+		http1_framing_error(f, ev);
+	if (f->token_len ? f->state != HTTP1_AT_FRAMING_ERROR : f->method != HTTP1_METHOD_OTHER)
+		f->flags |= HTTP1_READABLE;
+}
+
+/*
+ * One step within the request line. Servers read HTTP/0.9 where the version is missing, and no two
+ * agree on control characters in a target.
+ */
 static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p,
 						     __u64 left, __u32 *ev)
 {
@@ -194,7 +220,7 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 
 	switch (f->state) {
 	case HTTP1_AT_START:
-		if (c == '\r' || c == '\n')
+		if (c == '\r' || c == '\n' || http1_space(c))
 			return 1;
 		f->state = HTTP1_AT_METHOD;
 		/* fall through */
@@ -202,13 +228,15 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 		n = http1_run(f, p, left, 0);
 		if (n)
 			return n;
-		if (c != ' ' || !f->token_len)
+		if (http1_word(f, 0) & SCAN_HIGHS & ~0xffffffULL)
+			f->flags |= HTTP1_READABLE; /* http.server takes U+00A0 for a space */
+		if (!http1_space(c) || !f->token_len)
 			break;
 		http1_method_end(f);
 		f->state = HTTP1_AT_TARGET_GAP;
 		return 1;
 	case HTTP1_AT_TARGET_GAP:
-		if (c == ' ')
+		if (http1_space(c))
 			return 1;
 		f->state = HTTP1_AT_TARGET;
 		/* fall through */
@@ -216,23 +244,29 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 		n = http1_target(r, p, left);
 		if (n)
 			return n;
-		if (c != ' ')
+		if (c != ' ' && f->method != HTTP1_METHOD_OTHER)
+			f->flags |= HTTP1_READABLE;
+		if (!http1_space(c))
 			break;
 		f->state = HTTP1_AT_VERSION_GAP;
 		return 1;
 	case HTTP1_AT_VERSION_GAP:
-		if (c == ' ')
+		if (http1_space(c))
 			return 1;
 		http1_token_begin(f);
 		f->state = HTTP1_AT_VERSION;
 		/* fall through */
 	case HTTP1_AT_VERSION:
-		n = http1_run(f, p, left, 0);
+		n = f->flags & HTTP1_GAP ? 0 : http1_run(f, p, left, 0);
 		if (n)
 			return n;
+		if (http1_space(c)) {
+			f->flags |= HTTP1_GAP;
+			return 1;
+		}
 		if (c != '\r' && c != '\n')
 			break;
-		http1_version_end(f, ev);
+		http1_request_version_end(f, ev);
 		http1_line_end(f, c);
 		return 1;
 	}
@@ -427,7 +461,8 @@ static __always_inline __u32 http1_request_body_step(struct http1_request *r, co
 /*
  * One step from buf[pos] on, pos < end <= SCAN_BUF, where nothing is skippable. Returns how many
  * bytes it consumed: 1 … end - pos, never past the request's end. Raises HTTP1_HEAD_END,
- * HTTP1_MODEL, HTTP1_CLOSED, HTTP1_END (then call http1_request_next) and HTTP1_FRAMING_ERROR.
+ * HTTP1_MODEL, HTTP1_CLOSED, HTTP1_END (then call http1_request_next) and HTTP1_FRAMING_ERROR, that
+ * at each further step, too. With HTTP1_READABLE some server may read what follows the error.
  * `wanted`: see http1_wanted.h; `names` is http1_names() of it; `secret` keys the hashes of
  * http1_key.h. A driver may also choose between the two halves itself.
  */

@@ -18,9 +18,12 @@ static __always_inline void http1_framing_error(struct http1_frame *f, __u32 *ev
 	*ev |= HTTP1_FRAMING_ERROR;
 }
 
-/* The end of a head line; c is its CR or LF. A framing error is final. */
+/* The end of a head line; c is its CR, or a LF alone, which some servers take for no end. A framing
+ * error is final. */
 static __always_inline void http1_line_end(struct http1_frame *f, __u8 c)
 {
+	if (c == '\n')
+		f->flags |= HTTP1_SEVERAL_ENDS;
 	if (f->state != HTTP1_AT_FRAMING_ERROR)
 		f->state = c == '\r' ? HTTP1_AT_LF : HTTP1_AT_LINE;
 }

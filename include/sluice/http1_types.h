@@ -74,8 +74,10 @@ enum http1_flag {
 	HTTP1_VALUE = 1 << 9,         /* the wanted header was there */
 	HTTP1_VALUE_BAD = 1 << 10,    /* … twice, or too long, or of several words */
 	HTTP1_DATE_UNCHECKED =
-		1 << 11,      /* response: set by a driver that does not want HTTP1_DATE */
-	HTTP1_TYPE = 1 << 12, /* request: a Content-Type was there */
+		1 << 11,          /* response: set by a driver that does not want HTTP1_DATE */
+	HTTP1_TYPE = 1 << 12,     /* request: a Content-Type was there */
+	HTTP1_READABLE = 1 << 13, /* request: from here on, some server reads what others reject */
+	HTTP1_SEVERAL_ENDS = 1 << 14, /* request: servers differ in where it ends */
 };
 
 /* The headers that a service wants, in the order in which a driver names them (http1_wanted.h). */

@@ -73,6 +73,7 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 					break;
 				f->left = value;
 				f->flags |= HTTP1_LENGTH;
+				f->header = HTTP1_HEADER_CONTENT_LENGTH;
 			} else if (response && w[1] == scan_literal("type\0\0\0\0")) {
 				n = http1_words(buf + at + 1, w, &end);
 				if (buf[at] != ' ' || at + n + 1 >= stop || !n ||
@@ -88,9 +89,12 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 				    (scan_load(buf + at + 17) == scan_literal("; charse") &&
 				     scan_load(buf + at + 25) == scan_literal("t=utf-8\r")))) {
 				f->flags |= HTTP1_TYPE;
+				f->header = HTTP1_HEADER_CONTENT_TYPE;
 			} else {
 				break;
 			}
+		} else {
+			f->header = HTTP1_HEADER_OTHER;
 		}
 		p = scan_clamp(at + scan_control(buf + at));
 		if (p + 1 >= stop || buf[p] != '\r' || buf[p + 1] != '\n') {

@@ -78,22 +78,24 @@ static __always_inline int http1_forwarded_wanted(struct http1_request *r, const
 	return 1;
 }
 
-/* At the colon of a header that the scanner does not read by itself: is it a wanted one? */
-static __always_inline void http1_wanted_begin(struct http1_request *r, const char *wanted)
+/* At the colon of a header that the scanner does not read by itself. Returns whether it is a wanted
+ * one. */
+static __always_inline int http1_wanted_begin(struct http1_request *r, const char *wanted)
 {
 	struct http1_frame *f = &r->frame;
 
 	if (http1_key_wanted(r, wanted) || http1_forwarded_wanted(r, wanted))
-		return;
+		return 1;
 	f->state = HTTP1_AT_REST;
 	if (!http1_wanted(f, wanted, HTTP1_WANTED_MODEL))
-		return;
+		return 0;
 	if (f->flags & HTTP1_VALUE) {
 		f->flags |= HTTP1_VALUE_BAD;
-		return;
+	} else {
+		f->flags |= HTTP1_VALUE;
+		f->state = HTTP1_AT_VALUE;
 	}
-	f->flags |= HTTP1_VALUE;
-	f->state = HTTP1_AT_VALUE;
+	return 1;
 }
 
 /* The model's header has no usable value: the rest is skipped as any other header's. */

@@ -253,6 +253,61 @@ static void a_framing_error_resets_only_where_the_service_is_set_to(void **state
 	play_rows(rows);
 }
 
+/* Invariant 1: a client cannot buy a pass by what some server reads and others do not. */
+static void what_some_server_reads_is_reset_whatever_the_setting(void **state)
+{
+	static const char *const texts[] = {
+		"POST / HTTP/1.1\r\nContent-Length: 1_6\r\n\r\n",
+		"POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+		"POST / HTTP/1.1\r\nContent-Length : 2\r\n\r\n{}",
+		"POST / HTTP/1.1\r\nContent-Length: 1\r\n 6\r\n\r\n",
+		"POST / HTTP/1.1\r\nA: b\rContent-Length: 2\r\n\r\n{}",
+		"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n",
+	};
+	static const char closed[] = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}";
+	static const char both[] =
+		"POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+		"2\r\n{}\r\n0\r\n\r\n";
+	static const struct row rows[] = {
+		{"not while a response is under way: it waits for its end",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, closed)},
+		  {FROM_CLIENT(sizeof(closed) - 1, 0, "zz\r\n"), .then = DROP},
+		  {FROM_SERVER(0, sizeof(closed) - 1, OK_SHORT)},
+		  {FROM_CLIENT(sizeof(closed) - 1, OK_N, "zz\r\n"), .then = RESET, .out_seq = OK_N,
+		   .rst_seq = sizeof(closed) - 1}},
+		 .counters = {{SLUICE_COUNTER_PIPELINED_HELD, 1},
+			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"not in shadow mode",
+		 {{.act = reset_framing_error_in_shadow},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, "POST / HTTP/1.1\r\nContent-Length: 1_6\r\n\r\n")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
+		{"a request with several ends is its connection's last one",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, both)},
+		  {FROM_SERVER(0, sizeof(both) - 1, OK_SHORT)},
+		  {FROM_CLIENT(sizeof(both) - 1, OK_N, REQUEST), .then = RESET, .out_seq = OK_N,
+		   .rst_seq = sizeof(both) - 1}},
+		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+	};
+
+	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		const struct row row[] = {
+			{texts[i],
+			 {HANDSHAKE, {FROM_CLIENT(0, 0, texts[i]), .then = RESET}},
+			 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
+		};
+
+		play_rows(row);
+	}
+	play_rows(rows);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +316,7 @@ int main(void)
 		packets_test(a_compressed_request_is_refused_by_its_head_or_as_the_default_model),
 		packets_test(a_body_with_a_gap_passes_and_is_judged_as_the_default_model),
 		packets_test(a_framing_error_resets_only_where_the_service_is_set_to),
+		packets_test(what_some_server_reads_is_reset_whatever_the_setting),
 	};
 
 	return packets_main("framing", tests);

@@ -93,6 +93,7 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 		{HTTP1_ENCODED, " encoded"},
 		{HTTP1_PATH_CUT, " cut"},
 		{HTTP1_VALUE_BAD, " value!"},
+		{HTTP1_SEVERAL_ENDS, " several-ends"},
 	};
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
@@ -188,7 +189,9 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 	if (ev & HTTP1_END)
 		feed_say(f, "end@%llu", at);
 	if (ev & HTTP1_FRAMING_ERROR) {
-		feed_say(f, "framing-error");
+		feed_say(f, f->kind == FEED_REQUEST && !(f->request.frame.flags & HTTP1_READABLE)
+				    ? "no-request"
+				    : "framing-error");
 		f->framing_error = 1;
 	}
 	if (ev & HTTP1_END && f->kind == FEED_REQUEST)
@@ -202,7 +205,7 @@ static inline __u64 feed_skip(struct feed *f, __u64 left, __u32 *ev)
 	__u64 n = 0;
 
 	if (f->kind == FEED_REQUEST)
-		n = http1_request_skippable(&f->request);
+		n = f->framing_error ? left : http1_request_skippable(&f->request);
 	else if (f->kind == FEED_RESPONSE)
 		n = http1_response_skippable(&f->response);
 	else if (f->kind == FEED_JSON && json_model_done(&f->json))

@@ -86,7 +86,7 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 		    "head(POST / 1.1)@38 end@38"),
 		ROW("empty lines before a request",
 		    "\r\n\nGET / HTTP/1.1\r\n\r\n\r\nGET / HTTP/1.1\n\n",
-		    "head(GET / 1.1)@21 end@21 head(GET / 1.1)@39 end@39"),
+		    "head(GET / 1.1)@21 end@21 head(GET / 1.1 several-ends)@39 end@39"),
 		ROW("100-continue",
 		    "POST /u HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\nabc",
 		    "head(POST /u 1.1 length=3)@61 end@64"),
@@ -169,33 +169,21 @@ static void a_chunked_request_ends_after_its_trailers(void **state)
 		    "head(POST / 1.1 chunked)@47 framing-error"),
 		ROW("a size of 16 digits", HEAD "fffffffffffffffff\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
-		ROW("bare LF after a size", HEAD "2\n{}\r\n0\r\n\r\n",
-		    "head(POST / 1.1 chunked)@47 framing-error"),
 		ROW("bare LF after an extension", HEAD "2;a\n{}\r\n0\r\n\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
 		ROW("bare CR in an extension", HEAD "2;a\rb\r\n{}",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
 		ROW("data longer than its chunk", HEAD "2\r\n{}}\r\n",
 		    "head(POST / 1.1 chunked)@47 framing-error"),
-		ROW("bare LF after data", HEAD "2\r\n{}\n0\r\n\r\n",
-		    "head(POST / 1.1 chunked)@47 framing-error"),
-		ROW("a folded trailer", HEAD "0\r\nA: b\r\n c\r\n\r\n",
-		    "head(POST / 1.1 chunked)@47 framing-error"),
 	};
 #undef HEAD
 	check(FEED_REQUEST, rows, COUNT(rows));
 }
 
-/*
- * Invariants 1 and 7: bytes that another parser might frame differently are a framing error, which
- * is marked once.
- */
+/* Invariants 1 and 7: where servers differ on a request, its framing error says so. */
 static void an_ambiguous_request_is_a_framing_error(void **state)
 {
 	static const struct row rows[] = {
-		ROW("both framings",
-		    "POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
-		    "framing-error"),
 		ROW("chunked twice",
 		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
 		    "framing-error"),
@@ -229,11 +217,7 @@ static void an_ambiguous_request_is_a_framing_error(void **state)
 		ROW("two lengths, the first zero",
 		    "POST / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\n",
 		    "framing-error"),
-		ROW("a list of lengths", "POST / HTTP/1.1\r\nContent-Length: 2, 2\r\n\r\n",
-		    "framing-error"),
 		ROW("no length", "POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", "framing-error"),
-		ROW("a signed length", "POST / HTTP/1.1\r\nContent-Length: +2\r\n\r\n",
-		    "framing-error"),
 		ROW("a hexadecimal length", "POST / HTTP/1.1\r\nContent-Length: 0x2\r\n\r\n",
 		    "framing-error"),
 		ROW("a length in two parts", "POST / HTTP/1.1\r\nContent-Length: 2 2\r\n\r\n",
@@ -243,11 +227,23 @@ static void an_ambiguous_request_is_a_framing_error(void **state)
 		    "framing-error"),
 		ROW("a space before the colon", "POST / HTTP/1.1\r\nContent-Length : 2\r\n\r\n",
 		    "framing-error"),
-		ROW("a space before the name", "POST / HTTP/1.1\r\n Content-Length: 2\r\n\r\n",
+		ROW("a fold in a length", "POST / HTTP/1.1\r\nContent-Length: 2\r\n 2\r\n\r\n",
 		    "framing-error"),
-		ROW("a folded line", "POST / HTTP/1.1\r\nA: b\r\n\tc\r\n\r\n", "framing-error"),
+		ROW("a fold in a content type",
+		    "POST / HTTP/1.1\r\nContent-Type: application/json\r\n ;a\r\n\r\n",
+		    "framing-error"),
+		ROW("two lengths in a list", "POST / HTTP/1.1\r\nContent-Length: 2, 3\r\n\r\n",
+		    "framing-error"),
+		ROW("an underscore in a length", "POST / HTTP/1.1\r\nContent-Length: 1_6\r\n\r\n",
+		    "framing-error"),
+		ROW("two signs", "POST / HTTP/1.1\r\nContent-Length: ++2\r\n\r\n", "framing-error"),
+		ROW("a space after a sign", "POST / HTTP/1.1\r\nContent-Length: + 2\r\n\r\n",
+		    "framing-error"),
+		ROW("a control character in the target", "POST /a\x01 HTTP/1.1\r\n",
+		    "framing-error"),
+		ROW("a tab in the target", "POST /a\tb HTTP/1.1\r\n", "framing-error"),
+		ROW("a space of Unicode", "POST\xa0/\xa0HTTP/1.1\r\n", "framing-error"),
 		ROW("a line without a colon", "POST / HTTP/1.1\r\nhello\r\n\r\n", "framing-error"),
-		ROW("no name", "POST / HTTP/1.1\r\n: b\r\n\r\n", "framing-error"),
 		ROW("a control character in a name", "POST / HTTP/1.1\r\nA\x01: b\r\n\r\n",
 		    "framing-error"),
 		ROW("bare CR in a value", "POST / HTTP/1.1\r\nA: b\rContent-Length: 2\r\n\r\n",
@@ -255,28 +251,106 @@ static void an_ambiguous_request_is_a_framing_error(void **state)
 		ROW("bare CR in a value that matters",
 		    "POST / HTTP/1.1\r\nConnection: b\rc\r\n\r\n", "framing-error"),
 		ROW("bare CR at the end", "POST / HTTP/1.1\r\nA: b\r\n\rGET", "framing-error"),
-		ROW("NUL in a value", "POST / HTTP/1.1\r\nA: b\0c\r\n\r\n", "framing-error"),
-		ROW("NUL in a value that matters", "POST / HTTP/1.1\r\nConnection: b\0\r\n\r\n",
-		    "framing-error"),
 		ROW("a body after CONNECT", "CONNECT a HTTP/1.1\r\nContent-Length: 2\r\n\r\n",
 		    "framing-error"),
-		ROW("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "framing-error"),
 		ROW("HTTP/0.9", "GET /\r\n", "framing-error"),
 		ROW("no version", "GET / \r\n\r\n", "framing-error"),
-		ROW("a version in lower case", "GET / http/1.1\r\n\r\n", "framing-error"),
-		ROW("a version of two digits", "GET / HTTP/1.10\r\n\r\n", "framing-error"),
 		ROW("no target", "GET  \r\n", "framing-error"),
-		ROW("a space in the target", "GET /a b HTTP/1.1\r\n\r\n", "framing-error"),
-		ROW("a tab for a space", "GET\t/ HTTP/1.1\r\n\r\n", "framing-error"),
-		ROW("a space first", " GET / HTTP/1.1\r\n\r\n", "framing-error"),
-		ROW("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "framing-error"),
-		ROW("a framing error in the second request",
-		    "GET / HTTP/1.1\r\n\r\nGET / HTTP/3.0\r\n\r\n",
-		    "head(GET / 1.1)@18 end@18 framing-error"),
 	};
 
 	check(FEED_REQUEST, rows, COUNT(rows));
 }
+
+/* Invariant 7: what most servers read alike has no framing error. */
+static void what_servers_read_alike_is_framed_so(void **state)
+{
+#define HEAD "POST / HTTP/1.1\r\n"
+#define TAIL "Content-Length: 2\r\n\r\n{}"
+	static const struct row rows[] = {
+		ROW("a folded line", HEAD "A: b\r\n c\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@48 end@50"),
+		ROW("a line folded by a tab, twice",
+		    HEAD "A: b\r\n\tContent-Length: 9\r\n\t\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@67 end@69"),
+		ROW("a folded line first", HEAD " A: b\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@45 end@47"),
+		ROW("the same length in a list", HEAD "Content-Length: 2 ,2, 2\r\n\r\n{}",
+		    "head(POST / 1.1 length=2)@44 end@46"),
+		ROW("the same length twice", HEAD "Content-Length: 2\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@57 end@59"),
+		ROW("a plus before a length", HEAD "Content-Length: +2\r\n\r\n{}",
+		    "head(POST / 1.1 length=2)@39 end@41"),
+		ROW("no name", HEAD ": b\r\n" TAIL, "head(POST / 1.1 length=2)@43 end@45"),
+		ROW("a comma in the name", HEAD "X,content-length: 9\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@59 end@61"),
+		ROW("NUL in a value", HEAD "A: b\0c\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@46 end@48"),
+		ROW("NUL in a long value", HEAD "Xyz: " VALUE_95 "\0\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@141 end@143"),
+		ROW("HTTP/1.2", "POST / HTTP/1.2\r\n" TAIL, "head(POST / 1.1 length=2)@38 end@40"),
+		ROW("HTTP/2.0", "POST / HTTP/2.0\r\n" TAIL, "head(POST / 1.1 length=2)@38 end@40"),
+		ROW("HTTP/0.9 with a head", "POST / HTTP/0.9\r\n" TAIL,
+		    "head(POST / 1.0 length=2)@38 end@40"),
+		ROW("a version of two digits", "POST / HTTP/1.10\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@39 end@41"),
+		ROW("spaces of all kinds", " \tPOST\t\x0b/ \x0c \x1cHTTP/1.1 \x1f\r\n" TAIL,
+		    "head(POST / 1.1 length=2)@46 end@48"),
+		ROW("bare LF around a chunk",
+		    HEAD "Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\r\n\r\n",
+		    "head(POST / 1.1 chunked)@47 end@57"),
+		ROW("a space before a chunk's size",
+		    HEAD "Transfer-Encoding: chunked\r\n\r\n \t2\r\n{}\r\n0\r\n\r\n",
+		    "head(POST / 1.1 chunked)@47 end@61"),
+		ROW("a folded trailer",
+		    HEAD "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n c\r\n\r\n",
+		    "head(POST / 1.1 chunked)@47 end@62"),
+	};
+
+	check(FEED_REQUEST, rows, COUNT(rows));
+}
+
+/* Invariant 7: one of its readings frames the request, and a mark says that there are others. */
+static void a_request_with_several_ends_is_marked(void **state)
+{
+	static const struct row rows[] = {
+		ROW("both framings",
+		    HEAD "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		    "head(POST / 1.1 chunked several-ends)@66 end@71"),
+		ROW("both framings, the length last",
+		    HEAD "Transfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n0\r\n\r\n",
+		    "head(POST / 1.1 chunked several-ends)@66 end@71"),
+		ROW("bare LF after the request line", "POST / HTTP/1.1\n" TAIL,
+		    "head(POST / 1.1 several-ends length=2)@37 end@39"),
+		ROW("bare LF after a line", HEAD "A: b\n" TAIL,
+		    "head(POST / 1.1 several-ends length=2)@43 end@45"),
+		ROW("bare LF after a length", HEAD "Content-Length: 2\n\r\n{}",
+		    "head(POST / 1.1 several-ends length=2)@37 end@39"),
+		ROW("bare LF at the end", HEAD "Content-Length: 2\r\n\n{}",
+		    "head(POST / 1.1 several-ends length=2)@37 end@39"),
+	};
+
+	check(FEED_REQUEST, rows, COUNT(rows));
+}
+
+/* Invariant 1: what no server reads is no request. */
+static void what_no_server_reads_is_no_request(void **state)
+{
+	static const struct row rows[] = {
+		ROW("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "no-request"),
+		ROW("a version in lower case", "POST / http/1.1\r\n\r\n", "no-request"),
+		ROW("a space in the target", "POST /a b HTTP/1.1\r\n\r\n", "no-request"),
+		ROW("a word after the version", "POST / HTTP/1.1 x\r\n\r\n", "no-request"),
+		ROW("no target", "POST\r\n", "no-request"),
+		ROW("SMTP", "EHLO example.org\r\n", "no-request"),
+		ROW("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "no-request"),
+		ROW("a second request that is none", "GET / HTTP/1.1\r\n\r\nnonsense\r\n\r\n",
+		    "head(GET / 1.1)@18 end@18 no-request"),
+	};
+
+	check(FEED_REQUEST, rows, COUNT(rows));
+}
+#undef HEAD
+#undef TAIL
 
 /* Lines that are passed without a look at their value still pass the checks of framing. */
 static void a_line_that_does_not_matter_can_be_a_framing_error(void **state)
@@ -284,20 +358,14 @@ static void a_line_that_does_not_matter_can_be_a_framing_error(void **state)
 #define HEAD "POST / HTTP/1.1\r\nHost: a\r\n"
 #define TAIL "Content-Length: 2\r\n\r\n{}"
 	static const struct row rows[] = {
-		ROW("no name", HEAD ": b\r\n" TAIL, "framing-error"),
 		ROW("a space before the colon", HEAD "Xyz : b\r\n" TAIL, "framing-error"),
 		ROW("a tab before the colon", HEAD "Xyz\t: b\r\n" TAIL, "framing-error"),
 		ROW("a control character in the name", HEAD "X\x01yz: b\r\n" TAIL, "framing-error"),
 		ROW("NUL in the name", HEAD "X\0yz: b\r\n" TAIL, "framing-error"),
-		ROW("a comma in the name", HEAD "X,yz: b\r\n" TAIL, "framing-error"),
 		ROW("a semicolon for the colon", HEAD "Xyz; b\r\n" TAIL, "framing-error"),
 		ROW("no colon", HEAD "Xyz\r\n" TAIL, "framing-error"),
-		ROW("a folded line", HEAD " b\r\n" TAIL, "framing-error"),
-		ROW("a line folded by a tab", HEAD "\tb\r\n" TAIL, "framing-error"),
 		ROW("bare CR in the value", HEAD "Xyz: b\rc\r\n" TAIL, "framing-error"),
 		ROW("CR twice", HEAD "Xyz: b\r\r\n" TAIL, "framing-error"),
-		ROW("NUL in the value", HEAD "Xyz: b\0c\r\n" TAIL, "framing-error"),
-		ROW("NUL in a long value", HEAD "Xyz: " VALUE_95 "\0\r\n" TAIL, "framing-error"),
 		ROW("a space after a name of 31 bytes", HEAD NAME_31 " : b\r\n" TAIL,
 		    "framing-error"),
 		ROW("a space after a name of 32 bytes", HEAD NAME_31 "x : b\r\n" TAIL,
@@ -323,7 +391,7 @@ static void lines_that_do_not_matter_are_passed(void **state)
 		ROW("bytes above 127 in the name", HEAD "X\xff\xba: b\r\n" TAIL,
 		    "head(POST / 1.1 length=2)@55 end@57"),
 		ROW("a bare LF", HEAD "Xyz: b\nYz: c\n" TAIL,
-		    "head(POST / 1.1 length=2)@60 end@62"),
+		    "head(POST / 1.1 several-ends length=2)@60 end@62"),
 		ROW("a value longer than is looked at", HEAD "Xyz: " VALUE_95 VALUE_95 "\r\n" TAIL,
 		    "head(POST / 1.1 length=2)@244 end@246"),
 		ROW("names of 31, 32 and 33 bytes",
@@ -348,7 +416,7 @@ static void lines_that_do_not_matter_are_passed(void **state)
 		    "head(POST / 1.1 length=2)@76 end@78"),
 		ROW("a length that ends in a space, or in LF",
 		    "POST / HTTP/1.1\r\nContent-Length: 2 \r\nContent-Length: 2\nA: b\r\n\r\n{}",
-		    "head(POST / 1.1 length=2)@63 end@65"),
+		    "head(POST / 1.1 several-ends length=2)@63 end@65"),
 		ROW("a length among trailers",
 		    "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 7\r\nA: b\r\n\r\n",
 		    "head(POST / 1.1 chunked)@47 end@77"),
@@ -507,7 +575,7 @@ static void the_wanted_header_is_kept_at_every_split(void **state)
 		ROW("white space around it", "GET / HTTP/1.1\r\nx-model:\t  a/b \t \r\n\r\n",
 		    "head(GET / 1.1 <a/b>)@37 end@37"),
 		ROW("none around it, and a bare LF", "GET / HTTP/1.1\r\nX-MODEL:m\n\n",
-		    "head(GET / 1.1 <m>)@27 end@27"),
+		    "head(GET / 1.1 <m> several-ends)@27 end@27"),
 		ROW("no value", "GET / HTTP/1.1\r\nX-Model:  \r\n\r\n",
 		    "head(GET / 1.1 <>)@30 end@30"),
 		ROW("each of its own request",
@@ -701,7 +769,7 @@ static void a_response_split_at_every_byte_gives_the_same_events(void **state)
 		    "HTTP/1.1 204 \r\n\r\nHTTP/1.1 204 N\r\n\r\nHTTP/1.1 204 123456\r\n\r\n"
 		    "HTTP/1.1 204 1234567\r\n\r\nHTTP/1.1 204 12345678\r\n\r\nHTTP/1.1 204 N\nA: b\n\n",
 		    "head(204)@17 end@17 head(204)@35 end@35 head(204)@58 end@58 head(204)@82 end@82 "
-		    "head(204)@107 end@107 head(204)@128 end@128"),
+		    "head(204)@107 end@107 head(204 several-ends)@128 end@128"),
 		ROW("a type that only begins like a stream",
 		    "HTTP/1.1 200 OK\r\nContent-Type: text/event-streams\r\nContent-Length: 2\r\n\r\n{}",
 		    "head(200 length=2)@72 body end@74"),
@@ -814,6 +882,9 @@ int main(void)
 		cmocka_unit_test(a_request_split_at_every_byte_gives_the_same_events),
 		cmocka_unit_test(a_chunked_request_ends_after_its_trailers),
 		cmocka_unit_test(an_ambiguous_request_is_a_framing_error),
+		cmocka_unit_test(what_servers_read_alike_is_framed_so),
+		cmocka_unit_test(a_request_with_several_ends_is_marked),
+		cmocka_unit_test(what_no_server_reads_is_no_request),
 		cmocka_unit_test(a_line_that_does_not_matter_can_be_a_framing_error),
 		cmocka_unit_test(lines_that_do_not_matter_are_passed),
 		cmocka_unit_test(names_are_distinguished_by_their_bits),
