@@ -83,8 +83,8 @@ static struct {
 
 /* What the programs reported of one exchange. */
 static struct found {
-	unsigned ttft, itl, seen;
-	uint64_t ttft_ns, itl_ns;
+	unsigned ttft, itl, seen, durations;
+	uint64_t ttft_ns, itl_ns, duration_ns;
 } found[WIRE_CONNS_MAX][WIRE_EXCHANGES_MAX];
 
 /* The last segment of each side, to be sent again. */
@@ -177,6 +177,7 @@ static inline void begin(void)
 		.client_plen4 = 32,
 		.client_plen6 = 64,
 		.unary = w.how->unary,
+		.frees = 1,
 	};
 	struct sluice_rules rules = {.methods = 1 << HTTP1_METHOD_POST,
 				     .source = {SLUICE_SOURCE_BODY}};

@@ -32,6 +32,11 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 	.requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}
 #define REFUSED(why) .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_##why, 1}}
 
+/* Of an exchange whose reply is not streamed, by the clock of a row without pauses. */
+#define DURATION(model)                                                                            \
+	{                                                                                          \
+		SLUICE_SAMPLE_DURATION, (model)                                                    \
+	}
 #define OK_SHORT "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 #define OK_N     ((int)sizeof(OK_SHORT) - 1)
 

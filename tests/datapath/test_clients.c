@@ -10,7 +10,7 @@
 
 #define QUOTA               7
 #define POST                "POST /v1/chat/completions HTTP/1.1\r\n"
-#define TAIL                "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
+#define TAIL                "Content-Length: 31\r\n\r\n{\"model\":\"llama\",\"stream\":true}"
 #define REQUEST_WITH(lines) POST lines TAIL
 #define KEY_A               "Authorization: Bearer sk-alpha\r\n"
 #define KEY_B               "X-Api-Key: sk-beta\r\n"

@@ -279,7 +279,8 @@ static void what_some_server_reads_is_reset_whatever_the_setting(void **state)
 		   .rst_seq = sizeof(closed) - 1}},
 		 .counters = {{SLUICE_COUNTER_PIPELINED_HELD, 1},
 			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}},
-		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {DURATION(LLAMA)}},
 		{"not in shadow mode",
 		 {{.act = reset_framing_error_in_shadow},
 		  HANDSHAKE,
@@ -293,7 +294,8 @@ static void what_some_server_reads_is_reset_whatever_the_setting(void **state)
 		  {FROM_CLIENT(sizeof(both) - 1, OK_N, REQUEST), .then = RESET, .out_seq = OK_N,
 		   .rst_seq = sizeof(both) - 1}},
 		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}},
-		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {DURATION(LLAMA)}},
 	};
 
 	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -33,8 +33,8 @@ static struct {
 
 /* `model` has 7 bytes. */
 #define REQUEST(model)                                                                             \
-	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n"              \
-	"{\"model\":" model "}"
+	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n"              \
+	"{\"model\":" model ",\"stream\":true}"
 
 static bool put_on_wire(const struct shape *shape, struct segment segment)
 {

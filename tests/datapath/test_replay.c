@@ -92,6 +92,10 @@ static int keep_sample(void *ctx, void *data, size_t size)
 	case SLUICE_SAMPLE_SEEN:
 		f->seen++;
 		break;
+	case SLUICE_SAMPLE_DURATION:
+		f->durations++;
+		f->duration_ns += s->sum_ns;
+		break;
 	default:
 		fail_msg("a sample of kind %u", s->kind);
 	}
@@ -164,6 +168,22 @@ static void framing_is_exact(unsigned conn)
 		assert_int_equal(seen.response.frame.status, last->status);
 }
 
+/* How many exchanges of a model have bytes that are expected to wait: a reply that is not streamed
+ * is not among those that wait. */
+static int64_t expected(uint32_t model)
+{
+	struct sluice_conn_key key;
+	struct sluice_conn conn;
+	int64_t n = 0;
+
+	for (int err = bpf_map_get_next_key(fd_of(conns), NULL, &key); !err;
+	     err = bpf_map_get_next_key(fd_of(conns), &key, &key))
+		if (!bpf_map_lookup_elem(fd_of(conns), &key, &conn) &&
+		    conn.exchange.flags & SLUICE_EXCHANGE_EXPECTED)
+			n += model == SLUICE_MODEL_ALL || conn.exchange.model == model;
+	return n;
+}
+
 /* Invariant 8: at every packet, the counts in flight and waiting are those of the file. */
 static void slots_are_right(void)
 {
@@ -188,7 +208,7 @@ static void slots_are_right(void)
 	for (uint32_t i = 0; i < MODELS_USED; i++) {
 		is = model_state(i);
 		assert_int_equal(is.in_flight, want[i].in_flight);
-		assert_int_equal(is.waiting, want[i].waiting);
+		assert_int_equal(is.waiting + expected(i), want[i].waiting);
 	}
 	address_of(CLIENT, address);
 	memcpy(client.client.addr, address, w.how->ipv6 ? 8 : 16);
@@ -268,14 +288,14 @@ static void times_are_honest(void)
 {
 	struct {
 		uint64_t n, ns;
-	} want[MODELS_USED][2] = {0};
+	} want[MODELS_USED][SLUICE_LATENCY_NORMALIZED] = {0};
 
 	for (unsigned k = 0; k < w.c->conn_count; k++) {
 		for (unsigned i = 0; i < w.c->conns[k].count; i++) {
 			const struct wire_exchange *e = &w.c->conns[k].exchanges[i];
 			bool ok = judged(e) && e->status >= 200 && e->status < 300;
 			const struct found *f = &found[k][i];
-			uint64_t ttft = 0, n = 0, gaps = 0;
+			uint64_t ttft = 0, n = 0, gaps = 0, whole = 0;
 
 			if (ok && e->streamed && e->generated) {
 				ttft = wire_between(w.c, e->requested_at, e->first_at);
@@ -289,18 +309,24 @@ static void times_are_honest(void)
 			assert_int_equal(f->ttft_ns, ttft);
 			assert_int_equal(f->itl, n);
 			assert_int_equal(f->itl_ns, gaps);
+			if (ok && !e->streamed && charged_to(e) != SLUICE_MODEL_OTHER)
+				whole = wire_between(w.c, e->requested_at, e->done_at);
+			assert_int_equal(f->durations, whole > 0);
+			assert_int_equal(f->duration_ns, whole);
 			assert_int_equal(f->seen, ok && charged_to(e) == SLUICE_MODEL_OTHER);
 			want[charged_to(e)][0].n += f->ttft;
 			want[charged_to(e)][0].ns += ttft;
 			want[charged_to(e)][1].n += n;
 			want[charged_to(e)][1].ns += gaps;
+			want[charged_to(e)][SLUICE_LATENCY_DURATION].n += f->durations;
+			want[charged_to(e)][SLUICE_LATENCY_DURATION].ns += whole;
 		}
 	}
 	for (uint32_t i = 0; i < MODELS_USED; i++) {
 		struct sluice_histogram h[w.cpus];
 
 		assert_int_equal(bpf_map_lookup_elem(fd_of(histograms), &i, h), 0);
-		for (int which = 0; which < 2; which++) {
+		for (int which = 0; which < SLUICE_LATENCY_NORMALIZED; which++) {
 			uint64_t n = 0, ns = 0;
 
 			for (int cpu = 0; cpu < w.cpus; cpu++) {

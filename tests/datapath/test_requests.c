@@ -530,7 +530,8 @@ static void a_name_means_the_model_that_was_last_written(void **state)
 		 .waiting = 1,
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2},
-			      {QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+			      {QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {DURATION(LLAMA), DURATION(LLAMA)}},
 		{"a service that has another default",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, unnamed)},
@@ -541,7 +542,8 @@ static void a_name_means_the_model_that_was_last_written(void **state)
 		 .waiting = 1,
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1},
-			      {QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+			      {QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {DURATION(LLAMA)}},
 		{"a removed service",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, unnamed)},
@@ -549,7 +551,8 @@ static void a_name_means_the_model_that_was_last_written(void **state)
 		  {.act = remove_services},
 		  {FROM_CLIENT(UNNAMED_N, OK_N, unnamed)}},
 		 .conns = 1,
-		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {DURATION(LLAMA)}},
 	};
 
 	play_rows(rows);
@@ -575,7 +578,8 @@ static void requests_of_two_services_for_one_model_are_counted_apart(void **stat
 		 .waiting = 1,
 		 .conns = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2},
-			      {LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2, OTHER_ID}}},
+			      {LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2, OTHER_ID}},
+		 .samples = {DURATION(LLAMA), DURATION(LLAMA), DURATION(LLAMA)}},
 	};
 
 	play_rows(rows);

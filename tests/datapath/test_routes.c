@@ -156,7 +156,8 @@ static void the_path_names_the_model_in_the_forms_of_known_servers(void **state)
 		 .waiting = 1,
 		 .conns = 1,
 		 .requests = {{QWEN, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1},
-			      {LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+			      {LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}},
+		 .samples = {{SLUICE_SAMPLE_DURATION, QWEN}}},
 	};
 
 	play_rows(rows);

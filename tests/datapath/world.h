@@ -310,6 +310,21 @@ static inline int64_t client_holds(uint32_t pool)
 	return sum;
 }
 
+/* How many connections have an exchange with one of these flags. */
+static inline int64_t exchanges_with(uint32_t flags)
+{
+	struct sluice_conn_key key;
+	struct sluice_conn conn;
+	int64_t n = 0;
+
+	for (int err = bpf_map_get_next_key(fd_of(conns), NULL, &key); !err;
+	     err = bpf_map_get_next_key(fd_of(conns), &key, &key)) {
+		assert_int_equal(bpf_map_lookup_elem(fd_of(conns), &key, &conn), 0);
+		n += !!(conn.exchange.flags & flags);
+	}
+	return n;
+}
+
 static inline bool get_conn(bool ipv6, uint16_t server_port, struct sluice_conn *out)
 {
 	struct sluice_conn_key key = this_key(ipv6, server_port);

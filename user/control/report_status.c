@@ -51,8 +51,8 @@ static json_t *maps(const struct daemon_state *s)
 	return all;
 }
 
-/* Models that nobody configured and that have requests in flight now; 0 where each port is one pool:
- * there the names mean nothing. */
+/* Models that nobody configured and that have requests in flight now; 0 where each port is one
+ * pool: there the names mean nothing. */
 static uint64_t learned_busy(const struct daemon_state *s)
 {
 	const struct controller *c = s->controller;

@@ -64,7 +64,8 @@ static void come_early(struct controller *c, uint32_t id)
 {
 	unsigned others = 0;
 
-	for (uint32_t i = SLUICE_MODEL_FIRST; i < SLUICE_MODELS_MAX && others < CONTROLLER_EARLY; i++)
+	for (uint32_t i = SLUICE_MODEL_FIRST; i < SLUICE_MODELS_MAX && others < CONTROLLER_EARLY;
+	     i++)
 		others += c->model[i].early && !c->model[i].pinned;
 	c->model[id].early = others < CONTROLLER_EARLY;
 }
