@@ -447,11 +447,79 @@ static void a_model_was_last_seen_at_its_last_request(void **state)
 	assert_in_range(get_state(LLAMA).seen_ns, began, w.settings.clock_ns);
 }
 
+/* Sends a request whose reply is not streamed. */
+static void ask_plainly(struct link_end *l)
+{
+	static const char text[] =
+		"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n"
+		"{\"model\":\"llama\"}";
+
+	assert_int_equal(send_on(l, false, PSH | ACK, text), THEN_UNSPEC);
+}
+
+/*
+ * Nothing shows when a request without a stream leaves the queue. So it does not wait, but its
+ * bytes do for as long as the pool's rate predicts, or until a first token of a request behind it,
+ * or its end.
+ */
+static void bytes_of_an_unstreamed_request_wait_as_long_as_predicted(void **state)
+{
+	struct sluice_admission a = ceiling_of(50);
+	struct sluice_model_state pool;
+	int64_t bytes;
+
+	a.rate = 400; /* about a second for one of these requests */
+	a.queue_budget = 1 << 20;
+	for (int end = 0; end < 3; end++) {
+		struct link_end plain = connect_anew(), behind = connect_anew();
+
+		empty_states();
+		set_pool(LLAMA, POOL, a);
+		pass_ms(1000);
+		ask_plainly(&plain);
+		pool = get_state(POOL);
+		bytes = pool.waits.bytes;
+		assert_int_equal(pool.in_flight, 1);
+		assert_int_equal(pool.waiting, 0);
+		assert_int_equal(pool.waiting_bytes, 0);
+		assert_int_equal(ages_total(POOL), 0);
+		assert_in_range(bytes, 64, 160);
+		pass_ms(500);
+		assert_int_equal(request_on(&behind), SLUICE_REASON_NONE);
+		pool = get_state(POOL);
+		assert_int_equal(pool.waits.bytes, bytes);
+		assert_int_equal(pool.waiting, 1);
+		w.sample_count = 0;
+		if (end == 0) {
+			send_on(&behind, true, PSH | ACK, SSE_HEAD EVENT);
+			assert_in_range(w.samples[0].queued_bytes, bytes,
+					bytes + 2 * REQUEST_BYTES);
+		} else if (end == 1) {
+			send_on(&plain, true, PSH | ACK,
+				"HTTP/1.1 200 OK\r\nContent-Length: 36\r\n\r\n"
+				"{\"usage\":{\"completion_tokens\": 25}}}");
+			assert_int_equal(w.sample_count, 1);
+			assert_int_equal(w.samples[0].kind, SLUICE_SAMPLE_DURATION);
+			assert_int_equal(w.samples[0].n, 25);
+			assert_int_equal(w.samples[0].sum_ns, 500 * MS);
+			assert_int_equal(get_state(POOL).in_flight, 1);
+		} else {
+			struct link_end later = connect_anew();
+
+			pass_ms(800);
+			assert_int_equal(request_on(&later), SLUICE_REASON_NONE);
+			assert_int_equal(get_state(POOL).in_flight, 3);
+		}
+		assert_int_equal(get_state(POOL).waits.bytes, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		packets_test(a_slot_is_free_as_soon_as_its_response_ends_or_its_connection_dies),
 		packets_test(requests_are_counted_in_the_pool_of_their_model),
+		packets_test(bytes_of_an_unstreamed_request_wait_as_long_as_predicted),
 		packets_test(the_programs_decide_as_the_shared_arithmetic),
 		packets_test(two_cpus_cannot_both_take_the_last_slot),
 		packets_test(two_cpus_cannot_both_take_the_last_request_of_a_budget),
