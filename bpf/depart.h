@@ -11,6 +11,7 @@
 #define SLUICE_BPF_DEPART_H
 
 #include "conn.h"
+#include "request.h"
 
 #define USUAL_LEFT 4 /* a request that has taken long takes a fourth of the usual time more */
 
@@ -54,21 +55,23 @@ static __always_inline struct sluice_conn *depart_to(struct sluice_conn *fresh,
 
 /*
  * The client of `conn` has reset it. A request that holds a slot goes on holding it without the
- * connection. If it still waits, its bytes go on to wait for as long as was predicted. `fresh`: as
- * in conn_begin().
+ * connection. If it still waits, its bytes go on to wait for as long as was predicted.
  */
-SUBPROG int depart(struct sluice_conn *conn, struct sluice_conn *fresh)
+SUBPROG int depart(struct sluice_conn *conn)
 {
 	struct sluice_client_flag_key held = {};
-	struct sluice_conn_key key;
 	struct sluice_model_state *pool;
+	struct sluice_conn *gone, *fresh;
+	struct sluice_conn_key key;
+	struct request_scratch *s;
 	struct sluice_exchange *e;
-	struct sluice_conn *gone;
+	__u32 had, zero = 0;
 	__u64 now, left;
-	__u32 had;
 
-	if (!conn || !fresh)
+	s = bpf_map_lookup_elem(&request_scratch, &zero);
+	if (!conn || !s)
 		return 0;
+	fresh = &s->fresh;
 	e = &conn->exchange;
 	now = fresh->last_seen_ns = conn->last_seen_ns;
 	pool = model_counts(e->pool);

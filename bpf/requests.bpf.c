@@ -646,7 +646,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	}
 	if (p->flags & TCP_RST) {
 		if (rst_believed(p->seq, conn->c_next)) {
-			depart(conn, &c.s->fresh);
+			depart(conn);
 			conn_end(&p->key, conn);
 		}
 		return TC_ACT_UNSPEC;
