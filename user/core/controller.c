@@ -113,8 +113,7 @@ uint32_t controller_sample(struct controller *c, const struct sluice_sample *sam
 	record(c, SLUICE_MODEL_ALL, sample, n);
 	if (id != SLUICE_MODEL_ALL)
 		record(c, id, sample, n);
-	if (id != SLUICE_MODEL_OTHER &&
-	    (sample->model == SLUICE_MODEL_OTHER || controller_is_stranger(c, id)))
+	if (controller_is_stranger(c, id))
 		record(c, SLUICE_MODEL_OTHER, sample, n);
 	return id;
 }
