@@ -36,8 +36,9 @@ static bool only_a_role(const json_t *delta)
 /* Returns true if the event has generated output: text, reasoning or tool calls. */
 static bool is_generated(const char *name, const char *data, size_t len)
 {
-	static const char *const opening[] = {"message_start", "content_block_start", "ping",
-					      "response.created", "response.in_progress"};
+	static const char *const silent[] = {
+		"message_start",        "content_block_start", "ping",          "response.created",
+		"response.in_progress", "content_block_stop",  "message_delta", "message_stop"};
 	json_t *json;
 	const json_t *choices, *choice, *type;
 	size_t i, roles = 0;
@@ -49,8 +50,8 @@ static bool is_generated(const char *name, const char *data, size_t len)
 	type = json_object_get(json, "type");
 	if (!name[0] && json_is_string(type))
 		name = json_string_value(type);
-	for (i = 0; i < ARRAY_SIZE(opening); i++)
-		if (strcmp(name, opening[i]) == 0)
+	for (i = 0; i < ARRAY_SIZE(silent); i++)
+		if (strcmp(name, silent[i]) == 0)
 			generated = false;
 	choices = json_object_get(json, "choices");
 	json_array_foreach(choices, i, choice) roles +=
