@@ -33,6 +33,8 @@ services:
     mode: shadow
 ttft-threshold-ms: 500 + 0.2/KiB
 itl-threshold-ms: 100
+duration-threshold-ms: 60s
+normalized-latency-threshold-ms: 30s
 models:
   - name: llama-3-8b
     pool: gpu0
@@ -58,6 +60,7 @@ status_of() { # status_of MODEL: of a request that the second client sends
 
 load --connect "$S4:$PORT" --model llama-3-8b --requests 20 >"$T/llama.json"
 load --connect "$S4:$PORT" --model talk --requests 5 >"$T/talk.json"
+load --connect "$S4:$PORT" --model talk --requests 3 --plain >"$T/plain.json"
 await 5 "m['pool:gpu0']['admission']['rate_bytes_per_second'] is not None"
 await 5 "m['talk']['ttft_samples'] == 5"
 page /metrics >"$ANSWERS/metrics" # while policy adaptive knows its rate
