@@ -50,19 +50,16 @@ SUBPROG int waits_pass(struct sluice_model_state *state, __u32 until, __u64 now)
 	return 0;
 }
 
-/* Bytes of the pool's requests that are expected to wait although nothing will show their wait's
- * end. */
-static __always_inline __s64 expected_bytes(struct sluice_model_state *state, __u64 now)
+/* Brings state->waits.bytes up to `now`: bytes of requests that are expected to wait although
+ * nothing will show the end of it. */
+static __always_inline void expect_until(struct sluice_model_state *state, __u64 now)
 {
 	__u64 time = ages_time(now);
 
-	if (state->waits.bytes <= 0)
-		return 0;
-	if (state->waits.seen != time) {
-		state->waits.seen = time;
-		waits_pass(state, time, now);
-	}
-	return state->waits.bytes;
+	if (state->waits.bytes <= 0 || state->waits.seen == time)
+		return;
+	state->waits.seen = time;
+	waits_pass(state, time, now);
 }
 
 /* A request's class: by its priority header, else by its key, else by its prefix. `from`: output,
@@ -100,11 +97,12 @@ static __always_inline __u32 share_weight(const struct question *q)
 	return q->weight && q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight : SLUICE_WEIGHT_ONE;
 }
 
-/* What the question's client holds in the pool; NULL: nothing. */
-static __always_inline struct sluice_holding *client_holding(struct judging *a)
+/* What the question's client holds in `pool`, or in SLUICE_POOL_STALLED or _DEPARTED; NULL:
+ * nothing. */
+static __always_inline struct sluice_holding *client_holding(struct judging *a, __u32 pool)
 {
 	a->key.client = a->question.client;
-	a->key.model = a->question.pool;
+	a->key.model = pool;
 	return bpf_map_lookup_elem(&client_in_flight, &a->key);
 }
 
@@ -161,14 +159,15 @@ static __always_inline void measure_pool(struct judging *a, const struct sluice_
 	q->rank = admission_rank(class_of(a, NULL), 0);
 	a->admitted = state->admitted;
 	if (pool->admission.fair || pool->admission.interval)
-		held = client_holding(a);
+		held = client_holding(a, q->pool);
 	a->held.in_flight = held ? held->in_flight : 0;
 	a->held.tat = held ? held->tat : 0;
 	if (held && admission_above_share(&pool->admission, &a->held, share_weight(q), a->admitted))
 		q->rank |= 1;
 	a->load.in_flight = state->in_flight;
 	a->load.waiting = state->waiting;
-	a->load.waiting_bytes = state->waiting_bytes + expected_bytes(state, q->now);
+	expect_until(state, q->now);
+	a->load.waiting_bytes = state->waiting_bytes + state->waits.bytes;
 	a->load.since_ns = load_since(state);
 }
 

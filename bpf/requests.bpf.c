@@ -74,7 +74,7 @@ SUBPROG int stream_asked(const struct sluice_conn *conn)
 static __always_inline void judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 					 const struct sluice_service *service, __u32 model)
 {
-	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED, stream;
+	__u32 flags = 0, verdict = SLUICE_VERDICT_ADMITTED, stream = SLUICE_STREAM_UNKNOWN;
 	struct judging *a = get_judging();
 	struct sluice_exchange *e;
 	struct http1_request *r;
@@ -86,8 +86,8 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	r = &conn->request;
 	j = &a->judgement;
 	now = a->question.now;
-	stream = stream_asked(conn);
 	if (conn->flags & SLUICE_CONN_JUDGE) {
+		stream = stream_asked(conn);
 		a->question.model = model;
 		a->question.take = 1;
 		a->question.bytes = admission_bytes(conn->request_bytes);

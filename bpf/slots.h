@@ -32,9 +32,9 @@ static __always_inline void release_counts(struct sluice_model_state *state, __u
 }
 
 /* Releases what a request of `bytes` has held since `since` (ns), in every entry that counts it.
- * `had`: SLUICE_EXCHANGE_… flags. */
+ * `wait_end`: as in its exchange. `had`: SLUICE_EXCHANGE_… flags. */
 static __always_inline void release_load(__u32 model, __u32 pool, __u32 bytes, __u64 since,
-					 __u32 had)
+					 __u32 wait_end, __u32 had)
 {
 	struct sluice_model_state *all = model_counts(SLUICE_MODEL_ALL), *own = model_counts(model);
 	struct sluice_model_state *carrier = model_counts(pool);
@@ -49,17 +49,10 @@ static __always_inline void release_load(__u32 model, __u32 pool, __u32 bytes, _
 		__sync_fetch_and_add(&carrier->waiting_bytes, -(__s64)bytes);
 		ages_remove(&carrier->ages, since);
 	}
+	if (had & SLUICE_EXCHANGE_EXPECTED)
+		waits_take(&carrier->waits, wait_end, waits_units(bytes));
 	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
 		__sync_fetch_and_add(&carrier->ended, 1);
-}
-
-/* Bytes of the pool are no longer expected to wait until `end`. */
-static __always_inline void release_expected(__u32 pool, __u32 end, __u32 bytes)
-{
-	struct sluice_model_state *carrier = model_counts(pool);
-
-	if (carrier)
-		waits_take(&carrier->waits, end, waits_units(bytes));
 }
 
 /* A client has one request less in flight in a pool. The daemon deletes the entry of a client that
@@ -79,9 +72,7 @@ static __always_inline void release_held(const struct sluice_exchange *e, __u32 
 
 	if (!had)
 		return;
-	release_load(e->model, e->pool, e->bytes, e->admitted_ns, had);
-	if (had & SLUICE_EXCHANGE_EXPECTED)
-		release_expected(e->pool, e->wait_end, e->bytes);
+	release_load(e->model, e->pool, e->bytes, e->admitted_ns, e->wait_end, had);
 	key.client = e->client;
 	if (had & (SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_STALLED)) {
 		key.model = had & SLUICE_EXCHANGE_STALLED ? SLUICE_POOL_STALLED : e->pool;
@@ -185,31 +176,37 @@ static __always_inline void release_slot(const struct question *q, __u32 id)
 		release_counts(state, slot_counts(q));
 }
 
+/* Adds the request's bytes to those that wait in the pool, or with `sign` -1 takes them away again.
+ * Returns how many waited before. */
+static __always_inline __s64 queue_bytes(struct sluice_model_state *state, const struct question *q,
+					 __s64 sign)
+{
+	__s64 bytes;
+
+	if (!q->unstreamed)
+		return __sync_fetch_and_add(&state->waiting_bytes, sign * q->bytes) +
+		       state->waits.bytes;
+	bytes = waits_units(q->bytes) * WAITS_UNIT;
+	return __sync_fetch_and_add(&state->waits.bytes, sign * bytes) + state->waiting_bytes;
+}
+
 /* The request has its slot in the pool: adds its bytes, and lets the policy judge it on top of the
  * load before it. True if the request stays. */
 static __always_inline bool join_pool(struct judging *a, const struct sluice_model_flag *pool,
 				      struct sluice_model_state *state, bool bound)
 {
 	struct question *q = &a->question;
-	__s64 units = waits_units(q->bytes), expected = expected_bytes(state, q->now);
 
-	if (q->unstreamed) {
-		expected = __sync_fetch_and_add(&state->waits.bytes, units * WAITS_UNIT);
-		a->load.waiting_bytes = state->waiting_bytes + expected;
-	} else {
-		a->load.waiting_bytes =
-			__sync_fetch_and_add(&state->waiting_bytes, q->bytes) + expected;
-	}
+	expect_until(state, q->now);
+	a->load.waiting_bytes = queue_bytes(state, q, 1);
 	a->load.since_ns = load_since(state);
 	if (bound && judge_by_policy(&a->judgement, q, pool, &a->load))
 		refused_by_policy(&a->judgement, q, state);
-	if (!a->judgement.reason)
-		return true;
-	if (q->unstreamed)
-		__sync_fetch_and_add(&state->waits.bytes, -units * WAITS_UNIT);
-	else
-		__sync_fetch_and_add(&state->waiting_bytes, -(__s64)q->bytes);
-	return false;
+	if (a->judgement.reason) {
+		queue_bytes(state, q, -1);
+		return false;
+	}
+	return true;
 }
 
 /* The request stays: its age counts from now, and its exchange will keep the load that it found. */
@@ -253,7 +250,7 @@ static __always_inline void take_slots(struct judging *a, bool bound)
 		return;
 	if (bound && pool->admission.floor)
 		q->rank = admission_rank(class_of(a, NULL), 0);
-	held = client_holding(a);
+	held = client_holding(a, q->pool);
 	if (held) {
 		had.tat = held->tat;
 		had.in_flight = __sync_fetch_and_add(&held->in_flight, 1);
@@ -322,9 +319,7 @@ SUBPROG int release_slots(void)
 	if (!a)
 		return 0;
 	q = &a->question;
-	release_load(q->model, q->pool, q->bytes, q->now, q->holds);
-	if (q->holds & SLUICE_EXCHANGE_EXPECTED)
-		release_expected(q->pool, q->wait_end, q->bytes);
+	release_load(q->model, q->pool, q->bytes, q->now, q->wait_end, q->holds);
 	a->key.client = q->client;
 	a->key.model = q->pool;
 	release_client(&a->key);

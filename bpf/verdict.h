@@ -94,9 +94,7 @@ static __always_inline void judge_stalled(struct judging *a)
 
 	if (j->reason || !all || all->stalled < SLUICE_STALLED_MAX)
 		return;
-	a->key.client = a->question.client;
-	a->key.model = SLUICE_POOL_STALLED;
-	held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+	held = client_holding(a, SLUICE_POOL_STALLED);
 	if (!held || held->in_flight < SLUICE_STALLED_MAX)
 		return;
 	j->reason = SLUICE_REASON_STALLED_RESPONSES;
@@ -119,9 +117,7 @@ static __always_inline void judge_departed(struct judging *a, const struct sluic
 
 	if (j->reason || !limit || !state || !pool || state->departed < part)
 		return;
-	a->key.client = a->question.client;
-	a->key.model = SLUICE_POOL_DEPARTED;
-	held = bpf_map_lookup_elem(&client_in_flight, &a->key);
+	held = client_holding(a, SLUICE_POOL_DEPARTED);
 	if (!held || held->in_flight < part)
 		return;
 	j->reason = SLUICE_REASON_CLIENT_SHARE;
