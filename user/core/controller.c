@@ -63,7 +63,9 @@ struct adaptive *controller_adaptive(struct controller *c, uint32_t id, uint64_t
 
 uint32_t controller_admitted_to(const struct controller *c, uint32_t pool, uint32_t id)
 {
-	return controller_adapts(c, pool) ? pool : controller_pool(c, id);
+	if (pool < SLUICE_MODELS_MAX && (c->model[pool].adapting || controller_adapts(c, pool)))
+		return pool;
+	return controller_pool(c, id);
 }
 
 /* Adds a sample to the admission state of its pool, judged by the targets of its own model. */
