@@ -16,55 +16,12 @@
 
 _Static_assert(offsetof(struct service_entry, label) == 0, "struct entries");
 
-const struct parse_value services_as_feedback = {
-	.kind = PARSE_WORD,
-	.words =
-		(const struct parse_word[]){
-			{"off", 0, NULL},
-			{"date", 1, NULL},
-			{NULL, 0, NULL},
-		},
-};
+const struct parse_value services_as_feedback = PARSE_EITHER("off", "date");
 
-static const struct parse_value as_framing_error = {
-	.kind = PARSE_WORD,
-	.words =
-		(const struct parse_word[]){
-			{"pass", 0, NULL},
-			{"reset", 1, NULL},
-			{NULL, 0, NULL},
-		},
-};
-
-static const struct parse_value as_disconnect = {
-	.kind = PARSE_WORD,
-	.words =
-		(const struct parse_word[]){
-			{"usual", 0, NULL},
-			{"free", 1, NULL},
-			{NULL, 0, NULL},
-		},
-};
-
-static const struct parse_value as_pool = {
-	.kind = PARSE_WORD,
-	.words =
-		(const struct parse_word[]){
-			{"model", 0, NULL},
-			{"port", 1, NULL},
-			{NULL, 0, NULL},
-		},
-};
-
-static const struct parse_value as_unnamed = {
-	.kind = PARSE_WORD,
-	.words =
-		(const struct parse_word[]){
-			{"strictest", 0, NULL},
-			{"default", 1, NULL},
-			{NULL, 0, NULL},
-		},
-};
+static const struct parse_value as_framing_error = PARSE_EITHER("pass", "reset");
+static const struct parse_value as_disconnect = PARSE_EITHER("usual", "free");
+static const struct parse_value as_pool = PARSE_EITHER("model", "port");
+static const struct parse_value as_unnamed = PARSE_EITHER("strictest", "default");
 
 /* Parses [ADDR:]PORT[=MODEL] into an entry. */
 static int take_listen(void *to, const struct field *field, const char *text, char *err, size_t len)

@@ -37,6 +37,18 @@ struct parse_value {
 	const struct parse_word *words;
 };
 
+/* One of two words, with the values 0 and 1. */
+#define PARSE_EITHER(zero, one)                                                                    \
+	{                                                                                          \
+		.kind = PARSE_WORD, .words = (const struct parse_word[])                           \
+		{                                                                                  \
+			{(zero), 0, NULL}, {(one), 1, NULL},                                       \
+			{                                                                          \
+				NULL, 0, NULL                                                      \
+			}                                                                          \
+		}                                                                                  \
+	}
+
 extern const struct parse_value parse_as_threshold;     /* ms, removable */
 extern const struct parse_value parse_as_time_constant; /* s */
 extern const struct parse_value parse_as_lease;         /* whole ms */
