@@ -146,95 +146,51 @@ static void write_histogram(FILE *out, const struct daemon_state *s, enum sluice
 	}
 }
 
-/* Writes the value of a gauge for a model. False: the model has none, and gets no line. */
-typedef bool (*gauge_fn)(const struct daemon_state *s, uint32_t id, double *value);
+/* Writes the value of a gauge for a model; `at`: where it stands. False: the model has none, and
+ * gets no line. */
+typedef bool (*gauge_fn)(const struct daemon_state *s, uint32_t id, size_t at, double *value);
 
-static bool ttft_ema(const struct daemon_state *s, uint32_t id, double *value)
+/* A decayed average: a member of struct controller_reading. */
+static bool average(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
-	*value = controller_read(s->controller, id, s->now_ns).ttft_ms / 1e3;
+	struct controller_reading now = controller_read(s->controller, id, s->now_ns);
+
+	*value = *(const double *)((const char *)&now + at) / 1e3;
 	return *value >= 0;
 }
 
-static bool itl_ema(const struct daemon_state *s, uint32_t id, double *value)
+/* A member of struct controller_targets. */
+static bool target(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
-	*value = controller_read(s->controller, id, s->now_ns).itl_ms / 1e3;
-	return *value >= 0;
-}
+	struct controller_targets t = controller_targets(s->controller, id);
 
-static bool duration_ema(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = controller_read(s->controller, id, s->now_ns).duration_ms / 1e3;
-	return *value >= 0;
-}
-
-static bool normalized_ema(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = controller_read(s->controller, id, s->now_ns).normalized_ms / 1e3;
-	return *value >= 0;
-}
-
-static bool ttft_target(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = controller_targets(s->controller, id).ttft_ms / 1e3;
+	*value = *(const double *)((const char *)&t + at) / 1e3;
 	return *value > 0;
 }
 
-static bool itl_target(const struct daemon_state *s, uint32_t id, double *value)
+static double counted(const struct daemon_state *s, uint32_t id, size_t at)
 {
-	*value = controller_targets(s->controller, id).itl_ms / 1e3;
-	return *value > 0;
+	int64_t n = *(const int64_t *)((const char *)&s->kernel[id] + at);
+
+	return n > 0 ? (double)n : 0;
 }
 
-static bool duration_target(const struct daemon_state *s, uint32_t id, double *value)
+/* A count of requests: a member of struct state_load. Pools and all models together have no line,
+ * so that lines may be summed. */
+static bool count(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
-	*value = controller_targets(s->controller, id).duration_ms / 1e3;
-	return *value > 0;
-}
-
-static bool normalized_target(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = controller_targets(s->controller, id).normalized_ms / 1e3;
-	return *value > 0;
-}
-
-static bool in_flight(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = s->kernel[id].in_flight > 0 ? (double)s->kernel[id].in_flight : 0;
-	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
-}
-
-static bool waiting(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = s->kernel[id].waiting > 0 ? (double)s->kernel[id].waiting : 0;
-	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
-}
-
-static bool shadow_in_flight(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = s->kernel[id].shadow_in_flight > 0 ? (double)s->kernel[id].shadow_in_flight : 0;
-	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
-}
-
-static bool departed(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = s->kernel[id].departed > 0 ? (double)s->kernel[id].departed : 0;
-	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
-}
-
-static bool stalled(const struct daemon_state *s, uint32_t id, double *value)
-{
-	*value = s->kernel[id].stalled > 0 ? (double)s->kernel[id].stalled : 0;
+	*value = counted(s, id, at);
 	return id != SLUICE_MODEL_ALL && !s->controller->model[id].is_pool;
 }
 
 /* Only the entry that carries the pool has them. */
-static bool waiting_bytes(const struct daemon_state *s, uint32_t id, double *value)
+static bool waiting_bytes(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
-	*value = s->kernel[id].waiting_bytes > 0 ? (double)s->kernel[id].waiting_bytes : 0;
+	*value = counted(s, id, at);
 	return s->controller->model[id].adapting;
 }
 
-static bool predicted_rate(const struct daemon_state *s, uint32_t id, double *value)
+static bool predicted_rate(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
 	struct sluice_admission a;
 
@@ -244,13 +200,13 @@ static bool predicted_rate(const struct daemon_state *s, uint32_t id, double *va
 	return true;
 }
 
-static bool limit(const struct daemon_state *s, uint32_t id, double *value)
+static bool limit(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
 	*value = (double)controller_limit(s->controller, id);
 	return *value > 0 && (id != SLUICE_MODEL_ALL || !s->controller->per_model);
 }
 
-static bool is_open(const struct daemon_state *s, uint32_t id, double *value)
+static bool is_open(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
 	*value = controller_read(s->controller, id, s->now_ns).open;
 	return true;
@@ -261,39 +217,47 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 	static const struct {
 		const char *name, *help;
 		gauge_fn value;
+		size_t at;
 	} gauges[] = {
-		{"sluice_ttft_ema_seconds", "Decayed average of the time to first token.",
-		 ttft_ema},
-		{"sluice_itl_ema_seconds", "Decayed average of the inter-token latency.", itl_ema},
+		{"sluice_ttft_ema_seconds", "Decayed average of the time to first token.", average,
+		 offsetof(struct controller_reading, ttft_ms)},
+		{"sluice_itl_ema_seconds", "Decayed average of the inter-token latency.", average,
+		 offsetof(struct controller_reading, itl_ms)},
 		{"sluice_duration_ema_seconds",
-		 "Decayed average of the duration of replies that are not streamed.", duration_ema},
+		 "Decayed average of the duration of replies that are not streamed.", average,
+		 offsetof(struct controller_reading, duration_ms)},
 		{"sluice_normalized_latency_ema_seconds",
-		 "Decayed average of that duration over the output tokens of the reply.",
-		 normalized_ema},
-		{"sluice_ttft_target_seconds", "Target for the time to first token.", ttft_target},
-		{"sluice_itl_target_seconds", "Target for the inter-token latency.", itl_target},
+		 "Decayed average of that duration over the output tokens of the reply.", average,
+		 offsetof(struct controller_reading, normalized_ms)},
+		{"sluice_ttft_target_seconds", "Target for the time to first token.", target,
+		 offsetof(struct controller_targets, ttft_ms)},
+		{"sluice_itl_target_seconds", "Target for the inter-token latency.", target,
+		 offsetof(struct controller_targets, itl_ms)},
 		{"sluice_duration_target_seconds",
-		 "Target for the duration of replies that are not streamed.", duration_target},
+		 "Target for the duration of replies that are not streamed.", target,
+		 offsetof(struct controller_targets, duration_ms)},
 		{"sluice_normalized_latency_target_seconds",
-		 "Target for that duration over the output tokens of the reply.",
-		 normalized_target},
-		{"sluice_in_flight", "Requests admitted whose response has not ended.", in_flight},
-		{"sluice_waiting", "Requests in flight without a first token yet.", waiting},
-		{"sluice_in_flight_limit", "Requests that may be in flight at once.", limit},
+		 "Target for that duration over the output tokens of the reply.", target,
+		 offsetof(struct controller_targets, normalized_ms)},
+		{"sluice_in_flight", "Requests admitted whose response has not ended.", count,
+		 offsetof(struct state_load, in_flight)},
+		{"sluice_waiting", "Requests in flight without a first token yet.", count,
+		 offsetof(struct state_load, waiting)},
+		{"sluice_in_flight_limit", "Requests that may be in flight at once.", limit, 0},
 		{"sluice_model_open", "1 while requests are admitted, 0 while latency shuts it.",
-		 is_open},
+		 is_open, 0},
 		{"sluice_shadow_in_flight", "Requests in flight that only shadow mode let pass.",
-		 shadow_in_flight},
+		 count, offsetof(struct state_load, shadow_in_flight)},
 		{"sluice_departed",
 		 "Requests in flight whose clients have hung up; they hold their slots for the usual time.",
-		 departed},
+		 count, offsetof(struct state_load, departed)},
 		{"sluice_stalled", "Responses that their clients do not read; they hold no slot.",
-		 stalled},
+		 count, offsetof(struct state_load, stalled)},
 		{"sluice_waiting_bytes", "Bytes of the requests without a first token yet.",
-		 waiting_bytes},
+		 waiting_bytes, offsetof(struct state_load, waiting_bytes)},
 		{"sluice_rate_bytes_per_second",
 		 "Bytes of requests that the server takes up, as policy adaptive counts on.",
-		 predicted_rate},
+		 predicted_rate, 0},
 	};
 
 	for (size_t g = 0; g < sizeof(gauges) / sizeof(gauges[0]); g++) {
@@ -303,7 +267,7 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 
 			if (!state_model_in_use(s, id) ||
 			    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)) ||
-			    !gauges[g].value(s, id, &value))
+			    !gauges[g].value(s, id, gauges[g].at, &value))
 				continue;
 			fprintf(out, "%s{", gauges[g].name);
 			model_label(out, s, id);
