@@ -97,11 +97,6 @@ static struct sluice_admission ceiling_of(uint32_t ceiling)
 	return a;
 }
 
-static void put_state(uint32_t model, struct sluice_model_state state)
-{
-	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &model, &state, BPF_ANY), 0);
-}
-
 static uint32_t ages_total(uint32_t model)
 {
 	struct sluice_model_state state = get_state(model);

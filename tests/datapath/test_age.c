@@ -5,6 +5,7 @@
  * flows. Part of invariant 8.
  */
 #include "core/state.h"
+#include "../unit/steps.h"
 #include "sandbox.h"
 
 #define SECOND NSEC_PER_SEC
@@ -182,13 +183,6 @@ static void silent_tombstones_go_after_ten_seconds(void **state)
 	closed(d);
 }
 
-static size_t most_entries;
-
-static void note_step(void *arg, size_t entries)
-{
-	most_entries = entries > most_entries ? entries : most_entries;
-}
-
 static void a_call_goes_in_steps_of_a_batch(void **state)
 {
 	struct datapath *d = opened();
@@ -205,7 +199,7 @@ static void a_call_goes_in_steps_of_a_batch(void **state)
 	d->handlers.step = note_step;
 	for (int i = 0; i < 3; i++)
 		assert_done(datapath_age(d, NOW + (uint64_t)i * SECOND));
-	assert_int_equal(most_entries, BATCH);
+	assert_int_equal(steps.most, BATCH);
 	closed(d);
 }
 

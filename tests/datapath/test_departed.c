@@ -20,10 +20,9 @@
 static void set_usual(uint64_t ns)
 {
 	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
-	uint32_t id = SLUICE_MODEL_ALL;
 
 	all.usual_ns = ns;
-	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &id, &all, BPF_ANY), 0);
+	put_state(SLUICE_MODEL_ALL, all);
 }
 
 static void takes_two_seconds(bool ipv6)
@@ -123,16 +122,13 @@ static void a_request_holds_its_slot_after_its_client(void **state)
 /* The client has hung up on `n` requests. */
 static void have_departed(bool ipv6, int64_t n)
 {
-	struct sluice_client_flag_key key = {.client = this_client(ipv6),
-					     .model = SLUICE_POOL_DEPARTED};
+	const struct sluice_client client = this_client(ipv6);
 	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
-	struct sluice_holding held = {.in_flight = n};
-	uint32_t id = SLUICE_MODEL_ALL;
 
 	all.departed = n ? 9 : 0;
 	all.usual_ns = 2000000000;
-	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &id, &all, BPF_ANY), 0);
-	assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
+	put_state(SLUICE_MODEL_ALL, all);
+	put_holding(&client, SLUICE_POOL_DEPARTED, n);
 	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .limit = 8, .limit_retry_ms = 700});
 }
 

@@ -3,6 +3,7 @@
  * What the daemon writes into the maps of models, clients and counts, and reads out of them: texts
  * before the flag that needs them, whole lists, and sums over all CPUs.
  */
+#include "../unit/steps.h"
 #include "sandbox.h"
 
 #include <poll.h>
@@ -129,16 +130,6 @@ static void a_clients_in_flight_is_summed_over_pools(void **state)
 	assert_done(datapath_each_client(d, see_client, &listed));
 	assert_int_equal(listed, 10);
 	closed(d);
-}
-
-static struct {
-	size_t most, all;
-} steps;
-
-static void note_step(void *arg, size_t entries)
-{
-	steps.most = entries > steps.most ? entries : steps.most;
-	steps.all += entries;
 }
 
 static void count_client(void *arg, const struct sluice_client *client,

@@ -3,6 +3,7 @@
  * The map of services: it has exactly those that were set, at the addresses of this host, and the
  * programs notice every change of a name.
  */
+#include "../unit/steps.h"
 #include "attached.h"
 
 #include <arpa/inet.h>
@@ -66,16 +67,6 @@ static void a_wildcard_follows_the_hosts_addresses(void **state)
 	assert_false(has_service(d, "::ffff:10.9.8.7", 8000, NULL));
 	assert_true(has_service(d, "::ffff:10.9.8.10", 8000, NULL));
 	closed(d);
-}
-
-static struct {
-	size_t most, all;
-} steps;
-
-static void note_step(void *arg, size_t entries)
-{
-	steps.most = entries > steps.most ? entries : steps.most;
-	steps.all += entries;
 }
 
 static void thousands_of_addresses_are_followed_in_steps(void **state)

@@ -205,14 +205,11 @@ static void a_client_that_reads_again_holds_its_slot_again(void **state)
 /* A client has `n` stalled responses, of other connections. */
 static void client_has_stalled(const struct sluice_client *client, int64_t n, int64_t in_all)
 {
-	struct sluice_client_flag_key key = {.client = *client, .model = SLUICE_POOL_STALLED};
-	struct sluice_holding held = {.in_flight = n};
 	struct sluice_model_state all = get_state(SLUICE_MODEL_ALL);
-	uint32_t id = SLUICE_MODEL_ALL;
 
 	all.stalled = in_all;
-	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &id, &all, BPF_ANY), 0);
-	assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
+	put_state(SLUICE_MODEL_ALL, all);
+	put_holding(client, SLUICE_POOL_STALLED, n);
 }
 
 /* This client does. */

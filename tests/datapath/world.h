@@ -293,6 +293,20 @@ static inline struct sluice_model_state get_state(uint32_t model)
 	return state;
 }
 
+static inline void put_state(uint32_t model, struct sluice_model_state state)
+{
+	assert_int_equal(bpf_map_update_elem(fd_of(model_state), &model, &state, BPF_ANY), 0);
+}
+
+/* The client holds `n` in a pool, or in SLUICE_POOL_STALLED or _DEPARTED. */
+static inline void put_holding(const struct sluice_client *client, uint32_t pool, int64_t n)
+{
+	struct sluice_client_flag_key key = {.client = *client, .model = pool};
+	struct sluice_holding held = {.in_flight = n};
+
+	assert_int_equal(bpf_map_update_elem(fd_of(client_in_flight), &key, &held, BPF_ANY), 0);
+}
+
 /* What all clients together hold: their requests in flight, or in SLUICE_POOL_STALLED or _DEPARTED.
  */
 static inline int64_t client_holds(uint32_t pool)

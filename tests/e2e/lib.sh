@@ -165,6 +165,13 @@ ctl() { "$B/sluicectl" --control "$T/control.sock" "$@"; }
 
 load() { on "$C" "$B/loadgen" --json "$@"; }
 
+# status_from ADDRESS MODEL [SECONDS]: of a request that the clients' host sends from there.
+status_from() {
+	on "$C" curl -sS -m "${3:-10}" -o /dev/null -w '%{http_code}' --interface "$1" \
+		--json "{\"model\":\"$2\",\"messages\":[],\"max_tokens\":1}" \
+		"http://$S4:$PORT/v1/chat/completions"
+}
+
 # peer NAMESPACE COMMAND…: runs a client of peers.py.
 peer() { on "$1" "$PY" "$HERE/peers.py" "${@:2}"; }
 

@@ -127,11 +127,7 @@ holds "a request after retry-after-ms passes: 240 times, random quotas (seed $SE
 
 # --- a spoofed flood against limited clients ---
 # one ADDRESS: sends one request from there and prints its status.
-one() {
-	on "$C" curl -sS -m 10 -o /dev/null -w '%{http_code}' --interface "$1" \
-		--json '{"model":"plain","messages":[],"max_tokens":1}' \
-		"http://$S4:$PORT/v1/chat/completions"
-}
+one() { status_from "$1" plain; }
 
 # left ADDRESS: prints the rest of its budget.
 left() {

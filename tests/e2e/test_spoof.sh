@@ -32,11 +32,7 @@ EOF
 sluice --config "$T/sluice.yaml"
 
 # one ADDRESS: sends one request from there and prints its status.
-one() {
-	on "$C" curl -sS -m 10 -o /dev/null -w '%{http_code}' --interface "$1" \
-		--json '{"model":"open","messages":[],"max_tokens":1}' \
-		"http://$S4:$PORT/v1/chat/completions"
-}
+one() { status_from "$1" open; }
 
 # Prints the kernel's state of both clients: their spent budgets.
 budgets() {

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "fake_maps.h"
+#include "steps.h"
 
 #define S 1000000000ULL
 
@@ -1010,16 +1011,6 @@ static void what_names_a_model_counts_for_requests_without_a_name(void **state)
 
 /* ---- in steps ---- */
 
-static struct {
-	size_t most, all;
-} steps;
-
-static void count_step(void *arg, size_t items)
-{
-	steps.most = items > steps.most ? items : steps.most;
-	steps.all += items;
-}
-
 /* Runs `call`, and counts the items that it announces. */
 #define STEPS(call) (steps.all = 0, (void)(call), steps.all)
 
@@ -1046,7 +1037,7 @@ static void what_goes_through_many_entries_announces_them(void **state)
 		assert_int_equal(table_add(&w->file.prefixes, &prefix), 0);
 		assert_int_equal(table_add(&w->manual.rules, &rule), 0);
 	}
-	table_on_step(count_step, NULL);
+	table_on_step(note_step, NULL);
 	assert_true(STEPS(desired_part_sort(&w->file)) >= MANY);
 	assert_true(STEPS(desired_part_sort(&w->manual)) >= MANY);
 	assert_true(STEPS(desired_part_copy(&copy, &w->manual)) >= MANY);
