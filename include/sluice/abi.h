@@ -384,7 +384,7 @@ struct sluice_model_state {
 	__u64 seen_ns;               /* the last request that was judged whole, or named_ns */
 	__u64 named_ns; /* the id got its present name; 0: it had none yet, all ones: none now */
 	__s64 stalled;  /* responses whose client does not read: they hold no slot */
-	__s64 departed; /* of those in flight, whose client has hung up */
+	__s64 departed; /* of those in flight, of clients that have hung up */
 	__u64 usual_ns; /* mean time from a request's last byte to its response's, 0: not known */
 	__u64 failed;   /* totals: streams with an error in them, */
 	__u64 guessed;  /* … and those of a format that is not known, as their first token is */

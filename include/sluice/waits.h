@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The bytes of requests whose replies are not streamed, while they are expected to wait. Such a
- * reply does not show when its request left the queue. So its end is predicted, from the bytes that
- * were queued before it and the rate at which the server takes bytes up. The bytes stay until then,
- * or until a streamed request that was queued behind them has its first token, or the reply ends.
+ * The bytes of requests for plain replies, while they are expected to wait. Such a reply does not
+ * show when its request left the queue. So its end is predicted, from the bytes that were queued
+ * before it and the rate at which the server takes bytes up. The bytes stay until then, or until a
+ * streamed request that was queued after them has its first token, or the reply ends.
  *
  * A ring of slots, one for each 2^26 ns (67 ms), keeps the bytes by the end of their wait. A slot's
  * word is its time (high half) and its number of units (low half), changed by compare-and-swap

@@ -32,7 +32,7 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 	.requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}
 #define REFUSED(why) .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_##why, 1}}
 
-/* Of an exchange whose reply is not streamed, by the clock of a row without pauses. */
+/* Of an exchange with a plain reply, by the clock of a row without pauses. */
 #define DURATION(model)                                                                            \
 	{                                                                                          \
 		SLUICE_SAMPLE_DURATION, (model)                                                    \

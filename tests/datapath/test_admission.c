@@ -442,7 +442,7 @@ static void a_model_was_last_seen_at_its_last_request(void **state)
 	assert_in_range(get_state(LLAMA).seen_ns, began, w.settings.clock_ns);
 }
 
-/* Sends a request whose reply is not streamed. */
+/* Sends a request for a plain reply. */
 static void ask_plainly(struct link_end *l)
 {
 	static const char text[] =
@@ -454,7 +454,7 @@ static void ask_plainly(struct link_end *l)
 
 /*
  * Nothing shows when a request without a stream leaves the queue. So it does not wait, but its
- * bytes do for as long as the pool's rate predicts, or until a first token of a request behind it,
+ * bytes do for as long as the pool's rate predicts, or until a first token of a later request,
  * or its end.
  */
 static void bytes_of_an_unstreamed_request_wait_as_long_as_predicted(void **state)

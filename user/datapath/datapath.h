@@ -218,8 +218,8 @@ int datapath_predict(struct datapath *d, uint32_t service, struct sluice_questio
 int datapath_age(struct datapath *d, uint64_t now_ns);
 /* Removes idle connections from conns while it is nearly full; cheap otherwise. 0 or -errno. */
 int datapath_make_room(struct datapath *d);
-/* Releases what requests hold whose client has hung up, if they have usually ended by now. Errors:
- * as above. */
+/* Releases what requests of departed clients hold, if they have usually ended by now. Errors: as
+ * above. */
 int datapath_free_departed(struct datapath *d);
 
 #endif

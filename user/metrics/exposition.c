@@ -154,8 +154,9 @@ typedef bool (*gauge_fn)(const struct daemon_state *s, uint32_t id, size_t at, d
 static bool average(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
 	struct controller_reading now = controller_read(s->controller, id, s->now_ns);
+	const double *ms = (const void *)((const char *)&now + at);
 
-	*value = *(const double *)((const char *)&now + at) / 1e3;
+	*value = *ms / 1e3;
 	return *value >= 0;
 }
 
@@ -163,16 +164,17 @@ static bool average(const struct daemon_state *s, uint32_t id, size_t at, double
 static bool target(const struct daemon_state *s, uint32_t id, size_t at, double *value)
 {
 	struct controller_targets t = controller_targets(s->controller, id);
+	const double *ms = (const void *)((const char *)&t + at);
 
-	*value = *(const double *)((const char *)&t + at) / 1e3;
+	*value = *ms / 1e3;
 	return *value > 0;
 }
 
 static double counted(const struct daemon_state *s, uint32_t id, size_t at)
 {
-	int64_t n = *(const int64_t *)((const char *)&s->kernel[id] + at);
+	const int64_t *n = (const void *)((const char *)&s->kernel[id] + at);
 
-	return n > 0 ? (double)n : 0;
+	return *n > 0 ? (double)*n : 0;
 }
 
 /* A count of requests: a member of struct state_load. Pools and all models together have no line,
@@ -249,7 +251,7 @@ static void write_gauges(FILE *out, const struct daemon_state *s)
 		{"sluice_shadow_in_flight", "Requests in flight that only shadow mode let pass.",
 		 count, offsetof(struct state_load, shadow_in_flight)},
 		{"sluice_departed",
-		 "Requests in flight whose clients have hung up; they hold their slots for the usual time.",
+		 "Requests in flight of clients that have hung up; they hold their slots for the usual time.",
 		 count, offsetof(struct state_load, departed)},
 		{"sluice_stalled", "Responses that their clients do not read; they hold no slot.",
 		 count, offsetof(struct state_load, stalled)},
