@@ -393,7 +393,7 @@ static void put_crowd(void)
 		w.conn_counts[i] = each;
 }
 
-static void put_state(void)
+static void put_random_state(void)
 {
 	put_models();
 	put_rules_of(r.address);
@@ -428,7 +428,7 @@ static void begin_trial(void)
 	set_service(r.ipv6, r.port, r.service);
 	if (r.port == HTTP_PORT)
 		begin_connection();
-	put_state();
+	put_random_state();
 	w.refusal_count = 0;
 }
 
