@@ -99,6 +99,16 @@ static void age(struct daemon *d)
 	d->ageing = false;
 }
 
+static void sweep(struct daemon *d)
+{
+	datapath_sweep(d->datapath);
+}
+
+static void sweep_stalls(struct daemon *d)
+{
+	datapath_sweep_stalls(d->datapath);
+}
+
 static void upkeep(struct daemon *d)
 {
 	expire_rules(d);
@@ -125,8 +135,8 @@ static void tick(struct daemon *d)
 		finish_detach(d);
 		return;
 	}
-	datapath_make_room(d->datapath);
-	datapath_free_departed(d->datapath);
+	if (datapath_sweep_due(d->datapath))
+		start_task(&d->sweep);
 	look(d);
 	write_flags(d, false);
 	expire_connections(d);
@@ -135,6 +145,7 @@ static void tick(struct daemon *d)
 	d->log_lines = 0;
 	if (!d->ageing)
 		start_task(&d->age);
+	start_task(&d->stalls);
 	start_task(&d->upkeep);
 }
 
@@ -163,6 +174,7 @@ enum source {
 	SOURCE_SIGNAL,
 	SOURCE_SAMPLES,
 	SOURCE_ADDRESSES,
+	SOURCE_WORK,
 	SOURCE_CONTROL,
 	SOURCE_METRICS
 };
@@ -198,6 +210,8 @@ static void dispatch(struct daemon *d, enum source source, int timer, int signal
 		datapath_addresses_drain(d->datapath);
 		start_task(&d->follow);
 		break;
+	case SOURCE_WORK: /* a thread has ended: work_turn() follows */
+		break;
 	case SOURCE_CONTROL:
 		control_poll(d->control, d->state.now_ns);
 		break;
@@ -221,6 +235,7 @@ static int run(struct daemon *d, int signals)
 	    add_source(epoll, SOURCE_TICK, timer) || add_source(epoll, SOURCE_SIGNAL, signals) ||
 	    add_source(epoll, SOURCE_SAMPLES, datapath_fd(d->datapath)) ||
 	    add_source(epoll, SOURCE_ADDRESSES, datapath_addresses_fd(d->datapath)) ||
+	    add_source(epoll, SOURCE_WORK, work_fd(d->queue)) ||
 	    add_source(epoll, SOURCE_CONTROL, control_fd(d->control)) ||
 	    (d->metrics && add_source(epoll, SOURCE_METRICS, metrics_fd(d->metrics)))) {
 		say("event loop: %s", strerror(errno));
@@ -365,6 +380,7 @@ static int start(struct daemon *d)
 		.refusal = on_refusal,
 		.notice = on_notice,
 		.step = on_step,
+		.away = on_away,
 	};
 	const struct controller_targets all = targets_of(&d->config);
 	char err[512] = "";
@@ -372,6 +388,8 @@ static int start(struct daemon *d)
 	commands.arg = lookup.arg = d->state.step_arg = d;
 	d->state.step = step;
 	d->age = task_of(d, age, WORK_ANSWERS);
+	d->sweep = task_of(d, sweep, WORK_SWEEPS);
+	d->stalls = task_of(d, sweep_stalls, WORK_SWEEPS);
 	d->upkeep = task_of(d, upkeep, WORK_CHANGES);
 	d->follow = task_of(d, follow_addresses, WORK_CHANGES);
 	d->reread = task_of(d, reread, WORK_CHANGES);

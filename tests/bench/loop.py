@@ -27,6 +27,8 @@ SPACE = "sl-bench-loop"
 METRICS = 9464
 BPF_OBJ_GET, BPF_MAP_UPDATE_BATCH = 7, 26
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+CONFIG = ("interfaces: [lo]\nlisten: [8000]\nquotas:\n"
+          "  - {client: 10.0.0.0/8, requests: 100/60s, tokens: 20000/60s}\n")
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -120,8 +122,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="sl-bench-loop.") as directory:
         control = f"{directory}/control.sock"
         config = Path(directory, "sluice.yaml")
-        config.write_text("interfaces: [lo]\nlisten: [8000]\nquotas:\n"
-                          "  - {client: 10.0.0.0/8, requests: 100/60s, tokens: 20000/60s}\n")
+        config.write_text(CONFIG)
         daemon = subprocess.Popen([BUILD / "sluiced", "--config", config, "--pin-dir", PIN,
                                    "--control", control, "--metrics", f"127.0.0.1:{METRICS}"],
                                   stdout=subprocess.PIPE)
@@ -141,6 +142,10 @@ def main():
                     with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}{at}") as answer:
                         return len(answer.read())
                 measure(control, page, get, rounds)
+            config.write_text(CONFIG + "".join(
+                f"  - {{client: 10.{i >> 8}.{i & 255}.0/24, requests: 5/60s}}\n" for i in range(20000)))
+            measure(control, "reload of 20,000 quotas", lambda: len(asker.ask({"cmd": "reload"})),
+                    rounds)
         finally:
             if daemon.poll() is None:
                 Control(control).ask({"cmd": "detach"})

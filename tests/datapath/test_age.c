@@ -260,11 +260,11 @@ static void idle_connections_make_room_the_idlest_first(void **state)
 	for (uint32_t i = 0; i < n - 1; i++)
 		put_conn_of_bucket(d, i, i < old ? 700 : 30, 5);
 	d->conn_counts[5] = d->conn_counts[SLUICE_CONNS_ALL] = n - 1;
-	assert_done(datapath_make_room(d));
+	assert_done(datapath_sweep(d));
 	assert_true(has_conn(d, 0));
 	put_conn_of_bucket(d, n - 1, 30, 5);
 	d->conn_counts[5] = d->conn_counts[SLUICE_CONNS_ALL] = n;
-	assert_done(datapath_make_room(d));
+	assert_done(datapath_sweep(d));
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(has_conn(d, i), i >= old);
 	assert_int_equal(d->conn_counts[SLUICE_CONNS_ALL], SLUICE_CONNS_CROWDED);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Work in slices: what a turn of the loop does at most, the order of works, and their end.
+ * Work in slices: what a turn of the loop does at most, the order of works, their end, and what
+ * they do in threads.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +9,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "loop/work.h"
 
@@ -211,6 +215,87 @@ static void a_work_is_cancelled_in_its_lane(void **state)
 	assert_string_equal(order, "c!a!");
 }
 
+static int gate[2]; /* a pipe: the thread waits until a byte is in it */
+
+static int wait_at_gate(void *arg)
+{
+	char byte;
+
+	return read(gate[0], &byte, 1) == 1 ? *(const int *)arg : -1;
+}
+
+static void open_gate(void)
+{
+	assert_int_equal(write(gate[1], "", 1), 1);
+}
+
+static void go_away(struct work *w)
+{
+	int seven = 7;
+
+	note("(");
+	assert_int_equal(work_away(q, wait_at_gate, &seven), seven);
+	run(w);
+}
+
+static void wait_for_thread(void)
+{
+	struct pollfd ended = {.fd = work_fd(q), .events = POLLIN};
+
+	assert_int_equal(poll(&ended, 1, -1), 1);
+}
+
+static void while_a_work_is_away_the_loop_and_the_other_lanes_go_on(void **state)
+{
+	struct task tasks[3] = {{{go_away, done, WORK_CHANGES, NULL}, "a", 1, 1, 0},
+				{{run, done, WORK_CHANGES, NULL}, "b", 1, 1, 0},
+				{{run, done, WORK_ANSWERS, NULL}, "c", 3, 1000, 0}};
+
+	assert_int_equal(pipe(gate), 0);
+	for (int i = 0; i < 3; i++)
+		work_start(q, &tasks[i].work);
+	turns(); /* ends although a does not */
+	assert_string_equal(order, "(c!");
+	open_gate();
+	wait_for_thread();
+	turns();
+	assert_string_equal(order, "(c!a!b!");
+	close(gate[0]);
+	close(gate[1]);
+}
+
+static void a_queue_that_closes_waits_for_the_thread(void **state)
+{
+	struct task t = {{go_away, done, WORK_CHANGES, NULL}, "a", 1, 1, 0};
+	char byte;
+
+	assert_int_equal(pipe2(gate, O_NONBLOCK), 0);
+	assert_int_equal(fcntl(gate[0], F_SETFL, 0), 0);
+	work_start(q, &t.work);
+	work_turn(q);
+	open_gate();
+	teardown(state);
+	assert_int_equal(fcntl(gate[0], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(read(gate[0], &byte, 1), -1); /* the thread has read it */
+	assert_string_equal(order, "(");
+	close(gate[0]);
+	close(gate[1]);
+	setup(state);
+}
+
+static int add_one(void *arg)
+{
+	return ++*(int *)arg;
+}
+
+static void outside_of_a_work_nothing_is_away(void **state)
+{
+	int n = 1;
+
+	assert_int_equal(work_away(NULL, add_one, &n), 2);
+	assert_int_equal(work_away(q, add_one, &n), 3);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -225,6 +310,9 @@ int main(void)
 		TEST(outside_of_a_work_a_step_is_nothing),
 		TEST(the_lanes_take_turns),
 		TEST(a_work_is_cancelled_in_its_lane),
+		TEST(while_a_work_is_away_the_loop_and_the_other_lanes_go_on),
+		TEST(a_queue_that_closes_waits_for_the_thread),
+		TEST(outside_of_a_work_nothing_is_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

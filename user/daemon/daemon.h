@@ -3,7 +3,8 @@
  * The daemon's one struct, and what its files offer each other. Everything runs in one thread, the
  * loop of sluiced.c. Samples, flags and the lease are the loop's own. All else is a work
  * (loop/work.h), in slices: in the lane of answers what only reads, in the lane of changes what
- * changes policy, services or names. So one change at a time is under way.
+ * changes policy, services or names, so that one change at a time is under way. A few system calls
+ * and the parser of the configuration have no slices, and run in a thread of their own.
  */
 #ifndef SLUICE_DAEMON_H
 #define SLUICE_DAEMON_H
@@ -74,7 +75,9 @@ struct daemon {
 	uint64_t renewed_ns, maps_ns, drain_until_ns, accept_failed_ns;
 	unsigned ticks, log_lines;
 	struct work_queue *queue;
-	struct task age;    /* once a second … */
+	struct task sweep;  /* connections that give way, departed requests */
+	struct task stalls; /* once a second … */
+	struct task age;    /* … and the walk that corrects counts … */
 	struct task upkeep; /* … rules that have expired, and old names */
 	struct task follow; /* the host's addresses have changed */
 	struct task reread; /* SIGHUP */
@@ -104,6 +107,8 @@ void on_alive(void *arg);
 /* on_alive() before a step that reads or writes so many entries of maps or tables: in a work, the
  * loop may take a turn here. */
 void on_step(void *arg, size_t entries);
+/* work_away() of the daemon's queue; arg: the daemon. */
+int on_away(void *arg, int (*f)(void *f_arg), void *f_arg);
 
 /* snapshot.c */
 /* Brings parts (enum state_part) of the state up to date; arg: the daemon. */

@@ -108,3 +108,8 @@ void on_step(void *arg, size_t entries)
 	on_alive(d);
 	work_step(d->queue, entries, 0);
 }
+
+int on_away(void *arg, int (*f)(void *f_arg), void *f_arg)
+{
+	return work_away(((struct daemon *)arg)->queue, f, f_arg);
+}

@@ -121,16 +121,33 @@ static int plan_and_carry_out(struct daemon *d, struct plan *p, char *err, size_
 	return ret;
 }
 
+/* config_load() in a thread, which may outlive whoever asked for the reload. */
+struct reading {
+	struct daemon *d;
+	struct config config;
+	char err[2048];
+};
+
+static int read_config(void *arg)
+{
+	struct reading *r = arg;
+
+	return config_load(&r->config, r->d->argc, r->d->argv, environ, r->err, sizeof(r->err));
+}
+
 int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 {
 	struct daemon *d = arg;
 	struct plan *p = calloc(1, sizeof(*p));
+	struct reading reading = {.d = d, .err = "out of memory"};
 	int ret = p ? 0 : -ENOMEM;
 
-	if (ret)
-		snprintf(err, err_len, "out of memory");
-	if (!ret && config_load(&p->config, d->argc, d->argv, environ, err, err_len))
+	if (!ret && on_away(d, read_config, &reading))
 		ret = -EINVAL;
+	if (ret)
+		snprintf(err, err_len, "%s", reading.err);
+	else
+		p->config = reading.config;
 	look_at_the_clock(d);
 	if (!ret)
 		ret = plan_and_carry_out(d, p, err, err_len);

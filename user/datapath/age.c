@@ -22,7 +22,6 @@
 #include "age.h"
 #include "crowd.h"
 #include "map_io.h"
-#include "sweep.h"
 
 #define BATCHES_PER_CALL 32 /* bounds one call to 8192 entries of each map */
 
@@ -630,13 +629,12 @@ static int age_tombstones(struct datapath *d, struct age *age, uint64_t now)
 
 int datapath_age(struct datapath *d, uint64_t now_ns)
 {
-	int conns, tombstones, swept;
+	int conns, tombstones;
 
 	if (!d->age)
 		d->age = calloc(1, sizeof(*d->age));
 	if (!d->age)
 		return datapath_fail(-ENOMEM, "out of memory");
-	swept = sweep_conns(d);
 	d->age->call++;
 	conns = age_conns(d, d->age, now_ns);
 	tombstones = age_tombstones(d, d->age, now_ns);
@@ -644,5 +642,5 @@ int datapath_age(struct datapath *d, uint64_t now_ns)
 		return datapath_fail(conns ? conns : tombstones, "%s cannot be walked: %s",
 				     conns ? "conns" : "tombstones",
 				     strerror(conns ? -conns : -tombstones));
-	return swept;
+	return 0;
 }

@@ -41,6 +41,9 @@ struct datapath_handlers {
 	/* Called before each step of long work, with the number of map entries that the step reads
 	 * or writes: renews the lease, and may let the loop take a turn. NULL: not called. */
 	void (*step)(void *arg, size_t entries);
+	/* Calls f(f_arg), which takes long, and returns its result; the loop may go on meanwhile.
+	 * NULL: it is called as it is. */
+	int (*away)(void *arg, int (*f)(void *f_arg), void *f_arg);
 	/* Reports what an operator should know and is no failure: maps adopted or replaced, an
 	 * interface back. NULL: not reported. */
 	void (*notice)(void *arg, const char *text);
@@ -216,10 +219,16 @@ int datapath_predict(struct datapath *d, uint32_t service, struct sluice_questio
  * judging only entries that two walks saw unchanged.
  */
 int datapath_age(struct datapath *d, uint64_t now_ns);
-/* Removes idle connections from conns while it is nearly full; cheap otherwise. 0 or -errno. */
-int datapath_make_room(struct datapath *d);
-/* Releases what requests of departed clients hold, if they have usually ended by now. Errors: as
- * above. */
-int datapath_free_departed(struct datapath *d);
+
+/* Passes of the programs over all connections, one at a time: a pass takes milliseconds when conns
+ * is full. 0 or -errno. */
+/* Whether datapath_sweep() has something to do: conns is nearly full, or a request has departed. */
+bool datapath_sweep_due(const struct datapath *d);
+/* Removes idle connections while conns is nearly full. Releases what requests of departed clients
+ * hold, if they have usually ended by now. */
+int datapath_sweep(struct datapath *d);
+/* Releases the slots of responses that have stalled, and takes them for those that no longer are.
+ * Call it once a second; cheap while nothing is in flight. */
+int datapath_sweep_stalls(struct datapath *d);
 
 #endif

@@ -81,6 +81,11 @@ static inline void datapath_step(const struct datapath *d, size_t entries)
 		d->handlers.step(d->handlers.arg, entries);
 }
 
+static inline int datapath_away(const struct datapath *d, int (*f)(void *arg), void *arg)
+{
+	return d->handlers.away ? d->handlers.away(d->handlers.arg, f, arg) : f(arg);
+}
+
 /* error.c */
 /* Stores the text of datapath_error() and returns err, which is 0 or less. */
 int datapath_fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -48,17 +48,22 @@ int datapath_unset_model(struct datapath *d, const char *name, uint32_t id)
 	return err ? err : map_delete(d->skel->maps.model_ids, &key);
 }
 
+/* Waits for an RCU grace period, as a program's run is one reader. */
+static int wait_for_programs(void *arg)
+{
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) ? -errno : 0;
+}
+
 int datapath_settle_names(struct datapath *d)
 {
 	int err = names_changed(d);
 
 	if (err)
 		return err;
-	/* Waits for an RCU grace period, as a program's run is one reader. */
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
-		return datapath_fail(-errno, "the kernel cannot wait for its programs: %s",
-				     strerror(errno));
-	return 0;
+	err = datapath_away(d, wait_for_programs, NULL);
+	return err ? datapath_fail(err, "the kernel cannot wait for its programs: %s",
+				   strerror(-err))
+		   : 0;
 }
 
 uint64_t datapath_model_seen(const struct datapath *d, uint32_t id)

@@ -2,17 +2,31 @@
 /* See work.h. The stack of a lane is a coroutine's: ucontext(3). */
 #include "loop/work.h"
 
+#include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #define STACK_BYTES (512 * 1024)
 
+/* What a work does in a thread. */
+struct away {
+	pthread_t thread;
+	int (*f)(void *arg);
+	void *arg;
+	int result;
+	int fd;    /* of the queue */
+	bool over; /* written by the thread */
+};
+
 struct lane {
 	struct work *first, *last; /* not begun */
 	struct work *current;      /* begun; NULL: none */
+	struct away *away;         /* of the current work, on its stack; NULL: none */
 	bool ended;
 	ucontext_t work;
 	char *stack; /* below it is a page that cannot be written */
@@ -25,6 +39,7 @@ struct work_queue {
 	size_t entries, bytes; /* of this turn */
 	ucontext_t loop;
 	size_t guard;
+	int fd; /* eventfd(2) of the threads */
 };
 
 struct work_queue *work_open(void)
@@ -34,6 +49,11 @@ struct work_queue *work_open(void)
 	if (!q)
 		return NULL;
 	q->guard = (size_t)sysconf(_SC_PAGESIZE);
+	q->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (q->fd < 0) {
+		free(q);
+		return NULL;
+	}
 	for (unsigned i = 0; i < WORK_LANES; i++) {
 		char *stack = mmap(NULL, q->guard + STACK_BYTES, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
@@ -52,9 +72,13 @@ void work_close(struct work_queue *q)
 {
 	if (!q)
 		return;
-	for (unsigned i = 0; i < WORK_LANES; i++)
+	for (unsigned i = 0; i < WORK_LANES; i++) {
+		if (q->lane[i].away)
+			pthread_join(q->lane[i].away->thread, NULL);
 		if (q->lane[i].stack)
 			munmap(q->lane[i].stack, q->guard + STACK_BYTES);
+	}
+	close(q->fd);
 	free(q);
 }
 
@@ -91,6 +115,8 @@ bool work_cancel(struct work_queue *q, const struct work *w)
 
 static bool has_work(const struct lane *lane)
 {
+	if (lane->away)
+		return __atomic_load_n(&lane->away->over, __ATOMIC_ACQUIRE);
 	return lane->current || lane->first;
 }
 
@@ -100,6 +126,11 @@ bool work_pending(const struct work_queue *q)
 		if (has_work(&q->lane[i]))
 			return true;
 	return false;
+}
+
+int work_fd(const struct work_queue *q)
+{
+	return q->fd;
 }
 
 /* makecontext() passes int only. */
@@ -135,7 +166,9 @@ void work_turn(struct work_queue *q)
 {
 	struct lane *lane = NULL;
 	struct work *w;
+	eventfd_t ended;
 
+	eventfd_read(q->fd, &ended);
 	for (unsigned i = 0; i < WORK_LANES && !lane; i++) {
 		unsigned at = (q->next + i) % WORK_LANES;
 
@@ -174,4 +207,32 @@ void work_step(struct work_queue *q, size_t entries, size_t bytes)
 	}
 	q->entries += entries;
 	q->bytes += bytes;
+}
+
+static void *run_away(void *arg)
+{
+	struct away *away = arg;
+	int fd = away->fd;
+
+	away->result = away->f(away->arg);
+	__atomic_store_n(&away->over, true, __ATOMIC_RELEASE);
+	eventfd_write(fd, 1);
+	return NULL;
+}
+
+int work_away(struct work_queue *q, int (*f)(void *arg), void *arg)
+{
+	struct lane *lane = q ? q->inside : NULL;
+	struct away away = {.f = f, .arg = arg};
+
+	if (!lane)
+		return f(arg);
+	away.fd = q->fd;
+	if (pthread_create(&away.thread, NULL, run_away, &away))
+		return f(arg);
+	lane->away = &away;
+	swapcontext(&lane->work, &q->loop);
+	pthread_join(away.thread, NULL);
+	lane->away = NULL;
+	return away.result;
 }

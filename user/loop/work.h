@@ -9,8 +9,9 @@
  * start; the lanes take turns, slice by slice. So changes need no lock against each other, and none
  * waits for a long list.
  *
- * Between two steps the loop and the other lane may run: after work_step() a work reads again what
- * they may change.
+ * Between two steps the loop and the other lanes may run: after work_step() a work reads again what
+ * they may change. What one system call or a library does as a whole has no steps: work_away()
+ * gives it a thread.
  */
 #ifndef SLUICE_WORK_H
 #define SLUICE_WORK_H
@@ -22,7 +23,7 @@
 #define WORK_ENTRIES_MAX 1024  /* of maps */
 #define WORK_BYTES_MAX   65536 /* of output */
 
-enum work_lane { WORK_ANSWERS, WORK_CHANGES, WORK_LANES };
+enum work_lane { WORK_ANSWERS, WORK_CHANGES, WORK_SWEEPS, WORK_LANES };
 
 struct work {
 	void (*run)(struct work *w);  /* on the work's stack */
@@ -35,7 +36,7 @@ struct work_queue;
 
 /* NULL: out of memory. */
 struct work_queue *work_open(void);
-/* Forgets what has not ended: neither run() nor done() of it go on. */
+/* Forgets what has not ended: neither run() nor done() of it go on. Waits for threads. */
 void work_close(struct work_queue *q);
 
 void work_start(struct work_queue *q, struct work *w);
@@ -43,6 +44,8 @@ void work_start(struct work_queue *q, struct work *w);
 bool work_cancel(struct work_queue *q, const struct work *w);
 /* Whether there is something to do: then the loop does not wait. */
 bool work_pending(const struct work_queue *q);
+/* Becomes readable when a thread has ended, until the next work_turn(). */
+int work_fd(const struct work_queue *q);
 /* Does the next slice of one lane. Call it once a turn. */
 void work_turn(struct work_queue *q);
 
@@ -51,5 +54,11 @@ void work_turn(struct work_queue *q);
  * of more than a slice is a turn of its own. Outside of run() it does nothing; q may be NULL there.
  */
 void work_step(struct work_queue *q, size_t entries, size_t bytes);
+/*
+ * Calls f(arg) in a thread of its own and returns its result; meanwhile the loop and the other
+ * lanes go on. f uses only what nobody else uses, and calls no function of this header. Outside of
+ * run(), and if there can be no thread, it is called here; q may be NULL there.
+ */
+int work_away(struct work_queue *q, int (*f)(void *arg), void *arg);
 
 #endif
