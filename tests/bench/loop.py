@@ -143,7 +143,8 @@ def main():
                         return len(answer.read())
                 measure(control, page, get, rounds)
             config.write_text(CONFIG + "".join(
-                f"  - {{client: 10.{i >> 8}.{i & 255}.0/24, requests: 5/60s}}\n" for i in range(20000)))
+                f"  - {{client: 10.{i >> 8}.{i & 255}.0/24, requests: 5/60s}}\n"
+                for i in range(20000)))
             measure(control, "reload of 20,000 quotas", lambda: len(asker.ask({"cmd": "reload"})),
                     rounds)
         finally:
