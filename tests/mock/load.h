@@ -72,6 +72,7 @@ struct model {
 	const char *name;
 	double weight;
 	struct buf head, body; /* the bytes on the wire */
+	size_t text;           /* bytes of the prompt */
 	struct results results;
 };
 
@@ -144,7 +145,7 @@ extern size_t bind_count;
 extern struct buf extra_headers;
 extern double concurrency, rate, requests_max, duration_s, max_tokens, body_bytes, retries_max;
 extern double timeout_s, tau_s, seed, ttft_target_ms, itl_target_ms, max_time_s;
-extern bool streamed, uniform, model_last, new_connections, split, chunked_upload;
+extern bool streamed, uniform, model_last, new_connections, split, chunked_upload, distinct;
 extern bool json_output, progress;
 extern const char *trace_path, *series_path;
 extern double trace_from, load_rate, speed;

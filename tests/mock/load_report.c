@@ -54,16 +54,17 @@ void on_progress(struct timer *t)
 static void print_series(const char *name, struct series *s, const char *after)
 {
 	if (!s->len) {
-		printf("\"%s\":{\"n\":0,\"mean\":null,\"p50\":null,\"p90\":null,\"p99\":null,"
-		       "\"min\":null,\"max\":null,\"ema\":null}%s",
+		printf("\"%s\":{\"n\":0,\"mean\":null,\"p50\":null,\"p90\":null,\"p95\":null,"
+		       "\"p99\":null,\"min\":null,\"max\":null,\"ema\":null}%s",
 		       name, after);
 		return;
 	}
 	qsort(s->values, s->len, sizeof(*s->values), by_value);
-	printf("\"%s\":{\"n\":%zu,\"mean\":%.4f,\"p50\":%.4f,\"p90\":%.4f,\"p99\":%.4f,"
-	       "\"min\":%.4f,\"max\":%.4f,\"ema\":%.6f}%s",
+	printf("\"%s\":{\"n\":%zu,\"mean\":%.4f,\"p50\":%.4f,\"p90\":%.4f,\"p95\":%.4f,"
+	       "\"p99\":%.4f,\"min\":%.4f,\"max\":%.4f,\"ema\":%.6f}%s",
 	       name, s->len, series_mean(s, 0), series_quantile(s, 0.5), series_quantile(s, 0.9),
-	       series_quantile(s, 0.99), s->values[0], s->values[s->len - 1], s->average, after);
+	       series_quantile(s, 0.95), series_quantile(s, 0.99), s->values[0],
+	       s->values[s->len - 1], s->average, after);
 }
 
 static void print_results(struct results *r, double seconds)

@@ -10,13 +10,15 @@
 
 static void append_text(struct buf *b, size_t len)
 {
-	static const char start[] = "Say something.";
 	static char filler[6 * 1024];
+	char start[] = "Say something.";
 	size_t n = len < sizeof(start) - 1 ? len : sizeof(start) - 1;
 
 	if (!filler[0])
 		for (size_t i = 0; i < sizeof(filler); i++)
 			filler[i] = i % 6 == 0 ? ' ' : 'x';
+	if (distinct)
+		snprintf(start, sizeof(start), "%014.0f", random_unit() * 1e14);
 	buf_append(b, start, n);
 	for (len -= n; len; len -= n) {
 		n = len < sizeof(filler) ? len : sizeof(filler);
@@ -90,10 +92,11 @@ void build_request(struct buf *head, struct buf *body)
 /* Builds the one request of a model, with the prompt padded until the JSON has --body-bytes. */
 void build_model(struct model *m)
 {
-	size_t text = strlen("Say something.");
-
-	build_json(&m->body, m, text, max_tokens);
-	if (body_bytes > (double)m->body.len)
-		build_json(&m->body, m, text + (size_t)body_bytes - m->body.len, max_tokens);
+	m->text = strlen("Say something.");
+	build_json(&m->body, m, m->text, max_tokens);
+	if (body_bytes > (double)m->body.len) {
+		m->text += (size_t)body_bytes - m->body.len;
+		build_json(&m->body, m, m->text, max_tokens);
+	}
 	build_request(&m->head, &m->body);
 }

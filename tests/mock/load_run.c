@@ -237,9 +237,10 @@ static void attempt(struct request *r)
 	c->last_ns = 0;
 	c->gap_sum_ms = 0;
 	c->gaps = 0;
-	if (r->arrival) {
-		build_json(&c->own_body, r->model, (size_t)r->arrival->prompt * BYTES_A_TOKEN,
-			   r->arrival->generate);
+	if (r->arrival || distinct) {
+		build_json(&c->own_body, r->model,
+			   r->arrival ? (size_t)r->arrival->prompt * BYTES_A_TOKEN : r->model->text,
+			   r->arrival ? r->arrival->generate : max_tokens);
 		build_request(&c->own_head, &c->own_body);
 	}
 	in_flight++;
