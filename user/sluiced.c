@@ -404,6 +404,7 @@ static int start(struct daemon *d)
 	d->state.pid = getpid();
 	d->state.controller = &d->controller;
 	d->state.lookup = &lookup;
+	d->state.named = &d->named;
 	controller_init(&d->controller, &all, d->config.per_model_limits);
 	show_config(d);
 	if (datapath_open(&d->datapath, d->config.pin_dir, &handlers)) {

@@ -448,6 +448,29 @@ static void explain_shows_a_client_above_its_share(void **state)
 			 SLUICE_REASON_IN_FLIGHT);
 }
 
+static uint32_t decides_unnamed(void)
+{
+	const struct sluice_client *client = &f->clients[0].client;
+
+	return explain_unnamed(&f->state, client, client->addr, 0, &(struct explain_request_of){0});
+}
+
+static void without_a_readable_model_the_strictest_verdict_holds(void **state)
+{
+	static struct sluice_named_models named = {.count = 2, .id = {FIXTURE_LLAMA, 7}};
+
+	f->services[0].model_id = FIXTURE_FRESH;
+	f->state.named = &named;
+	assert_int_equal(decides_unnamed(), FIXTURE_FRESH);
+	maps.flag[7] = (struct sluice_model_flag){.reason = SLUICE_REASON_TTFT, .pool = 7};
+	assert_int_equal(decides_unnamed(), 7);
+	f->services[0].unnamed_default = true;
+	assert_int_equal(decides_unnamed(), FIXTURE_FRESH);
+	f->services[0].unnamed_default = false;
+	maps.flag[FIXTURE_FRESH] = maps.flag[7];
+	assert_int_equal(decides_unnamed(), FIXTURE_FRESH);
+}
+
 static void a_class_comes_from_the_header_the_key_or_the_prefix(void **state)
 {
 	struct sluice_client key = {.addr = {9}, .kind = SLUICE_CLIENT_KEY};
@@ -501,6 +524,7 @@ int main(void)
 		quota_test(a_rule_precedes_the_quota_and_the_operator_precedes_both),
 		adaptive_test(the_shown_wait_is_the_one_that_decides),
 		adaptive_test(explain_shows_a_client_above_its_share),
+		quota_test(without_a_readable_model_the_strictest_verdict_holds),
 		adaptive_test(a_class_comes_from_the_header_the_key_or_the_prefix),
 		adaptive_test(a_model_of_a_pool_is_decided_by_its_numbers),
 	};

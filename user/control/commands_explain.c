@@ -13,15 +13,14 @@ static json_t *explain_at(struct command *c, const struct subject *s, uint32_t m
 			  uint32_t service, const struct explain_request_of *about)
 {
 	struct sluice_client client;
+	const uint8_t *addr;
 	json_t *answer;
 
-	if (model == SLUICE_MODEL_ALL)
-		model = service < c->state->service_count ? c->state->services[service].model_id
-							  : SLUICE_MODEL_OTHER;
 	explain_client(c->state, service, &s->as_typed, &client);
-	answer = report_explain(c->state, &client,
-				client.kind == SLUICE_CLIENT_ADDRESS ? s->as_typed.addr : NULL,
-				model, service, about);
+	addr = client.kind == SLUICE_CLIENT_ADDRESS ? s->as_typed.addr : NULL;
+	if (model == SLUICE_MODEL_ALL)
+		model = explain_unnamed(c->state, &client, addr, service, about);
+	answer = report_explain(c->state, &client, addr, model, service, about);
 	if (!answer)
 		return command_refuse(c, "the kernel programs gave no verdict on %s", s->text);
 	if (s->as_typed.note && client.plen == 64)

@@ -198,6 +198,39 @@ bool explain(const struct daemon_state *s, const struct sluice_client *client, c
 	return look(s, client, addr, model, service, &(struct explain_request_of){0}, out);
 }
 
+/* The models of s->named that a request to this service may be for. */
+static uint32_t named_count(const struct daemon_state *s, uint32_t service)
+{
+	const struct service *at = &s->services[service];
+
+	return !s->named || at->unnamed_default || at->protocol == SLUICE_PROTOCOL_OPAQUE
+		       ? 0
+		       : s->named->count;
+}
+
+uint32_t explain_unnamed(const struct daemon_state *s, const struct sluice_client *client,
+			 const uint8_t *addr, uint32_t service,
+			 const struct explain_request_of *about)
+{
+	uint32_t model, shadow = 0;
+
+	if (service >= s->service_count)
+		return SLUICE_MODEL_OTHER;
+	model = s->services[service].model_id;
+	for (uint32_t i = 0; i <= named_count(s, service); i++) {
+		uint32_t reading = i ? s->named->id[i - 1] : model;
+		struct explanation e;
+
+		if (!look(s, client, addr, reading, service, about, &e) || !e.answer.reason)
+			continue;
+		if (!e.answer.shadow)
+			return reading;
+		if (!shadow)
+			shadow = reading;
+	}
+	return shadow ? shadow : model;
+}
+
 bool explain_request(const struct daemon_state *s, const struct sluice_client *client,
 		     const uint8_t *addr, uint32_t model, uint32_t service,
 		     const struct explain_request_of *about, struct explanation *out)

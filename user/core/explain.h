@@ -82,6 +82,12 @@ struct explain_request_of {
 	uint32_t bytes;       /* 0: the average size of those that wait */
 	const char *priority; /* the value of the service's priority header; NULL: none */
 };
+/* The model that decides on the client's next request if its model cannot be read: the first that
+ * refuses it of its service's own and, unless the service says otherwise, of those that a rule or
+ * target names (bpf/readings.h); the service's own, if none does. */
+uint32_t explain_unnamed(const struct daemon_state *s, const struct sluice_client *client,
+			 const uint8_t *addr, uint32_t service,
+			 const struct explain_request_of *about);
 bool explain_request(const struct daemon_state *s, const struct sluice_client *client,
 		     const uint8_t *addr, uint32_t model, uint32_t service,
 		     const struct explain_request_of *about, struct explanation *out);

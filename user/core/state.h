@@ -126,6 +126,7 @@ struct daemon_state {
 	size_t client_quota_count;
 	const struct quota_book *quotas; /* by id */
 	const struct state_lookup *lookup;
+	const struct sluice_named_models *named; /* in force; NULL: none */
 	/* See state_step(). NULL: not called. */
 	void (*step)(void *arg, size_t entries, size_t bytes);
 	void *step_arg;
