@@ -63,4 +63,14 @@ static __always_inline bool response_under_way(const struct sluice_conn *conn)
 	       conn->flags & (SLUICE_CONN_RESPONSE | SLUICE_CONN_ANSWERED_EARLY);
 }
 
+/* Whether the server serves the request under way before its end, and the request has no verdict
+ * yet. An error or a redirect serves nothing. */
+static __always_inline bool served_early(const struct sluice_conn *conn)
+{
+	const __u32 early = SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_ANSWERED_EARLY;
+
+	return (conn->flags & (early | SLUICE_CONN_UNJUDGED)) == early &&
+	       conn->response.frame.status / 100 == 2;
+}
+
 #endif

@@ -71,7 +71,38 @@ SUBPROG int stream_asked(const struct sluice_conn *conn)
 	return conn ? request_stream(&conn->request) : SLUICE_STREAM_UNKNOWN;
 }
 
-/* Judges a request at its last byte: refuses it, or begins its exchange. */
+/*
+ * The exchange of an admitted request begins.
+ *
+ * The response of one that is served early may end on another CPU just now. So its exchange begins
+ * before this CPU looks whether the response is still under way, and responses.bpf.c looks for an
+ * exchange after the response's end. At least one of them ends it.
+ */
+SUBPROG int begin_exchange(struct sluice_conn *conn)
+{
+	__u32 early;
+
+	if (!conn)
+		return 0;
+	early = conn->flags & SLUICE_CONN_ANSWERED_EARLY;
+	if (early) { /* nothing waits, and the client may keep the server from generating */
+		release(&conn->exchange, SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_EXPECTED);
+		conn_set(conn, SLUICE_CONN_CLIENT_LIMITED);
+	} else if (!(conn->flags & SLUICE_CONN_STALLED)) {
+		conn_clear(conn, SLUICE_CONN_CLIENT_LIMITED);
+	}
+	conn->limited_since_ns = conn->caught_up_ns = 0;
+	barrier();
+	conn->exchange_tail++;
+	if (early && !(__sync_fetch_and_and(&conn->flags, ~early) & SLUICE_CONN_RESPONSE))
+		release_all(conn);
+	return 0;
+}
+
+/*
+ * Judges a request at its last byte, or because it is served early: refuses it, or begins its
+ * exchange. A refusal of what is served early is a reset: bytes of its response have left.
+ */
 static __always_inline void judge_at_end(struct request_scratch *s, struct sluice_conn *conn,
 					 const struct sluice_service *service, __u32 model)
 {
@@ -101,10 +132,12 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 			} else if (!may_refuse(get_settings(), now)) {
 				count(SLUICE_COUNTER_PASSED_LEASE);
 				j->reason = SLUICE_REASON_NONE;
-			} else if (response_under_way(conn)) {
+			} else if (response_under_way(conn) && !served_early(conn)) {
 				count(SLUICE_COUNTER_PASSED_ANSWERED_EARLY);
 				j->reason = SLUICE_REASON_NONE;
 			} else {
+				if (conn->flags & SLUICE_CONN_ANSWERED_EARLY)
+					j->action = SLUICE_ACTION_RESET;
 				s->refuse = REFUSE_REQUEST;
 				return;
 			}
@@ -143,16 +176,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	e->method = r->frame.method;
 	e->stream = stream;
 	e->flags = flags;
-	if (conn->flags & SLUICE_CONN_ANSWERED_EARLY) {
-		release(e, HELD);
-		conn_clear(conn, SLUICE_CONN_ANSWERED_EARLY);
-		return;
-	}
-	if (!(conn->flags & SLUICE_CONN_STALLED))
-		conn_clear(conn, SLUICE_CONN_CLIENT_LIMITED);
-	conn->limited_since_ns = conn->caught_up_ns = 0;
-	barrier();
-	conn->exchange_tail++;
+	begin_exchange(conn);
 }
 
 /* The head has ended: finds out whether the request is judged, its model if the head names it, and
@@ -313,6 +337,19 @@ static __always_inline void begin_request(struct request_context *c)
 	readings_reset(conn);
 }
 
+/*
+ * The packet's bytes are framed. If their request is served early, it is to be judged now, in the
+ * next step: returns 1. The name of another model may be in the bytes that are still to come.
+ */
+SUBPROG int served_now(struct sluice_conn *conn, struct request_scratch *s)
+{
+	if (!conn || !s || !served_early(conn))
+		return 0;
+	json_model_gap(&conn->request.json);
+	s->ev = HTTP1_CLOSED;
+	return 1;
+}
+
 /* One step of framing. The loop's state is in map values, so the verifier sees one iteration. */
 static long request_step(__u32 i, struct request_context *c)
 {
@@ -380,17 +417,29 @@ events:
 		s->ev = 0;
 		return 1;
 	}
-	return s->at >= s->end && !s->ev;
+	return s->at >= s->end && !s->ev && !served_now(conn, s);
 }
 
-/* Frames the packet's new bytes. False: the caller has to drop the packet. */
+/*
+ * Frames the packet's new bytes. Any packet that passes lets the server send more. So a request
+ * that is served early is judged after them, and also where there are none. False: the caller has
+ * to drop the packet.
+ */
 static __always_inline bool frame(struct request_context *c, const struct packet *p)
 {
+	enum order order = ORDER_OLD;
 	__u32 end;
-	enum order order = next_bytes(c, p, &end);
 
-	if (order != ORDER_NEXT)
-		return order == ORDER_OLD;
+	if (p->payload_len && !(p->flags & TCP_RST))
+		order = next_bytes(c, p, &end);
+	if (order == ORDER_DROP)
+		return false;
+	if (order == ORDER_OLD) {
+		if (c->s->refuse || !served_now(c->conn, c->s))
+			return true;
+		c->s->at = c->s->end = 0;
+		end = c->conn->c_next;
+	}
 	bpf_loop(1 << 23, request_step, c, 0);
 	if (c->s->hold)
 		end = p->seq + (c->s->hold - p->payload_at);
@@ -457,6 +506,22 @@ static __always_inline int request_bytes(struct request_context *c)
 	return TC_ACT_UNSPEC;
 }
 
+/* A packet does nothing for its request, passes bytes that nobody frames, or has bytes to be framed
+ * or a request to be judged. It is a SUBPROG so that the verifier forgets which of them. */
+enum does { NOTHING, PASSES_BYTES, FRAMES };
+
+SUBPROG int packet_does(const struct sluice_conn *conn, const struct packet *p)
+{
+	if (!conn || !p)
+		return NOTHING;
+	if (served_early(conn))
+		return FRAMES;
+	if (!p->payload_len || p->flags & TCP_RST)
+		return NOTHING;
+	return conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_SERVER_FIN) ? PASSES_BYTES
+									     : FRAMES;
+}
+
 static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 {
 	struct request_context c = {.skb = skb};
@@ -467,6 +532,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	__u32 zero = 0, end;
 	__u64 now;
 	enum lack lack = LACK_PROOF;
+	int does;
 	bool syn, urgent;
 
 	if (foreign(skb, l2, FROM_CLIENT))
@@ -479,11 +545,11 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	p = &c.s->packet;
 	if (!packet_own(skb, p, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
-	/* A connection in conns belongs to a service. So only a packet without one, a SYN and
-	 * one with payload or the urgent flag need the look-up. */
+	/* A connection in conns belongs to a service. So only a packet without one, a SYN, one
+	 * with payload or the urgent flag and one at which a request is judged need the look-up. */
 	conn = bpf_map_lookup_elem(&conns, &p->key);
 	syn = (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-	if (!conn || p->payload_len || syn || p->flags & TCP_URG) {
+	if (!conn || p->payload_len || syn || p->flags & TCP_URG || served_early(conn)) {
 		c.service = packet_known_service(p, set->names);
 		if (!c.service)
 			return TC_ACT_UNSPEC;
@@ -546,21 +612,17 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		if (reset_for_framing(c.s, conn, c.service, 0))
 			return refuse_request(skb, conn, c.service);
 	}
-	if (p->flags & TCP_RST) {
-		if (rst_believed(p->seq, conn->c_next)) {
-			depart(conn);
-			conn_end(&p->key, conn);
-		}
-		return TC_ACT_UNSPEC;
+	if (!(p->flags & TCP_RST)) {
+		conn_acknowledged(conn, p, now);
+		if (p->flags & TCP_ACK && seq_diff(p->ack, conn->s_next) > 0 &&
+		    !(conn->flags & SLUICE_CONN_UNJUDGED) && conn_unseen(skb, p))
+			give_up(conn, SLUICE_COUNTER_UNSEEN_RESPONSES);
 	}
-	conn_acknowledged(conn, p, now);
-	if (p->flags & TCP_ACK && seq_diff(p->ack, conn->s_next) > 0 &&
-	    !(conn->flags & SLUICE_CONN_UNJUDGED) && conn_unseen(skb, p))
-		give_up(conn, SLUICE_COUNTER_UNSEEN_RESPONSES);
 
 	end = p->seq + p->payload_len;
-	if (p->payload_len && c.service) {
-		if (conn->flags & (SLUICE_CONN_UNJUDGED | SLUICE_CONN_SERVER_FIN)) {
+	does = packet_does(conn, p);
+	if (does && c.service) {
+		if (does == PASSES_BYTES) {
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;
 		} else if (conn->flags & SLUICE_CONN_OPAQUE ||
@@ -572,6 +634,13 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			if (verdict != TC_ACT_UNSPEC)
 				return verdict;
 		}
+	}
+	if (p->flags & TCP_RST) {
+		if (rst_believed(p->seq, conn->c_next)) {
+			depart(conn);
+			conn_end(&p->key, conn);
+		}
+		return TC_ACT_UNSPEC;
 	}
 	if (p->flags & TCP_FIN && end == conn->c_next) {
 		conn->c_next++;

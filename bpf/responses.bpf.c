@@ -161,11 +161,12 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 
 /*
  * After a stall the held-up bytes leave at the speed of the wire and not of the model. So gaps are
- * samples again only after the first packet that did not wait.
+ * samples again only after the first packet that did not wait. A server that has not received all
+ * of its request may wait for that.
  */
 static __always_inline void gaps_count_again(struct response_context *c)
 {
-	if (!(c->conn->flags & SLUICE_CONN_STALLED) && !c->s->waited)
+	if (!(c->conn->flags & (SLUICE_CONN_STALLED | SLUICE_CONN_REQUEST)) && !c->s->waited)
 		conn_clear(c->conn, SLUICE_CONN_CLIENT_LIMITED);
 }
 
@@ -317,8 +318,11 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			count(SLUICE_COUNTER_FEEDBACK_ABSENT);
 	}
 	if (ev & HTTP1_HEAD_END) {
-		if (!e && conn->flags & SLUICE_CONN_REQUEST)
+		if (!e && conn->flags & SLUICE_CONN_REQUEST) {
 			conn_set(conn, SLUICE_CONN_ANSWERED_EARLY);
+			if (!(conn->flags & SLUICE_CONN_REQUEST)) /* it ends on another CPU */
+				conn_clear(conn, SLUICE_CONN_ANSWERED_EARLY);
+		}
 		if (judged && ok && e->flags & SLUICE_EXCHANGE_NAMED)
 			send_sample(c, e, SLUICE_SAMPLE_SEEN, 0, 0);
 	}
@@ -365,6 +369,8 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 		}
 		conn->since_ns = s->now;
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
+		if (!e) /* another CPU may have begun it just now */
+			release_all(conn);
 	}
 	return 0;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """A small inference API for uvicorn: streams of fixed tokens, plain answers, errors. GET /seen
-returns the number of whole requests that its handlers received."""
+returns the number of whole requests that its handlers received. Two handlers answer without reading
+the body: one streams as soon as three requests are there, one denies."""
 
 import asyncio
 import json
@@ -32,9 +33,29 @@ async def chat(request):
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
+three = asyncio.Barrier(3)
+
+
+async def early(request):
+    await three.wait()
+
+    async def events():
+        while True:
+            yield 'data: {"choices":[{"delta":{"content":"t "}}]}\n\n'
+            await asyncio.sleep(0.02)
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+async def denied(request):
+    return JSONResponse({"error": "who are you"}, status_code=401)
+
+
 async def show(request):
     return JSONResponse(seen)
 
 
 app = Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"]),
+                        Route("/v1/early", early, methods=["POST"]),
+                        Route("/v1/denied", denied, methods=["POST"]),
                         Route("/seen", show)])
