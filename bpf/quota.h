@@ -19,6 +19,13 @@ static __always_inline struct sluice_quota *quota_by_id(__u32 id)
 	return id ? bpf_map_lookup_elem(&quotas, &id) : NULL;
 }
 
+static __always_inline bool quota_of_tokens(__u32 id)
+{
+	struct sluice_quota *q = quota_by_id(id);
+
+	return q && q->token_ns;
+}
+
 /* The quota set for the key's client and model, or else for that client and all models; 0: none.
  * May change the key's model. */
 static __always_inline __u32 quota_of_client(struct sluice_client_flag_key *key)
@@ -88,9 +95,10 @@ static __always_inline __u32 quota_of_request(struct judging *a,
 
 struct charge {
 	__u64 now, interval, span;
-	__u64 units, most; /* most 0: only if `interval` still fits the span */
+	__u64 units, back; /* `back` are given back; if it is 0, `units` are charged */
+	__u64 most;        /* 0: only if `interval` still fits the span */
 	__u64 wait;
-	__u32 done, pad;
+	__u32 done, bounded; /* bounded: the charge went to `most` */
 };
 
 /* Working memory that does not fit the stack at the end of the longest chain of calls. */
@@ -154,8 +162,11 @@ static __always_inline long charge_try(__u64 *word, struct charge *c)
 		if (c->wait)
 			return 1;
 		next = gcra_charge(tat, c->now, c->interval, 1, c->span);
+	} else if (c->back) {
+		next = gcra_give_back(tat, c->now, c->interval, c->back);
 	} else {
 		next = gcra_charge(tat, c->now, c->interval, c->units, c->most);
+		c->bounded = next == c->now + c->most;
 	}
 	if (__sync_val_compare_and_swap(word, tat, next) != tat)
 		return 0;
@@ -173,7 +184,7 @@ static __always_inline void charge(__u64 *word, struct charge *c)
 {
 	struct charge_context ctx = {.tat = word, .charge = c};
 
-	c->wait = c->done = 0;
+	c->wait = c->done = c->bounded = 0;
 	if (!charge_try(word, c))
 		bpf_loop(CHARGE_TRIES, charge_step, &ctx, 0);
 }
@@ -211,6 +222,7 @@ static __always_inline __u64 quota_take(const struct sluice_quota *q, struct slu
 	c->interval = q->request_ns;
 	c->span = q->request_span_ns;
 	c->units = 1;
+	c->back = 0;
 	c->most = passes ? q->request_span_ns : 0;
 	charge(&b->request_tat_ns, c);
 	return c->done || passes ? 0 : c->wait ? c->wait : q->request_ns;
@@ -262,8 +274,11 @@ static __always_inline void charge_passing(const struct question *q, __u32 id)
 		quota_take(quota, budget, q->now, true);
 }
 
-/* Charges `tokens` that the server has sent to the client. */
-SUBPROG int quota_tokens(const struct sluice_client *subject, __u32 id, __u32 tokens, __u64 now)
+/*
+ * Charges `tokens` that the server has sent to the client; gives them back if they are below zero.
+ * Returns 1 if the debt is bounded now, so that less may have been charged.
+ */
+SUBPROG int quota_tokens(const struct sluice_client *subject, __u32 id, __s32 tokens, __u64 now)
 {
 	struct sluice_quota *q = quota_by_id(id);
 	struct quota_scratch *s = get_quota_scratch(JUDGING_PACKET);
@@ -279,21 +294,25 @@ SUBPROG int quota_tokens(const struct sluice_client *subject, __u32 id, __u32 to
 	c->now = now;
 	c->interval = q->token_ns;
 	c->units = tokens;
+	c->back = tokens < 0 ? -tokens : 0;
 	c->most = q->token_most_ns;
 	charge(&b->token_tat_ns, c);
-	return 0;
+	return c->bounded;
 }
 
 /* … to the quotas of the readings of the connection's last request. */
-SUBPROG int reading_tokens(const struct sluice_conn *conn, __u32 tokens, __u64 now)
+SUBPROG int reading_tokens(const struct sluice_conn *conn, __s32 tokens, __u64 now)
 {
+	int bounded = 0;
+
 	if (!conn)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u64 i = 0; i < SLUICE_READING_QUOTAS; i++)
 		if (conn->reading_quota[i])
-			quota_tokens(&conn->exchange.client, conn->reading_quota[i], tokens, now);
-	return 0;
+			bounded |= quota_tokens(&conn->exchange.client, conn->reading_quota[i],
+						tokens, now);
+	return bounded;
 }
 
 #endif

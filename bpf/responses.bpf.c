@@ -32,7 +32,6 @@ struct response_scratch {
 	__u32 buf_len;
 	__u32 ev;        /* events in the bytes of a head that were read last */
 	__u32 gaps;      /* generated events in this packet after the response's first */
-	__u32 tokens;    /* … and all of them, to be charged */
 	__u32 plain_end; /* offset after a plain reply whose tokens matter; 0: none */
 	__u32 tcp_at;    /* offset in the packet of its TCP header */
 	__u32 seq;       /* sequence number that offset 0 would have */
@@ -203,15 +202,28 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 	}
 }
 
-/* Charges the tokens that this packet carries to the quota of their request. */
+/*
+ * Charges the tokens of a stream to the quota of its request: those that this packet carries, or
+ * the difference to what the response says. Gives nothing back of a charge that was bounded.
+ */
 static __always_inline void charge_tokens(struct response_context *c,
 					  const struct sluice_exchange *e)
 {
-	if (c->s->tokens && e->quota)
-		quota_tokens(&e->client, e->quota, c->s->tokens, c->s->now);
-	if (c->s->tokens && e->flags & SLUICE_EXCHANGE_READINGS)
-		reading_tokens(c->conn, c->s->tokens, c->s->now);
-	c->s->tokens = 0;
+	struct http1_response *r = &c->conn->response;
+	__s32 tokens = r->stream.tokens - r->stream.charged;
+	int bounded = 0;
+
+	if (!tokens || !(c->conn->flags & SLUICE_CONN_RESPONSE) || r->frame.status < 200 ||
+	    r->frame.status >= 300)
+		return;
+	r->stream.charged = r->stream.tokens;
+	if (tokens < 0 && r->stream.bounded)
+		return;
+	if (e->quota)
+		bounded = quota_tokens(&e->client, e->quota, tokens, c->s->now);
+	if (e->flags & SLUICE_EXCHANGE_READINGS)
+		bounded |= reading_tokens(c->conn, tokens, c->s->now);
+	r->stream.bounded |= bounded;
 }
 
 /*
@@ -343,7 +355,6 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 		if (ev & STREAM_GUESS)
 			stream_guessed(e);
 		if (ev & STREAM_GENERATED) {
-			s->tokens++;
 			if (conn->flags & SLUICE_CONN_FIRST_TOKEN)
 				s->gaps++;
 			else
@@ -382,6 +393,8 @@ static __always_inline void begin_response(struct sluice_conn *conn)
 	http1_response_begin(&conn->response, e ? e->method : HTTP1_METHOD_POST);
 	if (!(conn->flags & SLUICE_CONN_FEEDBACK))
 		conn->response.frame.flags = HTTP1_DATE_UNCHECKED;
+	if (e && (e->flags & SLUICE_EXCHANGE_READINGS || quota_of_tokens(e->quota)))
+		conn->response.stream.flags = STREAM_WHOLE;
 	conn_set(conn, SLUICE_CONN_RESPONSE);
 }
 
@@ -584,7 +597,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				s->at = p.payload_at - offset;
 				s->end = p.payload_at + p.payload_len;
 				s->buf_at = s->buf_len = 0;
-				s->gaps = s->tokens = s->plain_end = 0;
+				s->gaps = s->plain_end = 0;
 				if (conn->flags & SLUICE_CONN_OPAQUE) {
 					opaque_reply(&c);
 				} else {

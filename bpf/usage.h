@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The tokens of a plain reply, from the number that the reply states near its end: OpenAI's
- * "completion_tokens", Anthropic's and the responses API's "output_tokens", Ollama's "eval_count".
- * Only the last kilobyte of the reply's last segment is searched. A reply without the number there
- * costs no tokens.
+ * "completion_tokens", Anthropic's and the responses API's "output_tokens", Ollama's "eval_count",
+ * llama.cpp's "predicted_n", TGI's "generated_tokens", LM Studio's "total_output_tokens". Only the
+ * last kilobyte of the reply's last segment is searched, from its end: what a model or its user has
+ * written comes before, or in strings, where no quote is without a backslash. A reply without the
+ * number there costs no tokens.
  */
 #ifndef SLUICE_BPF_USAGE_H
 #define SLUICE_BPF_USAGE_H
@@ -13,7 +15,7 @@
 #define USAGE_WINDOW 1024 /* bytes */
 
 struct usage_scratch {
-	__u32 at, len, tokens, pad;
+	__u32 at, tokens;
 	__u8 buf[USAGE_WINDOW + 64];
 };
 
@@ -36,18 +38,28 @@ static __always_inline __u32 usage_name(const __u8 *p)
 		return 15;
 	if (w0 == scan_literal("\"eval_co") && (w1 << 32) == (scan_literal("unt\"\0\0\0\0") << 32))
 		return 12;
+	if (w0 == scan_literal("\"predict") && (w1 << 24) == (scan_literal("ed_n\"\0\0\0") << 24))
+		return 13;
+	if (w0 == scan_literal("\"generat") && w1 == scan_literal("ed_token") && p[16] == 's' &&
+	    p[17] == '"')
+		return 18;
+	if (w0 == scan_literal("\"total_o") && w1 == scan_literal("utput_to") && p[16] == 'k' &&
+	    p[17] == 'e' && p[18] == 'n' && p[19] == 's' && p[20] == '"')
+		return 21;
 	return 0;
 }
 
 static long usage_step(__u32 i, struct usage_scratch **ctx)
 {
 	struct usage_scratch *s = *ctx;
-	__u64 at = scan_clamp(s->at);
+	__u64 at;
 	__u32 n, skip;
 
-	if (at >= s->len || at >= USAGE_WINDOW)
+	if (!s->at)
 		return 1;
-	s->at++;
+	at = scan_clamp(--s->at);
+	if (at >= USAGE_WINDOW)
+		return 1;
 	if (s->buf[at] != '"')
 		return 0;
 	skip = usage_name(s->buf + at);
@@ -64,8 +76,8 @@ static long usage_step(__u32 i, struct usage_scratch **ctx)
 		else if (n || (c != ':' && c != ' '))
 			break;
 	}
-	s->tokens = n > 10000000 ? 10000000 : n;
-	return 1;
+	s->tokens = n > STREAM_USAGE_MAX ? STREAM_USAGE_MAX : n;
+	return n > 0;
 }
 
 /* The tokens that the packet's bytes [begin, end) state; 0 if none. */
@@ -84,8 +96,8 @@ SUBPROG __u32 usage_tokens(struct __sk_buff *skb, __u32 begin, __u32 end)
 	if (bpf_skb_load_bytes(skb, begin, s->buf, len))
 		return 0;
 	scan_store(s->buf + len, 0);
-	s->at = s->tokens = 0;
-	s->len = len;
+	s->at = len;
+	s->tokens = 0;
 	bpf_loop(USAGE_WINDOW, usage_step, &s, 0);
 	return s->tokens;
 }

@@ -38,6 +38,14 @@ static __always_inline __u64 gcra_charge(__u64 tat, __u64 now, __u64 interval, _
 	return now + (spent > most ? most : spent);
 }
 
+/* The TAT after `units` are given back: at best a full budget. */
+static __always_inline __u64 gcra_give_back(__u64 tat, __u64 now, __u64 interval, __u64 units)
+{
+	__u64 spent = gcra_spent(tat, now), back = interval * units;
+
+	return back < spent ? now + spent - back : now;
+}
+
 /* Whole units left; interval != 0. */
 static __always_inline __u64 gcra_left(__u64 tat, __u64 now, __u64 interval, __u64 span)
 {

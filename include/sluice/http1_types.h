@@ -130,8 +130,8 @@ _Static_assert(sizeof(struct http1_request) == 672, "request parser");
 /* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
 struct http1_response {
 	struct http1_frame frame;
-	struct stream stream; /* kind, and the count of generated events */
+	struct stream stream; /* kind, and what of it was generated */
 };
-_Static_assert(sizeof(struct http1_response) == 112, "response parser");
+_Static_assert(sizeof(struct http1_response) == 136, "response parser");
 
 #endif

@@ -9,6 +9,9 @@
  * Most events of a response are alike up to their output. So an event whose first bytes have the
  * hash of those before the last output has output there, too, if its next byte ends no string. All
  * others are read byte by byte. Both give the same result, wherever segments cut an event.
+ *
+ * `tokens` is what the response has cost: its generated events so far, or what it has stated of
+ * itself. Its end corrects it to what it stated last.
  */
 #ifndef SLUICE_STREAM_H
 #define SLUICE_STREAM_H
@@ -30,6 +33,8 @@ static __always_inline void stream_event_end(struct stream *s, __u32 *ev)
 			s->flags |= STREAM_GUESSED;
 		}
 	}
+	if (s->tokens < s->usage)
+		s->tokens = s->usage;
 	s->flags &= STREAM_OF_RESPONSE;
 	__builtin_memset(&s->json, 0, sizeof(s->json));
 }
@@ -42,6 +47,8 @@ static __always_inline void stream_end(struct stream *s, __u32 *ev)
 {
 	if (s->kind == STREAM_NDJSON && (s->flags & STREAM_OPEN))
 		stream_event_end(s, ev);
+	if (s->usage && !(s->flags & STREAM_FAILED))
+		s->tokens = s->usage;
 }
 
 /* The first byte of an event that is no comment. */
@@ -60,9 +67,9 @@ static __always_inline void stream_data(struct stream *s, __u32 *ev)
 
 	s->flags |= STREAM_DATA;
 	s->state = STREAM_AT_REST;
-	if (flags & (STREAM_COUNTED | STREAM_FAILED))
+	if (flags & STREAM_FAILED || (flags & (STREAM_COUNTED | STREAM_WHOLE)) == STREAM_COUNTED)
 		return;
-	if (flags & STREAM_WRONG)
+	if (flags & STREAM_WRONG && !(flags & STREAM_COUNTED))
 		stream_fail(s, ev);
 	else
 		s->state = STREAM_AT_JSON;
@@ -112,7 +119,8 @@ static __always_inline __u64 stream_again(struct stream *s, const __u8 *buf, __u
 	if (!(s->flags & STREAM_PREFIX) || c < 0x20 || c == '"')
 		return 0;
 	stream_count(s, ev);
-	s->state = STREAM_AT_REST;
+	s->json = s->prefix_json;
+	s->state = s->flags & STREAM_WHOLE ? STREAM_AT_JSON : STREAM_AT_REST;
 	return n;
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The JSON of a streamed event: is there generated output in it, or an error? Keys count by place.
- * Places are nodes: the event's object, the list of choices, one of them, its delta, a message, a
- * token. Everything else is skipped by counting brackets, but for the contents of an output value
- * that is an array or an object. A string is a key if a colon follows it.
+ * The JSON of a streamed event: is there generated output in it, an error, or the number of output
+ * tokens so far? Keys count by place. Places are nodes: the event's object, the list of choices,
+ * one of them, its delta, a message, a token, usage. Everything else is skipped by counting
+ * brackets, but for the contents of an output value that is an array or an object. A string is a
+ * key if a colon follows it. After its first output an event is read on for its usage only, and
+ * only in a stream that is STREAM_WHOLE.
  *
  * What it does not see: an event's `type` after its output; a key with an escape in it; which
  * bracket closes which; anything in an event after 255 brackets that are open at once; an error
@@ -35,6 +37,8 @@ static __always_inline __u64 stream_hash_literal(const char *s, unsigned long le
 	return hash;
 }
 
+#define STREAM_USAGE_MAX 10000000 /* tokens of a response */
+
 /* Keys that are no output in any place. Their events count in no stream of an unknown format. */
 static __always_inline int stream_metadata(__u64 hash)
 {
@@ -52,8 +56,7 @@ static __always_inline int stream_metadata(__u64 hash)
 	       hash == STREAM_HASH("done_reason") || hash == STREAM_HASH("system_fingerprint") ||
 	       hash == STREAM_HASH("service_tier") || hash == STREAM_HASH("run_id") ||
 	       hash == STREAM_HASH("request_id") || hash == STREAM_HASH("timestamp") ||
-	       hash == STREAM_HASH("metadata") || hash == STREAM_HASH("timings") ||
-	       hash == STREAM_HASH("meta_info");
+	       hash == STREAM_HASH("metadata");
 }
 
 /* Text of a message or of a delta, in all APIs. */
@@ -77,6 +80,22 @@ static __always_inline int stream_part_text(__u64 hash)
 	       hash == STREAM_HASH("b64_json");
 }
 
+/* An event's object that states usage: of most servers; llama.cpp; SGLang; TGI; LangServe. */
+static __always_inline int stream_usage(__u64 hash)
+{
+	return hash == STREAM_HASH("usage") || hash == STREAM_HASH("timings") ||
+	       hash == STREAM_HASH("meta_info") || hash == STREAM_HASH("details") ||
+	       hash == STREAM_HASH("usage_metadata");
+}
+
+/* The number in it: OpenAI; Anthropic and others; llama.cpp; TGI; LM Studio. */
+static __always_inline int stream_usage_number(__u64 hash)
+{
+	return hash == STREAM_HASH("completion_tokens") || hash == STREAM_HASH("output_tokens") ||
+	       hash == STREAM_HASH("predicted_n") || hash == STREAM_HASH("generated_tokens") ||
+	       hash == STREAM_HASH("total_output_tokens");
+}
+
 static __always_inline __u8 stream_top_key(__u64 hash)
 {
 	if (hash == STREAM_HASH("choices") || hash == STREAM_HASH("candidates"))
@@ -95,6 +114,12 @@ static __always_inline __u8 stream_top_key(__u64 hash)
 		return STREAM_KEY_OBJECT;
 	if (hash == STREAM_HASH("response"))
 		return STREAM_KEY_STRING;
+	if (hash == STREAM_HASH("result"))
+		return STREAM_KEY_RESULT;
+	if (stream_usage(hash))
+		return STREAM_KEY_USAGE;
+	if (hash == STREAM_HASH("eval_count") || hash == STREAM_HASH("tokens_predicted"))
+		return STREAM_KEY_NUMBER;
 	if (hash == STREAM_HASH("arguments"))
 		return STREAM_KEY_FILLED;
 	if (hash == STREAM_HASH("b64_json") || hash == STREAM_HASH("partial_image_b64"))
@@ -132,6 +157,13 @@ SCAN_SUBPROG int stream_key(__u64 hash, __u32 node)
 		break;
 	case STREAM_NODE_TOKEN:
 		return hash == STREAM_HASH("text") ? STREAM_KEY_TEXT : STREAM_KEY_OTHER;
+	case STREAM_NODE_USAGE:
+	case STREAM_NODE_TOTAL:
+		return stream_usage_number(hash) ? STREAM_KEY_NUMBER : STREAM_KEY_METADATA;
+	case STREAM_NODE_RESULT:
+		return hash == STREAM_HASH("usage") || hash == STREAM_HASH("stats")
+			       ? STREAM_KEY_USAGE
+			       : STREAM_KEY_METADATA;
 	}
 	if (key == STREAM_KEY_OTHER && stream_metadata(hash))
 		key = STREAM_KEY_METADATA;
@@ -173,7 +205,9 @@ SCAN_SUBPROG int stream_name(__u64 hash, __u64 tail)
 
 static __always_inline void stream_count(struct stream *s, __u32 *ev)
 {
-	s->events++;
+	s->tokens++;
+	if (!(s->flags & STREAM_STATED)) /* it was no total */
+		s->usage = 0;
 	s->flags |= STREAM_COUNTED;
 	*ev |= STREAM_GENERATED;
 }
@@ -187,13 +221,23 @@ static __always_inline void stream_fail(struct stream *s, __u32 *ev)
 	s->state = STREAM_AT_REST;
 }
 
+/* The event has output. The rest of it matters only for usage. */
+static __always_inline void stream_output(struct stream *s, __u32 *ev)
+{
+	stream_count(s, ev);
+	s->json.output = 0;
+	if (!(s->flags & STREAM_WHOLE))
+		s->state = STREAM_AT_REST;
+}
+
 /* The string of an output value is not empty. Its first byte follows `offset` others. */
 static __always_inline void stream_found(struct stream *s, __u32 *ev)
 {
 	__u16 offset = s->offset;
 
-	stream_count(s, ev);
-	s->state = STREAM_AT_REST;
+	stream_output(s, ev);
+	s->json.state = STREAM_JSON_SKIP;
+	s->prefix_json = s->json;
 	if (offset != s->prefix_len) {
 		s->prefix_len = offset < STREAM_PREFIX_MAX ? offset : 0;
 		s->flags &= ~STREAM_PREFIX;
@@ -214,6 +258,11 @@ static __always_inline void stream_json_open(struct stream *s, __u8 c, __u32 *ev
 			j->depth++;
 	} else if (key == STREAM_KEY_ERROR) {
 		stream_fail(s, ev);
+	} else if (c == '{' && key == STREAM_KEY_USAGE) {
+		j->node = node == STREAM_NODE_TOP ? STREAM_NODE_USAGE : STREAM_NODE_TOTAL;
+	} else if (c == '{' && (key == STREAM_KEY_RESULT || key == STREAM_KEY_STRING)) {
+		j->node = STREAM_NODE_RESULT;
+		s->flags |= STREAM_UNKNOWN;
 	} else if (c == '{' && node == STREAM_NODE_OUT) {
 		j->node = STREAM_NODE_TOP;
 	} else if (c == '{' && node == STREAM_NODE_LIST) {
@@ -234,7 +283,7 @@ static __always_inline void stream_json_open(struct stream *s, __u8 c, __u32 *ev
 			j->state = STREAM_JSON_FILLED;
 		else if (j->output && c == '[')
 			j->state = STREAM_JSON_ELEMENT;
-		if (key != STREAM_KEY_METADATA)
+		if (key != STREAM_KEY_METADATA && key != STREAM_KEY_USAGE)
 			s->flags |= STREAM_UNKNOWN;
 	}
 }
@@ -245,7 +294,7 @@ static __always_inline void stream_json_close(struct stream_json *j)
 	if (j->depth) {
 		if (j->depth < 255)
 			j->depth--;
-	} else if (j->node >= STREAM_NODE_MESSAGE) {
+	} else if (j->node >= STREAM_NODE_MESSAGE && j->node != STREAM_NODE_TOTAL) {
 		j->node = STREAM_NODE_TOP;
 	} else if (j->node) {
 		j->node--;
@@ -281,7 +330,8 @@ static __always_inline void stream_json_quote(struct stream *s)
 		s->flags |= STREAM_KNOWN;
 		if (!(s->flags & STREAM_NAMED))
 			j->state = STREAM_JSON_VALUE;
-	} else if (top && key != STREAM_KEY_METADATA && key != STREAM_KEY_ROLE) {
+	} else if (top && key != STREAM_KEY_METADATA && key != STREAM_KEY_ROLE &&
+		   key != STREAM_KEY_USAGE && key != STREAM_KEY_NUMBER) {
 		j->state = STREAM_JSON_UNKNOWN;
 	}
 }
@@ -294,6 +344,8 @@ static __always_inline void stream_json_name(struct stream *s, __u8 state, __u32
 
 	if (state == STREAM_JSON_KEY) {
 		j->last = stream_key(s->hash, j->depth ? STREAM_NODE_OUTPUT : j->node);
+		if (s->flags & STREAM_COUNTED && j->last < STREAM_KEY_USAGE)
+			j->last = STREAM_KEY_METADATA;
 		return;
 	}
 	name = stream_name(s->hash, s->tail);
@@ -301,6 +353,21 @@ static __always_inline void stream_json_name(struct stream *s, __u8 state, __u32
 		stream_fail(s, ev);
 	else if (name == STREAM_NAME_NONE && state == STREAM_JSON_TYPE)
 		s->flags |= STREAM_NAMED;
+}
+
+/* The value of a number of tokens: true if c is a digit of it. Zero states nothing. */
+static __always_inline int stream_digit(struct stream *s, __u8 c)
+{
+	__u8 digit = c - '0', key = s->json.key;
+
+	if (digit > 9 || (!digit && key == STREAM_KEY_NUMBER))
+		return 0;
+	if (key == STREAM_KEY_NUMBER)
+		s->usage = 0;
+	s->usage = s->usage < STREAM_USAGE_MAX / 10 ? s->usage * 10 + digit : STREAM_USAGE_MAX;
+	s->json.key = STREAM_KEY_DIGITS;
+	s->flags |= STREAM_STATED;
+	return 1;
 }
 
 /* A byte between strings. */
@@ -315,16 +382,15 @@ static __always_inline void stream_json_byte(struct stream *s, __u8 c, __u32 *ev
 		__u8 state = j->state;
 
 		j->state = STREAM_JSON_BETWEEN;
-		if (state == STREAM_JSON_FILLED && folded != '}') {
-			stream_count(s, ev);
-			s->state = STREAM_AT_REST;
-			return;
-		}
+		if (state == STREAM_JSON_FILLED && folded != '}')
+			stream_output(s, ev);
 		if (state == STREAM_JSON_ELEMENT && c == '"') {
 			j->state = STREAM_JSON_VALUE;
 			return;
 		}
 	}
+	if (key >= STREAM_KEY_NUMBER && stream_digit(s, c))
+		return;
 	if (c == '"') {
 		stream_json_quote(s);
 	} else if (c == ':') {
@@ -367,6 +433,7 @@ static __always_inline void stream_json_in_string(struct stream *s, __u8 c, __u3
 	}
 	if (state == STREAM_JSON_VALUE) {
 		stream_found(s, ev);
+		j->escape = c == '\\';
 	} else if (state == STREAM_JSON_ERROR) {
 		stream_fail(s, ev);
 	} else {

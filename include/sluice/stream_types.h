@@ -30,10 +30,11 @@ enum stream_state {
 
 enum stream_flag {
 	/* Of the response. */
-	STREAM_KNOWN = 1,   /* it has had a place of output, empty or not */
-	STREAM_GUESSED = 2, /* … or none when its first event counted */
-	STREAM_FAILED = 4,  /* it has had an error: nothing counts any more */
-	STREAM_PREFIX = 8,  /* output follows the bytes whose hash is `prefix` */
+	STREAM_KNOWN = 1,    /* it has had a place of output, empty or not */
+	STREAM_GUESSED = 2,  /* … or none when its first event counted */
+	STREAM_FAILED = 4,   /* it has had an error: nothing counts any more */
+	STREAM_PREFIX = 8,   /* output follows the bytes whose hash is `prefix` */
+	STREAM_WHOLE = 4096, /* set by the driver: usage is wanted, also after output */
 	/* Of the event under way. */
 	STREAM_OPEN = 16,     /* it has begun */
 	STREAM_COUNTED = 32,  /* … and was counted */
@@ -43,9 +44,11 @@ enum stream_flag {
 	STREAM_UNKNOWN = 512, /* … has a value in no known place that may be output */
 	STREAM_TRIED = 1024,  /* `prefix` is the hash of its bytes */
 	STREAM_SPACE = 2048,  /* the one space after a field's colon may follow */
+	STREAM_STATED = 8192, /* … states its usage */
 };
 
-#define STREAM_OF_RESPONSE (STREAM_KNOWN | STREAM_GUESSED | STREAM_FAILED | STREAM_PREFIX)
+#define STREAM_OF_RESPONSE                                                                         \
+	(STREAM_KNOWN | STREAM_GUESSED | STREAM_FAILED | STREAM_PREFIX | STREAM_WHOLE)
 
 /* Where the JSON is. The node of CHOICE is in LIST, that of DELTA in CHOICE, and so on. */
 enum stream_node {
@@ -56,6 +59,9 @@ enum stream_node {
 	STREAM_NODE_DELTA,   /* in the delta or message of one */
 	STREAM_NODE_MESSAGE, /* in the object's own delta or message */
 	STREAM_NODE_TOKEN,   /* in its token */
+	STREAM_NODE_USAGE,   /* in its usage */
+	STREAM_NODE_RESULT,  /* in its whole response or result */
+	STREAM_NODE_TOTAL,   /* in the usage of that */
 	STREAM_NODE_OUTPUT,  /* stream_key() only: in the contents of an output value */
 };
 
@@ -88,6 +94,10 @@ enum stream_key {
 	STREAM_KEY_ERROR,
 	STREAM_KEY_TYPE,
 	STREAM_KEY_OBJECT,
+	STREAM_KEY_USAGE,  /* an object that states usage */
+	STREAM_KEY_RESULT, /* an object that has one */
+	STREAM_KEY_NUMBER, /* the output tokens of the response so far */
+	STREAM_KEY_DIGITS, /* … of which one digit has come, or more */
 };
 
 /* All zero at an event's begin. */
@@ -107,15 +117,19 @@ struct stream {
 	__u64 tail;   /* … and its last eight bytes */
 	__u64 prefix; /* hash of the first prefix_len bytes of an event's data */
 	struct stream_json json;
-	__u32 events;     /* generated events since the driver last zeroed it */
+	struct stream_json prefix_json; /* … after them */
+	__u32 tokens;     /* of the response: its generated events, or more if it states more */
+	__u32 usage;      /* … as it stated last, and generated nothing since; 0: it did not */
+	__u32 charged;    /* … that the driver has charged */
 	__u16 flags;      /* enum stream_flag */
 	__u16 offset;     /* bytes of the event's data that were read, at most STREAM_PREFIX_MAX */
 	__u16 prefix_len; /* where the last output was found; 0: not near enough to remember */
 	__u8 kind;        /* enum stream_kind */
 	__u8 state;       /* enum stream_state */
 	__u8 matched;     /* bytes of [DONE] */
-	__u8 pad[3];
+	__u8 bounded;     /* 1: a charge has reached the bound of a debt */
+	__u8 pad[6];
 };
-_Static_assert(sizeof(struct stream) == 48, "stream classifier");
+_Static_assert(sizeof(struct stream) == 72, "stream classifier");
 
 #endif

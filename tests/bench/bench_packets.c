@@ -452,6 +452,19 @@ static void set_quota(uint16_t quota)
 	names_changed();
 }
 
+/* Measures a chunk of the response to a request with this body. */
+static void chunk_path(const char *what, const char *body, size_t n)
+{
+	double rounds[ROUNDS], head;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		connect_anew();
+		request(body, n, &head);
+		response(&rounds[i], 200);
+	}
+	report(what, rounds, 0);
+}
+
 /* Measures a request with an inexhaustible quota (of requests; of requests and tokens) and one
  * without quota, alternately. */
 static void quota_paths(const char *body, size_t n)
@@ -579,16 +592,12 @@ int main(void)
 	}
 	report("request head admitted (~480 bytes)", heads, 0);
 	report("… and its body of ~480 bytes", rounds, 0);
-	for (int i = 0; i < ROUNDS; i++) {
-		double head;
-
-		connect_anew();
-		request(body, n + 404, &head);
-		response(&rounds[i], 200);
-	}
-	report("response chunk (one event)", rounds, 0);
+	chunk_path("response chunk (one event)", body, n + 404);
 	refused_path(body, n + 404);
 	quota_paths(body, n + 404);
+	set_quota(2); /* the last one of quota_paths() */
+	chunk_path("response chunk under a quota of tokens", body, n + 404);
+	set_quota(0);
 
 	for (int i = 0; i < ROUNDS; i++) {
 		double head;

@@ -319,6 +319,15 @@ static void a_unary_response_costs_the_tokens_that_it_states(void **state)
 		{"{\"usage\":{\"completion_tokens\": 3}}", 4000},
 		{"{\"usage\":{\"input_tokens\":9,\"output_tokens\":2}}", 3000},
 		{"{\"prompt_eval_count\":70,\"eval_count\":4,\"done\":true}", 5000},
+		{"{\"generated_tokens\":4}", 5000},
+		{"{\"stats\":{\"total_output_tokens\":4}}", 5000},
+		{"{\"tokens_predicted\":1,\"timings\":{\"predicted_n\":4,\"predicted_ms\":9.5}}",
+		 5000},
+		/* what its model or its user has written is no number of the server's */
+		{"{\"message\":{\"tool_calls\":[{\"function\":{\"arguments\":{\"eval_count\":1}}}]},"
+		 "\"eval_count\":4}",
+		 5000},
+		{"{\"usage\":{\"output_tokens\":4},\"metadata\":{\"output_tokens\":\"1\"}}", 5000},
 		{"{\"completion_tokens\":null}", -1},
 		{"{\"text\":\"five\"}", -1},
 	};
@@ -339,6 +348,71 @@ static void a_unary_response_costs_the_tokens_that_it_states(void **state)
 		if (send_request() != (rows[i].wait < 0 ? -1 : rows[i].wait - 1000))
 			fail_msg("row %zu", i);
 	}
+}
+
+#define TEXT  "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"
+#define USAGE "data: {\"choices\":[],\"usage\":{\"completion_tokens\":%d}}\n\n"
+
+/* Sends a stream of three texts, and of its usage, if that is not zero. */
+static void answer_in_events(int usage)
+{
+	char stated[128] = "", head[256];
+
+	if (usage)
+		snprintf(stated, sizeof(stated), USAGE, usage);
+	snprintf(
+		head, sizeof(head),
+		"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %zu\r\n\r\n",
+		3 * strlen(TEXT) + strlen(stated) + 14);
+	send_segment(true, ACK, head);
+	for (int i = 0; i < 3; i++)
+		send_segment(true, ACK, TEXT);
+	if (usage)
+		send_segment(true, ACK, stated);
+	send_segment(true, ACK, "data: [DONE]\n\n");
+}
+
+static void a_stream_costs_what_it_states_once(void **state)
+{
+	static const struct {
+		int usage, tokens;
+	} rows[] = {{0, 3}, {3, 3}, {7, 7}, {1, 1}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		set_quota((struct sluice_quota){.token_ns = 1000 * MS,
+						.token_span_ns = 10000 * MS,
+						.token_most_ns = 100000 * MS});
+		assert_int_equal(send_request(), -1);
+		answer_in_events(rows[i].usage);
+		assert_int_equal(send_request(), -1);
+		answer_in_events(10);
+		/* of ten tokens so many and ten more are spent, and one must be there again */
+		if (send_request() != (rows[i].tokens + 1) * 1000)
+			fail_msg("row %zu", i);
+	}
+}
+
+static void what_a_stream_states_is_charged_before_its_end_if_it_is_more(void **state)
+{
+	set_quota((struct sluice_quota){
+		.token_ns = 1000 * MS, .token_span_ns = 1000 * MS, .token_most_ns = 100000 * MS});
+	assert_int_equal(send_request(), -1);
+	send_segment(true, ACK, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" TEXT);
+	send_segment(true, ACK,
+		     "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],"
+		     "\"usage\":{\"completion_tokens\":6}}\n\n");
+	assert_int_equal(send_request(), 6000);
+}
+
+static void what_the_bound_of_a_debt_forgave_is_not_given_back(void **state)
+{
+	set_quota((struct sluice_quota){
+		.token_ns = 1000 * MS, .token_span_ns = 1000 * MS, .token_most_ns = 3000 * MS});
+	assert_int_equal(send_request(), -1);
+	answer_in_events(1); /* the third text is at the bound */
+	assert_int_equal(send_request(), 3000);
+	pass_ms(2999);
+	assert_int_equal(send_request(), 1);
 }
 
 /* The sent packet has `text` instead of its Date, and its checksum is right. */
@@ -411,6 +485,9 @@ int main(void)
 		packets_test(a_prefixs_weight_selects_another_quota_for_model_and_service),
 		packets_test(tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt),
 		packets_test(a_unary_response_costs_the_tokens_that_it_states),
+		packets_test(a_stream_costs_what_it_states_once),
+		packets_test(what_a_stream_states_is_charged_before_its_end_if_it_is_more),
+		packets_test(what_the_bound_of_a_debt_forgave_is_not_given_back),
 		packets_test(feedback_replaces_the_date_and_changes_nothing_else),
 	};
 

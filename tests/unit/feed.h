@@ -19,6 +19,9 @@
 /* Flags of the JSON scanner that only hold within a member. */
 #define FEED_PASSING (JSON_MODEL_IS_MODEL | JSON_MODEL_IS_STREAM)
 
+/* Beside the kind of a stream: it is read for its usage, and its tokens are the last mark. */
+#define FEED_USAGE 0x80
+
 enum feed_kind { FEED_REQUEST, FEED_RESPONSE, FEED_JSON, FEED_STREAM };
 
 static const struct siphash_secret feed_secret = {0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL,
@@ -55,8 +58,10 @@ static inline void feed_begin(struct feed *f, enum feed_kind kind, __u8 detail, 
 	f->method = detail;
 	if (kind == FEED_RESPONSE)
 		http1_response_begin(&f->response, detail);
-	if (kind == FEED_STREAM)
-		f->stream.kind = detail;
+	if (kind == FEED_STREAM) {
+		f->stream.kind = detail & ~FEED_USAGE;
+		f->stream.flags = detail & FEED_USAGE ? STREAM_WHOLE : 0;
+	}
 	f->text = calloc(1, f->text_size = 256);
 	assert(f->text);
 }
@@ -302,6 +307,13 @@ static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data,
 	feed(&f, (const __u8 *)data + cut, len - cut);
 	if (kind == FEED_JSON)
 		feed_say_stream(&f, &f.json);
+	if (kind == FEED_STREAM && detail & FEED_USAGE) {
+		__u32 ev = 0;
+
+		stream_end(&f.stream, &ev);
+		feed_say_events(&f, ev);
+		feed_say(&f, "tokens=%u", f.stream.tokens);
+	}
 	return f.text;
 }
 

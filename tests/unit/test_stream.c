@@ -199,10 +199,10 @@ static void text_is_known_to_be_generated_before_its_event_ends(void **state)
 		feed_begin(&f, FEED_STREAM, rows[i].kind, SCAN_BUF);
 		feed(&f, rows[i].until, len - 1);
 		assert_string_equal(f.text, "event");
-		assert_int_equal(f.stream.events, 0);
+		assert_int_equal(f.stream.tokens, 0);
 		feed(&f, rows[i].until + len - 1, 1);
 		assert_string_equal(f.text, "event generated");
-		assert_int_equal(f.stream.events, 1);
+		assert_int_equal(f.stream.tokens, 1);
 		feed_end(&f);
 	}
 }
@@ -217,15 +217,15 @@ static void an_event_begins_in_the_segment_of_its_first_byte(void **state)
 
 		feed_begin(&f, FEED_STREAM, STREAM_SSE, SCAN_BUF);
 		feed(&f, first, sizeof(first) - 1);
-		assert_int_equal(f.stream.events, 2);
-		f.stream.events = 0;
+		assert_int_equal(f.stream.tokens, 2);
+		f.stream.tokens = 0;
 		f.text[f.text_len = 0] = 0;
 		feed(&f, second, cut);
 		assert_non_null(strstr(f.text, "event"));
 		f.text[f.text_len = 0] = 0;
 		feed(&f, second + cut, sizeof(second) - 1 - cut);
 		assert_null(strstr(f.text, "event"));
-		assert_int_equal(f.stream.events, 1);
+		assert_int_equal(f.stream.tokens, 1);
 		feed_end(&f);
 	}
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Invariant 6, by servers and endpoints: the rows of user/docs/streams.md. Each row is a stream in
- * the form that the API's reference describes, event by event, with what each event is. Every row
- * is also cut in two at each byte and fed through windows from one byte on.
+ * the form that the API's reference describes, event by event, with what each event is, and the
+ * tokens that the whole costs if it states them. Every row is also cut in two at each byte and fed
+ * through windows from one byte on.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,8 @@
 
 #include "feed.h"
 
-enum { NO, TOKEN, GUESS, FAILED, COMMENT };
+/* STATES: no event, but what the whole says that it costs; without it each token counts. */
+enum { NO, TOKEN, GUESS, FAILED, COMMENT, STATES };
 
 struct part {
 	int what;
@@ -23,7 +25,7 @@ struct part {
 struct row {
 	const char *server;
 	__u8 kind;
-	struct part parts[12];
+	struct part parts[14];
 };
 
 #define DATA(json)        "data: " json "\n\n"
@@ -37,8 +39,10 @@ struct row {
 	CHUNK("{\"index\":0,\"delta\":{" delta "},\"logprobs\":null,\"finish_reason\":" reason     \
 	      "}",                                                                                 \
 	      "")
-#define USAGE CHUNK("", ",\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}")
-#define DONE  DATA("[DONE]")
+#define USAGE(n)                                                                                   \
+	CHUNK("", ",\"usage\":{\"prompt_tokens\":9,\"total_tokens\":99,\"completion_tokens\":" #n  \
+		  ",\"completion_tokens_details\":{\"reasoning_tokens\":1}}")
+#define DONE DATA("[DONE]")
 #define OLLAMA(rest)                                                                               \
 	LINE("{\"model\":\"m\",\"created_at\":\"2025-11-28T00:00:00.123456Z\"," rest "}")
 #define RESPONSE(name, rest) EVENT(name, "{\"type\":\"" name "\",\"sequence_number\":7" rest "}")
@@ -52,8 +56,9 @@ static const struct row rows[] = {
 	  {NO, DELTA("\"content\":\"\"")},
 	  {TOKEN, DELTA("\"content\":\"!\"")},
 	  {NO, CHOICE("", "\"stop\"")},
-	  {NO, USAGE},
-	  {NO, DONE}}},
+	  {NO, USAGE(2)},
+	  {NO, DONE},
+	  {STATES, "2"}}},
 	{"OpenAI chat, tools and refusal",
 	 STREAM_SSE,
 	 {{NO, DELTA("\"role\":\"assistant\",\"content\":null")},
@@ -83,7 +88,9 @@ static const struct row rows[] = {
 			"")},
 	  {NO,
 	   CHUNK("{\"text\":\"\",\"index\":0,\"logprobs\":null,\"finish_reason\":\"stop\"}", "")},
-	  {NO, DONE}}},
+	  {NO, USAGE(5)},
+	  {NO, DONE},
+	  {STATES, "5"}}},
 	{"OpenAI responses",
 	 STREAM_SSE,
 	 {{NO, RESPONSE("response.created",
@@ -102,7 +109,11 @@ static const struct row rows[] = {
 	  {NO, RESPONSE("response.output_text.done", ",\"text\":\"Hello\"")},
 	  {NO, RESPONSE("response.content_part.done", ",\"part\":{\"text\":\"Hello\"}")},
 	  {NO, RESPONSE("response.completed",
-			",\"response\":{\"output\":[{\"content\":[{\"text\":\"Hello\"}]}]}")}}},
+			",\"response\":{\"output\":[{\"content\":[{\"text\":\"Hello\"}]}],"
+			"\"usage\":{\"input_tokens\":9,\"output_tokens\":5,"
+			"\"output_tokens_details\":{\"reasoning_tokens\":1}},"
+			"\"metadata\":{\"output_tokens\":\"1\"}}")},
+	  {STATES, "5"}}},
 	{"OpenAI responses, other output, without event lines",
 	 STREAM_SSE,
 	 {{NO, DATA("{\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}")},
@@ -115,7 +126,9 @@ static const struct row rows[] = {
 	  {TOKEN, DATA("{\"type\":\"response.image_generation_call.partial_image\","
 		       "\"partial_image_index\":0,\"partial_image_b64\":\"AAAA\"}")},
 	  {NO, DATA("{\"type\":\"response.output_item.done\",\"item\":{\"result\":\"AAAA\"}}")},
-	  {NO, DATA("{\"type\":\"response.incomplete\",\"response\":{\"id\":\"r\"}}")}}},
+	  {NO, DATA("{\"type\":\"response.incomplete\",\"response\":{\"id\":\"r\",\"usage\":"
+		    "{\"output_tokens\":77}}}")},
+	  {STATES, "77"}}},
 	{"OpenAI responses, failed",
 	 STREAM_SSE,
 	 {{NO, RESPONSE("response.created", ",\"response\":{}")},
@@ -131,13 +144,16 @@ static const struct row rows[] = {
 			"{\"type\":\"image_generation.partial_image\",\"b64_json\":\"AAAA\"}")},
 	  {TOKEN, EVENT("image_generation.completed",
 			"{\"type\":\"image_generation.completed\",\"b64_json\":\"AAAA\","
-			"\"usage\":{\"total_tokens\":100}}")}}},
+			"\"usage\":{\"total_tokens\":100,\"output_tokens\":50}}")},
+	  {STATES, "50"}}},
 	{"OpenAI transcriptions and speech",
 	 STREAM_SSE,
 	 {{TOKEN, DATA("{\"type\":\"transcript.text.delta\",\"delta\":\"Hello\"}")},
 	  {NO, DATA("{\"type\":\"transcript.text.done\",\"text\":\"Hello\"}")},
 	  {TOKEN, DATA("{\"type\":\"speech.audio.delta\",\"audio\":\"AAAA\"}")},
-	  {NO, DATA("{\"type\":\"speech.audio.done\",\"usage\":{\"total_tokens\":9}}")}}},
+	  {NO, DATA("{\"type\":\"speech.audio.done\",\"usage\":{\"total_tokens\":9,"
+		    "\"output_tokens\":8}}")},
+	  {STATES, "8"}}},
 	{"Azure",
 	 STREAM_SSE,
 	 {{NO, DATA("{\"choices\":[],\"created\":0,\"id\":\"\",\"model\":\"\",\"object\":\"\","
@@ -150,7 +166,9 @@ static const struct row rows[] = {
 		    "\"content_filter_results\":{\"hate\":{\"severity\":\"safe\"}},"
 		    "\"finish_reason\":null,\"index\":0}]}")},
 	  {NO, CHOICE("", "\"stop\"")},
-	  {NO, DONE}}},
+	  {NO, USAGE(3)},
+	  {NO, DONE},
+	  {STATES, "3"}}},
 	{"vLLM chat, reasoning",
 	 STREAM_SSE,
 	 {{NO, DELTA("\"role\":\"assistant\",\"content\":\"\"")},
@@ -160,8 +178,49 @@ static const struct row rows[] = {
 	  {NO, CHUNK("{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"stop\","
 		     "\"stop_reason\":\"END\",\"token_ids\":null}",
 		     "")},
-	  {NO, USAGE},
-	  {NO, DONE}}},
+	  {NO, USAGE(6)},
+	  {NO, DONE},
+	  {STATES, "6"}}},
+	{"vLLM chat, usage in each event",
+	 STREAM_SSE,
+	 {{NO,
+	   CHUNK("{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}",
+		 ",\"usage\":{\"prompt_tokens\":9,\"total_tokens\":9,\"completion_tokens\":0}")},
+	  {TOKEN,
+	   CHUNK("{\"index\":0,\"delta\":{\"content\":\"Hello\"},\"finish_reason\":null}",
+		 ",\"usage\":{\"prompt_tokens\":9,\"total_tokens\":12,\"completion_tokens\":3}")},
+	  {TOKEN,
+	   CHUNK("{\"index\":0,\"delta\":{\"content\":\"!\"},\"finish_reason\":\"length\"}",
+		 ",\"usage\":{\"prompt_tokens\":9,\"total_tokens\":14,\"completion_tokens\":5}")},
+	  {NO, DONE},
+	  {STATES, "5"}}},
+	{"vLLM completions",
+	 STREAM_SSE,
+	 {{TOKEN, CHUNK("{\"index\":0,\"text\":\" Hello\",\"logprobs\":null,"
+			"\"finish_reason\":null,\"stop_reason\":null}",
+			",\"usage\":null")},
+	  {NO, CHUNK("{\"index\":0,\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"stop\","
+		     "\"stop_reason\":null}",
+		     ",\"usage\":null")},
+	  {NO, USAGE(2)},
+	  {NO, DONE},
+	  {STATES, "2"}}},
+	{"SGLang chat",
+	 STREAM_SSE,
+	 {{NO, CHUNK("{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\","
+		     "\"reasoning_content\":null,\"tool_calls\":null},\"logprobs\":null,"
+		     "\"finish_reason\":null,\"matched_stop\":null}",
+		     ",\"usage\":null")},
+	  {TOKEN, CHUNK("{\"index\":0,\"delta\":{\"role\":null,\"content\":\"Hello\","
+			"\"reasoning_content\":null,\"tool_calls\":null},\"matched_stop\":null}",
+			",\"usage\":null")},
+	  {NO, CHUNK("{\"index\":0,\"delta\":{\"role\":null,\"content\":null,"
+		     "\"reasoning_content\":null,\"tool_calls\":null},"
+		     "\"finish_reason\":\"stop\",\"matched_stop\":128009}",
+		     ",\"usage\":null")},
+	  {NO, USAGE(4)},
+	  {NO, DONE},
+	  {STATES, "4"}}},
 	{"vLLM, an error",
 	 STREAM_SSE,
 	 {{NO, DELTA("\"role\":\"assistant\",\"content\":\"\"")},
@@ -184,8 +243,10 @@ static const struct row rows[] = {
 	 {{TOKEN, DATA("{\"text\":\" Hello\",\"output_ids\":[1],\"meta_info\":{\"id\":\"a\","
 		       "\"finish_reason\":null}}")},
 	  {TOKEN, DATA("{\"text\":\" Hello!\",\"output_ids\":[1,2],\"meta_info\":{\"id\":\"a\","
-		       "\"finish_reason\":{\"type\":\"length\"}}}")},
-	  {NO, DONE}}},
+		       "\"finish_reason\":{\"type\":\"length\"},\"prompt_tokens\":9,"
+		       "\"completion_tokens\":3,\"cached_tokens\":0}}")},
+	  {NO, DONE},
+	  {STATES, "3"}}},
 	{"SGLang, an error",
 	 STREAM_SSE,
 	 {{FAILED, DATA("{\"error\": {\"message\": \"The request is too long\"}}")}, {NO, DONE}}},
@@ -201,8 +262,10 @@ static const struct row rows[] = {
 	  {TOKEN, DELTA("\"reasoning_content\":\"Hm\"")},
 	  {TOKEN, DELTA("\"content\":\"Hello\"")},
 	  {NO, CHUNK("{\"finish_reason\":\"stop\",\"index\":0,\"delta\":{}}",
-		     ",\"timings\":{\"prompt_n\":9}")},
-	  {NO, DONE}}},
+		     ",\"timings\":{\"prompt_n\":9,\"prompt_ms\":1.5,\"predicted_n\":4,"
+		     "\"predicted_ms\":7.25}")},
+	  {NO, DONE},
+	  {STATES, "4"}}},
 	{"llama.cpp completion, with progress",
 	 STREAM_SSE,
 	 {{NO, DATA("{\"index\":0,\"content\":\"\",\"tokens\":[],\"stop\":false,\"id_slot\":0,"
@@ -211,7 +274,9 @@ static const struct row rows[] = {
 		       "\"id_slot\":0,\"tokens_predicted\":1}")},
 	  {NO, DATA("{\"index\":0,\"content\":\"\",\"tokens\":[],\"id_slot\":0,\"stop\":true,"
 		    "\"model\":\"m\",\"generation_settings\":{\"stop\":[\"x\"]},"
-		    "\"prompt\":\"Say \\\"content\\\": hello\",\"stop_type\":\"limit\"}")}}},
+		    "\"tokens_predicted\":3,\"tokens_evaluated\":9,"
+		    "\"prompt\":\"Say \\\"content\\\": hello\",\"stop_type\":\"limit\"}")},
+	  {STATES, "3"}}},
 	{"llama.cpp, an error",
 	 STREAM_SSE,
 	 {{FAILED, DATA("{\"error\":{\"code\":400,\"message\":\"the context is full\","
@@ -247,7 +312,8 @@ static const struct row rows[] = {
 	  {NO, EVENT("message_delta",
 		     "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\","
 		     "\"stop_sequence\":null},\"usage\":{\"output_tokens\":15}}")},
-	  {NO, EVENT("message_stop", "{\"type\":\"message_stop\"}")}}},
+	  {NO, EVENT("message_stop", "{\"type\":\"message_stop\"}")},
+	  {STATES, "15"}}},
 	{"Anthropic, an error",
 	 STREAM_SSE,
 	 {{NO, EVENT("message_start", "{\"type\":\"message_start\",\"message\":{\"content\":[]}}")},
@@ -262,12 +328,21 @@ static const struct row rows[] = {
 			 "[{\"function\":{\"name\":\"f\",\"arguments\":{\"a\":1}}}]},"
 			 "\"done\":false")},
 	  {NO, OLLAMA("\"message\":{\"role\":\"assistant\",\"content\":\"\"},"
-		      "\"done_reason\":\"stop\",\"done\":true,\"eval_count\":3")}}},
+		      "\"done_reason\":\"stop\",\"done\":true,\"prompt_eval_count\":9,"
+		      "\"eval_count\":8,\"eval_duration\":5")},
+	  {STATES, "8"}}},
 	{"Ollama generate",
 	 STREAM_NDJSON,
 	 {{TOKEN, OLLAMA("\"response\":\"\",\"thinking\":\"Hm\",\"done\":false")},
 	  {TOKEN, OLLAMA("\"response\":\"Hi\",\"done\":false")},
-	  {NO, OLLAMA("\"response\":\"\",\"done\":true,\"context\":[1,2,3]")}}},
+	  {NO, OLLAMA("\"response\":\"\",\"done\":true,\"context\":[1,2,3],"
+		      "\"prompt_eval_count\":9,\"eval_count\":3")},
+	  {STATES, "3"}}},
+	{"Ollama, text in the last line",
+	 STREAM_NDJSON,
+	 {{TOKEN, OLLAMA("\"message\":{\"role\":\"assistant\",\"content\":\"Hi\"},"
+			 "\"done\":true,\"prompt_eval_count\":9,\"eval_count\":2")},
+	  {STATES, "2"}}},
 	{"Ollama, an error",
 	 STREAM_NDJSON,
 	 {{FAILED, LINE("{\"error\":\"model requires more system memory\"}")}}},
@@ -277,7 +352,9 @@ static const struct row rows[] = {
 		  "\"special\":false},\"generated_text\":null,\"details\":null}\n\n"},
 	  {TOKEN, "data:{\"index\":2,\"token\":{\"id\":0,\"text\":\"!\",\"logprob\":-0.1,"
 		  "\"special\":false},\"top_tokens\":[{\"text\":\"?\"}],"
-		  "\"generated_text\":\"Hello!\",\"details\":null}\n\n"}}},
+		  "\"generated_text\":\"Hello!\",\"details\":{\"finish_reason\":"
+		  "\"eos_token\",\"generated_tokens\":3,\"seed\":null}}\n\n"},
+	  {STATES, "3"}}},
 	{"TGI, an error",
 	 STREAM_SSE,
 	 {{FAILED, "data:{\"error\":\"Model is overloaded\",\"error_type\":\"overloaded\"}\n\n"}}},
@@ -300,9 +377,10 @@ static const struct row rows[] = {
 					       "\"arguments\":{\"a\":\"b\"}}")},
 	  {TOKEN, EVENT("message.delta", "{\"type\":\"message.delta\",\"content\":\"Hello\"}")},
 	  {NO, EVENT("message.end", "{\"type\":\"message.end\"}")},
-	  {NO,
-	   EVENT("chat.end",
-		 "{\"type\":\"chat.end\",\"result\":{\"output\":[{\"content\":\"Hello\"}]}}")}}},
+	  {NO, EVENT("chat.end",
+		     "{\"type\":\"chat.end\",\"result\":{\"output\":[{\"content\":\"Hello\"}],"
+		     "\"stats\":{\"input_tokens\":9,\"total_output_tokens\":6}}}")},
+	  {STATES, "6"}}},
 	{"LM Studio, an error",
 	 STREAM_SSE,
 	 {{NO, EVENT("chat.start", "{\"type\":\"chat.start\"}")},
@@ -313,8 +391,10 @@ static const struct row rows[] = {
 	  {TOKEN, EVENT("data", "\"Hello\"")},
 	  {NO, EVENT("data", "\"\"")},
 	  {TOKEN, EVENT("data", "{\"content\":\"Hello\",\"type\":\"AIMessageChunk\"}")},
-	  {NO, EVENT("data", "{\"content\":\"\",\"type\":\"AIMessageChunk\"}")},
-	  {NO, "event: end\n\n"}}},
+	  {NO, EVENT("data", "{\"content\":\"\",\"type\":\"AIMessageChunk\",\"usage_metadata\":"
+			     "{\"input_tokens\":9,\"output_tokens\":5,\"total_tokens\":14}}")},
+	  {NO, "event: end\n\n"},
+	  {STATES, "5"}}},
 	{"LangServe, an error",
 	 STREAM_SSE,
 	 {{NO, EVENT("metadata", "{\"run_id\":\"a\"}")},
@@ -329,8 +409,9 @@ static const struct row rows[] = {
 	  {COMMENT, ": keep-alive\n\n"},
 	  {TOKEN, DELTA("\"content\":\"Hello\",\"reasoning_content\":null")},
 	  {NO, CHUNK("{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"stop\"}",
-		     ",\"usage\":{\"total_tokens\":9}")},
-	  {NO, DONE}}},
+		     ",\"usage\":{\"completion_tokens\":3,\"total_tokens\":9}")},
+	  {NO, DONE},
+	  {STATES, "3"}}},
 	{"an error beside an empty choice",
 	 STREAM_SSE,
 	 {{FAILED, DATA("{\"id\":\"g\",\"error\":{\"code\":502},\"choices\":[{\"delta\":"
@@ -364,7 +445,7 @@ static void append(char *to, const char *what)
 }
 
 /* Invariant 6. */
-static void each_servers_output_is_what_counts(void **state)
+static void each_servers_output_is_what_counts_and_its_usage_what_it_costs(void **state)
 {
 	static const char *const marks[] = {[NO] = "event",
 					    [TOKEN] = "event generated",
@@ -373,16 +454,30 @@ static void each_servers_output_is_what_counts(void **state)
 					    [COMMENT] = ""};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		char bytes[8192] = "", want[512] = "", *said;
+		char bytes[8192] = "", want[512] = "", cost[32], *said, *whole;
+		unsigned tokens = 0;
 
 		for (const struct part *p = rows[i].parts; p->bytes; p++) {
+			if (p->what == STATES) {
+				tokens = atoi(p->bytes);
+				continue;
+			}
 			strcat(bytes, p->bytes);
 			append(want, marks[p->what]);
+			tokens += p->what == TOKEN || p->what == GUESS;
 		}
 		said = feed_every_way(FEED_STREAM, rows[i].kind, bytes, strlen(bytes));
 		if (strcmp(said, want))
 			print_error("%s\n", rows[i].server);
 		assert_string_equal(said, want);
+		snprintf(cost, sizeof(cost), "tokens=%u", tokens);
+		append(want, cost);
+		whole = feed_every_way(FEED_STREAM, rows[i].kind | FEED_USAGE, bytes,
+				       strlen(bytes));
+		if (strcmp(whole, want))
+			print_error("%s\n", rows[i].server);
+		assert_string_equal(whole, want);
+		free(whole);
 		free(said);
 	}
 }
@@ -398,7 +493,7 @@ static void an_event_counts_alike_after_any_other(void **state)
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		for (const struct part *p = rows[i].parts; p->bytes; p++)
-			if (rows[i].kind == STREAM_SSE)
+			if (rows[i].kind == STREAM_SSE && p->what != STATES)
 				all[n++] = p;
 	for (size_t i = 0; i < n; i++) {
 		for (size_t k = 0; k < n; k++) {
@@ -407,9 +502,10 @@ static void an_event_counts_alike_after_any_other(void **state)
 			for (int again = 0; again < 3; again++)
 				strcat(bytes, all[i]->bytes);
 			strcat(bytes, all[k]->bytes);
-			whole = feed_cut(FEED_STREAM, STREAM_SSE, bytes, strlen(bytes), 0, SCAN_BUF,
-					 0);
-			pieces = feed_cut(FEED_STREAM, STREAM_SSE, bytes, strlen(bytes), 0, 1, 0);
+			whole = feed_cut(FEED_STREAM, STREAM_SSE | FEED_USAGE, bytes, strlen(bytes),
+					 0, SCAN_BUF, 0);
+			pieces = feed_cut(FEED_STREAM, STREAM_SSE | FEED_USAGE, bytes,
+					  strlen(bytes), 0, 1, 0);
 			assert_string_equal(whole, pieces);
 			free(whole);
 			free(pieces);
@@ -420,7 +516,7 @@ static void an_event_counts_alike_after_any_other(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_servers_output_is_what_counts),
+		cmocka_unit_test(each_servers_output_is_what_counts_and_its_usage_what_it_costs),
 		cmocka_unit_test(an_event_counts_alike_after_any_other),
 	};
 

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a streamed response costs, by rows: its body and the tokens that it comes to. A response
+ * that states its usage costs what it states, else one token for each event with output. Every row
+ * is also cut in two at each byte and fed through windows from one byte on.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "feed.h"
+
+struct row {
+	const char *bytes;
+	unsigned tokens;
+};
+
+#define DATA(json)     "data: " json "\n\n"
+#define TEXT(text)     DATA("{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"}}]}")
+#define THREE          TEXT("a") TEXT("b") TEXT("c")
+#define USAGE(members) DATA("{\"choices\":[],\"usage\":{" members "}}")
+
+static void check(const struct row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		__u8 kind = rows[i].bytes[0] == '{' ? STREAM_NDJSON : STREAM_SSE;
+		char want[32], *plain, *said;
+
+		plain = feed_every_way(FEED_STREAM, kind, rows[i].bytes, strlen(rows[i].bytes));
+		said = feed_every_way(FEED_STREAM, kind | FEED_USAGE, rows[i].bytes,
+				      strlen(rows[i].bytes));
+		snprintf(want, sizeof(want), "tokens=%u", rows[i].tokens);
+		if (strcmp(strstr(said, "tokens="), want))
+			fail_msg("%s: %s", said, rows[i].bytes);
+		/* the same events count, whether usage is wanted or not */
+		assert_memory_equal(said, plain, strlen(plain));
+		free(plain);
+		free(said);
+	}
+}
+
+#define CHECK(rows) check(rows, sizeof(rows) / sizeof((rows)[0]))
+
+static void a_stream_costs_what_it_states_or_its_events_with_output(void **state)
+{
+	static const struct row rows[] = {
+		{THREE, 3},
+		{THREE USAGE("\"prompt_tokens\":9,\"completion_tokens\":7,\"total_tokens\":16"), 7},
+		{THREE USAGE("\"completion_tokens\": 2") "data: [DONE]\n\n", 2},
+		{THREE USAGE("\"output_tokens\" :12"), 12},
+		{THREE USAGE("\"completion_tokens\":1234567"), 1234567},
+		{THREE USAGE("\"completion_tokens\":99999999999999"), 10000000},
+		{THREE USAGE("\"completion_tokens\":10000001"), 10000000},
+		/* beside the last text, before it and after it */
+		{TEXT("a") DATA("{\"choices\":[{\"delta\":{\"content\":\"b\"},\"finish_reason\":"
+				"\"stop\"}],\"usage\":{\"completion_tokens\":5}}"),
+		 5},
+		{TEXT("a") DATA("{\"usage\":{\"completion_tokens\":5},\"choices\":[{\"delta\":"
+				"{\"content\":\"b\"}}]}"),
+		 5},
+		{TEXT("a") DATA("{\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\","
+				"\"text\":\"b\\\\\"}]}}],\"usage\":{\"completion_tokens\":5}}"),
+		 5},
+		{DATA("{\"choices\":[{\"delta\":{\"content\":\"\\\"\\\\\"}}],"
+		      "\"usage\":{\"completion_tokens\":5}}"),
+		 5},
+		{DATA("{\"type\":\"x.delta\",\"arguments\":{\"a\":[\"b\"],\"usage\":"
+		      "{\"output_tokens\":9}},\"usage\":{\"output_tokens\":5}}"),
+		 5},
+		{DATA("{\"choices\":[{\"delta\":{\"content\":\"a\"}},{\"delta\":{\"content\":\"b\"}}],"
+		      "\n"
+		      "data: \"usage\":{\"completion_tokens\":5}}"),
+		 5},
+		/* of the whole response so far: the last one holds, and the greatest until then */
+		{DATA("{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":"
+		      "{\"completion_tokens\":4}}")
+			 DATA("{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":"
+			      "{\"completion_tokens\":8}}"),
+		 8},
+		{DATA("{\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":"
+		      "{\"completion_tokens\":4}}") THREE,
+		 7},
+		{USAGE("\"completion_tokens\":1") THREE, 4},
+		/* an error ends it: what was stated before is no total */
+		{USAGE("\"completion_tokens\":2") DATA("{\"error\":{\"message\":\"x\"}}"), 2},
+		{THREE USAGE("\"completion_tokens\":2") DATA("{\"error\":{\"message\":\"x\"}}"), 3},
+		{THREE DATA("{\"error\":{},\"usage\":{\"completion_tokens\":9}}"), 3},
+	};
+
+	CHECK(rows);
+}
+
+static void only_the_number_in_its_place_is_usage(void **state)
+{
+	static const struct row rows[] = {
+		{THREE USAGE("\"completion_tokens\":0"), 3},
+		{THREE USAGE("\"completion_tokens\":null"), 3},
+		{THREE USAGE("\"completion_tokens\":-1"), 3},
+		{THREE USAGE("\"completion_tokens\":\"1\""), 3},
+		{THREE USAGE("\"completion_tokens\":[1]"), 3},
+		{THREE USAGE("\"completion_tokens\":{\"output_tokens\":1}"), 3},
+		{THREE USAGE("\"prompt_tokens\":1,\"total_tokens\":2"), 3},
+		{THREE USAGE("\"completion_tokens\":7,\"output_tokens\":0"), 7},
+		{THREE USAGE("\"completion_tokens\":7,\"completion_tokens_details\":"
+			     "{\"reasoning_tokens\":1,\"output_tokens\":1}"),
+		 7},
+		{THREE DATA("{\"usage\":null}"), 3},
+		{THREE DATA("{\"usage\":[{\"completion_tokens\":1}]}"), 3},
+		{THREE DATA("{\"completion_tokens\":1,\"output_tokens\":1}"), 3},
+		{THREE DATA("{\"x\":{\"usage\":{\"completion_tokens\":1}}}"), 3},
+		/* what a client can have a server say */
+		{TEXT("\\\"usage\\\":{\\\"completion_tokens\\\":1}") TEXT("b"), 2},
+		{TEXT("usage\\\":{\\\"completion_tokens\\\":1}") TEXT("completion_tokens"), 2},
+		{TEXT("a") TEXT("b\\\\\\\"},\\\"usage\\\":{\\\"completion_tokens\\\":1"), 2},
+		{DATA("{\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":"
+		      "{\"usage\":{\"completion_tokens\":99}}}}]}}]}"),
+		 0},
+		{DATA("{\"response\":{\"metadata\":{\"output_tokens\":99,\"usage\":"
+		      "{\"output_tokens\":99}}},\"type\":\"response.completed\"}"),
+		 0},
+		{"{\"message\":{\"content\":\"\",\"tool_calls\":[{\"function\":{\"name\":\"f\","
+		 "\"arguments\":{\"eval_count\":99}}}],\"eval_count\":99},\"done\":false}\n",
+		 1},
+	};
+
+	CHECK(rows);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_stream_costs_what_it_states_or_its_events_with_output),
+		cmocka_unit_test(only_the_number_in_its_place_is_usage),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
