@@ -193,8 +193,8 @@ static void models_move_their_pool_each_by_its_own_target(void **state)
 	assert_true(f.admission.rate > 0);
 	assert_int_equal(f.pool, pool);
 	assert_int_equal(f.admission.floor, 2);
-	/* A queue budget of 400 ms: the smallest target, which does not grow. */
-	assert_in_range(f.admission.queue_budget, 400 * 10 / 2, 400 * 10 * 2);
+	/* A queue budget of four times 400 ms: the smallest target, which does not grow. */
+	assert_in_range(f.admission.queue_budget, 3.9 * 400 * 10, 4 * 400 * 10);
 	assert_int_equal(f.admission.queue_budget_per_kib, 0);
 	/* The entries of its members carry only the pool's id. */
 	assert_int_equal(flag(a, at).admission.floor, 0);
@@ -206,6 +206,7 @@ static void models_move_their_pool_each_by_its_own_target(void **state)
 	 * ceiling comes down.
 	 */
 	for (int of_m = 0; of_m < 2; of_m++) {
+		c.model[pool].adaptive.refused_share = 0.02; /* the ceiling holds */
 		for (int i = 0; i < 4; i++) {
 			const struct sluice_sample s = {
 				.time_ns = at + 2 * S,
@@ -354,6 +355,8 @@ static void the_kernel_gets_only_numbers_that_have_moved(void **state)
 	assert_true(controller_flag(&c, id, at, &f));
 	c.model[id].adaptive.ceiling += 1;
 	assert_true(controller_flag(&c, id, at, &f));
+	c.model[id].adaptive.refused_share = 0.02;
+	assert_true(controller_flag(&c, id, at, &f));
 	c.model[id].adaptive.failed_level = 8;
 	assert_true(controller_flag(&c, id, at, &f));
 	c.model[id].adaptive.class_level[3] = 0.5;
@@ -486,8 +489,8 @@ static void a_growing_target_gives_long_requests_a_larger_queue_budget(void **st
 	set(NULL, "ttft=800ms + 0.2ms/KiB");
 	at = warm(id, S);
 	f = flag(id, at);
-	assert_in_range(f.admission.queue_budget, 800 * 10 / 2, 800 * 10 * 2);
-	assert_in_range(f.admission.queue_budget_per_kib, 1, 4);
+	assert_in_range(f.admission.queue_budget, 3.9 * 800 * 10, 4 * 800 * 10);
+	assert_in_range(f.admission.queue_budget_per_kib, 4, 8);
 	assert_true(controller_targets(&c, id).ttft_ms_per_kib == 0.2);
 }
 

@@ -17,18 +17,23 @@
 /* A model that was idle for so long may have to be loaded again, which may take as long. */
 #define COLD_S 60
 
-/* The queue budget, as a share of the target: it shrinks while requests are refused. */
+/*
+ * The queue budget, as a share of the target: it shrinks while requests are refused. While none
+ * are, a request that would miss its target is served late: to refuse it would help nobody.
+ */
 #define BUDGET_BUSY      0.7 /* from REFUSED_MUCH on */
 #define BUDGET_CALM      1.2 /* few are refused */
-#define BUDGET_FREE      1.6 /* none are */
+#define BUDGET_FREE      4   /* none are */
 #define REFUSED_MUCH     0.2
 #define REFUSED_LITTLE   0.02
+#define REFUSED_NONE     0.001
 #define REFUSED_MEMORY_S 10
 /* Targets for which the server is trusted to work without a first token to show for it. */
 #define CREDIT_MOST 1
 
 /* The ceiling. */
 #define CEILING_START     16
+#define CEILING_FREE      12 /* at least, while nothing is refused */
 #define CUT               0.95
 #define GROW              0.04 /* of itself in a step, less as the targets come near */
 #define GROW_MOST         0.5  /* requests in a step */
@@ -42,7 +47,7 @@
 #define MISSED_MOST     0.2 /* share of responses over the ITL target */
 #define GAP_MEMORY_S    2
 #define MISSED_MEMORY_S 3
-#define MISSED_REPLIES  10.0 /* that are not streamed: the share is of about so many */
+#define REPLIES         10.0 /* that are not streamed: means are over about so many */
 #define DRIFT           0.1  /* a step back to CEILING_START while few are refused */
 #define DRIFT_REFUSED   0.05
 
@@ -61,8 +66,8 @@
 #define SPARED       1.8   /* slots below the level that fails, which is one above the server's */
 #define ABOVE_LEVEL  0.75  /* of the ceiling, while no level has failed */
 #define ABOVE_BUDGET 0.45  /* of the target, for all bytes that would wait then */
-/* Of the ceiling, for clients within their share while YIELDS holds: the rest ends soon. */
-#define WITHIN_LEVEL 1.6
+/* Times the ceiling, for clients within their share while YIELDS holds: the rest ends soon. */
+#define WITHIN_SHARE 1.6
 #define YIELDS       0.5 /* share of the refused that are above their share, over YIELDS_S */
 #define YIELDS_S     60
 /* The failed level steps towards the next level that fails: one alone is weak evidence. */
@@ -71,9 +76,8 @@
 #define FORGET      800   /* first tokens on time in a row, after which the failed level rises */
 #define FAILED_BACK 1.002 /* by this factor with each */
 
-/* A request that is long may take so much more than its target. */
-#define LONG_MOST_S 1
-#define RECENT_S    3
+#define DUE_TIMES 2 /* a pool stops when its next progress is due for twice the predicted time */
+#define RECENT_S  3
 
 static double seconds(uint64_t from, uint64_t to)
 {
@@ -101,6 +105,37 @@ static double target_ms(const struct adaptive_targets *t, uint32_t bytes)
 	return t->ttft_ms + t->ttft_ms_per_kib * bytes / 1024;
 }
 
+static uint64_t whole(double value, double most)
+{
+	return value > most ? (uint64_t)most : value > 0 ? (uint64_t)value : 0;
+}
+
+/* 1 while nothing is refused, 0 from REFUSED_LITTLE on. */
+static double freedom(const struct adaptive *a)
+{
+	return 1 - fmin(1, a->refused_share / REFUSED_LITTLE);
+}
+
+static double own_ceiling(const struct adaptive *a, const struct adaptive_targets *t)
+{
+	return floor(fmax(a->ceiling, t->floor));
+}
+
+/*
+ * The ceiling that the kernel obeys. While nothing is refused, it is not small: a level that one
+ * burst found is no reason to refuse the few that come after it. It is higher for
+ * the clients within their share while most of the refused are above theirs.
+ */
+static uint32_t ceiling_now(const struct adaptive *a, const struct adaptive_targets *t)
+{
+	double ceiling = own_ceiling(a, t);
+
+	if (mean(&a->above) > YIELDS)
+		ceiling *= WITHIN_SHARE;
+	ceiling += freedom(a) * fmax(0, CEILING_FREE - ceiling);
+	return (uint32_t)whole(ceiling, ADAPTIVE_CEILING_MAX);
+}
+
 void adaptive_init(struct adaptive *a, uint64_t now_ns)
 {
 	memset(a, 0, sizeof(*a));
@@ -111,6 +146,16 @@ void adaptive_init(struct adaptive *a, uint64_t now_ns)
 		a->class_level[c] = 1;
 }
 
+/* The share of refusals that explains a queue budget of `f` targets. */
+static void adopt_refused(struct adaptive *a, double f)
+{
+	double much = (BUDGET_CALM - f) / (BUDGET_CALM - BUDGET_BUSY);
+	double little = (BUDGET_FREE - f) / (BUDGET_FREE - BUDGET_CALM);
+
+	a->refused_share = much > 0 ? REFUSED_LITTLE + much * (REFUSED_MUCH - REFUSED_LITTLE)
+				    : fmax(0, little) * REFUSED_LITTLE;
+}
+
 static void adopt_rate(struct adaptive *a, const struct sluice_admission *was,
 		       const struct adaptive_targets *t)
 {
@@ -119,6 +164,8 @@ static void adopt_rate(struct adaptive *a, const struct sluice_admission *was,
 	a->queued_bytes = (struct fading){a->rate * t->ttft_ms, t->ttft_ms, a->seen_ns};
 	a->rate_samples = RATE_SAMPLES_MIN;
 	a->last_token_ns = a->seen_ns;
+	if (t->ttft_ms > 0)
+		adopt_refused(a, (double)was->queue_budget / (a->rate * t->ttft_ms));
 }
 
 void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
@@ -126,6 +173,8 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 {
 	if (was->ceiling)
 		a->ceiling = fmin(fmax(was->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
+	if (a->ceiling < CEILING_FREE)
+		a->refused_share = REFUSED_LITTLE;
 	for (int c = 0; c < SLUICE_CLASSES; c++)
 		if (was->queue_budget_level[2 * c])
 			a->class_level[c] =
@@ -137,10 +186,11 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 	    was->level[1] < a->class_level[0] * ADMISSION_ALL)
 		a->failed_level =
 			was->level[1] / (a->class_level[0] * ADMISSION_ALL) * was->ceiling + SPARED;
-	/* A stopped pool stays stopped until something moves, with the probes that it had. */
+	/* A stopped pool stays stopped until something moves, with the probe that it had. */
 	if (was->stopped && t->ttft_ms > 0) {
 		a->stopped = true;
 		a->floor = was->floor < ADAPTIVE_CEILING_MAX ? was->floor : ADAPTIVE_CEILING_MAX;
+		a->probing = was->floor > t->floor;
 		a->probe_ns = a->seen_ns;
 	}
 	if (was->rate)
@@ -160,6 +210,7 @@ static bool progress(struct adaptive *a, double ms, uint64_t now_ns)
 	bool cold = !a->last_token_ns || seconds(a->last_token_ns, now_ns) > COLD_S + ms / 1e3;
 
 	a->last_token_ns = now_ns;
+	a->due_bytes = 0;
 	a->fresh++;
 	if (cold)
 		a->cold_until_ns = now_ns;
@@ -247,11 +298,12 @@ void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, dou
 {
 	double ratio = whole_ratio(t, ms, bytes, tokens);
 
+	a->reply_ms += (ms - a->reply_ms) / REPLIES;
 	if (progress(a, ms, now_ns) || !(ratio > 0))
 		return;
 	a->whole.sum += ratio;
 	a->whole.weight += 1;
-	a->missed_whole += ((ratio > 1) - a->missed_whole) / MISSED_REPLIES;
+	a->missed_whole += ((ratio > 1) - a->missed_whole) / REPLIES;
 	/* A duration is old when it comes: its late replies were admitted before the last cut. */
 	if (ratio > 1 && a->missed_whole > MISSED_MOST && in_flight_at_admission > 1 &&
 	    a->seen.shadow_in_flight <= 0)
@@ -285,9 +337,11 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 
 	if (t->ttft_ms > 0)
 		over = fmax(over, fmax((double)v->oldest_ns / 1e6 / t->ttft_ms, mean(&a->ttft)));
-	if (t->itl_ms > 0)
-		over = fmax(over,
-			    fmax(mean(&a->gap) / t->itl_ms / ITL_FULL, missed_ratio(&a->missed)));
+	/* Where few responses are streamed, the last gaps may be old. */
+	if (t->itl_ms > 0 && seconds(a->gap.last_ns, now_ns) <= GAP_MEMORY_S)
+		over = fmax(over, mean(&a->gap) / t->itl_ms / ITL_FULL);
+	if (seconds(a->missed.last_ns, now_ns) <= MISSED_MEMORY_S)
+		over = fmax(over, missed_ratio(&a->missed));
 	a->ttft = a->whole = (struct fading){0};
 	if (v->shadow_in_flight > 0 || a->moved.shadow_in_flight > 0)
 		return; /* this policy did not admit all of that load */
@@ -324,37 +378,84 @@ static void move_levels(struct adaptive *a, const struct adaptive_view *v)
 }
 
 /*
- * A server is stuck if the oldest request waits longer than its target and no token came for as
- * long. Then only the floor is open. One probe a target is admitted, so that a server that recovers
- * is noticed. A server with its slots full of long answers is not stuck: there the ceiling falls.
- * A pool that opened stays open for one target. So it stops once a target at most, whatever clients
- * do, and a client that hangs up at each stop cannot make it flap.
+ * Bytes that the server takes up before it can show progress: those that waited at the last
+ * progress, or when a request began to wait with nothing before it that shows a first token.
+ */
+static void note_due(struct adaptive *a, const struct adaptive_view *v, uint64_t now_ns)
+{
+	bool begins = !a->due_bytes || v->oldest_ns <= now_ns - a->seen_ns;
+
+	if (v->in_flight <= 0)
+		a->due_bytes = 0;
+	else if (begins && v->waiting_bytes > a->due_bytes)
+		a->due_bytes = v->waiting_bytes;
+}
+
+/* Whether the server is stuck. Replies that are not streamed show nothing until they end. */
+static bool stuck(const struct adaptive *a, const struct adaptive_targets *t,
+		  const struct adaptive_view *v, uint64_t now_ns)
+{
+	double target_s = t->ttft_ms / 1e3, patience_s = target_s, silence_s = target_s,
+	       oldest_s = (double)v->oldest_ns / 1e9;
+
+	if (a->rate > 0)
+		patience_s = fmax(target_s,
+				  fmin(COLD_S, DUE_TIMES * (double)a->due_bytes / a->rate / 1e3));
+	if (!a->last_token_ns || seconds(a->last_token_ns, now_ns) > COLD_S + oldest_s)
+		patience_s += COLD_S; /* it may be loading */
+	if (v->in_flight > v->waiting)
+		silence_s = fmax(target_s, fmin(COLD_S, a->reply_ms / 1e3));
+	return target_s > 0 && oldest_s >= patience_s &&
+	       seconds(a->last_token_ns, now_ns) >= silence_s &&
+	       seconds(a->gap.last_ns, now_ns) >= silence_s &&
+	       seconds(a->opened_ns, now_ns) >= target_s;
+}
+
+/*
+ * One request may pass below the ceiling, to see whether the server moves. It is unanswered until
+ * something ends: a client that hangs up makes room for the next probe, at most one a target.
+ */
+static void move_probe(struct adaptive *a, const struct adaptive_targets *t,
+		       const struct adaptive_view *v, uint64_t now_ns)
+{
+	if (a->probing && v->admitted != a->probe_admitted)
+		a->probing = false;
+	if (!a->probe_ns || (!a->probing && v->ended != a->probe_ended &&
+			     seconds(a->probe_ns, now_ns) >= t->ttft_ms / 1e3)) {
+		a->probing = true;
+		a->probe_ns = now_ns;
+		a->probe_admitted = v->admitted;
+		a->probe_ended = v->ended;
+	}
+	a->floor = t->floor;
+	if (a->probing && v->in_flight >= t->floor && v->in_flight < ceiling_now(a, t))
+		a->floor = (uint32_t)v->in_flight + 1;
+}
+
+/*
+ * A server is stuck if the oldest request waits longer than its target, and longer than the queue
+ * explains, and nothing came for as long: no token and no end of a response. Then only the floor
+ * and one probe are open, so that a server that recovers is noticed. A server with its slots full
+ * of long answers is not stuck: there the ceiling falls. A pool that opened stays open for one
+ * target. So it stops once a target at most, whatever clients do, and a client that hangs up at
+ * each stop cannot make it flap.
  */
 static void move_stop(struct adaptive *a, const struct adaptive_targets *t,
 		      const struct adaptive_view *v, uint64_t now_ns)
 {
-	double target_s = t->ttft_ms / 1e3, patience_s = target_s,
-	       oldest_s = (double)v->oldest_ns / 1e9;
 	bool stop;
 
-	if (a->rate > 0)
-		patience_s = fmin(fmax(target_s, (double)v->waiting_bytes / a->rate / 1e3),
-				  target_s + LONG_MOST_S);
-	if (!a->last_token_ns || seconds(a->last_token_ns, now_ns) > COLD_S + oldest_s)
-		patience_s += COLD_S; /* it may be loading */
-	stop = target_s > 0 && oldest_s >= patience_s &&
-	       seconds(a->last_token_ns, now_ns) >= target_s &&
-	       seconds(a->gap.last_ns, now_ns) >= target_s &&
-	       seconds(a->opened_ns, now_ns) >= target_s;
+	note_due(a, v, now_ns);
+	stop = stuck(a, t, v, now_ns);
 	if (a->stopped && !stop)
 		a->opened_ns = now_ns;
+	if (!stop || !a->stopped)
+		a->probe_ns = 0;
 	a->stopped = stop;
-	if (!stop) {
+	if (stop)
+		move_probe(a, t, v, now_ns);
+	else
 		a->floor = t->floor;
-	} else if (seconds(a->probe_ns, now_ns) >= target_s) {
-		a->probe_ns = now_ns;
-		a->floor = v->in_flight >= t->floor ? (uint32_t)v->in_flight + 1 : t->floor;
-	}
 }
 
 void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
@@ -366,6 +467,8 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 	if (!a->looked) { /* earlier totals are no news */
 		a->looked = true;
 		a->seen = a->moved = *v;
+		a->probe_admitted = v->admitted;
+		a->probe_ended = v->ended;
 	}
 	refused = (double)(refused_of(v) - refused_of(&a->seen));
 	arrived = refused + (double)(v->admitted - a->seen.admitted);
@@ -397,47 +500,44 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 	a->seen_ns = now_ns;
 }
 
-static uint64_t whole(double value, double most)
-{
-	return value > most ? (uint64_t)most : value > 0 ? (uint64_t)value : 0;
-}
-
 /*
  * Clients above their share may use most of the slots and a small part of the queue. So a client
- * within its share finds a slot, or finds one soon, behind a short queue. `f` is the queue budget
- * as a share of the target.
+ * within its share finds a slot, or finds one soon, behind a short queue. `own` is the pool's own
+ * ceiling, `f` the queue budget as a share of the target. While nothing is refused there is room
+ * for all, and shares take nothing away.
  */
-static void write_levels(const struct adaptive *a, struct sluice_admission *out, double f)
+static void write_levels(const struct adaptive *a, struct sluice_admission *out, double own,
+			 double f)
 {
-	bool yields = mean(&a->above) > YIELDS;
-	double above = ABOVE_LEVEL;
+	double slots = ABOVE_LEVEL * own, above_budget = fmin(1, ABOVE_BUDGET / f), above;
 
 	if (a->failed_level > 0)
-		above = fmin(1, fmax(1, a->failed_level - SPARED) / out->ceiling);
+		slots = fmax(1, a->failed_level - SPARED);
+	above = fmin(own, slots) / out->ceiling;
+	if (a->refused_share < REFUSED_NONE)
+		above = above_budget = 1;
 	for (int r = 0; r < SLUICE_RANKS; r++) {
-		double class = a->class_level[r / 2], level = r % 2    ? above
-							      : yields ? WITHIN_LEVEL
-								       : 1;
+		double class = a->class_level[r / 2], level = r % 2 ? above : 1;
 
 		/* The square, for the queue budget: a queue shuts others out more than slots do. */
-		out->level[r] = (uint16_t)fmax(1, class * level * ADMISSION_ALL);
+		out->level[r] = (uint16_t)ceil(class * level * ADMISSION_ALL);
 		out->queue_budget_level[r] = (uint16_t)fmax(
-			1, class * class * (r % 2 ? fmin(1, ABOVE_BUDGET / f) : 1) * ADMISSION_ALL);
+			1, class * class * (r % 2 ? above_budget : 1) * ADMISSION_ALL);
 	}
 }
 
 void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 		    struct sluice_admission *out)
 {
-	double calm = 1 - fmin(1, a->refused_share / REFUSED_MUCH);
-	double free = 1 - fmin(1, a->refused_share / REFUSED_LITTLE);
+	double calm = 1 - fmin(1, a->refused_share / REFUSED_MUCH), free = freedom(a),
+	       own = own_ceiling(a, t);
 	double f = BUDGET_BUSY + (BUDGET_CALM - BUDGET_BUSY) * calm +
 		   (BUDGET_FREE - BUDGET_CALM) * free;
 	bool predicts = t->ttft_ms > 0 && a->rate_samples >= RATE_SAMPLES_MIN;
 
 	memset(out, 0, sizeof(*out));
 	out->floor = a->floor > t->floor ? a->floor : t->floor;
-	out->ceiling = (uint32_t)whole(fmax(a->ceiling, t->floor), ADAPTIVE_CEILING_MAX);
+	out->ceiling = ceiling_now(a, t);
 	out->stopped = a->stopped;
 	if (predicts && a->rate > 0) {
 		out->queue_budget = whole(a->rate * f * t->ttft_ms, 1e15);
@@ -452,10 +552,9 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 		double part = fmin(FAIR_SHARES / a->active_weight, PART_MOST);
 
 		out->interval = (uint32_t)whole(ADMISSION_ALL / part, 4e9);
-		out->fair = (uint32_t)whole(fmax(SLOTS_LEAST, part * out->ceiling) * ADMISSION_ALL,
-					    4e9);
+		out->fair = (uint32_t)whole(fmax(SLOTS_LEAST, part * own) * ADMISSION_ALL, 4e9);
 	}
-	write_levels(a, out, f);
+	write_levels(a, out, own, f);
 }
 
 uint32_t adaptive_retry_ms(const struct adaptive *a)

@@ -57,6 +57,7 @@ struct adaptive {
 	struct fading gap;    /* ms, token by token */
 	struct fading missed; /* share of responses over the ITL target */
 	double missed_whole;  /* share of such replies over their target */
+	double reply_ms;      /* mean time of such replies; 0: none has ended */
 	double refused_share;
 	double arrivals, arrivals_refused, ended; /* decaying counts of the last seconds */
 	double active_weight;
@@ -70,10 +71,14 @@ struct adaptive {
 	bool bound;                 /* since then the ceiling was reached, or a request refused */
 	uint64_t last_token_ns;     /* the last sample of TTFT or of a duration; 0: never */
 	uint64_t cold_until_ns;     /* a request admitted before waited for the model to load */
+	int64_t due_bytes;          /* those that the server takes up before it shows progress */
 	bool stopped;
-	uint32_t floor;     /* now, with the probes of a stopped pool */
-	uint64_t probe_ns;  /* the last probe */
-	uint64_t opened_ns; /* when the pool last left the stopped state; 0: never */
+	uint32_t floor;          /* now, with the probe of a stopped pool */
+	bool probing;            /* a probe is allowed */
+	uint64_t probe_ns;       /* when the last one was allowed; 0: none since the stop */
+	uint64_t probe_admitted; /* view.admitted then */
+	uint64_t probe_ended;    /* view.ended then */
+	uint64_t opened_ns;      /* when the pool last left the stopped state; 0: never */
 };
 
 void adaptive_init(struct adaptive *a, uint64_t now_ns);
