@@ -14,6 +14,7 @@
 #include "core/controller.h"
 #include "core/help.h"
 #include "core/parse.h"
+#include "sim/mix.h"
 #include "sim/run.h"
 #include "sim/table.h"
 #include "sim/workload.h"
@@ -41,7 +42,7 @@ struct sim {
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
 	double prefix_hits, blobs, unary, slots, prefill, step_ms, step_ms_per_seq, chunk,
 		kv_tokens;
-	bool prefill_first, json, csv;
+	bool prefill_first, json, csv, mixes;
 	struct named_policy policies[POLICIES_MAX];
 	unsigned policy_count;
 };
@@ -229,6 +230,7 @@ static const struct option options[] = {
 	{"--table", "DIR",
 	 "only write the tables of the documentation, from the two Azure traces of 2023 in DIR",
 	 .text = &sim.table},
+	{"--mixes", NULL, "only write the table of mixes of work", .on = &sim.mixes},
 };
 
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -347,7 +349,7 @@ static int read_arguments(int argc, char **argv)
 		if (ret)
 			return ret;
 	}
-	if (sim.table)
+	if (sim.table || sim.mixes)
 		return 0;
 	if (!sim.trace && !(sim.synthetic > 0))
 		return complain("there is no load: give --trace FILE or --synthetic NAME");
@@ -636,6 +638,8 @@ int main(int argc, char **argv)
 		return ret;
 	if (sim.table)
 		return table_write(sim.table);
+	if (sim.mixes)
+		return mix_write();
 	if (sim.trace) {
 		if (trace_read(sim.trace, &t, why, sizeof(why)))
 			return complain("%s", why);

@@ -102,6 +102,15 @@ static bool judge(struct policy *p, const struct sim_request *r, const struct ad
 	return true;
 }
 
+static void note_admission(struct policy_shown *s, uint32_t in_flight, uint32_t ceiling)
+{
+	if (in_flight > s->in_flight)
+		s->in_flight = in_flight;
+	if (ceiling > s->ceiling)
+		s->ceiling = ceiling;
+	s->above_ceiling += ceiling && in_flight > ceiling;
+}
+
 bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 {
 	const struct sim_request *r = &p->work->requests[id];
@@ -126,6 +135,7 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 		p->load.waiting_bytes += r->bytes;
 	}
 	mine->in_flight_at_admission = (uint32_t)p->load.in_flight;
+	note_admission(&p->shown, mine->in_flight_at_admission, p->written.ceiling);
 	mine->admitted_ns = now_ns;
 	mine->waiting = !r->unary;
 	held->in_flight++;
@@ -163,6 +173,12 @@ static void worked_off(struct policy *p, struct policy_request *mine, uint64_t n
 		pass_waits(p, mine->wait_end, now_ns);
 }
 
+/* All requests of a batch have the same gaps; those of a stream show. */
+static void note_streamed(struct policy *p)
+{
+	p->streamed = (double)p->decoding[0] / (p->decoding[0] + p->decoding[1]);
+}
+
 void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
 {
 	const struct sim_request *r = &p->work->requests[id];
@@ -171,6 +187,7 @@ void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
 
 	mine->first_ns = now_ns;
 	p->decoding[r->unary]++;
+	note_streamed(p);
 	if (r->unary)
 		return; /* nobody sees it */
 	mine->waiting = false;
@@ -186,13 +203,8 @@ void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
 
 void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns)
 {
-	uint32_t decoding = p->decoding[0] + p->decoding[1];
-
-	/* All requests of a batch have the same gaps; those of a stream show. */
-	if (decoding && p->decoding[1]) {
-		sum_ns = sum_ns * p->decoding[0] / decoding;
-		count = count * p->decoding[0] / decoding;
-	}
+	sum_ns = (uint64_t)((double)sum_ns * p->streamed);
+	count = (uint64_t)round((double)count * p->streamed);
 	if (!count)
 		return;
 	if (p->rule.kind == POLICY_EMA_FLAG)
@@ -213,8 +225,9 @@ static void reply_ended(struct policy *p, const struct sim_request *r, struct po
 	}
 	if (mine->first_ns && p->rule.kind == POLICY_ADAPTIVE)
 		adaptive_duration(&p->adaptive, &p->rule.targets,
-				  (double)(now_ns - mine->admitted_ns) / 1e6, r->bytes, r->generate,
-				  mine->in_flight_at_admission, now_ns);
+				  (double)(now_ns - mine->admitted_ns) / 1e6, r->bytes,
+				  r->embedding ? 0 : r->generate, mine->in_flight_at_admission,
+				  now_ns);
 }
 
 void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns)
@@ -222,8 +235,10 @@ void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns)
 	const struct sim_request *r = &p->work->requests[id];
 	struct policy_request *mine = &p->requests[id];
 
-	if (mine->first_ns)
+	if (mine->first_ns) {
+		note_streamed(p);
 		p->decoding[r->unary]--;
+	}
 	if (mine->waiting) { /* an error */
 		mine->waiting = false;
 		p->load.waiting--;
@@ -271,9 +286,22 @@ static void look(struct policy *p, uint64_t now_ns)
 	adaptive_write(&p->adaptive, &p->rule.targets, &p->written);
 }
 
+static bool shows_shut(const struct policy *p)
+{
+	return p->shut || p->written.stopped;
+}
+
+static void note_state(struct policy *p, bool was_shut)
+{
+	p->shown.changes += shows_shut(p) != was_shut;
+	p->shown.shut_while_replies += shows_shut(p) && p->view.ended != p->ended_at_tick;
+	p->ended_at_tick = p->view.ended;
+}
+
 void policy_tick(struct policy *p, uint64_t now_ns)
 {
 	const struct adaptive_targets *t = &p->rule.targets;
+	bool was_shut = shows_shut(p);
 
 	if (p->rule.kind == POLICY_ADAPTIVE)
 		look(p, now_ns);
@@ -281,4 +309,5 @@ void policy_tick(struct policy *p, uint64_t now_ns)
 		p->shut = (t->ttft_ms > 0 &&
 			   ema_read(&p->ttft, now_ns, p->rule.tau_s) > t->ttft_ms) ||
 			  (t->itl_ms > 0 && ema_read(&p->itl, now_ns, p->rule.tau_s) > t->itl_ms);
+	note_state(p, was_shut);
 }

@@ -41,6 +41,14 @@ struct policy_request {
 	bool expected;     /* its bytes are in waits until then */
 };
 
+/* What `sluicectl status` would show of a run. */
+struct policy_shown {
+	uint32_t changes;            /* between open and shut */
+	uint32_t shut_while_replies; /* ticks: shut, and a response ended in the last 100 ms */
+	uint32_t above_ceiling;      /* admissions that put more in flight than the ceiling */
+	uint32_t in_flight, ceiling; /* the highest of each */
+};
+
 struct policy {
 	struct policy_rule rule;
 	const struct workload *work;
@@ -51,6 +59,7 @@ struct policy {
 	struct sluice_waits waits;
 	uint64_t first_token_ns, began_waiting_ns;
 	uint32_t decoding[2]; /* requests past their first token: [1] those that are not streamed */
+	double streamed;      /* share of those that decode now, or did last */
 	uint32_t *order;      /* ids in order of admission */
 	uint32_t order_count, oldest; /* oldest: index of the first that may still wait */
 	struct adaptive_view view;
@@ -58,6 +67,8 @@ struct policy {
 	struct sluice_admission written;
 	struct ema ttft, itl;
 	bool shut;
+	struct policy_shown shown;
+	uint64_t ended_at_tick; /* view.ended, at the last tick */
 	struct chance spread;
 };
 

@@ -95,7 +95,8 @@ static bool meets(const struct adaptive_targets *t, const struct sim_request *r,
 	if (r->unary)
 		return !(t->ttft_ms > 0) || !(t->itl_ms > 0) ||
 		       (double)(ended_ns - since_ns) / 1e6 <=
-			       policy_ttft_ms(t, r->bytes) + r->generate * t->itl_ms;
+			       policy_ttft_ms(t, r->bytes) +
+				       (r->embedding ? 0 : r->generate) * t->itl_ms;
 	if (t->ttft_ms > 0 && (double)(first_ns - since_ns) / 1e6 > policy_ttft_ms(t, r->bytes))
 		return false;
 	return !(t->itl_ms > 0) || r->generate < 2 ||
@@ -321,7 +322,9 @@ int run(const struct workload *w, const struct engine_shape *shape, const struct
 	if (ret)
 		goto out_policy;
 	flow(&f, curve);
-	*out = (struct run_result){.outcomes = out->outcomes, .preempted = f.engine.preempted};
+	*out = (struct run_result){.outcomes = out->outcomes,
+				   .preempted = f.engine.preempted,
+				   .shown = f.policy.shown};
 	ret = sum_up(w, &rule->targets, fmax(w->span_s, (double)f.retried_ns / 1e9), f.outcomes,
 		     out);
 	engine_free(&f.engine);

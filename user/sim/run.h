@@ -35,6 +35,7 @@ struct run_result {
 	double jain;                      /* of goodput over clients, 1/n … 1 */
 	double ttft_p50_ms, ttft_p95_ms;  /* of the admitted */
 	uint64_t preempted;
+	struct policy_shown shown;
 	struct outcome *outcomes; /* by request; NULL: not wanted */
 };
 

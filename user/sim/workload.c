@@ -28,6 +28,7 @@
 #define MODEL_SEED    0x6d6f64656c
 #define IMAGE_SEED    0x696d616765
 #define UNARY_SEED    0x756e617279
+#define VECTOR_SEED   0x766563746f72
 #define IMAGE_TOKENS  1500 /* of the prompt */
 #define IMAGE_BYTES   4096 /* as the kernel counts an image, whatever its size */
 
@@ -259,6 +260,20 @@ void trace_unary(struct trace *t, double share)
 
 	for (uint32_t i = 0; i < t->count; i++)
 		t->requests[i].unary = chance_real(&c) < share;
+}
+
+void trace_embeddings(struct trace *t, double share)
+{
+	struct chance c = {VECTOR_SEED};
+
+	for (uint32_t i = 0; i < t->count; i++) {
+		struct sim_request *r = &t->requests[i];
+
+		if (chance_real(&c) >= share)
+			continue;
+		r->embedding = r->unary = true;
+		r->generate = 1;
+	}
 }
 
 void trace_free(struct trace *t)

@@ -15,6 +15,7 @@ struct sim_request {
 	uint32_t cached;           /* prompt tokens in the engine's prefix cache */
 	uint32_t image;            /* prompt tokens of an image */
 	bool unary;                /* the response is not streamed */
+	bool embedding;            /* … and is a vector, which has no output tokens */
 	uint32_t bytes;            /* on the wire */
 	uint32_t client;           /* below workload.clients */
 	uint32_t class;            /* of priority */
@@ -63,6 +64,8 @@ void trace_cache(struct trace *t, double share);
 void trace_images(struct trace *t, double share);
 /* A random share (0 … 1) of the responses is not streamed. */
 void trace_unary(struct trace *t, double share);
+/* A random share (0 … 1) of the requests asks for the embedding of its prompt. */
+void trace_embeddings(struct trace *t, double share);
 void trace_free(struct trace *t);
 
 /* How requests arrive. rate > 0: mean requests/s; else the trace's own times, `speed` times as

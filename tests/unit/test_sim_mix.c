@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Policy adaptive, simulated, on each mix of work, against the same work all streamed. One test for
+ * each promise; each run is checked for all that hold at every load.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "sim/mix.h"
+
+#define SEEDS 3
+
+/* Plays a mix on an engine at a multiple of its capacity. Nothing is shown as shut while replies
+ * end, and no admission exceeds the ceiling. */
+static struct mix_result play(const struct mix *m, const struct mix_engine *e, double load)
+{
+	double capacity = mix_capacity(m, e);
+	struct mix_result r;
+
+	assert_true(capacity > 0);
+	assert_int_equal(mix_play(m, e, load * capacity, SEEDS, &r), 0);
+	if (r.shown.shut_while_replies || r.shown.above_ceiling || r.shown.changes > 2 * SEEDS)
+		fail_msg(
+			"%s, %s, %g×: shut in %u ticks in which a reply ended, %u admitted above the ceiling, %u changes of state",
+			e->name, m->name, load, r.shown.shut_while_replies, r.shown.above_ceiling,
+			r.shown.changes);
+	return r;
+}
+
+static void little_load_is_not_refused(void **state)
+{
+	for (const struct mix_engine *e = mix_engines; e->name; e++) {
+		for (const struct mix *m = mixes; m->name; m++) {
+			struct mix_result r = play(m, e, 0.3);
+
+			/* With four slots, two prompts of 8,000 tokens exceed any queue budget. */
+			if (r.arrived - r.admitted > (e->shape.slots > 4 ? 0 : r.arrived / 2000))
+				fail_msg("%s, %s: %u refused of %u", e->name, m->name,
+					 r.arrived - r.admitted, r.arrived);
+		}
+	}
+}
+
+static void load_near_the_capacity_is_served_as_well_as_if_all_of_it_were_streamed(void **state)
+{
+	for (const struct mix_engine *e = mix_engines; e->name; e++) {
+		for (const struct mix *m = mixes; m->name; m++) {
+			struct mix_result r = play(m, e, 0.8);
+
+			if (r.goodput < 0.95 * r.streamed)
+				fail_msg("%s, %s: %.3f of %.3f", e->name, m->name, r.goodput,
+					 r.streamed);
+		}
+	}
+}
+
+static void overload_is_served_as_well_as_if_all_of_it_were_streamed(void **state)
+{
+	for (const struct mix_engine *e = mix_engines; e->name; e++) {
+		for (const struct mix *m = mixes; m->name; m++) {
+			struct mix_result r = play(m, e, 2);
+
+			if (r.goodput < 0.95 * r.streamed)
+				fail_msg("%s, %s: %.3f of %.3f", e->name, m->name, r.goodput,
+					 r.streamed);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(little_load_is_not_refused),
+		cmocka_unit_test(
+			load_near_the_capacity_is_served_as_well_as_if_all_of_it_were_streamed),
+		cmocka_unit_test(overload_is_served_as_well_as_if_all_of_it_were_streamed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
