@@ -113,6 +113,15 @@ static __always_inline __u32 spread(__u32 ms)
 	return ms + (((__u64)ms * (bpf_get_prandom_u32() & 127)) >> 8);
 }
 
+/* The policy's verdict on the question's request, if it had this rank. */
+static __always_inline enum admission_verdict verdict_on_rank(const struct sluice_admission *a,
+							      const struct admission_load *load,
+							      const struct question *q, __u32 rank)
+{
+	return admission_judge(a, load, admission_kindest(a, q->bytes, q->bytes_most, rank), rank,
+			       q->now);
+}
+
 /*
  * Whether the policy refuses one more request on top of `load`. If it would admit the same request
  * of a client within its share, the reason is the share.
@@ -126,11 +135,11 @@ static __always_inline bool judge_by_policy(struct judgement *j, const struct qu
 
 	if (j->reason || !a->floor)
 		return false;
-	verdict = admission_judge(a, load, q->bytes, q->rank, q->now);
+	verdict = verdict_on_rank(a, load, q, q->rank);
 	if (!verdict)
 		return false;
 	barrier(); /* else the compiler keeps the first call's reads on the stack for the second */
-	if (q->rank & 1 && !admission_judge(a, load, q->bytes, q->rank - 1, q->now))
+	if (q->rank & 1 && !verdict_on_rank(a, load, q, q->rank - 1))
 		j->reason = SLUICE_REASON_CLIENT_SHARE;
 	else
 		j->reason =

@@ -122,6 +122,7 @@ static __always_inline void answer_request(struct prediction *x, struct judging 
 	if (!pool || !state)
 		return;
 	q->bytes = admission_bytes(x->question.bytes ? x->question.bytes : mean_bytes(state));
+	q->bytes_most = q->bytes;
 	judge_request(service, JUDGING_QUESTION, skipped);
 	answer_verdict(&x->answer, a);
 	x->answer.weight = q->client.kind == SLUICE_CLIENT_ADDRESS ? q->weight : 0;

@@ -20,8 +20,9 @@ struct question {
 	__u32 model;
 	__u64 now;
 	__u32 take;  /* 1: the final judging: an admitted request takes its slots and is charged */
-	__u32 bytes; /* of the request, as far as known */
-	__u64 priority; /* the hash of its priority header's value, 0: none */
+	__u32 bytes; /* of the request, the least that it may count for; */
+	__u32 bytes_most; /* … and the most */
+	__u64 priority;   /* the hash of its priority header's value, 0: none */
 	/* set while judging */
 	__u32 override;     /* enum sluice_override */
 	__u32 prefix_quota; /* of the address's prefix */

@@ -172,7 +172,7 @@ SUBPROG int next_reading(struct request_scratch *s, struct sluice_conn *conn,
 		return SLUICE_MODEL_ALL;
 	a->question.model = model;
 	a->question.take = 0;
-	a->question.bytes = admission_bytes(conn->request_bytes);
+	a->question.bytes = a->question.bytes_most = admission_bytes(request_size(conn, service));
 	judge_request(service, JUDGING_PACKET, 0);
 	reading_quota_add(s, conn, a->judgement.quota);
 	if (a->judgement.reason) {

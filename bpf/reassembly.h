@@ -121,14 +121,14 @@ static __always_inline bool second_hook(const struct request_context *c)
 enum order { ORDER_DROP, ORDER_OLD, ORDER_NEXT };
 
 /* Whether bytes of the body may pass unseen: no model's name is looked for in them, or it would
- * change nothing. */
+ * change nothing. Those of a blob may not, or it would count for its length. */
 static __always_inline bool hole_is_harmless(const struct sluice_conn *conn,
 					     const struct sluice_service *service)
 {
 	const struct json_model *j = &conn->request.json;
 
-	return j->state == JSON_MODEL_DONE || j->flags & JSON_MODEL_UNREAD ||
-	       !unnamed_is_strict(service);
+	return j->state == JSON_MODEL_DONE ||
+	       (!j->blob && (j->flags & JSON_MODEL_UNREAD || !unnamed_is_strict(service)));
 }
 
 /*

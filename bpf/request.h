@@ -55,6 +55,13 @@ struct request_context {
 	const struct siphash_secret *secret;
 };
 
+/* What the request under way counts for, as far as its bytes have come. */
+static __always_inline __u64 request_size(const struct sluice_conn *conn,
+					  const struct sluice_service *service)
+{
+	return http1_request_size(&conn->request, conn->request_bytes, service->blob_bytes);
+}
+
 /* Whether a response is under way. The request under way may not be refused then, and the next one
  * waits. */
 static __always_inline bool response_under_way(const struct sluice_conn *conn)

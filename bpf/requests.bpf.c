@@ -29,6 +29,21 @@
 
 #define WIPE_STEP 64 /* bytes; SCAN_BUF is a multiple */
 
+/* The least and the most that the request may count for, while bytes of it are still to come. */
+static __always_inline void consulted_size(struct judging *a, const struct sluice_conn *conn,
+					   const struct sluice_service *service)
+{
+	__u64 size = request_size(conn, service), left = ADMISSION_BYTES_MAX, blobs;
+
+	blobs = http1_request_may_hold_blobs(&conn->request);
+	if (conn->request.frame.flags & HTTP1_LENGTH)
+		left = conn->request.frame.left + blobs * JSON_MODEL_BLOBS * service->blob_bytes;
+	a->question.bytes_most = admission_bytes(size + left);
+	a->question.bytes = blobs || !(conn->request.frame.flags & HTTP1_LENGTH)
+				    ? admission_bytes(size)
+				    : a->question.bytes_most;
+}
+
 /*
  * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head has ended. Only a
  * refusal that would be carried out counts; all else waits for the request's end. If this packet
@@ -46,8 +61,7 @@ static __always_inline void consult(struct request_scratch *s, struct sluice_con
 		return;
 	a->question.model = model;
 	a->question.take = 0;
-	a->question.bytes =
-		admission_bytes(conn->request_bytes + (f->flags & HTTP1_LENGTH ? f->left : 0));
+	consulted_size(a, conn, service);
 	judge_request(service, JUDGING_PACKET, 0);
 	if (a->judgement.reason && !a->judgement.shadow)
 		s->refuse = REFUSE_REQUEST;
@@ -118,11 +132,11 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	r = &conn->request;
 	j = &a->judgement;
 	now = a->question.now;
+	a->question.bytes = a->question.bytes_most = admission_bytes(request_size(conn, service));
 	if (conn->flags & SLUICE_CONN_JUDGE) {
 		stream = stream_asked(conn);
 		a->question.model = model;
 		a->question.take = 1;
-		a->question.bytes = admission_bytes(conn->request_bytes);
 		a->question.unstreamed = stream == SLUICE_STREAM_NO;
 		a->question.holds = 0;
 		judge_now(service, JUDGING_PACKET, 0);
@@ -165,7 +179,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	}
 	e = &conn->exchange;
 	e->admitted_ns = now;
-	e->bytes = admission_bytes(conn->request_bytes);
+	e->bytes = a->question.bytes;
 	e->model = model;
 	e->pool = a->question.pool;
 	e->queued_bytes = a->question.queued_bytes;

@@ -176,8 +176,9 @@ struct sluice_service {
 	__u8 pad;
 	__u16 pool; /* of all its models; 0: each model's own */
 	__u16 pad2;
+	__u32 blob_bytes; /* what an image or a file counts for in the size of a request */
 };
-_Static_assert(sizeof(struct sluice_service) == 28, "service");
+_Static_assert(sizeof(struct sluice_service) == 32, "service");
 
 /* named_models[0]: models that some rule or target names, and that are no service's default. A
  * request whose model cannot be read is judged for each of them. */
@@ -464,7 +465,7 @@ enum sluice_stream {
 /* One request between its last byte and its response's last. */
 struct sluice_exchange {
 	__u64 admitted_ns;
-	__u32 bytes; /* of the request, head and body */
+	__u32 bytes; /* of the request, head and body, as http1_request_size() counts them */
 	__u32 flags; /* enum sluice_exchange_flag, changed by atomic or/and */
 	__u16 model;
 	__u16 quota;                  /* charged with the response's tokens */

@@ -214,6 +214,20 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 	return ADMISSION_ADMIT;
 }
 
+/*
+ * Of the sizes from `least` to `most` that a request of this rank may turn out to have, the one
+ * with the kindest verdict: its own bytes make it wait, and its budget may grow with them, both in
+ * proportion.
+ */
+static __always_inline __u32 admission_kindest(const struct sluice_admission *a, __u32 least,
+					       __u32 most, __u32 rank)
+{
+	__u64 level = admission_queue_budget_level(a, rank);
+	__u64 own = level >= ADMISSION_ALL ? ADMISSION_OWN * 1024 / 8 : 1024;
+
+	return (__u64)a->queue_budget_per_kib * level > own * ADMISSION_ALL ? most : least;
+}
+
 /* Bytes queued at the admission of a request on top of `load`, its own included: they explain its
  * wait. */
 static __always_inline __u32 admission_queued_bytes(const struct sluice_admission *a,

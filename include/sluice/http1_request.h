@@ -43,6 +43,25 @@ static __always_inline void http1_request_skipped(struct http1_request *r, __u64
 }
 
 /*
+ * What a request of so many bytes, as far as they have come, counts for. A blob counts for
+ * `blob_bytes` and not for its length, which says nothing of the tokens that it costs. If servers
+ * read the body in several ways, one may take a blob for text.
+ */
+static __always_inline __u64 http1_request_size(const struct http1_request *r, __u64 bytes,
+						__u32 blob_bytes)
+{
+	if (r->form.flags & (FORM_ODD | FORM_DOUBT))
+		return bytes;
+	return bytes - r->json.blob_bytes + (__u64)r->json.blobs * blob_bytes;
+}
+
+/* Whether a blob may end in the bytes to come. */
+static __always_inline int http1_request_may_hold_blobs(const struct http1_request *r)
+{
+	return r->json.state != JSON_MODEL_DONE && r->form.kind != FORM_URLENCODED;
+}
+
+/*
  * The method ends. Some servers read methods without regard to case (gunicorn, werkzeug). So do we
  * for those that may be judged. HEAD and CONNECT decide how their response is framed, and are as
  * RFC 9110 9.1 has them.

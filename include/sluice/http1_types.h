@@ -125,7 +125,7 @@ struct http1_request {
 	struct http1_key key;
 	struct forwarded forwarded;
 };
-_Static_assert(sizeof(struct http1_request) == 672, "request parser");
+_Static_assert(sizeof(struct http1_request) == 712, "request parser");
 
 /* All zero is the state before the response to a request that is neither HEAD nor CONNECT. */
 struct http1_response {

@@ -21,11 +21,6 @@
 
 #define JSON_MODEL_MORE (1U << 30)
 
-/* A window, for a function that the verifier walks by itself. */
-struct json_model_window {
-	__u8 byte[SCAN_CAPACITY + SCAN_PAD];
-};
-
 static __always_inline int json_model_done(const struct json_model *j)
 {
 	return j->state == JSON_MODEL_DONE;
@@ -39,6 +34,7 @@ static __always_inline void json_model_gap(struct json_model *j)
 			json_model_name_drop(j);
 		j->state = JSON_MODEL_DONE;
 		j->flags |= JSON_MODEL_GAP;
+		j->blob = 0;
 	}
 }
 
@@ -51,12 +47,13 @@ static __always_inline void json_model_rollback(struct json_model *j)
 	}
 	j->flags |= JSON_MODEL_GAP;
 	j->state = JSON_MODEL_DONE;
+	j->blob = j->blob_bytes = j->blobs = 0;
 }
 
 /*
- * At the first byte of a key, with eight bytes from there in the window: takes "model" or "stream"
- * and its quote at once, or sees that it is another key. Returns how many bytes it took. A key with
- * an escape, a zero or a byte that is not ASCII is left to json_model_key().
+ * At the first byte of a key, with eight bytes from there in the window: takes "model", "stream"
+ * or "images" and its quote at once, or sees that it is another key. Returns how many bytes it
+ * took. A key with an escape, a zero or a byte that is not ASCII is left to json_model_key().
  */
 static __always_inline __u32 json_model_key_word(struct json_model *j, const __u8 *p)
 {
@@ -73,6 +70,12 @@ static __always_inline __u32 json_model_key_word(struct json_model *j, const __u
 		j->state = JSON_MODEL_COLON;
 		return 7;
 	}
+	if (((w | 0x202020202020ULL) & seven) == scan_literal("images\"\0")) {
+		json_model_key_is(j, JSON_MODEL_SHOWS);
+		j->state = JSON_MODEL_COLON;
+		return 7;
+	}
+	json_media_key_begins(j, w);
 	if (!((scan_equal(w, '\\') | scan_below(w, 1) | w) & SCAN_HIGHS & seven)) {
 		j->state = JSON_MODEL_STRING;
 		j->next = JSON_MODEL_COLON;
@@ -161,6 +164,8 @@ static __always_inline __u64 json_model_advance(struct json_model *j, const __u8
 		p = scan_clamp(p);
 	}
 	SCAN_FENCE();
+	json_media_filter(j, buf[p]);
+	SCAN_FENCE();
 	if (j->state == JSON_MODEL_KEY_STRING && p + 8 <= stop) {
 		p = scan_clamp(p + json_model_key_word(j, buf + p));
 		p = scan_clamp(p + json_model_between(j, buf + p, stop - p));
@@ -174,6 +179,7 @@ static __always_inline __u64 json_model_advance(struct json_model *j, const __u8
 		if (j->state >= JSON_MODEL_SLASH && j->state < JSON_MODEL_NAME)
 			p = json_model_comment_run(j, buf, p, stop);
 		*more = j->state != JSON_MODEL_KEY_STRING && j->state != JSON_MODEL_WORD &&
+			(j->state < JSON_MODEL_MEDIA_KEY || j->state > JSON_MODEL_BLOB) &&
 			j->state != JSON_MODEL_DONE;
 		return p;
 	}
@@ -248,6 +254,12 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 	if (j->state >= JSON_MODEL_KEY_STRING && j->state < JSON_MODEL_COLON &&
 	    json_model_key(j, buf[p]))
 		return 1;
+	if (j->state >= JSON_MODEL_MEDIA_KEY && j->state <= JSON_MODEL_BLOB) {
+		__u32 n = json_media_step(j, (const struct json_model_window *)buf, p, stop);
+
+		if (n)
+			return n;
+	}
 	if (j->state == JSON_MODEL_STRING_ESCAPE) {
 		j->state = JSON_MODEL_STRING;
 		return 1;

@@ -9,8 +9,9 @@
 
 #include "scan.h"
 
-#define JSON_MODEL_NAME_MAX 96 /* bytes of a name, its terminating zero included */
-#define JSON_MODEL_RUN      32 /* … of it that one iteration takes at most */
+#define JSON_MODEL_NAME_MAX 96  /* bytes of a name, its terminating zero included */
+#define JSON_MODEL_RUN      32  /* … of it that one iteration takes at most */
+#define JSON_MODEL_BLOBS    255 /* blobs that are counted; further ones count by their length */
 
 /* Their order matters: top level up to AFTER, comments from SLASH on, names from NAME on. */
 enum json_model_state {
@@ -28,6 +29,11 @@ enum json_model_state {
 	JSON_MODEL_DEEP,   /* inside a nested value, outside strings */
 	JSON_MODEL_STRING, /* in a string that does not matter; `next` follows it */
 	JSON_MODEL_STRING_ESCAPE,
+	JSON_MODEL_MEDIA_KEY,   /* in a string that may be a key of media (json_media.h) */
+	JSON_MODEL_MEDIA_COLON, /* after such a key */
+	JSON_MODEL_MEDIA_VALUE,
+	JSON_MODEL_BLOB_ESCAPE,
+	JSON_MODEL_BLOB,    /* in a string that is a blob so far */
 	JSON_MODEL_FORM,    /* the body is a form, outside of the name (form_model.h) */
 	JSON_MODEL_SLASH,   /* a comment begins; `next` follows it */
 	JSON_MODEL_LINE,    /* in a comment up to the end of its line */
@@ -58,10 +64,12 @@ enum json_model_stream {
 	JSON_STREAM_YES,
 };
 
-/* Of `matched`: the letters are those of "stream"; all letters of "model"; all of "stream". */
+/* Of `matched`: the letters are those of "stream", or "images"; all of "model", and of those. */
 #define JSON_MODEL_IN_STREAM 8
+#define JSON_MODEL_IN_IMAGES 16
 #define JSON_MODEL_IS_NAME   5
 #define JSON_MODEL_ASKS      (JSON_MODEL_IN_STREAM + 6)
+#define JSON_MODEL_SHOWS     (JSON_MODEL_IN_IMAGES + 6)
 
 /* A wide encoding is the bytes of its units, plus one if the high byte comes first. */
 enum json_model_encoding {
@@ -71,6 +79,14 @@ enum json_model_encoding {
 	JSON_MODEL_UTF16_BE,
 	JSON_MODEL_UTF32_LE,
 	JSON_MODEL_UTF32_BE,
+};
+
+/* What of a value to come may hold a blob. */
+enum json_model_media {
+	JSON_MEDIA_STRING = 1,  /* the value is one, if it is a string */
+	JSON_MEDIA_OBJECT = 2,  /* members of an object are */
+	JSON_MEDIA_STRINGS = 4, /* strings of an array are */
+	JSON_MEDIA_PLACES = 8,  /* objects of an array have keys of media */
 };
 
 /* All zero is the state before the first byte. */
@@ -89,10 +105,19 @@ struct json_model {
 	__u32 unit;    /* the part of a code unit that has come */
 	__u8 closed;   /* 1: the object has ended, and readers may act on it */
 	__u8 stream;   /* enum json_model_stream, by the last one */
-	__u8 pad[2];
+	__u8 blobs;    /* media that have ended, JSON_MODEL_BLOBS at most */
+	__u8 media;    /* enum json_model_media of the value to come, or of the object around */
 	char name[JSON_MODEL_NAME_MAX]; /* padded with zeros */
+	__u64 blob_bytes;               /* of `blobs`, all together */
+	__u64 blob;                     /* bytes of the one under way */
+	__u64 key[2];                   /* a key of media under way */
+	__u32 place;  /* the depth at which strings are looked at for media; 0: none */
+	__u8 key_len; /* bytes of `key` */
+	__u8 holder;  /* what strings there are, after JSON_MODEL_STRING: the value of a key of
+			 media holds them; 0: none does */
+	__u8 pad2[2];
 };
-_Static_assert(sizeof(struct json_model) == 120, "model scanner");
+_Static_assert(sizeof(struct json_model) == 160, "model scanner");
 _Static_assert(__builtin_offsetof(struct json_model, name) % 8 == 0, "compared by words");
 
 static __always_inline void json_model_garbage(struct json_model *j)
@@ -108,11 +133,12 @@ static __always_inline void json_model_close(struct json_model *j)
 	j->state = JSON_MODEL_DONE;
 }
 
-/* The letter that a key must have next, to be "model" or "stream"; 0: none. */
+/* The letter that a key must have next, to be "model", "stream" or "images"; 0: none. */
 static __always_inline __u8 json_model_want(__u8 matched)
 {
-	__u64 word = matched & JSON_MODEL_IN_STREAM ? scan_literal("stream\0\0")
-						    : scan_literal("model\0\0\0");
+	__u64 word = matched & JSON_MODEL_IN_STREAM   ? scan_literal("stream\0\0")
+		     : matched & JSON_MODEL_IN_IMAGES ? scan_literal("images\0\0")
+						      : scan_literal("model\0\0\0");
 
 	return word >> 8 * (matched & 7);
 }
@@ -120,13 +146,18 @@ static __always_inline __u8 json_model_want(__u8 matched)
 /* The letters that a key has matched, after `letter` has matched, too. */
 static __always_inline __u8 json_model_matched(__u8 matched, __u8 letter)
 {
-	return matched + 1 + (!matched && letter == 's' ? JSON_MODEL_IN_STREAM : 0);
+	if (matched)
+		return matched + 1;
+	return letter == 's'   ? JSON_MODEL_IN_STREAM + 1
+	       : letter == 'i' ? JSON_MODEL_IN_IMAGES + 1
+			       : 1;
 }
 
 /* Whether a key may have this letter next (in lower case). */
 static __always_inline int json_model_fits(__u8 matched, __u8 letter)
 {
-	return letter && (letter == json_model_want(matched) || (!matched && letter == 's'));
+	return letter && (letter == json_model_want(matched) ||
+			  (!matched && (letter == 's' || letter == 'i')));
 }
 
 /* A key has ended that has matched so much. Does a value to come matter? */
@@ -136,6 +167,8 @@ static __always_inline void json_model_key_is(struct json_model *j, __u8 matched
 		j->flags |= JSON_MODEL_IS_MODEL;
 	else if (matched == JSON_MODEL_ASKS)
 		j->flags |= JSON_MODEL_IS_STREAM;
+	else if (matched == JSON_MODEL_SHOWS)
+		j->media = JSON_MEDIA_STRINGS;
 }
 
 /*

@@ -8,7 +8,7 @@
 #ifndef SLUICE_JSON_TEXT_H
 #define SLUICE_JSON_TEXT_H
 
-#include "json_name.h"
+#include "json_media.h"
 
 /*
  * The state after a key turned out to be one that matters, or another one (`matched` is 0). The
@@ -61,6 +61,8 @@ static __always_inline __u32 json_model_key(struct json_model *j, __u8 c)
 		code = j->code;
 		break;
 	default:
+		if (!j->matched)
+			json_media_key_begins(j, c);
 		if (c == '\\') {
 			j->state = JSON_MODEL_KEY_ESCAPE;
 			return 1;
@@ -90,6 +92,7 @@ static __always_inline void json_model_key_begin(struct json_model *j)
 {
 	j->state = JSON_MODEL_KEY_STRING;
 	j->matched = 0;
+	j->media = 0;
 	j->flags &= ~(JSON_MODEL_IS_MODEL | JSON_MODEL_IS_STREAM);
 }
 
@@ -212,6 +215,7 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 		if (c == '{' || c == '[') {
 			j->depth = 1;
 			j->state = JSON_MODEL_DEEP;
+			json_media_value_begins(j, c);
 		} else {
 			j->state = JSON_MODEL_SCALAR;
 		}
@@ -238,12 +242,13 @@ static __always_inline void json_model_top(struct json_model *j, __u8 c)
 static __always_inline __u32 json_model_deep(struct json_model *j, __u8 c, __u32 depth)
 {
 	if (c == '"') {
-		j->state = JSON_MODEL_STRING;
+		j->state = json_media_quote(j, depth);
 		j->next = JSON_MODEL_DEEP;
 	} else if ((c | 0x20) == '{') {
-		depth++;
+		json_media_open(j, c, depth++);
 	} else if ((c | 0x20) == '}') {
-		if (!--depth)
+		json_media_close(j, --depth);
+		if (!depth)
 			j->state = JSON_MODEL_AFTER;
 	} else if (c == '/' || c == '#') {
 		json_model_comment_begin(j, c);

@@ -65,6 +65,7 @@ same "the server has seen no refused request" 3 "$(value "mock['requests_complet
 holds "status shows the rules" \
 	"s['services'][0]['judge_methods'] == ['POST'] and
 	 s['services'][0]['on_framing_error'] == 'reset' and
+	 s['services'][0]['blob_bytes'] == 4096 and
 	 s['services'][0]['model_from'] == ['path', 'header', 'body'] and
 	 {'kind': 'pass', 'prefix': '/v1/tokenize'} in s['services'][0]['paths']"
 

@@ -32,9 +32,14 @@ static void compare(const struct feed *f, const uint8_t *data, size_t size)
 			*to++ = *from;
 	*to = 0;
 	if (strcmp(f->text, r.said) || flags != r.flags || json_model_done(&f->json) != r.done ||
-	    f->json.stream != r.stream) {
-		fprintf(stderr, "ours: %s flags %d stream %d\nreference: %s flags %d stream %d\n",
-			f->text, flags, f->json.stream, r.said, r.flags, r.stream);
+	    f->json.stream != r.stream || f->json.blobs != r.blobs ||
+	    f->json.blob_bytes != r.blob_bytes) {
+		fprintf(stderr,
+			"ours: %s flags %d stream %d blobs %d/%llu\n"
+			"reference: %s flags %d stream %d blobs %u/%zu\n",
+			f->text, flags, f->json.stream, f->json.blobs,
+			(unsigned long long)f->json.blob_bytes, r.said, r.flags, r.stream, r.blobs,
+			r.blob_bytes);
 		abort();
 	}
 	reference_end(&r);

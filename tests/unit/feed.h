@@ -122,11 +122,13 @@ static inline void feed_say_value(struct feed *f, const struct http1_request *r)
 	f->text_len += sprintf(f->text + f->text_len, " <%s>", r->value);
 }
 
-/* What a body has said of its response. */
-static inline void feed_say_stream(struct feed *f, const struct json_model *j)
+/* What a body has said of its response, and how many blobs and bytes of them it has. */
+static inline void feed_say_body(struct feed *f, const struct json_model *j)
 {
 	if (j->stream)
 		feed_say(f, "stream=%s", j->stream == JSON_STREAM_YES ? "yes" : "no");
+	if (j->blobs)
+		feed_say(f, "blobs=%u/%llu", j->blobs, (unsigned long long)j->blob_bytes);
 }
 
 static inline void feed_say_events(struct feed *f, __u32 ev)
@@ -190,7 +192,7 @@ static inline void feed_say_events(struct feed *f, __u32 ev)
 			feed_say(f, "model(%s)@%llu", j->name, at);
 	}
 	if (ev & HTTP1_END && f->kind == FEED_REQUEST)
-		feed_say_stream(f, j);
+		feed_say_body(f, j);
 	if (ev & HTTP1_END)
 		feed_say(f, "end@%llu", at);
 	if (ev & HTTP1_FRAMING_ERROR) {
@@ -306,7 +308,7 @@ static inline char *feed_cut(enum feed_kind kind, __u8 detail, const void *data,
 	feed(&f, data, cut);
 	feed(&f, (const __u8 *)data + cut, len - cut);
 	if (kind == FEED_JSON)
-		feed_say_stream(&f, &f.json);
+		feed_say_body(&f, &f.json);
 	if (kind == FEED_STREAM && detail & FEED_USAGE) {
 		__u32 ev = 0;
 

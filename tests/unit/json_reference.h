@@ -25,8 +25,10 @@ struct reference {
 	size_t said_len, said_size;
 	__u8 flags;  /* enum json_model_flag, FEED_PASSING aside */
 	__u8 stream; /* enum json_model_stream */
-	bool over;   /* garbage, or the end of the units */
-	bool done;   /* … or the end of the object */
+	unsigned blobs;
+	size_t blob_bytes;
+	bool over; /* garbage, or the end of the units */
+	bool done; /* … or the end of the object */
 };
 
 static inline void reference_decode(struct reference *r, const uint8_t *p, size_t len)
@@ -179,14 +181,19 @@ static inline long reference_long(struct reference *r, uint32_t lead)
 	return code;
 }
 
-enum reference_key { REFERENCE_OTHER, REFERENCE_MODEL, REFERENCE_STREAM };
+enum reference_key {
+	REFERENCE_OTHER,
+	REFERENCE_MODEL,
+	REFERENCE_STREAM,
+	REFERENCE_IMAGES,
+};
 
 /* What a key is after `n` characters that matched `text`. */
 static inline enum reference_key reference_key_is(const char *text, int n)
 {
-	static const char *const keys[] = {"", "model", "stream"};
+	static const char *const keys[] = {"", "model", "stream", "images"};
 
-	for (int i = REFERENCE_MODEL; i <= REFERENCE_STREAM; i++)
+	for (int i = REFERENCE_MODEL; i <= REFERENCE_IMAGES; i++)
 		if (n == (int)strlen(keys[i]) && !memcmp(text, keys[i], n))
 			return i;
 	return REFERENCE_OTHER;
@@ -358,25 +365,141 @@ static inline void reference_name(struct reference *r)
 		r->flags |= JSON_MODEL_INVALID;
 }
 
-/* Behind the opening bracket of a nested value, up to behind its end. */
-static inline void reference_nested(struct reference *r)
+/* A key of media, and which of its values hold blobs. */
+struct reference_media {
+	const char *key;
+	bool text, object, array;
+};
+
+/* Behind the quote of a string, up to behind its end. Returns its length, -1: it is no blob. */
+static inline long reference_blob(struct reference *r)
 {
+	size_t begin = r->at;
+	bool good = true;
 	uint32_t c;
 
-	for (uint32_t depth = 1; depth && reference_next(r, &c);) {
-		if (c == '"')
+	while (reference_take(r, &c) && c != '"') {
+		const char *plus = "u002b";
+
+		if (c != '\\') {
+			good &= c >= '+' && c <= 'z';
+			continue;
+		}
+		if (!reference_take(r, &c))
+			break;
+		if (c == '/')
+			continue;
+		good &= c == 'u';
+		while (good && *++plus && reference_peek(r, &c)) {
+			good = (uint32_t)*plus == c || (*plus == 'b' && c == 'B');
+			r->at += good;
+		}
+	}
+	return good && !r->over ? (long)(r->at - 1 - begin) : -1;
+}
+
+/* Behind the quote of a string that is a value of a key of media. */
+static inline void reference_medium(struct reference *r)
+{
+	long len = reference_blob(r);
+
+	if (len >= 0 && r->blobs < JSON_MODEL_BLOBS) {
+		r->blobs++;
+		r->blob_bytes += len;
+	}
+}
+
+/* The key of media whose text and quote begin at `begin` and end before the cursor. */
+static inline const struct reference_media *reference_media(const struct reference *r, size_t begin,
+							    bool inside)
+{
+	static const struct reference_media outer[] = {
+		{"image_url", true, true, false}, {"video_url", true, true, false},
+		{"audio_url", true, true, false}, {"input_audio", true, true, false},
+		{"source", false, true, false},   {"file", false, true, false},
+		{"images", false, false, true},   {"file_data", true, false, false},
+		{NULL, false, false, false},
+	};
+	static const struct reference_media inner[] = {
+		{"url", true, false, false},
+		{"data", true, false, false},
+		{"file_data", true, false, false},
+		{NULL, false, false, false},
+	};
+
+	for (const struct reference_media *m = inside ? inner : outer; m->key; m++) {
+		size_t len = strlen(m->key), same = 0;
+
+		while (same < len && begin + same < r->count &&
+		       r->unit[begin + same] == (uint32_t)m->key[same])
+			same++;
+		if (same == len && r->at == begin + len + 1)
+			return m;
+	}
+	return NULL;
+}
+
+/* Where a nested value is: a place has keys of media, and the value of such a key holds blobs. */
+enum reference_place { REFERENCE_NOWHERE, REFERENCE_PLACE, REFERENCE_HOLDER };
+
+static inline void reference_nested(struct reference *r, uint32_t open, enum reference_place place);
+
+/* Behind a string of an object at a place, which began at `begin`: its value, if it is a key of
+ * media and that may hold blobs. */
+static inline void reference_member(struct reference *r, size_t begin, bool inside)
+{
+	const struct reference_media *m = reference_media(r, begin, inside);
+	uint32_t c;
+
+	if (!m)
+		return;
+	while (reference_peek(r, &c) && c <= ' ')
+		r->at++;
+	if (!reference_peek(r, &c) || c != ':')
+		return;
+	r->at++;
+	while (reference_peek(r, &c) && c <= ' ')
+		r->at++;
+	if (!reference_peek(r, &c) || (c == '"'   ? !m->text
+				       : c == '{' ? !m->object
+						  : c != '[' || !m->array))
+		return;
+	r->at++;
+	if (c == '"')
+		reference_medium(r);
+	else
+		reference_nested(r, c, REFERENCE_HOLDER);
+}
+
+/* Behind the opening bracket of a nested value, up to behind its end. */
+static inline void reference_nested(struct reference *r, uint32_t open, enum reference_place place)
+{
+	bool array = open == '[';
+	uint32_t c;
+
+	while (reference_next(r, &c) && c != ']' && c != '}') {
+		if (c == '"' && array && place == REFERENCE_HOLDER) {
+			reference_medium(r);
+		} else if (c == '"') {
+			size_t begin = r->at;
+
 			reference_string(r);
-		else if (c == '\'')
+			if (!array && place != REFERENCE_NOWHERE && !r->over)
+				reference_member(r, begin, place == REFERENCE_HOLDER);
+		} else if (c == '\'') {
 			reference_garbage(r);
-		else if (c == '[' || c == '{')
-			depth++;
-		else if (c == ']' || c == '}')
-			depth--;
+		} else if (c == '[' || c == '{') {
+			reference_nested(r, c,
+					 place == REFERENCE_PLACE && array == (c == '{')
+						 ? REFERENCE_PLACE
+						 : REFERENCE_NOWHERE);
+		}
 	}
 }
 
 /* A value and the comma or brace after it. */
-static inline void reference_value(struct reference *r, enum reference_key key)
+static inline void reference_value(struct reference *r, enum reference_key key,
+				   enum reference_place place)
 {
 	bool is_model = key == REFERENCE_MODEL;
 	bool scalar = false;
@@ -399,7 +522,7 @@ static inline void reference_value(struct reference *r, enum reference_key key)
 	else if (c == '"')
 		reference_string(r);
 	else if (c == '[' || c == '{')
-		reference_nested(r);
+		reference_nested(r, c, c == '[' && !r->wide ? place : REFERENCE_NOWHERE);
 	else
 		scalar = true;
 	while (scalar && reference_peek(r, &c) && c > ' ' && c != '/' && c != '#' && c != ',' &&
@@ -435,6 +558,7 @@ static inline void reference_read(struct reference *r, const void *body, size_t 
 		reference_garbage(r);
 	while (!r->over && reference_next(r, &c)) {
 		enum reference_key key;
+		uint32_t first;
 
 		if (c == '}') {
 			r->over = r->done = true;
@@ -444,6 +568,7 @@ static inline void reference_read(struct reference *r, const void *body, size_t 
 			reference_garbage(r);
 			return;
 		}
+		first = r->at < r->count ? r->unit[r->at] : 0;
 		key = reference_key(r);
 		if (!reference_next(r, &c))
 			return;
@@ -451,7 +576,10 @@ static inline void reference_read(struct reference *r, const void *body, size_t 
 			reference_garbage(r);
 			return;
 		}
-		reference_value(r, key);
+		reference_value(r, key,
+				key == REFERENCE_IMAGES        ? REFERENCE_HOLDER
+				: first == 'm' || first == 'i' ? REFERENCE_PLACE
+							       : REFERENCE_NOWHERE);
 	}
 }
 

@@ -75,7 +75,7 @@ static bool expected_above(const struct sluice_admission *a, const struct sluice
 static void the_kernels_integers_equal_wide_arithmetic(void **state)
 {
 	struct chance c = {1};
-	unsigned seen[4] = {0};
+	unsigned seen[4] = {0}, kinder[2] = {0};
 
 	for (int i = 0; i < 400000; i++) {
 		struct sluice_admission a = {
@@ -109,6 +109,18 @@ static void the_kernels_integers_equal_wide_arithmetic(void **state)
 		verdict = admission_judge(&a, &load, bytes, rank, now);
 		assert_int_equal(verdict, expected_verdict(&a, &load, bytes, rank, now));
 		seen[verdict]++;
+		if (!a.stopped && verdict == ADMISSION_WAIT) {
+			uint32_t least = bytes - chance_below(&c, bytes < 1000 ? bytes + 1 : 1000),
+				 most = admission_bytes((uint64_t)bytes + any_number(&c)),
+				 kindest = admission_kindest(&a, least, most, rank);
+
+			if (!admission_judge(&a, &load, least, rank, now) ||
+			    !admission_judge(&a, &load, most, rank, now)) {
+				kinder[kindest == most]++;
+				assert_int_equal(admission_judge(&a, &load, kindest, rank, now),
+						 ADMISSION_ADMIT);
+			}
+		}
 		weight = 1 + chance_below(&c, 65535);
 		interval = (__int128)a.interval * 256 / weight;
 		held.tat = admitted * 256 +
@@ -122,6 +134,7 @@ static void the_kernels_integers_equal_wide_arithmetic(void **state)
 	}
 	for (int v = 0; v < 4; v++)
 		assert_true(seen[v] > 1000);
+	assert_true(kinder[0] > 10 && kinder[1] > 10);
 }
 
 static void queued_bytes_stay_within_their_bounds(void **state)

@@ -295,6 +295,22 @@ static void clients_and_header_values_have_priorities(void **state)
 	config_free(&config);
 }
 
+static void a_blob_counts_for_4096_bytes_unless_its_service_says_otherwise(void **state)
+{
+	static const char yaml[] = "services:\n"
+				   "- {listen: 80}\n"
+				   "- {listen: 81, blob-bytes: 0}\n"
+				   "- {listen: 82, blob-bytes: 1048576}\n"
+				   "- {listen: 83, protocol: opaque, action: reset}\n";
+	static const uint32_t want[] = {4096, 0, 1048576, 0};
+	static const char *const args[] = {"--interface=lo", NULL};
+
+	load(yaml, args, NULL);
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++)
+		assert_int_equal(config.services[i].blob_bytes, want[i]);
+	config_free(&config);
+}
+
 static void a_service_adds_headers_to_its_refusals(void **state)
 {
 	static const char yaml[] =
@@ -338,6 +354,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_listen_is_an_address_a_port_and_a_model),
+		cmocka_unit_test(a_blob_counts_for_4096_bytes_unless_its_service_says_otherwise),
 		cmocka_unit_test(a_service_adds_headers_to_its_refusals),
 		cmocka_unit_test(a_service_takes_missing_keys_from_the_defaults),
 		cmocka_unit_test(a_service_states_which_requests_are_judged),

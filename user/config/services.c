@@ -106,6 +106,7 @@ const struct field service_fields[] = {
 	{"on-framing-error", .as = &as_framing_error, INTO(service.framing_error_reset), REQUESTS},
 	{"on-disconnect", .as = &as_disconnect, INTO(service.frees), REQUESTS},
 	{"pool", .as = &as_pool, INTO(service.port_pool), REQUESTS},
+	{"blob-bytes", .as = &parse_as_blob_bytes, INTO(service.blob_bytes), GIVEN(has_blob_bytes)},
 	{"quota", .take = take_quota, AT(service), GIVEN(has_quota)},
 	{"feedback", .as = &services_as_feedback, INTO(service.feedback), GIVEN(has_feedback)},
 	{"identity", .list = true, .take = identity_take_source, AT(identity)},
@@ -154,6 +155,8 @@ static void fill_in(struct service_entry *e, const struct config *c)
 	}
 	if (!e->has_feedback && s->protocol == SLUICE_PROTOCOL_HTTP)
 		s->feedback = c->feedback;
+	if (!e->has_blob_bytes && s->protocol == SLUICE_PROTOCOL_HTTP)
+		s->blob_bytes = SERVICE_BLOB_BYTES;
 }
 
 static int check_opaque(struct loader *l, const struct service_entry *e)
@@ -163,10 +166,10 @@ static int check_opaque(struct loader *l, const struct service_entry *e)
 	if (s->action == SLUICE_ACTION_REPLY)
 		return complain(l, e->label,
 				"action: \"reply\" needs protocol http; use reset or drop");
-	if (s->has_quota || s->feedback)
+	if (s->has_quota || s->feedback || e->has_blob_bytes)
 		return complain(
 			l, e->label,
-			"quota and feedback are of requests, which only protocol http sees");
+			"quota, feedback and blob-bytes are of requests, which only protocol http sees");
 	if (e->has_http)
 		return complain(
 			l, e->label,

@@ -18,7 +18,8 @@ struct service_entry {
 	struct service service;
 	bool has_listen, has_model, has_protocol, has_action, has_mode;
 	bool has_quota, has_feedback; /* was given, even as none or off */
-	bool has_http;                /* a key about requests, which only protocol http reads */
+	bool has_blob_bytes;
+	bool has_http; /* a key about requests, which only protocol http reads */
 	struct rules_entry rules;
 	struct identity_entry identity;
 	struct priority_entry priority;

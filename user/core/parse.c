@@ -53,6 +53,13 @@ const struct parse_value parse_as_max_in_flight = {
 	.allowed = "a whole number from 1 to 1000000, nor none",
 };
 
+const struct parse_value parse_as_blob_bytes = {
+	.kind = PARSE_COUNT,
+	.min = 0,
+	.max = 1 << 20,
+	.allowed = "a whole number from 0 to 1048576",
+};
+
 const struct parse_value parse_as_protocol = {
 	.kind = PARSE_WORD,
 	.words =

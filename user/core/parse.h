@@ -53,6 +53,7 @@ extern const struct parse_value parse_as_threshold;     /* ms, removable */
 extern const struct parse_value parse_as_time_constant; /* s */
 extern const struct parse_value parse_as_lease;         /* whole ms */
 extern const struct parse_value parse_as_max_in_flight; /* requests, removable */
+extern const struct parse_value parse_as_blob_bytes;    /* bytes */
 extern const struct parse_value parse_as_protocol;      /* enum sluice_protocol */
 extern const struct parse_value parse_as_action;        /* enum sluice_action */
 extern const struct parse_value parse_as_mode;          /* enum sluice_mode */

@@ -50,6 +50,8 @@ struct service_reply {
 	unsigned origin_count;
 };
 
+#define SERVICE_BLOB_BYTES 4096 /* blob_bytes, if nothing else is said */
+
 struct service {
 	uint8_t addr[16]; /* IPv4 mapped; ::ffff:0.0.0.0 with wildcard: IPv4 addresses only */
 	bool wildcard;    /* all addresses of this host */
@@ -63,6 +65,7 @@ struct service {
 	bool frees;                /* its server stops when a client hangs up */
 	bool port_pool;            /* all its models are one pool: their names mean nothing */
 	bool unnamed_default;      /* a request without a readable model is one for `model` only */
+	uint32_t blob_bytes;       /* what an image or a file of a request counts for */
 	struct sluice_rules rules; /* all zero on opaque services */
 	struct identity identity;
 	struct priority priority;

@@ -90,6 +90,7 @@ static struct sluice_service kernel_service(const struct service *s)
 		.framing_error_reset = s->framing_error_reset,
 		.frees = s->frees,
 		.pool = s->pool_id,
+		.blob_bytes = s->blob_bytes,
 		.unnamed_default = s->unnamed_default,
 		.quota = s->quota_id,
 		.feedback = s->feedback,
