@@ -166,10 +166,13 @@ static int check_opaque(struct loader *l, const struct service_entry *e)
 	if (s->action == SLUICE_ACTION_REPLY)
 		return complain(l, e->label,
 				"action: \"reply\" needs protocol http; use reset or drop");
-	if (s->has_quota || s->feedback || e->has_blob_bytes)
+	if (s->has_quota || s->feedback)
 		return complain(
 			l, e->label,
-			"quota, feedback and blob-bytes are of requests, which only protocol http sees");
+			"quota and feedback are of requests, which only protocol http sees");
+	if (e->has_blob_bytes)
+		return complain(l, e->label,
+				"blob-bytes is of requests, which only protocol http sees");
 	if (e->has_http)
 		return complain(
 			l, e->label,
