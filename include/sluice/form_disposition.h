@@ -171,6 +171,8 @@ static __always_inline void form_disposition_end(struct form_model *form)
 		form->flags |= FORM_FIELD;
 	if ((form->said & (FORM_SAYS_STREAM | FORM_SAYS_FILE)) == FORM_SAYS_STREAM)
 		form->stream = FORM_STREAM_PART;
+	if (form->said & FORM_SAYS_FILE)
+		form->file = FORM_FILE_PART;
 	form->said = 0;
 	form->param = FORM_NOT_READ;
 }

@@ -84,6 +84,12 @@ static __always_inline void form_json_read(struct form_model *form, struct json_
 	j->state = JSON_MODEL_FORM;
 }
 
+/* How many of n bytes are of a file. */
+static __always_inline __u64 form_blob_bytes(const struct form_model *form, __u64 n)
+{
+	return n * (form->file / FORM_FILE_DATA);
+}
+
 /*
  * One step from buf[pos] on. Returns how many bytes were consumed, 1 … end - pos; all of what
  * form_together() allowed, if that was asked. Raises HTTP1_MODEL.
@@ -97,8 +103,12 @@ static __always_inline __u32 form_model_step(struct form_model *form, struct jso
 		return end - pos;
 	if (form->state >= FORM_DATA)
 		form_value_begin(form, j, buf[p]);
-	if (form->state == FORM_DATA)
-		return form_data_step(form, buf, p, stop);
+	if (form->state == FORM_DATA) {
+		__u32 n = form_data_step(form, buf, p, stop);
+
+		j->blob += form_blob_bytes(form, n);
+		return n;
+	}
 	if (form->state == FORM_REST)
 		return form_rest_step(form, buf, p, stop);
 	if (form->state == FORM_PREAMBLE && !form->matched) {
@@ -113,6 +123,7 @@ static __always_inline __u32 form_model_step(struct form_model *form, struct jso
 	for (int i = 0; i < FORM_BYTES; i++) {
 		__u8 c = buf[scan_clamp(p)];
 
+		j->blob += form_blob_bytes(form, 1);
 		if (form->kind == FORM_MULTIPART)
 			form_multipart_byte(form, j, c, ev);
 		else

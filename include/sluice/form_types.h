@@ -108,7 +108,7 @@ struct form_model {
 	__u8 charset;  /* letters of "charset" that match, or enum form_charset */
 	__u8 transfer; /* enum form_transfer */
 	__u8 stream;   /* enum form_stream */
-	__u8 pad;
+	__u8 file;     /* enum form_file */
 	char delimiter[FORM_DELIMITER_MAX];
 };
 _Static_assert(sizeof(struct form_model) == 96, "form scanner");
@@ -120,6 +120,13 @@ enum form_stream {
 	FORM_STREAM_PART, /* a disposition of this part names the field "stream" */
 	FORM_STREAM_NEXT, /* the first byte of its value comes next */
 };
+
+enum form_file {
+	FORM_FILE_NONE,
+	FORM_FILE_PART, /* a disposition of this part says that it is a file */
+	FORM_FILE_DATA, /* … and its data has begun: the bytes up to the next part are a blob */
+};
+
 /* Values of `key` after "content-" and these letters. */
 #define FORM_KEY_T  0x40
 #define FORM_KEY_TY 0x41

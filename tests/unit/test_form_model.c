@@ -91,6 +91,8 @@ struct heard {
 	char names[8192];
 	__u8 flags; /* at the end, FEED_PASSING aside */
 	__u8 stream;
+	__u8 blobs;
+	__u64 size; /* of 1,000,000 bytes, at 10,000 a blob */
 };
 
 static void heard(struct feed *f, __u32 ev)
@@ -103,6 +105,8 @@ static void heard(struct feed *f, __u32 ev)
 	if (ev & HTTP1_END) {
 		h->flags = f->request.json.flags & ~FEED_PASSING;
 		h->stream = f->request.json.stream;
+		h->blobs = f->request.json.blobs;
+		h->size = http1_request_size(&f->request, 1000000, 10000);
 	}
 }
 
@@ -576,9 +580,49 @@ static void the_names_of_a_random_form_equal_the_references(void **state)
 	assert_true(named > 1500); /* the generator still does what it is for */
 }
 
+#define NAMED(DISPOSITION) PART("form-data; name=\"file\"; " DISPOSITION, "12345678")
+
+/* A file counts for a fixed number of bytes, with the delimiter after it. */
+static void a_file_is_a_blob(void **state)
+{
+	static const struct {
+		const char *body;
+		__u8 blobs;
+		__u64 size;
+	} rows[] = {
+		{FIELD("m") NAMED("filename=\"a.wav\"") END, 1, 1010000 - 15},
+		{NAMED("filename=\"a.wav\"") FIELD("m") END, 1, 1010000 - 15},
+		{NAMED("filename=a") NAMED("filename=b") FIELD("m") END, 2, 1020000 - 30},
+		{FIELD("m") PART("form-data; name=\"prompt\"", "12345678") END, 0, 1000000},
+		{FIELD("m") NAMED("filename=\"\"") END, 0, 1000000},
+		{FIELD("m") NAMED("filename*=UTF-8''a.wav") END, 0, 1000000},
+		/* the end is missing, or servers differ in where the file ends */
+		{FIELD("m") NAMED("filename=a"), 0, 1000000},
+		{FIELD("m") NAMED("filename=a") "--B \r\n\r\n\r\n" END, 1, 1000000},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		static const size_t chunks[] = {0, 1, 7};
+
+		for (size_t k = 0; k < COUNT(chunks); k++) {
+			static struct text t;
+			struct heard h;
+
+			put_request(&t, MULTIPART, rows[i].body, strlen(rows[i].body), chunks[k]);
+			free(feed_every_way(FEED_REQUEST, 0, t.bytes, t.len));
+			scan(&t, &h, 0, SCAN_BUF);
+			if (h.blobs != rows[i].blobs || h.size != rows[i].size)
+				fail_msg("%s: %u blobs, size %llu", rows[i].body, h.blobs,
+					 (unsigned long long)h.size);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_file_is_a_blob),
 		cmocka_unit_test(the_field_is_found_in_any_part),
 		cmocka_unit_test(a_form_asks_for_a_stream_or_not),
 		cmocka_unit_test(a_disposition_is_read_as_servers_read_it),
