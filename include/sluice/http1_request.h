@@ -212,17 +212,18 @@ static __always_inline int http1_space(__u8 c)
 
 /*
  * The version of a request has ended. Some servers read any version after "HTTP/" as 1.1, or 0.9 as
- * 1.0. The preface of HTTP/2 is no request.
+ * 1.0. Others read further protocols: llhttp (node, uvicorn, aiohttp) serves RTSP/1.0 and ICE/1.0.
+ * The preface of HTTP/2 is no request.
  */
 static __always_inline void http1_request_version_end(struct http1_frame *f, __u32 *ev)
 {
 	__u64 w = http1_word(f, 0);
+	int preface = w == scan_literal("HTTP/2.0") && f->method == HTTP1_METHOD_OTHER;
 
 	f->minor = w != scan_literal("HTTP/1.0") && w != scan_literal("HTTP/0.9");
-	if ((w & 0xffffffffffULL) != scan_literal("HTTP/\0\0\0") ||
-	    (w == scan_literal("HTTP/2.0") && f->method == HTTP1_METHOD_OTHER))
+	if ((w & 0xffffffffffULL) != scan_literal("HTTP/\0\0\0") || preface)
 		http1_framing_error(f, ev);
-	if (f->token_len ? f->state != HTTP1_AT_FRAMING_ERROR : f->method != HTTP1_METHOD_OTHER)
+	if (f->token_len ? !preface : f->method != HTTP1_METHOD_OTHER)
 		f->flags |= HTTP1_READABLE;
 }
 

@@ -242,6 +242,9 @@ static void an_ambiguous_request_is_a_framing_error(void **state)
 		ROW("a control character in the target", "POST /a\x01 HTTP/1.1\r\n",
 		    "framing-error"),
 		ROW("a tab in the target", "POST /a\tb HTTP/1.1\r\n", "framing-error"),
+		ROW("a version in lower case", "POST / http/1.1\r\n\r\n", "framing-error"),
+		ROW("RTSP, as llhttp serves it", "POST / RTSP/1.0\r\n", "framing-error"),
+		ROW("ICE, as llhttp serves it", "SOURCE / ICE/1.0\r\n", "framing-error"),
 		ROW("a space of Unicode", "POST\xa0/\xa0HTTP/1.1\r\n", "framing-error"),
 		ROW("a line without a colon", "POST / HTTP/1.1\r\nhello\r\n\r\n", "framing-error"),
 		ROW("a control character in a name", "POST / HTTP/1.1\r\nA\x01: b\r\n\r\n",
@@ -337,7 +340,6 @@ static void what_no_server_reads_is_no_request(void **state)
 {
 	static const struct row rows[] = {
 		ROW("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "no-request"),
-		ROW("a version in lower case", "POST / http/1.1\r\n\r\n", "no-request"),
 		ROW("a space in the target", "POST /a b HTTP/1.1\r\n\r\n", "no-request"),
 		ROW("a word after the version", "POST / HTTP/1.1 x\r\n\r\n", "no-request"),
 		ROW("no target", "POST\r\n", "no-request"),
