@@ -122,7 +122,7 @@ class Network:
             child = subprocess.Popen(self.on(self.server, *command), stdout=log, stderr=log,
                                      stdin=subprocess.DEVNULL)
         self.children.append(child)
-        for _ in range(200):
+        for _ in range(1200):  # a loaded machine takes its time to verify programs
             if ready():
                 return child
             if child.poll() is not None:

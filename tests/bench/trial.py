@@ -492,4 +492,5 @@ def play_all(t, rows):
                       f"{r['refused']} of {r['arrived']} refused, {r['missed']} late", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

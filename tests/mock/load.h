@@ -144,8 +144,9 @@ extern struct address binds[256];
 extern size_t bind_count;
 extern struct buf extra_headers;
 extern double concurrency, rate, requests_max, duration_s, max_tokens, body_bytes, retries_max;
-extern double timeout_s, tau_s, seed, ttft_target_ms, itl_target_ms, max_time_s;
-extern bool streamed, uniform, model_last, new_connections, split, chunked_upload, distinct;
+extern double image_bytes, timeout_s, tau_s, seed, ttft_target_ms, itl_target_ms, max_time_s;
+extern bool streamed, uniform, model_last, new_connections, split, chunked_upload, distinct,
+	prompt_progress;
 extern bool json_output, progress;
 extern const char *trace_path, *series_path;
 extern double trace_from, load_rate, speed;

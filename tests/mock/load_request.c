@@ -26,10 +26,35 @@ static void append_text(struct buf *b, size_t len)
 	}
 }
 
+/* Appends the prompt as an input, or as the content of a chat: text, or text and an image of
+ * --image-bytes in base64. */
+static void append_prompt(struct buf *b, size_t text)
+{
+	bool chat = strncmp(path, "/v1/completions", 15) != 0;
+
+	if (strstr(path, "/embeddings"))
+		buf_printf(b, "\"input\":\"");
+	else if (!chat)
+		buf_printf(b, "\"prompt\":\"");
+	else
+		buf_printf(b, "\"messages\":[{\"role\":\"user\",\"content\":%s",
+			   image_bytes > 0 ? "[{\"type\":\"text\",\"text\":\"" : "\"");
+	append_text(b, text);
+	if (image_bytes > 0) {
+		buf_printf(
+			b,
+			"\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,");
+		for (size_t i = 0; i < (size_t)image_bytes / 4; i++)
+			buf_append(b, "iVBO", 4);
+		buf_printf(b, "\"}}]}]");
+	} else {
+		buf_printf(b, chat && !strstr(path, "/embeddings") ? "\"}]" : "\"");
+	}
+}
+
 /* Builds the JSON body with a prompt of the given bytes. */
 void build_json(struct buf *b, const struct model *m, size_t text, double tokens)
 {
-	bool chat = strncmp(path, "/v1/completions", 15) != 0;
 	struct buf name = {0};
 
 	buf_printf(&name, "\"model\":");
@@ -38,10 +63,10 @@ void build_json(struct buf *b, const struct model *m, size_t text, double tokens
 	buf_printf(b, "{");
 	if (!model_last)
 		buf_printf(b, "%s,", buf_at(&name));
-	buf_printf(b, chat ? "\"messages\":[{\"role\":\"user\",\"content\":\"" : "\"prompt\":\"");
-	append_text(b, text);
-	buf_printf(b, chat ? "\"}],\"stream\":%s" : "\",\"stream\":%s",
-		   streamed ? "true" : "false");
+	append_prompt(b, text);
+	buf_printf(b, ",\"stream\":%s", streamed ? "true" : "false");
+	if (prompt_progress)
+		buf_printf(b, ",\"return_progress\":true");
 	if (tokens > 0)
 		buf_printf(b, ",\"max_tokens\":%.0f", tokens);
 	if (model_last)

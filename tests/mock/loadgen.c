@@ -26,8 +26,9 @@ struct address binds[256];
 size_t bind_count;
 struct buf extra_headers;
 double concurrency = 1, rate, requests_max, duration_s, max_tokens, body_bytes, retries_max;
-double timeout_s = 60, tau_s = 15, seed = 1, ttft_target_ms, itl_target_ms, max_time_s;
-bool streamed = true, uniform, model_last, new_connections, split, chunked_upload, distinct;
+double image_bytes, timeout_s = 60, tau_s = 15, seed = 1, ttft_target_ms, itl_target_ms, max_time_s;
+bool streamed = true, uniform, model_last, new_connections, split, chunked_upload, distinct,
+     prompt_progress;
 bool json_output, progress;
 const char *trace_path, *series_path;
 double trace_from, load_rate, speed;
@@ -109,6 +110,10 @@ static void read_options(int argc, char **argv)
 		 .number = &body_bytes, .min = 1, .max = 1 << 26},
 		{"distinct", NULL, "begin each prompt with a number, so that no cache has it",
 		 .on = &distinct},
+		{"image-bytes", "N", "add an image of N bytes of base64 to each chat",
+		 .number = &image_bytes, .min = 4, .max = 1 << 26},
+		{"prompt-progress", NULL, "request llama.cpp's progress of prompt processing",
+		 .on = &prompt_progress},
 		{"model-last", NULL, "put \"model\" after the messages", .on = &model_last},
 		{"new-connections", NULL, "one connection a request", .on = &new_connections},
 		{"split", NULL, "head and body in two sends", .on = &split},

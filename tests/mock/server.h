@@ -33,6 +33,7 @@ enum api {
 	API_COMPLETIONS,
 	API_ANTHROPIC,
 	API_OLLAMA,
+	API_EMBEDDINGS,
 };
 
 enum state {
@@ -71,6 +72,7 @@ struct conn {
 	enum phase phase;
 	enum api api;
 	bool stream, head_sent;
+	bool progress; /* it wants events of prompt processing */
 	uint64_t id, tokens, produced, prompt_bytes, prompt_tokens;
 	uint32_t index;   /* in the engine */
 	uint64_t read_ns; /* when its last bytes were read */
@@ -133,6 +135,7 @@ void respond_error(struct conn *c, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void respond_malformed(struct conn *c, int status, const char *why);
 void send_stream_head(struct conn *c);
+void send_progress(struct conn *c);
 void send_opening(struct conn *c);
 void send_token(struct conn *c);
 void send_ending(struct conn *c);

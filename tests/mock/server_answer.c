@@ -140,6 +140,17 @@ static void send_completion(struct conn *c, const char *text, const char *finish
 		   (unsigned long long)c->id, (long long)time(NULL), c->model->name, text, finish);
 }
 
+/* Sends what llama.cpp sends of its prompt processing: at the begin, nothing is processed yet. */
+void send_progress(struct conn *c)
+{
+	send_chunk(c,
+		   "data: {\"id\":\"chatcmpl-%llu\",\"object\":\"chat.completion.chunk\","
+		   "\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":null},"
+		   "\"finish_reason\":null}],\"prompt_progress\":{\"total\":%llu,\"cache\":0,"
+		   "\"processed\":0,\"time_ms\":0}}\n\n",
+		   (unsigned long long)c->id, (unsigned long long)c->prompt_tokens);
+}
+
 /* Sends the events of a stream before its first token, when its slot begins. */
 void send_opening(struct conn *c)
 {
@@ -163,6 +174,7 @@ void send_opening(struct conn *c)
 		break;
 	case API_COMPLETIONS:
 	case API_OLLAMA:
+	case API_EMBEDDINGS:
 		break;
 	}
 }
@@ -193,6 +205,8 @@ void send_token(struct conn *c)
 			   "\"message\":{\"role\":\"assistant\",\"content\":\"%s\"},"
 			   "\"done\":false}\n",
 			   c->model->name, text);
+		break;
+	case API_EMBEDDINGS:
 		break;
 	}
 }
@@ -226,6 +240,8 @@ void send_ending(struct conn *c)
 			   "\"eval_count\":%llu}\n",
 			   c->model->name, (unsigned long long)c->prompt_tokens,
 			   (unsigned long long)c->tokens);
+		break;
+	case API_EMBEDDINGS:
 		break;
 	}
 	if (c->head.minor)
@@ -278,6 +294,14 @@ void plain_body(const struct conn *c, struct buf *b)
 		buf_printf(b, "\"},\"done\":true,\"done_reason\":\"length\",\"eval_count\":%llu,",
 			   out);
 		break;
+	case API_EMBEDDINGS:
+		buf_printf(
+			b,
+			"{\"object\":\"list\",\"model\":\"%s\",\"data\":[{\"object\":\"embedding\","
+			"\"index\":0,\"embedding\":[0.25,-0.5]}],\"usage\":{\"prompt_tokens\":%llu,"
+			"\"total_tokens\":%llu}}",
+			name, in, in);
+		return;
 	}
 	buf_printf(b,
 		   "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,"

@@ -225,6 +225,8 @@ void enqueue(struct conn *c, struct model *m)
 	m->queued++;
 	if (c->stream && !late_head && m->stuck == 0)
 		send_stream_head(c);
+	if (c->head_sent && c->progress && c->state != STATE_CLOSED)
+		send_progress(c);
 	if (batch.on)
 		batch_run();
 	else if (c->state != STATE_CLOSED && m->first == c && m->stuck == 0 &&

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define IMAGE_TOKENS 1500 /* as of the simulator */
+
 static enum api api_of(const char *path)
 {
 	if (strncmp(path, "/v1/completions", 15) == 0)
@@ -17,6 +19,8 @@ static enum api api_of(const char *path)
 		return API_ANTHROPIC;
 	if (strncmp(path, "/api/chat", 9) == 0)
 		return API_OLLAMA;
+	if (strncmp(path, "/v1/embeddings", 14) == 0)
+		return API_EMBEDDINGS;
 	return API_CHAT;
 }
 
@@ -25,13 +29,14 @@ static double json_number_or(const json_t *v, double otherwise)
 	return json_is_number(v) ? json_number_value(v) : otherwise;
 }
 
-/* Returns the bytes of the prompt's text, without JSON's syntax: "prompt", or all contents. Without
- * either, returns the body's length. */
+/* Returns the bytes of the prompt's text, without JSON's syntax: "prompt", "input", or all
+ * contents. An image counts for IMAGE_TOKENS. Without any, returns the body's length. */
 static uint64_t text_bytes(const struct conn *c, const json_t *json)
 {
 	const json_t *prompt = json_object_get(json, "prompt");
 	const json_t *messages = json_object_get(json, "messages"), *message, *part;
-	uint64_t bytes = json_string_length(prompt);
+	uint64_t bytes =
+		json_string_length(prompt) + json_string_length(json_object_get(json, "input"));
 	size_t i, k;
 
 	json_array_foreach(messages, i, message)
@@ -40,7 +45,8 @@ static uint64_t text_bytes(const struct conn *c, const json_t *json)
 
 		bytes += json_string_length(content);
 		json_array_foreach(content, k, part) bytes +=
-			json_string_length(json_object_get(part, "text"));
+			json_string_length(json_object_get(part, "text")) +
+			(json_object_get(part, "image_url") ? IMAGE_TOKENS * BYTES_A_TOKEN : 0);
 	}
 	return bytes ? bytes : buf_left(&c->body);
 }
@@ -78,6 +84,9 @@ static void request_model(struct conn *c)
 	tokens = json_number_or(num_predict, m->tokens);
 	tokens = json_number_or(json_object_get(json, "max_completion_tokens"), tokens);
 	tokens = json_number_or(json_object_get(json, "max_tokens"), tokens);
+	c->progress = json_is_true(json_object_get(json, "return_progress"));
+	if (c->api == API_EMBEDDINGS)
+		tokens = 1;
 	c->tokens = tokens < 1 ? 1 : tokens > TOKENS_MAX ? TOKENS_MAX : (uint64_t)tokens;
 	json_decref(json);
 	if (!c->admin) {
