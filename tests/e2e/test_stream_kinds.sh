@@ -25,7 +25,8 @@ sluice --config "$T/sluice.yaml"
 # ask PORT PATH [MODEL]: sends a request for a stream, and prints the status.
 ask() {
 	on "$C" curl -sS -m 100 -o "$T/out" -w '%{http_code}' \
-		--json "{\"model\":\"${3:-kinds}\",\"stream\":true,\"messages\":[]}" "http://$S4:$1$2"
+		--json "{\"model\":\"${3:-kinds}\",\"stream\":true,\"messages\":[]}" \
+		"http://$S4:$1$2"
 }
 
 n=0
