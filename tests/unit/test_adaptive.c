@@ -110,13 +110,14 @@ static void the_kernels_integers_equal_wide_arithmetic(void **state)
 		assert_int_equal(verdict, expected_verdict(&a, &load, bytes, rank, now));
 		seen[verdict]++;
 		if (!a.stopped && verdict == ADMISSION_WAIT) {
-			uint32_t least = bytes - chance_below(&c, bytes < 1000 ? bytes + 1 : 1000),
-				 most = admission_bytes((uint64_t)bytes + any_number(&c)),
-				 kindest = admission_kindest(&a, least, most, rank);
+			uint32_t shortest =
+					 bytes - chance_below(&c, bytes < 1000 ? bytes + 1 : 1000),
+				 longest = admission_bytes((uint64_t)bytes + any_number(&c)),
+				 kindest = admission_kindest(&a, shortest, longest, rank);
 
-			if (!admission_judge(&a, &load, least, rank, now) ||
-			    !admission_judge(&a, &load, most, rank, now)) {
-				kinder[kindest == most]++;
+			if (!admission_judge(&a, &load, shortest, rank, now) ||
+			    !admission_judge(&a, &load, longest, rank, now)) {
+				kinder[kindest == longest]++;
 				assert_int_equal(admission_judge(&a, &load, kindest, rank, now),
 						 ADMISSION_ADMIT);
 			}
