@@ -37,6 +37,7 @@ static void check(const struct row *rows, size_t n)
 			fail_msg("%s: %s", said, rows[i].bytes);
 		/* the same events count, whether usage is wanted or not */
 		assert_memory_equal(said, plain, strlen(plain));
+		assert_string_equal(said + strlen(plain) + 1, want);
 		free(plain);
 		free(said);
 	}
@@ -108,6 +109,13 @@ static void only_the_number_in_its_place_is_usage(void **state)
 			     "{\"reasoning_tokens\":1,\"output_tokens\":1}"),
 		 7},
 		{THREE DATA("{\"usage\":null}"), 3},
+		{THREE DATA("{\"response\":{\"usage\":{\"output_tokens\":5},\"eval_count\":99}}"),
+		 5},
+		/* after output, an event has no more of it, and no error */
+		{DATA("{\"choices\":[{\"delta\":{\"content\":\"a\",\"reasoning\":\"b\"}}],\"error\":{}}"),
+		 1},
+		{DATA("{\"choices\":[{\"delta\":{\"content\":[{\"text\":\"a\"},{\"text\":\"b\"}]}}]}"),
+		 1},
 		{THREE DATA("{\"usage\":[{\"completion_tokens\":1}]}"), 3},
 		{THREE DATA("{\"completion_tokens\":1,\"output_tokens\":1}"), 3},
 		{THREE DATA("{\"x\":{\"usage\":{\"completion_tokens\":1}}}"), 3},
