@@ -113,15 +113,6 @@ static __always_inline __u32 spread(__u32 ms)
 	return ms + (((__u64)ms * (bpf_get_prandom_u32() & 127)) >> 8);
 }
 
-/* The policy's verdict on the question's request, if it had this rank. */
-static __always_inline enum admission_verdict verdict_on_rank(const struct sluice_admission *a,
-							      const struct admission_load *load,
-							      const struct question *q, __u32 rank)
-{
-	return admission_judge(a, load, admission_kindest(a, q->bytes, q->bytes_most, rank), rank,
-			       q->now);
-}
-
 /*
  * Whether the policy refuses one more request on top of `load`. If it would admit the same request
  * of a client within its share, the reason is the share.
@@ -135,11 +126,11 @@ static __always_inline bool judge_by_policy(struct judgement *j, const struct qu
 
 	if (j->reason || !a->floor)
 		return false;
-	verdict = verdict_on_rank(a, load, q, q->rank);
+	verdict = admission_judge(a, load, q->judged, q->rank, q->now);
 	if (!verdict)
 		return false;
 	barrier(); /* else the compiler keeps the first call's reads on the stack for the second */
-	if (q->rank & 1 && !verdict_on_rank(a, load, q, q->rank - 1))
+	if (q->rank & 1 && !admission_judge(a, load, q->judged, q->rank - 1, q->now))
 		j->reason = SLUICE_REASON_CLIENT_SHARE;
 	else
 		j->reason =
@@ -158,7 +149,8 @@ static __always_inline void refused_by_policy(struct judgement *j, const struct 
 		__sync_fetch_and_add(&state->refused[q->rank & (SLUICE_RANKS - 1)], 1);
 }
 
-/* Reads the pool's load and the client's holding as they are now, and sets the request's rank. */
+/* Reads the pool's load and the client's holding as they are now, and sets the request's rank, and
+ * the size that it is judged by. */
 static __always_inline void measure_pool(struct judging *a, const struct sluice_model_flag *pool,
 					 struct sluice_model_state *state)
 {
@@ -173,6 +165,7 @@ static __always_inline void measure_pool(struct judging *a, const struct sluice_
 	a->held.tat = held ? held->tat : 0;
 	if (held && admission_above_share(&pool->admission, &a->held, share_weight(q), a->admitted))
 		q->rank |= 1;
+	q->judged = admission_kindest(&pool->admission, q->bytes, q->bytes_most, q->rank);
 	a->load.in_flight = state->in_flight;
 	a->load.waiting = state->waiting;
 	expect_until(state, q->now);

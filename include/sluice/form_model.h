@@ -87,7 +87,7 @@ static __always_inline void form_json_read(struct form_model *form, struct json_
 /* How many of n bytes are of a file. */
 static __always_inline __u64 form_blob_bytes(const struct form_model *form, __u64 n)
 {
-	return n * (form->file / FORM_FILE_DATA);
+	return n & -(scan_opaque(form->file) >> 1);
 }
 
 /*

@@ -39,8 +39,7 @@ static __always_inline void form_delimited(struct form_model *form, struct json_
 	}
 	if (form->from == FORM_VALUE)
 		form_name_end(j, ev);
-	if (form->file == FORM_FILE_DATA)
-		json_media_count(j);
+	json_media_count(j, scan_opaque(form->file) >> 1);
 	form->file = FORM_FILE_NONE;
 }
 
@@ -162,10 +161,8 @@ static __always_inline void form_head_end(struct form_model *form, struct json_m
 	form->state = FORM_DATA;
 	if (form->stream)
 		form->stream = FORM_STREAM_NEXT;
-	if (form->file) {
-		form->file = FORM_FILE_DATA;
-		j->blob = 0;
-	}
+	form->file <<= 1; /* PART becomes DATA */
+	j->blob = 0;
 	if (field && !(j->flags & JSON_MODEL_UNREAD)) {
 		form->unclear |= form->coded;
 		json_model_name_begin(j);

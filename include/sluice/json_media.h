@@ -22,13 +22,18 @@ struct json_model_window {
 	__u8 byte[SCAN_CAPACITY + SCAN_PAD];
 };
 
-/* A blob has ended. */
-static __always_inline void json_media_count(struct json_model *j)
+/* 1 if a number below 2^63 is zero, else 0; without a branch, which the verifier would follow. */
+static __always_inline __u64 json_media_zero(__u64 n)
 {
-	if (j->blobs < JSON_MODEL_BLOBS) {
-		j->blobs++;
-		j->blob_bytes += j->blob;
-	}
+	return scan_opaque(n - 1) >> 63;
+}
+
+/* `n` blobs have ended, 0 or 1. */
+static __always_inline void json_media_count(struct json_model *j, __u64 n)
+{
+	n &= ~json_media_zero(j->blobs ^ JSON_MODEL_BLOBS);
+	j->blobs += n;
+	j->blob_bytes += j->blob & -n;
 	j->blob = 0;
 }
 
@@ -43,12 +48,6 @@ static __always_inline void json_media_value_begins(struct json_model *j, __u8 c
 {
 	j->holder = j->media == JSON_MEDIA_STRINGS ? JSON_MODEL_BLOB - JSON_MODEL_STRING : 0;
 	j->place = c == '[' && j->media && j->encoding == JSON_MODEL_UTF8;
-}
-
-/* 1 if a number below 2^63 is zero, else 0; without a branch, which the verifier would follow. */
-static __always_inline __u64 json_media_zero(__u64 n)
-{
-	return scan_opaque(n - 1) >> 63;
 }
 
 /* The state in a string of a nested value. Keys of objects are at even depths. */
@@ -239,7 +238,7 @@ static __always_inline __u32 json_media_blob(struct json_model *j, const __u8 *b
 	c = buf[p];
 	j->blob += p - pos;
 	if (c == '"') {
-		json_media_count(j);
+		json_media_count(j, 1);
 		j->state = JSON_MODEL_DEEP;
 	} else if (c == '\\') {
 		j->blob++;
