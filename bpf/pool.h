@@ -165,12 +165,12 @@ static __always_inline void measure_pool(struct judging *a, const struct sluice_
 	a->held.tat = held ? held->tat : 0;
 	if (held && admission_above_share(&pool->admission, &a->held, share_weight(q), a->admitted))
 		q->rank |= 1;
-	q->judged = admission_kindest(&pool->admission, q->bytes, q->bytes_most, q->rank);
 	a->load.in_flight = state->in_flight;
 	a->load.waiting = state->waiting;
 	expect_until(state, q->now);
 	a->load.waiting_bytes = state->waiting_bytes + state->waits.bytes;
 	a->load.since_ns = load_since(state);
+	q->judged = admission_kindest(&pool->admission, q->bytes, q->bytes_most, q->rank);
 }
 
 #endif

@@ -29,7 +29,8 @@ struct question {
 	__u32 weight;       /* of the client, ×256 */
 	__u32 class;        /* of its prefix + 1; 0: the prefix states none */
 	__u32 rank;         /* by its class and its share */
-	__u32 judged;       /* of `bytes` to `bytes_most`, what the policy judges it by */
+	__u32 judged;       /* of `bytes` to `bytes_most`, what the policy judges it by; with `take`
+			       the caller sets it to `bytes` */
 	__u32 service;
 	__u32 pool; /* the entry that carries the model's admission state */
 	__u32 queued_bytes, in_flight_at_admission, wait_end; /* copied into its exchange */

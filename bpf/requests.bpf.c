@@ -132,7 +132,8 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	r = &conn->request;
 	j = &a->judgement;
 	now = a->question.now;
-	a->question.bytes = a->question.bytes_most = admission_bytes(request_size(conn, service));
+	a->question.bytes = a->question.bytes_most = a->question.judged =
+		admission_bytes(request_size(conn, service));
 	if (conn->flags & SLUICE_CONN_JUDGE) {
 		stream = stream_asked(conn);
 		a->question.model = model;

@@ -200,7 +200,6 @@ static __always_inline bool join_pool(struct judging *a, const struct sluice_mod
 	expect_until(state, q->now);
 	a->load.waiting_bytes = queue_bytes(state, q, 1);
 	a->load.since_ns = load_since(state);
-	q->judged = q->bytes;
 	if (bound && judge_by_policy(&a->judgement, q, pool, &a->load))
 		refused_by_policy(&a->judgement, q, state);
 	if (a->judgement.reason) {
