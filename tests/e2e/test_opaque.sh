@@ -33,7 +33,7 @@ http {
 CONF
 cat >"$T/sluice.yaml" <<CONF
 policy: ema-flag
-time-constant-secs: 3
+time-constant-secs: 86400
 services:
   - listen: $TLS
     model: tls
@@ -85,6 +85,7 @@ holds --within 3 "sluice detects HTTP/2 and lets it pass" \
 	 s['global']['in_flight'] == 0"
 
 # Declared opaque: shut by TTFT, at the SYN.
+ctl set tau=3s >/dev/null
 for how in reset drop; do
 	[[ $how == reset ]] && port=$RESET || port=$DROP
 	# This connection is established before the service shuts, and in mid-stream when it does.
