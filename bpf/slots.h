@@ -85,7 +85,7 @@ static __always_inline void release_held(const struct sluice_exchange *e, __u32 
 }
 
 /* Releases the flags in `drop` that an exchange holds, once however many CPUs try. It is inlined
- * into both callers, which saves each a call. */
+ * into its callers, which saves each a call. */
 static __always_inline void release_exchange(struct sluice_exchange *e, __u32 drop)
 {
 	release_held(e, __sync_fetch_and_and(&e->flags, ~drop) & drop);
@@ -133,7 +133,7 @@ SUBPROG int release_all(struct sluice_conn *conn)
 {
 	if (!conn)
 		return 0;
-	release(&conn->exchange, HELD);
+	release_exchange(&conn->exchange, HELD); /* inlined: refuse_request() has a large frame */
 	conn->exchange_head = conn->exchange_tail;
 	return 0;
 }
