@@ -4,6 +4,8 @@
  * called. A command writes what it changes and nothing else; what is written survives the daemon;
  * a change that the kernel refuses half way leaves the maps as they were.
  */
+#include <poll.h>
+
 #include "sandbox.h"
 
 #include "core/text.h"
@@ -596,6 +598,7 @@ static void what_the_loop_learns_amid_a_reload_stays(void **state)
 	for (unsigned fail_at = 0; fail_at <= 40; fail_at += 40) {
 		struct daemon *d = started(2);
 		struct job job = {.change = reload_one};
+		struct pollfd thread = {.events = POLLIN};
 		unsigned turns = 0;
 		char name[32];
 
@@ -604,6 +607,7 @@ static void what_the_loop_learns_amid_a_reload_stays(void **state)
 		snprintf(path, sizeof(path), "/tmp/sluice-policy-%d.yaml", (int)getpid());
 		write_file(FILE_A);
 		slice_changes(d);
+		thread.fd = work_fd(d->queue);
 		start_job(d, &job);
 		count_anew();
 		for (; !ended[0]; turns++) {
@@ -618,6 +622,8 @@ static void what_the_loop_learns_amid_a_reload_stays(void **state)
 			work_turn(d->queue);
 			if (maps.all >= maps.fail_at)
 				maps.fail_at = 0;
+			if (!ended[0] && !work_pending(d->queue)) /* a thread reads the file */
+				assert_int_equal(poll(&thread, 1, -1), 1);
 		}
 		assert_string_equal(ended, fail_at ? "x" : "!");
 		assert_true(turns >= 2);
