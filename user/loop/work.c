@@ -166,9 +166,7 @@ void work_turn(struct work_queue *q)
 {
 	struct lane *lane = NULL;
 	struct work *w;
-	eventfd_t ended;
 
-	eventfd_read(q->fd, &ended);
 	for (unsigned i = 0; i < WORK_LANES && !lane; i++) {
 		unsigned at = (q->next + i) % WORK_LANES;
 
@@ -224,6 +222,7 @@ int work_away(struct work_queue *q, int (*f)(void *arg), void *arg)
 {
 	struct lane *lane = q ? q->inside : NULL;
 	struct away away = {.f = f, .arg = arg};
+	eventfd_t ended;
 
 	if (!lane)
 		return f(arg);
@@ -233,6 +232,7 @@ int work_away(struct work_queue *q, int (*f)(void *arg), void *arg)
 	lane->away = &away;
 	swapcontext(&lane->work, &q->loop);
 	pthread_join(away.thread, NULL);
+	eventfd_read(q->fd, &ended);
 	lane->away = NULL;
 	return away.result;
 }

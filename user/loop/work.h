@@ -44,7 +44,7 @@ void work_start(struct work_queue *q, struct work *w);
 bool work_cancel(struct work_queue *q, const struct work *w);
 /* Whether there is something to do: then the loop does not wait. */
 bool work_pending(const struct work_queue *q);
-/* Becomes readable when a thread has ended, until the next work_turn(). */
+/* Becomes readable when a thread has ended, until a work goes on after its thread. */
 int work_fd(const struct work_queue *q);
 /* Does the next slice of one lane. Call it once a turn. */
 void work_turn(struct work_queue *q);
