@@ -7,11 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 start uvicorn "$S" "$PY" -m uvicorn --app-dir "$HERE" app:app --host "" --port "$PORT"
-listening() { on "$S" bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT" 2>/dev/null; }
-for ((i = 0; i < 400; i++)); do
-	! listening || break
-	sleep 0.05
-done
+await_line uvicorn 'INFO:     Uvicorn running on' "$PID"
 sluice --listen "$PORT=app"
 
 # withhold PATH N: clients that stay until the next call of it.

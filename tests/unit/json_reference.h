@@ -371,7 +371,7 @@ struct reference_media {
 	bool text, object, array;
 };
 
-/* Behind the quote of a string, up to behind its end. Returns its length, -1: it is no blob. */
+/* From after the quote of a string to after its end. Returns its length, -1: it is no blob. */
 static inline long reference_blob(struct reference *r)
 {
 	size_t begin = r->at;
@@ -398,7 +398,7 @@ static inline long reference_blob(struct reference *r)
 	return good && !r->over ? (long)(r->at - 1 - begin) : -1;
 }
 
-/* Behind the quote of a string that is a value of a key of media. */
+/* From after the quote of a string that is a value of a key of media to after its end. */
 static inline void reference_medium(struct reference *r)
 {
 	long len = reference_blob(r);
