@@ -20,13 +20,12 @@ import tempfile
 import threading
 import time
 
-from network import BUILD, Network, run
+from network import BUILD, Looks, Network, run
 from trial import Part, Trial, poisson
 from wire import ENGINE, ITL_MS, TTFT_MS
 
 PORT = 8000
 PROMPT, TOKENS, LONG, IMAGE, IMAGE_BYTES = 600, 120, 1000, 1500, 400000
-LOOK_S = 0.2
 
 CHAT = {"prompt": PROMPT, "tokens": TOKENS}
 PLAIN = {**CHAT, "plain": True}
@@ -42,29 +41,12 @@ KINDS = {  # share of the requests, what they are, further arguments of loadgen
 }
 
 
-class Looks:
-    """Looks at status while a row is played."""
-
-    def __init__(self, wire):
-        self.wire, self.stop = wire, threading.Event()
-        self.seen = []
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        while not self.stop.wait(LOOK_S):
-            m = next(m for m in json.loads(self.wire.sluicectl("models", "--json"))["models"]
-                     if m["name"] == "m")
-            self.seen.append((m["open"], m["in_flight"], m["limit"] or 0, m["duration_samples"]))
-
-    def end(self):
-        self.stop.set()
-        self.thread.join()
-        pairs = list(zip(self.seen, self.seen[1:]))
-        return {"changes": sum(a[0] != b[0] for a, b in pairs),
-                "shut": sum(not b[0] and b[3] > a[3] for a, b in pairs),
-                "in_flight": max((s[1] for s in self.seen), default=0),
-                "ceiling": max((s[2] for s in self.seen), default=0)}
+def say_looks(looks):
+    pairs = list(zip(looks, looks[1:]))
+    return {"changes": sum(a[0] != b[0] for a, b in pairs),
+            "shut": sum(not b[0] and b[3] > a[3] for a, b in pairs),
+            "in_flight": max((s[1] for s in looks), default=0),
+            "ceiling": max((s[2] for s in looks), default=0)}
 
 
 class Wire(Network):
@@ -74,7 +56,12 @@ class Wire(Network):
 
     def __init__(self, directory, seconds):
         super().__init__(directory, "sl-mix", "10.80.0")
-        self.tmp, self.seconds = directory, seconds
+        self.seconds = seconds
+
+    def look(self):
+        m = next(m for m in json.loads(self.sluicectl("models", "--json"))["models"]
+                 if m["name"] == "m")
+        return m["open"], m["in_flight"], m["limit"] or 0, m["duration_samples"]
 
     def capacity(self, mix):
         """Of the mix all streamed, in requests/s."""
@@ -102,7 +89,7 @@ class Wire(Network):
                             "--listen", str(PORT), "--model", "m,queue=16000", "--engine", engine)
         sluice = self.start_sluice(f"{PORT}=m", "--ttft-threshold-ms", str(TTFT_MS),
                                    "--itl-threshold-ms", str(ITL_MS))
-        looks, results, threads = Looks(self), [], []
+        looks, results, threads = Looks(self.look), [], []
         rng = random.Random(f"{mix} {rate}")
         zero = time.monotonic()
         for i, (share, work, extra) in enumerate(KINDS[mix]):
@@ -113,7 +100,7 @@ class Wire(Network):
             threads[-1].start()
         for thread in threads:
             thread.join()
-        seen = looks.end()
+        seen = say_looks(looks.end())
         self.stop_sluice(sluice)
         self.stop(server)
         total = {k: sum(r[k] for r in results) for k in ("arrived", "met", "refused")}

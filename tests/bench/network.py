@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -65,17 +66,89 @@ def count_run_time():
     return fd if fd >= 0 else None
 
 
-class Network:
-    """The namespaces NAME-s (address NET.1) and NAME-c (NET.2). `directory` is for their logs and
-    sockets."""
+# One limit for all requests in flight.
+NGINX = """daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.err crit;
+events {{ worker_connections 8192; }}
+http {{ access_log off; client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir};
+uwsgi_temp_path {dir}; scgi_temp_path {dir}; client_max_body_size 16m; client_body_buffer_size 1m;
+limit_conn_zone $server_name zone=all:1m; limit_conn_status 429; limit_conn_log_level info;
+upstream model {{ server {server}; keepalive 64; }}
+server {{ listen {listen}; server_name all; location / {{ limit_conn all {limit};
+proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+proxy_buffering off; proxy_read_timeout 3600s; }} }} }}
+"""
+
+
+class Looks:
+    """Calls look() five times a second, until the end; keeps what it returns."""
+
+    def __init__(self, look):
+        self.look, self.stop, self.seen = look, threading.Event(), []
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.stop.wait(0.2):
+            self.seen.append(self.look())
+
+    def end(self):
+        self.stop.set()
+        self.thread.join()
+        return self.seen
+
+
+class Processes:
+    """Child processes. `directory` is for their logs and sockets."""
+
+    def __init__(self, directory):
+        self.dir, self.children = directory, []
+
+    def log(self, name):
+        with open(f"{self.dir}/{name}.log", encoding="utf-8") as f:
+            return f.read()
+
+    def start(self, name, ready, *command):
+        """Starts a command and returns when ready() is true."""
+        with open(f"{self.dir}/{name}.log", "w", encoding="utf-8") as log:
+            child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.children.append(child)
+        for _ in range(1200):  # a loaded machine takes its time to verify programs
+            if ready():
+                return child
+            if child.poll() is not None:
+                break
+            time.sleep(0.05)
+        sys.exit(f"{name} does not start: {self.log(name)[-800:].strip()}")
+
+    def stop(self, child):
+        self.children.remove(child)
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def start_nginx(self, server, listen, limit, ready):
+        """nginx with limit_conn before a server ("ADDR:PORT"); listen: a port or "ADDR:PORT"."""
+        with open(f"{self.dir}/nginx.conf", "w", encoding="ascii") as conf:
+            conf.write(NGINX.format(dir=self.dir, server=server, listen=listen, limit=limit))
+        return self.start("nginx", ready, "nginx", "-e", f"{self.dir}/nginx.err", "-c",
+                          f"{self.dir}/nginx.conf")
+
+    def sluiced_is_ready(self):
+        return self.log("sluiced").startswith("ready") or "\nready" in self.log("sluiced")
+
+
+class Network(Processes):
+    """The namespaces NAME-s (address NET.1) and NAME-c (NET.2)."""
 
     def __init__(self, directory, name, net):
-        self.dir = directory
+        super().__init__(directory)
         self.server, self.client, self.device = f"{name}-s", f"{name}-c", "b0"
         self.net, self.address = net, f"{net}.1"
         self.pins = f"/sys/fs/bpf/{name}"
         self.control = f"{directory}/control.sock"
-        self.children = []
 
     def sweep(self):
         """Ends our processes and those of a killed run in our namespaces, then removes the
@@ -112,32 +185,9 @@ class Network:
         """Runs a command in the clients' namespace to its end."""
         return run(*self.on(self.client, *command), check=check)
 
-    def log(self, name):
-        with open(f"{self.dir}/{name}.log", encoding="utf-8") as f:
-            return f.read()
-
     def start(self, name, ready, *command):
         """Starts a command in the servers' namespace and returns when ready() is true."""
-        with open(f"{self.dir}/{name}.log", "w", encoding="utf-8") as log:
-            child = subprocess.Popen(self.on(self.server, *command), stdout=log, stderr=log,
-                                     stdin=subprocess.DEVNULL)
-        self.children.append(child)
-        for _ in range(1200):  # a loaded machine takes its time to verify programs
-            if ready():
-                return child
-            if child.poll() is not None:
-                break
-            time.sleep(0.05)
-        sys.exit(f"{name} does not start: {self.log(name)[-800:].strip()}")
-
-    def stop(self, child):
-        self.children.remove(child)
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        return super().start(name, ready, *self.on(self.server, *command))
 
     def listening(self, port):
         probe = self.run_client("bash", "-c", f"exec 3<>/dev/tcp/{self.address}/{port}",
@@ -145,11 +195,8 @@ class Network:
         return probe.returncode == 0
 
     def start_sluice(self, listen, *arguments):
-        def ready():
-            return self.log("sluiced").startswith("ready") or "\nready" in self.log("sluiced")
-
-        return self.start("sluiced", ready, f"{BUILD}/sluiced", "--interface", self.device,
-                          "--listen", listen, *arguments, "--pin-dir", self.pins,
+        return self.start("sluiced", self.sluiced_is_ready, f"{BUILD}/sluiced", "--interface",
+                          self.device, "--listen", listen, *arguments, "--pin-dir", self.pins,
                           "--control", self.control, "--metrics", "off")
 
     def sluicectl(self, *command, check=True):

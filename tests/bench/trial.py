@@ -33,24 +33,12 @@ import tempfile
 import threading
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("SLUICE_BUILD", os.path.join(ROOT, "build"))
+from network import BUILD, Looks, Processes
+
 PROXY_PORT = 18081
 LIMITERS = ["none", "ema-flag", "fixed", "adaptive"]
 CALLERS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
 FREEZE_S = 10
-LOOK_S = 0.2  # between two looks at status
-
-NGINX = """daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.err crit;
-events {{ worker_connections 8192; }}
-http {{ access_log off; client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir};
-uwsgi_temp_path {dir}; scgi_temp_path {dir}; client_max_body_size 16m; client_body_buffer_size 1m;
-limit_conn_zone $server_name zone=all:1m; limit_conn_status 429; limit_conn_log_level info;
-upstream model {{ server {server}; keepalive 64; }}
-server {{ listen 127.0.0.1:{port}; server_name all; location / {{ limit_conn all {limit};
-proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
-proxy_buffering off; proxy_read_timeout 3600s; }} }} }}
-"""
 
 
 # ---- what is played ----
@@ -122,76 +110,31 @@ def listening(port, host="127.0.0.1"):
         return False
 
 
-class Looks:
-    """Looks at status while a row is played: changes of state, the least ceiling, and whether more
-    was in flight than the ceiling."""
-
-    def __init__(self, control):
-        self.control, self.stop = control, threading.Event()
-        self.states, self.ceilings, self.above, self.shut, self.looks = [], [], 0, 0, 0
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        while not self.stop.wait(LOOK_S):
-            out = subprocess.run([f"{BUILD}/sluicectl", "--control", self.control, "models",
-                                  "--json"], capture_output=True, text=True, check=False)
-            try:
-                models = json.loads(out.stdout)["models"]
-            except (ValueError, KeyError, TypeError):
-                continue
-            self.looks += 1
-            for m in models:
-                ceiling = (m["admission"] or {}).get("ceiling")
-                if ceiling:
-                    self.ceilings.append(ceiling)
-                    self.above += m["in_flight"] > ceiling
-            shut = any(not m["open"] or (m["admission"] or {}).get("stopped") for m in models)
-            self.shut += shut
-            self.states.append(shut)
-
-    def end(self):
-        self.stop.set()
-        self.thread.join()
-        changes = sum(a != b for a, b in zip(self.states, self.states[1:]))
-        return {"changes": changes, "lowest_ceiling": min(self.ceilings, default=None),
-                "looks": self.looks, "looks_shut": self.shut, "looks_above_ceiling": self.above}
+def say_looks(looks):
+    """Changes of state, the least ceiling, and whether more was in flight than the ceiling."""
+    looks = [models for models in looks if models]
+    states = [any(not m["open"] or (m["admission"] or {}).get("stopped") for m in models)
+              for models in looks]
+    ceilings = [(m["admission"]["ceiling"], m["in_flight"]) for models in looks for m in models
+                if (m["admission"] or {}).get("ceiling")]
+    return {"changes": sum(a != b for a, b in zip(states, states[1:])),
+            "lowest_ceiling": min((c for c, _ in ceilings), default=None),
+            "looks": len(looks), "looks_shut": sum(states),
+            "looks_above_ceiling": sum(n > c for c, n in ceilings)}
 
 
-class Trial:
+class Trial(Processes):
     def __init__(self, options, directory):
-        self.o, self.tmp = options, directory
+        super().__init__(directory)
+        self.o = options
         host, port = options.server.rsplit(":", 1)
         self.host, self.port = host, int(port)
         self.seconds, self.tokens, self.prompt = options.seconds, options.tokens, options.prompt
         self.long_prompt = options.long_prompt
         self.ttft_ms, self.itl_ms = options.ttft_ms, options.itl_ms
         self.capacity = self.slots = self.limit = None
-        self.children = []
 
     # -- children --
-
-    def start(self, name, ready, *command):
-        with open(f"{self.tmp}/{name}.log", "w", encoding="utf-8") as log:
-            child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self.children.append(child)
-        for _ in range(400):
-            if ready():
-                return child
-            if child.poll() is not None:
-                break
-            time.sleep(0.05)
-        with open(f"{self.tmp}/{name}.log", encoding="utf-8") as log:
-            sys.exit(f"trial: {name} does not start: {log.read()[-800:].strip()}")
-
-    def stop(self, child):
-        self.children.remove(child)
-        child.terminate()
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
     def stop_all(self):
         for child in self.children[:]:
@@ -200,26 +143,24 @@ class Trial:
 
     def detach(self):
         if os.path.isdir(self.o.pin_dir):
-            subprocess.run([f"{BUILD}/sluicectl", "--control", f"{self.tmp}/none", "detach",
+            subprocess.run([f"{BUILD}/sluicectl", "--control", f"{self.dir}/none", "detach",
                             "--pin-dir", self.o.pin_dir], capture_output=True, check=False)
 
     def start_sluice(self, policy):
-        def ready():
-            with open(f"{self.tmp}/sluiced.log", encoding="utf-8") as log:
-                return "ready" in log.read()
-
-        return self.start("sluiced", ready, f"{BUILD}/sluiced", "--interface", "lo", "--listen",
-                          f"{self.port}={self.o.model}", "--policy", policy, "--pin-dir",
-                          self.o.pin_dir, "--control", f"{self.tmp}/control.sock",
+        return self.start("sluiced", self.sluiced_is_ready, f"{BUILD}/sluiced", "--interface", "lo",
+                          "--listen", f"{self.port}={self.o.model}", "--policy", policy,
+                          "--pin-dir", self.o.pin_dir, "--control", f"{self.dir}/control.sock",
                           "--ttft-threshold-ms", f"{self.ttft_ms:.0f}", "--itl-threshold-ms",
                           f"{self.itl_ms:.0f}", *self.o.sluice)
 
-    def start_nginx(self, limit):
-        with open(f"{self.tmp}/nginx.conf", "w", encoding="ascii") as conf:
-            conf.write(NGINX.format(dir=self.tmp, server=self.o.server, port=PROXY_PORT,
-                                    limit=limit))
-        return self.start("nginx", lambda: listening(PROXY_PORT), "nginx", "-e",
-                          f"{self.tmp}/nginx.err", "-c", f"{self.tmp}/nginx.conf")
+    def look(self):
+        """The models as `sluicectl models` shows them; none while it has no answer."""
+        out = subprocess.run([f"{BUILD}/sluicectl", "--control", f"{self.dir}/control.sock",
+                              "models", "--json"], capture_output=True, text=True, check=False)
+        try:
+            return json.loads(out.stdout)["models"]
+        except (ValueError, KeyError, TypeError):
+            return []
 
     # -- load --
 
@@ -245,7 +186,7 @@ class Trial:
         return r
 
     def part_arguments(self, part, i):
-        path = f"{self.tmp}/part{i}.csv"
+        path = f"{self.dir}/part{i}.csv"
         begin = datetime.datetime(2023, 1, 1)
         with open(path, "w", encoding="ascii") as f:
             f.write("TIMESTAMP,ContextTokens,GeneratedTokens\n")
@@ -285,17 +226,19 @@ class Trial:
         parts = ROWS[row](self, rng)
         to, child, looks = self.o.server, None, None
         if limiter.startswith("fixed"):
-            child, to = self.start_nginx(int(limiter.split("=")[1])), f"127.0.0.1:{PROXY_PORT}"
+            child, to = self.start_nginx(self.o.server, f"127.0.0.1:{PROXY_PORT}",
+                                     int(limiter.split("=")[1]),
+                                     lambda: listening(PROXY_PORT)), f"127.0.0.1:{PROXY_PORT}"
         elif limiter != "none":
             child = self.start_sluice(limiter)
-            looks = Looks(f"{self.tmp}/control.sock")
+            looks = Looks(self.look)
         freezer = threading.Thread(target=self.freeze)
         if row.startswith("freeze"):
             freezer.start()
         results = self.play(parts, to)
         if row.startswith("freeze"):
             freezer.join()
-        seen = looks.end() if looks else {}
+        seen = say_looks(looks.end()) if looks else {}
         if child:
             self.stop(child)
         self.detach()

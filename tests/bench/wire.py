@@ -46,18 +46,6 @@ ENGINE = {"slots": 24, "prefill-tokens-per-s": 16000, "step-ms": 12, "step-ms-pe
 LIMITS = [*range(1, 16), *range(16, 34, 2), 36, 40, 48, 64]
 VARIANTS = ["none", "ema-flag", "fixed", "adaptive"]
 
-NGINX = """daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.err crit;
-events {{ worker_connections 8192; }}
-http {{ access_log off; client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir};
-uwsgi_temp_path {dir}; scgi_temp_path {dir}; client_max_body_size 16m; client_body_buffer_size 1m;
-limit_conn_zone $server_name zone=all:1m; limit_conn_status 429; limit_conn_log_level info;
-upstream model {{ server 127.0.0.1:{port}; keepalive 64; }}
-server {{ listen {proxy_port}; server_name all; location / {{ limit_conn all {limit};
-proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
-proxy_buffering off;
-proxy_read_timeout 3600s; }} }} }}
-"""
-
 
 class Simulator:
     """Simulations of a window of a trace, at the load and at eight others within 1 % of it.
@@ -127,12 +115,6 @@ class Wire(Network):
                                  "--itl-threshold-ms", str(ITL_MS),
                                  "--time-constant-secs", str(TAU_S))
 
-    def start_nginx(self, limit):
-        with open(f"{self.dir}/nginx.conf", "w", encoding="ascii") as conf:
-            conf.write(NGINX.format(dir=self.dir, port=PORT, proxy_port=PROXY_PORT, limit=limit))
-        return self.start("nginx", lambda: self.listening(PROXY_PORT), "nginx", "-e",
-                          f"{self.dir}/nginx.err", "-c", f"{self.dir}/nginx.conf")
-
     def programs_ms(self):
         """Run time of sluice's programs in ms; None if unknown."""
         spent = self.programs() if self.counts else {}
@@ -151,7 +133,9 @@ class Wire(Network):
         server = self.start_server()
         limiter, port = None, PORT
         if name == "fixed":
-            limiter, port = self.start_nginx(limit), PROXY_PORT
+            limiter, port = self.start_nginx(
+                f"127.0.0.1:{PORT}", PROXY_PORT, limit,
+                lambda: self.listening(PROXY_PORT)), PROXY_PORT
         elif name != "none":
             limiter = self.start_limiter(name)
         sluice = name in ("ema-flag", "adaptive")
