@@ -252,8 +252,8 @@ def cmd_leave(args):
 
 
 def cmd_serve(args):
-    """A server of a fixed stream: --steps chunks, --gap seconds apart, the same for every
-    request."""
+    """A server of a fixed stream: --steps chunks, the first after --first seconds, the others
+    --gap seconds apart, the same for every request."""
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -298,7 +298,7 @@ def cmd_serve(args):
                         length = int(line.split(b":")[1])
                 if len(received[sock]) >= at + 4 + length:
                     sock.sendall(head)
-                    live[sock] = [0, time.monotonic()]
+                    live[sock] = [0, time.monotonic() + args.first]
         for sock, state in list(live.items()):
             if state[1] > time.monotonic():
                 continue
@@ -369,6 +369,7 @@ def main():
     parser.add_argument("--how", choices=("rst", "fin", "half", "read"), default="fin")
     parser.add_argument("--out")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--first", type=float, default=0)
     parser.add_argument("--gap", type=float, default=0.02)
     args = parser.parse_args()
     print(json.dumps(commands[args.command](args)))
