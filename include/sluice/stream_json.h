@@ -314,7 +314,7 @@ static __always_inline void stream_json_quote(struct stream *s)
 	j->state = STREAM_JSON_SKIP;
 	if (key == STREAM_KEY_NONE) {
 		if (top && node == STREAM_NODE_OUT)
-			j->state = STREAM_JSON_VALUE;
+			j->state = s->flags & STREAM_COUNTED ? STREAM_JSON_SKIP : STREAM_JSON_VALUE;
 		else if (top || j->output)
 			j->state = STREAM_JSON_KEY;
 	} else if (key == STREAM_KEY_ERROR) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Invariant 7, with the fuzzers' findings: every input in tests/fuzz/corpus gives the same marks in
- * one piece, cut in two at each byte, and through windows from one byte on. Inputs of scanners
- * without windows run through their fuzzer once more. Run it at the repository's root.
+ * one piece, cut in two at each byte, and through windows from one byte on. Inputs of streams and
+ * of scanners without windows run through their fuzzer once more. Run it at the repository's root.
  */
 #include <dirent.h>
 #include <setjmp.h>
@@ -24,6 +24,9 @@
 #define LLVMFuzzerTestOneInput try_forwarded
 #define scan                   scan_forwarded
 #include "../fuzz/fuzz_forwarded.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput try_stream
+#include "../fuzz/fuzz_stream.c"
 
 #define CORPUS "tests/fuzz/corpus/"
 
@@ -67,8 +70,6 @@ static void cut(__u8 *data, size_t len, int kind, size_t how)
 
 	if (kind == FEED_RESPONSE)
 		detail = data[0] % (HTTP1_METHOD_CONNECT + 1);
-	else if (kind == FEED_STREAM)
-		detail = data[0] & 1 ? STREAM_NDJSON : STREAM_SSE;
 	free(feed_every_way(kind, detail, data + how, len - how));
 }
 
@@ -128,9 +129,19 @@ static void found_forms_split_at_every_byte_give_the_same_marks(void **state)
 	play_all("form_model", cut_form, FEED_REQUEST, 4);
 }
 
+/* The first byte says which stream it is. */
+static void cut_stream(__u8 *data, size_t len, int kind, size_t how)
+{
+	__u8 detail = data[0] & 1 ? STREAM_NDJSON : STREAM_SSE;
+
+	free(feed_every_way(kind, detail, data + how, len - how));
+	free(feed_every_way(kind, detail | FEED_USAGE, data + how, len - how));
+	try_stream(data, len);
+}
+
 static void found_streams_split_at_every_byte_give_the_same_marks(void **state)
 {
-	cut_all("stream", FEED_STREAM, 4);
+	play_all("stream", cut_stream, FEED_STREAM, 4);
 }
 
 static void found_proxy_headers_give_the_same_result_at_every_cut(void **state)

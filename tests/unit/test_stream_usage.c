@@ -116,6 +116,7 @@ static void only_the_number_in_its_place_is_usage(void **state)
 		 1},
 		{DATA("{\"choices\":[{\"delta\":{\"content\":[{\"text\":\"a\"},{\"text\":\"b\"}]}}]}"),
 		 1},
+		{DATA("\"a\"\ndata: \"b\""), 1},
 		{THREE DATA("{\"usage\":[{\"completion_tokens\":1}]}"), 3},
 		{THREE DATA("{\"completion_tokens\":1,\"output_tokens\":1}"), 3},
 		{THREE DATA("{\"x\":{\"usage\":{\"completion_tokens\":1}}}"), 3},
