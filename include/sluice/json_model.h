@@ -60,6 +60,7 @@ static __always_inline __u32 json_model_key_word(struct json_model *j, const __u
 	const __u64 six = 0xffffffffffffULL, seven = 0xffffffffffffffULL;
 	__u64 w = scan_load(p);
 
+	json_media_key_begins(j, w);
 	if (((w | 0x2020202020ULL) & six) == scan_literal("model\"\0\0")) {
 		json_model_key_is(j, JSON_MODEL_IS_NAME);
 		j->state = JSON_MODEL_COLON;
@@ -75,7 +76,6 @@ static __always_inline __u32 json_model_key_word(struct json_model *j, const __u
 		j->state = JSON_MODEL_COLON;
 		return 7;
 	}
-	json_media_key_begins(j, w);
 	if (!((scan_equal(w, '\\') | scan_below(w, 1) | w) & SCAN_HIGHS & seven)) {
 		j->state = JSON_MODEL_STRING;
 		j->next = JSON_MODEL_COLON;

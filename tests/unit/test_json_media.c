@@ -131,6 +131,10 @@ static void what_may_be_text_is_no_blob(void **state)
 		/* behind another place it is none, and after that it is one again */
 		{PART("\"x\":{\"image_url\":\"AAAA\"},\"image_url\":\"AA\""), 1, 2},
 		{PART("\"x\":[{\"y\":[1]}],\"image_url\":{\"x\":[\"A\"],\"url\":\"AA\"}"), 1, 2},
+		/* whether a key is read at once or byte by byte, its first letter makes a place */
+		{"{\"model\":[{\"images\":[\"AAAA\"]}]}", 1, 4},
+		{"{\"mod\\u0065l\":[{\"images\":[\"AAAA\"]}]}", 1, 4},
+		{"{\"stream\":[{\"images\":[\"AAAA\"]}]}", 0, 0},
 		/* a blob that does not end */
 		{"{\"messages\":[{\"images\":[\"AAAA\",\"AAAAAA", 1, 4},
 	};
