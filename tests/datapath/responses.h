@@ -30,7 +30,10 @@ _Static_assert(sizeof(BODY) - 1 == 31, "Content-Length");
 #define TOKEN   "2f\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n\r\n"
 #define PROGRESS                                                                                   \
 	"40\r\ndata: {\"choices\":[{\"delta\":{}}],\"prompt_progress\":{\"total\":9}}\n\n\r\n"
-#define FINISH  "39\r\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\r\n"
+#define FINISH "39\r\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\r\n"
+#define EMPTY                                                                                      \
+	"47\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"length\"}]}\n\n\r\n"
+#define USAGE   "36\r\ndata: {\"choices\":[],\"usage\":{\"completion_tokens\":2}}\n\n\r\n"
 #define FAILURE "21\r\ndata: {\"error\":{\"message\":\"x\"}}\n\n\r\n"
 #define STRANGE "16\r\ndata: {\"answer\":\"x\"}\n\n\r\n"
 #define DONE    "e\r\ndata: [DONE]\n\n\r\n"

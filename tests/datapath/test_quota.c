@@ -392,6 +392,43 @@ static void a_stream_costs_what_it_states_once(void **state)
 	}
 }
 
+#define CLOSING(choice, rest) "data: {\"choices\":[" choice "]" rest "}\n\n"
+
+/* Each comes after three texts of a budget of one token. */
+static void a_streams_closing_events_cost_nothing(void **state)
+{
+	static const char *const rows[] = {
+		"data: [DONE]\n\n",
+		CLOSING("{\"delta\":{},\"finish_reason\":\"stop\"}", ""),
+		CLOSING("{\"delta\":{\"content\":\"\"},\"finish_reason\":\"length\"}", ""),
+		CLOSING("{\"delta\":{\"role\":\"assistant\",\"content\":null},"
+			"\"finish_reason\":\"tool_calls\"}",
+			""),
+		CLOSING("{\"delta\":{},\"finish_reason\":\"stop\"}", ",\"usage\":null"),
+		CLOSING("", ",\"usage\":{\"prompt_tokens\":9,\"total_tokens\":12}"),
+		CLOSING("", ",\"usage\":{\"completion_tokens\":3}"),
+		CLOSING("", ""),
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		for (int ended = 0; ended < 2; ended++) {
+			set_quota((struct sluice_quota){.token_ns = 1000 * MS,
+							.token_span_ns = 1000 * MS,
+							.token_most_ns = 100000 * MS});
+			assert_int_equal(send_request(), -1);
+			send_segment(
+				true, ACK,
+				"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" TEXT
+					TEXT TEXT);
+			send_segment(true, ACK, rows[i]);
+			if (ended)
+				send_segment(true, ACK | FIN, "");
+			if (send_request() != 3000)
+				fail_msg("%s", rows[i]);
+		}
+	}
+}
+
 static void what_a_stream_states_is_charged_before_its_end_if_it_is_more(void **state)
 {
 	set_quota((struct sluice_quota){
@@ -486,6 +523,7 @@ int main(void)
 		packets_test(tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt),
 		packets_test(a_unary_response_costs_the_tokens_that_it_states),
 		packets_test(a_stream_costs_what_it_states_once),
+		packets_test(a_streams_closing_events_cost_nothing),
 		packets_test(what_a_stream_states_is_charged_before_its_end_if_it_is_more),
 		packets_test(what_the_bound_of_a_debt_forgave_is_not_given_back),
 		packets_test(feedback_replaces_the_date_and_changes_nothing_else),
