@@ -145,6 +145,7 @@ static __always_inline void form_model_end(struct form_model *form, struct json_
 	if (j->state == JSON_MODEL_DONE)
 		return;
 	if (form->kind == FORM_URLENCODED) {
+		form_value_begin(form, j, 0); /* an empty one */
 		if (form->state == FORM_KEPT_HEX || form->state == FORM_KEPT_HEX_2)
 			j->flags |= JSON_MODEL_INVALID;
 		if (form->state >= FORM_KEPT && form->state <= FORM_KEPT_HEX_2)

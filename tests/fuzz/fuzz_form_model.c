@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 4)
 		return 0;
-	request = reference_request(data[3] % REFERENCE_TYPES, body, size - 4, &n);
+	request = form_reference_request(data[3] % FORM_REFERENCE_TYPES, body, size - 4, &n);
 	cut = malloc(n + 3);
 	assert(cut);
 	memcpy(cut, data, 3);
@@ -24,6 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_cut(FEED_REQUEST, 0, (uint8_t *)cut, n + 3);
 	free(cut);
 	free(request);
-	assert(reference_agrees(data[3] % REFERENCE_TYPES, body, size - 4));
+	assert(form_reference_agrees(data[3] % FORM_REFERENCE_TYPES, body, size - 4));
 	return 0;
 }

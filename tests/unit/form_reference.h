@@ -16,13 +16,39 @@
 
 #include "feed.h"
 
-struct reference {
-	bool strict;
+/* What a form says. */
+struct form_found {
 	char names[8192]; /* "model(a) model!" */
+	__u8 stream;      /* enum json_model_stream */
+	__u8 blobs;       /* parts that are files, JSON_MODEL_BLOBS at most */
+	__u64 blob_bytes; /* of their data and of the delimiters after it */
+};
+
+static inline bool form_found_equal(const struct form_found *ours, const struct form_found *wanted)
+{
+	if (!strcmp(ours->names, wanted->names) && ours->stream == wanted->stream &&
+	    ours->blobs == wanted->blobs && ours->blob_bytes == wanted->blob_bytes)
+		return true;
+	fprintf(stderr, "ours: %s stream %u blobs %u/%llu\nreference: %s stream %u blobs %u/%llu\n",
+		ours->names, ours->stream, ours->blobs, (unsigned long long)ours->blob_bytes,
+		wanted->names, wanted->stream, wanted->blobs,
+		(unsigned long long)wanted->blob_bytes);
+	return false;
+}
+
+struct form_reference {
+	bool strict;
+	struct form_found found;
+};
+
+/* A part of a multipart body. */
+struct form_part {
+	bool model, stream; /* it is the field of this name, and no file */
+	bool file;
 };
 
 /* Appends a name; NULL: an invalid one. */
-static inline void reference_append(char names[8192], const char *name, size_t n)
+static inline void form_reference_append(char names[8192], const char *name, size_t n)
 {
 	size_t len = strlen(names);
 
@@ -34,23 +60,29 @@ static inline void reference_append(char names[8192], const char *name, size_t n
 		sprintf(names + len, "%smodel!", len ? " " : "");
 }
 
-/* As `heard` of a feed with the listener `char names[8192]`: the names that the scanner finds. */
-static inline void reference_heard(struct feed *f, __u32 ev)
+/* As `heard` of a feed with the listener `struct form_found`: what the scanner finds. */
+static inline void form_reference_heard(struct feed *f, __u32 ev)
 {
 	const struct json_model *j = &f->request.json;
+	struct form_found *found = f->listener;
 
 	if (ev & HTTP1_MODEL)
-		reference_append(f->listener, j->flags & JSON_MODEL_INVALID ? NULL : j->name,
-				 j->name_len);
+		form_reference_append(found->names, j->flags & JSON_MODEL_INVALID ? NULL : j->name,
+				      j->name_len);
+	if (ev & HTTP1_END) {
+		found->stream = j->stream;
+		found->blobs = j->blobs;
+		found->blob_bytes = j->blob_bytes;
+	}
 }
 
 /* The boundaries of the fuzzer's multipart types; an urlencoded form comes after them. */
-static const char *const reference_boundaries[] = {"B", "----x", "a--b"};
+static const char *const form_reference_boundaries[] = {"B", "----x", "a--b"};
 
-#define REFERENCE_TYPES 4
+#define FORM_REFERENCE_TYPES 4
 
-/* A request with this body and a type 0 … REFERENCE_TYPES - 1. The caller frees it. */
-static inline char *reference_request(unsigned type, const void *body, size_t len, size_t *out)
+/* A request with this body and a type 0 … FORM_REFERENCE_TYPES - 1. The caller frees it. */
+static inline char *form_reference_request(unsigned type, const void *body, size_t len, size_t *out)
 {
 	char *request = malloc(len + 256);
 	int n;
@@ -60,24 +92,27 @@ static inline char *reference_request(unsigned type, const void *body, size_t le
 		    len,
 		    type < 3 ? "multipart/form-data; boundary="
 			     : "application/x-www-form-urlencoded",
-		    type < 3 ? reference_boundaries[type] : "");
+		    type < 3 ? form_reference_boundaries[type] : "");
 	memcpy(request + n, body, len);
 	*out = n + len;
 	return request;
 }
 
-static inline const char *reference_find(const char *from, const char *end, const char *what)
+static inline const char *form_reference_find(const char *from, const char *end, const char *what)
 {
 	return memmem(from, end - from, what, strlen(what));
 }
 
-/*
- * Whether the parameters are `; name="…"; name="…"`. *field: one named "name" is "model";
- * *file: there is a filename.
- */
-static inline bool reference_parameters(const char *from, const char *end, bool *field, bool *file)
+/* What a field "stream" says whose value begins with c; 0: it is empty. */
+static inline __u8 form_reference_truth(char c)
 {
-	*field = *file = false;
+	return c && strchr("tTyYoO123456789", c) ? JSON_STREAM_YES : JSON_STREAM_NO;
+}
+
+/* Whether the parameters are `; name="…"; name="…"`, and what they say of the part. */
+static inline bool form_reference_parameters(const char *from, const char *end,
+					     struct form_part *part)
+{
 	while (from < end) {
 		const char *name = from + 2, *equals, *quote;
 
@@ -94,14 +129,15 @@ static inline bool reference_parameters(const char *from, const char *end, bool 
 			if (!isalpha((unsigned char)*p))
 				return false;
 		if (equals - name == 4 && !strncasecmp(name, "name", 4)) {
-			if (*field)
+			if (part->model || part->stream)
 				return false;
-			*field = quote - equals == 7 && !strncasecmp(equals + 2, "model", 5);
+			part->model = quote - equals == 7 && !strncasecmp(equals + 2, "model", 5);
+			part->stream = quote - equals == 8 && !strncasecmp(equals + 2, "stream", 6);
 		}
 		if (equals - name == 8 && !strncasecmp(name, "filename", 8)) {
 			if (quote == equals + 2)
 				return false;
-			*file = true;
+			part->file = true;
 		}
 		from = quote + 1;
 	}
@@ -109,22 +145,24 @@ static inline bool reference_parameters(const char *from, const char *end, bool 
 }
 
 /* A name is what a key of a map can be. */
-static inline void reference_name(struct reference *r, const char *from, size_t n, bool invalid)
+static inline void form_reference_name(struct form_reference *r, const char *from, size_t n,
+				       bool invalid)
 {
 	invalid |= n >= JSON_MODEL_NAME_MAX;
 	for (size_t i = 0; i < n; i++)
 		invalid |= (unsigned char)from[i] < 0x20 || from[i] == 0x7f;
-	reference_append(r->names, invalid ? NULL : from, n);
+	form_reference_append(r->found.names, invalid ? NULL : from, n);
 }
 
 /* The header of a part. Returns where its data begins, NULL if it is not as all agree. */
-static inline const char *reference_header(const char *from, const char *end, bool *field)
+static inline const char *form_reference_header(const char *from, const char *end,
+						struct form_part *part)
 {
-	bool file = false, one = false;
+	bool one = false;
 
-	*field = false;
+	memset(part, 0, sizeof(*part));
 	while (from < end) {
-		const char *eol = reference_find(from, end, "\r\n"), *colon;
+		const char *eol = form_reference_find(from, end, "\r\n"), *colon;
 		static const char name[] = "content-disposition: form-data";
 
 		if (!eol || memchr(from, '\n', eol - from) || memchr(from, '\r', eol - from))
@@ -140,19 +178,20 @@ static inline const char *reference_header(const char *from, const char *end, bo
 		if (colon - from == 19 && !strncasecmp(from, name, 19)) {
 			if (one || (size_t)(eol - from) < sizeof(name) - 1 ||
 			    strncasecmp(from, name, sizeof(name) - 1) ||
-			    !reference_parameters(from + sizeof(name) - 1, eol, field, &file))
+			    !form_reference_parameters(from + sizeof(name) - 1, eol, part))
 				return NULL;
 			one = true;
-			*field &= !file;
+			part->model &= !part->file;
+			part->stream &= !part->file;
 		}
 		from = eol + 2;
 	}
 	return NULL;
 }
 
-/* The names in a body, and whether it is a form that all servers read alike. */
-static inline void reference_multipart(struct reference *r, const char *body, size_t len,
-				       const char *boundary)
+/* What a body says, and whether it is a form that all servers read alike. */
+static inline void form_reference_multipart(struct form_reference *r, const char *body, size_t len,
+					    const char *boundary)
 {
 	const char *end = body + len, *p = body;
 	bool parts = false;
@@ -168,7 +207,7 @@ static inline void reference_multipart(struct reference *r, const char *body, si
 	r->strict = true;
 	for (;;) {
 		const char *data, *stop;
-		bool field;
+		struct form_part part;
 
 		if (end - p >= 2 && !memcmp(p, "--", 2)) {
 			/* after a last delimiter that is the first, some look for another first one
@@ -178,12 +217,12 @@ static inline void reference_multipart(struct reference *r, const char *body, si
 		}
 		if (end - p < 2 || memcmp(p, "\r\n", 2))
 			break;
-		data = reference_header(p + 2, end, &field);
+		data = form_reference_header(p + 2, end, &part);
 		if (!data)
 			break;
 		/* what looks like a delimiter after another break, or is none to the end, is left
 		 * to the rows */
-		for (stop = data; (stop = reference_find(stop, end, delimiter + 2)); stop++) {
+		for (stop = data; (stop = form_reference_find(stop, end, delimiter + 2)); stop++) {
 			const char *after = stop + n - 2;
 
 			if (stop == data || (stop[-1] != '\n' && stop[-1] != '\r'))
@@ -201,18 +240,24 @@ static inline void reference_multipart(struct reference *r, const char *body, si
 		if (!stop || !memcmp(data, delimiter + 2, n - 2))
 			break;
 		parts = true;
-		if (field && *data == '-') /* a delimiter may begin there, for some */
+		if (part.model && *data == '-') /* a delimiter may begin there, for some */
 			break;
-		if (field)
-			reference_name(r, data, stop - 2 - data, false);
+		if (part.model)
+			form_reference_name(r, data, stop - 2 - data, false);
+		if (part.stream)
+			r->found.stream = form_reference_truth(*data);
 		p = stop + n - 2;
+		if (part.file && r->found.blobs < JSON_MODEL_BLOBS) {
+			r->found.blobs++;
+			r->found.blob_bytes += p + 2 - data;
+		}
 	}
 odd:
 	r->strict = false;
 }
 
 /* Unescapes into out. Returns how many bytes; *invalid: an escape is none. */
-static inline size_t reference_unescape(const char *from, size_t n, char *out, bool *invalid)
+static inline size_t form_reference_unescape(const char *from, size_t n, char *out, bool *invalid)
 {
 	char *to = out;
 
@@ -231,8 +276,8 @@ static inline size_t reference_unescape(const char *from, size_t n, char *out, b
 	return to - out;
 }
 
-/* The names in an urlencoded form. */
-static inline void reference_urlencoded(struct reference *r, const char *body, size_t len)
+/* What an urlencoded form says. An escape is no truth. */
+static inline void form_reference_urlencoded(struct form_reference *r, const char *body, size_t len)
 {
 	const char *end = body + len, *next;
 	char *text = malloc(len + 1);
@@ -256,40 +301,40 @@ static inline void reference_urlencoded(struct reference *r, const char *body, s
 		equals = memchr(body, '=', next - body);
 		if (!equals)
 			continue;
-		n = reference_unescape(body, equals - body, text, &bad);
+		n = form_reference_unescape(body, equals - body, text, &bad);
+		if (n == 6 && !bad && !strncasecmp(text, "stream", 6))
+			r->found.stream = form_reference_truth(equals + 1 < next ? equals[1] : 0);
 		if (n != 5 || bad || strncasecmp(text, "model", 5))
 			continue;
-		n = reference_unescape(equals + 1, next - equals - 1, text, &bad);
-		reference_name(r, text, n, bad);
+		n = form_reference_unescape(equals + 1, next - equals - 1, text, &bad);
+		form_reference_name(r, text, n, bad);
 	}
 	free(text);
 }
 
-/* Whether the scanner finds the reference's names in a body of this type. */
-static inline bool reference_agrees(unsigned type, const char *body, size_t len)
+/* Whether the scanner finds what the reference finds in a body of this type. */
+static inline bool form_reference_agrees(unsigned type, const char *body, size_t len)
 {
-	char names[8192] = "", *request;
-	struct reference want;
+	struct form_found found = {};
+	struct form_reference want;
 	struct feed f;
+	char *request;
 	size_t n;
 
 	if (type < 3)
-		reference_multipart(&want, body, len, reference_boundaries[type]);
+		form_reference_multipart(&want, body, len, form_reference_boundaries[type]);
 	else
-		reference_urlencoded(&want, body, len);
-	if (!want.strict || strlen(want.names) > 7000)
+		form_reference_urlencoded(&want, body, len);
+	if (!want.strict || strlen(want.found.names) > 7000)
 		return true;
-	request = reference_request(type, body, len, &n);
+	request = form_reference_request(type, body, len, &n);
 	feed_begin(&f, FEED_REQUEST, 0, SCAN_BUF);
-	f.heard = reference_heard;
-	f.listener = names;
+	f.heard = form_reference_heard;
+	f.listener = &found;
 	feed(&f, request, n);
 	feed_end(&f);
 	free(request);
-	if (!strcmp(names, want.names))
-		return true;
-	fprintf(stderr, "ours: %s\nreference: %s\n", names, want.names);
-	return false;
+	return form_found_equal(&found, &want.found);
 }
 
 #endif
