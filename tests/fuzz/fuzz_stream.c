@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Body bytes of SSE or NDJSON, which the first byte chooses, read for their usage or not: the same
- * events count. What a response has cost is its events or more, and nothing counts after an error.
+ * events count, and they are those of the reference. What a response has cost is its events or
+ * more, and nothing counts after an error.
  */
+#include "../unit/stream_reference.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -16,6 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	kind = data[0] & 1 ? STREAM_NDJSON : STREAM_SSE;
 	fuzz_cut(FEED_STREAM, kind | (data[0] & 2 ? FEED_USAGE : 0), data + 1, size - 1);
 
+	assert(stream_reference_agrees(kind, data + 4, size - 4));
 	feed_begin(&f, FEED_STREAM, kind, SCAN_BUF);
 	feed(&f, data + 4, size - 4);
 	for (const char *at = f.text; (at = strstr(at, "generated")); at++)

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "feed.h"
+#include "stream_reference.h"
 
 /* STATES: no event, but what the whole says that it costs; without it each token counts. */
 enum { NO, TOKEN, GUESS, FAILED, COMMENT, STATES };
@@ -470,6 +471,7 @@ static void each_servers_output_is_what_counts_and_its_usage_what_it_costs(void 
 		if (strcmp(said, want))
 			print_error("%s\n", rows[i].server);
 		assert_string_equal(said, want);
+		assert_true(stream_reference_agrees(rows[i].kind, bytes, strlen(bytes)));
 		snprintf(cost, sizeof(cost), "tokens=%u", tokens);
 		append(want, cost);
 		whole = feed_every_way(FEED_STREAM, rows[i].kind | FEED_USAGE, bytes,
