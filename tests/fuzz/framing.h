@@ -38,7 +38,7 @@ struct framing {
 	size_t body_len;
 };
 
-/* The result of a body in one number: the name's hash and length, or the count of events. */
+/* The result of a body in one number: the name's hash and length, or the tokens of a stream. */
 static inline int framing_said(enum feed_kind kind, const void *scanner)
 {
 	const struct json_model *j = scanner;
@@ -46,7 +46,7 @@ static inline int framing_said(enum feed_kind kind, const void *scanner)
 	__u64 hash = STREAM_HASH_EMPTY;
 
 	if (kind == FEED_RESPONSE)
-		return s->kind == STREAM_SSE || s->kind == STREAM_NDJSON ? (int)s->events : 0;
+		return s->kind == STREAM_SSE || s->kind == STREAM_NDJSON ? (int)s->tokens : 0;
 	for (int i = 0; i < j->name_len; i++)
 		hash = stream_hash(hash, j->name[i]);
 	return (int)(hash >> 32) ^ j->name_len ^ (j->flags & JSON_MODEL_INVALID);
