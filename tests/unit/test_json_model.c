@@ -546,6 +546,7 @@ static void random_bodies_give_what_the_reference_finds(void **state)
 		"stream",
 		"\xc3\xa4",
 		"\xf0\x9f\x98\x80",
+		"\xef\xbb\xbf",
 		"\x01",
 		/* members, mostly */
 		"\"a\":1,",
@@ -562,11 +563,13 @@ static void random_bodies_give_what_the_reference_finds(void **state)
 		"\"str\\u0045AM\": 0,",
 		"\"stream\":\"false\",",
 		"\"stream\":null,",
+		"\"messages\":[{\"content\":[{\"image_url\":{\"url\":\"data:,AA\"}}]}],",
+		"\"images\":[\"AA\",\"a b\"],",
 	};
-	const int members = COUNT(pieces) - 14;
+	const int members = COUNT(pieces) - 16;
 	static __u8 wide[65536];
 	static struct text t;
-	int named = 0, asked = 0;
+	int named = 0, asked = 0, shown = 0;
 
 	for (int round = 0; round < 20000; round++) {
 		struct reference r;
@@ -596,19 +599,22 @@ static void random_bodies_give_what_the_reference_finds(void **state)
 		*to = 0;
 		reference_read(&r, wide, len);
 		if (strcmp(f.text, r.said) || (f.json.flags & ~FEED_PASSING) != r.flags ||
-		    f.json.stream != r.stream)
+		    f.json.stream != r.stream || f.json.blobs != r.blobs)
 			print_error("round %d: %.*s\n", round, (int)t.len, t.bytes);
 		assert_string_equal(f.text, r.said);
 		assert_int_equal(f.json.flags & ~FEED_PASSING, r.flags);
 		assert_int_equal(json_model_done(&f.json), r.done);
 		assert_int_equal(f.json.stream, r.stream);
+		assert_int_equal(f.json.blobs, r.blobs);
+		assert_int_equal(f.json.blob_bytes, r.blob_bytes);
 		named += *f.text != 0;
 		asked += r.stream != JSON_STREAM_UNSAID;
+		shown += r.blobs != 0;
 		reference_end(&r);
 		feed_end(&f);
 	}
 	assert_true(named > 4000); /* the generator still does what it is for */
-	assert_true(asked > 4000);
+	assert_true(asked > 4000 && shown > 1500);
 }
 
 /* Invariant 7: of several names the last holds, as in jansson and in servers. */
