@@ -11,6 +11,9 @@
  * tolerated, both in responses, where a wrong end costs a sample and lets no request through:
  * http_parser does not know by itself that 1xx, 204, 304 and responses to HEAD have no body (RFC
  * 9112 6.3), and both end at a tunnel (101, CONNECT).
+ *
+ * http_parser takes any two bytes for the end of a chunk. If they are no CR LF, it gives up before
+ * them: servers of today take CR LF or LF there, or answer 400.
  */
 #ifndef SLUICE_FUZZ_FRAMING_H
 #define SLUICE_FUZZ_FRAMING_H
@@ -31,6 +34,7 @@ struct framing {
 	size_t at;
 	size_t gave_up; /* bytes taken up to then; SIZE_MAX: never */
 	__u8 method;    /* responses: of their requests */
+	const __u8 *data;
 	/* how to read http_parser's bodies: from the heads that ours saw */
 	const struct framing *heads;
 	size_t head;
@@ -148,6 +152,17 @@ static inline int framing_on_body(http_parser *p, const char *at, size_t len)
 	return 0;
 }
 
+/* At a chunk's end, for which http_parser takes any two bytes: it reads no further. */
+static inline int framing_on_chunk(http_parser *p)
+{
+	struct framing *m = p->data;
+
+	if (p->flags & F_TRAILING || !memcmp(m->data + m->at - 2, "\r\n", 2))
+		return 0;
+	m->gave_up = m->at - 1;
+	return 1;
+}
+
 /*
  * The scanners' result of a body as http_parser decoded it. Our parser saw in the head how to read
  * it.
@@ -201,11 +216,13 @@ static inline void framing_theirs(struct framing *m, enum feed_kind kind, const 
 	http_parser p;
 
 	m->gave_up = SIZE_MAX;
+	m->data = data;
 	m->body = malloc(len + 1);
 	assert(m->body);
 	http_parser_settings_init(&settings);
 	settings.on_headers_complete = framing_on_head;
 	settings.on_body = framing_on_body;
+	settings.on_chunk_complete = framing_on_chunk;
 	settings.on_message_complete = framing_on_end;
 	http_parser_init(&p, kind == FEED_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE);
 	p.data = m;
@@ -213,7 +230,8 @@ static inline void framing_theirs(struct framing *m, enum feed_kind kind, const 
 		m->at = i + 1;
 		http_parser_execute(&p, &settings, (const char *)data + i, 1);
 		if (HTTP_PARSER_ERRNO(&p) != HPE_OK) {
-			m->gave_up = m->at;
+			if (m->gave_up == SIZE_MAX)
+				m->gave_up = m->at;
 			return;
 		}
 	}
