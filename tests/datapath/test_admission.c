@@ -509,11 +509,72 @@ static void bytes_of_an_unstreamed_request_wait_as_long_as_predicted(void **stat
 	}
 }
 
+/* Sends a request for an embedding, of another model at the same port. */
+static enum sluice_reason embed(struct link_end *l)
+{
+	static const char text[] =
+		"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n\r\n"
+		"{\"model\":\"qwen\",\"input\":\"\"}";
+	int verdict = send_on(l, false, PSH | ACK, text);
+
+	if (verdict == THEN_UNSPEC)
+		return SLUICE_REASON_NONE;
+	assert_int_equal(w.refusal_count, 1);
+	w.refusal_count = 0;
+	return w.refusals[0].reason;
+}
+
+/* Half of the embeddings are answered, half are not. */
+static void embeddings_count_for_a_chats_pool_only_if_they_share_it(void **state)
+{
+	for (int shared = 0; shared < 2; shared++) {
+		uint16_t pool = shared ? POOL : LLAMA;
+		struct link_end chat = connect_anew(), more = connect_anew(),
+				too_many = connect_anew();
+		struct sluice_model_state before, after;
+
+		empty_states();
+		set_pool(LLAMA, pool, ceiling_of(22));
+		set_pool(QWEN, shared ? POOL : QWEN, ceiling_of(shared ? 22 : 21));
+		assert_int_equal(request_on(&chat), SLUICE_REASON_NONE);
+		before = get_state(pool);
+		for (int i = 0; i < 40; i++) {
+			struct link_end l = connect_anew();
+
+			pass_ms(10);
+			assert_int_equal(embed(&l), SLUICE_REASON_NONE);
+			if (i & 1)
+				send_on(&l, true, PSH | ACK,
+					"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+		}
+		assert_int_equal(embed(&more), SLUICE_REASON_NONE);
+		assert_int_equal(embed(&too_many), SLUICE_REASON_IN_FLIGHT);
+		after = get_state(pool);
+		if (shared) {
+			assert_int_equal(after.in_flight, 22);
+			assert_int_equal(after.ended, 20);
+			assert_int_equal(send_request(), SLUICE_REASON_IN_FLIGHT);
+		} else {
+			assert_memory_equal(&after, &before, sizeof(after));
+		}
+		assert_int_equal(after.waiting, 1);
+		assert_int_equal(get_state(LLAMA).in_flight, 1);
+		w.sample_count = 0;
+		send_on(&chat, true, PSH | ACK, SSE_HEAD EVENT);
+		assert_int_equal(w.sample_count, 1);
+		assert_int_equal(w.samples[0].model, LLAMA);
+		assert_int_equal(w.samples[0].sum_ns, 400 * MS);
+		assert_int_equal(w.samples[0].queued_bytes, REQUEST_BYTES);
+		assert_int_equal(w.samples[0].in_flight_at_admission, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		packets_test(a_slot_is_free_as_soon_as_its_response_ends_or_its_connection_dies),
 		packets_test(requests_are_counted_in_the_pool_of_their_model),
+		packets_test(embeddings_count_for_a_chats_pool_only_if_they_share_it),
 		packets_test(bytes_of_an_unstreamed_request_wait_as_long_as_predicted),
 		packets_test(the_programs_decide_as_the_shared_arithmetic),
 		packets_test(two_cpus_cannot_both_take_the_last_slot),
