@@ -38,15 +38,12 @@ static __always_inline __u64 load_since(const struct sluice_model_state *state)
 /* The waits that are predicted to end by `until` are over. */
 SUBPROG int waits_pass(struct sluice_model_state *state, __u32 until, __u64 now)
 {
-	int left = 0;
-
 	if (!state)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < WAITS_SLOTS; i++)
-		left |= waits_pass_slot(&state->waits, i, until);
-	if (left)
-		state->waits.left_ns = now;
+		if (waits_pass_slot(&state->waits, i, until))
+			state->waits.left_ns = now;
 	return 0;
 }
 
