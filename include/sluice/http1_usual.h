@@ -22,7 +22,8 @@ static __always_inline __u64 http1_usual_length(const __u8 *p, __u64 left, __u64
 	/* what is above 9 gets its high bit by adding 0x76 or has it already */
 	digits = ((w & ~SCAN_HIGHS) + SCAN_ONES * 0x76) | w;
 	digits = scan_index((digits & SCAN_HIGHS) | 1ULL << 63);
-	if (left < 10 || p[0] != ' ' || !digits || (w >> 8 * digits & 0xff) != ('\r' ^ '0'))
+	if (left <= 1 + digits || p[0] != ' ' || !digits ||
+	    (w >> 8 * digits & 0xff) != ('\r' ^ '0'))
 		return 0;
 	/* pairs, fours and eights of digits, the first in the lowest byte */
 	w <<= 64 - 8 * digits;

@@ -147,13 +147,11 @@ static __always_inline void request_end(struct request_end *e, const struct http
 /* Whether the path ends in a row of `len` bytes. */
 static __always_inline int request_ends(const struct request_end *e, const char *row, __u32 len)
 {
-	if (e->len < len)
-		return 0;
 	SCAN_UNROLL
 	for (__u32 i = 0; i < REQUEST_END_MAX / 8; i++)
 		if ((e->word[i] & request_row_mask(len, 8 * i)) != request_row(row, len, 8 * i))
 			return 0;
-	return 1;
+	return e->len >= len;
 }
 
 static __always_inline enum request_kind request_kind(const struct http1_request *r)
@@ -172,12 +170,18 @@ static __always_inline enum request_kind request_kind(const struct http1_request
 /* Whether the path begins with a row of `len` bytes. */
 static __always_inline int request_begins(const char *path, const char *row, __u32 len)
 {
-	__u8 differ = 0;
-
 	SCAN_UNROLL
-	for (__u32 i = 0; i < len; i++)
-		differ |= path[i] ^ row[i];
-	return !differ;
+	for (__u32 i = 0; i < len; i += 8) {
+		__u64 want = 0, mask = len - i < 8 ? (1ULL << 8 * (len - i)) - 1 : ~0ULL;
+
+		SCAN_UNROLL
+		for (__u32 k = 0; k < 8; k++)
+			if (i + k < len)
+				want |= (__u64)(__u8)row[i + k] << 8 * k;
+		if ((scan_load(path + i) & mask) != want)
+			return 0;
+	}
+	return 1;
 }
 
 /* Whether a request whose path is plain is one of SLUICE_REQUEST_PASSES. */
