@@ -76,15 +76,14 @@ static __always_inline void json_media_close(struct json_model *j, __u64 depth)
 	j->holder &= ~over;
 }
 
-/* A string begins with c: whether it may be a key of media. Without a branch, as above. */
+/* A string that may be a key of media begins with c, where most are none. */
 static __always_inline void json_media_filter(struct json_model *j, __u64 c)
 {
 	const __u64 held = 1 << ('d' & 31) | 1 << ('u' & 31); /* "data", "url" */
 	__u64 first = 1 << ('a' & 31) | 1 << ('f' & 31) | 1 << ('i' & 31) | 1 << ('s' & 31) |
 		      1 << ('v' & 31) | (held & (json_media_zero(j->holder) - 1));
-	__u64 key = json_media_zero(j->state ^ JSON_MODEL_MEDIA_KEY);
 
-	j->state -= (JSON_MODEL_MEDIA_KEY - JSON_MODEL_STRING) & -(key & ~(first >> (c & 31)));
+	j->state -= (JSON_MODEL_MEDIA_KEY - JSON_MODEL_STRING) & ((first >> (c & 31) & 1) - 1);
 }
 
 /* What of its value may be a blob if a key with its quote is at these 16 bytes. */

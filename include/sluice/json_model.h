@@ -17,9 +17,8 @@
 
 #define JSON_MODEL_TOP        2 /* bytes of the top level that one iteration takes at most */
 #define JSON_MODEL_ITERATIONS 4 /* … of one call at most: the verifier walks each */
+#define JSON_MODEL_STRINGS    4 /* … strings and values between them of one call at most */
 #define JSON_MODEL_CALLS      8 /* … of one step at most */
-
-#define JSON_MODEL_MORE (1U << 30)
 
 static __always_inline int json_model_done(const struct json_model *j)
 {
@@ -120,37 +119,29 @@ static __always_inline __u32 json_model_between(struct json_model *j, const __u8
 	return 2 + space;
 }
 
-/*
- * One iteration at p: up to 64 bytes of a string that does not matter and what follows it, a few
- * bytes of the top level and what usually follows those, up to 32 of a nested value or of the name.
- * Returns where it ends, maybe past `stop`; *more: whether another may follow.
- */
-static __always_inline __u64 json_model_advance(struct json_model *j, const __u8 *buf, __u64 p,
-						__u64 stop, int *more, __u32 *ev)
+/* Marks the bytes of a word that may end a scalar; to be masked with SCAN_HIGHS. */
+static __always_inline __u64 json_model_scalar_marks(__u64 w)
 {
-	__u64 n, w, marks;
-	__u32 depth;
+	return scan_below(w, '0') | scan_equal(w, ':') | scan_equal(w & SCAN_ONES * 0xd9, 'Y');
+}
 
-	if (j->state == JSON_MODEL_STRING) {
-		n = json_model_string_end(buf + p);
-		p += n;
-		if (n >= SCAN_PAD || p >= stop)
-			return p;
-		p = scan_clamp(p);
-		if (buf[p++] == '\\') {
-			if (p < stop)
-				return p + 1;
-			j->state = JSON_MODEL_STRING_ESCAPE;
-			return p;
-		}
-		j->state = j->next;
+/*
+ * A few bytes of the top level at p and what usually follows them, up to 32 of the name, or some of
+ * a comment. Returns where it ends, maybe past `stop`.
+ */
+static __always_inline __u64 json_model_outside(struct json_model *j, const __u8 *buf, __u64 p,
+						__u64 stop, __u32 *ev)
+{
+	__u64 n = json_model_between(j, buf + p, stop - p), marks;
+
+	p = scan_clamp(p + n);
+	if (j->state == JSON_MODEL_SCALAR) {
+		marks = json_model_scalar_marks(scan_load(buf + p)) & SCAN_HIGHS;
+		p += marks ? scan_index(marks) : 8;
 		if (p >= stop)
 			return p;
 		p = scan_clamp(p);
-		SCAN_FENCE();
 	}
-	n = json_model_between(j, buf + p, stop - p);
-	p = scan_clamp(p + n);
 	if (!n && j->state <= JSON_MODEL_AFTER) {
 		SCAN_UNROLL
 		for (int k = 0; k < JSON_MODEL_TOP; k++) {
@@ -164,26 +155,25 @@ static __always_inline __u64 json_model_advance(struct json_model *j, const __u8
 		p = scan_clamp(p);
 	}
 	SCAN_FENCE();
-	json_media_filter(j, buf[p]);
-	SCAN_FENCE();
 	if (j->state == JSON_MODEL_KEY_STRING && p + 8 <= stop) {
 		p = scan_clamp(p + json_model_key_word(j, buf + p));
 		p = scan_clamp(p + json_model_between(j, buf + p, stop - p));
 	}
-	if (j->state == JSON_MODEL_NAME) {
-		n = json_model_name_run(j, buf + p, stop - p, ev);
-		*more = n && !*ev;
-		return p + n;
-	}
-	if (j->state != JSON_MODEL_DEEP) {
-		if (j->state >= JSON_MODEL_SLASH && j->state < JSON_MODEL_NAME)
-			p = json_model_comment_run(j, buf, p, stop);
-		*more = j->state != JSON_MODEL_KEY_STRING && j->state != JSON_MODEL_WORD &&
-			(j->state < JSON_MODEL_MEDIA_KEY || j->state > JSON_MODEL_BLOB) &&
-			j->state != JSON_MODEL_DONE;
-		return p;
-	}
-	depth = j->depth;
+	if (j->state == JSON_MODEL_NAME)
+		p += json_model_name_run(j, buf + p, stop - p, ev);
+	else if (j->state >= JSON_MODEL_SLASH && j->state < JSON_MODEL_NAME)
+		p = json_model_comment_run(j, buf, p, stop);
+	return p;
+}
+
+/* Up to 32 bytes of a nested value at p, outside strings. Returns where it ends, maybe past
+ * `stop`. */
+static __always_inline __u64 json_model_deep_run(struct json_model *j, const __u8 *buf, __u64 p,
+						 __u64 stop)
+{
+	__u32 depth = j->depth;
+	__u64 w, marks;
+
 	SCAN_UNROLL
 	for (int k = 0; k < 4; k++) {
 		p = scan_clamp(p);
@@ -207,27 +197,103 @@ static __always_inline __u64 json_model_advance(struct json_model *j, const __u8
 }
 
 /*
- * Several iterations from window->byte[pos] on. Returns where they end, maybe past `end`, plus
- * JSON_MODEL_MORE if another may follow; raises HTTP1_MODEL. The verifier walks them once, and not
- * at each call.
+ * Up to 64 bytes of a string that does not matter, at p, and its quote, or up to an escape. Returns
+ * where that ends, maybe past `stop`.
+ */
+static __always_inline __u64 json_model_string_run(struct json_model *j, const __u8 *buf, __u64 p,
+						   __u64 stop)
+{
+	__u64 n = json_model_string_end(buf + p);
+
+	p += n;
+	if (n >= SCAN_PAD || p >= stop)
+		return p;
+	p = scan_clamp(p);
+	if (buf[p++] != '\\')
+		j->state = j->next;
+	else if (p < stop)
+		p++;
+	else
+		j->state = JSON_MODEL_STRING_ESCAPE;
+	return p;
+}
+
+/* Some of a nested value from window->byte[pos] on, with its strings. Returns where it ends, maybe
+ * past `end`. */
+SCAN_SUBPROG int json_model_inside(struct json_model *j, const struct json_model_window *window,
+				   __u32 pos, __u32 end)
+{
+	__u64 p = pos, stop = end;
+
+	if (!j || !window)
+		return 0;
+	SCAN_STEPS
+	for (int i = 0; i < JSON_MODEL_STRINGS; i++) {
+		p = scan_clamp(p);
+		if (j->state == JSON_MODEL_STRING) {
+			p = json_model_string_run(j, window->byte, p, stop);
+		} else {
+			p = json_model_deep_run(j, window->byte, p, stop);
+			if (j->state == JSON_MODEL_MEDIA_KEY && p < stop)
+				json_media_filter(j, window->byte[scan_clamp(p)]);
+		}
+		p = scan_forget(p, stop);
+		SCAN_FENCE();
+		if (p >= stop || (j->state != JSON_MODEL_STRING && j->state != JSON_MODEL_DEEP))
+			break;
+	}
+	return p;
+}
+
+/* Whether json_model_inside() reads on; else json_model_iterate() does. */
+static __always_inline int json_model_is_inside(const struct json_model *j)
+{
+	return j->state == JSON_MODEL_DEEP ||
+	       (j->state == JSON_MODEL_STRING && j->next == JSON_MODEL_DEEP);
+}
+
+/* Whether another iteration may follow one that has raised `ev`; else another part of the step has
+ * to. */
+static __always_inline int json_model_iterates(const struct json_model *j, __u32 ev)
+{
+	const __u64 others = 1 << JSON_MODEL_KEY_STRING | 1 << JSON_MODEL_KEY_ESCAPE |
+			     1 << JSON_MODEL_KEY_HEX | 1 << JSON_MODEL_KEY_LONG |
+			     1 << JSON_MODEL_WORD | 1 << JSON_MODEL_STRING_ESCAPE |
+			     1 << JSON_MODEL_MEDIA_KEY | 1 << JSON_MODEL_MEDIA_COLON |
+			     1 << JSON_MODEL_MEDIA_VALUE | 1 << JSON_MODEL_BLOB_ESCAPE |
+			     1 << JSON_MODEL_BLOB | ~0ULL << JSON_MODEL_NAME;
+
+	return !(others >> (j->state & 63) & 1) && !(ev & HTTP1_MODEL);
+}
+
+/*
+ * Some of the top level from window->byte[pos] on. One iteration takes a string that does not
+ * matter, and what follows it. Returns where it ends, maybe past `end`; raises HTTP1_MODEL. The
+ * verifier walks the iterations once, and not at each call.
  */
 SCAN_SUBPROG int json_model_iterate(struct json_model *j, const struct json_model_window *window,
 				    __u32 pos, __u32 end, __u32 *ev)
 {
 	__u64 p = pos, stop = end;
-	int more = 1;
 
 	if (!j || !window || !ev)
 		return 0;
 	SCAN_STEPS
 	for (int i = 0; i < JSON_MODEL_ITERATIONS; i++) {
-		p = json_model_advance(j, window->byte, scan_clamp(p), stop, &more, ev);
+		p = scan_clamp(p);
+		if (j->state == JSON_MODEL_STRING) {
+			p = json_model_string_run(j, window->byte, p, stop);
+			p = scan_forget(p, stop);
+			SCAN_FENCE();
+		}
+		if (p < stop && j->state != JSON_MODEL_STRING)
+			p = json_model_outside(j, window->byte, scan_clamp(p), stop, ev);
 		p = scan_forget(p, stop);
-		if (!more || p >= stop)
-			return p;
 		SCAN_FENCE();
+		if (p >= stop || !json_model_iterates(j, *ev) || json_model_is_inside(j))
+			break;
 	}
-	return p | JSON_MODEL_MORE;
+	return p;
 }
 
 /*
@@ -237,6 +303,7 @@ SCAN_SUBPROG int json_model_iterate(struct json_model *j, const struct json_mode
 static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *buf, __u32 pos,
 					     __u32 end, __u32 *ev)
 {
+	const struct json_model_window *window = (const struct json_model_window *)buf;
 	__u64 p = scan_clamp(pos), stop = end;
 
 	if (j->state == JSON_MODEL_DONE)
@@ -255,7 +322,7 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 	    json_model_key(j, buf[p]))
 		return 1;
 	if (j->state >= JSON_MODEL_MEDIA_KEY && j->state <= JSON_MODEL_BLOB) {
-		__u32 n = json_media_step(j, (const struct json_model_window *)buf, p, stop);
+		__u32 n = json_media_step(j, window, p, stop);
 
 		if (n)
 			return n;
@@ -268,10 +335,12 @@ static __always_inline __u32 json_model_step(struct json_model *j, const __u8 *b
 		json_model_word(j, buf[p]);
 	SCAN_STEPS
 	for (int i = 0; i < JSON_MODEL_CALLS; i++) {
-		p = json_model_iterate(j, (const struct json_model_window *)buf, p, stop, ev);
-		if (!(p & JSON_MODEL_MORE))
+		p = json_model_is_inside(j) ? json_model_inside(j, window, p, stop)
+					    : json_model_iterate(j, window, p, stop, ev);
+		if (p < stop && j->state == JSON_MODEL_STRING)
+			p = json_model_string(window, p, stop);
+		if (p >= stop || !json_model_iterates(j, *ev))
 			break;
-		p = scan_clamp(p);
 	}
 	return p > stop ? end - pos : p - pos;
 }

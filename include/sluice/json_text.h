@@ -10,6 +10,8 @@
 
 #include "json_media.h"
 
+#define JSON_MODEL_SEARCHES 16 /* of one call: the verifier walks each */
+
 /*
  * The state after a key turned out to be one that matters, or another one (`matched` is 0). The
  * rest of the key is skipped: a C string ends at its first zero, so for some readers
@@ -292,6 +294,25 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
 		}
 	}
 	return scan_forget(n, w);
+}
+
+/* The first quote or backslash of a long string from window->byte[pos] on, or a place that is not
+ * after it; maybe past `end`. */
+SCAN_SUBPROG int json_model_string(const struct json_model_window *window, __u32 pos, __u32 end)
+{
+	__u64 p = pos, stop = end, n;
+
+	if (!window)
+		return 0;
+	SCAN_STEPS
+	for (int i = 0; i < JSON_MODEL_SEARCHES; i++) {
+		p = scan_clamp(p);
+		n = json_model_string_end(window->byte + p);
+		p = scan_forget(p + n, stop);
+		if (n < SCAN_PAD || p >= stop)
+			break;
+	}
+	return p;
 }
 
 /* Index of the first byte in the 64 at p that may end a comment, 64 if there is none. */
