@@ -11,6 +11,12 @@
 #define WAITING 10000 /* bytes that wait already */
 #define BUDGET  20000 /* … and that may wait */
 #define HEAD    "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+#define JSON    "application/json"
+#define FORM    "multipart/form-data; boundary=-----7d9"
+#define BEGIN   "-------7d9\r\nContent-Disposition: form-data; name="
+#define MODEL   BEGIN "\"stream\"\r\n\r\ntrue\r\n" BEGIN "\"model\"\r\n\r\nllama\r\n"
+#define WAV     BEGIN "\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n"
+#define LAST    "-------7d9--\r\n"
 #define MESSAGES                                                                                   \
 	"{\"stream\":true,\"model\":\"llama\",\"messages\":[{\"role\":\"user\",\"content\":[{"
 
@@ -22,6 +28,14 @@ struct client {
 	uint32_t at;
 };
 
+static int play_segment(const struct segment *s)
+{
+	static struct frame in, out;
+
+	make_frame(&in, &shape, s);
+	return run_tc(program_for(&shape, s->from_server), &in, &out);
+}
+
 static int send_at(const struct client *c, uint32_t seq, uint8_t flags, const char *bytes, size_t n)
 {
 	struct segment s = {.flags = flags,
@@ -31,11 +45,26 @@ static int send_at(const struct client *c, uint32_t seq, uint8_t flags, const ch
 			    .client_port = c->port,
 			    .seq = flags & SYN ? SERVER_ISN : seq,
 			    .ack = flags & SYN ? CLIENT_ISN : SERVER_ISN + 1};
-	static struct frame in, out;
 
 	s.from_server = flags & SYN;
-	make_frame(&in, &shape, &s);
-	return run_tc(program_for(&shape, s.from_server), &in, &out);
+	return play_segment(&s);
+}
+
+/* The server sends a first token. */
+static void answer(const struct client *c)
+{
+	static const char text[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+				   "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+	struct segment s = {.from_server = true,
+			    .flags = PSH | ACK,
+			    .window = 512,
+			    .text = text,
+			    .len = sizeof(text) - 1,
+			    .client_port = c->port,
+			    .seq = SERVER_ISN + 1,
+			    .ack = c->at};
+
+	assert_int_equal(play_segment(&s), THEN_UNSPEC);
 }
 
 static struct client connect_anew(void)
@@ -68,17 +97,24 @@ static size_t send_request(struct client *c, const char *request, size_t len,
 	return at;
 }
 
-/* A request whose body has `len` bytes of base64 between two texts. The caller frees it. */
-static char *make_request(const char *begin, size_t len, const char *end, size_t *total)
+struct body {
+	const char *begin, *end;
+	bool admitted;
+	const char *type; /* NULL: JSON */
+};
+
+/* A request whose body has `len` bytes of base64 between its two texts. The caller frees it. */
+static char *make_request(const struct body *b, size_t len, size_t *total)
 {
-	size_t body = strlen(begin) + len + strlen(end), head;
-	char *request = malloc(body + 200);
+	size_t body = strlen(b->begin) + len + strlen(b->end), head;
+	char *request = malloc(body + 300);
 
 	assert_non_null(request);
-	head = sprintf(request, HEAD "Content-Length: %zu\r\n\r\n%s", body, begin);
+	head = sprintf(request, HEAD "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n%s",
+		       b->type ? b->type : JSON, body, b->begin);
 	memset(request + head, 'A', len);
-	strcpy(request + head + len, end);
-	*total = head + len + strlen(end);
+	strcpy(request + head + len, b->end);
+	*total = head + len + strlen(b->end);
 	return request;
 }
 
@@ -107,11 +143,6 @@ static void begin(uint32_t per_kib)
 	put_state(LLAMA, state);
 }
 
-struct body {
-	const char *begin, *end;
-	bool admitted;
-};
-
 static void an_image_counts_for_blob_bytes_and_the_same_text_for_its_length(void **state)
 {
 	static const struct body rows[] = {
@@ -130,7 +161,7 @@ static void an_image_counts_for_blob_bytes_and_the_same_text_for_its_length(void
 		size_t total, blob = BLOB + (prefix ? strlen(prefix) : 0);
 		enum sluice_reason reason;
 		struct client c;
-		char *request = make_request(rows[i].begin, BLOB, rows[i].end, &total);
+		char *request = make_request(&rows[i], BLOB, &total);
 
 		begin(0);
 		c = connect_anew();
@@ -138,24 +169,64 @@ static void an_image_counts_for_blob_bytes_and_the_same_text_for_its_length(void
 		free(request);
 		if ((reason == SLUICE_REASON_NONE) != rows[i].admitted)
 			fail_msg("%s: reason %d", rows[i].begin, reason);
-		if (rows[i].admitted)
-			assert_int_equal(get_state(LLAMA).waiting_bytes,
-					 WAITING + total - blob + 4096);
-		else
+		if (!rows[i].admitted) {
 			assert_int_equal(reason, SLUICE_REASON_TTFT);
+			continue;
+		}
+		assert_int_equal(get_state(LLAMA).waiting_bytes, WAITING + total - blob + 4096);
+		answer(&c);
+		assert_int_equal(get_state(LLAMA).waiting_bytes, WAITING);
+	}
+}
+
+/* The delimiter after a file, to the end of its line, belongs to it. */
+static void a_file_in_a_form_counts_for_blob_bytes_wherever_it_is_cut(void **state)
+{
+	static const struct body rows[] = {
+		{MODEL WAV, "\r\n" LAST, true, FORM},
+		{WAV, "\r\n" MODEL LAST, true, FORM},
+		{MODEL BEGIN "\"prompt\"\r\n\r\n", "\r\n" LAST, false, FORM},
+		{MODEL WAV, "\r\n-------7d8--\r\n", false, FORM},
+	};
+	const size_t len = 30 * SEGMENT, delimiter = strlen("\r\n-------7d9\r\n");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t total, sent;
+		char *request = make_request(&rows[i], len, &total);
+		size_t end = total - strlen(rows[i].end); /* of the file */
+
+		for (size_t cut = end - 3; cut <= total; cut++) {
+			enum sluice_reason reason;
+			struct client c;
+
+			begin(0);
+			c = connect_anew();
+			sent = send_request(&c, request, cut, &reason);
+			if (sent == cut)
+				send_request(&c, request + cut, total - cut, &reason);
+			if ((reason == SLUICE_REASON_NONE) != rows[i].admitted)
+				fail_msg("row %zu, cut %zd after its file: reason %d", i, cut - end,
+					 reason);
+			if (rows[i].admitted)
+				assert_int_equal(get_state(LLAMA).waiting_bytes,
+						 WAITING + total - len - delimiter + 4096);
+		}
+		free(request);
 	}
 }
 
 /* A budget that grows with a request by more than the request's own wait. */
 static void an_early_refusal_is_one_that_the_whole_request_would_meet(void **state)
 {
+	static const struct body text = {MESSAGES "\"text\":\"", "\"}]}]}", false};
 	static const uint32_t growth[] = {0, 4096};
 	enum sluice_reason reason;
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
 		size_t total;
-		char *request = make_request(MESSAGES "\"text\":\"", 20000, "\"}]}]}", &total);
+		char *request = make_request(&text, 20000, &total);
 		struct sluice_model_state full;
 		struct client c;
 
@@ -180,12 +251,14 @@ static void a_segment_out_of_order_in_a_blob_is_sent_again(void **state)
 	static const struct body rows[] = {
 		{MESSAGES "\"image_url\":{\"url\":\"", "\"}}]}]}", true},
 		{MESSAGES "\"text\":\"", "\"}]}]}", false},
+		{MODEL WAV, "\r\n" LAST, true, FORM},
+		{MODEL BEGIN "\"prompt\"\r\n\r\n", "\r\n" LAST, false, FORM},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		size_t total;
-		char *request = make_request(rows[i].begin, 4 * SEGMENT, rows[i].end, &total);
+		char *request = make_request(&rows[i], 4 * SEGMENT, &total);
 		struct sluice_service service = http_service();
 		struct client c;
 
@@ -206,6 +279,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		packets_test(an_image_counts_for_blob_bytes_and_the_same_text_for_its_length),
+		packets_test(a_file_in_a_form_counts_for_blob_bytes_wherever_it_is_cut),
 		packets_test(an_early_refusal_is_one_that_the_whole_request_would_meet),
 		packets_test(a_segment_out_of_order_in_a_blob_is_sent_again),
 	};

@@ -253,7 +253,8 @@ def cmd_leave(args):
 
 def cmd_serve(args):
     """A server of a fixed stream: --steps chunks, the first after --first seconds, the others
-    --gap seconds apart, the same for every request."""
+    --gap seconds apart, the same for every request. Streams wait in their middle while the file
+    --hold exists."""
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -301,6 +302,9 @@ def cmd_serve(args):
                     live[sock] = [0, time.monotonic() + args.first]
         for sock, state in list(live.items()):
             if state[1] > time.monotonic():
+                continue
+            if args.hold and state[0] == args.steps // 2 and os.path.exists(args.hold):
+                state[1] = time.monotonic() + 0.02
                 continue
             try:
                 sock.sendall(pieces[state[0]])
@@ -369,6 +373,7 @@ def main():
     parser.add_argument("--how", choices=("rst", "fin", "half", "read"), default="fin")
     parser.add_argument("--out")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--hold")
     parser.add_argument("--first", type=float, default=0)
     parser.add_argument("--gap", type=float, default=0.02)
     args = parser.parse_args()

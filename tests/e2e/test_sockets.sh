@@ -12,34 +12,32 @@ await_line daemon ready "$DAEMON"
 chmod 711 "$T"
 
 cat >"$T/hold" <<'PY'
-"""control|http COUNT TEXT: opens connections, one after the other, and sends TEXT and a
-space on each, again and again, until its standard input ends. Opens another for one that is closed.
-Prints `held` once all are open, and `lost` for each that was closed."""
+"""control|http COUNT TEXT: opens connections, one after the other, and sends TEXT on each. After a
+line, it waits for an answer, of which it reads nothing. Prints `held`. Then it sends a space on
+each, again and again, until its standard input ends. Prints `lost` for each that was closed."""
 import select, socket, sys
 kind, count, text = sys.argv[1:]
-open_, held = [], False
-def connect():
+open_ = []
+for _ in range(int(count)):
     if kind == "http":
-        return socket.create_connection(("127.0.0.1", 9464))
-    s = socket.socket(socket.AF_UNIX)
-    s.connect(sys.argv[0].replace("hold", "control.sock"))
-    return s
-while True:
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        s.connect(("127.0.0.1", 9464))
+    else:
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(sys.argv[0].replace("hold", "control.sock"))
+    s.send(text.encode())
+    if text.endswith("\n"):
+        select.select([s], [], [])
+    open_.append(s)
+print("held", flush=True)
+while not select.select([sys.stdin], [], [], 0.02)[0]:
     for s in list(open_):
         try:
             s.send(b" ")
         except OSError:
             open_.remove(s)
             print("lost", flush=True)
-    while len(open_) < int(count):
-        s = connect()
-        s.send(text.encode())
-        open_.append(s)
-    if not held:
-        print("held", flush=True)
-        held = True
-    if select.select([sys.stdin], [], [], 0.02)[0]:
-        break
 PY
 
 # hold NAME USER KIND COUNT TEXT: that script as that user, in root's group.
@@ -87,6 +85,7 @@ same "a scrape is served although 40 connections drip" 200 \
 	"$(on "$S" curl -sS -m 100 -o "$T/metrics" -w '%{http_code}' http://127.0.0.1:9464/metrics)"
 check "it is whole" grep -q sluice_build_info "$T/metrics"
 release
+on "$S" sysctl -qw net.ipv4.tcp_wmem='4096 4096 4096' # no answer fits into a socket
 hold idle 0 http 40 'GET /metrics HTTP/1.1
 Host: localhost
 

@@ -7,7 +7,8 @@
 . "$(dirname "$0")/lib.sh"
 
 for host in "$S4" "$S6"; do
-	start "server-$host" "$S" "$PY" "$HERE/peers.py" serve "$host" "$PORT" --steps 60 --gap 0.05
+	start "server-$host" "$S" "$PY" "$HERE/peers.py" serve "$host" "$PORT" --steps 60 \
+		--gap 0.05 --hold "$T/hold"
 	await_line "server-$host" ready "$PID"
 done
 peer "$C" exact "$S4" "$PORT" --model m --stream --out "$T/plain" >"$T/plain.json"
@@ -17,15 +18,19 @@ check "a stream has the same bytes with and without sluice" cmp "$T/plain" "$T/w
 holds "the stream has more than 10000 bytes" "j('plain')['bytes'] == j('watched')['bytes'] > 10000"
 await 3 "m['m']['itl_samples'] >= 59"
 
-# begin HOST NAME starts a stream; whole SENTENCE NAME compares all its bytes at the end.
+# begin HOST NAME starts a stream, which waits in its middle for whole SENTENCE NAME: that compares
+# all its bytes at the end.
 begin() {
-	start "$2" "$C" "$PY" "$HERE/peers.py" exact "$1" "$PORT" --model m --stream --out "$T/$2"
+	touch "$T/hold"
+	start "$2" "$C" "$PY" "$HERE/peers.py" exact "$1" "$PORT" --model m --stream --out "$T/$2" \
+		--timeout 300
 	STREAM=$PID
 	await_line "$2" begun "$STREAM"
 	await 3 "m['m']['in_flight'] == 1"
 }
 
 whole() {
+	rm "$T/hold"
 	wait "$STREAM" || true
 	check "$1" cmp "$T/plain" "$T/$2"
 }

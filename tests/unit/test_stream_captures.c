@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Invariant 6, with bodies that llama.cpp's own server has sent (tests/unit/streams, of an August
- * 2026 build; the path of its model is cut to "m"). Every body is also cut in two at each byte and
- * fed through windows from one byte on. Run it at the repository's root.
+ * 2026 build; the path of its model is cut to "m"), and uvicorn 0.17.6 with starlette 0.26.1. Every
+ * body is also cut in two at each byte and fed through windows from one byte on. Run it at the
+ * repository's root.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,6 +30,13 @@ static const struct {
 	/* /v1/completions, max_tokens 3 */
 	{"llama-completions.sse",
 	 "event generated event generated event generated event event tokens=3"},
+	/* two chats with -c 256 --kv-unified: their eighth token found the context full */
+	{"llama-failed.sse",
+	 "event event generated event generated event generated event generated event generated "
+	 "event generated event generated event failed tokens=7"},
+	/* the application of tests/e2e/app.py, max_tokens 3 */
+	{"uvicorn-chat.sse",
+	 "event event generated event generated event generated event tokens=3"},
 };
 
 static void what_a_server_has_sent_is_read_as_it_meant_it(void **state)
