@@ -465,6 +465,28 @@ static void chunk_path(const char *what, const char *body, size_t n)
 	report(what, rounds, 0);
 }
 
+/* Measures a packet of a plain reply to a request with this body. */
+static void plain_path(const char *body, size_t n)
+{
+	char head[256], piece[200] = "";
+	double rounds[ROUNDS], ns;
+
+	snprintf(head, sizeof(head),
+		 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+		 "content-length: %zu\r\n\r\n",
+		 201 * sizeof(piece));
+	for (int i = 0; i < ROUNDS; i++) {
+		connect_anew();
+		request(body, n, &ns);
+		send_server(head, strlen(head));
+		rounds[i] = 0;
+		for (int k = 0; k < 200; k++)
+			rounds[i] += send_server(piece, sizeof(piece)) / 200;
+		send_server(piece, sizeof(piece));
+	}
+	report("a packet of a plain reply, not its last", rounds, 0);
+}
+
 /* Measures a request with an inexhaustible quota (of requests; of requests and tokens) and one
  * without quota, alternately. */
 static void quota_paths(const char *body, size_t n)
@@ -593,6 +615,7 @@ int main(void)
 	report("request head admitted (~480 bytes)", heads, 0);
 	report("… and its body of ~480 bytes", rounds, 0);
 	chunk_path("response chunk (one event)", body, n + 404);
+	plain_path(body, n + 404);
 	refused_path(body, n + 404);
 	quota_paths(body, n + 404);
 	set_quota(2); /* the last one of quota_paths() */
