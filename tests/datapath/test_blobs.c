@@ -245,6 +245,28 @@ static void an_early_refusal_is_one_that_the_whole_request_would_meet(void **sta
 	}
 }
 
+/* A short image counts for more than its length: the budget that grows with it has room at its end.
+ */
+static void a_short_image_to_come_counts_in_the_most_that_a_request_may_be(void **state)
+{
+	static const struct body image = {MESSAGES "\"image_url\":{\"url\":\"", "\"}}]}]}", true};
+	enum sluice_reason reason;
+	size_t total;
+	char *request = make_request(&image, 2000, &total);
+	struct sluice_model_state full;
+	struct client c;
+
+	(void)state;
+	begin(8192);
+	full = get_state(LLAMA);
+	full.waiting_bytes = 2 * BUDGET;
+	put_state(LLAMA, full);
+	c = connect_anew();
+	send_request(&c, request, total, &reason);
+	free(request);
+	assert_int_equal(reason, SLUICE_REASON_NONE);
+}
+
 /* Bytes of a blob do not pass unseen: with a hole in it, it would count for its length. */
 static void a_segment_out_of_order_in_a_blob_is_sent_again(void **state)
 {
@@ -281,6 +303,7 @@ int main(void)
 		packets_test(an_image_counts_for_blob_bytes_and_the_same_text_for_its_length),
 		packets_test(a_file_in_a_form_counts_for_blob_bytes_wherever_it_is_cut),
 		packets_test(an_early_refusal_is_one_that_the_whole_request_would_meet),
+		packets_test(a_short_image_to_come_counts_in_the_most_that_a_request_may_be),
 		packets_test(a_segment_out_of_order_in_a_blob_is_sent_again),
 	};
 
