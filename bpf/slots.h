@@ -51,8 +51,10 @@ static __always_inline void release_load(__u32 model, __u32 pool, __u32 bytes, _
 	}
 	if (had & SLUICE_EXCHANGE_EXPECTED)
 		waits_take(&carrier->waits, wait_end, waits_units(bytes));
-	if (had & SLUICE_EXCHANGE_IN_FLIGHT)
+	if (had & SLUICE_EXCHANGE_IN_FLIGHT) {
+		__sync_fetch_and_add(&carrier->began_ns, -since);
 		__sync_fetch_and_add(&carrier->ended, 1);
+	}
 }
 
 /* A client has one request less in flight in a pool. The daemon deletes the entry of a client that
@@ -200,6 +202,7 @@ static __always_inline bool join_pool(struct judging *a, const struct sluice_mod
 	expect_until(state, q->now);
 	a->load.waiting_bytes = queue_bytes(state, q, 1);
 	a->load.since_ns = load_since(state);
+	a->load.slot_wait = slot_wait(pool, state, a->load.in_flight, q->now);
 	if (bound && judge_by_policy(&a->judgement, q, pool, &a->load))
 		refused_by_policy(&a->judgement, q, state);
 	if (a->judgement.reason) {
@@ -217,6 +220,7 @@ static __always_inline void begin_waiting(struct judging *a, const struct sluice
 
 	if (a->load.waiting_bytes <= 0)
 		state->waiting_ns = q->now;
+	__sync_fetch_and_add(&state->began_ns, q->now);
 	__sync_fetch_and_add(&state->admitted, 1);
 	q->queued_bytes = admission_queued_bytes(&pool->admission, &a->load, q->bytes, q->now);
 	q->in_flight_at_admission = a->load.in_flight + 1;

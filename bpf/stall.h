@@ -43,28 +43,33 @@ static __always_inline void hold_for_client(const struct sluice_client_flag_key 
 		count_atomically(SLUICE_COUNTER_COUNTS_FULL);
 }
 
-static __always_inline void hold_counts(__u32 model, __u32 flag)
+static __always_inline struct sluice_model_state *hold_counts(__u32 model, __u32 flag)
 {
 	struct sluice_model_state *state = model_counts(model);
 
 	if (!state)
-		return;
+		return NULL;
 	if (flag == SLUICE_EXCHANGE_STALLED)
 		__sync_fetch_and_add(&state->stalled, 1);
 	else if (flag == SLUICE_EXCHANGE_DEPARTED)
 		__sync_fetch_and_add(&state->departed, 1);
 	else
 		__sync_fetch_and_add(&state->in_flight, 1);
+	return state;
 }
 
 /* Counts what an exchange holds from now on in all entries that count it. */
 static __always_inline void hold_everywhere(const struct sluice_exchange *e, __u32 flag)
 {
+	struct sluice_model_state *carrier;
+
 	if (e->pool != SLUICE_MODEL_ALL)
 		hold_counts(SLUICE_MODEL_ALL, flag);
 	if (e->pool != e->model && e->model != SLUICE_MODEL_ALL)
 		hold_counts(e->model, flag);
-	hold_counts(e->pool, flag);
+	carrier = hold_counts(e->pool, flag);
+	if (carrier && flag == SLUICE_EXCHANGE_IN_FLIGHT)
+		__sync_fetch_and_add(&carrier->began_ns, e->admitted_ns);
 }
 
 /*

@@ -216,7 +216,7 @@ struct sluice_model_flag {
 	__u8 pad2[2];
 	struct sluice_admission admission;
 };
-_Static_assert(sizeof(struct sluice_model_flag) == 32 + 80, "model flag");
+_Static_assert(sizeof(struct sluice_model_flag) == 32 + 96, "model flag");
 
 enum sluice_client_kind {
 	SLUICE_CLIENT_ADDRESS = 0,
@@ -377,6 +377,7 @@ struct sluice_model_state {
 	__s64 shadow_in_flight; /* in flight without a slot: enforcing mode would have refused
 				   them */
 	__s64 waiting_bytes;
+	__u64 began_ns;              /* sum of the times at which those in flight were admitted */
 	__u64 token_ns;              /* the last first token, or … */
 	__u64 waiting_ns;            /* … when a request began to wait while none did */
 	__u64 admitted;              /* totals: requests that took a slot, */
@@ -392,7 +393,7 @@ struct sluice_model_state {
 	struct sluice_ages ages;   /* of those that wait */
 	struct sluice_waits waits; /* bytes of those that are expected to, besides waiting_bytes */
 };
-_Static_assert(sizeof(struct sluice_model_state) == 128 + 72 + 2048 + 2072, "model state");
+_Static_assert(sizeof(struct sluice_model_state) == 136 + 72 + 2048 + 2072, "model state");
 
 enum sluice_latency {
 	SLUICE_LATENCY_TTFT,

@@ -25,6 +25,7 @@
 #define ADMISSION_RATE_SHIFT 12  /* … with so many binary digits after the point */
 #define ADMISSION_OWN        3   /* eighths of a request's own bytes that count for its wait */
 #define ADMISSION_BYTES_MAX  (1U << 30) /* a request counts for no more */
+#define ADMISSION_WAIT_MAX   (1 << 30)  /* ticks; a wait for a slot counts for no more */
 #define ADMISSION_TOLERANCE  4          /* intervals that a client may be early, as in GCRA */
 
 /*
@@ -36,6 +37,10 @@
  * bytes a long request would rarely be admitted, and goodput counts requests. With none of them one
  * long request would delay many others. A rank that may not use the whole budget counts all its
  * bytes. With nothing in flight a request is always admitted.
+ *
+ * Bytes do not show that all of the server's slots may be taken: a request then also waits until
+ * one is free. It waits for its turn, since one slot in `slots` becomes free in each part of
+ * `service`, and for the first end, which is far where all have begun at once.
  *
  * A client is above its share in two cases: it holds more slots than its share, or its admissions
  * exceed its fair share. The second is a GCRA that counts the pool's admissions as time, so a burst
@@ -57,9 +62,13 @@ struct sluice_admission {
 	__u32 stopped;  /* 1: nothing that waits moves; only the floor is open */
 	__u16 level[SLUICE_RANKS];              /* of 256: how much of the ceiling a rank may use */
 	__u16 queue_budget_level[SLUICE_RANKS]; /* of 256: how much of the queue budget */
+	__u32 slots;          /* requests that the server works on at once; 0: not known */
+	__u32 service;        /* ticks for which one of them has its slot */
+	__u32 slot_wait_most; /* ticks that a request may wait for a slot, */
+	__u32 spare;          /* … asked from so many in flight on */
 	__u32 pad;
 };
-_Static_assert(sizeof(struct sluice_admission) == 80, "admission");
+_Static_assert(sizeof(struct sluice_admission) == 96, "admission");
 
 /* What a client holds in a pool. */
 struct sluice_holding {
@@ -74,6 +83,7 @@ struct admission_load {
 	__s64 waiting;       /* of those in flight, without a first token */
 	__s64 waiting_bytes; /* bytes of the requests that wait */
 	__u64 since_ns;      /* the later of the last first token and the start of waiting */
+	__u64 slot_wait;     /* admission_slot_wait() */
 };
 
 enum admission_verdict {
@@ -177,6 +187,36 @@ static __always_inline __u64 admission_allowed(const struct sluice_admission *a,
 }
 
 /*
+ * Ticks until the server has a slot free for one more request; 0: there is one, or it is not known.
+ * `ages_ns`: sum of the times since those in flight were admitted. If they began one after the
+ * other, the first has been there for twice the mean of it. Counts that another CPU changes now
+ * make the age too large at most, and the wait too short.
+ */
+static __always_inline __u32 admission_slot_wait(const struct sluice_admission *a, __s64 in_flight,
+						 __u64 ages_ns)
+{
+	__u64 n = in_flight, age, end, turn;
+
+	if (!a->slots || in_flight < (__s64)a->slots)
+		return 0;
+	age = 2 * (ages_ns >> ADMISSION_TICK_SHIFT) / n;
+	end = a->service > age ? a->service - age : 0;
+	turn = (n - a->slots + 1) * a->service / a->slots;
+	turn = turn > end ? turn : end;
+	return turn < ADMISSION_WAIT_MAX ? turn : ADMISSION_WAIT_MAX;
+}
+
+/* Whether a request of this rank would wait too long for a slot. */
+static __always_inline int admission_waits_for_slot(const struct sluice_admission *a,
+						    const struct admission_load *load, __u32 rank)
+{
+	return a->slots &&
+	       (__u64)load->in_flight >= a->spare * admission_level(a, rank) / ADMISSION_ALL &&
+	       load->slot_wait > (__u64)a->slot_wait_most * admission_queue_budget_level(a, rank) /
+					 ADMISSION_ALL;
+}
+
+/*
  * Bytes that the server is expected to take up before the request's first token: those that wait
  * and a part of its own, or all of its own at a rank that may not use the whole queue budget, less
  * the credit. It is 0 where nothing waits and the rank may use the whole.
@@ -208,6 +248,8 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 		return ADMISSION_STOPPED;
 	if (a->ceiling && (__u64)load->in_flight >= admission_slots(a, rank))
 		return ADMISSION_CEILING;
+	if (admission_waits_for_slot(a, load, rank))
+		return ADMISSION_WAIT;
 	if (a->rate &&
 	    admission_expected(a, load, bytes, rank, now) > admission_allowed(a, bytes, rank))
 		return ADMISSION_WAIT;

@@ -164,7 +164,8 @@ static void an_empty_admission_refuses_nothing(void **state)
 
 	for (int i = 0; i < 10000; i++) {
 		struct admission_load load = {(int64_t)any_number(&c), (int64_t)any_number(&c),
-					      (int64_t)any_number(&c), any_number(&c)};
+					      (int64_t)any_number(&c), any_number(&c),
+					      chance_below(&c, UINT32_MAX)};
 
 		assert_int_equal(admission_judge(&none, &load, (uint32_t)any_number(&c),
 						 chance_below(&c, 8), any_number(&c)),
@@ -194,7 +195,8 @@ static void storm_step(struct storm *s)
 			      (uint32_t)any_number(&s->c), chance_below(&s->c, 300), s->now);
 		adaptive_gaps(&s->a, chance_exponential(&s->c, 500), chance_below(&s->c, 40),
 			      s->now);
-		adaptive_ended(&s->a, &targets, chance_exponential(&s->c, 40), s->now);
+		adaptive_ended(&s->a, &targets, chance_exponential(&s->c, 40),
+			       (uint32_t)any_number(&s->c), s->now);
 	}
 	s->v.in_flight = (int64_t)chance_below(&s->c, 6000) - 5;
 	s->v.waiting = chance_below(&s->c, 100);
@@ -399,7 +401,7 @@ static void the_first_samples_refuse_nothing(void **state)
 {
 	struct adaptive a;
 	struct adaptive_view v = {.in_flight = 10, .waiting = 5, .waiting_bytes = 1000000};
-	struct admission_load load = {10, 5, 1000000, 0};
+	struct admission_load load = {10, 5, 1000000, 0, 0};
 	struct sluice_admission out;
 	uint64_t now = 1000 * S;
 
@@ -477,7 +479,7 @@ static void kernel_and_core_predict_the_same_wait(void **state)
 		uint64_t now = S;
 		uint32_t bytes = 1 + chance_below(&c, 100000);
 		struct admission_load load = {4, 1 + chance_below(&c, 8), chance_below(&c, 100000),
-					      0};
+					      0, 0};
 		double elapsed_ms = chance_below(&c, 900), wait_ms, credit, queue_budget_ms;
 		bool admit;
 
@@ -505,7 +507,7 @@ static void below_the_floor_every_request_is_admitted(void **state)
 	struct adaptive a;
 	struct adaptive_view v = {
 		.in_flight = 1, .waiting = 1, .waiting_bytes = 8000, .oldest_ns = 5 * S};
-	struct admission_load load = {1, 1, 1 << 30, 0};
+	struct admission_load load = {1, 1, 1 << 30, 0, 0};
 	struct sluice_admission out;
 	uint64_t now = S;
 
@@ -546,7 +548,8 @@ static unsigned admitted_while_stopped(struct adaptive *a, struct adaptive_view 
 	unsigned admitted = 0;
 
 	for (int i = 0; i < ticks; i++) {
-		struct admission_load load = {v->in_flight, v->in_flight, v->waiting_bytes, *now};
+		struct admission_load load = {v->in_flight, v->in_flight, v->waiting_bytes, *now,
+					      0};
 
 		adaptive_write(a, &targets, &out);
 		assert_true(out.stopped);
@@ -667,7 +670,7 @@ static void old_gaps_do_not_move_the_ceiling(void **state)
 	adaptive_init(&a, now);
 	for (int i = 0; i < 20; i++) {
 		adaptive_gaps(&a, 500, 1, now += TICK);
-		adaptive_ended(&a, &targets, 500, now);
+		adaptive_ended(&a, &targets, 500, 20, now);
 		adaptive_look(&a, &targets, &v, now);
 	}
 	assert_true(a.ceiling < 16);

@@ -47,11 +47,13 @@ static json_t *admission(const struct daemon_state *s, uint32_t id)
 				      json_real((double)a.queue_budget_level[r] / ADMISSION_ALL));
 		json_array_append_new(refused, value_count(k->refused[r]));
 	}
-	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ceiling",
-			 value_count(a.ceiling), "floor", value_count(a.floor), "stopped",
-			 a.stopped != 0, "rate_bytes_per_second", value_number(admission_rate(&a)),
-			 "queue_budget_bytes", a.rate ? value_count(a.queue_budget) : json_null(),
-			 "waiting_bytes", value_gauge(k->waiting_bytes), "oldest_waiting_ms",
+	return json_pack("{s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "ceiling", value_count(a.ceiling), "server_slots",
+			 a.slots ? value_count(a.slots) : json_null(), "floor",
+			 value_count(a.floor), "stopped", a.stopped != 0, "rate_bytes_per_second",
+			 value_number(admission_rate(&a)), "queue_budget_bytes",
+			 a.rate ? value_count(a.queue_budget) : json_null(), "waiting_bytes",
+			 value_gauge(k->waiting_bytes), "oldest_waiting_ms",
 			 k->oldest_ns ? value_count(k->oldest_ns / MS) : json_null(),
 			 "client_share", value_number(a.fair ? (double)a.fair / ADMISSION_ALL : -1),
 			 "client_interval",

@@ -4,7 +4,8 @@
  * was queued before each request, over the time that the request then waited. The ceiling limits
  * requests in flight for what bytes cannot show: slots, KV memory, decoding that slows with the
  * batch. The rate sets the queue budget at once. The ceiling moves in small steps, and stays below
- * a level that failed for a while.
+ * a level that failed for a while. Where first tokens show how many slots the server has, the wait
+ * for one of them is predicted, too.
  */
 #include "adaptive.h"
 
@@ -28,6 +29,26 @@
 #define REFUSED_LITTLE   0.02
 #define REFUSED_NONE     0.001
 #define REFUSED_MEMORY_S 10
+
+/*
+ * Slots. A first token that comes this much later than queued bytes explain has waited for a slot,
+ * and all were taken then. Replies that are not streamed hide how many those are.
+ */
+#define SLOT_WAITED    1.3
+#define SLOT_WAITED_MS 100
+#define SLOTS_MEMORY   16   /* such first tokens */
+#define DECODING_KEEPS 0.99 /* from look to look */
+#define HIDDEN_MOST    0.2  /* of the replies */
+#define HIDDEN_MEMORY  20   /* replies */
+/*
+ * The wait for a slot that a request may be expected to have, as a share of the target. It is such
+ * that LATE_SHARE of those that wait for one miss the target: a late first token lowers it, one on
+ * time raises it. While none are refused, SPARE times the slots are open.
+ */
+#define LATE_SHARE 0.05
+#define AIM_STEP   0.05
+#define AIM_LEAST  0.5
+#define SPARE      2
 /* Targets for which the server is trusted to work without a first token to show for it. */
 #define CREDIT_MOST 1
 
@@ -44,10 +65,11 @@
 #define UNEXPLAINED     0.7
 #define BOUND           0.5 /* of the ceiling in flight: the ceiling may have caused a refusal */
 #define ITL_FULL        0.95
-#define MISSED_MOST     0.2 /* share of responses over the ITL target */
+#define MISSED_MOST     0.2  /* share of responses over the ITL target */
+#define LATE_MOST       0.16 /* share of replies that are not streamed over theirs */
 #define GAP_MEMORY_S    2
 #define MISSED_MEMORY_S 3
-#define REPLIES         10.0 /* that are not streamed: means are over about so many */
+#define REPLIES         10.0 /* means are over about so many */
 #define DRIFT           0.1  /* a step back to CEILING_START while few are refused */
 #define DRIFT_REFUSED   0.05
 
@@ -78,6 +100,8 @@
 
 #define DUE_TIMES 2 /* a pool stops when its next progress is due for twice the predicted time */
 #define RECENT_S  3
+
+#define TICK_MS ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6)
 
 static double seconds(uint64_t from, uint64_t to)
 {
@@ -140,6 +164,7 @@ void adaptive_init(struct adaptive *a, uint64_t now_ns)
 {
 	memset(a, 0, sizeof(*a));
 	a->ceiling = CEILING_START;
+	a->aim = 1;
 	a->look_ns = a->seen_ns = now_ns;
 	a->cold_until_ns = now_ns;
 	for (int c = 0; c < SLUICE_CLASSES; c++)
@@ -154,6 +179,16 @@ static void adopt_refused(struct adaptive *a, double f)
 
 	a->refused_share = much > 0 ? REFUSED_LITTLE + much * (REFUSED_MUCH - REFUSED_LITTLE)
 				    : fmax(0, little) * REFUSED_LITTLE;
+}
+
+/* The slots, and the time for which a request keeps one. */
+static void adopt_slots(struct adaptive *a, const struct sluice_admission *was,
+			const struct adaptive_targets *t)
+{
+	a->slots = was->slots;
+	a->decode_ms = was->service * TICK_MS;
+	if (t->ttft_ms > 0)
+		a->aim = fmin(1, fmax(AIM_LEAST, was->slot_wait_most * TICK_MS / t->ttft_ms));
 }
 
 static void adopt_rate(struct adaptive *a, const struct sluice_admission *was,
@@ -193,6 +228,8 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 		a->probing = was->floor > t->floor;
 		a->probe_ns = a->seen_ns;
 	}
+	if (was->slots)
+		adopt_slots(a, was, t);
 	if (was->rate)
 		adopt_rate(a, was, t);
 	/* The flag does not hold the time of the last token. One target ago neither opens the pool
@@ -203,7 +240,7 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 
 /*
  * The server has shown progress at now_ns, on a request that it got `ms` before. Returns whether
- * that request may have waited for the model to load.
+ * that request may have waited for the model to load, or for a server that stood still.
  */
 static bool progress(struct adaptive *a, double ms, uint64_t now_ns)
 {
@@ -212,7 +249,7 @@ static bool progress(struct adaptive *a, double ms, uint64_t now_ns)
 	a->last_token_ns = now_ns;
 	a->due_bytes = 0;
 	a->fresh++;
-	if (cold)
+	if (cold || a->stopped)
 		a->cold_until_ns = now_ns;
 	return (double)now_ns - ms * 1e6 < (double)a->cold_until_ns;
 }
@@ -233,6 +270,32 @@ static void level_failed(struct adaptive *a, const struct adaptive_targets *t,
 	a->on_time = 0;
 }
 
+static bool slots_known(const struct adaptive *a)
+{
+	return a->slots > 0 && a->hidden < HIDDEN_MOST;
+}
+
+/* What a first token after `ms` says of the server's slots. */
+static void note_slots(struct adaptive *a, double ms, uint32_t bytes, uint32_t queued_bytes)
+{
+	if (a->rate_samples < RATE_SAMPLES_MIN || a->hidden >= HIDDEN_MOST ||
+	    a->seen.shadow_in_flight > 0)
+		return;
+	a->own_ms += (bytes / a->rate - a->own_ms) / REPLIES;
+	if (ms <= SLOT_WAITED * queued_bytes / a->rate + SLOT_WAITED_MS)
+		return;
+	a->slots = a->decoding > a->slots ? a->decoding
+					  : a->slots + (a->decoding - a->slots) / SLOTS_MEMORY;
+}
+
+static void move_aim(struct adaptive *a, bool late)
+{
+	if (late)
+		a->aim = fmax(AIM_LEAST, a->aim - AIM_STEP);
+	else
+		a->aim = fmin(1, a->aim + AIM_STEP * LATE_SHARE / (1 - LATE_SHARE));
+}
+
 void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
 		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns)
 {
@@ -240,6 +303,12 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 
 	if (progress(a, ms, now_ns) || !(ms > 0))
 		return;
+	note_slots(a, ms, bytes, queued_bytes);
+	if (slots_known(a) && in_flight_at_admission > a->slots) {
+		if (target > 0 && queued_bytes / a->rate < target)
+			move_aim(a, ms > target);
+		return; /* its wait was for a slot, and says nothing of the rate */
+	}
 	fade(&a->queued_bytes, queued_bytes, ms, now_ns, RATE_MEMORY_S);
 	a->rate_samples += a->rate_samples < RATE_SAMPLES_MIN;
 	a->rate = mean(&a->queued_bytes);
@@ -270,8 +339,10 @@ void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_n
 }
 
 void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms,
-		    uint64_t now_ns)
+		    uint32_t gaps, uint64_t now_ns)
 {
+	a->decode_ms += (mean_ms * gaps - a->decode_ms) / (a->decode_ms > 0 ? REPLIES : 1);
+	a->hidden -= a->hidden / HIDDEN_MEMORY;
 	fade(&a->missed, t->itl_ms > 0 && mean_ms > t->itl_ms, 1, now_ns, MISSED_MEMORY_S);
 	a->fresh++;
 }
@@ -298,6 +369,7 @@ void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, dou
 {
 	double ratio = whole_ratio(t, ms, bytes, tokens);
 
+	a->hidden += (1 - a->hidden) / HIDDEN_MEMORY;
 	a->reply_ms += (ms - a->reply_ms) / REPLIES;
 	if (progress(a, ms, now_ns) || !(ratio > 0))
 		return;
@@ -305,7 +377,7 @@ void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, dou
 	a->whole.weight += 1;
 	a->missed_whole += ((ratio > 1) - a->missed_whole) / REPLIES;
 	/* A duration is old when it comes: its late replies were admitted before the last cut. */
-	if (ratio > 1 && a->missed_whole > MISSED_MOST && in_flight_at_admission > 1 &&
+	if (ratio > 1 && a->missed_whole > LATE_MOST && in_flight_at_admission > 1 &&
 	    a->seen.shadow_in_flight <= 0)
 		level_failed(a, t, in_flight_at_admission, now_ns);
 }
@@ -484,6 +556,9 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 		above += (double)(v->refused[r] - a->seen.refused[r]);
 	fade(&a->above, above, refused, now_ns, YIELDS_S);
 	a->active_weight = v->active_weight;
+	a->decoding = fmax((double)(v->in_flight - v->waiting), a->decoding * DECODING_KEEPS);
+	if (slots_known(a))
+		a->slots = fmax(a->slots, (double)(v->in_flight - v->waiting));
 	move_stop(a, t, v, now_ns);
 	a->bound |= (double)v->in_flight >= a->ceiling - 1 ||
 		    (refused > 0 && (double)v->in_flight >= BOUND * a->ceiling);
@@ -509,10 +584,15 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 static void write_levels(const struct adaptive *a, struct sluice_admission *out, double own,
 			 double f)
 {
-	double slots = ABOVE_LEVEL * own, above_budget = fmin(1, ABOVE_BUDGET / f), above;
+	double slots = ABOVE_LEVEL * own, above_budget = fmin(1, ABOVE_BUDGET / f), above,
+	       fails = 0;
 
+	if (slots_known(a))
+		fails = a->slots + 1;
 	if (a->failed_level > 0)
-		slots = fmax(1, a->failed_level - SPARED);
+		fails = fails > 0 ? fmin(fails, a->failed_level) : a->failed_level;
+	if (fails > 0)
+		slots = fmax(1, fails - SPARED);
 	above = fmin(own, slots) / out->ceiling;
 	if (a->refused_share < REFUSED_NONE)
 		above = above_budget = 1;
@@ -529,8 +609,8 @@ static void write_levels(const struct adaptive *a, struct sluice_admission *out,
 void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 		    struct sluice_admission *out)
 {
-	double calm = 1 - fmin(1, a->refused_share / REFUSED_MUCH), free = freedom(a),
-	       own = own_ceiling(a, t);
+	double free = freedom(a), own = own_ceiling(a, t);
+	double calm = 1 - fmin(1, a->refused_share / REFUSED_MUCH);
 	double f = BUDGET_BUSY + (BUDGET_CALM - BUDGET_BUSY) * calm +
 		   (BUDGET_FREE - BUDGET_CALM) * free;
 	bool predicts = t->ttft_ms > 0 && a->rate_samples >= RATE_SAMPLES_MIN;
@@ -547,6 +627,15 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 			(uint32_t)whole(ceil(a->rate * ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6) *
 					     (1 << ADMISSION_RATE_SHIFT)),
 					4e9);
+	}
+	if (predicts && slots_known(a)) {
+		out->slots = (uint32_t)fmax(1, whole(a->slots + 0.5, ADAPTIVE_CEILING_MAX));
+		out->service = (uint32_t)whole((a->decode_ms + a->own_ms) / TICK_MS, 4e9);
+		out->slot_wait_most =
+			(uint32_t)whole(a->aim * t->ttft_ms / TICK_MS *
+						(mean(&a->above) > YIELDS ? WITHIN_SHARE : 1),
+					4e9);
+		out->spare = (uint32_t)whole(free * SPARE * a->slots, ADAPTIVE_CEILING_MAX);
 	}
 	if (a->active_weight > 1) {
 		double part = fmin(FAIR_SHARES / a->active_weight, PART_MOST);

@@ -47,6 +47,10 @@ struct adaptive {
 	double rate;                /* bytes that the server takes up per ms; 0: not known */
 	struct fading queued_bytes; /* of TTFT samples: bytes over ms is the rate */
 	unsigned rate_samples;
+	double slots;        /* requests that the server works on at once; 0: not known */
+	double decoding;     /* the most past their first token, lately */
+	double decode_ms;    /* mean time from a first token to the end of its response */
+	double own_ms;       /* … and that of its own bytes */
 	double failed_at;    /* in flight at the last cut */
 	double failed_level; /* the level that commonly fails; 0: none has */
 	unsigned on_time;    /* first tokens on time since the last late one */
@@ -57,7 +61,9 @@ struct adaptive {
 	struct fading gap;    /* ms, token by token */
 	struct fading missed; /* share of responses over the ITL target */
 	double missed_whole;  /* share of such replies over their target */
-	double reply_ms;      /* mean time of such replies; 0: none has ended */
+	double hidden;        /* share of the replies that are not streamed */
+	double aim; /* the wait for a slot that a request may be expected to have, of the target */
+	double reply_ms; /* mean time of such replies; 0: none has ended */
 	double refused_share;
 	double arrivals, arrivals_refused, ended; /* decaying counts of the last seconds */
 	double active_weight;
@@ -95,9 +101,9 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns);
 /* n gaps between tokens, sum_ms in total. */
 void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_ns);
-/* The end of a streamed response; mean_ms is its mean gap. */
+/* The end of a streamed response of so many gaps; mean_ms is their mean. */
 void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms,
-		    uint64_t now_ns);
+		    uint32_t gaps, uint64_t now_ns);
 
 /* The end of a reply that is not streamed, `ms` after its request's last byte. It stated so many
  * output tokens; 0: none. */

@@ -163,7 +163,8 @@ static bool admission_differs(const struct sluice_admission *a, const struct slu
 	       moved(a->queue_budget, b->queue_budget, 2) ||
 	       moved(a->queue_budget_per_kib, b->queue_budget_per_kib, 2) ||
 	       moved(a->credit_most, b->credit_most, 2) || moved(a->fair, b->fair, 5) ||
-	       moved(a->interval, b->interval, 5);
+	       moved(a->interval, b->interval, 5) || a->slots != b->slots || a->spare != b->spare ||
+	       moved(a->service, b->service, 2) || moved(a->slot_wait_most, b->slot_wait_most, 2);
 }
 
 static bool differs(const struct sluice_model_flag *a, const struct sluice_model_flag *b)

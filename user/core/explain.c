@@ -10,6 +10,8 @@
 
 #include <sluice/gcra.h>
 
+#define TICK_MS ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6)
+
 #define MS 1000000ULL
 
 const char *explain_quota_text(enum sluice_quota_from from)
@@ -161,8 +163,8 @@ static void show_pool(const struct daemon_state *s, const struct sluice_answer *
 		      struct explanation *e)
 {
 	uint64_t admitted = a->admitted * ADMISSION_ALL;
-	double rate = (double)a->admission.rate / (1 << ADMISSION_RATE_SHIFT) /
-		      ((1 << ADMISSION_TICK_SHIFT) / 1e6); /* bytes a ms */
+	double rate =
+		(double)a->admission.rate / (1 << ADMISSION_RATE_SHIFT) / TICK_MS; /* bytes a ms */
 	struct controller_targets t = controller_targets(
 		s->controller, s->controller->per_model ? e->model : SLUICE_MODEL_ALL);
 
@@ -172,6 +174,14 @@ static void show_pool(const struct daemon_state *s, const struct sluice_answer *
 	e->target_ms = t.ttft_ms > 0 ? t.ttft_ms + t.ttft_ms_per_kib * a->bytes / 1024 : 0;
 	e->predicted_ms = rate > 0 ? (double)a->expected_bytes / rate : -1;
 	e->allowed_ms = rate > 0 ? (double)a->allowed_bytes / rate : -1;
+	/* The wait for a slot decides where it is the longer one. */
+	if (rate > 0 && a->load.slot_wait * TICK_MS > e->predicted_ms &&
+	    a->load.in_flight >= a->admission.spare) {
+		e->predicted_ms = a->load.slot_wait * TICK_MS;
+		e->allowed_ms = a->admission.slot_wait_most * TICK_MS *
+				admission_queue_budget_level(&a->admission, a->rank) /
+				ADMISSION_ALL;
+	}
 }
 
 static bool look(const struct daemon_state *s, const struct sluice_client *client,

@@ -35,6 +35,7 @@
 /* The counts of a model_state that may drift. */
 struct held {
 	int64_t in_flight, waiting, shadow_in_flight, waiting_bytes, stalled, departed;
+	uint64_t began_ns;
 };
 
 struct sum {
@@ -140,7 +141,8 @@ static struct held read_state(struct datapath *d, uint32_t model)
 	struct sluice_model_state *s = &d->state[model];
 
 	return (struct held){LOAD(s->in_flight),     LOAD(s->waiting), LOAD(s->shadow_in_flight),
-			     LOAD(s->waiting_bytes), LOAD(s->stalled), LOAD(s->departed)};
+			     LOAD(s->waiting_bytes), LOAD(s->stalled), LOAD(s->departed),
+			     LOAD(s->began_ns)};
 }
 
 static void add_state(struct datapath *d, uint32_t model, struct held more)
@@ -153,6 +155,7 @@ static void add_state(struct datapath *d, uint32_t model, struct held more)
 	ADD(s->waiting_bytes, more.waiting_bytes);
 	ADD(s->stalled, more.stalled);
 	ADD(s->departed, more.departed);
+	ADD(s->began_ns, more.began_ns);
 }
 
 /*
@@ -176,15 +179,17 @@ static unsigned entries(const struct sluice_exchange *e, uint32_t out[3])
 /* What an exchange adds to an entry's counts. */
 static struct held held_of(const struct sluice_exchange *e, bool pool)
 {
-	bool waits = e->flags & SLUICE_EXCHANGE_WAITING;
+	bool waits = e->flags & SLUICE_EXCHANGE_WAITING,
+	     runs = e->flags & SLUICE_EXCHANGE_IN_FLIGHT;
 
 	return (struct held){
-		.in_flight = !!(e->flags & SLUICE_EXCHANGE_IN_FLIGHT),
+		.in_flight = runs,
 		.waiting = waits,
 		.shadow_in_flight = !!(e->flags & SLUICE_EXCHANGE_SHADOW),
 		.waiting_bytes = waits && pool ? admission_bytes(e->bytes) : 0,
 		.stalled = !!(e->flags & SLUICE_EXCHANGE_STALLED),
 		.departed = !!(e->flags & SLUICE_EXCHANGE_DEPARTED),
+		.began_ns = runs && pool ? e->admitted_ns : 0,
 	};
 }
 
@@ -198,7 +203,7 @@ static void release_slots_of(struct datapath *d, const struct sluice_exchange *e
 
 		add_state(d, models[m],
 			  (struct held){-h.in_flight, -h.waiting, -h.shadow_in_flight,
-					-h.waiting_bytes, -h.stalled, -h.departed});
+					-h.waiting_bytes, -h.stalled, -h.departed, -h.began_ns});
 	}
 	if (n && e->flags & SLUICE_EXCHANGE_WAITING)
 		ages_remove(&d->state[e->pool].ages, e->admitted_ns);
@@ -328,6 +333,7 @@ static void add_up(struct datapath *d, struct age *age, const struct sluice_conn
 		sum->counted.waiting_bytes += h.waiting_bytes;
 		sum->counted.stalled += h.stalled;
 		sum->counted.departed += h.departed;
+		sum->counted.began_ns += h.began_ns;
 		sum->holders += holder;
 	}
 	if (flags & SLUICE_EXCHANGE_WAITING)
@@ -338,7 +344,7 @@ static bool same(struct held a, struct held b)
 {
 	return a.in_flight == b.in_flight && a.waiting == b.waiting &&
 	       a.shadow_in_flight == b.shadow_in_flight && a.waiting_bytes == b.waiting_bytes &&
-	       a.stalled == b.stalled && a.departed == b.departed;
+	       a.stalled == b.stalled && a.departed == b.departed && a.began_ns == b.began_ns;
 }
 
 /* Begins a walk of a pool's ages, if there is anything to compare. */
@@ -421,6 +427,7 @@ static void compare(struct datapath *d, struct age *age)
 			.waiting_bytes = now->counted.waiting_bytes - now->after.waiting_bytes,
 			.stalled = now->counted.stalled - now->after.stalled,
 			.departed = now->counted.departed - now->after.departed,
+			.began_ns = now->counted.began_ns - now->after.began_ns,
 		};
 
 		if (!same(last->before, last->after) || !same(last->after, now->before) ||

@@ -74,6 +74,8 @@ static struct admission_load load_now(struct policy *p, uint64_t now_ns)
 		p->first_token_ns > p->began_waiting_ns ? p->first_token_ns : p->began_waiting_ns;
 	if (p->waits.left_ns > load.since_ns)
 		load.since_ns = p->waits.left_ns;
+	load.slot_wait = admission_slot_wait(&p->written, load.in_flight,
+					     (uint64_t)load.in_flight * now_ns - p->began_ns);
 	return load;
 }
 
@@ -127,6 +129,7 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	if (load.waiting_bytes <= 0)
 		p->began_waiting_ns = now_ns;
 	p->load.in_flight++;
+	p->began_ns += now_ns;
 	if (r->unary) {
 		p->waits.bytes += (int64_t)(waits_units(r->bytes) * WAITS_UNIT);
 		mine->expected = waits_put(&p->waits, mine->wait_end, waits_units(r->bytes));
@@ -247,9 +250,11 @@ void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns)
 		reply_ended(p, r, mine, now_ns);
 	} else if (r->generate > 1 && p->rule.kind == POLICY_ADAPTIVE) {
 		adaptive_ended(&p->adaptive, &p->rule.targets,
-			       (double)(now_ns - mine->first_ns) / 1e6 / (r->generate - 1), now_ns);
+			       (double)(now_ns - mine->first_ns) / 1e6 / (r->generate - 1),
+			       r->generate - 1, now_ns);
 	}
 	p->load.in_flight--;
+	p->began_ns -= mine->admitted_ns;
 	p->held[r->client].in_flight--;
 	p->view.ended++;
 }

@@ -56,6 +56,7 @@ struct policy {
 	struct sluice_holding *held;     /* by client */
 	uint64_t *client_seen_ns;        /* its last request; 0: none */
 	struct admission_load load;
+	uint64_t began_ns; /* sum of the times of admission of those in flight */
 	struct sluice_waits waits;
 	uint64_t first_token_ns, began_waiting_ns;
 	uint32_t decoding[2]; /* requests past their first token: [1] those that are not streamed */
