@@ -157,6 +157,7 @@ static void requests_are_counted_in_the_pool_of_their_model(void **state)
 		assert_int_equal(pool.waiting_bytes, 2 * REQUEST_BYTES);
 		assert_int_equal(pool.waiting_ns, began);
 		assert_int_equal(pool.admitted, 2);
+		assert_int_equal(pool.began_ns, began + w.settings.clock_ns);
 		assert_int_equal(ages_total(pools[i]), 2);
 		assert_in_range(ages_oldest(&pool.ages, w.settings.clock_ns), 33 * MS, 168 * MS);
 		assert_int_equal(get_state(LLAMA).in_flight, 2);
@@ -186,6 +187,7 @@ static void requests_are_counted_in_the_pool_of_their_model(void **state)
 		assert_int_equal(pool.waiting, 0);
 		assert_int_equal(pool.waiting_bytes, 0);
 		assert_int_equal(pool.ended, 2);
+		assert_int_equal(pool.began_ns, 0);
 		assert_int_equal(ages_total(pools[i]), 0);
 		assert_int_equal(get_state(LLAMA).in_flight, 0);
 		assert_int_equal(get_state(SLUICE_MODEL_ALL).in_flight, 0);
@@ -215,6 +217,10 @@ static void the_programs_decide_as_the_shared_arithmetic(void **state)
 			.fair = rand() & 3 ? random64(3 * ADMISSION_ALL) : 0,
 			.interval = rand() & 3 ? random64(8 * ADMISSION_ALL) : 0,
 			.stopped = random64(20) == 0,
+			.slots = rand() & 1 ? 1 + random64(20) : 0,
+			.service = random64(3000),
+			.slot_wait_most = random64(3000),
+			.spare = random64(20),
 		};
 		struct sluice_model_state pool = {
 			.in_flight = random64(22),
@@ -224,9 +230,11 @@ static void the_programs_decide_as_the_shared_arithmetic(void **state)
 			.token_ns = CLOCK_START - random64(400 * MS),
 			.waiting_ns = CLOCK_START - random64(400 * MS),
 		};
+		uint64_t ages_ns = pool.in_flight * random64(2000 * MS);
 		struct admission_load load = {pool.in_flight, pool.waiting, pool.waiting_bytes,
 					      pool.token_ns > pool.waiting_ns ? pool.token_ns
-									      : pool.waiting_ns};
+									      : pool.waiting_ns,
+					      admission_slot_wait(&a, pool.in_flight, ages_ns)};
 		struct sluice_client_flag_key key = {.client = this_client(false), .model = LLAMA};
 		struct sluice_holding held = {random64(5), random64(80 * ADMISSION_ALL)},
 				      holds = held;
@@ -235,6 +243,7 @@ static void the_programs_decide_as_the_shared_arithmetic(void **state)
 		uint32_t rank;
 
 		reset_world();
+		pool.began_ns = pool.in_flight * CLOCK_START - ages_ns;
 		for (int r = 0; r < SLUICE_RANKS; r++)
 			a.level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL,
 			a.queue_budget_level[r] = ADMISSION_ALL - random64(50 * r) % ADMISSION_ALL;
@@ -261,6 +270,8 @@ static void the_programs_decide_as_the_shared_arithmetic(void **state)
 		assert_int_equal(get_state(LLAMA).in_flight, pool.in_flight + !wanted);
 		assert_int_equal(get_state(LLAMA).waiting_bytes,
 				 pool.waiting_bytes + (wanted ? 0 : REQUEST_BYTES));
+		assert_int_equal(get_state(LLAMA).began_ns,
+				 pool.began_ns + (wanted ? 0 : CLOCK_START));
 		assert_int_equal(get_state(LLAMA).refused[rank], !!wanted);
 		assert_int_equal(ages_total(LLAMA), !wanted);
 		/* The client's share continues from the last round. */

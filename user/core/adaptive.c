@@ -628,13 +628,11 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 					     (1 << ADMISSION_RATE_SHIFT)),
 					4e9);
 	}
-	if (predicts && slots_known(a)) {
+	/* Clients within their share wait for those above theirs, who end soon: not asked. */
+	if (predicts && slots_known(a) && mean(&a->above) <= YIELDS) {
 		out->slots = (uint32_t)fmax(1, whole(a->slots + 0.5, ADAPTIVE_CEILING_MAX));
 		out->service = (uint32_t)whole((a->decode_ms + a->own_ms) / TICK_MS, 4e9);
-		out->slot_wait_most =
-			(uint32_t)whole(a->aim * t->ttft_ms / TICK_MS *
-						(mean(&a->above) > YIELDS ? WITHIN_SHARE : 1),
-					4e9);
+		out->slot_wait_most = (uint32_t)whole(a->aim * t->ttft_ms / TICK_MS, 4e9);
 		out->spare = (uint32_t)whole(free * SPARE * a->slots, ADAPTIVE_CEILING_MAX);
 	}
 	if (a->active_weight > 1) {
