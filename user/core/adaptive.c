@@ -36,10 +36,10 @@
  */
 #define SLOT_WAITED    1.3
 #define SLOT_WAITED_MS 100
-#define SLOTS_MEMORY   16   /* such first tokens */
-#define DECODING_KEEPS 0.99 /* from look to look */
-#define HIDDEN_MOST    0.2  /* of the replies */
-#define HIDDEN_MEMORY  20   /* replies */
+#define SLOTS_MEMORY   16    /* such first tokens */
+#define DECODING_KEEPS 0.998 /* from look to look */
+#define HIDDEN_MOST    0.2   /* of the replies */
+#define HIDDEN_MEMORY  20    /* replies */
 /*
  * The wait for a slot that a request may be expected to have, as a share of the target. It is such
  * that LATE_SHARE of those that wait for one miss the target: a late first token lowers it, one on
