@@ -281,6 +281,7 @@ static inline void assert_ends(const struct row *row)
 	unsigned n = 0;
 
 	assert_int_equal(all.in_flight, row->in_flight);
+	assert_int_equal(all.began_ns, began_in_flight());
 	assert_int_equal(all.waiting, exchanges_with(SLUICE_EXCHANGE_WAITING));
 	assert_int_equal(all.waiting + exchanges_with(SLUICE_EXCHANGE_EXPECTED), row->waiting);
 	for (uint32_t i = SLUICE_MODEL_OTHER; i < MODELS_USED; i++) {

@@ -438,7 +438,7 @@ static void a_removed_connection_is_subtracted_from_every_count(void **state)
 	closed(d);
 }
 
-static void waiting_bytes_and_shadow_in_flight_are_corrected(void **state)
+static void bytes_times_and_shadow_in_flight_are_corrected(void **state)
 {
 	struct datapath *d = opened();
 
@@ -455,6 +455,8 @@ static void waiting_bytes_and_shadow_in_flight_are_corrected(void **state)
 		assert_int_equal(d->state[models[i]].shadow_in_flight, 1);
 		assert_int_equal(d->state[models[i]].waiting_bytes,
 				 models[i] == 900 ? 5000 + ADMISSION_BYTES_MAX : 0);
+		assert_int_equal(d->state[models[i]].began_ns,
+				 models[i] == 900 ? 3 * (NOW - SECOND) : 0);
 	}
 	closed(d);
 }
@@ -605,7 +607,7 @@ int main(void)
 		sandbox_test(a_client_that_holds_nothing_loses_its_stale_count),
 		sandbox_test(a_client_above_its_share_is_kept_until_its_theoretical_arrival_time),
 		sandbox_test(a_removed_connection_is_subtracted_from_every_count),
-		sandbox_test(waiting_bytes_and_shadow_in_flight_are_corrected),
+		sandbox_test(bytes_times_and_shadow_in_flight_are_corrected),
 		sandbox_test(ages_without_a_request_are_cleared_on_an_idle_model),
 		sandbox_test(ages_are_corrected_on_a_model_that_is_never_idle),
 		sandbox_test(right_and_new_ages_stay_as_they_are),

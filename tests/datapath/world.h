@@ -339,6 +339,22 @@ static inline int64_t exchanges_with(uint32_t flags)
 	return n;
 }
 
+/* Sum of the times at which the requests in flight were admitted. */
+static inline uint64_t began_in_flight(void)
+{
+	struct sluice_conn_key key;
+	struct sluice_conn conn;
+	uint64_t sum = 0;
+
+	for (int err = bpf_map_get_next_key(fd_of(conns), NULL, &key); !err;
+	     err = bpf_map_get_next_key(fd_of(conns), &key, &key)) {
+		assert_int_equal(bpf_map_lookup_elem(fd_of(conns), &key, &conn), 0);
+		if (conn.exchange.flags & SLUICE_EXCHANGE_IN_FLIGHT)
+			sum += conn.exchange.admitted_ns;
+	}
+	return sum;
+}
+
 static inline bool get_conn(bool ipv6, uint16_t server_port, struct sluice_conn *out)
 {
 	struct sluice_conn_key key = this_key(ipv6, server_port);

@@ -53,6 +53,7 @@ static void a_late_first_token_shows_the_slots(void **state)
 {
 	uint64_t now;
 	struct adaptive a = at_work(&now);
+	struct adaptive_view v = {.in_flight = 10, .waiting = 6};
 	struct sluice_admission out = written(&a);
 	double rate = a.rate;
 
@@ -65,8 +66,10 @@ static void a_late_first_token_shows_the_slots(void **state)
 	assert_true(a.rate >= rate && a.rate <= rate);
 	/* What queued bytes explain shows no slot. */
 	adaptive_init(&a, now);
-	for (int i = 0; i < 100; i++)
-		adaptive_ttft(&a, &targets, 900, 2000, 18000, 2, now += TICK);
+	for (int i = 0; i < 100; i++) {
+		adaptive_look(&a, &targets, &v, now += TICK);
+		adaptive_ttft(&a, &targets, 900, 2000, 18000, 2, now);
+	}
 	assert_int_equal(written(&a).slots, 0);
 }
 
