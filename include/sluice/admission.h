@@ -22,8 +22,9 @@
 
 #define ADMISSION_ALL        256 /* the whole of a level; a weight of 1; one slot of a share */
 #define ADMISSION_TICK_SHIFT 20  /* a tick is 2^20 ns, about 1 ms; rates are bytes a tick, … */
-#define ADMISSION_RATE_SHIFT 12  /* … with so many binary digits after the point */
-#define ADMISSION_OWN        3   /* eighths of a request's own bytes that count for its wait */
+#define ADMISSION_TICK_MS    ((1 << ADMISSION_TICK_SHIFT) / 1e6)
+#define ADMISSION_RATE_SHIFT 12 /* … with so many binary digits after the point */
+#define ADMISSION_OWN        3  /* eighths of a request's own bytes that count for its wait */
 #define ADMISSION_BYTES_MAX  (1U << 30) /* a request counts for no more */
 #define ADMISSION_WAIT_MAX   (1 << 30)  /* ticks; a wait for a slot counts for no more */
 #define ADMISSION_TOLERANCE  4          /* intervals that a client may be early, as in GCRA */

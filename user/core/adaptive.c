@@ -101,8 +101,6 @@
 #define DUE_TIMES 2 /* a pool stops when its next progress is due for twice the predicted time */
 #define RECENT_S  3
 
-#define TICK_MS ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6)
-
 static double seconds(uint64_t from, uint64_t to)
 {
 	return to > from ? (double)(to - from) / 1e9 : 0;
@@ -186,9 +184,10 @@ static void adopt_slots(struct adaptive *a, const struct sluice_admission *was,
 			const struct adaptive_targets *t)
 {
 	a->slots = was->slots;
-	a->decode_ms = was->service * TICK_MS;
+	a->decode_ms = was->service * ADMISSION_TICK_MS;
 	if (t->ttft_ms > 0)
-		a->aim = fmin(1, fmax(AIM_LEAST, was->slot_wait_most * TICK_MS / t->ttft_ms));
+		a->aim = fmin(
+			1, fmax(AIM_LEAST, was->slot_wait_most * ADMISSION_TICK_MS / t->ttft_ms));
 }
 
 static void adopt_rate(struct adaptive *a, const struct sluice_admission *was,
@@ -631,8 +630,8 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 	/* Clients within their share wait for those above theirs, who end soon: not asked. */
 	if (predicts && slots_known(a) && mean(&a->above) <= YIELDS) {
 		out->slots = (uint32_t)fmax(1, whole(a->slots + 0.5, ADAPTIVE_CEILING_MAX));
-		out->service = (uint32_t)whole((a->decode_ms + a->own_ms) / TICK_MS, 4e9);
-		out->slot_wait_most = (uint32_t)whole(a->aim * t->ttft_ms / TICK_MS, 4e9);
+		out->service = (uint32_t)whole((a->decode_ms + a->own_ms) / ADMISSION_TICK_MS, 4e9);
+		out->slot_wait_most = (uint32_t)whole(a->aim * t->ttft_ms / ADMISSION_TICK_MS, 4e9);
 		out->spare = (uint32_t)whole(free * SPARE * a->slots, ADAPTIVE_CEILING_MAX);
 	}
 	if (a->active_weight > 1) {

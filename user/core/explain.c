@@ -10,8 +10,6 @@
 
 #include <sluice/gcra.h>
 
-#define TICK_MS ((double)(1 << ADMISSION_TICK_SHIFT) / 1e6)
-
 #define MS 1000000ULL
 
 const char *explain_quota_text(enum sluice_quota_from from)
@@ -163,8 +161,9 @@ static void show_pool(const struct daemon_state *s, const struct sluice_answer *
 		      struct explanation *e)
 {
 	uint64_t admitted = a->admitted * ADMISSION_ALL;
-	double rate =
-		(double)a->admission.rate / (1 << ADMISSION_RATE_SHIFT) / TICK_MS; /* bytes a ms */
+	double rate = (double)a->admission.rate / (1 << ADMISSION_RATE_SHIFT) /
+		      ADMISSION_TICK_MS; /* bytes a ms */
+	double slot_ms;
 	struct controller_targets t = controller_targets(
 		s->controller, s->controller->per_model ? e->model : SLUICE_MODEL_ALL);
 
@@ -174,12 +173,13 @@ static void show_pool(const struct daemon_state *s, const struct sluice_answer *
 	e->target_ms = t.ttft_ms > 0 ? t.ttft_ms + t.ttft_ms_per_kib * a->bytes / 1024 : 0;
 	e->predicted_ms = rate > 0 ? (double)a->expected_bytes / rate : -1;
 	e->allowed_ms = rate > 0 ? (double)a->allowed_bytes / rate : -1;
-	/* The wait for a slot decides where it is the longer one. */
-	if (rate > 0 && a->load.slot_wait * TICK_MS > e->predicted_ms &&
-	    a->load.in_flight >= a->admission.spare) {
-		e->predicted_ms = a->load.slot_wait * TICK_MS;
-		e->allowed_ms = a->admission.slot_wait_most * TICK_MS *
-				admission_queue_budget_level(&a->admission, a->rank) /
+	slot_ms = rate > 0 ? (double)a->load.slot_wait * ADMISSION_TICK_MS : -1;
+	if (admission_waits_for_slot(&a->admission, &a->load, a->rank) ||
+	    (slot_ms > e->predicted_ms && e->predicted_ms <= e->allowed_ms &&
+	     a->load.in_flight >= a->admission.spare)) {
+		e->predicted_ms = slot_ms;
+		e->allowed_ms = (double)a->admission.slot_wait_most * ADMISSION_TICK_MS *
+				(double)admission_queue_budget_level(&a->admission, a->rank) /
 				ADMISSION_ALL;
 	}
 }
