@@ -87,6 +87,8 @@ red lines "a script's line of 101 columns" "scripts/new:2:" append scripts/new \
 green license
 red license "a file without its SPDX line" $ema:1: sed -i 1d $ema
 red license "a script without its SPDX line" scripts/new:2: append scripts/new '#!/bin/bash\n:'
+green modes
+red modes "a script that is not executable" scripts/demo:1: chmod -x scripts/demo
 green links
 red links "a link to a file that is not there" new.md:1: append new.md '[a](user/nothing.md)'
 red links "a link to a heading that is not there" new.md:1: append new.md '[a](README.md#nothing)'
