@@ -39,12 +39,27 @@ http {{ access_log off; keepalive_requests 100000000;
 client_body_temp_path {dir}; proxy_temp_path {dir};
 fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
 server {{ listen {port};
-location / {{ return 200 '{{"choices":[{{"message":{{"content":"hello"}}}}]}}'; }} }} }}
+location / {{ return 200 '{{"choices":[{{"message":{{"content":"hello"}}}}]}}'; }}
+# An upload is read to its end, and answered then.
+location /v1/audio/ {{ client_max_body_size 32m; client_body_buffer_size 32m;
+proxy_pass_request_body off; proxy_set_header Content-Length "";
+proxy_pass http://127.0.0.1:{port}/; }} }} }}
 """
 WRK = """wrk.method = "POST"
 wrk.body = [[{body}]]
 wrk.headers["Content-Type"] = "application/json"
 wrk.path = "/v1/chat/completions"
+"""
+UPLOAD = """local b, bytes = "----sluice-bench", {}
+math.randomseed(1)
+for i = 1, 65536 do bytes[i] = string.char(math.random(0, 255)) end
+local part = "--" .. b .. "\\r\\nContent-Disposition: form-data; name="
+wrk.method = "POST"
+wrk.body = part .. '"file"; filename="a.wav"\\r\\nContent-Type: audio/wav\\r\\n\\r\\n' ..
+    string.rep(table.concat(bytes), 400) ..
+    "\\r\\n" .. part .. '"model"\\r\\n\\r\\nbench\\r\\n--' .. b .. "--\\r\\n"
+wrk.headers["Content-Type"] = "multipart/form-data; boundary=" .. b
+wrk.path = "/v1/audio/transcriptions"
 """
 
 
@@ -55,6 +70,7 @@ class Bench(Network):
 
     def configure(self):
         for name, text in (("post.lua", WRK.format(body=json.dumps(BODY))),
+                           ("upload.lua", UPLOAD),
                            ("nginx.conf", NGINX.format(dir=self.dir, port=PORT))):
             with open(f"{self.dir}/{name}", "w", encoding="ascii") as f:
                 f.write(text)
@@ -85,7 +101,7 @@ class Bench(Network):
                     "--duration", str(self.seconds), "--body-bytes", "500", "--max-tokens", "32",
                     "--json"]
         return ["wrk", "-t1", f"-c{case['callers']}", f"-d{self.seconds}s", "--latency", "-s",
-                f"{self.dir}/post.lua", f"http://{self.address}:{PORT}"]
+                f"{self.dir}/{case.get('script', 'post.lua')}", f"http://{self.address}:{PORT}"]
 
     def load(self, case):
         """One run: requests per second, p50 and p99 in ms, CPU in us per request."""
@@ -156,6 +172,8 @@ MOCKS = {
 
 CASES = [
     {"name": "nginx", "server": "nginx", "streamed": False, "callers": 16},
+    # 25 MB of a form, with the model after the file.
+    {"name": "upload", "server": "nginx", "streamed": False, "callers": 2, "script": "upload.lua"},
     {"name": "uvicorn", "server": "uvicorn", "streamed": False, "callers": 16},
     {"name": "mock", "server": "mock", "streamed": False, "callers": 16},
     {"name": "uvicorn-stream", "server": "uvicorn", "streamed": True, "callers": 8},
