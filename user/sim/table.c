@@ -74,14 +74,13 @@ static const struct table_load {
 #define ENGINES    (sizeof(engines) / sizeof(engines[0]))
 #define LOADS      (sizeof(loads) / sizeof(loads[0]))
 #define CELLS      (ENGINES * LOADS)
-#define SEED_FIRST 201 /* parameters were chosen on others: 1 to 105, 1001 to 1030, 2001 to 2030   \
-			*/
-#define REQUESTS  4000
-#define MIX_COUNT 4000
-#define FALSELY   100
-#define CACHED    0.5 /* of the requests */
-#define CLEAN_S   3
-#define PROCESSES 8
+#define SEED_FIRST 201 /* parameters were chosen on others: to 105, 1001 to 1030, 2001 to 2030 */
+#define REQUESTS   4000
+#define MIX_COUNT  4000
+#define FALSELY    100
+#define CACHED     0.5 /* of the requests */
+#define CLEAN_S    3
+#define PROCESSES  8
 
 struct job {
 	const struct trace *traces; /* by sizes */
