@@ -275,11 +275,13 @@ SCAN_SUBPROG int json_model_iterate(struct json_model *j, const struct json_mode
 				    __u32 pos, __u32 end, __u32 *ev)
 {
 	__u64 p = pos, stop = end;
+	int i = 0;
 
 	if (!j || !window || !ev)
 		return 0;
+	/* 6.1 refuses a loop whose last instruction is no jump. */
 	SCAN_STEPS
-	for (int i = 0; i < JSON_MODEL_ITERATIONS; i++) {
+	do {
 		p = scan_clamp(p);
 		if (j->state == JSON_MODEL_STRING) {
 			p = json_model_string_run(j, window->byte, p, stop);
@@ -290,9 +292,8 @@ SCAN_SUBPROG int json_model_iterate(struct json_model *j, const struct json_mode
 			p = json_model_outside(j, window->byte, scan_clamp(p), stop, ev);
 		p = scan_forget(p, stop);
 		SCAN_FENCE();
-		if (p >= stop || !json_model_iterates(j, *ev) || json_model_is_inside(j))
-			break;
-	}
+	} while (p < stop && json_model_iterates(j, *ev) && !json_model_is_inside(j) &&
+		 ++i < JSON_MODEL_ITERATIONS);
 	return p;
 }
 
