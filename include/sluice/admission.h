@@ -207,14 +207,18 @@ static __always_inline __u32 admission_slot_wait(const struct sluice_admission *
 	return turn < ADMISSION_WAIT_MAX ? turn : ADMISSION_WAIT_MAX;
 }
 
-/* Whether a request of this rank would wait too long for a slot. */
-static __always_inline int admission_waits_for_slot(const struct sluice_admission *a,
-						    const struct admission_load *load, __u32 rank)
+/* Whether the wait for a slot decides on a request of this rank. */
+static __always_inline int admission_asks_for_slot(const struct sluice_admission *a,
+						   const struct admission_load *load, __u32 rank)
 {
 	return a->slots &&
-	       (__u64)load->in_flight >= a->spare * admission_level(a, rank) / ADMISSION_ALL &&
-	       load->slot_wait > (__u64)a->slot_wait_most * admission_queue_budget_level(a, rank) /
-					 ADMISSION_ALL;
+	       (__u64)load->in_flight >= a->spare * admission_level(a, rank) / ADMISSION_ALL;
+}
+
+/* The longest wait for a slot, in ticks, with which a request of this rank is admitted. */
+static __always_inline __u64 admission_slot_wait_most(const struct sluice_admission *a, __u32 rank)
+{
+	return (__u64)a->slot_wait_most * admission_queue_budget_level(a, rank) / ADMISSION_ALL;
 }
 
 /*
@@ -249,7 +253,8 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 		return ADMISSION_STOPPED;
 	if (a->ceiling && (__u64)load->in_flight >= admission_slots(a, rank))
 		return ADMISSION_CEILING;
-	if (admission_waits_for_slot(a, load, rank))
+	if (admission_asks_for_slot(a, load, rank) &&
+	    load->slot_wait > admission_slot_wait_most(a, rank))
 		return ADMISSION_WAIT;
 	if (a->rate &&
 	    admission_expected(a, load, bytes, rank, now) > admission_allowed(a, bytes, rank))

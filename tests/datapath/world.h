@@ -324,8 +324,9 @@ static inline int64_t client_holds(uint32_t pool)
 	return sum;
 }
 
-/* How many connections have an exchange with one of these flags. */
-static inline int64_t exchanges_with(uint32_t flags)
+/* How many connections have an exchange with one of these flags; *admitted_ns, if not NULL: the sum
+ * of the times at which those were admitted. */
+static inline int64_t sum_exchanges(uint32_t flags, uint64_t *admitted_ns)
 {
 	struct sluice_conn_key key;
 	struct sluice_conn conn;
@@ -334,24 +335,25 @@ static inline int64_t exchanges_with(uint32_t flags)
 	for (int err = bpf_map_get_next_key(fd_of(conns), NULL, &key); !err;
 	     err = bpf_map_get_next_key(fd_of(conns), &key, &key)) {
 		assert_int_equal(bpf_map_lookup_elem(fd_of(conns), &key, &conn), 0);
-		n += !!(conn.exchange.flags & flags);
+		if (!(conn.exchange.flags & flags))
+			continue;
+		n++;
+		if (admitted_ns)
+			*admitted_ns += conn.exchange.admitted_ns;
 	}
 	return n;
 }
 
-/* Sum of the times at which the requests in flight were admitted. */
+static inline int64_t exchanges_with(uint32_t flags)
+{
+	return sum_exchanges(flags, NULL);
+}
+
 static inline uint64_t began_in_flight(void)
 {
-	struct sluice_conn_key key;
-	struct sluice_conn conn;
 	uint64_t sum = 0;
 
-	for (int err = bpf_map_get_next_key(fd_of(conns), NULL, &key); !err;
-	     err = bpf_map_get_next_key(fd_of(conns), &key, &key)) {
-		assert_int_equal(bpf_map_lookup_elem(fd_of(conns), &key, &conn), 0);
-		if (conn.exchange.flags & SLUICE_EXCHANGE_IN_FLIGHT)
-			sum += conn.exchange.admitted_ns;
-	}
+	sum_exchanges(SLUICE_EXCHANGE_IN_FLIGHT, &sum);
 	return sum;
 }
 

@@ -29,6 +29,8 @@
 #define REFUSED_LITTLE   0.02
 #define REFUSED_NONE     0.001
 #define REFUSED_MEMORY_S 10
+/* Targets for which the server is trusted to work without a first token to show for it. */
+#define CREDIT_MOST 1
 
 /*
  * Slots. A first token that comes this much later than queued bytes explain has waited for a slot,
@@ -40,6 +42,7 @@
 #define DECODING_KEEPS 0.998 /* from look to look */
 #define HIDDEN_MOST    0.2   /* of the replies */
 #define HIDDEN_MEMORY  20    /* replies */
+
 /*
  * The wait for a slot that a request may be expected to have, as a share of the target. It is such
  * that LATE_SHARE of those that wait for one miss the target: a late first token lowers it, one on
@@ -49,8 +52,6 @@
 #define AIM_STEP   0.05
 #define AIM_LEAST  0.5
 #define SPARE      2
-/* Targets for which the server is trusted to work without a first token to show for it. */
-#define CREDIT_MOST 1
 
 /* The ceiling. */
 #define CEILING_START     16

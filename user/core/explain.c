@@ -163,7 +163,7 @@ static void show_pool(const struct daemon_state *s, const struct sluice_answer *
 	uint64_t admitted = a->admitted * ADMISSION_ALL;
 	double rate = (double)a->admission.rate / (1 << ADMISSION_RATE_SHIFT) /
 		      ADMISSION_TICK_MS; /* bytes a ms */
-	double slot_ms;
+	double slot_ms, slot_most_ms;
 	struct controller_targets t = controller_targets(
 		s->controller, s->controller->per_model ? e->model : SLUICE_MODEL_ALL);
 
@@ -173,14 +173,14 @@ static void show_pool(const struct daemon_state *s, const struct sluice_answer *
 	e->target_ms = t.ttft_ms > 0 ? t.ttft_ms + t.ttft_ms_per_kib * a->bytes / 1024 : 0;
 	e->predicted_ms = rate > 0 ? (double)a->expected_bytes / rate : -1;
 	e->allowed_ms = rate > 0 ? (double)a->allowed_bytes / rate : -1;
-	slot_ms = rate > 0 ? (double)a->load.slot_wait * ADMISSION_TICK_MS : -1;
-	if (admission_waits_for_slot(&a->admission, &a->load, a->rank) ||
-	    (slot_ms > e->predicted_ms && e->predicted_ms <= e->allowed_ms &&
-	     a->load.in_flight >= a->admission.spare)) {
+	/* Of the waits for bytes and for a slot: the one that refuses, or else the longer one. */
+	slot_ms = (double)a->load.slot_wait * ADMISSION_TICK_MS;
+	slot_most_ms = (double)admission_slot_wait_most(&a->admission, a->rank) * ADMISSION_TICK_MS;
+	if (admission_asks_for_slot(&a->admission, &a->load, a->rank) &&
+	    (slot_ms > slot_most_ms ||
+	     (slot_ms > e->predicted_ms && e->predicted_ms <= e->allowed_ms))) {
 		e->predicted_ms = slot_ms;
-		e->allowed_ms = (double)a->admission.slot_wait_most * ADMISSION_TICK_MS *
-				(double)admission_queue_budget_level(&a->admission, a->rank) /
-				ADMISSION_ALL;
+		e->allowed_ms = slot_most_ms;
 	}
 }
 
