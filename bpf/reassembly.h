@@ -10,6 +10,7 @@
 
 #include <sluice/http1_request.h>
 
+#include "early.h"
 #include "readings.h"
 #include "refuse.h"
 
@@ -131,10 +132,89 @@ static __always_inline bool hole_is_harmless(const struct sluice_conn *conn,
 	       (!j->blob && (j->flags & JSON_MODEL_UNREAD || !unnamed_is_strict(service)));
 }
 
+/* The packet is framed at this hook. */
+static __always_inline void framed_here(const struct request_context *c)
+{
+	c->conn->c_hook = c->skb->ifindex;
+	c->conn->c_when = c->a->question.now >> 10;
+}
+
+/*
+ * Whether a segment with bytes up to `end`, which comes before missing ones, passes. It has to lie
+ * in a body of known length, and has to be in one piece with others that passed so. Bytes of a blob
+ * are read, and none of them passes twice. The last byte of a body is of no blob.
+ */
+static __always_inline bool passes_early(struct request_context *c, const struct packet *p,
+					 __u32 end)
+{
+	struct sluice_conn *conn = c->conn;
+	const struct http1_frame *f = &conn->request.frame;
+	bool hole = conn->flags & SLUICE_CONN_HOLE;
+	bool harmless = hole_is_harmless(conn, c->service);
+	__u64 far = (__u32)(end - conn->c_next);
+
+	if (!(conn->flags & SLUICE_CONN_REQUEST) || f->state != HTTP1_AT_BODY ||
+	    !(f->flags & HTTP1_LENGTH) || far > f->left)
+		return false;
+	if (hole && (seq_diff(p->seq, conn->c_max) > 0 || seq_diff(p->seq, conn->c_hole_end) < 0))
+		return false;
+	if (hole ? conn->c_blob : !harmless && conn->request.json.blob) {
+		if (hole && seq_diff(end, conn->c_max) <= 0 && second_hook(c))
+			return true;
+		if ((hole && p->seq != conn->c_max) || far == f->left ||
+		    http1_body_separates(&conn->request) || !early_blob(c->skb, c->s, conn))
+			return false;
+		framed_here(c);
+	} else {
+		if (!harmless)
+			return false;
+		conn->c_blob = 0;
+	}
+	if (!hole) {
+		conn->c_hole_end = p->seq;
+		conn->c_max = end;
+		conn_set(conn, SLUICE_CONN_HOLE);
+	} else if (seq_diff(end, conn->c_max) > 0) {
+		conn->c_max = end;
+	}
+	return true;
+}
+
+/*
+ * The packet's new bytes, which end at `end`, close the hole. Returns the end of all bytes that
+ * have passed then. Those of a blob were read; they go on where the packet's bytes will have been
+ * read, and what the packet has of them is cut off. All others passed unread, and belong to this
+ * body.
+ */
+static __always_inline __u32 hole_closes(struct request_context *c, __u32 end)
+{
+	struct sluice_conn *conn = c->conn;
+	struct request_scratch *s = c->s;
+	__u32 lost = conn->c_max - conn->c_next, over = end - conn->c_hole_end, ev = 0;
+
+	if (conn->c_blob) {
+		s->closes = 1;
+		s->end -= over;
+		s->cut = over ? s->end : 0;
+		return conn->c_max;
+	}
+	conn_clear(conn, SLUICE_CONN_HOLE);
+	if (seq_diff(end, conn->c_max) <= 0) {
+		s->at = s->end;
+		end = conn->c_max;
+	} else {
+		s->at += lost;
+	}
+	http1_request_skipped(&conn->request, lost, &ev);
+	conn->request_bytes += lost;
+	s->ev = ev;
+	return end;
+}
+
 /*
  * Finds the packet's new bytes: they go from s->at to s->end, and *stream_end is the sequence
- * number after them. A segment that comes before missing bytes passes only inside a body of known
- * length that names no model any more. Elsewhere it is dropped, and the client sends it again in
+ * number after them, and after bytes that passed before them. A segment that comes before missing
+ * bytes passes if its bytes name no model. Else it is dropped, and the client sends it again in
  * order.
  */
 static __always_inline enum order next_bytes(struct request_context *c, const struct packet *p,
@@ -142,7 +222,7 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 {
 	struct sluice_conn *conn = c->conn;
 	struct request_scratch *s = c->s;
-	__u32 end = p->seq + p->payload_len, ev = 0;
+	__u32 end = p->seq + p->payload_len;
 	__s32 offset; /* of the segment from the next byte of the client */
 
 	if (conn->s_shut && seq_diff(p->seq, conn->s_ack) >= 0)
@@ -157,50 +237,20 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 	}
 	offset = seq_diff(p->seq, conn->c_next);
 	if (offset > 0) {
-		bool body = conn->flags & SLUICE_CONN_REQUEST &&
-			    conn->request.frame.state == HTTP1_AT_BODY &&
-			    conn->request.frame.flags & HTTP1_LENGTH &&
-			    (__u64)(end - conn->c_next) <= conn->request.frame.left &&
-			    hole_is_harmless(conn, c->service);
-
-		if (body && !(conn->flags & SLUICE_CONN_HOLE)) {
-			conn->c_hole_end = p->seq;
-			conn->c_max = end;
-			conn_set(conn, SLUICE_CONN_HOLE);
+		if (passes_early(c, p, end))
 			return ORDER_OLD;
-		}
-		if (body && seq_diff(p->seq, conn->c_max) <= 0 &&
-		    seq_diff(p->seq, conn->c_hole_end) >= 0) {
-			if (seq_diff(end, conn->c_max) > 0)
-				conn->c_max = end;
-			return ORDER_OLD;
-		}
 		count(SLUICE_COUNTER_REORDERED_DROPPED);
 		return ORDER_DROP;
 	}
 	if (seq_diff(end, conn->c_next) <= 0)
 		return ORDER_OLD; /* a retransmission without new bytes */
-	conn->c_hook = c->skb->ifindex;
-	conn->c_when = c->a->question.now >> 10;
+	framed_here(c);
 
 	s->at = p->payload_at - offset;
 	s->end = p->payload_at + p->payload_len;
 	s->buf_at = s->buf_len = s->ev = 0;
-	if (conn->flags & SLUICE_CONN_HOLE && seq_diff(end, conn->c_hole_end) >= 0) {
-		/* The hole closes: the bytes after it passed unread, and belong to this body. */
-		__u32 lost = conn->c_max - conn->c_next;
-
-		conn_clear(conn, SLUICE_CONN_HOLE);
-		if (seq_diff(end, conn->c_max) <= 0) {
-			s->at = s->end;
-			end = conn->c_max;
-		} else {
-			s->at += lost;
-		}
-		http1_request_skipped(&conn->request, lost, &ev);
-		conn->request_bytes += lost;
-		s->ev = ev;
-	}
+	if (conn->flags & SLUICE_CONN_HOLE && seq_diff(end, conn->c_hole_end) >= 0)
+		end = hole_closes(c, end);
 	*stream_end = end;
 	return ORDER_NEXT;
 }

@@ -10,6 +10,8 @@
 #include "packet.h"
 #include "question.h"
 
+#define BUSY_SPINS (1 << 15) /* looks at conn->busy, at a few ns each */
+
 /* Why a packet is refused: its request was judged so, or it has a framing error. It is dropped, and
  * refused when it comes again, if a response is under way (LATER). */
 enum refusal { REFUSE_NOTHING, REFUSE_REQUEST, REFUSE_FRAMING_ERROR, REFUSE_LATER };
@@ -24,6 +26,8 @@ struct request_scratch {
 	__u32 buf_used; /* bytes of buf that hold what a client sent */
 	__u32 refuse;   /* enum refusal */
 	__u32 ev;       /* events of bytes that were read, or lost in a hole, before this step */
+	__u32 closes;   /* 1: the packet closes a hole in a blob … */
+	__u32 cut;      /* … and offset in the packet of bytes that passed before it; 0: none */
 	__u32 named; /* id + 1 of the model that the request named last in this packet; 0: none */
 	/* A request that has ended, while its readings are judged (readings.h). */
 	__u32 reading; /* the next one + 1; 0: none has begun */
@@ -54,6 +58,33 @@ struct request_context {
 	const struct sluice_rules *rules;
 	const struct siphash_secret *secret;
 };
+
+struct busy {
+	struct sluice_conn *conn;
+	bool taken;
+};
+
+static long busy_step(__u32 i, struct busy *b)
+{
+	if (*(volatile __u32 *)&b->conn->busy)
+		return 0;
+	b->taken = __sync_bool_compare_and_swap(&b->conn->busy, 0, 1);
+	return b->taken;
+}
+
+/*
+ * Takes the client's side of the connection for this CPU, until conn->busy is 0. If another CPU
+ * reads a segment of it, this one waits, for some 100 us at most. Returns whether it was taken.
+ */
+SUBPROG int take_busy(struct sluice_conn *conn)
+{
+	struct busy b = {.conn = conn};
+
+	if (!conn)
+		return 0;
+	bpf_loop(BUSY_SPINS, busy_step, &b, 0);
+	return b.taken;
+}
 
 /* What the request under way counts for, as far as its bytes have come. */
 static __always_inline __u64 request_size(const struct sluice_conn *conn,

@@ -392,20 +392,13 @@ static long request_step(__u32 i, struct request_context *c)
 		n = skip < left ? skip : left;
 		http1_request_skipped(&conn->request, n, &ev);
 	} else {
-		__u32 pos = s->at - s->buf_at;
+		__u32 pos;
 
-		if (pos >= s->buf_len) {
-			n = scan_fit(left);
-			if (bpf_skb_load_bytes(c->skb, s->at, s->buf, n)) {
-				give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
-				return 1;
-			}
-			s->buf_at = s->at;
-			s->buf_len = n;
-			if (n > s->buf_used)
-				s->buf_used = n;
-			pos = 0;
+		if (load_window(c->skb, s)) {
+			give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
+			return 1;
 		}
+		pos = s->at - s->buf_at;
 		if (held)
 			return hold_request(s, pos);
 		if (proxy) {
@@ -458,8 +451,11 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 	bpf_loop(1 << 23, request_step, c, 0);
 	if (c->s->hold)
 		end = p->seq + (c->s->hold - p->payload_at);
-	if (!c->s->refuse)
-		c->conn->c_next = end;
+	if (c->s->refuse)
+		return true;
+	if (c->s->closes)
+		close_blob_hole(c->conn);
+	c->conn->c_next = end;
 	return true;
 }
 
@@ -488,15 +484,13 @@ static __always_inline int request_bytes(struct request_context *c)
 	c->rules = service_rules(c->service->id);
 	if (!c->rules || !c->secret)
 		return TC_ACT_UNSPEC;
-	/* Two CPUs may hold segments of one connection. The later CPU drops its segment, and the
-	 * client sends it again. */
-	if (!__sync_bool_compare_and_swap(&conn->busy, 0, 1)) {
+	if (!take_busy(conn)) {
 		count(SLUICE_COUNTER_REORDERED_DROPPED);
 		return TC_ACT_SHOT;
 	}
 	c->s->refuse = REFUSE_NOTHING;
 	c->s->buf_used = 0;
-	c->s->hold = 0;
+	c->s->hold = c->s->closes = c->s->cut = 0;
 	c->s->named = 0;
 	c->s->reading = 0;
 	if (conn->flags & SLUICE_CONN_REQUEST) /* else head_ended() names the client */
@@ -515,9 +509,10 @@ static __always_inline int request_bytes(struct request_context *c)
 		return TC_ACT_SHOT;
 	if (c->s->hold) {
 		count(SLUICE_COUNTER_PIPELINED_HELD);
-		if (segment_cut(c->skb, p, c->s->hold - p->payload_at))
-			return TC_ACT_SHOT;
+		c->s->cut = c->s->hold;
 	}
+	if (c->s->cut && segment_cut(c->skb, p, c->s->cut - p->payload_at))
+		return TC_ACT_SHOT;
 	return TC_ACT_UNSPEC;
 }
 

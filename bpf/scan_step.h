@@ -10,6 +10,24 @@
 
 #include "request.h"
 
+/* Makes s->buf hold the packet's bytes from s->at on, of which there are some. Returns 0, or an
+ * error. */
+static __always_inline long load_window(struct __sk_buff *skb, struct request_scratch *s)
+{
+	__u32 n;
+
+	if (s->at - s->buf_at < s->buf_len)
+		return 0;
+	n = scan_fit(s->end - s->at);
+	if (bpf_skb_load_bytes(skb, s->at, s->buf, n))
+		return -1;
+	s->buf_at = s->at;
+	s->buf_len = n;
+	if (n > s->buf_used)
+		s->buf_used = n;
+	return 0;
+}
+
 /* Reads at most `left` bytes of a PROXY header from s->buf[pos] on. Returns how many. */
 SUBPROG int proxy_bytes(struct sluice_conn *conn, const struct request_scratch *s, __u32 pos,
 			__u32 left)

@@ -530,11 +530,12 @@ struct sluice_conn {
 	__u64 departed_until_ns; /* its client has hung up: its slot is held until then */
 	__u64 gaps_ns;           /* of the response under way, all together … */
 	__u64 request_bytes;     /* of the request under way */
+	__u64 c_first;           /* with c_blob: the first bytes from c_hole_end on */
 	__u32 fold_n;
 	__u32 gaps_n;      /* … and how many */
 	__u32 c_next;      /* client's next byte in order: framed and passed up to here */
 	__u32 c_hole_end;  /* with HOLE: bytes from here … */
-	__u32 c_max;       /* … to here were passed out of order */
+	__u32 c_max;       /* … to here were passed out of order, see c_blob */
 	__u32 c_ack;       /* the server's bytes acknowledged by the client */
 	__u32 limited_ack; /* c_ack at limited_since_ns */
 	__u32 window_max;  /* the client's widest window, bytes */
@@ -547,7 +548,9 @@ struct sluice_conn {
 	__u8 wscale;         /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
 	__u8 s_shut;         /* 1: the server's window is closed */
 	__u16 bucket;        /* of conn_counts, which counts it */
-	__u16 pad;
+	__u8 c_blob; /* with HOLE: 0: those bytes passed unread; else they are of a blob: 1 + the
+			enum form_break that ends them */
+	__u8 pad;
 	__u16 c_hook;    /* interface at which bytes were framed last, its lowest bits, … */
 	__u32 date_seq;  /* where a Date was last overwritten: what is sent again is overwritten
 			    again */

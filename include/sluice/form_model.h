@@ -91,6 +91,21 @@ static __always_inline __u64 form_blob_bytes(const struct form_model *form, __u6
 }
 
 /*
+ * Whether the bytes that come next, already read as the data of a file, are that. `first` is the
+ * first one; they end in the break `last`.
+ */
+static __always_inline int form_file_goes_on(struct form_model *form, __u8 first, __u8 last)
+{
+	if (form->file != FORM_FILE_DATA || form->stream)
+		return 0;
+	if (form->state == FORM_DELIMITER && form->from == FORM_DATA && first != form_wanted(form))
+		form->state = FORM_DATA;
+	form->matched = 0;
+	form->last = last;
+	return form->state == FORM_DATA;
+}
+
+/*
  * One step from buf[pos] on. Returns how many bytes were consumed, 1 … end - pos; all of what
  * form_together() allowed, if that was asked. Raises HTTP1_MODEL.
  */

@@ -43,6 +43,27 @@ static __always_inline void http1_request_skipped(struct http1_request *r, __u64
 }
 
 /*
+ * The next n bytes of the body, at least eight and not the last ones, were read before the bytes
+ * that came now: by themselves they are of a blob. If there is none here, those bytes have hidden
+ * something, and nothing that was read counts. `first` has the first eight (scan_load()); a form's
+ * end in the break `last`.
+ */
+static __always_inline void http1_request_blob_read(struct http1_request *r, __u64 n, __u64 first,
+						    __u8 last)
+{
+	__u64 blob = r->json.blob;
+
+	r->frame.left -= n;
+	if (r->json.state == JSON_MODEL_DONE)
+		return;
+	if (r->form.kind ? form_file_goes_on(&r->form, first, last)
+			 : json_media_goes_on(&r->json, first))
+		r->json.blob = blob + n;
+	else
+		json_model_rollback(&r->json);
+}
+
+/*
  * What a request of so many bytes, as far as they have come, counts for. A blob counts for
  * `blob_bytes` and not for its length, which says nothing of the tokens that it costs. If servers
  * read the body in several ways, one may take a blob for text.

@@ -196,6 +196,16 @@ static __always_inline int json_media_escape(struct json_model *j, __u8 c)
 	return 0;
 }
 
+/* Whether the bytes that come next, already read as bytes of a blob, are that. `first` has the
+ * first eight: an escape that is under way ends in them. */
+static __always_inline int json_media_goes_on(struct json_model *j, __u64 first)
+{
+	SCAN_UNROLL
+	for (int i = 0; i < 5 && j->state == JSON_MODEL_BLOB_ESCAPE; i++)
+		json_media_escape(j, first >> 8 * i);
+	return j->state == JSON_MODEL_BLOB;
+}
+
 /* Index of the first of 64 bytes at p that is none of base64 or of a data: URL, 64 if there is
  * none. All from + to z pass, but for the backslash. */
 static __always_inline __u64 json_media_end(const __u8 *p)

@@ -4,51 +4,9 @@
  * blob_bytes and not for its length, wherever the request is cut. The same bytes as text count in
  * full.
  */
-#include "packets.h"
+#include "blobs.h"
 
-#define BLOB    2000000
-#define SEGMENT 1448
-#define WAITING 10000 /* bytes that wait already */
-#define BUDGET  20000 /* … and that may wait */
-#define HEAD    "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
-#define JSON    "application/json"
-#define FORM    "multipart/form-data; boundary=-----7d9"
-#define BEGIN   "-------7d9\r\nContent-Disposition: form-data; name="
-#define MODEL   BEGIN "\"stream\"\r\n\r\ntrue\r\n" BEGIN "\"model\"\r\n\r\nllama\r\n"
-#define WAV     BEGIN "\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n"
-#define LAST    "-------7d9--\r\n"
-#define MESSAGES                                                                                   \
-	"{\"stream\":true,\"model\":\"llama\",\"messages\":[{\"role\":\"user\",\"content\":[{"
-
-static struct shape shape;
-static uint16_t last_port = 20000;
-
-struct client {
-	uint16_t port;
-	uint32_t at;
-};
-
-static int play_segment(const struct segment *s)
-{
-	static struct frame in, out;
-
-	make_frame(&in, &shape, s);
-	return run_tc(program_for(&shape, s->from_server), &in, &out);
-}
-
-static int send_at(const struct client *c, uint32_t seq, uint8_t flags, const char *bytes, size_t n)
-{
-	struct segment s = {.flags = flags,
-			    .window = 512,
-			    .text = bytes,
-			    .len = n,
-			    .client_port = c->port,
-			    .seq = flags & SYN ? SERVER_ISN : seq,
-			    .ack = flags & SYN ? CLIENT_ISN : SERVER_ISN + 1};
-
-	s.from_server = flags & SYN;
-	return play_segment(&s);
-}
+#define BLOB 2000000
 
 /* The server sends a first token. */
 static void answer(const struct client *c)
@@ -65,15 +23,6 @@ static void answer(const struct client *c)
 			    .ack = c->at};
 
 	assert_int_equal(play_segment(&s), THEN_UNSPEC);
-}
-
-static struct client connect_anew(void)
-{
-	struct client c = {++last_port, CLIENT_ISN};
-
-	send_at(&c, 0, SYN | ACK, "", 0);
-	send_at(&c, c.at, ACK, "", 0);
-	return c;
 }
 
 /* Sends the request until it is refused. Returns how many bytes passed; *reason: of the refusal. */
@@ -95,52 +44,6 @@ static size_t send_request(struct client *c, const char *request, size_t len,
 		break;
 	}
 	return at;
-}
-
-struct body {
-	const char *begin, *end;
-	bool admitted;
-	const char *type; /* NULL: JSON */
-};
-
-/* A request whose body has `len` bytes of base64 between its two texts. The caller frees it. */
-static char *make_request(const struct body *b, size_t len, size_t *total)
-{
-	size_t body = strlen(b->begin) + len + strlen(b->end), head;
-	char *request = malloc(body + 300);
-
-	assert_non_null(request);
-	head = sprintf(request, HEAD "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n%s",
-		       b->type ? b->type : JSON, body, b->begin);
-	memset(request + head, 'A', len);
-	strcpy(request + head + len, b->end);
-	*total = head + len + strlen(b->end);
-	return request;
-}
-
-/* A pool in which a request waits, and a service with 4096 bytes a blob. */
-static void begin(uint32_t per_kib)
-{
-	struct sluice_model_flag flag = {.allow = 1, .pool = LLAMA, .limit_retry_ms = 1000};
-	struct sluice_model_state state = {.in_flight = 4,
-					   .waiting = 1,
-					   .waiting_bytes = WAITING,
-					   .token_ns = CLOCK_START,
-					   .waiting_ns = CLOCK_START};
-	struct sluice_service service = http_service();
-
-	reset_world();
-	service.blob_bytes = 4096;
-	set_both(HTTP_PORT, service);
-	flag.admission = (struct sluice_admission){.queue_budget = BUDGET,
-						   .queue_budget_per_kib = per_kib,
-						   .rate = 1 << ADMISSION_RATE_SHIFT,
-						   .ceiling = 100,
-						   .floor = 1};
-	for (int r = 0; r < SLUICE_RANKS; r++)
-		flag.admission.level[r] = flag.admission.queue_budget_level[r] = ADMISSION_ALL;
-	set_flag(LLAMA, flag);
-	put_state(LLAMA, state);
 }
 
 static void an_image_counts_for_blob_bytes_and_the_same_text_for_its_length(void **state)
@@ -267,36 +170,6 @@ static void a_short_image_to_come_counts_in_the_most_that_a_request_may_be(void 
 	assert_int_equal(reason, SLUICE_REASON_NONE);
 }
 
-/* Bytes of a blob do not pass unseen: with a hole in it, it would count for its length. */
-static void a_segment_out_of_order_in_a_blob_is_sent_again(void **state)
-{
-	static const struct body rows[] = {
-		{MESSAGES "\"image_url\":{\"url\":\"", "\"}}]}]}", true},
-		{MESSAGES "\"text\":\"", "\"}]}]}", false},
-		{MODEL WAV, "\r\n" LAST, true, FORM},
-		{MODEL BEGIN "\"prompt\"\r\n\r\n", "\r\n" LAST, false, FORM},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		size_t total;
-		char *request = make_request(&rows[i], 4 * SEGMENT, &total);
-		struct sluice_service service = http_service();
-		struct client c;
-
-		begin(0);
-		service.blob_bytes = 4096;
-		service.unnamed_default = 1;
-		set_both(HTTP_PORT, service);
-		c = connect_anew();
-		assert_int_equal(send_at(&c, c.at, PSH | ACK, request, SEGMENT), THEN_UNSPEC);
-		assert_int_equal(send_at(&c, c.at + 2 * SEGMENT, PSH | ACK, request + 2 * SEGMENT,
-					 SEGMENT) == THEN_UNSPEC,
-				 !rows[i].admitted);
-		free(request);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,7 +177,6 @@ int main(void)
 		packets_test(a_file_in_a_form_counts_for_blob_bytes_wherever_it_is_cut),
 		packets_test(an_early_refusal_is_one_that_the_whole_request_would_meet),
 		packets_test(a_short_image_to_come_counts_in_the_most_that_a_request_may_be),
-		packets_test(a_segment_out_of_order_in_a_blob_is_sent_again),
 	};
 
 	return packets_main("blobs", tests);

@@ -67,6 +67,11 @@ for host in "$S4" "$S6"; do
 		"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and
 		 mock['requests_complete'] == ${before}[4] and
 		 s['global']['in_flight'] == 0"
+	insert early "$host"
+	holds --within 3 "a request with replaced early bytes of an image is judged as the default model $over" \
+		"j('by')['status'] == '429' and r['rejected'] == ${before}[1] + 1 and
+		 mock['requests_complete'] == ${before}[4] and
+		 s['global']['in_flight'] == 0"
 	insert head "$host"
 	holds --within 3 "a request with replaced head bytes passes and is counted $over" \
 		"j('by')['status'] == '200' and k['passed-framing-error'] == ${before}[2] + 1 and
