@@ -346,6 +346,27 @@ static void an_early_segment_passes_if_all_of_it_is_of_a_blob(void **state)
 	}
 }
 
+static void a_delimiter_in_two_early_segments_is_none_of_a_file(void **state)
+{
+	static const char head[] =
+		HEAD "Content-Type: " FORM "\r\nContent-Length: 3000\r\n\r\n" FILE_;
+	static const char *const breaks[] = {"\r\n", "\n", "\r"};
+
+	for (size_t i = 0; i < sizeof(breaks) / sizeof(breaks[0]); i++) {
+		struct client c;
+		char early[20];
+		size_t n = sprintf(early, "RIFFRIFF%s", breaks[i]);
+
+		begin_strict();
+		c = connect_anew();
+		assert_int_equal(send_at(&c, c.at, PSH | ACK, head, strlen(head)), THEN_UNSPEC);
+		c.at += strlen(head) + 8;
+		assert_int_equal(send_at(&c, c.at, PSH | ACK, early, n), THEN_UNSPEC);
+		assert_int_equal(send_at(&c, c.at + n, PSH | ACK, LAST, strlen(LAST)), TC_ACT_SHOT);
+		assert_int_equal(send_at(&c, c.at + n, PSH | ACK, X8, strlen(X8)), THEN_UNSPEC);
+	}
+}
+
 #define CUT_BODY IMAGE "BBBBBBBBCCCCCCCCDDDDDDDD\"}}]}]}"
 #define CUT_HEAD HEAD "Content-Type: " JSON "\r\nContent-Length: 129\r\n\r\n"
 _Static_assert(sizeof(CUT_BODY) - 1 == 129, "Content-Length");
@@ -410,6 +431,7 @@ static void early_bytes_of_a_blob_pass_at_a_second_hook(void **state)
 				    .seq = c.at + at[order[i]],
 				    .ack = SERVER_ISN + 1};
 
+		pass_ms(5); /* more than a packet takes from hook to hook */
 		make_frame(&in, &shape, &s);
 		assert_int_equal(run_tc(w.skel->progs.requests, &in, &out), THEN_UNSPEC);
 		assert_int_equal(
@@ -427,6 +449,7 @@ int main(void)
 		packets_test(random_pieces_of_a_blob_are_read_as_in_order_or_are_unreadable),
 		packets_test(what_missing_bytes_hide_makes_a_request_unreadable),
 		packets_test(an_early_segment_passes_if_all_of_it_is_of_a_blob),
+		packets_test(a_delimiter_in_two_early_segments_is_none_of_a_file),
 		packets_test(early_bytes_of_a_blob_pass_once),
 		packets_test(early_bytes_of_a_blob_pass_at_a_second_hook),
 	};

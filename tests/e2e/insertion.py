@@ -6,9 +6,9 @@ HOW is the fault of the first segments: checksum, acknowledgement (of bytes that
 sent), no-acknowledgement (no ACK flag), timestamp (an old one), fin (a FIN with a wrong checksum).
 The first segments are a request for the model open, or a FIN. Their replacement is a request for
 the model blocked. With body and head, only a part of the request has a wrong checksum: the body, or
-all from within the head on. With early, bytes within an image have a wrong checksum, and come before
-missing ones; in their replacement they end the image, and name a model. With retransmission nothing is wrong: the same request for the model
-open is sent twice. Prints the answer as JSON.
+all from within the head on. With early, bytes within an image have a wrong checksum, and come
+before missing ones. Their replacement ends the image, and names a model. With retransmission
+nothing is wrong: the same request for the model open is sent twice. Prints the answer as JSON.
 """
 
 import json
