@@ -238,6 +238,8 @@ static __always_inline void stream_found(struct stream *s, __u32 *ev)
 	stream_output(s, ev);
 	s->json.state = STREAM_JSON_SKIP;
 	s->prefix_json = s->json;
+	if (s->flags & STREAM_STATED) /* the bytes before it count in each event */
+		offset = STREAM_PREFIX_MAX;
 	if (offset != s->prefix_len) {
 		s->prefix_len = offset < STREAM_PREFIX_MAX ? offset : 0;
 		s->flags &= ~STREAM_PREFIX;

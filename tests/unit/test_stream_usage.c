@@ -21,6 +21,7 @@ struct row {
 #define DATA(json)     "data: " json "\n\n"
 #define TEXT(text)     DATA("{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"}}]}")
 #define THREE          TEXT("a") TEXT("b") TEXT("c")
+#define STATED         DATA("{\"usage\":{\"output_tokens\":5},\"choices\":[{\"text\":\"a\"}]}")
 #define USAGE(members) DATA("{\"choices\":[],\"usage\":{" members "}}")
 
 static void check(const struct row *rows, size_t n)
@@ -85,6 +86,8 @@ static void a_stream_costs_what_it_states_or_its_events_with_output(void **state
 		      "{\"completion_tokens\":4}}") THREE,
 		 7},
 		{USAGE("\"completion_tokens\":1") THREE, 4},
+		/* the same number before the text of each event */
+		{STATED STATED STATED STATED, 5},
 		/* an error ends it: what was stated before is no total */
 		{USAGE("\"completion_tokens\":2") DATA("{\"error\":{\"message\":\"x\"}}"), 2},
 		{THREE USAGE("\"completion_tokens\":2") DATA("{\"error\":{\"message\":\"x\"}}"), 3},
