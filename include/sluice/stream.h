@@ -8,7 +8,9 @@
  *
  * Most events of a response are alike up to their output. So an event whose first bytes have the
  * hash of those before the last output has output there, too, if its next byte ends no string. All
- * others are read byte by byte. Both give the same result, wherever segments cut an event.
+ * others are read byte by byte. Where usage is wanted, what follows such output is only searched
+ * for a name that may be that of a number of tokens; if it has one, it is read byte by byte, too.
+ * All ways give the same result, wherever segments cut an event.
  *
  * `tokens` is what the response has cost: its generated events so far, or what it has stated of
  * itself. Its end corrects it to what it stated last.
@@ -77,32 +79,90 @@ static __always_inline void stream_data(struct stream *s, __u32 *ev)
 		s->offset = 0;
 }
 
-/* A hash of n bytes from byte p of the window on, 8 … STREAM_PREFIX_MAX of them. */
+/* A hash of n bytes from byte p of the window on, 8 … STREAM_PREFIX_MAX - 1 of them. */
 SCAN_SUBPROG __u64 stream_prefix(const struct stream_window *window, __u32 p, __u32 n)
 {
+	const __u8 *at;
 	__u64 hash = n;
+	__u32 last = (n - 8) & (STREAM_PREFIX_MAX - 1);
 
 	if (!window)
 		return 0;
+	at = window->byte + (p & (SCAN_BUF - 1)); /* not in the loop: it costs as much as a word */
 	SCAN_STEPS
-	for (__u32 i = 8; i <= STREAM_PREFIX_MAX && i <= n; i += 8) {
-		hash ^= scan_load(window->byte + scan_clamp(p + i - 8));
+	for (__u32 i = 0; i <= last; i += 8) {
+		hash ^= scan_load(at + i);
 		hash *= 0x9e3779b97f4a7c15ULL;
 		hash ^= hash >> 29;
 	}
-	hash ^= scan_load(window->byte + scan_clamp(p + n - 8));
+	hash ^= scan_load(at + last);
 	hash *= 0x9e3779b97f4a7c15ULL;
 	return hash ^ hash >> 29;
 }
 
 /*
+ * Whether the colon of window->byte[p] may follow the name of a number that stream_key() knows. It
+ * goes by the end of the name: of all of the *_tokens, of predicted_n, eval_count and
+ * tokens_predicted. A space before the colon may hide the name.
+ */
+static __always_inline int stream_may_number(const struct stream_window *window, __u64 p)
+{
+	__u64 name = scan_load(window->byte + scan_clamp(p - 7)) >> 16;
+	__u8 before = name >> 32;
+
+	name &= 0xffffffffffULL;
+	return before == ' ' || name == scan_literal("kens\"\0\0") ||
+	       name == scan_literal("ed_n\"\0\0") || name == scan_literal("ount\"\0\0") ||
+	       name == scan_literal("cted\"\0\0");
+}
+
+#define STREAM_REST_STEPS 64 /* words and colons that stream_rest() looks at */
+
+/*
+ * The end of the line that has output at byte p of the window, 8 or more: its CR or LF. 0 if the
+ * line has to be read, since it may state usage, has a tab, or does not end its event before `end`.
+ */
+SCAN_SUBPROG int stream_rest(const struct stream_window *window, __u32 pos, __u32 end, __u32 kind)
+{
+	__u64 p = pos, stop = end, w, marks;
+
+	if (!window)
+		return 0;
+	SCAN_STEPS
+	for (int i = 0; i < STREAM_REST_STEPS; i++) {
+		if (p >= stop)
+			return 0;
+		p = scan_clamp(p);
+		w = scan_load(window->byte + p);
+		marks = (scan_below(w, 0x20) | scan_equal(w, ':')) & SCAN_HIGHS;
+		if (!marks) {
+			p = scan_forget(p + 8, w);
+			continue;
+		}
+		p = scan_clamp(p + scan_index(marks));
+		w = scan_load(window->byte + p);
+		if ((w & 0xff) != ':') {
+			if (kind == STREAM_NDJSON)
+				return (w & 0xff) == '\n' && p < stop ? p : 0;
+			if ((w & 0xffff) == 0x0a0a)
+				return p + 2 <= stop ? p : 0;
+			return (w & 0xffffffff) == 0x0a0d0a0d && p + 4 <= stop ? p : 0;
+		}
+		if (stream_may_number(window, p))
+			return 0;
+		p = scan_forget(p + 1, w);
+	}
+	return 0;
+}
+
+/*
  * The first data of an event begins at buf[p]: does it have output where the last one had it?
- * Returns how many bytes are before the output, 0 if they have to be read.
+ * Returns how many bytes need not be read: those before the output, or all of the line; else 0.
  */
 static __always_inline __u64 stream_again(struct stream *s, const __u8 *buf, __u64 p, __u64 stop,
 					  __u32 *ev)
 {
-	__u64 n = s->prefix_len, hash;
+	__u64 n = s->prefix_len, hash, rest;
 	__u8 c;
 
 	if (s->state != STREAM_AT_JSON || s->flags & STREAM_NAMED || s->offset || n < 8 ||
@@ -119,8 +179,14 @@ static __always_inline __u64 stream_again(struct stream *s, const __u8 *buf, __u
 	if (!(s->flags & STREAM_PREFIX) || c < 0x20 || c == '"')
 		return 0;
 	stream_count(s, ev);
-	s->json = s->prefix_json;
-	s->state = s->flags & STREAM_WHOLE ? STREAM_AT_JSON : STREAM_AT_REST;
+	s->state = STREAM_AT_REST;
+	if (s->flags & STREAM_WHOLE) {
+		rest = stream_rest((const struct stream_window *)buf, p + n, stop, s->kind);
+		if (rest)
+			return rest - p;
+		s->json = s->prefix_json;
+		s->state = STREAM_AT_JSON;
+	}
 	return n;
 }
 

@@ -141,11 +141,107 @@ static void only_the_number_in_its_place_is_usage(void **state)
 	CHECK(rows);
 }
 
+/* An event that begins as those of TEXT, with more after its text. */
+#define AFTER(more) DATA("{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"d\"" more)
+
+/* Its begin is known by then, and its end is only searched for names of numbers. */
+static void usage_after_a_known_begin_is_read_under_each_name(void **state)
+{
+	static const char name[][40] = {
+		"usage\":{\"completion_tokens",    "usage\":{\"output_tokens",
+		"timings\":{\"predicted_n",        "details\":{\"generated_tokens",
+		"usage\":{\"total_output_tokens",  "usage_metadata\":{\"output_tokens",
+		"meta_info\":{\"completion_tokens"};
+	static const char top[][20] = {"eval_count", "tokens_predicted"};
+	char text[600];
+	struct row row = {text, 50};
+
+	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
+		for (int space = 0; space < 3; space++) {
+			snprintf(text, sizeof(text), THREE AFTER("}}],\"%s\"%.*s:50}}"), name[i],
+				 !!space, space == 1 ? " " : "\t");
+			check(&row, 1);
+		}
+	for (size_t i = 0; i < sizeof(top) / sizeof(top[0]); i++) {
+		snprintf(text, sizeof(text), THREE AFTER("}}],\"%s\":50}"), top[i]);
+		check(&row, 1);
+	}
+	for (size_t i = 0; i < sizeof(top) / sizeof(top[0]); i++) {
+		snprintf(text, sizeof(text),
+			 "{\"response\":\"a\"}\n{\"response\":\"b\"}\n{\"response\":\"c\"}\n"
+			 "{\"response\":\"d\",\"%s\":50}\n",
+			 top[i]);
+		check(&row, 1);
+	}
+}
+
+static void the_end_of_an_event_with_a_known_begin_is_read_wherever_it_is(void **state)
+{
+#define LONG         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define CRLF(json)   "data: " json "\r\n\r\n"
+#define SPACED(more) CRLF("{\"choices\": [{\"delta\": {\"content\": \"a\"}}]" more "}")
+	static const struct row rows[] = {
+		/* nothing that costs more than the event */
+		{THREE AFTER("},\"logprobs\":null,\"finish_reason\":null}]}"), 4},
+		{THREE AFTER("}}],\"created\":1795318566,\"usage\":null}"), 4},
+		{THREE AFTER("}}],\"x\":{\"completion_tokens\":50}}"), 4},
+		{THREE AFTER("}}],\"x\":1}") THREE, 7},
+		{THREE AFTER(",\"text\":\"completion_tokens\\\":50 :\"}}]}"), 4},
+		{THREE AFTER(",\"a\":\"" LONG LONG LONG LONG LONG LONG LONG LONG "\"}}]}"), 4},
+		/* usage at the end of a long event, in its next line, and in one that is cut */
+		{THREE AFTER(",\"a\":\"" LONG LONG LONG LONG LONG LONG LONG LONG
+			     "\"}}],\"usage\":{\"completion_tokens\":50}}"),
+		 50},
+		{THREE AFTER("}}],\ndata: \"usage\":{\"completion_tokens\":50}}"), 50},
+		{THREE AFTER("}}],\"usage\":\ndata: {\"completion_tokens\":50}}"), 50},
+		{THREE AFTER("}}],\"usage\":{\ndata: \"completion_tokens\"\ndata: :50}}"), 50},
+		{THREE AFTER("}}]}\n: no data\ndata: {\"usage\":{\"completion_tokens\":50}}"), 50},
+		/* with other ends of lines, and with spaces */
+		{SPACED("") SPACED("") SPACED(""), 3},
+		{SPACED("") SPACED("") SPACED(", \"usage\": {\"completion_tokens\": 50}"), 50},
+		{SPACED("") SPACED("") SPACED("\r\ndata: , \"usage\": {\"completion_tokens\": 50}"),
+		 50},
+		/* in each event, as of the whole response so far */
+		{AFTER("}}],\"usage\":{\"completion_tokens\":1}}")
+			 AFTER("}}],\"usage\":{\"completion_tokens\":2}}")
+				 AFTER("}}],\"usage\":{\"completion_tokens\":13}}"),
+		 13},
+		/* it was no total */
+		{THREE AFTER("}}],\"usage\":{\"completion_tokens\":4}}") THREE, 7},
+	};
+
+	CHECK(rows);
+}
+
+/* The CR LF of a chunk of HTTP follows the one in it. */
+static void an_event_that_goes_on_in_the_next_chunk_is_read_on(void **state)
+{
+#define CHUNK(size, data) size "\r\n" data "\r\n"
+#define EVENT             CHUNK("24", "data: {\"choices\":[{\"text\":\"a\"}]}\r\n\r\n")
+	static const char bytes[] =
+		"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked"
+		"\r\n\r\n" EVENT EVENT EVENT CHUNK("21",
+						   "data: {\"choices\":[{\"text\":\"a\"}]\r\n")
+			CHUNK("28", "data: ,\"usage\":{\"output_tokens\":50}}\r\n\r\n");
+	struct feed f;
+
+	feed_begin(&f, FEED_RESPONSE, HTTP1_METHOD_POST, SCAN_BUF);
+	f.response.stream.flags = STREAM_WHOLE;
+	feed(&f, bytes, strlen(bytes));
+	assert_string_equal(strstr(f.text, "body"),
+			    "body event generated event generated event generated event generated");
+	assert_int_equal(f.response.stream.tokens, 50);
+	feed_end(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_stream_costs_what_it_states_or_its_events_with_output),
 		cmocka_unit_test(only_the_number_in_its_place_is_usage),
+		cmocka_unit_test(usage_after_a_known_begin_is_read_under_each_name),
+		cmocka_unit_test(the_end_of_an_event_with_a_known_begin_is_read_wherever_it_is),
+		cmocka_unit_test(an_event_that_goes_on_in_the_next_chunk_is_read_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
