@@ -323,6 +323,7 @@ static void an_early_segment_passes_if_all_of_it_is_of_a_blob(void **state)
 		{"all of it", FILE_, "RIFF", "RIFF\r\n-------7d8\r\n", TAIL},
 		{"after a break", FILE_, "RIFF\r\n", "--------", TAIL},
 		{"and after a dash", FILE_, "RIFF\r\n-", "\r\n-RIFF-", TAIL},
+		{"after the end of the form", FILE_, "RIFF" TAIL, X8, "RIFF"},
 		{"of an object", IMAGE, "A", X8 "\\/A", "\"}}]}]}", JSON},
 		{"in an escape", IMAGE, "A\\", "/" X8, "\"}}]}]}", JSON},
 		{"in a long one", IMAGE, "A\\u0", "02B" X8, "\"}}]}]}", JSON},
@@ -340,7 +341,8 @@ static void an_early_segment_passes_if_all_of_it_is_of_a_blob(void **state)
 		size_t total;
 
 		begin_strict();
-		set_flag(QWEN, (struct sluice_model_flag){.allow = 1});
+		if (!*rows[i].end) /* a form without its end is unreadable */
+			set_flag(QWEN, (struct sluice_model_flag){.allow = 1});
 		if (!send_hiding(&rows[i], &total))
 			fail_msg("%s: it is refused", rows[i].what);
 	}
