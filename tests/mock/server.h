@@ -73,6 +73,7 @@ struct conn {
 	enum api api;
 	bool stream, head_sent;
 	bool progress; /* it wants events of prompt processing */
+	bool usage;    /* … the usage of its stream */
 	uint64_t id, tokens, produced, prompt_bytes, prompt_tokens;
 	uint32_t index;   /* in the engine */
 	uint64_t read_ns; /* when its last bytes were read */

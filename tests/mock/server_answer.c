@@ -216,6 +216,15 @@ void send_ending(struct conn *c)
 	switch (c->api) {
 	case API_CHAT:
 		send_chat(c, "{}", "\"length\"");
+		if (c->usage)
+			send_chunk(c,
+				   "data: {\"id\":\"chatcmpl-%llu\",\"object\":"
+				   "\"chat.completion.chunk\",\"choices\":[],\"usage\":{"
+				   "\"prompt_tokens\":%llu,\"total_tokens\":%llu,"
+				   "\"completion_tokens\":%llu}}\n\n",
+				   (unsigned long long)c->id, (unsigned long long)c->prompt_tokens,
+				   (unsigned long long)c->prompt_tokens + c->tokens,
+				   (unsigned long long)c->tokens);
 		send_chunk(c, "data: [DONE]\n\n");
 		break;
 	case API_COMPLETIONS:

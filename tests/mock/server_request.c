@@ -85,6 +85,8 @@ static void request_model(struct conn *c)
 	tokens = json_number_or(json_object_get(json, "max_completion_tokens"), tokens);
 	tokens = json_number_or(json_object_get(json, "max_tokens"), tokens);
 	c->progress = json_is_true(json_object_get(json, "return_progress"));
+	c->usage = json_is_true(
+		json_object_get(json_object_get(json, "stream_options"), "include_usage"));
 	if (c->api == API_EMBEDDINGS)
 		tokens = 1;
 	c->tokens = tokens < 1 ? 1 : tokens > TOKENS_MAX ? TOKENS_MAX : (uint64_t)tokens;
