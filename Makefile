@@ -34,11 +34,11 @@ LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/contr
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson -lmicrohttpd -lm
 # The simulator consists of core and its own files. It needs no libbpf and no root.
-SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/core/*.c))
+SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c user/core/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
 UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
-	user/metrics/*.c user/loop/*.c user/sim/*.c)
+	user/metrics/*.c user/loop/*.c user/sim/*.c user/calibrate/*.c)
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 MAN_PAGES := $(patsubst user/man/%.scd,$(B)/man/%,$(wildcard user/man/*.scd))

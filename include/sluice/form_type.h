@@ -31,7 +31,7 @@ static __always_inline void form_type_named(struct http1_frame *f, struct form_m
 		 http1_word(f, 1) == scan_literal("ion/x-ww") &&
 		 http1_word(f, 2) == scan_literal("w-form-u") &&
 		 http1_word(f, 3) == scan_literal("rlencode"))
-		kind = FORM_URLENCODED;
+		kind = FORM_URLENCODED; /* NOLINT(bugprone-branch-clone): not Werkzeug */
 	else if (http1_word(f, 0) == scan_literal("applicat") &&
 		 http1_word(f, 1) == scan_literal("ion/x-ur") &&
 		 http1_word(f, 2) == scan_literal("l-encode"))
