@@ -2,8 +2,9 @@
 /*
  * sluice-sim: simulates a policy under a load, in simulated time and without root. The engine is a
  * model (sim/engine.h); the policy is the code that sluiced and the kernel run. Use it to choose
- * targets before enforcing them.
+ * targets before enforcing them. --calibrate finds the model of a real server.
  */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "calibrate/calibrate.h"
 #include "core/controller.h"
 #include "core/help.h"
 #include "core/parse.h"
@@ -36,7 +38,7 @@ struct named_policy {
 };
 
 struct sim {
-	const char *trace, *table;
+	const char *trace, *table, *calibrate, *model;
 	double synthetic, speed, load, requests, clients, models, seed;
 	double retries, patience_s;
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
@@ -224,6 +226,10 @@ static const struct option options[] = {
 	 .number = &sim.blobs, .plain = true},
 	{"--unary", "X", "share of responses that are not streamed", .as = &as_share,
 	 .number = &sim.unary, .plain = true},
+	{"--calibrate", "ADDR:PORT",
+	 "only measure a server that is otherwise idle, for three minutes at most, and print the options that describe it; with --model",
+	 .text = &sim.calibrate},
+	{"--model", "NAME", "model that --calibrate requests", .text = &sim.model},
 	{"--json", NULL, "print JSON", .on = &sim.json},
 	{"--csv", NULL, "print the limit over time of the one --policy, a line a second",
 	 .on = &sim.csv},
@@ -250,6 +256,7 @@ __attribute__((format(printf, 1, 2))) static int complain(const char *fmt, ...)
 static void help(void)
 {
 	fputs("Usage: sluice-sim [--trace FILE | --synthetic NAME] [OPTION]...\n"
+	      "       sluice-sim --calibrate ADDR:PORT --model NAME [--json]\n"
 	      "Simulates an inference engine under load with each admission policy.\n\n",
 	      stdout);
 	for (size_t i = 0; i < OPTIONS; i++) {
@@ -349,7 +356,11 @@ static int read_arguments(int argc, char **argv)
 		if (ret)
 			return ret;
 	}
-	if (sim.table || sim.mixes)
+	if (!sim.calibrate != !sim.model)
+		return complain("--calibrate and --model go together: give both");
+	if (sim.calibrate && (sim.trace || sim.synthetic > 0))
+		return complain("--calibrate measures and plays no load: give it without one");
+	if (sim.table || sim.mixes || sim.calibrate)
 		return 0;
 	if (!sim.trace && !(sim.synthetic > 0))
 		return complain("there is no load: give --trace FILE or --synthetic NAME");
@@ -566,6 +577,18 @@ static int show_json(const struct workload *w, double capacity, uint32_t best_n)
 }
 
 /* Exit status. */
+static int calibrate_server(void)
+{
+	char why[1024];
+	int ret = calibrate_run(sim.calibrate, sim.model, sim.json, why, sizeof(why));
+
+	if (!ret && !fflush(stdout))
+		return 0;
+	complain("%s", ret ? why : "writing failed");
+	return ret == -EINVAL ? EXIT_WRONG : EXIT_FAILED;
+}
+
+/* Exit status. */
 static int run_all(const struct trace *t, FILE *curve)
 {
 	struct adaptive_targets targets = {.ttft_ms = sim.ttft_ms,
@@ -640,6 +663,8 @@ int main(int argc, char **argv)
 		return table_write(sim.table);
 	if (sim.mixes)
 		return mix_write();
+	if (sim.calibrate)
+		return calibrate_server();
 	if (sim.trace) {
 		if (trace_read(sim.trace, &t, why, sizeof(why)))
 			return complain("%s", why);
