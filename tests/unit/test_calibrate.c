@@ -34,6 +34,7 @@ struct lab {
 	uint32_t takes;    /* tokens of a prompt, at most */
 	bool cuts;         /* a longer one is cut to that, else refused */
 	bool states;       /* the tokens of a prompt */
+	bool whole;        /* a response is one event */
 	uint32_t plays_ms; /* then the time is used up; 0: never */
 	double fixed_ms;   /* before each request */
 	/* in a play */
@@ -47,6 +48,8 @@ static void lab_token(void *context, uint32_t id, uint64_t now_ns)
 	struct lab *l = context;
 	struct probe *p = &l->probes[id];
 
+	if (l->whole && p->events)
+		return;
 	assert_true(p->events < PROBE_EVENTS(p->generate));
 	p->event_ns[p->events++] = l->clock_ns + now_ns;
 	p->tokens = p->events;
@@ -197,6 +200,16 @@ static void when_the_time_is_used_up_what_is_known_counts(void **state)
 	memset(&c, 0x5a, sizeof(c));
 	assert_int_equal(calibrate(&player, &c), -ETIME);
 	assert_int_equal(c.requests, 0x5a5a5a5a);
+}
+
+static void responses_of_one_event_have_no_itl(void **state)
+{
+	struct lab l = {
+		.shape = {4, 1000, 10, 1, 256, false, 1 << 20}, .takes = 4096, .whole = true};
+	const struct player player = {lab_play, &l};
+	struct calibration c;
+
+	assert_int_equal(calibrate(&player, &c), -EPROTO);
 }
 
 /* A probe with events at these times, ms; -1 ends them. */
@@ -527,6 +540,7 @@ int main(void)
 		cmocka_unit_test(what_no_stream_shows_is_said),
 		cmocka_unit_test(a_prompt_that_is_refused_or_cut_is_the_last),
 		cmocka_unit_test(when_the_time_is_used_up_what_is_known_counts),
+		cmocka_unit_test(responses_of_one_event_have_no_itl),
 		cmocka_unit_test(streams_are_compared_while_all_of_them_run),
 		cmocka_unit_test(a_prompt_beside_a_stream_shows_how_it_is_read),
 		cmocka_unit_test(the_options_have_no_exponent),
