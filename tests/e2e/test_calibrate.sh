@@ -92,7 +92,7 @@ the_simulator_takes_the_options() {
 	local options
 
 	options=$("$PY" -c 'import json, sys
-print(json.load(open(sys.argv[1]))["options"])' "$T/chunked.json")
+print(json.load(open(sys.argv[1]))["options"])' "$T/chunked.json") || return 1
 	# shellcheck disable=SC2086 # several options
 	"$sim" --synthetic poisson --requests 200 --json $options >/dev/null
 }
