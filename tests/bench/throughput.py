@@ -91,8 +91,11 @@ class Bench(Network):
                                  "--itl-threshold-ms", "600000")
 
     def admitted(self):
+        """Requests that were admitted and rejected, and segments that were dropped because they
+        came before others."""
         status = json.loads(self.sluicectl("status", "--json"))
-        return status["requests"]["admitted"], status["requests"]["rejected"]
+        return (status["requests"]["admitted"], status["requests"]["rejected"],
+                status["counters"]["reordered-dropped"])
 
     def command(self, case):
         if case["streamed"]:
@@ -145,7 +148,8 @@ class Bench(Network):
                     sluiced = self.attach()
                 pair[which] = self.load(case)
                 if which == "with":
-                    admitted, rejected = self.admitted()
+                    admitted, rejected, dropped = self.admitted()
+                    pair["with"]["dropped"] = dropped / pair["with"]["n"]
                     if rejected or admitted < pair["with"]["n"]:
                         sys.exit(f"{case['name']}: sluice admitted {admitted} of"
                                  f" {pair['with']['n']}, rejected {rejected}")
@@ -221,6 +225,8 @@ def main():
                 print(f"{'':16} $ {' '.join(bench.command(case)).replace(BUILD, 'build').replace(directory + '/', '')}",
                       flush=True)
                 print(f"{'':16} {programs}", flush=True)
+                print(f"{'':16} reordered-dropped: {middle('with', 'dropped'):.2f} per request",
+                      flush=True)
                 if args.json:
                     print(json.dumps({"case": case["name"], "pairs": pairs}), flush=True)
         finally:
