@@ -79,8 +79,9 @@ static __always_inline void http1_token_begin(struct http1_frame *f)
 }
 
 /*
- * Reads the token at p into four words, as http1_run() would, with zeros after it. Returns its
- * length, and in *end the byte after it; 32 and 0 if the token is no shorter.
+ * Reads the token at p into four words, as http1_run() would, with zeros after it. It also stops
+ * before all that is below a hyphen, which usual tokens do not have: that takes one search fewer.
+ * Returns the token's length, and in *end the byte after it; 32 and 0 if the token is no shorter.
  */
 static __always_inline __u64 http1_words(const __u8 *p, __u64 w[4], __u8 *end)
 {
@@ -91,11 +92,10 @@ static __always_inline __u64 http1_words(const __u8 *p, __u64 w[4], __u8 *end)
 	SCAN_UNROLL
 	for (int k = 0; k < 4; k++) {
 		word = scan_load(p + 8 * k);
-		marks = (scan_below(word, 0x21) | scan_equal(word, ',') |
-			 scan_equal(word & ~SCAN_ONES, ':')) &
-			SCAN_HIGHS;
-		w[k] = (word | SCAN_ONES * 0x20) & scan_mask(marks);
+		marks = (scan_below(word, '-') | scan_equal(word & ~SCAN_ONES, ':')) & SCAN_HIGHS;
+		w[k] = word | SCAN_ONES * 0x20;
 		if (marks) {
+			w[k] &= scan_mask(marks);
 			n = scan_index(marks);
 			*end = word >> 8 * n;
 			n += 8 * k;

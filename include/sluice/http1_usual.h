@@ -98,7 +98,7 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 			f->header = HTTP1_HEADER_OTHER;
 		}
 		p = scan_clamp(at + scan_control(buf + at));
-		if (p + 1 >= stop || buf[p] != '\r' || buf[p + 1] != '\n') {
+		if (p + 1 >= stop || (scan_load(buf + p) & 0xffff) != 0x0a0d /* CR LF */) {
 			f->state = HTTP1_AT_REST;
 			break;
 		}

@@ -76,14 +76,24 @@ static __always_inline void json_media_close(struct json_model *j, __u64 depth)
 	j->holder &= ~over;
 }
 
-/* A string that may be a key of media begins with c, where most are none. */
-static __always_inline void json_media_filter(struct json_model *j, __u64 c)
-{
-	const __u64 held = 1 << ('d' & 31) | 1 << ('u' & 31); /* "data", "url" */
-	__u64 first = 1 << ('a' & 31) | 1 << ('f' & 31) | 1 << ('i' & 31) | 1 << ('s' & 31) |
-		      1 << ('v' & 31) | (held & (json_media_zero(j->holder) - 1));
+/* The letter c as a bit of a set of letters. */
+#define JSON_MEDIA_LETTER(c) (1ULL << ((c)&31))
 
-	j->state -= (JSON_MODEL_MEDIA_KEY - JSON_MODEL_STRING) & ((first >> (c & 31) & 1) - 1);
+/* A string that may be a key of media begins with these `two` bytes, or with the first of them if
+ * only one is `left`. Most such strings are none by their first two letters. */
+static __always_inline void json_media_filter(struct json_model *j, __u64 two, __u64 left)
+{
+	__u64 held = json_media_zero(j->holder) - 1; /* "data", "url" */
+	__u64 first = JSON_MEDIA_LETTER('a') | JSON_MEDIA_LETTER('f') | JSON_MEDIA_LETTER('i') |
+		      JSON_MEDIA_LETTER('s') | JSON_MEDIA_LETTER('v') |
+		      ((JSON_MEDIA_LETTER('d') | JSON_MEDIA_LETTER('u')) & held);
+	__u64 second = JSON_MEDIA_LETTER('u') | JSON_MEDIA_LETTER('i') | JSON_MEDIA_LETTER('n') |
+		       JSON_MEDIA_LETTER('m') | JSON_MEDIA_LETTER('o') |
+		       ((JSON_MEDIA_LETTER('a') | JSON_MEDIA_LETTER('r')) & held);
+
+	second = second >> (two >> 8 & 31) | json_media_zero(left - 1);
+	j->state -= (JSON_MODEL_MEDIA_KEY - JSON_MODEL_STRING) &
+		    ((first >> (two & 31) & second & 1) - 1);
 }
 
 /* What of its value may be a blob if a key with its quote is at these 16 bytes. */

@@ -98,16 +98,21 @@ static __always_inline __u64 json_model_comment_run(struct json_model *j, const 
 }
 
 /*
- * Takes the usual bytes between two strings of the top level: a colon or comma, a space or none,
- * and the quote of the second. Returns how many bytes it took of `left`, 0 for any other bytes.
+ * Takes the usual bytes after a string or a scalar of the top level: a colon or comma, a space or
+ * none, and the quote of the next string, if the value is one. Returns how many bytes it took of
+ * `left`, 0 for any other bytes.
  */
 static __always_inline __u32 json_model_between(struct json_model *j, const __u8 *p, __u64 left)
 {
 	__u64 space = p[1] == ' ';
 
-	if (left < 3 || p[0] != (j->state == JSON_MODEL_COLON ? ':' : ',') || p[1 + space] != '"')
+	if (left < 3 || p[0] != (j->state == JSON_MODEL_COLON ? ':' : ','))
 		return 0;
-	if (j->state == JSON_MODEL_AFTER) {
+	if (p[1 + space] != '"') {
+		if (j->state != JSON_MODEL_COLON)
+			return 0;
+		j->state = JSON_MODEL_VALUE;
+	} else if (j->state == JSON_MODEL_AFTER || j->state == JSON_MODEL_SCALAR) {
 		json_model_key_begin(j);
 	} else if (j->state != JSON_MODEL_COLON) {
 		return 0;
@@ -116,7 +121,7 @@ static __always_inline __u32 json_model_between(struct json_model *j, const __u8
 	} else {
 		json_model_string_begin(j);
 	}
-	return 2 + space;
+	return 1 + space + (j->state != JSON_MODEL_VALUE);
 }
 
 /* Marks the bytes of a word that may end a scalar; to be masked with SCAN_HIGHS. */
@@ -132,9 +137,8 @@ static __always_inline __u64 json_model_scalar_marks(__u64 w)
 static __always_inline __u64 json_model_outside(struct json_model *j, const __u8 *buf, __u64 p,
 						__u64 stop, __u32 *ev)
 {
-	__u64 n = json_model_between(j, buf + p, stop - p), marks;
+	__u64 n, marks;
 
-	p = scan_clamp(p + n);
 	if (j->state == JSON_MODEL_SCALAR) {
 		marks = json_model_scalar_marks(scan_load(buf + p)) & SCAN_HIGHS;
 		p += marks ? scan_index(marks) : 8;
@@ -142,11 +146,13 @@ static __always_inline __u64 json_model_outside(struct json_model *j, const __u8
 			return p;
 		p = scan_clamp(p);
 	}
-	if (!n && j->state <= JSON_MODEL_AFTER) {
+	n = json_model_between(j, buf + p, stop - p);
+	p = scan_clamp(p + n);
+	if ((!n || j->state == JSON_MODEL_VALUE) && j->state <= JSON_MODEL_AFTER) {
 		SCAN_UNROLL
 		for (int k = 0; k < JSON_MODEL_TOP; k++) {
 			json_model_top(j, buf[p++]);
-			if (p >= stop ||
+			if (p >= stop || j->state == JSON_MODEL_SCALAR ||
 			    (j->state > JSON_MODEL_KEY && j->state < JSON_MODEL_COLON) ||
 			    j->state > JSON_MODEL_AFTER)
 				break;
@@ -232,10 +238,14 @@ SCAN_SUBPROG int json_model_inside(struct json_model *j, const struct json_model
 		p = scan_clamp(p);
 		if (j->state == JSON_MODEL_STRING) {
 			p = json_model_string_run(j, window->byte, p, stop);
-		} else {
-			p = json_model_deep_run(j, window->byte, p, stop);
+			p = scan_forget(p, stop);
+			SCAN_FENCE();
+		}
+		if (p < stop && j->state == JSON_MODEL_DEEP) {
+			p = json_model_deep_run(j, window->byte, scan_clamp(p), stop);
 			if (j->state == JSON_MODEL_MEDIA_KEY && p < stop)
-				json_media_filter(j, window->byte[scan_clamp(p)]);
+				json_media_filter(j, scan_load(window->byte + scan_clamp(p)),
+						  stop - p);
 		}
 		p = scan_forget(p, stop);
 		SCAN_FENCE();

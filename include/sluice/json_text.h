@@ -270,23 +270,27 @@ static __always_inline __u64 json_model_deep_marks(__u64 w)
 	       scan_equal(w & SCAN_ONES * 0xd9, 'Y');
 }
 
-/* Marks the quotes and backslashes in a word; to be masked with SCAN_HIGHS. */
-static __always_inline __u64 json_model_marks(__u64 w, __u64 quotes, __u64 backslashes, __u64 ones)
+/*
+ * Marks the quotes and backslashes in a word; to be masked with SCAN_HIGHS. `quotes` are eight of
+ * them, `turn` makes a backslash of a quote.
+ */
+static __always_inline __u64 json_model_marks(__u64 w, __u64 quotes, __u64 turn, __u64 ones)
 {
-	return (((w ^ quotes) - ones) | ((w ^ backslashes) - ones)) & ~w;
+	w ^= quotes;
+	return ((w - ones) | ((w ^ turn) - ones)) & ~w;
 }
 
 /* Index of the first quote or backslash in the 64 bytes at p, 64 if there is none. */
 static __always_inline __u64 json_model_string_end(const __u8 *p)
 {
-	__u64 quotes = scan_opaque(SCAN_ONES * '"'), backslashes = scan_opaque(SCAN_ONES * '\\');
+	__u64 quotes = scan_opaque(SCAN_ONES * '"'), turn = scan_opaque(SCAN_ONES * ('"' ^ '\\'));
 	__u64 ones = scan_opaque(SCAN_ONES), n = SCAN_PAD, w = 0, first, second;
 
 	SCAN_UNROLL
 	for (int k = 0; k < SCAN_PAD; k += 16) {
 		w = scan_load(p + k);
-		first = json_model_marks(w, quotes, backslashes, ones);
-		second = json_model_marks(scan_load(p + k + 8), quotes, backslashes, ones);
+		first = json_model_marks(w, quotes, turn, ones);
+		second = json_model_marks(scan_load(p + k + 8), quotes, turn, ones);
 		if ((first | second) & SCAN_HIGHS) {
 			first &= SCAN_HIGHS;
 			n = first ? k + scan_index(first) : k + 8 + scan_index(second & SCAN_HIGHS);
@@ -296,20 +300,33 @@ static __always_inline __u64 json_model_string_end(const __u8 *p)
 	return scan_forget(n, w);
 }
 
-/* The first quote or backslash of a long string from window->byte[pos] on, or a place that is not
- * after it; maybe past `end`. */
+/* Whether the 64 bytes at p have no quote or backslash: sooner than json_model_string_end(). */
+static __always_inline int json_model_string_on(const __u8 *p)
+{
+	__u64 quotes = scan_opaque(SCAN_ONES * '"'), turn = scan_opaque(SCAN_ONES * ('"' ^ '\\'));
+	__u64 ones = scan_opaque(SCAN_ONES), marks = 0;
+
+	SCAN_UNROLL
+	for (int k = 0; k < SCAN_PAD; k += 8)
+		marks |= json_model_marks(scan_load(p + k), quotes, turn, ones);
+	return !(marks & SCAN_HIGHS);
+}
+
+/* A place in a long string from window->byte[pos] on, 63 bytes or less before its first quote or
+ * backslash, if the search gets there; maybe past `end`. */
 SCAN_SUBPROG int json_model_string(const struct json_model_window *window, __u32 pos, __u32 end)
 {
-	__u64 p = pos, stop = end, n;
+	__u64 p = pos, stop = end;
 
 	if (!window)
 		return 0;
 	SCAN_STEPS
 	for (int i = 0; i < JSON_MODEL_SEARCHES; i++) {
 		p = scan_clamp(p);
-		n = json_model_string_end(window->byte + p);
-		p = scan_forget(p + n, stop);
-		if (n < SCAN_PAD || p >= stop)
+		if (!json_model_string_on(window->byte + p))
+			break;
+		p += SCAN_PAD;
+		if (p >= stop)
 			break;
 	}
 	return p;

@@ -28,8 +28,8 @@ static __always_inline int route_fits(const struct sluice_rule *rule, const char
 
 		differ |=
 			(want ^ scan_load(path + i)) & scan_mask(scan_below(want, 1) & SCAN_HIGHS);
-		/* Most rules part from most targets in their first words. */
-		if (i == 8 && differ)
+		/* Most rules part from most targets in their first word. */
+		if (!i && differ)
 			return 0;
 	}
 	return !differ;
