@@ -47,13 +47,16 @@ SUBPROG int waits_pass(struct sluice_model_state *state, __u32 until, __u64 now)
 	return 0;
 }
 
-/* Ticks until the pool's server has a slot free on top of so many in flight. */
-SUBPROG int slot_wait(const struct sluice_model_flag *pool, const struct sluice_model_state *state,
-		      __s64 in_flight, __u64 now)
+/* Predicts the wait of a's request for one of the server's slots, on top of a->load. */
+SUBPROG int predict_slot_wait(struct judging *a, const struct sluice_model_flag *pool,
+			      const struct sluice_model_state *state)
 {
-	if (!pool || !state)
+	if (!a || !pool || !state)
 		return 0;
-	return admission_slot_wait(&pool->admission, in_flight, in_flight * now - state->began_ns);
+	a->load.slot_wait =
+		admission_slot_wait(&pool->admission, &a->load, a->question.bytes,
+				    a->load.in_flight * a->question.now - state->began_ns);
+	return 0;
 }
 
 /* Brings state->waits.bytes up to `now`: bytes of requests that are expected to wait although
@@ -176,7 +179,7 @@ static __always_inline void measure_pool(struct judging *a, const struct sluice_
 	expect_until(state, q->now);
 	a->load.waiting_bytes = state->waiting_bytes + state->waits.bytes;
 	a->load.since_ns = load_since(state);
-	a->load.slot_wait = slot_wait(pool, state, a->load.in_flight, q->now);
+	predict_slot_wait(a, pool, state);
 	barrier(); /* else judge_load() needs 40 bytes of stack, which 6.1 rounds up to 64 */
 	q->judged = admission_kindest(&pool->admission, q->bytes, q->bytes_most, q->rank);
 }

@@ -33,9 +33,9 @@ struct question {
 			       the caller sets it to `bytes` */
 	__u32 service;
 	__u32 pool; /* the entry that carries the model's admission state */
-	__u32 queued_bytes, in_flight_at_admission, wait_end; /* copied into its exchange */
-	__u32 unstreamed;                                     /* 1: its reply is not streamed */
-	__u32 holds; /* what an admitted request holds: enum sluice_exchange_flag */
+	__u32 queued_bytes, in_flight_at_admission, wait_end, turn; /* copied into its exchange */
+	__u32 unstreamed; /* 1: its reply is not streamed */
+	__u32 holds;      /* what an admitted request holds: enum sluice_exchange_flag */
 };
 
 struct judgement {

@@ -186,6 +186,7 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 	e->queued_bytes = a->question.queued_bytes;
 	e->in_flight_at_admission = a->question.in_flight_at_admission;
 	e->wait_end = a->question.wait_end;
+	e->turn = a->question.turn;
 	e->quota = flags ? j->quota : 0;
 	e->client = a->question.client;
 	e->method = r->frame.method;

@@ -106,6 +106,18 @@ SUBPROG int add_to_histogram(__u32 model, __u32 which, __u64 sum_ns, __u32 n)
 	return 0;
 }
 
+/* Of the requests in flight in its pool, how many were admitted no later than this one. */
+static __always_inline __u16 served_by_now(const struct sluice_exchange *e)
+{
+	struct sluice_model_state *pool = model_counts(e->pool);
+	__s64 n;
+
+	if (!pool)
+		return 0;
+	n = pool->in_flight - (__u32)((__u32)pool->admitted - e->turn);
+	return n < 0 ? 0 : n > 0xffff ? 0xffff : n;
+}
+
 /*
  * Sends one record to the daemon. The daemon is woken at most once in WAKE_NS by each CPU, and
  * reads the other records when it wakes next. A model that has no id yet goes by its name.
@@ -146,6 +158,7 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 					       : 0;
 	}
 	sample->pool = e->pool;
+	sample->served = kind == SLUICE_SAMPLE_TTFT ? served_by_now(e) : 0;
 	sample->client = e->client;
 	if (named)
 		__builtin_memcpy(sample->name, conn->name, SLUICE_NAME_MAX);

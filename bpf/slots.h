@@ -202,7 +202,7 @@ static __always_inline bool join_pool(struct judging *a, const struct sluice_mod
 	expect_until(state, q->now);
 	a->load.waiting_bytes = queue_bytes(state, q, 1);
 	a->load.since_ns = load_since(state);
-	a->load.slot_wait = slot_wait(pool, state, a->load.in_flight, q->now);
+	predict_slot_wait(a, pool, state);
 	if (bound && judge_by_policy(&a->judgement, q, pool, &a->load))
 		refused_by_policy(&a->judgement, q, state);
 	if (a->judgement.reason) {
@@ -221,7 +221,7 @@ static __always_inline void begin_waiting(struct judging *a, const struct sluice
 	if (a->load.waiting_bytes <= 0)
 		state->waiting_ns = q->now;
 	__sync_fetch_and_add(&state->began_ns, q->now);
-	__sync_fetch_and_add(&state->admitted, 1);
+	q->turn = __sync_fetch_and_add(&state->admitted, 1) + 1;
 	q->queued_bytes = admission_queued_bytes(&pool->admission, &a->load, q->bytes, q->now);
 	q->in_flight_at_admission = a->load.in_flight + 1;
 	q->wait_end = waits_end(q->now, admission_wait_ns(&pool->admission, q->queued_bytes));

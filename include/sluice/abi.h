@@ -476,7 +476,7 @@ struct sluice_exchange {
 	__u32 queued_bytes;           /* admission_queued_bytes() then; */
 	__u32 in_flight_at_admission; /* … and how many were in flight with it, itself included */
 	__u32 wait_end;               /* the predicted end of its wait: time of a slot of waits */
-	__u32 pad2;
+	__u32 turn; /* the pool's admissions until it, itself included, modulo 2^32 */
 	struct sluice_client
 		client; /* charged with it: the connection's address, or the request's key */
 };
@@ -619,7 +619,8 @@ struct sluice_sample {
 			in µs, where it has ended … */
 	__u32 in_flight_at_admission; /* … and how many they were; 0: it has not */
 	__u16 pool;                   /* that the request was admitted to */
-	__u16 pad2[3];
+	__u16 served; /* TTFT: of those in flight there, how many were admitted no later than it */
+	__u16 pad2[2];
 	struct sluice_client client;
 	char name[SLUICE_NAME_MAX]; /* all zero unless model is SLUICE_MODEL_OTHER */
 };

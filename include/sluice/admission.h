@@ -65,9 +65,10 @@ struct sluice_admission {
 	__u16 queue_budget_level[SLUICE_RANKS]; /* of 256: how much of the queue budget */
 	__u32 slots;          /* requests that the server works on at once; 0: not known */
 	__u32 service;        /* ticks for which one of them has its slot */
-	__u32 slot_wait_most; /* ticks that a request may wait for a slot, */
-	__u32 spare;          /* … asked from so many in flight on */
-	__u32 pad;
+	__u32 slot_wait_most; /* ticks until the first token of a request that waits for a slot, …
+			       */
+	__u32 slot_wait_most_per_kib; /* … and more per KiB of it */
+	__u32 spare;                  /* asked from so many in flight on */
 };
 _Static_assert(sizeof(struct sluice_admission) == 96, "admission");
 
@@ -187,23 +188,31 @@ static __always_inline __u64 admission_allowed(const struct sluice_admission *a,
 	return budget * admission_queue_budget_level(a, rank) / ADMISSION_ALL;
 }
 
+/* Ticks in which the server takes up so many bytes; its rate is known. */
+static __always_inline __u64 admission_ticks(const struct sluice_admission *a, __u64 bytes)
+{
+	return (bytes << ADMISSION_RATE_SHIFT) / a->rate;
+}
+
 /*
- * Ticks until the server has a slot free for one more request; 0: there is one, or it is not known.
- * `ages_ns`: sum of the times since those in flight were admitted. If they began one after the
- * other, the first has been there for twice the mean of it. Counts that another CPU changes now
- * make the age too large at most, and the wait too short.
+ * Ticks until the first token of one more request of so many bytes, which has to wait for a slot of
+ * the server; 0: it has not, or that is not known. `ages_ns`: sum of the times since those in
+ * flight were admitted. If they began one after the other, the first has been there for twice the
+ * mean of it. Counts that another CPU changes now make the age too large at most, and the wait too
+ * short.
  */
-static __always_inline __u32 admission_slot_wait(const struct sluice_admission *a, __s64 in_flight,
+static __always_inline __u32 admission_slot_wait(const struct sluice_admission *a,
+						 const struct admission_load *load, __u32 bytes,
 						 __u64 ages_ns)
 {
-	__u64 n = in_flight, age, end, turn;
+	__u64 n = load->in_flight, age, end, turn;
 
-	if (!a->slots || in_flight < (__s64)a->slots)
+	if (!a->slots || !a->rate || load->in_flight < (__s64)a->slots)
 		return 0;
 	age = 2 * (ages_ns >> ADMISSION_TICK_SHIFT) / n;
 	end = a->service > age ? a->service - age : 0;
 	turn = (n - a->slots + 1) * a->service / a->slots;
-	turn = turn > end ? turn : end;
+	turn = (turn > end ? turn : end) + admission_ticks(a, bytes);
 	return turn < ADMISSION_WAIT_MAX ? turn : ADMISSION_WAIT_MAX;
 }
 
@@ -215,10 +224,13 @@ static __always_inline int admission_asks_for_slot(const struct sluice_admission
 	       (__u64)load->in_flight >= a->spare * admission_level(a, rank) / ADMISSION_ALL;
 }
 
-/* The longest wait for a slot, in ticks, with which a request of this rank is admitted. */
-static __always_inline __u64 admission_slot_wait_most(const struct sluice_admission *a, __u32 rank)
+/* The most that admission_slot_wait() may be for a request of this rank to be admitted. */
+static __always_inline __u64 admission_slot_wait_most(const struct sluice_admission *a, __u32 bytes,
+						      __u32 rank)
 {
-	return (__u64)a->slot_wait_most * admission_queue_budget_level(a, rank) / ADMISSION_ALL;
+	__u64 most = a->slot_wait_most + (((__u64)a->slot_wait_most_per_kib * bytes) >> 10);
+
+	return most * admission_queue_budget_level(a, rank) / ADMISSION_ALL;
 }
 
 /*
@@ -254,7 +266,7 @@ static __always_inline enum admission_verdict admission_judge(const struct sluic
 	if (a->ceiling && (__u64)load->in_flight >= admission_slots(a, rank))
 		return ADMISSION_CEILING;
 	if (admission_asks_for_slot(a, load, rank) &&
-	    load->slot_wait > admission_slot_wait_most(a, rank))
+	    load->slot_wait > admission_slot_wait_most(a, bytes, rank))
 		return ADMISSION_WAIT;
 	if (a->rate &&
 	    admission_expected(a, load, bytes, rank, now) > admission_allowed(a, bytes, rank))

@@ -173,6 +173,7 @@ static void requests_are_counted_in_the_pool_of_their_model(void **state)
 		assert_int_equal(w.sample_count, 1);
 		assert_int_equal(w.samples[0].queued_bytes, REQUEST_BYTES);
 		assert_int_equal(w.samples[0].in_flight_at_admission, 1);
+		assert_int_equal(w.samples[0].served, 1); /* b came later */
 		assert_int_equal(w.samples[0].bytes, REQUEST_BYTES);
 		pass_ms(40);
 		send_on(&a, true, PSH | ACK, EVENT);
@@ -220,6 +221,7 @@ static void the_programs_decide_as_the_shared_arithmetic(void **state)
 			.slots = rand() & 1 ? 1 + random64(20) : 0,
 			.service = random64(3000),
 			.slot_wait_most = random64(3000),
+			.slot_wait_most_per_kib = random64(2000),
 			.spare = random64(20),
 		};
 		struct sluice_model_state pool = {
@@ -231,10 +233,9 @@ static void the_programs_decide_as_the_shared_arithmetic(void **state)
 			.waiting_ns = CLOCK_START - random64(400 * MS),
 		};
 		uint64_t ages_ns = pool.in_flight * random64(2000 * MS);
-		struct admission_load load = {pool.in_flight, pool.waiting, pool.waiting_bytes,
-					      pool.token_ns > pool.waiting_ns ? pool.token_ns
-									      : pool.waiting_ns,
-					      admission_slot_wait(&a, pool.in_flight, ages_ns)};
+		struct admission_load load = {
+			pool.in_flight, pool.waiting, pool.waiting_bytes,
+			pool.token_ns > pool.waiting_ns ? pool.token_ns : pool.waiting_ns, 0};
 		struct sluice_client_flag_key key = {.client = this_client(false), .model = LLAMA};
 		struct sluice_holding held = {random64(5), random64(80 * ADMISSION_ALL)},
 				      holds = held;
@@ -242,6 +243,7 @@ static void the_programs_decide_as_the_shared_arithmetic(void **state)
 		enum sluice_reason wanted = SLUICE_REASON_NONE, got;
 		uint32_t rank;
 
+		load.slot_wait = admission_slot_wait(&a, &load, REQUEST_BYTES, ages_ns);
 		reset_world();
 		pool.began_ns = pool.in_flight * CLOCK_START - ages_ns;
 		for (int r = 0; r < SLUICE_RANKS; r++)
@@ -399,6 +401,37 @@ static void two_cpus_cannot_both_take_the_last_request_of_a_budget(void **state)
 {
 	for (int i = 0; i < RACES; i++)
 		race_once(true);
+}
+
+static uint32_t served_at_first_token(struct link_end *on)
+{
+	w.sample_count = 0;
+	send_on(on, true, PSH | ACK, SSE_HEAD EVENT);
+	assert_int_equal(w.sample_count, 1);
+	return w.samples[0].served;
+}
+
+static void a_first_token_says_how_many_were_admitted_no_later(void **state)
+{
+	for (uint64_t admitted = 0xfffffffd; admitted <= 0x100000000; admitted++) {
+		struct link_end l[4];
+
+		empty_states();
+		put_state(LLAMA, (struct sluice_model_state){.admitted = admitted});
+		set_pool(LLAMA, LLAMA, ceiling_of(50));
+		for (int i = 0; i < 4; i++) {
+			l[i] = connect_anew();
+			assert_int_equal(request_on(&l[i]), SLUICE_REASON_NONE);
+		}
+		assert_int_equal(served_at_first_token(&l[2]), 3);
+		assert_int_equal(served_at_first_token(&l[0]), 1);
+		send_on(&l[0], true, PSH | ACK, END);
+		assert_int_equal(served_at_first_token(&l[3]), 3);
+		/* The last ones have ended, out of their order. */
+		send_on(&l[3], true, PSH | ACK, END);
+		send_on(&l[2], true, PSH | ACK, END);
+		assert_int_equal(served_at_first_token(&l[1]), 0);
+	}
 }
 
 static void in_shadow_mode_only_a_request_that_would_be_admitted_takes_a_slot(void **state)
@@ -590,6 +623,7 @@ int main(void)
 		packets_test(the_programs_decide_as_the_shared_arithmetic),
 		packets_test(two_cpus_cannot_both_take_the_last_slot),
 		packets_test(two_cpus_cannot_both_take_the_last_request_of_a_budget),
+		packets_test(a_first_token_says_how_many_were_admitted_no_later),
 		packets_test(in_shadow_mode_only_a_request_that_would_be_admitted_takes_a_slot),
 		packets_test(a_model_was_last_seen_at_its_last_request),
 	};

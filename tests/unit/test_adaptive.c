@@ -192,7 +192,8 @@ static void storm_step(struct storm *s)
 		double ms = chance_exponential(&s->c, chance_below(&s->c, 2) ? 100 : 20000);
 
 		adaptive_ttft(&s->a, &targets, ms, (uint32_t)any_number(&s->c),
-			      (uint32_t)any_number(&s->c), chance_below(&s->c, 300), s->now);
+			      (uint32_t)any_number(&s->c), chance_below(&s->c, 300),
+			      chance_below(&s->c, 70000), s->now);
 		adaptive_gaps(&s->a, chance_exponential(&s->c, 500), chance_below(&s->c, 40),
 			      s->now);
 		adaptive_ended(&s->a, &targets, chance_exponential(&s->c, 40),
@@ -298,7 +299,7 @@ static void play(struct adaptive *a, unsigned event, uint64_t now)
 	};
 
 	if (event & EVENT_TOKEN)
-		adaptive_ttft(a, &targets, 100, 2000, 2000, 9, now);
+		adaptive_ttft(a, &targets, 100, 2000, 2000, 9, 0, now);
 	adaptive_look(a, &targets, &v, now);
 }
 
@@ -380,7 +381,7 @@ static void feed(struct adaptive *a, struct adaptive_view *v, unsigned n, double
 {
 	for (unsigned i = 0; i < n; i++) {
 		*now += TICK;
-		adaptive_ttft(a, &targets, ms, queued_bytes, queued_bytes, 2, *now);
+		adaptive_ttft(a, &targets, ms, queued_bytes, queued_bytes, 2, 0, *now);
 		v->admitted++;
 		v->ended++;
 		adaptive_look(a, &targets, v, *now);
@@ -435,7 +436,7 @@ static void a_model_that_loads_first_refuses_nothing(void **state)
 	}
 	for (int i = 0; i < 4; i++)
 		adaptive_ttft(&a, &targets, 45000 - i, 1000, 1000 * (uint32_t)(i + 1),
-			      (uint32_t)i + 1, now);
+			      (uint32_t)i + 1, 0, now);
 	adaptive_look(&a, &targets, &v, now);
 	assert_true(a.rate == 0 && a.ceiling >= 15);
 	v.oldest_ns = 0;
@@ -589,7 +590,7 @@ static void a_stuck_server_gets_one_probe_at_a_time_until_it_wakes(void **state)
 		assert_true(probes <= 1 + i / 10);
 	}
 	/* The server wakes. */
-	adaptive_ttft(&a, &targets, 12000, 2000, 2000, 3, now);
+	adaptive_ttft(&a, &targets, 12000, 2000, 2000, 3, 0, now);
 	v.in_flight = 3;
 	v.oldest_ns = 0;
 	adaptive_look(&a, &targets, &v, now + TICK);
@@ -695,7 +696,7 @@ static void one_late_burst_refuses_nothing_that_comes_after_it(void **state)
 	adaptive_init(&a, now);
 	feed(&a, &v, 50, 100, 2000, &now);
 	for (uint32_t i = 2; i < 6; i++)
-		adaptive_ttft(&a, &targets, 3000, 1000, 1000, i, now);
+		adaptive_ttft(&a, &targets, 3000, 1000, 1000, i, 0, now);
 	adaptive_look(&a, &targets, &v, now += TICK);
 	assert_true(a.ceiling == targets.floor);
 	adaptive_write(&a, &targets, &out);
@@ -767,6 +768,16 @@ static void a_lower_class_yields_its_slots_to_a_higher_one(void **state)
 		assert_int_equal(out.level[r], ADMISSION_ALL);
 }
 
+/* A first token is late that met so many in flight while it waited. */
+static void late_among(struct adaptive *a, struct adaptive_view *v, int64_t in_flight,
+		       uint64_t *now)
+{
+	v->in_flight = in_flight;
+	for (int i = 0; i < 40; i++)
+		adaptive_look(a, &targets, v, *now += TICK);
+	adaptive_ttft(a, &targets, 3000, 1000, 1000, 2, 0, *now);
+}
+
 static void a_client_above_its_share_leaves_a_slot_and_most_of_the_queue_budget(void **state)
 {
 	const uint32_t within = admission_rank(SLUICE_CLASS_NORMAL, 0), above = within + 1;
@@ -787,7 +798,8 @@ static void a_client_above_its_share_leaves_a_slot_and_most_of_the_queue_budget(
 	 * A request with eight others in flight failed. So eight slots are safe, and the last one
 	 * of them is not for clients above their share, whatever the ceiling is.
 	 */
-	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 9, now += TICK);
+	a.refused_share = 0.2;
+	late_among(&a, &v, 9, &now);
 	for (a.ceiling = 9; a.ceiling < 40; a.ceiling += 7) {
 		adaptive_write(&a, &targets, &out);
 		assert_int_equal(out.ceiling * out.level[above] / ADMISSION_ALL, 7);
@@ -795,9 +807,9 @@ static void a_client_above_its_share_leaves_a_slot_and_most_of_the_queue_budget(
 	/* One failure at another level moves the failed level a little, up or down. */
 	now += 50 * S;
 	feed(&a, &v, 200, 100, 2000, &now);
-	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 14, now += TICK);
+	late_among(&a, &v, 14, &now);
 	assert_true(a.failed_level > 9.2 && a.failed_level < 9.3);
-	adaptive_ttft(&a, &targets, 3000, 1000, 1000, 3, now += TICK);
+	late_among(&a, &v, 3, &now);
 	assert_true(a.failed_level > 8.6 && a.failed_level < 8.8);
 	/* After enough successes the failed level is forgotten. */
 	a.ceiling = 40;
@@ -805,6 +817,24 @@ static void a_client_above_its_share_leaves_a_slot_and_most_of_the_queue_budget(
 	assert_true(a.failed_level < 8.8);
 	feed(&a, &v, 1200, 100, 2000, &now);
 	assert_true(a.failed_level > 30);
+}
+
+/* The first of a burst found nobody in flight, but it waited among all of them. */
+static void one_burst_does_not_bring_the_ceiling_below_itself(void **state)
+{
+	struct adaptive a;
+	struct adaptive_view v = {.in_flight = 2};
+	uint64_t now = S;
+
+	adaptive_init(&a, now);
+	feed(&a, &v, 50, 100, 2000, &now);
+	v.in_flight = 12;
+	for (int i = 0; i < 30; i++)
+		adaptive_look(&a, &targets, &v, now += TICK);
+	for (uint32_t i = 2; i <= 12; i++)
+		adaptive_ttft(&a, &targets, 3000, 1000, 1000, i, i, now);
+	assert_true(a.ceiling > 10);
+	assert_true(a.failed_level > 10);
 }
 
 static void clients_within_their_share_queue_while_others_are_refused(void **state)
@@ -1014,7 +1044,7 @@ static void a_stopped_pool_stays_stopped_under_a_new_daemon(void **state)
 			assert_int_equal(out.floor, was.floor);
 		}
 		/* The server moves again. */
-		adaptive_ttft(&next, &targets, 9000, 2000, 2000, 8, now += TICK);
+		adaptive_ttft(&next, &targets, 9000, 2000, 2000, 8, 0, now += TICK);
 		v.oldest_ns = 0;
 		adaptive_look(&next, &targets, &v, now);
 		adaptive_write(&next, &targets, &out);
@@ -1079,7 +1109,7 @@ static void late_requests_of_one_level_lower_the_ceiling_once(void **state)
 	 * level.
 	 */
 	for (int i = 0; i < 10; i++)
-		adaptive_ttft(&a, &targets, 3000, 1000, 1000, 10, now += TICK);
+		adaptive_ttft(&a, &targets, 3000, 1000, 1000, 10, 0, now += TICK);
 	assert_true(fabs(a.ceiling - 9.5) < 1e-9);
 }
 
@@ -1095,7 +1125,7 @@ static void requests_admitted_by_shadow_mode_do_not_move_the_ceiling(void **stat
 	for (int i = 0; i < 100; i++) { /* everything is late and slow, and more is refused */
 		v.oldest_ns = 20 * S;
 		v.refused[2]++;
-		adaptive_ttft(&a, &targets, 20000, 1000, 1000, 8, now += TICK);
+		adaptive_ttft(&a, &targets, 20000, 1000, 1000, 8, 0, now += TICK);
 		adaptive_gaps(&a, 500, 5, now);
 		adaptive_look(&a, &targets, &v, now);
 	}
@@ -1130,6 +1160,7 @@ int main(void)
 		cmocka_unit_test(a_lower_class_yields_its_slots_to_a_higher_one),
 		cmocka_unit_test(
 			a_client_above_its_share_leaves_a_slot_and_most_of_the_queue_budget),
+		cmocka_unit_test(one_burst_does_not_bring_the_ceiling_below_itself),
 		cmocka_unit_test(clients_within_their_share_queue_while_others_are_refused),
 		cmocka_unit_test(only_a_client_with_over_twice_its_share_is_above_it),
 		cmocka_unit_test(a_client_above_its_share_is_within_it_after_four_intervals),

@@ -251,7 +251,7 @@ static void durations_leave_the_rate_alone(void **state)
 	struct adaptive a = warm();
 
 	for (unsigned i = 0; i < 5; i++)
-		adaptive_ttft(&a, &targets, 100, 1000, 5000, 4, 2 * S + i * TICK);
+		adaptive_ttft(&a, &targets, 100, 1000, 5000, 4, 0, 2 * S + i * TICK);
 	assert_true(fabs(a.rate - 50) < 1e-9);
 	second_of(&a, &targets, 900, 10, 0.5, 3 * S);
 	assert_true(fabs(a.rate - 50) < 1e-9);

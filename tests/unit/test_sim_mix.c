@@ -52,8 +52,10 @@ static void hold_to_all_streamed(double load)
 	for (const struct mix_engine *e = mix_engines; e->name; e++) {
 		for (const struct mix *m = mixes; m->name; m++) {
 			struct mix_result r = play(m, e, load);
+			/* Without any stream the slots are not known. */
+			double least = m->unary >= 1 ? 0.94 : 0.95;
 
-			if (r.goodput < 0.95 * r.streamed)
+			if (r.goodput < least * r.streamed)
 				fail_msg("%s, %s: %.3f of %.3f", e->name, m->name, r.goodput,
 					 r.streamed);
 		}

@@ -16,7 +16,7 @@
 static const struct adaptive_targets targets = {.ttft_ms = 1000, .itl_ms = 100, .floor = 1};
 
 /* A server of four slots at work: first tokens on time, then one that queued bytes do not explain.
- * A request keeps its slot for 1,100 ms. */
+ * Ten are in flight, and one ends in each 100 ms. */
 static struct adaptive at_work(uint64_t *now)
 {
 	struct adaptive_view v = {.in_flight = 10, .waiting = 6};
@@ -24,15 +24,14 @@ static struct adaptive at_work(uint64_t *now)
 
 	*now = 100 * S;
 	adaptive_init(&a, *now);
-	for (int i = 0; i < 100; i++) {
+	for (uint32_t i = 0; i < 100; i++) {
 		*now += TICK;
-		adaptive_ttft(&a, &targets, 100, 2000, 2000, 2, *now);
-		adaptive_ended(&a, &targets, 50, 20, *now);
+		adaptive_ttft(&a, &targets, 100, 2000, 2000, 2, 1 + i % 4, *now);
 		v.admitted++;
 		v.ended++;
 		adaptive_look(&a, &targets, &v, *now);
 	}
-	adaptive_ttft(&a, &targets, 900, 2000, 2000, 8, *now);
+	adaptive_ttft(&a, &targets, 900, 2000, 2000, 8, 3, *now);
 	return a;
 }
 
@@ -53,63 +52,98 @@ static void a_late_first_token_shows_the_slots(void **state)
 {
 	uint64_t now;
 	struct adaptive a = at_work(&now);
-	struct adaptive_view v = {.in_flight = 10, .waiting = 6};
 	struct sluice_admission out = written(&a);
 	double rate = a.rate;
 
 	assert_int_equal(out.slots, 4);
-	assert_in_range(out.service, ticks(1095), ticks(1105));
 	assert_in_range(out.slot_wait_most, ticks(990), ticks(1000));
 	assert_int_equal(out.spare, 8);
 	/* What waited for a slot says nothing of the rate. */
-	adaptive_ttft(&a, &targets, 900, 2000, 2000, 5, now += TICK);
+	adaptive_ttft(&a, &targets, 900, 2000, 2000, 5, 4, now += TICK);
 	assert_true(a.rate >= rate && a.rate <= rate);
 	/* What queued bytes explain shows no slot. */
 	adaptive_init(&a, now);
-	for (int i = 0; i < 100; i++) {
-		adaptive_look(&a, &targets, &v, now += TICK);
-		adaptive_ttft(&a, &targets, 900, 2000, 18000, 2, now);
-	}
+	for (int i = 0; i < 100; i++)
+		adaptive_ttft(&a, &targets, 900, 2000, 18000, 2, 4, now += TICK);
 	assert_int_equal(written(&a).slots, 0);
 }
 
-static void more_that_decode_are_more_slots(void **state)
+static void the_slots_are_those_that_the_server_serves_at_once(void **state)
 {
-	uint64_t now;
-	struct adaptive a = at_work(&now);
-	struct adaptive_view v = {.in_flight = 10, .waiting = 3};
+	struct server_slots s = {0};
 
-	adaptive_look(&a, &targets, &v, now += TICK);
-	assert_int_equal(written(&a).slots, 7);
-	/* Fewer are, where all those that come late show fewer. */
-	v.waiting = 5;
-	for (int i = 0; i < 400; i++) {
-		adaptive_look(&a, &targets, &v, now += TICK);
-		adaptive_ttft(&a, &targets, 900, 2000, 2000, 10, now);
-	}
-	assert_int_equal(written(&a).slots, 5);
+	server_slots_first_token(&s, 100, 100, 3);
+	server_slots_first_token(&s, 5000, -1, 7); /* the rate is not known yet */
+	assert_true(s.slots <= 0);
+	/* The last of them began with six others a moment ago. */
+	server_slots_first_token(&s, 300, 100, 2);
+	assert_true(s.slots > 6.8 && s.slots <= 7);
+	/* More are known at once, whatever they waited. */
+	server_slots_first_token(&s, 100, 100, 9);
+	assert_true(s.slots >= 9 && s.slots <= 9);
+	/* Fewer are where those that wait show fewer, again and again. */
+	server_slots_first_token(&s, 300, 100, 5);
+	assert_true(s.slots > 8.9);
+	for (int i = 0; i < 200; i++)
+		server_slots_first_token(&s, 300, 100, 5);
+	assert_true(s.slots > 5 && s.slots < 5.1);
+	/* On time they say nothing of it. */
+	for (int i = 0; i < 200; i++)
+		server_slots_first_token(&s, 100, 100, 1);
+	assert_true(s.slots > 5);
+}
+
+static void a_slot_is_kept_for_the_time_that_littles_law_gives(void **state)
+{
+	struct server_slots s = {0};
+
+	server_slots_pass(&s, 500, 3, 0);
+	server_slots_pass(&s, 500, 3, 2);
+	assert_true(s.service_ms > 1499 && s.service_ms < 1501);
+	/* What waits has no slot. */
+	s.slots = 4;
+	for (int i = 0; i < 200; i++)
+		server_slots_pass(&s, 100, 50, 1);
+	assert_true(s.service_ms > 399 && s.service_ms < 401);
+	/* Half of the slots are idle. */
+	for (int i = 0; i < 200; i++)
+		server_slots_pass(&s, 100, 2, 1);
+	assert_true(s.service_ms > 199 && s.service_ms < 201);
+}
+
+static uint32_t wait_with(int64_t in_flight, uint32_t bytes, uint64_t age)
+{
+	/* a byte a tick */
+	const struct sluice_admission a = {
+		.slots = 4, .service = 1000, .rate = 1 << ADMISSION_RATE_SHIFT};
+	struct admission_load load = {.in_flight = in_flight};
+
+	return admission_slot_wait(&a, &load, bytes,
+				   (uint64_t)in_flight * age << ADMISSION_TICK_SHIFT);
 }
 
 static void the_wait_is_for_a_turn_or_for_the_first_end(void **state)
 {
-	const struct sluice_admission a = {.slots = 4, .service = 1000};
-	const uint64_t tick = 1 << ADMISSION_TICK_SHIFT;
+	const struct admission_load many = {.in_flight = 1 << 30};
 
-	assert_int_equal(admission_slot_wait(&a, -1, 0), 0);
-	assert_int_equal(admission_slot_wait(&a, 3, 0), 0);
-	/* All have begun now: the first end is far. */
-	assert_int_equal(admission_slot_wait(&a, 4, 0), 1000);
-	assert_int_equal(admission_slot_wait(&a, 4, 4 * 200 * tick), 600);
+	assert_int_equal(wait_with(-1, 50, 0), 0);
+	assert_int_equal(wait_with(3, 50, 0), 0);
+	/* All have begun now: the first end is far. Its own bytes come after that. */
+	assert_int_equal(wait_with(4, 0, 0), 1000);
+	assert_int_equal(wait_with(4, 50, 0), 1050);
+	assert_int_equal(wait_with(4, 0, 200), 600);
 	/* They began one after the other. */
-	assert_int_equal(admission_slot_wait(&a, 4, 4 * 500 * tick), 250);
-	assert_int_equal(admission_slot_wait(&a, 7, 7 * 900 * tick), 1000);
-	assert_int_equal(admission_slot_wait(&a, 8, 0), 1250);
+	assert_int_equal(wait_with(4, 0, 500), 250);
+	assert_int_equal(wait_with(7, 0, 900), 1000);
+	assert_int_equal(wait_with(8, 0, 0), 1250);
 	/* Counts of another moment. */
-	assert_int_equal(admission_slot_wait(&a, 4, UINT64_MAX), 250);
-	assert_int_equal(admission_slot_wait(&(struct sluice_admission){0}, 9, 0), 0);
+	assert_int_equal(wait_with(4, 0, UINT64_MAX >> 24), 250);
+	assert_int_equal(admission_slot_wait(&(struct sluice_admission){.rate = 1}, &many, 0, 0),
+			 0);
 	assert_int_equal(
-		admission_slot_wait(&(struct sluice_admission){.slots = 1, .service = UINT32_MAX},
-				    1 << 30, 0),
+		admission_slot_wait(
+			&(struct sluice_admission){.slots = 1, .service = UINT32_MAX, .rate = 1},
+			&many, 0, 0),
 		ADMISSION_WAIT_MAX);
 }
 
@@ -119,7 +153,7 @@ static enum admission_verdict judged(const struct adaptive *a, int64_t in_flight
 	struct sluice_admission out = written(a);
 	struct admission_load load = {.in_flight = in_flight};
 
-	load.slot_wait = admission_slot_wait(&out, in_flight,
+	load.slot_wait = admission_slot_wait(&out, &load, 100,
 					     (uint64_t)(mean_age_ms * MS) * (uint64_t)in_flight);
 	return admission_judge(&out, &load, 100, rank, 0);
 }
@@ -151,32 +185,35 @@ static void one_in_twenty_misses_the_target(void **state)
 	double was;
 
 	for (int i = 0; i < 100; i++)
-		adaptive_ttft(&a, &targets, 1100, 2000, 2000, 8, now += TICK);
+		adaptive_ttft(&a, &targets, 1100, 2000, 2000, 8, 4, now += TICK);
 	assert_int_equal(written(&a).slot_wait_most, ticks(500));
 	for (int i = 0; i < 100; i++)
-		adaptive_ttft(&a, &targets, 900, 2000, 2000, 8, now += TICK);
+		adaptive_ttft(&a, &targets, 900, 2000, 2000, 8, 4, now += TICK);
 	was = a.aim;
 	assert_true(was > 0.7 && was < 0.8);
 	for (int i = 0; i < 2000; i++)
-		adaptive_ttft(&a, &targets, i % 20 ? 900 : 1100, 2000, 2000, 8, now += TICK);
+		adaptive_ttft(&a, &targets, i % 20 ? 900 : 1100, 2000, 2000, 8, 4, now += TICK);
 	assert_true(a.aim > was - 0.06 && a.aim < was + 0.06);
 	/* Late by its bytes alone: no wait for a slot made it late. */
 	for (int i = 0; i < 100; i++)
-		adaptive_ttft(&a, &targets, 1100, 30000, 30000, 8, now += TICK);
+		adaptive_ttft(&a, &targets, 1100, 30000, 30000, 8, 4, now += TICK);
 	assert_true(a.aim > was - 0.06);
 }
 
-static void replies_that_are_not_streamed_hide_the_slots(void **state)
+static void a_target_that_grows_with_the_request_lets_it_wait_longer(void **state)
 {
+	const uint32_t rank = admission_rank(SLUICE_CLASS_NORMAL, 0);
+	struct adaptive_targets longer = targets;
+	struct admission_load load = {.in_flight = 4, .slot_wait = ticks(1500)};
+	struct sluice_admission out;
 	uint64_t now;
 	struct adaptive a = at_work(&now);
 
-	for (int i = 0; i < 20; i++)
-		adaptive_duration(&a, &targets, 900, 2000, 20, 5, now += TICK);
-	assert_int_equal(written(&a).slots, 0);
-	for (int i = 0; i < 60; i++)
-		adaptive_ended(&a, &targets, 50, 20, now += TICK);
-	assert_int_equal(written(&a).slots, 4);
+	longer.ttft_ms_per_kib = 300;
+	a.refused_share = 0.2;
+	adaptive_write(&a, &longer, &out);
+	assert_int_equal(admission_judge(&out, &load, 1024, rank, 0), ADMISSION_WAIT);
+	assert_int_equal(admission_judge(&out, &load, 2048, rank, 0), ADMISSION_ADMIT);
 }
 
 static void a_new_daemon_knows_the_slots(void **state)
@@ -205,7 +242,7 @@ static void what_waited_while_the_server_stood_still_says_nothing(void **state)
 	assert_true(written(&a).stopped);
 	ceiling = a.ceiling;
 	for (uint32_t i = 1; i <= 4; i++)
-		adaptive_ttft(&a, &targets, 10000, 2000, 2000, i, now += MS);
+		adaptive_ttft(&a, &targets, 10000, 2000, 2000, i, 9, now += MS);
 	assert_true(a.rate >= rate && a.rate <= rate);
 	assert_true(a.aim >= aim && a.aim <= aim);
 	assert_true(a.ceiling >= ceiling);
@@ -216,11 +253,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_late_first_token_shows_the_slots),
-		cmocka_unit_test(more_that_decode_are_more_slots),
+		cmocka_unit_test(the_slots_are_those_that_the_server_serves_at_once),
+		cmocka_unit_test(a_slot_is_kept_for_the_time_that_littles_law_gives),
 		cmocka_unit_test(the_wait_is_for_a_turn_or_for_the_first_end),
 		cmocka_unit_test(a_request_that_would_wait_too_long_for_a_slot_is_refused),
 		cmocka_unit_test(one_in_twenty_misses_the_target),
-		cmocka_unit_test(replies_that_are_not_streamed_hide_the_slots),
+		cmocka_unit_test(a_target_that_grows_with_the_request_lets_it_wait_longer),
 		cmocka_unit_test(a_new_daemon_knows_the_slots),
 		cmocka_unit_test(what_waited_while_the_server_stood_still_says_nothing),
 	};

@@ -33,19 +33,8 @@
 #define CREDIT_MOST 1
 
 /*
- * Slots. A first token that comes this much later than queued bytes explain has waited for a slot,
- * and all were taken then. Replies that are not streamed hide how many those are.
- */
-#define SLOT_WAITED    1.3
-#define SLOT_WAITED_MS 100
-#define SLOTS_MEMORY   16    /* such first tokens */
-#define DECODING_KEEPS 0.998 /* from look to look */
-#define HIDDEN_MOST    0.2   /* of the replies */
-#define HIDDEN_MEMORY  20    /* replies */
-
-/*
- * The wait for a slot that a request may be expected to have, as a share of the target. It is such
- * that LATE_SHARE of those that wait for one miss the target: a late first token lowers it, one on
+ * The first token that a request that waits for a slot may be expected to have, as a share of the
+ * target. It is such that LATE_SHARE of them miss the target: a late first token lowers it, one on
  * time raises it. While none are refused, SPARE times the slots are open.
  */
 #define LATE_SHARE 0.05
@@ -67,7 +56,7 @@
 #define BOUND           0.5 /* of the ceiling in flight: the ceiling may have caused a refusal */
 #define ITL_FULL        0.95
 #define MISSED_MOST     0.2  /* share of responses over the ITL target */
-#define LATE_MOST       0.16 /* share of replies that are not streamed over theirs */
+#define LATE_MOST       0.17 /* share of replies that are not streamed over theirs */
 #define GAP_MEMORY_S    2
 #define MISSED_MEMORY_S 3
 #define REPLIES         10.0 /* means are over about so many */
@@ -184,8 +173,8 @@ static void adopt_refused(struct adaptive *a, double f)
 static void adopt_slots(struct adaptive *a, const struct sluice_admission *was,
 			const struct adaptive_targets *t)
 {
-	a->slots = was->slots;
-	a->decode_ms = was->service * ADMISSION_TICK_MS;
+	a->server.slots = was->slots;
+	a->server.service_ms = was->service * ADMISSION_TICK_MS;
 	if (t->ttft_ms > 0)
 		a->aim = fmin(
 			1, fmax(AIM_LEAST, was->slot_wait_most * ADMISSION_TICK_MS / t->ttft_ms));
@@ -254,38 +243,20 @@ static bool progress(struct adaptive *a, double ms, uint64_t now_ns)
 	return (double)now_ns - ms * 1e6 < (double)a->cold_until_ns;
 }
 
-/* A request was late that was admitted as one of so many in flight. */
-static void level_failed(struct adaptive *a, const struct adaptive_targets *t,
-			 uint32_t in_flight_at_admission, uint64_t now_ns)
+/* A request was late that met so many in flight. */
+static void level_failed(struct adaptive *a, const struct adaptive_targets *t, double in_flight,
+			 uint64_t now_ns)
 {
 	bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S;
 
-	a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * in_flight_at_admission));
-	a->failed_at = held ? fmin(a->failed_at, in_flight_at_admission) : in_flight_at_admission;
-	a->failed_level = !(a->failed_level > 0) ? in_flight_at_admission
-			  : in_flight_at_admission < a->failed_level
-				  ? fmax(in_flight_at_admission, a->failed_level * FAILED_DOWN)
-				  : fmin(in_flight_at_admission, a->failed_level * FAILED_UP);
+	a->ceiling = fmin(a->ceiling, fmax(t->floor, CUT * in_flight));
+	a->failed_at = held ? fmin(a->failed_at, in_flight) : in_flight;
+	a->failed_level = !(a->failed_level > 0) ? in_flight
+			  : in_flight < a->failed_level
+				  ? fmax(in_flight, a->failed_level * FAILED_DOWN)
+				  : fmin(in_flight, a->failed_level * FAILED_UP);
 	a->failed_ns = now_ns;
 	a->on_time = 0;
-}
-
-static bool slots_known(const struct adaptive *a)
-{
-	return a->slots > 0 && a->hidden < HIDDEN_MOST;
-}
-
-/* What a first token after `ms` says of the server's slots. */
-static void note_slots(struct adaptive *a, double ms, uint32_t bytes, uint32_t queued_bytes)
-{
-	if (a->rate_samples < RATE_SAMPLES_MIN || a->hidden >= HIDDEN_MOST ||
-	    a->seen.shadow_in_flight > 0)
-		return;
-	a->own_ms += (bytes / a->rate - a->own_ms) / REPLIES;
-	if (ms <= SLOT_WAITED * queued_bytes / a->rate + SLOT_WAITED_MS)
-		return;
-	a->slots = a->decoding > a->slots ? a->decoding
-					  : a->slots + (a->decoding - a->slots) / SLOTS_MEMORY;
 }
 
 static void move_aim(struct adaptive *a, bool late)
@@ -297,14 +268,18 @@ static void move_aim(struct adaptive *a, bool late)
 }
 
 void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
-		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns)
+		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint32_t served,
+		   uint64_t now_ns)
 {
 	double target = target_ms(t, bytes);
 
 	if (progress(a, ms, now_ns) || !(ms > 0))
 		return;
-	note_slots(a, ms, bytes, queued_bytes);
-	if (slots_known(a) && in_flight_at_admission > a->slots) {
+	if (a->seen.shadow_in_flight <= 0)
+		server_slots_first_token(
+			&a->server, ms,
+			a->rate_samples >= RATE_SAMPLES_MIN ? queued_bytes / a->rate : -1, served);
+	if (a->server.slots > 0 && in_flight_at_admission > a->server.slots) {
 		if (target > 0 && queued_bytes / a->rate < target)
 			move_aim(a, ms > target);
 		return; /* its wait was for a slot, and says nothing of the rate */
@@ -317,14 +292,16 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 	a->ttft.sum += ms / fmax(target, bytes / a->rate);
 	a->ttft.weight += 1;
 	/*
-	 * The request is late, and queued bytes do not explain it. The cut is below what was in
-	 * flight at its admission, so an old sample cuts only once. Of several failed levels the
+	 * The request is late, and queued bytes do not explain it. The cut is below what it met
+	 * while it waited, so one burst is one piece of evidence. Of several failed levels the
 	 * lowest holds. Load that only shadow mode admits makes a level meaningless.
 	 */
 	if (ms > target && in_flight_at_admission > 1 && a->seen.shadow_in_flight <= 0 &&
 	    a->rate_samples >= RATE_SAMPLES_MIN &&
 	    ms - queued_bytes / a->rate >= UNEXPLAINED * target) {
-		level_failed(a, t, in_flight_at_admission, now_ns);
+		level_failed(a, t,
+			     recent_load_mean(&a->load, now_ns - (uint64_t)(ms * 1e6), now_ns),
+			     now_ns);
 	} else if (++a->on_time > FORGET && a->failed_level < a->ceiling) {
 		a->failed_level *= FAILED_BACK;
 	}
@@ -341,8 +318,6 @@ void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_n
 void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms,
 		    uint32_t gaps, uint64_t now_ns)
 {
-	a->decode_ms += (mean_ms * gaps - a->decode_ms) / (a->decode_ms > 0 ? REPLIES : 1);
-	a->hidden -= a->hidden / HIDDEN_MEMORY;
 	fade(&a->missed, t->itl_ms > 0 && mean_ms > t->itl_ms, 1, now_ns, MISSED_MEMORY_S);
 	a->fresh++;
 }
@@ -369,7 +344,6 @@ void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, dou
 {
 	double ratio = whole_ratio(t, ms, bytes, tokens);
 
-	a->hidden += (1 - a->hidden) / HIDDEN_MEMORY;
 	a->reply_ms += (ms - a->reply_ms) / REPLIES;
 	if (progress(a, ms, now_ns) || !(ratio > 0))
 		return;
@@ -542,6 +516,7 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 		a->probe_admitted = v->admitted;
 		a->probe_ended = v->ended;
 	}
+	recent_load_note(&a->load, (double)v->in_flight, now_ns);
 	refused = (double)(refused_of(v) - refused_of(&a->seen));
 	arrived = refused + (double)(v->admitted - a->seen.admitted);
 	a->arrivals = a->arrivals * d + arrived;
@@ -556,9 +531,9 @@ void adaptive_look(struct adaptive *a, const struct adaptive_targets *t,
 		above += (double)(v->refused[r] - a->seen.refused[r]);
 	fade(&a->above, above, refused, now_ns, YIELDS_S);
 	a->active_weight = v->active_weight;
-	a->decoding = fmax((double)(v->in_flight - v->waiting), a->decoding * DECODING_KEEPS);
-	if (slots_known(a))
-		a->slots = fmax(a->slots, (double)(v->in_flight - v->waiting));
+	if (!a->stopped)
+		server_slots_pass(&a->server, 1000 * dt, (double)a->seen.in_flight,
+				  (double)(v->ended - a->seen.ended));
 	move_stop(a, t, v, now_ns);
 	a->bound |= (double)v->in_flight >= a->ceiling - 1 ||
 		    (refused > 0 && (double)v->in_flight >= BOUND * a->ceiling);
@@ -587,8 +562,8 @@ static void write_levels(const struct adaptive *a, struct sluice_admission *out,
 	double slots = ABOVE_LEVEL * own, above_budget = fmin(1, ABOVE_BUDGET / f), above,
 	       fails = 0;
 
-	if (slots_known(a))
-		fails = a->slots + 1;
+	if (a->server.slots > 0)
+		fails = a->server.slots + 1;
 	if (a->failed_level > 0)
 		fails = fails > 0 ? fmin(fails, a->failed_level) : a->failed_level;
 	if (fails > 0)
@@ -629,11 +604,14 @@ void adaptive_write(const struct adaptive *a, const struct adaptive_targets *t,
 					4e9);
 	}
 	/* Clients within their share wait for those above theirs, who end soon: not asked. */
-	if (predicts && slots_known(a) && mean(&a->above) <= YIELDS) {
-		out->slots = (uint32_t)fmax(1, whole(a->slots + 0.5, ADAPTIVE_CEILING_MAX));
-		out->service = (uint32_t)whole((a->decode_ms + a->own_ms) / ADMISSION_TICK_MS, 4e9);
+	if (predicts && a->server.slots > 0 && mean(&a->above) <= YIELDS) {
+		out->slots = (uint32_t)fmax(1, whole(a->server.slots + 0.5, ADAPTIVE_CEILING_MAX));
+		out->service = (uint32_t)whole(a->server.service_ms / ADMISSION_TICK_MS, 4e9);
 		out->slot_wait_most = (uint32_t)whole(a->aim * t->ttft_ms / ADMISSION_TICK_MS, 4e9);
-		out->spare = (uint32_t)whole(free * SPARE * a->slots, ADAPTIVE_CEILING_MAX);
+		out->slot_wait_most_per_kib =
+			(uint32_t)whole(a->aim * t->ttft_ms_per_kib / ADMISSION_TICK_MS, 4e9);
+		out->spare =
+			(uint32_t)whole(free * SPARE * a->server.slots + 0.5, ADAPTIVE_CEILING_MAX);
 	}
 	if (a->active_weight > 1) {
 		double part = fmin(FAIR_SHARES / a->active_weight, PART_MOST);

@@ -13,6 +13,9 @@
 
 #include <sluice/admission.h>
 
+#include "core/recent_load.h"
+#include "core/server_slots.h"
+
 #define ADAPTIVE_LOOK_MS     500 /* the ceiling moves once in so long */
 #define ADAPTIVE_CEILING_MAX 4096
 
@@ -47,10 +50,8 @@ struct adaptive {
 	double rate;                /* bytes that the server takes up per ms; 0: not known */
 	struct fading queued_bytes; /* of TTFT samples: bytes over ms is the rate */
 	unsigned rate_samples;
-	double slots;        /* requests that the server works on at once; 0: not known */
-	double decoding;     /* the most past their first token, lately */
-	double decode_ms;    /* mean time from a first token to the end of its response */
-	double own_ms;       /* … and that of its own bytes */
+	struct server_slots server;
+	struct recent_load load;
 	double failed_at;    /* in flight at the last cut */
 	double failed_level; /* the level that commonly fails; 0: none has */
 	unsigned on_time;    /* first tokens on time since the last late one */
@@ -61,7 +62,6 @@ struct adaptive {
 	struct fading gap;    /* ms, token by token */
 	struct fading missed; /* share of responses over the ITL target */
 	double missed_whole;  /* share of such replies over their target */
-	double hidden;        /* share of the replies that are not streamed */
 	double aim; /* the wait for a slot that a request may be expected to have, of the target */
 	double reply_ms; /* mean time of such replies; 0: none has ended */
 	double refused_share;
@@ -95,10 +95,11 @@ void adaptive_adopt(struct adaptive *a, const struct sluice_admission *was,
 /*
  * A first token after `ms`, for a request of `bytes`. At its admission queued_bytes
  * (admission_queued_bytes()) waited and in_flight_at_admission requests were in flight; both
- * include the request itself.
+ * include the request itself. `served` of those in flight now were admitted no later than it.
  */
 void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double ms, uint32_t bytes,
-		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint64_t now_ns);
+		   uint32_t queued_bytes, uint32_t in_flight_at_admission, uint32_t served,
+		   uint64_t now_ns);
 /* n gaps between tokens, sum_ms in total. */
 void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_ns);
 /* The end of a streamed response of so many gaps; mean_ms is their mean. */

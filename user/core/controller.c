@@ -85,7 +85,7 @@ static void adapt(struct controller *c, uint32_t id, const struct sluice_sample 
 	if (s->kind == SLUICE_SAMPLE_TTFT &&
 	    s->in_flight_at_admission) /* 0: shadow mode let it pass without a slot */
 		adaptive_ttft(a, &targets, (double)s->sum_ns / 1e6 / n, s->bytes, s->queued_bytes,
-			      s->in_flight_at_admission, s->time_ns);
+			      s->in_flight_at_admission, s->served, s->time_ns);
 	if (s->kind == SLUICE_SAMPLE_DURATION && s->in_flight_at_admission)
 		adaptive_duration(a, &targets, (double)s->sum_ns / 1e6, s->bytes, n,
 				  s->in_flight_at_admission, s->time_ns);

@@ -175,7 +175,8 @@ static void show_pool(const struct daemon_state *s, const struct sluice_answer *
 	e->allowed_ms = rate > 0 ? (double)a->allowed_bytes / rate : -1;
 	/* Of the waits for bytes and for a slot: the one that refuses, or else the longer one. */
 	slot_ms = (double)a->load.slot_wait * ADMISSION_TICK_MS;
-	slot_most_ms = (double)admission_slot_wait_most(&a->admission, a->rank) * ADMISSION_TICK_MS;
+	slot_most_ms = (double)admission_slot_wait_most(&a->admission, a->bytes, a->rank) *
+		       ADMISSION_TICK_MS;
 	if (admission_asks_for_slot(&a->admission, &a->load, a->rank) &&
 	    (slot_ms > slot_most_ms ||
 	     (slot_ms > e->predicted_ms && e->predicted_ms <= e->allowed_ms))) {

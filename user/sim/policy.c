@@ -62,8 +62,8 @@ static void pass_waits(struct policy *p, uint32_t until, uint64_t now_ns)
 		p->waits.left_ns = now_ns;
 }
 
-/* The load that a request finds, as join_pool() of bpf/slots.h measures it. */
-static struct admission_load load_now(struct policy *p, uint64_t now_ns)
+/* The load that a request of so many bytes finds, as join_pool() of bpf/slots.h measures it. */
+static struct admission_load load_now(struct policy *p, uint32_t bytes, uint64_t now_ns)
 {
 	struct admission_load load = p->load;
 
@@ -74,7 +74,7 @@ static struct admission_load load_now(struct policy *p, uint64_t now_ns)
 		p->first_token_ns > p->began_waiting_ns ? p->first_token_ns : p->began_waiting_ns;
 	if (p->waits.left_ns > load.since_ns)
 		load.since_ns = p->waits.left_ns;
-	load.slot_wait = admission_slot_wait(&p->written, load.in_flight,
+	load.slot_wait = admission_slot_wait(&p->written, &load, bytes,
 					     (uint64_t)load.in_flight * now_ns - p->began_ns);
 	return load;
 }
@@ -118,7 +118,7 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	const struct sim_request *r = &p->work->requests[id];
 	struct policy_request *mine = &p->requests[id];
 	struct sluice_holding *held = &p->held[r->client];
-	struct admission_load load = load_now(p, now_ns);
+	struct admission_load load = load_now(p, admission_bytes(r->bytes), now_ns);
 
 	p->client_seen_ns[r->client] = now_ns + 1;
 	if (!judge(p, r, &load, now_ns))
@@ -143,6 +143,7 @@ bool policy_judge(struct policy *p, uint32_t id, uint64_t now_ns)
 	mine->waiting = !r->unary;
 	held->in_flight++;
 	p->view.admitted++;
+	mine->turn = p->view.admitted;
 	held->tat = admission_next_tat(&p->written, held->tat, ADMISSION_ALL, p->view.admitted);
 	p->order[p->order_count++] = id;
 	return true;
@@ -182,6 +183,14 @@ static void note_streamed(struct policy *p)
 	p->streamed = (double)p->decoding[0] / (p->decoding[0] + p->decoding[1]);
 }
 
+/* Of those in flight, how many were admitted no later than this one. */
+static uint32_t admitted_no_later(const struct policy *p, const struct policy_request *mine)
+{
+	int64_t n = p->load.in_flight - (int64_t)(p->view.admitted - mine->turn);
+
+	return n > 0 ? (uint32_t)n : 0;
+}
+
 void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
 {
 	const struct sim_request *r = &p->work->requests[id];
@@ -201,7 +210,7 @@ void policy_first_token(struct policy *p, uint32_t id, uint64_t now_ns)
 		ema_record(&p->ttft, ms, 1, now_ns, p->rule.tau_s);
 	if (p->rule.kind == POLICY_ADAPTIVE)
 		adaptive_ttft(&p->adaptive, &p->rule.targets, ms, r->bytes, mine->queued_bytes,
-			      mine->in_flight_at_admission, now_ns);
+			      mine->in_flight_at_admission, admitted_no_later(p, mine), now_ns);
 }
 
 void policy_gaps(struct policy *p, uint64_t sum_ns, uint64_t count, uint64_t now_ns)

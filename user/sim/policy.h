@@ -35,6 +35,7 @@ struct policy_rule {
 /* What the kernel keeps of an admitted request. */
 struct policy_request {
 	uint64_t admitted_ns, first_ns;
+	uint64_t turn; /* the admissions until it, itself included */
 	uint32_t queued_bytes, in_flight_at_admission;
 	uint32_t wait_end; /* the predicted end of its wait: time of a slot of waits */
 	bool waiting;      /* counted as waiting: its first token will show */

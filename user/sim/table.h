@@ -14,6 +14,7 @@
 struct table_policy {
 	double goodput[TABLE_SEEDS], mean;
 	double refused[TABLE_SEEDS]; /* of what arrived, 0 … 1 */
+	double met;                  /* in time, of the admitted, mean of the seeds */
 	double quartile[4];          /* goodput by length of prompt, mean of the seeds */
 };
 
