@@ -79,21 +79,20 @@ static __always_inline void stream_data(struct stream *s, __u32 *ev)
 		s->offset = 0;
 }
 
-/* A hash of n bytes from byte p of the window on, 8 … STREAM_PREFIX_MAX - 1 of them. */
+/* A hash of n bytes from byte p of the window on, 8 … STREAM_PREFIX_MAX of them. */
 SCAN_SUBPROG __u64 stream_prefix(const struct stream_window *window, __u32 p, __u32 n)
 {
 	__u64 hash = n;
-	__u32 last = (n - 8) & (STREAM_PREFIX_MAX - 1);
 
 	if (!window)
 		return 0;
 	SCAN_STEPS
-	for (__u32 i = 0; i <= last; i += 8) {
-		hash ^= scan_load(window->byte + scan_clamp(p + i));
+	for (__u32 i = 8; i <= STREAM_PREFIX_MAX && i <= n; i += 8) {
+		hash ^= scan_load(window->byte + scan_clamp(p + i - 8));
 		hash *= 0x9e3779b97f4a7c15ULL;
 		hash ^= hash >> 29;
 	}
-	hash ^= scan_load(window->byte + scan_clamp(p + last));
+	hash ^= scan_load(window->byte + scan_clamp(p + n - 8));
 	hash *= 0x9e3779b97f4a7c15ULL;
 	return hash ^ hash >> 29;
 }
