@@ -66,7 +66,7 @@ struct body {
 	const char *type; /* NULL: JSON */
 };
 
-/* A request whose body has `len` bytes of base64 between its two texts. The caller frees it. */
+/* A request with `len` bytes of base64 between the two texts of its body. The caller frees it. */
 static inline char *make_request(const struct body *b, size_t len, size_t *total)
 {
 	size_t body = strlen(b->begin) + len + strlen(b->end), head;

@@ -43,9 +43,9 @@ struct {
 	__uint(max_entries, 1);
 } data_to_lose SEC(".maps");
 
-/* The connections whose client has sent its FIN, by IP version and port. A server that sent its own
- * FIN twice receives two acknowledgements of it, and answers the second with a RST. That is no
- * reset of a client, and is not counted in `rst_in`. */
+/* The connections on which the client has sent its FIN, by IP version and port. A server that sent
+ * its own FIN twice receives two acknowledgements of it, and answers the second with a RST. That is
+ * no reset of a client, and is not counted in `rst_in`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, __u32);

@@ -196,8 +196,7 @@ static void storm_step(struct storm *s)
 			      chance_below(&s->c, 70000), s->now);
 		adaptive_gaps(&s->a, chance_exponential(&s->c, 500), chance_below(&s->c, 40),
 			      s->now);
-		adaptive_ended(&s->a, &targets, chance_exponential(&s->c, 40),
-			       (uint32_t)any_number(&s->c), s->now);
+		adaptive_ended(&s->a, &targets, chance_exponential(&s->c, 40), s->now);
 	}
 	s->v.in_flight = (int64_t)chance_below(&s->c, 6000) - 5;
 	s->v.waiting = chance_below(&s->c, 100);
@@ -671,7 +670,7 @@ static void old_gaps_do_not_move_the_ceiling(void **state)
 	adaptive_init(&a, now);
 	for (int i = 0; i < 20; i++) {
 		adaptive_gaps(&a, 500, 1, now += TICK);
-		adaptive_ended(&a, &targets, 500, 20, now);
+		adaptive_ended(&a, &targets, 500, now);
 		adaptive_look(&a, &targets, &v, now);
 	}
 	assert_true(a.ceiling < 16);

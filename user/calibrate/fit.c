@@ -38,9 +38,14 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(double *values, uint32_t count)
+void fit_sort(double *values, uint32_t count)
 {
 	qsort(values, count, sizeof(*values), by_value);
+}
+
+static double median(double *values, uint32_t count)
+{
+	fit_sort(values, count);
 	return (values[(count - 1) / 2] + values[count / 2]) / 2;
 }
 
@@ -88,7 +93,7 @@ uint32_t fit_running(const struct probe *probes, uint32_t count, double ttft_ms,
 	for (uint32_t i = 0; i < count; i++)
 		if (probes[i].event_ns[0] <= end)
 			first_ms[running++] = ms(probes[i].event_ns[0], end);
-	qsort(first_ms, running, sizeof(*first_ms), by_value);
+	fit_sort(first_ms, running);
 	for (uint32_t i = 1; i < running; i++)
 		spacing = fmax(spacing, first_ms[i] - first_ms[i - 1]);
 	*settled = first_ms[0] >= 2 * spacing;

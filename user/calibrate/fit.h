@@ -42,6 +42,8 @@ struct fit {
 	double fixed_ms;          /* the part of TTFT that no prompt changes */
 };
 
+/* Sorts, the least first. */
+void fit_sort(double *values, uint32_t count);
 /*
  * How many of the probes ran at once: those that had a first token before any had its last one.
  * All were sent at once, and all have events. *settled is false if the next first token might still

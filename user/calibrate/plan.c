@@ -69,13 +69,6 @@ static double ttft_ms(const struct probe *probe)
 	return (double)(probe->event_ns[0] - probe->sent_ns) / 1e6;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* One length: its median TTFT. *refused: the server does not take it. */
 static int measure_prompt(struct plan *p, uint32_t prompt, struct fit_point *point, bool *refused)
 {
@@ -97,7 +90,7 @@ static int measure_prompt(struct plan *p, uint32_t prompt, struct fit_point *poi
 		all[count] = ttft_ms(&p->probes[0]);
 		spent += all[count++];
 	}
-	qsort(all, count, sizeof(*all), by_value);
+	fit_sort(all, count);
 	p->found.stated = p->probes[0].prompt_tokens;
 	point->x = p->found.stated ? p->probes[0].prompt_tokens : prompt;
 	point->ms = all[count / 2];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A calibration: sends probes to an idle server until the simulator's engine can be told from their
- * times.
+ * A calibration: sends probes to an idle server until their times determine the simulator's
+ * engine.
  */
 #ifndef SLUICE_CALIBRATE_PLAN_H
 #define SLUICE_CALIBRATE_PLAN_H

@@ -316,7 +316,7 @@ void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_n
 }
 
 void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms,
-		    uint32_t gaps, uint64_t now_ns)
+		    uint64_t now_ns)
 {
 	fade(&a->missed, t->itl_ms > 0 && mean_ms > t->itl_ms, 1, now_ns, MISSED_MEMORY_S);
 	a->fresh++;

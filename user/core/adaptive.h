@@ -102,9 +102,9 @@ void adaptive_ttft(struct adaptive *a, const struct adaptive_targets *t, double 
 		   uint64_t now_ns);
 /* n gaps between tokens, sum_ms in total. */
 void adaptive_gaps(struct adaptive *a, double sum_ms, uint32_t n, uint64_t now_ns);
-/* The end of a streamed response of so many gaps; mean_ms is their mean. */
+/* The end of a streamed response; mean_ms is the mean of its gaps. */
 void adaptive_ended(struct adaptive *a, const struct adaptive_targets *t, double mean_ms,
-		    uint32_t gaps, uint64_t now_ns);
+		    uint64_t now_ns);
 
 /* The end of a reply that is not streamed, `ms` after its request's last byte. It stated so many
  * output tokens; 0: none. */

@@ -94,8 +94,7 @@ static void adapt(struct controller *c, uint32_t id, const struct sluice_sample 
 	if (n)
 		adaptive_gaps(a, (double)s->sum_ns / 1e6, n, s->time_ns);
 	if (s->in_flight_at_admission)
-		adaptive_ended(a, &targets, s->queued_bytes / 1e3, s->in_flight_at_admission,
-			       s->time_ns);
+		adaptive_ended(a, &targets, s->queued_bytes / 1e3, s->time_ns);
 }
 
 uint32_t controller_sample(struct controller *c, const struct sluice_sample *sample)

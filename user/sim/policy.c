@@ -259,8 +259,7 @@ void policy_ended(struct policy *p, uint32_t id, uint64_t now_ns)
 		reply_ended(p, r, mine, now_ns);
 	} else if (r->generate > 1 && p->rule.kind == POLICY_ADAPTIVE) {
 		adaptive_ended(&p->adaptive, &p->rule.targets,
-			       (double)(now_ns - mine->first_ns) / 1e6 / (r->generate - 1),
-			       r->generate - 1, now_ns);
+			       (double)(now_ns - mine->first_ns) / 1e6 / (r->generate - 1), now_ns);
 	}
 	p->load.in_flight--;
 	p->began_ns -= mine->admitted_ns;
