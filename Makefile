@@ -33,8 +33,9 @@ LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/contr
 	user/metrics/*.c user/loop/*.c user/datapath/*.c user/daemon/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson -lmicrohttpd -lm
-# The simulator consists of core and its own files. It needs no libbpf and no root.
-SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c user/core/*.c))
+# The simulator consists of core, its own files and one of config. It needs no libbpf and no root.
+SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c user/core/*.c \
+	user/config/endpoint.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
 UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \

@@ -20,6 +20,7 @@
 
 #include <jansson.h>
 
+#include "config/endpoint.h"
 #include "core/printable.h"
 #include "sluice/http1_response.h"
 
@@ -68,25 +69,15 @@ __attribute__((format(printf, 2, 3))) static int fail(struct client *c, const ch
 
 int client_open(struct client *c, const char *server, const char *model)
 {
-	const char *colon = strrchr(server, ':'), *name = server;
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
 	struct addrinfo *info;
-	char host[256], *end = NULL;
-	size_t len = colon ? (size_t)(colon - server) : 0;
-	unsigned long port =
-		len && colon[1] >= '0' && colon[1] <= '9' ? strtoul(colon + 1, &end, 10) : 0;
+	char host[256];
+	uint16_t port;
 	int ret;
 
-	if (len > 1 && name[0] == '[' && name[len - 1] == ']') {
-		name++;
-		len -= 2;
-	} else if (len && memchr(name, ':', len)) {
-		len = 0;
-	}
-	if (!len || len >= sizeof(host) || !port || port > 65535 || *end)
+	if (endpoint_split(server, host, sizeof(host), &port) || !*host)
 		return fail(c, "is not ADDR:PORT or [V6]:PORT"), -EINVAL;
-	snprintf(host, sizeof(host), "%.*s", (int)len, name);
-	ret = getaddrinfo(host, colon + 1, &hints, &info);
+	ret = getaddrinfo(host, strrchr(server, ':') + 1, &hints, &info);
 	if (ret)
 		return fail(c, "%s", gai_strerror(ret)), -EINVAL;
 	memcpy(&c->address, info->ai_addr, info->ai_addrlen);
