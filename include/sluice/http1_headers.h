@@ -25,6 +25,7 @@ enum http1_message { HTTP1_REQUESTS = 1, HTTP1_RESPONSES = 2, HTTP1_BOTH = 3 };
 	  http1_transfer_coding)                                                                   \
 	X(CONTENT_ENCODING, "content-encoding", HTTP1_BOTH, http1_read_list, http1_content_coding) \
 	X(CONTENT_TYPE, "content-type", HTTP1_BOTH, http1_read_list, http1_content_type)           \
+	X(CONNECTION, "connection", HTTP1_REQUESTS, http1_read_list, http1_connection)             \
 	X(DATE, "date", HTTP1_RESPONSES, http1_report_date, http1_no_element)
 
 enum http1_header {
@@ -55,10 +56,10 @@ HTTP1_HEADERS(X)
  */
 static __always_inline __u64 http1_name_sum(__u64 word, int i)
 {
-	return word * (i == 0   ? 0xa1b4b4eb6ad5b539ULL
-		       : i == 1 ? 0x0a46c565f490f87fULL
-		       : i == 2 ? 0xef9cf37aebb20b21ULL
-				: 0xa6403724cb17720dULL);
+	return word * (i == 0   ? 0xeb190e16c21c532dULL
+		       : i == 1 ? 0x51157ed6fdc0fd09ULL
+		       : i == 2 ? 0x7da4d94710ee1721ULL
+				: 0x24ba7ad6e95f345bULL);
 }
 
 /* The bit of a name of HTTP1_TOKEN_MAX bytes, zeros after it. */
@@ -176,6 +177,12 @@ static __always_inline void http1_content_coding(struct http1_frame *f, __u8 *ki
 {
 	if (f->token_len && (f->token_len != 8 || http1_word(f, 0) != scan_literal("identity")))
 		f->flags |= HTTP1_ENCODED;
+}
+
+static __always_inline void http1_connection(struct http1_frame *f, __u8 *kind, __u32 *ev)
+{
+	if (f->token_len == 5 && http1_word(f, 0) == scan_literal("close\0\0\0"))
+		f->flags |= HTTP1_CLOSE;
 }
 
 /* The kind of a Content-Type (enum stream_kind) by its words, with zeros after it. */

@@ -78,6 +78,7 @@ enum http1_flag {
 	HTTP1_TYPE = 1 << 12,     /* request: a Content-Type was there */
 	HTTP1_READABLE = 1 << 13, /* request: from here on, some server reads what others reject */
 	HTTP1_SEVERAL_ENDS = 1 << 14, /* request: servers differ in where it ends */
+	HTTP1_CLOSE = 1 << 15,        /* request: Connection has close */
 };
 
 /* The headers that a service wants, in the order in which a driver names them (http1_wanted.h). */

@@ -36,9 +36,9 @@ static __always_inline __u64 http1_usual_length(const __u8 *p, __u64 left, __u64
 /*
  * Takes usual lines of a head from buf[p] on: those that do not matter, by the bits of their names
  * (`names`, and our own); a Content-Length; a response's Content-Type, and a request's first one if
- * it is JSON; and the empty line, after which *head_end is set. Returns where it stopped: at
- * `stop`, in the rest of a line (HTTP1_AT_REST), or at a line that http1_line_step() has to read
- * from its beginning.
+ * it is JSON; a Connection that is to stay alive; and the empty line, after which *head_end is set.
+ * Returns where it stopped: at `stop`, in the rest of a line (HTTP1_AT_REST), or at a line that
+ * http1_line_step() has to read from its beginning.
  */
 static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8 *buf, __u64 p,
 					       __u64 stop, int response, __u64 names, __u8 *kind,
@@ -66,9 +66,16 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 			       http1_name_sum(w[2], 2) + http1_name_sum(w[3], 3)) >>
 			      58) &
 		    1) {
-			if (w[0] != scan_literal("content-"))
+			if (!response && w[0] == scan_literal("connecti") &&
+			    w[1] == scan_literal("on\0\0\0\0\0\0") &&
+			    scan_load(buf + at) == scan_literal(" keep-al") &&
+			    (scan_load(buf + at + 8) & 0xffffffff) ==
+				    scan_literal("ive\r\0\0\0\0") &&
+			    at + 12 < stop) {
+				f->header = HTTP1_HEADER_CONNECTION;
+			} else if (w[0] != scan_literal("content-")) {
 				break;
-			if (w[1] == scan_literal("length\0\0")) {
+			} else if (w[1] == scan_literal("length\0\0")) {
 				n = http1_usual_length(buf + at, stop - at, &value);
 				if (!n || f->flags & HTTP1_LENGTH)
 					break;

@@ -94,11 +94,9 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 		unsigned flag;
 		const char *text;
 	} flags[] = {
-		{HTTP1_CHUNKED, " chunked"},
-		{HTTP1_ENCODED, " encoded"},
-		{HTTP1_PATH_CUT, " cut"},
-		{HTTP1_VALUE_BAD, " value!"},
-		{HTTP1_SEVERAL_ENDS, " several-ends"},
+		{HTTP1_CHUNKED, " chunked"},  {HTTP1_ENCODED, " encoded"},
+		{HTTP1_CLOSE, " close"},      {HTTP1_PATH_CUT, " cut"},
+		{HTTP1_VALUE_BAD, " value!"}, {HTTP1_SEVERAL_ENDS, " several-ends"},
 	};
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
