@@ -114,6 +114,8 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 		return PROOF_NONE;
 	key = p->key;
 	fresh->wscale = SLUICE_WSCALE_UNKNOWN;
+	fresh->s_window = 0;
+	fresh->s_hook = 0;
 	half = bpf_map_lookup_elem(&half_open, &key);
 	handshake = half && half->answered == SLUICE_ANSWERED_SYN;
 	if (half && half->answered == SLUICE_ANSWERED_CUT)
@@ -125,6 +127,8 @@ SUBPROG int prove(struct __sk_buff *skb, const struct packet *p, struct sluice_c
 		fresh->c_next = half->client_seq;
 		fresh->s_next = half->server_seq + 1;
 		fresh->wscale = half->wscale;
+		fresh->s_window = half->s_window;
+		fresh->s_hook = half->s_hook;
 		return handshake                                   ? PROOF_HANDSHAKE
 		       : half->answered == SLUICE_ANSWERED_EVICTED ? PROOF_EVICTED
 								   : PROOF_DATA;
@@ -171,7 +175,7 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 		*lack = LACK_BEGINNING;
 		return NULL;
 	}
-	fresh->since_ns = fresh->last_seen_ns;
+	fresh->since_ns = fresh->sent_ns = fresh->last_seen_ns;
 	fresh->c_max = fresh->s_ack = fresh->c_next;
 	fresh->c_ack = p->ack;
 	fresh->flags =
@@ -179,7 +183,7 @@ OWN_FRAME struct sluice_conn *conn_begin(struct __sk_buff *skb, const struct pac
 		(service->protocol == SLUICE_PROTOCOL_OPAQUE ? SLUICE_CONN_OPAQUE : 0) |
 		(service->unary ? SLUICE_CONN_UNARY : 0) |
 		(service->feedback ? SLUICE_CONN_FEEDBACK : 0) |
-		(service->frees ? SLUICE_CONN_FREES : 0);
+		(service->frees ? SLUICE_CONN_FREES : 0) | (p->kept ? SLUICE_CONN_KEPT : 0);
 	fresh->service = service->id;
 	__builtin_memcpy(fresh->addr, p->key.client_addr, 16);
 	conn_identify(fresh, service);
@@ -213,8 +217,9 @@ SUBPROG int conn_unseen(struct __sk_buff *skb, const struct packet *p)
 	return seq_diff(p->ack, s_next) <= 0;
 }
 
-/* Notes the server's acknowledgement of the client's bytes, and whether its window is shut. */
-static __always_inline void conn_taken(struct sluice_conn *conn, const struct packet *p)
+/* Notes the server's acknowledgement of the client's bytes, its window, and whether that is shut.
+ */
+static __always_inline void conn_taken(struct sluice_conn *conn, const struct packet *p, __u32 hook)
 {
 	__u8 shut = !p->window;
 
@@ -224,6 +229,10 @@ static __always_inline void conn_taken(struct sluice_conn *conn, const struct pa
 		conn->s_ack = p->ack;
 	if (conn->s_shut != shut)
 		conn->s_shut = shut;
+	if (conn->s_window != p->window)
+		conn->s_window = p->window;
+	if (conn->s_hook != hook)
+		conn->s_hook = hook;
 }
 
 /*

@@ -21,8 +21,9 @@
  * SLUICE_REPLY_MAX. */
 struct forged {
 	__u32 seq, ack;
-	__u32 text_len;
-	__u8 flags; /* TCP_… */
+	__u16 text_len;
+	__u16 window; /* 0: wide */
+	__u8 flags;   /* TCP_… */
 	__u8 to_client;
 	__u8 with_timestamps;
 	__u8 pad;
@@ -72,7 +73,7 @@ static __always_inline __u32 forge_head(__u8 head[FORGE_HEAD_MAX], const __u8 *t
 	tcp->ack_seq = bpf_htonl(f->ack);
 	tcp->doff = tcp_len / 4;
 	((__u8 *)tcp)[13] = f->flags;
-	tcp->window = f->flags & TCP_RST ? 0 : bpf_htons(FORGE_WINDOW);
+	tcp->window = f->flags & TCP_RST ? 0 : bpf_htons(f->window ?: FORGE_WINDOW);
 	if (f->with_timestamps) {
 		__u8 *opt = (__u8 *)(tcp + 1);
 

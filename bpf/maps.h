@@ -85,9 +85,10 @@ MAP(BPF_MAP_TYPE_ARRAY, conn_counts, __u32, __s64, SLUICE_CONN_BUCKETS,
     PINNED __uint(map_flags, BPF_F_MMAPABLE););
 MAP(BPF_MAP_TYPE_HASH, tombstones, struct sluice_conn_key, struct sluice_tombstone,
     SLUICE_TOMBSTONES_MAX, PINNED);
+MAP(BPF_MAP_TYPE_HASH, kept, struct sluice_conn_key, struct sluice_kept, SLUICE_KEPT_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, reply_heads, struct sluice_reply_head_key, struct sluice_reply_head,
     SLUICE_SERVICES_MAX *(SLUICE_ORIGINS_MAX + 1), PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
-MAP(BPF_MAP_TYPE_ARRAY, reply_forms, __u32, struct sluice_reply_form, 2 * SLUICE_API_COUNT, PINNED);
+MAP(BPF_MAP_TYPE_ARRAY, reply_forms, __u32, struct sluice_reply_form, 4 * SLUICE_API_COUNT, PINNED);
 MAP(BPF_MAP_TYPE_HASH, replies, struct sluice_reply_key, struct sluice_reply, 4096,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, counters, __u32, __u64, SLUICE_COUNTER_COUNT, PINNED);

@@ -44,6 +44,7 @@ struct packet {
 	__u8 ipv6;
 	__u8 fragment; /* the first of a fragmented packet: ports and sequence, but not all its
 			  bytes */
+	__u8 kept;     /* its numbers were translated (kept.h) */
 	__u16 check;   /* the TCP checksum field as it arrived */
 };
 
@@ -136,6 +137,7 @@ static __always_inline int packet_tcp(struct packet *p, const struct tcphdr *tcp
 	p->payload_at = at + tcp->doff * 4;
 	p->payload_len = segment_len; /* packet_length() makes it the payload's */
 	p->check = tcp->check;
+	p->kept = 0;
 	return 1;
 }
 

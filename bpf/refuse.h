@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Refusing: the current packet becomes the refusal. A refused request's connection becomes a
- * tombstone; its packet becomes a RST for the server, then the answer for the client. A refused SYN
- * is dropped or answered with a RST. A framing error is refused, too, if some server may read it,
- * or if the service sets `on-framing-error: reset`.
+ * Refusing: the current packet becomes the refusal. A refused request's connection goes on
+ * (keep.h), or becomes a tombstone; its packet becomes a RST for the server, then the answer for
+ * the client. A refused SYN is dropped or answered with a RST. A framing error is refused, too, if
+ * some server may read it, or if the service sets `on-framing-error: reset`.
  */
 #ifndef SLUICE_BPF_REFUSE_H
 #define SLUICE_BPF_REFUSE_H
 
 #include <sluice/api_path.h>
 
-#include "account.h"
-#include "request.h"
+#include "keep.h"
 #include "tombstone.h"
 #include "verdict.h"
 
@@ -51,32 +50,28 @@ static __always_inline void request_framing_error(struct request_scratch *s,
 }
 
 /*
- * Refuses the current packet's request or framing error. Returns the program's verdict. This
- * function looks the scratch up again: only then does Linux 6.1 take its parts as keys and values
- * of maps, and the stack has no space for copies.
+ * The refusal of the current packet's request or framing error: what its tombstone would be, in
+ * s->tombstone. This function and refuse_by_closing() look the scratch up again: only then does
+ * Linux 6.1 take its parts as keys and values of maps, and the stack has no space for copies.
  */
-SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
-			   const struct sluice_service *service)
+SUBPROG int prepare_refusal(const struct sluice_conn *conn, const struct sluice_service *service)
 {
-	__u32 zero = 0, text_len = 0;
+	__u32 zero = 0;
 	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
 	struct judging *a = get_judging();
 	struct sluice_tombstone *t;
 	struct judgement *j;
-	struct forged f = {};
 	struct packet *p;
-	__u64 now;
 
 	if (!s || !a || !conn || !service)
-		return TC_ACT_UNSPEC;
+		return 0;
 	p = &s->packet;
 	j = &a->judgement;
 	t = &s->tombstone;
-	now = a->question.now;
 	if (s->refuse == REFUSE_FRAMING_ERROR)
 		j->action = SLUICE_ACTION_RESET;
 	__builtin_memset(t, 0, sizeof(*t));
-	t->born_ns = t->last_seen_ns = now;
+	t->born_ns = t->last_seen_ns = a->question.now;
 	t->parts.head.service = service->id;
 	t->parts.head.origin = conn->request.key.origin;
 	t->parts.reply.model =
@@ -93,7 +88,26 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	t->rst_seq = conn->c_next;
 	if (t->c_ack != t->reply_seq)
 		t->flags = SLUICE_TOMBSTONE_DEFERRED;
-	if (j->action == SLUICE_ACTION_REPLY) {
+	return service->keep && j->action == SLUICE_ACTION_REPLY;
+}
+
+/* Refuses the current packet's request or framing error, and closes the connection. Returns the
+ * program's verdict. */
+SUBPROG int refuse_by_closing(struct __sk_buff *skb, struct sluice_conn *conn,
+			      const struct sluice_service *service)
+{
+	__u32 zero = 0, text_len = 0;
+	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
+	struct judging *a = get_judging();
+	struct sluice_tombstone *t;
+	struct forged f = {};
+	struct packet *p;
+
+	if (!s || !a || !conn || !service)
+		return TC_ACT_UNSPEC;
+	p = &s->packet;
+	t = &s->tombstone;
+	if (a->judgement.action == SLUICE_ACTION_REPLY) {
 		text_len = fill_reply(&t->parts, t->retry_after_ms);
 		t->reply_end = t->reply_seq + text_len + 1;
 		if (!text_len) {
@@ -117,6 +131,17 @@ SUBPROG int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	f.seq = p->ack;
 	f.flags = TCP_RST;
 	return answer_client(skb, p, &f);
+}
+
+/* Refuses the current packet's request or framing error. Returns the program's verdict. */
+static __always_inline int refuse_request(struct __sk_buff *skb, struct sluice_conn *conn,
+					  const struct sluice_service *service)
+{
+	int verdict = TC_ACT_UNSPEC;
+
+	if (prepare_refusal(conn, service))
+		verdict = keep_request(skb, conn, service);
+	return verdict == TC_ACT_UNSPEC ? refuse_by_closing(skb, conn, service) : verdict;
 }
 
 /* Drops a refused SYN, or answers it with a RST; in shadow mode it passes. Returns the program's

@@ -90,17 +90,6 @@ SUBPROG int forge(struct __sk_buff *skb, struct packet *p, const struct forged *
 	return 0;
 }
 
-/* Sends a RST at exactly `seq` to the server's socket. It is a copy: the current packet is
- * rewritten but stays. Returns 0 or an error. */
-static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p, __u32 seq)
-{
-	struct forged f = {.seq = seq, .flags = TCP_RST};
-
-	if (forge(skb, p, &f))
-		return -1;
-	return bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
-}
-
 /* Sends `f` to the client by the current packet's interface. Returns the program's verdict. */
 static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p, struct forged *f)
 {
@@ -150,7 +139,7 @@ SUBPROG __u32 fill_reply(const struct sluice_reply_parts *parts, __u32 retry_aft
 
 	if (!s || !parts)
 		return 0;
-	index = parts->api * 2 + parts->no_retry;
+	index = (parts->api * 2 + parts->no_retry) * 2 + parts->kept;
 	head = find_head(&parts->head);
 	form = bpf_map_lookup_elem(&reply_forms, &index);
 	reply = find_reply(&parts->reply);

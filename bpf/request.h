@@ -32,6 +32,8 @@ struct request_scratch {
 	/* A request that has ended, while its readings are judged (readings.h). */
 	__u32 reading; /* the next one + 1; 0: none has begun */
 	__u32 all;     /* 1: named_models are among them */
+	__u32 acked;   /* the server's bytes that the client had acknowledged before this packet */
+	__u32 pad;
 	__u16 least;   /* the model with the least room so far, */
 	__u16 refused; /* … the one that is refused; 0: none, */
 	__u16 shadow;  /* … the one that would be if its mode were enforce; 0: none */
@@ -39,6 +41,7 @@ struct request_scratch {
 	__s64 room;    /* requests that may join those in flight of `least` */
 	struct sluice_conn fresh;
 	struct sluice_tombstone tombstone;
+	struct sluice_kept kept;
 	__u8 buf[SCAN_CAPACITY + SCAN_PAD];
 };
 

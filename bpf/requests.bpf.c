@@ -559,7 +559,14 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	/* A connection in conns belongs to a service. So only a packet without one, a SYN, one
 	 * with payload or the urgent flag and one at which a request is judged need the look-up. */
 	conn = bpf_map_lookup_elem(&conns, &p->key);
+	now = now_ns(set);
 	syn = (p->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	if (!syn && (!conn || conn->flags & SLUICE_CONN_KEPT)) {
+		int verdict = kept_arrives(skb, p, now);
+
+		if (verdict != TC_ACT_UNSPEC)
+			return verdict;
+	}
 	if (!conn || p->payload_len || syn || p->flags & TCP_URG || served_early(conn)) {
 		c.service = packet_known_service(p, set->names);
 		if (!c.service)
@@ -568,7 +575,6 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	urgent = p->flags & TCP_URG;
 	if (urgent && segment_not_urgent(skb, p))
 		return TC_ACT_SHOT;
-	now = now_ns(set);
 	c.a->question.now = now;
 
 	if (syn && c.service) {
@@ -623,6 +629,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		if (reset_for_framing(c.s, conn, c.service, 0))
 			return refuse_request(skb, conn, c.service);
 	}
+	c.s->acked = conn->c_ack;
 	if (!(p->flags & TCP_RST)) {
 		conn_acknowledged(conn, p, now);
 		if (p->flags & TCP_ACK && seq_diff(p->ack, conn->s_next) > 0 &&

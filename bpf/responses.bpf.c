@@ -10,6 +10,7 @@
 
 #include "feedback.h"
 #include "tombstone.h"
+#include "syn_ack.h"
 #include "usage.h"
 
 #define FULL_MIN                                                                                   \
@@ -475,36 +476,6 @@ static long response_step(__u32 i, struct response_context *c)
 	return s->at >= s->end;
 }
 
-/* Notes the last sequence number that left for an address: who acknowledges it receives there. */
-static __always_inline void half_open_note(const struct packet *p, __u8 answered, __u32 last)
-{
-	struct sluice_half_open half = {.server_seq = last,
-					.client_seq = p->ack,
-					.answered = answered,
-					.wscale = SLUICE_WSCALE_UNKNOWN};
-	struct sluice_half_open *seen = bpf_map_lookup_elem(&half_open, &p->key);
-
-	if (seen) {
-		seen->server_seq = half.server_seq;
-		seen->client_seq = half.client_seq;
-		if (answered == SLUICE_ANSWERED_SYN || seen->answered < SLUICE_ANSWERED_DATA)
-			seen->answered = answered;
-	} else if (!bpf_map_update_elem(&half_open, &p->key, &half, BPF_ANY)) {
-		count(SLUICE_COUNTER_HALF_OPEN_INSERTS);
-	}
-}
-
-/* The server's SYN-ACK: begins a handshake to be proven, and ends what had this key before. */
-static __always_inline void on_syn_ack(const struct packet *p)
-{
-	struct sluice_conn *conn = bpf_map_lookup_elem(&conns, &p->key);
-
-	if (conn)
-		conn_end(&p->key, conn);
-	bpf_map_delete_elem(&tombstones, &p->key);
-	half_open_note(p, SLUICE_ANSWERED_SYN, p->seq);
-}
-
 /*
  * Opaque connections: the first bytes after a burst of the client count as the first token, and
  * each segment as a chunk. If the burst is no measurement (JUDGED is not set), only the direction
@@ -549,23 +520,26 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		return TC_ACT_UNSPEC;
 	if ((p.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
 		if (packet_service(&p))
-			on_syn_ack(&p);
+			on_syn_ack(skb, &p);
 		return TC_ACT_UNSPEC;
 	}
 	conn = bpf_map_lookup_elem(&conns, &p.key);
+	if ((!conn || conn->flags & SLUICE_CONN_KEPT) && kept_leaves(skb, &p))
+		return TC_ACT_UNSPEC;
 	if (!conn) {
 		t = bpf_map_lookup_elem(&tombstones, &p.key);
 		if (t)
 			return tombstone_from_server(skb, &p, t);
 		if (p.payload_len && p.flags & TCP_ACK && packet_service(&p))
-			half_open_note(&p, SLUICE_ANSWERED_DATA, p.seq + p.payload_len - 1);
+			half_open_note(&p, SLUICE_ANSWERED_DATA, p.seq + p.payload_len - 1,
+				       p.window, skb->ifindex);
 		return TC_ACT_UNSPEC;
 	}
 	if (p.flags & TCP_RST) {
 		conn_end(&p.key, conn);
 		return TC_ACT_UNSPEC;
 	}
-	conn_taken(conn, &p);
+	conn_taken(conn, &p, skb->ifindex);
 	end = p.seq + p.payload_len;
 	offset = seq_diff(p.seq, conn->s_next);
 	/* The server has bytes that we did not see: its client comes by another interface, too. */

@@ -7,6 +7,9 @@
  */
 #include "conn.h"
 
+#define KEPT_QUIET_NS NSEC_PER_SEC
+#define KEPT_AWAY_NS  (60 * NSEC_PER_SEC)
+
 struct sweep {
 	__u64 now;
 	__u64 idle_ns;
@@ -87,6 +90,8 @@ static __always_inline void evict(struct sweep *s, const struct sluice_conn_key 
 	half.server_seq = conn->s_next - 1;
 	half.client_seq = conn->c_next;
 	half.wscale = conn->wscale;
+	half.s_window = conn->s_window;
+	half.s_hook = conn->s_hook;
 	half.answered = answered_again(conn, loss);
 	closed = loss != LOSS_REQUEST &&
 		 conn->flags & (SLUICE_CONN_CLIENT_FIN | SLUICE_CONN_SERVER_FIN);
@@ -126,11 +131,68 @@ static long sweep_conn(void *map, const struct sluice_conn_key *key, struct slui
 	return 0;
 }
 
+struct kept_sweep {
+	struct __sk_buff *skb;
+	__u64 now;
+};
+
+/* Whether a socket of this network namespace has the connection, be it in TIME-WAIT. */
+static __always_inline bool has_socket(struct __sk_buff *skb, const struct sluice_conn_key *key)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+	bool found;
+
+	if (((const __u64 *)key->client_addr)[0] ||
+	    ((const __u32 *)key->client_addr)[2] != bpf_htonl(0xffff)) {
+		__builtin_memcpy(t.ipv6.saddr, key->client_addr, 16);
+		__builtin_memcpy(t.ipv6.daddr, key->server_addr, 16);
+		t.ipv6.sport = key->client_port;
+		t.ipv6.dport = key->server_port;
+		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(&t.ipv4.saddr, key->client_addr + 12, 4);
+		__builtin_memcpy(&t.ipv4.daddr, key->server_addr + 12, 4);
+		t.ipv4.sport = key->client_port;
+		t.ipv4.dport = key->server_port;
+		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return false;
+	found = sk->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return found;
+}
+
+/*
+ * A kept connection has ended when no socket has it: whatever comes later is answered from its own
+ * numbers. The socket of a server in another network namespace cannot be asked. Such a connection
+ * has ended when both sides have closed it, or it was silent for long (conns lacks it), and
+ * KEPT_AWAY_NS have passed.
+ */
+static long sweep_kept(void *map, const struct sluice_conn_key *key, struct sluice_kept *k,
+		       struct kept_sweep *s)
+{
+	__u64 quiet = s->now > k->last_seen_ns ? s->now - k->last_seen_ns : 0;
+	bool ended;
+
+	if (quiet < KEPT_QUIET_NS)
+		return 0;
+	if (k->flags & SLUICE_KEPT_LOCAL)
+		ended = !has_socket(s->skb, key);
+	else
+		ended = quiet >= KEPT_AWAY_NS && !bpf_map_lookup_elem(&conns, key);
+	if (ended)
+		bpf_map_delete_elem(&kept, key);
+	return 0;
+}
+
 SEC("tc")
 int sweep(struct __sk_buff *skb)
 {
 	struct sluice_settings *set = get_settings();
 	struct sluice_sweep asked = {};
+	struct kept_sweep ks = {};
 	struct sweep s = {};
 
 	if (!set || bpf_skb_load_bytes(skb, 0, &asked, sizeof(asked)))
@@ -138,6 +200,9 @@ int sweep(struct __sk_buff *skb)
 	s.now = now_ns(set);
 	s.idle_ns = asked.idle_ns;
 	s.evict = asked.evict;
+	ks.skb = skb;
+	ks.now = s.now;
+	bpf_for_each_map_elem(&kept, sweep_kept, &ks, 0);
 	return bpf_for_each_map_elem(&conns, sweep_conn, &s, 0) < 0 ? TC_ACT_SHOT : TC_ACT_OK;
 }
 

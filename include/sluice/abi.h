@@ -19,6 +19,7 @@
 #include "admission.h"
 #include "ages.h"
 #include "http1_types.h"
+#include "kept.h"
 #include "names.h"
 #include "proxy.h"
 #include "waits.h"
@@ -30,6 +31,7 @@
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
 #define SLUICE_CONNS_MAX         65536 /* connections judged at once */
 #define SLUICE_TOMBSTONES_MAX    65536
+#define SLUICE_KEPT_MAX          32768 /* connections that outlived a refusal */
 #define SLUICE_CONN_BUCKETS      65536 /* entries of conn_counts; 0 is the total */
 #define SLUICE_HALF_OPEN_MAX     262144
 #define SLUICE_QUOTAS_MAX        4096   /* quota ids 1 … 4095; 0 is none */
@@ -173,8 +175,8 @@ struct sluice_service {
 	__u8 unnamed_default; /* 1: a request whose model cannot be read counts as one for the
 				 default model only; 0: for named_models, too */
 	__u8 frees;           /* its server stops working on a request whose client hangs up */
-	__u8 pad;
-	__u16 pool; /* of all its models; 0: each model's own */
+	__u8 keep;            /* a refusal keeps its connection where it can */
+	__u16 pool;           /* of all its models; 0: each model's own */
 	__u16 pad2;
 	__u32 blob_bytes; /* what an image or a file counts for in the size of a request */
 };
@@ -439,9 +441,10 @@ struct sluice_half_open {
 	__u32 client_seq; /* the next byte that it expects of the client */
 	__u8 answered;    /* enum sluice_answered */
 	__u8 wscale;      /* by which the client's windows are shifted, or SLUICE_WSCALE_UNKNOWN */
-	__u8 pad[2];
+	__u16 s_window;   /* the server's, as its next segment would state it; 0: not known */
+	__u32 s_hook;     /* the last interface that the server's SYN-ACK passed */
 };
-_Static_assert(sizeof(struct sluice_half_open) == 12, "half open");
+_Static_assert(sizeof(struct sluice_half_open) == 16, "half open");
 
 enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_IN_FLIGHT = 1, /* counted in model_state.in_flight */
@@ -508,6 +511,7 @@ enum sluice_conn_flag {
 					  although bytes of it are still to come */
 	SLUICE_CONN_LAST =
 		2097152, /* servers differ in where a request of it ended: no further one */
+	SLUICE_CONN_KEPT = 4194304, /* it has an entry in kept */
 };
 
 /*
@@ -557,9 +561,12 @@ struct sluice_conn {
 	__u32 date_left; /* … with this many units left … */
 	__u32 date_secs; /* … and this many seconds until the budget is full; 0: none was */
 	__u32 date_tokens;
-	__u32 s_ack;   /* the client's bytes acknowledged by the server */
-	__u32 c_begin; /* first byte of the request under way, or else of the last one */
-	__u32 c_when;  /* … and when, ns / 1024 */
+	__u32 s_ack;    /* the client's bytes acknowledged by the server */
+	__u32 c_begin;  /* first byte of the request under way, or else of the last one */
+	__u32 c_when;   /* … and when, ns / 1024 */
+	__u32 s_hook;   /* the last interface that the server's segments passed */
+	__u16 s_window; /* the server's, as its last segment states it; 0: not known, or shut */
+	__u16 pad2[3];
 	/* Models that the request under way names, each once; 0: no more. */
 	__u16 reading[SLUICE_READINGS_MAX] SLUICE_ALIGNED(8);
 	/* Quotas of its readings, charged besides the exchange's; 0: no more. */

@@ -64,8 +64,8 @@ struct sluice_reply {
 _Static_assert(sizeof(struct sluice_reply) == 8 + 160 + 352, "reply");
 
 /*
- * reply_forms[api * 2 + no_retry]: the last lines of the head and the body up to the sentence, and
- * the body after the seconds, up to the same length for every number.
+ * reply_forms[(api * 2 + no_retry) * 2 + kept]: the last lines of the head and the body up to the
+ * sentence, and the body after the seconds, up to the same length for every number.
  */
 struct sluice_reply_form {
 	__u16 len; /* of `open` */
@@ -82,7 +82,8 @@ struct sluice_reply_parts {
 	struct sluice_reply_key reply;
 	__u8 api;      /* enum sluice_api */
 	__u8 no_retry; /* 1: with x-should-retry: false */
-	__u8 pad[6];
+	__u8 kept;     /* 1: the connection goes on */
+	__u8 pad[5];
 };
 _Static_assert(sizeof(struct sluice_reply_parts) == 32, "reply parts");
 

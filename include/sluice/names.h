@@ -68,47 +68,56 @@ enum sluice_api {
 };
 
 /* X(COUNTER, name): counters[i], per-CPU u64, for what is no verdict on a request. */
-#define SLUICE_COUNTERS(X)                                                                         \
-	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */          \
-	X(PASSED_ANSWERED_EARLY,                                                                   \
-	  "passed-answered-early") /* would be refused, but the server answered before its end */  \
-	X(PIPELINED_HELD,                                                                          \
-	  "pipelined-held") /* segments with bytes that wait for the response under way */         \
-	X(URGENT_CLEARED, "urgent-cleared")             /* segments that were marked urgent */     \
-	X(PASSED_FRAMING_ERROR, "passed-framing-error") /* connections that lost their framing */  \
-	X(PASSED_UNPROVEN, "passed-unproven")           /* data on a connection not proven */      \
-	X(PASSED_NO_ROOM, "passed-no-room")             /* refusals without a 429's text: reset */ \
-	X(REORDERED_DROPPED,                                                                       \
-	  "reordered-dropped") /* segments before missing bytes, or repeated too soon */           \
-	X(RESPONSE_FRAMING_ERROR,                                                                  \
-	  "response-framing-error")                   /* responses not framed to their end */      \
-	X(UPGRADED, "upgraded")                       /* connections that left HTTP/1 */           \
-	X(GAPS_CLIENT_LIMITED, "gaps-client-limited") /* gaps that the client's slowness set */    \
-	X(SAMPLES_LOST, "samples-lost")               /* samples ring full */                      \
-	X(VERDICTS_LOST, "verdicts-lost")             /* verdicts ring full, or over its rate */   \
-	X(CONNS_FULL, "conns-full")                                                                \
-	X(TOMBSTONES_FULL, "tombstones-full")                                                      \
-	X(COUNTS_FULL, "counts-full")                                                              \
-	X(REPLIES_LOST, "replies-lost") /* in-flight bytes lost: reset instead of 429 */           \
-	X(HALF_OPEN_INSERTS, "half-open-inserts")                                                  \
-	X(HALF_OPEN_DELETES, "half-open-deletes")                                                  \
-	X(FORGED_ANSWERS, "forged-answers") /* packets sent for a tombstone */                     \
-	X(SWALLOWED, "swallowed")           /* server packets of refused connections */            \
-	X(UNSEEN_REQUESTS,                                                                         \
-	  "unseen-requests") /* connections with client packets on another interface too */        \
-	X(UNSEEN_RESPONSES, "unseen-responses") /* … with server packets on another interface */ \
-	X(BUDGETS_LOST, "budgets-lost") /* charges without an entry for the client's state */      \
-	X(FEEDBACK_ABSENT, "feedback-absent") /* responses with a Date that was not overwritten */ \
-	X(FOUND_OPAQUE, "found-opaque")       /* TLS or HTTP/2 on an http service */               \
-	X(DEPARTED, "clients-departed") /* requests held on after their client has hung up */      \
-	X(STALLS_RELEASED, "stalls-released") /* slots released while a client does not read */    \
-	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs with their data cut off */                   \
-	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */    \
-	X(FRAMING_ERROR_RESET, "framing-error-reset") /* connections reset for a framing error */  \
-	X(HEADERS_UNREAD,                                                                          \
-	  "headers-unread") /* IPv6 packets with more extension headers than are walked */         \
-	X(CONNS_DROPPED, "conns-dropped") /* segments dropped: conns lacks their connection */     \
-	X(CONNS_EVICTED, "conns-evicted") /* idle connections removed from conns to make room */
+#define SLUICE_COUNTERS(X)                                                                           \
+	X(PASSED_LEASE, "passed-lease") /* would be refused, but the lease has run out */            \
+	X(PASSED_ANSWERED_EARLY,                                                                     \
+	  "passed-answered-early") /* would be refused, but the server answered before its end */    \
+	X(PIPELINED_HELD,                                                                            \
+	  "pipelined-held") /* segments with bytes that wait for the response under way */           \
+	X(URGENT_CLEARED, "urgent-cleared")             /* segments that were marked urgent */       \
+	X(PASSED_FRAMING_ERROR, "passed-framing-error") /* connections that lost their framing */    \
+	X(PASSED_UNPROVEN, "passed-unproven")           /* data on a connection not proven */        \
+	X(PASSED_NO_ROOM, "passed-no-room")             /* refusals without a 429's text: reset */   \
+	X(REORDERED_DROPPED,                                                                         \
+	  "reordered-dropped") /* segments before missing bytes, or repeated too soon */             \
+	X(RESPONSE_FRAMING_ERROR,                                                                    \
+	  "response-framing-error")                   /* responses not framed to their end */        \
+	X(UPGRADED, "upgraded")                       /* connections that left HTTP/1 */             \
+	X(GAPS_CLIENT_LIMITED, "gaps-client-limited") /* gaps that the client's slowness set */      \
+	X(SAMPLES_LOST, "samples-lost")               /* samples ring full */                        \
+	X(VERDICTS_LOST, "verdicts-lost")             /* verdicts ring full, or over its rate */     \
+	X(CONNS_FULL, "conns-full")                                                                  \
+	X(TOMBSTONES_FULL, "tombstones-full")                                                        \
+	X(COUNTS_FULL, "counts-full")                                                                \
+	X(REPLIES_LOST, "replies-lost") /* in-flight bytes lost: reset instead of 429 */             \
+	X(HALF_OPEN_INSERTS, "half-open-inserts")                                                    \
+	X(HALF_OPEN_DELETES, "half-open-deletes")                                                    \
+	X(FORGED_ANSWERS, "forged-answers") /* packets sent for a tombstone */                       \
+	X(SWALLOWED, "swallowed")           /* server packets of refused connections */              \
+	X(UNSEEN_REQUESTS,                                                                           \
+	  "unseen-requests") /* connections with client packets on another interface too */          \
+	X(UNSEEN_RESPONSES, "unseen-responses") /* … with server packets on another interface */   \
+	X(BUDGETS_LOST, "budgets-lost") /* charges without an entry for the client's state */        \
+	X(FEEDBACK_ABSENT, "feedback-absent") /* responses with a Date that was not overwritten */   \
+	X(FOUND_OPAQUE, "found-opaque")       /* TLS or HTTP/2 on an http service */                 \
+	X(DEPARTED, "clients-departed") /* requests held on after their client has hung up */        \
+	X(STALLS_RELEASED, "stalls-released") /* slots released while a client does not read */      \
+	X(SYN_DATA_CUT, "syn-data-cut")       /* SYNs with their data cut off */                     \
+	X(OPTIONS_REMOVED, "options-removed") /* SYNs made plain TCP: no MPTCP, no Fast Open */      \
+	X(FRAMING_ERROR_RESET, "framing-error-reset") /* connections reset for a framing error */    \
+	X(HEADERS_UNREAD,                                                                            \
+	  "headers-unread") /* IPv6 packets with more extension headers than are walked */           \
+	X(CONNS_DROPPED, "conns-dropped") /* segments dropped: conns lacks their connection */       \
+	X(CONNS_EVICTED, "conns-evicted") /* idle connections removed from conns to make room */     \
+	X(REFUSALS_KEPT, "refusals-kept") /* refusals after which the connection went on, … */     \
+	X(KEEP_SPLIT, "keep-declined-split")   /* … or not: the request was not one segment */     \
+	X(KEEP_CLOSES, "keep-declined-closes") /* … HTTP/1.0, HEAD, or the client closes anyway */ \
+	X(KEEP_IN_FLIGHT,                                                                            \
+	  "keep-declined-in-flight") /* … bytes before it are not acknowledged, or not answered */ \
+	X(KEEP_UNHEARD, "keep-declined-unheard") /* … the server was not heard for two seconds */  \
+	X(KEEP_OPTIONS, "keep-declined-options") /* … it has other TCP options */                  \
+	X(KEEP_PATH, "keep-declined-path")       /* … both ways do not share their interface */    \
+	X(KEEP_FULL, "keep-declined-full")       /* … kept is full */
 
 enum sluice_counter {
 #define X(name, text) SLUICE_COUNTER_##name,

@@ -214,10 +214,10 @@ static inline void set_replies(uint32_t model, const char *name)
 
 static inline void set_reply_forms(void)
 {
-	for (uint32_t i = 0; i < 2 * SLUICE_API_COUNT; i++) {
+	for (uint32_t i = 0; i < 4 * SLUICE_API_COUNT; i++) {
 		struct sluice_reply_form form;
 
-		reply_text_form(&form, i / 2, i % 2);
+		reply_text_form(&form, i / 4, i / 2 % 2, i % 2);
 		assert_int_equal(bpf_map_update_elem(fd_of(reply_forms), &i, &form, BPF_ANY), 0);
 	}
 }
@@ -445,6 +445,7 @@ static inline void reset_world(void)
 	clear_map(fd_of(conns));
 	memset(w.conn_counts, 0, SLUICE_CONN_BUCKETS * sizeof(*w.conn_counts));
 	clear_map(fd_of(tombstones));
+	clear_map(fd_of(kept));
 	clear_map(fd_of(request_counts));
 	clear_map(fd_of(client_in_flight));
 	clear_map(fd_of(services));

@@ -299,7 +299,7 @@ static void a_wrong_part_gives_no_reply(void **state)
 	assert_int_equal(reply_text_head(&head, &most, -1, &bytes), -EMSGSIZE);
 	assert_true(bytes > REPLY_LINES_MAX);
 	assert_int_equal(reply_text_build(&reply, "m", SLUICE_REASON_TTFT), 0);
-	reply_text_form(&form, SLUICE_API_TGI, false);
+	reply_text_form(&form, SLUICE_API_TGI, false, false);
 	assert_true(reply_make(text, &head, &reply, &form, 1) > 0);
 	broken = reply;
 	broken.len = SLUICE_REPLY_MAX - head.len;

@@ -20,6 +20,7 @@ const struct parse_value services_as_feedback = PARSE_EITHER("off", "date");
 
 static const struct parse_value as_framing_error = PARSE_EITHER("pass", "reset");
 static const struct parse_value as_disconnect = PARSE_EITHER("usual", "free");
+static const struct parse_value as_keep = PARSE_EITHER("off", "on");
 static const struct parse_value as_pool = PARSE_EITHER("model", "port");
 static const struct parse_value as_unnamed = PARSE_EITHER("strictest", "default");
 
@@ -105,6 +106,7 @@ const struct field service_fields[] = {
 	{"unnamed", .as = &as_unnamed, INTO(service.unnamed_default), REQUESTS},
 	{"on-framing-error", .as = &as_framing_error, INTO(service.framing_error_reset), REQUESTS},
 	{"on-disconnect", .as = &as_disconnect, INTO(service.frees), REQUESTS},
+	{"keep", .as = &as_keep, INTO(service.keep), REQUESTS},
 	{"pool", .as = &as_pool, INTO(service.port_pool), REQUESTS},
 	{"blob-bytes", .as = &parse_as_blob_bytes, INTO(service.blob_bytes), GIVEN(has_blob_bytes)},
 	{"quota", .take = take_quota, AT(service), GIVEN(has_quota)},
@@ -176,7 +178,7 @@ static int check_opaque(struct loader *l, const struct service_entry *e)
 	if (e->has_http)
 		return complain(
 			l, e->label,
-			"methods, paths, model-from, model-header, unnamed, priorities, on-framing-error, on-disconnect, pool, reply-headers and cors are of requests, which only protocol http sees");
+			"methods, paths, model-from, model-header, unnamed, priorities, on-framing-error, on-disconnect, keep, pool, reply-headers and cors are of requests, which only protocol http sees");
 	if (identity_is_of_requests(&e->identity))
 		return complain(
 			l, e->label,

@@ -37,6 +37,7 @@ static void report_rules(json_t *to, const struct service *v)
 			    json_string(v->framing_error_reset ? "reset" : "pass"));
 	json_object_set_new(to, "pool", json_string(v->port_pool ? "port" : "model"));
 	json_object_set_new(to, "on_disconnect", json_string(v->frees ? "free" : "usual"));
+	json_object_set_new(to, "keep", json_string(v->keep ? "on" : "off"));
 	json_object_set_new(to, "blob_bytes", json_integer(v->blob_bytes));
 	json_object_set_new(to, "judge_methods", judged);
 	json_object_set_new(to, "paths", paths);

@@ -204,7 +204,7 @@ int reply_text_head(struct sluice_reply_head *out, const struct service_reply *r
 	return 0;
 }
 
-void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool no_retry)
+void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool no_retry, bool kept)
 {
 	static const struct {
 		const char *before, *after;
@@ -213,17 +213,17 @@ void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool no
 		SLUICE_APIS(X)
 #undef X
 	};
+	const char *retry = no_retry ? "x-should-retry: false\r\n" : "";
+	const char *connection = kept ? "" : "Connection: close\r\n";
 	char open[sizeof(out->open) + 1];
-	const char *body;
 	size_t len;
 
-	len = (size_t)snprintf(open, sizeof(open), "%sConnection: close\r\n\r\n%s",
-			       no_retry ? "x-should-retry: false\r\n" : "", texts[api].before);
-	body = strstr(open, "\r\n\r\n") + 4;
+	len = (size_t)snprintf(open, sizeof(open), "%s%s\r\n%s", retry, connection,
+			       texts[api].before);
 	memset(out, 0, sizeof(*out));
 	memcpy(out->open, open, len);
 	out->len = (__u16)len;
-	out->body_at = (__u16)(body - open);
+	out->body_at = (__u16)(strlen(retry) + strlen(connection) + 2);
 	memset(out->tail, ' ', sizeof(out->tail));
 	memcpy(out->tail, texts[api].after, strlen(texts[api].after));
 }

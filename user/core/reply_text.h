@@ -39,7 +39,7 @@ int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quo
 int reply_text_head(struct sluice_reply_head *out, const struct service_reply *reply, int origin,
 		    size_t *bytes);
 
-/* Builds the form of an API. */
-void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool no_retry);
+/* Builds the form of an API. `kept`: the connection goes on after the 429. */
+void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool no_retry, bool kept);
 
 #endif

@@ -63,6 +63,7 @@ struct service {
 	bool unary;                /* responses that are not streamed feed TTFT */
 	bool framing_error_reset;  /* reset a request with a framing error; else pass it */
 	bool frees;                /* its server stops when a client hangs up */
+	bool keep;                 /* a refusal keeps its connection where it can */
 	bool port_pool;            /* all its models are one pool: their names mean nothing */
 	bool unnamed_default;      /* a request without a readable model is one for `model` only */
 	uint32_t blob_bytes;       /* what an image or a file of a request counts for */

@@ -10,7 +10,7 @@
 
 #include "daemon/daemon.h"
 
-#define DRAIN_NS 10000000000ULL /* tombstones after `detach` */
+#define DRAIN_NS 10000000000ULL /* tombstones and kept connections after `detach` */
 
 static int refused(int ret, char *err, size_t err_len)
 {

@@ -61,13 +61,21 @@ static void collect_rules(struct daemon *d)
 static void collect_maps(struct daemon *d)
 {
 	static struct state_map maps[] = {
-		{.name = "conns"},           {.name = "tombstones"},
-		{.name = "half_open"},       {.name = "model_ids"},
-		{.name = "services"},        {.name = "client_flags"},
-		{.name = "client_prefixes"}, {.name = "client_in_flight"},
-		{.name = "client_counts"},   {.name = "request_counts"},
-		{.name = "client_quotas"},   {.name = "client_state"},
-		{.name = "replies"},         {.name = "priorities"},
+		{.name = "conns"},
+		{.name = "tombstones"},
+		{.name = "kept"},
+		{.name = "half_open"},
+		{.name = "model_ids"},
+		{.name = "services"},
+		{.name = "client_flags"},
+		{.name = "client_prefixes"},
+		{.name = "client_in_flight"},
+		{.name = "client_counts"},
+		{.name = "request_counts"},
+		{.name = "client_quotas"},
+		{.name = "client_state"},
+		{.name = "replies"},
+		{.name = "priorities"},
 		{.name = "weighted_quotas"},
 	};
 	const uint64_t *n = d->state.counters;

@@ -22,6 +22,7 @@
 #include "age.h"
 #include "crowd.h"
 #include "map_io.h"
+#include "ports.h"
 
 #define BATCHES_PER_CALL 32 /* bounds one call to 8192 entries of each map */
 
@@ -645,6 +646,8 @@ int datapath_age(struct datapath *d, uint64_t now_ns)
 	d->age->call++;
 	conns = age_conns(d, d->age, now_ns);
 	tombstones = age_tombstones(d, d->age, now_ns);
+	if (d->ports_linger)
+		ports_settle(d);
 	if (conns || tombstones)
 		return datapath_fail(conns ? conns : tombstones, "%s cannot be walked: %s",
 				     conns ? "conns" : "tombstones",

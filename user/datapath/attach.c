@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 #include "hooks.h"
+#include "kept.h"
 #include "pins.h"
 
 /* sluice's build headers are older than these: enum bpf_attach_type of Linux 6.6. */
@@ -428,6 +429,7 @@ int attachments_refresh(struct datapath *d)
 		changed = true;
 		if (!ifindex) {
 			if (!if_indextoname(was, name)) {
+				a->gone = was;
 				a->is.ifindex = 0;
 				a->is.xdp = DATAPATH_XDP_OFF;
 				datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
@@ -435,6 +437,8 @@ int attachments_refresh(struct datapath *d)
 			continue;
 		}
 		err = attach_all(d, a);
+		if (!err)
+			err = kept_moved(d, was ? was : a->gone, a->is.ifindex);
 		if (err) {
 			datapath_notify(&d->handlers, "interface %s is back, but: %s", a->is.name,
 					datapath_error());

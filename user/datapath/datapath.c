@@ -21,6 +21,7 @@
 #include "addresses.h"
 #include "age.h"
 #include "map_io.h"
+#include "kept.h"
 #include "pins.h"
 #include "replies.h"
 #include "settings.h"
@@ -390,11 +391,13 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	_cleanup_fd_ int dir_fd = -1;
 	struct sluice_bpf *skel;
 	char path[PATH_MAX];
-	int err;
+	int err, reset;
 
 	if (d) {
 		d->attached_count = 0;
-		return pins_remove(d->pin_dir, d->skel->obj);
+		reset = kept_reset(d->pin_dir);
+		err = pins_remove(d->pin_dir, d->skel->obj);
+		return err ? err : reset;
 	}
 	err = copy_pin_dir(path, pin_dir);
 	if (err)
@@ -406,9 +409,10 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	skel = open_object(NULL);
 	if (!skel)
 		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
+	reset = kept_reset(path);
 	err = pins_remove(path, skel->obj);
 	sluice_bpf__destroy(skel);
-	return err;
+	return err ? err : reset;
 }
 
 int datapath_fd(const struct datapath *d)

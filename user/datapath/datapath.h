@@ -90,6 +90,7 @@ uint64_t datapath_lease_until(const struct datapath *d);
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
 int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
 bool datapath_has_tombstones(struct datapath *d);
+bool datapath_has_kept(struct datapath *d);
 
 /* Makes the services map exactly this list, each service with its `id`. Spreads wildcard services
  * over the host's present addresses. */

@@ -3,8 +3,8 @@
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * attach.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c; then pins.c,
- * clsact.c, sweep.c, crowd.c, lease.c, replies.c, addresses.c; at the bottom settings.c, map_io.c,
- * error.c.
+ * clsact.c, sweep.c, ports.c, kept.c, crowd.c, lease.c, replies.c, addresses.c; at the bottom
+ * settings.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -18,13 +18,15 @@
 #include "sluice.skel.h"
 
 #define NSEC_PER_SEC 1000000000ULL
-#define ERROR_MAX    1024 /* bytes of datapath_error(), with its NUL */
+#define PORT_WORDS   (65536 / 64) /* of the map `ports` */
+#define ERROR_MAX    1024         /* bytes of datapath_error(), with its NUL */
 
 struct age;
 
 struct attachment {
 	struct datapath_interface is; /* ifindex 0: the interface is gone for now */
 	enum datapath_xdp wanted;
+	int gone; /* its index before it disappeared last */
 };
 
 /* The sentences that this daemon has written for one model. */
@@ -56,6 +58,8 @@ struct datapath {
 	size_t attached_count;
 	struct service *services; /* as configured, wildcards not spread */
 	size_t service_count;
+	uint64_t service_ports[PORT_WORDS]; /* a bit for each port of a service */
+	bool ports_linger; /* those of kept connections are in the map `ports`, too */
 	struct reply_written replies[SLUICE_MODELS_MAX];
 	struct age *age;
 };

@@ -90,10 +90,10 @@ int replies_write_forms(struct datapath *d)
 {
 	int err = 0;
 
-	for (uint32_t i = 0; i < 2 * SLUICE_API_COUNT && !err; i++) {
+	for (uint32_t i = 0; i < 4 * SLUICE_API_COUNT && !err; i++) {
 		struct sluice_reply_form form;
 
-		reply_text_form(&form, i / 2, i % 2);
+		reply_text_form(&form, i / 4, i / 2 % 2, i % 2);
 		err = map_write(d->skel->maps.reply_forms, &i, &form);
 	}
 	return err;

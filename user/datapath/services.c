@@ -17,10 +17,9 @@
 #include "addresses.h"
 #include "hooks.h"
 #include "map_io.h"
+#include "ports.h"
 #include "replies.h"
 #include "settings.h"
-
-#define PORT_WORDS (65536 / 64)
 
 struct entry {
 	struct sluice_service_key key;
@@ -89,6 +88,7 @@ static struct sluice_service kernel_service(const struct service *s)
 		.unary = s->unary,
 		.framing_error_reset = s->framing_error_reset,
 		.frees = s->frees,
+		.keep = s->keep,
 		.pool = s->pool_id,
 		.blob_bytes = s->blob_bytes,
 		.unnamed_default = s->unnamed_default,
@@ -159,27 +159,6 @@ static void port_bits(const struct datapath *d, const struct entries *e, uint64_
 		datapath_step(d, 1);
 		bits[port / 64] |= 1ULL << (port % 64);
 	}
-}
-
-/* Sets the ports map to `bits`; with keep_old it keeps the bits that are set. */
-static int write_ports(struct datapath *d, const uint64_t bits[PORT_WORDS], bool keep_old)
-{
-	const struct bpf_map *map = d->skel->maps.ports;
-
-	for (uint32_t word = 0; word < PORT_WORDS; word++) {
-		uint64_t old, new;
-		int err;
-
-		datapath_step(d, 1);
-		err = map_read(map, &word, &old);
-
-		new = keep_old ? old | bits[word] : bits[word];
-		if (!err && new != old)
-			err = map_write(map, &word, &new);
-		if (err)
-			return err;
-	}
-	return 0;
 }
 
 static int remove_others(const struct datapath *d, const struct entries *present,
@@ -291,7 +270,7 @@ static int write_services(struct datapath *d, const struct service *services, si
 	sort(d, &present);
 
 	port_bits(d, &wanted, bits);
-	err = write_ports(d, bits, true);
+	err = ports_add(d, bits);
 	/* If both sets do not fit at once, removals come first, but nothing that stays is
 	 * removed. */
 	if (!err && present.count + wanted.count > max)
@@ -311,7 +290,8 @@ static int write_services(struct datapath *d, const struct service *services, si
 	changed = names_changed(d); /* even after a failure, for what was written */
 	if (!err)
 		err = changed;
-	return err ? err : write_ports(d, bits, false);
+	memcpy(d->service_ports, bits, sizeof(d->service_ports));
+	return err ? err : ports_settle(d);
 }
 
 int datapath_set_services(struct datapath *d, const struct service *services, size_t count)

@@ -45,8 +45,9 @@ int datapath_sweep_stalls(struct datapath *d)
 {
 	const struct sluice_model_state *all = &d->state[SLUICE_MODEL_ALL];
 
-	if (!LOAD(all->in_flight) && !LOAD(all->shadow_in_flight) && !LOAD(all->stalled))
-		return 0; /* nothing can stall */
+	if (!LOAD(all->in_flight) && !LOAD(all->shadow_in_flight) && !LOAD(all->stalled) &&
+	    !datapath_has_kept(d))
+		return 0; /* nothing can stall, and nothing is kept */
 	return run(d, 0, 0);
 }
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Kept connections: a request was refused, and the connection went on. The server's TCP knows
+ * nothing of the request and of its 429, so each later segment is translated
+ * (include/sluice/kept.h): a client's before all else, so that every other part of the programs
+ * counts as the server does, and a server's likewise, on its way out.
+ *
+ * A packet may pass several hooks (a bridge and its port). Only the lowest one of its way
+ * translates: the first that a client's packet passes, which is the last of the server's.
+ */
+#ifndef SLUICE_BPF_KEPT_H
+#define SLUICE_BPF_KEPT_H
+
+#include <sluice/kept.h>
+
+#include "conn.h"
+#include "reply.h"
+
+#define KEPT_OPTIONS_MAX 40
+#define OPTION_SACK      5
+#define TIMESTAMPS_ONLY  0x0101080a /* the first word of options that are NOP NOP TS */
+
+struct kept_scratch {
+	__u32 at, len;
+	__u32 add;     /* to the numbers of SACK blocks */
+	__u32 numbers; /* so many of them follow */
+	__u8 before[KEPT_OPTIONS_MAX + 24];
+	__u8 after[KEPT_OPTIONS_MAX + 24];
+} SLUICE_ALIGNED(8);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct kept_scratch);
+	__uint(max_entries, 1);
+} kept_scratch __weak SEC(".maps");
+
+static __always_inline struct sluice_kept *kept_of(const struct sluice_conn_key *key)
+{
+	struct sluice_conn_key copy = *key; /* 6.1 takes no part of an argument as a key */
+
+	return bpf_map_lookup_elem(&kept, &copy);
+}
+
+/* One step over the options: to the next one, or one number of a SACK block. */
+static long kept_option_step(__u32 i, struct kept_scratch **ctx)
+{
+	struct kept_scratch *s = *ctx;
+	__u32 at = s->at, size;
+	__u8 kind, *n;
+
+	if (at >= s->len || at >= KEPT_OPTIONS_MAX)
+		return 1;
+	if (s->numbers) {
+		n = s->after + at;
+		size = ((__u32)n[0] << 24 | (__u32)n[1] << 16 | (__u32)n[2] << 8 | n[3]) + s->add;
+		n[0] = size >> 24;
+		n[1] = size >> 16;
+		n[2] = size >> 8;
+		n[3] = size;
+		s->numbers--;
+		s->at = at + 4;
+		return 0;
+	}
+	kind = s->before[at];
+	if (!kind)
+		return 1;
+	if (kind == 1) {
+		s->at = at + 1;
+		return 0;
+	}
+	size = s->before[at + 1];
+	if (size < 2 || at + size > s->len)
+		return 1;
+	s->numbers = kind == OPTION_SACK ? (size - 2) / 4 : 0;
+	s->at = at + (s->numbers ? 2 : size);
+	return 0;
+}
+
+/* Adds `add` to the numbers of the packet's SACK blocks (RFC 2018). Returns what its checksum
+ * gains. */
+SUBPROG __s64 kept_options(struct __sk_buff *skb, const struct packet *p, __u32 add)
+{
+	struct kept_scratch *s;
+	__u32 zero = 0, len;
+
+	s = bpf_map_lookup_elem(&kept_scratch, &zero);
+	if (!s || !p)
+		return 0;
+	len = p->payload_at - p->tcp_at - 20;
+	s->at = s->numbers = 0;
+	s->len = len;
+	s->add = add;
+	__builtin_memset(s->before, 0, sizeof(s->before));
+	if (load_bytes(skb, p->tcp_at + 20, s->before, len, KEPT_OPTIONS_MAX))
+		return 0;
+	__builtin_memcpy(s->after, s->before, sizeof(s->after));
+	bpf_loop(2 * KEPT_OPTIONS_MAX, kept_option_step, &s, 0);
+	if (store_bytes(skb, p->tcp_at + 20, s->after, len, KEPT_OPTIONS_MAX, 0))
+		return 0;
+	return bpf_csum_diff((void *)s->before, KEPT_OPTIONS_MAX, (void *)s->after,
+			     KEPT_OPTIONS_MAX, 0);
+}
+
+/*
+ * Gives the packet other numbers, and adds `sack` to those of its SACK blocks. Its checksum changes
+ * by the difference, in a packet that carries only the pseudo-header's sum not at all; what the
+ * device has summed up stays true, since the checksum field makes up for the rest.
+ */
+SUBPROG int kept_rewrite(struct __sk_buff *skb, struct packet *p, __u32 seq, __u32 ack, __u32 sack)
+{
+	__be32 old[2], new[2], first = 0;
+	__s64 diff;
+	__u32 len;
+
+	if (!p || bpf_skb_load_bytes(skb, p->tcp_at + 4, old, 8))
+		return 0;
+	new[0] = bpf_htonl(seq);
+	new[1] = bpf_htonl(ack);
+	len = p->payload_at - p->tcp_at - 20;
+	diff = bpf_csum_diff(old, 8, new, 8, 0);
+	if (len)
+		bpf_skb_load_bytes(skb, p->tcp_at + 20, &first, 4);
+	if (len && (len != 12 || first != bpf_htonl(TIMESTAMPS_ONLY)))
+		diff += kept_options(skb, p, sack);
+	bpf_l4_csum_replace(skb, p->tcp_at + 16, 0, diff, 0);
+	bpf_skb_store_bytes(skb, p->tcp_at + 4, new, 8, 0);
+	bpf_skb_load_bytes(skb, p->tcp_at + 16, &p->check, 2);
+	return 0;
+}
+
+/* Sends the pending 429 to the client, once more or for the first time. Returns the program's
+ * verdict. */
+SUBPROG int kept_answer(struct __sk_buff *skb, struct packet *p, struct sluice_kept *k)
+{
+	struct forged f = {};
+
+	if (!p || !k)
+		return TC_ACT_SHOT;
+	answer_timestamps(skb, p, &f);
+	f.text_len = fill_reply(&k->parts, k->retry_after_ms);
+	if (k->reply_at + f.text_len != kept_reply_end(k))
+		return TC_ACT_SHOT; /* a part of it has changed */
+	f.seq = k->reply_at;
+	f.ack = kept_request_end(k);
+	f.window = k->window;
+	f.flags = TCP_ACK | TCP_PSH;
+	return answer_client(skb, p, &f);
+}
+
+/*
+ * A client's packet of a kept connection: translates it, or repeats the pending 429. Returns the
+ * program's verdict, or TC_ACT_UNSPEC if the packet goes on; its numbers are the server's then.
+ */
+SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
+{
+	struct kept_numbers n;
+	struct sluice_kept *k;
+
+	if (!p)
+		return TC_ACT_UNSPEC;
+	k = kept_of(&p->key);
+	if (!k || k->hook != skb->ifindex)
+		return TC_ACT_UNSPEC;
+	k->last_seen_ns = now;
+	if (k->flags & SLUICE_KEPT_PENDING) {
+		__u32 ack = p->flags & TCP_ACK ? p->ack : k->reply_at;
+
+		if (kept_acknowledged(k, ack))
+			k->flags &= ~SLUICE_KEPT_PENDING;
+		else if (!(p->flags & TCP_RST) &&
+			 kept_repeats(k, ack, p->payload_len + (p->flags & TCP_FIN)))
+			return kept_answer(skb, p, k);
+	}
+	p->kept = 1;
+	n = kept_to_server(k, p->seq, p->ack);
+	p->seq = n.seq;
+	if (p->flags & TCP_ACK)
+		p->ack = n.ack;
+	kept_rewrite(skb, p, p->seq, p->ack, -kept_server(k->more));
+	return TC_ACT_UNSPEC;
+}
+
+/*
+ * A server's packet, which may be of a kept connection: translates it. *p keeps the server's
+ * numbers. Returns 1 if the packet is the pending 429 itself.
+ */
+SUBPROG int kept_leaves(struct __sk_buff *skb, struct packet *p)
+{
+	struct forge_scratch *s = get_forge_scratch();
+	struct kept_numbers n;
+	struct sluice_kept *k;
+
+	if (!p || !s)
+		return 0;
+	k = kept_of(&p->key);
+	if (!k || k->hook != skb->ifindex)
+		return 0;
+	if (s->to_client_now && k->flags & SLUICE_KEPT_PENDING && p->seq == k->reply_at &&
+	    p->payload_len) {
+		s->to_client_now = 0;
+		return 1;
+	}
+	n = kept_to_client(k, p->seq, p->ack);
+	kept_rewrite(skb, p, n.seq, p->flags & TCP_ACK ? n.ack : p->ack, kept_client(k->more));
+	return 0;
+}
+
+/* The numbers of a segment that is forged for the server pass kept_arrives(). */
+SUBPROG int kept_forged(const struct packet *p, struct forged *f)
+{
+	struct sluice_kept *k;
+
+	if (!p || !f)
+		return 0;
+	k = kept_of(&p->key);
+	if (!k)
+		return 0;
+	f->seq += kept_client(k->more);
+	if (f->flags & TCP_ACK)
+		f->ack += kept_server(k->more);
+	return 0;
+}
+
+/* Sends a RST at exactly `seq` to the server's socket. It is a copy: the current packet is
+ * rewritten but stays. Returns 0 or an error. */
+static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p, __u32 seq)
+{
+	struct forged f = {.seq = seq, .flags = TCP_RST};
+
+	kept_forged(p, &f);
+	if (forge(skb, p, &f))
+		return -1;
+	return bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
+}
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Connections that outlived a refusal (kept.c). */
+#ifndef SLUICE_DATAPATH_KEPT_H
+#define SLUICE_DATAPATH_KEPT_H
+
+#include "internal.h"
+
+/* Sets in `bits` the bit of each port to which a kept connection goes. *any: some were not set. */
+int kept_ports(struct datapath *d, uint64_t bits[], bool *any);
+/* The interface with index `was` has come back as `now`, and its kept connections with it. */
+int kept_moved(struct datapath *d, int was, int now);
+/*
+ * Resets both ends of each kept connection that is pinned in pin_dir, while the programs still
+ * translate the RST. It needs the server's socket in this network namespace: the error says how
+ * many it did not find a way for.
+ */
+int kept_reset(const char *pin_dir);
+
+#endif
