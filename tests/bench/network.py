@@ -195,8 +195,9 @@ class Network(Processes):
         return probe.returncode == 0
 
     def start_sluice(self, listen, *arguments):
+        listen = ["--listen", listen] if listen else []
         return self.start("sluiced", self.sluiced_is_ready, f"{BUILD}/sluiced", "--interface",
-                          self.device, "--listen", listen, *arguments, "--pin-dir", self.pins,
+                          self.device, *listen, *arguments, "--pin-dir", self.pins,
                           "--control", self.control, "--metrics", "off")
 
     def sluicectl(self, *command, check=True):

@@ -5,10 +5,8 @@ table.
 
 Each limiter runs in the same namespace (sl-bench-s) and refuses all requests but the first. wrk
 sends from sl-bench-c, on kept connections and on a new one for each request ("Connection: close").
-A 429 of sluice ends its connection, because the refused request never reaches the server. So a
-client that would keep its connection connects again. The table shows the connections for each
-refusal (ActiveOpens of the clients). With kept connections, only sluice's figures include
-handshakes.
+sluice keeps connections (`keep: on`), but closes one when its server was not heard for two seconds.
+The table shows the connections for each refusal (ActiveOpens of the clients).
 
 CPU is the time that the whole machine spent (/proc/stat), divided by the refusals: both ends and
 the kernel. `server` is the CPU time of the server's processes with their system calls. For sluice,
@@ -16,7 +14,7 @@ that is an nginx which accepts connections and sees them reset. The time of slui
 kernel's own count, from a separate run. Other work on the machine is part of every other figure.
 The limiters alternate. The figures are medians, with least and most.
 
-    refusals.py [--seconds S] [--rounds N]
+    refusals.py [--seconds S] [--rounds N] [--callers C] [--threads T]
 """
 
 import argparse
@@ -57,6 +55,11 @@ frontend api
   http-request return status 200 content-type text/plain string hello
 """
 DENY = "http-request deny deny_status 429"
+SLUICE = """services:
+  - listen: {port}=bench
+    keep: on
+    quota: requests=1/1h
+"""
 WRK = """wrk.method = "POST"
 wrk.body = [[{body}]]
 wrk.headers["Content-Type"] = "application/json"
@@ -66,9 +69,9 @@ wrk.path = "/v1/chat/completions"
 
 
 class Refusals(Network):
-    def __init__(self, directory, seconds):
+    def __init__(self, directory, seconds, threads):
         super().__init__(directory, "sl-bench", "10.78.0")
-        self.seconds = seconds
+        self.seconds, self.threads = seconds, threads
         self.sluiced = None
 
     def opened(self):
@@ -81,6 +84,7 @@ class Refusals(Network):
         for name, text in (("nginx.conf",
                             NGINX.format(dir=self.dir, port=PORT, limit="limit_req zone=clients;")),
                            ("upstream.conf", NGINX.format(dir=self.dir, port=PORT, limit="")),
+                           ("sluice.yaml", SLUICE.format(port=PORT)),
                            ("haproxy.cfg", HAPROXY.format(port=PORT, deny=DENY)),
                            ("keep.lua", WRK.format(body=json.dumps(BODY), close="")),
                            ("anew.lua", WRK.format(body=json.dumps(BODY),
@@ -97,7 +101,7 @@ class Refusals(Network):
                        f"{self.dir}/{'upstream' if limiter == 'sluice' else 'nginx'}.conf"]
         child = self.start("server", lambda: self.listening(PORT), *command)
         if limiter == "sluice":
-            self.sluiced = self.start_sluice(f"{PORT}=bench", "--quota", "requests=1/1h")
+            self.sluiced = self.start_sluice(None, "--config", f"{self.dir}/sluice.yaml")
         for _ in range(100):
             status = self.run_client("curl", "-sS", "-m", "5", "-o", "/dev/null", "-w",
                                      "%{http_code}",
@@ -123,7 +127,7 @@ class Refusals(Network):
         self.stop(child)
 
     def command(self, clients, callers):
-        return ["wrk", "-t1", f"-c{callers}", f"-d{self.seconds}s", "-s",
+        return ["wrk", f"-t{self.threads}", f"-c{callers}", f"-d{self.seconds}s", "-s",
                 f"{self.dir}/{clients}.lua", f"http://{self.address}:{PORT}"]
 
     def measure(self, limiter, clients, callers, child):
@@ -159,6 +163,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=3, help="length of each run")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each limiter")
     parser.add_argument("--callers", type=int, default=16, help="concurrent connections")
+    parser.add_argument("--threads", type=int, default=1, help="of wrk")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     limiters = ["sluice", "nginx", "haproxy"]
@@ -166,7 +171,7 @@ def main():
     programs = {}
     with tempfile.TemporaryDirectory(prefix="sl-bench.") as directory:
         os.chmod(directory, 0o755)
-        bench = Refusals(directory, args.seconds)
+        bench = Refusals(directory, args.seconds, args.threads)
         bench.sweep()
         try:
             bench.set_up()
@@ -183,7 +188,8 @@ def main():
         finally:
             bench.sweep()
     with open("/proc/loadavg", encoding="ascii") as load:
-        print(f"refusals, {args.callers} concurrent connections of wrk, {args.rounds} runs of {args.seconds} s, "
+        print(f"refusals, {args.callers} connections and {args.threads} threads of wrk, "
+              f"{args.rounds} runs of {args.seconds} s, "
               f"load {load.read().split()[0]}")
     print(f"{'clients':8} {'':8} {'429s/s':>8} {'(least, most)':>18}  {'CPU us each':>11} {'(least, most)':>16}  "
           f"{'server us':>9}  {'connections each':>16}  errors")

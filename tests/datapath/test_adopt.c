@@ -5,6 +5,7 @@
  */
 #include "attached.h"
 
+#include <arpa/inet.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -219,6 +220,33 @@ static void pins_of_another_version_are_replaced(void **state)
 	closed(d);
 }
 
+static void kept_connections_outlive_a_change_of_version(void **state)
+{
+	const struct sluice_conn_key key = {.server_port = htons(8000)};
+	const struct sluice_kept kept = {.more = 7};
+	struct datapath *d = opened();
+	uint32_t before, conns, requests;
+
+	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	assert_int_equal(tcx_programs("t0", INGRESS, &requests), 1);
+	assert_done(map_write(d->skel->maps.kept, &key, &kept));
+	before = pinned_map_id("kept");
+	conns = pinned_map_id("conns");
+	closed(d);
+	write_pinned_version(42);
+	d = opened();
+	assert_int_equal(pinned_map_id("kept"), before);
+	assert_int_not_equal(pinned_map_id("conns"), conns);
+	/* The program of the other version translates until its successor takes its place. */
+	assert_int_equal(tcx_programs("t0", INGRESS, &conns), 1);
+	assert_int_equal(conns, requests);
+	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	assert_int_equal(tcx_programs("t0", INGRESS, &conns), 1);
+	assert_int_not_equal(conns, requests);
+	assert_true(datapath_has_kept(d));
+	closed(d);
+}
+
 static void an_unfinished_start_is_cleared(void **state)
 {
 	static const char *const remains[] = {"settings", "conns", "verdicts"};
@@ -344,6 +372,7 @@ int main(void)
 		sandbox_test(an_expired_lease_stays_expired_until_the_daemon_is_ready),
 		sandbox_test(learned_names_outlive_the_daemon),
 		sandbox_test(pins_of_another_version_are_replaced),
+		sandbox_test(kept_connections_outlive_a_change_of_version),
 		sandbox_test(an_unfinished_start_is_cleared),
 		sandbox_test(a_map_of_another_shape_is_replaced),
 		sandbox_test(a_foreign_pin_is_left_alone),

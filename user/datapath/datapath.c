@@ -173,7 +173,9 @@ static int load(struct datapath *d)
 	d->fresh = true;
 	switch (pins_inspect(d->pin_dir, d->skel->obj, why, sizeof(why))) {
 	case PINS_UNFIT:
-		err = pins_clear(d->pin_dir, d->skel->obj);
+		err = pins_hold_kept(d->pin_dir, d->skel->obj)
+			      ? pins_supersede(d->pin_dir, d->skel->obj)
+			      : pins_clear(d->pin_dir, d->skel->obj);
 		if (err)
 			return err;
 		datapath_notify(&d->handlers, "replaced what was pinned in %s: %s", d->pin_dir,

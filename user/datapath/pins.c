@@ -186,6 +186,19 @@ static int pin_get(const char *path, char kind[8])
 	return fd;
 }
 
+/* Whether a pinned map has the present shape. */
+static bool fits(int fd, const struct bpf_map *map)
+{
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info);
+
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	       info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map) &&
+	       info.max_entries == bpf_map__max_entries(map) &&
+	       info.map_flags == bpf_map__map_flags(map);
+}
+
 enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why,
 			     size_t size)
 {
@@ -198,8 +211,6 @@ enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, 
 	bpf_object__for_each_map(map, obj)
 	{
 		_cleanup_fd_ int fd = -1;
-		struct bpf_map_info info = {0};
-		uint32_t len = sizeof(info);
 		const char *path = bpf_map__pin_path(map);
 
 		if (!path)
@@ -210,11 +221,7 @@ enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, 
 			continue;
 		}
 		present++;
-		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) ||
-		    info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
-		    info.value_size != bpf_map__value_size(map) ||
-		    info.max_entries != bpf_map__max_entries(map) ||
-		    info.map_flags != bpf_map__map_flags(map)) {
+		if (!fits(fd, map)) {
 			if (!odd)
 				odd = bpf_map__name(map);
 		} else if (!strcmp(bpf_map__name(map), "settings")) {
@@ -313,23 +320,13 @@ static int remove_link(const char *pin_dir, const char *name, void *unused)
 	return strstr(name, "_qdisc") ? 0 : link_remove(pin_dir, name, NULL);
 }
 
-int pins_clear(const char *pin_dir, const struct bpf_object *obj)
+/* Removes the pins of the maps of obj, but for the map `but` if that is not NULL. */
+static int clear_maps(const char *pin_dir, const struct bpf_object *obj, const char *but)
 {
 	_cleanup_free_ char(*names)[NAME_MAX + 1] = NULL;
 	char path[PATH_MAX + NAME_MAX + 8];
 	size_t count;
 	int err;
-
-	/* First the objects that act on traffic, then the marks that find them, then the maps. */
-	err = pins_each_link(pin_dir, remove_link, NULL);
-	clsact_sweep(pin_dir, NULL, NULL);
-	if (!err)
-		err = pins_each_link(pin_dir, link_remove, NULL);
-	if (err)
-		return err;
-	snprintf(path, sizeof(path), "%s/links", pin_dir);
-	if (rmdir(path) && errno != ENOENT)
-		return datapath_fail(-errno, "%s cannot be removed: %s", path, strerror(errno));
 
 	err = list(pin_dir, &names, &count);
 	if (err)
@@ -340,6 +337,8 @@ int pins_clear(const char *pin_dir, const struct bpf_object *obj)
 		char kind[8];
 		int fd;
 
+		if (but && !strcmp(names[i], but))
+			continue;
 		snprintf(path, sizeof(path), "%s/%s", pin_dir, names[i]);
 		fd = pin_get(path, kind);
 		if (fd < 0)
@@ -354,6 +353,42 @@ int pins_clear(const char *pin_dir, const struct bpf_object *obj)
 		close(fd);
 	}
 	return err;
+}
+
+bool pins_hold_kept(const char *pin_dir, const struct bpf_object *obj)
+{
+	struct sluice_conn_key first;
+	char path[PATH_MAX + 8];
+	_cleanup_fd_ int fd = -1;
+
+	snprintf(path, sizeof(path), "%s/kept", pin_dir);
+	fd = bpf_obj_get(path);
+	return fits(fd, bpf_object__find_map_by_name(obj, "kept")) &&
+	       !bpf_map_get_next_key(fd, NULL, &first);
+}
+
+int pins_supersede(const char *pin_dir, const struct bpf_object *obj)
+{
+	return clear_maps(pin_dir, obj, "kept");
+}
+
+int pins_clear(const char *pin_dir, const struct bpf_object *obj)
+{
+	char path[PATH_MAX + 8];
+	int err;
+
+	/* First the objects that act on traffic, then the marks that find them, then the maps. */
+	err = pins_each_link(pin_dir, remove_link, NULL);
+	clsact_sweep(pin_dir, NULL, NULL);
+	if (!err)
+		err = pins_each_link(pin_dir, link_remove, NULL);
+	if (err)
+		return err;
+	snprintf(path, sizeof(path), "%s/links", pin_dir);
+	if (rmdir(path) && errno != ENOENT)
+		return datapath_fail(-errno, "%s cannot be removed: %s", path, strerror(errno));
+
+	return clear_maps(pin_dir, obj, NULL);
 }
 
 int pins_remove(const char *pin_dir, const struct bpf_object *obj)

@@ -12,6 +12,12 @@ int pins_open(const char *pin_dir);
 enum pins_found { PINS_NONE, PINS_FIT, PINS_UNFIT };
 enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why,
 			     size_t size);
+/* Whether connections depend on the programs that are attached: the map `kept` is pinned in its
+ * present shape, and holds some. */
+bool pins_hold_kept(const char *pin_dir, const struct bpf_object *obj);
+/* Removes the pins of the maps of obj, but for `kept`. The links stay, and translate on with their
+ * own maps until each gets a new program. */
+int pins_supersede(const char *pin_dir, const struct bpf_object *obj);
 /* Removes every link and filter, and the pins of the maps of obj; the directory stays. */
 int pins_clear(const char *pin_dir, const struct bpf_object *obj);
 /* Removes the directory too. An absent directory is no error. An error names what is not ours. */
