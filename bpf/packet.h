@@ -294,32 +294,41 @@ static __always_inline bool packet_length(struct packet *p, __u32 packet_len)
 	return true;
 }
 
+enum kind { PACKET_OWN, PACKET_FOREIGN, PACKET_ICMP };
+
 /*
- * The fast path for nearly all foreign traffic. True: the packet is plain TCP over IPv4 or IPv6 to
- * a port that is not protected, or plain IPv4 without TCP. False: packet_own() has to decide.
+ * The fast path for nearly all foreign traffic. PACKET_FOREIGN: the packet is plain TCP over IPv4
+ * or IPv6 to a port that is not protected, or plain IPv4 without TCP. PACKET_ICMP: plain ICMP or
+ * ICMPv6. PACKET_OWN: packet_own() has to decide.
  */
-static __always_inline bool foreign(struct __sk_buff *skb, bool l2, enum packet_side side)
+static __always_inline enum kind packet_kind(struct __sk_buff *skb, bool l2, enum packet_side side)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	void *ip = data + (l2 ? ETH_HLEN : 0);
 	struct tcphdr *tcp;
 
 	if (ip + sizeof(struct iphdr) + sizeof(*tcp) > end)
-		return false;
+		return PACKET_OWN;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		/* version 4 without options; with an in-band VLAN tag skb->protocol is another */
-		if (*(__u8 *)ip != 0x45 || ((struct iphdr *)ip)->protocol != IPPROTO_TCP)
-			return *(__u8 *)ip == 0x45;
+		if (*(__u8 *)ip != 0x45)
+			return PACKET_OWN;
+		if (((struct iphdr *)ip)->protocol != IPPROTO_TCP)
+			return ((struct iphdr *)ip)->protocol == IPPROTO_ICMP ? PACKET_ICMP
+									      : PACKET_FOREIGN;
 		tcp = ip + sizeof(struct iphdr);
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		if (ip + sizeof(struct ipv6hdr) + sizeof(*tcp) > end ||
-		    ((struct ipv6hdr *)ip)->nexthdr != IPPROTO_TCP)
-			return false;
+		if (ip + sizeof(struct ipv6hdr) + sizeof(*tcp) > end)
+			return PACKET_OWN;
+		if (((struct ipv6hdr *)ip)->nexthdr != IPPROTO_TCP)
+			return ((struct ipv6hdr *)ip)->nexthdr == IPPROTO_ICMPV6 ? PACKET_ICMP
+										 : PACKET_OWN;
 		tcp = ip + sizeof(struct ipv6hdr);
 	} else {
-		return false;
+		return PACKET_OWN;
 	}
-	return !port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source);
+	return port_protected(side == FROM_CLIENT ? tcp->dest : tcp->source) ? PACKET_OWN
+									     : PACKET_FOREIGN;
 }
 
 struct ipv6_walk {
@@ -407,7 +416,8 @@ SUBPROG int packet_read(struct __sk_buff *skb, struct packet *p, bool l2, enum p
 	return r > 0 && packet_length(p, skb->len);
 }
 
-/* As packet_read(), after foreign(): repeats no test and makes no call for plain TCP over IPv4. */
+/* As packet_read(), after packet_kind(): repeats no test and makes no call for plain TCP over IPv4.
+ */
 static __always_inline int packet_own(struct __sk_buff *skb, struct packet *p, bool l2,
 				      enum packet_side side)
 {

@@ -9,6 +9,7 @@
 #include <sluice/http1_request.h>
 
 #include "depart.h"
+#include "kept_icmp.h"
 #include "lookup.h"
 #include "opaque.h"
 #include "readings.h"
@@ -543,11 +544,15 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	__u32 zero = 0, end;
 	__u64 now;
 	enum lack lack = LACK_PROOF;
+	enum kind kind;
 	int does;
 	bool syn, urgent;
 
-	if (foreign(skb, l2, FROM_CLIENT))
+	kind = packet_kind(skb, l2, FROM_CLIENT);
+	if (kind != PACKET_OWN) {
+		on_icmp(skb, l2, kind, true);
 		return TC_ACT_UNSPEC;
+	}
 	c.s = bpf_map_lookup_elem(&request_scratch, &zero);
 	c.a = get_judging();
 	set = get_settings();

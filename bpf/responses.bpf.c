@@ -9,6 +9,7 @@
 #include <sluice/http1_response.h>
 
 #include "feedback.h"
+#include "kept_icmp.h"
 #include "tombstone.h"
 #include "syn_ack.h"
 #include "usage.h"
@@ -510,9 +511,15 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	struct sluice_conn *conn;
 	struct packet p = {};
 	__u32 zero = 0, end, ev = 0;
+	enum kind kind;
 	__s32 offset; /* of the segment from the next byte of the server */
 
-	if (foreign(skb, l2, FROM_SERVER) || !packet_own(skb, &p, l2, FROM_SERVER))
+	kind = packet_kind(skb, l2, FROM_SERVER);
+	if (kind != PACKET_OWN) {
+		on_icmp(skb, l2, kind, false);
+		return TC_ACT_UNSPEC;
+	}
+	if (!packet_own(skb, &p, l2, FROM_SERVER))
 		return TC_ACT_UNSPEC;
 	set = get_settings();
 	s = bpf_map_lookup_elem(&response_scratch, &zero);
