@@ -117,10 +117,12 @@ SUBPROG int refuse_by_closing(struct __sk_buff *skb, struct sluice_conn *conn,
 			text_len = 0;
 		}
 	}
-	if (s->refuse == REFUSE_FRAMING_ERROR)
+	if (s->refuse == REFUSE_FRAMING_ERROR) {
 		count(SLUICE_COUNTER_FRAMING_ERROR_RESET);
-	else
+	} else {
 		account(service, SLUICE_VERDICT_REJECTED);
+		count(SLUICE_COUNTER_REFUSALS_CLOSED);
+	}
 	conn_end(&p->key, conn);
 
 	answer_timestamps(skb, p, &f);

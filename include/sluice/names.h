@@ -109,6 +109,7 @@ enum sluice_api {
 	  "headers-unread") /* IPv6 packets with more extension headers than are walked */           \
 	X(CONNS_DROPPED, "conns-dropped") /* segments dropped: conns lacks their connection */       \
 	X(CONNS_EVICTED, "conns-evicted") /* idle connections removed from conns to make room */     \
+	X(REFUSALS_CLOSED, "refusals-closed") /* refusals that ended their connection */             \
 	X(REFUSALS_KEPT, "refusals-kept") /* refusals after which the connection went on, … */     \
 	X(KEEP_SPLIT, "keep-declined-split")   /* … or not: the request was not one segment */     \
 	X(KEEP_CLOSES, "keep-declined-closes") /* … HTTP/1.0, HEAD, or the client closes anyway */ \

@@ -248,7 +248,8 @@ static inline bool bookkeeping(uint32_t counter)
 {
 	return counter == SLUICE_COUNTER_HALF_OPEN_INSERTS ||
 	       counter == SLUICE_COUNTER_HALF_OPEN_DELETES ||
-	       counter == SLUICE_COUNTER_FORGED_ANSWERS || counter == SLUICE_COUNTER_SYN_DATA_CUT;
+	       counter == SLUICE_COUNTER_FORGED_ANSWERS ||
+	       counter == SLUICE_COUNTER_REFUSALS_CLOSED || counter == SLUICE_COUNTER_SYN_DATA_CUT;
 }
 
 static inline void assert_counters(const struct row_counter *wanted, unsigned max)
