@@ -156,6 +156,7 @@ SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
 {
 	struct kept_numbers n;
 	struct sluice_kept *k;
+	__u32 flags;
 
 	if (!p)
 		return TC_ACT_UNSPEC;
@@ -163,13 +164,13 @@ SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
 	if (!k || k->hook != skb->ifindex)
 		return TC_ACT_UNSPEC;
 	k->last_seen_ns = now;
-	if (k->flags & SLUICE_KEPT_PENDING) {
+	flags = k->flags;
+	barrier();
+	if (flags & SLUICE_KEPT_PENDING) {
 		__u32 ack = p->flags & TCP_ACK ? p->ack : k->reply_at;
 
-		if (kept_acknowledged(k, ack))
-			k->flags &= ~SLUICE_KEPT_PENDING;
-		else if (!(p->flags & TCP_RST) &&
-			 kept_repeats(k, ack, p->payload_len + (p->flags & TCP_FIN)))
+		if (!kept_acknowledge(k, flags, ack) && !(p->flags & TCP_RST) &&
+		    kept_repeats(k, ack, p->payload_len + (p->flags & TCP_FIN)))
 			return kept_answer(skb, p, k);
 	}
 	p->kept = 1;

@@ -165,10 +165,10 @@ static __always_inline bool has_socket(struct __sk_buff *skb, const struct sluic
 }
 
 /*
- * A kept connection has ended when no socket has it: whatever comes later is answered from its own
- * numbers. The socket of a server in another network namespace cannot be asked. Such a connection
- * has ended when both sides have closed it, or it was silent for long (conns lacks it), and
- * KEPT_AWAY_NS have passed.
+ * A kept connection has ended when no socket has it, nor a tombstone: whatever comes later is
+ * answered from its own numbers. The socket of a server in another network namespace cannot be
+ * asked. Such a connection has ended when both sides have closed it, or it was silent for long
+ * (conns lacks it), and KEPT_AWAY_NS have passed.
  */
 static long sweep_kept(void *map, const struct sluice_conn_key *key, struct sluice_kept *k,
 		       struct kept_sweep *s)
@@ -182,7 +182,7 @@ static long sweep_kept(void *map, const struct sluice_conn_key *key, struct slui
 		ended = !has_socket(s->skb, key);
 	else
 		ended = quiet >= KEPT_AWAY_NS && !bpf_map_lookup_elem(&conns, key);
-	if (ended)
+	if (ended && !bpf_map_lookup_elem(&tombstones, key))
 		bpf_map_delete_elem(&kept, key);
 	return 0;
 }

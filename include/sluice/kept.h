@@ -20,6 +20,7 @@
 enum sluice_kept_flag {
 	SLUICE_KEPT_PENDING = 1, /* the client has not acknowledged the last 429 */
 	SLUICE_KEPT_LOCAL = 2,   /* the server's socket is in this network namespace */
+	SLUICE_KEPT_REFUSAL = 4, /* the bits from here on count the refusals */
 };
 
 /*
@@ -112,10 +113,16 @@ static __always_inline struct kept_numbers kept_to_client(const struct sluice_ke
 	return n;
 }
 
-/* Whether an acknowledgement of the client ends the pending refusal. */
-static __always_inline int kept_acknowledged(const struct sluice_kept *k, __u32 ack)
+/*
+ * Whether an acknowledgement of the client ends the pending refusal. `flags` are those of *k before
+ * it was read: another CPU may have ended this refusal meanwhile, and begun the next one.
+ */
+static __always_inline int kept_acknowledge(struct sluice_kept *k, __u32 flags, __u32 ack)
 {
-	return !kept_before(ack, kept_reply_end(k));
+	if (kept_before(ack, kept_reply_end(k)))
+		return 0;
+	__sync_bool_compare_and_swap(&k->flags, flags, flags & ~SLUICE_KEPT_PENDING);
+	return 1;
 }
 
 /*
@@ -141,7 +148,7 @@ static __always_inline void kept_refuse(struct sluice_kept *k, __u32 request_at,
 	k->request_at = request_at;
 	k->reply_at = reply_at;
 	asm volatile("" ::: "memory");
-	k->flags |= SLUICE_KEPT_PENDING;
+	k->flags = (k->flags + SLUICE_KEPT_REFUSAL) | SLUICE_KEPT_PENDING;
 	asm volatile("" ::: "memory");
 	k->more = kept_more(kept_client(more) + request, kept_server(more) + reply);
 }

@@ -221,9 +221,8 @@ static void arrive(struct segment s)
 	uint32_t client_seq = s.seq, client_ack = s.ack;
 
 	if (m.kept.flags & SLUICE_KEPT_PENDING) {
-		if (kept_acknowledged(&m.kept, s.ack)) {
-			m.kept.flags &= ~SLUICE_KEPT_PENDING;
-		} else if (kept_repeats(&m.kept, s.ack, s.len)) {
+		if (!kept_acknowledge(&m.kept, m.kept.flags, s.ack) &&
+		    kept_repeats(&m.kept, s.ack, s.len)) {
 			m.repeated++;
 			answer_again();
 			return;
