@@ -27,7 +27,7 @@
 #define EXIT_NO_DAEMON 3
 
 #define ANSWER_SECS 10
-#define DETACH_SECS 30 /* tombstones drain for 10 s at most */
+#define DETACH_SECS 30 /* and more, if kept connections have longer than 10 s to end */
 #define PIN_DIR     "/sys/fs/bpf/sluice"
 #define USAGE_MAX   256
 
@@ -39,6 +39,7 @@ enum option {
 	OPTION_BYTES,
 	OPTION_PRIORITY,
 	OPTION_FOR,
+	OPTION_KEPT_TIMEOUT,
 	OPTION_PIN_DIR,
 	OPTION_JSON,
 	OPTION_COUNT
@@ -49,7 +50,7 @@ enum option {
 #define SERVICE (1u << OPTION_SERVICE)
 #define REQUEST (1u << OPTION_BYTES | 1u << OPTION_PRIORITY)
 #define FOR     (1u << OPTION_FOR)
-#define PIN     (1u << OPTION_PIN_DIR)
+#define PIN     (1u << OPTION_PIN_DIR | 1u << OPTION_KEPT_TIMEOUT)
 #define JSON    (1u << OPTION_JSON)
 
 /* `argument` NULL: it takes no value. */
@@ -63,6 +64,8 @@ static const struct {
 	[OPTION_BYTES] = {"--bytes", "N", "size of the request, head and body", NULL},
 	[OPTION_PRIORITY] = {"--priority", "VALUE", "value of the service's priority header", NULL},
 	[OPTION_FOR] = {"--for", "TIME", "until then (30s, 10m, 2h); else without end", NULL},
+	[OPTION_KEPT_TIMEOUT] = {"--kept-timeout", "TIME",
+				 "wait so long for connections that a refusal kept", "10s"},
 	[OPTION_PIN_DIR] = {"--pin-dir", "DIR", "where a daemon that has ended left its pins",
 			    PIN_DIR},
 	[OPTION_JSON] = {"--json", NULL, "print the daemon's answer as JSON", NULL},
@@ -73,6 +76,7 @@ struct call {
 	const char *control;             /* path */
 	const char *value[OPTION_COUNT]; /* NULL: not given */
 	double for_ms;                   /* negative: no end */
+	double kept_ms;                  /* 0: as the daemon has it */
 	long bytes;                      /* 0: not said */
 	char **args;
 	int arg_count;
@@ -406,8 +410,12 @@ static int run_detach(struct call *call)
 	int fd = control_connect(call->control), ret;
 
 	if (fd >= 0) {
+		json_t *r = request(call);
+
 		close(fd);
-		return run_request(call, request(call), DETACH_SECS);
+		if (r && call->kept_ms > 0)
+			json_object_set_new(r, "kept_timeout_ms", json_real(call->kept_ms));
+		return run_request(call, r, DETACH_SECS + (int)(call->kept_ms / 1000));
 	}
 	if (access(pin_dir, F_OK))
 		return no_daemon(call, fd);
@@ -565,6 +573,7 @@ static int read_option(struct call *call, int *i, int argc, char **argv)
 static int check_values(struct call *call)
 {
 	const char *bytes = call->value[OPTION_BYTES], *length = call->value[OPTION_FOR];
+	const char *kept = call->value[OPTION_KEPT_TIMEOUT];
 
 	if (bytes) {
 		if (strlen(bytes) < 11 && strspn(bytes, "0123456789") == strlen(bytes))
@@ -574,6 +583,10 @@ static int check_values(struct call *call)
 	}
 	if (length && (parse_duration_ms(length, 1000, &call->for_ms) || call->for_ms < 1))
 		return complain("--for: \"%s\" is no duration (30s, 10m, 2h)", length);
+	if (kept && (parse_duration_ms(kept, 1000, &call->kept_ms) || call->kept_ms < 1 ||
+		     call->kept_ms > 3600e3))
+		return complain("--kept-timeout: \"%s\" is no duration of up to 1h (30s, 10m)",
+				kept);
 	return 0;
 }
 

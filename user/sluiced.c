@@ -131,8 +131,8 @@ static void reread(struct daemon *d)
 static void tick(struct daemon *d)
 {
 	if (d->state.detaching &&
-	    (d->state.now_ns >= d->drain_until_ns ||
-	     (!datapath_has_tombstones(d->datapath) && !datapath_has_kept(d->datapath)))) {
+	    (d->state.now_ns >= d->drain_until_ns || !datapath_has_tombstones(d->datapath)) &&
+	    (d->state.now_ns >= d->kept_until_ns || !datapath_has_kept(d->datapath))) {
 		finish_detach(d);
 		return;
 	}

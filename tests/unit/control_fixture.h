@@ -26,6 +26,7 @@
 static struct notes {
 	unsigned refreshed;
 	int client_sets, client_clears, prefix_sets, prefix_clears, sets, reloads, detaches;
+	uint64_t kept_ns;
 	struct sluice_client_flag_key client_key;
 	struct sluice_client_flag client_flag;
 	struct sluice_prefix_key prefix_key;
@@ -134,8 +135,9 @@ static inline int take_reload(void *arg, char *said, size_t said_len, char *err,
 	return -EINVAL;
 }
 
-static inline int take_detach(void *arg, char *err, size_t err_len)
+static inline int take_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)
 {
+	notes.kept_ns = kept_ns;
 	notes.detaches++;
 	return 0;
 }

@@ -523,10 +523,11 @@ static void detach_is_answered_when_it_is_done(void **state)
 	int fd = connected();
 	char byte;
 
-	assert_int_equal(control_say(fd, "{\"cmd\":\"detach\"}"), 0);
+	assert_int_equal(control_say(fd, "{\"cmd\":\"detach\",\"kept_timeout_ms\":1500}"), 0);
 	for (int i = 0; i < 10; i++)
 		control_poll(control, 0);
 	assert_int_equal(notes.detaches, 1);
+	assert_int_equal(notes.kept_ns, 1500000000);
 	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
 	control_detached(control, NULL);
 	heard_ok(fd);

@@ -10,6 +10,8 @@
 
 #include "control/report.h"
 
+#define KEPT_TIMEOUT_NS 10000000000ULL /* that `detach` gives kept connections to end */
+
 static json_t *do_status(struct command *c)
 {
 	c->ops->refresh(c->ops->arg, STATE_MODELS | STATE_COUNTS | STATE_MAPS);
@@ -95,7 +97,11 @@ static json_t *do_reload(struct command *c)
 
 static json_t *do_detach(struct command *c)
 {
-	if (c->ops->detach(c->ops->arg, c->err, sizeof(c->err)))
+	uint64_t kept_ns = KEPT_TIMEOUT_NS;
+
+	if (!request_duration(c, "kept_timeout_ms", &kept_ns))
+		return NULL;
+	if (c->ops->detach(c->ops->arg, kept_ns, c->err, sizeof(c->err)))
 		return c->err[0] ? NULL : command_refuse(c, "cannot detach");
 	c->after = CONTROL_DETACH;
 	return NULL;

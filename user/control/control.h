@@ -60,8 +60,9 @@ struct control_ops {
 	int (*clear_quota)(void *arg, const struct text_subject *subject, uint32_t model, char *err,
 			   size_t err_len);
 	int (*reload)(void *arg, char *said, size_t said_len, char *err, size_t err_len);
-	/* Begins to detach; control_detached() reports the end to the waiting clients. */
-	int (*detach)(void *arg, char *err, size_t err_len);
+	/* Begins to detach, and waits for kept connections for kept_ns at most; control_detached()
+	 * reports the end to the waiting clients. */
+	int (*detach)(void *arg, uint64_t kept_ns, char *err, size_t err_len);
 };
 
 struct control;

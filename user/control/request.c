@@ -180,20 +180,32 @@ bool request_subject(struct command *c, struct subject *out)
 	return true;
 }
 
-bool request_expiry(struct command *c, uint64_t *out)
+bool request_duration(struct command *c, const char *name, uint64_t *out)
 {
-	const json_t *value = json_object_get(c->request, "for_ms");
+	const json_t *value = json_object_get(c->request, name);
 	double ms = json_number_value(value);
 
-	*out = 0;
 	if (!value || json_is_null(value))
 		return true;
 	/* A hundred years: more is a typing error, and would exceed the clock's range. */
 	if (!json_is_number(value) || !(ms >= 1) || ms > 100 * 366 * 86400e3) {
-		command_refuse(c, "\"for_ms\" must be a number of milliseconds, at least 1");
+		command_refuse(c, "\"%s\" must be a number of milliseconds, at least 1", name);
 		return false;
 	}
-	c->ops->refresh(c->ops->arg, 0);
-	*out = c->state->now_ns + (uint64_t)(ms * 1e6);
+	*out = (uint64_t)(ms * 1e6);
+	return true;
+}
+
+bool request_expiry(struct command *c, uint64_t *out)
+{
+	uint64_t ns = 0;
+
+	*out = 0;
+	if (!request_duration(c, "for_ms", &ns))
+		return false;
+	if (ns) {
+		c->ops->refresh(c->ops->arg, 0);
+		*out = c->state->now_ns + ns;
+	}
 	return true;
 }

@@ -47,6 +47,8 @@ bool request_model(struct command *c, uint32_t *id);
 bool request_configured_model(struct command *c, uint32_t *id);
 /* "client", which must be present. */
 bool request_subject(struct command *c, struct subject *out);
+/* A number of milliseconds, in ns; *out stays as it is without one. */
+bool request_duration(struct command *c, const char *name, uint64_t *out);
 /* "for_ms", as the end time on CLOCK_MONOTONIC; 0: no end. */
 bool request_expiry(struct command *c, uint64_t *out);
 

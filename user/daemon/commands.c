@@ -10,7 +10,7 @@
 
 #include "daemon/daemon.h"
 
-#define DRAIN_NS 10000000000ULL /* tombstones and kept connections after `detach` */
+#define DRAIN_NS 10000000000ULL /* tombstones after `detach` */
 
 static int refused(int ret, char *err, size_t err_len)
 {
@@ -249,7 +249,7 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 
 /* ---- the daemon itself ---- */
 
-static int op_detach(void *arg, char *err, size_t err_len)
+static int op_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)
 {
 	struct daemon *d = arg;
 	int ret = d->state.detaching ? 0 : datapath_stop(d->datapath);
@@ -259,6 +259,7 @@ static int op_detach(void *arg, char *err, size_t err_len)
 	if (!d->state.detaching) {
 		look_at_the_clock(d);
 		d->drain_until_ns = d->state.now_ns + DRAIN_NS;
+		d->kept_until_ns = d->state.now_ns + kept_ns;
 		d->state.detaching = true;
 		say("detaching: no new refusals, waiting for the open ones to end");
 	}

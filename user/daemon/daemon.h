@@ -72,7 +72,8 @@ struct daemon {
 	struct active active;            /* the active clients of each pool */
 
 	struct list counts, clients; /* of a snapshot */
-	uint64_t renewed_ns, maps_ns, drain_until_ns, accept_failed_ns;
+	uint64_t renewed_ns, maps_ns, accept_failed_ns;
+	uint64_t drain_until_ns, kept_until_ns; /* how long `detach` waits */
 	unsigned ticks, log_lines;
 	struct work_queue *queue;
 	struct task sweep;  /* connections that give way, departed requests */
