@@ -164,6 +164,10 @@ $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c
 build-fuzz: $(FUZZERS)
 fuzz:
 	scripts/run-fuzz $(FUZZ_SECONDS)
+# Compiles them without the runtime, and writes nothing.
+syntax-fuzz:
+	printf '%s\n' $(wildcard tests/fuzz/fuzz_*.c) | xargs -n 1 -P $$(nproc) $(CLANG) \
+		-fsyntax-only $(SANITIZE) $(filter-out -MMD -MP,$(USER_CFLAGS))
 
 $(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluice.a
 	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS)
@@ -175,7 +179,7 @@ bench:
 NO_TRACES = $(error bench-wire needs TRACES=DIR, the directory of the Azure LLM inference traces)
 bench-wire:
 	scripts/bench-wire --traces $(or $(TRACES),$(NO_TRACES)) $(WIRE)
-.PHONY: build-fuzz build-bench
+.PHONY: build-fuzz syntax-fuzz build-bench
 
 # Checks the format of all C files; FIX=1 corrects it.
 STYLED := $(sort $(wildcard bpf/*.[ch] include/sluice/*.h user/*.c user/*/*.[ch] tests/*/*.[ch]))

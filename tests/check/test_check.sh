@@ -63,6 +63,7 @@ mkdir -p "$small/tests/mock"
 
 here=$small
 ema=user/core/ema.c
+fuzzer=tests/fuzz/fuzz_http1_request.c
 lines=$(wc -l <"$root/$ema")
 green format
 red format "a line that is not formatted" "$ema:$((lines + 1))" append $ema 'int  x;'
@@ -89,6 +90,9 @@ red license "a file without its SPDX line" $ema:1: sed -i 1d $ema
 red license "a script without its SPDX line" scripts/new:2: append scripts/new '#!/bin/bash\n:'
 green modes
 red modes "a script that is not executable" scripts/demo:1: chmod -x scripts/demo
+green fuzzers
+red fuzzers "a fuzzer that does not compile" "$fuzzer:$(($(wc -l <"$root/$fuzzer") + 1)):" \
+	append $fuzzer 'int LLVMFuzzerTestOneInput(void);'
 green links
 red links "a link to a file that is not there" new.md:1: append new.md '[a](user/nothing.md)'
 red links "a link to a heading that is not there" new.md:1: append new.md '[a](README.md#nothing)'
