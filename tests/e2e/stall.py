@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Clients that stall their own stream. stall.py HOW HOST FROM MODEL TOKENS opens a stream and
-prints "begun" after its first bytes. Until SIGUSR1, for 30 s at most, the client
+prints "begun" after its first bytes. Until SIGUSR1, the client
 
 zero    reads nothing, with a small buffer, so that its window shuts;
 noack   acknowledges nothing, with an open window, by a packet socket.
 
 Then it reads to the end. stall.py slow HOST FROM MODEL SECONDS sends a request at one byte every 50
-ms, prints "begun" in the middle, and reads the answer. Each prints as JSON the bytes, the tokens
-and the kind of end.
+ms or more, in SECONDS or more. It prints "begun" in the middle, sends the last byte after SIGUSR1,
+and reads the answer. Each prints as JSON the bytes, the tokens and the kind of end.
 """
 
 import json
@@ -21,6 +21,7 @@ import time
 from rawtcp import ACK, Client, Wire, inside
 
 END = b"0\r\n\r\n"
+PATIENCE = 300  # seconds, for a machine that is slow
 
 
 def begun():
@@ -41,17 +42,17 @@ def main():
     if how == "noack":
         wire = Wire(os.environ["SL_CLIENT"], "c0", os.environ["SL_SERVER_MAC"])
         client = Client(wire, source, host)
-        client.connect()
+        client.connect(PATIENCE)
         client.send(message)
-        client.pump(5, lambda: client.got.count(b"data:") > 3)
+        client.pump(PATIENCE, lambda: client.got.count(b"data:") > 3)
         client.acking = False
         begun()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not go.is_set() and time.monotonic() < deadline:
             client.pump(0.1)
         client.acking = True
         client.emit(ACK)
-        client.pump(20, lambda: client.got.endswith(END) or client.rst)
+        client.pump(PATIENCE, lambda: client.got.endswith(END) or client.rst)
         got = client.got
         end = "rst" if client.rst else "whole" if got.endswith(END) else "cut"
         client.close()
@@ -61,12 +62,14 @@ def main():
         if how == "zero":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(20)
+        sock.settimeout(PATIENCE)
         sock.bind((source, 0))
         sock.connect((host, 8000))
         if how == "slow":
             pause = float(number) / len(message)
             for i in range(len(message)):
+                if i == len(message) - 1:
+                    go.wait(PATIENCE)
                 sock.send(message[i:i + 1])
                 if i == len(message) // 2:
                     begun()
@@ -76,7 +79,7 @@ def main():
             sock.sendall(message)
             got = sock.recv(100)
             begun()
-            go.wait(30)
+            go.wait(PATIENCE)
         end = "whole"
         while not got.endswith(END):
             part = sock.recv(65536)
