@@ -6,6 +6,7 @@
 # - a model that its latency shuts, and the 429 that a client then reads;
 # - the same through devices for 802.1Q and 802.1ad tags, and in segments of more than 64 KiB
 #   (BIG TCP): the kernel of a development machine may lack these;
+# - refusals that keep their connections, on each of these ways;
 # - a blocked client's ECONNREFUSED, by tc and by XDP;
 # - a detach that leaves nothing;
 # - the datapath tests of DATAPATH_TESTS.
@@ -350,9 +351,29 @@ big_tcp() {
 	wait "$pid"
 }
 
+# keeps PATH ADDRESS CLIENT: connections go on after refusals, and each byte is as it was sent.
+keeps() {
+	local before
+
+	before=$(kept_refusals)
+	ctl block "$3" --model closed >/dev/null
+	on slk-c timeout "$wait" python3 "$here/tests/e2e/storm.py" "$2" 8002 4 20 400 3000 \
+		>"$t/storm" 2>&1
+	check "$1: requests on connections that refusals kept are whole, and so are answers" \
+		grep -q '"errors": \[\]' "$t/storm"
+	check "$1: refusals kept connections" test "$(kept_refusals)" -gt "$before"
+}
+
+kept_refusals() { ctl status --json | grep -oE '"refusals-kept": *[0-9]+' | grep -oE '[0-9]+$'; }
+
+on slk-s python3 "$here/tests/e2e/echo.py" 0.0.0.0,:: 8002 >"$t/echo" 2>&1 </dev/null &
+pids+=($!)
+printf 'services:\n  - listen: 8002\n    keep: on\nmodels:\n  - name: closed\n' >"$t/keep.yaml"
+check "the echo server starts" soon grep -q '^ready' "$t/echo"
+
 # Not by check: the background process must be a child of this shell.
 check "the kernel has devices for 802.1Q and 802.1ad" tags
-if daemon tc --xdp off --interface s7 >"$t/why"; then
+if daemon tc --xdp off --interface s7 --config "$t/keep.yaml" >"$t/why"; then
 	ok "the daemon starts with the capabilities of its unit"
 	check "all six programs are loaded" all_loaded
 	check "the daemon attaches by ${want_tcx:+tcx}$([[ $want_tcx ]] || echo clsact)" attached
@@ -368,6 +389,10 @@ if daemon tc --xdp off --interface s7 >"$t/why"; then
 	check "tc: the open model still serves" answers 10.77.0.1 fast 200
 	both_ways "802.1Q, hooks on both devices" 10.77.7.1
 	both_ways "802.1Q in 802.1ad" 10.77.8.1
+	keeps "tc" 10.77.0.1 10.77.0.2
+	keeps "IPv6" fd77::1 fd77::/64
+	keeps "802.1Q, hooks on both devices" 10.77.7.1 10.77.7.2
+	keeps "802.1Q in 802.1ad" 10.77.8.1 10.77.8.2
 	big_tcp
 	blocked tc
 	detach tc

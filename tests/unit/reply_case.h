@@ -19,13 +19,13 @@
 static inline uint32_t whole_reply(uint8_t text[SLUICE_REPLY_BUFFER],
 				   const struct service_reply *service, int origin,
 				   const struct sluice_reply *reply, enum sluice_api api,
-				   bool no_retry, uint32_t ms)
+				   bool no_retry, bool kept, uint32_t ms)
 {
 	struct sluice_reply_head head;
 	struct sluice_reply_form form;
 
 	assert_int_equal(reply_text_head(&head, service, origin, NULL), 0);
-	reply_text_form(&form, api, no_retry, false);
+	reply_text_form(&form, api, no_retry, kept);
 	/* A retransmission may find the text of another refusal there. */
 	memset(text, 'x', SLUICE_REPLY_BUFFER);
 	return reply_make(text, &head, reply, &form, ms);

@@ -469,7 +469,8 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 	const char *text = (const char *)bytes;
 
 	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_REQUEST_QUOTA), 0);
-	assert_true(whole_reply(bytes, &plain, -1, &reply, SLUICE_API_OPENAI, false, 1501) > 0);
+	assert_true(whole_reply(bytes, &plain, -1, &reply, SLUICE_API_OPENAI, false, false, 1501) >
+		    0);
 	assert_non_null(strstr(text, "\r\nRateLimit-Policy: \"requests\";q=100;w=60\r\n"));
 	assert_non_null(strstr(text, "\r\nRateLimit: \"requests\";r=0;t=2         \r\n"));
 	assert_non_null(strstr(text, "\r\nRetry-After: 2         \r\n"));
@@ -479,8 +480,8 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 		"\"This client has used up its quota of 100 requests per 60 s. Please try again after 2 seconds.\""));
 	assert_null(strstr(text, "x-should-retry"));
 	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TOKEN_QUOTA), 0);
-	assert_true(whole_reply(bytes, &plain, -1, &reply, SLUICE_API_OPENAI, true, UINT32_MAX) >
-		    0);
+	assert_true(whole_reply(bytes, &plain, -1, &reply, SLUICE_API_OPENAI, true, false,
+				UINT32_MAX) > 0);
 	assert_non_null(strstr(text, "RateLimit-Policy: \"tokens\";q=10;w=1\r\n"));
 	assert_non_null(strstr(text, "RateLimit: \"tokens\";r=0;t=4294968   \r\n"));
 	assert_non_null(strstr(text, "its quota of 5 tokens per 500 ms."));
@@ -494,7 +495,8 @@ static void a_refusal_names_its_quota_and_its_reset(void **state)
 							i % 2 ? SLUICE_REASON_TOKEN_QUOTA
 							      : SLUICE_REASON_REQUEST_QUOTA),
 				 0);
-		assert_true(whole_reply(bytes, &most, -1, &reply, i / 2, true, UINT32_MAX) > 0);
+		assert_true(whole_reply(bytes, &most, -1, &reply, i / 2, true, false, UINT32_MAX) >
+			    0);
 	}
 	assert_int_equal(reply_text_build_quota(&reply, &def, SLUICE_REASON_TTFT), -EINVAL);
 	def = read_quota("tokens=5/s");

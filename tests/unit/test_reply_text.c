@@ -83,13 +83,13 @@ static const char *checked_error(const json_t *root, enum sluice_api api)
 
 /* Makes the reply and checks everything that holds for any 429. Returns its message; the caller
  * frees it. */
-static char *checked_message(const struct service_reply *service, const struct sluice_reply *reply,
-			     enum sluice_api api, uint32_t ms, bool no_retry)
+static char *checked_reply(const struct service_reply *service, const struct sluice_reply *reply,
+			   enum sluice_api api, uint32_t ms, bool no_retry, bool kept)
 {
 	uint8_t bytes[SLUICE_REPLY_BUFFER];
 	char *text = (char *)bytes, value[64], expected[64], *message;
 	uint64_t seconds = ms ? ((uint64_t)ms + 999) / 1000 : 1;
-	uint32_t len = whole_reply(bytes, service, -1, reply, api, no_retry, ms);
+	uint32_t len = whole_reply(bytes, service, -1, reply, api, no_retry, kept, ms);
 	const char *body, *m;
 	json_t *root;
 
@@ -106,7 +106,7 @@ static char *checked_message(const struct service_reply *service, const struct s
 	header(text, "Content-Type", value, sizeof(value));
 	assert_string_equal(value, "application/json");
 	header(text, "Connection", value, sizeof(value));
-	assert_string_equal(value, "close");
+	assert_string_equal(value, kept ? "" : "close");
 	header(text, "Retry-After", value, sizeof(value));
 	snprintf(expected, sizeof(expected), "%lu", (unsigned long)seconds);
 	assert_string_equal(value, expected);
@@ -126,6 +126,14 @@ static char *checked_message(const struct service_reply *service, const struct s
 	message = strdup(m);
 	json_decref(root);
 	return message;
+}
+
+/* … after which its connection goes on, and after which it does not. */
+static char *checked_message(const struct service_reply *service, const struct sluice_reply *reply,
+			     enum sluice_api api, uint32_t ms, bool no_retry)
+{
+	free(checked_reply(service, reply, api, ms, no_retry, true));
+	return checked_reply(service, reply, api, ms, no_retry, false);
 }
 
 static void every_reason_and_wait_gives_one_whole_response(void **state)
@@ -271,7 +279,7 @@ static void a_service_adds_its_lines_and_its_origins(void **state)
 		const char *at, *end;
 
 		assert_true(whole_reply(text, &rows[i].service, rows[i].origin, &reply,
-					SLUICE_API_OPENAI, false, 1) > 0);
+					SLUICE_API_OPENAI, false, false, 1) > 0);
 		at = strstr((char *)text, "retry-after-ms: ");
 		at = strstr(at, "\r\n") + 2;
 		end = strstr(at, "Connection: close\r\n\r\n{");
