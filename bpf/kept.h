@@ -78,28 +78,28 @@ static long kept_option_step(__u32 i, struct kept_scratch **ctx)
 }
 
 /* Adds `add` to the numbers of the packet's SACK blocks (RFC 2018). Returns what its checksum
- * gains. */
-SUBPROG __s64 kept_options(struct __sk_buff *skb, const struct packet *p, __u32 add)
+ * gains, `sum` included. */
+SUBPROG __u32 kept_options(struct __sk_buff *skb, const struct packet *p, __u32 add, __u32 sum)
 {
 	struct kept_scratch *s;
 	__u32 zero = 0, len;
 
 	s = bpf_map_lookup_elem(&kept_scratch, &zero);
 	if (!s || !p)
-		return 0;
+		return sum;
 	len = p->payload_at - p->tcp_at - 20;
 	s->at = s->numbers = 0;
 	s->len = len;
 	s->add = add;
 	__builtin_memset(s->before, 0, sizeof(s->before));
 	if (load_bytes(skb, p->tcp_at + 20, s->before, len, KEPT_OPTIONS_MAX))
-		return 0;
+		return sum;
 	__builtin_memcpy(s->after, s->before, sizeof(s->after));
 	bpf_loop(2 * KEPT_OPTIONS_MAX, kept_option_step, &s, 0);
 	if (store_bytes(skb, p->tcp_at + 20, s->after, len, KEPT_OPTIONS_MAX, 0))
-		return 0;
+		return sum;
 	return bpf_csum_diff((void *)s->before, KEPT_OPTIONS_MAX, (void *)s->after,
-			     KEPT_OPTIONS_MAX, 0);
+			     KEPT_OPTIONS_MAX, sum);
 }
 
 /*
@@ -110,20 +110,19 @@ SUBPROG __s64 kept_options(struct __sk_buff *skb, const struct packet *p, __u32 
 SUBPROG int kept_rewrite(struct __sk_buff *skb, struct packet *p, __u32 seq, __u32 ack, __u32 sack)
 {
 	__be32 old[2], new[2], first = 0;
-	__s64 diff;
-	__u32 len;
+	__u32 len, sum;
 
 	if (!p || bpf_skb_load_bytes(skb, p->tcp_at + 4, old, 8))
 		return 0;
 	new[0] = bpf_htonl(seq);
 	new[1] = bpf_htonl(ack);
 	len = p->payload_at - p->tcp_at - 20;
-	diff = bpf_csum_diff(old, 8, new, 8, 0);
+	sum = bpf_csum_diff(old, 8, new, 8, 0);
 	if (len)
 		bpf_skb_load_bytes(skb, p->tcp_at + 20, &first, 4);
 	if (len && (len != 12 || first != bpf_htonl(TIMESTAMPS_ONLY)))
-		diff += kept_options(skb, p, sack);
-	bpf_l4_csum_replace(skb, p->tcp_at + 16, 0, diff, 0);
+		sum = kept_options(skb, p, sack, sum);
+	bpf_l4_csum_replace(skb, p->tcp_at + 16, 0, sum, 0);
 	bpf_skb_store_bytes(skb, p->tcp_at + 4, new, 8, 0);
 	bpf_skb_load_bytes(skb, p->tcp_at + 16, &p->check, 2);
 	return 0;
