@@ -103,7 +103,7 @@ SUBPROG int keep_acknowledge(struct __sk_buff *skb, struct packet *p)
 		f.with_timestamps = 1;
 		f.timestamps = t;
 	}
-	kept_forged(p, &f);
+	kept_forged(skb, p, &f);
 	if (forge(skb, p, &f))
 		return -1;
 	return bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
@@ -160,6 +160,7 @@ SUBPROG int keep_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_ADMITTED);
 	conn->request_bytes = 0;
 	conn->since_ns = now;
+	conn->c_begin = conn->c_next - 1; /* the next request begins at the same number */
 	f.text_len = text_len;
 	f.seq = reply_at;
 	f.ack = kept_request_end(k);

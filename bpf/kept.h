@@ -148,8 +148,10 @@ SUBPROG int kept_answer(struct __sk_buff *skb, struct packet *p, struct sluice_k
 }
 
 /*
- * A client's packet of a kept connection: translates it, or repeats the pending 429. Returns the
- * program's verdict, or TC_ACT_UNSPEC if the packet goes on; its numbers are the server's then.
+ * A client's packet of a kept connection: translates it, or repeats the pending 429. A client that
+ * has space for no byte of it would acknowledge the same part at once, and so for ever: it gets no
+ * answer. Returns the program's verdict, or TC_ACT_UNSPEC if the packet goes on; its numbers are
+ * the server's then.
  */
 SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
 {
@@ -167,10 +169,11 @@ SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
 	barrier();
 	if (flags & SLUICE_KEPT_PENDING) {
 		__u32 ack = p->flags & TCP_ACK ? p->ack : k->reply_at;
+		__u32 len = p->payload_len + (p->flags & TCP_FIN);
 
 		if (!kept_acknowledge(k, flags, ack) && !(p->flags & TCP_RST) &&
-		    kept_repeats(k, ack, p->payload_len + (p->flags & TCP_FIN)))
-			return kept_answer(skb, p, k);
+		    kept_repeats(k, ack, len))
+			return len || p->window ? kept_answer(skb, p, k) : TC_ACT_SHOT;
 	}
 	p->kept = 1;
 	n = kept_to_server(k, p->seq, p->ack);
@@ -182,9 +185,15 @@ SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
 }
 
 /*
- * A server's packet, which may be of a kept connection: translates it. *p keeps the server's
- * numbers. Returns 1 if the packet is the pending 429 itself.
+ * What a server's packet is: one that goes on, with the client's numbers if its connection is kept;
+ * the pending 429 itself, which passes; or bytes from before and after that 429 in one piece, which
+ * have no place in the client's stream. The server has not had the client's acknowledgement then,
+ * and repeats them.
  */
+enum kept_leaving { KEPT_GOES_ON, KEPT_REPLY, KEPT_STRADDLES };
+
+/* A server's packet, which may be of a kept connection: translates it. *p keeps the server's
+ * numbers. Returns enum kept_leaving. */
 SUBPROG int kept_leaves(struct __sk_buff *skb, struct packet *p)
 {
 	struct forge_scratch *s = get_forge_scratch();
@@ -192,29 +201,33 @@ SUBPROG int kept_leaves(struct __sk_buff *skb, struct packet *p)
 	struct sluice_kept *k;
 
 	if (!p || !s)
-		return 0;
+		return KEPT_GOES_ON;
 	k = kept_of(&p->key);
 	if (!k || k->hook != skb->ifindex)
-		return 0;
+		return KEPT_GOES_ON;
 	if (s->to_client_now && k->flags & SLUICE_KEPT_PENDING && p->seq == k->reply_at &&
 	    p->payload_len) {
 		s->to_client_now = 0;
-		return 1;
+		return KEPT_REPLY;
 	}
 	n = kept_to_client(k, p->seq, p->ack);
+	if (k->flags & SLUICE_KEPT_PENDING && kept_before(n.seq, k->reply_at) &&
+	    kept_before(k->reply_at, n.seq + p->payload_len))
+		return KEPT_STRADDLES;
 	kept_rewrite(skb, p, n.seq, p->flags & TCP_ACK ? n.ack : p->ack, kept_client(k->more));
-	return 0;
+	return KEPT_GOES_ON;
 }
 
-/* The numbers of a segment that is forged for the server pass kept_arrives(). */
-SUBPROG int kept_forged(const struct packet *p, struct forged *f)
+/* The numbers of a segment that is forged for the server, and passes kept_arrives() at this hook.
+ */
+SUBPROG int kept_forged(struct __sk_buff *skb, const struct packet *p, struct forged *f)
 {
 	struct sluice_kept *k;
 
 	if (!p || !f)
 		return 0;
 	k = kept_of(&p->key);
-	if (!k)
+	if (!k || k->hook != skb->ifindex)
 		return 0;
 	f->seq += kept_client(k->more);
 	if (f->flags & TCP_ACK)
@@ -228,7 +241,7 @@ static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p,
 {
 	struct forged f = {.seq = seq, .flags = TCP_RST};
 
-	kept_forged(p, &f);
+	kept_forged(skb, p, &f);
 	if (forge(skb, p, &f))
 		return -1;
 	return bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);

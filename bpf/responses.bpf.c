@@ -531,8 +531,12 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		return TC_ACT_UNSPEC;
 	}
 	conn = bpf_map_lookup_elem(&conns, &p.key);
-	if ((!conn || conn->flags & SLUICE_CONN_KEPT) && kept_leaves(skb, &p))
-		return TC_ACT_UNSPEC;
+	if (!conn || conn->flags & SLUICE_CONN_KEPT) {
+		int leaving = kept_leaves(skb, &p);
+
+		if (leaving != KEPT_GOES_ON)
+			return leaving == KEPT_REPLY ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+	}
 	if (!conn) {
 		t = bpf_map_lookup_elem(&tombstones, &p.key);
 		if (t)

@@ -102,7 +102,7 @@ SUBPROG int tombstone_from_server(struct __sk_buff *skb, struct packet *p,
 			return TC_ACT_UNSPEC;
 	}
 	count(SLUICE_COUNTER_SWALLOWED);
-	kept_forged(p, &f);
+	kept_forged(skb, p, &f);
 	if (p->flags & TCP_RST || !(p->flags & TCP_ACK) || forge(skb, p, &f))
 		return TC_ACT_SHOT;
 	swap_ethernet(skb, p);
