@@ -47,12 +47,13 @@ enum link { LINK_ETHERNET, LINK_VLAN, LINK_QINQ, LINK_NONE };
 
 enum options {
 	OPTIONS_NONE,
-	OPTIONS_TS,      /* NOP NOP TS: what stacks send */
-	OPTIONS_TS_SACK, /* … and a SACK block after it */
-	OPTIONS_SACK_TS, /* … or before it */
-	OPTIONS_TS_BARE, /* TS first, padded after it */
-	OPTIONS_SYN,     /* MSS, SACK permitted, TS, NOP, window scale */
-	OPTIONS_SACK,    /* no timestamps */
+	OPTIONS_TS,       /* NOP NOP TS: what stacks send */
+	OPTIONS_TS_SACK,  /* … and a SACK block after it */
+	OPTIONS_SACK_TS,  /* … or before it */
+	OPTIONS_TS_BARE,  /* TS first, padded after it */
+	OPTIONS_SYN,      /* MSS, SACK permitted, TS, NOP, window scale */
+	OPTIONS_SACK,     /* no timestamps */
+	OPTIONS_SACK_ODD, /* … and the block's numbers at no multiple of four */
 };
 
 struct shape {
@@ -71,6 +72,7 @@ struct segment {
 	size_t len;
 	uint16_t client_port, server_port; /* 0: the usual */
 	uint16_t urgent;                   /* pointer */
+	uint32_t sack;                     /* added to the numbers of its SACK block, 1 and 9 */
 };
 
 #define FRAME_MAX 3600
@@ -123,6 +125,7 @@ static inline size_t put_options(uint8_t *at, enum options options)
 {
 	static const uint8_t ts[] = {1, 1, 8, 10, 1, 2, 3, 4, 0xa1, 0xb2, 0xc3, 0xd4};
 	static const uint8_t sack[] = {1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9};
+	static const uint8_t odd[] = {1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9, 0};
 	static const uint8_t syn[] = {2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2,
 				      3, 4, 0, 0,    0, 0, 1, 3,  3, 7};
 	size_t n = 0;
@@ -140,7 +143,20 @@ static inline size_t put_options(uint8_t *at, enum options options)
 	}
 	if (options == OPTIONS_SYN)
 		n = sizeof(syn), memcpy(at, syn, n);
+	if (options == OPTIONS_SACK_ODD)
+		n = sizeof(odd), memcpy(at, odd, n);
 	return n;
+}
+
+/* Adds to the numbers of the SACK block among `n` bytes of options. */
+static inline void add_to_sack(uint8_t *at, size_t n, uint32_t add)
+{
+	for (size_t i = 0; i < n && at[i]; i += at[i] == 1 ? 1 : at[i + 1]) {
+		if (at[i] != 5)
+			continue;
+		put32(at + i + 2, get32(at + i + 2) + add);
+		put32(at + i + 6, get32(at + i + 6) + add);
+	}
 }
 
 static inline size_t put_link(uint8_t *at, const struct shape *shape, bool from_server)
@@ -181,6 +197,7 @@ static inline void make_frame(struct frame *f, const struct shape *shape, const 
 	ip = f->data + put_link(f->data, shape, s->from_server);
 	tcp = ip + (shape->ipv6 ? 40 : 20);
 	tcp_len = 20 + put_options(tcp + 20, shape->options);
+	add_to_sack(tcp + 20, tcp_len - 20, s->sack);
 	put16(tcp, s->from_server ? sport : cport);
 	put16(tcp + 2, s->from_server ? cport : sport);
 	put32(tcp + 4, s->seq);
@@ -213,6 +230,31 @@ static inline void make_frame(struct frame *f, const struct shape *shape, const 
 	sum = sum_pseudo(src, dst, shape->ipv6 ? 16 : 4, tcp_len);
 	put16(tcp + 16, shape->partial ? sum : (uint16_t)~sum_bytes(sum, tcp, tcp_len));
 	f->len = tcp + tcp_len - f->data;
+}
+
+/*
+ * Gives a packet other numbers, by so many. To BPF_PROG_TEST_RUN every checksum is a complete one:
+ * so that of a partial shape changes, too, by the difference.
+ */
+static inline void renumber(struct frame *f, const struct shape *shape, uint32_t seq, uint32_t ack,
+			    uint32_t sack)
+{
+	uint8_t link[32], *ip = f->data + put_link(link, shape, false);
+	size_t addr = shape->ipv6 ? 16 : 4, tcp_len;
+	uint8_t *tcp = ip + (shape->ipv6 ? 40 : 20), *src = ip + (shape->ipv6 ? 8 : 12);
+	uint32_t sum = 0xffff & ~get16(tcp + 16);
+
+	tcp_len = f->data + f->len - tcp;
+	sum += 0xffff & ~sum_bytes(0, tcp, tcp_len);
+	put32(tcp + 4, get32(tcp + 4) + seq);
+	if (tcp[13] & ACK)
+		put32(tcp + 8, get32(tcp + 8) + ack);
+	add_to_sack(tcp + 20, (tcp[12] >> 4) * 4 - 20, sack);
+	sum = ~sum_bytes(sum + sum_bytes(0, tcp, tcp_len), NULL, 0);
+	put16(tcp + 16, 0);
+	if (!shape->partial)
+		sum = ~sum_bytes(sum_pseudo(src, src + addr, addr, tcp_len), tcp, tcp_len);
+	put16(tcp + 16, sum);
 }
 
 /* A packet that came out. */

@@ -23,6 +23,7 @@ enum outcome {
 	ANSWER,   /* a pure ACK to the client */
 	CUT,      /* a RST to the client, the server left alone */
 	UP_RST,   /* a server's packet turned into a RST for it */
+	KEPT,     /* the 429 to the client, whose connection goes on */
 };
 
 /*
@@ -44,6 +45,17 @@ struct step {
 	int32_t out_seq, out_ack; /* of the segment to the client (UP_RST: to the server) */
 	int32_t rst_seq;          /* of the RST to the server */
 	const struct between *between;
+	/*
+	 * Of a kept connection: so many bytes of the client and of the server only the client
+	 * counts. The numbers of what passes, or answers, differ by these; but a 429 that keeps its
+	 * connection has the client's.
+	 */
+	int32_t dc, ds;
+	int32_t sack;    /* … those of its SACK blocks; 0: as its acknowledgement */
+	bool ack_up;     /* of KEPT: on a copy, the acknowledgement that it carried to the server */
+	bool elsewhere;  /* at another interface */
+	uint8_t options; /* 1 + enum options; 0: the shape's, and of KEPT those without SACK blocks
+			  */
 	size_t keep;     /* of a HELD segment */
 	uint16_t urgent; /* its pointer; what passes has none, and no URG */
 };
@@ -75,7 +87,7 @@ struct row {
 	/* At the end, in the maps. Everything not listed here is 0. */
 	int in_flight, waiting, stalled;
 	unsigned failed, guessed; /* of LLAMA */
-	unsigned conns, tombstones;
+	unsigned conns, tombstones, kept;
 	struct row_counter counters[6];
 	struct row_requests requests[6];
 	struct row_sample samples[20];
@@ -91,6 +103,8 @@ struct row {
 #define FROM_CLIENT(at, acked, bytes) .seq = (at), .ack = (acked), .text = (bytes)
 #define FROM_SERVER(at, acked, bytes) .server = true, .seq = (at), .ack = (acked), .text = (bytes)
 
+static uint32_t client_isn = CLIENT_ISN, server_isn = SERVER_ISN; /* of the rows */
+
 static inline struct segment segment_of(const struct step *s, uint16_t port)
 {
 	struct segment out = {.from_server = s->server, .server_port = port};
@@ -98,8 +112,8 @@ static inline struct segment segment_of(const struct step *s, uint16_t port)
 	out.len = s->len ? s->len : s->text ? strlen(s->text) : 0;
 	out.text = s->text;
 	out.flags = s->flags == NONE ? 0 : s->flags ? s->flags : out.len ? ACK | PSH : ACK;
-	out.seq = (s->server ? SERVER_ISN : CLIENT_ISN) + 1 + s->seq;
-	out.ack = (s->server ? CLIENT_ISN : SERVER_ISN) + 1 + s->ack;
+	out.seq = (s->server ? server_isn : client_isn) + 1 + s->seq;
+	out.ack = (s->server ? client_isn : server_isn) + 1 + s->ack;
 	out.urgent = s->urgent;
 	out.window = s->zero_window ? 0 : s->window ? s->window : 64240;
 	return out;
@@ -108,12 +122,12 @@ static inline struct segment segment_of(const struct step *s, uint16_t port)
 /* Offsets as the rows write them. */
 static inline int32_t client_offset(uint32_t seq)
 {
-	return (int32_t)(seq - (CLIENT_ISN + 1));
+	return (int32_t)(seq - (client_isn + 1));
 }
 
 static inline int32_t server_offset(uint32_t seq)
 {
-	return (int32_t)(seq - (SERVER_ISN + 1));
+	return (int32_t)(seq - (server_isn + 1));
 }
 
 static inline void assert_timestamps(const struct seen *seen, const struct shape *shape)
@@ -136,15 +150,133 @@ static inline const char *outcome_text(int retval)
 					 : "unknown";
 }
 
+/* The shape of one step: a request that is to keep its connection has no SACK blocks. */
+static inline struct shape shape_of(const struct shape *shape, const struct step *s)
+{
+	struct shape out = *shape;
+
+	if (s->options)
+		out.options = s->options - 1;
+	else if (s->then == KEPT &&
+		 (out.options == OPTIONS_TS_SACK || out.options == OPTIONS_SACK_TS))
+		out.options = OPTIONS_TS;
+	else if (s->then == KEPT)
+		out.options = out.options == OPTIONS_TS ? OPTIONS_TS : OPTIONS_NONE;
+	return out;
+}
+
+/* Gives a packet of a kept connection the numbers that the other end counts. */
+static inline void renumber_for_peer(struct frame *f, const struct shape *shape,
+				     const struct step *s, bool from_server)
+{
+	if (!s->dc && !s->ds && !s->sack)
+		return;
+	if (from_server)
+		renumber(f, shape, s->ds, s->dc, s->sack ? s->sack : s->dc);
+	else
+		renumber(f, shape, -s->dc, -s->ds, s->sack ? -s->sack : -s->ds);
+}
+
+static bool two_hooks; /* each packet passes a second interface, above the first one */
+
+/* Runs a packet of one side: at a second hook, too, where it must pass unchanged. */
+static inline int run_hooks(const struct shape *shape, bool from_server, bool elsewhere,
+			    struct frame *in, struct frame *out)
+{
+	struct bpf_program *program = program_for(shape, from_server);
+	static struct frame above;
+	int retval;
+
+	if (two_hooks && from_server) {
+		retval = run_tc_at(program, w.above, in, &above);
+		if (retval != THEN_UNSPEC) {
+			*out = above;
+			return retval;
+		}
+		assert_same_frame(&above, in);
+	}
+	retval = run_tc_at(program, elsewhere ? w.above : w.ifindex, in, out);
+	if (two_hooks && !from_server && retval == THEN_UNSPEC) {
+		assert_int_equal(run_tc_at(program, w.above, out, &above), THEN_UNSPEC);
+		assert_same_frame(&above, out);
+	}
+	return retval;
+}
+
 static struct seen last; /* the last packet to the client; its text is in last_frame */
 static struct frame last_frame;
 
-/* Plays one step, and compares every packet and record with the step. */
-static inline void play_step(const struct shape *shape, const struct step *s, uint16_t port)
+/* Compares the segment that a program sends to the client with its step. */
+static inline void assert_answer(const struct shape *shape, const struct step *s,
+				 const struct seen *seen)
 {
-	bool clone_wanted = s->then == REFUSE || s->then == RESET;
+	bool kept = s->then == KEPT;
+
+	assert_timestamps(seen, shape);
+	assert_int_equal(server_offset(seen->seq) + (kept ? 0 : s->ds), s->out_seq);
+	switch (s->then) {
+	case REFUSE:
+	case REPEATED:
+	case KEPT:
+		assert_int_equal(seen->flags, kept ? PSH | ACK : FIN | PSH | ACK);
+		assert_int_equal(client_offset(seen->ack) + (kept ? 0 : s->dc), s->out_ack);
+		assert_true(seen->window > 0);
+		assert_true(seen->len > 100);
+		assert_memory_equal(seen->text, "HTTP/1.1 429 ", 13);
+		break;
+	case ANSWER:
+		assert_int_equal(seen->flags, ACK);
+		assert_int_equal(client_offset(seen->ack) + s->dc, s->out_ack);
+		assert_true(seen->window > 0);
+		assert_int_equal(seen->len, 0);
+		break;
+	default:
+		assert_int_equal(seen->flags, RST);
+		assert_int_equal(seen->ack, 0);
+		assert_int_equal(seen->window, 0);
+		assert_int_equal(seen->len, 0);
+		break;
+	}
+}
+
+/* Compares the copy that goes to the server with its step. It passes tc ingress again, before the
+ * answer leaves. */
+static inline void assert_copy(const struct shape *shape, const struct step *s, uint16_t port,
+			       struct frame *copy)
+{
+	static struct frame after;
+	struct seen seen;
+	bool ack = s->then == KEPT;
+
+	read_forged(copy, shape, false, port, &seen);
+	assert_false(seen.from_server);
+	assert_int_equal(seen.flags, ack ? ACK : RST);
+	assert_int_equal(client_offset(seen.seq), ack ? s->seq : s->rst_seq + s->dc);
+	if (ack)
+		assert_int_equal(server_offset(seen.ack), s->ack);
+	else
+		assert_int_equal(seen.ack, 0);
+	assert_int_equal(seen.window, ack ? segment_of(s, port).window : 0);
+	assert_int_equal(seen.len, 0);
+	assert_int_equal(seen.timestamps, ack && shape->options == OPTIONS_TS);
+	if (seen.timestamps) {
+		assert_int_equal(seen.ts_val, TS_VAL);
+		assert_int_equal(seen.ts_ecr, TS_ECR);
+	}
+	assert_int_equal(run_hooks(shape, false, s->elsewhere, copy, &after), THEN_UNSPEC);
+	renumber_for_peer(copy, shape, s, false);
+	assert_same_frame(&after, copy);
+}
+
+/* Plays one step, and compares every packet and record with the step. */
+static inline void play_step(const struct shape *of_row, const struct step *s, uint16_t port)
+{
+	bool copies = s->then == REFUSE || s->then == RESET || s->ack_up;
+	bool above = s->elsewhere || (two_hooks && s->server);
+	const struct shape step_shape = shape_of(of_row, s), *shape = &step_shape;
+	struct shape forged = step_shape; /* what was renumbered as complete has a complete one */
 	struct segment segment = segment_of(s, port);
-	static struct frame in, out, clone, after;
+	static struct frame in, out, copy, after;
 	struct seen seen;
 	int retval, wanted;
 
@@ -156,7 +288,7 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 	make_frame(&in, shape, &segment);
 	if (s->between)
 		put_between(&in, shape, s->between);
-	retval = run_tc(program_for(shape, s->server), &in, &out);
+	retval = run_hooks(shape, s->server, s->elsewhere, &in, &out);
 	wanted = s->then == PASS || s->then == HELD ? THEN_UNSPEC
 		 : s->then == DROP                  ? TC_ACT_SHOT
 						    : THEN_REDIRECT;
@@ -174,6 +306,7 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 		make_frame(&in, shape, &segment);
 		if (s->between)
 			put_between(&in, shape, s->between);
+		renumber_for_peer(&in, shape, s, s->server);
 		assert_same_frame(&out, &in);
 	}
 	if (wanted == THEN_REDIRECT) {
@@ -181,66 +314,33 @@ static inline void play_step(const struct shape *shape, const struct step *s, ui
 		 * Answers swap the link header's addresses; so does the RST that goes to the server
 		 * instead of a packet.
 		 */
-		read_forged(&out, shape, !s->server, port, &seen);
+		forged.partial &= above || (!s->dc && !s->ds);
+		read_forged(&out, &forged, !s->server, port, &seen);
 		assert_int_equal(seen.from_server, s->then != UP_RST);
 		if (s->then == UP_RST) {
 			assert_int_equal(seen.flags, RST);
-			assert_int_equal(client_offset(seen.seq), s->out_seq);
+			assert_int_equal(client_offset(seen.seq) - (above ? 0 : s->dc), s->out_seq);
 			assert_int_equal(seen.ack, 0);
 			assert_int_equal(seen.window, 0);
 			assert_int_equal(seen.len, 0);
 		} else {
-			assert_timestamps(&seen, shape);
-			assert_int_equal(server_offset(seen.seq), s->out_seq);
+			assert_answer(shape, s, &seen);
 			last_frame = out;
 			last = seen;
 			last.text = last_frame.data + (seen.text - out.data);
 		}
-		switch (s->then) {
-		case REFUSE:
-		case REPEATED:
-			assert_int_equal(seen.flags, FIN | PSH | ACK);
-			assert_int_equal(client_offset(seen.ack), s->out_ack);
-			assert_true(seen.window > 0);
-			assert_true(seen.len > 100);
-			assert_memory_equal(seen.text, "HTTP/1.1 429 ", 13);
-			break;
-		case RESET:
-		case CUT:
-			assert_int_equal(seen.flags, RST);
-			assert_int_equal(seen.ack, 0);
-			assert_int_equal(seen.window, 0);
-			assert_int_equal(seen.len, 0);
-			break;
-		case ANSWER:
-			assert_int_equal(seen.flags, ACK);
-			assert_int_equal(client_offset(seen.ack), s->out_ack);
-			assert_true(seen.window > 0);
-			assert_int_equal(seen.len, 0);
-			break;
-		default:
-			break;
-		}
 	}
-	assert_int_equal(catch_clone(&clone, clone_wanted ? 20000 : 0), clone_wanted);
-	if (clone_wanted) {
-		read_forged(&clone, shape, false, port, &seen);
-		assert_false(seen.from_server);
-		assert_int_equal(seen.flags, RST);
-		assert_int_equal(client_offset(seen.seq), s->rst_seq);
-		assert_int_equal(seen.ack, 0);
-		assert_int_equal(seen.window, 0);
-		assert_int_equal(seen.len, 0);
-		assert_false(seen.timestamps);
-		/* It passes tc ingress again, before the answer leaves. */
-		assert_int_equal(run_tc(program_for(shape, false), &clone, &after), THEN_UNSPEC);
-		assert_same_frame(&after, &clone);
-	}
+	assert_int_equal(catch_clone(&copy, copies ? 20000 : 0), copies);
+	if (copies)
+		assert_copy(&forged, s, port, &copy);
 	if (wanted == THEN_REDIRECT) {
-		assert_int_equal(run_tc(program_for(shape, s->then != UP_RST), &out, &after),
+		assert_int_equal(run_tc_at(program_for(shape, s->then != UP_RST),
+					   above ? w.above : w.ifindex, &out, &after),
 				 THEN_UNSPEC);
+		if (s->then != KEPT && !above)
+			renumber_for_peer(&out, &forged, s, s->then != UP_RST);
 		assert_same_frame(&after, &out);
-		assert_false(catch_clone(&clone, 0));
+		assert_false(catch_clone(&copy, 0));
 	}
 }
 
@@ -298,6 +398,7 @@ static inline void assert_ends(const struct row *row)
 	assert_int_equal(get_state(LLAMA).guessed, row->guessed);
 	assert_int_equal(entries(fd_of(conns)), row->conns);
 	assert_int_equal(entries(fd_of(tombstones)), row->tombstones);
+	assert_int_equal(entries(fd_of(kept)), row->kept);
 	assert_counters(row->counters, sizeof(row->counters) / sizeof(row->counters[0]));
 	for (const struct row_requests *r = row->requests;
 	     r < row->requests + sizeof(row->requests) / sizeof(row->requests[0]) && r->n; r++) {

@@ -70,15 +70,4 @@ enum {
 	AT_FOURTH = AT_THIRD + N(TOKEN),
 };
 
-/* Runs the pass over all connections, as the daemon does. */
-static inline void sweep_now(bool ipv6)
-{
-	uint8_t packet[64] = {0};
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet,
-			    .data_size_in = sizeof(packet), .repeat = 1);
-
-	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.sweep), &opts), 0);
-	assert_int_equal(opts.retval, TC_ACT_OK);
-}
-
 #endif

@@ -51,7 +51,7 @@
 static struct world {
 	struct sluice_bpf *skel;
 	struct ring_buffer *rings;
-	int ifindex, clones, cpus;
+	int ifindex, above, clones, cpus; /* above: the second interface on a packet's way */
 	struct sluice_settings settings;
 	struct sluice_sample samples[256];
 	unsigned sample_count;
@@ -492,16 +492,33 @@ static inline int run_program(struct bpf_program *program, const struct frame *i
 	return opts.retval;
 }
 
-static inline int run_tc(struct bpf_program *program, const struct frame *in, struct frame *out)
+static inline int run_tc_at(struct bpf_program *program, int ifindex, const struct frame *in,
+			    struct frame *out)
 {
-	struct __sk_buff ctx = {.ifindex = w.ifindex};
+	struct __sk_buff ctx = {.ifindex = ifindex};
 
 	return run_program(program, in, out, &ctx, sizeof(ctx));
+}
+
+static inline int run_tc(struct bpf_program *program, const struct frame *in, struct frame *out)
+{
+	return run_tc_at(program, w.ifindex, in, out);
 }
 
 static inline int run_xdp(struct bpf_program *program, const struct frame *in, struct frame *out)
 {
 	return run_program(program, in, out, NULL, 0);
+}
+
+/* Runs the pass over all connections, as the daemon does. */
+static inline void sweep_now(bool ipv6)
+{
+	uint8_t packet[64] = {0};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet,
+			    .data_size_in = sizeof(packet), .repeat = 1);
+
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.sweep), &opts), 0);
+	assert_int_equal(opts.retval, TC_ACT_OK);
 }
 
 /* The program for this shape's link: without Ethernet the packet begins with its IP header. */
@@ -584,6 +601,7 @@ static inline int world_open(void **state)
 		   "ip link add t0 type veth peer name t1 && ip link set t0 up && ip link set t1 up"))
 		return -1;
 	w.ifindex = if_nametoindex("t0");
+	w.above = if_nametoindex("t1");
 	w.clones = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	here.sll_ifindex = w.ifindex;
 	if (w.clones < 0 || setsockopt(w.clones, SOL_PACKET, PACKET_AUXDATA, &one, sizeof(one)) ||
