@@ -26,6 +26,7 @@ enum http1_message { HTTP1_REQUESTS = 1, HTTP1_RESPONSES = 2, HTTP1_BOTH = 3 };
 	X(CONTENT_ENCODING, "content-encoding", HTTP1_BOTH, http1_read_list, http1_content_coding) \
 	X(CONTENT_TYPE, "content-type", HTTP1_BOTH, http1_read_list, http1_content_type)           \
 	X(CONNECTION, "connection", HTTP1_REQUESTS, http1_read_list, http1_connection)             \
+	X(EXPECT, "expect", HTTP1_REQUESTS, http1_note_expect, http1_no_element)                   \
 	X(DATE, "date", HTTP1_RESPONSES, http1_report_date, http1_no_element)
 
 enum http1_header {
@@ -140,6 +141,11 @@ static __always_inline void http1_read_length(struct http1_frame *f, __u32 *ev)
 static __always_inline void http1_report_date(struct http1_frame *f, __u32 *ev)
 {
 	*ev |= HTTP1_DATE;
+}
+
+static __always_inline void http1_note_expect(struct http1_frame *f, __u32 *ev)
+{
+	f->expects = 1;
 }
 
 /* At the colon after the name of f->header, which is not OTHER. */

@@ -107,7 +107,7 @@ struct http1_frame {
 	__u8 method;      /* enum http1_method; response: of the request it answers */
 	__u8 path_len;    /* request: bytes of `path` */
 	__u8 value_len;   /* request: bytes of `value` */
-	__u8 pad;
+	__u8 expects;     /* request: 1: Expect was there */
 	union {
 		char token[HTTP1_TOKEN_MAX + 8]; /* name, method or element under way */
 		__u64 value;                     /* a Content-Length under way */

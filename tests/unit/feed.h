@@ -102,6 +102,8 @@ static inline void feed_say_flags(struct feed *f, const struct http1_frame *fram
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
 		if (frame->flags & flags[i].flag)
 			f->text_len += sprintf(f->text + f->text_len, "%s", flags[i].text);
+	if (frame->expects)
+		f->text_len += sprintf(f->text + f->text_len, " expects");
 	if (frame->left == HTTP1_UNBOUNDED)
 		f->text_len += sprintf(f->text + f->text_len, " unbounded");
 	else if (frame->left)

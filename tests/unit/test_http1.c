@@ -89,7 +89,7 @@ static void a_request_split_at_every_byte_gives_the_same_events(void **state)
 		    "head(GET / 1.1)@21 end@21 head(GET / 1.1 several-ends)@39 end@39"),
 		ROW("100-continue",
 		    "POST /u HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\nabc",
-		    "head(POST /u 1.1 length=3)@61 end@64"),
+		    "head(POST /u 1.1 expects length=3)@61 end@64"),
 		ROW("close", "GET / HTTP/1.1\r\nconnection: foo ,\tClose\t\r\n\r\n",
 		    "head(GET / 1.1 close)@44 end@44"),
 		ROW("upgrade",
@@ -541,6 +541,7 @@ static void every_header_of_the_table_is_read_as_its_example_says(void **state)
 					       {"multipart/form-data; boundary=b",
 						"multipart=--b"}},
 		[HTTP1_HEADER_CONNECTION] = {"Upgrade, close", "close"},
+		[HTTP1_HEADER_EXPECT] = {"100-continue", "expects"},
 		[HTTP1_HEADER_DATE] = {"Sun, 22 Nov 2026 02:42:00 GMT", "date@"},
 	};
 
