@@ -23,9 +23,9 @@
 
 #define KEEPS 0 /* of keep_declined() */
 
-/* Why the refusal of the current packet's request has to close its connection (enum
- * sluice_counter), or KEEPS. */
-SUBPROG int keep_declined(struct __sk_buff *skb, const struct request_scratch *s,
+/* Why a refusal of the current packet's request has to close its connection, even if it is whole
+ * (enum sluice_counter), or KEEPS. */
+SUBPROG int keep_hindered(struct __sk_buff *skb, const struct request_scratch *s,
 			  const struct sluice_conn *conn, __u64 now)
 {
 	const struct http1_frame *f;
@@ -38,9 +38,6 @@ SUBPROG int keep_declined(struct __sk_buff *skb, const struct request_scratch *s
 	f = &conn->request.frame;
 	p = &s->packet;
 	len = p->payload_at - p->tcp_at - 20;
-	if (f->state != HTTP1_AT_END || s->at != s->end || conn->c_begin != p->seq ||
-	    p->seq != conn->c_next || s->end != p->payload_at + p->payload_len)
-		return SLUICE_COUNTER_KEEP_SPLIT;
 	if (!f->minor || f->flags & HTTP1_CLOSE || f->method == HTTP1_METHOD_HEAD ||
 	    p->flags & TCP_FIN)
 		return SLUICE_COUNTER_KEEP_CLOSES;
@@ -55,6 +52,19 @@ SUBPROG int keep_declined(struct __sk_buff *skb, const struct request_scratch *s
 	if (conn->s_hook != skb->ifindex)
 		return SLUICE_COUNTER_KEEP_PATH;
 	return KEEPS;
+}
+
+/* … or because it is not one segment. */
+static __always_inline int keep_declined(struct __sk_buff *skb, const struct request_scratch *s,
+					 const struct sluice_conn *conn, __u64 now)
+{
+	const struct packet *p = &s->packet;
+
+	if (conn->request.frame.state != HTTP1_AT_END || s->at != s->end ||
+	    conn->c_begin != p->seq || p->seq != conn->c_next ||
+	    s->end != p->payload_at + p->payload_len)
+		return SLUICE_COUNTER_KEEP_SPLIT;
+	return keep_hindered(skb, s, conn, now);
 }
 
 /*
@@ -157,7 +167,8 @@ SUBPROG int keep_request(struct __sk_buff *skb, struct sluice_conn *conn,
 		keep_acknowledge(skb, p);
 	kept_refuse(k, request_at, p->payload_len, reply_at, text_len);
 	http1_request_next(&conn->request);
-	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_ADMITTED);
+	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_ADMITTED |
+				 SLUICE_CONN_REORDERED);
 	conn->request_bytes = 0;
 	conn->since_ns = now;
 	conn->c_begin = conn->c_next - 1; /* the next request begins at the same number */

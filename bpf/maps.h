@@ -86,6 +86,9 @@ MAP(BPF_MAP_TYPE_ARRAY, conn_counts, __u32, __s64, SLUICE_CONN_BUCKETS,
 MAP(BPF_MAP_TYPE_HASH, tombstones, struct sluice_conn_key, struct sluice_tombstone,
     SLUICE_TOMBSTONES_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, kept, struct sluice_conn_key, struct sluice_kept, SLUICE_KEPT_MAX, PINNED);
+/* Not pinned: a head that is lost with the programs is sent again. */
+MAP(BPF_MAP_TYPE_HASH, held, struct sluice_conn_key, struct sluice_held, SLUICE_HELD_MAX);
+MAP(BPF_MAP_TYPE_LRU_HASH, unheld, struct sluice_address, __u64, SLUICE_UNHELD_MAX);
 MAP(BPF_MAP_TYPE_HASH, reply_heads, struct sluice_reply_head_key, struct sluice_reply_head,
     SLUICE_SERVICES_MAX *(SLUICE_ORIGINS_MAX + 1), PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_ARRAY, reply_forms, __u32, struct sluice_reply_form, 4 * SLUICE_API_COUNT, PINNED);

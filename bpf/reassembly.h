@@ -239,6 +239,7 @@ static __always_inline enum order next_bytes(struct request_context *c, const st
 	if (offset > 0) {
 		if (passes_early(c, p, end))
 			return ORDER_OLD;
+		conn_set(conn, SLUICE_CONN_REORDERED);
 		count(SLUICE_COUNTER_REORDERED_DROPPED);
 		return ORDER_DROP;
 	}

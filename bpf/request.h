@@ -11,6 +11,7 @@
 #include "question.h"
 
 #define BUSY_SPINS (1 << 15) /* looks at conn->busy, at a few ns each */
+#define WIPE_STEP  64        /* bytes; SCAN_BUF is a multiple */
 
 /* Why a packet is refused: its request was judged so, or it has a framing error. It is dropped, and
  * refused when it comes again, if a response is under way (LATER). */
@@ -33,7 +34,7 @@ struct request_scratch {
 	__u32 reading; /* the next one + 1; 0: none has begun */
 	__u32 all;     /* 1: named_models are among them */
 	__u32 acked;   /* the server's bytes that the client had acknowledged before this packet */
-	__u32 pad;
+	__u32 held;    /* 1: the packet is a head that waits for its body (hold.h) */
 	__u16 least;   /* the model with the least room so far, */
 	__u16 refused; /* … the one that is refused; 0: none, */
 	__u16 shadow;  /* … the one that would be if its mode were enforce; 0: none */
@@ -61,6 +62,19 @@ struct request_context {
 	const struct sluice_rules *rules;
 	const struct siphash_secret *secret;
 };
+
+/* Wipes the scratch, so that keys and prompts do not stay there. */
+static __always_inline void wipe(struct request_scratch *s)
+{
+#pragma clang loop unroll(disable)
+	for (__u32 at = 0; at < SCAN_BUF; at += WIPE_STEP) {
+		if (at >= s->buf_used)
+			break;
+#pragma unroll
+		for (int k = 0; k < WIPE_STEP; k += 8)
+			*(__u64 *)(s->buf + at + k) = 0;
+	}
+}
 
 struct busy {
 	struct sluice_conn *conn;

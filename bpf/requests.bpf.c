@@ -9,6 +9,7 @@
 #include <sluice/http1_request.h>
 
 #include "depart.h"
+#include "hold.h"
 #include "kept_icmp.h"
 #include "lookup.h"
 #include "opaque.h"
@@ -28,8 +29,6 @@
  * framed. Its next segment may begin a request. */
 #define ADOPTED_IN_VAIN (SLUICE_CONN_UNJUDGED | SLUICE_CONN_ADOPTED)
 
-#define WIPE_STEP 64 /* bytes; SCAN_BUF is a multiple */
-
 /* The least and the most that the request may count for, while bytes of it are still to come. */
 static __always_inline void consulted_size(struct judging *a, const struct sluice_conn *conn,
 					   const struct sluice_service *service)
@@ -48,17 +47,22 @@ static __always_inline void consulted_size(struct judging *a, const struct sluic
 /*
  * Judges early, as soon as the model is known or (SLUICE_MODEL_ALL) the head has ended. Only a
  * refusal that would be carried out counts; all else waits for the request's end. If this packet
- * holds that end, the judging there is enough.
+ * holds that end, the judging there is enough, and so it is if the head waits for its body.
  */
-static __always_inline void consult(struct request_scratch *s, struct sluice_conn *conn,
-				    const struct sluice_service *service, __u32 model)
+static __always_inline void consult(struct request_context *c, __u32 model)
 {
-	const struct http1_frame *f = &conn->request.frame;
+	const struct sluice_service *service = c->service;
+	const struct http1_frame *f = &c->conn->request.frame;
+	struct sluice_conn *conn = c->conn;
+	struct request_scratch *s = c->s;
 	struct judging *a = get_judging();
 
 	if (f->flags & HTTP1_LENGTH && f->left <= s->end - s->at)
 		return;
 	if (!a || response_under_way(conn) || !may_refuse(get_settings(), a->question.now))
+		return;
+	s->held = service->keep && hold_head(c->skb, conn, service, a->question.now);
+	if (s->held)
 		return;
 	a->question.model = model;
 	a->question.take = 0;
@@ -249,7 +253,8 @@ static __always_inline void request_ended(struct sluice_conn *conn)
 {
 	http1_request_next(&conn->request);
 	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_ADOPTED | SLUICE_CONN_JUDGE |
-				 SLUICE_CONN_ADMITTED | SLUICE_CONN_ANSWERED_EARLY);
+				 SLUICE_CONN_ADMITTED | SLUICE_CONN_ANSWERED_EARLY |
+				 SLUICE_CONN_REORDERED);
 }
 
 /*
@@ -285,7 +290,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 			model = model_at(s, conn, c->service, ev);
 			if (!end) {
 				if (ev & (HTTP1_HEAD_END | HTTP1_MODEL))
-					consult(s, conn, c->service, model);
+					consult(c, model);
 				return s->refuse || conn->flags & SLUICE_CONN_UNJUDGED;
 			}
 			if (readings_begin(s, conn, c->service, model))
@@ -455,23 +460,12 @@ static __always_inline bool frame(struct request_context *c, const struct packet
 		end = p->seq + (c->s->hold - p->payload_at);
 	if (c->s->refuse)
 		return true;
+	if (c->s->held)
+		return false;
 	if (c->s->closes)
 		close_blob_hole(c->conn);
 	c->conn->c_next = end;
 	return true;
-}
-
-/* Wipes the scratch, so that keys and prompts do not stay there. */
-static __always_inline void wipe(struct request_scratch *s)
-{
-#pragma clang loop unroll(disable)
-	for (__u32 at = 0; at < SCAN_BUF; at += WIPE_STEP) {
-		if (at >= s->buf_used)
-			break;
-#pragma unroll
-		for (int k = 0; k < WIPE_STEP; k += 8)
-			*(__u64 *)(s->buf + at + k) = 0;
-	}
 }
 
 /* Handles a segment with bytes of a request. Returns the program's verdict. */
@@ -494,7 +488,11 @@ static __always_inline int request_bytes(struct request_context *c)
 	c->s->buf_used = 0;
 	c->s->hold = c->s->closes = c->s->cut = 0;
 	c->s->named = 0;
-	c->s->reading = 0;
+	c->s->reading = c->s->held = 0;
+	if (conn->flags & SLUICE_CONN_HELD && hold_arrives(c->skb, conn, c->a->question.now)) {
+		conn->busy = 0;
+		return TC_ACT_SHOT;
+	}
 	if (conn->flags & SLUICE_CONN_REQUEST) /* else head_ended() names the client */
 		name_client(conn, c->service);
 	pass = frame(c, p);
@@ -649,13 +647,15 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;
 		} else if (conn->flags & SLUICE_CONN_OPAQUE ||
-			   (!conn->exchange_tail && found_opaque(&c, p))) {
+			   (!conn->exchange_tail && !(conn->flags & SLUICE_CONN_HELD) &&
+			    found_opaque(&c, p))) {
 			opaque_bytes(&c, p);
 		} else {
 			int verdict = request_bytes(&c);
 
 			if (verdict != TC_ACT_UNSPEC)
 				return verdict;
+			end = p->seq + p->payload_len;
 		}
 	}
 	if (p->flags & TCP_RST) {

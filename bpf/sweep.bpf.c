@@ -9,6 +9,7 @@
 
 #define KEPT_QUIET_NS NSEC_PER_SEC
 #define KEPT_AWAY_NS  (60 * NSEC_PER_SEC)
+#define HELD_MAX_NS   NSEC_PER_SEC
 
 struct sweep {
 	__u64 now;
@@ -187,6 +188,28 @@ static long sweep_kept(void *map, const struct sluice_conn_key *key, struct slui
 	return 0;
 }
 
+/*
+ * A head whose body has not come for HELD_MAX_NS is forgotten: its client sends it again. While the
+ * connection is alive, only the CPU that works on it may do so.
+ */
+static long sweep_held(void *map, const struct sluice_conn_key *key, struct sluice_held *h,
+		       struct kept_sweep *s)
+{
+	struct sluice_conn *conn;
+
+	if (s->now <= h->since_ns || s->now - h->since_ns < HELD_MAX_NS)
+		return 0;
+	conn = bpf_map_lookup_elem(&conns, key);
+	if (conn && !__sync_bool_compare_and_swap(&conn->busy, 0, 1))
+		return 0;
+	bpf_map_delete_elem(&held, key);
+	if (conn) {
+		conn_clear(conn, SLUICE_CONN_HELD);
+		conn->busy = 0;
+	}
+	return 0;
+}
+
 SEC("tc")
 int sweep(struct __sk_buff *skb)
 {
@@ -203,6 +226,7 @@ int sweep(struct __sk_buff *skb)
 	ks.skb = skb;
 	ks.now = s.now;
 	bpf_for_each_map_elem(&kept, sweep_kept, &ks, 0);
+	bpf_for_each_map_elem(&held, sweep_held, &ks, 0);
 	return bpf_for_each_map_elem(&conns, sweep_conn, &s, 0) < 0 ? TC_ACT_SHOT : TC_ACT_OK;
 }
 

@@ -14,6 +14,7 @@
 
 #include <linux/types.h>
 
+#include "abi_held.h"
 #include "abi_reply.h"
 #include "abi_rules.h"
 #include "admission.h"
@@ -24,7 +25,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 14
+#define SLUICE_ABI_VERSION 15
 
 #define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
@@ -122,6 +123,9 @@ enum sluice_empty {
 	SLUICE_EMPTY_CLIENT_FLAGS = 1,
 	SLUICE_EMPTY_CLIENT_PREFIXES = 2,
 	SLUICE_EMPTY_CLIENT_QUOTAS = 4,
+	/* No entry of model_flags refuses: none is shut or has a limit, a quota or a policy. */
+	SLUICE_EMPTY_MODEL_FLAGS = 8,
+	SLUICE_EMPTY_ALL = 15,
 };
 
 /*
@@ -511,7 +515,10 @@ enum sluice_conn_flag {
 					  although bytes of it are still to come */
 	SLUICE_CONN_LAST =
 		2097152, /* servers differ in where a request of it ended: no further one */
-	SLUICE_CONN_KEPT = 4194304, /* it has an entry in kept */
+	SLUICE_CONN_KEPT = 4194304,       /* it has an entry in kept */
+	SLUICE_CONN_HELD = 8388608,       /* … and in held */
+	SLUICE_CONN_REORDERED = 16777216, /* bytes of the request under way came before missing
+					     ones, and were dropped */
 };
 
 /*

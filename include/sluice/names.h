@@ -118,7 +118,10 @@ enum sluice_api {
 	X(KEEP_UNHEARD, "keep-declined-unheard") /* … the server was not heard for two seconds */  \
 	X(KEEP_OPTIONS, "keep-declined-options") /* … it has other TCP options */                  \
 	X(KEEP_PATH, "keep-declined-path")       /* … both ways do not share their interface */    \
-	X(KEEP_FULL, "keep-declined-full")       /* … kept is full */
+	X(KEEP_FULL, "keep-declined-full")       /* … kept is full */                              \
+	X(HELD, "held")                          /* heads that waited for their body */              \
+	X(HOLD_RELEASED, "hold-released")        /* … and came again before it */                  \
+	X(HOLD_FULL, "hold-full")                /* heads that did not wait: held was full */
 
 enum sluice_counter {
 #define X(name, text) SLUICE_COUNTER_##name,

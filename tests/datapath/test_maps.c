@@ -20,8 +20,9 @@ static uint32_t empty_maps(const struct datapath *d)
 
 static void maps_are_skipped_only_while_they_are_empty(void **state)
 {
-	const uint32_t all = SLUICE_EMPTY_CLIENT_FLAGS | SLUICE_EMPTY_CLIENT_PREFIXES |
-			     SLUICE_EMPTY_CLIENT_QUOTAS;
+	const uint32_t all = SLUICE_EMPTY_ALL;
+	const struct sluice_model_flag open = {.allow = 1}, limited = {.allow = 1, .limit = 1},
+				       shut = {.reason = SLUICE_REASON_TTFT};
 	struct sluice_client_flag_key first = {.model = 0}, second = {.model = 2};
 	struct sluice_prefix_key prefix = {.plen = 8};
 	struct sluice_client_flag block = {.reason = SLUICE_REASON_CLIENT_BLOCKED};
@@ -35,14 +36,23 @@ static void maps_are_skipped_only_while_they_are_empty(void **state)
 	assert_int_equal(empty_maps(d), all & ~SLUICE_EMPTY_CLIENT_FLAGS);
 	assert_done(datapath_set_prefix(d, &prefix, &(struct sluice_prefix){0}));
 	assert_done(datapath_set_client_quota(d, &first, 1));
+	assert_int_equal(empty_maps(d), SLUICE_EMPTY_MODEL_FLAGS);
+	assert_done(datapath_set_flag(d, 9, "phi-4", &open));
+	assert_int_equal(empty_maps(d), SLUICE_EMPTY_MODEL_FLAGS);
+	assert_done(datapath_set_flag(d, 9, "phi-4", &limited));
+	assert_done(datapath_set_flag(d, SLUICE_MODEL_ALL, NULL, &shut));
+	assert_int_equal(empty_maps(d), 0);
+	assert_done(datapath_set_flag(d, SLUICE_MODEL_ALL, NULL, &open));
 	assert_int_equal(empty_maps(d), 0);
 	/* A daemon that adopts the maps, or renews the lease, leaves these bits. */
 	assert_done(datapath_renew_lease(d, 1));
 	closed(d);
 	d = opened();
 	assert_int_equal(empty_maps(d), 0);
+	assert_done(datapath_set_flag(d, 9, "phi-4", &open));
+	assert_int_equal(empty_maps(d), SLUICE_EMPTY_MODEL_FLAGS);
 	assert_done(datapath_clear_client(d, &second));
-	assert_int_equal(empty_maps(d), SLUICE_EMPTY_CLIENT_FLAGS);
+	assert_int_equal(empty_maps(d), SLUICE_EMPTY_CLIENT_FLAGS | SLUICE_EMPTY_MODEL_FLAGS);
 	assert_done(datapath_clear_prefix(d, &prefix));
 	assert_done(datapath_clear_client_quota(d, &first));
 	assert_int_equal(empty_maps(d), all);

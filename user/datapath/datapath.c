@@ -299,6 +299,9 @@ static int start(struct datapath *d)
 		d->settings.lease_until_ns = 0;
 	d->settings.stopping = 0;
 	d->settings.abi_version = SLUICE_ABI_VERSION;
+	err = flags_adopt(d);
+	if (err)
+		return err;
 	d->settings.empty = policies_empty(d);
 	return settings_write(d);
 }

@@ -61,6 +61,8 @@ struct datapath {
 	uint64_t service_ports[PORT_WORDS]; /* a bit for each port of a service */
 	bool ports_linger; /* those of kept connections are in the map `ports`, too */
 	struct reply_written replies[SLUICE_MODELS_MAX];
+	bool refuses[SLUICE_MODELS_MAX]; /* entries of model_flags that may refuse, … */
+	unsigned refusing;               /* … and how many they are */
 	struct age *age;
 };
 

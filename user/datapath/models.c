@@ -11,6 +11,7 @@
 #include "core/state.h"
 #include "map_io.h"
 #include "replies.h"
+#include "settings.h"
 
 int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		      const struct sluice_model_flag *flag)
@@ -33,7 +34,7 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 		if (err)
 			return err;
 	}
-	return map_write(d->skel->maps.model_flags, &id, flag);
+	return flag_write(d, id, flag);
 }
 
 int datapath_set_named(struct datapath *d, const struct sluice_named_models *named)

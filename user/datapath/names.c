@@ -249,7 +249,7 @@ static int clear_entries(struct datapath *d, uint32_t id)
 		       : datapath_fail(-ENOMEM, "out of memory");
 
 	if (!err)
-		err = map_write(d->skel->maps.model_flags, &id, &flag);
+		err = flag_write(d, id, &flag);
 	if (!err)
 		err = clear_admitted(d, id);
 	if (!err)

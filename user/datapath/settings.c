@@ -34,14 +34,16 @@ static bool policy_empty(struct datapath *d, enum sluice_empty which)
 					    : d->skel->maps.client_quotas;
 	uint8_t first[64];
 
+	if (which == SLUICE_EMPTY_MODEL_FLAGS)
+		return !d->refusing;
 	return bpf_map_get_next_key(map_fd(map), NULL, first) == -ENOENT;
 }
 
 uint32_t policies_empty(struct datapath *d)
 {
-	static const enum sluice_empty all[] = {SLUICE_EMPTY_CLIENT_FLAGS,
-						SLUICE_EMPTY_CLIENT_PREFIXES,
-						SLUICE_EMPTY_CLIENT_QUOTAS};
+	static const enum sluice_empty all[] = {
+		SLUICE_EMPTY_CLIENT_FLAGS, SLUICE_EMPTY_CLIENT_PREFIXES, SLUICE_EMPTY_CLIENT_QUOTAS,
+		SLUICE_EMPTY_MODEL_FLAGS};
 	uint32_t empty = 0;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
@@ -64,6 +66,48 @@ void policy_ends(struct datapath *d, enum sluice_empty which)
 		return;
 	d->settings.empty |= which;
 	settings_write(d); /* if that fails, the programs only look up in vain */
+}
+
+static bool may_refuse(const struct sluice_model_flag *flag)
+{
+	return (!flag->allow && flag->reason) || flag->limit || flag->quota ||
+	       flag->admission.floor;
+}
+
+static void note_flag(struct datapath *d, uint32_t id, const struct sluice_model_flag *flag)
+{
+	bool refuses = may_refuse(flag);
+
+	d->refusing += refuses - d->refuses[id];
+	d->refuses[id] = refuses;
+}
+
+int flag_write(struct datapath *d, uint32_t id, const struct sluice_model_flag *flag)
+{
+	bool refused = d->refuses[id];
+	int err = may_refuse(flag) ? policy_begins(d, SLUICE_EMPTY_MODEL_FLAGS) : 0;
+
+	if (!err)
+		err = map_write(d->skel->maps.model_flags, &id, flag);
+	if (err)
+		return err;
+	note_flag(d, id, flag);
+	if (refused && !d->refuses[id])
+		policy_ends(d, SLUICE_EMPTY_MODEL_FLAGS);
+	return 0;
+}
+
+int flags_adopt(struct datapath *d)
+{
+	struct sluice_model_flag flag;
+	int err = 0;
+
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX && !err; id++) {
+		err = map_read(d->skel->maps.model_flags, &id, &flag);
+		if (!err)
+			note_flag(d, id, &flag);
+	}
+	return err;
 }
 
 int hash_text(struct datapath *d, const char *text, size_t len, uint64_t *hash)

@@ -20,6 +20,11 @@ int policy_begins(struct datapath *d, enum sluice_empty which);
 /* Call this after an entry is deleted: if none is left, the programs skip the look-up. */
 void policy_ends(struct datapath *d, enum sluice_empty which);
 
+/* Writes an entry of model_flags, and whether any of them may refuse. */
+int flag_write(struct datapath *d, uint32_t id, const struct sluice_model_flag *flag);
+/* Finds the entries of model_flags that an earlier daemon has written. */
+int flags_adopt(struct datapath *d);
+
 /* The hash of a text under this host's secret, as the programs hash a header's value. */
 int hash_text(struct datapath *d, const char *text, size_t len, uint64_t *hash);
 
