@@ -394,11 +394,11 @@ if daemon tc --xdp off --interface s7 >"$t/why"; then
 	check "tc: the open model still serves" answers 10.77.0.1 fast 200
 	both_ways "802.1Q, hooks on both devices" 10.77.7.1
 	both_ways "802.1Q in 802.1ad" 10.77.8.1
+	big_tcp
 	keeps "tc" 10.77.0.1 10.77.0.2
 	keeps "IPv6" fd77::1 fd77::/64
 	keeps "802.1Q, hooks on both devices" 10.77.7.1 10.77.7.2
 	keeps "802.1Q in 802.1ad" 10.77.8.1 10.77.8.2
-	big_tcp
 	blocked tc
 	detach tc
 else
