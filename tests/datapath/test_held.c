@@ -10,9 +10,9 @@
 
 #define SPLIT(more)                                                                                \
 	"POST /v1/chat/completions HTTP/1.1\r\nHost: a" more "\r\nContent-Length: 31\r\n\r\n"
-#define ODD   SPLIT("b")
-#define ODD_N ((int)sizeof(ODD) - 1)
-_Static_assert(HEAD_N % 2 != ODD_N % 2, "one head of each parity");
+#define EVEN   SPLIT("b")
+#define EVEN_N ((int)sizeof(EVEN) - 1)
+_Static_assert(HEAD_N % 2 && EVEN_N % 2 == 0, "one head of each parity");
 
 enum then {
 	PASSES,  /* unchanged, but for a FIN that comes before missing bytes */
@@ -243,8 +243,8 @@ static void a_head_waits_for_its_body_and_both_are_one_segment(void **state)
 		 .conns = 1,
 		 .in_flight = 1,
 		 .counters = {COUNTED(HELD, 1)}},
-		{"… with a head of odd length",
-		 {{0, ODD, DROPPED}, {ODD_N, BODY, JOINED, .head = ODD}},
+		{"… with a head of even length",
+		 {{0, EVEN, DROPPED}, {EVEN_N, BODY, JOINED, .head = EVEN}},
 		 .conns = 1,
 		 .in_flight = 1,
 		 .counters = {COUNTED(HELD, 1)}},
@@ -254,7 +254,7 @@ static void a_head_waits_for_its_body_and_both_are_one_segment(void **state)
 		 .kept = 1,
 		 .counters = {COUNTED(HELD, 1), COUNTED(REFUSALS_KEPT, 1)}},
 		{"one that its head alone refuses",
-		 {{.act = shut_itl_for_all}, {0, ODD, DROPPED}, {ODD_N, BODY, REFUSED}},
+		 {{.act = shut_itl_for_all}, {0, EVEN, DROPPED}, {EVEN_N, BODY, REFUSED}},
 		 .conns = 1,
 		 .kept = 1,
 		 .counters = {COUNTED(HELD, 1), COUNTED(REFUSALS_KEPT, 1)}},
@@ -420,19 +420,19 @@ static void a_head_waits_on_a_kept_connection(void **state)
 		open_all(shape->ipv6);
 		segment.ack += seen.len;
 		segment.seq = CLIENT_ISN + 1 + WHOLE;
-		segment.text = ODD;
-		segment.len = ODD_N;
+		segment.text = HEAD;
+		segment.len = HEAD_N;
 		make_frame(&in, shape, &segment);
 		assert_int_equal(run_tc(program_for(shape, false), &in, &out), TC_ACT_SHOT);
-		segment.seq += ODD_N;
+		segment.seq += HEAD_N;
 		segment.text = BODY;
 		segment.len = strlen(BODY);
 		make_frame(&in, shape, &segment);
 		assert_int_equal(run_tc(program_for(shape, false), &in, &out), THEN_UNSPEC);
 		segment.seq = CLIENT_ISN + 1;
 		segment.ack = SERVER_ISN + 1;
-		segment.text = ODD BODY;
-		segment.len = strlen(ODD BODY);
+		segment.text = REQUEST;
+		segment.len = strlen(REQUEST);
 		make_frame(&wanted, shape, &segment);
 		assert_same_frame(&out, &wanted);
 		assert_int_equal(get_state(LLAMA).in_flight, 1);
@@ -448,8 +448,8 @@ static void a_wrong_checksum_is_not_made_right(void **state)
 				  .seq = CLIENT_ISN + 1,
 				  .ack = SERVER_ISN + 1,
 				  .window = 64240,
-				  .text = ODD,
-				  .len = ODD_N};
+				  .text = HEAD,
+				  .len = HEAD_N};
 	static struct frame in, out, wanted;
 
 	begin_row(shape);
@@ -460,19 +460,19 @@ static void a_wrong_checksum_is_not_made_right(void **state)
 	for (int wrong = 0; wrong < 2; wrong++) {
 		begin_row(shape);
 		segment.seq = CLIENT_ISN + 1;
-		segment.text = ODD;
-		segment.len = ODD_N;
+		segment.text = HEAD;
+		segment.len = HEAD_N;
 		make_frame(&in, shape, &segment);
 		assert_int_equal(run_tc(program_for(shape, false), &in, &out), TC_ACT_SHOT);
-		segment.seq += ODD_N;
+		segment.seq += HEAD_N;
 		segment.text = BODY;
 		segment.len = strlen(BODY);
 		make_frame(&in, shape, &segment);
 		in.data[in.len - 2] ^= wrong;
 		assert_int_equal(run_tc(program_for(shape, false), &in, &out), THEN_UNSPEC);
 		segment.seq = CLIENT_ISN + 1;
-		segment.text = ODD BODY;
-		segment.len = strlen(ODD BODY);
+		segment.text = REQUEST;
+		segment.len = strlen(REQUEST);
 		make_frame(&wanted, shape, &segment);
 		wanted.data[wanted.len - 2] ^= wrong; /* and its checksum is that of right bytes */
 		assert_same_frame(&out, &wanted);
