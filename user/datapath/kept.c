@@ -9,6 +9,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -75,17 +76,36 @@ int kept_moved(struct datapath *d, int was, int now)
 	return map_each(d, d->skel->maps.kept, move, &m);
 }
 
-/* Aborts the server's socket of one connection: its TCP sends the client a RST (sock_diag(7)). */
+/* Sends one request about a connection, and reads the answer. 0 or -errno. */
+static int ask(int fd, const void *request, void *answer, size_t size)
+{
+	const struct nlmsghdr *head = request;
+	struct nlmsghdr *said = answer;
+	ssize_t n;
+
+	if (send(fd, request, head->nlmsg_len, 0) < 0)
+		return -errno;
+	n = recv(fd, answer, size, 0);
+	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)))
+		return n < 0 ? -errno : -EPROTO;
+	return said->nlmsg_type == NLMSG_ERROR ? ((struct nlmsgerr *)NLMSG_DATA(said))->error : 0;
+}
+
+/*
+ * Aborts the server's socket of one connection: its TCP sends the client a RST (sock_diag(7)).
+ * Where the connection has ended, the kernel finds the listening socket instead, so its state is
+ * asked first, and its cookie names it then.
+ */
 static int destroy(int fd, const struct sluice_conn_key *k)
 {
 	bool ipv4 = !memcmp(k->client_addr, mapped, sizeof(mapped));
 	struct {
 		struct nlmsghdr head;
 		struct inet_diag_req_v2 request;
-	} ask = {
-		.head = {.nlmsg_len = sizeof(ask),
-			 .nlmsg_type = SOCK_DESTROY,
-			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+	} find = {
+		.head = {.nlmsg_len = sizeof(find),
+			 .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			 .nlmsg_flags = NLM_F_REQUEST},
 		.request = {.sdiag_family = ipv4 ? AF_INET : AF_INET6,
 			    .sdiag_protocol = IPPROTO_TCP,
 			    .idiag_states = ~0U,
@@ -93,20 +113,28 @@ static int destroy(int fd, const struct sluice_conn_key *k)
 				   .idiag_dport = k->client_port,
 				   .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}},
 	};
-	struct {
-		struct nlmsghdr head;
-		struct nlmsgerr error;
+	union {
+		struct {
+			struct nlmsghdr head;
+			struct inet_diag_msg found;
+		};
+		char room[4096];
 	} answer;
 	unsigned from = ipv4 ? 12 : 0;
+	int err;
 
-	memcpy(ask.request.id.idiag_src, k->server_addr + from, 16 - from);
-	memcpy(ask.request.id.idiag_dst, k->client_addr + from, 16 - from);
-	if (send(fd, &ask, sizeof(ask), 0) < 0)
-		return -errno;
-	if (recv(fd, &answer, sizeof(answer), MSG_TRUNC) < (ssize_t)sizeof(answer) ||
-	    answer.head.nlmsg_type != NLMSG_ERROR)
-		return -EPROTO;
-	return answer.error.error;
+	memcpy(find.request.id.idiag_src, k->server_addr + from, 16 - from);
+	memcpy(find.request.id.idiag_dst, k->client_addr + from, 16 - from);
+	err = ask(fd, &find, &answer, sizeof(answer));
+	if (err)
+		return err;
+	if (answer.found.idiag_state == TCP_LISTEN)
+		return -ENOENT;
+	memcpy(find.request.id.idiag_cookie, answer.found.id.idiag_cookie,
+	       sizeof(find.request.id.idiag_cookie));
+	find.head.nlmsg_type = SOCK_DESTROY;
+	find.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	return ask(fd, &find, &answer, sizeof(answer));
 }
 
 int kept_reset(const char *pin_dir)
