@@ -223,6 +223,7 @@ static __always_inline void http1_element(struct http1_frame *f, __u8 *kind, __u
 	case HTTP1_HEADER_##header:                                                                \
 		element(f, kind, ev);                                                              \
 		break;
+		/* NOLINTNEXTLINE(bugprone-branch-clone): a branch is a row of the table */
 		HTTP1_HEADERS(X)
 #undef X
 	}

@@ -73,6 +73,7 @@ static __always_inline __u64 http1_usual_lines(struct http1_frame *f, const __u8
 				    scan_literal("ive\r\0\0\0\0") &&
 			    at + 12 < stop) {
 				f->header = HTTP1_HEADER_CONNECTION;
+				/* NOLINTNEXTLINE(bugprone-branch-clone): read elsewhere */
 			} else if (w[0] != scan_literal("content-")) {
 				break;
 			} else if (w[1] == scan_literal("length\0\0")) {
