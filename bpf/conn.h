@@ -68,27 +68,34 @@ enum lack { LACK_PROOF, LACK_ROOM, LACK_BEGINNING };
 
 enum proof { PROOF_NONE, PROOF_HANDSHAKE, PROOF_SOCKET, PROOF_DATA, PROOF_EVICTED, PROOF_CUT };
 
+/* The socket of this network namespace that has the connection, or that listens for it. The caller
+ * releases it. */
+static __always_inline struct bpf_sock *conn_socket(struct __sk_buff *skb,
+						    const struct sluice_conn_key *key, bool ipv6)
+{
+	struct bpf_sock_tuple t = {};
+
+	if (ipv6) {
+		__builtin_memcpy(t.ipv6.saddr, key->client_addr, 16);
+		__builtin_memcpy(t.ipv6.daddr, key->server_addr, 16);
+		t.ipv6.sport = key->client_port;
+		t.ipv6.dport = key->server_port;
+		return bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	__builtin_memcpy(&t.ipv4.saddr, key->client_addr + 12, 4);
+	__builtin_memcpy(&t.ipv4.daddr, key->server_addr + 12, 4);
+	t.ipv4.sport = key->client_port;
+	t.ipv4.dport = key->server_port;
+	return bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+}
+
 /* Reads the next sequence numbers of both sides from the packet's socket, if it is established. */
 static __always_inline enum proof prove_by_socket(struct __sk_buff *skb, const struct packet *p,
 						  __u32 *c_next, __u32 *s_next)
 {
+	struct bpf_sock *sk = conn_socket(skb, &p->key, p->ipv6);
 	enum proof proof = PROOF_NONE;
-	struct bpf_sock_tuple t = {};
-	struct bpf_sock *sk;
 
-	if (p->ipv6) {
-		__builtin_memcpy(t.ipv6.saddr, p->key.client_addr, 16);
-		__builtin_memcpy(t.ipv6.daddr, p->key.server_addr, 16);
-		t.ipv6.sport = p->key.client_port;
-		t.ipv6.dport = p->key.server_port;
-		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
-	} else {
-		__builtin_memcpy(&t.ipv4.saddr, p->key.client_addr + 12, 4);
-		__builtin_memcpy(&t.ipv4.daddr, p->key.server_addr + 12, 4);
-		t.ipv4.sport = p->key.client_port;
-		t.ipv4.dport = p->key.server_port;
-		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
-	}
 	if (!sk)
 		return PROOF_NONE;
 	if (sk->state == BPF_TCP_ESTABLISHED || sk->state == BPF_TCP_CLOSE_WAIT) {

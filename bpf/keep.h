@@ -172,13 +172,8 @@ SUBPROG int keep_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	conn->request_bytes = 0;
 	conn->since_ns = now;
 	conn->c_begin = conn->c_next - 1; /* the next request begins at the same number */
-	f.text_len = text_len;
-	f.seq = reply_at;
-	f.ack = kept_request_end(k);
-	f.window = k->window;
-	f.flags = TCP_ACK | TCP_PSH;
 	conn->busy = 0;
-	return answer_client(skb, p, &f);
+	return kept_send(skb, p, k, &f);
 }
 
 #endif

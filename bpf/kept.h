@@ -128,8 +128,20 @@ SUBPROG int kept_rewrite(struct __sk_buff *skb, struct packet *p, __u32 seq, __u
 	return 0;
 }
 
-/* Sends the pending 429 to the client, once more or for the first time. Returns the program's
- * verdict. */
+/* Sends the pending 429, whose text is in the scratch and whose timestamps are in f, to the client.
+ * Returns the program's verdict. */
+static __always_inline int kept_send(struct __sk_buff *skb, struct packet *p,
+				     const struct sluice_kept *k, struct forged *f)
+{
+	f->text_len = kept_reply_end(k) - k->reply_at;
+	f->seq = k->reply_at;
+	f->ack = kept_request_end(k);
+	f->window = k->window;
+	f->flags = TCP_ACK | TCP_PSH;
+	return answer_client(skb, p, f);
+}
+
+/* Sends the pending 429 to the client once more. Returns the program's verdict. */
 SUBPROG int kept_answer(struct __sk_buff *skb, struct packet *p, struct sluice_kept *k)
 {
 	struct forged f = {};
@@ -137,14 +149,9 @@ SUBPROG int kept_answer(struct __sk_buff *skb, struct packet *p, struct sluice_k
 	if (!p || !k)
 		return TC_ACT_SHOT;
 	answer_timestamps(skb, p, &f);
-	f.text_len = fill_reply(&k->parts, k->retry_after_ms);
-	if (k->reply_at + f.text_len != kept_reply_end(k))
+	if (k->reply_at + fill_reply(&k->parts, k->retry_after_ms) != kept_reply_end(k))
 		return TC_ACT_SHOT; /* a part of it has changed */
-	f.seq = k->reply_at;
-	f.ack = kept_request_end(k);
-	f.window = k->window;
-	f.flags = TCP_ACK | TCP_PSH;
-	return answer_client(skb, p, &f);
+	return kept_send(skb, p, k, &f);
 }
 
 /*

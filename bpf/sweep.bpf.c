@@ -140,24 +140,11 @@ struct kept_sweep {
 /* Whether a socket of this network namespace has the connection, be it in TIME-WAIT. */
 static __always_inline bool has_socket(struct __sk_buff *skb, const struct sluice_conn_key *key)
 {
-	struct bpf_sock_tuple t = {};
-	struct bpf_sock *sk;
+	const __u32 *client = (const __u32 *)key->client_addr;
+	bool mapped = !client[0] && !client[1] && client[2] == bpf_htonl(0xffff);
+	struct bpf_sock *sk = conn_socket(skb, key, !mapped);
 	bool found;
 
-	if (((const __u64 *)key->client_addr)[0] ||
-	    ((const __u32 *)key->client_addr)[2] != bpf_htonl(0xffff)) {
-		__builtin_memcpy(t.ipv6.saddr, key->client_addr, 16);
-		__builtin_memcpy(t.ipv6.daddr, key->server_addr, 16);
-		t.ipv6.sport = key->client_port;
-		t.ipv6.dport = key->server_port;
-		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
-	} else {
-		__builtin_memcpy(&t.ipv4.saddr, key->client_addr + 12, 4);
-		__builtin_memcpy(&t.ipv4.daddr, key->server_addr + 12, 4);
-		t.ipv4.sport = key->client_port;
-		t.ipv4.dport = key->server_port;
-		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
-	}
 	if (!sk)
 		return false;
 	found = sk->state != BPF_TCP_LISTEN;
