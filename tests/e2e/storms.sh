@@ -4,6 +4,10 @@
 # Clients that keep their connections through refusals (storm.py), and what has to hold of them. A
 # case sources lib.sh first.
 
+# The refusals that closed their connection, whatever the cause.
+# shellcheck disable=SC2034 # for the case that sources this
+CLOSED="sum(n for name, n in k.items() if name.startswith('keep-declined'))"
+
 cat >"$T/keep.yaml" <<END
 services:
   - listen: $PORT
@@ -12,10 +16,11 @@ models:
   - name: closed
 END
 
-# begin: server and daemon, on the wire as it is now.
+# begin: server ($ECHO) and daemon, on the wire as it is now.
 begin() {
 	start echo "$S" "$PY" "$HERE/echo.py" "0.0.0.0,::" "$PORT"
-	await_line echo ready "$PID"
+	ECHO=$PID
+	await_line echo ready "$ECHO"
 	sluice --config "$T/keep.yaml"
 	ctl block "$C4" --model closed >/dev/null
 	ctl block fd77:0:0:1::/64 --model closed >/dev/null

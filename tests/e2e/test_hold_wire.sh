@@ -8,34 +8,23 @@ MORE_NAMESPACES=sl-hold_wire-r
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/wires.sh
 . "$HERE/wires.sh"
+# shellcheck source=tests/e2e/storms.sh
+. "$HERE/storms.sh"
 
 relay_between
-cat >"$T/keep.yaml" <<END
-services:
-  - listen: $PORT
-    keep: on
-models:
-  - name: closed
-END
-start echo "$S" "$PY" "$HERE/echo.py" "$S4,$S6" "$PORT"
-ECHO=$PID
-await_line echo ready "$ECHO"
-sluice --config "$T/keep.yaml"
-ctl block "$C4" --model closed >/dev/null
-ctl block fd77:0:0:1::/64 --model closed >/dev/null
+begin
 
-closed="sum(n for name, n in k.items() if name.startswith('keep-declined'))"
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
 	for rule in doubled loses_bodies loses_answers loses_heads reordered lossy; do
-		before=$(value "[k['refusals-kept'], $closed, r['admitted'], r['rejected']]")
+		before=$(value "[k['refusals-kept'], $CLOSED, r['admitted'], r['rejected']]")
 		on "$C" env SL_RELAY="$R" "$PY" "$HERE/hold.py" "$host" "$PORT" 20 \
 			wire="$rule" >"$T/hold.json"
 		holds --within 3 "half of 20 requests are refused on a wire with the rule $rule $over" \
 			"j('hold')['errors'] == [] and j('hold')['changed'] > 0 and
 			 j('hold')['admitted'] == 10 and j('hold')['refused'] == 10 and
 			 j('hold')['connections'] <= 1 + j('hold')['said_close'] and
-			 [k['refusals-kept'], $closed, r['admitted'], r['rejected']] ==
+			 [k['refusals-kept'], $CLOSED, r['admitted'], r['rejected']] ==
 			 [${before}[0] + j('hold')['refused'] - j('hold')['said_close'],
 			  ${before}[1] + j('hold')['said_close'],
 			  ${before}[2] + 10, ${before}[3] + 10]"

@@ -4,37 +4,23 @@
 # the server sees only what is admitted, and no connection ends (invariant 4).
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/storms.sh
+. "$HERE/storms.sh"
 
-cat >"$T/keep.yaml" <<END
-services:
-  - listen: $PORT
-    keep: on
-models:
-  - name: closed
-END
-start echo "$S" "$PY" "$HERE/echo.py" "$S4,$S6,127.0.0.1" "$PORT"
-ECHO=$PID
-await_line echo ready "$ECHO"
-sluice --config "$T/keep.yaml"
-ctl block "$C4" --model closed >/dev/null
-ctl block fd77:0:0:1::/64 --model closed >/dev/null
-
-# storm NAME HOST CONNECTIONS REQUESTS [BODY MORE]
-storm() { on "$C" "$PY" "$HERE/storm.py" "$2" "$PORT" "${@:3}" >"$T/$1.json"; }
+begin
 
 # A refusal may close its connection: on a slow machine the server is not heard for two seconds, or
 # a request comes in pieces. Then a counter says so.
-closed="sum(n for name, n in k.items() if name.startswith('keep-declined'))"
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
-	before=$(value "[k['refusals-kept'], $closed, r['admitted'], r['rejected']]")
-	storm storm "$host" 40 50 400 2000
+	before=$(value "[k['refusals-kept'], $CLOSED, r['admitted'], r['rejected']]")
+	on "$C" "$PY" "$HERE/storm.py" "$host" "$PORT" 40 50 400 2000 >"$T/storm.json"
 	holds --within 3 "40 clients keep their connections through refusals $over" \
 		"j('storm')['errors'] == [] and j('storm')['refused'] > 800 and
 		 j('storm')['admitted'] > 800 and j('storm')['said_close'] < 400 and
 		 j('storm')['connections'] <= 40 + j('storm')['said_close']"
 	holds --within 3 "and all of them are counted $over" \
-		"[k['refusals-kept'], $closed, r['admitted'], r['rejected']] ==
+		"[k['refusals-kept'], $CLOSED, r['admitted'], r['rejected']] ==
 		 [${before}[0] + j('storm')['refused'] - j('storm')['said_close'],
 		  ${before}[1] + j('storm')['said_close'], ${before}[2] + j('storm')['admitted'],
 		  ${before}[3] + j('storm')['refused']]"
@@ -48,5 +34,5 @@ same "the server has seen the admitted requests and nothing else" \
 seen = json.loads(sys.stdin.read().split("\n")[-2])
 print(json.dumps([seen["requests"], len(seen["errors"]) <= int(sys.argv[1]) and
                   all("ConnectionReset" in e for e in seen["errors"])]))' \
-		"$(value "$closed")" <"$T/echo.log")"
+		"$(value "$CLOSED")" <"$T/echo.log")"
 done_here

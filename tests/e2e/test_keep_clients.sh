@@ -4,15 +4,10 @@
 # client, Python's http.client, and the pools of nginx and HAProxy before their upstream.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/storms.sh
+. "$HERE/storms.sh"
 
 N=40 # requests of each client
-cat >"$T/keep.yaml" <<END
-services:
-  - listen: $PORT
-    keep: on
-models:
-  - name: closed
-END
 mock --model open,prefill-ms=0,token-ms=0,tokens=2,slots=64
 sluice --config "$T/keep.yaml"
 ctl block "$C4" --model closed >/dev/null
@@ -22,15 +17,14 @@ ctl block "$C4" --model closed >/dev/null
 # had to close one.
 keeps() {
 	local name=$1 most=$2 before
-	local closed="sum(n for name, n in k.items() if name.startswith('keep-declined'))"
 
 	shift 2
-	before=$(value "[mock['connections_accepted'], $closed, k['refusals-kept']]")
+	before=$(value "[mock['connections_accepted'], $CLOSED, k['refusals-kept']]")
 	on "$C" "$@" >"$T/statuses.log" 2>"$T/$name.log" || cat "$T/$name.log"
 	holds --within 3 "$name keeps its connections through $((N / 2)) refusals" \
 		"sorted(log('statuses').split()) == ['200'] * ($N // 2) + ['429'] * ($N // 2) and
-		 k['refusals-kept'] - ${before}[2] == $N // 2 - ($closed - ${before}[1]) > 0 and
-		 mock['connections_accepted'] - ${before}[0] <= $most + $closed - ${before}[1]"
+		 k['refusals-kept'] - ${before}[2] == $N // 2 - ($CLOSED - ${before}[1]) > 0 and
+		 mock['connections_accepted'] - ${before}[0] <= $most + $CLOSED - ${before}[1]"
 }
 
 urls=()

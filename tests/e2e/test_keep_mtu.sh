@@ -6,8 +6,8 @@
 MORE_NAMESPACES=sl-keep_mtu-r
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=tests/e2e/wires.sh
-. "$HERE/wires.sh"
+# shellcheck source=tests/e2e/storms.sh
+. "$HERE/storms.sh"
 
 R=${S%-s}-r
 ip netns add "$R"
@@ -29,17 +29,7 @@ on "$C" sh -c 'ip addr add 10.77.0.2/32 dev c0 && ip link set c0 up &&
 	ip route add 10.77.0.254/32 dev c0 && ip route add 10.77.0.1/32 via 10.77.0.254 &&
 	ip route add fd77:0:0:5::/64 via fd77:0:0:6::254'
 
-cat >"$T/keep.yaml" <<END
-services:
-  - listen: $PORT
-    keep: on
-models:
-  - name: closed
-END
-start echo "$S" "$PY" "$HERE/echo.py" "10.77.0.1,fd77:0:0:5::1" "$PORT"
-await_line echo ready "$PID"
-sluice --config "$T/keep.yaml"
-ctl block 10.77.0.2 --model closed >/dev/null
+begin
 ctl block fd77:0:0:6::/64 --model closed >/dev/null
 
 for host in 10.77.0.1 fd77:0:0:5::1; do
@@ -48,7 +38,5 @@ for host in 10.77.0.1 fd77:0:0:5::1; do
 	check "a long answer after 90 refusals finds its way through a smaller MTU $over" \
 		on "$C" "$PY" "$HERE/long_answer.py" "$host" "$PORT"
 	holds "the refusals kept their connection $over" "k['refusals-kept'] == $before + 90"
-
-
 done
 done_here
