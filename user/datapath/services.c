@@ -290,8 +290,10 @@ static int write_services(struct datapath *d, const struct service *services, si
 	changed = names_changed(d); /* even after a failure, for what was written */
 	if (!err)
 		err = changed;
+	if (err)
+		return err;
 	memcpy(d->service_ports, bits, sizeof(d->service_ports));
-	return err ? err : ports_settle(d);
+	return ports_settle(d);
 }
 
 int datapath_set_services(struct datapath *d, const struct service *services, size_t count)
