@@ -118,7 +118,5 @@ int datapath_map_fill(struct datapath *d, const char *name, uint64_t *entries, u
 
 bool datapath_has_tombstones(struct datapath *d)
 {
-	struct sluice_conn_key first;
-
-	return !bpf_map_get_next_key(map_fd(d->skel->maps.tombstones), NULL, &first);
+	return map_has_any(d->skel->maps.tombstones);
 }

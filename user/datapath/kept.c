@@ -21,9 +21,7 @@ static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
 
 bool datapath_has_kept(struct datapath *d)
 {
-	struct sluice_conn_key first;
-
-	return !bpf_map_get_next_key(map_fd(d->skel->maps.kept), NULL, &first);
+	return map_has_any(d->skel->maps.kept);
 }
 
 struct ports {

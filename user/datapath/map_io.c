@@ -121,6 +121,13 @@ static void count_one(void *arg, const void *key, const void *value)
 	++*(uint64_t *)arg;
 }
 
+bool map_has_any(const struct bpf_map *map)
+{
+	uint8_t first[64];
+
+	return !bpf_map_get_next_key(map_fd(map), NULL, first);
+}
+
 int map_count(const struct datapath *d, const struct bpf_map *map, uint64_t *entries)
 {
 	uint64_t n = 0;

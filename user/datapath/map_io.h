@@ -22,6 +22,8 @@ bool map_find(const struct bpf_map *map, const void *key, void *value);
  */
 int map_each(const struct datapath *d, const struct bpf_map *map,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg);
+/* Whether a map, whose keys have at most 64 bytes, has an entry. */
+bool map_has_any(const struct bpf_map *map);
 /* The number of entries that map_each() finds. */
 int map_count(const struct datapath *d, const struct bpf_map *map, uint64_t *entries);
 /* The keys of all entries, one after the other. *keys is to be freed, also after an error. */

@@ -41,19 +41,12 @@ static int run(struct datapath *d, uint64_t idle_ns, uint32_t evict)
 	return err ? datapath_fail(err, "conns cannot be swept: %s", strerror(-err)) : 0;
 }
 
-static bool has_held(const struct datapath *d)
-{
-	struct sluice_conn_key first;
-
-	return !bpf_map_get_next_key(map_fd(d->skel->maps.held), NULL, &first);
-}
-
 int datapath_sweep_stalls(struct datapath *d)
 {
 	const struct sluice_model_state *all = &d->state[SLUICE_MODEL_ALL];
 
 	if (!LOAD(all->in_flight) && !LOAD(all->shadow_in_flight) && !LOAD(all->stalled) &&
-	    !datapath_has_kept(d) && !has_held(d))
+	    !map_has_any(d->skel->maps.kept) && !map_has_any(d->skel->maps.held))
 		return 0; /* nothing can stall, and nothing is kept or held */
 	return run(d, 0, 0);
 }
