@@ -15,9 +15,8 @@
 #include "packet.h"
 #include "stall.h"
 
-#define SECOND_HOOK_NS  NSEC_PER_MSEC /* one packet passes all hooks on its path within this */
-#define ACK_NEAR        (1 << 18)     /* bytes */
-#define WINDOW_LEFT_MIN 1460          /* bytes of window that a chunk may need */
+#define ACK_NEAR        (1 << 18) /* bytes */
+#define WINDOW_LEFT_MIN 1460      /* bytes of window that a chunk may need */
 #define ACK_LATE_NS                                                                                \
 	(250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
 

@@ -14,7 +14,8 @@
 #include "readings.h"
 #include "refuse.h"
 
-/* Less than TCP's retransmission timeout (RFC 6298): its retransmission comes later than this. */
+/* Less than TCP's retransmission timeout (RFC 6298): its retransmission comes later than this. A
+ * packet passes all hooks on its path sooner, on a machine that is held up, too. */
 #define RETRANSMISSION_SOON_NS (50 * NSEC_PER_MSEC)
 
 /* A segment that repeats framed bytes: the server has them, or they can be framed again (TAKEN); it
@@ -115,7 +116,7 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 static __always_inline bool second_hook(const struct request_context *c)
 {
 	return c->conn->c_hook != (__u16)c->skb->ifindex &&
-	       framed_within(c->conn, c->a->question.now, SECOND_HOOK_NS);
+	       framed_within(c->conn, c->a->question.now, RETRANSMISSION_SOON_NS);
 }
 
 /* A packet is dropped, passes with nothing to frame, or has bytes to frame next. */

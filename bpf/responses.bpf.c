@@ -14,6 +14,7 @@
 #include "syn_ack.h"
 #include "usage.h"
 
+#define SECOND_HOOK_NS NSEC_PER_MSEC /* one packet passes all hooks on its path within this */
 #define FULL_MIN                                                                                   \
 	1000 /* bytes of a packet after which more may have waited; nearer to a chunk than to a    \
 		segment */

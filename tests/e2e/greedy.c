@@ -12,7 +12,8 @@
  * until one is refused, waits retry-after-ms from the end of that answer, and sends the next one.
  * Prints how often that next one was refused.
  *
- * `refused` counts whole refusals with the end of their connection. All else is `bad`.
+ * `refused` counts whole refusals, with the end of their connection where they say so. All else is
+ * `bad`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -114,8 +115,8 @@ static int open_connection(struct client *c)
 	return fd;
 }
 
-/* Reads one answer. Returns 200 or 429 if it is whole (and FIN follows the 429), else 0. */
-static int read_answer(int fd, uint64_t *wait_ms)
+/* Reads one answer. Returns 200 or 429 if it is whole, and FIN follows if it says so, else 0. */
+static int read_answer(int fd, uint64_t *wait_ms, bool *closes)
 {
 	char text[4096];
 	size_t have = 0, want = 0;
@@ -144,7 +145,8 @@ static int read_answer(int fd, uint64_t *wait_ms)
 		return 0;
 	if (!strncmp(text, "HTTP/1.1 200", 12))
 		return 200;
-	if (strncmp(text, "HTTP/1.1 429", 12) || recv(fd, text + have, 1, 0))
+	*closes = strcasestr(text, "connection: close");
+	if (strncmp(text, "HTTP/1.1 429", 12) || (*closes && recv(fd, text + have, 1, 0)))
 		return 0;
 	const char *wait = strcasestr(text, "retry-after-ms:");
 
@@ -152,14 +154,14 @@ static int read_answer(int fd, uint64_t *wait_ms)
 	return wait ? 429 : 0;
 }
 
-/* Sends one request on *fd, or on a new connection if *fd is -1. Closes the connection after any
- * answer but a 200. Returns the status as read_answer(). */
+/* Sends one request on *fd, or on a new connection if *fd is -1. Closes the connection after an
+ * answer that says so. Returns the status as read_answer(). */
 static int send_request(struct client *c, int *fd, uint64_t *wait_ms)
 {
 	char text[512], body[256];
 	int body_len, len, status;
 	uint64_t sent, read;
-	bool opened = *fd < 0;
+	bool opened = *fd < 0, closes = false;
 
 	if (opened)
 		*fd = open_connection(c);
@@ -171,7 +173,7 @@ static int send_request(struct client *c, int *fd, uint64_t *wait_ms)
 		       body_len, body);
 	sent = now_ns();
 	status = *fd >= 0 && send(*fd, text, (size_t)len, MSG_NOSIGNAL) == len
-			 ? read_answer(*fd, wait_ms)
+			 ? read_answer(*fd, wait_ms, &closes)
 			 : 0;
 	read = now_ns();
 	pthread_mutex_lock(&c->lock);
@@ -193,7 +195,7 @@ static int send_request(struct client *c, int *fd, uint64_t *wait_ms)
 		c->bad++;
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (status != 200 && *fd >= 0) {
+	if ((!status || closes) && *fd >= 0) {
 		close(*fd);
 		*fd = -1;
 	}

@@ -45,8 +45,10 @@ def main():
         for packet in ip_packets(source, host, corrupted(segment) if corrupt else segment):
             wire.send(packet)
 
-    if how in ("body", "head"):
-        client.send(second[:half])
+    head = second[:half] if how in ("body", "head") else b""
+    if head:
+        client.send(head)
+        client.pump(0.25, lambda: client.acked == client.seq - client.first)
         first, second = first[half:], second[half:]
     if how == "body":
         first = first[:-10]
@@ -71,8 +73,9 @@ def main():
         put(PSH, first)
     else:
         put(PSH | ACK, first, corrupt=how != "retransmission")
-    for _ in range(20):  # retransmits until the answer, as TCP does
-        put(PSH | ACK, second)
+    for _ in range(20):  # retransmits until the answer, as TCP does: what is not acknowledged
+        lacks = min(len(head), client.seq - client.first - client.acked)
+        put(PSH | ACK, head[len(head) - lacks:] + second, after=-lacks)
         if client.pump(0.25, lambda: client.fin or client.rst or b"}" in client.got):
             break
     client.seq += len(second)

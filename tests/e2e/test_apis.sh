@@ -92,10 +92,17 @@ holds "a target in absolute form has its path's API" \
 	"j('absolute')['error']['type'] == 'rate_limit_error'"
 
 for times in 1 3; do
-	lose "$times"
+	before=$(value "w['lost']")
+	lose_data "$times"
 	refusal lost "http://$S4:$PORT/v1/messages"
 	holds "the API stays the same with the answer lost $times×" \
-		"w['lost'] >= $times and j('lost')['error']['type'] == 'rate_limit_error'"
+		"w['lost'] == $before + $times and j('lost')['error']['type'] == 'rate_limit_error'"
+	lose_data 0
+	lose "$times"
+	refusal lost "http://$S4:$PORT/v1/messages" -H 'Connection: close'
+	holds "the API stays the same with the answer lost $times× on a connection that ends" \
+		"w['lost'] == $before + 2 * $times and
+		 j('lost')['error']['type'] == 'rate_limit_error'"
 	lose 0
 done
 

@@ -66,7 +66,8 @@ holds "the daemon runs on and has lost no sample" \
 # A thousand refusals.
 shut short
 before=$(value "[r['rejected'], r['admitted'], mock['requests_complete']]")
-load --connect "$S4:$PORT" --model short --requests 1000 --concurrency 50 >"$T/refused.json"
+load --connect "$S4:$PORT" --model short --requests 1000 --concurrency 50 \
+	--header 'Connection: close' >"$T/refused.json"
 await 3 "s['maps']['tombstones']['entries'] > 0" # the daemon reads the map's fill once a second
 holds "each of 1,000 refused requests gets a whole 429 and a clean end" \
 	"j('refused')['status'] == {'429': 1000} and

@@ -47,6 +47,7 @@ static int take_listen(void *to, const struct field *field, const char *text, ch
 		memset(s->addr, 0, sizeof(s->addr));
 	}
 	e->has_listen = true;
+	s->keep = true;
 	snprintf(e->listen, sizeof(e->listen), "%s", text);
 	if (!equals)
 		return 0;
