@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """storm.py through a wire (relay.py) that treats segments at random:
 
-    rough.py CLIENT-NAMESPACE RELAY-NAMESPACE replies|all STORM-ARGUMENT…
+    rough.py CLIENT-NAMESPACE SERVER-NAMESPACE RELAY-NAMESPACE replies|all STORM-ARGUMENT…
 
 It loses, doubles or delays them, or lets the next ones overtake: every second 429, or one in twelve
 of all other segments, too. Prints what storm.py prints, with how often it did each."""
@@ -17,7 +17,7 @@ import time
 
 from relay import Relay
 
-client, namespace, what = sys.argv[1:4]
+client, server, namespace, what = sys.argv[1:5]
 rng = random.Random(7)
 relay = Relay(namespace, "c1", "s1")
 did = {"lost": 0, "doubled": 0, "delayed": 0, "overtaken": 0}
@@ -57,12 +57,13 @@ threading.Thread(target=carrier, daemon=True).start()
 relay.obey(rule)
 storm = subprocess.run(
     ["nsenter", f"--net=/run/netns/{client}", sys.executable,
-     os.path.join(os.path.dirname(__file__), "storm.py"), *sys.argv[4:]],
+     os.path.join(os.path.dirname(__file__), "storm.py"), *sys.argv[5:]],
     check=True, capture_output=True, text=True)
-# The last FINs pass, too.
+# The last FINs pass, too, and their acknowledgements.
 relay.obey(None)
-show = ["nsenter", f"--net=/run/netns/{client}", "ss", "-Htn", "state", "connected", "exclude",
-        "time-wait"]
-while subprocess.run(show, check=True, capture_output=True).stdout:
-    time.sleep(0.02)
+for end in client, server:
+    show = ["nsenter", f"--net=/run/netns/{end}", "ss", "-Htn", "state", "connected", "exclude",
+            "time-wait"]
+    while subprocess.run(show, check=True, capture_output=True).stdout:
+        time.sleep(0.02)
 print(json.dumps({**json.loads(storm.stdout), "did": did}))

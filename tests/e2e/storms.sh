@@ -11,7 +11,6 @@ CLOSED="sum(n for name, n in k.items() if name.startswith('keep-declined'))"
 cat >"$T/keep.yaml" <<END
 services:
   - listen: $PORT
-    keep: on
 models:
   - name: closed
 END

@@ -15,9 +15,9 @@ begin
 for host in "$S4" "$S6"; do
 	[[ $host == *:* ]] && over="over IPv6" || over="over IPv4"
 	storm "each byte is as sent on a wire that is rough with 429s $over" \
-		"$PY" "$HERE/rough.py" "$C" "$R" replies "$host" "$PORT" 10 20 400 2000
+		"$PY" "$HERE/rough.py" "$C" "$S" "$R" replies "$host" "$PORT" 10 20 400 2000
 	storm "each byte is as sent on a wire that is rough with everything $over" \
-		"$PY" "$HERE/rough.py" "$C" "$R" all "$host" "$PORT" 10 20 400 2000
+		"$PY" "$HERE/rough.py" "$C" "$S" "$R" all "$host" "$PORT" 10 20 400 2000
 	holds "… which did all of it" "all(n > 10 for n in j('storm')['did'].values())"
 done
 nothing_is_left
