@@ -23,9 +23,8 @@
 #include "daemon/daemon.h"
 
 #define EXIT_FAILED    1
-#define EXIT_USAGE     2 /* wrong configuration or environment: starting again will not help */
+#define EXIT_CONFIG    2 /* starting again will not help: systemd does not (sluiced.service) */
 #define SHORT_LEASE_MS 400
-#define INTERFACES_MAX 64
 
 static struct daemon daemon_;
 
@@ -282,45 +281,6 @@ static enum datapath_xdp xdp_of(enum config_xdp xdp)
 	return of[xdp];
 }
 
-static void show_interfaces(struct daemon *d)
-{
-	static struct datapath_interface found[INTERFACES_MAX];
-	static struct state_interface shown[INTERFACES_MAX];
-	size_t n = datapath_interfaces(d->datapath, found, INTERFACES_MAX);
-
-	for (size_t i = 0; i < n && i < INTERFACES_MAX; i++) {
-		memcpy(shown[i].name, found[i].name, sizeof(shown[i].name));
-		shown[i].xdp = found[i].xdp == DATAPATH_XDP_NATIVE    ? "native"
-			       : found[i].xdp == DATAPATH_XDP_GENERIC ? "generic"
-								      : "off";
-		shown[i].tcx = found[i].tcx;
-	}
-	d->state.interfaces = shown;
-	d->state.interface_count = n < INTERFACES_MAX ? n : INTERFACES_MAX;
-}
-
-static void print_ready(const struct daemon *d)
-{
-	const struct daemon_state *s = &d->state;
-
-	fputs("ready: ", stdout);
-	for (size_t i = 0; i < s->interface_count; i++)
-		printf("%s%s (xdp %s, %s)", i ? ", " : "", s->interfaces[i].name,
-		       s->interfaces[i].xdp, s->interfaces[i].tcx ? "tcx" : "clsact");
-	fputs(", services", stdout);
-	for (size_t i = 0; i < s->service_count; i++) {
-		const struct service *v = &s->services[i];
-		char text[TEXT_SERVICE_MAX];
-
-		text_endpoint(text, v->addr, v->wildcard, v->port);
-		printf("%s %s (%s, %s, %s)", i ? "," : "", text, text_protocol(v->protocol),
-		       text_action(v->action), text_mode(v->mode));
-	}
-	putchar('\n');
-	fflush(stdout);
-	notify_systemd("READY=1");
-}
-
 /* Policy: reads an earlier daemon's maps, then applies the configuration. */
 static int start_policy(struct daemon *d, char *err, size_t len)
 {
@@ -458,29 +418,13 @@ static bool pinned_before(const char *pin_dir)
 	return !access(path, F_OK);
 }
 
-int main(int argc, char **argv)
+/* Serves until a signal or `detach`. Returns the exit status. */
+static int serve(struct daemon *d)
 {
-	struct daemon *d = &daemon_;
-	int signals, status = EXIT_USAGE;
-	char err[2048];
-	bool before;
-	int ret;
+	int signals = block_signals();
+	int status = EXIT_FAILED;
+	bool before = pinned_before(d->config.pin_dir);
 
-	secret_protect();
-	ret = config_load(&d->config, argc, argv, environ, err, sizeof(err));
-	if (ret < 0)
-		say("%s", err);
-	if (ret)
-		return ret > 0 ? 0 : EXIT_USAGE;
-	if (check_clock(err, sizeof(err))) {
-		say("%s", err);
-		config_free(&d->config);
-		return EXIT_USAGE;
-	}
-	d->argc = argc;
-	d->argv = argv;
-	signals = block_signals();
-	before = pinned_before(d->config.pin_dir);
 	if (!start(d))
 		status = run(d, signals);
 	else if (!before)
@@ -490,6 +434,30 @@ int main(int argc, char **argv)
 	work_close(d->queue);
 	if (d->datapath)
 		datapath_close(d->datapath);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon *d = &daemon_;
+	int status = EXIT_CONFIG;
+	char err[2048];
+	int ret;
+
+	secret_protect();
+	ret = config_load(&d->config, argc, argv, environ, err, sizeof(err));
+	if (ret > 0)
+		return 0;
+	if (!ret)
+		ret = check_config(&d->config, err, sizeof(err));
+	if (!ret && !d->config.check)
+		ret = check_clock(err, sizeof(err));
+	d->argc = argc;
+	d->argv = argv;
+	if (ret)
+		say("%s", err);
+	else
+		status = d->config.check ? 0 : serve(d);
 	config_free(&d->config);
 	return status;
 }

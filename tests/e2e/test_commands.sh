@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # The command line. A wrong value gives one clear line, exit status 2, and nothing attached. A
-# failure names its cause. Every --json parses. A changed value acts at once.
+# start that fails is exit status 1. A failure names its cause. Every --json parses. A changed value
+# acts at once.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -58,7 +59,7 @@ check "a file that is not YAML is named" fails 2 broken.yaml --config "$T/broken
 check "a wrong value in the environment is named by its variable" \
 	env SLUICE_LEASE_MS=soon bash -c "$(declare -f fails nothing_attached on);
 		$(declare -p NS S B PIN T PY good); fails 2 soon \"\${good[@]}\""
-check "an interface that does not exist is named" fails 2 nosuch0 --interface nosuch0 --listen 8000
+check "an interface that does not exist is named" fails 1 nosuch0 --interface nosuch0 --listen 8000
 same "--help is no error" 0 "$("$B/sluiced" --help >"$T/help"; echo $?)"
 check "--help names every option" \
 	bash -c "for o in config interface listen protocol ttft-threshold-ms itl-threshold-ms \
@@ -97,7 +98,7 @@ status=0
 output=$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics \
 	off \
 	"${good[@]}" --xdp native 2>&1 9>&-) || status=$?
-same "a taken XDP hook is an error if XDP is required" 2 "$status"
+same "a taken XDP hook is an error if XDP is required" 1 "$status"
 # shellcheck disable=SC2016 # the inner shell expands it
 check "the error is one line and names the interface" \
 	bash -c '[[ $1 == *s0* && $(wc -l <<<"$1") == 1 ]]' - "$output"
@@ -120,7 +121,7 @@ cp "$B/sluiced" "$B/sluicectl" "$T/" # nobody may not be able to read the checko
 output=$(on "$S" setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \
 	--bounding-set=-all timeout 100 "$T/sluiced" --pin-dir "$PIN" \
 	--control "$T/control.sock" --metrics off "${good[@]}" 2>&1 9>&-) || status=$?
-same "without privilege the daemon fails" 2 "$status"
+same "without privilege the daemon fails" 1 "$status"
 # shellcheck disable=SC2016 # the inner shell expands it
 check "it names the missing privilege, in one line" bash -c \
 	'[[ $(wc -l <<<"$1") == 1 && $1 =~ (root|rivilege|CAP_|ermi) ]]' - "$output"
@@ -186,7 +187,7 @@ output=$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/second.
 	off \
 	"${good[@]}" \
 	2>&1 9>&-) || status=$?
-same "a second daemon at the same pins is refused" 2 "$status"
+same "a second daemon at the same pins is refused" 1 "$status"
 holds "the first daemon continues" "s['interfaces'][0]['tc']"
 
 done_here

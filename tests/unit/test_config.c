@@ -176,6 +176,22 @@ static void the_file_is_found_by_option_or_variable(void **state)
 	config_free(&config);
 }
 
+static void check_reads_a_file_like_config_and_is_no_variable(void **state)
+{
+	const char *args[] = {"--check", path, NULL};
+	static const char *const env[] = {"SLUICE_CHECK=/nonexistent", "SLUICE_LEASE_MS=200", NULL};
+
+	load("interfaces: [lo]\nlisten: [8000]\nlease-ms: 100\n", NULL, env);
+	assert_false(config.check);
+	config_free(&config);
+	if (load_from(args, env))
+		fail_msg("%s", printed);
+	assert_true(config.check);
+	assert_string_equal(config.file, path);
+	assert_int_equal(config.lease_ms, 200);
+	config_free(&config);
+}
+
 static void an_empty_variable_counts_as_unset_and_an_unknown_one_is_ignored(void **state)
 {
 	static const char *const args[] = {BASE, NULL};
@@ -440,6 +456,7 @@ int main(void)
 		cmocka_unit_test(defaults_are_as_documented),
 		cmocka_unit_test(the_command_line_beats_the_environment_beats_the_file),
 		cmocka_unit_test(the_file_is_found_by_option_or_variable),
+		cmocka_unit_test(check_reads_a_file_like_config_and_is_no_variable),
 		cmocka_unit_test(an_empty_variable_counts_as_unset_and_an_unknown_one_is_ignored),
 		cmocka_unit_test(a_list_from_a_stronger_source_replaces_the_weaker_one),
 		cmocka_unit_test(durations_have_targets_from_every_source),

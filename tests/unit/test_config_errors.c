@@ -52,6 +52,7 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		 "--pin-dir: \"here\" is not an absolute path of at most 255 bytes"},
 		{{BASE, "--control=", NULL}, "--control: \"\" is not a path of at most 107 bytes"},
 		{{BASE, "--config=", NULL}, "--config: \"\" is not a path"},
+		{{BASE, "--check=", NULL}, "--check: \"\" is not a path"},
 		{{BASE, "--interface", "lo", NULL}, "--interface: \"lo\" is given twice"},
 		{{BASE, "--interface", "a/b", NULL}, "--interface: \"a/b\"" NO_INTERFACE},
 		{{BASE, "--interface", "a-name-too-long-", NULL},

@@ -95,7 +95,8 @@ struct config {
 	char *metrics_addr; /* NULL: off */
 	uint16_t metrics_port;
 	enum config_xdp xdp;
-	char *file; /* the --config path; NULL: none */
+	char *file; /* the path of --config or --check; NULL: none */
+	bool check; /* --check: start nothing */
 };
 
 /*

@@ -135,7 +135,8 @@ static int load(struct loader *l, const struct argument *arguments, int n, char 
 	const char *file = options_variable(env, "SLUICE_CONFIG");
 
 	for (int i = 0; i < n; i++)
-		if (!strcmp(arguments[i].option->field.name, "config"))
+		if (!strcmp(arguments[i].option->field.name, "config") ||
+		    !strcmp(arguments[i].option->field.name, "check"))
 			file = arguments[i].value;
 	if (options_apply_defaults(l) < 0)
 		return -EINVAL;

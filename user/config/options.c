@@ -176,6 +176,11 @@ static const struct option options[] = {
 	 .argument = "FILE",
 	 .help = "read this YAML file",
 	 .not_in_file = true},
+	{.field = {"check", .take = take_file, AT(config.file), GIVEN(config.check)},
+	 .argument = "FILE",
+	 .help = "only check this YAML file, and exit",
+	 .not_in_file = true,
+	 .not_in_environment = true},
 	{.field = {"interface", .list = true, .take = take_interface},
 	 .argument = "IF",
 	 .help = "attach to this interface (repeatable)"},
@@ -256,11 +261,13 @@ static const struct option options[] = {
 	{.field = {.name = "help"},
 	 .help = "print this and exit",
 	 .is_word = true,
-	 .not_in_file = true},
+	 .not_in_file = true,
+	 .not_in_environment = true},
 	{.field = {.name = "version"},
 	 .help = "print the version and exit",
 	 .is_word = true,
-	 .not_in_file = true},
+	 .not_in_file = true,
+	 .not_in_environment = true},
 };
 
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -355,7 +362,7 @@ int options_apply_environment(struct loader *l, char *const *env)
 		int rc;
 
 		variable_name(option, name);
-		value = option->is_word ? NULL : options_variable(env, name);
+		value = option->not_in_environment ? NULL : options_variable(env, name);
 		if (!value)
 			continue;
 		rc = option->field.list ? apply_variable_list(l, option, name, value)

@@ -13,9 +13,10 @@ struct option {
 	const char *argument, *fallback, *help;
 	bool is_word; /* takes no value: --help */
 	bool not_in_file;
+	bool not_in_environment;
 };
 
-#define OPTIONS_MAX 26
+#define OPTIONS_MAX 28
 
 /* An option of the command line with its value. */
 struct argument {

@@ -26,6 +26,7 @@ void usage_print(const struct section *const *sections, size_t count)
 
 	printf("Usage: sluiced --interface IF... --listen [ADDR:]PORT[=MODEL]... [OPTION]...\n"
 	       "       sluiced --config FILE [OPTION]...\n"
+	       "       sluiced --check FILE [OPTION]...\n"
 	       "Keeps an inference API on this host inside its latency targets.\n\n");
 	for (size_t i = 0; (o = option_at(i)); i++) {
 		char name[64];
@@ -39,6 +40,6 @@ void usage_print(const struct section *const *sections, size_t count)
 	       "\nKeys of the file's lists:\n");
 	for (size_t i = 0; i < count; i++)
 		print_section(sections[i]);
-	printf("\nExit status: 0 ended by a signal or `sluicectl detach`, 1 failed while running,\n"
-	       "2 wrong configuration, or could not start.\n");
+	printf("\nExit status: 0 ended by a signal or `sluicectl detach`, 1 could not start, or\n"
+	       "failed while running, 2 wrong configuration.\n");
 }

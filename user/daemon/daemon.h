@@ -93,6 +93,8 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_never_wait(void);
 /* say() as a handler of notices; arg is not used. */
 void on_notice(void *arg, const char *text);
+/* The line `ready` on standard output, and systemd's notification. */
+void print_ready(const struct daemon *d);
 /* Sends one datagram to the socket that systemd named, if it started us. */
 void notify_systemd(const char *what);
 
@@ -116,6 +118,8 @@ int on_away(void *arg, int (*f)(void *f_arg), void *f_arg);
 void refresh(void *arg, unsigned parts);
 /* Copies the global values to the state that is shown. */
 void show_config(struct daemon *d);
+/* … and the interfaces that are attached. */
+void show_interfaces(struct daemon *d);
 
 /* lookup.c */
 /* Single look-ups in the kernel; start() sets its arg, the daemon. */
@@ -161,6 +165,10 @@ int name_one(struct daemon *d, const char *name);
  * with a sentence in err. *part is to be freed in either case. */
 int file_part(struct daemon *d, const struct config *config, const struct controller *models,
 	      struct desired_part *part, char *err, size_t len);
+
+/* check.c */
+/* Whether a configuration can be put in force. 0 or -errno with a sentence in err. */
+int check_config(const struct config *config, char *err, size_t len);
 
 /* policy.c */
 /* Reads the state and its manual part from the pinned maps. 0 or -errno with a sentence in err. */

@@ -66,6 +66,23 @@ static int add_priority(const struct config_priority *p, struct desired_part *pa
 	return p->key ? table_add(&part->priorities, &key) : table_add(&part->prefixes, &prefix);
 }
 
+/* The key of a value of a priority header. Without a datapath nothing is hashed: any key that no
+ * other value has serves check_config(). */
+static int header_key(struct daemon *d, uint32_t service, unsigned value, const char *text,
+		      struct sluice_client *out, char *err, size_t len)
+{
+	int ret = d->datapath ? datapath_header_key(d->datapath, service, text, out) : 0;
+
+	if (ret)
+		snprintf(err, len, "%s", datapath_error());
+	if (d->datapath)
+		return ret;
+	out->kind = SLUICE_CLIENT_HEADER;
+	memcpy(out->addr, &value, sizeof(value));
+	memcpy(out->addr + 8, &service, sizeof(service));
+	return 0;
+}
+
 /* The classes by the values of each service's priority header. */
 static int add_header_values(struct daemon *d, const struct config *config,
 			     struct desired_part *part, char *err, size_t len)
@@ -79,10 +96,8 @@ static int add_header_values(struct daemon *d, const struct config *config,
 			struct desired_priority item = {.class = p->values[v].class};
 
 			on_step(d, 1);
-			ret = datapath_header_key(d->datapath, i, p->values[v].text, &item.key);
-			if (ret)
-				snprintf(err, len, "%s", datapath_error());
-			else
+			ret = header_key(d, i, v, p->values[v].text, &item.key, err, len);
+			if (!ret)
 				ret = table_add(&part->priorities, &item);
 		}
 	}

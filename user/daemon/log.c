@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/printable.h"
+#include "core/text.h"
 #include "daemon/daemon.h"
 
 static bool never_wait;
@@ -57,4 +58,26 @@ void notify_systemd(const char *what)
 	sendto(fd, what, strlen(what), MSG_NOSIGNAL, (struct sockaddr *)&address,
 	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
 	close(fd);
+}
+
+void print_ready(const struct daemon *d)
+{
+	const struct daemon_state *s = &d->state;
+
+	fputs("ready: ", stdout);
+	for (size_t i = 0; i < s->interface_count; i++)
+		printf("%s%s (xdp %s, %s)", i ? ", " : "", s->interfaces[i].name,
+		       s->interfaces[i].xdp, s->interfaces[i].tcx ? "tcx" : "clsact");
+	fputs(", services", stdout);
+	for (size_t i = 0; i < s->service_count; i++) {
+		const struct service *v = &s->services[i];
+		char text[TEXT_SERVICE_MAX];
+
+		text_endpoint(text, v->addr, v->wildcard, v->port);
+		printf("%s %s (%s, %s, %s)", i ? "," : "", text, text_protocol(v->protocol),
+		       text_action(v->action), text_mode(v->mode));
+	}
+	putchar('\n');
+	fflush(stdout);
+	notify_systemd("READY=1");
 }

@@ -196,8 +196,9 @@ int build_policy(struct daemon *d, const struct desired_part *file,
 		.file = file,
 		.manual = manual,
 		.models = models,
-		/* A command changes nothing that the file's notices are about. */
-		.notice = file == &d->file ? NULL : on_notice,
+		/* A command changes nothing that the file's notices are about, and a start repeats
+		 * those of its check. */
+		.notice = file == &d->file || (d->datapath && !d->running) ? NULL : on_notice,
 		.arg = d,
 	};
 

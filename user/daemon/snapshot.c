@@ -154,3 +154,20 @@ void show_config(struct daemon *d)
 	d->state.policy = parse_word_of(&parse_as_policy, d->controller.all.policy);
 	d->state.lease_ms = d->config.lease_ms;
 }
+
+void show_interfaces(struct daemon *d)
+{
+	static struct datapath_interface found[CONFIG_INTERFACES_MAX];
+	static struct state_interface shown[CONFIG_INTERFACES_MAX];
+	size_t n = datapath_interfaces(d->datapath, found, CONFIG_INTERFACES_MAX);
+
+	for (size_t i = 0; i < n && i < CONFIG_INTERFACES_MAX; i++) {
+		memcpy(shown[i].name, found[i].name, sizeof(shown[i].name));
+		shown[i].xdp = found[i].xdp == DATAPATH_XDP_NATIVE    ? "native"
+			       : found[i].xdp == DATAPATH_XDP_GENERIC ? "generic"
+								      : "off";
+		shown[i].tcx = found[i].tcx;
+	}
+	d->state.interfaces = shown;
+	d->state.interface_count = n < CONFIG_INTERFACES_MAX ? n : CONFIG_INTERFACES_MAX;
+}
