@@ -260,8 +260,8 @@ static void without_tcx_clsact_filters_do_the_same(void **state)
 	datapath_interfaces(d, &is, 1);
 	assert_false(is.tcx);
 	assert_int_equal(tcx_programs("t0", INGRESS, NULL), 0);
-	run("tc filter show dev t0 ingress | grep -q 'pref 1308.*handle 0x51ce.*requests'");
-	run("tc filter show dev t0 egress | grep -q 'pref 1308.*handle 0x51ce.*responses'");
+	run("tc filter show dev t0 ingress | grep -q 'pref 1 .*handle 0x51ce requests'");
+	run("tc filter show dev t0 egress | grep -q 'pref 1 .*handle 0x51ce responses'");
 	closed(d);
 	d = opened();
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
@@ -293,20 +293,161 @@ static void a_clsact_qdisc_with_foreign_filters_stays(void **state)
 	run("test -z \"$(tc filter show dev t1 ingress)\"");
 }
 
-static void a_foreign_filter_with_our_handle_is_named(void **state)
+#define ADD "tc filter add dev t0 ingress "
+#define U32 "u32 match u32 0 0 flowid 1:1" /* accepts everything */
+
+/* What is on clsact already, and where our filter goes. */
+static const struct filters {
+	const char *name;
+	const char *commands;
+	struct {
+		uint32_t handle, priority;
+	} foreign;       /* a bpf filter */
+	int priority;    /* ours */
+	const char *say; /* NULL: ours comes first */
+} filters[] = {
+	{.name = "nothing", .priority = 1},
+	{.name = "a bpf filter at priority 7", .foreign = {1, 7}, .priority = 1},
+	{.name = "a bpf filter at priority 1", .foreign = {1, 1}, .priority = 1},
+	{.name = "a filter of another kind at priority 7",
+	 .commands = ADD "prio 7 " U32,
+	 .priority = 1},
+	{.name = "a filter of another kind at priority 1",
+	 .commands = ADD "prio 1 " U32,
+	 .priority = 2,
+	 .say = "t0: a u32 filter at priority 1 comes before sluice's tc ingress program: what it accepts passes unseen"},
+	{.name = "a filter of one protocol at priority 1",
+	 .commands = ADD "prio 1 protocol ip " U32,
+	 .priority = 2,
+	 .say = "t0: a u32 filter at priority 1 comes before sluice's tc ingress program: what it accepts passes unseen"},
+	{.name = "filters of other kinds at priorities 1, 2 and 4",
+	 .commands = "for p in 1 2 4; do " ADD "prio $p " U32 "; done",
+	 .priority = 3,
+	 .say = "t0: a u32 filter at priority 1 comes before sluice's tc ingress program: what it accepts passes unseen"},
+	{.name = "a filter in a chain that nothing goes to",
+	 .commands = ADD "prio 1 chain 5 " U32,
+	 .priority = 1},
+	{.name = "a bpf filter with our handle at priority 1",
+	 .foreign = {0x51ce, 1},
+	 .priority = 2,
+	 .say = "t0: a bpf filter at priority 1 comes before sluice's tc ingress program: what it accepts passes unseen"},
+};
+
+/* Whether the kernel runs our ingress filter at this priority, and how many of ours there are. */
+static void assert_filter(const char *of, int priority, bool first)
 {
+	char command[256];
+
+	snprintf(command, sizeof(command),
+		 "tc filter show dev t0 ingress chain 0 | grep handle | %s | "
+		 "grep -q 'pref %d .*handle 0x51ce requests'",
+		 first ? "head -n 1" : "cat", priority);
+	if (system(command))
+		fail_msg("%s: our filter is not %s at priority %d", of, first ? "first" : "there",
+			 priority);
+	run("test $(tc filter show dev t0 ingress | grep -c 'handle 0x51ce requests') = 1");
+}
+
+/* Each row with our filter added after the foreign one, and before it. */
+static void filters_come_first_or_status_says_which_does(void **state)
+{
+	struct datapath_interface is;
+	struct datapath *d;
+
+	datapath_without_tcx = true;
+	d = opened();
+	for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
+		const struct filters *f = &filters[i];
+
+		for (int before = 0; before < (f->say ? 1 : 2); before++) {
+			run("tc qdisc add dev t0 clsact");
+			if (before)
+				assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+			if (f->commands)
+				run(f->commands);
+			if (f->foreign.priority)
+				add_foreign_filter("t0", f->foreign.handle, f->foreign.priority);
+			assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+			datapath_interfaces(d, &is, 1);
+			assert_filter(f->name, f->priority, !f->say);
+			assert_string_equal(is.note[HOOK_REQUESTS], f->say ? f->say : "");
+			assert_string_equal(is.note[HOOK_RESPONSES], "");
+			assert_true(is.attached[HOOK_REQUESTS] && is.attached[HOOK_RESPONSES]);
+			run("tc qdisc del dev t0 clsact");
+		}
+	}
+	closed(d);
+}
+
+static void a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up(void **state)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = if_nametoindex("t0"),
+			    .attach_point = BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 0x51ce, .priority = 1308);
 	struct datapath *d;
 
 	datapath_without_tcx = true;
 	d = opened();
 	run("tc qdisc add dev t0 clsact");
-	add_foreign_filter("t0", 0x51ce, 1308);
-	assert_int_equal(datapath_attach(d, "t0", DATAPATH_XDP_NATIVE), -EBUSY);
-	assert_non_null(strstr(datapath_error(), "of t0 is taken by program"));
-	assert_int_equal(xdp_program("t0"), 0);
-	run("tc filter show dev t0 ingress | grep -q somebody");
-	run("test -z \"$(tc filter show dev t0 egress)\"");
+	opts.prog_fd = bpf_program__fd(d->skel->progs.requests);
+	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
+	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	assert_filter("alone", 1308, true);
+	add_foreign_filter("t0", 1, 1307);
+	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	assert_filter("after another", 1, true);
 	closed(d);
+}
+
+/* A program that somebody puts before all others. */
+static int foreign_tcx(const char *interface, int type)
+{
+	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = 1U << 3);
+	int prog = foreign_program(BPF_PROG_TYPE_SCHED_CLS), fd;
+
+	fd = bpf_link_create(prog, if_nametoindex(interface), type, &opts);
+	assert_true(fd >= 0);
+	close(prog);
+	return fd;
+}
+
+static void assert_first(const char *interface, int type, const char *program, unsigned count)
+{
+	char name[BPF_OBJ_NAME_LEN];
+	uint32_t id = 0;
+
+	assert_int_equal(tcx_programs(interface, type, &id), count);
+	program_name(id, name);
+	assert_string_equal(name, program);
+}
+
+static void tcx_programs_come_before_those_of_others(void **state)
+{
+	struct datapath_interface is;
+	struct datapath *d;
+	int links[3];
+
+	if (!have_tcx())
+		return;
+	links[0] = foreign_tcx("t0", INGRESS);
+	d = opened();
+	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	assert_first("t0", INGRESS, "requests", 2);
+	assert_first("t0", EGRESS, "responses", 1);
+	closed(d);
+	/* A new daemon finds others before what the last one attached. */
+	links[1] = foreign_tcx("t0", INGRESS);
+	links[2] = foreign_tcx("t0", EGRESS);
+	assert_first("t0", INGRESS, "somebody", 3);
+	d = opened();
+	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	assert_first("t0", INGRESS, "requests", 3);
+	assert_first("t0", EGRESS, "responses", 2);
+	datapath_interfaces(d, &is, 1);
+	assert_string_equal(is.note[HOOK_REQUESTS], "");
+	closed(d);
+	for (int i = 0; i < 3; i++)
+		close(links[i]);
 }
 
 static void a_kernel_that_gained_tcx_sheds_the_filters(void **state)
@@ -403,7 +544,9 @@ int main(void)
 		sandbox_test(an_interface_that_comes_back_is_attached_again),
 		sandbox_test(without_tcx_clsact_filters_do_the_same),
 		sandbox_test(a_clsact_qdisc_with_foreign_filters_stays),
-		sandbox_test(a_foreign_filter_with_our_handle_is_named),
+		sandbox_test(filters_come_first_or_status_says_which_does),
+		sandbox_test(a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up),
+		sandbox_test(tcx_programs_come_before_those_of_others),
 		sandbox_test(a_kernel_that_gained_tcx_sheds_the_filters),
 		sandbox_test(missing_capabilities_are_named),
 		sandbox_test(cap_bpf_net_admin_and_perfmon_are_enough),

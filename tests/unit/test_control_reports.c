@@ -20,6 +20,8 @@ static void status_has_every_documented_field_with_its_type(void **state)
 		"s interfaces.0.name",
 		"s interfaces.0.xdp",
 		"b interfaces.0.tc",
+		"0 interfaces.0.xdp_note",
+		"a troubles",
 		"a services",
 		"s services.0.address",
 		"n services.0.port",
@@ -283,6 +285,21 @@ static void the_first_line_states_the_shut_models_reason_and_times(void **state)
 	free(text);
 }
 
+static void what_sluice_does_not_see_is_said_after_the_first_line(void **state)
+{
+	struct state_interface *eth0 = &f->interfaces[0];
+	char *text;
+
+	strcpy(eth0->note[STATE_TC_OUT], "eth0: program 7 comes first");
+	strcpy(eth0->note[STATE_XDP], "eth0: has no XDP");
+	text = written(format_status, report_status(&f->state));
+	assert_ptr_equal(strstr(text, "\nTROUBLE: eth0: program 7 comes first\n"),
+			 strchr(text, '\n'));
+	assert_non_null(strstr(text, "\nnote: eth0: has no XDP\n"));
+	assert_null(strstr(text, "TROUBLE: eth0: has no XDP"));
+	free(text);
+}
+
 static void columns_stand_under_their_headers(void **state)
 {
 	char *text = written(format_models, report_models(&f->state)), *save, *line;
@@ -322,7 +339,7 @@ static void an_answer_without_its_fields_is_still_printed(void **state)
 	};
 	static const char *const answers[] = {
 		"{}",
-		"{\"models\":[1,null,{}],\"services\":[{}],\"interfaces\":[7],\"clients\":[[]],\"rules\":[{}]}",
+		"{\"models\":[1,null,{}],\"services\":[{}],\"interfaces\":[7],\"troubles\":[7],\"clients\":[[]],\"rules\":[{}]}",
 		"{\"event\":\"refusal\"}",
 		"{\"event\":\"model\",\"open\":false}",
 		"{\"event\":\"new kind\"}",
@@ -378,6 +395,7 @@ int main(void)
 		PURE(a_client_is_counted_by_reason),
 		PURE(services_show_how_clients_are_identified),
 		PURE(the_first_line_states_the_shut_models_reason_and_times),
+		PURE(what_sluice_does_not_see_is_said_after_the_first_line),
 		PURE(columns_stand_under_their_headers),
 		PURE(names_of_clients_choice_are_escaped_in_every_text),
 		PURE(an_answer_without_its_fields_is_still_printed),

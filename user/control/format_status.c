@@ -127,9 +127,13 @@ static void print_warnings(FILE *out, const json_t *status)
 		{"verdicts-lost", "refusals not shown by `watch` (all are counted)"},
 		{"replies-lost", "refusals that became a reset: bytes in flight were lost"},
 	};
-	const json_t *counters = json_object_get(status, "counters"), *map, *model;
+	const json_t *counters = json_object_get(status, "counters"), *map, *model, *one;
 	const char *name;
 	size_t n;
+
+	json_array_foreach(json_object_get(status, "interfaces"), n,
+			   one) if (json_is_string(json_object_get(one, "xdp_note")))
+		fprintf(out, "note: %s\n", field_text(one, "xdp_note"));
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (field_whole(counters, rows[i].counter))
@@ -166,6 +170,8 @@ void format_status(FILE *out, const json_t *status)
 	size_t i;
 
 	headline(out, status);
+	json_array_foreach(json_object_get(status, "troubles"), i, one) if (json_is_string(one))
+		fprintf(out, "TROUBLE: %s\n", json_string_value(one));
 	fputc('\n', out);
 	format_models(out, status);
 	fputc('\n', out);

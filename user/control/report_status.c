@@ -9,11 +9,29 @@ static json_t *interfaces(const struct daemon_state *s)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < s->interface_count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s}", "name",
-						      s->interfaces[i].name, "xdp",
-						      s->interfaces[i].xdp, "tc", 1, "tc_kind",
-						      s->interfaces[i].tcx ? "tcx" : "clsact"));
+	for (size_t n = 0; n < s->interface_count; n++) {
+		const struct state_interface *i = &s->interfaces[n];
+
+		json_array_append_new(
+			list,
+			json_pack("{s:s, s:s, s:b, s:s, s:s?}", "name", i->name, "xdp", i->xdp,
+				  "tc", i->attached[STATE_TC_IN] && i->attached[STATE_TC_OUT],
+				  "tc_kind", i->tcx ? "tcx" : "clsact", "xdp_note",
+				  i->note[STATE_XDP][0] ? i->note[STATE_XDP] : NULL));
+	}
+	return list;
+}
+
+/* What sluice does not see though it should, a sentence each. */
+static json_t *troubles(const struct daemon_state *s)
+{
+	json_t *list = json_array();
+
+	for (size_t n = 0; n < s->interface_count; n++)
+		for (int hook = STATE_TC_IN; hook <= STATE_TC_OUT; hook++)
+			if (s->interfaces[n].note[hook][0])
+				json_array_append_new(list,
+						      json_string(s->interfaces[n].note[hook]));
 	return list;
 }
 
@@ -85,6 +103,7 @@ json_t *report_status(const struct daemon_state *s)
 		value_count(state_connections(s, SLUICE_VERDICT_SYN_SHADOW, -1)), "lost_samples",
 		value_count(n[SLUICE_COUNTER_SAMPLES_LOST]));
 
+	json_object_set_new(status, "troubles", troubles(s));
 	json_object_set_new(status, "shadow_rejected_by_reason",
 			    requests_by_reason(s, SLUICE_VERDICT_SHADOW_REJECTED));
 	json_object_set_new(status, "counters", counters(s));

@@ -38,10 +38,17 @@ struct state_load {
 	uint64_t oldest_ns; /* wait of the oldest; 0: none waits, or not for long */
 };
 
+/* The hooks of an interface: XDP, tc ingress, tc egress. */
+enum { STATE_XDP, STATE_TC_IN, STATE_TC_OUT, STATE_HOOKS };
+
+#define STATE_NOTE_MAX 256
+
 struct state_interface {
 	char name[64];
 	const char *xdp; /* "native", "generic", "off" */
 	bool tcx;        /* false: clsact */
+	bool attached[STATE_HOOKS];
+	char note[STATE_HOOKS][STATE_NOTE_MAX]; /* a sentence for the operator; "": all is well */
 };
 
 struct state_count {

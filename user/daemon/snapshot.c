@@ -100,12 +100,40 @@ static void collect_maps(struct daemon *d)
 	d->state.map_count = sizeof(maps) / sizeof(maps[0]);
 }
 
+void show_interfaces(struct daemon *d)
+{
+	static const char *const xdp[] = {
+		[DATAPATH_XDP_NATIVE] = "native",
+		[DATAPATH_XDP_GENERIC] = "generic",
+		[DATAPATH_XDP_OFF] = "off",
+	};
+	static struct datapath_interface found[CONFIG_INTERFACES_MAX];
+	static struct state_interface shown[CONFIG_INTERFACES_MAX];
+	size_t n = datapath_interfaces(d->datapath, found, CONFIG_INTERFACES_MAX);
+
+	_Static_assert((int)STATE_HOOKS == HOOK_COUNT &&
+			       sizeof(shown[0].note) == sizeof(found[0].note),
+		       "hooks");
+	if (n > CONFIG_INTERFACES_MAX)
+		n = CONFIG_INTERFACES_MAX;
+	for (size_t i = 0; i < n; i++) {
+		memcpy(shown[i].name, found[i].name, sizeof(shown[i].name));
+		shown[i].xdp = xdp[found[i].xdp];
+		shown[i].tcx = found[i].tcx;
+		memcpy(shown[i].attached, found[i].attached, sizeof(shown[i].attached));
+		memcpy(shown[i].note, found[i].note, sizeof(shown[i].note));
+	}
+	d->state.interfaces = shown;
+	d->state.interface_count = n;
+}
+
 void refresh(void *arg, unsigned parts)
 {
 	struct daemon *d = arg;
 	struct daemon_state *s = &d->state;
 
 	look_at_the_clock(d);
+	show_interfaces(d);
 	if (parts & STATE_MODELS)
 		write_flags(d, false); /* what is shown is what the kernel does, not what it will do
 					  at the next tick */
@@ -153,21 +181,4 @@ void show_config(struct daemon *d)
 	d->state.mode = mode_now(d);
 	d->state.policy = parse_word_of(&parse_as_policy, d->controller.all.policy);
 	d->state.lease_ms = d->config.lease_ms;
-}
-
-void show_interfaces(struct daemon *d)
-{
-	static struct datapath_interface found[CONFIG_INTERFACES_MAX];
-	static struct state_interface shown[CONFIG_INTERFACES_MAX];
-	size_t n = datapath_interfaces(d->datapath, found, CONFIG_INTERFACES_MAX);
-
-	for (size_t i = 0; i < n && i < CONFIG_INTERFACES_MAX; i++) {
-		memcpy(shown[i].name, found[i].name, sizeof(shown[i].name));
-		shown[i].xdp = found[i].xdp == DATAPATH_XDP_NATIVE    ? "native"
-			       : found[i].xdp == DATAPATH_XDP_GENERIC ? "generic"
-								      : "off";
-		shown[i].tcx = found[i].tcx;
-	}
-	d->state.interfaces = shown;
-	d->state.interface_count = n < CONFIG_INTERFACES_MAX ? n : CONFIG_INTERFACES_MAX;
 }

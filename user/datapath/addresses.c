@@ -13,10 +13,9 @@
 
 #include "addresses.h"
 #include "map_io.h"
+#include "netlink.h"
 
-#define LIST_BYTES    16384
-#define MESSAGE_BYTES 64 /* of an address, at least */
-#define DRAIN_MAX     8  /* buffers of messages that one call discards */
+#define DRAIN_MAX 8 /* buffers of messages that one call discards */
 
 static void v4_mapped(uint8_t out[16], const void *v4)
 {
@@ -35,7 +34,7 @@ static int add(struct list *list, int family, const void *addr)
 	uint8_t(*at)[16] = list_grow(list->at, list->count, &list->capacity, sizeof(*at));
 
 	if (!at)
-		return datapath_fail(-ENOMEM, "out of memory");
+		return -ENOMEM;
 	list->at = at;
 	if (family == AF_INET)
 		v4_mapped(list->at[list->count++], addr);
@@ -45,14 +44,15 @@ static int add(struct list *list, int family, const void *addr)
 }
 
 /* The address of one RTM_NEWADDR: of a point-to-point link the local end, IFA_LOCAL. */
-static int add_message(struct list *list, const struct nlmsghdr *message)
+static int add_message(void *arg, const struct nlmsghdr *message)
 {
 	const struct ifaddrmsg *about = NLMSG_DATA(message);
 	size_t size = about->ifa_family == AF_INET ? 4 : 16;
 	const void *address = NULL, *local = NULL;
 	size_t left = IFA_PAYLOAD(message);
 
-	if (about->ifa_family != AF_INET && about->ifa_family != AF_INET6)
+	if (message->nlmsg_type != RTM_NEWADDR ||
+	    (about->ifa_family != AF_INET && about->ifa_family != AF_INET6))
 		return 0;
 	for (const struct rtattr *a = IFA_RTA(about); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (RTA_PAYLOAD(a) != size)
@@ -62,30 +62,13 @@ static int add_message(struct list *list, const struct nlmsghdr *message)
 		else if (a->rta_type == IFA_LOCAL)
 			local = RTA_DATA(a);
 	}
-	return local || address ? add(list, about->ifa_family, local ? local : address) : 0;
+	return local || address ? add(arg, about->ifa_family, local ? local : address) : 0;
 }
 
-/* Adds a buffer's messages. 1: these were the last; or -errno. */
-static int add_messages(struct list *list, const void *buffer, size_t len)
+/* The list includes the addresses of lo, whether it is up or not. */
+int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
 {
-	int err = 0;
-
-	for (const struct nlmsghdr *m = buffer; NLMSG_OK(m, len) && !err; m = NLMSG_NEXT(m, len)) {
-		if (m->nlmsg_type == NLMSG_DONE)
-			return 1;
-		if (m->nlmsg_type == NLMSG_ERROR)
-			return datapath_fail(((const struct nlmsgerr *)NLMSG_DATA(m))->error,
-					     "the host's addresses cannot be listed");
-		if (m->nlmsg_type == RTM_NEWADDR)
-			err = add_message(list, m);
-	}
-	return err;
-}
-
-/* Reads the addresses from the kernel, a buffer of some hundred at a step. */
-static int read_all(const struct datapath *d, int fd, struct list *list)
-{
-	static char buffer[LIST_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
+	static const uint8_t loopback6[16] = {[15] = 1};
 	struct {
 		struct nlmsghdr head;
 		struct ifaddrmsg about;
@@ -95,42 +78,17 @@ static int read_all(const struct datapath *d, int fd, struct list *list)
 			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
 		.about = {.ifa_family = AF_UNSPEC},
 	};
-	int ret = 0;
-
-	if (send(fd, &request, sizeof(request), 0) < 0)
-		return datapath_fail(-errno, "the host's addresses cannot be listed: %s",
-				     strerror(errno));
-	while (!ret) {
-		ssize_t n;
-
-		datapath_step(d, LIST_BYTES / MESSAGE_BYTES);
-		n = recv(fd, buffer, sizeof(buffer), 0);
-		if (n < 0 && errno != EINTR)
-			return datapath_fail(-errno, "the host's addresses cannot be listed: %s",
-					     strerror(errno));
-		if (n > 0)
-			ret = add_messages(list, buffer, (size_t)n);
-	}
-	return ret < 0 ? ret : 0;
-}
-
-/* The list includes the addresses of lo, whether it is up or not. */
-int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
-{
-	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	static const uint8_t loopback6[16] = {[15] = 1};
 	struct list list = {0};
-	int err = fd < 0 ? datapath_fail(-errno, "the host's addresses cannot be listed: %s",
-					 strerror(errno))
-			 : add(&list, AF_INET, "\x7f\0\0\1");
+	int err = add(&list, AF_INET, "\x7f\0\0\1");
 
 	if (!err)
 		err = add(&list, AF_INET6, loopback6);
 	if (!err)
-		err = read_all(d, fd, &list);
+		err = netlink_dump(d, &request.head, add_message, &list);
 	if (err) {
 		free(list.at);
-		return err;
+		return datapath_fail(err, "the host's addresses cannot be listed: %s",
+				     strerror(-err));
 	}
 	*out = list.at;
 	*count = list.count;

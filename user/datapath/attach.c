@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Attaches the programs to interfaces: XDP and tcx as pinned links, or clsact filters if the kernel
- * has no tcx. The one idea: an existing link of ours gets the new program in one step
- * (bpf_link_update), so a daemon that takes over misses no packet. A new link is made only if there
- * is none, and is pinned at once.
+ * Attaches the programs to interfaces: XDP and tcx as links (links.c), or clsact filters if the
+ * kernel has no tcx (clsact.c). The tc programs come before those of others: a program that accepts
+ * a packet ends the chain, and what comes after it is blind.
  */
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -11,6 +10,7 @@
 #include <linux/if_arp.h>
 #include <linux/if_link.h>
 #include <linux/sockios.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,32 +23,10 @@
 #include "kept.h"
 #include "pins.h"
 
-/* sluice's build headers are older than these: enum bpf_attach_type of Linux 6.6. */
-#define TCX_INGRESS 46
-#define TCX_EGRESS  47
-
 bool datapath_without_tcx;
 
-static const char *const hook_names[HOOK_COUNT] = {"gate", "requests", "responses"};
-
-/* The properties of an interface that matter to the programs. */
-struct kind {
-	bool ethernet; /* its packets begin with an Ethernet header */
-	bool loopback;
-	bool veth;
-};
-
-static void link_path(char *path, size_t size, const char *pin_dir, int ifindex, enum hook hook)
-{
-	struct stat st = {0};
-
-	stat("/proc/self/ns/net", &st);
-	snprintf(path, size, "%s/links/%lu_%d_%s", pin_dir, (unsigned long)st.st_ino, ifindex,
-		 hook_names[hook]);
-}
-
 /* Uses ioctl: /sys may show another network namespace. */
-static int interface_kind(const char *interface, struct kind *out)
+static int interface_kind(const char *interface, struct attachment *out)
 {
 	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
@@ -57,7 +35,7 @@ static int interface_kind(const char *interface, struct kind *out)
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%.*s", IF_NAMESIZE - 1, interface);
 	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &request))
 		return datapath_fail(-errno, "interface %s: %s", interface, strerror(errno));
-	*out = (struct kind){0};
+	out->ethernet = out->loopback = out->veth = false;
 	switch (request.ifr_hwaddr.sa_family) {
 	case ARPHRD_LOOPBACK: /* has an Ethernet header of zeros */
 		out->loopback = true;
@@ -87,107 +65,80 @@ static int interface_kind(const char *interface, struct kind *out)
 	return 0;
 }
 
-static void link_drop(struct datapath *d, int ifindex, enum hook hook)
-{
-	char path[PATH_MAX + 64];
-
-	link_path(path, sizeof(path), d->pin_dir, ifindex, hook);
-	link_remove(d->pin_dir, strrchr(path, '/') + 1, NULL);
-}
-
-/* Opens the pinned link of a hook if it still is on that interface: an fd; -ENOENT, with a stale
- * pin removed. */
-static int link_open(struct datapath *d, int ifindex, enum hook hook, uint32_t *prog_id)
-{
-	struct bpf_link_info info = {0};
-	uint32_t len = sizeof(info);
-	char path[PATH_MAX + 64];
-	int fd;
-
-	link_path(path, sizeof(path), d->pin_dir, ifindex, hook);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return -ENOENT;
-	/* A tcx link's description begins with its ifindex, as an XDP link's does; 0: the interface
-	 * is gone. */
-	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.xdp.ifindex == (uint32_t)ifindex) {
-		if (prog_id)
-			*prog_id = info.prog_id;
-		return fd;
-	}
-	close(fd);
-	unlink(path);
-	return -ENOENT;
-}
-
-/* Gives an existing link the program; -ENOENT if there is none. */
-static int link_adopt(struct datapath *d, int ifindex, enum hook hook, int prog_fd)
-{
-	_cleanup_fd_ int fd = link_open(d, ifindex, hook, NULL);
-	int err;
-
-	if (fd < 0)
-		return -ENOENT;
-	err = bpf_link_update(fd, prog_fd, NULL) ? -errno : 0;
-	if (err != -ENOLINK)
-		return err;
-	link_drop(d, ifindex, hook);
-	return -ENOENT;
-}
-
-/* Makes and pins a link. Only its pin keeps it alive. */
-static int link_make(struct datapath *d, int ifindex, enum hook hook, int prog_fd, int type,
-		     uint32_t flags)
-{
-	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
-	char path[PATH_MAX + 64];
-	_cleanup_fd_ int fd = -1;
-
-	snprintf(path, sizeof(path), "%s/links", d->pin_dir);
-	if (mkdir(path, 0700) && errno != EEXIST)
-		return -errno;
-	fd = bpf_link_create(prog_fd, ifindex, type, flags ? &opts : NULL);
-	if (fd < 0)
-		return -errno;
-	link_path(path, sizeof(path), d->pin_dir, ifindex, hook);
-	return bpf_obj_pin(fd, path) ? -errno : 0;
-}
-
-static int tc_program(struct datapath *d, enum hook hook, const struct kind *kind)
+static int tc_program(const struct datapath *d, const struct attachment *a, enum hook hook)
 {
 	if (hook == HOOK_REQUESTS)
-		return bpf_program__fd(kind->ethernet ? d->skel->progs.requests
-						      : d->skel->progs.requests_l3);
-	return bpf_program__fd(kind->ethernet ? d->skel->progs.responses
-					      : d->skel->progs.responses_l3);
+		return bpf_program__fd(a->ethernet ? d->skel->progs.requests
+						   : d->skel->progs.requests_l3);
+	return bpf_program__fd(a->ethernet ? d->skel->progs.responses
+					   : d->skel->progs.responses_l3);
 }
 
-/* Attaches one side of tc. *made: it was not attached before; *tcx: through a link. */
-static int attach_tc(struct datapath *d, int ifindex, const char *interface, enum hook hook,
-		     const struct kind *kind, bool *made, bool *tcx)
+static const char *direction(enum hook hook)
 {
-	int prog_fd = tc_program(d, hook, kind);
-	int err = link_adopt(d, ifindex, hook, prog_fd);
+	return hook == HOOK_REQUESTS ? "ingress" : "egress";
+}
 
+/* The place (enum place) of our program at a tc hook; -ENOENT. */
+static int tc_place(const struct datapath *d, const struct attachment *a, enum hook hook,
+		    char *ahead, size_t size)
+{
+	return a->is.tcx ? tcx_place(a->is.ifindex, hook, tc_program(d, a, hook), ahead, size)
+			 : clsact_place(a->is.ifindex, hook, ahead, size);
+}
+
+/* Attaches one side of tc, before all others. *made: it was not attached before. */
+static int attach_tc(struct datapath *d, struct attachment *a, enum hook hook, bool *made)
+{
+	int prog_fd = tc_program(d, a, hook);
+	int err = link_adopt(d, a, hook, prog_fd);
+	char ahead[64];
+
+	a->is.tcx = true;
 	*made = false;
-	*tcx = true;
+	/* A program can be at a hook only once, and two of ours would translate kept connections
+	 * twice: so it goes before it comes again. */
+	if (!err && tc_place(d, a, hook, ahead, sizeof(ahead)) == PLACE_AFTER) {
+		link_drop(d, a, hook);
+		err = link_make(d, a, hook, prog_fd, 0);
+	}
 	if (err == -ENOENT) {
 		*made = true;
-		err = datapath_without_tcx
-			      ? -EINVAL
-			      : link_make(d, ifindex, hook, prog_fd,
-					  hook == HOOK_REQUESTS ? TCX_INGRESS : TCX_EGRESS, 0);
+		err = datapath_without_tcx ? -EINVAL : link_make(d, a, hook, prog_fd, 0);
 		if (err == -EINVAL) {
-			*tcx = false;
-			*made = !clsact_has(ifindex);
-			return clsact_attach(d, ifindex, interface, hook, prog_fd);
+			a->is.tcx = false;
+			*made = !clsact_has(a->is.ifindex);
+			return clsact_attach(d, a->is.ifindex, a->is.name, hook, prog_fd);
 		}
 	}
 	if (err)
 		return datapath_fail(err, "the tc %s program cannot be attached to %s: %s",
-				     hook == HOOK_REQUESTS ? "ingress" : "egress", interface,
-				     strerror(-err));
+				     direction(hook), a->is.name, strerror(-err));
 	return 0;
+}
+
+static void __attribute__((format(printf, 3, 4)))
+remark(struct attachment *a, enum hook hook, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(a->is.note[hook], sizeof(a->is.note[hook]), format, args);
+	va_end(args);
+}
+
+/* Looks whether a tc hook has our program, and whether another comes first. */
+static void look_at_tc(const struct datapath *d, struct attachment *a, enum hook hook)
+{
+	char ahead[64];
+	int place = tc_place(d, a, hook, ahead, sizeof(ahead));
+
+	a->is.attached[hook] = place >= 0;
+	a->is.note[hook][0] = 0;
+	if (place > PLACE_FIRST)
+		remark(a, hook,
+		       "%s: %s comes before sluice's tc %s program: what it accepts passes unseen",
+		       a->is.name, ahead, direction(hook));
 }
 
 static int gate_program(const struct datapath *d, enum datapath_xdp mode)
@@ -196,9 +147,9 @@ static int gate_program(const struct datapath *d, enum datapath_xdp mode)
 							   : d->skel->progs.gate_generic);
 }
 
-static int make_xdp(struct datapath *d, int ifindex, enum datapath_xdp mode)
+static int make_xdp(struct datapath *d, struct attachment *a, enum datapath_xdp mode)
 {
-	return link_make(d, ifindex, HOOK_GATE, gate_program(d, mode), BPF_XDP,
+	return link_make(d, a, HOOK_GATE, gate_program(d, mode),
 			 mode == DATAPATH_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
 }
 
@@ -218,33 +169,28 @@ static bool generic_breaks_tc(void)
 /*
  * Attaches XDP as wanted. AUTO is native, else off: generic XDP copies every packet, and tc does
  * the same work with the same code. AUTO is off on veth too, where a native program's answer waits
- * for other traffic unless the peer has a program. *mode: as it is now; *made: it was not attached
- * before.
+ * for other traffic unless the peer has a program. *made: it was not attached before.
  */
-static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
-		      enum datapath_xdp wanted, const struct kind *kind, enum datapath_xdp *mode,
-		      bool *made)
+static int attach_xdp(struct datapath *d, struct attachment *a, bool *made)
 {
 	DECLARE_LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	enum datapath_xdp wanted = a->wanted, now = DATAPATH_XDP_OFF;
 	bool automatic = wanted == DATAPATH_XDP_AUTO;
-	enum datapath_xdp now = DATAPATH_XDP_OFF;
+	const char *interface = a->is.name;
+	int ifindex = a->is.ifindex, err;
 	uint32_t ours = 0;
-	int fd, err;
 
 	*made = false;
-	*mode = DATAPATH_XDP_OFF;
-	fd = link_open(d, ifindex, HOOK_GATE, &ours);
-	if (automatic && (kind->loopback || kind->veth || !kind->ethernet))
+	err = link_open(d, a, HOOK_GATE, &ours);
+	if (automatic && (a->loopback || a->veth || !a->ethernet))
 		wanted = DATAPATH_XDP_OFF;
 	if (wanted == DATAPATH_XDP_OFF) {
-		if (fd >= 0) {
-			close(fd);
-			link_drop(d, ifindex, HOOK_GATE);
-		}
+		if (!err)
+			link_drop(d, a, HOOK_GATE);
+		a->is.xdp = DATAPATH_XDP_OFF;
 		return 0;
 	}
-	close_fd(&fd);
-	if (!kind->ethernet)
+	if (!a->ethernet)
 		return datapath_fail(-EOPNOTSUPP,
 				     "XDP needs Ethernet headers, which %s has not; use --xdp off",
 				     interface);
@@ -269,19 +215,20 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 			"generic XDP on %s: kernels from 6.9 on then hide the link header from tc; use --xdp off, tc refuses the same SYNs",
 			interface);
 	if (now == wanted) {
-		err = link_adopt(d, ifindex, HOOK_GATE, gate_program(d, now));
+		err = link_adopt(d, a, HOOK_GATE, gate_program(d, now));
 		if (err)
 			return datapath_fail(err, "the XDP program of %s cannot be replaced: %s",
 					     interface, strerror(-err));
-		*mode = now;
+		a->is.xdp = now;
 		return 0;
 	}
 	/* Both modes cannot be on at once. tc does the same work in the meantime. */
-	link_drop(d, ifindex, HOOK_GATE);
+	link_drop(d, a, HOOK_GATE);
+	a->is.xdp = DATAPATH_XDP_OFF;
 	*made = now == DATAPATH_XDP_OFF;
-	err = make_xdp(d, ifindex, wanted);
+	err = make_xdp(d, a, wanted);
 	if (!err) {
-		*mode = wanted;
+		a->is.xdp = wanted;
 		return 0;
 	}
 	*made = false;
@@ -294,8 +241,8 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 	}
 	if (automatic)
 		return 0;
-	if (now != DATAPATH_XDP_OFF)
-		make_xdp(d, ifindex, now); /* the mode from before this call */
+	if (now != DATAPATH_XDP_OFF && !make_xdp(d, a, now))
+		a->is.xdp = now; /* the mode from before this call */
 	return datapath_fail(err, "%s has no %s XDP (%s); use --xdp %s", interface,
 			     wanted == DATAPATH_XDP_NATIVE ? "native" : "generic", strerror(-err),
 			     wanted == DATAPATH_XDP_NATIVE ? "auto" : "off");
@@ -304,72 +251,88 @@ static int attach_xdp(struct datapath *d, int ifindex, const char *interface,
 /* Attaches everything to one interface as it is now; on failure undoes its own changes. */
 static int attach_all(struct datapath *d, struct attachment *a)
 {
-	bool made[HOOK_COUNT] = {0}, tcx = true, egress_tcx = true;
-	enum datapath_xdp mode = DATAPATH_XDP_OFF;
+	bool made[HOOK_COUNT] = {0};
 	int ifindex = if_nametoindex(a->is.name), err;
-	struct kind kind;
 
 	if (!ifindex)
 		return datapath_fail(-ENODEV, "interface %s does not exist", a->is.name);
-	err = interface_kind(a->is.name, &kind);
+	err = interface_kind(a->is.name, a);
 	if (err)
 		return err;
+	if (ifindex != a->is.ifindex)
+		links_close(a);
+	a->is.ifindex = ifindex;
 	/* XDP first, since another program may hold it; egress before ingress, which depends on
 	 * what egress has seen. */
-	err = attach_xdp(d, ifindex, a->is.name, a->wanted, &kind, &mode, &made[HOOK_GATE]);
+	err = attach_xdp(d, a, &made[HOOK_GATE]);
 	if (!err)
-		err = attach_tc(d, ifindex, a->is.name, HOOK_RESPONSES, &kind,
-				&made[HOOK_RESPONSES], &egress_tcx);
+		err = attach_tc(d, a, HOOK_RESPONSES, &made[HOOK_RESPONSES]);
 	if (!err)
-		err = attach_tc(d, ifindex, a->is.name, HOOK_REQUESTS, &kind, &made[HOOK_REQUESTS],
-				&tcx);
+		err = attach_tc(d, a, HOOK_REQUESTS, &made[HOOK_REQUESTS]);
 	if (err) {
+		char said[ERROR_MAX];
+
+		snprintf(said, sizeof(said), "%s", datapath_error());
 		for (int hook = 0; hook < HOOK_COUNT; hook++)
 			if (made[hook])
-				link_drop(d, ifindex, hook);
-		if (made[HOOK_RESPONSES] && !egress_tcx) {
-			char said[512];
-
-			snprintf(said, sizeof(said), "%s", datapath_error());
+				link_drop(d, a, hook);
+		if (made[HOOK_RESPONSES] && !a->is.tcx)
 			clsact_detach(d->pin_dir, ifindex);
-			datapath_fail(err, "%s", said);
-		}
-		return err;
+		return datapath_fail(err, "%s", said);
 	}
-	if (tcx && egress_tcx && clsact_has(ifindex)) /* left by a daemon without tcx */
+	if (a->is.tcx && clsact_has(ifindex)) /* left by a daemon without tcx */
 		clsact_detach(d->pin_dir, ifindex);
-	a->is.ifindex = ifindex;
-	a->is.xdp = mode;
-	a->is.tcx = tcx;
+	a->is.attached[HOOK_GATE] = a->is.xdp != DATAPATH_XDP_OFF;
+	look_at_tc(d, a, HOOK_REQUESTS);
+	look_at_tc(d, a, HOOK_RESPONSES);
 	return 0;
+}
+
+static void forget(struct datapath *d, size_t i)
+{
+	links_close(&d->attached[i]);
+	d->attached[i] = d->attached[--d->attached_count];
+}
+
+void attachments_close(struct datapath *d)
+{
+	while (d->attached_count)
+		forget(d, d->attached_count - 1);
+	free(d->attached);
+	d->attached = NULL;
 }
 
 int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp)
 {
-	struct attachment a = {.wanted = xdp}, *grown;
+	const struct attachment fresh = {.link = {-1, -1, -1}};
+	struct attachment *grown;
 	char links[PATH_MAX + 8];
 	size_t i;
 	int err;
 
 	if (!*interface || strlen(interface) >= IF_NAMESIZE)
 		return datapath_fail(-ENODEV, "interface %s does not exist", interface);
-	strcpy(a.is.name, interface);
 	for (i = 0; i < d->attached_count && strcmp(d->attached[i].is.name, interface); i++)
 		;
-	grown = i < d->attached_count ? d->attached : realloc(d->attached, (i + 1) * sizeof(a));
-	if (!grown)
-		return datapath_fail(-ENOMEM, "out of memory");
-	d->attached = grown;
 	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
 	if (mkdir(links, 0700) && errno != EEXIST)
 		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
-	err = attach_all(d, &a);
+	if (i < d->attached_count) {
+		d->attached[i].wanted = xdp;
+		return attach_all(d, &d->attached[i]);
+	}
+	grown = realloc(d->attached, (i + 1) * sizeof(*grown));
+	if (!grown)
+		return datapath_fail(-ENOMEM, "out of memory");
+	d->attached = grown;
+	d->attached[i] = fresh;
+	strcpy(d->attached[i].is.name, interface);
+	d->attached[i].wanted = xdp;
+	d->attached_count++;
+	err = attach_all(d, &d->attached[i]);
 	if (err)
-		return err;
-	d->attached[i] = a;
-	if (i == d->attached_count)
-		d->attached_count++;
-	return 0;
+		forget(d, i);
+	return err;
 }
 
 static bool is_attached(int ifindex, void *arg)
@@ -430,8 +393,10 @@ int attachments_refresh(struct datapath *d)
 		if (!ifindex) {
 			if (!if_indextoname(was, name)) {
 				a->gone = was;
+				links_close(a);
 				a->is.ifindex = 0;
 				a->is.xdp = DATAPATH_XDP_OFF;
+				memset(a->is.attached, 0, sizeof(a->is.attached));
 				datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
 			}
 			continue;

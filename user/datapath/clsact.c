@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * tc filters on a clsact qdisc, for kernels without tcx links (before 6.6). Such filters outlive
- * the daemon without a pin. A later daemon finds them by a fixed handle, a fixed priority and the
- * name of their program, and replaces them in place. It removes the qdisc only if sluice made it (a
- * mark next to the links records that) and nothing else uses it.
+ * the daemon without a pin. A later daemon finds them by a fixed handle and the name of their
+ * program, and replaces them in place. It removes the qdisc only if sluice made it (a mark next to
+ * the links records that) and nothing else uses it.
+ *
+ * The kernel runs filters by priority until one accepts or drops the packet. Each priority belongs
+ * to one kind and one protocol; of several bpf filters at a priority, the newest runs first. So
+ * sluice goes to priority 1 even if another bpf filter is there, and comes first.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
@@ -17,10 +23,9 @@
 #include <sys/stat.h>
 
 #include "hooks.h"
+#include "netlink.h"
 
-/* Fixed: `tc filter show dev IF ingress` prints them as "pref 1308 … handle 0x51ce". */
-#define FILTER_HANDLE   0x51ce
-#define FILTER_PRIORITY 1308
+#define FILTER_HANDLE 0x51ce
 
 static const char *const our_names[] = {"requests", "responses", "requests_l3", "responses_l3"};
 
@@ -39,10 +44,19 @@ static void mark_path(char *path, size_t size, const char *pin_dir, int ifindex)
 
 /* What one side of an interface's clsact holds. */
 struct side {
-	bool any;         /* any filter, ours or not */
-	bool ours;        /* the filter at our handle has a program of our name */
-	uint32_t prog_id; /* of the filter at our handle; 0: there is none */
+	bool any;      /* any filter, ours or not */
+	uint16_t ours; /* the priority of our filter; 0: there is none */
+	uint16_t best; /* the lowest priority at which ours could be */
+	/* Filters that run before ours: */
+	uint16_t first, last; /* priorities; 0: there is none */
+	char first_kind[16];
 };
+
+/* Whether ours would pass at least one filter if it was added again. */
+static bool could_rise(const struct side *side)
+{
+	return side->ours && side->last >= side->best;
+}
 
 static const struct rtattr *attribute(const void *first, int len, unsigned short type)
 {
@@ -52,29 +66,60 @@ static const struct rtattr *attribute(const void *first, int len, unsigned short
 	return NULL;
 }
 
-static void note_filter(const struct nlmsghdr *message, struct side *out)
+/* libbpf names a filter "program:[id]". */
+static bool is_our_name(const struct rtattr *name)
 {
-	const struct tcmsg *tc = NLMSG_DATA(message);
-	const struct rtattr *options, *id, *name;
-
-	out->any = true;
-	if (tc->tcm_handle != FILTER_HANDLE || tc->tcm_info >> 16 != FILTER_PRIORITY)
-		return;
-	options = attribute(TCA_RTA(tc), NLMSG_PAYLOAD(message, sizeof(*tc)), TCA_OPTIONS);
-	if (!options)
-		return;
-	id = attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_ID);
-	name = attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_NAME);
-	if (id)
-		memcpy(&out->prog_id, RTA_DATA(id), sizeof(out->prog_id));
 	for (size_t i = 0; name && i < sizeof(our_names) / sizeof(our_names[0]); i++) {
 		size_t len = strlen(our_names[i]);
 
-		/* libbpf names a filter "program:[id]". */
 		if (RTA_PAYLOAD(name) > len && !memcmp(RTA_DATA(name), our_names[i], len) &&
 		    ((const char *)RTA_DATA(name))[len] == ':')
-			out->ours = true;
+			return true;
 	}
+	return false;
+}
+
+static bool is_ours(const struct tcmsg *tc, const struct rtattr *options)
+{
+	return tc->tcm_handle == FILTER_HANDLE && options &&
+	       is_our_name(attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_NAME));
+}
+
+/* Messages come in the order in which the filters run. The first one of a priority has no handle,
+ * and describes the priority. */
+static int note_filter(void *arg, const struct nlmsghdr *message)
+{
+	const struct tcmsg *tc = NLMSG_DATA(message);
+	int len = (int)NLMSG_PAYLOAD(message, sizeof(*tc));
+	uint16_t priority = tc->tcm_info >> 16;
+	const struct rtattr *kind, *chain;
+	struct side *side = arg;
+	bool bpf;
+
+	if (message->nlmsg_type != RTM_NEWTFILTER)
+		return 0;
+	side->any = true;
+	chain = attribute(TCA_RTA(tc), len, TCA_CHAIN);
+	if (chain && *(const uint32_t *)RTA_DATA(chain)) /* runs only where a filter goes to it */
+		return 0;
+	kind = attribute(TCA_RTA(tc), len, TCA_KIND);
+	bpf = kind && !strcmp(RTA_DATA(kind), "bpf");
+	if (bpf && is_ours(tc, attribute(TCA_RTA(tc), len, TCA_OPTIONS))) {
+		side->ours = priority;
+		return 0;
+	}
+	bpf = bpf && (tc->tcm_info & 0xffff) == htons(ETH_P_ALL);
+	if ((!bpf || tc->tcm_handle == FILTER_HANDLE) && side->best == priority)
+		side->best++;
+	if (!tc->tcm_handle || !kind || side->ours)
+		return 0;
+	if (!side->first) {
+		side->first = priority;
+		snprintf(side->first_kind, sizeof(side->first_kind), "%s",
+			 (const char *)RTA_DATA(kind));
+	}
+	side->last = priority;
+	return 0;
 }
 
 /*
@@ -96,44 +141,30 @@ static int look(int ifindex, enum hook hook, struct side *out)
 			       TC_H_MAKE(TC_H_CLSACT, hook == HOOK_REQUESTS ? TC_H_MIN_INGRESS
 									    : TC_H_MIN_EGRESS)},
 	};
-	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	char buffer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
 
-	*out = (struct side){0};
-	if (fd < 0 || send(fd, &request, sizeof(request), 0) < 0)
-		return -errno;
-	for (;;) {
-		int len = recv(fd, buffer, sizeof(buffer), 0);
+	*out = (struct side){.best = 1};
+	return netlink_dump(NULL, &request.header, note_filter, out);
+}
 
-		if (len <= 0)
-			return len ? -errno : -EIO;
-		for (const struct nlmsghdr *m = (void *)buffer; NLMSG_OK(m, (unsigned)len);
-		     m = NLMSG_NEXT(m, len)) {
-			if (m->nlmsg_type == NLMSG_DONE)
-				return 0;
-			if (m->nlmsg_type == NLMSG_ERROR)
-				return ((const struct nlmsgerr *)NLMSG_DATA(m))->error;
-			if (m->nlmsg_type == RTM_NEWTFILTER)
-				note_filter(m, out);
-		}
-	}
+static int remove_filter(int ifindex, enum hook hook, uint16_t priority)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = priority);
+
+	return bpf_tc_detach(&where, &opts);
 }
 
 int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,
 		  int prog_fd)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
-			    .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .prog_fd = prog_fd,
+			    .flags = BPF_TC_F_REPLACE);
 	char mark[PATH_MAX + 64];
 	struct side side;
 	bool marked;
 	int err;
 
-	if (!look(ifindex, hook, &side) && side.prog_id && !side.ours)
-		return datapath_fail(-EBUSY,
-				     "tc filter 0x%x at priority %d of %s is taken by program %u",
-				     FILTER_HANDLE, FILTER_PRIORITY, interface, side.prog_id);
 	/* The mark comes first: if the daemon dies in between, a mark without a qdisc is
 	 * harmless. */
 	mark_path(mark, sizeof(mark), d->pin_dir, ifindex);
@@ -147,12 +178,35 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 		return datapath_fail(err, "the clsact qdisc cannot be added to %s: %s", interface,
 				     strerror(-err));
 	}
-	err = bpf_tc_attach(&where, &opts);
+	err = look(ifindex, hook, &side);
+	if (!err) {
+		opts.priority = side.ours ? side.ours : side.best;
+		/* Both at once would translate kept connections twice, so ours goes before it
+		 * comes again. */
+		if (could_rise(&side)) {
+			remove_filter(ifindex, hook, side.ours);
+			opts.priority = side.best;
+		}
+		err = bpf_tc_attach(&where, &opts);
+	}
 	if (err)
 		return datapath_fail(err, "the tc %s filter cannot be attached to %s: %s",
 				     hook == HOOK_REQUESTS ? "ingress" : "egress", interface,
 				     strerror(-err));
 	return 0;
+}
+
+int clsact_place(int ifindex, enum hook hook, char *ahead, size_t size)
+{
+	struct side side;
+	int err = look(ifindex, hook, &side);
+
+	if (err || !side.ours)
+		return err ? err : -ENOENT;
+	if (!side.first)
+		return PLACE_FIRST;
+	snprintf(ahead, size, "a %s filter at priority %u", side.first_kind, side.first);
+	return could_rise(&side) ? PLACE_AFTER : PLACE_FIXED;
 }
 
 bool clsact_has(int ifindex)
@@ -172,16 +226,12 @@ int clsact_detach(const char *pin_dir, int ifindex)
 	int result = 0;
 
 	for (int i = 0; i < 2; i++) {
-		DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex,
-				    .attach_point = point_of(hooks[i]));
-		DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE,
-				    .priority = FILTER_PRIORITY);
 		struct side side;
 		int err;
 
 		if (look(ifindex, hooks[i], &side) || !side.ours)
 			continue;
-		err = bpf_tc_detach(&where, &opts);
+		err = remove_filter(ifindex, hooks[i], side.ours);
 		if (err && err != -ENOENT)
 			result = datapath_fail(
 				err, "the tc filter of interface %d cannot be removed: %s", ifindex,

@@ -22,6 +22,7 @@
 #include "age.h"
 #include "map_io.h"
 #include "kept.h"
+#include "hooks.h"
 #include "pins.h"
 #include "replies.h"
 #include "settings.h"
@@ -386,7 +387,7 @@ void datapath_close(struct datapath *d)
 	close_fd(&d->addresses_fd);
 	close_fd(&d->dir_fd);
 	age_free(d->age);
-	free(d->attached);
+	attachments_close(d);
 	free(d->services);
 	free(d);
 }
@@ -399,7 +400,7 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	int err, reset;
 
 	if (d) {
-		d->attached_count = 0;
+		attachments_close(d);
 		reset = kept_reset(d->pin_dir);
 		err = pins_remove(d->pin_dir, d->skel->obj);
 		return err ? err : reset;

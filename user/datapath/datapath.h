@@ -27,11 +27,19 @@ enum datapath_xdp {
 	DATAPATH_XDP_OFF
 };
 
+/* XDP, tc ingress, tc egress. */
+enum hook { HOOK_GATE, HOOK_REQUESTS, HOOK_RESPONSES, HOOK_COUNT };
+
+#define DATAPATH_NOTE_MAX 256
+
 struct datapath_interface {
 	char name[64];
 	int ifindex;
 	enum datapath_xdp xdp; /* as attached: NATIVE, GENERIC or OFF */
 	bool tcx;
+	bool attached[HOOK_COUNT];
+	/* A sentence for the operator about each hook; "": all is well. */
+	char note[HOOK_COUNT][DATAPATH_NOTE_MAX];
 };
 
 struct datapath_handlers {
@@ -70,6 +78,7 @@ void datapath_close(struct datapath *d);
  * it removes what a killed run left. */
 int datapath_remove(struct datapath *d, const char *pin_dir);
 const char *datapath_error(void);
+/* Returns how many there are, of which out gets `max` at most. */
 size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *out, size_t max);
 
 /* An epoll fd that is readable when the rings hold records. datapath_poll() hands them to the

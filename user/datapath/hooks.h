@@ -1,21 +1,46 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The three hooks of an interface: links (attach.c), or filters if there is no tcx (clsact.c). */
+/*
+ * The hooks of an interface: links (links.c), or filters if there is no tcx (clsact.c). attach.c
+ * decides what is attached where.
+ */
 #ifndef SLUICE_DATAPATH_HOOKS_H
 #define SLUICE_DATAPATH_HOOKS_H
 
 #include "internal.h"
 
-enum hook { HOOK_GATE, HOOK_REQUESTS, HOOK_RESPONSES, HOOK_COUNT };
+/* Where a program of ours runs at a tc hook: before all others, or after one. In the last case a
+ * new attachment would come no sooner. */
+enum place { PLACE_FIRST, PLACE_AFTER, PLACE_FIXED };
 
 /* attach.c */
 /* Follows interfaces that disappeared and came back under the same name. */
 int attachments_refresh(struct datapath *d);
+/* Forgets all of them; what is pinned stays attached. */
+void attachments_close(struct datapath *d);
 /* For tests: act as on a kernel without tcx. */
 extern bool datapath_without_tcx;
+
+/* links.c. The interface is a->is.ifindex. */
+/* Opens the link of a hook if it still is on the interface. *prog_id, unless NULL: its program.
+ * -ENOENT, with a stale pin removed. */
+int link_open(struct datapath *d, struct attachment *a, enum hook hook, uint32_t *prog_id);
+/* Gives an existing link the program; -ENOENT if there is none. */
+int link_adopt(struct datapath *d, struct attachment *a, enum hook hook, int prog_fd);
+/* Makes and pins a link; a tcx link comes before all others. flags: XDP_FLAGS_… of HOOK_GATE. */
+int link_make(struct datapath *d, struct attachment *a, enum hook hook, int prog_fd,
+	      uint32_t flags);
+void link_drop(struct datapath *d, struct attachment *a, enum hook hook);
+/* Forgets the links without detaching them. */
+void links_close(struct attachment *a);
+/* The place (enum place) of the tcx program at a hook; `ahead` becomes a few words for what comes
+ * first. -ENOENT: it is not there. */
+int tcx_place(int ifindex, enum hook hook, int prog_fd, char *ahead, size_t size);
 
 /* clsact.c */
 int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,
 		  int prog_fd);
+/* As tcx_place(), for our filter. */
+int clsact_place(int ifindex, enum hook hook, char *ahead, size_t size);
 /* Removes our filters from an interface. Removes the qdisc too, if the mark records that we made it
  * and it is empty. */
 int clsact_detach(const char *pin_dir, int ifindex);

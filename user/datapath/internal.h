@@ -2,9 +2,9 @@
 /*
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
- * attach.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c; then pins.c,
- * clsact.c, sweep.c, ports.c, kept.c, crowd.c, lease.c, replies.c, addresses.c; at the bottom
- * settings.c, map_io.c, error.c.
+ * attach.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c; then links.c; then
+ * pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c, lease.c, replies.c, addresses.c; at the
+ * bottom netlink.c, settings.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -23,10 +23,16 @@
 
 struct age;
 
+/* An interface that the programs are attached to. */
 struct attachment {
 	struct datapath_interface is; /* ifindex 0: the interface is gone for now */
 	enum datapath_xdp wanted;
-	int gone; /* its index before it disappeared last */
+	int gone;             /* its index before it disappeared last */
+	int link[HOOK_COUNT]; /* descriptors; -1: none */
+	/* What matters to the programs. */
+	bool ethernet; /* its packets begin with an Ethernet header */
+	bool loopback;
+	bool veth;
 };
 
 /* The sentences that this daemon has written for one model. */
