@@ -255,6 +255,7 @@ static int run(struct daemon *d, int signals)
 		}
 		renew_lease(d);
 		look_at_the_clock(d);
+		watchdog_turn(d);
 		for (int i = 0; i < n && d->running; i++) {
 			dispatch(d, events[i].data.u32, timer, signals);
 			on_alive(d);
@@ -372,7 +373,8 @@ static int start(struct daemon *d)
 		say("%s", datapath_error());
 		return -1;
 	}
-	if (control_open(&d->control, d->config.control, &d->state, &commands, err, sizeof(err)) ||
+	if (control_open(&d->control, d->config.control, d->config.control_group, &d->state,
+			 &commands, err, sizeof(err)) ||
 	    (d->config.metrics_addr &&
 	     metrics_open(&d->metrics, d->config.metrics_addr, d->config.metrics_port, &d->state,
 			  d->queue, refresh, d, err, sizeof(err)))) {
@@ -391,8 +393,14 @@ static int start(struct daemon *d)
 	}
 	if (datapath_detach_others(d->datapath))
 		say("%s", datapath_error());
+	if (drop_privileges(err, sizeof(err))) {
+		say("%s", err);
+		return -1;
+	}
 	show_interfaces(d);
 	print_ready(d);
+	notify_systemd("READY=1");
+	watchdog_start(d);
 	return 0;
 }
 

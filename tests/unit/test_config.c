@@ -192,6 +192,26 @@ static void check_reads_a_file_like_config_and_is_no_variable(void **state)
 	config_free(&config);
 }
 
+static void a_control_group_is_a_name_or_a_number(void **state)
+{
+	static const struct {
+		const char *yaml, *args[6], *env[2];
+		gid_t want;
+	} rows[] = {
+		{NULL, {BASE, NULL}, {NULL}, (gid_t)-1},
+		{NULL, {BASE, "--control-group=7", NULL}, {"SLUICE_CONTROL_GROUP=8"}, 7},
+		{NULL, {BASE, NULL}, {"SLUICE_CONTROL_GROUP=root"}, 0},
+		{"control-group: root\n", {BASE, NULL}, {NULL}, 0},
+		{"control-group: 4294967294\n", {BASE, NULL}, {NULL}, 4294967294},
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		load(rows[i].yaml, rows[i].args, rows[i].env);
+		assert_int_equal(config.control_group, rows[i].want);
+		config_free(&config);
+	}
+}
+
 static void an_empty_variable_counts_as_unset_and_an_unknown_one_is_ignored(void **state)
 {
 	static const char *const args[] = {BASE, NULL};
@@ -457,6 +477,7 @@ int main(void)
 		cmocka_unit_test(the_command_line_beats_the_environment_beats_the_file),
 		cmocka_unit_test(the_file_is_found_by_option_or_variable),
 		cmocka_unit_test(check_reads_a_file_like_config_and_is_no_variable),
+		cmocka_unit_test(a_control_group_is_a_name_or_a_number),
 		cmocka_unit_test(an_empty_variable_counts_as_unset_and_an_unknown_one_is_ignored),
 		cmocka_unit_test(a_list_from_a_stronger_source_replaces_the_weaker_one),
 		cmocka_unit_test(durations_have_targets_from_every_source),

@@ -27,7 +27,7 @@ static int setup_socket(void **state)
 	now = 0;
 	ops.queue = work_open();
 	snprintf(path, sizeof(path), "/tmp/sluice-test-%d/control.sock", getpid());
-	if (control_open(&control, path, &f->state, &ops, err, sizeof(err)))
+	if (control_open(&control, path, (gid_t)-1, &f->state, &ops, err, sizeof(err)))
 		fail_msg("%s", err);
 	return 0;
 }
@@ -96,7 +96,7 @@ static void a_living_daemons_socket_is_not_taken(void **state)
 	struct control *second = NULL;
 	char err[256];
 
-	assert_int_equal(control_open(&second, path, &f->state, &ops, err, sizeof(err)),
+	assert_int_equal(control_open(&second, path, (gid_t)-1, &f->state, &ops, err, sizeof(err)),
 			 -EADDRINUSE);
 	assert_null(second);
 	assert_non_null(strstr(err, path));
@@ -118,7 +118,8 @@ static void a_dead_daemons_socket_is_replaced(void **state)
 	strcpy(address.sun_path, other);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	close(fd);
-	assert_int_equal(control_open(&second, other, &f->state, &ops, err, sizeof(err)), 0);
+	assert_int_equal(control_open(&second, other, (gid_t)-1, &f->state, &ops, err, sizeof(err)),
+			 0);
 	control_close(second);
 }
 
@@ -129,7 +130,8 @@ static void a_file_that_is_no_socket_is_left_alone(void **state)
 
 	snprintf(other, sizeof(other), "/tmp/sluice-test-%d/file", getpid());
 	close(open(other, O_CREAT | O_WRONLY, 0600));
-	assert_int_equal(control_open(&second, other, &f->state, &ops, err, sizeof(err)), -EEXIST);
+	assert_int_equal(control_open(&second, other, (gid_t)-1, &f->state, &ops, err, sizeof(err)),
+			 -EEXIST);
 	assert_int_equal(unlink(other), 0);
 }
 

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <sluice/abi.h>
 #include "core/controller.h"
@@ -92,7 +93,8 @@ struct config {
 	uint32_t lease_ms;
 	char *pin_dir;
 	char *control;
-	char *metrics_addr; /* NULL: off */
+	gid_t control_group; /* -1: that of the daemon */
+	char *metrics_addr;  /* NULL: off */
 	uint16_t metrics_port;
 	enum config_xdp xdp;
 	char *file; /* the path of --config or --check; NULL: none */

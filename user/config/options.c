@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,34 @@ static int take_control(void *to, const struct field *field, const char *text, c
 	if (!*text || strlen(text) > CONTROL_PATH_MAX)
 		return field_wrong(err, len, text, "a path of at most 107 bytes");
 	return field_copy(to, text, err, len);
+}
+
+/* Of /etc/group, not of getgrnam(): that would load libraries, which a static program cannot. */
+static int find_group(const char *name, gid_t *out)
+{
+	FILE *groups = fopen("/etc/group", "re");
+	struct group *group = NULL;
+
+	do {
+		group = groups ? fgetgrent(groups) : NULL;
+	} while (group && strcmp(group->gr_name, name));
+	if (group)
+		*out = group->gr_gid;
+	if (groups)
+		fclose(groups);
+	return group ? 0 : -ENOENT;
+}
+
+static int take_group(void *to, const struct field *field, const char *text, char *err, size_t len)
+{
+	char *end;
+	unsigned long long id = strtoull(text, &end, 10);
+
+	if (*text >= '0' && *text <= '9' && !*end && id < (gid_t)-1)
+		*(gid_t *)to = (gid_t)id;
+	else if (find_group(text, to))
+		return field_wrong(err, len, text, "a group of /etc/group, nor a number of one");
+	return 0;
 }
 
 static int take_metrics(void *to, const struct field *field, const char *text, char *err,
@@ -250,6 +279,9 @@ static const struct option options[] = {
 	 .argument = "PATH",
 	 .fallback = "/run/sluice/control.sock",
 	 .help = "socket for sluicectl"},
+	{.field = {"control-group", .take = take_group, AT(config.control_group)},
+	 .argument = "GROUP",
+	 .help = "group that may use that socket"},
 	{.field = {"metrics", .take = take_metrics, AT(config)},
 	 .argument = "ADDR:PORT|off",
 	 .fallback = "127.0.0.1:9464",
@@ -304,6 +336,7 @@ int options_apply_defaults(struct loader *l)
 	l->config.itl_threshold_ms = -1;
 	l->config.duration_threshold_ms = -1;
 	l->config.normalized_latency_threshold_ms = -1;
+	l->config.control_group = (gid_t)-1;
 	for (size_t i = 0; i < OPTIONS; i++)
 		if (options[i].fallback &&
 		    option_apply(l, &options[i], options[i].field.name, options[i].fallback) < 0)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <sluice/abi.h>
 #include "core/state.h"
@@ -68,12 +69,13 @@ struct control_ops {
 struct control;
 
 /*
- * Listens on path. Makes its directory (0755) if it is missing, and replaces the socket of a dead
- * daemon. -EADDRINUSE: a living daemon listens there. On failure the reason is in err. state and
- * ops must outlive *out.
+ * Listens on path, for the daemon's user and the group (-1: the daemon's). Makes its directory
+ * (0755) if it is missing, and replaces the socket of a dead daemon. -EADDRINUSE: a living daemon
+ * listens there. On failure the reason is in err. state and ops must outlive *out.
  */
-int control_open(struct control **out, const char *path, const struct daemon_state *state,
-		 const struct control_ops *ops, char *err, size_t err_len);
+int control_open(struct control **out, const char *path, gid_t group,
+		 const struct daemon_state *state, const struct control_ops *ops, char *err,
+		 size_t err_len);
 void control_close(struct control *c);
 
 /* An epoll fd. When it is readable, control_poll() takes one step: it accepts, reads, answers or

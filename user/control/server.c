@@ -454,7 +454,7 @@ static int make_directory(const char *path)
 	return errno == EEXIST ? 0 : -errno;
 }
 
-static int listen_at(struct control *c, char *err, size_t err_len)
+static int listen_at(struct control *c, gid_t group, char *err, size_t err_len)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct stat st;
@@ -486,6 +486,13 @@ static int listen_at(struct control *c, char *err, size_t err_len)
 	mask = umask(0117); /* created 0660, so that no other user can connect at any time */
 	ret = bind(c->fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
 	umask(mask);
+	if (!ret && lchown(c->path, (uid_t)-1, group)) {
+		ret = -errno;
+		snprintf(err, err_len, "cannot give the control socket %s to the group %u: %s",
+			 c->path, group, strerror(-ret));
+		unlink(c->path);
+		return ret;
+	}
 	if (!ret && (listen(c->fd, CONTROL_CLIENTS_MAX) || lstat(c->path, &st)))
 		ret = -errno;
 	if (ret) {
@@ -498,8 +505,9 @@ static int listen_at(struct control *c, char *err, size_t err_len)
 	return 0;
 }
 
-int control_open(struct control **out, const char *path, const struct daemon_state *state,
-		 const struct control_ops *ops, char *err, size_t err_len)
+int control_open(struct control **out, const char *path, gid_t group,
+		 const struct daemon_state *state, const struct control_ops *ops, char *err,
+		 size_t err_len)
 {
 	struct control *c = calloc(1, sizeof(*c));
 	int ret;
@@ -519,7 +527,7 @@ int control_open(struct control **out, const char *path, const struct daemon_sta
 		goto fail;
 	}
 	snprintf(c->path, sizeof(c->path), "%s", path);
-	ret = listen_at(c, err, err_len);
+	ret = listen_at(c, group, err, err_len);
 	if (ret)
 		goto fail;
 	c->epoll = epoll_create1(EPOLL_CLOEXEC);

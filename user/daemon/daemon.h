@@ -73,6 +73,7 @@ struct daemon {
 
 	struct list counts, clients; /* of a snapshot */
 	uint64_t renewed_ns, maps_ns, accept_failed_ns;
+	uint64_t watchdog_ns, watched_ns; /* how often, and when last, systemd hears; 0: never */
 	uint64_t drain_until_ns, kept_until_ns; /* how long `detach` waits */
 	unsigned ticks, log_lines;
 	struct work_queue *queue;
@@ -93,10 +94,18 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_never_wait(void);
 /* say() as a handler of notices; arg is not used. */
 void on_notice(void *arg, const char *text);
-/* The line `ready` on standard output, and systemd's notification. */
+/* The line `ready` on standard output. */
 void print_ready(const struct daemon *d);
+
+/* service.c */
 /* Sends one datagram to the socket that systemd named, if it started us. */
 void notify_systemd(const char *what);
+/* Reads how often systemd wants to hear from the loop; watchdog_turn() sends it, each turn of the
+ * loop calls it. */
+void watchdog_start(struct daemon *d);
+void watchdog_turn(struct daemon *d);
+/* Keeps the capabilities that the loop needs. -errno with a sentence in err. */
+int drop_privileges(char *err, size_t len);
 
 /* lease.c */
 /* -EINVAL and a sentence in err if CLOCK_MONOTONIC is not the clock of bpf_ktime_get_ns(), by which

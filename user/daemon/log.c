@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The daemon's log, lines on standard error, and its notifications to systemd. A reader that stops
- * reading the log must not block the loop: the lease would end.
+ * The daemon's log, lines on standard error, and its line `ready`. A reader that stops reading the
+ * log must not block the loop: the lease would end.
  */
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/printable.h"
@@ -40,26 +36,6 @@ void on_notice(void *arg, const char *text)
 	say("%s", text);
 }
 
-void notify_systemd(const char *what)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	size_t len = path ? strlen(path) : 0;
-	int fd;
-
-	if (!len || len >= sizeof(address.sun_path))
-		return;
-	memcpy(address.sun_path, path, len);
-	if (path[0] == '@')
-		address.sun_path[0] = 0;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	sendto(fd, what, strlen(what), MSG_NOSIGNAL, (struct sockaddr *)&address,
-	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
-	close(fd);
-}
-
 void print_ready(const struct daemon *d)
 {
 	const struct daemon_state *s = &d->state;
@@ -79,5 +55,4 @@ void print_ready(const struct daemon *d)
 	}
 	putchar('\n');
 	fflush(stdout);
-	notify_systemd("READY=1");
 }

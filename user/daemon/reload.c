@@ -30,7 +30,7 @@ static bool waits_for_restart(const struct config *a, const struct config *b)
 {
 	return !same_interfaces(a, b) || !same_text(a->pin_dir, b->pin_dir) ||
 	       !same_text(a->control, b->control) || !same_text(a->metrics_addr, b->metrics_addr) ||
-	       a->metrics_port != b->metrics_port;
+	       a->control_group != b->control_group || a->metrics_port != b->metrics_port;
 }
 
 /* Restores the targets. Flags of the new configuration may be in the maps, so all flags are
