@@ -193,7 +193,14 @@ DOCDIR = $(PREFIX)/share/doc/sluice
 MANDIR = $(PREFIX)/share/man
 # The documents keep their paths, so that their links work.
 DOCS := README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md \
-	tests/bench/goodput.svg $(wildcard user/docs/*.md)
+	scripts/sluiced-remote.conf tests/bench/goodput.svg $(wildcard user/docs/*.md)
+# The unit as a template: sluiced@NAME reads /etc/sluice/NAME.yaml, and has pins and a control
+# socket of its own.
+I_CONTROL := /run/sluice-%i/control.sock
+INSTANCE := -e 's,^Description=.*,& (%i),' \
+	-e 's,/sluice\.yaml$$,/%i.yaml --pin-dir /sys/fs/bpf/sluice-%i --control $(I_CONTROL),' \
+	-e 's,sluicectl reload,sluicectl --control $(I_CONTROL) reload,' \
+	-e 's,^RuntimeDirectory=sluice,&-%i,'
 # install and uninstall leave an existing configuration alone.
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) \
@@ -203,7 +210,8 @@ install: all
 	sed -e 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(PREFIX)/sbin/\1 ,' \
 		-e 's,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 		scripts/sluiced.service >$(B)/sluiced.service
-	install -m 0644 $(B)/sluiced.service $(DESTDIR)$(UNITDIR)/
+	sed $(INSTANCE) $(B)/sluiced.service >$(B)/sluiced@.service
+	install -m 0644 $(B)/sluiced.service $(B)/sluiced@.service $(DESTDIR)$(UNITDIR)/
 	for page in $(notdir $(MAN_PAGES)); do \
 		sed 's,/usr/local/,$(PREFIX)/,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 			$(B)/man/$$page >$(B)/man/.page && \
@@ -215,7 +223,8 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl \
-		$(DESTDIR)$(PREFIX)/bin/sluice-sim $(DESTDIR)$(UNITDIR)/sluiced.service \
+		$(DESTDIR)$(PREFIX)/bin/sluice-sim \
+		$(DESTDIR)$(UNITDIR)/sluiced.service $(DESTDIR)$(UNITDIR)/sluiced@.service \
 		$(foreach page,$(notdir $(MAN_PAGES)),\
 			$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(page))
 	rm -rf $(DESTDIR)$(DOCDIR)
