@@ -110,6 +110,7 @@ static void sweep_stalls(struct daemon *d)
 
 static void upkeep(struct daemon *d)
 {
+	datapath_check(d->datapath, d->state.now_ns);
 	expire_rules(d);
 	forget_names(d);
 }

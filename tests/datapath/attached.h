@@ -82,4 +82,51 @@ static inline int foreign_program(enum bpf_prog_type type)
 	return fd;
 }
 
+static inline void program_name(uint32_t id, char name[BPF_OBJ_NAME_LEN])
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+	int fd = bpf_prog_get_fd_by_id(id);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+	close(fd);
+	memcpy(name, info.name, BPF_OBJ_NAME_LEN);
+}
+
+static inline void add_foreign_filter(const char *interface, uint32_t handle, uint32_t priority)
+{
+	int fd = foreign_program(BPF_PROG_TYPE_SCHED_CLS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = if_nametoindex(interface),
+			    .attach_point = BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = priority,
+			    .prog_fd = fd);
+
+	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
+	close(fd);
+}
+
+/* A program that somebody puts before all others. */
+static inline int foreign_tcx(const char *interface, int type)
+{
+	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = 1U << 3);
+	int prog = foreign_program(BPF_PROG_TYPE_SCHED_CLS), fd;
+
+	fd = bpf_link_create(prog, if_nametoindex(interface), type, &opts);
+	assert_true(fd >= 0);
+	close(prog);
+	return fd;
+}
+
+static inline void assert_first(const char *interface, int type, const char *program,
+				unsigned count)
+{
+	char name[BPF_OBJ_NAME_LEN];
+	uint32_t id = 0;
+
+	assert_int_equal(tcx_programs(interface, type, &id), count);
+	program_name(id, name);
+	assert_string_equal(name, program);
+}
+
 #endif

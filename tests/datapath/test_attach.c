@@ -12,30 +12,6 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-static void program_name(uint32_t id, char name[BPF_OBJ_NAME_LEN])
-{
-	struct bpf_prog_info info = {0};
-	uint32_t len = sizeof(info);
-	int fd = bpf_prog_get_fd_by_id(id);
-
-	assert_true(fd >= 0);
-	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
-	close(fd);
-	memcpy(name, info.name, BPF_OBJ_NAME_LEN);
-}
-
-static void add_foreign_filter(const char *interface, uint32_t handle, uint32_t priority)
-{
-	int fd = foreign_program(BPF_PROG_TYPE_SCHED_CLS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = if_nametoindex(interface),
-			    .attach_point = BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = priority,
-			    .prog_fd = fd);
-
-	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
-	close(fd);
-}
-
 static void auto_puts_tc_alone_on_veth_and_lo(void **state)
 {
 	struct datapath_interface is[4];
@@ -176,7 +152,8 @@ static void a_taken_xdp_hook_is_named_and_nothing_attached(void **state)
 	for (unsigned f = 0; f < 2; f++) {
 		assert_int_equal(bpf_xdp_attach(ifindex, fd, flags[f], NULL), 0);
 		snprintf(expected, sizeof(expected),
-			 "XDP hook of t0 is taken by program %u; use --xdp off", xdp_program("t0"));
+			 "XDP hook of t0 is taken by program %u; use --xdp auto",
+			 xdp_program("t0"));
 		for (unsigned i = 0; i < 2; i++) {
 			assert_int_equal(datapath_attach(d, "t0", modes[i]), -EBUSY);
 			assert_string_equal(datapath_error(), expected);
@@ -397,28 +374,6 @@ static void a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up(
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
 	assert_filter("after another", 1, true);
 	closed(d);
-}
-
-/* A program that somebody puts before all others. */
-static int foreign_tcx(const char *interface, int type)
-{
-	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = 1U << 3);
-	int prog = foreign_program(BPF_PROG_TYPE_SCHED_CLS), fd;
-
-	fd = bpf_link_create(prog, if_nametoindex(interface), type, &opts);
-	assert_true(fd >= 0);
-	close(prog);
-	return fd;
-}
-
-static void assert_first(const char *interface, int type, const char *program, unsigned count)
-{
-	char name[BPF_OBJ_NAME_LEN];
-	uint32_t id = 0;
-
-	assert_int_equal(tcx_programs(interface, type, &id), count);
-	program_name(id, name);
-	assert_string_equal(name, program);
 }
 
 static void tcx_programs_come_before_those_of_others(void **state)

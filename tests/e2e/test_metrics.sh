@@ -52,7 +52,8 @@ for name in sluice_requests_total:counter sluice_connections_total:counter \
 	sluice_time_to_first_token_seconds:histogram sluice_inter_token_latency_seconds:histogram \
 	sluice_ttft_ema_seconds:gauge sluice_itl_ema_seconds:gauge sluice_in_flight:gauge \
 	sluice_waiting:gauge sluice_in_flight_limit:gauge sluice_model_open:gauge \
-	sluice_samples_lost_total:counter sluice_map_full_total:counter; do
+	sluice_samples_lost_total:counter sluice_map_full_total:counter \
+	sluice_interface_attached:gauge; do
 	holds "${name%:*} is a ${name#*:}" \
 		"j('metrics')['types'].get('${name%:*}') == '${name#*:}' and
 		any(x[0].startswith('${name%:*}') for x in j('metrics')['rows'])"

@@ -21,6 +21,7 @@ static void status_has_every_documented_field_with_its_type(void **state)
 		"s interfaces.0.xdp",
 		"b interfaces.0.tc",
 		"0 interfaces.0.xdp_note",
+		"n interfaces.0.restored",
 		"a troubles",
 		"a services",
 		"s services.0.address",
@@ -292,9 +293,14 @@ static void what_sluice_does_not_see_is_said_after_the_first_line(void **state)
 
 	strcpy(eth0->note[STATE_TC_OUT], "eth0: program 7 comes first");
 	strcpy(eth0->note[STATE_XDP], "eth0: has no XDP");
+	eth0->restored = 3;
+	f->state.pins_note = "pins are missing";
 	text = written(format_status, report_status(&f->state));
-	assert_ptr_equal(strstr(text, "\nTROUBLE: eth0: program 7 comes first\n"),
-			 strchr(text, '\n'));
+	assert_ptr_equal(
+		strstr(text, "\nTROUBLE: pins are missing\nTROUBLE: eth0: program 7 comes first\n"),
+		strchr(text, '\n'));
+	assert_non_null(strstr(
+		text, "\nnote: 3 times sluice set right what somebody had changed at eth0\n"));
 	assert_non_null(strstr(text, "\nnote: eth0: has no XDP\n"));
 	assert_null(strstr(text, "TROUBLE: eth0: has no XDP"));
 	free(text);

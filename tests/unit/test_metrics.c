@@ -258,6 +258,9 @@ static void the_exposition_has_the_promised_series(void **state)
 		{"sluice_model_open", "model=\"llama\"", 0},
 		{"sluice_model_open", "model=\"fresh\"", 1},
 		{"sluice_samples_lost_total", "", 100 + SLUICE_COUNTER_SAMPLES_LOST},
+		{"sluice_interface_attached", "interface=\"eth0\",hook=\"xdp\"", 0},
+		{"sluice_interface_attached", "interface=\"eth0\",hook=\"tc-in\"", 1},
+		{"sluice_interface_attached", "interface=\"eth0\",hook=\"tc-out\"", 0},
 		{"sluice_map_full_total", "map=\"tombstones\"", 4},
 		{"sluice_map_entries", "map=\"tombstones\"", 65000},
 	};
@@ -265,6 +268,7 @@ static void the_exposition_has_the_promised_series(void **state)
 
 	f->controller.all.duration_ms = 60000;
 	f->controller.all.normalized_ms = 90;
+	f->interfaces[0].attached[STATE_TC_IN] = true;
 	e = parsed(written(metrics_write_exposition));
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		double value = value_of(e, rows[i].name, rows[i].labels);

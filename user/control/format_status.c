@@ -131,9 +131,16 @@ static void print_warnings(FILE *out, const json_t *status)
 	const char *name;
 	size_t n;
 
-	json_array_foreach(json_object_get(status, "interfaces"), n,
-			   one) if (json_is_string(json_object_get(one, "xdp_note")))
-		fprintf(out, "note: %s\n", field_text(one, "xdp_note"));
+	json_array_foreach(json_object_get(status, "interfaces"), n, one)
+	{
+		if (json_is_string(json_object_get(one, "xdp_note")))
+			fprintf(out, "note: %s\n", field_text(one, "xdp_note"));
+		if (field_whole(one, "restored"))
+			fprintf(out,
+				"note: %" JSON_INTEGER_FORMAT
+				" times sluice set right what somebody had changed at %s\n",
+				field_whole(one, "restored"), field_text(one, "name"));
+	}
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (field_whole(counters, rows[i].counter))

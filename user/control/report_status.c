@@ -14,10 +14,11 @@ static json_t *interfaces(const struct daemon_state *s)
 
 		json_array_append_new(
 			list,
-			json_pack("{s:s, s:s, s:b, s:s, s:s?}", "name", i->name, "xdp", i->xdp,
+			json_pack("{s:s, s:s, s:b, s:s, s:s?, s:i}", "name", i->name, "xdp", i->xdp,
 				  "tc", i->attached[STATE_TC_IN] && i->attached[STATE_TC_OUT],
 				  "tc_kind", i->tcx ? "tcx" : "clsact", "xdp_note",
-				  i->note[STATE_XDP][0] ? i->note[STATE_XDP] : NULL));
+				  i->note[STATE_XDP][0] ? i->note[STATE_XDP] : NULL, "restored",
+				  (int)i->restored));
 	}
 	return list;
 }
@@ -27,6 +28,8 @@ static json_t *troubles(const struct daemon_state *s)
 {
 	json_t *list = json_array();
 
+	if (s->pins_note && *s->pins_note)
+		json_array_append_new(list, json_string(s->pins_note));
 	for (size_t n = 0; n < s->interface_count; n++)
 		for (int hook = STATE_TC_IN; hook <= STATE_TC_OUT; hook++)
 			if (s->interfaces[n].note[hook][0])

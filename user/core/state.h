@@ -48,6 +48,7 @@ struct state_interface {
 	const char *xdp; /* "native", "generic", "off" */
 	bool tcx;        /* false: clsact */
 	bool attached[STATE_HOOKS];
+	unsigned restored; /* how often sluice has set right what others had undone */
 	char note[STATE_HOOKS][STATE_NOTE_MAX]; /* a sentence for the operator; "": all is well */
 };
 
@@ -109,6 +110,7 @@ struct daemon_state {
 
 	struct state_interface *interfaces;
 	size_t interface_count;
+	const char *pins_note;    /* what is wrong with the pins, a sentence; NULL or "": nothing */
 	struct service *services; /* by service id */
 	size_t service_count;
 

@@ -80,7 +80,7 @@ struct daemon {
 	struct task sweep;  /* connections that give way, departed requests */
 	struct task stalls; /* once a second … */
 	struct task age;    /* … and the walk that corrects counts … */
-	struct task upkeep; /* … rules that have expired, and old names */
+	struct task upkeep; /* … what is attached, rules that have expired, old names */
 	struct task follow; /* the host's addresses have changed */
 	struct task reread; /* SIGHUP */
 	bool ageing;        /* age has begun */

@@ -165,6 +165,7 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 	config_free(&d->config);
 	d->config = p->config;
 	free(p);
+	datapath_retry(d->datapath);
 	show_config(d);
 	say("%s", done);
 	return 0;

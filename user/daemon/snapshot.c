@@ -120,11 +120,13 @@ void show_interfaces(struct daemon *d)
 		memcpy(shown[i].name, found[i].name, sizeof(shown[i].name));
 		shown[i].xdp = xdp[found[i].xdp];
 		shown[i].tcx = found[i].tcx;
+		shown[i].restored = found[i].restored;
 		memcpy(shown[i].attached, found[i].attached, sizeof(shown[i].attached));
 		memcpy(shown[i].note, found[i].note, sizeof(shown[i].note));
 	}
 	d->state.interfaces = shown;
 	d->state.interface_count = n;
+	d->state.pins_note = datapath_pins_note(d->datapath);
 }
 
 void refresh(void *arg, unsigned parts)

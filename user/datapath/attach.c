@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Attaches the programs to interfaces: XDP and tcx as links (links.c), or clsact filters if the
+ * Attaches the programs to one interface: XDP and tcx as links (links.c), or clsact filters if the
  * kernel has no tcx (clsact.c). The tc programs come before those of others: a program that accepts
- * a packet ends the chain, and what comes after it is blind.
+ * a packet ends the chain, and what comes after it is blind. attachments.c has all interfaces.
  */
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -26,13 +26,16 @@
 bool datapath_without_tcx;
 
 /* Uses ioctl: /sys may show another network namespace. */
-static int interface_kind(const char *interface, struct attachment *out)
+static int interface_kind(struct attachment *out)
 {
 	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
+	const char *interface = out->is.name;
 	struct ifreq request = {0};
 
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%.*s", IF_NAMESIZE - 1, interface);
+	/* Under its present name, if somebody has renamed it. */
+	if (!if_indextoname(out->is.ifindex, request.ifr_name))
+		return datapath_fail(-errno, "interface %s does not exist", interface);
 	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &request))
 		return datapath_fail(-errno, "interface %s: %s", interface, strerror(errno));
 	out->ethernet = out->loopback = out->veth = false;
@@ -117,6 +120,7 @@ static int attach_tc(struct datapath *d, struct attachment *a, enum hook hook, b
 	return 0;
 }
 
+/* Sets the note about a hook. */
 static void __attribute__((format(printf, 3, 4)))
 remark(struct attachment *a, enum hook hook, const char *format, ...)
 {
@@ -127,18 +131,12 @@ remark(struct attachment *a, enum hook hook, const char *format, ...)
 	va_end(args);
 }
 
-/* Looks whether a tc hook has our program, and whether another comes first. */
-static void look_at_tc(const struct datapath *d, struct attachment *a, enum hook hook)
+static uint32_t program_id(int fd)
 {
-	char ahead[64];
-	int place = tc_place(d, a, hook, ahead, sizeof(ahead));
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
 
-	a->is.attached[hook] = place >= 0;
-	a->is.note[hook][0] = 0;
-	if (place > PLACE_FIRST)
-		remark(a, hook,
-		       "%s: %s comes before sluice's tc %s program: what it accepts passes unseen",
-		       a->is.name, ahead, direction(hook));
+	return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
 }
 
 static int gate_program(const struct datapath *d, enum datapath_xdp mode)
@@ -166,6 +164,71 @@ static bool generic_breaks_tc(void)
 	       (major > 6 || (major == 6 && minor >= 9));
 }
 
+/* The program at the XDP hook, 0: none; and its mode. */
+static uint32_t xdp_holder(int ifindex, enum datapath_xdp *mode)
+{
+	DECLARE_LIBBPF_OPTS(bpf_xdp_query_opts, query);
+
+	if (bpf_xdp_query(ifindex, 0, &query) || query.attach_mode == XDP_ATTACHED_NONE)
+		return 0;
+	*mode = query.attach_mode == XDP_ATTACHED_DRV ? DATAPATH_XDP_NATIVE : DATAPATH_XDP_GENERIC;
+	if (query.attach_mode == XDP_ATTACHED_DRV || query.attach_mode == XDP_ATTACHED_SKB)
+		return query.prog_id;
+	return query.drv_prog_id  ? query.drv_prog_id
+	       : query.hw_prog_id ? query.hw_prog_id
+				  : query.skb_prog_id;
+}
+
+/* Another program has the hook: AUTO leaves it there. */
+static int xdp_taken(struct attachment *a, uint32_t by)
+{
+	a->xdp_taken = a->wanted == DATAPATH_XDP_AUTO;
+	if (!a->xdp_taken)
+		return datapath_fail(-EBUSY,
+				     "XDP hook of %s is taken by program %u; use --xdp auto",
+				     a->is.name, by);
+	remark(a, HOOK_GATE, "%s: the XDP hook is taken by program %u: tc refuses the SYNs",
+	       a->is.name, by);
+	return 0;
+}
+
+/* Replaces the program of a mode that stays, or makes the link of another mode. */
+static int put_xdp(struct datapath *d, struct attachment *a, enum datapath_xdp mode,
+		   enum datapath_xdp now, bool *made)
+{
+	int err;
+
+	if (now == mode) {
+		err = link_adopt(d, a, HOOK_GATE, gate_program(d, now));
+		if (err)
+			return datapath_fail(err, "the XDP program of %s cannot be replaced: %s",
+					     a->is.name, strerror(-err));
+		a->is.xdp = now;
+		return 0;
+	}
+	/* Both modes cannot be on at once. tc does the same work in the meantime. */
+	link_drop(d, a, HOOK_GATE);
+	a->is.xdp = DATAPATH_XDP_OFF;
+	err = make_xdp(d, a, mode);
+	*made = !err && now == DATAPATH_XDP_OFF;
+	if (!err) {
+		a->is.xdp = mode;
+		return 0;
+	}
+	if (err == -EBUSY || err == -EEXIST)
+		return xdp_taken(a, xdp_holder(a->is.ifindex, &now));
+	if (a->wanted == DATAPATH_XDP_AUTO) {
+		remark(a, HOOK_GATE, "%s has no native XDP (%s): tc refuses the SYNs", a->is.name,
+		       strerror(-err));
+		return 0;
+	}
+	if (now != DATAPATH_XDP_OFF && !make_xdp(d, a, now))
+		a->is.xdp = now; /* the mode from before this call */
+	return datapath_fail(err, "%s has no %s XDP (%s); use --xdp %s", a->is.name,
+			     mode == DATAPATH_XDP_NATIVE ? "native" : "generic", strerror(-err),
+			     mode == DATAPATH_XDP_NATIVE ? "auto" : "off");
+}
+
 /*
  * Attaches XDP as wanted. AUTO is native, else off: generic XDP copies every packet, and tc does
  * the same work with the same code. AUTO is off on veth too, where a native program's answer waits
@@ -173,95 +236,89 @@ static bool generic_breaks_tc(void)
  */
 static int attach_xdp(struct datapath *d, struct attachment *a, bool *made)
 {
-	DECLARE_LIBBPF_OPTS(bpf_xdp_query_opts, query);
-	enum datapath_xdp wanted = a->wanted, now = DATAPATH_XDP_OFF;
-	bool automatic = wanted == DATAPATH_XDP_AUTO;
-	const char *interface = a->is.name;
-	int ifindex = a->is.ifindex, err;
-	uint32_t ours = 0;
+	bool automatic = a->wanted == DATAPATH_XDP_AUTO;
+	enum datapath_xdp wanted = automatic ? DATAPATH_XDP_NATIVE : a->wanted;
+	enum datapath_xdp now = DATAPATH_XDP_OFF;
+	uint32_t ours = 0, holder;
+	int err;
 
 	*made = false;
 	err = link_open(d, a, HOOK_GATE, &ours);
-	if (automatic && (a->loopback || a->veth || !a->ethernet))
-		wanted = DATAPATH_XDP_OFF;
-	if (wanted == DATAPATH_XDP_OFF) {
+	if (a->wanted == DATAPATH_XDP_OFF ||
+	    (automatic && (a->loopback || a->veth || !a->ethernet))) {
 		if (!err)
 			link_drop(d, a, HOOK_GATE);
-		a->is.xdp = DATAPATH_XDP_OFF;
-		return 0;
-	}
-	if (!a->ethernet)
+		wanted = DATAPATH_XDP_OFF;
+	} else if (!a->ethernet) {
 		return datapath_fail(-EOPNOTSUPP,
 				     "XDP needs Ethernet headers, which %s has not; use --xdp off",
-				     interface);
-	err = bpf_xdp_query(ifindex, 0, &query);
-	if (!err && query.attach_mode != XDP_ATTACHED_NONE) {
-		if (query.attach_mode != XDP_ATTACHED_DRV && query.attach_mode != XDP_ATTACHED_SKB)
-			query.prog_id = query.drv_prog_id  ? query.drv_prog_id
-					: query.hw_prog_id ? query.hw_prog_id
-							   : query.skb_prog_id;
-		if (!ours || query.prog_id != ours)
-			return datapath_fail(-EBUSY,
-					     "XDP hook of %s is taken by program %u; use --xdp off",
-					     interface, query.prog_id);
-		now = query.attach_mode == XDP_ATTACHED_DRV ? DATAPATH_XDP_NATIVE
-							    : DATAPATH_XDP_GENERIC;
+				     a->is.name);
 	}
-	if (automatic)
-		wanted = DATAPATH_XDP_NATIVE;
+	holder = wanted == DATAPATH_XDP_OFF ? 0 : xdp_holder(a->is.ifindex, &now);
+	if (!holder || holder != ours)
+		a->is.xdp = DATAPATH_XDP_OFF;
+	a->is.note[HOOK_GATE][0] = 0;
+	a->xdp_taken = false;
+	if (wanted == DATAPATH_XDP_OFF)
+		return 0;
+	if (holder && holder != ours)
+		return xdp_taken(a, holder);
 	if (wanted == DATAPATH_XDP_GENERIC && generic_breaks_tc())
 		return datapath_fail(
 			-EOPNOTSUPP,
 			"generic XDP on %s: kernels from 6.9 on then hide the link header from tc; use --xdp off, tc refuses the same SYNs",
-			interface);
-	if (now == wanted) {
-		err = link_adopt(d, a, HOOK_GATE, gate_program(d, now));
-		if (err)
-			return datapath_fail(err, "the XDP program of %s cannot be replaced: %s",
-					     interface, strerror(-err));
-		a->is.xdp = now;
-		return 0;
-	}
-	/* Both modes cannot be on at once. tc does the same work in the meantime. */
-	link_drop(d, a, HOOK_GATE);
-	a->is.xdp = DATAPATH_XDP_OFF;
-	*made = now == DATAPATH_XDP_OFF;
-	err = make_xdp(d, a, wanted);
-	if (!err) {
-		a->is.xdp = wanted;
-		return 0;
-	}
-	*made = false;
-	if (err == -EBUSY || err == -EEXIST) {
-		uint32_t id = 0;
-
-		bpf_xdp_query_id(ifindex, 0, &id);
-		return datapath_fail(-EBUSY, "XDP hook of %s is taken by program %u; use --xdp off",
-				     interface, id);
-	}
-	if (automatic)
-		return 0;
-	if (now != DATAPATH_XDP_OFF && !make_xdp(d, a, now))
-		a->is.xdp = now; /* the mode from before this call */
-	return datapath_fail(err, "%s has no %s XDP (%s); use --xdp %s", interface,
-			     wanted == DATAPATH_XDP_NATIVE ? "native" : "generic", strerror(-err),
-			     wanted == DATAPATH_XDP_NATIVE ? "auto" : "off");
+			a->is.name);
+	return put_xdp(d, a, wanted, now, made);
 }
 
-/* Attaches everything to one interface as it is now; on failure undoes its own changes. */
-static int attach_all(struct datapath *d, struct attachment *a)
+/* True if nothing about the hook can be made better. */
+static bool look_at_xdp(const struct datapath *d, struct attachment *a)
+{
+	enum datapath_xdp mode;
+	uint32_t holder;
+
+	a->is.attached[HOOK_GATE] = false;
+	if (a->is.xdp == DATAPATH_XDP_OFF && !a->xdp_taken)
+		return true;
+	holder = xdp_holder(a->is.ifindex, &mode);
+	if (a->xdp_taken)
+		return holder;
+	a->is.attached[HOOK_GATE] = holder == program_id(gate_program(d, a->is.xdp));
+	if (a->is.attached[HOOK_GATE])
+		return true;
+	remark(a, HOOK_GATE, "%s: the XDP program is not attached: tc refuses the SYNs",
+	       a->is.name);
+	return false;
+}
+
+/* True if nothing about the hook can be made better. A note that says why it has no program stays.
+ */
+static bool look_at_tc(const struct datapath *d, struct attachment *a, enum hook hook)
+{
+	bool was = a->is.attached[hook];
+	char ahead[64];
+	int place = tc_place(d, a, hook, ahead, sizeof(ahead));
+
+	a->is.attached[hook] = place >= 0;
+	if (place > PLACE_FIRST)
+		remark(a, hook,
+		       "%s: %s comes before sluice's tc %s program: what it accepts passes unseen",
+		       a->is.name, ahead, direction(hook));
+	else if (place == PLACE_FIRST)
+		a->is.note[hook][0] = 0;
+	else if (was || !a->is.note[hook][0])
+		remark(a, hook, "%s: the tc %s program is not attached: traffic passes unseen",
+		       a->is.name, direction(hook));
+	return place == PLACE_FIRST || place == PLACE_FIXED;
+}
+
+int attach_all(struct datapath *d, struct attachment *a)
 {
 	bool made[HOOK_COUNT] = {0};
-	int ifindex = if_nametoindex(a->is.name), err;
+	int err = interface_kind(a);
 
-	if (!ifindex)
-		return datapath_fail(-ENODEV, "interface %s does not exist", a->is.name);
-	err = interface_kind(a->is.name, a);
 	if (err)
 		return err;
-	if (ifindex != a->is.ifindex)
-		links_close(a);
-	a->is.ifindex = ifindex;
 	/* XDP first, since another program may hold it; egress before ingress, which depends on
 	 * what egress has seen. */
 	err = attach_xdp(d, a, &made[HOOK_GATE]);
@@ -277,142 +334,65 @@ static int attach_all(struct datapath *d, struct attachment *a)
 			if (made[hook])
 				link_drop(d, a, hook);
 		if (made[HOOK_RESPONSES] && !a->is.tcx)
-			clsact_detach(d->pin_dir, ifindex);
+			clsact_detach(d->pin_dir, a->is.ifindex);
 		return datapath_fail(err, "%s", said);
 	}
-	if (a->is.tcx && clsact_has(ifindex)) /* left by a daemon without tcx */
-		clsact_detach(d->pin_dir, ifindex);
-	a->is.attached[HOOK_GATE] = a->is.xdp != DATAPATH_XDP_OFF;
-	look_at_tc(d, a, HOOK_REQUESTS);
-	look_at_tc(d, a, HOOK_RESPONSES);
+	if (a->is.tcx && clsact_has(a->is.ifindex)) /* left by a daemon without tcx */
+		clsact_detach(d->pin_dir, a->is.ifindex);
+	a->tried = true;
+	a->qdisc_ours = !a->is.tcx && clsact_marked(d->pin_dir, a->is.ifindex);
+	attach_look(d, a);
 	return 0;
 }
 
-static void forget(struct datapath *d, size_t i)
+bool attach_look(const struct datapath *d, struct attachment *a)
 {
-	links_close(&d->attached[i]);
-	d->attached[i] = d->attached[--d->attached_count];
+	bool egress = look_at_tc(d, a, HOOK_RESPONSES), ingress = look_at_tc(d, a, HOOK_REQUESTS);
+
+	return look_at_xdp(d, a) && egress && ingress;
 }
 
-void attachments_close(struct datapath *d)
+int attach_restore(struct datapath *d, struct attachment *a)
 {
-	while (d->attached_count)
-		forget(d, d->attached_count - 1);
-	free(d->attached);
-	d->attached = NULL;
-}
+	static const enum hook order[] = {HOOK_RESPONSES, HOOK_REQUESTS, HOOK_GATE};
+	bool made, first = !a->tried;
+	int result = interface_kind(a);
 
-int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp)
-{
-	const struct attachment fresh = {.link = {-1, -1, -1}};
-	struct attachment *grown;
-	char links[PATH_MAX + 8];
-	size_t i;
-	int err;
-
-	if (!*interface || strlen(interface) >= IF_NAMESIZE)
-		return datapath_fail(-ENODEV, "interface %s does not exist", interface);
-	for (i = 0; i < d->attached_count && strcmp(d->attached[i].is.name, interface); i++)
-		;
-	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
-	if (mkdir(links, 0700) && errno != EEXIST)
-		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
-	if (i < d->attached_count) {
-		d->attached[i].wanted = xdp;
-		return attach_all(d, &d->attached[i]);
+	if (result) {
+		remark(a, HOOK_REQUESTS, "%s", datapath_error());
+		return result;
 	}
-	grown = realloc(d->attached, (i + 1) * sizeof(*grown));
-	if (!grown)
-		return datapath_fail(-ENOMEM, "out of memory");
-	d->attached = grown;
-	d->attached[i] = fresh;
-	strcpy(d->attached[i].is.name, interface);
-	d->attached[i].wanted = xdp;
-	d->attached_count++;
-	err = attach_all(d, &d->attached[i]);
-	if (err)
-		forget(d, i);
-	return err;
-}
+	a->tried = true;
+	for (int i = 0; i < HOOK_COUNT; i++) {
+		enum hook hook = order[i];
+		int err;
 
-static bool is_attached(int ifindex, void *arg)
-{
-	const struct datapath *d = arg;
-
-	for (size_t i = 0; i < d->attached_count; i++)
-		if (d->attached[i].is.ifindex == ifindex)
-			return true;
-	return false;
-}
-
-static int drop_other(const char *pin_dir, const char *name, void *arg)
-{
-	struct stat here = {0};
-	unsigned long netns;
-	int ifindex, used = 0;
-
-	stat("/proc/self/ns/net", &here);
-	if (sscanf(name, "%lu_%d_%n", &netns, &ifindex, &used) == 2 && used &&
-	    netns == here.st_ino && is_attached(ifindex, arg))
-		return 0;
-	return link_remove(pin_dir, name, NULL);
-}
-
-int datapath_detach_others(struct datapath *d)
-{
-	clsact_sweep(d->pin_dir, is_attached, d);
-	return pins_each_link(d->pin_dir, drop_other, d);
-}
-
-size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *out, size_t max)
-{
-	size_t i;
-
-	for (i = 0; i < d->attached_count && i < max; i++)
-		out[i] = d->attached[i].is;
-	return d->attached_count;
-}
-
-/*
- * Follows interfaces that disappeared and came back under the same name. A renamed interface stays
- * attached under its old name, until another takes that name.
- */
-int attachments_refresh(struct datapath *d)
-{
-	bool changed = false;
-	int result = 0;
-
-	for (size_t i = 0; i < d->attached_count; i++) {
-		struct attachment *a = &d->attached[i];
-		int ifindex = if_nametoindex(a->is.name), was = a->is.ifindex, err;
-		char name[IF_NAMESIZE];
-
-		if (ifindex == was)
+		if (!first && (hook == HOOK_GATE ? look_at_xdp(d, a) : look_at_tc(d, a, hook)))
 			continue;
-		changed = true;
-		if (!ifindex) {
-			if (!if_indextoname(was, name)) {
-				a->gone = was;
-				links_close(a);
-				a->is.ifindex = 0;
-				a->is.xdp = DATAPATH_XDP_OFF;
-				memset(a->is.attached, 0, sizeof(a->is.attached));
-				datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
-			}
-			continue;
-		}
-		err = attach_all(d, a);
-		if (!err)
-			err = kept_moved(d, was ? was : a->gone, a->is.ifindex);
-		if (err) {
-			datapath_notify(&d->handlers, "interface %s is back, but: %s", a->is.name,
-					datapath_error());
+		err = hook == HOOK_GATE ? attach_xdp(d, a, &made) : attach_tc(d, a, hook, &made);
+		if (err)
+			remark(a, hook, "%s", datapath_error());
+		else if (hook == HOOK_GATE)
+			look_at_xdp(d, a);
+		else
+			look_at_tc(d, a, hook);
+		if (err)
 			result = err;
-		} else {
-			datapath_notify(&d->handlers, "interface %s is back: attached", a->is.name);
-		}
 	}
-	if (changed) /* pins of interfaces that are gone hold nothing */
-		pins_each_link(d->pin_dir, drop_other, d);
+	a->qdisc_ours = !a->is.tcx && clsact_marked(d->pin_dir, a->is.ifindex);
 	return result;
+}
+
+void attach_drop(struct datapath *d, struct attachment *a)
+{
+	for (int hook = 0; hook < HOOK_COUNT; hook++) {
+		link_drop(d, a, hook);
+		a->is.attached[hook] = false;
+		a->is.note[hook][0] = 0;
+	}
+	if (!a->is.tcx)
+		clsact_detach(d->pin_dir, a->is.ifindex);
+	a->is.xdp = DATAPATH_XDP_OFF;
+	a->is.ifindex = 0;
+	a->tried = false;
 }

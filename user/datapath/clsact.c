@@ -209,6 +209,22 @@ int clsact_place(int ifindex, enum hook hook, char *ahead, size_t size)
 	return could_rise(&side) ? PLACE_AFTER : PLACE_FIXED;
 }
 
+bool clsact_marked(const char *pin_dir, int ifindex)
+{
+	char mark[PATH_MAX + 64];
+
+	mark_path(mark, sizeof(mark), pin_dir, ifindex);
+	return !access(mark, F_OK);
+}
+
+void clsact_mark(const char *pin_dir, int ifindex)
+{
+	char mark[PATH_MAX + 64];
+
+	mark_path(mark, sizeof(mark), pin_dir, ifindex);
+	mkdir(mark, 0700);
+}
+
 bool clsact_has(int ifindex)
 {
 	struct side in, out;

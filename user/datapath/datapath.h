@@ -38,6 +38,7 @@ struct datapath_interface {
 	enum datapath_xdp xdp; /* as attached: NATIVE, GENERIC or OFF */
 	bool tcx;
 	bool attached[HOOK_COUNT];
+	unsigned restored; /* how often sluice has set right what others had undone */
 	/* A sentence for the operator about each hook; "": all is well. */
 	char note[HOOK_COUNT][DATAPATH_NOTE_MAX];
 };
@@ -69,6 +70,16 @@ int datapath_open(struct datapath **out, const char *pin_dir,
 /* Attaches to one interface, or replaces what an earlier daemon attached there, without a gap. On
  * failure it undoes its own changes. */
 int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp);
+/*
+ * Looks what is attached, in which order, and whether the pins are there; call it once a second.
+ * Restores what somebody has removed, and goes before what has come first meanwhile: three times a
+ * minute for each interface, and for the pins. Then it leaves that, and a note of the interface or
+ * datapath_pins_note() says so, until datapath_retry().
+ */
+void datapath_check(struct datapath *d, uint64_t now_ns);
+void datapath_retry(struct datapath *d);
+/* What is wrong with the pins, a sentence; "": nothing. */
+const char *datapath_pins_note(const struct datapath *d);
 /* Detaches interfaces that an earlier daemon attached and this one has not attached. */
 int datapath_detach_others(struct datapath *d);
 /* Closes. What is pinned stays and continues until the lease ends; before the first renewal that is

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The hooks of an interface: links (links.c), or filters if there is no tcx (clsact.c). attach.c
- * decides what is attached where.
+ * has all hooks of one interface, and attachments.c all interfaces.
  */
 #ifndef SLUICE_DATAPATH_HOOKS_H
 #define SLUICE_DATAPATH_HOOKS_H
@@ -12,11 +12,22 @@
  * new attachment would come no sooner. */
 enum place { PLACE_FIRST, PLACE_AFTER, PLACE_FIXED };
 
-/* attach.c */
+/* attachments.c */
 /* Follows interfaces that disappeared and came back under the same name. */
 int attachments_refresh(struct datapath *d);
 /* Forgets all of them; what is pinned stays attached. */
 void attachments_close(struct datapath *d);
+
+/* attach.c. The interface is a->is.ifindex. */
+/* Attaches everything; on failure undoes its own changes. */
+int attach_all(struct datapath *d, struct attachment *a);
+/* Looks what is attached, for a->is. True if nothing can be made better. */
+bool attach_look(const struct datapath *d, struct attachment *a);
+/* Attaches what can be made better, each hook for itself; notes say what failed. The first error.
+ */
+int attach_restore(struct datapath *d, struct attachment *a);
+/* Detaches everything; the interface may be gone. */
+void attach_drop(struct datapath *d, struct attachment *a);
 /* For tests: act as on a kernel without tcx. */
 extern bool datapath_without_tcx;
 
@@ -32,6 +43,8 @@ int link_make(struct datapath *d, struct attachment *a, enum hook hook, int prog
 void link_drop(struct datapath *d, struct attachment *a, enum hook hook);
 /* Forgets the links without detaching them. */
 void links_close(struct attachment *a);
+/* Whether each link that the daemon holds is pinned; with `again`, it pins them. */
+bool links_pinned(struct datapath *d, struct attachment *a, bool again);
 /* The place (enum place) of the tcx program at a hook; `ahead` becomes a few words for what comes
  * first. -ENOENT: it is not there. */
 int tcx_place(int ifindex, enum hook hook, int prog_fd, char *ahead, size_t size);
@@ -47,5 +60,8 @@ int clsact_detach(const char *pin_dir, int ifindex);
 /* Does so on every interface of this network namespace for which keep() is false. */
 void clsact_sweep(const char *pin_dir, bool (*keep)(int ifindex, void *arg), void *arg);
 bool clsact_has(int ifindex);
+/* The mark that sluice made the qdisc: whether it is there; makes it. */
+bool clsact_marked(const char *pin_dir, int ifindex);
+void clsact_mark(const char *pin_dir, int ifindex);
 
 #endif

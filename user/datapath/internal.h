@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
- * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
- * attach.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c; then links.c; then
- * pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c, lease.c, replies.c, addresses.c; at the
- * bottom netlink.c, settings.c, map_io.c, error.c.
+ * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c; then
+ * attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c; then attach.c;
+ * then links.c; then pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c, lease.c, replies.c,
+ * addresses.c; at the bottom netlink.c, settings.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -23,6 +23,12 @@
 
 struct age;
 
+/* When sluice has set right what others had undone, so that it does not do so for ever. */
+struct repairs {
+	uint64_t at_ns[3]; /* the last ones, oldest first */
+	bool left;         /* sluice does it no more */
+};
+
 /* An interface that the programs are attached to. */
 struct attachment {
 	struct datapath_interface is; /* ifindex 0: the interface is gone for now */
@@ -33,6 +39,10 @@ struct attachment {
 	bool ethernet; /* its packets begin with an Ethernet header */
 	bool loopback;
 	bool veth;
+	bool tried;      /* to attach: what is missing was there, or failed */
+	bool xdp_taken;  /* AUTO: by another program */
+	bool qdisc_ours; /* without tcx: sluice made the qdisc */
+	struct repairs repairs;
 };
 
 /* The sentences that this daemon has written for one model. */
@@ -60,6 +70,8 @@ struct datapath {
 	int cpus;
 	bool fresh; /* nothing was adopted */
 	int addresses_fd;
+	struct repairs repairs;            /* of the pins */
+	char pins_note[DATAPATH_NOTE_MAX]; /* what is wrong with them; "": nothing */
 	struct attachment *attached;
 	size_t attached_count;
 	struct service *services; /* as configured, wildcards not spread */

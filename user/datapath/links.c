@@ -118,6 +118,21 @@ int link_make(struct datapath *d, struct attachment *a, enum hook hook, int prog
 	return err;
 }
 
+bool links_pinned(struct datapath *d, struct attachment *a, bool again)
+{
+	char path[PATH_MAX + 64];
+	bool all = true;
+
+	for (int hook = 0; hook < HOOK_COUNT; hook++) {
+		if (a->link[hook] < 0)
+			continue;
+		link_path(path, sizeof(path), d->pin_dir, a->is.ifindex, hook);
+		if (access(path, F_OK) && !(again && !bpf_obj_pin(a->link[hook], path)))
+			all = false;
+	}
+	return all;
+}
+
 int tcx_place(int ifindex, enum hook hook, int prog_fd, char *ahead, size_t size)
 {
 	uint32_t ids[TCX_MAX], count = TCX_MAX, len = sizeof(struct bpf_prog_info);

@@ -102,10 +102,18 @@ static int make_directories(const char *pin_dir)
 	}
 }
 
+/* Whether an open directory is the one at that path. */
+static bool is_at(int dir_fd, const char *pin_dir)
+{
+	struct stat held, named;
+
+	return !fstat(dir_fd, &held) && !stat(pin_dir, &named) && held.st_ino == named.st_ino &&
+	       held.st_dev == named.st_dev;
+}
+
 int pins_lock(const char *pin_dir, int *dir_fd)
 {
 	for (;;) {
-		struct stat held, named;
 		int fd = open(pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd < 0)
@@ -126,8 +134,7 @@ int pins_lock(const char *pin_dir, int *dir_fd)
 					     strerror(-err));
 		}
 		/* A last holder may have removed it between our open and our lock. */
-		if (!fstat(fd, &held) && !stat(pin_dir, &named) && held.st_ino == named.st_ino &&
-		    held.st_dev == named.st_dev) {
+		if (is_at(fd, pin_dir)) {
 			*dir_fd = fd;
 			return 0;
 		}
@@ -162,6 +169,47 @@ int pins_open(const char *pin_dir)
 			pin_dir);
 	}
 	return fd;
+}
+
+bool pins_present(const char *pin_dir, const struct bpf_object *obj, int dir_fd)
+{
+	const struct bpf_map *map;
+
+	if (!is_at(dir_fd, pin_dir))
+		return false;
+	bpf_object__for_each_map(map, obj)
+	{
+		const char *path = bpf_map__pin_path(map);
+
+		if (path && access(path, F_OK))
+			return false;
+	}
+	return true;
+}
+
+int pins_again(const char *pin_dir, const struct bpf_object *obj, int *dir_fd)
+{
+	const struct bpf_map *map;
+
+	if (!is_at(*dir_fd, pin_dir)) {
+		int fd = pins_open(pin_dir);
+
+		if (fd < 0)
+			return fd;
+		close(*dir_fd);
+		*dir_fd = fd;
+	}
+	bpf_object__for_each_map(map, obj)
+	{
+		const char *path = bpf_map__pin_path(map);
+
+		if (!path || !access(path, F_OK))
+			continue;
+		if (bpf_obj_pin(bpf_map__fd(map), path) ||
+		    (!strcmp(bpf_map__name(map), "hash_key") && chmod(path, 0600)))
+			return datapath_fail(-errno, "%s: %s", path, strerror(errno));
+	}
+	return 0;
 }
 
 /* The kind of object pinned at path: "map", "prog" or "link", read from an fd that is closed again;

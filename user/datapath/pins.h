@@ -22,6 +22,11 @@ int pins_supersede(const char *pin_dir, const struct bpf_object *obj);
 int pins_clear(const char *pin_dir, const struct bpf_object *obj);
 /* Removes the directory too. An absent directory is no error. An error names what is not ours. */
 int pins_remove(const char *pin_dir, const struct bpf_object *obj);
+/* Whether the directory that dir_fd locks is there, with the pins of all maps of obj. */
+bool pins_present(const char *pin_dir, const struct bpf_object *obj, int dir_fd);
+/* Makes and locks the directory again if it is gone, and pins the maps again that are not pinned.
+ * *dir_fd holds the lock. */
+int pins_again(const char *pin_dir, const struct bpf_object *obj, int *dir_fd);
 /* Locks an existing directory: *dir_fd holds the lock until it is closed. */
 int pins_lock(const char *pin_dir, int *dir_fd);
 /* Calls each() for every name in links/; stops at its first error. */

@@ -354,6 +354,25 @@ static void write_maps(FILE *out, const struct daemon_state *s)
 			s->maps[i].max);
 }
 
+static void write_interfaces(FILE *out, const struct daemon_state *s)
+{
+	static const char *const hooks[STATE_HOOKS] = {
+		[STATE_XDP] = "xdp",
+		[STATE_TC_IN] = "tc-in",
+		[STATE_TC_OUT] = "tc-out",
+	};
+
+	family(out, "sluice_interface_attached", "gauge",
+	       "1 where sluice's program is attached to a hook of an interface, else 0.");
+	for (size_t i = 0; i < s->interface_count; i++)
+		for (unsigned hook = 0; hook < STATE_HOOKS; hook++) {
+			fputs("sluice_interface_attached{", out);
+			label(out, "interface", s->interfaces[i].name);
+			fprintf(out, ",hook=\"%s\"} %d\n", hooks[hook],
+				s->interfaces[i].attached[hook]);
+		}
+}
+
 void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 {
 	write_requests(out, s);
@@ -375,6 +394,7 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 	fprintf(out, "sluice_samples_lost_total %" PRIu64 "\n",
 		s->counters[SLUICE_COUNTER_SAMPLES_LOST]);
 	write_maps(out, s);
+	write_interfaces(out, s);
 	family(out, "sluice_counter_total", "counter",
 	       "What the kernel side counts that is no verdict on a request.");
 	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++) {
