@@ -44,7 +44,7 @@ static __always_inline int on_syn(struct xdp_md *xdp, bool generic)
 	f.to_client = 1;
 	f.ack = p.seq + 1 + p.payload_len + (p.flags & TCP_FIN ? 1 : 0);
 	f.flags = TCP_RST | TCP_ACK;
-	len = forge_head(head, NULL, &p.key, p.ipv6, generic && packet_partial(&p), &f);
+	len = forge_head(head, NULL, &p.key, p.ipv6, generic && packet_has_pseudo_sum(&p), &f);
 	l2 = p.l2_len;
 	if (bpf_xdp_adjust_tail(xdp, (int)(l2 + len) - (int)(end - data)))
 		return XDP_DROP;

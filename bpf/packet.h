@@ -266,12 +266,28 @@ static __always_inline int packet_parse(void *data, void *end, bool l2, enum pac
 	return packet_tcp(p, tcp, off, ip_len, side);
 }
 
-/* Whether the checksum field holds the pseudo-header's sum only (CHECKSUM_PARTIAL). */
-static __always_inline bool packet_partial(const struct packet *p)
+/* Whether the checksum field holds the pseudo-header's sum, as with CHECKSUM_PARTIAL. It is also
+ * the checksum of one segment in 65,536. */
+static __always_inline bool packet_has_pseudo_sum(const struct packet *p)
 {
 	__u32 tcp_len = p->payload_at - p->tcp_at + p->payload_len;
 
 	return p->check == csum_fold(pseudo_sum(&p->key, p->ipv6, tcp_len));
+}
+
+/* Whether the checksum field holds the pseudo-header's sum only (CHECKSUM_PARTIAL). The kernel's
+ * helper leaves the field alone just then. */
+static __always_inline bool packet_partial(struct __sk_buff *skb, const struct packet *p)
+{
+	__u16 before, after;
+
+	if (!packet_has_pseudo_sum(p) || bpf_skb_load_bytes(skb, p->tcp_at + 16, &before, 2))
+		return false;
+	bpf_l4_csum_replace(skb, p->tcp_at + 16, 0, 1, 0);
+	if (bpf_skb_load_bytes(skb, p->tcp_at + 16, &after, 2) || after == before)
+		return true;
+	bpf_skb_store_bytes(skb, p->tcp_at + 16, &before, 2, 0);
+	return false;
 }
 
 /*

@@ -78,7 +78,7 @@ SUBPROG int forge(struct __sk_buff *skb, struct packet *p, const struct forged *
 	l2 = p->l2_len;
 	if (l2 > L2_MAX || text_len > SLUICE_REPLY_MAX)
 		return -1;
-	head_len = forge_head(s->head, s->text, &p->key, p->ipv6, packet_partial(p), f);
+	head_len = forge_head(s->head, s->text, &p->key, p->ipv6, packet_partial(skb, p), f);
 	close_up(skb, p);
 	if (bpf_skb_change_tail(skb, l2 + head_len + text_len, 0))
 		return -1;

@@ -86,7 +86,7 @@ static __always_inline bool cut_checksum(struct __sk_buff *skb, const struct pac
 	__u32 header = p->payload_at - p->tcp_at;
 	__u16 sum;
 
-	if (packet_partial(p)) {
+	if (packet_partial(skb, p)) {
 		*out = csum_fold(pseudo_sum(&p->key, p->ipv6, header + keep));
 		return true;
 	}
@@ -156,7 +156,7 @@ SUBPROG int segment_not_urgent(struct __sk_buff *skb, struct packet *p)
 		return -1;
 	plain = flags & ~bpf_htons(TCP_URG);
 	check = p->check;
-	if (!packet_partial(p))
+	if (!packet_partial(skb, p))
 		check = csum_replaced(csum_replaced(check, flags, plain), pointer, none);
 	if (bpf_skb_store_bytes(skb, p->tcp_at + 12, &plain, 2, BPF_F_RECOMPUTE_CSUM) ||
 	    bpf_skb_store_bytes(skb, p->tcp_at + 16, &check, 2, BPF_F_RECOMPUTE_CSUM) ||
@@ -193,7 +193,7 @@ static __always_inline bool segment_is_right(struct __sk_buff *skb, const struct
 	__u32 zero = 0;
 	struct segment_scratch *s = bpf_map_lookup_elem(&segment_scratch, &zero);
 
-	if (packet_partial(p))
+	if (packet_partial(skb, p))
 		return true;
 	return s && !load_tcp(skb, p, s) &&
 	       csum_fold((__u64)headers_sum(p, s, 0) + payload) == 0xffff;
@@ -223,7 +223,7 @@ SUBPROG int segment_prepend(struct __sk_buff *skb, struct packet *p, const struc
 		return -1;
 	longer = bpf_htons(bpf_ntohs(ip_length) + len);
 	moved = ~csum_fold(pseudo_sum(&p->key, p->ipv6, tcp_len + p->payload_len));
-	if (packet_partial(p)) {
+	if (packet_partial(skb, p)) {
 		check = csum_fold(pseudo_sum(&p->key, p->ipv6, tcp_len + len + p->payload_len));
 	} else {
 		payload = ~headers_sum(p, s, 0); /* wrong if the checksum is: so is the next */

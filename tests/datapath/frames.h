@@ -60,7 +60,8 @@ struct shape {
 	bool ipv6;
 	enum link link;
 	enum options options;
-	bool partial; /* the TCP checksum is the pseudo-header's sum, as on packets of this host */
+	bool partial; /* the TCP checksum is the pseudo-header's sum. To BPF_PROG_TEST_RUN that is a
+		       * complete one; e2e tests have packets that leave it to the device. */
 };
 
 struct segment {
@@ -232,29 +233,44 @@ static inline void make_frame(struct frame *f, const struct shape *shape, const 
 	f->len = tcp + tcp_len - f->data;
 }
 
-/*
- * Gives a packet other numbers, by so many. To BPF_PROG_TEST_RUN every checksum is a complete one:
- * so that of a partial shape changes, too, by the difference.
- */
+/* The sum of the segment and its pseudo-header, without its checksum. */
+static inline uint16_t segment_sum(const struct frame *f, const struct shape *shape)
+{
+	uint8_t link[32];
+	const uint8_t *ip = f->data + put_link(link, shape, false);
+	const uint8_t *tcp = ip + (shape->ipv6 ? 40 : 20), *src = ip + (shape->ipv6 ? 8 : 12);
+	size_t addr = shape->ipv6 ? 16 : 4, len = f->data + f->len - tcp;
+
+	return sum_bytes(sum_pseudo(src, src + addr, addr, len) + (0xffff & ~get16(tcp + 16)), tcp,
+			 len);
+}
+
+/* Gives the segment the checksum of `was`, changed by the difference of both. */
+static inline void carry_checksum(struct frame *f, const struct shape *shape,
+				  const struct frame *was)
+{
+	uint8_t link[32];
+	size_t at = put_link(link, shape, false) + (shape->ipv6 ? 40 : 20) + 16;
+	uint32_t sum = (0xffff & ~get16(was->data + at)) + (0xffff & ~segment_sum(was, shape)) +
+		       segment_sum(f, shape);
+
+	put16(f->data + at, ~sum_bytes(sum, NULL, 0));
+}
+
+/* Gives a packet other numbers, by so many. */
 static inline void renumber(struct frame *f, const struct shape *shape, uint32_t seq, uint32_t ack,
 			    uint32_t sack)
 {
-	uint8_t link[32], *ip = f->data + put_link(link, shape, false);
-	size_t addr = shape->ipv6 ? 16 : 4, tcp_len;
-	uint8_t *tcp = ip + (shape->ipv6 ? 40 : 20), *src = ip + (shape->ipv6 ? 8 : 12);
-	uint32_t sum = 0xffff & ~get16(tcp + 16);
+	static struct frame was;
+	uint8_t link[32], *tcp;
 
-	tcp_len = f->data + f->len - tcp;
-	sum += 0xffff & ~sum_bytes(0, tcp, tcp_len);
+	was = *f;
+	tcp = f->data + put_link(link, shape, false) + (shape->ipv6 ? 40 : 20);
 	put32(tcp + 4, get32(tcp + 4) + seq);
 	if (tcp[13] & ACK)
 		put32(tcp + 8, get32(tcp + 8) + ack);
 	add_to_sack(tcp + 20, (tcp[12] >> 4) * 4 - 20, sack);
-	sum = ~sum_bytes(sum + sum_bytes(0, tcp, tcp_len), NULL, 0);
-	put16(tcp + 16, 0);
-	if (!shape->partial)
-		sum = ~sum_bytes(sum_pseudo(src, src + addr, addr, tcp_len), tcp, tcp_len);
-	put16(tcp + 16, sum);
+	carry_checksum(f, shape, &was);
 }
 
 /* A packet that came out. */

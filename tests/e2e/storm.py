@@ -3,9 +3,10 @@
 
     storm.py HOST PORT CONNECTIONS REQUESTS [BODY MORE]
 
-Each sends that many requests, of BODY bytes in the median, half of them for the model "closed",
-which has to be refused, and asks for MORE bytes in the answer. It checks each byte of each answer.
-Prints one JSON object."""
+Each sends that many requests (20-200: from 20 to 200), of BODY bytes in the median, half of them
+for the model "closed", which has to be refused, and asks for MORE bytes in the answer. One body in
+200 has 1 MiB, and so has one answer. It checks each byte of each answer. Prints one JSON
+object."""
 
 import asyncio
 import hashlib
@@ -16,12 +17,15 @@ import sys
 
 from echo import answer
 
-host, port, connections, requests = sys.argv[1], *map(int, sys.argv[2:5])
+host, port, connections = sys.argv[1], *map(int, sys.argv[2:4])
+requests = [int(n) for n in sys.argv[4].split("-")]
 body_bytes, more_bytes = map(int, sys.argv[5:7] or (400, 300))
 found = {"admitted": 0, "refused": 0, "said_close": 0, "connections": 0, "errors": []}
 
 
 def size_around(rng, median):
+    if rng.random() < 1 / 200:
+        return 1 << 20
     return int(median * rng.lognormvariate(0, 0.7)) + 1
 
 
@@ -50,7 +54,7 @@ async def exchange(reader, writer, rng):
 
 async def client(number):
     rng, writer, goes_on = random.Random(number), None, False
-    for _ in range(requests):
+    for _ in range(rng.randint(requests[0], requests[-1])):
         try:
             if not goes_on:
                 reader, writer = await asyncio.open_connection(host, port)
