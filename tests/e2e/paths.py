@@ -77,6 +77,9 @@ def extension(size):
     return out
 
 
+CLOSES = "Connection: close\r\n"  # or a refusal keeps the connection
+
+
 def by_packet_socket(how, host, source, model):
     tags = {"priority": [(0x8100, 0)], "qinq": [(0x88A8, 0), (0x8100, 0)]}
     wire = Wire(C, "c0", os.environ["SL_SERVER_MAC"], tags=tags.get(how, ()))
@@ -87,7 +90,7 @@ def by_packet_socket(how, host, source, model):
     client = Client(wire, source, host, timestamps=how == "raw",
                     ip_options=bytes.fromhex("94040000") if how == "options" else b"",
                     extension=extension(size), extensions=number)
-    message = request(model, 900)
+    message = request(model, 900, extra=CLOSES)
     if how == "syn-data":
         # Data in the SYN, and other data after the handshake. RFC 9293 3.10.7.2 lets a server keep
         # or drop it; Linux drops it.
@@ -127,7 +130,7 @@ def by_tun(host, source, model):
     for name in ("open", model):
         client = Client(tun, source, host)
         client.connect()
-        client.send(request(name, 900))
+        client.send(request(name, 900, extra=CLOSES))
         out[name] = finish(client)
     return out
 
@@ -147,7 +150,7 @@ def by_socket(how, host, source, model):
         else:  # IPV6_DSTOPTS, with an unknown option to skip
             sock.setsockopt(socket.IPPROTO_IPV6, 59,
                             bytes([0, n // 8 - 1, 0x1E, n - 4]) + bytes(n - 4))
-    message = request(model, 900)
+    message = request(model, 900, extra=CLOSES)
     if how == "tfo":
         sock.sendto(message, 0x20000000, (host, 8000))  # MSG_FASTOPEN
     else:
@@ -197,7 +200,7 @@ def by_vlan(host, source, model):
     thread = threading.Thread(target=serve)
     thread.start()
     client.connect()
-    client.send(request(model, 900))
+    client.send(request(model, 900, extra=CLOSES))
     out = finish(client)
     stop.set()
     thread.join()

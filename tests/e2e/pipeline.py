@@ -24,7 +24,7 @@ class Ended(Exception):
 
 class Responses:
     def __init__(self, sock):
-        self.sock, self.buf = sock, b""
+        self.sock, self.buf, self.last = sock, b"", False
 
     def more(self):
         try:
@@ -53,6 +53,7 @@ class Responses:
             if line.startswith(b"content-length:"):
                 length = int(line.split(b":")[1])
             chunked |= line.startswith(b"transfer-encoding:")
+            self.last |= line == b"connection: close"
         if not chunked:
             self.bytes(length)
             return status
@@ -75,7 +76,7 @@ def main():
     try:
         while len(statuses) < int(n):
             statuses.append(responses.response())
-            if statuses[-1] == 429:
+            if responses.last:
                 responses.more()
     except Ended as why:
         end = str(why)

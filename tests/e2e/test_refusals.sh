@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Invariant 4: a refusal is complete TCP. Real clients, over IPv4 and IPv6, read the whole 429 and
-# a clean end. They never see a reset and never hang: not with bodies of 1 MiB, with "Expect:
-# 100-continue", or with the first answer lost once or three times; with TCP timestamps, SACK and
-# checksum offload on and off. The server never sees a whole request, and no socket is left.
-# witness.bpf.c counts the segments on the wire.
+# Invariant 4: a refusal that closes its connection is complete TCP. Real clients, over IPv4 and
+# IPv6, read the whole 429 and a clean end. They never see a reset and never hang: not with bodies of
+# 1 MiB, with "Expect: 100-continue", or with the first answer lost once or three times; with TCP
+# timestamps, SACK and checksum offload on and off. The server never sees a whole request, and no
+# socket is left. witness.bpf.c counts the segments on the wire.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 mock --model slow,prefill-ms=20,token-ms=2,tokens=4,slots=64
-sluice --listen "$PORT"
+echo "services: [{listen: $PORT, keep: off}]" >"$T/sluice.yaml"
+sluice --config "$T/sluice.yaml"
 witness
 head -c 1048576 /dev/zero | tr '\0' x >"$T/prompt"
 {
