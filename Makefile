@@ -46,7 +46,7 @@ MAN_PAGES := $(patsubst user/man/%.scd,$(B)/man/%,$(wildcard user/man/*.scd))
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
 .PHONY: all tools man help clean check test test-check test-unit test-datapath test-e2e demo bench \
-	bench-wire fuzz test-kernels sim-table install uninstall deps format tidy
+	bench-wire fuzz test-kernels test-compilers sim-table install uninstall deps format tidy
 all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim man
 man: $(MAN_PAGES)
 tools: $(B)/mock_server $(B)/loadgen
@@ -61,6 +61,7 @@ help:
 	@echo 'make tidy                 clang-tidy alone'
 	@echo 'make fuzz                 each fuzzer for FUZZ_SECONDS'
 	@echo 'make test-kernels         the tests in virtual machines with other kernels'
+	@echo 'make test-compilers       what the verifier walks, for each clang here and in Debian sid'
 	@echo 'make demo                 a load with sluice and without it, side by side'
 	@echo 'make bench                what sluice costs a packet, a request and a refusal'
 	@echo 'make bench-wire TRACES=DIR, make sim-table TRACES=DIR'
@@ -151,6 +152,12 @@ demo:
 test-kernels:
 	scripts/test-kernels
 
+$(B)/verified: tests/kernels/verified.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $< -o $@ -lbpf -lelf -lz
+test-compilers:
+	scripts/test-compilers --suite sid $(sort $(notdir $(wildcard /usr/bin/clang-[0-9][0-9])))
+
 # Rewrites the tables of user/docs/simulation.md. TRACES is the directory of the two Azure traces of
 # 2023.
 sim-table: $(B)/sluice-sim
@@ -234,5 +241,5 @@ uninstall:
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' -type f \
-	-not -path '$(B)/npm/*' -not -path '$(B)/kernels/*' 2>/dev/null)
+-include $(shell find $(B) \( -path $(B)/npm -o -path $(B)/kernels -o -path $(B)/roots \) -prune \
+	-o -name '*.d' -type f -print 2>/dev/null)

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * verified OBJECT: loads the programs of a BPF object into the kernel, and prints for each how many
+ * instructions the verifier has walked. Fails if one does not load. Needs root.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+	struct bpf_object *object;
+	struct bpf_program *program;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: verified OBJECT\n");
+		return 2;
+	}
+	object = bpf_object__open_file(argv[1], NULL);
+	if (!object || bpf_object__load(object)) {
+		fprintf(stderr, "%s does not load\n", argv[1]);
+		return 1;
+	}
+	bpf_object__for_each_program(program, object) {
+		struct bpf_prog_info info = {};
+		__u32 len = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &len)) {
+			perror("bpf_obj_get_info_by_fd");
+			return 1;
+		}
+		printf("%s %u\n", bpf_program__name(program), info.verified_insns);
+	}
+	bpf_object__close(object);
+	return 0;
+}
