@@ -10,13 +10,17 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpf
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DESTDIR ?=
 ARCH := $(shell uname -m | \
 	sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
-VERSION := 0.1.0
+VERSION ?= 0.1.0
 SCDOC ?= scdoc
 
-WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+# WERROR=0 lets warnings pass, for compilers that are newer than this tree.
+ERRORS := $(if $(filter 0,$(WERROR)),,-Werror)
+WARN := -Wall -Wextra $(ERRORS) -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wno-unused-parameter
 CFLAGS ?= -O2 -g
 USER_CFLAGS := -std=gnu11 $(WARN) -Iinclude -Iuser -I$(B) -D_GNU_SOURCE \
@@ -24,7 +28,7 @@ USER_CFLAGS := -std=gnu11 $(WARN) -Iinclude -Iuser -I$(B) -D_GNU_SOURCE \
 # The linker saves registers on the stack when it binds a function late, and a key may be in them.
 BIND_NOW := -Wl,-z,relro,-z,now
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) \
-	-Wall -Wextra -Werror -Wno-unused-parameter \
+	-Wall -Wextra $(ERRORS) -Wno-unused-parameter -ffile-prefix-map=$(CURDIR)=. \
 	-Iinclude -I$(shell $(CC) -print-multiarch 2>/dev/null | sed 's,^,/usr/include/,') -MMD -MP
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
@@ -32,7 +36,14 @@ BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
 LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
 	user/metrics/*.c user/loop/*.c user/datapath/*.c user/daemon/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
-LIBS := -lbpf -lelf -lz -lcyaml -ljansson -lmicrohttpd -lm
+LIBS := -lbpf -lelf -lz -lcyaml -ljansson
+# STATIC=1: sluicectl and sluice-sim need no shared library, sluiced that of C and libmicrohttpd.
+# The static libmicrohttpd wants GnuTLS, and that p11-kit, which comes as a shared library only.
+ifdef STATIC
+LIBS := -Wl,-Bstatic $(shell pkg-config --static --libs libbpf libelf libcyaml jansson)
+$(B)/sluiced: LIBS += -Wl,-Bdynamic
+$(B)/sluicectl $(B)/sluice-sim: LDFLAGS += -static
+endif
 # The simulator consists of core, its own files and one of config. It needs no libbpf and no root.
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c user/core/*.c \
 	user/config/endpoint.c))
@@ -45,9 +56,11 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz
 MAN_PAGES := $(patsubst user/man/%.scd,$(B)/man/%,$(wildcard user/man/*.scd))
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath/test_*.c))
 
+COMPLETIONS := $(B)/completion/bash $(B)/completion/_sluice
+
 .PHONY: all tools man help clean check test test-check test-unit test-datapath test-e2e demo bench \
 	bench-wire fuzz test-kernels test-compilers sim-table install uninstall deps format tidy
-all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim man
+all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim man $(COMPLETIONS)
 man: $(MAN_PAGES)
 tools: $(B)/mock_server $(B)/loadgen
 
@@ -66,7 +79,12 @@ help:
 	@echo 'make bench                what sluice costs a packet, a request and a refusal'
 	@echo 'make bench-wire TRACES=DIR, make sim-table TRACES=DIR'
 	@echo '                          policies on the wire and in the simulator, by real traces'
-	@echo 'make install, uninstall   with PREFIX, DESTDIR, SYSCONFDIR, UNITDIR'
+	@echo 'make install, uninstall   with PREFIX, DESTDIR, SYSCONFDIR, UNITDIR, BASHDIR, ZSHDIR'
+	@echo '                          CFLAGS, CPPFLAGS, LDFLAGS; STATIC=1 links most'
+	@echo '                          libraries statically, WERROR=0 lets warnings pass'
+	@echo 'make deb                  a Debian package, in build/'
+	@echo 'make test-packages [SUITES=...]'
+	@echo '                          builds, installs, upgrades, removes it in roots of Debian'
 	@echo 'make clean'
 
 $(B)/%.bpf.o: bpf/%.bpf.c
@@ -82,16 +100,16 @@ $(B)/sluice.skel.h: $(B)/sluice.bpf.o
 $(filter $(B)/user/datapath/%,$(LIB_OBJS)): $(B)/sluice.skel.h
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(USER_CFLAGS) -c $< -o $@
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(USER_CFLAGS) -c $< -o $@
 
 $(B)/libsluice.a: $(LIB_OBJS)
 	rm -f $@ && ar rcs $@ $^
 
 $(B)/sluiced: $(B)/user/sluiced.o $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS)
+	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) -lmicrohttpd -lm
 
 $(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS)
+	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) -lm
 
 $(B)/sluice-sim: $(B)/user/sluice-sim.o $(SIM_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ -ljansson -lm
@@ -99,6 +117,13 @@ $(B)/sluice-sim: $(B)/user/sluice-sim.o $(SIM_OBJS)
 $(B)/man/%: user/man/%.scd
 	@mkdir -p $(@D)
 	$(SCDOC) <$< >$@.tmp && mv $@.tmp $@
+
+$(B)/completion/bash: user/completion/words.sh user/completion/bash.sh
+	@mkdir -p $(@D)
+	cat $^ >$@
+$(B)/completion/_sluice: user/completion/words.sh user/completion/zsh.zsh
+	@mkdir -p $(@D)
+	(echo '#compdef sluicectl sluiced sluice-sim' && cat $^) >$@
 
 $(B)/mock_server: $(wildcard tests/mock/server_*.c) user/sim/engine.c user/sim/engine.h
 $(B)/loadgen: $(wildcard tests/mock/load_*.c)
@@ -124,7 +149,7 @@ $(filter-out $(B)/test_desired,$(UNIT_TESTS)): $(B)/%: tests/unit/%.c $(UNIT_OBJ
 $(DATAPATH_TESTS): $(B)/%: tests/datapath/%.c $(B)/libsluice.a $(B)/sluice.skel.h \
 		$(wildcard tests/datapath/*.h)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) $(WRAP) -Itests/datapath $(filter %.c %.a,$^) -o $@ \
-		-lcmocka $(LIBS)
+		-lcmocka $(LIBS) -lmicrohttpd -lm
 # It counts what is written to maps.
 $(B)/test_policy: WRAP := -Wl,--wrap=bpf_map_update_elem,--wrap=bpf_map_delete_elem
 
@@ -177,7 +202,7 @@ syntax-fuzz:
 		-fsyntax-only $(SANITIZE) $(filter-out -MMD -MP,$(USER_CFLAGS))
 
 $(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS)
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS) -lmicrohttpd -lm
 build-bench: $(B)/bench_packets all tools
 bench:
 	scripts/run-bench
@@ -224,6 +249,10 @@ install: all
 			$(B)/man/$$page >$(B)/man/.page && \
 		install -D -m 0644 $(B)/man/.page \
 			$(DESTDIR)$(MANDIR)/man$${page##*.}/$$page || exit 1; done
+	install -D -m 0644 $(B)/completion/bash $(DESTDIR)$(BASHDIR)/sluicectl
+	ln -sf sluicectl $(DESTDIR)$(BASHDIR)/sluiced
+	ln -sf sluicectl $(DESTDIR)$(BASHDIR)/sluice-sim
+	install -D -m 0644 $(B)/completion/_sluice $(DESTDIR)$(ZSHDIR)/_sluice
 	for doc in $(DOCS); do install -D -m 0644 $$doc $(DESTDIR)$(DOCDIR)/$$doc || exit 1; done
 	[ -e $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml ] || \
 		install -m 0644 scripts/sluice.yaml $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml
@@ -232,11 +261,21 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl \
 		$(DESTDIR)$(PREFIX)/bin/sluice-sim \
 		$(DESTDIR)$(UNITDIR)/sluiced.service $(DESTDIR)$(UNITDIR)/sluiced@.service \
+		$(addprefix $(DESTDIR)$(BASHDIR)/,sluicectl sluiced sluice-sim) \
+		$(DESTDIR)$(ZSHDIR)/_sluice \
 		$(foreach page,$(notdir $(MAN_PAGES)),\
 			$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(page))
 	rm -rf $(DESTDIR)$(DOCDIR)
 	@[ ! -e $(DESTDIR)$(SYSCONFDIR)/sluice ] || \
 		echo 'not removed: $(DESTDIR)$(SYSCONFDIR)/sluice'
+
+# A Debian package, built by debhelper.
+deb:
+	scripts/make-deb $(VERSION)
+# The packages in roots of Debian's suites, under their systemd.
+test-packages:
+	scripts/test-packages $(SUITES)
+.PHONY: deb test-packages
 
 clean:
 	rm -rf $(B)
