@@ -8,6 +8,7 @@ CLANG ?= clang
 CLANG_FORMAT ?= $(notdir $(firstword $(wildcard /usr/bin/clang-format-14) clang-format))
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
@@ -66,6 +67,8 @@ tools: $(B)/mock_server $(B)/loadgen
 
 help:
 	@echo 'make [all]                builds the programs and their man pages into build/'
+	@echo '                          with CC, CFLAGS, CPPFLAGS, LDFLAGS; STATIC=1 links most'
+	@echo '                          libraries statically, WERROR=0 lets warnings pass'
 	@echo 'make man                  the man pages alone, into build/man/'
 	@echo 'make check                format, linters, man pages, links and references; no root'
 	@echo 'make test                 check and all tests; test-check, test-unit, test-datapath,'
@@ -79,9 +82,8 @@ help:
 	@echo 'make bench                what sluice costs a packet, a request and a refusal'
 	@echo 'make bench-wire TRACES=DIR, make sim-table TRACES=DIR'
 	@echo '                          policies on the wire and in the simulator, by real traces'
-	@echo 'make install, uninstall   with PREFIX, DESTDIR, SYSCONFDIR, UNITDIR, BASHDIR, ZSHDIR'
-	@echo '                          CFLAGS, CPPFLAGS, LDFLAGS; STATIC=1 links most'
-	@echo '                          libraries statically, WERROR=0 lets warnings pass'
+	@echo 'make install, uninstall   with DESTDIR, PREFIX, SBINDIR, SYSCONFDIR, UNITDIR,'
+	@echo '                          BASHDIR, ZSHDIR'
 	@echo 'make deb                  a Debian package, in build/'
 	@echo 'make test-packages [SUITES=...]'
 	@echo '                          builds, installs, upgrades, removes it in roots of Debian'
@@ -235,11 +237,11 @@ INSTANCE := -e 's,^Description=.*,& (%i),' \
 	-e 's,^RuntimeDirectory=sluice,&-%i,'
 # install and uninstall leave an existing configuration alone.
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) \
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) \
 		$(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
-	install -m 0755 $(B)/sluiced $(B)/sluicectl $(DESTDIR)$(PREFIX)/sbin/
+	install -m 0755 $(B)/sluiced $(B)/sluicectl $(DESTDIR)$(SBINDIR)/
 	install -m 0755 $(B)/sluice-sim $(DESTDIR)$(PREFIX)/bin/
-	sed -e 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(PREFIX)/sbin/\1 ,' \
+	sed -e 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(SBINDIR)/\1 ,' \
 		-e 's,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 		scripts/sluiced.service >$(B)/sluiced.service
 	sed $(INSTANCE) $(B)/sluiced.service >$(B)/sluiced@.service
@@ -258,7 +260,7 @@ install: all
 		install -m 0644 scripts/sluice.yaml $(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/sluiced $(DESTDIR)$(PREFIX)/sbin/sluicectl \
+	rm -f $(DESTDIR)$(SBINDIR)/sluiced $(DESTDIR)$(SBINDIR)/sluicectl \
 		$(DESTDIR)$(PREFIX)/bin/sluice-sim \
 		$(DESTDIR)$(UNITDIR)/sluiced.service $(DESTDIR)$(UNITDIR)/sluiced@.service \
 		$(addprefix $(DESTDIR)$(BASHDIR)/,sluicectl sluiced sluice-sim) \
@@ -280,5 +282,6 @@ test-packages:
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) \( -path $(B)/npm -o -path $(B)/kernels -o -path $(B)/roots \) -prune \
-	-o -name '*.d' -type f -print 2>/dev/null)
+# Not what is of others there: packages of npm, kernels, roots of Debian, a copy of this tree.
+-include $(shell find $(B) \( -path $(B)/npm -o -path $(B)/kernels -o -path $(B)/roots \
+	-o -path $(B)/deb \) -prune -o -name '*.d' -type f -print 2>/dev/null)
