@@ -16,7 +16,7 @@ ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DESTDIR ?=
 ARCH := $(shell uname -m | \
 	sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
-VERSION ?= 0.1.0
+VERSION := 0.1.0
 SCDOC ?= scdoc
 
 # WERROR=0 lets warnings pass, for compilers that are newer than this tree.

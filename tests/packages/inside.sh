@@ -52,6 +52,15 @@ same "a new installation starts nothing" "inactive disabled" \
 	"$(state sluiced ActiveState) $(systemctl is-enabled sluiced)"
 same "a new installation leaves the kernel alone" "" "$(in_kernel)"
 check "its configuration is good" sluiced --check "$config"
+hardened() {
+	readelf -hWd "$1" | grep -q 'DYN (Position-Independent' &&
+		readelf -Wd "$1" | grep -q BIND_NOW &&
+		readelf -W --dyn-syms "$1" | grep -q __stack_chk_fail &&
+		readelf -W --dyn-syms "$1" | grep -q _chk@
+}
+for program in sbin/sluiced sbin/sluicectl bin/sluice-sim; do
+	check "/usr/$program has the hardening of dpkg-buildflags" hardened "/usr/$program"
+done
 check "bash completion is there" bash -c \
 	'source /usr/share/bash-completion/completions/sluicectl && complete -p sluiced'
 check "the man pages are there" ls /usr/share/man/man{1/sluice-sim.1,5/sluice.yaml.5}.gz \
@@ -117,7 +126,7 @@ same "the instance has its own services" "*:8005" \
 
 /src/build/mock_server --listen 8000 --model m,prefill-ms=2,token-ms=1,tokens=5,slots=64 \
 	>"$work/mock" 2>&1 &
-within 30 grep -q ready "$work/mock"
+within 30 grep -qs ready "$work/mock"
 one_request() {
 	curl -fsS -m 10 -o /dev/null --json '{"model":"m","max_tokens":5,"stream":true}' \
 		http://127.0.0.1:8000/v1/chat/completions
