@@ -53,10 +53,11 @@ same "a new installation starts nothing" "inactive disabled" \
 same "a new installation leaves the kernel alone" "" "$(in_kernel)"
 check "its configuration is good" sluiced --check "$config"
 hardened() {
-	readelf -hWd "$1" | grep -q 'DYN (Position-Independent' &&
-		readelf -Wd "$1" | grep -q BIND_NOW &&
-		readelf -W --dyn-syms "$1" | grep -q __stack_chk_fail &&
-		readelf -W --dyn-syms "$1" | grep -q _chk@
+	local all
+
+	all=$(readelf -W --file-header --dynamic --dyn-syms "$1")
+	[[ $all == *'DYN (Position-Independent'* && $all == *BIND_NOW* &&
+		$all == *__stack_chk_fail* && $all == *_chk@* ]]
 }
 for program in sbin/sluiced sbin/sluicectl bin/sluice-sim; do
 	check "/usr/$program has the hardening of dpkg-buildflags" hardened "/usr/$program"
