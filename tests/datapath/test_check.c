@@ -159,7 +159,7 @@ static void a_fourth_time_in_a_minute_is_left_until_a_reload(void **state)
 	assert_false(is.attached[HOOK_REQUESTS] || is.attached[HOOK_RESPONSES]);
 	assert_string_equal(
 		is.note[HOOK_REQUESTS],
-		"t0: the tc ingress program is not attached: traffic passes unseen; set right 3 times in a minute, and left until `sluicectl reload`");
+		"t0: the tc ingress program is not attached: traffic passes unseen; tried 3 times in a minute, and left until `sluicectl reload`");
 	assert_non_null(strstr(notice, "left until `sluicectl reload`"));
 	notice[0] = 0;
 	datapath_check(d, now += 1000 * SECOND);
@@ -306,6 +306,34 @@ static void auto_says_where_there_is_no_native_xdp(void **state)
 	closed(d);
 }
 
+/* Each would go before the other for ever. */
+static void two_instances_at_one_interface_do_not_fight(void **state)
+{
+	struct datapath *first, *second;
+
+	if (!have_tcx())
+		return;
+	first = opened();
+	assert_done(datapath_attach(first, "t0", DATAPATH_XDP_OFF));
+	assert_done(datapath_open(&second, PIN_DIR "2", NULL));
+	assert_done(datapath_attach(second, "t0", DATAPATH_XDP_OFF));
+	foreign_link = foreign_tcx("t0", INGRESS);
+	for (int i = 1; i < 9; i++) {
+		datapath_check(first, i * SECOND);
+		datapath_check(second, i * SECOND);
+	}
+	/* Both have gone before the foreign program, once. */
+	assert_int_equal(interface_of(first).restored, 1);
+	assert_int_equal(interface_of(second).restored, 1);
+	assert_string_equal(interface_of(first).note[HOOK_REQUESTS], "");
+	assert_string_equal(interface_of(second).note[HOOK_REQUESTS], "");
+	close_fd(&foreign_link);
+	foreign_link = -1;
+	closed(first);
+	datapath_close(second);
+	assert_done(datapath_remove(NULL, PIN_DIR "2"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -314,6 +342,7 @@ int main(void)
 		sandbox_test(removed_pins_are_made_again_and_nothing_is_detached),
 		sandbox_test(without_tcx_the_mark_of_our_qdisc_comes_again),
 		sandbox_test(a_pin_directory_that_another_daemon_has_is_left),
+		sandbox_test(two_instances_at_one_interface_do_not_fight),
 		sandbox_test(auto_leaves_a_taken_xdp_hook_until_it_is_free),
 		sandbox_test(auto_says_where_there_is_no_native_xdp),
 	};

@@ -30,7 +30,7 @@ fails() {
 }
 
 good=(--interface s0 --listen 8000)
-check "a call without interface and service is an error" fails 2 interface
+check "a call without a service is an error" fails 2 service
 check "an unknown option is named" fails 2 --nonsense "${good[@]}" --nonsense 1
 check "a port out of range is named" fails 2 70000 --interface s0 --listen 70000
 check "a malformed address is named" fails 2 10.0.0.300 --interface s0 --listen 10.0.0.300:8000
@@ -59,7 +59,8 @@ check "a file that is not YAML is named" fails 2 broken.yaml --config "$T/broken
 check "a wrong value in the environment is named by its variable" \
 	env SLUICE_LEASE_MS=soon bash -c "$(declare -f fails nothing_attached on);
 		$(declare -p NS S B PIN T PY good); fails 2 soon \"\${good[@]}\""
-check "an interface that does not exist is named" fails 1 nosuch0 --interface nosuch0 --listen 8000
+check "an interface that cannot be attached to as told is named" \
+	fails 1 'lo has no native XDP' --interface lo --xdp native --listen 8000
 same "--help is no error" 0 "$("$B/sluiced" --help >"$T/help"; echo $?)"
 check "--help names every option" \
 	bash -c "for o in config interface listen protocol ttft-threshold-ms itl-threshold-ms \

@@ -174,8 +174,8 @@ until=$(lease_until)
 same "a start that fails names the cause" 1 \
 	"$(on "$S" timeout 100 "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics \
 	off \
-	--interface s0 --interface nowhere "${options[@]}" >"$T/failed.log" 2>&1 ||
-	grep -c 'nowhere' "$T/failed.log")"
+	--interface s0 --interface lo --xdp native "${options[@]}" >"$T/failed.log" 2>&1 ||
+	grep -c 'lo has no native XDP' "$T/failed.log")"
 same "a start that fails leaves the lease as it was" "$until" "$(lease_until)"
 probe_until_open afterwards
 holds "the shut model is served after that lease" \

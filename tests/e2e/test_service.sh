@@ -57,8 +57,9 @@ done
 # ---- exit statuses ----
 
 check "a start that may succeed later has another status than a wrong configuration" \
-	says 1 "sluiced: interface nosuch0 does not exist" \
-	on "$S" timeout 100 "$T/sluiced" --config "$T/good.yaml" "${at[@]}"
+	says 1 "sluiced: lo has no native XDP (Operation not supported); use --xdp auto" \
+	on "$S" timeout 100 "$T/sluiced" --config "$T/good.yaml" "${at[@]}" --interface lo \
+	--xdp native
 same "systemd does not restart the daemon after a wrong configuration" 2 \
 	"$(sed -n 's/^RestartPreventExitStatus=//p' "$ROOT/scripts/sluiced.service")"
 

@@ -90,7 +90,8 @@ static inline struct fixture *fixture_new(void)
 	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++)
 		s->counters[i] = 100 + i;
 
-	f->interfaces[0] = (struct state_interface){.name = "eth0", .xdp = "native", .tcx = true};
+	f->interfaces[0] = (struct state_interface){
+		.name = "eth0", .xdp = "native", .tcx = true, .attached = {true, true, true}};
 	f->services[0] = (struct service){
 		.wildcard = true,
 		.port = 8000,

@@ -43,6 +43,26 @@ static void defaults_are_as_documented(void **state)
 	config_free(&config);
 }
 
+static void without_an_interface_auto_is_the_only_one(void **state)
+{
+	static const char *const args[] = {"--listen", "8000", NULL};
+	static const char *const both[] = {"--listen",    "8000", "--interface", "auto",
+					   "--interface", "lxc*", NULL};
+
+	load(NULL, args, NULL);
+	assert_int_equal(config.interface_count, 1);
+	assert_string_equal(config.interfaces[0], "auto");
+	config_free(&config);
+	load("interfaces: []\n", args, NULL);
+	assert_int_equal(config.interface_count, 1);
+	assert_string_equal(config.interfaces[0], "auto");
+	config_free(&config);
+	load(NULL, both, NULL);
+	assert_int_equal(config.interface_count, 2);
+	assert_string_equal(config.interfaces[1], "lxc*");
+	config_free(&config);
+}
+
 /* One line with everything that a single value can change. */
 static void describe(char *out, size_t len)
 {
@@ -474,6 +494,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_as_documented),
+		cmocka_unit_test(without_an_interface_auto_is_the_only_one),
 		cmocka_unit_test(the_command_line_beats_the_environment_beats_the_file),
 		cmocka_unit_test(the_file_is_found_by_option_or_variable),
 		cmocka_unit_test(check_reads_a_file_like_config_and_is_no_variable),

@@ -268,7 +268,7 @@ static void the_exposition_has_the_promised_series(void **state)
 
 	f->controller.all.duration_ms = 60000;
 	f->controller.all.normalized_ms = 90;
-	f->interfaces[0].attached[STATE_TC_IN] = true;
+	f->interfaces[0].attached[STATE_XDP] = f->interfaces[0].attached[STATE_TC_OUT] = false;
 	e = parsed(written(metrics_write_exposition));
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		double value = value_of(e, rows[i].name, rows[i].labels);

@@ -63,7 +63,7 @@ struct config_prefix {
 };
 
 struct config {
-	char **interfaces;
+	char **interfaces; /* names, patterns of names, "auto" */
 	unsigned interface_count;
 	struct service *services; /* names are not resolved yet */
 	unsigned service_count;

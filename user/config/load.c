@@ -111,9 +111,6 @@ static int finish(struct loader *l)
 	struct config *c = &l->config;
 	bool thresholds = l->has_threshold;
 
-	if (!c->interface_count)
-		return complain(l, "--interface",
-				"no interface is given; name one, for example --interface eth0");
 	for (size_t i = 0; i < SECTIONS; i++)
 		if (sections[i]->finish(l) < 0)
 			return -EINVAL;

@@ -63,8 +63,9 @@ static int take_interface(void *to, const struct field *field, const char *text,
 		options_clear_interfaces(c);
 	l->interfaces_from = l->source;
 	if (!is_interface_name(text))
-		return field_wrong(err, len, text,
-				   "an interface's name (1 to 15 bytes, like eth0)");
+		return field_wrong(
+			err, len, text,
+			"an interface's name or a pattern of names (1 to 15 bytes, like eth0 or veth*), nor auto");
 	for (unsigned i = 0; i < c->interface_count; i++)
 		if (!strcmp(c->interfaces[i], text)) {
 			parse_say(err, len, "\"%s\" is given twice", text);
@@ -212,7 +213,8 @@ static const struct option options[] = {
 	 .not_in_environment = true},
 	{.field = {"interface", .list = true, .take = take_interface},
 	 .argument = "IF",
-	 .help = "attach to this interface (repeatable)"},
+	 .fallback = "auto",
+	 .help = "attach to this interface, these (veth*), or those that serve clients (auto); repeatable"},
 	{.field = {"listen", .list = true, .take = services_take_listen},
 	 .argument = "[ADDR:]PORT[=MODEL]",
 	 .help = "protect this service (repeatable)"},

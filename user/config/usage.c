@@ -24,7 +24,7 @@ void usage_print(const struct section *const *sections, size_t count)
 {
 	const struct option *o;
 
-	printf("Usage: sluiced --interface IF... --listen [ADDR:]PORT[=MODEL]... [OPTION]...\n"
+	printf("Usage: sluiced --listen [ADDR:]PORT[=MODEL]... [OPTION]...\n"
 	       "       sluiced --config FILE [OPTION]...\n"
 	       "       sluiced --check FILE [OPTION]...\n"
 	       "Keeps an inference API on this host inside its latency targets.\n\n");

@@ -189,8 +189,14 @@ void format_status(FILE *out, const json_t *status)
 	if (!json_array_size(json_object_get(status, "interfaces")))
 		fputs(DASH, out);
 	json_array_foreach(json_object_get(status, "interfaces"), i, one)
-		fprintf(out, "%s%s (xdp %s, %s)", i ? ", " : "", field_text(one, "name"),
-			field_text(one, "xdp"), field_text(one, "tc_kind"));
+	{
+		fprintf(out, "%s%s ", i ? ", " : "", field_text(one, "name"));
+		if (json_is_false(json_object_get(one, "tc")))
+			fputs("(not attached)", out);
+		else
+			fprintf(out, "(xdp %s, %s)", field_text(one, "xdp"),
+				field_text(one, "tc_kind"));
+	}
 	fprintf(out, "\ndaemon       %s, pid %s, up %s, lease %s ms\n",
 		field_text(status, "version"), field_number(status, "pid", 0),
 		format_span((double)field_whole(status, "uptime_ms")),

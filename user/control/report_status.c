@@ -27,9 +27,23 @@ static json_t *interfaces(const struct daemon_state *s)
 static json_t *troubles(const struct daemon_state *s)
 {
 	json_t *list = json_array();
+	bool attached = false;
 
 	if (s->pins_note && *s->pins_note)
 		json_array_append_new(list, json_string(s->pins_note));
+	if (s->interfaces_left_out)
+		json_array_append_new(
+			list,
+			json_sprintf(
+				"%zu more interfaces match than sluice has room for: traffic by them passes unseen",
+				s->interfaces_left_out));
+	for (size_t n = 0; n < s->interface_count; n++)
+		attached |= s->interfaces[n].attached[STATE_TC_IN];
+	if (!attached)
+		json_array_append_new(
+			list,
+			json_string(
+				"sluice is attached to no interface: all traffic passes unseen"));
 	for (size_t n = 0; n < s->interface_count; n++)
 		for (int hook = STATE_TC_IN; hook <= STATE_TC_OUT; hook++)
 			if (s->interfaces[n].note[hook][0])

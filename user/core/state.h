@@ -110,6 +110,7 @@ struct daemon_state {
 
 	struct state_interface *interfaces;
 	size_t interface_count;
+	size_t interfaces_left_out; /* they match, and there is no room for them */
 	const char *pins_note;    /* what is wrong with the pins, a sentence; NULL or "": nothing */
 	struct service *services; /* by service id */
 	size_t service_count;

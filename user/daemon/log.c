@@ -41,9 +41,17 @@ void print_ready(const struct daemon *d)
 	const struct daemon_state *s = &d->state;
 
 	fputs("ready: ", stdout);
-	for (size_t i = 0; i < s->interface_count; i++)
-		printf("%s%s (xdp %s, %s)", i ? ", " : "", s->interfaces[i].name,
-		       s->interfaces[i].xdp, s->interfaces[i].tcx ? "tcx" : "clsact");
+	for (size_t n = 0; n < s->interface_count; n++) {
+		const struct state_interface *i = &s->interfaces[n];
+
+		printf("%s%s ", n ? ", " : "", i->name);
+		if (i->attached[STATE_TC_IN] && i->attached[STATE_TC_OUT])
+			printf("(xdp %s, %s)", i->xdp, i->tcx ? "tcx" : "clsact");
+		else
+			fputs("(not attached)", stdout);
+	}
+	if (!s->interface_count)
+		fputs("no interface", stdout);
 	fputs(", services", stdout);
 	for (size_t i = 0; i < s->service_count; i++) {
 		const struct service *v = &s->services[i];

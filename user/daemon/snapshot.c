@@ -107,15 +107,15 @@ void show_interfaces(struct daemon *d)
 		[DATAPATH_XDP_GENERIC] = "generic",
 		[DATAPATH_XDP_OFF] = "off",
 	};
-	static struct datapath_interface found[CONFIG_INTERFACES_MAX];
-	static struct state_interface shown[CONFIG_INTERFACES_MAX];
-	size_t n = datapath_interfaces(d->datapath, found, CONFIG_INTERFACES_MAX);
+	static struct datapath_interface found[DATAPATH_INTERFACES_MAX];
+	static struct state_interface shown[DATAPATH_INTERFACES_MAX];
+	size_t n = datapath_interfaces(d->datapath, found, DATAPATH_INTERFACES_MAX);
 
 	_Static_assert((int)STATE_HOOKS == HOOK_COUNT &&
 			       sizeof(shown[0].note) == sizeof(found[0].note),
 		       "hooks");
-	if (n > CONFIG_INTERFACES_MAX)
-		n = CONFIG_INTERFACES_MAX;
+	if (n > DATAPATH_INTERFACES_MAX)
+		n = DATAPATH_INTERFACES_MAX;
 	for (size_t i = 0; i < n; i++) {
 		memcpy(shown[i].name, found[i].name, sizeof(shown[i].name));
 		shown[i].xdp = xdp[found[i].xdp];
@@ -126,6 +126,7 @@ void show_interfaces(struct daemon *d)
 	}
 	d->state.interfaces = shown;
 	d->state.interface_count = n;
+	d->state.interfaces_left_out = datapath_no_room(d->datapath);
 	d->state.pins_note = datapath_pins_note(d->datapath);
 }
 

@@ -2,9 +2,11 @@
 /*
  * The addresses of the host, over which wildcard services are spread. The one idea: a netlink
  * message only reports that something changed. Then all addresses are read again, so a lost message
- * does no harm.
+ * does no harm. interfaces.c rests on the same messages.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -95,15 +97,38 @@ int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
 	return 0;
 }
 
+/*
+ * Lets no message about a route pass that is no default route: a router's table changes all the
+ * time. Offsets are those of struct nlmsghdr and struct rtmsg; the filter reads big-endian numbers.
+ */
+static int ignore_other_routes(int fd)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWROUTE), 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELROUTE), 0, 2),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS,
+			 NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_dst_len)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, ~0U),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	const struct sock_fprog filter = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
+}
+
 int addresses_open(void)
 {
 	struct sockaddr_nl address = {
 		.nl_family = AF_NETLINK,
-		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+			     RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE,
 	};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address))) {
+	if (fd < 0 || ignore_other_routes(fd) ||
+	    bind(fd, (struct sockaddr *)&address, sizeof(address))) {
 		int err = -errno;
 
 		close_fd(&fd);

@@ -5,7 +5,7 @@
 
 #include "internal.h"
 
-/* A netlink fd that is readable when addresses or links changed; -errno. */
+/* A netlink fd that is readable when addresses, links or default routes changed; -errno. */
 int addresses_open(void);
 /* Reads and discards messages on that fd, 64 KiB at most. */
 void addresses_drain(int fd);

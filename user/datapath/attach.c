@@ -86,7 +86,7 @@ static const char *direction(enum hook hook)
 static int tc_place(const struct datapath *d, const struct attachment *a, enum hook hook,
 		    char *ahead, size_t size)
 {
-	return a->is.tcx ? tcx_place(a->is.ifindex, hook, tc_program(d, a, hook), ahead, size)
+	return a->is.tcx ? tcx_place(d, a->is.ifindex, hook, tc_program(d, a, hook), ahead, size)
 			 : clsact_place(a->is.ifindex, hook, ahead, size);
 }
 
@@ -359,6 +359,7 @@ int attach_restore(struct datapath *d, struct attachment *a)
 	int result = interface_kind(a);
 
 	if (result) {
+		a->unread = result == -EOPNOTSUPP;
 		remark(a, HOOK_REQUESTS, "%s", datapath_error());
 		return result;
 	}
@@ -394,5 +395,5 @@ void attach_drop(struct datapath *d, struct attachment *a)
 		clsact_detach(d->pin_dir, a->is.ifindex);
 	a->is.xdp = DATAPATH_XDP_OFF;
 	a->is.ifindex = 0;
-	a->tried = false;
+	a->tried = a->unread = a->qdisc_ours = false;
 }

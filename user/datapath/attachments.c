@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * All interfaces that sluice is attached to. It follows those that go and come back, and looks once
- * a second what is attached: others may remove a program, put one of theirs before it, or remove
- * the pins. sluice sets that right, but not for ever, since two programs that both insist would
- * never end.
+ * All interfaces that sluice is attached to, or would be: names, patterns of names, and `auto`. It
+ * follows them as they come and go. A named interface has its entry always, others while they are
+ * there. An entry whose interface is gone stays while kept connections may come back with it.
  */
 #include <errno.h>
+#include <fnmatch.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +13,19 @@
 #include <sys/stat.h>
 
 #include "hooks.h"
+#include "interfaces.h"
 #include "kept.h"
 #include "pins.h"
+
+/* An interface that no longer matches is detached after so many checks, since an address may come
+ * back at once. */
+#define UNUSED_CHECKS 5
 
 static void forget(struct datapath *d, size_t i)
 {
 	links_close(&d->attached[i]);
-	d->attached[i] = d->attached[--d->attached_count];
+	memmove(&d->attached[i], &d->attached[i + 1],
+		(--d->attached_count - i) * sizeof(*d->attached));
 }
 
 void attachments_close(struct datapath *d)
@@ -27,54 +33,104 @@ void attachments_close(struct datapath *d)
 	while (d->attached_count)
 		forget(d, d->attached_count - 1);
 	free(d->attached);
+	free(d->wanted);
 	d->attached = NULL;
+	d->wanted = NULL;
+	d->wanted_count = d->no_room = 0;
 }
 
-/* Says what is new in the notes since `before`. */
-static void say_notes(const struct datapath *d, const struct attachment *a,
-		      const struct datapath_interface *before)
+void attachment_say(const struct datapath *d, const struct attachment *a,
+		    const struct datapath_interface *before)
 {
 	for (int hook = 0; hook < HOOK_COUNT; hook++)
 		if (a->is.note[hook][0] && !before->note[hook][0])
 			datapath_notify(&d->handlers, "%s", a->is.note[hook]);
 }
 
-int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp)
+static struct attachment *add(struct datapath *d, const char *name, enum datapath_xdp xdp)
 {
-	const struct attachment fresh = {.link = {-1, -1, -1}};
-	int ifindex = if_nametoindex(interface), err;
-	struct datapath_interface before;
-	struct attachment *a;
-	char links[PATH_MAX + 8];
-	size_t i;
+	struct attachment *a = realloc(d->attached, (d->attached_count + 1) * sizeof(*a));
 
-	if (!ifindex)
-		return datapath_fail(-ENODEV, "interface %s does not exist", interface);
-	for (i = 0; i < d->attached_count && strcmp(d->attached[i].is.name, interface); i++)
-		;
-	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
-	if (mkdir(links, 0700) && errno != EEXIST)
-		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
-	if (i == d->attached_count) {
-		a = realloc(d->attached, (i + 1) * sizeof(*a));
-		if (!a)
-			return datapath_fail(-ENOMEM, "out of memory");
-		d->attached = a;
-		d->attached[d->attached_count++] = fresh;
-	}
-	a = &d->attached[i];
+	if (!a)
+		return NULL;
+	d->attached = a;
+	a += d->attached_count++;
+	*a = (struct attachment){.wanted = xdp, .link = {-1, -1, -1}};
+	snprintf(a->is.name, sizeof(a->is.name), "%s", name);
+	return a;
+}
+
+static struct attachment *named(const struct datapath *d, const char *name)
+{
+	for (size_t i = 0; i < d->attached_count; i++)
+		if (!strcmp(d->attached[i].is.name, name))
+			return &d->attached[i];
+	return NULL;
+}
+
+static void say_absent(struct attachment *a)
+{
+	snprintf(a->is.note[HOOK_REQUESTS], sizeof(a->is.note[0]),
+		 "interface %s does not exist: sluice attaches to it when it comes", a->is.name);
+}
+
+/* Attaches to a named interface; an error if it is there and something fails. */
+static int attach_named(struct datapath *d, const char *name, enum datapath_xdp xdp)
+{
+	int ifindex = if_nametoindex(name), err;
+	struct attachment *a = named(d, name);
+	struct datapath_interface before;
+
+	if (!a)
+		a = add(d, name, xdp);
+	if (!a)
+		return datapath_fail(-ENOMEM, "out of memory");
 	before = a->is;
-	snprintf(a->is.name, sizeof(a->is.name), "%s", interface);
+	a->named = true;
 	a->wanted = xdp;
+	if (!ifindex) {
+		say_absent(a);
+		attachment_say(d, a, &before);
+		return 0;
+	}
 	if (a->is.ifindex != ifindex)
 		links_close(a);
 	a->is.ifindex = ifindex;
 	err = attach_all(d, a);
 	if (err && !a->tried)
-		forget(d, i);
+		forget(d, (size_t)(a - d->attached));
 	else
-		say_notes(d, a, &before);
+		attachment_say(d, a, &before);
 	return err;
+}
+
+static bool is_pattern(const char *wanted)
+{
+	return !strcmp(wanted, "auto") || strpbrk(wanted, "*?[");
+}
+
+static int add_pattern(struct datapath *d, const char *pattern, enum datapath_xdp xdp)
+{
+	struct wanted *grown = realloc(d->wanted, (d->wanted_count + 1) * sizeof(*grown));
+
+	if (!grown)
+		return datapath_fail(-ENOMEM, "out of memory");
+	d->wanted = grown;
+	grown[d->wanted_count].xdp = xdp;
+	strcpy(grown[d->wanted_count++].pattern, pattern);
+	return attachments_refresh(d);
+}
+
+int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xdp)
+{
+	char links[PATH_MAX + 8];
+
+	if (!*wanted || strlen(wanted) >= IF_NAMESIZE)
+		return datapath_fail(-ENODEV, "%s is no name of an interface", wanted);
+	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
+	if (mkdir(links, 0700) && errno != EEXIST)
+		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
+	return is_pattern(wanted) ? add_pattern(d, wanted, xdp) : attach_named(d, wanted, xdp);
 }
 
 static bool is_attached(int ifindex, void *arg)
@@ -115,186 +171,168 @@ size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *
 	return d->attached_count;
 }
 
-/*
- * Follows interfaces that disappeared and came back under the same name. A renamed interface stays
- * attached under its old name, until another takes that name.
- */
-int attachments_refresh(struct datapath *d)
+size_t datapath_no_room(const struct datapath *d)
 {
-	bool changed = false;
+	return d->no_room;
+}
+
+static const struct interface *by_index(const struct interface *list, size_t count, int ifindex)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].ifindex == ifindex)
+			return &list[i];
+	return NULL;
+}
+
+static const struct interface *by_name(const struct interface *list, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(list[i].name, name))
+			return &list[i];
+	return NULL;
+}
+
+/* The pattern that an interface matches; NULL. */
+static const struct wanted *match(const struct datapath *d, const struct interface *i)
+{
+	for (size_t w = 0; w < d->wanted_count; w++)
+		if (strcmp(d->wanted[w].pattern, "auto")
+			    ? !fnmatch(d->wanted[w].pattern, i->name, 0)
+			    : i->automatic)
+			return &d->wanted[w];
+	return NULL;
+}
+
+/* The interface is gone from this network namespace; it may live on in another one. */
+static void gone(struct datapath *d, struct attachment *a)
+{
+	a->gone = a->is.ifindex;
+	attach_drop(d, a);
+	if (a->named)
+		say_absent(a);
+	datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
+}
+
+/* Attaches to an interface that has come, or come back. */
+static int come(struct datapath *d, struct attachment *a, int ifindex)
+{
+	bool back = a->gone;
+	int err = 0;
+
+	memset(a->is.note, 0, sizeof(a->is.note));
+	a->repairs = (struct repairs){0};
+	/* Its kept connections are translated from the first packet on. */
+	if (back)
+		err = kept_moved(d, a->gone, ifindex);
+	a->is.ifindex = ifindex;
+	if (!err)
+		err = attach_restore(d, a);
+	if (err)
+		datapath_notify(&d->handlers, "interface %s is %s, but: %s", a->is.name,
+				back ? "back" : "there", datapath_error());
+	else
+		datapath_notify(&d->handlers, "interface %s is %s: attached", a->is.name,
+				back ? "back" : "there");
+	if (!err)
+		attachment_say(d, a, &(struct datapath_interface){0});
+	return err;
+}
+
+/*
+ * Follows the entries that there are. A named interface that is renamed stays attached under its
+ * old name, until another takes that name.
+ */
+static int follow_attached(struct datapath *d, const struct interface *list, size_t count)
+{
 	int result = 0;
 
 	for (size_t i = 0; i < d->attached_count; i++) {
 		struct attachment *a = &d->attached[i];
-		int ifindex = if_nametoindex(a->is.name), was = a->is.ifindex, err;
-		char name[IF_NAMESIZE];
+		const struct interface *now = by_index(list, count, a->is.ifindex);
+		const struct interface *next = by_name(list, count, a->is.name);
+		int err;
 
-		if (ifindex == was)
-			continue;
-		if (!ifindex && if_indextoname(was, name))
-			continue;
-		changed = true;
-		if (was) {
-			a->gone = was;
-			attach_drop(d, a); /* it may live on in another network namespace */
+		datapath_step(d, 1);
+		if (!a->named) {
+			if (a->is.ifindex && !now)
+				gone(d, a);
+			if (now) {
+				snprintf(a->is.name, sizeof(a->is.name), "%s", now->name);
+				a->unused = !match(d, now);
+			}
+			continue; /* what comes back is new to follow_others() */
 		}
-		if (!ifindex) {
-			datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
+		if (now && (!next || next == now))
 			continue;
-		}
-		/* Its kept connections are translated from the first packet on. */
-		err = kept_moved(d, a->gone, ifindex);
-		a->is.ifindex = ifindex;
-		a->repairs = (struct repairs){0};
-		if (!err)
-			err = attach_restore(d, a);
-		if (err) {
-			datapath_notify(&d->handlers, "interface %s is back, but: %s", a->is.name,
-					datapath_error());
+		if (a->is.ifindex)
+			gone(d, a);
+		err = next ? come(d, a, next->ifindex) : 0;
+		if (err)
 			result = err;
-		} else {
-			datapath_notify(&d->handlers, "interface %s is back: attached", a->is.name);
-		}
 	}
-	if (changed) /* pins of interfaces that are gone hold nothing */
-		pins_each_link(d->pin_dir, drop_other, d);
 	return result;
 }
 
-#define REPAIR_NS 60000000000ULL /* in this time at most … */
-#define REPAIRS   3              /* … so many */
-
-/* Whether sluice may set something right now, which counts. */
-static bool may_repair(struct repairs *r, uint64_t now_ns)
+/* Attaches to those that match a pattern and have no entry, or one from before they were gone. What
+ * fails is in the notes of its entry. */
+static int follow_others(struct datapath *d, const struct interface *list, size_t count)
 {
-	if (r->at_ns[0] && now_ns - r->at_ns[0] < REPAIR_NS)
-		r->left = true;
-	if (r->left)
-		return false;
-	memmove(r->at_ns, r->at_ns + 1, (REPAIRS - 1) * sizeof(r->at_ns[0]));
-	r->at_ns[REPAIRS - 1] = now_ns;
-	return true;
-}
+	d->no_room = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct wanted *wanted = match(d, &list[i]);
+		struct attachment *a;
 
-static void leave(char note[DATAPATH_NOTE_MAX])
-{
-	static const char left[] =
-		"; set right 3 times in a minute, and left until `sluicectl reload`";
-	size_t n = strlen(note);
-
-	if (n && !strstr(note, left))
-		snprintf(note + n, DATAPATH_NOTE_MAX - n, "%s", left);
-}
-
-static void repair(struct datapath *d, struct attachment *a)
-{
-	const struct datapath_interface before = a->is;
-	bool restored = false;
-
-	attach_restore(d, a);
-	for (int hook = 0; hook < HOOK_COUNT; hook++) {
-		if (!before.note[hook][0] || a->is.note[hook][0])
+		datapath_step(d, 1);
+		if (!wanted || is_attached(list[i].ifindex, d))
 			continue;
-		restored = true;
-		datapath_notify(&d->handlers, "%s: set right", before.note[hook]);
-	}
-	a->is.restored += restored;
-}
-
-static void check_interface(struct datapath *d, struct attachment *a, uint64_t now_ns)
-{
-	const struct datapath_interface before = a->is;
-	bool left = a->repairs.left;
-	char name[IF_NAMESIZE];
-
-	if (!a->is.ifindex || !if_indextoname(a->is.ifindex, name))
-		return; /* attachments_refresh() sees to it */
-	datapath_step(d, 16);
-	if (attach_look(d, a)) {
-		a->repairs.left = false;
-	} else if (may_repair(&a->repairs, now_ns)) {
-		repair(d, a);
-	} else {
-		for (int hook = 0; hook < HOOK_COUNT; hook++)
-			leave(a->is.note[hook]);
-		if (!left)
-			say_notes(d, a, &(struct datapath_interface){0});
-		return;
-	}
-	say_notes(d, a, &before);
-}
-
-/* Whether all pins are there; with `again`, makes those that are not. */
-static int check_pins(struct datapath *d, bool again)
-{
-	bool all = true;
-	int err;
-
-	if (again) {
-		char links[PATH_MAX + 8];
-
-		err = pins_again(d->pin_dir, d->skel->obj, &d->dir_fd);
-		if (err)
-			return err;
-		snprintf(links, sizeof(links), "%s/links", d->pin_dir);
-		mkdir(links, 0700);
-	} else if (!pins_present(d->pin_dir, d->skel->obj, d->dir_fd)) {
-		return datapath_fail(-ENOENT, "removed by somebody");
-	}
-	for (size_t i = 0; i < d->attached_count; i++) {
-		struct attachment *a = &d->attached[i];
-
-		datapath_step(d, 4);
-		all &= links_pinned(d, a, again);
-		if (a->qdisc_ours && !clsact_marked(d->pin_dir, a->is.ifindex)) {
-			all = false;
-			if (again)
-				clsact_mark(d->pin_dir, a->is.ifindex);
+		a = named(d, list[i].name);
+		if (!a && d->attached_count >= DATAPATH_INTERFACES_MAX) {
+			d->no_room++;
+			continue;
 		}
+		if (!a)
+			a = add(d, list[i].name, wanted->xdp);
+		if (!a)
+			return datapath_fail(-ENOMEM, "out of memory");
+		a->unused = false;
+		come(d, a, list[i].ifindex);
 	}
-	return all || again ? 0 : datapath_fail(-ENOENT, "removed by somebody");
+	return 0;
 }
 
-static void check_all_pins(struct datapath *d, uint64_t now_ns)
+int attachments_refresh(struct datapath *d)
 {
-	bool left = d->repairs.left, said = d->pins_note[0];
+	_cleanup_free_ struct interface *list = NULL;
+	bool automatic = false;
+	size_t count;
+	int err, result;
 
-	if (!check_pins(d, false)) {
-		d->pins_note[0] = 0;
-		d->repairs.left = false;
-		return;
+	for (size_t i = 0; i < d->wanted_count; i++)
+		automatic |= !strcmp(d->wanted[i].pattern, "auto");
+	err = interfaces_list(d, automatic, &list, &count);
+	if (err)
+		return err;
+	result = follow_attached(d, list, count);
+	err = follow_others(d, list, count);
+	return err ? err : result;
+}
+
+void attachments_tidy(struct datapath *d)
+{
+	for (size_t i = d->attached_count; i--;) {
+		struct attachment *a = &d->attached[i];
+		int ifindex = a->is.ifindex ? a->is.ifindex : a->gone;
+
+		a->unused_checks = a->unused ? a->unused_checks + 1 : 0;
+		if (a->named || (a->is.ifindex && a->unused_checks < UNUSED_CHECKS) ||
+		    kept_goes_by(d, ifindex))
+			continue;
+		if (a->is.ifindex) {
+			attach_drop(d, a);
+			datapath_notify(&d->handlers,
+					"interface %s is detached: it matches no longer",
+					a->is.name);
+		}
+		forget(d, i);
 	}
-	if (may_repair(&d->repairs, now_ns) && !check_pins(d, true)) {
-		d->pins_note[0] = 0;
-		datapath_notify(&d->handlers, "pins in %s had been removed: pinned again",
-				d->pin_dir);
-		return;
-	}
-	if (!said)
-		snprintf(d->pins_note, sizeof(d->pins_note),
-			 "pins in %.80s are missing (%.40s): when the daemon ends, sluice is gone",
-			 d->pin_dir, datapath_error());
-	if (d->repairs.left)
-		leave(d->pins_note);
-	if (!said || left != d->repairs.left)
-		datapath_notify(&d->handlers, "%s", d->pins_note);
-}
-
-void datapath_check(struct datapath *d, uint64_t now_ns)
-{
-	check_all_pins(d, now_ns);
-	for (size_t i = 0; i < d->attached_count; i++)
-		check_interface(d, &d->attached[i], now_ns);
-}
-
-void datapath_retry(struct datapath *d)
-{
-	d->repairs = (struct repairs){0};
-	for (size_t i = 0; i < d->attached_count; i++)
-		d->attached[i].repairs = (struct repairs){0};
-}
-
-const char *datapath_pins_note(const struct datapath *d)
-{
-	return d->pins_note;
 }

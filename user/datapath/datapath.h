@@ -30,7 +30,8 @@ enum datapath_xdp {
 /* XDP, tc ingress, tc egress. */
 enum hook { HOOK_GATE, HOOK_REQUESTS, HOOK_RESPONSES, HOOK_COUNT };
 
-#define DATAPATH_NOTE_MAX 256
+#define DATAPATH_NOTE_MAX       256
+#define DATAPATH_INTERFACES_MAX 128 /* each takes three descriptors */
 
 struct datapath_interface {
 	char name[64];
@@ -67,9 +68,16 @@ struct datapath_handlers {
  */
 int datapath_open(struct datapath **out, const char *pin_dir,
 		  const struct datapath_handlers *handlers);
-/* Attaches to one interface, or replaces what an earlier daemon attached there, without a gap. On
- * failure it undoes its own changes. */
-int datapath_attach(struct datapath *d, const char *interface, enum datapath_xdp xdp);
+/*
+ * Attaches to an interface, or replaces what an earlier daemon attached there, without a gap. On
+ * failure it undoes its own changes. An interface that does not exist is attached to when it comes.
+ * `wanted` may also be a pattern of names (fnmatch(3)), or "auto": lo, and what carries a default
+ * route or an address of global scope. Those are followed as they come and go. What fails there is
+ * in their notes.
+ */
+int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xdp);
+/* How many interfaces match, and are not attached since there are DATAPATH_INTERFACES_MAX. */
+size_t datapath_no_room(const struct datapath *d);
 /*
  * Looks what is attached, in which order, and whether the pins are there; call it once a second.
  * Restores what somebody has removed, and goes before what has come first meanwhile: three times a
@@ -115,7 +123,7 @@ bool datapath_has_kept(struct datapath *d);
 /* Makes the services map exactly this list, each service with its `id`. Spreads wildcard services
  * over the host's present addresses. */
 int datapath_set_services(struct datapath *d, const struct service *services, size_t count);
-/* A netlink fd that is readable when the host's addresses or links changed. Then call
+/* A netlink fd that is readable when addresses, links or default routes changed. Then call
  * datapath_addresses_drain(), which reads some of the messages, and datapath_refresh(), in steps.
  */
 int datapath_addresses_fd(const struct datapath *d);

@@ -13,8 +13,13 @@
 enum place { PLACE_FIRST, PLACE_AFTER, PLACE_FIXED };
 
 /* attachments.c */
-/* Follows interfaces that disappeared and came back under the same name. */
+/* Follows interfaces that have come or gone. An error is that of a named one. */
 int attachments_refresh(struct datapath *d);
+/* Forgets entries whose interface is gone or matches no longer. Call it once a second. */
+void attachments_tidy(struct datapath *d);
+/* Says what is new in the notes since `before`. */
+void attachment_say(const struct datapath *d, const struct attachment *a,
+		    const struct datapath_interface *before);
 /* Forgets all of them; what is pinned stays attached. */
 void attachments_close(struct datapath *d);
 
@@ -46,8 +51,9 @@ void links_close(struct attachment *a);
 /* Whether each link that the daemon holds is pinned; with `again`, it pins them. */
 bool links_pinned(struct datapath *d, struct attachment *a, bool again);
 /* The place (enum place) of the tcx program at a hook; `ahead` becomes a few words for what comes
- * first. -ENOENT: it is not there. */
-int tcx_place(int ifindex, enum hook hook, int prog_fd, char *ahead, size_t size);
+ * first, unless that is another sluice's. -ENOENT: it is not there. */
+int tcx_place(const struct datapath *d, int ifindex, enum hook hook, int prog_fd, char *ahead,
+	      size_t size);
 
 /* clsact.c */
 int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
- * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c; then
- * attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c; then attach.c;
- * then links.c; then pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c, lease.c, replies.c,
- * addresses.c; at the bottom netlink.c, settings.c, map_io.c, error.c.
+ * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
+ * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c;
+ * then attach.c; then links.c; then pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c, lease.c,
+ * replies.c, addresses.c; at the bottom interfaces.c, netlink.c, settings.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -29,12 +29,22 @@ struct repairs {
 	bool left;         /* sluice does it no more */
 };
 
+/* Interfaces to attach to: a pattern of fnmatch(3), or "auto". */
+struct wanted {
+	char pattern[16];
+	enum datapath_xdp xdp;
+};
+
 /* An interface that the programs are attached to. */
 struct attachment {
 	struct datapath_interface is; /* ifindex 0: the interface is gone for now */
 	enum datapath_xdp wanted;
-	int gone;             /* its index before it disappeared last */
-	int link[HOOK_COUNT]; /* descriptors; -1: none */
+	bool named;             /* in the configuration; else it matches a pattern */
+	bool unused;            /* it matches none any more */
+	unsigned unused_checks; /* … for so many checks */
+	bool unread;            /* sluice does not read its link type */
+	int gone;               /* its index before it disappeared last */
+	int link[HOOK_COUNT];   /* descriptors; -1: none */
 	/* What matters to the programs. */
 	bool ethernet; /* its packets begin with an Ethernet header */
 	bool loopback;
@@ -74,6 +84,9 @@ struct datapath {
 	char pins_note[DATAPATH_NOTE_MAX]; /* what is wrong with them; "": nothing */
 	struct attachment *attached;
 	size_t attached_count;
+	struct wanted *wanted; /* patterns */
+	size_t wanted_count;
+	size_t no_room;           /* interfaces that match, beyond DATAPATH_INTERFACES_MAX */
 	struct service *services; /* as configured, wildcards not spread */
 	size_t service_count;
 	uint64_t service_ports[PORT_WORDS]; /* a bit for each port of a service */

@@ -50,6 +50,28 @@ int kept_ports(struct datapath *d, uint64_t bits[], bool *any)
 	return err;
 }
 
+struct hook_search {
+	uint32_t hook;
+	bool found;
+};
+
+static void find_hook(void *arg, const void *key, const void *value)
+{
+	struct hook_search *s = arg;
+	struct sluice_kept kept;
+
+	memcpy(&kept, value, sizeof(kept));
+	s->found |= kept.hook == s->hook;
+}
+
+bool kept_goes_by(struct datapath *d, int ifindex)
+{
+	struct hook_search s = {.hook = (uint32_t)ifindex};
+
+	return map_has_any(d->skel->maps.kept) && !map_each(d, d->skel->maps.kept, find_hook, &s) &&
+	       s.found;
+}
+
 struct moved {
 	struct datapath *d;
 	uint32_t was, now;

@@ -7,6 +7,8 @@
 
 /* Sets in `bits` the bit of each port to which a kept connection goes. *any: some were not set. */
 int kept_ports(struct datapath *d, uint64_t bits[], bool *any);
+/* Whether a kept connection goes by the interface. */
+bool kept_goes_by(struct datapath *d, int ifindex);
 /* The interface with index `was` has come back as `now`, and its kept connections with it. */
 int kept_moved(struct datapath *d, int was, int now);
 /*

@@ -5,6 +5,7 @@
  * link is pinned as links/<network namespace>_<ifindex>_<hook>: the pin outlives the daemon, and
  * the daemon's own descriptor outlives the pin.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <linux/if_link.h>
 #include <stdio.h>
@@ -133,20 +134,58 @@ bool links_pinned(struct datapath *d, struct attachment *a, bool again)
 	return all;
 }
 
-int tcx_place(int ifindex, enum hook hook, int prog_fd, char *ahead, size_t size)
+/*
+ * Whether another sluice has pinned a link with this program, in a directory beside pin_dir: such a
+ * program lets ours see everything, and two that each wanted to be first would never end. The pin
+ * tells, since a look-up of a program by its id needs CAP_SYS_ADMIN.
+ */
+static bool is_of_sluice(const char *pin_dir, int ifindex, enum hook hook, uint32_t prog_id)
+{
+	char parent[PATH_MAX], beside[PATH_MAX + NAME_MAX + 2], path[PATH_MAX + NAME_MAX + 66];
+	const struct dirent *entry;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(parent, sizeof(parent), "%s", pin_dir);
+	*strrchr(parent, '/') = 0;
+	dir = opendir(parent);
+	while (dir && !found && (entry = readdir(dir))) {
+		struct bpf_link_info info = {0};
+		uint32_t len = sizeof(info);
+		_cleanup_fd_ int fd = -1;
+
+		snprintf(beside, sizeof(beside), "%s/%s", parent, entry->d_name);
+		if (entry->d_name[0] == '.' || !strcmp(beside, pin_dir))
+			continue;
+		link_path(path, sizeof(path), beside, ifindex, hook);
+		fd = bpf_obj_get(path);
+		found = fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+			info.prog_id == prog_id;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+int tcx_place(const struct datapath *d, int ifindex, enum hook hook, int prog_fd, char *ahead,
+	      size_t size)
 {
 	uint32_t ids[TCX_MAX], count = TCX_MAX, len = sizeof(struct bpf_prog_info);
 	struct bpf_prog_info ours = {0};
+	uint32_t at = 0;
 
 	if (bpf_obj_get_info_by_fd(prog_fd, &ours, &len) ||
 	    bpf_prog_query(ifindex, type_of(hook), 0, NULL, ids, &count))
 		return -errno;
-	for (uint32_t i = 0; i < count; i++) {
-		if (ids[i] != ours.id)
+	while (at < count && ids[at] != ours.id)
+		at++;
+	if (at == count)
+		return -ENOENT;
+	for (uint32_t i = 0; i < at; i++) {
+		if (is_of_sluice(d->pin_dir, ifindex, hook, ids[i]))
 			continue;
-		if (i)
-			snprintf(ahead, size, "program %u", ids[0]);
-		return i ? PLACE_AFTER : PLACE_FIRST;
+		snprintf(ahead, size, "program %u", ids[i]);
+		return PLACE_AFTER;
 	}
-	return -ENOENT;
+	return PLACE_FIRST;
 }

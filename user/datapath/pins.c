@@ -205,8 +205,7 @@ int pins_again(const char *pin_dir, const struct bpf_object *obj, int *dir_fd)
 
 		if (!path || !access(path, F_OK))
 			continue;
-		if (bpf_obj_pin(bpf_map__fd(map), path) ||
-		    (!strcmp(bpf_map__name(map), "hash_key") && chmod(path, 0600)))
+		if (bpf_obj_pin(bpf_map__fd(map), path))
 			return datapath_fail(-errno, "%s: %s", path, strerror(errno));
 	}
 	return 0;

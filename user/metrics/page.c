@@ -174,7 +174,11 @@ static void slots(FILE *out, const struct daemon_state *s)
 		fputs("<tr>", out);
 		text_cell(out, s->interfaces[i].name);
 		text_cell(out, s->interfaces[i].xdp);
-		text_cell(out, s->interfaces[i].tcx ? "tcx" : "clsact");
+		text_cell(out, !s->interfaces[i].attached[STATE_TC_IN] ||
+					       !s->interfaces[i].attached[STATE_TC_OUT]
+				       ? "not attached"
+			       : s->interfaces[i].tcx ? "tcx"
+						      : "clsact");
 		fputs("</tr>\n", out);
 	}
 	fputs("</table>\n", out);

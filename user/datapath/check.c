@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Looks once a second what is attached. Others may remove a program, put one of theirs before it,
+ * or remove the pins. sluice sets that right, but not for ever: two programs that both insist would
+ * never end.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "hooks.h"
+#include "pins.h"
+
+#define REPAIR_NS 60000000000ULL /* in this time at most … */
+#define REPAIRS   3              /* … so many */
+
+/* Whether sluice may set something right now, which counts. */
+static bool may_repair(struct repairs *r, uint64_t now_ns)
+{
+	if (r->at_ns[0] && now_ns - r->at_ns[0] < REPAIR_NS)
+		r->left = true;
+	if (r->left)
+		return false;
+	memmove(r->at_ns, r->at_ns + 1, (REPAIRS - 1) * sizeof(r->at_ns[0]));
+	r->at_ns[REPAIRS - 1] = now_ns;
+	return true;
+}
+
+static void leave(char note[DATAPATH_NOTE_MAX])
+{
+	static const char left[] = "; tried 3 times in a minute, and left until `sluicectl reload`";
+	size_t n = strlen(note);
+
+	if (n && !strstr(note, left))
+		snprintf(note + n, DATAPATH_NOTE_MAX - n, "%s", left);
+}
+
+static void repair(struct datapath *d, struct attachment *a)
+{
+	const struct datapath_interface before = a->is;
+	bool restored = false;
+
+	attach_restore(d, a);
+	for (int hook = 0; hook < HOOK_COUNT; hook++) {
+		if (!before.note[hook][0] || a->is.note[hook][0])
+			continue;
+		restored = true;
+		datapath_notify(&d->handlers, "%s: set right", before.note[hook]);
+	}
+	a->is.restored += restored;
+}
+
+static void check_interface(struct datapath *d, struct attachment *a, uint64_t now_ns)
+{
+	const struct datapath_interface before = a->is;
+	bool left = a->repairs.left;
+	char name[IF_NAMESIZE];
+
+	if (!a->is.ifindex || a->unread || !if_indextoname(a->is.ifindex, name))
+		return; /* attachments_refresh() sees to it */
+	datapath_step(d, 16);
+	if (attach_look(d, a)) {
+		a->repairs.left = false;
+	} else if (may_repair(&a->repairs, now_ns)) {
+		repair(d, a);
+	} else {
+		for (int hook = 0; hook < HOOK_COUNT; hook++)
+			leave(a->is.note[hook]);
+		if (!left)
+			attachment_say(d, a, &(struct datapath_interface){0});
+		return;
+	}
+	attachment_say(d, a, &before);
+}
+
+/* Whether all pins are there; with `again`, makes those that are not. */
+static int check_pins(struct datapath *d, bool again)
+{
+	bool all = true;
+	int err;
+
+	if (again) {
+		char links[PATH_MAX + 8];
+
+		err = pins_again(d->pin_dir, d->skel->obj, &d->dir_fd);
+		if (err)
+			return err;
+		snprintf(links, sizeof(links), "%s/links", d->pin_dir);
+		mkdir(links, 0700);
+	} else if (!pins_present(d->pin_dir, d->skel->obj, d->dir_fd)) {
+		return datapath_fail(-ENOENT, "removed by somebody");
+	}
+	for (size_t i = 0; i < d->attached_count; i++) {
+		struct attachment *a = &d->attached[i];
+
+		datapath_step(d, 4);
+		all &= links_pinned(d, a, again);
+		if (a->qdisc_ours && !clsact_marked(d->pin_dir, a->is.ifindex)) {
+			all = false;
+			if (again)
+				clsact_mark(d->pin_dir, a->is.ifindex);
+		}
+	}
+	return all || again ? 0 : datapath_fail(-ENOENT, "removed by somebody");
+}
+
+static void check_all_pins(struct datapath *d, uint64_t now_ns)
+{
+	bool left = d->repairs.left, said = d->pins_note[0];
+
+	if (!check_pins(d, false)) {
+		d->pins_note[0] = 0;
+		d->repairs.left = false;
+		return;
+	}
+	if (may_repair(&d->repairs, now_ns) && !check_pins(d, true)) {
+		d->pins_note[0] = 0;
+		datapath_notify(&d->handlers, "pins in %s had been removed: pinned again",
+				d->pin_dir);
+		return;
+	}
+	if (!said)
+		snprintf(d->pins_note, sizeof(d->pins_note),
+			 "pins in %.80s are missing (%.40s): when the daemon ends, sluice is gone",
+			 d->pin_dir, datapath_error());
+	if (d->repairs.left)
+		leave(d->pins_note);
+	if (!said || left != d->repairs.left)
+		datapath_notify(&d->handlers, "%s", d->pins_note);
+}
+
+void datapath_check(struct datapath *d, uint64_t now_ns)
+{
+	check_all_pins(d, now_ns);
+	for (size_t i = 0; i < d->attached_count; i++)
+		check_interface(d, &d->attached[i], now_ns);
+	attachments_tidy(d);
+}
+
+void datapath_retry(struct datapath *d)
+{
+	d->repairs = (struct repairs){0};
+	for (size_t i = 0; i < d->attached_count; i++)
+		d->attached[i].repairs = (struct repairs){0};
+}
+
+const char *datapath_pins_note(const struct datapath *d)
+{
+	return d->pins_note;
+}
