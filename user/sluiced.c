@@ -147,6 +147,7 @@ static void tick(struct daemon *d)
 	if (!d->ageing)
 		start_task(&d->age);
 	start_task(&d->stalls);
+	start_task(&d->watch);
 	start_task(&d->upkeep);
 }
 
@@ -351,6 +352,7 @@ static int start(struct daemon *d)
 	commands.arg = lookup.arg = d->state.step_arg = d;
 	d->state.step = step;
 	d->age = task_of(d, age, WORK_ANSWERS);
+	d->watch = task_of(d, look_for_trouble, WORK_ANSWERS);
 	d->sweep = task_of(d, sweep, WORK_SWEEPS);
 	d->stalls = task_of(d, sweep_stalls, WORK_SWEEPS);
 	d->upkeep = task_of(d, upkeep, WORK_CHANGES);
@@ -398,6 +400,8 @@ static int start(struct daemon *d)
 		say("%s", err);
 		return -1;
 	}
+	look_at_the_clock(d);
+	d->watch_since_ns = d->state.now_ns;
 	show_interfaces(d);
 	print_ready(d);
 	notify_systemd("READY=1");

@@ -53,7 +53,7 @@ for name in sluice_requests_total:counter sluice_connections_total:counter \
 	sluice_ttft_ema_seconds:gauge sluice_itl_ema_seconds:gauge sluice_in_flight:gauge \
 	sluice_waiting:gauge sluice_in_flight_limit:gauge sluice_model_open:gauge \
 	sluice_samples_lost_total:counter sluice_map_full_total:counter \
-	sluice_interface_attached:gauge; do
+	sluice_interface_attached:gauge sluice_trouble:gauge; do
 	holds "${name%:*} is a ${name#*:}" \
 		"j('metrics')['types'].get('${name%:*}') == '${name#*:}' and
 		any(x[0].startswith('${name%:*}') for x in j('metrics')['rows'])"

@@ -26,6 +26,7 @@ struct fixture {
 	struct state_count counts[6];
 	struct state_map maps[2];
 	struct state_client clients[2];
+	struct trouble troubles[SLUICE_SERVICES_MAX + 1][TROUBLE_KINDS];
 };
 
 static inline void fixture_sample(struct fixture *f, uint32_t id, unsigned kind, double ms,
@@ -75,6 +76,9 @@ static inline struct fixture *fixture_new(void)
 	s->policy = "ema-flag";
 	s->lease_ms = 2000;
 	s->controller = &f->controller;
+	s->troubles = (const struct trouble(*)[TROUBLE_KINDS])f->troubles;
+	f->troubles[0][TROUBLE_OPAQUE] =
+		(struct trouble){.on = true, .since_ns = FIXTURE_NOW_NS - 60000000000ULL};
 	s->changed_ns[FIXTURE_LLAMA] = FIXTURE_NOW_NS - 42000000000ULL;
 	s->kernel[SLUICE_MODEL_ALL] = (struct state_load){.in_flight = 5, .waiting = 2};
 	s->kernel[FIXTURE_LLAMA] = (struct state_load){.in_flight = 5, .waiting = 2};

@@ -34,6 +34,7 @@ static void defaults_are_as_documented(void **state)
 	assert_int_equal(config.action, SLUICE_ACTION_REPLY);
 	assert_int_equal(config.mode, SLUICE_MODE_ENFORCE);
 	assert_int_equal(config.lease_ms, 3000);
+	assert_int_equal(config.trouble_after_secs, 60);
 	assert_string_equal(config.pin_dir, "/sys/fs/bpf/sluice");
 	assert_string_equal(config.control, "/run/sluice/control.sock");
 	assert_string_equal(config.metrics_addr, "127.0.0.1");

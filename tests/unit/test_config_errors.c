@@ -87,6 +87,8 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		 "--listen: no service is given; name one, for example --listen 8000"},
 		{{NULL}, "--listen: no service is given; name one, for example --listen 8000"},
 		{{BASE, "--lease-ms", NULL}, "--lease-ms: needs a value: N"},
+		{{BASE, "--trouble-after-secs", "0", NULL},
+		 "--trouble-after-secs: \"0\" is not a whole number from 1 to 3600"},
 		{{BASE, "--mode", "--xdp", NULL}, "--mode: needs a value: enforce|shadow"},
 		{{BASE, "--lease", "5", NULL},
 		 "command line: unknown option \"--lease\"; did you mean \"--lease-ms\"?"},

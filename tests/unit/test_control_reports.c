@@ -23,6 +23,12 @@ static void status_has_every_documented_field_with_its_type(void **state)
 		"0 interfaces.0.xdp_note",
 		"n interfaces.0.restored",
 		"a troubles",
+		"a trouble_details",
+		"s trouble_details.0.kind",
+		"s trouble_details.0.service",
+		"s trouble_details.0.text",
+		"b trouble_details.0.blind",
+		"n trouble_details.0.since_unix_ms",
 		"a services",
 		"s services.0.address",
 		"n services.0.port",
@@ -295,6 +301,9 @@ static void what_sluice_does_not_see_is_said_after_the_first_line(void **state)
 	strcpy(eth0->note[STATE_XDP], "eth0: has no XDP");
 	eth0->restored = 3;
 	f->state.pins_note = "pins are missing";
+	f->troubles[1][TROUBLE_NOT_LISTENING].on = true;
+	f->troubles[SLUICE_SERVICES_MAX][TROUBLE_MODELS] =
+		(struct trouble){.on = true, .facts.n = 7};
 	text = written(format_status, report_status(&f->state));
 	assert_ptr_equal(
 		strstr(text, "\nTROUBLE: pins are missing\nTROUBLE: eth0: program 7 comes first\n"),
@@ -303,6 +312,9 @@ static void what_sluice_does_not_see_is_said_after_the_first_line(void **state)
 		text, "\nnote: 3 times sluice set right what somebody had changed at eth0\n"));
 	assert_non_null(strstr(text, "\nnote: eth0: has no XDP\n"));
 	assert_null(strstr(text, "TROUBLE: eth0: has no XDP"));
+	assert_non_null(strstr(text, ": nobody listens there: "));
+	assert_non_null(strstr(
+		text, "\nnote: some service: 7 models that nobody configured are busy at once: "));
 	free(text);
 }
 

@@ -261,6 +261,9 @@ static void the_exposition_has_the_promised_series(void **state)
 		{"sluice_interface_attached", "interface=\"eth0\",hook=\"xdp\"", 0},
 		{"sluice_interface_attached", "interface=\"eth0\",hook=\"tc-in\"", 1},
 		{"sluice_interface_attached", "interface=\"eth0\",hook=\"tc-out\"", 0},
+		{"sluice_trouble", "kind=\"opaque\",service=\"*:8000\"", 1},
+		{"sluice_trouble", "kind=\"unseen\",service=\"*:8000\"", 0},
+		{"sluice_trouble", "kind=\"framing\",service=\"some service\"", 0},
 		{"sluice_map_full_total", "map=\"tombstones\"", 4},
 		{"sluice_map_entries", "map=\"tombstones\"", 65000},
 	};

@@ -91,6 +91,7 @@ struct config {
 	enum sluice_action action;
 	enum sluice_mode mode;
 	uint32_t lease_ms;
+	uint32_t trouble_after_secs; /* how long a trouble holds before it is reported */
 	char *pin_dir;
 	char *control;
 	gid_t control_group; /* -1: that of the daemon */

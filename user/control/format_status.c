@@ -142,6 +142,9 @@ static void print_warnings(FILE *out, const json_t *status)
 				field_whole(one, "restored"), field_text(one, "name"));
 	}
 
+	json_array_foreach(json_object_get(status, "trouble_details"), n,
+			   one) if (!json_is_true(json_object_get(one, "blind")))
+		fprintf(out, "note: %s\n", field_text(one, "text"));
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (field_whole(counters, rows[i].counter))
 			fprintf(out, "note: %" JSON_INTEGER_FORMAT " %s\n",
@@ -156,11 +159,6 @@ static void print_warnings(FILE *out, const json_t *status)
 		fprintf(out,
 			"note: the format of %s's streams is not known: their first tokens are a guess\n",
 			field_text(model, "name"));
-	if (field_whole(status, "learned_busy") > 1)
-		fprintf(out,
-			"note: %" JSON_INTEGER_FORMAT
-			" models that nobody configured are busy at once: name them under `models:`, or set `pool: port` if one server takes every name\n",
-			field_whole(status, "learned_busy"));
 	json_object_foreach((json_t *)json_object_get(status, "maps"), name,
 			    map) if (field_whole(map, "entries") * 10 >=
 					     field_whole(map, "max") * 9 &&

@@ -44,11 +44,44 @@ static json_t *troubles(const struct daemon_state *s)
 			list,
 			json_string(
 				"sluice is attached to no interface: all traffic passes unseen"));
+	if (s->sockets_note && *s->sockets_note)
+		json_array_append_new(list, json_string(s->sockets_note));
 	for (size_t n = 0; n < s->interface_count; n++)
 		for (int hook = STATE_TC_IN; hook <= STATE_TC_OUT; hook++)
 			if (s->interfaces[n].note[hook][0])
 				json_array_append_new(list,
 						      json_string(s->interfaces[n].note[hook]));
+	return list;
+}
+
+/* Troubles of services, each with its kind. Those that leave sluice blind join `troubles`. */
+static json_t *trouble_details(const struct daemon_state *s, json_t *troubles)
+{
+	json_t *list = json_array();
+
+	for (uint32_t id = 0; s->troubles && id <= SLUICE_SERVICES_MAX; id++) {
+		char service[TEXT_SERVICE_MAX], text[TROUBLE_TEXT_MAX];
+
+		if (id >= s->service_count && id < SLUICE_SERVICES_MAX)
+			continue;
+		state_service_name(service, s, id);
+		for (unsigned kind = 0; kind < TROUBLE_KINDS; kind++) {
+			const struct trouble *t = &s->troubles[id][kind];
+
+			if (!t->on)
+				continue;
+			trouble_text(text, kind, service, &t->facts);
+			if (trouble_is_blind(kind))
+				json_array_append_new(troubles, json_string(text));
+			json_array_append_new(
+				list,
+				json_pack("{s:s, s:s, s:s, s:b, s:o}", "kind", trouble_name(kind),
+					  "service", service, "text", text, "blind",
+					  trouble_is_blind(kind), "since_unix_ms",
+					  value_count((s->unix_ns - (s->now_ns - t->since_ns)) /
+						      MS)));
+		}
+	}
 	return list;
 }
 
@@ -105,6 +138,7 @@ static uint64_t learned_busy(const struct daemon_state *s)
 json_t *report_status(const struct daemon_state *s)
 {
 	const uint64_t *n = s->counters;
+	json_t *list = troubles(s);
 	json_t *status = json_pack(
 		"{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, "
 		"s:{s:o, s:o, s:o}, s:o}",
@@ -120,7 +154,8 @@ json_t *report_status(const struct daemon_state *s)
 		value_count(state_connections(s, SLUICE_VERDICT_SYN_SHADOW, -1)), "lost_samples",
 		value_count(n[SLUICE_COUNTER_SAMPLES_LOST]));
 
-	json_object_set_new(status, "troubles", troubles(s));
+	json_object_set_new(status, "troubles", list);
+	json_object_set_new(status, "trouble_details", trouble_details(s, list));
 	json_object_set_new(status, "shadow_rejected_by_reason",
 			    requests_by_reason(s, SLUICE_VERDICT_SHADOW_REJECTED));
 	json_object_set_new(status, "counters", counters(s));

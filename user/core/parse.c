@@ -45,6 +45,13 @@ const struct parse_value parse_as_lease = {
 	.allowed = "a number from 100 to 600000",
 };
 
+const struct parse_value parse_as_trouble_after = {
+	.kind = PARSE_COUNT,
+	.min = 1,
+	.max = 3600,
+	.allowed = "a whole number from 1 to 3600",
+};
+
 const struct parse_value parse_as_max_in_flight = {
 	.kind = PARSE_COUNT,
 	.min = 1,

@@ -11,12 +11,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <sluice/abi.h>
 #include <sluice/predict.h>
 #include "controller.h"
 #include "quota.h"
 #include "service.h"
+#include "trouble.h"
 
 /* The parts that a refresh updates. It always updates time, services and interfaces. Only a work
  * (loop/work.h) may refresh those that are long: COUNTS, HISTOGRAMS, MAPS, CLIENTS. */
@@ -112,8 +114,12 @@ struct daemon_state {
 	size_t interface_count;
 	size_t interfaces_left_out; /* they match, and there is no room for them */
 	const char *pins_note;    /* what is wrong with the pins, a sentence; NULL or "": nothing */
+	const char *sockets_note; /* likewise, why sockets cannot be looked at */
 	struct service *services; /* by service id */
 	size_t service_count;
+	/* By service id; the entry SLUICE_SERVICES_MAX is of no service in particular. NULL: none.
+	 */
+	const struct trouble (*troubles)[TROUBLE_KINDS];
 
 	const struct controller *controller;
 	uint64_t changed_ns[SLUICE_MODELS_MAX]; /* when the model last opened or shut; 0: never */
@@ -188,6 +194,17 @@ static inline uint64_t state_connections(const struct daemon_state *s, unsigned 
 		    (service < 0 || s->counts[i].key.service == service))
 			sum += s->counts[i].n;
 	return sum;
+}
+
+/* The name of a service; of no service in particular: "some service". */
+static inline void state_service_name(char out[TEXT_SERVICE_MAX], const struct daemon_state *s,
+				      uint32_t id)
+{
+	if (id < s->service_count)
+		text_endpoint(out, s->services[id].addr, s->services[id].wildcard,
+			      s->services[id].port);
+	else
+		strcpy(out, "some service");
 }
 
 /* OTHER is shown only after a request was charged to it. */

@@ -19,6 +19,7 @@
 #include "core/active.h"
 #include "core/controller.h"
 #include "core/state.h"
+#include "core/trouble.h"
 #include "datapath/datapath.h"
 #include "desired/desired.h"
 #include "loop/work.h"
@@ -42,6 +43,14 @@ struct task {
 	void (*run)(struct daemon *d);
 	struct daemon *d;
 	bool waits; /* has started, and has not begun */
+};
+
+/* What is watched of a service, besides its troubles. */
+struct watched {
+	char name[64];        /* as text_endpoint() writes it */
+	uint64_t seen_ns;     /* the last sample or refusal */
+	unsigned busy_models; /* the most at once since the last look */
+	struct trouble_share share;
 };
 
 struct daemon {
@@ -71,6 +80,14 @@ struct daemon {
 	uint64_t next_forget_ns;         /* old names are forgotten no sooner */
 	struct active active;            /* the active clients of each pool */
 
+	/* Troubles, by service id; one more for what no service can be charged with. */
+	struct trouble troubles[SLUICE_SERVICES_MAX + 1][TROUBLE_KINDS];
+	struct watched watched[SLUICE_SERVICES_MAX + 1];
+	uint16_t service_of_model[SLUICE_MODELS_MAX]; /* of its last sample, plus 1; 0: none */
+	uint64_t watched_counters[SLUICE_COUNTER_COUNT];
+	uint64_t watch_since_ns, looked_ns;
+	char sockets_note[256]; /* why the sockets cannot be looked at; "": they can */
+
 	struct list counts, clients; /* of a snapshot */
 	uint64_t renewed_ns, maps_ns, accept_failed_ns;
 	uint64_t watchdog_ns, watched_ns; /* how often, and when last, systemd hears; 0: never */
@@ -79,6 +96,7 @@ struct daemon {
 	struct work_queue *queue;
 	struct task sweep;  /* connections that give way, departed requests */
 	struct task stalls; /* once a second … */
+	struct task watch;  /* … the look for troubles … */
 	struct task age;    /* … and the walk that corrects counts … */
 	struct task upkeep; /* … what is attached, rules that have expired, old names */
 	struct task follow; /* the host's addresses have changed */
@@ -145,6 +163,13 @@ void look(struct daemon *d);
 /* Handlers of the datapath; arg: the daemon. */
 void on_sample(void *arg, const struct sluice_sample *sample);
 void on_refusal(void *arg, const struct sluice_refusal *refusal);
+
+/* trouble.c */
+/* Call it once a second, in a work. */
+void look_for_trouble(struct daemon *d);
+/* Notes a sample or a refusal; `request`: it stands for one request of the client. */
+void trouble_saw(struct daemon *d, uint32_t service, const struct sluice_client *client,
+		 bool request);
 
 /* models.c */
 struct controller_targets targets_of(const struct config *config);

@@ -112,6 +112,10 @@ void on_sample(void *arg, const struct sluice_sample *sample)
 	d->dirty[id] = d->dirty[SLUICE_MODEL_ALL] = d->dirty[SLUICE_MODEL_OTHER] = true;
 	d->dirty[pool] = true;
 	note_client(d, &sample->client, pool, sample->time_ns);
+	trouble_saw(d, sample->service, &sample->client,
+		    sample->kind == SLUICE_SAMPLE_TTFT || sample->kind == SLUICE_SAMPLE_DURATION);
+	if (sample->service < SLUICE_SERVICES_MAX)
+		d->service_of_model[id] = (uint16_t)(sample->service + 1);
 }
 
 void on_refusal(void *arg, const struct sluice_refusal *refusal)
@@ -122,6 +126,7 @@ void on_refusal(void *arg, const struct sluice_refusal *refusal)
 		note_client(d, &refusal->client,
 			    controller_admitted_to(&d->controller, refusal->pool, refusal->model),
 			    refusal->time_ns);
+	trouble_saw(d, refusal->service, &refusal->client, !refusal->at_syn);
 	if (d->control)
 		control_refusal(d->control, refusal);
 }

@@ -128,6 +128,8 @@ void show_interfaces(struct daemon *d)
 	d->state.interface_count = n;
 	d->state.interfaces_left_out = datapath_no_room(d->datapath);
 	d->state.pins_note = datapath_pins_note(d->datapath);
+	d->state.sockets_note = d->sockets_note;
+	d->state.troubles = (const struct trouble(*)[TROUBLE_KINDS])d->troubles;
 }
 
 void refresh(void *arg, unsigned parts)

@@ -86,7 +86,7 @@ int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
 	if (!err)
 		err = add(&list, AF_INET6, loopback6);
 	if (!err)
-		err = netlink_dump(d, &request.head, add_message, &list);
+		err = netlink_dump(d, NETLINK_ROUTE, &request.head, add_message, &list);
 	if (err) {
 		free(list.at);
 		return datapath_fail(err, "the host's addresses cannot be listed: %s",

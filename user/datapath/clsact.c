@@ -143,7 +143,7 @@ static int look(int ifindex, enum hook hook, struct side *out)
 	};
 
 	*out = (struct side){.best = 1};
-	return netlink_dump(NULL, &request.header, note_filter, out);
+	return netlink_dump(NULL, NETLINK_ROUTE, &request.header, note_filter, out);
 }
 
 static int remove_filter(int ifindex, enum hook hook, uint16_t priority)

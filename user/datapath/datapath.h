@@ -19,6 +19,7 @@
 struct datapath;
 struct service;
 struct state_load;
+struct trouble_look;
 
 enum datapath_xdp {
 	DATAPATH_XDP_AUTO,
@@ -259,5 +260,12 @@ int datapath_sweep(struct datapath *d);
 /* Releases the slots of responses that have stalled, and takes them for those that no longer are.
  * Call it once a second; cheap while nothing is in flight. */
 int datapath_sweep_stalls(struct datapath *d);
+
+/*
+ * Compares the sockets on the services' ports with what the programs have seen of their
+ * connections, in a thread: fills what concerns that in found[], by service id. A connection is
+ * active if it got data since since_ns.
+ */
+int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct trouble_look *found);
 
 #endif

@@ -116,7 +116,7 @@ int interfaces_list(const struct datapath *d, bool automatic, struct interface *
 			.about = {.rtgen_family = dumps[i].family},
 		};
 
-		err = netlink_dump(d, &request.head, dumps[i].each, &list);
+		err = netlink_dump(d, NETLINK_ROUTE, &request.head, dumps[i].each, &list);
 		if (err == -EAFNOSUPPORT || err == -EOPNOTSUPP) /* a kernel without IPv6 */
 			err = 0;
 	}

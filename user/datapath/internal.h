@@ -2,9 +2,10 @@
 /*
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
- * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c;
- * then attach.c; then links.c; then pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c, lease.c,
- * replies.c, addresses.c; at the bottom interfaces.c, netlink.c, settings.c, map_io.c, error.c.
+ * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c,
+ * sockets.c; then attach.c; then links.c; then pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c,
+ * lease.c, replies.c, addresses.c; at the bottom interfaces.c, netlink.c, settings.c, map_io.c,
+ * error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H

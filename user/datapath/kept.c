@@ -16,6 +16,7 @@
 
 #include "kept.h"
 #include "map_io.h"
+#include "netlink.h"
 
 static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
 
@@ -96,21 +97,6 @@ int kept_moved(struct datapath *d, int was, int now)
 	return map_each(d, d->skel->maps.kept, move, &m);
 }
 
-/* Sends one request about a connection, and reads the answer. 0 or -errno. */
-static int ask(int fd, const void *request, void *answer, size_t size)
-{
-	const struct nlmsghdr *head = request;
-	struct nlmsghdr *said = answer;
-	ssize_t n;
-
-	if (send(fd, request, head->nlmsg_len, 0) < 0)
-		return -errno;
-	n = recv(fd, answer, size, 0);
-	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)))
-		return n < 0 ? -errno : -EPROTO;
-	return said->nlmsg_type == NLMSG_ERROR ? ((struct nlmsgerr *)NLMSG_DATA(said))->error : 0;
-}
-
 /*
  * Aborts the server's socket of one connection: its TCP sends the client a RST (sock_diag(7)).
  * Where the connection has ended, the kernel finds the listening socket instead, so its state is
@@ -145,7 +131,7 @@ static int destroy(int fd, const struct sluice_conn_key *k)
 
 	memcpy(find.request.id.idiag_src, k->server_addr + from, 16 - from);
 	memcpy(find.request.id.idiag_dst, k->client_addr + from, 16 - from);
-	err = ask(fd, &find, &answer, sizeof(answer));
+	err = netlink_ask(fd, &find.head, &answer, sizeof(answer));
 	if (err)
 		return err;
 	if (answer.found.idiag_state == TCP_LISTEN)
@@ -154,7 +140,7 @@ static int destroy(int fd, const struct sluice_conn_key *k)
 	       sizeof(find.request.id.idiag_cookie));
 	find.head.nlmsg_type = SOCK_DESTROY;
 	find.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-	return ask(fd, &find, &answer, sizeof(answer));
+	return netlink_ask(fd, &find.head, &answer, sizeof(answer));
 }
 
 int kept_reset(const char *pin_dir)

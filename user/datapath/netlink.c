@@ -25,10 +25,10 @@ static int read_messages(const void *buffer, size_t len,
 	return err;
 }
 
-int netlink_dump(const struct datapath *d, const struct nlmsghdr *request,
+int netlink_dump(const struct datapath *d, int family, const struct nlmsghdr *request,
 		 int (*each)(void *arg, const struct nlmsghdr *message), void *arg)
 {
-	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family);
 	char buffer[DUMP_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
 	int ret = 0;
 
@@ -48,4 +48,17 @@ int netlink_dump(const struct datapath *d, const struct nlmsghdr *request,
 			ret = read_messages(buffer, (size_t)n, each, arg);
 	}
 	return ret < 0 ? ret : 0;
+}
+
+int netlink_ask(int fd, const struct nlmsghdr *request, void *answer, size_t size)
+{
+	struct nlmsghdr *said = answer;
+	ssize_t n;
+
+	if (send(fd, request, request->nlmsg_len, 0) < 0)
+		return -errno;
+	n = recv(fd, answer, size, 0);
+	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)))
+		return n < 0 ? -errno : -EPROTO;
+	return said->nlmsg_type == NLMSG_ERROR ? ((struct nlmsgerr *)NLMSG_DATA(said))->error : 0;
 }

@@ -373,6 +373,24 @@ static void write_interfaces(FILE *out, const struct daemon_state *s)
 		}
 }
 
+static void write_troubles(FILE *out, const struct daemon_state *s)
+{
+	family(out, "sluice_trouble", "gauge",
+	       "1 while a service has this trouble, else 0; sluicectl status says what it is.");
+	for (uint32_t id = 0; s->troubles && id <= SLUICE_SERVICES_MAX; id++) {
+		char service[TEXT_SERVICE_MAX];
+
+		if (id >= s->service_count && id < SLUICE_SERVICES_MAX)
+			continue;
+		state_service_name(service, s, id);
+		for (unsigned kind = 0; kind < TROUBLE_KINDS; kind++) {
+			fprintf(out, "sluice_trouble{kind=\"%s\",", trouble_name(kind));
+			label(out, "service", service);
+			fprintf(out, "} %d\n", s->troubles[id][kind].on);
+		}
+	}
+}
+
 void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 {
 	write_requests(out, s);
@@ -395,6 +413,7 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 		s->counters[SLUICE_COUNTER_SAMPLES_LOST]);
 	write_maps(out, s);
 	write_interfaces(out, s);
+	write_troubles(out, s);
 	family(out, "sluice_counter_total", "counter",
 	       "What the kernel side counts that is no verdict on a request.");
 	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++) {

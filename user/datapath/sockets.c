@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Compares what the sockets of this network namespace have received and sent with what the programs
+ * have seen of the same connections. The kernel lists the sockets of the services' ports alone
+ * (sock_diag(7)); at most SOCKETS_MAX of them are compared. All of it is done in a thread: a host
+ * may have many sockets.
+ */
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "core/service.h"
+#include "core/trouble.h"
+#include "map_io.h"
+#include "netlink.h"
+
+#define SOCKETS_MAX  8192
+#define SUSPECTS_MAX 256 /* connections without an entry that are looked at twice */
+/* The socket may come to its data later than tc does, when its application keeps it busy. */
+#define MARGIN_NS  NSEC_PER_SEC
+#define NS_PER_MS  1000000ULL
+#define STATE(is)  (1U << (is))
+#define PORT_BYTES (3 * sizeof(struct inet_diag_bc_op)) /* of the filter, for each port */
+
+/* Of TCP's states. The C library's header has them, but not all of struct tcp_info. */
+enum { STATE_ESTABLISHED = 1, STATE_LISTEN = 10 };
+
+struct place {
+	uint8_t addr[16];
+	bool wildcard, http;
+	uint16_t port; /* network order */
+	uint32_t id;
+};
+
+/* A connection without an entry: it may have ended since the kernel listed its socket. */
+struct suspect {
+	struct inet_diag_msg socket;
+	uint32_t service;
+	bool responses; /* the programs see those */
+};
+
+struct looking {
+	int conns, half_open; /* maps */
+	uint64_t began_ns;    /* this look, CLOCK_MONOTONIC; data since … */
+	uint64_t since_ns;    /* … then counts */
+	struct place *places;
+	size_t place_count;
+	struct trouble_look *found; /* by service id */
+	unsigned sockets;
+	struct suspect suspects[SUSPECTS_MAX];
+	size_t suspect_count;
+	struct sluice_conn conn; /* scratch */
+};
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static void whole_address(uint8_t out[16], unsigned family, const void *address)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+
+	if (family == AF_INET6) {
+		memcpy(out, address, 16);
+	} else {
+		memcpy(out, mapped, sizeof(mapped));
+		memcpy(out + sizeof(mapped), address, 4);
+	}
+}
+
+/* The service of a connection to this address; a service's own address comes before a wildcard. */
+static const struct place *place_of(const struct looking *l, const uint8_t addr[16], __be16 port)
+{
+	const struct place *found = NULL;
+
+	for (size_t i = 0; i < l->place_count; i++) {
+		const struct place *p = &l->places[i];
+
+		if (p->port != port || (!p->wildcard && memcmp(p->addr, addr, 16)))
+			continue;
+		if (!p->wildcard)
+			return p;
+		found = p;
+	}
+	return found;
+}
+
+static bool is_any(const uint8_t addr[16])
+{
+	static const uint8_t any6[16], any4[16] = {[10] = 0xff, 0xff};
+
+	return !memcmp(addr, any6, 16) || !memcmp(addr, any4, 16);
+}
+
+static void note_listener(struct looking *l, const struct inet_diag_msg *m)
+{
+	uint8_t addr[16];
+
+	whole_address(addr, m->idiag_family, m->id.idiag_src);
+	for (size_t i = 0; i < l->place_count; i++) {
+		const struct place *p = &l->places[i];
+
+		if (p->port == m->id.idiag_sport &&
+		    (p->wildcard || is_any(addr) || !memcmp(p->addr, addr, 16)))
+			l->found[p->id].listening = true;
+	}
+}
+
+static void note_unseen(struct trouble_look *found, const struct inet_diag_msg *m, unsigned *n)
+{
+	whole_address(found->unseen_client, m->idiag_family, m->id.idiag_dst);
+	++*n;
+}
+
+static void key_of(struct sluice_conn_key *key, const struct inet_diag_msg *m)
+{
+	memset(key, 0, sizeof(*key));
+	whole_address(key->client_addr, m->idiag_family, m->id.idiag_dst);
+	whole_address(key->server_addr, m->idiag_family, m->id.idiag_src);
+	key->client_port = m->id.idiag_dport;
+	key->server_port = m->id.idiag_sport;
+}
+
+static void note_connection(struct looking *l, const struct inet_diag_msg *m,
+			    const struct tcp_info *info)
+{
+	uint64_t received_ns = l->began_ns - info->tcpi_last_data_recv * NS_PER_MS;
+	uint64_t sent_ns = l->began_ns - info->tcpi_last_data_sent * NS_PER_MS;
+	struct sluice_half_open half = {0};
+	struct trouble_look *found;
+	struct sluice_conn_key key;
+	const struct place *p;
+
+	key_of(&key, m);
+	p = place_of(l, key.server_addr, key.server_port);
+	if (!p || !info->tcpi_bytes_received || received_ns < l->since_ns)
+		return;
+	found = &l->found[p->id];
+	found->active++;
+	if (bpf_map_lookup_elem(l->conns, &key, &l->conn)) {
+		if (!bpf_map_lookup_elem(l->half_open, &key, &half) &&
+		    half.answered >= SLUICE_ANSWERED_EVICTED)
+			return; /* sluice has seen it, and forgotten */
+		if (l->suspect_count < SUSPECTS_MAX)
+			l->suspects[l->suspect_count++] =
+				(struct suspect){*m, p->id, half.answered != SLUICE_ANSWERED_NOT};
+		return;
+	}
+	if (p->http && l->conn.flags & SLUICE_CONN_OPAQUE)
+		found->opaque++;
+	if (l->conn.flags & SLUICE_CONN_UNJUDGED)
+		found->unread++;
+	if (l->conn.last_seen_ns + MARGIN_NS < received_ns)
+		note_unseen(found, m, &found->unseen);
+	/* A retransmission counts as sent for the socket, and not for the programs. */
+	else if (info->tcpi_data_segs_out && !info->tcpi_unacked && !info->tcpi_bytes_retrans &&
+		 sent_ns >= l->since_ns && l->conn.sent_ns + MARGIN_NS < sent_ns)
+		note_unseen(found, m, &found->responses_unseen);
+}
+
+static int note_socket(void *arg, const struct nlmsghdr *message)
+{
+	const struct inet_diag_msg *m = NLMSG_DATA(message);
+	struct looking *l = arg;
+	struct tcp_info info = {0};
+	size_t left = message->nlmsg_len - NLMSG_LENGTH(sizeof(*m));
+
+	if (m->idiag_state == STATE_LISTEN) {
+		note_listener(l, m);
+		return 0;
+	}
+	for (const struct rtattr *a = (const void *)(m + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == INET_DIAG_INFO)
+			memcpy(&info, RTA_DATA(a),
+			       RTA_PAYLOAD(a) < sizeof(info) ? RTA_PAYLOAD(a) : sizeof(info));
+	note_connection(l, m, &info);
+	return ++l->sockets >= SOCKETS_MAX;
+}
+
+struct request {
+	struct nlmsghdr head;
+	struct inet_diag_req_v2 about;
+};
+
+static struct request request_of(uint8_t family, uint32_t states)
+{
+	return (struct request){
+		.head = {.nlmsg_len = sizeof(struct request),
+			 .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			 .nlmsg_flags = NLM_F_REQUEST},
+		.about = {.sdiag_family = family,
+			  .sdiag_protocol = IPPROTO_TCP,
+			  .idiag_states = states},
+	};
+}
+
+/*
+ * The kernel's filter: for each port, where it is not the socket's own, go on behind the jump;
+ * where it is, the jump leads to the end, which accepts. Past the end is a refusal.
+ */
+static size_t write_filter(struct inet_diag_bc_op *op, const struct place *places, size_t count)
+{
+	size_t bytes = count * PORT_BYTES;
+
+	for (size_t i = 0; i < count; i++, op += 3) {
+		size_t left = bytes - i * PORT_BYTES;
+
+		op[0] = (struct inet_diag_bc_op){
+			.code = INET_DIAG_BC_S_EQ, .yes = 2 * sizeof(*op), .no = PORT_BYTES};
+		if (i + 1 == count)
+			op[0].no += sizeof(*op);
+		op[1] = (struct inet_diag_bc_op){.no = ntohs(places[i].port)};
+		op[2] = (struct inet_diag_bc_op){
+			.code = INET_DIAG_BC_JMP, .yes = sizeof(*op), .no = left - 2 * sizeof(*op)};
+	}
+	return bytes;
+}
+
+/* Calls note_socket() with the sockets of a family that have a service's port. */
+static int list_sockets(struct looking *l, uint8_t family, uint32_t states)
+{
+	struct {
+		struct request request;
+		struct rtattr attribute;
+		struct inet_diag_bc_op filter[3 * SLUICE_SERVICES_MAX];
+	} dump = {.request = request_of(family, states)};
+	size_t bytes = write_filter(dump.filter, l->places, l->place_count);
+
+	dump.attribute = (struct rtattr){RTA_LENGTH(bytes), INET_DIAG_REQ_BYTECODE};
+	dump.request.head.nlmsg_len += RTA_LENGTH(bytes);
+	dump.request.head.nlmsg_flags |= NLM_F_DUMP;
+	dump.request.about.idiag_ext = 1 << (INET_DIAG_INFO - 1);
+	return netlink_dump(NULL, NETLINK_SOCK_DIAG, &dump.request.head, note_socket, l);
+}
+
+/* Counts the suspects whose sockets are still there: tc sees the end of a connection first. */
+static int judge_suspects(struct looking *l)
+{
+	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+	if (fd < 0)
+		return -errno;
+	for (size_t i = 0; i < l->suspect_count; i++) {
+		const struct suspect *suspect = &l->suspects[i];
+		const struct inet_diag_msg *m = &suspect->socket;
+		struct trouble_look *found = &l->found[suspect->service];
+		struct request request = request_of(m->idiag_family, ~0U);
+		union {
+			struct {
+				struct nlmsghdr head;
+				struct inet_diag_msg socket;
+			};
+			char bytes[4096];
+		} answer;
+		struct sluice_conn_key key;
+
+		request.about.id = m->id;
+		key_of(&key, m);
+		if (netlink_ask(fd, &request.head, &answer, sizeof(answer)) ||
+		    answer.socket.idiag_state != STATE_ESTABLISHED ||
+		    !bpf_map_lookup_elem(l->conns, &key, &l->conn))
+			continue;
+		note_unseen(found, m,
+			    suspect->responses ? &found->requests_unseen : &found->unseen);
+	}
+	return 0;
+}
+
+/* Whether a socket may have the address: it is this host's. */
+static bool is_own(const struct place *p)
+{
+	struct sockaddr_in6 at = {.sin6_family = AF_INET6};
+	_cleanup_fd_ int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (p->wildcard || fd < 0)
+		return p->wildcard;
+	memcpy(&at.sin6_addr, p->addr, 16);
+	return !bind(fd, (struct sockaddr *)&at, sizeof(at));
+}
+
+static int look(void *arg)
+{
+	struct looking *l = arg;
+	int err = 0;
+
+	for (size_t i = 0; i < l->place_count; i++)
+		l->found[l->places[i].id].own = is_own(&l->places[i]);
+	/* Listeners first, all of them: the others may be too many. */
+	for (unsigned i = 0; i < 4 && !err; i++)
+		err = list_sockets(l, i % 2 ? AF_INET6 : AF_INET,
+				   STATE(i < 2 ? STATE_LISTEN : STATE_ESTABLISHED));
+	return err ? err : judge_suspects(l);
+}
+
+int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct trouble_look *found)
+{
+	_cleanup_free_ struct place *places = calloc(d->service_count + 1, sizeof(*places));
+	_cleanup_free_ struct looking *l = calloc(1, sizeof(*l));
+	int err;
+
+	if (!l || !places)
+		return datapath_fail(-ENOMEM, "out of memory");
+	for (size_t i = 0; i < d->service_count && i < SLUICE_SERVICES_MAX; i++) {
+		const struct service *v = &d->services[i];
+
+		places[l->place_count] = (struct place){.wildcard = v->wildcard,
+							.http = v->protocol == SLUICE_PROTOCOL_HTTP,
+							.port = htons(v->port),
+							.id = v->id};
+		memcpy(places[l->place_count++].addr, v->addr, 16);
+	}
+	if (!l->place_count)
+		return 0;
+	l->conns = map_fd(d->skel->maps.conns);
+	l->half_open = map_fd(d->skel->maps.half_open);
+	l->began_ns = monotonic_ns();
+	l->since_ns = since_ns;
+	l->places = places;
+	l->found = found;
+	err = datapath_away(d, look, l);
+	return err ? datapath_fail(err, "the sockets cannot be listed: %s", strerror(-err)) : 0;
+}
