@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # sluice comes before the programs of others at its hooks: one that accepts a packet ends the chain,
-# and what comes after it sees nothing. The daemon looks once a second. What somebody removes or puts
-# first, it sets right, three times a minute. What it leaves, and what is wrong meanwhile, it says in
-# status, log and metrics.
+# and what comes after it sees nothing. The daemon looks once a second. What somebody removes or
+# puts first, it sets right, three times a minute. What it leaves, and what is wrong meanwhile, it
+# says in status, log and metrics.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
