@@ -77,7 +77,7 @@ help:
 	@echo 'make tidy                 clang-tidy alone'
 	@echo 'make fuzz                 each fuzzer for FUZZ_SECONDS'
 	@echo 'make test-kernels         the tests in virtual machines with other kernels'
-	@echo 'make test-compilers       what the verifier walks, for each clang here and in Debian sid'
+	@echo 'make test-compilers       what the verifier walks, by clang, those of sid too'
 	@echo 'make demo                 a load with sluice and without it, side by side'
 	@echo 'make bench                what sluice costs a packet, a request and a refusal'
 	@echo 'make bench-wire TRACES=DIR, make sim-table TRACES=DIR'

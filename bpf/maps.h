@@ -90,8 +90,9 @@ MAP(BPF_MAP_TYPE_HASH, kept, struct sluice_conn_key, struct sluice_kept, SLUICE_
 MAP(BPF_MAP_TYPE_HASH, held, struct sluice_conn_key, struct sluice_held, SLUICE_HELD_MAX);
 MAP(BPF_MAP_TYPE_LRU_HASH, unheld, struct sluice_address, __u64, SLUICE_UNHELD_MAX);
 MAP(BPF_MAP_TYPE_HASH, reply_heads, struct sluice_reply_head_key, struct sluice_reply_head,
-    SLUICE_SERVICES_MAX *(SLUICE_ORIGINS_MAX + 1), PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
-MAP(BPF_MAP_TYPE_ARRAY, reply_forms, __u32, struct sluice_reply_form, 4 * SLUICE_API_COUNT, PINNED);
+    SLUICE_SERVICES_MAX * 2 * (SLUICE_ORIGINS_MAX + 1),
+    PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
+MAP(BPF_MAP_TYPE_ARRAY, reply_forms, __u32, struct sluice_reply_form, SLUICE_REPLY_FORMS, PINNED);
 MAP(BPF_MAP_TYPE_HASH, replies, struct sluice_reply_key, struct sluice_reply, 4096,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, counters, __u32, __u64, SLUICE_COUNTER_COUNT, PINNED);

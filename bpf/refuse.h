@@ -59,11 +59,12 @@ SUBPROG int prepare_refusal(const struct sluice_conn *conn, const struct sluice_
 	__u32 zero = 0;
 	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
 	struct judging *a = get_judging();
+	struct sluice_model_flag *all = model_flag(SLUICE_MODEL_ALL);
 	struct sluice_tombstone *t;
 	struct judgement *j;
 	struct packet *p;
 
-	if (!s || !a || !conn || !service)
+	if (!s || !a || !conn || !service || !all)
 		return 0;
 	p = &s->packet;
 	j = &a->judgement;
@@ -79,7 +80,10 @@ SUBPROG int prepare_refusal(const struct sluice_conn *conn, const struct sluice_
 			? j->quota
 			: j->about;
 	t->parts.reply.reason = j->reason;
-	t->parts.no_retry = j->retry_after_ms > 60000;
+	/* Another server may take what this one refuses while it drains: a new connection finds it.
+	 */
+	t->parts.head.unavailable = j->reason == SLUICE_REASON_OPERATOR && all->unavailable;
+	t->parts.no_retry = j->retry_after_ms > 60000 && !t->parts.head.unavailable;
 	t->parts.api = api_of_path(conn->request.path);
 	t->retry_after_ms = j->retry_after_ms;
 	t->reply_seq = conn->s_next;
@@ -88,7 +92,7 @@ SUBPROG int prepare_refusal(const struct sluice_conn *conn, const struct sluice_
 	t->rst_seq = conn->c_next;
 	if (t->c_ack != t->reply_seq)
 		t->flags = SLUICE_TOMBSTONE_DEFERRED;
-	return service->keep && j->action == SLUICE_ACTION_REPLY;
+	return service->keep && j->action == SLUICE_ACTION_REPLY && !t->parts.head.unavailable;
 }
 
 /* Refuses the current packet's request or framing error, and closes the connection. Returns the

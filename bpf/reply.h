@@ -139,7 +139,8 @@ SUBPROG __u32 fill_reply(const struct sluice_reply_parts *parts, __u32 retry_aft
 
 	if (!s || !parts)
 		return 0;
-	index = (parts->api * 2 + parts->no_retry) * 2 + parts->kept;
+	index = ((parts->api * 2 + parts->head.unavailable) * 2 + parts->no_retry) * 2 +
+		parts->kept;
 	head = find_head(&parts->head);
 	form = bpf_map_lookup_elem(&reply_forms, &index);
 	reply = find_reply(&parts->reply);

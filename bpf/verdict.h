@@ -69,7 +69,8 @@ static __always_inline void judge_by_flag(struct judgement *j, const struct slui
 	if (j->reason || flag->allow || !in_force(flag->expires_ns, now))
 		return;
 	j->reason = flag->reason;
-	j->retry_after_ms = flag->retry_after_ms;
+	j->retry_after_ms =
+		flag->expires_ns ? ms_until(flag->expires_ns, now) : flag->retry_after_ms;
 	j->about = model;
 }
 
@@ -398,7 +399,8 @@ SUBPROG int judge_syn(const struct sluice_service *service, const struct sluice_
 		rule = NULL;
 		class = SLUICE_PREFIX_PLAIN;
 	}
-	if (!all->allow && all->reason == SLUICE_REASON_OPERATOR) {
+	if (service->protocol == SLUICE_PROTOCOL_OPAQUE && !all->allow &&
+	    all->reason == SLUICE_REASON_OPERATOR) {
 		judge_by_flag(j, all, SLUICE_MODEL_ALL, now);
 	} else if (rule) {
 		a->question.override =

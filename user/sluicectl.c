@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The operator's command line: translates arguments into one JSON line for the daemon, and the
- * answer into text. main is a table of subcommand, arguments and description; the help is printed
- * from it. Exit status: 0 done, 1 refused by the daemon with its reason, 2 usage, 3 no daemon.
+ * answer into text. A table has all subcommands; the help is printed from it.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -39,6 +38,7 @@ enum option {
 	OPTION_BYTES,
 	OPTION_PRIORITY,
 	OPTION_FOR,
+	OPTION_STATUS,
 	OPTION_KEPT_TIMEOUT,
 	OPTION_PIN_DIR,
 	OPTION_JSON,
@@ -50,6 +50,7 @@ enum option {
 #define SERVICE (1u << OPTION_SERVICE)
 #define REQUEST (1u << OPTION_BYTES | 1u << OPTION_PRIORITY)
 #define FOR     (1u << OPTION_FOR)
+#define STATUS  (1u << OPTION_STATUS)
 #define PIN     (1u << OPTION_PIN_DIR | 1u << OPTION_KEPT_TIMEOUT)
 #define JSON    (1u << OPTION_JSON)
 
@@ -64,6 +65,7 @@ static const struct {
 	[OPTION_BYTES] = {"--bytes", "N", "size of the request, head and body", NULL},
 	[OPTION_PRIORITY] = {"--priority", "VALUE", "value of the service's priority header", NULL},
 	[OPTION_FOR] = {"--for", "TIME", "until then (30s, 10m, 2h); else without end", NULL},
+	[OPTION_STATUS] = {"--status", "503|429", "what new requests get while it drains", "503"},
 	[OPTION_KEPT_TIMEOUT] = {"--kept-timeout", "TIME",
 				 "wait so long for connections that a refusal kept", "10s"},
 	[OPTION_PIN_DIR] = {"--pin-dir", "DIR", "where a daemon that has ended left its pins",
@@ -238,7 +240,13 @@ static const char *command(const struct call *call)
 
 static json_t *request(const struct call *call)
 {
-	return json_pack("{s:s}", "cmd", command(call));
+	json_t *r = json_pack("{s:s}", "cmd", command(call));
+
+	if (call->for_ms >= 0)
+		json_object_set_new(r, "for_ms", json_real(call->for_ms));
+	if (call->value[OPTION_STATUS])
+		json_object_set_new(r, "status", json_integer(atol(call->value[OPTION_STATUS])));
+	return r;
 }
 
 static int run_simple(struct call *call)
@@ -303,9 +311,7 @@ static int read_client(const char *arg, char *out, size_t size)
 	if (strcmp(arg, "key=-"))
 		return complain("an API key is read from standard input: write key=- for CLIENT");
 	setvbuf(stdin, NULL, _IONBF, 0); /* no second copy */
-	if (!fgets(out + 4, (int)(size - 4), stdin))
-		return complain("key=-: there is no API key on standard input");
-	len = strcspn(out + 4, "\r\n");
+	len = fgets(out + 4, (int)(size - 4), stdin) ? strcspn(out + 4, "\r\n") : 0;
 	if (!len)
 		return complain("key=-: there is no API key on standard input");
 	out[4 + len] = 0;
@@ -319,10 +325,13 @@ static json_t *about_client(const struct call *call)
 	json_t *r = NULL;
 
 	if (!read_client(call->args[0], client, sizeof(client))) {
-		r = json_pack("{s:s, s:s, s:s*}", "cmd", command(call), "client", client, "model",
-			      call->value[OPTION_MODEL]);
-		if (!r)
+		r = request(call);
+		if (json_object_update_new(r, json_pack("{s:s, s:s*}", "client", client, "model",
+							call->value[OPTION_MODEL]))) {
 			complain("the arguments are no UTF-8 text");
+			json_decref(r);
+			r = NULL;
+		}
 	}
 	explicit_bzero(client, sizeof(client));
 	return r;
@@ -340,8 +349,6 @@ static int run_client(struct call *call)
 		json_object_set_new(r, "bytes", json_integer(call->bytes));
 	if (call->value[OPTION_PRIORITY])
 		json_object_set_new(r, "priority", json_string(call->value[OPTION_PRIORITY]));
-	if (call->for_ms >= 0)
-		json_object_set_new(r, "for_ms", json_real(call->for_ms));
 	return run_request(call, r, ANSWER_SECS);
 }
 
@@ -461,6 +468,9 @@ static const struct subcommand subcommands[] = {
 	 run_quota_show, format_quotas},
 	{"quota clear", "CLIENT", "take back what quota set gave", MODEL | JSON, 1, 1, run_client,
 	 format_done},
+	{"drain", NULL, "let what is in flight end, and refuse what is new", FOR | STATUS | JSON, 0,
+	 0, run_simple, format_done},
+	{"resume", NULL, "end a drain", JSON, 0, 0, run_simple, format_done},
 	{"reload", NULL, "read the configuration file again", JSON, 0, 0, run_simple, format_done},
 	{"detach", NULL, "stop refusing, end the daemon, leave nothing in the kernel", PIN | JSON,
 	 0, 0, run_detach, format_done},

@@ -112,6 +112,7 @@ static void upkeep(struct daemon *d)
 {
 	datapath_check(d->datapath, d->state.now_ns);
 	expire_rules(d);
+	expire_drain(d);
 	forget_names(d);
 }
 

@@ -25,7 +25,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 15
+#define SLUICE_ABI_VERSION 16
 
 #define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
@@ -212,8 +212,8 @@ struct sluice_model_flag {
 	__u8 action; /* enum sluice_action */
 	__u8 mode;   /* enum sluice_mode */
 	__u8 unary;
-	__u8 pad;
-	__u16 quota; /* of clients that have none of their own */
+	__u8 unavailable; /* what the operator refuses gets a 503 and loses its connection */
+	__u16 quota;      /* of clients that have none of their own */
 	/*
 	 * The model's pool: the entry with the `admission` that applies to this model, which counts
 	 * its requests. It is the model's own id, that of a configured pool, or SLUICE_MODEL_ALL.

@@ -31,7 +31,7 @@
 struct sluice_reply_head_key {
 	__u64 origin; /* hash of the web origin that the head allows; 0: that of all others */
 	__u32 service;
-	__u32 pad;
+	__u32 unavailable; /* 1: a 503, not a 429 */
 };
 _Static_assert(sizeof(struct sluice_reply_head_key) == 16, "reply head key");
 
@@ -64,9 +64,12 @@ struct sluice_reply {
 _Static_assert(sizeof(struct sluice_reply) == 8 + 160 + 352, "reply");
 
 /*
- * reply_forms[(api * 2 + no_retry) * 2 + kept]: the last lines of the head and the body up to the
- * sentence, and the body after the seconds, up to the same length for every number.
+ * reply_forms[((api * 2 + unavailable) * 2 + no_retry) * 2 + kept]: the last lines of the head and
+ * the body up to the sentence, and the body after the seconds, up to the same length for every
+ * number.
  */
+#define SLUICE_REPLY_FORMS (8 * SLUICE_API_COUNT)
+
 struct sluice_reply_form {
 	__u16 len; /* of `open` */
 	__u16 body_at;

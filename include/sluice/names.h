@@ -48,20 +48,26 @@ enum sluice_reason {
 };
 
 /*
- * X(API, the end of a 429's body after the seconds, and its begin): the errors that the clients of
- * an API read. The sentence of the reason stands between both, as JSON text.
+ * X(API, the end of a 429's body after the seconds, and its begin; the same of a 503): the errors
+ * that the clients of an API read. The sentence of the reason stands between both, as JSON text.
  */
 #define SLUICE_APIS(X)                                                                             \
 	X(OPENAI,                                                                                  \
 	  " seconds.\",\"type\":\"requests\",\"param\":null,\"code\":\"rate_limit_exceeded\"}}",   \
+	  "{\"error\":{\"message\":\"",                                                            \
+	  " seconds.\",\"type\":\"server_error\",\"param\":null,\"code\":null}}",                  \
 	  "{\"error\":{\"message\":\"")                                                            \
 	X(ANTHROPIC, " seconds.\"}}",                                                              \
-	  "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"")           \
-	X(OLLAMA, " seconds.\"}", "{\"error\":\"") /* and KServe v2, Triton */                     \
-	X(TGI, " seconds.\",\"error_type\":\"overloaded\"}", "{\"error\":\"")
+	  "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"",           \
+	  " seconds.\"}}",                                                                         \
+	  "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"")           \
+	X(OLLAMA, " seconds.\"}", "{\"error\":\"", " seconds.\"}",                                 \
+	  "{\"error\":\"") /* and KServe v2, Triton */                                             \
+	X(TGI, " seconds.\",\"error_type\":\"overloaded\"}", "{\"error\":\"",                      \
+	  " seconds.\",\"error_type\":\"overloaded\"}", "{\"error\":\"")
 
 enum sluice_api {
-#define X(api, after, before) SLUICE_API_##api,
+#define X(api, after, before, after503, before503) SLUICE_API_##api,
 	SLUICE_APIS(X)
 #undef X
 		SLUICE_API_COUNT

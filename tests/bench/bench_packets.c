@@ -387,9 +387,9 @@ static void refused_path(const char *body, size_t n)
 	size_t len;
 
 	if (reply_text_build(&reply, NULL, SLUICE_REASON_TTFT) ||
-	    reply_text_head(&head, &(struct service_reply){0}, -1, NULL))
+	    reply_text_head(&head, &(struct service_reply){0}, -1, false, NULL))
 		exit(1);
-	reply_text_form(&form, SLUICE_API_OPENAI, false, false);
+	reply_text_form(&form, SLUICE_API_OPENAI, false, false, false);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.reply_heads), &head_key, &head, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.reply_forms), &zero, &form, 0);
 	bpf_map_update_elem(bpf_map__fd(skel->maps.replies), &key, &reply, 0);

@@ -275,7 +275,7 @@ static const struct gate_row rows[] = {
 	 SLUICE_REASON_ITL},
 	{"an allowed client of a shut opaque service", shut_but_allow_client, OPAQUE_PORT, LET_PASS,
 	 0},
-	{"the operator's rule", operator_all, HTTP_PORT, REFUSED_BY_RST, SLUICE_REASON_OPERATOR},
+	{"a drain of an http service: its requests read why", operator_all, HTTP_PORT, LET_PASS, 0},
 	{"the operator's rule over an allowed client", operator_all_but_allow_client, OPAQUE_PORT,
 	 REFUSED_BY_RST, SLUICE_REASON_OPERATOR},
 	{"limits that are full", fill_limits, HTTP_PORT, LET_PASS, 0},

@@ -373,15 +373,43 @@ static void the_429_of_a_kept_connection_is_right_to_the_byte(void **state)
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
 		play_step(&shapes[0], &steps[i], HTTP_PORT);
 	play_step(&shapes[0], &refused, HTTP_PORT);
-	assert_int_equal(reply_text_head(&head, &(struct service_reply){0}, -1, NULL), 0);
+	assert_int_equal(reply_text_head(&head, &(struct service_reply){0}, -1, false, NULL), 0);
 	assert_int_equal(reply_text_build(&sentence, "llama", SLUICE_REASON_TTFT), 0);
-	reply_text_form(&form, SLUICE_API_OPENAI, false, true);
+	reply_text_form(&form, SLUICE_API_OPENAI, false, false, true);
 	assert_int_equal(last.len, reply_make(expected, &head, &sentence, &form, 2500));
 	assert_memory_equal(last.text, expected, last.len);
 	snprintf(text, sizeof(text), "%.*s", (int)last.len, (const char *)last.text);
 	assert_null(strcasestr(text, "\r\nConnection:"));
 	assert_int_equal(last.window, 64240);
 	assert_int_equal(w.refusal_count, 1);
+}
+
+/* A drain sends its clients elsewhere: its 503 closes, and states the rest of the drain. */
+static void a_drain_refuses_by_a_503_that_closes(void **state)
+{
+	static const struct step refused = {FROM_CLIENT(W, N, REQUEST), .then = REFUSE,
+					    .out_seq = N, .out_ack = 2 * W, .rst_seq = W};
+	static const struct step exchanged[] = {EXCHANGED};
+	struct sluice_model_flag flag = {.reason = SLUICE_REASON_OPERATOR, .unavailable = 1};
+	uint8_t expected[SLUICE_REPLY_BUFFER];
+	struct sluice_reply sentence;
+	struct sluice_reply_head head;
+	struct sluice_reply_form form;
+
+	set_keep(true);
+	for (unsigned i = 0; i < sizeof(exchanged) / sizeof(exchanged[0]); i++)
+		play_step(&shapes[0], &exchanged[i], HTTP_PORT);
+	flag.expires_ns = w.settings.clock_ns + 90 * 1000000000ULL;
+	set_flag(SLUICE_MODEL_ALL, flag);
+	play_step(&shapes[0], &refused, HTTP_PORT);
+	assert_int_equal(reply_text_head(&head, &(struct service_reply){0}, -1, true, NULL), 0);
+	assert_int_equal(reply_text_build(&sentence, NULL, SLUICE_REASON_OPERATOR), 0);
+	reply_text_form(&form, SLUICE_API_OPENAI, true, false, false);
+	assert_int_equal(last.len, reply_make(expected, &head, &sentence, &form, 90000));
+	assert_memory_equal(last.text, expected, last.len);
+	assert_memory_equal(last.text, "HTTP/1.1 503 Service Unavailable\r\n", 34);
+	assert_int_equal(
+		requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_OPERATOR), 1);
 }
 
 static void with_kept_full_a_refusal_closes_and_is_counted(void **state)
@@ -453,6 +481,7 @@ int main(void)
 		kept_test(a_refusal_that_cannot_keep_its_connection_says_why),
 		kept_test(a_kept_connection_is_as_any_other),
 		kept_test(nothing_that_happens_to_sluice_stops_the_translation),
+		kept_test(a_drain_refuses_by_a_503_that_closes),
 		kept_test(a_second_hook_on_the_way_changes_nothing),
 		kept_test(numbers_wrap_anywhere),
 		kept_test(every_kind_of_packet_is_translated),

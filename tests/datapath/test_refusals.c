@@ -46,9 +46,9 @@ static void assert_429(const struct seen *reply, enum sluice_reason reason, cons
 	uint32_t len;
 
 	/* The bytes are those that the parts make here, too … */
-	assert_int_equal(reply_text_head(&head, &(struct service_reply){0}, -1, NULL), 0);
+	assert_int_equal(reply_text_head(&head, &(struct service_reply){0}, -1, false, NULL), 0);
 	assert_int_equal(reply_text_build(&sentence, model, reason), 0);
-	reply_text_form(&form, SLUICE_API_OPENAI, ms > 60000, false);
+	reply_text_form(&form, SLUICE_API_OPENAI, false, ms > 60000, false);
 	len = reply_make(expected, &head, &sentence, &form, ms);
 	assert_int_equal(reply->len, len);
 	assert_memory_equal(reply->text, expected, len);
@@ -377,9 +377,9 @@ static void a_refusal_is_what_the_client_reads(void **state)
 		for (int k = 0; k < 4; k++)
 			play_step(&shapes[0], &steps[k], HTTP_PORT);
 		row_now = NULL;
-		assert_int_equal(reply_text_head(&head, &cors, rows[i].origin, NULL), 0);
+		assert_int_equal(reply_text_head(&head, &cors, rows[i].origin, false, NULL), 0);
 		assert_int_equal(reply_text_build(&sentence, "llama", SLUICE_REASON_TTFT), 0);
-		reply_text_form(&form, rows[i].api, false, false);
+		reply_text_form(&form, rows[i].api, false, false, false);
 		assert_int_equal(last.len, reply_make(expected, &head, &sentence, &form, 2500));
 		assert_memory_equal(last.text, expected, last.len);
 		allowed = header(&last, "Access-Control-Allow-Origin");

@@ -137,11 +137,14 @@ static inline void names_changed(void)
 static inline void set_reply_head(uint32_t service, uint64_t hash,
 				  const struct service_reply *reply, int origin)
 {
-	struct sluice_reply_head_key key = {.service = service, .origin = hash};
-	struct sluice_reply_head head;
+	for (__u32 unavailable = 0; unavailable < 2; unavailable++) {
+		struct sluice_reply_head_key key = {
+			.service = service, .origin = hash, .unavailable = unavailable};
+		struct sluice_reply_head head;
 
-	assert_int_equal(reply_text_head(&head, reply, origin, NULL), 0);
-	assert_int_equal(bpf_map_update_elem(fd_of(reply_heads), &key, &head, BPF_ANY), 0);
+		assert_int_equal(reply_text_head(&head, reply, origin, unavailable, NULL), 0);
+		assert_int_equal(bpf_map_update_elem(fd_of(reply_heads), &key, &head, BPF_ANY), 0);
+	}
 }
 
 static inline void set_service(bool ipv6, uint16_t port, struct sluice_service service)
@@ -214,10 +217,10 @@ static inline void set_replies(uint32_t model, const char *name)
 
 static inline void set_reply_forms(void)
 {
-	for (uint32_t i = 0; i < 4 * SLUICE_API_COUNT; i++) {
+	for (uint32_t i = 0; i < SLUICE_REPLY_FORMS; i++) {
 		struct sluice_reply_form form;
 
-		reply_text_form(&form, i / 4, i / 2 % 2, i % 2);
+		reply_text_form(&form, i / 8, i / 4 % 2, i / 2 % 2, i % 2);
 		assert_int_equal(bpf_map_update_elem(fd_of(reply_forms), &i, &form, BPF_ANY), 0);
 	}
 }

@@ -11,8 +11,8 @@
 begin
 # how: timestamps, SACK, offload of the server and of the client, MTU; the sizes of body and answer
 for how in "1 1 on on 1500 2000 2000" "0 1 off on 1500 400 2000" "1 0 on off 9000 2000 2000" \
-	"0 0 on on 9000 3000 9000" "0 1 on on 65535 2000 20000" "1 1 off off 1280 200 4000" "0 1 on off 576 100 1000" \
-	"1 0 off off 576 100 1000"; do
+	"0 0 on on 9000 3000 9000" "0 1 on on 65535 2000 20000" "1 1 off off 1280 200 4000" \
+	"0 1 on off 576 100 1000" "1 0 off off 576 100 1000"; do
 	read -r timestamps sack tx_s tx_c mtu body more <<<"$how"
 	for ns in "$S" "$C"; do
 		on "$ns" sysctl -qw "net.ipv4.tcp_timestamps=$timestamps" "net.ipv4.tcp_sack=$sack"

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Invariant 4: a refusal that closes its connection is complete TCP. Real clients, over IPv4 and
-# IPv6, read the whole 429 and a clean end. They never see a reset and never hang: not with bodies of
-# 1 MiB, with "Expect: 100-continue", or with the first answer lost once or three times; with TCP
-# timestamps, SACK and checksum offload on and off. The server never sees a whole request, and no
-# socket is left. witness.bpf.c counts the segments on the wire.
+# IPv6, read the whole 429 and a clean end. They never see a reset and never hang: not with bodies
+# of 1 MiB, with "Expect: 100-continue", or with the first answer lost once or three times; with
+# TCP timestamps, SACK and checksum offload on and off. The server never sees a whole request, and
+# no socket is left. witness.bpf.c counts the segments on the wire.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -21,7 +21,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s does not load\n", argv[1]);
 		return 1;
 	}
-	bpf_object__for_each_program(program, object) {
+	bpf_object__for_each_program(program, object)
+	{
 		struct bpf_prog_info info = {};
 		__u32 len = sizeof(info);
 

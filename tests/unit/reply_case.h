@@ -24,8 +24,8 @@ static inline uint32_t whole_reply(uint8_t text[SLUICE_REPLY_BUFFER],
 	struct sluice_reply_head head;
 	struct sluice_reply_form form;
 
-	assert_int_equal(reply_text_head(&head, service, origin, NULL), 0);
-	reply_text_form(&form, api, no_retry, kept);
+	assert_int_equal(reply_text_head(&head, service, origin, false, NULL), 0);
+	reply_text_form(&form, api, false, no_retry, kept);
 	/* A retransmission may find the text of another refusal there. */
 	memset(text, 'x', SLUICE_REPLY_BUFFER);
 	return reply_make(text, &head, reply, &form, ms);

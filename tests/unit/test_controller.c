@@ -350,6 +350,41 @@ static void an_adopted_flag_shuts_as_long_as_it_said_ten_seconds_at_most(void **
 	assert_true(controller_read(&c, 2, 12 * S).open);
 }
 
+/* A drain shuts the whole, and nothing else, until its end; a new daemon goes on with it. */
+static void a_drain_is_in_the_flag_of_the_whole(void **state)
+{
+	static const enum controller_policy policies[] = {CONTROLLER_EMA_FLAG, CONTROLLER_ADAPTIVE};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct controller_targets all = {
+			.ttft_ms = 1000, .tau_s = 15, .max_in_flight = -1, .policy = policies[i]};
+		struct sluice_model_flag flag;
+		struct controller next;
+
+		controller_init(&c, &all, true);
+		controller_learn(&c, "a", S);
+		c.drain = (struct controller_drain){true, true, 9 * S};
+		assert_true(controller_flag(&c, SLUICE_MODEL_ALL, 2 * S, &flag));
+		assert_int_equal(flag.allow, 0);
+		assert_int_equal(flag.reason, SLUICE_REASON_OPERATOR);
+		assert_int_equal(flag.unavailable, 1);
+		assert_int_equal(flag.expires_ns, 9 * S);
+		controller_init(&next, &all, true);
+		controller_adopt_drain(&next, &flag, 3 * S);
+		assert_true(controller_drains(&next, 9 * S - 1));
+		assert_false(controller_drains(&next, 9 * S));
+		controller_adopt_drain(&next, &flag, 9 * S);
+		assert_false(next.drain.on);
+		assert_true(controller_flag(&c, SLUICE_MODEL_FIRST, 2 * S, &flag));
+		assert_int_equal(flag.allow, 1);
+		c.drain.until_ns = 10 * S; /* for longer */
+		assert_true(controller_flag(&c, SLUICE_MODEL_ALL, 3 * S, &flag));
+		assert_true(controller_flag(&c, SLUICE_MODEL_ALL, 10 * S, &flag));
+		assert_int_equal(flag.allow, 1);
+		assert_int_equal(flag.expires_ns, 0);
+	}
+}
+
 static void an_adopted_name_keeps_its_id(void **state)
 {
 	fresh(&pool, true);
@@ -947,6 +982,7 @@ int main(void)
 		cmocka_unit_test(a_sample_is_counted_for_its_name_then_its_id),
 		cmocka_unit_test(a_record_without_a_time_only_learns_its_name),
 		cmocka_unit_test(an_adopted_flag_shuts_as_long_as_it_said_ten_seconds_at_most),
+		cmocka_unit_test(a_drain_is_in_the_flag_of_the_whole),
 		cmocka_unit_test(an_adopted_name_keeps_its_id),
 		cmocka_unit_test(a_full_table_takes_a_name_once_another_is_forgotten),
 		cmocka_unit_test(only_what_nobody_has_configured_may_be_forgotten),

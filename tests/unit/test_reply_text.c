@@ -301,13 +301,13 @@ static void a_wrong_part_gives_no_reply(void **state)
 
 	assert_int_equal(reply_text_build(&reply, "m", SLUICE_REASON_COUNT), -EINVAL);
 	memset(most.lines, 'x', REPLY_LINES_MAX);
-	assert_int_equal(reply_text_head(&head, &most, -1, &bytes), 0);
+	assert_int_equal(reply_text_head(&head, &most, -1, false, &bytes), 0);
 	most.origin_count = 1;
 	strcpy(most.origin[0], "*");
-	assert_int_equal(reply_text_head(&head, &most, -1, &bytes), -EMSGSIZE);
+	assert_int_equal(reply_text_head(&head, &most, -1, false, &bytes), -EMSGSIZE);
 	assert_true(bytes > REPLY_LINES_MAX);
 	assert_int_equal(reply_text_build(&reply, "m", SLUICE_REASON_TTFT), 0);
-	reply_text_form(&form, SLUICE_API_TGI, false, false);
+	reply_text_form(&form, SLUICE_API_TGI, false, false, false);
 	assert_true(reply_make(text, &head, &reply, &form, 1) > 0);
 	broken = reply;
 	broken.len = SLUICE_REPLY_MAX - head.len;

@@ -160,7 +160,7 @@ int reply_finish(const struct service_reply *reply, struct sluice_rules *rules, 
 		struct sluice_reply_head head;
 		size_t bytes;
 
-		if (!reply_text_head(&head, reply, i, &bytes))
+		if (!reply_text_head(&head, reply, i, true, &bytes))
 			continue;
 		parse_say(
 			err, len,

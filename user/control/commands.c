@@ -86,6 +86,38 @@ static json_t *do_set(struct command *c)
 			 "policy", c->state->policy, "note", c->note[0] ? c->note : NULL);
 }
 
+static json_t *do_drain(struct command *c)
+{
+	const json_t *status = json_object_get(c->request, "status");
+	json_int_t number = status ? json_integer_value(status) : 503;
+	struct controller_drain drain = {.on = true, .unavailable = number == 503};
+
+	if (number != 503 && number != 429)
+		return command_refuse(c, "\"status\" must be 503 or 429");
+	if (!request_expiry(c, &drain.until_ns))
+		return NULL;
+	if (c->state->mode == SLUICE_MODE_SHADOW)
+		return command_refuse(
+			c, "mode is shadow, which refuses nothing: `sluicectl set mode=enforce`");
+	if (c->ops->drain(c->ops->arg, &drain, c->err, sizeof(c->err)))
+		return NULL;
+	c->ops->refresh(c->ops->arg, STATE_MODELS);
+	return json_pack("{s:s, s:i, s:I}", "did",
+			 "draining: what is in flight ends, what is new is refused", "status",
+			 (int)number, "in_flight",
+			 (json_int_t)c->state->kernel[SLUICE_MODEL_ALL].in_flight);
+}
+
+static json_t *do_resume(struct command *c)
+{
+	bool was = controller_drains(c->state->controller, c->state->now_ns);
+
+	if (c->ops->drain(c->ops->arg, &(struct controller_drain){0}, c->err, sizeof(c->err)))
+		return NULL;
+	return json_pack("{s:s}", "did",
+			 was ? "new requests are admitted again" : "no drain was in force");
+}
+
 static json_t *do_reload(struct command *c)
 {
 	char done[400] = "";
@@ -130,6 +162,8 @@ static const struct known commands[] = {
 	{"allow", command_allow, WORK_CHANGES},
 	{"block", command_block, WORK_CHANGES},
 	{"clear", command_clear, WORK_CHANGES},
+	{"drain", do_drain, WORK_CHANGES},
+	{"resume", do_resume, WORK_CHANGES},
 	{"reload", do_reload, WORK_CHANGES},
 	{"detach", do_detach, WORK_LANES},
 	{"watch", do_watch, WORK_LANES},

@@ -60,6 +60,8 @@ struct control_ops {
 	/* SLUICE_MODEL_ALL: all manual quotas of the client. -ENOENT: there are none. */
 	int (*clear_quota)(void *arg, const struct text_subject *subject, uint32_t model, char *err,
 			   size_t err_len);
+	/* Takes the server out of service, or (drain->on false) back into it. */
+	int (*drain)(void *arg, const struct controller_drain *drain, char *err, size_t err_len);
 	int (*reload)(void *arg, char *said, size_t said_len, char *err, size_t err_len);
 	/* Begins to detach, and waits for kept connections for kept_ns at most; control_detached()
 	 * reports the end to the waiting clients. */

@@ -24,6 +24,19 @@ static void shut_line(FILE *out, const json_t *model, const char *name, json_int
 		fputs(", opens with the next first token or end of a response\n", out);
 }
 
+/* The server is taken out of service: until when, and whether it is empty yet. */
+static void drain_line(FILE *out, const json_t *drain, const json_t *all)
+{
+	const json_t *ends = json_object_get(drain, "ends_in_ms");
+
+	fprintf(out, "DRAINING: %s in flight, what is new gets a %s",
+		field_number(all, "in_flight", 0), field_number(drain, "status", 0));
+	if (json_is_number(ends))
+		fprintf(out, " for another %s\n", format_span(json_number_value(ends)));
+	else
+		fputs(", until `sluicectl resume`\n", out);
+}
+
 static bool has_target(const json_t *model)
 {
 	return json_is_number(json_object_get(model, "ttft_threshold_ms")) ||
@@ -47,6 +60,7 @@ static void headline(FILE *out, const json_t *status)
 	const json_t *list = json_object_get(status, "models"), *model;
 	const json_t *all = json_object_get(status, "global");
 	json_int_t now_ms = field_whole(status, "now_unix_ms");
+	const json_t *drain = json_object_get(status, "drain");
 	unsigned shut = 0;
 	size_t i;
 
@@ -55,7 +69,9 @@ static void headline(FILE *out, const json_t *status)
 								   : field_text(status, "mode"),
 		field_text(status, "policy"));
 	json_array_foreach(list, i, model) shut += !model_is_open(model);
-	if (all && !model_is_open(all)) {
+	if (json_is_object(drain)) {
+		drain_line(out, drain, all);
+	} else if (all && !model_is_open(all)) {
 		shut_line(out, all, "everything", now_ms);
 	} else if (!shut) {
 		fputs(has_target(all) || any_target(list)

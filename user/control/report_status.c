@@ -85,6 +85,19 @@ static json_t *trouble_details(const struct daemon_state *s, json_t *troubles)
 	return list;
 }
 
+/* null, or how the server is taken out of service, and for how long; that null: without end. */
+static json_t *drain(const struct daemon_state *s)
+{
+	const struct controller_drain *d = &s->controller->drain;
+
+	if (!controller_drains(s->controller, s->now_ns))
+		return json_null();
+	return json_pack("{s:i, s:o}", "status", d->unavailable ? 503 : 429, "ends_in_ms",
+			 d->until_ns
+				 ? json_integer((json_int_t)((d->until_ns - s->now_ns) / 1000000))
+				 : json_null());
+}
+
 /* The requests with this verdict (enum sluice_verdict). */
 static json_t *requests_by_reason(const struct daemon_state *s, unsigned verdict)
 {
@@ -169,5 +182,6 @@ json_t *report_status(const struct daemon_state *s)
 	json_object_set_new(status, "uptime_ms", value_count((s->now_ns - s->started_ns) / MS));
 	json_object_set_new(status, "now_unix_ms", value_count(s->unix_ns / MS));
 	json_object_set_new(status, "detaching", json_boolean(s->detaching));
+	json_object_set_new(status, "drain", drain(s));
 	return status;
 }

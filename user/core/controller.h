@@ -70,9 +70,17 @@ struct controller_model {
 	bool ever_written;
 };
 
+/* The operator takes the server out of service: what is new is refused. */
+struct controller_drain {
+	bool on;
+	bool unavailable;  /* by a 503, else a 429 */
+	uint64_t until_ns; /* 0: without end */
+};
+
 struct controller {
 	struct controller_targets all;
 	bool per_model;
+	struct controller_drain drain;
 	uint64_t names_refused; /* names that were too long or found the table full */
 	bool names_wanted;      /* a name found the table full; the caller clears it */
 	bool names_forgotten;
@@ -105,6 +113,11 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
  */
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns);
+/* Adopts the drain of an earlier daemon from the flag of SLUICE_MODEL_ALL, if one is in force. */
+void controller_adopt_drain(struct controller *c, const struct sluice_model_flag *all,
+			    uint64_t now_ns);
+/* Whether a drain is in force. */
+bool controller_drains(const struct controller *c, uint64_t now_ns);
 /* Whether the model has a target, limit, action or mode of its own; only `sluicectl set` gives one
  * to a model that is not in the configuration. */
 bool controller_has_targets(const struct controller_model *m);

@@ -13,6 +13,12 @@
 #define RETRY_MS_MAX   60000
 #define RETRY_MS_STEP  100 /* a smaller change of retry-after is not written */
 #define LIMIT_RETRY_MS 1000
+#define DRAIN_RETRY_MS 10000 /* of a drain without end */
+
+bool controller_drains(const struct controller *c, uint64_t now_ns)
+{
+	return c->drain.on && (!c->drain.until_ns || now_ns < c->drain.until_ns);
+}
 
 /* The entry with the admission state shown for `id`. NULL: none is in force, or it is that of
  * ALL. */
@@ -108,6 +114,14 @@ static struct ema *average_of(struct controller_model *m, enum sluice_reason rea
 	}
 }
 
+void controller_adopt_drain(struct controller *c, const struct sluice_model_flag *all,
+			    uint64_t now_ns)
+{
+	c->drain = (struct controller_drain){!all->allow && all->reason == SLUICE_REASON_OPERATOR,
+					     all->unavailable, all->expires_ns};
+	c->drain.on = controller_drains(c, now_ns);
+}
+
 void controller_adopt_flag(struct controller *c, uint32_t id, const struct sluice_model_flag *flag,
 			   uint64_t now_ns)
 {
@@ -174,6 +188,7 @@ static bool differs(const struct sluice_model_flag *a, const struct sluice_model
 				 : b->retry_after_ms - a->retry_after_ms;
 
 	return a->allow != b->allow || a->reason != b->reason || a->limit != b->limit ||
+	       a->expires_ns != b->expires_ns || a->unavailable != b->unavailable ||
 	       a->action != b->action || a->mode != b->mode || a->unary != b->unary ||
 	       a->quota != b->quota || a->pool != b->pool || waits > RETRY_MS_STEP ||
 	       moved(a->limit_retry_ms, b->limit_retry_ms, 10) ||
@@ -223,6 +238,13 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 	flag.quota = m->quota;
 	if (c->all.policy == CONTROLLER_ADAPTIVE)
 		admit_adaptively(c, id, &t, now_ns, &flag);
+	if (id == SLUICE_MODEL_ALL && controller_drains(c, now_ns)) {
+		flag.allow = 0;
+		flag.reason = SLUICE_REASON_OPERATOR;
+		flag.retry_after_ms = DRAIN_RETRY_MS;
+		flag.expires_ns = c->drain.until_ns;
+		flag.unavailable = c->drain.unavailable;
+	}
 	*out = flag;
 	if (m->ever_written && !differs(&flag, &m->written))
 		return false;

@@ -20,11 +20,14 @@
  */
 #define ESCAPED_MAX 256
 
-#define X(api, after, before)                                                                      \
+#define FITS(after, before)                                                                        \
 	_Static_assert(sizeof(after) - 1 <= SLUICE_REPLY_TAIL_MAX, "the tail fits");               \
 	_Static_assert(sizeof("x-should-retry: false\r\nConnection: close\r\n\r\n" before) - 1 <=  \
 			       SLUICE_REPLY_OPEN_MAX,                                              \
 		       "the form fits");
+#define X(api, after, before, after503, before503)                                                 \
+	FITS(after, before)                                                                        \
+	FITS(after503, before503)
 SLUICE_APIS(X)
 #undef X
 
@@ -170,7 +173,7 @@ static void say_origin(char *out, size_t size, const struct service_reply *reply
 }
 
 int reply_text_head(struct sluice_reply_head *out, const struct service_reply *reply, int origin,
-		    size_t *bytes)
+		    bool unavailable, size_t *bytes)
 {
 	struct sluice_reply_head head = {0};
 	char text[sizeof(head.text) + 1], cors[REPLY_LINES_MAX + 1];
@@ -184,12 +187,13 @@ int reply_text_head(struct sluice_reply_head *out, const struct service_reply *r
 	if (lines > REPLY_LINES_MAX)
 		return -EMSGSIZE;
 	len = snprintf(text, sizeof(text),
-		       "HTTP/1.1 429 Too Many Requests\r\n"
+		       "HTTP/1.1 %s\r\n"
 		       "Content-Type: application/json\r\n"
 		       "Content-Length: 000\r\n"
 		       "Retry-After: %*s\r\n"
 		       "retry-after-ms: %*s\r\n"
 		       "%s%s",
+		       unavailable ? "503 Service Unavailable" : "429 Too Many Requests",
 		       SLUICE_NUMBER_WIDTH, "", SLUICE_NUMBER_WIDTH, "", cors, reply->lines);
 	if ((size_t)len > sizeof(head.text))
 		return -EMSGSIZE;
@@ -204,26 +208,29 @@ int reply_text_head(struct sluice_reply_head *out, const struct service_reply *r
 	return 0;
 }
 
-void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool no_retry, bool kept)
+void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool unavailable,
+		     bool no_retry, bool kept)
 {
 	static const struct {
 		const char *before, *after;
-	} texts[] = {
-#define X(api, after, before) [SLUICE_API_##api] = {before, after},
+	} texts[][2] = {
+#define X(api, after, before, after503, before503)                                                 \
+	[SLUICE_API_##api] = {{before, after}, {before503, after503}},
 		SLUICE_APIS(X)
 #undef X
 	};
+	const char *before = texts[api][unavailable].before;
+	const char *after = texts[api][unavailable].after;
 	const char *retry = no_retry ? "x-should-retry: false\r\n" : "";
 	const char *connection = kept ? "" : "Connection: close\r\n";
 	char open[sizeof(out->open) + 1];
 	size_t len;
 
-	len = (size_t)snprintf(open, sizeof(open), "%s%s\r\n%s", retry, connection,
-			       texts[api].before);
+	len = (size_t)snprintf(open, sizeof(open), "%s%s\r\n%s", retry, connection, before);
 	memset(out, 0, sizeof(*out));
 	memcpy(out->open, open, len);
 	out->len = (__u16)len;
 	out->body_at = (__u16)(strlen(retry) + strlen(connection) + 2);
 	memset(out->tail, ' ', sizeof(out->tail));
-	memcpy(out->tail, texts[api].after, strlen(texts[api].after));
+	memcpy(out->tail, after, strlen(after));
 }

@@ -33,13 +33,14 @@ int reply_text_build_quota(struct sluice_reply *out, const struct quota_def *quo
 
 /*
  * Builds the head of a service's refusals to pages of its origin number `origin` (-1: of none in
- * its list). -EMSGSIZE: its own header lines are longer than REPLY_LINES_MAX, with those for
- * origins; *bytes, unless NULL, is their length.
+ * its list), a 429 or, if `unavailable`, a 503. -EMSGSIZE: its own header lines are longer than
+ * REPLY_LINES_MAX, with those for origins; *bytes, unless NULL, is their length.
  */
 int reply_text_head(struct sluice_reply_head *out, const struct service_reply *reply, int origin,
-		    size_t *bytes);
+		    bool unavailable, size_t *bytes);
 
-/* Builds the form of an API. `kept`: the connection goes on after the 429. */
-void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool no_retry, bool kept);
+/* Builds the form of an API. `kept`: the connection goes on after the refusal. */
+void reply_text_form(struct sluice_reply_form *out, enum sluice_api api, bool unavailable,
+		     bool no_retry, bool kept);
 
 #endif

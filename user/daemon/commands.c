@@ -249,6 +249,34 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 
 /* ---- the daemon itself ---- */
 
+static int op_drain(void *arg, const struct controller_drain *drain, char *err, size_t err_len)
+{
+	struct daemon *d = arg;
+	struct controller_drain before = d->controller.drain;
+	int ret;
+
+	look_at_the_clock(d);
+	d->controller.drain = *drain;
+	ret = write_flag(d, SLUICE_MODEL_ALL);
+	if (ret) {
+		d->controller.drain = before;
+		return refused(ret, err, err_len);
+	}
+	if (drain->on)
+		say("draining: new requests get a %d", drain->unavailable ? 503 : 429);
+	else if (before.on)
+		say("the drain is over");
+	return 0;
+}
+
+void expire_drain(struct daemon *d)
+{
+	char err[200];
+
+	if (d->controller.drain.on && !controller_drains(&d->controller, d->state.now_ns))
+		op_drain(d, &(struct controller_drain){0}, err, sizeof(err));
+}
+
 static int op_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)
 {
 	struct daemon *d = arg;
@@ -277,6 +305,7 @@ struct control_ops commands = {
 	.set_quota = op_set_quota,
 	.set_weight = op_set_weight,
 	.clear_quota = op_clear_quota,
+	.drain = op_drain,
 	.reload = reload,
 	.detach = op_detach,
 };

@@ -225,6 +225,7 @@ int build_policy(struct daemon *d, const struct desired_part *file,
 		 struct desired **next, char *err, size_t len);
 /* Removes manual entries that have expired. The kernel ignores them already. */
 void expire_rules(struct daemon *d);
+void expire_drain(struct daemon *d);
 
 /* commands.c */
 extern struct control_ops commands; /* their arg is the daemon */

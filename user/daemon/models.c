@@ -163,12 +163,15 @@ void adopt_models(struct daemon *d)
 
 /*
  * A model that is shut stays shut over a restart within the lease; after the lease no model was
- * shut. A server's measured speed and capacity stay valid longer.
+ * shut. A server's measured speed and capacity stay valid longer, and a drain as long as the
+ * operator said.
  */
 void adopt_flags(struct daemon *d)
 {
 	struct sluice_model_flag flag;
 
+	if (!datapath_get_flag(d->datapath, SLUICE_MODEL_ALL, &flag))
+		controller_adopt_drain(&d->controller, &flag, d->state.now_ns);
 	if (datapath_lease_until(d->datapath) <= d->state.started_ns &&
 	    d->controller.all.policy != CONTROLLER_ADAPTIVE)
 		return;

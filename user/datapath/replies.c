@@ -90,17 +90,17 @@ int replies_write_forms(struct datapath *d)
 {
 	int err = 0;
 
-	for (uint32_t i = 0; i < 4 * SLUICE_API_COUNT && !err; i++) {
+	for (uint32_t i = 0; i < SLUICE_REPLY_FORMS && !err; i++) {
 		struct sluice_reply_form form;
 
-		reply_text_form(&form, i / 4, i / 2 % 2, i % 2);
+		reply_text_form(&form, i / 8, i / 4 % 2, i / 2 % 2, i % 2);
 		err = map_write(d->skel->maps.reply_forms, &i, &form);
 	}
 	return err;
 }
 
 /* The key of a service's head for its origin number `origin`, -1: for all others. */
-static int head_key(struct datapath *d, const struct service *s, int origin,
+static int head_key(struct datapath *d, const struct service *s, int origin, bool unavailable,
 		    struct sluice_reply_head_key *key)
 {
 	uint64_t hash = 0;
@@ -108,19 +108,21 @@ static int head_key(struct datapath *d, const struct service *s, int origin,
 			     : hash_text(d, s->reply.origin[origin],
 					 strlen(s->reply.origin[origin]), &hash);
 
-	*key = (struct sluice_reply_head_key){.service = s->id, .origin = hash};
+	*key = (struct sluice_reply_head_key){
+		.service = s->id, .origin = hash, .unavailable = unavailable};
 	return err;
 }
 
-static int write_head(struct datapath *d, const struct service *s, int origin)
+static int write_head(struct datapath *d, const struct service *s, int origin, bool unavailable)
 {
 	const struct bpf_map *map = d->skel->maps.reply_heads;
 	struct sluice_reply_head head, old;
 	struct sluice_reply_head_key key;
-	int err = head_key(d, s, origin, &key);
+	int err = head_key(d, s, origin, unavailable, &key);
 
 	if (!err)
-		err = map_write_result(map, reply_text_head(&head, &s->reply, origin, NULL));
+		err = map_write_result(
+			map, reply_text_head(&head, &s->reply, origin, unavailable, NULL));
 	if (err || (map_find(map, &key, &old) && !memcmp(&old, &head, sizeof(head))))
 		return err;
 	return map_write(map, &key, &head);
@@ -138,8 +140,9 @@ int replies_write_heads(struct datapath *d, const struct service *services, size
 
 	for (size_t i = 0; i < count && !err; i++)
 		for (int origin = -1; origin < listed_origins(&services[i]) && !err; origin++) {
-			datapath_step(d, 1);
-			err = write_head(d, &services[i], origin);
+			datapath_step(d, 2);
+			err = write_head(d, &services[i], origin, false);
+			err = err ? err : write_head(d, &services[i], origin, true);
 		}
 	return err;
 }
@@ -162,7 +165,7 @@ int replies_remove_heads(struct datapath *d, const struct service *services, siz
 			for (int o = -1; o < listed_origins(&services[s]) && !wanted && !err; o++) {
 				if (services[s].id != old[i].service)
 					break;
-				err = head_key(d, &services[s], o, &key);
+				err = head_key(d, &services[s], o, old[i].unavailable, &key);
 				wanted = !memcmp(&key, &old[i], sizeof(key));
 			}
 		if (!err && !wanted)

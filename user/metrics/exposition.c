@@ -429,6 +429,8 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 	fprintf(out, "sluice_accept_failures_total %" PRIu64 "\n", s->accept_failures);
 	family(out, "sluice_enforcing", "gauge", "1 in mode enforce, 0 in mode shadow.");
 	fprintf(out, "sluice_enforcing %d\n", s->mode == SLUICE_MODE_ENFORCE && !s->detaching);
+	family(out, "sluice_draining", "gauge", "1 while new requests are refused for a drain.");
+	fprintf(out, "sluice_draining %d\n", controller_drains(s->controller, s->now_ns));
 	family(out, "sluice_build_info", "gauge", "Always 1; the version is in the label.");
 	fputs("sluice_build_info{", out);
 	label(out, "version", SLUICE_VERSION);

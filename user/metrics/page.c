@@ -203,7 +203,10 @@ void metrics_write_page(FILE *out, const struct daemon_state *s)
 	      out);
 	fprintf(out, "<p%s>Mode <b>%s</b>, policy %s, lease %u ms. %s</p>\n",
 		shut ? " class=shut" : "", s->detaching ? "detaching" : text_mode(s->mode),
-		s->policy, s->lease_ms, shut ? "Something is shut." : "Everything is open.");
+		s->policy, s->lease_ms,
+		controller_drains(s->controller, s->now_ns) ? "It drains: what is new is refused."
+		: shut                                      ? "Something is shut."
+							    : "Everything is open.");
 	models(out, s);
 	reasons(out, s);
 	slots(out, s);
