@@ -18,6 +18,7 @@ mock --model "llama-3-8b,$shape" --model "talk,$shape"
 
 cat >"$T/sluice.yaml" <<END
 interfaces: [s0, lo]
+trouble-after-secs: 1 # nobody listens on 8002
 services:
   - listen: $PORT=llama-3-8b
     identity: [authorization, x-forwarded-for, address]
@@ -81,6 +82,7 @@ shut talk
 await 5 "{e['event'] for e in events('watch')} == {'refusal', 'model'}"
 cp "$T/watch.log" "$ANSWERS/watch.json"
 finish "$WATCH"
+await 20 "s['trouble_details'] != []"
 for what in status models services clients; do answer $what $what; done
 answer quota_show quota show
 answer set.model set --model talk ttft=none

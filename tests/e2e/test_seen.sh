@@ -79,14 +79,13 @@ finish "$DAEMON"
 on "$S" ip route del "$C4/32" dev s1
 
 watch_on s0
-on "$S" "$PY" "$HERE/busy.py" ask 127.0.0.1 "$PORT" >/dev/null 2>&1 &
-CLIENT=$!
-PIDS+=("$CLIENT")
 busy seen ask "$S4" "$PORT"
+start local "$S" "$PY" "$HERE/busy.py" ask 127.0.0.1 "$PORT"
 begins partly-unseen note "attach to the interface by which 127.0.0.1 comes"
-finish "$CLIENT"
-ends partly-unseen 'by which 127.0.0.1 comes'
 finish "$PID"
+ends partly-unseen 'by which 127.0.0.1 comes'
+holds "what is seen is no trouble" "s['trouble_details'] == []"
+finish "$CLIENT"
 finish "$DAEMON"
 
 watch_on s0 lo
@@ -106,8 +105,10 @@ begins models note 'models that nobody configured are busy at once'
 finish "$CLIENT"
 ends models 'models that nobody configured are busy at once'
 
-load --connect "$S4:$PORT" --model m --concurrency 16 --requests 2500 >"$T/load.json"
+start many "$C" "$B/loadgen" --connect "$S4:$PORT" --model m --concurrency 16 --duration 600
+CLIENT=$PID
 begins one-client note "requests come from $C4: if it is a proxy"
+finish "$CLIENT"
 ends one-client "requests come from $C4"
 holds "nothing else was wrong" "log('daemon').count('no longer: ') == 4 and s['troubles'] == []"
 

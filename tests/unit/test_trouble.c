@@ -164,6 +164,30 @@ static void a_trouble_begins_and_ends_when_its_condition_has_for_long_enough(voi
 	}
 }
 
+static bool own(struct trouble_listener *l, bool listening, uint64_t answered, uint64_t now)
+{
+	struct trouble_look look = {.own = true, .listening = listening};
+
+	trouble_find_listener(l, &look, answered, now, AFTER);
+	return look.own;
+}
+
+static void a_port_that_answers_without_a_listener_is_served_elsewhere(void **state)
+{
+	struct trouble_listener l = {0};
+
+	/* The last response of a server that has gone. */
+	assert_true(own(&l, true, 1000 * S, 1000 * S));
+	assert_true(own(&l, false, 1009 * S, 1010 * S));
+	assert_true(own(&l, false, 1030 * S, 1200 * S));
+	/* One that can only be another server's, and then nobody asks for long. */
+	assert_false(own(&l, false, 1210 * S, 1210 * S));
+	assert_false(own(&l, false, 1210 * S, 9999 * S));
+	/* Somebody listens again, and goes. */
+	assert_true(own(&l, true, 10000 * S, 10000 * S));
+	assert_true(own(&l, false, 10000 * S, 10010 * S));
+}
+
 static void request_of(struct trouble_share *share, unsigned kind, unsigned who)
 {
 	struct sluice_client client = {.plen = 128, .kind = (uint8_t)kind};
@@ -223,6 +247,7 @@ int main(void)
 		cmocka_unit_test(one_look_shows_each_kind),
 		cmocka_unit_test(a_sentence_without_an_address_names_none),
 		cmocka_unit_test(a_trouble_begins_and_ends_when_its_condition_has_for_long_enough),
+		cmocka_unit_test(a_port_that_answers_without_a_listener_is_served_elsewhere),
 		cmocka_unit_test(the_address_with_nearly_all_requests_is_found_and_counted),
 		cmocka_unit_test(a_count_goes_on_until_it_is_enough),
 	};

@@ -178,6 +178,17 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 	}
 }
 
+void trouble_find_listener(struct trouble_listener *l, struct trouble_look *look,
+			   uint64_t answered_ns, uint64_t now_ns, uint64_t after_ns)
+{
+	if (look->listening)
+		l->gone_ns = 0;
+	else if (!l->gone_ns)
+		l->gone_ns = now_ns;
+	l->elsewhere = !look->listening && (l->elsewhere || answered_ns > l->gone_ns + after_ns);
+	look->own &= !l->elsewhere;
+}
+
 static bool same(const struct sluice_client *a, const struct sluice_client *b)
 {
 	return !memcmp(a, b, sizeof(*a));

@@ -77,6 +77,19 @@ enum trouble_change trouble_step(struct trouble *t, enum trouble_kind kind, bool
 void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char *service,
 		  const struct trouble_facts *facts);
 
+struct trouble_listener {
+	uint64_t gone_ns; /* nobody listens since then; 0: somebody does */
+	bool elsewhere;   /* … but somebody answers */
+};
+
+/*
+ * Clients that are answered long after the last listening socket has gone have a server elsewhere:
+ * behind an address translation, as that of a published container port. Then the address of the
+ * look is not this host's own. answered_ns: the service's last sample.
+ */
+void trouble_find_listener(struct trouble_listener *l, struct trouble_look *look,
+			   uint64_t answered_ns, uint64_t now_ns, uint64_t after_ns);
+
 #define TROUBLE_REQUESTS_MIN 1000 /* of a service, before one client can have nearly all */
 
 /*

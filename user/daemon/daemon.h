@@ -47,8 +47,9 @@ struct task {
 
 /* What is watched of a service, besides its troubles. */
 struct watched {
-	char name[64];        /* as text_endpoint() writes it */
-	uint64_t seen_ns;     /* the last sample or refusal */
+	char name[64];    /* as text_endpoint() writes it */
+	uint64_t seen_ns; /* the last sample or refused request */
+	struct trouble_listener listener;
 	unsigned busy_models; /* the most at once since the last look */
 	struct trouble_share share;
 };

@@ -126,7 +126,8 @@ void on_refusal(void *arg, const struct sluice_refusal *refusal)
 		note_client(d, &refusal->client,
 			    controller_admitted_to(&d->controller, refusal->pool, refusal->model),
 			    refusal->time_ns);
-	trouble_saw(d, refusal->service, &refusal->client, !refusal->at_syn);
+	if (!refusal->at_syn)
+		trouble_saw(d, refusal->service, &refusal->client, true);
 	if (d->control)
 		control_refusal(d->control, refusal);
 }

@@ -62,7 +62,10 @@ static void look_at_counters(struct daemon *d, struct trouble_look *looks)
 
 	if (datapath_get_counters(d->datapath, now))
 		return;
-	if (d->looked_ns) { /* else they are of earlier daemons */
+	if (d->looked_ns) {                                   /* else they are of earlier daemons */
+		if (grown(d, now, SLUICE_COUNTER_CONNS_FULL)) /* seen, and without room */
+			for (uint32_t id = 0; id < SLUICE_SERVICES_MAX; id++)
+				looks[id].unseen = looks[id].requests_unseen = 0;
 		if (!grown(d, now, SLUICE_COUNTER_PASSED_FRAMING_ERROR))
 			for (uint32_t id = 0; id < SLUICE_SERVICES_MAX; id++)
 				looks[id].unread = 0; /* upgraded, or from long ago */
@@ -98,12 +101,13 @@ static void look_at_models(struct daemon *d)
 			d->watched[id].busy_models = busy[id];
 }
 
-static void say_change(struct daemon *d, enum trouble_change change, enum trouble_kind kind,
-		       const char *name, const struct trouble_facts *facts)
+/* trouble-after-secs bounds how often a trouble can begin: it counts in no LOG_LINES. */
+static void say_change(enum trouble_change change, enum trouble_kind kind, const char *name,
+		       const struct trouble_facts *facts)
 {
 	char text[TROUBLE_TEXT_MAX];
 
-	if (change == TROUBLE_SAME || d->log_lines++ >= LOG_LINES)
+	if (change == TROUBLE_SAME)
 		return;
 	trouble_text(text, kind, name, facts);
 	say("%s%s", change == TROUBLE_BEGINS ? "" : "no longer: ", text);
@@ -121,7 +125,7 @@ static void follow_service(struct daemon *d, uint32_t id)
 		return;
 	for (unsigned kind = 0; kind < TROUBLE_KINDS; kind++)
 		if (d->troubles[id][kind].on)
-			say_change(d, TROUBLE_ENDS, kind, w->name, &d->troubles[id][kind].facts);
+			say_change(TROUBLE_ENDS, kind, w->name, &d->troubles[id][kind].facts);
 	memset(w, 0, sizeof(*w));
 	memset(d->troubles[id], 0, sizeof(d->troubles[id]));
 	strcpy(w->name, name);
@@ -138,8 +142,8 @@ static void judge(struct daemon *d, uint32_t id, struct trouble_look *look)
 
 		if (d->sockets_note[0] && kind <= TROUBLE_LAST_OF_SOCKETS)
 			continue; /* nothing is known */
-		say_change(d, trouble_step(t, kind, holds, &facts, d->state.now_ns, after_ns(d)),
-			   kind, w->name, &t->facts);
+		say_change(trouble_step(t, kind, holds, &facts, d->state.now_ns, after_ns(d)), kind,
+			   w->name, &t->facts);
 	}
 }
 
@@ -180,6 +184,8 @@ void look_for_trouble(struct daemon *d)
 		if (id >= d->state.service_count && id != NO_SERVICE)
 			continue;
 		looks[id].sampled = w->seen_ns && d->state.now_ns - w->seen_ns < after_ns(d);
+		trouble_find_listener(&w->listener, &looks[id], w->seen_ns, d->state.now_ns,
+				      after_ns(d));
 		looks[id].busy_models = w->busy_models;
 		w->busy_models = 0;
 		/* Who names its clients otherwise knows that a proxy is in front. */

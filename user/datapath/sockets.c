@@ -164,8 +164,10 @@ static void note_connection(struct looking *l, const struct inet_diag_msg *m,
 		found->unread++;
 	if (l->conn.last_seen_ns + MARGIN_NS < received_ns)
 		note_unseen(found, m, &found->unseen);
-	/* A retransmission counts as sent for the socket, and not for the programs. */
-	else if (info->tcpi_data_segs_out && !info->tcpi_unacked && !info->tcpi_bytes_retrans &&
+	/* A retransmission counts as sent for the socket, and not for the programs. But they give a
+	 * connection up whose client acknowledges what they have not seen. */
+	else if (info->tcpi_data_segs_out && !info->tcpi_unacked &&
+		 (!info->tcpi_bytes_retrans || l->conn.flags & SLUICE_CONN_UNJUDGED) &&
 		 sent_ns >= l->since_ns && l->conn.sent_ns + MARGIN_NS < sent_ns)
 		note_unseen(found, m, &found->responses_unseen);
 }
@@ -281,13 +283,18 @@ static int judge_suspects(struct looking *l)
 /* Whether a socket may have the address: it is this host's. */
 static bool is_own(const struct place *p)
 {
-	struct sockaddr_in6 at = {.sin6_family = AF_INET6};
-	_cleanup_fd_ int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+	bool ipv4 = !memcmp(p->addr, mapped, sizeof(mapped));
+	_cleanup_fd_ int fd = socket(ipv4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in at4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 at6 = {.sin6_family = AF_INET6};
 
 	if (p->wildcard || fd < 0)
 		return p->wildcard;
-	memcpy(&at.sin6_addr, p->addr, 16);
-	return !bind(fd, (struct sockaddr *)&at, sizeof(at));
+	memcpy(&at4.sin_addr, p->addr + 12, 4);
+	memcpy(&at6.sin6_addr, p->addr, 16);
+	return ipv4 ? !bind(fd, (struct sockaddr *)&at4, sizeof(at4))
+		    : !bind(fd, (struct sockaddr *)&at6, sizeof(at6));
 }
 
 static int look(void *arg)
