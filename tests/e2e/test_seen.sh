@@ -43,10 +43,19 @@ busy() { # busy NAME ARGUMENT…: starts a client
 
 watch_on s0 lo
 begins not-listening TROUBLE 'nobody listens there'
-mock --model m,prefill-ms=1,token-ms=1,tokens=2,slots=64 \
-	--model a,prefill-ms=1,token-ms=20,tokens=50,slots=64 \
-	--model b,prefill-ms=1,token-ms=20,tokens=50,slots=64
+serve() {
+	mock --model m,prefill-ms=1,token-ms=1,tokens=2,slots=64 \
+		--model a,prefill-ms=1,token-ms=20,tokens=50,slots=64 \
+		--model b,prefill-ms=1,token-ms=20,tokens=50,slots=64
+}
+serve
 ends not-listening 'nobody listens there'
+finish "$MOCK"
+await 20 "$(of not-listening) != []"
+ctl drain >/dev/null
+holds --within 20 "a server that is out of service may be away" "not $(of not-listening)"
+serve
+ctl resume >/dev/null
 finish "$DAEMON"
 
 watch_on lo

@@ -186,6 +186,8 @@ void look_for_trouble(struct daemon *d)
 		looks[id].sampled = w->seen_ns && d->state.now_ns - w->seen_ns < after_ns(d);
 		trouble_find_listener(&w->listener, &looks[id], w->seen_ns, d->state.now_ns,
 				      after_ns(d));
+		/* A server that is out of service may be away. */
+		looks[id].own &= !controller_drains(&d->controller, d->state.now_ns);
 		looks[id].busy_models = w->busy_models;
 		w->busy_models = 0;
 		/* Who names its clients otherwise knows that a proxy is in front. */
