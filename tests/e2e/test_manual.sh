@@ -83,7 +83,9 @@ await 5 "{e['event'] for e in events('watch')} == {'refusal', 'model'}"
 cp "$T/watch.log" "$ANSWERS/watch.json"
 finish "$WATCH"
 await 20 "s['trouble_details'] != []"
+answer drain drain --for 1h
 for what in status models services clients; do answer $what $what; done
+answer resume resume
 answer quota_show quota show
 answer set.model set --model talk ttft=none
 answer set set policy=adaptive ttft=500ms
