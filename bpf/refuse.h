@@ -63,11 +63,13 @@ SUBPROG int prepare_refusal(const struct sluice_conn *conn, const struct sluice_
 	struct sluice_tombstone *t;
 	struct judgement *j;
 	struct packet *p;
+	bool drained;
 
 	if (!s || !a || !conn || !service || !all)
 		return 0;
 	p = &s->packet;
 	j = &a->judgement;
+	drained = j->reason == SLUICE_REASON_OPERATOR;
 	t = &s->tombstone;
 	if (s->refuse == REFUSE_FRAMING_ERROR)
 		j->action = SLUICE_ACTION_RESET;
@@ -82,8 +84,8 @@ SUBPROG int prepare_refusal(const struct sluice_conn *conn, const struct sluice_
 	t->parts.reply.reason = j->reason;
 	/* Another server may take what this one refuses while it drains: a new connection finds it.
 	 */
-	t->parts.head.unavailable = j->reason == SLUICE_REASON_OPERATOR && all->unavailable;
-	t->parts.no_retry = j->retry_after_ms > 60000 && !t->parts.head.unavailable;
+	t->parts.head.unavailable = drained && all->unavailable;
+	t->parts.no_retry = j->retry_after_ms > 60000 && !drained;
 	t->parts.api = api_of_path(conn->request.path);
 	t->retry_after_ms = j->retry_after_ms;
 	t->reply_seq = conn->s_next;
@@ -92,7 +94,7 @@ SUBPROG int prepare_refusal(const struct sluice_conn *conn, const struct sluice_
 	t->rst_seq = conn->c_next;
 	if (t->c_ack != t->reply_seq)
 		t->flags = SLUICE_TOMBSTONE_DEFERRED;
-	return service->keep && j->action == SLUICE_ACTION_REPLY && !t->parts.head.unavailable;
+	return service->keep && j->action == SLUICE_ACTION_REPLY && !drained;
 }
 
 /* Refuses the current packet's request or framing error, and closes the connection. Returns the

@@ -126,7 +126,8 @@ static __always_inline void judge_departed(struct judging *a, const struct sluic
 	j->about = SLUICE_MODEL_ALL;
 }
 
-/* Sets the action and the mode: the model's own, else SLUICE_MODEL_ALL's, else the service's. */
+/* Sets the action and the mode: the model's own, else SLUICE_MODEL_ALL's, else the service's. What
+ * the operator closes is closed in mode shadow, too. */
 static __always_inline void judge_how(struct judgement *j, const struct sluice_service *service,
 				      const struct sluice_model_flag *all,
 				      const struct sluice_model_flag *own)
@@ -135,7 +136,7 @@ static __always_inline void judge_how(struct judgement *j, const struct sluice_s
 
 	if (!j->action)
 		j->action = own->action ? own->action : all->action ? all->action : service->action;
-	j->shadow = mode == SLUICE_MODE_SHADOW;
+	j->shadow = mode == SLUICE_MODE_SHADOW && j->reason != SLUICE_REASON_OPERATOR;
 }
 
 /* The rule about the client: the stricter one of its key's and its address's. *about: the rule's

@@ -118,7 +118,8 @@ static void upkeep(struct daemon *d)
 
 static void follow_addresses(struct daemon *d)
 {
-	if (datapath_refresh(d->datapath) && d->log_lines++ < LOG_LINES)
+	d->follow_failed = datapath_refresh(d->datapath);
+	if (d->follow_failed && d->log_lines++ < LOG_LINES)
 		say("cannot follow this host's addresses: %s", datapath_error());
 }
 
@@ -150,6 +151,8 @@ static void tick(struct daemon *d)
 	start_task(&d->stalls);
 	start_task(&d->watch);
 	start_task(&d->upkeep);
+	if (d->follow_failed)
+		start_task(&d->follow);
 }
 
 static void on_signal(struct daemon *d, int fd)

@@ -133,7 +133,7 @@ static void what_somebody_undoes_is_set_right_and_said_once(void **state)
 }
 
 /* It would never end if two programs insisted. */
-static void a_fourth_time_in_a_minute_is_left_until_a_reload(void **state)
+static void a_fourth_time_in_a_minute_is_left_for_ten_minutes(void **state)
 {
 	struct datapath *d = opened();
 	struct datapath_interface is;
@@ -159,20 +159,28 @@ static void a_fourth_time_in_a_minute_is_left_until_a_reload(void **state)
 	assert_false(is.attached[HOOK_REQUESTS] || is.attached[HOOK_RESPONSES]);
 	assert_string_equal(
 		is.note[HOOK_REQUESTS],
-		"t0: the tc ingress program is not attached: traffic passes unseen; tried 3 times in a minute, and left until `sluicectl reload`");
-	assert_non_null(strstr(notice, "left until `sluicectl reload`"));
+		"t0: the tc ingress program is not attached: traffic passes unseen; tried 3 times in a minute, and left for 10 minutes, or until `sluicectl reload`");
+	assert_non_null(strstr(notice, "until `sluicectl reload`"));
 	notice[0] = 0;
-	datapath_check(d, now += 1000 * SECOND);
+	datapath_check(d, now += 500 * SECOND);
 	assert_string_equal(notice, "");
 	assert_int_equal(interface_of(d).restored, 4);
 	/* Another interface has its own three times. */
 	run("tc qdisc del dev t1 clsact");
 	datapath_check(d, now += SECOND);
 	run("tc filter show dev t1 ingress | grep -q requests");
+	/* After ten minutes sluice tries again, and at once after a reload. */
+	datapath_check(d, now += 600 * SECOND);
+	assert_int_equal(interface_of(d).restored, 5);
+	for (int i = 0; i < 3; i++) {
+		take_away_qdisc();
+		datapath_check(d, now += SECOND);
+	}
+	assert_int_equal(interface_of(d).restored, 7);
 	datapath_retry(d);
 	datapath_check(d, now += SECOND);
 	is = interface_of(d);
-	assert_int_equal(is.restored, 5);
+	assert_int_equal(is.restored, 8);
 	assert_true(is.attached[HOOK_REQUESTS] && is.attached[HOOK_RESPONSES]);
 	assert_string_equal(is.note[HOOK_REQUESTS], "");
 	closed(d);
@@ -236,7 +244,7 @@ static void a_pin_directory_that_another_daemon_has_is_left(void **state)
 	for (int i = 1; i < 6; i++)
 		datapath_check(d, i * SECOND);
 	assert_non_null(strstr(datapath_pins_note(d), "another sluiced is running"));
-	assert_non_null(strstr(datapath_pins_note(d), "left until"));
+	assert_non_null(strstr(datapath_pins_note(d), "left for"));
 	assert_int_equal(tcx_programs("t0", INGRESS, NULL), have_tcx());
 	datapath_close(second);
 	datapath_retry(d);
@@ -338,7 +346,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sandbox_test(what_somebody_undoes_is_set_right_and_said_once),
-		sandbox_test(a_fourth_time_in_a_minute_is_left_until_a_reload),
+		sandbox_test(a_fourth_time_in_a_minute_is_left_for_ten_minutes),
 		sandbox_test(removed_pins_are_made_again_and_nothing_is_detached),
 		sandbox_test(without_tcx_the_mark_of_our_qdisc_comes_again),
 		sandbox_test(a_pin_directory_that_another_daemon_has_is_left),

@@ -72,8 +72,8 @@ for ((i = 0; i < 50; i++)); do
 done
 holds "what is undone again and again is left, and status says so" \
 	"any(x.startswith('s0: the tc ingress program is not attached: '
-	'traffic passes unseen') and 'left until' in x for x in s['troubles'])"
-holds "the log says so, too" "'left until' in log('daemon')"
+	'traffic passes unseen') and 'left for 10 minutes' in x for x in s['troubles'])"
+holds "the log says so, too" "'left for 10 minutes' in log('daemon')"
 same "so does the metric" "0 1" "$(metric tc-in) $(metric tc-out)"
 holds "so does the interface in the JSON" "not ${s0}['tc']"
 same "it is left" "" "$(foreign list tcx-in s0 | grep requests)"
@@ -101,7 +101,7 @@ for ((i = 0; i < 50; i++)); do
 	! expression 0 "s['troubles'] != []" >/dev/null || break
 done
 holds "pins that are removed again and again are left, and status says so" \
-	"any(x.startswith('pins in ') and 'left until' in x for x in s['troubles'])"
+	"any(x.startswith('pins in ') and 'left for 10 minutes' in x for x in s['troubles'])"
 check "sluice still refuses" refused
 ctl reload >/dev/null
 holds --within 3 "a reload makes sluice pin them again" "s['troubles'] == []"

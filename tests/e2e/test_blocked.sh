@@ -63,7 +63,7 @@ for xdp in "${doors[@]}"; do
 	ctl block "$C4" >/dev/null
 	before=$(value "[w['in'], s['connections']['dropped']]")
 	start dropped "$C" "$PY" "$HERE/peers.py" connect "$S4" "$PORT" --bind "$C4" --timeout 60
-	await 5 "s['connections']['dropped'] >= ${before}[1] + 2"
+	await 30 "s['connections']['dropped'] >= ${before}[1] + 2"
 	holds "a dropped SYN gets no answer and is counted ($at)" \
 		"w['in'] == ${before}[0]"
 	ctl clear "$C4" >/dev/null

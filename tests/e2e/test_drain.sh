@@ -8,6 +8,7 @@
 mock --model m,prefill-ms=5,token-ms=50,tokens=100
 sluice --listen "$PORT"
 
+lacks() { ! grep -i "^$1:" "$2"; }
 status_now() { status_from "$C4" m; }
 
 # A stream of five seconds.
@@ -45,5 +46,9 @@ same "a drain by a 429" 429 "$(status_now)"
 holds --within 10 "… ends when it said" "s['drain'] is None"
 same "… and requests are admitted again" 200 "$(status_now)"
 ctl set mode=shadow >/dev/null
-check "mode shadow refuses nothing, and so the command" grep -q "mode is shadow" <(ctl drain 2>&1)
+ctl drain --for 2h --status 429 >/dev/null
+on "$C" curl -sS -m 10 -i --json '{"model":"m"}' "http://$S4:$PORT/v1/x" >"$T/shadow"
+check "a drain acts in mode shadow, too" grep -q "^HTTP/1.1 429" "$T/shadow"
+check "… by a 429 that closes" grep -qi "^connection: close" "$T/shadow"
+check "… and does not forbid another attempt" lacks x-should-retry "$T/shadow"
 done_here

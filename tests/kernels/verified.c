@@ -9,14 +9,17 @@
 
 int main(int argc, char **argv)
 {
-	struct bpf_object *object;
 	struct bpf_program *program;
+	struct bpf_object *object;
+	struct bpf_map *map;
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: verified OBJECT\n");
 		return 2;
 	}
 	object = bpf_object__open_file(argv[1], NULL);
+	if (object)
+		bpf_object__for_each_map(map, object) bpf_map__set_pin_path(map, NULL);
 	if (!object || bpf_object__load(object)) {
 		fprintf(stderr, "%s does not load\n", argv[1]);
 		return 1;

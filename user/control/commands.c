@@ -96,9 +96,6 @@ static json_t *do_drain(struct command *c)
 		return command_refuse(c, "\"status\" must be 503 or 429");
 	if (!request_expiry(c, &drain.until_ns))
 		return NULL;
-	if (c->state->mode == SLUICE_MODE_SHADOW)
-		return command_refuse(
-			c, "mode is shadow, which refuses nothing: `sluicectl set mode=enforce`");
 	if (c->ops->drain(c->ops->arg, &drain, c->err, sizeof(c->err)))
 		return NULL;
 	c->ops->refresh(c->ops->arg, STATE_MODELS);

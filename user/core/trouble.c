@@ -55,8 +55,9 @@ bool trouble_holds(enum trouble_kind kind, const struct trouble_look *look,
 		   struct trouble_facts *facts)
 {
 	/* Whatever sluice sees of the service, it is not blind. */
-	bool sees = look->sampled ||
-		    look->active > look->unseen + look->requests_unseen + look->responses_unseen;
+	bool sees = look->sampled || look->active > look->unseen + look->unseen_here +
+							    look->requests_unseen +
+							    look->responses_unseen;
 
 	switch (kind) {
 	case TROUBLE_NOT_LISTENING:
@@ -64,9 +65,11 @@ bool trouble_holds(enum trouble_kind kind, const struct trouble_look *look,
 		return some(facts, look->own && !look->listening && !look->active && !look->sampled,
 			    0, NULL);
 	case TROUBLE_UNSEEN:
+		/* A probe from this host alone, on an idle server, tells nothing. */
 		return !sees && some(facts, look->unseen, look->active, look->unseen_client);
 	case TROUBLE_PARTLY_UNSEEN:
-		return sees && some(facts, look->unseen, look->active, look->unseen_client);
+		return sees && some(facts, look->unseen + look->unseen_here, look->active,
+				    look->unseen_client);
 	case TROUBLE_REQUESTS_UNSEEN:
 		return some(facts, look->requests_unseen, look->active, look->unseen_client);
 	case TROUBLE_RESPONSES_UNSEEN:

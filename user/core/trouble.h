@@ -36,6 +36,7 @@ struct trouble_look {
 	bool listening;            /* a socket listens there */
 	unsigned active;           /* sockets whose connection had data lately; of these … */
 	unsigned unseen;           /* … sluice saw no packet, … */
+	unsigned unseen_here;      /* … though its client is on this host, … */
 	unsigned requests_unseen;  /* … no packet of the client, */
 	unsigned responses_unseen; /* … or none of the server */
 	unsigned opaque;           /* TLS or HTTP/2 on an http service */

@@ -101,6 +101,7 @@ struct daemon {
 	struct task age;    /* … and the walk that corrects counts … */
 	struct task upkeep; /* … what is attached, rules that have expired, old names */
 	struct task follow; /* the host's addresses have changed */
+	bool follow_failed; /* … and could not be read: again */
 	struct task reread; /* SIGHUP */
 	bool ageing;        /* age has begun */
 	bool running;

@@ -149,6 +149,7 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 	else
 		p->config = reading.config;
 	look_at_the_clock(d);
+	datapath_retry(d->datapath);
 	if (!ret)
 		ret = plan_and_carry_out(d, p, err, err_len);
 	if (ret) {
@@ -165,7 +166,6 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 	config_free(&d->config);
 	d->config = p->config;
 	free(p);
-	datapath_retry(d->datapath);
 	show_config(d);
 	say("%s", done);
 	return 0;

@@ -32,7 +32,8 @@ void notify_systemd(const char *what)
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
-	sendto(fd, what, strlen(what), MSG_NOSIGNAL, (struct sockaddr *)&address,
+	/* Nobody may read: the loop does not wait for systemd. */
+	sendto(fd, what, strlen(what), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&address,
 	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
 	close(fd);
 }

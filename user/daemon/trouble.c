@@ -65,7 +65,8 @@ static void look_at_counters(struct daemon *d, struct trouble_look *looks)
 	if (d->looked_ns) {                                   /* else they are of earlier daemons */
 		if (grown(d, now, SLUICE_COUNTER_CONNS_FULL)) /* seen, and without room */
 			for (uint32_t id = 0; id < SLUICE_SERVICES_MAX; id++)
-				looks[id].unseen = looks[id].requests_unseen = 0;
+				looks[id].unseen = looks[id].unseen_here =
+					looks[id].requests_unseen = 0;
 		if (!grown(d, now, SLUICE_COUNTER_PASSED_FRAMING_ERROR))
 			for (uint32_t id = 0; id < SLUICE_SERVICES_MAX; id++)
 				looks[id].unread = 0; /* upgraded, or from long ago */

@@ -13,12 +13,15 @@
 #include "hooks.h"
 #include "pins.h"
 
-#define REPAIR_NS 60000000000ULL /* in this time at most … */
-#define REPAIRS   3              /* … so many */
+#define REPAIR_NS 60000000000ULL   /* in this time at most … */
+#define REPAIRS   3                /* … so many; else it is left … */
+#define LEFT_NS   (10 * REPAIR_NS) /* … for so long */
 
 /* Whether sluice may set something right now, which counts. */
 static bool may_repair(struct repairs *r, uint64_t now_ns)
 {
+	if (r->left && now_ns - r->at_ns[REPAIRS - 1] >= LEFT_NS)
+		*r = (struct repairs){0};
 	if (r->at_ns[0] && now_ns - r->at_ns[0] < REPAIR_NS)
 		r->left = true;
 	if (r->left)
@@ -30,7 +33,8 @@ static bool may_repair(struct repairs *r, uint64_t now_ns)
 
 static void leave(char note[DATAPATH_NOTE_MAX])
 {
-	static const char left[] = "; tried 3 times in a minute, and left until `sluicectl reload`";
+	static const char left[] =
+		"; tried 3 times in a minute, and left for 10 minutes, or until `sluicectl reload`";
 	size_t n = strlen(note);
 
 	if (n && !strstr(note, left))

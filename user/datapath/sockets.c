@@ -19,6 +19,7 @@
 
 #include "core/service.h"
 #include "core/trouble.h"
+#include "addresses.h"
 #include "map_io.h"
 #include "netlink.h"
 
@@ -120,7 +121,15 @@ static void note_listener(struct looking *l, const struct inet_diag_msg *m)
 
 static void note_unseen(struct trouble_look *found, const struct inet_diag_msg *m, unsigned *n)
 {
-	whole_address(found->unseen_client, m->idiag_family, m->id.idiag_dst);
+	static const uint8_t loopback4[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+	uint8_t server[16], *client = found->unseen_client;
+
+	whole_address(client, m->idiag_family, m->id.idiag_dst);
+	whole_address(server, m->idiag_family, m->id.idiag_src);
+	/* From this host: its packets pass lo alone. */
+	if (n == &found->unseen && (!memcmp(client, server, sizeof(server)) ||
+				    !memcmp(client, loopback4, sizeof(loopback4))))
+		n = &found->unseen_here;
 	++*n;
 }
 
@@ -280,30 +289,11 @@ static int judge_suspects(struct looking *l)
 	return 0;
 }
 
-/* Whether a socket may have the address: it is this host's. */
-static bool is_own(const struct place *p)
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
-	bool ipv4 = !memcmp(p->addr, mapped, sizeof(mapped));
-	_cleanup_fd_ int fd = socket(ipv4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in at4 = {.sin_family = AF_INET};
-	struct sockaddr_in6 at6 = {.sin6_family = AF_INET6};
-
-	if (p->wildcard || fd < 0)
-		return p->wildcard;
-	memcpy(&at4.sin_addr, p->addr + 12, 4);
-	memcpy(&at6.sin6_addr, p->addr, 16);
-	return ipv4 ? !bind(fd, (struct sockaddr *)&at4, sizeof(at4))
-		    : !bind(fd, (struct sockaddr *)&at6, sizeof(at6));
-}
-
 static int look(void *arg)
 {
 	struct looking *l = arg;
 	int err = 0;
 
-	for (size_t i = 0; i < l->place_count; i++)
-		l->found[l->places[i].id].own = is_own(&l->places[i]);
 	/* Listeners first, all of them: the others may be too many. */
 	for (unsigned i = 0; i < 4 && !err; i++)
 		err = list_sockets(l, i % 2 ? AF_INET6 : AF_INET,
@@ -315,10 +305,15 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 {
 	_cleanup_free_ struct place *places = calloc(d->service_count + 1, sizeof(*places));
 	_cleanup_free_ struct looking *l = calloc(1, sizeof(*l));
+	_cleanup_free_ uint8_t(*own)[16] = NULL;
+	size_t own_count = 0;
 	int err;
 
 	if (!l || !places)
 		return datapath_fail(-ENOMEM, "out of memory");
+	err = addresses_list(d, &own, &own_count);
+	if (err)
+		return err;
 	for (size_t i = 0; i < d->service_count && i < SLUICE_SERVICES_MAX; i++) {
 		const struct service *v = &d->services[i];
 
@@ -327,6 +322,10 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 							.port = htons(v->port),
 							.id = v->id};
 		memcpy(places[l->place_count++].addr, v->addr, 16);
+		/* Only an address of this host has sockets here. */
+		found[v->id].own = v->wildcard;
+		for (size_t a = 0; a < own_count; a++)
+			found[v->id].own |= !memcmp(own[a], v->addr, 16);
 	}
 	if (!l->place_count)
 		return 0;
