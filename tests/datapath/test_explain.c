@@ -331,6 +331,10 @@ static void a_rule_precedes_the_quota_and_the_operator_precedes_both(void **stat
 	maps.prefix.class = SLUICE_PREFIX_PLAIN;
 	maps.flag[FIXTURE_LLAMA].mode = SLUICE_MODE_SHADOW;
 	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
+	assert_true(!e.admitted && !e.shadow); /* what the operator closes is closed */
+	maps.flag[FIXTURE_LLAMA].reason = SLUICE_REASON_TTFT;
+	maps.rule.allow = 0;
+	e = predict_answer(FIXTURE_LLAMA, 0, NULL);
 	assert_true(!e.admitted && e.shadow);
 }
 
