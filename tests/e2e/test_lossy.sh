@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# A wire that loses, delays, duplicates and reorders, with real TCP at both ends. Refusals are
-# complete there, too (invariant 4): with the 429 lost once or three times, and with server bytes in
+# A wire that loses, delays, duplicates and reorders, with real TCP at both ends. Refusals that
+# close are complete there, too (invariant 4): with the 429 lost once or three times, and with server bytes in
 # flight or lost for good when the next request is refused. A request in disorder is judged once, by
 # its real content (invariants 7 and 8).
 MORE_NAMESPACES=sl-lossy-r
@@ -13,7 +13,8 @@ MORE_NAMESPACES=sl-lossy-r
 relay_between
 mock --model slow,prefill-ms=20,token-ms=2,tokens=4,slots=64 \
 	--model open,prefill-ms=1,token-ms=1,tokens=2,slots=64
-sluice --listen "$PORT"
+echo "services: [{listen: $PORT, keep: off}]" >"$T/sluice.yaml"
+sluice --config "$T/sluice.yaml"
 
 # lossy NAME SCENARIO HOST [ARGUMENT…]: runs lossy.py; its result is in NAME.json.
 lossy() {
