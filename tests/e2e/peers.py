@@ -69,7 +69,8 @@ def ending(sock):
 
 
 def cmd_http(args):
-    """One request through http.client: its answer, and how the connection ends after it."""
+    """One request through http.client: its answer, and how the connection ends after it, "kept" if
+    the answer does not say that it ends."""
     out = {"status": None, "error": None, "end": None}
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     conn = http.client.HTTPConnection(args.host, args.port, timeout=args.timeout)
@@ -85,9 +86,12 @@ def cmd_http(args):
         out["headers"] = {k.lower(): v for k, v in answer.getheaders()}
         out["whole"] = len(body) == int(answer.getheader("Content-Length", -1))
         out["body"] = json.loads(body)
-        keep.settimeout(args.timeout)
-        rest, out["end"] = ending(keep)
-        out["rest"] = len(rest)
+        if out["headers"].get("connection") == "close":
+            keep.settimeout(args.timeout)
+            rest, out["end"] = ending(keep)
+            out["rest"] = len(rest)
+        else:
+            out["end"] = "kept"
     except (OSError, http.client.HTTPException, ValueError) as error:
         out["error"] = f"{type(error).__name__}: {error}"
     return out

@@ -91,7 +91,7 @@ refused_by() { # MODEL PORT HOST: small and large requests of curl and python ar
 		peer "$C" http "$3" "$2" --model "$1" --body-bytes "$size" \
 			>"$T/p.json"
 		expression 0 \
-			"j('p')['status'] == 429 and j('p')['whole'] and j('p')['end'] == 'eof'" ||
+			"j('p')['status'] == 429 and j('p')['whole'] and j('p')['end'] in ('eof', 'kept')" ||
 			return 1
 	done
 	[[ $(on "$C" curl -sS -m 10 -o "$T/c.json" -w '%{http_code}' --json "{\"model\":\"$1\"}" \
@@ -142,7 +142,8 @@ holds --within 3 "that is no admission and no framing error, and nothing is in f
 	 m['fixed']['in_flight'] == 0 and
 	 s['global']['waiting'] == 0"
 ctl block "$C4" --model fixed >/dev/null
-load --connect "$S4:$FIXED" --model fixed --plain --requests 50 --concurrency 4 >"$T/shut.json"
+load --connect "$S4:$FIXED" --model fixed --plain --requests 50 --concurrency 4 \
+	--header "Connection: close" >"$T/shut.json"
 holds "requests are refused one by one when the client is blocked for that model" \
 	"j('shut')['status'] == {'429': 50} and
 	 j('shut')['outcomes']['clean_eof_after_close'] == 50"
