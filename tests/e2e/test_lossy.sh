@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # A wire that loses, delays, duplicates and reorders, with real TCP at both ends. Refusals that
-# close are complete there, too (invariant 4): with the 429 lost once or three times, and with server bytes in
-# flight or lost for good when the next request is refused. A request in disorder is judged once, by
-# its real content (invariants 7 and 8).
+# close are complete there, too (invariant 4): with the 429 lost once or three times, and with
+# server bytes in flight or lost for good when the next request is refused. A request in disorder
+# is judged once, by its real content (invariants 7 and 8).
 MORE_NAMESPACES=sl-lossy-r
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
