@@ -19,7 +19,8 @@ END = b"0\r\n\r\n"
 def open_stream(host, source, model):
     body = json.dumps({"model": model, "stream": True, "messages": []})
     request = (f"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\n"
-               f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+               f"Connection: close\r\nContent-Type: application/json\r\n"
+               f"Content-Length: {len(body)}\r\n\r\n{body}")
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.bind((source, 0))
