@@ -5,6 +5,8 @@
 # that goes and comes back. `detach` leaves nothing at any of them.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/rounds.sh
+. "$HERE/rounds.sh"
 
 start echo "$S" "$PY" "$HERE/echo.py" "0.0.0.0,::" "$PORT"
 await_line echo ready "$PID"
@@ -41,17 +43,8 @@ holds --within 9 "one that has lost its address is detached" \
 on "$S" ip addr add 10.81.0.1/24 dev s1
 await 3 "'s1' in $attached"
 
-# Kept connections by s1: eight clients, whose connections live through all rounds.
-ROUND=0
-mkdir "$T/rounds"
-start life "$C" "$PY" "$HERE/life.py" 10.81.0.1 "$PORT" 8 "$T/rounds"
-await_line life ready "$PID"
-round() {
-	ROUND=$((ROUND + 1))
-	: >"$T/rounds/$ROUND"
-	await 30 "len(log('life').split('\n')) > $ROUND + 1"
-	sed -n "$((ROUND + 1))p" "$T/life.log" >"$T/round.json"
-}
+# Kept connections by s1: the connections of eight clients live through all rounds.
+rounds 10.81.0.1 8
 round
 round
 kept="j('round') == {'open-200': 16, 'closed-429': 16, 'kept': 8}"

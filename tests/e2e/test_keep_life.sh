@@ -5,6 +5,8 @@
 # `detach` resets those that do not end in time, at both ends, and leaves nothing.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/rounds.sh
+. "$HERE/rounds.sh"
 
 config() { # config PORT: the service of the configuration
 	cat >"$T/keep.yaml" <<END
@@ -22,23 +24,8 @@ block() {
 	ctl block fd77:0:0:1::/64 --model closed >/dev/null
 }
 
-CLIENTS=8 ROUND=0
-clients() { # over IPv4 and IPv6; they connect in their first round
-	ROUND=0
-	rm -rf "$T/rounds"
-	mkdir "$T/rounds"
-	start life "$C" "$PY" "$HERE/life.py" "$S4,$S6" "$PORT" "$CLIENTS" "$T/rounds"
-	LIFE=$PID
-	await_line life ready "$LIFE"
-}
-
-# round: each connection sends four requests. What they saw is in round.json.
-round() {
-	ROUND=$((ROUND + 1))
-	: >"$T/rounds/$ROUND"
-	await 30 "len(log('life').split('\n')) > $ROUND + 1"
-	sed -n "$((ROUND + 1))p" "$T/life.log" >"$T/round.json"
-}
+CLIENTS=8
+clients() { rounds "$S4,$S6" "$CLIENTS"; }
 
 # No byte was wrong and no connection ended, but by a 429 that said so; kept connections were there.
 WHOLE="set(j('round')) <= {'open-200', 'closed-200', 'closed-429', 'closed', 'kept'} and
