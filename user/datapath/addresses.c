@@ -19,11 +19,16 @@
 
 #define DRAIN_MAX 8 /* buffers of messages that one call discards */
 
-static void v4_mapped(uint8_t out[16], const void *v4)
+void address_whole(uint8_t out[16], int family, const void *address)
 {
-	memset(out, 0, 10);
-	memset(out + 10, 0xff, 2);
-	memcpy(out + 12, v4, 4);
+	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+
+	if (family == AF_INET6) {
+		memcpy(out, address, 16);
+		return;
+	}
+	memcpy(out, mapped, sizeof(mapped));
+	memcpy(out + sizeof(mapped), address, 4);
 }
 
 struct list {
@@ -38,10 +43,7 @@ static int add(struct list *list, int family, const void *addr)
 	if (!at)
 		return -ENOMEM;
 	list->at = at;
-	if (family == AF_INET)
-		v4_mapped(list->at[list->count++], addr);
-	else
-		memcpy(list->at[list->count++], addr, 16);
+	address_whole(list->at[list->count++], family, addr);
 	return 0;
 }
 

@@ -5,6 +5,8 @@
 
 #include "internal.h"
 
+/* An address of a socket or an interface as 16 bytes, IPv4 mapped. */
+void address_whole(uint8_t out[16], int family, const void *address);
 /* A netlink fd that is readable when addresses, links or default routes changed; -errno. */
 int addresses_open(void);
 /* Reads and discards messages on that fd, 64 KiB at most. */

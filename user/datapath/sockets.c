@@ -69,18 +69,6 @@ static uint64_t monotonic_ns(void)
 	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
-static void whole_address(uint8_t out[16], unsigned family, const void *address)
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
-
-	if (family == AF_INET6) {
-		memcpy(out, address, 16);
-	} else {
-		memcpy(out, mapped, sizeof(mapped));
-		memcpy(out + sizeof(mapped), address, 4);
-	}
-}
-
 /* The service of a connection to this address; a service's own address comes before a wildcard. */
 static const struct place *place_of(const struct looking *l, const uint8_t addr[16], __be16 port)
 {
@@ -109,7 +97,7 @@ static void note_listener(struct looking *l, const struct inet_diag_msg *m)
 {
 	uint8_t addr[16];
 
-	whole_address(addr, m->idiag_family, m->id.idiag_src);
+	address_whole(addr, m->idiag_family, m->id.idiag_src);
 	for (size_t i = 0; i < l->place_count; i++) {
 		const struct place *p = &l->places[i];
 
@@ -124,8 +112,8 @@ static void note_unseen(struct trouble_look *found, const struct inet_diag_msg *
 	static const uint8_t loopback4[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
 	uint8_t server[16], *client = found->unseen_client;
 
-	whole_address(client, m->idiag_family, m->id.idiag_dst);
-	whole_address(server, m->idiag_family, m->id.idiag_src);
+	address_whole(client, m->idiag_family, m->id.idiag_dst);
+	address_whole(server, m->idiag_family, m->id.idiag_src);
 	/* From this host: its packets pass lo alone. */
 	if (n == &found->unseen && (!memcmp(client, server, sizeof(server)) ||
 				    !memcmp(client, loopback4, sizeof(loopback4))))
@@ -136,8 +124,8 @@ static void note_unseen(struct trouble_look *found, const struct inet_diag_msg *
 static void key_of(struct sluice_conn_key *key, const struct inet_diag_msg *m)
 {
 	memset(key, 0, sizeof(*key));
-	whole_address(key->client_addr, m->idiag_family, m->id.idiag_dst);
-	whole_address(key->server_addr, m->idiag_family, m->id.idiag_src);
+	address_whole(key->client_addr, m->idiag_family, m->id.idiag_dst);
+	address_whole(key->server_addr, m->idiag_family, m->id.idiag_src);
 	key->client_port = m->id.idiag_dport;
 	key->server_port = m->id.idiag_sport;
 }
