@@ -14,7 +14,9 @@
 #include "syn_ack.h"
 #include "usage.h"
 
-#define SECOND_HOOK_NS NSEC_PER_MSEC /* one packet passes all hooks on its path within this */
+#define SECOND_HOOK_NS                                                                             \
+	NSEC_PER_MSEC /* a packet usually passes all hooks on its path within this; TCP may repeat \
+			 one soon after */
 #define FULL_MIN                                                                                   \
 	1000 /* bytes of a packet after which more may have waited; nearer to a chunk than to a    \
 		segment */
