@@ -121,6 +121,14 @@ def evaluate(node, known):
         return f"{type(error).__name__}: {error}"
 
 
+def passed(known):
+    """The counters of what passed unjudged or although refused, which often explain the rest."""
+    if "s" not in known:
+        return []
+    counters = known["s"]["counters"].items()
+    return [f"{name} = {n}" for name, n in counters if name.startswith("passed-") and n]
+
+
 def main():
     what, text = sys.argv[1:3]
     tree = ast.parse(f"({text})", mode="eval").body
@@ -135,7 +143,7 @@ def main():
         if time.monotonic() >= deadline:
             break
         time.sleep(0.05)
-    print(f"{text} does not hold; " + ", ".join(sides(tree, known)))
+    print(f"{text} does not hold; " + ", ".join(sides(tree, known) + passed(known)))
     return 1
 
 

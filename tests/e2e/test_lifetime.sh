@@ -9,6 +9,7 @@
 
 mock --model open,prefill-ms=5,token-ms=2,tokens=5,slots=64 \
 	--model shut,prefill-ms=400,token-ms=2,tokens=5,slots=64
+unset SLUICE_LEASE_MS # this case is about the default, too
 options=(--listen "$PORT" --policy ema-flag --ttft-threshold-ms 200 --time-constant-secs 3600)
 start_sluice() { sluice "${options[@]}" "$@"; }
 SHORT=2000

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Runs alone: the loads that it compares have to come at the same rate.
 # From shadow to enforce with policy adaptive. Shadow mode refuses nothing and reports the refusals
 # of enforce mode. A load without shadow refusals has no refusals in enforce mode. A mode applies
 # from the first request after the command's answer.
