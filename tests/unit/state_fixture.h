@@ -75,6 +75,7 @@ static inline struct fixture *fixture_new(void)
 	s->mode = SLUICE_MODE_ENFORCE;
 	s->policy = "ema-flag";
 	s->lease_ms = 2000;
+	s->lease_until_ns = FIXTURE_NOW_NS + 2000000000ULL;
 	s->controller = &f->controller;
 	s->troubles = (const struct trouble(*)[TROUBLE_KINDS])f->troubles;
 	f->troubles[0][TROUBLE_OPAQUE] =

@@ -458,8 +458,14 @@ static int dial(void)
 	return fd;
 }
 
+/* Without a turn of the queue: no page is written. */
+static void poll_only(void)
+{
+	metrics_poll(server, now);
+}
+
 /* The server's answer to this request, up to its close; the caller frees it. */
-static char *answer_to(const char *request)
+static char *answer_of(const char *request, void (*run)(void))
 {
 	size_t len = 0, size = 1 << 20;
 	char *text = calloc(1, size);
@@ -469,7 +475,7 @@ static char *answer_to(const char *request)
 	for (int i = 0; i < 20000 && len + 1 < size; i++) {
 		ssize_t n;
 
-		turn();
+		run();
 		n = recv(fd, text + len, size - len - 1, MSG_DONTWAIT);
 		if (n == 0)
 			break;
@@ -482,6 +488,11 @@ static char *answer_to(const char *request)
 	return text;
 }
 
+static char *answer_to(const char *request)
+{
+	return answer_of(request, turn);
+}
+
 static void pages_have_their_status_and_type(void **state)
 {
 	static const struct {
@@ -492,6 +503,10 @@ static void pages_have_their_status_and_type(void **state)
 		{"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 ",
 		 "text/html; charset=utf-8"},
 		{"GET /metrics?x=1 HTTP/1.0\r\n\r\n", "HTTP/1.0 200 ", "sluice_model_open"},
+		{"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		 "HTTP/1.1 200 ", "\r\n\r\nalive\n"},
+		{"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		 "HTTP/1.1 200 ", "\r\n\r\nready: mode enforce\n"},
 		{"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 		 "HTTP/1.1 404 ", "/metrics"},
 		{"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
@@ -763,6 +778,88 @@ static void a_taken_port_is_named_in_the_error(void **state)
 	assert_non_null(strstr(err, "nowhere"));
 }
 
+static void a_probe_is_answered_while_pages_wait(void **state)
+{
+	int fds[METRICS_CONNECTIONS_MAX];
+	char *text;
+
+	for (int i = 0; i < METRICS_CONNECTIONS_MAX; i++) {
+		fds[i] = dial();
+		now++;
+		assert_int_equal(send(fds[i], scrape, strlen(scrape), 0), strlen(scrape));
+		for (int k = 0; k < 50; k++) /* and no turn of the queue: no page is written */
+			metrics_poll(server, now);
+	}
+	for (int i = 0; i < 2; i++) {
+		text = answer_of(i ? "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+				   : "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+				 poll_only);
+		assert_memory_equal(text, "HTTP/1.1 200", 12);
+		assert_non_null(strstr(text, i ? "ready: mode enforce\n" : "alive\n"));
+		free(text);
+	}
+	assert_false(has_ended(fds[0])); /* its page is under way */
+	text = answer_of(scrape, poll_only);
+	assert_memory_equal(text, "HTTP/1.1 503", 12);
+	free(text);
+	for (int i = 0; i < METRICS_CONNECTIONS_MAX; i++)
+		close(fds[i]);
+}
+
+static void readiness_is_what_the_configuration_asks_for(void **state)
+{
+	static struct state_interface two[2];
+	static const struct {
+		const char *text;
+		unsigned status;
+		bool detaching, shadow;
+		uint64_t lease; /* from now on */
+		size_t interfaces, left_out;
+		bool lost[2][STATE_HOOKS];
+		const char *xdp;
+	} rows[] = {
+		{"ready: mode enforce\n", 200, .lease = 1, .interfaces = 2, .xdp = "native"},
+		{"ready: mode shadow\n", 200, .shadow = true, .lease = 1, .interfaces = 1,
+		 .xdp = "native"},
+		{"ready: mode enforce\n", 200, .lease = 1, .interfaces = 1, .lost = {{true}},
+		 .xdp = "off"},
+		{"not ready: 1 of 2 interfaces are not attached\n", 503, .lease = 1,
+		 .interfaces = 2, .lost = {{true}}, .xdp = "native"},
+		{"not ready: 1 of 2 interfaces are not attached\n", 503, .lease = 1,
+		 .interfaces = 2, .lost = {{0}, {false, true}}, .xdp = "off"},
+		{"not ready: 2 of 2 interfaces are not attached\n", 503, .lease = 1,
+		 .interfaces = 2, .lost = {{false, false, true}, {false, true}}, .xdp = "off"},
+		{"not ready: 3 of 5 interfaces are not attached\n", 503, .lease = 1,
+		 .interfaces = 2, .left_out = 3, .xdp = "off"},
+		{"not ready: no interface matches\n", 503, .lease = 1, .xdp = "off"},
+		{"not ready: the lease has ended, so everything passes\n", 503, .interfaces = 1,
+		 .xdp = "off"},
+		{"not ready: the daemon detaches\n", 503, .detaching = true, .interfaces = 1,
+		 .xdp = "off"},
+	};
+	struct daemon_state *s = &f->state;
+
+	s->interfaces = two;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[128] = "";
+		FILE *out = fmemopen(text, sizeof(text), "w");
+
+		s->interface_count = rows[i].interfaces;
+		s->interfaces_left_out = rows[i].left_out;
+		s->detaching = rows[i].detaching;
+		s->mode = rows[i].shadow ? SLUICE_MODE_SHADOW : SLUICE_MODE_ENFORCE;
+		s->lease_until_ns = s->now_ns + rows[i].lease;
+		for (int k = 0; k < 2; k++) {
+			two[k] = (struct state_interface){.name = "eth", .xdp = rows[i].xdp};
+			for (int hook = 0; hook < STATE_HOOKS; hook++)
+				two[k].attached[hook] = !rows[i].lost[k][hook];
+		}
+		assert_int_equal(metrics_write_ready(out, s), rows[i].status);
+		fclose(out);
+		assert_string_equal(text, rows[i].text);
+	}
+}
+
 #define PURE(test)   cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define SERVER(test) cmocka_unit_test_setup_teardown(test, setup_server, teardown_server)
 
@@ -778,10 +875,12 @@ int main(void)
 		PURE(a_full_table_of_models_is_written_whole),
 		PURE(the_page_escapes_what_requests_named),
 		PURE(the_page_says_what_is_shut_and_why),
+		PURE(readiness_is_what_the_configuration_asks_for),
 		SERVER(pages_have_their_status_and_type),
 		SERVER(a_page_led_here_by_dns_reads_nothing),
 		SERVER(head_has_no_body),
 		SERVER(a_scrape_is_served_whatever_hangs_or_drips),
+		SERVER(a_probe_is_answered_while_pages_wait),
 		SERVER(a_connection_has_a_deadline_however_often_bytes_move),
 		SERVER(without_descriptors_the_loop_is_quiet_and_connections_wait),
 		SERVER(a_page_is_written_in_slices),

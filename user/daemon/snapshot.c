@@ -138,6 +138,7 @@ void refresh(void *arg, unsigned parts)
 	struct daemon_state *s = &d->state;
 
 	look_at_the_clock(d);
+	s->lease_until_ns = datapath_lease_until(d->datapath);
 	show_interfaces(d);
 	if (parts & STATE_MODELS)
 		write_flags(d, false); /* what is shown is what the kernel does, not what it will do

@@ -4,7 +4,8 @@
  * written into memory as a work, in slices, and then sent at the reader's speed. Connections are
  * accepted here and not in libmicrohttpd, which has neither a deadline for a whole connection nor a
  * rule by which one gives way to another. A connection has one request, and METRICS_DEADLINE_NS
- * from accept to end. If there are too many, the oldest gives way.
+ * from accept to end. If there are too many, the oldest gives way whose page is not being written;
+ * METRICS_PAGES_MAX keeps some of that kind, for the probes.
  */
 #include "metrics/metrics.h"
 
@@ -195,6 +196,26 @@ static unsigned write_page(FILE *out, struct page *page)
 	return MHD_HTTP_OK;
 }
 
+/* A probe waits for no page: these are answered at once. */
+static enum MHD_Result send_health(struct MHD_Connection *conn, struct metrics *m, const char *url)
+{
+	unsigned status = MHD_HTTP_OK;
+	struct MHD_Response *response;
+	char text[128] = "alive\n";
+	FILE *out;
+
+	if (!strcmp(url, "/readyz")) {
+		out = fmemopen(text, sizeof(text), "w");
+		if (!out)
+			return MHD_NO;
+		m->refresh(m->arg, 0);
+		status = metrics_write_ready(out, m->state);
+		fclose(out);
+	}
+	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_COPY);
+	return send_response(conn, status, "text/plain", response);
+}
+
 static const struct page_kind kinds[] = {
 	{"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_exposition},
 	{"/", "text/html; charset=utf-8", write_page},
@@ -274,6 +295,13 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **seen,
 
 static enum MHD_Result begin_page(struct page *page, const struct page_kind *kind)
 {
+	static char busy[] = "Too many pages are being written: try again.\n";
+	unsigned pages = 0;
+
+	for (unsigned i = 0; i < METRICS_CONNECTIONS_MAX; i++)
+		pages += page->metrics->connection[i].page != NULL;
+	if (pages >= METRICS_PAGES_MAX)
+		return send_line(page->conn, MHD_HTTP_SERVICE_UNAVAILABLE, busy);
 	page->kind = kind;
 	page->work = (struct work){.run = run_page, .done = page_written};
 	page->slot->page = page;
@@ -286,7 +314,7 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 			      const char *method, const char *version, const char *upload,
 			      size_t *upload_len, void **seen)
 {
-	static char not_found[] = "There are /, /metrics and /v1/limits.\n",
+	static char not_found[] = "There are /, /metrics, /v1/limits, /healthz and /readyz.\n",
 		    not_allowed[] = "Read only.\n",
 		    not_ours[] = "Host is no address, localhost or name of this host.\n";
 	struct page *page = *seen;
@@ -312,6 +340,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		return send_line(conn, MHD_HTTP_FORBIDDEN, not_ours);
 	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
 		return send_line(conn, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed);
+	if (!strcmp(url, "/healthz") || !strcmp(url, "/readyz"))
+		return send_health(conn, arg, url);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strcmp(url, kinds[i].url))
 			return begin_page(page, &kinds[i]);

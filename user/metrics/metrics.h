@@ -14,6 +14,7 @@
 #include "loop/work.h"
 
 #define METRICS_CONNECTIONS_MAX 32
+#define METRICS_PAGES_MAX       24             /* being written: the rest gives way to others */
 #define METRICS_ACCEPTS_MAX     8              /* of one metrics_poll() */
 #define METRICS_DEADLINE_NS     10000000000ULL /* of a connection, from accept to end */
 
@@ -45,5 +46,7 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s);
 unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,
 			      const char *model, const char *service);
 void metrics_write_page(FILE *out, const struct daemon_state *s);
+/* /readyz: one sentence. Returns the HTTP status. */
+unsigned metrics_write_ready(FILE *out, const struct daemon_state *s);
 
 #endif
