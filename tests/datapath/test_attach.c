@@ -205,8 +205,8 @@ static void without_tcx_clsact_filters_do_the_same(void **state)
 	datapath_interfaces(d, &is, 1);
 	assert_false(is.tcx);
 	assert_int_equal(tcx_programs("t0", INGRESS, NULL), 0);
-	run("tc filter show dev t0 ingress | grep -q 'pref 1 .*handle 0x51ce requests'");
-	run("tc filter show dev t0 egress | grep -q 'pref 1 .*handle 0x51ce responses'");
+	run("tc filter show dev t0 ingress | grep -q 'pref 1 .*handle 0x51ce[0-9a-f]* requests'");
+	run("tc filter show dev t0 egress | grep -q 'pref 1 .*handle 0x51ce[0-9a-f]* responses'");
 	closed(d);
 	d = opened();
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
@@ -246,8 +246,8 @@ static const struct filters {
 	const char *name;
 	const char *commands;
 	struct {
-		uint32_t handle, priority;
-	} foreign;       /* a bpf filter */
+		uint32_t handle, priority; /* handle 0: ours */
+	} foreign;                         /* a bpf filter */
 	int priority;    /* ours */
 	const char *say; /* NULL: ours comes first */
 } filters[] = {
@@ -273,7 +273,7 @@ static const struct filters {
 	 .commands = ADD "prio 1 chain 5 " U32,
 	 .priority = 1},
 	{.name = "a bpf filter with our handle at priority 1",
-	 .foreign = {0x51ce, 1},
+	 .foreign = {0, 1},
 	 .priority = 2,
 	 .say = "t0: a bpf filter at priority 1 comes before sluice's tc ingress program: what it accepts passes unseen"},
 };
@@ -285,12 +285,12 @@ static void assert_filter(const char *of, int priority, bool first)
 
 	snprintf(command, sizeof(command),
 		 "tc filter show dev t0 ingress chain 0 | grep handle | %s | "
-		 "grep -q 'pref %d .*handle 0x51ce requests'",
+		 "grep -q 'pref %d .*handle 0x51ce[0-9a-f]* requests'",
 		 first ? "head -n 1" : "cat", priority);
 	if (system(command))
 		fail_msg("%s: our filter is not %s at priority %d", of, first ? "first" : "there",
 			 priority);
-	run("test $(tc filter show dev t0 ingress | grep -c 'handle 0x51ce requests') = 1");
+	run("test $(tc filter show dev t0 ingress | grep -c 'handle 0x51ce[0-9a-f]* requests') = 1");
 }
 
 /* Each row with our filter added after the foreign one, and before it. */
@@ -311,7 +311,10 @@ static void filters_come_first_or_status_says_which_does(void **state)
 			if (f->commands)
 				run(f->commands);
 			if (f->foreign.priority)
-				add_foreign_filter("t0", f->foreign.handle, f->foreign.priority);
+				add_foreign_filter("t0",
+						   f->foreign.handle ? f->foreign.handle
+								     : clsact_handle(PIN_DIR),
+						   f->foreign.priority);
 			assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
 			datapath_interfaces(d, &is, 1);
 			assert_filter(f->name, f->priority, !f->say);
@@ -328,7 +331,8 @@ static void a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up(
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = if_nametoindex("t0"),
 			    .attach_point = BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 0x51ce, .priority = 1308);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = clsact_handle(PIN_DIR),
+			    .priority = 1308);
 	struct datapath *d;
 
 	datapath_without_tcx = true;
@@ -342,6 +346,37 @@ static void a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up(
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
 	assert_filter("after another", 1, true);
 	closed(d);
+}
+
+/* The first one's filters stay, and neither wants to be before the other. */
+static void two_instances_share_a_clsact_qdisc(void **state)
+{
+	const struct datapath_handlers none = {0};
+	struct datapath *first, *second;
+
+	datapath_without_tcx = true;
+	first = opened();
+	assert_done(datapath_attach(first, "t0", DATAPATH_XDP_OFF));
+	assert_done(datapath_open(&second, PIN_DIR "-second", &none));
+	assert_done(datapath_attach(second, "t0", DATAPATH_XDP_OFF));
+	assert_done(datapath_detach_others(second));
+	for (int i = 0; i < 3; i++) {
+		struct datapath *d = i % 2 ? second : first;
+		struct datapath_interface is;
+
+		datapath_check(d, i * NSEC_PER_SEC);
+		datapath_interfaces(d, &is, 1);
+		assert_true(is.attached[HOOK_REQUESTS] && is.attached[HOOK_RESPONSES]);
+		assert_string_equal(is.note[HOOK_REQUESTS], "");
+		assert_int_equal(is.restored, 0);
+	}
+	run("test $(tc filter show dev t0 ingress | grep -c 'handle 0x51ce[0-9a-f]* requests') = 2");
+	assert_done(datapath_remove(second, PIN_DIR "-second"));
+	datapath_close(second);
+	run("test $(tc filter show dev t0 ingress | grep -c 'handle 0x51ce[0-9a-f]* requests') = 1");
+	closed(first);
+	assert_done(datapath_remove(NULL, PIN_DIR));
+	run("test -z \"$(tc filter show dev t0 ingress)\"");
 }
 
 static void tcx_programs_come_before_those_of_others(void **state)
@@ -468,6 +503,7 @@ int main(void)
 		sandbox_test(a_clsact_qdisc_with_foreign_filters_stays),
 		sandbox_test(filters_come_first_or_status_says_which_does),
 		sandbox_test(a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up),
+		sandbox_test(two_instances_share_a_clsact_qdisc),
 		sandbox_test(tcx_programs_come_before_those_of_others),
 		sandbox_test(a_kernel_that_gained_tcx_sheds_the_filters),
 		sandbox_test(missing_capabilities_are_named),

@@ -87,7 +87,7 @@ static int tc_place(const struct datapath *d, const struct attachment *a, enum h
 		    char *ahead, size_t size)
 {
 	return a->is.tcx ? tcx_place(d, a->is.ifindex, hook, tc_program(d, a, hook), ahead, size)
-			 : clsact_place(a->is.ifindex, hook, ahead, size);
+			 : clsact_place(d->pin_dir, a->is.ifindex, hook, ahead, size);
 }
 
 /* Attaches one side of tc, before all others. *made: it was not attached before. */
@@ -110,7 +110,7 @@ static int attach_tc(struct datapath *d, struct attachment *a, enum hook hook, b
 		err = datapath_without_tcx ? -EINVAL : link_make(d, a, hook, prog_fd, 0);
 		if (err == -EINVAL) {
 			a->is.tcx = false;
-			*made = !clsact_has(a->is.ifindex);
+			*made = !clsact_has(d->pin_dir, a->is.ifindex);
 			return clsact_attach(d, a->is.ifindex, a->is.name, hook, prog_fd);
 		}
 	}
@@ -337,7 +337,7 @@ int attach_all(struct datapath *d, struct attachment *a)
 			clsact_detach(d->pin_dir, a->is.ifindex);
 		return datapath_fail(err, "%s", said);
 	}
-	if (a->is.tcx && clsact_has(a->is.ifindex)) /* left by a daemon without tcx */
+	if (a->is.tcx && clsact_has(d->pin_dir, a->is.ifindex)) /* left by a daemon without tcx */
 		clsact_detach(d->pin_dir, a->is.ifindex);
 	a->tried = true;
 	a->qdisc_ours = !a->is.tcx && clsact_marked(d->pin_dir, a->is.ifindex);

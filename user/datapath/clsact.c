@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * tc filters on a clsact qdisc, for kernels without tcx links (before 6.6). Such filters outlive
- * the daemon without a pin. A later daemon finds them by a fixed handle and the name of their
- * program, and replaces them in place. It removes the qdisc only if sluice made it (a mark next to
- * the links records that) and nothing else uses it.
+ * the daemon without a pin. A later daemon finds them by the name of their program and a handle
+ * that tells the pin directories apart, and replaces them in place. It removes the qdisc only if
+ * sluice made it (a mark next to the links records that) and nothing else uses it.
  *
  * The kernel runs filters by priority until one accepts or drops the packet. Each priority belongs
  * to one kind and one protocol; of several bpf filters at a priority, the newest runs first. So
@@ -25,9 +25,19 @@
 #include "hooks.h"
 #include "netlink.h"
 
-#define FILTER_HANDLE 0x51ce
+#define SLUICE_HANDLE 0x51ce0000U /* the upper half of our handles */
 
 static const char *const our_names[] = {"requests", "responses", "requests_l3", "responses_l3"};
+
+/* The lower half is a hash (FNV-1a) of the pin directory. */
+uint32_t clsact_handle(const char *pin_dir)
+{
+	uint32_t hash = 2166136261U;
+
+	for (const char *at = pin_dir; *at; at++)
+		hash = (hash ^ (uint8_t)*at) * 16777619U;
+	return SLUICE_HANDLE | ((hash >> 16) ^ (hash & 0xffff));
+}
 
 static enum bpf_tc_attach_point point_of(enum hook hook)
 {
@@ -44,6 +54,7 @@ static void mark_path(char *path, size_t size, const char *pin_dir, int ifindex)
 
 /* What one side of an interface's clsact holds. */
 struct side {
+	uint32_t handle; /* of our filter */
 	bool any;      /* any filter, ours or not */
 	uint16_t ours; /* the priority of our filter; 0: there is none */
 	uint16_t best; /* the lowest priority at which ours could be */
@@ -79,9 +90,9 @@ static bool is_our_name(const struct rtattr *name)
 	return false;
 }
 
-static bool is_ours(const struct tcmsg *tc, const struct rtattr *options)
+static bool is_of_sluice(const struct tcmsg *tc, const struct rtattr *options)
 {
-	return tc->tcm_handle == FILTER_HANDLE && options &&
+	return (tc->tcm_handle & 0xffff0000U) == SLUICE_HANDLE && options &&
 	       is_our_name(attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_NAME));
 }
 
@@ -94,7 +105,7 @@ static int note_filter(void *arg, const struct nlmsghdr *message)
 	uint16_t priority = tc->tcm_info >> 16;
 	const struct rtattr *kind, *chain;
 	struct side *side = arg;
-	bool bpf;
+	bool bpf, sluice;
 
 	if (message->nlmsg_type != RTM_NEWTFILTER)
 		return 0;
@@ -104,15 +115,16 @@ static int note_filter(void *arg, const struct nlmsghdr *message)
 		return 0;
 	kind = attribute(TCA_RTA(tc), len, TCA_KIND);
 	bpf = kind && !strcmp(RTA_DATA(kind), "bpf");
-	if (bpf && is_ours(tc, attribute(TCA_RTA(tc), len, TCA_OPTIONS))) {
+	sluice = bpf && is_of_sluice(tc, attribute(TCA_RTA(tc), len, TCA_OPTIONS));
+	if (sluice && tc->tcm_handle == side->handle) {
 		side->ours = priority;
 		return 0;
 	}
 	bpf = bpf && (tc->tcm_info & 0xffff) == htons(ETH_P_ALL);
-	if ((!bpf || tc->tcm_handle == FILTER_HANDLE) && side->best == priority)
+	if ((!bpf || tc->tcm_handle == side->handle) && side->best == priority)
 		side->best++;
-	if (!tc->tcm_handle || !kind || side->ours)
-		return 0;
+	if (!tc->tcm_handle || !kind || side->ours || sluice)
+		return 0; /* another sluice lets ours see everything */
 	if (!side->first) {
 		side->first = priority;
 		snprintf(side->first_kind, sizeof(side->first_kind), "%s",
@@ -126,7 +138,7 @@ static int note_filter(void *arg, const struct nlmsghdr *message)
  * Uses a netlink dump: a look-up of a program by its id needs CAP_SYS_ADMIN, which sluiced may
  * lack. No qdisc means no filter; -errno if the dump fails.
  */
-static int look(int ifindex, enum hook hook, struct side *out)
+static int look(const char *pin_dir, int ifindex, enum hook hook, struct side *out)
 {
 	struct {
 		struct nlmsghdr header;
@@ -142,14 +154,15 @@ static int look(int ifindex, enum hook hook, struct side *out)
 									    : TC_H_MIN_EGRESS)},
 	};
 
-	*out = (struct side){.best = 1};
+	*out = (struct side){.handle = clsact_handle(pin_dir), .best = 1};
 	return netlink_dump(NULL, NETLINK_ROUTE, &request.header, note_filter, out);
 }
 
-static int remove_filter(int ifindex, enum hook hook, uint16_t priority)
+static int remove_filter(int ifindex, enum hook hook, const struct side *side)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = priority);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = side->handle,
+			    .priority = side->ours);
 
 	return bpf_tc_detach(&where, &opts);
 }
@@ -158,7 +171,7 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 		  int prog_fd)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .prog_fd = prog_fd,
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd,
 			    .flags = BPF_TC_F_REPLACE);
 	char mark[PATH_MAX + 64];
 	struct side side;
@@ -178,13 +191,14 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 		return datapath_fail(err, "the clsact qdisc cannot be added to %s: %s", interface,
 				     strerror(-err));
 	}
-	err = look(ifindex, hook, &side);
+	err = look(d->pin_dir, ifindex, hook, &side);
 	if (!err) {
+		opts.handle = side.handle;
 		opts.priority = side.ours ? side.ours : side.best;
 		/* Both at once would translate kept connections twice, so ours goes before it
 		 * comes again. */
 		if (could_rise(&side)) {
-			remove_filter(ifindex, hook, side.ours);
+			remove_filter(ifindex, hook, &side);
 			opts.priority = side.best;
 		}
 		err = bpf_tc_attach(&where, &opts);
@@ -196,10 +210,10 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 	return 0;
 }
 
-int clsact_place(int ifindex, enum hook hook, char *ahead, size_t size)
+int clsact_place(const char *pin_dir, int ifindex, enum hook hook, char *ahead, size_t size)
 {
 	struct side side;
-	int err = look(ifindex, hook, &side);
+	int err = look(pin_dir, ifindex, hook, &side);
 
 	if (err || !side.ours)
 		return err ? err : -ENOENT;
@@ -225,12 +239,12 @@ void clsact_mark(const char *pin_dir, int ifindex)
 	mkdir(mark, 0700);
 }
 
-bool clsact_has(int ifindex)
+bool clsact_has(const char *pin_dir, int ifindex)
 {
 	struct side in, out;
 
-	return (!look(ifindex, HOOK_REQUESTS, &in) && in.ours) ||
-	       (!look(ifindex, HOOK_RESPONSES, &out) && out.ours);
+	return (!look(pin_dir, ifindex, HOOK_REQUESTS, &in) && in.ours) ||
+	       (!look(pin_dir, ifindex, HOOK_RESPONSES, &out) && out.ours);
 }
 
 int clsact_detach(const char *pin_dir, int ifindex)
@@ -245,9 +259,9 @@ int clsact_detach(const char *pin_dir, int ifindex)
 		struct side side;
 		int err;
 
-		if (look(ifindex, hooks[i], &side) || !side.ours)
+		if (look(pin_dir, ifindex, hooks[i], &side) || !side.ours)
 			continue;
-		err = remove_filter(ifindex, hooks[i], side.ours);
+		err = remove_filter(ifindex, hooks[i], &side);
 		if (err && err != -ENOENT)
 			result = datapath_fail(
 				err, "the tc filter of interface %d cannot be removed: %s", ifindex,
@@ -256,8 +270,8 @@ int clsact_detach(const char *pin_dir, int ifindex)
 	mark_path(mark, sizeof(mark), pin_dir, ifindex);
 	if (stat(mark, &st))
 		return result;
-	if (!look(ifindex, HOOK_REQUESTS, &in) && !in.any && !look(ifindex, HOOK_RESPONSES, &out) &&
-	    !out.any) {
+	if (!look(pin_dir, ifindex, HOOK_REQUESTS, &in) && !in.any &&
+	    !look(pin_dir, ifindex, HOOK_RESPONSES, &out) && !out.any) {
 		DECLARE_LIBBPF_OPTS(bpf_tc_hook, both, .ifindex = ifindex,
 				    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 

@@ -56,16 +56,18 @@ int tcx_place(const struct datapath *d, int ifindex, enum hook hook, int prog_fd
 	      size_t size);
 
 /* clsact.c */
+/* The handle of our filters, by which instances leave each other's alone. */
+uint32_t clsact_handle(const char *pin_dir);
 int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,
 		  int prog_fd);
 /* As tcx_place(), for our filter. */
-int clsact_place(int ifindex, enum hook hook, char *ahead, size_t size);
+int clsact_place(const char *pin_dir, int ifindex, enum hook hook, char *ahead, size_t size);
 /* Removes our filters from an interface. Removes the qdisc too, if the mark records that we made it
  * and it is empty. */
 int clsact_detach(const char *pin_dir, int ifindex);
 /* Does so on every interface of this network namespace for which keep() is false. */
 void clsact_sweep(const char *pin_dir, bool (*keep)(int ifindex, void *arg), void *arg);
-bool clsact_has(int ifindex);
+bool clsact_has(const char *pin_dir, int ifindex);
 /* The mark that sluice made the qdisc: whether it is there; makes it. */
 bool clsact_marked(const char *pin_dir, int ifindex);
 void clsact_mark(const char *pin_dir, int ifindex);
