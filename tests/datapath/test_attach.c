@@ -248,8 +248,8 @@ static const struct filters {
 	struct {
 		uint32_t handle, priority; /* handle 0: ours */
 	} foreign;                         /* a bpf filter */
-	int priority;    /* ours */
-	const char *say; /* NULL: ours comes first */
+	int priority;                      /* ours */
+	const char *say;                   /* NULL: ours comes first */
 } filters[] = {
 	{.name = "nothing", .priority = 1},
 	{.name = "a bpf filter at priority 7", .foreign = {1, 7}, .priority = 1},
@@ -331,8 +331,7 @@ static void a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up(
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = if_nametoindex("t0"),
 			    .attach_point = BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = clsact_handle(PIN_DIR),
-			    .priority = 1308);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = clsact_handle(PIN_DIR), .priority = 1308);
 	struct datapath *d;
 
 	datapath_without_tcx = true;

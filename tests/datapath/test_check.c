@@ -132,6 +132,34 @@ static void what_somebody_undoes_is_set_right_and_said_once(void **state)
 	closed(d);
 }
 
+static int undo_and_go(void *arg, int (*f)(void *arg), void *of)
+{
+	int err;
+
+	take_away_qdisc(); /* what only the thread can have seen */
+	err = f(of);
+	*(unsigned *)arg += 1;
+	return err;
+}
+
+/* The kernel's lock for network devices may be held for long: the loop does not wait for it. */
+static void what_is_attached_is_read_in_a_thread(void **state)
+{
+	unsigned threads = 0;
+	const struct datapath_handlers handlers = {
+		.notice = keep_notice, .away = undo_and_go, .arg = &threads};
+	struct datapath *d;
+
+	datapath_without_tcx = true;
+	assert_done(datapath_open(&d, PIN_DIR, &handlers));
+	open_now = d;
+	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	datapath_check(d, SECOND);
+	assert_int_equal(threads, 1);
+	assert_int_equal(interface_of(d).restored, 1);
+	closed(d);
+}
+
 /* It would never end if two programs insisted. */
 static void a_fourth_time_in_a_minute_is_left_for_ten_minutes(void **state)
 {
@@ -346,6 +374,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sandbox_test(what_somebody_undoes_is_set_right_and_said_once),
+		sandbox_test(what_is_attached_is_read_in_a_thread),
 		sandbox_test(a_fourth_time_in_a_minute_is_left_for_ten_minutes),
 		sandbox_test(removed_pins_are_made_again_and_nothing_is_detached),
 		sandbox_test(without_tcx_the_mark_of_our_qdisc_comes_again),

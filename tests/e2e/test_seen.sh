@@ -120,5 +120,19 @@ begins one-client note "requests come from $C4: if it is a proxy"
 finish "$CLIENT"
 ends one-client "requests come from $C4"
 holds "nothing else was wrong" "log('daemon').count('no longer: ') == 4 and s['troubles'] == []"
+finish "$DAEMON"
+finish "$MOCK"
+
+# Somebody listens on every address, but of IPv6 alone.
+interfaces=(s0 lo)
+start six "$S" "$PY" -c "import socket, time
+s = socket.create_server(('::', $PORT), family=socket.AF_INET6)
+print('listens', flush=True)
+time.sleep(3600)"
+await_line six listens "$PID"
+sluice --listen "$S4:$PORT" --listen "[$S6]:$PORT" --metrics off --trouble-after-secs 1
+await 20 "$(of not-listening) != []"
+holds "a listener of IPv6 alone is none of an IPv4 address" \
+	"[x['service'] for x in $(of not-listening)] == ['$S4:$PORT']"
 
 done_here

@@ -82,12 +82,14 @@ static const char *direction(enum hook hook)
 	return hook == HOOK_REQUESTS ? "ingress" : "egress";
 }
 
-/* The place (enum place) of our program at a tc hook; -ENOENT. */
-static int tc_place(const struct datapath *d, const struct attachment *a, enum hook hook,
-		    char *ahead, size_t size)
+static void find_tc(const struct datapath *d, const struct attachment *a, enum hook hook,
+		    struct found_tc *out)
 {
-	return a->is.tcx ? tcx_place(d, a->is.ifindex, hook, tc_program(d, a, hook), ahead, size)
-			 : clsact_place(d->pin_dir, a->is.ifindex, hook, ahead, size);
+	size_t size = sizeof(out->ahead);
+
+	out->place = a->is.tcx ? tcx_place(d, a->is.ifindex, hook, tc_program(d, a, hook),
+					   out->ahead, size)
+			       : clsact_place(d->pin_dir, a->is.ifindex, hook, out->ahead, size);
 }
 
 /* Attaches one side of tc, before all others. *made: it was not attached before. */
@@ -95,13 +97,15 @@ static int attach_tc(struct datapath *d, struct attachment *a, enum hook hook, b
 {
 	int prog_fd = tc_program(d, a, hook);
 	int err = link_adopt(d, a, hook, prog_fd);
-	char ahead[64];
+	struct found_tc found = {.place = PLACE_FIRST};
 
 	a->is.tcx = true;
 	*made = false;
+	if (!err)
+		find_tc(d, a, hook, &found);
 	/* A program can be at a hook only once, and two of ours would translate kept connections
 	 * twice: so it goes before it comes again. */
-	if (!err && tc_place(d, a, hook, ahead, sizeof(ahead)) == PLACE_AFTER) {
+	if (found.place == PLACE_AFTER) {
 		link_drop(d, a, hook);
 		err = link_make(d, a, hook, prog_fd, 0);
 	}
@@ -164,19 +168,30 @@ static bool generic_breaks_tc(void)
 	       (major > 6 || (major == 6 && minor >= 9));
 }
 
-/* The program at the XDP hook, 0: none; and its mode. */
-static uint32_t xdp_holder(int ifindex, enum datapath_xdp *mode)
+static void find_xdp(int ifindex, struct found_xdp *out)
 {
 	DECLARE_LIBBPF_OPTS(bpf_xdp_query_opts, query);
 
-	if (bpf_xdp_query(ifindex, 0, &query) || query.attach_mode == XDP_ATTACHED_NONE)
-		return 0;
-	*mode = query.attach_mode == XDP_ATTACHED_DRV ? DATAPATH_XDP_NATIVE : DATAPATH_XDP_GENERIC;
-	if (query.attach_mode == XDP_ATTACHED_DRV || query.attach_mode == XDP_ATTACHED_SKB)
-		return query.prog_id;
-	return query.drv_prog_id  ? query.drv_prog_id
-	       : query.hw_prog_id ? query.hw_prog_id
-				  : query.skb_prog_id;
+	*out = (struct found_xdp){.mode = DATAPATH_XDP_OFF};
+	out->err = bpf_xdp_query(ifindex, 0, &query);
+	if (out->err || query.attach_mode == XDP_ATTACHED_NONE)
+		return;
+	out->mode =
+		query.attach_mode == XDP_ATTACHED_DRV ? DATAPATH_XDP_NATIVE : DATAPATH_XDP_GENERIC;
+	out->holder = query.attach_mode == XDP_ATTACHED_DRV || query.attach_mode == XDP_ATTACHED_SKB
+			      ? query.prog_id
+		      : query.drv_prog_id ? query.drv_prog_id
+		      : query.hw_prog_id  ? query.hw_prog_id
+					  : query.skb_prog_id;
+}
+
+void attach_find(const struct datapath *d, const struct attachment *a, struct found *out)
+{
+	find_tc(d, a, HOOK_RESPONSES, &out->tc[HOOK_RESPONSES]);
+	find_tc(d, a, HOOK_REQUESTS, &out->tc[HOOK_REQUESTS]);
+	out->xdp = (struct found_xdp){0};
+	if (a->is.xdp != DATAPATH_XDP_OFF || a->xdp_taken)
+		find_xdp(a->is.ifindex, &out->xdp);
 }
 
 /* Another program has the hook: AUTO leaves it there. */
@@ -196,6 +211,7 @@ static int xdp_taken(struct attachment *a, uint32_t by)
 static int put_xdp(struct datapath *d, struct attachment *a, enum datapath_xdp mode,
 		   enum datapath_xdp now, bool *made)
 {
+	struct found_xdp found;
 	int err;
 
 	if (now == mode) {
@@ -215,8 +231,10 @@ static int put_xdp(struct datapath *d, struct attachment *a, enum datapath_xdp m
 		a->is.xdp = mode;
 		return 0;
 	}
-	if (err == -EBUSY || err == -EEXIST)
-		return xdp_taken(a, xdp_holder(a->is.ifindex, &now));
+	if (err == -EBUSY || err == -EEXIST) {
+		find_xdp(a->is.ifindex, &found);
+		return xdp_taken(a, found.holder);
+	}
 	if (a->wanted == DATAPATH_XDP_AUTO) {
 		remark(a, HOOK_GATE, "%s has no native XDP (%s): tc refuses the SYNs", a->is.name,
 		       strerror(-err));
@@ -238,8 +256,8 @@ static int attach_xdp(struct datapath *d, struct attachment *a, bool *made)
 {
 	bool automatic = a->wanted == DATAPATH_XDP_AUTO;
 	enum datapath_xdp wanted = automatic ? DATAPATH_XDP_NATIVE : a->wanted;
-	enum datapath_xdp now = DATAPATH_XDP_OFF;
-	uint32_t ours = 0, holder;
+	struct found_xdp found = {0};
+	uint32_t ours = 0;
 	int err;
 
 	*made = false;
@@ -254,36 +272,37 @@ static int attach_xdp(struct datapath *d, struct attachment *a, bool *made)
 				     "XDP needs Ethernet headers, which %s has not; use --xdp off",
 				     a->is.name);
 	}
-	holder = wanted == DATAPATH_XDP_OFF ? 0 : xdp_holder(a->is.ifindex, &now);
-	if (!holder || holder != ours)
+	if (wanted != DATAPATH_XDP_OFF)
+		find_xdp(a->is.ifindex, &found);
+	if (!found.holder || found.holder != ours)
 		a->is.xdp = DATAPATH_XDP_OFF;
 	a->is.note[HOOK_GATE][0] = 0;
 	a->xdp_taken = false;
 	if (wanted == DATAPATH_XDP_OFF)
 		return 0;
-	if (holder && holder != ours)
-		return xdp_taken(a, holder);
+	if (found.err)
+		return datapath_fail(found.err, "the XDP hook of %s cannot be read: %s", a->is.name,
+				     strerror(-found.err));
+	if (found.holder && found.holder != ours)
+		return xdp_taken(a, found.holder);
 	if (wanted == DATAPATH_XDP_GENERIC && generic_breaks_tc())
 		return datapath_fail(
 			-EOPNOTSUPP,
 			"generic XDP on %s: kernels from 6.9 on then hide the link header from tc; use --xdp off, tc refuses the same SYNs",
 			a->is.name);
-	return put_xdp(d, a, wanted, now, made);
+	return put_xdp(d, a, wanted, found.mode, made);
 }
 
-/* True if nothing about the hook can be made better. */
-static bool look_at_xdp(const struct datapath *d, struct attachment *a)
+static bool judge_xdp(const struct datapath *d, struct attachment *a, const struct found_xdp *found)
 {
-	enum datapath_xdp mode;
-	uint32_t holder;
-
+	if (found->err)
+		return true; /* next time */
 	a->is.attached[HOOK_GATE] = false;
 	if (a->is.xdp == DATAPATH_XDP_OFF && !a->xdp_taken)
 		return true;
-	holder = xdp_holder(a->is.ifindex, &mode);
 	if (a->xdp_taken)
-		return holder;
-	a->is.attached[HOOK_GATE] = holder == program_id(gate_program(d, a->is.xdp));
+		return found->holder;
+	a->is.attached[HOOK_GATE] = found->holder == program_id(gate_program(d, a->is.xdp));
 	if (a->is.attached[HOOK_GATE])
 		return true;
 	remark(a, HOOK_GATE, "%s: the XDP program is not attached: tc refuses the SYNs",
@@ -291,31 +310,37 @@ static bool look_at_xdp(const struct datapath *d, struct attachment *a)
 	return false;
 }
 
-/* True if nothing about the hook can be made better. A note that says why it has no program stays.
- */
-static bool look_at_tc(const struct datapath *d, struct attachment *a, enum hook hook)
+/* A note that says why the hook has no program stays. */
+static bool judge_tc(struct attachment *a, enum hook hook, const struct found_tc *found)
 {
 	bool was = a->is.attached[hook];
-	char ahead[64];
-	int place = tc_place(d, a, hook, ahead, sizeof(ahead));
 
-	a->is.attached[hook] = place >= 0;
-	if (place > PLACE_FIRST)
+	a->is.attached[hook] = found->place >= 0;
+	if (found->place > PLACE_FIRST)
 		remark(a, hook,
 		       "%s: %s comes before sluice's tc %s program: what it accepts passes unseen",
-		       a->is.name, ahead, direction(hook));
-	else if (place == PLACE_FIRST)
+		       a->is.name, found->ahead, direction(hook));
+	else if (found->place == PLACE_FIRST)
 		a->is.note[hook][0] = 0;
 	else if (was || !a->is.note[hook][0])
 		remark(a, hook, "%s: the tc %s program is not attached: traffic passes unseen",
 		       a->is.name, direction(hook));
-	return place == PLACE_FIRST || place == PLACE_FIXED;
+	return found->place == PLACE_FIRST || found->place == PLACE_FIXED;
+}
+
+/* True if nothing about the hook can be made better. */
+static bool judge_hook(const struct datapath *d, struct attachment *a, enum hook hook,
+		       const struct found *found)
+{
+	return hook == HOOK_GATE ? judge_xdp(d, a, &found->xdp)
+				 : judge_tc(a, hook, &found->tc[hook]);
 }
 
 int attach_all(struct datapath *d, struct attachment *a)
 {
 	bool made[HOOK_COUNT] = {0};
 	int err = interface_kind(a);
+	struct found found;
 
 	if (err)
 		return err;
@@ -341,15 +366,18 @@ int attach_all(struct datapath *d, struct attachment *a)
 		clsact_detach(d->pin_dir, a->is.ifindex);
 	a->tried = true;
 	a->qdisc_ours = !a->is.tcx && clsact_marked(d->pin_dir, a->is.ifindex);
-	attach_look(d, a);
+	attach_find(d, a, &found);
+	attach_judge(d, a, &found);
 	return 0;
 }
 
-bool attach_look(const struct datapath *d, struct attachment *a)
+bool attach_judge(const struct datapath *d, struct attachment *a, const struct found *found)
 {
-	bool egress = look_at_tc(d, a, HOOK_RESPONSES), ingress = look_at_tc(d, a, HOOK_REQUESTS);
+	bool good = true;
 
-	return look_at_xdp(d, a) && egress && ingress;
+	for (int hook = 0; hook < HOOK_COUNT; hook++)
+		good &= judge_hook(d, a, hook, found);
+	return good;
 }
 
 int attach_restore(struct datapath *d, struct attachment *a)
@@ -357,6 +385,7 @@ int attach_restore(struct datapath *d, struct attachment *a)
 	static const enum hook order[] = {HOOK_RESPONSES, HOOK_REQUESTS, HOOK_GATE};
 	bool made, first = !a->tried;
 	int result = interface_kind(a);
+	struct found found;
 
 	if (result) {
 		a->unread = result == -EOPNOTSUPP;
@@ -364,21 +393,21 @@ int attach_restore(struct datapath *d, struct attachment *a)
 		return result;
 	}
 	a->tried = true;
+	attach_find(d, a, &found);
 	for (int i = 0; i < HOOK_COUNT; i++) {
 		enum hook hook = order[i];
 		int err;
 
-		if (!first && (hook == HOOK_GATE ? look_at_xdp(d, a) : look_at_tc(d, a, hook)))
+		if (!first && judge_hook(d, a, hook, &found))
 			continue;
 		err = hook == HOOK_GATE ? attach_xdp(d, a, &made) : attach_tc(d, a, hook, &made);
-		if (err)
+		if (err) {
 			remark(a, hook, "%s", datapath_error());
-		else if (hook == HOOK_GATE)
-			look_at_xdp(d, a);
-		else
-			look_at_tc(d, a, hook);
-		if (err)
 			result = err;
+		}
+		attach_find(d, a, &found);
+		if (!err)
+			judge_hook(d, a, hook, &found);
 	}
 	a->qdisc_ours = !a->is.tcx && clsact_marked(d->pin_dir, a->is.ifindex);
 	return result;

@@ -56,16 +56,37 @@ static void repair(struct datapath *d, struct attachment *a)
 	a->is.restored += restored;
 }
 
-static void check_interface(struct datapath *d, struct attachment *a, uint64_t now_ns)
+struct looking {
+	const struct datapath *d;
+	struct found *found; /* by place in d->attached, … */
+	bool *here;          /* … if the interface is there */
+};
+
+/* In a thread. d->attached changes in the lane of changes alone, which waits for it. */
+static int find_all(void *arg)
+{
+	const struct looking *l = arg;
+
+	for (size_t i = 0; i < l->d->attached_count; i++) {
+		const struct attachment *a = &l->d->attached[i];
+		char name[IF_NAMESIZE];
+
+		/* attachments_refresh() sees to what is gone */
+		l->here[i] = a->is.ifindex && !a->unread && if_indextoname(a->is.ifindex, name);
+		if (l->here[i])
+			attach_find(l->d, a, &l->found[i]);
+	}
+	return 0;
+}
+
+static void check_interface(struct datapath *d, struct attachment *a, const struct found *found,
+			    uint64_t now_ns)
 {
 	const struct datapath_interface before = a->is;
 	bool left = a->repairs.left;
-	char name[IF_NAMESIZE];
 
-	if (!a->is.ifindex || a->unread || !if_indextoname(a->is.ifindex, name))
-		return; /* attachments_refresh() sees to it */
 	datapath_step(d, 16);
-	if (attach_look(d, a)) {
+	if (attach_judge(d, a, found)) {
 		a->repairs.left = false;
 	} else if (may_repair(&a->repairs, now_ns)) {
 		repair(d, a);
@@ -135,11 +156,25 @@ static void check_all_pins(struct datapath *d, uint64_t now_ns)
 		datapath_notify(&d->handlers, "%s", d->pins_note);
 }
 
+static void check_interfaces(struct datapath *d, uint64_t now_ns)
+{
+	size_t count = d->attached_count;
+	_cleanup_free_ struct found *found = calloc(count + 1, sizeof(*found));
+	_cleanup_free_ bool *here = calloc(count + 1, sizeof(*here));
+	struct looking looking = {d, found, here};
+
+	if (!found || !here)
+		return; /* next time */
+	datapath_away(d, find_all, &looking);
+	for (size_t i = 0; i < count; i++)
+		if (here[i])
+			check_interface(d, &d->attached[i], &found[i], now_ns);
+}
+
 void datapath_check(struct datapath *d, uint64_t now_ns)
 {
 	check_all_pins(d, now_ns);
-	for (size_t i = 0; i < d->attached_count; i++)
-		check_interface(d, &d->attached[i], now_ns);
+	check_interfaces(d, now_ns);
 	attachments_tidy(d);
 }
 

@@ -55,9 +55,9 @@ static void mark_path(char *path, size_t size, const char *pin_dir, int ifindex)
 /* What one side of an interface's clsact holds. */
 struct side {
 	uint32_t handle; /* of our filter */
-	bool any;      /* any filter, ours or not */
-	uint16_t ours; /* the priority of our filter; 0: there is none */
-	uint16_t best; /* the lowest priority at which ours could be */
+	bool any;        /* any filter, ours or not */
+	uint16_t ours;   /* the priority of our filter; 0: there is none */
+	uint16_t best;   /* the lowest priority at which ours could be */
 	/* Filters that run before ours: */
 	uint16_t first, last; /* priorities; 0: there is none */
 	char first_kind[16];
@@ -161,8 +161,7 @@ static int look(const char *pin_dir, int ifindex, enum hook hook, struct side *o
 static int remove_filter(int ifindex, enum hook hook, const struct side *side)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = side->handle,
-			    .priority = side->ours);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = side->handle, .priority = side->ours);
 
 	return bpf_tc_detach(&where, &opts);
 }
@@ -171,8 +170,7 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 		  int prog_fd)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd,
-			    .flags = BPF_TC_F_REPLACE);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE);
 	char mark[PATH_MAX + 64];
 	struct side side;
 	bool marked;

@@ -12,6 +12,23 @@
  * new attachment would come no sooner. */
 enum place { PLACE_FIRST, PLACE_AFTER, PLACE_FIXED };
 
+struct found_tc {
+	int place;      /* enum place; -ENOENT: our program is not there */
+	char ahead[64]; /* a few words for what comes first, unless that is another sluice's */
+};
+
+struct found_xdp {
+	int err;         /* the hook cannot be read */
+	uint32_t holder; /* the program there; 0: none */
+	enum datapath_xdp mode;
+};
+
+/* What is at the hooks of an interface. */
+struct found {
+	struct found_tc tc[HOOK_COUNT]; /* of HOOK_REQUESTS and HOOK_RESPONSES */
+	struct found_xdp xdp;
+};
+
 /* attachments.c */
 /* Follows interfaces that have come or gone. An error is that of a named one. */
 int attachments_refresh(struct datapath *d);
@@ -26,8 +43,11 @@ void attachments_close(struct datapath *d);
 /* attach.c. The interface is a->is.ifindex. */
 /* Attaches everything; on failure undoes its own changes. */
 int attach_all(struct datapath *d, struct attachment *a);
-/* Looks what is attached, for a->is. True if nothing can be made better. */
-bool attach_look(const struct datapath *d, struct attachment *a);
+/* Reads what is attached. The kernel answers under its lock for network devices (RTNL), which
+ * others may hold for long. */
+void attach_find(const struct datapath *d, const struct attachment *a, struct found *out);
+/* Writes it to a->is. True if nothing can be made better. */
+bool attach_judge(const struct datapath *d, struct attachment *a, const struct found *found);
 /* Attaches what can be made better, each hook for itself; notes say what failed. The first error.
  */
 int attach_restore(struct datapath *d, struct attachment *a);
@@ -50,8 +70,7 @@ void link_drop(struct datapath *d, struct attachment *a, enum hook hook);
 void links_close(struct attachment *a);
 /* Whether each link that the daemon holds is pinned; with `again`, it pins them. */
 bool links_pinned(struct datapath *d, struct attachment *a, bool again);
-/* The place (enum place) of the tcx program at a hook; `ahead` becomes a few words for what comes
- * first, unless that is another sluice's. -ENOENT: it is not there. */
+/* struct found_tc of the tcx program at a hook: returns the place, writes `ahead`. */
 int tcx_place(const struct datapath *d, int ifindex, enum hook hook, int prog_fd, char *ahead,
 	      size_t size);
 

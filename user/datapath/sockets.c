@@ -86,14 +86,17 @@ static const struct place *place_of(const struct looking *l, const uint8_t addr[
 	return found;
 }
 
-static bool is_any(const uint8_t addr[16])
+/* Whether a socket that listens on `at` gets what comes to `addr`. */
+static bool listens_on(const uint8_t at[16], bool only6, const uint8_t addr[16])
 {
 	static const uint8_t any6[16], any4[16] = {[10] = 0xff, 0xff};
+	bool is4 = !memcmp(addr, any4, 12);
 
-	return !memcmp(addr, any6, 16) || !memcmp(addr, any4, 16);
+	return !memcmp(at, addr, 16) || (is4 && !memcmp(at, any4, 16)) ||
+	       (!(is4 && only6) && !memcmp(at, any6, 16));
 }
 
-static void note_listener(struct looking *l, const struct inet_diag_msg *m)
+static void note_listener(struct looking *l, const struct inet_diag_msg *m, bool only6)
 {
 	uint8_t addr[16];
 
@@ -102,7 +105,7 @@ static void note_listener(struct looking *l, const struct inet_diag_msg *m)
 		const struct place *p = &l->places[i];
 
 		if (p->port == m->id.idiag_sport &&
-		    (p->wildcard || is_any(addr) || !memcmp(p->addr, addr, 16)))
+		    (p->wildcard || listens_on(addr, only6, p->addr)))
 			l->found[p->id].listening = true;
 	}
 }
@@ -175,15 +178,18 @@ static int note_socket(void *arg, const struct nlmsghdr *message)
 	struct looking *l = arg;
 	struct tcp_info info = {0};
 	size_t left = message->nlmsg_len - NLMSG_LENGTH(sizeof(*m));
+	bool only6 = false;
 
-	if (m->idiag_state == STATE_LISTEN) {
-		note_listener(l, m);
-		return 0;
-	}
 	for (const struct rtattr *a = (const void *)(m + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
 		if (a->rta_type == INET_DIAG_INFO)
 			memcpy(&info, RTA_DATA(a),
 			       RTA_PAYLOAD(a) < sizeof(info) ? RTA_PAYLOAD(a) : sizeof(info));
+		else if (a->rta_type == INET_DIAG_SKV6ONLY)
+			only6 = *(const uint8_t *)RTA_DATA(a);
+	if (m->idiag_state == STATE_LISTEN) {
+		note_listener(l, m, only6);
+		return 0;
+	}
 	note_connection(l, m, &info);
 	return ++l->sockets >= SOCKETS_MAX;
 }
