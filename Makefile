@@ -38,7 +38,8 @@ LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/contr
 	user/metrics/*.c user/loop/*.c user/datapath/*.c user/daemon/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson
-# STATIC=1: sluicectl and sluice-sim need no shared library, sluiced that of C and libmicrohttpd.
+HTTP_LIBS := -lmicrohttpd -lgnutls
+# STATIC=1: sluicectl and sluice-sim need no shared library, sluiced those of C and HTTP_LIBS.
 # The static libmicrohttpd wants GnuTLS, and that p11-kit, which comes as a shared library only.
 ifdef STATIC
 LIBS := -Wl,-Bstatic $(shell pkg-config --static --libs libbpf libelf libcyaml jansson)
@@ -108,7 +109,7 @@ $(B)/libsluice.a: $(LIB_OBJS)
 	rm -f $@ && ar rcs $@ $^
 
 $(B)/sluiced: $(B)/user/sluiced.o $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) -lmicrohttpd -lm
+	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) $(HTTP_LIBS) -lm
 
 $(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
 	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) -lm
@@ -146,12 +147,12 @@ $(B)/test_desired: tests/unit/test_desired.c $(PURE_OBJS)
 
 $(filter-out $(B)/test_desired,$(UNIT_TESTS)): $(B)/%: tests/unit/%.c $(UNIT_OBJS)
 	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $< $(filter %.o,$^) -o $@ \
-		-lcmocka -lcyaml -ljansson -lmicrohttpd -lm
+		-lcmocka -lcyaml -ljansson $(HTTP_LIBS) -lm
 
 $(DATAPATH_TESTS): $(B)/%: tests/datapath/%.c $(B)/libsluice.a $(B)/sluice.skel.h \
 		$(wildcard tests/datapath/*.h)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) $(WRAP) -Itests/datapath $(filter %.c %.a,$^) -o $@ \
-		-lcmocka $(LIBS) -lmicrohttpd -lm
+		-lcmocka $(LIBS) $(HTTP_LIBS) -lm
 # It counts what is written to maps.
 $(B)/test_policy: WRAP := -Wl,--wrap=bpf_map_update_elem,--wrap=bpf_map_delete_elem
 
@@ -204,7 +205,7 @@ syntax-fuzz:
 		-fsyntax-only $(SANITIZE) $(filter-out -MMD -MP,$(USER_CFLAGS))
 
 $(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS) -lmicrohttpd -lm
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS) $(HTTP_LIBS) -lm
 build-bench: $(B)/bench_packets all tools
 bench:
 	scripts/run-bench

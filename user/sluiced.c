@@ -382,9 +382,7 @@ static int start(struct daemon *d)
 	}
 	if (control_open(&d->control, d->config.control, d->config.control_group, &d->state,
 			 &commands, err, sizeof(err)) ||
-	    (d->config.metrics_addr &&
-	     metrics_open(&d->metrics, d->config.metrics_addr, d->config.metrics_port, &d->state,
-			  d->queue, refresh, d, err, sizeof(err)))) {
+	    start_metrics(d, err, sizeof(err))) {
 		say("%s", err);
 		return -1;
 	}

@@ -153,7 +153,15 @@ for example in "$T"/sluiced.8.*; do
 	grep -q '^sluiced' "$example" || continue
 	check "the example '$(head -n 1 "$example")' starts a daemon" eval "$(<"$example")"
 done
-for example in "$T"/sluice.yaml.5.* "$ROOT/user/config/sluice.example.yaml"; do
+# The files that the example names.
+mkdir "$T/etc"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=sluice \
+	-keyout "$T/etc/metrics.key" -out "$T/etc/metrics.pem" 2>/dev/null
+cp "$T/etc/metrics.pem" "$T/etc/scrapers-ca.pem"
+openssl rand -hex 32 >"$T/etc/metrics-token"
+chmod 600 "$T/etc/metrics.key" "$T/etc/metrics-token"
+sed "s,/etc/sluice/,$T/etc/," "$ROOT/user/config/sluice.example.yaml" >"$T/sluice.example.yaml"
+for example in "$T"/sluice.yaml.5.* "$T/sluice.example.yaml"; do
 	check "the file $(basename "$example") starts a daemon" sluiced --config "$example"
 done
 

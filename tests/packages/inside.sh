@@ -42,7 +42,11 @@ in_kernel() { # prints what sluice has in the kernel
 	bpftool net show | grep -i sluice
 	tc filter show dev lo ingress
 }
-metrics() { curl -sS -m "${2:-10}" -o /dev/null "http://$1:9464/metrics"; }
+metrics() {
+	curl -fsS -m "${2:-10}" -o /dev/null -H "Authorization: Bearer $token" \
+		"http://$1:9464/metrics"
+}
+token=0123456789abcdef
 allow_all() { sed -i 's/^interfaces:.*/interfaces: [lo]/' "$config"; }
 
 # ---- a new installation ----
@@ -91,7 +95,9 @@ ip link add m0 type veth peer name m1
 ip addr add 10.77.9.1/24 dev m0
 ip link set m0 up
 ip link set m1 up
-echo 'metrics: 0.0.0.0:9464' >>"$config"
+echo "$token" >/etc/sluice/token
+chmod 600 /etc/sluice/token
+printf 'metrics: 0.0.0.0:9464\nmetrics-token-file: /etc/sluice/token\n' >>"$config"
 systemctl restart sluiced
 check "the sandbox shuts them to other addresses" bash -c \
 	"! curl -sS -m 2 --interface 10.77.9.1 -o /dev/null http://10.77.9.1:9464/metrics"

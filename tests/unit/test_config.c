@@ -129,8 +129,8 @@ static const struct {
 	  T "/sys/fs/bpf/sluice /c " M "0"}},
 	{"metrics",
 	 "SLUICE_METRICS",
-	 {"0.0.0.0:1", "off", "\"[::1]:65535\""},
-	 {T P "0.0.0.0:1 0", T P "off:0 0", T P "::1:65535 0"}},
+	 {"127.9.9.9:1", "off", "\"[::1]:65535\""},
+	 {T P "127.9.9.9:1 0", T P "off:0 0", T P "::1:65535 0"}},
 	{"xdp", "SLUICE_XDP", {"native", "generic", "off"}, {T P M "1", T P M "2", T P M "3"}},
 };
 
@@ -405,6 +405,31 @@ static void a_policy_without_numbers_has_the_defaults(void **state)
 	}
 }
 
+static void other_hosts_reach_the_metrics_with_credentials_only(void **state)
+{
+	static const char *const token[] = {BASE, "--metrics=[::]:9", "--metrics-token-file=/t",
+					    NULL};
+	static const char *const tls[] = {BASE,
+					  "--metrics=10.0.0.1:9",
+					  "--metrics-tls-cert=/c",
+					  "--metrics-tls-key=/k",
+					  "--metrics-tls-client-ca=/a",
+					  NULL};
+	static const char *const env[] = {"SLUICE_METRICS_HOST=a.example, fd00::1", NULL};
+
+	load("metrics-host: [other]\n", token, env);
+	assert_string_equal(config.metrics_token_file, "/t");
+	assert_int_equal(config.metrics_host_count, 2);
+	assert_string_equal(config.metrics_hosts[0], "a.example");
+	assert_string_equal(config.metrics_hosts[1], "fd00::1");
+	config_free(&config);
+	load(NULL, tls, NULL);
+	assert_string_equal(config.metrics_tls_cert, "/c");
+	assert_string_equal(config.metrics_tls_key, "/k");
+	assert_string_equal(config.metrics_tls_client_ca, "/a");
+	config_free(&config);
+}
+
 static void the_last_of_a_repeated_single_option_counts(void **state)
 {
 	static const char *const args[] = {BASE, "--lease-ms", "200", "--lease-ms=300", NULL};
@@ -504,6 +529,7 @@ int main(void)
 		cmocka_unit_test(a_list_from_a_stronger_source_replaces_the_weaker_one),
 		cmocka_unit_test(durations_have_targets_from_every_source),
 		cmocka_unit_test(a_policy_without_numbers_has_the_defaults),
+		cmocka_unit_test(other_hosts_reach_the_metrics_with_credentials_only),
 		cmocka_unit_test(the_last_of_a_repeated_single_option_counts),
 		cmocka_unit_test(help_and_version_need_no_other_option),
 		cmocka_unit_test(the_example_file_is_valid),

@@ -13,7 +13,9 @@
 #define NO_LISTEN " is not [ADDR:]PORT[=MODEL], like 8000, 10.0.0.1:8000=llama or [::1]:8000"
 #define NO_THRESHOLD                                                                               \
 	" is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none"
-#define NO_TAU     " is not a number of seconds from 0.001 to 86400 (or 500ms, 2m)"
+#define NO_TAU " is not a number of seconds from 0.001 to 86400 (or 500ms, 2m)"
+#define NO_CREDENTIALS                                                                             \
+	": give metrics-token-file, or metrics-tls-cert, metrics-tls-key and metrics-tls-client-ca"
 #define NO_METRICS " is not ADDR:PORT, like 127.0.0.1:9464 or [::1]:9464, nor off"
 #define NO_INTERFACE                                                                               \
 	" is not an interface's name or a pattern of names (1 to 15 bytes, like eth0 or veth*), nor auto"
@@ -21,7 +23,7 @@
 static void a_wrong_argument_is_one_line_that_names_it(void **state)
 {
 	static const struct {
-		const char *args[7], *want;
+		const char *args[10], *want;
 	} rows[] = {
 		{{BASE, "--lease-ms", "abc", NULL}, "--lease-ms: \"abc\"" NO_LEASE},
 		{{BASE, "--lease-ms=", NULL}, "--lease-ms: \"\"" NO_LEASE},
@@ -49,6 +51,25 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		{{BASE, "--metrics", "localhost:9464", NULL},
 		 "--metrics: \"localhost:9464\"" NO_METRICS},
 		{{BASE, "--metrics", "1.2.3.4:0", NULL}, "--metrics: \"1.2.3.4:0\"" NO_METRICS},
+		{{BASE, "--metrics", "0.0.0.0:1", NULL},
+		 "metrics: other hosts reach 0.0.0.0" NO_CREDENTIALS},
+		{{BASE, "--metrics", "[::]:1", NULL},
+		 "metrics: other hosts reach ::" NO_CREDENTIALS},
+		{{BASE, "--metrics", "[::ffff:1.2.3.4]:1", NULL},
+		 "metrics: other hosts reach ::ffff:1.2.3.4" NO_CREDENTIALS},
+		{{BASE, "--metrics", "10.0.0.1:1", "--metrics-host", "a", NULL},
+		 "metrics: other hosts reach 10.0.0.1" NO_CREDENTIALS},
+		{{BASE, "--metrics-tls-cert", "a", NULL},
+		 "metrics-tls-cert: needs metrics-tls-key, too"},
+		{{BASE, "--metrics-tls-key", "a", NULL},
+		 "metrics-tls-key: needs metrics-tls-cert, too"},
+		{{BASE, "--metrics-tls-client-ca", "a", NULL},
+		 "metrics-tls-client-ca: needs metrics-tls-cert and metrics-tls-key, too"},
+		{{BASE, "--metrics-token-file=", NULL}, "--metrics-token-file: \"\" is not a path"},
+		{{BASE, "--metrics-host", "a:1", NULL},
+		 "--metrics-host: \"a:1\" is not a name or an address, without a port"},
+		{{BASE, "--metrics-host=a", "--metrics-host=A", NULL},
+		 "--metrics-host: \"A\" is given twice"},
 		{{BASE, "--pin-dir", "here", NULL},
 		 "--pin-dir: \"here\" is not an absolute path of at most 255 bytes"},
 		{{BASE, "--control=", NULL}, "--control: \"\" is not a path of at most 107 bytes"},

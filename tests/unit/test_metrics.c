@@ -410,6 +410,7 @@ static uint16_t port;
 static unsigned refreshed;
 static uint64_t now; /* of the server */
 static struct work_queue *queue;
+static struct metrics_access *nothing; /* is required */
 
 /* A turn of the loop. */
 static void turn(void)
@@ -430,9 +431,12 @@ static int setup_server(void **state)
 	setup(state);
 	refreshed = 0;
 	queue = work_open();
+	assert_int_equal(
+		metrics_access_new(&nothing, &(struct metrics_credentials){0}, err, sizeof(err)),
+		0);
 	for (port = 20000 + getpid() % 10000; port < 40000; port++)
-		if (!metrics_open(&server, "127.0.0.1", port, &f->state, queue, take_refresh, NULL,
-				  err, sizeof(err)))
+		if (!metrics_open(&server, "127.0.0.1", port, nothing, &f->state, queue,
+				  take_refresh, NULL, err, sizeof(err)))
 			return 0;
 	fail_msg("%s", err);
 	return -1;
@@ -441,6 +445,7 @@ static int setup_server(void **state)
 static int teardown_server(void **state)
 {
 	metrics_close(server);
+	metrics_access_put(nothing);
 	work_close(queue);
 	return teardown(state);
 }
@@ -767,13 +772,13 @@ static void a_taken_port_is_named_in_the_error(void **state)
 	struct metrics *second = NULL;
 	char err[256] = "";
 
-	assert_int_equal(metrics_open(&second, "127.0.0.1", port, &f->state, queue, take_refresh,
-				      NULL, err, sizeof(err)),
+	assert_int_equal(metrics_open(&second, "127.0.0.1", port, nothing, &f->state, queue,
+				      take_refresh, NULL, err, sizeof(err)),
 			 -EADDRINUSE);
 	assert_null(second);
 	assert_non_null(strstr(err, "is taken"));
-	assert_int_equal(metrics_open(&second, "nowhere", port, &f->state, queue, take_refresh,
-				      NULL, err, sizeof(err)),
+	assert_int_equal(metrics_open(&second, "nowhere", port, nothing, &f->state, queue,
+				      take_refresh, NULL, err, sizeof(err)),
 			 -EINVAL);
 	assert_non_null(strstr(err, "nowhere"));
 }

@@ -18,7 +18,8 @@
 #include "core/service.h"
 #include "core/text.h"
 
-#define CONFIG_INTERFACES_MAX 64
+#define CONFIG_INTERFACES_MAX    64
+#define CONFIG_METRICS_HOSTS_MAX 16
 
 enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_OFF };
 
@@ -97,6 +98,10 @@ struct config {
 	gid_t control_group; /* -1: that of the daemon */
 	char *metrics_addr;  /* NULL: off */
 	uint16_t metrics_port;
+	char *metrics_hosts[CONFIG_METRICS_HOSTS_MAX]; /* beside its addresses */
+	unsigned metrics_host_count;
+	char *metrics_token_file; /* paths; NULL: none */
+	char *metrics_tls_cert, *metrics_tls_key, *metrics_tls_client_ca;
 	enum config_xdp xdp;
 	char *file; /* the path of --config or --check; NULL: none */
 	bool check; /* --check: start nothing */

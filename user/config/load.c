@@ -14,6 +14,7 @@
 #include "clients.h"
 #include "core/controller.h"
 #include "file.h"
+#include "metrics.h"
 #include "models.h"
 #include "options.h"
 #include "services.h"
@@ -124,7 +125,7 @@ static int finish(struct loader *l)
 		c->ttft_threshold_ms = CONTROLLER_TTFT_MS;
 		c->itl_threshold_ms = CONTROLLER_ITL_MS;
 	}
-	return 0;
+	return metrics_finish(l);
 }
 
 static int load(struct loader *l, const struct argument *arguments, int n, char *const *env)
@@ -193,6 +194,11 @@ void config_free(struct config *config)
 	free(config->pin_dir);
 	free(config->control);
 	free(config->metrics_addr);
+	metrics_clear_hosts(config);
+	free(config->metrics_token_file);
+	free(config->metrics_tls_cert);
+	free(config->metrics_tls_key);
+	free(config->metrics_tls_client_ca);
 	free(config->file);
 	memset(config, 0, sizeof(*config));
 }

@@ -2,7 +2,6 @@
 /* See options.h. A stronger source that adds to a list replaces the list. */
 #include "options.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -11,7 +10,7 @@
 
 #include "clients.h"
 #include "core/controller.h"
-#include "endpoint.h"
+#include "metrics.h"
 #include "services.h"
 
 #define CONTROL_PATH_MAX 107 /* bytes of a Unix socket's path */
@@ -137,28 +136,6 @@ static int take_group(void *to, const struct field *field, const char *text, cha
 	else if (find_group(text, to))
 		return field_wrong(err, len, text, "a group of /etc/group, nor a number of one");
 	return 0;
-}
-
-static int take_metrics(void *to, const struct field *field, const char *text, char *err,
-			size_t len)
-{
-	struct config *c = to;
-	char addr[INET6_ADDRSTRLEN + 1];
-	uint8_t bytes[16];
-	uint16_t port;
-
-	if (!strcmp(text, "off")) {
-		free(c->metrics_addr);
-		c->metrics_addr = NULL;
-		c->metrics_port = 0;
-		return 0;
-	}
-	if (endpoint_split(text, addr, sizeof(addr), &port) < 0 ||
-	    endpoint_address(addr, bytes) < 0)
-		return field_wrong(err, len, text,
-				   "ADDR:PORT, like 127.0.0.1:9464 or [::1]:9464, nor off");
-	c->metrics_port = port;
-	return field_copy(&c->metrics_addr, addr, err, len);
 }
 
 /* parse_value() returns 0 for "none"; struct config uses a negative number. */
@@ -288,10 +265,25 @@ static const struct option options[] = {
 	{.field = {"control-group", .take = take_group, AT(config.control_group)},
 	 .argument = "GROUP",
 	 .help = "group that may use that socket"},
-	{.field = {"metrics", .take = take_metrics, AT(config)},
+	{.field = {"metrics", .take = metrics_take_address, AT(config)},
 	 .argument = "ADDR:PORT|off",
 	 .fallback = "127.0.0.1:9464",
 	 .help = "address of the HTTP server for /metrics"},
+	{.field = {"metrics-host", .list = true, .take = metrics_take_host},
+	 .argument = "NAME",
+	 .help = "another name by which clients call that server (repeatable)"},
+	{.field = {"metrics-token-file", .take = take_file, AT(config.metrics_token_file)},
+	 .argument = "FILE",
+	 .help = "bearer token that its clients must send"},
+	{.field = {"metrics-tls-cert", .take = take_file, AT(config.metrics_tls_cert)},
+	 .argument = "FILE",
+	 .help = "its certificate, PEM: it then speaks TLS only"},
+	{.field = {"metrics-tls-key", .take = take_file, AT(config.metrics_tls_key)},
+	 .argument = "FILE",
+	 .help = "the key of that certificate, PEM"},
+	{.field = {"metrics-tls-client-ca", .take = take_file, AT(config.metrics_tls_client_ca)},
+	 .argument = "FILE",
+	 .help = "authorities, PEM, of the certificates that its clients must show"},
 	{.field = {"xdp", .as = &as_xdp, INTO(xdp)},
 	 .argument = "auto|native|generic|off",
 	 .fallback = "auto",

@@ -15,6 +15,7 @@ int check_config(const struct config *config, char *err, size_t len)
 	const struct controller_targets all = targets_of(config);
 	struct desired_part file = {0}, manual = {0};
 	struct daemon *d = calloc(1, sizeof(*d)); /* one without a datapath */
+	struct metrics_access *access = NULL;
 	struct desired *next = NULL;
 	int ret = -ENOMEM;
 
@@ -30,6 +31,9 @@ int check_config(const struct config *config, char *err, size_t len)
 		ret = file_part(d, config, &d->controller, &file, err, len);
 	if (!ret)
 		ret = build_policy(d, &file, &manual, &d->controller, &next, err, len);
+	if (!ret)
+		ret = read_access(config, &access, err, len);
+	metrics_access_put(access);
 	desired_free(next);
 	desired_free(d->desired);
 	desired_part_free(&manual);

@@ -196,6 +196,13 @@ int name_configured(struct daemon *d, const struct config *config);
  * configured or have requests in flight, or it is no name of a model. -errno: datapath_error(). */
 int name_one(struct daemon *d, const char *name);
 
+/* access.c */
+/* What clients of the metrics must show, from the files of a configuration. -errno with a sentence
+ * in err. */
+int read_access(const struct config *config, struct metrics_access **out, char *err, size_t len);
+/* Opens the metrics, if they are not off. */
+int start_metrics(struct daemon *d, char *err, size_t len);
+
 /* file_part.c */
 /* Fills *part, not initialised, from the configuration, with the model ids of `models`. 0 or -errno
  * with a sentence in err. *part is to be freed in either case. */

@@ -33,6 +33,15 @@ static bool waits_for_restart(const struct config *a, const struct config *b)
 	       a->control_group != b->control_group || a->metrics_port != b->metrics_port;
 }
 
+/* True unless the metrics keep what they had. */
+static bool set_access(struct daemon *d, struct metrics_access *access)
+{
+	bool done = !d->metrics || metrics_set_access(d->metrics, access);
+
+	metrics_access_put(access);
+	return done;
+}
+
 /* Restores the targets. Flags of the new configuration may be in the maps, so all flags are
  * written.
  */
@@ -125,6 +134,7 @@ static int plan_and_carry_out(struct daemon *d, struct plan *p, char *err, size_
 struct reading {
 	struct daemon *d;
 	struct config config;
+	struct metrics_access *access;
 	char err[2048];
 };
 
@@ -132,7 +142,11 @@ static int read_config(void *arg)
 {
 	struct reading *r = arg;
 
-	return config_load(&r->config, r->d->argc, r->d->argv, environ, r->err, sizeof(r->err));
+	int ret = config_load(&r->config, r->d->argc, r->d->argv, environ, r->err, sizeof(r->err));
+
+	if (!ret)
+		ret = read_access(&r->config, &r->access, r->err, sizeof(r->err));
+	return ret;
 }
 
 int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
@@ -141,9 +155,12 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 	struct plan *p = calloc(1, sizeof(*p));
 	struct reading reading = {.d = d, .err = "out of memory"};
 	int ret = p ? 0 : -ENOMEM;
+	bool waits;
 
-	if (!ret && on_away(d, read_config, &reading))
+	if (!ret && on_away(d, read_config, &reading)) {
+		config_free(&reading.config);
 		ret = -EINVAL;
+	}
 	if (ret)
 		snprintf(err, err_len, "%s", reading.err);
 	else
@@ -154,15 +171,15 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 		ret = plan_and_carry_out(d, p, err, err_len);
 	if (ret) {
 		say("%s", err);
+		metrics_access_put(reading.access);
 		free(p);
 		return ret;
 	}
+	waits = !set_access(d, reading.access) || waits_for_restart(&p->config, &d->config);
 	snprintf(done, done_len, "%s%s",
 		 p->config.file ? "configuration read again"
 				: "there is no configuration file: back to the values of the start",
-		 waits_for_restart(&p->config, &d->config)
-			 ? "; changed interfaces, XDP mode, paths and ports wait for a restart"
-			 : "");
+		 waits ? "; changed interfaces, XDP mode, paths and ports wait for a restart" : "");
 	config_free(&d->config);
 	d->config = p->config;
 	free(p);

@@ -9,13 +9,12 @@
  */
 #include "metrics/metrics.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <gnutls/abstract.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,7 +24,8 @@
 struct connection {
 	int fd; /* -1: slot is free */
 	uint64_t since_ns;
-	struct page *page; /* while it is being written, and libmicrohttpd waits */
+	struct page *page;             /* while it is being written, and libmicrohttpd waits */
+	struct metrics_access *access; /* of its TLS session */
 };
 
 struct page_kind {
@@ -53,6 +53,7 @@ struct metrics {
 	struct listener listener;
 	struct connection connection[METRICS_CONNECTIONS_MAX];
 	struct connection *arriving; /* the slot of the connection that is handed over */
+	struct metrics_access *access;
 	const struct daemon_state *state;
 	struct work_queue *queue;
 	void (*refresh)(void *arg, unsigned parts);
@@ -60,7 +61,8 @@ struct metrics {
 	uint64_t walked_ns; /* the last walk over the clients */
 };
 
-#define LIST_AGE_NS 1000000000ULL
+#define LIST_AGE_NS    1000000000ULL
+#define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 static enum MHD_Result send_response(struct MHD_Connection *conn, unsigned status, const char *type,
 				     struct MHD_Response *response)
@@ -74,6 +76,8 @@ static enum MHD_Result send_response(struct MHD_Connection *conn, unsigned statu
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	MHD_add_response_header(response, "Content-Security-Policy",
 				"default-src 'none'; style-src 'unsafe-inline'");
+	if (status == MHD_HTTP_UNAUTHORIZED)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
 	ret = MHD_queue_response(conn, status, response);
@@ -108,52 +112,6 @@ static enum MHD_Result send_page(struct page *page)
 	if (!response)
 		free(text);
 	return send_response(page->conn, page->status, page->kind->type, response);
-}
-
-/*
- * True if a request with this Host (NULL: none) is for us: an address, localhost or this host's
- * name. A browser that a page has led here by DNS sends the page's own name (DNS rebinding).
- */
-static bool is_our_host(const char *host)
-{
-	char name[256], own[256] = "";
-	struct in6_addr addr;
-	size_t len;
-
-	if (!host || !*host)
-		return true;
-	if (*host == '[') {
-		len = strcspn(++host, "]");
-		if (!host[len] || (host[len + 1] && host[len + 1] != ':'))
-			return false;
-	} else {
-		len = strcspn(host, ":");
-	}
-	if (len >= sizeof(name))
-		return false;
-	memcpy(name, host, len);
-	name[len] = 0;
-	if (inet_pton(host[len] == ']' ? AF_INET6 : AF_INET, name, &addr) == 1)
-		return true;
-	gethostname(own, sizeof(own) - 1);
-	return host[len] != ']' && (!strcasecmp(name, "localhost") || !strcasecmp(name, own));
-}
-
-/* True if the client is on this host, as a browser is that DNS has led to a loopback address. */
-static bool from_this_host(struct MHD_Connection *conn)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-	const struct sockaddr *peer = info ? info->client_addr : NULL;
-	const struct in6_addr *addr;
-
-	if (!peer)
-		return true;
-	if (peer->sa_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)peer)->sin_addr.s_addr) >> 24 == 127;
-	addr = &((const struct sockaddr_in6 *)peer)->sin6_addr;
-	return IN6_IS_ADDR_LOOPBACK(addr) ||
-	       (IN6_IS_ADDR_V4MAPPED(addr) && addr->s6_addr[12] == 127);
 }
 
 /* ---- pages ---- */
@@ -310,14 +268,64 @@ static enum MHD_Result begin_page(struct page *page, const struct page_kind *kin
 	return MHD_YES;
 }
 
+/* ---- requests ---- */
+
+static const struct sockaddr *peer_of(struct MHD_Connection *conn)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	return info ? info->client_addr : NULL;
+}
+
+static void *session_of(struct MHD_Connection *conn)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+	return info ? info->tls_session : NULL;
+}
+
+static bool is_for_us(const struct page *page)
+{
+	const char *host =
+		MHD_lookup_connection_value(page->conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+	struct sockaddr_storage local = {0};
+	socklen_t len = sizeof(local);
+
+	getsockname(page->slot->fd, (struct sockaddr *)&local, &len);
+	return metrics_access_host(page->metrics->access, host, peer_of(page->conn),
+				   (struct sockaddr *)&local);
+}
+
+/* The status for a client that may not read the pages; 200: it may. */
+static unsigned judge_client(const struct page *page)
+{
+	const struct metrics_access *a = page->metrics->access;
+	const char *given = MHD_lookup_connection_value(page->conn, MHD_HEADER_KIND,
+							MHD_HTTP_HEADER_AUTHORIZATION);
+	bool known = metrics_access_token(a, given);
+
+	/* libmicrohttpd keeps the head in memory of its own until the connection has ended. */
+	if (given)
+		explicit_bzero((char *)(uintptr_t)given, strlen(given));
+	if (!metrics_access_certificate(page->slot->access ? page->slot->access : a,
+					session_of(page->conn)))
+		return MHD_HTTP_FORBIDDEN;
+	return known ? MHD_HTTP_OK : MHD_HTTP_UNAUTHORIZED;
+}
+
 static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char *url,
 			      const char *method, const char *version, const char *upload,
 			      size_t *upload_len, void **seen)
 {
 	static char not_found[] = "There are /, /metrics, /v1/limits, /healthz and /readyz.\n",
 		    not_allowed[] = "Read only.\n",
-		    not_ours[] = "Host is no address, localhost or name of this host.\n";
+		    not_ours[] = "Host is no address or name of this server.\n",
+		    no_token[] = "The bearer token is missing or wrong.\n",
+		    no_certificate[] = "A valid client certificate is missing.\n";
 	struct page *page = *seen;
+	unsigned status;
 
 	if (!page) { /* MHD calls again after the head */
 		*seen = page = calloc(1, sizeof(*page));
@@ -335,13 +343,16 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 	}
 	if (page->written)
 		return send_page(page);
-	if (from_this_host(conn) &&
-	    !is_our_host(MHD_lookup_connection_value(conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
+	if (!is_for_us(page))
 		return send_line(conn, MHD_HTTP_FORBIDDEN, not_ours);
 	if (strcmp(method, MHD_HTTP_METHOD_GET) && strcmp(method, MHD_HTTP_METHOD_HEAD))
 		return send_line(conn, MHD_HTTP_METHOD_NOT_ALLOWED, not_allowed);
 	if (!strcmp(url, "/healthz") || !strcmp(url, "/readyz"))
 		return send_health(conn, arg, url);
+	status = judge_client(page);
+	if (status != MHD_HTTP_OK)
+		return send_line(conn, status,
+				 status == MHD_HTTP_FORBIDDEN ? no_certificate : no_token);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strcmp(url, kinds[i].url))
 			return begin_page(page, &kinds[i]);
@@ -402,17 +413,55 @@ static void end(const struct connection *conn)
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
+static void release(struct connection *conn)
+{
+	metrics_access_put(conn->access);
+	*conn = (struct connection){.fd = -1};
+}
+
+/* libmicrohttpd has to be given a certificate; metrics_access_begin() sets ours. */
+static int no_certificate(gnutls_session_t session, const gnutls_datum_t *authorities, int count,
+			  const gnutls_pk_algorithm_t *algorithms, int algorithm_count,
+			  gnutls_pcert_st **certificate, unsigned *length, gnutls_privkey_t *key)
+{
+	return -1;
+}
+
 static void on_connection(void *arg, struct MHD_Connection *conn, void **slot,
 			  enum MHD_ConnectionNotificationCode what)
 {
+	struct metrics *m = arg;
+
 	if (what == MHD_CONNECTION_NOTIFY_CLOSED && *slot) {
-		((struct connection *)*slot)->fd = -1;
+		release(*slot);
 		*slot = NULL;
 	} else if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-		struct metrics *m = arg;
+		struct connection *c = m->arriving;
 
-		*slot = m->arriving;
+		*slot = c;
+		if (!metrics_access_tls(m->access))
+			return;
+		c->access = metrics_access_hold(m->access);
+		if (metrics_access_begin(c->access, session_of(conn)))
+			end(c);
 	}
+}
+
+static struct MHD_Daemon *start_server(struct metrics *m)
+{
+	const struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)no_certificate},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
+		{MHD_OPTION_END, 0, NULL},
+	};
+	bool with_tls = metrics_access_tls(m->access);
+
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET |
+					MHD_ALLOW_SUSPEND_RESUME | (with_tls ? MHD_USE_TLS : 0),
+				0, NULL, NULL, handle, m, MHD_OPTION_NOTIFY_CONNECTION,
+				on_connection, m, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+				MHD_OPTION_CONNECTION_LIMIT, (unsigned)METRICS_CONNECTIONS_MAX,
+				MHD_OPTION_ARRAY, tls + (with_tls ? 0 : 2), MHD_OPTION_END);
 }
 
 /*
@@ -454,13 +503,14 @@ static bool welcome(struct metrics *m, uint64_t now_ns)
 	}
 	*m->arriving = (struct connection){.fd = fd, .since_ns = now_ns};
 	if (MHD_add_connection(m->daemon, fd, (struct sockaddr *)&addr, len) != MHD_YES)
-		m->arriving->fd = -1; /* libmicrohttpd has closed it */
+		release(m->arriving); /* libmicrohttpd has closed it */
 	return true;
 }
 
 int metrics_open(struct metrics **out, const char *addr, uint16_t port,
-		 const struct daemon_state *state, struct work_queue *queue,
-		 void (*refresh)(void *arg, unsigned parts), void *arg, char *err, size_t err_len)
+		 struct metrics_access *access, const struct daemon_state *state,
+		 struct work_queue *queue, void (*refresh)(void *arg, unsigned parts), void *arg,
+		 char *err, size_t err_len)
 {
 	struct metrics *m = calloc(1, sizeof(*m));
 	const union MHD_DaemonInfo *info;
@@ -471,6 +521,7 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 		snprintf(err, err_len, "metrics: out of memory");
 		return -ENOMEM;
 	}
+	m->access = metrics_access_hold(access);
 	m->state = state;
 	m->queue = queue;
 	m->refresh = refresh;
@@ -483,11 +534,7 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 		ret = m->fd;
 		goto fail;
 	}
-	m->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-		handle, m, MHD_OPTION_NOTIFY_CONNECTION, on_connection, m,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-		(unsigned)METRICS_CONNECTIONS_MAX, MHD_OPTION_END);
+	m->daemon = start_server(m);
 	info = m->daemon ? MHD_get_daemon_info(m->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (!info) {
 		snprintf(err, err_len, "metrics: libmicrohttpd does not start");
@@ -524,7 +571,17 @@ void metrics_close(struct metrics *m)
 		close(m->epoll);
 	if (m->fd >= 0)
 		close(m->fd);
+	metrics_access_put(m->access);
 	free(m);
+}
+
+bool metrics_set_access(struct metrics *m, struct metrics_access *access)
+{
+	if (!metrics_access_alike(m->access, access))
+		return false;
+	metrics_access_put(m->access);
+	m->access = metrics_access_hold(access);
+	return true;
 }
 
 int metrics_fd(const struct metrics *m)

@@ -12,6 +12,7 @@
 
 #include "core/state.h"
 #include "loop/work.h"
+#include "metrics/access.h"
 
 #define METRICS_CONNECTIONS_MAX 32
 #define METRICS_PAGES_MAX       24             /* being written: the rest gives way to others */
@@ -23,9 +24,13 @@ struct metrics;
 /* `refresh` as in struct control_ops: called before a page is written, which is a work of the
  * queue. On failure -errno and the reason in err. */
 int metrics_open(struct metrics **out, const char *addr, uint16_t port,
-		 const struct daemon_state *state, struct work_queue *queue,
-		 void (*refresh)(void *arg, unsigned parts), void *arg, char *err, size_t err_len);
+		 struct metrics_access *access, const struct daemon_state *state,
+		 struct work_queue *queue, void (*refresh)(void *arg, unsigned parts), void *arg,
+		 char *err, size_t err_len);
 void metrics_close(struct metrics *m);
+/* For requests and connections that follow. False, and nothing happens: it requires other things,
+ * so it may not suit the address. */
+bool metrics_set_access(struct metrics *m, struct metrics_access *access);
 /* Readable when metrics_poll() has work. */
 int metrics_fd(const struct metrics *m);
 void metrics_poll(struct metrics *m, uint64_t now_ns);
