@@ -26,7 +26,7 @@ struct forged {
 	__u8 flags;   /* TCP_… */
 	__u8 to_client;
 	__u8 with_timestamps;
-	__u8 pad;
+	__u8 kept;                    /* the 429 of a kept connection */
 	struct timestamps timestamps; /* in the byte order of the option */
 };
 

@@ -116,7 +116,7 @@ SUBPROG int keep_acknowledge(struct __sk_buff *skb, struct packet *p)
 	kept_forged(skb, p, &f);
 	if (forge(skb, p, &f))
 		return -1;
-	return bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
+	return bpf_clone_redirect(skb, skb->ifindex, way_to_server(skb, p));
 }
 
 /*
@@ -127,7 +127,7 @@ SUBPROG int keep_acknowledge(struct __sk_buff *skb, struct packet *p)
 SUBPROG int keep_request(struct __sk_buff *skb, struct sluice_conn *conn,
 			 const struct sluice_service *service)
 {
-	__u32 zero = 0, text_len, request_at, reply_at;
+	__u32 zero = 0, text_len, request_at, reply_at, len;
 	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
 	struct forged f = {};
 	struct sluice_kept *k;
@@ -163,9 +163,10 @@ SUBPROG int keep_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	answer_timestamps(skb, p, &f);
 	request_at = p->seq + kept_client(k->more);
 	reply_at = p->ack + kept_server(k->more);
+	len = p->payload_len;
 	if (s->acked != p->ack)
-		keep_acknowledge(skb, p);
-	kept_refuse(k, request_at, p->payload_len, reply_at, text_len);
+		keep_acknowledge(skb, p); /* *p may describe that segment now */
+	kept_refuse(k, request_at, len, reply_at, text_len);
 	http1_request_next(&conn->request);
 	conn_clear(conn, SLUICE_CONN_REQUEST | SLUICE_CONN_JUDGE | SLUICE_CONN_ADMITTED |
 				 SLUICE_CONN_REORDERED);

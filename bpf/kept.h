@@ -138,6 +138,7 @@ static __always_inline int kept_send(struct __sk_buff *skb, struct packet *p,
 	f->ack = kept_request_end(k);
 	f->window = k->window;
 	f->flags = TCP_ACK | TCP_PSH;
+	f->kept = 1;
 	return answer_client(skb, p, f);
 }
 
@@ -212,6 +213,8 @@ SUBPROG int kept_leaves(struct __sk_buff *skb, struct packet *p)
 	k = kept_of(&p->key);
 	if (!k || k->hook != skb->ifindex)
 		return KEPT_GOES_ON;
+	if (skb->tc_index == OWN_KEPT_ANSWER)
+		return KEPT_REPLY;
 	if (s->to_client_now && k->flags & SLUICE_KEPT_PENDING && p->seq == k->reply_at &&
 	    p->payload_len) {
 		s->to_client_now = 0;
@@ -242,8 +245,11 @@ SUBPROG int kept_forged(struct __sk_buff *skb, const struct packet *p, struct fo
 	return 0;
 }
 
-/* Sends a RST at exactly `seq` to the server's socket. It is a copy: the current packet is
- * rewritten but stays. Returns 0 or an error. */
+/*
+ * Sends a RST at exactly `seq` to the server's socket. It is a copy: the current packet is
+ * rewritten but stays. Where it leaves, it passes this very program meanwhile, and *p describes the
+ * RST afterwards. Returns 0 or an error.
+ */
 static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p, __u32 seq)
 {
 	struct forged f = {.seq = seq, .flags = TCP_RST};
@@ -251,7 +257,7 @@ static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p,
 	kept_forged(skb, p, &f);
 	if (forge(skb, p, &f))
 		return -1;
-	return bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
+	return bpf_clone_redirect(skb, skb->ifindex, way_to_server(skb, p));
 }
 
 #endif

@@ -132,11 +132,11 @@ SUBPROG int refuse_by_closing(struct __sk_buff *skb, struct sluice_conn *conn,
 	conn_end(&p->key, conn);
 
 	answer_timestamps(skb, p, &f);
+	f.seq = p->ack;
 	if (reset_server(skb, p, t->rst_seq))
 		return TC_ACT_SHOT;
 	if (text_len)
 		return answer_429(skb, p, t, &f);
-	f.seq = p->ack;
 	f.flags = TCP_RST;
 	return answer_client(skb, p, &f);
 }
@@ -197,9 +197,9 @@ SUBPROG int without_conn(struct __sk_buff *skb, struct packet *p,
 	conn = p->key; /* 6.1 takes no part of an argument as a key */
 	half = bpf_map_lookup_elem(&half_open, &conn);
 	answer_timestamps(skb, p, &f);
+	f.seq = p->ack;
 	if (!half || reset_server(skb, p, half->client_seq))
 		return TC_ACT_SHOT;
-	f.seq = p->ack;
 	f.flags = TCP_RST;
 	return answer_client(skb, p, &f);
 }

@@ -4,6 +4,9 @@
  * RST, and a copy of that goes up to the server's socket. Then it becomes a 429 with FIN, an ACK or
  * a RST, and leaves for the client by the interface that it came in on. The caller gives the
  * sequence numbers. The daemon prepares the 429's parts; reply.h of include/ joins them.
+ *
+ * The host's end of a pod's veth leads to the server: requests leave there, and responses come in.
+ * So the RST leaves by that interface, and the answer goes up into this host's stack.
  */
 #ifndef SLUICE_BPF_REPLY_H
 #define SLUICE_BPF_REPLY_H
@@ -20,6 +23,9 @@ struct forge_scratch {
 	__u32 to_client_now; /* the next packet at tc egress is our answer */
 } SLUICE_ALIGNED(8);
 
+/* skb->tc_index of an answer that goes up: it passes the hooks only after others of this CPU. */
+enum { OWN_ANSWER = 0x51c1, OWN_KEPT_ANSWER = 0x51c2 };
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
@@ -32,6 +38,20 @@ static __always_inline struct forge_scratch *get_forge_scratch(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&forge_scratch, &zero);
+}
+
+/*
+ * The flag of bpf_redirect() that sends a packet towards the server, by the current packet's
+ * interface: BPF_F_INGRESS up the stack, 0 out. Towards the client it is the other one.
+ */
+SUBPROG int way_to_server(struct __sk_buff *skb, const struct packet *p)
+{
+	struct sluice_server_link link = {.ifindex = skb->ifindex};
+
+	if (!p)
+		return BPF_F_INGRESS;
+	__builtin_memcpy(link.addr, p->key.server_addr, 16);
+	return bpf_map_lookup_elem(&server_links, &link) ? 0 : BPF_F_INGRESS;
 }
 
 /* Exchanges source and destination of the Ethernet header; nothing on interfaces without one. */
@@ -94,6 +114,7 @@ SUBPROG int forge(struct __sk_buff *skb, struct packet *p, const struct forged *
 static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p, struct forged *f)
 {
 	struct forge_scratch *s = get_forge_scratch();
+	int way = way_to_server(skb, p) ^ BPF_F_INGRESS;
 
 	f->to_client = 1;
 	if (!s || forge(skb, p, f))
@@ -101,9 +122,12 @@ static __always_inline int answer_client(struct __sk_buff *skb, struct packet *p
 	swap_ethernet(skb, p);
 	/* No tombstone expects a RST at tc egress: the mark would let a packet of the server pass
 	 * instead. */
-	s->to_client_now = !(f->flags & TCP_RST);
+	if (way)
+		skb->tc_index = f->kept ? OWN_KEPT_ANSWER : OWN_ANSWER;
+	else
+		s->to_client_now = !(f->flags & TCP_RST);
 	count(SLUICE_COUNTER_FORGED_ANSWERS);
-	return bpf_redirect(skb->ifindex, 0);
+	return bpf_redirect(skb->ifindex, way);
 }
 
 static __always_inline struct sluice_reply *find_reply(const struct sluice_reply_key *key)

@@ -96,6 +96,8 @@ SUBPROG int tombstone_from_server(struct __sk_buff *skb, struct packet *p,
 	if (!s || !p || !t)
 		return TC_ACT_UNSPEC;
 	f.seq = p->ack;
+	if (skb->tc_index == OWN_ANSWER)
+		return TC_ACT_UNSPEC;
 	if (s->to_client_now) {
 		s->to_client_now = 0;
 		if (p->seq == t->reply_seq || p->seq == t->reply_end)
@@ -106,7 +108,7 @@ SUBPROG int tombstone_from_server(struct __sk_buff *skb, struct packet *p,
 	if (p->flags & TCP_RST || !(p->flags & TCP_ACK) || forge(skb, p, &f))
 		return TC_ACT_SHOT;
 	swap_ethernet(skb, p);
-	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+	return bpf_redirect(skb->ifindex, way_to_server(skb, p));
 }
 
 #endif

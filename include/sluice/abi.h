@@ -15,6 +15,7 @@
 #include <linux/types.h>
 
 #include "abi_held.h"
+#include "abi_links.h"
 #include "abi_reply.h"
 #include "abi_rules.h"
 #include "admission.h"

@@ -208,8 +208,11 @@ void format_status(FILE *out, const json_t *status)
 		if (json_is_false(json_object_get(one, "tc")))
 			fputs("(not attached)", out);
 		else
-			fprintf(out, "(xdp %s, %s)", field_text(one, "xdp"),
-				field_text(one, "tc_kind"));
+			fprintf(out, "(xdp %s, %s%s)", field_text(one, "xdp"),
+				field_text(one, "tc_kind"),
+				json_is_true(json_object_get(one, "leads_to_server"))
+					? ", leads to a server"
+					: "");
 	}
 	fprintf(out, "\ndaemon       %s, pid %s, up %s, lease %s ms\n",
 		field_text(status, "version"), field_number(status, "pid", 0),

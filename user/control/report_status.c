@@ -14,11 +14,12 @@ static json_t *interfaces(const struct daemon_state *s)
 
 		json_array_append_new(
 			list,
-			json_pack("{s:s, s:s, s:b, s:s, s:s?, s:i}", "name", i->name, "xdp", i->xdp,
-				  "tc", i->attached[STATE_TC_IN] && i->attached[STATE_TC_OUT],
-				  "tc_kind", i->tcx ? "tcx" : "clsact", "xdp_note",
-				  i->note[STATE_XDP][0] ? i->note[STATE_XDP] : NULL, "restored",
-				  (int)i->restored));
+			json_pack("{s:s, s:s, s:b, s:s, s:b, s:s?, s:i}", "name", i->name, "xdp",
+				  i->xdp, "tc",
+				  i->attached[STATE_TC_IN] && i->attached[STATE_TC_OUT], "tc_kind",
+				  i->tcx ? "tcx" : "clsact", "leads_to_server", i->leads,
+				  "xdp_note", i->note[STATE_XDP][0] ? i->note[STATE_XDP] : NULL,
+				  "restored", (int)i->restored));
 	}
 	return list;
 }

@@ -49,6 +49,7 @@ struct state_interface {
 	char name[64];
 	const char *xdp; /* "native", "generic", "off" */
 	bool tcx;        /* false: clsact */
+	bool leads;      /* to a server: requests leave by it, and responses come in */
 	bool attached[STATE_HOOKS];
 	unsigned restored; /* how often sluice has set right what others had undone */
 	char note[STATE_HOOKS][STATE_NOTE_MAX]; /* a sentence for the operator; "": all is well */

@@ -120,6 +120,7 @@ void show_interfaces(struct daemon *d)
 		memcpy(shown[i].name, found[i].name, sizeof(shown[i].name));
 		shown[i].xdp = xdp[found[i].xdp];
 		shown[i].tcx = found[i].tcx;
+		shown[i].leads = found[i].leads;
 		shown[i].restored = found[i].restored;
 		memcpy(shown[i].attached, found[i].attached, sizeof(shown[i].attached));
 		memcpy(shown[i].note, found[i].note, sizeof(shown[i].note));

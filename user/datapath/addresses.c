@@ -36,19 +36,18 @@ struct list {
 	size_t count, capacity;
 };
 
-static int add(struct list *list, int family, const void *addr)
+static int add(struct list *list, const uint8_t addr[16])
 {
 	uint8_t(*at)[16] = list_grow(list->at, list->count, &list->capacity, sizeof(*at));
 
 	if (!at)
 		return -ENOMEM;
 	list->at = at;
-	address_whole(list->at[list->count++], family, addr);
+	memcpy(list->at[list->count++], addr, 16);
 	return 0;
 }
 
-/* The address of one RTM_NEWADDR: of a point-to-point link the local end, IFA_LOCAL. */
-static int add_message(void *arg, const struct nlmsghdr *message)
+bool address_of_message(const struct nlmsghdr *message, uint8_t out[16])
 {
 	const struct ifaddrmsg *about = NLMSG_DATA(message);
 	size_t size = about->ifa_family == AF_INET ? 4 : 16;
@@ -57,7 +56,7 @@ static int add_message(void *arg, const struct nlmsghdr *message)
 
 	if (message->nlmsg_type != RTM_NEWADDR ||
 	    (about->ifa_family != AF_INET && about->ifa_family != AF_INET6))
-		return 0;
+		return false;
 	for (const struct rtattr *a = IFA_RTA(about); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (RTA_PAYLOAD(a) != size)
 			continue;
@@ -66,12 +65,22 @@ static int add_message(void *arg, const struct nlmsghdr *message)
 		else if (a->rta_type == IFA_LOCAL)
 			local = RTA_DATA(a);
 	}
-	return local || address ? add(arg, about->ifa_family, local ? local : address) : 0;
+	if (local || address)
+		address_whole(out, about->ifa_family, local ? local : address);
+	return local || address;
+}
+
+static int add_message(void *arg, const struct nlmsghdr *message)
+{
+	uint8_t addr[16];
+
+	return address_of_message(message, addr) ? add(arg, addr) : 0;
 }
 
 /* The list includes the addresses of lo, whether it is up or not. */
 int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
 {
+	static const uint8_t loopback4[16] = {[10] = 0xff, 0xff, 127, [15] = 1};
 	static const uint8_t loopback6[16] = {[15] = 1};
 	struct {
 		struct nlmsghdr head;
@@ -83,10 +92,10 @@ int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
 		.about = {.ifa_family = AF_UNSPEC},
 	};
 	struct list list = {0};
-	int err = add(&list, AF_INET, "\x7f\0\0\1");
+	int err = add(&list, loopback4);
 
 	if (!err)
-		err = add(&list, AF_INET6, loopback6);
+		err = add(&list, loopback6);
 	if (!err)
 		err = netlink_dump(d, NETLINK_ROUTE, &request.head, add_message, &list);
 	if (err) {

@@ -3,10 +3,14 @@
 #ifndef SLUICE_DATAPATH_ADDRESSES_H
 #define SLUICE_DATAPATH_ADDRESSES_H
 
+#include <linux/netlink.h>
+
 #include "internal.h"
 
 /* An address of a socket or an interface as 16 bytes, IPv4 mapped. */
 void address_whole(uint8_t out[16], int family, const void *address);
+/* The address of an RTM_NEWADDR: of a point-to-point link the local end. False: there is none. */
+bool address_of_message(const struct nlmsghdr *message, uint8_t out[16]);
 /* A netlink fd that is readable when addresses, links or default routes changed; -errno. */
 int addresses_open(void);
 /* Reads and discards messages on that fd, 64 KiB at most. */

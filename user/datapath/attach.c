@@ -68,9 +68,11 @@ static int interface_kind(struct attachment *out)
 	return 0;
 }
 
+/* HOOK_REQUESTS is tc ingress, and HOOK_RESPONSES egress. Where the interface leads to the server,
+ * responses come in, and requests leave. */
 static int tc_program(const struct datapath *d, const struct attachment *a, enum hook hook)
 {
-	if (hook == HOOK_REQUESTS)
+	if ((hook == HOOK_REQUESTS) != a->is.leads)
 		return bpf_program__fd(a->ethernet ? d->skel->progs.requests
 						   : d->skel->progs.requests_l3);
 	return bpf_program__fd(a->ethernet ? d->skel->progs.responses
@@ -262,7 +264,7 @@ static int attach_xdp(struct datapath *d, struct attachment *a, bool *made)
 
 	*made = false;
 	err = link_open(d, a, HOOK_GATE, &ours);
-	if (a->wanted == DATAPATH_XDP_OFF ||
+	if (a->wanted == DATAPATH_XDP_OFF || a->is.leads ||
 	    (automatic && (a->loopback || a->veth || !a->ethernet))) {
 		if (!err)
 			link_drop(d, a, HOOK_GATE);

@@ -16,6 +16,7 @@
 #include "interfaces.h"
 #include "kept.h"
 #include "pins.h"
+#include "server_links.h"
 
 /* An interface that no longer matches is detached after so many checks, since an address may come
  * back at once. */
@@ -34,9 +35,11 @@ void attachments_close(struct datapath *d)
 		forget(d, d->attached_count - 1);
 	free(d->attached);
 	free(d->wanted);
+	free(d->server_links);
 	d->attached = NULL;
 	d->wanted = NULL;
-	d->wanted_count = d->no_room = 0;
+	d->server_links = NULL;
+	d->wanted_count = d->no_room = d->server_link_count = 0;
 }
 
 void attachment_say(const struct datapath *d, const struct attachment *a,
@@ -96,6 +99,7 @@ static int attach_named(struct datapath *d, const char *name, enum datapath_xdp 
 	if (a->is.ifindex != ifindex)
 		links_close(a);
 	a->is.ifindex = ifindex;
+	a->is.leads = server_links_has(d, ifindex);
 	err = attach_all(d, a);
 	if (err && !a->tried)
 		forget(d, (size_t)(a - d->attached));
@@ -124,12 +128,16 @@ static int add_pattern(struct datapath *d, const char *pattern, enum datapath_xd
 int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xdp)
 {
 	char links[PATH_MAX + 8];
+	int err;
 
 	if (!*wanted || strlen(wanted) >= IF_NAMESIZE)
 		return datapath_fail(-ENODEV, "%s is no name of an interface", wanted);
 	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
 	if (mkdir(links, 0700) && errno != EEXIST)
 		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
+	err = server_links_refresh(d);
+	if (err < 0)
+		return err;
 	return is_pattern(wanted) ? add_pattern(d, wanted, xdp) : attach_named(d, wanted, xdp);
 }
 
@@ -198,7 +206,7 @@ static const struct wanted *match(const struct datapath *d, const struct interfa
 	for (size_t w = 0; w < d->wanted_count; w++)
 		if (strcmp(d->wanted[w].pattern, "auto")
 			    ? !fnmatch(d->wanted[w].pattern, i->name, 0)
-			    : i->automatic)
+			    : i->automatic || server_links_has(d, i->ifindex))
 			return &d->wanted[w];
 	return NULL;
 }
@@ -225,6 +233,7 @@ static int come(struct datapath *d, struct attachment *a, int ifindex)
 	if (back)
 		err = kept_moved(d, a->gone, ifindex);
 	a->is.ifindex = ifindex;
+	a->is.leads = server_links_has(d, ifindex);
 	if (!err)
 		err = attach_restore(d, a);
 	if (err)
@@ -236,6 +245,18 @@ static int come(struct datapath *d, struct attachment *a, int ifindex)
 	if (!err)
 		attachment_say(d, a, &(struct datapath_interface){0});
 	return err;
+}
+
+/* The interface leads to a server now, or no longer: both programs change places. */
+static int turn(struct datapath *d, struct attachment *a)
+{
+	a->is.leads = !a->is.leads;
+	a->tried = false;
+	datapath_notify(&d->handlers,
+			a->is.leads ? "interface %s leads to a server"
+				    : "interface %s leads to no server any more",
+			a->is.name);
+	return attach_restore(d, a);
 }
 
 /*
@@ -253,6 +274,12 @@ static int follow_attached(struct datapath *d, const struct interface *list, siz
 		int err;
 
 		datapath_step(d, 1);
+		if (now && a->is.leads != server_links_has(d, now->ifindex) &&
+		    (!a->is.leads || a->named || match(d, now))) {
+			err = turn(d, a);
+			if (err)
+				result = err;
+		}
 		if (!a->named) {
 			if (a->is.ifindex && !now)
 				gone(d, a);
@@ -309,12 +336,23 @@ int attachments_refresh(struct datapath *d)
 
 	for (size_t i = 0; i < d->wanted_count; i++)
 		automatic |= !strcmp(d->wanted[i].pattern, "auto");
-	err = interfaces_list(d, automatic, &list, &count);
+	err = server_links_refresh(d);
+	if (err >= 0)
+		err = interfaces_list(d, automatic, &list, &count);
 	if (err)
 		return err;
 	result = follow_attached(d, list, count);
 	err = follow_others(d, list, count);
 	return err ? err : result;
+}
+
+/* Whether programs at the interface answer in that direction. */
+static bool attached_as_leading(const struct datapath *d, int ifindex)
+{
+	for (size_t i = 0; i < d->attached_count; i++)
+		if (d->attached[i].is.ifindex == ifindex)
+			return d->attached[i].is.leads;
+	return false;
 }
 
 void attachments_tidy(struct datapath *d)
@@ -335,4 +373,5 @@ void attachments_tidy(struct datapath *d)
 		}
 		forget(d, i);
 	}
+	server_links_tidy(d, attached_as_leading);
 }

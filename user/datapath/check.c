@@ -12,6 +12,7 @@
 
 #include "hooks.h"
 #include "pins.h"
+#include "server_links.h"
 
 #define REPAIR_NS 60000000000ULL   /* in this time at most … */
 #define REPAIRS   3                /* … so many; else it is left … */
@@ -176,6 +177,9 @@ void datapath_check(struct datapath *d, uint64_t now_ns)
 	check_all_pins(d, now_ns);
 	check_interfaces(d, now_ns);
 	attachments_tidy(d);
+	/* Nobody reports that a server's address has come in another namespace. */
+	if (server_links_refresh(d) > 0)
+		attachments_refresh(d);
 }
 
 void datapath_retry(struct datapath *d)

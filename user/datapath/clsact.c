@@ -69,14 +69,6 @@ static bool could_rise(const struct side *side)
 	return side->ours && side->last >= side->best;
 }
 
-static const struct rtattr *attribute(const void *first, int len, unsigned short type)
-{
-	for (const struct rtattr *a = first; RTA_OK(a, len); a = RTA_NEXT(a, len))
-		if (a->rta_type == type)
-			return a;
-	return NULL;
-}
-
 /* libbpf names a filter "program:[id]". */
 static bool is_our_name(const struct rtattr *name)
 {
@@ -93,7 +85,8 @@ static bool is_our_name(const struct rtattr *name)
 static bool is_of_sluice(const struct tcmsg *tc, const struct rtattr *options)
 {
 	return (tc->tcm_handle & 0xffff0000U) == SLUICE_HANDLE && options &&
-	       is_our_name(attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_NAME));
+	       is_our_name(
+		       netlink_attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_NAME));
 }
 
 /* Messages come in the order in which the filters run. The first one of a priority has no handle,
@@ -110,12 +103,12 @@ static int note_filter(void *arg, const struct nlmsghdr *message)
 	if (message->nlmsg_type != RTM_NEWTFILTER)
 		return 0;
 	side->any = true;
-	chain = attribute(TCA_RTA(tc), len, TCA_CHAIN);
+	chain = netlink_attribute(TCA_RTA(tc), len, TCA_CHAIN);
 	if (chain && *(const uint32_t *)RTA_DATA(chain)) /* runs only where a filter goes to it */
 		return 0;
-	kind = attribute(TCA_RTA(tc), len, TCA_KIND);
+	kind = netlink_attribute(TCA_RTA(tc), len, TCA_KIND);
 	bpf = kind && !strcmp(RTA_DATA(kind), "bpf");
-	sluice = bpf && is_of_sluice(tc, attribute(TCA_RTA(tc), len, TCA_OPTIONS));
+	sluice = bpf && is_of_sluice(tc, netlink_attribute(TCA_RTA(tc), len, TCA_OPTIONS));
 	if (sluice && tc->tcm_handle == side->handle) {
 		side->ours = priority;
 		return 0;

@@ -28,7 +28,8 @@ enum datapath_xdp {
 	DATAPATH_XDP_OFF
 };
 
-/* XDP, tc ingress, tc egress. */
+/* XDP, tc ingress, tc egress. Where the interface leads to a server, both programs of tc change
+ * places. */
 enum hook { HOOK_GATE, HOOK_REQUESTS, HOOK_RESPONSES, HOOK_COUNT };
 
 #define DATAPATH_NOTE_MAX       256
@@ -39,6 +40,7 @@ struct datapath_interface {
 	int ifindex;
 	enum datapath_xdp xdp; /* as attached: NATIVE, GENERIC or OFF */
 	bool tcx;
+	bool leads; /* to a server: requests leave by it, and responses come in */
 	bool attached[HOOK_COUNT];
 	unsigned restored; /* how often sluice has set right what others had undone */
 	/* A sentence for the operator about each hook; "": all is well. */
@@ -72,9 +74,9 @@ int datapath_open(struct datapath **out, const char *pin_dir,
 /*
  * Attaches to an interface, or replaces what an earlier daemon attached there, without a gap. On
  * failure it undoes its own changes. An interface that does not exist is attached to when it comes.
- * `wanted` may also be a pattern of names (fnmatch(3)), or "auto": lo, and what carries a default
- * route or an address of global scope. Those are followed as they come and go. What fails there is
- * in their notes.
+ * `wanted` may also be a pattern of names (fnmatch(3)), or "auto": lo, what carries a default route
+ * or an address of global scope, and what leads to the server of a service. Those are followed as
+ * they come and go. What fails there is in their notes.
  */
 int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xdp);
 /* How many interfaces match, and are not attached since there are DATAPATH_INTERFACES_MAX. */

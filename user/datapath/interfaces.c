@@ -19,14 +19,6 @@ struct list {
 	size_t count, capacity;
 };
 
-static const struct rtattr *attribute(const struct rtattr *first, size_t len, unsigned short type)
-{
-	for (const struct rtattr *a = first; RTA_OK(a, len); a = RTA_NEXT(a, len))
-		if (a->rta_type == type)
-			return a;
-	return NULL;
-}
-
 static int add_link(void *arg, const struct nlmsghdr *message)
 {
 	const struct ifinfomsg *about = NLMSG_DATA(message);
@@ -36,7 +28,7 @@ static int add_link(void *arg, const struct nlmsghdr *message)
 
 	if (message->nlmsg_type != RTM_NEWLINK)
 		return 0;
-	name = attribute(IFLA_RTA(about), IFLA_PAYLOAD(message), IFLA_IFNAME);
+	name = netlink_attribute(IFLA_RTA(about), IFLA_PAYLOAD(message), IFLA_IFNAME);
 	if (!name || RTA_PAYLOAD(name) > IF_NAMESIZE)
 		return 0;
 	at = list_grow(list->at, list->count, &list->capacity, sizeof(*at));
@@ -75,10 +67,10 @@ static int mark_route(void *arg, const struct nlmsghdr *message)
 	if (message->nlmsg_type != RTM_NEWROUTE || about->rtm_dst_len ||
 	    about->rtm_type != RTN_UNICAST)
 		return 0;
-	out = attribute(RTM_RTA(about), RTM_PAYLOAD(message), RTA_OIF);
+	out = netlink_attribute(RTM_RTA(about), RTM_PAYLOAD(message), RTA_OIF);
 	if (out)
 		mark(arg, *(const int *)RTA_DATA(out));
-	hops = attribute(RTM_RTA(about), RTM_PAYLOAD(message), RTA_MULTIPATH);
+	hops = netlink_attribute(RTM_RTA(about), RTM_PAYLOAD(message), RTA_MULTIPATH);
 	if (!hops)
 		return 0;
 	left = (int)RTA_PAYLOAD(hops);

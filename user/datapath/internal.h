@@ -4,8 +4,8 @@
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c,
  * sockets.c; then attach.c; then links.c; then pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c,
- * lease.c, replies.c, addresses.c; at the bottom interfaces.c, netlink.c, settings.c, map_io.c,
- * error.c.
+ * lease.c, replies.c, server_links.c; then addresses.c; at the bottom interfaces.c, netlink.c,
+ * settings.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -56,6 +56,13 @@ struct attachment {
 	struct repairs repairs;
 };
 
+/* An interface that leads to a server (server_links.c). */
+struct server_link {
+	struct sluice_server_link link;
+	bool leads; /* else it did */
+	bool found; /* scratch of a search */
+};
+
 /* The sentences that this daemon has written for one model. */
 struct reply_written {
 	char name[SLUICE_NAME_MAX];
@@ -85,6 +92,8 @@ struct datapath {
 	char pins_note[DATAPATH_NOTE_MAX]; /* what is wrong with them; "": nothing */
 	struct attachment *attached;
 	size_t attached_count;
+	struct server_link *server_links;
+	size_t server_link_count;
 	struct wanted *wanted; /* patterns */
 	size_t wanted_count;
 	size_t no_room;           /* interfaces that match, beyond DATAPATH_INTERFACES_MAX */

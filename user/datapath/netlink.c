@@ -30,8 +30,12 @@ int netlink_dump(const struct datapath *d, int family, const struct nlmsghdr *re
 {
 	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family);
 	char buffer[DUMP_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
-	int ret = 0;
+	int ret = 0, on = 1;
 
+	/* Else the kernel ignores what IFA_TARGET_NETNSID asks for. */
+	if (fd >= 0 && request->nlmsg_type == RTM_GETADDR &&
+	    request->nlmsg_len > NLMSG_LENGTH(sizeof(struct ifaddrmsg)))
+		setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
 	if (fd < 0 || send(fd, request, request->nlmsg_len, 0) < 0)
 		return -errno;
 	while (!ret) {
@@ -48,6 +52,14 @@ int netlink_dump(const struct datapath *d, int family, const struct nlmsghdr *re
 			ret = read_messages(buffer, (size_t)n, each, arg);
 	}
 	return ret < 0 ? ret : 0;
+}
+
+const struct rtattr *netlink_attribute(const void *first, size_t len, unsigned short type)
+{
+	for (const struct rtattr *a = first; RTA_OK(a, len); a = RTA_NEXT(a, len))
+		if (a->rta_type == type)
+			return a;
+	return NULL;
 }
 
 int netlink_ask(int fd, const struct nlmsghdr *request, void *answer, size_t size)

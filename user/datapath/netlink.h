@@ -4,6 +4,7 @@
 #define SLUICE_DATAPATH_NETLINK_H
 
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 
 #include "internal.h"
 
@@ -14,6 +15,8 @@
  */
 int netlink_dump(const struct datapath *d, int family, const struct nlmsghdr *request,
 		 int (*each)(void *arg, const struct nlmsghdr *message), void *arg);
+/* The attribute of a type among the `len` bytes of them from `first` on; NULL. */
+const struct rtattr *netlink_attribute(const void *first, size_t len, unsigned short type);
 /* Sends a request that one message answers, and reads that. 0, -errno, or the kernel's -errno. */
 int netlink_ask(int fd, const struct nlmsghdr *request, void *answer, size_t size);
 

@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Refusals that keep their connections at the host's end of a pod's veth: each byte of each request
+# and each answer is as it was sent, from outside, from the node and from another pod.
+MORE_NAMESPACES="sl-pods_keep-a sl-pods_keep-b"
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/pods.sh
+. "$HERE/pods.sh"
+# shellcheck source=tests/e2e/storms.sh
+. "$HERE/storms.sh"
+
+node
+pod a 10
+pod b 11
+start echo "$A" "$PY" "$HERE/echo.py" "0.0.0.0,::" "$PORT"
+ECHO=$PID
+await_line echo ready "$ECHO"
+cat >"$T/keep.yaml" <<END
+services:
+  - listen: $A4:$PORT
+  - listen: "[$A6]:$PORT"
+models:
+  - name: closed
+END
+sluice_on_node --interface va --config "$T/keep.yaml"
+for client in "$C4" "$B4" 10.88.0.1 "$C6/64" fd88::/64; do
+	ctl block "$client" --model closed >/dev/null
+done
+for from in $C $S $B_POD; do
+	for to in "$A4" "$A6"; do
+		storm "connections outlive refusals, and each byte is as sent: $from to $to" \
+			on "$from" "$PY" "$HERE/storm.py" "$to" "$PORT" 20 30 400 2000
+	done
+done
+holds --within 10 "nothing stays in flight" \
+	"s['global']['in_flight'] == 0 and s['maps']['conns']['entries'] == 0"
+finish "$ECHO"
+same "the server has seen the admitted requests and nothing else" \
+	"$(value "[r['admitted'], []]")" \
+	"$("$PY" -c 'import json, sys
+seen = json.loads(sys.stdin.read().split("\n")[-2])
+print(json.dumps([seen["requests"], [e for e in seen["errors"] if "ConnectionReset" not in e]]))' \
+		<"$T/echo.log")"
+done_here

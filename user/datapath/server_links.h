@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The interfaces that lead to servers in other network namespaces (server_links.c). */
+#ifndef SLUICE_DATAPATH_SERVER_LINKS_H
+#define SLUICE_DATAPATH_SERVER_LINKS_H
+
+#include "internal.h"
+
+/* Finds them, in steps, and tells the programs of new ones. 1: they are others than before; 0; or
+ * -errno. Without a service at an address of its own it costs nothing. */
+int server_links_refresh(struct datapath *d);
+/* Whether the interface leads to a server. */
+bool server_links_has(const struct datapath *d, int ifindex);
+/* Forgets those that are no longer found, unless keep() says that the programs need them. */
+void server_links_tidy(struct datapath *d, bool (*keep)(const struct datapath *d, int ifindex));
+
+#endif
