@@ -20,7 +20,10 @@
 #define HOLD_COPY_NS (20 * NSEC_PER_MSEC)
 /* Such a client's TCP may also send the body, to probe (RFC 8985 7): 200 ms after the head. */
 #define HOLD_LATE_NS (150 * NSEC_PER_MSEC)
-#define UNHELD_NS    (600 * NSEC_PER_SEC)
+/* A client that waits is told from one that was slow by doing so again. */
+#define UNHELD_FIRST_NS (10 * NSEC_PER_SEC)
+#define UNHELD_GROWS    4
+#define UNHELD_MAX_NS   (600 * NSEC_PER_SEC)
 
 /* Bytes of head and body. Above HOLD_LINEAR_MAX the kernel grows only packets that are to be cut
  * into segments; it has no larger others with an MTU of HOLD_MTU_MAX. */
@@ -87,6 +90,23 @@ static __always_inline bool hold_fits(struct __sk_buff *skb, const struct packet
 	return mtu <= HOLD_MTU_MAX;
 }
 
+/* The client has waited for the acknowledgement of its head, or has been slow. */
+SUBPROG int hold_no_more(const struct sluice_conn_key *key, __u64 now)
+{
+	struct sluice_unheld next = {.at_ns = now, .for_ns = UNHELD_FIRST_NS};
+	const struct sluice_unheld *last;
+
+	if (!key)
+		return 0;
+	last = bpf_map_lookup_elem(&unheld, &key->client_addr);
+	if (last && now - last->at_ns < 2 * UNHELD_GROWS * last->for_ns)
+		next.for_ns = last->for_ns * UNHELD_GROWS < UNHELD_MAX_NS
+				      ? last->for_ns * UNHELD_GROWS
+				      : UNHELD_MAX_NS;
+	bpf_map_update_elem(&unheld, &key->client_addr, &next, BPF_ANY);
+	return 0;
+}
+
 /*
  * Holds the current packet, whose bytes are framed, if it is a head without its body, and a refusal
  * could keep its connection: 1. Then the connection is as before the packet, which is to be
@@ -100,7 +120,7 @@ SUBPROG int hold_head(struct __sk_buff *skb, struct sluice_conn *conn,
 	struct request_scratch *s = bpf_map_lookup_elem(&request_scratch, &zero);
 	struct sluice_held *h = bpf_map_lookup_elem(&hold_scratch, &zero);
 	struct packet *p;
-	__u64 *late;
+	const struct sluice_unheld *late;
 	__u16 sum;
 	long err;
 
@@ -111,7 +131,7 @@ SUBPROG int hold_head(struct __sk_buff *skb, struct sluice_conn *conn,
 	    !could_refuse(service) || keep_hindered(skb, s, conn, now) != KEEPS)
 		return 0;
 	late = bpf_map_lookup_elem(&unheld, &p->key.client_addr);
-	if (late && now - *late < UNHELD_NS)
+	if (late && now - late->at_ns < late->for_ns)
 		return 0;
 	if (prove_by_socket(skb, p, &c_next, &s_next) != PROOF_SOCKET || c_next != p->seq ||
 	    !segment_sum(skb, p->payload_at, p->payload_at + p->payload_len, &sum) ||
@@ -164,7 +184,7 @@ SUBPROG int hold_arrives(struct __sk_buff *skb, struct sluice_conn *conn, __u64 
 		return 0;
 	if (p->seq == h->seq + h->len) {
 		if (now - h->since_ns > HOLD_LATE_NS)
-			bpf_map_update_elem(&unheld, &p->key.client_addr, &now, BPF_ANY);
+			hold_no_more(&p->key, now);
 		s->acked = h->acked;
 		drop = segment_prepend(skb, p, h) != 0;
 	} else if (seq_diff(p->seq, h->seq) > 0) {
@@ -174,7 +194,7 @@ SUBPROG int hold_arrives(struct __sk_buff *skb, struct sluice_conn *conn, __u64 
 			count(SLUICE_COUNTER_REORDERED_DROPPED);
 			return 1;
 		}
-		bpf_map_update_elem(&unheld, &p->key.client_addr, &now, BPF_ANY);
+		hold_no_more(&p->key, now);
 		count(SLUICE_COUNTER_HOLD_RELEASED);
 	}
 	hold_wipe(h);

@@ -88,7 +88,7 @@ MAP(BPF_MAP_TYPE_HASH, tombstones, struct sluice_conn_key, struct sluice_tombsto
 MAP(BPF_MAP_TYPE_HASH, kept, struct sluice_conn_key, struct sluice_kept, SLUICE_KEPT_MAX, PINNED);
 /* Not pinned: a head that is lost with the programs is sent again. */
 MAP(BPF_MAP_TYPE_HASH, held, struct sluice_conn_key, struct sluice_held, SLUICE_HELD_MAX);
-MAP(BPF_MAP_TYPE_LRU_HASH, unheld, struct sluice_address, __u64, SLUICE_UNHELD_MAX);
+MAP(BPF_MAP_TYPE_LRU_HASH, unheld, struct sluice_address, struct sluice_unheld, SLUICE_UNHELD_MAX);
 /* Not pinned: a daemon writes it before it attaches. */
 MAP(BPF_MAP_TYPE_HASH, server_links, struct sluice_server_link, __u32, SLUICE_SERVER_LINKS_MAX);
 MAP(BPF_MAP_TYPE_HASH, reply_heads, struct sluice_reply_head_key, struct sluice_reply_head,

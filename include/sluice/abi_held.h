@@ -23,10 +23,15 @@ struct sluice_held {
 };
 _Static_assert(sizeof(struct sluice_held) == 24 + 4096, "held");
 
-/* unheld: a client that sends a body only after its head is acknowledged, and when it did so last,
- * u64 ns. Its heads are not held for a while. */
+/* unheld: a client that has sent a body only after its head was acknowledged. Its heads are not
+ * held for a while. */
 struct sluice_address {
 	__u8 addr[16];
+};
+
+struct sluice_unheld {
+	__u64 at_ns; /* when it did so last */
+	__u64 for_ns;
 };
 
 #endif

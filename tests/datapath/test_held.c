@@ -132,9 +132,21 @@ static void not_kept(bool ipv6)
 	set_both(HTTP_PORT, http_service());
 }
 
-static void begin_row(const struct shape *shape)
+static void connect_client(const struct shape *shape)
 {
 	static const struct step handshake[] = {HANDSHAKE};
+
+	for (step_now = 0; step_now < 3; step_now++) {
+		struct shape with = *shape;
+
+		if (handshake[step_now].flags & SYN)
+			with.options = OPTIONS_SYN; /* it says how windows are scaled */
+		play_step(&with, &handshake[step_now], HTTP_PORT);
+	}
+}
+
+static void begin_row(const struct shape *shape)
+{
 	struct sluice_service service = http_service();
 
 	reset_world();
@@ -144,13 +156,7 @@ static void begin_row(const struct shape *shape)
 	service.keep = 1;
 	set_both(HTTP_PORT, service);
 	socket_at(shape->ipv6, 0);
-	for (step_now = 0; step_now < 3; step_now++) {
-		struct shape with = *shape;
-
-		if (handshake[step_now].flags & SYN)
-			with.options = OPTIONS_SYN; /* it says how windows are scaled */
-		play_step(&with, &handshake[step_now], HTTP_PORT);
-	}
+	connect_client(shape);
 }
 
 static void assert_kept_429(const struct shape *shape, const struct frame *out, int32_t end)
@@ -390,6 +396,35 @@ static void a_head_passes_where_it_may_not_wait(void **state)
 	play_held_rows(rows);
 }
 
+/* A body that was late once says little. A client that waits each time is found out each time. */
+static void heads_wait_again_after_a_while(void **state)
+{
+	/* How long no head waits, after so many seconds of silence. */
+	static const struct {
+		unsigned silence, seconds;
+	} times[] = {{0, 10}, {70, 10}, {0, 40}, {0, 160}, {0, 600}, {0, 600}};
+	const struct shape *shape = &held_shapes[0];
+	const struct turn dropped = {0, HEAD, DROPPED}, passes = {0, HEAD, PASSES},
+			  again = {0, HEAD, PASSES, .ms = 200}, ends = {HEAD_N, .flags = RST};
+
+	row_now = "a client that waits";
+	begin_row(shape);
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		pass_ms(times[i].silence * 1000);
+		connect_client(shape);
+		take_turn(shape, &dropped);
+		take_turn(shape, &again);
+		take_turn(shape, &ends);
+		pass_ms(times[i].seconds * 1000 - 1);
+		connect_client(shape);
+		take_turn(shape, &passes);
+		take_turn(shape, &ends);
+		pass_ms(1);
+	}
+	row_now = NULL;
+	no_socket(false);
+}
+
 /* On a kept connection the client's numbers differ from those that the server gets. */
 static void a_head_waits_on_a_kept_connection(void **state)
 {
@@ -551,6 +586,7 @@ int main(void)
 		packets_test(a_head_waits_for_its_body_and_both_are_one_segment),
 		packets_test(what_comes_between_a_head_and_its_body_loses_nothing),
 		packets_test(a_head_passes_where_it_may_not_wait),
+		packets_test(heads_wait_again_after_a_while),
 		packets_test(a_head_waits_on_a_kept_connection),
 		packets_test(a_wrong_checksum_is_not_made_right),
 		packets_test(the_server_gets_the_acknowledgement_that_a_held_head_carried),

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Real clients keep their connections through a storm of refusals (invariant 4): curl, the openai
-# client, Python's http.client, and the pools of nginx and HAProxy before their upstream.
+# client, Python's http.client, httpx, requests and aiohttp, Java's HttpClient, and the pools of
+# nginx and HAProxy before their upstream.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/storms.sh
@@ -55,6 +56,66 @@ for i in range(int(sys.argv[3])):
     print(answer.status)
 END
 keeps "http.client" 1 "$PY" "$T/python.py" "$S4" "$PORT" "$N"
+
+cat >"$T/clients.py" <<'END'
+import asyncio, sys
+
+which, url, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+bodies = [{"model": ["open", "closed"][i % 2]} for i in range(n)]
+if which == "httpx":
+    import httpx, socket
+
+    connect = socket.create_connection
+
+    def without_nagle(*args, **named):  # as httpcore does from 0.17.2 on
+        s = connect(*args, **named)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return s
+
+    socket.create_connection = without_nagle
+    with httpx.Client(timeout=20) as client:
+        for body in bodies:
+            print(client.post(url, json=body).status_code)
+elif which == "requests":
+    import requests
+
+    with requests.Session() as session:
+        for body in bodies:
+            print(session.post(url, json=body, timeout=20).status_code)
+else:
+    import aiohttp
+
+    async def main():
+        async with aiohttp.ClientSession() as session:
+            for body in bodies:
+                async with session.post(url, json=body) as answer:
+                    await answer.read()
+                    print(answer.status)
+
+    asyncio.run(main())
+END
+for name in httpx requests aiohttp; do
+	keeps "$name" 1 "$PY" "$T/clients.py" "$name" "http://$S4:$PORT/v1/completions" "$N"
+done
+
+cat >"$T/Client.java" <<'END'
+import java.net.URI;
+import java.net.http.*;
+
+public class Client {
+	public static void main(String[] args) throws Exception {
+		HttpClient client = HttpClient.newHttpClient();
+		for (int i = 0; i < Integer.parseInt(args[1]); i++) {
+			String body = "{\"model\":\"" + (i % 2 == 0 ? "open" : "closed") + "\"}";
+			HttpRequest request = HttpRequest.newBuilder(URI.create(args[0]))
+				.POST(HttpRequest.BodyPublishers.ofString(body)).build();
+			System.out.println(client.send(
+				request, HttpResponse.BodyHandlers.ofString()).statusCode());
+		}
+	}
+}
+END
+keeps Java 1 java "$T/Client.java" "http://$S4:$PORT/v1/completions" "$N"
 
 cat >"$T/openai.mjs" <<'END'
 import { createRequire } from "node:module";
