@@ -297,6 +297,8 @@ static int start_policy(struct daemon *d, char *err, size_t len)
 
 	adopt_models(d);
 	ret = adopt_policy(d, err, len);
+	if (!ret)
+		forget_keys(d);
 	if (!ret && name_configured(d, &d->config)) {
 		snprintf(err, len, "%s", datapath_error());
 		ret = -EIO;
@@ -378,6 +380,10 @@ static int start(struct daemon *d)
 	show_config(d);
 	if (datapath_open(&d->datapath, d->config.pin_dir, &handlers)) {
 		say("%s", datapath_error());
+		return -1;
+	}
+	if (start_hash_secret(d, err, sizeof(err))) {
+		say("%s", err);
 		return -1;
 	}
 	if (control_open(&d->control, d->config.control, d->config.control_group, &d->state,

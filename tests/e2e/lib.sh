@@ -273,6 +273,11 @@ flock -w 300 9 || {
 clean 2>/dev/null || true
 T=$(mktemp -d "/tmp/sl-$CASE.XXXXXX")
 trap on_exit EXIT
+# The default file is the host's. User nobody, of its own group, may read this one.
+export SLUICE_HASH_SECRET_FILE=$T/hash-secret
+od -An -N 16 -tx1 /dev/urandom | tr -d ' \n' >"$SLUICE_HASH_SECRET_FILE"
+chmod 640 "$SLUICE_HASH_SECRET_FILE"
+chown 0:65534 "$SLUICE_HASH_SECRET_FILE"
 trap 'LINE=$LINENO' ERR
 trap 'exit 130' INT TERM HUP
 grep -q ' /sys/fs/bpf bpf ' /proc/mounts || mount -t bpf bpf /sys/fs/bpf

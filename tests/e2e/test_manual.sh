@@ -159,7 +159,8 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=s
 	-keyout "$T/etc/metrics.key" -out "$T/etc/metrics.pem" 2>/dev/null
 cp "$T/etc/metrics.pem" "$T/etc/scrapers-ca.pem"
 openssl rand -hex 32 >"$T/etc/metrics-token"
-chmod 600 "$T/etc/metrics.key" "$T/etc/metrics-token"
+openssl rand -hex 16 >"$T/etc/hash-secret"
+chmod 600 "$T/etc/metrics.key" "$T/etc/metrics-token" "$T/etc/hash-secret"
 sed "s,/etc/sluice/,$T/etc/," "$ROOT/user/config/sluice.example.yaml" >"$T/sluice.example.yaml"
 for example in "$T"/sluice.yaml.5.* "$T/sluice.example.yaml"; do
 	check "the file $(basename "$example") starts a daemon" sluiced --config "$example"

@@ -21,6 +21,8 @@
 #define CONFIG_INTERFACES_MAX    64
 #define CONFIG_METRICS_HOSTS_MAX 16
 
+#define CONFIG_HASH_SECRET_FILE "/var/lib/sluice/hash-secret" /* is made if it is missing */
+
 enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_OFF };
 
 /*
@@ -94,6 +96,7 @@ struct config {
 	uint32_t lease_ms;
 	uint32_t trouble_after_secs; /* how long a trouble holds before it is reported */
 	char *pin_dir;
+	char *hash_secret_file;
 	char *control;
 	gid_t control_group; /* -1: that of the daemon */
 	char *metrics_addr;  /* NULL: off */

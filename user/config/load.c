@@ -192,6 +192,7 @@ void config_free(struct config *config)
 	free(config->priorities);
 	free(config->prefixes);
 	free(config->pin_dir);
+	free(config->hash_secret_file);
 	free(config->control);
 	free(config->metrics_addr);
 	metrics_clear_hosts(config);

@@ -33,6 +33,8 @@ int check_config(const struct config *config, char *err, size_t len)
 		ret = build_policy(d, &file, &manual, &d->controller, &next, err, len);
 	if (!ret)
 		ret = read_access(config, &access, err, len);
+	if (!ret)
+		ret = check_hash_secret(config, err, len);
 	metrics_access_put(access);
 	desired_free(next);
 	desired_free(d->desired);

@@ -72,6 +72,7 @@ struct daemon {
 	struct sluice_named_models named; /* as written last, … */
 	bool named_written;               /* … if it was */
 	uint64_t next_expiry_ns;          /* of a manual entry; 0: none expires */
+	bool secret_changed;              /* the adopted maps had another one */
 
 	/* Flags. */
 	bool in_kernel[SLUICE_MODELS_MAX]; /* the map model_ids has it */
@@ -202,6 +203,14 @@ int name_one(struct daemon *d, const char *name);
 int read_access(const struct config *config, struct metrics_access **out, char *err, size_t len);
 /* Opens the metrics, if they are not off. */
 int start_metrics(struct daemon *d, char *err, size_t len);
+
+/* hash_secret.c */
+/* Whether the file of the keyed hash's secret is good. -errno with a sentence in err. */
+int check_hash_secret(const struct config *config, char *err, size_t len);
+/* Gives the programs the secret, before anything is hashed; makes the default file. */
+int start_hash_secret(struct daemon *d, char *err, size_t len);
+/* After adopt_policy(): drops what another secret has made meaningless. */
+void forget_keys(struct daemon *d);
 
 /* file_part.c */
 /* Fills *part, not initialised, from the configuration, with the model ids of `models`. 0 or -errno

@@ -189,6 +189,11 @@ bool datapath_get_client(struct datapath *d, const struct sluice_client *client,
 			 struct sluice_client_count *out);
 /* The client's requests in flight, added up over all pools. */
 int64_t datapath_client_in_flight(struct datapath *d, const struct sluice_client *client);
+/* The secret of the keyed hash. Set: 1 if the maps were adopted and had another one, else 0; what
+ * they hold of API keys then matches no key any more. */
+#define DATAPATH_SECRET_BYTES 16
+int datapath_get_secret(struct datapath *d, uint8_t out[DATAPATH_SECRET_BYTES]);
+int datapath_set_secret(struct datapath *d, const uint8_t secret[DATAPATH_SECRET_BYTES]);
 /* The client that an API key identifies. */
 int datapath_key_client(struct datapath *d, const char *secret, size_t len,
 			struct sluice_client *out);

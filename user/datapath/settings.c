@@ -5,6 +5,7 @@
  * map has no entry: the programs skip the look-up. A clear bit is always safe.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include <sluice/siphash.h>
@@ -108,6 +109,35 @@ int flags_adopt(struct datapath *d)
 			note_flag(d, id, &flag);
 	}
 	return err;
+}
+
+int datapath_get_secret(struct datapath *d, uint8_t out[DATAPATH_SECRET_BYTES])
+{
+	struct siphash_secret secret;
+	uint32_t zero = 0;
+	int err = map_read(d->skel->maps.hash_key, &zero, &secret);
+
+	if (!err)
+		memcpy(out, &secret, DATAPATH_SECRET_BYTES);
+	explicit_bzero(&secret, sizeof(secret));
+	return err;
+}
+
+int datapath_set_secret(struct datapath *d, const uint8_t secret[DATAPATH_SECRET_BYTES])
+{
+	struct siphash_secret now;
+	uint32_t zero = 0;
+	bool other;
+	int err = map_read(d->skel->maps.hash_key, &zero, &now);
+
+	_Static_assert(offsetof(struct siphash_secret, mask) == DATAPATH_SECRET_BYTES, "secret");
+	other = !err && memcmp(&now, secret, DATAPATH_SECRET_BYTES);
+	if (other) {
+		memcpy(&now, secret, DATAPATH_SECRET_BYTES);
+		err = map_write(d->skel->maps.hash_key, &zero, &now);
+	}
+	explicit_bzero(&now, sizeof(now));
+	return err ? err : other && !d->fresh;
 }
 
 int hash_text(struct datapath *d, const char *text, size_t len, uint64_t *hash)

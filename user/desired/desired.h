@@ -84,6 +84,8 @@ const struct desired_prefix *desired_find_prefix(const struct desired_part *part
 
 /* Removes client rules and prefix classes that have expired. True: there were some. */
 bool desired_expire(struct desired_part *part, uint64_t now_ns);
+/* Removes the rules and quotas of API keys. Returns how many there were. */
+size_t desired_drop_keys(struct desired_part *part);
 /* When the next one expires; 0: none does. */
 uint64_t desired_next_expiry(const struct desired_part *part);
 

@@ -201,6 +201,25 @@ bool desired_expire(struct desired_part *part, uint64_t now_ns)
 	return ended;
 }
 
+static bool is_of_no_key(const void *item, const void *unused)
+{
+	const struct sluice_client_flag_key *key = item;
+
+	return key->client.kind != SLUICE_CLIENT_KEY;
+}
+
+size_t desired_drop_keys(struct desired_part *part)
+{
+	size_t before = part->rules.count + part->client_quotas.count;
+
+	_Static_assert(offsetof(struct state_client_rule, key) == 0 &&
+			       offsetof(struct desired_client_quota, key) == 0,
+		       "the key comes first");
+	table_filter(&part->rules, is_of_no_key, NULL);
+	table_filter(&part->client_quotas, is_of_no_key, NULL);
+	return before - part->rules.count - part->client_quotas.count;
+}
+
 uint64_t desired_next_expiry(const struct desired_part *part)
 {
 	uint64_t next = 0;
