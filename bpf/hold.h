@@ -91,20 +91,16 @@ static __always_inline bool hold_fits(struct __sk_buff *skb, const struct packet
 }
 
 /* The client has waited for the acknowledgement of its head, or has been slow. */
-SUBPROG int hold_no_more(const struct sluice_conn_key *key, __u64 now)
+static __noinline void hold_no_more(const struct sluice_conn_key *key, __u64 now)
 {
 	struct sluice_unheld next = {.at_ns = now, .for_ns = UNHELD_FIRST_NS};
-	const struct sluice_unheld *last;
+	const struct sluice_unheld *last = bpf_map_lookup_elem(&unheld, &key->client_addr);
 
-	if (!key)
-		return 0;
-	last = bpf_map_lookup_elem(&unheld, &key->client_addr);
 	if (last && now - last->at_ns < 2 * UNHELD_GROWS * last->for_ns)
 		next.for_ns = last->for_ns * UNHELD_GROWS < UNHELD_MAX_NS
 				      ? last->for_ns * UNHELD_GROWS
 				      : UNHELD_MAX_NS;
 	bpf_map_update_elem(&unheld, &key->client_addr, &next, BPF_ANY);
-	return 0;
 }
 
 /*

@@ -334,6 +334,24 @@ long_segments() {
 	done
 }
 
+# keeps PATH ADDRESS CLIENT [BODY MORE]: connections go on after refusals, and each byte is as it
+# was sent. BODY and MORE are bytes of requests and answers, in the median.
+keeps() {
+	local before
+
+	before=$(kept_refusals)
+	ctl block "$3" --model closed >/dev/null
+	on slk-c timeout "$wait" python3 "$here/tests/e2e/storm.py" "$2" 8002 4 20 \
+		"${4:-400}" "${5:-3000}" >"$t/storm" 2>&1
+	check "$1: requests on connections that refusals kept are whole, and so are answers" \
+		whole "$t/storm"
+	check "$1: refusals kept connections" test "$(kept_refusals)" -gt "$before"
+}
+
+whole() { grep -q '"errors": \[\]' "$1" || { cut -c1-500 "$1"; return 1; }; }
+
+kept_refusals() { ctl status --json | grep -oE '"refusals-kept": *[0-9]+' | grep -oE '[0-9]+$'; }
+
 # Requests of 4 MB, and a response of some 100 KB, in segments of more than 64 KiB each way.
 big_tcp() {
 	local before after pid
@@ -347,27 +365,11 @@ big_tcp() {
 	check "BIG TCP: requests of 4 MB are refused" big slow 429
 	after=$((${before%,*} + 3)),$((${before#*,} + 3))
 	check "BIG TCP: each was counted once" same "$after" "$(requests)"
+	keeps "BIG TCP" fd77::1 fd77::/64 20000 200000
 	check "BIG TCP: packets of more than 64 KiB passed both ways" longer
 	kill "$pid" 2>/dev/null
 	wait "$pid"
 }
-
-# keeps PATH ADDRESS CLIENT: connections go on after refusals, and each byte is as it was sent.
-keeps() {
-	local before
-
-	before=$(kept_refusals)
-	ctl block "$3" --model closed >/dev/null
-	on slk-c timeout "$wait" python3 "$here/tests/e2e/storm.py" "$2" 8002 4 20 400 3000 \
-		>"$t/storm" 2>&1
-	check "$1: requests on connections that refusals kept are whole, and so are answers" \
-		whole "$t/storm"
-	check "$1: refusals kept connections" test "$(kept_refusals)" -gt "$before"
-}
-
-whole() { grep -q '"errors": \[\]' "$1" || { cut -c1-500 "$1"; return 1; }; }
-
-kept_refusals() { ctl status --json | grep -oE '"refusals-kept": *[0-9]+' | grep -oE '[0-9]+$'; }
 
 on slk-s python3 "$here/tests/e2e/echo.py" 0.0.0.0,:: 8002 >"$t/echo" 2>&1 </dev/null &
 pids+=($!)
