@@ -103,6 +103,16 @@ MAP(BPF_MAP_TYPE_PERCPU_ARRAY, admitted_counts, __u32, struct sluice_admitted_co
 MAP(BPF_MAP_TYPE_PERCPU_HASH, request_counts, struct sluice_count_key, __u64, 16384,
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 
+/* The BTF of these maps, for a daemon of another version (user/datapath/carry.c), which sets the
+ * size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, 1);
+	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} layout __weak SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);

@@ -3,8 +3,9 @@
  * The interface between the kernel programs and the daemon: every map key, map value, ring record
  * and enum, and nothing else. All fields have a fixed width, padding is written out (map keys are
  * hashed byte for byte), and sizes are asserted. Change anything here and SLUICE_ABI_VERSION goes
- * up by one: a daemon that finds pinned maps of another version replaces them instead of misreading
- * them.
+ * up by one. A daemon that finds pinned maps of another version carries their entries over by the
+ * names of members (user/datapath/carry.c): so a member that changes its type or its meaning gets
+ * another name, and numbers of enums never change.
  *
  * Times are nanoseconds of CLOCK_MONOTONIC (bpf_ktime_get_ns) unless the name says otherwise;
  * addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d; ports are in network order.
@@ -132,7 +133,8 @@ enum sluice_empty {
 /*
  * settings[0]. A lease that has run out, or stopping != 0, ends all new refusals; its lowest bit
  * says that a start put it off, and no daemon that runs. generation counts daemon starts. clock_ns
- * != 0 replaces the clock (datapath tests only; the daemon writes 0).
+ * != 0 replaces the clock (datapath tests only; the daemon writes 0). The members up to `stopping`
+ * stay as they are in all versions: a start reads them, and extends the lease, before all else.
  */
 struct sluice_settings {
 	__u64 lease_until_ns;

@@ -25,7 +25,8 @@ enum sluice_kept_flag {
 
 /*
  * kept: a connection of which at least one request was refused. The map outlives the programs of
- * one version, so this layout does not change with SLUICE_ABI_VERSION. Only ingress writes.
+ * one version, and both write it during an upgrade, so this layout does not change with
+ * SLUICE_ABI_VERSION. Only ingress writes.
  */
 struct sluice_kept {
 	__u64 last_seen_ns;

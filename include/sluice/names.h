@@ -2,7 +2,7 @@
 /*
  * The names that sluice counts by: reasons of refusals, and counters. Each is one line of one list;
  * enum, text, metric label, JSON field and a 429's sentence follow from it. A list is part of the
- * ABI, so a new line goes to its end, or SLUICE_ABI_VERSION goes up.
+ * ABI, over versions too: a new line goes to its end, and none is removed.
  */
 #ifndef SLUICE_NAMES_H
 #define SLUICE_NAMES_H

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "carry.h"
 #include "hooks.h"
 #include "interfaces.h"
 #include "kept.h"
@@ -132,6 +133,9 @@ int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xd
 
 	if (!*wanted || strlen(wanted) >= IF_NAMESIZE)
 		return datapath_fail(-ENODEV, "%s is no name of an interface", wanted);
+	err = carry_commit(d);
+	if (err)
+		return err;
 	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
 	if (mkdir(links, 0700) && errno != EEXIST)
 		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));

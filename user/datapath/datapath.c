@@ -20,6 +20,7 @@
 
 #include "addresses.h"
 #include "age.h"
+#include "carry.h"
 #include "map_io.h"
 #include "kept.h"
 #include "hooks.h"
@@ -162,7 +163,7 @@ static struct sluice_bpf *open_object(const struct bpf_object_open_opts *opts)
 static int load(struct datapath *d)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = d->pin_dir);
-	char why[256];
+	enum carry_found found;
 	int err;
 
 	libbpf_set_print(keep_print);
@@ -171,23 +172,26 @@ static int load(struct datapath *d)
 	if (!d->skel)
 		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
 
-	d->fresh = true;
-	switch (pins_inspect(d->pin_dir, d->skel->obj, why, sizeof(why))) {
-	case PINS_UNFIT:
+	err = carry_find(d, &found);
+	if (err)
+		return err;
+	d->fresh = found != CARRY_PINNED;
+	switch (found) {
+	case CARRY_UNFINISHED:
 		err = pins_hold_kept(d->pin_dir, d->skel->obj)
 			      ? pins_supersede(d->pin_dir, d->skel->obj)
 			      : pins_clear(d->pin_dir, d->skel->obj);
 		if (err)
 			return err;
-		datapath_notify(&d->handlers, "replaced what was pinned in %s: %s", d->pin_dir,
-				why);
+		datapath_notify(
+			&d->handlers,
+			"replaced what was pinned in %s: an earlier start had left it unfinished",
+			d->pin_dir);
 		break;
-	case PINS_FIT:
-		d->fresh = false;
+	case CARRY_PINNED:
 		lease_put_off(d);
-		datapath_notify(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
 		break;
-	case PINS_NONE:
+	case CARRY_NOTHING:
 		break;
 	}
 
@@ -202,7 +206,7 @@ static int load(struct datapath *d)
 				     "the kernel does not accept the BPF programs (error %d): %s",
 				     -err, last_words());
 	libbpf_used = 0;
-	return 0;
+	return carry_load(d);
 }
 
 /* The key that hashes API keys: made once, kept as long as the pins are. */
@@ -224,7 +228,7 @@ static int make_hash_key(struct datapath *d)
 	if (err)
 		return err;
 	snprintf(path, sizeof(path), "%s/hash_key", d->pin_dir);
-	if (chmod(path, 0600))
+	if (chmod(path, 0600) && errno != ENOENT) /* it is pinned later, see carry.c */
 		return datapath_fail(-errno, "%s: %s", path, strerror(errno));
 	return 0;
 }
@@ -382,6 +386,7 @@ void datapath_close(struct datapath *d)
 		munmap(d->state, d->state_bytes);
 	if (d->conn_counts)
 		munmap(d->conn_counts, SLUICE_CONN_BUCKETS * sizeof(*d->conn_counts));
+	carry_free(d);
 	sluice_bpf__destroy(d->skel);
 	lease_restore(d); /* while the lock is held */
 	close_fd(&d->addresses_fd);

@@ -3,9 +3,9 @@
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c,
- * sockets.c; then attach.c; then links.c; then pins.c, clsact.c, sweep.c, ports.c, kept.c, crowd.c,
- * lease.c, replies.c, server_links.c; then addresses.c; at the bottom interfaces.c, netlink.c,
- * settings.c, map_io.c, error.c.
+ * sockets.c; then attach.c; then links.c, lease.c; then carry.c; then pins.c, clsact.c, sweep.c,
+ * ports.c, kept.c, crowd.c, replies.c, server_links.c; then addresses.c; at the bottom
+ * interfaces.c, netlink.c, settings.c, layout.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -23,6 +23,7 @@
 #define ERROR_MAX    1024         /* bytes of datapath_error(), with its NUL */
 
 struct age;
+struct carry;
 
 /* When sluice has set right what others had undone, so that it does not do so for ever. */
 struct repairs {
@@ -105,6 +106,7 @@ struct datapath {
 	bool refuses[SLUICE_MODELS_MAX]; /* entries of model_flags that may refuse, … */
 	unsigned refusing;               /* … and how many they are */
 	struct age *age;
+	struct carry *carry; /* while maps are taken over; NULL */
 };
 
 static inline void close_fd(int *fd)

@@ -73,11 +73,10 @@ static size_t value_bytes(const struct datapath *d, const struct bpf_map *map)
 	}
 }
 
-static int walk(const struct datapath *d, const struct bpf_map *map,
-		void (*each)(void *arg, const void *key, const void *value), void *arg)
+int map_walk(const struct datapath *d, int fd, size_t key_size, size_t value_size,
+	     void (*each)(void *arg, const void *key, const void *value), void *arg)
 {
 	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	size_t key_size = bpf_map__key_size(map), value_size = value_bytes(d, map);
 	uint8_t cursor[2][256];
 	uint32_t capacity = BATCH;
 	bool first = true;
@@ -93,8 +92,8 @@ static int walk(const struct datapath *d, const struct bpf_map *map,
 		do {
 			count = capacity;
 			datapath_step(d, capacity);
-			err = bpf_map_lookup_batch(map_fd(map), first ? NULL : cursor[0], cursor[1],
-						   keys, values, &count, &opts);
+			err = bpf_map_lookup_batch(fd, first ? NULL : cursor[0], cursor[1], keys,
+						   values, &count, &opts);
 			if (err && err != -ENOENT)
 				break;
 			for (uint32_t i = 0; i < count; i++)
@@ -113,7 +112,8 @@ static int walk(const struct datapath *d, const struct bpf_map *map,
 int map_each(const struct datapath *d, const struct bpf_map *map,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg)
 {
-	return map_read_result(map, walk(d, map, each, arg));
+	return map_read_result(map, map_walk(d, map_fd(map), bpf_map__key_size(map),
+					     value_bytes(d, map), each, arg));
 }
 
 static void count_one(void *arg, const void *key, const void *value)

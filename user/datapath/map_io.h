@@ -22,6 +22,10 @@ bool map_find(const struct bpf_map *map, const void *key, void *value);
  */
 int map_each(const struct datapath *d, const struct bpf_map *map,
 	     void (*each)(void *arg, const void *key, const void *value), void *arg);
+/* map_each() of a map by its descriptor. value_size: bytes in user space. -errno, without a
+ * sentence. */
+int map_walk(const struct datapath *d, int fd, size_t key_size, size_t value_size,
+	     void (*each)(void *arg, const void *key, const void *value), void *arg);
 /* Whether a map, whose keys have at most 64 bytes, has an entry. */
 bool map_has_any(const struct bpf_map *map);
 /* The number of entries that map_each() finds. */

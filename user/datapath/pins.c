@@ -6,6 +6,7 @@
  * flock on the directory itself, since bpffs holds no ordinary files. A bpffs directory named
  * *_qdisc marks a clsact qdisc that sluice made and may remove.
  */
+#include <bpf/btf.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 #include <sys/vfs.h>
 
 #include "hooks.h"
+#include "layout.h"
 #include "pins.h"
 
 #define BPFFS "/sys/fs/bpf"
@@ -233,8 +235,7 @@ static int pin_get(const char *path, char kind[8])
 	return fd;
 }
 
-/* Whether a pinned map has the present shape. */
-static bool fits(int fd, const struct bpf_map *map)
+bool pins_fit(int fd, const struct bpf_map *map)
 {
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info);
@@ -246,52 +247,45 @@ static bool fits(int fd, const struct bpf_map *map)
 	       info.map_flags == bpf_map__map_flags(map);
 }
 
-enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why,
-			     size_t size)
+bool pins_any(const char *pin_dir, const struct bpf_object *obj)
 {
-	struct sluice_settings settings = {0};
-	unsigned present = 0, missing = 0;
-	const char *odd = NULL;
-	struct bpf_map *map;
-	uint32_t zero = 0;
+	const struct bpf_map *map;
+	char links[PATH_MAX + 8];
 
 	bpf_object__for_each_map(map, obj)
 	{
-		_cleanup_fd_ int fd = -1;
 		const char *path = bpf_map__pin_path(map);
 
-		if (!path)
-			continue;
-		fd = bpf_obj_get(path);
-		if (fd < 0 && errno == ENOENT) {
-			missing++;
-			continue;
-		}
-		present++;
-		if (!fits(fd, map)) {
-			if (!odd)
-				odd = bpf_map__name(map);
-		} else if (!strcmp(bpf_map__name(map), "settings")) {
-			bpf_map_lookup_elem(fd, &zero, &settings);
-		}
+		if (path && !access(path, F_OK))
+			return true;
 	}
-	if (!present && access(pin_dir, F_OK) == 0) {
-		char links[PATH_MAX + 8];
+	snprintf(links, sizeof(links), "%s/links", pin_dir);
+	return !access(links, F_OK);
+}
 
-		snprintf(links, sizeof(links), "%s/links", pin_dir);
-		if (access(links, F_OK))
-			return PINS_NONE;
-	}
-	if (odd && settings.abi_version == SLUICE_ABI_VERSION)
-		snprintf(why, size, "its map %s had another shape", odd);
-	else if (settings.abi_version && settings.abi_version != SLUICE_ABI_VERSION)
-		snprintf(why, size, "it was of ABI version %u, and this is version %d",
-			 settings.abi_version, SLUICE_ABI_VERSION);
-	else if (missing || odd || !settings.abi_version)
-		snprintf(why, size, "an earlier start had left it unfinished");
-	else
-		return PINS_FIT;
-	return PINS_UNFIT;
+int pins_layout(const char *pin_dir, struct btf **out)
+{
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info), zero = 0;
+	_cleanup_free_ void *data = NULL;
+	_cleanup_fd_ int fd = -1;
+	char path[PATH_MAX + 8];
+	struct btf *btf;
+
+	snprintf(path, sizeof(path), "%s/layout", pin_dir);
+	fd = bpf_obj_get(path);
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len))
+		return -errno;
+	data = malloc(info.value_size);
+	if (!data)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(fd, &zero, data))
+		return -errno;
+	btf = btf__new(data, info.value_size);
+	if (libbpf_get_error(btf))
+		return -ENOENT;
+	*out = btf;
+	return 0;
 }
 
 /* Reads all names of a directory before anything is removed; the caller frees *names as a whole. */
@@ -367,9 +361,12 @@ static int remove_link(const char *pin_dir, const char *name, void *unused)
 	return strstr(name, "_qdisc") ? 0 : link_remove(pin_dir, name, NULL);
 }
 
-/* Removes the pins of the maps of obj, but for the map `but` if that is not NULL. */
+/* Removes the pins of the maps of obj and of the version that pinned them, but for the map `but` if
+ * that is not NULL. */
 static int clear_maps(const char *pin_dir, const struct bpf_object *obj, const char *but)
 {
+	struct btf *layout = NULL;
+	struct layout_map map;
 	_cleanup_free_ char(*names)[NAME_MAX + 1] = NULL;
 	char path[PATH_MAX + NAME_MAX + 8];
 	size_t count;
@@ -378,6 +375,7 @@ static int clear_maps(const char *pin_dir, const struct bpf_object *obj, const c
 	err = list(pin_dir, &names, &count);
 	if (err)
 		return err == -ENOENT ? 0 : datapath_fail(err, "%s: %s", pin_dir, strerror(-err));
+	pins_layout(pin_dir, &layout);
 	for (size_t i = 0; i < count; i++) {
 		struct bpf_map_info info = {0};
 		uint32_t len = sizeof(info);
@@ -392,13 +390,16 @@ static int clear_maps(const char *pin_dir, const struct bpf_object *obj, const c
 			continue;
 		/* Removes only pins with our names: a pin that another program put here is not
 		 * ours. */
-		if (!strcmp(kind, "map") && bpf_object__find_map_by_name(obj, names[i]) &&
+		if (!strcmp(kind, "map") &&
+		    (bpf_object__find_map_by_name(obj, names[i]) ||
+		     (layout && layout_find(layout, names[i], &map))) &&
 		    !bpf_obj_get_info_by_fd(fd, &info, &len) &&
 		    !strncmp(info.name, names[i], sizeof(info.name) - 1) && unlink(path))
 			err = datapath_fail(-errno, "%s cannot be removed: %s", path,
 					    strerror(errno));
 		close(fd);
 	}
+	btf__free(layout);
 	return err;
 }
 
@@ -410,7 +411,7 @@ bool pins_hold_kept(const char *pin_dir, const struct bpf_object *obj)
 
 	snprintf(path, sizeof(path), "%s/kept", pin_dir);
 	fd = bpf_obj_get(path);
-	return fits(fd, bpf_object__find_map_by_name(obj, "kept")) &&
+	return pins_fit(fd, bpf_object__find_map_by_name(obj, "kept")) &&
 	       !bpf_map_get_next_key(fd, NULL, &first);
 }
 

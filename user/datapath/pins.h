@@ -5,20 +5,25 @@
 
 #include "internal.h"
 
+struct btf;
+
 /* Makes the directory on a bpffs (mounts one on /sys/fs/bpf if there is none) and locks it. An fd;
  * -EBUSY, … */
 int pins_open(const char *pin_dir);
-/* Whether pin_dir holds all maps of obj, in their present shape and of this ABI version. */
-enum pins_found { PINS_NONE, PINS_FIT, PINS_UNFIT };
-enum pins_found pins_inspect(const char *pin_dir, const struct bpf_object *obj, char *why,
-			     size_t size);
+/* Whether a map or a link of sluice is pinned there. */
+bool pins_any(const char *pin_dir, const struct bpf_object *obj);
+/* What the maps that are pinned there look like, to be freed by btf__free(); -ENOENT: that is not
+ * pinned. */
+int pins_layout(const char *pin_dir, struct btf **out);
+/* Whether a pinned map has the type, the sizes and the flags of `map`. */
+bool pins_fit(int fd, const struct bpf_map *map);
 /* Whether connections depend on the programs that are attached: the map `kept` is pinned in its
  * present shape, and holds some. */
 bool pins_hold_kept(const char *pin_dir, const struct bpf_object *obj);
-/* Removes the pins of the maps of obj, but for `kept`. The links stay, and translate on with their
+/* Removes the pins of sluice's maps, but for `kept`. The links stay, and translate on with their
  * own maps until each gets a new program. */
 int pins_supersede(const char *pin_dir, const struct bpf_object *obj);
-/* Removes every link and filter, and the pins of the maps of obj; the directory stays. */
+/* Removes every link and filter, and the pins of sluice's maps; the directory stays. */
 int pins_clear(const char *pin_dir, const struct bpf_object *obj);
 /* Removes the directory too. An absent directory is no error. An error names what is not ours. */
 int pins_remove(const char *pin_dir, const struct bpf_object *obj);

@@ -6,12 +6,62 @@
  */
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <sluice/siphash.h>
 
 #include "map_io.h"
 #include "settings.h"
+
+#define SETTINGS_MOST 4096 /* bytes, of any version */
+
+/* Reads the whole value; returns its size, or -errno. */
+static int read_whole(int fd, uint8_t value[SETTINGS_MOST])
+{
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info), zero = 0;
+
+	memset(value, 0, SETTINGS_MOST);
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		return -errno;
+	if (info.type != BPF_MAP_TYPE_ARRAY || info.value_size > SETTINGS_MOST ||
+	    info.value_size <= offsetof(struct sluice_settings, stopping))
+		return -ENOENT;
+	return bpf_map_lookup_elem(fd, &zero, value) ? -errno : (int)info.value_size;
+}
+
+int settings_pinned(const char *pin_dir, struct sluice_settings *out)
+{
+	uint8_t value[SETTINGS_MOST];
+	char path[PATH_MAX + 16];
+	int fd, size;
+
+	snprintf(path, sizeof(path), "%s/settings", pin_dir);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return -errno;
+	size = read_whole(fd, value);
+	if (size < 0) {
+		close(fd);
+		return size;
+	}
+	memcpy(out, value, sizeof(*out));
+	return fd;
+}
+
+int settings_write_lease(int fd, uint64_t until_ns)
+{
+	uint8_t value[SETTINGS_MOST];
+	uint32_t zero = 0;
+	int size = read_whole(fd, value);
+
+	if (size < 0)
+		return size;
+	memcpy(value + offsetof(struct sluice_settings, lease_until_ns), &until_ns,
+	       sizeof(until_ns));
+	return bpf_map_update_elem(fd, &zero, value, BPF_ANY);
+}
 
 int settings_write(struct datapath *d)
 {

@@ -9,6 +9,11 @@
 #include "internal.h"
 
 /* settings.c */
+/* The settings that are pinned, of this version or another: their head, up to `stopping`, is the
+ * same in all. Returns a descriptor; -ENOENT. */
+int settings_pinned(const char *pin_dir, struct sluice_settings *out);
+/* Changes the lease in them. */
+int settings_write_lease(int fd, uint64_t until_ns);
 /* Writes d->settings. */
 int settings_write(struct datapath *d);
 /* Call this after every change of services and model_ids: the programs then look names up again. */
