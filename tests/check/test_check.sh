@@ -118,6 +118,16 @@ rm -f "$here/build/man/sluiced.8"
 green docs
 red docs "an option that is missing in its man page" user/man/sluiced.8.scd \
 	sed -i 's/--lease-ms/--lese-ms/g' user/man/sluiced.8.scd
+green manifests
+red manifests "a manifest that does not parse" scripts/kubernetes/new.yaml: append \
+	scripts/kubernetes/new.yaml 'a: [1'
+red manifests "a variable that is no setting" scripts/kubernetes/sidecar.yaml: \
+	sed -i 's/SLUICE_LISTEN/SLUICE_LISTENS/' scripts/kubernetes/sidecar.yaml
+red manifests "a volume that is not there" scripts/kubernetes/daemonset.yaml: \
+	sed -i 's/- name: bpf$/- name: bpffs/' scripts/kubernetes/daemonset.yaml
+red manifests "more rights" scripts/kubernetes/daemonset.yaml: \
+	sed -i 's/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/' \
+	scripts/kubernetes/daemonset.yaml
 green layers
 red layers "the core that includes a library" $ema \
 	sed -i '/^#include/i #include <jansson.h>' $ema
