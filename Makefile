@@ -228,8 +228,8 @@ DOCDIR = $(PREFIX)/share/doc/sluice
 MANDIR = $(PREFIX)/share/man
 # The documents keep their paths, so that their links work.
 DOCS := README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md \
-	scripts/sluiced-remote.conf scripts/Containerfile tests/bench/goodput.svg \
-	$(wildcard scripts/kubernetes/*.yaml user/docs/*.md)
+	scripts/sluiced-remote.conf scripts/sluiced-netns.conf scripts/Containerfile \
+	tests/bench/goodput.svg $(wildcard scripts/kubernetes/*.yaml user/docs/*.md)
 # The unit as a template: sluiced@NAME reads /etc/sluice/NAME.yaml, and has pins and a control
 # socket of its own.
 I_CONTROL := /run/sluice-%i/control.sock

@@ -49,7 +49,7 @@ SUBPROG int keep_hindered(struct __sk_buff *skb, const struct request_scratch *s
 	if (len && (len != 12 || bpf_skb_load_bytes(skb, p->tcp_at + 20, &options, 4) ||
 		    options != bpf_htonl(TIMESTAMPS_ONLY)))
 		return SLUICE_COUNTER_KEEP_OPTIONS;
-	if (conn->s_hook != skb->ifindex)
+	if (conn->s_hook != hook_of(skb))
 		return SLUICE_COUNTER_KEEP_PATH;
 	return KEEPS;
 }
@@ -65,6 +65,18 @@ static __always_inline int keep_declined(struct __sk_buff *skb, const struct req
 	    s->end != p->payload_at + p->payload_len)
 		return SLUICE_COUNTER_KEEP_SPLIT;
 	return keep_hindered(skb, s, conn, now);
+}
+
+/* Whether the server is in a network namespace that is not the daemon's: `sweep` cannot look for
+ * its sockets. */
+SUBPROG int server_is_elsewhere(const struct packet *p)
+{
+	struct sluice_server_link link = {};
+
+	if (!p)
+		return 0;
+	__builtin_memcpy(link.addr, p->key.server_addr, 16);
+	return bpf_map_lookup_elem(&server_links, &link) != NULL;
 }
 
 /*
@@ -83,9 +95,9 @@ static __always_inline struct sluice_kept *keep_entry(struct __sk_buff *skb,
 	if (k)
 		return k;
 	__builtin_memset(fresh, 0, sizeof(*fresh));
-	fresh->hook = skb->ifindex;
+	fresh->hook = hook_of(skb);
 	if (prove_by_socket(skb, &s->packet, &c_next, &s_next) == PROOF_SOCKET) {
-		fresh->flags = SLUICE_KEPT_LOCAL;
+		fresh->flags = server_is_elsewhere(&s->packet) ? 0 : SLUICE_KEPT_LOCAL;
 	} else if (!conn->exchange_tail) {
 		*why = SLUICE_COUNTER_KEEP_UNHEARD;
 		return NULL;

@@ -170,7 +170,7 @@ SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
 	if (!p)
 		return TC_ACT_UNSPEC;
 	k = kept_of(&p->key);
-	if (!k || k->hook != skb->ifindex)
+	if (!k || k->hook != hook_of(skb))
 		return TC_ACT_UNSPEC;
 	k->last_seen_ns = now;
 	flags = k->flags;
@@ -211,7 +211,7 @@ SUBPROG int kept_leaves(struct __sk_buff *skb, struct packet *p)
 	if (!p || !s)
 		return KEPT_GOES_ON;
 	k = kept_of(&p->key);
-	if (!k || k->hook != skb->ifindex)
+	if (!k || k->hook != hook_of(skb))
 		return KEPT_GOES_ON;
 	if (skb->tc_index == OWN_KEPT_ANSWER)
 		return KEPT_REPLY;
@@ -237,7 +237,7 @@ SUBPROG int kept_forged(struct __sk_buff *skb, const struct packet *p, struct fo
 	if (!p || !f)
 		return 0;
 	k = kept_of(&p->key);
-	if (!k || k->hook != skb->ifindex)
+	if (!k || k->hook != hook_of(skb))
 		return 0;
 	f->seq += kept_client(k->more);
 	if (f->flags & TCP_ACK)

@@ -55,7 +55,7 @@ SUBPROG int kept_icmp(struct __sk_buff *skb, __u32 l2_len, __u32 ipv6, __u32 to_
 		bpf_skb_load_bytes(skb, quoted + (to_server ? 12 : 16), key.server_addr + 12, 4);
 	}
 	k = bpf_map_lookup_elem(&kept, &key);
-	if (!k || k->hook != skb->ifindex)
+	if (!k || k->hook != hook_of(skb))
 		return 0;
 	seq = bpf_htonl(to_server ? kept_to_server(k, 0, bpf_ntohl(tcp.seq)).ack
 				  : kept_to_client(k, 0, bpf_ntohl(tcp.seq)).ack);

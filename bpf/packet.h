@@ -48,6 +48,18 @@ struct packet {
 	__u16 check;   /* the TCP checksum field as it arrived */
 };
 
+/*
+ * Set in the copy of the programs that is attached in other network namespaces, where interfaces
+ * have indexes of their own.
+ */
+const volatile __u32 hooks_elsewhere __weak = 0;
+
+/* The hook that the packet is at, unique among those on its way. */
+static __always_inline __u32 hook_of(const struct __sk_buff *skb)
+{
+	return skb->ifindex ^ hooks_elsewhere;
+}
+
 static __always_inline __s32 seq_diff(__u32 a, __u32 b)
 {
 	return (__s32)(a - b);

@@ -115,7 +115,7 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
  * parent, a bridge and its port). */
 static __always_inline bool second_hook(const struct request_context *c)
 {
-	return c->conn->c_hook != (__u16)c->skb->ifindex &&
+	return c->conn->c_hook != (__u16)hook_of(c->skb) &&
 	       framed_within(c->conn, c->a->question.now, RETRANSMISSION_SOON_NS);
 }
 
@@ -136,7 +136,7 @@ static __always_inline bool hole_is_harmless(const struct sluice_conn *conn,
 /* The packet is framed at this hook. */
 static __always_inline void framed_here(const struct request_context *c)
 {
-	c->conn->c_hook = c->skb->ifindex;
+	c->conn->c_hook = hook_of(c->skb);
 	c->conn->c_when = c->a->question.now >> 10;
 }
 

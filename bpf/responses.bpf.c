@@ -546,14 +546,14 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			return tombstone_from_server(skb, &p, t);
 		if (p.payload_len && p.flags & TCP_ACK && packet_service(&p))
 			half_open_note(&p, SLUICE_ANSWERED_DATA, p.seq + p.payload_len - 1,
-				       p.window, skb->ifindex);
+				       p.window, hook_of(skb));
 		return TC_ACT_UNSPEC;
 	}
 	if (p.flags & TCP_RST) {
 		conn_end(&p.key, conn);
 		return TC_ACT_UNSPEC;
 	}
-	conn_taken(conn, &p, skb->ifindex);
+	conn_taken(conn, &p, hook_of(skb));
 	end = p.seq + p.payload_len;
 	offset = seq_diff(p.seq, conn->s_next);
 	/* The server has bytes that we did not see: its client comes by another interface, too. */

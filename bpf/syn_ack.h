@@ -63,7 +63,7 @@ static __always_inline void on_syn_ack(struct __sk_buff *skb, const struct packe
 		conn_end(&p->key, conn);
 	bpf_map_delete_elem(&tombstones, &p->key);
 	bpf_map_delete_elem(&kept, &p->key);
-	half_open_note(p, SLUICE_ANSWERED_SYN, p->seq, syn_ack_window(skb, p), skb->ifindex);
+	half_open_note(p, SLUICE_ANSWERED_SYN, p->seq, syn_ack_window(skb, p), hook_of(skb));
 }
 
 #endif

@@ -329,6 +329,8 @@ static int attach(struct daemon *d)
 	for (unsigned i = 0; i < d->config.interface_count; i++)
 		if (datapath_attach(d->datapath, d->config.interfaces[i], xdp_of(d->config.xdp)))
 			return -1;
+	if (datapath_attach_netns(d->datapath))
+		return -1;
 	/* The last step that can fail: a failed start leaves the lease as it was. */
 	return datapath_renew_lease(d->datapath,
 				    clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL);
@@ -394,6 +396,11 @@ static int start(struct daemon *d)
 	}
 	look_at_the_clock(d); /* the kernel's check of the programs takes seconds: what is adopted
 				 counts from now */
+	for (unsigned i = 0; i < d->config.netns_count; i++)
+		if (datapath_add_netns(d->datapath, d->config.netns[i])) {
+			say("%s", datapath_error());
+			return -1;
+		}
 	if (start_policy(d, err, sizeof(err))) {
 		say("%s", err);
 		return -1;
@@ -404,7 +411,7 @@ static int start(struct daemon *d)
 	}
 	if (datapath_detach_others(d->datapath))
 		say("%s", datapath_error());
-	if (drop_privileges(err, sizeof(err))) {
+	if (drop_privileges(d->config.netns_count, err, sizeof(err))) {
 		say("%s", err);
 		return -1;
 	}

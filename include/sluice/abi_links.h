@@ -11,8 +11,11 @@
 
 #define SLUICE_SERVER_LINKS_MAX 1024
 
-/* server_links: the interface and the server's address. The address is in the key since interfaces
- * of two network namespaces may have the same index. */
+/*
+ * server_links: the interface and the server's address. ifindex 0: the server is in a network
+ * namespace that sluice is attached to, and that is not the daemon's. The address is in the key
+ * since interfaces of two network namespaces may have the same index.
+ */
 struct sluice_server_link {
 	__u8 addr[16];
 	__u32 ifindex;

@@ -76,3 +76,14 @@ sluice_off() {
 		on "$S" tc qdisc del dev $interface clsact 2>/dev/null || true
 	done
 }
+
+# gone INTERFACE: the node has it no longer.
+gone() {
+	local i
+
+	for ((i = 0; i < 200; i++)); do
+		on "$S" ip link show dev "$1" >/dev/null 2>&1 || return 0
+		sleep 0.05
+	done
+	return 1
+}

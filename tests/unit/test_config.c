@@ -64,6 +64,27 @@ static void without_an_interface_auto_is_the_only_one(void **state)
 	config_free(&config);
 }
 
+static void a_process_is_the_path_of_its_network_namespace(void **state)
+{
+	static const char *const args[] = {"--listen", "8000", NULL};
+	static const char *const given[] = {"--listen", "8000", "--pid=7", "--netns=/run/b", NULL};
+
+	load("netns: [/run/netns/a]\npid: [4711, 1]\n", args, NULL);
+	assert_int_equal(config.netns_count, 3);
+	assert_string_equal(config.netns[0], "/run/netns/a");
+	assert_string_equal(config.netns[1], "/proc/4711/ns/net");
+	assert_string_equal(config.netns[2], "/proc/1/ns/net");
+	config_free(&config);
+	load("netns: [/run/netns/a]\npid: [4711, 1]\n", given, NULL);
+	assert_int_equal(config.netns_count, 2);
+	assert_string_equal(config.netns[0], "/proc/7/ns/net");
+	assert_string_equal(config.netns[1], "/run/b");
+	config_free(&config);
+	load("netns: []\npid: []\n", args, NULL);
+	assert_int_equal(config.netns_count, 0);
+	config_free(&config);
+}
+
 /* One line with everything that a single value can change. */
 static void describe(char *out, size_t len)
 {
@@ -521,6 +542,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_as_documented),
 		cmocka_unit_test(without_an_interface_auto_is_the_only_one),
+		cmocka_unit_test(a_process_is_the_path_of_its_network_namespace),
 		cmocka_unit_test(the_command_line_beats_the_environment_beats_the_file),
 		cmocka_unit_test(the_file_is_found_by_option_or_variable),
 		cmocka_unit_test(check_reads_a_file_like_config_and_is_no_variable),

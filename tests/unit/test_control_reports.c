@@ -20,6 +20,7 @@ static void status_has_every_documented_field_with_its_type(void **state)
 		"s interfaces.0.name",
 		"s interfaces.0.xdp",
 		"b interfaces.0.tc",
+		"b interfaces.0.leads_to_server",
 		"0 interfaces.0.xdp_note",
 		"n interfaces.0.restored",
 		"a troubles",
@@ -294,19 +295,23 @@ static void the_first_line_states_the_shut_models_reason_and_times(void **state)
 
 static void what_sluice_does_not_see_is_said_after_the_first_line(void **state)
 {
+	static const char *const missing[] = {"a namespace is missing"};
 	struct state_interface *eth0 = &f->interfaces[0];
 	char *text;
 
 	strcpy(eth0->note[STATE_TC_OUT], "eth0: program 7 comes first");
 	strcpy(eth0->note[STATE_XDP], "eth0: has no XDP");
 	eth0->restored = 3;
+	f->state.netns_notes = missing;
+	f->state.netns_note_count = 1;
 	f->state.pins_note = "pins are missing";
 	f->troubles[1][TROUBLE_NOT_LISTENING].on = true;
 	f->troubles[SLUICE_SERVICES_MAX][TROUBLE_MODELS] =
 		(struct trouble){.on = true, .facts.n = 7};
 	text = written(format_status, report_status(&f->state));
 	assert_ptr_equal(
-		strstr(text, "\nTROUBLE: pins are missing\nTROUBLE: eth0: program 7 comes first\n"),
+		strstr(text,
+		       "\nTROUBLE: pins are missing\nTROUBLE: a namespace is missing\nTROUBLE: eth0: program 7 comes first\n"),
 		strchr(text, '\n'));
 	assert_non_null(strstr(
 		text, "\nnote: 3 times sluice set right what somebody had changed at eth0\n"));

@@ -19,6 +19,7 @@
 #include "core/text.h"
 
 #define CONFIG_INTERFACES_MAX    64
+#define CONFIG_NETNS_MAX         64
 #define CONFIG_METRICS_HOSTS_MAX 16
 
 #define CONFIG_HASH_SECRET_FILE "/var/lib/sluice/hash-secret" /* is made if it is missing */
@@ -68,6 +69,8 @@ struct config_prefix {
 struct config {
 	char **interfaces; /* names, patterns of names, "auto" */
 	unsigned interface_count;
+	char **netns; /* paths of other network namespaces */
+	unsigned netns_count;
 	struct service *services; /* names are not resolved yet */
 	unsigned service_count;
 	struct config_model *models; /* from the file only */

@@ -185,7 +185,8 @@ int config_load(struct config *out, int argc, char **argv, char *const *env, cha
 
 void config_free(struct config *config)
 {
-	options_clear_interfaces(config);
+	options_clear_list(&config->interfaces, &config->interface_count);
+	options_clear_list(&config->netns, &config->netns_count);
 	free(config->services);
 	free(config->models);
 	free(config->quotas);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,13 +33,45 @@ static const struct parse_value as_xdp = {
 		},
 };
 
-void options_clear_interfaces(struct config *config)
+void options_clear_list(char ***list, unsigned *count)
 {
-	for (unsigned i = 0; i < config->interface_count; i++)
-		free(config->interfaces[i]);
-	free(config->interfaces);
-	config->interfaces = NULL;
-	config->interface_count = 0;
+	for (unsigned i = 0; i < *count; i++)
+		free((*list)[i]);
+	free(*list);
+	*list = NULL;
+	*count = 0;
+}
+
+/* Adds a text to a list of at most `max`; the first one of a stronger source replaces those of
+ * weaker ones. `what`: plural of what it lists. */
+static int add_to_list(struct loader *l, enum source *from, char ***list, unsigned *count,
+		       unsigned max, const char *what, const char *text, char *err, size_t len)
+{
+	char **more;
+
+	if (*from != l->source)
+		options_clear_list(list, count);
+	*from = l->source;
+	for (unsigned i = 0; i < *count; i++)
+		if (!strcmp((*list)[i], text)) {
+			parse_say(err, len, "\"%s\" is given twice", text);
+			return -EINVAL;
+		}
+	if (*count == max) {
+		parse_say(err, len, "more than %u %s", max, what);
+		return -EINVAL;
+	}
+	more = realloc(*list, (*count + 1) * sizeof(*more));
+	if (!more) {
+		parse_say(err, len, "out of memory");
+		return -EINVAL;
+	}
+	*list = more;
+	more[*count] = NULL;
+	if (field_copy(&more[*count], text, err, len) < 0)
+		return -EINVAL;
+	++*count;
+	return 0;
 }
 
 /* Whether the kernel allows the name (dev_valid_name): a typing error is found before anything is
@@ -56,35 +89,35 @@ static int take_interface(void *to, const struct field *field, const char *text,
 {
 	struct loader *l = to;
 	struct config *c = &l->config;
-	char **more;
 
-	if (l->interfaces_from != l->source)
-		options_clear_interfaces(c);
-	l->interfaces_from = l->source;
 	if (!is_interface_name(text))
 		return field_wrong(
 			err, len, text,
 			"an interface's name or a pattern of names (1 to 15 bytes, like eth0 or veth*), nor auto");
-	for (unsigned i = 0; i < c->interface_count; i++)
-		if (!strcmp(c->interfaces[i], text)) {
-			parse_say(err, len, "\"%s\" is given twice", text);
-			return -EINVAL;
-		}
-	if (c->interface_count == CONFIG_INTERFACES_MAX) {
-		parse_say(err, len, "more than %u interfaces", CONFIG_INTERFACES_MAX);
-		return -EINVAL;
-	}
-	more = realloc(c->interfaces, (c->interface_count + 1) * sizeof(*more));
-	if (!more) {
-		parse_say(err, len, "out of memory");
-		return -EINVAL;
-	}
-	c->interfaces = more;
-	more[c->interface_count] = NULL;
-	if (field_copy(&more[c->interface_count], text, err, len) < 0)
-		return -EINVAL;
-	c->interface_count++;
-	return 0;
+	return add_to_list(l, &l->interfaces_from, &c->interfaces, &c->interface_count,
+			   CONFIG_INTERFACES_MAX, "interfaces", text, err, len);
+}
+
+static int take_netns(void *to, const struct field *field, const char *text, char *err, size_t len)
+{
+	struct loader *l = to;
+	struct config *c = &l->config;
+
+	if (text[0] != '/' || strlen(text) > 255)
+		return field_wrong(err, len, text, "an absolute path of at most 255 bytes");
+	return add_to_list(l, &l->netns_from, &c->netns, &c->netns_count, CONFIG_NETNS_MAX,
+			   "network namespaces", text, err, len);
+}
+
+static int take_pid(void *to, const struct field *field, const char *text, char *err, size_t len)
+{
+	char path[64], *end;
+	unsigned long pid = strtoul(text, &end, 10);
+
+	if (*text < '1' || *text > '9' || *end || pid > INT_MAX)
+		return field_wrong(err, len, text, "the number of a process");
+	snprintf(path, sizeof(path), "/proc/%lu/ns/net", pid);
+	return take_netns(to, field, path, err, len);
 }
 
 static int take_file(void *to, const struct field *field, const char *text, char *err, size_t len)
@@ -192,6 +225,12 @@ static const struct option options[] = {
 	 .argument = "IF",
 	 .fallback = "auto",
 	 .help = "attach to this interface, these (veth*), or those that serve clients (auto); repeatable"},
+	{.field = {"netns", .list = true, .take = take_netns},
+	 .argument = "PATH",
+	 .help = "attach in this network namespace, too (repeatable)"},
+	{.field = {"pid", .list = true, .take = take_pid},
+	 .argument = "N",
+	 .help = "attach in the network namespace of this process, too (repeatable)"},
 	{.field = {"listen", .list = true, .take = services_take_listen},
 	 .argument = "[ADDR:]PORT[=MODEL]",
 	 .help = "protect this service (repeatable)"},

@@ -42,7 +42,7 @@ int options_apply_arguments(struct loader *l, const struct argument *arguments, 
 /* A variable's value; NULL if it is not set, or empty. */
 const char *options_variable(char *const *env, const char *name);
 
-/* Frees the interfaces in l->config. */
-void options_clear_interfaces(struct config *config);
+/* Frees a list of texts, as that of the interfaces. */
+void options_clear_list(char ***list, unsigned *count);
 
 #endif

@@ -32,6 +32,8 @@ static json_t *troubles(const struct daemon_state *s)
 
 	if (s->pins_note && *s->pins_note)
 		json_array_append_new(list, json_string(s->pins_note));
+	for (size_t n = 0; n < s->netns_note_count; n++)
+		json_array_append_new(list, json_string(s->netns_notes[n]));
 	if (s->interfaces_left_out)
 		json_array_append_new(
 			list,

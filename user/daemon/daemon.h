@@ -126,7 +126,7 @@ void notify_systemd(const char *what);
 void watchdog_start(struct daemon *d);
 void watchdog_turn(struct daemon *d);
 /* Keeps the capabilities that the loop needs. -errno with a sentence in err. */
-int drop_privileges(char *err, size_t len);
+int drop_privileges(bool enters, char *err, size_t len);
 
 /* lease.c */
 /* -EINVAL and a sentence in err if CLOCK_MONOTONIC is not the clock of bpf_ktime_get_ns(), by which

@@ -17,19 +17,21 @@ static bool same_text(const char *a, const char *b)
 	return a == b || (a && b && !strcmp(a, b));
 }
 
-static bool same_interfaces(const struct config *a, const struct config *b)
+static bool same_list(char **a, unsigned a_count, char **b, unsigned b_count)
 {
-	bool same = a->interface_count == b->interface_count && a->xdp == b->xdp;
+	bool same = a_count == b_count;
 
-	for (unsigned i = 0; same && i < a->interface_count; i++)
-		same = !strcmp(a->interfaces[i], b->interfaces[i]);
+	for (unsigned i = 0; same && i < a_count; i++)
+		same = !strcmp(a[i], b[i]);
 	return same;
 }
 
 static bool waits_for_restart(const struct config *a, const struct config *b)
 {
-	return !same_interfaces(a, b) || !same_text(a->pin_dir, b->pin_dir) ||
-	       !same_text(a->control, b->control) || !same_text(a->metrics_addr, b->metrics_addr) ||
+	return !same_list(a->interfaces, a->interface_count, b->interfaces, b->interface_count) ||
+	       !same_list(a->netns, a->netns_count, b->netns, b->netns_count) || a->xdp != b->xdp ||
+	       !same_text(a->pin_dir, b->pin_dir) || !same_text(a->control, b->control) ||
+	       !same_text(a->metrics_addr, b->metrics_addr) ||
 	       a->control_group != b->control_group || a->metrics_port != b->metrics_port;
 }
 
@@ -176,10 +178,12 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 		return ret;
 	}
 	waits = !set_access(d, reading.access) || waits_for_restart(&p->config, &d->config);
-	snprintf(done, done_len, "%s%s",
-		 p->config.file ? "configuration read again"
-				: "there is no configuration file: back to the values of the start",
-		 waits ? "; changed interfaces, XDP mode, paths and ports wait for a restart" : "");
+	snprintf(
+		done, done_len, "%s%s",
+		p->config.file ? "configuration read again"
+			       : "there is no configuration file: back to the values of the start",
+		waits ? "; changed interfaces, namespaces, XDP mode, paths and ports wait for a restart"
+		      : "");
 	config_free(&d->config);
 	d->config = p->config;
 	free(p);

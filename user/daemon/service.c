@@ -68,16 +68,18 @@ static void keep(struct __user_cap_data_struct *caps, unsigned cap)
 /*
  * The programs are loaded: CAP_PERFMON was for the verifier. From now on the daemon reads and
  * writes maps, runs programs and attaches them to interfaces that come back. There is one thread
- * yet, and later ones inherit.
+ * yet, and later ones inherit. A daemon that enters network namespaces needs CAP_SYS_ADMIN for
+ * that, and CAP_SYS_PTRACE for those of a process.
  */
-int drop_privileges(char *err, size_t len)
+int drop_privileges(bool enters, char *err, size_t len)
 {
-	static const unsigned kept[] = {CAP_BPF, CAP_NET_ADMIN};
+	static const unsigned kept[] = {CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
+	size_t count = enters ? 4 : 2;
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct now[2] = {{0}}, next[2] = {{0}};
 	int ret = (int)syscall(SYS_capget, &header, now);
 
-	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+	for (size_t i = 0; i < count; i++)
 		if (holds(now, kept[i]))
 			keep(next, kept[i]);
 	if (!holds(now, CAP_BPF))

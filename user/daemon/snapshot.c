@@ -109,6 +109,7 @@ void show_interfaces(struct daemon *d)
 	};
 	static struct datapath_interface found[DATAPATH_INTERFACES_MAX];
 	static struct state_interface shown[DATAPATH_INTERFACES_MAX];
+	static const char *notes[CONFIG_NETNS_MAX];
 	size_t n = datapath_interfaces(d->datapath, found, DATAPATH_INTERFACES_MAX);
 
 	_Static_assert((int)STATE_HOOKS == HOOK_COUNT &&
@@ -128,6 +129,8 @@ void show_interfaces(struct daemon *d)
 	d->state.interfaces = shown;
 	d->state.interface_count = n;
 	d->state.interfaces_left_out = datapath_no_room(d->datapath);
+	d->state.netns_notes = notes;
+	d->state.netns_note_count = datapath_netns_notes(d->datapath, notes, CONFIG_NETNS_MAX);
 	d->state.pins_note = datapath_pins_note(d->datapath);
 	d->state.sockets_note = d->sockets_note;
 	d->state.troubles = (const struct trouble(*)[TROUBLE_KINDS])d->troubles;

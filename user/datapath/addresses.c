@@ -77,11 +77,17 @@ static int add_message(void *arg, const struct nlmsghdr *message)
 	return address_of_message(message, addr) ? add(arg, addr) : 0;
 }
 
-/* The list includes the addresses of lo, whether it is up or not. */
-int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
+static const uint8_t loopback4[16] = {[10] = 0xff, 0xff, 127, [15] = 1};
+static const uint8_t loopback6[16] = {[15] = 1};
+
+bool address_is_local(const uint8_t addr[16])
 {
-	static const uint8_t loopback4[16] = {[10] = 0xff, 0xff, 127, [15] = 1};
-	static const uint8_t loopback6[16] = {[15] = 1};
+	return !memcmp(addr, loopback4, 13) || !memcmp(addr, loopback6, 16) ||
+	       (addr[0] == 0xfe && (addr[1] & 0xc0) == 0x80);
+}
+
+static int list_here(const struct datapath *d, struct list *list)
+{
 	struct {
 		struct nlmsghdr head;
 		struct ifaddrmsg about;
@@ -91,13 +97,39 @@ int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
 			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
 		.about = {.ifa_family = AF_UNSPEC},
 	};
+
+	return netlink_dump(d, NETLINK_ROUTE, &request.head, add_message, list);
+}
+
+int addresses_here(const struct datapath *d, uint8_t (**out)[16], size_t *count)
+{
+	struct list list = {0};
+	int err = list_here(d, &list);
+
+	if (err) {
+		free(list.at);
+		return err;
+	}
+	*out = list.at;
+	*count = list.count;
+	return 0;
+}
+
+/* The list includes the addresses of lo, whether it is up or not. Those of other namespaces' lo
+ * are no place where sluice sees a packet. */
+int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count)
+{
 	struct list list = {0};
 	int err = add(&list, loopback4);
 
 	if (!err)
 		err = add(&list, loopback6);
 	if (!err)
-		err = netlink_dump(d, NETLINK_ROUTE, &request.head, add_message, &list);
+		err = list_here(d, &list);
+	for (unsigned n = 0; n < d->netns_count; n++)
+		for (size_t i = 0; i < d->netns[n].address_count && !err; i++)
+			if (!address_is_local(d->netns[n].addresses[i]))
+				err = add(&list, d->netns[n].addresses[i]);
 	if (err) {
 		free(list.at);
 		return datapath_fail(err, "the host's addresses cannot be listed: %s",

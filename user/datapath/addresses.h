@@ -15,7 +15,13 @@ bool address_of_message(const struct nlmsghdr *message, uint8_t out[16]);
 int addresses_open(void);
 /* Reads and discards messages on that fd, 64 KiB at most. */
 void addresses_drain(int fd);
-/* The host's addresses, read in steps, IPv4 ones as ::ffff:a.b.c.d; the caller frees *out. */
+/* Whether it is a loopback or a link-local address, which other namespaces may have, too. */
+bool address_is_local(const uint8_t addr[16]);
+/* The addresses in the calling thread's network namespace; the caller frees *out. 0 or -errno,
+ * without a sentence. d NULL: without steps. */
+int addresses_here(const struct datapath *d, uint8_t (**out)[16], size_t *count);
+/* The addresses of the host and of the other namespaces in use, read in steps, IPv4 ones as
+ * ::ffff:a.b.c.d; the caller frees *out. */
 int addresses_list(const struct datapath *d, uint8_t (**out)[16], size_t *count);
 
 #endif

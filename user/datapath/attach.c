@@ -72,11 +72,12 @@ static int interface_kind(struct attachment *out)
  * responses come in, and requests leave. */
 static int tc_program(const struct datapath *d, const struct attachment *a, enum hook hook)
 {
+	const struct sluice_bpf *skel = a->netns ? d->elsewhere : d->skel;
+
 	if ((hook == HOOK_REQUESTS) != a->is.leads)
-		return bpf_program__fd(a->ethernet ? d->skel->progs.requests
-						   : d->skel->progs.requests_l3);
-	return bpf_program__fd(a->ethernet ? d->skel->progs.responses
-					   : d->skel->progs.responses_l3);
+		return bpf_program__fd(a->ethernet ? skel->progs.requests
+						   : skel->progs.requests_l3);
+	return bpf_program__fd(a->ethernet ? skel->progs.responses : skel->progs.responses_l3);
 }
 
 static const char *direction(enum hook hook)
@@ -114,6 +115,11 @@ static int attach_tc(struct datapath *d, struct attachment *a, enum hook hook, b
 	if (err == -ENOENT) {
 		*made = true;
 		err = datapath_without_tcx ? -EINVAL : link_make(d, a, hook, prog_fd, 0);
+		if (err == -EINVAL && a->netns)
+			return datapath_fail(
+				-EOPNOTSUPP,
+				"%s is in another network namespace, where sluice attaches on Linux 6.6 or newer",
+				a->is.name);
 		if (err == -EINVAL) {
 			a->is.tcx = false;
 			*made = !clsact_has(d->pin_dir, a->is.ifindex);

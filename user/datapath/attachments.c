@@ -16,6 +16,7 @@
 #include "hooks.h"
 #include "interfaces.h"
 #include "kept.h"
+#include "netns.h"
 #include "pins.h"
 #include "server_links.h"
 
@@ -34,6 +35,7 @@ void attachments_close(struct datapath *d)
 {
 	while (d->attached_count)
 		forget(d, d->attached_count - 1);
+	netns_close(d);
 	free(d->attached);
 	free(d->wanted);
 	free(d->server_links);
@@ -67,7 +69,7 @@ static struct attachment *add(struct datapath *d, const char *name, enum datapat
 static struct attachment *named(const struct datapath *d, const char *name)
 {
 	for (size_t i = 0; i < d->attached_count; i++)
-		if (!strcmp(d->attached[i].is.name, name))
+		if (!d->attached[i].netns && !strcmp(d->attached[i].is.name, name))
 			return &d->attached[i];
 	return NULL;
 }
@@ -145,26 +147,36 @@ int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xd
 	return is_pattern(wanted) ? add_pattern(d, wanted, xdp) : attach_named(d, wanted, xdp);
 }
 
+/* The attachment to the interface of the namespace; NULL. */
+static struct attachment *at(const struct datapath *d, unsigned netns, int ifindex)
+{
+	for (size_t i = 0; i < d->attached_count; i++)
+		if (d->attached[i].netns == netns && d->attached[i].is.ifindex == ifindex)
+			return &d->attached[i];
+	return NULL;
+}
+
 static bool is_attached(int ifindex, void *arg)
 {
 	const struct datapath *d = arg;
 
-	for (size_t i = 0; i < d->attached_count; i++)
-		if (d->attached[i].is.ifindex == ifindex)
-			return true;
-	return false;
+	return at(d, 0, ifindex);
 }
 
 static int drop_other(const char *pin_dir, const char *name, void *arg)
 {
-	struct stat here = {0};
+	const struct datapath *d = arg;
 	unsigned long netns;
 	int ifindex, used = 0;
 
-	stat("/proc/self/ns/net", &here);
-	if (sscanf(name, "%lu_%d_%n", &netns, &ifindex, &used) == 2 && used &&
-	    netns == here.st_ino && is_attached(ifindex, arg))
-		return 0;
+	if (sscanf(name, "%lu_%d_%n", &netns, &ifindex, &used) == 2 && used)
+		for (size_t i = 0; i < d->attached_count; i++) {
+			const struct attachment *a = &d->attached[i];
+
+			if (a->is.ifindex == ifindex &&
+			    netns == (a->netns ? a->netns_ino : netns_here()))
+				return 0;
+		}
 	return link_remove(pin_dir, name, NULL);
 }
 
@@ -277,6 +289,8 @@ static int follow_attached(struct datapath *d, const struct interface *list, siz
 		const struct interface *next = by_name(list, count, a->is.name);
 		int err;
 
+		if (a->netns)
+			continue; /* follow_netns() sees to it */
 		datapath_step(d, 1);
 		if (now && a->is.leads != server_links_has(d, now->ifindex) &&
 		    (!a->is.leads || a->named || match(d, now))) {
@@ -331,6 +345,119 @@ static int follow_others(struct datapath *d, const struct interface *list, size_
 	return 0;
 }
 
+/* The first words for a namespace: of /run/netns/NAME and /proc/PID/ns/net the part in capitals. */
+static void netns_label(char *out, size_t size, const char *path)
+{
+	unsigned pid;
+
+	if (sscanf(path, "/proc/%u/ns/net", &pid) == 1)
+		snprintf(out, size, "pid %u", pid);
+	else
+		snprintf(out, size, "%s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+}
+
+/* Attaches to an interface of another namespace, in which the thread is. */
+static int come_there(struct datapath *d, unsigned which, const struct interface *i)
+{
+	char label[40], name[sizeof(d->attached->is.name)];
+	struct attachment *a;
+
+	if (d->attached_count >= DATAPATH_INTERFACES_MAX) {
+		d->no_room++;
+		return 0;
+	}
+	netns_label(label, sizeof(label), d->netns[which - 1].path);
+	snprintf(name, sizeof(name), "%s/%s", label, i->name);
+	a = add(d, name, DATAPATH_XDP_OFF);
+	if (!a)
+		return -ENOMEM;
+	a->netns = which;
+	a->netns_ino = d->netns[which - 1].ino;
+	a->is.ifindex = i->ifindex;
+	return attach_restore(d, a);
+}
+
+/* Lets go of what is attached in another namespace, but for `count` interfaces of it. */
+static void leave_others(struct datapath *d, unsigned which, const struct interface *list,
+			 size_t count)
+{
+	for (size_t i = d->attached_count; i--;) {
+		struct attachment *a = &d->attached[i];
+
+		if (a->netns != which || (a->netns_ino == d->netns[which - 1].ino &&
+					  by_index(list, count, a->is.ifindex)))
+			continue;
+		datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
+		attach_drop(d, a);
+		forget(d, i);
+	}
+}
+
+/*
+ * Follows the interfaces of another namespace: those that `auto` would take there, but for lo.
+ * Nobody reports what changes there.
+ */
+static int follow_netns(struct datapath *d, unsigned which)
+{
+	_cleanup_free_ struct interface *list = NULL;
+	size_t count = 0, before = d->attached_count;
+	struct netns *ns = &d->netns[which - 1];
+	bool had_note = ns->note[0];
+	int changed = netns_read(d, which), err = 0;
+
+	datapath_step(d, 64);
+	if (ns->ino) {
+		err = netns_enter(d, which);
+		if (!err) {
+			err = interfaces_list(NULL, true, &list, &count);
+			for (size_t i = 0; i < count && !err; i++)
+				if (list[i].automatic && strcmp(list[i].name, "lo") &&
+				    !at(d, which, list[i].ifindex))
+					come_there(d, which, &list[i]);
+			netns_leave(d, which);
+		}
+	}
+	if (!err)
+		leave_others(d, which, list, count);
+	for (size_t i = before; i < d->attached_count && !err; i++) {
+		struct attachment *a = &d->attached[i];
+
+		datapath_notify(&d->handlers, "interface %s is there", a->is.name);
+		attachment_say(d, a, &(struct datapath_interface){0});
+	}
+	if (ns->note[0] && !had_note)
+		datapath_notify(&d->handlers, "%s", ns->note);
+	return changed;
+}
+
+int attachments_follow_netns(struct datapath *d)
+{
+	int changed = 0;
+
+	for (unsigned which = 1; which <= d->netns_count; which++)
+		changed |= follow_netns(d, which);
+	return changed;
+}
+
+int datapath_attach_netns(struct datapath *d)
+{
+	attachments_follow_netns(d);
+	for (unsigned i = 0; i < d->netns_count; i++)
+		if (d->netns[i].note[0])
+			datapath_notify(&d->handlers, "%s", d->netns[i].note);
+	return 0;
+}
+
+size_t datapath_netns_notes(const struct datapath *d, const char **out, size_t max)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < d->netns_count && n < max; i++)
+		if (d->netns[i].note[0])
+			out[n++] = d->netns[i].note;
+	return n;
+}
+
 int attachments_refresh(struct datapath *d)
 {
 	_cleanup_free_ struct interface *list = NULL;
@@ -353,10 +480,9 @@ int attachments_refresh(struct datapath *d)
 /* Whether programs at the interface answer in that direction. */
 static bool attached_as_leading(const struct datapath *d, int ifindex)
 {
-	for (size_t i = 0; i < d->attached_count; i++)
-		if (d->attached[i].is.ifindex == ifindex)
-			return d->attached[i].is.leads;
-	return false;
+	const struct attachment *a = at(d, 0, ifindex);
+
+	return a && a->is.leads;
 }
 
 void attachments_tidy(struct datapath *d)
@@ -366,7 +492,7 @@ void attachments_tidy(struct datapath *d)
 		int ifindex = a->is.ifindex ? a->is.ifindex : a->gone;
 
 		a->unused_checks = a->unused ? a->unused_checks + 1 : 0;
-		if (a->named || (a->is.ifindex && a->unused_checks < UNUSED_CHECKS) ||
+		if (a->named || a->netns || (a->is.ifindex && a->unused_checks < UNUSED_CHECKS) ||
 		    kept_goes_by(d, ifindex))
 			continue;
 		if (a->is.ifindex) {

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "hooks.h"
+#include "netns.h"
 #include "pins.h"
 #include "server_links.h"
 
@@ -47,7 +48,10 @@ static void repair(struct datapath *d, struct attachment *a)
 	const struct datapath_interface before = a->is;
 	bool restored = false;
 
+	if (netns_enter(d, a->netns))
+		return; /* it has ended */
 	attach_restore(d, a);
+	netns_leave(d, a->netns);
 	for (int hook = 0; hook < HOOK_COUNT; hook++) {
 		if (!before.note[hook][0] || a->is.note[hook][0])
 			continue;
@@ -73,9 +77,13 @@ static int find_all(void *arg)
 		char name[IF_NAMESIZE];
 
 		/* attachments_refresh() sees to what is gone */
+		l->here[i] = false;
+		if (netns_enter(l->d, a->netns))
+			continue;
 		l->here[i] = a->is.ifindex && !a->unread && if_indextoname(a->is.ifindex, name);
 		if (l->here[i])
 			attach_find(l->d, a, &l->found[i]);
+		netns_leave(l->d, a->netns);
 	}
 	return 0;
 }
@@ -178,7 +186,9 @@ void datapath_check(struct datapath *d, uint64_t now_ns)
 	check_interfaces(d, now_ns);
 	attachments_tidy(d);
 	/* Nobody reports that a server's address has come in another namespace. */
-	if (server_links_refresh(d) > 0)
+	if (attachments_follow_netns(d))
+		datapath_refresh(d);
+	else if (server_links_refresh(d) > 0)
 		attachments_refresh(d);
 }
 

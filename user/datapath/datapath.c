@@ -24,12 +24,15 @@
 #include "map_io.h"
 #include "kept.h"
 #include "hooks.h"
+#include "netns.h"
 #include "pins.h"
 #include "replies.h"
 #include "settings.h"
 
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
+
+#define HOOKS_ELSEWHERE 0x80008000U /* an index has 31 bits; some fields keep the lower 16 */
 
 /* The end of libbpf's output: the verifier's last lines are what an operator can report. */
 static char libbpf_said[16384];
@@ -207,6 +210,47 @@ static int load(struct datapath *d)
 				     -err, last_words());
 	libbpf_used = 0;
 	return carry_load(d);
+}
+
+/*
+ * The programs for other network namespaces, where an interface may have the index of one here: a
+ * packet that passes both has to know the hooks apart. They use the same maps.
+ */
+static int load_elsewhere(struct datapath *d)
+{
+	struct sluice_bpf *skel = open_object(NULL);
+	struct bpf_map *map;
+	int err = skel ? 0 : -errno;
+
+	if (err)
+		return datapath_fail(err, "the BPF object cannot be read: %s", last_words());
+	skel->rodata->hooks_elsewhere = HOOKS_ELSEWHERE;
+	bpf_object__for_each_map(map, skel->obj)
+	{
+		const struct bpf_map *same =
+			bpf_object__find_map_by_name(d->skel->obj, bpf_map__name(map));
+
+		if (bpf_map__is_internal(map) || err)
+			continue;
+		err = bpf_map__set_pin_path(map, NULL);
+		if (!err)
+			err = bpf_map__reuse_fd(map, map_fd(same));
+	}
+	if (!err)
+		err = sluice_bpf__load(skel);
+	if (!err) {
+		d->elsewhere = skel;
+		return 0;
+	}
+	sluice_bpf__destroy(skel);
+	return datapath_fail(err, "the programs for other network namespaces: %s", last_words());
+}
+
+int datapath_add_netns(struct datapath *d, const char *path)
+{
+	int err = d->elsewhere ? 0 : load_elsewhere(d);
+
+	return err ? err : netns_add(d, path);
 }
 
 /* The key that hashes API keys: made once, kept as long as the pins are. */
@@ -388,6 +432,7 @@ void datapath_close(struct datapath *d)
 		munmap(d->conn_counts, SLUICE_CONN_BUCKETS * sizeof(*d->conn_counts));
 	carry_free(d);
 	sluice_bpf__destroy(d->skel);
+	sluice_bpf__destroy(d->elsewhere);
 	lease_restore(d); /* while the lock is held */
 	close_fd(&d->addresses_fd);
 	close_fd(&d->dir_fd);

@@ -79,6 +79,16 @@ int datapath_open(struct datapath **out, const char *pin_dir,
  * they come and go. What fails there is in their notes.
  */
 int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xdp);
+/*
+ * Another network namespace whose servers are protected from within: wildcard services have its
+ * addresses, too. Call it before datapath_set_services(). One that is not there, or cannot be used,
+ * is no error, and has a note.
+ */
+int datapath_add_netns(struct datapath *d, const char *path);
+/* Attaches in all of them, to what `auto` would take there, but for lo. */
+int datapath_attach_netns(struct datapath *d);
+/* The notes, until datapath_check(). Returns how many, `max` at most. */
+size_t datapath_netns_notes(const struct datapath *d, const char **out, size_t max);
 /* How many interfaces match, and are not attached since there are DATAPATH_INTERFACES_MAX. */
 size_t datapath_no_room(const struct datapath *d);
 /*

@@ -32,6 +32,8 @@ struct found {
 /* attachments.c */
 /* Follows interfaces that have come or gone. An error is that of a named one. */
 int attachments_refresh(struct datapath *d);
+/* Follows the interfaces of other network namespaces. 1: their addresses are others than before. */
+int attachments_follow_netns(struct datapath *d);
 /* Forgets entries whose interface is gone or matches no longer. Call it once a second. */
 void attachments_tidy(struct datapath *d);
 /* Says what is new in the notes since `before`. */

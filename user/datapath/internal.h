@@ -4,8 +4,8 @@
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c,
  * sockets.c; then attach.c; then links.c, lease.c; then carry.c; then pins.c, clsact.c, sweep.c,
- * ports.c, kept.c, crowd.c, replies.c, server_links.c; then addresses.c; at the bottom
- * interfaces.c, netlink.c, settings.c, layout.c, map_io.c, error.c.
+ * ports.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then addresses.c; at the
+ * bottom interfaces.c, netlink.c, settings.c, layout.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -41,6 +41,8 @@ struct wanted {
 struct attachment {
 	struct datapath_interface is; /* ifindex 0: the interface is gone for now */
 	enum datapath_xdp wanted;
+	unsigned netns;         /* d->netns[netns - 1]; 0: the daemon's own */
+	uint64_t netns_ino;     /* of that, unless netns is 0 */
 	bool named;             /* in the configuration; else it matches a pattern */
 	bool unused;            /* it matches none any more */
 	unsigned unused_checks; /* … for so many checks */
@@ -55,6 +57,17 @@ struct attachment {
 	bool xdp_taken;  /* AUTO: by another program */
 	bool qdisc_ours; /* without tcx: sluice made the qdisc */
 	struct repairs repairs;
+};
+
+/* Another network namespace (netns.c). */
+struct netns {
+	char *path;
+	uint64_t ino; /* of the namespace that sluice attaches to; 0: none */
+	bool ended;   /* for good */
+	bool told;    /* the programs have its addresses */
+	uint8_t (*addresses)[16];
+	size_t address_count;
+	char note[DATAPATH_NOTE_MAX]; /* why it is not attached to; "": it is */
 };
 
 /* An interface that leads to a server (server_links.c). */
@@ -74,6 +87,8 @@ struct datapath {
 	char pin_dir[PATH_MAX];
 	int dir_fd; /* holds the lock */
 	struct sluice_bpf *skel;
+	struct sluice_bpf *elsewhere; /* the programs for other namespaces, with the same maps; or
+					 NULL */
 	struct ring_buffer *rings[2]; /* of samples, of refusals: a flood of one leaves the other
 					 its part of each turn */
 	int rings_fd;                 /* the epoll fd of both */
@@ -93,6 +108,9 @@ struct datapath {
 	char pins_note[DATAPATH_NOTE_MAX]; /* what is wrong with them; "": nothing */
 	struct attachment *attached;
 	size_t attached_count;
+	struct netns *netns;
+	unsigned netns_count;
+	int own_netns; /* a descriptor, if there are others */
 	struct server_link *server_links;
 	size_t server_link_count;
 	struct wanted *wanted; /* patterns */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "hooks.h"
+#include "netns.h"
 #include "pins.h"
 
 /* sluice's build headers are older than these, of Linux 6.6. */
@@ -30,13 +31,11 @@ static int type_of(enum hook hook)
 	return types[hook];
 }
 
-static void link_path(char *path, size_t size, const char *pin_dir, int ifindex, enum hook hook)
+static void link_path(char *path, size_t size, const char *pin_dir, uint64_t netns, int ifindex,
+		      enum hook hook)
 {
-	struct stat st = {0};
-
-	stat("/proc/self/ns/net", &st);
-	snprintf(path, size, "%s/links/%lu_%d_%s", pin_dir, (unsigned long)st.st_ino, ifindex,
-		 hook_names[hook]);
+	snprintf(path, size, "%s/links/%llu_%d_%s", pin_dir,
+		 (unsigned long long)(netns ? netns : netns_here()), ifindex, hook_names[hook]);
 }
 
 void links_close(struct attachment *a)
@@ -56,7 +55,7 @@ void link_drop(struct datapath *d, struct attachment *a, enum hook hook)
 		close(a->link[hook]);
 		a->link[hook] = -1;
 	}
-	link_path(path, sizeof(path), d->pin_dir, a->is.ifindex, hook);
+	link_path(path, sizeof(path), d->pin_dir, a->netns_ino, a->is.ifindex, hook);
 	link_remove(d->pin_dir, strrchr(path, '/') + 1, NULL);
 }
 
@@ -66,7 +65,7 @@ int link_open(struct datapath *d, struct attachment *a, enum hook hook, uint32_t
 	uint32_t len = sizeof(info);
 	char path[PATH_MAX + 64];
 
-	link_path(path, sizeof(path), d->pin_dir, a->is.ifindex, hook);
+	link_path(path, sizeof(path), d->pin_dir, a->netns_ino, a->is.ifindex, hook);
 	if (a->link[hook] < 0)
 		a->link[hook] = bpf_obj_get(path);
 	if (a->link[hook] < 0)
@@ -111,7 +110,7 @@ int link_make(struct datapath *d, struct attachment *a, enum hook hook, int prog
 	a->link[hook] = bpf_link_create(prog_fd, a->is.ifindex, type_of(hook), &opts);
 	if (a->link[hook] < 0)
 		return -errno;
-	link_path(path, sizeof(path), d->pin_dir, a->is.ifindex, hook);
+	link_path(path, sizeof(path), d->pin_dir, a->netns_ino, a->is.ifindex, hook);
 	if (!bpf_obj_pin(a->link[hook], path))
 		return 0;
 	err = -errno;
@@ -127,7 +126,7 @@ bool links_pinned(struct datapath *d, struct attachment *a, bool again)
 	for (int hook = 0; hook < HOOK_COUNT; hook++) {
 		if (a->link[hook] < 0)
 			continue;
-		link_path(path, sizeof(path), d->pin_dir, a->is.ifindex, hook);
+		link_path(path, sizeof(path), d->pin_dir, a->netns_ino, a->is.ifindex, hook);
 		if (access(path, F_OK) && !(again && !bpf_obj_pin(a->link[hook], path)))
 			all = false;
 	}
@@ -157,7 +156,7 @@ static bool is_of_sluice(const char *pin_dir, int ifindex, enum hook hook, uint3
 		snprintf(beside, sizeof(beside), "%s/%s", parent, entry->d_name);
 		if (entry->d_name[0] == '.' || !strcmp(beside, pin_dir))
 			continue;
-		link_path(path, sizeof(path), beside, ifindex, hook);
+		link_path(path, sizeof(path), beside, 0, ifindex, hook);
 		fd = bpf_obj_get(path);
 		found = fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
 			info.prog_id == prog_id;

@@ -176,6 +176,30 @@ static int find(struct search *s)
 	return err;
 }
 
+/* The servers in other namespaces that sluice is attached to: no interface here leads there. */
+static int add_elsewhere(struct search *s)
+{
+	const struct datapath *d = s->d;
+
+	for (unsigned n = 0; n < d->netns_count; n++) {
+		for (size_t i = 0; i < d->netns[n].address_count; i++) {
+			struct server_link *found;
+
+			if (address_is_local(d->netns[n].addresses[i]))
+				continue;
+			found = list_grow(s->found, s->found_count, &s->found_capacity,
+					  sizeof(*found));
+			if (!found)
+				return -ENOMEM;
+			s->found = found;
+			found += s->found_count++;
+			*found = (struct server_link){0};
+			memcpy(found->link.addr, d->netns[n].addresses[i], 16);
+		}
+	}
+	return 0;
+}
+
 static struct server_link *known(const struct datapath *d, const struct sluice_server_link *link)
 {
 	for (size_t i = 0; i < d->server_link_count; i++)
@@ -189,6 +213,9 @@ int server_links_refresh(struct datapath *d)
 	struct search s = {.d = d};
 	uint32_t one = 1;
 	int err = find(&s), changed = 0;
+
+	if (!err)
+		err = add_elsewhere(&s);
 
 	for (size_t i = 0; i < d->server_link_count && !err; i++)
 		d->server_links[i].found = false;

@@ -22,6 +22,7 @@
 #include "addresses.h"
 #include "map_io.h"
 #include "netlink.h"
+#include "netns.h"
 
 #define SOCKETS_MAX  8192
 #define SUSPECTS_MAX 256 /* connections without an entry that are looked at twice */
@@ -46,9 +47,11 @@ struct suspect {
 	struct inet_diag_msg socket;
 	uint32_t service;
 	bool responses; /* the programs see those */
+	unsigned netns; /* of the socket */
 };
 
 struct looking {
+	const struct datapath *d;
 	int conns, half_open; /* maps */
 	uint64_t began_ns;    /* this look, CLOCK_MONOTONIC; data since … */
 	uint64_t since_ns;    /* … then counts */
@@ -56,6 +59,7 @@ struct looking {
 	size_t place_count;
 	struct trouble_look *found; /* by service id */
 	unsigned sockets;
+	unsigned netns; /* whose sockets come */
 	struct suspect suspects[SUSPECTS_MAX];
 	size_t suspect_count;
 	struct sluice_conn conn; /* scratch */
@@ -154,8 +158,8 @@ static void note_connection(struct looking *l, const struct inet_diag_msg *m,
 		    half.answered >= SLUICE_ANSWERED_EVICTED)
 			return; /* sluice has seen it, and forgotten */
 		if (l->suspect_count < SUSPECTS_MAX)
-			l->suspects[l->suspect_count++] =
-				(struct suspect){*m, p->id, half.answered != SLUICE_ANSWERED_NOT};
+			l->suspects[l->suspect_count++] = (struct suspect){
+				*m, p->id, half.answered != SLUICE_ANSWERED_NOT, l->netns};
 		return;
 	}
 	if (p->http && l->conn.flags & SLUICE_CONN_OPAQUE)
@@ -250,7 +254,8 @@ static int list_sockets(struct looking *l, uint8_t family, uint32_t states)
 	return netlink_dump(NULL, NETLINK_SOCK_DIAG, &dump.request.head, note_socket, l);
 }
 
-/* Counts the suspects whose sockets are still there: tc sees the end of a connection first. */
+/* Counts the suspects of this namespace whose sockets are still there: tc sees the end of a
+ * connection first. */
 static int judge_suspects(struct looking *l)
 {
 	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
@@ -271,6 +276,8 @@ static int judge_suspects(struct looking *l)
 		} answer;
 		struct sluice_conn_key key;
 
+		if (suspect->netns != l->netns)
+			continue;
 		request.about.id = m->id;
 		key_of(&key, m);
 		if (netlink_ask(fd, &request.head, &answer, sizeof(answer)) ||
@@ -283,9 +290,8 @@ static int judge_suspects(struct looking *l)
 	return 0;
 }
 
-static int look(void *arg)
+static int look_here(struct looking *l)
 {
-	struct looking *l = arg;
 	int err = 0;
 
 	/* Listeners first, all of them: the others may be too many. */
@@ -293,6 +299,20 @@ static int look(void *arg)
 		err = list_sockets(l, i % 2 ? AF_INET6 : AF_INET,
 				   STATE(i < 2 ? STATE_LISTEN : STATE_ESTABLISHED));
 	return err ? err : judge_suspects(l);
+}
+
+static int look(void *arg)
+{
+	struct looking *l = arg;
+	int err = 0;
+
+	for (l->netns = 0; l->netns <= l->d->netns_count && !err; l->netns++) {
+		if (netns_enter(l->d, l->netns))
+			continue; /* it has ended */
+		err = look_here(l);
+		netns_leave(l->d, l->netns);
+	}
+	return err;
 }
 
 int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct trouble_look *found)
@@ -323,6 +343,7 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 	}
 	if (!l->place_count)
 		return 0;
+	l->d = d;
 	l->conns = map_fd(d->skel->maps.conns);
 	l->half_open = map_fd(d->skel->maps.half_open);
 	l->began_ns = monotonic_ns();

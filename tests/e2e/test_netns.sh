@@ -1,0 +1,101 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Servers in other network namespaces, in which sluice attaches: one daemon for many pods. Refusals
+# keep their connections there as on the host, since their sockets are found. A namespace that ends
+# is let go, one that comes is attached, and one with an address of another is left out.
+MORE_NAMESPACES="sl-netns-a sl-netns-b sl-netns-d"
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/pods.sh
+. "$HERE/pods.sh"
+
+D=sl-netns-d
+node
+pod a 10
+mock_in a
+sluice_on_node --netns "$NS/$A" --netns "$NS/$B_POD" --listen "$PORT"
+capabilities() { awk '/^CapEff:/ { print $2 }' "/proc/$DAEMON/status"; }
+same "the daemon keeps what it takes to enter namespaces, and no more" 0000008000281000 \
+	"$(capabilities)"
+holds "the namespace that is there is attached, but for lo, and no veth on the host" \
+	"sorted(x['name'] for x in s['interfaces'] if x['tc']) == ['br0', 'lo', 's0', '$A/eth0']"
+holds "the other is said to be missing" \
+	"s['troubles'] == ['network namespace $NS/$B_POD does not exist: ' +
+	 'sluice attaches to it when it comes']"
+load --connect "$A4:$PORT" --model slow --requests 1 >"$T/one.json"
+await 3 "'slow' in m"
+ctl block "$C4" --model slow >/dev/null
+ctl block "$C6/64" --model slow >/dev/null
+for client in 10.88.0.1 "$A4" "$B4"; do ctl block "$client" --model slow >/dev/null; done
+ctl block fd88::/64 --model slow >/dev/null
+
+# refused POD NAMESPACE TO: of both models, one is refused there, on kept connections, too.
+refused() {
+	local where="from $2 to $3"
+
+	in_pod "$1" >"$T/stats0.json"
+	before=$(value "[r['admitted'], r['rejected'], k['refusals-kept']]")
+	on "$2" "$B/loadgen" --json --connect "$3:$PORT" --model open:1 --model slow:1 \
+		--requests 24 --concurrency 2 >"$T/both.json" || true
+	in_pod "$1" >"$T/stats.json"
+	holds --within 3 "requests are answered or refused with a whole 429 $where" \
+		"j('both')['by_model']['open']['completed'] ==
+		 j('both')['by_model']['open']['sent'] > 0 and
+		 j('both')['by_model']['slow']['status'] ==
+		 {'429': j('both')['by_model']['slow']['sent']} and
+		 j('stats')['requests_complete_by_model'].get('slow', 0) ==
+		 j('stats0')['requests_complete_by_model'].get('slow', 0) and
+		 [r['admitted'] - ${before}[0], r['rejected'] - ${before}[1]] ==
+		 [j('both')['by_model'][x]['sent'] for x in ('open', 'slow')] and
+		 s['global']['in_flight'] == 0"
+	holds "some of them keep their connections $where" "k['refusals-kept'] > ${before}[2]"
+}
+for from in $C $S; do
+	for to in "$A4" "[$A6]"; do refused a "$from" "$to"; done
+done
+holds --within 10 "a service with a server in another namespace is no trouble" \
+	"v[$PORT] and not any('nobody listens' in x for x in s['troubles'])"
+
+pod b 11
+mock_in b
+holds --within 10 "a namespace that comes is attached" \
+	"'$B_POD/eth0' in [x['name'] for x in s['interfaces'] if x['tc']] and s['troubles'] == []"
+refused b "$C" "$B4"
+refused b "$A" "[$B6]"
+refused a "$B_POD" "$A4"
+
+# The name of the namespace is gone, and its last process.
+kill -KILL "$MOCK"
+ip netns del "$B_POD"
+holds --within 10 "a namespace that ends is let go" \
+	"'$B_POD/eth0' not in [x['name'] for x in s['interfaces']]"
+check "its end of the veth goes with it" gone vb
+refused a "$C" "$A4"
+
+ip netns add "$D"
+ip link add vd netns "$S" type veth peer name eth0 netns "$D"
+on "$D" sh -c "ip addr add $A4/24 dev eth0 && ip link set eth0 up"
+touch "$NS/$B_POD"
+mount --bind "$NS/$D" "$NS/$B_POD"
+holds --within 10 "one with an address of another is left out, and said" \
+	"s['troubles'] == ['network namespace $NS/$B_POD has an address that $NS/$A has, too: ' +
+	 'it is left out'] and '$B_POD/eth0' not in [x['name'] for x in s['interfaces']]"
+refused a "$C" "$A4"
+umount "$NS/$B_POD"
+rm "$NS/$B_POD"
+
+# A daemon that takes over, and one that is told a process.
+before=$(value "r['admitted']")
+finish "$DAEMON" KILL
+sluice_on_node --pid "$(on "$A" sh -c 'sleep 1000 >/dev/null 2>&1 9>&- & echo $!' | tee "$T/pid")" \
+	--listen "$PORT"
+PIDS+=("$(<"$T/pid")")
+holds "the namespace of a process is attached" \
+	"'pid $(<"$T/pid")/eth0' in [x['name'] for x in s['interfaces'] if x['tc']]"
+refused a "$C" "$A4"
+kill -KILL "$(<"$T/pid")"
+holds --within 10 "its process ends, and it is let go" \
+	"s['troubles'] == ['network namespace /proc/$(<"$T/pid")/ns/net does not exist: ' +
+	 'its process has ended'] and
+	 not any('/' in x['name'] for x in s['interfaces'])"
+done_here
