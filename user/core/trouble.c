@@ -19,6 +19,8 @@ static const struct {
 } kinds[TROUBLE_KINDS] = {
 	/* A server that loads a large model listens only minutes later. */
 	[TROUBLE_NOT_LISTENING] = {"not-listening", true, 5, 0},
+	/* A server on the way to which this host is a router may be idle as long. */
+	[TROUBLE_NO_SERVER] = {"no-server", false, 5, 0},
 	[TROUBLE_UNSEEN] = {"unseen", true, 1, 1},
 	[TROUBLE_PARTLY_UNSEEN] = {"partly-unseen", false, 1, 1},
 	[TROUBLE_REQUESTS_UNSEEN] = {"requests-unseen", true, 1, 1},
@@ -64,6 +66,8 @@ bool trouble_holds(enum trouble_kind kind, const struct trouble_look *look,
 		/* Who is answered has a server, perhaps behind an address translation. */
 		return some(facts, look->own && !look->listening && !look->active && !look->sampled,
 			    0, NULL);
+	case TROUBLE_NO_SERVER:
+		return some(facts, look->nowhere && !look->answered, 0, NULL);
 	case TROUBLE_UNSEEN:
 		/* A probe from this host alone, on an idle server, tells nothing. */
 		return !sees && some(facts, look->unseen, look->active, look->unseen_client);
@@ -126,6 +130,12 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 		snprintf(out, TROUBLE_TEXT_MAX,
 			 "%s: nobody listens there: start the server, or correct the port",
 			 service);
+		break;
+	case TROUBLE_NO_SERVER:
+		snprintf(
+			out, TROUBLE_TEXT_MAX,
+			"%s: no server with this address is found on this host: if several backends share it, name the address of each",
+			service);
 		break;
 	case TROUBLE_UNSEEN:
 		snprintf(

@@ -16,6 +16,7 @@
 
 enum trouble_kind {
 	TROUBLE_NOT_LISTENING,                              /* no socket listens on the port */
+	TROUBLE_NO_SERVER,                                  /* its address is found nowhere */
 	TROUBLE_UNSEEN,                                     /* no packet of the service comes by */
 	TROUBLE_PARTLY_UNSEEN,                              /* … or none of some connections */
 	TROUBLE_REQUESTS_UNSEEN,                            /* only responses come by */
@@ -33,6 +34,8 @@ enum trouble_kind {
 /* What one look found at a service. */
 struct trouble_look {
 	bool own;                  /* its address is this host's */
+	bool nowhere;              /* … nor known to be in another network namespace */
+	bool answered;             /* there ever was a sample or a refusal */
 	bool listening;            /* a socket listens there */
 	unsigned active;           /* sockets whose connection had data lately; of these … */
 	unsigned unseen;           /* … sluice saw no packet, … */

@@ -184,6 +184,7 @@ void look_for_trouble(struct daemon *d)
 
 		if (id >= d->state.service_count && id != NO_SERVICE)
 			continue;
+		looks[id].answered = w->seen_ns;
 		looks[id].sampled = w->seen_ns && d->state.now_ns - w->seen_ns < after_ns(d);
 		trouble_find_listener(&w->listener, &looks[id], w->seen_ns, d->state.now_ns,
 				      after_ns(d));

@@ -257,6 +257,14 @@ bool server_links_has(const struct datapath *d, int ifindex)
 	return false;
 }
 
+bool server_links_to(const struct datapath *d, const uint8_t addr[16])
+{
+	for (size_t i = 0; i < d->server_link_count; i++)
+		if (d->server_links[i].leads && !memcmp(d->server_links[i].link.addr, addr, 16))
+			return true;
+	return false;
+}
+
 void server_links_tidy(struct datapath *d, bool (*keep)(const struct datapath *d, int ifindex))
 {
 	for (size_t i = d->server_link_count; i--;) {

@@ -10,6 +10,8 @@
 int server_links_refresh(struct datapath *d);
 /* Whether the interface leads to a server. */
 bool server_links_has(const struct datapath *d, int ifindex);
+/* Whether one leads to the server with this address. */
+bool server_links_to(const struct datapath *d, const uint8_t addr[16]);
 /* Forgets those that are no longer found, unless keep() says that the programs need them. */
 void server_links_tidy(struct datapath *d, bool (*keep)(const struct datapath *d, int ifindex));
 

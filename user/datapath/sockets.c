@@ -23,6 +23,7 @@
 #include "map_io.h"
 #include "netlink.h"
 #include "netns.h"
+#include "server_links.h"
 
 #define SOCKETS_MAX  8192
 #define SUSPECTS_MAX 256 /* connections without an entry that are looked at twice */
@@ -340,6 +341,7 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 		found[v->id].own = v->wildcard;
 		for (size_t a = 0; a < own_count; a++)
 			found[v->id].own |= !memcmp(own[a], v->addr, 16);
+		found[v->id].nowhere = !found[v->id].own && !server_links_to(d, v->addr);
 	}
 	if (!l->place_count)
 		return 0;
