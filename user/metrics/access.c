@@ -61,7 +61,7 @@ static int take_token(struct metrics_access *a, const char *text, char *err, siz
 
 static gnutls_datum_t datum(const char *text)
 {
-	return (gnutls_datum_t){(unsigned char *)(uintptr_t)text, (unsigned)strlen(text)};
+	return (gnutls_datum_t){(unsigned char *)text, (unsigned)strlen(text)};
 }
 
 static int take_tls(struct metrics_access *a, const struct metrics_credentials *from, char *err,
@@ -260,7 +260,7 @@ bool metrics_access_certificate(const struct metrics_access *a, void *session)
 {
 	gnutls_typed_vdata_st purpose = {
 		.type = GNUTLS_DT_KEY_PURPOSE_OID,
-		.data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT,
+		.data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT,
 	};
 	unsigned status = 1;
 

@@ -308,7 +308,7 @@ static unsigned judge_client(const struct page *page)
 
 	/* libmicrohttpd keeps the head in memory of its own until the connection has ended. */
 	if (given)
-		explicit_bzero((char *)(uintptr_t)given, strlen(given));
+		explicit_bzero((char *)given, strlen(given));
 	if (!metrics_access_certificate(page->slot->access ? page->slot->access : a,
 					session_of(page->conn)))
 		return MHD_HTTP_FORBIDDEN;
