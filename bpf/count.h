@@ -11,6 +11,7 @@
 #define VERDICTS_PER_SECOND 1000 /* and CPU: reports to the verdicts ring at most */
 #define NSEC_PER_SEC        1000000000ULL
 #define NSEC_PER_MSEC       1000000ULL
+#define NSEC_PER_USEC       1000ULL
 
 static __always_inline struct sluice_settings *get_settings(void)
 {

@@ -6,6 +6,7 @@
  * is that of its first transmission: a retransmission is no sample. Packets leave unchanged, except
  * for a Date that becomes feedback, and for packets to a tombstone.
  */
+#include <sluice/histogram.h>
 #include <sluice/http1_response.h>
 
 #include "feedback.h"
@@ -71,43 +72,31 @@ static __always_inline struct sluice_exchange *current_exchange(struct sluice_co
 	return e;
 }
 
-SUBPROG int add_to_histogram(__u32 model, __u32 which, __u64 sum_ns, __u32 n)
+/* Counts n latencies that add up to sum_ns, each as their mean, of a request of so many bytes. */
+SUBPROG int add_to_histogram(__u32 model, __u32 which, __u64 sum_ns, __u32 n, __u32 bytes)
 {
 	struct sluice_histogram *h = bpf_map_lookup_elem(&histograms, &model);
-	__u64 v = sum_ns;
-	__u32 bucket = 0;
+	struct sluice_model_flag *flag = model_flag(model);
+	__u64 v = n > 1 ? sum_ns / n : sum_ns, target;
+	__u32 bucket;
 
 	which = scan_opaque(which);
 	if (!h || !n || which >= SLUICE_LATENCIES)
 		return 0;
-	if (n > 1)
-		v /= n;
-	v >>= SLUICE_HISTOGRAM_SHIFT;
-	if (v >> 16) {
-		bucket += 16;
-		v >>= 16;
-	}
-	if (v >> 8) {
-		bucket += 8;
-		v >>= 8;
-	}
-	if (v >> 4) {
-		bucket += 4;
-		v >>= 4;
-	}
-	if (v >> 2) {
-		bucket += 2;
-		v >>= 2;
-	}
-	if (v >> 1) {
-		bucket += 1;
-		v >>= 1;
-	}
-	bucket += v;
+	bucket = histogram_bucket(which, v);
 	if (bucket >= SLUICE_HISTOGRAM_BUCKETS)
-		bucket = SLUICE_HISTOGRAM_BUCKETS - 1;
+		return 0;
 	h->count[which][bucket] += n;
 	h->sum_ns[which] += sum_ns;
+	if (!flag || !flag->target_us[which])
+		return 0;
+	target = flag->target_us[which] * NSEC_PER_USEC;
+	if (which == SLUICE_LATENCY_TTFT)
+		target += flag->ttft_us_per_kib * NSEC_PER_USEC * bytes / 1024;
+	if (v <= target)
+		h->met[which] += n;
+	else
+		h->missed[which] += n;
 	return 0;
 }
 
@@ -136,10 +125,10 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 	__u64 gaps_us, wake = BPF_RB_NO_WAKEUP;
 
 	if (kind == SLUICE_SAMPLE_DURATION) {
-		add_to_histogram(e->model, SLUICE_LATENCY_DURATION, sum_ns, 1);
-		add_to_histogram(e->model, SLUICE_LATENCY_NORMALIZED, n ? sum_ns / n : 0, !!n);
-	} else if (kind != SLUICE_SAMPLE_SEEN) {
-		add_to_histogram(e->model, kind, sum_ns, n);
+		add_to_histogram(e->model, SLUICE_LATENCY_DURATION, sum_ns, 1, 0);
+		add_to_histogram(e->model, SLUICE_LATENCY_NORMALIZED, n ? sum_ns / n : 0, !!n, 0);
+	} else if (kind == SLUICE_SAMPLE_TTFT) {
+		add_to_histogram(e->model, SLUICE_LATENCY_TTFT, sum_ns, 1, e->bytes);
 	}
 	if (!sample) {
 		count(SLUICE_COUNTER_SAMPLES_LOST);
@@ -205,6 +194,8 @@ static __always_inline void fold_gaps(struct response_context *c, struct sluice_
 			conn->fold_n += s->gaps;
 			conn->gaps_ns += s->now - conn->chunk_ns;
 			conn->gaps_n += s->gaps;
+			add_to_histogram(e->model, SLUICE_LATENCY_ITL, s->now - conn->chunk_ns,
+					 s->gaps, 0);
 		}
 		conn->chunk_ns = s->now;
 		gaps_count_again(c);

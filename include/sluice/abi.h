@@ -16,6 +16,7 @@
 #include <linux/types.h>
 
 #include "abi_held.h"
+#include "abi_latency.h"
 #include "abi_links.h"
 #include "abi_reply.h"
 #include "abi_rules.h"
@@ -27,7 +28,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 16
+#define SLUICE_ABI_VERSION 17
 
 #define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
@@ -47,9 +48,6 @@
 #define SLUICE_ORIGINS_MAX       8      /* web origins of one service */
 #define SLUICE_READINGS_MAX      4      /* models that one request may name */
 #define SLUICE_READING_QUOTAS    8      /* quotas that one request is charged to, besides its own */
-#define SLUICE_HISTOGRAM_BUCKETS 24
-/* Bucket i counts values below 2^(17+i) ns (0.131 ms … 1100 s). */
-#define SLUICE_HISTOGRAM_SHIFT 17
 
 /* Model ids that are no model: everything together, and all names that are not (yet) learned. */
 #define SLUICE_MODEL_ALL   0
@@ -224,8 +222,12 @@ struct sluice_model_flag {
 	__u16 pool;
 	__u8 pad2[2];
 	struct sluice_admission admission;
+	/* Its targets, for its histogram; 0: none. That of TTFT grows with the request. */
+	__u32 target_us[SLUICE_LATENCIES];
+	__u32 ttft_us_per_kib;
+	__u32 pad3;
 };
-_Static_assert(sizeof(struct sluice_model_flag) == 32 + 96, "model flag");
+_Static_assert(sizeof(struct sluice_model_flag) == 32 + 96 + 24, "model flag");
 
 enum sluice_client_kind {
 	SLUICE_CLIENT_ADDRESS = 0,
@@ -403,19 +405,6 @@ struct sluice_model_state {
 	struct sluice_waits waits; /* bytes of those that are expected to, besides waiting_bytes */
 };
 _Static_assert(sizeof(struct sluice_model_state) == 136 + 72 + 2048 + 2072, "model state");
-
-enum sluice_latency {
-	SLUICE_LATENCY_TTFT,
-	SLUICE_LATENCY_ITL,
-	SLUICE_LATENCY_DURATION, /* of a reply that is not streamed, from its request's last byte */
-	SLUICE_LATENCY_NORMALIZED, /* … over its output tokens (Orca, OSDI 2022) */
-	SLUICE_LATENCIES
-};
-
-struct sluice_histogram {
-	__u64 count[SLUICE_LATENCIES][SLUICE_HISTOGRAM_BUCKETS];
-	__u64 sum_ns[SLUICE_LATENCIES];
-};
 
 /* A TCP connection seen from its client. */
 struct sluice_conn_key {

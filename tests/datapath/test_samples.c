@@ -476,47 +476,6 @@ static void samples_that_find_the_ring_full_are_counted(void **state)
 	assert_int_equal(reported + counter(SLUICE_COUNTER_SAMPLES_LOST), records);
 }
 
-/* Every bucket counts values below 2^(17+i) ns. */
-static void first_tokens_and_gaps_fall_into_the_right_buckets(void **state)
-{
-	static const struct row row = {"one of each",
-				       {REQUESTED,
-					{SENT(0, STREAM_HEAD)},
-					{SENT(AT_FIRST, TOKEN)},
-					{SENT(AT_SECOND, TOKEN CLOSING)}}};
-	static const uint32_t waits[] = {0, 1, 2, 3, 131, 134, 135, 500, 1000, 9000};
-
-	for (unsigned i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
-		struct sluice_histogram cpus[w.cpus];
-		uint32_t model = LLAMA, bucket = 0;
-		uint64_t ns = waits[i] * MS;
-
-		reset_world();
-		for (int k = 0; k < 7; k++) {
-			struct step s = row.steps[k];
-
-			s.ms = k >= 5 ? waits[i] : 0;
-			play_step(&shapes[0], &s, HTTP_PORT);
-		}
-		while (ns >= 1ULL << (SLUICE_HISTOGRAM_SHIFT + bucket))
-			bucket++;
-		assert_int_equal(bpf_map_lookup_elem(fd_of(histograms), &model, cpus), 0);
-		for (int which = 0; which < 2; which++) {
-			uint64_t in_bucket = 0, all = 0, sum = 0;
-
-			for (int c = 0; c < w.cpus; c++) {
-				in_bucket += cpus[c].count[which][bucket];
-				sum += cpus[c].sum_ns[which];
-				for (int b = 0; b < SLUICE_HISTOGRAM_BUCKETS; b++)
-					all += cpus[c].count[which][b];
-			}
-			assert_int_equal(in_bucket, 1);
-			assert_int_equal(all, 1);
-			assert_int_equal(sum, ns);
-		}
-	}
-}
-
 /* An unknown model reports its name with its first success, and with its samples. */
 static void an_unknown_model_is_reported_by_name(void **state)
 {
@@ -643,7 +602,6 @@ int main(void)
 		packets_test(gaps_between_chunks_are_samples_if_the_client_does_not_limit_them),
 		packets_test(chunks_are_folded_into_few_records_that_add_up),
 		packets_test(samples_that_find_the_ring_full_are_counted),
-		packets_test(first_tokens_and_gaps_fall_into_the_right_buckets),
 		packets_test(an_unknown_model_is_reported_by_name),
 		packets_test(on_opaque_services_bursts_are_measured),
 	};

@@ -102,6 +102,31 @@ static void a_model_without_a_sample_is_open(void **state)
 	assert_int_equal(flag(id, 2 * S).retry_after_ms, 0);
 }
 
+/* The kernel counts what meets a target. That of TTFT grows with the request. */
+static void a_flag_has_the_targets_of_its_model(void **state)
+{
+	struct sluice_model_flag f;
+	uint32_t id;
+
+	fresh(&nothing, true);
+	id = controller_learn(&c, "m", S);
+	f = flag(id, S);
+	assert_int_equal(f.target_us[SLUICE_LATENCY_TTFT], 0);
+	set("m", "ttft", "800ms+0.25ms/KiB");
+	set(NULL, "itl", "30.5ms");
+	set("m", "duration", "2s");
+	set("m", "normalized-latency", "10000000");
+	assert_true(controller_flag(&c, id, S, &f));
+	assert_int_equal(f.target_us[SLUICE_LATENCY_TTFT], 800000);
+	assert_int_equal(f.ttft_us_per_kib, 250);
+	assert_int_equal(f.target_us[SLUICE_LATENCY_ITL], 30500);
+	assert_int_equal(f.target_us[SLUICE_LATENCY_DURATION], 2000000);
+	assert_int_equal(f.target_us[SLUICE_LATENCY_NORMALIZED], UINT32_MAX);
+	set(NULL, "itl", "31ms");
+	assert_true(controller_flag(&c, id, S, &f));
+	assert_false(controller_flag(&c, id, S, &f));
+}
+
 static void a_verdict_is_strict_and_names_ttft_first(void **state)
 {
 	static const struct {
@@ -976,6 +1001,7 @@ int main(void)
 		cmocka_unit_test(a_verdict_is_strict_and_names_ttft_first),
 		cmocka_unit_test(a_shut_model_shuts_no_other),
 		cmocka_unit_test(all_models_together_shut_only_without_per_model_limits),
+		cmocka_unit_test(a_flag_has_the_targets_of_its_model),
 		cmocka_unit_test(later_names_share_the_averages_of_other),
 		cmocka_unit_test(a_flood_of_unknown_names_shuts_itself_only),
 		cmocka_unit_test(a_name_that_is_no_model_counts_as_other),

@@ -225,15 +225,15 @@ static void the_exposition_has_the_promised_series(void **state)
 		{"sluice_connections_total", "service=\"*:8000\",action=\"reset\"", 9},
 		{"sluice_connections_total", "service=\"*:8000\",action=\"drop\"", 0},
 		{"sluice_connections_total", "service=\"[2001:db8::1]:443\",action=\"reset\"", 0},
-		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.000131072\"",
+		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.001\"",
 		 0},
-		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.000262144\"",
+		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.005\"",
 		 1},
 		{"sluice_time_to_first_token_seconds_bucket",
-		 "model=\"llama\",le=\"549.755813888\"", 22 * 23 / 2},
+		 "model=\"llama\",le=\"2560\"", 21 * 22 / 2},
 		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"+Inf\"",
-		 23 * 24 / 2},
-		{"sluice_time_to_first_token_seconds_count", "model=\"llama\"", 23 * 24 / 2},
+		 22 * 23 / 2},
+		{"sluice_time_to_first_token_seconds_count", "model=\"llama\"", 22 * 23 / 2},
 		{"sluice_time_to_first_token_seconds_sum", "model=\"llama\"", 1.5},
 		{"sluice_inter_token_latency_seconds_count", "model=\"llama\"", 0},
 		{"sluice_ttft_ema_seconds", "model=\"llama\"", 2},
@@ -241,7 +241,7 @@ static void the_exposition_has_the_promised_series(void **state)
 		{"sluice_ttft_ema_seconds", "model=\"global\"", 2},
 		{"sluice_request_duration_seconds_count", "model=\"llama\"", 3},
 		{"sluice_request_duration_seconds_sum", "model=\"llama\"", 0.25},
-		{"sluice_request_duration_seconds_bucket", "model=\"llama\",le=\"0.067108864\"", 3},
+		{"sluice_request_duration_seconds_bucket", "model=\"llama\",le=\"0.8\"", 3},
 		{"sluice_normalized_latency_seconds_count", "model=\"llama\"", 2},
 		{"sluice_normalized_latency_seconds_sum", "model=\"llama\"", 0.006},
 		{"sluice_duration_ema_seconds", "model=\"llama\"", 4},
@@ -306,26 +306,57 @@ static void series_that_can_be_summed_leave_out_the_total(void **state)
 	forget(e);
 }
 
-static void buckets_never_fall(void **state)
+/* The bounds, by which a query can find a bucket, and that no bucket falls. */
+static void buckets_have_the_bounds_of_others_and_never_fall(void **state)
+{
+	static const struct {
+		const char *name, *bounds;
+	} rows[] = {
+		{"sluice_time_to_first_token_seconds_bucket",
+		 "0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10 20 40 80 160 640 2560 +Inf "},
+		{"sluice_inter_token_latency_seconds_bucket",
+		 "0.01 0.025 0.05 0.075 0.1 0.15 0.2 0.3 0.4 0.5 0.75 1 2.5 5 7.5 10 20 40 80 +Inf "},
+		{"sluice_normalized_latency_seconds_bucket",
+		 "0.01 0.025 0.05 0.075 0.1 0.15 0.2 0.3 0.4 0.5 0.75 1 2.5 5 7.5 10 20 40 80 +Inf "},
+		{"sluice_request_duration_seconds_bucket",
+		 "0.01 0.02 0.04 0.08 0.16 0.3 0.32 0.5 0.64 0.8 1 1.28 1.5 2 2.5 2.56 5 5.12 10 10.24 15 20 20.48 30 40 40.96 50 60 81.92 120 240 480 960 1920 7680 +Inf "},
+	};
+	struct exposition *e = parsed(written(metrics_write_exposition));
+
+	for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+		char bounds[512] = "";
+		double last = 0;
+
+		for (size_t i = 0; i < e->count; i++) {
+			const char *le = strstr(e->series[i].labels, "model=\"llama\",le=\"");
+
+			if (strcmp(e->series[i].name, rows[r].name) || !le)
+				continue;
+			le += strlen("model=\"llama\",le=\"");
+			strncat(bounds, le, strcspn(le, "\""));
+			strcat(bounds, " ");
+			assert_true(e->series[i].value >= last);
+			last = e->series[i].value;
+		}
+		assert_string_equal(bounds, rows[r].bounds);
+	}
+	forget(e);
+}
+
+/* Attainment is one division: met over both. A latency that had no target has no series. */
+static void what_met_its_target_is_counted_beside_what_missed_it(void **state)
 {
 	struct exposition *e = parsed(written(metrics_write_exposition));
-	double last_le = 0, last = 0;
-	unsigned buckets = 0;
 
-	for (size_t i = 0; i < e->count; i++) {
-		const char *le = strstr(e->series[i].labels, "model=\"llama\",le=\"");
-
-		if (strcmp(e->series[i].name, "sluice_time_to_first_token_seconds_bucket") || !le)
-			continue;
-		le += strlen("model=\"llama\",le=\"");
-		assert_true(strtod(le, NULL) > last_le); /* +Inf too */
-		assert_true(e->series[i].value >= last);
-		last_le = strtod(le, NULL);
-		last = e->series[i].value;
-		buckets++;
-	}
-	assert_int_equal(buckets, SLUICE_HISTOGRAM_BUCKETS);
-	assert_true(isinf(last_le));
+	assert_true(value_of(e, "sluice_target_total",
+			     "model=\"llama\",latency=\"ttft\",outcome=\"met\"") == 190);
+	assert_true(value_of(e, "sluice_target_total",
+			     "model=\"llama\",latency=\"ttft\",outcome=\"missed\"") == 10);
+	assert_true(
+		value_of(e, "sluice_target_total",
+			 "model=\"llama\",latency=\"normalized-latency\",outcome=\"met\"") == 0);
+	assert_true(isnan(value_of(e, "sluice_target_total",
+				   "model=\"llama\",latency=\"itl\",outcome=\"met\"")));
 	forget(e);
 }
 
@@ -874,7 +905,8 @@ int main(void)
 		PURE(the_exposition_has_the_promised_series),
 		PURE(a_series_without_a_sample_has_no_line),
 		PURE(series_that_can_be_summed_leave_out_the_total),
-		PURE(buckets_never_fall),
+		PURE(buckets_have_the_bounds_of_others_and_never_fall),
+		PURE(what_met_its_target_is_counted_beside_what_missed_it),
 		PURE(names_are_escaped_in_labels),
 		PURE(counts_of_removed_services_and_models_stay_apart),
 		PURE(a_full_table_of_models_is_written_whole),

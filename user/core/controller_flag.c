@@ -192,6 +192,8 @@ static bool differs(const struct sluice_model_flag *a, const struct sluice_model
 	       a->action != b->action || a->mode != b->mode || a->unary != b->unary ||
 	       a->quota != b->quota || a->pool != b->pool || waits > RETRY_MS_STEP ||
 	       moved(a->limit_retry_ms, b->limit_retry_ms, 10) ||
+	       memcmp(a->target_us, b->target_us, sizeof(a->target_us)) != 0 ||
+	       a->ttft_us_per_kib != b->ttft_us_per_kib ||
 	       admission_differs(&a->admission, &b->admission);
 }
 
@@ -210,6 +212,12 @@ static void admit_adaptively(struct controller *c, uint32_t id, const struct con
 		adaptive_write(controller_adaptive(c, id, now_ns), &targets, &flag->admission);
 	if ((pool != SLUICE_MODEL_ALL || id == SLUICE_MODEL_ALL) && c->model[pool].adapting)
 		flag->limit_retry_ms = adaptive_retry_ms(&c->model[pool].adaptive);
+}
+
+/* At most 71 minutes fit. */
+static uint32_t whole_us(double ms)
+{
+	return ms * 1000 < UINT32_MAX ? (uint32_t)(ms * 1000 + 0.5) : UINT32_MAX;
 }
 
 bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
@@ -236,6 +244,11 @@ bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 	flag.mode = t.mode;
 	flag.unary = m->unary;
 	flag.quota = m->quota;
+	flag.target_us[SLUICE_LATENCY_TTFT] = whole_us(t.ttft_ms);
+	flag.target_us[SLUICE_LATENCY_ITL] = whole_us(t.itl_ms);
+	flag.target_us[SLUICE_LATENCY_DURATION] = whole_us(t.duration_ms);
+	flag.target_us[SLUICE_LATENCY_NORMALIZED] = whole_us(t.normalized_ms);
+	flag.ttft_us_per_kib = whole_us(t.ttft_ms_per_kib);
 	if (c->all.policy == CONTROLLER_ADAPTIVE)
 		admit_adaptively(c, id, &t, now_ns, &flag);
 	if (id == SLUICE_MODEL_ALL && controller_drains(c, now_ns)) {

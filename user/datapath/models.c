@@ -96,6 +96,8 @@ int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histog
 			for (int b = 0; b < SLUICE_HISTOGRAM_BUCKETS; b++)
 				sum.count[k][b] += each[cpu].count[k][b];
 			sum.sum_ns[k] += each[cpu].sum_ns[k];
+			sum.met[k] += each[cpu].met[k];
+			sum.missed[k] += each[cpu].missed[k];
 		}
 	*out = sum;
 	return 0;

@@ -7,6 +7,7 @@
 #include "metrics/metrics.h"
 
 #include <inttypes.h>
+#include <sluice/histogram.h>
 #include <string.h>
 
 #include "core/printable.h"
@@ -119,28 +120,31 @@ static void write_connections(FILE *out, const struct daemon_state *s)
 	}
 }
 
-/*
- * Bucket i holds the values below 2^(SHIFT+i) ns. The last one also takes everything above, so only
- * +Inf includes it. Times are whole ns: "below" and Prometheus' "at most" differ by one ns.
- */
+/* Whether the model has histograms of its own. */
+static bool is_measured(const struct daemon_state *s, uint32_t id)
+{
+	return state_model_in_use(s, id) && !s->controller->model[id].is_pool &&
+	       (id != SLUICE_MODEL_OTHER || state_other_seen(s));
+}
+
 static void write_histogram(FILE *out, const struct daemon_state *s, enum sluice_latency kind,
 			    const char *name, const char *help)
 {
+	const uint64_t *bounds = (const uint64_t *)histogram_bounds[kind];
+
 	family(out, name, "histogram", help);
 	for (uint32_t id = SLUICE_MODEL_OTHER; id < SLUICE_MODELS_MAX; id++) {
 		const struct sluice_histogram *h = &s->histograms[id];
 		uint64_t sum = 0;
 
-		if (!state_model_in_use(s, id) || s->controller->model[id].is_pool ||
-		    (id == SLUICE_MODEL_OTHER && !state_other_seen(s)))
+		if (!is_measured(s, id))
 			continue;
-		for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS; i++) {
+		for (unsigned i = 0; i < SLUICE_HISTOGRAM_BUCKETS && (!i || bounds[i - 1]); i++) {
 			char le[32] = "+Inf";
 
 			sum += h->count[kind][i];
-			if (i + 1 < SLUICE_HISTOGRAM_BUCKETS)
-				snprintf(le, sizeof(le), "%.12g",
-					 (double)(1ULL << (SLUICE_HISTOGRAM_SHIFT + i)) / 1e9);
+			if (bounds[i])
+				snprintf(le, sizeof(le), "%.12g", (double)bounds[i] / 1e9);
 			fprintf(out, "%s_bucket{", name);
 			model_label(out, s, id);
 			fputc(',', out);
@@ -154,6 +158,34 @@ static void write_histogram(FILE *out, const struct daemon_state *s, enum sluice
 		model_label(out, s, id);
 		fprintf(out, "} %" PRIu64 "\n", sum);
 	}
+}
+
+/* A latency without a target has no line, once it never had one. */
+static void write_targets(FILE *out, const struct daemon_state *s)
+{
+	static const enum sluice_reason names[SLUICE_LATENCIES] = {
+		[SLUICE_LATENCY_TTFT] = SLUICE_REASON_TTFT,
+		[SLUICE_LATENCY_ITL] = SLUICE_REASON_ITL,
+		[SLUICE_LATENCY_DURATION] = SLUICE_REASON_DURATION,
+		[SLUICE_LATENCY_NORMALIZED] = SLUICE_REASON_NORMALIZED_LATENCY,
+	};
+
+	family(out, "sluice_target_total", "counter",
+	       "Latencies that came while their model had a target, inside it (met) or not (missed).");
+	for (uint32_t id = SLUICE_MODEL_OTHER; id < SLUICE_MODELS_MAX; id++)
+		for (unsigned kind = 0; is_measured(s, id) && kind < SLUICE_LATENCIES; kind++) {
+			uint64_t met = s->histograms[id].met[kind];
+			uint64_t missed = s->histograms[id].missed[kind];
+
+			for (int i = 0; (met || missed) && i < 2; i++) {
+				fputs("sluice_target_total{", out);
+				model_label(out, s, id);
+				fputc(',', out);
+				label(out, "latency", text_reason(names[kind]));
+				fprintf(out, ",outcome=\"%s\"} %" PRIu64 "\n", i ? "missed" : "met",
+					i ? missed : met);
+			}
+		}
 }
 
 /* Writes the value of a gauge for a model; `at`: where it stands. False: the model has none, and
@@ -405,6 +437,7 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 		"From a request's last byte to the last one of a reply that is not streamed.");
 	write_histogram(out, s, SLUICE_LATENCY_NORMALIZED, "sluice_normalized_latency_seconds",
 			"That duration over the output tokens that the reply states.");
+	write_targets(out, s);
 	write_gauges(out, s);
 	write_model_counters(out, s);
 	family(out, "sluice_samples_lost_total", "counter",
