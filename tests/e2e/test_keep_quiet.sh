@@ -63,6 +63,7 @@ $(tail -n +$((lines + 1)) "$T/server.log" | grep -cv '"POST /v1/chat/completions
 	finish "$SERVER"
 }
 
-READY='.*running on' quiet uvicorn "$PY" -m uvicorn --app-dir "$HERE" --host 0.0.0.0 --port "$PORT" app:app
+READY='.*running on' quiet uvicorn \
+	"$PY" -m uvicorn --app-dir "$HERE" --host 0.0.0.0 --port "$PORT" app:app
 READY=ready quiet http.server "$PY" "$T/server.py" "$PORT"
 done_here

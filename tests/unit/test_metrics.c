@@ -225,12 +225,10 @@ static void the_exposition_has_the_promised_series(void **state)
 		{"sluice_connections_total", "service=\"*:8000\",action=\"reset\"", 9},
 		{"sluice_connections_total", "service=\"*:8000\",action=\"drop\"", 0},
 		{"sluice_connections_total", "service=\"[2001:db8::1]:443\",action=\"reset\"", 0},
-		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.001\"",
-		 0},
-		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.005\"",
-		 1},
-		{"sluice_time_to_first_token_seconds_bucket",
-		 "model=\"llama\",le=\"2560\"", 21 * 22 / 2},
+		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.001\"", 0},
+		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"0.005\"", 1},
+		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"2560\"",
+		 21 * 22 / 2},
 		{"sluice_time_to_first_token_seconds_bucket", "model=\"llama\",le=\"+Inf\"",
 		 22 * 23 / 2},
 		{"sluice_time_to_first_token_seconds_count", "model=\"llama\"", 22 * 23 / 2},
@@ -352,9 +350,9 @@ static void what_met_its_target_is_counted_beside_what_missed_it(void **state)
 			     "model=\"llama\",latency=\"ttft\",outcome=\"met\"") == 190);
 	assert_true(value_of(e, "sluice_target_total",
 			     "model=\"llama\",latency=\"ttft\",outcome=\"missed\"") == 10);
-	assert_true(
-		value_of(e, "sluice_target_total",
-			 "model=\"llama\",latency=\"normalized-latency\",outcome=\"met\"") == 0);
+	assert_true(value_of(e, "sluice_target_total",
+			     "model=\"llama\",latency=\"normalized-latency\",outcome=\"met\"") ==
+		    0);
 	assert_true(isnan(value_of(e, "sluice_target_total",
 				   "model=\"llama\",latency=\"itl\",outcome=\"met\"")));
 	forget(e);
