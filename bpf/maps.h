@@ -80,6 +80,8 @@ MAP(BPF_MAP_TYPE_LRU_HASH, client_counts, struct sluice_client, struct sluice_cl
 MAP(BPF_MAP_TYPE_LRU_HASH, half_open, struct sluice_conn_key, struct sluice_half_open,
     SLUICE_HALF_OPEN_MAX, PINNED);
 MAP(BPF_MAP_TYPE_HASH, conns, struct sluice_conn_key, struct sluice_conn, SLUICE_CONNS_MAX, PINNED);
+/* Its entries, as the daemon sets them before the load. */
+const volatile __u32 conns_max __weak = SLUICE_CONNS_MAX;
 /* Mapped by the daemon, too. */
 MAP(BPF_MAP_TYPE_ARRAY, conn_counts, __u32, __s64, SLUICE_CONN_BUCKETS,
     PINNED __uint(map_flags, BPF_F_MMAPABLE););

@@ -353,8 +353,8 @@ SUBPROG int syn_client(const struct sluice_conn_key *conn, const struct sluice_s
 /* Refuses a further connection of a client with many, while conns is nearly full. */
 static __always_inline void judge_crowd(struct judgement *j, const struct sluice_client *client)
 {
-	if (conns_counted(SLUICE_CONNS_ALL) >= SLUICE_CONNS_CROWDED &&
-	    conns_counted(conn_bucket(client)) >= SLUICE_CONNS_CLIENT_MAX)
+	if (conns_counted(SLUICE_CONNS_ALL) >= SLUICE_CONNS_CROWDED(conns_max) &&
+	    conns_counted(conn_bucket(client)) >= SLUICE_CONNS_CLIENT_MAX(conns_max))
 		j->reason = SLUICE_REASON_CLIENT_SHARE;
 }
 

@@ -355,6 +355,7 @@ static int start(struct daemon *d)
 		.away = on_away,
 	};
 	const struct controller_targets all = targets_of(&d->config);
+	const struct datapath_sizes sizes = {d->config.max_connections, d->config.max_clients};
 	char err[512] = "";
 
 	commands.arg = lookup.arg = d->state.step_arg = d;
@@ -380,7 +381,7 @@ static int start(struct daemon *d)
 	d->state.named = &d->named;
 	controller_init(&d->controller, &all, d->config.per_model_limits);
 	show_config(d);
-	if (datapath_open(&d->datapath, d->config.pin_dir, &handlers)) {
+	if (datapath_open(&d->datapath, d->config.pin_dir, &sizes, &handlers)) {
 		say("%s", datapath_error());
 		return -1;
 	}

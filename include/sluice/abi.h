@@ -33,7 +33,7 @@
 #define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
-#define SLUICE_CONNS_MAX         65536 /* connections judged at once */
+#define SLUICE_CONNS_MAX         65536 /* connections judged at once; or max-connections */
 #define SLUICE_TOMBSTONES_MAX    65536
 #define SLUICE_KEPT_MAX          32768 /* connections that outlived a refusal */
 #define SLUICE_CONN_BUCKETS      65536 /* entries of conn_counts; 0 is the total */
@@ -61,15 +61,16 @@
 #define SLUICE_POOL_DEPARTED (SLUICE_MODELS_MAX + 1)
 
 /*
- * From SLUICE_CONNS_CROWDED connections on, a client with SLUICE_CONNS_CLIENT_MAX of them gets no
- * further one. From SLUICE_CONNS_EVICT on, the daemon removes those without a request under way. A
- * request is not under way after SLUICE_CONNS_SLOW_NS, and SLUICE_CONNS_BYTE_NS for each byte.
+ * Of `max` entries of conns: from SLUICE_CONNS_CROWDED connections on, a client with
+ * SLUICE_CONNS_CLIENT_MAX of them gets no further one. From SLUICE_CONNS_EVICT on, the daemon
+ * removes those without a request under way. A request is not under way after SLUICE_CONNS_SLOW_NS,
+ * and SLUICE_CONNS_BYTE_NS for each byte.
  */
-#define SLUICE_CONNS_CROWDED    (SLUICE_CONNS_MAX / 4 * 3)
-#define SLUICE_CONNS_EVICT      (SLUICE_CONNS_MAX / 8 * 7)
-#define SLUICE_CONNS_CLIENT_MAX (SLUICE_CONNS_MAX / 64)
-#define SLUICE_CONNS_SLOW_NS    30000000000ULL
-#define SLUICE_CONNS_BYTE_NS    4000000ULL
+#define SLUICE_CONNS_CROWDED(max)    ((max) / 4 * 3)
+#define SLUICE_CONNS_EVICT(max)      ((max) / 8 * 7)
+#define SLUICE_CONNS_CLIENT_MAX(max) ((max) / 64)
+#define SLUICE_CONNS_SLOW_NS         30000000000ULL
+#define SLUICE_CONNS_BYTE_NS         4000000ULL
 
 /*
  * conn_counts: connections in conns, by a keyed hash of the client of their peer's address. Entry

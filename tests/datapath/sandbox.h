@@ -58,7 +58,7 @@ static inline struct datapath *opened(void)
 	const struct datapath_handlers handlers = {.notice = keep_notice};
 	struct datapath *d = NULL;
 
-	assert_done(datapath_open(&d, PIN_DIR, &handlers));
+	assert_done(datapath_open(&d, PIN_DIR, NULL, &handlers));
 	open_now = d;
 	return d;
 }

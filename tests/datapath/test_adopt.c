@@ -108,7 +108,7 @@ static void a_lease_in_force_outlasts_a_start_and_a_failed_start_restores_it(voi
 			now_ns() + 30 * NSEC_PER_SEC + 1);
 	assert_int_equal(datapath_lease_until(d), put_off.lease_until_ns);
 	/* A start without the lock touches nothing. */
-	assert_int_equal(datapath_open(&second, PIN_DIR, NULL), -EBUSY);
+	assert_int_equal(datapath_open(&second, PIN_DIR, NULL, NULL), -EBUSY);
 	assert_int_equal(pinned_settings().lease_until_ns, put_off.lease_until_ns);
 	closed(d); /* before it was ready */
 	assert_int_equal(pinned_settings().lease_until_ns, was.lease_until_ns);
@@ -122,7 +122,8 @@ static void a_lease_in_force_outlasts_a_start_and_a_failed_start_restores_it(voi
 	few.rlim_cur = fd + 8;
 	close(fd);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-	status = datapath_open(&d, PIN_DIR, &(struct datapath_handlers){.notice = keep_notice});
+	status = datapath_open(&d, PIN_DIR, NULL,
+			       &(struct datapath_handlers){.notice = keep_notice});
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
 	assert_true(status < 0);
 	put_off = pinned_settings();
@@ -135,7 +136,7 @@ static void a_lease_in_force_outlasts_a_start_and_a_failed_start_restores_it(voi
 	left(20 * NSEC_PER_SEC, false);
 	child = fork();
 	if (!child)
-		_exit(datapath_open(&d, PIN_DIR, NULL) ? 1 : 0);
+		_exit(datapath_open(&d, PIN_DIR, NULL, NULL) ? 1 : 0);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
 	put_off = pinned_settings();
@@ -358,7 +359,7 @@ static void a_second_daemon_is_refused(void **state)
 {
 	struct datapath *d = opened(), *second = NULL;
 
-	assert_int_equal(datapath_open(&second, PIN_DIR "/", NULL), -EBUSY);
+	assert_int_equal(datapath_open(&second, PIN_DIR "/", NULL, NULL), -EBUSY);
 	assert_non_null(strstr(datapath_error(), "another sluiced is running"));
 	assert_null(second);
 	assert_int_equal(datapath_remove(NULL, PIN_DIR), -EBUSY);
@@ -381,12 +382,12 @@ static void an_unusable_pin_directory_is_explained(void **state)
 	struct datapath *d;
 
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		assert_int_equal(datapath_open(&d, rows[i].dir, NULL), rows[i].err);
+		assert_int_equal(datapath_open(&d, rows[i].dir, NULL, NULL), rows[i].err);
 		assert_non_null(strstr(datapath_error(), rows[i].text));
 	}
 	assert_int_equal(access("/tmp/t-attach", F_OK), -1);
 	assert_int_equal(datapath_remove(NULL, "/tmp"), -EINVAL);
-	assert_done(datapath_open(&d, "/sys/fs/bpf/t-attach/deeper/", NULL));
+	assert_done(datapath_open(&d, "/sys/fs/bpf/t-attach/deeper/", NULL, NULL));
 	assert_done(datapath_remove(d, NULL));
 	closed(d);
 	assert_int_equal(access("/sys/fs/bpf/t-attach/deeper", F_OK), -1);

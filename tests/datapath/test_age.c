@@ -253,7 +253,8 @@ static void a_forgotten_connection_is_counted_out(void **state)
 static void idle_connections_make_room_the_idlest_first(void **state)
 {
 	struct datapath *d = opened();
-	const uint32_t n = SLUICE_CONNS_EVICT, old = n - SLUICE_CONNS_CROWDED;
+	const uint32_t n = SLUICE_CONNS_EVICT(SLUICE_CONNS_MAX),
+		       old = n - SLUICE_CONNS_CROWDED(SLUICE_CONNS_MAX);
 
 	d->settings.clock_ns = NOW;
 	settings_write(d);
@@ -267,7 +268,7 @@ static void idle_connections_make_room_the_idlest_first(void **state)
 	assert_done(datapath_sweep(d));
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(has_conn(d, i), i >= old);
-	assert_int_equal(d->conn_counts[SLUICE_CONNS_ALL], SLUICE_CONNS_CROWDED);
+	assert_int_equal(d->conn_counts[SLUICE_CONNS_ALL], SLUICE_CONNS_CROWDED(SLUICE_CONNS_MAX));
 	closed(d);
 }
 

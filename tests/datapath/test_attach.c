@@ -356,7 +356,7 @@ static void two_instances_share_a_clsact_qdisc(void **state)
 	datapath_without_tcx = true;
 	first = opened();
 	assert_done(datapath_attach(first, "t0", DATAPATH_XDP_OFF));
-	assert_done(datapath_open(&second, PIN_DIR "-second", &none));
+	assert_done(datapath_open(&second, PIN_DIR "-second", NULL, &none));
 	assert_done(datapath_attach(second, "t0", DATAPATH_XDP_OFF));
 	assert_done(datapath_detach_others(second));
 	for (int i = 0; i < 3; i++) {
@@ -435,7 +435,7 @@ static void missing_capabilities_are_named(void **state)
 
 		if (setresuid(65534, 65534, 65534))
 			_exit(1);
-		_exit(datapath_open(&d, PIN_DIR, NULL) == -EPERM &&
+		_exit(datapath_open(&d, PIN_DIR, NULL, NULL) == -EPERM &&
 				      strstr(datapath_error(), "CAP_BPF")
 			      ? 0
 			      : 2);
@@ -467,7 +467,7 @@ static void cap_bpf_net_admin_and_perfmon_are_enough(void **state)
 				_exit(1);
 			datapath_without_tcx = clsact;
 			for (int start = 0; start < 2; start++) {
-				err = datapath_open(&d, PIN_DIR, NULL);
+				err = datapath_open(&d, PIN_DIR, NULL, NULL);
 				if (!err)
 					err = datapath_attach(d, "t0", DATAPATH_XDP_NATIVE);
 				if (!err)

@@ -151,7 +151,7 @@ static void what_is_attached_is_read_in_a_thread(void **state)
 	struct datapath *d;
 
 	datapath_without_tcx = true;
-	assert_done(datapath_open(&d, PIN_DIR, &handlers));
+	assert_done(datapath_open(&d, PIN_DIR, NULL, &handlers));
 	open_now = d;
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
 	datapath_check(d, SECOND);
@@ -233,7 +233,7 @@ static void removed_pins_are_made_again_and_nothing_is_detached(void **state)
 	assert_int_equal(tcx_programs("t0", INGRESS, &again), have_tcx());
 	assert_int_equal(id, again);
 	assert_int_equal(interface_of(d).restored, 0);
-	assert_int_equal(datapath_open(&second, PIN_DIR, NULL), -EBUSY);
+	assert_int_equal(datapath_open(&second, PIN_DIR, NULL, NULL), -EBUSY);
 
 	/* One pin, and those of the links. */
 	run("rm " PIN_DIR "/kept; rm -r " PIN_DIR "/links");
@@ -268,7 +268,7 @@ static void a_pin_directory_that_another_daemon_has_is_left(void **state)
 
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
 	run("rm -r " PIN_DIR);
-	assert_done(datapath_open(&second, PIN_DIR, NULL));
+	assert_done(datapath_open(&second, PIN_DIR, NULL, NULL));
 	for (int i = 1; i < 6; i++)
 		datapath_check(d, i * SECOND);
 	assert_non_null(strstr(datapath_pins_note(d), "another sluiced is running"));
@@ -351,7 +351,7 @@ static void two_instances_at_one_interface_do_not_fight(void **state)
 		return;
 	first = opened();
 	assert_done(datapath_attach(first, "t0", DATAPATH_XDP_OFF));
-	assert_done(datapath_open(&second, PIN_DIR "2", NULL));
+	assert_done(datapath_open(&second, PIN_DIR "2", NULL, NULL));
 	assert_done(datapath_attach(second, "t0", DATAPATH_XDP_OFF));
 	foreign_link = foreign_tcx("t0", INGRESS);
 	for (int i = 1; i < 9; i++) {

@@ -84,15 +84,15 @@ static void a_client_with_its_part_gets_no_further_connection(void **state)
 	PLAY(HANDSHAKE);
 	bucket = bucket_now();
 	PLAY({.flags = RST, .seq = 0});
-	w.conn_counts[bucket] = SLUICE_CONNS_CLIENT_MAX;
-	w.conn_counts[SLUICE_CONNS_ALL] = SLUICE_CONNS_CROWDED - 1;
+	w.conn_counts[bucket] = SLUICE_CONNS_CLIENT_MAX(SLUICE_CONNS_MAX);
+	w.conn_counts[SLUICE_CONNS_ALL] = SLUICE_CONNS_CROWDED(SLUICE_CONNS_MAX) - 1;
 	assert_int_equal(send_syn(), THEN_UNSPEC);
-	w.conn_counts[SLUICE_CONNS_ALL] = SLUICE_CONNS_CROWDED;
+	w.conn_counts[SLUICE_CONNS_ALL] = SLUICE_CONNS_CROWDED(SLUICE_CONNS_MAX);
 	assert_int_equal(send_syn(), THEN_REDIRECT);
 	assert_int_equal(
 		requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_SYN_RESET, SLUICE_REASON_CLIENT_SHARE),
 		1);
-	w.conn_counts[bucket] = SLUICE_CONNS_CLIENT_MAX - 1;
+	w.conn_counts[bucket] = SLUICE_CONNS_CLIENT_MAX(SLUICE_CONNS_MAX) - 1;
 	assert_int_equal(send_syn(), THEN_UNSPEC);
 }
 

@@ -163,8 +163,8 @@ static void drop_by_service(bool ipv6)
 static void crowd(bool ipv6)
 {
 	for (uint32_t i = 1; i < SLUICE_CONN_BUCKETS; i++)
-		w.conn_counts[i] = SLUICE_CONNS_CLIENT_MAX;
-	w.conn_counts[SLUICE_CONNS_ALL] = SLUICE_CONNS_CROWDED;
+		w.conn_counts[i] = SLUICE_CONNS_CLIENT_MAX(SLUICE_CONNS_MAX);
+	w.conn_counts[SLUICE_CONNS_ALL] = SLUICE_CONNS_CROWDED(SLUICE_CONNS_MAX);
 }
 
 static void crowd_below_three_quarters(bool ipv6)

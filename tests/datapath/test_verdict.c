@@ -385,10 +385,12 @@ static uint32_t empty_bits(void)
 /* How many connections there are, and how many of them each client has. */
 static void put_crowd(void)
 {
-	int64_t each = one_in(2) ? SLUICE_CONNS_CLIENT_MAX : SLUICE_CONNS_CLIENT_MAX - 1;
+	int64_t each = one_in(2) ? SLUICE_CONNS_CLIENT_MAX(SLUICE_CONNS_MAX)
+				 : SLUICE_CONNS_CLIENT_MAX(SLUICE_CONNS_MAX) - 1;
 
 	w.conn_counts[SLUICE_CONNS_ALL] =
-		(int64_t)one_of(0, 0, SLUICE_CONNS_CROWDED - 1, SLUICE_CONNS_CROWDED);
+		(int64_t)one_of(0, 0, SLUICE_CONNS_CROWDED(SLUICE_CONNS_MAX) - 1,
+				SLUICE_CONNS_CROWDED(SLUICE_CONNS_MAX));
 	for (uint32_t i = 1; i < SLUICE_CONN_BUCKETS; i++)
 		w.conn_counts[i] = each;
 }

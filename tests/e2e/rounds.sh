@@ -23,3 +23,31 @@ round() {
 	await 30 "len(log('life').split('\n')) > $ROUND + 1"
 	sed -n "$((ROUND + 1))p" "$T/life.log" >"$T/round.json"
 }
+
+# keep_on: rounds until the file $T/stop is there. The number of the last is in $T/last_round.
+keep_on() {
+	while [[ ! -e $T/stop ]]; do
+		ROUND=$((ROUND + 1))
+		: >"$T/rounds/$ROUND"
+		until (($(wc -l <"$T/life.log") > ROUND)); do
+			kill -0 "$LIFE" || return
+			sleep 0.01
+		done
+	done
+	echo "$ROUND" >"$T/last_round"
+}
+
+# all_rounds N CLIENTS: each round after the N-th was whole: every request for "closed" was refused,
+# nothing else, and no connection ended.
+all_rounds() {
+	"$PY" - "$T/life.log" "$1" "$2" <<'END'
+import json, sys
+with open(sys.argv[1], encoding="utf-8") as f:
+    rounds = [json.loads(line) for line in f.read().splitlines()[1:]]
+rounds = rounds[int(sys.argv[2]):]
+n = int(sys.argv[3])
+assert len(rounds) > 1, "no round"
+for i, r in enumerate(rounds):
+    assert r == {"open-200": 2 * n, "closed-429": 2 * n, "kept": n}, f"{i} of {len(rounds)}: {r}"
+END
+}

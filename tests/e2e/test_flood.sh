@@ -30,7 +30,7 @@ quotas:
   - {client: $SPENT, requests: 2/1d}
   - {client: $C4, requests: 3/1d}
 EOF
-sluice --config "$T/sluice.yaml"
+sluice --config "$T/sluice.yaml" --max-connections 65536
 
 # one ADDRESS: sends one request from there and prints its status.
 one() { status_from "$1" open 50; }

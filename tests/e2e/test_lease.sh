@@ -12,6 +12,7 @@ mock --model llama,prefill-ms=0,token-ms=0,tokens=1,slots=64
 begin() { # begin LEASE-MS
 	interfaces=(s0)
 	sluice --listen "$PORT=llama" --quota "requests=1/1h tokens=10/1m" --lease-ms "$1" \
+		--max-clients 65536 \
 		--metrics "$LIMITS"
 	renice -n -15 -p "$DAEMON" >/dev/null # other work of the machine must not delay it
 }

@@ -37,6 +37,7 @@ start slow "$S" "$PY" "$HERE/peers.py" serve "$S4" "$SLOW" --steps 4 --gap 0.2
 await_line slow ready "$PID"
 mock --model mine,prefill-ms=5,token-ms=1,tokens=4,slots=64
 sluice --listen "$PORT" --listen "$ANY=any" --listen "$SLOW=slow" --policy ema-flag \
+	--max-clients 65536 \
 	--itl-threshold-ms 100 --time-constant-secs 3600
 load --connect "$S4:$PORT" --model mine --requests 3 >"$T/mine.json"
 await 3 "m['mine']['ttft_samples'] > 0"

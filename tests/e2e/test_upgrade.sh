@@ -51,34 +51,6 @@ END
 	await_line greedy ready "$GREEDY"
 }
 
-# rounds_until: rounds of the clients until $T/stop is there.
-keep_on() {
-	while [[ ! -e $T/stop ]]; do
-		ROUND=$((ROUND + 1))
-		: >"$T/rounds/$ROUND"
-		until (($(wc -l <"$T/life.log") > ROUND)); do
-			kill -0 "$LIFE" || return
-			sleep 0.01
-		done
-	done
-	echo "$ROUND" >"$T/last_round"
-}
-
-# all_rounds: each round of life.log from $1 on was whole: every request for "closed" was refused,
-# nothing else, and no connection ended.
-all_rounds() {
-	"$PY" - "$T/life.log" "$1" "$2" <<'END'
-import json, sys
-with open(sys.argv[1], encoding="utf-8") as f:
-    rounds = [json.loads(line) for line in f.read().splitlines()[1:]]
-rounds = rounds[int(sys.argv[2]):]
-n = int(sys.argv[3])
-assert len(rounds) > 1, "no round"
-for i, r in enumerate(rounds):
-    assert r == {"open-200": 2 * n, "closed-429": 2 * n, "kept": n}, f"{i} of {len(rounds)}: {r}"
-END
-}
-
 # What operators said, and what was learned.
 what_was_said() {
 	ctl quota show --json

@@ -34,6 +34,8 @@ static void defaults_are_as_documented(void **state)
 	assert_int_equal(config.action, SLUICE_ACTION_REPLY);
 	assert_int_equal(config.mode, SLUICE_MODE_ENFORCE);
 	assert_int_equal(config.lease_ms, 3000);
+	assert_int_equal(config.max_connections, 16384);
+	assert_int_equal(config.max_clients, 32768);
 	assert_int_equal(config.trouble_after_secs, 60);
 	assert_string_equal(config.pin_dir, "/sys/fs/bpf/sluice");
 	assert_string_equal(config.control, "/run/sluice/control.sock");
@@ -215,6 +217,22 @@ static void the_file_is_found_by_option_or_variable(void **state)
 	load("lease-ms: 500\n", args, env);
 	assert_int_equal(config.lease_ms, 500);
 	assert_string_equal(config.file, path);
+	config_free(&config);
+}
+
+static void the_sizes_of_the_maps_are_settings(void **state)
+{
+	static const char *const args[] = {BASE, "--max-clients", "1048576", NULL};
+	static const char *const env[] = {"SLUICE_MAX_CONNECTIONS=1024", NULL};
+
+	load("max-connections: 2000\nmax-clients: 3000\n", args, NULL);
+	assert_int_equal(config.max_connections, 2000);
+	assert_int_equal(config.max_clients, 1048576);
+	config_free(&config);
+	load("interfaces: [lo]\nlisten: [8000]\nmax-connections: 2000\nmax-clients: 3000\n", NULL,
+	     env);
+	assert_int_equal(config.max_connections, 1024);
+	assert_int_equal(config.max_clients, 3000);
 	config_free(&config);
 }
 
@@ -545,6 +563,7 @@ int main(void)
 		cmocka_unit_test(a_process_is_the_path_of_its_network_namespace),
 		cmocka_unit_test(the_command_line_beats_the_environment_beats_the_file),
 		cmocka_unit_test(the_file_is_found_by_option_or_variable),
+		cmocka_unit_test(the_sizes_of_the_maps_are_settings),
 		cmocka_unit_test(check_reads_a_file_like_config_and_is_no_variable),
 		cmocka_unit_test(a_control_group_is_a_name_or_a_number),
 		cmocka_unit_test(an_empty_variable_counts_as_unset_and_an_unknown_one_is_ignored),

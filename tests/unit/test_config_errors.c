@@ -25,6 +25,10 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 	static const struct {
 		const char *args[10], *want;
 	} rows[] = {
+		{{BASE, "--max-connections", "1023", NULL},
+		 "--max-connections: \"1023\" is not a number from 1024 to 1048576"},
+		{{BASE, "--max-clients", "1048577", NULL},
+		 "--max-clients: \"1048577\" is not a number from 1024 to 1048576"},
 		{{BASE, "--lease-ms", "abc", NULL}, "--lease-ms: \"abc\"" NO_LEASE},
 		{{BASE, "--lease-ms=", NULL}, "--lease-ms: \"\"" NO_LEASE},
 		{{BASE, "--lease-ms", "99", NULL}, "--lease-ms: \"99\"" NO_LEASE},

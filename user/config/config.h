@@ -97,7 +97,8 @@ struct config {
 	enum sluice_action action;
 	enum sluice_mode mode;
 	uint32_t lease_ms;
-	uint32_t trouble_after_secs; /* how long a trouble holds before it is reported */
+	uint32_t trouble_after_secs;           /* how long a trouble holds before it is reported */
+	uint32_t max_connections, max_clients; /* that the maps have room for */
 	char *pin_dir;
 	char *hash_secret_file;
 	char *control;

@@ -45,6 +45,15 @@ const struct parse_value parse_as_lease = {
 	.allowed = "a number from 100 to 600000",
 };
 
+/* From 1,024 entries on, the kernel's per-CPU lists of free ones do not matter. */
+const struct parse_value parse_as_map_size = {
+	.kind = PARSE_COUNT,
+	.min = 1024,
+	.max = 1048576,
+	.whole = true,
+	.allowed = "a number from 1024 to 1048576",
+};
+
 const struct parse_value parse_as_trouble_after = {
 	.kind = PARSE_COUNT,
 	.min = 1,

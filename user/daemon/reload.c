@@ -32,6 +32,7 @@ static bool waits_for_restart(const struct config *a, const struct config *b)
 	       !same_list(a->netns, a->netns_count, b->netns, b->netns_count) || a->xdp != b->xdp ||
 	       !same_text(a->pin_dir, b->pin_dir) || !same_text(a->control, b->control) ||
 	       !same_text(a->metrics_addr, b->metrics_addr) ||
+	       a->max_connections != b->max_connections || a->max_clients != b->max_clients ||
 	       a->control_group != b->control_group || a->metrics_port != b->metrics_port;
 }
 
@@ -182,7 +183,7 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 		done, done_len, "%s%s",
 		p->config.file ? "configuration read again"
 			       : "there is no configuration file: back to the values of the start",
-		waits ? "; changed interfaces, namespaces, XDP mode, paths and ports wait for a restart"
+		waits ? "; changed interfaces, namespaces, XDP mode, map sizes, paths and ports wait for a restart"
 		      : "");
 	config_free(&d->config);
 	d->config = p->config;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The counts of connections by client, corrected from the walks over conns (crowd.h). */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "crowd.h"
+#include "map_io.h"
 
 #define LOAD(field)   __atomic_load_n(&(field), __ATOMIC_SEQ_CST)
 #define ADD(field, n) __atomic_fetch_add(&(field), n, __ATOMIC_SEQ_CST)
@@ -33,6 +36,28 @@ void crowd_end(struct datapath *d, struct crowd *c)
 			ADD(d->conn_counts[i], c->found[i] - now);
 	}
 	c->walked = true;
+}
+
+static void count_conn(void *arg, const void *key, const void *value)
+{
+	struct crowd *c = arg;
+	struct sluice_conn conn;
+
+	memcpy(&conn, value, sizeof(conn));
+	crowd_add(c, &conn);
+}
+
+int crowd_recount(struct datapath *d)
+{
+	_cleanup_free_ struct crowd *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (!c)
+		return datapath_fail(-ENOMEM, "out of memory");
+	err = map_each(d, d->skel->maps.conns, count_conn, c);
+	for (uint32_t i = 0; i < SLUICE_CONN_BUCKETS && !err; i++)
+		ADD(d->conn_counts[i], c->found[i] - LOAD(d->conn_counts[i]));
+	return err;
 }
 
 void crowd_leaves(struct datapath *d, uint32_t bucket)

@@ -21,6 +21,8 @@ void crowd_start(struct datapath *d, struct crowd *c);
 void crowd_add(struct crowd *c, const struct sluice_conn *conn);
 /* The walk is complete: corrects what two of them agree on. */
 void crowd_end(struct datapath *d, struct crowd *c);
+/* Makes the counts those of conns: not all of its entries may have been carried over. */
+int crowd_recount(struct datapath *d);
 /* The daemon has deleted a connection of this bucket. */
 void crowd_leaves(struct datapath *d, uint32_t bucket);
 

@@ -21,6 +21,7 @@
 #include "addresses.h"
 #include "age.h"
 #include "carry.h"
+#include "crowd.h"
 #include "map_io.h"
 #include "kept.h"
 #include "hooks.h"
@@ -28,6 +29,7 @@
 #include "pins.h"
 #include "replies.h"
 #include "settings.h"
+#include "sizes.h"
 
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
@@ -163,7 +165,7 @@ static struct sluice_bpf *open_object(const struct bpf_object_open_opts *opts)
 	return sluice_bpf__open_opts(opts);
 }
 
-static int load(struct datapath *d)
+static int load(struct datapath *d, const struct datapath_sizes *sizes)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = d->pin_dir);
 	enum carry_found found;
@@ -175,7 +177,9 @@ static int load(struct datapath *d)
 	if (!d->skel)
 		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
 
-	err = carry_find(d, &found);
+	err = sizes_set(d, sizes);
+	if (!err)
+		err = carry_find(d, &found);
 	if (err)
 		return err;
 	d->fresh = found != CARRY_PINNED;
@@ -204,6 +208,8 @@ static int load(struct datapath *d)
 			err,
 			"the kernel does not permit sluiced to load BPF programs (lockdown, or a missing capability): %s",
 			last_words());
+	if (err == -ENOMEM)
+		return sizes_no_memory(d, err, libbpf_said);
 	if (err)
 		return datapath_fail(err,
 				     "the kernel does not accept the BPF programs (error %d): %s",
@@ -315,6 +321,8 @@ static int start(struct datapath *d)
 	int err;
 
 	err = map_state(d);
+	if (!err && d->carry)
+		err = crowd_recount(d);
 	if (err)
 		return err;
 	err = make_hash_key(d);
@@ -379,7 +387,7 @@ static int copy_pin_dir(char out[PATH_MAX], const char *pin_dir)
 	return 0;
 }
 
-int datapath_open(struct datapath **out, const char *pin_dir,
+int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_sizes *sizes,
 		  const struct datapath_handlers *handlers)
 {
 	struct datapath *d;
@@ -406,7 +414,7 @@ int datapath_open(struct datapath **out, const char *pin_dir,
 		err = datapath_fail(d->cpus, "the number of CPUs is not known: %s",
 				    strerror(-d->cpus));
 	if (!err)
-		err = load(d);
+		err = load(d, sizes);
 	if (!err)
 		err = start(d);
 	if (err) {

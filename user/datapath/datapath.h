@@ -62,14 +62,20 @@ struct datapath_handlers {
 	void (*notice)(void *arg, const char *text);
 };
 
+/* What the maps have room for. */
+struct datapath_sizes {
+	uint32_t connections, clients;
+};
+
 /*
  * Opens the pin directory (mounts bpffs there if nothing is mounted, locks it against a second
- * daemon), loads, adopts compatible pinned maps, replaces those of another ABI version, and pins.
+ * daemon), loads, carries over what is pinned, and pins.
  * Attaches nothing yet. Before the load it extends a lease in force, by 30 s at most, so that the
- * lease does not end meanwhile. A close before the first renewal undoes the extension. -EBUSY:
- * another daemon has the lock; -EPERM; -ENOTSUP: kernel too old or PREEMPT_RT.
+ * lease does not end meanwhile. A close before the first renewal undoes the extension. sizes NULL:
+ * those of abi.h. -EBUSY: another daemon has the lock; -EPERM; -ENOTSUP: kernel too old or
+ * PREEMPT_RT.
  */
-int datapath_open(struct datapath **out, const char *pin_dir,
+int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_sizes *sizes,
 		  const struct datapath_handlers *handlers);
 /*
  * Attaches to an interface, or replaces what an earlier daemon attached there, without a gap. On

@@ -147,6 +147,8 @@ int kept_reset(const char *pin_dir)
 {
 	struct sluice_conn_key key, next;
 	_cleanup_fd_ int map = -1, fd = -1;
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info);
 	char path[PATH_MAX + 8];
 	size_t failed = 0;
 	int last = 0;
@@ -159,7 +161,8 @@ int kept_reset(const char *pin_dir)
 	if (fd < 0)
 		return datapath_fail(-errno, "kept connections cannot be reset: %s",
 				     strerror(errno));
-	for (uint32_t i = 0; i < SLUICE_KEPT_MAX; i++) {
+	bpf_obj_get_info_by_fd(map, &info, &len);
+	for (uint32_t i = 0; i < info.max_entries; i++) { /* a walk may start over */
 		int err;
 
 		key = next;

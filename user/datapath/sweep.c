@@ -51,9 +51,14 @@ int datapath_sweep_stalls(struct datapath *d)
 	return run(d, 0, 0);
 }
 
+static int64_t conns_max(const struct datapath *d)
+{
+	return bpf_map__max_entries(d->skel->maps.conns);
+}
+
 static bool crowded(const struct datapath *d)
 {
-	return LOAD(d->conn_counts[SLUICE_CONNS_ALL]) >= SLUICE_CONNS_EVICT;
+	return LOAD(d->conn_counts[SLUICE_CONNS_ALL]) >= SLUICE_CONNS_EVICT(conns_max(d));
 }
 
 static bool has_departed(const struct datapath *d)
@@ -75,7 +80,8 @@ int datapath_sweep(struct datapath *d)
 	if (!crowded(d))
 		return has_departed(d) ? run(d, 0, 0) : 0;
 	for (size_t i = 0; i < sizeof(idle_ns) / sizeof(idle_ns[0]) && !err; i++) {
-		int64_t more = LOAD(d->conn_counts[SLUICE_CONNS_ALL]) - SLUICE_CONNS_CROWDED;
+		int64_t more =
+			LOAD(d->conn_counts[SLUICE_CONNS_ALL]) - SLUICE_CONNS_CROWDED(conns_max(d));
 
 		if (more <= 0)
 			break;

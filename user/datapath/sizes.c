@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The sizes of the maps that the operator chooses. The one idea: a setting counts what an operator
+ * counts, and each map that grows with it is a row here. The kernel allocates these maps whole when
+ * they are made, and charges them to the daemon's cgroup.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sizes.h"
+
+struct row {
+	const char *map;
+	enum { CONNECTIONS, CLIENTS } of;
+	uint32_t times, by;
+};
+
+static const struct row rows[] = {
+	{"conns", CONNECTIONS, 1, 1},     {"tombstones", CONNECTIONS, 1, 1},
+	{"kept", CONNECTIONS, 1, 2},      {"half_open", CONNECTIONS, 4, 1},
+	{"client_state", CLIENTS, 2, 1}, /* of each, of two quotas */
+	{"client_counts", CLIENTS, 1, 1}, {"client_in_flight", CLIENTS, 1, 1},
+};
+
+static const char *const settings[] = {"max-connections", "max-clients"};
+
+static const struct row *row_of(const char *map)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (!strcmp(rows[i].map, map))
+			return &rows[i];
+	return NULL;
+}
+
+int sizes_set(struct datapath *d, const struct datapath_sizes *sizes)
+{
+	for (size_t i = 0; sizes && i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(d->skel->obj, rows[i].map);
+		uint32_t n = rows[i].of == CONNECTIONS ? sizes->connections : sizes->clients;
+		int err = map ? bpf_map__set_max_entries(map, n * rows[i].times / rows[i].by)
+			      : -ENOENT;
+
+		if (err)
+			return datapath_fail(err, "the size of %s cannot be set: %s", rows[i].map,
+					     strerror(-err));
+	}
+	d->skel->rodata->conns_max = bpf_map__max_entries(d->skel->maps.conns);
+	return 0;
+}
+
+/* What the kernel allocates for a map at once, MiB (its htab_map_alloc()). */
+static uint64_t needs_mib(const struct bpf_map *map)
+{
+	uint64_t n = bpf_map__max_entries(map), buckets = 1;
+	uint64_t element =
+		48 + (bpf_map__key_size(map) + 7) / 8 * 8 + (bpf_map__value_size(map) + 7) / 8 * 8;
+
+	if (bpf_map__map_flags(map) & BPF_F_NO_PREALLOC)
+		element = 0;
+	while (buckets < n)
+		buckets *= 2;
+	return (n * element + buckets * 16 + (1 << 20) - 1) >> 20;
+}
+
+/* The cgroup whose limit leaves least, of the daemon's and those above it: v2, or the memory
+ * controller of v1. False: none has a limit. */
+static bool cgroup_limit(char path[PATH_MAX], uint64_t *limit, uint64_t *used)
+{
+	static const struct {
+		const char *line, *root, *limit, *used;
+	} kinds[] = {
+		{"0::", "/sys/fs/cgroup", "memory.max", "memory.current"},
+		{":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes",
+		 "memory.usage_in_bytes"},
+	};
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	char line[PATH_MAX];
+	bool found = false;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+			char *group = strstr(line, kinds[k].line);
+
+			if (!group)
+				continue;
+			group += strlen(kinds[k].line);
+			group[strcspn(group, "\n")] = 0;
+			for (char *end; *group; *end = 0) {
+				char file[2 * PATH_MAX];
+				unsigned long long max, now;
+				FILE *m, *u;
+
+				snprintf(file, sizeof(file), "%s%s/%s", kinds[k].root, group,
+					 kinds[k].limit);
+				m = fopen(file, "re");
+				snprintf(file, sizeof(file), "%s%s/%s", kinds[k].root, group,
+					 kinds[k].used);
+				u = fopen(file, "re");
+				if (m && u && fscanf(m, "%llu", &max) == 1 &&
+				    fscanf(u, "%llu", &now) == 1 && max < 1ULL << 60 &&
+				    (!found || max - now < *limit - *used)) {
+					snprintf(path, PATH_MAX, "%s", group);
+					*limit = max;
+					*used = now;
+					found = true;
+				}
+				if (m)
+					fclose(m);
+				if (u)
+					fclose(u);
+				end = strrchr(group, '/');
+				if (!end)
+					break;
+			}
+		}
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+int sizes_no_memory(const struct datapath *d, int err, const char *said)
+{
+	char group[PATH_MAX], name[64] = "",
+			      why[PATH_MAX + 128] = "this host has not enough memory";
+	const char *failed = strstr(said, "': failed to create");
+	const struct bpf_map *map;
+	const struct row *row;
+	uint64_t limit, used, all = 0;
+
+	if (cgroup_limit(group, &limit, &used))
+		snprintf(
+			why, sizeof(why),
+			"the cgroup %s may use %llu MiB (MemoryMax of its unit), and uses %llu without the maps",
+			group, (unsigned long long)limit >> 20, (unsigned long long)used >> 20);
+	while (failed && failed > said && failed[-1] != '\'')
+		failed--;
+	if (failed)
+		sscanf(failed, "%63[^']", name);
+	map = bpf_object__find_map_by_name(d->skel->obj, name);
+	if (!map)
+		return datapath_fail(err, "no memory for the BPF programs: %s", why);
+	row = row_of(name);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		all += needs_mib(bpf_object__find_map_by_name(d->skel->obj, rows[i].map));
+	return datapath_fail(
+		err,
+		"no memory for the map %s, %llu MiB%s%s; the maps of max-connections and max-clients take %llu MiB: %s",
+		name, (unsigned long long)needs_mib(map), row ? " by " : "",
+		row ? settings[row->of] : "", (unsigned long long)all, why);
+}
