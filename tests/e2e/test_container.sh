@@ -144,7 +144,7 @@ for name in daemonset sidecar; do
 	same "$name: it lets others pass" 200 "$(status_from "$C4" m)"
 	used=$(memory "$PIN/$pins")
 	check "$name: half of the limit of memory holds it: ${limit[0]}" \
-		test "$used" -gt 100000000 -a "$used" -lt $((limit[0] / 2))
+		test "$used" -gt 40000000 -a "$used" -lt $((limit[0] / 2))
 	finish "$OUTER" KILL
 	contain "${box[@]}"
 	await_line daemon ready "$OUTER"
