@@ -13,7 +13,8 @@ D=sl-netns-d
 node
 pod a 10
 mock_in a
-sluice_on_node --netns "$NS/$A" --netns "$NS/$B_POD" --listen "$PORT"
+METRICS=127.0.0.1:9464
+sluice_on_node --netns "$NS/$A" --netns "$NS/$B_POD" --listen "$PORT" --metrics "$METRICS"
 capabilities() { awk '/^CapEff:/ { print $2 }' "/proc/$DAEMON/status"; }
 same "the daemon keeps what it takes to enter namespaces, and no more" 0000008000281000 \
 	"$(capabilities)"
@@ -22,6 +23,9 @@ holds "the namespace that is there is attached, but for lo, and no veth on the h
 holds "the other is said to be missing" \
 	"s['troubles'] == ['network namespace $NS/$B_POD does not exist: ' +
 	 'sluice attaches to it when it comes']"
+readyz() { on "$S" curl -sS -m 100 -w '%{http_code}' "http://$METRICS/readyz"; }
+NOT_READY=$'not ready: 1 of the network namespaces cannot be followed\n503'
+same "the daemon is not ready, then" "$NOT_READY" "$(readyz)"
 load --connect "$A4:$PORT" --model slow --requests 1 >"$T/one.json"
 await 3 "'slow' in m"
 ctl block "$C4" --model slow >/dev/null
@@ -60,6 +64,7 @@ pod b 11
 mock_in b
 holds --within 10 "a namespace that comes is attached" \
 	"'$B_POD/eth0' in [x['name'] for x in s['interfaces'] if x['tc']] and s['troubles'] == []"
+same "then the daemon is ready" $'ready: mode enforce\n200' "$(readyz)"
 refused b "$C" "$B4"
 refused b "$A" "[$B6]"
 refused a "$B_POD" "$A4"
