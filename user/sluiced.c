@@ -135,7 +135,8 @@ static void tick(struct daemon *d)
 	if (d->state.detaching &&
 	    (d->state.now_ns >= d->drain_until_ns || !datapath_has_tombstones(d->datapath)) &&
 	    (d->state.now_ns >= d->kept_until_ns || !datapath_has_kept(d->datapath))) {
-		finish_detach(d);
+		if (!work_is_away(d->queue)) /* a thread uses what the end takes away */
+			finish_detach(d);
 		return;
 	}
 	if (datapath_sweep_due(d->datapath))
@@ -166,8 +167,8 @@ static void on_signal(struct daemon *d, int fd)
 		return;
 	}
 	notify_systemd("STOPPING=1");
-	if (d->state.detaching) { /* a signal came before the last answer was sent */
-		finish_detach(d);
+	if (d->state.detaching) { /* at the next tick */
+		d->drain_until_ns = d->kept_until_ns = 0;
 		return;
 	}
 	say("stopped; programs and maps stay for the next daemon, and without one all passes in %u ms (`sluicectl detach` removes them)",
@@ -385,10 +386,6 @@ static int start(struct daemon *d)
 		say("%s", datapath_error());
 		return -1;
 	}
-	if (start_hash_secret(d, err, sizeof(err))) {
-		say("%s", err);
-		return -1;
-	}
 	if (control_open(&d->control, d->config.control, d->config.control_group, &d->state,
 			 &commands, err, sizeof(err)) ||
 	    start_metrics(d, err, sizeof(err))) {
@@ -402,7 +399,9 @@ static int start(struct daemon *d)
 			say("%s", datapath_error());
 			return -1;
 		}
-	if (start_policy(d, err, sizeof(err))) {
+	/* The secret goes at once to the programs of an earlier daemon, so its rules by key have to
+	 * go next. */
+	if (start_hash_secret(d, err, sizeof(err)) || start_policy(d, err, sizeof(err))) {
 		say("%s", err);
 		return -1;
 	}

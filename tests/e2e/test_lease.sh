@@ -74,6 +74,6 @@ check "status reports them" bash -c "'$B/sluicectl' --control '$T/control.sock' 
 	grep -q '^note: 3 passed although refused: the lease had run out'"
 on "$S" curl -sS -m 5 "http://$LIMITS/metrics" >"$T/metrics.txt"
 check "the metrics report them" \
-	grep -q '^sluice_counter_total{counter="passed-lease"} 3$' "$T/metrics.txt"
+	grep -q '^sluice_events_total{event="passed-lease"} 3$' "$T/metrics.txt"
 
 done_here

@@ -254,11 +254,14 @@ static void while_a_work_is_away_the_loop_and_the_other_lanes_go_on(void **state
 	assert_int_equal(pipe(gate), 0);
 	for (int i = 0; i < 3; i++)
 		work_start(q, &tasks[i].work);
+	assert_false(work_is_away(q));
 	turns(); /* ends although a does not */
 	assert_string_equal(order, "(c!");
+	assert_true(work_is_away(q));
 	open_gate();
 	wait_for_thread();
 	turns();
+	assert_false(work_is_away(q));
 	assert_string_equal(order, "(c!a!b!");
 	close(gate[0]);
 	close(gate[1]);

@@ -231,6 +231,7 @@ static int load_elsewhere(struct datapath *d)
 	if (err)
 		return datapath_fail(err, "the BPF object cannot be read: %s", last_words());
 	skel->rodata->hooks_elsewhere = HOOKS_ELSEWHERE;
+	skel->rodata->conns_max = d->skel->rodata->conns_max;
 	bpf_object__for_each_map(map, skel->obj)
 	{
 		const struct bpf_map *same =

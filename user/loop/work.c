@@ -128,6 +128,14 @@ bool work_pending(const struct work_queue *q)
 	return false;
 }
 
+bool work_is_away(const struct work_queue *q)
+{
+	for (unsigned i = 0; i < WORK_LANES; i++)
+		if (q->lane[i].away)
+			return true;
+	return false;
+}
+
 int work_fd(const struct work_queue *q)
 {
 	return q->fd;

@@ -44,6 +44,8 @@ void work_start(struct work_queue *q, struct work *w);
 bool work_cancel(struct work_queue *q, const struct work *w);
 /* Whether there is something to do: then the loop does not wait. */
 bool work_pending(const struct work_queue *q);
+/* Whether a work waits for its thread, which may still use what it was given. */
+bool work_is_away(const struct work_queue *q);
 /* Becomes readable when a thread has ended, until a work goes on after its thread. */
 int work_fd(const struct work_queue *q);
 /* Does the next slice of one lane. Call it once a turn. */

@@ -447,11 +447,11 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 	write_maps(out, s);
 	write_interfaces(out, s);
 	write_troubles(out, s);
-	family(out, "sluice_counter_total", "counter",
+	family(out, "sluice_events_total", "counter",
 	       "What the kernel side counts that is no verdict on a request.");
 	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++) {
-		fputs("sluice_counter_total{", out);
-		label(out, "counter", text_counter(i));
+		fputs("sluice_events_total{", out);
+		label(out, "event", text_counter(i));
 		fprintf(out, "} %" PRIu64 "\n", s->counters[i]);
 	}
 	family(out, "sluice_names_refused_total", "counter",
