@@ -7,7 +7,8 @@
 
 OURS=$ROOT/scripts/monitoring
 check "the alert rules are valid" promtool check rules "$OURS/sluice.rules.yaml"
-check "each alert fires and clears as its test says" promtool test rules "$OURS/sluice.rules-test.yaml"
+check "each alert fires and clears as its test says" \
+	promtool test rules "$OURS/sluice.rules-test.yaml"
 
 mock --model llama,prefill-ms=20,token-ms=5,tokens=10
 sluice --listen "$PORT" --metrics 127.0.0.1:9464 --ttft-threshold-ms 1000 --itl-threshold-ms 500
@@ -43,6 +44,22 @@ until_says() {
 	return 1
 }
 
+# until_fires yes|no ALERT
+until_fires() {
+	local said='' i
+
+	for ((i = 0; i < 300; i++)); do
+		said=$(ask firing 2>&1) || true
+		case $1:$said in
+		yes:*"$2"*) return 0 ;;
+		no:\[*) [[ $said == *"$2"* ]] || return 0 ;;
+		esac
+		sleep 0.2
+	done
+	echo "$said"
+	return 1
+}
+
 load --connect "$S4:$PORT" --model llama --duration 600 --concurrency 2 >/dev/null 2>&1 &
 LOADS=($!)
 load --connect "$S4:$PORT" --model llama --plain --duration 600 --concurrency 1 >/dev/null 2>&1 &
@@ -53,7 +70,8 @@ LOADS+=($!)
 check "Prometheus scrapes sluice, and each expression of the board has a value" \
 	until_says '[]' board "$OURS/grafana.json"
 on "$S" curl -fsS http://127.0.0.1:9464/metrics >"$T/metrics.txt"
-same "promtool has nothing against the metrics" "" "$(promtool check metrics <"$T/metrics.txt" 2>&1)"
+same "promtool has nothing against the metrics" "" \
+	"$(promtool check metrics <"$T/metrics.txt" 2>&1)"
 kill "${LOADS[@]}"
 wait "${LOADS[@]}" || true
 
@@ -61,17 +79,7 @@ shut llama
 check "an alert fires when latency shuts the model" \
 	until_says '["SluiceModelShut", "SluiceRefusing"]' firing
 open_again llama
-check "… and clears" bash -c "$(declare -f on ask until_says); S=$S NS=$NS PY=$PY HERE=$HERE
-	for ((n = 0; n < 300; n++)); do
-		! ask firing | grep -q SluiceModelShut || { sleep 0.2; continue; }
-		exit 0
-	done
-	ask firing; exit 1"
+check "… and clears" until_fires no SluiceModelShut
 finish "$DAEMON"
-check "an alert says that no daemon answers" bash -c "$(declare -f on ask); S=$S NS=$NS PY=$PY HERE=$HERE
-	for ((n = 0; n < 3000; n++)); do
-		ask firing | grep -q SluiceAbsent && exit 0
-		sleep 0.2
-	done
-	exit 1"
+check "an alert says that no daemon answers" until_fires yes SluiceAbsent
 done_here
