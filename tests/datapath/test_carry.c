@@ -211,8 +211,10 @@ static void what_the_earlier_programs_write_until_they_are_replaced_is_carried(v
 	assert_int_equal(spent(d, &a), 11);
 	assert_int_equal(spent(d, &b), 20);
 	assert_int_equal(spent(d, &c), 0);
-	/* While it replaces programs: those replaced already write into the new map. */
+	/* While it replaces programs: those replaced already write into the new map, and the
+	 * newer state stays. */
 	spend(before, &e, 40);
+	spend(before, &b, 19);
 	spend(map_fd(d->skel->maps.client_state), &b, 21);
 	assert_done(datapath_renew_lease(d, 1));
 	assert_int_equal(spent(d, &e), 40);

@@ -329,6 +329,7 @@ struct copying {
 	struct made *m;
 	unsigned pass;
 	uint8_t *key, *value; /* as this version has them */
+	uint8_t *there;       /* room for a value of the new map, which its programs write, too */
 	size_t value_size;
 	int err;
 };
@@ -343,6 +344,13 @@ static bool is_beyond(const struct copying *p, const void *key, const uint8_t *v
 	memcpy(&i, key, sizeof(i));
 	return i >= bpf_map__max_entries(p->m->map) && !value[0] &&
 	       !memcmp(value, value + 1, p->m->value_size - 1);
+}
+
+/* Whether a program that was replaced already has written to the entry: that is the newer state. */
+static bool is_newer_there(const struct copying *p, const struct copied *slot)
+{
+	return p->there && !bpf_map_lookup_elem(map_fd(p->m->map), p->key, p->there) &&
+	       (!slot->key || slot->value != hash(p->there, p->value_size));
 }
 
 static void copy(void *arg, const void *key, const void *value)
@@ -371,7 +379,7 @@ static void copy(void *arg, const void *key, const void *value)
 		layout_copy(&m->value, (const uint8_t *)value + cpu * before, p->value + cpu * now);
 	slot = slot_of(m, hash(p->key, m->key.to_size) | 1);
 	h = hash(p->value, p->value_size);
-	if (slot->key && slot->value == h) {
+	if ((slot->key && slot->value == h) || is_newer_there(p, slot)) {
 		slot->pass = p->pass;
 		return;
 	}
@@ -453,7 +461,8 @@ static int find_oldest(struct datapath *d, struct made *m)
 	return err;
 }
 
-static int copy_map(struct datapath *d, struct made *m, unsigned pass)
+/* late: programs of this version write into the new map. */
+static int copy_map(struct datapath *d, struct made *m, unsigned pass, bool late)
 {
 	size_t size = bpf_map__value_size(m->map);
 	struct copying p = {.m = m, .pass = pass};
@@ -462,8 +471,9 @@ static int copy_map(struct datapath *d, struct made *m, unsigned pass)
 	p.value_size = is_per_cpu(m->map) ? (size + 7) / 8 * 8 * m->cpus : size;
 	p.key = calloc(1, m->key.to_size);
 	p.value = calloc(1, p.value_size);
+	p.there = late ? calloc(1, p.value_size) : NULL;
 	m->left_out = 0;
-	if (!p.key || !p.value)
+	if (!p.key || !p.value || (late && !p.there))
 		err = -ENOMEM;
 	if (!err)
 		err = map_walk(d, m->fd, m->info.key_size, m->value_size, copy, &p);
@@ -471,6 +481,7 @@ static int copy_map(struct datapath *d, struct made *m, unsigned pass)
 		err = p.err;
 	free(p.key);
 	free(p.value);
+	free(p.there);
 	if (!err && pass > 1 && !is_array(m->map))
 		err = delete_gone(d, m, pass);
 	return err ? datapath_fail(err, "%s cannot be carried over: %s", bpf_map__name(m->map),
@@ -486,7 +497,7 @@ static int copy_all(struct datapath *d, unsigned only)
 	c->pass++;
 	for (size_t i = 0; i < c->count && !err; i++)
 		if (c->made[i].fd >= 0 && (c->made[i].is & only) == only)
-			err = copy_map(d, &c->made[i], c->pass);
+			err = copy_map(d, &c->made[i], c->pass, only & LATE);
 	return err;
 }
 
