@@ -87,6 +87,17 @@ holds --within 10 "one with an address of another is left out, and said" \
 	 'it is left out'] and '$B_POD/eth0' not in [x['name'] for x in s['interfaces']]"
 refused a "$C" "$A4"
 umount "$NS/$B_POD"
+
+# The file under it is left.
+holds --within 10 "a path that leads to no network namespace is said" \
+	"s['troubles'] == ['network namespace $NS/$B_POD cannot be entered: ' +
+	 'it is no network namespace']"
+same "the daemon is not ready with it" "$NOT_READY" "$(readyz)"
+rm "$NS/$B_POD"
+ln -s "$T/closed/b" "$NS/$B_POD"
+mkdir -m 0 "$T/closed"
+holds --within 10 "a path that may not be opened is said" \
+	"s['troubles'] == ['network namespace $NS/$B_POD cannot be opened: Permission denied']"
 rm "$NS/$B_POD"
 
 # A daemon that takes over, and one that is told a process.

@@ -403,9 +403,10 @@ static int follow_netns(struct datapath *d, unsigned which)
 	size_t count = 0, before = d->attached_count;
 	struct netns *ns = &d->netns[which - 1];
 	bool had_note = ns->note[0];
-	int changed = netns_read(d, which), err = 0;
+	int changed, err = 0;
 
-	datapath_step(d, 64);
+	datapath_step(d, 64); /* not later: others would see it without its note */
+	changed = netns_read(d, which);
 	if (ns->ino) {
 		err = netns_enter(d, which);
 		if (!err) {
@@ -417,7 +418,9 @@ static int follow_netns(struct datapath *d, unsigned which)
 			netns_leave(d, which);
 		}
 	}
-	if (!err)
+	if (err)
+		netns_cannot(ns, "read", strerror(-err));
+	else
 		leave_others(d, which, list, count);
 	for (size_t i = before; i < d->attached_count && !err; i++) {
 		struct attachment *a = &d->attached[i];

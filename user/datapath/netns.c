@@ -66,6 +66,23 @@ static void __attribute__((format(printf, 2, 3))) note(struct netns *ns, const c
 	va_end(args);
 }
 
+void netns_cannot(struct netns *ns, const char *be, const char *why)
+{
+	note(ns, "network namespace %.140s cannot be %s: %s", ns->path, be, why);
+}
+
+static const char *why_not_entered(int err)
+{
+	switch (err) {
+	case -EPERM:
+		return "it needs CAP_SYS_ADMIN";
+	case -EINVAL:
+		return "it is no network namespace";
+	default:
+		return strerror(-err);
+	}
+}
+
 static bool has(uint8_t (*list)[16], size_t count, const uint8_t addr[16])
 {
 	for (size_t i = 0; i < count; i++)
@@ -94,19 +111,20 @@ static const char *holder(struct datapath *d, unsigned which, uint8_t (*list)[16
 	return NULL;
 }
 
-/* Reads the addresses of the namespace with inode `ino`. */
+/* Reads the addresses of the namespace with inode ->ino. On an error, ->note says which. */
 static int read_addresses(struct datapath *d, unsigned which, uint8_t (**out)[16], size_t *count)
 {
 	struct netns *ns = &d->netns[which - 1];
 	int err = netns_enter(d, which);
 
-	if (err == -EPERM)
-		note(ns, "network namespace %.160s cannot be entered: it needs CAP_SYS_ADMIN",
-		     ns->path);
-	if (err)
+	if (err) {
+		netns_cannot(ns, "entered", why_not_entered(err));
 		return err;
+	}
 	err = addresses_here(NULL, out, count);
 	netns_leave(d, which);
+	if (err)
+		netns_cannot(ns, "read", strerror(-err));
 	return err;
 }
 
@@ -122,6 +140,7 @@ int netns_read(struct datapath *d, unsigned which)
 {
 	struct netns *ns = &d->netns[which - 1];
 	_cleanup_fd_ int fd = open(ns->path, O_RDONLY | O_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
 	uint64_t was = ns->ino, ino = inode(fd);
 	uint8_t(*list)[16] = NULL;
 	size_t count = 0;
@@ -133,7 +152,9 @@ int netns_read(struct datapath *d, unsigned which)
 	if (ns->ended)
 		ino = 0;
 	ns->note[0] = 0;
-	if (!ino) {
+	if (err && err != -ENOENT && err != -ESRCH) {
+		netns_cannot(ns, "opened", strerror(-err));
+	} else if (!ino) {
 		note(ns, "network namespace %.160s does not exist: %s", ns->path,
 		     ns->ended ? "its process has ended" : "sluice attaches to it when it comes");
 	} else if (ino == netns_here()) {

@@ -14,6 +14,8 @@ int netns_enter(const struct datapath *d, unsigned which);
 void netns_leave(const struct datapath *d, unsigned which);
 /* The inode of the calling thread's network namespace. */
 uint64_t netns_here(void);
+/* Writes into ->note that the namespace cannot be opened, entered, …, and why. */
+void netns_cannot(struct netns *ns, const char *be, const char *why);
 /* Adds a namespace to the list, and reads it. */
 int netns_add(struct datapath *d, const char *path);
 /*
