@@ -69,6 +69,25 @@ refused b "$C" "$B4"
 refused b "$A" "[$B6]"
 refused a "$B_POD" "$A4"
 
+# starve PATH…: the daemon has no descriptor left for these namespaces, until it has said so.
+starve() {
+	local limit path
+
+	limit=$(prlimit --pid "$DAEMON" --nofile --output SOFT --noheadings)
+	prlimit --pid "$DAEMON" --nofile=0:
+	for path; do
+		await_line daemon ".*network namespace $path cannot be opened: Too many open files" \
+			"$DAEMON"
+	done
+	prlimit --pid "$DAEMON" --nofile="${limit// /}:"
+	await 10 "s['troubles'] == []"
+}
+said_gone() { grep 'is gone' "$T/daemon.log"; }
+
+starve "$NS/$A" "$NS/$B_POD"
+same "a namespace that cannot be opened for a moment stays attached" "" "$(said_gone)"
+refused a "$B_POD" "$A4"
+
 # The name of the namespace is gone, and its last process.
 kill -KILL "$MOCK"
 ip netns del "$B_POD"
@@ -108,6 +127,9 @@ sluice_on_node --pid "$(on "$A" sh -c 'sleep 1000 >/dev/null 2>&1 9>&- & echo $!
 PIDS+=("$(<"$T/pid")")
 holds "the namespace of a process is attached" \
 	"'pid $(<"$T/pid")/eth0' in [x['name'] for x in s['interfaces'] if x['tc']]"
+refused a "$C" "$A4"
+starve "/proc/$(<"$T/pid")/ns/net"
+same "one of a process stays attached likewise" "" "$(said_gone)"
 refused a "$C" "$A4"
 kill -KILL "$(<"$T/pid")"
 holds --within 10 "its process ends, and it is let go" \

@@ -418,10 +418,10 @@ static int follow_netns(struct datapath *d, unsigned which)
 			netns_leave(d, which);
 		}
 	}
-	if (err)
-		netns_cannot(ns, "read", strerror(-err));
-	else
+	if (!err)
 		leave_others(d, which, list, count);
+	else if (!ns->note[0])
+		netns_cannot(ns, "read", strerror(-err));
 	for (size_t i = before; i < d->attached_count && !err; i++) {
 		struct attachment *a = &d->attached[i];
 

@@ -67,7 +67,7 @@ struct netns {
 	bool told;    /* the programs have its addresses */
 	uint8_t (*addresses)[16];
 	size_t address_count;
-	char note[DATAPATH_NOTE_MAX]; /* why it is not attached to; "": it is */
+	char note[DATAPATH_NOTE_MAX]; /* why it is not attached to, or not followed; "": it is */
 };
 
 /* An interface that leads to a server (server_links.c). */

@@ -147,14 +147,17 @@ int netns_read(struct datapath *d, unsigned which)
 	const char *by;
 	bool same;
 
+	ns->note[0] = 0;
+	/* It may be there nevertheless, so what is attached stays. */
+	if (err && err != -ENOENT && err != -ESRCH) {
+		netns_cannot(ns, "opened", strerror(-err));
+		return 0;
+	}
 	/* A later process with the number of one that has ended is another one. */
 	ns->ended |= was && was != ino && !strncmp(ns->path, "/proc/", 6);
 	if (ns->ended)
 		ino = 0;
-	ns->note[0] = 0;
-	if (err && err != -ENOENT && err != -ESRCH) {
-		netns_cannot(ns, "opened", strerror(-err));
-	} else if (!ino) {
+	if (!ino) {
 		note(ns, "network namespace %.160s does not exist: %s", ns->path,
 		     ns->ended ? "its process has ended" : "sluice attaches to it when it comes");
 	} else if (ino == netns_here()) {
@@ -162,7 +165,10 @@ int netns_read(struct datapath *d, unsigned which)
 		ino = 0;
 	}
 	ns->ino = ino;
-	if (ino && read_addresses(d, which, &list, &count))
+	err = ino ? read_addresses(d, which, &list, &count) : 0;
+	if (err && was == ino)
+		return 0; /* likewise */
+	if (err)
 		ns->ino = 0;
 	by = ns->ino ? holder(d, which, list, count) : NULL;
 	if (by) {
