@@ -42,7 +42,7 @@ int netns_enter(const struct datapath *d, unsigned which)
 
 	if (!which)
 		return 0;
-	fd = open(d->netns[which - 1].path, O_RDONLY | O_CLOEXEC);
+	fd = open(d->netns[which - 1].path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	if (inode(fd) != d->netns[which - 1].ino)
@@ -139,7 +139,7 @@ static void let_go(struct netns *ns)
 int netns_read(struct datapath *d, unsigned which)
 {
 	struct netns *ns = &d->netns[which - 1];
-	_cleanup_fd_ int fd = open(ns->path, O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int fd = open(ns->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	int err = fd < 0 ? -errno : 0;
 	uint64_t was = ns->ino, ino = inode(fd);
 	uint8_t(*list)[16] = NULL;
@@ -202,7 +202,7 @@ int netns_add(struct datapath *d, const char *path)
 		return datapath_fail(-ENOMEM, "out of memory");
 	d->netns_count++;
 	if (!d->own_netns)
-		d->own_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+		d->own_netns = open("/proc/self/ns/net", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (d->own_netns < 0)
 		return datapath_fail(-errno, "the daemon's own network namespace: %s",
 				     strerror(errno));
