@@ -53,8 +53,8 @@ grow("sluice_quota_text", 8)
 change("scales its fair share and its quota */\n",
        "scales its fair share and its quota */\n\t__u64 next;\n")
 grow("sluice_prefix", 8)
-change("\tstruct sluice_admission admission;\n};",
-       "\t__u64 next;\n\tstruct sluice_admission admission;\n};")
+change("\tstruct sluice_admission admission;\n\t/* Its targets",
+       "\t__u64 next;\n\tstruct sluice_admission admission;\n\t/* Its targets")
 grow("sluice_model_flag", 8)
 # What the programs have under way, and what they have counted.
 change("struct sluice_conn {\n", "struct sluice_conn {\n\t__u64 next;\n")
