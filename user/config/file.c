@@ -102,9 +102,11 @@ static cyaml_schema_field_t map_field(const char *name, size_t at,
 	return field;
 }
 
+_Static_assert(CONFIG_FILE_KEYS_MAX <= 64, "bits of `single`");
+
 /* `single` has a bit for each list that the document writes as one value. */
 static void build_schema(struct schema *s, const struct config_file_key *keys, size_t count,
-			 uint32_t single, const struct names *names)
+			 uint64_t single, const struct names *names)
 {
 	cyaml_schema_value_t mapping = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct slot, NULL)};
 	cyaml_schema_value_t top = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct slot, NULL)};
@@ -129,7 +131,7 @@ static void build_schema(struct schema *s, const struct config_file_key *keys, s
 			s->entries[i].mapping.fields = s->fields[i];
 			s->entries[i].data_size = (uint32_t)(n * sizeof(struct slot));
 			s->top_fields[i] = list_field(keys[i].name, i, &s->entries[i]);
-		} else if (keys[i].list && !(single & 1u << i)) {
+		} else if (keys[i].list && !(single & 1ULL << i)) {
 			s->top_fields[i] = list_field(keys[i].name, i, &text_entry);
 		} else {
 			s->top_fields[i] = text_field(keys[i].name, i);
@@ -275,13 +277,13 @@ static void say_why(const struct complaint *c, cyaml_err_t error,
  */
 static int load(const char *text, size_t size, const struct config_file_key *keys, size_t count,
 		struct schema *schema, const cyaml_config_t *base, struct slot **top,
-		uint32_t *single, struct names *names, char *err, size_t len)
+		uint64_t *single, struct names *names, char *err, size_t len)
 {
 	for (;;) {
 		struct complaint complaint = {0};
 		cyaml_config_t config = *base;
 		cyaml_err_t error;
-		uint32_t retry = 0;
+		uint64_t retry = 0;
 
 		config.log_ctx = &complaint;
 		build_schema(schema, keys, count, *single, names);
@@ -293,7 +295,7 @@ static int load(const char *text, size_t size, const struct config_file_key *key
 		    !strcmp(complaint.got, "SCALAR"))
 			for (size_t i = 0; i < count; i++)
 				if (keys[i].list && !strcmp(keys[i].name, complaint.key))
-					retry = 1u << i;
+					retry = 1ULL << i;
 		if (retry & ~*single) {
 			*single |= retry;
 			continue;
@@ -337,7 +339,7 @@ static int hand_out_field(const struct slot *slot, const struct config_file_key 
 	return rc;
 }
 
-static int hand_out(const struct slot *top, uint32_t single, const struct names *names,
+static int hand_out(const struct slot *top, uint64_t single, const struct names *names,
 		    const struct config_file_key *keys, size_t count, config_file_each each,
 		    void *arg)
 {
@@ -359,7 +361,7 @@ static int hand_out(const struct slot *top, uint32_t single, const struct names 
 					rc = hand_out_field(&entry[f], &keys[i], e + 1,
 							    &keys[i].fields[f], names, each, arg);
 			}
-		} else if (keys[i].list && !(single & 1u << i)) {
+		} else if (keys[i].list && !(single & 1ULL << i)) {
 			for (unsigned e = 0; e < slot->count && !rc; e++)
 				rc = each(arg, keys[i].name, 0, NULL, list[e]);
 		} else {
@@ -475,7 +477,7 @@ int config_file_read(const char *path, const struct config_file_key *keys, size_
 		.flags = CYAML_CFG_NO_ALIAS,
 	};
 	struct slot *top = NULL;
-	uint32_t single = 0;
+	uint64_t single = 0;
 	size_t size = 0;
 	char *text;
 	int rc;

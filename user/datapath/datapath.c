@@ -237,11 +237,13 @@ static int load_elsewhere(struct datapath *d)
 		const struct bpf_map *same =
 			bpf_object__find_map_by_name(d->skel->obj, bpf_map__name(map));
 
-		if (bpf_map__is_internal(map) || err)
+		if (bpf_map__is_internal(map))
 			continue;
 		err = bpf_map__set_pin_path(map, NULL);
 		if (!err)
 			err = bpf_map__reuse_fd(map, map_fd(same));
+		if (err)
+			break;
 	}
 	if (!err)
 		err = sluice_bpf__load(skel);
