@@ -27,17 +27,20 @@ enum {
 	OF_TRAFFIC = 1, /* says what the programs of one version have under way: no other reads it
 			 */
 	LATE = 2,       /* what is written until the programs are replaced is copied, too */
+	/* Each program writes an entry as a whole. A connection is written from both sides, which
+	 * are not replaced at once. */
+	WHOLE = 4,
 };
 
 static const struct {
 	const char *name;
 	unsigned is;
 } special[] = {
-	{"conns", OF_TRAFFIC | LATE}, {"tombstones", OF_TRAFFIC | LATE},
-	{"half_open", OF_TRAFFIC},    {"client_in_flight", OF_TRAFFIC},
-	{"model_state", OF_TRAFFIC},  {"conn_counts", OF_TRAFFIC},
-	{"samples", OF_TRAFFIC},      {"verdicts", OF_TRAFFIC},
-	{"client_state", LATE},       {"kept", LATE},
+	{"conns", OF_TRAFFIC | LATE},   {"tombstones", OF_TRAFFIC | LATE},
+	{"half_open", OF_TRAFFIC},      {"client_in_flight", OF_TRAFFIC},
+	{"model_state", OF_TRAFFIC},    {"conn_counts", OF_TRAFFIC},
+	{"samples", OF_TRAFFIC},        {"verdicts", OF_TRAFFIC},
+	{"client_state", LATE | WHOLE}, {"kept", LATE},
 };
 
 /* An entry as it was copied last: hashes of its key and value. */
@@ -380,6 +383,9 @@ static void copy(void *arg, const void *key, const void *value)
 	slot = slot_of(m, hash(p->key, m->key.to_size) | 1);
 	h = hash(p->value, p->value_size);
 	if ((slot->key && slot->value == h) || is_newer_there(p, slot)) {
+		/* A connection of which each version has seen a part begins anew. */
+		if (slot->value != h && m->is & OF_TRAFFIC)
+			bpf_map_delete_elem(map_fd(m->map), p->key);
 		slot->pass = p->pass;
 		return;
 	}
@@ -471,6 +477,7 @@ static int copy_map(struct datapath *d, struct made *m, unsigned pass, bool late
 	p.value_size = is_per_cpu(m->map) ? (size + 7) / 8 * 8 * m->cpus : size;
 	p.key = calloc(1, m->key.to_size);
 	p.value = calloc(1, p.value_size);
+	late = late && m->is & (WHOLE | OF_TRAFFIC);
 	p.there = late ? calloc(1, p.value_size) : NULL;
 	m->left_out = 0;
 	if (!p.key || !p.value || (late && !p.there))
