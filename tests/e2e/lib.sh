@@ -142,6 +142,56 @@ await_line() {
 	done
 }
 
+# eventually SECONDS COMMAND…: repeats the command until it succeeds. If it does not in ten times
+# that, prints its last output.
+eventually() {
+	local deadline=$((SECONDS + 10 * $1)) said
+
+	shift
+	until said=$("$@" 2>&1); do
+		((SECONDS < deadline)) || { echo "$said"; return 1; }
+		sleep 0.05
+	done
+}
+
+listens() { on "$1" ss -Htln "sport = :$2" | grep -q .; } # NAMESPACE PORT
+
+no_sockets_in() { # NAMESPACE PORT…: its servers have no connection left
+	local ns=$1 port ports=() connected
+
+	shift
+	for port; do ports+=(or "sport = :$port"); done
+	connected=$(on "$ns" ss -Htn state connected exclude time-wait "( ${ports[*]:1} )")
+	[[ -z $connected ]] || { echo "$connected"; return 1; }
+}
+
+# begin_nginx NAMESPACE PORT… <TEXT: starts nginx with this text in its http section, and waits until
+# it listens. Its files are in $T/nginx.
+begin_nginx() {
+	local ns=$1 port text
+
+	shift
+	text=$(cat)
+	mkdir "$T/nginx"
+	chmod 711 "$T"
+	cat >"$T/nginx/nginx.conf" <<-END
+		daemon off;
+		pid $T/nginx/pid;
+		error_log $T/nginx/error.log;
+		events { worker_connections 256; }
+		http {
+		client_body_temp_path $T/nginx/body;
+		proxy_temp_path $T/nginx/proxy;
+		fastcgi_temp_path $T/nginx/fastcgi;
+		uwsgi_temp_path $T/nginx/uwsgi;
+		scgi_temp_path $T/nginx/scgi;
+		$text
+		}
+	END
+	start nginx "$ns" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
+	for port; do eventually 10 listens "$ns" "$port"; done
+}
+
 # mock OPTION…: starts the mock model server on the ports that holds.py expects.
 mock() {
 	start mock "$S" "$B/mock_server" --listen "$PORT" --admin "127.0.0.1:$ADMIN" "$@"

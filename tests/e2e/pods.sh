@@ -53,18 +53,6 @@ status() { # NAMESPACE HOST MODEL: of a streamed request
 # What the mock of a pod has seen.
 in_pod() { on "sl-$CASE-$1" curl -sS -m 5 "http://127.0.0.1:$ADMIN/stats"; }
 
-no_sockets_in() { # POD: its server has no connection left
-	local i
-
-	for ((i = 0; i < 100; i++)); do
-		[[ -z $(on "sl-$CASE-$1" ss -Htn state connected exclude time-wait \
-			"( sport = :$PORT )") ]] && return
-		sleep 0.05
-	done
-	on "sl-$CASE-$1" ss -Htn
-	return 1
-}
-
 # Removes sluice at once. `detach` would wait until the tombstones have drained.
 sluice_off() {
 	local interface
@@ -77,13 +65,4 @@ sluice_off() {
 	done
 }
 
-# gone INTERFACE: the node has it no longer.
-gone() {
-	local i
-
-	for ((i = 0; i < 200; i++)); do
-		on "$S" ip link show dev "$1" >/dev/null 2>&1 || return 0
-		sleep 0.05
-	done
-	return 1
-}
+gone() { ! on "$S" ip link show dev "$1" >/dev/null 2>&1; } # INTERFACE: the node has none

@@ -86,18 +86,6 @@ refusing() {
 	say_ok "$sentence"
 }
 
-no_sockets_in() { # NAMESPACE: its server has no connection left
-	local i
-
-	for ((i = 0; i < 100; i++)); do
-		[[ -z $(on "$1" ss -Htn state connected exclude time-wait \
-			"( sport = :$PORT or sport = :80 )") ]] && return
-		sleep 0.05
-	done
-	on "$1" ss -Htn
-	return 1
-}
-
 # A bridge with two ports: s0 and the server's veth. sluice is on s0, where clients come in.
 ip netns add "$D"
 on "$D" ip link set lo up
@@ -111,7 +99,7 @@ mock_in "$D" "10.77.0.5:$PORT" "[fd77:0:0:1::5]:$PORT"
 sluice_on --interface s0 --listen "10.77.0.5:$PORT" --listen "[fd77:0:0:1::5]:$PORT"
 refusing "a bridged server: requests are judged and refused at the bridge port of the clients" \
 	"$D" 10.77.0.5 "[fd77:0:0:1::5]"
-check "the bridged server's sockets are reset" no_sockets_in "$D"
+check "the bridged server's sockets are reset" eventually 1 no_sockets_in "$D" "$PORT" 80
 finish "$MOCK"
 sluice_off
 
@@ -134,7 +122,7 @@ mock_in "$D" 80
 sluice_on --interface s0 --listen "$S4:$PORT"
 refusing "a published container port: requests are judged and refused on the outer interface" "$D" \
 	"$S4"
-check "the container's server is reset through the translation" no_sockets_in "$D"
+check "the container's server is reset through the translation" eventually 1 no_sockets_in "$D" "$PORT" 80
 finish "$MOCK"
 sluice_off
 on "$S" sh -c 'nft delete table ip published && sysctl -qw net.ipv4.ip_forward=0 &&

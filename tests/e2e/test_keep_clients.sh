@@ -134,29 +134,15 @@ for (let i = 0; i < n; i++) {
 END
 keeps openai 2 node "$T/openai.mjs" "$B/npm" "http://$S4:$PORT/v1" "$N"
 
-mkdir "$T/nginx"
-chmod 711 "$T"
-cat >"$T/nginx/nginx.conf" <<END
-daemon off;
-pid $T/nginx/pid;
-error_log $T/nginx/error.log;
-worker_processes 1;
-events { worker_connections 64; }
-http {
-	access_log off;
-	client_body_temp_path $T/nginx/body;
-	proxy_temp_path $T/nginx/proxy;
-	fastcgi_temp_path $T/nginx/fastcgi;
-	uwsgi_temp_path $T/nginx/uwsgi;
-	scgi_temp_path $T/nginx/scgi;
-	upstream model { server $S4:$PORT; keepalive 8; }
-	server {
-		listen 127.0.0.1:8100;
-		location / {
-			proxy_pass http://model;
-			proxy_http_version 1.1;
-			proxy_set_header Connection "";
-		}
+begin_nginx "$C" 8100 <<END
+access_log off;
+upstream model { server $S4:$PORT; keepalive 8; }
+server {
+	listen 127.0.0.1:8100;
+	location / {
+		proxy_pass http://model;
+		proxy_http_version 1.1;
+		proxy_set_header Connection "";
 	}
 }
 END
@@ -173,14 +159,10 @@ frontend front
 backend model
 	server model $S4:$PORT
 END
-start nginx "$C" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
 start haproxy "$C" haproxy -db -f "$T/haproxy.cfg"
+eventually 10 listens "$C" 8101
 for at in "nginx 8100" "HAProxy 8101"; do
 	read -r name port <<<"$at"
-	for ((i = 0; i < 500; i++)); do
-		! on "$C" ss -Htln "sport = :$port" | grep -q . || break
-		sleep 0.02
-	done
 	keeps "the pool of $name" 1 "$PY" "$T/python.py" 127.0.0.1 "$port" "$N"
 done
 done_here

@@ -8,34 +8,15 @@
 # shellcheck source=tests/e2e/storms.sh
 . "$HERE/storms.sh"
 
-mkdir "$T/nginx"
-chmod 711 "$T"
-cat >"$T/nginx/nginx.conf" <<END
-daemon off;
-pid $T/nginx/pid;
-error_log $T/nginx/error.log;
-worker_processes 1;
-events { worker_connections 64; }
-http {
-	access_log $T/nginx/access.log;
-	client_body_temp_path $T/nginx/body;
-	proxy_temp_path $T/nginx/proxy;
-	fastcgi_temp_path $T/nginx/fastcgi;
-	uwsgi_temp_path $T/nginx/uwsgi;
-	scgi_temp_path $T/nginx/scgi;
-	server {
-		listen $PORT deferred;
-		listen [::]:$PORT deferred;
-		location / { return 200 '{}'; }
-	}
+begin_nginx "$S" "$PORT" <<END
+access_log $T/nginx/access.log;
+server {
+	listen $PORT deferred;
+	listen [::]:$PORT deferred;
+	location / { return 200 '{}'; }
 }
 END
-start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
 NGINX=$PID
-for ((i = 0; i < 500; i++)); do
-	! on "$S" ss -Htln "sport = :$PORT" | grep -q . || break
-	sleep 0.02
-done
 sluice --config "$T/keep.yaml"
 ctl block "$C4" --model closed >/dev/null
 ctl block fd77:0:0:1::/64 --model closed >/dev/null

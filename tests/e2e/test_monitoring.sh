@@ -30,34 +30,18 @@ start prometheus "$S" prometheus --config.file="$T/prometheus.yaml" \
 	--storage.tsdb.path="$T/tsdb" --web.listen-address=127.0.0.1:9090
 ask() { on "$S" "$PY" "$HERE/monitoring.py" "$@"; }
 
-# until_says WANTED ARGUMENT…: what monitoring.py prints becomes WANTED.
-until_says() {
-	local wanted=$1 said='' i
+says() { # WANTED ARGUMENT…: what monitoring.py prints
+	local said
 
-	shift
-	for ((i = 0; i < 300; i++)); do
-		said=$(ask "$@" 2>&1) || true
-		[[ $said != "$wanted" ]] || return 0
-		sleep 0.2
-	done
-	echo "$said"
-	return 1
+	said=$(ask "${@:2}")
+	[[ $said == "$1" ]] || { echo "$said"; return 1; }
 }
+fires() { ask firing | grep -q "\"$1\""; } # ALERT
+fires_not() { # ALERT
+	local said
 
-# until_fires yes|no ALERT
-until_fires() {
-	local said='' i
-
-	for ((i = 0; i < 300; i++)); do
-		said=$(ask firing 2>&1) || true
-		case $1:$said in
-		yes:*"$2"*) return 0 ;;
-		no:\[*) [[ $said == *"$2"* ]] || return 0 ;;
-		esac
-		sleep 0.2
-	done
-	echo "$said"
-	return 1
+	said=$(ask firing)
+	[[ $said != *"\"$1\""* ]] || { echo "$said"; return 1; }
 }
 
 load --connect "$S4:$PORT" --model llama --duration 600 --concurrency 2 >/dev/null 2>&1 &
@@ -68,7 +52,7 @@ load --connect "$S4:$PORT" --model llama --duration 600 --rate 5 --bind "$C4B" \
 	>/dev/null 2>&1 &
 LOADS+=($!)
 check "Prometheus scrapes sluice, and each expression of the board has a value" \
-	until_says '[]' board "$OURS/grafana.json"
+	eventually 6 says '[]' board "$OURS/grafana.json"
 on "$S" curl -fsS http://127.0.0.1:9464/metrics >"$T/metrics.txt"
 same "promtool has nothing against the metrics" "" \
 	"$(promtool check metrics <"$T/metrics.txt" 2>&1)"
@@ -77,9 +61,9 @@ wait "${LOADS[@]}" || true
 
 shut llama
 check "an alert fires when latency shuts the model" \
-	until_says '["SluiceModelShut", "SluiceRefusing"]' firing
+	eventually 6 says '["SluiceModelShut", "SluiceRefusing"]' firing
 open_again llama
-check "… and clears" until_fires no SluiceModelShut
+check "… and clears" eventually 6 fires_not SluiceModelShut
 finish "$DAEMON"
-check "an alert says that no daemon answers" until_fires yes SluiceAbsent
+check "an alert says that no daemon answers" eventually 6 fires SluiceAbsent
 done_here

@@ -8,31 +8,17 @@
 . "$(dirname "$0")/lib.sh"
 
 ANY=8080 SLOW=8081
-mkdir -p "$T/nginx"
-chmod 711 "$T"
-cat >"$T/nginx/nginx.conf" <<CONF
-daemon off;
-pid $T/nginx/pid;
-error_log $T/nginx/error.log;
-events { worker_connections 256; }
-http {
-	access_log off;
-	keepalive_requests 100000;
-	client_body_temp_path $T/nginx/body;
-	proxy_temp_path $T/nginx/proxy;
-	fastcgi_temp_path $T/nginx/fastcgi;
-	uwsgi_temp_path $T/nginx/uwsgi;
-	scgi_temp_path $T/nginx/scgi;
-	server {
-		listen $ANY;
-		listen [::]:$ANY;
-		default_type application/json;
-		location / { return 200 '{"choices":[]}'; }
-	}
+begin_nginx "$S" "$ANY" <<CONF
+access_log off;
+keepalive_requests 100000;
+server {
+	listen $ANY;
+	listen [::]:$ANY;
+	default_type application/json;
+	location / { return 200 '{"choices":[]}'; }
 }
 CONF
 "${CC:-cc}" -O2 -Wall -Wextra -Werror "$HERE/crowd.c" -o "$T/crowd"
-start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
 start slow "$S" "$PY" "$HERE/peers.py" serve "$S4" "$SLOW" --steps 4 --gap 0.2
 await_line slow ready "$PID"
 mock --model mine,prefill-ms=5,token-ms=1,tokens=4,slots=64

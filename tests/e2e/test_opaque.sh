@@ -8,27 +8,14 @@
 . "$(dirname "$0")/lib.sh"
 
 TLS=8443 H2=8080 RESET=8444 DROP=8445
-mkdir -p "$T/nginx"
-chmod 711 "$T"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \
 	-keyout "$T/key.pem" -out "$T/cert.pem" 2>/dev/null
-cat >"$T/nginx/nginx.conf" <<CONF
-daemon off;
-pid $T/nginx/pid;
-error_log $T/nginx/error.log;
-events { worker_connections 64; }
-http {
-	access_log off;
-	client_body_temp_path $T/nginx/body;
-	proxy_temp_path $T/nginx/proxy;
-	fastcgi_temp_path $T/nginx/fastcgi;
-	uwsgi_temp_path $T/nginx/uwsgi;
-	scgi_temp_path $T/nginx/scgi;
-	server {
-		listen $H2 http2;
-		default_type application/json;
-		location / { return 200 '{"choices":[]}'; }
-	}
+begin_nginx "$S" "$H2" <<CONF
+access_log off;
+server {
+	listen $H2 http2;
+	default_type application/json;
+	location / { return 200 '{"choices":[]}'; }
 }
 CONF
 cat >"$T/sluice.yaml" <<CONF
@@ -55,7 +42,6 @@ models:
 CONF
 start tls "$S" "$PY" "$HERE/tls.py" serve "$T/cert.pem" "$T/key.pem" $TLS $RESET $DROP
 await_line tls ready "$PID"
-start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
 sluice --config "$T/sluice.yaml"
 
 # tls_request PORT TIMES BODY

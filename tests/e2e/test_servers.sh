@@ -12,50 +12,26 @@ for port in $APP $UPSTREAM; do
 	start "uvicorn-$port" "$S" "$PY" -m uvicorn --app-dir "$HERE" app:app --host "" \
 		--port "$port"
 done
-mkdir -p "$T/nginx"
-cat >"$T/nginx/nginx.conf" <<CONF
-daemon off;
-pid $T/nginx/pid;
-error_log $T/nginx/error.log;
-events { worker_connections 256; }
-http {
-	access_log $T/nginx/access.log;
-	client_body_temp_path $T/nginx/body;
-	proxy_temp_path $T/nginx/proxy;
-	fastcgi_temp_path $T/nginx/fastcgi;
-	uwsgi_temp_path $T/nginx/uwsgi;
-	scgi_temp_path $T/nginx/scgi;
-	client_max_body_size 8m;
-	server {
-		listen $FIXED;
-		listen [::]:$FIXED;
-		default_type application/json;
-		location / { return 200 '{"choices":[]}'; }
-	}
-	server {
-		listen $PROXY;
-		listen [::]:$PROXY;
-		location / {
-			proxy_pass http://127.0.0.1:$UPSTREAM;
-			proxy_buffering off;
-			proxy_http_version 1.1;
-		}
+begin_nginx "$S" "$FIXED" "$PROXY" <<CONF
+access_log $T/nginx/access.log;
+client_max_body_size 8m;
+server {
+	listen $FIXED;
+	listen [::]:$FIXED;
+	default_type application/json;
+	location / { return 200 '{"choices":[]}'; }
+}
+server {
+	listen $PROXY;
+	listen [::]:$PROXY;
+	location / {
+		proxy_pass http://127.0.0.1:$UPSTREAM;
+		proxy_buffering off;
+		proxy_http_version 1.1;
 	}
 }
 CONF
-chmod 711 "$T"
-start nginx "$S" nginx -p "$T/nginx" -c "$T/nginx/nginx.conf" -e "$T/nginx/error.log"
-listening() { \
-	"$PY" -c \
-	'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1)' "$1"; }
-export -f listening
-for port in $APP $FIXED $PROXY $UPSTREAM; do
-	for ((i = 0; i < 200; i++)); do
-		# shellcheck disable=SC2016
-		on "$S" bash -c 'PY=$2; listening "$1"' - "$port" "$PY" 2>/dev/null && break
-		sleep 0.05
-	done
-done
+for port in $APP $UPSTREAM; do eventually 10 listens "$S" "$port"; done
 sluice --listen "$APP=app" --listen "$FIXED=fixed" --listen "$PROXY=proxy" \
 	--time-constant-secs 86400
 
