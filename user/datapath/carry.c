@@ -362,7 +362,7 @@ static void copy(void *arg, const void *key, const void *value)
 	struct made *m = p->m;
 	size_t before = m->value_size / m->cpus, now = p->value_size / m->cpus;
 	struct copied *slot;
-	uint64_t seen, h;
+	uint64_t seen, id, h;
 	int err;
 
 	if (is_beyond(p, key, value))
@@ -380,12 +380,10 @@ static void copy(void *arg, const void *key, const void *value)
 	}
 	for (size_t cpu = 0; cpu < m->cpus; cpu++)
 		layout_copy(&m->value, (const uint8_t *)value + cpu * before, p->value + cpu * now);
-	slot = slot_of(m, hash(p->key, m->key.to_size) | 1);
+	id = hash(p->key, m->key.to_size) | 1;
+	slot = slot_of(m, id);
 	h = hash(p->value, p->value_size);
 	if ((slot->key && slot->value == h) || is_newer_there(p, slot)) {
-		/* A connection of which each version has seen a part begins anew. */
-		if (slot->value != h && m->is & OF_TRAFFIC)
-			bpf_map_delete_elem(map_fd(m->map), p->key);
 		slot->pass = p->pass;
 		return;
 	}
@@ -396,7 +394,7 @@ static void copy(void *arg, const void *key, const void *value)
 		p->err = err;
 	} else if (slot->key || m->used < m->slots / 4 * 3) { /* entries come and go */
 		m->used += !slot->key;
-		*slot = (struct copied){hash(p->key, m->key.to_size) | 1, h, p->pass};
+		*slot = (struct copied){id, h, p->pass};
 	}
 }
 
@@ -477,7 +475,7 @@ static int copy_map(struct datapath *d, struct made *m, unsigned pass, bool late
 	p.value_size = is_per_cpu(m->map) ? (size + 7) / 8 * 8 * m->cpus : size;
 	p.key = calloc(1, m->key.to_size);
 	p.value = calloc(1, p.value_size);
-	late = late && m->is & (WHOLE | OF_TRAFFIC);
+	late = late && m->is & WHOLE;
 	p.there = late ? calloc(1, p.value_size) : NULL;
 	m->left_out = 0;
 	if (!p.key || !p.value || (late && !p.there))
