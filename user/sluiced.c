@@ -330,8 +330,7 @@ static int attach(struct daemon *d)
 	for (unsigned i = 0; i < d->config.interface_count; i++)
 		if (datapath_attach(d->datapath, d->config.interfaces[i], xdp_of(d->config.xdp)))
 			return -1;
-	if (datapath_attach_netns(d->datapath))
-		return -1;
+	datapath_attach_netns(d->datapath);
 	/* The last step that can fail: a failed start leaves the lease as it was. */
 	return datapath_renew_lease(d->datapath,
 				    clock_ns(CLOCK_MONOTONIC) + d->config.lease_ms * 1000000ULL);

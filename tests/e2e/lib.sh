@@ -165,8 +165,8 @@ no_sockets_in() { # NAMESPACE PORT…: its servers have no connection left
 	[[ -z $connected ]] || { echo "$connected"; return 1; }
 }
 
-# begin_nginx NAMESPACE PORT… <TEXT: starts nginx with this text in its http section, and waits until
-# it listens. Its files are in $T/nginx.
+# begin_nginx NAMESPACE PORT… <TEXT: starts nginx with this text in its http section, and waits
+# until it listens. Its files are in $T/nginx.
 begin_nginx() {
 	local ns=$1 port text
 

@@ -122,7 +122,8 @@ mock_in "$D" 80
 sluice_on --interface s0 --listen "$S4:$PORT"
 refusing "a published container port: requests are judged and refused on the outer interface" "$D" \
 	"$S4"
-check "the container's server is reset through the translation" eventually 1 no_sockets_in "$D" "$PORT" 80
+check "the container's server is reset through the translation" \
+	eventually 1 no_sockets_in "$D" "$PORT" 80
 finish "$MOCK"
 sluice_off
 on "$S" sh -c 'nft delete table ip published && sysctl -qw net.ipv4.ip_forward=0 &&

@@ -52,7 +52,8 @@ for wires in va auto; do
 	done
 	holds "the interfaces are attached whole: $wires" \
 		"all(x['tc'] and x['leads_to_server'] == (x['name'] == 'va') for x in s['interfaces'])"
-	check "the server's sockets are reset: $wires" eventually 1 no_sockets_in "sl-$CASE-a" "$PORT"
+	check "the server's sockets are reset: $wires" \
+		eventually 1 no_sockets_in "sl-$CASE-a" "$PORT"
 	[[ $wires == va ]] || continue
 	sluice_off
 done

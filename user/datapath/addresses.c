@@ -31,6 +31,14 @@ void address_whole(uint8_t out[16], int family, const void *address)
 	memcpy(out + sizeof(mapped), address, 4);
 }
 
+bool address_in(uint8_t (*list)[16], size_t count, const uint8_t addr[16])
+{
+	for (size_t i = 0; i < count; i++)
+		if (!memcmp(list[i], addr, 16))
+			return true;
+	return false;
+}
+
 struct list {
 	uint8_t (*at)[16];
 	size_t count, capacity;

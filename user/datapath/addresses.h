@@ -9,6 +9,8 @@
 
 /* An address of a socket or an interface as 16 bytes, IPv4 mapped. */
 void address_whole(uint8_t out[16], int family, const void *address);
+/* Whether a list has the address. */
+bool address_in(uint8_t (*list)[16], size_t count, const uint8_t addr[16]);
 /* The address of an RTM_NEWADDR: of a point-to-point link the local end. False: there is none. */
 bool address_of_message(const struct nlmsghdr *message, uint8_t out[16]);
 /* A netlink fd that is readable when addresses, links or default routes changed; -errno. */

@@ -83,10 +83,12 @@ static void say_absent(struct attachment *a)
 /* Attaches to a named interface; an error if it is there and something fails. */
 static int attach_named(struct datapath *d, const char *name, enum datapath_xdp xdp)
 {
-	int ifindex = if_nametoindex(name), err;
+	int ifindex = if_nametoindex(name), err = server_links_refresh(d);
 	struct attachment *a = named(d, name);
 	struct datapath_interface before;
 
+	if (err < 0)
+		return err;
 	if (!a)
 		a = add(d, name, xdp);
 	if (!a)
@@ -141,9 +143,6 @@ int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xd
 	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
 	if (mkdir(links, 0700) && errno != EEXIST)
 		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
-	err = server_links_refresh(d);
-	if (err < 0)
-		return err;
 	return is_pattern(wanted) ? add_pattern(d, wanted, xdp) : attach_named(d, wanted, xdp);
 }
 
@@ -442,13 +441,12 @@ int attachments_follow_netns(struct datapath *d)
 	return changed;
 }
 
-int datapath_attach_netns(struct datapath *d)
+void datapath_attach_netns(struct datapath *d)
 {
 	attachments_follow_netns(d);
 	for (unsigned i = 0; i < d->netns_count; i++)
 		if (d->netns[i].note[0])
 			datapath_notify(&d->handlers, "%s", d->netns[i].note);
-	return 0;
 }
 
 size_t datapath_netns_notes(const struct datapath *d, const char **out, size_t max)

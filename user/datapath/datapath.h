@@ -92,7 +92,7 @@ int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xd
  */
 int datapath_add_netns(struct datapath *d, const char *path);
 /* Attaches in all of them, to what `auto` would take there, but for lo. */
-int datapath_attach_netns(struct datapath *d);
+void datapath_attach_netns(struct datapath *d);
 /* The notes, until datapath_check(). Returns how many, `max` at most. */
 size_t datapath_netns_notes(const struct datapath *d, const char **out, size_t max);
 /* How many interfaces match, and are not attached since there are DATAPATH_INTERFACES_MAX. */

@@ -83,14 +83,6 @@ static const char *why_not_entered(int err)
 	}
 }
 
-static bool has(uint8_t (*list)[16], size_t count, const uint8_t addr[16])
-{
-	for (size_t i = 0; i < count; i++)
-		if (!memcmp(list[i], addr, 16))
-			return true;
-	return false;
-}
-
 /* The path of an earlier namespace, or a few words for this one, that has an address of the list.
  * NULL: none has. */
 static const char *holder(struct datapath *d, unsigned which, uint8_t (*list)[16], size_t count)
@@ -102,10 +94,10 @@ static const char *holder(struct datapath *d, unsigned which, uint8_t (*list)[16
 	for (size_t i = 0; i < count; i++) {
 		if (address_is_local(list[i]))
 			continue;
-		if (has(own, own_count, list[i]))
+		if (address_in(own, own_count, list[i]))
 			return "this host";
 		for (unsigned n = 0; n + 1 < which; n++)
-			if (has(d->netns[n].addresses, d->netns[n].address_count, list[i]))
+			if (address_in(d->netns[n].addresses, d->netns[n].address_count, list[i]))
 				return d->netns[n].path;
 	}
 	return NULL;

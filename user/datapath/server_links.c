@@ -59,22 +59,30 @@ static int add_end(void *arg, const struct nlmsghdr *message)
 	return 0;
 }
 
-static int add_found(struct search *s, const uint8_t addr[16])
+/* ifindex 0: no interface here leads to the server. */
+static int add_found(struct search *s, const uint8_t addr[16], uint32_t ifindex)
 {
-	for (size_t i = 0; i < s->end_count; i++) {
-		struct server_link *found;
+	struct server_link *found =
+		list_grow(s->found, s->found_count, &s->found_capacity, sizeof(*found));
 
-		if (s->ends[i].peer != s->peer)
-			continue;
-		found = list_grow(s->found, s->found_count, &s->found_capacity, sizeof(*found));
-		if (!found)
-			return -ENOMEM;
-		s->found = found;
-		found += s->found_count++;
-		*found = (struct server_link){.link.ifindex = (uint32_t)s->ends[i].ifindex};
-		memcpy(found->link.addr, addr, 16);
-	}
+	if (!found)
+		return -ENOMEM;
+	s->found = found;
+	found += s->found_count++;
+	*found = (struct server_link){.link.ifindex = ifindex};
+	memcpy(found->link.addr, addr, 16);
 	return 0;
+}
+
+/* Adds the ends of pairs that lead into the namespace s->peer. */
+static int add_ends(struct search *s, const uint8_t addr[16])
+{
+	int err = 0;
+
+	for (size_t i = 0; i < s->end_count && !err; i++)
+		if (s->ends[i].peer == s->peer)
+			err = add_found(s, addr, (uint32_t)s->ends[i].ifindex);
+	return err;
 }
 
 static int note_address(void *arg, const struct nlmsghdr *message)
@@ -84,10 +92,7 @@ static int note_address(void *arg, const struct nlmsghdr *message)
 
 	if (!address_of_message(message, addr))
 		return 0;
-	for (size_t i = 0; i < s->wanted_count; i++)
-		if (!memcmp(s->wanted[i], addr, sizeof(addr)))
-			return add_found(s, addr);
-	return 0;
+	return address_in(s->wanted, s->wanted_count, addr) ? add_ends(s, addr) : 0;
 }
 
 /* Looks for the services' addresses in the namespace s->peer. One that has gone meanwhile, or that
@@ -138,14 +143,9 @@ static int find_wanted(struct datapath *d, struct search *s)
 	if (!s->wanted)
 		return -ENOMEM;
 	s->wanted_count = 0;
-	for (size_t i = 0; i < d->service_count; i++) {
-		bool is_own = d->services[i].wildcard;
-
-		for (size_t a = 0; a < own_count; a++)
-			is_own |= !memcmp(own[a], d->services[i].addr, 16);
-		if (!is_own)
+	for (size_t i = 0; i < d->service_count; i++)
+		if (!d->services[i].wildcard && !address_in(own, own_count, d->services[i].addr))
 			memcpy(s->wanted[s->wanted_count++], d->services[i].addr, 16);
-	}
 	return 0;
 }
 
@@ -180,24 +180,13 @@ static int find(struct search *s)
 static int add_elsewhere(struct search *s)
 {
 	const struct datapath *d = s->d;
+	int err = 0;
 
-	for (unsigned n = 0; n < d->netns_count; n++) {
-		for (size_t i = 0; i < d->netns[n].address_count; i++) {
-			struct server_link *found;
-
-			if (address_is_local(d->netns[n].addresses[i]))
-				continue;
-			found = list_grow(s->found, s->found_count, &s->found_capacity,
-					  sizeof(*found));
-			if (!found)
-				return -ENOMEM;
-			s->found = found;
-			found += s->found_count++;
-			*found = (struct server_link){0};
-			memcpy(found->link.addr, d->netns[n].addresses[i], 16);
-		}
-	}
-	return 0;
+	for (unsigned n = 0; n < d->netns_count; n++)
+		for (size_t i = 0; i < d->netns[n].address_count && !err; i++)
+			if (!address_is_local(d->netns[n].addresses[i]))
+				err = add_found(s, d->netns[n].addresses[i], 0);
+	return err;
 }
 
 static struct server_link *known(const struct datapath *d, const struct sluice_server_link *link)
@@ -216,7 +205,6 @@ int server_links_refresh(struct datapath *d)
 
 	if (!err)
 		err = add_elsewhere(&s);
-
 	for (size_t i = 0; i < d->server_link_count && !err; i++)
 		d->server_links[i].found = false;
 	for (size_t i = 0; i < s.found_count && !err; i++) {

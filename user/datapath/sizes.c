@@ -64,56 +64,74 @@ static uint64_t needs_mib(const struct bpf_map *map)
 	return (n * element + buckets * 16 + (1 << 20) - 1) >> 20;
 }
 
-/* The cgroup whose limit leaves least, of the daemon's and those above it: v2, or the memory
- * controller of v1. False: none has a limit. */
-static bool cgroup_limit(char path[PATH_MAX], uint64_t *limit, uint64_t *used)
+static bool read_number(const char *root, const char *group, const char *name, uint64_t *out)
 {
-	static const struct {
-		const char *line, *root, *limit, *used;
-	} kinds[] = {
-		{"0::", "/sys/fs/cgroup", "memory.max", "memory.current"},
-		{":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes",
-		 "memory.usage_in_bytes"},
-	};
+	char path[2 * PATH_MAX];
+	unsigned long long n;
+	bool read = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s%s/%s", root, group, name);
+	f = fopen(path, "re");
+	if (f) {
+		read = fscanf(f, "%llu", &n) == 1;
+		fclose(f);
+	}
+	if (read)
+		*out = n;
+	return read;
+}
+
+static const struct kind {
+	const char *line, *root, *limit, *used;
+} kinds[] = {
+	{"0::", "/sys/fs/cgroup", "memory.max", "memory.current"}, /* v2 */
+	{":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"},
+};
+
+struct limit {
+	char group[PATH_MAX];
+	uint64_t most, used; /* bytes */
+};
+
+/* The least of the limits of a group, which it shortens, and of those above it. */
+static bool least_limit(const struct kind *kind, char *group, struct limit *least)
+{
+	bool found = false;
+
+	for (char *end; *group; *end = 0) {
+		uint64_t most, used;
+
+		if (read_number(kind->root, group, kind->limit, &most) &&
+		    read_number(kind->root, group, kind->used, &used) && most < 1ULL << 60 &&
+		    (!found || most - used < least->most - least->used)) {
+			snprintf(least->group, sizeof(least->group), "%s", group);
+			least->most = most;
+			least->used = used;
+			found = true;
+		}
+		end = strrchr(group, '/');
+		if (!end)
+			break;
+	}
+	return found;
+}
+
+/* The limit on the daemon's memory that leaves least. The controller of memory is in one of the
+ * hierarchies. False: there is none. */
+static bool cgroup_limit(struct limit *out)
+{
 	FILE *f = fopen("/proc/self/cgroup", "re");
 	char line[PATH_MAX];
 	bool found = false;
 
-	while (f && fgets(line, sizeof(line), f)) {
-		for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = 0;
+		for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]) && !found; k++) {
 			char *group = strstr(line, kinds[k].line);
 
-			if (!group)
-				continue;
-			group += strlen(kinds[k].line);
-			group[strcspn(group, "\n")] = 0;
-			for (char *end; *group; *end = 0) {
-				char file[2 * PATH_MAX];
-				unsigned long long max, now;
-				FILE *m, *u;
-
-				snprintf(file, sizeof(file), "%s%s/%s", kinds[k].root, group,
-					 kinds[k].limit);
-				m = fopen(file, "re");
-				snprintf(file, sizeof(file), "%s%s/%s", kinds[k].root, group,
-					 kinds[k].used);
-				u = fopen(file, "re");
-				if (m && u && fscanf(m, "%llu", &max) == 1 &&
-				    fscanf(u, "%llu", &now) == 1 && max < 1ULL << 60 &&
-				    (!found || max - now < *limit - *used)) {
-					snprintf(path, PATH_MAX, "%s", group);
-					*limit = max;
-					*used = now;
-					found = true;
-				}
-				if (m)
-					fclose(m);
-				if (u)
-					fclose(u);
-				end = strrchr(group, '/');
-				if (!end)
-					break;
-			}
+			if (group)
+				found = least_limit(&kinds[k], group + strlen(kinds[k].line), out);
 		}
 	}
 	if (f)
@@ -123,18 +141,19 @@ static bool cgroup_limit(char path[PATH_MAX], uint64_t *limit, uint64_t *used)
 
 int sizes_no_memory(const struct datapath *d, int err, const char *said)
 {
-	char group[PATH_MAX], name[64] = "",
-			      why[PATH_MAX + 128] = "this host has not enough memory";
+	char name[64] = "", why[PATH_MAX + 128] = "this host has not enough memory";
 	const char *failed = strstr(said, "': failed to create");
 	const struct bpf_map *map;
 	const struct row *row;
-	uint64_t limit, used, all = 0;
+	uint64_t all = 0;
+	struct limit limit;
 
-	if (cgroup_limit(group, &limit, &used))
+	if (cgroup_limit(&limit))
 		snprintf(
 			why, sizeof(why),
 			"the cgroup %s may use %llu MiB (MemoryMax of its unit), and uses %llu without the maps",
-			group, (unsigned long long)limit >> 20, (unsigned long long)used >> 20);
+			limit.group, (unsigned long long)limit.most >> 20,
+			(unsigned long long)limit.used >> 20);
 	while (failed && failed > said && failed[-1] != '\'')
 		failed--;
 	if (failed)

@@ -338,9 +338,7 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 							.id = v->id};
 		memcpy(places[l->place_count++].addr, v->addr, 16);
 		/* Only an address of this host has sockets here. */
-		found[v->id].own = v->wildcard;
-		for (size_t a = 0; a < own_count; a++)
-			found[v->id].own |= !memcmp(own[a], v->addr, 16);
+		found[v->id].own = v->wildcard || address_in(own, own_count, v->addr);
 		found[v->id].nowhere = !found[v->id].own && !server_links_to(d, v->addr);
 	}
 	if (!l->place_count)
