@@ -483,6 +483,17 @@ OWN_FRAME struct sluice_service *packet_service(const struct packet *p)
 	return service;
 }
 
+/*
+ * Whether the packet is dropped because a daemon is taking over the maps (settings.h). Its sender
+ * sends it again. A RST would be lost, and a SYN is judged alike by each version.
+ */
+static __always_inline bool packet_is_paused(const struct packet *p,
+					     const struct sluice_settings *s)
+{
+	return s->paused_until_ns && now_ns(s) < s->paused_until_ns &&
+	       !(p->flags & (TCP_SYN | TCP_RST)) && packet_service(p);
+}
+
 struct timestamps {
 	__be32 val, ecr;
 };

@@ -559,6 +559,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	p = &c.s->packet;
 	if (!packet_own(skb, p, l2, FROM_CLIENT))
 		return TC_ACT_UNSPEC;
+	if (packet_is_paused(p, set))
+		return TC_ACT_SHOT;
 	/* A connection in conns belongs to a service. So only a packet without one, a SYN, one
 	 * with payload or the urgent flag and one at which a request is judged need the look-up. */
 	conn = bpf_map_lookup_elem(&conns, &p->key);

@@ -524,6 +524,8 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			on_syn_ack(skb, &p);
 		return TC_ACT_UNSPEC;
 	}
+	if (packet_is_paused(&p, set))
+		return TC_ACT_SHOT;
 	conn = bpf_map_lookup_elem(&conns, &p.key);
 	if (!conn || conn->flags & SLUICE_CONN_KEPT) {
 		int leaving = kept_leaves(skb, &p);

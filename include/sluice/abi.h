@@ -28,7 +28,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 17
+#define SLUICE_ABI_VERSION 18
 
 #define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
@@ -144,8 +144,9 @@ struct sluice_settings {
 	__u32 empty; /* enum sluice_empty */
 	__u32 names; /* raised after every change of services and model_ids, which voids the
 			programs' cache (lookup.h); 0: nothing is cached */
+	__u64 paused_until_ns; /* until then the packets of services are dropped */
 };
-_Static_assert(sizeof(struct sluice_settings) == 40, "settings");
+_Static_assert(sizeof(struct sluice_settings) == 48, "settings");
 
 /* hash_key[0] is a struct siphash_secret: what API keys are hashed with. */
 

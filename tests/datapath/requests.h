@@ -97,6 +97,12 @@ static inline void end_lease(bool ipv6)
 	write_settings();
 }
 
+static inline void pause_two_seconds(bool ipv6)
+{
+	w.settings.paused_until_ns = w.settings.clock_ns + 2000 * MS;
+	write_settings();
+}
+
 static inline void stop(bool ipv6)
 {
 	w.settings.stopping = 1;

@@ -207,7 +207,9 @@ static void what_the_earlier_programs_write_until_they_are_replaced_is_carried(v
 	/* While the daemon starts. */
 	spend(before, &a, 11);
 	assert_int_equal(bpf_map_delete_elem(before, &c), 0);
+	assert_int_equal(pinned_settings().paused_until_ns, 0);
 	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	assert_true(pinned_settings().paused_until_ns > 0);
 	assert_int_equal(spent(d, &a), 11);
 	assert_int_equal(spent(d, &b), 20);
 	assert_int_equal(spent(d, &c), 0);
@@ -217,6 +219,7 @@ static void what_the_earlier_programs_write_until_they_are_replaced_is_carried(v
 	spend(before, &b, 19);
 	spend(map_fd(d->skel->maps.client_state), &b, 21);
 	assert_done(datapath_renew_lease(d, 1));
+	assert_int_equal(pinned_settings().paused_until_ns, 0);
 	assert_int_equal(spent(d, &e), 40);
 	assert_int_equal(spent(d, &b), 21);
 	/* From then on the earlier map is nobody's. */

@@ -747,6 +747,35 @@ static void allowed_and_exempt_clients_pass_limits_and_flags(void **state)
 	play_rows(rows);
 }
 
+/* While a daemon takes over the maps, neither version sees a part of a request. */
+static void what_is_paused_comes_again_and_is_judged_once(void **state)
+{
+	static const struct row rows[] = {
+		{"a request and its response",
+		 {{.act = pause_two_seconds},
+		  {.flags = SYN, .seq = -1},
+		  {.server = true, .flags = SYN | ACK, .seq = -1},
+		  {.flags = ACK, .then = DROP},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = DROP},
+		  {FROM_CLIENT(0, 0, REQUEST), .ms = 1999, .then = DROP},
+		  {FROM_CLIENT(0, 0, REQUEST), .ms = 1},
+		  {.act = pause_two_seconds},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT), .then = DROP},
+		  {.flags = FIN | ACK, .seq = WHOLE, .then = DROP},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT), .ms = 2000}},
+		 .conns = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"a RST, which nobody sends again, passes",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {.act = pause_two_seconds},
+		  {.flags = RST, .seq = WHOLE}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+	};
+
+	play_rows(rows);
+}
+
 static void make_some_room(bool ipv6)
 {
 	struct sluice_conn_key key = {0};
@@ -789,6 +818,7 @@ int main(void)
 		packets_test(an_admitted_request_passes_to_its_end_after_any_change),
 		packets_test(a_pipelined_request_waits_for_the_response_before_it),
 		packets_test(no_byte_is_urgent_for_the_server),
+		packets_test(what_is_paused_comes_again_and_is_judged_once),
 		packets_test(without_a_lease_everything_passes_and_is_counted),
 		packets_test(allowed_and_exempt_clients_pass_limits_and_flags),
 		packets_test(with_the_connections_full_requests_wait_for_room),

@@ -8,20 +8,25 @@
  *
  * The earlier programs run on until they are replaced, and write into their own maps. So the copy
  * is made in passes, each of which copies what has changed since the last: after the load, before
- * the programs are replaced, and once they are. A start that fails before the second pass leaves
- * the pins as they were.
+ * the programs are replaced, and once they are. From the second pass on, the packets of services
+ * are dropped by the programs of this version, and their senders send them again: a connection of
+ * which each version saw a part would be judged by neither. A start that fails before the second
+ * pass leaves the pins as they were.
  */
 #include <bpf/btf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "carry.h"
 #include "layout.h"
 #include "map_io.h"
 #include "pins.h"
 #include "settings.h"
+
+#define PAUSE_NS (2 * NSEC_PER_SEC) /* at most; it takes milliseconds */
 
 enum {
 	OF_TRAFFIC = 1, /* says what the programs of one version have under way: no other reads it
@@ -72,7 +77,7 @@ struct carry {
 	struct made *made;
 	size_t count, capacity;
 	unsigned pass;
-	bool committed;
+	bool committed, paused;
 	char lost[200]; /* what is not carried, by ", " */
 };
 
@@ -596,15 +601,41 @@ static int pin_made(struct datapath *d)
 	return 0;
 }
 
+/* A daemon that is killed meanwhile does not come back to end it. */
+static int pause_traffic(struct datapath *d)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	d->carry->paused = true;
+	return settings_pause(d, now.tv_sec * NSEC_PER_SEC + now.tv_nsec + PAUSE_NS);
+}
+
+static bool any_is_late(const struct carry *c)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (c->made[i].fd >= 0 && c->made[i].is & LATE)
+			return true;
+	return false;
+}
+
 int carry_commit(struct datapath *d)
 {
 	struct carry *c = d->carry;
+	bool late;
 	int err;
 
 	if (!c || c->committed)
 		return 0;
 	c->committed = true;
-	err = copy_all(d, 0);
+	late = any_is_late(c);
+	/* Before the pass for the earlier programs, if they read the same settings; after it, since
+	 * it copies other settings. */
+	err = late ? pause_traffic(d) : 0;
+	if (!err)
+		err = copy_all(d, 0);
+	if (!err && late)
+		err = pause_traffic(d);
 	return err ? err : pin_made(d);
 }
 
@@ -620,6 +651,8 @@ void carry_free(struct datapath *d)
 {
 	struct carry *c = d->carry;
 
+	if (c && c->paused)
+		settings_pause(d, 0);
 	for (size_t i = 0; c && i < c->count; i++) {
 		struct made *m = &c->made[i];
 

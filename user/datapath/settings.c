@@ -63,6 +63,18 @@ int settings_write_lease(int fd, uint64_t until_ns)
 	return bpf_map_update_elem(fd, &zero, value, BPF_ANY);
 }
 
+int settings_pause(struct datapath *d, uint64_t until_ns)
+{
+	struct sluice_settings now;
+	uint32_t zero = 0;
+	int err = map_read(d->skel->maps.settings, &zero, &now);
+
+	if (err)
+		return err;
+	now.paused_until_ns = d->settings.paused_until_ns = until_ns;
+	return map_write(d->skel->maps.settings, &zero, &now);
+}
+
 int settings_write(struct datapath *d)
 {
 	uint32_t zero = 0;

@@ -14,6 +14,9 @@
 int settings_pinned(const char *pin_dir, struct sluice_settings *out);
 /* Changes the lease in them. */
 int settings_write_lease(int fd, uint64_t until_ns);
+/* Drops the packets of services until then (CLOCK_MONOTONIC; 0: no more), and changes nothing else
+ * of what is in the map. */
+int settings_pause(struct datapath *d, uint64_t until_ns);
 /* Writes d->settings. */
 int settings_write(struct datapath *d);
 /* Call this after every change of services and model_ids: the programs then look names up again. */
