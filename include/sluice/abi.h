@@ -18,6 +18,7 @@
 #include "abi_held.h"
 #include "abi_latency.h"
 #include "abi_links.h"
+#include "abi_quota.h"
 #include "abi_reply.h"
 #include "abi_rules.h"
 #include "admission.h"
@@ -28,9 +29,8 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 18
+#define SLUICE_ABI_VERSION 19
 
-#define SLUICE_NAME_MAX          96    /* bytes of a model's name, its terminating zero included */
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
 #define SLUICE_CONNS_MAX         65536 /* connections judged at once; or max-connections */
@@ -231,25 +231,6 @@ struct sluice_model_flag {
 };
 _Static_assert(sizeof(struct sluice_model_flag) == 32 + 96 + 24, "model flag");
 
-enum sluice_client_kind {
-	SLUICE_CLIENT_ADDRESS = 0,
-	SLUICE_CLIENT_KEY = 1,
-	SLUICE_CLIENT_HEADER =
-		2, /* no client: a value of a service's priority header, as a key of `priorities` */
-};
-
-/* The client that a request is charged to: addr cut to plen bits (IPv4 /32 is ::ffff:a.b.c.d/128),
- * or a hash. */
-struct sluice_client {
-	/* KEY: the 64-bit hash in the first eight bytes, then zeros. HEADER: the value's hash, then
-	 * the service's id as u32. */
-	__u8 addr[16];
-	__u8 plen;
-	__u8 kind; /* enum sluice_client_kind */
-	__u8 pad[6];
-} SLUICE_ALIGNED(8);
-_Static_assert(sizeof(struct sluice_client) == 24, "client");
-
 struct sluice_client_flag_key {
 	struct sluice_client client;
 	__u32 model; /* SLUICE_MODEL_ALL: any */
@@ -266,65 +247,6 @@ struct sluice_client_flag {
 	__u8 pad[5];
 };
 _Static_assert(sizeof(struct sluice_client_flag) == 16, "client flag");
-
-/*
- * quotas[id]: a client's budgets of requests and tokens (gcra.h). Nanoseconds a unit (0: no such
- * budget), how far the budget may be spent, and how far tokens, known only when they leave, may
- * bring it into debt.
- */
-struct sluice_quota {
-	__u64 request_ns, request_span_ns;
-	__u64 token_ns, token_span_ns;
-	__u64 token_most_ns; /* span and debt together */
-};
-_Static_assert(sizeof(struct sluice_quota) == 40, "quota");
-
-/*
- * quota_texts[id]: what the daemon wants to know of a quota again after a restart; the programs
- * never read it. A slot with scope 0 was never used.
- */
-enum sluice_quota_scope {
-	SLUICE_SCOPE_NONE = 0,
-	SLUICE_SCOPE_CLIENT = 1,       /* of clients and prefixes, for all models */
-	SLUICE_SCOPE_CLIENT_MODEL = 2, /* of clients, for the model `name` */
-	SLUICE_SCOPE_MODEL = 3,   /* of everybody without one of their own, for the model `name` */
-	SLUICE_SCOPE_SERVICE = 4, /* … at the service `name` (ADDR:PORT) */
-};
-
-struct sluice_quota_text {
-	__u64 requests, request_period_ns, request_burst; /* 0 requests: no such budget */
-	__u64 tokens, token_period_ns, token_burst;
-	__u8 scope;  /* enum sluice_quota_scope */
-	__u8 manual; /* set by `sluicectl quota set`, not by the configuration */
-	__u8 pad[6];
-	char name[SLUICE_NAME_MAX];
-};
-_Static_assert(sizeof(struct sluice_quota_text) == 56 + 96, "quota text");
-
-/*
- * weighted_quotas: the quota that a client of this weight has instead of a model's or a service's
- * general one. The value is its id. Without an entry the general quota applies.
- */
-struct sluice_weighted_key {
-	__u16 weight;
-	__u16 quota;
-};
-_Static_assert(sizeof(struct sluice_weighted_key) == 4, "weighted key");
-
-/* client_quotas: key as in client_flags, value a quota id. client_state: */
-struct sluice_budget_key {
-	struct sluice_client client;
-	__u32 quota;
-	__u32 pad;
-};
-_Static_assert(sizeof(struct sluice_budget_key) == 32, "budget key");
-
-struct sluice_budget {
-	__u64 request_tat_ns; /* changed by compare-and-swap only */
-	__u64 token_tat_ns;
-	__u64 last_seen_ns;
-};
-_Static_assert(sizeof(struct sluice_budget) == 24, "budget");
 
 struct sluice_prefix_key {
 	__u32 plen; /* of the 128 bits; an IPv4 /24 is 120 */

@@ -291,4 +291,23 @@ int datapath_sweep_stalls(struct datapath *d);
  */
 int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct trouble_look *found);
 
+/* ---- quotas that a fleet shares (abi_fleet.h) ---- */
+
+/* Writes fleet[0]. */
+int datapath_set_fleet(struct datapath *d, const struct sluice_fleet *fleet);
+/* Calls each() with the records of fleet_changes so far. The ring's descriptor is readable if a
+ * budget is low. */
+int datapath_fleet_changes(struct datapath *d,
+			   void (*each)(void *arg, const struct sluice_fleet_change *change),
+			   void *arg);
+int datapath_fleet_fd(const struct datapath *d);
+/* The first SLUICE_FLEET_BATCH items of fleet_batch, mapped: fill in `count` of them, and run. */
+struct sluice_fleet_item *datapath_fleet_batch(struct datapath *d);
+int datapath_fleet_run(struct datapath *d, unsigned count);
+/* Calls each() with every budget of a quota with `fleet`. In slices, as map_each(). */
+int datapath_each_fleet_budget(struct datapath *d,
+			       void (*each)(void *arg, const struct sluice_budget_key *key,
+					    const struct sluice_budget *budget),
+			       void *arg);
+
 #endif
