@@ -62,35 +62,6 @@ static void expire_connections(struct daemon *d)
 	d->state.accept_failures = failures;
 }
 
-static void run_task(struct work *w)
-{
-	struct task *task = (struct task *)w;
-
-	task->waits = false;
-	task->run(task->d);
-}
-
-static void task_ended(struct work *w)
-{
-}
-
-/* Does nothing if the task has not begun since its last start. */
-static void start_task(struct task *task)
-{
-	if (!task->waits)
-		work_start(task->d->queue, &task->work);
-	task->waits = true;
-}
-
-static struct task task_of(struct daemon *d, void (*run)(struct daemon *d), enum work_lane lane)
-{
-	return (struct task){
-		.work = {.run = run_task, .done = task_ended, .lane = lane},
-		.run = run,
-		.d = d,
-	};
-}
-
 static void age(struct daemon *d)
 {
 	d->ageing = true;
@@ -183,7 +154,8 @@ enum source {
 	SOURCE_ADDRESSES,
 	SOURCE_WORK,
 	SOURCE_CONTROL,
-	SOURCE_METRICS
+	SOURCE_METRICS,
+	SOURCE_FLEET
 };
 
 static int add_source(int epoll, enum source source, int fd)
@@ -225,6 +197,8 @@ static void dispatch(struct daemon *d, enum source source, int timer, int signal
 	case SOURCE_METRICS:
 		metrics_poll(d->metrics, d->state.now_ns);
 		break;
+	case SOURCE_FLEET: /* fleet_turn() follows */
+		break;
 	}
 }
 
@@ -244,7 +218,8 @@ static int run(struct daemon *d, int signals)
 	    add_source(epoll, SOURCE_ADDRESSES, datapath_addresses_fd(d->datapath)) ||
 	    add_source(epoll, SOURCE_WORK, work_fd(d->queue)) ||
 	    add_source(epoll, SOURCE_CONTROL, control_fd(d->control)) ||
-	    (d->metrics && add_source(epoll, SOURCE_METRICS, metrics_fd(d->metrics)))) {
+	    (d->metrics && add_source(epoll, SOURCE_METRICS, metrics_fd(d->metrics))) ||
+	    (d->fleet && add_source(epoll, SOURCE_FLEET, fleet_fd(d)))) {
 		say("event loop: %s", strerror(errno));
 		return EXIT_FAILED;
 	}
@@ -267,6 +242,8 @@ static int run(struct daemon *d, int signals)
 			dispatch(d, events[i].data.u32, timer, signals);
 			on_alive(d);
 		}
+		if (d->running)
+			fleet_turn(d);
 		if (d->running)
 			work_turn(d->queue);
 	}
@@ -400,7 +377,8 @@ static int start(struct daemon *d)
 		}
 	/* The secret goes at once to the programs of an earlier daemon, so its rules by key have to
 	 * go next. */
-	if (start_hash_secret(d, err, sizeof(err)) || start_policy(d, err, sizeof(err))) {
+	if (start_hash_secret(d, err, sizeof(err)) || start_policy(d, err, sizeof(err)) ||
+	    start_fleet(d, err, sizeof(err))) {
 		say("%s", err);
 		return -1;
 	}
@@ -458,6 +436,7 @@ static int serve(struct daemon *d)
 		datapath_remove(d->datapath, d->config.pin_dir);
 	metrics_close(d->metrics);
 	control_close(d->control);
+	stop_fleet(d);
 	work_close(d->queue);
 	if (d->datapath)
 		datapath_close(d->datapath);

@@ -85,6 +85,7 @@ static const struct field quota_fields[] = {
 	{"tokens", QUOTA_NUMBER},
 	{"burst", QUOTA_NUMBER},
 	{"token-burst", QUOTA_NUMBER},
+	{"fleet", QUOTA_NUMBER},
 	{NULL},
 };
 

@@ -21,8 +21,12 @@
 #define CONFIG_INTERFACES_MAX    64
 #define CONFIG_NETNS_MAX         64
 #define CONFIG_METRICS_HOSTS_MAX 16
+#define CONFIG_STORES_MAX        8
 
 #define CONFIG_HASH_SECRET_FILE "/var/lib/sluice/hash-secret" /* is made if it is missing */
+
+/* What a host gives out of a shared budget while the store is away. */
+enum config_fallback { CONFIG_FALLBACK_SHARE, CONFIG_FALLBACK_WHOLE };
 
 enum config_xdp { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_OFF };
 
@@ -109,6 +113,15 @@ struct config {
 	unsigned metrics_host_count;
 	char *metrics_token_file; /* paths; NULL: none */
 	char *metrics_tls_cert, *metrics_tls_key, *metrics_tls_client_ca;
+	char *fleet; /* the fleet's name; NULL: none */
+	char **fleet_stores;
+	unsigned fleet_store_count;
+	char *fleet_sentinel; /* the name of its master; NULL: the stores are no sentinels */
+	char *fleet_host;     /* NULL: the host's name */
+	char *fleet_user, *fleet_password_file;
+	char *fleet_tls_ca, *fleet_tls_cert, *fleet_tls_key;
+	uint32_t fleet_period_ms, fleet_hosts_min;
+	enum config_fallback fleet_fallback;
 	enum config_xdp xdp;
 	char *file; /* the path of --config or --check; NULL: none */
 	bool check; /* --check: start nothing */

@@ -14,6 +14,7 @@
 #include "clients.h"
 #include "core/controller.h"
 #include "file.h"
+#include "fleet.h"
 #include "metrics.h"
 #include "models.h"
 #include "options.h"
@@ -125,7 +126,7 @@ static int finish(struct loader *l)
 		c->ttft_threshold_ms = CONTROLLER_TTFT_MS;
 		c->itl_threshold_ms = CONTROLLER_ITL_MS;
 	}
-	return metrics_finish(l);
+	return metrics_finish(l) < 0 ? -EINVAL : fleet_finish(l);
 }
 
 static int load(struct loader *l, const struct argument *arguments, int n, char *const *env)
@@ -201,6 +202,15 @@ void config_free(struct config *config)
 	free(config->metrics_tls_cert);
 	free(config->metrics_tls_key);
 	free(config->metrics_tls_client_ca);
+	free(config->fleet);
+	options_clear_list(&config->fleet_stores, &config->fleet_store_count);
+	free(config->fleet_sentinel);
+	free(config->fleet_host);
+	free(config->fleet_user);
+	free(config->fleet_password_file);
+	free(config->fleet_tls_ca);
+	free(config->fleet_tls_cert);
+	free(config->fleet_tls_key);
 	free(config->file);
 	memset(config, 0, sizeof(*config));
 }

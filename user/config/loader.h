@@ -25,7 +25,7 @@ struct entries {
 struct loader {
 	struct config config;
 	struct entries services, models, quotas, priorities, prefixes;
-	enum source interfaces_from, netns_from, metrics_hosts_from;
+	enum source interfaces_from, netns_from, metrics_hosts_from, fleet_stores_from;
 	bool has_policy, has_threshold; /* one is given, even as none */
 	enum source source;             /* being applied */
 	const char *label;              /* position of the value that is being applied */

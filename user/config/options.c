@@ -11,12 +11,14 @@
 
 #include "clients.h"
 #include "core/controller.h"
+#include "fleet.h"
 #include "metrics.h"
 #include "services.h"
 
 #define CONTROL_PATH_MAX 107 /* bytes of a Unix socket's path */
 
-_Static_assert(sizeof(enum controller_policy) == sizeof(uint32_t) &&
+_Static_assert(sizeof(enum config_fallback) == sizeof(uint32_t) &&
+		       sizeof(enum controller_policy) == sizeof(uint32_t) &&
 		       sizeof(enum config_xdp) == sizeof(uint32_t) &&
 		       sizeof(enum sluice_mode) == sizeof(uint32_t),
 	       "FIELD_UINT");
@@ -42,10 +44,8 @@ void options_clear_list(char ***list, unsigned *count)
 	*count = 0;
 }
 
-/* Adds a text to a list of at most `max`; the first one of a stronger source replaces those of
- * weaker ones. `what`: plural of what it lists. */
-static int add_to_list(struct loader *l, enum source *from, char ***list, unsigned *count,
-		       unsigned max, const char *what, const char *text, char *err, size_t len)
+int options_add_to_list(struct loader *l, enum source *from, char ***list, unsigned *count,
+			unsigned max, const char *what, const char *text, char *err, size_t len)
 {
 	char **more;
 
@@ -94,8 +94,8 @@ static int take_interface(void *to, const struct field *field, const char *text,
 		return field_wrong(
 			err, len, text,
 			"an interface's name or a pattern of names (1 to 15 bytes, like eth0 or veth*), nor auto");
-	return add_to_list(l, &l->interfaces_from, &c->interfaces, &c->interface_count,
-			   CONFIG_INTERFACES_MAX, "interfaces", text, err, len);
+	return options_add_to_list(l, &l->interfaces_from, &c->interfaces, &c->interface_count,
+				   CONFIG_INTERFACES_MAX, "interfaces", text, err, len);
 }
 
 static int take_netns(void *to, const struct field *field, const char *text, char *err, size_t len)
@@ -105,8 +105,8 @@ static int take_netns(void *to, const struct field *field, const char *text, cha
 
 	if (text[0] != '/' || strlen(text) > 255)
 		return field_wrong(err, len, text, "an absolute path of at most 255 bytes");
-	return add_to_list(l, &l->netns_from, &c->netns, &c->netns_count, CONFIG_NETNS_MAX,
-			   "network namespaces", text, err, len);
+	return options_add_to_list(l, &l->netns_from, &c->netns, &c->netns_count, CONFIG_NETNS_MAX,
+				   "network namespaces", text, err, len);
 }
 
 static int take_pid(void *to, const struct field *field, const char *text, char *err, size_t len)
@@ -335,6 +335,45 @@ static const struct option options[] = {
 	{.field = {"metrics-tls-client-ca", .take = take_file, AT(config.metrics_tls_client_ca)},
 	 .argument = "FILE",
 	 .help = "authorities, PEM, of the certificates that its clients must show"},
+	{.field = {"fleet", .take = fleet_take_name, AT(config.fleet)},
+	 .argument = "NAME",
+	 .help = "share quotas with the other hosts of this name"},
+	{.field = {"fleet-store", .list = true, .take = fleet_take_store},
+	 .argument = "HOST:PORT|PATH",
+	 .help = "Redis or Valkey server that keeps them (repeatable: tried in turn)"},
+	{.field = {"fleet-sentinel", .take = fleet_take_name, AT(config.fleet_sentinel)},
+	 .argument = "MASTER",
+	 .help = "the stores are sentinels, which name the server of this master"},
+	{.field = {"fleet-host", .take = fleet_take_name, AT(config.fleet_host)},
+	 .argument = "NAME",
+	 .help = "this host's name among them; by default the name of the host"},
+	{.field = {"fleet-user", .take = fleet_take_name, AT(config.fleet_user)},
+	 .argument = "NAME",
+	 .help = "user of the store"},
+	{.field = {"fleet-password-file", .take = take_file, AT(config.fleet_password_file)},
+	 .argument = "FILE",
+	 .help = "password for the store"},
+	{.field = {"fleet-tls-ca", .take = take_file, AT(config.fleet_tls_ca)},
+	 .argument = "FILE|system",
+	 .help = "speak TLS; authorities, PEM, of the store's certificate"},
+	{.field = {"fleet-tls-cert", .take = take_file, AT(config.fleet_tls_cert)},
+	 .argument = "FILE",
+	 .help = "certificate to show to the store, PEM"},
+	{.field = {"fleet-tls-key", .take = take_file, AT(config.fleet_tls_key)},
+	 .argument = "FILE",
+	 .help = "the key of that certificate, PEM"},
+	{.field = {"fleet-period-ms", .as = &fleet_as_period, INTO(fleet_period_ms)},
+	 .argument = "N",
+	 .fallback = "100",
+	 .help = "how often used budgets are reported"},
+	{.field = {"fleet-hosts-min", .as = &fleet_as_hosts, INTO(fleet_hosts_min)},
+	 .argument = "N",
+	 .fallback = "1",
+	 .help = "count at least so many hosts"},
+	{.field = {"fleet-fallback", .as = &fleet_as_fallback, INTO(fleet_fallback)},
+	 .argument = "share|whole",
+	 .fallback = "share",
+	 .help = "what this host gives out of a budget while the store is away"},
 	{.field = {"xdp", .as = &as_xdp, INTO(xdp)},
 	 .argument = "auto|native|generic|off",
 	 .fallback = "auto",

@@ -74,7 +74,7 @@ static int read_rate(const char *text, struct quota_rate *rate)
 
 int quota_take(struct quota_def *def, const char *key, const char *value, char *err, size_t len)
 {
-	static const char *const keys[] = {"requests", "tokens", "burst", "token-burst"};
+	static const char *const keys[] = {"requests", "tokens", "burst", "token-burst", "fleet"};
 	struct quota_rate *rate =
 		!strcmp(key, "requests") || !strcmp(key, "burst") ? &def->requests : &def->tokens;
 	const char *near;
@@ -94,10 +94,19 @@ int quota_take(struct quota_def *def, const char *key, const char *value, char *
 			  PARSE_QUOTED(value));
 		return -EINVAL;
 	}
+	if (!strcmp(key, "fleet")) {
+		if (!strcmp(value, "on") || !strcmp(value, "off")) {
+			def->fleet = !strcmp(value, "on");
+			return 0;
+		}
+		parse_say(err, len, "fleet: \"" PARSE_QUOTE "\" is not on or off",
+			  PARSE_QUOTED(value));
+		return -EINVAL;
+	}
 	near = parse_nearest(key, keys, sizeof(keys) / sizeof(keys[0]));
 	parse_say(err, len, "unknown key \"" PARSE_QUOTE "\"%s%s%s", PARSE_QUOTED(key),
 		  near ? "; did you mean \""
-		       : "; there are requests, tokens, burst and token-burst",
+		       : "; there are requests, tokens, burst, token-burst and fleet",
 		  near ? near : "", near ? "\"?" : "");
 	return -EINVAL;
 }
@@ -136,6 +145,10 @@ int quota_finish(struct quota_def *def, char *err, size_t len)
 		return -EINVAL;
 	if (interval(&d.tokens) > TOKEN_MAX_NS) {
 		parse_say(err, len, "tokens: fewer than one in 15 minutes are no rate");
+		return -EINVAL;
+	}
+	if (d.fleet && !d.requests.most && !d.tokens.most) {
+		parse_say(err, len, "fleet is given without requests or tokens");
 		return -EINVAL;
 	}
 	*def = d;
@@ -239,6 +252,7 @@ void quota_value(struct sluice_quota *out, const struct quota_def *def)
 		.token_span_ns = interval(&def->tokens) * def->tokens.burst,
 		/* Largest debt: another whole period pays it back. */
 		.token_most_ns = interval(&def->tokens) * (def->tokens.burst + def->tokens.most),
+		.fleet = def->fleet,
 	};
 }
 
@@ -292,6 +306,8 @@ void quota_words(char out[QUOTA_TEXT_MAX], const struct quota_def *def)
 	}
 	if (!at)
 		snprintf(out, QUOTA_TEXT_MAX, "none");
+	else if (def->fleet)
+		snprintf(out + at, QUOTA_TEXT_MAX - at, " fleet=on");
 }
 
 void quota_of_text(struct quota_def *out, const struct sluice_quota_text *text)
@@ -299,6 +315,7 @@ void quota_of_text(struct quota_def *out, const struct sluice_quota_text *text)
 	*out = (struct quota_def){
 		.requests = {text->requests, text->request_period_ns, text->request_burst},
 		.tokens = {text->tokens, text->token_period_ns, text->token_burst},
+		.fleet = text->fleet,
 	};
 }
 
@@ -363,6 +380,7 @@ uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, uns
 		.token_burst = def->tokens.burst,
 		.scope = (__u8)scope,
 		.manual = manual,
+		.fleet = def->fleet,
 	};
 	uint32_t id;
 

@@ -29,10 +29,12 @@ struct quota_rate {
 /* Both without a budget: unlimited, even where a wider quota would hold. */
 struct quota_def {
 	struct quota_rate requests, tokens;
+	bool fleet; /* one budget for all hosts of the fleet */
 };
 
 /*
- * Reads one `key=value` into *def: requests and tokens (N/PERIOD, or none), burst, token-burst.
+ * Reads one `key=value` into *def: requests and tokens (N/PERIOD, or none), burst, token-burst,
+ * fleet (on, off).
  * quota_finish() must follow; it fills in the defaults. -EINVAL with a sentence in err, *def
  * untouched.
  */

@@ -16,6 +16,7 @@
 #include <sluice/abi.h>
 #include <sluice/predict.h>
 #include "controller.h"
+#include "fleet.h"
 #include "quota.h"
 #include "service.h"
 #include "trouble.h"
@@ -145,6 +146,7 @@ struct daemon_state {
 	struct state_client_quota *client_quotas;
 	size_t client_quota_count;
 	const struct quota_book *quotas; /* by id */
+	const struct state_fleet *fleet; /* NULL: the host is in none */
 	const struct state_lookup *lookup;
 	const struct sluice_named_models *named; /* in force; NULL: none */
 	/* See state_step(). NULL: not called. */

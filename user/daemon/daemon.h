@@ -36,6 +36,7 @@ struct list {
 };
 
 struct daemon;
+struct fleet;
 
 /* What the daemon does by itself, as a work. */
 struct task {
@@ -63,6 +64,7 @@ struct daemon {
 	struct datapath *datapath;
 	struct control *control;
 	struct metrics *metrics;
+	struct fleet *fleet; /* NULL: the host is in none */
 
 	/* Policy: the two parts, and the state that the maps hold because of them. */
 	struct desired_part file, manual;
@@ -127,6 +129,20 @@ void watchdog_start(struct daemon *d);
 void watchdog_turn(struct daemon *d);
 /* Keeps the capabilities that the loop needs. -errno with a sentence in err. */
 int drop_privileges(bool enters, char *err, size_t len);
+
+/* fleet.c */
+/* Joins the fleet of the configuration, if there is one. -1 with a sentence in err. */
+int start_fleet(struct daemon *d, char *err, size_t len);
+void stop_fleet(struct daemon *d);
+/* Readable when fleet_turn() has something to do; -1: no fleet. */
+int fleet_fd(const struct daemon *d);
+void fleet_turn(struct daemon *d);
+void show_fleet(struct daemon *d);
+
+/* task.c */
+struct task task_of(struct daemon *d, void (*run)(struct daemon *d), enum work_lane lane);
+/* Does nothing if the task has not begun since its last start. */
+void start_task(struct task *task);
 
 /* lease.c */
 /* -EINVAL and a sentence in err if CLOCK_MONOTONIC is not the clock of bpf_ktime_get_ns(), by which

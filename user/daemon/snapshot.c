@@ -144,6 +144,7 @@ void refresh(void *arg, unsigned parts)
 	look_at_the_clock(d);
 	s->lease_until_ns = datapath_lease_until(d->datapath);
 	show_interfaces(d);
+	show_fleet(d);
 	if (parts & STATE_MODELS)
 		write_flags(d, false); /* what is shown is what the kernel does, not what it will do
 					  at the next tick */

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What is shown of a fleet, and what its hosts tell each other of themselves. Pure. The text of
+ * another host is hostile: whoever writes to the store writes it.
+ */
+#ifndef SLUICE_FLEET_H
+#define SLUICE_FLEET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quota.h"
+
+#define FLEET_HOSTS_MAX 256 /* that are shown */
+#define FLEET_INFO_MAX  4096
+
+/* A host of the fleet. */
+struct fleet_host {
+	char name[64];
+	char version[32];
+	uint64_t seen_ms;  /* ago */
+	unsigned differ;   /* shared quotas of models and services whose numbers differ from ours */
+	char differs[256]; /* the first of them, in words */
+};
+
+struct state_fleet {
+	const char *name, *host;
+	const char *store; /* the address in use; "": none */
+	bool up;
+	char why[256];                       /* why it is not up, a sentence */
+	uint64_t since_ns;                   /* since when it is up, or not */
+	uint64_t round_trip_ns, answered_ns; /* of the last answer; 0: none */
+	uint64_t epoch;                      /* of the store's contents; 0: unknown */
+	uint32_t hosts, period_ms;
+	bool whole;
+	uint64_t calls, budgets, raised, claimed, recovered, epochs, forgotten;
+	size_t waiting; /* budgets that wait for a call */
+	struct fleet_host *list;
+	size_t list_count;
+};
+
+/* What this host tells: its version, and its shared quotas of models and services, as lines. */
+void fleet_info(char out[FLEET_INFO_MAX], const char *version, const struct quota_book *book);
+/* Reads what a host has told, and compares its quotas with ours. */
+void fleet_host_read(struct fleet_host *out, const char *name, const char *info, uint64_t seen_ms,
+		     const struct quota_book *ours);
+/* The name of a quota that all hosts have: of a service its port. */
+const char *fleet_quota_name(const struct sluice_quota_text *text);
+
+#endif

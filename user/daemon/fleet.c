@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Quotas that the hosts of a fleet share: joins the kernel, fleet/sync.c and the store's client.
+ * All of it runs in the loop, and none of it waits.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "config/secret_file.h"
+#include "core/fleet.h"
+#include "daemon/daemon.h"
+#include "fleet/store.h"
+#include "fleet/sync.h"
+
+#define HOSTS_EVERY_NS 5000000000ULL /* how often the hosts are asked for */
+
+struct fleet {
+	struct daemon *d;
+	struct store *store;
+	struct sync *sync;
+	struct state_fleet shown;
+	struct fleet_host hosts[FLEET_HOSTS_MAX];
+	char name[64];
+	int epoll, timer;
+	uint64_t armed_ns;           /* the timer's time; 0: it is not armed */
+	uint64_t hosts_ns;           /* when the hosts were last asked for */
+	const struct quota_book *of; /* whose quotas the engine knows */
+	struct task walk;
+	bool said_full;
+};
+
+/* ---- handlers of the engine ---- */
+
+static int run_items(void *arg, struct sluice_fleet_item *items, size_t count)
+{
+	struct datapath *dp = ((struct fleet *)arg)->d->datapath;
+	struct sluice_fleet_item *batch = datapath_fleet_batch(dp);
+	int ret;
+
+	memcpy(batch, items, count * sizeof(*items));
+	ret = datapath_fleet_run(dp, (unsigned)count);
+	if (!ret)
+		memcpy(items, batch, count * sizeof(*items));
+	return ret;
+}
+
+static void tell(void *arg, const struct sluice_fleet *fleet)
+{
+	datapath_set_fleet(((struct fleet *)arg)->d->datapath, fleet);
+}
+
+static void make_call(void *arg, const struct store_budget *budgets, size_t count)
+{
+	struct fleet *f = arg;
+
+	store_call(f->store, budgets, count, clock_ns(CLOCK_MONOTONIC));
+}
+
+/* ---- handlers of the store's client ---- */
+
+static void on_answer(void *arg, const struct store_answer *answer)
+{
+	struct fleet *f = arg;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+	f->shown.round_trip_ns = answer->round_trip_ns;
+	f->shown.answered_ns = now;
+	sync_answered(f->sync, answer, now);
+}
+
+static void on_store(void *arg, bool up, const char *why)
+{
+	struct fleet *f = arg;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+	if (up != f->shown.up)
+		f->shown.since_ns = now;
+	if (f->d->log_lines++ < LOG_LINES) {
+		if (up && !f->shown.up)
+			say("fleet %s: the store %s answers", f->name, store_address(f->store));
+		else if (!up && (f->shown.up || !f->shown.why[0]))
+			say("fleet %s: %s; this host gives out %s", f->name, why,
+			    f->shown.whole ? "whole budgets" : "its share of each budget");
+	}
+	snprintf(f->shown.why, sizeof(f->shown.why), "%s", up ? "" : why);
+	f->shown.up = up;
+	sync_up(f->sync, up, now);
+}
+
+static void on_host(void *arg, const char *host, const char *info, uint64_t seen_ms)
+{
+	struct fleet *f = arg;
+
+	if (f->shown.list_count < FLEET_HOSTS_MAX)
+		fleet_host_read(&f->hosts[f->shown.list_count++], host, info, seen_ms,
+				&f->d->desired->quotas);
+}
+
+/* ---- the loop ---- */
+
+static void on_change(void *arg, const struct sluice_fleet_change *change)
+{
+	struct fleet *f = arg;
+
+	sync_changed(f->sync, change, clock_ns(CLOCK_MONOTONIC));
+}
+
+static void walked(void *arg, const struct sluice_budget_key *key,
+		   const struct sluice_budget *budget)
+{
+	struct fleet *f = arg;
+
+	sync_walked(f->sync, key, budget, clock_ns(CLOCK_MONOTONIC));
+}
+
+static void walk(struct daemon *d)
+{
+	struct fleet *f = d->fleet;
+
+	if (datapath_each_fleet_budget(d->datapath, walked, f))
+		say("fleet %s: %s", f->name, datapath_error());
+	sync_walk_ends(f->sync, clock_ns(CLOCK_MONOTONIC));
+}
+
+/* The quotas may have changed: the engine and the other hosts know of it. */
+static void follow_quotas(struct fleet *f)
+{
+	char info[FLEET_INFO_MAX];
+
+	if (f->of == f->d->state.quotas)
+		return;
+	f->of = f->d->state.quotas;
+	sync_quotas(f->sync, f->of);
+	fleet_info(info, SLUICE_VERSION, f->of);
+	store_set_info(f->store, info);
+}
+
+static void ask_hosts(struct fleet *f, uint64_t now)
+{
+	if (!f->shown.up || (f->hosts_ns && now - f->hosts_ns < HOSTS_EVERY_NS))
+		return;
+	f->hosts_ns = now;
+	f->shown.list_count = 0;
+	store_ask_hosts(f->store, on_host, f);
+}
+
+static void arm(struct fleet *f, uint64_t at_ns)
+{
+	struct itimerspec when = {0};
+
+	if (at_ns == f->armed_ns)
+		return;
+	f->armed_ns = at_ns;
+	if (at_ns != UINT64_MAX) {
+		when.it_value.tv_sec = (time_t)(at_ns / 1000000000);
+		when.it_value.tv_nsec = (long)(at_ns % 1000000000);
+	}
+	timerfd_settime(f->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+void fleet_turn(struct daemon *d)
+{
+	struct fleet *f = d->fleet;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), due, other;
+	uint64_t expirations;
+
+	if (!f)
+		return;
+	if (read(f->timer, &expirations, sizeof(expirations)) == sizeof(expirations))
+		f->armed_ns = 0;
+	follow_quotas(f);
+	datapath_fleet_changes(d->datapath, on_change, f);
+	store_run(f->store, now);
+	ask_hosts(f, now);
+	if (sync_walk_begins(f->sync))
+		start_task(&f->walk);
+	due = sync_turn(f->sync, store_idle(f->store), now);
+	other = store_timeout_ns(f->store);
+	arm(f, due < other ? due : other);
+}
+
+int fleet_fd(const struct daemon *d)
+{
+	return d->fleet ? d->fleet->epoll : -1;
+}
+
+/* ---- what is shown ---- */
+
+void show_fleet(struct daemon *d)
+{
+	struct fleet *f = d->fleet;
+	const struct sync_counts *n;
+
+	if (!f)
+		return;
+	n = sync_counts(f->sync);
+	f->shown.store = store_address(f->store);
+	f->shown.hosts = sync_hosts(f->sync);
+	f->shown.epoch = sync_epoch(f->sync);
+	f->shown.waiting = sync_waiting(f->sync);
+	f->shown.calls = n->calls;
+	f->shown.budgets = n->charged;
+	f->shown.raised = n->raised;
+	f->shown.claimed = n->claimed;
+	f->shown.recovered = n->recovered;
+	f->shown.epochs = n->epochs;
+	f->shown.forgotten = n->forgotten;
+}
+
+/* ---- start ---- */
+
+static int open_store(struct fleet *f, char *err, size_t len)
+{
+	const struct config *c = &f->d->config;
+	const struct store_handlers handlers = {
+		.answered = on_answer, .changed = on_store, .arg = f};
+	struct store_config config = {
+		.addresses = (const char *const *)c->fleet_stores,
+		.address_count = c->fleet_store_count,
+		.sentinel_master = c->fleet_sentinel,
+		.user = c->fleet_user,
+		.fleet = c->fleet,
+		.host = f->name,
+		.ca = c->fleet_tls_ca,
+		.cert = c->fleet_tls_cert,
+		.key = c->fleet_tls_key,
+		.info = "",
+	};
+	char *password = NULL, why[512];
+	int ret = 0;
+
+	if (c->fleet_password_file) {
+		ret = secret_file_read(c->fleet_password_file, true, &password, why, sizeof(why));
+		if (ret)
+			snprintf(err, len, "fleet-password-file: %s", why);
+		else
+			password[strcspn(password, "\r\n")] = 0;
+	}
+	config.password = password;
+	if (!ret)
+		ret = store_new(&f->store, &config, &handlers, err, len);
+	secret_file_free(password);
+	return ret;
+}
+
+static int watch_fds(struct fleet *f)
+{
+	const int fds[] = {f->timer, store_fd(f->store), datapath_fleet_fd(f->d->datapath)};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		struct epoll_event ev = {.events = EPOLLIN, .data.fd = fds[i]};
+
+		if (fds[i] < 0 || epoll_ctl(f->epoll, EPOLL_CTL_ADD, fds[i], &ev))
+			return -1;
+	}
+	return 0;
+}
+
+int start_fleet(struct daemon *d, char *err, size_t len)
+{
+	/* Without a fleet nobody shares: all of a budget is this host's. */
+	const struct sluice_fleet alone = {.hosts = 1, .whole = 1};
+	const struct config *c = &d->config;
+	const struct sync_config config = {
+		.period_ns = c->fleet_period_ms * 1000000ULL,
+		.hosts_min = c->fleet_hosts_min,
+		.whole = c->fleet_fallback == CONFIG_FALLBACK_WHOLE,
+	};
+	struct fleet *f;
+
+	if (!c->fleet) {
+		if (!datapath_set_fleet(d->datapath, &alone))
+			return 0;
+		snprintf(err, len, "%s", datapath_error());
+		return -1;
+	}
+	f = d->fleet = calloc(1, sizeof(*f));
+	if (!f) {
+		snprintf(err, len, "out of memory");
+		return -1;
+	}
+	f->d = d;
+	f->epoll = epoll_create1(EPOLL_CLOEXEC);
+	f->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	f->walk = task_of(d, walk, WORK_SWEEPS);
+	if (c->fleet_host)
+		snprintf(f->name, sizeof(f->name), "%s", c->fleet_host);
+	else
+		gethostname(f->name, sizeof(f->name) - 1);
+	f->shown = (struct state_fleet){
+		.name = c->fleet,
+		.host = f->name,
+		.store = "",
+		.since_ns = d->state.now_ns,
+		.period_ms = c->fleet_period_ms,
+		.whole = config.whole,
+		.list = f->hosts,
+	};
+	f->sync = sync_new(&config, &(struct sync_handlers){run_items, tell, make_call, f});
+	if (!f->sync) {
+		snprintf(err, len, "out of memory");
+		return -1;
+	}
+	if (open_store(f, err, len))
+		return -1;
+	if (watch_fds(f)) {
+		snprintf(err, len, "fleet: no descriptors for the store");
+		return -1;
+	}
+	d->state.fleet = &f->shown;
+	return 0;
+}
+
+void stop_fleet(struct daemon *d)
+{
+	struct fleet *f = d->fleet;
+
+	if (!f)
+		return;
+	store_free(f->store);
+	sync_free(f->sync);
+	close(f->timer);
+	close(f->epoll);
+	free(f);
+	d->fleet = NULL;
+}
