@@ -73,6 +73,10 @@ MAP(BPF_MAP_TYPE_HASH, priorities, struct sluice_client, __u32, SLUICE_PRIORITIE
     PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LRU_HASH, client_state, struct sluice_budget_key, struct sluice_budget,
     SLUICE_CLIENTS_MAX, PINNED);
+MAP(BPF_MAP_TYPE_ARRAY, fleet, __u32, struct sluice_fleet, 1, PINNED);
+/* Mapped by the daemon; the input and output of fleet_sync. */
+MAP(BPF_MAP_TYPE_ARRAY, fleet_batch, __u32, struct sluice_fleet_item, SLUICE_FLEET_BATCH,
+    __uint(map_flags, BPF_F_MMAPABLE););
 MAP(BPF_MAP_TYPE_HASH, client_in_flight, struct sluice_client_flag_key, struct sluice_holding,
     65536, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LRU_HASH, client_counts, struct sluice_client, struct sluice_client_count, 65536,
@@ -126,5 +130,11 @@ struct {
 	__uint(max_entries, 1 << 18);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } verdicts __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fleet_changes __weak SEC(".maps");
 
 #endif

@@ -10,9 +10,10 @@
 
 #include <sluice/gcra.h>
 
-#include "question.h"
+#include "fleet.h"
 
-#define CHARGE_TRIES 64 /* each lost try is another CPU's success */
+#define CHARGE_TRIES  64 /* each lost try is another CPU's success */
+#define CHARGE_MAX_NS (1ULL << 62)
 
 static __always_inline struct sluice_quota *quota_by_id(__u32 id)
 {
@@ -93,33 +94,6 @@ static __always_inline __u32 quota_of_request(struct judging *a,
 	return id;
 }
 
-struct charge {
-	__u64 now, interval, span;
-	__u64 units, back; /* `back` are given back; if it is 0, `units` are charged */
-	__u64 most;        /* 0: only if `interval` still fits the span */
-	__u64 wait;
-	__u32 done, bounded; /* bounded: the charge went to `most` */
-};
-
-/* Working memory that does not fit the stack at the end of the longest chain of calls. */
-struct quota_scratch {
-	struct charge charge;
-	struct sluice_budget_key key;
-	struct sluice_budget full;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct quota_scratch);
-	__uint(max_entries, JUDGINGS);
-} quota_scratch __weak SEC(".maps");
-
-static __always_inline struct quota_scratch *get_quota_scratch(__u32 which)
-{
-	return bpf_map_lookup_elem(&quota_scratch, &which);
-}
-
 /* What a client has spent of a quota; NULL: no entry. `make`: make a full budget if there is none.
  * `which`: enum judging_which. */
 static __always_inline struct sluice_budget *
@@ -131,16 +105,16 @@ budget_of(const struct sluice_client *client, __u32 quota, bool make, __u64 now,
 	if (!s)
 		return NULL;
 	KEEP(s);
-	__builtin_memset(&s->key, 0, sizeof(s->key));
-	s->key.client = *client;
-	s->key.quota = quota;
-	budget = bpf_map_lookup_elem(&client_state, &s->key);
+	__builtin_memset(&s->change.key, 0, sizeof(s->change.key));
+	s->change.key.client = *client;
+	s->change.key.quota = quota;
+	budget = bpf_map_lookup_elem(&client_state, &s->change.key);
 	if (!budget && make) {
 		KEEP(s);
 		__builtin_memset(&s->full, 0, sizeof(s->full));
 		s->full.last_seen_ns = now;
-		bpf_map_update_elem(&client_state, &s->key, &s->full, BPF_NOEXIST);
-		budget = bpf_map_lookup_elem(&client_state, &s->key);
+		bpf_map_update_elem(&client_state, &s->change.key, &s->full, BPF_NOEXIST);
+		budget = bpf_map_lookup_elem(&client_state, &s->change.key);
 		if (!budget)
 			count(SLUICE_COUNTER_BUDGETS_LOST);
 	}
@@ -161,11 +135,11 @@ static __always_inline long charge_try(__u64 *word, struct charge *c)
 		c->wait = gcra_wait(tat, c->now, c->interval, c->span);
 		if (c->wait)
 			return 1;
-		next = gcra_charge(tat, c->now, c->interval, 1, c->span);
+		next = gcra_charge(tat, c->now, c->cost, 1, CHARGE_MAX_NS);
 	} else if (c->back) {
-		next = gcra_give_back(tat, c->now, c->interval, c->back);
+		next = gcra_give_back(tat, c->now, c->cost, 1);
 	} else {
-		next = gcra_charge(tat, c->now, c->interval, c->units, c->most);
+		next = gcra_charge(tat, c->now, c->cost, 1, c->most);
 		c->bounded = next == c->now + c->most;
 	}
 	if (__sync_val_compare_and_swap(word, tat, next) != tat)
@@ -219,12 +193,15 @@ static __always_inline __u64 quota_take(const struct sluice_quota *q, struct slu
 		return 0;
 	c = &s->charge;
 	c->now = now;
-	c->interval = q->request_ns;
+	c->interval = c->cost = q->request_ns;
 	c->span = q->request_span_ns;
-	c->units = 1;
 	c->back = 0;
 	c->most = passes ? q->request_span_ns : 0;
+	if (q->fleet && !fleet_use(q, b, FLEET_REQUESTS, 1, passes))
+		return FLEET_WAIT_NS;
 	charge(&b->request_tat_ns, c);
+	if (q->fleet)
+		fleet_used(b, FLEET_REQUESTS, c->done || passes);
 	return c->done || passes ? 0 : c->wait ? c->wait : q->request_ns;
 }
 
@@ -236,11 +213,17 @@ static __always_inline __u32 ms_of_ns(__u64 ns)
 }
 
 static __always_inline void judge_by_quota(struct judgement *j, const struct sluice_quota *quota,
-					   const struct sluice_budget *budget, __u64 now)
+					   struct sluice_budget *budget, __u64 now, __u32 which)
 {
 	bool tokens;
 	__u64 wait = quota_wait(quota, budget, now, &tokens);
 
+	if (!wait && quota->fleet) {
+		int kind = fleet_lacks(quota, budget, now, which);
+
+		wait = kind ? FLEET_WAIT_NS : 0;
+		tokens = kind == FLEET_TOKENS;
+	}
 	if (wait) {
 		j->reason = tokens ? SLUICE_REASON_TOKEN_QUOTA : SLUICE_REASON_REQUEST_QUOTA;
 		j->retry_after_ms = ms_of_ns(wait);
@@ -292,11 +275,14 @@ SUBPROG int quota_tokens(const struct sluice_client *subject, __u32 id, __s32 to
 		return 0;
 	c = &s->charge;
 	c->now = now;
-	c->interval = q->token_ns;
-	c->units = tokens;
-	c->back = tokens < 0 ? -tokens : 0;
+	c->back = tokens < 0;
+	c->cost = q->token_ns * (c->back ? -(__s64)tokens : tokens);
 	c->most = q->token_most_ns;
+	if (q->fleet)
+		fleet_use(q, b, FLEET_TOKENS, tokens, true);
 	charge(&b->token_tat_ns, c);
+	if (q->fleet)
+		fleet_used(b, FLEET_TOKENS, true);
 	return c->bounded;
 }
 

@@ -316,7 +316,7 @@ static __always_inline void judge_now(const struct sluice_service *service, __u3
 				budget = budget_of(&q->client, id, q->take, q->now, which);
 			}
 			if (quota && budget)
-				judge_by_quota(j, quota, budget, q->now);
+				judge_by_quota(j, quota, budget, q->now, which);
 		}
 		if (!q->take || !all->allow || !own->allow || all->limit || own->limit ||
 		    pool_apart(q->pool, q->model))

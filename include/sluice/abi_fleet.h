@@ -63,7 +63,9 @@ enum sluice_fleet_op {
 	/* Takes the state of a budget: `changed` becomes UNCHANGED and `wanted` 0, before the rest
 	 * is read. */
 	SLUICE_FLEET_COLLECT,
-	/* Puts in what the store has answered. Makes the budget if it is not there. */
+	/* Puts in what the store has answered. Makes the budget if it is not there. An entry that
+	 * was never collected is another than the one that the answer is about, which was evicted:
+	 * the store knows of nothing that was used of it, whatever the answer says. */
 	SLUICE_FLEET_APPLY,
 	/* Another host has spent it: level_ns is the least that is spent. Makes the budget, too. */
 	SLUICE_FLEET_RAISE,

@@ -60,8 +60,8 @@ struct sluice_budget {
 	/* Of a quota with `fleet`: */
 	__u64 answered_ns; /* of the store's last answer; 0: none */
 	struct sluice_fleet_units requests, tokens;
-	__u32 changed; /* enum sluice_fleet_changed */
-	__u32 pad;
+	__u32 changed;   /* enum sluice_fleet_changed */
+	__u32 collected; /* the daemon has read this entry: an answer may be about it */
 };
 _Static_assert(sizeof(struct sluice_budget) == 88, "budget");
 

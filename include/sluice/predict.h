@@ -95,6 +95,6 @@ struct sluice_answer {
 	__u64 expected_bytes;       /* admission_expected() */
 	__u64 allowed_bytes;        /* admission_allowed() */
 };
-_Static_assert(sizeof(struct sluice_answer) == 280, "answer");
+_Static_assert(sizeof(struct sluice_answer) == 344, "answer");
 
 #endif

@@ -45,7 +45,8 @@ static const struct {
 	{"half_open", OF_TRAFFIC},      {"client_in_flight", OF_TRAFFIC},
 	{"model_state", OF_TRAFFIC},    {"conn_counts", OF_TRAFFIC},
 	{"samples", OF_TRAFFIC},        {"verdicts", OF_TRAFFIC},
-	{"client_state", LATE | WHOLE}, {"kept", LATE},
+	{"fleet_changes", OF_TRAFFIC},  {"client_state", LATE | WHOLE},
+	{"kept", LATE},
 };
 
 /* An entry as it was copied last: hashes of its key and value. */

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Budgets that a fleet of hosts shares (abi_fleet.h). No packet waits for the store. While the store
+ * answers, a host gives out what it was granted, and a small share that the store learns of later.
+ * While it is away, each unit costs more, so that the host gives out its part of the budget. A
+ * charge changes `used` before the TAT, and fleet_sync reads them the other way round: so none is
+ * lost.
+ */
+#ifndef SLUICE_BPF_FLEET_H
+#define SLUICE_BPF_FLEET_H
+
+#include <sluice/gcra.h>
+
+#include "question.h"
+
+#define FLEET_WAIT_NS NSEC_PER_SEC /* stated wait of a request that lacks a grant */
+
+enum fleet_kind { FLEET_NONE, FLEET_REQUESTS, FLEET_TOKENS };
+
+struct charge {
+	__u64 now, interval, span;
+	__u64 cost; /* ns that are charged, or given back */
+	__u64 most; /* 0: only if `interval` still fits the span */
+	__u64 wait;
+	__u32 back;          /* 1: `cost` is given back */
+	__u32 done, bounded; /* bounded: the charge went to `most` */
+	__u32 pad;
+};
+
+/* Working memory that does not fit the stack at the end of the longest chain of calls. */
+struct quota_scratch {
+	struct charge charge;
+	struct sluice_fleet_change change; /* its key is that of the budget looked up last */
+	struct sluice_budget full;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct quota_scratch);
+	__uint(max_entries, JUDGINGS);
+} quota_scratch __weak SEC(".maps");
+
+static __always_inline struct quota_scratch *get_quota_scratch(__u32 which)
+{
+	return bpf_map_lookup_elem(&quota_scratch, &which);
+}
+
+static __always_inline struct sluice_fleet *get_fleet(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&fleet, &zero);
+}
+
+/*
+ * Whether the budget needs a new unsynced share: the store knows of all that was used, and its last
+ * answer says little by now. While the store has yet to learn of something there is no new share,
+ * or one after the other would exceed the budget.
+ */
+static __always_inline bool fleet_idle(const struct sluice_budget *b,
+				       const struct sluice_fleet_units *u, __u64 now)
+{
+	return u->used == u->settled &&
+	       (!b->answered_ns || now >= b->answered_ns + SLUICE_FLEET_STALE_NS);
+}
+
+static __always_inline bool fleet_exhausted(const struct sluice_fleet_units *u)
+{
+	return (__s32)(u->used - u->limit) >= 0;
+}
+
+static __always_inline void fleet_renew(const struct sluice_fleet *f, const struct sluice_budget *b,
+					struct sluice_fleet_units *u, __u64 now, __u64 left)
+{
+	__u32 limit = u->limit, settled = u->settled;
+	__u64 share = left / (2 * (__u64)(f->hosts ?: 1));
+
+	if (share > 0x3fffffff)
+		share = 0x3fffffff;
+	if (fleet_idle(b, u, now)) /* an answer that comes meanwhile holds */
+		__sync_val_compare_and_swap(&u->limit, limit, settled + (share ? (__u32)share : 1));
+}
+
+/* What units of `cost` ns cost while the store is away. */
+static __always_inline __u64 fleet_away_cost(const struct sluice_fleet *f,
+					     const struct sluice_fleet_units *u, __u64 cost)
+{
+	__u64 part = u->part ? u->part : SLUICE_FLEET_PART_ONE / (f->hosts ?: 1), whole;
+
+	if (f->whole || part >= SLUICE_FLEET_PART_ONE)
+		return cost;
+	if (!part)
+		part = 1;
+	whole = cost / part;
+	if (whole >= (1ULL << 62) / SLUICE_FLEET_PART_ONE)
+		return 1ULL << 62;
+	return whole * SLUICE_FLEET_PART_ONE + cost % part * SLUICE_FLEET_PART_ONE / part;
+}
+
+/* Tells the daemon of a change, once for each state. If the ring is full, the next change tries
+ * again. */
+static __always_inline void fleet_report(struct quota_scratch *s, struct sluice_budget *b,
+					 __u32 state)
+{
+	__u32 old = *(volatile __u32 *)&b->changed;
+	bool low = state == SLUICE_FLEET_LOW;
+
+	if (old >= state || __sync_val_compare_and_swap(&b->changed, old, state) != old)
+		return;
+	s->change.low = low;
+	if (bpf_ringbuf_output(&fleet_changes, &s->change, sizeof(s->change),
+			       low ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+		__sync_val_compare_and_swap(&b->changed, state, old);
+}
+
+/*
+ * Which kind of units this host may not give out now, although the budget has some: none was
+ * granted. `which`: enum judging_which; a question changes nothing.
+ */
+SUBPROG int fleet_lacks(const struct sluice_quota *q, struct sluice_budget *b, __u64 now,
+			__u32 which)
+{
+	struct quota_scratch *s = get_quota_scratch(which);
+	struct sluice_fleet *f = get_fleet();
+	int kind = FLEET_NONE;
+
+	if (!q || !b || !s || !f || now >= f->fresh_until_ns)
+		return FLEET_NONE;
+	if (q->request_ns && fleet_exhausted(&b->requests) && !fleet_idle(b, &b->requests, now))
+		kind = FLEET_REQUESTS;
+	else if (q->token_ns && fleet_exhausted(&b->tokens) && !fleet_idle(b, &b->tokens, now))
+		kind = FLEET_TOKENS;
+	if (!kind || which != JUDGING_PACKET)
+		return kind;
+	__sync_fetch_and_add(kind == FLEET_REQUESTS ? &b->requests.wanted : &b->tokens.wanted, 1);
+	fleet_report(s, b, SLUICE_FLEET_LOW);
+	return kind;
+}
+
+/*
+ * Counts units as used, before they are charged to the TAT; below 0: they are given back. Sets what
+ * the charge costs. Returns 0 if there was no grant for them, and they are not used. With `passes`
+ * they are used in any case.
+ */
+SUBPROG int fleet_use(const struct sluice_quota *q, struct sluice_budget *b, __u32 kind,
+		      __s32 units, bool passes)
+{
+	struct quota_scratch *s = get_quota_scratch(JUDGING_PACKET);
+	struct sluice_fleet *f = get_fleet();
+	struct sluice_fleet_units *u;
+	__u64 left;
+
+	if (!q || !b || !s || !f)
+		return 1;
+	if (kind == FLEET_TOKENS) {
+		u = &b->tokens;
+		left = q->token_ns ? gcra_left(b->token_tat_ns, s->charge.now, q->token_ns,
+					       q->token_span_ns)
+				   : 0;
+	} else {
+		u = &b->requests;
+		left = q->request_ns ? gcra_left(b->request_tat_ns, s->charge.now, q->request_ns,
+						 q->request_span_ns)
+				     : 0;
+	}
+	if (s->charge.now >= f->fresh_until_ns) {
+		/* What is given back may have cost less when it was charged. */
+		if (!s->charge.back)
+			s->charge.cost = fleet_away_cost(f, u, s->charge.cost);
+		__sync_fetch_and_add(&u->used, units);
+		return 1;
+	}
+	fleet_renew(f, b, u, s->charge.now, left);
+	if ((__s32)(__sync_fetch_and_add(&u->used, units) - u->limit) < 0 || passes)
+		return 1;
+	__sync_fetch_and_add(&u->used, -units);
+	__sync_fetch_and_add(&u->wanted, 1);
+	fleet_report(s, b, SLUICE_FLEET_LOW);
+	return 0;
+}
+
+/* … after the charge: reports it. If it was not done after all, one unit is not used, but the
+ * daemon may have counted it meanwhile. */
+SUBPROG int fleet_used(struct sluice_budget *b, __u32 kind, bool done)
+{
+	struct quota_scratch *s = get_quota_scratch(JUDGING_PACKET);
+	struct sluice_fleet *f = get_fleet();
+	struct sluice_fleet_units *u;
+	__u32 state = SLUICE_FLEET_CHANGED;
+	__s32 left, most;
+
+	if (!b || !s || !f)
+		return 0;
+	u = kind == FLEET_TOKENS ? &b->tokens : &b->requests;
+	if (!done)
+		__sync_fetch_and_add(&u->used, -1);
+	left = u->limit - u->used;
+	most = u->limit - u->settled;
+	if (s->charge.now < f->fresh_until_ns && (left <= 0 || left <= most >> 1))
+		state = SLUICE_FLEET_LOW;
+	fleet_report(s, b, state);
+	return 0;
+}
+
+#endif
