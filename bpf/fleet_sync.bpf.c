@@ -60,6 +60,7 @@ static __always_inline void collect(struct sluice_fleet_item_units *out,
 	out->used = READ_AFTER(&units->used);
 	out->settled = units->settled;
 	out->granted = units->granted;
+	out->part = units->part;
 	out->level_ns = gcra_spent(tat, now);
 }
 

@@ -452,6 +452,8 @@ static const struct subcommand subcommands[] = {
 	 MODEL | SERVICE | REQUEST | JSON, 1, 1, run_client, format_explain},
 	{"services", NULL, "protected services and their settings", JSON, 0, 0, run_simple,
 	 format_services},
+	{"fleet", NULL, "the hosts that share quotas, and their store", JSON, 0, 0, run_simple,
+	 format_fleet},
 	{"watch", NULL, "refusals, and models that open or shut, as they happen", JSON, 0, 0,
 	 run_watch, format_event},
 	{"set", "KEY=VALUE...", "change targets and limits until the next reload", MODEL | JSON, 1,

@@ -80,7 +80,7 @@ struct sluice_fleet_item_units {
 	__u32 granted;  /* COLLECT: output. APPLY: the new grant */
 	__u32 wanted;   /* COLLECT: output */
 	__u32 share;    /* APPLY: units that may be used besides the grant */
-	__u32 part;     /* APPLY; 0: as it is */
+	__u32 part;     /* COLLECT: output. APPLY; 0: as it is */
 };
 _Static_assert(sizeof(struct sluice_fleet_item_units) == 32, "fleet item units");
 

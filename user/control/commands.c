@@ -30,6 +30,12 @@ static json_t *do_services(struct command *c)
 	return report_services(c->state);
 }
 
+static json_t *do_fleet(struct command *c)
+{
+	c->ops->refresh(c->ops->arg, 0);
+	return json_pack("{s:o}", "fleet", report_fleet(c->state));
+}
+
 static json_t *do_clients(struct command *c)
 {
 	static const struct {
@@ -154,6 +160,7 @@ static const struct known commands[] = {
 	{"status", do_status, WORK_ANSWERS},
 	{"models", do_models, WORK_ANSWERS},
 	{"services", do_services, WORK_ANSWERS},
+	{"fleet", do_fleet, WORK_ANSWERS},
 	{"clients", do_clients, WORK_ANSWERS},
 	{"set", do_set, WORK_CHANGES},
 	{"allow", command_allow, WORK_CHANGES},

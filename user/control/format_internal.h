@@ -52,6 +52,10 @@ bool model_has_durations(const json_t *model);
 /* "800", or "800 + 0.2/KiB". Callers may use two results at once. */
 const char *model_ttft_target(const json_t *model);
 
+/* format_fleet.c */
+/* Whether one quota holds over all hosts now. */
+void format_fleet_line(FILE *out, const json_t *fleet);
+
 /* format_services.c */
 /* The table of services; `counts` adds the requests of each. */
 void service_print_list(FILE *out, const json_t *list, bool counts);

@@ -218,5 +218,8 @@ void format_status(FILE *out, const json_t *status)
 		field_text(status, "version"), field_number(status, "pid", 0),
 		format_span((double)field_whole(status, "uptime_ms")),
 		field_number(status, "lease_ms", 0));
+	if (json_is_object(json_object_get(status, "fleet"))) {
+		format_fleet_line(out, json_object_get(status, "fleet"));
+	}
 	print_warnings(out, status);
 }

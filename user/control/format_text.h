@@ -19,6 +19,7 @@ void format_clients(FILE *out, const json_t *clients);
 void format_explain(FILE *out, const json_t *answer);
 void format_quotas(FILE *out, const json_t *quotas);
 void format_services(FILE *out, const json_t *services);
+void format_fleet(FILE *out, const json_t *answer);
 /* One line of a watch stream. */
 void format_event(FILE *out, const json_t *event);
 /* The values in force after a `set`. */

@@ -34,6 +34,8 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 		       const struct explain_request_of *about);
 /* All quotas, or (client not NULL) those of one client or prefix. */
 json_t *report_quotas(const struct daemon_state *s, const struct text_subject *subject);
+/* null: the host is in no fleet. */
+json_t *report_fleet(const struct daemon_state *s);
 json_t *report_services(const struct daemon_state *s);
 json_t *report_model(const struct daemon_state *s, uint32_t id);
 

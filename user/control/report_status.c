@@ -186,5 +186,6 @@ json_t *report_status(const struct daemon_state *s)
 	json_object_set_new(status, "now_unix_ms", value_count(s->unix_ns / MS));
 	json_object_set_new(status, "detaching", json_boolean(s->detaching));
 	json_object_set_new(status, "drain", drain(s));
+	json_object_set_new(status, "fleet", report_fleet(s));
 	return status;
 }

@@ -423,6 +423,49 @@ static void write_troubles(FILE *out, const struct daemon_state *s)
 	}
 }
 
+static void write_fleet(FILE *out, const struct state_fleet *f, uint64_t now_ns)
+{
+	const struct {
+		const char *what;
+		uint64_t n;
+	} budgets[] = {
+		{"charged", f->budgets},
+		{"lowered", f->raised},
+		{"claimed", f->claimed},
+		{"recovered", f->recovered},
+		{"forgotten", f->forgotten},
+	};
+
+	family(out, "sluice_fleet_up", "gauge",
+	       "1 while the store answers: quotas hold over the whole fleet.");
+	fprintf(out, "sluice_fleet_up %d\n", f->up);
+	family(out, "sluice_fleet_hosts", "gauge", "Hosts that share quotas, this one included.");
+	fprintf(out, "sluice_fleet_hosts %u\n", f->hosts);
+	if (f->answered_ns) {
+		family(out, "sluice_fleet_round_trip_seconds", "gauge",
+		       "Of the last call to the store.");
+		fprintf(out, "sluice_fleet_round_trip_seconds %.6f\n",
+			(double)f->round_trip_ns / 1e9);
+		family(out, "sluice_fleet_answer_age_seconds", "gauge",
+		       "Since the store's last answer.");
+		fprintf(out, "sluice_fleet_answer_age_seconds %.3f\n",
+			now_ns > f->answered_ns ? (double)(now_ns - f->answered_ns) / 1e9 : 0);
+	}
+	family(out, "sluice_fleet_calls_total", "counter", "Calls to the store.");
+	fprintf(out, "sluice_fleet_calls_total %" PRIu64 "\n", f->calls);
+	family(out, "sluice_fleet_budgets_total", "counter",
+	       "Budgets that were charged in the store, lowered by other hosts, or claimed or recovered after the store was away.");
+	for (size_t i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++)
+		fprintf(out, "sluice_fleet_budgets_total{result=\"%s\"} %" PRIu64 "\n",
+			budgets[i].what, budgets[i].n);
+	family(out, "sluice_fleet_waiting_budgets", "gauge",
+	       "Budgets that wait for the next call.");
+	fprintf(out, "sluice_fleet_waiting_budgets %zu\n", f->waiting);
+	family(out, "sluice_fleet_epoch_changes_total", "counter",
+	       "Times that the store had lost its contents.");
+	fprintf(out, "sluice_fleet_epoch_changes_total %" PRIu64 "\n", f->epochs);
+}
+
 void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 {
 	write_requests(out, s);
@@ -447,6 +490,8 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 	write_maps(out, s);
 	write_interfaces(out, s);
 	write_troubles(out, s);
+	if (s->fleet)
+		write_fleet(out, s->fleet, s->now_ns);
 	family(out, "sluice_events_total", "counter",
 	       "What the kernel side counts that is no verdict on a request.");
 	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++) {

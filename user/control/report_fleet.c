@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The fleet: its store, its hosts, and what went to the store. */
+#include "control/report_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *hosts(const struct state_fleet *f)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < f->list_count; i++) {
+		const struct fleet_host *h = &f->list[i];
+
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:I, s:b, s:i, s:o}", "name", h->name,
+					"version", h->version, "seen_ms_ago",
+					(json_int_t)h->seen_ms, "this_host",
+					!strcmp(h->name, f->host), "quotas_that_differ",
+					(int)h->differ, "differs",
+					h->differ ? json_string(h->differs) : json_null()));
+	}
+	return list;
+}
+
+json_t *report_fleet(const struct daemon_state *s)
+{
+	const struct state_fleet *f = s->fleet;
+	char epoch[17];
+
+	if (!f)
+		return json_null();
+	snprintf(epoch, sizeof(epoch), "%016llx", (unsigned long long)f->epoch);
+	return json_pack(
+		"{s:s, s:s, s:b, s:s, s:o, s:I, s:o, s:o, s:o, s:i, s:i, s:s, s:{s:o, s:o, s:o, "
+		"s:o, s:o, s:o}, s:o, s:o}",
+		"name", f->name, "host", f->host, "up", f->up, "store", f->store, "why",
+		f->up ? json_null() : json_string(f->why), "since_unix_ms",
+		(json_int_t)unix_ms(s, f->since_ns), "round_trip_ms",
+		f->answered_ns ? json_real((double)f->round_trip_ns / 1e6) : json_null(),
+		"answered_ms_ago",
+		f->answered_ns && s->now_ns > f->answered_ns
+			? value_count((s->now_ns - f->answered_ns) / MS)
+		: f->answered_ns ? value_count(0)
+				 : json_null(),
+		"epoch", f->epoch ? json_string(epoch) : json_null(), "hosts", (int)f->hosts,
+		"period_ms", (int)f->period_ms, "fallback", f->whole ? "whole" : "share", "counts",
+		"calls", value_count(f->calls), "budgets", value_count(f->budgets), "lowered",
+		value_count(f->raised), "claimed", value_count(f->claimed), "recovered",
+		value_count(f->recovered), "epoch_changes", value_count(f->epochs), "waiting",
+		value_count(f->waiting), "list", hosts(f));
+}
