@@ -239,6 +239,7 @@ void quota_value(struct sluice_quota *out, const struct quota_def *def)
 		.token_span_ns = interval(&def->tokens) * def->tokens.burst,
 		/* Largest debt: another whole period pays it back. */
 		.token_most_ns = interval(&def->tokens) * (def->tokens.burst + def->tokens.most),
+		.fleet = def->fleet,
 	};
 }
 
@@ -299,6 +300,7 @@ void quota_of_text(struct quota_def *out, const struct sluice_quota_text *text)
 	*out = (struct quota_def){
 		.requests = {text->requests, text->request_period_ns, text->request_burst},
 		.tokens = {text->tokens, text->token_period_ns, text->token_burst},
+		.fleet = text->fleet,
 	};
 }
 
@@ -361,6 +363,7 @@ uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, uns
 		.tokens = def->tokens.most,
 		.token_period_ns = def->tokens.period_ns,
 		.token_burst = def->tokens.burst,
+		.fleet = def->fleet,
 		.scope = (__u8)scope,
 		.manual = manual,
 	};

@@ -29,6 +29,7 @@ struct quota_rate {
 /* Both without a budget: unlimited, even where a wider quota would hold. */
 struct quota_def {
 	struct quota_rate requests, tokens;
+	bool fleet; /* all hosts of a fleet share it */
 };
 
 /*
