@@ -22,6 +22,7 @@
 #include "age.h"
 #include "carry.h"
 #include "crowd.h"
+#include "fleet.h"
 #include "map_io.h"
 #include "kept.h"
 #include "hooks.h"
@@ -340,6 +341,8 @@ static int start(struct datapath *d)
 	err = open_ring(d, 0, d->skel->maps.samples, on_sample);
 	if (!err)
 		err = open_ring(d, 1, d->skel->maps.verdicts, on_refusal);
+	if (!err)
+		err = fleet_open(d);
 	if (err)
 		return err;
 	d->addresses_fd = addresses_open();
@@ -437,6 +440,7 @@ void datapath_close(struct datapath *d)
 	for (unsigned i = 0; i < 2; i++)
 		ring_buffer__free(d->rings[i]);
 	close_fd(&d->rings_fd);
+	fleet_close(d);
 	if (d->state)
 		munmap(d->state, d->state_bytes);
 	if (d->conn_counts)

@@ -2,9 +2,9 @@
 /*
  * What the files of the datapath and tests/datapath share; no other file includes it. Calls point
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
- * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, clients.c, verdict.c,
- * sockets.c; then attach.c; then links.c, lease.c; then carry.c; then pins.c, clsact.c, sweep.c,
- * ports.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then addresses.c; at the
+ * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, fleet.c, clients.c,
+ * verdict.c, sockets.c; then attach.c; then links.c, lease.c; then carry.c; then pins.c, clsact.c,
+ * sweep.c, ports.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then addresses.c; at the
  * bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
@@ -94,6 +94,11 @@ struct datapath {
 	int rings_fd;                 /* the epoll fd of both */
 	unsigned compared;            /* counts map_compared() */
 	unsigned polled;              /* records of a ring in this call of datapath_poll() */
+	struct ring_buffer *fleet_ring;
+	struct sluice_fleet_item *fleet_batch; /* the map itself, mapped */
+	/* During datapath_fleet_changes(). */
+	void (*fleet_each)(void *arg, const struct sluice_fleet_change *change);
+	void *fleet_arg;
 	struct datapath_handlers handlers;
 	struct sluice_settings settings;  /* as last written */
 	struct sluice_model_state *state; /* the map itself, mapped */
