@@ -378,7 +378,6 @@ uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, uns
 		.tokens = def->tokens.most,
 		.token_period_ns = def->tokens.period_ns,
 		.token_burst = def->tokens.burst,
-		.fleet = def->fleet,
 		.scope = (__u8)scope,
 		.manual = manual,
 		.fleet = def->fleet,

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# shellcheck shell=bash
+#
+# Three hosts that share quotas, for cases that source it after lib.sh: sl-CASE-h1 to -h3
+# (10.78.0.11 to .13), each with a server on port 8000 and a daemon, and the store in sl-CASE-r
+# (10.78.0.50), a real redis-server. A bridge in the clients' namespace (10.78.0.1 and .2) joins them.
+
+R=sl-$CASE-r
+STORE=10.78.0.50
+STORE_PORT=6379
+HOSTS=(1 2 3)
+# shellcheck disable=SC2034 # lib.sh removes them
+MORE_NAMESPACES="sl-$CASE-h1 sl-$CASE-h2 sl-$CASE-h3 $R"
+declare -A DAEMONS
+
+host_ns() { echo "sl-$CASE-h$1"; }
+host_address() { echo "10.78.0.1$1"; }
+
+# join NAMESPACE ADDRESS: connects a new namespace to the bridge.
+join() {
+	ip netns add "$1"
+	ip link add h0 netns "$1" type veth peer name "b${2##*.}" netns "$C"
+	on "$C" sh -c "ip link set b${2##*.} master br0 && ip link set b${2##*.} up"
+	on "$1" sh -c "ip addr add $2/24 dev h0 && ip link set h0 up && ip link set lo up"
+}
+
+make_fleet() {
+	local ns i
+
+	for ns in $MORE_NAMESPACES; do
+		[[ ! -e $NS/$ns ]] || ip netns del "$ns"
+	done
+	on "$C" sh -c "ip link add br0 type bridge && ip link set br0 up &&
+		ip addr add 10.78.0.1/24 dev br0 && ip addr add 10.78.0.2/24 dev br0"
+	join "$R" "$STORE"
+	mkdir -p "$PIN"
+	for i in "${HOSTS[@]}"; do
+		join "$(host_ns "$i")" "$(host_address "$i")"
+		start "server$i" "$(host_ns "$i")" "$B/mock_server" --listen "$PORT" \
+			--model llama,prefill-ms=0,token-ms=0,tokens=1,slots=64
+		await_line "server$i" ready "$PID"
+	done
+}
+
+# begin_store [OPTION…]: starts the store, without a disk.
+begin_store() {
+	start store "$R" redis-server --port "$STORE_PORT" --bind 0.0.0.0 --protected-mode no \
+		--save '' --appendonly no --daemonize no --dir "$T" --maxmemory-policy noeviction \
+		"$@"
+	STORE_PID=$PID
+	eventually 10 store ping | grep -q PONG || true
+	eventually 10 listens "$R" "$STORE_PORT"
+}
+
+store() { on "$R" redis-cli -p "$STORE_PORT" "$@"; }
+
+# begin_host N [OPTION…]: starts the daemon of a host.
+begin_host() {
+	local i=$1
+
+	shift
+	start "daemon$i" "$(host_ns "$i")" "$B/sluiced" --pin-dir "$PIN/h$i" \
+		--control "$T/h$i.sock" --metrics off --interface h0 --interface lo \
+		--config "$T/fleet.yaml" --fleet-host "host-$i" "$@"
+	DAEMONS[$i]=$PID
+	await_line "daemon$i" ready "$PID"
+}
+
+hctl() { # N COMMAND…
+	local i=$1
+
+	shift
+	"$B/sluicectl" --control "$T/h$i.sock" "$@"
+}
+
+# fleet_is N EXPRESSION: of the answer f to `fleet --json` of a host.
+fleet_is() {
+	hctl "$1" fleet --json | "$PY" -c "import json, sys
+f = json.load(sys.stdin)['fleet']
+sys.exit(not ($2) and f'the fleet is {f}')"
+}
+
+# drive NAME PATTERN SECONDS RATE [ADDRESS]: plays a pattern of fleet.py; its result is in
+# $T/NAME.json.
+drive() {
+	on "$C" "$PY" "$HERE/fleet.py" "$2" "$3" "$4" "${5:-10.78.0.1}" \
+		10.78.0.11 10.78.0.12 10.78.0.13 >"$T/$1.json"
+}
+
+# drove NAME EXPRESSION: of the result r.
+drove() {
+	"$PY" -c "import json, sys
+r = json.load(open('$T/$1.json'))
+sys.exit(not ($2) and str(r))"
+}
