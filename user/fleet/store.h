@@ -2,12 +2,12 @@
 /*
  * The client of the store, a Redis or Valkey server of version 6.2 or later. It never waits: its
  * socket is non-blocking and belongs to the daemon's loop, which calls store_run() when the socket
- * is ready or store_timeout_ns() has passed. One call is under way at a time. Names are resolved in a
- * thread.
+ * is ready or store_timeout_ns() has passed. One call is under way at a time. Names are resolved in
+ * a thread.
  *
- * What crosses the wire are durations (µs) and units, never a host's time. A batch has a number, and
- * counts once: after a lost connection the same batch is sent again, and the store answers it as it
- * did before.
+ * What crosses the wire are durations (µs) and units, never a host's time. A batch has a number,
+ * and counts once: after a lost connection the same batch is sent again, and the store answers it
+ * as it did before.
  */
 #ifndef SLUICE_FLEET_STORE_H
 #define SLUICE_FLEET_STORE_H
@@ -16,11 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STORE_BATCH    256 /* budgets in one call */
-#define STORE_NEWS     256 /* of other hosts, in one answer */
-#define STORE_KEY_MAX  96
-#define STORE_HOSTS    1024
-#define STORE_SILENT_NS 1000000000ULL /* a call without an answer for so long: the store is away */
+#define STORE_BATCH     256 /* budgets in one call */
+#define STORE_NEWS      256 /* of other hosts, in one answer */
+#define STORE_KEY_MAX   96
+#define STORE_HOSTS     1024
+#define STORE_INFO_MAX  512 /* bytes of what a host tells of itself; a longer text is not told */
+#define STORE_SILENT_NS 1000000000ULL /* a call without an answer for so long: the store is away   \
+				       */
 
 /* One budget of requests or tokens in a call. */
 struct store_budget {
@@ -43,9 +45,9 @@ struct store_news {
 };
 
 struct store_answer {
-	uint64_t epoch;        /* of the store's contents; another one: they are lost */
-	bool behind;           /* the store has forgotten calls that it had answered (a failover) */
-	uint32_t hosts;        /* that have called in the last seconds, this one included */
+	uint64_t epoch; /* of the store's contents; another one: they are lost */
+	bool behind;    /* the store has forgotten calls that it had answered (a failover) */
+	uint32_t hosts; /* that have called in the last seconds, this one included */
 	uint64_t round_trip_ns;
 	struct store_budget *budgets; /* those of the call, in their order */
 	size_t count;
@@ -55,7 +57,8 @@ struct store_answer {
 };
 
 struct store_config {
-	const char *const *addresses; /* HOST:PORT, [HOST]:PORT or a path; a list is tried in turn */
+	const char *const
+		*addresses; /* HOST:PORT, [HOST]:PORT or a path; a list is tried in turn */
 	size_t address_count;
 	const char *sentinel_master; /* NULL: the addresses are servers, else sentinels */
 	const char *user, *password; /* NULL: none */
@@ -93,8 +96,9 @@ void store_call(struct store *s, const struct store_budget *budgets, size_t coun
 /* What other hosts see of this one, by the next call. */
 void store_set_info(struct store *s, const char *info);
 /* The next answer after this brings what the hosts have told of themselves, to each(). */
-void store_ask_hosts(struct store *s, void (*each)(void *arg, const char *host, const char *info,
-						   uint64_t seen_ms_ago),
+void store_ask_hosts(struct store *s,
+		     void (*each)(void *arg, const char *host, const char *info,
+				  uint64_t seen_ms_ago),
 		     void *arg);
 /* The address in use, for status. "": none. */
 const char *store_address(const struct store *s);
