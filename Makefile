@@ -35,15 +35,15 @@ SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-o
 
 BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
 LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
-	user/metrics/*.c user/loop/*.c user/datapath/*.c user/daemon/*.c)
+	user/metrics/*.c user/fleet/*.c user/loop/*.c user/datapath/*.c user/daemon/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson
-HTTP_LIBS := -lmicrohttpd -lgnutls
-# STATIC=1: sluicectl and sluice-sim need no shared library, sluiced those of C and HTTP_LIBS.
+DAEMON_LIBS := -lhiredis -lmicrohttpd -lgnutls
+# STATIC=1: sluicectl and sluice-sim need no shared library, sluiced those of C, HTTP and TLS.
 # The static libmicrohttpd wants GnuTLS, and that p11-kit, which comes as a shared library only.
 ifdef STATIC
 LIBS := -Wl,-Bstatic $(shell pkg-config --static --libs libbpf libelf libcyaml jansson)
-$(B)/sluiced: LIBS += -Wl,-Bdynamic
+DAEMON_LIBS := -Wl,-Bstatic -lhiredis -Wl,-Bdynamic -lmicrohttpd -lgnutls
 $(B)/sluicectl $(B)/sluice-sim: LDFLAGS += -static
 endif
 # The simulator consists of core, its own files and one of config. It needs no libbpf and no root.
@@ -52,7 +52,7 @@ SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c u
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
 UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
-	user/metrics/*.c user/loop/*.c user/sim/*.c user/calibrate/*.c)
+	user/metrics/*.c user/fleet/*.c user/loop/*.c user/sim/*.c user/calibrate/*.c)
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 MAN_PAGES := $(patsubst user/man/%.scd,$(B)/man/%,$(wildcard user/man/*.scd))
@@ -105,11 +105,17 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(USER_CFLAGS) -c $< -o $@
 
+# The script as strings of C, one a line.
+$(B)/fleet_script.h: user/fleet/fleet.lua
+	@mkdir -p $(@D)
+	sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< >$@
+$(B)/user/fleet/call.o $(B)/asan/user/fleet/call.o: $(B)/fleet_script.h
+
 $(B)/libsluice.a: $(LIB_OBJS)
 	rm -f $@ && ar rcs $@ $^
 
 $(B)/sluiced: $(B)/user/sluiced.o $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) $(HTTP_LIBS) -lm
+	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) $(DAEMON_LIBS) -lm
 
 $(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
 	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) -lm
@@ -147,12 +153,12 @@ $(B)/test_desired: tests/unit/test_desired.c $(PURE_OBJS)
 
 $(filter-out $(B)/test_desired,$(UNIT_TESTS)): $(B)/%: tests/unit/%.c $(UNIT_OBJS)
 	$(CC) $(SANITIZE) $(USER_CFLAGS) -Itests/unit $< $(filter %.o,$^) -o $@ \
-		-lcmocka -lcyaml -ljansson $(HTTP_LIBS) -lm
+		-lcmocka -lcyaml -ljansson $(DAEMON_LIBS) -lm
 
 $(DATAPATH_TESTS): $(B)/%: tests/datapath/%.c $(B)/libsluice.a $(B)/sluice.skel.h \
 		$(wildcard tests/datapath/*.h)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) $(WRAP) -Itests/datapath $(filter %.c %.a,$^) -o $@ \
-		-lcmocka $(LIBS) $(HTTP_LIBS) -lm
+		-lcmocka $(LIBS) $(DAEMON_LIBS) -lm
 # It counts what is written to maps.
 $(B)/test_policy: WRAP := -Wl,--wrap=bpf_map_update_elem,--wrap=bpf_map_delete_elem
 
@@ -205,7 +211,7 @@ syntax-fuzz:
 		-fsyntax-only $(SANITIZE) $(filter-out -MMD -MP,$(USER_CFLAGS))
 
 $(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS) $(HTTP_LIBS) -lm
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS) $(DAEMON_LIBS) -lm
 build-bench: $(B)/bench_packets all tools
 bench:
 	scripts/run-bench

@@ -1,0 +1,173 @@
+-- SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+-- One call of one host. It runs in the store, so it is one step for all other hosts. The arithmetic
+-- is that of core/fleet_budget.c; numbers are doubles, and all of them stay below 2^53. Times are of
+-- the store's clock, in µs; what comes and goes are durations.
+--
+-- KEYS: epoch, news, hosts, infos, done, then one a budget.
+-- ARGV: format, a random number, host, incarnation, number of the call, number of the last call that
+-- was answered, epoch that the host knows, id of the news that it has seen, its info ('': as it was),
+-- '1' to list the hosts; then six a budget: interval (ns), span, most, want (units), claim, charge.
+-- Answer: { text, { host, ms since its last call, info, … } }. The text is
+-- CALL EPOCH BEHIND HOSTS NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news.
+local EPOCH, NEWS, HOSTS, INFOS, DONE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local FIRST_KEY, FIRST_ARG, ARGS = 6, 11, 6
+local NEWS_EVERY, NEWS_KEPT, NEWS_READ, NEWS_TOLD = 50000, 4096, 1024, 256
+local ROOM_MAX = 9e12
+local DONE_MS, FLEET_MS = 600000, 3600000
+local HOST_COUNTED, HOST_KEPT, HOSTS_LISTED = 3e6, 10e6, 1024
+local format, random, host, me = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local call, answered, last = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[8]
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local function text(number)
+	return string.format('%.0f', number)
+end
+
+local function list_hosts()
+	local seen, list, names = nil, {}, {}
+
+	if ARGV[10] ~= '1' then
+		return list
+	end
+	seen = redis.call('ZRANGE', HOSTS, 0, HOSTS_LISTED - 1, 'WITHSCORES')
+	for i = 1, #seen, 2 do
+		names[#names + 1] = seen[i]
+	end
+	if #names == 0 then
+		return list
+	end
+	local infos = redis.call('HMGET', INFOS, unpack(names))
+	for i = 1, #names do
+		list[#list + 1] = names[i]
+		list[#list + 1] = text(math.max(0, math.floor((now - seen[2 * i]) / 1000)))
+		list[#list + 1] = infos[i] or ''
+	end
+	return list
+end
+
+-- The store's contents have one format, and an epoch that dies with them.
+local epoch = redis.call('GET', EPOCH)
+if epoch then
+	local theirs, id = string.match(epoch, '^(%d+) (%d+)$')
+	if theirs ~= format then
+		return redis.error_reply('SLUICEFORMAT the store has data of format '
+			.. (theirs or 'unknown') .. ', this host has ' .. format)
+	end
+	epoch = id
+end
+
+local done = redis.call('GET', DONE)
+local done_call = done and tonumber(string.match(done, '^(%d+) ')) or 0
+if done_call == call then
+	return { done, list_hosts() }
+elseif done_call > call then
+	return redis.error_reply('SLUICEOLD a later call of this host came first')
+end
+
+-- Nothing is written before this: a store that is full refuses here.
+redis.call('ZADD', HOSTS, now, host)
+if not epoch then
+	epoch = random
+	redis.call('SET', EPOCH, format .. ' ' .. epoch)
+end
+if epoch ~= ARGV[7] then
+	last = '0'
+end
+if ARGV[9] ~= '' then
+	redis.call('HSET', INFOS, host, ARGV[9])
+end
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', HOSTS, '-inf', '(' .. text(now - HOST_KEPT))) do
+	redis.call('ZREM', HOSTS, gone)
+	redis.call('HDEL', INFOS, gone)
+end
+
+-- The news that others have written, the newest of each budget.
+local news, told = {}, {}
+local id, lost = last, 0
+local entries = redis.call('XREVRANGE', NEWS, '+', '(' .. last, 'COUNT', NEWS_READ)
+if entries[1] then
+	id = entries[1][1]
+end
+if #entries == NEWS_READ then
+	lost = 1
+end
+for _, entry in ipairs(entries) do
+	local arrival, key = string.match(entry[2][2], '^(%d+) (.+)$')
+	local level = (tonumber(arrival) or 0) - now
+	if entry[2][1] ~= me and key and not told[key] then
+		told[key] = true
+		if level > 0 and #news == 2 * NEWS_TOLD then
+			lost = 1
+		elseif level > 0 then
+			news[#news + 1] = key
+			news[#news + 1] = text(level)
+		end
+	end
+end
+
+-- Bits of a number: they fall when its power of two falls.
+local function bits(units)
+	local _, exponent = math.frexp(units)
+	return exponent
+end
+
+local function room_of(span, level)
+	return math.min(math.max(0, span - level), ROOM_MAX)
+end
+
+local count = #KEYS - FIRST_KEY + 1
+local budgets = {}
+local values = count > 0 and redis.call('MGET', unpack(KEYS, FIRST_KEY)) or {}
+local key_at = #EPOCH - #'epoch' + #'b:' + 1
+for i = 1, count do
+	local at = FIRST_ARG + (i - 1) * ARGS
+	local key = KEYS[FIRST_KEY + i - 1]
+	local interval, span, most = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+	local want, claim, charge = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+	local arrival, announced, owed = string.match(values[i] or '', '^(%d+) (%d+) ([01])$')
+	local before = (tonumber(arrival) or 0) - now
+	if before <= 0 then
+		before, announced, owed = 0, 0, '0'
+	end
+	local units_before = math.floor(room_of(span, before) * 1000 / interval)
+	local level = math.min(math.max(0, math.max(before, claim) + charge), most)
+	local granted = math.min(want, math.floor(room_of(span, level) * 500 / interval))
+	level = level + math.ceil(granted * interval / 1000)
+	local room = room_of(span, level)
+	local units = math.floor(room * 1000 / interval)
+	local low = room * 2 < span and (owed == '1' or bits(units) < bits(units_before))
+	local announce = (units == 0 and units_before > 0) or (low and now - announced >= NEWS_EVERY)
+
+	if announce then
+		redis.call('XADD', NEWS, 'MAXLEN', '~', NEWS_KEPT, '*', me,
+			text(now + level) .. ' ' .. string.sub(key, key_at))
+		announced = now
+	end
+	if level > 0 then
+		owed = (low and not announce) and '1' or '0'
+		redis.call('SET', key, text(now + level) .. ' ' .. text(announced) .. ' ' .. owed,
+			'PX', text(math.floor(level / 1000) + 1000))
+	elseif values[i] then
+		redis.call('DEL', key)
+	end
+	budgets[2 * i - 1] = text(level)
+	budgets[2 * i] = text(granted)
+end
+
+local behind = done_call < answered and 1 or 0
+local hosts = redis.call('ZCOUNT', HOSTS, text(now - HOST_COUNTED), '+inf')
+local parts = { text(call), epoch, behind, hosts, id, lost, count, #news / 2 }
+for _, list in ipairs({ budgets, news }) do
+	for _, part in ipairs(list) do
+		parts[#parts + 1] = part
+	end
+end
+done = table.concat(parts, ' ')
+redis.call('SET', DONE, done, 'PX', DONE_MS)
+-- A fleet without hosts leaves nothing.
+for _, key in ipairs({ EPOCH, NEWS, HOSTS, INFOS }) do
+	redis.call('PEXPIRE', key, FLEET_MS)
+end
+return { done, list_hosts() }
