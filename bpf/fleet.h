@@ -123,19 +123,22 @@ SUBPROG int fleet_lacks(const struct sluice_quota *q, struct sluice_budget *b, _
 {
 	struct quota_scratch *s = get_quota_scratch(which);
 	struct sluice_fleet *f = get_fleet();
-	int kind = FLEET_NONE;
+	bool requests, tokens;
 
 	if (!q || !b || !s || !f || now >= f->fresh_until_ns)
 		return FLEET_NONE;
-	if (q->request_ns && fleet_exhausted(&b->requests) && !fleet_idle(b, &b->requests, now))
-		kind = FLEET_REQUESTS;
-	else if (q->token_ns && fleet_exhausted(&b->tokens) && !fleet_idle(b, &b->tokens, now))
-		kind = FLEET_TOKENS;
-	if (!kind || which != JUDGING_PACKET)
-		return kind;
-	__sync_fetch_and_add(kind == FLEET_REQUESTS ? &b->requests.wanted : &b->tokens.wanted, 1);
-	fleet_report(s, b, SLUICE_FLEET_LOW);
-	return kind;
+	requests = q->request_ns && fleet_exhausted(&b->requests) &&
+		   !fleet_idle(b, &b->requests, now);
+	tokens = q->token_ns && fleet_exhausted(&b->tokens) && !fleet_idle(b, &b->tokens, now);
+	if (which == JUDGING_PACKET) {
+		if (requests)
+			__sync_fetch_and_add(&b->requests.wanted, 1);
+		if (tokens)
+			__sync_fetch_and_add(&b->tokens.wanted, 1);
+		if (requests || tokens)
+			fleet_report(s, b, SLUICE_FLEET_LOW);
+	}
+	return requests ? FLEET_REQUESTS : tokens ? FLEET_TOKENS : FLEET_NONE;
 }
 
 /*

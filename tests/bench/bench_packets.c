@@ -487,11 +487,11 @@ static void plain_path(const char *body, size_t n)
 	report("a packet of a plain reply, not its last", rounds, 0);
 }
 
-/* Measures a request with an inexhaustible quota (of requests; of requests and tokens) and one
- * without quota, alternately. */
+/* Measures a request with an inexhaustible quota (of requests; of requests and tokens; those of a
+ * fleet whose store answers) and one without quota, alternately. */
 static void quota_paths(const char *body, size_t n)
 {
-	struct sluice_quota quotas[] = {
+	struct sluice_quota quotas[4] = {
 		{},
 		{.request_ns = 1, .request_span_ns = 1000000000},
 		{.request_ns = 1,
@@ -500,29 +500,37 @@ static void quota_paths(const char *body, size_t n)
 		 .token_span_ns = 1000000000,
 		 .token_most_ns = 2000000000},
 	};
-	double ns[3][2 * ROUNDS], added[3][ROUNDS];
+	struct sluice_fleet fleet = {.fresh_until_ns = UINT64_MAX, .hosts = 1};
+	double ns[4][2 * ROUNDS], added[4][ROUNDS];
+	uint32_t zero = 0;
 	char text[2048];
 	size_t len = snprintf(text, sizeof(text), request_head, content_type, n);
 
 	memcpy(text + len, body, n);
 	len += n;
-	for (uint32_t id = 1; id < 3; id++)
+	quotas[3] = quotas[2];
+	quotas[3].fleet = 1;
+	bpf_map_update_elem(bpf_map__fd(skel->maps.fleet), &zero, &fleet, 0);
+	for (uint32_t id = 1; id < 4; id++)
 		bpf_map_update_elem(bpf_map__fd(skel->maps.quotas), &id, &quotas[id], 0);
 	for (int i = 0; i < ROUNDS; i++) {
 		for (int half = 0; half < 2; half++) /* forth and back, so that drift cancels out */
-			for (int j = 0; j < 3; j++) {
-				int which = half ? 2 - j : j;
+			for (int j = 0; j < 4; j++) {
+				int which = half ? 3 - j : j;
 
 				set_quota(which);
 				ns[which][2 * i + half] = admitted(text, len);
 			}
-		for (int j = 1; j < 3; j++)
-			added[j][i] = (ns[j][2 * i] + ns[j][2 * i + 1] - ns[0][2 * i] -
-				       ns[0][2 * i + 1]) /
-				      2;
+		for (int j = 1; j < 4; j++) {
+			const double *base = ns[j == 3 ? 2 : 0]; /* the same quota without fleet */
+
+			added[j][i] =
+				(ns[j][2 * i] + ns[j][2 * i + 1] - base[2 * i] - base[2 * i + 1]) /
+				2;
+		}
 	}
 	set_quota(0);
-	for (int j = 0; j < 3; j++)
+	for (int j = 0; j < 4; j++)
 		for (int i = 0; i < ROUNDS; i++)
 			ns[j][i] = (ns[j][2 * i] + ns[j][2 * i + 1]) / 2;
 	report("a whole request admitted, no quota", ns[0], 0);
@@ -532,6 +540,10 @@ static void quota_paths(const char *body, size_t n)
 	       added[1][ROUNDS - 1]);
 	report("… under a quota of requests and tokens", ns[2], 0);
 	report("… the difference", added[2], 0);
+	report("… that a fleet shares", ns[3], 0);
+	report("… the difference to the same without fleet", added[3], 0);
+	printf("%-44s %9.1f to %.1f ns\n", "… least and most of the rounds", added[3][0],
+	       added[3][ROUNDS - 1]);
 }
 
 /* Uploads: a file of arbitrary bytes, and one that is full of almost-delimiters. */
@@ -618,8 +630,10 @@ int main(void)
 	plain_path(body, n + 404);
 	refused_path(body, n + 404);
 	quota_paths(body, n + 404);
-	set_quota(2); /* the last one of quota_paths() */
+	set_quota(2); /* of quota_paths() */
 	chunk_path("response chunk under a quota of tokens", body, n + 404);
+	set_quota(3);
+	chunk_path("… that a fleet shares", body, n + 404);
 	set_quota(0);
 
 	for (int i = 0; i < ROUNDS; i++) {

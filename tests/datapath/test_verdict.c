@@ -291,6 +291,31 @@ static void put_prefixes(void)
 	}
 }
 
+/* A budget's units while a fleet shares it, near the end of what was granted. */
+static struct sluice_fleet_units fleet_units(void)
+{
+	struct sluice_fleet_units u = {
+		.used = (uint32_t)any(),
+		.part = (uint32_t)one_of(0, 1, 1) * (uint32_t)below(2 * SLUICE_FLEET_PART_ONE),
+	};
+
+	u.settled = u.used - (uint32_t)below(3);
+	u.limit = u.used + (uint32_t)below(4) - 1;
+	return u;
+}
+
+static void put_fleet(void)
+{
+	struct sluice_fleet f = {
+		.fresh_until_ns = w.settings.clock_ns + one_of(0, 1, 1000 * MS),
+		.hosts = 1 + (uint32_t)below(5),
+		.whole = one_in(4),
+	};
+	uint32_t zero = 0;
+
+	put(fd_of(fleet), &zero, &f);
+}
+
 static void put_quotas(void)
 {
 	uint64_t now = w.settings.clock_ns;
@@ -309,7 +334,12 @@ static void put_quotas(void)
 			quota.token_span_ns = quota.token_ns * (1 + below(20));
 			quota.token_most_ns = 2 * quota.token_span_ns;
 		}
+		quota.fleet = one_in(2);
 		put(fd_of(quotas), &id, &quota);
+		budget.requests = fleet_units();
+		budget.tokens = fleet_units();
+		budget.answered_ns = one_of(0, 1, 1, 1) * (now - below(2000 * MS));
+		budget.changed = (uint32_t)below(SLUICE_FLEET_LOW + 1);
 		budget.request_tat_ns = now + below(2 * quota.request_span_ns + 2) - MS;
 		budget.token_tat_ns = now + below(2 * quota.token_most_ns + 2) - MS;
 		if (one_in(2))
@@ -403,6 +433,7 @@ static void put_random_state(void)
 		put_rules_of(r.client);
 	put_prefixes();
 	put_quotas();
+	put_fleet();
 	put_classes();
 	put_holdings();
 	put_crowd();
