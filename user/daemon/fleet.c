@@ -16,7 +16,7 @@
 #include "fleet/store.h"
 #include "fleet/sync.h"
 
-#define HOSTS_EVERY_NS 5000000000ULL /* how often the hosts are asked for */
+#define HOSTS_EVERY_NS 2000000000ULL /* how often the hosts are asked for */
 
 struct fleet {
 	struct daemon *d;
