@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """One client of a fleet: fleet.py PATTERN SECONDS RATE ADDRESS HOST…
 Sends RATE requests a second from ADDRESS to port 8000 of the hosts: all to the first (one), to
-each in turn (all), or for a second to one after the other (hopping); or (burst) RATE requests at
-once, within 20 ms, to the first; or (obey) one after the other to each host in turn, waiting as it
-is told. Prints what was admitted, by host, and the rest as JSON."""
+each in turn (all), or for a second to one after the other (hopping); or (burst) RATE requests over
+four connections to the first; or (obey) RATE requests to each host in turn, SECONDS apart, waiting
+as it is told. Prints what was admitted, by host, and the rest as JSON."""
 import http.client
 import json
 import sys
@@ -76,9 +76,9 @@ elif pattern == "burst":
     def share(c, k):
         for i in range(int(rate)):
             if i % len(connections) == k:
-                until = start + i * 0.02 / rate
-                while time.monotonic() < until:
-                    pass
+                delay = start + i * seconds / rate - time.monotonic()
+                if delay > 0:
+                    time.sleep(delay)
                 c.send()
     start = time.monotonic() + 0.05
     threads = [threading.Thread(target=share, args=(c, k)) for k, c in enumerate(connections)]

@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Three hosts share a quota by a real redis-server: it holds over all of them.
+# Three hosts share a quota by a real redis-server. It holds over all of them, and a client may use
+# all of it on one host or over many. A store that hangs, dies or forgets gives nobody more than its
+# share, and no request waits for it.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/fleet.sh
@@ -11,20 +13,87 @@ fleet: test
 fleet-store: [$STORE:$STORE_PORT]
 services:
   - {listen: $PORT, quota: requests=20/10s burst=20 fleet=on}
+quotas:
+  - {client: 10.78.0.4, requests: 4/10s, fleet: on}
 END
+# Three shares of 20 / 6 may be used before the store knows of them.
+EXCESS=10
+bound="r['admitted'] <= 20 + 2 * r['took'] + $EXCESS and r['failed'] == 0"
+
 make_fleet
 begin_store
 for i in "${HOSTS[@]}"; do begin_host "$i"; done
 for i in "${HOSTS[@]}"; do
-	check "host $i sees three hosts" eventually 5 fleet_is "$i" "f['up'] and f['hosts'] == 3"
+	check "host $i sees three hosts, whose quotas are alike" eventually 5 fleet_is "$i" \
+		"f['up'] and f['hosts'] == 3 and len(f['list']) == 3 and
+		 not any(h['quotas_that_differ'] for h in f['list'])"
 done
-hctl 1 fleet
-drive all all 10 8
-cat $T/all.json
-drive one one 10 8 10.78.0.2
-cat $T/one.json
-hctl 1 fleet
-hctl 1 explain 10.78.0.1
-store --scan
-store info commandstats | grep evalsha
+
+for i in 1 2 3; do on "$C" ip addr add "10.78.0.$((i + 4))/24" dev br0; done
+on "$C" ip addr add 10.78.0.4/24 dev br0
+drive one one 10 8 10.78.0.5 &
+DRIVES=$!
+drive all all 10 8 10.78.0.6 &
+DRIVES="$DRIVES $!"
+drive hopping hopping 10 8 10.78.0.7 &
+DRIVES="$DRIVES $!"
+drive obey obey 0.25 8 10.78.0.4
+# shellcheck disable=SC2086
+wait $DRIVES
+for pattern in one all hopping; do
+	check "a client's quota is one over all hosts, and it may use all of it: $pattern" \
+		drove "$pattern" "$bound and r['admitted'] >= 0.95 * (20 + 2 * min(r['took'], 9.8))"
+done
+check "a client that waits as it is told is served each time, whichever host it asks" \
+	drove obey "r['admitted'] == 8 and not r.get('broken')"
+
+# The store hangs. Each host gives out its share.
+drive hangs all 12 8 10.78.0.5 &
+DRIVE=$!
+eventually 5 fleet_is 1 "f['up']"
+kill -STOP "$STORE_PID"
+for i in "${HOSTS[@]}"; do
+	check "host $i says that the store is away" eventually 5 fleet_is "$i" "not f['up']"
+done
+check "status says what this host gives out meanwhile" grep -q \
+	"^fleet test: the store is away since .*; this host gives out its share of each budget" \
+	<(hctl 1 status)
+kill -CONT "$STORE_PID"
+wait "$DRIVE"
+check "over that time, the quota held" drove hangs "$bound and r['admitted'] >= 22"
+check "the store answers again" eventually 5 fleet_is 1 "f['up'] and f['hosts'] == 3"
+
+# The store forgets, and then dies: hosts tell it what they know.
+spend() { drive spent all 2 40 10.78.0.8 && drove spent "r['refused'] > 10"; }
+on "$C" ip addr add 10.78.0.8/24 dev br0
+spend
+store flushall >/dev/null
+check "a host sees that the store has lost its contents" eventually 5 fleet_is 2 \
+	"f['counts']['epoch_changes'] == 1"
+check "what was spent stays spent" eventually 5 store exists \
+	"$(store --scan --pattern '*:r:*0a4e0008' | head -n 1)"
+drive after all 1 20 10.78.0.8
+check "a flush forgives nobody" drove after "r['admitted'] <= 2 * r['took'] + 3"
+store script flush >/dev/null
+finish "$STORE_PID" KILL
+drive dead all 3 8 10.78.0.8
+check "without a store no request fails" drove dead "r['failed'] == 0 and r['admitted'] >= 1"
+spend
+begin_store
+check "a new store is joined" eventually 5 fleet_is 3 "f['up'] and f['hosts'] == 3"
+drive after all 1 20 10.78.0.8
+check "a store that has died forgives nobody" drove after "r['admitted'] <= 2 * r['took'] + 4"
+
+# Hosts come and go.
+finish "${DAEMONS[3]}" KILL
+check "a host that has died counts no more" eventually 10 fleet_is 1 "f['hosts'] == 2"
+sed -i 's/requests=20/requests=30/' "$T/fleet.yaml"
+begin_host 3
+check "quotas whose numbers differ are said, on both hosts" eventually 5 fleet_is 1 \
+	"any(h['quotas_that_differ'] == 1 and
+	     h['differs'] == ':$PORT has requests=30/10s burst=20 fleet=on, and here requests=20/10s fleet=on'
+	     for h in f['list'])"
+hctl 1 fleet >"$T/fleet.txt"
+check "fleet names the host and both quotas" grep -q \
+	"^note: host-3: :$PORT has requests=30/10s burst=20 fleet=on, and here" "$T/fleet.txt"
 done_here

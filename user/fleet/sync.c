@@ -13,7 +13,9 @@
 #include "core/fleet.h"
 
 #define SECOND_NS 1000000000ULL
-#define KINDS     2 /* requests, tokens */
+#define KINDS     2
+#define SYNC_BURST_CALLS                                                                           \
+	4 /* a whole burst takes about so many early calls */ /* requests, tokens */
 
 /* A quota that is shared. */
 struct shared {
@@ -27,6 +29,7 @@ struct sent {
 	struct sluice_fleet_item_units units[KINDS]; /* as collected */
 	int at[KINDS];                               /* in `budgets`; -1: not sent */
 	uint8_t flags;
+	bool low;
 };
 
 /* Fingerprints in order, for what other hosts tell. */
@@ -338,6 +341,7 @@ static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const
 	uint64_t interval = q->interval_ns[kind];
 	int64_t units = unsettled(u), charge = units * (int64_t)interval;
 	bool claim = sent->flags & BUDGET_CLAIM && u->level_ns;
+	uint64_t most;
 
 	if (!interval || (!units && !u->granted && !u->wanted && !claim))
 		return false;
@@ -347,13 +351,16 @@ static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const
 		.most_us = divide_up(q->most_ns[kind], 1000),
 		.want = 2 * (uint64_t)(units > 0 ? units : 0) + 2ULL * u->wanted,
 	};
-	if (out->want > q->span_ns[kind] / interval)
-		out->want = q->span_ns[kind] / interval;
+	most = q->span_ns[kind] / interval;
+	/* A burst must not wait for a call after every few units. */
+	if (sent->low && out->want < most / SYNC_BURST_CALLS)
+		out->want = most / SYNC_BURST_CALLS;
+	if (out->want > most)
+		out->want = most;
 	/* While the store was away a unit cost 1 / part of itself: the host's share of what is
 	 * spent, and one unit, is the most that is charged. */
 	if (sent->flags & BUDGET_RECOVER && charge > 0) {
-		uint64_t most = u->level_ns / SLUICE_FLEET_PART_ONE * part_of(s, u) + interval;
-
+		most = u->level_ns / SLUICE_FLEET_PART_ONE * part_of(s, u) + interval;
 		if ((uint64_t)charge > most)
 			charge = (int64_t)most;
 	}
@@ -382,7 +389,8 @@ static size_t choose(struct sync *s, uint64_t now_ns)
 
 		while (n < STORE_BATCH / KINDS && (b = budgets_first(s->budgets, list)) &&
 		       b->due_ns <= now_ns) {
-			s->sent[n] = (struct sent){.key = b->key, .flags = b->flags};
+			s->sent[n] = (struct sent){
+				.key = b->key, .flags = b->flags, .low = list == BUDGETS_LOW};
 			s->items[n] = (struct sluice_fleet_item){.key = b->key,
 								 .op = SLUICE_FLEET_COLLECT};
 			b->flags = 0;
