@@ -68,7 +68,7 @@ int store_call_begin(struct store_call *call, const struct store_budget *budgets
 				return -EINVAL;
 	}
 	if (count)
-		memcpy(call->budgets, budgets, count * sizeof(budgets[0]));
+		memmove(call->budgets, budgets, count * sizeof(budgets[0]));
 	call->count = count;
 	call->number++;
 	return 0;
