@@ -116,7 +116,24 @@ same "news is told once" "" "$(field news)"
 tell two hosts
 tell two call
 seen "a host sees the others" two '^host one \{"version":"1"\} now'
-leave two
+cli -p 7001 ZADD 'sluice:{f}:hosts' 1 old >/dev/null
+cli -p 7001 HSET 'sluice:{f}:infos' old old >/dev/null
+tell two call
+next two "^answer"
+same "a host that does not call goes" "" \
+	"$(cli -p 7001 ZSCORE 'sluice:{f}:hosts' old)$(cli -p 7001 HGET 'sluice:{f}:infos' old)"
+without_end() {
+	local key
+
+	for key in $(cli -p 7001 --raw KEYS 'sluice:*'); do
+		(($(cli -p 7001 PTTL "$key") > 0)) || echo "$key"
+	done
+}
+same "every key has an end" "" "$(without_end)"
+tell two call "$(budget k:r:low 0 0 $((-9 * HOUR)))"
+next two "^answer .* budget k:r:low 0 0"
+same "a budget of which nothing is spent has no key" 0 \
+	"$(cli -p 7001 EXISTS 'sluice:{f}:b:k:r:low')"
 
 # Faults of the server.
 kill -STOP "$STORE"
@@ -134,11 +151,26 @@ tell one call "$(budget k:r:flush 0 0 $HOUR)"
 next one "^(answer|down)"
 same "after SCRIPT FLUSH the script is loaded again, and the call counts once" 1 "$(hours)"
 
+in_an_hour=$(($(date +%s) * 1000000 + HOUR))
+late=9999999999999
+for news in "$late-1 $in_an_hour k:r:late" "$late-2 9999999999999999 k:r:far" "$late-3 x y" \
+	"$late-4 $in_an_hour a b" "$late-5 $in_an_hour $(printf 'k%.0s' {1..96})"; do
+	cli -p 7001 XADD 'sluice:{f}:news' "${news%% *}" other "${news#* }" >/dev/null
+done
+tell two call
+next two "^answer"
+same "of news, what is none is passed over" "k:r:late turns" "$(field news) $(field news 3)"
 cli -p 7001 FLUSHALL >/dev/null
 tell one call
 next one "^answer"
 check "after FLUSHALL the epoch is another one" test "$(field epoch)" != "$EPOCH"
 same "… and the host knows that its calls are forgotten" 1 "$(field behind)"
+tell one call "$(budget k:r:low 0 0 $((9 * HOUR)))"
+next one "^answer"
+tell two call
+next two "^answer"
+same "… and news begins anew" "k:r:low" "$(field news)"
+leave two
 
 cli -p 7001 CONFIG SET maxmemory 1 >/dev/null
 tell one call "$(budget k:r:oom 0 0 $HOUR)"

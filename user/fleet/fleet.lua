@@ -12,7 +12,8 @@
 local EPOCH, NEWS, HOSTS, INFOS, DONE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local FIRST_KEY, FIRST_ARG, ARGS = 6, 11, 6
 local NEWS_EVERY, NEWS_KEPT, NEWS_READ, NEWS_TOLD = 50000, 4096, 1024, 256
-local ROOM_MAX = 9e12
+local ROOM_MAX, LEVEL_MAX, KEY_MAX = 9e12, 1e15, 96
+-- A call whose answer was lost counts once if it is made again within DONE_MS.
 local DONE_MS, FLEET_MS = 600000, 3600000
 local HOST_COUNTED, HOST_KEPT, HOSTS_LISTED = 3e6, 10e6, 1024
 local format, random, host, me = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -94,9 +95,9 @@ if #entries == NEWS_READ then
 	lost = 1
 end
 for _, entry in ipairs(entries) do
-	local arrival, key = string.match(entry[2][2], '^(%d+) (.+)$')
+	local arrival, key = string.match(entry[2][2], '^(%d+) ([!-~]+)$')
 	local level = (tonumber(arrival) or 0) - now
-	if entry[2][1] ~= me and key and not told[key] then
+	if entry[2][1] ~= me and key and #key < KEY_MAX and level <= LEVEL_MAX and not told[key] then
 		told[key] = true
 		if level > 0 and #news == 2 * NEWS_TOLD then
 			lost = 1

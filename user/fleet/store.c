@@ -292,7 +292,9 @@ static void try_endpoints(struct store *s, int error, uint64_t now_ns)
 		s->endpoint_at++;
 		s->phase = CONNECTS;
 		s->deadline_ns = now_ns + CONNECT_NS;
-		if (store_link_begin(&s->link, s->tls, fd, s->current.host)) {
+		/* A path leads to this host: it needs no TLS, and has no name for a certificate. */
+		if (store_link_begin(&s->link, s->current.port ? s->tls : NULL, fd,
+				     s->current.host)) {
 			fail(s, "TLS does not start", now_ns);
 			return;
 		}

@@ -98,7 +98,8 @@ bool store_idle(const struct store *s);
 void store_call(struct store *s, const struct store_budget *budgets, size_t count, uint64_t now_ns);
 /* What other hosts see of this one, by the next call. */
 void store_set_info(struct store *s, const char *info);
-/* The next answer after this brings what the hosts have told of themselves, to each(). */
+/* The next answer after this brings what the hosts have told of themselves, to each(). The texts
+ * are those of the store: any bytes but zero. */
 void store_ask_hosts(struct store *s,
 		     void (*each)(void *arg, const char *host, const char *info,
 				  uint64_t seen_ms_ago),
