@@ -160,7 +160,7 @@ static char *with_clock(void)
 {
 	static const char *const swap[][2] = {
 		{"redis.call('TIME')", "redis.call('MGET', 'clock-s', 'clock-us')"},
-		{"math.floor(level / 1000) + 1000", "900000000"},
+		{"floor(level / 1000) + 1000", "900000000"},
 	};
 	char *text = strdup(store_script);
 
