@@ -27,6 +27,7 @@ cli() { on "$S" redis-cli --no-auth-warning "$@"; } # -p PORT COMMAND…
 
 # host NAME OPTION…: starts a host with a FIFO of its own; tell NAME LINE gives it a command.
 declare -A FIFO SEEN HOST
+IN=() # what the next hosts run in
 host() {
 	local name=$1 fd
 
@@ -36,7 +37,7 @@ host() {
 	exec {fd}<>"$T/$name.in"
 	FIFO[$name]=$fd
 	SEEN[$name]=0
-	start "$name" "$S" "$T/fleet_store" --host "$name" --commands "$T/$name.in" "$@"
+	start "$name" "$S" ${IN[@]+"${IN[@]}"} "$T/fleet_store" --host "$name" --commands "$T/$name.in" "$@"
 	HOST[$name]=$PID
 	eventually 10 grep -qE '^(ready|refused)' "$T/$name.log"
 }
@@ -366,4 +367,21 @@ same "… once" "2 1" "$(hours) $(field budget 3)"
 # A name that takes long, and one that does not exist, cost the loop nothing.
 host nameless --address no.such.host.invalid:7001 --address 127.0.0.1:7001
 seen "after a name that is not found comes the next address" nameless "^up 127.0.0.1:7001"
+cat >"$T/silent.py" <<'END'
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 53))
+print("ready", flush=True)
+while True:
+    s.recv(1)
+END
+start silent "$S" "$PY" "$T/silent.py"
+await_line silent ready "$PID"
+echo "nameserver 127.0.0.1" >"$T/resolv.conf"
+# shellcheck disable=SC2016 # for the inner shell
+IN=(unshare --mount bash -c 'mount --bind "$0" /etc/resolv.conf && exec "$@"' "$T/resolv.conf")
+host patient --address a.name.example:7001 --address 127.0.0.1:7001
+next patient "^down .*the look-up of the name takes too long"
+is_true "while a name server is silent, the loop turns" "$(field turns) > 50"
+seen "… and the next address is tried" patient "^up 127.0.0.1:7001"
 done_here
