@@ -106,9 +106,9 @@ $(B)/%.o: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(USER_CFLAGS) -c $< -o $@
 
 # The script as strings of C, one a line.
-$(B)/fleet_script.h: user/fleet/fleet.lua
+$(B)/fleet_script.h: user/fleet/fleet.lua Makefile
 	@mkdir -p $(@D)
-	sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< >$@
+	sed -e 's/[\\"]/\\&/g; s/.*/"&\\n"/' -e '1i static const char fleet_script[] =' -e '$$a ;' $< >$@
 $(B)/user/fleet/call.o $(B)/asan/user/fleet/call.o: $(B)/fleet_script.h
 
 $(B)/libsluice.a: $(LIB_OBJS)

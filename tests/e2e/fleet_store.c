@@ -76,8 +76,10 @@ static bool obey(char *line)
 
 	if (!word)
 		return true;
-	if (!strcmp(word, "quit"))
+	if (!strcmp(word, "quit")) {
+		store_free(store);
 		exit(0);
+	}
 	if (!strcmp(word, "info"))
 		store_set_info(store, strtok_r(NULL, "\n", &rest));
 	else if (!strcmp(word, "hosts"))
@@ -145,7 +147,7 @@ static uint64_t random_below(uint64_t bound)
 /* Of any magnitude. */
 static uint64_t random_size(uint64_t bound)
 {
-	return random_below(1 + (bound >> random_below(50)));
+	return random_below(1 + (bound >> random_below(24)));
 }
 
 static uint64_t random_number(void)
@@ -158,7 +160,7 @@ static char *with_clock(void)
 {
 	static const char *const swap[][2] = {
 		{"redis.call('TIME')", "redis.call('MGET', 'clock-s', 'clock-us')"},
-		{"math.floor(level / 1000) + 1000", "900000000"},
+		{"floor(level / 1000) + 1000", "900000000"},
 	};
 	char *text = strdup(store_script);
 
@@ -265,7 +267,8 @@ static int arithmetic(uint64_t steps, const char *address, int port)
 
 				b->want = random_size(2 * b->span_us * 1000 / b->interval_ns);
 				b->claim_us = random_below(4) ? 0 : random_size(b->most_us);
-				b->charge_us = (int64_t)random_size(b->span_us);
+				b->charge_us =
+					(int64_t)random_size(b->span_us / (1 + random_below(9)));
 				if (!random_below(4))
 					b->charge_us = -b->charge_us;
 			}

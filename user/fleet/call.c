@@ -9,12 +9,11 @@
 #include <string.h>
 
 #include "core/fleet_budget.h"
+#include "fleet_script.h" /* of fleet.lua, by the Makefile */
 
 #define INFO_EVERY_NS 5000000000ULL /* a store that has lost it gets it again */
 
-const char *const store_script =
-#include "fleet_script.h"
-	;
+const char *const store_script = fleet_script;
 
 /* Printable ASCII without spaces and braces: it is a part of keys, and of a hash tag. */
 static bool is_name(const char *text, size_t size)
@@ -68,7 +67,7 @@ int store_call_begin(struct store_call *call, const struct store_budget *budgets
 				return -EINVAL;
 	}
 	if (count)
-		memcpy(call->budgets, budgets, count * sizeof(budgets[0]));
+		memmove(call->budgets, budgets, count * sizeof(budgets[0]));
 	call->count = count;
 	call->number++;
 	return 0;

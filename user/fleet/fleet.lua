@@ -4,25 +4,29 @@
 -- the store's clock, in µs; what comes and goes are durations.
 --
 -- KEYS: epoch, news, hosts, infos, done, then one a budget.
--- ARGV: format, a random number, host, incarnation, number of the call, number of the last call that
--- was answered, epoch that the host knows, id of the news that it has seen, its info ('': as it was),
--- '1' to list the hosts; then six a budget: interval (ns), span, most, want (units), claim, charge.
+-- ARGV: version of the data, a random number, host, incarnation, number of the call, number of the last
+-- call that was answered, epoch that the host knows, id of the news that it has seen, its info ('': as
+-- it was), '1' to list the hosts; then six a budget: interval (ns), span, most, want (units), claim,
+-- charge.
 -- Answer: { text, { host, ms since its last call, info, … } }. The text is
 -- CALL EPOCH BEHIND HOSTS NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news.
 local EPOCH, NEWS, HOSTS, INFOS, DONE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local FIRST_KEY, FIRST_ARG, ARGS = 6, 11, 6
 local NEWS_EVERY, NEWS_KEPT, NEWS_READ, NEWS_TOLD = 50000, 4096, 1024, 256
-local ROOM_MAX = 9e12
+local ROOM_MAX, LEVEL_MAX, KEY_MAX = 9e12, 1e15, 96
+-- A call whose answer was lost counts once if it is made again within DONE_MS.
 local DONE_MS, FLEET_MS = 600000, 3600000
 local HOST_COUNTED, HOST_KEPT, HOSTS_LISTED = 3e6, 10e6, 1024
-local format, random, host, me = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local version, random, host, me = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local call, answered, last = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[8]
 
+local format, match = string.format, string.match
+local floor, ceil, max, min, frexp = math.floor, math.ceil, math.max, math.min, math.frexp
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
 local function text(number)
-	return string.format('%.0f', number)
+	return format('%.0f', number)
 end
 
 local function list_hosts()
@@ -41,7 +45,7 @@ local function list_hosts()
 	local infos = redis.call('HMGET', INFOS, unpack(names))
 	for i = 1, #names do
 		list[#list + 1] = names[i]
-		list[#list + 1] = text(math.max(0, math.floor((now - seen[2 * i]) / 1000)))
+		list[#list + 1] = text(max(0, floor((now - seen[2 * i]) / 1000)))
 		list[#list + 1] = infos[i] or ''
 	end
 	return list
@@ -50,16 +54,16 @@ end
 -- The store's contents have one format, and an epoch that dies with them.
 local epoch = redis.call('GET', EPOCH)
 if epoch then
-	local theirs, id = string.match(epoch, '^(%d+) (%d+)$')
-	if theirs ~= format then
+	local theirs, id = match(epoch, '^(%d+) (%d+)$')
+	if theirs ~= version then
 		return redis.error_reply('SLUICEFORMAT the store has data of format '
-			.. (theirs or 'unknown') .. ', this host has ' .. format)
+			.. (theirs or 'unknown') .. ', this host has ' .. version)
 	end
 	epoch = id
 end
 
 local done = redis.call('GET', DONE)
-local done_call = done and tonumber(string.match(done, '^(%d+) ')) or 0
+local done_call = done and tonumber(match(done, '^(%d+) ')) or 0
 if done_call == call then
 	return { done, list_hosts() }
 elseif done_call > call then
@@ -70,7 +74,7 @@ end
 redis.call('ZADD', HOSTS, now, host)
 if not epoch then
 	epoch = random
-	redis.call('SET', EPOCH, format .. ' ' .. epoch)
+	redis.call('SET', EPOCH, version .. ' ' .. epoch)
 end
 if epoch ~= ARGV[7] then
 	last = '0'
@@ -94,9 +98,9 @@ if #entries == NEWS_READ then
 	lost = 1
 end
 for _, entry in ipairs(entries) do
-	local arrival, key = string.match(entry[2][2], '^(%d+) (.+)$')
+	local arrival, key = match(entry[2][2], '^(%d+) ([!-~]+)$')
 	local level = (tonumber(arrival) or 0) - now
-	if entry[2][1] ~= me and key and not told[key] then
+	if entry[2][1] ~= me and key and #key < KEY_MAX and level <= LEVEL_MAX and not told[key] then
 		told[key] = true
 		if level > 0 and #news == 2 * NEWS_TOLD then
 			lost = 1
@@ -109,12 +113,12 @@ end
 
 -- Bits of a number: they fall when its power of two falls.
 local function bits(units)
-	local _, exponent = math.frexp(units)
+	local _, exponent = frexp(units)
 	return exponent
 end
 
 local function room_of(span, level)
-	return math.min(math.max(0, span - level), ROOM_MAX)
+	return min(max(0, span - level), ROOM_MAX)
 end
 
 local count = #KEYS - FIRST_KEY + 1
@@ -126,17 +130,17 @@ for i = 1, count do
 	local key = KEYS[FIRST_KEY + i - 1]
 	local interval, span, most = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
 	local want, claim, charge = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
-	local arrival, announced, owed = string.match(values[i] or '', '^(%d+) (%d+) ([01])$')
+	local arrival, announced, owed = match(values[i] or '', '^(%d+) (%d+) ([01])$')
 	local before = (tonumber(arrival) or 0) - now
 	if before <= 0 then
 		before, announced, owed = 0, 0, '0'
 	end
-	local units_before = math.floor(room_of(span, before) * 1000 / interval)
-	local level = math.min(math.max(0, math.max(before, claim) + charge), most)
-	local granted = math.min(want, math.floor(room_of(span, level) * 500 / interval))
-	level = level + math.ceil(granted * interval / 1000)
+	local units_before = floor(room_of(span, before) * 1000 / interval)
+	local level = min(max(0, max(before, claim) + charge), most)
+	local granted = min(want, floor(room_of(span, level) * 500 / interval))
+	level = level + ceil(granted * interval / 1000)
 	local room = room_of(span, level)
-	local units = math.floor(room * 1000 / interval)
+	local units = floor(room * 1000 / interval)
 	local low = room * 2 < span and (owed == '1' or bits(units) < bits(units_before))
 	local announce = (units == 0 and units_before > 0) or (low and now - announced >= NEWS_EVERY)
 
@@ -147,8 +151,8 @@ for i = 1, count do
 	end
 	if level > 0 then
 		owed = (low and not announce) and '1' or '0'
-		redis.call('SET', key, text(now + level) .. ' ' .. text(announced) .. ' ' .. owed,
-			'PX', text(math.floor(level / 1000) + 1000))
+		redis.call('SET', key, format('%.0f %.0f %s', now + level, announced, owed),
+			'PX', floor(level / 1000) + 1000)
 	elseif values[i] then
 		redis.call('DEL', key)
 	end

@@ -209,17 +209,22 @@ static void send_call(struct store *s, uint64_t now_ns)
 		flush(s, now_ns);
 }
 
+static void become_up(struct store *s)
+{
+	s->up = true;
+	s->why[0] = 0;
+	s->handlers.changed(s->handlers.arg, true, "");
+}
+
 static void become_ready(struct store *s, uint64_t now_ns)
 {
 	s->phase = READY;
 	s->deadline_ns = NEVER;
-	if (s->calling)
+	if (s->calling) /* … whose answer shows that it is up: a replica greets as well as a master
+			 */
 		send_call(s, now_ns);
-	if (s->phase != READY || s->up)
-		return;
-	s->up = true;
-	s->why[0] = 0;
-	s->handlers.changed(s->handlers.arg, true, "");
+	else
+		become_up(s);
 }
 
 static bool asks_sentinel(const struct store *s)
@@ -287,7 +292,9 @@ static void try_endpoints(struct store *s, int error, uint64_t now_ns)
 		s->endpoint_at++;
 		s->phase = CONNECTS;
 		s->deadline_ns = now_ns + CONNECT_NS;
-		if (store_link_begin(&s->link, s->tls, fd, s->current.host)) {
+		/* A path leads to this host: it needs no TLS, and has no name for a certificate. */
+		if (store_link_begin(&s->link, s->current.port ? s->tls : NULL, fd,
+				     s->current.host)) {
 			fail(s, "TLS does not start", now_ns);
 			return;
 		}
@@ -351,13 +358,12 @@ static void connected(struct store *s, uint64_t now_ns)
 	shake_hands(s, now_ns);
 }
 
-/* Another server has what this one was asked for. */
-static void go_to(struct store *s, const char *host, uint16_t port, uint64_t now_ns)
+/* Another server has what this one was asked for: it is the next one. */
+static void redirect(struct store *s, const char *host, uint16_t port)
 {
-	s->redirect = (struct store_address){.port = port};
+	s->redirect.port = port;
 	snprintf(s->redirect.host, sizeof(s->redirect.host), "%s",
 		 host[0] ? host : s->current.host);
-	s->deadline_ns = now_ns;
 }
 
 static void failed_call(struct store *s, const char *error, uint64_t now_ns)
@@ -376,19 +382,10 @@ static void failed_call(struct store *s, const char *error, uint64_t now_ns)
 		else
 			flush(s, now_ns);
 		return;
-	case STORE_FAULT_MOVED: {
-		bool first = !s->redirect.host[0] || s->sentinel_master;
-
+	case STORE_FAULT_MOVED: /* no sooner than after any fault: two nodes may name each other */
 		fail(s, why, now_ns);
-		if (first) { /* two nodes that name each other are tried no faster than others */
-			uint64_t at_ns = s->deadline_ns;
-
-			go_to(s, host, port, now_ns);
-			if (s->failures > 1)
-				s->deadline_ns = at_ns;
-		}
+		redirect(s, host, port);
 		return;
-	}
 	case STORE_FAULT_OTHER:
 		break;
 	}
@@ -408,10 +405,13 @@ static void answered(struct store *s, const redisReply *reply, uint64_t now_ns)
 		return;
 	}
 	s->failures = 0;
-	s->calling = s->reloaded = false;
+	s->reloaded = false;
 	s->deadline_ns = NEVER;
 	s->reading.answer.round_trip_ns = now_ns - s->sent_ns;
 	store_call_answered(call, &s->reading, reply->element[1]);
+	if (!s->up)
+		become_up(s); /* not idle yet: no call may take the place of this answer */
+	s->calling = false;
 	s->handlers.answered(s->handlers.arg, &s->reading.answer);
 }
 
@@ -443,7 +443,8 @@ static void take(struct store *s, const redisReply *reply, uint64_t now_ns)
 			return;
 		}
 		close_connection(s);
-		go_to(s, host, port, now_ns);
+		redirect(s, host, port);
+		s->deadline_ns = now_ns;
 		break;
 	case ROLE:
 		if (!error && !store_is_master(reply))

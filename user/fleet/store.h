@@ -16,13 +16,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STORE_BATCH     256 /* budgets in one call */
-#define STORE_NEWS      256 /* of other hosts, in one answer */
-#define STORE_KEY_MAX   96
-#define STORE_HOSTS     1024
-#define STORE_INFO_MAX  512 /* bytes of what a host tells of itself; a longer text is not told */
-#define STORE_SILENT_NS 1000000000ULL /* a call without an answer for so long: the store is away   \
-				       */
+#define STORE_BATCH    256 /* budgets in one call */
+#define STORE_NEWS     256 /* of other hosts, in one answer */
+#define STORE_KEY_MAX  96
+#define STORE_HOSTS    1024
+#define STORE_INFO_MAX 512 /* bytes of what a host tells of itself; a longer text is not told */
+#define STORE_SILENT_NS                                                                            \
+	1000000000ULL /* a call without an answer for so long: the store is away                   \
+		       */
 
 /* One budget of requests or tokens in a call. */
 struct store_budget {
@@ -73,9 +74,10 @@ struct store;
 
 /* Handlers run inside store_run(). */
 struct store_handlers {
+	/* The answer is good until the next store_call(). */
 	void (*answered)(void *arg, const struct store_answer *answer);
-	/* up: calls can be made. Down: `why` is a sentence; the call under way is kept, and made
-	 * again. */
+	/* up: the store answers. Down: `why` is a sentence, and another one later if the reason
+	 * changes; the call under way is kept, and made again. */
 	void (*changed)(void *arg, bool up, const char *why);
 	void *arg;
 };
@@ -89,13 +91,15 @@ int store_fd(const struct store *s);
 /* Nanoseconds of CLOCK_MONOTONIC when store_run() has to be called at the latest. */
 uint64_t store_timeout_ns(const struct store *s);
 void store_run(struct store *s, uint64_t now_ns);
-/* Whether it is connected, and no call is under way. */
+/* Whether a call can be made: the store is up, and no call is under way. */
 bool store_idle(const struct store *s);
-/* Sends a call with these budgets (at most STORE_BATCH; 0 is a heartbeat). Copies them. */
+/* Sends a call with these budgets (at most STORE_BATCH, each once; 0 is a heartbeat). Copies them.
+ * Not idle, or a key is not one: does nothing. */
 void store_call(struct store *s, const struct store_budget *budgets, size_t count, uint64_t now_ns);
 /* What other hosts see of this one, by the next call. */
 void store_set_info(struct store *s, const char *info);
-/* The next answer after this brings what the hosts have told of themselves, to each(). */
+/* The next answer after this brings what the hosts have told of themselves, to each(). The texts
+ * are those of the store: any bytes but zero. */
 void store_ask_hosts(struct store *s,
 		     void (*each)(void *arg, const char *host, const char *info,
 				  uint64_t seen_ms_ago),
