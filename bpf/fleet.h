@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Budgets that a fleet of hosts shares (abi_fleet.h). No packet waits for the store. While the store
- * answers, a host gives out what it was granted, and a small share that the store learns of later.
- * While it is away, each unit costs more, so that the host gives out its part of the budget. A
- * charge changes `used` before the TAT, and fleet_sync reads them the other way round: so none is
+ * Budgets that a fleet of hosts shares (abi_fleet.h). No packet waits for the store. While the
+ * store answers, a host gives out what it was granted, and a small share that the store learns of
+ * later. While it is away, each unit costs more, so that the host gives out its part of the budget.
+ * A charge changes `used` before the TAT, and fleet_sync reads them the other way round: so none is
  * lost.
  */
 #ifndef SLUICE_BPF_FLEET_H
@@ -127,8 +127,8 @@ SUBPROG int fleet_lacks(const struct sluice_quota *q, struct sluice_budget *b, _
 
 	if (!q || !b || !s || !f || now >= f->fresh_until_ns)
 		return FLEET_NONE;
-	requests = q->request_ns && fleet_exhausted(&b->requests) &&
-		   !fleet_idle(b, &b->requests, now);
+	requests =
+		q->request_ns && fleet_exhausted(&b->requests) && !fleet_idle(b, &b->requests, now);
 	tokens = q->token_ns && fleet_exhausted(&b->tokens) && !fleet_idle(b, &b->tokens, now);
 	if (which == JUDGING_PACKET) {
 		if (requests)
