@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Budgets that a fleet of hosts shares (abi_fleet.h). No packet waits for the store. While the store
- * answers, a host gives out what it was granted, and a small share that the store learns of later.
- * While it is away, each unit costs more, so that the host gives out its part of the budget. A
- * charge changes `used` before the TAT, and fleet_sync reads them the other way round: so none is
+ * Budgets that a fleet of hosts shares (abi_fleet.h). No packet waits for the store. While the
+ * store answers, a host gives out what it was granted, and a small share that the store learns of
+ * later. While it is away, each unit costs more, so that the host gives out its part of the budget.
+ * A charge changes `used` before the TAT, and fleet_sync reads them the other way round: so none is
  * lost.
  */
 #ifndef SLUICE_BPF_FLEET_H
@@ -13,7 +13,8 @@
 
 #include "question.h"
 
-#define FLEET_WAIT_NS NSEC_PER_SEC /* stated wait of a request that lacks a grant */
+#define FLEET_WAIT_NS   NSEC_PER_SEC /* stated wait of a request that lacks a grant */
+#define FLEET_SHARE_MAX (1U << 30)   /* differences of the numbers must keep their sign */
 
 enum fleet_kind { FLEET_NONE, FLEET_REQUESTS, FLEET_TOKENS };
 
@@ -70,16 +71,24 @@ static __always_inline bool fleet_exhausted(const struct sluice_fleet_units *u)
 	return (__s32)(u->used - u->limit) >= 0;
 }
 
-static __always_inline void fleet_renew(const struct sluice_fleet *f, const struct sluice_budget *b,
-					struct sluice_fleet_units *u, __u64 now, __u64 left)
+/* Gives an idle budget a new share. An answer that comes meanwhile holds. */
+static __always_inline void fleet_renew(const struct sluice_fleet *f, const struct sluice_quota *q,
+					struct sluice_budget *b, __u32 kind, __u64 now)
 {
-	__u32 limit = u->limit, settled = u->settled;
-	__u64 share = left / (2 * (__u64)(f->hosts ?: 1));
+	struct sluice_fleet_units *u = kind == FLEET_TOKENS ? &b->tokens : &b->requests;
+	__u32 limit = *(volatile __u32 *)&u->limit, settled = u->settled;
+	__u64 left, share;
 
-	if (share > 0x3fffffff)
-		share = 0x3fffffff;
-	if (fleet_idle(b, u, now)) /* an answer that comes meanwhile holds */
-		__sync_val_compare_and_swap(&u->limit, limit, settled + (share ? (__u32)share : 1));
+	if (!fleet_idle(b, u, now))
+		return;
+	if (kind == FLEET_TOKENS)
+		left = gcra_left(b->token_tat_ns, now, q->token_ns, q->token_span_ns);
+	else
+		left = gcra_left(b->request_tat_ns, now, q->request_ns, q->request_span_ns);
+	share = left / (2 * (__u64)(f->hosts ?: 1));
+	if (share > FLEET_SHARE_MAX)
+		share = FLEET_SHARE_MAX;
+	__sync_val_compare_and_swap(&u->limit, limit, settled + (share ? (__u32)share : 1));
 }
 
 /* What units of `cost` ns cost while the store is away. */
@@ -127,8 +136,8 @@ SUBPROG int fleet_lacks(const struct sluice_quota *q, struct sluice_budget *b, _
 
 	if (!q || !b || !s || !f || now >= f->fresh_until_ns)
 		return FLEET_NONE;
-	requests = q->request_ns && fleet_exhausted(&b->requests) &&
-		   !fleet_idle(b, &b->requests, now);
+	requests =
+		q->request_ns && fleet_exhausted(&b->requests) && !fleet_idle(b, &b->requests, now);
 	tokens = q->token_ns && fleet_exhausted(&b->tokens) && !fleet_idle(b, &b->tokens, now);
 	if (which == JUDGING_PACKET) {
 		if (requests)
@@ -152,21 +161,10 @@ SUBPROG int fleet_use(const struct sluice_quota *q, struct sluice_budget *b, __u
 	struct quota_scratch *s = get_quota_scratch(JUDGING_PACKET);
 	struct sluice_fleet *f = get_fleet();
 	struct sluice_fleet_units *u;
-	__u64 left;
 
 	if (!q || !b || !s || !f)
 		return 1;
-	if (kind == FLEET_TOKENS) {
-		u = &b->tokens;
-		left = q->token_ns ? gcra_left(b->token_tat_ns, s->charge.now, q->token_ns,
-					       q->token_span_ns)
-				   : 0;
-	} else {
-		u = &b->requests;
-		left = q->request_ns ? gcra_left(b->request_tat_ns, s->charge.now, q->request_ns,
-						 q->request_span_ns)
-				     : 0;
-	}
+	u = kind == FLEET_TOKENS ? &b->tokens : &b->requests;
 	if (s->charge.now >= f->fresh_until_ns) {
 		/* What is given back may have cost less when it was charged. */
 		if (!s->charge.back)
@@ -174,7 +172,7 @@ SUBPROG int fleet_use(const struct sluice_quota *q, struct sluice_budget *b, __u
 		__sync_fetch_and_add(&u->used, units);
 		return 1;
 	}
-	fleet_renew(f, b, u, s->charge.now, left);
+	fleet_renew(f, q, b, kind, s->charge.now);
 	if ((__s32)(__sync_fetch_and_add(&u->used, units) - u->limit) < 0 || passes)
 		return 1;
 	__sync_fetch_and_add(&u->used, -units);

@@ -5,9 +5,10 @@
  * replaces an entry, and loses what was charged meanwhile. BPF_PROG_TEST_RUN runs it on a packet
  * that begins with the number of items in fleet_batch. The program is never attached.
  *
- * A charge adds to `used`, and then moves the TAT by compare-and-swap. So this program reads the TAT
- * first. If a charge comes in between, the swap here fails and is tried again; or the charge's own
- * swap fails, and moves the new TAT, in which it is counted already. The next answer corrects that.
+ * A charge adds to `used`, and then moves the TAT by compare-and-swap. So this program reads the
+ * TAT first. If a charge comes in between, the swap here fails and is tried again; or the charge's
+ * own swap fails, and moves the new TAT, in which it is counted already. The next answer corrects
+ * that.
  */
 #include <sluice/gcra.h>
 

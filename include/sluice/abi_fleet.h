@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The part of abi.h about quotas that a fleet of hosts shares. A store has each budget's theoretical
- * arrival time (gcra.h) as all hosts have charged it. A host gets units of it in advance (a grant),
- * and reports later what it has used. The kernel decides by what the daemon has heard last.
+ * The part of abi.h about quotas that a fleet of hosts shares. A store has each budget's
+ * theoretical arrival time (gcra.h) as all hosts have charged it. A host gets units of it in
+ * advance (a grant), and reports later what it has used. The kernel decides by what the daemon has
+ * heard last.
  */
 #ifndef SLUICE_ABI_FLEET_H
 #define SLUICE_ABI_FLEET_H
@@ -85,13 +86,13 @@ struct sluice_fleet_item_units {
 _Static_assert(sizeof(struct sluice_fleet_item_units) == 32, "fleet item units");
 
 /*
- * fleet_batch[i]: what the program fleet_sync does with one budget. The daemon maps the array, fills
- * in the first `count` items, and runs the program.
+ * fleet_batch[i]: what the program fleet_sync does with one budget. The daemon maps the array,
+ * fills in the first `count` items, and runs the program.
  */
 struct sluice_fleet_item {
 	struct sluice_budget_key key;
-	__u32 op;    /* enum sluice_fleet_op */
-	__u32 found; /* output: the budget was there */
+	__u32 op;                                /* enum sluice_fleet_op */
+	__u32 found;                             /* output: the budget was there */
 	struct sluice_fleet_item_units units[2]; /* requests, tokens. All 0 where the quota has no
 						    such budget */
 };

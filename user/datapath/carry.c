@@ -41,11 +41,16 @@ static const struct {
 	const char *name;
 	unsigned is;
 } special[] = {
-	{"conns", OF_TRAFFIC | LATE},   {"tombstones", OF_TRAFFIC | LATE},
-	{"half_open", OF_TRAFFIC},      {"client_in_flight", OF_TRAFFIC},
-	{"model_state", OF_TRAFFIC},    {"conn_counts", OF_TRAFFIC},
-	{"samples", OF_TRAFFIC},        {"verdicts", OF_TRAFFIC},
-	{"fleet_changes", OF_TRAFFIC},  {"client_state", LATE | WHOLE},
+	{"conns", OF_TRAFFIC | LATE},
+	{"tombstones", OF_TRAFFIC | LATE},
+	{"half_open", OF_TRAFFIC},
+	{"client_in_flight", OF_TRAFFIC},
+	{"model_state", OF_TRAFFIC},
+	{"conn_counts", OF_TRAFFIC},
+	{"samples", OF_TRAFFIC},
+	{"verdicts", OF_TRAFFIC},
+	{"fleet_changes", OF_TRAFFIC},
+	{"client_state", LATE | WHOLE},
 	{"kept", LATE},
 };
 

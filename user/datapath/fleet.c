@@ -31,8 +31,7 @@ int fleet_open(struct datapath *d)
 	if (at == MAP_FAILED)
 		return datapath_fail(-errno, "fleet_batch cannot be mapped: %s", strerror(errno));
 	d->fleet_batch = at;
-	d->fleet_ring =
-		ring_buffer__new(map_fd(d->skel->maps.fleet_changes), on_change, d, NULL);
+	d->fleet_ring = ring_buffer__new(map_fd(d->skel->maps.fleet_changes), on_change, d, NULL);
 	if (!d->fleet_ring)
 		return datapath_fail(-errno, "the fleet_changes ring cannot be opened: %s",
 				     strerror(errno));
@@ -64,8 +63,7 @@ int datapath_fleet_changes(struct datapath *d,
 	n = ring_buffer__consume(d->fleet_ring);
 	d->fleet_each = NULL;
 	return n >= 0 ? n
-		      : datapath_fail(n, "the fleet_changes ring cannot be read: %s",
-				      strerror(-n));
+		      : datapath_fail(n, "the fleet_changes ring cannot be read: %s", strerror(-n));
 }
 
 int datapath_fleet_fd(const struct datapath *d)

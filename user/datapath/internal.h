@@ -4,8 +4,8 @@
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, fleet.c, clients.c,
  * verdict.c, sockets.c; then attach.c; then links.c, lease.c; then carry.c; then pins.c, clsact.c,
- * sweep.c, ports.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then addresses.c; at the
- * bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c, map_io.c, error.c.
+ * sweep.c, ports.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then addresses.c; at
+ * the bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c, map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
