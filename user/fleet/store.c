@@ -122,8 +122,8 @@ static void fail(struct store *s, const char *why, uint64_t now_ns)
 	told = !s->up && !strcmp(text, s->why);
 	close_connection(s);
 	s->deadline_ns = now_ns + retry_ns(s);
-	if (!s->redirect.host[0])
-		s->address_at = (s->address_at + 1) % s->address_count;
+	/* Also if a sentinel named the server that has failed: another one may know better. */
+	s->address_at = (s->address_at + 1) % s->address_count;
 	s->redirect.host[0] = 0;
 	if (s->failures < UINT32_MAX)
 		s->failures++;
