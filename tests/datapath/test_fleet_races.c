@@ -127,21 +127,25 @@ static void answers_lose_no_charge(void **state)
 	assert_int_equal(gcra_spent(budget().request_tat_ns, NOW), admitted * interval);
 }
 
-#define ROUNDS 1000
+#define ROUNDS 4000
 
 static struct player {
 	unsigned begun, ended; /* rounds */
 	bool passed;
 } players[2];
 
-static void play_round(unsigned who, unsigned round)
+/* Both begin at once. Player 0 sends a request, or runs a batch of so many items. */
+static void play_round(unsigned who, unsigned round, unsigned items)
 {
 	struct player *p = &players[who], *other = &players[!who];
 
 	__atomic_store_n(&p->begun, round, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&other->begun, __ATOMIC_ACQUIRE) < round)
 		sched_yield();
-	p->passed = request_passes((uint16_t)(FIRST_PORT + 2 * round + who));
+	if (items)
+		run_batch(items);
+	else
+		p->passed = request_passes((uint16_t)(FIRST_PORT + 2 * round + who));
 	__atomic_store_n(&p->ended, round, __ATOMIC_RELEASE);
 }
 
@@ -149,33 +153,46 @@ static void *play_second(void *here)
 {
 	leave_cpu(*(int *)here);
 	for (unsigned round = 1; round <= ROUNDS; round++)
-		play_round(1, round);
+		play_round(1, round, 0);
 	return NULL;
+}
+
+static void play_both(unsigned round, unsigned items)
+{
+	play_round(0, round, items);
+	while (__atomic_load_n(&players[1].ended, __ATOMIC_ACQUIRE) < round)
+		sched_yield();
+}
+
+static pthread_t begin_play(struct sluice_budget b)
+{
+	static int here;
+	pthread_t thread;
+
+	put_fleet(60000, 1, 0);
+	memset(players, 0, sizeof(players));
+	for (unsigned i = 2; i < 2 * ROUNDS + 2; i++)
+		connect_from((uint16_t)(FIRST_PORT + i));
+	put_budget(b);
+	here = sched_getcpu();
+	assert_int_equal(pthread_create(&thread, NULL, play_second, &here), 0);
+	return thread;
 }
 
 /* One unit is granted, or the budget has one: the other request is refused, and not used. */
 static void of_two_requests_at_once_one_gets_the_last_unit(void **state)
 {
-	const struct sluice_quota quota = per_period(10, 10000, 10);
 	const struct sluice_budget last_granted = {.answered_ns = NOW, .requests.limit = 1},
 				   last_left = {.answered_ns = NOW,
 						.requests.limit = 100,
 						.request_tat_ns = NOW + 9000 * MS};
-	int here = sched_getcpu();
 	pthread_t thread;
 
-	begin(quota);
-	put_fleet(60000, 1, 0);
-	memset(players, 0, sizeof(players));
-	for (unsigned i = 2; i < 2 * ROUNDS + 2; i++)
-		connect_from((uint16_t)(FIRST_PORT + i));
-	put_budget(last_left);
-	assert_int_equal(pthread_create(&thread, NULL, play_second, &here), 0);
+	begin(per_period(10, 10000, 10));
+	thread = begin_play(last_left);
 	for (unsigned round = 1; round <= ROUNDS; round++) {
 		put_budget(round % 2 ? last_granted : last_left);
-		play_round(0, round);
-		while (__atomic_load_n(&players[1].ended, __ATOMIC_ACQUIRE) < round)
-			sched_yield();
+		play_both(round, 0);
 		if (players[0].passed + players[1].passed != 1 || budget().requests.used != 1) {
 			fail_msg("round %u: %u and %u passed, %u used", round, players[0].passed,
 				 players[1].passed, budget().requests.used);
@@ -185,10 +202,40 @@ static void of_two_requests_at_once_one_gets_the_last_unit(void **state)
 	read_filled(fd_of(verdicts));
 }
 
+/* A charge may count twice until the next answer, but not less than once. The batches differ in
+ * length, so that the last answer comes at any point of a charge. */
+static void an_answer_at_the_moment_of_a_charge_does_not_lose_it(void **state)
+{
+	pthread_t thread;
+
+	begin(per_period(1000, 1000, 10 * ROUNDS));
+	thread = begin_play(
+		(struct sluice_budget){.answered_ns = NOW, .collected = 1, .requests.limit = 1});
+	for (unsigned round = 1; round <= ROUNDS; round++) {
+		struct sluice_fleet_item_units answer = {
+			.level_ns = (round - 1) * MS, .settled = round - 1, .granted = ROUNDS};
+		unsigned items = 1 + round % 64;
+		uint64_t spent;
+
+		for (unsigned i = 0; i < items; i++)
+			batch[i] = (struct sluice_fleet_item){
+				.key = the_key(), .op = SLUICE_FLEET_APPLY, .units = {answer, {0}}};
+		play_both(round, items);
+		spent = gcra_spent(budget().request_tat_ns, NOW) / MS;
+		if (!players[1].passed || budget().requests.used != round ||
+		    (spent != round && spent != round + 1))
+			fail_msg("round %u: passed %u, %u used, %llu charged", round,
+				 players[1].passed, budget().requests.used,
+				 (unsigned long long)spent);
+	}
+	pthread_join(thread, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		packets_test(answers_lose_no_charge),
+		packets_test(an_answer_at_the_moment_of_a_charge_does_not_lose_it),
 		packets_test(of_two_requests_at_once_one_gets_the_last_unit),
 	};
 
