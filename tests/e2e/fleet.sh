@@ -93,3 +93,18 @@ drove() {
 r = json.load(open('$T/$1.json'))
 sys.exit(not ($2) and str(r))"
 }
+
+# held FIRST LAST RATE BURST EXCESS: over all that one client did from FIRST to LAST, the quota held.
+held() {
+	local first=$1 last=$2
+
+	"$PY" - "$T/$first.json" "$T/$last.json" "${@:3}" <<-'END'
+		import json, sys
+		first, last = (json.load(open(name)) for name in sys.argv[1:3])
+		rate, burst, excess = (float(n) for n in sys.argv[3:])
+		took = last["began"] + last["took"] - first["began"]
+		most = burst + rate * took + excess
+		admitted = first["admitted"] + last["admitted"]
+		sys.exit(admitted > most and f"{admitted} in {took:.1f} s, more than {most:.1f}")
+	END
+}

@@ -9,6 +9,33 @@
 #include <sluice/admission.h>
 
 /* "requests  3 of 20 left, full again in 12 s" */
+/* What this host knows of a budget that it shares. */
+static void fleet_line(FILE *out, const json_t *fleet)
+{
+	const json_t *answered = json_object_get(fleet, "answered_ms_ago");
+	const char *sep = ": ";
+
+	if (!json_is_object(fleet))
+		return;
+	if (json_is_integer(answered))
+		fprintf(out, "             shared by the fleet, as the store said %s ago",
+			format_span((double)json_integer_value(answered)));
+	else
+		fputs("             shared by the fleet; the store has not been asked of it", out);
+	for (unsigned i = 0; i < 2; i++) {
+		const char *what = i ? "tokens" : "requests";
+		const json_t *units = json_object_get(fleet, what);
+
+		if (!json_is_object(units))
+			continue;
+		fprintf(out, "%s%s %s granted, %s not reported yet", sep,
+			field_number(units, "granted", 0), what,
+			field_number(units, "unsynced", 0));
+		sep = "; ";
+	}
+	fputc('\n', out);
+}
+
 static void budget_line(FILE *out, const json_t *quota, const char *what)
 {
 	const json_t *b = json_object_get(quota, what);
@@ -137,6 +164,7 @@ static void explain_one(FILE *out, const json_t *e)
 				field_weight(e), field_text(quota, "weight_of"));
 		budget_line(out, quota, "requests");
 		budget_line(out, quota, "tokens");
+		fleet_line(out, json_object_get(quota, "fleet"));
 	} else {
 		fputs("quota        none\n", out);
 	}

@@ -20,6 +20,25 @@ static json_t *budget(const struct explain_budget *b, const struct quota_rate *r
 		       : json_null();
 }
 
+static json_t *fleet_units(const struct explain_budget *b)
+{
+	return b->limit ? json_pack("{s:i, s:i, s:f}", "granted", (int)b->granted, "unsynced",
+				    (int)b->unsynced, "share", b->part)
+			: json_null();
+}
+
+/* How this host stands in the fleet's budget. */
+static json_t *fleet_left(const struct explain_quota *q)
+{
+	if (!q->fleet)
+		return json_null();
+	return json_pack("{s:o, s:o, s:o}", "answered_ms_ago",
+			 q->answered_ns && q->answered_ns <= q->now_ns
+				 ? value_count((q->now_ns - q->answered_ns) / MS)
+				 : json_null(),
+			 "requests", fleet_units(&q->requests), "tokens", fleet_units(&q->tokens));
+}
+
 json_t *report_quota_left(const struct daemon_state *s, const struct explain_quota *q)
 {
 	char words[QUOTA_TEXT_MAX];
@@ -40,6 +59,7 @@ json_t *report_quota_left(const struct daemon_state *s, const struct explain_quo
 		quota_of_text(&def, &s->quotas->text[q->whole]);
 		quota_words(words, &def);
 	}
+	json_object_set_new(left, "fleet", fleet_left(q));
 	json_object_set_new(left, "weight_of", q->whole ? json_string(words) : json_null());
 	return left;
 }

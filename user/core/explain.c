@@ -121,6 +121,16 @@ static void budget(struct explain_budget *out, uint64_t tat, uint64_t now, uint6
 		out->debt = (out->reset_ns - span + interval - 1) / interval;
 }
 
+static void fleet_units(struct explain_budget *out, const struct sluice_fleet_units *u,
+			uint32_t hosts)
+{
+	int32_t granted = (int32_t)(u->limit - u->used), unsynced = (int32_t)(u->used - u->settled);
+
+	out->granted = granted > 0 ? (uint32_t)granted : 0;
+	out->unsynced = unsynced > 0 ? (uint32_t)unsynced : 0;
+	out->part = u->part ? (double)u->part / SLUICE_FLEET_PART_ONE : 1.0 / hosts;
+}
+
 static void show_quota(const struct daemon_state *s, const struct sluice_answer *a,
 		       struct explain_quota *out)
 {
@@ -138,6 +148,13 @@ static void show_quota(const struct daemon_state *s, const struct sluice_answer 
 		       value.request_span_ns);
 		budget(&q.tokens, a->budget.token_tat_ns, a->now_ns, value.token_ns,
 		       value.token_span_ns);
+		q.fleet = def.fleet && s->fleet;
+		if (q.fleet) {
+			fleet_units(&q.requests, &a->budget.requests, s->fleet->hosts);
+			fleet_units(&q.tokens, &a->budget.tokens, s->fleet->hosts);
+			q.answered_ns = a->budget.answered_ns;
+			q.now_ns = a->now_ns;
+		}
 		q.wait_ns = q.tokens.next_ns > q.requests.next_ns ? q.tokens.next_ns
 								  : q.requests.next_ns;
 	}

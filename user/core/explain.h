@@ -15,6 +15,11 @@
 
 /* What is left of one budget. limit 0: there is none. */
 struct explain_budget {
+	/* Of a quota that a fleet shares: units that this host may give out before the store's next
+	 * answer, units that the store does not know of yet, and the part of the budget that this
+	 * host gives out while the store is away. */
+	uint32_t granted, unsynced;
+	double part;
 	uint64_t limit; /* when full */
 	uint64_t left;
 	uint64_t debt;     /* units over the limit: tokens only */
@@ -27,6 +32,8 @@ struct explain_quota {
 	uint32_t whole; /* id of the model's or service's quota that the client's weight scales; 0:
 			   not scaled */
 	enum sluice_quota_from from;
+	bool fleet;
+	uint64_t answered_ns, now_ns; /* of a fleet: the store's last answer (0: none), and now */
 	struct explain_budget requests, tokens;
 	uint64_t wait_ns; /* until the quota admits a request */
 	uint16_t weight;  /* of the client; 0: one */
