@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "options.h"
+#include "list.h"
 
 #define STORE_PATH_MAX 107 /* bytes of a Unix socket's path */
 
@@ -69,9 +69,8 @@ int fleet_take_store(void *to, const struct field *field, const char *text, char
 		return field_wrong(
 			err, len, text,
 			"HOST:PORT, [ADDR]:PORT, nor the absolute path of a socket of at most 107 bytes");
-	return options_add_to_list(l, &l->fleet_stores_from, &c->fleet_stores,
-				   &c->fleet_store_count, CONFIG_STORES_MAX, "stores", text, err,
-				   len);
+	return list_add(l, &l->fleet_stores_from, &c->fleet_stores, &c->fleet_store_count,
+			CONFIG_STORES_MAX, "stores", text, err, len);
 }
 
 /* The first quota with `fleet`; NULL: there is none. */

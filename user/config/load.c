@@ -15,6 +15,7 @@
 #include "core/controller.h"
 #include "file.h"
 #include "fleet.h"
+#include "list.h"
 #include "metrics.h"
 #include "models.h"
 #include "options.h"
@@ -186,8 +187,8 @@ int config_load(struct config *out, int argc, char **argv, char *const *env, cha
 
 void config_free(struct config *config)
 {
-	options_clear_list(&config->interfaces, &config->interface_count);
-	options_clear_list(&config->netns, &config->netns_count);
+	list_clear(&config->interfaces, &config->interface_count);
+	list_clear(&config->netns, &config->netns_count);
 	free(config->services);
 	free(config->models);
 	free(config->quotas);
@@ -203,7 +204,7 @@ void config_free(struct config *config)
 	free(config->metrics_tls_key);
 	free(config->metrics_tls_client_ca);
 	free(config->fleet);
-	options_clear_list(&config->fleet_stores, &config->fleet_store_count);
+	list_clear(&config->fleet_stores, &config->fleet_store_count);
 	free(config->fleet_sentinel);
 	free(config->fleet_host);
 	free(config->fleet_user);

@@ -12,6 +12,7 @@
 #include "clients.h"
 #include "core/controller.h"
 #include "fleet.h"
+#include "list.h"
 #include "metrics.h"
 #include "services.h"
 
@@ -35,45 +36,6 @@ static const struct parse_value as_xdp = {
 		},
 };
 
-void options_clear_list(char ***list, unsigned *count)
-{
-	for (unsigned i = 0; i < *count; i++)
-		free((*list)[i]);
-	free(*list);
-	*list = NULL;
-	*count = 0;
-}
-
-int options_add_to_list(struct loader *l, enum source *from, char ***list, unsigned *count,
-			unsigned max, const char *what, const char *text, char *err, size_t len)
-{
-	char **more;
-
-	if (*from != l->source)
-		options_clear_list(list, count);
-	*from = l->source;
-	for (unsigned i = 0; i < *count; i++)
-		if (!strcmp((*list)[i], text)) {
-			parse_say(err, len, "\"%s\" is given twice", text);
-			return -EINVAL;
-		}
-	if (*count == max) {
-		parse_say(err, len, "more than %u %s", max, what);
-		return -EINVAL;
-	}
-	more = realloc(*list, (*count + 1) * sizeof(*more));
-	if (!more) {
-		parse_say(err, len, "out of memory");
-		return -EINVAL;
-	}
-	*list = more;
-	more[*count] = NULL;
-	if (field_copy(&more[*count], text, err, len) < 0)
-		return -EINVAL;
-	++*count;
-	return 0;
-}
-
 /* Whether the kernel allows the name (dev_valid_name): a typing error is found before anything is
  * attached. */
 static bool is_interface_name(const char *text)
@@ -94,8 +56,8 @@ static int take_interface(void *to, const struct field *field, const char *text,
 		return field_wrong(
 			err, len, text,
 			"an interface's name or a pattern of names (1 to 15 bytes, like eth0 or veth*), nor auto");
-	return options_add_to_list(l, &l->interfaces_from, &c->interfaces, &c->interface_count,
-				   CONFIG_INTERFACES_MAX, "interfaces", text, err, len);
+	return list_add(l, &l->interfaces_from, &c->interfaces, &c->interface_count,
+			CONFIG_INTERFACES_MAX, "interfaces", text, err, len);
 }
 
 static int take_netns(void *to, const struct field *field, const char *text, char *err, size_t len)
@@ -105,8 +67,8 @@ static int take_netns(void *to, const struct field *field, const char *text, cha
 
 	if (text[0] != '/' || strlen(text) > 255)
 		return field_wrong(err, len, text, "an absolute path of at most 255 bytes");
-	return options_add_to_list(l, &l->netns_from, &c->netns, &c->netns_count, CONFIG_NETNS_MAX,
-				   "network namespaces", text, err, len);
+	return list_add(l, &l->netns_from, &c->netns, &c->netns_count, CONFIG_NETNS_MAX,
+			"network namespaces", text, err, len);
 }
 
 static int take_pid(void *to, const struct field *field, const char *text, char *err, size_t len)

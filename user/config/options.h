@@ -42,11 +42,4 @@ int options_apply_arguments(struct loader *l, const struct argument *arguments, 
 /* A variable's value; NULL if it is not set, or empty. */
 const char *options_variable(char *const *env, const char *name);
 
-/* Adds a text to a list of at most `max`; the first one of a stronger source replaces those of
- * weaker ones. `what`: plural of what it lists. */
-int options_add_to_list(struct loader *l, enum source *from, char ***list, unsigned *count,
-			unsigned max, const char *what, const char *text, char *err, size_t len);
-/* Frees a list of texts, as that of the interfaces. */
-void options_clear_list(char ***list, unsigned *count);
-
 #endif

@@ -13,12 +13,11 @@ static json_t *hosts(const struct state_fleet *f)
 		const struct fleet_host *h = &f->list[i];
 
 		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:I, s:b, s:i, s:o}", "name", h->name,
-					"version", h->version, "seen_ms_ago",
-					(json_int_t)h->seen_ms, "this_host",
-					!strcmp(h->name, f->host), "quotas_that_differ",
-					(int)h->differ, "differs",
-					h->differ ? json_string(h->differs) : json_null()));
+			list,
+			json_pack("{s:s, s:s, s:I, s:b, s:i, s:o}", "name", h->name, "version",
+				  h->version, "seen_ms_ago", (json_int_t)h->seen_ms, "this_host",
+				  !strcmp(h->name, f->host), "quotas_that_differ", (int)h->differ,
+				  "differs", h->differ ? json_string(h->differs) : json_null()));
 	}
 	return list;
 }

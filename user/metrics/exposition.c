@@ -429,11 +429,8 @@ static void write_fleet(FILE *out, const struct state_fleet *f, uint64_t now_ns)
 		const char *what;
 		uint64_t n;
 	} budgets[] = {
-		{"charged", f->budgets},
-		{"lowered", f->raised},
-		{"claimed", f->claimed},
-		{"recovered", f->recovered},
-		{"forgotten", f->forgotten},
+		{"charged", f->budgets},     {"lowered", f->raised},      {"claimed", f->claimed},
+		{"recovered", f->recovered}, {"forgotten", f->forgotten},
 	};
 
 	family(out, "sluice_fleet_up", "gauge",
