@@ -13,6 +13,8 @@
 /* Escapes all texts of an answer for people (core/printable.h). Before any of the others. */
 void format_printable(json_t *answer);
 
+/* The state in sentences: what is shut and why, troubles. The first part of a status. */
+void format_headline(FILE *out, const json_t *status);
 void format_status(FILE *out, const json_t *status);
 void format_models(FILE *out, const json_t *models);
 void format_clients(FILE *out, const json_t *clients);
