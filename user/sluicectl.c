@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <locale.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "core/help.h"
 #include "core/parse.h"
 #include "ctl/exchange.h"
+#include "ctl/show.h"
 #include "datapath/datapath.h"
 #include "top/top.h"
 
@@ -37,6 +39,7 @@ enum option {
 	OPTION_STATUS,
 	OPTION_KEPT_TIMEOUT,
 	OPTION_PIN_DIR,
+	OPTION_WATCH,
 	OPTION_JSON,
 	OPTION_COUNT
 };
@@ -48,6 +51,7 @@ enum option {
 #define FOR     (1u << OPTION_FOR)
 #define STATUS  (1u << OPTION_STATUS)
 #define PIN     (1u << OPTION_PIN_DIR | 1u << OPTION_KEPT_TIMEOUT)
+#define WATCH   (1u << OPTION_WATCH)
 #define JSON    (1u << OPTION_JSON)
 
 /* `argument` NULL: it takes no value. */
@@ -66,6 +70,7 @@ static const struct {
 				 "wait so long for connections that a refusal kept", "10s"},
 	[OPTION_PIN_DIR] = {"--pin-dir", "DIR", "where a daemon that has ended left its pins",
 			    PIN_DIR},
+	[OPTION_WATCH] = {"--watch", NULL, "print it anew every second", NULL},
 	[OPTION_JSON] = {"--json", NULL, "print the daemon's answer as JSON", NULL},
 };
 
@@ -89,29 +94,40 @@ struct subcommand {
 	void (*show)(FILE *out, const json_t *answer); /* as text */
 };
 
-static void show(const struct call *call, const json_t *answer)
+static void show(const struct call *call, enum show_mode mode, const json_t *answer)
 {
-	if (call->value[OPTION_JSON])
-		show_json(answer, JSON_INDENT(2));
-	else
-		call->sub->show(stdout, answer);
+	struct show show = {
+		.mode = mode,
+		.json = call->value[OPTION_JSON],
+		.format = call->sub->show,
+	};
+
+	show_answer(&show, answer);
 }
 
-/* Sends the request and shows its answer. Returns the exit status. */
+/* Sends the request and shows its answer, with --watch again every second. The exit status. */
 static int run_request(const struct call *call, json_t *request, unsigned timeout_s)
 {
-	json_t *answer;
-	int fd = say(call->control, request), ret;
+	bool watch = call->value[OPTION_WATCH];
+	int ret;
 
-	if (fd < 0)
-		return -fd;
-	ret = hear(call->control, fd, timeout_s, !call->value[OPTION_JSON], &answer);
-	close(fd);
-	if (ret)
-		return ret;
-	show(call, answer);
-	json_decref(answer);
-	return 0;
+	do {
+		int fd = say(call->control, watch ? json_incref(request) : request);
+		json_t *answer;
+
+		ret = fd < 0 ? -fd
+			     : hear(call->control, fd, timeout_s, !call->value[OPTION_JSON],
+				    &answer);
+		if (fd >= 0)
+			close(fd);
+		if (ret)
+			break;
+		show(call, watch ? SHOW_REPLACE : SHOW_ONCE, answer);
+		json_decref(answer);
+	} while (watch && !ferror(stdout) && !sleep(1));
+	if (watch)
+		json_decref(request);
+	return ret;
 }
 
 /* The daemon's name of a subcommand: "quota set" is its "quota-set". */
@@ -152,12 +168,9 @@ static int run_watch(struct call *call)
 	if (!ret)
 		json_decref(event);
 	while (!ret && !(ret = hear(call->control, fd, 0, !call->value[OPTION_JSON], &event))) {
-		if (call->value[OPTION_JSON])
-			show_json(event, JSON_COMPACT);
-		else
-			format_event(stdout, event);
+		show(call, SHOW_LINE, event);
 		json_decref(event);
-		if (fflush(stdout))
+		if (ferror(stdout))
 			break;
 	}
 	close(fd);
@@ -336,24 +349,24 @@ static int run_detach(struct call *call)
 		return ret == -EPERM || ret == -EACCES || ret == -EBUSY ? EXIT_NO_DAEMON
 									: EXIT_REFUSED;
 	}
-	show(call,
+	show(call, SHOW_ONCE,
 	     json_pack("{s:s}", "did",
 		       "no daemon runs; removed what an earlier one left attached and pinned"));
 	return 0;
 }
 
 static const struct subcommand subcommands[] = {
-	{"status", NULL, "what is open or shut, and what was refused", JSON, 0, 0, run_simple,
-	 format_status},
-	{"models", NULL, "averages and targets of each model", JSON, 0, 0, run_simple,
+	{"status", NULL, "what is open or shut, and what was refused", WATCH | JSON, 0, 0,
+	 run_simple, format_status},
+	{"models", NULL, "averages and targets of each model", WATCH | JSON, 0, 0, run_simple,
 	 format_models},
 	{"clients", NULL, "requests, refusals, quotas and rules of each client",
-	 BY | SERVICE | JSON, 0, 0, run_clients, format_clients},
+	 BY | SERVICE | WATCH | JSON, 0, 0, run_clients, format_clients},
 	{"top", NULL, "one screen: the state, models against their targets, the heaviest clients",
 	 BY | SERVICE, 0, 0, run_top, NULL},
 	{"explain", "CLIENT", "the verdict on the client's next request, and its reasons",
 	 MODEL | SERVICE | REQUEST | JSON, 1, 1, run_client, format_explain},
-	{"services", NULL, "protected services and their settings", JSON, 0, 0, run_simple,
+	{"services", NULL, "protected services and their settings", WATCH | JSON, 0, 0, run_simple,
 	 format_services},
 	{"watch", NULL, "refusals, and models that open or shut, as they happen", JSON, 0, 0,
 	 run_watch, format_event},
@@ -436,8 +449,8 @@ static void help(FILE *out)
 	      "key=-: then the API key is read from standard input.\n"
 	      "QUOTA is requests=N/PERIOD, tokens=N/PERIOD, burst=N, token-burst=N, weight=W\n"
 	      "or none.\n"
-	      "The variable SLUICE_CONTROL is --control, COLUMNS the width of top without a\n"
-	      "terminal; NO_COLOR turns colours off.\n"
+	      "The variable SLUICE_CONTROL is --control, COLUMNS the width of the output,\n"
+	      "else that of the terminal; NO_COLOR turns the colours of top off.\n"
 	      "Exit status: 0 done, 1 refused by the daemon, 2 wrong usage, 3 no daemon.\n",
 	      out);
 }
@@ -565,6 +578,7 @@ int main(int argc, char **argv)
 	int i = 1, words = 0, ret;
 
 	secret_protect();
+	setlocale(LC_CTYPE, "");
 	for (; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--json"); i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			help(stdout);

@@ -157,6 +157,42 @@ check "without a terminal, it prints one plain frame" \
 	bash -c "grep -q '^llama-3-8b ' '$T/plain' && grep -q '^$C4B ' '$T/plain' &&
 	! grep -q \$'\e' '$T/plain'"
 
+# The other commands: no line is wider than the screen, and --watch goes on.
+fits() { # fits COLUMNS COMMAND…
+	COLUMNS=$1 LC_ALL=C.UTF-8 ctl "${@:2}" >"$T/fits"
+	! LC_ALL=C.UTF-8 grep -E ".{$(($1 + 1))}" "$T/fits"
+}
+for command in status models clients services "quota show" "explain $C4B"; do
+	# shellcheck disable=SC2086 # words
+	check "$command fits 80 columns" fits 80 $command
+	# shellcheck disable=SC2086 # words
+	check "$command fits 50 columns" fits 50 $command
+done
+check "without a screen, a table is in one part" \
+	bash -c "[[ \$('$B/sluicectl' --control '$T/control.sock' models | grep -c '^MODEL ') == 1 ]]"
+for what in status models clients services; do
+	term new-session -d -s "$what" -x 80 -y 60 \
+		"'$B/sluicectl' --control '$T/control.sock' $what --watch"
+done
+watches() { screen status && sed -nE 's/.*, up ([0-9]+) s,.*/\1/p' "$T/screen" | grep .; }
+check "status --watch shows the state" eventually 5 watches
+first=$(watches)
+later() { [[ $(watches) != "$first" ]]; }
+check "it goes on" eventually 5 later
+for what in models clients services; do
+	soon "$what --watch begins with its table, in place of the one before" \
+		bash -c "tmux -S '$T/tmux' capture-pane -p -t $what | head -n 1 |
+			grep -qE '^(MODEL|CLIENT|SERVICE) '"
+done
+[[ -z ${SHOW_SCREEN:-} ]] || for what in status clients services "explain $C4B"; do
+	# shellcheck disable=SC2086 # words
+	COLUMNS=80 ctl $what
+done
+start watch "$S" "$B/sluicectl" --control "$T/control.sock" status --watch --json
+two() { [[ $(wc -l <"$T/watch.log") -ge 2 ]]; }
+check "status --watch --json goes on" eventually 5 two
+holds "each line is the status" "all(x['policy'] == 'ema-flag' for x in events('watch'))"
+
 finish "$DAEMON" KILL
 soon "it says that the daemon is gone" shows "^No answer from $T/control.sock: "
 check "the last figures stay" shows '^llama-3-8b'

@@ -108,14 +108,3 @@ int hear(const char *control, int fd, unsigned timeout_s, bool printable, json_t
 	*answer = whole;
 	return 0;
 }
-
-void show_json(const json_t *answer, size_t flags)
-{
-	char *text = json_dumps(answer, flags | JSON_REAL_PRECISION(10));
-
-	if (!text)
-		return;
-	printable_json(stdout, text);
-	putchar('\n');
-	free(text);
-}

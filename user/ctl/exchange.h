@@ -23,7 +23,5 @@ int say(const char *control, json_t *request);
 /* Hears one line and takes it apart. 0 and *answer without its "ok", or an exit status. printable:
  * its texts are escaped for people. */
 int hear(const char *control, int fd, unsigned timeout_s, bool printable, json_t **answer);
-/* Prints an answer as JSON; flags are jansson's. */
-void show_json(const json_t *answer, size_t flags);
 
 #endif

@@ -8,7 +8,6 @@
 
 #include <curses.h>
 #include <errno.h>
-#include <locale.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -501,7 +500,6 @@ enum top_end top_run(const struct top_options *options, int fd)
 	struct top t = {.options = options, .fd = fd};
 	enum top_end end;
 
-	setlocale(LC_CTYPE, "");
 	for (unsigned i = 0; i < ORDERS; i++)
 		if (options->by && !strcmp(options->by, orders[i]))
 			t.by = i;

@@ -2,49 +2,13 @@
 /* Cells and plots; text.h says what for. */
 #include "top/text.h"
 
-#include <langinfo.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <wchar.h>
+
+#include "core/columns.h"
 
 #define LEVELS 8
-
-bool text_is_utf8(void)
-{
-	return !strcmp(nl_langinfo(CODESET), "UTF-8");
-}
-
-/* The length of the character at text, and its columns; columns -1: it cannot be printed. */
-static size_t next(const char *text, int *columns)
-{
-	mbstate_t state = {0};
-	wchar_t c;
-	size_t len = mbrtowc(&c, text, strlen(text), &state);
-
-	if (!text_is_utf8()) { /* a whole character of the daemon's UTF-8 is one `?` */
-		*columns = (signed char)*text > 0 ? 1 : -1;
-		for (len = 1; *columns < 0 && (text[len] & 0xc0) == 0x80;)
-			len++;
-		return len;
-	}
-	if (!len || len > strlen(text)) {
-		*columns = -1;
-		return 1;
-	}
-	*columns = wcwidth(c);
-	return len;
-}
-
-unsigned text_width(const char *text)
-{
-	unsigned width = 0;
-	int columns;
-
-	for (; *text; text += next(text, &columns), width += columns < 0 ? 1 : (unsigned)columns)
-		;
-	return width;
-}
 
 static void append(char *out, size_t size, size_t *at, const char *text, size_t len)
 {
@@ -57,8 +21,8 @@ static void append(char *out, size_t size, size_t *at, const char *text, size_t 
 
 void text_cell(char *out, size_t size, const char *text, unsigned width, bool right)
 {
-	const char *mark = text_is_utf8() ? "…" : "~";
-	unsigned whole = text_width(text), used = 0;
+	const char *mark = columns_are_utf8() ? "…" : "~";
+	unsigned whole = columns_of(text), used = 0;
 	bool cut = whole > width;
 	size_t at = 0;
 	int columns;
@@ -69,7 +33,7 @@ void text_cell(char *out, size_t size, const char *text, unsigned width, bool ri
 	if (right)
 		used = 0;
 	while (*text) {
-		size_t len = next(text, &columns);
+		size_t len = columns_next(text, &columns);
 		unsigned wide = columns < 0 ? 1 : (unsigned)columns;
 
 		if (used + wide > width - cut)
@@ -104,7 +68,7 @@ void text_plot(char *out, size_t size, const struct top_data *d, const float *va
 {
 	static const char *const blocks[LEVELS] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
 	static const char *const ascii[LEVELS] = {".", ":", "-", "=", "+", "*", "%", "@"};
-	const char *const *mark = text_is_utf8() ? blocks : ascii;
+	const char *const *mark = columns_are_utf8() ? blocks : ascii;
 	double highest[256], peak = isnan(target) ? 0 : target;
 	unsigned secs = top_history_secs(d), wide;
 	size_t at = 0;

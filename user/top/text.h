@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Text of an exact width on a terminal. Columns are those of wcwidth(), so wide characters count
- * twice. In a locale that is not UTF-8 all is ASCII: a character that the locale cannot print is
- * shown as `?`.
+ * Text of an exact width on a terminal. In a locale that is not UTF-8 all is ASCII: a character
+ * that the locale cannot print is shown as `?`.
  */
 #ifndef SLUICE_TOP_TEXT_H
 #define SLUICE_TOP_TEXT_H
@@ -13,12 +12,8 @@
 
 #include "top/data.h"
 
-/* Whether the locale is UTF-8. */
-bool text_is_utf8(void);
 /* Writes the text in exactly `width` columns: cut, with a mark, or padded; right: on the left. */
 void text_cell(char *out, size_t size, const char *text, unsigned width, bool right);
-/* Columns of a text. */
-unsigned text_width(const char *text);
 /*
  * A plot of values (HISTORY_SECS of them) with this many cells, one byte each in ASCII, the newest
  * on the right. Its top is the target or the highest value, whichever is higher. NAN: no target.

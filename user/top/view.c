@@ -48,30 +48,22 @@ void view_free(struct rows *rows)
 	*rows = (struct rows){0};
 }
 
-/* Adds a text in as many rows as it needs, each but the first indented. It breaks at spaces. */
+/* Adds a text in as many rows as it needs, each but the first indented. */
 static void add_wrapped(struct rows *rows, const struct view *v, enum row_style style,
 			const char *text, unsigned indent)
 {
-	char line[VIEW_ROW_MAX] = "";
-	bool first = true;
+	char *wrapped = NULL, *save = NULL;
+	size_t size;
+	FILE *out = open_memstream(&wrapped, &size);
 
-	while (*text) {
-		char longer[VIEW_ROW_MAX];
-		size_t word = strcspn(text, " ");
-
-		snprintf(longer, sizeof(longer), "%s%s%.*s", line, first ? "" : " ", (int)word,
-			 text);
-		if (!first && text_width(longer) > v->columns) {
-			add(rows, v, style, line);
-			snprintf(line, sizeof(line), "%*s%.*s", (int)indent, "", (int)word, text);
-		} else {
-			memcpy(line, longer, sizeof(line));
-		}
-		first = false;
-		text += word;
-		text += *text == ' ';
-	}
-	add(rows, v, style, line);
+	if (!out)
+		abort();
+	format_wrap(out, text, v->columns, indent);
+	if (fclose(out))
+		abort();
+	for (char *row = strtok_r(wrapped, "\n", &save); row; row = strtok_r(NULL, "\n", &save))
+		add(rows, v, style, row);
+	free(wrapped);
 }
 
 static bool contains(const struct view *v, const char *name)
@@ -471,16 +463,16 @@ void view_help(const struct view *v, struct rows *out)
 		"Tab          choose models or clients: keys below act on these",
 		"Up, Down     scroll by a row; also k and j",
 		"PgUp, PgDn   scroll by a page; Home and End: to the first and last row",
-		"s            sort: models as listed, by requests in flight, by TTFT or ITL",
-		"             over target; clients by requests, tokens, in flight, rejected, last seen",
+		"s            sort: models as listed, by requests in flight, TTFT or ITL over",
+		"             target; clients by requests, tokens, in flight, rejected, last seen",
 		"/            show only names that contain a text; Enter keeps it, Esc ends it",
 		"p            pause, and go on",
 		"h, ?         this help, and back",
 		"q            quit",
 		"",
-		"TTFT/target  average time to first token; + marks a target that grows with requests",
+		"TTFT/target  average time to first token; +: the target grows with the request",
 		"ITL/target   average inter-token latency",
-		"plots        the averages; as high as the target, or as the highest value above it",
+		"plots        the averages; full height is the target, or the highest above it",
 		"by class     refusals of policy adaptive, by the class of the request",
 		"IN FLIGHT    requests admitted and not ended, and their limit",
 		"/s           a second, over the last five",
