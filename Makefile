@@ -37,12 +37,16 @@ BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
 LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
 	user/metrics/*.c user/fleet/*.c user/loop/*.c user/datapath/*.c user/daemon/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
+# What only sluicectl has. user/top needs curses.
+CTL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/ctl/*.c user/top/*.c))
 LIBS := -lbpf -lelf -lz -lcyaml -ljansson
 DAEMON_LIBS := -lhiredis -lmicrohttpd -lgnutls
+TERMINAL_LIBS := -lncursesw
 # STATIC=1: sluicectl and sluice-sim need no shared library, sluiced those of C, HTTP and TLS.
 # The static libmicrohttpd wants GnuTLS, and that p11-kit, which comes as a shared library only.
 ifdef STATIC
 LIBS := -Wl,-Bstatic $(shell pkg-config --static --libs libbpf libelf libcyaml jansson)
+TERMINAL_LIBS := $(shell pkg-config --static --libs ncursesw)
 DAEMON_LIBS := -Wl,-Bstatic -lhiredis -Wl,-Bdynamic -lmicrohttpd -lgnutls
 $(B)/sluicectl $(B)/sluice-sim: LDFLAGS += -static
 endif
@@ -52,7 +56,8 @@ SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c u
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
 UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
-	user/metrics/*.c user/fleet/*.c user/loop/*.c user/sim/*.c user/calibrate/*.c)
+	user/metrics/*.c user/fleet/*.c user/loop/*.c user/sim/*.c user/calibrate/*.c \
+	$(filter-out user/top/screen.c,$(wildcard user/top/*.c)))
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 MAN_PAGES := $(patsubst user/man/%.scd,$(B)/man/%,$(wildcard user/man/*.scd))
@@ -117,8 +122,8 @@ $(B)/libsluice.a: $(LIB_OBJS)
 $(B)/sluiced: $(B)/user/sluiced.o $(B)/libsluice.a
 	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) $(DAEMON_LIBS) -lm
 
-$(B)/sluicectl: $(B)/user/sluicectl.o $(B)/libsluice.a
-	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) -lm
+$(B)/sluicectl: $(B)/user/sluicectl.o $(CTL_OBJS) $(B)/libsluice.a
+	$(CC) $(CFLAGS) $(BIND_NOW) $(LDFLAGS) $^ -o $@ $(LIBS) $(TERMINAL_LIBS) -lm
 
 $(B)/sluice-sim: $(B)/user/sluice-sim.o $(SIM_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ -o $@ -ljansson -lm

@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 #include <jansson.h>
-#include <stdarg.h>
+#include <locale.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,12 +18,10 @@
 #include "core/controller.h"
 #include "core/help.h"
 #include "core/parse.h"
-#include "core/printable.h"
+#include "ctl/exchange.h"
+#include "ctl/show.h"
 #include "datapath/datapath.h"
-
-#define EXIT_REFUSED   1
-#define EXIT_USAGE     2
-#define EXIT_NO_DAEMON 3
+#include "top/top.h"
 
 #define ANSWER_SECS 10
 #define DETACH_SECS 30 /* and more, if kept connections have longer than 10 s to end */
@@ -41,6 +39,7 @@ enum option {
 	OPTION_STATUS,
 	OPTION_KEPT_TIMEOUT,
 	OPTION_PIN_DIR,
+	OPTION_WATCH,
 	OPTION_JSON,
 	OPTION_COUNT
 };
@@ -52,6 +51,7 @@ enum option {
 #define FOR     (1u << OPTION_FOR)
 #define STATUS  (1u << OPTION_STATUS)
 #define PIN     (1u << OPTION_PIN_DIR | 1u << OPTION_KEPT_TIMEOUT)
+#define WATCH   (1u << OPTION_WATCH)
 #define JSON    (1u << OPTION_JSON)
 
 /* `argument` NULL: it takes no value. */
@@ -70,6 +70,7 @@ static const struct {
 				 "wait so long for connections that a refusal kept", "10s"},
 	[OPTION_PIN_DIR] = {"--pin-dir", "DIR", "where a daemon that has ended left its pins",
 			    PIN_DIR},
+	[OPTION_WATCH] = {"--watch", NULL, "print it anew every second", NULL},
 	[OPTION_JSON] = {"--json", NULL, "print the daemon's answer as JSON", NULL},
 };
 
@@ -93,138 +94,40 @@ struct subcommand {
 	void (*show)(FILE *out, const json_t *answer); /* as text */
 };
 
-__attribute__((format(printf, 1, 2))) static int complain(const char *format, ...)
+static void show(const struct call *call, enum show_mode mode, const json_t *answer)
 {
-	va_list args;
+	struct show show = {
+		.mode = mode,
+		.json = call->value[OPTION_JSON],
+		.format = call->sub->show,
+	};
 
-	fflush(stdout);
-	va_start(args, format);
-	printable_message(stderr, "sluicectl", format, args);
-	va_end(args);
-	return EXIT_USAGE;
+	show_answer(&show, answer);
 }
 
-static int no_daemon(const struct call *call, int error)
-{
-	if (error == -EACCES || error == -EPERM)
-		complain("%s: %s (try as root)", call->control, strerror(-error));
-	else
-		complain("no daemon answers at %s: %s", call->control, strerror(-error));
-	return EXIT_NO_DAEMON;
-}
-
-static bool has_key(const json_t *request)
-{
-	const char *client = json_string_value(json_object_get(request, "client"));
-
-	return client && !strncmp(client, "key=", 4);
-}
-
-/* Sends a request (its reference is taken). The connection's fd, or a negative exit status. */
-static int say(const struct call *call, json_t *request)
-{
-	char *line = json_dumps(request, JSON_COMPACT);
-	int fd = control_connect(call->control), ret;
-	bool secret = has_key(request);
-
-	json_decref(request);
-	if (fd >= 0 && secret && !control_is_trusted(fd)) {
-		explicit_bzero(line, line ? strlen(line) : 0);
-		free(line);
-		close(fd);
-		complain("the program at %s runs neither as root nor as you: it gets no API key",
-			 call->control);
-		return -EXIT_NO_DAEMON;
-	}
-	if (!line) {
-		if (fd >= 0)
-			close(fd);
-		return -complain("the arguments are no UTF-8 text");
-	}
-	ret = fd < 0 ? fd : control_say(fd, line);
-	explicit_bzero(line, strlen(line));
-	free(line);
-	secret_wipe_stack();
-	if (ret < 0) {
-		if (fd >= 0)
-			close(fd);
-		return -no_daemon(call, ret);
-	}
-	return fd;
-}
-
-/* Hears one line and takes it apart. 0 and *answer without its "ok", or an exit status. */
-static int hear(const struct call *call, int fd, unsigned timeout_s, json_t **answer)
-{
-	char *line;
-	int ret = control_hear(fd, timeout_s, &line);
-	json_error_t error;
-	json_t *whole;
-
-	if (ret == -EAGAIN) {
-		complain("the daemon at %s does not answer", call->control);
-		return EXIT_NO_DAEMON;
-	}
-	if (ret) {
-		complain("the daemon at %s went away", call->control);
-		return EXIT_NO_DAEMON;
-	}
-	whole = json_loads(line, 0, &error);
-	free(line);
-	if (!json_is_object(whole)) {
-		json_decref(whole);
-		complain("the daemon's answer is no JSON object: another program at %s?",
-			 call->control);
-		return EXIT_NO_DAEMON;
-	}
-	if (json_is_false(json_object_get(whole, "ok"))) {
-		const char *reason = json_string_value(json_object_get(whole, "error"));
-
-		complain("%s", reason && *reason ? reason : "refused, without a reason");
-		json_decref(whole);
-		return EXIT_REFUSED;
-	}
-	json_object_del(whole, "ok");
-	if (!call->value[OPTION_JSON])
-		format_printable(whole);
-	*answer = whole;
-	return 0;
-}
-
-static void show_json(const json_t *answer, size_t flags)
-{
-	char *text = json_dumps(answer, flags | JSON_REAL_PRECISION(10));
-
-	if (!text)
-		return;
-	printable_json(stdout, text);
-	putchar('\n');
-	free(text);
-}
-
-static void show(const struct call *call, const json_t *answer)
-{
-	if (call->value[OPTION_JSON])
-		show_json(answer, JSON_INDENT(2));
-	else
-		call->sub->show(stdout, answer);
-}
-
-/* Sends the request and shows its answer. Returns the exit status. */
+/* Sends the request and shows its answer, with --watch again every second. The exit status. */
 static int run_request(const struct call *call, json_t *request, unsigned timeout_s)
 {
-	json_t *answer;
-	int fd = say(call, request), ret;
+	bool watch = call->value[OPTION_WATCH];
+	int ret;
 
-	if (fd < 0)
-		return -fd;
-	ret = hear(call, fd, timeout_s, &answer);
-	close(fd);
-	if (ret)
-		return ret;
-	show(call, answer);
-	json_decref(answer);
-	return 0;
+	do {
+		int fd = say(call->control, watch ? json_incref(request) : request);
+		json_t *answer;
+
+		ret = fd < 0 ? -fd
+			     : hear(call->control, fd, timeout_s, !call->value[OPTION_JSON],
+				    &answer);
+		if (fd >= 0)
+			close(fd);
+		if (ret)
+			break;
+		show(call, watch ? SHOW_REPLACE : SHOW_ONCE, answer);
+		json_decref(answer);
+	} while (watch && !ferror(stdout) && !sleep(1));
+	if (watch)
+		json_decref(request);
+	return ret;
 }
 
 /* The daemon's name of a subcommand: "quota set" is its "quota-set". */
@@ -257,20 +160,17 @@ static int run_simple(struct call *call)
 static int run_watch(struct call *call)
 {
 	json_t *event;
-	int fd = say(call, request(call)), ret;
+	int fd = say(call->control, request(call)), ret;
 
 	if (fd < 0)
 		return -fd;
-	ret = hear(call, fd, ANSWER_SECS, &event);
+	ret = hear(call->control, fd, ANSWER_SECS, !call->value[OPTION_JSON], &event);
 	if (!ret)
 		json_decref(event);
-	while (!ret && !(ret = hear(call, fd, 0, &event))) {
-		if (call->value[OPTION_JSON])
-			show_json(event, JSON_COMPACT);
-		else
-			format_event(stdout, event);
+	while (!ret && !(ret = hear(call->control, fd, 0, !call->value[OPTION_JSON], &event))) {
+		show(call, SHOW_LINE, event);
 		json_decref(event);
-		if (fflush(stdout))
+		if (ferror(stdout))
 			break;
 	}
 	close(fd);
@@ -392,21 +292,37 @@ static int run_clients(struct call *call)
 	return run_request(call, clients_request(call), ANSWER_SECS);
 }
 
-/* On a terminal every second anew, until it is interrupted. */
+/* The first answer shows that a daemon is there, and that it takes the options. */
 static int run_top(struct call *call)
 {
-	int ret;
+	struct top_options top = {.control = call->control};
+	json_t *answer;
+	int fd, ret;
 
 	if (!call->value[OPTION_BY])
 		call->value[OPTION_BY] = "requests";
-	if (call->value[OPTION_JSON] || !isatty(STDOUT_FILENO))
-		return run_clients(call);
-	do {
-		fputs("\033[H\033[2J", stdout);
-		ret = run_request(call, clients_request(call), ANSWER_SECS);
-		fflush(stdout);
-	} while (!ret && !sleep(1));
-	return ret;
+	top.by = call->value[OPTION_BY];
+	top.service = call->value[OPTION_SERVICE];
+	fd = say(call->control, clients_request(call));
+	if (fd < 0)
+		return -fd;
+	ret = hear(call->control, fd, ANSWER_SECS, !call->value[OPTION_JSON], &answer);
+	if (ret) {
+		close(fd);
+		return ret;
+	}
+	json_decref(answer);
+	switch (top_run(&top, fd)) {
+	case TOP_NO_TERMINAL:
+		complain(
+			"the variable TERM names no known terminal: set it, or use status --watch");
+		return EXIT_REFUSED;
+	case TOP_NO_ANSWER:
+		return EXIT_NO_DAEMON;
+	case TOP_QUIT:
+		break;
+	}
+	return 0;
 }
 
 /* With a daemon: it detaches and ends. Without one: sluicectl removes what a stopped daemon left
@@ -425,7 +341,7 @@ static int run_detach(struct call *call)
 		return run_request(call, r, DETACH_SECS + (int)(call->kept_ms / 1000));
 	}
 	if (access(pin_dir, F_OK))
-		return no_daemon(call, fd);
+		return no_daemon(call->control, fd);
 	ret = datapath_remove(NULL, pin_dir);
 	if (ret) {
 		complain("no daemon answers at %s, and what an earlier one left at %s stays: %s",
@@ -433,26 +349,26 @@ static int run_detach(struct call *call)
 		return ret == -EPERM || ret == -EACCES || ret == -EBUSY ? EXIT_NO_DAEMON
 									: EXIT_REFUSED;
 	}
-	show(call,
+	show(call, SHOW_ONCE,
 	     json_pack("{s:s}", "did",
 		       "no daemon runs; removed what an earlier one left attached and pinned"));
 	return 0;
 }
 
 static const struct subcommand subcommands[] = {
-	{"status", NULL, "what is open or shut, and what was refused", JSON, 0, 0, run_simple,
-	 format_status},
-	{"models", NULL, "averages and targets of each model", JSON, 0, 0, run_simple,
+	{"status", NULL, "what is open or shut, and what was refused", WATCH | JSON, 0, 0,
+	 run_simple, format_status},
+	{"models", NULL, "averages and targets of each model", WATCH | JSON, 0, 0, run_simple,
 	 format_models},
 	{"clients", NULL, "requests, refusals, quotas and rules of each client",
-	 BY | SERVICE | JSON, 0, 0, run_clients, format_clients},
-	{"top", NULL, "clients, the busiest first; on a terminal anew every second",
-	 BY | SERVICE | JSON, 0, 0, run_top, format_clients},
+	 BY | SERVICE | WATCH | JSON, 0, 0, run_clients, format_clients},
+	{"top", NULL, "one screen: the state, models against their targets, the heaviest clients",
+	 BY | SERVICE, 0, 0, run_top, NULL},
 	{"explain", "CLIENT", "the verdict on the client's next request, and its reasons",
 	 MODEL | SERVICE | REQUEST | JSON, 1, 1, run_client, format_explain},
-	{"services", NULL, "protected services and their settings", JSON, 0, 0, run_simple,
+	{"services", NULL, "protected services and their settings", WATCH | JSON, 0, 0, run_simple,
 	 format_services},
-	{"fleet", NULL, "the hosts that share quotas, and their store", JSON, 0, 0, run_simple,
+	{"fleet", NULL, "the hosts that share quotas, and their store", WATCH | JSON, 0, 0, run_simple,
 	 format_fleet},
 	{"watch", NULL, "refusals, and models that open or shut, as they happen", JSON, 0, 0,
 	 run_watch, format_event},
@@ -535,7 +451,8 @@ static void help(FILE *out)
 	      "key=-: then the API key is read from standard input.\n"
 	      "QUOTA is requests=N/PERIOD, tokens=N/PERIOD, burst=N, token-burst=N, weight=W\n"
 	      "or none.\n"
-	      "The variable SLUICE_CONTROL is --control.\n"
+	      "The variable SLUICE_CONTROL is --control, COLUMNS the width of the output,\n"
+	      "else that of the terminal; NO_COLOR turns the colours of top off.\n"
 	      "Exit status: 0 done, 1 refused by the daemon, 2 wrong usage, 3 no daemon.\n",
 	      out);
 }
@@ -663,6 +580,7 @@ int main(int argc, char **argv)
 	int i = 1, words = 0, ret;
 
 	secret_protect();
+	setlocale(LC_CTYPE, "");
 	for (; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--json"); i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			help(stdout);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the format_*.c files share; no other file includes it: cells and tables (format_text.c), and
- * the parts of models and services that several answers show.
+ * What the format_*.c files and top/view.c share: cells and tables (format_text.c), and the parts
+ * of models and services that several answers show.
  */
 #ifndef SLUICE_FORMAT_INTERNAL_H
 #define SLUICE_FORMAT_INTERNAL_H

@@ -22,7 +22,7 @@ void service_print_list(FILE *out, const json_t *list, bool counts)
 	size_t i;
 
 	table_row(&t, "SERVICE", "PROTOCOL", "ACTION", "MODE", "DEFAULT MODEL", "ADMITTED",
-		  "REJECTED", "SHADOW REJECTED");
+		  "REJECTED", "SHADOW");
 	json_array_foreach(list, i, one)
 	{
 		char where[96];

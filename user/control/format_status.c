@@ -185,7 +185,7 @@ static void print_warnings(FILE *out, const json_t *status)
 			name, field_whole(map, "entries"), field_whole(map, "max"));
 }
 
-void format_status(FILE *out, const json_t *status)
+void format_headline(FILE *out, const json_t *status)
 {
 	const json_t *one;
 	size_t i;
@@ -193,6 +193,14 @@ void format_status(FILE *out, const json_t *status)
 	headline(out, status);
 	json_array_foreach(json_object_get(status, "troubles"), i, one) if (json_is_string(one))
 		fprintf(out, "TROUBLE: %s\n", json_string_value(one));
+}
+
+void format_status(FILE *out, const json_t *status)
+{
+	const json_t *one;
+	size_t i;
+
+	format_headline(out, status);
 	fputc('\n', out);
 	format_models(out, status);
 	fputc('\n', out);

@@ -12,16 +12,17 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/columns.h"
 #include "core/printable.h"
 
-/* Columns of a UTF-8 text on a terminal (a wide character counts as one). */
-static unsigned width(const char *text)
-{
-	unsigned n = 0;
+#define LABEL  13 /* columns of "requests     " */
+#define INDENT 2
 
-	for (; *text; text++)
-		n += (*text & 0xc0) != 0x80;
-	return n;
+static unsigned screen_columns;
+
+void format_set_columns(unsigned columns)
+{
+	screen_columns = columns && columns < 40 ? 40 : columns;
 }
 
 void table_row(struct table *t, ...)
@@ -38,30 +39,128 @@ void table_row(struct table *t, ...)
 		cells[i] = strdup(va_arg(args, const char *));
 		if (!cells[i])
 			abort();
-		if (width(cells[i]) > t->width[i])
-			t->width[i] = width(cells[i]);
+		if (columns_of(cells[i]) > t->width[i])
+			t->width[i] = columns_of(cells[i]);
 	}
 	va_end(args);
 }
 
-void table_print(FILE *out, struct table *t)
+/* A cell in its column, cut where the column is narrower. The last cell of a row is not padded. */
+static void print_cell(FILE *out, const char *cell, unsigned columns, bool right, bool last)
+{
+	unsigned wide = columns_of(cell), pad = wide < columns ? columns - wide : 0;
+
+	if (right)
+		fprintf(out, "%*s", (int)pad, "");
+	if (wide <= columns) {
+		fputs(cell, out);
+	} else {
+		unsigned used = 0;
+		int one;
+
+		for (size_t len; (len = columns_next(cell, &one)); cell += len) {
+			unsigned more = one < 0 ? 1 : (unsigned)one;
+
+			if (used + more >= columns)
+				break;
+			fprintf(out, "%.*s", (int)len, cell);
+			used += more;
+		}
+		fprintf(out, "…%*s", (int)(last ? 0 : columns - used - 1), "");
+	}
+	if (!right && !last)
+		fprintf(out, "%*s", (int)pad, "");
+}
+
+/* Columns from..to - 1 of the table, after its first one. */
+static void print_part(FILE *out, const struct table *t, unsigned from, unsigned to)
 {
 	for (unsigned r = 0; r < t->rows; r++) {
-		for (unsigned i = 0; i < t->columns; i++) {
-			char *cell = t->cells[r * t->columns + i];
-			int pad = (int)(t->width[i] - width(cell));
-			bool last = i + 1 == t->columns;
+		char **row = &t->cells[r * t->columns];
 
-			fputs(i ? "  " : "", out);
-			if (t->align[i] == 'r')
-				fprintf(out, "%*s%s", pad, "", cell);
-			else
-				fprintf(out, "%s%*s", cell, last ? 0 : pad, "");
-			free(cell);
+		print_cell(out, row[0], t->width[0], t->align[0] == 'r', from == to);
+		for (unsigned i = from; i < to; i++) {
+			fputs("  ", out);
+			print_cell(out, row[i], t->width[i], t->align[i] == 'r', i + 1 == to);
 		}
 		fputc('\n', out);
 	}
+}
+
+/* A table that is wider than the screen comes in parts, each with the first column: whose row it
+ * is. */
+void table_print(FILE *out, struct table *t)
+{
+	unsigned from = 1, to;
+
+	if (screen_columns && t->width[0] > screen_columns * 3 / 7)
+		t->width[0] = screen_columns * 3 / 7;
+	do {
+		unsigned used = t->width[0];
+
+		for (to = from; to < t->columns; to++) {
+			unsigned room = screen_columns - t->width[0] - 2;
+
+			if (screen_columns && t->width[to] > room)
+				t->width[to] = room;
+			used += t->width[to] + 2;
+			if (screen_columns && used > screen_columns)
+				break;
+		}
+		if (from > 1)
+			fputc('\n', out);
+		print_part(out, t, from, to);
+		from = to;
+	} while (to < t->columns);
+	for (unsigned i = 0; i < t->rows * t->columns; i++)
+		free(t->cells[i]);
 	free(t->cells);
+}
+
+void format_wrap(FILE *out, const char *line, unsigned columns, unsigned indent)
+{
+	unsigned used = 0;
+	bool first = true;
+
+	do {
+		const char *end = line + strcspn(line, " ");
+		char *word = strndup(line, (size_t)(end - line));
+
+		if (!word)
+			abort();
+		if (!first && used + 1 + columns_of(word) > columns) {
+			fprintf(out, "\n%*s", (int)indent, "");
+			used = indent;
+		} else if (!first) {
+			fputc(' ', out);
+			used++;
+		}
+		fputs(word, out);
+		used += columns_of(word);
+		free(word);
+		first = false;
+		line = end;
+	} while (*line++);
+	fputc('\n', out);
+}
+
+void format_wrap_all(FILE *out, const char *text)
+{
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+		char *line = strndup(text, len);
+
+		if (!line)
+			abort();
+		/* Where a label of 13 columns comes first, its text stays together. */
+		if (screen_columns && columns_of(line) > screen_columns)
+			format_wrap(out, line, screen_columns,
+				    line[12] == ' ' && line[13] != ' ' ? LABEL : INDENT);
+		else
+			fprintf(out, "%s\n", line);
+		free(line);
+		text += len + (text[len] == '\n');
+	}
 }
 
 const char *field_text(const json_t *object, const char *key)

@@ -10,9 +10,20 @@
 #include <jansson.h>
 #include <stdio.h>
 
+/* The columns of the screen. Wider tables come in parts, wider lines break at spaces. 0, the
+ * default: tables and lines are as wide as they are. */
+void format_set_columns(unsigned columns);
+/* Prints a line without its end, in as many rows as it needs. A row after the first begins with
+ * `indent` spaces. */
+void format_wrap(FILE *out, const char *line, unsigned columns, unsigned indent);
+/* Prints what one of the format functions wrote, its lines wrapped to the screen. */
+void format_wrap_all(FILE *out, const char *text);
+
 /* Escapes all texts of an answer for people (core/printable.h). Before any of the others. */
 void format_printable(json_t *answer);
 
+/* The state in sentences: what is shut and why, troubles. The first part of a status. */
+void format_headline(FILE *out, const json_t *status);
 void format_status(FILE *out, const json_t *status);
 void format_models(FILE *out, const json_t *models);
 void format_clients(FILE *out, const json_t *clients);
