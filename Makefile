@@ -113,7 +113,8 @@ $(B)/%.o: %.c
 # The script as strings of C, one a line.
 $(B)/fleet_script.h: user/fleet/fleet.lua Makefile
 	@mkdir -p $(@D)
-	sed -e 's/[\\"]/\\&/g; s/.*/"&\\n"/' -e '1i static const char fleet_script[] =' -e '$$a ;' $< >$@
+	sed -e 's/[\\"]/\\&/g; s/.*/"&\\n"/' -e '1i static const char fleet_script[] =' \
+		-e '$$a ;' $< >$@
 $(B)/user/fleet/call.o $(B)/asan/user/fleet/call.o: $(B)/fleet_script.h
 
 $(B)/libsluice.a: $(LIB_OBJS)

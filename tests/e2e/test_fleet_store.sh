@@ -37,7 +37,8 @@ host() {
 	exec {fd}<>"$T/$name.in"
 	FIFO[$name]=$fd
 	SEEN[$name]=0
-	start "$name" "$S" ${IN[@]+"${IN[@]}"} "$T/fleet_store" --host "$name" --commands "$T/$name.in" "$@"
+	start "$name" "$S" ${IN[@]+"${IN[@]}"} "$T/fleet_store" --host "$name" \
+		--commands "$T/$name.in" "$@"
 	HOST[$name]=$PID
 	eventually 10 grep -qE '^(ready|refused)' "$T/$name.log"
 }
@@ -68,8 +69,8 @@ seen() {
 }
 # field WORD [N]: the Nth word (1) after it in $EVENT
 field() {
-	awk -v w="$1" -v n="${2:-1}" '{for (i = 1; i < NF; i++) if ($i == w) {print $(i + n); exit}}' \
-		<<<"$EVENT"
+	awk -v w="$1" -v n="${2:-1}" '{for (i = 1; i < NF; i++)
+		if ($i == w) {print $(i + n); exit}}' <<<"$EVENT"
 }
 is_true() { if (($2)); then say_ok "$1"; else say_not_ok "$1" "$2, after $EVENT"; fi; }
 
@@ -242,8 +243,8 @@ host right --address "$T/store.sock" --password secret
 tell right call
 seen "with the password and by a path, calls are answered" right "^answer"
 cli -p 7002 -a secret ACL SETUSER sluice on '>pw' '~sluice:{f}:*' +evalsha '+script|load' +role \
-	+time +get +mget +set +del +xadd +xrevrange +zadd +zrem +zrange +zrangebyscore +zcount +hset \
-	+hdel +hmget +pexpire >/dev/null
+	+time +get +mget +set +del +xadd +xrevrange +zadd +zrem +zrange +zrangebyscore +zcount \
+	+hset +hdel +hmget +pexpire >/dev/null
 host user --address 127.0.0.1:7002 --user sluice --password pw
 tell user hosts
 tell user call "$(budget k:r:acl 1 0 $((8 * HOUR)))"
@@ -333,7 +334,7 @@ host unknown --address 127.0.0.1:7010 --sentinel nobody
 seen "a master that the sentinel does not know is told" unknown \
 	"^down .*the sentinel knows no such master"
 host watched --address 127.0.0.1:7099 --address 127.0.0.1:7010 --sentinel fleet
-seen "of several sentinels, one that answers is found; it names the master" watched \
+seen "of several sentinels, one that answers names the master" watched \
 	"^up 127.0.0.1:7007"
 tell watched call "$(budget k:r:sentinel 1 0 $HOUR)"
 next watched "^answer"

@@ -104,6 +104,12 @@ static void numbers_of_any_size_are_borne(void **state)
 						 .charge_us = (int64_t)sizes[i / 216]};
 
 		fleet_budget_bound(&call);
+		assert_in_range(call.interval_ns, 1, FLEET_BUDGET_MAX_US);
+		assert_true(call.span_us <= FLEET_BUDGET_MAX_US);
+		assert_true(call.most_us <= FLEET_BUDGET_MAX_US);
+		assert_true(call.claim_us <= FLEET_BUDGET_MAX_US);
+		assert_true(call.want <= FLEET_UNITS_MAX);
+		assert_true(llabs(call.charge_us) <= (long long)FLEET_BUDGET_MAX_US);
 		b.arrival_us = b.arrival_us > NOW + FLEET_BUDGET_MAX_US ? 0 : b.arrival_us;
 		fleet_budget_step(&b, &call, NOW, &r);
 		assert_true(r.level_us <= call.most_us + FLEET_ROOM_MAX_US);
