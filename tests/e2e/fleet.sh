@@ -2,14 +2,14 @@
 # shellcheck shell=bash
 #
 # Three hosts that share quotas, for cases that source it after lib.sh: sl-CASE-h1 to -h3
-# (10.78.0.11 to .13), each with a server on port 8000 and a daemon, and the store in sl-CASE-r
-# (10.78.0.50), a real redis-server. A bridge in the clients' namespace (10.78.0.1 and .2) joins them.
+# (10.78.0.11 to .13), each with a server on port 8000 and a daemon; the store in sl-CASE-r
+# (10.78.0.50), a real redis-server; a bridge in clients' namespace (10.78.0.1, .2) between them.
+# shellcheck disable=SC2034 # variables for the case that sources this
 
 R=sl-$CASE-r
 STORE=10.78.0.50
 STORE_PORT=6379
 HOSTS=(1 2 3)
-# shellcheck disable=SC2034 # lib.sh removes them
 MORE_NAMESPACES="sl-$CASE-h1 sl-$CASE-h2 sl-$CASE-h3 $R"
 declare -A DAEMONS
 
@@ -94,7 +94,7 @@ r = json.load(open('$T/$1.json'))
 sys.exit(not ($2) and str(r))"
 }
 
-# held FIRST LAST RATE BURST EXCESS: over all that one client did from FIRST to LAST, the quota held.
+# held FIRST LAST RATE BURST EXCESS: the quota held over all that one client did from FIRST to LAST.
 held() {
 	local first=$1 last=$2
 

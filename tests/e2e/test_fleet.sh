@@ -21,7 +21,7 @@ EXCESS=10
 bound="r['admitted'] <= 20 + 2 * r['took'] + $EXCESS and r['failed'] == 0"
 
 make_fleet
-begin_store
+begin_store --loglevel warning
 for i in "${HOSTS[@]}"; do begin_host "$i"; done
 for i in "${HOSTS[@]}"; do
 	check "host $i sees three hosts, whose quotas are alike" eventually 5 fleet_is "$i" \
@@ -79,7 +79,7 @@ finish "$STORE_PID" KILL
 drive dead all 3 8 10.78.0.8
 check "without a store no request fails" drove dead "r['failed'] == 0 and r['admitted'] >= 1"
 spend
-begin_store
+begin_store --loglevel warning
 check "a new store is joined" eventually 5 fleet_is 3 "f['up'] and f['hosts'] == 3"
 drive after all 2 20 10.78.0.8
 check "a store that has died forgives nobody" held spent after 2 20 5

@@ -20,7 +20,7 @@
 #define STORE_NEWS     256 /* of other hosts, in one answer */
 #define STORE_KEY_MAX  96
 #define STORE_HOSTS    1024
-#define STORE_INFO_MAX 512 /* bytes of what a host tells of itself; a longer text is not told */
+#define STORE_INFO_MAX 4096 /* bytes of what a host tells of itself; a longer text is not told */
 #define STORE_SILENT_NS                                                                            \
 	1000000000ULL /* a call without an answer for so long: the store is away                   \
 		       */

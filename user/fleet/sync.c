@@ -55,7 +55,9 @@ struct sync {
 	bool walk, walking; /* a walk is wanted; is under way */
 	uint8_t walk_flags; /* enum budget_flags */
 	uint64_t called_ns, answered_ns, epoch;
-	uint64_t early_ns; /* TAT of the early calls (gcra.h) */
+	uint64_t fresh_until_ns; /* as the kernel has it */
+	uint64_t recovers_ns;    /* since when the store is back; 0: no budget waits for that */
+	uint64_t early_ns;       /* TAT of the early calls (gcra.h) */
 	uint32_t hosts;
 };
 
@@ -281,7 +283,9 @@ void sync_walked(struct sync *s, const struct sluice_budget_key *key,
 {
 	const struct sluice_fleet_units *r = &budget->requests, *t = &budget->tokens;
 	bool spent = budget->request_tat_ns > now_ns || budget->token_tat_ns > now_ns;
-	bool open = r->used != r->settled || t->used != t->settled || r->granted || t->granted;
+	/* `changed`: its record has gone with an earlier daemon. */
+	bool open = budget->changed || r->used != r->settled || t->used != t->settled ||
+		    r->granted || t->granted;
 	struct budget *b;
 
 	if (!open && !(spent && s->walk_flags & BUDGET_CLAIM))
@@ -590,11 +594,26 @@ static void raise_news(struct sync *s, const struct store_answer *answer)
 		s->handlers.run(s->handlers.arg, s->items, n);
 }
 
+/*
+ * Whether the store is back, and has not yet heard of what was used without it. Until then hosts go
+ * on to give out their shares: a budget without an answer would give out nothing.
+ */
+static bool recovers(struct sync *s, uint64_t now_ns)
+{
+	if (!s->walk && !s->walking && !budgets_count(s->budgets, BUDGETS_AGAIN)) {
+		s->recovers_ns = 0;
+		return false;
+	}
+	if (!s->recovers_ns)
+		s->recovers_ns = now_ns;
+	return now_ns - s->recovers_ns < SYNC_RECOVER_NS;
+}
+
 void sync_answered(struct sync *s, const struct store_answer *answer, uint64_t now_ns)
 {
 	bool lost = (s->epoch && answer->epoch != s->epoch) || answer->behind;
-	const struct sluice_fleet fleet = {
-		.fresh_until_ns = now_ns + SLUICE_FLEET_STALE_NS,
+	struct sluice_fleet fleet = {
+		.fresh_until_ns = s->fresh_until_ns,
 		.hosts = max_u64(answer->hosts, s->config.hosts_min ? s->config.hosts_min : 1),
 		.whole = s->config.whole,
 	};
@@ -622,6 +641,8 @@ void sync_answered(struct sync *s, const struct store_answer *answer, uint64_t n
 	while ((b = budgets_first(s->budgets, BUDGETS_SENT)))
 		after_call(s, b, true, now_ns);
 	raise_news(s, answer);
+	if (s->fresh_until_ns > now_ns || !recovers(s, now_ns))
+		fleet.fresh_until_ns = s->fresh_until_ns = now_ns + SLUICE_FLEET_STALE_NS;
 	s->handlers.tell(s->handlers.arg, &fleet);
 }
 

@@ -22,6 +22,7 @@
 #define SYNC_EARLY_NS   2000000ULL     /* the least between two calls */
 #define SYNC_EARLY_RATE 200            /* early calls a second, in the long run, … */
 #define SYNC_EARLY_MOST 50             /* … and at once */
+#define SYNC_RECOVER_NS 3000000000ULL  /* the most that budgets used without the store may take */
 #define SYNC_USE_NS     10000000000ULL /* the use of a budget is averaged over so long */
 
 struct sync_handlers {
