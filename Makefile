@@ -218,7 +218,9 @@ syntax-fuzz:
 
 $(B)/bench_packets: tests/bench/bench_packets.c $(B)/sluice.skel.h $(B)/libsluice.a
 	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS) $(DAEMON_LIBS) -lm
-build-bench: $(B)/bench_packets all tools
+$(B)/bench_fleet: tests/bench/bench_fleet.c $(B)/libsluice.a
+	$(CC) $(CFLAGS) $(USER_CFLAGS) $(filter %.c %.a,$^) -o $@ $(LIBS) $(DAEMON_LIBS) -lm
+build-bench: $(B)/bench_packets $(B)/bench_fleet all tools
 bench:
 	scripts/run-bench
 # TRACES is the directory of the Azure LLM inference traces. WIRE has further arguments of

@@ -353,8 +353,10 @@ static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const
 		.interval_ns = interval,
 		.span_us = divide_up(q->span_ns[kind], 1000),
 		.most_us = divide_up(q->most_ns[kind], 1000),
-		.want = 2 * (uint64_t)(units > 0 ? units : 0) + 2ULL * u->wanted,
 	};
+	/* A client that uses one unit now and then needs no grant, which would go back unused. */
+	if (sent->low || u->wanted || units > 1)
+		out->want = 2 * (uint64_t)(units > 0 ? units : 0) + 2ULL * u->wanted;
 	most = q->span_ns[kind] / interval;
 	/* A burst must not wait for a call after every few units. */
 	if (sent->low && out->want < most / SYNC_BURST_CALLS)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What a fleet costs: fleet.py [--seconds S] [--clients N[,N…]]
+Runs bench_fleet before a redis-server of its own, on a Unix socket. Prints a row for each number of
+clients: budgets that reach the store a second, the CPU of store and daemon, the store's memory at
+its most, and what is left of it a few seconds after the last request."""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+
+def cpu(pid):
+    fields = open(f"/proc/{pid}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ask(path, *words):
+    return subprocess.run(["redis-cli", "-s", path, *words], capture_output=True, text=True,
+                          check=True).stdout
+
+
+def info(path, name):
+    for line in ask(path, "info").splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split(":")[1])
+    return 0
+
+
+def budgets(path):
+    """Keys, less the fleet's own five."""
+    return max(0, int(ask(path, "dbsize")) - 5)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--clients", default="1000,100000,1000000")
+    args = parser.parse_args()
+    directory = tempfile.mkdtemp(prefix="sl-bench-fleet.")
+    path = os.path.join(directory, "store.sock")
+    print("| active clients | budgets/s | calls/s | store's CPU | daemon's CPU | store's memory "
+          "| keys, and 20 s later |\n|---|---|---|---|---|---|---|")
+    try:
+        for clients in args.clients.split(","):
+            store = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", path, "--save",
+                                      "", "--dir", directory], stdout=subprocess.DEVNULL)
+            try:
+                while subprocess.run(["redis-cli", "-s", path, "ping"], capture_output=True,
+                                     check=False).stdout != b"PONG\n":
+                    time.sleep(0.05)
+                before, empty = cpu(store.pid), info(path, "used_memory")
+                bench = subprocess.run(["build/bench_fleet", path, clients, str(args.seconds)],
+                                       capture_output=True, text=True, check=True)
+                result = json.loads(bench.stdout)
+                used = (cpu(store.pid) - before) / result["seconds"]
+                keys, memory = budgets(path), info(path, "used_memory_peak") - empty
+                time.sleep(20)
+                print(f"| {int(clients):,} | {result['budgets_a_second']:,.0f} "
+                      f"| {result['calls_a_second']:,.0f} | {100 * used:.0f} % "
+                      f"| {100 * result['daemon_cpu']:.0f} % | {memory / 2**20:.1f} MiB "
+                      f"| {keys:,}, {budgets(path):,} |", flush=True)
+            finally:
+                store.terminate()
+                store.wait()
+    finally:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()
