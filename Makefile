@@ -65,7 +65,7 @@ DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath
 
 COMPLETIONS := $(B)/completion/bash $(B)/completion/_sluice
 
-.PHONY: all tools man help clean check test test-check test-unit test-datapath test-e2e demo bench \
+.PHONY: all tools man help clean check test test-check test-unit test-datapath test-e2e demo demo-fleet bench \
 	bench-wire fuzz test-kernels test-compilers sim-table install uninstall deps format tidy
 all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim man $(COMPLETIONS)
 man: $(MAN_PAGES)
@@ -85,6 +85,7 @@ help:
 	@echo 'make test-kernels         the tests in virtual machines with other kernels'
 	@echo 'make test-compilers       what the verifier walks, by clang, those of sid too'
 	@echo 'make demo                 a load with sluice and without it, side by side'
+	@echo 'make demo-fleet           one quota over three hosts, by a real store'
 	@echo 'make bench                what sluice costs a packet, a request and a refusal'
 	@echo 'make bench-wire TRACES=DIR, make sim-table TRACES=DIR'
 	@echo '                          policies on the wire and in the simulator, by real traces'
@@ -188,6 +189,8 @@ build-e2e: all tools
 
 demo:
 	scripts/demo
+demo-fleet:
+	scripts/demo-fleet
 
 test-kernels:
 	scripts/test-kernels
