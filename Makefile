@@ -66,7 +66,8 @@ DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(B)/%,$(wildcard tests/datapath
 COMPLETIONS := $(B)/completion/bash $(B)/completion/_sluice
 
 .PHONY: all tools man help clean check test test-check test-unit test-datapath test-e2e demo \
-	demo-fleet bench bench-wire fuzz test-kernels test-compilers sim-table install uninstall deps format tidy
+	demo-fleet bench bench-wire fuzz test-kernels test-compilers sim-table install uninstall \
+	deps format tidy
 all: $(B)/sluiced $(B)/sluicectl $(B)/sluice-sim man $(COMPLETIONS)
 man: $(MAN_PAGES)
 tools: $(B)/mock_server $(B)/loadgen
