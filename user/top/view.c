@@ -494,7 +494,7 @@ void view_help(const struct view *v, struct rows *out)
 		"",
 		"TTFT/target  average time to first token; +: the target grows with the request",
 		"ITL/target   average inter-token latency",
-		"plots        averages over the time above; full height: target, or what exceeds it",
+		"plots        averages of that time; full height is the target or what exceeds it",
 		"by class     refusals of policy adaptive, by the class of the request",
 		"IN FLIGHT    requests admitted and not ended, and their limit",
 		"/s           a second, over the last five",
