@@ -215,7 +215,7 @@ static void put_pane(struct top *t, enum pane which, int y, unsigned height)
 		t->scroll[which] = most;
 	last = t->scroll[which] + (body < fits ? body : fits);
 	put(y, &rows->row[0], t->focus == which);
-	if (most) { /* over the heading's first column */
+	if (most && fits) { /* over the heading's first column */
 		const char *name = which == PANE_MODELS ? "MODEL" : "CLIENT";
 
 		snprintf(range, sizeof(range), "%s %u-%u/%u ", name, t->scroll[which] + 1, last,
@@ -275,8 +275,10 @@ static void draw(struct top *t)
 	view_state(&v, &t->state);
 	for (y = 0; y < t->state.count && y < (height + 1) / 2; y++)
 		put((int)y, &t->state.row[y], false);
-	if (y < t->state.count && y)
+	if (y < t->state.count && y) {
 		mvaddstr((int)y - 1, 0, "... more: sluicectl status");
+		clrtoeol();
+	}
 	height -= y;
 	if (t->help) {
 		view_help(&v, &t->pane[PANE_MODELS]);

@@ -13,9 +13,11 @@
 
 #include "control/format_internal.h"
 #include "control/format_text.h"
+#include "core/columns.h"
 #include "top/text.h"
 
-#define NAME_MIN 8
+#define NAME_MIN  8
+#define NAME_WIDE 30
 
 const char *const view_model_orders[MODEL_ORDERS] = {
 	[MODELS_LISTED] = "as listed",
@@ -224,12 +226,16 @@ static void against(const json_t *model, const char *ema, const char *target, bo
 		extend(out, 32, seconds ? " s" : " ms");
 }
 
-/* Widths of a model's columns; the plots and the name share what is left. */
+/* Widths of a model's columns. The name has what the longest one needs, and the plots the rest; a
+ * longer name is cut before they become too short to show anything. */
 struct model_columns {
 	unsigned name, plot;
 	bool waiting;
 };
 
+#define PLOT_MIN  6
+#define PLOT_MAX  60
+#define TOGETHER  "(all together)"
 #define GATE      4
 #define IN_FLIGHT 9
 #define WAITING   7
@@ -238,16 +244,32 @@ struct model_columns {
 
 static struct model_columns model_columns(const struct view *v)
 {
-	struct model_columns c = {.waiting = v->columns >= 100};
+	struct model_columns c = {.waiting = v->columns >= 100, .name = columns_of(TOGETHER)};
 	unsigned fixed = GATE + IN_FLIGHT + TTFT + ITL + 4 * 2 + 2 + (c.waiting ? WAITING + 2 : 0);
 	unsigned left = v->columns > fixed + NAME_MIN ? v->columns - fixed : NAME_MIN;
+	const json_t *model;
+	unsigned most;
+	size_t i;
 
-	c.plot = left > 20 ? (left - 16) / 2 : 0;
-	if (left > 28)
-		c.plot = left / 4 + 1;
-	if (c.plot > 60)
-		c.plot = 60;
-	c.name = left - 2 * c.plot;
+	json_array_foreach(json_object_get(v->data->status, "models"), i, model)
+	{
+		unsigned columns = columns_of(field_text(model, "name"));
+
+		if (columns > c.name)
+			c.name = columns;
+	}
+	if (left < NAME_MIN + 2 * PLOT_MIN) {
+		c.name = left;
+		return c;
+	}
+	most = left - 2 * PLOT_MIN;
+	if (most > NAME_WIDE) /* then the plots have as much */
+		most = left / 2 > NAME_WIDE ? left / 2 : NAME_WIDE;
+	if (c.name > most)
+		c.name = most;
+	c.plot = (left - c.name) / 2;
+	if (c.plot > PLOT_MAX)
+		c.plot = PLOT_MAX;
 	return c;
 }
 
@@ -332,8 +354,8 @@ static void heading(const struct view *v, const struct model_columns *c, struct 
 	unsigned secs = text_plot_secs(v->data, c->plot);
 	char text[VIEW_ROW_MAX], last[32];
 
-	snprintf(last, sizeof(last), secs < 120 ? "last %us" : "last %umin",
-		 secs < 120 ? secs : secs / 60);
+	snprintf(last, sizeof(last), "%s%u%s", c->plot < 9 ? "" : "last ",
+		 secs < 120 ? secs : secs / 60, secs < 120 ? "s" : "min");
 	model_line(c, text,
 		   (const char *const[]){"MODEL", "GATE", "IN FLIGHT", "WAITING", "TTFT/target",
 					 last, "ITL/target", last});
@@ -365,7 +387,7 @@ void view_models(const struct view *v, struct rows *out)
 	else if (!count)
 		add(out, v, ROW_FAINT, "No name of a model has this text.");
 	if (all && count > 1 && !*v->filter)
-		model_row(v, &c, all, v->data->history_count - 1, "(all together)", out);
+		model_row(v, &c, all, v->data->history_count - 1, TOGETHER, out);
 }
 
 /* Columns of clients after the name, the most important first. */
@@ -472,7 +494,7 @@ void view_help(const struct view *v, struct rows *out)
 		"",
 		"TTFT/target  average time to first token; +: the target grows with the request",
 		"ITL/target   average inter-token latency",
-		"plots        the averages; full height is the target, or the highest above it",
+		"plots        averages of that time; full height is the target or what exceeds it",
 		"by class     refusals of policy adaptive, by the class of the request",
 		"IN FLIGHT    requests admitted and not ended, and their limit",
 		"/s           a second, over the last five",
