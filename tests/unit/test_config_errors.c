@@ -16,6 +16,9 @@
 #define NO_TAU " is not a number of seconds from 0.001 to 86400 (or 500ms, 2m)"
 #define NO_CREDENTIALS                                                                             \
 	": give metrics-token-file, or metrics-tls-cert, metrics-tls-key and metrics-tls-client-ca"
+#define NO_STORE                                                                                   \
+	" is not HOST:PORT, [ADDR]:PORT, nor the absolute path of a socket of at most 107 bytes"
+#define FLEET      BASE, "--fleet=a", "--fleet-store=a:1"
 #define NO_METRICS " is not ADDR:PORT, like 127.0.0.1:9464 or [::1]:9464, nor off"
 #define NO_INTERFACE                                                                               \
 	" is not an interface's name or a pattern of names (1 to 15 bytes, like eth0 or veth*), nor auto"
@@ -74,6 +77,37 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		 "--metrics-host: \"a:1\" is not a name or an address, without a port"},
 		{{BASE, "--metrics-host=a", "--metrics-host=A", NULL},
 		 "--metrics-host: \"A\" is given twice"},
+		{{BASE, "--fleet", "a b", NULL},
+		 "--fleet: \"a b\" is not a name of 1 to 63 letters, digits, dots, hyphens and underscores"},
+		{{BASE, "--fleet", "a", NULL}, "fleet: needs fleet-store, too"},
+		{{BASE, "--fleet-store", "a:1", NULL},
+		 "fleet-store: needs fleet, too: the name of the fleet"},
+		{{BASE, "--fleet-store", "a", NULL}, "--fleet-store: \"a\"" NO_STORE},
+		{{BASE, "--fleet-store", "fd00::1:6379", NULL},
+		 "--fleet-store: \"fd00::1:6379\"" NO_STORE},
+		{{BASE, "--fleet-store", "redis://a:1", NULL},
+		 "--fleet-store: \"redis://a:1\"" NO_STORE},
+		{{BASE, "--fleet-store", "a:65536", NULL}, "--fleet-store: \"a:65536\"" NO_STORE},
+		{{BASE, "--fleet-store=a:1", "--fleet-store=a:1", NULL},
+		 "--fleet-store: \"a:1\" is given twice"},
+		{{FLEET, "--fleet-user", "a", NULL}, "fleet-user: needs fleet-password-file, too"},
+		{{FLEET, "--fleet-tls-cert", "a", NULL},
+		 "fleet-tls-cert: needs fleet-tls-key, too"},
+		{{FLEET, "--fleet-tls-key", "a", NULL}, "fleet-tls-key: needs fleet-tls-cert, too"},
+		{{FLEET, "--fleet-tls-key=a", "--fleet-tls-cert=a", NULL},
+		 "fleet-tls-cert: needs fleet-tls-ca, too"},
+		{{FLEET, "--fleet-period-ms", "9", NULL},
+		 "--fleet-period-ms: \"9\" is not a whole number from 10 to 1000"},
+		{{FLEET, "--fleet-hosts-min", "0", NULL},
+		 "--fleet-hosts-min: \"0\" is not a whole number from 1 to 1024"},
+		{{FLEET, "--fleet-fallback", "none", NULL},
+		 "--fleet-fallback: \"none\" is not one of share, whole"},
+		{{BASE, "--quota", "requests=1/1s fleet=on", NULL},
+		 "quota: fleet=on needs fleet and fleet-store, too"},
+		{{FLEET, "--quota", "fleet=on", NULL},
+		 "--quota: fleet is given without requests or tokens"},
+		{{FLEET, "--quota", "requests=1/1s fleet=yes", NULL},
+		 "--quota: fleet: \"yes\" is not on or off"},
 		{{BASE, "--pin-dir", "here", NULL},
 		 "--pin-dir: \"here\" is not an absolute path of at most 255 bytes"},
 		{{BASE, "--control=", NULL}, "--control: \"\" is not a path of at most 107 bytes"},
