@@ -9,13 +9,12 @@
 next_version() {
 	mkdir -p "$1"
 	cp -r "$ROOT"/{Makefile,bpf,include,user} "$1"
-	"$PY" - "$1/include/sluice/abi.h" <<'END'
+	"$PY" - "$1/include/sluice/abi.h" "$1/include/sluice/abi_quota.h" <<'END'
 import re
 import sys
 
-path = sys.argv[1]
-with open(path, encoding="utf-8") as f:
-    text = f.read()
+BETWEEN = "\0"
+text = BETWEEN.join(open(path, encoding="utf-8").read() for path in sys.argv[1:])
 
 
 def change(was, now):
@@ -65,8 +64,9 @@ grow("sluice_client_count", 8)
 change("\t__u32 empty; /* enum sluice_empty */\n",
        "\t__u64 next;\n\t__u32 empty; /* enum sluice_empty */\n")
 grow("sluice_settings", 8)
-with open(path, "w", encoding="utf-8") as f:
-    f.write(text)
+for path, part in zip(sys.argv[1:], text.split(BETWEEN)):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(part)
 END
 	sed -i '/^#endif/i MAP(BPF_MAP_TYPE_ARRAY, next_map, __u32, __u64, 1, PINNED);' \
 		"$1/bpf/maps.h"

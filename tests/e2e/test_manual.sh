@@ -18,13 +18,15 @@ mock --model "llama-3-8b,$shape" --model "talk,$shape"
 
 cat >"$T/sluice.yaml" <<END
 interfaces: [s0, lo]
+fleet: manual
+fleet-store: [$T/store.sock]
 trouble-after-secs: 1 # nobody listens on 8002
 services:
   - listen: $PORT=llama-3-8b
     identity: [authorization, x-forwarded-for, address]
     trusted-proxies: [10.99.0.0/16]
     model-header: x-model
-    quota: requests=1000/60s tokens=100000/60s
+    quota: requests=1000/60s tokens=100000/60s fleet=on
     priority-header: x-priority
     priority-values: {batch: low}
   - listen: 8002
@@ -47,6 +49,7 @@ quotas:
 client-prefixes:
   - {prefix: 10.79.0.0/16, weight: 2}
 END
+start store "$S" redis-server --port 0 --unixsocket "$T/store.sock" --save '' --dir "$T"
 interfaces=()
 sluice --config "$T/sluice.yaml" --metrics "$METRICS"
 
@@ -60,6 +63,7 @@ status_of() { # status_of MODEL: of a request that the second client sends
 }
 
 load --connect "$S4:$PORT" --model llama-3-8b --requests 20 >"$T/llama.json"
+await 5 "s['fleet']['up'] and len(s['fleet']['list']) == 1"
 load --connect "$S4:$PORT" --model talk --requests 5 >"$T/talk.json"
 load --connect "$S4:$PORT" --model talk --requests 3 --plain >"$T/plain.json"
 await 5 "m['pool:gpu0']['admission']['rate_bytes_per_second'] is not None"
@@ -160,7 +164,11 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=s
 cp "$T/etc/metrics.pem" "$T/etc/scrapers-ca.pem"
 openssl rand -hex 32 >"$T/etc/metrics-token"
 openssl rand -hex 16 >"$T/etc/hash-secret"
-chmod 600 "$T/etc/metrics.key" "$T/etc/metrics-token" "$T/etc/hash-secret"
+echo secret >"$T/etc/fleet-password"
+cp "$T/etc/metrics.pem" "$T/etc/fleet-ca.pem"
+cp "$T/etc/metrics.pem" "$T/etc/fleet.pem"
+cp "$T/etc/metrics.key" "$T/etc/fleet.key"
+chmod 600 "$T/etc/fleet.key" "$T/etc/fleet-password" "$T/etc/metrics.key" "$T/etc/metrics-token" "$T/etc/hash-secret"
 sed "s,/etc/sluice/,$T/etc/," "$ROOT/user/config/sluice.example.yaml" >"$T/sluice.example.yaml"
 for example in "$T"/sluice.yaml.5.* "$T/sluice.example.yaml"; do
 	check "the file $(basename "$example") starts a daemon" sluiced --config "$example"
