@@ -56,6 +56,11 @@ check "Prometheus scrapes sluice, and each expression of the board has a value" 
 on "$S" curl -fsS http://127.0.0.1:9464/metrics >"$T/metrics.txt"
 same "promtool has nothing against the metrics" "" \
 	"$(promtool check metrics <"$T/metrics.txt" 2>&1)"
+on "$S" curl -fsS -D "$T/head" -H 'Accept: application/openmetrics-text;version=1.0.0' \
+	http://127.0.0.1:9464/metrics >"$T/openmetrics.txt"
+check "OpenMetrics is served on request" grep -qi \
+	'^content-type: application/openmetrics-text; version=1.0.0' "$T/head"
+same "OpenMetrics has its end" "# EOF" "$(tail -n 1 "$T/openmetrics.txt")"
 kill "${LOADS[@]}"
 wait "${LOADS[@]}" || true
 

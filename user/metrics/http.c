@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "loop/listener.h"
+#include "metrics/openmetrics.h"
+#include "metrics/process.h"
 
 struct connection {
 	int fd; /* -1: slot is free */
@@ -32,6 +34,7 @@ struct page_kind {
 	const char *url, *type;
 	/* The HTTP status. */
 	unsigned (*write)(FILE *out, struct page *page);
+	bool openmetrics; /* of two forms of a page, the one in this format */
 };
 
 /* One request. It lives until libmicrohttpd has done with it. */
@@ -142,8 +145,22 @@ static void refresh_all(struct metrics *m)
 
 static unsigned write_exposition(FILE *out, struct page *page)
 {
+	const struct daemon_state *s = page->metrics->state;
+
 	refresh_all(page->metrics);
-	metrics_write_exposition(out, page->metrics->state);
+	metrics_write_exposition(out, s);
+	process_write(out, s->unix_ns - (s->now_ns - s->started_ns));
+	return MHD_HTTP_OK;
+}
+
+static unsigned write_openmetrics(FILE *out, struct page *page)
+{
+	FILE *converted = openmetrics_open(out);
+
+	if (converted) {
+		write_exposition(converted, page);
+		fclose(converted);
+	}
 	return MHD_HTTP_OK;
 }
 
@@ -175,9 +192,11 @@ static enum MHD_Result send_health(struct MHD_Connection *conn, struct metrics *
 }
 
 static const struct page_kind kinds[] = {
-	{"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_exposition},
-	{"/", "text/html; charset=utf-8", write_page},
-	{"/v1/limits", "application/json", write_limits},
+	{"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_exposition, false},
+	{"/metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8",
+	 write_openmetrics, true},
+	{"/", "text/html; charset=utf-8", write_page, false},
+	{"/v1/limits", "application/json", write_limits, false},
 };
 
 /* A write() of the stream that a page is written to. */
@@ -315,6 +334,14 @@ static unsigned judge_client(const struct page *page)
 	return known ? MHD_HTTP_OK : MHD_HTTP_UNAUTHORIZED;
 }
 
+/* Whether the client asks for this form of the page, where it has two. */
+static bool asked_for(struct MHD_Connection *conn, const struct page_kind *kind)
+{
+	return strcmp(kind->url, "/metrics") ||
+	       openmetrics_is_asked_for(MHD_lookup_connection_value(
+		       conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT)) == kind->openmetrics;
+}
+
 static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char *url,
 			      const char *method, const char *version, const char *upload,
 			      size_t *upload_len, void **seen)
@@ -354,7 +381,7 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		return send_line(conn, status,
 				 status == MHD_HTTP_FORBIDDEN ? no_certificate : no_token);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (!strcmp(url, kinds[i].url))
+		if (!strcmp(url, kinds[i].url) && asked_for(conn, &kinds[i]))
 			return begin_page(page, &kinds[i]);
 	return send_line(conn, MHD_HTTP_NOT_FOUND, not_found);
 }
