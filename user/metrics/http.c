@@ -34,7 +34,6 @@ struct page_kind {
 	const char *url, *type;
 	/* The HTTP status. */
 	unsigned (*write)(FILE *out, struct page *page);
-	bool openmetrics; /* of two forms of a page, the one in this format */
 };
 
 /* One request. It lives until libmicrohttpd has done with it. */
@@ -192,12 +191,13 @@ static enum MHD_Result send_health(struct MHD_Connection *conn, struct metrics *
 }
 
 static const struct page_kind kinds[] = {
-	{"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_exposition, false},
-	{"/metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8",
-	 write_openmetrics, true},
-	{"/", "text/html; charset=utf-8", write_page, false},
-	{"/v1/limits", "application/json", write_limits, false},
+	{"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_exposition},
+	{"/", "text/html; charset=utf-8", write_page},
+	{"/v1/limits", "application/json", write_limits},
 };
+static const struct page_kind openmetrics = {
+	"/metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8",
+	write_openmetrics};
 
 /* A write() of the stream that a page is written to. */
 static ssize_t add_text(void *arg, const char *text, size_t len)
@@ -334,12 +334,18 @@ static unsigned judge_client(const struct page *page)
 	return known ? MHD_HTTP_OK : MHD_HTTP_UNAUTHORIZED;
 }
 
-/* Whether the client asks for this form of the page, where it has two. */
-static bool asked_for(struct MHD_Connection *conn, const struct page_kind *kind)
+/* The page at a URL, in the form that the client asks for; NULL: there is none. */
+static const struct page_kind *kind_of(struct MHD_Connection *conn, const char *url)
 {
-	return strcmp(kind->url, "/metrics") ||
-	       openmetrics_is_asked_for(MHD_lookup_connection_value(
-		       conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT)) == kind->openmetrics;
+	const char *accept =
+		MHD_lookup_connection_value(conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
+
+	if (!strcmp(url, openmetrics.url) && openmetrics_is_asked_for(accept))
+		return &openmetrics;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(url, kinds[i].url))
+			return &kinds[i];
+	return NULL;
 }
 
 static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char *url,
@@ -351,6 +357,7 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 		    not_ours[] = "Host is no address or name of this server.\n",
 		    no_token[] = "The bearer token is missing or wrong.\n",
 		    no_certificate[] = "A valid client certificate is missing.\n";
+	const struct page_kind *kind;
 	struct page *page = *seen;
 	unsigned status;
 
@@ -380,9 +387,9 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 	if (status != MHD_HTTP_OK)
 		return send_line(conn, status,
 				 status == MHD_HTTP_FORBIDDEN ? no_certificate : no_token);
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (!strcmp(url, kinds[i].url) && asked_for(conn, &kinds[i]))
-			return begin_page(page, &kinds[i]);
+	kind = kind_of(conn, url);
+	if (kind)
+		return begin_page(page, kind);
 	return send_line(conn, MHD_HTTP_NOT_FOUND, not_found);
 }
 
