@@ -168,7 +168,8 @@ echo secret >"$T/etc/fleet-password"
 cp "$T/etc/metrics.pem" "$T/etc/fleet-ca.pem"
 cp "$T/etc/metrics.pem" "$T/etc/fleet.pem"
 cp "$T/etc/metrics.key" "$T/etc/fleet.key"
-chmod 600 "$T/etc/fleet.key" "$T/etc/fleet-password" "$T/etc/metrics.key" "$T/etc/metrics-token" "$T/etc/hash-secret"
+chmod 600 "$T/etc/fleet.key" "$T/etc/fleet-password" "$T/etc/metrics.key" \
+	"$T/etc/metrics-token" "$T/etc/hash-secret"
 sed "s,/etc/sluice/,$T/etc/," "$ROOT/user/config/sluice.example.yaml" >"$T/sluice.example.yaml"
 for example in "$T"/sluice.yaml.5.* "$T/sluice.example.yaml"; do
 	check "the file $(basename "$example") starts a daemon" sluiced --config "$example"
