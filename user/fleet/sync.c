@@ -20,7 +20,8 @@
 /* A quota that is shared. */
 struct shared {
 	uint64_t fingerprint; /* 0: it is not shared */
-	uint64_t interval_ns[KINDS], span_ns[KINDS], most_ns[KINDS];
+	uint64_t interval_ns[KINDS], span_ns[KINDS];
+	uint64_t debt_ns[KINDS]; /* besides that by unsynced shares */
 };
 
 /* A budget of the call under way. */
@@ -203,8 +204,7 @@ void sync_quotas(struct sync *s, const struct quota_book *book)
 			.fingerprint = sync_fingerprint(text),
 			.interval_ns = {value.request_ns, value.token_ns},
 			.span_ns = {value.request_span_ns, value.token_span_ns},
-			/* Requests have debt by the unsynced shares of the hosts. */
-			.most_ns = {2 * value.request_span_ns, value.token_most_ns},
+			.debt_ns = {0, value.token_most_ns - value.token_span_ns},
 		};
 		s->names[s->name_count++] = (struct named){q->fingerprint, id};
 	}
@@ -337,6 +337,15 @@ static uint64_t part_of(const struct sync *s, const struct sluice_fleet_item_uni
 			       : SLUICE_FLEET_PART_ONE / s->hosts;
 }
 
+/*
+ * The largest debt of a budget. All hosts may have given out their unsynced shares of it at once. A
+ * store that did not count them all would forgive them, time and again.
+ */
+static uint64_t debt_of(const struct sync *s, const struct shared *q, unsigned kind)
+{
+	return q->debt_ns[kind] + q->span_ns[kind] / 2 + s->hosts * q->interval_ns[kind];
+}
+
 /* What one kind of a collected budget says to the store. False: nothing. */
 static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const struct sent *sent,
 		    struct store_budget *out)
@@ -352,7 +361,7 @@ static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const
 	*out = (struct store_budget){
 		.interval_ns = interval,
 		.span_us = divide_up(q->span_ns[kind], 1000),
-		.most_us = divide_up(q->most_ns[kind], 1000),
+		.most_us = divide_up(q->span_ns[kind] + debt_of(s, q, kind), 1000),
 		.want = 2 * (uint64_t)(units > 0 ? units : 0) + 2ULL * u->wanted,
 	};
 	most = q->span_ns[kind] / interval;
