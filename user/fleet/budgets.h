@@ -15,7 +15,8 @@
 /* From the most urgent on. */
 enum budget_list {
 	BUDGETS_LOW,     /* nearly used up */
-	BUDGETS_AGAIN,   /* found by a walk: to be claimed, or settled */
+	BUDGETS_SPENT,   /* found by a walk: to be claimed, or settled; more than half is spent */
+	BUDGETS_AGAIN,   /* … the others */
 	BUDGETS_CHANGED, /* used */
 	BUDGETS_GRANTED, /* has a grant that goes back if it is not used */
 	BUDGETS_IDLE,    /* known for its use; forgotten when it is due */

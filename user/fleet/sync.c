@@ -54,6 +54,7 @@ struct sync {
 	struct sluice_fleet_item items[STORE_BATCH];
 	bool up, under_way, more;
 	bool walk, walking; /* a walk is wanted; is under way */
+	bool forgot;        /* a budget, for want of memory: the kernel does not report it again */
 	uint8_t walk_flags; /* enum budget_flags */
 	uint64_t called_ns, answered_ns, epoch;
 	uint64_t fresh_until_ns; /* as the kernel has it */
@@ -240,8 +241,10 @@ static struct budget *put(struct sync *s, const struct sluice_budget_key *key,
 {
 	struct budget *b = budgets_put(s->budgets, key, list, due_ns);
 
-	if (!b)
+	if (!b) {
 		s->counts.forgotten++;
+		s->forgot = true;
+	}
 	return b;
 }
 
@@ -286,11 +289,14 @@ void sync_walked(struct sync *s, const struct sluice_budget_key *key,
 	/* `changed`: its record has gone with an earlier daemon. */
 	bool open = budget->changed || r->used != r->settled || t->used != t->settled ||
 		    r->granted || t->granted;
+	const struct shared *q = &s->quotas[key->quota % SLUICE_QUOTAS_MAX];
+	bool half = gcra_spent(budget->request_tat_ns, now_ns) > q->span_ns[0] / 2 ||
+		    gcra_spent(budget->token_tat_ns, now_ns) > q->span_ns[1] / 2;
 	struct budget *b;
 
 	if (!open && !(spent && s->walk_flags & BUDGET_CLAIM))
 		return;
-	b = put(s, key, BUDGETS_AGAIN, now_ns);
+	b = put(s, key, half ? BUDGETS_SPENT : BUDGETS_AGAIN, now_ns);
 	if (b && b->list != BUDGETS_SENT)
 		b->flags |= s->walk_flags;
 }
@@ -609,7 +615,8 @@ static void raise_news(struct sync *s, const struct store_answer *answer)
  */
 static bool recovers(struct sync *s, uint64_t now_ns)
 {
-	if (!s->walk && !s->walking && !budgets_count(s->budgets, BUDGETS_AGAIN)) {
+	if (!s->walk && !s->walking && !budgets_count(s->budgets, BUDGETS_SPENT) &&
+	    !budgets_count(s->budgets, BUDGETS_AGAIN)) {
 		s->recovers_ns = 0;
 		return false;
 	}
@@ -650,6 +657,10 @@ void sync_answered(struct sync *s, const struct store_answer *answer, uint64_t n
 	while ((b = budgets_first(s->budgets, BUDGETS_SENT)))
 		after_call(s, b, true, now_ns);
 	raise_news(s, answer);
+	if (s->forgot && !sync_waiting(s)) {
+		s->forgot = false;
+		want_walk(s, 0);
+	}
 	if (s->fresh_until_ns > now_ns || !recovers(s, now_ns))
 		fleet.fresh_until_ns = s->fresh_until_ns = now_ns + SLUICE_FLEET_STALE_NS;
 	s->handlers.tell(s->handlers.arg, &fleet);
