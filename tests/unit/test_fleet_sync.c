@@ -417,6 +417,23 @@ static void after_a_flush_what_was_spent_is_claimed_and_the_most_spent_first(voi
 		assert_int_equal(spent(i), i % 3 ? 8 : 30);
 }
 
+static void the_host_that_sees_a_flush_forgives_nothing_meanwhile(void **state)
+{
+	exchange();
+	other_host(1, 29);
+	request(1, 1);
+	for (int i = 0; i < 3; i++)
+		exchange();
+	fleet_store_flush(store);
+	assert_int_equal(request(1, 1), 1);
+	exchange();
+	assert_int_equal(known(1), 31);
+	for (int i = 0; i < 3; i++)
+		exchange();
+	assert_int_equal(spent(1), 31);
+	assert_int_equal(known(1), 31);
+}
+
 static void what_was_used_without_the_store_is_charged_up_to_this_hosts_share(void **state)
 {
 	unsigned admitted;
@@ -500,6 +517,7 @@ int main(void)
 		engine_test(what_others_use_comes_with_answers_and_with_news),
 		engine_test(news_of_a_budget_that_is_none_do_nothing),
 		engine_test(after_a_flush_what_was_spent_is_claimed_and_the_most_spent_first),
+		engine_test(the_host_that_sees_a_flush_forgives_nothing_meanwhile),
 		engine_test(what_was_used_without_the_store_is_charged_up_to_this_hosts_share),
 		engine_test(a_budget_that_is_low_is_sent_early_but_not_too_often),
 		engine_test(without_the_store_no_call_is_made),
