@@ -69,6 +69,17 @@ static void a_long_round_trip_and_a_long_period_keep_the_bound(void **state)
 	}
 }
 
+/* The hosts' unsynced units are many bursts: a debt of the store's budget. */
+static void many_hosts_with_a_small_burst_keep_the_bound(void **state)
+{
+	struct fleet_options options = options_of(100, 1);
+	char why[256];
+
+	assert_int_equal(
+		fleet_options_read(&options, "requests=60/60s burst=1", NULL, why, sizeof(why)), 0);
+	assert_true(simulate(&options, FLEET_HEAVY).over > 5);
+}
+
 /* A client that goes from host to host gets its quota, and a few units more: the hosts hear of each
  * other. */
 static void hosts_hear_of_a_debt(void **state)
@@ -143,6 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_bound_and_the_use_hold_in_each_pattern),
 		cmocka_unit_test(a_long_round_trip_and_a_long_period_keep_the_bound),
+		cmocka_unit_test(many_hosts_with_a_small_burst_keep_the_bound),
 		cmocka_unit_test(hosts_hear_of_a_debt),
 		cmocka_unit_test(a_seed_gives_one_run),
 		cmocka_unit_test(whole_budgets_are_given_out_while_the_store_is_away_if_so_set),

@@ -292,7 +292,7 @@ static void request_again(struct sim *s, uint32_t client, uint64_t wait_ns)
 			     client, 0);
 		return;
 	case FLEET_HEAVY:
-		rate = 1.2 * s->rate_ns * s->options->hosts;
+		rate = 1.2 * s->rate_ns * (s->options->hosts + 1);
 		break;
 	case FLEET_LIGHT:
 		rate = s->rate_ns / 10;
