@@ -178,15 +178,20 @@ static unsigned spent(uint32_t client)
 	return other_host(client, 0);
 }
 
-/* How many units this host takes for spent. */
-static unsigned known(uint32_t client)
+static struct sluice_fleet_item_units collect(uint32_t client)
 {
 	struct sluice_fleet_item item = {
 		.key = {.client = fleet_client(client), .quota = FLEET_QUOTA},
 		.op = SLUICE_FLEET_COLLECT};
 
 	fleet_host_run(&kernel, &item, 1, now);
-	return (unsigned)((item.units[0].level_ns + INTERVAL / 2) / INTERVAL);
+	return item.units[0];
+}
+
+/* How many units this host takes for spent. */
+static unsigned known(uint32_t client)
+{
+	return (unsigned)((collect(client).level_ns + INTERVAL / 2) / INTERVAL);
 }
 
 /* ---- charges ---- */
@@ -358,6 +363,27 @@ static void what_others_use_comes_with_answers_and_with_news(void **state)
 	assert_true(sync_counts(engine)->raised > 0);
 }
 
+/* … and news of others' use must not hide it. */
+static void a_hosts_part_is_its_use_among_that_of_all(void **state)
+{
+	exchange();
+	request(1, 3);
+	request(2, 3);
+	for (int i = 0; i < 4; i++)
+		exchange();
+	other_host(1, 1);
+	other_host(2, 20);
+	exchange();
+	assert_int_equal(known(2), 23);
+	request(1, 2);
+	request(2, 2);
+	exchange();
+	exchange();
+	assert_in_range(collect(1).part, SLUICE_FLEET_PART_ONE * 8 / 10,
+			SLUICE_FLEET_PART_ONE * 9 / 10);
+	assert_int_equal(collect(2).part, SLUICE_FLEET_PART_ONE / HOSTS);
+}
+
 static void news_of_a_budget_that_is_none_do_nothing(void **state)
 {
 	static const char *const keys[] = {"", "x", "0000000000000001:r:", "k:r:low"};
@@ -515,6 +541,7 @@ int main(void)
 		engine_test(evicted_budgets_are_charged_as_far_as_they_were_read),
 		engine_test(without_memory_budgets_come_later_and_none_is_lost),
 		engine_test(what_others_use_comes_with_answers_and_with_news),
+		engine_test(a_hosts_part_is_its_use_among_that_of_all),
 		engine_test(news_of_a_budget_that_is_none_do_nothing),
 		engine_test(after_a_flush_what_was_spent_is_claimed_and_the_most_spent_first),
 		engine_test(the_host_that_sees_a_flush_forgives_nothing_meanwhile),

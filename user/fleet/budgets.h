@@ -40,7 +40,8 @@ struct budget {
 	/* Of requests and tokens: what this host and the others have used in the last SYNC_USE_NS,
 	 * ns of the budget. */
 	double own[2], others[2];
-	uint64_t seen_ns; /* when these were right */
+	uint64_t level_ns[2]; /* as the store said, without this host's grant */
+	uint64_t seen_ns;     /* when these were right */
 };
 
 struct budgets;

@@ -511,16 +511,19 @@ uint64_t sync_turn(struct sync *s, bool idle, uint64_t now_ns)
 
 /* ---- an answer ---- */
 
-/* What this host and the others have used since the budget was last answered. */
-static void note_use(struct sync *s, struct budget *b, unsigned kind,
-		     const struct sluice_fleet_item_units *u, uint64_t interval, uint64_t level,
-		     double fade)
+/*
+ * What this host and the others have used since the budget was last answered. The others' part is
+ * told by the store's levels: this host's own one was raised by news of their use.
+ */
+static void note_use(struct budget *b, unsigned kind, int64_t units, uint64_t interval,
+		     uint64_t level, uint64_t elapsed)
 {
-	int64_t units = unsettled(u);
-	double others = (double)level - (double)u->level_ns;
+	double fade = b->seen_ns ? exp(-(double)elapsed / SYNC_USE_NS) : 0;
+	double own = units > 0 ? (double)units * (double)interval : 0;
+	double before = b->level_ns[kind] > elapsed ? (double)(b->level_ns[kind] - elapsed) : 0;
 
-	b->own[kind] = b->own[kind] * fade + (units > 0 ? (double)units * (double)interval : 0);
-	b->others[kind] = b->others[kind] * fade + others;
+	b->own[kind] = b->own[kind] * fade + own;
+	b->others[kind] = b->others[kind] * fade + (double)level - before - own;
 }
 
 static uint32_t part_for(const struct sync *s, const struct budget *b, unsigned kind)
@@ -539,7 +542,6 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 		  struct sluice_fleet_item *item)
 {
 	const struct shared *q = &s->quotas[sent->key.quota % SLUICE_QUOTAS_MAX];
-	double fade = b->seen_ns ? exp(-(double)(now_ns - b->seen_ns) / SYNC_USE_NS) : 0;
 	bool granted = false;
 
 	*item = (struct sluice_fleet_item){.key = sent->key, .op = SLUICE_FLEET_APPLY};
@@ -558,7 +560,8 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 			if (lost && level < u->level_ns)
 				level = u->level_ns;
 			else if (!lost)
-				note_use(s, b, k, u, interval, level, fade);
+				note_use(b, k, unsettled(u), interval, level, now_ns - b->seen_ns);
+			b->level_ns[k] = level;
 		}
 		left = interval && level < q->span_ns[k] ? (q->span_ns[k] - level) / interval : 0;
 		left = left / (2 * s->hosts);
