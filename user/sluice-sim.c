@@ -540,6 +540,8 @@ static int simulate_fleet(void)
 
 	if (!ret)
 		ret = fleet_show(&fleet, sim.json, why, sizeof(why));
+	if (fflush(stdout))
+		return complain("writing: %m"), EXIT_FAILED;
 	if (ret)
 		complain("%s", why);
 	return ret == -EINVAL ? EXIT_WRONG : ret ? EXIT_FAILED : 0;
