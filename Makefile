@@ -199,8 +199,8 @@ $(B)/verified: tests/kernels/verified.c
 test-compilers:
 	scripts/test-compilers --suite sid $(sort $(notdir $(wildcard /usr/bin/clang-[0-9][0-9])))
 
-# Rewrites the tables of user/docs/simulation.md and fleet.md. TRACES is the directory of the two Azure traces of
-# 2023.
+# Rewrites the tables of user/docs/simulation.md and fleet.md. TRACES is the directory of the two
+# Azure traces of 2023.
 sim-table: $(B)/sluice-sim
 	scripts/sim-table $(TRACES)
 
