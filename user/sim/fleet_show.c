@@ -93,7 +93,10 @@ int fleet_show(const struct fleet_options *options, bool json, char *why, size_t
 			show_row(i, &r);
 		broken = fleet_broken(options, i, &r);
 		if (broken) {
-			snprintf(why, len, "%s: %s", fleet_patterns[i].name, broken);
+			size_t used = ret ? strlen(why) : 0;
+
+			snprintf(why + used, len - used, "%s%s: %s", used ? "; " : "",
+				 fleet_patterns[i].name, broken);
 			ret = -EDOM;
 		}
 	}
