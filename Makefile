@@ -50,9 +50,10 @@ TERMINAL_LIBS := $(shell pkg-config --static --libs ncursesw)
 DAEMON_LIBS := -Wl,-Bstatic -lhiredis -Wl,-Bdynamic -lmicrohttpd -lgnutls
 $(B)/sluicectl $(B)/sluice-sim: LDFLAGS += -static
 endif
-# The simulator consists of core, its own files and one of config. It needs no libbpf and no root.
+# The simulator consists of core, its own files, one of config, and the engine of fleet. It needs no
+# libbpf, no hiredis and no root.
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c user/core/*.c \
-	user/config/endpoint.c))
+	user/config/endpoint.c user/fleet/sync.c user/fleet/budgets.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
 UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
@@ -202,8 +203,8 @@ $(B)/verified: tests/kernels/verified.c
 test-compilers:
 	scripts/test-compilers --suite sid $(sort $(notdir $(wildcard /usr/bin/clang-[0-9][0-9])))
 
-# Rewrites the tables of user/docs/simulation.md. TRACES is the directory of the two Azure traces of
-# 2023.
+# Rewrites the tables of user/docs/simulation.md and fleet.md. TRACES is the directory of the two
+# Azure traces of 2023.
 sim-table: $(B)/sluice-sim
 	scripts/sim-table $(TRACES)
 

@@ -9,12 +9,9 @@
 #ifndef SLUICE_BPF_FLEET_H
 #define SLUICE_BPF_FLEET_H
 
-#include <sluice/gcra.h>
+#include <sluice/fleet.h>
 
 #include "question.h"
-
-#define FLEET_WAIT_NS   NSEC_PER_SEC /* stated wait of a request that lacks a grant */
-#define FLEET_SHARE_MAX (1U << 30)   /* differences of the numbers must keep their sign */
 
 enum fleet_kind { FLEET_NONE, FLEET_REQUESTS, FLEET_TOKENS };
 
@@ -54,30 +51,13 @@ static __always_inline struct sluice_fleet *get_fleet(void)
 	return bpf_map_lookup_elem(&fleet, &zero);
 }
 
-/*
- * Whether the budget needs a new unsynced share: the store knows of all that was used, and its last
- * answer says little by now. While the store has yet to learn of something there is no new share,
- * or one after the other would exceed the budget.
- */
-static __always_inline bool fleet_idle(const struct sluice_budget *b,
-				       const struct sluice_fleet_units *u, __u64 now)
-{
-	return u->used == u->settled &&
-	       (!b->answered_ns || now >= b->answered_ns + SLUICE_FLEET_STALE_NS);
-}
-
-static __always_inline bool fleet_exhausted(const struct sluice_fleet_units *u)
-{
-	return (__s32)(u->used - u->limit) >= 0;
-}
-
 /* Gives an idle budget a new share. An answer that comes meanwhile holds. */
 static __always_inline void fleet_renew(const struct sluice_fleet *f, const struct sluice_quota *q,
 					struct sluice_budget *b, __u32 kind, __u64 now)
 {
 	struct sluice_fleet_units *u = kind == FLEET_TOKENS ? &b->tokens : &b->requests;
 	__u32 limit = *(volatile __u32 *)&u->limit, settled = u->settled;
-	__u64 left, share;
+	__u64 left;
 
 	if (!fleet_idle(b, u, now))
 		return;
@@ -85,26 +65,7 @@ static __always_inline void fleet_renew(const struct sluice_fleet *f, const stru
 		left = gcra_left(b->token_tat_ns, now, q->token_ns, q->token_span_ns);
 	else
 		left = gcra_left(b->request_tat_ns, now, q->request_ns, q->request_span_ns);
-	share = left / (2 * (__u64)(f->hosts ?: 1));
-	if (share > FLEET_SHARE_MAX)
-		share = FLEET_SHARE_MAX;
-	__sync_val_compare_and_swap(&u->limit, limit, settled + (share ? (__u32)share : 1));
-}
-
-/* What units of `cost` ns cost while the store is away. */
-static __always_inline __u64 fleet_away_cost(const struct sluice_fleet *f,
-					     const struct sluice_fleet_units *u, __u64 cost)
-{
-	__u64 part = u->part ? u->part : SLUICE_FLEET_PART_ONE / (f->hosts ?: 1), whole;
-
-	if (f->whole || part >= SLUICE_FLEET_PART_ONE)
-		return cost;
-	if (!part)
-		part = 1;
-	whole = cost / part;
-	if (whole >= (1ULL << 62) / SLUICE_FLEET_PART_ONE)
-		return 1ULL << 62;
-	return whole * SLUICE_FLEET_PART_ONE + cost % part * SLUICE_FLEET_PART_ONE / part;
+	__sync_val_compare_and_swap(&u->limit, limit, settled + fleet_share(left, f->hosts));
 }
 
 /* Tells the daemon of a change, once for each state. If the ring is full, the next change tries
@@ -189,16 +150,13 @@ SUBPROG int fleet_used(struct sluice_budget *b, __u32 kind, bool done)
 	struct sluice_fleet *f = get_fleet();
 	struct sluice_fleet_units *u;
 	__u32 state = SLUICE_FLEET_CHANGED;
-	__s32 left, most;
 
 	if (!b || !s || !f)
 		return 0;
 	u = kind == FLEET_TOKENS ? &b->tokens : &b->requests;
 	if (!done)
 		__sync_fetch_and_add(&u->used, -1);
-	left = u->limit - u->used;
-	most = u->limit - u->settled;
-	if (s->charge.now < f->fresh_until_ns && (left <= 0 || left <= most >> 1))
+	if (s->charge.now < f->fresh_until_ns && fleet_low(u))
 		state = SLUICE_FLEET_LOW;
 	fleet_report(s, b, state);
 	return 0;

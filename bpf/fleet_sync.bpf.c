@@ -10,7 +10,7 @@
  * own swap fails, and moves the new TAT, in which it is counted already. The next answer corrects
  * that.
  */
-#include <sluice/gcra.h>
+#include <sluice/fleet.h>
 
 #include "count.h"
 
@@ -29,19 +29,10 @@ struct sync {
 
 static long swap_step(__u32 i, struct sync *x)
 {
-	__u64 tat = READ_AFTER(x->tat), spent = x->level, next;
+	__u64 tat = READ_AFTER(x->tat), next;
 	__s32 unsynced = READ_AFTER(&x->units->used) - x->units->settled;
 
-	/* Units beyond an empty budget are the store's to count. */
-	if (unsynced > 0 && spent < x->most) {
-		__u64 room = x->most - spent;
-
-		if ((__u32)unsynced > room / x->interval)
-			spent = x->most;
-		else
-			spent += (__u32)unsynced * x->interval;
-	}
-	next = x->now + spent;
+	next = x->now + fleet_level(x->level, unsynced, x->interval, x->most);
 	if (x->raise && next <= tat)
 		return 1;
 	return __sync_val_compare_and_swap(x->tat, tat, next) == tat;

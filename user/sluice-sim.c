@@ -16,9 +16,11 @@
 #include "core/controller.h"
 #include "core/help.h"
 #include "core/parse.h"
+#include "sim/fleet_show.h"
 #include "sim/mix.h"
 #include "sim/run.h"
 #include "sim/table.h"
+#include "sim/values.h"
 #include "sim/workload.h"
 
 enum {
@@ -39,104 +41,16 @@ struct named_policy {
 
 struct sim {
 	const char *trace, *table, *calibrate, *model;
+	const char *quota, *pattern;
+	double hosts, period_ms, round_trip_ms, whole;
 	double synthetic, speed, load, requests, clients, models, seed;
 	double retries, patience_s;
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
 	double prefix_hits, blobs, unary, slots, prefill, step_ms, step_ms_per_seq, chunk,
 		kv_tokens;
-	bool prefill_first, json, csv, mixes;
+	bool prefill_first, json, csv, mixes, fleet_table;
 	struct named_policy policies[POLICIES_MAX];
 	unsigned policy_count;
-};
-
-static const struct parse_value as_factor = {
-	.kind = PARSE_DURATION,
-	.unit_ms = 1,
-	.min = 0.01,
-	.max = 1000,
-	.allowed = "a number from 0.01 to 1000",
-};
-static const struct parse_value as_rate = {
-	.kind = PARSE_DURATION,
-	.unit_ms = 1,
-	.min = 1,
-	.max = 1e9,
-	.allowed = "a number from 1 to 1000000000",
-};
-static const struct parse_value as_step = {
-	.kind = PARSE_DURATION,
-	.unit_ms = 1,
-	.min = 0.001,
-	.max = 10000,
-	.allowed = "a number of milliseconds from 0.001 to 10000",
-};
-static const struct parse_value as_some = {
-	.kind = PARSE_DURATION,
-	.unit_ms = 1,
-	.min = 0,
-	.max = 1000,
-	.allowed = "a number of milliseconds from 0 to 1000",
-};
-static const struct parse_value as_share = {
-	.kind = PARSE_DURATION,
-	.unit_ms = 1,
-	.min = 0,
-	.max = 1,
-	.allowed = "a number from 0 to 1",
-};
-static const struct parse_value as_count = {
-	.kind = PARSE_COUNT,
-	.min = 1,
-	.max = 1e6,
-	.allowed = "a whole number from 1 to 1000000",
-};
-static const struct parse_value as_retries = {
-	.kind = PARSE_COUNT,
-	.min = 0,
-	.max = 100,
-	.allowed = "a whole number from 0 to 100",
-};
-static const struct parse_value as_patience = {
-	.kind = PARSE_DURATION,
-	.unit_ms = 1000,
-	.min = 0.001,
-	.max = 1e6,
-	.allowed = "a number of seconds from 0.001 to 1000000 (or 800ms, 2m)",
-};
-static const struct parse_value as_models = {
-	.kind = PARSE_COUNT,
-	.min = 1,
-	.max = RUN_MODELS_MAX,
-	.allowed = "a whole number from 1 to 16",
-};
-static const struct parse_value as_tokens = {
-	.kind = PARSE_COUNT,
-	.min = 1,
-	.max = 1e9,
-	.allowed = "a whole number from 1 to 1000000000",
-};
-static const struct parse_value as_slots = {
-	.kind = PARSE_COUNT,
-	.min = 1,
-	.max = 4096,
-	.allowed = "a whole number from 1 to 4096",
-};
-static const struct parse_value as_seed = {
-	.kind = PARSE_COUNT,
-	.min = 0,
-	.max = 1e15,
-	.allowed = "a whole number from 0 to 1000000000000000",
-};
-static const struct parse_value as_synthetic = {
-	.kind = PARSE_WORD,
-	.words =
-		(const struct parse_word[]){
-			{"poisson", SYNTHETIC_POISSON, NULL},
-			{"step", SYNTHETIC_STEP, NULL},
-			{"flood", SYNTHETIC_FLOOD, NULL},
-			{"abuser", SYNTHETIC_ABUSER, NULL},
-			{NULL, 0, NULL},
-		},
 };
 
 /* One option: a number by parse_value(), a text, or a switch. */
@@ -165,6 +79,9 @@ static struct sim sim = {
 	.step_ms_per_seq = 0.4,
 	.chunk = 512,
 	.kv_tokens = 65536,
+	.quota = FLEET_QUOTA_TEXT,
+	.period_ms = 100,
+	.round_trip_ms = 1,
 };
 
 /* A default is the number that `sim` begins with. */
@@ -230,6 +147,21 @@ static const struct option options[] = {
 	 "only measure a server that is otherwise idle, for three minutes at most, and print the options that describe it; with --model",
 	 .text = &sim.calibrate},
 	{"--model", "NAME", "model that --calibrate requests", .text = &sim.model},
+	{"--fleet", "N", "only simulate N hosts that share a quota by a store, and no engine",
+	 .as = &as_hosts, .number = &sim.hosts},
+	{"--fleet-pattern", "NAME",
+	 "clients and faults: spread, heavy, one-host, hopping, light, burst, away, away-sticky, flush or deaths; without it: all of them",
+	 .text = &sim.pattern},
+	{"--quota", "WORDS",
+	 "quota of requests of each client; without it: requests=100/60s burst=20",
+	 .text = &sim.quota},
+	{"--fleet-period-ms", "N", "time between the calls of a host", .as = &as_period,
+	 .number = &sim.period_ms},
+	{"--fleet-fallback", "NAME",
+	 "what a host gives out while the store is away: share or whole", .as = &as_fallback,
+	 .number = &sim.whole},
+	{"--round-trip-ms", "X", "time from a host to the store and back", .as = &as_some,
+	 .number = &sim.round_trip_ms},
 	{"--json", NULL, "print JSON", .on = &sim.json},
 	{"--csv", NULL, "print the limit over time of the one --policy, a line a second",
 	 .on = &sim.csv},
@@ -237,6 +169,8 @@ static const struct option options[] = {
 	 "only write the tables of the documentation, from the two Azure traces of 2023 in DIR",
 	 .text = &sim.table},
 	{"--mixes", NULL, "only write the table of mixes of work", .on = &sim.mixes},
+	{"--fleet-table", NULL, "only write the table of fleets of 2 to 500 hosts",
+	 .on = &sim.fleet_table},
 };
 
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -257,6 +191,7 @@ static void help(void)
 {
 	fputs("Usage: sluice-sim [--trace FILE | --synthetic NAME] [OPTION]...\n"
 	      "       sluice-sim --calibrate ADDR:PORT --model NAME [--json]\n"
+	      "       sluice-sim --fleet N [OPTION]...\n"
 	      "Simulates an inference engine under load with each admission policy.\n\n",
 	      stdout);
 	for (size_t i = 0; i < OPTIONS; i++) {
@@ -360,7 +295,9 @@ static int read_arguments(int argc, char **argv)
 		return complain("--calibrate and --model go together: give both");
 	if (sim.calibrate && (sim.trace || sim.synthetic > 0))
 		return complain("--calibrate measures and plays no load: give it without one");
-	if (sim.table || sim.mixes || sim.calibrate)
+	if (sim.hosts > 0 && (sim.trace || sim.synthetic > 0))
+		return complain("--fleet has loads of its own: give it without one");
+	if (sim.table || sim.mixes || sim.fleet_table || sim.calibrate || sim.hosts > 0)
 		return 0;
 	if (!sim.trace && !(sim.synthetic > 0))
 		return complain("there is no load: give --trace FILE or --synthetic NAME");
@@ -589,6 +526,28 @@ static int calibrate_server(void)
 }
 
 /* Exit status. */
+static int simulate_fleet(void)
+{
+	struct fleet_options fleet = {
+		.hosts = (uint32_t)sim.hosts,
+		.period_ns = (uint64_t)(sim.period_ms * 1e6),
+		.round_trip_ns = (uint64_t)(sim.round_trip_ms * 1e6),
+		.seed = (uint64_t)sim.seed,
+		.whole = sim.whole > 0,
+	};
+	char why[512];
+	int ret = fleet_options_read(&fleet, sim.quota, sim.pattern, why, sizeof(why));
+
+	if (!ret)
+		ret = fleet_show(&fleet, sim.json, why, sizeof(why));
+	if (fflush(stdout))
+		return complain("writing: %m"), EXIT_FAILED;
+	if (ret)
+		complain("%s", why);
+	return ret == -EINVAL ? EXIT_WRONG : ret ? EXIT_FAILED : 0;
+}
+
+/* Exit status. */
 static int run_all(const struct trace *t, FILE *curve)
 {
 	struct adaptive_targets targets = {.ttft_ms = sim.ttft_ms,
@@ -663,8 +622,12 @@ int main(int argc, char **argv)
 		return table_write(sim.table);
 	if (sim.mixes)
 		return mix_write();
+	if (sim.fleet_table)
+		return fleet_table_write();
 	if (sim.calibrate)
 		return calibrate_server();
+	if (sim.hosts > 0)
+		return simulate_fleet();
 	if (sim.trace) {
 		if (trace_read(sim.trace, &t, why, sizeof(why)))
 			return complain("%s", why);

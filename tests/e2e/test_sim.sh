@@ -17,6 +17,15 @@ fails() {
 	[[ $output == *"$text"* ]] || { echo "no '$text' in: $output"; return 1; }
 }
 
+# fails_at_last STATUS TEXT ARGUMENT…: … after other lines.
+fails_at_last() {
+	local want=$1 text=$2 status=0 output
+
+	shift 2
+	output=$("$sim" "$@" 2>&1 </dev/null) || status=$?
+	[[ $status == "$want" && ${output##*$'\n'} == *"$text"* ]] || { echo "$output"; return 1; }
+}
+
 # trace TEXT: writes a trace file with those lines after the header and prints its name.
 trace() {
 	printf 'TIMESTAMP,ContextTokens,GeneratedTokens\n%b' "$1" >"$T/trace.csv"
@@ -43,6 +52,11 @@ check "a negative number of retries is named" fails 2 '--retries: "-1"' --synthe
 check "too many models are refused" fails 2 '--models: "17"' --synthetic poisson --models 17
 check "targets that no request can meet are refused" fails 1 "even alone" --synthetic poisson \
 	--ttft-threshold-ms 1
+
+check "a fleet has a host" fails 2 '--fleet: "0"' --fleet 0
+check "a fleet has loads of its own" fails 2 "loads of its own" --fleet 2 --synthetic poisson
+check "an unknown pattern is named" fails 2 tide --fleet 2 --fleet-pattern tide
+check "a malformed quota is named" fails 2 many --fleet 2 --quota many
 
 json_is_complete() {
 	"$sim" --synthetic poisson --requests 500 --json | "$PY" -c 'import json, sys
@@ -74,6 +88,18 @@ for p in run["policies"]:
 }
 check "clients retry and hang up as the options say, with several models" \
 	clients_retry_and_hang_up
+
+fleet_is_complete() {
+	"$sim" --fleet 3 --json | "$PY" -c 'import json, sys
+run = json.load(sys.stdin)
+assert (run["hosts"], run["quota"]) == (3, "requests=100/60s burst=20"), run
+assert len(run["patterns"]) == 10
+for p in run["patterns"]:
+    assert 0 < p["admitted"] <= p["offered"] and 0 <= p["over"] <= p["bound"], p'
+}
+check "of a fleet, --json has every pattern within its bound" fleet_is_complete
+check "a fleet that uses too little of its budget fails" fails_at_last 1 "too little is admitted" \
+	--fleet 2 --fleet-pattern burst --round-trip-ms 40
 
 curve_has_the_limit() {
 	local curve head=seconds,limit,open,in_flight,waiting,queue_budget_kib,arrived

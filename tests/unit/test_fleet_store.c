@@ -80,13 +80,18 @@ static void news_comes_when_the_power_of_two_falls_and_not_too_often(void **stat
 {
 	struct fleet_budget b = {0};
 
-	a_step_is(step(&b, NOW, 0, 0, 4 * S_US), 4 * S_US, 0, false);        /* more than half */
-	a_step_is(step(&b, NOW, 0, 0, 3 * S_US), 7 * S_US, 0, true);         /* 6 to 3 */
-	a_step_is(step(&b, NOW, 0, 0, S_US / 2), 7500000, 0, false);         /* 3 to 2 */
-	a_step_is(step(&b, NOW + 1, 0, 0, S_US), 8499999, 0, false);         /* 2 to 1, too soon */
-	a_step_is(step(&b, NOW + 60000, 0, 0, 0), 8440000, 0, true);         /* which is owed */
-	a_step_is(step(&b, NOW + 60000, 0, 0, 2 * S_US), 10440000, 0, true); /* the last one */
-	a_step_is(step(&b, NOW + 60000, 0, 0, S_US), 11440000, 0, false);    /* … was told of */
+	a_step_is(step(&b, NOW, 0, 0, 4 * S_US), 4 * S_US, 0, false);         /* more than half */
+	a_step_is(step(&b, NOW, 0, 0, 3 * S_US), 7 * S_US, 0, true);          /* 6 to 3 */
+	a_step_is(step(&b, NOW, 0, 0, S_US / 2), 7500000, 0, false);          /* 3 to 2 */
+	a_step_is(step(&b, NOW + 1, 0, 0, S_US), 8499999, 0, false);          /* 2 to 1, too soon */
+	a_step_is(step(&b, NOW + 60000, 0, 0, 0), 8440000, 0, true);          /* which is owed */
+	a_step_is(step(&b, NOW + 60000, 0, 0, 2 * S_US), 10440000, 0, true);  /* the last one */
+	a_step_is(step(&b, NOW + 60000, 0, 0, S_US / 4), 10690000, 0, false); /* … was told of */
+	/* A debt is told of as it doubles: hosts would each give out a unit at its old end. */
+	a_step_is(step(&b, NOW + 120000, 0, 0, S_US), 11630000, 0, true);
+	a_step_is(step(&b, NOW + 120000, 0, 0, S_US), 12630000, 0, false); /* too soon */
+	a_step_is(step(&b, NOW + 180000, 0, 0, 0), 12570000, 0, true);     /* which is owed */
+	a_step_is(step(&b, NOW + 240000, 0, 0, S_US / 4), 12760000, 0, false);
 }
 
 static void numbers_of_any_size_are_borne(void **state)

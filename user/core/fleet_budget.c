@@ -28,7 +28,12 @@ static uint64_t room_of(const struct fleet_budget_call *call, uint64_t level_us)
 	return level_us < call->span_us ? least(call->span_us - level_us, FLEET_ROOM_MAX_US) : 0;
 }
 
-/* Bits of the number: it falls when the power of two falls. */
+static uint64_t debt_of(const struct fleet_budget_call *call, uint64_t level_us)
+{
+	return level_us > call->span_us ? least(level_us - call->span_us, FLEET_ROOM_MAX_US) : 0;
+}
+
+/* Bits of the number: they change when its power of two changes. */
 static unsigned bits(uint64_t units)
 {
 	return units ? 64 - (unsigned)__builtin_clzll(units) : 0;
@@ -37,7 +42,7 @@ static unsigned bits(uint64_t units)
 void fleet_budget_step(struct fleet_budget *b, const struct fleet_budget_call *call,
 		       uint64_t now_us, struct fleet_budget_result *out)
 {
-	uint64_t before = 0, level, room, units, units_before;
+	uint64_t before = 0, level, room, units, units_before, debt, debt_before;
 	int64_t charged;
 	bool low;
 
@@ -46,6 +51,7 @@ void fleet_budget_step(struct fleet_budget *b, const struct fleet_budget_call *c
 	else
 		*b = (struct fleet_budget){0};
 	units_before = room_of(call, before) * 1000 / call->interval_ns;
+	debt_before = debt_of(call, before) * 1000 / call->interval_ns;
 	level = before > call->claim_us ? before : call->claim_us;
 	charged = (int64_t)level + call->charge_us;
 	level = charged < 0 ? 0 : least((uint64_t)charged, call->most_us);
@@ -53,8 +59,10 @@ void fleet_budget_step(struct fleet_budget *b, const struct fleet_budget_call *c
 	level += (out->granted * call->interval_ns + 999) / 1000;
 	room = room_of(call, level);
 	units = room * 1000 / call->interval_ns;
+	debt = debt_of(call, level) * 1000 / call->interval_ns;
 
-	low = room * 2 < call->span_us && (b->owed || bits(units) < bits(units_before));
+	low = room * 2 < call->span_us &&
+	      (b->owed || bits(units) < bits(units_before) || bits(debt) > bits(debt_before));
 	out->announce = (!units && units_before) ||
 			(low && now_us - b->announced_us >= FLEET_NEWS_EVERY_US);
 	out->level_us = level;

@@ -15,7 +15,8 @@
 /* From the most urgent on. */
 enum budget_list {
 	BUDGETS_LOW,     /* nearly used up */
-	BUDGETS_AGAIN,   /* found by a walk: to be claimed, or settled */
+	BUDGETS_SPENT,   /* found by a walk: to be claimed, or settled; more than half is spent */
+	BUDGETS_AGAIN,   /* … the others */
 	BUDGETS_CHANGED, /* used */
 	BUDGETS_GRANTED, /* has a grant that goes back if it is not used */
 	BUDGETS_IDLE,    /* known for its use; forgotten when it is due */
@@ -39,7 +40,8 @@ struct budget {
 	/* Of requests and tokens: what this host and the others have used in the last SYNC_USE_NS,
 	 * ns of the budget. */
 	double own[2], others[2];
-	uint64_t seen_ns; /* when these were right */
+	uint64_t level_ns[2]; /* as the store said, without this host's grant */
+	uint64_t seen_ns;     /* when these were right */
 };
 
 struct budgets;

@@ -111,7 +111,7 @@ for _, entry in ipairs(entries) do
 	end
 end
 
--- Bits of a number: they fall when its power of two falls.
+-- Bits of a number: they change when its power of two changes.
 local function bits(units)
 	local _, exponent = frexp(units)
 	return exponent
@@ -119,6 +119,10 @@ end
 
 local function room_of(span, level)
 	return min(max(0, span - level), ROOM_MAX)
+end
+
+local function debt_of(span, level)
+	return min(max(0, level - span), ROOM_MAX)
 end
 
 local count = #KEYS - FIRST_KEY + 1
@@ -136,12 +140,15 @@ for i = 1, count do
 		before, announced, owed = 0, 0, '0'
 	end
 	local units_before = floor(room_of(span, before) * 1000 / interval)
+	local debt_before = floor(debt_of(span, before) * 1000 / interval)
 	local level = min(max(0, max(before, claim) + charge), most)
 	local granted = min(want, floor(room_of(span, level) * 500 / interval))
 	level = level + ceil(granted * interval / 1000)
 	local room = room_of(span, level)
 	local units = floor(room * 1000 / interval)
-	local low = room * 2 < span and (owed == '1' or bits(units) < bits(units_before))
+	local debt = floor(debt_of(span, level) * 1000 / interval)
+	local low = room * 2 < span and (owed == '1' or bits(units) < bits(units_before)
+		or bits(debt) > bits(debt_before))
 	local announce = (units == 0 and units_before > 0) or (low and now - announced >= NEWS_EVERY)
 
 	if announce then

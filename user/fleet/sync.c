@@ -20,7 +20,8 @@
 /* A quota that is shared. */
 struct shared {
 	uint64_t fingerprint; /* 0: it is not shared */
-	uint64_t interval_ns[KINDS], span_ns[KINDS], most_ns[KINDS];
+	uint64_t interval_ns[KINDS], span_ns[KINDS];
+	uint64_t debt_ns[KINDS]; /* besides that by unsynced shares */
 };
 
 /* A budget of the call under way. */
@@ -53,6 +54,7 @@ struct sync {
 	struct sluice_fleet_item items[STORE_BATCH];
 	bool up, under_way, more;
 	bool walk, walking; /* a walk is wanted; is under way */
+	bool forgot;        /* a budget, for want of memory: the kernel does not report it again */
 	uint8_t walk_flags; /* enum budget_flags */
 	uint64_t called_ns, answered_ns, epoch;
 	uint64_t fresh_until_ns; /* as the kernel has it */
@@ -203,8 +205,7 @@ void sync_quotas(struct sync *s, const struct quota_book *book)
 			.fingerprint = sync_fingerprint(text),
 			.interval_ns = {value.request_ns, value.token_ns},
 			.span_ns = {value.request_span_ns, value.token_span_ns},
-			/* Requests have debt by the unsynced shares of the hosts. */
-			.most_ns = {2 * value.request_span_ns, value.token_most_ns},
+			.debt_ns = {0, value.token_most_ns - value.token_span_ns},
 		};
 		s->names[s->name_count++] = (struct named){q->fingerprint, id};
 	}
@@ -240,8 +241,10 @@ static struct budget *put(struct sync *s, const struct sluice_budget_key *key,
 {
 	struct budget *b = budgets_put(s->budgets, key, list, due_ns);
 
-	if (!b)
+	if (!b) {
 		s->counts.forgotten++;
+		s->forgot = true;
+	}
 	return b;
 }
 
@@ -286,11 +289,14 @@ void sync_walked(struct sync *s, const struct sluice_budget_key *key,
 	/* `changed`: its record has gone with an earlier daemon. */
 	bool open = budget->changed || r->used != r->settled || t->used != t->settled ||
 		    r->granted || t->granted;
+	const struct shared *q = &s->quotas[key->quota % SLUICE_QUOTAS_MAX];
+	bool half = gcra_spent(budget->request_tat_ns, now_ns) > q->span_ns[0] / 2 ||
+		    gcra_spent(budget->token_tat_ns, now_ns) > q->span_ns[1] / 2;
 	struct budget *b;
 
 	if (!open && !(spent && s->walk_flags & BUDGET_CLAIM))
 		return;
-	b = put(s, key, BUDGETS_AGAIN, now_ns);
+	b = put(s, key, half ? BUDGETS_SPENT : BUDGETS_AGAIN, now_ns);
 	if (b && b->list != BUDGETS_SENT)
 		b->flags |= s->walk_flags;
 }
@@ -337,6 +343,15 @@ static uint64_t part_of(const struct sync *s, const struct sluice_fleet_item_uni
 			       : SLUICE_FLEET_PART_ONE / s->hosts;
 }
 
+/*
+ * The largest debt of a budget. All hosts may have given out their unsynced shares of it at once. A
+ * store that did not count them all would forgive them, time and again.
+ */
+static uint64_t debt_of(const struct sync *s, const struct shared *q, unsigned kind)
+{
+	return q->debt_ns[kind] + q->span_ns[kind] / 2 + s->hosts * q->interval_ns[kind];
+}
+
 /* What one kind of a collected budget says to the store. False: nothing. */
 static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const struct sent *sent,
 		    struct store_budget *out)
@@ -352,7 +367,7 @@ static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const
 	*out = (struct store_budget){
 		.interval_ns = interval,
 		.span_us = divide_up(q->span_ns[kind], 1000),
-		.most_us = divide_up(q->most_ns[kind], 1000),
+		.most_us = divide_up(q->span_ns[kind] + debt_of(s, q, kind), 1000),
 	};
 	/* A client that uses one unit now and then needs no grant, which would go back unused. */
 	if (sent->low || u->wanted || units > 1)
@@ -498,16 +513,19 @@ uint64_t sync_turn(struct sync *s, bool idle, uint64_t now_ns)
 
 /* ---- an answer ---- */
 
-/* What this host and the others have used since the budget was last answered. */
-static void note_use(struct sync *s, struct budget *b, unsigned kind,
-		     const struct sluice_fleet_item_units *u, uint64_t interval, uint64_t level,
-		     double fade)
+/*
+ * What this host and the others have used since the budget was last answered. The others' part is
+ * told by the store's levels: this host's own one was raised by news of their use.
+ */
+static void note_use(struct budget *b, unsigned kind, int64_t units, uint64_t interval,
+		     uint64_t level, uint64_t elapsed)
 {
-	int64_t units = unsettled(u);
-	double others = (double)level - (double)u->level_ns;
+	double fade = b->seen_ns ? exp(-(double)elapsed / SYNC_USE_NS) : 0;
+	double own = units > 0 ? (double)units * (double)interval : 0;
+	double before = b->level_ns[kind] > elapsed ? (double)(b->level_ns[kind] - elapsed) : 0;
 
-	b->own[kind] = b->own[kind] * fade + (units > 0 ? (double)units * (double)interval : 0);
-	b->others[kind] = b->others[kind] * fade + others;
+	b->own[kind] = b->own[kind] * fade + own;
+	b->others[kind] = b->others[kind] * fade + (double)level - before - own;
 }
 
 static uint32_t part_for(const struct sync *s, const struct budget *b, unsigned kind)
@@ -526,7 +544,6 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 		  struct sluice_fleet_item *item)
 {
 	const struct shared *q = &s->quotas[sent->key.quota % SLUICE_QUOTAS_MAX];
-	double fade = b->seen_ns ? exp(-(double)(now_ns - b->seen_ns) / SYNC_USE_NS) : 0;
 	bool granted = false;
 
 	*item = (struct sluice_fleet_item){.key = sent->key, .op = SLUICE_FLEET_APPLY};
@@ -545,7 +562,8 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 			if (lost && level < u->level_ns)
 				level = u->level_ns;
 			else if (!lost)
-				note_use(s, b, k, u, interval, level, fade);
+				note_use(b, k, unsettled(u), interval, level, now_ns - b->seen_ns);
+			b->level_ns[k] = level;
 		}
 		left = interval && level < q->span_ns[k] ? (q->span_ns[k] - level) / interval : 0;
 		left = left / (2 * s->hosts);
@@ -602,7 +620,8 @@ static void raise_news(struct sync *s, const struct store_answer *answer)
  */
 static bool recovers(struct sync *s, uint64_t now_ns)
 {
-	if (!s->walk && !s->walking && !budgets_count(s->budgets, BUDGETS_AGAIN)) {
+	if (!s->walk && !s->walking && !budgets_count(s->budgets, BUDGETS_SPENT) &&
+	    !budgets_count(s->budgets, BUDGETS_AGAIN)) {
 		s->recovers_ns = 0;
 		return false;
 	}
@@ -643,6 +662,10 @@ void sync_answered(struct sync *s, const struct store_answer *answer, uint64_t n
 	while ((b = budgets_first(s->budgets, BUDGETS_SENT)))
 		after_call(s, b, true, now_ns);
 	raise_news(s, answer);
+	if (s->forgot && !sync_waiting(s)) {
+		s->forgot = false;
+		want_walk(s, 0);
+	}
 	if (s->fresh_until_ns > now_ns || !recovers(s, now_ns))
 		fleet.fresh_until_ns = s->fresh_until_ns = now_ns + SLUICE_FLEET_STALE_NS;
 	s->handlers.tell(s->handlers.arg, &fleet);
