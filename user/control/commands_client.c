@@ -31,8 +31,13 @@ static json_t *judge(struct command *c, bool allow)
 	struct subject s;
 	uint64_t expires;
 	uint32_t model;
+	bool fleet;
 	int err;
 
+	if (!request_fleet(c, &fleet))
+		return NULL;
+	if (fleet)
+		return command_fleet_verdict(c, allow);
 	if (!request_subject(c, &s) || !request_expiry(c, &expires) ||
 	    !override_model(c, &s, &model))
 		return NULL;
@@ -82,11 +87,15 @@ json_t *command_clear(struct command *c)
 {
 	struct sluice_client clients[SLUICE_SERVICES_MAX + 1];
 	char err[256] = "";
-	bool cleared;
+	bool cleared, fleet;
 	struct subject s;
 	uint32_t model;
 	int ret;
 
+	if (!request_fleet(c, &fleet))
+		return NULL;
+	if (fleet)
+		return command_fleet_clear(c);
 	if (!request_subject(c, &s) || !request_model(c, &model))
 		return NULL;
 	if (!s.one && model != SLUICE_MODEL_ALL)

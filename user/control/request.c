@@ -36,6 +36,17 @@ bool request_string(struct command *c, const char *key, const char **out)
 	return *out != NULL;
 }
 
+bool request_fleet(struct command *c, bool *out)
+{
+	const json_t *value = json_object_get(c->request, "fleet");
+
+	*out = json_is_true(value);
+	if (!value || json_is_boolean(value))
+		return true;
+	command_refuse(c, "\"fleet\" must be true or false");
+	return false;
+}
+
 bool request_service(struct command *c, int *out)
 {
 	const char *name;
@@ -128,18 +139,6 @@ static void find_clients(const struct daemon_state *state, struct subject *s)
 		s->client = s->clients[0];
 }
 
-/* A typed /64 is one client only if every service uses that length. */
-static bool is_prefix(const struct daemon_state *state, const struct text_subject *subject)
-{
-	if (subject->client.kind != SLUICE_CLIENT_ADDRESS || subject->note ||
-	    subject->client.plen != 64)
-		return false;
-	for (size_t i = 0; i < state->service_count; i++)
-		if (state->services[i].identity.plen6 && state->services[i].identity.plen6 != 64)
-			return true;
-	return false;
-}
-
 bool request_subject(struct command *c, struct subject *out)
 {
 	struct subject s = {0};
@@ -168,7 +167,7 @@ bool request_subject(struct command *c, struct subject *out)
 			text);
 		return false;
 	}
-	if (is_prefix(c->state, &s.as_typed))
+	if (explain_is_prefix(c->state, &s.as_typed))
 		s.as_typed.one = false;
 	s.one = s.as_typed.one;
 	s.client = s.as_typed.client;
