@@ -281,6 +281,7 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 	const struct sync_config config = {
 		.period_ns = c->fleet_period_ms * 1000000ULL,
 		.hosts_min = c->fleet_hosts_min,
+		.calls_anyhow = c->fleet_rules,
 		.whole = c->fleet_fallback == CONFIG_FALLBACK_WHOLE,
 	};
 	struct fleet *f;

@@ -148,7 +148,10 @@ void fleet_rules_turn(struct daemon *d)
 
 static int model_of(struct fleet_rules *r, const struct fleet_rule *rule)
 {
-	return rule->model[0] ? name_one(r->d, rule->model) : SLUICE_MODEL_ALL;
+	int known = rule->model[0] ? controller_find(&r->d->controller, rule->model)
+				   : SLUICE_MODEL_ALL;
+
+	return known < 0 ? name_one(r->d, rule->model) : known;
 }
 
 static int add_prefix(const struct entry *entry, struct desired_part *part)
