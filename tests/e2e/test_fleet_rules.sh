@@ -15,7 +15,7 @@ services:
   - {listen: $PORT, quota: requests=100000/1s fleet=on}
 END
 ONE=10.78.0.1 TWO=10.78.0.2
-RULES=sluice:{test}:rules
+RULES="sluice:{test}:rules"
 
 # asks N ADDRESS [MODEL]: the status of a request to a host.
 asks() {
@@ -144,7 +144,8 @@ check "a store that has lost the rules clears none" eventually 5 fleet_is 2 \
 	"f['up'] and f['counts']['epoch_changes'] == 1"
 check "… on no host" gets 000 "$ONE" 1 2 3
 finish "$STORE_PID" KILL
-check "without a store, a command says so" eventually 5 says "the store is away" 1 clear "$ONE" --fleet
+check "without a store, a command says so" eventually 5 says "the store is away" \
+	1 clear "$ONE" --fleet
 finish "${DAEMONS[2]}" TERM
 begin_host 2 --fleet-rules on
 check "without a store, the rules hold over a restart" gets 000 "$ONE" 2

@@ -251,10 +251,8 @@ static int tear_down(void **state)
 
 static void build(struct world *w)
 {
-	const struct desired_input in = {.file = &w->file,
-					 .manual = &w->manual,
-					 .fleet = &w->fleet,
-					 .models = &w->models};
+	const struct desired_input in = {
+		.file = &w->file, .manual = &w->manual, .fleet = &w->fleet, .models = &w->models};
 	struct desired *next;
 	char err[256];
 
@@ -268,8 +266,7 @@ static struct sluice_client_flag_key key_of(const char *client)
 	struct text_subject subject;
 
 	assert_int_equal(text_parse_subject(client, &subject), 0);
-	return (struct sluice_client_flag_key){.client = subject.client,
-					       .model = SLUICE_MODEL_ALL};
+	return (struct sluice_client_flag_key){.client = subject.client, .model = SLUICE_MODEL_ALL};
 }
 
 static void set_rule(struct desired_part *part, const char *client, bool allow, uint64_t ends)

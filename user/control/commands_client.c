@@ -9,17 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-json_t *command_done(const struct command *c, const char *did, const struct subject *s)
-{
-	char note[sizeof(s->note) + sizeof(c->note) + 2];
-
-	snprintf(note, sizeof(note), "%s%s%s", s->note, s->note[0] && c->note[0] ? "; " : "",
-		 c->note);
-	return json_pack("{s:s, s:s, s:O?, s:O?, s:s*}", "did", did, "client", s->text, "model",
-			 json_object_get(c->request, "model"), "for_ms",
-			 json_object_get(c->request, "for_ms"), "note", note[0] ? note : NULL);
-}
-
 /* The model of an override. */
 static bool override_model(struct command *c, const struct subject *s, uint32_t *model)
 {

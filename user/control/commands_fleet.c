@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Commands with "fleet": block, allow, clear and quotas for all hosts. They change the fleet's store
- * and nothing here: this host, as every other, follows the store.
+ * Commands with "fleet": block, allow, clear and quotas for all hosts. They change the fleet's
+ * store and nothing here: this host, as every other, follows the store.
  */
 #include "control/request.h"
 
@@ -43,9 +43,8 @@ static bool get_subject(struct command *c, struct change *out)
 }
 
 /* Adds a rule; text NULL: to be cleared. */
-__attribute__((format(printf, 3, 4))) static void add(struct change *change,
-						      enum fleet_rule_kind kind, const char *format,
-						      ...)
+__attribute__((format(printf, 3, 4))) static void
+add(struct change *change, enum fleet_rule_kind kind, const char *format, ...)
 {
 	struct fleet_rule_text *rule = &change->rules[change->count++];
 	va_list args;
@@ -73,8 +72,7 @@ static json_t *make(struct command *c, const char *did, const struct change *cha
 	if (ret)
 		return c->err[0] ? NULL : command_refuse(c, "the store refused the change");
 	answer = command_done(c, did, &change->s);
-	json_object_set_new(answer, "fleet",
-			    json_pack("{s:I}", "version", (json_int_t)version));
+	json_object_set_new(answer, "fleet", json_pack("{s:I}", "version", (json_int_t)version));
 	return answer;
 }
 
@@ -111,7 +109,7 @@ json_t *command_fleet_quota_set(struct command *c)
 		return NULL;
 	if (!text)
 		return command_refuse(c, "\"quota\" is missing");
-	if (!command_take_weight(c, text, rest, sizeof(rest), &weight))
+	if (!request_weight(c, text, rest, sizeof(rest), &weight))
 		return NULL;
 	if (weight && (change.model || change.s.as_typed.client.kind == SLUICE_CLIENT_KEY))
 		return command_refuse(c, "a weight is of addresses, and for all models");

@@ -64,8 +64,8 @@ struct control_ops {
 	/* SLUICE_MODEL_ALL: all manual quotas of the client. -ENOENT: there are none. */
 	int (*clear_quota)(void *arg, const struct text_subject *subject, uint32_t model, char *err,
 			   size_t err_len);
-	/* Changes rules of the whole fleet in its store. for_ns: until they end; 0: never. *version: of
-	 * all rules, with this change. -ENOENT: there was nothing to clear. */
+	/* Changes rules of the whole fleet in its store. for_ns: until they end; 0: never.
+	 * *version: of all rules, with this change. -ENOENT: there was nothing to clear. */
 	int (*change_fleet)(void *arg, enum control_fleet_change change,
 			    const struct fleet_rule_text *rules, size_t count, uint64_t for_ns,
 			    uint64_t *version, char *err, size_t err_len);

@@ -8,10 +8,10 @@ static const char *rules_of(const json_t *host, json_int_t ours)
 {
 	const json_t *version = json_object_get(host, "rules_version");
 
-	return !json_is_integer(version)              ? "off"
+	return !json_is_integer(version)             ? "off"
 	       : json_integer_value(version) == ours ? "as here"
 	       : json_integer_value(version) < ours  ? "older"
-						      : "newer";
+						     : "newer";
 }
 
 void format_fleet_change(FILE *out, const json_t *fleet)
@@ -98,7 +98,6 @@ void format_fleet(FILE *out, const json_t *answer)
 	print_rules(out, json_object_get(fleet, "rules"));
 	if (json_array_size(list)) {
 		fputc('\n', out);
-		print_hosts(out, list,
-			    json_is_object(rules) ? field_whole(rules, "version") : -1);
+		print_hosts(out, list, json_is_object(rules) ? field_whole(rules, "version") : -1);
 	}
 }

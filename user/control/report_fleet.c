@@ -17,7 +17,8 @@ static json_t *hosts(const struct state_fleet *f)
 			json_pack("{s:s, s:s, s:I, s:b, s:i, s:o, s:o}", "name", h->name, "version",
 				  h->version, "seen_ms_ago", (json_int_t)h->seen_ms, "this_host",
 				  !strcmp(h->name, f->host), "quotas_that_differ", (int)h->differ,
-				  "differs", h->differ ? json_string(h->differs) : json_null(), "rules_version",
+				  "differs", h->differ ? json_string(h->differs) : json_null(),
+				  "rules_version",
 				  h->rules < 0 ? json_null() : json_integer(h->rules)));
 	}
 	return list;

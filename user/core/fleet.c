@@ -136,8 +136,8 @@ void fleet_host_read(struct fleet_host *out, const char *name, const char *info,
 			copy(out->version, sizeof(out->version), line + sizeof(version) - 1,
 			     len - (sizeof(version) - 1));
 		else if (!strncmp(line, rules, sizeof(rules) - 1))
-			out->rules = read_version(line + sizeof(rules) - 1,
-						  len - (sizeof(rules) - 1));
+			out->rules =
+				read_version(line + sizeof(rules) - 1, len - (sizeof(rules) - 1));
 		else if (!is_ours(line, len, ours, other, sizeof(other)))
 			note_difference(out, line, len, other);
 		line += len + (line[len] == '\n');

@@ -19,8 +19,8 @@
 struct fleet_host {
 	char name[64];
 	char version[32];
-	uint64_t seen_ms;  /* ago */
-	int64_t rules;     /* the version of the fleet's rules that is in force there; negative: none */
+	uint64_t seen_ms; /* ago */
+	int64_t rules; /* the version of the fleet's rules that is in force there; negative: none */
 	unsigned differ;   /* shared quotas of models and services whose numbers differ from ours */
 	char differs[256]; /* the first of them, in words */
 };

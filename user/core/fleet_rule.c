@@ -31,8 +31,7 @@ void fleet_rule_field(char out[FLEET_RULE_FIELD_MAX], enum fleet_rule_kind kind,
 	char client[TEXT_CLIENT_MAX];
 
 	fleet_rule_client(client, subject);
-	snprintf(out, FLEET_RULE_FIELD_MAX, "%s\t%s\t%s", kinds[kind], client,
-		 model ? model : "");
+	snprintf(out, FLEET_RULE_FIELD_MAX, "%s\t%s\t%s", kinds[kind], client, model ? model : "");
 }
 
 /* Digits only, no more than `most`. Moves *at after them. */

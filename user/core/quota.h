@@ -88,6 +88,7 @@ void quota_book_index(struct quota_book *book);
  * written.
  */
 uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
-		       const char *name, unsigned origin, const bool *used, bool *fresh, bool *taken);
+		       const char *name, unsigned origin, const bool *used, bool *fresh,
+		       bool *taken);
 
 #endif

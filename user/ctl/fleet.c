@@ -8,9 +8,9 @@
 #include "control/format_text.h"
 #include "ctl/exchange.h"
 
-#define WAIT_MS    2000
-#define EACH_MS    50
-#define GONE_MS    3000 /* without a call for so long, a host counts no more */
+#define WAIT_MS     2000
+#define EACH_MS     50
+#define GONE_MS     3000 /* without a call for so long, a host counts no more */
 #define ANSWER_SECS 10
 
 static int64_t now_ms(void)

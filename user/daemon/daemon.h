@@ -66,7 +66,7 @@ struct daemon {
 	struct datapath *datapath;
 	struct control *control;
 	struct metrics *metrics;
-	struct fleet *fleet; /* NULL: the host is in none */
+	struct fleet *fleet;             /* NULL: the host is in none */
 	struct fleet_rules *fleet_rules; /* NULL: off */
 
 	/* Policy: the three parts, and the state that the maps hold because of them. */

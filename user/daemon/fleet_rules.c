@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Rules for all hosts of the fleet. Every answer of the store brings their version. If it is not the
- * one in force, the whole list is read, page by page, and becomes the fleet's part of the desired
- * state. While the store is away, or has lost its contents, what is in force stays.
+ * Rules for all hosts of the fleet. Every answer of the store brings their version. If it is not
+ * the one in force, the whole list is read, page by page, and becomes the fleet's part of the
+ * desired state. While the store is away, or has lost its contents, what is in force stays.
  */
 #include <errno.h>
 #include <poll.h>
@@ -148,8 +148,8 @@ void fleet_rules_turn(struct daemon *d)
 
 static int model_of(struct fleet_rules *r, const struct fleet_rule *rule)
 {
-	int known = rule->model[0] ? controller_find(&r->d->controller, rule->model)
-				   : SLUICE_MODEL_ALL;
+	int known =
+		rule->model[0] ? controller_find(&r->d->controller, rule->model) : SLUICE_MODEL_ALL;
 
 	return known < 0 ? name_one(r->d, rule->model) : known;
 }
@@ -272,7 +272,8 @@ static void on_changed(void *arg, const struct redisReply *reply, const char *er
 	if (!reply)
 		snprintf(r->error, sizeof(r->error), "%s", error);
 	else if (store_rules_changed(reply, &r->version, &r->removed))
-		snprintf(r->error, sizeof(r->error), "the answer has another form than the script's");
+		snprintf(r->error, sizeof(r->error),
+			 "the answer has another form than the script's");
 	else
 		fleet_rules_seen(r->d, r->version);
 	r->answered = true;
@@ -301,9 +302,11 @@ int op_change_fleet(void *arg, enum control_fleet_change change,
 	int fd, ret;
 
 	if (!r) {
-		snprintf(err, err_len, "%s",
-			 d->fleet ? "rules for the whole fleet are off on this host (setting `fleet-rules`)"
-				  : "this host is in no fleet (setting `fleet`)");
+		snprintf(
+			err, err_len, "%s",
+			d->fleet
+				? "rules for the whole fleet are off on this host (setting `fleet-rules`)"
+				: "this host is in no fleet (setting `fleet`)");
 		return -EINVAL;
 	}
 	eventfd_read(r->wakes, &drained);
@@ -319,8 +322,9 @@ int op_change_fleet(void *arg, enum control_fleet_change change,
 	fd = r->wakes;
 	on_away(d, await_answer, &fd);
 	if (!r->answered)
-		snprintf(r->error, sizeof(r->error),
-			 "the store does not answer; `sluicectl fleet` shows whether it took the change");
+		snprintf(
+			r->error, sizeof(r->error),
+			"the store does not answer; `sluicectl fleet` shows whether it took the change");
 	if (!r->answered || r->error[0]) {
 		snprintf(err, err_len, "%s", r->error);
 		return -EIO;

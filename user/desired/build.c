@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Merges the file's part and what overrides it (overrides.c) into the next state: every quota gets its id, prefixes inherit. A state that the maps cannot hold is refused
- * here, before anything is written.
+ * Merges the file's part and what overrides it (overrides.c) into the next state: every quota gets
+ * its id, prefixes inherit. A state that the maps cannot hold is refused here, before anything is
+ * written.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -89,8 +90,8 @@ static int add_model_quota(void *arg, const void *file, const void *manual)
 	const struct desired_model_quota *q = manual ? manual : file;
 	struct build *b = arg;
 	struct desired_model_id item = {.model = q->model};
-	int ret = quota_id(b, &q->quota, SLUICE_SCOPE_MODEL, model_name(b, q->model), SLUICE_ORIGIN_FILE,
-			   &item.quota);
+	int ret = quota_id(b, &q->quota, SLUICE_SCOPE_MODEL, model_name(b, q->model),
+			   SLUICE_ORIGIN_FILE, &item.quota);
 
 	return ret ? ret : table_add(&b->next->model_quotas, &item);
 }
@@ -157,8 +158,7 @@ static int add_weighted(struct build *b, uint32_t id, uint16_t weight)
 			b->in->notice(b->in->arg, notice);
 		return 0;
 	}
-	ret = quota_id(b, &scaled, text.scope, text.name, SLUICE_ORIGIN_FILE,
-			     &item.id);
+	ret = quota_id(b, &scaled, text.scope, text.name, SLUICE_ORIGIN_FILE, &item.id);
 	return ret ? ret : table_add(&b->next->weighted, &item);
 }
 

@@ -24,8 +24,8 @@
 
 /* ---- parts: the entries of one origin ---- */
 
-/* `own`: which of the fields it sets, the four OWN bits of enum sluice_prefix_own; `fleet`: which of
- * these are the fleet's. */
+/* `own`: which of the fields it sets, the four OWN bits of enum sluice_prefix_own; `fleet`: which
+ * of these are the fleet's. */
 struct desired_prefix {
 	struct sluice_prefix_key key;
 	uint8_t own, fleet;

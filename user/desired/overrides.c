@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Rules for a whole fleet beside the host's own. Where both are about the same client or prefix, the
- * stricter holds: a block over an allowance; the lower weight; of a quota's requests, and of its
- * tokens, the lower rate. Of two verdicts that say the same, the one that lasts longer holds.
+ * Rules for a whole fleet beside the host's own. Where both are about the same client or prefix,
+ * the stricter holds: a block over an allowance; the lower weight; of a quota's requests, and of
+ * its tokens, the lower rate. Of two verdicts that say the same, the one that lasts longer holds.
  */
 #include <errno.h>
 #include <string.h>

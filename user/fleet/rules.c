@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See rules.h. The script is sent with each command: they are rare, and no server has to keep it. */
+/* See rules.h. The script is sent with each command: they are rare, and no server has to keep it.
+ */
 #include "fleet/rules.h"
 
 #include <errno.h>
