@@ -114,11 +114,12 @@ $(B)/%.o: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(USER_CFLAGS) -c $< -o $@
 
 # The script as strings of C, one a line.
-$(B)/fleet_script.h: user/fleet/fleet.lua Makefile
+$(B)/%_script.h: user/fleet/%.lua Makefile
 	@mkdir -p $(@D)
-	sed -e 's/[\\"]/\\&/g; s/.*/"&\\n"/' -e '1i static const char fleet_script[] =' \
+	sed -e 's/[\\"]/\\&/g; s/.*/"&\\n"/' -e '1i static const char $*_script[] =' \
 		-e '$$a ;' $< >$@
 $(B)/user/fleet/call.o $(B)/asan/user/fleet/call.o: $(B)/fleet_script.h
+$(B)/user/fleet/rules.o $(B)/asan/user/fleet/rules.o: $(B)/rules_script.h
 
 $(B)/libsluice.a: $(LIB_OBJS)
 	rm -f $@ && ar rcs $@ $^

@@ -19,6 +19,7 @@
 #include "core/help.h"
 #include "core/parse.h"
 #include "ctl/exchange.h"
+#include "ctl/fleet.h"
 #include "ctl/show.h"
 #include "datapath/datapath.h"
 #include "top/top.h"
@@ -36,6 +37,7 @@ enum option {
 	OPTION_BYTES,
 	OPTION_PRIORITY,
 	OPTION_FOR,
+	OPTION_FLEET,
 	OPTION_STATUS,
 	OPTION_KEPT_TIMEOUT,
 	OPTION_PIN_DIR,
@@ -49,6 +51,7 @@ enum option {
 #define SERVICE (1u << OPTION_SERVICE)
 #define REQUEST (1u << OPTION_BYTES | 1u << OPTION_PRIORITY)
 #define FOR     (1u << OPTION_FOR)
+#define FLEET   (1u << OPTION_FLEET)
 #define STATUS  (1u << OPTION_STATUS)
 #define PIN     (1u << OPTION_PIN_DIR | 1u << OPTION_KEPT_TIMEOUT)
 #define WATCH   (1u << OPTION_WATCH)
@@ -65,6 +68,7 @@ static const struct {
 	[OPTION_BYTES] = {"--bytes", "N", "size of the request, head and body", NULL},
 	[OPTION_PRIORITY] = {"--priority", "VALUE", "value of the service's priority header", NULL},
 	[OPTION_FOR] = {"--for", "TIME", "until then (30s, 10m, 2h); else without end", NULL},
+	[OPTION_FLEET] = {"--fleet", NULL, "on all hosts of the fleet", NULL},
 	[OPTION_STATUS] = {"--status", "503|429", "what new requests get while it drains", "503"},
 	[OPTION_KEPT_TIMEOUT] = {"--kept-timeout", "TIME",
 				 "wait so long for connections that a refusal kept", "10s"},
@@ -122,6 +126,8 @@ static int run_request(const struct call *call, json_t *request, unsigned timeou
 			close(fd);
 		if (ret)
 			break;
+		if (call->value[OPTION_FLEET])
+			fleet_follow(call->control, answer);
 		show(call, watch ? SHOW_REPLACE : SHOW_ONCE, answer);
 		json_decref(answer);
 	} while (watch && !ferror(stdout) && !sleep(1));
@@ -147,6 +153,8 @@ static json_t *request(const struct call *call)
 
 	if (call->for_ms >= 0)
 		json_object_set_new(r, "for_ms", json_real(call->for_ms));
+	if (call->value[OPTION_FLEET])
+		json_object_set_new(r, "fleet", json_true());
 	if (call->value[OPTION_STATUS])
 		json_object_set_new(r, "status", json_integer(atol(call->value[OPTION_STATUS])));
 	return r;
@@ -375,17 +383,17 @@ static const struct subcommand subcommands[] = {
 	{"set", "KEY=VALUE...", "change targets and limits until the next reload", MODEL | JSON, 1,
 	 CONTROL_VALUES_MAX, run_set, format_set},
 	{"allow", "CLIENT", "admit a client whatever quotas, limits and targets say",
-	 MODEL | FOR | JSON, 1, 1, run_client, format_done},
-	{"block", "CLIENT", "refuse all requests of a client", MODEL | FOR | JSON, 1, 1, run_client,
-	 format_done},
-	{"clear", "CLIENT", "remove a client's allow and block rules", MODEL | JSON, 1, 1,
+	 MODEL | FOR | FLEET | JSON, 1, 1, run_client, format_done},
+	{"block", "CLIENT", "refuse all requests of a client", MODEL | FOR | FLEET | JSON, 1, 1,
 	 run_client, format_done},
-	{"quota set", "CLIENT QUOTA...", "give a client a quota of its own", MODEL | JSON, 2, 8,
-	 run_quota_set, format_done},
+	{"clear", "CLIENT", "remove a client's allow and block rules", MODEL | FLEET | JSON, 1, 1,
+	 run_client, format_done},
+	{"quota set", "CLIENT QUOTA...", "give a client a quota of its own", MODEL | FLEET | JSON,
+	 2, 8, run_quota_set, format_done},
 	{"quota show", "[CLIENT]", "quotas and weights, and their origin", JSON, 0, 1,
 	 run_quota_show, format_quotas},
-	{"quota clear", "CLIENT", "take back what quota set gave", MODEL | JSON, 1, 1, run_client,
-	 format_done},
+	{"quota clear", "CLIENT", "take back what quota set gave", MODEL | FLEET | JSON, 1, 1,
+	 run_client, format_done},
 	{"drain", NULL, "let what is in flight end, and refuse what is new", FOR | STATUS | JSON, 0,
 	 0, run_simple, format_done},
 	{"resume", NULL, "end a drain", JSON, 0, 0, run_simple, format_done},

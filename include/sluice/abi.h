@@ -244,7 +244,8 @@ struct sluice_client_flag {
 	__u8 allow;
 	__u8 action;
 	__u8 reason;
-	__u8 pad[5];
+	__u8 fleet; /* of all hosts of the fleet; the programs do not read it */
+	__u8 pad[4];
 };
 _Static_assert(sizeof(struct sluice_client_flag) == 16, "client flag");
 
@@ -278,6 +279,8 @@ enum sluice_prefix_own {
 	SLUICE_PREFIX_OWN_WEIGHT = 4,
 	SLUICE_PREFIX_WEIGHT_MANUAL = 8, /* and not by the configuration */
 	SLUICE_PREFIX_OWN_PRIORITY = 16,
+	SLUICE_PREFIX_CLASS_FLEET = 32, /* by the fleet, not by this host */
+	SLUICE_PREFIX_WEIGHT_FLEET = 64,
 };
 
 #define SLUICE_WEIGHT_ONE 256 /* weights are in 1/256; 0: none is set, which means one */

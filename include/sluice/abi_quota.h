@@ -31,11 +31,17 @@ enum sluice_quota_scope {
 	SLUICE_SCOPE_SERVICE = 4, /* … at the service `name` (ADDR:PORT) */
 };
 
+enum sluice_origin {
+	SLUICE_ORIGIN_FILE = 0,   /* the configuration */
+	SLUICE_ORIGIN_MANUAL = 1, /* `sluicectl`, for this host */
+	SLUICE_ORIGIN_FLEET = 2,  /* … for all hosts of the fleet */
+};
+
 struct sluice_quota_text {
 	__u64 requests, request_period_ns, request_burst; /* 0 requests: no such budget */
 	__u64 tokens, token_period_ns, token_burst;
 	__u8 scope;  /* enum sluice_quota_scope */
-	__u8 manual; /* set by `sluicectl quota set`, not by the configuration */
+	__u8 origin; /* enum sluice_origin */
 	__u8 fleet;
 	__u8 pad[5];
 	char name[SLUICE_NAME_MAX];

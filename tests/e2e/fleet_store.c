@@ -196,7 +196,7 @@ static void run_call(redisContext *c, struct store_call *call, struct store_read
 	int argc = store_call_format(call, 0, &argv, &lens);
 	redisReply *reply = must(redisCommandArgv(c, argc, argv, lens));
 
-	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
 	    store_read_answer(reading, reply->element[0]->str, (size_t)reply->element[0]->len,
 			      call->number, call->budgets, call->count)) {
 		printf("not an answer: %s\n", reply->elements ? reply->element[0]->str : "");

@@ -10,7 +10,7 @@ make -s -C "$ROOT" B="$B" "$B/fleet_script.h"
 "${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined \
 	-fno-sanitize-recover=all -Wall -Wextra -Werror -Wno-unused-parameter -I"$ROOT/include" \
 	-I"$ROOT/user" -I"$B" "$HERE/fleet_store.c" \
-	"$ROOT"/user/fleet/{store,call,reply,address,tls}.c \
+	"$ROOT"/user/fleet/{store,call,reply,address,tls,value}.c \
 	"$ROOT"/user/core/{fleet_budget,printable,parse}.c -lhiredis -lgnutls -o "$T/fleet_store"
 
 # redis NAME PORT OPTION…: starts a server, and waits until it answers.

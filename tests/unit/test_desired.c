@@ -387,7 +387,7 @@ static void what_is_set_manually_goes_over_the_file_and_leaves_it_there(void **s
 	set_class(&w->manual, "10.0.0.0/8", SLUICE_PREFIX_BLOCKED, 0);
 	change(w);
 	assert_int_not_equal(of_client(w, "10.1.2.3", SLUICE_MODEL_ALL), of_file);
-	assert_true(w->maps.text[of_client(w, "10.1.2.3", SLUICE_MODEL_ALL)].manual);
+	assert_true(w->maps.text[of_client(w, "10.1.2.3", SLUICE_MODEL_ALL)].origin);
 	assert_words(w, of_prefix(w, "10.0.0.0/8")->quota, "requests=1/1h");
 	assert_int_equal(of_prefix(w, "10.0.0.0/8")->weight, SLUICE_WEIGHT_ONE / 2);
 	assert_int_equal(of_prefix(w, "10.0.0.0/8")->priority, 3);
@@ -738,7 +738,7 @@ static void restart(struct world *w)
 	assert_int_equal(table_copy(&found->prefixes, &m->prefixes), 0);
 	assert_int_equal(table_copy(&found->priorities, &m->priorities), 0);
 	assert_int_equal(desired_adopt(found), 0);
-	assert_int_equal(desired_manual_part(found, &manual), 0);
+	assert_int_equal(desired_adopted_part(found, SLUICE_ORIGIN_MANUAL, &manual), 0);
 	assert_same_table(&manual.rules, &w->manual.rules, struct state_client_rule, flag);
 	assert_same_table(&manual.client_quotas, &w->manual.client_quotas,
 			  struct desired_client_quota, quota);

@@ -385,7 +385,7 @@ static void a_call_that_is_made_again_has_the_same_words(void **state)
 	static struct store_call call;
 	struct store_budget budget = {.key = "k:r:a", .interval_ns = 1, .charge_us = -3};
 	struct store_reading *reading = calloc(1, sizeof(*reading));
-	char err[128], first[16][64];
+	char err[128], first[17][64];
 	const char **argv;
 	const size_t *lens;
 	int argc;
@@ -393,13 +393,13 @@ static void a_call_that_is_made_again_has_the_same_words(void **state)
 	assert_int_equal(store_call_new(&call, "f", "h", no_chance, err, sizeof(err)), 0);
 	assert_int_equal(store_call_begin(&call, &budget, 1), 0);
 	argc = store_call_format(&call, 1, &argv, &lens);
-	assert_int_equal(argc, 3 + 5 + 1 + 10 + 6);
-	assert_string_equal(argv[8], "sluice:{f}:b:k:r:a");
+	assert_int_equal(argc, 3 + 6 + 1 + 10 + 6);
+	assert_string_equal(argv[9], "sluice:{f}:b:k:r:a");
 	assert_string_equal(argv[argc - 1], "-3");
-	for (int i = 0; i < 16; i++)
+	for (int i = 0; i < 17; i++)
 		snprintf(first[i], sizeof(first[i]), "%s", argv[i]);
 	store_call_format(&call, 2, &argv, &lens);
-	for (int i = 0; i < 16; i++)
+	for (int i = 0; i < 17; i++)
 		assert_string_equal(argv[i], first[i]);
 	/* The next one has the next number, and says what was answered. */
 	reading->answer.epoch = 77;
@@ -408,10 +408,10 @@ static void a_call_that_is_made_again_has_the_same_words(void **state)
 	free(reading);
 	store_call_begin(&call, NULL, 0);
 	store_call_format(&call, 3, &argv, &lens);
-	assert_string_equal(argv[12], "2");
-	assert_string_equal(argv[13], "1");
-	assert_string_equal(argv[14], "77");
-	assert_string_equal(argv[15], "9-1");
+	assert_string_equal(argv[13], "2");
+	assert_string_equal(argv[14], "1");
+	assert_string_equal(argv[15], "77");
+	assert_string_equal(argv[16], "9-1");
 }
 
 static void the_largest_call_has_room(void **state)

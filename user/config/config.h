@@ -122,6 +122,7 @@ struct config {
 	char *fleet_tls_ca, *fleet_tls_cert, *fleet_tls_key;
 	uint32_t fleet_period_ms, fleet_hosts_min;
 	enum config_fallback fleet_fallback;
+	bool fleet_rules;
 	enum config_xdp xdp;
 	char *file; /* the path of --config or --check; NULL: none */
 	bool check; /* --check: start nothing */

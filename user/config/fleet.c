@@ -32,6 +32,16 @@ const struct parse_value fleet_as_fallback = {
 		},
 };
 
+const struct parse_value fleet_as_rules = {
+	.kind = PARSE_WORD,
+	.words =
+		(const struct parse_word[]){
+			{"on", true, NULL},
+			{"off", false, NULL},
+			{NULL, 0, NULL},
+		},
+};
+
 int fleet_take_name(void *to, const struct field *field, const char *text, char *err, size_t len)
 {
 	static const char chars[] =
@@ -101,6 +111,8 @@ int fleet_finish(struct loader *l)
 		return complain(l, "fleet", "needs fleet-store, too");
 	if (!c->fleet && c->fleet_store_count)
 		return complain(l, "fleet-store", "needs fleet, too: the name of the fleet");
+	if (!c->fleet && c->fleet_rules)
+		return complain(l, "fleet-rules", "needs fleet and fleet-store, too");
 	if (shared && !c->fleet)
 		return complain(l, shared, "fleet=on needs fleet and fleet-store, too");
 	if (c->fleet_user && !c->fleet_password_file)

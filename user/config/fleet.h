@@ -5,7 +5,7 @@
 
 #include "loader.h"
 
-extern const struct parse_value fleet_as_period, fleet_as_hosts, fleet_as_fallback;
+extern const struct parse_value fleet_as_period, fleet_as_hosts, fleet_as_fallback, fleet_as_rules;
 
 /* As `take` of struct field; `to` is the text, or for stores the loader. */
 int fleet_take_name(void *to, const struct field *field, const char *text, char *err, size_t len);

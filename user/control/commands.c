@@ -215,6 +215,10 @@ void control_forget(struct control_call *call)
 
 enum work_lane control_lane(const struct control_call *call)
 {
+	/* A change of the fleet's rules changes the store, and the host like any other by what it
+	 * reads there. So no change of this host waits for the store. */
+	if (call->known && json_is_true(json_object_get(call->request, "fleet")))
+		return WORK_ANSWERS;
 	return call->known ? call->known->lane : WORK_LANES;
 }
 

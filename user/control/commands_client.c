@@ -9,17 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-json_t *command_done(const struct command *c, const char *did, const struct subject *s)
-{
-	char note[sizeof(s->note) + sizeof(c->note) + 2];
-
-	snprintf(note, sizeof(note), "%s%s%s", s->note, s->note[0] && c->note[0] ? "; " : "",
-		 c->note);
-	return json_pack("{s:s, s:s, s:O?, s:O?, s:s*}", "did", did, "client", s->text, "model",
-			 json_object_get(c->request, "model"), "for_ms",
-			 json_object_get(c->request, "for_ms"), "note", note[0] ? note : NULL);
-}
-
 /* The model of an override. */
 static bool override_model(struct command *c, const struct subject *s, uint32_t *model)
 {
@@ -31,8 +20,13 @@ static json_t *judge(struct command *c, bool allow)
 	struct subject s;
 	uint64_t expires;
 	uint32_t model;
+	bool fleet;
 	int err;
 
+	if (!request_fleet(c, &fleet))
+		return NULL;
+	if (fleet)
+		return command_fleet_verdict(c, allow);
 	if (!request_subject(c, &s) || !request_expiry(c, &expires) ||
 	    !override_model(c, &s, &model))
 		return NULL;
@@ -82,11 +76,15 @@ json_t *command_clear(struct command *c)
 {
 	struct sluice_client clients[SLUICE_SERVICES_MAX + 1];
 	char err[256] = "";
-	bool cleared;
+	bool cleared, fleet;
 	struct subject s;
 	uint32_t model;
 	int ret;
 
+	if (!request_fleet(c, &fleet))
+		return NULL;
+	if (fleet)
+		return command_fleet_clear(c);
 	if (!request_subject(c, &s) || !request_model(c, &model))
 		return NULL;
 	if (!s.one && model != SLUICE_MODEL_ALL)

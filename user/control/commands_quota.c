@@ -68,37 +68,6 @@ static bool get_quota_subject(struct command *c, struct subject *s, uint32_t *mo
 	return true;
 }
 
-/* Takes `weight=W` out of the words of a quota and copies the others to `rest`. *weight 0: there is
- * no weight. */
-static bool take_weight(struct command *c, const char *text, char *rest, size_t len,
-			uint16_t *weight)
-{
-	static const char between[] = ", \t", key[] = "weight=";
-	char word[64], err[256];
-	size_t at = 0;
-
-	*weight = 0;
-	rest[0] = 0;
-	for (text += strspn(text, between); *text; text += strspn(text, between)) {
-		size_t n = strcspn(text, between);
-
-		if (!strncmp(text, key, sizeof(key) - 1)) {
-			snprintf(word, sizeof(word), "%.*s", (int)(n < 60 ? n : 60),
-				 text + sizeof(key) - 1);
-			word[n < 60 ? n - (sizeof(key) - 1) : 60 - (sizeof(key) - 1)] = 0;
-			if (parse_weight(word, weight, err, sizeof(err))) {
-				command_refuse(c, "weight: %s", err);
-				return false;
-			}
-		} else if (at < len) {
-			at += (size_t)snprintf(rest + at, len - at, "%s%.*s", at ? " " : "",
-					       (int)(n < 1000 ? n : 1000), text);
-		}
-		text += n;
-	}
-	return true;
-}
-
 json_t *command_quota_set(struct command *c)
 {
 	char words[QUOTA_TEXT_MAX], number[TEXT_WEIGHT_MAX], rest[1024], err[512] = "";
@@ -108,15 +77,20 @@ json_t *command_quota_set(struct command *c)
 	uint16_t weight;
 	uint32_t model;
 	json_t *answer;
+	bool fleet;
 	int ret = 0;
 
+	if (!request_fleet(c, &fleet))
+		return NULL;
+	if (fleet)
+		return command_fleet_quota_set(c);
 	if (!get_quota_subject(c, &s, &model, true) || !request_string(c, "quota", &text))
 		return NULL;
 	if (!text)
 		return command_refuse(
 			c,
 			"\"quota\" is missing: \"requests=100/60s tokens=20000/60s burst=20\", \"weight=2\", or none");
-	if (!take_weight(c, text, rest, sizeof(rest), &weight))
+	if (!request_weight(c, text, rest, sizeof(rest), &weight))
 		return NULL;
 	if (weight && s.client.kind == SLUICE_CLIENT_KEY)
 		return command_refuse(c,
@@ -147,7 +121,12 @@ json_t *command_quota_clear(struct command *c)
 	char err[400] = "";
 	struct subject s;
 	uint32_t model;
+	bool fleet;
 
+	if (!request_fleet(c, &fleet))
+		return NULL;
+	if (fleet)
+		return command_fleet_quota_clear(c);
 	if (!get_quota_subject(c, &s, &model, false))
 		return NULL;
 	if (each_client(c, &s, model, NULL, err, sizeof(err)))

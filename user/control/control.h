@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include <sluice/abi.h>
+#include "core/fleet_rule.h"
 #include "core/state.h"
 #include "core/text.h"
 #include "loop/work.h"
@@ -26,6 +27,9 @@
 #define CONTROL_COMMAND_NS   60000000000ULL /* for a whole command, since the last answer */
 #define CONTROL_READ_NS      10000000000ULL /* for a client to read its whole answer */
 #define CONTROL_VALUES_MAX   32             /* KEY=VALUE pairs of one `set` */
+
+/* CLEAR_ALL: `field` is the start of those to be removed. */
+enum control_fleet_change { CONTROL_FLEET_SET, CONTROL_FLEET_CLEAR, CONTROL_FLEET_CLEAR_ALL };
 
 /*
  * The daemon's part of each command. 0, or -errno with the reason for the operator in err. `said`
@@ -60,6 +64,11 @@ struct control_ops {
 	/* SLUICE_MODEL_ALL: all manual quotas of the client. -ENOENT: there are none. */
 	int (*clear_quota)(void *arg, const struct text_subject *subject, uint32_t model, char *err,
 			   size_t err_len);
+	/* Changes rules of the whole fleet in its store. for_ns: until they end; 0: never.
+	 * *version: of all rules, with this change. -ENOENT: there was nothing to clear. */
+	int (*change_fleet)(void *arg, enum control_fleet_change change,
+			    const struct fleet_rule_text *rules, size_t count, uint64_t for_ns,
+			    uint64_t *version, char *err, size_t err_len);
 	/* Takes the server out of service, or (drain->on false) back into it. */
 	int (*drain)(void *arg, const struct controller_drain *drain, char *err, size_t err_len);
 	int (*reload)(void *arg, char *said, size_t said_len, char *err, size_t err_len);

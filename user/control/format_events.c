@@ -62,6 +62,8 @@ void format_done(FILE *out, const json_t *answer)
 			fprintf(out, " for model %s", json_string_value(model));
 		if (json_is_number(for_ms))
 			fprintf(out, ", for %s", format_span(json_number_value(for_ms)));
+		if (json_is_object(json_object_get(answer, "fleet")))
+			format_fleet_change(out, json_object_get(answer, "fleet"));
 		if (json_object_get(answer, "note"))
 			fprintf(out, " (%s)", field_text(answer, "note"));
 	} else {

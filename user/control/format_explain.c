@@ -156,8 +156,9 @@ static void explain_one(FILE *out, const json_t *e)
 	if (json_is_object(quota)) {
 		fprintf(out, "quota        %s (of its %s, %s)\n", field_text(quota, "quota"),
 			field_text(quota, "from"),
-			!strcmp(field_text(quota, "by"), "manual") ? "set manually"
-								   : "from the configuration");
+			!strcmp(field_text(quota, "by"), "manual")  ? "set manually"
+			: !strcmp(field_text(quota, "by"), "fleet") ? "of the whole fleet"
+								    : "from the configuration");
 		if (json_is_string(json_object_get(quota, "weight_of")))
 			fprintf(out,
 				"             which is %s times %s: the weight of its prefix\n",

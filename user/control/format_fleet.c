@@ -4,13 +4,40 @@
 
 #include <string.h>
 
-static void print_hosts(FILE *out, const json_t *list)
+static const char *rules_of(const json_t *host, json_int_t ours)
 {
-	struct table t = {.columns = 4, .align = "lrll"};
+	const json_t *version = json_object_get(host, "rules_version");
+
+	return !json_is_integer(version)             ? "off"
+	       : json_integer_value(version) == ours ? "as here"
+	       : json_integer_value(version) < ours  ? "older"
+						     : "newer";
+}
+
+void format_fleet_change(FILE *out, const json_t *fleet)
+{
+	const json_t *missing = json_object_get(fleet, "missing"), *name;
+	size_t i;
+
+	if (!json_object_get(fleet, "hosts")) {
+		fputs(", on the fleet", out);
+		return;
+	}
+	fprintf(out, ", in force on %s of %s %s", field_number(fleet, "in_force", 0),
+		field_number(fleet, "hosts", 0),
+		field_whole(fleet, "hosts") == 1 ? "host" : "hosts");
+	json_array_foreach(missing, i, name)
+		fprintf(out, "%s%s", i ? ", " : ", not on ", json_string_value(name));
+}
+
+/* rules: the version of the fleet's that is in force here; negative: they are off. */
+static void print_hosts(FILE *out, const json_t *list, json_int_t rules)
+{
+	struct table t = {.columns = rules < 0 ? 4 : 5, .align = "lrlll"};
 	const json_t *host;
 	size_t i;
 
-	table_row(&t, "HOST", "SEEN AGO", "VERSION", "QUOTAS");
+	table_row(&t, "HOST", "SEEN AGO", "VERSION", "QUOTAS", "RULES");
 	json_array_foreach(list, i, host)
 	{
 		json_int_t differ = field_whole(host, "quotas_that_differ");
@@ -20,7 +47,8 @@ static void print_hosts(FILE *out, const json_t *list)
 			  field_text(host, "version"),
 			  json_is_true(json_object_get(host, "this_host")) ? "this host"
 			  : differ                                         ? "differ"
-									   : "as here");
+									   : "as here",
+			  rules_of(host, rules));
 	}
 	table_print(out, &t);
 	json_array_foreach(list, i, host) if (field_whole(host, "quotas_that_differ"))
@@ -44,18 +72,32 @@ void format_fleet_line(FILE *out, const json_t *fleet)
 				: "its share of each budget");
 }
 
+static void print_rules(FILE *out, const json_t *rules)
+{
+	if (!json_is_object(rules))
+		return;
+	fprintf(out, "rules of the fleet: %s in force here", field_number(rules, "count", 0));
+	if (field_whole(rules, "ignored"))
+		fprintf(out, "; %s texts in the store ignored", field_number(rules, "ignored", 0));
+	if (json_is_string(json_object_get(rules, "why")))
+		fprintf(out, "; newer ones are not: %s", field_text(rules, "why"));
+	fputc('\n', out);
+}
+
 void format_fleet(FILE *out, const json_t *answer)
 {
 	const json_t *fleet = json_object_get(answer, "fleet");
 	const json_t *list = json_object_get(fleet, "list");
+	const json_t *rules = json_object_get(fleet, "rules");
 
 	if (!json_is_object(fleet)) {
 		fputs("this host is in no fleet: quotas hold on it alone (setting `fleet`)\n", out);
 		return;
 	}
 	format_fleet_line(out, fleet);
+	print_rules(out, json_object_get(fleet, "rules"));
 	if (json_array_size(list)) {
 		fputc('\n', out);
-		print_hosts(out, list);
+		print_hosts(out, list, json_is_object(rules) ? field_whole(rules, "version") : -1);
 	}
 }

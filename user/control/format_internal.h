@@ -55,6 +55,8 @@ const char *model_ttft_target(const json_t *model);
 /* format_fleet.c */
 /* Whether one quota holds over all hosts now. */
 void format_fleet_line(FILE *out, const json_t *fleet);
+/* Where a change of the fleet's rules is in force. */
+void format_fleet_change(FILE *out, const json_t *fleet);
 
 /* format_services.c */
 /* The table of services; `counts` adds the requests of each. */

@@ -14,12 +14,23 @@ static json_t *hosts(const struct state_fleet *f)
 
 		json_array_append_new(
 			list,
-			json_pack("{s:s, s:s, s:I, s:b, s:i, s:o}", "name", h->name, "version",
+			json_pack("{s:s, s:s, s:I, s:b, s:i, s:o, s:o}", "name", h->name, "version",
 				  h->version, "seen_ms_ago", (json_int_t)h->seen_ms, "this_host",
 				  !strcmp(h->name, f->host), "quotas_that_differ", (int)h->differ,
-				  "differs", h->differ ? json_string(h->differs) : json_null()));
+				  "differs", h->differ ? json_string(h->differs) : json_null(),
+				  "rules_version",
+				  h->rules < 0 ? json_null() : json_integer(h->rules)));
 	}
 	return list;
+}
+
+static json_t *rules(const struct state_fleet *f)
+{
+	if (f->rules < 0)
+		return json_null();
+	return json_pack("{s:I, s:I, s:o, s:o}", "version", (json_int_t)f->rules, "count",
+			 (json_int_t)f->rule_count, "ignored", value_count(f->rules_ignored), "why",
+			 f->rules_why[0] ? json_string(f->rules_why) : json_null());
 }
 
 json_t *report_fleet(const struct daemon_state *s)
@@ -32,7 +43,7 @@ json_t *report_fleet(const struct daemon_state *s)
 	snprintf(epoch, sizeof(epoch), "%016llx", (unsigned long long)f->epoch);
 	return json_pack(
 		"{s:s, s:s, s:b, s:s, s:o, s:I, s:o, s:o, s:o, s:i, s:i, s:s, s:{s:o, s:o, s:o, "
-		"s:o, s:o, s:o}, s:o, s:o}",
+		"s:o, s:o, s:o}, s:o, s:o, s:o}",
 		"name", f->name, "host", f->host, "up", f->up, "store", f->store, "why",
 		f->up ? json_null() : json_string(f->why), "since_unix_ms",
 		(json_int_t)unix_ms(s, f->since_ns), "round_trip_ms",
@@ -47,5 +58,5 @@ json_t *report_fleet(const struct daemon_state *s)
 		"calls", value_count(f->calls), "budgets", value_count(f->budgets), "lowered",
 		value_count(f->raised), "claimed", value_count(f->claimed), "recovered",
 		value_count(f->recovered), "epoch_changes", value_count(f->epochs), "waiting",
-		value_count(f->waiting), "list", hosts(f));
+		value_count(f->waiting), "rules", rules(f), "list", hosts(f));
 }

@@ -20,6 +20,11 @@ static json_t *budget(const struct explain_budget *b, const struct quota_rate *r
 		       : json_null();
 }
 
+static const char *origin(unsigned of)
+{
+	return of == SLUICE_ORIGIN_FLEET ? "fleet" : of == SLUICE_ORIGIN_MANUAL ? "manual" : "file";
+}
+
 static json_t *fleet_units(const struct explain_budget *b)
 {
 	return b->limit ? json_pack("{s:i, s:i, s:f}", "granted", (int)b->granted, "unsynced",
@@ -49,12 +54,11 @@ json_t *report_quota_left(const struct daemon_state *s, const struct explain_quo
 		return json_null();
 	quota_of_text(&def, &s->quotas->text[q->id]);
 	quota_words(words, &def);
-	left = json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words,
-			 "from", explain_quota_text(q->from), "by",
-			 s->quotas->text[q->id].manual ? "manual" : "file", "wait_ms",
-			 value_count(ms_up(q->wait_ns)), "requests",
-			 budget(&q->requests, &def.requests), "tokens",
-			 budget(&q->tokens, &def.tokens));
+	left = json_pack(
+		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", (int)q->id, "quota", words, "from",
+		explain_quota_text(q->from), "by", origin(s->quotas->text[q->id].origin), "wait_ms",
+		value_count(ms_up(q->wait_ns)), "requests", budget(&q->requests, &def.requests),
+		"tokens", budget(&q->tokens, &def.tokens));
 	if (q->whole) {
 		quota_of_text(&def, &s->quotas->text[q->whole]);
 		quota_words(words, &def);
@@ -76,7 +80,7 @@ static json_t *quota_row(const struct daemon_state *s, uint32_t id, const char *
 	return json_pack(
 		"{s:i, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "id", (int)id,
 		"kind", kind, "client", client, "model", model, "service", service, "by",
-		text->manual ? "manual" : "file", "quota", words, "requests",
+		origin(text->origin), "quota", words, "requests",
 		def.requests.most ? value_count(def.requests.most) : json_null(),
 		"requests_period_ms",
 		def.requests.most ? json_real((double)def.requests.period_ns / 1e6) : json_null(),
@@ -115,12 +119,14 @@ json_t *report_quotas(const struct daemon_state *s, const struct text_subject *s
 		text_prefix(text, &r->key);
 		if (r->prefix.own & SLUICE_PREFIX_OWN_WEIGHT &&
 		    json_array_size(weights) < REPORT_CLIENTS_MAX)
-			json_array_append_new(weights,
-					      json_pack("{s:s, s:o, s:s}", "client", text, "weight",
-							value_weight(r->prefix.weight), "by",
-							r->prefix.own & SLUICE_PREFIX_WEIGHT_MANUAL
-								? "manual"
-								: "file"));
+			json_array_append_new(
+				weights, json_pack("{s:s, s:o, s:s}", "client", text, "weight",
+						   value_weight(r->prefix.weight), "by",
+						   r->prefix.own & SLUICE_PREFIX_WEIGHT_FLEET
+							   ? origin(SLUICE_ORIGIN_FLEET)
+						   : r->prefix.own & SLUICE_PREFIX_WEIGHT_MANUAL
+							   ? origin(SLUICE_ORIGIN_MANUAL)
+							   : origin(SLUICE_ORIGIN_FILE)));
 		if (r->prefix.own & SLUICE_PREFIX_OWN_QUOTA && known++ < REPORT_CLIENTS_MAX)
 			json_array_append_new(list, quota_row(s, r->prefix.quota, "prefix",
 							      json_string(text), json_null(),

@@ -12,6 +12,7 @@
 
 #include "control/report.h"
 #include "core/explain.h"
+#include "core/parse.h"
 
 json_t *command_refuse(struct command *c, const char *format, ...)
 {
@@ -34,6 +35,17 @@ bool request_string(struct command *c, const char *key, const char **out)
 	if (!*out)
 		command_refuse(c, "\"%s\" must be a string", key);
 	return *out != NULL;
+}
+
+bool request_fleet(struct command *c, bool *out)
+{
+	const json_t *value = json_object_get(c->request, "fleet");
+
+	*out = json_is_true(value);
+	if (!value || json_is_boolean(value))
+		return true;
+	command_refuse(c, "\"fleet\" must be true or false");
+	return false;
 }
 
 bool request_service(struct command *c, int *out)
@@ -128,18 +140,6 @@ static void find_clients(const struct daemon_state *state, struct subject *s)
 		s->client = s->clients[0];
 }
 
-/* A typed /64 is one client only if every service uses that length. */
-static bool is_prefix(const struct daemon_state *state, const struct text_subject *subject)
-{
-	if (subject->client.kind != SLUICE_CLIENT_ADDRESS || subject->note ||
-	    subject->client.plen != 64)
-		return false;
-	for (size_t i = 0; i < state->service_count; i++)
-		if (state->services[i].identity.plen6 && state->services[i].identity.plen6 != 64)
-			return true;
-	return false;
-}
-
 bool request_subject(struct command *c, struct subject *out)
 {
 	struct subject s = {0};
@@ -168,7 +168,7 @@ bool request_subject(struct command *c, struct subject *out)
 			text);
 		return false;
 	}
-	if (is_prefix(c->state, &s.as_typed))
+	if (explain_is_prefix(c->state, &s.as_typed))
 		s.as_typed.one = false;
 	s.one = s.as_typed.one;
 	s.client = s.as_typed.client;
@@ -208,4 +208,43 @@ bool request_expiry(struct command *c, uint64_t *out)
 		*out = c->state->now_ns + ns;
 	}
 	return true;
+}
+
+bool request_weight(struct command *c, const char *text, char *rest, size_t len, uint16_t *weight)
+{
+	static const char between[] = ", \t", key[] = "weight=";
+	char word[64], err[256];
+	size_t at = 0;
+
+	*weight = 0;
+	rest[0] = 0;
+	for (text += strspn(text, between); *text; text += strspn(text, between)) {
+		size_t n = strcspn(text, between);
+
+		if (!strncmp(text, key, sizeof(key) - 1)) {
+			snprintf(word, sizeof(word), "%.*s", (int)(n < 60 ? n : 60),
+				 text + sizeof(key) - 1);
+			word[n < 60 ? n - (sizeof(key) - 1) : 60 - (sizeof(key) - 1)] = 0;
+			if (parse_weight(word, weight, err, sizeof(err))) {
+				command_refuse(c, "weight: %s", err);
+				return false;
+			}
+		} else if (at < len) {
+			at += (size_t)snprintf(rest + at, len - at, "%s%.*s", at ? " " : "",
+					       (int)(n < 1000 ? n : 1000), text);
+		}
+		text += n;
+	}
+	return true;
+}
+
+json_t *command_done(const struct command *c, const char *did, const struct subject *s)
+{
+	char note[sizeof(s->note) + sizeof(c->note) + 2];
+
+	snprintf(note, sizeof(note), "%s%s%s", s->note, s->note[0] && c->note[0] ? "; " : "",
+		 c->note);
+	return json_pack("{s:s, s:s, s:O?, s:O?, s:s*}", "did", did, "client", s->text, "model",
+			 json_object_get(c->request, "model"), "for_ms",
+			 json_object_get(c->request, "for_ms"), "note", note[0] ? note : NULL);
 }

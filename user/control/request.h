@@ -52,8 +52,19 @@ bool request_duration(struct command *c, const char *name, uint64_t *out);
 /* "for_ms", as the end time on CLOCK_MONOTONIC; 0: no end. */
 bool request_expiry(struct command *c, uint64_t *out);
 
-/* The answer of a command that changed something about a subject. commands_client.c */
+/* "fleet": whether the command is for all hosts of the fleet. */
+bool request_fleet(struct command *c, bool *out);
+/* Takes `weight=W` out of the words of a quota and copies the others to `rest`. *weight 0: there is
+ * no weight. */
+bool request_weight(struct command *c, const char *text, char *rest, size_t len, uint16_t *weight);
+/* The answer of a command that changed something about a subject. */
 json_t *command_done(const struct command *c, const char *did, const struct subject *s);
+
+/* commands_fleet.c */
+json_t *command_fleet_verdict(struct command *c, bool allow);
+json_t *command_fleet_clear(struct command *c);
+json_t *command_fleet_quota_set(struct command *c);
+json_t *command_fleet_quota_clear(struct command *c);
 
 json_t *command_allow(struct command *c);
 json_t *command_block(struct command *c);

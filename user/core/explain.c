@@ -63,6 +63,17 @@ size_t explain_clients(const struct daemon_state *s, const struct text_subject *
 	return service_clients(s->services, s->service_count, subject, out);
 }
 
+bool explain_is_prefix(const struct daemon_state *state, const struct text_subject *subject)
+{
+	if (subject->client.kind != SLUICE_CLIENT_ADDRESS || subject->note ||
+	    subject->client.plen != 64)
+		return false;
+	for (size_t i = 0; i < state->service_count; i++)
+		if (state->services[i].identity.plen6 && state->services[i].identity.plen6 != 64)
+			return true;
+	return false;
+}
+
 bool explain_last_service(const struct daemon_state *s, const struct text_subject *subject,
 			  uint32_t *service)
 {

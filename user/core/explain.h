@@ -73,6 +73,8 @@ void explain_client(const struct daemon_state *s, uint32_t service,
  */
 size_t explain_clients(const struct daemon_state *s, const struct text_subject *subject,
 		       struct sluice_client out[SLUICE_SERVICES_MAX]);
+/* Whether a typed /64 is a prefix: it is one client only if every service uses that length. */
+bool explain_is_prefix(const struct daemon_state *state, const struct text_subject *subject);
 
 /*
  * explain_quota() finds only the quota that holds for a client's request; explain_request() its

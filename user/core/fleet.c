@@ -2,7 +2,9 @@
 /* See fleet.h. Lines are KEY TAB …, so that no parser of a format is needed for hostile text. */
 #include "fleet.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "printable.h"
@@ -33,9 +35,14 @@ static void write_line(char *out, size_t len, const struct sluice_quota_text *te
 		 words);
 }
 
-void fleet_info(char out[FLEET_INFO_MAX], const char *version, const struct quota_book *book)
+void fleet_info(char out[FLEET_INFO_MAX], const char *version, int64_t rules,
+		const struct quota_book *book)
 {
 	size_t at = (size_t)snprintf(out, FLEET_INFO_MAX, "version\t%s\n", version);
+
+	if (rules >= 0)
+		at += (size_t)snprintf(out + at, FLEET_INFO_MAX - at, "rules\t%" PRId64 "\n",
+				       rules);
 
 	for (uint32_t id = 1; id < SLUICE_QUOTAS_MAX; id++) {
 		char line[SLUICE_NAME_MAX + QUOTA_TEXT_MAX + 16];
@@ -78,6 +85,17 @@ static bool is_ours(const char *line, size_t len, const struct quota_book *ours,
 	return !named;
 }
 
+static int64_t read_version(const char *text, size_t len)
+{
+	char copy[17];
+
+	if (!len || len >= sizeof(copy) || strspn(text, "0123456789") < len)
+		return -1;
+	memcpy(copy, text, len);
+	copy[len] = 0;
+	return strtoll(copy, NULL, 10);
+}
+
 /* Copies text from the store, printable. */
 static void copy(char *out, size_t len, const char *from, size_t n)
 {
@@ -106,9 +124,9 @@ static void note_difference(struct fleet_host *out, const char *line, size_t len
 void fleet_host_read(struct fleet_host *out, const char *name, const char *info, uint64_t seen_ms,
 		     const struct quota_book *ours)
 {
-	static const char version[] = "version\t";
+	static const char version[] = "version\t", rules[] = "rules\t";
 
-	*out = (struct fleet_host){.seen_ms = seen_ms};
+	*out = (struct fleet_host){.seen_ms = seen_ms, .rules = -1};
 	copy(out->name, sizeof(out->name), name, strlen(name));
 	for (const char *line = info; *line;) {
 		size_t len = strcspn(line, "\n");
@@ -117,6 +135,9 @@ void fleet_host_read(struct fleet_host *out, const char *name, const char *info,
 		if (!strncmp(line, version, sizeof(version) - 1))
 			copy(out->version, sizeof(out->version), line + sizeof(version) - 1,
 			     len - (sizeof(version) - 1));
+		else if (!strncmp(line, rules, sizeof(rules) - 1))
+			out->rules =
+				read_version(line + sizeof(rules) - 1, len - (sizeof(rules) - 1));
 		else if (!is_ours(line, len, ours, other, sizeof(other)))
 			note_difference(out, line, len, other);
 		line += len + (line[len] == '\n');

@@ -19,7 +19,8 @@
 struct fleet_host {
 	char name[64];
 	char version[32];
-	uint64_t seen_ms;  /* ago */
+	uint64_t seen_ms; /* ago */
+	int64_t rules; /* the version of the fleet's rules that is in force there; negative: none */
 	unsigned differ;   /* shared quotas of models and services whose numbers differ from ours */
 	char differs[256]; /* the first of them, in words */
 };
@@ -36,12 +37,18 @@ struct state_fleet {
 	bool whole;
 	uint64_t calls, budgets, raised, claimed, recovered, epochs, forgotten;
 	size_t waiting; /* budgets that wait for a call */
+	int64_t rules;  /* the version in force here; negative: the rules are off */
+	size_t rule_count;
+	uint64_t rules_ignored; /* texts of the store that are no rules, or do not fit */
+	const char *rules_why;  /* why a later version is not in force; "": it is */
 	struct fleet_host *list;
 	size_t list_count;
 };
 
-/* What this host tells: its version, and its shared quotas of models and services, as lines. */
-void fleet_info(char out[FLEET_INFO_MAX], const char *version, const struct quota_book *book);
+/* What this host tells: its version, that of the rules in force (negative: off), and its shared
+ * quotas of models and services, as lines. */
+void fleet_info(char out[FLEET_INFO_MAX], const char *version, int64_t rules,
+		const struct quota_book *book);
 /* Reads what a host has told, and compares its quotas with ours. */
 void fleet_host_read(struct fleet_host *out, const char *name, const char *info, uint64_t seen_ms,
 		     const struct quota_book *ours);

@@ -369,7 +369,8 @@ static uint32_t free_slot(const struct quota_book *book, const bool *used)
 }
 
 uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
-		       const char *name, bool manual, const bool *used, bool *fresh, bool *taken)
+		       const char *name, unsigned origin, const bool *used, bool *fresh,
+		       bool *taken)
 {
 	struct sluice_quota_text text = {
 		.requests = def->requests.most,
@@ -379,7 +380,7 @@ uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, uns
 		.token_period_ns = def->tokens.period_ns,
 		.token_burst = def->tokens.burst,
 		.scope = (__u8)scope,
-		.manual = manual,
+		.origin = (__u8)origin,
 		.fleet = def->fleet,
 	};
 	uint32_t id;

@@ -8,7 +8,7 @@
  * under both. A request falls under one quota: its client's for the model, its client's (or its
  * prefix's) for all models, its model's, or its service's. So equal definitions share an id within
  * one scope: all clients and prefixes; all clients for one model; one model; one service.
- * Definitions of manual and file origin never share.
+ * Definitions of different origin never share.
  */
 #ifndef SLUICE_QUOTA_H
 #define SLUICE_QUOTA_H
@@ -80,13 +80,15 @@ struct quota_book {
 void quota_book_index(struct quota_book *book);
 
 /*
- * Returns the id of a definition in its scope (enum sluice_quota_scope; name NULL if it has none).
+ * Returns the id of a definition in its scope (enum sluice_quota_scope; name NULL if it has none)
+ * and of its origin (enum sluice_origin).
  * A new definition takes a slot that was never used, else one that is not `used` (SLUICE_QUOTAS_MAX
  * bools; NULL: no slot is known to be free). The latter sets *taken: the caller must delete what
  * clients have spent under the slot's former definition. 0: no slot is free. *fresh: the slot was
  * written.
  */
 uint32_t quota_book_id(struct quota_book *book, const struct quota_def *def, unsigned scope,
-		       const char *name, bool manual, const bool *used, bool *fresh, bool *taken);
+		       const char *name, unsigned origin, const bool *used, bool *fresh,
+		       bool *taken);
 
 #endif

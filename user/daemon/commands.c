@@ -305,6 +305,7 @@ struct control_ops commands = {
 	.set_quota = op_set_quota,
 	.set_weight = op_set_weight,
 	.clear_quota = op_clear_quota,
+	.change_fleet = op_change_fleet,
 	.drain = op_drain,
 	.reload = reload,
 	.detach = op_detach,

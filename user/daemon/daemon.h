@@ -37,6 +37,8 @@ struct list {
 
 struct daemon;
 struct fleet;
+struct fleet_rules;
+struct store;
 
 /* What the daemon does by itself, as a work. */
 struct task {
@@ -64,10 +66,11 @@ struct daemon {
 	struct datapath *datapath;
 	struct control *control;
 	struct metrics *metrics;
-	struct fleet *fleet; /* NULL: the host is in none */
+	struct fleet *fleet;             /* NULL: the host is in none */
+	struct fleet_rules *fleet_rules; /* NULL: off */
 
-	/* Policy: the two parts, and the state that the maps hold because of them. */
-	struct desired_part file, manual;
+	/* Policy: the three parts, and the state that the maps hold because of them. */
+	struct desired_part file, manual, fleet_part;
 	struct desired *desired;
 	struct desired
 		*shown; /* whose rules are shown: an earlier one, while a list is under way */
@@ -138,6 +141,23 @@ void stop_fleet(struct daemon *d);
 int fleet_fd(const struct daemon *d);
 void fleet_turn(struct daemon *d);
 void show_fleet(struct daemon *d);
+
+/* fleet_rules.c */
+/* Follows the rules of the fleet, by its store. -1 with a sentence in err. */
+int start_fleet_rules(struct daemon *d, struct store *store, char *err, size_t len);
+void stop_fleet_rules(struct daemon *d);
+/* The store has this version of them; 0: none. */
+void fleet_rules_seen(struct daemon *d, uint64_t version);
+void fleet_rules_turn(struct daemon *d);
+void show_fleet_rules(const struct daemon *d, struct state_fleet *shown);
+/* The version that is in force here; negative: the rules are off. */
+int64_t fleet_rules_version(const struct daemon *d);
+/* Whether hosts take up a change now. */
+bool fleet_rules_change(const struct daemon *d, uint64_t now_ns);
+/* See control.h; arg: the daemon. */
+int op_change_fleet(void *arg, enum control_fleet_change change,
+		    const struct fleet_rule_text *rules, size_t count, uint64_t for_ns,
+		    uint64_t *version, char *err, size_t err_len);
 
 /* task.c */
 struct task task_of(struct daemon *d, void (*run)(struct daemon *d), enum work_lane lane);
@@ -257,7 +277,9 @@ int put_in_force(struct daemon *d, struct desired *next, struct desired_part *fi
 int build_policy(struct daemon *d, const struct desired_part *file,
 		 const struct desired_part *manual, const struct controller *models,
 		 struct desired **next, char *err, size_t len);
-/* Removes manual entries that have expired. The kernel ignores them already. */
+/* The same for the fleet's part; *part is no longer the caller's. */
+int change_fleet_part(struct daemon *d, struct desired_part *part, char *err, size_t len);
+/* Removes manual entries, and the fleet's, that have expired. The kernel ignores them already. */
 void expire_rules(struct daemon *d);
 void expire_drain(struct daemon *d);
 

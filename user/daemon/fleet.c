@@ -17,6 +17,7 @@
 #include "fleet/sync.h"
 
 #define HOSTS_EVERY_NS 2000000000ULL /* how often the hosts are asked for */
+#define HOSTS_SOON_NS  50000000ULL   /* … while they take up new rules */
 
 struct fleet {
 	struct daemon *d;
@@ -28,7 +29,9 @@ struct fleet {
 	int epoll, timer;
 	uint64_t armed_ns;           /* the timer's time; 0: it is not armed */
 	uint64_t hosts_ns;           /* when the hosts were last asked for */
+	bool hosts_asked;            /* … and have not been told */
 	const struct quota_book *of; /* whose quotas the engine knows */
+	int64_t rules;               /* the version that other hosts know */
 	struct task walk;
 	bool said_full;
 };
@@ -69,6 +72,7 @@ static void on_answer(void *arg, const struct store_answer *answer)
 
 	f->shown.round_trip_ns = answer->round_trip_ns;
 	f->shown.answered_ns = now;
+	fleet_rules_seen(f->d, answer->rules);
 	sync_answered(f->sync, answer, now);
 }
 
@@ -95,6 +99,9 @@ static void on_host(void *arg, const char *host, const char *info, uint64_t seen
 {
 	struct fleet *f = arg;
 
+	if (f->hosts_asked) /* the first of the new list */
+		f->shown.list_count = 0;
+	f->hosts_asked = false;
 	if (f->shown.list_count < FLEET_HOSTS_MAX)
 		fleet_host_read(&f->hosts[f->shown.list_count++], host, info, seen_ms,
 				&f->d->desired->quotas);
@@ -126,25 +133,29 @@ static void walk(struct daemon *d)
 	sync_walk_ends(f->sync, clock_ns(CLOCK_MONOTONIC));
 }
 
-/* The quotas may have changed: the engine and the other hosts know of it. */
-static void follow_quotas(struct fleet *f)
+/* The quotas or the rules may have changed: the engine and the other hosts know of it. */
+static void follow_policy(struct fleet *f)
 {
+	int64_t rules = fleet_rules_version(f->d);
 	char info[FLEET_INFO_MAX];
 
-	if (f->of == f->d->state.quotas)
+	if (f->of == f->d->state.quotas && f->rules == rules)
 		return;
+	f->rules = rules;
 	f->of = f->d->state.quotas;
 	sync_quotas(f->sync, f->of);
-	fleet_info(info, SLUICE_VERSION, f->of);
+	fleet_info(info, SLUICE_VERSION, rules, f->of);
 	store_set_info(f->store, info);
 }
 
 static void ask_hosts(struct fleet *f, uint64_t now)
 {
-	if (!f->shown.up || (f->hosts_ns && now - f->hosts_ns < HOSTS_EVERY_NS))
+	uint64_t every = fleet_rules_change(f->d, now) ? HOSTS_SOON_NS : HOSTS_EVERY_NS;
+
+	if (!f->shown.up || (f->hosts_ns && now - f->hosts_ns < every))
 		return;
 	f->hosts_ns = now;
-	f->shown.list_count = 0;
+	f->hosts_asked = true;
 	store_ask_hosts(f->store, on_host, f);
 }
 
@@ -172,9 +183,10 @@ void fleet_turn(struct daemon *d)
 		return;
 	if (read(f->timer, &expirations, sizeof(expirations)) == sizeof(expirations))
 		f->armed_ns = 0;
-	follow_quotas(f);
+	follow_policy(f);
 	datapath_fleet_changes(d->datapath, on_change, f);
 	store_run(f->store, now);
+	fleet_rules_turn(d);
 	ask_hosts(f, now);
 	if (sync_walk_begins(f->sync))
 		start_task(&f->walk);
@@ -200,6 +212,7 @@ void show_fleet(struct daemon *d)
 	n = sync_counts(f->sync);
 	f->shown.store = store_address(f->store);
 	f->shown.hosts = sync_hosts(f->sync);
+	show_fleet_rules(d, &f->shown);
 	f->shown.epoch = sync_epoch(f->sync);
 	f->shown.waiting = sync_waiting(f->sync);
 	f->shown.calls = n->calls;
@@ -268,6 +281,7 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 	const struct sync_config config = {
 		.period_ns = c->fleet_period_ms * 1000000ULL,
 		.hosts_min = c->fleet_hosts_min,
+		.calls_anyhow = c->fleet_rules,
 		.whole = c->fleet_fallback == CONFIG_FALLBACK_WHOLE,
 	};
 	struct fleet *f;
@@ -312,7 +326,7 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 		return -1;
 	}
 	d->state.fleet = &f->shown;
-	return 0;
+	return c->fleet_rules ? start_fleet_rules(d, f->store, err, len) : 0;
 }
 
 void stop_fleet(struct daemon *d)
@@ -321,6 +335,7 @@ void stop_fleet(struct daemon *d)
 
 	if (!f)
 		return;
+	stop_fleet_rules(d);
 	store_free(f->store);
 	sync_free(f->sync);
 	close(f->timer);

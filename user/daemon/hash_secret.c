@@ -133,7 +133,7 @@ void forget_keys(struct daemon *d)
 
 	if (!d->secret_changed)
 		return;
-	n = desired_drop_keys(&d->manual);
+	n = desired_drop_keys(&d->manual) + desired_drop_keys(&d->fleet_part);
 	say("%s has another secret than the adopted maps: %zu rules and quotas by key:ID match no key any more, and are removed; those of the configuration need new IDs",
 	    d->config.hash_secret_file, n);
 }

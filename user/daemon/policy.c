@@ -174,7 +174,11 @@ int adopt_policy(struct daemon *d, char *err, size_t len)
 	if (!ret)
 		ret = desired_adopt(found);
 	if (!ret)
-		ret = desired_manual_part(found, &d->manual);
+		ret = desired_adopted_part(found, SLUICE_ORIGIN_MANUAL, &d->manual);
+	desired_part_init(&d->fleet_part);
+	/* The fleet's rules hold until the store has answered. */
+	if (!ret && d->config.fleet && d->config.fleet_rules)
+		ret = desired_adopted_part(found, SLUICE_ORIGIN_FLEET, &d->fleet_part);
 	if (ret == -ENOMEM)
 		snprintf(err, len, "out of memory");
 	if (ret) {
@@ -183,6 +187,7 @@ int adopt_policy(struct daemon *d, char *err, size_t len)
 	}
 	d->desired = found;
 	desired_expire(&d->manual, d->state.now_ns);
+	desired_expire(&d->fleet_part, d->state.now_ns);
 	return 0;
 }
 
@@ -195,6 +200,7 @@ int build_policy(struct daemon *d, const struct desired_part *file,
 	const struct desired_input in = {
 		.file = file,
 		.manual = manual,
+		.fleet = &d->fleet_part,
 		.models = models,
 		/* A command changes nothing that the file's notices are about, and a start repeats
 		 * those of its check. */
@@ -227,6 +233,14 @@ int write_named(struct daemon *d, const struct desired *state)
 	return ret;
 }
 
+static uint64_t next_expiry(const struct daemon *d)
+{
+	uint64_t manual = desired_next_expiry(&d->manual);
+	uint64_t fleet = desired_next_expiry(&d->fleet_part);
+
+	return !manual || (fleet && fleet < manual) ? fleet : manual;
+}
+
 int put_in_force(struct daemon *d, struct desired *next, struct desired_part *file,
 		 struct desired_part *manual, char *err, size_t len)
 {
@@ -252,7 +266,7 @@ int put_in_force(struct daemon *d, struct desired *next, struct desired_part *fi
 		desired_part_free(&d->manual);
 		d->manual = *manual;
 	}
-	d->next_expiry_ns = desired_next_expiry(&d->manual);
+	d->next_expiry_ns = next_expiry(d);
 	return 0;
 }
 
@@ -285,5 +299,22 @@ void expire_rules(struct daemon *d)
 	ret = desired_part_copy(&manual, &d->manual);
 	if (!ret)
 		desired_expire(&manual, d->state.now_ns);
+	desired_expire(&d->fleet_part, d->state.now_ns);
 	change_manual(d, ret, &manual, err, sizeof(err));
+}
+
+int change_fleet_part(struct daemon *d, struct desired_part *part, char *err, size_t len)
+{
+	struct desired_part before = d->fleet_part;
+	struct desired *next;
+	int ret;
+
+	d->fleet_part = *part;
+	ret = build_policy(d, &d->file, &d->manual, &d->controller, &next, err, len);
+	if (!ret)
+		ret = put_in_force(d, next, &d->file, &d->manual, err, len);
+	if (ret)
+		d->fleet_part = before;
+	desired_part_free(ret ? part : &before);
+	return ret;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Merges the file's part and the manual part into the next state: a manual entry overrides the
- * file's, every quota gets its id, prefixes inherit. A state that the maps cannot hold is refused
- * here, before anything is written.
+ * Merges the file's part and what overrides it (overrides.c) into the next state: every quota gets
+ * its id, prefixes inherit. A state that the maps cannot hold is refused here, before anything is
+ * written.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +17,7 @@
 struct build {
 	struct desired *next;
 	const struct desired_input *in;
+	struct desired_part overrides;
 	bool taken[SLUICE_QUOTAS_MAX]; /* ids in use before or in this state */
 	bool weighed[UINT16_MAX + 1];  /* weights that are done, or change no quota */
 	char *err;
@@ -60,11 +61,11 @@ void desired_free(struct desired *state)
 }
 
 static int quota_id(struct build *b, const struct quota_def *def, unsigned scope, const char *name,
-		    bool manual, uint32_t *out)
+		    unsigned origin, uint32_t *out)
 {
 	bool fresh, taken;
 	uint32_t id =
-		quota_book_id(&b->next->quotas, def, scope, name, manual, b->taken, &fresh, &taken);
+		quota_book_id(&b->next->quotas, def, scope, name, origin, b->taken, &fresh, &taken);
 
 	if (!id) {
 		snprintf(b->err, b->err_len, NO_QUOTA_LEFT, SLUICE_QUOTAS_MAX - 1);
@@ -89,15 +90,15 @@ static int add_model_quota(void *arg, const void *file, const void *manual)
 	const struct desired_model_quota *q = manual ? manual : file;
 	struct build *b = arg;
 	struct desired_model_id item = {.model = q->model};
-	int ret = quota_id(b, &q->quota, SLUICE_SCOPE_MODEL, model_name(b, q->model), false,
-			   &item.quota);
+	int ret = quota_id(b, &q->quota, SLUICE_SCOPE_MODEL, model_name(b, q->model),
+			   SLUICE_ORIGIN_FILE, &item.quota);
 
 	return ret ? ret : table_add(&b->next->model_quotas, &item);
 }
 
 static int add_services(struct build *b)
 {
-	const struct desired_part *file = b->in->file, *manual = b->in->manual;
+	const struct desired_part *file = b->in->file, *manual = &b->overrides;
 	struct desired *next = b->next;
 	int ret = desired_copy_services(&next->services, file->services, file->service_count);
 
@@ -110,7 +111,8 @@ static int add_services(struct build *b)
 
 		text_endpoint(endpoint, s->addr, s->wildcard, s->port);
 		if (s->has_quota)
-			ret = quota_id(b, &s->quota, SLUICE_SCOPE_SERVICE, endpoint, false, &id);
+			ret = quota_id(b, &s->quota, SLUICE_SCOPE_SERVICE, endpoint,
+				       SLUICE_ORIGIN_FILE, &id);
 		s->id = (uint32_t)i;
 		s->model_id = model < 0 ? SLUICE_MODEL_OTHER : (uint32_t)model;
 		s->pool_id = s->port_pool ? b->in->models->model[s->model_id].in_pool : 0;
@@ -156,7 +158,7 @@ static int add_weighted(struct build *b, uint32_t id, uint16_t weight)
 			b->in->notice(b->in->arg, notice);
 		return 0;
 	}
-	ret = quota_id(b, &scaled, text.scope, text.name, false, &item.id);
+	ret = quota_id(b, &scaled, text.scope, text.name, SLUICE_ORIGIN_FILE, &item.id);
 	return ret ? ret : table_add(&b->next->weighted, &item);
 }
 
@@ -232,6 +234,11 @@ int desired_check_weight(const struct desired *state, uint16_t weight, char *err
 
 /* ---- clients and prefixes ---- */
 
+static unsigned origin(bool overrides, bool fleet)
+{
+	return !overrides ? SLUICE_ORIGIN_FILE : fleet ? SLUICE_ORIGIN_FLEET : SLUICE_ORIGIN_MANUAL;
+}
+
 static int add_client_quota(void *arg, const void *file, const void *manual)
 {
 	const struct desired_client_quota *q = manual ? manual : file;
@@ -245,7 +252,7 @@ static int add_client_quota(void *arg, const void *file, const void *manual)
 		scope = SLUICE_SCOPE_CLIENT_MODEL;
 		name = model_name(b, q->key.model);
 	}
-	ret = quota_id(b, &q->quota, scope, name, manual != NULL, &item.quota);
+	ret = quota_id(b, &q->quota, scope, name, origin(manual, q->fleet), &item.quota);
 	return ret ? ret : table_add(&b->next->client_quotas, &item);
 }
 
@@ -269,7 +276,10 @@ static int add_prefix(void *arg, const void *file, const void *manual)
 	item.key = p.key;
 	item.prefix.own = p.own;
 	if (manual_own & SLUICE_PREFIX_OWN_WEIGHT)
-		item.prefix.own |= SLUICE_PREFIX_WEIGHT_MANUAL;
+		item.prefix.own |= p.fleet & SLUICE_PREFIX_OWN_WEIGHT ? SLUICE_PREFIX_WEIGHT_FLEET
+								      : SLUICE_PREFIX_WEIGHT_MANUAL;
+	if (p.fleet & SLUICE_PREFIX_OWN_CLASS)
+		item.prefix.own |= SLUICE_PREFIX_CLASS_FLEET;
 	item.prefix.class = p.class;
 	item.prefix.action = p.action;
 	item.prefix.expires_ns = p.expires_ns;
@@ -277,7 +287,9 @@ static int add_prefix(void *arg, const void *file, const void *manual)
 	item.prefix.weight = p.weight;
 	if (p.own & SLUICE_PREFIX_OWN_QUOTA)
 		ret = quota_id(b, &p.quota, SLUICE_SCOPE_CLIENT, NULL,
-			       manual_own & SLUICE_PREFIX_OWN_QUOTA, &id);
+			       origin(manual_own & SLUICE_PREFIX_OWN_QUOTA,
+				      p.fleet & SLUICE_PREFIX_OWN_QUOTA),
+			       &id);
 	item.prefix.quota = (__u16)id;
 	return ret ? ret : table_add(&b->next->prefixes, &item);
 }
@@ -342,10 +354,12 @@ static int check_fits(const struct desired *state, char *err, size_t len)
 
 static int build(struct build *b)
 {
-	const struct desired_part *file = b->in->file, *manual = b->in->manual;
+	const struct desired_part *file = b->in->file, *manual = &b->overrides;
 	struct desired *next = b->next;
-	int ret = add_services(b);
+	int ret = desired_overrides(&b->overrides, b->in);
 
+	if (!ret)
+		ret = add_services(b);
 	if (!ret)
 		ret = table_walk(&file->model_quotas, &manual->model_quotas, add_model_quota, b);
 	if (!ret)
@@ -394,6 +408,8 @@ int desired_build(struct desired **out, const struct desired_input *in,
 		*out = b->next;
 	else if (b)
 		desired_free(b->next);
+	if (b)
+		desired_part_free(&b->overrides);
 	free(b);
 	return ret;
 }
@@ -411,47 +427,62 @@ int desired_adopt(struct desired *state)
 	return 0;
 }
 
-static bool set_manually(const struct desired *state, uint32_t id)
+static bool is_of(const struct desired *state, uint32_t id, unsigned origin)
 {
-	return id && id < SLUICE_QUOTAS_MAX && state->quotas.text[id].manual;
+	return id && id < SLUICE_QUOTAS_MAX && state->quotas.text[id].origin == origin;
+}
+
+static int adopt_rules(const struct desired *state, unsigned origin, struct desired_part *part)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < state->rules.count && !ret; i++) {
+		const struct state_client_rule *rule = table_visit(&state->rules, i);
+
+		if ((rule->flag.fleet != 0) == (origin == SLUICE_ORIGIN_FLEET))
+			ret = table_add(&part->rules, rule);
+	}
+	return ret;
 }
 
 static int adopt_prefix(const struct desired *state, const struct state_prefix_rule *rule,
-			struct desired_part *part)
+			unsigned origin, struct desired_part *part)
 {
+	bool fleet = origin == SLUICE_ORIGIN_FLEET;
 	const struct sluice_prefix *from = &rule->prefix;
 	struct desired_prefix p = {.key = rule->key};
 
-	if (from->own & SLUICE_PREFIX_OWN_CLASS) {
+	if (from->own & SLUICE_PREFIX_OWN_CLASS &&
+	    !(from->own & SLUICE_PREFIX_CLASS_FLEET) == !fleet) {
 		p.own |= SLUICE_PREFIX_OWN_CLASS;
 		p.class = from->class;
 		p.action = from->action;
 		p.expires_ns = from->expires_ns;
 	}
-	if (from->own & SLUICE_PREFIX_WEIGHT_MANUAL) {
+	if (from->own & (fleet ? SLUICE_PREFIX_WEIGHT_FLEET : SLUICE_PREFIX_WEIGHT_MANUAL)) {
 		p.own |= SLUICE_PREFIX_OWN_WEIGHT;
 		p.weight = from->weight;
 	}
-	if (from->own & SLUICE_PREFIX_OWN_QUOTA && set_manually(state, from->quota)) {
+	if (from->own & SLUICE_PREFIX_OWN_QUOTA && is_of(state, from->quota, origin)) {
 		p.own |= SLUICE_PREFIX_OWN_QUOTA;
 		quota_of_text(&p.quota, &state->quotas.text[from->quota]);
 	}
 	return p.own ? table_add(&part->prefixes, &p) : 0;
 }
 
-int desired_manual_part(const struct desired *state, struct desired_part *part)
+int desired_adopted_part(const struct desired *state, unsigned origin, struct desired_part *part)
 {
 	int ret;
 
 	desired_part_init(part);
-	ret = table_copy(&part->rules, &state->rules);
+	ret = adopt_rules(state, origin, part);
 	for (size_t i = 0; i < state->prefixes.count && !ret; i++)
-		ret = adopt_prefix(state, table_visit(&state->prefixes, i), part);
+		ret = adopt_prefix(state, table_visit(&state->prefixes, i), origin, part);
 	for (size_t i = 0; i < state->client_quotas.count && !ret; i++) {
 		const struct state_client_quota *q = table_visit(&state->client_quotas, i);
 		struct desired_client_quota item = {.key = q->key};
 
-		if (!set_manually(state, q->quota))
+		if (!is_of(state, q->quota, origin))
 			continue;
 		quota_of_text(&item.quota, &state->quotas.text[q->quota]);
 		ret = table_add(&part->client_quotas, &item);

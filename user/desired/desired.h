@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The desired state: what the kernel's policy maps should hold. Two parts make it: the file and
- * what an operator set manually; a manual entry overrides the file's. A command or a reload changes
- * one part and builds the next state. The difference between two states is a list of operations,
+ * The desired state: what the kernel's policy maps should hold. Three parts make it: the file, what
+ * an operator set manually, and what was set for the whole fleet. A manual entry overrides the
+ * file's; of the fleet's and the host's own, the stricter holds. A command or a reload changes one
+ * part and builds the next state. The difference between two states is a list of operations,
  * one map write each, which adds before it removes. So nothing unchanged is written, no entry is
  * missing on the way, and an error is found before the first write or undone. Pure: no libbpf, no
  * JSON, no clock.
@@ -23,10 +24,11 @@
 
 /* ---- parts: the entries of one origin ---- */
 
-/* `own`: which of the fields it sets, the four OWN bits of enum sluice_prefix_own. */
+/* `own`: which of the fields it sets, the four OWN bits of enum sluice_prefix_own; `fleet`: which
+ * of these are the fleet's. */
 struct desired_prefix {
 	struct sluice_prefix_key key;
-	uint8_t own;
+	uint8_t own, fleet;
 	uint8_t class, action; /* OWN_CLASS, with expires_ns (0: no end) */
 	uint8_t priority;      /* OWN_PRIORITY: the class of requests + 1 */
 	uint16_t weight;       /* OWN_WEIGHT */
@@ -37,6 +39,7 @@ struct desired_prefix {
 struct desired_client_quota {
 	struct sluice_client_flag_key key; /* SLUICE_MODEL_ALL: of all models together */
 	struct quota_def quota;
+	bool fleet; /* of the fleet's part, or stricter because of it */
 };
 
 /* The quota of clients without one of their own, for this model. */
@@ -89,7 +92,7 @@ size_t desired_drop_keys(struct desired_part *part);
 /* When the next one expires; 0: none does. */
 uint64_t desired_next_expiry(const struct desired_part *part);
 
-/* ---- the state: both parts as the maps hold them ---- */
+/* ---- the state: its parts as the maps hold them ---- */
 
 struct desired_weighted {
 	struct sluice_weighted_key key;
@@ -128,11 +131,13 @@ void desired_free(struct desired *state);
  * earlier daemon. 0 or -ENOMEM.
  */
 int desired_adopt(struct desired *state);
-/* Fills *part, not initialised, with the manual entries of an adopted state. 0 or -ENOMEM. */
-int desired_manual_part(const struct desired *state, struct desired_part *part);
+/* Fills *part, not initialised, with the entries of an adopted state that are manual, or of the
+ * fleet (enum sluice_origin). 0 or -ENOMEM. */
+int desired_adopted_part(const struct desired *state, unsigned origin, struct desired_part *part);
 
 struct desired_input {
 	const struct desired_part *file, *manual; /* sorted */
+	const struct desired_part *fleet;         /* NULL: none */
 	const struct controller *models;          /* the names of model ids */
 	/* Reports a part of the file that has no effect and is no error. NULL: not called. */
 	void (*notice)(void *arg, const char *text);

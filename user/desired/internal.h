@@ -8,6 +8,12 @@
 extern const struct table_kind desired_rules, desired_client_ids, desired_model_ids,
 	desired_weighted_ids, desired_prefix_rules, desired_priorities;
 
+/*
+ * *out, not initialised, becomes what overrides the file: the manual part, and where the fleet has
+ * an entry about the same client or prefix, the stricter of the two. 0 or -ENOMEM; it is to be
+ * freed in either case.
+ */
+int desired_overrides(struct desired_part *out, const struct desired_input *in);
 /* Sets those fields of *into, a struct desired_prefix, that *from owns. */
 void desired_merge_prefix(void *into, const void *from);
 

@@ -42,6 +42,7 @@ void desired_merge_prefix(void *into, const void *later)
 	struct desired_prefix *p = into;
 
 	p->own |= from->own;
+	p->fleet = (uint8_t)((p->fleet & ~from->own) | from->fleet);
 	if (from->own & SLUICE_PREFIX_OWN_CLASS) {
 		p->class = from->class;
 		p->action = from->action;

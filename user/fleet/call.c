@@ -103,10 +103,11 @@ int store_call_format(struct store_call *call, uint64_t now_ns, const char ***ar
 
 	word(call, "EVALSHA");
 	word(call, "%s", call->sha);
-	word(call, "%zu", 5 + call->count);
+	word(call, "%zu", 6 + call->count);
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		word(call, "sluice:{%s}:%s", call->fleet, keys[i]);
 	word(call, "sluice:{%s}:done:%016" PRIx64, call->fleet, call->incarnation);
+	word(call, "sluice:{%s}:" STORE_RULES_VERSION, call->fleet);
 	for (size_t i = 0; i < call->count; i++)
 		word(call, "sluice:{%s}:b:%s", call->fleet, call->budgets[i].key);
 

@@ -3,15 +3,15 @@
 -- is that of core/fleet_budget.c; numbers are doubles, and all of them stay below 2^53. Times are of
 -- the store's clock, in µs; what comes and goes are durations.
 --
--- KEYS: epoch, news, hosts, infos, done, then one a budget.
+-- KEYS: epoch, news, hosts, infos, done, version of the rules, then one a budget.
 -- ARGV: version of the data, a random number, host, incarnation, number of the call, number of the last
 -- call that was answered, epoch that the host knows, id of the news that it has seen, its info ('': as
 -- it was), '1' to list the hosts; then six a budget: interval (ns), span, most, want (units), claim,
 -- charge.
--- Answer: { text, { host, ms since its last call, info, … } }. The text is
+-- Answer: { text, { host, ms since its last call, info, … }, version of the rules }. The text is
 -- CALL EPOCH BEHIND HOSTS NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news.
-local EPOCH, NEWS, HOSTS, INFOS, DONE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local FIRST_KEY, FIRST_ARG, ARGS = 6, 11, 6
+local EPOCH, NEWS, HOSTS, INFOS, DONE, RULES = unpack(KEYS, 1, 6)
+local FIRST_KEY, FIRST_ARG, ARGS = 7, 11, 6
 local NEWS_EVERY, NEWS_KEPT, NEWS_READ, NEWS_TOLD = 50000, 4096, 1024, 256
 local ROOM_MAX, LEVEL_MAX, KEY_MAX = 9e12, 1e15, 96
 -- A call whose answer was lost counts once if it is made again within DONE_MS.
@@ -51,6 +51,13 @@ local function list_hosts()
 	return list
 end
 
+-- '0': there are none, or the store has lost them.
+local function rules()
+	local version = redis.pcall('GET', RULES)
+
+	return type(version) == 'string' and #version < 17 and match(version, '^%d+$') or '0'
+end
+
 -- The store's contents have one format, and an epoch that dies with them.
 local epoch = redis.call('GET', EPOCH)
 if epoch then
@@ -65,7 +72,7 @@ end
 local done = redis.call('GET', DONE)
 local done_call = done and tonumber(match(done, '^(%d+) ')) or 0
 if done_call == call then
-	return { done, list_hosts() }
+	return { done, list_hosts(), rules() }
 elseif done_call > call then
 	return redis.error_reply('SLUICEOLD a later call of this host came first')
 end
@@ -181,4 +188,4 @@ redis.call('SET', DONE, done, 'PX', DONE_MS)
 for _, key in ipairs({ EPOCH, NEWS, HOSTS, INFOS }) do
 	redis.call('PEXPIRE', key, FLEET_MS)
 end
-return { done, list_hosts() }
+return { done, list_hosts(), rules() }

@@ -22,6 +22,8 @@ struct redisReply;
 #define STORE_NEWS_ID_MAX 48
 #define STORE_WHY_MAX     256
 
+#define STORE_RULES_VERSION "rules-version" /* a key */
+
 /* reply.c */
 
 /* A reader that refuses arrays and strings that are too large before it has memory for them. */
@@ -52,6 +54,8 @@ int store_read_hosts(const struct redisReply *reply,
 		     void (*each)(void *arg, const char *host, const char *info,
 				  uint64_t seen_ms_ago),
 		     void *arg);
+/* The version of the fleet's rules. -EINVAL: it is none. */
+int store_read_version(const struct redisReply *reply, uint64_t *out);
 /* The answers to ROLE, SCRIPT LOAD, SENTINEL get-master-addr-by-name. */
 bool store_is_master(const struct redisReply *reply);
 int store_read_sha(const struct redisReply *reply, char sha[41]);
@@ -91,6 +95,12 @@ void store_lookup_leave(struct store_lookup *l);
 
 /* A socket that is being connected; -errno. */
 int store_connect(const struct store_endpoint *endpoint);
+
+/* value.c */
+
+uint64_t store_random(void);
+char *store_copy(const char *text); /* of NULL: NULL */
+void store_wipe(char *text);        /* … and frees it */
 
 /* tls.c */
 

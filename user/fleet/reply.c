@@ -223,6 +223,11 @@ static int read_ms(const redisReply *reply, uint64_t *out)
 	return next_number(&c, UINT64_MAX, out);
 }
 
+int store_read_version(const redisReply *reply, uint64_t *out)
+{
+	return is_text(reply) && reply->len < 17 ? read_ms(reply, out) : -EINVAL;
+}
+
 int store_read_hosts(const redisReply *reply,
 		     void (*each)(void *arg, const char *host, const char *info,
 				  uint64_t seen_ms_ago),

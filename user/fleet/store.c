@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <hiredis/hiredis.h>
@@ -22,10 +21,10 @@
 #define RETRY_MIN_NS 50000000ULL
 #define RETRY_MAX_NS 2000000000ULL
 #define NEVER        UINT64_MAX
-#define EXPECT_MAX   4
+#define EXPECT_MAX   6
 
 enum phase { WAITS, LOOKS_UP, CONNECTS, SHAKES_HANDS, GREETS, READY };
-enum expected { PASSWORD, MASTER, ROLE, SCRIPT, CALL };
+enum expected { PASSWORD, MASTER, ROLE, SCRIPT, CALL, REQUEST };
 enum { FROM_SOCKET, FROM_LOOKUP };
 
 struct store {
@@ -62,6 +61,10 @@ struct store {
 	bool reloaded; /* … and for it, the script was loaded again */
 	uint64_t sent_ns;
 	struct store_reading reading;
+	struct {
+		store_replied done; /* NULL: none is under way */
+		void *arg;
+	} request[STORE_REQUESTS];
 };
 
 static void watch_socket(struct store *s, uint32_t events)
@@ -93,15 +96,6 @@ static void close_connection(struct store *s)
 	s->phase = WAITS;
 }
 
-static uint64_t random_number(void)
-{
-	uint64_t number = 0;
-
-	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
-		number = (uint64_t)random() << 31 ^ (uint64_t)random();
-	return number;
-}
-
 /* Each round of all addresses waits twice as long as the last one, and up to half of it less. */
 static uint64_t retry_ns(const struct store *s)
 {
@@ -110,7 +104,16 @@ static uint64_t retry_ns(const struct store *s)
 
 	if (ns > RETRY_MAX_NS)
 		ns = RETRY_MAX_NS;
-	return ns - random_number() % (ns / 2);
+	return ns - store_random() % (ns / 2);
+}
+
+static void end_request(struct store *s, size_t kind, const redisReply *reply, const char *error)
+{
+	store_replied done = s->request[kind].done;
+
+	s->request[kind].done = NULL;
+	if (done)
+		done(s->request[kind].arg, reply, error);
 }
 
 static void fail(struct store *s, const char *why, uint64_t now_ns)
@@ -128,10 +131,11 @@ static void fail(struct store *s, const char *why, uint64_t now_ns)
 	if (s->failures < UINT32_MAX)
 		s->failures++;
 	s->up = false;
-	if (told)
-		return;
 	memcpy(s->why, text, sizeof(text));
-	s->handlers.changed(s->handlers.arg, false, s->why);
+	if (!told)
+		s->handlers.changed(s->handlers.arg, false, s->why);
+	for (size_t kind = 0; kind < STORE_REQUESTS; kind++)
+		end_request(s, kind, NULL, s->why);
 }
 
 static void flush(struct store *s, uint64_t now_ns)
@@ -395,10 +399,12 @@ static void failed_call(struct store *s, const char *error, uint64_t now_ns)
 static void answered(struct store *s, const redisReply *reply, uint64_t now_ns)
 {
 	struct store_call *call = &s->call;
+	uint64_t rules;
 
-	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
 	    reply->element[0]->type != REDIS_REPLY_STRING ||
 	    store_read_hosts(reply->element[1], NULL, NULL) ||
+	    store_read_version(reply->element[2], &rules) ||
 	    store_read_answer(&s->reading, reply->element[0]->str, (size_t)reply->element[0]->len,
 			      call->number, call->budgets, call->count)) {
 		fail(s, "the answer to a call has another form than the script's", now_ns);
@@ -408,6 +414,7 @@ static void answered(struct store *s, const redisReply *reply, uint64_t now_ns)
 	s->reloaded = false;
 	s->deadline_ns = NEVER;
 	s->reading.answer.round_trip_ns = now_ns - s->sent_ns;
+	s->reading.answer.rules = rules;
 	store_call_answered(call, &s->reading, reply->element[1]);
 	if (!s->up)
 		become_up(s); /* not idle yet: no call may take the place of this answer */
@@ -424,6 +431,12 @@ static void take(struct store *s, const redisReply *reply, uint64_t now_ns)
 
 	s->expected_count--;
 	memmove(s->expected, s->expected + 1, s->expected_count * sizeof(s->expected[0]));
+	if (expected >= REQUEST) { /* its error is of its own, not the connection's */
+		if (error)
+			store_fault_of(reply->str, why, host, &port);
+		end_request(s, expected - REQUEST, error ? NULL : reply, error ? why : "");
+		return;
+	}
 	if (error && expected == CALL) {
 		failed_call(s, reply->str, now_ns);
 		return;
@@ -458,6 +471,8 @@ static void take(struct store *s, const redisReply *reply, uint64_t now_ns)
 		break;
 	case CALL:
 		answered(s, reply, now_ns);
+		break;
+	case REQUEST:
 		break;
 	}
 }
@@ -570,6 +585,27 @@ void store_call(struct store *s, const struct store_budget *budgets, size_t coun
 	send_call(s, now_ns);
 }
 
+int store_request(struct store *s, enum store_request kind, int argc, const char **argv,
+		  const size_t *lens, store_replied done, void *arg)
+{
+	if (s->phase != READY || !s->up)
+		return -ENOTCONN;
+	if (s->request[kind].done || s->expected_count == EXPECT_MAX)
+		return -EBUSY;
+	if (put(s, REQUEST + kind, argc, argv, lens))
+		return -ENOMEM;
+	s->request[kind].done = done;
+	s->request[kind].arg = arg;
+	/* What cannot be sent is seen by the next call, which has a deadline. */
+	watch_socket(s, EPOLLIN | EPOLLOUT);
+	return 0;
+}
+
+const char *store_fleet(const struct store *s)
+{
+	return s->call.fleet;
+}
+
 void store_set_info(struct store *s, const char *info)
 {
 	store_call_info(&s->call, info);
@@ -599,11 +635,6 @@ const char *store_address(const struct store *s)
 	return s->up ? s->current_text : "";
 }
 
-static char *copy(const char *text)
-{
-	return text ? strdup(text) : NULL;
-}
-
 int store_new(struct store **out, const struct store_config *config,
 	      const struct store_handlers *handlers, char *err, size_t len)
 {
@@ -624,9 +655,9 @@ int store_new(struct store **out, const struct store_config *config,
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->address = calloc(config->address_count, sizeof(s->address[0]));
 	s->address_count = config->address_count;
-	s->sentinel_master = copy(config->sentinel_master);
-	s->user = copy(config->user);
-	s->password = copy(config->password);
+	s->sentinel_master = store_copy(config->sentinel_master);
+	s->user = store_copy(config->user);
+	s->password = store_copy(config->password);
 	if (s->epoll < 0 || !s->address || (config->sentinel_master && !s->sentinel_master) ||
 	    (config->user && !s->user) || (config->password && !s->password)) {
 		snprintf(err, len, "out of memory or descriptors");
@@ -638,7 +669,7 @@ int store_new(struct store **out, const struct store_config *config,
 		if (result)
 			goto bad;
 	}
-	result = store_call_new(&s->call, config->fleet, config->host, random_number, err, len);
+	result = store_call_new(&s->call, config->fleet, config->host, store_random, err, len);
 	if (!result)
 		result = store_tls_new(&s->tls, config->ca, config->cert, config->key, err, len);
 	if (result)
@@ -651,20 +682,13 @@ bad:
 	return result;
 }
 
-static void wipe(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text));
-	free(text);
-}
-
 void store_free(struct store *s)
 {
 	if (!s)
 		return;
 	close_connection(s);
 	store_tls_free(s->tls);
-	wipe(s->password);
+	store_wipe(s->password);
 	free(s->user);
 	free(s->sentinel_master);
 	free(s->address);

@@ -55,6 +55,7 @@ struct store_answer {
 	struct store_news *news;
 	size_t news_count;
 	bool news_lost; /* there was more, which is not told again */
+	uint64_t rules; /* the version of the fleet's rules; 0: none */
 };
 
 struct store_config {
@@ -104,6 +105,16 @@ void store_ask_hosts(struct store *s,
 		     void (*each)(void *arg, const char *host, const char *info,
 				  uint64_t seen_ms_ago),
 		     void *arg);
+/*
+ * A command beside the calls; one of each kind may be under way. reply NULL: it failed, and error
+ * says why, printable. -EBUSY, -ENOTCONN: it is not sent, and done() is not called.
+ */
+struct redisReply;
+enum store_request { STORE_READ, STORE_WRITE, STORE_REQUESTS };
+typedef void (*store_replied)(void *arg, const struct redisReply *reply, const char *error);
+int store_request(struct store *s, enum store_request kind, int argc, const char **argv,
+		  const size_t *lens, store_replied done, void *arg);
+const char *store_fleet(const struct store *s);
 /* The address in use, for status. "": none. */
 const char *store_address(const struct store *s);
 

@@ -489,7 +489,7 @@ uint64_t sync_turn(struct sync *s, bool idle, uint64_t now_ns)
 
 	while ((b = budgets_first(s->budgets, BUDGETS_IDLE)) && b->due_ns <= now_ns)
 		budgets_drop(s->budgets, b);
-	if (!s->up || !idle || s->under_way || !s->name_count)
+	if (!s->up || !idle || s->under_way || (!s->name_count && !s->config.calls_anyhow))
 		return UINT64_MAX;
 	if (budgets_count(s->budgets, BUDGETS_LOW) || s->more) {
 		const uint64_t interval = SECOND_NS / SYNC_EARLY_RATE;

@@ -38,6 +38,7 @@ struct sync_handlers {
 struct sync_config {
 	uint64_t period_ns;
 	uint32_t hosts_min; /* counts as so many hosts at least */
+	bool calls_anyhow;  /* without a shared quota, too: an answer brings more than budgets */
 	bool whole;         /* while the store is away, give out whole budgets, not shares */
 };
 

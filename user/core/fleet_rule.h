@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A rule for all hosts of a fleet, as text in the store. Pure. Hosts have other services and other
+ * ids, so a rule names its client as an operator does, and its model by name. What the store holds
+ * is hostile: a text is a rule in every part, or none.
+ *
+ * The field of a rule is KIND TAB CLIENT TAB MODEL (MODEL "": all); its text "block", "allow", the
+ * words of a quota, or a weight.
+ */
+#ifndef SLUICE_FLEET_RULE_H
+#define SLUICE_FLEET_RULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quota.h"
+#include "text.h"
+
+#define FLEET_RULES_MAX      10000 /* as in fleet/rules.lua */
+#define FLEET_RULE_FIELD_MAX 192   /* bytes, the zero included */
+#define FLEET_RULE_MS_MAX    4000000000000ULL
+
+enum fleet_rule_kind { FLEET_RULE_VERDICT, FLEET_RULE_QUOTA, FLEET_RULE_WEIGHT };
+
+struct fleet_rule {
+	enum fleet_rule_kind kind;
+	struct text_subject subject;
+	char model[SLUICE_NAME_MAX]; /* "": all */
+	bool block;                  /* VERDICT: else allow */
+	struct quota_def quota;
+	uint16_t weight;
+	uint64_t ms; /* until its end; 0: it has none */
+};
+
+/* A rule on its way to the store. */
+struct fleet_rule_text {
+	char field[FLEET_RULE_FIELD_MAX];
+	char text[QUOTA_TEXT_MAX];
+};
+
+/* The client as typed, in one form. */
+void fleet_rule_client(char out[TEXT_CLIENT_MAX], const struct text_subject *subject);
+/* model NULL: all. The field is also the start of those of single models, then. */
+void fleet_rule_field(char out[FLEET_RULE_FIELD_MAX], enum fleet_rule_kind kind,
+		      const struct text_subject *subject, const char *model);
+/* Reads FIELD LF MS SPACE TEXT. 0, or -EINVAL: it is no rule. */
+int fleet_rule_read(struct fleet_rule *out, const char *entry, size_t len);
+
+#endif
