@@ -36,8 +36,8 @@ assert n == 1
 # Rules: a member at the begin, two that change places.
 change("\t__u64 expires_ns; /* 0: no end */\n\t__u8 allow;\n\t__u8 action;\n",
        "\t__u64 next_ns;\n\t__u8 action;\n\t__u8 allow;\n")
-change("\t__u8 pad[5];\n};\n_Static_assert(sizeof(struct sluice_client_flag)",
-       "\t__u8 pad[5];\n\t__u64 expires_ns;\n};\n_Static_assert(sizeof(struct sluice_client_flag)")
+change("\t__u8 pad[4];\n};\n_Static_assert(sizeof(struct sluice_client_flag)",
+       "\t__u8 pad[4];\n\t__u64 expires_ns;\n};\n_Static_assert(sizeof(struct sluice_client_flag)")
 grow("sluice_client_flag", 8)
 # Budgets: another order.
 change("\t__u64 token_tat_ns;\n\t__u64 last_seen_ns;\n",
