@@ -39,7 +39,7 @@ sluicectl cle|clear
 sluicectl --control /x cl|clients clear
 sluicectl --ve|--version
 sluicectl quota |set show clear
-sluicectl quota set 10.0.0.1 --|--model --json
+sluicectl quota set 10.0.0.1 --|--model --fleet --json
 sluicectl clients --by |requests tokens in-flight rejected last-seen
 sluicectl clients --by last|last-seen
 sluicectl clients --s|--service
