@@ -73,8 +73,10 @@ sum_of() {
 }
 row="j('rows')['is']['m']"
 holds "admitted and refused are those of /metrics" \
-	"int(${row}['admitted']) > 0 == int(${row}['refused']) and int(${row}['admitted']) ==
-	 $(sum_of sluice_requests_total "x[1]['verdict'] == 'admitted'") and int(${row}['refused']) ==
+	"int(${row}['admitted']) > 0 == int(${row}['refused']) and
+	 int(${row}['admitted']) ==
+	 $(sum_of sluice_requests_total "x[1]['verdict'] == 'admitted'") and
+	 int(${row}['refused']) ==
 	 $(sum_of sluice_requests_total "x[1]['verdict'] == 'rejected'")"
 holds "in flight and limit are those of /metrics" \
 	"[float(x) for x in ${row}['in flight / limit'].split(' / ')] ==
@@ -137,8 +139,10 @@ holds "the filter finds names by a part of them" \
 
 for size in 1280,800 390,844; do
 	browser "[\"size\", $size]"
-	js "[document.documentElement.scrollWidth, [...document.querySelectorAll('main *')].filter(
-		(x) => x.offsetParent && x.getBoundingClientRect().right > innerWidth + 1).length, innerWidth]"
+	js "[document.documentElement.scrollWidth,
+		[...document.querySelectorAll('main *')].filter((x) =>
+			x.offsetParent && x.getBoundingClientRect().right > innerWidth + 1).length,
+		innerWidth]"
 	holds "nothing is wider than a screen of $size" \
 		"j('answer')['is'][:2] == [${size%,*}, 0] and j('answer')['is'][2] == ${size%,*}"
 done
