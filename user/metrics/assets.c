@@ -13,13 +13,15 @@
 #endif
 
 #define FILE_AT(name, path)                                                                        \
-	extern const char name[], name##_end[];                                                    \
-	__asm__(".pushsection .rodata\n" #name ": .incbin \"" path "\"\n" #name                    \
+	__asm__(".pushsection .rodata\n" name ": .incbin \"" path "\"\n" name                      \
 		"_end: .byte 0\n.popsection\n")
 
-FILE_AT(asset_chart_js, CHART_JS);
-FILE_AT(asset_page_js, "user/metrics/page.js");
-FILE_AT(asset_page_css, "user/metrics/page.css");
+extern const char asset_chart_js[], asset_chart_js_end[];
+extern const char asset_page_js[], asset_page_js_end[];
+extern const char asset_page_css[], asset_page_css_end[];
+FILE_AT("asset_chart_js", CHART_JS);
+FILE_AT("asset_page_js", "user/metrics/page.js");
+FILE_AT("asset_page_css", "user/metrics/page.css");
 
 static struct metrics_asset assets[] = {
 	{.url = "/static/chart.js", .type = "text/javascript; charset=utf-8"},
