@@ -18,6 +18,8 @@ ARCH := $(shell uname -m | \
 	sed 's/x86_64/x86/;s/aarch64/arm64/;s/ppc64le/powerpc/;s/s390x/s390/;s/riscv64/riscv/')
 VERSION := 0.1.0
 SCDOC ?= scdoc
+# The library that the page plots with; it becomes part of sluiced.
+CHART_JS ?= /usr/share/javascript/chart.js/chart.min.js
 
 # WERROR=0 lets warnings pass, for compilers that are newer than this tree.
 ERRORS := $(if $(filter 0,$(WERROR)),,-Werror)
@@ -120,6 +122,10 @@ $(B)/%_script.h: user/fleet/%.lua Makefile
 		-e '$$a ;' $< >$@
 $(B)/user/fleet/call.o $(B)/asan/user/fleet/call.o: $(B)/fleet_script.h
 $(B)/user/fleet/rules.o $(B)/asan/user/fleet/rules.o: $(B)/rules_script.h
+
+ASSETS := $(addsuffix /user/metrics/assets.o,$(B) $(B)/asan)
+$(ASSETS): user/metrics/page.js user/metrics/page.css $(CHART_JS)
+$(ASSETS): USER_CFLAGS += -DCHART_JS='"$(CHART_JS)"'
 
 $(B)/libsluice.a: $(LIB_OBJS)
 	rm -f $@ && ar rcs $@ $^
@@ -249,7 +255,7 @@ MANDIR = $(PREFIX)/share/man
 # The documents keep their paths, so that their links work.
 DOCS := README.md LICENSE user/config/sluice.example.yaml user/control/PROTOCOL.md \
 	scripts/sluiced-remote.conf scripts/sluiced-netns.conf scripts/Containerfile \
-	tests/bench/goodput.svg $(wildcard scripts/kubernetes/*.yaml user/docs/*.md)
+	tests/bench/goodput.svg $(wildcard scripts/kubernetes/*.yaml user/docs/*.md user/docs/*.png)
 # The unit as a template: sluiced@NAME reads /etc/sluice/NAME.yaml, and has pins and a control
 # socket of its own.
 I_CONTROL := /run/sluice-%i/control.sock

@@ -123,6 +123,8 @@ static void tick(struct daemon *d)
 	start_task(&d->stalls);
 	start_task(&d->watch);
 	start_task(&d->upkeep);
+	if (d->history && d->ticks % (HISTORY_SECS * TICKS_A_SECOND) == 0)
+		start_task(&d->note);
 	if (d->follow_failed)
 		start_task(&d->follow);
 }
@@ -339,6 +341,7 @@ static int start(struct daemon *d)
 	d->state.step = step;
 	d->age = task_of(d, age, WORK_ANSWERS);
 	d->watch = task_of(d, look_for_trouble, WORK_ANSWERS);
+	d->note = task_of(d, note_history, WORK_ANSWERS);
 	d->sweep = task_of(d, sweep, WORK_SWEEPS);
 	d->stalls = task_of(d, sweep_stalls, WORK_SWEEPS);
 	d->upkeep = task_of(d, upkeep, WORK_CHANGES);

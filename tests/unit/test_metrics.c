@@ -410,14 +410,19 @@ static void a_full_table_of_models_is_written_whole(void **state)
 
 /* ---- the page ---- */
 
+static void whole_page(FILE *out, const struct daemon_state *s)
+{
+	metrics_write_page(out, s, NULL);
+}
+
 static void the_page_escapes_what_requests_named(void **state)
 {
 	char *text;
 
 	strcpy(f->controller.model[FIXTURE_FRESH].name,
 	       "<script>alert(\"1\")</script>&\xe2\x80\xae");
-	text = written(metrics_write_page);
-	assert_null(strstr(text, "<script"));
+	text = written(whole_page);
+	assert_null(strstr(text, "<script>"));
 	assert_non_null(
 		strstr(text, "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;\\u202e"));
 	free(text);
@@ -425,10 +430,14 @@ static void the_page_escapes_what_requests_named(void **state)
 
 static void the_page_says_what_is_shut_and_why(void **state)
 {
-	char *text = written(metrics_write_page);
+	char *text = written(whole_page);
 
-	assert_non_null(strstr(text, "Something is shut."));
-	assert_non_null(strstr(text, "SHUT (ttft), opens in about 10 s"));
+	assert_non_null(strstr(
+		text,
+		"<b>llama</b> is shut: its average TTFT is 2000.0 ms, and its target is 1000 ms. "
+		"Since 22:12:38 UTC (42 s), until about 22:13:30 UTC (in 10 s) if nothing more arrives. "
+		"To change this: <code>sluicectl set --model llama ttft=MS</code>"));
+	assert_non_null(strstr(text, "SHUT (ttft)"));
 	free(text);
 }
 
@@ -541,6 +550,17 @@ static void pages_have_their_status_and_type(void **state)
 		 "HTTP/1.1 200 ", "\r\n\r\nalive\n"},
 		{"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 		 "HTTP/1.1 200 ", "\r\n\r\nready: mode enforce\n"},
+		{"GET /static/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 ",
+		 "text/javascript; charset=utf-8"},
+		{"GET /static/page.css HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 ",
+		 "Cache-Control: no-cache"},
+		{"GET /static/chart.js HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 ",
+		 "Chart.js v"},
+		{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 ",
+		 "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "},
+		{"GET /v1/history HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 503 ",
+		 "no history is kept"},
+		{"GET /static/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 404 ", "/metrics"},
 		{"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
 		 "HTTP/1.1 404 ", "/metrics"},
 		{"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
@@ -556,7 +576,8 @@ static void pages_have_their_status_and_type(void **state)
 			fail_msg("%s\n%s", rows[i].request, text);
 		free(text);
 	}
-	assert_int_equal(refreshed, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
+	assert_int_equal(refreshed, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS |
+					    STATE_CLIENTS);
 }
 
 static void a_page_led_here_by_dns_reads_nothing(void **state)
@@ -579,7 +600,8 @@ static void a_page_led_here_by_dns_reads_nothing(void **state)
 		{"Host: [::1]evil.example", "403"},
 		{"Host: [127.0.0.1]", "403"},
 	};
-	static const char *const paths[] = {"/", "/metrics", "/v1/limits", "/nothing"};
+	static const char *const paths[] = {"/",           "/metrics",        "/v1/limits",
+					    "/v1/history", "/static/page.js", "/nothing"};
 	char request[256], own[128] = "", *text;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -601,6 +623,63 @@ static void a_page_led_here_by_dns_reads_nothing(void **state)
 		 "GET /metrics HTTP/1.1\r\nHost: %s:9464\r\nConnection: close\r\n\r\n", own);
 	text = answer_to(request);
 	assert_memory_equal(text, "HTTP/1.1 200", 12);
+	free(text);
+}
+
+static void a_file_that_a_browser_has_is_not_sent_again(void **state)
+{
+	const struct metrics_asset *asset = metrics_asset("/static/page.js");
+	char request[256], *text;
+
+	snprintf(request, sizeof(request),
+		 "GET /static/page.js HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: %s\r\n\r\n",
+		 asset->etag);
+	text = answer_to(request);
+	assert_memory_equal(text, "HTTP/1.1 304", 12);
+	assert_null(strstr(text, "strict"));
+	free(text);
+	text = answer_to("GET /static/page.js HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: "
+			 "\"0\"\r\n\r\n");
+	assert_memory_equal(text, "HTTP/1.1 200", 12);
+	assert_non_null(strstr(text, asset->etag));
+	free(text);
+}
+
+static void the_lists_of_the_page_are_short_and_a_filter_finds_the_rest(void **state)
+{
+	char *text = written(whole_page);
+	size_t len;
+	FILE *out;
+
+	free(text);
+	for (int i = 0; i < 900; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "model-%d", i);
+		controller_learn(&f->controller, name, FIXTURE_NOW_NS);
+	}
+	text = written(whole_page);
+	assert_true(strlen(text) < 40000);
+	assert_non_null(strstr(text, "50 of 902 models are listed"));
+	assert_null(strstr(text, "model-899"));
+	free(text);
+	out = open_memstream(&text, &len);
+	metrics_write_page(out, &f->state, "DEL-899");
+	fclose(out);
+	assert_non_null(strstr(text, "<th scope=row>model-899</th>"));
+	assert_null(strstr(text, "<th scope=row>model-898</th>"));
+	assert_non_null(strstr(text, "value=\"DEL-899\""));
+	free(text);
+}
+
+/* The shell's own reading of such a word is in tests/e2e/test_page.sh. */
+static void a_command_quotes_a_name_for_the_shell(void **state)
+{
+	char *text;
+
+	strcpy(f->controller.model[FIXTURE_LLAMA].name, "it's $(x)");
+	text = written(whole_page);
+	assert_non_null(strstr(text, "--model 'it'\\''s $(x)' ttft=MS"));
 	free(text);
 }
 
@@ -734,7 +813,7 @@ static void a_page_is_written_in_slices(void **state)
 		size_t bytes;
 	} rows[] = {
 		{"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 50, 3000000},
-		{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 14, 100000},
+		{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 64, 20000}, /* its lists are short */
 		{"GET /v1/limits HTTP/1.1\r\nHost: localhost\r\n\r\n", 64 + 15, 100000},
 	};
 	static const struct state_lookup look = {.verdict = take_verdict};
@@ -913,9 +992,12 @@ int main(void)
 		PURE(a_full_table_of_models_is_written_whole),
 		PURE(the_page_escapes_what_requests_named),
 		PURE(the_page_says_what_is_shut_and_why),
+		PURE(the_lists_of_the_page_are_short_and_a_filter_finds_the_rest),
+		PURE(a_command_quotes_a_name_for_the_shell),
 		PURE(readiness_is_what_the_configuration_asks_for),
 		SERVER(pages_have_their_status_and_type),
 		SERVER(a_page_led_here_by_dns_reads_nothing),
+		SERVER(a_file_that_a_browser_has_is_not_sent_again),
 		SERVER(head_has_no_body),
 		SERVER(a_scrape_is_served_whatever_hangs_or_drips),
 		SERVER(a_probe_is_answered_while_pages_wait),

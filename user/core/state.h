@@ -149,6 +149,7 @@ struct daemon_state {
 	const struct state_fleet *fleet; /* NULL: the host is in none */
 	const struct state_lookup *lookup;
 	const struct sluice_named_models *named; /* in force; NULL: none */
+	const struct history *history;           /* the last hour; NULL: none is kept */
 	/* See state_step(). NULL: not called. */
 	void (*step)(void *arg, size_t entries, size_t bytes);
 	void *step_arg;
@@ -187,6 +188,44 @@ static inline uint64_t state_requests(const struct daemon_state *s, unsigned ver
 		    (model < 0 || s->counts[i].key.model == model))
 			sum += s->counts[i].n;
 	return sum;
+}
+
+/* The sums of the counts, from one pass over them. */
+struct state_sums {
+	uint64_t admitted[SLUICE_MODELS_MAX],
+		rejected[SLUICE_MODELS_MAX]; /* a pool: its members' */
+	uint64_t all_admitted, all_rejected, all_shadow;
+	uint64_t by_reason[SLUICE_REASON_COUNT], shadow_by_reason[SLUICE_REASON_COUNT];
+};
+
+static inline void state_sum(struct state_sums *sums, const struct daemon_state *s)
+{
+	memset(sums, 0, sizeof(*sums));
+	for (size_t i = 0; i < s->count_count; i++) {
+		const struct sluice_count_key *key = &s->counts[i].key;
+		unsigned reason = key->reason < SLUICE_REASON_COUNT ? key->reason : 0;
+		uint64_t n = s->counts[i].n;
+
+		if (key->verdict == SLUICE_VERDICT_ADMITTED) {
+			sums->all_admitted += n;
+			if (key->model < SLUICE_MODELS_MAX)
+				sums->admitted[key->model] += n;
+		} else if (key->verdict == SLUICE_VERDICT_REJECTED) {
+			sums->all_rejected += n;
+			sums->by_reason[reason] += n;
+			if (key->model < SLUICE_MODELS_MAX)
+				sums->rejected[key->model] += n;
+		} else if (key->verdict == SLUICE_VERDICT_SHADOW_REJECTED) {
+			sums->all_shadow += n;
+			sums->shadow_by_reason[reason] += n;
+		}
+	}
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
+		uint32_t pool = s->controller->model[id].in_pool;
+
+		sums->admitted[pool] += pool ? sums->admitted[id] : 0;
+		sums->rejected[pool] += pool ? sums->rejected[id] : 0;
+	}
 }
 
 /* SYNs by verdict, of one service or (negative) of all. */

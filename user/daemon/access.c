@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Reads the files that say who may read the metrics. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "config/secret_file.h"
 #include "daemon/daemon.h"
@@ -60,5 +62,12 @@ int start_metrics(struct daemon *d, char *err, size_t len)
 		ret = metrics_open(&d->metrics, d->config.metrics_addr, d->config.metrics_port,
 				   access, &d->state, d->queue, refresh, d, err, len);
 	metrics_access_put(access);
-	return ret;
+	if (ret)
+		return ret;
+	d->state.history = d->history = calloc(1, sizeof(*d->history));
+	if (!d->history) {
+		snprintf(err, len, "out of memory");
+		return -ENOMEM;
+	}
+	return 0;
 }

@@ -18,6 +18,7 @@
 #include "control/control.h"
 #include "core/active.h"
 #include "core/controller.h"
+#include "core/history.h"
 #include "core/state.h"
 #include "core/trouble.h"
 #include "datapath/datapath.h"
@@ -68,6 +69,7 @@ struct daemon {
 	struct metrics *metrics;
 	struct fleet *fleet;             /* NULL: the host is in none */
 	struct fleet_rules *fleet_rules; /* NULL: off */
+	struct history *history;         /* what the page plots; NULL: there is no page */
 
 	/* Policy: the three parts, and the state that the maps hold because of them. */
 	struct desired_part file, manual, fleet_part;
@@ -106,6 +108,7 @@ struct daemon {
 	struct task watch;  /* … the look for troubles … */
 	struct task age;    /* … and the walk that corrects counts … */
 	struct task upkeep; /* … what is attached, rules that have expired, old names */
+	struct task note;   /* every HISTORY_SECS: a point of the history */
 	struct task follow; /* the host's addresses have changed */
 	bool follow_failed; /* … and could not be read: again */
 	struct task reread; /* SIGHUP */
@@ -182,6 +185,8 @@ int on_away(void *arg, int (*f)(void *f_arg), void *f_arg);
 /* snapshot.c */
 /* Brings parts (enum state_part) of the state up to date; arg: the daemon. */
 void refresh(void *arg, unsigned parts);
+/* Adds a point to the history. */
+void note_history(struct daemon *d);
 /* Copies the global values to the state that is shown. */
 void show_config(struct daemon *d);
 /* … and the interfaces that are attached. */

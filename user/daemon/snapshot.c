@@ -181,6 +181,12 @@ void refresh(void *arg, unsigned parts)
 		collect_rules(d);
 }
 
+void note_history(struct daemon *d)
+{
+	refresh(d, STATE_MODELS | STATE_COUNTS);
+	history_add(d->history, &d->state);
+}
+
 static enum sluice_mode mode_now(const struct daemon *d)
 {
 	return d->controller.all.mode != SLUICE_MODE_DEFAULT ? d->controller.all.mode

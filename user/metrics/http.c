@@ -64,9 +64,15 @@ struct metrics {
 };
 
 #define LIST_AGE_NS    1000000000ULL
+#define CLIENTS_AGE_NS 5000000000ULL /* of the page */
+#define CONTENT_POLICY                                                                             \
+	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "            \
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
+/* `asset`: what the response is of; NULL: it is of this moment, and nobody keeps it. */
 static enum MHD_Result send_response(struct MHD_Connection *conn, unsigned status, const char *type,
+				     const struct metrics_asset *asset,
 				     struct MHD_Response *response)
 {
 	enum MHD_Result ret;
@@ -74,10 +80,13 @@ static enum MHD_Result send_response(struct MHD_Connection *conn, unsigned statu
 	if (!response)
 		return MHD_NO;
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
+				asset ? "no-cache" : "no-store");
+	if (asset)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, asset->etag);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-	MHD_add_response_header(response, "Content-Security-Policy",
-				"default-src 'none'; style-src 'unsafe-inline'");
+	MHD_add_response_header(response, "Content-Security-Policy", CONTENT_POLICY);
+	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 	if (status == MHD_HTTP_UNAUTHORIZED)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
@@ -90,7 +99,7 @@ static enum MHD_Result send_response(struct MHD_Connection *conn, unsigned statu
 static enum MHD_Result send_line(struct MHD_Connection *conn, unsigned status, char *line)
 {
 	return send_response(
-		conn, status, "text/plain",
+		conn, status, "text/plain", NULL,
 		MHD_create_response_from_buffer(strlen(line), line, MHD_RESPMEM_PERSISTENT));
 }
 
@@ -113,40 +122,45 @@ static enum MHD_Result send_page(struct page *page)
 		MHD_create_response_from_callback(page->len, WORK_BYTES_MAX, give_text, text, free);
 	if (!response)
 		free(text);
-	return send_response(page->conn, page->status, page->kind->type, response);
+	return send_response(page->conn, page->status, page->kind->type, NULL, response);
 }
 
 /* ---- pages ---- */
 
-static unsigned write_limits(FILE *out, struct page *page)
+static const char *argument(const struct page *page, const char *name)
 {
-	const char *client =
-		MHD_lookup_connection_value(page->conn, MHD_GET_ARGUMENT_KIND, "client");
-	const char *model = MHD_lookup_connection_value(page->conn, MHD_GET_ARGUMENT_KIND, "model");
-	const char *service =
-		MHD_lookup_connection_value(page->conn, MHD_GET_ARGUMENT_KIND, "service");
-	struct metrics *m = page->metrics;
-	unsigned parts = STATE_MODELS;
+	return MHD_lookup_connection_value(page->conn, MHD_GET_ARGUMENT_KIND, name);
+}
 
-	/* However many readers there are, the clients are walked once a second. */
-	if (!client && m->state->now_ns - m->walked_ns >= LIST_AGE_NS)
+/* However many readers there are, the clients are not walked before they are this old. */
+static void refresh_clients(struct metrics *m, unsigned parts, uint64_t age_ns)
+{
+	if (m->state->now_ns - m->walked_ns >= age_ns)
 		parts |= STATE_CLIENTS;
 	m->refresh(m->arg, parts);
 	if (parts & STATE_CLIENTS)
 		m->walked_ns = m->state->now_ns;
-	return metrics_write_limits(out, m->state, client, model, service);
 }
 
-static void refresh_all(struct metrics *m)
+static unsigned write_limits(FILE *out, struct page *page)
 {
-	m->refresh(m->arg, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
+	const char *client = argument(page, "client");
+	struct metrics *m = page->metrics;
+
+	if (client)
+		m->refresh(m->arg, STATE_MODELS);
+	else
+		refresh_clients(m, STATE_MODELS, LIST_AGE_NS);
+	return metrics_write_limits(out, m->state, client, argument(page, "model"),
+				    argument(page, "service"));
 }
 
 static unsigned write_exposition(FILE *out, struct page *page)
 {
-	const struct daemon_state *s = page->metrics->state;
+	struct metrics *m = page->metrics;
+	const struct daemon_state *s = m->state;
 
-	refresh_all(page->metrics);
+	m->refresh(m->arg, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
 	metrics_write_exposition(out, s);
 	process_write(out, s->unix_ns - (s->now_ns - s->started_ns));
 	return MHD_HTTP_OK;
@@ -165,9 +179,33 @@ static unsigned write_openmetrics(FILE *out, struct page *page)
 
 static unsigned write_page(FILE *out, struct page *page)
 {
-	refresh_all(page->metrics);
-	metrics_write_page(out, page->metrics->state);
+	struct metrics *m = page->metrics;
+
+	refresh_clients(m, STATE_MODELS | STATE_COUNTS, CLIENTS_AGE_NS);
+	metrics_write_page(out, m->state, argument(page, "filter"));
 	return MHD_HTTP_OK;
+}
+
+static unsigned write_history(FILE *out, struct page *page)
+{
+	const char *after = argument(page, "after");
+	struct metrics *m = page->metrics;
+
+	m->refresh(m->arg, 0);
+	return metrics_write_history(out, m->state, argument(page, "model"),
+				     after ? strtoull(after, NULL, 10) : 0);
+}
+
+static enum MHD_Result send_asset(struct MHD_Connection *conn, const struct metrics_asset *asset)
+{
+	const char *known =
+		MHD_lookup_connection_value(conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_IF_NONE_MATCH);
+	bool same = known && !strcmp(known, asset->etag);
+
+	return send_response(conn, same ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, asset->type, asset,
+			     MHD_create_response_from_buffer(same ? 0 : asset->len,
+							     (void *)asset->text,
+							     MHD_RESPMEM_PERSISTENT));
 }
 
 /* A probe waits for no page: these are answered at once. */
@@ -187,13 +225,14 @@ static enum MHD_Result send_health(struct MHD_Connection *conn, struct metrics *
 		fclose(out);
 	}
 	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_COPY);
-	return send_response(conn, status, "text/plain", response);
+	return send_response(conn, status, "text/plain", NULL, response);
 }
 
 static const struct page_kind kinds[] = {
 	{"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_exposition},
 	{"/", "text/html; charset=utf-8", write_page},
 	{"/v1/limits", "application/json", write_limits},
+	{"/v1/history", "application/json", write_history},
 };
 static const struct page_kind openmetrics = {
 	"/metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -352,11 +391,13 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 			      const char *method, const char *version, const char *upload,
 			      size_t *upload_len, void **seen)
 {
-	static char not_found[] = "There are /, /metrics, /v1/limits, /healthz and /readyz.\n",
+	static char not_found[] =
+		"There are /, /metrics, /v1/limits, /v1/history, /healthz and /readyz.\n",
 		    not_allowed[] = "Read only.\n",
 		    not_ours[] = "Host is no address or name of this server.\n",
 		    no_token[] = "The bearer token is missing or wrong.\n",
 		    no_certificate[] = "A valid client certificate is missing.\n";
+	const struct metrics_asset *asset = metrics_asset(url);
 	const struct page_kind *kind;
 	struct page *page = *seen;
 	unsigned status;
@@ -387,6 +428,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *conn, const char
 	if (status != MHD_HTTP_OK)
 		return send_line(conn, status,
 				 status == MHD_HTTP_FORBIDDEN ? no_certificate : no_token);
+	if (asset)
+		return send_asset(conn, asset);
 	kind = kind_of(conn, url);
 	if (kind)
 		return begin_page(page, kind);

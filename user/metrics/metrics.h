@@ -50,7 +50,24 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s);
  */
 unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,
 			      const char *model, const char *service);
-void metrics_write_page(FILE *out, const struct daemon_state *s);
+/* The page at /. Models and clients are those whose name has the text `filter`; NULL or "": all. */
+void metrics_write_page(FILE *out, const struct daemon_state *s, const char *filter);
+/*
+ * /v1/history, as JSON: the last hour of one model, or (NULL) of all together, after this time in
+ * unix ms. Returns the HTTP status.
+ */
+unsigned metrics_write_history(FILE *out, const struct daemon_state *s, const char *model,
+			       uint64_t after_ms);
+
+/* A file that is part of the program: the page's script, its style, the library that plots. */
+struct metrics_asset {
+	const char *url, *type;
+	const char *text;
+	size_t len;
+	char etag[20]; /* with its quotes */
+};
+/* NULL: there is none. */
+const struct metrics_asset *metrics_asset(const char *url);
 /* /readyz: one sentence. Returns the HTTP status. */
 unsigned metrics_write_ready(FILE *out, const struct daemon_state *s);
 

@@ -1,157 +1,289 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The page at /: `sluicectl status` for a browser. One file, without scripts and without anything
- * fetched from elsewhere; it reloads itself every few seconds. Names come from requests, so all are
- * escaped.
+ * The page for a browser: what is shut and why, the figures as tables. It is whole without scripts.
+ * page.js requests it again and puts the new sections in the place of the old ones, so that every
+ * figure is written here alone. Names come from requests, so all are escaped. Lists are short
+ * however many names there are; `filter` finds the rest.
  */
-#include "metrics/metrics.h"
+#include "metrics/page_internal.h"
 
 #include <inttypes.h>
+#include <string.h>
 
+#include "core/highest.h"
 #include "core/printable.h"
 #include "core/text.h"
 
-static void escaped(FILE *out, const char *text)
-{
-	char one[PRINTABLE_CHAR_MAX];
+#define MODELS_LISTED  50
+#define CLIENTS_LISTED 20
 
-	while (*text) {
-		printable_next(&text, one);
-		switch (one[0]) {
-		case '<':
-			fputs("&lt;", out);
-			break;
-		case '>':
-			fputs("&gt;", out);
-			break;
-		case '&':
-			fputs("&amp;", out);
-			break;
-		case '"':
-			fputs("&quot;", out);
-			break;
-		default:
-			fputs(one, out);
-		}
-	}
+/* A cell with the heading of its column: on a narrow screen it stands beside its value. */
+static void begin_cell(FILE *out, const char *heading, bool number)
+{
+	fprintf(out, "<td%s data-h=\"%s\">", number ? " class=n" : "", heading);
 }
 
-static void text_cell(FILE *out, const char *text)
+static void text_cell(FILE *out, const char *heading, const char *text)
 {
-	fputs("<td>", out);
-	escaped(out, text);
+	begin_cell(out, heading, false);
+	page_escaped(out, text);
 	fputs("</td>", out);
 }
 
-/* "123.4 / 1000": an average and its threshold; a dash where there is none. */
-static void against(FILE *out, double value, double threshold)
+static void count_cell(FILE *out, const char *heading, uint64_t n)
 {
-	fputs("<td class=n>", out);
+	begin_cell(out, heading, true);
+	fprintf(out, "%" PRIu64 "</td>", n);
+}
+
+/* "123.4 / 1000": an average and its target. */
+static void against(FILE *out, const char *heading, double value, double target)
+{
+	bool over = target > 0 && value > target;
+
+	begin_cell(out, heading, true);
+	fputs(over ? "<b>" : "", out);
 	if (value >= 0)
 		fprintf(out, "%.1f", value);
 	else
 		fputs("–", out);
-	fputs("</td><td class=n>", out);
-	if (threshold > 0)
-		fprintf(out, "%.0f", threshold);
-	else
-		fputs("–", out);
+	fputs(over ? "</b>" : "", out);
+	if (target > 0)
+		fprintf(out, " / %.0f", target);
 	fputs("</td>", out);
 }
 
-static void model_row(FILE *out, const struct daemon_state *s, uint32_t id)
+/* ---- tables ---- */
+
+/* Whether the name, as it is printed, has this text. */
+static bool contains(const char *name, const char *filter)
+{
+	char spelt[PRINTABLE_MAX(SLUICE_NAME_MAX)];
+
+	if (!filter || !*filter)
+		return true;
+	printable_text(spelt, sizeof(spelt), name);
+	return strcasestr(spelt, filter);
+}
+
+struct heading {
+	const char *text;
+	bool number;
+};
+
+static void begin_table(FILE *out, const struct heading *headings, size_t n, const char *caption)
+{
+	fprintf(out, "<table><caption>%s</caption><thead><tr>", caption);
+	for (size_t i = 0; i < n; i++)
+		fprintf(out, "<th scope=col%s>%s</th>", headings[i].number ? " class=n" : "",
+			headings[i].text);
+	fputs("</tr></thead><tbody>\n", out);
+}
+
+static void model_row(FILE *out, const struct daemon_state *s, const struct state_sums *sums,
+		      uint32_t id, bool unary)
 {
 	const struct controller_model *m = &s->controller->model[id];
 	struct controller_targets t = controller_targets(s->controller, id);
 	struct controller_reading r = controller_read(s->controller, id, s->now_ns);
 	int64_t flying = s->kernel[id].in_flight, waiting = s->kernel[id].waiting;
+	uint32_t limit = controller_limit(s->controller, id);
+	bool all = id == SLUICE_MODEL_ALL;
 
-	fputs(r.open ? "<tr>" : "<tr class=shut>", out);
-	text_cell(out, id == SLUICE_MODEL_ALL ? "all together" : m->name);
+	fputs(r.open ? "<tr><th scope=row>" : "<tr class=shut><th scope=row>", out);
+	page_escaped(out, all ? "(all together)" : m->name);
+	fputs("</th>", out);
+	begin_cell(out, "gate", false);
 	if (r.open)
-		fputs("<td>open</td>", out);
+		fputs(page_is_full(s, id) ? "full</td>" : "open</td>", out);
 	else
-		fprintf(out, "<td>SHUT (%s), opens in about %.0f s if nothing more comes</td>",
-			text_reason(r.reason), r.retry_after_s);
-	against(out, r.ttft_ms, t.ttft_ms);
-	against(out, r.itl_ms, t.itl_ms);
-	against(out, r.duration_ms, t.duration_ms);
-	against(out, r.normalized_ms, t.normalized_ms);
-	fprintf(out, "<td class=n>%" PRId64 "</td><td class=n>%" PRId64 "</td>",
-		flying > 0 ? flying : 0, waiting > 0 ? waiting : 0);
-	if (t.max_in_flight > 0)
-		fprintf(out, "<td class=n>%" PRId64 "</td>", t.max_in_flight);
-	else
-		fputs("<td class=n>–</td>", out);
-	if (id == SLUICE_MODEL_ALL)
-		fputs("<td></td><td></td>", out);
-	else
-		fprintf(out, "<td class=n>%" PRIu64 "</td><td class=n>%" PRIu64 "</td>",
-			state_requests(s, SLUICE_VERDICT_ADMITTED, (int)id),
-			state_requests(s, SLUICE_VERDICT_REJECTED, (int)id));
+		fprintf(out, "SHUT (%s)</td>", text_reason(r.reason));
+	begin_cell(out, "in flight / limit", true);
+	fprintf(out, "%" PRId64, flying > 0 ? flying : 0);
+	if (limit)
+		fprintf(out, " / %u", limit);
+	fputs("</td>", out);
+	count_cell(out, "waiting", waiting > 0 ? (uint64_t)waiting : 0);
+	against(out, "TTFT ms / target", r.ttft_ms, t.ttft_ms);
+	against(out, "ITL ms / target", r.itl_ms, t.itl_ms);
+	if (unary) {
+		against(out, "duration ms / target", r.duration_ms, t.duration_ms);
+		against(out, "normalized ms / target", r.normalized_ms, t.normalized_ms);
+	}
+	count_cell(out, "admitted", all ? sums->all_admitted : sums->admitted[id]);
+	count_cell(out, "refused", all ? sums->all_rejected : sums->rejected[id]);
 	fputs("</tr>\n", out);
 }
 
-static void models(FILE *out, const struct daemon_state *s)
+/* Of responses that are not streamed. */
+static bool any_unary(const struct daemon_state *s)
 {
-	unsigned listed = 0;
-
-	fputs("<h2>Models</h2>\n<table><tr><th>model<th>gate<th>TTFT ms<th>target<th>ITL ms<th>target"
-	      "<th>duration ms<th>target<th>normalized ms<th>target"
-	      "<th>in flight<th>waiting<th>limit<th>admitted<th>rejected</tr>\n",
-	      out);
-	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++)
-		if (state_model_in_use(s, id)) {
-			model_row(out, s, id);
-			listed++;
-			state_step_counts(s);
-		}
-	if (state_other_seen(s))
-		model_row(out, s, SLUICE_MODEL_OTHER);
-	model_row(out, s, SLUICE_MODEL_ALL);
-	fputs("</table>\n", out);
-	if (!listed)
-		fputs("<p>No model has answered a request yet.</p>\n", out);
+	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
+		if (state_model_in_use(s, id) && s->controller->model[id].duration_samples)
+			return true;
+	return false;
 }
 
-static void reasons(FILE *out, const struct daemon_state *s)
+static void models(FILE *out, const struct daemon_state *s, const struct state_sums *sums,
+		   const char *filter)
 {
-	uint64_t sum[SLUICE_REASON_COUNT] = {0}, shadow[SLUICE_REASON_COUNT] = {0};
+	static const struct heading headings[] = {
+		{"model", false},
+		{"gate", false},
+		{"in flight / limit", true},
+		{"waiting", true},
+		{"TTFT ms / target", true},
+		{"ITL ms / target", true},
+		{"duration ms / target", true},
+		{"normalized ms / target", true},
+		{"admitted", true},
+		{"refused", true},
+	};
+	struct heading shown[10];
+	struct highest_item items[MODELS_LISTED];
+	struct highest busiest = {.items = items, .max = MODELS_LISTED};
+	bool unary = any_unary(s), other = state_other_seen(s);
+	size_t known = 0, n = 0;
 
-	for (size_t i = 0; i < s->count_count; i++) {
-		const struct sluice_count_key *key = &s->counts[i].key;
+	for (uint32_t id = SLUICE_MODEL_OTHER; id < SLUICE_MODELS_MAX; id++) {
+		bool open = true;
+		int64_t flying = s->kernel[id].in_flight;
 
-		if (key->reason >= SLUICE_REASON_COUNT)
+		if (!state_model_in_use(s, id) || (id == SLUICE_MODEL_OTHER && !other))
 			continue;
-		if (key->verdict == SLUICE_VERDICT_REJECTED)
-			sum[key->reason] += s->counts[i].n;
-		else if (key->verdict == SLUICE_VERDICT_SHADOW_REJECTED)
-			shadow[key->reason] += s->counts[i].n;
+		if (!contains(s->controller->model[id].name, filter))
+			continue;
+		known++;
+		open = controller_read(s->controller, id, s->now_ns).open;
+		highest_add(&busiest,
+			    (struct highest_item){.rank = (open ? 0 : 1ULL << 62) +
+							  (flying > 0 ? flying : 0),
+						  .then = sums->admitted[id] + sums->rejected[id],
+						  .index = id});
 	}
+	highest_sort(&busiest);
+	for (size_t i = 0; i < 10; i++)
+		if (unary || (i != 6 && i != 7))
+			shown[n++] = headings[i];
+	fputs("<section id=models>\n<h2>Models</h2>\n", out);
+	begin_table(out, shown, n, "Averages against their targets; shut and busy ones first");
+	for (size_t i = 0; i < busiest.count; i++)
+		model_row(out, s, sums, (uint32_t)busiest.items[i].index, unary);
+	model_row(out, s, sums, SLUICE_MODEL_ALL, unary);
+	fputs("</tbody></table>\n", out);
+	if (known > busiest.count)
+		fprintf(out,
+			"<p class=note>%zu of %zu models are listed: filter to find another.</p>\n",
+			busiest.count, known);
+	else if (!known)
+		fputs(filter && *filter
+			      ? "<p class=note>No model has this text in its name.</p>\n"
+			      : "<p class=note>No model has answered a request yet.</p>\n",
+		      out);
+	fputs("</section>\n", out);
+}
+
+static void requests(FILE *out, const struct daemon_state *s, const struct state_sums *sums)
+{
+	static const struct heading headings[] = {
+		{"reason", false}, {"refused", true}, {"shadow", true}};
+
 	fprintf(out,
-		"<h2>Requests</h2>\n<p>%" PRIu64 " admitted, %" PRIu64 " rejected, %" PRIu64
-		" would have been rejected (shadow). Connections: %" PRIu64 " reset, %" PRIu64
-		" dropped.</p>\n",
-		state_requests(s, SLUICE_VERDICT_ADMITTED, -1),
-		state_requests(s, SLUICE_VERDICT_REJECTED, -1),
-		state_requests(s, SLUICE_VERDICT_SHADOW_REJECTED, -1),
+		"<section id=requests>\n<h2>Requests</h2>\n<p><b id=admitted>%" PRIu64
+		"</b> admitted, <b id=refused>%" PRIu64 "</b> refused",
+		sums->all_admitted, sums->all_rejected);
+	if (sums->all_shadow)
+		fprintf(out, ", %" PRIu64 " would have been refused (shadow)", sums->all_shadow);
+	fprintf(out, ". Connections: %" PRIu64 " reset, %" PRIu64 " dropped at their SYN.</p>\n",
 		state_connections(s, SLUICE_VERDICT_SYN_RESET, -1),
 		state_connections(s, SLUICE_VERDICT_SYN_DROPPED, -1));
-	fputs("<table><tr><th>reason<th>rejected<th>shadow</tr>\n", out);
-	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++)
-		if (sum[r] || shadow[r])
-			fprintf(out,
-				"<tr><td>%s</td><td class=n>%" PRIu64 "</td><td class=n>%" PRIu64
-				"</td></tr>\n",
-				text_reason(r), sum[r], shadow[r]);
-	fputs("</table>\n", out);
+	if (sums->all_rejected || sums->all_shadow) {
+		begin_table(out, headings, 3, "Refusals by reason");
+		for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++) {
+			if (!sums->by_reason[r] && !sums->shadow_by_reason[r])
+				continue;
+			fprintf(out, "<tr><th scope=row>%s</th>", text_reason(r));
+			count_cell(out, "refused", sums->by_reason[r]);
+			count_cell(out, "shadow", sums->shadow_by_reason[r]);
+			fputs("</tr>\n", out);
+		}
+		fputs("</tbody></table>\n", out);
+	}
+	fputs("</section>\n", out);
 }
 
-static void slots(FILE *out, const struct daemon_state *s)
+static void client_row(FILE *out, const struct daemon_state *s, const struct state_client *c)
 {
-	fputs("<h2>Services and interfaces</h2>\n<table><tr><th>service<th>protocol<th>action<th>mode"
-	      "<th>default model</tr>\n",
-	      out);
+	const struct sluice_client_count *n = &c->count;
+	char text[TEXT_CLIENT_MAX];
+
+	text_client(text, &c->client);
+	fputs("<tr><th scope=row>", out);
+	page_escaped(out, text);
+	fputs("</th>", out);
+	count_cell(out, "in flight", c->in_flight > 0 ? (uint64_t)c->in_flight : 0);
+	count_cell(out, "admitted", n->admitted);
+	count_cell(out, "refused", n->rejected);
+	text_cell(out, "last refusal",
+		  n->last_reason != SLUICE_REASON_NONE ? text_reason(n->last_reason) : "–");
+	begin_cell(out, "last seen", true);
+	if (n->last_seen_ns <= s->now_ns) {
+		page_span(out, (double)(s->now_ns - n->last_seen_ns) / 1e9);
+		fputs(" ago", out);
+	} else {
+		fputs("now", out);
+	}
+	fputs("</td></tr>\n", out);
+}
+
+static void clients(FILE *out, const struct daemon_state *s, const char *filter)
+{
+	static const struct heading headings[] = {{"client", false},       {"in flight", true},
+						  {"admitted", true},      {"refused", true},
+						  {"last refusal", false}, {"last seen", true}};
+	struct highest_item items[CLIENTS_LISTED];
+	struct highest most = {.items = items, .max = CLIENTS_LISTED};
+	char text[TEXT_CLIENT_MAX];
+
+	for (size_t i = 0; i < s->client_count; i++) {
+		const struct state_client *c = &s->clients[i];
+
+		if (i % WORK_ENTRIES_MAX == 0)
+			state_step(s, WORK_ENTRIES_MAX, 0);
+		if (filter && *filter) {
+			text_client(text, &c->client);
+			if (!contains(text, filter))
+				continue;
+		}
+		highest_add(&most,
+			    (struct highest_item){.rank = c->count.admitted + c->count.rejected,
+						  .then = c->count.last_seen_ns,
+						  .index = i});
+	}
+	highest_sort(&most);
+	fputs("<section id=clients>\n<h2>Clients</h2>\n", out);
+	if (most.count) {
+		begin_table(out, headings, 6, "Those with the most requests");
+		for (size_t i = 0; i < most.count; i++)
+			client_row(out, s, &s->clients[most.items[i].index]);
+		fputs("</tbody></table>\n", out);
+	}
+	fprintf(out, "<p class=note>%zu of %zu clients are listed, up to five seconds old.</p>\n",
+		most.count, s->client_count);
+	fputs("</section>\n", out);
+}
+
+static void services(FILE *out, const struct daemon_state *s)
+{
+	static const struct heading headings[] = {{"service", false},
+						  {"protocol", false},
+						  {"action", false},
+						  {"mode", false},
+						  {"default model", false}};
+	static const struct heading hooks[] = {{"interface", false}, {"XDP", false}, {"tc", false}};
+
+	fputs("<section id=services>\n<h2>Services and interfaces</h2>\n", out);
+	begin_table(out, headings, 5, "What is protected");
 	for (size_t i = 0; i < s->service_count; i++) {
 		const struct service *v = &s->services[i];
 		unsigned protocol = v->protocol, action = v->action, mode = v->mode;
@@ -160,55 +292,69 @@ static void slots(FILE *out, const struct daemon_state *s)
 
 		/* While a page is being written, a reload may replace the services. */
 		text_endpoint(text, v->addr, v->wildcard, v->port);
-		fputs("<tr>", out);
-		text_cell(out, text);
-		text_cell(out, text_protocol(protocol));
-		text_cell(out, text_action(action));
-		text_cell(out, text_mode(mode));
-		text_cell(out,
+		fputs("<tr><th scope=row>", out);
+		page_escaped(out, text);
+		fputs("</th>", out);
+		text_cell(out, "protocol", text_protocol(protocol));
+		text_cell(out, "action", text_action(action));
+		text_cell(out, "mode", text_mode(mode));
+		text_cell(out, "default model",
 			  state_model_in_use(s, model) ? s->controller->model[model].name : "–");
 		fputs("</tr>\n", out);
 	}
-	fputs("</table>\n<table><tr><th>interface<th>XDP<th>tc</tr>\n", out);
+	fputs("</tbody></table>\n", out);
+	begin_table(out, hooks, 3, "Where sluice is attached");
 	for (size_t i = 0; i < s->interface_count; i++) {
-		fputs("<tr>", out);
-		text_cell(out, s->interfaces[i].name);
-		text_cell(out, s->interfaces[i].xdp);
-		text_cell(out, !s->interfaces[i].attached[STATE_TC_IN] ||
-					       !s->interfaces[i].attached[STATE_TC_OUT]
-				       ? "not attached"
-			       : s->interfaces[i].tcx ? "tcx"
-						      : "clsact");
+		fputs("<tr><th scope=row>", out);
+		page_escaped(out, s->interfaces[i].name);
+		fputs("</th>", out);
+		text_cell(out, "XDP", s->interfaces[i].xdp);
+		text_cell(out, "tc",
+			  !s->interfaces[i].attached[STATE_TC_IN] ||
+					  !s->interfaces[i].attached[STATE_TC_OUT]
+				  ? "not attached"
+			  : s->interfaces[i].tcx ? "tcx"
+						 : "clsact");
 		fputs("</tr>\n", out);
 	}
-	fputs("</table>\n", out);
+	fputs("</tbody></table>\n</section>\n", out);
 }
 
-void metrics_write_page(FILE *out, const struct daemon_state *s)
+void metrics_write_page(FILE *out, const struct daemon_state *s, const char *filter)
 {
-	unsigned shut = 0;
+	struct state_sums sums;
 
-	for (uint32_t id = 0; id < SLUICE_MODELS_MAX; id++)
-		if (state_model_in_use(s, id))
-			shut += !controller_read(s->controller, id, s->now_ns).open;
+	state_sum(&sums, s);
 	fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
-	      "<meta http-equiv=refresh content=5>"
-	      "<meta name=viewport content=\"width=device-width\"><title>sluice</title><style>\n"
-	      "body{font:15px/1.4 system-ui,sans-serif;margin:1.5em;color-scheme:light dark}"
-	      "table{border-collapse:collapse;margin:.5em 0}"
-	      "td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #8885}"
-	      ".n{text-align:right;font-variant-numeric:tabular-nums}"
-	      ".shut{background:#d3302f33;font-weight:600}h2{font-size:1.05em;margin-top:1.4em}"
-	      "\n</style></head><body>\n<h1>sluice</h1>\n",
+	      "<meta name=viewport content=\"width=device-width, initial-scale=1\">"
+	      "<meta name=color-scheme content=\"light dark\"><title>sluice</title>\n"
+	      "<noscript><meta http-equiv=refresh content=5></noscript>"
+	      "<link rel=stylesheet href=/static/page.css>"
+	      "<script defer src=/static/chart.js></script>"
+	      "<script defer src=/static/page.js></script></head>\n<body>\n<header><h1>sluice</h1>\n"
+	      "<p id=mode>",
 	      out);
-	fprintf(out, "<p%s>Mode <b>%s</b>, policy %s, lease %u ms. %s</p>\n",
-		shut ? " class=shut" : "", s->detaching ? "detaching" : text_mode(s->mode),
-		s->policy, s->lease_ms,
-		controller_drains(s->controller, s->now_ns) ? "It drains: what is new is refused."
-		: shut                                      ? "Something is shut."
-							    : "Everything is open.");
-	models(out, s);
-	reasons(out, s);
-	slots(out, s);
-	fputs("<p><a href=/metrics>/metrics</a></p>\n</body></html>\n", out);
+	fprintf(out, "Mode <b>%s</b>, policy %s, lease %u ms, up ",
+		s->detaching ? "detaching" : text_mode(s->mode), s->policy, s->lease_ms);
+	page_span(out, (double)(s->now_ns - s->started_ns) / 1e9);
+	fputs(", at ", out);
+	page_clock(out, s->unix_ns);
+	fputs(".</p>\n<p id=problem role=alert hidden></p></header>\n<main>\n", out);
+	page_state(out, s);
+	fputs("<section id=history hidden>\n<h2>The last hour</h2>\n<p class=note>Times are UTC.</p>\n"
+	      "<p><label>of <select id=which><option value=\"\">all together</option></select></label></p>\n"
+	      "<div class=plots></div>\n</section>\n"
+	      "<form method=get action=/ role=search><label>Names with <input name=filter type=search "
+	      "maxlength=95 value=\"",
+	      out);
+	page_escaped(out, filter ? filter : "");
+	fputs("\"></label> <button>Filter</button></form>\n", out);
+	models(out, s, &sums, filter);
+	requests(out, s, &sums);
+	clients(out, s, filter);
+	services(out, s);
+	fputs("</main>\n<footer><p>As data: <a href=/metrics>/metrics</a>, "
+	      "<a href=/v1/history>/v1/history</a>, <a href=/v1/limits>/v1/limits</a>. sluice " SLUICE_VERSION
+	      ".</p></footer>\n</body></html>\n",
+	      out);
 }
