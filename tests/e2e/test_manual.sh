@@ -20,6 +20,7 @@ cat >"$T/sluice.yaml" <<END
 interfaces: [s0, lo]
 fleet: manual
 fleet-store: [$T/store.sock]
+fleet-rules: on
 trouble-after-secs: 1 # nobody listens on 8002
 services:
   - listen: $PORT=llama-3-8b
