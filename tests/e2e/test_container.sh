@@ -152,7 +152,8 @@ for name in daemonset sidecar; do
 			"${before_stop[*]}"
 		ctl "${before_stop[@]:1}" >/dev/null
 	else
-		finish "$DAEMON"
+		finish "$DAEMON" # no child of this shell
+		wait "$OUTER" || true
 		"$B/sluicectl" --control "$T/control.sock" detach --pin-dir "$PIN/$pins" >/dev/null
 	fi
 	wait "$OUTER" || true

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/history.h"
 #include "core/printable.h"
@@ -57,8 +58,11 @@ static void write_columns(FILE *out, const struct history *h, const struct histo
 		for (uint64_t i = from; i < h->count; i++) {
 			const char *point = (const char *)&one->point[i % HISTORY_POINTS];
 
+			float value;
+
+			memcpy(&value, point + columns[c].at, sizeof(value));
 			fputs(i > from ? "," : "", out);
-			number(out, *(const float *)(point + columns[c].at));
+			number(out, value);
 		}
 		fputc(']', out);
 	}
