@@ -127,7 +127,7 @@ static void answers_lose_no_charge(void **state)
 	assert_int_equal(gcra_spent(budget().request_tat_ns, NOW), admitted * interval);
 }
 
-#define ROUNDS 4000
+#define ROUNDS 1000
 
 static struct player {
 	unsigned begun, ended; /* rounds */
