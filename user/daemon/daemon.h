@@ -73,6 +73,7 @@ struct daemon {
 
 	/* Policy: the three parts, and the state that the maps hold because of them. */
 	struct desired_part file, manual, fleet_part;
+	uint64_t policies; /* that have been in force so far */
 	struct desired *desired;
 	struct desired
 		*shown; /* whose rules are shown: an earlier one, while a list is under way */

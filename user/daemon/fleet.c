@@ -27,13 +27,12 @@ struct fleet {
 	struct fleet_host hosts[FLEET_HOSTS_MAX];
 	char name[64];
 	int epoll, timer;
-	uint64_t armed_ns;           /* the timer's time; 0: it is not armed */
-	uint64_t hosts_ns;           /* when the hosts were last asked for */
-	bool hosts_asked;            /* … and have not been told */
-	const struct quota_book *of; /* whose quotas the engine knows */
-	int64_t rules;               /* the version that other hosts know */
+	uint64_t armed_ns; /* the timer's time; 0: it is not armed */
+	uint64_t hosts_ns; /* when the hosts were last asked for */
+	bool hosts_asked;  /* … and the answer has not come */
+	uint64_t policies; /* of the daemon, as the engine knows them */
+	int64_t rules;     /* the version that other hosts know */
 	struct task walk;
-	bool said_full;
 };
 
 /* ---- handlers of the engine ---- */
@@ -139,12 +138,12 @@ static void follow_policy(struct fleet *f)
 	int64_t rules = fleet_rules_version(f->d);
 	char info[FLEET_INFO_MAX];
 
-	if (f->of == f->d->state.quotas && f->rules == rules)
+	if (f->policies == f->d->policies && f->rules == rules)
 		return;
 	f->rules = rules;
-	f->of = f->d->state.quotas;
-	sync_quotas(f->sync, f->of);
-	fleet_info(info, SLUICE_VERSION, rules, f->of);
+	f->policies = f->d->policies;
+	sync_quotas(f->sync, f->d->state.quotas);
+	fleet_info(info, SLUICE_VERSION, rules, f->d->state.quotas);
 	store_set_info(f->store, info);
 }
 

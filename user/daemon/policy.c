@@ -214,6 +214,7 @@ int build_policy(struct daemon *d, const struct desired_part *file,
 /* Before any step: the state that was shown is gone. */
 static void show_policy(struct daemon *d)
 {
+	d->policies++;
 	d->state.services = d->desired->services;
 	d->state.service_count = d->desired->service_count;
 	d->state.quotas = &d->desired->quotas;
