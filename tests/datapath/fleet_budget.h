@@ -14,10 +14,6 @@
 
 #define QUOTA 7
 #define NOW   w.settings.clock_ns
-#define REQUEST_TEXT                                                                               \
-	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n"              \
-	"{\"model\":\"llama\",\"stream\":true}"
-
 static struct sluice_fleet_item *batch; /* the map itself */
 static struct ring_buffer *changes;
 static struct sluice_fleet_change change; /* the last one */
@@ -139,19 +135,6 @@ static inline void grant(uint32_t granted, uint32_t share)
 					       .settled = item.units[0].used,
 					       .granted = granted,
 					       .share = share});
-}
-
-/* Returns -1 if the request is admitted, else the milliseconds to wait. */
-static inline int64_t send_request(void)
-{
-	unsigned before = w.refusal_count;
-
-	connect_anew();
-	if (send_segment(false, PSH | ACK, REQUEST_TEXT) == THEN_UNSPEC)
-		return -1;
-	assert_int_equal(w.refusal_count, before + 1);
-	w.refusal_count = 0;
-	return w.refusals[before].retry_after_ms;
 }
 
 static inline int open_fleet(void **state)

@@ -59,4 +59,21 @@ static inline void connect_anew(void)
 	send_segment(false, ACK, "");
 }
 
+#define REQUEST_TEXT                                                                               \
+	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n"              \
+	"{\"model\":\"llama\",\"stream\":true}"
+
+/* One request on a new connection. Returns -1 if it is admitted, else the milliseconds to wait. */
+static inline int64_t send_request(void)
+{
+	unsigned before = w.refusal_count;
+
+	connect_anew();
+	if (send_segment(false, PSH | ACK, REQUEST_TEXT) == THEN_UNSPEC)
+		return -1;
+	assert_int_equal(w.refusal_count, before + 1);
+	w.refusal_count = 0;
+	return w.refusals[before].retry_after_ms;
+}
+
 #endif

@@ -36,7 +36,7 @@ static int64_t request_text(const char *text, size_t len, size_t cut)
 	return w.refusals[0].retry_after_ms;
 }
 
-#define send_request(text) request_text(text, sizeof(text) - 1, 0)
+#define send_text(text) request_text(text, sizeof(text) - 1, 0)
 
 /* The response to the last request, which ends it. */
 static void respond(void)
@@ -141,20 +141,20 @@ static void each_key_has_its_own_budget_from_any_address(void **state)
 {
 	set_identity(0, false);
 	set_quota();
-	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
-	assert_int_equal(send_request(REQUEST_WITH(KEY_B)), -1);
-	assert_int_equal(send_request(REQUEST_WITH("")), -1);
-	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), 10000);
-	assert_int_equal(send_request(REQUEST_WITH(KEY_B)), 10000);
-	assert_int_equal(send_request(REQUEST_WITH("")), 10000);
-	assert_int_equal(send_request(REQUEST_WITH("X-Api-Key: sk-alpha\r\n")), 10000);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_A)), -1);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_B)), -1);
+	assert_int_equal(send_text(REQUEST_WITH("")), -1);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_A)), 10000);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_B)), 10000);
+	assert_int_equal(send_text(REQUEST_WITH("")), 10000);
+	assert_int_equal(send_text(REQUEST_WITH("X-Api-Key: sk-alpha\r\n")), 10000);
 	shape.ipv6 = true; /* another address */
-	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), 10000);
-	assert_int_equal(send_request(REQUEST_WITH("")), -1);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_A)), 10000);
+	assert_int_equal(send_text(REQUEST_WITH("")), -1);
 	pass_ms(10000);
-	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_A)), -1);
 	shape.ipv6 = false;
-	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), 10000);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_A)), 10000);
 }
 
 static void each_request_of_a_connection_is_charged_to_its_own_key(void **state)
@@ -164,7 +164,7 @@ static void each_request_of_a_connection_is_charged_to_its_own_key(void **state)
 	struct sluice_client client;
 
 	set_identity(0, false);
-	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_A)), -1);
 	respond();
 	send_bytes(false, PSH | ACK, keyless, sizeof(keyless) - 1);
 	respond();
@@ -202,16 +202,16 @@ static void each_clients_refusals_are_counted_by_reason(void **state)
 
 	set_identity(0, false);
 	set_quota();
-	assert_int_equal(send_request(REQUEST_WITH("")), -1);
+	assert_int_equal(send_text(REQUEST_WITH("")), -1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(send_request(REQUEST_WITH("")), 10000);
+		assert_int_equal(send_text(REQUEST_WITH("")), 10000);
 	set_mode(SLUICE_MODE_SHADOW);
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(send_request(REQUEST_WITH("")), -1);
+		assert_int_equal(send_text(REQUEST_WITH("")), -1);
 	set_mode(SLUICE_MODE_ENFORCE);
 	set_override(client, 0);
-	assert_true(send_request(REQUEST_WITH("")) > 0);
-	assert_true(send_request(REQUEST_WITH(KEY_A)) > 0);
+	assert_true(send_text(REQUEST_WITH("")) > 0);
+	assert_true(send_text(REQUEST_WITH(KEY_A)) > 0);
 	assert_int_equal(bpf_map_lookup_elem(fd_of(client_counts), &client, &count), 0);
 	assert_int_equal(count.admitted, 3);
 	assert_int_equal(count.rejected, 4);
@@ -243,10 +243,10 @@ static void the_holder_of_a_key_has_no_prefixs_weight(void **state)
 	assert_int_equal(bpf_map_update_elem(fd_of(weighted_quotas), &weighted, &id, BPF_ANY), 0);
 	set_prefix(false, 128, (struct sluice_prefix){.weight = weighted.weight});
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(send_request(REQUEST_WITH("")), -1);
-	assert_true(send_request(REQUEST_WITH("")) > 0);
-	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
-	assert_int_equal(send_request(REQUEST_WITH(KEY_A)), 10000);
+		assert_int_equal(send_text(REQUEST_WITH("")), -1);
+	assert_true(send_text(REQUEST_WITH("")) > 0);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_A)), -1);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_A)), 10000);
 }
 
 static void of_a_key_and_its_address_the_strictest_rule_holds(void **state)
@@ -254,21 +254,21 @@ static void of_a_key_and_its_address_the_strictest_rule_holds(void **state)
 	set_identity(0, false);
 	set_quota();
 	set_override(key_client("sk-alpha"), 0);
-	assert_true(send_request(REQUEST_WITH(KEY_A)) > 0);
+	assert_true(send_text(REQUEST_WITH(KEY_A)) > 0);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_CLIENT_BLOCKED);
 	assert_int_equal(w.refusals[0].client.kind, SLUICE_CLIENT_KEY);
-	assert_int_equal(send_request(REQUEST_WITH(KEY_B)), -1);
+	assert_int_equal(send_text(REQUEST_WITH(KEY_B)), -1);
 	set_override(key_client("sk-alpha"), 1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(send_request(REQUEST_WITH(KEY_A)), -1);
+		assert_int_equal(send_text(REQUEST_WITH(KEY_A)), -1);
 	set_override(this_client(false), 0);
-	assert_true(send_request(REQUEST_WITH(KEY_A)) > 0);
-	assert_true(send_request(REQUEST_WITH("")) > 0);
+	assert_true(send_text(REQUEST_WITH(KEY_A)) > 0);
+	assert_true(send_text(REQUEST_WITH("")) > 0);
 	set_override(this_client(false), 1);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(send_request(REQUEST_WITH(KEY_B)), -1);
+		assert_int_equal(send_text(REQUEST_WITH(KEY_B)), -1);
 	set_override(key_client("sk-beta"), 0);
-	assert_true(send_request(REQUEST_WITH(KEY_B)) > 0);
+	assert_true(send_text(REQUEST_WITH(KEY_B)) > 0);
 }
 
 static void only_a_trusted_proxys_header_counts(void **state)
@@ -364,19 +364,19 @@ static void a_forwarded_address_is_blocked_and_exempt_as_any_other(void **state)
 	trust(HTTP_ID);
 	set_quota();
 	set_class("203.0.113.9", SLUICE_PREFIX_BLOCKED);
-	assert_true(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.9\r\n")) > 0);
+	assert_true(send_text(REQUEST_WITH("X-Forwarded-For: 203.0.113.9\r\n")) > 0);
 	assert_int_equal(w.refusals[0].reason, SLUICE_REASON_CLIENT_BLOCKED);
-	assert_int_equal(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), -1);
-	assert_int_equal(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), 10000);
+	assert_int_equal(send_text(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), -1);
+	assert_int_equal(send_text(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), 10000);
 	set_class("203.0.113.10", SLUICE_PREFIX_EXEMPT);
-	assert_int_equal(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), -1);
+	assert_int_equal(send_text(REQUEST_WITH("X-Forwarded-For: 203.0.113.10\r\n")), -1);
 	/* The proxy's own address is blocked: not the clients behind it, and so not its SYN. */
 	set_prefix(false, 128, (struct sluice_prefix){.class = SLUICE_PREFIX_BLOCKED});
 	set_override(this_client(false), 0);
-	assert_int_equal(send_request(REQUEST_WITH("X-Forwarded-For: 203.0.113.11\r\n")), -1);
+	assert_int_equal(send_text(REQUEST_WITH("X-Forwarded-For: 203.0.113.11\r\n")), -1);
 	port++;
 	assert_int_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
-	assert_true(send_request(REQUEST_WITH("")) > 0);
+	assert_true(send_text(REQUEST_WITH("")) > 0);
 	clear_map(fd_of(trusted_proxies));
 	port++;
 	assert_int_not_equal(send_bytes(false, SYN, "", 0), THEN_UNSPEC);
@@ -428,9 +428,9 @@ static void a_request_after_a_proxy_header_is_refused_as_any_other(void **state)
 	assert_int_equal(request_text(text, sizeof(text) - 1, 0), -1);
 	for (size_t cut = 0; cut < sizeof(text) - 1; cut++)
 		assert_int_equal(request_text(text, sizeof(text) - 1, cut), 10000);
-	assert_int_equal(send_request("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n" REQUEST_WITH("")),
+	assert_int_equal(send_text("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n" REQUEST_WITH("")),
 			 -1);
-	assert_int_equal(send_request("PROXY TCP4 203.0.113.8 192.0.2.1 1 2\r\n" REQUEST_WITH("")),
+	assert_int_equal(send_text("PROXY TCP4 203.0.113.8 192.0.2.1 1 2\r\n" REQUEST_WITH("")),
 			 3600000);
 }
 
@@ -441,9 +441,9 @@ static void a_missing_proxy_header_is_a_framing_error(void **state)
 
 	set_identity(0, true);
 	trust(HTTP_ID);
-	assert_int_equal(send_request(REQUEST_WITH("")), -1);
-	assert_int_equal(send_request("PROXY TCP4 203.0.113.9\r\n" REQUEST_WITH("")), -1);
-	assert_int_equal(send_request("GET / HTTP/1.1\r\n\r\n"), -1);
+	assert_int_equal(send_text(REQUEST_WITH("")), -1);
+	assert_int_equal(send_text("PROXY TCP4 203.0.113.9\r\n" REQUEST_WITH("")), -1);
+	assert_int_equal(send_text("GET / HTTP/1.1\r\n\r\n"), -1);
 	assert_int_equal(counter(SLUICE_COUNTER_PASSED_FRAMING_ERROR), 3);
 	assert_int_equal(entries(fd_of(client_counts)), 0);
 	key = this_key(false, HTTP_PORT);
@@ -545,9 +545,8 @@ static void a_million_clients_cost_no_memory_and_no_spent_budget_is_forgotten(vo
 	set_identity(1, false);
 	trust(HTTP_ID);
 	set_quota();
-	assert_int_equal(send_request(REQUEST_WITH("")),
-			 -1); /* the proxy itself, its one request */
-	assert_int_equal(send_request(REQUEST_WITH("")), 10000);
+	assert_int_equal(send_text(REQUEST_WITH("")), -1); /* the proxy itself, its one request */
+	assert_int_equal(send_text(REQUEST_WITH("")), 10000);
 	memory = memory_of_maps();
 	assert_true(memory > 0);
 	connect_anew();
@@ -565,7 +564,7 @@ static void a_million_clients_cost_no_memory_and_no_spent_budget_is_forgotten(vo
 			continue;
 		proxy_client_at = client_at;
 		proxy_server_at = server_at;
-		if (send_request(REQUEST_WITH("")) != 10000)
+		if (send_text(REQUEST_WITH("")) != 10000)
 			fail_msg("after %u others a client without a budget is served", i);
 		client_at = proxy_client_at;
 		server_at = proxy_server_at;

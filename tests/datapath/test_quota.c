@@ -8,9 +8,7 @@
 #include "one_client.h"
 
 #define QUOTA 7
-#define REQUEST_TEXT                                                                               \
-	"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n{\"model\":\"llama\",\"stream\":true}"
-#define DATE "date: Sun, 22 Nov 2026 02:42:00 GMT\r\n"
+#define DATE  "date: Sun, 22 Nov 2026 02:42:00 GMT\r\n"
 #define SSE_HEAD                                                                                   \
 	"HTTP/1.1 200 OK\r\n" DATE                                                                 \
 	"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -33,22 +31,6 @@ static void put_weighted(uint16_t weight, uint16_t quota, uint32_t id)
 	const struct sluice_weighted_key key = {weight, quota};
 
 	assert_int_equal(bpf_map_update_elem(fd_of(weighted_quotas), &key, &id, BPF_ANY), 0);
-}
-
-/*
- * One request on a new connection. Returns the milliseconds to wait if it is refused, -1 if
- * admitted.
- */
-static int64_t send_request(void)
-{
-	unsigned before = w.refusal_count;
-
-	connect_anew();
-	if (send_segment(false, PSH | ACK, REQUEST_TEXT) == THEN_UNSPEC)
-		return -1;
-	assert_int_equal(w.refusal_count, before + 1);
-	w.refusal_count = 0;
-	return w.refusals[before].retry_after_ms;
 }
 
 static void the_quota_admits_its_exact_number_and_the_wait_is_exact(void **state)
