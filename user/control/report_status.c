@@ -65,9 +65,8 @@ static json_t *trouble_details(const struct daemon_state *s, json_t *troubles)
 	for (uint32_t id = 0; s->troubles && id <= SLUICE_SERVICES_MAX; id++) {
 		char service[TEXT_SERVICE_MAX], text[TROUBLE_TEXT_MAX];
 
-		if (id >= s->service_count && id < SLUICE_SERVICES_MAX)
+		if (!state_service_name(service, s, id))
 			continue;
-		state_service_name(service, s, id);
 		for (unsigned kind = 0; kind < TROUBLE_KINDS; kind++) {
 			const struct trouble *t = &s->troubles[id][kind];
 

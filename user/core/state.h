@@ -241,15 +241,17 @@ static inline uint64_t state_connections(const struct daemon_state *s, unsigned 
 	return sum;
 }
 
-/* The name of a service; of no service in particular: "some service". */
-static inline void state_service_name(char out[TEXT_SERVICE_MAX], const struct daemon_state *s,
+/* The name of a service; of no service in particular (SLUICE_SERVICES_MAX): "some service". False
+ * and "": there is no such service. */
+static inline bool state_service_name(char out[TEXT_SERVICE_MAX], const struct daemon_state *s,
 				      uint32_t id)
 {
 	if (id < s->service_count)
 		text_endpoint(out, s->services[id].addr, s->services[id].wildcard,
 			      s->services[id].port);
 	else
-		strcpy(out, "some service");
+		strcpy(out, id == SLUICE_SERVICES_MAX ? "some service" : "");
+	return *out;
 }
 
 /* OTHER is shown only after a request was charged to it. */

@@ -118,10 +118,9 @@ static void say_change(enum trouble_change change, enum trouble_kind kind, const
 static void follow_service(struct daemon *d, uint32_t id)
 {
 	struct watched *w = &d->watched[id];
-	char name[TEXT_SERVICE_MAX] = "";
+	char name[TEXT_SERVICE_MAX];
 
-	if (id < d->state.service_count || id == NO_SERVICE)
-		state_service_name(name, &d->state, id);
+	state_service_name(name, &d->state, id);
 	if (!strcmp(name, w->name))
 		return;
 	for (unsigned kind = 0; kind < TROUBLE_KINDS; kind++)

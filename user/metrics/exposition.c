@@ -412,9 +412,8 @@ static void write_troubles(FILE *out, const struct daemon_state *s)
 	for (uint32_t id = 0; s->troubles && id <= SLUICE_SERVICES_MAX; id++) {
 		char service[TEXT_SERVICE_MAX];
 
-		if (id >= s->service_count && id < SLUICE_SERVICES_MAX)
+		if (!state_service_name(service, s, id))
 			continue;
-		state_service_name(service, s, id);
 		for (unsigned kind = 0; kind < TROUBLE_KINDS; kind++) {
 			fprintf(out, "sluice_trouble{kind=\"%s\",", trouble_name(kind));
 			label(out, "service", service);
