@@ -21,7 +21,7 @@ struct sync {
 	struct sluice_fleet_units *units;
 	__u64 *tat;
 	__u64 now, level, interval, most;
-	__u32 raise, done;
+	__u32 raise, pad;
 };
 
 /* Reads after all that was read before, on any CPU. */

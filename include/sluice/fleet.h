@@ -43,17 +43,25 @@ static __always_inline __u32 fleet_share(__u64 left, __u32 hosts)
 	return share ? (__u32)share : 1;
 }
 
+/* The part of a budget that a host gives out while the store is away, in
+ * 1 / SLUICE_FLEET_PART_ONE. `part`: of sluice_fleet_units. */
+static __always_inline __u64 fleet_part(__u32 part, __u32 hosts, __u32 whole)
+{
+	__u64 own = part ? part : SLUICE_FLEET_PART_ONE / (hosts ?: 1);
+
+	if (whole || own > SLUICE_FLEET_PART_ONE)
+		return SLUICE_FLEET_PART_ONE;
+	return own ?: 1;
+}
+
 /* What units of `cost` ns cost while the store is away. */
 static __always_inline __u64 fleet_away_cost(const struct sluice_fleet *f,
 					     const struct sluice_fleet_units *u, __u64 cost)
 {
-	__u64 part = u->part ? u->part : SLUICE_FLEET_PART_ONE / (f->hosts ?: 1), whole;
+	__u64 part = fleet_part(u->part, f->hosts, f->whole), whole = cost / part;
 
-	if (f->whole || part >= SLUICE_FLEET_PART_ONE)
+	if (part == SLUICE_FLEET_PART_ONE)
 		return cost;
-	if (!part)
-		part = 1;
-	whole = cost / part;
 	if (whole >= FLEET_COST_MAX / SLUICE_FLEET_PART_ONE)
 		return FLEET_COST_MAX;
 	return whole * SLUICE_FLEET_PART_ONE + cost % part * SLUICE_FLEET_PART_ONE / part;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sluice/gcra.h>
+#include <sluice/fleet.h>
 
 #include "budgets.h"
 #include "core/fleet.h"
@@ -63,6 +63,11 @@ struct sync {
 	uint32_t hosts;
 };
 
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 struct sync *sync_new(const struct sync_config *config, const struct sync_handlers *handlers)
 {
 	struct sync *s = calloc(1, sizeof(*s));
@@ -76,7 +81,7 @@ struct sync *sync_new(const struct sync_config *config, const struct sync_handle
 	}
 	s->config = *config;
 	s->handlers = *handlers;
-	s->hosts = config->hosts_min ? config->hosts_min : 1;
+	s->hosts = s->config.hosts_min = max_u64(config->hosts_min, 1);
 	/* What an earlier daemon has collected and not sent, and its grants. */
 	s->walk = true;
 	s->walk_flags = BUDGET_RECOVER;
@@ -335,14 +340,6 @@ static int64_t unsettled(const struct sluice_fleet_item_units *u)
 	return (int32_t)(u->used - u->settled);
 }
 
-/* The part of the budget that this host gave out while the store was away. */
-static uint64_t part_of(const struct sync *s, const struct sluice_fleet_item_units *u)
-{
-	return s->config.whole ? SLUICE_FLEET_PART_ONE
-	       : u->part       ? u->part
-			       : SLUICE_FLEET_PART_ONE / s->hosts;
-}
-
 /*
  * The largest debt of a budget. All hosts may have given out their unsynced shares of it at once. A
  * store that did not count them all would forgive them, time and again.
@@ -381,7 +378,9 @@ static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const
 	/* While the store was away a unit cost 1 / part of itself: the host's share of what is
 	 * spent, and one unit, is the most that is charged. */
 	if (sent->flags & BUDGET_RECOVER && charge > 0) {
-		most = u->level_ns / SLUICE_FLEET_PART_ONE * part_of(s, u) + interval;
+		most = u->level_ns / SLUICE_FLEET_PART_ONE *
+			       fleet_part(u->part, s->hosts, s->config.whole) +
+		       interval;
 		if ((uint64_t)charge > most)
 			charge = (int64_t)most;
 	}
@@ -423,7 +422,7 @@ static size_t choose(struct sync *s, uint64_t now_ns)
 	return n;
 }
 
-/* A budget whose call was answered, or that had nothing to say. */
+/* After the answer about a budget, or if it had nothing to say. */
 static void after_call(struct sync *s, struct budget *b, bool granted, uint64_t now_ns)
 {
 	uint8_t flags = b->flags;
@@ -477,11 +476,6 @@ static void call(struct sync *s, uint64_t now_ns)
 	s->handlers.call(s->handlers.arg, s->call, s->call_count);
 }
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
 uint64_t sync_turn(struct sync *s, bool idle, uint64_t now_ns)
 {
 	uint64_t due = s->called_ns + s->config.period_ns, early;
@@ -514,8 +508,8 @@ uint64_t sync_turn(struct sync *s, bool idle, uint64_t now_ns)
 /* ---- an answer ---- */
 
 /*
- * What this host and the others have used since the budget was last answered. The others' part is
- * told by the store's levels: this host's own one was raised by news of their use.
+ * What this host and the others have used since the budget was last answered. The others' part
+ * follows from the store's levels: news of their use raised this host's own one.
  */
 static void note_use(struct budget *b, unsigned kind, int64_t units, uint64_t interval,
 		     uint64_t level, uint64_t elapsed)
@@ -565,13 +559,12 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 				note_use(b, k, unsettled(u), interval, level, now_ns - b->seen_ns);
 			b->level_ns[k] = level;
 		}
-		left = interval && level < q->span_ns[k] ? (q->span_ns[k] - level) / interval : 0;
-		left = left / (2 * s->hosts);
+		left = interval ? gcra_left(level, 0, interval, q->span_ns[k]) : 0;
 		*to = (struct sluice_fleet_item_units){
 			.level_ns = level,
 			.settled = sent->at[k] >= 0 ? u->used : u->settled,
 			.granted = (uint32_t)grant,
-			.share = (uint32_t)(left ? left : 1),
+			.share = fleet_share(left, s->hosts),
 			.part = part_for(s, b, k),
 		};
 		granted |= grant > 0;
@@ -635,7 +628,7 @@ void sync_answered(struct sync *s, const struct store_answer *answer, uint64_t n
 	bool lost = (s->epoch && answer->epoch != s->epoch) || answer->behind;
 	struct sluice_fleet fleet = {
 		.fresh_until_ns = s->fresh_until_ns,
-		.hosts = max_u64(answer->hosts, s->config.hosts_min ? s->config.hosts_min : 1),
+		.hosts = max_u64(answer->hosts, s->config.hosts_min),
 		.whole = s->config.whole,
 	};
 	struct budget *b;
