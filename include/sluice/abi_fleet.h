@@ -47,7 +47,7 @@ _Static_assert(sizeof(struct sluice_fleet_units) == 24, "fleet units");
 
 enum sluice_fleet_changed {
 	SLUICE_FLEET_UNCHANGED,
-	SLUICE_FLEET_CHANGED, /* and the daemon has been told of it */
+	SLUICE_FLEET_CHANGED, /* and reported to the daemon */
 	SLUICE_FLEET_LOW,     /* … and woken, since half of the grant is used, or more */
 };
 

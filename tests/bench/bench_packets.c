@@ -488,7 +488,7 @@ static void plain_path(const char *body, size_t n)
 }
 
 /* Measures a request with an inexhaustible quota (of requests; of requests and tokens; those of a
- * fleet whose store answers) and one without quota, alternately. */
+ * fleet with a store that answers) and one without quota, alternately. */
 static void quota_paths(const char *body, size_t n)
 {
 	struct sluice_quota quotas[4] = {

@@ -3,7 +3,7 @@
 Sends RATE requests a second from ADDRESS to port 8000 of the hosts: all to the first (one), to
 each in turn (all), or for a second to one after the other (hopping); or (burst) RATE requests over
 four connections to the first; or (obey) RATE requests to each host in turn, SECONDS apart, waiting
-as it is told. Prints what was admitted, by host, and the rest as JSON."""
+as a refusal says. Prints what was admitted, by host, and the rest as JSON."""
 import http.client
 import json
 import sys

@@ -60,7 +60,7 @@ change("struct sluice_conn {\n", "struct sluice_conn {\n\t__u64 next;\n")
 change("\t__u64 rejected;\n\t__u64 last_seen_ns;\n",
        "\t__u64 next;\n\t__u64 last_seen_ns;\n\t__u64 rejected;\n")
 grow("sluice_client_count", 8)
-# Settings: behind the head that all versions share.
+# Settings: after the head that all versions share.
 change("\t__u32 empty; /* enum sluice_empty */\n",
        "\t__u64 next;\n\t__u32 empty; /* enum sluice_empty */\n")
 grow("sluice_settings", 8)

@@ -24,7 +24,7 @@ make_fleet
 begin_store --loglevel warning
 for i in "${HOSTS[@]}"; do begin_host "$i"; done
 for i in "${HOSTS[@]}"; do
-	check "host $i sees three hosts, whose quotas are alike" eventually 5 fleet_is "$i" \
+	check "host $i sees three hosts with the same quotas" eventually 5 fleet_is "$i" \
 		"f['up'] and f['hosts'] == 3 and len(f['list']) == 3 and
 		 not any(h['quotas_that_differ'] for h in f['list'])"
 done
@@ -44,7 +44,7 @@ for pattern in one all hopping; do
 	check "a client's quota is one over all hosts, and it may use all of it: $pattern" \
 		drove "$pattern" "$bound and r['admitted'] >= 0.95 * (20 + 2 * min(r['took'], 9.8))"
 done
-check "a client that waits as it is told is served each time, whichever host it asks" \
+check "a client that waits as the refusal says is served each time, at whichever host" \
 	drove obey "r['admitted'] == 8 and not r.get('broken')"
 
 # The store hangs. Each host gives out its share.
@@ -89,7 +89,7 @@ finish "${DAEMONS[3]}" KILL
 check "a host that has died counts no more" eventually 10 fleet_is 1 "f['hosts'] == 2"
 sed -i 's/requests=20/requests=30/' "$T/fleet.yaml"
 begin_host 3
-check "quotas whose numbers differ are said, on both hosts" eventually 5 fleet_is 1 \
+check "quotas with different numbers are shown, on both hosts" eventually 5 fleet_is 1 \
 	"any(h['quotas_that_differ'] == 1 and
 	     h['differs'] == ':$PORT has requests=30/10s burst=20 fleet=on, and here requests=20/10s fleet=on'
 	     for h in f['list'])"

@@ -93,7 +93,7 @@ check "a dead host counts no more" eventually 10 fleet_is 1 "f['hosts'] == 2"
 check "the answer names the hosts that are left" says "in force on 2 of 2 hosts$" \
 	1 clear 10.78.0.2/31 --fleet
 hctl 2 block "$ONE" --fleet >"$T/out"
-check "… whose kernel still has the rules of before" gets 000 "$TWO" 3
+check "… and its kernel still has the rules of before" gets 000 "$TWO" 3
 begin_host 3 --fleet-rules on
 check "it catches up with what was set" eventually 5 gets 000 "$ONE" 3
 check "… and with what was cleared" gets 200 "$TWO" 3

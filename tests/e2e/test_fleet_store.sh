@@ -111,10 +111,10 @@ next one "^answer"
 same "a host does not get its own news" "" "$(field news)"
 tell two call
 next two "^answer"
-same "another host is told that a budget is low" "k:r:low" "$(field news)"
+same "another host hears that a budget is low" "k:r:low" "$(field news)"
 tell two call
 next two "^answer"
-same "news is told once" "" "$(field news)"
+same "news comes once" "" "$(field news)"
 tell two hosts
 tell two call
 seen "a host sees the others" two '^host one \{"version":"1"\} now'
@@ -176,7 +176,7 @@ leave two
 
 cli -p 7001 CONFIG SET maxmemory 1 >/dev/null
 tell one call "$(budget k:r:oom 0 0 $HOUR)"
-seen "a full store is down, and the reason is told" one "^down .*the store's memory is full"
+seen "a full store is down, and the reason is given" one "^down .*the store's memory is full"
 cli -p 7001 CONFIG SET maxmemory 0 >/dev/null
 next one "^answer .* budget k:r:oom"
 same "the call that the full store refused counts once" 1 "$(hours)"
@@ -197,7 +197,7 @@ next one "^answer .* budget k:r:kill"
 same "the call is made when it is back" 1 "$(hours)"
 leave one
 
-# A relay that cuts each connection between the execution of a call and its answer, once it is told.
+# A relay that cuts each connection between the execution of a call and its answer, on request.
 cat >"$T/cut.py" <<'END'
 import os, select, socket, sys
 listener = socket.create_server(("127.0.0.1", 7009))
@@ -235,9 +235,9 @@ leave cutoff
 # Users and passwords, and a socket in the file system.
 redis secured 7002 --requirepass secret --unixsocket "$T/store.sock" --unixsocketperm 700
 host anonymous --address 127.0.0.1:7002
-seen "without a password, the reason is told" anonymous "^down .*the store wants a password"
+seen "without a password, the reason is given" anonymous "^down .*the store wants a password"
 host wrong --address 127.0.0.1:7002 --password other
-seen "with a wrong password, the reason is told" wrong \
+seen "with a wrong password, the reason is given" wrong \
 	"^down .*the store refuses the user or the password"
 host right --address "$T/store.sock" --password secret
 tell right call
@@ -310,7 +310,7 @@ tell listed call "$(budget k:r:role 1 0 $HOUR)"
 seen "a master that became a replica is left" listed \
 	"^down 127.0.0.1:7005: the store is a read-only replica"
 next listed "^answer"
-same "… and the new master knows what was spent, and is not behind" "4 1 0" \
+same "… and the new master knows what was spent, and lacks no call" "4 1 0" \
 	"$(hours) $(field budget 3) $(field behind)"
 
 # A sentinel.
@@ -331,7 +331,7 @@ eventually 10 listens "$S" 7010
 knows_replica() { cli -p 7010 SENTINEL replicas fleet | grep -q 7008; }
 eventually 20 knows_replica || exit 1
 host unknown --address 127.0.0.1:7010 --sentinel nobody
-seen "a master that the sentinel does not know is told" unknown \
+seen "a master that the sentinel does not know is reported" unknown \
 	"^down .*the sentinel knows no such master"
 host watched --address 127.0.0.1:7099 --address 127.0.0.1:7010 --sentinel fleet
 seen "of several sentinels, one that answers names the master" watched \

@@ -86,8 +86,8 @@ static void news_comes_when_the_power_of_two_falls_and_not_too_often(void **stat
 	a_step_is(step(&b, NOW + 1, 0, 0, S_US), 8499999, 0, false);          /* 2 to 1, too soon */
 	a_step_is(step(&b, NOW + 60000, 0, 0, 0), 8440000, 0, true);          /* which is owed */
 	a_step_is(step(&b, NOW + 60000, 0, 0, 2 * S_US), 10440000, 0, true);  /* the last one */
-	a_step_is(step(&b, NOW + 60000, 0, 0, S_US / 4), 10690000, 0, false); /* … was told of */
-	/* A debt is told of as it doubles: hosts would each give out a unit at its old end. */
+	a_step_is(step(&b, NOW + 60000, 0, 0, S_US / 4), 10690000, 0, false); /* … was announced */
+	/* A debt is announced as it doubles: hosts would each give out a unit at its old end. */
 	a_step_is(step(&b, NOW + 120000, 0, 0, S_US), 11630000, 0, true);
 	a_step_is(step(&b, NOW + 120000, 0, 0, S_US), 12630000, 0, false); /* too soon */
 	a_step_is(step(&b, NOW + 180000, 0, 0, 0), 12570000, 0, true);     /* which is owed */
@@ -167,7 +167,7 @@ static void a_reply_of_any_form_is_bounded(void **state)
 static int read_answer(struct store_reading *r, const char *text, size_t len)
 {
 	struct store_budget budgets[2] = {{.want = 5}, {.want = 5}};
-	char *copy = malloc(len + 1); /* the sanitizer sees a look behind its end */
+	char *copy = malloc(len + 1); /* the sanitizer sees a read beyond its end */
 	int result;
 
 	memcpy(copy, text, len);

@@ -87,7 +87,7 @@ static void print_part(FILE *out, const struct table *t, unsigned from, unsigned
 	}
 }
 
-/* A table that is wider than the screen comes in parts, each with the first column: whose row it
+/* A table that is wider than the screen comes in parts, each with the first column: what row it
  * is. */
 void table_print(FILE *out, struct table *t)
 {

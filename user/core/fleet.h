@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What is shown of a fleet, and what its hosts tell each other of themselves. Pure. The text of
+ * What is shown of a fleet, and what its hosts say of themselves. Pure. The text of
  * another host is hostile: whoever writes to the store writes it.
  */
 #ifndef SLUICE_FLEET_H
@@ -21,7 +21,7 @@ struct fleet_host {
 	char version[32];
 	uint64_t seen_ms; /* ago */
 	int64_t rules; /* the version of the fleet's rules that is in force there; negative: none */
-	unsigned differ;   /* shared quotas of models and services whose numbers differ from ours */
+	unsigned differ;   /* shared quotas of models and services with other numbers than ours */
 	char differs[256]; /* the first of them, in words */
 };
 
@@ -49,7 +49,7 @@ struct state_fleet {
  * quotas of models and services, as lines. */
 void fleet_info(char out[FLEET_INFO_MAX], const char *version, int64_t rules,
 		const struct quota_book *book);
-/* Reads what a host has told, and compares its quotas with ours. */
+/* Reads what a host says of itself, and compares its quotas with ours. */
 void fleet_host_read(struct fleet_host *out, const char *name, const char *info, uint64_t seen_ms,
 		     const struct quota_book *ours);
 /* The name of a quota that all hosts have: of a service its port. */

@@ -21,7 +21,7 @@
 /* What the store keeps of a budget. All 0: nothing is spent. */
 struct fleet_budget {
 	uint64_t arrival_us;   /* in the past: nothing is spent */
-	uint64_t announced_us; /* when other hosts were last told */
+	uint64_t announced_us; /* when it was last announced to other hosts */
 	bool owed;             /* … and news came too soon after it */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Where the store is. getaddrinfo(3) may take half a minute, and cannot be broken off; so it runs
- * in a thread that holds all it needs, and whose result may go unread.
+ * in a thread that holds all it needs. Its result may go unread.
  */
 #include <errno.h>
 #include <netdb.h>

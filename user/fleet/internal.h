@@ -49,7 +49,7 @@ struct store_reading {
  * it is another's, or none. Budgets may be filled in part, then. */
 int store_read_answer(struct store_reading *out, const char *text, size_t len, uint64_t call,
 		      struct store_budget *budgets, size_t count);
-/* -EINVAL: not the list of hosts. Nothing is told then. each NULL: checks only. */
+/* -EINVAL: not the list of hosts. Nothing is reported then. each NULL: checks only. */
 int store_read_hosts(const struct redisReply *reply,
 		     void (*each)(void *arg, const char *host, const char *info,
 				  uint64_t seen_ms_ago),

@@ -163,7 +163,7 @@ static void flush(struct store *s, uint64_t now_ns)
 	watch_socket(s, EPOLLIN | (s->out_len || s->link.wants_write ? EPOLLOUT : 0));
 }
 
-/* Puts a command behind what is to be sent. */
+/* Adds a command to what is to be sent. */
 static int put(struct store *s, enum expected expected, int argc, const char **argv,
 	       const size_t *lens)
 {
@@ -224,7 +224,7 @@ static void become_ready(struct store *s, uint64_t now_ns)
 {
 	s->phase = READY;
 	s->deadline_ns = NEVER;
-	if (s->calling) /* … whose answer shows that it is up: a replica greets as well as a master
+	if (s->calling) /* … its answer shows that it is up: a replica greets as well as a master
 			 */
 		send_call(s, now_ns);
 	else

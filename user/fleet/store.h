@@ -20,7 +20,7 @@
 #define STORE_NEWS     256 /* of other hosts, in one answer */
 #define STORE_KEY_MAX  96
 #define STORE_HOSTS    1024
-#define STORE_INFO_MAX 4096 /* bytes of what a host tells of itself; a longer text is not told */
+#define STORE_INFO_MAX 4096 /* bytes of what a host says of itself; a longer text is not sent */
 #define STORE_SILENT_NS                                                                            \
 	1000000000ULL /* a call without an answer for so long: the store is away                   \
 		       */
@@ -54,7 +54,7 @@ struct store_answer {
 	size_t count;
 	struct store_news *news;
 	size_t news_count;
-	bool news_lost; /* there was more, which is not told again */
+	bool news_lost; /* there was more, which does not come again */
 	uint64_t rules; /* the version of the fleet's rules; 0: none */
 };
 
@@ -99,7 +99,7 @@ bool store_idle(const struct store *s);
 void store_call(struct store *s, const struct store_budget *budgets, size_t count, uint64_t now_ns);
 /* What other hosts see of this one, by the next call. */
 void store_set_info(struct store *s, const char *info);
-/* The next answer after this brings what the hosts have told of themselves, to each(). The texts
+/* The next answer after this brings what the hosts say of themselves, to each(). The texts
  * are those of the store: any bytes but zero. */
 void store_ask_hosts(struct store *s,
 		     void (*each)(void *arg, const char *host, const char *info,

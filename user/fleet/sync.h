@@ -86,7 +86,7 @@ uint64_t sync_epoch(const struct sync *s); /* 0: not known yet */
 size_t sync_waiting(const struct sync *s); /* budgets that wait for a call */
 
 /* The store's key of a budget: FINGERPRINT:r|t:CLIENT. The fingerprint is that of scope, name (of a
- * service: its port) and numbers, so hosts whose quotas differ do not share. `fingerprint`:
+ * service: its port) and numbers, so hosts with different quotas do not share. `fingerprint`:
  * quota_fingerprint(). */
 void sync_key(char out[STORE_KEY_MAX], uint64_t fingerprint, bool tokens,
 	      const struct sluice_client *client);

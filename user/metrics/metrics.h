@@ -50,7 +50,7 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s);
  */
 unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,
 			      const char *model, const char *service);
-/* The page at /. Models and clients are those whose name has the text `filter`; NULL or "": all. */
+/* The page at /. Its models and clients have the text `filter` in their names; NULL or "": all. */
 void metrics_write_page(FILE *out, const struct daemon_state *s, const char *filter);
 /*
  * /v1/history, as JSON: the last hour of one model, or (NULL) of all together, after this time in

@@ -270,14 +270,14 @@ static void connect_store(struct sim *s, struct host *h)
 	if (s->away)
 		fail(s, h);
 	else if (h->calling)
-		send_call(h); /* whose answer shows that it is up */
+		send_call(h); /* its answer shows that it is up */
 	else
 		come_up(h);
 }
 
 /* ---- clients ---- */
 
-/* When the client's next request comes; `wait_ns`: as it was told. */
+/* When the client's next request comes; `wait_ns`: as the refusal said. */
 static void request_again(struct sim *s, uint32_t client, uint64_t wait_ns)
 {
 	double rate = 2 * s->rate_ns;

@@ -20,10 +20,11 @@ enum fleet_pattern {
 	FLEET_SPREAD, /* clients use twice their quota, over all hosts */
 	FLEET_HEAVY,  /* … more than the whole quota on each host */
 	FLEET_ONE,    /* a client uses one host */
-	FLEET_HOPS,   /* a client sends its next request to another host, and waits as told */
-	FLEET_LIGHT,  /* many clients that use a tenth of their quota */
-	FLEET_BURST,  /* a client sends a burst to one host within 20 ms */
-	FLEET_AWAY,   /* spread; the store is away for five seconds */
+	FLEET_HOPS,  /* a client sends its next request to another host, and waits as a refusal says
+		      */
+	FLEET_LIGHT, /* many clients that use a tenth of their quota */
+	FLEET_BURST, /* a client sends a burst to one host within 20 ms */
+	FLEET_AWAY,  /* spread; the store is away for five seconds */
 	FLEET_STICKY, /* … and each client uses one host */
 	FLEET_FLUSH,  /* spread; the store loses all */
 	FLEET_DEATHS, /* spread; half of the hosts die */

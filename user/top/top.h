@@ -10,7 +10,7 @@
 struct top_options {
 	const char *control; /* path of the socket */
 	const char *by;      /* order of clients */
-	const char *service; /* whose quotas count; NULL: the one that each client used last */
+	const char *service; /* its quotas count; NULL: the one that each client used last */
 };
 
 enum top_end {
