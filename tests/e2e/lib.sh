@@ -288,6 +288,14 @@ clean() {
 	rm -rf "$PIN" "$WITNESS"
 }
 
+# What tells apart why a case failed: what passed that might have been refused, and what the daemon
+# said last.
+explain_failure() {
+	printf '# counters: %s\n' "$(expression --print "{n: v for n, v in k.items() if v}" 2>&1)"
+	printf '# load: %s\n' "$(cut -d ' ' -f 1-3 /proc/loadavg)"
+	tail -n 5 "$T/daemon.log" | sed 's/^/# daemon: /'
+}
+
 on_exit() {
 	local status=$?
 
@@ -295,6 +303,9 @@ on_exit() {
 	if ((!FINISHED && !FAILED)); then
 		say_not_ok "the case $CASE runs to its last line" \
 			"exit status $status, line ${LINE:-?}"
+	fi
+	if ((FAILED)); then
+		explain_failure 2>/dev/null || true
 	fi
 	clean 2>/dev/null || true
 	if ((FAILED)) && [[ -n ${SLUICE_KEEP:-} ]]; then

@@ -98,8 +98,10 @@ passes() {
 	: >"$T/stop"
 	wait "$GREEDY" "$keeper"
 	ROUND=$(cat "$T/last_round")
+	# The other version knows no connection. The first refusal of one ends it, unless a request
+	# has been admitted there before.
 	check "$2: kept connections go on, each request is refused as before" \
-		all_rounds "$since" 8
+		all_rounds "$since" 8 8
 	what_was_said >"$T/after"
 	check "… rules, quotas, weights, classes and learned models are there" \
 		diff "$T/before" "$T/after"
@@ -113,6 +115,15 @@ holds "… and the budget is spent to its end, no further" \
 check "the requests that are under way are named" grep -q "not carried:.* conns" "$T/daemon.log"
 passes "$NOW" "a downgrade"
 holds "… and the budget stays spent" "set(j('greedy')) == {'429'}"
+
+since=$ROUND
+for to in "$T/next/build" "$NOW"; do
+	round
+	finish "$DAEMON"
+	version "$to"
+	round
+done
+check "between two rounds, no connection ends with either" all_rounds "$since" 8
 
 ctl drain --for 1h --status 429 >/dev/null
 finish "$DAEMON"
