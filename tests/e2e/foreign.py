@@ -6,7 +6,7 @@ foreign.py tcx-in|tcx-out|xdp|xdp-generic INTERFACE: attaches a program that acc
 a tcx program before all others. It prints `ready ID`, the program's id, and stays until it is
 killed.
 foreign.py list tcx-in|tcx-out INTERFACE: prints the names of the programs in their order.
-foreign.py detach tcx-in|tcx-out|xdp INTERFACE: detaches the links there, as root may.
+foreign.py detach tcx-in|tcx-out INTERFACE: detaches the links there, as root may.
 """
 
 import ctypes
@@ -21,6 +21,7 @@ SYSCALL = {"x86_64": 321, "aarch64": 280}[platform.machine()]
 PROG_LOAD, PROG_BY_ID, INFO, QUERY, LINK_CREATE, LINK_BY_ID, LINK_NEXT, LINK_DETACH = (
     5, 13, 15, 16, 28, 30, 31, 34)
 SCHED_CLS, XDP = 3, 6
+BPF_LINK_TYPE_TCX = 11
 # Attach types; the program's type and verdict; the flags of a link: BPF_F_BEFORE, XDP_FLAGS_…
 HOOKS = {"tcx-in": (46, SCHED_CLS, 0, 8), "tcx-out": (47, SCHED_CLS, 0, 8),
          "xdp": (37, XDP, 2, 4), "xdp-generic": (37, XDP, 2, 2)}
@@ -69,6 +70,9 @@ def name(program):
 
 
 def detach(hook, index):
+    """Links are listed for all network namespaces, and say the index of their interface alone. So
+    the program tells apart the links of this one."""
+    here = programs(hook, index)
     link, found = 0, []
     while True:
         try:
@@ -77,11 +81,13 @@ def detach(hook, index):
             break
         found.append(link)
     for link in found:
-        fd = bpf(LINK_BY_ID, struct.pack("=I", link))[0]
-        kind, _, _, at, attach_type = struct.unpack_from("=IIIxxxxII", info(fd))
-        # BPF_LINK_TYPE_XDP has no attach type, BPF_LINK_TYPE_TCX has.
-        if at == index and ((hook == "xdp" and kind == 6) or
-                            (kind == 11 and attach_type == HOOKS[hook][0])):
+        try:
+            fd = bpf(LINK_BY_ID, struct.pack("=I", link))[0]
+        except FileNotFoundError:  # it has ended meanwhile
+            continue
+        kind, _, program_id, at, attach_type = struct.unpack_from("=IIIxxxxII", info(fd))
+        at_hook = kind == BPF_LINK_TYPE_TCX and attach_type == HOOKS[hook][0]
+        if at_hook and at == index and program_id in here:
             bpf(LINK_DETACH, struct.pack("=I", fd))
         os.close(fd)
 
