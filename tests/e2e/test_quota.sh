@@ -154,6 +154,27 @@ same "/v1/limits answers 400 to a malformed client" 400 \
 	"$(on "$S" curl -sS -m 5 -o /dev/null -w \
 	'%{http_code}' "http://$LIMITS/v1/limits?client=nobody")"
 
+# Each refusal's sentence has the command that ends it.
+sentence() { ctl explain "$C4" --json | "$PY" -c 'import json,sys; print(json.load(sys.stdin)["sentence"])'; }
+remedied() { # remedied PART: explain says PART; what its command admits is admitted
+	local said
+
+	said=$(sentence)
+	[[ $said == "Refused ("*"$1"* ]] || return 1
+	eval "ctl $(sed -n 's/.*`sluicectl \(.*\)`\.$/\1/p' <<<"$said")" >/dev/null
+	[[ $(sentence) == Admitted:* && $(send "$S4") == 200 ]]
+}
+check "the command for a spent quota gives the client more" remedied "request quota of 2 in 60 s"
+ctl block "$C4" --for 10m >/dev/null
+check "the command for a blocked client lifts the block" remedied "this client is blocked until "
+ctl drain >/dev/null
+check "the command for a drain ends it" remedied "an operator drains this server without end"
+ctl allow "$C4" --for 10m >/dev/null
+ctl explain "$C4" | head -n 1 >"$T/allowed.txt"
+check "the first line says that a rule allows the client" \
+	grep -q '^Admitted: a rule allows this client until ' "$T/allowed.txt"
+ctl clear "$C4" >/dev/null
+
 # The official client waits by itself.
 ctl quota set "$C4" requests=1/10s >/dev/null
 send "$S4" >/dev/null

@@ -257,6 +257,7 @@ static void explain_prints_the_numbers(void **state)
 		.answered = 1,
 		.enforced = 1,
 		.reason = SLUICE_REASON_IN_FLIGHT,
+		.about = FIXTURE_LLAMA,
 		.action = SLUICE_ACTION_REPLY,
 		.retry_after_ms = 2500,
 		.class = SLUICE_CLASS_NORMAL,
@@ -280,7 +281,7 @@ static void explain_prints_the_numbers(void **state)
 		       answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":6000}"));
 	has_line(
 		text,
-		"192.0.2.1, model llama, service *:8000: the next request is REFUSED: in-flight, reply, retry after 3 s");
+		"Refused (429, retry after 3 s): model 'llama' has 14 requests in flight, of 8 that this rank may use; a slot is free when one ends. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
 	has_line(
 		text,
 		"class        normal (default), rank 3 of 0 to 7: may use 50 % of the slots and 25 % of the queue budget");

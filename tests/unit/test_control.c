@@ -384,8 +384,9 @@ static void quotas_are_those_of_the_named_service(void **state)
 	assert_string_equal(quota_at(json_array_get(list, 0)), "requests=4/10s");
 	assert_string_equal(quota_at(json_array_get(list, 1)), "requests=9/10s");
 	text = written(format_explain, answer);
-	assert_non_null(strstr(text, "service *:8000: the next request is admitted"));
-	assert_non_null(strstr(text, "service [2001:db8::1]:443: the next request is admitted"));
+	assert_non_null(
+		strstr(text, "request      of 192.0.2.1 for model llama at service *:8000"));
+	assert_non_null(strstr(text, "at service [2001:db8::1]:443"));
 	free(text);
 	answer = run(
 		"{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"service\":\"[2001:db8::1]:443\"}");

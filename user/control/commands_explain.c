@@ -72,7 +72,7 @@ json_t *command_explain(struct command *c)
 	about.bytes = (uint32_t)json_integer_value(bytes);
 	if (!s.one && s.as_typed.prefix.plen != 128 && s.as_typed.client.plen != 64)
 		return command_refuse(c, "%s is many clients: name one", s.text);
-	c->ops->refresh(c->ops->arg, STATE_MODELS);
+	c->ops->refresh(c->ops->arg, STATE_MODELS | STATE_RULES);
 	if (service >= 0)
 		return explain_at(c, &s, model, (uint32_t)service, &about);
 	if (explain_last_service(c->state, &s.as_typed, &last))

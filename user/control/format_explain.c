@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One client's next request as text: its verdict, and below it the numbers that decide the verdict.
+ * One client's next request as text: the verdict as a sentence, which the daemon makes, and below
+ * it the numbers that decide the verdict.
  */
 #include "control/format_internal.h"
 
@@ -8,7 +9,6 @@
 
 #include <sluice/admission.h>
 
-/* "requests  3 of 20 left, full again in 12 s" */
 /* What this host knows of a budget that it shares. */
 static void fleet_line(FILE *out, const json_t *fleet)
 {
@@ -36,6 +36,7 @@ static void fleet_line(FILE *out, const json_t *fleet)
 	fputc('\n', out);
 }
 
+/* "requests: 3 of 20 left, full again in 12 s" */
 static void budget_line(FILE *out, const json_t *quota, const char *what)
 {
 	const json_t *b = json_object_get(quota, what);
@@ -128,18 +129,10 @@ static void explain_admission(FILE *out, const json_t *e)
 static void explain_one(FILE *out, const json_t *e)
 {
 	const json_t *quota = json_object_get(e, "quota"), *rule = json_object_get(e, "rule");
-	const char *verdict = field_text(e, "verdict");
 
-	fprintf(out, "%s, model %s, service %s: the next request ", field_text(e, "client"),
+	fprintf(out, "%s\n\n", field_text(e, "sentence"));
+	fprintf(out, "request      of %s for model %s at service %s\n", field_text(e, "client"),
 		field_text(e, "model"), field_text(e, "service"));
-	if (!strcmp(verdict, "admitted"))
-		fputs("is admitted\n", out);
-	else
-		fprintf(out, "%s: %s, %s, retry after %s\n",
-			!strcmp(verdict, "rejected") ? "is REFUSED"
-						     : "would be refused (shadow: it passes)",
-			field_text(e, "reason"), field_text(e, "action"),
-			format_span((double)field_whole(e, "retry_after_ms")));
 	if (json_object_get(e, "note"))
 		fprintf(out, "             %s\n", field_text(e, "note"));
 	fputs("rule         ", out);

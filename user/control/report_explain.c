@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One client's next request as JSON: its verdict and the numbers that decide the verdict.
+ * One client's next request as JSON: its verdict, as a sentence too, and the numbers that decide
+ * it.
  */
 #include "control/report_internal.h"
 
@@ -78,6 +79,11 @@ json_t *report_explain(const struct daemon_state *s, const struct sluice_client 
 		parse_word_of(&parse_as_class, e.answer.class), "class_from",
 		explain_class_text(e.answer.class_from), "rank", (int)e.answer.rank, "admission",
 		admission_of(s, &e));
+	json_object_set_new(
+		answer, "sentence",
+		report_sentence(s, client,
+				addr && s->services[service].protocol == SLUICE_PROTOCOL_OPAQUE,
+				&e));
 	report_identity(answer, &s->services[service]);
 	return answer;
 }

@@ -47,6 +47,11 @@ json_t *report_service_list(const struct daemon_state *s);
 /* Adds how a service identifies its clients. */
 void report_identity(json_t *to, const struct service *v);
 
+/* report_sentence.c */
+/* The verdict as a sentence, in local time. syn: it is on a connection. */
+json_t *report_sentence(const struct daemon_state *s, const struct sluice_client *client, bool syn,
+			const struct explanation *e);
+
 /* report_quotas.c */
 /* A quota with what is left of it; null if there is none. */
 json_t *report_quota_left(const struct daemon_state *s, const struct explain_quota *q);
