@@ -37,7 +37,8 @@ SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-o
 
 BPF_OBJS := $(patsubst bpf/%.bpf.c,$(B)/%.bpf.o,$(wildcard bpf/*.bpf.c))
 LIB_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
-	user/metrics/*.c user/fleet/*.c user/loop/*.c user/datapath/*.c user/daemon/*.c)
+	user/log/*.c user/metrics/*.c user/fleet/*.c user/loop/*.c user/datapath/*.c \
+	user/daemon/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/%.o)
 # What only sluicectl has. user/top needs curses.
 CTL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/ctl/*.c user/top/*.c))
@@ -59,7 +60,7 @@ SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c u
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
 UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \
-	user/metrics/*.c user/fleet/*.c user/loop/*.c user/sim/*.c user/calibrate/*.c \
+	user/log/*.c user/metrics/*.c user/fleet/*.c user/loop/*.c user/sim/*.c user/calibrate/*.c \
 	$(filter-out user/top/screen.c,$(wildcard user/top/*.c)))
 UNIT_OBJS := $(UNIT_SRCS:%.c=$(B)/asan/%.o)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))

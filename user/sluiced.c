@@ -35,9 +35,9 @@ static void finish_detach(struct daemon *d)
 	int ret = datapath_remove(d->datapath, d->config.pin_dir);
 
 	if (ret)
-		say("detach: %s", datapath_error());
+		say(EVENT_DETACH_FAILED, NULL, "detach: %s", datapath_error());
 	else
-		say("detached; nothing is left in the kernel");
+		say(EVENT_DETACHED, NULL, "detached; nothing is left in the kernel");
 	control_detached(d->control, ret ? datapath_error() : NULL);
 	d->running = false;
 	d->status = ret ? EXIT_FAILED : 0;
@@ -56,7 +56,9 @@ static void expire_connections(struct daemon *d)
 	}
 	if (failures > d->state.accept_failures) {
 		if (d->state.now_ns - d->accept_failed_ns > 1000000000ULL)
-			say("no descriptors for new connections to the control socket or the metrics: they wait (RLIMIT_NOFILE)");
+			say(EVENT_DESCRIPTORS_EXHAUSTED,
+			    LOG_FIELDS(log_count("failures", (int64_t)failures)),
+			    "no descriptors for new connections to the control socket or the metrics: they wait (RLIMIT_NOFILE)");
 		d->accept_failed_ns = d->state.now_ns;
 	}
 	d->state.accept_failures = failures;
@@ -90,8 +92,9 @@ static void upkeep(struct daemon *d)
 static void follow_addresses(struct daemon *d)
 {
 	d->follow_failed = datapath_refresh(d->datapath);
-	if (d->follow_failed && d->log_lines++ < LOG_LINES)
-		say("cannot follow this host's addresses: %s", datapath_error());
+	if (d->follow_failed)
+		say(EVENT_ADDRESSES_FAILED, NULL, "cannot follow this host's addresses: %s",
+		    datapath_error());
 }
 
 static void reread(struct daemon *d)
@@ -117,7 +120,7 @@ static void tick(struct daemon *d)
 	expire_connections(d);
 	if (++d->ticks % TICKS_A_SECOND)
 		return;
-	d->log_lines = 0;
+	log_each_second();
 	if (!d->ageing)
 		start_task(&d->age);
 	start_task(&d->stalls);
@@ -144,7 +147,11 @@ static void on_signal(struct daemon *d, int fd)
 		d->drain_until_ns = d->kept_until_ns = 0;
 		return;
 	}
-	say("stopped; programs and maps stay for the next daemon, and without one all passes in %u ms (`sluicectl detach` removes them)",
+	say(EVENT_STOPPED,
+	    LOG_FIELDS(log_count("lease_ms", d->config.lease_ms),
+		       log_count("up_s",
+				 (int64_t)((d->state.now_ns - d->state.started_ns) / 1000000000))),
+	    "stopped; programs and maps stay for the next daemon, and without one all passes in %u ms (`sluicectl detach` removes them)",
 	    d->config.lease_ms);
 	d->running = false;
 }
@@ -222,7 +229,7 @@ static int run(struct daemon *d, int signals)
 	    add_source(epoll, SOURCE_CONTROL, control_fd(d->control)) ||
 	    (d->metrics && add_source(epoll, SOURCE_METRICS, metrics_fd(d->metrics))) ||
 	    (d->fleet && add_source(epoll, SOURCE_FLEET, fleet_fd(d)))) {
-		say("event loop: %s", strerror(errno));
+		say(EVENT_LOOP_FAILED, NULL, "event loop: %s", strerror(errno));
 		return EXIT_FAILED;
 	}
 	d->running = true;
@@ -234,7 +241,7 @@ static int run(struct daemon *d, int signals)
 				   work_pending(d->queue) ? 0 : wait);
 
 		if (n < 0 && errno != EINTR) {
-			say("event loop: %s", strerror(errno));
+			say(EVENT_LOOP_FAILED, NULL, "event loop: %s", strerror(errno));
 			return EXIT_FAILED;
 		}
 		renew_lease(d);
@@ -350,7 +357,7 @@ static int start(struct daemon *d)
 	table_on_step(on_step, d);
 	d->queue = commands.queue = work_open();
 	if (!d->queue) {
-		say("out of memory");
+		say(EVENT_START_FAILED, NULL, "out of memory");
 		return -1;
 	}
 	look_at_the_clock(d);
@@ -362,37 +369,37 @@ static int start(struct daemon *d)
 	controller_init(&d->controller, &all, d->config.per_model_limits);
 	show_config(d);
 	if (datapath_open(&d->datapath, d->config.pin_dir, &sizes, &handlers)) {
-		say("%s", datapath_error());
+		say(EVENT_START_FAILED, NULL, "%s", datapath_error());
 		return -1;
 	}
 	if (control_open(&d->control, d->config.control, d->config.control_group, &d->state,
 			 &commands, err, sizeof(err)) ||
 	    start_metrics(d, err, sizeof(err))) {
-		say("%s", err);
+		say(EVENT_START_FAILED, NULL, "%s", err);
 		return -1;
 	}
 	look_at_the_clock(d); /* the kernel's check of the programs takes seconds: what is adopted
 				 counts from now */
 	for (unsigned i = 0; i < d->config.netns_count; i++)
 		if (datapath_add_netns(d->datapath, d->config.netns[i])) {
-			say("%s", datapath_error());
+			say(EVENT_START_FAILED, NULL, "%s", datapath_error());
 			return -1;
 		}
 	/* The secret goes at once to the programs of an earlier daemon, so its rules by key have to
 	 * go next. */
 	if (start_hash_secret(d, err, sizeof(err)) || start_policy(d, err, sizeof(err)) ||
 	    start_fleet(d, err, sizeof(err))) {
-		say("%s", err);
+		say(EVENT_START_FAILED, NULL, "%s", err);
 		return -1;
 	}
 	if (attach(d)) {
-		say("%s", datapath_error());
+		say(EVENT_START_FAILED, NULL, "%s", datapath_error());
 		return -1;
 	}
 	if (datapath_detach_others(d->datapath))
-		say("%s", datapath_error());
+		say(EVENT_INTERFACE_FAILED, NULL, "%s", datapath_error());
 	if (drop_privileges(d->config.netns_count, err, sizeof(err))) {
-		say("%s", err);
+		say(EVENT_START_FAILED, NULL, "%s", err);
 		return -1;
 	}
 	look_at_the_clock(d);
@@ -437,6 +444,7 @@ static int serve(struct daemon *d)
 		status = run(d, signals);
 	else if (!before)
 		datapath_remove(d->datapath, d->config.pin_dir);
+	log_last();
 	metrics_close(d->metrics);
 	control_close(d->control);
 	stop_fleet(d);
@@ -458,13 +466,15 @@ int main(int argc, char **argv)
 	if (ret > 0)
 		return 0;
 	if (!ret)
+		log_follow(&d->config);
+	if (!ret)
 		ret = check_config(&d->config, err, sizeof(err));
 	if (!ret && !d->config.check)
 		ret = check_clock(err, sizeof(err));
 	d->argc = argc;
 	d->argv = argv;
 	if (ret)
-		say("%s", err);
+		say(EVENT_CONFIG_REFUSED, NULL, "%s", err);
 	else
 		status = d->config.check ? 0 : serve(d);
 	config_free(&d->config);

@@ -48,7 +48,8 @@ static inline void run(const char *command)
 static char notice[512];
 static struct datapath *open_now; /* closed at teardown where a test has failed */
 
-static inline void keep_notice(void *arg, const char *text)
+static inline void keep_notice(void *arg, enum datapath_notice kind, const char *about,
+			       const char *text)
 {
 	snprintf(notice, sizeof(notice), "%s", text);
 }

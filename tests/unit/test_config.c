@@ -42,6 +42,7 @@ static void defaults_are_as_documented(void **state)
 	assert_string_equal(config.metrics_addr, "127.0.0.1");
 	assert_int_equal(config.metrics_port, 9464);
 	assert_int_equal(config.xdp, CONFIG_XDP_AUTO);
+	assert_int_equal(config.log_format, CONFIG_LOG_TEXT);
 	assert_null(config.file);
 	config_free(&config);
 }

@@ -52,6 +52,8 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		{{BASE, "--action", "429", NULL},
 		 "--action: \"429\" is not one of reply, reset, drop"},
 		{{BASE, "--mode", "on", NULL}, "--mode: \"on\" is not one of enforce, shadow"},
+		{{BASE, "--log-format", "yaml", NULL},
+		 "--log-format: \"yaml\" is not one of text, json"},
 		{{BASE, "--xdp", "skb", NULL},
 		 "--xdp: \"skb\" is not one of auto, native, generic, off"},
 		{{BASE, "--metrics", "9464", NULL}, "--metrics: \"9464\"" NO_METRICS},

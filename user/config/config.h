@@ -70,6 +70,8 @@ struct config_prefix {
 	uint16_t weight; /* in 1/SLUICE_WEIGHT_ONE */
 };
 
+enum config_log { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
+
 struct config {
 	char **interfaces; /* names, patterns of names, "auto" */
 	unsigned interface_count;
@@ -124,6 +126,7 @@ struct config {
 	enum config_fallback fleet_fallback;
 	bool fleet_rules;
 	enum config_xdp xdp;
+	enum config_log log_format;
 	char *file; /* the path of --config or --check; NULL: none */
 	bool check; /* --check: start nothing */
 };

@@ -21,8 +21,11 @@
 _Static_assert(sizeof(enum config_fallback) == sizeof(uint32_t) &&
 		       sizeof(enum controller_policy) == sizeof(uint32_t) &&
 		       sizeof(enum config_xdp) == sizeof(uint32_t) &&
+		       sizeof(enum config_log) == sizeof(uint32_t) &&
 		       sizeof(enum sluice_mode) == sizeof(uint32_t),
 	       "FIELD_UINT");
+
+static const struct parse_value as_log_format = PARSE_EITHER("text", "json");
 
 static const struct parse_value as_xdp = {
 	.kind = PARSE_WORD,
@@ -344,6 +347,10 @@ static const struct option options[] = {
 	 .argument = "auto|native|generic|off",
 	 .fallback = "auto",
 	 .help = "how the XDP program is attached"},
+	{.field = {"log-format", .as = &as_log_format, INTO(log_format)},
+	 .argument = "text|json",
+	 .fallback = "text",
+	 .help = "one event a line on standard error, as a sentence or as an object"},
 	{.field = {.name = "help"},
 	 .help = "print this and exit",
 	 .is_word = true,

@@ -249,6 +249,26 @@ static int op_clear_quota(void *arg, const struct text_subject *subject, uint32_
 
 /* ---- the daemon itself ---- */
 
+static void say_drain(const struct daemon *d, const struct controller_drain *drain)
+{
+	int status = drain->unavailable ? 503 : 429;
+	struct state_load load = {0};
+	double left_s = -1; /* without end */
+
+	if (drain->until_ns)
+		left_s = (double)(drain->until_ns - d->state.now_ns) / 1e9;
+	datapath_get_load(d->datapath, SLUICE_MODEL_ALL, d->state.now_ns, &load);
+	if (drain->on)
+		say(EVENT_DRAIN_BEGAN,
+		    LOG_FIELDS(log_count("status", status), log_number("for_s", left_s),
+			       log_count("in_flight", load.in_flight)),
+		    "draining: new requests get a %d, %lld are in flight", status,
+		    (long long)load.in_flight);
+	else
+		say(EVENT_DRAIN_ENDED, LOG_FIELDS(log_count("in_flight", load.in_flight)),
+		    "the drain is over, %lld are in flight", (long long)load.in_flight);
+}
+
 static int op_drain(void *arg, const struct controller_drain *drain, char *err, size_t err_len)
 {
 	struct daemon *d = arg;
@@ -262,10 +282,8 @@ static int op_drain(void *arg, const struct controller_drain *drain, char *err, 
 		d->controller.drain = before;
 		return refused(ret, err, err_len);
 	}
-	if (drain->on)
-		say("draining: new requests get a %d", drain->unavailable ? 503 : 429);
-	else if (before.on)
-		say("the drain is over");
+	if (drain->on || before.on)
+		say_drain(d, drain);
 	return 0;
 }
 
@@ -289,7 +307,9 @@ static int op_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)
 		d->drain_until_ns = d->state.now_ns + DRAIN_NS;
 		d->kept_until_ns = d->state.now_ns + kept_ns;
 		d->state.detaching = true;
-		say("detaching: no new refusals, waiting for the open ones to end");
+		say(EVENT_DETACH_BEGAN,
+		    LOG_FIELDS(log_number("kept_timeout_ms", (double)kept_ns / 1e6)),
+		    "detaching: no new refusals, waiting for the open ones to end");
 	}
 	return 0;
 }

@@ -23,12 +23,12 @@
 #include "core/trouble.h"
 #include "datapath/datapath.h"
 #include "desired/desired.h"
+#include "log/log.h"
 #include "loop/work.h"
 #include "metrics/metrics.h"
 
 #define TICK_NS        100000000ULL
 #define TICKS_A_SECOND 10
-#define LOG_LINES      10 /* a second, of what clients or a failing kernel can make us say */
 
 /* An array that grows; its items are handed to the state. */
 struct list {
@@ -86,9 +86,10 @@ struct daemon {
 	bool in_kernel[SLUICE_MODELS_MAX]; /* the map model_ids has it */
 	bool dirty[SLUICE_MODELS_MAX];     /* had a sample since its flag was last looked at */
 	bool shut[SLUICE_MODELS_MAX];
-	bool leaving[SLUICE_MODELS_MAX]; /* its name is being forgotten: it gets no flag */
-	uint64_t next_forget_ns;         /* old names are forgotten no sooner */
-	struct active active;            /* the active clients of each pool */
+	uint32_t ceiling_said[SLUICE_MODELS_MAX]; /* of a pool, in the log; 0: none yet */
+	bool leaving[SLUICE_MODELS_MAX];          /* its name is being forgotten: it gets no flag */
+	uint64_t next_forget_ns;                  /* old names are forgotten no sooner */
+	struct active active;                     /* the active clients of each pool */
 
 	/* Troubles, by service id; one more for what no service can be charged with. */
 	struct trouble troubles[SLUICE_SERVICES_MAX + 1][TROUBLE_KINDS];
@@ -100,9 +101,10 @@ struct daemon {
 
 	struct list counts, clients; /* of a snapshot */
 	uint64_t renewed_ns, maps_ns, accept_failed_ns;
+	bool renew_failed;                /* the lease, at the last try */
 	uint64_t watchdog_ns, watched_ns; /* how often, and when last, systemd hears; 0: never */
 	uint64_t drain_until_ns, kept_until_ns; /* how long `detach` waits */
-	unsigned ticks, log_lines;
+	unsigned ticks;
 	struct work_queue *queue;
 	struct task sweep;  /* connections that give way, departed requests */
 	struct task stalls; /* once a second … */
@@ -119,11 +121,19 @@ struct daemon {
 };
 
 /* log.c */
-/* One line on standard error. After log_never_wait() a line without a reader is dropped. */
-void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* One line on standard error. After log_never_wait() a line without a reader is lost. fields: NULL
+ * for none. */
+void say(enum log_event event, const struct log_field *fields, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 void log_never_wait(void);
+/* Takes the format of a configuration. */
+void log_follow(const struct config *config);
+/* Say what was left out. */
+void log_each_second(void);
+void log_last(void);
 /* say() as a handler of notices; arg is not used. */
-void on_notice(void *arg, const char *text);
+void on_notice(void *arg, enum datapath_notice notice, const char *about, const char *text);
+void on_config_notice(void *arg, const char *text);
 /* The line `ready` on standard output. */
 void print_ready(const struct daemon *d);
 
@@ -168,12 +178,14 @@ struct task task_of(struct daemon *d, void (*run)(struct daemon *d), enum work_l
 /* Does nothing if the task has not begun since its last start. */
 void start_task(struct task *task);
 
-/* lease.c */
+/* clock.c */
 /* -EINVAL and a sentence in err if CLOCK_MONOTONIC is not the clock of bpf_ktime_get_ns(), by which
  * the programs read the lease: a time namespace has offsets. */
 int check_clock(char *err, size_t len);
 uint64_t clock_ns(clockid_t id);
 void look_at_the_clock(struct daemon *d);
+
+/* lease.c */
 void renew_lease(struct daemon *d);
 /* Renews the lease if it is time. arg: the daemon. */
 void on_alive(void *arg);

@@ -3,6 +3,7 @@
  * Samples and flags. The controller gets what the kernel measures; its decision about a model goes
  * into the model's flag, if it differs from the last one written.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/daemon.h"
@@ -15,32 +16,105 @@ static void publish_model(struct daemon *d, uint32_t id)
 		!datapath_set_model(d->datapath, d->controller.model[id].name, id, d->state.now_ns);
 }
 
+/* Not over 0: there is none. */
+static double target(double ms)
+{
+	return ms > 0 ? ms : -1;
+}
+
+/* A latency as the sentence about a shut model has it. */
+struct latency {
+	const char *name;
+	int decimals;
+	double average_ms, target_ms;
+};
+
+static struct latency latency_of(const struct controller_reading *r,
+				 const struct controller_targets *t)
+{
+	switch (r->reason) {
+	case SLUICE_REASON_ITL:
+		return (struct latency){"itl", 1, r->itl_ms, t->itl_ms};
+	case SLUICE_REASON_DURATION:
+		return (struct latency){"duration", 0, r->duration_ms, t->duration_ms};
+	case SLUICE_REASON_NORMALIZED_LATENCY:
+		return (struct latency){"normalized latency", 1, r->normalized_ms,
+					t->normalized_ms};
+	default:
+		return (struct latency){"ttft", 0, r->ttft_ms, t->ttft_ms};
+	}
+}
+
+static void say_model(const struct daemon *d, uint32_t id, bool shut, double was_s)
+{
+	const struct controller *c = &d->controller;
+	struct controller_targets t = controller_targets(c, id);
+	struct controller_reading r = controller_read(c, id, d->state.now_ns);
+	struct latency l = latency_of(&r, &t);
+	uint32_t pool = controller_pool(c, id), limit = controller_limit(c, pool);
+	const char *name = c->model[id].name;
+	struct state_load load = {0};
+	char why[128], now[96];
+
+	datapath_get_load(d->datapath, pool, d->state.now_ns, &load);
+	if (!shut)
+		snprintf(why, sizeof(why), "opened after %.1f s", was_s);
+	else if (c->all.policy == CONTROLLER_ADAPTIVE)
+		snprintf(why, sizeof(why), "stopped: what waits for a first token moves no more");
+	else
+		snprintf(why, sizeof(why), "shut: %s %.*f ms over %.*f ms", l.name, l.decimals,
+			 l.average_ms, l.decimals, l.target_ms);
+	snprintf(now, sizeof(now),
+		 limit ? "%lld in flight, %lld waiting, limit %u" : "%lld in flight, %lld waiting",
+		 (long long)load.in_flight, (long long)load.waiting, limit);
+	say(shut ? EVENT_MODEL_SHUT : EVENT_MODEL_OPENED,
+	    LOG_FIELDS(log_text("model", name), log_text("pool", c->model[pool].name),
+		       log_text("reason", shut ? text_reason(r.reason) : NULL),
+		       log_number("was_s", was_s), log_number("ttft_ms", r.ttft_ms),
+		       log_number("ttft_target_ms", target(t.ttft_ms)),
+		       log_number("itl_ms", r.itl_ms),
+		       log_number("itl_target_ms", target(t.itl_ms)),
+		       log_number("duration_ms", r.duration_ms),
+		       log_number("duration_target_ms", target(t.duration_ms)),
+		       log_number("normalized_latency_ms", r.normalized_ms),
+		       log_number("normalized_latency_target_ms", target(t.normalized_ms)),
+		       log_number("oldest_wait_ms", (double)load.oldest_ns / 1e6),
+		       log_count("in_flight", load.in_flight), log_count("waiting", load.waiting),
+		       log_number("limit", limit ? (double)limit : -1)),
+	    "model %s %s; %s", name, why, now);
+}
+
 static void model_changed(struct daemon *d, uint32_t id, bool shut)
 {
-	const struct controller_model *m = &d->controller.model[id];
-	struct controller_targets t = controller_targets(&d->controller, id);
-	struct controller_reading r = controller_read(&d->controller, id, d->state.now_ns);
+	uint64_t since = d->state.changed_ns[id] ? d->state.changed_ns[id] : d->state.started_ns;
 
 	d->shut[id] = shut;
 	d->state.changed_ns[id] = d->state.now_ns;
 	d->state.changes[id]++;
 	control_model_changed(d->control, id);
-	if (d->log_lines++ >= LOG_LINES)
+	say_model(d, id, shut, (double)(d->state.now_ns - since) / 1e9);
+}
+
+/* Policy adaptive: says when the ceiling of a pool has halved or doubled since the last such line.
+ * It moves a little every half second. */
+static void say_ceiling(struct daemon *d, uint32_t id)
+{
+	const struct controller_model *m = &d->controller.model[id];
+	uint32_t now = m->written.admission.ceiling, *said = &d->ceiling_said[id], was = *said;
+	bool fell = now * 2 <= was;
+	struct state_load load = {0};
+
+	if (!m->adapting || !now || (was && !fell && now < was * 2))
 		return;
-	if (!shut)
-		say("model %s opened", m->name);
-	else if (d->controller.all.policy == CONTROLLER_ADAPTIVE)
-		say("model %s stopped: what waits for a first token moves no more", m->name);
-	else if (r.reason == SLUICE_REASON_ITL)
-		say("model %s shut: itl %.1f ms over %.1f ms", m->name, r.itl_ms, t.itl_ms);
-	else if (r.reason == SLUICE_REASON_DURATION)
-		say("model %s shut: duration %.0f ms over %.0f ms", m->name, r.duration_ms,
-		    t.duration_ms);
-	else if (r.reason == SLUICE_REASON_NORMALIZED_LATENCY)
-		say("model %s shut: normalized latency %.1f ms over %.1f ms", m->name,
-		    r.normalized_ms, t.normalized_ms);
-	else
-		say("model %s shut: ttft %.0f ms over %.0f ms", m->name, r.ttft_ms, t.ttft_ms);
+	*said = now;
+	if (!was)
+		return;
+	datapath_get_load(d->datapath, id, d->state.now_ns, &load);
+	say(fell ? EVENT_CEILING_FELL : EVENT_CEILING_ROSE,
+	    LOG_FIELDS(log_text("pool", m->name), log_count("from", was), log_count("to", now),
+		       log_count("in_flight", load.in_flight), log_count("waiting", load.waiting)),
+	    "pool %s: the ceiling %s from %u to %u; %lld in flight, %lld waiting", m->name,
+	    fell ? "fell" : "rose", was, now, (long long)load.in_flight, (long long)load.waiting);
 }
 
 int write_flag(struct daemon *d, uint32_t id)
@@ -54,11 +128,12 @@ int write_flag(struct daemon *d, uint32_t id)
 		ret = datapath_set_flag(d->datapath, id, d->controller.model[id].name, &flag);
 	if (ret) {
 		d->controller.model[id].ever_written = false; /* so it is tried again */
-		if (d->log_lines++ < LOG_LINES)
-			say("cannot write the flag of model %s: %s", d->controller.model[id].name,
-			    datapath_error());
+		say(EVENT_FLAG_FAILED, LOG_FIELDS(log_text("model", d->controller.model[id].name)),
+		    "cannot write the flag of model %s: %s", d->controller.model[id].name,
+		    datapath_error());
 		return ret;
 	}
+	say_ceiling(d, id);
 	/* Under policy adaptive the admission state of a model's pool may shut it while its flag is
 	 * open. */
 	open = controller_read(&d->controller, id, d->state.now_ns).open;

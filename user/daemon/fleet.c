@@ -80,15 +80,20 @@ static void on_store(void *arg, bool up, const char *why)
 	struct fleet *f = arg;
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 
+	if (up && !f->shown.up)
+		say(EVENT_FLEET_STORE_BACK,
+		    LOG_FIELDS(log_text("host", f->name),
+			       log_text("store", store_address(f->store)),
+			       log_number("away_s", (double)(now - f->shown.since_ns) / 1e9)),
+		    "fleet %s: the store %s answers", f->name, store_address(f->store));
+	else if (!up && (f->shown.up || !f->shown.why[0]))
+		say(EVENT_FLEET_STORE_AWAY,
+		    LOG_FIELDS(log_text("host", f->name),
+			       log_text("store", store_address(f->store)), log_text("why", why)),
+		    "fleet %s: %s; this host gives out %s", f->name, why,
+		    f->shown.whole ? "whole budgets" : "its share of each budget");
 	if (up != f->shown.up)
 		f->shown.since_ns = now;
-	if (f->d->log_lines++ < LOG_LINES) {
-		if (up && !f->shown.up)
-			say("fleet %s: the store %s answers", f->name, store_address(f->store));
-		else if (!up && (f->shown.up || !f->shown.why[0]))
-			say("fleet %s: %s; this host gives out %s", f->name, why,
-			    f->shown.whole ? "whole budgets" : "its share of each budget");
-	}
 	snprintf(f->shown.why, sizeof(f->shown.why), "%s", up ? "" : why);
 	f->shown.up = up;
 	sync_up(f->sync, up, now);
@@ -128,7 +133,7 @@ static void walk(struct daemon *d)
 	struct fleet *f = d->fleet;
 
 	if (datapath_each_fleet_budget(d->datapath, walked, f))
-		say("fleet %s: %s", f->name, datapath_error());
+		say(EVENT_FLEET_FAILED, NULL, "fleet %s: %s", f->name, datapath_error());
 	sync_walk_ends(f->sync, clock_ns(CLOCK_MONOTONIC));
 }
 

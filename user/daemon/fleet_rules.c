@@ -52,8 +52,9 @@ struct fleet_rules {
 
 static void give_up(struct fleet_rules *r, const char *why)
 {
-	if (strcmp(why, r->why) && r->d->log_lines++ < LOG_LINES)
-		say("the fleet's rules: %s", why);
+	if (strcmp(why, r->why) != 0)
+		say(EVENT_FLEET_RULES_FAILED, LOG_FIELDS(log_text("why", why)),
+		    "the fleet's rules: %s", why);
 	snprintf(r->why, sizeof(r->why), "%s", why);
 	r->reading = r->applying = false;
 	r->retry_ns = clock_ns(CLOCK_MONOTONIC) + RETRY_NS;
@@ -257,9 +258,12 @@ static void apply(struct daemon *d)
 	r->count_in_force = r->count;
 	r->why[0] = 0;
 	r->applying = false;
-	if (d->log_lines++ < LOG_LINES)
-		say("the fleet has %zu rules, which are in force here; %llu texts were ignored",
-		    r->count, (unsigned long long)r->ignored);
+	say(EVENT_FLEET_RULES,
+	    LOG_FIELDS(log_count("rules", (int64_t)r->count),
+		       log_count("ignored", (int64_t)r->ignored),
+		       log_count("version", (int64_t)r->in_force)),
+	    "the fleet has %zu rules, which are in force here; %llu texts were ignored", r->count,
+	    (unsigned long long)r->ignored);
 }
 
 /* ---- to the store ---- */

@@ -120,7 +120,8 @@ int start_hash_secret(struct daemon *d, char *err, size_t len)
 			snprintf(err, len, "%s", datapath_error());
 		d->secret_changed = ret == 1;
 	} else if (ret != -EINVAL && is_default(path)) {
-		say("%s; key:ID means other keys after a detach or a reboot", err);
+		say(EVENT_HASH_SECRET, NULL,
+		    "%s; key:ID means other keys after a detach or a reboot", err);
 		ret = 0;
 	}
 	explicit_bzero(secret, sizeof(secret));
@@ -134,6 +135,9 @@ void forget_keys(struct daemon *d)
 	if (!d->secret_changed)
 		return;
 	n = desired_drop_keys(&d->manual) + desired_drop_keys(&d->fleet_part);
-	say("%s has another secret than the adopted maps: %zu rules and quotas by key:ID match no key any more, and are removed; those of the configuration need new IDs",
+	say(EVENT_KEYS_DROPPED,
+	    LOG_FIELDS(log_text("file", d->config.hash_secret_file),
+		       log_count("rules", (int64_t)n)),
+	    "%s has another secret than the adopted maps: %zu rules and quotas by key:ID match no key any more, and are removed; those of the configuration need new IDs",
 	    d->config.hash_secret_file, n);
 }

@@ -75,6 +75,7 @@ static void forget(struct daemon *d, uint32_t id)
 
 	controller_forget(&d->controller, id);
 	d->dirty[id] = d->shut[id] = false;
+	d->ceiling_said[id] = 0;
 	s->changed_ns[id] = s->changes[id] = 0;
 	s->kernel[id] = (struct state_load){0};
 	s->histograms[id] = (struct sluice_histogram){0};
@@ -138,9 +139,11 @@ void forget_names(struct daemon *d)
 	d->next_forget_ns = now + NOT_AGAIN_NS;
 	n = forget_oldest(d, none, AT_ONCE, now - NAME_AGE_NS);
 	if (n < 0)
-		say("cannot forget old names of models: %s", datapath_error());
+		say(EVENT_NAMES_FAILED, NULL, "cannot forget old names of models: %s",
+		    datapath_error());
 	else if (n)
-		say("forgot %d names of models that had no request for 10 minutes, for new ones",
+		say(EVENT_NAMES_FORGOTTEN, LOG_FIELDS(log_count("names", n)),
+		    "forgot %d names of models that had no request for 10 minutes, for new ones",
 		    n);
 }
 

@@ -204,7 +204,8 @@ int build_policy(struct daemon *d, const struct desired_part *file,
 		.models = models,
 		/* A command changes nothing that the file's notices are about, and a start repeats
 		 * those of its check. */
-		.notice = file == &d->file || (d->datapath && !d->running) ? NULL : on_notice,
+		.notice =
+			file == &d->file || (d->datapath && !d->running) ? NULL : on_config_notice,
 		.arg = d,
 	};
 
@@ -282,7 +283,7 @@ int change_manual(struct daemon *d, int ret, struct desired_part *manual, char *
 	if (!ret) {
 		ret = put_in_force(d, next, &d->file, manual, err, len);
 		if (ret)
-			say("%s", err);
+			say(EVENT_POLICY_FAILED, NULL, "%s", err);
 	}
 	if (ret)
 		desired_part_free(manual);

@@ -152,6 +152,20 @@ static int read_config(void *arg)
 	return ret;
 }
 
+static void say_change(const struct config *was, const struct config *is, const char *done)
+{
+	say(EVENT_CONFIG_READ,
+	    LOG_FIELDS(log_text("file", is->file), log_count("services", is->service_count),
+		       log_count("services_before", was->service_count),
+		       log_count("models", is->model_count),
+		       log_count("models_before", was->model_count),
+		       log_count("quotas", is->quota_count),
+		       log_count("quotas_before", was->quota_count)),
+	    "%s: services %u -> %u, models %u -> %u, quotas %u -> %u", done, was->service_count,
+	    is->service_count, was->model_count, is->model_count, was->quota_count,
+	    is->quota_count);
+}
+
 int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 {
 	struct daemon *d = arg;
@@ -173,7 +187,7 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 	if (!ret)
 		ret = plan_and_carry_out(d, p, err, err_len);
 	if (ret) {
-		say("%s", err);
+		say(EVENT_CONFIG_REFUSED, NULL, "%s", err);
 		metrics_access_put(reading.access);
 		free(p);
 		return ret;
@@ -185,10 +199,11 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 			       : "there is no configuration file: back to the values of the start",
 		waits ? "; changed interfaces, namespaces, XDP mode, map sizes, paths and ports wait for a restart"
 		      : "");
+	log_follow(&p->config);
+	say_change(&d->config, &p->config, done);
 	config_free(&d->config);
 	d->config = p->config;
 	free(p);
 	show_config(d);
-	say("%s", done);
 	return 0;
 }

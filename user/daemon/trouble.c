@@ -102,7 +102,6 @@ static void look_at_models(struct daemon *d)
 			d->watched[id].busy_models = busy[id];
 }
 
-/* trouble-after-secs bounds how often a trouble can begin: it counts in no LOG_LINES. */
 static void say_change(enum trouble_change change, enum trouble_kind kind, const char *name,
 		       const struct trouble_facts *facts)
 {
@@ -111,7 +110,9 @@ static void say_change(enum trouble_change change, enum trouble_kind kind, const
 	if (change == TROUBLE_SAME)
 		return;
 	trouble_text(text, kind, name, facts);
-	say("%s%s", change == TROUBLE_BEGINS ? "" : "no longer: ", text);
+	say(change == TROUBLE_BEGINS ? EVENT_TROUBLE_BEGAN : EVENT_TROUBLE_ENDED,
+	    LOG_FIELDS(log_text("kind", trouble_name(kind)), log_text("service", name)), "%s%s",
+	    change == TROUBLE_BEGINS ? "" : "no longer: ", text);
 }
 
 /* The troubles of an id are those of its present service. */
@@ -158,7 +159,7 @@ static void look_at_sockets(struct daemon *d, struct trouble_look *looks, uint64
 		return;
 	}
 	if (!d->sockets_note[0])
-		say("%s", datapath_error());
+		say(EVENT_SOCKETS_FAILED, NULL, "%s", datapath_error());
 	snprintf(d->sockets_note, sizeof(d->sockets_note),
 		 "%s: traffic that passes unseen is not noticed", datapath_error());
 }

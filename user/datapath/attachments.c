@@ -50,7 +50,8 @@ void attachment_say(const struct datapath *d, const struct attachment *a,
 {
 	for (int hook = 0; hook < HOOK_COUNT; hook++)
 		if (a->is.note[hook][0] && !before->note[hook][0])
-			datapath_notify(&d->handlers, "%s", a->is.note[hook]);
+			datapath_notify(&d->handlers, NOTICE_DISTURBED, a->is.name, "%s",
+					a->is.note[hook]);
 }
 
 static struct attachment *add(struct datapath *d, const char *name, enum datapath_xdp xdp)
@@ -233,7 +234,7 @@ static void gone(struct datapath *d, struct attachment *a)
 	attach_drop(d, a);
 	if (a->named)
 		say_absent(a);
-	datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
+	datapath_notify(&d->handlers, NOTICE_GONE, a->is.name, "interface %s is gone", a->is.name);
 }
 
 /* Attaches to an interface that has come, or come back. */
@@ -252,10 +253,12 @@ static int come(struct datapath *d, struct attachment *a, int ifindex)
 	if (!err)
 		err = attach_restore(d, a);
 	if (err)
-		datapath_notify(&d->handlers, "interface %s is %s, but: %s", a->is.name,
-				back ? "back" : "there", datapath_error());
+		datapath_notify(&d->handlers, NOTICE_NOT_ATTACHED, a->is.name,
+				"interface %s is %s, but: %s", a->is.name, back ? "back" : "there",
+				datapath_error());
 	else
-		datapath_notify(&d->handlers, "interface %s is %s: attached", a->is.name,
+		datapath_notify(&d->handlers, NOTICE_ATTACHED, a->is.name,
+				"interface %s is %s: attached", a->is.name,
 				back ? "back" : "there");
 	if (!err)
 		attachment_say(d, a, &(struct datapath_interface){0});
@@ -267,7 +270,7 @@ static int turn(struct datapath *d, struct attachment *a)
 {
 	a->is.leads = !a->is.leads;
 	a->tried = false;
-	datapath_notify(&d->handlers,
+	datapath_notify(&d->handlers, NOTICE_TURNED, a->is.name,
 			a->is.leads ? "interface %s leads to a server"
 				    : "interface %s leads to no server any more",
 			a->is.name);
@@ -386,7 +389,8 @@ static void leave_others(struct datapath *d, unsigned which, const struct interf
 		if (a->netns != which || (a->netns_ino == d->netns[which - 1].ino &&
 					  by_index(list, count, a->is.ifindex)))
 			continue;
-		datapath_notify(&d->handlers, "interface %s is gone", a->is.name);
+		datapath_notify(&d->handlers, NOTICE_GONE, a->is.name, "interface %s is gone",
+				a->is.name);
 		attach_drop(d, a);
 		forget(d, i);
 	}
@@ -424,11 +428,12 @@ static int follow_netns(struct datapath *d, unsigned which)
 	for (size_t i = before; i < d->attached_count && !err; i++) {
 		struct attachment *a = &d->attached[i];
 
-		datapath_notify(&d->handlers, "interface %s is there", a->is.name);
+		datapath_notify(&d->handlers, NOTICE_ATTACHED, a->is.name, "interface %s is there",
+				a->is.name);
 		attachment_say(d, a, &(struct datapath_interface){0});
 	}
 	if (ns->note[0] && !had_note)
-		datapath_notify(&d->handlers, "%s", ns->note);
+		datapath_notify(&d->handlers, NOTICE_NETNS, ns->path, "%s", ns->note);
 	return changed;
 }
 
@@ -446,7 +451,8 @@ void datapath_attach_netns(struct datapath *d)
 	attachments_follow_netns(d);
 	for (unsigned i = 0; i < d->netns_count; i++)
 		if (d->netns[i].note[0])
-			datapath_notify(&d->handlers, "%s", d->netns[i].note);
+			datapath_notify(&d->handlers, NOTICE_NETNS, d->netns[i].path, "%s",
+					d->netns[i].note);
 }
 
 size_t datapath_netns_notes(const struct datapath *d, const char **out, size_t max)
@@ -498,7 +504,7 @@ void attachments_tidy(struct datapath *d)
 			continue;
 		if (a->is.ifindex) {
 			attach_drop(d, a);
-			datapath_notify(&d->handlers,
+			datapath_notify(&d->handlers, NOTICE_DETACHED, a->is.name,
 					"interface %s is detached: it matches no longer",
 					a->is.name);
 		}

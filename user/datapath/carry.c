@@ -540,10 +540,11 @@ static void say_what_is_carried(struct datapath *d)
 				 bpf_map__name(c->made[i].map));
 	}
 	if (!why[0])
-		datapath_notify(&d->handlers, "adopted the maps pinned in %s", d->pin_dir);
+		datapath_notify(&d->handlers, NOTICE_ADOPTED, d->pin_dir,
+				"adopted the maps pinned in %s", d->pin_dir);
 	else
-		datapath_notify(&d->handlers, "carried over what was pinned in %s%s; %s%s",
-				d->pin_dir, why,
+		datapath_notify(&d->handlers, NOTICE_CARRIED, d->pin_dir,
+				"carried over what was pinned in %s%s; %s%s", d->pin_dir, why,
 				c->lost[0] ? "not carried: " : "nothing is left out", c->lost);
 }
 

@@ -56,7 +56,8 @@ static void repair(struct datapath *d, struct attachment *a)
 		if (!before.note[hook][0] || a->is.note[hook][0])
 			continue;
 		restored = true;
-		datapath_notify(&d->handlers, "%s: set right", before.note[hook]);
+		datapath_notify(&d->handlers, NOTICE_RESTORED, a->is.name, "%s: set right",
+				before.note[hook]);
 	}
 	a->is.restored += restored;
 }
@@ -151,8 +152,8 @@ static void check_all_pins(struct datapath *d, uint64_t now_ns)
 	}
 	if (may_repair(&d->repairs, now_ns) && !check_pins(d, true)) {
 		d->pins_note[0] = 0;
-		datapath_notify(&d->handlers, "pins in %s had been removed: pinned again",
-				d->pin_dir);
+		datapath_notify(&d->handlers, NOTICE_PINS_RESTORED, d->pin_dir,
+				"pins in %s had been removed: pinned again", d->pin_dir);
 		return;
 	}
 	if (!said)
@@ -162,7 +163,7 @@ static void check_all_pins(struct datapath *d, uint64_t now_ns)
 	if (d->repairs.left)
 		leave(d->pins_note);
 	if (!said || left != d->repairs.left)
-		datapath_notify(&d->handlers, "%s", d->pins_note);
+		datapath_notify(&d->handlers, NOTICE_PINS_MISSING, d->pin_dir, "%s", d->pins_note);
 }
 
 static void check_interfaces(struct datapath *d, uint64_t now_ns)

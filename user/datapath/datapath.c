@@ -192,7 +192,7 @@ static int load(struct datapath *d, const struct datapath_sizes *sizes)
 		if (err)
 			return err;
 		datapath_notify(
-			&d->handlers,
+			&d->handlers, NOTICE_REPLACED, d->pin_dir,
 			"replaced what was pinned in %s: an earlier start had left it unfinished",
 			d->pin_dir);
 		break;

@@ -47,6 +47,22 @@ struct datapath_interface {
 	char note[HOOK_COUNT][DATAPATH_NOTE_MAX];
 };
 
+enum datapath_notice {
+	NOTICE_ATTACHED,
+	NOTICE_NOT_ATTACHED, /* an interface has come, and attaching failed */
+	NOTICE_GONE,
+	NOTICE_DETACHED,  /* an interface matches no longer */
+	NOTICE_TURNED,    /* it leads to a server now, or no longer */
+	NOTICE_DISTURBED, /* others have detached a program, or put theirs before it */
+	NOTICE_RESTORED,
+	NOTICE_NETNS,
+	NOTICE_PINS_MISSING,
+	NOTICE_PINS_RESTORED,
+	NOTICE_ADOPTED,
+	NOTICE_CARRIED,
+	NOTICE_REPLACED
+};
+
 struct datapath_handlers {
 	void *arg;
 	void (*sample)(void *arg, const struct sluice_sample *sample);
@@ -58,8 +74,8 @@ struct datapath_handlers {
 	 * NULL: it is called as it is. */
 	int (*away)(void *arg, int (*f)(void *f_arg), void *f_arg);
 	/* Reports what an operator should know and is no failure: maps adopted or replaced, an
-	 * interface back. NULL: not reported. */
-	void (*notice)(void *arg, const char *text);
+	 * interface back. `about`: the interface, directory or namespace. NULL: not reported. */
+	void (*notice)(void *arg, enum datapath_notice notice, const char *about, const char *text);
 };
 
 /* What the maps have room for. */

@@ -26,7 +26,8 @@ const char *datapath_error(void)
 	return error;
 }
 
-void datapath_notify(const struct datapath_handlers *handlers, const char *format, ...)
+void datapath_notify(const struct datapath_handlers *handlers, enum datapath_notice notice,
+		     const char *about, const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -36,5 +37,5 @@ void datapath_notify(const struct datapath_handlers *handlers, const char *forma
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	handlers->notice(handlers->arg, text);
+	handlers->notice(handlers->arg, notice, about, text);
 }

@@ -162,7 +162,8 @@ static inline int datapath_away(const struct datapath *d, int (*f)(void *arg), v
 /* Stores the text of datapath_error() and returns err, which is 0 or less. */
 int datapath_fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Hands a notice to the daemon; without a handler it does nothing. */
-void datapath_notify(const struct datapath_handlers *handlers, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+void datapath_notify(const struct datapath_handlers *handlers, enum datapath_notice notice,
+		     const char *about, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 
 #endif
