@@ -96,4 +96,14 @@ check "quotas with different numbers are shown, on both hosts" eventually 5 flee
 hctl 1 fleet >"$T/fleet.txt"
 check "fleet names the host and both quotas" grep -q \
 	"^note: host-3: :$PORT has requests=30/10s burst=20 fleet=on, and here" "$T/fleet.txt"
+
+finish "${DAEMONS[3]}" KILL
+begin_host 3 --fleet-host host-2
+for i in 2 3; do
+	check "a name that two hosts have is noticed on both: host $i" eventually 20 fleet_is "$i" \
+		"f['name_taken'] and f['host'] == 'host-2'"
+done
+check "… and no other" fleet_is 1 "not f['name_taken']"
+check "fleet says what to do" grep -qF "give each host a name of its own (setting \`fleet-host\`)" \
+	<(hctl 2 fleet)
 done_here

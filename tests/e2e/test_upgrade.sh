@@ -11,7 +11,7 @@
 . "$HERE/next_version.sh"
 
 NOW=$B
-next_version "$T/next"
+next_version
 
 version() { B=$1 sluice --config "$T/sluice.yaml"; }
 cat >"$T/sluice.yaml" <<END
@@ -109,7 +109,7 @@ passes() {
 		"carried over what was pinned in $PIN: it was of ABI version" "$T/daemon.log"
 }
 
-passes "$T/next/build" "an upgrade"
+passes "$NEXT" "an upgrade"
 holds "… and the budget is spent to its end, no further" \
 	"set(j('greedy')) == {'200', '429'} and j('greedy')['200'] == 20"
 check "the requests that are under way are named" grep -q "not carried:.* conns" "$T/daemon.log"
@@ -117,7 +117,7 @@ passes "$NOW" "a downgrade"
 holds "… and the budget stays spent" "set(j('greedy')) == {'429'}"
 
 since=$ROUND
-for to in "$T/next/build" "$NOW"; do
+for to in "$NEXT" "$NOW"; do
 	round
 	finish "$DAEMON"
 	version "$to"
@@ -127,14 +127,14 @@ check "between two rounds, no connection ends with either" all_rounds "$since" 8
 
 ctl drain --for 1h --status 429 >/dev/null
 finish "$DAEMON"
-version "$T/next/build"
+version "$NEXT"
 holds "a drain outlives an upgrade" "s['drain']['status'] == 429"
 finish "$DAEMON" KILL
 version "$NOW"
 holds "… and a downgrade" "s['drain']['status'] == 429"
 check "nothing of the other version is left in the pins" test ! -e "$PIN/next_map"
 finish "$DAEMON"
-version "$T/next/build"
+version "$NEXT"
 finish "$DAEMON" KILL
 check "detach removes the other version's pins, too" \
 	on "$S" "$B/sluicectl" --control "$T/control.sock" detach --pin-dir "$PIN"

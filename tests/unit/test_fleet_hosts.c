@@ -61,18 +61,19 @@ static void hosts_compare_the_shared_quotas_of_models_and_services(void **state)
 	set(&theirs, 3, "tokens=10/1s fleet=on", SLUICE_SCOPE_MODEL, "qwen");
 	set(&theirs, 4, "requests=1/1s fleet=on", SLUICE_SCOPE_MODEL, "only there");
 	set(&theirs, 5, "requests=2/1s fleet=on", SLUICE_SCOPE_CLIENT, NULL);
-	fleet_info(info, "1.2", -1, &theirs);
+	fleet_info(info, "1.2", 7, -1, &theirs);
 	fleet_host_read(&host, "b", info, 7, &ours);
 	assert_string_equal(host.name, "b");
 	assert_string_equal(host.version, "1.2");
 	assert_int_equal(host.seen_ms, 7);
+	assert_int_equal(host.start, 7);
 	assert_int_equal(host.differ, 0);
 
 	set(&theirs, 6, "requests=6/1s fleet=on", SLUICE_SCOPE_SERVICE, "*:8000");
 	theirs.text[1] = (struct sluice_quota_text){0};
 	set(&theirs, 1, "tokens=11/1s fleet=on", SLUICE_SCOPE_MODEL, "qwen");
 	theirs.text[3] = (struct sluice_quota_text){0};
-	fleet_info(info, "1.2", -1, &theirs);
+	fleet_info(info, "1.2", 7, -1, &theirs);
 	fleet_host_read(&host, "b", info, 7, &ours);
 	assert_int_equal(host.differ, 2);
 	assert_string_equal(host.differs, "qwen has tokens=11/1s fleet=on, and here "
@@ -85,7 +86,7 @@ static void what_another_host_tells_is_hostile(void **state)
 		"",          "\n\n\n",      "version",           "version\t",
 		"service",   "service\t",   "service\t:8000",    "service\t:8000\t",
 		"model\t\t", "\t\t\t\t\t",  "model\tqwen\t\xff", "service\t:8000\t\x1b[2J\t\t",
-		"quota\t1",  "model\tqwen",
+		"quota\t1",  "model\tqwen", "start\t",          "start\t123456789abcdefg\n",
 	};
 	struct fleet_host host;
 	char info[6000];
@@ -96,6 +97,7 @@ static void what_another_host_tells_is_hostile(void **state)
 		fleet_host_read(&host, "\x1b[31mb", infos[i], 0, &ours);
 		assert_null(strchr(host.name, 0x1b));
 		assert_null(strchr(host.differs, 0x1b));
+		assert_true(!host.start);
 	}
 	memset(info, 'a', sizeof(info));
 	memcpy(info, "version\t", 8);

@@ -208,10 +208,10 @@ static void hosts_tell_the_version_that_is_in_force(void **state)
 		assert_true(host.rules == rows[i].rules);
 		assert_int_equal(host.differ, 0);
 	}
-	fleet_info(info, "1", 12, book);
-	assert_string_equal(info, "version\t1\nrules\t12\n");
-	fleet_info(info, "1", -1, book);
-	assert_string_equal(info, "version\t1\n");
+	fleet_info(info, "1", 0xabc, 12, book);
+	assert_string_equal(info, "version\t1\nstart\t0000000000000abc\nrules\t12\n");
+	fleet_info(info, "1", 1, -1, book);
+	assert_string_equal(info, "version\t1\nstart\t0000000000000001\n");
 	free(book);
 }
 

@@ -95,6 +95,10 @@ void format_fleet(FILE *out, const json_t *answer)
 		return;
 	}
 	format_fleet_line(out, fleet);
+	if (json_is_true(json_object_get(fleet, "name_taken")))
+		fprintf(out,
+			"note: another daemon of the fleet is called %s, too: give each host a name of its own (setting `fleet-host`)\n",
+			field_text(fleet, "host"));
 	print_rules(out, json_object_get(fleet, "rules"));
 	if (json_array_size(list)) {
 		fputc('\n', out);

@@ -35,10 +35,11 @@ static void write_line(char *out, size_t len, const struct sluice_quota_text *te
 		 words);
 }
 
-void fleet_info(char out[FLEET_INFO_MAX], const char *version, int64_t rules,
+void fleet_info(char out[FLEET_INFO_MAX], const char *version, uint64_t start, int64_t rules,
 		const struct quota_book *book)
 {
-	size_t at = (size_t)snprintf(out, FLEET_INFO_MAX, "version\t%s\n", version);
+	size_t at = (size_t)snprintf(out, FLEET_INFO_MAX, "version\t%s\nstart\t%016" PRIx64 "\n",
+				     version, start);
 
 	if (rules >= 0)
 		at += (size_t)snprintf(out + at, FLEET_INFO_MAX - at, "rules\t%" PRId64 "\n",
@@ -96,6 +97,17 @@ static int64_t read_version(const char *text, size_t len)
 	return strtoll(copy, NULL, 10);
 }
 
+static uint64_t read_start(const char *text, size_t len)
+{
+	char copy[17];
+
+	if (len != 16 || strspn(text, "0123456789abcdef") < len)
+		return 0;
+	memcpy(copy, text, len);
+	copy[len] = 0;
+	return strtoull(copy, NULL, 16);
+}
+
 /* Copies text from the store, printable. */
 static void copy(char *out, size_t len, const char *from, size_t n)
 {
@@ -124,7 +136,7 @@ static void note_difference(struct fleet_host *out, const char *line, size_t len
 void fleet_host_read(struct fleet_host *out, const char *name, const char *info, uint64_t seen_ms,
 		     const struct quota_book *ours)
 {
-	static const char version[] = "version\t", rules[] = "rules\t";
+	static const char version[] = "version\t", start[] = "start\t", rules[] = "rules\t";
 
 	*out = (struct fleet_host){.seen_ms = seen_ms, .rules = -1};
 	copy(out->name, sizeof(out->name), name, strlen(name));
@@ -135,6 +147,9 @@ void fleet_host_read(struct fleet_host *out, const char *name, const char *info,
 		if (!strncmp(line, version, sizeof(version) - 1))
 			copy(out->version, sizeof(out->version), line + sizeof(version) - 1,
 			     len - (sizeof(version) - 1));
+		else if (!strncmp(line, start, sizeof(start) - 1))
+			out->start =
+				read_start(line + sizeof(start) - 1, len - (sizeof(start) - 1));
 		else if (!strncmp(line, rules, sizeof(rules) - 1))
 			out->rules =
 				read_version(line + sizeof(rules) - 1, len - (sizeof(rules) - 1));

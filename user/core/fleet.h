@@ -20,6 +20,7 @@ struct fleet_host {
 	char name[64];
 	char version[32];
 	uint64_t seen_ms; /* ago */
+	uint64_t start;   /* a random number of the daemon's; 0: it told none */
 	int64_t rules; /* the version of the fleet's rules that is in force there; negative: none */
 	unsigned differ;   /* shared quotas of models and services with other numbers than ours */
 	char differs[256]; /* the first of them, in words */
@@ -41,13 +42,14 @@ struct state_fleet {
 	size_t rule_count;
 	uint64_t rules_ignored; /* texts of the store that are no rules, or do not fit */
 	const char *rules_why;  /* why a later version is not in force; "": it is */
+	bool name_taken;        /* another daemon has this host's name */
 	struct fleet_host *list;
 	size_t list_count;
 };
 
-/* What this host tells: its version, that of the rules in force (negative: off), and its shared
- * quotas of models and services, as lines. */
-void fleet_info(char out[FLEET_INFO_MAX], const char *version, int64_t rules,
+/* What this host tells: its version, a random number of this start of the daemon, the version of the
+ * rules in force (negative: off), and its shared quotas of models and services, as lines. */
+void fleet_info(char out[FLEET_INFO_MAX], const char *version, uint64_t start, int64_t rules,
 		const struct quota_book *book);
 /* Reads what a host says of itself, and compares its quotas with ours. */
 void fleet_host_read(struct fleet_host *out, const char *name, const char *info, uint64_t seen_ms,

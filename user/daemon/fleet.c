@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -18,6 +19,8 @@
 
 #define HOSTS_EVERY_NS 2000000000ULL /* how often the hosts are asked for */
 #define HOSTS_SOON_NS  50000000ULL   /* … while they take up new rules */
+#define TAKEN_NS       30000000000ULL
+#define TAKEN_TIMES    3 /* a name that was taken by this host's last daemon is not taken */
 
 struct fleet {
 	struct daemon *d;
@@ -32,6 +35,10 @@ struct fleet {
 	bool hosts_asked;  /* … and the answer has not come */
 	uint64_t policies; /* of the daemon, as the engine knows them */
 	int64_t rules;     /* the version that other hosts know */
+	uint64_t start;    /* a random number of this daemon's */
+	/* Another daemon calls itself as this one: how often it was seen, and when last. */
+	unsigned taken;
+	uint64_t taken_ns;
 	struct task walk;
 };
 
@@ -99,16 +106,49 @@ static void on_store(void *arg, bool up, const char *why)
 	sync_up(f->sync, up, now);
 }
 
+static void tell_hosts(struct fleet *f)
+{
+	char info[FLEET_INFO_MAX];
+
+	fleet_info(info, SLUICE_VERSION, f->start, f->rules, f->d->state.quotas);
+	store_set_info(f->store, info);
+}
+
+/* The store has what the last of two daemons with one name has told. So each tells it again. */
+static void look_at_own(struct fleet *f, const struct fleet_host *own)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	bool taken = own->start && own->start != f->start;
+
+	if (f->taken && now - f->taken_ns > TAKEN_NS) {
+		f->taken = 0;
+		f->shown.name_taken = false;
+	}
+	if (!taken)
+		return;
+	f->taken_ns = now;
+	tell_hosts(f);
+	if (++f->taken < TAKEN_TIMES || f->shown.name_taken)
+		return;
+	f->shown.name_taken = true;
+	if (f->d->log_lines++ < LOG_LINES)
+		say("fleet %s: another daemon is called %s: give each host a name of its own (setting `fleet-host`)",
+		    f->shown.name, f->name);
+}
+
 static void on_host(void *arg, const char *host, const char *info, uint64_t seen_ms)
 {
+	struct fleet_host found;
 	struct fleet *f = arg;
 
 	if (f->hosts_asked) /* the first of the new list */
 		f->shown.list_count = 0;
 	f->hosts_asked = false;
+	fleet_host_read(&found, host, info, seen_ms, &f->d->desired->quotas);
+	if (!strcmp(host, f->name))
+		look_at_own(f, &found);
 	if (f->shown.list_count < FLEET_HOSTS_MAX)
-		fleet_host_read(&f->hosts[f->shown.list_count++], host, info, seen_ms,
-				&f->d->desired->quotas);
+		f->hosts[f->shown.list_count++] = found;
 }
 
 /* ---- the loop ---- */
@@ -141,15 +181,13 @@ static void walk(struct daemon *d)
 static void follow_policy(struct fleet *f)
 {
 	int64_t rules = fleet_rules_version(f->d);
-	char info[FLEET_INFO_MAX];
 
 	if (f->policies == f->d->policies && f->rules == rules)
 		return;
 	f->rules = rules;
 	f->policies = f->d->policies;
 	sync_quotas(f->sync, f->d->state.quotas);
-	fleet_info(info, SLUICE_VERSION, rules, f->d->state.quotas);
-	store_set_info(f->store, info);
+	tell_hosts(f);
 }
 
 static void ask_hosts(struct fleet *f, uint64_t now)
@@ -305,6 +343,8 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 	f->epoll = epoll_create1(EPOLL_CLOEXEC);
 	f->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	f->walk = task_of(d, walk, WORK_SWEEPS);
+	if (getrandom(&f->start, sizeof(f->start), 0) != sizeof(f->start) || !f->start)
+		f->start = 1;
 	if (c->fleet_host)
 		snprintf(f->name, sizeof(f->name), "%s", c->fleet_host);
 	else
