@@ -5,6 +5,7 @@
 # Members are added at the begin, in the middle and at the end, and change their order. A case
 # sources lib.sh first.
 
+# shellcheck disable=SC2034 # NEXT, for the case that sources this
 # next_version: builds it, unless another case has. $NEXT is its build directory.
 next_version() {
 	local tree=$B/next of

@@ -86,7 +86,7 @@ static void what_another_host_tells_is_hostile(void **state)
 		"",          "\n\n\n",      "version",           "version\t",
 		"service",   "service\t",   "service\t:8000",    "service\t:8000\t",
 		"model\t\t", "\t\t\t\t\t",  "model\tqwen\t\xff", "service\t:8000\t\x1b[2J\t\t",
-		"quota\t1",  "model\tqwen", "start\t",          "start\t123456789abcdefg\n",
+		"quota\t1",  "model\tqwen", "start\t",           "start\t123456789abcdefg\n",
 	};
 	struct fleet_host host;
 	char info[6000];

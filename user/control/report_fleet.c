@@ -44,8 +44,8 @@ json_t *report_fleet(const struct daemon_state *s)
 	return json_pack(
 		"{s:s, s:s, s:b, s:b, s:s, s:o, s:I, s:o, s:o, s:o, s:i, s:i, s:s, s:{s:o, s:o, s:o, "
 		"s:o, s:o, s:o}, s:o, s:o, s:o}",
-		"name", f->name, "host", f->host, "name_taken", f->name_taken, "up", f->up, "store", f->store, "why",
-		f->up ? json_null() : json_string(f->why), "since_unix_ms",
+		"name", f->name, "host", f->host, "name_taken", f->name_taken, "up", f->up, "store",
+		f->store, "why", f->up ? json_null() : json_string(f->why), "since_unix_ms",
 		(json_int_t)unix_ms(s, f->since_ns), "round_trip_ms",
 		f->answered_ns ? json_real((double)f->round_trip_ns / 1e6) : json_null(),
 		"answered_ms_ago",

@@ -47,8 +47,8 @@ struct state_fleet {
 	size_t list_count;
 };
 
-/* What this host tells: its version, a random number of this start of the daemon, the version of the
- * rules in force (negative: off), and its shared quotas of models and services, as lines. */
+/* What this host tells: its version, a random number of this start of the daemon, the version of
+ * the rules in force (negative: off), and its shared quotas of models and services, as lines. */
 void fleet_info(char out[FLEET_INFO_MAX], const char *version, uint64_t start, int64_t rules,
 		const struct quota_book *book);
 /* Reads what a host says of itself, and compares its quotas with ours. */
