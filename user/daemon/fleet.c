@@ -131,9 +131,9 @@ static void look_at_own(struct fleet *f, const struct fleet_host *own)
 	if (++f->taken < TAKEN_TIMES || f->shown.name_taken)
 		return;
 	f->shown.name_taken = true;
-	if (f->d->log_lines++ < LOG_LINES)
-		say("fleet %s: another daemon is called %s: give each host a name of its own (setting `fleet-host`)",
-		    f->shown.name, f->name);
+	say(EVENT_FLEET_NAME_TAKEN, LOG_FIELDS(log_text("host", f->name)),
+	    "fleet %s: another daemon is called %s: give each host a name of its own (setting `fleet-host`)",
+	    f->shown.name, f->name);
 }
 
 static void on_host(void *arg, const char *host, const char *info, uint64_t seen_ms)
