@@ -21,6 +21,7 @@
 #include "ctl/exchange.h"
 #include "ctl/fleet.h"
 #include "ctl/show.h"
+#include "ctl/summary.h"
 #include "datapath/datapath.h"
 #include "top/top.h"
 
@@ -42,6 +43,7 @@ enum option {
 	OPTION_KEPT_TIMEOUT,
 	OPTION_PIN_DIR,
 	OPTION_WATCH,
+	OPTION_SUMMARY,
 	OPTION_JSON,
 	OPTION_COUNT
 };
@@ -55,6 +57,7 @@ enum option {
 #define STATUS  (1u << OPTION_STATUS)
 #define PIN     (1u << OPTION_PIN_DIR | 1u << OPTION_KEPT_TIMEOUT)
 #define WATCH   (1u << OPTION_WATCH)
+#define SUMMARY (1u << OPTION_SUMMARY)
 #define JSON    (1u << OPTION_JSON)
 
 /* `argument` NULL: it takes no value. */
@@ -75,6 +78,8 @@ static const struct {
 	[OPTION_PIN_DIR] = {"--pin-dir", "DIR", "where a daemon that has ended left its pins",
 			    PIN_DIR},
 	[OPTION_WATCH] = {"--watch", NULL, "print it anew every second", NULL},
+	[OPTION_SUMMARY] = {"--summary", "TIME", "one summary each TIME (10s, 1m) and no events",
+			    NULL},
 	[OPTION_JSON] = {"--json", NULL, "print the daemon's answer as JSON", NULL},
 };
 
@@ -84,6 +89,7 @@ struct call {
 	const char *value[OPTION_COUNT]; /* NULL: not given */
 	double for_ms;                   /* negative: no end */
 	double kept_ms;                  /* 0: as the daemon has it */
+	double summary_ms;               /* 0: events, no summaries */
 	long bytes;                      /* 0: not said */
 	char **args;
 	int arg_count;
@@ -168,8 +174,11 @@ static int run_simple(struct call *call)
 static int run_watch(struct call *call)
 {
 	json_t *event;
-	int fd = say(call->control, request(call)), ret;
+	int fd, ret;
 
+	if (call->summary_ms > 0)
+		return summary_watch(call->control, call->summary_ms, call->value[OPTION_JSON]);
+	fd = say(call->control, request(call));
 	if (fd < 0)
 		return -fd;
 	ret = hear(call->control, fd, ANSWER_SECS, !call->value[OPTION_JSON], &event);
@@ -378,8 +387,8 @@ static const struct subcommand subcommands[] = {
 	 format_services},
 	{"fleet", NULL, "the hosts that share quotas, and their store", WATCH | JSON, 0, 0,
 	 run_simple, format_fleet},
-	{"watch", NULL, "refusals, and models that open or shut, as they happen", JSON, 0, 0,
-	 run_watch, format_event},
+	{"watch", NULL, "refusals, and models that open or shut, as they happen", SUMMARY | JSON, 0,
+	 0, run_watch, format_event},
 	{"set", "KEY=VALUE...", "change targets and limits until the next reload", MODEL | JSON, 1,
 	 CONTROL_VALUES_MAX, run_set, format_set},
 	{"allow", "CLIENT", "admit a client whatever quotas, limits and targets say",
@@ -511,6 +520,7 @@ static int check_values(struct call *call)
 {
 	const char *bytes = call->value[OPTION_BYTES], *length = call->value[OPTION_FOR];
 	const char *kept = call->value[OPTION_KEPT_TIMEOUT];
+	const char *summary = call->value[OPTION_SUMMARY];
 
 	if (bytes) {
 		if (strlen(bytes) < 11 && strspn(bytes, "0123456789") == strlen(bytes))
@@ -520,6 +530,10 @@ static int check_values(struct call *call)
 	}
 	if (length && (parse_duration_ms(length, 1000, &call->for_ms) || call->for_ms < 1))
 		return complain("--for: \"%s\" is no duration (30s, 10m, 2h)", length);
+	if (summary && (parse_duration_ms(summary, 1000, &call->summary_ms) ||
+			call->summary_ms < 1000 || call->summary_ms > 86400e3))
+		return complain("--summary: \"%s\" is no duration from 1s to 24h (10s, 1m)",
+				summary);
 	if (kept && (parse_duration_ms(kept, 1000, &call->kept_ms) || call->kept_ms < 1 ||
 		     call->kept_ms > 3600e3))
 		return complain("--kept-timeout: \"%s\" is no duration of up to 1h (30s, 10m)",

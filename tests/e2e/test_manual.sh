@@ -72,6 +72,9 @@ await 5 "m['talk']['ttft_samples'] == 5"
 page /metrics >"$ANSWERS/metrics" # while policy adaptive knows its rate
 start watch "$S" "$B/sluicectl" --control "$T/control.sock" watch --json
 WATCH=$PID
+start summary "$S" "$B/sluicectl" --control "$T/control.sock" watch --summary 1s --json
+SUMMARY=$PID
+await 5 "events('summary') != []" # the first interval is over
 
 answer quota_set.weight quota set 10.80.0.0/16 weight=3
 answer quota_set.client quota set "$C4" requests=500/60s
@@ -86,7 +89,11 @@ same "a blocked client is refused" 429 "$(status_of talk)"
 shut talk
 await 5 "{e['event'] for e in events('watch')} == {'refusal', 'model'}"
 cp "$T/watch.log" "$ANSWERS/watch.json"
+await 5 "any(e['models'] and e['clients'] for e in events('summary')) and
+	 any(e['changes'] for e in events('summary'))"
+cp "$T/summary.log" "$ANSWERS/watch_summary.json"
 finish "$WATCH"
+finish "$SUMMARY"
 await 20 "s['trouble_details'] != []"
 answer drain drain --for 1h
 for what in status models services clients; do answer $what $what; done

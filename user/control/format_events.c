@@ -6,44 +6,53 @@
 
 #include <string.h>
 
+/* The time, what happens, and to which client or model. */
+static void print_head(FILE *out, const json_t *event, const char *what, const char *of)
+{
+	fprintf(out, "%s  %-7s  %s: ", format_clock(field_whole(event, "unix_ms")), what,
+		field_text(event, of));
+}
+
+static void print_refusal(FILE *out, const json_t *event)
+{
+	const char *verdict = field_text(event, "verdict");
+
+	print_head(out, event, !strcmp(verdict, "rejected") ? "refused" : "shadow", "client");
+	fputs(field_text(event, "reason"), out);
+	if (json_is_string(json_object_get(event, "model")))
+		fprintf(out, ", model %s", field_text(event, "model"));
+	fprintf(out, ", %s to %s, %s",
+		json_is_true(json_object_get(event, "connection")) ? "connection" : "request",
+		field_text(event, "service"), field_text(event, "action"));
+	if (field_whole(event, "retry_after_ms"))
+		fprintf(out, ", retry after %s",
+			format_span((double)field_whole(event, "retry_after_ms")));
+	fputc('\n', out);
+}
+
+static void print_change(FILE *out, const json_t *event)
+{
+	print_head(out, event, model_is_open(event) ? "open" : "SHUT", "name");
+	if (model_is_open(event)) {
+		fputs("within its targets\n", out);
+		return;
+	}
+	model_print_reason(out, event);
+	if (model_shut_by_average(event))
+		fprintf(out, ", opens in about %s if nothing more arrives\n",
+			format_span(json_number_value(json_object_get(event, "retry_after_ms"))));
+	else
+		fputs(", opens with the next first token or end of a response\n", out);
+}
+
 void format_event(FILE *out, const json_t *event)
 {
 	const char *kind = field_text(event, "event");
 
-	if (!strcmp(kind, "refusal")) {
-		const char *verdict = field_text(event, "verdict");
-		bool named = json_is_string(json_object_get(event, "model"));
-
-		fprintf(out, "%s  %s  %s", format_clock(field_whole(event, "unix_ms")),
-			!strcmp(verdict, "rejected") ? "rejected" : "would reject (shadow)",
-			field_text(event, "client"));
-		fprintf(out,
-			json_is_true(json_object_get(event, "connection")) ? "  connection to %s"
-									   : "  request to %s",
-			field_text(event, "service"));
-		if (named)
-			fprintf(out, " for %s", field_text(event, "model"));
-		fprintf(out, ": %s, %s", field_text(event, "reason"), field_text(event, "action"));
-		if (field_whole(event, "retry_after_ms"))
-			fprintf(out, ", retry after %s",
-				format_span((double)field_whole(event, "retry_after_ms")));
-		fputc('\n', out);
-	} else if (!strcmp(kind, "model")) {
-		fprintf(out, "%s  model %s ", format_clock(field_whole(event, "unix_ms")),
-			field_text(event, "name"));
-		if (model_is_open(event)) {
-			fputs("opened\n", out);
-			return;
-		}
-		fputs("shut: ", out);
-		model_print_reason(out, event);
-		if (model_shut_by_average(event))
-			fprintf(out, ", opens in about %s if nothing more arrives\n",
-				format_span(json_number_value(
-					json_object_get(event, "retry_after_ms"))));
-		else
-			fputs(", opens with the next first token or end of a response\n", out);
-	}
+	if (!strcmp(kind, "refusal"))
+		print_refusal(out, event);
+	else if (!strcmp(kind, "model"))
+		print_change(out, event);
 }
 
 void format_done(FILE *out, const json_t *answer)

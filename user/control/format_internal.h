@@ -25,6 +25,9 @@ void table_row(struct table *t, ...);
 /* Prints the table and frees its cells. */
 void table_print(FILE *out, struct table *t);
 
+/* Prints a text, cut where it has more columns. Columns used. */
+unsigned format_cut(FILE *out, const char *text, unsigned columns);
+
 /* A field of an object; DASH if it is empty, null, of another type or missing. */
 const char *field_text(const json_t *object, const char *key);
 /* A number with this many decimals. Callers may use sixteen results at once. */

@@ -45,6 +45,27 @@ void table_row(struct table *t, ...)
 	va_end(args);
 }
 
+unsigned format_cut(FILE *out, const char *text, unsigned columns)
+{
+	unsigned wide = columns_of(text), used = 0;
+	int one;
+
+	if (wide <= columns) {
+		fputs(text, out);
+		return wide;
+	}
+	for (size_t len; (len = columns_next(text, &one)); text += len) {
+		unsigned more = one < 0 ? 1 : (unsigned)one;
+
+		if (used + more >= columns)
+			break;
+		fprintf(out, "%.*s", (int)len, text);
+		used += more;
+	}
+	fputs("…", out);
+	return used + 1;
+}
+
 /* A cell in its column, cut where the column is narrower. The last cell of a row is not padded. */
 static void print_cell(FILE *out, const char *cell, unsigned columns, bool right, bool last)
 {
@@ -52,24 +73,9 @@ static void print_cell(FILE *out, const char *cell, unsigned columns, bool right
 
 	if (right)
 		fprintf(out, "%*s", (int)pad, "");
-	if (wide <= columns) {
-		fputs(cell, out);
-	} else {
-		unsigned used = 0;
-		int one;
-
-		for (size_t len; (len = columns_next(cell, &one)); cell += len) {
-			unsigned more = one < 0 ? 1 : (unsigned)one;
-
-			if (used + more >= columns)
-				break;
-			fprintf(out, "%.*s", (int)len, cell);
-			used += more;
-		}
-		fprintf(out, "…%*s", (int)(last ? 0 : columns - used - 1), "");
-	}
+	wide = format_cut(out, cell, columns);
 	if (!right && !last)
-		fprintf(out, "%*s", (int)pad, "");
+		fprintf(out, "%*s", (int)(columns - wide), "");
 }
 
 /* Columns from..to - 1 of the table, after its first one. */

@@ -33,6 +33,8 @@ void format_services(FILE *out, const json_t *services);
 void format_fleet(FILE *out, const json_t *answer);
 /* One line of a watch stream. */
 void format_event(FILE *out, const json_t *event);
+/* One interval of `watch --summary`, of format_summary.c's summary_between(). */
+void format_summary(FILE *out, const json_t *summary);
 /* The values in force after a `set`. */
 void format_set(FILE *out, const json_t *answer);
 /* A sentence about the change that a command made. */

@@ -136,18 +136,33 @@ json_t *report_model(const struct daemon_state *s, uint32_t id)
 	return one;
 }
 
+/* A model of a list, with its requests. */
+static json_t *listed(const struct daemon_state *s, uint32_t id, const struct state_sums *sums)
+{
+	json_t *one = report_model(s, id);
+
+	json_object_set_new(one, "requests",
+			    json_pack("{s:o, s:o, s:o}", "admitted",
+				      value_count(sums->admitted[id]), "rejected",
+				      value_count(sums->rejected[id]), "shadow_rejected",
+				      value_count(sums->shadow[id])));
+	return one;
+}
+
 json_t *report_model_list(const struct daemon_state *s)
 {
 	json_t *list = json_array();
+	struct state_sums sums;
 
+	state_sum(&sums, s);
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
 		if (!state_model_in_use(s, id))
 			continue;
-		json_array_append_new(list, report_model(s, id));
+		json_array_append_new(list, listed(s, id, &sums));
 		state_step_counts(s);
 	}
 	if (state_other_seen(s))
-		json_array_append_new(list, report_model(s, SLUICE_MODEL_OTHER));
+		json_array_append_new(list, listed(s, SLUICE_MODEL_OTHER, &sums));
 	return list;
 }
 

@@ -192,8 +192,9 @@ static inline uint64_t state_requests(const struct daemon_state *s, unsigned ver
 
 /* The sums of the counts, from one pass over them. */
 struct state_sums {
-	uint64_t admitted[SLUICE_MODELS_MAX],
-		rejected[SLUICE_MODELS_MAX]; /* a pool: its members' */
+	/* By model; a pool: its members'. */
+	uint64_t admitted[SLUICE_MODELS_MAX], rejected[SLUICE_MODELS_MAX],
+		shadow[SLUICE_MODELS_MAX];
 	uint64_t all_admitted, all_rejected, all_shadow;
 	uint64_t by_reason[SLUICE_REASON_COUNT], shadow_by_reason[SLUICE_REASON_COUNT];
 };
@@ -218,6 +219,8 @@ static inline void state_sum(struct state_sums *sums, const struct daemon_state 
 		} else if (key->verdict == SLUICE_VERDICT_SHADOW_REJECTED) {
 			sums->all_shadow += n;
 			sums->shadow_by_reason[reason] += n;
+			if (key->model < SLUICE_MODELS_MAX)
+				sums->shadow[key->model] += n;
 		}
 	}
 	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
@@ -225,6 +228,7 @@ static inline void state_sum(struct state_sums *sums, const struct daemon_state 
 
 		sums->admitted[pool] += pool ? sums->admitted[id] : 0;
 		sums->rejected[pool] += pool ? sums->rejected[id] : 0;
+		sums->shadow[pool] += pool ? sums->shadow[id] : 0;
 	}
 }
 
