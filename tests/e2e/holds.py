@@ -7,7 +7,8 @@ prints the value of EXPRESSION.
 
 Each attempt reads its names anew: s is `sluicectl status --json`; m and v are its models and
 services, by name and port; r is its requests, k its counters; mock is the mock server's /stats; w
-is the witness's counts. j(NAME), log(NAME) and events(NAME) are files of the case.
+is the witness's counts. j(NAME), log(NAME) and events(NAME) are files of the case. said(EVENT) is
+the list of these events in the daemon's log, if that is JSON.
 sockets(NAMESPACE) is the list of TCP sockets left at the port.
 """
 
@@ -67,6 +68,12 @@ def events(name):
     return [json.loads(line) for line in log(name).split("\n")[:-1]]
 
 
+def said(event):
+    """The daemon's standard output, which is no JSON, has the same file."""
+    lines = [json.loads(x) for x in log("daemon").split("\n")[:-1] if x.startswith("{")]
+    return [x for x in lines if x["event"] == event]
+
+
 def close(a, b, share):
     """a is within this share of b."""
     return abs(a - b) <= share * abs(b)
@@ -94,7 +101,8 @@ class Names(dict):
 
 
 def names():
-    return Names(j=j, log=log, events=events, sockets=sockets, close=close, on=on, ctl=ctl)
+    return Names(j=j, log=log, events=events, said=said, sockets=sockets, close=close, on=on,
+                 ctl=ctl)
 
 
 def sides(node, known):

@@ -39,8 +39,25 @@ static struct notes {
 	struct text_subject quota_subject;
 	uint32_t quota_model;
 	struct quota_def quota;
-	int fail; /* the -errno that the next operation returns, without a message */
+	char audit[1024]; /* the last report, one text; "": none */
+	int fail;         /* the -errno that the next operation returns, without a message */
 } notes;
+
+static const struct ucred peer = {.uid = 1000, .gid = 100, .pid = 4242};
+static struct control_rules rules_in_force;
+
+static inline void take_rules(void *arg, struct control_rules *out)
+{
+	*out = rules_in_force;
+}
+
+static inline void take_audit(void *arg, const struct control_audit *a)
+{
+	snprintf(notes.audit, sizeof(notes.audit), "%u %u %d %s%s|%s|%s|%s|%s|%s", a->peer.uid,
+		 a->peer.gid, a->peer.pid, a->command, a->fleet ? " fleet" : "",
+		 a->client ? a->client : "-", a->model ? a->model : "-", a->from, a->to,
+		 a->error ? a->error : "done");
+}
 
 static inline void take_refresh(void *arg, unsigned parts)
 {
@@ -145,6 +162,8 @@ static inline int take_detach(void *arg, uint64_t kept_ns, char *err, size_t err
 static struct fixture *f;
 static struct control_ops ops = {
 	.refresh = take_refresh,
+	.rules = take_rules,
+	.audit = take_audit,
 	.name_model = take_name_model,
 	.set = take_set,
 	.set_client = take_set_client,
@@ -163,6 +182,7 @@ static inline int setup(void **state)
 	f = fixture_new();
 	ops.arg = f;
 	memset(&notes, 0, sizeof(notes));
+	rules_in_force = (struct control_rules){0};
 	return 0;
 }
 
@@ -175,7 +195,7 @@ static inline int teardown(void **state)
 static inline json_t *run(const char *line)
 {
 	enum control_after after;
-	char *text = control_run(control_read(&f->state, &ops, line, strlen(line)), &after);
+	char *text = control_run(control_read(&f->state, &ops, &peer, line, strlen(line)), &after);
 	json_t *answer;
 
 	assert_non_null(text);

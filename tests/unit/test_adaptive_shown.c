@@ -232,8 +232,9 @@ static void a_request_that_passes_is_admitted_for_any_reason(void **state)
 
 static json_t *answer(const char *line)
 {
+	const struct ucred peer = {0};
 	enum control_after after;
-	char *text = control_run(control_read(&f->state, &ops, line, strlen(line)), &after);
+	char *text = control_run(control_read(&f->state, &ops, &peer, line, strlen(line)), &after);
 	json_t *whole = json_loads(text, 0, NULL);
 
 	free(text);

@@ -194,6 +194,7 @@ static void a_minute_has_room_for_so_many_lines_of_an_event(void **state)
 	unsigned most = log_kind_of(EVENT_MODEL_SHUT)->most;
 
 	assert_int_equal(most, 60);
+	assert_int_equal(log_kind_of(EVENT_AUDIT)->most, 600);
 	for (unsigned i = 0; i < most + 5; i++)
 		say(100 + i * 0.5, EVENT_MODEL_SHUT, "%u", i);
 	assert_int_equal(lines_in(heard()), most);
@@ -238,7 +239,7 @@ static void lines_that_nobody_reads_are_counted_and_said(void **state)
 	fcntl(ends[1], F_SETFL, 0); /* a write that finds no room blocks */
 	memset(long_one, 'x', sizeof(long_one) - 1);
 	for (unsigned i = 0; i < 12; i++)
-		say(1, EVENT_MODEL_OPENED, "%s", long_one);
+		say(1, EVENT_AUDIT, "%s", long_one);
 	turn(2);
 	assert_true(pipe_log.lost > 0);
 	had = 12 - pipe_log.lost;
@@ -254,13 +255,13 @@ static void lines_that_nobody_reads_are_counted_and_said(void **state)
 	assert_int_equal(pipe_log.lost, 0);
 	/* … before the next line, if that comes first. */
 	for (unsigned i = 0; i < 12; i++)
-		say(4, EVENT_MODEL_OPENED, "%s", long_one);
+		say(4, EVENT_AUDIT, "%s", long_one);
 	heard();
 	pipe_log.format = LOG_FORMAT_JSON;
-	say(4, EVENT_MODEL_OPENED, "next");
+	say(4, EVENT_AUDIT, "next");
 	assert_non_null(strstr(heard(), "\"event\":\"lines-lost\""));
 	pipe_log.format = LOG_FORMAT_TEXT;
-	say(5, EVENT_MODEL_OPENED, "last");
+	say(5, EVENT_AUDIT, "last");
 	assert_string_equal(heard(), "sluiced: last\n");
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/audit.h"
 #include "control/report.h"
 
 #define KEPT_TIMEOUT_NS 10000000000ULL /* that `detach` gives kept connections to end */
@@ -154,27 +155,28 @@ struct known {
 	/* WORK_LANES: answered at once. A verdict is among the changes: it is short, and the
 	 * services stay the same meanwhile. */
 	enum work_lane lane;
+	enum audit_value changes;
 };
 
 static const struct known commands[] = {
-	{"status", do_status, WORK_ANSWERS},
-	{"models", do_models, WORK_ANSWERS},
-	{"services", do_services, WORK_ANSWERS},
-	{"fleet", do_fleet, WORK_ANSWERS},
-	{"clients", do_clients, WORK_ANSWERS},
-	{"set", do_set, WORK_CHANGES},
-	{"allow", command_allow, WORK_CHANGES},
-	{"block", command_block, WORK_CHANGES},
-	{"clear", command_clear, WORK_CHANGES},
-	{"drain", do_drain, WORK_CHANGES},
-	{"resume", do_resume, WORK_CHANGES},
-	{"reload", do_reload, WORK_CHANGES},
-	{"detach", do_detach, WORK_LANES},
-	{"watch", do_watch, WORK_LANES},
-	{"explain", command_explain, WORK_CHANGES},
-	{"quota-set", command_quota_set, WORK_CHANGES},
-	{"quota-show", command_quota_show, WORK_ANSWERS},
-	{"quota-clear", command_quota_clear, WORK_CHANGES},
+	{"status", do_status, WORK_ANSWERS, AUDIT_NOTHING},
+	{"models", do_models, WORK_ANSWERS, AUDIT_NOTHING},
+	{"services", do_services, WORK_ANSWERS, AUDIT_NOTHING},
+	{"fleet", do_fleet, WORK_ANSWERS, AUDIT_NOTHING},
+	{"clients", do_clients, WORK_ANSWERS, AUDIT_NOTHING},
+	{"set", do_set, WORK_CHANGES, AUDIT_TARGETS},
+	{"allow", command_allow, WORK_CHANGES, AUDIT_RULES},
+	{"block", command_block, WORK_CHANGES, AUDIT_RULES},
+	{"clear", command_clear, WORK_CHANGES, AUDIT_RULES},
+	{"drain", do_drain, WORK_CHANGES, AUDIT_DRAIN},
+	{"resume", do_resume, WORK_CHANGES, AUDIT_DRAIN},
+	{"reload", do_reload, WORK_CHANGES, AUDIT_CONFIG},
+	{"detach", do_detach, WORK_LANES, AUDIT_DETACH},
+	{"watch", do_watch, WORK_LANES, AUDIT_NOTHING},
+	{"explain", command_explain, WORK_CHANGES, AUDIT_NOTHING},
+	{"quota-set", command_quota_set, WORK_CHANGES, AUDIT_QUOTAS},
+	{"quota-show", command_quota_show, WORK_ANSWERS, AUDIT_NOTHING},
+	{"quota-clear", command_quota_clear, WORK_CHANGES, AUDIT_QUOTAS},
 };
 
 struct control_call {
@@ -184,7 +186,7 @@ struct control_call {
 };
 
 struct control_call *control_read(const struct daemon_state *state, const struct control_ops *ops,
-				  const char *line, size_t len)
+				  const struct ucred *peer, const char *line, size_t len)
 {
 	struct control_call *call = calloc(1, sizeof(*call));
 	json_error_t error;
@@ -193,7 +195,8 @@ struct control_call *control_read(const struct daemon_state *state, const struct
 	if (!call)
 		return NULL;
 	call->request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error);
-	call->command = (struct command){.state = state, .ops = ops, .request = call->request};
+	call->command = (struct command){
+		.state = state, .ops = ops, .request = call->request, .peer = *peer};
 	name = json_string_value(json_object_get(call->request, "cmd"));
 	for (size_t i = 0; name && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(name, commands[i].name))
@@ -263,10 +266,25 @@ static int add_text(const char *text, size_t len, void *arg)
 	return 0;
 }
 
+/* Runs a known command, and reports it if it changes something. */
+static json_t *run(struct command *c, const struct known *known)
+{
+	char before[AUDIT_TEXT_MAX];
+	json_t *answer;
+
+	if (known->changes == AUDIT_NOTHING)
+		return known->run(c);
+	c->ops->refresh(c->ops->arg, 0); /* the time */
+	audit_read(before, known->changes, c);
+	answer = known->run(c);
+	audit_report(c, known->name, known->changes, before, answer || c->after == CONTROL_DETACH);
+	return answer;
+}
+
 char *control_run(struct control_call *call, enum control_after *after)
 {
 	struct command *c = &call->command;
-	json_t *answer = call->known ? call->known->run(c) : NULL, *whole = NULL;
+	json_t *answer = call->known ? run(c, call->known) : NULL, *whole = NULL;
 	struct output out = {.state = c->state};
 
 	*after = c->after;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <sluice/abi.h>
@@ -31,6 +32,25 @@
 /* CLEAR_ALL: `field` is the start of those to be removed. */
 enum control_fleet_change { CONTROL_FLEET_SET, CONTROL_FLEET_CLEAR, CONTROL_FLEET_CLEAR_ALL };
 
+/* A command that changes something, when it has ended. */
+struct control_audit {
+	struct ucred peer;
+	const char *command;
+	bool fleet;
+	const char *client; /* as text_client() writes it; NULL: it is about none */
+	const char *model;  /* NULL: all */
+	const char *from, *to;
+	const char *error; /* NULL: it was done */
+};
+
+/* The rules that are in force, sorted by their keys; valid until the caller's next step. */
+struct control_rules {
+	const struct state_client_rule *clients;
+	const struct state_prefix_rule *prefixes;
+	const struct state_client_quota *quotas;
+	size_t client_count, prefix_count, quota_count;
+};
+
 /*
  * The daemon's part of each command. 0, or -errno with the reason for the operator in err. `said`
  * is a sentence about what the command did; it may stay empty.
@@ -40,6 +60,9 @@ struct control_ops {
 	struct work_queue *queue; /* runs the commands */
 	/* Brings these parts (enum state_part) of the state up to date. */
 	void (*refresh)(void *arg, unsigned parts);
+	void (*rules)(void *arg, struct control_rules *out);
+	/* Reports to the log. */
+	void (*audit)(void *arg, const struct control_audit *audit);
 	/* The id of a model by its name, which gets one if it has none yet; or -errno. */
 	int (*name_model)(void *arg, const char *name, char *err, size_t err_len);
 	/* model NULL: all. pairs are "key=value". */
@@ -108,9 +131,9 @@ void control_detached(struct control *c, const char *error);
 /* What happens to the connection after a command's answer. */
 enum control_after { CONTROL_DONE, CONTROL_WATCH, CONTROL_DETACH };
 
-/* One line, read. NULL: out of memory. */
+/* One line of a client, read. NULL: out of memory. */
 struct control_call *control_read(const struct daemon_state *state, const struct control_ops *ops,
-				  const char *line, size_t len);
+				  const struct ucred *peer, const char *line, size_t len);
 /* The lane of the work (loop/work.h) that runs the command; WORK_LANES: it is answered at once. */
 enum work_lane control_lane(const struct control_call *call);
 void control_forget(struct control_call *call);

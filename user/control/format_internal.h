@@ -37,9 +37,6 @@ json_int_t field_whole(const json_t *object, const char *key);
 /* The field `weight`, "0.5"; "1" if it is missing. Callers may use four results at once. */
 const char *field_weight(const json_t *object);
 
-/* "850 ms", "42 s", "10 min", "3 min 20 s", "5 h 12 min", "3 d 4 h". Callers may use four results
- * at once. */
-const char *format_span(double ms);
 /* "14:03:20", local time. Callers may use four results at once. */
 const char *format_clock(json_int_t unix_ms);
 

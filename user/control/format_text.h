@@ -19,6 +19,9 @@ void format_wrap(FILE *out, const char *line, unsigned columns, unsigned indent)
 /* Prints what one of the format functions wrote, its lines wrapped to the screen. */
 void format_wrap_all(FILE *out, const char *text);
 
+/* "850 ms", "42 s", "10 min", "3 min 20 s", "5 h 12 min", "3 d 4 h". Callers may use four results
+ * at once. */
+const char *format_span(double ms);
 /* Escapes all texts of an answer for people (core/printable.h). Before any of the others. */
 void format_printable(json_t *answer);
 

@@ -162,6 +162,7 @@ bool request_subject(struct command *c, struct subject *out)
 		}
 		s.as_typed.one = true;
 	} else if (text_parse_subject(text, &s.as_typed)) {
+		c->secret = true;
 		command_refuse(
 			c,
 			"\"%.64s\" is no address, no prefix and no key (192.0.2.1, 10.0.0.0/8, 2001:db8::1, 2001:db8::/32, key:0123456789abcdef)",

@@ -14,9 +14,11 @@ struct command {
 	const struct daemon_state *state;
 	const struct control_ops *ops;
 	const json_t *request;
+	struct ucred peer; /* who gave it */
 	enum control_after after;
 	char note[160]; /* what the answer says besides; "" */
 	char err[512];  /* filled: refused */
+	bool secret;    /* err quotes what may be an API key: it is for the client alone */
 };
 
 /* Stores why the command is refused; returns NULL, the answer of a refused command. */

@@ -26,9 +26,9 @@
 #define SLOTS (CONTROL_CLIENTS_MAX + 1) /* the last one is for root */
 
 struct client {
-	int fd;          /* -1: slot is free */
-	struct job *job; /* the command that is under way; NULL: none */
-	bool root;
+	int fd;            /* -1: slot is free */
+	struct job *job;   /* the command that is under way; NULL: none */
+	struct ucred peer; /* when it connected */
 	bool watching;
 	bool detaching; /* waits for control_detached() */
 	bool closing;   /* closes once its output is written */
@@ -221,7 +221,7 @@ static void start_job(struct control *c, struct client *client, struct control_c
 static void answer(struct control *c, struct client *client, char *newline, uint64_t now_ns)
 {
 	size_t len = (size_t)(newline - client->in), rest = client->in_len - len - 1;
-	struct control_call *call = control_read(c->state, c->ops, client->in, len);
+	struct control_call *call = control_read(c->state, c->ops, &client->peer, client->in, len);
 	enum work_lane lane = call ? control_lane(call) : WORK_LANES;
 	enum control_after after = CONTROL_DONE;
 	char *text = call && lane == WORK_LANES ? control_run(call, &after) : NULL;
@@ -281,19 +281,24 @@ static void step(struct control *c, struct client *client, uint32_t events, uint
 		wait_for(c, client);
 }
 
-static bool is_root(int fd)
+static struct ucred peer_of(int fd)
 {
-	struct ucred peer;
+	struct ucred peer, nobody = {.uid = (uid_t)-1, .gid = (gid_t)-1};
 	socklen_t len = sizeof(peer);
 
-	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && !peer.uid;
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ? nobody : peer;
+}
+
+static bool is_root(const struct client *client)
+{
+	return !client->peer.uid;
 }
 
 /* Of two clients that may give way (NULL: none), the one that does. Root's gives way last. */
 static struct client *rather(struct client *a, struct client *b)
 {
-	if (!a || a->root != b->root)
-		return !a || a->root ? b : a;
+	if (!a || is_root(a) != is_root(b))
+		return !a || is_root(a) ? b : a;
 	return b->idle_ns < a->idle_ns ? b : a;
 }
 
@@ -311,9 +316,9 @@ static struct client *make_slot(struct control *c, bool root)
 
 		if (client->fd < 0)
 			empty = client;
-		else if ((root || !client->root) && !client->detaching && !client->job)
+		else if ((root || !is_root(client)) && !client->detaching && !client->job)
 			last = rather(last, client);
-		others += client->fd >= 0 && !client->root;
+		others += client->fd >= 0 && !is_root(client);
 	}
 	if (empty && (root || others < CONTROL_CLIENTS_MAX))
 		return empty;
@@ -327,8 +332,8 @@ static void welcome(struct control *c, uint64_t now_ns)
 	static const char full[] =
 		"{\"ok\":false,\"error\":\"too many control clients at once\"}\n";
 	int fd = listener_accept(&c->listener, NULL, NULL);
-	bool root = fd >= 0 && is_root(fd);
-	struct client *client = fd >= 0 ? make_slot(c, root) : NULL;
+	struct ucred peer = peer_of(fd);
+	struct client *client = fd >= 0 ? make_slot(c, !peer.uid) : NULL;
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = client};
 
 	if (fd < 0)
@@ -345,7 +350,7 @@ static void welcome(struct control *c, uint64_t now_ns)
 		return;
 	}
 	client->fd = fd;
-	client->root = root;
+	client->peer = peer;
 	client->idle_ns = now_ns;
 }
 

@@ -207,6 +207,12 @@ struct controller_reading controller_read(const struct controller *c, uint32_t i
 bool controller_flag(struct controller *c, uint32_t id, uint64_t now_ns,
 		     struct sluice_model_flag *out);
 
+#define CONTROLLER_VALUE_MAX 64 /* bytes of a value of `set` as text, with its zero */
+/* What entry `id` has of its own for a key of `sluicectl set`, as that takes it: "250ms", "none",
+ * "default". -ENOENT: there is no such key. */
+int controller_value(const struct controller *c, uint32_t id, const char *key,
+		     char out[CONTROLLER_VALUE_MAX]);
+
 /* A key of `sluicectl set`, for its help. */
 struct controller_key {
 	const char *name, *argument, *help;

@@ -6,6 +6,7 @@
 #include "controller_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "parse.h"
@@ -98,6 +99,64 @@ static void store(struct controller_targets *t, enum target target, double value
 		t->policy = (uint8_t)value;
 		break;
 	}
+}
+
+static double value_of(const struct controller_targets *t, enum target target)
+{
+	switch (target) {
+	case TARGET_TTFT:
+		return t->ttft_ms;
+	case TARGET_ITL:
+		return t->itl_ms;
+	case TARGET_DURATION:
+		return t->duration_ms;
+	case TARGET_NORMALIZED:
+		return t->normalized_ms;
+	case TARGET_TAU:
+		return t->tau_s;
+	case TARGET_LIMIT:
+		return (double)t->max_in_flight;
+	case TARGET_FLOOR:
+		return (double)t->floor;
+	case TARGET_ACTION:
+		return t->action;
+	case TARGET_MODE:
+		return t->mode;
+	case TARGET_POLICY:
+		break;
+	}
+	return t->policy;
+}
+
+int controller_value(const struct controller *c, uint32_t id, const char *key,
+		     char out[CONTROLLER_VALUE_MAX])
+{
+	const struct controller_targets *t = id == SLUICE_MODEL_ALL ? &c->all : &c->model[id].own;
+	const char *word;
+	double value;
+	size_t k = 0;
+
+	while (k < KEYS && strcmp(keys[k].key.name, key))
+		k++;
+	if (k == KEYS)
+		return -ENOENT;
+	value = value_of(t, keys[k].target);
+	word = keys[k].as->kind == PARSE_WORD ? parse_word_of(keys[k].as, (int)value) : NULL;
+	if (keys[k].as->kind == PARSE_WORD)
+		snprintf(out, CONTROLLER_VALUE_MAX, "%s", word ? word : "default");
+	else if (value < 0 || (keys[k].target == TARGET_FLOOR && value == 0))
+		snprintf(out, CONTROLLER_VALUE_MAX, id == SLUICE_MODEL_ALL ? "none" : "default");
+	else if (value == 0)
+		snprintf(out, CONTROLLER_VALUE_MAX, "none");
+	else if (keys[k].target == TARGET_TTFT && t->ttft_ms_per_kib > 0)
+		snprintf(out, CONTROLLER_VALUE_MAX, "%.10gms + %.10gms/KiB", value,
+			 t->ttft_ms_per_kib);
+	else
+		snprintf(out, CONTROLLER_VALUE_MAX, "%.10g%s", value,
+			 keys[k].as->kind == PARSE_COUNT ? ""
+			 : keys[k].target == TARGET_TAU  ? "s"
+							 : "ms");
+	return 0;
 }
 
 /*

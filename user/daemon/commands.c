@@ -314,8 +314,46 @@ static int op_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)
 	return 0;
 }
 
+/* ---- for the log ---- */
+
+/* Not those that are shown: a list may be on its way through them. */
+static void op_rules(void *arg, struct control_rules *out)
+{
+	const struct desired *now = ((struct daemon *)arg)->desired;
+
+	*out = (struct control_rules){
+		.clients = now->rules.items,
+		.client_count = now->rules.count,
+		.prefixes = now->prefixes.items,
+		.prefix_count = now->prefixes.count,
+		.quotas = now->client_quotas.items,
+		.quota_count = now->client_quotas.count,
+	};
+}
+
+static void op_audit(void *arg, const struct control_audit *a)
+{
+	bool change = a->from[0] && (!a->error || strcmp(a->from, a->to) != 0);
+
+	say(EVENT_AUDIT,
+	    LOG_FIELDS(
+		    log_count("uid", a->peer.uid), log_count("gid", a->peer.gid),
+		    log_count("pid", a->peer.pid), log_text("command", a->command),
+		    log_text("scope", a->fleet ? "fleet" : "host"), log_text("client", a->client),
+		    log_text("model", a->model), log_text("from", a->from[0] ? a->from : NULL),
+		    log_text("to", a->to[0] ? a->to : NULL),
+		    log_text("result", a->error ? "refused" : "done"), log_text("error", a->error)),
+	    "audit: uid %u gid %u pid %d: %s%s%s%s%s%s%s%s%s%s: %s%s", a->peer.uid, a->peer.gid,
+	    a->peer.pid, a->command, a->fleet ? " for the fleet" : "", a->client ? " " : "",
+	    a->client ? a->client : "", a->model ? " for model " : "", a->model ? a->model : "",
+	    change ? ": " : "", change ? a->from : "", change ? " -> " : "", change ? a->to : "",
+	    a->error ? "refused: " : "done", a->error ? a->error : "");
+}
+
 struct control_ops commands = {
 	.refresh = refresh,
+	.rules = op_rules,
+	.audit = op_audit,
 	.name_model = op_name_model,
 	.set = op_set,
 	.set_client = op_set_client,

@@ -2,7 +2,8 @@
 /* The events by name. Scripts depend on the names: one may be added, none is renamed. */
 #include "log/log.h"
 
-#define MOST 60 /* lines a minute of an event */
+#define MOST       60  /* lines a minute of an event … */
+#define AUDIT_MOST 600 /* … and of what operators do */
 
 static const struct log_kind kinds[LOG_EVENTS] = {
 	[EVENT_READY] = {"ready", LOG_LEVEL_INFO, MOST},
@@ -54,6 +55,7 @@ static const struct log_kind kinds[LOG_EVENTS] = {
 	[EVENT_FLEET_FAILED] = {"fleet-failed", LOG_LEVEL_ERROR, MOST},
 	[EVENT_FLEET_RULES] = {"fleet-rules", LOG_LEVEL_INFO, MOST},
 	[EVENT_FLEET_RULES_FAILED] = {"fleet-rules-failed", LOG_LEVEL_WARNING, MOST},
+	[EVENT_AUDIT] = {"audit", LOG_LEVEL_INFO, AUDIT_MOST},
 	[EVENT_LEFT_OUT] = {"left-out", LOG_LEVEL_WARNING, 0},
 	[EVENT_LINES_LOST] = {"lines-lost", LOG_LEVEL_WARNING, 0},
 };
