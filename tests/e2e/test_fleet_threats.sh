@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# What somebody can do who writes to the store of a fleet, or holds a host of it: user/docs/fleet.md,
-# "Threats", row by row. The hosts' own user of the store may do what the documentation says, and
-# nothing else.
+# What somebody can do who writes to the store of a fleet, or holds a host of it:
+# user/docs/fleet.md, "Threats", row by row. The hosts' own user of the store may do what the
+# documentation says, and nothing else.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/fleet.sh
@@ -23,8 +23,8 @@ DEBT_MS=20000 # two bursts of ten, one a second
 
 # The documentation's line, and what `fleet-rules: on` needs, too.
 user_of_store() {
-	tr -s '\n ' ' ' <"$ROOT/user/docs/fleet.md" |
-		grep -o 'ACL SETUSER sluice on [^`]*' | sed 's/>PASSWORD/>secret/; s/{FLEET}/{test}/'
+	tr -s '\n ' ' ' <"$ROOT/user/docs/fleet.md" | grep -o 'ACL SETUSER sluice on [^`]*' |
+		sed 's/>PASSWORD/>secret/; s/{FLEET}/{test}/'
 	# shellcheck disable=SC2016 # of Markdown
 	sed -n 's/^`fleet-rules: on` needs `\(.*\)`, too\.$/\1/p' "$ROOT/user/docs/fleet.md"
 }
