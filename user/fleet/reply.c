@@ -20,9 +20,15 @@ static void *bounded_string(const redisReadTask *task, char *text, size_t len)
 	return len > STORE_REPLY_MAX ? NULL : plain->createString(task, text, len);
 }
 
-static void *bounded_array(const redisReadTask *task, int elements)
+#if HIREDIS_MAJOR == 0 /* Debian 12 */
+typedef int array_size;
+#else
+typedef size_t array_size;
+#endif
+
+static void *bounded_array(const redisReadTask *task, array_size elements)
 {
-	if (elements < 0 || elements > ELEMENTS_MAX)
+	if ((size_t)elements > ELEMENTS_MAX) /* below zero, too */
 		return NULL;
 	return plain->createArray(task, elements);
 }

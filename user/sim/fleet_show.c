@@ -16,7 +16,7 @@ int fleet_options_read(struct fleet_options *out, const char *quota, const char 
 	unsigned i;
 
 	if (quota_parse(&out->quota, quota, err, sizeof(err))) {
-		snprintf(why, len, "--quota: %s", err);
+		snprintf(why, len, "--quota: %.200s", err);
 		return -EINVAL;
 	}
 	if (!out->quota.requests.most || out->quota.tokens.most) {
