@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Accounting: the verdict on a request or a SYN is counted by service, model and reason, and for
- * its client. The daemon gets a report of each refusal, and of each one that shadow mode let pass.
+ * Accounting: the verdict on a request or a SYN is counted by service, model and reason, a refused
+ * request by its class too, and for its client. The daemon gets a report of each refusal, and of
+ * each one that shadow mode let pass.
  */
 #ifndef SLUICE_BPF_ACCOUNT_H
 #define SLUICE_BPF_ACCOUNT_H
@@ -18,13 +19,18 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	const struct judgement *j;
 	const struct question *q;
 	struct sluice_refusal *r;
+	__u32 class = 0; /* a SYN has none: a header or a key may yet state one */
 
 	if (!service || !a)
 		return 0;
 	q = &a->question;
 	j = &a->judgement;
 	r = &a->refusal;
-	count_request(service->id, q->model, verdict, j->reason);
+	if (verdict < SLUICE_VERDICT_SYN_RESET) {
+		class = class_of(a, NULL);
+		class = class == SLUICE_CLASS_NORMAL ? 0 : class + 1;
+	}
+	count_request(service->id, q->model, verdict, j->reason, class);
 	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
 		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now,
 			     verdict < SLUICE_VERDICT_SYN_RESET || j->named);

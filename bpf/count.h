@@ -39,11 +39,14 @@ static __always_inline void count(enum sluice_counter which)
 	count_n(which, 1);
 }
 
-/* requests_total of one service, model, verdict and reason. */
-SUBPROG int count_request(__u32 service, __u32 model, __u32 verdict, __u32 reason)
+/* requests_total of one service, model, verdict, reason and class (as in the key). */
+SUBPROG int count_request(__u32 service, __u32 model, __u32 verdict, __u32 reason, __u32 class)
 {
-	struct sluice_count_key key = {
-		.service = service, .model = model, .verdict = verdict, .reason = reason};
+	struct sluice_count_key key = {.service = service,
+				       .model = model,
+				       .verdict = verdict,
+				       .reason = reason,
+				       .class = class};
 	__u64 one = 1, *n = bpf_map_lookup_elem(&request_counts, &key);
 
 	if (!n && bpf_map_update_elem(&request_counts, &key, &one, BPF_NOEXIST)) {
@@ -67,7 +70,7 @@ static __always_inline void count_admitted(__u32 service, __u32 model)
 	if (c && c->service == service)
 		c->n++;
 	else
-		count_request(service, model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE);
+		count_request(service, model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 0);
 }
 
 /* What a client is before its first request: never written, and too large for the stack. */

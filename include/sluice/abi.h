@@ -29,7 +29,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 19
+#define SLUICE_ABI_VERSION 20
 
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
@@ -580,7 +580,8 @@ struct sluice_count_key {
 	__u16 model;
 	__u8 verdict;
 	__u8 reason;
-	__u8 pad[2];
+	__u8 class; /* of a refused request, + 1; 0: normal, and of all else */
+	__u8 pad;
 };
 _Static_assert(sizeof(struct sluice_count_key) == 8, "count key");
 

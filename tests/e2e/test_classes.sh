@@ -22,7 +22,8 @@ models:
 priorities:
   - {client: $C4B, class: lowest}
 CONF
-sluice --config "$T/sluice.yaml"
+METRICS=127.0.0.1:9464
+sluice --config "$T/sluice.yaml" --metrics "$METRICS"
 load --connect "$S4:$PORT" --model llama --requests 4 >"$T/warm.json"
 load --connect "$S4:$PORT" --model second --requests 4 >"$T/warm2.json"
 await 3 "m['llama']['ttft_samples'] > 0 and m['second']['ttft_samples'] > 0"
@@ -56,6 +57,23 @@ holds "the policy is the reason for every refusal of both" \
 	 r['rejected'] > 100"
 holds "the pool counts refusals by rank" \
 	"sum(m['pool:gpu0']['admission']['refused_by_rank'][4:6]) == j('low')['status']['429']"
+holds "refusals are counted by class and reason" \
+	"[sum(s['rejected_by_class'][x].values()) for x in ('high', 'low')] ==
+	 [j(x)['status'].get('429', 0) for x in ('high', 'low')] and
+	 sum(sum(x.values()) for x in s['rejected_by_class'].values()) == r['rejected']"
+# A quota refuses before the policy has looked for the class.
+ctl quota set "$C4" requests=1/1h >/dev/null
+for class in other interactive; do
+	on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}\n' --header "x-priority: $class" \
+		--json '{"model":"llama"}' "http://$S4:$PORT/v1/chat/completions"
+done >"$T/over.txt"
+ctl quota clear "$C4" >/dev/null
+same "a client over its quota is refused" "200 429" "$(paste -sd ' ' "$T/over.txt")"
+holds "a refusal by quota has its class, too" \
+	"s['rejected_by_class']['high']['request-quota'] == 1"
+on "$S" curl -fsS -m 5 "http://$METRICS/metrics" >"$T/metrics.txt"
+check "/metrics has the class of refusals" \
+	grep -q 'verdict="rejected",reason="request-quota",class="high"} 1$' "$T/metrics.txt"
 holds "explain names the class of a header" \
 	"[j('interactive')[x] for x in ('class', 'class_from')] == ['high', 'header']"
 holds "explain names the class of a prefix" \

@@ -60,7 +60,7 @@ answer() { ctl "${@:2}" --json >"$ANSWERS/$1.json"; }
 page() { on "$S" curl -fsS -m 10 "http://$METRICS$1"; }
 status_of() { # status_of MODEL: of a request that the second client sends
 	on "$C" curl -sS -m 5 --interface "$C4B" -o /dev/null -w '%{http_code}' \
-		--json "{\"model\":\"$1\"}" "http://$S4:$PORT/v1/chat/completions"
+		--header 'x-priority: batch' --json "{\"model\":\"$1\"}" "http://$S4:$PORT/v1/chat/completions"
 }
 
 load --connect "$S4:$PORT" --model llama-3-8b --requests 20 >"$T/llama.json"
@@ -69,6 +69,9 @@ load --connect "$S4:$PORT" --model talk --requests 5 >"$T/talk.json"
 load --connect "$S4:$PORT" --model talk --requests 3 --plain >"$T/plain.json"
 await 5 "m['pool:gpu0']['admission']['rate_bytes_per_second'] is not None"
 await 5 "m['talk']['ttft_samples'] == 5"
+ctl block "$C4B" --model talk >/dev/null
+same "a request of another class is refused" 429 "$(status_of talk)"
+ctl clear "$C4B" >/dev/null
 page /metrics >"$ANSWERS/metrics" # while policy adaptive knows its rate
 start watch "$S" "$B/sluicectl" --control "$T/control.sock" watch --json
 WATCH=$PID

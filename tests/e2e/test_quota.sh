@@ -161,7 +161,7 @@ remedied() { # remedied PART: explain says PART; what its command admits is admi
 
 	said=$(sentence)
 	[[ $said == "Refused ("*"$1"* ]] || return 1
-	eval "ctl $(sed -n 's/.*`sluicectl \(.*\)`\.$/\1/p' <<<"$said")" >/dev/null
+	eval "ctl $(sed -n 's/.*\x60sluicectl \(.*\)\x60\.$/\1/p' <<<"$said")" >/dev/null
 	[[ $(sentence) == Admitted:* && $(send "$S4") == 200 ]]
 }
 check "the command for a spent quota gives the client more" remedied "request quota of 2 in 60 s"

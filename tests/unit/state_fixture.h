@@ -117,16 +117,18 @@ static inline struct fixture *fixture_new(void)
 		.model_id = FIXTURE_FRESH,
 	};
 	f->counts[0] =
-		(struct state_count){{0, FIXTURE_LLAMA, SLUICE_VERDICT_ADMITTED, 0, {0}}, 70};
+		(struct state_count){{0, FIXTURE_LLAMA, SLUICE_VERDICT_ADMITTED, 0, 0, 0}, 70};
 	f->counts[1] = (struct state_count){
-		{0, FIXTURE_LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, {0}}, 20};
+		{0, FIXTURE_LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 0, 0}, 20};
 	f->counts[2] = (struct state_count){
-		{0, FIXTURE_LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_CLIENT_BLOCKED, {0}}, 3};
-	f->counts[3] = (struct state_count){{1, FIXTURE_FRESH, SLUICE_VERDICT_ADMITTED, 0, {0}}, 7};
+		{0, FIXTURE_LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_CLIENT_BLOCKED, 0, 0}, 3};
+	f->counts[3] =
+		(struct state_count){{1, FIXTURE_FRESH, SLUICE_VERDICT_ADMITTED, 0, 0, 0}, 7};
 	f->counts[4] = (struct state_count){
-		{1, FIXTURE_FRESH, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_ITL, {0}}, 1};
+		{1, FIXTURE_FRESH, SLUICE_VERDICT_SHADOW_REJECTED, SLUICE_REASON_ITL, 0, 0}, 1};
 	f->counts[5] = (struct state_count){
-		{0, FIXTURE_LLAMA, SLUICE_VERDICT_SYN_RESET, SLUICE_REASON_CLIENT_BLOCKED, {0}}, 9};
+		{0, FIXTURE_LLAMA, SLUICE_VERDICT_SYN_RESET, SLUICE_REASON_CLIENT_BLOCKED, 0, 0},
+		9};
 	f->maps[0] = (struct state_map){"conns", 10, 65536, 0};
 	f->maps[1] = (struct state_map){"tombstones", 65000, 65536, 4};
 	fixture_address(f->clients[0].client.addr, 192, 0, 2, 1);

@@ -117,6 +117,34 @@ static void sums_are_over_models_and_services(void **state)
 	json_decref(status);
 }
 
+static void refusals_are_counted_by_class_where_classes_are_in_use(void **state)
+{
+	json_t *status = report_status(&f->state);
+	int high, normal, low, normal_blocked;
+	char *text;
+
+	assert_true(json_is_null(json_object_get(status, "rejected_by_class")));
+	text = written(format_status, status);
+	assert_null(strstr(text, "by class"));
+	free(text);
+	f->counts[2].key.class = 3;
+	f->counts[5].key.class = 1; /* a SYN, which does not count here */
+	status = report_status(&f->state);
+	assert_int_equal(json_unpack(status, "{s:{s:{s:i}, s:{s:i, s:i}, s:{s:i}}}",
+				     "rejected_by_class", "high", "client-blocked", &high, "normal",
+				     "ttft", &normal, "client-blocked", &normal_blocked, "low",
+				     "client-blocked", &low),
+			 0);
+	assert_int_equal(high, 0);
+	assert_int_equal(normal, 20);
+	assert_int_equal(normal_blocked, 0);
+	assert_int_equal(low, 3);
+	text = written(format_status, status);
+	assert_non_null(
+		strstr(text, "\nby class     normal 20 (ttft 20), low 3 (client-blocked 3)\n"));
+	free(text);
+}
+
 static void every_reason_but_none_is_listed_zeros_included(void **state)
 {
 	json_t *status = report_status(&f->state);
@@ -408,6 +436,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PURE(status_has_every_documented_field_with_its_type),
 		PURE(sums_are_over_models_and_services),
+		PURE(refusals_are_counted_by_class_where_classes_are_in_use),
 		PURE(every_reason_but_none_is_listed_zeros_included),
 		PURE(a_shut_model_shows_its_reason_and_its_opening_time),
 		PURE(a_count_caught_below_zero_is_shown_as_zero),

@@ -391,6 +391,30 @@ static void counts_of_removed_services_and_models_stay_apart(void **state)
 	forget(e);
 }
 
+static void refusals_have_their_class_where_classes_are_in_use(void **state)
+{
+	struct exposition *e;
+
+	f->counts[2].key.class = 3;
+	e = parsed(written(metrics_write_exposition));
+	assert_true(
+		value_of(
+			e, "sluice_requests_total",
+			"service=\"*:8000\",model=\"llama\",verdict=\"rejected\",reason=\"client-blocked\",class=\"low\"") ==
+		3);
+	assert_true(
+		value_of(
+			e, "sluice_requests_total",
+			"service=\"*:8000\",model=\"llama\",verdict=\"rejected\",reason=\"ttft\",class=\"normal\"") ==
+		20);
+	assert_true(
+		value_of(
+			e, "sluice_requests_total",
+			"service=\"*:8000\",model=\"llama\",verdict=\"admitted\",reason=\"none\"") ==
+		70);
+	forget(e);
+}
+
 static void a_full_table_of_models_is_written_whole(void **state)
 {
 	struct exposition *e;
@@ -989,6 +1013,7 @@ int main(void)
 		PURE(what_met_its_target_is_counted_beside_what_missed_it),
 		PURE(names_are_escaped_in_labels),
 		PURE(counts_of_removed_services_and_models_stay_apart),
+		PURE(refusals_have_their_class_where_classes_are_in_use),
 		PURE(a_full_table_of_models_is_written_whole),
 		PURE(the_page_escapes_what_requests_named),
 		PURE(the_page_says_what_is_shut_and_why),

@@ -92,6 +92,32 @@ static void headline(FILE *out, const json_t *status)
 	}
 }
 
+/* "by class     low 30 (ttft 20, in-flight 10), normal 2 (ttft 2)" */
+static void print_classes(FILE *out, const json_t *classes)
+{
+	const char *class, *reason, *sep = "\nby class     ";
+	json_t *reasons, *n;
+
+	json_object_foreach((json_t *)classes, class, reasons)
+	{
+		const char *begin = " (";
+		json_int_t sum = 0;
+
+		json_object_foreach(reasons, reason, n) sum += json_integer_value(n);
+		if (!sum)
+			continue;
+		fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, class, sum);
+		json_object_foreach(reasons, reason, n) if (json_integer_value(n))
+		{
+			fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, begin, reason,
+				json_integer_value(n));
+			begin = ", ";
+		}
+		fputs(")", out);
+		sep = ", ";
+	}
+}
+
 static void print_counts(FILE *out, const json_t *status)
 {
 	const json_t *requests = json_object_get(status, "requests"), *n;
@@ -111,6 +137,7 @@ static void print_counts(FILE *out, const json_t *status)
 	if (field_whole(requests, "shadow_rejected"))
 		fprintf(out, ", %s would have been (shadow)",
 			field_number(requests, "shadow_rejected", 0));
+	print_classes(out, json_object_get(status, "rejected_by_class"));
 	fprintf(out, "\nconnections  %s reset, %s dropped at their SYN\n",
 		field_number(connections, "reset", 0), field_number(connections, "dropped", 0));
 }

@@ -232,6 +232,21 @@ static inline void state_sum(struct state_sums *sums, const struct daemon_state 
 	}
 }
 
+/* The class of the refused requests that a key counts. */
+static inline unsigned state_class(const struct sluice_count_key *key)
+{
+	return key->class ? key->class - 1U : SLUICE_CLASS_NORMAL;
+}
+
+/* Whether a request of another class than normal has been refused: counts are shown by class. */
+static inline bool state_has_classes(const struct daemon_state *s)
+{
+	for (size_t i = 0; i < s->count_count; i++)
+		if (state_class(&s->counts[i].key) != SLUICE_CLASS_NORMAL)
+			return true;
+	return false;
+}
+
 /* SYNs by verdict, of one service or (negative) of all. */
 static inline uint64_t state_connections(const struct daemon_state *s, unsigned verdict,
 					 int service)

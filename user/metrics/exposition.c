@@ -10,6 +10,7 @@
 #include <sluice/histogram.h>
 #include <string.h>
 
+#include "core/parse.h"
 #include "core/printable.h"
 #include "core/text.h"
 
@@ -63,6 +64,8 @@ static void service_label(FILE *out, const struct daemon_state *s, uint32_t id)
 
 static void write_requests(FILE *out, const struct daemon_state *s)
 {
+	bool classes = state_has_classes(s);
+
 	family(out, "sluice_requests_total", "counter",
 	       "Requests judged, by verdict and the reason for it.");
 	for (size_t i = 0; i < s->count_count; i++) {
@@ -80,6 +83,10 @@ static void write_requests(FILE *out, const struct daemon_state *s)
 		label(out, "verdict", text_verdict(key->verdict));
 		fputc(',', out);
 		label(out, "reason", text_reason(key->reason));
+		if (classes && key->verdict != SLUICE_VERDICT_ADMITTED) {
+			fputc(',', out);
+			label(out, "class", parse_word_of(&parse_as_class, state_class(key)));
+		}
 		fprintf(out, "} %" PRIu64 "\n", s->counts[i].n);
 	}
 }
