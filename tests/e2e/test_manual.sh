@@ -60,7 +60,8 @@ answer() { ctl "${@:2}" --json >"$ANSWERS/$1.json"; }
 page() { on "$S" curl -fsS -m 10 "http://$METRICS$1"; }
 status_of() { # status_of MODEL: of a request that the second client sends
 	on "$C" curl -sS -m 5 --interface "$C4B" -o /dev/null -w '%{http_code}' \
-		--header 'x-priority: batch' --json "{\"model\":\"$1\"}" "http://$S4:$PORT/v1/chat/completions"
+		--header 'x-priority: batch' --json "{\"model\":\"$1\"}" \
+		"http://$S4:$PORT/v1/chat/completions"
 }
 
 load --connect "$S4:$PORT" --model llama-3-8b --requests 20 >"$T/llama.json"

@@ -155,7 +155,10 @@ same "/v1/limits answers 400 to a malformed client" 400 \
 	'%{http_code}' "http://$LIMITS/v1/limits?client=nobody")"
 
 # Each refusal's sentence has the command that ends it.
-sentence() { ctl explain "$C4" --json | "$PY" -c 'import json,sys; print(json.load(sys.stdin)["sentence"])'; }
+sentence() {
+	ctl explain "$C4" --json |
+		"$PY" -c 'import json,sys; print(json.load(sys.stdin)["sentence"])'
+}
 remedied() { # remedied PART: explain says PART; what its command admits is admitted
 	local said
 

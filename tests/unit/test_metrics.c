@@ -830,15 +830,15 @@ static bool take_verdict(void *arg, uint32_t service, struct sluice_question *qu
 
 static void a_page_is_written_in_slices(void **state)
 {
-	enum { MANY = 65536 };
+	enum { MANY = 100000 };
 	static const struct {
 		const char *request;
 		unsigned turns; /* at least */
 		size_t bytes;
 	} rows[] = {
 		{"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 50, 3000000},
-		{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 64, 20000}, /* its lists are short */
-		{"GET /v1/limits HTTP/1.1\r\nHost: localhost\r\n\r\n", 64 + 15, 100000},
+		{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 97, 20000}, /* its lists are short */
+		{"GET /v1/limits HTTP/1.1\r\nHost: localhost\r\n\r\n", 97 + 15, 100000},
 	};
 	static const struct state_lookup look = {.verdict = take_verdict};
 	struct state_client *clients = calloc(MANY, sizeof(*clients));
@@ -883,6 +883,38 @@ static void a_page_is_written_in_slices(void **state)
 	}
 	free(clients);
 	free(book);
+}
+
+/* The loop calls metrics_poll() where metrics_fd() is readable, and else at its next tick. */
+static void a_large_page_is_sent_without_waiting_for_a_tick(void **state)
+{
+	char request[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+	struct pollfd ready = {.fd = metrics_fd(server), .events = POLLIN};
+	static char text[1 << 16];
+	size_t received = 0;
+	ssize_t n = -1;
+	int fd = dial();
+
+	for (int i = 0; i < 900; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "model-%d", i);
+		controller_learn(&f->controller, name, FIXTURE_NOW_NS);
+	}
+	assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+	while (n) {
+		bool events = poll(&ready, 1, 0) == 1, works = work_pending(queue);
+
+		if (events)
+			metrics_poll(server, now);
+		work_turn(queue);
+		n = recv(fd, text, sizeof(text), MSG_DONTWAIT);
+		received += n > 0 ? (size_t)n : 0;
+		if (!events && !works && n < 0)
+			fail_msg("nothing happens after %zu bytes", received);
+	}
+	assert_true(received > 3000000);
+	close(fd);
 }
 
 static void a_server_that_ends_forgets_the_pages_under_way(void **state)
@@ -1029,6 +1061,7 @@ int main(void)
 		SERVER(a_connection_has_a_deadline_however_often_bytes_move),
 		SERVER(without_descriptors_the_loop_is_quiet_and_connections_wait),
 		SERVER(a_page_is_written_in_slices),
+		SERVER(a_large_page_is_sent_without_waiting_for_a_tick),
 		SERVER(a_server_that_ends_forgets_the_pages_under_way),
 		SERVER(a_taken_port_is_named_in_the_error),
 	};

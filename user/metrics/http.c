@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -52,6 +53,7 @@ struct page {
 struct metrics {
 	struct MHD_Daemon *daemon;
 	int fd, epoll; /* fd listens */
+	int more;      /* readable: run() stopped amid its work */
 	struct listener listener;
 	struct connection connection[METRICS_CONNECTIONS_MAX];
 	struct connection *arriving; /* the slot of the connection that is handed over */
@@ -277,13 +279,16 @@ static void run_page(struct work *w)
 static void run(struct metrics *m)
 {
 	unsigned long long timeout;
+	eventfd_t before;
 
 	/* Again while MHD did not finish, but a few times only: the loop has other work. */
+	eventfd_read(m->more, &before);
 	for (unsigned i = 0; i < 8; i++) {
 		MHD_run(m->daemon);
 		if (MHD_get_timeout(m->daemon, &timeout) != MHD_YES || timeout)
-			break;
+			return;
 	}
+	eventfd_write(m->more, 1); /* no descriptor of MHD's says so */
 }
 
 static void page_written(struct work *w)
@@ -605,7 +610,7 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 	m->arg = arg;
 	for (unsigned i = 0; i < METRICS_CONNECTIONS_MAX; i++)
 		m->connection[i].fd = -1;
-	m->epoll = -1;
+	m->epoll = m->more = -1;
 	m->fd = listen_at(addr, port, err, err_len);
 	if (m->fd < 0) {
 		ret = m->fd;
@@ -618,8 +623,10 @@ int metrics_open(struct metrics **out, const char *addr, uint16_t port,
 		goto fail;
 	}
 	m->epoll = epoll_create1(EPOLL_CLOEXEC);
-	ret = m->epoll < 0 ? -errno : listener_start(&m->listener, m->epoll, m->fd);
-	if (!ret && epoll_ctl(m->epoll, EPOLL_CTL_ADD, info->epoll_fd, &ev))
+	m->more = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	ret = m->epoll < 0 || m->more < 0 ? -errno : listener_start(&m->listener, m->epoll, m->fd);
+	if (!ret && (epoll_ctl(m->epoll, EPOLL_CTL_ADD, info->epoll_fd, &ev) ||
+		     epoll_ctl(m->epoll, EPOLL_CTL_ADD, m->more, &ev)))
 		ret = -errno;
 	if (ret) {
 		snprintf(err, err_len, "metrics: epoll: %s", strerror(-ret));
@@ -646,6 +653,8 @@ void metrics_close(struct metrics *m)
 		MHD_stop_daemon(m->daemon);
 	if (m->epoll >= 0)
 		close(m->epoll);
+	if (m->more >= 0)
+		close(m->more);
 	if (m->fd >= 0)
 		close(m->fd);
 	metrics_access_put(m->access);
