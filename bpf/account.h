@@ -10,6 +10,7 @@
 #include "identity.h"
 #include "packet.h"
 #include "pool.h"
+#include "record.h"
 
 /* Accounts for the judging under way. `verdict`: enum sluice_verdict, any but ADMITTED, which
  * account_admitted() counts. */
@@ -49,6 +50,8 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	if (r->at_syn && r->action == SLUICE_ACTION_REPLY)
 		r->action = SLUICE_ACTION_RESET; /* a SYN cannot get a 429 */
 	report_refusal(r);
+	if (recording && verdict == SLUICE_VERDICT_REJECTED)
+		record_refused();
 	return 0;
 }
 

@@ -36,7 +36,7 @@ static __always_inline void conn_end(const struct sluice_conn_key *key, struct s
 {
 	__u32 bucket = conn->bucket;
 
-	release_all(conn);
+	release_all(conn, SLUICE_END_FAILED);
 	conn_remove(key, bucket);
 }
 
@@ -46,7 +46,7 @@ static __always_inline void give_up(struct sluice_conn *conn, enum sluice_counte
 	if (__sync_fetch_and_or(&conn->flags, SLUICE_CONN_UNJUDGED | SLUICE_CONN_NO_RESPONSES) &
 	    SLUICE_CONN_UNJUDGED)
 		return;
-	release_all(conn);
+	release_all(conn, SLUICE_END_FAILED);
 	count(why);
 }
 

@@ -34,6 +34,16 @@ static __always_inline void count_n(enum sluice_counter which, __u64 n)
 		*c += n;
 }
 
+/* Adds to a counter where the programs for packets may interrupt. */
+static __always_inline void count_atomically(enum sluice_counter which)
+{
+	__u32 key = which;
+	__u64 *c = bpf_map_lookup_elem(&counters, &key);
+
+	if (c)
+		__sync_fetch_and_add(c, 1);
+}
+
 static __always_inline void count(enum sluice_counter which)
 {
 	count_n(which, 1);

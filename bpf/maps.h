@@ -131,6 +131,15 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } verdicts __weak SEC(".maps");
 
+/* Not pinned, like the flag: a record ends with the daemon that reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 19);
+} records __weak SEC(".maps");
+
+/* 1: the daemon reads `records`. */
+volatile __u32 recording __weak;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 18);

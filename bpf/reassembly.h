@@ -28,7 +28,7 @@ static __always_inline bool roll_back_verdict(struct sluice_conn *conn)
 {
 	if (conn->exchange_tail == conn->exchange_head || conn->flags & SLUICE_CONN_RESPONSE)
 		return false;
-	release(&conn->exchange, HELD);
+	release(&conn->exchange, HELD | SLUICE_EXCHANGE_JUDGED);
 	conn->exchange_tail--;
 	return true;
 }

@@ -114,7 +114,8 @@ SUBPROG int begin_exchange(struct sluice_conn *conn)
 	barrier();
 	conn->exchange_tail++;
 	if (early && !(__sync_fetch_and_and(&conn->flags, ~early) & SLUICE_CONN_RESPONSE))
-		release_all(conn);
+		release_all(conn, response_ok(&conn->response) ? SLUICE_END_COMPLETED
+							       : SLUICE_END_FAILED);
 	return 0;
 }
 
@@ -175,7 +176,8 @@ static __always_inline void judge_at_end(struct request_scratch *s, struct sluic
 		} else {
 			account(service, verdict);
 			count_shadow_in_flight(model, a->question.pool);
-			flags |= SLUICE_EXCHANGE_SHADOW;
+			flags |= SLUICE_EXCHANGE_SHADOW | (__u32)j->reason
+								  << SLUICE_EXCHANGE_REASON_SHIFT;
 			a->question.queued_bytes = a->question.in_flight_at_admission = 0;
 		}
 		if (model == SLUICE_MODEL_OTHER && r->json.name_len) {
@@ -663,6 +665,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	if (p->flags & TCP_RST) {
 		if (rst_believed(p->seq, conn->c_next)) {
 			depart(conn);
+			release_all(conn, SLUICE_END_DEPARTED);
 			conn_end(&p->key, conn);
 		}
 		return TC_ACT_UNSPEC;

@@ -249,6 +249,8 @@ static __always_inline void plain_ended(struct response_context *c, __u32 tokens
 		quota_tokens(&e->client, e->quota, tokens, s->now);
 	if (tokens && e->flags & SLUICE_EXCHANGE_READINGS)
 		reading_tokens(c->conn, tokens, s->now);
+	if (e->flags & SLUICE_EXCHANGE_JUDGED)
+		exchange_ended(c->conn, e, SLUICE_END_COMPLETED, tokens);
 	if (e->stream != SLUICE_STREAM_NO || e->flags & SLUICE_EXCHANGE_NAMED)
 		return;
 	if (c->conn->flags & SLUICE_CONN_CLIENT_LIMITED)
@@ -265,6 +267,16 @@ static __always_inline __u32 plain_tokens(struct response_context *c, __u32 payl
 	return usage_tokens(c->skb, payload_at, c->s->plain_end);
 }
 
+/* For its sample, and for the record of its exchange. */
+static __always_inline void measured_ttft(struct response_context *c, struct sluice_exchange *e,
+					  __u64 ns)
+{
+	__u64 us = ns / NSEC_PER_USEC;
+
+	c->conn->ttft_us = !us ? 1 : us > 0xffffffff ? 0xffffffff : us;
+	send_sample(c, e, SLUICE_SAMPLE_TTFT, ns, 1);
+}
+
 /* The first token of `e` began to leave at conn->event_ns. */
 static __always_inline void first_token(struct response_context *c, struct sluice_exchange *e)
 {
@@ -276,7 +288,7 @@ static __always_inline void first_token(struct response_context *c, struct sluic
 	if (conn->flags & SLUICE_CONN_CLIENT_LIMITED)
 		count(SLUICE_COUNTER_GAPS_CLIENT_LIMITED);
 	else
-		send_sample(c, e, SLUICE_SAMPLE_TTFT, conn->event_ns - e->admitted_ns, 1);
+		measured_ttft(c, e, conn->event_ns - e->admitted_ns);
 	gaps_count_again(c);
 }
 
@@ -314,7 +326,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 	struct sluice_exchange *e = current_exchange(conn);
 	struct http1_response *r = &conn->response;
 	bool judged = e && e->flags & SLUICE_EXCHANGE_JUDGED;
-	bool ok = r->frame.status >= 200 && r->frame.status < 300;
+	bool ok = response_ok(r);
 
 	if (ev & HTTP1_FRAMING_ERROR) {
 		give_up(conn, SLUICE_COUNTER_RESPONSE_FRAMING_ERROR);
@@ -372,6 +384,8 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 	}
 	if (ev & HTTP1_END) {
 		if (e) {
+			__u32 had;
+
 			if (judged) {
 				charge_tokens(c, e);
 				fold_gaps(c, e, true);
@@ -384,13 +398,21 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 					s->plain = *e;
 				}
 			}
-			release_worked_off(e, s->now, HELD);
+			had = release_worked_off(e, s->now, HELD | SLUICE_EXCHANGE_JUDGED);
+			if (!(had & SLUICE_EXCHANGE_JUDGED)) /* another CPU has reported its end */
+				s->plain.flags = 0;
+			else if (!s->plain_end)
+				exchange_ended(conn, e,
+					       ok && !(r->stream.flags & STREAM_FAILED)
+						       ? SLUICE_END_COMPLETED
+						       : SLUICE_END_FAILED,
+					       tokens_streamed(conn));
 			conn->exchange_head++;
 		}
 		conn->since_ns = s->now;
 		conn_clear(conn, SLUICE_CONN_RESPONSE | SLUICE_CONN_FIRST_TOKEN);
 		if (!e) /* another CPU may have begun it just now */
-			release_all(conn);
+			release_all(conn, ok ? SLUICE_END_COMPLETED : SLUICE_END_FAILED);
 	}
 	return 0;
 }
@@ -402,7 +424,7 @@ static __always_inline void begin_response(struct sluice_conn *conn)
 	http1_response_begin(&conn->response, e ? e->method : HTTP1_METHOD_POST);
 	if (!(conn->flags & SLUICE_CONN_FEEDBACK))
 		conn->response.frame.flags = HTTP1_DATE_UNCHECKED;
-	if (e && (e->flags & SLUICE_EXCHANGE_READINGS || quota_of_tokens(e->quota)))
+	if (e && (recording || e->flags & SLUICE_EXCHANGE_READINGS || quota_of_tokens(e->quota)))
 		conn->response.stream.flags = STREAM_WHOLE;
 	conn_set(conn, SLUICE_CONN_RESPONSE);
 }
@@ -629,7 +651,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			if (ev)
 				response_events(&c, ev);
 		}
-		release_all(conn);
+		release_all(conn, SLUICE_END_FAILED);
 		conn_set(conn, SLUICE_CONN_SERVER_FIN);
 		if (conn->flags & SLUICE_CONN_CLIENT_FIN)
 			conn_end(&p.key, conn);

@@ -10,6 +10,7 @@
 
 #include "pool.h"
 #include "quota.h"
+#include "record.h"
 
 #define HELD                                                                                       \
 	(SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_SHADOW |            \
@@ -86,11 +87,14 @@ static __always_inline void release_held(const struct sluice_exchange *e, __u32 
 	}
 }
 
-/* Releases the flags in `drop` that an exchange holds, once however many CPUs try. It is inlined
- * into its callers, which saves each a call. */
-static __always_inline void release_exchange(struct sluice_exchange *e, __u32 drop)
+/* Releases the flags in `drop` that an exchange holds, once however many CPUs try. Returns those
+ * that it held. It is inlined into its callers, which saves each a call. */
+static __always_inline __u32 release_exchange(struct sluice_exchange *e, __u32 drop)
 {
-	release_held(e, __sync_fetch_and_and(&e->flags, ~drop) & drop);
+	__u32 had = __sync_fetch_and_and(&e->flags, ~drop) & drop;
+
+	release_held(e, had & HELD);
+	return had;
 }
 
 SUBPROG int release(struct sluice_exchange *e, __u32 drop)
@@ -112,8 +116,8 @@ static __always_inline void usual_took(__u32 pool, __u64 ns)
 }
 
 /*
- * As release(), at an exchange's first token or end. If it was waiting, the pool notes the time as
- * that of the server's last progress, and what was queued before it waits no more either.
+ * As release_exchange(), at an exchange's first token or end. If it was waiting, the pool notes the
+ * time as that of the server's last progress, and what was queued before it waits no more either.
  */
 SUBPROG int release_worked_off(struct sluice_exchange *e, __u64 now, __u32 drop)
 {
@@ -127,15 +131,23 @@ SUBPROG int release_worked_off(struct sluice_exchange *e, __u64 now, __u32 drop)
 		if (pool->waits.bytes > 0)
 			waits_pass(pool, e->wait_end, now);
 	}
-	release_exchange(e, drop);
-	return 0;
+	return release_exchange(e, drop);
 }
 
-SUBPROG int release_all(struct sluice_conn *conn)
+/* Ends the exchange of a connection, if it has one under way. */
+SUBPROG int release_all(struct sluice_conn *conn, __u32 end)
 {
+	struct sluice_exchange *e;
+
 	if (!conn)
 		return 0;
-	release_exchange(&conn->exchange, HELD); /* inlined: refuse_request() has a large frame */
+	e = &conn->exchange;
+	/* inlined: refuse_request() has a large frame */
+	if (release_exchange(e, HELD | SLUICE_EXCHANGE_JUDGED) & SLUICE_EXCHANGE_JUDGED) {
+		if (end == SLUICE_END_FAILED && conn->flags & SLUICE_CONN_CLIENT_FIN)
+			end = SLUICE_END_DEPARTED;
+		exchange_ended(conn, e, end, tokens_streamed(conn));
+	}
 	conn->exchange_head = conn->exchange_tail;
 	return 0;
 }

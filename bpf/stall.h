@@ -18,16 +18,6 @@
 #define CAUGHT_UP_NS NSEC_PER_SEC
 #define ROOM_ENOUGH  65536 /* bytes: no segment is longer */
 
-/* Adds to a counter where the programs for packets may interrupt. */
-static __always_inline void count_atomically(enum sluice_counter which)
-{
-	__u32 key = which;
-	__u64 *c = bpf_map_lookup_elem(&counters, &key);
-
-	if (c)
-		__sync_fetch_and_add(c, 1);
-}
-
 /* Counts one more of a client's requests in `pool`. */
 static __always_inline void hold_for_client(const struct sluice_client_flag_key *key)
 {

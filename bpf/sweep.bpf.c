@@ -120,7 +120,7 @@ static long sweep_conn(void *map, const struct sluice_conn_key *key, struct slui
 
 	if (conn->departed_until_ns) {
 		if (s->now >= conn->departed_until_ns) {
-			release_all(conn);
+			release_all(conn, SLUICE_END_DEPARTED);
 			conn_remove(key, bucket);
 		}
 		return 0;

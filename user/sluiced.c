@@ -49,6 +49,7 @@ static void expire_connections(struct daemon *d)
 {
 	uint64_t failures = control_accept_failures(d->control);
 
+	expire_records(d);
 	control_expire(d->control, d->state.now_ns);
 	if (d->metrics) {
 		metrics_expire(d->metrics, d->state.now_ns);
@@ -336,6 +337,7 @@ static int start(struct daemon *d)
 		.arg = d,
 		.sample = on_sample,
 		.refusal = on_refusal,
+		.record = on_record,
 		.notice = on_notice,
 		.step = on_step,
 		.away = on_away,

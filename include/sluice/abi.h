@@ -372,7 +372,7 @@ _Static_assert(sizeof(struct sluice_half_open) == 16, "half open");
 enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_IN_FLIGHT = 1, /* counted in model_state.in_flight */
 	SLUICE_EXCHANGE_WAITING = 2,   /* … and in .waiting */
-	SLUICE_EXCHANGE_JUDGED = 4,
+	SLUICE_EXCHANGE_JUDGED = 4,    /* until its end is accounted for */
 	SLUICE_EXCHANGE_NAMED = 8,     /* conn.name holds its model's name, not learned yet */
 	SLUICE_EXCHANGE_SHADOW = 16,   /* counted in model_state.shadow_in_flight */
 	SLUICE_EXCHANGE_READINGS = 32, /* charged to conn.reading_quota, too */
@@ -381,6 +381,10 @@ enum sluice_exchange_flag {
 	SLUICE_EXCHANGE_EXPECTED = 128, /* its bytes are in model_state.waits */
 	SLUICE_EXCHANGE_DEPARTED = 256, /* counted in model_state.departed, and for its client */
 };
+
+/* The highest byte of an exchange's flags: why shadow mode would have refused it, enum
+ * sluice_reason. */
+#define SLUICE_EXCHANGE_REASON_SHIFT 24
 
 /* Whether a request asks for a streamed response. */
 enum sluice_stream {
@@ -492,7 +496,8 @@ struct sluice_conn {
 	__u32 c_when;   /* … and when, ns / 1024 */
 	__u32 s_hook;   /* the last interface that the server's segments passed */
 	__u16 s_window; /* the server's, as its last segment states it; 0: not known, or shut */
-	__u16 pad2[3];
+	__u16 pad2;
+	__u32 ttft_us; /* of the response under way; 0: none was measured yet */
 	/* Models that the request under way names, each once; 0: no more. */
 	__u16 reading[SLUICE_READINGS_MAX] SLUICE_ALIGNED(8);
 	/* Quotas of its readings, charged besides the exchange's; 0: no more. */
@@ -573,6 +578,32 @@ struct sluice_refusal {
 	__u16 pool;   /* that a request was refused from */
 };
 _Static_assert(sizeof(struct sluice_refusal) == 48, "refusal");
+
+enum sluice_end {
+	SLUICE_END_NONE = 0,      /* refused */
+	SLUICE_END_COMPLETED = 1, /* a 2xx to its end */
+	SLUICE_END_FAILED = 2,    /* another status, an error in the stream, or cut by the server */
+	SLUICE_END_DEPARTED = 3,  /* its client hung up first */
+};
+
+/* records ring: one judged request, at its end or refusal, while somebody records. Times and sizes
+ * only. */
+struct sluice_record {
+	__u64 time_ns;     /* its last byte came, or it was refused */
+	__u64 duration_ns; /* from then to its response's end */
+	__u32 ttft_us;     /* 0: none was measured */
+	__u32 bytes;       /* of the request; of one refused before its end, at least */
+	__u32 tokens;      /* of the output */
+	__u32 service;
+	__u32 retry_after_ms;
+	__u16 model;
+	__u8 verdict; /* enum sluice_verdict: ADMITTED, REJECTED or SHADOW_REJECTED */
+	__u8 reason;  /* enum sluice_reason */
+	__u8 end;     /* enum sluice_end */
+	__u8 pad[7];
+	struct sluice_client client;
+};
+_Static_assert(sizeof(struct sluice_record) == 72, "record");
 
 /* request_counts: per-CPU; key → u64. */
 struct sluice_count_key {

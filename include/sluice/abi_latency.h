@@ -21,7 +21,8 @@ struct sluice_histogram {
 	__u64 sum_ns[SLUICE_LATENCIES];
 	/* Of those that came while the model had a target: */
 	__u64 met[SLUICE_LATENCIES], missed[SLUICE_LATENCIES];
+	__u64 output_tokens; /* of requests that have ended */
 };
-_Static_assert(sizeof(struct sluice_histogram) == 4 * (36 + 3) * 8, "histogram");
+_Static_assert(sizeof(struct sluice_histogram) == 4 * (36 + 3) * 8 + 8, "histogram");
 
 #endif

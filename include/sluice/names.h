@@ -127,7 +127,8 @@ enum sluice_api {
 	X(KEEP_FULL, "keep-declined-full")       /* … kept is full */                              \
 	X(HELD, "held")                          /* heads that waited for their body */              \
 	X(HOLD_RELEASED, "hold-released")        /* … and came again before it */                  \
-	X(HOLD_FULL, "hold-full")                /* heads that did not wait: held was full */
+	X(HOLD_FULL, "hold-full")                /* heads that did not wait: held was full */        \
+	X(RECORDS_LOST, "records-lost")          /* records ring full */
 
 enum sluice_counter {
 #define X(name, text) SLUICE_COUNTER_##name,

@@ -234,7 +234,7 @@ static void a_turn_takes_a_part_of_each_ring(void **state)
 	assert_done(datapath_drain(d));
 	assert_int_equal(came.samples, SAMPLES);
 	assert_int_equal(came.refusals, REFUSALS);
-	assert_int_equal(steps.most, 2 * DATAPATH_POLL_MAX);
+	assert_int_equal(steps.most, DATAPATH_RINGS * DATAPATH_POLL_MAX);
 	assert_int_equal(poll(&rings, 1, 0), 0);
 	closed(d);
 }

@@ -57,6 +57,8 @@ static struct world {
 	unsigned sample_count;
 	struct sluice_refusal refusals[64];
 	unsigned refusal_count;
+	struct sluice_record records[64];
+	unsigned record_count;
 	bool unread;          /* the rings are left to fill up */
 	int64_t *conn_counts; /* the map itself */
 } w;
@@ -76,6 +78,14 @@ static inline int keep_refusal(void *ctx, void *data, size_t size)
 	assert_int_equal(size, sizeof(w.refusals[0]));
 	assert_true(w.refusal_count < sizeof(w.refusals) / sizeof(w.refusals[0]));
 	memcpy(&w.refusals[w.refusal_count++], data, size);
+	return 0;
+}
+
+static inline int keep_record(void *ctx, void *data, size_t size)
+{
+	assert_int_equal(size, sizeof(w.records[0]));
+	assert_true(w.record_count < sizeof(w.records) / sizeof(w.records[0]));
+	memcpy(&w.records[w.record_count++], data, size);
 	return 0;
 }
 
@@ -468,7 +478,8 @@ static inline void reset_world(void)
 		bpf_map_update_elem(fd_of(counters), &i, zeros, BPF_ANY);
 	free(none);
 	ring_buffer__consume(w.rings);
-	w.sample_count = w.refusal_count = 0;
+	w.sample_count = w.refusal_count = w.record_count = 0;
+	w.skel->bss->recording = 0;
 	while (recv(w.clones, zeros, sizeof(zeros), MSG_DONTWAIT) >= 0)
 		;
 }
@@ -623,7 +634,8 @@ static inline int world_open(void **state)
 	if (w.conn_counts == MAP_FAILED)
 		return -1;
 	w.rings = ring_buffer__new(fd_of(samples), keep_sample, NULL, NULL);
-	if (!w.rings || ring_buffer__add(w.rings, fd_of(verdicts), keep_refusal, NULL))
+	if (!w.rings || ring_buffer__add(w.rings, fd_of(verdicts), keep_refusal, NULL) ||
+	    ring_buffer__add(w.rings, fd_of(records), keep_record, NULL))
 		return -1;
 	set_port(HTTP_PORT);
 	set_port(OPAQUE_PORT);

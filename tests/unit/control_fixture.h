@@ -26,6 +26,8 @@
 static struct notes {
 	unsigned refreshed;
 	int client_sets, client_clears, prefix_sets, prefix_clears, sets, reloads, detaches;
+	int records; /* times that recording began */
+	bool recording;
 	uint64_t kept_ns;
 	struct sluice_client_flag_key client_key;
 	struct sluice_client_flag client_flag;
@@ -159,6 +161,13 @@ static inline int take_detach(void *arg, uint64_t kept_ns, char *err, size_t err
 	return 0;
 }
 
+static inline void take_record(void *arg, bool on)
+{
+	assert_int_not_equal(notes.recording, on);
+	notes.recording = on;
+	notes.records += on;
+}
+
 static struct fixture *f;
 static struct control_ops ops = {
 	.refresh = take_refresh,
@@ -175,6 +184,7 @@ static struct control_ops ops = {
 	.clear_quota = take_clear_quota,
 	.reload = take_reload,
 	.detach = take_detach,
+	.record = take_record,
 };
 
 static inline int setup(void **state)

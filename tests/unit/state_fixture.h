@@ -93,6 +93,7 @@ static inline struct fixture *fixture_new(void)
 	s->histograms[FIXTURE_LLAMA].count[SLUICE_LATENCY_NORMALIZED][5] = 2;
 	s->histograms[FIXTURE_LLAMA].sum_ns[SLUICE_LATENCY_NORMALIZED] = 6000000;
 	s->histograms[FIXTURE_LLAMA].met[SLUICE_LATENCY_TTFT] = 190;
+	s->histograms[FIXTURE_LLAMA].output_tokens = 12345;
 	s->histograms[FIXTURE_LLAMA].missed[SLUICE_LATENCY_TTFT] = 10;
 	s->histograms[FIXTURE_LLAMA].missed[SLUICE_LATENCY_NORMALIZED] = 2;
 	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++)

@@ -343,6 +343,96 @@ static void a_watcher_that_does_not_read_is_dropped_and_delays_no_other(void **s
 	close(other);
 }
 
+static const struct sluice_record record = {
+	.time_ns = FIXTURE_NOW_NS,
+	.duration_ns = 1234567890,
+	.ttft_us = 250500,
+	.bytes = 4300,
+	.tokens = 77,
+	.model = FIXTURE_LLAMA,
+	.end = SLUICE_END_COMPLETED,
+};
+
+static void records_are_made_while_somebody_reads_them(void **state)
+{
+	struct sluice_record refused = {.time_ns = FIXTURE_NOW_NS,
+					.client = f->clients[0].client,
+					.model = FIXTURE_LLAMA,
+					.verdict = SLUICE_VERDICT_REJECTED,
+					.reason = SLUICE_REASON_TTFT,
+					.retry_after_ms = 1500};
+	int first = connected(), second = connected();
+	char *line;
+
+	control_record(control, &record);
+	assert_false(notes.recording);
+	assert_int_equal(control_say(first, "{\"cmd\":\"record\"}"), 0);
+	heard_ok(first);
+	assert_true(notes.recording);
+	assert_int_equal(control_say(second, "{\"cmd\":\"record\"}\n{\"cmd\":\"record\"}"), 0);
+	heard_ok(second);
+	heard_ok(second);
+	control_record(control, &record);
+	control_record(control, &refused);
+	for (int i = 0; i < 2; i++) {
+		line = heard(i ? second : first);
+		assert_non_null(strstr(line, "\"event\":\"request\""));
+		assert_non_null(strstr(line, "\"unix_ms\":1700000000000"));
+		assert_non_null(strstr(line, "\"model\":\"llama\""));
+		assert_non_null(strstr(line, "\"bytes\":4300,\"tokens\":77,\"ttft_ms\":250.5"));
+		assert_non_null(strstr(line, "\"verdict\":\"admitted\""));
+		assert_non_null(strstr(line, "\"end\":\"completed\""));
+		free(line);
+		line = heard(i ? second : first);
+		assert_non_null(strstr(line, "\"client\":\"192.0.2.1\""));
+		assert_non_null(strstr(line, "\"ttft_ms\":null,\"duration_ms\":null"));
+		assert_non_null(strstr(line, "\"reason\":\"ttft\",\"retry_after_ms\":1500"));
+		assert_non_null(strstr(line, "\"end\":null"));
+		free(line);
+	}
+	close(first);
+	settle(now);
+	assert_true(notes.recording);
+	close(second);
+	settle(now);
+	assert_false(notes.recording);
+	assert_int_equal(notes.records, 1);
+}
+
+/* It stays, its output stays small, and it learns exactly what it has lost. */
+static void a_recorder_that_does_not_read_loses_records_and_is_told(void **state)
+{
+	enum { RECORDS = 20000, LOST_BY_KERNEL = 5 };
+	int slow = connected(), other = connected();
+	unsigned records = 0, lost = 0;
+
+	assert_int_equal(control_say(slow, "{\"cmd\":\"record\"}"), 0);
+	heard_ok(slow);
+	for (int i = 0; i < RECORDS; i++)
+		control_record(control, &record);
+	control_records_lost(control, LOST_BY_KERNEL);
+	assert_int_equal(control_say(other, "{\"cmd\":\"status\"}"), 0);
+	heard_ok(other);
+	settle(10 * CONTROL_READ_NS);
+	control_expire(control, now);
+	while (records + lost < RECORDS + LOST_BY_KERNEL) {
+		char *line;
+
+		control_records_lost(control, 0); /* the next tick */
+		line = heard(slow);
+		assert_non_null(line);
+		records += !!strstr(line, "\"event\":\"request\"");
+		if (strstr(line, "\"event\":\"lost\""))
+			lost += (unsigned)atoi(strstr(line, "\"records\":") + 10);
+		free(line);
+	}
+	assert_int_equal(records + lost, RECORDS + LOST_BY_KERNEL);
+	assert_true(notes.recording);
+	assert_true(lost > RECORDS / 2 && records > 100);
+	close(slow);
+	close(other);
+}
+
 static void an_answer_has_a_deadline_however_often_bytes_are_read(void **state)
 {
 	static char part[25000];
@@ -554,6 +644,8 @@ int main(void)
 		SOCKET(without_descriptors_the_loop_is_quiet_and_connections_wait),
 		SOCKET(a_watcher_sees_refusals_and_models),
 		SOCKET(a_watcher_that_does_not_read_is_dropped_and_delays_no_other),
+		SOCKET(records_are_made_while_somebody_reads_them),
+		SOCKET(a_recorder_that_does_not_read_loses_records_and_is_told),
 		SOCKET(an_answer_has_a_deadline_however_often_bytes_are_read),
 		SOCKET(a_long_answer_is_written_in_slices),
 		SOCKET(a_client_gone_before_its_answer_costs_no_work),

@@ -255,6 +255,8 @@ static void the_exposition_has_the_promised_series(void **state)
 		{"sluice_in_flight_limit", "model=\"llama\"", 64},
 		{"sluice_model_open", "model=\"llama\"", 0},
 		{"sluice_model_open", "model=\"fresh\"", 1},
+		{"sluice_output_tokens_total", "model=\"llama\"", 12345},
+		{"sluice_output_tokens_total", "model=\"fresh\"", 0},
 		{"sluice_samples_lost_total", "", 100 + SLUICE_COUNTER_SAMPLES_LOST},
 		{"sluice_interface_attached", "interface=\"eth0\",hook=\"xdp\"", 0},
 		{"sluice_interface_attached", "interface=\"eth0\",hook=\"tc-in\"", 1},

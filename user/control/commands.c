@@ -149,6 +149,12 @@ static json_t *do_watch(struct command *c)
 	return json_object();
 }
 
+static json_t *do_record(struct command *c)
+{
+	c->after = CONTROL_RECORD;
+	return json_object();
+}
+
 struct known {
 	const char *name;
 	json_t *(*run)(struct command *c);
@@ -173,6 +179,7 @@ static const struct known commands[] = {
 	{"reload", do_reload, WORK_CHANGES, AUDIT_CONFIG},
 	{"detach", do_detach, WORK_LANES, AUDIT_DETACH},
 	{"watch", do_watch, WORK_LANES, AUDIT_NOTHING},
+	{"record", do_record, WORK_LANES, AUDIT_NOTHING},
 	{"explain", command_explain, WORK_CHANGES, AUDIT_NOTHING},
 	{"quota-set", command_quota_set, WORK_CHANGES, AUDIT_QUOTAS},
 	{"quota-show", command_quota_show, WORK_ANSWERS, AUDIT_NOTHING},

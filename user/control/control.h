@@ -23,11 +23,13 @@
 #define CONTROL_DEFAULT_PATH "/run/sluice/control.sock"
 #define CONTROL_LINE_MAX     65536 /* bytes of a command, with its newline */
 #define CONTROL_CLIENTS_MAX  32    /* one more is root's alone */
-#define CONTROL_BACKLOG_MAX  65536 /* unread bytes of a watch stream before it is dropped */
-#define CONTROL_WRITE_MAX    65536 /* bytes that one step writes */
-#define CONTROL_COMMAND_NS   60000000000ULL /* for a whole command, since the last answer */
-#define CONTROL_READ_NS      10000000000ULL /* for a client to read its whole answer */
-#define CONTROL_VALUES_MAX   32             /* KEY=VALUE pairs of one `set` */
+#define CONTROL_BACKLOG_MAX                                                                        \
+	65536 /* unread bytes of a watch stream before it is dropped, of a record before it loses  \
+		 events */
+#define CONTROL_WRITE_MAX  65536          /* bytes that one step writes */
+#define CONTROL_COMMAND_NS 60000000000ULL /* for a whole command, since the last answer */
+#define CONTROL_READ_NS    10000000000ULL /* for a client to read its whole answer */
+#define CONTROL_VALUES_MAX 32             /* KEY=VALUE pairs of one `set` */
 
 /* CLEAR_ALL: `field` is the start of those to be removed. */
 enum control_fleet_change { CONTROL_FLEET_SET, CONTROL_FLEET_CLEAR, CONTROL_FLEET_CLEAR_ALL };
@@ -98,6 +100,8 @@ struct control_ops {
 	/* Begins to detach, and waits for kept connections for kept_ns at most; control_detached()
 	 * reports the end to the waiting clients. */
 	int (*detach)(void *arg, uint64_t kept_ns, char *err, size_t err_len);
+	/* The first client begins to record, or the last one ends. */
+	void (*record)(void *arg, bool on);
 };
 
 struct control;
@@ -125,11 +129,18 @@ uint64_t control_accept_failures(const struct control *c);
 /* Notify the clients that watch. Cheap without any. */
 void control_refusal(struct control *c, const struct sluice_refusal *refusal);
 void control_model_changed(struct control *c, uint32_t model);
+/* Whether a client records. */
+bool control_records(const struct control *c);
+/* Gives the record to the clients that record. One with too much unread output loses it, and is
+ * told how many it has lost as soon as there is room. */
+void control_record(struct control *c, const struct sluice_record *record);
+/* The daemon has lost so many for all of them. Call it at each tick, with 0 too. */
+void control_records_lost(struct control *c, uint64_t n);
 /* Answers the clients that requested `detach`. error: why something is left; NULL: nothing is. */
 void control_detached(struct control *c, const char *error);
 
 /* What happens to the connection after a command's answer. */
-enum control_after { CONTROL_DONE, CONTROL_WATCH, CONTROL_DETACH };
+enum control_after { CONTROL_DONE, CONTROL_WATCH, CONTROL_RECORD, CONTROL_DETACH };
 
 /* One line of a client, read. NULL: out of memory. */
 struct control_call *control_read(const struct daemon_state *state, const struct control_ops *ops,

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct client {
 	struct job *job;   /* the command that is under way; NULL: none */
 	struct ucred peer; /* when it connected */
 	bool watching;
+	bool recording;
 	bool detaching; /* waits for control_detached() */
 	bool closing;   /* closes once its output is written */
 	size_t in_len;
@@ -38,6 +40,7 @@ struct client {
 	uint64_t idle_ns; /* when it came, or its last output was written whole: idle since then */
 	uint64_t out_ns;  /* when the present output began; of a watcher, when it last moved */
 	char *in;         /* CONTROL_LINE_MAX bytes */
+	uint64_t lost;    /* records that it was not told of yet */
 };
 
 /* A command that runs as a work. */
@@ -55,7 +58,7 @@ struct control {
 	const struct control_ops *ops;
 	int epoll, fd; /* fd listens */
 	struct listener listener;
-	unsigned watchers;
+	unsigned watchers, recorders;
 	uint64_t now_ns; /* at the last call */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	dev_t dev; /* of our socket file */
@@ -77,6 +80,8 @@ static void drop(struct control *c, struct client *client)
 		forget(client->job);
 	if (client->watching)
 		c->watchers--;
+	if (client->recording && !--c->recorders)
+		c->ops->record(c->ops->arg, false);
 	close(client->fd);                            /* leaves the epoll set too */
 	explicit_bzero(client->in, CONTROL_LINE_MAX); /* a line may have an API key */
 	free(client->in);
@@ -166,11 +171,19 @@ static bool say(struct control *c, struct client *client, const char *text, uint
 static void give(struct control *c, struct client *client, char *text, enum control_after after,
 		 uint64_t now_ns)
 {
-	if (after == CONTROL_DETACH)
+	if (after == CONTROL_DETACH) {
 		client->detaching = true;
-	else if (put(c, client, text, now_ns) && after == CONTROL_WATCH && !client->watching) {
+		return;
+	}
+	if (!put(c, client, text, now_ns))
+		return;
+	if (after == CONTROL_WATCH && !client->watching) {
 		client->watching = true;
 		c->watchers++;
+	} else if (after == CONTROL_RECORD && !client->recording) {
+		client->recording = true;
+		if (!c->recorders++)
+			c->ops->record(c->ops->arg, true);
 	}
 }
 
@@ -370,8 +383,8 @@ void control_poll(struct control *c, uint64_t now_ns)
 static bool is_late(const struct client *client, uint64_t now_ns)
 {
 	if (client->out_len)
-		return now_ns - client->out_ns > CONTROL_READ_NS;
-	return !client->watching && !client->detaching && !client->job &&
+		return !client->recording && now_ns - client->out_ns > CONTROL_READ_NS;
+	return !client->watching && !client->recording && !client->detaching && !client->job &&
 	       now_ns - client->idle_ns > CONTROL_COMMAND_NS;
 }
 
@@ -413,6 +426,69 @@ void control_model_changed(struct control *c, uint32_t model)
 {
 	if (c->watchers)
 		report(c, report_change(c->state, model));
+}
+
+bool control_records(const struct control *c)
+{
+	return c->recorders;
+}
+
+/* Whether the client has room for a text of this length. */
+static bool has_room(const struct client *client, size_t len)
+{
+	return client->out_len - client->out_at + len < CONTROL_BACKLOG_MAX;
+}
+
+/* Tells a client that records what it has lost. False: it has no room, or it is gone. */
+static bool tell_lost(struct control *c, struct client *client)
+{
+	char text[64];
+
+	if (!client->lost)
+		return true;
+	snprintf(text, sizeof(text), "{\"event\":\"lost\",\"records\":%" PRIu64 "}", client->lost);
+	if (!has_room(client, sizeof(text)))
+		return false;
+	client->lost = 0;
+	if (!say(c, client, text, c->state->now_ns))
+		return false;
+	wait_for(c, client);
+	return true;
+}
+
+void control_record(struct control *c, const struct sluice_record *record)
+{
+	json_t *event = c->recorders ? report_record(c->state, record) : NULL;
+	char *text = event ? json_dumps(event, JSON_COMPACT) : NULL;
+	size_t len = text ? strlen(text) : 0;
+
+	json_decref(event);
+	for (unsigned i = 0; c->recorders && i < SLOTS; i++) {
+		struct client *client = &c->client[i];
+
+		if (client->fd < 0 || !client->recording)
+			continue;
+		if (!tell_lost(c, client)) {
+			client->lost += client->fd >= 0;
+		} else if (!text || !has_room(client, len + 1)) {
+			client->lost++;
+		} else if (say(c, client, text, c->state->now_ns)) {
+			wait_for(c, client);
+		}
+	}
+	free(text);
+}
+
+void control_records_lost(struct control *c, uint64_t n)
+{
+	for (unsigned i = 0; c->recorders && i < SLOTS; i++) {
+		struct client *client = &c->client[i];
+
+		if (client->fd < 0 || !client->recording)
+			continue;
+		client->lost += n;
+		tell_lost(c, client);
+	}
 }
 
 void control_detached(struct control *c, const char *error)

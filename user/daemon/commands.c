@@ -350,6 +350,26 @@ static void op_audit(void *arg, const struct control_audit *a)
 	    a->error ? "refused: " : "done", a->error ? a->error : "");
 }
 
+static void op_record(void *arg, bool on)
+{
+	struct daemon *d = arg;
+	uint64_t before;
+
+	if (on)
+		datapath_records_lost(d->datapath, &before);
+	datapath_record(d->datapath, on);
+}
+
+void expire_records(struct daemon *d)
+{
+	uint64_t lost = 0;
+
+	if (!control_records(d->control))
+		return;
+	datapath_records_lost(d->datapath, &lost);
+	control_records_lost(d->control, lost);
+}
+
 struct control_ops commands = {
 	.refresh = refresh,
 	.rules = op_rules,
@@ -367,4 +387,5 @@ struct control_ops commands = {
 	.drain = op_drain,
 	.reload = reload,
 	.detach = op_detach,
+	.record = op_record,
 };

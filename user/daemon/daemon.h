@@ -220,6 +220,9 @@ void look(struct daemon *d);
 /* Handlers of the datapath; arg: the daemon. */
 void on_sample(void *arg, const struct sluice_sample *sample);
 void on_refusal(void *arg, const struct sluice_refusal *refusal);
+void on_record(void *arg, const struct sluice_record *record);
+/* Tells the clients that record what was lost. Call it at each tick. */
+void expire_records(struct daemon *d);
 
 /* trouble.c */
 /* Call it once a second, in a work. */

@@ -207,6 +207,14 @@ void on_refusal(void *arg, const struct sluice_refusal *refusal)
 		control_refusal(d->control, refusal);
 }
 
+void on_record(void *arg, const struct sluice_record *record)
+{
+	struct daemon *d = arg;
+
+	if (d->control)
+		control_record(d->control, record);
+}
+
 void look(struct daemon *d)
 {
 	static double active[SLUICE_MODELS_MAX];

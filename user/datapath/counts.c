@@ -29,6 +29,22 @@ int datapath_get_counters(struct datapath *d, uint64_t out[SLUICE_COUNTER_COUNT]
 	return 0;
 }
 
+int datapath_records_lost(struct datapath *d, uint64_t *n)
+{
+	_cleanup_free_ uint64_t *each = calloc(d->cpus, sizeof(*each));
+	uint32_t key = SLUICE_COUNTER_RECORDS_LOST;
+	uint64_t sum = 0;
+	int err = each ? map_read(d->skel->maps.counters, &key, each)
+		       : datapath_fail(-ENOMEM, "out of memory");
+
+	for (int cpu = 0; !err && cpu < d->cpus; cpu++)
+		sum += each[cpu];
+	*n = err ? 0 : sum - d->records_lost;
+	if (!err)
+		d->records_lost = sum;
+	return err;
+}
+
 struct count_visitor {
 	void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n);
 	void *arg;

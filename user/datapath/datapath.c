@@ -160,6 +160,15 @@ static int on_refusal(void *ctx, void *data, size_t size)
 	return enough(d);
 }
 
+static int on_record(void *ctx, void *data, size_t size)
+{
+	struct datapath *d = ctx;
+
+	if (size >= sizeof(struct sluice_record) && d->handlers.record)
+		d->handlers.record(d->handlers.arg, data);
+	return enough(d);
+}
+
 /* The one place that has the object's bytes. */
 static struct sluice_bpf *open_object(const struct bpf_object_open_opts *opts)
 {
@@ -249,6 +258,7 @@ static int load_elsewhere(struct datapath *d)
 	if (!err)
 		err = sluice_bpf__load(skel);
 	if (!err) {
+		skel->bss->recording = d->skel->bss->recording;
 		d->elsewhere = skel;
 		return 0;
 	}
@@ -307,11 +317,11 @@ static int map_state(struct datapath *d)
 }
 
 static int open_ring(struct datapath *d, unsigned i, const struct bpf_map *map,
-		     ring_buffer_sample_fn on_record)
+		     ring_buffer_sample_fn on_entry)
 {
 	struct epoll_event ev = {.events = EPOLLIN};
 
-	d->rings[i] = ring_buffer__new(map_fd(map), on_record, d, NULL);
+	d->rings[i] = ring_buffer__new(map_fd(map), on_entry, d, NULL);
 	if (!d->rings[i] ||
 	    epoll_ctl(d->rings_fd, EPOLL_CTL_ADD, ring_buffer__epoll_fd(d->rings[i]), &ev))
 		return datapath_fail(-errno, "the %s ring cannot be opened: %s", bpf_map__name(map),
@@ -341,6 +351,8 @@ static int start(struct datapath *d)
 	err = open_ring(d, 0, d->skel->maps.samples, on_sample);
 	if (!err)
 		err = open_ring(d, 1, d->skel->maps.verdicts, on_refusal);
+	if (!err)
+		err = open_ring(d, 2, d->skel->maps.records, on_record);
 	if (!err)
 		err = fleet_open(d);
 	if (err)
@@ -437,7 +449,8 @@ void datapath_close(struct datapath *d)
 {
 	if (!d)
 		return;
-	for (unsigned i = 0; i < 2; i++)
+	datapath_record(d, false);
+	for (unsigned i = 0; i < DATAPATH_RINGS; i++)
 		ring_buffer__free(d->rings[i]);
 	close_fd(&d->rings_fd);
 	fleet_close(d);
@@ -486,6 +499,14 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	return err ? err : reset;
 }
 
+void datapath_record(struct datapath *d, bool on)
+{
+	if (d->skel && d->skel->bss)
+		d->skel->bss->recording = on;
+	if (d->elsewhere)
+		d->elsewhere->bss->recording = on;
+}
+
 int datapath_fd(const struct datapath *d)
 {
 	return d->rings_fd;
@@ -495,7 +516,7 @@ int datapath_poll(struct datapath *d)
 {
 	int all = 0;
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < DATAPATH_RINGS; i++) {
 		int n;
 
 		d->polled = 0;
@@ -515,7 +536,7 @@ int datapath_drain(struct datapath *d)
 	int n = 1;
 
 	for (size_t i = 0; i < calls && n > 0; i++) {
-		datapath_step(d, 2 * DATAPATH_POLL_MAX);
+		datapath_step(d, DATAPATH_RINGS * DATAPATH_POLL_MAX);
 		n = datapath_poll(d);
 	}
 	return n < 0 ? n : 0;

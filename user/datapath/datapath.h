@@ -67,6 +67,7 @@ struct datapath_handlers {
 	void *arg;
 	void (*sample)(void *arg, const struct sluice_sample *sample);
 	void (*refusal)(void *arg, const struct sluice_refusal *refusal);
+	void (*record)(void *arg, const struct sluice_record *record); /* see datapath_record() */
 	/* Called before each step of long work, with the number of map entries that the step reads
 	 * or writes: renews the lease, and may let the loop take a turn. NULL: not called. */
 	void (*step)(void *arg, size_t entries);
@@ -143,6 +144,11 @@ int datapath_poll(struct datapath *d);
 /* Hands on, in steps, what the rings hold now, and perhaps some that comes meanwhile. 0 or -errno.
  */
 int datapath_drain(struct datapath *d);
+
+/* Whether the programs make records, until the datapath is closed. */
+void datapath_record(struct datapath *d, bool on);
+/* How many records were lost since the last call. 0 or -errno. */
+int datapath_records_lost(struct datapath *d, uint64_t *n);
 
 /*
  * When the lease ends or ended. Before the first renewal: the earlier daemon's lease, extended if

@@ -59,6 +59,9 @@ struct attachment {
 	struct repairs repairs;
 };
 
+/* Of samples, of refusals, of records. */
+#define DATAPATH_RINGS 3
+
 /* Another network namespace (netns.c). */
 struct netns {
 	char *path;
@@ -89,11 +92,12 @@ struct datapath {
 	struct sluice_bpf *skel;
 	struct sluice_bpf *elsewhere; /* the programs for other namespaces, with the same maps; or
 					 NULL */
-	struct ring_buffer *rings[2]; /* of samples, of refusals: a flood of one leaves the other
-					 its part of each turn */
-	int rings_fd;                 /* the epoll fd of both */
-	unsigned compared;            /* counts map_compared() */
-	unsigned polled;              /* records of a ring in this call of datapath_poll() */
+	struct ring_buffer *rings[DATAPATH_RINGS]; /* a flood of one leaves the others their part
+						      of each turn */
+	int rings_fd;                              /* the epoll fd of all */
+	uint64_t records_lost;                     /* at the last call of datapath_records_lost() */
+	unsigned compared;                         /* counts map_compared() */
+	unsigned polled; /* records of a ring in this call of datapath_poll() */
 	struct ring_buffer *fleet_ring;
 	struct sluice_fleet_item *fleet_batch; /* the map itself, mapped */
 	/* During datapath_fleet_changes(). */

@@ -99,6 +99,8 @@ int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histog
 			sum.met[k] += each[cpu].met[k];
 			sum.missed[k] += each[cpu].missed[k];
 		}
+	for (int cpu = 0; cpu < d->cpus; cpu++)
+		sum.output_tokens += each[cpu].output_tokens;
 	*out = sum;
 	return 0;
 }

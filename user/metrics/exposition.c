@@ -167,6 +167,19 @@ static void write_histogram(FILE *out, const struct daemon_state *s, enum sluice
 	}
 }
 
+static void write_output_tokens(FILE *out, const struct daemon_state *s)
+{
+	family(out, "sluice_output_tokens_total", "counter",
+	       "Output tokens of responses that have ended: as stated where that is read, else chunks.");
+	for (uint32_t id = SLUICE_MODEL_OTHER; id < SLUICE_MODELS_MAX; id++) {
+		if (!is_measured(s, id))
+			continue;
+		fputs("sluice_output_tokens_total{", out);
+		model_label(out, s, id);
+		fprintf(out, "} %" PRIu64 "\n", (uint64_t)s->histograms[id].output_tokens);
+	}
+}
+
 /* A latency without a target has no line, once it never had one. */
 static void write_targets(FILE *out, const struct daemon_state *s)
 {
@@ -483,6 +496,7 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 		"From a request's last byte to the last one of a reply that is not streamed.");
 	write_histogram(out, s, SLUICE_LATENCY_NORMALIZED, "sluice_normalized_latency_seconds",
 			"That duration over the output tokens that the reply states.");
+	write_output_tokens(out, s);
 	write_targets(out, s);
 	write_gauges(out, s);
 	write_model_counters(out, s);
