@@ -18,6 +18,7 @@
 #include "core/parse.h"
 #include "sim/fleet_show.h"
 #include "sim/mix.h"
+#include "sim/record.h"
 #include "sim/run.h"
 #include "sim/table.h"
 #include "sim/values.h"
@@ -40,7 +41,7 @@ struct named_policy {
 };
 
 struct sim {
-	const char *trace, *table, *calibrate, *model;
+	const char *trace, *trace_model, *table, *calibrate, *model;
 	const char *quota, *pattern;
 	double hosts, period_ms, round_trip_ms, whole;
 	double synthetic, speed, load, requests, clients, models, seed;
@@ -65,7 +66,6 @@ struct option {
 
 static struct sim sim = {
 	.speed = 0,
-	.requests = 4000,
 	.clients = 20,
 	.models = 1,
 	.seed = 1,
@@ -87,17 +87,20 @@ static struct sim sim = {
 /* A default is the number that `sim` begins with. */
 static const struct option options[] = {
 	{"--trace", "FILE",
-	 "requests, one a line: TIMESTAMP,ContextTokens,GeneratedTokens (the Azure LLM traces)",
+	 "requests, one a line: TIMESTAMP,ContextTokens,GeneratedTokens (the Azure LLM traces), or what sluicectl record wrote",
 	 .text = &sim.trace},
+	{"--trace-model", "NAME", "of a record, only the requests for this model",
+	 .text = &sim.trace_model},
 	{"--synthetic", "NAME",
 	 "made-up arrivals: poisson; step (a sixth of the load, the load, a sixth, 300 s each); flood (long prompts in the middle third); abuser (the last client sends 50 times the requests of each other one)",
 	 .as = &as_synthetic, .number = &sim.synthetic},
-	{"--load", "X", "load in multiples of the engine's capacity; 1 unless --speed is given",
+	{"--load", "X",
+	 "load in multiples of the engine's capacity; 1 unless --speed is given or FILE is a record",
 	 .as = &as_factor, .number = &sim.load, .plain = true},
-	{"--speed", "X", "play the trace X times as fast as it was recorded", .as = &as_factor,
-	 .number = &sim.speed, .plain = true},
-	{"--requests", "N", "number of requests, at most", .as = &as_count,
-	 .number = &sim.requests},
+	{"--speed", "X", "play the trace X times as fast as it was recorded; 1 for a record",
+	 .as = &as_factor, .number = &sim.speed, .plain = true},
+	{"--requests", "N", "number of requests, at most; 4000, or the whole record",
+	 .as = &as_count, .number = &sim.requests},
 	{"--clients", "N", "number of clients that send them", .as = &as_count,
 	 .number = &sim.clients},
 	{"--models", "N",
@@ -299,6 +302,8 @@ static int read_arguments(int argc, char **argv)
 		return complain("--fleet has loads of its own: give it without one");
 	if (sim.table || sim.mixes || sim.fleet_table || sim.calibrate || sim.hosts > 0)
 		return 0;
+	if (sim.trace_model && !sim.trace)
+		return complain("--trace-model is of a record: give --trace FILE");
 	if (!sim.trace && !(sim.synthetic > 0))
 		return complain("there is no load: give --trace FILE or --synthetic NAME");
 	if (sim.load > 0 && sim.speed > 0)
@@ -309,8 +314,6 @@ static int read_arguments(int argc, char **argv)
 	if (!(sim.ttft_ms > 0) && !(sim.itl_ms > 0))
 		return complain(
 			"without any target everything meets it: give --ttft-threshold-ms or --itl-threshold-ms");
-	if (!sim.load)
-		sim.load = 1;
 	if (sim.csv && sim.json)
 		return complain("--csv and --json: give one of them");
 	if (sim.csv && sim.policy_count != 1)
@@ -419,7 +422,8 @@ static void show_clients(const struct workload *w)
 	}
 }
 
-static void show(const struct workload *w, double capacity, uint32_t best_n)
+static void show(const struct workload *w, double capacity, uint32_t best_n,
+		 const struct measured *measured)
 {
 	double rate = w->span_s > 0 ? w->count / w->span_s : 0;
 
@@ -432,8 +436,11 @@ static void show(const struct workload *w, double capacity, uint32_t best_n)
 	printf(", %g ms between tokens (0: none)\n", sim.itl_ms);
 	printf("capacity  %.2f requests/s meet them, at best (with %u always in flight)\n",
 	       capacity, best_n);
-	printf("load      %u requests in %.0f s: %.2f/s, %.2f times the capacity\n\n", w->count,
+	printf("load      %u requests in %.0f s: %.2f/s, %.2f times the capacity\n", w->count,
 	       w->span_s, rate, part(rate, capacity));
+	if (measured)
+		record_show(stdout, measured);
+	putchar('\n');
 	printf("POLICY        GOODPUT/S  OF CAP.  REFUSED  FALSELY   MET, OF ADMITTED   …BY PROMPT, SHORT TO LONG   TTFT p50     p95 ms   JAIN\n");
 	for (unsigned i = 0; i < sim.policy_count; i++) {
 		const struct named_policy *p = &sim.policies[i];
@@ -491,7 +498,17 @@ static json_t *result_json(const struct workload *w, const struct named_policy *
 		"goodput_by_model", by_model(w, r));
 }
 
-static int show_json(const struct workload *w, double capacity, uint32_t best_n)
+static json_t *record_json(const struct measured *m)
+{
+	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "admitted", (int)m->admitted,
+			 "refused", (int)m->refused, "shadow_refused", (int)m->shadow, "left_out",
+			 (int)m->left_out, "ttft_samples", (int)m->timed, "met", (int)m->met,
+			 "ttft_p50_ms", m->timed ? json_real(m->ttft_p50_ms) : json_null(),
+			 "ttft_p95_ms", m->timed ? json_real(m->ttft_p95_ms) : json_null());
+}
+
+static int show_json(const struct workload *w, double capacity, uint32_t best_n,
+		     const struct measured *measured)
 {
 	json_t *policies = json_array(), *whole;
 
@@ -507,6 +524,7 @@ static int show_json(const struct workload *w, double capacity, uint32_t best_n)
 			  w->patience_s > 0 ? json_real(w->patience_s) : json_null());
 	if (!whole)
 		return -1;
+	json_object_set_new(whole, "recorded", measured ? record_json(measured) : json_null());
 	json_dumpf(whole, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
 	putchar('\n');
 	json_decref(whole);
@@ -565,6 +583,8 @@ static int run_all(const struct trace *t, FILE *curve)
 	};
 	uint32_t best_n;
 	double capacity = run_capacity(t, &shape, &targets, &best_n);
+	struct measured measured;
+	const struct measured *recorded = NULL;
 	struct workload w;
 	int ret = 0;
 
@@ -578,6 +598,11 @@ static int run_all(const struct trace *t, FILE *curve)
 		how.rate = sim.load * capacity;
 	if (workload_make(t, &how, &w))
 		goto no_memory;
+	if (t->clients && !how.synthetic) {
+		if (record_measured(t, &w, &targets, &measured))
+			goto no_memory;
+		recorded = &measured;
+	}
 	w.retries = (uint32_t)sim.retries;
 	w.patience_s = sim.patience_s;
 	for (unsigned i = 0; i < sim.policy_count && !ret; i++) {
@@ -587,9 +612,9 @@ static int run_all(const struct trace *t, FILE *curve)
 	}
 	if (!ret && !curve) {
 		if (sim.json)
-			ret = show_json(&w, capacity, best_n);
+			ret = show_json(&w, capacity, best_n, recorded);
 		else
-			show(&w, capacity, best_n);
+			show(&w, capacity, best_n, recorded);
 	}
 	workload_free(&w);
 	if (!ret)
@@ -629,12 +654,20 @@ int main(int argc, char **argv)
 	if (sim.hosts > 0)
 		return simulate_fleet();
 	if (sim.trace) {
-		if (trace_read(sim.trace, &t, why, sizeof(why)))
+		if (trace_read(sim.trace, sim.trace_model, &t, why, sizeof(why)))
 			return complain("%s", why);
 	} else if (trace_make(4000, &t)) {
 		complain("out of memory");
 		return EXIT_FAILED;
 	}
+	if (!sim.load && !(sim.speed > 0)) {
+		if (t.clients && !(sim.synthetic > 0))
+			sim.speed = 1;
+		else
+			sim.load = 1;
+	}
+	if (!sim.requests)
+		sim.requests = t.clients && !(sim.synthetic > 0) ? t.count : 4000;
 	trace_cache(&t, sim.prefix_hits);
 	trace_images(&t, sim.blobs);
 	trace_unary(&t, sim.unary);

@@ -20,6 +20,7 @@
 #include "core/parse.h"
 #include "ctl/exchange.h"
 #include "ctl/fleet.h"
+#include "ctl/record.h"
 #include "ctl/show.h"
 #include "ctl/summary.h"
 #include "datapath/datapath.h"
@@ -38,6 +39,7 @@ enum option {
 	OPTION_BYTES,
 	OPTION_PRIORITY,
 	OPTION_FOR,
+	OPTION_MAX_SIZE,
 	OPTION_FLEET,
 	OPTION_STATUS,
 	OPTION_KEPT_TIMEOUT,
@@ -53,6 +55,7 @@ enum option {
 #define SERVICE (1u << OPTION_SERVICE)
 #define REQUEST (1u << OPTION_BYTES | 1u << OPTION_PRIORITY)
 #define FOR     (1u << OPTION_FOR)
+#define SIZE    (1u << OPTION_MAX_SIZE)
 #define FLEET   (1u << OPTION_FLEET)
 #define STATUS  (1u << OPTION_STATUS)
 #define PIN     (1u << OPTION_PIN_DIR | 1u << OPTION_KEPT_TIMEOUT)
@@ -71,6 +74,8 @@ static const struct {
 	[OPTION_BYTES] = {"--bytes", "N", "size of the request, head and body", NULL},
 	[OPTION_PRIORITY] = {"--priority", "VALUE", "value of the service's priority header", NULL},
 	[OPTION_FOR] = {"--for", "TIME", "until then (30s, 10m, 2h); else without end", NULL},
+	[OPTION_MAX_SIZE] = {"--max-size", "SIZE", "end the record before the file is larger",
+			     "1G"},
 	[OPTION_FLEET] = {"--fleet", NULL, "on all hosts of the fleet", NULL},
 	[OPTION_STATUS] = {"--status", "503|429", "what new requests get while it drains", "503"},
 	[OPTION_KEPT_TIMEOUT] = {"--kept-timeout", "TIME",
@@ -90,6 +95,7 @@ struct call {
 	double for_ms;                   /* negative: no end */
 	double kept_ms;                  /* 0: as the daemon has it */
 	double summary_ms;               /* 0: events, no summaries */
+	uint64_t size_max;               /* of a record */
 	long bytes;                      /* 0: not said */
 	char **args;
 	int arg_count;
@@ -192,6 +198,16 @@ static int run_watch(struct call *call)
 	}
 	close(fd);
 	return ret;
+}
+
+static int run_record(struct call *call)
+{
+	return record_run(&(struct record_options){
+		.control = call->control,
+		.path = call->args[0],
+		.for_ms = call->for_ms,
+		.size_max = call->size_max,
+	});
 }
 
 static int run_set(struct call *call)
@@ -389,6 +405,8 @@ static const struct subcommand subcommands[] = {
 	 run_simple, format_fleet},
 	{"watch", NULL, "refusals, and models that open or shut, as they happen", SUMMARY | JSON, 0,
 	 0, run_watch, format_event},
+	{"record", "FILE", "sizes, times and verdict of each request, as CSV for sluice-sim",
+	 FOR | SIZE, 1, 1, run_record, NULL},
 	{"set", "KEY=VALUE...", "change targets and limits until the next reload", MODEL | JSON, 1,
 	 CONTROL_VALUES_MAX, run_set, format_set},
 	{"allow", "CLIENT", "admit a client whatever quotas, limits and targets say",
@@ -521,6 +539,7 @@ static int check_values(struct call *call)
 	const char *bytes = call->value[OPTION_BYTES], *length = call->value[OPTION_FOR];
 	const char *kept = call->value[OPTION_KEPT_TIMEOUT];
 	const char *summary = call->value[OPTION_SUMMARY];
+	const char *size = call->value[OPTION_MAX_SIZE];
 
 	if (bytes) {
 		if (strlen(bytes) < 11 && strspn(bytes, "0123456789") == strlen(bytes))
@@ -534,6 +553,8 @@ static int check_values(struct call *call)
 			call->summary_ms < 1000 || call->summary_ms > 86400e3))
 		return complain("--summary: \"%s\" is no duration from 1s to 24h (10s, 1m)",
 				summary);
+	if (record_parse_size(size ? size : options[OPTION_MAX_SIZE].fallback, &call->size_max))
+		return complain("--max-size: \"%s\" is no size (1G, 500M)", size);
 	if (kept && (parse_duration_ms(kept, 1000, &call->kept_ms) || call->kept_ms < 1 ||
 		     call->kept_ms > 3600e3))
 		return complain("--kept-timeout: \"%s\" is no duration of up to 1h (30s, 10m)",

@@ -129,7 +129,7 @@ for name in sluiced.8 sluicectl.8 sluice.yaml.5 sluice-sim.1; do
 		on && inside { gsub(/\\\\/, "\\"); print >(to "." n) }' "$MAN/$name.scd"
 done
 sluicectl() {
-	if [[ $1 == watch ]]; then
+	if [[ $1 == watch || $1 == record ]]; then
 		timeout 1 "$B/sluicectl" --control "$T/control.sock" "$@" || (($? == 124))
 	else
 		ctl "$@"
@@ -138,6 +138,7 @@ sluicectl() {
 jq() { cat; }
 # shellcheck disable=SC2034
 API_KEY=sk-test
+cd "$T"
 while read -r line; do
 	[[ $line != 'sluicectl detach' ]] || break
 	check "the example '$line' works" eval "$line"
@@ -150,7 +151,9 @@ check "the pages describe all that a live daemon answers, and nothing else" \
 	"$ROOT/scripts/check-docs" --answers "$ANSWERS"
 
 sluice-sim() { "$B/sluice-sim" "$@"; }
-cd "$T"
+for second in 1 2; do # requests, for the example that plays a record
+	echo "2026-11-30 02:00:0$second.000,100,20,m,c1,700,50.0,900.0,admitted,,completed"
+done >>night.csv
 while read -r line; do
 	check "the example '$line' works" eval "$line"
 done < <(cat "$T"/sluice-sim.1.*)

@@ -371,7 +371,7 @@ static int read_text(const char *text, struct trace *t, char *err, size_t len)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
 	close(fd);
-	ret = trace_read(path, t, err, len);
+	ret = trace_read(path, NULL, t, err, len);
 	unlink(path);
 	return ret;
 }
@@ -409,7 +409,7 @@ static void a_wrong_trace_is_refused_with_its_line(void **state)
 	longest[sizeof(longest) - 1] = 0;
 	assert_int_equal(read_text(longest, &t, err, sizeof(err)), -EINVAL);
 	assert_non_null(strstr(err, "line 1 is too long"));
-	assert_int_equal(trace_read("/nonexistent/trace.csv", &t, err, sizeof(err)), -ENOENT);
+	assert_int_equal(trace_read("/nonexistent/trace.csv", NULL, &t, err, sizeof(err)), -ENOENT);
 }
 
 static void a_trace_is_read_as_it_is_written(void **state)
@@ -730,7 +730,7 @@ static void capacity_is_the_best_of_the_closed_loops(void **state)
 	struct adaptive_targets targets = {.ttft_ms = 1000, .itl_ms = 50, .floor = 2};
 	struct engine_shape one = {1, 10000, 10, 0, 1000, false, 65536};
 	struct sim_request same[50];
-	struct trace t = {same, 50};
+	struct trace t = {.requests = same, .count = 50};
 	uint32_t n;
 
 	for (int i = 0; i < 50; i++)

@@ -534,7 +534,7 @@ static int read_traces(const char *directory, struct trace *traces)
 		if (!names[sizes])
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", directory, names[sizes]);
-		ret = trace_read(path, &traces[sizes], why, sizeof(why));
+		ret = trace_read(path, NULL, &traces[sizes], why, sizeof(why));
 		if (ret) {
 			fprintf(stderr, "sluice-sim: %s\n", why);
 			return ret;

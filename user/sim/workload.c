@@ -2,11 +2,10 @@
 /*
  * A trace gives the sizes. Unless the load is synthetic it also gives the rhythm: a window of it is
  * stretched to the requested rate, bursts included. The seed chooses what a trace does not have:
- * the client, and the bytes of a prompt on the wire, about four a token.
+ * the client, and the bytes of a prompt on the wire, about four a token. A record has both.
  */
 #include "workload.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,97 +15,21 @@
 #include <sluice/admission.h>
 
 #include "core/parse.h"
+#include "core/record.h"
 #include "random.h"
+#include "sim/fields.h"
+#include "sim/record.h"
 
-#define LINE_MAX_LEN  256
-#define TRACE_MAX     10000000
-#define TOKENS_MAX    1000000
-#define BYTES_A_TOKEN 4
-#define BYTES_SPREAD  0.15 /* of their logarithm */
-#define BYTES_HEAD    300
-#define MIX_SEED      0x736c75696365
-#define MODEL_SEED    0x6d6f64656c
-#define IMAGE_SEED    0x696d616765
-#define UNARY_SEED    0x756e617279
-#define VECTOR_SEED   0x766563746f72
-#define IMAGE_TOKENS  1500 /* of the prompt */
-#define IMAGE_BYTES   4096 /* as the kernel counts an image, whatever its size */
-
-/* Digits, exactly `n` of them. */
-static bool digits(const char **p, int n, int *out)
-{
-	int value = 0;
-
-	for (int i = 0; i < n; i++, (*p)++) {
-		if (!isdigit((unsigned char)**p))
-			return false;
-		value = value * 10 + (**p - '0');
-	}
-	*out = value;
-	return true;
-}
-
-/* Days since 1970-01-01, by the proleptic Gregorian calendar. */
-static int64_t days_of(int year, int month, int day)
-{
-	int64_t y = year - (month <= 2), era = y / 400, of_era = y - era * 400;
-	int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-
-	return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-/* YYYY-MM-DD HH:MM:SS, with or without a fraction. An offset is ignored: it is the same in a whole
- * file. */
-static bool read_time(const char *text, int64_t *ns)
-{
-	int year, month, day, hour, minute, second, ignored;
-	int64_t fraction = 0, scale = 1000000000;
-
-	if (!digits(&text, 4, &year) || *text++ != '-' || !digits(&text, 2, &month) ||
-	    *text++ != '-' || !digits(&text, 2, &day) || (*text != ' ' && *text != 'T') ||
-	    !text++ || !digits(&text, 2, &hour) || *text++ != ':' || !digits(&text, 2, &minute) ||
-	    *text++ != ':' || !digits(&text, 2, &second))
-		return false;
-	if (year < 1970 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 ||
-	    minute > 59 || second > 60)
-		return false;
-	if (*text == '.') {
-		if (!isdigit((unsigned char)*++text))
-			return false;
-		for (; isdigit((unsigned char)*text); text++) {
-			scale /= 10;
-			fraction += scale * (*text - '0');
-		}
-	}
-	if (*text == '+' || *text == '-') {
-		text++;
-		if (!digits(&text, 2, &ignored))
-			return false;
-		text += *text == ':';
-		if (!digits(&text, 2, &ignored))
-			return false;
-	} else if (*text == 'Z') {
-		text++;
-	}
-	*ns = ((days_of(year, month, day) * 24 + hour) * 60 + minute) * 60000000000LL +
-	      second * 1000000000LL + fraction;
-	return !*text;
-}
-
-static bool read_tokens(const char *text, uint32_t *out)
-{
-	char *end;
-	unsigned long value;
-
-	if (!isdigit((unsigned char)*text))
-		return false;
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (*end || errno || value > TOKENS_MAX)
-		return false;
-	*out = (uint32_t)value;
-	return true;
-}
+#define LINE_MAX_LEN 256
+#define TRACE_MAX    10000000
+#define BYTES_SPREAD 0.15 /* of their logarithm */
+#define MIX_SEED     0x736c75696365
+#define MODEL_SEED   0x6d6f64656c
+#define IMAGE_SEED   0x696d616765
+#define UNARY_SEED   0x756e617279
+#define VECTOR_SEED  0x766563746f72
+#define IMAGE_TOKENS 1500 /* of the prompt */
+#define IMAGE_BYTES  4096 /* as the kernel counts an image, whatever its size */
 
 /* Parses one line's three fields. Returns what is wrong with it, or NULL. */
 static const char *read_row(char *line, struct sim_request *r, int64_t *ns)
@@ -117,9 +40,9 @@ static const char *read_row(char *line, struct sim_request *r, int64_t *ns)
 		return "is not TIMESTAMP,ContextTokens,GeneratedTokens";
 	*context++ = 0;
 	*generated++ = 0;
-	if (!read_time(line, ns))
+	if (!trace_time(line, ns))
 		return "has no time like 2023-11-16 18:15:46.6805900";
-	if (!read_tokens(context, &r->prompt) || !read_tokens(generated, &r->generate))
+	if (!trace_tokens(context, &r->prompt) || !trace_tokens(generated, &r->generate))
 		return "has a number of tokens that is none from 0 to 1000000";
 	return NULL;
 }
@@ -138,7 +61,8 @@ static int grow(struct trace *t, uint32_t *capacity)
 	return 0;
 }
 
-static int read_lines(FILE *in, const char *path, struct trace *t, char *err, size_t len)
+static int read_lines(FILE *in, const char *path, const char *model, struct trace *t, char *err,
+		      size_t len)
 {
 	unsigned long number = 0;
 	char line[LINE_MAX_LEN];
@@ -154,7 +78,14 @@ static int read_lines(FILE *in, const char *path, struct trace *t, char *err, si
 			wrong = "is too long, or no text";
 		} else {
 			line[strcspn(line, "\r\n")] = 0;
-			if (number == 1 && !strcmp(line, "TIMESTAMP,ContextTokens,GeneratedTokens"))
+			if (number == 1 && !strcmp(line, RECORD_HEADER))
+				return record_read(in, path, model, t, err, len);
+			if (number == 1 && model) {
+				parse_say(err, len, PARSE_QUOTE ": line 1: it names no models",
+					  PARSE_QUOTED(path));
+				return -EINVAL;
+			}
+			if (number == 1 && !strcmp(line, RECORD_TRACE_HEADER))
 				continue;
 			if (!*line)
 				continue;
@@ -192,7 +123,7 @@ static int read_lines(FILE *in, const char *path, struct trace *t, char *err, si
 	return 0;
 }
 
-int trace_read(const char *path, struct trace *out, char *err, size_t len)
+int trace_read(const char *path, const char *model, struct trace *out, char *err, size_t len)
 {
 	struct trace t = {0};
 	FILE *in = fopen(path, "re");
@@ -203,7 +134,7 @@ int trace_read(const char *path, struct trace *out, char *err, size_t len)
 		parse_say(err, len, PARSE_QUOTE ": %s", PARSE_QUOTED(path), strerror(-ret));
 		return ret;
 	}
-	ret = read_lines(in, path, &t, err, len);
+	ret = read_lines(in, path, model, &t, err, len);
 	fclose(in);
 	if (ret) {
 		trace_free(&t);
@@ -223,7 +154,7 @@ static uint32_t lognormal(struct chance *c, double median, double spread, uint32
 int trace_make(uint32_t count, struct trace *out)
 {
 	struct chance c = {MIX_SEED};
-	struct trace t = {calloc(count, sizeof(*t.requests)), count};
+	struct trace t = {.requests = calloc(count, sizeof(*t.requests)), .count = count};
 
 	if (!t.requests)
 		return -ENOMEM;
@@ -259,7 +190,7 @@ void trace_unary(struct trace *t, double share)
 	struct chance c = {UNARY_SEED};
 
 	for (uint32_t i = 0; i < t->count; i++)
-		t->requests[i].unary = chance_real(&c) < share;
+		t->requests[i].unary |= chance_real(&c) < share;
 }
 
 void trace_embeddings(struct trace *t, double share)
@@ -284,14 +215,19 @@ void trace_free(struct trace *t)
 
 static uint32_t bytes_of(struct chance *c, uint32_t prompt)
 {
-	return (uint32_t)(prompt * BYTES_A_TOKEN * exp(BYTES_SPREAD * chance_normal(c))) +
-	       BYTES_HEAD;
+	return (uint32_t)(prompt * RECORD_BYTES_A_TOKEN * exp(BYTES_SPREAD * chance_normal(c))) +
+	       RECORD_BYTES_HEAD;
 }
 
-static void dress(struct chance *c, struct sim_request *r, const struct arrivals *how)
+static void dress(struct chance *c, const struct trace *t, struct sim_request *r,
+		  const struct arrivals *how)
 {
-	r->bytes = bytes_of(c, r->prompt - r->image) + (r->image ? IMAGE_BYTES : 0);
 	r->class = SLUICE_CLASS_NORMAL;
+	if (t->clients) {
+		r->bytes += r->image ? IMAGE_BYTES : 0;
+		return;
+	}
+	r->bytes = bytes_of(c, r->prompt - r->image) + (r->image ? IMAGE_BYTES : 0);
 	if (how->synthetic == SYNTHETIC_ABUSER && how->clients > 1) {
 		uint32_t light = how->clients - 1, of = chance_below(c, light + SYNTHETIC_ABUSE);
 
@@ -317,7 +253,7 @@ static void follow(const struct trace *t, const struct arrivals *how, struct cha
 	for (uint32_t i = 0; i < w->count; i++) {
 		w->requests[i] = t->requests[start + i];
 		w->requests[i].at_ns = (uint64_t)((double)(w->requests[i].at_ns - first) * scale);
-		dress(c, &w->requests[i], how);
+		dress(c, t, &w->requests[i], how);
 	}
 	w->span_s = span * scale / 1e9;
 }
@@ -356,7 +292,7 @@ static void make_up(const struct trace *t, const struct arrivals *how, struct ch
 						  .generate = r->generate,
 						  .unary = r->unary};
 		r->at_ns = (uint64_t)(at_s * 1e9);
-		dress(c, r, how);
+		dress(c, t, r, how);
 		w->count++;
 	}
 	w->span_s = w->count < how->count ? end_s : at_s;
@@ -379,7 +315,8 @@ static void spread_over_models(struct workload *w, uint64_t seed)
 int workload_make(const struct trace *t, const struct arrivals *how, struct workload *out)
 {
 	struct chance c = {how->seed * 0x2545f4914f6cdd1dULL + 1};
-	struct workload w = {.clients = how->clients, .models = how->models ? how->models : 1};
+	struct workload w = {.clients = t->clients ? t->clients : how->clients,
+			     .models = how->models ? how->models : 1};
 
 	w.requests = calloc(how->count, sizeof(*w.requests));
 	if (!w.requests)

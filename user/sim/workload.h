@@ -20,6 +20,9 @@ struct sim_request {
 	uint32_t client;           /* below workload.clients */
 	uint32_t class;            /* of priority */
 	uint32_t model;            /* below workload.models */
+	/* In a record of sluice: */
+	bool refused, shadow; /* shadow: enforcing mode would have refused it */
+	float ttft_ms;        /* measured; 0: none */
 };
 
 struct workload {
@@ -36,6 +39,8 @@ struct workload {
 struct trace {
 	struct sim_request *requests;
 	uint32_t count;
+	uint32_t clients;  /* of a record of sluice, which has bytes and clients; 0: it is none */
+	uint32_t left_out; /* rows of a record (sim/record.h) */
 };
 
 enum synthetic {
@@ -51,10 +56,11 @@ enum synthetic {
 #define SYNTHETIC_FLOOD_TOKENS 7000
 
 /*
- * Reads TIMESTAMP,ContextTokens,GeneratedTokens. 0; or -errno and one line without a line end in
- * err, which names the file and the line.
+ * Reads TIMESTAMP,ContextTokens,GeneratedTokens, or a record of sluice, and of that one model only
+ * (NULL: all). 0; or -errno and one line without a line end in err, which names the file and the
+ * line.
  */
-int trace_read(const char *path, struct trace *out, char *err, size_t len);
+int trace_read(const char *path, const char *model, struct trace *out, char *err, size_t len);
 /* A synthetic mix of chats: the median prompt has 600 tokens, the median answer 120; both are wide
  * lognormals. */
 int trace_make(uint32_t count, struct trace *out);
