@@ -70,6 +70,8 @@ load --connect "$S4:$PORT" --model llama --requests 3 --max-tokens 1 >"$T/lapsed
 kill -CONT "$DAEMON"
 holds --within 3 "requests that pass after the lease are counted" \
 	"j('lapsed')['completed'] == 3 and k['passed-lease'] == 3"
+holds "the log says that the lease had ended" \
+	"log('daemon').count('sluiced: the lease of 200 ms had ended: everything passed for ') == 1"
 check "status reports them" bash -c "'$B/sluicectl' --control '$T/control.sock' status |
 	grep -q '^note: 3 passed although refused: the lease had run out'"
 on "$S" curl -sS -m 5 "http://$LIMITS/metrics" >"$T/metrics.txt"

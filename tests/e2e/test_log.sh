@@ -10,7 +10,8 @@ HOSTILE=$'m\xc2\x9b31m\xe2\x80\xae\xe2\x80\xa8'
 KEY=sk-of-the-log-0123456789
 
 mock --model slow,prefill-ms=200,token-ms=5,tokens=2,slots=4 \
-	--model "$HOSTILE,prefill-ms=50,token-ms=5,tokens=2,slots=4"
+	--model "$HOSTILE,prefill-ms=50,token-ms=5,tokens=2,slots=4" \
+	--model itl,prefill-ms=5,token-ms=20,tokens=30,slots=64
 ask() { # ask MODEL
 	on "$C" curl -sS -m 10 -o /dev/null \
 		--json "{\"model\":\"$1\",\"max_tokens\":2,\"stream\":true}" \
@@ -171,6 +172,18 @@ for x in objects:
 print("right")
 END
 same "every line is an object with time, level, event and message" right "$(tail -n 1 "$T/lines")"
+
+# ---- the ceiling of policy adaptive ----
+
+interfaces=(s0)
+sluice --listen "$PORT=itl" --itl-threshold-ms 1 --ttft-threshold-ms none --log-format json
+start callers "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model itl --rate 40 --requests 9000 \
+	--new-connections
+CALLERS=$PID
+holds --within 20 "a ceiling that has halved is an event" \
+	"[(x['pool'], x['to'] * 2 <= x['from']) for x in said('ceiling-fell')][:1] == [('itl', True)]"
+finish "$CALLERS"
+finish "$DAEMON"
 
 # ---- a reader that does not read ----
 
