@@ -269,12 +269,16 @@ install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) \
 		$(DESTDIR)$(SYSCONFDIR)/sluice $(DESTDIR)$(DOCDIR)
 	install -m 0755 $(B)/sluiced $(B)/sluicectl $(DESTDIR)$(SBINDIR)/
-	install -m 0755 $(B)/sluice-sim $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(B)/sluice-sim scripts/sluice-report $(DESTDIR)$(PREFIX)/bin/
 	sed -e 's,=[^ ]*/\(sluiced\|sluicectl\) ,=$(SBINDIR)/\1 ,' \
 		-e 's,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 		scripts/sluiced.service >$(B)/sluiced.service
 	sed $(INSTANCE) $(B)/sluiced.service >$(B)/sluiced@.service
-	install -m 0644 $(B)/sluiced.service $(B)/sluiced@.service $(DESTDIR)$(UNITDIR)/
+	sed -e 's,=[^ ]*/sluicectl ,=$(SBINDIR)/sluicectl ,' \
+		-e 's,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
+		scripts/sluice-record.service >$(B)/sluice-record.service
+	install -m 0644 $(B)/sluiced.service $(B)/sluiced@.service $(B)/sluice-record.service \
+		scripts/sluice-record.timer $(DESTDIR)$(UNITDIR)/
 	for page in $(notdir $(MAN_PAGES)); do \
 		sed 's,/usr/local/,$(PREFIX)/,; s,/etc/sluice/,$(SYSCONFDIR)/sluice/,' \
 			$(B)/man/$$page >$(B)/man/.page && \
@@ -290,8 +294,10 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/sluiced $(DESTDIR)$(SBINDIR)/sluicectl \
-		$(DESTDIR)$(PREFIX)/bin/sluice-sim \
+		$(DESTDIR)$(PREFIX)/bin/sluice-sim $(DESTDIR)$(PREFIX)/bin/sluice-report \
 		$(DESTDIR)$(UNITDIR)/sluiced.service $(DESTDIR)$(UNITDIR)/sluiced@.service \
+		$(DESTDIR)$(UNITDIR)/sluice-record.service \
+		$(DESTDIR)$(UNITDIR)/sluice-record.timer \
 		$(addprefix $(DESTDIR)$(BASHDIR)/,sluicectl sluiced sluice-sim) \
 		$(DESTDIR)$(ZSHDIR)/_sluice \
 		$(foreach page,$(notdir $(MAN_PAGES)),\

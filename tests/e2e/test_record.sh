@@ -81,7 +81,7 @@ same "its last line has the sums" \
 same "nobody else can read it" 600 "$(stat -c %a "$T/night.csv")"
 same "two clients have two pseudonyms" 2 \
 	"$(cut -d, -f5 "$T/night.csv" | grep '^c' | sort -u | wc -l)"
-check "no address is in it" sh -c "! grep -q '10\.77' '$T/night.csv'"
+check "no address is in it" sh -c "! grep -q '10\.77\.' '$T/night.csv'"
 
 # ---- the simulator plays it ----
 
@@ -93,6 +93,29 @@ holds "sluice-sim plays all of it, and says beside it what was measured" \
 	 j('sim')['recorded']['ttft_p50_ms'] > 0"
 "$B/sluice-sim" --trace "$T/night.csv" --trace-model open --policy none --json >"$T/one.json"
 same "or one model of it" "$completed" "$(value "j('one')['requests']")"
+
+# ---- the report ----
+
+report() { SLUICE_CONTROL=$T/control.sock PATH=$B:$ROOT/scripts:$PATH sluice-report "$@"; }
+ctl set ttft=800ms >/dev/null
+ENGINE="--slots 64" report "$T/night.csv" open >"$T/report"
+same "the report has half of the daemon's target, the target and its double" "400 800 1600" \
+	"$(sed -n 's/^ *\([0-9.]*\) ms .*/\1/p' "$T/report" | xargs)"
+check "each with what was measured, and what is simulated" sh -c \
+	"[ \$(grep -c ' ms  *100.0%  *[0-9.]*%  *[0-9.]*%\$' '$T/report') = 3 ]"
+report "$T/night.csv" >"$T/report"
+check "without a description of the server nothing is simulated" sh -c \
+	"[ \$(grep -c ' ms  *100.0%  *-  *-\$' '$T/report') = 3 ]"
+mkdir "$T/nightly"
+cp "$T/night.csv" "$T/nightly/record.csv"
+(
+	cd "$T/nightly"
+	export FOR=1ms SIZE=1G PATH=$B:$ROOT/scripts:$PATH SLUICE_CONTROL=$T/control.sock
+	sed -n 's,^ExecStart=\(/usr/local/sbin/\)*,,p' "$ROOT/scripts/sluice-record.service" |
+		sh -eu
+) >"$T/nightly.log" 2>&1 || true
+check "the commands of the unit make the same report" cmp \
+	<(sed "s,^$T/night.csv,record.csv," "$T/report") "$T/nightly/report.txt"
 
 # ---- files ----
 
