@@ -44,7 +44,7 @@ static int more_first(const void *a, const void *b)
 /* ": ttft 2.1/s, request-quota 1.1/s" */
 static void print_reasons(FILE *out, const json_t *summary, const char *key)
 {
-	struct reason reasons[64];
+	struct reason reasons[64] = {0};
 	size_t count = 0;
 	const char *name;
 	json_t *n;

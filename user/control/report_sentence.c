@@ -197,10 +197,11 @@ static void why_client_blocked(const struct sentence *t)
 static void why_quota(const struct sentence *t, const char *of)
 {
 	struct quota_def def;
-	struct quota_rate *rate = *of == 'r' ? &def.requests : &def.tokens;
+	const struct quota_rate *rate;
 	char period[32];
 
 	quota_of_text(&def, &t->s->quotas->text[t->e->quota.id]);
+	rate = *of == 'r' ? &def.requests : &def.tokens;
 	quota_period(period, sizeof(period), rate->period_ns);
 	fprintf(t->out, "this client has used up its %s quota of %llu in %s", of,
 		(unsigned long long)rate->most, period);
