@@ -373,7 +373,8 @@ static int run_detach(struct call *call)
 			json_object_set_new(r, "kept_timeout_ms", json_real(call->kept_ms));
 		return run_request(call, r, DETACH_SECS + (int)(call->kept_ms / 1000));
 	}
-	if (access(pin_dir, F_OK))
+	/* A kernel before 6.6 keeps the filters of a killed daemon that had no pins. */
+	if (strcmp(pin_dir, DATAPATH_NO_PINS) && access(pin_dir, F_OK))
 		return no_daemon(call->control, fd);
 	ret = datapath_remove(NULL, pin_dir);
 	if (ret) {

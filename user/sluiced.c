@@ -148,6 +148,10 @@ static void on_signal(struct daemon *d, int fd)
 		d->drain_until_ns = d->kept_until_ns = 0;
 		return;
 	}
+	if (d->state.unpinned) { /* nothing stays: what is refused ends whole before that */
+		begin_detach(d, 0);
+		return;
+	}
 	say(EVENT_STOPPED,
 	    LOG_FIELDS(log_count("lease_ms", d->config.lease_ms),
 		       log_count("up_s",
@@ -407,6 +411,9 @@ static int start(struct daemon *d)
 	look_at_the_clock(d);
 	d->watch_since_ns = d->state.now_ns;
 	show_interfaces(d);
+	if (d->state.unpinned)
+		say(EVENT_UNPINNED, NULL,
+		    "nothing is pinned (pin-dir: none): when this daemon ends, also by a crash, sluice is gone, and all requests pass; refusals close their connections");
 	print_ready(d);
 	notify_systemd("READY=1");
 	watchdog_start(d);
@@ -431,6 +438,8 @@ static bool pinned_before(const char *pin_dir)
 {
 	char path[4096];
 
+	if (!strcmp(pin_dir, CONFIG_NO_PINS))
+		return false;
 	snprintf(path, sizeof(path), "%s/settings", pin_dir);
 	return !access(path, F_OK);
 }

@@ -72,6 +72,8 @@ struct config_prefix {
 
 enum config_log { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
+#define CONFIG_NO_PINS "none" /* as datapath_open() takes it */
+
 struct config {
 	char **interfaces; /* names, patterns of names, "auto" */
 	unsigned interface_count;
@@ -105,7 +107,7 @@ struct config {
 	uint32_t lease_ms;
 	uint32_t trouble_after_secs;           /* how long a trouble holds before it is reported */
 	uint32_t max_connections, max_clients; /* that the maps have room for */
-	char *pin_dir;
+	char *pin_dir;                         /* CONFIG_NO_PINS: nothing is pinned */
 	char *hash_secret_file;
 	char *control;
 	gid_t control_group; /* -1: that of the daemon */

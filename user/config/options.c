@@ -95,8 +95,9 @@ static int take_file(void *to, const struct field *field, const char *text, char
 static int take_pin_dir(void *to, const struct field *field, const char *text, char *err,
 			size_t len)
 {
-	if (text[0] != '/' || strlen(text) > 255)
-		return field_wrong(err, len, text, "an absolute path of at most 255 bytes");
+	if (strcmp(text, CONFIG_NO_PINS) && (text[0] != '/' || strlen(text) > 255))
+		return field_wrong(err, len, text,
+				   "an absolute path of at most 255 bytes, or none");
 	return field_copy(to, text, err, len);
 }
 
@@ -269,7 +270,7 @@ static const struct option options[] = {
 	{.field = {"pin-dir", .take = take_pin_dir, AT(config.pin_dir)},
 	 .argument = "DIR",
 	 .fallback = "/sys/fs/bpf/sluice",
-	 .help = "where maps and attachments are pinned"},
+	 .help = "where maps and attachments are pinned; none: nowhere"},
 	{.field = {"hash-secret-file", .take = take_file, AT(config.hash_secret_file)},
 	 .argument = "FILE",
 	 .fallback = CONFIG_HASH_SECRET_FILE,

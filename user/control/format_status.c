@@ -256,5 +256,8 @@ void format_status(FILE *out, const json_t *status)
 	if (json_is_object(json_object_get(status, "fleet"))) {
 		format_fleet_line(out, json_object_get(status, "fleet"));
 	}
+	if (json_is_false(json_object_get(status, "pinned")))
+		fputs("note: nothing is pinned (`pin-dir: none`): when the daemon ends, also by a crash, sluice is gone, and all requests pass\n",
+		      out);
 	print_warnings(out, status);
 }

@@ -180,12 +180,13 @@ json_t *report_status(const struct daemon_state *s)
 	const uint64_t *n = s->counters;
 	json_t *list = troubles(s);
 	json_t *status = json_pack(
-		"{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, "
+		"{s:s, s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, "
 		"s:{s:o, s:o, s:o}, s:o}",
 		"mode", text_mode(s->mode), "policy", s->policy, "lease_ms", (int)s->lease_ms,
-		"interfaces", interfaces(s), "services", report_service_list(s), "models",
-		report_model_list(s), "global", report_model(s, SLUICE_MODEL_ALL), "requests",
-		"admitted", value_count(state_requests(s, SLUICE_VERDICT_ADMITTED, -1)), "rejected",
+		"pinned", !s->unpinned, "interfaces", interfaces(s), "services",
+		report_service_list(s), "models", report_model_list(s), "global",
+		report_model(s, SLUICE_MODEL_ALL), "requests", "admitted",
+		value_count(state_requests(s, SLUICE_VERDICT_ADMITTED, -1)), "rejected",
 		value_count(state_requests(s, SLUICE_VERDICT_REJECTED, -1)), "shadow_rejected",
 		value_count(state_requests(s, SLUICE_VERDICT_SHADOW_REJECTED, -1)),
 		"rejected_by_reason", requests_by_reason(s, SLUICE_VERDICT_REJECTED), "connections",

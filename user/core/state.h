@@ -109,6 +109,7 @@ struct daemon_state {
 	enum sluice_mode mode;
 	const char *policy;
 	uint32_t lease_ms;
+	bool unpinned;           /* all goes with the daemon */
 	uint64_t lease_until_ns; /* renewed up to this time */
 	bool detaching;
 	uint64_t accept_failures; /* control and metrics: want of descriptors or memory */

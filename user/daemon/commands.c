@@ -295,14 +295,11 @@ void expire_drain(struct daemon *d)
 		op_drain(d, &(struct controller_drain){0}, err, sizeof(err));
 }
 
-static int op_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)
+int begin_detach(struct daemon *d, uint64_t kept_ns)
 {
-	struct daemon *d = arg;
 	int ret = d->state.detaching ? 0 : datapath_stop(d->datapath);
 
-	if (ret)
-		return refused(ret, err, err_len);
-	if (!d->state.detaching) {
+	if (!ret && !d->state.detaching) {
 		look_at_the_clock(d);
 		d->drain_until_ns = d->state.now_ns + DRAIN_NS;
 		d->kept_until_ns = d->state.now_ns + kept_ns;
@@ -311,7 +308,14 @@ static int op_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)
 		    LOG_FIELDS(log_number("kept_timeout_ms", (double)kept_ns / 1e6)),
 		    "detaching: no new refusals, waiting for the open ones to end");
 	}
-	return 0;
+	return ret;
+}
+
+static int op_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)
+{
+	int ret = begin_detach(arg, kept_ns);
+
+	return ret ? refused(ret, err, err_len) : 0;
 }
 
 /* ---- for the log ---- */

@@ -303,6 +303,8 @@ int change_fleet_part(struct daemon *d, struct desired_part *part, char *err, si
 /* Removes manual entries, and the fleet's, that have expired. The kernel ignores them already. */
 void expire_rules(struct daemon *d);
 void expire_drain(struct daemon *d);
+/* Refuses nothing new, and ends the daemon once what is refused has ended; -errno. */
+int begin_detach(struct daemon *d, uint64_t kept_ns);
 
 /* commands.c */
 extern struct control_ops commands; /* their arg is the daemon */

@@ -142,7 +142,7 @@ int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xd
 	if (err)
 		return err;
 	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
-	if (mkdir(links, 0700) && errno != EEXIST)
+	if (!pins_none(d->pin_dir) && mkdir(links, 0700) && errno != EEXIST)
 		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
 	return is_pattern(wanted) ? add_pattern(d, wanted, xdp) : attach_named(d, wanted, xdp);
 }

@@ -145,6 +145,8 @@ static void check_all_pins(struct datapath *d, uint64_t now_ns)
 {
 	bool left = d->repairs.left, said = d->pins_note[0];
 
+	if (pins_none(d->pin_dir))
+		return;
 	if (!check_pins(d, false)) {
 		d->pins_note[0] = 0;
 		d->repairs.left = false;

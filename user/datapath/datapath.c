@@ -175,6 +175,20 @@ static struct sluice_bpf *open_object(const struct bpf_object_open_opts *opts)
 	return sluice_bpf__open_opts(opts);
 }
 
+static int unpin_all(struct bpf_object *obj)
+{
+	struct bpf_map *map;
+	int err;
+
+	bpf_object__for_each_map(map, obj)
+	{
+		err = bpf_map__is_internal(map) ? 0 : bpf_map__set_pin_path(map, NULL);
+		if (err)
+			return datapath_fail(err, "out of memory");
+	}
+	return 0;
+}
+
 static int load(struct datapath *d, const struct datapath_sizes *sizes)
 {
 	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = d->pin_dir);
@@ -186,6 +200,9 @@ static int load(struct datapath *d, const struct datapath_sizes *sizes)
 	d->skel = open_object(&opts);
 	if (!d->skel)
 		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
+	err = pins_none(d->pin_dir) ? unpin_all(d->skel->obj) : 0;
+	if (err)
+		return err;
 
 	err = sizes_set(d, sizes);
 	if (!err)
@@ -395,8 +412,11 @@ static void undo(struct datapath *d, int err)
 /* Copies a path without its trailing slashes. */
 static int copy_pin_dir(char out[PATH_MAX], const char *pin_dir)
 {
-	size_t n = strlen(pin_dir);
+	size_t n;
 
+	if (!strcmp(pin_dir, DATAPATH_NO_PINS))
+		pin_dir = PINS_NOWHERE;
+	n = strlen(pin_dir);
 	if (n >= PATH_MAX - 64)
 		return datapath_fail(-ENAMETOOLONG, "pin-dir is too long");
 	strcpy(out, pin_dir);
@@ -426,8 +446,11 @@ int datapath_open(struct datapath **out, const char *pin_dir, const struct datap
 	if (handlers)
 		d->handlers = *handlers;
 	d->cpus = libbpf_num_possible_cpus();
-	d->dir_fd = pins_open(d->pin_dir);
-	err = d->dir_fd < 0 ? d->dir_fd : 0;
+	d->dir_fd = -1;
+	if (!pins_none(d->pin_dir)) {
+		d->dir_fd = pins_open(d->pin_dir);
+		err = d->dir_fd < 0 ? d->dir_fd : 0;
+	}
 	if (!err && d->cpus < 0)
 		err = datapath_fail(d->cpus, "the number of CPUs is not known: %s",
 				    strerror(-d->cpus));

@@ -92,6 +92,7 @@ struct datapath_sizes {
  * those of abi.h. -EBUSY: another daemon has the lock; -EPERM; -ENOTSUP: kernel too old or
  * PREEMPT_RT.
  */
+#define DATAPATH_NO_PINS "none" /* a pin_dir: nothing is pinned, all goes with the daemon */
 int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_sizes *sizes,
 		  const struct datapath_handlers *handlers);
 /*

@@ -105,11 +105,13 @@ int link_make(struct datapath *d, struct attachment *a, enum hook hook, int prog
 	int err;
 
 	snprintf(path, sizeof(path), "%s/links", d->pin_dir);
-	if (mkdir(path, 0700) && errno != EEXIST)
+	if (!pins_none(d->pin_dir) && mkdir(path, 0700) && errno != EEXIST)
 		return -errno;
 	a->link[hook] = bpf_link_create(prog_fd, a->is.ifindex, type_of(hook), &opts);
 	if (a->link[hook] < 0)
 		return -errno;
+	if (pins_none(d->pin_dir))
+		return 0;
 	link_path(path, sizeof(path), d->pin_dir, a->netns_ino, a->is.ifindex, hook);
 	if (!bpf_obj_pin(a->link[hook], path))
 		return 0;
@@ -145,6 +147,8 @@ static bool is_of_sluice(const char *pin_dir, int ifindex, enum hook hook, uint3
 	bool found = false;
 	DIR *dir;
 
+	if (pins_none(pin_dir))
+		return false;
 	snprintf(parent, sizeof(parent), "%s", pin_dir);
 	*strrchr(parent, '/') = 0;
 	dir = opendir(parent);

@@ -46,6 +46,11 @@ static void nearest_existing(char *path)
 	}
 }
 
+bool pins_none(const char *pin_dir)
+{
+	return !strcmp(pin_dir, PINS_NOWHERE);
+}
+
 static int find_bpffs(const char *pin_dir)
 {
 	char path[PATH_MAX];
@@ -70,7 +75,8 @@ static int find_bpffs(const char *pin_dir)
 	}
 	if (mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME, "mode=0700"))
 		return datapath_fail(
-			-errno, "no BPF file system is mounted on %s, and mounting one fails: %s",
+			-errno,
+			"no BPF file system is mounted on %s, and mounting one fails: %s; give a container the host's, or set `pin-dir: none`",
 			BPFFS, strerror(errno));
 	return 0;
 }

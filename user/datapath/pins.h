@@ -7,6 +7,14 @@
 
 struct btf;
 
+/*
+ * The directory of a daemon that pins nothing (`pin-dir: none`): nothing is there, and nothing can
+ * be made there, so each look-up ends with ENOENT, and each removal has nothing to do. Only what
+ * makes a pin asks pins_none().
+ */
+#define PINS_NOWHERE "/proc/none"
+bool pins_none(const char *pin_dir);
+
 /* Makes the directory on a bpffs (mounts one on /sys/fs/bpf if there is none) and locks it. An fd;
  * -EBUSY, … */
 int pins_open(const char *pin_dir);

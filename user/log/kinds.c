@@ -7,6 +7,7 @@
 
 static const struct log_kind kinds[LOG_EVENTS] = {
 	[EVENT_READY] = {"ready", LOG_LEVEL_INFO, MOST},
+	[EVENT_UNPINNED] = {"unpinned", LOG_LEVEL_WARNING, MOST},
 	[EVENT_STOPPED] = {"stopped", LOG_LEVEL_INFO, MOST},
 	[EVENT_START_FAILED] = {"start-failed", LOG_LEVEL_ERROR, MOST},
 	[EVENT_LOOP_FAILED] = {"loop-failed", LOG_LEVEL_ERROR, MOST},
