@@ -217,6 +217,34 @@ static void without_tcx_clsact_filters_do_the_same(void **state)
 	assert_int_equal(access(PIN_DIR, F_OK), -1);
 }
 
+static void without_pins_nothing_is_left(void **state)
+{
+	bool tcx = have_tcx();
+	struct datapath *d;
+
+	for (int closes = 0; closes < 2; closes++) {
+		assert_done(datapath_open(&d, DATAPATH_NO_PINS, NULL, NULL));
+		assert_done(datapath_attach(d, "t0", DATAPATH_XDP_NATIVE));
+		run("test -z \"$(ls /sys/fs/bpf | grep -v debug)\"");
+		for (uint64_t i = 1; i < 3; i++)
+			datapath_check(d, i * 1000000000ULL);
+		assert_string_equal(datapath_pins_note(d), "");
+		assert_int_equal(tcx_programs("t0", INGRESS, NULL), tcx);
+		assert_true(xdp_program("t0"));
+		if (!closes)
+			assert_done(datapath_remove(d, DATAPATH_NO_PINS));
+		datapath_close(d);
+		/* clsact keeps the filters of a daemon that was killed. */
+		if (closes && !tcx) {
+			run("tc filter show dev t0 ingress | grep -q requests");
+			assert_done(datapath_remove(NULL, DATAPATH_NO_PINS));
+		}
+		assert_int_equal(tcx_programs("t0", INGRESS, NULL), 0);
+		assert_false(xdp_program("t0"));
+		run("test -z \"$(tc filter show dev t0 ingress)$(tc filter show dev t0 egress)\"");
+	}
+}
+
 static void a_clsact_qdisc_with_foreign_filters_stays(void **state)
 {
 	struct datapath *d;
@@ -499,6 +527,7 @@ int main(void)
 		sandbox_test(what_no_interface_can_be_called_is_an_error),
 		sandbox_test(interfaces_no_longer_named_are_detached),
 		sandbox_test(without_tcx_clsact_filters_do_the_same),
+		sandbox_test(without_pins_nothing_is_left),
 		sandbox_test(a_clsact_qdisc_with_foreign_filters_stays),
 		sandbox_test(filters_come_first_or_status_says_which_does),
 		sandbox_test(a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up),

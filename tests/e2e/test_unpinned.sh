@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Without a BPF file system: a start says which mount it lacks; with `pin-dir: none` the daemon holds
-# everything, says so, and whatever ends it, nothing is left and all requests pass.
+# Without a BPF file system: a start says which mount it lacks. With `pin-dir: none` the daemon
+# holds everything, says so, and whatever ends it, nothing is left and all requests pass.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
