@@ -55,7 +55,7 @@ sluiced --mode=sh|shadow
 sluiced --lease-ms |
 sluiced --config b|b c.yaml
 sluiced --check a|a.yaml
-sluice-sim --tr|--trace
+sluice-sim --tr|--trace --trace-model
 LINES
 
 # Nothing of --help is missing.
