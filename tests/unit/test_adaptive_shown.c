@@ -334,7 +334,7 @@ static void a_stopped_model_is_shown(void **state)
 	text = written(format_event, report_change(&f->state, FIXTURE_LLAMA));
 	assert_string_equal(
 		text,
-		"22:13:20  model llama shut: ttft: what waits for a first token moves no more, opens with the next first token or end of a response\n");
+		"22:13:20  SHUT     llama: ttft: what waits for a first token moves no more, opens with the next first token or end of a response\n");
 	free(text);
 }
 
