@@ -91,6 +91,12 @@ same "the control socket is of the group of the configuration" "operators 660" \
 	"$(stat -c '%G %a' /run/sluice/control.sock)"
 check "a reload works in the sandbox" systemctl reload sluiced
 check "metrics are served on loopback" metrics 127.0.0.1
+printf 'FOR=1s\nTTFT_MS=500\n' >/etc/sluice/record.conf
+check "the nightly unit records and reports in its sandbox" systemctl start sluice-record
+same "its record is for root alone" "600 TIMESTAMP" \
+	"$(stat -c %a /var/lib/sluice-record/record.csv) $(head -c 9 /var/lib/sluice-record/record.csv)"
+check "… and its report is there" grep -q "less than two" /var/lib/sluice-record/report.txt
+rm -r /var/lib/sluice-record /etc/sluice/record.conf
 ip link add m0 type veth peer name m1
 ip addr add 10.77.9.1/24 dev m0
 ip link set m0 up
