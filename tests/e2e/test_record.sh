@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # A record for later: `sluicectl record` writes what passed. Its rows are as many as sluice counts,
-# and sluice-sim plays them. A reader that lags loses rows, and is told how many. A record goes on
+# and sluice-sim plays them. A reader that lags loses rows, and gets their count. A record goes on
 # with the next daemon, and says so.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

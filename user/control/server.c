@@ -40,7 +40,7 @@ struct client {
 	uint64_t idle_ns; /* when it came, or its last output was written whole: idle since then */
 	uint64_t out_ns;  /* when the present output began; of a watcher, when it last moved */
 	char *in;         /* CONTROL_LINE_MAX bytes */
-	uint64_t lost;    /* records that it was not told of yet */
+	uint64_t lost;    /* records that were lost and are not reported yet */
 };
 
 /* A command that runs as a work. */

@@ -20,7 +20,7 @@ struct fleet_host {
 	char name[64];
 	char version[32];
 	uint64_t seen_ms; /* ago */
-	uint64_t start;   /* a random number of the daemon's; 0: it told none */
+	uint64_t start;   /* a random number of the daemon's; 0: it reported none */
 	int64_t rules; /* the version of the fleet's rules that is in force there; negative: none */
 	unsigned differ;   /* shared quotas of models and services with other numbers than ours */
 	char differs[256]; /* the first of them, in words */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* `sluicectl record`: what passes, into a file (core/record.h), until it is told to end. */
+/* `sluicectl record`: what passes, into a file (core/record.h), until a signal. */
 #ifndef SLUICE_CTL_RECORD_H
 #define SLUICE_CTL_RECORD_H
 

@@ -106,7 +106,7 @@ static void on_store(void *arg, bool up, const char *why)
 	sync_up(f->sync, up, now);
 }
 
-static void tell_hosts(struct fleet *f)
+static void report_info(struct fleet *f)
 {
 	char info[FLEET_INFO_MAX];
 
@@ -114,7 +114,7 @@ static void tell_hosts(struct fleet *f)
 	store_set_info(f->store, info);
 }
 
-/* The store has what the last of two daemons with one name has told. So each tells it again. */
+/* The store has what the last of two daemons with one name reported. So each reports again. */
 static void look_at_own(struct fleet *f, const struct fleet_host *own)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
@@ -127,7 +127,7 @@ static void look_at_own(struct fleet *f, const struct fleet_host *own)
 	if (!taken)
 		return;
 	f->taken_ns = now;
-	tell_hosts(f);
+	report_info(f);
 	if (++f->taken < TAKEN_TIMES || f->shown.name_taken)
 		return;
 	f->shown.name_taken = true;
@@ -187,7 +187,7 @@ static void follow_policy(struct fleet *f)
 	f->rules = rules;
 	f->policies = f->d->policies;
 	sync_quotas(f->sync, f->d->state.quotas);
-	tell_hosts(f);
+	report_info(f);
 }
 
 static void ask_hosts(struct fleet *f, uint64_t now)
