@@ -374,6 +374,7 @@ static int start(struct daemon *d)
 	d->state.named = &d->named;
 	controller_init(&d->controller, &all, d->config.per_model_limits);
 	show_config(d);
+	d->state.unpinned = !strcmp(d->config.pin_dir, CONFIG_NO_PINS); /* to its end */
 	if (datapath_open(&d->datapath, d->config.pin_dir, &sizes, &handlers)) {
 		say(EVENT_START_FAILED, NULL, "%s", datapath_error());
 		return -1;

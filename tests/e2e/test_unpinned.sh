@@ -62,6 +62,16 @@ holds "… and it does not say that anything stays" \
 check "… so requests pass" served
 same "… and nothing is attached, either" "" "$(attached)"
 
+# A reload does not change where the running daemon's pins are.
+echo 'pin-dir: none' >"$T/other.yaml"
+bare --config "$T/other.yaml"
+await_line daemon ready "$DAEMON"
+echo 'pin-dir: /sys/fs/bpf/sl-nowhere' >"$T/other.yaml"
+ctl reload >/dev/null
+holds "after a reload with another pin-dir it is as before" \
+	"s['pinned'] is False and v[$PORT]['keep'] == 'off'"
+finish "$DAEMON"
+
 begin
 ctl detach >/dev/null
 check "detach ends it, too" eventually 20 ended

@@ -172,7 +172,7 @@ static void a_change_is_reported_with_who_and_from_what_to_what(void **state)
 static void a_refused_change_is_reported_with_its_error(void **state)
 {
 	audited("{\"cmd\":\"set\",\"values\":[\"itl=-3\"]}", WHO
-		"set|-|-|itl=30ms|itl=30ms|itl: \"-3\" is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none");
+		"set|-|-|itl=30ms|itl=30ms|itl: \"…\" is not a number of milliseconds above 0 and at most 10000000 (or 1.5s, 2m), nor none");
 	audited("{\"cmd\":\"reload\"}", WHO "reload|-|-|||the file says nonsense");
 	audited("{\"cmd\":\"clear\",\"client\":\"10.0.0.0/8\",\"model\":\"llama\"}", WHO
 		"clear|10.0.0.0/8|llama|none|none|a prefix has one rule for all models; leave --model out");
@@ -189,6 +189,10 @@ static void what_may_be_a_key_is_not_reported(void **state)
 	refused_with("{\"cmd\":\"block\",\"client\":\"sk-secret\"}", "sk-secret");
 	audited("{\"cmd\":\"quota-set\",\"client\":\"sk-secret\",\"fleet\":true,\"quota\":\"requests=1/s\"}",
 		WHO "quota-set fleet|-|-|none|none|its client is no address, no prefix and no key");
+	audited("{\"cmd\":\"block\",\"client\":\"192.0.2.9\",\"model\":\"sk-secret\"}", WHO
+		"block|192.0.2.9|-|none|none|no model is called \"…\" (`sluicectl models` lists them)");
+	audited("{\"cmd\":\"set\",\"values\":[\"sk-secret=1\"]}", WHO
+		"set|-|-|||unknown key \"…\"; there are ttft, itl, duration, normalized-latency, tau, max-in-flight, floor, action, mode, policy");
 }
 
 static void what_only_reads_is_not_reported(void **state)

@@ -249,7 +249,8 @@ static void lines_that_nobody_reads_are_counted_and_said(void **state)
 		char wanted[100];
 
 		snprintf(wanted, sizeof(wanted),
-			 "sluiced: %zu lines of the log were lost: nobody read it\n", 12 - had);
+			 "sluiced: %zu lines of the log were lost: they could not be written\n",
+			 12 - had);
 		assert_string_equal(heard(), wanted);
 	}
 	assert_int_equal(pipe_log.lost, 0);
@@ -263,6 +264,17 @@ static void lines_that_nobody_reads_are_counted_and_said(void **state)
 	pipe_log.format = LOG_FORMAT_TEXT;
 	say(5, EVENT_AUDIT, "last");
 	assert_string_equal(heard(), "sluiced: last\n");
+}
+
+/* A disk that fills up takes a part of a line. */
+static void a_line_that_was_cut_ends_before_the_next(void **state)
+{
+	pipe_log.cut = true;
+	say(1, EVENT_AUDIT, "whole");
+	assert_string_equal(heard(), "\nsluiced: whole\n");
+	assert_false(pipe_log.cut);
+	say(1, EVENT_AUDIT, "next");
+	assert_string_equal(heard(), "sluiced: next\n");
 }
 
 static void each_event_has_a_name_of_its_own(void **state)
@@ -290,6 +302,8 @@ int main(void)
 						close_pipe),
 		cmocka_unit_test_setup_teardown(lines_that_nobody_reads_are_counted_and_said,
 						open_pipe, close_pipe),
+		cmocka_unit_test_setup_teardown(a_line_that_was_cut_ends_before_the_next, open_pipe,
+						close_pipe),
 		cmocka_unit_test(each_event_has_a_name_of_its_own),
 	};
 

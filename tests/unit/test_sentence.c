@@ -223,7 +223,7 @@ static void a_name_in_a_command_is_quoted_for_a_shell(void **state)
 	strcpy(f->controller.model[FIXTURE_LLAMA].name, "$(reboot)'");
 	programs.reason = SLUICE_REASON_CLIENT_BLOCKED;
 	assert_non_null(strstr(sentence_of(EXPLAIN),
-			       "`sluicectl clear 192.0.2.1 --model '$(reboot)'\\'''`."));
+			       "`sluicectl clear 192.0.2.1 --model $'$(reboot)\\x27'`."));
 }
 
 static void a_rule_of_the_fleet_is_lifted_on_all_hosts(void **state)

@@ -117,9 +117,6 @@ static int finish(struct loader *l)
 	for (size_t i = 0; i < SECTIONS; i++)
 		if (sections[i]->finish(l) < 0)
 			return -EINVAL;
-	/* A kept connection ends with the programs, and they with the daemon. */
-	for (size_t i = 0; !strcmp(c->pin_dir, CONFIG_NO_PINS) && i < c->service_count; i++)
-		c->services[i].keep = false;
 	for (unsigned i = 0; i < c->model_count; i++)
 		thresholds |= c->models[i].ttft_threshold_ms >= 0 ||
 			      c->models[i].itl_threshold_ms >= 0 ||

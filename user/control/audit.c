@@ -280,11 +280,22 @@ void audit_read(char out[AUDIT_TEXT_MAX], enum audit_value value, const struct c
 		strcpy(out, "none");
 }
 
+/* The error without what was given, which may be an API key in a wrong place. */
+static void leave_out_given(char out[AUDIT_TEXT_MAX], const char *error)
+{
+	const char *first = strchr(error, '"'), *last = strrchr(error, '"');
+
+	if (first && last != first)
+		snprintf(out, AUDIT_TEXT_MAX, "%.*s\"…%s", (int)(first - error), error, last);
+	else
+		snprintf(out, AUDIT_TEXT_MAX, "%s", error);
+}
+
 void audit_report(const struct command *c, const char *name, enum audit_value value,
 		  const char *from, bool done)
 {
 	struct control_audit audit = {.peer = c->peer, .command = name, .from = from};
-	char to[AUDIT_TEXT_MAX], client[TEXT_CLIENT_MAX] = "";
+	char to[AUDIT_TEXT_MAX], error[AUDIT_TEXT_MAX], client[TEXT_CLIENT_MAX] = "";
 	struct about a;
 
 	if (!c->ops->audit)
@@ -300,9 +311,13 @@ void audit_report(const struct command *c, const char *name, enum audit_value va
 	audit.client = client[0] ? client : NULL;
 	audit.model = json_string_value(json_object_get(c->request, "model"));
 	audit.to = to;
-	if (!done)
+	if (!done) {
+		leave_out_given(error, c->err);
 		audit.error = c->secret   ? "its client is no address, no prefix and no key"
-			      : c->err[0] ? c->err
+			      : c->err[0] ? error
 					  : "out of memory";
+		if (audit.model && controller_find(c->state->controller, audit.model) < 0)
+			audit.model = NULL;
+	}
 	c->ops->audit(c->ops->arg, &audit);
 }

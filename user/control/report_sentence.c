@@ -67,14 +67,23 @@ static void print_word(FILE *out, const char *word)
 	static const char plain[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/:@+-";
 
+	bool printed = true;
+
 	if (*word && strspn(word, plain) == strlen(word)) {
 		fputs(word, out);
 		return;
 	}
-	fputc('\'', out);
+	for (const char *c = word; *c; c++)
+		printed &= *c >= ' ' && *c <= '~' && *c != '\\' && *c != '\'';
+	if (printed) {
+		fprintf(out, "'%s'", word);
+		return;
+	}
+	/* Bytes, since what is printed escapes some characters, and no command reads that. */
+	fputs("$'", out);
 	for (; *word; word++)
-		if (*word == '\'')
-			fputs("'\\''", out);
+		if (*word < ' ' || *word > '~' || *word == '\\' || *word == '\'')
+			fprintf(out, "\\x%02x", (unsigned char)*word);
 		else
 			fputc(*word, out);
 	fputc('\'', out);
@@ -286,19 +295,25 @@ static bool fleet_has_rule(const struct sentence *t)
 	return false;
 }
 
-/* The quota in force with twice the budget that is used up: a quota of its own is not spent. */
+/* The quota in force with twice the budget that is used up: a quota of its own is not spent, unless
+ * it had it before. */
 static void remedy_quota(const struct sentence *t, const char *client)
 {
 	const struct explain_quota *q = &t->e->quota;
 	char words[QUOTA_TEXT_MAX];
 	struct quota_rate *rate;
 	struct quota_def def;
+	char why[256];
 
 	quota_of_text(&def, &t->s->quotas->text[q->id]);
 	rate = t->e->answer.reason == SLUICE_REASON_REQUEST_QUOTA ? &def.requests : &def.tokens;
 	rate->most *= 2;
 	rate->burst *= 2;
 	quota_words(words, &def);
+	if (quota_parse(&def, words, why, sizeof(why))) { /* above the most that there is */
+		fprintf(t->out, "To admit it for now: `sluicectl allow %s --for 10m`.", client);
+		return;
+	}
 	fprintf(t->out, "To give it more: `sluicectl quota set %s", client);
 	if (q->from == SLUICE_QUOTA_FROM_CLIENT_MODEL || q->from == SLUICE_QUOTA_FROM_MODEL)
 		print_model_option(t, t->e->model);

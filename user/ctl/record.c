@@ -26,6 +26,7 @@
 #include "ctl/exchange.h"
 
 #define ANSWER_SECS 10
+#define FOR_MAX_MS  1e15
 #define AGAIN_MS    500 /* between attempts to reach a daemon that has gone away */
 
 struct recorder {
@@ -93,12 +94,13 @@ static int write_lines(struct recorder *r, const char *text, size_t len)
 {
 	if (!write_all(r->out, text, len)) {
 		complain("%s: %s", r->options->path, strerror(errno));
-		if (ftruncate(r->out, (off_t)r->size)) {
-			/* A pipe; or the line that is cut off goes when the file is next opened. */
+		if (r->out != STDOUT_FILENO && ftruncate(r->out, (off_t)r->size)) {
+			/* The line that is cut off goes when the file is next opened. */
 		}
 		return EXIT_REFUSED;
 	}
 	r->size += len;
+	r->full = r->options->size_max && r->size + RECORD_LINE_MAX > r->options->size_max;
 	return 0;
 }
 
@@ -148,6 +150,7 @@ static int open_output(struct recorder *r)
 	if (flock(r->out, LOCK_EX | LOCK_NB))
 		return complain("%s: another record writes it", path), EXIT_REFUSED;
 	ret = take_over(r);
+	r->full = r->options->size_max && r->size + RECORD_LINE_MAX > r->options->size_max;
 	if (!ret && r->size)
 		fprintf(stderr, "sluicectl: adds to %s, of %llu bytes\n", path,
 			(unsigned long long)r->size);
@@ -334,14 +337,15 @@ int record_run(const struct record_options *options)
 		return complain("no random numbers, or no signals: %s", strerror(errno)),
 		       EXIT_REFUSED;
 	if (options->for_ms >= 0)
-		r.until_ms = r.begun_ms + (uint64_t)options->for_ms;
+		r.until_ms = r.begun_ms + (uint64_t)(options->for_ms < FOR_MAX_MS ? options->for_ms
+										  : FOR_MAX_MS);
 	fd = ask(&r);
 	if (fd < 0)
 		return -fd;
 	ret = open_output(&r);
 	if (!ret && !r.size)
 		ret = write_lines(&r, RECORD_HEADER "\n", strlen(RECORD_HEADER "\n"));
-	while (!ret) {
+	while (!ret && !r.full) {
 		ret = hear_stream(&r, fd);
 		if (ret != -ENODATA)
 			break;

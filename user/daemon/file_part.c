@@ -113,6 +113,9 @@ int file_part(struct daemon *d, const struct config *config, const struct contro
 	desired_part_init(part);
 	ret = desired_copy_services(&part->services, config->services, config->service_count);
 	part->service_count = ret ? 0 : config->service_count;
+	/* A kept connection ends with the programs, and they with such a daemon. */
+	for (size_t i = 0; d->state.unpinned && i < part->service_count; i++)
+		part->services[i].keep = false;
 	if (!ret)
 		ret = add_model_quotas(config, models, part);
 	for (unsigned i = 0; i < config->quota_count && !ret; i++) {

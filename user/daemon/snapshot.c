@@ -198,5 +198,4 @@ void show_config(struct daemon *d)
 	d->state.mode = mode_now(d);
 	d->state.policy = parse_word_of(&parse_as_policy, d->controller.all.policy);
 	d->state.lease_ms = d->config.lease_ms;
-	d->state.unpinned = !strcmp(d->config.pin_dir, CONFIG_NO_PINS);
 }

@@ -416,6 +416,8 @@ static int copy_pin_dir(char out[PATH_MAX], const char *pin_dir)
 
 	if (!strcmp(pin_dir, DATAPATH_NO_PINS))
 		pin_dir = PINS_NOWHERE;
+	else if (!strncmp(pin_dir, PINS_NOWHERE, strlen(PINS_NOWHERE)))
+		return datapath_fail(-EINVAL, "pin-dir %s is not on a BPF file system", pin_dir);
 	n = strlen(pin_dir);
 	if (n >= PATH_MAX - 64)
 		return datapath_fail(-ENAMETOOLONG, "pin-dir is too long");

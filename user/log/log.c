@@ -10,28 +10,36 @@
 
 _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a write to a pipe with room does not block");
 
+/* poll() may fail where no descriptor may be opened (RLIMIT_NOFILE): then the line is written. */
 static bool has_room(const struct log *log)
 {
 	struct pollfd fd = {.fd = log->fd, .events = POLLOUT};
+	int n = log->never_wait ? poll(&fd, 1, 0) : -1;
 
-	return !log->never_wait || (poll(&fd, 1, 0) == 1 && fd.revents & POLLOUT);
+	return n < 0 || (n == 1 && fd.revents & POLLOUT);
 }
 
 /* False: it is lost. */
-static bool write_line(const struct log *log, const struct log_now *now, enum log_event event,
+static bool write_line(struct log *log, const struct log_now *now, enum log_event event,
 		       const struct log_field *fields, const char *message)
 {
-	static char line[LOG_LINE_MAX + 1];
+	static char line[1 + LOG_LINE_MAX + 1] = "\n";
+	char *begin = log->cut ? line : line + 1;
 	size_t len;
 	ssize_t n;
 
 	if (!has_room(log))
 		return false;
-	len = log_line(line, log->format, event, now->unix_ns, fields, message);
+	len = log_line(line + 1, log->format, event, now->unix_ns, fields, message);
+	if (!len)
+		return false;
+	len += line + 1 - begin;
 	do
-		n = write(log->fd, line, len);
+		n = write(log->fd, begin, len);
 	while (n < 0 && errno == EINTR);
-	return len && n == (ssize_t)len;
+	if (n > 0)
+		log->cut = n < (ssize_t)len;
+	return n == (ssize_t)len;
 }
 
 static void say_lost(struct log *log, const struct log_now *now)
@@ -40,7 +48,8 @@ static void say_lost(struct log *log, const struct log_now *now)
 
 	if (!log->lost)
 		return;
-	snprintf(message, sizeof(message), "%llu lines of the log were lost: nobody read it",
+	snprintf(message, sizeof(message),
+		 "%llu lines of the log were lost: they could not be written",
 		 (unsigned long long)log->lost);
 	if (write_line(log, now, EVENT_LINES_LOST,
 		       LOG_FIELDS(log_count("lines", (int64_t)log->lost)), message))

@@ -136,6 +136,7 @@ struct log {
 	int fd;
 	enum log_format format;
 	bool never_wait; /* a line without a reader is lost, else the log waits */
+	bool cut;        /* the last line was written in part */
 	uint64_t lost;   /* lines, since the last one that was written */
 	struct log_minute {
 		uint64_t begun_ns; /* 0: not begun */

@@ -43,8 +43,8 @@ bool trace_time(const char *text, int64_t *ns)
 	    !text++ || !digits(&text, 2, &hour) || *text++ != ':' || !digits(&text, 2, &minute) ||
 	    *text++ != ':' || !digits(&text, 2, &second))
 		return false;
-	if (year < 1970 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 ||
-	    minute > 59 || second > 60)
+	if (year < 1970 || year > 2261 || month < 1 || month > 12 || day < 1 || day > 31 ||
+	    hour > 23 || minute > 59 || second > 60)
 		return false;
 	if (*text == '.') {
 		if (!isdigit((unsigned char)*++text))

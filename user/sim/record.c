@@ -12,6 +12,9 @@
 #include "sim/fields.h"
 
 #define DRAW_SEED 0x7265636f7264
+#define MS_MAX    1e9
+/* Longer gaps, as of the days between two records in one file, are played as one of this length. */
+#define GAP_MAX_NS 600000000000ULL
 
 /* Numbers of distinct names, by open addressing. */
 struct names {
@@ -100,7 +103,7 @@ static bool read_ms(const char *text, float *out)
 {
 	double ms = 0;
 
-	if (*text && parse_duration_ms(text, 1, &ms))
+	if (*text && (parse_duration_ms(text, 1, &ms) || ms > MS_MAX))
 		return false;
 	*out = (float)ms;
 	return true;
@@ -218,7 +221,9 @@ static int read_rows(FILE *in, const char *path, const char *model, struct readi
 			r->left_out++; /* cut off */
 			break;
 		}
-		line[n - 1] = 0;
+		line[--n] = 0;
+		if (n && line[n - 1] == '\r')
+			line[--n] = 0;
 		if (r->count == r->capacity) {
 			struct row *more;
 
@@ -232,8 +237,8 @@ static int read_rows(FILE *in, const char *path, const char *model, struct readi
 			}
 			r->rows = more;
 		}
-		wrong = strlen(line) == (size_t)n - 1 ? read_row(r, line, model, &wanted)
-						      : "is no text";
+		wrong = strlen(line) == (size_t)n ? read_row(r, line, model, &wanted)
+						  : "is no text";
 		if (wrong) {
 			parse_say(err, len, PARSE_QUOTE ": line %lu %s", PARSE_QUOTED(path), number,
 				  wrong);
@@ -274,8 +279,11 @@ int record_read(FILE *in, const char *path, const char *model, struct trace *t, 
 	if (ret == -ENOMEM)
 		parse_say(err, len, PARSE_QUOTE ": out of memory", PARSE_QUOTED(path));
 	for (uint32_t i = 0; !ret && i < r.count; i++) {
+		uint64_t gap = i ? r.rows[i].request.at_ns - r.rows[i - 1].request.at_ns : 0;
+
 		t->requests[i] = r.rows[i].request;
-		t->requests[i].at_ns -= r.rows[0].request.at_ns;
+		t->requests[i].at_ns = i ? t->requests[i - 1].at_ns : 0;
+		t->requests[i].at_ns += gap < GAP_MAX_NS ? gap : GAP_MAX_NS;
 	}
 	t->count = ret ? 0 : r.count;
 	t->clients = r.clients.count;
