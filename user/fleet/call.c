@@ -47,7 +47,7 @@ int store_call_new(struct store_call *call, const char *fleet, const char *host,
 
 void store_call_info(struct store_call *call, const char *info)
 {
-	if (strlen(info) >= sizeof(call->info) || !strcmp(info, call->info))
+	if (strlen(info) >= sizeof(call->info))
 		return;
 	memcpy(call->info, info, strlen(info) + 1);
 	call->info_new = true;
