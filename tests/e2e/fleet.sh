@@ -73,6 +73,13 @@ hctl() { # N COMMAND…
 	"$B/sluicectl" --control "$T/h$i.sock" "$@"
 }
 
+# asks N ADDRESS [MODEL [FORMAT]]: the status of a request to a host, or what curl's -w makes of it.
+asks() {
+	on "$C" curl -s -o /dev/null -w "${4:-%{http_code\}}" --interface "$2" --max-time 10 \
+		--json "{\"model\":\"${3:-llama}\",\"stream\":false,\"messages\":[]}" \
+		"http://$(host_address "$1"):$PORT/v1/chat/completions"
+}
+
 # fleet_is N EXPRESSION: of the answer f to `fleet --json` of a host.
 fleet_is() {
 	hctl "$1" fleet --json | "$PY" -c "import json, sys

@@ -17,14 +17,6 @@ END
 ONE=10.78.0.1 TWO=10.78.0.2
 RULES="sluice:{test}:rules"
 
-# asks N ADDRESS [MODEL]: the status of a request to a host.
-asks() {
-	on "$C" curl -s -o /dev/null -w '%{http_code}' --interface "$2" --max-time 10 \
-		-H 'Content-Type: application/json' \
-		-d "{\"model\":\"${3:-llama}\",\"stream\":false,\"messages\":[]}" \
-		"http://$(host_address "$1"):$PORT/v1/chat/completions"
-}
-
 # gets STATUS ADDRESS HOST…: each of the hosts gives it.
 gets() {
 	local status=$1 address=$2 i got

@@ -188,7 +188,7 @@ finish "$DAEMON"
 # ---- a reader that does not read ----
 
 mkfifo "$T/pipe"
-exec 7<>"$T/pipe" # a reader, which reads when told to
+exec 7<>"$T/pipe" # a reader, which reads on request
 nsenter --net="$NS/$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off \
 	--interface s0 --listen "$PORT" --log-format json \
 	>"$T/quiet.log" 2>&7 7>&- 9>&- </dev/null &

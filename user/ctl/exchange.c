@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control/control.h"
@@ -107,4 +108,12 @@ int hear(const char *control, int fd, unsigned timeout_s, bool printable, json_t
 		format_printable(whole);
 	*answer = whole;
 	return 0;
+}
+
+int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define EXIT_REFUSED   1
 #define EXIT_USAGE     2
@@ -23,5 +24,8 @@ int say(const char *control, json_t *request);
 /* Hears one line and takes it apart. 0 and *answer without its "ok", or an exit status. printable:
  * its texts are escaped for people. */
 int hear(const char *control, int fd, unsigned timeout_s, bool printable, json_t **answer);
+
+/* CLOCK_MONOTONIC. */
+int64_t now_ms(void);
 
 #endif

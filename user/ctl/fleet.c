@@ -13,14 +13,6 @@
 #define GONE_MS     3000 /* without a call for so long, a host counts no more */
 #define ANSWER_SECS 10
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
 /* The hosts of `fleet`; NULL: the daemon does not say. */
 static json_t *ask(const char *control)
 {

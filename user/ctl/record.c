@@ -18,7 +18,6 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "control/control.h"
@@ -35,7 +34,7 @@ struct recorder {
 	int out, signals;
 	uint64_t size; /* of the file */
 	uint64_t requests, refused, lost, gaps;
-	uint64_t begun_ms, until_ms; /* CLOCK_MONOTONIC; until 0: no end */
+	int64_t begun_ms, until_ms; /* CLOCK_MONOTONIC; until 0: no end */
 	bool full;
 	char in[65536];
 	size_t in_len;
@@ -54,18 +53,10 @@ int record_parse_size(const char *text, uint64_t *out)
 	return *out >> 50 ? -1 : 0;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* What is left until the end; -1: there is none. */
 static int left_ms(const struct recorder *r)
 {
-	uint64_t now = now_ms();
+	int64_t now = now_ms();
 
 	if (!r->until_ms)
 		return -1;
@@ -89,6 +80,12 @@ static bool write_all(int fd, const char *text, size_t len)
 	return true;
 }
 
+/* Notes whether --max-size leaves room for another line after `more` bytes. */
+static void note_room(struct recorder *r, size_t more)
+{
+	r->full = r->options->size_max && r->size + more + RECORD_LINE_MAX > r->options->size_max;
+}
+
 /* Writes whole lines. On failure the file keeps what it had. 0 or an exit status. */
 static int write_lines(struct recorder *r, const char *text, size_t len)
 {
@@ -100,7 +97,7 @@ static int write_lines(struct recorder *r, const char *text, size_t len)
 		return EXIT_REFUSED;
 	}
 	r->size += len;
-	r->full = r->options->size_max && r->size + RECORD_LINE_MAX > r->options->size_max;
+	note_room(r, 0);
 	return 0;
 }
 
@@ -150,7 +147,7 @@ static int open_output(struct recorder *r)
 	if (flock(r->out, LOCK_EX | LOCK_NB))
 		return complain("%s: another record writes it", path), EXIT_REFUSED;
 	ret = take_over(r);
-	r->full = r->options->size_max && r->size + RECORD_LINE_MAX > r->options->size_max;
+	note_room(r, 0);
 	if (!ret && r->size)
 		fprintf(stderr, "sluicectl: adds to %s, of %llu bytes\n", path,
 			(unsigned long long)r->size);
@@ -215,8 +212,7 @@ static int take_lines(struct recorder *r)
 		left -= (size_t)(newline + 1 - from);
 		from = newline + 1;
 		fflush(out);
-		r->full = r->options->size_max &&
-			  r->size + size + RECORD_LINE_MAX > r->options->size_max;
+		note_room(r, size);
 	}
 	memmove(r->in, from, left);
 	r->in_len = left;
@@ -306,7 +302,7 @@ static int find_again(struct recorder *r)
 
 static void tell(const struct recorder *r)
 {
-	uint64_t seconds = (now_ms() - r->begun_ms + 500) / 1000;
+	uint64_t seconds = (uint64_t)(now_ms() - r->begun_ms + 500) / 1000;
 	FILE *to = r->out == STDOUT_FILENO ? stderr : stdout;
 
 	fprintf(to, "%llu requests, %llu of them refused, in %lluh%02llum%02llus; %llu lost",
@@ -337,8 +333,8 @@ int record_run(const struct record_options *options)
 		return complain("no random numbers, or no signals: %s", strerror(errno)),
 		       EXIT_REFUSED;
 	if (options->for_ms >= 0)
-		r.until_ms = r.begun_ms + (uint64_t)(options->for_ms < FOR_MAX_MS ? options->for_ms
-										  : FOR_MAX_MS);
+		r.until_ms = r.begun_ms +
+			     (int64_t)(options->for_ms < FOR_MAX_MS ? options->for_ms : FOR_MAX_MS);
 	fd = ask(&r);
 	if (fd < 0)
 		return -fd;

@@ -133,7 +133,6 @@ static int add_pattern(struct datapath *d, const char *pattern, enum datapath_xd
 
 int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xdp)
 {
-	char links[PATH_MAX + 8];
 	int err;
 
 	if (!*wanted || strlen(wanted) >= IF_NAMESIZE)
@@ -141,9 +140,10 @@ int datapath_attach(struct datapath *d, const char *wanted, enum datapath_xdp xd
 	err = carry_commit(d);
 	if (err)
 		return err;
-	snprintf(links, sizeof(links), "%s/links", d->pin_dir);
-	if (!pins_none(d->pin_dir) && mkdir(links, 0700) && errno != EEXIST)
-		return datapath_fail(-errno, "%s cannot be made: %s", links, strerror(errno));
+	err = pins_make_links(d->pin_dir);
+	if (err)
+		return datapath_fail(err, "%s/links cannot be made: %s", d->pin_dir,
+				     strerror(-err));
 	return is_pattern(wanted) ? add_pattern(d, wanted, xdp) : attach_named(d, wanted, xdp);
 }
 

@@ -117,13 +117,10 @@ static int check_pins(struct datapath *d, bool again)
 	int err;
 
 	if (again) {
-		char links[PATH_MAX + 8];
-
 		err = pins_again(d->pin_dir, d->skel->obj, &d->dir_fd);
 		if (err)
 			return err;
-		snprintf(links, sizeof(links), "%s/links", d->pin_dir);
-		mkdir(links, 0700);
+		pins_make_links(d->pin_dir);
 	} else if (!pins_present(d->pin_dir, d->skel->obj, d->dir_fd)) {
 		return datapath_fail(-ENOENT, "removed by somebody");
 	}

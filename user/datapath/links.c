@@ -102,11 +102,10 @@ int link_make(struct datapath *d, struct attachment *a, enum hook hook, int prog
 	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts,
 			    .flags = hook == HOOK_GATE ? flags : TCX_BEFORE);
 	char path[PATH_MAX + 64];
-	int err;
+	int err = pins_make_links(d->pin_dir);
 
-	snprintf(path, sizeof(path), "%s/links", d->pin_dir);
-	if (!pins_none(d->pin_dir) && mkdir(path, 0700) && errno != EEXIST)
-		return -errno;
+	if (err)
+		return err;
 	a->link[hook] = bpf_link_create(prog_fd, a->is.ifindex, type_of(hook), &opts);
 	if (a->link[hook] < 0)
 		return -errno;

@@ -321,6 +321,14 @@ static int list(const char *path, char (**names)[NAME_MAX + 1], size_t *count)
 	return 0;
 }
 
+int pins_make_links(const char *pin_dir)
+{
+	char path[PATH_MAX + 8];
+
+	snprintf(path, sizeof(path), "%s/links", pin_dir);
+	return pins_none(pin_dir) || !mkdir(path, 0700) || errno == EEXIST ? 0 : -errno;
+}
+
 int pins_each_link(const char *pin_dir,
 		   int (*each)(const char *pin_dir, const char *name, void *arg), void *arg)
 {

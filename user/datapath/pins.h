@@ -42,6 +42,8 @@ bool pins_present(const char *pin_dir, const struct bpf_object *obj, int dir_fd)
 int pins_again(const char *pin_dir, const struct bpf_object *obj, int *dir_fd);
 /* Locks an existing directory: *dir_fd holds the lock until it is closed. */
 int pins_lock(const char *pin_dir, int *dir_fd);
+/* Makes links/; one that is there, or PINS_NOWHERE, is no error. 0 or -errno. */
+int pins_make_links(const char *pin_dir);
 /* Calls each() for every name in links/; stops at its first error. */
 int pins_each_link(const char *pin_dir,
 		   int (*each)(const char *pin_dir, const char *name, void *arg), void *arg);
