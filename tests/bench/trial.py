@@ -15,7 +15,10 @@ which the limiters take turns.
 
 Each result is a file in the directory of the run (--dir); a run that was interrupted goes on where
 it stopped. The table has the medians of the rounds. --pid is the server's process, which the row
-`freeze` stops for ten seconds. Capacity and limits are measured again with --again."""
+`freeze` stops for ten seconds. Capacity and limits are measured again with --again.
+
+Requests to which the server answers with an error of its own have failed: they are neither late nor
+in time, and a row with many of them says little."""
 
 import argparse
 import datetime
@@ -265,11 +268,12 @@ def summary(results, seconds):
     loads = [r["load"] for _, r in results]
     arrived, met = sum(x["arrived"] for x in loads), sum(x["met"] for x in loads)
     refused, missed = sum(x["refused"] for x in loads), sum(x["missed"] for x in loads)
+    failed = sum(r["outcomes"].get("http_error", 0) for _, r in results) - refused
     streams = [(p, r) for p, r in results if not p.plain] or results
     largest = max(streams, key=lambda x: x[1]["load"]["arrived"])[1]
     light = [(p, r) for p, r in results if p.source and p.source != "127.0.1.9"]
-    return {"arrived": arrived, "met": met, "refused": refused, "missed": missed,
-            "goodput": met / seconds,
+    return {"arrived": arrived, "met": met, "refused": refused, "missed": missed - failed,
+            "failed": failed, "goodput": met / seconds,
             "outcomes": [{k: v for k, v in r["outcomes"].items() if v} for _, r in results],
             "ttft_ms": {q: largest["ttft_ms"].get(q) for q in ("p50", "p95", "p99")},
             "light_ttft_p50_ms": weighted(light, lambda r: r["ttft_ms"]["p50"]),
@@ -432,7 +436,8 @@ def play_all(t, rows):
                 name = f"fixed={t.limit}" if limiter == "fixed" else limiter
                 r = kept(path, lambda n=name, w=row, i=round_: t.run(w, n, i))
                 print(f"  {row}, {name}, round {round_ + 1}: {r['goodput']:.2f}/s in time, "
-                      f"{r['refused']} of {r['arrived']} refused, {r['missed']} late", flush=True)
+                      f"{r['refused']} of {r['arrived']} refused, {r['missed']} late"
+                      + (f", {r['failed']} failed" if r.get("failed") else ""), flush=True)
 
 
 if __name__ == "__main__":
