@@ -38,7 +38,7 @@ struct response_scratch {
 	__u32 buf_len;
 	__u32 ev;        /* events in the bytes of a head that were read last */
 	__u32 gaps;      /* generated events in this packet after the response's first */
-	__u32 plain_end; /* offset after a plain reply whose tokens matter; 0: none */
+	__u32 plain_end; /* offset after a plain reply; 0: none ends here */
 	__u32 tcp_at;    /* offset in the packet of its TCP header */
 	__u32 seq;       /* sequence number that offset 0 would have */
 	__u32 ended;     /* the ITL record to send is its response's last */
@@ -235,20 +235,26 @@ static __always_inline void charge_tokens(struct response_context *c,
 	r->stream.bounded |= bounded;
 }
 
+/* A plain reply's tokens are charged once all of it has left: its exchange has ended by then. */
+static __always_inline void charge_plain(struct response_context *c, __u32 tokens)
+{
+	struct sluice_exchange *e = &c->s->plain;
+
+	if (tokens && e->quota)
+		quota_tokens(&e->client, e->quota, tokens, c->s->now);
+	if (tokens && e->flags & SLUICE_EXCHANGE_READINGS)
+		reading_tokens(c->conn, tokens, c->s->now);
+}
+
 /*
- * A plain reply has ended, and its exchange: charges the tokens that it states, and sends its
- * duration. A reply that its client has held up is no sample. The name of a model that is not
- * learned yet may be the next request's by now.
+ * A plain reply has ended, and its exchange: sends its duration. A reply that its client has held
+ * up is no sample. The name of a model that is not learned yet may be the next request's by now.
  */
 static __always_inline void plain_ended(struct response_context *c, __u32 tokens)
 {
 	struct response_scratch *s = c->s;
 	struct sluice_exchange *e = &s->plain;
 
-	if (tokens && e->quota)
-		quota_tokens(&e->client, e->quota, tokens, s->now);
-	if (tokens && e->flags & SLUICE_EXCHANGE_READINGS)
-		reading_tokens(c->conn, tokens, s->now);
 	if (e->flags & SLUICE_EXCHANGE_JUDGED)
 		exchange_ended(c->conn, e, SLUICE_END_COMPLETED, tokens);
 	if (e->stream != SLUICE_STREAM_NO || e->flags & SLUICE_EXCHANGE_NAMED)
@@ -259,12 +265,22 @@ static __always_inline void plain_ended(struct response_context *c, __u32 tokens
 		send_sample(c, e, SLUICE_SAMPLE_DURATION, s->now - e->admitted_ns, tokens);
 }
 
-/* The tokens that a plain reply states in the packet's payload; 0: none that can be read. */
-static __always_inline __u32 plain_tokens(struct response_context *c, __u32 payload_at)
+/* The tokens that a plain reply states in the packet's payload, up to `end`; 0: none that can be
+ * read. */
+static __always_inline __u32 plain_tokens(struct response_context *c, __u32 payload_at, __u32 end)
 {
 	if (c->conn->response.frame.flags & HTTP1_ENCODED)
 		return 0;
-	return usage_tokens(c->skb, payload_at, c->s->plain_end);
+	return usage_tokens(c->skb, payload_at, end);
+}
+
+/* Whether the response under way is plain, and ends when the server closes. */
+static __always_inline bool plain_until_close(const struct sluice_conn *conn)
+{
+	const struct http1_response *r = &conn->response;
+
+	return conn->flags & SLUICE_CONN_RESPONSE && r->stream.kind == STREAM_NONE &&
+	       r->frame.state == HTTP1_AT_BODY && r->frame.left == HTTP1_UNBOUNDED;
 }
 
 /* For its sample, and for the record of its exchange. */
@@ -391,9 +407,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 				fold_gaps(c, e, true);
 				if (ok)
 					usual_took(e->pool, s->now - e->admitted_ns);
-				if (ok && r->stream.kind == STREAM_NONE &&
-				    (e->quota || e->flags & SLUICE_EXCHANGE_READINGS ||
-				     e->stream == SLUICE_STREAM_NO)) {
+				if (ok && r->stream.kind == STREAM_NONE) {
 					s->plain_end = s->at;
 					s->plain = *e;
 				}
@@ -526,7 +540,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	struct sluice_tombstone *t;
 	struct sluice_conn *conn;
 	struct packet p = {};
-	__u32 zero = 0, end, ev = 0;
+	__u32 zero = 0, end, ev = 0, tokens;
 	enum kind kind;
 	__s32 offset; /* of the segment from the next byte of the server */
 
@@ -618,8 +632,16 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 					opaque_reply(&c);
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
-					if (s->plain_end)
-						plain_ended(&c, plain_tokens(&c, p.payload_at));
+					if (s->plain_end) {
+						tokens = plain_tokens(&c, p.payload_at,
+								      s->plain_end);
+						charge_plain(&c, tokens);
+						plain_ended(&c, tokens);
+					} else if (plain_until_close(conn)) {
+						tokens = plain_tokens(&c, p.payload_at, s->end);
+						if (tokens)
+							conn->response.stream.tokens = tokens;
+					}
 					e = current_exchange(conn);
 					if (e) {
 						charge_tokens(&c, e);
@@ -636,9 +658,10 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		    !(conn->flags & SLUICE_CONN_NO_RESPONSES) &&
 		    !(conn->flags & SLUICE_CONN_OPAQUE)) {
 			s->now = now_ns(set);
-			s->gaps = s->waited = 0;
+			s->gaps = s->waited = s->plain_end = 0;
 			c.conn = conn;
 			c.s = s;
+			tokens = plain_until_close(conn) ? conn->response.stream.tokens : 0;
 			http1_response_closed(&conn->response, &ev);
 			if (ev & HTTP1_FRAMING_ERROR) {
 				struct sluice_exchange *e = current_exchange(conn);
@@ -650,6 +673,8 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			}
 			if (ev)
 				response_events(&c, ev);
+			if (s->plain_end)
+				plain_ended(&c, tokens);
 		}
 		release_all(conn, SLUICE_END_FAILED);
 		conn_set(conn, SLUICE_CONN_SERVER_FIN);

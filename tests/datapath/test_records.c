@@ -38,8 +38,9 @@ struct record_row {
 	{                                                                                          \
 		.act = record_now                                                                  \
 	}
-#define STATED                                                                                     \
-	"HTTP/1.1 200 OK\r\nContent-Length: 39\r\n\r\n{\"x\":1,\"usage\":{\"completion_tokens\":7}}"
+#define USED          "{\"x\":1,\"usage\":{\"completion_tokens\":7}}"
+#define STATED        "HTTP/1.1 200 OK\r\nContent-Length: 39\r\n\r\n" USED
+#define CLOSED_HEAD   "HTTP/1.0 200 OK\r\n\r\n"
 #define PLAIN_BODY    "{\"model\":\"llama\",\"stream\":false}"
 #define PLAIN_REQUEST "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 32\r\n\r\n" PLAIN_BODY
 
@@ -150,6 +151,42 @@ static void each_judged_request_gives_one_record(void **state)
 		  ADMITTED},
 		 {COMPLETED(0, 0, 80)},
 		 1},
+		{{"… which states its tokens",
+		  {RECORD, REQUESTED, {.ms = 80, SENT(0, STATED)}},
+		  .conns = 1,
+		  ADMITTED},
+		 {COMPLETED(7, 0, 80)},
+		 1,
+		 7},
+		{{"a plain reply that ends when the server closes",
+		  {RECORD,
+		   HANDSHAKE,
+		   {FROM_CLIENT(0, 0, PLAIN_REQUEST)},
+		   {.ms = 80, FROM_SERVER(0, N(PLAIN_REQUEST), CLOSED_HEAD USED)},
+		   {.server = true,
+		    .flags = FIN | ACK,
+		    .seq = N(CLOSED_HEAD USED),
+		    .ack = N(PLAIN_REQUEST)}},
+		  .conns = 1,
+		  ADMITTED,
+		  .samples = {{SLUICE_SAMPLE_DURATION, LLAMA, 7, 80}}},
+		 {COMPLETED(7, 0, 80)},
+		 1,
+		 7},
+		{{"… with its last bytes",
+		  {RECORD,
+		   HANDSHAKE,
+		   {FROM_CLIENT(0, 0, PLAIN_REQUEST)},
+		   {.ms = 40, FROM_SERVER(0, N(PLAIN_REQUEST), CLOSED_HEAD)},
+		   {.ms = 40,
+		    FROM_SERVER(N(CLOSED_HEAD), N(PLAIN_REQUEST), USED),
+		    .flags = FIN | PSH | ACK}},
+		  .conns = 1,
+		  ADMITTED,
+		  .samples = {{SLUICE_SAMPLE_DURATION, LLAMA, 7, 80}}},
+		 {COMPLETED(7, 0, 80)},
+		 1,
+		 7},
 		{{"an error",
 		  {RECORD,
 		   REQUESTED,
