@@ -347,7 +347,8 @@ static int start(struct daemon *d)
 		.away = on_away,
 	};
 	const struct controller_targets all = targets_of(&d->config);
-	const struct datapath_sizes sizes = {d->config.max_connections, d->config.max_clients};
+	const struct datapath_sizes sizes = {d->config.max_connections, d->config.max_clients,
+					     d->config.max_models};
 	char err[512] = "";
 
 	commands.arg = lookup.arg = d->state.step_arg = d;
@@ -379,6 +380,7 @@ static int start(struct daemon *d)
 		say(EVENT_START_FAILED, NULL, "%s", datapath_error());
 		return -1;
 	}
+	d->controller.ids_max = datapath_ids_max(d->datapath);
 	if (control_open(&d->control, d->config.control, d->config.control_group, &d->state,
 			 &commands, err, sizeof(err)) ||
 	    start_metrics(d, err, sizeof(err))) {

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# The maps have the sizes of max-connections and max-clients. A restart with other ones loses
-# nothing that is in them, under load; a map that is too small for all keeps those used last, and
-# the log says how many were left out. A start without the memory names setting and limit.
+# The maps have the sizes of max-connections, max-clients and max-models. A restart with other ones
+# loses nothing that is in them, under load; a map that is too small for all keeps those used last,
+# and the log says how many were left out. A start without the memory names setting and limit.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/rounds.sh
@@ -140,6 +140,41 @@ same "a start without the memory fails" 1 "$status"
 check "… and says for which setting, how much that is, and which limit it met" grep -qE \
 	"no memory for the map [a-z_]+, [0-9]+ MiB by max-connections; .*/sl-sizes may use 100 MiB" \
 	"$T/daemon.log"
-sizes
+sizes --max-models 16
 holds "what was there is still there" "s['maps']['conns']['entries'] >= 700"
+histograms() {
+	bpftool -j map show pinned "$PIN/histograms" |
+		"$PY" -c 'import json, sys; print(json.load(sys.stdin)["max_entries"])'
+}
+same "there is room for the histograms of as many models as set" 18 "$(histograms)"
+# names FIRST: 40 requests of the crowd's kind, each with a name of its own.
+cat >"$T/names.py" <<END
+import hashlib, json, socket, sys
+sock, answers = socket.create_connection(("$S4", $PORT), 60), 0
+for i in range(int(sys.argv[1]), int(sys.argv[1]) + 40):
+    body = b'{"model":"invented-%d"}' % i
+    sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nX-Digest: %s\r\nX-More: 1\r\n"
+                 b"Content-Length: %d\r\n\r\n%s" % (hashlib.sha256(body).hexdigest().encode(),
+                                                  len(body), body))
+    data = sock.recv(4096)
+    while data and len(data.split(b"\r\n\r\n", 1)[-1]) < 65:
+        data += sock.recv(4096)
+    answers += data.startswith(b"HTTP/1.1 200 ")
+print(json.dumps(answers))
+END
+names() { on "$C" "$PY" "$T/names.py" "$1" >"$T/names.json"; }
+names 0
+holds --within 3 "further names are not learned, and count as 'other'" \
+	"j('names') == 40 and s['maps']['model_ids']['entries'] <= 16 and
+	 'other' in m and 'invented-39' not in m and s['names_refused'] > 20"
+finish "$DAEMON"
+sizes
+same "a larger number gives room" 1024 "$(histograms)"
+names 100
+holds --within 3 "… for names" "s['maps']['model_ids']['entries'] > 40"
+finish "$DAEMON"
+sizes --max-models 16
+check "a lower one waits while names have higher numbers, and the log says so" \
+	grep -qE "max-models is 16, but there is room for [45][0-9]: " "$T/daemon.log"
+holds "… and none is lost" "s['maps']['model_ids']['entries'] > 40 and 'invented-139' in m"
 done_here

@@ -36,6 +36,7 @@ static void defaults_are_as_documented(void **state)
 	assert_int_equal(config.lease_ms, 3000);
 	assert_int_equal(config.max_connections, 16384);
 	assert_int_equal(config.max_clients, 32768);
+	assert_int_equal(config.max_models, 1022);
 	assert_int_equal(config.trouble_after_secs, 60);
 	assert_string_equal(config.pin_dir, "/sys/fs/bpf/sluice");
 	assert_string_equal(config.control, "/run/sluice/control.sock");

@@ -212,6 +212,22 @@ static void a_flood_of_unknown_names_shuts_itself_only(void **state)
 	assert_int_equal(controller_learn(&c, "real", S), known);
 }
 
+static void names_have_ids_below_the_most_and_pools_may_have_any(void **state)
+{
+	fresh(&pool, true);
+	c.ids_max = SLUICE_MODEL_FIRST + 2;
+	assert_true(controller_declare_pool(&c, "shared") >= (int)c.ids_max);
+	assert_int_equal(controller_room(&c), 2);
+	assert_false(controller_may_miss(&c));
+	assert_int_equal(controller_adopt(&c, "late", c.ids_max, S), -EINVAL);
+	assert_int_equal(controller_learn(&c, "a", S), SLUICE_MODEL_FIRST);
+	assert_int_equal(controller_adopt(&c, "b", SLUICE_MODEL_FIRST + 1, S), 0);
+	assert_true(controller_may_miss(&c));
+	assert_int_equal(controller_learn(&c, "c", S), SLUICE_MODEL_OTHER);
+	assert_true(c.names_wanted);
+	assert_int_equal(c.names_refused, 1);
+}
+
 /* The first names that nobody configured have averages of their own; the later ones share. */
 static void later_names_share_the_averages_of_other(void **state)
 {
@@ -441,13 +457,11 @@ static void a_full_table_takes_a_name_once_another_is_forgotten(void **state)
 	for (int i = 0; i < SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST; i++) {
 		char name[32];
 
+		assert_false(controller_may_miss(&c));
 		snprintf(name, sizeof(name), "invented-%d", i);
 		ttft(name, 60000, S);
 	}
 	assert_false(c.names_wanted);
-	c.model_count--;
-	assert_false(controller_may_miss(&c));
-	c.model_count++;
 	assert_int_equal(controller_learn(&c, "global", S), SLUICE_MODEL_OTHER);
 	assert_int_equal(controller_learn(&c, "a\nb", S), SLUICE_MODEL_OTHER);
 	assert_false(c.names_wanted); /* room would not help them */
@@ -1002,6 +1016,7 @@ int main(void)
 		cmocka_unit_test(a_shut_model_shuts_no_other),
 		cmocka_unit_test(all_models_together_shut_only_without_per_model_limits),
 		cmocka_unit_test(a_flag_has_the_targets_of_its_model),
+		cmocka_unit_test(names_have_ids_below_the_most_and_pools_may_have_any),
 		cmocka_unit_test(later_names_share_the_averages_of_other),
 		cmocka_unit_test(a_flood_of_unknown_names_shuts_itself_only),
 		cmocka_unit_test(a_name_that_is_no_model_counts_as_other),

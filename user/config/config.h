@@ -105,9 +105,9 @@ struct config {
 	enum sluice_action action;
 	enum sluice_mode mode;
 	uint32_t lease_ms;
-	uint32_t trouble_after_secs;           /* how long a trouble holds before it is reported */
-	uint32_t max_connections, max_clients; /* that the maps have room for */
-	char *pin_dir;                         /* CONFIG_NO_PINS: nothing is pinned */
+	uint32_t trouble_after_secs; /* how long a trouble holds before it is reported */
+	uint32_t max_connections, max_clients, max_models; /* that the maps have room for */
+	char *pin_dir;                                     /* CONFIG_NO_PINS: nothing is pinned */
 	char *hash_secret_file;
 	char *control;
 	gid_t control_group; /* -1: that of the daemon */

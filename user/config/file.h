@@ -13,7 +13,7 @@
 #include "field.h"
 
 #define CONFIG_FILE_BYTES_MAX  (1024 * 1024)
-#define CONFIG_FILE_KEYS_MAX   56
+#define CONFIG_FILE_KEYS_MAX   64
 #define CONFIG_FILE_FIELDS_MAX 32 /* keys of a mapping */
 
 /*

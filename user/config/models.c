@@ -159,11 +159,11 @@ static int finish(struct loader *l)
 	for (unsigned i = 0; i < l->models.count; i++)
 		if (finish_model(l, &e[i]) < 0)
 			return -EINVAL;
-	if (count_names(c) > MODELS_MAX)
+	if (count_names(c) > c->max_models)
 		return complain(
 			l, l->path ? l->path : "--listen",
-			"more than %u models, pools and default models of services included",
-			MODELS_MAX);
+			"more than %u models (max-models), pools and default models of services included",
+			c->max_models);
 	return 0;
 }
 

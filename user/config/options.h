@@ -16,7 +16,7 @@ struct option {
 	bool not_in_environment;
 };
 
-#define OPTIONS_MAX 50
+#define OPTIONS_MAX 52
 
 /* An option of the command line with its value. */
 struct argument {

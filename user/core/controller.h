@@ -85,12 +85,15 @@ struct controller {
 	bool names_wanted;      /* a name found the table full; the caller clears it */
 	bool names_forgotten;
 	unsigned model_count; /* slots in use, ALL and OTHER included */
+	uint32_t ids_max;     /* names of models have lower ids; those of pools may have any */
 	struct controller_model
 		model[SLUICE_MODELS_MAX]; /* by id; ALL is named "global", OTHER "other" */
 };
 
 void controller_init(struct controller *c, const struct controller_targets *all, bool per_model);
 
+/* How many more names have room. */
+unsigned controller_room(const struct controller *c);
 /* Whether a model may have this name: it is valid and not reserved for pools. */
 bool controller_is_name(const char *name);
 /*

@@ -30,6 +30,7 @@ void controller_init(struct controller *c, const struct controller_targets *all,
 	c->all = *all;
 	c->per_model = per_model;
 	c->model_count = SLUICE_MODEL_FIRST;
+	c->ids_max = SLUICE_MODELS_MAX;
 	for (size_t id = 0; id < SLUICE_MODELS_MAX; id++)
 		c->model[id].own = unset;
 	strcpy(c->model[SLUICE_MODEL_ALL].name, "global");
@@ -50,6 +51,15 @@ int controller_find(const struct controller *c, const char *name)
 			return id;
 	}
 	return -ENOENT;
+}
+
+unsigned controller_room(const struct controller *c)
+{
+	unsigned room = 0;
+
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < c->ids_max; id++)
+		room += !c->model[id].name[0];
+	return room;
 }
 
 static void take_slot(struct controller *c, uint32_t id, const char *name, uint64_t now_ns)
@@ -93,18 +103,15 @@ uint32_t controller_learn(struct controller *c, const char *name, uint64_t now_n
 		c->names_refused++;
 		return SLUICE_MODEL_OTHER;
 	}
-	if (c->model_count >= SLUICE_MODELS_MAX) {
-		c->names_refused++;
-		c->names_wanted = true;
-		return SLUICE_MODEL_OTHER;
-	}
-	for (uint32_t slot = SLUICE_MODEL_FIRST; slot < SLUICE_MODELS_MAX; slot++) {
+	for (uint32_t slot = SLUICE_MODEL_FIRST; slot < c->ids_max; slot++) {
 		if (!c->model[slot].name[0]) {
 			take_slot(c, slot, name, now_ns);
 			come_early(c, slot);
 			return slot;
 		}
 	}
+	c->names_refused++;
+	c->names_wanted = true;
 	return SLUICE_MODEL_OTHER;
 }
 
@@ -112,7 +119,7 @@ int controller_adopt(struct controller *c, const char *name, uint32_t id, uint64
 {
 	int known = controller_find(c, name);
 
-	if (id < SLUICE_MODEL_FIRST || id >= SLUICE_MODELS_MAX || !controller_is_name(name))
+	if (id < SLUICE_MODEL_FIRST || id >= c->ids_max || !controller_is_name(name))
 		return -EINVAL;
 	if (known == (int)id)
 		return 0;
@@ -142,7 +149,7 @@ bool controller_may_forget(const struct controller *c, uint32_t id)
 
 bool controller_may_miss(const struct controller *c)
 {
-	return c->names_forgotten || c->model_count >= SLUICE_MODELS_MAX;
+	return c->names_forgotten || !controller_room(c);
 }
 
 void controller_forget(struct controller *c, uint32_t id)

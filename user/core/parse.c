@@ -54,6 +54,15 @@ const struct parse_value parse_as_map_size = {
 	.allowed = "a number from 1024 to 1048576",
 };
 
+/* abi.h has 1,024 ids, of which two are for all models and for those without a name. */
+const struct parse_value parse_as_models = {
+	.kind = PARSE_COUNT,
+	.min = 16,
+	.max = 1022,
+	.whole = true,
+	.allowed = "a number from 16 to 1022",
+};
+
 const struct parse_value parse_as_trouble_after = {
 	.kind = PARSE_COUNT,
 	.min = 1,

@@ -54,6 +54,7 @@ extern const struct parse_value parse_as_time_constant; /* s */
 extern const struct parse_value parse_as_lease;         /* whole ms */
 extern const struct parse_value parse_as_trouble_after; /* seconds */
 extern const struct parse_value parse_as_map_size;      /* entries */
+extern const struct parse_value parse_as_models;        /* names */
 extern const struct parse_value parse_as_max_in_flight; /* requests, removable */
 extern const struct parse_value parse_as_blob_bytes;    /* bytes */
 extern const struct parse_value parse_as_protocol;      /* enum sluice_protocol */

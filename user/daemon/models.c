@@ -31,7 +31,7 @@ static int learn(struct controller *c, const char *name, uint64_t now_ns, uint32
 		snprintf(
 			err, len,
 			"model \"%s\": there is no room for its name: %d others are configured or have requests in flight",
-			name, SLUICE_MODELS_MAX - SLUICE_MODEL_FIRST);
+			name, (int)c->ids_max - SLUICE_MODEL_FIRST);
 		return -ENOSPC;
 	}
 	c->model[*id].pinned = true;

@@ -172,7 +172,7 @@ static void find_name(void *arg, const char *name, bool pool)
 /* Makes room for what is still missing. */
 static int make_room(struct wanted *w)
 {
-	unsigned room = SLUICE_MODELS_MAX - w->d->controller.model_count;
+	unsigned room = controller_room(&w->d->controller);
 	int n = 1;
 
 	while (w->missing > room && n > 0) {

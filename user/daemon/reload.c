@@ -33,7 +33,8 @@ static bool waits_for_restart(const struct config *a, const struct config *b)
 	       !same_text(a->pin_dir, b->pin_dir) || !same_text(a->control, b->control) ||
 	       !same_text(a->metrics_addr, b->metrics_addr) ||
 	       a->max_connections != b->max_connections || a->max_clients != b->max_clients ||
-	       a->control_group != b->control_group || a->metrics_port != b->metrics_port;
+	       a->max_models != b->max_models || a->control_group != b->control_group ||
+	       a->metrics_port != b->metrics_port;
 }
 
 /* True unless the metrics keep what they had. */

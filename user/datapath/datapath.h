@@ -81,7 +81,7 @@ struct datapath_handlers {
 
 /* What the maps have room for. */
 struct datapath_sizes {
-	uint32_t connections, clients;
+	uint32_t connections, clients, models;
 };
 
 /*
@@ -199,6 +199,8 @@ int datapath_set_flag(struct datapath *d, uint32_t id, const char *name,
 int datapath_get_flag(struct datapath *d, uint32_t id, struct sluice_model_flag *out);
 /* The load of entry `id` of model_state at now_ns. */
 int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct state_load *out);
+/* Models have lower ids: there is room for their histograms. */
+uint32_t datapath_ids_max(const struct datapath *d);
 int datapath_get_histogram(struct datapath *d, uint32_t id,
 			   struct sluice_histogram *out); /* summed over CPUs */
 int datapath_get_counters(struct datapath *d, uint64_t out[SLUICE_COUNTER_COUNT]);

@@ -80,6 +80,11 @@ int datapath_get_load(struct datapath *d, uint32_t id, uint64_t now_ns, struct s
 	return 0;
 }
 
+uint32_t datapath_ids_max(const struct datapath *d)
+{
+	return bpf_map__max_entries(d->skel->maps.histograms);
+}
+
 int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histogram *out)
 {
 	_cleanup_free_ struct sluice_histogram *each = calloc(d->cpus, sizeof(*each));
@@ -88,6 +93,10 @@ int datapath_get_histogram(struct datapath *d, uint32_t id, struct sluice_histog
 
 	if (!each)
 		return datapath_fail(-ENOMEM, "out of memory");
+	if (id >= datapath_ids_max(d)) {
+		*out = sum;
+		return 0;
+	}
 	err = map_read(d->skel->maps.histograms, &id, each);
 	if (err)
 		return err;

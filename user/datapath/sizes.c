@@ -4,16 +4,18 @@
  * counts, and each map that grows with it is a row here. The kernel allocates these maps whole when
  * they are made, and charges them to the daemon's cgroup.
  */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "sizes.h"
 
 struct row {
 	const char *map;
-	enum { CONNECTIONS, CLIENTS } of;
+	enum { CONNECTIONS, CLIENTS, MODELS } of;
 	uint32_t times, by;
 };
 
@@ -22,9 +24,10 @@ static const struct row rows[] = {
 	{"kept", CONNECTIONS, 1, 2},      {"half_open", CONNECTIONS, 4, 1},
 	{"client_state", CLIENTS, 2, 1}, /* of each, of two quotas */
 	{"client_counts", CLIENTS, 1, 1}, {"client_in_flight", CLIENTS, 1, 1},
+	{"histograms", MODELS, 1, 1}, /* for each CPU; the other maps by model are small */
 };
 
-static const char *const settings[] = {"max-connections", "max-clients"};
+static const char *const settings[] = {"max-connections", "max-clients", "max-models"};
 
 static const struct row *row_of(const char *map)
 {
@@ -34,11 +37,52 @@ static const struct row *row_of(const char *map)
 	return NULL;
 }
 
+/* One more than the highest id that has a name in the pinned map; 0: nothing is pinned. */
+static uint32_t ids_pinned(const struct datapath *d)
+{
+	const char *path = bpf_map__pin_path(d->skel->maps.model_ids);
+	struct sluice_model_name name, *at = NULL;
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info), id, most = 0;
+	int fd = path ? bpf_obj_get(path) : -1;
+
+	if (fd < 0)
+		return 0;
+	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.key_size == sizeof(name) &&
+	    info.value_size == sizeof(id))
+		for (uint32_t i = 0; i < info.max_entries && !bpf_map_get_next_key(fd, at, &name);
+		     i++) {
+			at = &name;
+			if (!bpf_map_lookup_elem(fd, &name, &id) && id < SLUICE_MODELS_MAX &&
+			    id >= most)
+				most = id + 1;
+		}
+	close(fd);
+	return most;
+}
+
+/* What is to be room for: a lower number of models waits until no name has a higher id. */
+static uint32_t wanted(struct datapath *d, const struct datapath_sizes *sizes, int of)
+{
+	uint32_t models = SLUICE_MODEL_FIRST + sizes->models, pinned;
+
+	if (of != MODELS)
+		return of == CONNECTIONS ? sizes->connections : sizes->clients;
+	pinned = ids_pinned(d);
+	if (pinned <= models)
+		return models;
+	datapath_notify(
+		&d->handlers, NOTICE_ADOPTED, d->pin_dir,
+		"max-models is %u, but there is room for %u: a name of a model has that number (`sluicectl detach` forgets it)",
+		sizes->models, pinned - SLUICE_MODEL_FIRST);
+	return pinned;
+}
+
 int sizes_set(struct datapath *d, const struct datapath_sizes *sizes)
 {
 	for (size_t i = 0; sizes && i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(d->skel->obj, rows[i].map);
-		uint32_t n = rows[i].of == CONNECTIONS ? sizes->connections : sizes->clients;
+		uint32_t n = wanted(d, sizes, rows[i].of);
 		int err = map ? bpf_map__set_max_entries(map, n * rows[i].times / rows[i].by)
 			      : -ENOENT;
 
@@ -50,11 +94,17 @@ int sizes_set(struct datapath *d, const struct datapath_sizes *sizes)
 	return 0;
 }
 
-/* What the kernel allocates for a map at once, MiB (its htab_map_alloc()). */
+/* What the kernel allocates for a map at once, MiB (its htab_map_alloc() and array_map_alloc()). */
 static uint64_t needs_mib(const struct bpf_map *map)
 {
 	uint64_t n = bpf_map__max_entries(map), buckets = 1;
-	uint64_t element =
+	uint64_t element;
+
+	if (bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY)
+		return (n * bpf_map__value_size(map) * (uint64_t)libbpf_num_possible_cpus() +
+			(1 << 20) - 1) >>
+		       20;
+	element =
 		48 + (bpf_map__key_size(map) + 7) / 8 * 8 + (bpf_map__value_size(map) + 7) / 8 * 8;
 
 	if (bpf_map__map_flags(map) & BPF_F_NO_PREALLOC)
@@ -166,7 +216,7 @@ int sizes_no_memory(const struct datapath *d, int err, const char *said)
 		all += needs_mib(bpf_object__find_map_by_name(d->skel->obj, rows[i].map));
 	return datapath_fail(
 		err,
-		"no memory for the map %s, %llu MiB%s%s; the maps of max-connections and max-clients take %llu MiB: %s",
+		"no memory for the map %s, %llu MiB%s%s; the maps of max-connections, max-clients and max-models take %llu MiB: %s",
 		name, (unsigned long long)needs_mib(map), row ? " by " : "",
 		row ? settings[row->of] : "", (unsigned long long)all, why);
 }
