@@ -56,7 +56,8 @@
 #define BOUND           0.5 /* of the ceiling in flight: the ceiling may have caused a refusal */
 #define ITL_FULL        0.95
 #define MISSED_MOST     0.2  /* share of responses over the ITL target */
-#define LATE_MOST       0.17 /* share of replies that are not streamed over theirs */
+#define LATE_MOST       0.17 /* share of replies that are not streamed over theirs, … */
+#define LATE_MANY       30.0 /* … with so many in flight; with fewer, one is evidence enough */
 #define GAP_MEMORY_S    2
 #define MISSED_MEMORY_S 3
 #define REPLIES         10.0 /* means are over about so many */
@@ -342,7 +343,7 @@ void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, dou
 		       uint32_t bytes, uint32_t tokens, uint32_t in_flight_at_admission,
 		       uint64_t now_ns)
 {
-	double ratio = whole_ratio(t, ms, bytes, tokens);
+	double ratio = whole_ratio(t, ms, bytes, tokens), most;
 
 	a->reply_ms += (ms - a->reply_ms) / REPLIES;
 	if (progress(a, ms, now_ns) || !(ratio > 0))
@@ -351,7 +352,8 @@ void adaptive_duration(struct adaptive *a, const struct adaptive_targets *t, dou
 	a->whole.weight += 1;
 	a->missed_whole += ((ratio > 1) - a->missed_whole) / REPLIES;
 	/* A duration is old when it comes: its late replies were admitted before the last cut. */
-	if (ratio > 1 && a->missed_whole > LATE_MOST && in_flight_at_admission > 1 &&
+	most = LATE_MOST * fmin(1, in_flight_at_admission / LATE_MANY);
+	if (ratio > 1 && a->missed_whole > most && in_flight_at_admission > 1 &&
 	    a->seen.shadow_in_flight <= 0)
 		level_failed(a, t, in_flight_at_admission, now_ns);
 }
