@@ -6,7 +6,8 @@
 . "$(dirname "$0")/lib.sh"
 
 mock --model fast,prefill-ms=10,token-ms=5,tokens=8,slots=64 \
-	--model slow,prefill-ms=400,token-ms=5,tokens=8,slots=64
+	--model slow,prefill-ms=400,token-ms=5,tokens=8,slots=64 \
+	--model late,prefill-ms=400,token-ms=5,tokens=8,slots=64
 sluice --listen "$PORT" --policy ema-flag --ttft-threshold-ms 200 --itl-threshold-ms 200 \
 	--time-constant-secs 10
 
@@ -49,6 +50,24 @@ holds --within 12 "the shut model opens again by itself" \
 	"m['slow']['open'] and 'model slow opened' in log('daemon')"
 load --connect "$S4:$PORT" --model slow --requests 1 >"$T/again.json"
 holds "the model then serves" "j('again')['completed'] == 1"
+
+load --connect "$S4:$PORT" --model late --requests 2 --concurrency 2 >"$T/late.json"
+holds --within 3 "another model is shut" "not m['late']['open'] and j('late')['completed'] == 2"
+sentence() {
+	ctl explain "$C4" --model late --json |
+		"$PY" -c 'import json,sys; print(json.load(sys.stdin)["sentence"])'
+}
+explained() { # the first command of the sentence admits
+	local said
+
+	said=$(sentence)
+	[[ $said == *": \`sluicectl set ttft="*"ms --model late\`."* ]] || return 1
+	eval "ctl $(cut -d '`' -f 2 <<<"$said" | cut -d ' ' -f 2-)" >/dev/null
+	[[ $(sentence) == Admitted:* ]]
+}
+check "explain has the command that raises its target, and that opens it" explained
+load --connect "$S4:$PORT" --model late --requests 1 >"$T/raised.json"
+holds "the model then serves" "j('raised')['completed'] == 1"
 holds "refusals are counted once each, under their reason" \
 	"r['rejected'] == s['rejected_by_reason']['ttft'] ==
 	 j('mix')['by_model']['slow']['sent'] + 1"

@@ -159,19 +159,25 @@ sentence() {
 	ctl explain "$C4" --json |
 		"$PY" -c 'import json,sys; print(json.load(sys.stdin)["sentence"])'
 }
-remedied() { # remedied PART: explain says PART; what its command admits is admitted
+remedied() { # remedied PART N: explain says PART; what its Nth command admits is admitted
 	local said
 
 	said=$(sentence)
 	[[ $said == "Refused ("*"$1"* ]] || return 1
-	eval "ctl $(sed -n 's/.*\x60sluicectl \(.*\)\x60\.$/\1/p' <<<"$said")" >/dev/null
+	eval "ctl $(cut -d '`' -f $((2 * $2)) <<<"$said" | cut -d ' ' -f 2-)" >/dev/null
 	[[ $(sentence) == Admitted:* && $(send "$S4") == 200 ]]
 }
-check "the command for a spent quota gives the client more" remedied "request quota of 2 in 60 s"
+check "the command for a spent quota gives the client more" remedied "request quota of 2 in 60 s" 1
+while [[ $(send "$S4") == 200 ]]; do :; done
+ctl quota set "$C4" requests=2/60s >/dev/null
+check "where the client has spent that quota before, another command admits it" \
+	remedied "request quota of 2 in 60 s" 2
+ctl clear "$C4" >/dev/null
+ctl quota set "$C4" requests=100/60s >/dev/null
 ctl block "$C4" --for 10m >/dev/null
-check "the command for a blocked client lifts the block" remedied "this client is blocked until "
+check "the command for a blocked client lifts the block" remedied "this client is blocked until " 1
 ctl drain >/dev/null
-check "the command for a drain ends it" remedied "an operator drains this server without end"
+check "the command for a drain ends it" remedied "an operator drains this server without end" 1
 ctl allow "$C4" --for 10m >/dev/null
 ctl explain "$C4" | head -n 1 >"$T/allowed.txt"
 check "the first line says that a rule allows the client" \

@@ -19,6 +19,7 @@
 #include "control/format_text.h"
 #include "control/report.h"
 #include "metrics/metrics.h"
+#include "remedy.h"
 #include "state_fixture.h"
 #include "written.h"
 
@@ -282,7 +283,7 @@ static void explain_prints_the_numbers(void **state)
 		       answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":6000}"));
 	has_line(
 		text,
-		"Refused (429, retry after 3 s): model 'llama' has 14 requests in flight, of 8 that this rank may use; a slot is free when one ends. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
+		"Refused (429, retry after 3 s): model 'llama' has 14 requests in flight, of 8 that this rank may use; a slot is free when one ends. To admit it by a higher floor: `sluicectl set floor=36 --model llama`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
 	has_line(
 		text,
 		"class        normal (default), rank 3 of 0 to 7: may use 50 % of the slots and 25 % of the queue budget");
@@ -316,6 +317,80 @@ static void explain_prints_the_numbers(void **state)
 	bad = answer("{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"bytes\":0}");
 	assert_true(json_is_false(json_object_get(bad, "ok")));
 	json_decref(bad);
+}
+
+/* The verdict on a request to a model, as the programs reach it. */
+static void judge(uint32_t id, uint32_t of_pool, const struct admission_load *load)
+{
+	struct sluice_answer *a = &answers[id];
+	enum admission_verdict verdict;
+
+	*a = (struct sluice_answer){.answered = 1,
+				    .enforced = 1,
+				    .about = id,
+				    .rank = 4,
+				    .pool = of_pool,
+				    .bytes = 6000,
+				    .load = *load};
+	assert_true(controller_admission(&f->controller, of_pool, &a->admission));
+	a->slots = admission_slots(&a->admission, a->rank);
+	a->expected_bytes = admission_expected(&a->admission, load, a->bytes, a->rank, 0);
+	a->allowed_bytes = admission_allowed(&a->admission, a->bytes, a->rank);
+	verdict = admission_judge(&a->admission, load, a->bytes, a->rank, 0);
+	a->reason = verdict == ADMISSION_CEILING ? SLUICE_REASON_IN_FLIGHT
+		    : verdict                    ? SLUICE_REASON_TTFT
+						 : SLUICE_REASON_NONE;
+}
+
+/* The commands of `explain` for a request that waits too long, or finds no slot. */
+static void the_commands_of_a_refusal_admit_the_request(void **state)
+{
+	static const struct {
+		const char *model;
+		int64_t in_flight;
+		uint8_t reason;
+		unsigned commands;
+		const char *said;
+	} rows[] = {
+		{"llama", 5, SLUICE_REASON_TTFT, 1, "ms/KiB --model llama`"},
+		{"llama", 40, SLUICE_REASON_IN_FLIGHT, 1, "`sluicectl set floor="},
+		/* a pool: of "fresh" and of all models, since "third" has no target of its own */
+		{"fresh", 5, SLUICE_REASON_TTFT, 2, "ms --model fresh`, `sluicectl set ttft="},
+		{"fresh", 40, SLUICE_REASON_IN_FLIGHT, 1, "`sluicectl set floor="},
+	};
+	struct controller *c = &f->controller;
+	const struct adaptive_view view = {0};
+
+	c->model[FIXTURE_FRESH].own.ttft_ms = 500;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct admission_load load = {
+			.in_flight = rows[i].in_flight, .waiting = 4, .waiting_bytes = 50000};
+		uint32_t id = (uint32_t)controller_find(c, rows[i].model);
+		uint32_t in = id == FIXTURE_LLAMA ? id : pool;
+		char line[128];
+		const char *said;
+		json_t *whole;
+
+		c->model[in].adaptive.rate = 10;
+		c->model[in].adaptive.rate_samples = 100;
+		judge(id, in, &load);
+		assert_int_equal(answers[id].reason, rows[i].reason);
+		snprintf(line, sizeof(line),
+			 "{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"model\":\"%s\"}",
+			 rows[i].model);
+		whole = answer(line);
+		said = json_string_value(json_object_get(whole, "sentence"));
+		assert_non_null(said);
+		if (!strstr(said, rows[i].said))
+			fail_msg("%s", said);
+		if (run_set_commands(c, said) != rows[i].commands)
+			fail_msg("%s", said);
+		controller_look(c, in, &view, FIXTURE_NOW_NS);
+		judge(id, in, &load);
+		if (answers[id].reason)
+			fail_msg("%s", said);
+		json_decref(whole);
+	}
 }
 
 static void a_stopped_model_is_shown(void **state)
@@ -412,6 +487,7 @@ int main(void)
 		WITH_POOLS(a_question_has_all_known_facts_of_the_request),
 		WITH_POOLS(a_request_that_passes_is_admitted_for_any_reason),
 		WITH_POOLS(explain_prints_the_numbers),
+		WITH_POOLS(the_commands_of_a_refusal_admit_the_request),
 		WITH_POOLS(a_stopped_model_is_shown),
 		WITH_POOLS(targets_are_shown_as_they_are_written),
 		WITH_POOLS(metrics_have_the_admission_numbers_and_leave_pools_out_of_sums),

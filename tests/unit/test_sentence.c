@@ -4,6 +4,7 @@
  * and what an override, shadow mode, an ended lease and a drain make of it.
  */
 #include "control_fixture.h"
+#include "remedy.h"
 
 #include <string.h>
 #include <time.h>
@@ -107,16 +108,16 @@ static void every_reason_has_a_sentence_and_a_command(void **state)
 static void a_refusal_says_why_until_when_and_what_changes_it(void **state)
 {
 	programs.reason = SLUICE_REASON_REQUEST_QUOTA;
-	says("Refused (429, retry after 42 s): this client has used up its request quota of 60 in 60 s; its next request is admitted at 22:14:02. To give it more: `sluicectl quota set 192.0.2.1 requests=120/60s burst=24 tokens=500/10s`.");
+	says("Refused (429, retry after 42 s): this client has used up its request quota of 60 in 60 s; its next request is admitted at 22:14:02. To give it more: `sluicectl quota set 192.0.2.1 requests=120/60s burst=24 tokens=500/10s`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
 	programs.reason = SLUICE_REASON_TOKEN_QUOTA;
 	programs.quota_from = SLUICE_QUOTA_FROM_MODEL;
 	programs.retry_after_ms = 1200;
-	says("Refused (429, retry after 2 s): this client has used up its token quota of 500 in 10 s; its next request is admitted at 22:13:22. To give it more: `sluicectl quota set 192.0.2.1 --model llama requests=60/60s burst=12 tokens=1000/10s`.");
+	says("Refused (429, retry after 2 s): this client has used up its token quota of 500 in 10 s; its next request is admitted at 22:13:22. To give it more: `sluicectl quota set 192.0.2.1 --model llama requests=60/60s burst=12 tokens=1000/10s`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
 	programs.retry_after_ms = 3000;
 	programs.reason = SLUICE_REASON_TTFT;
-	says("Refused (429, retry after 3 s): the average TTFT of model 'llama' is 2000 ms, over its target of 1000 ms; it opens about 22:13:23 if nothing more arrives. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
+	says("Refused (429, retry after 3 s): the average TTFT of model 'llama' is 2000 ms, over its target of 1000 ms; it opens about 22:13:23 if nothing more arrives. To admit it by a higher target: `sluicectl set ttft=2400ms --model llama`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
 	programs.reason = SLUICE_REASON_IN_FLIGHT;
-	says("Refused (429, retry after 3 s): model 'llama' has 5 requests in flight, and its limit is 64; a slot is free when one ends. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
+	says("Refused (429, retry after 3 s): model 'llama' has 5 requests in flight, and its limit is 64; a slot is free when one ends. To admit it by a higher limit: `sluicectl set max-in-flight=77 --model llama`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
 	programs.action = SLUICE_ACTION_RESET;
 	programs.reason = SLUICE_REASON_STALLED_RESPONSES;
 	says("Refused (connection reset): this client does not read 8 of its responses, until it does. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
@@ -130,6 +131,47 @@ static void a_refusal_says_why_until_when_and_what_changes_it(void **state)
 	programs.override = SLUICE_OVERRIDE_PREFIX_BLOCKED;
 	programs.override_expires_ns = 0;
 	says("Refused (new connections reset, else 429, retry after 3 s): a prefix of this client is blocked without end. To admit this client alone: `sluicectl allow 192.0.2.1`.");
+}
+
+/* A policy that shuts by averages. */
+static void the_command_of_a_latency_refusal_opens_the_model(void **state)
+{
+	static const struct {
+		uint8_t reason;
+		const char *target, *raised;
+	} rows[] = {
+		{SLUICE_REASON_TTFT, "ttft=5", "`sluicectl set ttft=2400ms --model llama`"},
+		{SLUICE_REASON_TTFT, "ttft=800+0.2/KiB",
+		 "`sluicectl set ttft=2400ms+0.6ms/KiB --model llama`"},
+		{SLUICE_REASON_ITL, "itl=5", "`sluicectl set itl=15ms --model llama`"},
+		{SLUICE_REASON_DURATION, "duration=7",
+		 "`sluicectl set duration=4800ms --model llama`"},
+		{SLUICE_REASON_NORMALIZED_LATENCY, "normalized-latency=7",
+		 "`sluicectl set normalized-latency=96ms --model llama`"},
+	};
+	struct controller *c = &f->controller;
+	char err[128];
+
+	for (unsigned all = 0; all < 2; all++) {
+		c->per_model = !all;
+		programs.about = all ? SLUICE_MODEL_ALL : FIXTURE_LLAMA;
+		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+			const char *pairs[] = {"ttft=none", "itl=none", "duration=none",
+					       "normalized-latency=none", rows[i].target};
+			const char *said;
+
+			assert_false(controller_set_all(c, all ? NULL : "llama", pairs, 5, err,
+							sizeof(err)));
+			assert_int_equal(controller_read(c, programs.about, FIXTURE_NOW_NS).reason,
+					 rows[i].reason);
+			programs.reason = rows[i].reason;
+			said = sentence_of(EXPLAIN);
+			if (!all && !strstr(said, rows[i].raised))
+				fail_msg("%s", said);
+			assert_int_equal(run_set_commands(c, said), 1);
+			assert_true(controller_read(c, programs.about, FIXTURE_NOW_NS).open);
+		}
+	}
 }
 
 static void policy_adaptive_says_its_numbers(void **state)
@@ -256,6 +298,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SENTENCE(every_reason_has_a_sentence_and_a_command),
 		SENTENCE(a_refusal_says_why_until_when_and_what_changes_it),
+		SENTENCE(the_command_of_a_latency_refusal_opens_the_model),
 		SENTENCE(policy_adaptive_says_its_numbers),
 		SENTENCE(an_admitted_request_says_what_is_left),
 		SENTENCE(what_is_not_enforced_is_admitted_and_says_so),

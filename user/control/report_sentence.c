@@ -7,12 +7,16 @@
  */
 #include "control/report_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "control/format_internal.h"
 
-#define S_MS 1000
+#define S_MS            1000
+#define HEADROOM        1.2 /* of a proposed value above the least that admits */
+#define PROPOSED_MS_MAX 9e6 /* `set` takes up to 1e7 */
+#define PROPOSED_MODELS 3   /* of a pool, with a command each */
 
 struct sentence {
 	FILE *out;
@@ -89,6 +93,14 @@ static void print_word(FILE *out, const char *word)
 	fputc('\'', out);
 }
 
+/* The entry that the refusal is about, for look-ups. */
+static uint32_t entry_of(const struct sentence *t)
+{
+	uint32_t about = t->e->answer.about;
+
+	return about < SLUICE_MODELS_MAX ? about : SLUICE_MODEL_OTHER;
+}
+
 static long long in_flight_of(const struct sentence *t, uint32_t model)
 {
 	int64_t n = t->s->kernel[model].in_flight;
@@ -156,14 +168,24 @@ static void why_ttft(const struct sentence *t, double ms, double target_ms)
 	}
 }
 
+/* Whether the ceiling of the policy refuses the request, and not max-in-flight, which comes
+ * first. */
+static bool at_ceiling(const struct sentence *t)
+{
+	const struct sluice_answer *a = &t->e->answer;
+	int64_t most = controller_targets(t->s->controller, entry_of(t)).max_in_flight;
+
+	return a->admission.floor && a->admission.ceiling &&
+	       (most <= 0 || in_flight_of(t, entry_of(t)) < most);
+}
+
 static void why_in_flight(const struct sentence *t)
 {
 	const struct sluice_answer *a = &t->e->answer;
-	uint32_t limit =
-		a->about < SLUICE_MODELS_MAX ? controller_limit(t->s->controller, a->about) : 0;
+	uint32_t limit = controller_limit(t->s->controller, entry_of(t));
 
 	print_about(t);
-	if (a->admission.floor && a->admission.ceiling)
+	if (at_ceiling(t))
 		fprintf(t->out, " has %lld requests in flight, of %llu that this rank may use",
 			(long long)a->load.in_flight, (unsigned long long)a->slots);
 	else if (limit)
@@ -230,7 +252,7 @@ static void why_operator(const struct sentence *t)
 static void print_why(const struct sentence *t)
 {
 	const struct sluice_answer *a = &t->e->answer;
-	uint32_t about = a->about < SLUICE_MODELS_MAX ? a->about : SLUICE_MODEL_OTHER;
+	uint32_t about = entry_of(t);
 	struct controller_reading now = controller_read(t->s->controller, about, t->s->now_ns);
 	struct controller_targets target = controller_targets(t->s->controller, about);
 
@@ -275,7 +297,7 @@ static void print_why(const struct sentence *t)
 	}
 }
 
-/* ---- the command that admits the request ---- */
+/* ---- the commands that admit the request ---- */
 
 static void print_model_option(const struct sentence *t, uint32_t model)
 {
@@ -295,8 +317,175 @@ static bool fleet_has_rule(const struct sentence *t)
 	return false;
 }
 
-/* The quota in force with twice the budget that is used up: a quota of its own is not spent, unless
- * it had it before. */
+/* A key of `set`, and the value that a remedy raises it to. */
+struct proposal {
+	const char *key, *unit;
+	double (*of)(const struct controller_targets *t); /* its value there; negative: not set */
+	double value;
+	double per_kib; /* of a ttft that grows with the request */
+};
+
+static double ttft_of(const struct controller_targets *t)
+{
+	return t->ttft_ms;
+}
+
+static double itl_of(const struct controller_targets *t)
+{
+	return t->itl_ms;
+}
+
+static double duration_of(const struct controller_targets *t)
+{
+	return t->duration_ms;
+}
+
+static double normalized_of(const struct controller_targets *t)
+{
+	return t->normalized_ms;
+}
+
+static double floor_of(const struct controller_targets *t)
+{
+	return (double)t->floor;
+}
+
+/* By the reason of the refusal. */
+static const struct proposal targets[] = {
+	[SLUICE_REASON_TTFT] = {.key = "ttft", .unit = "ms", .of = ttft_of},
+	[SLUICE_REASON_ITL] = {.key = "itl", .unit = "ms", .of = itl_of},
+	[SLUICE_REASON_DURATION] = {.key = "duration", .unit = "ms", .of = duration_of},
+	[SLUICE_REASON_NORMALIZED_LATENCY] = {.key = "normalized-latency",
+					      .unit = "ms",
+					      .of = normalized_of},
+};
+
+static void print_set(const struct sentence *t, const struct proposal *p, uint32_t model)
+{
+	fprintf(t->out, "`sluicectl set %s=%.10g%s", p->key, p->value, p->unit);
+	if (p->per_kib > 0)
+		fprintf(t->out, "+%.10g%s/KiB", p->per_kib, p->unit);
+	if (model != SLUICE_MODEL_ALL)
+		print_model_option(t, model);
+	fputc('`', t->out);
+}
+
+/* The smallest value of a pool's models holds: it is raised for each that has a smaller one of its
+ * own, and for all models if one has none of its own. */
+static void print_pool_set(const struct sentence *t, const struct proposal *p, uint32_t pool)
+{
+	const struct controller *c = t->s->controller;
+	unsigned commands = 0, more = 0;
+	bool global = false;
+	double own;
+
+	for (uint32_t id = SLUICE_MODEL_FIRST; id < SLUICE_MODELS_MAX; id++) {
+		if (c->model[id].in_pool != pool)
+			continue;
+		own = p->of(&c->model[id].own);
+		if (own < 0) {
+			global = true;
+		} else if (own > 0 && own < p->value && commands < PROPOSED_MODELS) {
+			fputs(commands++ ? ", " : "", t->out);
+			print_set(t, p, id);
+		} else if (own > 0 && own < p->value) {
+			more++;
+		}
+	}
+	if (global && p->of(&c->all) < p->value) {
+		fputs(commands ? ", " : "", t->out);
+		print_set(t, p, SLUICE_MODEL_ALL);
+	}
+	if (more)
+		fprintf(t->out, " and so for %u more models of the pool", more);
+}
+
+static void propose(const struct sentence *t, const struct proposal *p, const char *what)
+{
+	const struct sluice_answer *a = &t->e->answer;
+	uint32_t pool = a->pool < SLUICE_MODELS_MAX ? a->pool : SLUICE_MODEL_OTHER;
+
+	fprintf(t->out, "To admit it by a higher %s: ", what);
+	if (a->about == SLUICE_MODEL_ALL || !t->s->controller->model[pool].is_pool)
+		print_set(t, p, a->about);
+	else
+		print_pool_set(t, p, pool);
+	fputs(". ", t->out);
+}
+
+/* Up to the next number of two digits, and then zeros. What is one but for binary fractions stays.
+ */
+static double round_up(double value)
+{
+	double unit = pow(10, floor(log10(value)) - 1);
+
+	return ceil(value / unit - 1e-6) * unit;
+}
+
+/* The target of an entry is `factor` times too low. */
+static void propose_target(const struct sentence *t, uint32_t entry, double factor)
+{
+	struct controller_targets now = controller_targets(t->s->controller, entry);
+	struct proposal p = targets[t->e->answer.reason];
+	double ms = p.of(&now);
+
+	factor *= HEADROOM;
+	if (!(ms > 0) || !(ms * factor < PROPOSED_MS_MAX))
+		return;
+	p.value = round_up(ms * factor);
+	if (p.of == ttft_of && now.ttft_ms_per_kib > 0)
+		p.per_kib = round_up(now.ttft_ms_per_kib * factor);
+	propose(t, &p, "target");
+}
+
+/* Of a policy that shuts by averages. */
+static void remedy_average(const struct sentence *t, double average_ms)
+{
+	struct controller_targets now = controller_targets(t->s->controller, entry_of(t));
+	double ms = targets[t->e->answer.reason].of(&now);
+
+	propose_target(t, entry_of(t), average_ms > ms ? average_ms / ms : 1);
+}
+
+static void remedy_ttft(const struct sentence *t, double average_ms)
+{
+	const struct explanation *e = t->e;
+	const struct sluice_answer *a = &e->answer;
+
+	if (a->admission.stopped)
+		return; /* no target moves what is stuck */
+	if (!a->admission.floor)
+		remedy_average(t, average_ms);
+	else if (e->predicted_ms > 0 && e->allowed_ms > 0) /* in proportion to the target */
+		propose_target(t,
+			       a->about == SLUICE_MODEL_ALL || a->pool >= SLUICE_MODELS_MAX
+				       ? entry_of(t)
+				       : a->pool,
+			       fmax(e->predicted_ms / e->allowed_ms, 1));
+}
+
+/* The floor, if the policy's ceiling refuses, since no command sets that. */
+static void remedy_in_flight(const struct sentence *t)
+{
+	const struct sluice_answer *a = &t->e->answer;
+	uint64_t level = a->admission.level[a->rank % SLUICE_RANKS];
+	int64_t most = controller_targets(t->s->controller, entry_of(t)).max_in_flight;
+	double slots = (double)(a->load.in_flight + 1) * ADMISSION_ALL;
+	struct proposal p = {.key = "floor", .unit = "", .of = floor_of};
+
+	if (at_ceiling(t) && level && slots / (double)level * HEADROOM < ADAPTIVE_CEILING_MAX) {
+		p.value = ceil(slots / (double)level * HEADROOM);
+		propose(t, &p, "floor");
+	} else if (!at_ceiling(t) && most > 0) {
+		p.key = "max-in-flight"; /* of the model, also in a pool */
+		p.value = ceil(fmax((double)most, (double)in_flight_of(t, entry_of(t))) * HEADROOM);
+		fputs("To admit it by a higher limit: ", t->out);
+		print_set(t, &p, a->about);
+		fputs(". ", t->out);
+	}
+}
+
+/* The quota in force with twice the budget that is used up. */
 static void remedy_quota(const struct sentence *t, const char *client)
 {
 	const struct explain_quota *q = &t->e->quota;
@@ -310,46 +499,60 @@ static void remedy_quota(const struct sentence *t, const char *client)
 	rate->most *= 2;
 	rate->burst *= 2;
 	quota_words(words, &def);
-	if (quota_parse(&def, words, why, sizeof(why))) { /* above the most that there is */
-		fprintf(t->out, "To admit it for now: `sluicectl allow %s --for 10m`.", client);
+	if (quota_parse(&def, words, why, sizeof(why))) /* above the most that there is */
 		return;
-	}
 	fprintf(t->out, "To give it more: `sluicectl quota set %s", client);
 	if (q->from == SLUICE_QUOTA_FROM_CLIENT_MODEL || q->from == SLUICE_QUOTA_FROM_MODEL)
 		print_model_option(t, t->e->model);
-	fprintf(t->out, " %s`.", words);
+	fprintf(t->out, " %s`. ", words);
 }
 
+/* The command that changes what refuses, and the one that admits this client whatever refuses. */
 static void print_remedy(const struct sentence *t)
 {
 	const struct sluice_answer *a = &t->e->answer;
+	struct controller_reading now =
+		controller_read(t->s->controller, entry_of(t), t->s->now_ns);
 	char client[TEXT_CLIENT_MAX];
 
 	text_client(client, t->client);
 	switch (a->reason) {
 	case SLUICE_REASON_OPERATOR:
 		fputs("To end the drain: `sluicectl resume`.", t->out);
-		break;
-	case SLUICE_REASON_REQUEST_QUOTA:
-	case SLUICE_REASON_TOKEN_QUOTA:
-		remedy_quota(t, client);
-		break;
+		return;
 	case SLUICE_REASON_CLIENT_BLOCKED:
 		/* Its prefix may be in the configuration; a rule about the client precedes that. */
 		if (a->override == SLUICE_OVERRIDE_PREFIX_BLOCKED) {
 			fprintf(t->out, "To admit this client alone: `sluicectl allow %s`.",
 				client);
-			break;
+			return;
 		}
 		fprintf(t->out, "To lift it: `sluicectl clear %s", client);
 		if (a->about != SLUICE_MODEL_ALL)
 			print_model_option(t, a->about);
 		fprintf(t->out, "%s`.", fleet_has_rule(t) ? " --fleet" : "");
+		return;
+	case SLUICE_REASON_REQUEST_QUOTA:
+	case SLUICE_REASON_TOKEN_QUOTA:
+		remedy_quota(t, client);
+		break; /* the client may have spent that quota before */
+	case SLUICE_REASON_TTFT:
+		remedy_ttft(t, now.ttft_ms);
 		break;
-	default:
-		fprintf(t->out, "To admit this client anyway: `sluicectl allow %s --for 10m`.",
-			client);
+	case SLUICE_REASON_ITL:
+		remedy_average(t, now.itl_ms);
+		break;
+	case SLUICE_REASON_DURATION:
+		remedy_average(t, now.duration_ms);
+		break;
+	case SLUICE_REASON_NORMALIZED_LATENCY:
+		remedy_average(t, now.normalized_ms);
+		break;
+	case SLUICE_REASON_IN_FLIGHT:
+		remedy_in_flight(t);
+		break;
 	}
+	fprintf(t->out, "To admit this client anyway: `sluicectl allow %s --for 10m`.", client);
 }
 
 /* ---- a request that passes ---- */
