@@ -90,7 +90,7 @@ daemon() {
 	shift
 	on slk-s setpriv --no-new-privs --bounding-set="$(unit_capabilities)" "$build/sluiced" \
 		--pin-dir "$pin" --control "$t/control.sock" --metrics off --interface s0 \
-		"${listen[@]}" --policy ema-flag --ttft-threshold-ms 300 \
+		"${listen[@]}" --policy ema-flag --ttft-threshold-ms 3000 \
 		--itl-threshold-ms none --time-constant-secs 3600 "$@" >"$t/$name" 2>&1 </dev/null &
 	pids+=($!)
 	soon grep -q '^ready' "$t/$name" || {
@@ -247,7 +247,7 @@ for end in s c; do
 done
 on slk-s "$build/mock_server" --listen 8000 --admin 127.0.0.1:8001 \
 	--model fast,prefill-ms=5,token-ms=2,tokens=3 \
-	--model slow,prefill-ms=1500,token-ms=2,tokens=3 \
+	--model slow,prefill-ms=9000,token-ms=2,tokens=3 \
 	--model long,prefill-ms=5,token-ms=0,tokens=60000 \
 	>"$t/mock" 2>&1 </dev/null &
 pids+=($!)
@@ -306,9 +306,10 @@ big() {
 }
 
 requests() { # prints admitted,rejected
-	ctl status --json | tr -d ' \n' |
-		grep -oE '"requests":\{"admitted":[0-9]+,"rejected":[0-9]+' | grep -oE '[0-9]+' |
-		paste -s -d,
+	ctl status --json |
+		python3 -c 'import json, sys
+n = json.load(sys.stdin)["requests"]
+print(n["admitted"], n["rejected"], sep=",")'
 }
 
 # both_ways PATH ADDRESS: both verdicts on a path into the host, each counted once
