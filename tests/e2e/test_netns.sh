@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Servers in other network namespaces, in which sluice attaches: one daemon for many pods. Refusals
 # keep their connections there as on the host, since their sockets are found. A namespace that ends
-# is let go, one that comes is attached, and one with an address of another is left out.
+# is let go, one that comes is attached, and one that takes an address of another is left out.
 MORE_NAMESPACES="sl-netns-a sl-netns-b sl-netns-d"
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -69,6 +69,17 @@ refused b "$C" "$B4"
 refused b "$A" "[$B6]"
 refused a "$B_POD" "$A4"
 
+on "$A" ip addr add "$B4/32" dev eth0
+holds --within 10 "one that takes an address of another, named later, is left out, and said" \
+	"s['troubles'] == ['network namespace $NS/$A has an address that $NS/$B_POD has, too: ' +
+	 'it is left out'] and
+	 [x['name'] for x in s['interfaces'] if '/' in x['name']] == ['$B_POD/eth0']"
+same "the daemon is not ready, then" "$NOT_READY" "$(readyz)"
+refused b "$C" "$B4"
+on "$A" ip addr del "$B4/32" dev eth0
+holds --within 10 "it is attached again without that address" \
+	"'$A/eth0' in [x['name'] for x in s['interfaces'] if x['tc']] and s['troubles'] == []"
+
 # starve PATH…: the daemon has no descriptor left for these namespaces, until it has said so.
 starve() {
 	local limit path
@@ -80,19 +91,25 @@ starve() {
 			"$DAEMON"
 	done
 	prlimit --pid "$DAEMON" --nofile="${limit// /}:"
-	await 10 "s['troubles'] == []"
+	await 10 "not any('cannot be opened' in x for x in s['troubles'])"
 }
 said_gone() { grep 'is gone' "$T/daemon.log"; }
 
+gone_before=$(said_gone)
 starve "$NS/$A" "$NS/$B_POD"
-same "a namespace that cannot be opened for a moment stays attached" "" "$(said_gone)"
+same "a namespace that cannot be opened for a moment stays attached" "$gone_before" "$(said_gone)"
 refused a "$B_POD" "$A4"
 
 # The name of the namespace is gone, and its last process.
 kill -KILL "$MOCK"
 ip netns del "$B_POD"
-holds --within 10 "a namespace that ends is let go" \
-	"'$B_POD/eth0' not in [x['name'] for x in s['interfaces']]"
+holds --within 10 "a namespace that ends is let go, and that is said" \
+	"'$B_POD/eth0' not in [x['name'] for x in s['interfaces']] and
+	 s['troubles'] == ['network namespace $NS/$B_POD has ended: ' +
+	 'sluice attaches to it when it comes back']"
+same "… and the daemon is ready without it" $'ready: mode enforce\n200' "$(readyz)"
+holds "… it is said once in the log" \
+	"log('daemon').count('network namespace $NS/$B_POD has ended') == 1"
 check "its end of the veth goes with it" eventually 1 gone vb
 refused a "$C" "$A4"
 
@@ -119,21 +136,26 @@ holds --within 10 "a path that may not be opened is said" \
 	"s['troubles'] == ['network namespace $NS/$B_POD cannot be opened: Permission denied']"
 rm "$NS/$B_POD"
 
-# A daemon that takes over, and one that is told a process.
+# A daemon that takes over, and one that is told a process, and its namespace by a name, too.
 before=$(value "r['admitted']")
 finish "$DAEMON" KILL
 sluice_on_node --pid "$(on "$A" sh -c 'sleep 1000 >/dev/null 2>&1 9>&- & echo $!' | tee "$T/pid")" \
-	--listen "$PORT"
+	--netns "$NS/$A" --listen "$PORT" --metrics "$METRICS"
 PIDS+=("$(<"$T/pid")")
-holds "the namespace of a process is attached" \
-	"'pid $(<"$T/pid")/eth0' in [x['name'] for x in s['interfaces'] if x['tc']]"
+holds "the namespace of a process is attached, once, and that is said" \
+	"[x['name'] for x in s['interfaces'] if '/' in x['name'] and x['tc']] ==
+	 ['pid $(<"$T/pid")/eth0'] and
+	 s['troubles'] == ['network namespace $NS/$A is that of /proc/$(<"$T/pid")/ns/net: ' +
+	 'it is attached to once']"
+same "… and the daemon is ready" $'ready: mode enforce\n200' "$(readyz)"
 refused a "$C" "$A4"
 starve "/proc/$(<"$T/pid")/ns/net"
 same "one of a process stays attached likewise" "" "$(said_gone)"
 refused a "$C" "$A4"
 kill -KILL "$(<"$T/pid")"
-holds --within 10 "its process ends, and it is let go" \
-	"s['troubles'] == ['network namespace /proc/$(<"$T/pid")/ns/net does not exist: ' +
-	 'its process has ended'] and
-	 not any('/' in x['name'] for x in s['interfaces'])"
+holds --within 10 "its process ends, and only the name is attached" \
+	"s['troubles'] == ['network namespace /proc/$(<"$T/pid")/ns/net has ended with its process']
+	 and [x['name'] for x in s['interfaces'] if '/' in x['name'] and x['tc']] == ['$A/eth0']"
+refused a "$C" "$A4"
+same "… and the daemon is ready without it, too" $'ready: mode enforce\n200' "$(readyz)"
 done_here

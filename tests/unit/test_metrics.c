@@ -985,7 +985,7 @@ static void readiness_is_what_the_configuration_asks_for(void **state)
 		unsigned status;
 		bool detaching, shadow;
 		uint64_t lease; /* from now on */
-		size_t interfaces, left_out, netns_notes;
+		size_t interfaces, left_out, netns_unfollowed;
 		bool lost[2][STATE_HOOKS];
 		const char *xdp;
 	} rows[] = {
@@ -1004,7 +1004,7 @@ static void readiness_is_what_the_configuration_asks_for(void **state)
 		 .interfaces = 2, .left_out = 3, .xdp = "off"},
 		{"not ready: no interface matches\n", 503, .lease = 1, .xdp = "off"},
 		{"not ready: 1 of the network namespaces cannot be followed\n", 503, .lease = 1,
-		 .interfaces = 1, .netns_notes = 1, .xdp = "off"},
+		 .interfaces = 1, .netns_unfollowed = 1, .xdp = "off"},
 		{"not ready: the lease has ended, so everything passes\n", 503, .interfaces = 1,
 		 .xdp = "off"},
 		{"not ready: the daemon detaches\n", 503, .detaching = true, .interfaces = 1,
@@ -1019,7 +1019,7 @@ static void readiness_is_what_the_configuration_asks_for(void **state)
 
 		s->interface_count = rows[i].interfaces;
 		s->interfaces_left_out = rows[i].left_out;
-		s->netns_note_count = rows[i].netns_notes;
+		s->netns_unfollowed = rows[i].netns_unfollowed;
 		s->detaching = rows[i].detaching;
 		s->mode = rows[i].shadow ? SLUICE_MODE_SHADOW : SLUICE_MODE_ENFORCE;
 		s->lease_until_ns = s->now_ns + rows[i].lease;

@@ -117,8 +117,9 @@ struct daemon_state {
 	struct state_interface *interfaces;
 	size_t interface_count;
 	size_t interfaces_left_out;     /* they match, and there is no room for them */
-	const char *const *netns_notes; /* of network namespaces that cannot be followed */
+	const char *const *netns_notes; /* of network namespaces that are not attached to */
 	size_t netns_note_count;
+	size_t netns_unfollowed;  /* of those that should be */
 	const char *pins_note;    /* what is wrong with the pins, a sentence; NULL or "": nothing */
 	const char *sockets_note; /* likewise, why sockets cannot be looked at */
 	struct service *services; /* by service id */

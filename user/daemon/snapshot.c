@@ -131,6 +131,7 @@ void show_interfaces(struct daemon *d)
 	d->state.interfaces_left_out = datapath_no_room(d->datapath);
 	d->state.netns_notes = notes;
 	d->state.netns_note_count = datapath_netns_notes(d->datapath, notes, CONFIG_NETNS_MAX);
+	d->state.netns_unfollowed = datapath_netns_unfollowed(d->datapath);
 	d->state.pins_note = datapath_pins_note(d->datapath);
 	d->state.sockets_note = d->sockets_note;
 	d->state.troubles = (const struct trouble(*)[TROUBLE_KINDS])d->troubles;

@@ -405,9 +405,10 @@ static int follow_netns(struct datapath *d, unsigned which)
 	_cleanup_free_ struct interface *list = NULL;
 	size_t count = 0, before = d->attached_count;
 	struct netns *ns = &d->netns[which - 1];
-	bool had_note = ns->note[0];
+	char before_note[sizeof(ns->note)];
 	int changed, err = 0;
 
+	memcpy(before_note, ns->note, sizeof(before_note));
 	datapath_step(d, 64); /* not later: others would see it without its note */
 	changed = netns_read(d, which);
 	if (ns->ino) {
@@ -432,7 +433,7 @@ static int follow_netns(struct datapath *d, unsigned which)
 				a->is.name);
 		attachment_say(d, a, &(struct datapath_interface){0});
 	}
-	if (ns->note[0] && !had_note)
+	if (ns->note[0] && strcmp(ns->note, before_note))
 		datapath_notify(&d->handlers, NOTICE_NETNS, ns->path, "%s", ns->note);
 	return changed;
 }
@@ -462,6 +463,15 @@ size_t datapath_netns_notes(const struct datapath *d, const char **out, size_t m
 	for (unsigned i = 0; i < d->netns_count && n < max; i++)
 		if (d->netns[i].note[0])
 			out[n++] = d->netns[i].note;
+	return n;
+}
+
+size_t datapath_netns_unfollowed(const struct datapath *d)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < d->netns_count; i++)
+		n += d->netns[i].unfollowed;
 	return n;
 }
 

@@ -113,6 +113,8 @@ int datapath_add_netns(struct datapath *d, const char *path);
 void datapath_attach_netns(struct datapath *d);
 /* The notes, until datapath_check(). Returns how many, `max` at most. */
 size_t datapath_netns_notes(const struct datapath *d, const char **out, size_t max);
+/* How many of them sluice should be attached in, and is not, or cannot look at. */
+size_t datapath_netns_unfollowed(const struct datapath *d);
 /* How many interfaces match, and are not attached since there are DATAPATH_INTERFACES_MAX. */
 size_t datapath_no_room(const struct datapath *d);
 /*

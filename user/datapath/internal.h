@@ -65,12 +65,13 @@ struct attachment {
 /* Another network namespace (netns.c). */
 struct netns {
 	char *path;
-	uint64_t ino; /* of the namespace that sluice attaches to; 0: none */
-	bool ended;   /* for good */
-	bool told;    /* the programs have its addresses */
+	uint64_t ino;    /* of the namespace that sluice attaches to; 0: none */
+	uint64_t seen;   /* of the one that could be read last, attached to or not; 0: none */
+	bool ended;      /* for good */
+	bool unfollowed; /* sluice should be attached there, and is not or cannot look */
 	uint8_t (*addresses)[16];
 	size_t address_count;
-	char note[DATAPATH_NOTE_MAX]; /* why it is not attached to, or not followed; "": it is */
+	char note[DATAPATH_NOTE_MAX]; /* why it is not attached to, or not looked at; "": it is */
 };
 
 /* An interface that leads to a server (server_links.c). */

@@ -6,8 +6,8 @@
  * alive, and one that has ended is let go when its path leads there no longer.
  *
  * A connection is known by its addresses and ports alone. So an address that two namespaces have
- * would mix the connections of both: the second one is left out, and a note says so. Loopback
- * addresses are in every namespace, and lo of others is not attached to.
+ * would mix the connections of both: the one that has it first stays, the other is left out, and a
+ * note says so. Loopback addresses are in every namespace, and lo of others is not attached to.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -64,6 +64,23 @@ static void __attribute__((format(printf, 2, 3))) note(struct netns *ns, const c
 	va_start(args, format);
 	vsnprintf(ns->note, sizeof(ns->note), format, args);
 	va_end(args);
+	ns->unfollowed = true;
+}
+
+/* One that has ended is as it should be; one that has never been there is lacking. */
+static void note_missing(struct netns *ns)
+{
+	if (ns->ended)
+		note(ns, "network namespace %.160s has ended with its process", ns->path);
+	else if (ns->seen)
+		note(ns,
+		     "network namespace %.140s has ended: sluice attaches to it when it comes back",
+		     ns->path);
+	else
+		note(ns,
+		     "network namespace %.140s does not exist: sluice attaches to it when it comes",
+		     ns->path);
+	ns->unfollowed = !ns->seen;
 }
 
 void netns_cannot(struct netns *ns, const char *be, const char *why)
@@ -83,8 +100,17 @@ static const char *why_not_entered(int err)
 	}
 }
 
-/* The path of an earlier namespace, or a few words for this one, that has an address of the list.
- * NULL: none has. */
+/* The path of another entry that is attached to this namespace; NULL. */
+static const char *twin(const struct datapath *d, unsigned which, uint64_t ino)
+{
+	for (unsigned n = 0; n < d->netns_count; n++)
+		if (n + 1 != which && d->netns[n].ino == ino)
+			return d->netns[n].path;
+	return NULL;
+}
+
+/* The path of another namespace that is attached to, or a few words for this one, that has an
+ * address of the list. NULL: none has. */
 static const char *holder(struct datapath *d, unsigned which, uint8_t (*list)[16], size_t count)
 {
 	_cleanup_free_ uint8_t(*own)[16] = NULL;
@@ -96,8 +122,9 @@ static const char *holder(struct datapath *d, unsigned which, uint8_t (*list)[16
 			continue;
 		if (address_in(own, own_count, list[i]))
 			return "this host";
-		for (unsigned n = 0; n + 1 < which; n++)
-			if (address_in(d->netns[n].addresses, d->netns[n].address_count, list[i]))
+		for (unsigned n = 0; n < d->netns_count; n++)
+			if (n + 1 != which &&
+			    address_in(d->netns[n].addresses, d->netns[n].address_count, list[i]))
 				return d->netns[n].path;
 	}
 	return NULL;
@@ -140,18 +167,18 @@ int netns_read(struct datapath *d, unsigned which)
 	bool same;
 
 	ns->note[0] = 0;
+	ns->unfollowed = false;
 	/* It may be there nevertheless, so what is attached stays. */
 	if (err && err != -ENOENT && err != -ESRCH) {
 		netns_cannot(ns, "opened", strerror(-err));
 		return 0;
 	}
 	/* A later process with the number of one that has ended is another one. */
-	ns->ended |= was && was != ino && !strncmp(ns->path, "/proc/", 6);
+	ns->ended |= ns->seen && ns->seen != ino && !strncmp(ns->path, "/proc/", 6);
 	if (ns->ended)
 		ino = 0;
 	if (!ino) {
-		note(ns, "network namespace %.160s does not exist: %s", ns->path,
-		     ns->ended ? "its process has ended" : "sluice attaches to it when it comes");
+		note_missing(ns);
 	} else if (ino == netns_here()) {
 		note(ns, "network namespace %.160s is that of sluiced itself", ns->path);
 		ino = 0;
@@ -162,6 +189,15 @@ int netns_read(struct datapath *d, unsigned which)
 		return 0; /* likewise */
 	if (err)
 		ns->ino = 0;
+	else if (ino)
+		ns->seen = ino;
+	by = ns->ino ? twin(d, which, ino) : NULL;
+	if (by) {
+		note(ns, "network namespace %.100s is that of %.100s: it is attached to once",
+		     ns->path, by);
+		ns->unfollowed = false;
+		ns->ino = 0;
+	}
 	by = ns->ino ? holder(d, which, list, count) : NULL;
 	if (by) {
 		note(ns,

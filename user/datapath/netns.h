@@ -19,9 +19,9 @@ void netns_cannot(struct netns *ns, const char *be, const char *why);
 /* Adds a namespace to the list, and reads it. */
 int netns_add(struct datapath *d, const char *path);
 /*
- * Looks whether the namespace is there, and reads its addresses. ->ino is 0 if not, or if it cannot
- * be attached to; then ->note says why. If it cannot be looked at, all stays as it was, but for
- * ->note. 1: namespace or addresses are others than before; 0.
+ * Looks whether the namespace is there, and reads its addresses. ->ino is 0 if not, or if it is not
+ * attached to; then ->note says why. If it cannot be looked at, all stays as it was, but for ->note
+ * and ->unfollowed. 1: namespace or addresses are others than before; 0.
  */
 int netns_read(struct datapath *d, unsigned which);
 void netns_close(struct datapath *d);

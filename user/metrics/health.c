@@ -30,9 +30,9 @@ unsigned metrics_write_ready(FILE *out, const struct daemon_state *s)
 	else if (attached < wanted)
 		fprintf(out, "not ready: %zu of %zu interfaces are not attached\n",
 			wanted - attached, wanted);
-	else if (s->netns_note_count)
+	else if (s->netns_unfollowed)
 		fprintf(out, "not ready: %zu of the network namespaces cannot be followed\n",
-			s->netns_note_count);
+			s->netns_unfollowed);
 	else {
 		fprintf(out, "ready: mode %s\n",
 			s->mode == SLUICE_MODE_SHADOW ? "shadow" : "enforce");
