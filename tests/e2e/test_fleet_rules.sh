@@ -44,6 +44,8 @@ has_rules() { # N COUNT
 	fleet_is "$1" "f['rules']['count'] == $2 and f['rules']['why'] is None"
 }
 
+in_store() { [[ $(store hexists "$RULES" "$1") == 1 ]]; } # FIELD
+
 make_fleet
 begin_store --loglevel warning
 for i in 1 2; do begin_host "$i" --fleet-rules on; done
@@ -120,14 +122,16 @@ hctl 1 clear "$ONE" --fleet >"$T/out"
 # What the store says is hostile.
 hctl 1 block "$ONE" --fleet >"$T/out"
 eventually 5 has_rules 2 2
-store hset "$RULES" "rule	$TWO	" "0 blocked" "rule	not-a-client	" "0 block" \
-	"law	$TWO	" "0 block" "quota	$TWO	" "0 requests=1/1s requests=9" \
-	"rule	$TWO	m	" "0 block" "rule	10.78.0.0/24	m" "0 block" \
-	"weight	key:0123456789abcdef	" "0 2" "rule	10.78.0.3	" \
-	"99999999999999999999999999999999 block" "$(printf 'a%.0s' {1..4000})" "0 block" >/dev/null
-store set "$RULES-version" 9000000000000 >/dev/null
+store hset "$RULES" "rule	$TWO	" "1 0 blocked" "rule	not-a-client	" "1 0 block" \
+	"law	$TWO	" "1 0 block" "quota	$TWO	" "1 0 requests=1/1s requests=9" \
+	"rule	$TWO	m	" "1 0 block" "rule	10.78.0.0/24	m" "1 0 block" \
+	"weight	key:0123456789abcdef	" "1 0 2" \
+	"rule	10.78.0.3	" "1 99999999999999999999999 block" \
+	"$(printf 'a%.0s' {1..4000})" "1 0 block" "rule	10.78.0.4	" "0 block" \
+	"rule	10.78.0.5	" "99999999999999999999999 0 block" >/dev/null
+store set "$RULES-version" 2000000000000000 >/dev/null
 check "what is no rule is ignored, and counted" eventually 5 fleet_is 2 \
-	"f['rules']['version'] == 9000000000000 and f['rules']['ignored'] == 9 and
+	"f['rules']['version'] == 2000000000000000 and f['rules']['ignored'] == 11 and
 	 f['rules']['count'] == 2"
 check "… and what is one, holds" gets 000 "$ONE" 2
 check "… while others are served" gets 200 "$TWO" 2
@@ -137,17 +141,55 @@ eventually 5 called $(($(calls) + 12))
 check "a version that is no number changes nothing" fleet_is 2 \
 	"f['up'] and abs(f['since_unix_ms'] - $since) < 50"
 
-# The store is away, or has lost all; a daemon restarts.
+# The store loses all. A host that missed a clear brings nothing back.
+hctl 1 block "$TWO" --fleet >"$T/out"
+eventually 5 has_rules 3 3
+kill -STOP "${DAEMONS[3]}"
+hctl 1 clear "$TWO" --fleet >"$T/out"
+eventually 5 has_rules 2 2
+has_all() { has_rules "$1" 2 && gets 000 "$ONE" "$1" && gets 200 "$TWO" "$1"; }
 store flushall >/dev/null
-check "a store that has lost the rules clears none" eventually 5 fleet_is 2 \
-	"f['up'] and f['counts']['epoch_changes'] == 1"
-check "… on no host" gets 000 "$ONE" 1 2 3
+check "a store that has lost the rules gets them back from a host" eventually 5 \
+	in_store "rule	$ONE	"
+kill -CONT "${DAEMONS[3]}"
+for i in 1 2 3; do
+	check "… and what was cleared meanwhile stays so: host $i" eventually 5 has_all "$i"
+done
+check "the log says so" grep -q "the store has lost rules of the fleet: this host has put [1-9]" \
+	"$T"/daemon[12].log
+finish "${DAEMONS[3]}" KILL
+rm -r "$PIN/h3"
+begin_host 3 --fleet-rules on
+check "a host that joins after it has the rules" eventually 5 has_all 3
+
+# A host that knows none begins a new list before the others have seen the loss.
+for i in 1 2; do kill -STOP "${DAEMONS[$i]}"; done
+finish "${DAEMONS[3]}" KILL
+rm -r "$PIN/h3"
+store flushall >/dev/null
+begin_host 3 --fleet-rules on
+eventually 5 fleet_is 3 "f['up']"
+hctl 3 block 10.78.0.3 --fleet >"$T/out"
+for i in 1 2; do kill -CONT "${DAEMONS[$i]}"; done
+for i in 1 2 3; do
+	check "a list that was begun anew and what is in force become one: host $i" eventually 5 \
+		has_rules "$i" 3
+done
+check "… so a client is refused" gets 000 "$ONE" 1 2 3
+hctl 1 clear 10.78.0.3 --fleet >"$T/out"
+
+# The store is away; a daemon restarts.
 finish "$STORE_PID" KILL
 check "without a store, a command says so" eventually 5 says "the store is away" \
 	1 clear "$ONE" --fleet
 finish "${DAEMONS[2]}" TERM
 begin_host 2 --fleet-rules on
 check "without a store, the rules hold over a restart" gets 000 "$ONE" 2
+for i in 1 3; do finish "${DAEMONS[$i]}"; done
+begin_store --loglevel warning
+check "before an empty store, a host that has restarted says that it can put none back" \
+	eventually 5 says "the store has no list; the rules of before this start stay" 2 fleet
+check "… and they hold" gets 000 "$ONE" 2
 finish "${DAEMONS[2]}" TERM
 begin_host 2
 check "a host that turns the setting off drops them" gets 200 "$ONE" 2

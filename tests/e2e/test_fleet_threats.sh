@@ -112,7 +112,7 @@ check "they are gone with their entries" eventually 5 fleet_is 1 "f['hosts'] == 
 finish "${DAEMONS[2]}"
 begin_host 2
 eventually 5 fleet_is 2 "f['up'] and f['hosts'] == 2"
-store hset "${KEYS}rules" "rule	$THREE	" "0 block" >/dev/null
+store hset "${KEYS}rules" "rule	$THREE	" "1 0 block" >/dev/null
 store set "${KEYS}rules-version" "$(store_us)" >/dev/null
 check "with fleet-rules, who writes the store blocks a client" eventually 5 blocked 1 "$THREE"
 drive off all 2 6 "$TWO"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Rules for a whole fleet: what the store says, which is hostile input, and how they join a host's
  * own. tests/e2e/test_fleet_rules.sh has a real store. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 #include "core/fleet_rule.h"
 #include "desired/desired.h"
 #include "fleet/internal.h"
+#include "fleet/rule_list.h"
 #include "fleet/rules.h"
 
 #define S 1000000000ULL
@@ -58,10 +60,12 @@ static void a_rule_is_read_as_it_was_written(void **state)
 		assert_int_equal(text_parse_subject(rows[i].client, &subject), 0);
 		fleet_rule_field(field, rows[i].kind, &subject, rows[i].model);
 		assert_string_equal(field, rows[i].field);
-		snprintf(entry, sizeof(entry), "%s\n%u %s", field, 1500u, rows[i].text);
+		snprintf(entry, sizeof(entry), "%s\n77 %u %s", field, 1500u, rows[i].text);
 		assert_int_equal(read_rule(&rule, entry), 0);
 		assert_int_equal(rule.kind, rows[i].kind);
+		assert_int_equal(rule.version, 77);
 		assert_int_equal(rule.ms, 1500);
+		assert_false(rule.cleared);
 		assert_string_equal(rule.model, rows[i].model ? rows[i].model : "");
 		assert_int_equal(rule.block, !strcmp(rows[i].text, "block"));
 		assert_memory_equal(rule.subject.addr, subject.addr, sizeof(subject.addr));
@@ -78,29 +82,34 @@ static void a_text_that_is_no_rule_in_every_part_is_none(void **state)
 		"rule\t192.0.2.1\t",
 		"rule\t192.0.2.1\t\n",
 		"rule\t192.0.2.1\t\nblock",
-		"rule\t192.0.2.1\t\n0",
-		"rule\t192.0.2.1\t\n0 ",
-		"rule\t192.0.2.1\t\n0 Block",
-		"rule\t192.0.2.1\t\n0 block ",
-		"rule\t192.0.2.1\t\n-1 block",
-		"rule\t192.0.2.1\t\n4000000000001 block",
-		"rule\t192.0.2.1\t\n99999999999999999999999999 block",
-		"rule\t192.0.2.1\n0 block",
-		"rule 192.0.2.1\t\n0 block",
-		"rules\t192.0.2.1\t\n0 block",
-		"rule\t192.0.2\t\n0 block",
-		"rule\tkey=secret\t\n0 block",
-		"rule\t192.0.2.1\tm\x01\n0 block",
-		"rule\t192.0.2.1\tm\tn\n0 block",
-		"rule\t192.0.2.1\t\xff\n0 block",
-		"rule\t10.0.0.0/8\tm\n0 block",
-		"weight\t10.0.0.0/8\tm\n0 2",
-		"weight\tkey:0123456789abcdef\t\n0 2",
-		"weight\t10.0.0.0/8\t\n0 -2",
-		"weight\t10.0.0.0/8\t\n0 1e99",
-		"quota\t192.0.2.1\t\n0 requests=0/1s",
-		"quota\t192.0.2.1\t\n0 requests=1/1s burst=x",
-		"quota\t192.0.2.1\t\n0 block",
+		"rule\t192.0.2.1\t\n1 0",
+		"rule\t192.0.2.1\t\n0 block",
+		"rule\t192.0.2.1\t\n-1 0 block",
+		"rule\t192.0.2.1\t\n9000000000000001 0 block",
+		"rule\t192.0.2.1\t\n1 0 clear ",
+		"rules\t192.0.2.1\t\n1 0 clear",
+		"rule\t192.0.2.1\t\n1 0 ",
+		"rule\t192.0.2.1\t\n1 0 Block",
+		"rule\t192.0.2.1\t\n1 0 block ",
+		"rule\t192.0.2.1\t\n1 -1 block",
+		"rule\t192.0.2.1\t\n1 4000000000001 block",
+		"rule\t192.0.2.1\t\n1 99999999999999999999999999 block",
+		"rule\t192.0.2.1\n1 0 block",
+		"rule 192.0.2.1\t\n1 0 block",
+		"rules\t192.0.2.1\t\n1 0 block",
+		"rule\t192.0.2\t\n1 0 block",
+		"rule\tkey=secret\t\n1 0 block",
+		"rule\t192.0.2.1\tm\x01\n1 0 block",
+		"rule\t192.0.2.1\tm\tn\n1 0 block",
+		"rule\t192.0.2.1\t\xff\n1 0 block",
+		"rule\t10.0.0.0/8\tm\n1 0 block",
+		"weight\t10.0.0.0/8\tm\n1 0 2",
+		"weight\tkey:0123456789abcdef\t\n1 0 2",
+		"weight\t10.0.0.0/8\t\n1 0 -2",
+		"weight\t10.0.0.0/8\t\n1 0 1e99",
+		"quota\t192.0.2.1\t\n1 0 requests=0/1s",
+		"quota\t192.0.2.1\t\n1 0 requests=1/1s burst=x",
+		"quota\t192.0.2.1\t\n1 0 block",
 	};
 	struct fleet_rule rule;
 	char text[4096];
@@ -111,16 +120,16 @@ static void a_text_that_is_no_rule_in_every_part_is_none(void **state)
 	memset(text, 'm', sizeof(text));
 	memcpy(text, "rule\t192.0.2.1\t", 15);
 	for (size_t len = 15 + SLUICE_NAME_MAX; len < sizeof(text) - 16; len++) {
-		memcpy(text + len, "\n0 block", 9);
+		memcpy(text + len, "\n1 0 block", 11);
 		assert_int_not_equal(read_rule(&rule, text), 0);
-		memset(text + len, 'm', 9);
+		memset(text + len, 'm', 11);
 	}
-	assert_int_not_equal(fleet_rule_read(&rule, "rule\t192.0.2.1\t\n0 block\0", 24), 0);
+	assert_int_not_equal(fleet_rule_read(&rule, "rule\t192.0.2.1\t\n1 0 block\0", 26), 0);
 }
 
 static void random_changes_of_a_text_do_no_harm(void **state)
 {
-	static const char good[] = "quota\t10.0.0.0/8\t\n123 requests=5/60s tokens=7/1h burst=9";
+	static const char good[] = "quota\t10.0.0.0/8\t\n17 123 requests=5/60s tokens=7/1h burst=9";
 	struct fleet_rule rule;
 
 	srandom(1);
@@ -213,6 +222,71 @@ static void hosts_tell_the_version_that_is_in_force(void **state)
 	fleet_info(info, "1", 1, -1, book);
 	assert_string_equal(info, "version\t1\nstart\t0000000000000001\n");
 	free(book);
+}
+
+/* ---- what a store has lost ---- */
+
+static void add_entry(struct rule_list *list, const char *entry)
+{
+	assert_int_equal(rule_list_add(list, entry, strlen(entry), S), 0);
+}
+
+static bool lacks(const struct rule_list *list, const char *entry, uint64_t now_ns)
+{
+	struct rule_list one = {0};
+	bool lacked;
+
+	add_entry(&one, entry);
+	lacked = rule_list_lacks(list, &one.at[0], now_ns);
+	rule_list_free(&one);
+	return lacked;
+}
+
+static void a_list_lacks_what_is_later_than_its_own(void **state)
+{
+	struct rule_list list = {0};
+
+	assert_true(lacks(&list, "rule\t192.0.2.1\t\n5 0 block", S));
+	add_entry(&list, "rule\t192.0.2.3\t\n7 0 clear");
+	add_entry(&list, "rule\t192.0.2.2\t\n6 1000 allow");
+	add_entry(&list, "rule\t192.0.2.1\t\n5 0 block");
+	rule_list_sort(&list);
+	assert_int_equal(list.count, 3);
+	assert_int_equal(list.rules, 2);
+	assert_string_equal(list.at[0].field, "rule\t192.0.2.1\t");
+	assert_string_equal(list.at[0].text, "block");
+	assert_string_equal(list.at[1].text, "allow");
+	assert_int_equal(list.at[1].expires_ns, 2 * S);
+	assert_false(lacks(&list, "rule\t192.0.2.1\t\n5 0 block", S));
+	assert_false(lacks(&list, "rule\t192.0.2.1\t\n4 0 allow", S));
+	assert_true(lacks(&list, "rule\t192.0.2.1\t\n6 0 clear", S));
+	assert_true(lacks(&list, "rule\t192.0.2.1\tm\n5 0 block", S));
+	/* Cleared since. */
+	assert_false(lacks(&list, "rule\t192.0.2.3\t\n6 0 block", S));
+	/* Has ended. */
+	assert_true(lacks(&list, "rule\t192.0.2.9\t\n8 1000 block", 2 * S - 1));
+	assert_false(lacks(&list, "rule\t192.0.2.9\t\n8 1000 block", 2 * S));
+	rule_list_free(&list);
+	assert_int_equal(list.count, 0);
+}
+
+static void a_list_has_a_most_of_rules_and_of_cleared_ones(void **state)
+{
+	struct rule_list list = {0};
+	char entry[64];
+
+	for (unsigned i = 0; i < 2 * FLEET_RULES_MAX + 1; i++) {
+		bool cleared = i >= FLEET_RULES_MAX;
+		int ret, len = snprintf(entry, sizeof(entry), "rule\t10.0.%u.%u\t\n1 0 %s", i >> 8,
+					i & 255, cleared ? "clear" : "block");
+
+		ret = rule_list_add(&list, entry, (size_t)len, S);
+		assert_int_equal(ret, i == 2 * FLEET_RULES_MAX ? -ENOSPC : 0);
+		if (i == FLEET_RULES_MAX - 1)
+			assert_int_equal(rule_list_add(&list, entry, (size_t)len, S), -ENOSPC);
+	}
+	assert_int_equal(list.rules, FLEET_RULES_MAX);
+	rule_list_free(&list);
 }
 
 /* ---- beside a host's own ---- */
@@ -427,6 +501,8 @@ int main(void)
 		cmocka_unit_test(a_text_that_is_no_rule_in_every_part_is_none),
 		cmocka_unit_test(random_changes_of_a_text_do_no_harm),
 		cmocka_unit_test(a_page_has_its_form_or_is_none),
+		cmocka_unit_test(a_list_lacks_what_is_later_than_its_own),
+		cmocka_unit_test(a_list_has_a_most_of_rules_and_of_cleared_ones),
 		cmocka_unit_test(hosts_tell_the_version_that_is_in_force),
 		cmocka_unit_test_setup_teardown(a_block_comes_before_an_allowance_whosever_it_is,
 						set_up, tear_down),

@@ -80,7 +80,7 @@ static void print_rules(FILE *out, const json_t *rules)
 	if (field_whole(rules, "ignored"))
 		fprintf(out, "; %s texts in the store ignored", field_number(rules, "ignored", 0));
 	if (json_is_string(json_object_get(rules, "why")))
-		fprintf(out, "; newer ones are not: %s", field_text(rules, "why"));
+		fprintf(out, "; the store's list is not: %s", field_text(rules, "why"));
 	fputc('\n', out);
 }
 

@@ -41,7 +41,7 @@ struct state_fleet {
 	int64_t rules;  /* the version in force here; negative: the rules are off */
 	size_t rule_count;
 	uint64_t rules_ignored; /* texts of the store that are no rules, or do not fit */
-	const char *rules_why;  /* why a later version is not in force; "": it is */
+	const char *rules_why;  /* why the list of the store is not in force; "": it is */
 	bool name_taken;        /* another daemon has this host's name */
 	struct fleet_host *list;
 	size_t list_count;

@@ -9,7 +9,7 @@
 
 #include "parse.h"
 
-#define ENTRY_MAX (FLEET_RULE_FIELD_MAX + 24 + QUOTA_TEXT_MAX)
+#define ENTRY_MAX (FLEET_RULE_FIELD_MAX + 48 + QUOTA_TEXT_MAX)
 
 static const char *const kinds[] = {
 	[FLEET_RULE_VERDICT] = "rule",
@@ -82,6 +82,9 @@ static int read_text(struct fleet_rule *out, const char *text)
 {
 	char err[256];
 
+	out->cleared = !strcmp(text, "clear");
+	if (out->cleared)
+		return 0;
 	switch (out->kind) {
 	case FLEET_RULE_VERDICT:
 		out->block = !strcmp(text, "block");
@@ -109,7 +112,8 @@ int fleet_rule_read(struct fleet_rule *out, const char *entry, size_t len)
 		return -EINVAL;
 	*line++ = 0;
 	at = line;
-	if (read_number(&at, FLEET_RULE_MS_MAX, &rule.ms) || *at++ != ' ' ||
+	if (read_number(&at, FLEET_VERSION_MAX, &rule.version) || *at++ != ' ' ||
+	    read_number(&at, FLEET_RULE_MS_MAX, &rule.ms) || *at++ != ' ' ||
 	    read_field(&rule, copy) || read_text(&rule, at))
 		return -EINVAL;
 	*out = rule;

@@ -5,7 +5,7 @@
  * is hostile: a text is a rule in every part, or none.
  *
  * The field of a rule is KIND TAB CLIENT TAB MODEL (MODEL "": all); its text "block", "allow", the
- * words of a quota, or a weight.
+ * words of a quota, a weight, or "clear": the store remembers for a while that it was cleared.
  */
 #ifndef SLUICE_FLEET_RULE_H
 #define SLUICE_FLEET_RULE_H
@@ -20,6 +20,7 @@
 #define FLEET_RULES_MAX      10000 /* as in fleet/rules.lua */
 #define FLEET_RULE_FIELD_MAX 192   /* bytes, the zero included */
 #define FLEET_RULE_MS_MAX    4000000000000ULL
+#define FLEET_VERSION_MAX    9000000000000000ULL
 
 enum fleet_rule_kind { FLEET_RULE_VERDICT, FLEET_RULE_QUOTA, FLEET_RULE_WEIGHT };
 
@@ -27,10 +28,12 @@ struct fleet_rule {
 	enum fleet_rule_kind kind;
 	struct text_subject subject;
 	char model[SLUICE_NAME_MAX]; /* "": all */
+	bool cleared;                /* there is none */
 	bool block;                  /* VERDICT: else allow */
 	struct quota_def quota;
 	uint16_t weight;
-	uint64_t ms; /* until its end; 0: it has none */
+	uint64_t ms;      /* until its end; 0: it has none */
+	uint64_t version; /* of the change that made it; the later one holds */
 };
 
 /* A rule on its way to the store. */
@@ -44,7 +47,7 @@ void fleet_rule_client(char out[TEXT_CLIENT_MAX], const struct text_subject *sub
 /* model NULL: all. The field is also the start of those of single models, then. */
 void fleet_rule_field(char out[FLEET_RULE_FIELD_MAX], enum fleet_rule_kind kind,
 		      const struct text_subject *subject, const char *model);
-/* Reads FIELD LF MS SPACE TEXT. 0, or -EINVAL: it is no rule. */
+/* Reads FIELD LF VERSION SPACE MS SPACE TEXT. 0, or -EINVAL: it is no rule. */
 int fleet_rule_read(struct fleet_rule *out, const char *entry, size_t len);
 
 #endif

@@ -160,8 +160,8 @@ void show_fleet(struct daemon *d);
 /* Follows the rules of the fleet, by its store. -1 with a sentence in err. */
 int start_fleet_rules(struct daemon *d, struct store *store, char *err, size_t len);
 void stop_fleet_rules(struct daemon *d);
-/* The store has this version of them; 0: none. */
-void fleet_rules_seen(struct daemon *d, uint64_t version);
+/* The store has this version of them (0: none), in contents of this epoch. */
+void fleet_rules_seen(struct daemon *d, uint64_t version, uint64_t epoch);
 void fleet_rules_turn(struct daemon *d);
 void show_fleet_rules(const struct daemon *d, struct state_fleet *shown);
 /* The version that is in force here; negative: the rules are off. */

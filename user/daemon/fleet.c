@@ -78,7 +78,7 @@ static void on_answer(void *arg, const struct store_answer *answer)
 
 	f->shown.round_trip_ns = answer->round_trip_ns;
 	f->shown.answered_ns = now;
-	fleet_rules_seen(f->d, answer->rules);
+	fleet_rules_seen(f->d, answer->rules, answer->epoch);
 	sync_answered(f->sync, answer, now);
 }
 

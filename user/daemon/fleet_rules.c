@@ -2,7 +2,11 @@
 /*
  * Rules for all hosts of the fleet. Every answer of the store brings their version. If it is not
  * the one in force, the whole list is read, page by page, and becomes the fleet's part of the
- * desired state. While the store is away, or has lost its contents, what is in force stays.
+ * desired state. While the store is away, what is in force stays.
+ *
+ * A store whose epoch is another, or whose version is lower, has lost rules. Then the list is
+ * compared with the one in force, rule by rule, and what it lacks is put back before it is
+ * followed.
  */
 #include <errno.h>
 #include <poll.h>
@@ -10,33 +14,35 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "core/explain.h"
 #include "core/fleet.h"
 #include "daemon/daemon.h"
+#include "fleet/rule_list.h"
 #include "fleet/rules.h"
 
 #define RETRY_NS  1000000000ULL
+#define SPREAD_NS 300000000ULL  /* hosts see at once that rules are lost, and one is enough */
 #define CHANGE_NS 3000000000ULL /* that hosts may take for a change */
 #define WRITE_MS  1500          /* that a command waits for the store */
-
-struct entry {
-	struct fleet_rule rule;
-	uint64_t expires_ns; /* 0: no end */
-};
 
 struct fleet_rules {
 	struct daemon *d;
 	struct store *store;
-	uint64_t seen;     /* the version in the store */
-	uint64_t list_of;  /* the version of the list */
-	uint64_t in_force; /* … and of what is in force */
-	uint64_t seen_ns;  /* when `seen` changed */
+	uint64_t seen, epoch;       /* in the store: version, and epoch of its contents */
+	uint64_t list_of, in_force; /* the version of `list`, and of `known` */
+	uint64_t list_epoch, known_epoch;
+	uint64_t seen_ns; /* when `seen` changed */
 	uint64_t retry_ns;
-	bool reading, applying;
-	struct entry *list;
-	size_t count, capacity, count_in_force;
+	bool reading, applying;   /* reading: or putting back */
+	bool put_any;             /* since the list was read */
+	bool put_back;            /* all that this epoch lacked */
+	struct rule_list list;    /* as it is read */
+	struct rule_list known;   /* … and in force */
+	size_t put_at, put_count; /* in `known`: the next one to be put back; how many were lost */
+	size_t count_in_force;
 	uint64_t ignored;
 	char why[512];
 	struct task apply;
@@ -47,6 +53,10 @@ struct fleet_rules {
 	uint64_t version, removed;
 	char error[256];
 };
+
+static const char other_form[] = "the store's answer has another form than the script's";
+static const char no_list[] =
+	"the store has no list; the rules of before this start stay in force, and hosts that join have none";
 
 /* ---- from the store ---- */
 
@@ -60,29 +70,88 @@ static void give_up(struct fleet_rules *r, const char *why)
 	r->retry_ns = clock_ns(CLOCK_MONOTONIC) + RETRY_NS;
 }
 
-static bool add_entry(struct fleet_rules *r, const struct fleet_rule *rule, uint64_t now_ns)
-{
-	if (r->count == r->capacity) {
-		size_t capacity = r->capacity ? r->capacity * 2 : 64;
-		struct entry *list = realloc(r->list, capacity * sizeof(*list));
+/* ---- what the store has lost ---- */
 
-		if (!list)
-			return false;
-		r->list = list;
-		r->capacity = capacity;
+/* Whether the store may lack rules that are in force here. */
+static bool has_lost(const struct fleet_rules *r)
+{
+	return r->known_epoch && !r->put_back &&
+	       (r->epoch != r->known_epoch || r->seen < r->in_force);
+}
+
+static void after_list(struct fleet_rules *r);
+
+static void on_put(void *arg, const struct redisReply *reply, const char *error)
+{
+	struct fleet_rules *r = arg;
+	uint64_t version, lost;
+
+	if (!reply || store_rules_changed(reply, &version, &lost)) {
+		give_up(r, reply ? other_form : error);
+		return;
 	}
-	r->list[r->count++] = (struct entry){
-		.rule = *rule, .expires_ns = rule->ms ? now_ns + rule->ms * 1000000 : 0};
+	r->put_count += lost;
+	fleet_rules_seen(r->d, version, r->epoch);
+	after_list(r);
+}
+
+/* Puts the next ones back. False: the list has them all. */
+static bool put_back(struct fleet_rules *r)
+{
+	struct store_rule_put rules[STORE_PUT_MAX];
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	size_t n = 0;
+
+	for (; r->put_at < r->known.count && n < STORE_PUT_MAX; r->put_at++) {
+		const struct rule_entry *e = &r->known.at[r->put_at];
+
+		if (rule_list_lacks(&r->list, e, now))
+			rules[n++] = (struct store_rule_put){
+				.field = e->field,
+				.text = e->text,
+				.version = e->rule.version,
+				.ms = e->expires_ns ? (e->expires_ns - now + 999999) / 1000000 : 0,
+			};
+	}
+	if (!n)
+		return false;
+	r->put_any = true;
+	r->reading = !store_rules_put(r->store, rules, n, on_put, r);
+	if (!r->reading)
+		r->retry_ns = now + RETRY_NS;
 	return true;
 }
+
+/* The list is read. If rules were put back, it is read again. */
+static void after_list(struct fleet_rules *r)
+{
+	if (has_lost(r) && put_back(r))
+		return;
+	r->reading = false;
+	if (!r->put_any) {
+		r->applying = true;
+		start_task(&r->apply);
+		return;
+	}
+	r->put_back = true;
+	if (r->put_count)
+		say(EVENT_FLEET_RULES, LOG_FIELDS(log_count("put_back", (int64_t)r->put_count)),
+		    "the store has lost rules of the fleet: this host has put %zu of them back",
+		    r->put_count);
+}
+
+/* ---- the list ---- */
 
 static void on_page(void *arg, const struct redisReply *reply, const char *error);
 
 static void read_from(struct fleet_rules *r, const char *cursor)
 {
 	r->reading = !store_rules_list(r->store, cursor, on_page, r);
-	if (!strcmp(cursor, "0"))
-		r->count = r->ignored = r->list_of = 0;
+	if (!strcmp(cursor, "0")) {
+		rule_list_free(&r->list);
+		r->ignored = r->list_of = 0;
+		r->list_epoch = r->epoch;
+	}
 	if (!r->reading)
 		r->retry_ns = clock_ns(CLOCK_MONOTONIC) + RETRY_NS;
 }
@@ -94,7 +163,7 @@ static void on_page(void *arg, const struct redisReply *reply, const char *error
 	struct fleet_rules *r = arg;
 
 	if (!reply || store_rules_page(&page, reply)) {
-		give_up(r, reply ? "the store's list has another form than the script's" : error);
+		give_up(r, reply ? other_form : error);
 		return;
 	}
 	if (r->list_of && page.version != r->list_of) { /* a change came between two pages */
@@ -104,44 +173,65 @@ static void on_page(void *arg, const struct redisReply *reply, const char *error
 	r->list_of = page.version;
 	r->ignored += page.ignored;
 	for (size_t i = 0; i < page.count; i++) {
-		struct fleet_rule rule;
 		size_t len;
 		const char *entry = store_rules_entry(&page, i, &len);
+		int ret = rule_list_add(&r->list, entry, len, now);
 
-		if (r->count == FLEET_RULES_MAX || fleet_rule_read(&rule, entry, len))
-			r->ignored++;
-		else if (!add_entry(r, &rule, now)) {
+		if (ret == -ENOMEM) {
 			give_up(r, "out of memory");
 			return;
 		}
+		r->ignored += !!ret;
 	}
 	if (strcmp(page.next, "0")) {
 		read_from(r, page.next);
 		return;
 	}
-	r->reading = false;
-	r->applying = true;
-	start_task(&r->apply);
+	rule_list_sort(&r->list);
+	r->put_at = r->put_count = 0;
+	r->put_any = false;
+	after_list(r);
 }
 
-void fleet_rules_seen(struct daemon *d, uint64_t version)
+static uint64_t spread(void)
+{
+	uint32_t random = 0;
+
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+		return 0;
+	return random % SPREAD_NS;
+}
+
+void fleet_rules_seen(struct daemon *d, uint64_t version, uint64_t epoch)
 {
 	struct fleet_rules *r = d->fleet_rules;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 
-	/* A store without a version has lost its contents: what is in force stays. */
-	if (!r || !version || version == r->seen)
+	if (!r)
 		return;
-	r->seen = version;
-	r->seen_ns = clock_ns(CLOCK_MONOTONIC);
+	if (!version && !r->known.count && r->count_in_force)
+		give_up(r, no_list);
+	if (version == r->seen && epoch == r->epoch)
+		return;
 	r->retry_ns = 0;
+	if (epoch != r->epoch || version < r->seen) {
+		r->put_back = false;
+		if (r->known.count)
+			r->retry_ns = now + spread();
+	}
+	r->seen = version;
+	r->epoch = epoch;
+	r->seen_ns = now;
 }
 
 void fleet_rules_turn(struct daemon *d)
 {
 	struct fleet_rules *r = d->fleet_rules;
 
-	if (r && r->seen != r->in_force && !r->reading && !r->applying &&
-	    clock_ns(CLOCK_MONOTONIC) >= r->retry_ns)
+	if (!r || r->reading || r->applying || clock_ns(CLOCK_MONOTONIC) < r->retry_ns)
+		return;
+	/* A store without a version has no list, so there is none to follow. */
+	if (r->seen ? r->seen != r->in_force || has_lost(r) : has_lost(r) && r->known.count)
 		read_from(r, "0");
 }
 
@@ -155,7 +245,7 @@ static int model_of(struct fleet_rules *r, const struct fleet_rule *rule)
 	return known < 0 ? name_one(r->d, rule->model) : known;
 }
 
-static int add_prefix(const struct entry *entry, struct desired_part *part)
+static int add_prefix(const struct rule_entry *entry, struct desired_part *part)
 {
 	const struct fleet_rule *rule = &entry->rule;
 	struct desired_prefix p = {.key = rule->subject.prefix};
@@ -178,8 +268,8 @@ static int add_prefix(const struct entry *entry, struct desired_part *part)
 	return table_add(&part->prefixes, &p);
 }
 
-static int add_client(const struct entry *entry, const struct sluice_client *client, uint32_t model,
-		      struct desired_part *part)
+static int add_client(const struct rule_entry *entry, const struct sluice_client *client,
+		      uint32_t model, struct desired_part *part)
 {
 	const struct fleet_rule *rule = &entry->rule;
 	struct sluice_client_flag_key key = {.client = *client, .model = model};
@@ -197,7 +287,8 @@ static int add_client(const struct entry *entry, const struct sluice_client *cli
 					  .fleet = 1}});
 }
 
-static int add_rule(struct fleet_rules *r, const struct entry *entry, struct desired_part *part)
+static int add_rule(struct fleet_rules *r, const struct rule_entry *entry,
+		    struct desired_part *part)
 {
 	const struct daemon_state *s = &r->d->state;
 	struct sluice_client clients[SLUICE_SERVICES_MAX];
@@ -226,10 +317,12 @@ static int make_part(struct fleet_rules *r, struct desired_part *part)
 
 	desired_part_init(part);
 	for (unsigned blocks = 0; blocks < 2; blocks++)
-		for (size_t i = 0; i < r->count && !ret; i++) {
+		for (size_t i = 0; i < r->list.count && !ret; i++) {
+			const struct rule_entry *e = &r->list.at[i];
+
 			on_step(r->d, 1);
-			if (r->list[i].rule.block == blocks)
-				ret = add_rule(r, &r->list[i], part);
+			if (!e->rule.cleared && e->rule.block == blocks)
+				ret = add_rule(r, e, part);
 		}
 	if (!ret)
 		ret = desired_part_sort(part);
@@ -254,16 +347,20 @@ static void apply(struct daemon *d)
 		give_up(r, err);
 		return;
 	}
+	rule_list_free(&r->known);
+	r->known = r->list;
+	r->list = (struct rule_list){0};
 	r->in_force = r->list_of;
-	r->count_in_force = r->count;
+	r->known_epoch = r->list_epoch;
+	r->count_in_force = r->known.rules;
 	r->why[0] = 0;
 	r->applying = false;
 	say(EVENT_FLEET_RULES,
-	    LOG_FIELDS(log_count("rules", (int64_t)r->count),
+	    LOG_FIELDS(log_count("rules", (int64_t)r->known.rules),
 		       log_count("ignored", (int64_t)r->ignored),
 		       log_count("version", (int64_t)r->in_force)),
-	    "the fleet has %zu rules, which are in force here; %llu texts were ignored", r->count,
-	    (unsigned long long)r->ignored);
+	    "the fleet has %zu rules, which are in force here; %llu texts were ignored",
+	    r->known.rules, (unsigned long long)r->ignored);
 }
 
 /* ---- to the store ---- */
@@ -276,10 +373,9 @@ static void on_changed(void *arg, const struct redisReply *reply, const char *er
 	if (!reply)
 		snprintf(r->error, sizeof(r->error), "%s", error);
 	else if (store_rules_changed(reply, &r->version, &r->removed))
-		snprintf(r->error, sizeof(r->error),
-			 "the answer has another form than the script's");
+		snprintf(r->error, sizeof(r->error), "%s", other_form);
 	else
-		fleet_rules_seen(r->d, r->version);
+		fleet_rules_seen(r->d, r->version, r->epoch);
 	r->answered = true;
 	eventfd_write(r->wakes, 1);
 }
@@ -380,6 +476,9 @@ int start_fleet_rules(struct daemon *d, struct store *store, char *err, size_t l
 	}
 	r->d = d;
 	r->store = store;
+	/* Those of the daemon before this one. */
+	r->count_in_force = d->fleet_part.rules.count + d->fleet_part.prefixes.count +
+			    d->fleet_part.client_quotas.count;
 	r->apply = task_of(d, apply, WORK_CHANGES);
 	d->fleet_rules = r;
 	return 0;
@@ -393,6 +492,7 @@ void stop_fleet_rules(struct daemon *d)
 		return;
 	d->fleet_rules = NULL;
 	close(r->wakes);
-	free(r->list);
+	rule_list_free(&r->list);
+	rule_list_free(&r->known);
 	free(r);
 }

@@ -13,14 +13,17 @@
 #include "fleet/internal.h"
 #include "rules_script.h" /* of rules.lua, by the Makefile */
 
-#define HEAD    5 /* EVAL, script, number of keys, keys */
-#define KEY_LEN 128
+#define HEAD     5 /* EVAL, script, number of keys, keys */
+#define KEY_LEN  128
+#define PUT_ARGS 4 /* a rule that is put back */
 
 static int eval(struct store *s, enum store_request kind, const char **argv, int argc,
 		store_replied done, void *arg)
 {
 	char rules[KEY_LEN], version[KEY_LEN];
-	size_t lens[HEAD + 2 + 2 * STORE_SET_MAX];
+	size_t lens[HEAD + 1 + PUT_ARGS * STORE_PUT_MAX];
+
+	_Static_assert(PUT_ARGS * STORE_PUT_MAX > 1 + 2 * STORE_SET_MAX, "lens fits every change");
 
 	snprintf(rules, sizeof(rules), "sluice:{%s}:rules", store_fleet(s));
 	snprintf(version, sizeof(version), "sluice:{%s}:" STORE_RULES_VERSION, store_fleet(s));
@@ -65,6 +68,26 @@ int store_rules_change(struct store *s, enum store_rules_change change,
 			argv[argc++] = rules[i].text;
 	}
 	return eval(s, STORE_WRITE, argv, argc, done, arg);
+}
+
+int store_rules_put(struct store *s, const struct store_rule_put *rules, size_t count,
+		    store_replied done, void *arg)
+{
+	const char *argv[HEAD + 1 + PUT_ARGS * STORE_PUT_MAX] = {[HEAD] = "put"};
+	char numbers[STORE_PUT_MAX][2][24];
+	int argc = HEAD + 1;
+
+	if (count > STORE_PUT_MAX)
+		return -EINVAL;
+	for (size_t i = 0; i < count; i++) {
+		snprintf(numbers[i][0], sizeof(numbers[i][0]), "%" PRIu64, rules[i].version);
+		snprintf(numbers[i][1], sizeof(numbers[i][1]), "%" PRIu64, rules[i].ms);
+		argv[argc++] = rules[i].field;
+		argv[argc++] = numbers[i][0];
+		argv[argc++] = numbers[i][1];
+		argv[argc++] = rules[i].text;
+	}
+	return eval(s, STORE_READ, argv, argc, done, arg);
 }
 
 static bool is_array(const redisReply *reply, size_t least)

@@ -14,6 +14,7 @@
 
 #define STORE_CURSOR_MAX 24
 #define STORE_SET_MAX    2 /* rules of one change */
+#define STORE_PUT_MAX    64
 
 struct store_rules_page {
 	uint64_t version;
@@ -36,7 +37,18 @@ enum store_rules_change { STORE_RULES_SET, STORE_RULES_CLEAR, STORE_RULES_CLEAR_
 int store_rules_change(struct store *s, enum store_rules_change change,
 		       const struct fleet_rule_text *rules, size_t count, uint64_t ms,
 		       store_replied done, void *arg);
-/* The answer to a change: the version, and how many were removed. -EINVAL: it has another form. */
+/* A rule that the store may have lost. The texts need not outlive the call. */
+struct store_rule_put {
+	const char *field, *text;
+	uint64_t version, ms;
+};
+
+/* Puts back what the store has lost: a later rule of the same field stays. Count: at most PUT_MAX.
+ * It goes as a reading does, so a command has not to wait for it. */
+int store_rules_put(struct store *s, const struct store_rule_put *rules, size_t count,
+		    store_replied done, void *arg);
+/* The answer to a change: the version, and how many were removed, or had been lost. -EINVAL: it has
+ * another form. */
 int store_rules_changed(const struct redisReply *reply, uint64_t *version, uint64_t *removed);
 
 #endif
