@@ -284,6 +284,19 @@ static void one_model_of_a_record_is_played(void **state)
 	assert_int_equal(t.requests[0].generate, 11);
 	assert_int_equal(t.requests[1].at_ns, 1000 * MS);
 	trace_free(&t);
+	/* Its name, or as it is written in the record. */
+	for (const char *const *name = (const char *const[]){"d;\t\\e", "d\\u003b\\u0009\\e", NULL};
+	     *name; name++) {
+		assert_int_equal(
+			read_record(
+				HEADER DONE_ROW("00", "10", "a", "c1", "20.000") DONE_ROW(
+					"01", "11", "d\\u003b\\u0009\\e", "c1", "20.000")
+					DONE_ROW("02", "12", "d\\u003b\\u0009\\e", "c1", "20.000"),
+				*name, &t, err, sizeof(err)),
+			0);
+		assert_int_equal(t.count, 2);
+		trace_free(&t);
+	}
 	assert_int_equal(read_record(text, "z", &t, err, sizeof(err)), -EINVAL);
 	assert_non_null(strstr(err, "has not two requests of z"));
 	assert_int_equal(read_record("2023-11-16 18:15:46,1,2\n2023-11-16 18:15:47,1,2\n", "a", &t,
@@ -306,6 +319,16 @@ static void a_wrong_row_is_refused_with_its_line(void **state)
 		{HEADER DONE_ROW("99", "10", "a", "c1", "1"), "line 2 has no time"},
 		{HEADER DONE_ROW("00", "-1", "a", "c1", "1"), "line 2 has a number of tokens"},
 		{HEADER DONE_ROW("00", "1", "a", "c1", "nan"), "line 2 has a number of bytes"},
+		{HEADER DONE_ROW("00", "1", "a", "c1", "2h"), "line 2 has a number of bytes"},
+		{HEADER DONE_ROW("00", "1", "a", "c1", "1e3"), "line 2 has a number of bytes"},
+		{HEADER "2026-11-30 02:00:00.000,1,1,a,c1,700,,2h,admitted,,completed\n",
+		 "line 2 has a number of bytes"},
+		{HEADER "2026-11-30 02:00:00.000,1,1,a,c1,7s,,2,admitted,,completed\n",
+		 "line 2 has a number of bytes"},
+		{HEADER "2026-11-30 02:00:00.000,1,1,a,c1,,,2,admitted,,completed\n",
+		 "line 2 has a number of bytes"},
+		{HEADER "2026-11-30 02:00:00.000,1,1,a,c1,4294967296,,2,admitted,,completed\n",
+		 "line 2 has a number of bytes"},
 		{HEADER REFUSED_ROW("00", "a", "c1") REFUSED_ROW("01", "a", "c1"),
 		 "no request of the record has completed"},
 	};

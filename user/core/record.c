@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -27,6 +28,25 @@ uint32_t record_context_tokens(uint32_t bytes)
 	return tokens ? tokens : 1;
 }
 
+/* Writes the character at *text as records have it, and moves *text after it. */
+static void next_char(const char **text, char out[PRINTABLE_CHAR_MAX])
+{
+	printable_next(text, out);
+	if (out[0] == '\n' || out[0] == ';') /* some spreadsheets split at semicolons */
+		snprintf(out, PRINTABLE_CHAR_MAX, "\\u%04x", out[0] & 0x7fU);
+}
+
+char *record_name(const char *name)
+{
+	char *out = malloc(PRINTABLE_MAX(strlen(name))), *at = out;
+
+	if (!out)
+		return NULL;
+	for (*at = 0; *name; at += strlen(at))
+		next_char(&name, at);
+	return out;
+}
+
 /* A field of any text, on one line. */
 static void write_text(FILE *out, const char *text)
 {
@@ -38,10 +58,8 @@ static void write_text(FILE *out, const char *text)
 	if (formula)
 		fputc('\'', out);
 	while (*text) {
-		printable_next(&text, one);
-		if (one[0] == '\n' || one[0] == ';') /* some spreadsheets split at semicolons */
-			fprintf(out, "\\u%04x", one[0]);
-		else if (one[0] == '"')
+		next_char(&text, one);
+		if (one[0] == '"')
 			fputs("\"\"", out);
 		else
 			fputs(one, out);

@@ -49,6 +49,8 @@ struct record_row {
 uint32_t record_context_tokens(uint32_t bytes);
 /* Prints one line. The secret gives the client its pseudonym. */
 void record_write(FILE *out, const struct record_row *row, const struct siphash_secret *secret);
+/* The text that record_split() gives for a model of this name, to be freed; NULL: out of memory. */
+char *record_name(const char *name);
 /* Splits a line, without its newline, in place. Returns how many columns it has, `max` at most; 0:
  * its quotes do not match. */
 unsigned record_split(char *line, char **column, unsigned max);

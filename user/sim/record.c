@@ -35,6 +35,8 @@ struct reading {
 	struct row *rows;
 	uint32_t count, capacity, left_out;
 	struct names models, clients;
+	const char *model; /* NULL: all */
+	char *written;     /* its name as records have it; it may be given so, too */
 };
 
 static uint32_t slot_of(const struct names *n, const char *name)
@@ -99,19 +101,30 @@ static int64_t number_of(struct names *n, const char *name)
 	return n->number[slot];
 }
 
+/* A plain number, without a unit; or nothing. */
 static bool read_ms(const char *text, float *out)
 {
 	double ms = 0;
 
-	if (*text && (parse_duration_ms(text, 1, &ms) || ms > MS_MAX))
+	if (*text && (strspn(text, "0123456789.") != strlen(text) ||
+		      parse_duration_ms(text, 1, &ms) || ms > MS_MAX))
 		return false;
 	*out = (float)ms;
 	return true;
 }
 
+static bool read_bytes(const char *text, uint32_t *out)
+{
+	size_t digits = strspn(text, "0123456789");
+	unsigned long long n = strtoull(text, NULL, 10);
+
+	*out = (uint32_t)n;
+	return digits && digits < 11 && !text[digits] && n <= UINT32_MAX;
+}
+
 /* Parses one line into the next row. Returns what is wrong with it, or NULL. *wanted: the row is of
  * the model. */
-static const char *read_row(struct reading *r, char *line, const char *model, bool *wanted)
+static const char *read_row(struct reading *r, char *line, bool *wanted)
 {
 	struct row *row = &r->rows[r->count];
 	char *column[RECORD_COLUMNS + 1];
@@ -127,10 +140,12 @@ static const char *read_row(struct reading *r, char *line, const char *model, bo
 	if (!trace_tokens(column[RECORD_CONTEXT], &row->request.prompt) ||
 	    (*column[RECORD_GENERATED] && !trace_tokens(column[RECORD_GENERATED], &generated)))
 		return "has a number of tokens that is none from 0 to 1000000";
-	if (parse_duration_ms(column[RECORD_BYTES], 1, &(double){0}) ||
-	    !read_ms(column[RECORD_TTFT], &row->request.ttft_ms))
+	if (!read_bytes(column[RECORD_BYTES], &row->request.bytes) ||
+	    !read_ms(column[RECORD_TTFT], &row->request.ttft_ms) ||
+	    !read_ms(column[RECORD_DURATION], &(float){0}))
 		return "has a number of bytes or milliseconds that is none";
-	*wanted = !model || !strcmp(column[RECORD_MODEL], model);
+	*wanted = !r->model || !strcmp(column[RECORD_MODEL], r->model) ||
+		  !strcmp(column[RECORD_MODEL], r->written);
 	client = number_of(&r->clients, column[RECORD_CLIENT]);
 	of = number_of(&r->models, column[RECORD_MODEL]);
 	if (client < 0 || of < 0)
@@ -145,7 +160,6 @@ static const char *read_row(struct reading *r, char *line, const char *model, bo
 	row->whole = completed;
 	row->draws = !generated && !completed;
 	row->request.at_ns = (uint64_t)ns;
-	row->request.bytes = (uint32_t)strtoul(column[RECORD_BYTES], NULL, 10);
 	row->request.client = (uint32_t)client;
 	row->request.generate = generated ? generated : 1;
 	row->request.unary = completed && !(row->request.ttft_ms > 0);
@@ -203,8 +217,7 @@ static int draw(struct reading *r)
 }
 
 /* 0; or -errno and one line in err. */
-static int read_rows(FILE *in, const char *path, const char *model, struct reading *r, char *err,
-		     size_t len)
+static int read_rows(FILE *in, const char *path, struct reading *r, char *err, size_t len)
 {
 	unsigned long number = 1;
 	char *line = NULL;
@@ -237,8 +250,7 @@ static int read_rows(FILE *in, const char *path, const char *model, struct readi
 			}
 			r->rows = more;
 		}
-		wrong = strlen(line) == (size_t)n ? read_row(r, line, model, &wanted)
-						  : "is no text";
+		wrong = strlen(line) == (size_t)n ? read_row(r, line, &wanted) : "is no text";
 		if (wrong) {
 			parse_say(err, len, PARSE_QUOTE ": line %lu %s", PARSE_QUOTED(path), number,
 				  wrong);
@@ -257,8 +269,8 @@ static int read_rows(FILE *in, const char *path, const char *model, struct readi
 int record_read(FILE *in, const char *path, const char *model, struct trace *t, char *err,
 		size_t len)
 {
-	struct reading r = {0};
-	int ret = read_rows(in, path, model, &r, err, len);
+	struct reading r = {.model = model, .written = model ? record_name(model) : NULL};
+	int ret = model && !r.written ? -ENOMEM : read_rows(in, path, &r, err, len);
 
 	if (!ret && r.count < 2) {
 		parse_say(err, len, PARSE_QUOTE ": the record has not two requests%s%s",
@@ -289,6 +301,7 @@ int record_read(FILE *in, const char *path, const char *model, struct trace *t, 
 	t->clients = r.clients.count;
 	t->left_out = r.left_out;
 	free(r.rows);
+	free(r.written);
 	names_free(&r.models);
 	names_free(&r.clients);
 	return ret;
