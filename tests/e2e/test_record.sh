@@ -144,6 +144,19 @@ wait "$RECORD" || true
 check "a record ends before it is larger than --max-size" sh -c \
 	"[ \$(stat -c %s '$T/small.csv') -le 1024 ] && grep -q 'ended at --max-size' '$T/small.log'"
 
+# Others may empty the file, as logrotate does by copytruncate.
+record turned
+load --connect "$S4:$PORT" --model open --requests 5 >"$T/more.json"
+rows turned 5
+cp "$T/turned.csv" "$T/turned.1"
+: >"$T/turned.csv"
+load --connect "$S4:$PORT" --model open --requests 3 >"$T/more.json"
+rows turned 3
+finish "$RECORD"
+check "a record that others empty goes on at the file's beginning, under its header" \
+	cmp -n "$(head -n 1 "$T/turned.1" | wc -c)" "$T/turned.1" "$T/turned.csv"
+check "… and the simulator plays it" "$B/sluice-sim" --trace "$T/turned.csv" --policy none
+
 # ---- a reader that lags ----
 
 record lags
@@ -165,10 +178,19 @@ load --connect "$S4:$PORT" --model open --requests 3 >"$T/more.json"
 rows long 3
 finish "$DAEMON" KILL
 await_line long "sluicectl: the daemon at"
+long=$RECORD
+record early
+same "a record without a daemon says so, and waits" 1 \
+	"$(grep -c '^sluicectl: no daemon answers at .*; the record begins when one does$' "$T/early.log")"
 sluice --listen "$PORT" --metrics "$METRICS"
 await_line long "sluicectl: a daemon answers again"
+await_line early "sluicectl: a daemon answers"
 load --connect "$S4:$PORT" --model open --requests 3 >"$T/more.json"
 rows long 6
+rows early 3
+finish "$RECORD" INT
+same "it then has what passes, and no other word" 3 "$(wc -l <"$T/early.log")"
+RECORD=$long
 same "one client keeps its pseudonym" 1 \
 	"$(cut -d, -f5 "$T/long.csv" | grep '^c' | sort -u | wc -l)"
 finish "$RECORD" INT
@@ -189,5 +211,9 @@ check "a record that finds no room takes nothing from a file that it adds to" \
 	cmp -n "$(stat -c %s "$T/notes")" "$T/notes" "$T/full/notes"
 check "… and says so" grep -q "No space left on device" "$T/full.log"
 umount "$T/full"
+
+finish "$DAEMON"
+check "a record that no daemon has answered ends with status 3" sh -c \
+	"'$B/sluicectl' --control '$T/control.sock' record '$T/never.csv' --for 1ms 2>'$T/why'; [ \$? = 3 ]"
 
 done_here

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Writes a record. The one idea: only whole lines are written, a batch at a time as the daemon
- * sends them, so that whatever ends the record leaves a file that can be read. A daemon that goes
- * away leaves a gap, and the record goes on with the next one.
+ * sends them, so that whatever ends the record leaves a file that can be read. A time without a
+ * daemon is a gap, and the record goes on with the next one. Others may empty the file meanwhile
+ * (logrotate's copytruncate): lines go to its end, and an empty file gets its header again.
  */
 #include "ctl/record.h"
 
@@ -26,7 +27,7 @@
 
 #define ANSWER_SECS 10
 #define FOR_MAX_MS  1e15
-#define AGAIN_MS    500 /* between attempts to reach a daemon that has gone away */
+#define AGAIN_MS    500 /* between attempts to reach a daemon */
 
 struct recorder {
 	const struct record_options *options;
@@ -35,7 +36,7 @@ struct recorder {
 	uint64_t size; /* of the file */
 	uint64_t requests, refused, lost, gaps;
 	int64_t begun_ms, until_ms; /* CLOCK_MONOTONIC; until 0: no end */
-	bool full;
+	bool full, reached;         /* reached: some daemon has answered */
 	char in[65536];
 	size_t in_len;
 };
@@ -87,7 +88,7 @@ static void note_room(struct recorder *r, size_t more)
 }
 
 /* Writes whole lines. On failure the file keeps what it had. 0 or an exit status. */
-static int write_lines(struct recorder *r, const char *text, size_t len)
+static int append(struct recorder *r, const char *text, size_t len)
 {
 	if (!write_all(r->out, text, len)) {
 		complain("%s: %s", r->options->path, strerror(errno));
@@ -99,6 +100,17 @@ static int write_lines(struct recorder *r, const char *text, size_t len)
 	r->size += len;
 	note_room(r, 0);
 	return 0;
+}
+
+/* Looks how large the file is now, and begins an empty one. 0 or an exit status. */
+static int begin(struct recorder *r)
+{
+	struct stat st;
+
+	if (r->out != STDOUT_FILENO && !fstat(r->out, &st))
+		r->size = (uint64_t)st.st_size;
+	note_room(r, 0);
+	return r->size ? 0 : append(r, RECORD_HEADER "\n", strlen(RECORD_HEADER "\n"));
 }
 
 /* Takes over a file that is there: it must be a record. Cuts off a line that a crash left
@@ -126,7 +138,7 @@ static int take_over(struct recorder *r)
 	if (!end)
 		return complain("%s is no record: its last line is too long", path), EXIT_REFUSED;
 	r->size -= (uint64_t)(tail + n - (end + 1));
-	if (ftruncate(r->out, (off_t)r->size) || lseek(r->out, 0, SEEK_END) < 0)
+	if (ftruncate(r->out, (off_t)r->size))
 		return complain("%s: %s", path, strerror(errno)), EXIT_REFUSED;
 	return 0;
 }
@@ -141,13 +153,13 @@ static int open_output(struct recorder *r)
 		r->out = STDOUT_FILENO;
 		return 0;
 	}
-	r->out = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	r->out =
+		open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	if (r->out < 0)
 		return complain("%s: %s", path, strerror(errno)), EXIT_REFUSED;
 	if (flock(r->out, LOCK_EX | LOCK_NB))
 		return complain("%s: another record writes it", path), EXIT_REFUSED;
 	ret = take_over(r);
-	note_room(r, 0);
 	if (!ret && r->size)
 		fprintf(stderr, "sluicectl: adds to %s, of %llu bytes\n", path,
 			(unsigned long long)r->size);
@@ -203,11 +215,11 @@ static int take_lines(struct recorder *r)
 	char *from = r->in, *newline, *rows = NULL;
 	size_t left = r->in_len, size = 0;
 	FILE *out = open_memstream(&rows, &size);
-	int ret;
+	int ret = begin(r);
 
 	if (!out)
 		abort();
-	while (!r->full && (newline = memchr(from, '\n', left))) {
+	while (!ret && !r->full && (newline = memchr(from, '\n', left))) {
 		take_event(r, out, from, (size_t)(newline - from));
 		left -= (size_t)(newline + 1 - from);
 		from = newline + 1;
@@ -218,7 +230,10 @@ static int take_lines(struct recorder *r)
 	r->in_len = left;
 	if (fclose(out))
 		abort();
-	ret = write_lines(r, rows, size);
+	if (!ret && size)
+		ret = begin(r); /* emptied meanwhile: a row before the header would end it all */
+	if (!ret && size)
+		ret = append(r, rows, size);
 	free(rows);
 	return ret;
 }
@@ -280,24 +295,46 @@ static int ask(const struct recorder *r)
 	return -ret;
 }
 
-/* The daemon has gone away: waits for the next. Returns its fd, or -1: the record is to end. */
-static int find_again(struct recorder *r)
+/* Waits for a daemon. Returns the fd of its stream; -EXIT_REFUSED, or -EXIT_NO_DAEMON: the record
+ * is to end. */
+static int find_daemon(struct recorder *r)
 {
-	int fd = -1;
+	int fd = -EXIT_NO_DAEMON;
 
-	complain("the daemon at %s went away; the record goes on when one answers",
-		 r->options->control);
 	r->gaps++;
-	while (fd < 0 && !ended(r, AGAIN_MS)) {
+	while (fd < 0 && fd != -EXIT_REFUSED && !ended(r, AGAIN_MS)) {
 		fd = control_connect(r->options->control);
-		if (fd < 0)
+		if (fd < 0) {
+			fd = -EXIT_NO_DAEMON;
 			continue;
+		}
 		close(fd);
 		fd = ask(r);
 	}
 	if (fd >= 0)
-		complain("a daemon answers again");
+		complain("a daemon answers%s", r->reached ? " again" : "");
 	return fd;
+}
+
+/* Records until something ends that. 0 or an exit status. */
+static int record(struct recorder *r, int fd)
+{
+	int ret;
+
+	for (;;) {
+		if (fd < 0)
+			fd = find_daemon(r);
+		if (fd < 0)
+			return fd == -EXIT_REFUSED || !r->reached ? -fd : 0;
+		r->reached = true;
+		ret = hear_stream(r, fd);
+		close(fd);
+		fd = -1;
+		if (ret != -ENODATA)
+			return ret;
+		complain("the daemon at %s went away; the record goes on when one answers",
+			 r->options->control);
+	}
 }
 
 static void tell(const struct recorder *r)
@@ -335,23 +372,24 @@ int record_run(const struct record_options *options)
 	if (options->for_ms >= 0)
 		r.until_ms = r.begun_ms +
 			     (int64_t)(options->for_ms < FOR_MAX_MS ? options->for_ms : FOR_MAX_MS);
-	fd = ask(&r);
-	if (fd < 0)
-		return -fd;
-	ret = open_output(&r);
-	if (!ret && !r.size)
-		ret = write_lines(&r, RECORD_HEADER "\n", strlen(RECORD_HEADER "\n"));
-	while (!ret && !r.full) {
-		ret = hear_stream(&r, fd);
-		if (ret != -ENODATA)
-			break;
+	fd = control_connect(options->control);
+	if (fd == -EACCES || fd == -EPERM)
+		return no_daemon(options->control, fd);
+	if (fd >= 0) {
 		close(fd);
-		fd = find_again(&r);
-		ret = 0;
+		fd = ask(&r);
 		if (fd < 0)
-			break;
+			return -fd;
+	} else {
+		complain("no daemon answers at %s: %s; the record begins when one does",
+			 options->control, strerror(-fd));
 	}
-	if (fd >= 0)
+	ret = open_output(&r);
+	if (!ret)
+		ret = begin(&r);
+	if (!ret && !r.full)
+		ret = record(&r, fd);
+	else if (fd >= 0)
 		close(fd);
 	if (r.out >= 0)
 		tell(&r);
