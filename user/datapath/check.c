@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "claims.h"
 #include "hooks.h"
 #include "netns.h"
 #include "pins.h"
@@ -182,6 +183,7 @@ static void check_interfaces(struct datapath *d, uint64_t now_ns)
 
 void datapath_check(struct datapath *d, uint64_t now_ns)
 {
+	claims_answer(d);
 	check_all_pins(d, now_ns);
 	check_interfaces(d, now_ns);
 	attachments_tidy(d);

@@ -21,6 +21,7 @@
 #include "addresses.h"
 #include "age.h"
 #include "carry.h"
+#include "claims.h"
 #include "crowd.h"
 #include "fleet.h"
 #include "map_io.h"
@@ -491,6 +492,7 @@ void datapath_close(struct datapath *d)
 	close_fd(&d->dir_fd);
 	age_free(d->age);
 	attachments_close(d);
+	claims_keep(d, NULL, 0);
 	free(d->services);
 	free(d);
 }

@@ -4,8 +4,9 @@
  * downwards only (scripts/check-layers): datapath.c (load and close) on top; then services.c,
  * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, fleet.c, clients.c,
  * verdict.c, sockets.c; then attach.c; then links.c, lease.c; then carry.c; then pins.c, clsact.c,
- * sweep.c, ports.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then addresses.c; at
- * the bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c, map_io.c, error.c.
+ * sweep.c, ports.c, claims.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then
+ * addresses.c; at the bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c, map_io.c,
+ * error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -24,6 +25,7 @@
 
 struct age;
 struct carry;
+struct claim;
 
 /* When sluice has set right what others had undone, so that it does not do so for ever. */
 struct repairs {
@@ -128,6 +130,8 @@ struct datapath {
 	size_t no_room;           /* interfaces that match, beyond DATAPATH_INTERFACES_MAX */
 	struct service *services; /* as configured, wildcards not spread */
 	size_t service_count;
+	struct claim *claims; /* on addresses and ports (claims.c) */
+	size_t claim_count;
 	uint64_t service_ports[PORT_WORDS]; /* a bit for each port of a service */
 	bool ports_linger; /* those of kept connections are in the map `ports`, too */
 	struct reply_written replies[SLUICE_MODELS_MAX];

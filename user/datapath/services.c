@@ -15,6 +15,7 @@
 
 #include "core/service.h"
 #include "addresses.h"
+#include "claims.h"
 #include "hooks.h"
 #include "map_io.h"
 #include "ports.h"
@@ -307,7 +308,9 @@ int datapath_set_services(struct datapath *d, const struct service *services, si
 			return datapath_fail(-ENOMEM, "out of memory");
 		memcpy(copy, services, count * sizeof(*copy));
 	}
-	err = write_rules(d, services, count);
+	err = claims_take(d, services, count);
+	if (!err)
+		err = write_rules(d, services, count);
 	if (!err)
 		err = replies_write_heads(d, services, count);
 	if (!err)
@@ -317,12 +320,14 @@ int datapath_set_services(struct datapath *d, const struct service *services, si
 	if (!err)
 		err = replies_remove_heads(d, services, count);
 	if (err) {
+		claims_keep(d, d->services, d->service_count);
 		free(copy);
 		return err;
 	}
 	free(d->services);
 	d->services = copy;
 	d->service_count = count;
+	claims_keep(d, services, count);
 	return 0;
 }
 
