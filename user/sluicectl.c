@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control/control.h"
@@ -177,19 +178,21 @@ static int run_simple(struct call *call)
 	return run_request(call, request(call), ANSWER_SECS);
 }
 
-static int run_watch(struct call *call)
+/* Shows the daemon's events until it goes away. The exit status; *begun: it has answered. */
+static int show_events(const struct call *call, bool *begun)
 {
+	int fd = say(call->control, request(call)), ret;
 	json_t *event;
-	int fd, ret;
 
-	if (call->summary_ms > 0)
-		return summary_watch(call->control, call->summary_ms, call->value[OPTION_JSON]);
-	fd = say(call->control, request(call));
 	if (fd < 0)
 		return -fd;
 	ret = hear(call->control, fd, ANSWER_SECS, !call->value[OPTION_JSON], &event);
-	if (!ret)
+	if (!ret) {
 		json_decref(event);
+		if (*begun)
+			complain("a daemon answers again");
+		*begun = true;
+	}
 	while (!ret && !(ret = hear(call->control, fd, 0, !call->value[OPTION_JSON], &event))) {
 		show(call, SHOW_LINE, event);
 		json_decref(event);
@@ -197,6 +200,23 @@ static int run_watch(struct call *call)
 			break;
 	}
 	close(fd);
+	return ret;
+}
+
+static int run_watch(struct call *call)
+{
+	const struct timespec pause = {.tv_nsec = 500000000};
+	bool begun = false;
+	int ret, fd;
+
+	if (call->summary_ms > 0)
+		return summary_watch(call->control, call->summary_ms, call->value[OPTION_JSON]);
+	while ((ret = show_events(call, &begun)) == EXIT_NO_DAEMON && begun) {
+		do
+			nanosleep(&pause, NULL);
+		while ((fd = control_connect(call->control)) < 0);
+		close(fd);
+	}
 	return ret;
 }
 

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * See summary.h. Each interval asks for the status. The list of clients costs the daemon a walk
- * over all of them, so it is asked for only after an interval with refusals.
+ * over all of them, so it is asked for only after an interval with refusals. An interval at whose
+ * end no daemon answers says so, and the next summary covers it, too: counters outlive the daemon.
  */
 #include "ctl/summary.h"
 
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "control/format_text.h"
+#include "control/control.h"
+#include "control/format_internal.h"
 #include "control/summary.h"
 #include "ctl/exchange.h"
 #include "ctl/show.h"
@@ -44,6 +47,24 @@ static int ask_clients(const char *control, bool json, json_t **answer)
 		   answer);
 }
 
+/* Whether a daemon answers; else says that none does, in the place of the summary. */
+static bool daemon_is_there(const char *control, bool json)
+{
+	int fd = control_connect(control);
+
+	if (fd >= 0) {
+		close(fd);
+		return true;
+	}
+	if (json)
+		no_daemon(control, fd);
+	else
+		printf("%s  no daemon answers at %s: %s\n",
+		       format_clock((json_int_t)time(NULL) * 1000), control, strerror(-fd));
+	fflush(stdout);
+	return false;
+}
+
 int summary_watch(const char *control, double interval_ms, bool json)
 {
 	const struct show show = {.mode = SHOW_LINE, .json = json, .format = format_summary};
@@ -61,10 +82,17 @@ int summary_watch(const char *control, double interval_ms, bool json)
 		if (until < now_ms()) /* the machine stood still */
 			until = now_ms();
 		sleep_until(until);
+		if (!daemon_is_there(control, json))
+			continue;
 		ret = ask(control, json_pack("{s:s}", "cmd", "status"), json, &now);
 		to = now_ms();
 		if (!ret && summary_refused(before, now))
 			ret = ask_clients(control, json, &clients);
+		if (ret == EXIT_NO_DAEMON) { /* it has just gone away, which ask() has said */
+			json_decref(now);
+			ret = 0;
+			continue;
+		}
 		if (!ret) {
 			summary = summary_between(before, now, clients_before, clients, to - from);
 			show_answer(&show, summary);
