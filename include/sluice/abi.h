@@ -245,7 +245,9 @@ struct sluice_client_flag {
 	__u8 action;
 	__u8 reason;
 	__u8 fleet; /* of all hosts of the fleet; the programs do not read it */
-	__u8 pad[4];
+	__u8 own;   /* of an OVERRIDDEN_PREFIX: enum sluice_prefix_own; allow: it is exempt */
+	__u8 pad;
+	__u16 weight; /* … with OWN_WEIGHT */
 };
 _Static_assert(sizeof(struct sluice_client_flag) == 16, "client flag");
 

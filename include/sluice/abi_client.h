@@ -12,6 +12,13 @@ enum sluice_client_kind {
 	SLUICE_CLIENT_KEY = 1,
 	SLUICE_CLIENT_HEADER =
 		2, /* no client: a value of a service's priority header, as a key of `priorities` */
+	/*
+	 * No client, but a bit of its kind: what an operator has set on this host while a rule of
+	 * the fleet overrides it. The daemon keeps it for its next start; no packet has such a key.
+	 * OVERRIDDEN_PREFIX: of the prefix addr/plen.
+	 */
+	SLUICE_CLIENT_OVERRIDDEN = 0x40,
+	SLUICE_CLIENT_OVERRIDDEN_PREFIX = 0xc0,
 };
 
 /* The client that a request is charged to: addr cut to plen bits (IPv4 /32 is ::ffff:a.b.c.d/128),

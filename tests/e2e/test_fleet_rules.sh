@@ -81,7 +81,15 @@ same "… and nowhere the key itself" 0 "$(store --raw hgetall "$RULES" | grep -
 hctl 1 block 10.78.0.2/31 --fleet >"$T/out"
 check "a prefix is blocked on all hosts" gets 000 "$TWO" 1 2 3
 
-# A host that is dead meanwhile.
+# A host that is dead meanwhile. Its own rules, which the fleet's override, are there again later.
+hctl 3 allow 10.78.0.2/31 >"$T/out"
+hctl 3 allow "$ONE" --model qwen >"$T/out"
+check "a block of the fleet holds beside what a host allows" gets 000 "$TWO" 3
+own_rules() { # N PATTERN: of what `clients --json` has
+	hctl "$1" clients --json | "$PY" -c "import json, sys
+rules = json.load(sys.stdin)['rules']
+sys.exit(not any((r['client'], r['verdict'], r['model']) == $2 for r in rules) and str(rules))"
+}
 finish "${DAEMONS[3]}" KILL
 check "a dead host counts no more" eventually 10 fleet_is 1 "f['hosts'] == 2"
 check "the answer names the hosts that are left" says "in force on 2 of 2 hosts$" \
@@ -91,6 +99,9 @@ check "… and its kernel still has the rules of before" gets 000 "$TWO" 3
 begin_host 3 --fleet-rules on
 check "it catches up with what was set" eventually 5 gets 000 "$ONE" 3
 check "… and with what was cleared" gets 200 "$TWO" 3
+check "what it had allowed itself before it died holds again" own_rules 3 \
+	"('10.78.0.2/31', 'allow', None)"
+check "… unless a rule of the fleet is still there" own_rules 3 "('$ONE', 'block', 'qwen')"
 
 # A rule ends by itself.
 hctl 1 block "$TWO" --for 1s --fleet >"$T/out"
@@ -118,6 +129,10 @@ check "the fleet's quota is taken back" says "^cleared the quota of $TWO, in for
 check "… and the host's own holds as it was" says "requests=2/1h tokens=9000/1h +manual" \
 	2 quota show "$TWO"
 hctl 1 clear "$ONE" --fleet >"$T/out"
+check "the host that had died has its own rule when the fleet's has gone" eventually 5 \
+	own_rules 3 "('$ONE', 'allow', 'qwen')"
+hctl 3 clear "$ONE" --model qwen >"$T/out"
+hctl 3 clear 10.78.0.2/31 >"$T/out"
 
 # What the store says is hostile.
 hctl 1 block "$ONE" --fleet >"$T/out"

@@ -494,6 +494,55 @@ static void the_maps_keep_whose_a_rule_is(void **state)
 	desired_part_free(&fleet);
 }
 
+/* … and what was set here while the fleet's rule goes before it. */
+static void what_is_overridden_is_found_again(void **state)
+{
+	struct world *w = *state;
+	struct desired_part manual, fleet;
+	const struct desired_prefix *p;
+
+	set_rule(&w->manual, "192.0.2.1", true, 7 * S);
+	set_rule(&w->fleet, "192.0.2.1", false, 0);
+	set_rule(&w->manual, "192.0.2.9", false, 0); /* holds */
+	set_rule(&w->fleet, "192.0.2.9", true, 0);
+	set_quota(&w->manual, "192.0.2.2", "requests=9/60s tokens=5/60s");
+	set_quota(&w->fleet, "192.0.2.2", "requests=3/60s");
+	set_quota(&w->file, "192.0.2.3", "requests=9/60s");
+	set_quota(&w->fleet, "192.0.2.3", "requests=3/60s");
+	set_prefix(&w->manual, SLUICE_PREFIX_EXEMPT, 128);
+	set_prefix(&w->fleet, SLUICE_PREFIX_BLOCKED, 64);
+	assert_false(rule_of(w, "192.0.2.1")->allow);
+	assert_int_equal(w->state->rules.count, 2);
+	assert_int_equal(w->state->overridden_rules.count, 2);
+	assert_int_equal(w->state->overridden_quotas.count, 1);
+	for (unsigned twice = 0; twice < 2; twice++) {
+		assert_int_equal(desired_adopt(w->state), 0);
+		assert_int_equal(desired_adopted_part(w->state, SLUICE_ORIGIN_MANUAL, &manual), 0);
+		assert_int_equal(desired_adopted_part(w->state, SLUICE_ORIGIN_FLEET, &fleet), 0);
+		assert_int_equal(manual.rules.count, 2);
+		assert_int_equal(manual.client_quotas.count, 1);
+		assert_int_equal(manual.prefixes.count, 1);
+		p = table_at(&manual.prefixes, 0);
+		assert_int_equal(p->own, SLUICE_PREFIX_OWN_CLASS | SLUICE_PREFIX_OWN_WEIGHT);
+		desired_part_free(&w->manual);
+		desired_part_free(&w->fleet);
+		w->manual = manual;
+		w->fleet = fleet;
+		build(w);
+	}
+	/* The fleet's are cleared. */
+	desired_part_free(&w->fleet);
+	desired_part_init(&w->fleet);
+	assert_true(rule_of(w, "192.0.2.1")->allow);
+	assert_true(rule_of(w, "192.0.2.1")->expires_ns == 7 * S);
+	quota_is(w, "192.0.2.2", "requests=9/60s tokens=5/60s", SLUICE_ORIGIN_MANUAL);
+	quota_is(w, "192.0.2.3", "requests=9/60s", SLUICE_ORIGIN_FILE);
+	assert_int_equal(prefix_of(w)->class, SLUICE_PREFIX_EXEMPT);
+	assert_int_equal(prefix_of(w)->weight, 128);
+	assert_int_equal(w->state->overridden_rules.count, 0);
+	assert_int_equal(w->state->overridden_quotas.count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -511,6 +560,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(of_a_prefix_each_field_is_the_stricter, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(the_maps_keep_whose_a_rule_is, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_is_overridden_is_found_again, set_up,
+						tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,13 +123,21 @@ static void adopt_weighted(void *arg, const struct sluice_weighted_key *key, uin
 
 static void adopt_client_quota(void *arg, const struct sluice_client_flag_key *key, uint32_t id)
 {
-	table_add(&((struct desired *)arg)->client_quotas, &(struct state_client_quota){*key, id});
+	struct desired *found = arg;
+
+	table_add(key->client.kind & SLUICE_CLIENT_OVERRIDDEN ? &found->overridden_quotas
+							      : &found->client_quotas,
+		  &(struct state_client_quota){*key, id});
 }
 
 static void adopt_rule(void *arg, const struct sluice_client_flag_key *key,
 		       const struct sluice_client_flag *flag)
 {
-	table_add(&((struct desired *)arg)->rules, &(struct state_client_rule){*key, *flag});
+	struct desired *found = arg;
+
+	table_add(key->client.kind & SLUICE_CLIENT_OVERRIDDEN ? &found->overridden_rules
+							      : &found->rules,
+		  &(struct state_client_rule){*key, *flag});
 }
 
 static void adopt_prefix(void *arg, const struct sluice_prefix_key *key,

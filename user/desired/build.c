@@ -17,7 +17,7 @@
 struct build {
 	struct desired *next;
 	const struct desired_input *in;
-	struct desired_part overrides;
+	struct desired_part overrides, overridden;
 	bool taken[SLUICE_QUOTAS_MAX]; /* ids in use before or in this state */
 	bool weighed[UINT16_MAX + 1];  /* weights that are done, or change no quota */
 	char *err;
@@ -37,6 +37,8 @@ struct desired *desired_new(void)
 	state->rules.kind = &desired_rules;
 	state->prefixes.kind = &desired_prefix_rules;
 	state->priorities.kind = &desired_priorities;
+	state->overridden_rules.kind = &desired_rules;
+	state->overridden_quotas.kind = &desired_client_ids;
 	return state;
 }
 
@@ -56,6 +58,8 @@ void desired_free(struct desired *state)
 	table_free(&state->rules);
 	table_free(&state->prefixes);
 	table_free(&state->priorities);
+	table_free(&state->overridden_rules);
+	table_free(&state->overridden_quotas);
 	free(state->services);
 	free(state);
 }
@@ -239,20 +243,22 @@ static unsigned origin(bool overrides, bool fleet)
 	return !overrides ? SLUICE_ORIGIN_FILE : fleet ? SLUICE_ORIGIN_FLEET : SLUICE_ORIGIN_MANUAL;
 }
 
+static int client_quota_id(struct build *b, const struct desired_client_quota *q, unsigned from,
+			   uint32_t *out)
+{
+	if (q->key.model == SLUICE_MODEL_ALL)
+		return quota_id(b, &q->quota, SLUICE_SCOPE_CLIENT, NULL, from, out);
+	return quota_id(b, &q->quota, SLUICE_SCOPE_CLIENT_MODEL, model_name(b, q->key.model), from,
+			out);
+}
+
 static int add_client_quota(void *arg, const void *file, const void *manual)
 {
 	const struct desired_client_quota *q = manual ? manual : file;
 	struct build *b = arg;
 	struct state_client_quota item = {.key = q->key};
-	unsigned scope = SLUICE_SCOPE_CLIENT;
-	const char *name = NULL;
-	int ret;
+	int ret = client_quota_id(b, q, origin(manual, q->fleet), &item.quota);
 
-	if (q->key.model != SLUICE_MODEL_ALL) {
-		scope = SLUICE_SCOPE_CLIENT_MODEL;
-		name = model_name(b, q->key.model);
-	}
-	ret = quota_id(b, &q->quota, scope, name, origin(manual, q->fleet), &item.quota);
 	return ret ? ret : table_add(&b->next->client_quotas, &item);
 }
 
@@ -304,6 +310,64 @@ static int add_priority(void *arg, const void *file, const void *manual)
 	return table_add(&((struct build *)arg)->next->priorities, manual ? manual : file);
 }
 
+/* ---- what the fleet's rules override ---- */
+
+static int keep_quota(struct build *b, struct desired_client_quota quota, uint8_t mark)
+{
+	struct state_client_quota item = {.key = quota.key};
+	int ret = client_quota_id(b, &quota, SLUICE_ORIGIN_MANUAL, &item.quota);
+
+	item.key.client.kind |= mark;
+	return ret ? ret : table_add(&b->next->overridden_quotas, &item);
+}
+
+static int keep_prefix(struct build *b, const struct desired_prefix *p)
+{
+	struct state_client_rule item = {
+		.key = {.client = {.plen = (uint8_t)p->key.plen,
+				   .kind = SLUICE_CLIENT_OVERRIDDEN_PREFIX},
+			.model = SLUICE_MODEL_ALL},
+		.flag = {.expires_ns = p->expires_ns,
+			 .allow = p->class == SLUICE_PREFIX_EXEMPT,
+			 .action = p->action,
+			 .own = p->own & (SLUICE_PREFIX_OWN_CLASS | SLUICE_PREFIX_OWN_WEIGHT),
+			 .weight = p->weight},
+	};
+	int ret = 0;
+
+	memcpy(item.key.client.addr, p->key.addr, sizeof(p->key.addr));
+	if (item.flag.own)
+		ret = table_add(&b->next->overridden_rules, &item);
+	if (!ret && p->own & SLUICE_PREFIX_OWN_QUOTA)
+		ret = keep_quota(b, (struct desired_client_quota){item.key, p->quota, false},
+				 SLUICE_CLIENT_OVERRIDDEN_PREFIX);
+	return ret;
+}
+
+static int keep_overridden(struct build *b)
+{
+	const struct desired_part *part = &b->overridden;
+	int ret = 0;
+
+	for (size_t i = 0; i < part->rules.count && !ret; i++) {
+		struct state_client_rule rule =
+			*(const struct state_client_rule *)table_visit(&part->rules, i);
+
+		rule.key.client.kind |= SLUICE_CLIENT_OVERRIDDEN;
+		ret = table_add(&b->next->overridden_rules, &rule);
+	}
+	for (size_t i = 0; i < part->client_quotas.count && !ret; i++)
+		ret = keep_quota(
+			b,
+			*(const struct desired_client_quota *)table_visit(&part->client_quotas, i),
+			SLUICE_CLIENT_OVERRIDDEN);
+	for (size_t i = 0; i < part->prefixes.count && !ret; i++)
+		ret = keep_prefix(b, table_visit(&part->prefixes, i));
+	if (!ret)
+		ret = table_sort(&b->next->overridden_rules);
+	return ret ? ret : table_sort(&b->next->overridden_quotas);
+}
+
 /* ---- the state ---- */
 
 /* A pinned map may hold any id. */
@@ -325,6 +389,9 @@ static void mark_used(struct desired *state)
 	for (size_t i = 0; i < state->client_quotas.count; i++)
 		mark(state,
 		     ((struct state_client_quota *)table_visit(&state->client_quotas, i))->quota);
+	for (size_t i = 0; i < state->overridden_quotas.count; i++)
+		mark(state, ((struct state_client_quota *)table_visit(&state->overridden_quotas, i))
+				    ->quota);
 	for (size_t i = 0; i < state->prefixes.count; i++)
 		mark(state,
 		     ((struct state_prefix_rule *)table_visit(&state->prefixes, i))->prefix.quota);
@@ -336,9 +403,11 @@ static int check_fits(const struct desired *state, char *err, size_t len)
 		const char *map;
 		size_t count, max;
 	} maps[] = {
-		{"client_flags", state->rules.count, SLUICE_CLIENT_FLAGS_MAX},
+		{"client_flags", state->rules.count + state->overridden_rules.count,
+		 SLUICE_CLIENT_FLAGS_MAX},
 		{"client_prefixes", state->prefixes.count, SLUICE_PREFIXES_MAX},
-		{"client_quotas", state->client_quotas.count, SLUICE_CLIENT_QUOTAS_MAX},
+		{"client_quotas", state->client_quotas.count + state->overridden_quotas.count,
+		 SLUICE_CLIENT_QUOTAS_MAX},
 		{"weighted_quotas", state->weighted.count, SLUICE_QUOTAS_MAX},
 		{"priorities", state->priorities.count, SLUICE_PRIORITIES_MAX},
 	};
@@ -356,7 +425,7 @@ static int build(struct build *b)
 {
 	const struct desired_part *file = b->in->file, *manual = &b->overrides;
 	struct desired *next = b->next;
-	int ret = desired_overrides(&b->overrides, b->in);
+	int ret = desired_overrides(&b->overrides, &b->overridden, b->in);
 
 	if (!ret)
 		ret = add_services(b);
@@ -370,6 +439,8 @@ static int build(struct build *b)
 		ret = table_walk(&file->priorities, &manual->priorities, add_priority, b);
 	if (!ret)
 		ret = table_walk(&file->prefixes, &manual->prefixes, add_prefix, b);
+	if (!ret)
+		ret = keep_overridden(b);
 	if (ret)
 		return ret;
 	desired_inherit(next->prefixes.items, next->prefixes.count);
@@ -395,6 +466,8 @@ int desired_build(struct desired **out, const struct desired_input *in,
 		b->err = err;
 		b->err_len = len;
 		b->next = desired_new();
+		desired_part_init(&b->overrides);
+		desired_part_init(&b->overridden);
 	}
 	if (b && b->next) {
 		b->next->quotas = before->quotas;
@@ -408,8 +481,10 @@ int desired_build(struct desired **out, const struct desired_input *in,
 		*out = b->next;
 	else if (b)
 		desired_free(b->next);
-	if (b)
+	if (b) {
 		desired_part_free(&b->overrides);
+		desired_part_free(&b->overridden);
+	}
 	free(b);
 	return ret;
 }
@@ -420,7 +495,8 @@ int desired_adopt(struct desired *state)
 {
 	if (table_sort(&state->model_quotas) || table_sort(&state->weighted) ||
 	    table_sort(&state->client_quotas) || table_sort(&state->rules) ||
-	    table_sort(&state->prefixes) || table_sort(&state->priorities))
+	    table_sort(&state->prefixes) || table_sort(&state->priorities) ||
+	    table_sort(&state->overridden_rules) || table_sort(&state->overridden_quotas))
 		return -ENOMEM;
 	quota_book_index(&state->quotas);
 	mark_used(state);
@@ -470,6 +546,63 @@ static int adopt_prefix(const struct desired *state, const struct state_prefix_r
 	return p.own ? table_add(&part->prefixes, &p) : 0;
 }
 
+static bool is_prefix(const struct sluice_client *client)
+{
+	return client->kind == SLUICE_CLIENT_OVERRIDDEN_PREFIX;
+}
+
+static struct desired_prefix prefix_of(const struct sluice_client *client, uint8_t own)
+{
+	struct desired_prefix p = {.key.plen = client->plen, .own = own};
+
+	memcpy(p.key.addr, client->addr, sizeof(p.key.addr));
+	return p;
+}
+
+static int adopt_overridden_rule(struct state_client_rule rule, struct desired_part *part)
+{
+	struct desired_prefix p = prefix_of(&rule.key.client, rule.flag.own);
+
+	if (!is_prefix(&rule.key.client)) {
+		rule.key.client.kind &= (uint8_t)~SLUICE_CLIENT_OVERRIDDEN;
+		return table_add(&part->rules, &rule);
+	}
+	p.class = rule.flag.allow ? SLUICE_PREFIX_EXEMPT : SLUICE_PREFIX_BLOCKED;
+	p.action = rule.flag.action;
+	p.expires_ns = rule.flag.expires_ns;
+	p.weight = rule.flag.weight;
+	return table_add(&part->prefixes, &p);
+}
+
+static int adopt_overridden_quota(const struct desired *state, const struct state_client_quota *q,
+				  struct desired_part *part)
+{
+	struct desired_prefix p = prefix_of(&q->key.client, SLUICE_PREFIX_OWN_QUOTA);
+	struct desired_client_quota item = {.key = q->key};
+
+	if (!is_of(state, q->quota, SLUICE_ORIGIN_MANUAL))
+		return 0;
+	quota_of_text(&item.quota, &state->quotas.text[q->quota]);
+	p.quota = item.quota;
+	item.key.client.kind &= (uint8_t)~SLUICE_CLIENT_OVERRIDDEN;
+	return is_prefix(&q->key.client) ? table_add(&part->prefixes, &p)
+					 : table_add(&part->client_quotas, &item);
+}
+
+static int adopt_overridden(const struct desired *state, struct desired_part *part)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < state->overridden_rules.count && !ret; i++)
+		ret = adopt_overridden_rule(
+			*(const struct state_client_rule *)table_visit(&state->overridden_rules, i),
+			part);
+	for (size_t i = 0; i < state->overridden_quotas.count && !ret; i++)
+		ret = adopt_overridden_quota(state, table_visit(&state->overridden_quotas, i),
+					     part);
+	return ret ? ret : desired_part_sort(part);
+}
+
 int desired_adopted_part(const struct desired *state, unsigned origin, struct desired_part *part)
 {
 	int ret;
@@ -487,5 +620,5 @@ int desired_adopted_part(const struct desired *state, unsigned origin, struct de
 		quota_of_text(&item.quota, &state->quotas.text[q->quota]);
 		ret = table_add(&part->client_quotas, &item);
 	}
-	return ret;
+	return ret || origin != SLUICE_ORIGIN_MANUAL ? ret : adopt_overridden(state, part);
 }

@@ -118,6 +118,9 @@ struct desired {
 	struct table rules;         /* struct state_client_rule */
 	struct table prefixes;      /* struct state_prefix_rule, what is inherited filled in */
 	struct table priorities;    /* struct desired_priority */
+	/* What is manual and overridden by the fleet, under keys of kind OVERRIDDEN. */
+	struct table overridden_rules;  /* struct state_client_rule */
+	struct table overridden_quotas; /* struct state_client_quota */
 };
 
 /* An empty state with one holder; NULL without memory. */
@@ -131,8 +134,8 @@ void desired_free(struct desired *state);
  * earlier daemon. 0 or -ENOMEM.
  */
 int desired_adopt(struct desired *state);
-/* Fills *part, not initialised, with the entries of an adopted state that are manual, or of the
- * fleet (enum sluice_origin). 0 or -ENOMEM. */
+/* Fills *part, not initialised, with the entries of an adopted state that are manual, also those
+ * that the fleet's override, or of the fleet (enum sluice_origin). 0 or -ENOMEM. */
 int desired_adopted_part(const struct desired *state, unsigned origin, struct desired_part *part);
 
 struct desired_input {

@@ -57,6 +57,12 @@ static const struct diff_table {
 	{DESIRED_WEIGHTED, offsetof(struct desired, weighted), SLUICE_QUOTAS_MAX, same_weighted},
 	{DESIRED_MODEL_QUOTA, offsetof(struct desired, model_quotas), SLUICE_MODELS_MAX,
 	 same_model_id},
+	/* What is overridden is kept before it goes from where it was, and after it is there again.
+	 */
+	{DESIRED_CLIENT_QUOTA, offsetof(struct desired, overridden_quotas),
+	 SLUICE_CLIENT_QUOTAS_MAX, same_client_id},
+	{DESIRED_RULE, offsetof(struct desired, overridden_rules), SLUICE_CLIENT_FLAGS_MAX,
+	 same_rule},
 	{DESIRED_CLIENT_QUOTA, offsetof(struct desired, client_quotas), SLUICE_CLIENT_QUOTAS_MAX,
 	 same_client_id},
 	{DESIRED_RULE, offsetof(struct desired, rules), SLUICE_CLIENT_FLAGS_MAX, same_rule},

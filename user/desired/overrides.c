@@ -53,7 +53,8 @@ static const void *find_among(const struct table *t, size_t count, const void *k
 	return table_find(&own, key);
 }
 
-static int add_rules(struct desired_part *out, const struct desired_part *fleet)
+static int add_rules(struct desired_part *out, struct desired_part *overridden,
+		     const struct desired_part *fleet)
 {
 	size_t own_count = out->rules.count;
 	int ret = 0;
@@ -64,15 +65,19 @@ static int add_rules(struct desired_part *out, const struct desired_part *fleet)
 		const struct state_client_rule *own = find_among(&out->rules, own_count, &rule);
 
 		rule.flag.fleet = 1;
-		if (!own || is_stricter(!rule.flag.allow, rule.flag.expires_ns, !own->flag.allow,
+		if (own && !is_stricter(!rule.flag.allow, rule.flag.expires_ns, !own->flag.allow,
 					own->flag.expires_ns))
+			continue;
+		if (own)
+			ret = table_add(&overridden->rules, own);
+		if (!ret)
 			ret = table_add(&out->rules, &rule);
 	}
 	return ret ? ret : table_sort(&out->rules);
 }
 
-static int add_client_quotas(struct desired_part *out, const struct desired_part *fleet,
-			     const struct desired_part *file)
+static int add_client_quotas(struct desired_part *out, struct desired_part *overridden,
+			     const struct desired_part *fleet, const struct desired_part *file)
 {
 	size_t own_count = out->client_quotas.count;
 	int ret = 0;
@@ -80,11 +85,11 @@ static int add_client_quotas(struct desired_part *out, const struct desired_part
 	for (size_t i = 0; i < fleet->client_quotas.count && !ret; i++) {
 		struct desired_client_quota quota =
 			*(const struct desired_client_quota *)table_visit(&fleet->client_quotas, i);
-		const struct desired_client_quota *own =
+		const struct desired_client_quota *manual =
 			find_among(&out->client_quotas, own_count, &quota);
+		const struct desired_client_quota *own =
+			manual ? manual : table_find(&file->client_quotas, &quota);
 
-		if (!own)
-			own = table_find(&file->client_quotas, &quota);
 		quota.fleet = true;
 		if (own) {
 			struct quota_def both = own->quota;
@@ -93,7 +98,10 @@ static int add_client_quotas(struct desired_part *out, const struct desired_part
 				continue;
 			quota.quota = both;
 		}
-		ret = table_add(&out->client_quotas, &quota);
+		if (manual)
+			ret = table_add(&overridden->client_quotas, manual);
+		if (!ret)
+			ret = table_add(&out->client_quotas, &quota);
 	}
 	return ret ? ret : table_sort(&out->client_quotas);
 }
@@ -118,8 +126,8 @@ static void leave_stricter(struct desired_prefix *fleet, const struct desired_pr
 	}
 }
 
-static int add_prefixes(struct desired_part *out, const struct desired_part *fleet,
-			const struct desired_part *file)
+static int add_prefixes(struct desired_part *out, struct desired_part *overridden,
+			const struct desired_part *fleet, const struct desired_part *file)
 {
 	size_t own_count = out->prefixes.count;
 	int ret = 0;
@@ -137,21 +145,28 @@ static int add_prefixes(struct desired_part *out, const struct desired_part *fle
 			desired_merge_prefix(&has, own);
 		leave_stricter(&p, &has);
 		p.fleet = p.own;
-		if (p.own)
+		if (own && own->own & p.own) {
+			has = *own;
+			has.own &= p.own;
+			ret = table_add(&overridden->prefixes, &has);
+		}
+		if (p.own && !ret)
 			ret = table_add(&out->prefixes, &p);
 	}
 	return ret ? ret : table_sort(&out->prefixes);
 }
 
-int desired_overrides(struct desired_part *out, const struct desired_input *in)
+int desired_overrides(struct desired_part *out, struct desired_part *overridden,
+		      const struct desired_input *in)
 {
 	int ret = desired_part_copy(out, in->manual);
 
+	desired_part_init(overridden);
 	if (!ret && in->fleet && in->fleet->rules.count)
-		ret = add_rules(out, in->fleet);
+		ret = add_rules(out, overridden, in->fleet);
 	if (!ret && in->fleet && in->fleet->client_quotas.count)
-		ret = add_client_quotas(out, in->fleet, in->file);
+		ret = add_client_quotas(out, overridden, in->fleet, in->file);
 	if (!ret && in->fleet && in->fleet->prefixes.count)
-		ret = add_prefixes(out, in->fleet, in->file);
+		ret = add_prefixes(out, overridden, in->fleet, in->file);
 	return ret;
 }
