@@ -12,10 +12,9 @@
 #include "budgets.h"
 #include "core/fleet.h"
 
-#define SECOND_NS 1000000000ULL
-#define KINDS     2
-#define SYNC_BURST_CALLS                                                                           \
-	4 /* a whole burst takes about so many early calls */ /* requests, tokens */
+#define SECOND_NS        1000000000ULL
+#define KINDS            2 /* requests, tokens */
+#define SYNC_BURST_CALLS 4 /* a whole burst takes about so many early calls */
 
 /* A quota that is shared. */
 struct shared {
@@ -349,15 +348,41 @@ static uint64_t debt_of(const struct sync *s, const struct shared *q, unsigned k
 	return q->debt_ns[kind] + q->span_ns[kind] / 2 + s->hosts * q->interval_ns[kind];
 }
 
+/*
+ * What the store is to charge for the use that it does not know of, ns, and in *before how far the
+ * budget was spent without it. While the store was away a unit cost 1 / part of itself here. So the
+ * host's share of what is spent, and one unit, is the most that is charged then.
+ */
+static int64_t charge_of(const struct sync *s, const struct sent *sent, unsigned kind,
+			 uint64_t interval, uint64_t *before)
+{
+	const struct sluice_fleet fleet = {.hosts = s->hosts, .whole = s->config.whole};
+	const struct sluice_fleet_item_units *u = &sent->units[kind];
+	const struct sluice_fleet_units part = {.part = u->part};
+	int64_t charge = unsettled(u) * (int64_t)interval;
+	uint64_t cost = charge > 0 ? (uint64_t)charge : 0;
+
+	if (sent->flags & BUDGET_RECOVER && charge > 0) {
+		uint64_t most = u->level_ns / SLUICE_FLEET_PART_ONE *
+					fleet_part(u->part, fleet.hosts, fleet.whole) +
+				interval;
+
+		cost = fleet_away_cost(&fleet, &part, cost);
+		if ((uint64_t)charge > most)
+			charge = (int64_t)most;
+	}
+	*before = u->level_ns > cost ? u->level_ns - cost : 0;
+	return charge;
+}
+
 /* What one kind of a collected budget says to the store. False: nothing. */
 static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const struct sent *sent,
 		    struct store_budget *out)
 {
 	const struct sluice_fleet_item_units *u = &sent->units[kind];
-	uint64_t interval = q->interval_ns[kind];
-	int64_t units = unsettled(u), charge = units * (int64_t)interval;
+	uint64_t interval = q->interval_ns[kind], most, before;
+	int64_t units = unsettled(u), charge = charge_of(s, sent, kind, interval, &before);
 	bool claim = sent->flags & BUDGET_CLAIM && u->level_ns;
-	uint64_t most;
 
 	if (!interval || (!units && !u->granted && !u->wanted && !claim))
 		return false;
@@ -375,22 +400,8 @@ static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const
 		out->want = most / SYNC_BURST_CALLS;
 	if (out->want > most)
 		out->want = most;
-	/* While the store was away a unit cost 1 / part of itself: the host's share of what is
-	 * spent, and one unit, is the most that is charged. */
-	if (sent->flags & BUDGET_RECOVER && charge > 0) {
-		most = u->level_ns / SLUICE_FLEET_PART_ONE *
-			       fleet_part(u->part, s->hosts, s->config.whole) +
-		       interval;
-		if ((uint64_t)charge > most)
-			charge = (int64_t)most;
-	}
-	if (claim && sent->flags & BUDGET_RECOVER) {
-		out->claim_us = u->level_ns / 1000;
-		charge = 0;
-	} else if (claim) {
-		if ((int64_t)u->level_ns > charge)
-			out->claim_us = (u->level_ns - (uint64_t)(charge > 0 ? charge : 0)) / 1000;
-	}
+	if (claim)
+		out->claim_us = before / 1000;
 	/* A store that has lost the budget has lost the grant with it. */
 	if (!(sent->flags & BUDGET_CLAIM))
 		charge -= (int64_t)u->granted * (int64_t)interval;
@@ -545,6 +556,11 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 		const struct sluice_fleet_item_units *u = &sent->units[k];
 		uint64_t interval = q->interval_ns[k], level = u->level_ns, left, grant = 0;
 		struct sluice_fleet_item_units *to = &item->units[k];
+		uint64_t before, known = level;
+		int64_t charge = charge_of(s, sent, k, interval, &before);
+
+		if (sent->flags & BUDGET_RECOVER && charge > 0)
+			known = before + (uint64_t)charge;
 
 		if (sent->at[k] >= 0 && (size_t)sent->at[k] < answer->count) {
 			const struct store_budget *a = &answer->budgets[sent->at[k]];
@@ -553,8 +569,8 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 			level = a->level_us * 1000;
 			level = level > grant * interval ? level - grant * interval : 0;
 			/* A store that has lost it says less than is known. */
-			if (lost && level < u->level_ns)
-				level = u->level_ns;
+			if (lost && level < known)
+				level = known;
 			else if (!lost)
 				note_use(b, k, unsettled(u), interval, level, now_ns - b->seen_ns);
 			b->level_ns[k] = level;
