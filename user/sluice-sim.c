@@ -43,7 +43,7 @@ struct named_policy {
 struct sim {
 	const char *trace, *trace_model, *table, *calibrate, *model;
 	const char *quota, *pattern;
-	double hosts, period_ms, round_trip_ms, whole;
+	double hosts, period_ms, round_trip_ms, away_secs, whole;
 	double synthetic, speed, load, requests, clients, models, seed;
 	double retries, patience_s;
 	double ttft_ms, ttft_ms_per_kib, itl_ms, tau_s, floor;
@@ -82,6 +82,7 @@ static struct sim sim = {
 	.quota = FLEET_QUOTA_TEXT,
 	.period_ms = 100,
 	.round_trip_ms = 1,
+	.away_secs = 5,
 };
 
 /* A default is the number that `sim` begins with. */
@@ -153,13 +154,15 @@ static const struct option options[] = {
 	{"--fleet", "N", "only simulate N hosts that share a quota by a store, and no engine",
 	 .as = &as_hosts, .number = &sim.hosts},
 	{"--fleet-pattern", "NAME",
-	 "clients and faults: spread, heavy, one-host, hopping, light, burst, away, away-sticky, flush or deaths; without it: all of them",
+	 "clients and faults: spread, heavy, one-host, hopping, light, burst, away, away-sticky, away-empty, failover, flush or deaths; without it: all of them",
 	 .text = &sim.pattern},
 	{"--quota", "WORDS",
 	 "quota of requests of each client; without it: requests=100/60s burst=20",
 	 .text = &sim.quota},
 	{"--fleet-period-ms", "N", "time between the calls of a host", .as = &as_period,
 	 .number = &sim.period_ms},
+	{"--fleet-away-secs", "N", "how long the store is away", .as = &as_away,
+	 .number = &sim.away_secs},
 	{"--fleet-fallback", "NAME",
 	 "what a host gives out while the store is away: share or whole", .as = &as_fallback,
 	 .number = &sim.whole},
@@ -551,6 +554,7 @@ static int simulate_fleet(void)
 		.period_ns = (uint64_t)(sim.period_ms * 1e6),
 		.round_trip_ns = (uint64_t)(sim.round_trip_ms * 1e6),
 		.seed = (uint64_t)sim.seed,
+		.away_ns = (uint64_t)(sim.away_secs * 1e9),
 		.whole = sim.whole > 0,
 	};
 	char why[512];

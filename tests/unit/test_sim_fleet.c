@@ -17,8 +17,11 @@
 
 static struct fleet_options options_of(uint32_t hosts, uint64_t seed)
 {
-	struct fleet_options options = {
-		.hosts = hosts, .period_ns = 100000000, .round_trip_ns = 1000000, .seed = seed};
+	struct fleet_options options = {.hosts = hosts,
+					.period_ns = 100000000,
+					.round_trip_ns = 1000000,
+					.away_ns = 5000000000,
+					.seed = seed};
 	char why[256];
 
 	assert_int_equal(fleet_options_read(&options, FLEET_QUOTA_TEXT, NULL, why, sizeof(why)), 0);
@@ -110,6 +113,27 @@ static void whole_budgets_are_given_out_while_the_store_is_away_if_so_set(void *
 	assert_true(whole.value > 0.9 && share.value > 0.8);
 }
 
+/* While the store is away a unit costs a host more. A store that is empty then, or lacks its last
+ * calls, charges what was used, as one that has kept all. */
+static void a_store_that_comes_back_empty_charges_no_more_than_was_used(void **state)
+{
+	static const enum fleet_pattern patterns[] = {FLEET_EMPTY, FLEET_FAILOVER};
+
+	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
+		for (uint32_t hosts = 2; hosts <= 100; hosts *= 7) {
+			struct fleet_options options = options_of(hosts, 1);
+			struct fleet_result kept, lost;
+
+			options.away_ns = 2000000000;
+			kept = simulate(&options, FLEET_AWAY);
+			lost = simulate(&options, patterns[i]);
+			assert_true(lost.value > 0.85);
+			assert_true(lost.admitted > kept.admitted * 95 / 100);
+			assert_true(lost.over < kept.over + 4);
+		}
+	}
+}
+
 static void a_breach_is_reported(void **state)
 {
 	struct fleet_options options = options_of(10, 1);
@@ -158,6 +182,7 @@ int main(void)
 		cmocka_unit_test(hosts_hear_of_a_debt),
 		cmocka_unit_test(a_seed_gives_one_run),
 		cmocka_unit_test(whole_budgets_are_given_out_while_the_store_is_away_if_so_set),
+		cmocka_unit_test(a_store_that_comes_back_empty_charges_no_more_than_was_used),
 		cmocka_unit_test(a_breach_is_reported),
 		cmocka_unit_test(an_option_that_is_none_is_refused),
 	};

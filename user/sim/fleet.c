@@ -25,7 +25,7 @@
 #define RUN_S         60
 #define FAULT_S       20
 #define FLUSH_S       2 /* is measured after it */
-#define AWAY_S        5
+#define LOST_S        2 /* by a failover, before it */
 #define BURST_NS      (20 * MS)
 #define HEAVY_CLIENTS 10
 #define LIGHT_CLIENTS 10000
@@ -39,6 +39,7 @@ enum event_kind {
 	EVENT_SILENT,  /* no answer for STORE_SILENT_NS */
 	EVENT_CONNECT,
 	EVENT_FAULT,
+	EVENT_COPY, /* of the store's contents, for a failover */
 	EVENT_BACK, /* the store */
 };
 
@@ -72,7 +73,7 @@ struct sim {
 	enum fleet_pattern pattern;
 	struct sluice_quota quota;
 	double burst, rate_ns; /* units, units a nanosecond */
-	struct fleet_store *store;
+	struct fleet_store *store, *replica;
 	struct host *hosts;
 	struct client *clients;
 	uint32_t client_count;
@@ -94,6 +95,10 @@ const struct fleet_pattern_info fleet_patterns[FLEET_PATTERNS] = {
 	[FLEET_BURST] = {"burst", "of its burst within 20 ms", 0.8, .hosts_most = 10},
 	[FLEET_AWAY] = {"away", "of its rate while the store is away", 0.5},
 	[FLEET_STICKY] = {"away-sticky", "of its rate while the store is away", 0.5},
+	[FLEET_EMPTY] = {"away-empty", "of its rate after the store is back", 0.5,
+			 .hosts_most = 10},
+	[FLEET_FAILOVER] = {"failover", "of its rate after the store is back", 0.5,
+			    .hosts_most = 10},
 	[FLEET_FLUSH] = {"flush", "of its rate in the two seconds after", 0.5},
 	[FLEET_DEATHS] = {"deaths", "of its rate after half of the hosts died", 0.95},
 };
@@ -352,14 +357,28 @@ static void request(struct sim *s, uint32_t client)
 
 /* ---- a run ---- */
 
+static bool store_goes(const struct sim *s)
+{
+	return s->pattern >= FLEET_AWAY && s->pattern <= FLEET_FAILOVER;
+}
+
 static void fault(struct sim *s)
 {
 	if (s->pattern == FLEET_FLUSH)
 		fleet_store_flush(s->store);
-	s->away = s->pattern == FLEET_AWAY || s->pattern == FLEET_STICKY;
+	s->away = store_goes(s);
 	if (s->pattern == FLEET_DEATHS)
 		for (uint32_t i = 0; i < s->options->hosts / 2; i++)
 			s->hosts[i].dead = true;
+}
+
+static void come_back(struct sim *s)
+{
+	if (s->pattern == FLEET_EMPTY)
+		fleet_store_flush(s->store);
+	if (s->pattern == FLEET_FAILOVER)
+		fleet_store_copy(s->store, s->replica);
+	s->away = false;
 }
 
 static void happen(struct sim *s, const struct event *e)
@@ -374,8 +393,12 @@ static void happen(struct sim *s, const struct event *e)
 		fault(s);
 		return;
 	}
+	if (e->kind == EVENT_COPY) {
+		fleet_store_copy(s->replica, s->store);
+		return;
+	}
 	if (e->kind == EVENT_BACK) {
-		s->away = false;
+		come_back(s);
 		return;
 	}
 	if (h->dead)
@@ -408,9 +431,17 @@ static void plan(struct sim *s)
 	post(s, s->from_ns, EVENT_FAULT, 0, 0);
 	if (s->pattern == FLEET_FLUSH)
 		s->to_ns = s->from_ns + FLUSH_S * S;
-	if (s->pattern == FLEET_AWAY || s->pattern == FLEET_STICKY) {
-		s->to_ns = s->from_ns + AWAY_S * S;
-		post(s, s->to_ns, EVENT_BACK, 0, 0);
+	if (s->pattern == FLEET_FAILOVER)
+		post(s, s->from_ns - LOST_S * S, EVENT_COPY, 0, 0);
+	if (store_goes(s)) {
+		uint64_t back_ns = s->from_ns + s->options->away_ns;
+
+		s->to_ns = s->end_ns += s->options->away_ns;
+		post(s, back_ns, EVENT_BACK, 0, 0);
+		if (s->pattern == FLEET_EMPTY || s->pattern == FLEET_FAILOVER)
+			s->from_ns = back_ns;
+		else
+			s->to_ns = back_ns;
 	}
 }
 
@@ -454,9 +485,10 @@ static int start(struct sim *s)
 
 	s->client_count = s->pattern == FLEET_LIGHT ? LIGHT_CLIENTS : HEAVY_CLIENTS;
 	s->store = fleet_store_new(s->options->hosts, s->client_count);
+	s->replica = fleet_store_new(s->options->hosts, s->client_count);
 	s->hosts = calloc(s->options->hosts, sizeof(*s->hosts));
 	s->clients = calloc(s->client_count, sizeof(*s->clients));
-	if (book && s->store && s->hosts && s->clients) {
+	if (book && s->store && s->replica && s->hosts && s->clients) {
 		book->text[FLEET_QUOTA] = (struct sluice_quota_text){
 			.requests = r->most,
 			.request_period_ns = r->period_ns,
@@ -484,7 +516,7 @@ static void measure(struct sim *s)
 		due += s->burst - s->rate_ns * 2 * (double)S;
 	if (s->pattern == FLEET_BURST)
 		due = s->burst;
-	out->run_seconds = RUN_S;
+	out->run_seconds = (double)(s->end_ns - BEGIN_NS) / (double)S;
 	for (uint32_t i = 0; i < s->client_count; i++) {
 		const struct client *c = &s->clients[i];
 
@@ -501,8 +533,8 @@ static void measure(struct sim *s)
 			(double)(out->offered - out->admitted) / (double)out->offered;
 	out->bound = s->options->hosts > s->burst / 2 ? s->options->hosts : s->burst / 2;
 	/* All hosts together give out twice the budget at most. */
-	if (s->pattern == FLEET_AWAY || s->pattern == FLEET_STICKY)
-		out->bound += s->burst + due;
+	if (store_goes(s))
+		out->bound += s->burst + s->rate_ns * (double)s->options->away_ns;
 }
 
 static void stop(struct sim *s)
@@ -512,6 +544,7 @@ static void stop(struct sim *s)
 		fleet_host_free(&s->hosts[i].kernel);
 	}
 	fleet_store_free(s->store);
+	fleet_store_free(s->replica);
 	free(s->hosts);
 	free(s->clients);
 	free(s->events);

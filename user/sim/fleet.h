@@ -24,18 +24,21 @@ enum fleet_pattern {
 		      */
 	FLEET_LIGHT, /* many clients that use a tenth of their quota */
 	FLEET_BURST, /* a client sends a burst to one host within 20 ms */
-	FLEET_AWAY,  /* spread; the store is away for five seconds */
-	FLEET_STICKY, /* … and each client uses one host */
-	FLEET_FLUSH,  /* spread; the store loses all */
-	FLEET_DEATHS, /* spread; half of the hosts die */
+	FLEET_AWAY,  /* spread; the store is away for a while */
+	FLEET_STICKY,   /* … and each client uses one host */
+	FLEET_EMPTY,    /* spread; the store is away for a while, and comes back empty */
+	FLEET_FAILOVER, /* … and comes back with what it had two seconds before */
+	FLEET_FLUSH,    /* spread; the store loses all */
+	FLEET_DEATHS,   /* spread; half of the hosts die */
 	FLEET_PATTERNS
 };
 
 struct fleet_options {
 	uint32_t hosts;
 	uint64_t period_ns, round_trip_ns, seed;
-	bool whole; /* fleet-fallback */
-	bool only;  /* simulate `pattern` alone */
+	uint64_t away_ns; /* how long the store is away */
+	bool whole;       /* fleet-fallback */
+	bool only;        /* simulate `pattern` alone */
 	enum fleet_pattern pattern;
 	struct quota_def quota;
 };

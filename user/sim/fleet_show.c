@@ -125,6 +125,9 @@ static const struct {
 	{FLEET_BURST, "a burst on one host within 20 ms: admitted", false},
 	{FLEET_AWAY, "store away for 5 s: rate meanwhile", false},
 	{FLEET_STICKY, "… each client on one host", false},
+	{FLEET_AWAY, "… units over", true},
+	{FLEET_EMPTY, "… and comes back empty: units over", true},
+	{FLEET_FAILOVER, "… and comes back without its last 2 s: units over", true},
 	{FLEET_FLUSH, "store flushed: rate in the 2 s after", false},
 	{FLEET_DEATHS, "half of the hosts die: rate after", false},
 };
@@ -162,7 +165,7 @@ static int write_cell(const struct fleet_options *options, size_t row)
 
 int fleet_table_write(void)
 {
-	struct fleet_options options = {.round_trip_ns = 1000000};
+	struct fleet_options options = {.round_trip_ns = 1000000, .away_ns = 5000000000};
 	char why[256];
 
 	if (fleet_options_read(&options, FLEET_QUOTA_TEXT, NULL, why, sizeof(why)))

@@ -63,6 +63,17 @@ void fleet_store_flush(struct fleet_store *s)
 	memset(s->budgets, 0, s->client_count * sizeof(*s->budgets));
 }
 
+void fleet_store_copy(struct fleet_store *to, const struct fleet_store *from)
+{
+	to->epoch = from->epoch;
+	to->epochs = from->epochs;
+	to->news_id = from->news_id;
+	memcpy(to->news, from->news, sizeof(from->news));
+	memcpy(to->called_us, from->called_us, from->host_count * sizeof(*from->called_us));
+	memcpy(to->done, from->done, from->host_count * sizeof(*from->done));
+	memcpy(to->budgets, from->budgets, from->client_count * sizeof(*from->budgets));
+}
+
 struct sluice_client fleet_client(uint32_t client)
 {
 	struct sluice_client c = {.plen = 128};

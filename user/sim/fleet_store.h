@@ -34,6 +34,8 @@ void fleet_store_call(struct fleet_store *s, uint32_t host, struct fleet_call *c
 		      uint64_t now_us);
 /* Loses all contents. */
 void fleet_store_flush(struct fleet_store *s);
+/* *to, of as many hosts and clients, has the contents of *from. */
+void fleet_store_copy(struct fleet_store *to, const struct fleet_store *from);
 
 struct sluice_client fleet_client(uint32_t client);
 uint32_t fleet_client_number(const struct sluice_client *client);

@@ -110,6 +110,12 @@ static const struct parse_value as_period = {
 	.max = 10000,
 	.allowed = "a whole number of milliseconds from 10 to 10000",
 };
+static const struct parse_value as_away = {
+	.kind = PARSE_COUNT,
+	.min = 2,
+	.max = 3600,
+	.allowed = "a whole number of seconds from 2 to 3600",
+};
 static const struct parse_value as_fallback = PARSE_EITHER("share", "whole");
 
 #endif
