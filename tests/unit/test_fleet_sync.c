@@ -75,9 +75,18 @@ static void make_call(void *arg, const struct store_budget *budgets, size_t coun
 	calling = true;
 }
 
-static int begin(void **state)
+static void begin_engine(void)
 {
 	const struct sync_config config = {.period_ns = PERIOD, .hosts_min = 1};
+
+	calling = false;
+	engine = sync_new(&config, &(struct sync_handlers){run_items, tell, make_call, NULL});
+	sync_quotas(engine, &book);
+	sync_up(engine, true, now);
+}
+
+static int begin(void **state)
+{
 	struct quota_def def;
 
 	memset(&book, 0, sizeof(book));
@@ -94,11 +103,9 @@ static int begin(void **state)
 	kernel = (struct fleet_host){.quota = &quota};
 	memset(&call, 0, sizeof(call));
 	now = 1000 * S;
-	calling = run_fails = false;
+	run_fails = false;
 	store = fleet_store_new(HOSTS, CLIENTS);
-	engine = sync_new(&config, &(struct sync_handlers){run_items, tell, make_call, NULL});
-	sync_quotas(engine, &book);
-	sync_up(engine, true, now);
+	begin_engine();
 	return 0;
 }
 
@@ -251,6 +258,27 @@ static void no_loss_makes_a_unit_count_twice_or_never(void **state)
 	assert_true(lost > 50 && admitted > BURST / 2);
 	assert_int_equal(spent(7), admitted);
 	assert_int_equal(known(7), admitted);
+}
+
+/* The next daemon does not know of the last call, and makes the same report once more. */
+static void a_daemon_killed_before_an_answer_counts_one_report_twice_at_most(void **state)
+{
+	exchange();
+	request(1, 1);
+	for (int i = 0; i < 3; i++)
+		exchange();
+	assert_int_equal(spent(1), 1);
+	request(1, 5);
+	now += PERIOD;
+	turn();
+	store_gets_it();
+	sync_free(engine);
+	begin_engine();
+	for (int i = 0; i < 5; i++)
+		exchange();
+	/* Six were used; five are charged again, and the grant of ten is lost. */
+	assert_in_range(spent(1), 6, 6 + 5 + 10);
+	assert_int_equal(known(1), spent(1));
 }
 
 static void a_call_has_some_budgets_and_the_next_ones_come_at_once(void **state)
@@ -536,6 +564,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		engine_test(what_is_used_is_charged_once_and_unused_grants_go_back),
 		engine_test(no_loss_makes_a_unit_count_twice_or_never),
+		engine_test(a_daemon_killed_before_an_answer_counts_one_report_twice_at_most),
 		engine_test(a_call_has_some_budgets_and_the_next_ones_come_at_once),
 		engine_test(a_kernel_that_fails_is_asked_again),
 		engine_test(evicted_budgets_are_charged_as_far_as_they_were_read),

@@ -125,9 +125,9 @@ static const struct {
 	{FLEET_BURST, "a burst on one host within 20 ms: admitted", false},
 	{FLEET_AWAY, "store away for 5 s: rate meanwhile", false},
 	{FLEET_STICKY, "… each client on one host", false},
-	{FLEET_AWAY, "… units over", true},
-	{FLEET_EMPTY, "… and comes back empty: units over", true},
-	{FLEET_FAILOVER, "… and comes back without its last 2 s: units over", true},
+	{FLEET_AWAY, "store away for 5 s: units over", true},
+	{FLEET_EMPTY, "… and back with nothing: units over", true},
+	{FLEET_FAILOVER, "… and back without its last 2 s: units over", true},
 	{FLEET_FLUSH, "store flushed: rate in the 2 s after", false},
 	{FLEET_DEATHS, "half of the hosts die: rate after", false},
 };
