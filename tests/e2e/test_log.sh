@@ -176,12 +176,18 @@ same "every line is an object with time, level, event and message" right "$(tail
 # ---- the ceiling of policy adaptive ----
 
 interfaces=(s0)
-sluice --listen "$PORT=itl" --itl-threshold-ms 1 --ttft-threshold-ms none --log-format json
-start callers "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model itl --rate 40 --requests 9000 \
-	--new-connections
+sluice --listen "$PORT=itl" --itl-threshold-ms 10000 --ttft-threshold-ms none --log-format json
+start callers "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model itl --rate 90 \
+	--requests 90000 --new-connections
 CALLERS=$PID
+moved() { # moved EVENT CONDITION: the first such event, of a ceiling that moved `from` → `to`
+	echo "[(x['pool'], x['level'], $2) for x in said('$1')][:1]"
+}
+holds --within 20 "a ceiling that has doubled is an event" \
+	"$(moved ceiling-rose "x['to'] >= 2 * x['from'] > 0") == [('itl', 'info', True)]"
+ctl set itl=1ms >/dev/null
 holds --within 20 "a ceiling that has halved is an event" \
-	"[(x['pool'], x['to'] * 2 <= x['from']) for x in said('ceiling-fell')][:1] == [('itl', True)]"
+	"$(moved ceiling-fell "x['to'] * 2 <= x['from']") == [('itl', 'warning', True)]"
 finish "$CALLERS"
 finish "$DAEMON"
 
