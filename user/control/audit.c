@@ -88,11 +88,9 @@ static size_t first_of(const void *items, size_t count, size_t size,
 }
 
 /* Without a model, a command is about those of all models. */
-static bool is_meant(const struct about *a, const struct sluice_client_flag_key *key,
-		     const struct sluice_client *client)
+static bool is_meant(const struct about *a, const struct sluice_client_flag_key *key)
 {
-	return !memcmp(&key->client, client, sizeof(*client)) &&
-	       (!a->model || a->model_id == (int)key->model);
+	return !a->model || a->model_id == (int)key->model;
 }
 
 /* "llama: " */
@@ -127,31 +125,6 @@ static const struct state_prefix_rule *prefix_rule(const struct about *a)
 		       : NULL;
 }
 
-static void rules_text(const struct command *c, struct text *t)
-{
-	const struct sluice_client *client;
-	const struct state_prefix_rule *p;
-	struct about a;
-
-	if (!find_about(c, &a))
-		return;
-	for (size_t k = 0; !t->len && (client = client_at(&a, k)); k++) {
-		const struct control_rules *r = &a.rules;
-		size_t i = first_of(r->clients, r->client_count, sizeof(*r->clients), client);
-
-		for (; i < r->client_count &&
-		       !memcmp(&r->clients[i].key.client, client, sizeof(*client));
-		     i++)
-			if (is_meant(&a, &r->clients[i].key, client))
-				add_rule(t, c, r->clients[i].key.model, r->clients[i].flag.allow,
-					 r->clients[i].flag.expires_ns);
-	}
-	p = a.model ? NULL : prefix_rule(&a);
-	if (p && p->prefix.own & SLUICE_PREFIX_OWN_CLASS && p->prefix.class != SLUICE_PREFIX_PLAIN)
-		add_rule(t, c, SLUICE_MODEL_ALL, p->prefix.class == SLUICE_PREFIX_EXEMPT,
-			 p->prefix.expires_ns);
-}
-
 static void add_quota(struct text *t, const struct command *c, uint32_t model, uint32_t id)
 {
 	char of[SLUICE_NAME_MAX + 2], words[QUOTA_TEXT_MAX];
@@ -165,25 +138,65 @@ static void add_quota(struct text *t, const struct command *c, uint32_t model, u
 	add(t, "%s%s", of, words);
 }
 
-static void quotas_text(const struct command *c, struct text *t)
+static void add_client_rule(struct text *t, const struct command *c, const void *item)
+{
+	const struct state_client_rule *r = item;
+
+	add_rule(t, c, r->key.model, r->flag.allow, r->flag.expires_ns);
+}
+
+static void add_client_quota(struct text *t, const struct command *c, const void *item)
+{
+	const struct state_client_quota *q = item;
+
+	add_quota(t, c, q->key.model, q->quota);
+}
+
+/* Adds the items of a sorted list that the command is about: of the first of the subject's clients
+ * that has some. An item begins with its struct sluice_client_flag_key. */
+static void add_items(struct text *t, const struct command *c, const struct about *a,
+		      const void *items, size_t count, size_t size,
+		      void (*add_item)(struct text *t, const struct command *c, const void *item))
 {
 	const struct sluice_client *client;
+
+	for (size_t k = 0; !t->len && (client = client_at(a, k)); k++) {
+		for (size_t i = first_of(items, count, size, client); i < count; i++) {
+			const void *item = (const char *)items + i * size;
+
+			if (memcmp(item, client, sizeof(*client)) != 0)
+				break;
+			if (is_meant(a, item))
+				add_item(t, c, item);
+		}
+	}
+}
+
+static void rules_text(const struct command *c, struct text *t)
+{
+	const struct state_prefix_rule *p;
+	struct about a;
+
+	if (!find_about(c, &a))
+		return;
+	add_items(t, c, &a, a.rules.clients, a.rules.client_count, sizeof(*a.rules.clients),
+		  add_client_rule);
+	p = a.model ? NULL : prefix_rule(&a);
+	if (p && p->prefix.own & SLUICE_PREFIX_OWN_CLASS && p->prefix.class != SLUICE_PREFIX_PLAIN)
+		add_rule(t, c, SLUICE_MODEL_ALL, p->prefix.class == SLUICE_PREFIX_EXEMPT,
+			 p->prefix.expires_ns);
+}
+
+static void quotas_text(const struct command *c, struct text *t)
+{
 	const struct state_prefix_rule *p;
 	char weight[TEXT_WEIGHT_MAX];
 	struct about a;
 
 	if (!find_about(c, &a))
 		return;
-	for (size_t k = 0; !t->len && (client = client_at(&a, k)); k++) {
-		const struct control_rules *r = &a.rules;
-		size_t i = first_of(r->quotas, r->quota_count, sizeof(*r->quotas), client);
-
-		for (; i < r->quota_count &&
-		       !memcmp(&r->quotas[i].key.client, client, sizeof(*client));
-		     i++)
-			if (is_meant(&a, &r->quotas[i].key, client))
-				add_quota(t, c, r->quotas[i].key.model, r->quotas[i].quota);
-	}
+	add_items(t, c, &a, a.rules.quotas, a.rules.quota_count, sizeof(*a.rules.quotas),
+		  add_client_quota);
 	p = a.model ? NULL : prefix_rule(&a);
 	if (p && p->prefix.own & SLUICE_PREFIX_OWN_QUOTA)
 		add_quota(t, c, SLUICE_MODEL_ALL, p->prefix.quota);
