@@ -152,8 +152,21 @@ static __always_inline int refuse_request(struct __sk_buff *skb, struct sluice_c
 	return verdict == TC_ACT_UNSPEC ? refuse_by_closing(skb, conn, service) : verdict;
 }
 
-/* Drops a refused SYN, or answers it with a RST; in shadow mode it passes. Returns the program's
- * verdict. */
+/* Whether this SYN has passed before: at another hook, or it is a retransmission. */
+SUBPROG int syn_again(const struct packet *p)
+{
+	struct sluice_half_open *half;
+	struct sluice_conn_key key;
+
+	if (!p)
+		return 0;
+	key = p->key;
+	half = bpf_map_lookup_elem(&half_open, &key);
+	return half && half->client_seq == p->seq + 1;
+}
+
+/* Drops a refused SYN, or answers it with a RST. In shadow mode and without a lease it passes, and
+ * counts once. Returns the program's verdict. */
 SUBPROG int refuse_syn(struct __sk_buff *skb, struct packet *p,
 		       const struct sluice_service *service, __u64 now)
 {
@@ -162,10 +175,17 @@ SUBPROG int refuse_syn(struct __sk_buff *skb, struct packet *p,
 
 	if (!p || !service || !a)
 		return TC_ACT_UNSPEC;
+	if (a->judgement.shadow || !may_refuse(get_settings(), now)) {
+		if (syn_again(p))
+			return TC_ACT_UNSPEC;
+		if (a->judgement.shadow)
+			account_syn(service, p, now);
+		else
+			count(SLUICE_COUNTER_PASSED_LEASE);
+		return TC_ACT_UNSPEC;
+	}
 	f.ack = p->seq + 1 + p->payload_len + (p->flags & TCP_FIN ? 1 : 0);
 	account_syn(service, p, now);
-	if (a->judgement.shadow)
-		return TC_ACT_UNSPEC;
 	return a->judgement.action == SLUICE_ACTION_DROP ? TC_ACT_SHOT : answer_client(skb, p, &f);
 }
 

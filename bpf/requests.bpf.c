@@ -585,15 +585,9 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	c.a->question.now = now;
 
 	if (syn && c.service) {
-		struct judgement *j = &c.a->judgement;
-
 		bpf_map_delete_elem(&tombstones, &p->key);
 		judge_syn(c.service, &p->key, now, JUDGING_PACKET);
-		if (j->reason && !j->shadow && !may_refuse(set, now)) {
-			count(SLUICE_COUNTER_PASSED_LEASE);
-			j->reason = SLUICE_REASON_NONE;
-		}
-		if (j->reason) {
+		if (c.a->judgement.reason) {
 			int verdict = refuse_syn(skb, p, c.service, now);
 
 			if (verdict != TC_ACT_UNSPEC)

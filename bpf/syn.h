@@ -110,9 +110,12 @@ SUBPROG int syn_options(struct __sk_buff *skb, struct packet *p)
 	seen = bpf_map_lookup_elem(&half_open, &key);
 	if (seen) {
 		seen->wscale = s->wscale;
+		if (!seen->answered) /* else it is what a proof needs */
+			seen->client_seq = p->seq + 1;
 		return 0;
 	}
 	half.wscale = s->wscale;
+	half.client_seq = p->seq + 1;
 	if (!bpf_map_update_elem(&half_open, &key, &half, BPF_NOEXIST))
 		count(SLUICE_COUNTER_HALF_OPEN_INSERTS);
 	return 0;

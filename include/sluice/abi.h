@@ -363,7 +363,7 @@ enum sluice_answered {
 /* half_open */
 struct sluice_half_open {
 	__u32 server_seq; /* of the last that the server sent: its SYN-ACK, or its last byte */
-	__u32 client_seq; /* the next byte that it expects of the client */
+	__u32 client_seq; /* the next byte that it expects, or after the client's SYN will */
 	__u8 answered;    /* enum sluice_answered */
 	__u8 wscale;      /* by which the client's windows are shifted, or SLUICE_WSCALE_UNKNOWN */
 	__u16 s_window;   /* the server's, as its next segment would state it; 0: not known */

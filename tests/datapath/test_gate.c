@@ -461,6 +461,36 @@ static void a_repeated_syn_is_refused_again(void **state)
 	assert_int_equal(entries(fd_of(half_open)), 0);
 }
 
+/* invariant 8: a bridge and its port see one SYN, and a client retransmits it. */
+static void a_syn_that_passes_counts_once_whichever_hooks_see_it(void **state)
+{
+	static const struct shape shape = {.link = LINK_ETHERNET, .options = OPTIONS_SYN};
+	static struct frame in, out;
+
+	for (int shadow = 0; shadow < 2; shadow++) {
+		reset_world();
+		if (shadow)
+			block_in_shadow(false);
+		else
+			block_without_lease(false);
+		for (unsigned attempt = 1; attempt < 4; attempt++) {
+			struct segment syn = {.flags = SYN, .seq = attempt * 1000};
+
+			make_frame(&in, &shape, &syn);
+			for (int pass = 0; pass < 4; pass++)
+				assert_int_equal(run_tc_at(w.skel->progs.requests,
+							   pass % 2 ? w.above : w.ifindex, &in,
+							   &out),
+						 THEN_UNSPEC);
+			assert_int_equal(requests_of(HTTP_ID, LLAMA, SLUICE_VERDICT_SYN_SHADOW,
+						     SLUICE_REASON_CLIENT_BLOCKED),
+					 shadow ? attempt : 0);
+			assert_int_equal(counter(SLUICE_COUNTER_PASSED_LEASE),
+					 shadow ? 0 : attempt);
+		}
+	}
+}
+
 /*
  * invariant 8: the ring gets at most 1,000 records a second of each CPU, and the others are
  * counted.
@@ -559,6 +589,7 @@ int main(void)
 		packets_test(all_hooks_judge_a_syn_alike_and_its_rst_is_right_to_the_byte),
 		packets_test(everything_but_a_syn_passes_the_gate),
 		packets_test(a_repeated_syn_is_refused_again),
+		packets_test(a_syn_that_passes_counts_once_whichever_hooks_see_it),
 		packets_test(refusals_beyond_the_rings_rate_are_counted),
 		packets_test(refusals_that_find_the_ring_full_are_counted),
 		packets_test(a_syn_is_made_plain_tcp),
