@@ -81,7 +81,7 @@ soon "a wide screen has the totals of clients" shows '^CLIENT .* ADMITTED +REFUS
 check "it fills 40 rows" bash -c "[[ \$(wc -l <'$T/screen') == 40 ]] &&
 	tail -n 1 '$T/screen' | grep -q '^q quit'"
 [[ -z ${SHOW_SCREEN:-} ]] || cat "$T/screen"
-term resize-window -t main -x 80 -y 12
+term resize-window -t main -x 80 -y 11
 soon "a small screen has a part of the models" shows '^MODEL 1-2/4 '
 keys Down
 soon "they scroll" shows '^MODEL 2-3/4 '
@@ -174,7 +174,7 @@ for what in status models clients services; do
 	term new-session -d -s "$what" -x 80 -y 60 \
 		"'$B/sluicectl' --control '$T/control.sock' $what --watch"
 done
-watches() { screen status && sed -nE 's/.*, up ([0-9]+) s,.*/\1/p' "$T/screen" | grep .; }
+watches() { screen status && sed -nE 's/.*, up ([^,]+),.*/\1/p' "$T/screen" | grep .; }
 check "status --watch shows the state" eventually 5 watches
 first=$(watches)
 later() { [[ $(watches) != "$first" ]]; }

@@ -84,21 +84,7 @@ static void free_totals(struct totals *t)
 	json_decref(t->shadow_rejected);
 	json_decref(t->connections);
 	json_decref(t->clients);
-}
-
-static void add_classes(struct totals *t, const json_t *model)
-{
-	const json_t *ranks =
-		json_object_get(json_object_get(model, "admission"), "refused_by_rank");
-	const json_t *one;
-	size_t i;
-
-	json_array_foreach(ranks, i, one)
-	{
-		t->has_classes = true;
-		if (i / 2 < 4)
-			t->refused_by_class[i / 2] += (double)json_integer_value(one);
-	}
+	json_decref(t->by_class);
 }
 
 static json_t *totals_of_clients(const json_t *list)
@@ -124,16 +110,13 @@ static json_t *totals_of_clients(const json_t *list)
 static void add_totals(struct top_data *d, uint64_t ms)
 {
 	struct totals t = {.ms = (double)ms};
-	const json_t *model;
-	size_t i;
 
 	t.requests = json_incref(json_object_get(d->status, "requests"));
 	t.rejected = json_incref(json_object_get(d->status, "rejected_by_reason"));
 	t.shadow_rejected = json_incref(json_object_get(d->status, "shadow_rejected_by_reason"));
 	t.connections = json_incref(json_object_get(d->status, "connections"));
 	t.clients = totals_of_clients(json_object_get(d->clients, "clients"));
-	json_array_foreach(json_object_get(d->status, "models"), i, model) add_classes(&t, model);
-	add_classes(&t, json_object_get(d->status, "global"));
+	t.by_class = json_incref(json_object_get(d->status, "rejected_by_class"));
 	if (d->polls == RATE_POLLS)
 		free_totals(&d->totals[--d->polls]);
 	memmove(d->totals + 1, d->totals, d->polls * sizeof(t));
@@ -191,12 +174,24 @@ double top_rate(const struct top_data *d, enum top_total of, const char *key)
 	return rate(d, total(&d->totals[0], of, key), total(&d->totals[d->polls - 1], of, key));
 }
 
-double top_class_rate(const struct top_data *d, unsigned class)
+static double class_total(const struct totals *t, const char *class)
+{
+	json_t *reasons = json_object_get(t->by_class, class), *n;
+	const char *reason;
+	double sum = 0;
+
+	if (!json_is_object(t->by_class) && !strcmp(class, "normal"))
+		reasons = t->rejected;
+	json_object_foreach(reasons, reason, n) sum += (double)json_integer_value(n);
+	return sum;
+}
+
+double top_class_rate(const struct top_data *d, const char *class)
 {
 	if (d->polls < 2)
 		return -1;
-	return rate(d, d->totals[0].refused_by_class[class],
-		    d->totals[d->polls - 1].refused_by_class[class]);
+	return rate(d, class_total(&d->totals[0], class),
+		    class_total(&d->totals[d->polls - 1], class));
 }
 
 double top_client_rate(const struct top_data *d, const char *client, unsigned which)

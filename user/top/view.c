@@ -137,12 +137,12 @@ static void classes(struct rows *rows, const struct view *v)
 	static const char *const names[] = {"high", "normal", "low", "lowest"};
 	char text[256] = "", r[16];
 
-	if (!v->data->polls || !v->data->totals[0].has_classes)
+	if (!json_is_object(json_object_get(v->data->status, "rejected_by_class")))
 		return;
 	extend(text, sizeof(text), "%-12s ", "  by class");
 	for (unsigned i = 0; i < 4; i++)
 		extend(text, sizeof(text), "%s%s %s/s", i ? ", " : "", names[i],
-		       rate_text(top_class_rate(v->data, i), r));
+		       rate_text(top_class_rate(v->data, names[i]), r));
 	add(rows, v, ROW_PLAIN, text);
 }
 
@@ -403,7 +403,24 @@ static const struct {
 
 #define CLIENT_COLUMNS (sizeof(client_columns) / sizeof(client_columns[0]))
 
-static void client_line(const struct view *v, enum row_style style, const char *name,
+/* Columns of the longest name, or of the heading. */
+static unsigned client_name_columns(const struct view *v, const char *heading)
+{
+	const json_t *list = json_object_get(v->data->clients, "clients"), *one;
+	unsigned most = columns_of(heading), columns;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+	{
+		columns = columns_of(field_text(one, "client"));
+		if (columns > most)
+			most = columns;
+	}
+	return most;
+}
+
+/* The name has what the longest one needs; on a narrow screen it is cut. */
+static void client_line(const struct view *v, enum row_style style, const char *name, unsigned most,
 			const char *const cells[CLIENT_COLUMNS], struct rows *out)
 {
 	unsigned left = v->columns;
@@ -414,7 +431,7 @@ static void client_line(const struct view *v, enum row_style style, const char *
 			left -= left > client_columns[i].width + 2 + NAME_MIN
 					? client_columns[i].width + 2
 					: 0;
-	text_cell(text, sizeof(text), name, left, false);
+	text_cell(text, sizeof(text), name, left < most ? left : most, false);
 	for (unsigned i = 0; i < CLIENT_COLUMNS; i++) {
 		if (v->columns < client_columns[i].from)
 			continue;
@@ -425,13 +442,13 @@ static void client_line(const struct view *v, enum row_style style, const char *
 }
 
 /* What is left of a quota; or the rule that holds whatever the quota says. */
-static void client_row(const struct view *v, const json_t *client, struct rows *out)
+static void client_row(const struct view *v, const json_t *client, unsigned most, struct rows *out)
 {
 	const char *name = field_text(client, "client"), *rule = field_text(client, "rule");
 	const json_t *next = json_object_get(client, "next_ms");
 	char text[6][16];
 
-	client_line(v, ROW_PLAIN, name,
+	client_line(v, ROW_PLAIN, name, most,
 		    (const char *const[]){
 			    rate_text(top_client_rate(v->data, name, 0), text[0]),
 			    rate_text(top_client_rate(v->data, name, 1), text[1]),
@@ -457,15 +474,17 @@ void view_clients(const struct view *v, struct rows *out)
 	const char *headings[CLIENT_COLUMNS];
 	char text[128];
 	size_t i, shown = 0;
+	unsigned most;
 
 	view_free(out);
 	for (i = 0; i < CLIENT_COLUMNS; i++)
 		headings[i] = client_columns[i].heading;
 	snprintf(text, sizeof(text), "CLIENT by %s", v->by);
-	client_line(v, ROW_HEADING, text, headings, out);
+	most = client_name_columns(v, text);
+	client_line(v, ROW_HEADING, text, most, headings, out);
 	json_array_foreach(list, i, one) if (contains(v, field_text(one, "client")))
 	{
-		client_row(v, one, out);
+		client_row(v, one, most, out);
 		shown++;
 	}
 	if (!json_array_size(list))
@@ -495,7 +514,7 @@ void view_help(const struct view *v, struct rows *out)
 		"TTFT/target  average time to first token; +: the target grows with the request",
 		"ITL/target   average inter-token latency",
 		"plots        averages of that time; full height is the target or what exceeds it",
-		"by class     refusals of policy adaptive, by the class of the request",
+		"by class     refusals by the class of the request, where not all are normal",
 		"IN FLIGHT    requests admitted and not ended, and their limit",
 		"/s           a second, over the last five",
 		"REQ. LEFT    requests left in the quota, or the rule: blocked, exempt",
