@@ -115,15 +115,15 @@ static void explain_admission(FILE *out, const json_t *e)
 			field_number(pool, "target_ms", 0));
 	else
 		fputs("waits for an unknown time: too few first tokens so far\n", out);
-	fprintf(out, "share        %s in flight of the client",
-		field_number(pool, "client_in_flight", 0));
 	if (json_is_number(json_object_get(pool, "client_share")))
-		fprintf(out, "; its share is %s slots; %s of %d intervals ahead: %s its share\n",
+		fprintf(out,
+			"share        %s in flight of the client; its share is %s slots; %s of %d intervals ahead: %s its share\n",
+			field_number(pool, "client_in_flight", 0),
 			field_number(pool, "client_share", 1),
 			field_number(pool, "client_excess", 1), ADMISSION_TOLERANCE,
 			json_is_true(json_object_get(pool, "above_share")) ? "above" : "within");
 	else
-		fputs("; no other client shares the slots\n", out);
+		fputs("share        no other client shares the slots\n", out);
 }
 
 static void explain_one(FILE *out, const json_t *e)
