@@ -186,7 +186,8 @@ static void models(FILE *out, const struct daemon_state *s, const struct state_s
 static void requests(FILE *out, const struct daemon_state *s, const struct state_sums *sums)
 {
 	static const struct heading headings[] = {
-		{"reason", false}, {"refused", true}, {"shadow", true}};
+		{"reason", false}, {"refused", true}, {"counted only (shadow)", true}};
+	unsigned columns = sums->all_shadow ? 3 : 2;
 
 	fprintf(out,
 		"<section id=requests>\n<h2>Requests</h2>\n<p><b id=admitted>%" PRIu64
@@ -198,13 +199,14 @@ static void requests(FILE *out, const struct daemon_state *s, const struct state
 		state_connections(s, SLUICE_VERDICT_SYN_RESET, -1),
 		state_connections(s, SLUICE_VERDICT_SYN_DROPPED, -1));
 	if (sums->all_rejected || sums->all_shadow) {
-		begin_table(out, headings, 3, "Refusals by reason");
+		begin_table(out, headings, columns, "Refusals by reason");
 		for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++) {
 			if (!sums->by_reason[r] && !sums->shadow_by_reason[r])
 				continue;
 			fprintf(out, "<tr><th scope=row>%s</th>", text_reason(r));
 			count_cell(out, "refused", sums->by_reason[r]);
-			count_cell(out, "shadow", sums->shadow_by_reason[r]);
+			if (columns == 3)
+				count_cell(out, headings[2].text, sums->shadow_by_reason[r]);
 			fputs("</tr>\n", out);
 		}
 		fputs("</tbody></table>\n", out);
@@ -334,8 +336,8 @@ void metrics_write_page(FILE *out, const struct daemon_state *s, const char *fil
 	      "<script defer src=/static/page.js></script></head>\n<body>\n<header><h1>sluice</h1>\n"
 	      "<p id=mode>",
 	      out);
-	fprintf(out, "Mode <b>%s</b>, policy %s, lease %u ms, up ",
-		s->detaching ? "detaching" : text_mode(s->mode), s->policy, s->lease_ms);
+	fprintf(out, "Mode <b>%s</b>, policy %s, up ",
+		s->detaching ? "detaching" : text_mode(s->mode), s->policy);
 	page_span(out, (double)(s->now_ns - s->started_ns) / 1e9);
 	fputs(", at ", out);
 	page_clock(out, s->unix_ns);

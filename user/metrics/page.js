@@ -93,8 +93,9 @@ function lines(plot) {
 	return [...list, ...reasons.map(([reason, of], i) => [`refused: ${reason}`, of, [1, 3, 4, 5, 0][i % 5]])];
 }
 
+// Without what has no value, as a limit of all models together.
 function datasets(plot) {
-	return lines(plot).map(([label, values, c]) => ({
+	return lines(plot).filter(([, values]) => values?.some((y) => y !== null)).map(([label, values, c]) => ({
 		label,
 		data: seen.unix_ms.map((x, i) => ({ x, y: values[i] })),
 		borderColor: colour(`--c${c}`),
