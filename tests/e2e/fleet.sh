@@ -54,8 +54,8 @@ begin_store() {
 
 store() { on "$R" redis-cli -p "$STORE_PORT" "$@"; }
 
-# begin_host N [OPTION…]: starts the daemon of a host.
-begin_host() {
+# start_host N [OPTION…]: starts the daemon of a host. await_hosts N…: they are ready.
+start_host() {
 	local i=$1
 
 	shift
@@ -63,7 +63,17 @@ begin_host() {
 		--control "$T/h$i.sock" --metrics off --interface h0 --interface lo \
 		--config "$T/fleet.yaml" --fleet-host "host-$i" "$@"
 	DAEMONS[$i]=$PID
-	await_line "daemon$i" ready "$PID"
+}
+
+await_hosts() {
+	local i
+
+	for i; do await_line "daemon$i" ready "${DAEMONS[$i]}"; done
+}
+
+begin_host() {
+	start_host "$@"
+	await_hosts "$1"
 }
 
 hctl() { # N COMMAND…

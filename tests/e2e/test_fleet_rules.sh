@@ -11,6 +11,7 @@
 cat >"$T/fleet.yaml" <<END
 fleet: test
 fleet-store: [$STORE:$STORE_PORT]
+fleet-period-ms: 20
 services:
   - {listen: $PORT, quota: requests=100000/1s fleet=on}
 END
@@ -48,21 +49,12 @@ in_store() { [[ $(store hexists "$RULES" "$1") == 1 ]]; } # FIELD
 
 make_fleet
 begin_store --loglevel warning
-for i in 1 2; do begin_host "$i" --fleet-rules on; done
-begin_host 3
+for i in 1 2 3; do start_host "$i" --fleet-rules on; done
+await_hosts 1 2 3
 for i in 1 2 3; do eventually 5 fleet_is "$i" "f['up'] and f['hosts'] == 3"; done
 
-# Off unless configured.
-check "without the setting, a command for the fleet is refused" says \
-	"rules for the whole fleet are off on this host \(setting \`fleet-rules\`\)" \
-	3 block "$ONE" --fleet
-check "a host without it puts nothing in force, and the answer says so" says \
-	"^blocked $ONE, in force on 2 of 3 hosts, not on host-3$" 1 block "$ONE" --fleet
-check "… there, the client is served" gets 200 "$ONE" 3
-check "… and fleet shows it" says "host-3 .* off" 1 fleet
-finish "${DAEMONS[3]}" TERM
-begin_host 3 --fleet-rules on
-check "a host that joins has the rules" eventually 5 has_rules 3 1
+check "a block is in force on all hosts, and the answer says so" says \
+	"^blocked $ONE, in force on 3 of 3 hosts$" 1 block "$ONE" --fleet
 check "a block on one host refuses at all three" gets 000 "$ONE" 1 2 3
 check "… and only that client" gets 200 "$TWO" 1 2 3
 check "clear ends it on all hosts" says "^cleared $ONE, in force on 3 of 3 hosts$" \
@@ -172,10 +164,19 @@ for i in 1 2 3; do
 done
 check "the log says so" grep -q "the store has lost rules of the fleet: this host has put [1-9]" \
 	"$T"/daemon[12].log
-finish "${DAEMONS[3]}" KILL
-rm -r "$PIN/h3"
-begin_host 3 --fleet-rules on
-check "a host that joins after it has the rules" eventually 5 has_all 3
+
+# Off unless configured.
+finish "${DAEMONS[3]}" TERM
+begin_host 3
+check "a host that turns the setting off drops the rules" gets 200 "$ONE" 3
+eventually 5 fleet_is 3 "f['up'] and f['hosts'] == 3"
+check "without the setting, a command for the fleet is refused" says \
+	"rules for the whole fleet are off on this host \(setting \`fleet-rules\`\)" \
+	3 block "$ONE" --fleet
+check "a host without it puts nothing in force, and the answer says so" says \
+	"^blocked $ONE, in force on 2 of 3 hosts, not on host-3$" 1 block "$ONE" --fleet
+check "… there, the client is served" gets 200 "$ONE" 3
+check "… and fleet shows it" says "host-3 .* off" 1 fleet
 
 # A host that knows none begins a new list before the others have seen the loss.
 for i in 1 2; do kill -STOP "${DAEMONS[$i]}"; done
@@ -190,7 +191,8 @@ for i in 1 2 3; do
 	check "a list that was begun anew and what is in force become one: host $i" eventually 5 \
 		has_rules "$i" 3
 done
-check "… so a client is refused" gets 000 "$ONE" 1 2 3
+check "… so a client is refused, also on the host that has joined" gets 000 "$ONE" 1 2 3
+check "… and what was cleared stays so" gets 200 "$TWO" 1 3
 hctl 1 clear 10.78.0.3 --fleet >"$T/out"
 
 # The store is away; a daemon restarts.
@@ -205,7 +207,4 @@ begin_store --loglevel warning
 check "before an empty store, a host that has restarted says that it can put none back" \
 	eventually 5 says "the store has no list; the rules of before this start stay" 2 fleet
 check "… and they hold" gets 000 "$ONE" 2
-finish "${DAEMONS[2]}" TERM
-begin_host 2
-check "a host that turns the setting off drops them" gets 200 "$ONE" 2
 done_here

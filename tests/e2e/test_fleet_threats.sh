@@ -45,7 +45,8 @@ begin_store --loglevel warning
 on "$C" ip addr add "$THREE/24" dev br0
 # shellcheck disable=SC2046 # words
 same "the documentation's user of the store can be made" OK "$(store $(user_of_store))"
-for i in 1 2; do begin_host "$i" --fleet-rules on; done
+for i in 1 2; do start_host "$i" --fleet-rules on; done
+await_hosts 1 2
 for i in 1 2; do
 	check "host $i needs no more of the store" eventually 5 fleet_is "$i" \
 		"f['up'] and f['hosts'] == 2 and f['rules']['why'] is None"
