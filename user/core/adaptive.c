@@ -50,7 +50,6 @@
 #define GROW_MOST         0.5  /* requests in a step */
 #define WELL_BELOW_TARGET 0.5  /* of the targets: there the ceiling grows by a quarter */
 #define HOLD_S            60   /* the ceiling stays below a failed level for so long */
-#define HOLD_BELOW        0.9
 /* Lateness, of the target, that queued bytes do not explain: slots or memory are full. */
 #define UNEXPLAINED     0.7
 #define BOUND           0.5 /* of the ceiling in flight: the ceiling may have caused a refusal */
@@ -381,7 +380,7 @@ static void move_ceiling(struct adaptive *a, const struct adaptive_targets *t,
 {
 	double over = fmin(1, mean(&a->whole)), step;
 	bool held = a->failed_ns && seconds(a->failed_ns, now_ns) < HOLD_S &&
-		    a->ceiling >= HOLD_BELOW * a->failed_at;
+		    a->ceiling >= CUT * a->failed_at;
 
 	if (t->ttft_ms > 0)
 		over = fmax(over, fmax((double)v->oldest_ns / 1e6 / t->ttft_ms, mean(&a->ttft)));
