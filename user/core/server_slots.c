@@ -10,7 +10,7 @@
  */
 #define FEWER        (1.0 / 16)
 #define SERVED_KEEPS 0.99 /* from one first token to the next */
-#define REPLIES      10   /* that the mean time of a slot is over, about */
+#define ENDS         10   /* that the mean time of a slot is over, about */
 
 void server_slots_first_token(struct server_slots *s, double ms, double queued_ms, uint32_t served)
 {
@@ -32,7 +32,7 @@ void server_slots_pass(struct server_slots *s, double ms, double in_flight, doub
 		return;
 	mean = s->taken_ms / s->ended; /* Little's law, on the slots */
 	if (s->service_ms > 0)
-		s->service_ms += (mean - s->service_ms) * (1 - exp(-s->ended / REPLIES));
+		s->service_ms += (mean - s->service_ms) * (1 - exp(-s->ended / ENDS));
 	else
 		s->service_ms = mean;
 	s->taken_ms = s->ended = 0;
