@@ -453,6 +453,39 @@ static void a_kernel_that_gained_tcx_sheds_the_filters(void **state)
 	closed(d);
 }
 
+/* Their instances had one handle in common. They would judge each request once more. */
+static void filters_of_an_older_build_go_before_ours_come(void **state)
+{
+	static const enum bpf_tc_attach_point points[] = {BPF_TC_INGRESS, BPF_TC_EGRESS};
+
+	for (int tcx = 0; tcx < 2; tcx++) {
+		struct datapath *d;
+
+		datapath_without_tcx = !tcx;
+		if (tcx && !have_tcx())
+			continue;
+		d = opened();
+		run("tc qdisc add dev t0 clsact");
+		for (int i = 0; i < 2; i++) {
+			DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = if_nametoindex("t0"),
+					    .attach_point = points[i]);
+			DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 0x51ce, .priority = 1);
+
+			opts.prog_fd = bpf_program__fd(i ? d->skel->progs.responses
+							 : d->skel->progs.requests);
+			assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
+		}
+		add_foreign_filter("t0", 0x51ce, 7);
+		assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+		run("! tc filter show dev t0 ingress | grep -q 'handle 0x51ce requests'");
+		run("! tc filter show dev t0 egress | grep -q 'handle 0x51ce responses'");
+		run("tc filter show dev t0 ingress | grep -q 'pref 7 bpf.* handle 0x51ce '");
+		run("tc qdisc del dev t0 clsact");
+		closed(d);
+		assert_done(datapath_remove(NULL, PIN_DIR));
+	}
+}
+
 static void missing_capabilities_are_named(void **state)
 {
 	int status;
@@ -532,6 +565,7 @@ int main(void)
 		sandbox_test(filters_come_first_or_status_says_which_does),
 		sandbox_test(a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up),
 		sandbox_test(two_instances_share_a_clsact_qdisc),
+		sandbox_test(filters_of_an_older_build_go_before_ours_come),
 		sandbox_test(tcx_programs_come_before_those_of_others),
 		sandbox_test(a_kernel_that_gained_tcx_sheds_the_filters),
 		sandbox_test(missing_capabilities_are_named),

@@ -26,6 +26,7 @@
 #include "netlink.h"
 
 #define SLUICE_HANDLE 0x51ce0000U /* the upper half of our handles */
+#define OLDER_HANDLE  0x51ceU     /* of builds whose instances had one in common */
 
 static const char *const our_names[] = {"requests", "responses", "requests_l3", "responses_l3"};
 
@@ -57,6 +58,7 @@ struct side {
 	uint32_t handle; /* of our filter */
 	bool any;        /* any filter, ours or not */
 	uint16_t ours;   /* the priority of our filter; 0: there is none */
+	uint16_t older;  /* … of a filter that an older build has left; 0: there is none */
 	uint16_t best;   /* the lowest priority at which ours could be */
 	/* Filters that run before ours: */
 	uint16_t first, last; /* priorities; 0: there is none */
@@ -84,7 +86,9 @@ static bool is_our_name(const struct rtattr *name)
 
 static bool is_of_sluice(const struct tcmsg *tc, const struct rtattr *options)
 {
-	return (tc->tcm_handle & 0xffff0000U) == SLUICE_HANDLE && options &&
+	return ((tc->tcm_handle & 0xffff0000U) == SLUICE_HANDLE ||
+		tc->tcm_handle == OLDER_HANDLE) &&
+	       options &&
 	       is_our_name(
 		       netlink_attribute(RTA_DATA(options), RTA_PAYLOAD(options), TCA_BPF_NAME));
 }
@@ -111,6 +115,10 @@ static int note_filter(void *arg, const struct nlmsghdr *message)
 	sluice = bpf && is_of_sluice(tc, netlink_attribute(TCA_RTA(tc), len, TCA_OPTIONS));
 	if (sluice && tc->tcm_handle == side->handle) {
 		side->ours = priority;
+		return 0;
+	}
+	if (sluice && tc->tcm_handle == OLDER_HANDLE) {
+		side->older = priority;
 		return 0;
 	}
 	bpf = bpf && (tc->tcm_info & 0xffff) == htons(ETH_P_ALL);
@@ -151,12 +159,13 @@ static int look(const char *pin_dir, int ifindex, enum hook hook, struct side *o
 	return netlink_dump(NULL, NETLINK_ROUTE, &request.header, note_filter, out);
 }
 
-static int remove_filter(int ifindex, enum hook hook, const struct side *side)
+static int remove_filter(int ifindex, enum hook hook, uint32_t handle, uint16_t priority)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, where, .ifindex = ifindex, .attach_point = point_of(hook));
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = side->handle, .priority = side->ours);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = priority);
+	int err = priority ? bpf_tc_detach(&where, &opts) : 0;
 
-	return bpf_tc_detach(&where, &opts);
+	return err == -ENOENT ? 0 : err;
 }
 
 int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum hook hook,
@@ -187,9 +196,10 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 		opts.handle = side.handle;
 		opts.priority = side.ours ? side.ours : side.best;
 		/* Both at once would translate kept connections twice, so ours goes before it
-		 * comes again. */
+		 * comes again, and so does one of an older build. */
+		remove_filter(ifindex, hook, OLDER_HANDLE, side.older);
 		if (could_rise(&side)) {
-			remove_filter(ifindex, hook, &side);
+			remove_filter(ifindex, hook, side.handle, side.ours);
 			opts.priority = side.best;
 		}
 		err = bpf_tc_attach(&where, &opts);
@@ -234,8 +244,8 @@ bool clsact_has(const char *pin_dir, int ifindex)
 {
 	struct side in, out;
 
-	return (!look(pin_dir, ifindex, HOOK_REQUESTS, &in) && in.ours) ||
-	       (!look(pin_dir, ifindex, HOOK_RESPONSES, &out) && out.ours);
+	return (!look(pin_dir, ifindex, HOOK_REQUESTS, &in) && (in.ours || in.older)) ||
+	       (!look(pin_dir, ifindex, HOOK_RESPONSES, &out) && (out.ours || out.older));
 }
 
 int clsact_detach(const char *pin_dir, int ifindex)
@@ -250,10 +260,11 @@ int clsact_detach(const char *pin_dir, int ifindex)
 		struct side side;
 		int err;
 
-		if (look(pin_dir, ifindex, hooks[i], &side) || !side.ours)
+		if (look(pin_dir, ifindex, hooks[i], &side))
 			continue;
-		err = remove_filter(ifindex, hooks[i], &side);
-		if (err && err != -ENOENT)
+		remove_filter(ifindex, hooks[i], OLDER_HANDLE, side.older);
+		err = remove_filter(ifindex, hooks[i], side.handle, side.ours);
+		if (err)
 			result = datapath_fail(
 				err, "the tc filter of interface %d cannot be removed: %s", ifindex,
 				strerror(-err));

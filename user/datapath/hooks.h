@@ -83,8 +83,8 @@ int clsact_attach(struct datapath *d, int ifindex, const char *interface, enum h
 		  int prog_fd);
 /* As tcx_place(), for our filter. */
 int clsact_place(const char *pin_dir, int ifindex, enum hook hook, char *ahead, size_t size);
-/* Removes our filters from an interface. Removes the qdisc too, if the mark records that we made it
- * and it is empty. */
+/* Removes our filters from an interface, those of older builds, too. Removes the qdisc too, if the
+ * mark records that we made it and it is empty. */
 int clsact_detach(const char *pin_dir, int ifindex);
 /* Does so on every interface of this network namespace for which keep() is false. */
 void clsact_sweep(const char *pin_dir, bool (*keep)(int ifindex, void *arg), void *arg);
