@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# scripts/run-tests in a tree of small programs: its last lines and its status say what happened,
+# and a run that is interrupted leaves nothing running.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+TREE=$T/tree
+mkdir -p "$TREE"/{scripts,build,tests/{check,unit,datapath,e2e}}
+cp "$HERE/../../scripts/run-tests" "$TREE/scripts/"
+cd "$TREE"
+touch tests/unit/test_pure.c tests/datapath/test_packets.c
+echo 'build-check build-unit build-datapath build-e2e: ; @test ! -e no-$@' >Makefile
+# Each program notes that it has begun, and waits while there is a file hold-NAME.
+for program in scripts/check tests/check/test_check.sh build/test_{pure,packets} \
+	tests/e2e/test_{case,alone}.sh; do
+	name=${program##*/}
+	cat >"$program" <<-END
+		#!/bin/bash
+		: >began-$name
+		while [[ -e hold-$name ]]; do sleep 0.1; done
+		[[ ! -e dies-$name ]] || kill -9 \$\$
+		[[ ! -e fails-$name ]] || { echo "not ok - $name"; exit 1; }
+		echo "ok - $name"
+	END
+done
+echo '# Runs alone' >>tests/e2e/test_alone.sh
+echo '#!/bin/bash' >scripts/install-deps
+chmod +x scripts/* tests/*/*.sh build/*
+
+# says SENTENCE LINES [FILE]: how a run ends in a tree with FILE; "0:" or "1:" is its status.
+says() {
+	local status=0
+
+	[[ -z ${3:-} ]] || touch "$3"
+	scripts/run-tests >out 2>&1 </dev/null || status=$?
+	same "$1" "$2" "$status: $(grep -E '^run-tests: failed|^[0-9]+ passed' out | tail -n 2 |
+		grep -v ' 0 failed$' | tr '\n' ';')$(tail -n 1 out | grep ' 0 failed$' || true)"
+	[[ -z ${3:-} ]] || rm "$3"
+}
+says "all that pass are counted" "0: 6 passed, 0 failed"
+says "a unit test that fails is named" \
+	"1: run-tests: failed: test_pure;5 passed, 1 failed;" fails-test_pure
+says "so is one that is killed" \
+	"1: run-tests: failed: test_pure;5 passed, 1 failed;" dies-test_pure
+says "so is a case" "1: run-tests: failed: test_case.sh;5 passed, 1 failed;" fails-test_case.sh
+says "so is a layer that cannot be built" \
+	"1: run-tests: failed: unit;5 passed, 1 failed;" no-build-unit
+
+none_runs() { ! grep -qsz "^$TREE/" /proc/[0-9]*/cmdline; }
+# ends SIGNAL TARGET PROGRAM: the run, or its group, gets SIGNAL while PROGRAM and check run
+ends() {
+	rm -f began-*
+	touch hold-check "hold-$3"
+	env --default-signal=INT setsid "$TREE/scripts/run-tests" >out 2>&1 </dev/null &
+	PID=$!
+	eventually 30 test -e began-check -a -e "began-$3"
+	kill -s "$1" -- "$2$PID"
+	wait "$PID" || true
+	check "$1 while $3 runs leaves nothing running" eventually 10 none_runs
+	rm hold-*
+}
+ends INT - test_case.sh
+ends TERM "" test_case.sh
+ends INT - test_packets
+ends TERM "" test_packets
+done_here
