@@ -26,13 +26,12 @@ static __always_inline bool response_ok(const struct http1_response *r)
 	return r->frame.status >= 200 && r->frame.status < 300;
 }
 
-/* The tokens that the response under way has had, if it is streamed. */
-static __always_inline __u32 tokens_streamed(const struct sluice_conn *conn)
+/* The tokens that the response under way has had, or has stated. */
+static __always_inline __u32 tokens_sent(const struct sluice_conn *conn)
 {
 	const struct http1_response *r = &conn->response;
 
-	if (!(conn->flags & SLUICE_CONN_RESPONSE) || r->stream.kind == STREAM_NONE ||
-	    !response_ok(r))
+	if (!(conn->flags & SLUICE_CONN_RESPONSE) || !response_ok(r))
 		return 0;
 	return r->stream.tokens;
 }

@@ -39,6 +39,7 @@ struct response_scratch {
 	__u32 ev;        /* events in the bytes of a head that were read last */
 	__u32 gaps;      /* generated events in this packet after the response's first */
 	__u32 plain_end; /* offset after a plain reply; 0: none ends here */
+	__u32 stated;    /* tokens that it has stated in earlier packets: they are charged */
 	__u32 tcp_at;    /* offset in the packet of its TCP header */
 	__u32 seq;       /* sequence number that offset 0 would have */
 	__u32 ended;     /* the ITL record to send is its response's last */
@@ -235,14 +236,20 @@ static __always_inline void charge_tokens(struct response_context *c,
 	r->stream.bounded |= bounded;
 }
 
-/* A plain reply's tokens are charged once all of it has left: its exchange has ended by then. */
-static __always_inline void charge_plain(struct response_context *c, __u32 tokens)
+/*
+ * Charges the tokens that a plain reply states in its last packet, or the difference to those that
+ * it has stated before. Its exchange has ended by then.
+ */
+static __always_inline void charge_plain(struct response_context *c, __u32 stated)
 {
 	struct sluice_exchange *e = &c->s->plain;
+	__s32 tokens = stated - c->s->stated;
 
-	if (tokens && e->quota)
+	if (!tokens || (tokens < 0 && c->conn->response.stream.bounded))
+		return;
+	if (e->quota)
 		quota_tokens(&e->client, e->quota, tokens, c->s->now);
-	if (tokens && e->flags & SLUICE_EXCHANGE_READINGS)
+	if (e->flags & SLUICE_EXCHANGE_READINGS)
 		reading_tokens(c->conn, tokens, c->s->now);
 }
 
@@ -263,24 +270,6 @@ static __always_inline void plain_ended(struct response_context *c, __u32 tokens
 		count(SLUICE_COUNTER_GAPS_CLIENT_LIMITED);
 	else
 		send_sample(c, e, SLUICE_SAMPLE_DURATION, s->now - e->admitted_ns, tokens);
-}
-
-/* The tokens that a plain reply states in the packet's payload, up to `end`; 0: none that can be
- * read. */
-static __always_inline __u32 plain_tokens(struct response_context *c, __u32 payload_at, __u32 end)
-{
-	if (c->conn->response.frame.flags & HTTP1_ENCODED)
-		return 0;
-	return usage_tokens(c->skb, payload_at, end);
-}
-
-/* Whether the response under way is plain, and ends when the server closes. */
-static __always_inline bool plain_until_close(const struct sluice_conn *conn)
-{
-	const struct http1_response *r = &conn->response;
-
-	return conn->flags & SLUICE_CONN_RESPONSE && r->stream.kind == STREAM_NONE &&
-	       r->frame.state == HTTP1_AT_BODY && r->frame.left == HTTP1_UNBOUNDED;
 }
 
 /* For its sample, and for the record of its exchange. */
@@ -409,6 +398,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 					usual_took(e->pool, s->now - e->admitted_ns);
 				if (ok && r->stream.kind == STREAM_NONE) {
 					s->plain_end = s->at;
+					s->stated = r->stream.tokens;
 					s->plain = *e;
 				}
 			}
@@ -420,7 +410,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 					       ok && !(r->stream.flags & STREAM_FAILED)
 						       ? SLUICE_END_COMPLETED
 						       : SLUICE_END_FAILED,
-					       tokens_streamed(conn));
+					       tokens_sent(conn));
 			conn->exchange_head++;
 		}
 		conn->since_ns = s->now;
@@ -633,12 +623,16 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
 					if (s->plain_end) {
-						tokens = plain_tokens(&c, p.payload_at,
+						tokens = plain_tokens(conn, skb, p.payload_at,
 								      s->plain_end);
+						if (!tokens)
+							tokens = s->stated;
 						charge_plain(&c, tokens);
 						plain_ended(&c, tokens);
-					} else if (plain_until_close(conn)) {
-						tokens = plain_tokens(&c, p.payload_at, s->end);
+					} else if (current_exchange(conn) &&
+						   plain_nears_end(conn)) {
+						tokens = plain_tokens(conn, skb, p.payload_at,
+								      s->end);
 						if (tokens)
 							conn->response.stream.tokens = tokens;
 					}
@@ -658,10 +652,10 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		    !(conn->flags & SLUICE_CONN_NO_RESPONSES) &&
 		    !(conn->flags & SLUICE_CONN_OPAQUE)) {
 			s->now = now_ns(set);
+			s->at = p.payload_at + p.payload_len;
 			s->gaps = s->waited = s->plain_end = 0;
 			c.conn = conn;
 			c.s = s;
-			tokens = plain_until_close(conn) ? conn->response.stream.tokens : 0;
 			http1_response_closed(&conn->response, &ev);
 			if (ev & HTTP1_FRAMING_ERROR) {
 				struct sluice_exchange *e = current_exchange(conn);
@@ -674,7 +668,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			if (ev)
 				response_events(&c, ev);
 			if (s->plain_end)
-				plain_ended(&c, tokens);
+				plain_ended(&c, s->stated);
 		}
 		release_all(conn, SLUICE_END_FAILED);
 		conn_set(conn, SLUICE_CONN_SERVER_FIN);

@@ -146,7 +146,7 @@ SUBPROG int release_all(struct sluice_conn *conn, __u32 end)
 	if (release_exchange(e, HELD | SLUICE_EXCHANGE_JUDGED) & SLUICE_EXCHANGE_JUDGED) {
 		if (end == SLUICE_END_FAILED && conn->flags & SLUICE_CONN_CLIENT_FIN)
 			end = SLUICE_END_DEPARTED;
-		exchange_ended(conn, e, end, tokens_streamed(conn));
+		exchange_ended(conn, e, end, tokens_sent(conn));
 	}
 	conn->exchange_head = conn->exchange_tail;
 	return 0;

@@ -3,9 +3,9 @@
  * The tokens of a plain reply, from the number that the reply states near its end: OpenAI's
  * "completion_tokens", Anthropic's and the responses API's "output_tokens", Ollama's "eval_count",
  * llama.cpp's "predicted_n", TGI's "generated_tokens", LM Studio's "total_output_tokens". Only the
- * last kilobyte of the reply's last segment is searched, from its end: what a model or its user has
- * written comes before, or in strings, where no quote is without a backslash. A reply without the
- * number there costs no tokens.
+ * last kilobyte of the reply's last segments is searched, from its end: what a model or its user
+ * has written comes before, or in strings, where no quote is without a backslash. A reply without
+ * the number there costs no tokens.
  */
 #ifndef SLUICE_BPF_USAGE_H
 #define SLUICE_BPF_USAGE_H
@@ -100,6 +100,29 @@ SUBPROG __u32 usage_tokens(struct __sk_buff *skb, __u32 begin, __u32 end)
 	s->tokens = 0;
 	bpf_loop(USAGE_WINDOW, usage_step, &s, 0);
 	return s->tokens;
+}
+
+/* The tokens that a plain reply states in the packet's bytes [begin, end); 0: none that can be
+ * read. */
+static __always_inline __u32 plain_tokens(const struct sluice_conn *conn, struct __sk_buff *skb,
+					  __u32 begin, __u32 end)
+{
+	if (conn->response.frame.flags & HTTP1_ENCODED)
+		return 0;
+	return usage_tokens(skb, begin, end);
+}
+
+/*
+ * Whether the response under way is plain, and its last packets may state no tokens: they have the
+ * little that its length leaves, the end of its chunks, or the server's FIN alone.
+ */
+static __always_inline bool plain_nears_end(const struct sluice_conn *conn)
+{
+	const struct http1_response *r = &conn->response;
+
+	return conn->flags & SLUICE_CONN_RESPONSE && r->stream.kind == STREAM_NONE &&
+	       r->frame.flags & HTTP1_BEGUN &&
+	       (r->frame.left < USAGE_WINDOW || r->frame.left == HTTP1_UNBOUNDED);
 }
 
 #endif

@@ -332,6 +332,42 @@ static void a_unary_response_costs_the_tokens_that_it_states(void **state)
 	}
 }
 
+static void what_a_unary_response_states_in_any_segment_is_charged_once(void **state)
+{
+#define STATES(n) "{\"usage\":{\"output_tokens\":" #n "}}"
+	static const struct {
+		const char *piece[3];
+		bool closes;
+		int64_t tokens;
+	} rows[] = {
+		{{"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n" STATES(5), "\n"}, .tokens = 5},
+		{{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1d\r\n" STATES(5), "\r\n",
+		  "0\r\n\r\n"},
+		 .tokens = 5},
+		{{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1d\r\n" STATES(9) "\r\n",
+		  "1d\r\n" STATES(5) "\r\n0\r\n\r\n"},
+		 .tokens = 5},
+		{{"HTTP/1.0 200 OK\r\n\r\n" STATES(5)}, true, 5},
+		{{"HTTP/1.0 200 OK\r\n\r\n" STATES(9), "{}", STATES(5)}, true, 5},
+		{{"HTTP/1.0 200 OK\r\n\r\n", STATES(5), STATES(9)}, true, 9},
+		{{"HTTP/1.0 503 Busy\r\n\r\n" STATES(5)}, true, -1},
+		{{"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n" STATES(5)}, true, -1},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		set_quota((struct sluice_quota){.token_ns = 1000 * MS,
+						.token_span_ns = 1000 * MS,
+						.token_most_ns = 100000 * MS});
+		assert_int_equal(send_request(), -1);
+		for (int k = 0; k < 3 && rows[i].piece[k]; k++)
+			send_segment(true, ACK, rows[i].piece[k]);
+		if (rows[i].closes)
+			send_segment(true, FIN | ACK, "");
+		if (send_request() != (rows[i].tokens < 0 ? -1 : rows[i].tokens * 1000))
+			fail_msg("row %zu", i);
+	}
+}
+
 #define TEXT  "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"
 #define USAGE "data: {\"choices\":[],\"usage\":{\"completion_tokens\":%d}}\n\n"
 
@@ -504,6 +540,7 @@ int main(void)
 		packets_test(a_prefixs_weight_selects_another_quota_for_model_and_service),
 		packets_test(tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt),
 		packets_test(a_unary_response_costs_the_tokens_that_it_states),
+		packets_test(what_a_unary_response_states_in_any_segment_is_charged_once),
 		packets_test(a_stream_costs_what_it_states_once),
 		packets_test(a_streams_closing_events_cost_nothing),
 		packets_test(what_a_stream_states_is_charged_before_its_end_if_it_is_more),

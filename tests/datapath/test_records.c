@@ -41,6 +41,7 @@ struct record_row {
 #define USED          "{\"x\":1,\"usage\":{\"completion_tokens\":7}}"
 #define STATED        "HTTP/1.1 200 OK\r\nContent-Length: 39\r\n\r\n" USED
 #define CLOSED_HEAD   "HTTP/1.0 200 OK\r\n\r\n"
+#define CHUNK         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n27\r\n" USED "\r\n"
 #define PLAIN_BODY    "{\"model\":\"llama\",\"stream\":false}"
 #define PLAIN_REQUEST "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 32\r\n\r\n" PLAIN_BODY
 
@@ -187,6 +188,31 @@ static void each_judged_request_gives_one_record(void **state)
 		 {COMPLETED(7, 0, 80)},
 		 1,
 		 7},
+		{{"… and breaks it off with a reset, after what it has stated",
+		  {RECORD,
+		   HANDSHAKE,
+		   {FROM_CLIENT(0, 0, PLAIN_REQUEST)},
+		   {.ms = 80, FROM_SERVER(0, N(PLAIN_REQUEST), CLOSED_HEAD USED)},
+		   {.server = true,
+		    .flags = RST,
+		    .seq = N(CLOSED_HEAD USED),
+		    .ack = N(PLAIN_REQUEST)}},
+		  ADMITTED},
+		 {FAILED(7, 0, 80)},
+		 1,
+		 7},
+		{{"a plain reply whose last chunk comes by itself",
+		  {RECORD,
+		   HANDSHAKE,
+		   {FROM_CLIENT(0, 0, PLAIN_REQUEST)},
+		   {.ms = 40, FROM_SERVER(0, N(PLAIN_REQUEST), CHUNK)},
+		   {.ms = 40, FROM_SERVER(N(CHUNK), N(PLAIN_REQUEST), CLOSING)}},
+		  .conns = 1,
+		  ADMITTED,
+		  .samples = {{SLUICE_SAMPLE_DURATION, LLAMA, 7, 80}}},
+		 {COMPLETED(7, 0, 80)},
+		 1,
+		 7},
 		{{"an error",
 		  {RECORD,
 		   REQUESTED,
@@ -297,6 +323,44 @@ static void each_judged_request_gives_one_record(void **state)
 	play_records(rows, sizeof(rows) / sizeof(rows[0]));
 }
 
+static void go_to_another_cpu(bool ipv6)
+{
+	int here = sched_getcpu();
+	cpu_set_t set;
+
+	for (int cpu = 0; cpu < w.cpus; cpu++) {
+		CPU_ZERO(&set);
+		CPU_SET(cpu, &set);
+		if (cpu != here && !sched_setaffinity(0, sizeof(set), &set))
+			break;
+	}
+}
+
+/* The first row's close is the first that its CPU sees of any server. */
+static void a_close_may_leave_by_another_cpu(void **state)
+{
+	static const struct record_row rows[] = {
+		{{"a plain reply that ends when the server closes",
+		  {RECORD,
+		   HANDSHAKE,
+		   {FROM_CLIENT(0, 0, PLAIN_REQUEST)},
+		   {.ms = 80, FROM_SERVER(0, N(PLAIN_REQUEST), CLOSED_HEAD USED)},
+		   {.act = go_to_another_cpu},
+		   {.server = true,
+		    .flags = FIN | ACK,
+		    .seq = N(CLOSED_HEAD USED),
+		    .ack = N(PLAIN_REQUEST)}},
+		  .conns = 1,
+		  ADMITTED,
+		  .samples = {{SLUICE_SAMPLE_DURATION, LLAMA, 7, 80}}},
+		 {COMPLETED(7, 0, 80)},
+		 1,
+		 7},
+	};
+
+	play_records(rows, sizeof(rows) / sizeof(rows[0]));
+}
+
 static void nothing_is_sent_while_nobody_records(void **state)
 {
 	static const struct record_row rows[] = {
@@ -363,6 +427,7 @@ static void records_that_find_the_ring_full_are_counted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		packets_test(a_close_may_leave_by_another_cpu),
 		packets_test(each_judged_request_gives_one_record),
 		packets_test(nothing_is_sent_while_nobody_records),
 		packets_test(records_that_find_the_ring_full_are_counted),
