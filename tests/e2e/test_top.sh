@@ -55,7 +55,7 @@ on "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model talk --bind "$C4B" --r
 	--retry 0 >"$T/quota.json"
 top main 80 24
 soon "the first line says what holds, in words" \
-	shows '^enforce, policy adaptive: everything is open'
+	shows '^enforce, policy adaptive: no model is shut'
 soon "it shows admitted requests a second" shows '^admitted +[1-9][0-9.]*/s \([0-9]+ in all\)'
 soon "it shows refused requests by reason" shows '^refused .*\(3 in all\)'
 soon "a model has its gate, its averages and its targets" \

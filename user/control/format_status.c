@@ -75,8 +75,8 @@ static void headline(FILE *out, const json_t *status)
 		shut_line(out, all, "everything", now_ms);
 	} else if (!shut) {
 		fputs(has_target(all) || any_target(list)
-			      ? "everything is open\n"
-			      : "everything is open (no target is set: latency is only observed)\n",
+			      ? "no model is shut\n"
+			      : "no model is shut (no target is set: latency is only observed)\n",
 		      out);
 	} else {
 		bool first = true;

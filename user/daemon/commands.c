@@ -29,7 +29,7 @@ static int op_name_model(void *arg, const char *name, char *err, size_t err_len)
 	if (id == -ENOSPC)
 		snprintf(
 			err, err_len,
-			"there is no room for the name \"%s\": all others are configured or have requests in flight",
+			"there is no room for the name \"%s\": all others are configured, have a rule or requests in flight (max-models, which a restart changes)",
 			name);
 	if (id < 0)
 		return id == -ENOSPC ? id : refused(id, err, err_len);

@@ -30,7 +30,7 @@ static int learn(struct controller *c, const char *name, uint64_t now_ns, uint32
 	if (*id < SLUICE_MODEL_FIRST) {
 		snprintf(
 			err, len,
-			"model \"%s\": there is no room for its name: %d others are configured or have requests in flight",
+			"model \"%s\": there is no room for its name: %d others are configured, have a rule or requests in flight (max-models, which a restart changes)",
 			name, (int)c->ids_max - SLUICE_MODEL_FIRST);
 		return -ENOSPC;
 	}
