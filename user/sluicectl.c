@@ -122,10 +122,11 @@ static void show(const struct call *call, enum show_mode mode, const json_t *ans
 	show_answer(&show, answer);
 }
 
-/* Sends the request and shows its answer, with --watch again every second. The exit status. */
+/* Sends the request and shows its answer, with --watch again every second, also when the daemon
+ * has gone away and comes back. The exit status. */
 static int run_request(const struct call *call, json_t *request, unsigned timeout_s)
 {
-	bool watch = call->value[OPTION_WATCH];
+	bool watch = call->value[OPTION_WATCH], begun = false;
 	int ret;
 
 	do {
@@ -137,8 +138,11 @@ static int run_request(const struct call *call, json_t *request, unsigned timeou
 				    &answer);
 		if (fd >= 0)
 			close(fd);
+		if (ret == EXIT_NO_DAEMON && begun)
+			continue;
 		if (ret)
 			break;
+		begun = true;
 		if (call->value[OPTION_FLEET])
 			fleet_follow(call->control, answer);
 		show(call, watch ? SHOW_REPLACE : SHOW_ONCE, answer);

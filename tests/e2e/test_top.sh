@@ -199,6 +199,9 @@ check "the last figures stay" shows '^llama-3-8b'
 sluice --config "$T/sluice.yaml"
 soon "it goes on when the daemon is back" lacks '^No answer'
 soon "with new figures" shows '^enforce, policy adaptive: '
+seen=$(wc -l <"$T/watch.log")
+more() { [[ $(grep -c '"policy"' "$T/watch.log") -gt $seen ]]; }
+check "so does status --watch --json" eventually 5 more
 keys q
 soon "q ends it" bash -c "! tmux -S '$T/tmux' has-session -t main 2>/dev/null"
 ctl detach >/dev/null
