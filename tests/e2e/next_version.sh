@@ -25,7 +25,7 @@ next_version() {
 build_next_version() {
 	mkdir -p "$1"
 	cp -r "$ROOT"/{Makefile,bpf,include,user} "$1"
-	"$PY" - "$1/include/sluice/abi.h" "$1/include/sluice/abi_quota.h" <<'END'
+	"$PY" - "$1/include/sluice/abi.h" "$1/include/sluice/abi_quota.h" <<'END' || {
 import re
 import sys
 
@@ -52,8 +52,8 @@ assert n == 1
 # Rules: a member at the begin, two that change places.
 change("\t__u64 expires_ns; /* 0: no end */\n\t__u8 allow;\n\t__u8 action;\n",
        "\t__u64 next_ns;\n\t__u8 action;\n\t__u8 allow;\n")
-change("\t__u8 pad[4];\n};\n_Static_assert(sizeof(struct sluice_client_flag)",
-       "\t__u8 pad[4];\n\t__u64 expires_ns;\n};\n_Static_assert(sizeof(struct sluice_client_flag)")
+change("OWN_WEIGHT */\n};\n_Static_assert(sizeof(struct sluice_client_flag)",
+       "OWN_WEIGHT */\n\t__u64 expires_ns;\n};\n_Static_assert(sizeof(struct sluice_client_flag)")
 grow("sluice_client_flag", 8)
 # Budgets: another order.
 change("\t__u64 token_tat_ns;\n\t__u64 last_seen_ns;\n",
@@ -84,6 +84,9 @@ for path, part in zip(sys.argv[1:], text.split(BETWEEN)):
     with open(path, "w", encoding="utf-8") as f:
         f.write(part)
 END
+		say_not_ok "the next version's ABI can be written" "a pattern above does not match"
+		exit 1
+	}
 	sed -i '/^#endif/i MAP(BPF_MAP_TYPE_ARRAY, next_map, __u32, __u64, 1, PINNED);' \
 		"$1/bpf/maps.h"
 	# Another script of the same data has a hash of its own.

@@ -93,7 +93,7 @@ fleet_is_complete() {
 	"$sim" --fleet 3 --json | "$PY" -c 'import json, sys
 run = json.load(sys.stdin)
 assert (run["hosts"], run["quota"]) == (3, "requests=100/60s burst=20"), run
-assert len(run["patterns"]) == 10
+assert len(run["patterns"]) == 12
 for p in run["patterns"]:
     assert 0 < p["admitted"] <= p["offered"] and 0 <= p["over"] <= p["bound"], p'
 }
