@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "map_io.h"
 #include "sizes.h"
 
 struct row {
@@ -37,27 +37,26 @@ static const struct row *row_of(const char *map)
 	return NULL;
 }
 
+static void note_id(void *most, const void *name, const void *value)
+{
+	uint32_t id;
+
+	memcpy(&id, value, sizeof(id));
+	if (id < SLUICE_MODELS_MAX && id >= *(uint32_t *)most)
+		*(uint32_t *)most = id + 1;
+}
+
 /* One more than the highest id that has a name in the pinned map; 0: nothing is pinned. */
 static uint32_t ids_pinned(const struct datapath *d)
 {
 	const char *path = bpf_map__pin_path(d->skel->maps.model_ids);
-	struct sluice_model_name name, *at = NULL;
+	_cleanup_fd_ int fd = path ? bpf_obj_get(path) : -1;
 	struct bpf_map_info info = {0};
-	uint32_t len = sizeof(info), id, most = 0;
-	int fd = path ? bpf_obj_get(path) : -1;
+	uint32_t len = sizeof(info), most = 0;
 
-	if (fd < 0)
-		return 0;
-	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.key_size == sizeof(name) &&
-	    info.value_size == sizeof(id))
-		for (uint32_t i = 0; i < info.max_entries && !bpf_map_get_next_key(fd, at, &name);
-		     i++) {
-			at = &name;
-			if (!bpf_map_lookup_elem(fd, &name, &id) && id < SLUICE_MODELS_MAX &&
-			    id >= most)
-				most = id + 1;
-		}
-	close(fd);
+	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	    info.key_size == sizeof(struct sluice_model_name) && info.value_size == sizeof(most))
+		map_walk(d, fd, info.key_size, info.value_size, note_id, &most);
 	return most;
 }
 
