@@ -138,8 +138,10 @@ static int run_request(const struct call *call, json_t *request, unsigned timeou
 				    &answer);
 		if (fd >= 0)
 			close(fd);
-		if (ret == EXIT_NO_DAEMON && begun)
+		if (ret == EXIT_NO_DAEMON && begun) {
+			await_daemon(call->control);
 			continue;
+		}
 		if (ret)
 			break;
 		begun = true;
@@ -209,18 +211,13 @@ static int show_events(const struct call *call, bool *begun)
 
 static int run_watch(struct call *call)
 {
-	const struct timespec pause = {.tv_nsec = 500000000};
 	bool begun = false;
-	int ret, fd;
+	int ret;
 
 	if (call->summary_ms > 0)
 		return summary_watch(call->control, call->summary_ms, call->value[OPTION_JSON]);
-	while ((ret = show_events(call, &begun)) == EXIT_NO_DAEMON && begun) {
-		do
-			nanosleep(&pause, NULL);
-		while ((fd = control_connect(call->control)) < 0);
-		close(fd);
-	}
+	while ((ret = show_events(call, &begun)) == EXIT_NO_DAEMON && begun)
+		await_daemon(call->control);
 	return ret;
 }
 
@@ -387,19 +384,18 @@ static int run_top(struct call *call)
 static int run_detach(struct call *call)
 {
 	const char *given = call->value[OPTION_PIN_DIR], *pin_dir = given ? given : PIN_DIR;
-	int fd = control_connect(call->control), ret;
+	int missing = look_for_daemon(call->control), ret;
 
-	if (fd >= 0) {
+	if (!missing) {
 		json_t *r = request(call);
 
-		close(fd);
 		if (r && call->kept_ms > 0)
 			json_object_set_new(r, "kept_timeout_ms", json_real(call->kept_ms));
 		return run_request(call, r, DETACH_SECS + (int)(call->kept_ms / 1000));
 	}
 	/* A kernel before 6.6 keeps the filters of a killed daemon that had no pins. */
 	if (strcmp(pin_dir, DATAPATH_NO_PINS) && access(pin_dir, F_OK))
-		return no_daemon(call->control, fd);
+		return no_daemon(call->control, missing);
 	ret = datapath_remove(NULL, pin_dir);
 	if (ret) {
 		complain("no daemon answers at %s, and what an earlier one left at %s stays: %s",

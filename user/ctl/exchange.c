@@ -110,6 +110,25 @@ int hear(const char *control, int fd, unsigned timeout_s, bool printable, json_t
 	return 0;
 }
 
+int look_for_daemon(const char *control)
+{
+	int fd = control_connect(control);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+void await_daemon(const char *control)
+{
+	const struct timespec pause = {.tv_nsec = 500000000};
+
+	do
+		nanosleep(&pause, NULL);
+	while (look_for_daemon(control));
+}
+
 int64_t now_ms(void)
 {
 	struct timespec now;

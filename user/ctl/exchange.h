@@ -25,6 +25,11 @@ int say(const char *control, json_t *request);
  * its texts are escaped for people. */
 int hear(const char *control, int fd, unsigned timeout_s, bool printable, json_t **answer);
 
+/* Whether a daemon answers: 0, or why control_connect() failed, -errno. */
+int look_for_daemon(const char *control);
+/* Waits until one does. */
+void await_daemon(const char *control);
+
 /* CLOCK_MONOTONIC. */
 int64_t now_ms(void);
 

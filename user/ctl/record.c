@@ -21,7 +21,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control/control.h"
 #include "core/record.h"
 #include "ctl/exchange.h"
 
@@ -303,13 +302,8 @@ static int find_daemon(struct recorder *r)
 
 	r->gaps++;
 	while (fd < 0 && fd != -EXIT_REFUSED && !ended(r, AGAIN_MS)) {
-		fd = control_connect(r->options->control);
-		if (fd < 0) {
-			fd = -EXIT_NO_DAEMON;
-			continue;
-		}
-		close(fd);
-		fd = ask(r);
+		if (!look_for_daemon(r->options->control))
+			fd = ask(r);
 	}
 	if (fd >= 0)
 		complain("a daemon answers%s", r->reached ? " again" : "");
@@ -357,7 +351,7 @@ int record_run(const struct record_options *options)
 {
 	static struct recorder r;
 	sigset_t set;
-	int fd, ret;
+	int missing, fd, ret;
 
 	r = (struct recorder){.options = options, .out = -1, .begun_ms = now_ms()};
 	sigemptyset(&set);
@@ -372,18 +366,15 @@ int record_run(const struct record_options *options)
 	if (options->for_ms >= 0)
 		r.until_ms = r.begun_ms +
 			     (int64_t)(options->for_ms < FOR_MAX_MS ? options->for_ms : FOR_MAX_MS);
-	fd = control_connect(options->control);
-	if (fd == -EACCES || fd == -EPERM)
-		return no_daemon(options->control, fd);
-	if (fd >= 0) {
-		close(fd);
-		fd = ask(&r);
-		if (fd < 0)
-			return -fd;
-	} else {
+	missing = look_for_daemon(options->control);
+	if (missing == -EACCES || missing == -EPERM)
+		return no_daemon(options->control, missing);
+	fd = missing ? -EXIT_NO_DAEMON : ask(&r);
+	if (!missing && fd < 0)
+		return -fd;
+	if (missing)
 		complain("no daemon answers at %s: %s; the record begins when one does",
-			 options->control, strerror(-fd));
-	}
+			 options->control, strerror(-missing));
 	ret = open_output(&r);
 	if (!ret)
 		ret = begin(&r);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * See summary.h. Each interval asks for the status. The list of clients costs the daemon a walk
- * over all of them, so it is asked for only after an interval with refusals. An interval at whose
- * end no daemon answers says so, and the next summary covers it, too: counters outlive the daemon.
+ * over all of them, so it is asked for only after an interval with refusals. If no daemon
+ * answers at the end of an interval, that is said, and the next summary covers it, too: counters
+ * outlive the daemon.
  */
 #include "ctl/summary.h"
 
@@ -13,7 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "control/control.h"
 #include "control/format_internal.h"
 #include "control/summary.h"
 #include "ctl/exchange.h"
@@ -50,19 +50,15 @@ static int ask_clients(const char *control, bool json, json_t **answer)
 /* Whether a daemon answers; else says that none does, in the place of the summary. */
 static bool daemon_is_there(const char *control, bool json)
 {
-	int fd = control_connect(control);
+	int missing = look_for_daemon(control);
 
-	if (fd >= 0) {
-		close(fd);
-		return true;
-	}
-	if (json)
-		no_daemon(control, fd);
-	else
+	if (missing && json)
+		no_daemon(control, missing);
+	else if (missing)
 		printf("%s  no daemon answers at %s: %s\n",
-		       format_clock((json_int_t)time(NULL) * 1000), control, strerror(-fd));
+		       format_clock((json_int_t)time(NULL) * 1000), control, strerror(-missing));
 	fflush(stdout);
-	return false;
+	return !missing;
 }
 
 int summary_watch(const char *control, double interval_ms, bool json)
