@@ -201,7 +201,7 @@ static void each_judged_request_gives_one_record(void **state)
 		 {FAILED(7, 0, 80)},
 		 1,
 		 7},
-		{{"a plain reply whose last chunk comes by itself",
+		{{"a plain reply: its last chunk comes by itself",
 		  {RECORD,
 		   HANDSHAKE,
 		   {FROM_CLIENT(0, 0, PLAIN_REQUEST)},

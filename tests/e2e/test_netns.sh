@@ -136,7 +136,7 @@ holds --within 10 "a path that may not be opened is said" \
 	"s['troubles'] == ['network namespace $NS/$B_POD cannot be opened: Permission denied']"
 rm "$NS/$B_POD"
 
-# A daemon that takes over, and one that is told a process, and its namespace by a name, too.
+# A daemon that takes over, and one that is given a process, and its namespace by a name, too.
 before=$(value "r['admitted']")
 finish "$DAEMON" KILL
 sluice_on_node --pid "$(on "$A" sh -c 'sleep 1000 >/dev/null 2>&1 9>&- & echo $!' | tee "$T/pid")" \

@@ -4,7 +4,7 @@
  * the one in force, the whole list is read, page by page, and becomes the fleet's part of the
  * desired state. While the store is away, what is in force stays.
  *
- * A store whose epoch is another, or whose version is lower, has lost rules. Then the list is
+ * A store with another epoch, or with a lower version, has lost rules. Then the list is
  * compared with the one in force, rule by rule, and what it lacks is put back before it is
  * followed.
  */

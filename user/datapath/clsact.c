@@ -26,7 +26,7 @@
 #include "netlink.h"
 
 #define SLUICE_HANDLE 0x51ce0000U /* the upper half of our handles */
-#define OLDER_HANDLE  0x51ceU     /* of builds whose instances had one in common */
+#define OLDER_HANDLE  0x51ceU     /* of builds that had one for all instances */
 
 static const char *const our_names[] = {"requests", "responses", "requests_l3", "responses_l3"};
 
