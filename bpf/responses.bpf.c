@@ -21,6 +21,9 @@
 #define FULL_MIN                                                                                   \
 	1000 /* bytes of a packet after which more may have waited; nearer to a chunk than to a    \
 		segment */
+#define GAP_NS                                                                                     \
+	(300 * NSEC_PER_MSEC) /* more than TCP's least timeout, 200 ms: the missing bytes have     \
+				 come again by then if they come by here */
 #define QUIET_NS                                                                                   \
 	(500 * 1000ULL) /* a packet that leaves sooner after another of its connection was let out \
 			   by that one */
@@ -522,6 +525,20 @@ static __always_inline void opaque_reply(struct response_context *c)
 	}
 }
 
+/*
+ * A segment comes before missing bytes: it overtook theirs, or they were lost before this hook. It
+ * is dropped, so that the server sends it again after them. If they do not come within GAP_NS, they
+ * went another way.
+ */
+static __always_inline bool waits_for_gap(struct sluice_conn *conn, __u64 now)
+{
+	if (!(conn->flags & SLUICE_CONN_GAP)) {
+		conn_set(conn, SLUICE_CONN_GAP);
+		conn->sent_ns = now;
+	}
+	return now - conn->sent_ns < GAP_NS;
+}
+
 static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 {
 	struct response_context c = {.skb = skb};
@@ -579,6 +596,12 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	if (p.flags & TCP_ACK && seq_diff(p.ack, conn->c_next) > 0 &&
 	    !(conn->flags & SLUICE_CONN_UNJUDGED))
 		give_up(conn, SLUICE_COUNTER_UNSEEN_REQUESTS);
+	if (offset > 0 && (p.payload_len || p.flags & TCP_FIN) &&
+	    !(conn->flags & (SLUICE_CONN_NO_RESPONSES | SLUICE_CONN_OPAQUE)) &&
+	    waits_for_gap(conn, now_ns(set))) {
+		count(SLUICE_COUNTER_REORDERED_DROPPED);
+		return TC_ACT_SHOT;
+	}
 	if (seq_diff(end, conn->s_next) < (p.payload_len ? 1 : 0)) {
 		__u64 now = now_ns(set);
 
@@ -604,6 +627,8 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		conn->last_seen_ns = conn->sent_ns = s->now;
 		if (conn->s_next == conn->c_ack || !conn->unacked_since_ns)
 			conn->unacked_since_ns = s->now;
+		if (conn->flags & SLUICE_CONN_GAP)
+			conn_clear(conn, SLUICE_CONN_GAP);
 		if (!(conn->flags & SLUICE_CONN_NO_RESPONSES)) {
 			if (offset > 0) {
 				give_up(conn, SLUICE_COUNTER_RESPONSE_FRAMING_ERROR);

@@ -444,6 +444,7 @@ enum sluice_conn_flag {
 	SLUICE_CONN_HELD = 8388608,       /* … and in held */
 	SLUICE_CONN_REORDERED = 16777216, /* bytes of the request under way came before missing
 					     ones, and were dropped */
+	SLUICE_CONN_GAP = 33554432,       /* so did bytes of the server, at sent_ns first */
 };
 
 /*
