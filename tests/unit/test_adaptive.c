@@ -454,11 +454,11 @@ static void the_queue_budget_is_the_rate_times_the_target(void **state)
 	adaptive_init(&a, now);
 	feed(&a, &v, 100, 100, 2000, &now);
 	adaptive_write(&a, &targets, &out);
-	assert_in_range(out.queue_budget, 4 * 20 * 1000 - 1, 4 * 20 * 1000);
+	assert_in_range(out.queue_budget, 6 * 20 * 1000 - 1, 6 * 20 * 1000);
 	assert_int_equal(out.queue_budget_per_kib, 0);
 	assert_int_equal(out.rate, ceil(a.rate * 1.048576 * 4096));
 	adaptive_write(&a, &growing, &out);
-	assert_in_range(out.queue_budget, 4 * 20 * 800 - 1, 4 * 20 * 800);
+	assert_in_range(out.queue_budget, 6 * 20 * 800 - 1, 6 * 20 * 800);
 	assert_int_equal(out.queue_budget_per_kib,
 			 (uint32_t)((double)out.queue_budget / 800 * 0.2));
 	a.refused_share = 1; /* the more is refused, the less may wait */

@@ -364,7 +364,7 @@ static void the_commands_of_a_refusal_admit_the_request(void **state)
 	c->model[FIXTURE_FRESH].own.ttft_ms = 500;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct admission_load load = {
-			.in_flight = rows[i].in_flight, .waiting = 4, .waiting_bytes = 50000};
+			.in_flight = rows[i].in_flight, .waiting = 4, .waiting_bytes = 90000};
 		uint32_t id = (uint32_t)controller_find(c, rows[i].model);
 		uint32_t in = id == FIXTURE_LLAMA ? id : pool;
 		char line[128];

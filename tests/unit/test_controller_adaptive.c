@@ -193,8 +193,8 @@ static void models_move_their_pool_each_by_its_own_target(void **state)
 	assert_true(f.admission.rate > 0);
 	assert_int_equal(f.pool, pool);
 	assert_int_equal(f.admission.floor, 2);
-	/* A queue budget of four times 400 ms: the smallest target, which does not grow. */
-	assert_in_range(f.admission.queue_budget, 3.9 * 400 * 10, 4 * 400 * 10);
+	/* A queue budget of six times 400 ms: the smallest target, which does not grow. */
+	assert_in_range(f.admission.queue_budget, 5.9 * 400 * 10, 6 * 400 * 10);
 	assert_int_equal(f.admission.queue_budget_per_kib, 0);
 	/* The entries of its members carry only the pool's id. */
 	assert_int_equal(flag(a, at).admission.floor, 0);
@@ -489,8 +489,8 @@ static void a_growing_target_gives_long_requests_a_larger_queue_budget(void **st
 	set(NULL, "ttft=800ms + 0.2ms/KiB");
 	at = warm(id, S);
 	f = flag(id, at);
-	assert_in_range(f.admission.queue_budget, 3.9 * 800 * 10, 4 * 800 * 10);
-	assert_in_range(f.admission.queue_budget_per_kib, 4, 8);
+	assert_in_range(f.admission.queue_budget, 5.9 * 800 * 10, 6 * 800 * 10);
+	assert_in_range(f.admission.queue_budget_per_kib, 8, 12);
 	assert_true(controller_targets(&c, id).ttft_ms_per_kib == 0.2);
 }
 

@@ -24,7 +24,7 @@
  */
 #define BUDGET_BUSY      0.7 /* from REFUSED_MUCH on */
 #define BUDGET_CALM      1.2 /* few are refused */
-#define BUDGET_FREE      4   /* none are */
+#define BUDGET_FREE      6   /* none are */
 #define REFUSED_MUCH     0.2
 #define REFUSED_LITTLE   0.02
 #define REFUSED_NONE     0.001
@@ -44,7 +44,7 @@
 
 /* The ceiling. */
 #define CEILING_START     16
-#define CEILING_FREE      12 /* at least, while nothing is refused */
+#define CEILING_FREE      12
 #define CUT               0.95
 #define GROW              0.04 /* of itself in a step, less as the targets come near */
 #define GROW_MOST         0.5  /* requests in a step */
