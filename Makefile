@@ -56,7 +56,8 @@ endif
 # The simulator consists of core, its own files, one of config, and the engine of fleet. It needs no
 # libbpf, no hiredis and no root.
 SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard user/sim/*.c user/calibrate/*.c user/core/*.c \
-	user/config/endpoint.c user/fleet/sync.c user/fleet/budgets.c))
+	user/config/endpoint.c user/fleet/sync.c user/fleet/budgets.c \
+	user/fleet/key.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # Unit tests use the pure code only, all of it under the sanitizers.
 UNIT_SRCS := $(wildcard user/core/*.c user/desired/*.c user/config/*.c user/control/*.c \

@@ -77,6 +77,9 @@ MAP(BPF_MAP_TYPE_ARRAY, fleet, __u32, struct sluice_fleet, 1, PINNED);
 /* Mapped by the daemon; the input and output of fleet_sync. */
 MAP(BPF_MAP_TYPE_ARRAY, fleet_batch, __u32, struct sluice_fleet_item, SLUICE_FLEET_BATCH,
     __uint(map_flags, BPF_F_MMAPABLE););
+/* Mapped by the daemon, for itself and the next one. */
+MAP(BPF_MAP_TYPE_ARRAY, fleet_call, __u32, struct sluice_fleet_call, 1,
+    PINNED __uint(map_flags, BPF_F_MMAPABLE););
 MAP(BPF_MAP_TYPE_HASH, client_in_flight, struct sluice_client_flag_key, struct sluice_holding,
     65536, PINNED __uint(map_flags, BPF_F_NO_PREALLOC););
 MAP(BPF_MAP_TYPE_LRU_HASH, client_counts, struct sluice_client, struct sluice_client_count, 65536,

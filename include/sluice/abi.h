@@ -29,7 +29,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 22
+#define SLUICE_ABI_VERSION 23
 
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */

@@ -13,6 +13,9 @@
 #define SLUICE_FLEET_STALE_NS 1000000000ULL /* an answer that is as old says little */
 #define SLUICE_FLEET_PART_ONE 65536         /* of sluice_fleet_units.part: the whole budget */
 #define SLUICE_FLEET_BATCH    512           /* budgets in one run of fleet_sync */
+#define SLUICE_FLEET_KINDS    2             /* requests, tokens */
+#define SLUICE_FLEET_CALL     128           /* budgets in one call of the store */
+#define SLUICE_FLEET_NAME     64            /* bytes of a fleet's name */
 
 /* The key of client_state: what a client has spent of a quota. */
 struct sluice_budget_key {
@@ -91,11 +94,47 @@ _Static_assert(sizeof(struct sluice_fleet_item_units) == 32, "fleet item units")
  */
 struct sluice_fleet_item {
 	struct sluice_budget_key key;
-	__u32 op;                                /* enum sluice_fleet_op */
-	__u32 found;                             /* output: the budget was there */
-	struct sluice_fleet_item_units units[2]; /* requests, tokens. All 0 where the quota has no
-						    such budget */
+	__u32 op;    /* enum sluice_fleet_op */
+	__u32 found; /* output: the budget was there */
+	/* All 0 where the quota has no such budget. */
+	struct sluice_fleet_item_units units[SLUICE_FLEET_KINDS];
 };
 _Static_assert(sizeof(struct sluice_fleet_item) == 40 + 64, "fleet item");
+
+/* What a call says of one kind of units: fleet/fleet.lua. */
+struct sluice_fleet_said {
+	__u64 interval_ns; /* 0: it says nothing */
+	__u64 span_us, most_us, want, claim_us;
+	__s64 charge_us;
+};
+
+/* … and of a budget. */
+struct sluice_fleet_sent {
+	struct sluice_budget_key key;
+	__u64 fingerprint; /* of the quota */
+	__u32 flags;       /* enum budget_flags of the daemon */
+	__u32 pad;
+	struct sluice_fleet_item_units units[SLUICE_FLEET_KINDS]; /* as collected */
+	struct sluice_fleet_said said[SLUICE_FLEET_KINDS];
+};
+_Static_assert(sizeof(struct sluice_fleet_sent) == 48 + 64 + 96, "fleet sent");
+
+/*
+ * fleet_call[0]: the daemon's last call of the store. No program reads it. A daemon may be killed
+ * between the store's step and the answer. So a call is written here before it is sent, and the
+ * next daemon makes it again under the same number, and the store counts it once.
+ */
+struct sluice_fleet_call {
+	__u64 incarnation; /* a random name under which the store counts the calls */
+	__u64 number;
+	__u64 epoch;     /* of the store's contents, by the last answer; 0: none yet */
+	__u64 called_ns; /* CLOCK_MONOTONIC */
+	char fleet[SLUICE_FLEET_NAME];
+	__u32 under_way; /* it charges budgets, and its answer is not in the kernel yet. Written
+			    after all else */
+	__u32 count;
+	struct sluice_fleet_sent sent[SLUICE_FLEET_CALL];
+};
+_Static_assert(sizeof(struct sluice_fleet_call) == 104 + 128 * 208, "fleet call");
 
 #endif

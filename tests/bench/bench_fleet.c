@@ -87,9 +87,9 @@ static void tell(void *arg, const struct sluice_fleet *fleet)
 {
 }
 
-static void call(void *arg, const struct store_budget *budgets, size_t count)
+static void call(void *arg, uint64_t number, const struct store_budget *budgets, size_t count)
 {
-	store_call(store, budgets, count, now(CLOCK_MONOTONIC));
+	store_call(store, number, budgets, count, now(CLOCK_MONOTONIC));
 }
 
 static void answered(void *arg, const struct store_answer *answer)
@@ -152,7 +152,8 @@ static int play(double seconds)
 
 int main(int argc, char **argv)
 {
-	const struct sync_config config = {.period_ns = 100000000};
+	static struct sluice_fleet_call last_call;
+	const struct sync_config config = {.period_ns = 100000000, .call = &last_call};
 	const struct sync_handlers to_kernel = {run, tell, call, NULL};
 	const struct store_handlers from_store = {answered, changed, NULL};
 	const char *address = argc > 1 ? argv[1] : "";
@@ -162,6 +163,7 @@ int main(int argc, char **argv)
 		.fleet = "bench",
 		.host = "bench",
 		.info = "",
+		.incarnation = now(CLOCK_REALTIME),
 	};
 	char err[256];
 

@@ -29,7 +29,7 @@
 #include "fleet/call.h"
 
 static struct store *store;
-static uint64_t turns;
+static uint64_t turns, number;
 
 static uint64_t now(void)
 {
@@ -100,7 +100,7 @@ static bool obey(char *line)
 		b->charge_us = strtoll(end, &end, 10);
 		rest = end;
 	}
-	store_call(store, budgets, count, now());
+	store_call(store, ++number, budgets, count, now());
 	return true;
 }
 
@@ -196,9 +196,7 @@ static void run_call(redisContext *c, struct store_call *call, struct store_read
 	int argc = store_call_format(call, 0, &argv, &lens);
 	redisReply *reply = must(redisCommandArgv(c, argc, argv, lens));
 
-	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
-	    store_read_answer(reading, reply->element[0]->str, (size_t)reply->element[0]->len,
-			      call->number, call->budgets, call->count)) {
+	if (store_read_reply(reading, reply, call->number, call->budgets, call->count)) {
 		printf("not an answer: %s\n", reply->elements ? reply->element[0]->str : "");
 		exit(1);
 	}
@@ -247,6 +245,8 @@ static int arithmetic(uint64_t steps, const char *address, int port)
 	if (store_call_new(&call, "arithmetic", "one", random_number, err, sizeof(err)) ||
 	    store_call_new(&other, "arithmetic", "two", random_number, err, sizeof(err)))
 		return 1;
+	call.incarnation = 1;
+	other.incarnation = 2;
 	reply = must(redisCommand(c, "SCRIPT LOAD %s", script));
 	store_read_sha(reply, call.sha);
 	store_read_sha(reply, other.sha);
@@ -272,9 +272,9 @@ static int arithmetic(uint64_t steps, const char *address, int port)
 				if (!random_below(4))
 					b->charge_us = -b->charge_us;
 			}
-			store_call_begin(&call, budgets, TOGETHER);
+			store_call_begin(&call, call.number + 1, budgets, TOGETHER);
 			run_call(c, &call, &reading);
-			store_call_begin(&other, NULL, 0);
+			store_call_begin(&other, other.number + 1, NULL, 0);
 			run_call(c, &other, &reading);
 			for (unsigned i = 0; i < TOGETHER; i++, done++) {
 				const struct store_budget *b = &call.budgets[i];
@@ -311,7 +311,8 @@ static int arithmetic(uint64_t steps, const char *address, int port)
 int main(int argc, char **argv)
 {
 	const char *addresses[16], *fifo = NULL;
-	struct store_config config = {.addresses = addresses, .fleet = "f", .host = "one"};
+	struct store_config config = {
+		.addresses = addresses, .fleet = "f", .host = "one", .incarnation = store_random()};
 	const struct {
 		const char *name, **value;
 	} options[] = {

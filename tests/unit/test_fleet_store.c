@@ -283,6 +283,38 @@ static void a_list_of_hosts_is_read_whole_or_not_at_all(void **state)
 	assert_int_equal(hosts_seen, 1);
 }
 
+/* The levels of an answer that is had again are as old as it. */
+static void an_old_answer_is_read_as_of_now(void **state)
+{
+	static const struct {
+		const char *age;
+		uint64_t level_us, news_us; /* 0: it is no answer */
+	} rows[] = {{"$1\r\n0\r\n", 500, 90},
+		    {"$3\r\n100\r\n", 400, 0},
+		    {"$2\r\n-1\r\n", 0, 0},
+		    {":1\r\n", 0, 0}};
+	struct store_reading *r = calloc(1, sizeof(*r));
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct store_budget budget = {.key = "k:r:a", .want = 3};
+		char bytes[256];
+		redisReply *reply;
+
+		snprintf(bytes, sizeof(bytes),
+			 "*4\r\n$33\r\n7 77 0 2 9-1 0 1 1 500 3 k:r:b 90\r\n*0\r\n$1\r\n6\r\n%s",
+			 rows[i].age);
+		reply = reply_of(bytes);
+		assert_int_equal(!store_read_reply(r, reply, 7, &budget, 1), rows[i].level_us > 0);
+		freeReplyObject(reply);
+		if (!rows[i].level_us)
+			continue;
+		assert_int_equal(budget.level_us, rows[i].level_us);
+		assert_int_equal(r->news[0].level_us, rows[i].news_us);
+		assert_int_equal(r->answer.rules, 6);
+	}
+	free(r);
+}
+
 static void roles_hashes_and_masters_are_read(void **state)
 {
 	char sha[41], host[STORE_HOST_MAX];
@@ -391,7 +423,7 @@ static void a_call_that_is_made_again_has_the_same_words(void **state)
 	int argc;
 
 	assert_int_equal(store_call_new(&call, "f", "h", no_chance, err, sizeof(err)), 0);
-	assert_int_equal(store_call_begin(&call, &budget, 1), 0);
+	assert_int_equal(store_call_begin(&call, 1, &budget, 1), 0);
 	argc = store_call_format(&call, 1, &argv, &lens);
 	assert_int_equal(argc, 3 + 6 + 1 + 10 + 6);
 	assert_string_equal(argv[9], "sluice:{f}:b:k:r:a");
@@ -406,7 +438,7 @@ static void a_call_that_is_made_again_has_the_same_words(void **state)
 	memcpy(reading->news_id, "9-1", 4);
 	store_call_answered(&call, reading, NULL);
 	free(reading);
-	store_call_begin(&call, NULL, 0);
+	store_call_begin(&call, 2, NULL, 0);
 	store_call_format(&call, 3, &argv, &lens);
 	assert_string_equal(argv[13], "2");
 	assert_string_equal(argv[14], "1");
@@ -437,12 +469,12 @@ static void the_largest_call_has_room(void **state)
 	}
 	assert_int_equal(store_call_new(&call, name, name, no_chance, err, sizeof(err)), 0);
 	store_call_info(&call, info);
-	assert_int_not_equal(store_call_begin(&call, budgets, STORE_BATCH + 1), 0);
-	assert_int_equal(store_call_begin(&call, budgets, STORE_BATCH), 0);
+	assert_int_not_equal(store_call_begin(&call, 1, budgets, STORE_BATCH + 1), 0);
+	assert_int_equal(store_call_begin(&call, 1, budgets, STORE_BATCH), 0);
 	assert_int_equal(store_call_format(&call, 1, &argv, &lens), STORE_CALL_ARGS);
 	assert_true(call.used < STORE_CALL_TEXT);
 	budgets[3].key[5] = ' ';
-	assert_int_not_equal(store_call_begin(&call, budgets, STORE_BATCH), 0);
+	assert_int_not_equal(store_call_begin(&call, 1, budgets, STORE_BATCH), 0);
 	name[3] = '}';
 	assert_int_not_equal(store_call_new(&call, name, "h", no_chance, err, sizeof(err)), 0);
 }
@@ -461,6 +493,7 @@ int main(void)
 		cmocka_unit_test(an_answer_of_another_form_is_refused),
 		cmocka_unit_test(an_answer_cut_or_changed_anywhere_does_no_harm),
 		cmocka_unit_test(a_list_of_hosts_is_read_whole_or_not_at_all),
+		cmocka_unit_test(an_old_answer_is_read_as_of_now),
 		cmocka_unit_test(roles_hashes_and_masters_are_read),
 		cmocka_unit_test(an_error_is_a_sentence),
 		cmocka_unit_test(an_address_is_a_name_with_a_port_or_a_path),

@@ -46,6 +46,7 @@ static struct sluice_quota quota;
 static struct fleet_host kernel;
 static struct fleet_store *store;
 static struct fleet_call call;
+static struct sluice_fleet_call kept; /* the map */
 static struct sync *engine;
 static bool calling, run_fails;
 static uint64_t now;
@@ -63,21 +64,30 @@ static void tell(void *arg, const struct sluice_fleet *fleet)
 	kernel.fleet = *fleet;
 }
 
-static void make_call(void *arg, const struct store_budget *budgets, size_t count)
+static void make_call(void *arg, uint64_t number, const struct store_budget *budgets, size_t count)
 {
 	assert_false(calling);
 	for (size_t i = 0; i < count; i++)
 		for (size_t k = 0; k < i; k++)
 			assert_string_not_equal(budgets[i].key, budgets[k].key);
+	calling = true;
+	if (number == call.number) { /* again; the model of the store has its answer in it */
+		assert_int_equal(count, call.count);
+		for (size_t i = 0; i < count; i++) {
+			assert_string_equal(budgets[i].key, call.budgets[i].key);
+			assert_int_equal(budgets[i].charge_us, call.budgets[i].charge_us);
+			assert_int_equal(budgets[i].want, call.budgets[i].want);
+		}
+		return;
+	}
 	memcpy(call.budgets, budgets, count * sizeof(*budgets));
 	call.count = count;
-	call.number++;
-	calling = true;
+	call.number = number;
 }
 
 static void begin_engine(void)
 {
-	const struct sync_config config = {.period_ns = PERIOD, .hosts_min = 1};
+	const struct sync_config config = {.period_ns = PERIOD, .hosts_min = 1, .call = &kept};
 
 	calling = false;
 	engine = sync_new(&config, &(struct sync_handlers){run_items, tell, make_call, NULL});
@@ -102,6 +112,7 @@ static int begin(void **state)
 	quota_value(&quota, &def);
 	kernel = (struct fleet_host){.quota = &quota};
 	memset(&call, 0, sizeof(call));
+	memset(&kept, 0, sizeof(kept));
 	now = 1000 * S;
 	run_fails = false;
 	store = fleet_store_new(HOSTS, CLIENTS);
@@ -260,25 +271,113 @@ static void no_loss_makes_a_unit_count_twice_or_never(void **state)
 	assert_int_equal(known(7), admitted);
 }
 
-/* The next daemon does not know of the last call, and makes the same report once more. */
-static void a_daemon_killed_before_an_answer_counts_one_report_twice_at_most(void **state)
+/* Six units of a client are used, and five of them are in a call. */
+static void call_about_five(void)
 {
 	exchange();
-	request(1, 1);
+	assert_int_equal(request(1, 1), 1);
 	for (int i = 0; i < 3; i++)
 		exchange();
-	assert_int_equal(spent(1), 1);
-	request(1, 5);
+	assert_int_equal(request(1, 5), 5);
 	now += PERIOD;
 	turn();
-	store_gets_it();
+	assert_int_equal(call.count, 1);
+}
+
+static void next_daemon(void)
+{
 	sync_free(engine);
 	begin_engine();
+}
+
+/* The next daemon makes the call again, whether the store has had it or not. */
+static void a_daemon_killed_before_an_answer_counts_each_unit_once(void **state)
+{
+	for (int had = 0; had < 2; had++) {
+		uint64_t number;
+
+		call_about_five();
+		number = call.number;
+		if (had)
+			store_gets_it();
+		next_daemon();
+		assert_int_equal(request(1, 2), 2);
+		now += 10 * S;
+		turn();
+		assert_int_equal(call.number, number);
+		assert_int_equal(call.count, 1);
+		store_gets_it();
+		answer_comes();
+		for (int i = 0; i < 5; i++)
+			exchange();
+		assert_int_equal(spent(1), 8);
+		assert_int_equal(known(1), 8);
+		assert_int_equal(sync_waiting(engine), 0);
+		end(NULL);
+		begin(NULL);
+	}
+}
+
+/* … also after the answer is in the kernel; and it makes no call that was answered. */
+static void a_call_that_was_answered_is_not_made_again(void **state)
+{
+	uint64_t number;
+
+	call_about_five();
+	store_gets_it();
+	answer_comes();
+	kept.under_way = 1; /* as it was before the last step of that */
+	kept.count = 1;
+	next_daemon();
 	for (int i = 0; i < 5; i++)
 		exchange();
-	/* Six were used; five are charged again, and the grant of ten is lost. */
-	assert_in_range(spent(1), 6, 6 + 5 + 10);
-	assert_int_equal(known(1), spent(1));
+	assert_int_equal(spent(1), 6);
+	assert_int_equal(known(1), 6);
+	number = call.number;
+	next_daemon();
+	exchange();
+	assert_int_equal(call.number, number + 1);
+	assert_int_equal(spent(1), 6);
+}
+
+/* A quota that has other numbers by now is another budget, which the answer is not about. */
+static void an_answer_about_a_quota_that_has_changed_does_nothing_to_it(void **state)
+{
+	call_about_five();
+	store_gets_it();
+	sync_free(engine);
+	book.text[FLEET_QUOTA].request_burst++;
+	begin_engine();
+	turn();
+	store_gets_it();
+	call.budgets[0].level_us = 30 * INTERVAL / 1000;
+	answer_comes();
+	assert_int_equal(known(1), 6);
+}
+
+/* An answer that is had again is old, and so is what was collected for it. */
+static void an_old_answer_locks_nobody_out(void **state)
+{
+	call_about_five();
+	store_gets_it();
+	next_daemon();
+	now += 3 * INTERVAL;
+	turn();
+	store_gets_it();
+	answer_comes();
+	assert_int_equal(known(1), 3);
+}
+
+static void a_restart_sees_that_the_store_has_lost_its_contents(void **state)
+{
+	call_about_five();
+	store_gets_it();
+	answer_comes();
+	next_daemon();
+	fleet_store_flush(store);
+	for (int i = 0; i < 5; i++)
+		exchange();
+	assert_int_equal(spent(1), 6);
 }
 
 static void a_call_has_some_budgets_and_the_next_ones_come_at_once(void **state)
@@ -564,7 +663,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		engine_test(what_is_used_is_charged_once_and_unused_grants_go_back),
 		engine_test(no_loss_makes_a_unit_count_twice_or_never),
-		engine_test(a_daemon_killed_before_an_answer_counts_one_report_twice_at_most),
+		engine_test(a_daemon_killed_before_an_answer_counts_each_unit_once),
+		engine_test(a_call_that_was_answered_is_not_made_again),
+		engine_test(an_answer_about_a_quota_that_has_changed_does_nothing_to_it),
+		engine_test(an_old_answer_locks_nobody_out),
+		engine_test(a_restart_sees_that_the_store_has_lost_its_contents),
 		engine_test(a_call_has_some_budgets_and_the_next_ones_come_at_once),
 		engine_test(a_kernel_that_fails_is_asked_again),
 		engine_test(evicted_budgets_are_charged_as_far_as_they_were_read),

@@ -62,11 +62,11 @@ static void tell(void *arg, const struct sluice_fleet *fleet)
 	datapath_set_fleet(((struct fleet *)arg)->d->datapath, fleet);
 }
 
-static void make_call(void *arg, const struct store_budget *budgets, size_t count)
+static void make_call(void *arg, uint64_t number, const struct store_budget *budgets, size_t count)
 {
 	struct fleet *f = arg;
 
-	store_call(f->store, budgets, count, clock_ns(CLOCK_MONOTONIC));
+	store_call(f->store, number, budgets, count, clock_ns(CLOCK_MONOTONIC));
 }
 
 /* ---- handlers of the store's client ---- */
@@ -284,6 +284,7 @@ static int open_store(struct fleet *f, char *err, size_t len)
 		.cert = c->fleet_tls_cert,
 		.key = c->fleet_tls_key,
 		.info = "",
+		.incarnation = datapath_fleet_call(f->d->datapath)->incarnation,
 	};
 	char *password = NULL, why[512];
 	int ret = 0;
@@ -300,6 +301,18 @@ static int open_store(struct fleet *f, char *err, size_t len)
 		ret = store_new(&f->store, &config, &handlers, err, len);
 	secret_file_free(password);
 	return ret;
+}
+
+/* The last call of this host. Another fleet has none. */
+static struct sluice_fleet_call *last_call(const struct fleet *f)
+{
+	struct sluice_fleet_call *call = datapath_fleet_call(f->d->datapath);
+
+	if (!call->incarnation || strncmp(call->fleet, f->d->config.fleet, sizeof(call->fleet))) {
+		*call = (struct sluice_fleet_call){.incarnation = f->start};
+		snprintf(call->fleet, sizeof(call->fleet), "%s", f->d->config.fleet);
+	}
+	return call;
 }
 
 static int watch_fds(struct fleet *f)
@@ -320,7 +333,7 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 	/* Without a fleet nobody shares: all of a budget is this host's. */
 	const struct sluice_fleet alone = {.hosts = 1, .whole = 1};
 	const struct config *c = &d->config;
-	const struct sync_config config = {
+	struct sync_config config = {
 		.period_ns = c->fleet_period_ms * 1000000ULL,
 		.hosts_min = c->fleet_hosts_min,
 		.calls_anyhow = c->fleet_rules,
@@ -358,6 +371,7 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 		.whole = config.whole,
 		.list = f->hosts,
 	};
+	config.call = last_call(f);
 	f->sync = sync_new(&config, &(struct sync_handlers){run_items, tell, make_call, f});
 	if (!f->sync) {
 		snprintf(err, len, "out of memory");

@@ -331,6 +331,8 @@ int datapath_fleet_fd(const struct datapath *d);
 /* The first SLUICE_FLEET_BATCH items of fleet_batch, mapped: fill in `count` of them, and run. */
 struct sluice_fleet_item *datapath_fleet_batch(struct datapath *d);
 int datapath_fleet_run(struct datapath *d, unsigned count);
+/* fleet_call[0], mapped. */
+struct sluice_fleet_call *datapath_fleet_call(struct datapath *d);
 /* Calls each() with every budget of a quota with `fleet`. In slices, as map_each(). */
 int datapath_each_fleet_budget(struct datapath *d,
 			       void (*each)(void *arg, const struct sluice_budget_key *key,

@@ -23,14 +23,23 @@ static int on_change(void *arg, void *data, size_t size)
 	return 0;
 }
 
+/* NULL: it fails. */
+static void *map_memory(const struct bpf_map *map, size_t bytes)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd(map), 0);
+
+	if (at != MAP_FAILED)
+		return at;
+	datapath_fail(-errno, "%s cannot be mapped: %s", bpf_map__name(map), strerror(errno));
+	return NULL;
+}
+
 int fleet_open(struct datapath *d)
 {
-	void *at = mmap(NULL, BATCH_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-			map_fd(d->skel->maps.fleet_batch), 0);
-
-	if (at == MAP_FAILED)
-		return datapath_fail(-errno, "fleet_batch cannot be mapped: %s", strerror(errno));
-	d->fleet_batch = at;
+	d->fleet_batch = map_memory(d->skel->maps.fleet_batch, BATCH_BYTES);
+	d->fleet_call = map_memory(d->skel->maps.fleet_call, sizeof(*d->fleet_call));
+	if (!d->fleet_batch || !d->fleet_call)
+		return -errno;
 	d->fleet_ring = ring_buffer__new(map_fd(d->skel->maps.fleet_changes), on_change, d, NULL);
 	if (!d->fleet_ring)
 		return datapath_fail(-errno, "the fleet_changes ring cannot be opened: %s",
@@ -43,6 +52,8 @@ void fleet_close(struct datapath *d)
 	ring_buffer__free(d->fleet_ring);
 	if (d->fleet_batch)
 		munmap(d->fleet_batch, BATCH_BYTES);
+	if (d->fleet_call)
+		munmap(d->fleet_call, sizeof(*d->fleet_call));
 }
 
 int datapath_set_fleet(struct datapath *d, const struct sluice_fleet *fleet)
@@ -74,6 +85,11 @@ int datapath_fleet_fd(const struct datapath *d)
 struct sluice_fleet_item *datapath_fleet_batch(struct datapath *d)
 {
 	return d->fleet_batch;
+}
+
+struct sluice_fleet_call *datapath_fleet_call(struct datapath *d)
+{
+	return d->fleet_call;
 }
 
 int datapath_fleet_run(struct datapath *d, unsigned count)

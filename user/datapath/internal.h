@@ -103,6 +103,7 @@ struct datapath {
 	unsigned polled; /* records of a ring in this call of datapath_poll() */
 	struct ring_buffer *fleet_ring;
 	struct sluice_fleet_item *fleet_batch; /* the map itself, mapped */
+	struct sluice_fleet_call *fleet_call;  /* this one, too */
 	/* During datapath_fleet_changes(). */
 	void (*fleet_each)(void *arg, const struct sluice_fleet_change *change);
 	void *fleet_arg;

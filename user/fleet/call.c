@@ -40,7 +40,6 @@ int store_call_new(struct store_call *call, const char *fleet, const char *host,
 	memcpy(call->fleet, fleet, strlen(fleet) + 1);
 	memcpy(call->host, host, strlen(host) + 1);
 	call->random = random;
-	call->incarnation = random();
 	memcpy(call->news_id, "0", 2);
 	return 0;
 }
@@ -53,7 +52,8 @@ void store_call_info(struct store_call *call, const char *info)
 	call->info_new = true;
 }
 
-int store_call_begin(struct store_call *call, const struct store_budget *budgets, size_t count)
+int store_call_begin(struct store_call *call, uint64_t number, const struct store_budget *budgets,
+		     size_t count)
 {
 	if (count > STORE_BATCH)
 		return -EINVAL;
@@ -69,7 +69,7 @@ int store_call_begin(struct store_call *call, const struct store_budget *budgets
 	if (count)
 		memmove(call->budgets, budgets, count * sizeof(budgets[0]));
 	call->count = count;
-	call->number++;
+	call->number = number;
 	return 0;
 }
 

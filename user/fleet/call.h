@@ -18,7 +18,7 @@ struct store_call {
 	char fleet[STORE_FLEET_MAX], host[STORE_FLEET_MAX];
 	char sha[41];
 	uint64_t (*random)(void);
-	uint64_t incarnation; /* of this host */
+	uint64_t incarnation; /* whose calls they are */
 	uint64_t number;      /* of the call under way, else of the last one */
 	uint64_t answered;    /* the last one that was */
 	uint64_t epoch;       /* of the last answer; 0: none */
@@ -45,7 +45,8 @@ int store_call_new(struct store_call *call, const char *fleet, const char *host,
 		   uint64_t (*random)(void), char *err, size_t len);
 void store_call_info(struct store_call *call, const char *info);
 /* -EINVAL: too many budgets, or a key that is not one. */
-int store_call_begin(struct store_call *call, const struct store_budget *budgets, size_t count);
+int store_call_begin(struct store_call *call, uint64_t number, const struct store_budget *budgets,
+		     size_t count);
 /* The command's words; how many. */
 int store_call_format(struct store_call *call, uint64_t now_ns, const char ***argv,
 		      const size_t **lens);

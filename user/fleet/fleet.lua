@@ -8,8 +8,9 @@
 -- call that was answered, epoch that the host knows, id of the news that it has seen, its info ('': as
 -- it was), '1' to list the hosts; then six a budget: interval (ns), span, most, want (units), claim,
 -- charge.
--- Answer: { text, { host, ms since its last call, info, … }, version of the rules }. The text is
--- CALL EPOCH BEHIND HOSTS NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news.
+-- Answer: { text, { host, ms since its last call, info, … }, version of the rules, age (µs) }. The text
+-- is CALL EPOCH BEHIND HOSTS NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news. A
+-- call that is made again has the text of its step, which is so old.
 local EPOCH, NEWS, HOSTS, INFOS, DONE, RULES = unpack(KEYS, 1, 6)
 local FIRST_KEY, FIRST_ARG, ARGS = 7, 11, 6
 local NEWS_EVERY, NEWS_KEPT, NEWS_READ, NEWS_TOLD = 50000, 4096, 1024, 256
@@ -70,9 +71,10 @@ if epoch then
 end
 
 local done = redis.call('GET', DONE)
-local done_call = done and tonumber(match(done, '^(%d+) ')) or 0
+local done_at, answer, done_call = match(done or '', '^(%d+) ((%d+) .*)$')
+done_call = tonumber(done_call) or 0
 if done_call == call then
-	return { done, list_hosts(), rules() }
+	return { answer, list_hosts(), rules(), text(max(0, now - done_at)) }
 elseif done_call > call then
 	return redis.error_reply('SLUICEOLD a later call of this host came first')
 end
@@ -182,10 +184,10 @@ for _, list in ipairs({ budgets, news }) do
 		parts[#parts + 1] = part
 	end
 end
-done = table.concat(parts, ' ')
-redis.call('SET', DONE, done, 'PX', DONE_MS)
+answer = table.concat(parts, ' ')
+redis.call('SET', DONE, text(now) .. ' ' .. answer, 'PX', DONE_MS)
 -- A fleet without hosts leaves nothing.
 for _, key in ipairs({ EPOCH, NEWS, HOSTS, INFOS }) do
 	redis.call('PEXPIRE', key, FLEET_MS)
 end
-return { done, list_hosts(), rules() }
+return { answer, list_hosts(), rules(), '0' }

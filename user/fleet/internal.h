@@ -49,6 +49,10 @@ struct store_reading {
  * it is another's, or none. Budgets may be filled in part, then. */
 int store_read_answer(struct store_reading *out, const char *text, size_t len, uint64_t call,
 		      struct store_budget *budgets, size_t count);
+/* Reads the answer to this call: what store_read_answer() and store_read_version() do, and how long
+ * ago the store did it, as far as it did it for an earlier sending of the call. -EINVAL, too. */
+int store_read_reply(struct store_reading *out, const struct redisReply *reply, uint64_t call,
+		     struct store_budget *budgets, size_t count);
 /* -EINVAL: not the list of hosts. Nothing is reported then. each NULL: checks only. */
 int store_read_hosts(const struct redisReply *reply,
 		     void (*each)(void *arg, const char *host, const char *info,

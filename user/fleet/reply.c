@@ -253,6 +253,32 @@ int store_read_hosts(const redisReply *reply,
 	return 0;
 }
 
+static uint64_t aged(uint64_t level_us, uint64_t age_us)
+{
+	return level_us > age_us ? level_us - age_us : 0;
+}
+
+int store_read_reply(struct store_reading *out, const redisReply *reply, uint64_t call,
+		     struct store_budget *budgets, size_t count)
+{
+	uint64_t rules, age_us;
+
+	if (!is_array(reply, 4) || reply->elements != 4 ||
+	    reply->element[0]->type != REDIS_REPLY_STRING ||
+	    store_read_hosts(reply->element[1], NULL, NULL) ||
+	    store_read_version(reply->element[2], &rules) ||
+	    store_read_version(reply->element[3], &age_us) ||
+	    store_read_answer(out, reply->element[0]->str, (size_t)reply->element[0]->len, call,
+			      budgets, count))
+		return -EINVAL;
+	out->answer.rules = rules;
+	for (size_t i = 0; i < count; i++)
+		budgets[i].level_us = aged(budgets[i].level_us, age_us);
+	for (size_t i = 0; i < out->answer.news_count; i++)
+		out->news[i].level_us = aged(out->news[i].level_us, age_us);
+	return 0;
+}
+
 bool store_is_master(const redisReply *reply)
 {
 	return is_array(reply, 1) && is_text(reply->element[0]) &&

@@ -399,14 +399,8 @@ static void failed_call(struct store *s, const char *error, uint64_t now_ns)
 static void answered(struct store *s, const redisReply *reply, uint64_t now_ns)
 {
 	struct store_call *call = &s->call;
-	uint64_t rules;
 
-	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
-	    reply->element[0]->type != REDIS_REPLY_STRING ||
-	    store_read_hosts(reply->element[1], NULL, NULL) ||
-	    store_read_version(reply->element[2], &rules) ||
-	    store_read_answer(&s->reading, reply->element[0]->str, (size_t)reply->element[0]->len,
-			      call->number, call->budgets, call->count)) {
+	if (store_read_reply(&s->reading, reply, call->number, call->budgets, call->count)) {
 		fail(s, "the answer to a call has another form than the script's", now_ns);
 		return;
 	}
@@ -414,7 +408,6 @@ static void answered(struct store *s, const redisReply *reply, uint64_t now_ns)
 	s->reloaded = false;
 	s->deadline_ns = NEVER;
 	s->reading.answer.round_trip_ns = now_ns - s->sent_ns;
-	s->reading.answer.rules = rules;
 	store_call_answered(call, &s->reading, reply->element[1]);
 	if (!s->up)
 		become_up(s); /* not idle yet: no call may take the place of this answer */
@@ -577,9 +570,10 @@ bool store_idle(const struct store *s)
 	return s->phase == READY && s->up && !s->calling;
 }
 
-void store_call(struct store *s, const struct store_budget *budgets, size_t count, uint64_t now_ns)
+void store_call(struct store *s, uint64_t number, const struct store_budget *budgets, size_t count,
+		uint64_t now_ns)
 {
-	if (!store_idle(s) || store_call_begin(&s->call, budgets, count))
+	if (!store_idle(s) || store_call_begin(&s->call, number, budgets, count))
 		return;
 	s->calling = true;
 	send_call(s, now_ns);
@@ -670,6 +664,7 @@ int store_new(struct store **out, const struct store_config *config,
 			goto bad;
 	}
 	result = store_call_new(&s->call, config->fleet, config->host, store_random, err, len);
+	s->call.incarnation = config->incarnation;
 	if (!result)
 		result = store_tls_new(&s->tls, config->ca, config->cert, config->key, err, len);
 	if (result)

@@ -16,8 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STORE_BATCH    256 /* budgets in one call */
-#define STORE_NEWS     256 /* of other hosts, in one answer */
+#include <sluice/abi.h>
+
+#define STORE_BATCH    (SLUICE_FLEET_KINDS * SLUICE_FLEET_CALL) /* budgets in one call */
+#define STORE_NEWS     256                                      /* of other hosts, in one answer */
 #define STORE_KEY_MAX  96
 #define STORE_HOSTS    1024
 #define STORE_INFO_MAX 4096 /* bytes of what a host says of itself; a longer text is not sent */
@@ -67,6 +69,7 @@ struct store_config {
 	const char *fleet;           /* the prefix of all keys is sluice:{FLEET}: */
 	const char *host;            /* this host's name in the fleet */
 	const char *info;            /* JSON, shown by other hosts; store_set_info() */
+	uint64_t incarnation;        /* a random number: whose calls they are */
 	/* TLS; ca NULL: no TLS, "system": the system's authorities. */
 	const char *ca, *cert, *key;
 };
@@ -95,8 +98,10 @@ void store_run(struct store *s, uint64_t now_ns);
 /* Whether a call can be made: the store is up, and no call is under way. */
 bool store_idle(const struct store *s);
 /* Sends a call with these budgets (at most STORE_BATCH, each once; 0 is a heartbeat). Copies them.
- * Not idle, or a key is not one: does nothing. */
-void store_call(struct store *s, const struct store_budget *budgets, size_t count, uint64_t now_ns);
+ * `number`: above that of the last call; a number counts once in an incarnation. Not idle, or a key
+ * is not one: does nothing. */
+void store_call(struct store *s, uint64_t number, const struct store_budget *budgets, size_t count,
+		uint64_t now_ns);
 /* What other hosts see of this one, by the next call. */
 void store_set_info(struct store *s, const char *info);
 /* The next answer after this brings what the hosts say of themselves, to each(). The texts

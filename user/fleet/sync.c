@@ -13,7 +13,7 @@
 #include "core/fleet.h"
 
 #define SECOND_NS        1000000000ULL
-#define KINDS            2 /* requests, tokens */
+#define KINDS            SLUICE_FLEET_KINDS
 #define SYNC_BURST_CALLS 4 /* a whole burst takes about so many early calls */
 
 /* A quota that is shared. */
@@ -21,15 +21,6 @@ struct shared {
 	uint64_t fingerprint; /* 0: it is not shared */
 	uint64_t interval_ns[KINDS], span_ns[KINDS];
 	uint64_t debt_ns[KINDS]; /* besides that by unsynced shares */
-};
-
-/* A budget of the call under way. */
-struct sent {
-	struct sluice_budget_key key;
-	struct sluice_fleet_item_units units[KINDS]; /* as collected */
-	int at[KINDS];                               /* in `budgets`; -1: not sent */
-	uint8_t flags;
-	bool low;
 };
 
 /* Fingerprints in order, for what other hosts tell. */
@@ -46,16 +37,14 @@ struct sync {
 	struct named names[SLUICE_QUOTAS_MAX];
 	size_t name_count;
 	struct budgets *budgets;
-	struct sent sent[STORE_BATCH];
-	size_t sent_count;
-	struct store_budget call[STORE_BATCH];
-	size_t call_count;
+	struct sluice_fleet_call *call; /* the last one, and what it has of each budget */
+	struct store_budget sent[STORE_BATCH];
 	struct sluice_fleet_item items[STORE_BATCH];
 	bool up, under_way, more;
 	bool walk, walking; /* a walk is wanted; is under way */
 	bool forgot;        /* a budget, for want of memory: the kernel does not report it again */
 	uint8_t walk_flags; /* enum budget_flags */
-	uint64_t called_ns, answered_ns, epoch;
+	uint64_t answered_ns;
 	uint64_t fresh_until_ns; /* as the kernel has it */
 	uint64_t recovers_ns;    /* since when the store is back; 0: no budget waits for that */
 	uint64_t early_ns;       /* TAT of the early calls (gcra.h) */
@@ -65,6 +54,21 @@ struct sync {
 static uint64_t max_u64(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
+}
+
+/* A call that an earlier daemon has made. What was used since then was used without the store. */
+static bool take_up(struct sync *s)
+{
+	if (!s->call->under_way || s->call->count > SLUICE_FLEET_CALL)
+		s->call->under_way = s->call->count = 0;
+	for (size_t i = 0; i < s->call->count; i++) {
+		struct budget *b = budgets_put(s->budgets, &s->call->sent[i].key, BUDGETS_SENT, 0);
+
+		if (!b)
+			return false;
+		b->flags = BUDGET_RECOVER;
+	}
+	return true;
 }
 
 struct sync *sync_new(const struct sync_config *config, const struct sync_handlers *handlers)
@@ -81,10 +85,14 @@ struct sync *sync_new(const struct sync_config *config, const struct sync_handle
 	s->config = *config;
 	s->handlers = *handlers;
 	s->hosts = s->config.hosts_min = max_u64(config->hosts_min, 1);
+	s->call = config->call;
 	/* What an earlier daemon has collected and not sent, and its grants. */
 	s->walk = true;
 	s->walk_flags = BUDGET_RECOVER;
-	return s;
+	if (take_up(s))
+		return s;
+	sync_free(s);
+	return NULL;
 }
 
 void sync_free(struct sync *s)
@@ -93,93 +101,6 @@ void sync_free(struct sync *s)
 		return;
 	budgets_free(s->budgets);
 	free(s);
-}
-
-/* ---- names ---- */
-
-static uint64_t mix(uint64_t hash, const void *data, size_t len)
-{
-	const uint8_t *bytes = data;
-
-	for (size_t i = 0; i < len; i++)
-		hash = (hash ^ bytes[i]) * 1099511628211ULL;
-	return hash;
-}
-
-uint64_t sync_fingerprint(const struct sluice_quota_text *text)
-{
-	const uint64_t numbers[] = {text->requests, text->request_period_ns, text->request_burst,
-				    text->tokens,   text->token_period_ns,   text->token_burst};
-	const char *name = fleet_quota_name(text);
-	uint64_t hash = 14695981039346656037ULL;
-
-	hash = mix(hash, numbers, sizeof(numbers));
-	hash = mix(hash, &text->scope, sizeof(text->scope));
-	hash = mix(hash, name, strlen(name));
-	return hash ? hash : 1;
-}
-
-static const char hex[] = "0123456789abcdef";
-
-static char *write_hex(char *out, const uint8_t *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		*out++ = hex[bytes[i] >> 4];
-		*out++ = hex[bytes[i] & 15];
-	}
-	return out;
-}
-
-static const char *read_hex(const char *text, uint8_t *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		const char *high = *text ? strchr(hex, text[0]) : NULL;
-		const char *low = high && text[1] ? strchr(hex, text[1]) : NULL;
-
-		if (!low)
-			return NULL;
-		bytes[i] = (uint8_t)((high - hex) << 4 | (low - hex));
-		text += 2;
-	}
-	return text;
-}
-
-void sync_key(char out[STORE_KEY_MAX], uint64_t fingerprint, bool tokens,
-	      const struct sluice_client *client)
-{
-	const uint8_t head[2] = {client->kind, client->plen};
-	uint8_t bytes[8];
-
-	for (unsigned i = 0; i < 8; i++)
-		bytes[i] = (uint8_t)(fingerprint >> (56 - 8 * i));
-	out = write_hex(out, bytes, sizeof(bytes));
-	*out++ = ':';
-	*out++ = tokens ? 't' : 'r';
-	*out++ = ':';
-	out = write_hex(out, head, sizeof(head));
-	out = write_hex(out, client->addr, sizeof(client->addr));
-	*out = 0;
-}
-
-int sync_read_key(const char *text, uint64_t *fingerprint, bool *tokens,
-		  struct sluice_client *client)
-{
-	uint8_t bytes[8], head[2];
-
-	text = read_hex(text, bytes, sizeof(bytes));
-	if (!text || text[0] != ':' || (text[1] != 't' && text[1] != 'r') || text[2] != ':')
-		return -1;
-	*tokens = text[1] == 't';
-	*fingerprint = 0;
-	for (unsigned i = 0; i < 8; i++)
-		*fingerprint = *fingerprint << 8 | bytes[i];
-	memset(client, 0, sizeof(*client));
-	text = read_hex(text + 3, head, sizeof(head));
-	if (text)
-		text = read_hex(text, client->addr, sizeof(client->addr));
-	client->kind = head[0];
-	client->plen = head[1];
-	return text && !*text && client->kind <= SLUICE_CLIENT_KEY && client->plen <= 128 ? 0 : -1;
 }
 
 /* ---- quotas ---- */
@@ -353,7 +274,7 @@ static uint64_t debt_of(const struct sync *s, const struct shared *q, unsigned k
  * budget was spent without it. While the store was away a unit cost 1 / part of itself here. So the
  * host's share of what is spent, and one unit, is the most that is charged then.
  */
-static int64_t charge_of(const struct sync *s, const struct sent *sent, unsigned kind,
+static int64_t charge_of(const struct sync *s, const struct sluice_fleet_sent *sent, unsigned kind,
 			 uint64_t interval, uint64_t *before)
 {
 	const struct sluice_fleet fleet = {.hosts = s->hosts, .whole = s->config.whole};
@@ -376,27 +297,29 @@ static int64_t charge_of(const struct sync *s, const struct sent *sent, unsigned
 }
 
 /* What one kind of a collected budget says to the store. False: nothing. */
-static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const struct sent *sent,
-		    struct store_budget *out)
+static bool fill_in(const struct sync *s, const struct shared *q, unsigned kind,
+		    struct sluice_fleet_sent *sent)
 {
+	struct sluice_fleet_said *out = &sent->said[kind];
 	const struct sluice_fleet_item_units *u = &sent->units[kind];
 	uint64_t interval = q->interval_ns[kind], most, before;
 	int64_t units = unsettled(u), charge = charge_of(s, sent, kind, interval, &before);
-	bool claim = sent->flags & BUDGET_CLAIM && u->level_ns;
+	bool claim = sent->flags & BUDGET_CLAIM && u->level_ns, low = sent->flags & BUDGET_USED_UP;
 
+	*out = (struct sluice_fleet_said){0};
 	if (!interval || (!units && !u->granted && !u->wanted && !claim))
 		return false;
-	*out = (struct store_budget){
+	*out = (struct sluice_fleet_said){
 		.interval_ns = interval,
 		.span_us = divide_up(q->span_ns[kind], 1000),
 		.most_us = divide_up(q->span_ns[kind] + debt_of(s, q, kind), 1000),
 	};
 	/* A client that uses one unit now and then needs no grant, which would go back unused. */
-	if (sent->low || u->wanted || units > 1)
+	if (low || u->wanted || units > 1)
 		out->want = 2 * (uint64_t)(units > 0 ? units : 0) + 2ULL * u->wanted;
 	most = q->span_ns[kind] / interval;
 	/* A burst must not wait for a call after every few units. */
-	if (sent->low && out->want < most / SYNC_BURST_CALLS)
+	if (low && out->want < most / SYNC_BURST_CALLS)
 		out->want = most / SYNC_BURST_CALLS;
 	if (out->want > most)
 		out->want = most;
@@ -406,7 +329,6 @@ static bool fill_in(struct sync *s, const struct shared *q, unsigned kind, const
 	if (!(sent->flags & BUDGET_CLAIM))
 		charge -= (int64_t)u->granted * (int64_t)interval;
 	out->charge_us = us_of(charge);
-	sync_key(out->key, q->fingerprint, kind, &sent->key.client);
 	return true;
 }
 
@@ -418,10 +340,11 @@ static size_t choose(struct sync *s, uint64_t now_ns)
 	for (unsigned list = 0; list < BUDGETS_IDLE; list++) {
 		struct budget *b;
 
-		while (n < STORE_BATCH / KINDS && (b = budgets_first(s->budgets, list)) &&
+		while (n < SLUICE_FLEET_CALL && (b = budgets_first(s->budgets, list)) &&
 		       b->due_ns <= now_ns) {
-			s->sent[n] = (struct sent){
-				.key = b->key, .flags = b->flags, .low = list == BUDGETS_LOW};
+			s->call->sent[n] = (struct sluice_fleet_sent){
+				.key = b->key,
+				.flags = b->flags | (list == BUDGETS_LOW ? BUDGET_USED_UP : 0)};
 			s->items[n] = (struct sluice_fleet_item){.key = b->key,
 								 .op = SLUICE_FLEET_COLLECT};
 			b->flags = 0;
@@ -429,7 +352,7 @@ static size_t choose(struct sync *s, uint64_t now_ns)
 			n++;
 		}
 	}
-	s->more = n == STORE_BATCH / KINDS;
+	s->more = n == SLUICE_FLEET_CALL;
 	return n;
 }
 
@@ -451,50 +374,82 @@ static void after_call(struct sync *s, struct budget *b, bool granted, uint64_t 
 		budgets_move(s->budgets, b, BUDGETS_IDLE, now_ns + SYNC_USE_NS);
 }
 
+/* Sends the call as it is kept. */
+static void send_call(struct sync *s)
+{
+	const struct sluice_fleet_call *c = s->call;
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->count; i++) {
+		const struct sluice_fleet_sent *sent = &c->sent[i];
+
+		for (unsigned k = 0; k < KINDS; k++) {
+			const struct sluice_fleet_said *said = &sent->said[k];
+
+			if (!said->interval_ns)
+				continue;
+			s->sent[n] = (struct store_budget){
+				.interval_ns = said->interval_ns,
+				.span_us = said->span_us,
+				.most_us = said->most_us,
+				.want = said->want,
+				.claim_us = said->claim_us,
+				.charge_us = said->charge_us,
+			};
+			sync_key(s->sent[n++].key, sent->fingerprint, k, &sent->key.client);
+		}
+	}
+	s->counts.calls++;
+	s->counts.charged += n;
+	s->under_way = true;
+	s->handlers.call(s->handlers.arg, c->number, s->sent, n);
+}
+
 static void call(struct sync *s, uint64_t now_ns)
 {
+	struct sluice_fleet_call *c = s->call;
 	size_t n = choose(s, now_ns), kept = 0;
 
 	if (n && s->handlers.run(s->handlers.arg, s->items, n))
 		n = 0; /* they stay in SENT, and go on as unanswered ones */
-	s->call_count = 0;
 	for (size_t i = 0; i < n; i++) {
-		struct sent sent = s->sent[i];
+		struct sluice_fleet_sent sent = c->sent[i];
+		const struct shared *q = &s->quotas[sent.key.quota % SLUICE_QUOTAS_MAX];
 		bool any = false;
 
 		memcpy(sent.units, s->items[i].units, sizeof(sent.units));
-		for (unsigned k = 0; k < KINDS; k++) {
-			const struct shared *q = &s->quotas[sent.key.quota % SLUICE_QUOTAS_MAX];
-			bool says = s->items[i].found && q->fingerprint &&
-				    fill_in(s, q, k, &sent, &s->call[s->call_count]);
-
-			sent.at[k] = says ? (int)s->call_count++ : -1;
-			any |= says;
-		}
+		sent.fingerprint = q->fingerprint;
+		for (unsigned k = 0; k < KINDS; k++)
+			any |= s->items[i].found && q->fingerprint && fill_in(s, q, k, &sent);
 		if (any) {
 			s->counts.claimed += !!(sent.flags & BUDGET_CLAIM);
 			s->counts.recovered += !!(sent.flags & BUDGET_RECOVER);
-			s->sent[kept++] = sent;
+			c->sent[kept++] = sent;
 		} else {
 			after_call(s, put(s, &sent.key, BUDGETS_SENT, 0), false, now_ns);
 		}
 	}
-	s->sent_count = kept;
-	s->counts.calls++;
-	s->counts.charged += s->call_count;
-	s->called_ns = now_ns;
-	s->under_way = true;
-	s->handlers.call(s->handlers.arg, s->call, s->call_count);
+	c->count = (__u32)kept;
+	c->called_ns = now_ns;
+	c->number++;
+	__atomic_store_n(&c->under_way, kept > 0, __ATOMIC_RELEASE);
+	send_call(s);
 }
 
 uint64_t sync_turn(struct sync *s, bool idle, uint64_t now_ns)
 {
-	uint64_t due = s->called_ns + s->config.period_ns, early;
+	uint64_t due = s->call->called_ns + s->config.period_ns, early;
 	struct budget *b;
 
 	while ((b = budgets_first(s->budgets, BUDGETS_IDLE)) && b->due_ns <= now_ns)
 		budgets_drop(s->budgets, b);
-	if (!s->up || !idle || s->under_way || (!s->name_count && !s->config.calls_anyhow))
+	if (!s->up || !idle || s->under_way)
+		return UINT64_MAX;
+	if (s->call->under_way) {
+		send_call(s);
+		return UINT64_MAX;
+	}
+	if (!s->name_count && !s->config.calls_anyhow)
 		return UINT64_MAX;
 	if (budgets_count(s->budgets, BUDGETS_LOW) || s->more) {
 		const uint64_t interval = SECOND_NS / SYNC_EARLY_RATE;
@@ -502,8 +457,8 @@ uint64_t sync_turn(struct sync *s, bool idle, uint64_t now_ns)
 			gcra_wait(s->early_ns, now_ns, interval, interval * SYNC_EARLY_MOST);
 
 		/* What did not fit into the last call goes on at once. */
-		early = s->more ? s->called_ns
-				: max_u64(s->called_ns + SYNC_EARLY_NS, now_ns + wait);
+		early = s->more ? s->call->called_ns
+				: max_u64(s->call->called_ns + SYNC_EARLY_NS, now_ns + wait);
 		if (early <= now_ns && due > now_ns && !s->more)
 			s->early_ns = gcra_charge(s->early_ns, now_ns, interval, 1,
 						  interval * SYNC_EARLY_MOST);
@@ -543,18 +498,21 @@ static uint32_t part_for(const struct sync *s, const struct budget *b, unsigned 
 	return (uint32_t)(part * SLUICE_FLEET_PART_ONE);
 }
 
-/* Makes the item that puts an answer into the kernel. Returns whether there is a grant. */
-static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
-		  const struct store_answer *answer, bool lost, uint64_t now_ns,
+/* Makes the item that puts an answer into the kernel. `from`: the first that it says of this
+ * budget. Returns whether there is a grant. */
+static bool apply(struct sync *s, struct budget *b, const struct sluice_fleet_sent *sent,
+		  const struct store_budget *from, bool lost, uint64_t now_ns,
 		  struct sluice_fleet_item *item)
 {
 	const struct shared *q = &s->quotas[sent->key.quota % SLUICE_QUOTAS_MAX];
+	uint64_t age = now_ns - s->call->called_ns;
 	bool granted = false;
 
 	*item = (struct sluice_fleet_item){.key = sent->key, .op = SLUICE_FLEET_APPLY};
 	for (unsigned k = 0; k < KINDS; k++) {
 		const struct sluice_fleet_item_units *u = &sent->units[k];
-		uint64_t interval = q->interval_ns[k], level = u->level_ns, left, grant = 0;
+		uint64_t level = u->level_ns > age ? u->level_ns - age : 0, left, grant = 0;
+		uint64_t interval = q->interval_ns[k];
 		struct sluice_fleet_item_units *to = &item->units[k];
 		uint64_t before, known = level;
 		int64_t charge = charge_of(s, sent, k, interval, &before);
@@ -562,8 +520,8 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 		if (sent->flags & BUDGET_RECOVER && charge > 0)
 			known = before + (uint64_t)charge;
 
-		if (sent->at[k] >= 0 && (size_t)sent->at[k] < answer->count) {
-			const struct store_budget *a = &answer->budgets[sent->at[k]];
+		if (sent->said[k].interval_ns) {
+			const struct store_budget *a = from++;
 
 			grant = a->granted;
 			level = a->level_us * 1000;
@@ -578,7 +536,7 @@ static bool apply(struct sync *s, struct budget *b, const struct sent *sent,
 		left = interval ? gcra_left(level, 0, interval, q->span_ns[k]) : 0;
 		*to = (struct sluice_fleet_item_units){
 			.level_ns = level,
-			.settled = sent->at[k] >= 0 ? u->used : u->settled,
+			.settled = sent->said[k].interval_ns ? u->used : u->settled,
 			.granted = (uint32_t)grant,
 			.share = fleet_share(left, s->hosts),
 			.part = part_for(s, b, k),
@@ -641,12 +599,14 @@ static bool recovers(struct sync *s, uint64_t now_ns)
 
 void sync_answered(struct sync *s, const struct store_answer *answer, uint64_t now_ns)
 {
-	bool lost = (s->epoch && answer->epoch != s->epoch) || answer->behind;
+	struct sluice_fleet_call *c = s->call;
+	bool lost = (c->epoch && answer->epoch != c->epoch) || answer->behind;
 	struct sluice_fleet fleet = {
 		.fresh_until_ns = s->fresh_until_ns,
 		.hosts = max_u64(answer->hosts, s->config.hosts_min),
 		.whole = s->config.whole,
 	};
+	size_t n = 0, at = 0;
 	struct budget *b;
 
 	s->hosts = fleet.hosts;
@@ -656,17 +616,26 @@ void sync_answered(struct sync *s, const struct store_answer *answer, uint64_t n
 		s->counts.epochs++;
 		want_walk(s, BUDGET_CLAIM);
 	}
-	s->epoch = answer->epoch;
-	for (size_t i = 0; i < s->sent_count; i++) {
-		b = put(s, &s->sent[i].key, BUDGETS_SENT, 0);
+	c->epoch = answer->epoch;
+	for (size_t i = 0; i < c->count; i++) {
+		const struct sluice_fleet_sent *sent = &c->sent[i];
+		bool granted;
+
+		b = put(s, &sent->key, BUDGETS_SENT, 0);
 		if (lost)
 			b->flags |= BUDGET_CLAIM;
-		after_call(s, b, apply(s, b, &s->sent[i], answer, lost, now_ns, &s->items[i]),
-			   now_ns);
+		granted = apply(s, b, sent, &answer->budgets[at], lost, now_ns, &s->items[n]);
+		after_call(s, b, granted, now_ns);
+		for (unsigned k = 0; k < KINDS; k++)
+			at += sent->said[k].interval_ns > 0;
+		/* Else the quota is another one by now, and so is its budget in the store. */
+		n += s->quotas[sent->key.quota % SLUICE_QUOTAS_MAX].fingerprint ==
+		     sent->fingerprint;
 	}
-	if (s->sent_count)
-		s->handlers.run(s->handlers.arg, s->items, s->sent_count);
-	s->sent_count = 0;
+	if (n)
+		s->handlers.run(s->handlers.arg, s->items, n);
+	__atomic_store_n(&c->under_way, 0, __ATOMIC_RELEASE);
+	c->count = 0;
 	/* Those that could not be collected. */
 	while ((b = budgets_first(s->budgets, BUDGETS_SENT)))
 		after_call(s, b, true, now_ns);
@@ -692,5 +661,5 @@ uint32_t sync_hosts(const struct sync *s)
 
 uint64_t sync_epoch(const struct sync *s)
 {
-	return s->epoch;
+	return s->call->epoch;
 }

@@ -31,7 +31,7 @@ struct sync_handlers {
 	/* What all budgets go by. */
 	void (*tell)(void *arg, const struct sluice_fleet *fleet);
 	/* Sends a call. sync_answered() will come. */
-	void (*call)(void *arg, const struct store_budget *budgets, size_t count);
+	void (*call)(void *arg, uint64_t number, const struct store_budget *budgets, size_t count);
 	void *arg;
 };
 
@@ -40,6 +40,9 @@ struct sync_config {
 	uint32_t hosts_min; /* counts as so many hosts at least */
 	bool calls_anyhow;  /* without a shared quota, too: an answer brings more than budgets */
 	bool whole;         /* while the store is away, give out whole budgets, not shares */
+	/* Where the last call is kept for the next daemon. A call that is under way in it is the
+	 * first one. */
+	struct sluice_fleet_call *call;
 };
 
 /* What has happened since the start. */

@@ -55,6 +55,7 @@ struct host {
 	struct fleet_host kernel;
 	struct sync *sync;
 	struct fleet_call call;
+	struct sluice_fleet_call kept;
 	bool up, calling, dead;
 	uint32_t link; /* a new number for each connection */
 	uint32_t failures;
@@ -184,13 +185,13 @@ static void send_call(struct host *h)
 	post(s, s->now + STORE_SILENT_NS, EVENT_SILENT, number_of(h), h->link);
 }
 
-static void make_call(void *arg, const struct store_budget *budgets, size_t count)
+static void make_call(void *arg, uint64_t number, const struct store_budget *budgets, size_t count)
 {
 	struct host *h = arg;
 
 	memcpy(h->call.budgets, budgets, count * sizeof(*budgets));
 	h->call.count = count;
-	h->call.number++;
+	h->call.number = number;
 	h->calling = true;
 	h->sim->out->calls++;
 	h->sim->out->charges += count;
@@ -447,15 +448,16 @@ static void plan(struct sim *s)
 
 static int start_hosts(struct sim *s, struct quota_book *book)
 {
-	const struct sync_config config = {.period_ns = s->options->period_ns,
-					   .hosts_min = s->options->hosts,
-					   .whole = s->options->whole};
+	struct sync_config config = {.period_ns = s->options->period_ns,
+				     .hosts_min = s->options->hosts,
+				     .whole = s->options->whole};
 
 	for (uint32_t i = 0; i < s->options->hosts; i++) {
 		struct host *h = &s->hosts[i];
 
 		h->sim = s;
 		h->kernel.quota = &s->quota;
+		config.call = &h->kept;
 		h->sync = sync_new(&config, &(struct sync_handlers){run_items, tell, make_call, h});
 		if (!h->sync)
 			return -ENOMEM;

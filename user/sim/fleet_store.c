@@ -149,14 +149,29 @@ static void charge(struct fleet_store *s, uint32_t host, struct store_budget *b,
 	memcpy(a->key, b->key, sizeof(a->key));
 }
 
+/* An answer that is had again is so much older. */
+static void age(struct fleet_call *call, uint64_t now_us)
+{
+	uint64_t us = now_us - call->answered_us;
+
+	for (size_t i = 0; i < call->count; i++)
+		call->budgets[i].level_us -=
+			call->budgets[i].level_us < us ? call->budgets[i].level_us : us;
+	for (size_t i = 0; i < call->answer.news_count; i++)
+		call->news[i].level_us -= call->news[i].level_us < us ? call->news[i].level_us : us;
+	call->answered_us = now_us;
+}
+
 void fleet_store_call(struct fleet_store *s, uint32_t host, struct fleet_call *call,
 		      uint64_t now_us)
 {
 	uint32_t hosts = 0;
 
-	if (s->done[host] == call->number)
-		return; /* its answer was lost */
-	s->called_us[host] = now_us;
+	if (s->done[host] == call->number) { /* its answer was lost */
+		age(call, now_us);
+		return;
+	}
+	call->answered_us = s->called_us[host] = now_us;
 	if (!s->epoch)
 		s->epoch = ++s->epochs;
 	call->answer = (struct store_answer){

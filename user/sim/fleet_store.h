@@ -22,6 +22,7 @@ struct fleet_call {
 	struct store_news news[STORE_NEWS];
 	struct store_answer answer; /* points to the two arrays */
 	uint64_t news_id;
+	uint64_t answered_us; /* on the store's clock, as far as the answer says */
 };
 
 struct fleet_store;
