@@ -93,9 +93,11 @@ fleet_is_complete() {
 	"$sim" --fleet 3 --json | "$PY" -c 'import json, sys
 run = json.load(sys.stdin)
 assert (run["hosts"], run["quota"]) == (3, "requests=100/60s burst=20"), run
-assert len(run["patterns"]) == 12
+assert len(run["patterns"]) == 15
 for p in run["patterns"]:
-    assert 0 < p["admitted"] <= p["offered"] and 0 <= p["over"] <= p["bound"], p'
+    assert 0 < p["admitted"] <= p["offered"] and 0 <= p["over"] <= p["bound"], p
+    if p["pattern"].startswith("obeying"):
+        assert p["waits"] > 100 and p["waits_broken"] == 0 and p["value"] == 1, p'
 }
 check "of a fleet, --json has every pattern within its bound" fleet_is_complete
 check "a fleet that uses too little of its budget fails" fails_at_last 1 "too little is admitted" \

@@ -93,6 +93,43 @@ static void hosts_hear_of_a_debt(void **state)
 	assert_true(simulate(&options, FLEET_HEAVY).over < 50);
 }
 
+/* Whichever host it asks then, and whatever its quota counts. */
+static void a_client_that_waits_as_it_is_told_is_served(void **state)
+{
+	static const enum fleet_pattern patterns[] = {FLEET_OBEYS, FLEET_OBEYS_TOKENS};
+	static const char *const quotas[] = {FLEET_QUOTA_TEXT, "requests=4/10s",
+					     "requests=60/60s burst=1"};
+	char why[256];
+
+	for (size_t i = 0; i < 2; i++) {
+		for (size_t q = 0; q < 3; q++) {
+			for (uint32_t hosts = 1; hosts <= 100; hosts *= 10) {
+				struct fleet_options options = options_of(hosts, q + 1);
+				struct fleet_result r;
+
+				assert_int_equal(fleet_options_read(&options, quotas[q], NULL, why,
+								    sizeof(why)),
+						 0);
+				r = simulate(&options, patterns[i]);
+				assert_true(r.waits > 50);
+				assert_int_equal(r.broken, 0);
+			}
+		}
+	}
+}
+
+/* A response may bring its client into debt, which it pays. */
+static void a_quota_of_tokens_is_exact_in_the_long_run(void **state)
+{
+	for (uint32_t hosts = 1; hosts <= 100; hosts *= 10) {
+		struct fleet_options options = options_of(hosts, 1);
+		struct fleet_result r = simulate(&options, FLEET_TOKENS);
+
+		assert_true(r.over > 1);
+		assert_true(r.value < 1.02);
+	}
+}
+
 static void a_seed_gives_one_run(void **state)
 {
 	struct fleet_options options = options_of(10, 5), other = options_of(10, 6);
@@ -148,6 +185,10 @@ static void a_breach_is_reported(void **state)
 	assert_non_null(fleet_broken(&options, FLEET_BURST, &wrong));
 	options.hosts = 11;
 	assert_null(fleet_broken(&options, FLEET_BURST, &wrong));
+	wrong = r;
+	wrong.value = 1;
+	wrong.broken = 1;
+	assert_non_null(fleet_broken(&options, FLEET_OBEYS, &wrong));
 	wrong.value = 0.002;
 	assert_non_null(fleet_broken(&options, FLEET_LIGHT, &wrong));
 }
@@ -180,6 +221,8 @@ int main(void)
 		cmocka_unit_test(a_long_round_trip_and_a_long_period_keep_the_bound),
 		cmocka_unit_test(many_hosts_with_a_small_burst_keep_the_bound),
 		cmocka_unit_test(hosts_hear_of_a_debt),
+		cmocka_unit_test(a_client_that_waits_as_it_is_told_is_served),
+		cmocka_unit_test(a_quota_of_tokens_is_exact_in_the_long_run),
 		cmocka_unit_test(a_seed_gives_one_run),
 		cmocka_unit_test(whole_budgets_are_given_out_while_the_store_is_away_if_so_set),
 		cmocka_unit_test(a_store_that_comes_back_empty_charges_no_more_than_was_used),

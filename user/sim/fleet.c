@@ -29,10 +29,14 @@
 #define BURST_NS      (20 * MS)
 #define HEAVY_CLIENTS 10
 #define LIGHT_CLIENTS 10000
-#define SERVED_NS     (50 * MS) /* a hopping client's response */
+#define SERVED_NS     (50 * MS)  /* a hopping client's response; one that has tokens */
+#define APART_NS      (150 * MS) /* and a period: to an obeying client's next request */
+#define TOKENS        50         /* of a response, in the mean */
+#define TOKENS_MOST   (2 * TOKENS - 1)
 
 enum event_kind {
 	EVENT_REQUEST, /* who: client */
+	EVENT_END,     /* of its response; link: host */
 	EVENT_TURN,    /* who: host, as the rest */
 	EVENT_CALL,    /* has come to the store */
 	EVENT_ANSWER,  /* has come to the host */
@@ -67,6 +71,8 @@ struct client {
 	double over;
 	double measured; /* admitted while it is measured */
 	uint32_t sent;
+	uint32_t served, served_most; /* responses under way, of which tokens come */
+	bool waited;                  /* as the last refusal said */
 };
 
 struct sim {
@@ -94,6 +100,9 @@ const struct fleet_pattern_info fleet_patterns[FLEET_PATTERNS] = {
 	[FLEET_HOPS] = {"hopping", "of its budget is used", 0.95},
 	[FLEET_LIGHT] = {"light", "of all requests are refused", .most = 0.001},
 	[FLEET_BURST] = {"burst", "of its burst within 20 ms", 0.8, .hosts_most = 10},
+	[FLEET_TOKENS] = {"tokens", "of its budget is used", 0.95},
+	[FLEET_OBEYS] = {"obeying", "of the waits are kept", 1},
+	[FLEET_OBEYS_TOKENS] = {"obeying-tokens", "of the waits are kept", 1},
 	[FLEET_AWAY] = {"away", "of its rate while the store is away", 0.5},
 	[FLEET_STICKY] = {"away-sticky", "of its rate while the store is away", 0.5},
 	[FLEET_EMPTY] = {"away-empty", "of its rate after the store is back", 0.5,
@@ -283,15 +292,34 @@ static void connect_store(struct sim *s, struct host *h)
 
 /* ---- clients ---- */
 
+static bool of_tokens(const struct sim *s)
+{
+	return s->pattern == FLEET_TOKENS || s->pattern == FLEET_OBEYS_TOKENS;
+}
+
+static bool obeys(const struct sim *s)
+{
+	return s->pattern == FLEET_HOPS || s->pattern == FLEET_OBEYS ||
+	       s->pattern == FLEET_OBEYS_TOKENS;
+}
+
 /* When the client's next request comes; `wait_ns`: as the refusal said. */
 static void request_again(struct sim *s, uint32_t client, uint64_t wait_ns)
 {
 	double rate = 2 * s->rate_ns;
 
-	switch (s->pattern) {
-	case FLEET_HOPS:
-		post(s, s->now + (wait_ns ? wait_ns : SERVED_NS), EVENT_REQUEST, client, 0);
+	if (obeys(s)) {
+		/* To the client and back takes as long as to the store; a wait is said in ms. */
+		uint64_t trip = one_way_ns(s) + one_way_ns(s);
+		uint64_t told = (wait_ns + MS - 1) / MS * MS;
+		uint64_t served = SERVED_NS;
+
+		if (s->pattern != FLEET_HOPS)
+			served += s->options->period_ns + APART_NS;
+		post(s, s->now + trip + (wait_ns ? told : served), EVENT_REQUEST, client, 0);
 		return;
+	}
+	switch (s->pattern) {
 	case FLEET_BURST:
 		if (s->clients[client].sent < s->burst)
 			post(s, s->now + (uint64_t)((double)BURST_NS / s->burst), EVENT_REQUEST,
@@ -325,17 +353,16 @@ static struct host *host_for(struct sim *s, uint32_t client)
 }
 
 /* A leaky bucket that holds what is above the rate, over any time. */
-static void note_admitted(struct sim *s, struct client *c)
+static void note_used(struct sim *s, struct client *c, double units)
 {
 	double drained = ((double)s->now - c->debt_ns) * s->rate_ns;
 
-	s->out->admitted++;
-	c->debt = (c->debt > drained ? c->debt - drained : 0) + 1;
+	c->debt = (c->debt > drained ? c->debt - drained : 0) + units;
 	c->debt_ns = (double)s->now;
 	if (c->debt - s->burst > c->over)
 		c->over = c->debt - s->burst;
 	if (s->now >= s->from_ns && s->now < s->to_ns)
-		c->measured++;
+		c->measured += units;
 }
 
 static void request(struct sim *s, uint32_t client)
@@ -351,9 +378,32 @@ static void request(struct sim *s, uint32_t client)
 	c->sent++;
 	if (wakes)
 		wake(h);
-	if (!wait)
-		note_admitted(s, c);
+	if (c->waited) {
+		s->out->waits++;
+		s->out->broken += wait > 0;
+	}
+	c->waited = wait && obeys(s);
+	if (!wait) {
+		s->out->admitted++;
+		if (!of_tokens(s)) {
+			note_used(s, c, 1);
+		} else {
+			post(s, s->now + SERVED_NS, EVENT_END, client, number_of(h));
+			if (++c->served > c->served_most)
+				c->served_most = c->served;
+		}
+	}
 	request_again(s, client, wait);
+}
+
+static void response_ends(struct sim *s, uint32_t client, struct host *h)
+{
+	uint32_t tokens = 1 + (uint32_t)chance_below(&s->chance, TOKENS_MOST);
+
+	s->clients[client].served--;
+	note_used(s, &s->clients[client], (double)tokens / TOKENS);
+	if (!h->dead && fleet_host_tokens(&h->kernel, client, tokens, s->now))
+		wake(h);
 }
 
 /* ---- a run ---- */
@@ -388,6 +438,10 @@ static void happen(struct sim *s, const struct event *e)
 
 	if (e->kind == EVENT_REQUEST) {
 		request(s, e->who);
+		return;
+	}
+	if (e->kind == EVENT_END) {
+		response_ends(s, e->who, &s->hosts[e->link]);
 		return;
 	}
 	if (e->kind == EVENT_FAULT) {
@@ -479,10 +533,24 @@ static void start_clients(struct sim *s)
 	}
 }
 
+/* As the options say, or so many requests' tokens. */
+static struct quota_def quota_of(const struct sim *s)
+{
+	struct quota_def quota = s->options->quota;
+
+	if (!of_tokens(s))
+		return quota;
+	quota.tokens = quota.requests;
+	quota.tokens.most *= TOKENS;
+	quota.tokens.burst *= TOKENS;
+	quota.requests = (struct quota_rate){0};
+	return quota;
+}
+
 static int start(struct sim *s)
 {
 	struct quota_book *book = calloc(1, sizeof(*book));
-	const struct quota_rate *r = &s->options->quota.requests;
+	struct quota_def quota = quota_of(s);
 	int ret = -ENOMEM;
 
 	s->client_count = s->pattern == FLEET_LIGHT ? LIGHT_CLIENTS : HEAVY_CLIENTS;
@@ -492,9 +560,12 @@ static int start(struct sim *s)
 	s->clients = calloc(s->client_count, sizeof(*s->clients));
 	if (book && s->store && s->replica && s->hosts && s->clients) {
 		book->text[FLEET_QUOTA] = (struct sluice_quota_text){
-			.requests = r->most,
-			.request_period_ns = r->period_ns,
-			.request_burst = r->burst,
+			.requests = quota.requests.most,
+			.request_period_ns = quota.requests.period_ns,
+			.request_burst = quota.requests.burst,
+			.tokens = quota.tokens.most,
+			.token_period_ns = quota.tokens.period_ns,
+			.token_burst = quota.tokens.burst,
 			.scope = SLUICE_SCOPE_SERVICE,
 			.fleet = 1,
 			.name = ":8000",
@@ -510,7 +581,9 @@ static int start(struct sim *s)
 static void measure(struct sim *s)
 {
 	struct fleet_result *out = s->out;
-	double sum = 0, least = -1;
+	double sum = 0, least = -1, hosts = s->options->hosts;
+	double unit = of_tokens(s) ? 1.0 / TOKENS : 1;
+	uint32_t served = 0;
 	double due = s->rate_ns * (double)(s->to_ns - s->from_ns);
 
 	/* The first request comes a second or two after the start. */
@@ -527,13 +600,23 @@ static void measure(struct sim *s)
 			least = c->measured;
 		if (c->over > out->over)
 			out->over = c->over;
+		if (c->served_most > served)
+			served = c->served_most;
 	}
 	out->value = sum / s->client_count / due;
 	out->lowest = least / due;
 	if (s->pattern == FLEET_LIGHT)
 		out->value = out->lowest =
 			(double)(out->offered - out->admitted) / (double)out->offered;
-	out->bound = s->options->hosts > s->burst / 2 ? s->options->hosts : s->burst / 2;
+	if (s->pattern == FLEET_OBEYS || s->pattern == FLEET_OBEYS_TOKENS)
+		out->value = out->lowest =
+			out->waits ? 1 - (double)out->broken / (double)out->waits : 1;
+	out->bound = s->burst / 2;
+	if (out->bound < hosts * unit)
+		out->bound = hosts * unit;
+	/* What responses will use is not known: those under way, and the last one on each host. */
+	if (of_tokens(s))
+		out->bound += (served + hosts) * TOKENS_MOST / TOKENS;
 	/* All hosts together give out twice the budget at most. */
 	if (store_goes(s))
 		out->bound += s->burst + s->rate_ns * (double)s->options->away_ns;
@@ -562,13 +645,15 @@ int fleet_simulate(const struct fleet_options *options, enum fleet_pattern patte
 		.now = BEGIN_NS,
 		.out = out,
 	};
+	struct quota_def quota;
 	int ret;
 
 	*out = (struct fleet_result){0};
-	quota_value(&s.quota, &options->quota);
+	quota = quota_of(&s);
+	quota_value(&s.quota, &quota);
 	s.quota.fleet = 1;
 	s.burst = (double)options->quota.requests.burst;
-	s.rate_ns = 1 / (double)s.quota.request_ns;
+	s.rate_ns = 1 / (double)(of_tokens(&s) ? s.quota.token_ns * TOKENS : s.quota.request_ns);
 	ret = start(&s);
 	while (!ret && !s.failed && s.event_count) {
 		struct event e = next_event(&s);
@@ -591,6 +676,8 @@ const char *fleet_broken(const struct fleet_options *options, enum fleet_pattern
 
 	if (result->over > result->bound + 1e-6)
 		return "more was admitted than burst + rate x T + E";
+	if (p->least == 1 && result->broken)
+		return "a client waited as it was told, and was refused again";
 	if (p->most > 0 && result->value > p->most)
 		return "too much is refused";
 	if (result->value < p->least && (!p->hosts_most || options->hosts <= p->hosts_most))

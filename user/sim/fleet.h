@@ -24,12 +24,16 @@ enum fleet_pattern {
 		      */
 	FLEET_LIGHT, /* many clients that use a tenth of their quota */
 	FLEET_BURST, /* a client sends a burst to one host within 20 ms */
-	FLEET_AWAY,  /* spread; the store is away for a while */
-	FLEET_STICKY,   /* … and each client uses one host */
-	FLEET_EMPTY,    /* spread; the store is away for a while, and comes back empty */
-	FLEET_FAILOVER, /* … and comes back with what it had two seconds before */
-	FLEET_FLUSH,    /* spread; the store loses all */
-	FLEET_DEATHS,   /* spread; half of the hosts die */
+	FLEET_TOKENS, /* as spread, with a quota of tokens */
+	FLEET_OBEYS,  /* a client sends one request after the other, each to another host, 250 ms
+			 apart, and waits as refusals say */
+	FLEET_OBEYS_TOKENS, /* … with a quota of tokens */
+	FLEET_AWAY,         /* spread; the store is away for a while */
+	FLEET_STICKY,       /* … and each client uses one host */
+	FLEET_EMPTY,        /* spread; the store is away for a while, and comes back empty */
+	FLEET_FAILOVER,     /* … and comes back with what it had two seconds before */
+	FLEET_FLUSH,        /* spread; the store loses all */
+	FLEET_DEATHS,       /* spread; half of the hosts die */
 	FLEET_PATTERNS
 };
 
@@ -46,6 +50,7 @@ struct fleet_options {
 struct fleet_result {
 	uint64_t offered, admitted;
 	uint64_t lacked;         /* refused for want of a grant */
+	uint64_t waits, broken;  /* waits that were obeyed; those after which the next is refused */
 	uint64_t calls, charges; /* of all hosts; budgets in them */
 	double run_seconds;
 	double value;  /* the pattern's measure: fleet_patterns[] */

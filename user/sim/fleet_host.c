@@ -3,6 +3,7 @@
 #include "sim/fleet_host.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <sluice/fleet.h>
 
@@ -89,106 +90,161 @@ static bool report(struct fleet_host *h, uint32_t client, struct sluice_budget *
 	return state == SLUICE_FLEET_LOW;
 }
 
+/* One kind of units of a budget. */
+struct kind {
+	struct sluice_fleet_units *units;
+	__u64 *tat;
+	uint64_t interval, span, most; /* interval 0: the quota has none */
+};
+
+static struct kind kind_of(const struct fleet_host *h, struct sluice_budget *b, unsigned kind)
+{
+	const struct sluice_quota *q = h->quota;
+
+	if (kind)
+		return (struct kind){&b->tokens, &b->token_tat_ns, q->token_ns, q->token_span_ns,
+				     q->token_most_ns};
+	return (struct kind){&b->requests, &b->request_tat_ns, q->request_ns, q->request_span_ns,
+			     q->request_span_ns};
+}
+
+/* fleet_use(), a charge that passes, fleet_used(). Returns whether the daemon is woken. */
+static bool use(struct fleet_host *h, uint32_t client, struct sluice_budget *b, unsigned kind,
+		uint32_t units, uint64_t now)
+{
+	struct kind k = kind_of(h, b, kind);
+	uint64_t cost = k.interval * units;
+	bool fresh = now < h->fleet.fresh_until_ns;
+
+	if (!fresh)
+		cost = fleet_away_cost(&h->fleet, k.units, cost);
+	else if (fleet_idle(b, k.units, now))
+		k.units->limit =
+			k.units->settled +
+			fleet_share(gcra_left(*k.tat, now, k.interval, k.span), h->fleet.hosts);
+	k.units->used += units;
+	*k.tat = gcra_charge(*k.tat, now, cost, 1, kind ? k.most : FLEET_COST_MAX);
+	return report(h, client, b,
+		      fresh && fleet_low(k.units) ? SLUICE_FLEET_LOW : SLUICE_FLEET_CHANGED);
+}
+
 /* judge_by_quota() and quota_take() */
 uint64_t fleet_host_request(struct fleet_host *h, uint32_t client, uint64_t now_ns, bool *lacks,
 			    bool *wakes)
 {
-	const struct sluice_quota *q = h->quota;
 	struct sluice_budget *b = budget_of(h, client, true, now_ns);
-	struct sluice_fleet_units *u = b ? &b->requests : NULL;
-	bool fresh = now_ns < h->fleet.fresh_until_ns;
-	uint64_t wait, cost = q->request_ns;
+	uint64_t wait = 0;
 
 	*lacks = *wakes = false;
 	if (!b)
 		return 0;
-	wait = gcra_wait(b->request_tat_ns, now_ns, q->request_ns, q->request_span_ns);
+	for (unsigned i = 0; i < SLUICE_FLEET_KINDS; i++) {
+		struct kind k = kind_of(h, b, i);
+		uint64_t ns = k.interval ? gcra_wait(*k.tat, now_ns, k.interval, k.span) : 0;
+
+		wait = ns > wait ? ns : wait;
+	}
 	if (wait)
 		return wait;
-	if (!fresh) {
-		cost = fleet_away_cost(&h->fleet, u, cost);
-	} else if (fleet_idle(b, u, now_ns)) {
-		u->limit = u->settled + fleet_share(gcra_left(b->request_tat_ns, now_ns,
-							      q->request_ns, q->request_span_ns),
-						    h->fleet.hosts);
-	} else if (fleet_exhausted(u)) {
-		u->wanted++;
+	for (unsigned i = 0; i < SLUICE_FLEET_KINDS && now_ns < h->fleet.fresh_until_ns; i++) {
+		struct kind k = kind_of(h, b, i);
+
+		if (!k.interval || !fleet_exhausted(k.units) || fleet_idle(b, k.units, now_ns))
+			continue;
+		k.units->wanted++;
 		*lacks = true;
-		*wakes = report(h, client, b, SLUICE_FLEET_LOW);
-		return FLEET_WAIT_NS;
+		*wakes |= report(h, client, b, SLUICE_FLEET_LOW);
 	}
-	u->used++;
+	if (*lacks)
+		return FLEET_WAIT_NS;
 	b->last_seen_ns = now_ns;
-	b->request_tat_ns = gcra_charge(b->request_tat_ns, now_ns, cost, 1, FLEET_COST_MAX);
-	*wakes = report(h, client, b,
-			fresh && fleet_low(u) ? SLUICE_FLEET_LOW : SLUICE_FLEET_CHANGED);
+	if (h->quota->request_ns)
+		*wakes = use(h, client, b, 0, 1, now_ns);
 	return 0;
 }
 
-static void set_tat(const struct fleet_host *h, struct sluice_budget *b, uint64_t level, bool raise,
-		    uint64_t now)
+/* quota_tokens() */
+bool fleet_host_tokens(struct fleet_host *h, uint32_t client, uint32_t tokens, uint64_t now_ns)
 {
-	const struct sluice_fleet_units *u = &b->requests;
-	uint64_t next = now + fleet_level(level, (int32_t)(u->used - u->settled),
-					  h->quota->request_ns, h->quota->request_span_ns);
+	struct sluice_budget *b = budget_of(h, client, true, now_ns);
 
-	if (!raise || next > b->request_tat_ns)
-		b->request_tat_ns = next;
+	return b && use(h, client, b, 1, tokens, now_ns);
 }
 
-static void collect(struct sluice_fleet_item_units *out, struct sluice_budget *b, uint64_t now)
+static void set_tat(const struct kind *k, uint64_t level, bool raise, uint64_t now)
 {
-	struct sluice_fleet_units *u = &b->requests;
+	uint64_t next = now + fleet_level(level, (int32_t)(k->units->used - k->units->settled),
+					  k->interval, k->most);
 
-	b->collected = 1;
-	b->changed = SLUICE_FLEET_UNCHANGED;
+	if (!raise || next > *k->tat)
+		*k->tat = next;
+}
+
+static void collect(struct sluice_fleet_item_units *out, const struct kind *k, uint64_t now)
+{
 	*out = (struct sluice_fleet_item_units){
-		.level_ns = gcra_spent(b->request_tat_ns, now),
-		.used = u->used,
-		.settled = u->settled,
-		.granted = u->granted,
-		.wanted = u->wanted,
-		.part = u->part,
+		.level_ns = gcra_spent(*k->tat, now),
+		.used = k->units->used,
+		.settled = k->units->settled,
+		.granted = k->units->granted,
+		.wanted = k->units->wanted,
+		.part = k->units->part,
 	};
-	u->wanted = 0;
+	k->units->wanted = 0;
 }
 
-static void apply(const struct fleet_host *h, struct sluice_budget *b,
-		  const struct sluice_fleet_item_units *in, uint64_t now)
+static void apply(const struct kind *k, bool collected, const struct sluice_fleet_item_units *in,
+		  uint64_t now)
 {
-	struct sluice_fleet_units *u = &b->requests;
+	struct sluice_fleet_units *u = k->units;
 
-	b->answered_ns = now;
-	if (b->collected)
+	if (collected)
 		u->settled = in->settled;
 	u->granted = in->granted;
 	u->limit = u->settled + in->granted + in->share;
 	if (in->part)
 		u->part = in->part;
-	set_tat(h, b, in->level_ns, false, now);
+	set_tat(k, in->level_ns, false, now);
+}
+
+/* sync_item() */
+static void run_item(struct fleet_host *h, struct sluice_fleet_item *item, uint64_t now)
+{
+	uint32_t client = fleet_client_number(&item->key.client);
+	struct sluice_budget *b = budget_of(h, client, false, now);
+
+	item->found = b != NULL;
+	if (item->op == SLUICE_FLEET_COLLECT)
+		memset(item->units, 0, sizeof(item->units));
+	else
+		b = budget_of(h, client, true, now);
+	if (!b)
+		return;
+	if (item->op == SLUICE_FLEET_COLLECT) {
+		b->collected = 1;
+		b->changed = SLUICE_FLEET_UNCHANGED;
+	} else if (item->op == SLUICE_FLEET_APPLY) {
+		b->answered_ns = now;
+	}
+	for (unsigned i = 0; i < SLUICE_FLEET_KINDS; i++) {
+		struct kind k = kind_of(h, b, i);
+
+		if (!k.interval)
+			continue;
+		if (item->op == SLUICE_FLEET_COLLECT)
+			collect(&item->units[i], &k, now);
+		else if (item->op == SLUICE_FLEET_APPLY)
+			apply(&k, b->collected, &item->units[i], now);
+		else
+			set_tat(&k, item->units[i].level_ns, true, now);
+	}
 }
 
 void fleet_host_run(struct fleet_host *h, struct sluice_fleet_item *items, size_t count,
 		    uint64_t now_ns)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct sluice_fleet_item *item = &items[i];
-		uint32_t client = fleet_client_number(&item->key.client);
-		struct sluice_budget *b = budget_of(h, client, false, now_ns);
-
-		item->found = b != NULL;
-		if (item->op == SLUICE_FLEET_COLLECT) {
-			item->units[0] = item->units[1] = (struct sluice_fleet_item_units){0};
-			if (b)
-				collect(&item->units[0], b, now_ns);
-			continue;
-		}
-		b = budget_of(h, client, true, now_ns);
-		if (b && item->op == SLUICE_FLEET_APPLY)
-			apply(h, b, &item->units[0], now_ns);
-		else if (b)
-			set_tat(h, b, item->units[0].level_ns, true, now_ns);
-	}
+	for (size_t i = 0; i < count; i++)
+		run_item(h, &items[i], now_ns);
 }
 
 void fleet_host_changes(struct fleet_host *h, struct sync *sync, uint64_t now_ns)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A model of the kernel's half of one host of a fleet, for one quota of requests: bpf/quota.h,
+ * A model of the kernel's half of one host of a fleet, for one quota: bpf/quota.h,
  * bpf/fleet.h and bpf/fleet_sync.bpf.c one packet after the other. The decisions are theirs
  * (sluice/fleet.h).
  */
@@ -37,6 +37,8 @@ void fleet_host_free(struct fleet_host *h);
  * daemon is woken. */
 uint64_t fleet_host_request(struct fleet_host *h, uint32_t client, uint64_t now_ns, bool *lacks,
 			    bool *wakes);
+/* What a response has used, at its end. Returns whether the daemon is woken. */
+bool fleet_host_tokens(struct fleet_host *h, uint32_t client, uint32_t tokens, uint64_t now_ns);
 /* fleet_sync */
 void fleet_host_run(struct fleet_host *h, struct sluice_fleet_item *items, size_t count,
 		    uint64_t now_ns);

@@ -37,7 +37,7 @@ int fleet_options_read(struct fleet_options *out, const char *quota, const char 
 
 static void show_row(enum fleet_pattern pattern, const struct fleet_result *r)
 {
-	printf("%-12s %6.1f%%  %6.1f%%  %6.1f  %6.0f  %8" PRIu64 "  %8" PRIu64 "  %6" PRIu64
+	printf("%-14s %6.1f%%  %6.1f%%  %6.1f  %6.0f  %8" PRIu64 "  %8" PRIu64 "  %6" PRIu64
 	       "  %8.0f  %s\n",
 	       fleet_patterns[pattern].name, 100 * r->value, 100 * r->lowest, r->over, r->bound,
 	       r->offered, r->admitted, r->lacked, (double)r->calls / r->run_seconds,
@@ -48,10 +48,11 @@ static void show_json_row(enum fleet_pattern pattern, const struct fleet_result 
 {
 	printf("%s\n    {\"pattern\": \"%s\", \"value\": %.6g, \"lowest\": %.6g, \"over\": %.6g, "
 	       "\"bound\": %.6g, \"offered\": %" PRIu64 ", \"admitted\": %" PRIu64
-	       ", \"lacked\": %" PRIu64 ", \"calls\": %" PRIu64 ", \"charges\": %" PRIu64
-	       ", \"seconds\": %.6g}",
+	       ", \"lacked\": %" PRIu64 ", \"waits\": %" PRIu64 ", \"waits_broken\": %" PRIu64
+	       ", \"calls\": %" PRIu64 ", \"charges\": %" PRIu64 ", \"seconds\": %.6g}",
 	       first ? "" : ",", fleet_patterns[pattern].name, r->value, r->lowest, r->over,
-	       r->bound, r->offered, r->admitted, r->lacked, r->calls, r->charges, r->run_seconds);
+	       r->bound, r->offered, r->admitted, r->lacked, r->waits, r->broken, r->calls,
+	       r->charges, r->run_seconds);
 }
 
 static void show_head(const struct fleet_options *o, bool json)
@@ -69,7 +70,7 @@ static void show_head(const struct fleet_options *o, bool json)
 	}
 	printf("fleet     %u hosts, %s; a call each %g ms, a round trip of %g ms\n\n", o->hosts,
 	       words, period, round_trip);
-	printf("PATTERN       VALUE   LOWEST    OVER   BOUND   REQUESTS  ADMITTED  LACKED   CALLS/S  VALUE IS THE SHARE\n");
+	printf("PATTERN         VALUE   LOWEST    OVER   BOUND   REQUESTS  ADMITTED  LACKED   CALLS/S  VALUE IS THE SHARE\n");
 }
 
 int fleet_show(const struct fleet_options *options, bool json, char *why, size_t len)
@@ -116,13 +117,17 @@ static const struct {
 	const char *what;
 	bool over; /* units, not a share */
 } table_rows[] = {
-	{FLEET_SPREAD, "twice the quota, spread over all hosts: units over", true},
+	{FLEET_SPREAD, "twice the quota, spread over all hosts: units over (permitted)", true},
 	{FLEET_SPREAD, "… share of the budget used", false},
 	{FLEET_HEAVY, "more than the quota on each host: units over", true},
 	{FLEET_ONE, "one host: share used", false},
 	{FLEET_HOPS, "another host for each request: share used", false},
 	{FLEET_LIGHT, "10,000 clients that use a tenth: refused", false},
 	{FLEET_BURST, "a burst on one host within 20 ms: admitted", false},
+	{FLEET_TOKENS, "twice a quota of tokens: responses' worth over (permitted)", true},
+	{FLEET_TOKENS, "… share of that budget used", false},
+	{FLEET_OBEYS, "clients that wait as told: served at once then", false},
+	{FLEET_OBEYS_TOKENS, "… with a quota of tokens", false},
 	{FLEET_AWAY, "store away for 5 s: rate meanwhile", false},
 	{FLEET_STICKY, "… each client on one host", false},
 	{FLEET_AWAY, "store away for 5 s: units over", true},
@@ -135,7 +140,7 @@ static const struct {
 /* The mean over the seeds; of units, the most. An exit status. */
 static int write_cell(const struct fleet_options *options, size_t row)
 {
-	double sum = 0, most = 0;
+	double sum = 0, most = 0, bound = 0;
 
 	for (uint64_t seed = 1; seed <= TABLE_SEEDS; seed++) {
 		struct fleet_options o = *options;
@@ -155,9 +160,10 @@ static int write_cell(const struct fleet_options *options, size_t row)
 		}
 		sum += r.value;
 		most = r.over > most ? r.over : most;
+		bound = seed == 1 || r.bound < bound ? r.bound : bound;
 	}
 	if (table_rows[row].over)
-		printf(" %.1f |", most);
+		printf(" %.1f (%.0f) |", most, bound);
 	else
 		printf(" %.2f |", sum / TABLE_SEEDS);
 	return 0;
