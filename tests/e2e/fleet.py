@@ -2,8 +2,9 @@
 """One client of a fleet: fleet.py PATTERN SECONDS RATE ADDRESS HOST…
 Sends RATE requests a second from ADDRESS to port 8000 of the hosts: all to the first (one), to
 each in turn (all), or for a second to one after the other (hopping); or (burst) RATE requests over
-four connections to the first; or (obey) RATE requests to each host in turn, SECONDS apart, waiting
-as a refusal says. Prints what was admitted, by host, and the rest as JSON."""
+four connections to the first; or (obey) to each host in turn until RATE requests are served,
+SECONDS apart, waiting as a refusal says. Prints what was admitted, by host, how many waits were
+broken, and the rest as JSON."""
 import http.client
 import json
 import sys
@@ -58,14 +59,15 @@ class Connection:
 start = time.monotonic()
 if pattern == "obey":
     connections = [Connection(i) for i in range(len(hosts))]
-    for n in range(int(rate)):
-        status, ms = connections[n % len(hosts)].send()
-        if status == 429:
-            time.sleep(ms / 1000)
-            status, ms = connections[n % len(hosts)].send()
-            if status == 429:
-                result["broken"] = result.get("broken", 0) + 1
-        time.sleep(seconds)
+    turn, result["broken"] = 0, 0
+    for _ in range(int(rate)):
+        waited, status = False, 429
+        while status == 429:
+            status, ms = connections[turn % len(hosts)].send()
+            turn += 1
+            result["broken"] += waited and status == 429
+            waited = status == 429
+            time.sleep(ms / 1000 if waited else seconds)
 elif pattern == "burst":
     connections = [Connection(0) for _ in range(4)]
     for c in connections:  # connected before

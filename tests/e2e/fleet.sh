@@ -97,11 +97,13 @@ f = json.load(sys.stdin)['fleet']
 sys.exit(not ($2) and f'the fleet is {f}')"
 }
 
-# drive NAME PATTERN SECONDS RATE [ADDRESS]: plays a pattern of fleet.py; its result is in
-# $T/NAME.json.
+# drive NAME PATTERN SECONDS RATE [ADDRESS [HOST…]]: plays a pattern of fleet.py, on all three hosts
+# or these addresses; its result is in $T/NAME.json.
 drive() {
-	on "$C" "$PY" "$HERE/fleet.py" "$2" "$3" "$4" "${5:-10.78.0.1}" \
-		10.78.0.11 10.78.0.12 10.78.0.13 >"$T/$1.json"
+	local hosts=("${@:6}")
+
+	((${#hosts[@]})) || hosts=(10.78.0.11 10.78.0.12 10.78.0.13)
+	on "$C" "$PY" "$HERE/fleet.py" "$2" "$3" "$4" "${5:-10.78.0.1}" "${hosts[@]}" >"$T/$1.json"
 }
 
 # drove NAME EXPRESSION: of the result r.
