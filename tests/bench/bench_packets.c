@@ -452,6 +452,56 @@ static void set_quota(uint16_t quota)
 	names_changed();
 }
 
+/*
+ * Measures an acknowledgement of a connection, and of the same once it is kept. Both its numbers
+ * stay as they are, so that the same packet can run again; to write them takes as long.
+ */
+static void kept_paths(void)
+{
+	struct sluice_conn_key key = {.client_addr = {[10] = 0xff, 0xff, 10, 0, 0, 2},
+				      .server_addr = {[10] = 0xff, 0xff, 10, 0, 0, 1},
+				      .server_port = htons(PORT)};
+	struct sluice_kept kept = {.hook = 1};
+	double ns[2][2][ROUNDS];
+	uint8_t p[2][PACKET_MAX];
+	struct sluice_conn conn;
+	size_t n[2];
+
+	connect_anew();
+	key.client_port = htons(client_port);
+	for (int i = 0; i < ROUNDS; i++)
+		for (int is_kept = 0; is_kept < 2; is_kept++) {
+			if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.conns), &key, &conn)) {
+				fprintf(stderr, "a known connection is not in conns\n");
+				exit(1);
+			}
+			if (is_kept) {
+				conn.flags |= SLUICE_CONN_KEPT;
+				bpf_map_update_elem(bpf_map__fd(skel->maps.kept), &key, &kept, 0);
+			} else {
+				conn.flags &= ~SLUICE_CONN_KEPT;
+				bpf_map_delete_elem(bpf_map__fd(skel->maps.kept), &key);
+			}
+			bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &key, &conn, 0);
+			for (int out = 0; out < 2; out++) {
+				n[out] = packet(p[out], !out, PORT, TH_ACK,
+						out ? server_next : client_next,
+						out ? client_next : server_next, "", 0);
+				ns[out][is_kept][i] = run(out ? skel->progs.responses
+							      : skel->progs.requests,
+							  p[out], n[out], 200000, NULL);
+			}
+		}
+	for (int out = 0; out < 2; out++) {
+		for (int i = 0; i < ROUNDS; i++)
+			ns[out][0][i] = ns[out][1][i] - ns[out][0][i];
+		report(out ? "ACK of a kept connection, tc egress"
+			   : "ACK of a kept connection, tc ingress",
+		       ns[out][1], 0);
+		report("… the difference: its translation", ns[out][0], 0);
+	}
+}
+
 /* Measures a chunk of the response to a request with this body. */
 static void chunk_path(const char *what, const char *body, size_t n)
 {
@@ -628,6 +678,7 @@ int main(void)
 	report("… and its body of ~480 bytes", rounds, 0);
 	chunk_path("response chunk (one event)", body, n + 404);
 	plain_path(body, n + 404);
+	kept_paths();
 	refused_path(body, n + 404);
 	quota_paths(body, n + 404);
 	set_quota(2); /* of quota_paths() */

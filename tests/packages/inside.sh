@@ -127,6 +127,37 @@ rm -r /etc/systemd/system/sluiced.service.d
 systemctl daemon-reload
 systemctl restart sluiced
 
+# ---- other network namespaces ----
+
+for pod in named held; do
+	ip netns add "$pod"
+	ip link add "p-$pod" type veth peer name eth0 netns "$pod"
+	ip -n "$pod" link set eth0 up
+done
+ip netns exec held sleep 1000 &
+holder=$!
+printf 'netns: [/run/netns/named]\npid: [%s]\n' "$holder" >>"$config"
+attached() {
+	sluicectl status --json | grep -o '"name": *"[^"]*/eth0"' | sed 's/.*"name": *//' | xargs
+}
+attached_are() { [[ $(attached) == "$1" ]]; }
+restart_attached() {
+	systemctl restart sluiced
+	within 20 attached_are "$1"
+}
+check "the sandbox shuts other network namespaces" bash -c '! systemctl restart sluiced'
+mkdir -p /etc/systemd/system/sluiced.service.d
+cp /usr/share/doc/sluice/scripts/sluiced-netns.conf \
+	/etc/systemd/system/sluiced.service.d/netns.conf
+systemctl daemon-reload
+check "the drop-in opens them, by path and by process" \
+	restart_attached "named/eth0 /proc/$holder/ns/net/eth0"
+kill "$holder"
+sed -i '/^netns:\|^pid:/d' "$config"
+rm -r /etc/systemd/system/sluiced.service.d
+systemctl daemon-reload
+systemctl restart sluiced
+
 # ---- an instance ----
 
 sed 's/^  - 8000/  - 8005/; $a metrics: off' "$config" >/etc/sluice/two.yaml
