@@ -487,9 +487,9 @@ static void kept_paths(void)
 				n[out] = packet(p[out], !out, PORT, TH_ACK,
 						out ? server_next : client_next,
 						out ? client_next : server_next, "", 0);
-				ns[out][is_kept][i] = run(out ? skel->progs.responses
-							      : skel->progs.requests,
-							  p[out], n[out], 200000, NULL);
+				ns[out][is_kept][i] =
+					run(out ? skel->progs.responses : skel->progs.requests,
+					    p[out], n[out], 200000, NULL);
 			}
 		}
 	for (int out = 0; out < 2; out++) {

@@ -115,9 +115,11 @@ refused a "$C" "$A4"
 
 ip netns add "$D"
 ip link add vd netns "$S" type veth peer name eth0 netns "$D"
-on "$D" sh -c "ip addr add $A4/24 dev eth0 && ip link set eth0 up"
 touch "$NS/$B_POD"
 mount --bind "$NS/$D" "$NS/$B_POD"
+holds --within 10 "one without an address has nothing to attach to, and that is said" \
+	"s['troubles'] == ['network namespace $NS/$B_POD has no address yet: nothing comes to it']"
+on "$D" sh -c "ip addr add $A4/24 dev eth0 && ip link set eth0 up"
 holds --within 10 "one with an address of another is left out, and said" \
 	"s['troubles'] == ['network namespace $NS/$B_POD has an address that $NS/$A has, too: ' +
 	 'it is left out'] and '$B_POD/eth0' not in [x['name'] for x in s['interfaces']]"

@@ -130,6 +130,15 @@ static const char *holder(struct datapath *d, unsigned which, uint8_t (*list)[16
 	return NULL;
 }
 
+/* Whether it has an address by which another host, or this one, can reach it. */
+static bool is_reachable(uint8_t (*list)[16], size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!address_is_local(list[i]))
+			return true;
+	return false;
+}
+
 /* Reads the addresses of the namespace with inode ->ino. On an error, ->note says which. */
 static int read_addresses(struct datapath *d, unsigned which, uint8_t (**out)[16], size_t *count)
 {
@@ -204,6 +213,11 @@ int netns_read(struct datapath *d, unsigned which)
 		     "network namespace %.80s has an address that %.80s has, too: it is left out",
 		     ns->path, by);
 		ns->ino = 0;
+	}
+	if (ns->ino && !is_reachable(list, count)) {
+		note(ns, "network namespace %.140s has no address yet: nothing comes to it",
+		     ns->path);
+		ns->unfollowed = false;
 	}
 	if (!ns->ino) {
 		free(list);
