@@ -8,6 +8,8 @@ MORE_NAMESPACES="sl-netns-a sl-netns-b sl-netns-d"
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/pods.sh
 . "$HERE/pods.sh"
+# shellcheck source=tests/e2e/rounds.sh
+. "$HERE/rounds.sh"
 
 D=sl-netns-d
 node
@@ -142,7 +144,7 @@ rm "$NS/$B_POD"
 before=$(value "r['admitted']")
 finish "$DAEMON" KILL
 sluice_on_node --pid "$(on "$A" sh -c 'sleep 1000 >/dev/null 2>&1 9>&- & echo $!' | tee "$T/pid")" \
-	--netns "$NS/$A" --listen "$PORT" --metrics "$METRICS"
+	--netns "$NS/$A" --listen "$PORT" --listen "$((PORT + 2))" --metrics "$METRICS"
 PIDS+=("$(<"$T/pid")")
 holds "the namespace of a process is attached, once, and that is said" \
 	"[x['name'] for x in s['interfaces'] if '/' in x['name'] and x['tc']] ==
@@ -160,4 +162,19 @@ holds --within 10 "its process ends, and only the name is attached" \
 	 and [x['name'] for x in s['interfaces'] if '/' in x['name'] and x['tc']] == ['$A/eth0']"
 refused a "$C" "$A4"
 same "… and the daemon is ready without it, too" $'ready: mode enforce\n200' "$(readyz)"
+
+start echo "$A" "$PY" "$HERE/echo.py" "0.0.0.0,::" "$((PORT + 2))"
+await_line echo ready "$PID"
+PORT=$((PORT + 2)) rounds "$A4,$A6" 8
+round
+ctl block "$C4" --model closed >/dev/null
+ctl block "$C6/64" --model closed >/dev/null
+round
+round
+holds "connections to a server there are kept" "j('round')['kept'] == 8"
+check "detach resets them" ctl detach --kept-timeout 1s
+check "… at the server" eventually 3 no_sockets_in "$A" "$((PORT + 2))"
+round
+holds "… and at each client" "j('round') == {'kept': 8, 'ConnectionResetError': 8}"
+wait "$DAEMON" || true
 done_here

@@ -505,8 +505,8 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	int err, reset;
 
 	if (d) {
+		reset = kept_reset(d, d->pin_dir);
 		attachments_close(d);
-		reset = kept_reset(d->pin_dir);
 		err = pins_remove(d->pin_dir, d->skel->obj);
 		return err ? err : reset;
 	}
@@ -520,7 +520,7 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	skel = open_object(NULL);
 	if (!skel)
 		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
-	reset = kept_reset(path);
+	reset = kept_reset(NULL, path);
 	err = pins_remove(path, skel->obj);
 	sluice_bpf__destroy(skel);
 	return err ? err : reset;

@@ -17,6 +17,7 @@
 #include "kept.h"
 #include "map_io.h"
 #include "netlink.h"
+#include "netns.h"
 
 static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
 
@@ -143,10 +144,25 @@ static int destroy(int fd, const struct sluice_conn_key *k)
 	return netlink_ask(fd, &find.head, &answer, sizeof(answer));
 }
 
-int kept_reset(const char *pin_dir)
+/* Where the sockets of a network namespace are asked for and ended; -errno. */
+static int sockets_of(const struct datapath *d, unsigned which)
 {
+	int fd, err = netns_enter(d, which);
+
+	if (err)
+		return err;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	err = fd < 0 ? -errno : fd;
+	netns_leave(d, which);
+	return err;
+}
+
+int kept_reset(const struct datapath *d, const char *pin_dir)
+{
+	unsigned namespaces = 1 + (d ? d->netns_count : 0);
+	_cleanup_free_ int *fds = calloc(namespaces, sizeof(*fds));
 	struct sluice_conn_key key, next;
-	_cleanup_fd_ int map = -1, fd = -1;
+	_cleanup_fd_ int map = -1;
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info);
 	char path[PATH_MAX + 8];
@@ -157,16 +173,21 @@ int kept_reset(const char *pin_dir)
 	map = bpf_obj_get(path);
 	if (map < 0 || bpf_map_get_next_key(map, NULL, &next))
 		return 0;
-	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	if (fd < 0)
-		return datapath_fail(-errno, "kept connections cannot be reset: %s",
-				     strerror(errno));
+	if (!fds)
+		return datapath_fail(-ENOMEM, "out of memory");
+	for (unsigned n = 0; n < namespaces; n++)
+		fds[n] = sockets_of(d, n);
+	if (fds[0] < 0)
+		return datapath_fail(fds[0], "kept connections cannot be reset: %s",
+				     strerror(-fds[0]));
 	bpf_obj_get_info_by_fd(map, &info, &len);
 	for (uint32_t i = 0; i < info.max_entries; i++) { /* a walk may start over */
-		int err;
+		int err = -ENOENT;
 
 		key = next;
-		err = destroy(fd, &key);
+		for (unsigned n = 0; n < namespaces && err == -ENOENT; n++)
+			if (fds[n] >= 0)
+				err = destroy(fds[n], &key);
 		if (err && err != -ENOENT) { /* ENOENT: it has ended meanwhile */
 			failed++;
 			last = err;
@@ -174,6 +195,9 @@ int kept_reset(const char *pin_dir)
 		if (bpf_map_get_next_key(map, &key, &next))
 			break;
 	}
+	for (unsigned n = 0; n < namespaces; n++)
+		if (fds[n] >= 0)
+			close(fds[n]);
 	return failed ? datapath_fail(last,
 				      "%zu kept connections cannot be reset, and will hang: %s",
 				      failed, strerror(-last))
