@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Accounting: the verdict on a request or a SYN is counted by service, model and reason, a refused
+ * Accounting: the verdict on a request or a SYN is counted by service, model and reason, that on a
  * request by its class too, and for its client. The daemon gets a report of each refusal, and of
  * each one that shadow mode let pass.
  */
@@ -27,10 +27,8 @@ SUBPROG int account(const struct sluice_service *service, __u32 verdict)
 	q = &a->question;
 	j = &a->judgement;
 	r = &a->refusal;
-	if (verdict < SLUICE_VERDICT_SYN_RESET) {
-		class = class_of(a, NULL);
-		class = class == SLUICE_CLASS_NORMAL ? 0 : class + 1;
-	}
+	if (verdict < SLUICE_VERDICT_SYN_RESET)
+		class = class_counted(q->class);
 	count_request(service->id, q->model, verdict, j->reason, class);
 	if (verdict != SLUICE_VERDICT_SYN_SHADOW)
 		count_client(&q->client, verdict, j->reason, q->model, service->id, q->now,
@@ -73,10 +71,10 @@ SUBPROG int account_syn(const struct sluice_service *service, const struct packe
 	return 0;
 }
 
-/* The usual end of judging: the request counts by service and model, and for its client. */
+/* The usual end of judging: the request counts by service, model and class, and for its client. */
 static __always_inline void account_admitted(const struct question *q, __u32 service)
 {
-	count_admitted(service, q->model);
+	count_admitted(service, q->model, class_counted(q->class));
 	count_client(&q->client, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, q->model, service,
 		     q->now, true);
 }

@@ -49,6 +49,12 @@ static __always_inline void count(enum sluice_counter which)
 	count_n(which, 1);
 }
 
+/* A request's class as in the key of request_counts. */
+static __always_inline __u32 class_counted(__u32 class)
+{
+	return class == SLUICE_CLASS_NORMAL ? 0 : class + 1;
+}
+
 /* requests_total of one service, model, verdict, reason and class (as in the key). */
 SUBPROG int count_request(__u32 service, __u32 model, __u32 verdict, __u32 reason, __u32 class)
 {
@@ -70,17 +76,18 @@ SUBPROG int count_request(__u32 service, __u32 model, __u32 verdict, __u32 reaso
 }
 
 /* … for an admitted request, the usual case. A model mostly belongs to one service, and its
- * requests then need no look-up in a hash. */
-static __always_inline void count_admitted(__u32 service, __u32 model)
+ * requests of class normal then need no look-up in a hash. */
+static __always_inline void count_admitted(__u32 service, __u32 model, __u32 class)
 {
-	struct sluice_admitted_count *c = bpf_map_lookup_elem(&admitted_counts, &model);
+	struct sluice_admitted_count *c =
+		class ? NULL : bpf_map_lookup_elem(&admitted_counts, &model);
 
 	if (c && !c->n)
 		c->service = service;
 	if (c && c->service == service)
 		c->n++;
 	else
-		count_request(service, model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 0);
+		count_request(service, model, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, class);
 }
 
 /* What a client is before its first request: never written, and too large for the stack. */

@@ -42,7 +42,7 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 		conn->exchange_tail = conn->exchange_head + 1;
 		conn->since_ns = c->a->question.now;
 		if (e->flags)
-			count_admitted(c->service->id, e->model);
+			count_admitted(c->service->id, e->model, 0);
 	}
 	e->admitted_ns = c->a->question.now;
 	e->bytes += p->payload_len;

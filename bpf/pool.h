@@ -71,9 +71,9 @@ static __always_inline void expect_until(struct sluice_model_state *state, __u64
 	waits_pass(state, time, now);
 }
 
-/* A request's class: by its priority header, else by its key, else by its prefix. `from`: output,
- * enum sluice_class_from; NULL for a packet. */
-static __always_inline __u32 class_of(struct judging *a, __u8 *from)
+/* Sets a request's class: by its priority header, else by its key, else by its prefix.
+ * `of_prefix`: the prefix's class + 1; 0: it states none. */
+static __always_inline void set_class(struct judging *a, __u8 of_prefix)
 {
 	struct question *q = &a->question;
 	struct sluice_client *key = &a->key.client;
@@ -92,11 +92,10 @@ static __always_inline __u32 class_of(struct judging *a, __u8 *from)
 		class = bpf_map_lookup_elem(&priorities, key);
 		source = SLUICE_CLASS_FROM_KEY;
 	}
-	if (from)
-		*from = class      ? source
-			: q->class ? SLUICE_CLASS_FROM_PREFIX
-				   : SLUICE_CLASS_FROM_DEFAULT;
-	return class ? *class : q->class ? q->class - 1 : SLUICE_CLASS_NORMAL;
+	if (!class)
+		source = of_prefix ? SLUICE_CLASS_FROM_PREFIX : SLUICE_CLASS_FROM_DEFAULT;
+	q->class_from = source;
+	q->class = class ? *class : of_prefix ? of_prefix - 1 : SLUICE_CLASS_NORMAL;
 }
 
 /* The weight of a client among those that share a pool. A prefix states it, and a client that is
@@ -166,7 +165,7 @@ static __always_inline void measure_pool(struct judging *a, const struct sluice_
 	struct question *q = &a->question;
 	struct sluice_holding *held = NULL;
 
-	q->rank = admission_rank(class_of(a, NULL), 0);
+	q->rank = admission_rank(q->class, 0);
 	a->admitted = state->admitted;
 	if (pool->admission.fair || pool->admission.interval)
 		held = client_holding(a, q->pool);

@@ -89,7 +89,8 @@ static __always_inline void answer_pool(struct sluice_answer *out, struct judgin
 
 	if (!admission->floor || q->override >= SLUICE_OVERRIDE_ALLOWED)
 		measure_pool(a, pool, state);
-	out->class = class_of(a, &out->class_from);
+	out->class = q->class;
+	out->class_from = q->class_from;
 	out->rank = q->rank;
 	out->pool = q->pool;
 	out->bytes = q->bytes;

@@ -27,10 +27,11 @@ struct question {
 	__u32 override;     /* enum sluice_override */
 	__u32 prefix_quota; /* of the address's prefix */
 	__u32 weight;       /* of the client, ×256 */
-	__u32 class;        /* of its prefix + 1; 0: the prefix states none */
-	__u32 rank;         /* by its class and its share */
-	__u32 judged;       /* of `bytes` to `bytes_most`, what the policy judges it by; with `take`
-			       the caller sets it to `bytes` */
+	__u32 class;
+	__u32 class_from; /* enum sluice_class_from */
+	__u32 rank;       /* by its class and its share */
+	__u32 judged;     /* of `bytes` to `bytes_most`, what the policy judges it by; with `take`
+			     the caller sets it to `bytes` */
 	__u32 service;
 	__u32 pool; /* the entry that carries the model's admission state */
 	__u32 queued_bytes, in_flight_at_admission, wait_end, turn; /* copied into its exchange */

@@ -265,7 +265,7 @@ static __always_inline void take_slots(struct judging *a, bool bound)
 	if (!pool || !state)
 		return;
 	if (bound && pool->admission.floor)
-		q->rank = admission_rank(class_of(a, NULL), 0);
+		q->rank = admission_rank(q->class, 0);
 	held = client_holding(a, q->pool);
 	if (held) {
 		had.tat = held->tat;

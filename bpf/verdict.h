@@ -179,7 +179,7 @@ static __always_inline void judge_client(struct judging *a, const struct sluice_
 	if (!(empty & SLUICE_EMPTY_CLIENT_PREFIXES))
 		class = prefix_class(&q->prefix, q->now, &prefix);
 	q->prefix_quota = prefix ? prefix->quota : 0;
-	q->class = prefix ? prefix->priority : 0;
+	set_class(a, prefix ? prefix->priority : 0);
 	q->weight = prefix ? prefix->weight : 0;
 	q->override = SLUICE_OVERRIDE_NONE;
 	if (class == SLUICE_PREFIX_EXEMPT && prefix) {

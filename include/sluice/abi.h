@@ -29,7 +29,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 23
+#define SLUICE_ABI_VERSION 24
 
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
@@ -614,14 +614,14 @@ struct sluice_count_key {
 	__u16 model;
 	__u8 verdict;
 	__u8 reason;
-	__u8 class; /* of a refused request, + 1; 0: normal, and of all else */
+	__u8 class; /* of a request, + 1; 0: normal, of a SYN, and of an opaque service */
 	__u8 pad;
 };
 _Static_assert(sizeof(struct sluice_count_key) == 8, "count key");
 
 /*
- * admitted_counts[model], per-CPU: requests admitted, of the first service that this CPU has
- * counted one of; those of others are in request_counts.
+ * admitted_counts[model], per-CPU: requests of class normal admitted, of the first service that
+ * this CPU has counted one of; those of other services and classes are in request_counts.
  */
 struct sluice_admitted_count {
 	__u64 n; /* 0: no service yet */

@@ -70,6 +70,7 @@ struct row_requests {
 	uint8_t verdict, reason;
 	uint64_t n;
 	uint32_t service; /* 0: that of the row's port */
+	uint8_t class;    /* as in struct sluice_count_key */
 };
 
 struct row_sample {
@@ -406,8 +407,8 @@ static inline void assert_ends(const struct row *row)
 	assert_counters(row->counters, sizeof(row->counters) / sizeof(row->counters[0]));
 	for (const struct row_requests *r = row->requests;
 	     r < row->requests + sizeof(row->requests) / sizeof(row->requests[0]) && r->n; r++) {
-		assert_int_equal(requests_of(r->service ? r->service : service, r->model,
-					     r->verdict, r->reason),
+		assert_int_equal(requests_of_class(r->service ? r->service : service, r->model,
+						   r->verdict, r->reason, r->class),
 				 r->n);
 		requests += r->n;
 	}

@@ -352,19 +352,22 @@ static void add_admitted(void *arg, const struct sluice_count_key *key, uint64_t
 {
 	uint64_t *seen = arg;
 
+	unsigned at = key->class ? 3 : key->service;
+
 	assert_int_equal(key->verdict, SLUICE_VERDICT_ADMITTED);
 	assert_int_equal(key->model, 7);
 	assert_true(key->service < 3);
-	assert_int_equal(seen[key->service], 0);
-	seen[key->service] = n;
+	assert_int_equal(seen[at], 0);
+	seen[at] = n;
 }
 
-/* Each CPU has one service in admitted_counts; the other map has counts of two services. */
+/* Each CPU has one service in admitted_counts; the other map has counts of two services, and of
+ * another class than normal. */
 static void admitted_requests_are_reported_once_from_both_maps(void **state)
 {
 	struct datapath *d = opened();
 	struct sluice_admitted_count *own = calloc(d->cpus, sizeof(*own));
-	uint64_t *each = calloc(d->cpus, sizeof(*each)), want[3] = {0}, seen[3];
+	uint64_t *each = calloc(d->cpus, sizeof(*each)), want[4] = {0}, seen[4];
 	uint32_t model = 7;
 
 	for (int cpu = 0; cpu < d->cpus; cpu++) {
@@ -374,11 +377,12 @@ static void admitted_requests_are_reported_once_from_both_maps(void **state)
 	assert_int_equal(
 		bpf_map_update_elem(map_fd(d->skel->maps.admitted_counts), &model, own, BPF_ANY),
 		0);
-	for (uint16_t service = 1; service < 3; service++) {
-		struct sluice_count_key key = {.service = service, .model = model};
+	for (uint16_t i = 1; i < 4; i++) {
+		struct sluice_count_key key = {
+			.service = i % 3, .model = model, .class = i == 3 ? 2 + 1 : 0};
 
-		each[0] = 100 * service;
-		want[service] += 100 * service;
+		each[0] = 100 * i;
+		want[i] += 100 * i;
 		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.request_counts), &key,
 						     each, BPF_ANY),
 				 0);

@@ -747,6 +747,76 @@ static void allowed_and_exempt_clients_pass_limits_and_flags(void **state)
 	play_rows(rows);
 }
 
+/* The client's class is `high`, 0, by its prefix. */
+static void make_high(bool ipv6)
+{
+	set_prefix(ipv6, ipv6 ? 56 : 120, (struct sluice_prefix){.priority = 0 + 1});
+}
+
+static void make_normal(bool ipv6)
+{
+	set_prefix(ipv6, ipv6 ? 56 : 120,
+		   (struct sluice_prefix){.priority = SLUICE_CLASS_NORMAL + 1});
+}
+
+static void make_low_and_exempt(bool ipv6)
+{
+	set_prefix(ipv6, ipv6 ? 56 : 120,
+		   (struct sluice_prefix){.class = SLUICE_PREFIX_EXEMPT, .priority = 2 + 1});
+}
+
+#define COUNTED(verdict_, reason_, class_)                                                         \
+	.requests = {                                                                              \
+		{LLAMA, SLUICE_VERDICT_##verdict_, SLUICE_REASON_##reason_, 1, .class = class_}}
+
+static void requests_are_counted_by_class_whatever_the_verdict(void **state)
+{
+	static const struct row rows[] = {
+		{"an admitted request of another class than normal",
+		 {HANDSHAKE, {.act = make_high}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 COUNTED(ADMITTED, NONE, 0 + 1)},
+		{"an admitted request that its prefix makes normal",
+		 {HANDSHAKE, {.act = make_normal}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 ADMITTED_ONCE},
+		{"an admitted request of an exempt prefix",
+		 {HANDSHAKE, {.act = make_low_and_exempt}, {FROM_CLIENT(0, 0, REQUEST)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 COUNTED(ADMITTED, NONE, 2 + 1)},
+		{"one that passes since the lease has ended",
+		 {HANDSHAKE,
+		  {.act = make_high},
+		  {.act = shut_itl_for_all},
+		  {.act = end_lease},
+		  {FROM_CLIENT(0, 0, REQUEST)}},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_LEASE, 1}},
+		 COUNTED(ADMITTED, NONE, 0 + 1)},
+		{"a refused one",
+		 {HANDSHAKE,
+		  {.act = make_high},
+		  {.act = block_client},
+		  {FROM_CLIENT(0, 0, REQUEST), .then = REFUSE, .out_ack = WHOLE}},
+		 .tombstones = 1,
+		 COUNTED(REJECTED, CLIENT_BLOCKED, 0 + 1)},
+		{"one that only shadow mode lets pass",
+		 {HANDSHAKE,
+		  {.act = make_high},
+		  {.act = shut_in_shadow},
+		  {FROM_CLIENT(0, 0, REQUEST)}},
+		 .conns = 1,
+		 COUNTED(SHADOW_REJECTED, TTFT, 0 + 1)},
+	};
+
+	play_rows(rows);
+}
+
 /* While a daemon takes over the maps, neither version sees a part of a request. */
 static void what_is_paused_comes_again_and_is_judged_once(void **state)
 {
@@ -821,6 +891,7 @@ int main(void)
 		packets_test(what_is_paused_comes_again_and_is_judged_once),
 		packets_test(without_a_lease_everything_passes_and_is_counted),
 		packets_test(allowed_and_exempt_clients_pass_limits_and_flags),
+		packets_test(requests_are_counted_by_class_whatever_the_verdict),
 		packets_test(with_the_connections_full_requests_wait_for_room),
 	};
 

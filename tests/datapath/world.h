@@ -382,20 +382,30 @@ static inline uint64_t counter(uint32_t which)
 	return sum_cpus(fd_of(counters), &which);
 }
 
-static inline uint64_t requests_of(uint32_t service, uint32_t model, uint32_t verdict,
-				   uint32_t reason)
+/* class: as in struct sluice_count_key. */
+static inline uint64_t requests_of_class(uint32_t service, uint32_t model, uint32_t verdict,
+					 uint32_t reason, uint32_t class)
 {
-	struct sluice_count_key key = {
-		.service = service, .model = model, .verdict = verdict, .reason = reason};
+	struct sluice_count_key key = {.service = service,
+				       .model = model,
+				       .verdict = verdict,
+				       .reason = reason,
+				       .class = class};
 	struct sluice_admitted_count each[w.cpus];
 	uint64_t sum = sum_cpus(fd_of(request_counts), &key);
 
-	if (verdict != SLUICE_VERDICT_ADMITTED || reason != SLUICE_REASON_NONE)
+	if (verdict != SLUICE_VERDICT_ADMITTED || reason != SLUICE_REASON_NONE || class)
 		return sum;
 	assert_int_equal(bpf_map_lookup_elem(fd_of(admitted_counts), &model, each), 0);
 	for (int i = 0; i < w.cpus; i++)
 		sum += each[i].service == service ? each[i].n : 0;
 	return sum;
+}
+
+static inline uint64_t requests_of(uint32_t service, uint32_t model, uint32_t verdict,
+				   uint32_t reason)
+{
+	return requests_of_class(service, model, verdict, reason, 0);
 }
 
 static inline uint64_t requests_in_all(void)

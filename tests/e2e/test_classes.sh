@@ -61,7 +61,11 @@ holds "refusals are counted by class and reason" \
 	"[sum(s['rejected_by_class'][x].values()) for x in ('high', 'low')] ==
 	 [j(x)['status'].get('429', 0) for x in ('high', 'low')] and
 	 sum(sum(x.values()) for x in s['rejected_by_class'].values()) == r['rejected']"
-# A quota refuses before the policy has looked for the class.
+holds "so are admitted requests, whatever class they have" \
+	"[s['admitted_by_class'][x] for x in ('high', 'low', 'lowest')] ==
+	 [j('high')['completed'], j('low')['completed'], 0] and
+	 sum(s['admitted_by_class'].values()) == r['admitted']"
+# A quota refuses before the policy compares ranks.
 ctl quota set "$C4" requests=1/1h >/dev/null
 for class in other interactive; do
 	on "$C" curl -sS -m 5 -o /dev/null -w '%{http_code}\n' --header "x-priority: $class" \
@@ -74,6 +78,9 @@ holds "a refusal by quota has its class, too" \
 on "$S" curl -fsS -m 5 "http://$METRICS/metrics" >"$T/metrics.txt"
 check "/metrics has the class of refusals" \
 	grep -q 'verdict="rejected",reason="request-quota",class="high"} 1$' "$T/metrics.txt"
+check "… and of admitted requests" grep -q \
+	"verdict=\"admitted\",reason=\"none\",class=\"high\"} $(value "s['admitted_by_class']['high']")\$" \
+	"$T/metrics.txt"
 holds "explain names the class of a header" \
 	"[j('interactive')[x] for x in ('class', 'class_from')] == ['high', 'header']"
 holds "explain names the class of a prefix" \

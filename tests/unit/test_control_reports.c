@@ -117,31 +117,49 @@ static void sums_are_over_models_and_services(void **state)
 	json_decref(status);
 }
 
-static void refusals_are_counted_by_class_where_classes_are_in_use(void **state)
+static void requests_are_counted_by_class_where_classes_are_in_use(void **state)
 {
 	json_t *status = report_status(&f->state);
-	int high, normal, low, normal_blocked;
+	int high, low, normal, normal_blocked, low_blocked, admitted_high, admitted_normal, lowest;
 	char *text;
 
+	assert_true(json_is_null(json_object_get(status, "admitted_by_class")));
 	assert_true(json_is_null(json_object_get(status, "rejected_by_class")));
 	text = written(format_status, status);
 	assert_null(strstr(text, "by class"));
 	free(text);
-	f->counts[2].key.class = 3;
-	f->counts[5].key.class = 1; /* a SYN, which does not count here */
+	f->counts[3].key.class = 0 + 1;
+	status = report_status(&f->state);
+	assert_int_equal(json_unpack(status, "{s:{s:i, s:i, s:i}, s:{s:{s:i}, s:{s:i}}}",
+				     "admitted_by_class", "high", &admitted_high, "normal",
+				     &admitted_normal, "lowest", &lowest, "rejected_by_class",
+				     "high", "ttft", &high, "normal", "client-blocked",
+				     &normal_blocked),
+			 0);
+	assert_int_equal(admitted_high, 7);
+	assert_int_equal(admitted_normal, 70);
+	assert_int_equal(lowest, 0);
+	assert_int_equal(high, 0);
+	assert_int_equal(normal_blocked, 3);
+	json_decref(status);
+	f->counts[2].key.class = 2 + 1;
 	status = report_status(&f->state);
 	assert_int_equal(json_unpack(status, "{s:{s:{s:i}, s:{s:i, s:i}, s:{s:i}}}",
 				     "rejected_by_class", "high", "client-blocked", &high, "normal",
 				     "ttft", &normal, "client-blocked", &normal_blocked, "low",
-				     "client-blocked", &low),
+				     "client-blocked", &low_blocked),
 			 0);
 	assert_int_equal(high, 0);
 	assert_int_equal(normal, 20);
 	assert_int_equal(normal_blocked, 0);
-	assert_int_equal(low, 3);
+	assert_int_equal(low_blocked, 3);
+	assert_int_equal(json_unpack(status, "{s:{s:i}}", "admitted_by_class", "low", &low), 0);
+	assert_int_equal(low, 0);
 	text = written(format_status, status);
-	assert_non_null(
-		strstr(text, "\nby class     normal 20 (ttft 20), low 3 (client-blocked 3)\n"));
+	assert_non_null(strstr(text, "\nby class     high 7 admitted, 0 rejected\n"
+				     "             normal 70 admitted, 20 rejected (ttft 20)\n"
+				     "             low 0 admitted, 3 rejected (client-blocked 3)\n"
+				     "connections"));
 	free(text);
 }
 
@@ -436,7 +454,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PURE(status_has_every_documented_field_with_its_type),
 		PURE(sums_are_over_models_and_services),
-		PURE(refusals_are_counted_by_class_where_classes_are_in_use),
+		PURE(requests_are_counted_by_class_where_classes_are_in_use),
 		PURE(every_reason_but_none_is_listed_zeros_included),
 		PURE(a_shut_model_shows_its_reason_and_its_opening_time),
 		PURE(a_count_caught_below_zero_is_shown_as_zero),

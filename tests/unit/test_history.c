@@ -94,6 +94,9 @@ static void a_point_has_what_the_state_has_and_rates_since_the_last(void **state
 	assert_true(near(h->all.point[1].admitted, 4) && near(h->all.point[1].rejected, 10));
 	assert_true(near(h->by_reason[1][SLUICE_REASON_TTFT], 10) &&
 		    h->by_reason[1][SLUICE_REASON_ITL] == 0);
+	assert_true(near(h->admitted_by_class[1][SLUICE_CLASS_NORMAL], 4) &&
+		    near(h->rejected_by_class[1][SLUICE_CLASS_NORMAL], 10) &&
+		    h->admitted_by_class[1][0] == 0);
 	assert_true(near(series("fresh")->point[1].admitted, 0) &&
 		    series("fresh")->point[1].ttft_ms < 0);
 	f->counts[0].n = 3; /* the id has another name's requests now */
@@ -172,15 +175,24 @@ static void a_model_without_requests_for_an_hour_leaves(void **state)
 
 static void a_reader_gets_what_is_later(void **state)
 {
-	json_t *json;
+	json_t *json, *classes;
 
+	f->counts[2].key.class = 2 + 1;
+	f->counts[3].key.class = 0 + 1;
 	add(0);
 	add(5);
 	f->counts[1].n += 5;
+	f->counts[2].n += 10;
+	f->counts[3].n += 20;
 	add(5);
 	json = answer(NULL, f->state.unix_ns / 1000000 - 5000, 200);
 	assert_int_equal(json_array_size(json_object_get(json, "unix_ms")), 1);
 	assert_true(at(json_object_get(json, "rejected_by_reason_per_second"), "ttft", 0) == 1);
+	classes = json_object_get(json, "rejected_by_class_per_second");
+	assert_true(at(classes, "normal", 0) == 1 && at(classes, "low", 0) == 2 &&
+		    json_object_size(classes) == 2);
+	classes = json_object_get(json, "admitted_by_class_per_second");
+	assert_true(at(classes, "high", 0) == 4 && json_object_size(classes) == 1);
 	assert_true(json_is_null(json_object_get(json, "model")));
 	json_decref(json);
 	json = answer(NULL, UINT64_MAX, 200);

@@ -68,17 +68,21 @@ static json_t *parsed(const char *text)
 /* A poll of these totals and one model with this average. */
 static void poll_at(struct top_data *d, uint64_t ms, const char *model, double ttft, int admitted)
 {
-	top_data_take(d,
-		      json_pack("{s:[{s:s, s:f}], s:{s:i}, s:{s:i}, s:o}", "models", "name", model,
-				"ttft_ema_ms", ttft, "requests", "admitted", admitted,
-				"rejected_by_reason", "ttft", 2 * admitted, "rejected_by_class",
-				ms < 18000 ? json_null()
-					   : json_pack("{s:{s:i}, s:{s:i, s:i}}", "normal", "ttft",
-						       2 * admitted - 20, "low", "ttft", 15,
-						       "in-flight", 5)),
-		      json_pack("{s:[{s:s, s:i, s:i}]}", "clients", "client", "10.0.0.1",
-				"admitted", admitted, "rejected", 3 * admitted),
-		      ms);
+	top_data_take(
+		d,
+		json_pack("{s:[{s:s, s:f}], s:{s:i}, s:{s:i}, s:o, s:o}", "models", "name", model,
+			  "ttft_ema_ms", ttft, "requests", "admitted", admitted,
+			  "rejected_by_reason", "ttft", 2 * admitted, "admitted_by_class",
+			  ms < 18000 ? json_null()
+				     : json_pack("{s:i, s:i}", "high", 15, "normal", admitted - 15),
+			  "rejected_by_class",
+			  ms < 18000 ? json_null()
+				     : json_pack("{s:{s:i}, s:{s:i, s:i}}", "normal", "ttft",
+						 2 * admitted - 20, "low", "ttft", 15, "in-flight",
+						 5)),
+		json_pack("{s:[{s:s, s:i, s:i}]}", "clients", "client", "10.0.0.1", "admitted",
+			  admitted, "rejected", 3 * admitted),
+		ms);
 }
 
 static void close_to(double wanted, double got)
@@ -97,9 +101,12 @@ static void a_rate_is_the_rise_of_a_total_over_the_last_polls(void **state)
 	close_to(10, top_rate(&d, TOP_REQUESTS, "admitted"));
 	close_to(20, top_rate(&d, TOP_REJECTED, "ttft"));
 	/* Of the first polls all were normal. */
-	close_to(16, top_class_rate(&d, "normal"));
-	close_to(4, top_class_rate(&d, "low"));
-	close_to(0, top_class_rate(&d, "high"));
+	close_to(3, top_class_rate(&d, "high", 0));
+	close_to(7, top_class_rate(&d, "normal", 0));
+	close_to(0, top_class_rate(&d, "low", 0));
+	close_to(0, top_class_rate(&d, "high", 1));
+	close_to(16, top_class_rate(&d, "normal", 1));
+	close_to(4, top_class_rate(&d, "low", 1));
 	close_to(10, top_client_rate(&d, "10.0.0.1", 0));
 	close_to(30, top_client_rate(&d, "10.0.0.1", 1));
 	close_to(-1, top_client_rate(&d, "10.0.0.2", 1));

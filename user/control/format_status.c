@@ -92,52 +92,56 @@ static void headline(FILE *out, const json_t *status)
 	}
 }
 
-/* "by class     low 30 (ttft 20, in-flight 10), normal 2 (ttft 2)" */
-static void print_classes(FILE *out, const json_t *classes)
+/* " (ttft 20, in-flight 10)", or nothing if all are 0. */
+static void print_reasons(FILE *out, const json_t *reasons)
 {
-	const char *class, *reason, *sep = "\nby class     ";
+	const char *reason, *sep = " (";
+	json_t *n;
+
+	json_object_foreach((json_t *)reasons, reason, n) if (json_integer_value(n) > 0)
+	{
+		fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, reason, json_integer_value(n));
+		sep = ", ";
+	}
+	fputs(*sep == ',' ? ")" : "", out);
+}
+
+/* "by class     low 7 admitted, 30 rejected (ttft 20, in-flight 10)", and so for each class with
+ * requests. */
+static void print_classes(FILE *out, const json_t *status)
+{
+	const char *class, *reason, *begin = "\nby class     ";
 	json_t *reasons, *n;
 
-	json_object_foreach((json_t *)classes, class, reasons)
+	json_object_foreach(json_object_get(status, "rejected_by_class"), class, reasons)
 	{
-		const char *begin = " (";
-		json_int_t sum = 0;
+		json_int_t admitted =
+			field_whole(json_object_get(status, "admitted_by_class"), class);
+		json_int_t rejected = 0;
 
-		json_object_foreach(reasons, reason, n) sum += json_integer_value(n);
-		if (!sum)
+		json_object_foreach(reasons, reason, n) rejected += json_integer_value(n);
+		if (!admitted && !rejected)
 			continue;
-		fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, class, sum);
-		json_object_foreach(reasons, reason, n) if (json_integer_value(n))
-		{
-			fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, begin, reason,
-				json_integer_value(n));
-			begin = ", ";
-		}
-		fputs(")", out);
-		sep = ", ";
+		fprintf(out,
+			"%s%s %" JSON_INTEGER_FORMAT " admitted, %" JSON_INTEGER_FORMAT " rejected",
+			begin, class, admitted, rejected);
+		print_reasons(out, reasons);
+		begin = "\n             ";
 	}
 }
 
 static void print_counts(FILE *out, const json_t *status)
 {
-	const json_t *requests = json_object_get(status, "requests"), *n;
+	const json_t *requests = json_object_get(status, "requests");
 	const json_t *connections = json_object_get(status, "connections");
-	const char *key, *sep = " (";
 
 	fprintf(out, "requests     %s admitted, %s rejected", field_number(requests, "admitted", 0),
 		field_number(requests, "rejected", 0));
-	json_object_foreach((json_t *)json_object_get(status, "rejected_by_reason"), key,
-			    n) if (json_integer_value(n) > 0)
-	{
-		fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, key, json_integer_value(n));
-		sep = ", ";
-	}
-	if (sep[0] == ',')
-		fputc(')', out);
+	print_reasons(out, json_object_get(status, "rejected_by_reason"));
 	if (field_whole(requests, "shadow_rejected"))
 		fprintf(out, ", %s would have been (shadow)",
 			field_number(requests, "shadow_rejected", 0));
-	print_classes(out, json_object_get(status, "rejected_by_class"));
+	print_classes(out, status);
 	fprintf(out, "\nconnections  %s reset, %s dropped at their SYN\n",
 		field_number(connections, "reset", 0), field_number(connections, "dropped", 0));
 }

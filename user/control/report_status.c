@@ -114,23 +114,38 @@ static json_t *requests_by_reason(const struct daemon_state *s, unsigned verdict
 	return value_by_reason(sum);
 }
 
-/* The rejected requests of each class; null while all of them are of class normal. */
-static json_t *requests_by_class(const struct daemon_state *s)
+/* The admitted requests of each class; null while all requests are of class normal. */
+static json_t *admitted_by_class(const struct daemon_state *s)
+{
+	uint64_t sum[SLUICE_CLASSES] = {0};
+	json_t *all;
+
+	if (!state_has_classes(s))
+		return json_null();
+	for (size_t i = 0; i < s->count_count; i++)
+		if (s->counts[i].key.verdict == SLUICE_VERDICT_ADMITTED)
+			sum[state_class(&s->counts[i].key)] += s->counts[i].n;
+	all = json_object();
+	for (unsigned c = 0; c < SLUICE_CLASSES; c++)
+		json_object_set_new(all, parse_word_of(&parse_as_class, c), value_count(sum[c]));
+	return all;
+}
+
+/* The rejected requests of each class, by reason; null as above. */
+static json_t *rejected_by_class(const struct daemon_state *s)
 {
 	uint64_t sum[SLUICE_CLASSES][SLUICE_REASON_COUNT] = {{0}};
-	json_t *all = json_object();
+	json_t *all;
 
-	if (!state_has_classes(s)) {
-		json_decref(all);
+	if (!state_has_classes(s))
 		return json_null();
-	}
 	for (size_t i = 0; i < s->count_count; i++) {
 		const struct sluice_count_key *key = &s->counts[i].key;
 
-		if (key->verdict == SLUICE_VERDICT_REJECTED && key->reason < SLUICE_REASON_COUNT &&
-		    state_class(key) < SLUICE_CLASSES)
+		if (key->verdict == SLUICE_VERDICT_REJECTED && key->reason < SLUICE_REASON_COUNT)
 			sum[state_class(key)][key->reason] += s->counts[i].n;
 	}
+	all = json_object();
 	for (unsigned c = 0; c < SLUICE_CLASSES; c++)
 		json_object_set_new(all, parse_word_of(&parse_as_class, c),
 				    value_by_reason(sum[c]));
@@ -199,7 +214,8 @@ json_t *report_status(const struct daemon_state *s)
 	json_object_set_new(status, "trouble_details", trouble_details(s, list));
 	json_object_set_new(status, "shadow_rejected_by_reason",
 			    requests_by_reason(s, SLUICE_VERDICT_SHADOW_REJECTED));
-	json_object_set_new(status, "rejected_by_class", requests_by_class(s));
+	json_object_set_new(status, "admitted_by_class", admitted_by_class(s));
+	json_object_set_new(status, "rejected_by_class", rejected_by_class(s));
 	json_object_set_new(status, "counters", counters(s));
 	json_object_set_new(status, "maps", maps(s));
 	json_object_set_new(status, "per_model_limits", json_boolean(s->controller->per_model));

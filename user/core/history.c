@@ -124,6 +124,12 @@ void history_add(struct history *h, const struct daemon_state *s)
 	p->rejected = rate(sums.all_rejected, h->sums.all_rejected, secs);
 	for (unsigned r = 0; r < SLUICE_REASON_COUNT; r++)
 		h->by_reason[at][r] = rate(sums.by_reason[r], h->sums.by_reason[r], secs);
+	for (unsigned c = 0; c < SLUICE_CLASSES; c++) {
+		h->admitted_by_class[at][c] =
+			rate(sums.admitted_by_class[c], h->sums.admitted_by_class[c], secs);
+		h->rejected_by_class[at][c] =
+			rate(sums.rejected_by_class[c], h->sums.rejected_by_class[c], secs);
+	}
 	add_models(h, s, &sums, secs);
 	h->sums = sums;
 }

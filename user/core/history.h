@@ -32,6 +32,8 @@ struct history {
 	uint64_t now_ns; /* of the last point */
 	uint64_t unix_ms[HISTORY_POINTS];
 	float by_reason[HISTORY_POINTS][SLUICE_REASON_COUNT]; /* rejected a second */
+	float admitted_by_class[HISTORY_POINTS][SLUICE_CLASSES],
+		rejected_by_class[HISTORY_POINTS][SLUICE_CLASSES];
 	struct history_series all, model[HISTORY_MODELS];
 	struct state_sums sums; /* at the last point */
 };

@@ -199,7 +199,14 @@ struct state_sums {
 		shadow[SLUICE_MODELS_MAX];
 	uint64_t all_admitted, all_rejected, all_shadow;
 	uint64_t by_reason[SLUICE_REASON_COUNT], shadow_by_reason[SLUICE_REASON_COUNT];
+	uint64_t admitted_by_class[SLUICE_CLASSES], rejected_by_class[SLUICE_CLASSES];
 };
+
+/* The class of the requests that a key counts. */
+static inline unsigned state_class(const struct sluice_count_key *key)
+{
+	return key->class && key->class <= SLUICE_CLASSES ? key->class - 1U : SLUICE_CLASS_NORMAL;
+}
 
 static inline void state_sum(struct state_sums *sums, const struct daemon_state *s)
 {
@@ -211,10 +218,12 @@ static inline void state_sum(struct state_sums *sums, const struct daemon_state 
 
 		if (key->verdict == SLUICE_VERDICT_ADMITTED) {
 			sums->all_admitted += n;
+			sums->admitted_by_class[state_class(key)] += n;
 			if (key->model < SLUICE_MODELS_MAX)
 				sums->admitted[key->model] += n;
 		} else if (key->verdict == SLUICE_VERDICT_REJECTED) {
 			sums->all_rejected += n;
+			sums->rejected_by_class[state_class(key)] += n;
 			sums->by_reason[reason] += n;
 			if (key->model < SLUICE_MODELS_MAX)
 				sums->rejected[key->model] += n;
@@ -234,13 +243,7 @@ static inline void state_sum(struct state_sums *sums, const struct daemon_state 
 	}
 }
 
-/* The class of the refused requests that a key counts. */
-static inline unsigned state_class(const struct sluice_count_key *key)
-{
-	return key->class ? key->class - 1U : SLUICE_CLASS_NORMAL;
-}
-
-/* Whether a request of another class than normal has been refused: counts are shown by class. */
+/* Whether a request of another class than normal has been judged: counts are shown by class. */
 static inline bool state_has_classes(const struct daemon_state *s)
 {
 	for (size_t i = 0; i < s->count_count; i++)

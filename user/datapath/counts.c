@@ -61,7 +61,8 @@ static void visit_admitted(void *arg, const void *key, const void *value)
 	memcpy(&v->admitted[(size_t)model * v->cpus], value, v->cpus * sizeof(*v->admitted));
 }
 
-/* Removes from v->admitted what all CPUs have admitted of a service's requests for a model. */
+/* Removes from v->admitted what all CPUs have admitted of a service's requests of class normal for
+ * a model. */
 static uint64_t take_admitted(const struct count_visitor *v, uint32_t service, uint32_t model)
 {
 	struct sluice_admitted_count *each = &v->admitted[(size_t)model * v->cpus];
@@ -86,13 +87,14 @@ static void visit_count(void *arg, const void *key, const void *value)
 	memcpy(&k, key, sizeof(k));
 	for (int cpu = 0; cpu < v->cpus; cpu++)
 		sum += each[cpu];
-	if (k.verdict == SLUICE_VERDICT_ADMITTED && k.reason == SLUICE_REASON_NONE &&
+	if (k.verdict == SLUICE_VERDICT_ADMITTED && k.reason == SLUICE_REASON_NONE && !k.class &&
 	    k.model < SLUICE_MODELS_MAX)
 		sum += take_admitted(v, k.service, k.model);
 	v->each(v->arg, &k, sum);
 }
 
-/* Both maps may count a service's admitted requests for a model; they are reported once. */
+/* Both maps may count a service's admitted requests of class normal for a model; they are reported
+ * once. */
 int datapath_each_count(struct datapath *d,
 			void (*each)(void *arg, const struct sluice_count_key *key, uint64_t n),
 			void *arg)

@@ -83,7 +83,7 @@ static void write_requests(FILE *out, const struct daemon_state *s)
 		label(out, "verdict", text_verdict(key->verdict));
 		fputc(',', out);
 		label(out, "reason", text_reason(key->reason));
-		if (classes && key->verdict != SLUICE_VERDICT_ADMITTED) {
+		if (classes) {
 			fputc(',', out);
 			label(out, "class", parse_word_of(&parse_as_class, state_class(key)));
 		}

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/history.h"
+#include "core/parse.h"
 #include "core/printable.h"
 #include "core/text.h"
 
@@ -68,23 +69,29 @@ static void write_columns(FILE *out, const struct history *h, const struct histo
 	}
 }
 
-/* The reasons that refused something in this time. */
-static void write_reasons(FILE *out, const struct history *h, uint64_t from)
+static const char *class_text(unsigned class)
+{
+	return parse_word_of(&parse_as_class, class);
+}
+
+/* The parts of a rate, of those that are not 0 all the time. `parts`: `count` for each point. */
+static void write_parts(FILE *out, const struct history *h, uint64_t from, const char *column,
+			const float *parts, unsigned count, const char *(*text)(unsigned part))
 {
 	const char *between = "";
 
-	fputs(",\"rejected_by_reason_per_second\":{", out);
-	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++) {
+	fprintf(out, ",\"%s\":{", column);
+	for (unsigned p = 0; p < count; p++) {
 		bool any = false;
 
 		for (uint64_t i = from; i < h->count; i++)
-			any |= h->by_reason[i % HISTORY_POINTS][r] > 0;
+			any |= parts[i % HISTORY_POINTS * count + p] > 0;
 		if (!any)
 			continue;
-		fprintf(out, "%s\"%s\":[", between, text_reason(r));
+		fprintf(out, "%s\"%s\":[", between, text(p));
 		for (uint64_t i = from; i < h->count; i++) {
 			fputs(i > from ? "," : "", out);
-			number(out, h->by_reason[i % HISTORY_POINTS][r]);
+			number(out, parts[i % HISTORY_POINTS * count + p]);
 		}
 		fputc(']', out);
 		between = ",";
@@ -145,8 +152,14 @@ unsigned metrics_write_history(FILE *out, const struct daemon_state *s, const ch
 		fprintf(out, "%s%" PRIu64, i > from ? "," : "", h->unix_ms[i % HISTORY_POINTS]);
 	fputc(']', out);
 	write_columns(out, h, one, from);
-	if (!model)
-		write_reasons(out, h, from);
+	if (!model) {
+		write_parts(out, h, from, "rejected_by_reason_per_second", h->by_reason[0],
+			    SLUICE_REASON_COUNT, text_reason);
+		write_parts(out, h, from, "admitted_by_class_per_second", h->admitted_by_class[0],
+			    SLUICE_CLASSES, class_text);
+		write_parts(out, h, from, "rejected_by_class_per_second", h->rejected_by_class[0],
+			    SLUICE_CLASSES, class_text);
+	}
 	fputs("}\n", out);
 	return 200;
 }

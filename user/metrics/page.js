@@ -45,10 +45,18 @@ const PLOTS = [
 	{ title: "ITL, ms", lines: [["average", "itl_ms", 0], ["target", "itl_target_ms", 1]] },
 	{ title: "requests in flight", lines: [["in flight", "in_flight", 0], ["limit", "limit", 1]] },
 	{ title: "requests a second", lines: [["admitted", "admitted_per_second", 2]], refused: true },
+	{ title: "admitted a second, by class", classes: "admitted_by_class_per_second" },
+	{ title: "refused a second, by class", classes: "rejected_by_class_per_second" },
 ];
+// Columns that are objects of columns: what has none in an answer was 0 all that time.
+const PARTS = [
+	"rejected_by_reason_per_second", "admitted_by_class_per_second", "rejected_by_class_per_second",
+];
+const CLASSES = [["high", 3], ["normal", 0], ["low", 4], ["lowest", 1]];
 
-let seen = { unix_ms: [] };
-let charts = [];
+const unseen = () => ({ unix_ms: [], ...Object.fromEntries(PARTS.map((key) => [key, {}])) });
+let seen = unseen();
+let charts = [], plots = []; // chart i draws plot i
 let chosen = "";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -70,20 +78,30 @@ function ticks(axis) {
 function join(old, fresh) {
 	const skip = Math.max(0, old.unix_ms.length + fresh.unix_ms.length - fresh.points_max);
 	const add = (a, b, n) => (a || Array(n).fill(null)).concat(b).slice(skip);
-	const all = { ...fresh, rejected_by_reason_per_second: {} };
-	const reasons = fresh.rejected_by_reason_per_second || {};
-	const before = old.rejected_by_reason_per_second || {};
+	const all = { ...fresh };
 	const none = Array(fresh.unix_ms.length).fill(0);
 	for (const key of Object.keys(fresh))
 		if (Array.isArray(fresh[key]) && key !== "models")
 			all[key] = add(old[key], fresh[key], old.unix_ms.length);
-	for (const reason of new Set([...Object.keys(before), ...Object.keys(reasons)]))
-		all.rejected_by_reason_per_second[reason] =
-			add(before[reason], reasons[reason] || none, old.unix_ms.length);
+	for (const key of PARTS) {
+		const before = old[key], now = fresh[key] || {};
+		all[key] = {};
+		for (const part of new Set([...Object.keys(before), ...Object.keys(now)]))
+			all[key][part] = add(before[part], now[part] || none, old.unix_ms.length);
+	}
 	return all;
 }
 
+// Those that have something to show: there are no plots by class while all requests are normal.
+function wanted() {
+	const of = (key) => Object.keys(seen[key]);
+	const other = [...of(PARTS[1]), ...of(PARTS[2])].some((name) => name !== "normal");
+	return PLOTS.filter((plot) => !plot.classes || other);
+}
+
 function lines(plot) {
+	if (plot.classes)
+		return CLASSES.map(([name, c]) => [name, seen[plot.classes][name], c]);
 	const list = plot.lines.map(([label, key, c]) => [label, seen[key], c]);
 	if (!plot.refused)
 		return list;
@@ -135,7 +153,7 @@ function options() {
 // What a plot shows, for those who do not see it.
 function spoken(plot) {
 	const last = lines(plot).map(([label, values]) => {
-		const value = values.at(-1);
+		const value = values?.at(-1);
 		return `${label} ${value === null || value === undefined ? "none" : value}`;
 	});
 	return `${plot.title}, at last: ${last.join(", ")}`;
@@ -145,7 +163,8 @@ function makeCharts() {
 	const into = document.querySelector(".plots");
 	charts.forEach((chart) => chart.destroy());
 	into.textContent = "";
-	charts = PLOTS.map((plot) => {
+	plots = wanted();
+	charts = plots.map((plot) => {
 		const figure = document.createElement("figure");
 		const caption = document.createElement("figcaption");
 		const box = document.createElement("div");
@@ -163,10 +182,10 @@ function makeCharts() {
 function draw() {
 	const end = seen.now_unix_ms;
 	charts.forEach((chart, i) => {
-		chart.data.datasets = datasets(PLOTS[i]);
+		chart.data.datasets = datasets(plots[i]);
 		chart.options.scales.x.min = Math.min(seen.unix_ms[0] ?? end, end - 300000);
 		chart.options.scales.x.max = end;
-		chart.canvas.setAttribute("aria-label", spoken(PLOTS[i]));
+		chart.canvas.setAttribute("aria-label", spoken(plots[i]));
 		chart.update("none");
 	});
 }
@@ -192,7 +211,7 @@ async function renewHistory() {
 	seen = join(seen, fresh);
 	listModels(fresh.models);
 	$("history").hidden = false;
-	if (!charts.length)
+	if (charts.length !== wanted().length)
 		makeCharts();
 	draw();
 	document.documentElement.dataset.points = seen.unix_ms.length;
@@ -200,7 +219,7 @@ async function renewHistory() {
 
 function choose(name) {
 	chosen = name;
-	seen = { unix_ms: [] };
+	seen = unseen();
 	return renewHistory();
 }
 
@@ -222,7 +241,7 @@ async function turn() {
 		if (chosen && String(error.message).endsWith("404")) {
 			$("which").value = "";
 			chosen = "";
-			seen = { unix_ms: [] };
+			seen = unseen();
 		}
 	}
 	document.documentElement.dataset.turns = turns;

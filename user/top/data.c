@@ -84,7 +84,8 @@ static void free_totals(struct totals *t)
 	json_decref(t->shadow_rejected);
 	json_decref(t->connections);
 	json_decref(t->clients);
-	json_decref(t->by_class);
+	json_decref(t->admitted_by_class);
+	json_decref(t->rejected_by_class);
 }
 
 static json_t *totals_of_clients(const json_t *list)
@@ -116,7 +117,8 @@ static void add_totals(struct top_data *d, uint64_t ms)
 	t.shadow_rejected = json_incref(json_object_get(d->status, "shadow_rejected_by_reason"));
 	t.connections = json_incref(json_object_get(d->status, "connections"));
 	t.clients = totals_of_clients(json_object_get(d->clients, "clients"));
-	t.by_class = json_incref(json_object_get(d->status, "rejected_by_class"));
+	t.admitted_by_class = json_incref(json_object_get(d->status, "admitted_by_class"));
+	t.rejected_by_class = json_incref(json_object_get(d->status, "rejected_by_class"));
 	if (d->polls == RATE_POLLS)
 		free_totals(&d->totals[--d->polls]);
 	memmove(d->totals + 1, d->totals, d->polls * sizeof(t));
@@ -174,24 +176,35 @@ double top_rate(const struct top_data *d, enum top_total of, const char *key)
 	return rate(d, total(&d->totals[0], of, key), total(&d->totals[d->polls - 1], of, key));
 }
 
-static double class_total(const struct totals *t, const char *class)
+/* A count, or the sum of an object's counts. */
+static double sum_of(const json_t *counts)
 {
-	json_t *reasons = json_object_get(t->by_class, class), *n;
-	const char *reason;
-	double sum = 0;
+	double sum = (double)json_integer_value(counts);
+	const char *key;
+	json_t *n;
 
-	if (!json_is_object(t->by_class) && !strcmp(class, "normal"))
-		reasons = t->rejected;
-	json_object_foreach(reasons, reason, n) sum += (double)json_integer_value(n);
+	json_object_foreach((json_t *)counts, key, n) sum += (double)json_integer_value(n);
 	return sum;
 }
 
-double top_class_rate(const struct top_data *d, const char *class)
+/* Without classes all requests are of class normal. */
+static double class_total(const struct totals *t, const char *class, unsigned which)
+{
+	const json_t *classes = which ? t->rejected_by_class : t->admitted_by_class;
+
+	if (json_is_object(classes))
+		return sum_of(json_object_get(classes, class));
+	if (strcmp(class, "normal"))
+		return 0;
+	return sum_of(which ? t->rejected : json_object_get(t->requests, "admitted"));
+}
+
+double top_class_rate(const struct top_data *d, const char *class, unsigned which)
 {
 	if (d->polls < 2)
 		return -1;
-	return rate(d, class_total(&d->totals[0], class),
-		    class_total(&d->totals[d->polls - 1], class));
+	return rate(d, class_total(&d->totals[0], class, which),
+		    class_total(&d->totals[d->polls - 1], class, which));
 }
 
 double top_client_rate(const struct top_data *d, const char *client, unsigned which)

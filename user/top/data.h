@@ -23,8 +23,8 @@ struct history {
 struct totals {
 	double ms; /* when they were polled */
 	json_t *requests, *rejected, *shadow_rejected, *connections;
-	json_t *clients;  /* {client: [admitted, rejected]} */
-	json_t *by_class; /* no object: all are of class normal */
+	json_t *clients;                               /* {client: [admitted, rejected]} */
+	json_t *admitted_by_class, *rejected_by_class; /* no object: all are of class normal */
 };
 
 struct top_data {
@@ -48,8 +48,8 @@ enum top_total { TOP_REQUESTS, TOP_REJECTED, TOP_SHADOW_REJECTED, TOP_CONNECTION
 
 /* The rise of a total a second. Negative: not known yet. */
 double top_rate(const struct top_data *d, enum top_total of, const char *key);
-double top_class_rate(const struct top_data *d, const char *class);
 /* which: 0 admitted, 1 rejected. */
+double top_class_rate(const struct top_data *d, const char *class, unsigned which);
 double top_client_rate(const struct top_data *d, const char *client, unsigned which);
 
 #endif

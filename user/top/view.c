@@ -132,17 +132,18 @@ static void refusals(struct rows *rows, const struct view *v, const char *label,
 	add_wrapped(rows, v, ROW_PLAIN, text, 13);
 }
 
-static void classes(struct rows *rows, const struct view *v)
+/* "high 3.2/s, normal 0.0/s, …" of the row above. which: 0 admitted, 1 rejected. */
+static void classes(struct rows *rows, const struct view *v, unsigned which)
 {
 	static const char *const names[] = {"high", "normal", "low", "lowest"};
 	char text[256] = "", r[16];
 
-	if (!json_is_object(json_object_get(v->data->status, "rejected_by_class")))
+	if (!json_is_object(json_object_get(v->data->status, "admitted_by_class")))
 		return;
 	extend(text, sizeof(text), "%-12s ", "  by class");
 	for (unsigned i = 0; i < 4; i++)
 		extend(text, sizeof(text), "%s%s %s/s", i ? ", " : "", names[i],
-		       rate_text(top_class_rate(v->data, names[i]), r));
+		       rate_text(top_class_rate(v->data, names[i], which), r));
 	add(rows, v, ROW_PLAIN, text);
 }
 
@@ -199,8 +200,9 @@ void view_state(const struct view *v, struct rows *out)
 	       format_clock(field_whole(status, "now_unix_ms")),
 	       format_span((double)field_whole(status, "uptime_ms")));
 	add_wrapped(out, v, ROW_PLAIN, text, 13);
+	classes(out, v, 0);
 	refusals(out, v, "refused", TOP_REJECTED, "rejected");
-	classes(out, v);
+	classes(out, v, 1);
 	if (field_whole(json_object_get(status, "requests"), "shadow_rejected"))
 		refusals(out, v, "shadow", TOP_SHADOW_REJECTED, "shadow_rejected");
 	connections(out, v);
