@@ -11,8 +11,12 @@ AT=http://127.0.0.1:9464
 HOSTILE='<img src=x onerror=alert(1)>'
 mock --model m,prefill-ms=30,token-ms=5,tokens=10,slots=64 \
 	--model "$HOSTILE,prefill-ms=5,token-ms=1,tokens=4,slots=64"
-start daemon "$S" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" \
-	--metrics "${AT#http://}" --interface s0 --interface lo --listen "$PORT"
+cat >"$T/sluice.yaml" <<END
+services: [{listen: $PORT}]
+priorities: [{client: $C4B, class: low}]
+END
+start daemon "$S" "$B/sluiced" --config "$T/sluice.yaml" --pin-dir "$PIN" \
+	--control "$T/control.sock" --metrics "${AT#http://}" --interface s0 --interface lo
 await_line daemon ready "$PID"
 load --connect "$S4:$PORT" --model m --requests 1 >"$T/learned.json"
 await 3 "'m' in m"
@@ -93,6 +97,9 @@ holds "a name that is HTML is text" "'$HOSTILE' in j('rows')['is']"
 js "document.querySelectorAll('main img').length"
 holds "… and makes no element" "j('answer') == {'is': 0}"
 
+shown "document.querySelectorAll('canvas').length === 4"
+holds "while all requests are normal, no plot is by class" "j('answer')['is']['value'] is True"
+
 # A refusal, from its answer to the screen.
 ctl block "$C4B" --model m >/dev/null
 same "a blocked client is refused" 429 "$(status_from "$C4B" m)"
@@ -101,13 +108,44 @@ shown "document.querySelector('#refused').textContent === '1' &&
 holds "a refusal is on the screen within two seconds, with its reason" \
 	"j('answer')['is']['seconds'] < 2"
 
+# A client over its quota, with the command that gives it more.
+ctl clear "$C4B" --model m >/dev/null
+ctl quota set "$C4B" requests=1/1h >/dev/null
+same "a client has its quota" 200 "$(status_from "$C4B" m)"
+start over "$C" "$B/loadgen" --json --connect "$S4:$PORT" --bind "$C4B" --model m --rate 10 \
+	--duration 600 --retry 0
+OVER=$PID
+shown "[...document.querySelectorAll('#clients tbody tr')].some((row) =>
+	row.textContent.startsWith('$C4B') && row.textContent.includes('0 of 1'))"
+holds "a client has what is left of its quota" "j('answer')['is']['value'] is True"
+shown "[...document.querySelectorAll('#state code')].map((x) => x.textContent).find((x) =>
+	x.includes('quota set'))"
+holds "refusals by quota name the client, and the quota that gives it more" \
+	"j('answer')['is']['value'] == 'sluicectl quota set $C4B requests=2/1h'"
+# pasted SENTENCE: the command of the last answer, pasted into a shell, is done.
+pasted() {
+	local command
+
+	command=$("$PY" -c 'import json, sys; print(json.load(open(sys.argv[1]))["is"]["value"])' \
+		"$T/answer.json")
+	check "$1" bash -c "sluicectl() { '$B/sluicectl' --control '$T/control.sock' \"\$@\"; }
+		$command"
+}
+pasted "that command is taken"
+holds --within 3 "… and the client has more" \
+	"[x['quota']['quota'] for x in ctl('clients')['clients'] if x['client'] == '$C4B'] == ['requests=2/1h']"
+
 # Shut by its average, with the words of the command that changes it.
 shut "$HOSTILE"
 shown "document.querySelector('#state').textContent.includes('is shut: its average TTFT')"
-js "document.querySelector('#state li.shut code').textContent"
+shown "document.querySelector('#state li.shut code').textContent"
 holds "what is shut is said, with a command that a shell reads as one name" \
-	"__import__('shlex').split(j('answer')['is']) ==
-	 ['sluicectl', 'set', '--model', '$HOSTILE', 'ttft=MS']"
+	"(w := __import__('shlex').split(j('answer')['is']['value'])) and
+	 w[:2] + w[3:] == ['sluicectl', 'set', '--model', '$HOSTILE'] and w[2].startswith('ttft=')"
+pasted "the command is taken"
+holds --within 3 "… and opens the model" "m['$HOSTILE']['open']"
+shut "$HOSTILE"
+shown "document.querySelector('#state').textContent.includes('is shut: its average TTFT')"
 
 # The history is the daemon's.
 shown "document.documentElement.dataset.points >= 2"
@@ -116,15 +154,20 @@ before=$(value "j('answer')['is']")
 visit /
 shown "document.documentElement.dataset.points >= $before"
 holds "the history survives a reload of the page" "j('answer')['is']['value'] is True"
-shown "document.querySelectorAll('canvas').length === 4 &&
+shown "document.querySelectorAll('canvas').length === 6 &&
 	[...document.querySelectorAll('canvas')].every((c) => c.height > 50 &&
 		c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((x) => x))"
-holds "four plots are drawn" "j('answer')['is']['value'] is True"
+holds "six plots are drawn" "j('answer')['is']['value'] is True"
+shown "document.querySelectorAll('canvas')[4].ariaLabel.startsWith('admitted a second, by class') &&
+	/^refused a second, by class, .* low [0-9.]+,/.test(
+		document.querySelectorAll('canvas')[5].ariaLabel)"
+holds "… two of them by class" "j('answer')['is']['value'] is True"
 shown "[...document.querySelector('#which').options].some((o) => o.value === '$HOSTILE')"
 js "document.querySelector('#which').value = '$HOSTILE';
 	document.querySelector('#which').dispatchEvent(new Event('change'))"
 shown "document.querySelectorAll('canvas')[3].ariaLabel.includes('refused ') &&
-	!document.querySelectorAll('canvas')[3].ariaLabel.includes('client-blocked')"
+	!document.querySelectorAll('canvas')[3].ariaLabel.includes('client-blocked') &&
+	document.querySelectorAll('canvas').length === 4"
 holds "a model's own history is plotted" "j('answer')['is']['value'] is True"
 
 # Keys alone: from the link to the filter, which the server answers.
@@ -137,6 +180,8 @@ js "[...document.querySelectorAll('#models tbody th')].map((x) => x.textContent)
 holds "the filter finds names by a part of them" \
 	"j('answer')['is'] == ['$HOSTILE', '(all together)']"
 
+# … while a model is shut and a client is over its quota.
+shown "['shut', 'full'].every((x) => document.querySelector('#state li.' + x + ' code'))"
 for size in 1280,800 390,844; do
 	browser "[\"size\", $size]"
 	js "[document.documentElement.scrollWidth,
@@ -146,6 +191,8 @@ for size in 1280,800 390,844; do
 	holds "nothing is wider than a screen of $size" \
 		"j('answer')['is'][:2] == [${size%,*}, 0] and j('answer')['is'][2] == ${size%,*}"
 done
+
+finish "$OVER"
 
 browser '["complaints"]'
 holds "the browser has no complaint, of scripts or of the policy" "j('answer') == {'is': []}"

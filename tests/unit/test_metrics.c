@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The exposition against a strict reader of the text format: each family is announced once before
- * its samples, no series comes twice, labels are escaped, histograms add up. Then the status page,
- * and the server of both.
+ * its samples, no series comes twice, labels are escaped, histograms add up. Then the server of the
+ * pages.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -444,39 +444,6 @@ static void a_full_table_of_models_is_written_whole(void **state)
 	forget(e);
 }
 
-/* ---- the page ---- */
-
-static void whole_page(FILE *out, const struct daemon_state *s)
-{
-	metrics_write_page(out, s, NULL);
-}
-
-static void the_page_escapes_what_requests_named(void **state)
-{
-	char *text;
-
-	strcpy(f->controller.model[FIXTURE_FRESH].name,
-	       "<script>alert(\"1\")</script>&\xe2\x80\xae");
-	text = written(whole_page);
-	assert_null(strstr(text, "<script>"));
-	assert_non_null(
-		strstr(text, "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;\\u202e"));
-	free(text);
-}
-
-static void the_page_says_what_is_shut_and_why(void **state)
-{
-	char *text = written(whole_page);
-
-	assert_non_null(strstr(
-		text,
-		"<b>llama</b> is shut: its average TTFT is 2000.0 ms, and its target is 1000 ms. "
-		"Since 22:12:38 UTC (42 s), until about 22:13:30 UTC (in 10 s) if nothing more arrives. "
-		"To change this: <code>sluicectl set --model llama ttft=MS</code>"));
-	assert_non_null(strstr(text, "SHUT (ttft)"));
-	free(text);
-}
-
 /* ---- the server ---- */
 
 static struct metrics *server;
@@ -613,7 +580,7 @@ static void pages_have_their_status_and_type(void **state)
 		free(text);
 	}
 	assert_int_equal(refreshed, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS |
-					    STATE_CLIENTS);
+					    STATE_CLIENTS | STATE_RULES);
 }
 
 static void a_page_led_here_by_dns_reads_nothing(void **state)
@@ -678,44 +645,6 @@ static void a_file_that_a_browser_has_is_not_sent_again(void **state)
 			 "\"0\"\r\n\r\n");
 	assert_memory_equal(text, "HTTP/1.1 200", 12);
 	assert_non_null(strstr(text, asset->etag));
-	free(text);
-}
-
-static void the_lists_of_the_page_are_short_and_a_filter_finds_the_rest(void **state)
-{
-	char *text = written(whole_page);
-	size_t len;
-	FILE *out;
-
-	free(text);
-	for (int i = 0; i < 900; i++) {
-		char name[32];
-
-		snprintf(name, sizeof(name), "model-%d", i);
-		controller_learn(&f->controller, name, FIXTURE_NOW_NS);
-	}
-	text = written(whole_page);
-	assert_true(strlen(text) < 40000);
-	assert_non_null(strstr(text, "50 of 902 models are listed"));
-	assert_null(strstr(text, "model-899"));
-	free(text);
-	out = open_memstream(&text, &len);
-	metrics_write_page(out, &f->state, "DEL-899");
-	fclose(out);
-	assert_non_null(strstr(text, "<th scope=row>model-899</th>"));
-	assert_null(strstr(text, "<th scope=row>model-898</th>"));
-	assert_non_null(strstr(text, "value=\"DEL-899\""));
-	free(text);
-}
-
-/* The shell's own reading of such a word is in tests/e2e/test_page.sh. */
-static void a_command_quotes_a_name_for_the_shell(void **state)
-{
-	char *text;
-
-	strcpy(f->controller.model[FIXTURE_LLAMA].name, "it's $(x)");
-	text = written(whole_page);
-	assert_non_null(strstr(text, "--model 'it'\\''s $(x)' ttft=MS"));
 	free(text);
 }
 
@@ -1059,10 +988,6 @@ int main(void)
 		PURE(counts_of_removed_services_and_models_stay_apart),
 		PURE(requests_have_their_class_where_classes_are_in_use),
 		PURE(a_full_table_of_models_is_written_whole),
-		PURE(the_page_escapes_what_requests_named),
-		PURE(the_page_says_what_is_shut_and_why),
-		PURE(the_lists_of_the_page_are_short_and_a_filter_finds_the_rest),
-		PURE(a_command_quotes_a_name_for_the_shell),
 		PURE(readiness_is_what_the_configuration_asks_for),
 		SERVER(pages_have_their_status_and_type),
 		SERVER(a_page_led_here_by_dns_reads_nothing),

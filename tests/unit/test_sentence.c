@@ -3,70 +3,13 @@
  * The sentence of `explain`: every reason of a refusal has one, with why, until when and a command;
  * and what an override, shadow mode, an ended lease and a drain make of it.
  */
-#include "control_fixture.h"
+#include "programs.h"
 #include "remedy.h"
 
 #include <string.h>
-#include <time.h>
 
 #define S       1000000000ULL
 #define EXPLAIN "{\"cmd\":\"explain\",\"client\":\"192.0.2.1\",\"service\":\"8000\"}"
-
-static struct sluice_answer programs; /* their answer to every question */
-static struct quota_book *book;
-
-static bool answer_all(void *arg, uint32_t service, struct sluice_question *question,
-		       struct sluice_answer *out)
-{
-	*out = programs;
-	return true;
-}
-
-static bool unknown(void *arg, const struct sluice_client *client, struct sluice_client_count *out)
-{
-	return false;
-}
-
-static int64_t none_in_flight(void *arg, const struct sluice_client *client)
-{
-	return 0;
-}
-
-static int sentence_setup(void **state)
-{
-	static const struct state_lookup look = {
-		.verdict = answer_all, .counts = unknown, .in_flight = none_in_flight};
-	struct quota_def def;
-	bool fresh, taken;
-	char err[128];
-
-	setenv("TZ", "UTC", 1);
-	tzset();
-	setup(state);
-	book = calloc(1, sizeof(*book));
-	f->state.quotas = book;
-	f->state.lookup = &look;
-	assert_int_equal(
-		quota_parse(&def, "requests=60/1m tokens=500/10s burst=12", err, sizeof(err)), 0);
-	programs = (struct sluice_answer){
-		.now_ns = FIXTURE_NOW_NS,
-		.answered = 1,
-		.enforced = 1,
-		.about = FIXTURE_LLAMA,
-		.retry_after_ms = 42000,
-		.quota = quota_book_id(book, &def, SLUICE_SCOPE_SERVICE, "*:8000", false, NULL,
-				       &fresh, &taken),
-		.quota_from = SLUICE_QUOTA_FROM_SERVICE,
-		.pool = FIXTURE_LLAMA,
-	};
-	return 0;
-}
-
-static int sentence_teardown(void **state)
-{
-	free(book);
-	return teardown(state);
-}
 
 static const char *sentence_of(const char *command)
 {
@@ -108,11 +51,11 @@ static void every_reason_has_a_sentence_and_a_command(void **state)
 static void a_refusal_says_why_until_when_and_what_changes_it(void **state)
 {
 	programs.reason = SLUICE_REASON_REQUEST_QUOTA;
-	says("Refused (429, retry after 42 s): this client has used up its request quota of 60 in 60 s; its next request is admitted at 22:14:02. To give it more: `sluicectl quota set 192.0.2.1 requests=120/60s burst=24 tokens=500/10s`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
+	says("Refused (429, retry after 42 s): this client has used up its request quota of 60 in 60 s; its next request is admitted at 22:14:02. To give this client more: `sluicectl quota set 192.0.2.1 requests=120/60s burst=24 tokens=500/10s`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
 	programs.reason = SLUICE_REASON_TOKEN_QUOTA;
 	programs.quota_from = SLUICE_QUOTA_FROM_MODEL;
 	programs.retry_after_ms = 1200;
-	says("Refused (429, retry after 2 s): this client has used up its token quota of 500 in 10 s; its next request is admitted at 22:13:22. To give it more: `sluicectl quota set 192.0.2.1 --model llama requests=60/60s burst=12 tokens=1000/10s`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
+	says("Refused (429, retry after 2 s): this client has used up its token quota of 500 in 10 s; its next request is admitted at 22:13:22. To give this client more: `sluicectl quota set 192.0.2.1 --model llama requests=60/60s burst=12 tokens=1000/10s`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
 	programs.retry_after_ms = 3000;
 	programs.reason = SLUICE_REASON_TTFT;
 	says("Refused (429, retry after 3 s): the average TTFT of model 'llama' is 2000 ms, over its target of 1000 ms; it opens about 22:13:23 if nothing more arrives. To admit it by a higher target: `sluicectl set ttft=2400ms --model llama`. To admit this client anyway: `sluicectl allow 192.0.2.1 --for 10m`.");
@@ -291,22 +234,20 @@ static void the_sentence_is_the_first_line(void **state)
 	free(text);
 }
 
-#define SENTENCE(test) cmocka_unit_test_setup_teardown(test, sentence_setup, sentence_teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SENTENCE(every_reason_has_a_sentence_and_a_command),
-		SENTENCE(a_refusal_says_why_until_when_and_what_changes_it),
-		SENTENCE(the_command_of_a_latency_refusal_opens_the_model),
-		SENTENCE(policy_adaptive_says_its_numbers),
-		SENTENCE(an_admitted_request_says_what_is_left),
-		SENTENCE(what_is_not_enforced_is_admitted_and_says_so),
-		SENTENCE(a_drain_says_when_it_ends_and_what_ends_it),
-		SENTENCE(a_connection_is_refused_by_a_reset),
-		SENTENCE(a_name_in_a_command_is_quoted_for_a_shell),
-		SENTENCE(a_rule_of_the_fleet_is_lifted_on_all_hosts),
-		SENTENCE(the_sentence_is_the_first_line),
+		PROGRAMS(every_reason_has_a_sentence_and_a_command),
+		PROGRAMS(a_refusal_says_why_until_when_and_what_changes_it),
+		PROGRAMS(the_command_of_a_latency_refusal_opens_the_model),
+		PROGRAMS(policy_adaptive_says_its_numbers),
+		PROGRAMS(an_admitted_request_says_what_is_left),
+		PROGRAMS(what_is_not_enforced_is_admitted_and_says_so),
+		PROGRAMS(a_drain_says_when_it_ends_and_what_ends_it),
+		PROGRAMS(a_connection_is_refused_by_a_reset),
+		PROGRAMS(a_name_in_a_command_is_quoted_for_a_shell),
+		PROGRAMS(a_rule_of_the_fleet_is_lifted_on_all_hosts),
+		PROGRAMS(the_sentence_is_the_first_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

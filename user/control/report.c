@@ -28,14 +28,6 @@ json_t *value_gauge(int64_t n)
 	return json_integer(n > 0 ? n : 0);
 }
 
-void report_model_name(const struct daemon_state *s, uint32_t id, char *out, size_t len)
-{
-	if (state_model_in_use(s, id))
-		snprintf(out, len, "%s", s->controller->model[id].name);
-	else
-		snprintf(out, len, "unknown-%u", id);
-}
-
 void report_service_name(const struct daemon_state *s, uint32_t id, char *out, size_t len)
 {
 	char text[TEXT_SERVICE_MAX];
@@ -52,7 +44,7 @@ json_t *value_model(const struct daemon_state *s, uint32_t id)
 {
 	char text[SLUICE_NAME_MAX];
 
-	report_model_name(s, id, text, sizeof(text));
+	state_model_name(text, s, id);
 	return json_string(text);
 }
 

@@ -45,8 +45,6 @@ json_t *report_change(const struct daemon_state *s, uint32_t model);
 /* … of a record. */
 json_t *report_record(const struct daemon_state *s, const struct sluice_record *record);
 
-/* A model's display name: its own, or "unknown-ID" for an id without a name. */
-void report_model_name(const struct daemon_state *s, uint32_t id, char *out, size_t len);
 /* A service as ADDR:PORT, or "unknown-ID". */
 void report_service_name(const struct daemon_state *s, uint32_t id, char *out, size_t len);
 

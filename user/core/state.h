@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <sluice/abi.h>
@@ -263,6 +264,25 @@ static inline uint64_t state_connections(const struct daemon_state *s, unsigned 
 		    (service < 0 || s->counts[i].key.service == service))
 			sum += s->counts[i].n;
 	return sum;
+}
+
+/* The name of a model; of an id without one "unknown-7". */
+static inline void state_model_name(char out[SLUICE_NAME_MAX], const struct daemon_state *s,
+				    uint32_t id)
+{
+	if (state_model_in_use(s, id))
+		snprintf(out, SLUICE_NAME_MAX, "%s", s->controller->model[id].name);
+	else
+		snprintf(out, SLUICE_NAME_MAX, "unknown-%u", id);
+}
+
+/* Requests in flight. The kernel's figure may be negative: it is read between the updates of two
+ * CPUs. */
+static inline int64_t state_in_flight(const struct daemon_state *s, uint32_t id)
+{
+	int64_t n = s->kernel[id].in_flight;
+
+	return n > 0 ? n : 0;
 }
 
 /* The name of a service; of no service in particular (SLUICE_SERVICES_MAX): "some service". False

@@ -43,10 +43,7 @@ static void model_label(FILE *out, const struct daemon_state *s, uint32_t id)
 {
 	char text[SLUICE_NAME_MAX];
 
-	if (state_model_in_use(s, id))
-		snprintf(text, sizeof(text), "%s", s->controller->model[id].name);
-	else
-		snprintf(text, sizeof(text), "unknown-%u", id);
+	state_model_name(text, s, id);
 	label(out, "model", text);
 }
 

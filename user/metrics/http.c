@@ -134,11 +134,11 @@ static const char *argument(const struct page *page, const char *name)
 	return MHD_lookup_connection_value(page->conn, MHD_GET_ARGUMENT_KIND, name);
 }
 
-/* However many readers there are, the clients are not walked before they are this old. */
+/* However many readers there are, clients and rules are not walked before they are this old. */
 static void refresh_clients(struct metrics *m, unsigned parts, uint64_t age_ns)
 {
 	if (m->state->now_ns - m->walked_ns >= age_ns)
-		parts |= STATE_CLIENTS;
+		parts |= STATE_CLIENTS | STATE_RULES;
 	m->refresh(m->arg, parts);
 	if (parts & STATE_CLIENTS)
 		m->walked_ns = m->state->now_ns;

@@ -10,7 +10,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/explain.h"
 #include "core/highest.h"
+#include "core/history.h"
+#include "core/parse.h"
 #include "core/printable.h"
 #include "core/text.h"
 
@@ -183,52 +186,140 @@ static void models(FILE *out, const struct daemon_state *s, const struct state_s
 	fputs("</section>\n", out);
 }
 
+/* A rate of the last point of the history. */
+static void rate_cell(FILE *out, const char *heading, double rate)
+{
+	begin_cell(out, heading, true);
+	if (rate >= 0)
+		fprintf(out, "%.1f", rate);
+	else
+		fputs("–", out);
+	fputs("</td>", out);
+}
+
+/* " (3.2 a second)", if it is known. */
+static void in_brackets(FILE *out, double rate)
+{
+	if (rate >= 0)
+		fprintf(out, " (%.1f a second)", rate);
+}
+
+static void by_reason(FILE *out, const struct state_sums *sums, const float *rates)
+{
+	static const struct heading headings[] = {{"reason", false},
+						  {"refused a second", true},
+						  {"refused", true},
+						  {"counted only (shadow)", true}};
+	unsigned columns = sums->all_shadow ? 4 : 3;
+
+	begin_table(out, headings, columns, "Refusals by reason");
+	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++) {
+		if (!sums->by_reason[r] && !sums->shadow_by_reason[r])
+			continue;
+		fprintf(out, "<tr><th scope=row>%s</th>", text_reason(r));
+		rate_cell(out, headings[1].text, rates ? rates[r] : -1);
+		count_cell(out, headings[2].text, sums->by_reason[r]);
+		if (columns == 4)
+			count_cell(out, headings[3].text, sums->shadow_by_reason[r]);
+		fputs("</tr>\n", out);
+	}
+	fputs("</tbody></table>\n", out);
+}
+
+static void by_class(FILE *out, const struct state_sums *sums, const float *admitted,
+		     const float *rejected)
+{
+	static const struct heading headings[] = {{"class", false},
+						  {"admitted a second", true},
+						  {"refused a second", true},
+						  {"admitted", true},
+						  {"refused", true}};
+
+	begin_table(out, headings, 5, "Requests by priority class");
+	for (unsigned c = 0; c < SLUICE_CLASSES; c++) {
+		fprintf(out, "<tr><th scope=row>%s</th>", parse_word_of(&parse_as_class, c));
+		rate_cell(out, headings[1].text, admitted ? admitted[c] : -1);
+		rate_cell(out, headings[2].text, rejected ? rejected[c] : -1);
+		count_cell(out, headings[3].text, sums->admitted_by_class[c]);
+		count_cell(out, headings[4].text, sums->rejected_by_class[c]);
+		fputs("</tr>\n", out);
+	}
+	fputs("</tbody></table>\n", out);
+}
+
 static void requests(FILE *out, const struct daemon_state *s, const struct state_sums *sums)
 {
-	static const struct heading headings[] = {
-		{"reason", false}, {"refused", true}, {"counted only (shadow)", true}};
-	unsigned columns = sums->all_shadow ? 3 : 2;
+	const struct history *h = s->history && s->history->count > 1 ? s->history : NULL;
+	unsigned at = h ? (h->count - 1) % HISTORY_POINTS : 0;
 
 	fprintf(out,
 		"<section id=requests>\n<h2>Requests</h2>\n<p><b id=admitted>%" PRIu64
-		"</b> admitted, <b id=refused>%" PRIu64 "</b> refused",
-		sums->all_admitted, sums->all_rejected);
+		"</b> admitted",
+		sums->all_admitted);
+	in_brackets(out, h ? h->all.point[at].admitted : -1);
+	fprintf(out, ", <b id=refused>%" PRIu64 "</b> refused", sums->all_rejected);
+	in_brackets(out, h ? h->all.point[at].rejected : -1);
 	if (sums->all_shadow)
 		fprintf(out, ", %" PRIu64 " would have been refused (shadow)", sums->all_shadow);
 	fprintf(out, ". Connections: %" PRIu64 " reset, %" PRIu64 " dropped at their SYN.</p>\n",
 		state_connections(s, SLUICE_VERDICT_SYN_RESET, -1),
 		state_connections(s, SLUICE_VERDICT_SYN_DROPPED, -1));
-	if (sums->all_rejected || sums->all_shadow) {
-		begin_table(out, headings, columns, "Refusals by reason");
-		for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++) {
-			if (!sums->by_reason[r] && !sums->shadow_by_reason[r])
-				continue;
-			fprintf(out, "<tr><th scope=row>%s</th>", text_reason(r));
-			count_cell(out, "refused", sums->by_reason[r]);
-			if (columns == 3)
-				count_cell(out, headings[2].text, sums->shadow_by_reason[r]);
-			fputs("</tr>\n", out);
-		}
-		fputs("</tbody></table>\n", out);
-	}
+	if (sums->all_rejected || sums->all_shadow)
+		by_reason(out, sums, h ? h->by_reason[at] : NULL);
+	if (state_has_classes(s))
+		by_class(out, sums, h ? h->admitted_by_class[at] : NULL,
+			 h ? h->rejected_by_class[at] : NULL);
 	fputs("</section>\n", out);
 }
 
+/* "3 of 12": what is left of a budget, in debt below 0; or the rule that precedes it. */
+static void budget_cell(FILE *out, const char *heading, const struct explain_budget *b,
+			const char *rule)
+{
+	begin_cell(out, heading, true);
+	if (rule)
+		fputs(rule, out);
+	else if (b->limit)
+		fprintf(out, "%" PRId64 " of %" PRIu64, (int64_t)(b->left - b->debt), b->limit);
+	else
+		fputs("–", out);
+	fputs("</td>", out);
+}
+
+static const struct heading client_headings[] = {
+	{"client", false},  {"in flight", true}, {"requests left", true}, {"tokens left", true},
+	{"admitted", true}, {"refused", true},   {"last refusal", false}, {"last seen", true},
+};
+
+#define CLIENT_COLUMNS (sizeof(client_headings) / sizeof(client_headings[0]))
+
+/* The quota is that of its next request for the model that it requested last. */
 static void client_row(FILE *out, const struct daemon_state *s, const struct state_client *c)
 {
+	const uint8_t *addr = c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL;
+	const struct heading *of = client_headings;
 	const struct sluice_client_count *n = &c->count;
 	char text[TEXT_CLIENT_MAX];
+	struct explanation e = {0};
+	const char *rule;
 
+	if (s->lookup && s->quotas)
+		(void)explain(s, &c->client, addr, n->last_model, n->last_service, &e);
+	rule = e.answer.override == SLUICE_OVERRIDE_NONE      ? NULL
+	       : e.answer.override >= SLUICE_OVERRIDE_ALLOWED ? "exempt"
+							      : "blocked";
 	text_client(text, &c->client);
 	fputs("<tr><th scope=row>", out);
 	page_escaped(out, text);
 	fputs("</th>", out);
-	count_cell(out, "in flight", c->in_flight > 0 ? (uint64_t)c->in_flight : 0);
-	count_cell(out, "admitted", n->admitted);
-	count_cell(out, "refused", n->rejected);
-	text_cell(out, "last refusal",
+	count_cell(out, of[1].text, c->in_flight > 0 ? (uint64_t)c->in_flight : 0);
+	budget_cell(out, of[2].text, &e.quota.requests, rule);
+	budget_cell(out, of[3].text, &e.quota.tokens, rule);
+	count_cell(out, of[4].text, n->admitted);
+	count_cell(out, of[5].text, n->rejected);
+	text_cell(out, of[6].text,
 		  n->last_reason != SLUICE_REASON_NONE ? text_reason(n->last_reason) : "–");
-	begin_cell(out, "last seen", true);
+	begin_cell(out, of[7].text, true);
 	if (n->last_seen_ns <= s->now_ns) {
 		page_span(out, (double)(s->now_ns - n->last_seen_ns) / 1e9);
 		fputs(" ago", out);
@@ -240,9 +331,6 @@ static void client_row(FILE *out, const struct daemon_state *s, const struct sta
 
 static void clients(FILE *out, const struct daemon_state *s, const char *filter)
 {
-	static const struct heading headings[] = {{"client", false},       {"in flight", true},
-						  {"admitted", true},      {"refused", true},
-						  {"last refusal", false}, {"last seen", true}};
 	struct highest_item items[CLIENTS_LISTED];
 	struct highest most = {.items = items, .max = CLIENTS_LISTED};
 	char text[TEXT_CLIENT_MAX];
@@ -265,7 +353,7 @@ static void clients(FILE *out, const struct daemon_state *s, const char *filter)
 	highest_sort(&most);
 	fputs("<section id=clients>\n<h2>Clients</h2>\n", out);
 	if (most.count) {
-		begin_table(out, headings, 6, "Those with the most requests");
+		begin_table(out, client_headings, CLIENT_COLUMNS, "Those with the most requests");
 		for (size_t i = 0; i < most.count; i++)
 			client_row(out, s, &s->clients[most.items[i].index]);
 		fputs("</tbody></table>\n", out);

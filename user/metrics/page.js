@@ -52,7 +52,7 @@ const PLOTS = [
 const PARTS = [
 	"rejected_by_reason_per_second", "admitted_by_class_per_second", "rejected_by_class_per_second",
 ];
-const CLASSES = [["high", 3], ["normal", 0], ["low", 4], ["lowest", 1]];
+const CLASSES = [["high", 3], ["normal", 0], ["low", 4], ["lowest", 2]];
 
 const unseen = () => ({ unix_ms: [], ...Object.fromEntries(PARTS.map((key) => [key, {}])) });
 let seen = unseen();
@@ -108,7 +108,7 @@ function lines(plot) {
 	const reasons = Object.entries(seen.rejected_by_reason_per_second);
 	if (chosen)
 		return [...list, ["refused", seen.rejected_per_second, 1]];
-	return [...list, ...reasons.map(([reason, of], i) => [`refused: ${reason}`, of, [1, 3, 4, 5, 0][i % 5]])];
+	return [...list, ...reasons.map(([reason, of], i) => [`refused: ${reason}`, of, [1, 3, 0, 5, 4][i % 5]])];
 }
 
 // Without what has no value, as a limit of all models together.

@@ -8,10 +8,10 @@
 
 #include "metrics/metrics.h"
 
+/* Printable text as HTML. */
+void page_text(FILE *out, const char *text, size_t len);
 /* Text that a client may have chosen, as HTML. */
 void page_escaped(FILE *out, const char *text);
-/* A name as a word of a shell, as HTML. */
-void page_word(FILE *out, const char *name);
 /* "22:13:20 UTC" */
 void page_clock(FILE *out, uint64_t unix_ns);
 /* "42 s", "3 min", "2.5 h", "4.0 d" */

@@ -9,39 +9,84 @@
 #include <string.h>
 
 #include "core/history.h"
+#include "core/remedy.h"
 #include "core/text.h"
 
 #define SHUT_LISTED 10
 
-/* The command that changes it that requests are refused for this reason. */
-static void remedy(FILE *out, unsigned reason, const char *model)
-{
-	static const struct {
-		const char *command, *key;
-	} of[SLUICE_REASON_COUNT] = {
-		[SLUICE_REASON_TTFT] = {"set", "ttft=MS"},
-		[SLUICE_REASON_ITL] = {"set", "itl=MS"},
-		[SLUICE_REASON_DURATION] = {"set", "duration=MS"},
-		[SLUICE_REASON_NORMALIZED_LATENCY] = {"set", "normalized-latency=MS"},
-		[SLUICE_REASON_IN_FLIGHT] = {"set", "max-in-flight=N"},
-		[SLUICE_REASON_CLIENT_BLOCKED] = {"clear CLIENT", NULL},
-		[SLUICE_REASON_REQUEST_QUOTA] = {"quota show", NULL},
-		[SLUICE_REASON_TOKEN_QUOTA] = {"quota show", NULL},
-		[SLUICE_REASON_OPERATOR] = {"resume", NULL},
-	};
+#define CLIENT_RECENT_NS 60000000000ULL /* a client that was refused is named so long */
 
-	fprintf(out, " To change this: <code>sluicectl %s",
-		of[reason].command ? of[reason].command : "clients");
-	if (of[reason].key) {
-		fputc(' ', out);
-		if (model) {
-			fputs("--model ", out);
-			page_word(out, model);
-			fputc(' ', out);
-		}
-		fputs(of[reason].key, out);
+/* Each word in an element, so that a narrow screen does not break "--model" after its hyphens. */
+static void command(FILE *out, const char *text)
+{
+	fputs("<code>", out);
+	for (size_t len; *text; text += len) {
+		len = strcspn(text, " ");
+		fputs("<span>", out);
+		page_text(out, text, len);
+		fputs("</span>", out);
+		if (text[len])
+			fputc(text[len++], out);
 	}
 	fputs("</code>", out);
+}
+
+/* The programs' verdict on a request for a model: of this client, or (NULL) of nobody in
+ * particular, to the service whose pool or model it is. All 0: they gave none. */
+static struct explanation verdict_on(const struct daemon_state *s, const struct state_client *c,
+				     uint32_t model)
+{
+	static const struct sluice_client nobody = {.plen = 128};
+	const uint8_t *addr = c && c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL;
+	uint32_t service = c ? c->count.last_service : explain_service(s);
+	struct explanation e = {.model = model};
+
+	for (size_t i = 0; !c && i < s->service_count; i++)
+		if (s->services[i].pool_id == model || s->services[i].model_id == model)
+			service = (uint32_t)i;
+	if (s->lookup && s->quotas)
+		(void)explain(s, c ? &c->client : &nobody, addr, model, service, &e);
+	return e;
+}
+
+/* The commands that admit what is refused for this reason. */
+static void remedy(FILE *out, const struct daemon_state *s, uint32_t reason, uint32_t model,
+		   const struct state_client *c)
+{
+	struct explanation e = verdict_on(s, c, c ? c->count.last_model : model);
+	char text[TEXT_CLIENT_MAX] = "";
+
+	if (c)
+		text_client(text, &c->client);
+	fputc(' ', out);
+	remedy_write(out,
+		     &(struct remedy){.s = s,
+				      .e = &e,
+				      .client = c ? &c->client : NULL,
+				      .reason = reason,
+				      .about = c ? e.answer.about : model,
+				      .request = "more",
+				      .whom = text},
+		     command);
+}
+
+/* Of those that were refused last, and for this reason, the one with most such refusals; NULL:
+ * none. */
+static const struct state_client *most_refused_client(const struct daemon_state *s, uint32_t reason)
+{
+	const struct state_client *most = NULL;
+
+	for (size_t i = 0; i < s->client_count; i++) {
+		const struct state_client *c = &s->clients[i];
+
+		if (i % WORK_ENTRIES_MAX == 0)
+			state_step(s, WORK_ENTRIES_MAX, 0);
+		if (c->count.last_reason == reason && c->count.by_reason[reason] &&
+		    c->count.last_seen_ns + CLIENT_RECENT_NS > s->now_ns &&
+		    (!most || c->count.by_reason[reason] > most->count.by_reason[reason]))
+			most = c;
+	}
+	return most;
 }
 
 struct why {
@@ -95,26 +140,25 @@ static void shut_line(FILE *out, const struct daemon_state *s, uint32_t id,
 	} else {
 		fputs(", until the next first token or end of a response.", out);
 	}
-	remedy(out, r->reason, id == SLUICE_MODEL_ALL ? NULL : name);
+	remedy(out, s, r->reason, id, NULL);
 	fputs("</li>\n", out);
 }
 
 static void full_line(FILE *out, const struct daemon_state *s, uint32_t id)
 {
-	const struct controller_model *m = &s->controller->model[id];
-	struct controller_targets t = controller_targets(s->controller, id);
-	uint32_t limit = controller_limit(s->controller, id);
-	bool own = t.max_in_flight > 0 && (int64_t)limit >= t.max_in_flight;
+	struct explanation e = verdict_on(s, NULL, id);
+	const struct remedy r = {.s = s, .e = &e, .about = id};
 
 	fputs("<li class=full><b>", out);
-	page_escaped(out, id == SLUICE_MODEL_ALL ? "Everything together" : m->name);
-	fprintf(out, "</b> is at its limit: %" PRId64 " of %u in flight. ", s->kernel[id].in_flight,
-		limit);
-	fputs(own ? "One more is admitted when one ends."
-		  : "Policy adaptive set this limit to meet the targets, and raises it when it can.",
+	page_escaped(out, id == SLUICE_MODEL_ALL ? "Everything together"
+						 : s->controller->model[id].name);
+	fprintf(out, "</b> is at its limit: %" PRId64 " of %u in flight. ", state_in_flight(s, id),
+		controller_limit(s->controller, id));
+	fputs(remedy_at_ceiling(&r)
+		      ? "Policy adaptive set this limit to meet the targets, and raises it when it can."
+		      : "One more is admitted when one ends.",
 	      out);
-	remedy(out, own ? SLUICE_REASON_IN_FLIGHT : SLUICE_REASON_TTFT,
-	       id == SLUICE_MODEL_ALL ? NULL : m->name);
+	remedy(out, s, SLUICE_REASON_IN_FLIGHT, id, NULL);
 	fputs("</li>\n", out);
 }
 
@@ -134,7 +178,8 @@ static void drain_line(FILE *out, const struct daemon_state *s)
 	} else {
 		fputs("without an end.", out);
 	}
-	fputs(" To change this: <code>sluicectl resume</code></li>\n", out);
+	remedy(out, s, SLUICE_REASON_OPERATOR, SLUICE_MODEL_ALL, NULL);
+	fputs("</li>\n", out);
 }
 
 static const struct history_series *most_refused(const struct history *h, unsigned at)
@@ -152,24 +197,94 @@ static const struct history_series *most_refused(const struct history *h, unsign
 	return most;
 }
 
-/* Requests that are refused while models are open: since when the history has some without a gap,
- * how many a second and why. False: none. */
+/* The first point since which there is one with refusals at each: by a reason or (NONE) by any. */
+static uint64_t refused_since(const struct history *h, uint32_t reason)
+{
+	uint64_t first = h->count - 1;
+
+	for (; first > history_first(h); first--) {
+		unsigned before = (first - 1) % HISTORY_POINTS;
+
+		if ((reason ? h->by_reason[before][reason] : h->all.point[before].rejected) <= 0)
+			break;
+	}
+	return h->unix_ms[first % HISTORY_POINTS] * 1000000;
+}
+
+/* The reason, of those that are a client's or those that are not, with most refusals at a point. */
+static uint32_t most_reason(const struct history *h, unsigned at, bool of_client)
+{
+	uint32_t most = SLUICE_REASON_NONE;
+
+	for (uint32_t r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++)
+		if (remedy_is_of_client(r) == of_client && h->by_reason[at][r] > 0 &&
+		    (!most || h->by_reason[at][r] > h->by_reason[at][most]))
+			most = r;
+	return most;
+}
+
+/* Until when this client is refused. */
+static void client_until(FILE *out, const struct daemon_state *s, uint32_t reason,
+			 const struct state_client *c)
+{
+	struct explanation e = verdict_on(s, c, c->count.last_model);
+	uint64_t end = e.answer.override_expires_ns;
+
+	if (reason == SLUICE_REASON_REQUEST_QUOTA || reason == SLUICE_REASON_TOKEN_QUOTA) {
+		fputs("until ", out);
+		page_clock(out, s->unix_ns + e.quota.wait_ns);
+		fputs(", for its next request", out);
+	} else if (reason == SLUICE_REASON_CLIENT_BLOCKED && end > s->now_ns) {
+		fputs("until ", out);
+		page_clock(out, s->unix_ns + (end - s->now_ns));
+	} else if (reason == SLUICE_REASON_CLIENT_BLOCKED) {
+		fputs("without end", out);
+	} else if (reason == SLUICE_REASON_STALLED_RESPONSES) {
+		fputs("until it reads its responses", out);
+	} else {
+		fputs("until some of its requests end", out);
+	}
+}
+
+/* The client that is refused most for such a reason. */
+static void client_line(FILE *out, const struct daemon_state *s, unsigned at, uint32_t reason)
+{
+	const struct state_client *c = most_refused_client(s, reason);
+	char name[TEXT_CLIENT_MAX] = "";
+
+	fprintf(out, "<li class=full><b>%.1f a second are refused by %s</b>",
+		(double)s->history->by_reason[at][reason], text_reason(reason));
+	if (c) {
+		text_client(name, &c->client);
+		fprintf(out, ", most of them of %s", name);
+	}
+	fputs(". Since ", out);
+	page_clock(out, refused_since(s->history, reason));
+	if (c) {
+		fputs(", ", out);
+		client_until(out, s, reason, c);
+	}
+	fputc('.', out);
+	remedy(out, s, reason, SLUICE_MODEL_ALL, c);
+	fputs("</li>\n", out);
+}
+
+/* Requests that are refused while models are open: how many a second, why, since when the history
+ * has some without a gap. False: none. */
 static bool refusing(FILE *out, const struct daemon_state *s)
 {
 	const struct history *h = s->history;
 	const struct history_series *most;
-	unsigned at, most_reason = SLUICE_REASON_NONE;
 	const char *between = " (";
-	uint64_t first;
+	uint32_t reason, of_client;
+	unsigned at;
+	int model;
 
 	if (!h || h->count < 2)
 		return false;
 	at = (h->count - 1) % HISTORY_POINTS;
 	if (h->all.point[at].rejected <= 0)
 		return false;
-	for (first = h->count - 1; first > history_first(h); first--)
-		if (h->all.point[(first - 1) % HISTORY_POINTS].rejected <= 0)
-			break;
 	fprintf(out, "<li class=full><b>%.1f requests a second are refused</b>",
 		(double)h->all.point[at].rejected);
 	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++) {
@@ -177,9 +292,6 @@ static bool refusing(FILE *out, const struct daemon_state *s)
 			continue;
 		fprintf(out, "%s%s %.1f", between, text_reason(r), (double)h->by_reason[at][r]);
 		between = ", ";
-		if (most_reason == SLUICE_REASON_NONE ||
-		    h->by_reason[at][r] > h->by_reason[at][most_reason])
-			most_reason = r;
 	}
 	fprintf(out, "%s, and %.1f admitted", between[0] == ',' ? ")" : "",
 		(double)h->all.point[at].admitted);
@@ -189,11 +301,29 @@ static bool refusing(FILE *out, const struct daemon_state *s)
 		page_escaped(out, most->name);
 	}
 	fputs(". Since ", out);
-	page_clock(out, h->unix_ms[first % HISTORY_POINTS] * 1000000);
+	page_clock(out, refused_since(h, SLUICE_REASON_NONE));
 	fputs(", until fewer come.", out);
-	remedy(out, most_reason, most ? most->name : NULL);
+	model = most ? controller_find(s->controller, most->name) : -1;
+	reason = most_reason(h, at, false);
+	if (reason)
+		remedy(out, s, reason, model < 0 ? SLUICE_MODEL_ALL : (uint32_t)model, NULL);
 	fputs("</li>\n", out);
+	of_client = most_reason(h, at, true);
+	if (of_client)
+		client_line(out, s, at, of_client);
 	return true;
+}
+
+/* A sentence that has settings in pairs of backquotes. */
+static void marked(FILE *out, char *text)
+{
+	bool code = false;
+
+	for (char *part; (part = strsep(&text, "`")); code = !code) {
+		fputs(code ? "<code>" : "", out);
+		page_escaped(out, part);
+		fputs(code ? "</code>" : "", out);
+	}
 }
 
 static void troubles(FILE *out, const struct daemon_state *s)
@@ -208,7 +338,7 @@ static void troubles(FILE *out, const struct daemon_state *s)
 				continue;
 			trouble_text(text, kind, service, &s->troubles[id][kind].facts);
 			fputs("<li class=trouble><b>Trouble:</b> ", out);
-			page_escaped(out, text);
+			marked(out, text);
 			fputs("</li>\n", out);
 		}
 	}

@@ -7,13 +7,10 @@
 
 #include "core/printable.h"
 
-void page_escaped(FILE *out, const char *text)
+void page_text(FILE *out, const char *text, size_t len)
 {
-	char one[PRINTABLE_CHAR_MAX];
-
-	while (*text) {
-		printable_next(&text, one);
-		switch (one[0]) {
+	for (; len; len--, text++) {
+		switch (*text) {
 		case '<':
 			fputs("&lt;", out);
 			break;
@@ -27,8 +24,18 @@ void page_escaped(FILE *out, const char *text)
 			fputs("&quot;", out);
 			break;
 		default:
-			fputs(one, out);
+			fputc(*text, out);
 		}
+	}
+}
+
+void page_escaped(FILE *out, const char *text)
+{
+	char one[PRINTABLE_CHAR_MAX];
+
+	while (*text) {
+		printable_next(&text, one);
+		page_text(out, one, strlen(one));
 	}
 }
 
@@ -53,33 +60,6 @@ void page_span(FILE *out, double secs)
 		fprintf(out, "%.1f h", secs / 3600);
 	else
 		fprintf(out, "%.1f d", secs / 86400);
-}
-
-void page_word(FILE *out, const char *name)
-{
-	bool plain = *name != 0;
-
-	for (const char *c = name; *c; c++)
-		plain &= (*c >= '0' && *c <= '9') || (*c >= 'A' && *c <= 'Z') ||
-			 (*c >= 'a' && *c <= 'z') || strchr("._:/@+-", *c);
-	if (plain) {
-		page_escaped(out, name);
-		return;
-	}
-	fputc('\'', out);
-	while (*name) {
-		size_t len = strcspn(name, "'");
-		char part[SLUICE_NAME_MAX];
-
-		snprintf(part, sizeof(part), "%.*s", (int)len, name);
-		page_escaped(out, part);
-		name += len;
-		if (*name) {
-			fputs("'\\''", out);
-			name++;
-		}
-	}
-	fputc('\'', out);
 }
 
 bool page_is_full(const struct daemon_state *s, uint32_t id)
