@@ -644,6 +644,17 @@ static void a_budget_that_is_low_is_sent_early_but_not_too_often(void **state)
 	assert_in_range(calls, SYNC_EARLY_RATE, 2 * SYNC_EARLY_RATE + SYNC_EARLY_MOST + 20);
 }
 
+static void requests_that_lack_a_grant_are_counted(void **state)
+{
+	unsigned admitted;
+
+	exchange();
+	admitted = request(1, BURST);
+	assert_true(admitted < BURST);
+	exchange();
+	assert_int_equal(sync_counts(engine)->lacked, BURST - admitted);
+}
+
 static void without_the_store_no_call_is_made(void **state)
 {
 	exchange();
@@ -679,6 +690,7 @@ int main(void)
 		engine_test(the_host_that_sees_a_flush_forgives_nothing_meanwhile),
 		engine_test(what_was_used_without_the_store_is_charged_up_to_this_hosts_share),
 		engine_test(a_budget_that_is_low_is_sent_early_but_not_too_often),
+		engine_test(requests_that_lack_a_grant_are_counted),
 		engine_test(without_the_store_no_call_is_made),
 	};
 

@@ -43,7 +43,7 @@ json_t *report_fleet(const struct daemon_state *s)
 	snprintf(epoch, sizeof(epoch), "%016llx", (unsigned long long)f->epoch);
 	return json_pack(
 		"{s:s, s:s, s:b, s:b, s:s, s:o, s:I, s:o, s:o, s:o, s:i, s:i, s:s, s:{s:o, s:o, s:o, "
-		"s:o, s:o, s:o}, s:o, s:o, s:o}",
+		"s:o, s:o, s:o, s:o}, s:o, s:o, s:o}",
 		"name", f->name, "host", f->host, "name_taken", f->name_taken, "up", f->up, "store",
 		f->store, "why", f->up ? json_null() : json_string(f->why), "since_unix_ms",
 		(json_int_t)unix_ms(s, f->since_ns), "round_trip_ms",
@@ -57,6 +57,7 @@ json_t *report_fleet(const struct daemon_state *s)
 		"period_ms", (int)f->period_ms, "fallback", f->whole ? "whole" : "share", "counts",
 		"calls", value_count(f->calls), "budgets", value_count(f->budgets), "lowered",
 		value_count(f->raised), "claimed", value_count(f->claimed), "recovered",
-		value_count(f->recovered), "epoch_changes", value_count(f->epochs), "waiting",
-		value_count(f->waiting), "rules", rules(f), "list", hosts(f));
+		value_count(f->recovered), "lacked", value_count(f->lacked), "epoch_changes",
+		value_count(f->epochs), "waiting", value_count(f->waiting), "rules", rules(f),
+		"list", hosts(f));
 }

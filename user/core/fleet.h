@@ -36,7 +36,7 @@ struct state_fleet {
 	uint64_t epoch;                      /* of the store's contents; 0: unknown */
 	uint32_t hosts, period_ms;
 	bool whole;
-	uint64_t calls, budgets, raised, claimed, recovered, epochs, forgotten;
+	uint64_t calls, budgets, raised, claimed, recovered, lacked, epochs, forgotten;
 	size_t waiting; /* budgets that wait for a call */
 	int64_t rules;  /* the version in force here; negative: the rules are off */
 	size_t rule_count;

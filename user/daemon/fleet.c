@@ -262,6 +262,7 @@ void show_fleet(struct daemon *d)
 	f->shown.raised = n->raised;
 	f->shown.claimed = n->claimed;
 	f->shown.recovered = n->recovered;
+	f->shown.lacked = n->lacked;
 	f->shown.epochs = n->epochs;
 	f->shown.forgotten = n->forgotten;
 }

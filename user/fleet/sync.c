@@ -418,6 +418,7 @@ static void call(struct sync *s, uint64_t now_ns)
 		bool any = false;
 
 		memcpy(sent.units, s->items[i].units, sizeof(sent.units));
+		s->counts.lacked += (uint64_t)sent.units[0].wanted + sent.units[1].wanted;
 		sent.fingerprint = q->fingerprint;
 		for (unsigned k = 0; k < KINDS; k++)
 			any |= s->items[i].found && q->fingerprint && fill_in(s, q, k, &sent);

@@ -50,6 +50,7 @@ struct sync_counts {
 	uint64_t calls, charged,
 		raised;              /* calls; budgets in them; budgets lowered by other hosts */
 	uint64_t claimed, recovered; /* … after the store lost them; used while it was away */
+	uint64_t lacked;             /* requests refused for want of a grant */
 	uint64_t epochs;             /* times that the store has lost its contents */
 	uint64_t forgotten;          /* budgets left out because memory ran out */
 };

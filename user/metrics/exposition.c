@@ -471,6 +471,9 @@ static void write_fleet(FILE *out, const struct state_fleet *f, uint64_t now_ns)
 	for (size_t i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++)
 		fprintf(out, "sluice_fleet_budgets_total{result=\"%s\"} %" PRIu64 "\n",
 			budgets[i].what, budgets[i].n);
+	family(out, "sluice_fleet_lacked_total", "counter",
+	       "Requests that were refused because this host had no grant, of budgets that had some left.");
+	fprintf(out, "sluice_fleet_lacked_total %" PRIu64 "\n", f->lacked);
 	family(out, "sluice_fleet_waiting_budgets", "gauge",
 	       "Budgets that wait for the next call.");
 	fprintf(out, "sluice_fleet_waiting_budgets %zu\n", f->waiting);
