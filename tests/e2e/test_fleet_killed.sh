@@ -18,21 +18,26 @@ services:
   - {listen: $PORT, quota: requests=40/40h burst=40 fleet=on}
 END
 
-# Between daemon and store. While the file exists, no answer to a call that charges comes through.
+# Between daemon and store. While the file `hold` exists, no answer to a call that charges comes
+# through. If `stop` does, with the store's pid, the store stands still before it has such a call.
 cat >"$T/relay.py" <<'END'
-import asyncio, os, sys
-store, store_port, port, hold = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+import asyncio, os, signal, sys
+store, store_port, port, hold, stop = *sys.argv[1:2], *map(int, sys.argv[2:4]), *sys.argv[4:]
 
 async def calls(reader, writer, state):
     while data := await reader.read(65536):
         state["charges"] |= b"}:b:" in data
+        if state["charges"] and os.path.exists(stop):
+            os.kill(int(open(stop).read()), signal.SIGSTOP)
+            os.unlink(stop)
+            print("stopped", flush=True)
         writer.write(data)
     writer.close()
 
 async def answers(reader, writer, state):
     while data := await reader.read(65536):
         if state["charges"] and os.path.exists(hold):
-            print("held", flush=True)
+            print("held", open(hold).read(), flush=True)
             continue
         state["charges"] = False
         writer.write(data)
@@ -70,13 +75,17 @@ use() { # N requests, all of which are admitted
 
 	for ((i = 0; i < $1; i++)); do [[ $(asks 1 10.78.0.1) == 200 ]] || return 1; done
 }
+put() { # FILE TEXT: for the relay
+	echo "$2" >"$T/$1.new"
+	mv "$T/$1.new" "$T/$1"
+}
 waits_in_the_store() {
-	on "$R" ss -Htn "sport = :$STORE_PORT" | awk '$2 > 400 {n = 1} END {exit !n}'
+	on "$R" ss -Htn "sport = :$STORE_PORT" | awk '$2 > 0 {n = 1} END {exit !n}'
 }
 
 make_fleet
 begin_store --loglevel warning
-start relay "$R" "$PY" "$T/relay.py" "$STORE" "$STORE_PORT" "$RELAY" "$T/hold"
+start relay "$R" "$PY" "$T/relay.py" "$STORE" "$STORE_PORT" "$RELAY" "$T/hold" "$T/stop"
 await_line relay ready "$PID"
 begin_host 1
 eventually 5 fleet_is 1 "f['up']"
@@ -84,20 +93,20 @@ check "requests are admitted" use 3
 check "the store counts what was used" eventually 10 counts 3
 used=3
 for signal in KILL TERM; do
-	touch "$T/hold"
+	put hold "$signal"
 	check "… and more, whose answer is held: SIG$signal" use 4
-	await_line relay held
+	await_line relay "held $signal"
 	check "the store has charged what the daemon reported" counts_more "$used"
 	finish "${DAEMONS[1]}" "$signal"
 	used=$((used + 4))
 	rm "$T/hold"
 	begin_host 1
 	check "the next daemon's report counts once" eventually 10 counts "$used"
-	: >"$T/relay.log"
 done
 
-kill -STOP "$STORE_PID"
+put stop "$STORE_PID"
 check "requests are admitted while the store stands still" use 4
+await_line relay stopped
 eventually 10 waits_in_the_store
 finish "${DAEMONS[1]}" KILL
 kill -CONT "$STORE_PID"
