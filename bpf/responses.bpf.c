@@ -547,7 +547,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 	struct sluice_tombstone *t;
 	struct sluice_conn *conn;
 	struct packet p = {};
-	__u32 zero = 0, end, ev = 0, tokens;
+	__u32 zero = 0, begin, end, ev = 0, tokens;
 	enum kind kind;
 	__s32 offset; /* of the segment from the next byte of the server */
 
@@ -639,7 +639,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				c.s = s;
 				s->tcp_at = p.tcp_at;
 				s->seq = p.seq - p.payload_at;
-				s->at = p.payload_at - offset;
+				s->at = begin = p.payload_at - offset;
 				s->end = p.payload_at + p.payload_len;
 				s->buf_at = s->buf_len = 0;
 				s->gaps = s->plain_end = 0;
@@ -648,7 +648,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 				} else {
 					bpf_loop(1 << 23, response_step, &c, 0);
 					if (s->plain_end) {
-						tokens = plain_tokens(conn, skb, p.payload_at,
+						tokens = plain_tokens(skb, conn, begin,
 								      s->plain_end);
 						if (!tokens)
 							tokens = s->stated;
@@ -656,8 +656,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 						plain_ended(&c, tokens);
 					} else if (current_exchange(conn) &&
 						   plain_nears_end(conn)) {
-						tokens = plain_tokens(conn, skb, p.payload_at,
-								      s->end);
+						tokens = plain_tokens(skb, conn, begin, s->end);
 						if (tokens)
 							conn->response.stream.tokens = tokens;
 					}

@@ -4,7 +4,8 @@
  * "completion_tokens", Anthropic's and the responses API's "output_tokens", Ollama's "eval_count",
  * llama.cpp's "predicted_n", TGI's "generated_tokens", LM Studio's "total_output_tokens". Only the
  * last kilobyte of the reply's last segments is searched, from its end: what a model or its user
- * has written comes before, or in strings, where no quote is without a backslash. A reply without
+ * has written comes before, or in strings, where no quote is without a backslash. A segment may end
+ * within the name or the number: the last bytes of one are searched with the next. A reply without
  * the number there costs no tokens.
  */
 #ifndef SLUICE_BPF_USAGE_H
@@ -16,7 +17,7 @@
 
 struct usage_scratch {
 	__u32 at, tokens;
-	__u8 buf[USAGE_WINDOW + 64];
+	__u8 buf[STREAM_LAST + USAGE_WINDOW + 64]; /* of the segment before, and of this one */
 };
 
 struct {
@@ -58,7 +59,7 @@ static long usage_step(__u32 i, struct usage_scratch **ctx)
 	if (!s->at)
 		return 1;
 	at = scan_clamp(--s->at);
-	if (at >= USAGE_WINDOW)
+	if (at >= STREAM_LAST + USAGE_WINDOW)
 		return 1;
 	if (s->buf[at] != '"')
 		return 0;
@@ -80,36 +81,32 @@ static long usage_step(__u32 i, struct usage_scratch **ctx)
 	return n > 0;
 }
 
-/* The tokens that the packet's bytes [begin, end) state; 0 if none. */
-SUBPROG __u32 usage_tokens(struct __sk_buff *skb, __u32 begin, __u32 end)
+/*
+ * The tokens that a plain reply states in the packet's bytes [begin, end), or in those and the ones
+ * before them; 0: none that can be read.
+ */
+SUBPROG __u32 plain_tokens(struct __sk_buff *skb, struct sluice_conn *conn, __u32 begin, __u32 end)
 {
 	__u32 zero = 0, len = end - begin;
 	struct usage_scratch *s = bpf_map_lookup_elem(&usage_scratch, &zero);
 
-	if (!s || end <= begin)
+	if (!s || !conn || end <= begin || conn->response.frame.flags & HTTP1_ENCODED)
 		return 0;
+	__builtin_memcpy(s->buf, conn->response.stream.last, STREAM_LAST);
 	if (len > USAGE_WINDOW) {
 		begin = end - USAGE_WINDOW;
 		len = USAGE_WINDOW;
+		__builtin_memset(s->buf, 0, STREAM_LAST);
 	}
 	len = ((len - 1) & (USAGE_WINDOW - 1)) + 1;
-	if (bpf_skb_load_bytes(skb, begin, s->buf, len))
+	if (bpf_skb_load_bytes(skb, begin, s->buf + STREAM_LAST, len))
 		return 0;
-	scan_store(s->buf + len, 0);
-	s->at = len;
+	scan_store(s->buf + STREAM_LAST + len, 0);
+	__builtin_memcpy(conn->response.stream.last, s->buf + len, STREAM_LAST);
+	s->at = STREAM_LAST + len;
 	s->tokens = 0;
-	bpf_loop(USAGE_WINDOW, usage_step, &s, 0);
+	bpf_loop(STREAM_LAST + USAGE_WINDOW, usage_step, &s, 0);
 	return s->tokens;
-}
-
-/* The tokens that a plain reply states in the packet's bytes [begin, end); 0: none that can be
- * read. */
-static __always_inline __u32 plain_tokens(const struct sluice_conn *conn, struct __sk_buff *skb,
-					  __u32 begin, __u32 end)
-{
-	if (conn->response.frame.flags & HTTP1_ENCODED)
-		return 0;
-	return usage_tokens(skb, begin, end);
 }
 
 /*

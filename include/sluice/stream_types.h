@@ -9,6 +9,7 @@
 #include "scan.h"
 
 #define STREAM_PREFIX_MAX 512 /* bytes of an event before its output that are remembered */
+#define STREAM_LAST       40  /* … of a plain reply, which may be a number with its name */
 
 enum stream_kind {
 	STREAM_NONE,    /* not a streamed reply */
@@ -113,11 +114,16 @@ struct stream_json {
 } __attribute__((aligned(8)));
 
 struct stream {
-	__u64 hash;   /* of the field name, event name or JSON string under way */
-	__u64 tail;   /* … and its last eight bytes */
-	__u64 prefix; /* hash of the first prefix_len bytes of an event's data */
-	struct stream_json json;
-	struct stream_json prefix_json; /* … after them */
+	union {
+		struct {
+			__u64 hash;   /* of the field name, event name or JSON string under way */
+			__u64 tail;   /* … and its last eight bytes */
+			__u64 prefix; /* hash of the first prefix_len bytes of an event's data */
+			struct stream_json json;
+			struct stream_json prefix_json; /* … after them */
+		};
+		__u8 last[STREAM_LAST]; /* STREAM_NONE: the last bytes of the segment before */
+	};
 	__u32 tokens;     /* of the response: its generated events, or more if it states more */
 	__u32 usage;      /* … as it stated last, and generated nothing since; 0: it did not */
 	__u32 charged;    /* … that the driver has charged */

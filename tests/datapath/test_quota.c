@@ -368,6 +368,28 @@ static void what_a_unary_response_states_in_any_segment_is_charged_once(void **s
 	}
 }
 
+static void a_number_that_segments_cut_is_charged_whole(void **state)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 31\r\n\r\n";
+	static const char body[] = "{\"usage\":{\"output_tokens\": 57}}";
+
+	for (int width = 1; width < 31; width++) {
+		set_quota((struct sluice_quota){.token_ns = 1000 * MS,
+						.token_span_ns = 1000 * MS,
+						.token_most_ns = 100000 * MS});
+		assert_int_equal(send_request(), -1);
+		send_segment(true, ACK, head);
+		for (int at = 0; at < 31; at += width) {
+			char piece[40];
+
+			snprintf(piece, sizeof(piece), "%.*s", width, body + at);
+			send_segment(true, ACK, piece);
+		}
+		if (send_request() != 57000)
+			fail_msg("segments of %d bytes", width);
+	}
+}
+
 #define TEXT  "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"
 #define USAGE "data: {\"choices\":[],\"usage\":{\"completion_tokens\":%d}}\n\n"
 
@@ -541,6 +563,7 @@ int main(void)
 		packets_test(tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt),
 		packets_test(a_unary_response_costs_the_tokens_that_it_states),
 		packets_test(what_a_unary_response_states_in_any_segment_is_charged_once),
+		packets_test(a_number_that_segments_cut_is_charged_whole),
 		packets_test(a_stream_costs_what_it_states_once),
 		packets_test(a_streams_closing_events_cost_nothing),
 		packets_test(what_a_stream_states_is_charged_before_its_end_if_it_is_more),
