@@ -13,20 +13,29 @@
 #define TLS_HANDSHAKE        22 /* RFC 8446 5.1: types of records */
 #define TLS_APPLICATION_DATA 23
 
+/* A connection whose client's bytes are no hello any more, or are not read. */
+#define SPEAKS_KNOWN                                                                               \
+	(SLUICE_CONN_REQUEST | SLUICE_CONN_HELD | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)
+
 /* Whether these bytes begin a TLS record without application data. */
 static __always_inline bool tls_talk(const __u8 head[3])
 {
 	return head[0] >= 20 && head[0] < TLS_APPLICATION_DATA && head[1] == 3;
 }
 
-/* Notes a client's segment on an opaque connection, if it has new bytes. */
-OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
+/* Notes a client's segment on an opaque connection, if it has new bytes. `found`: its service is
+ * http. */
+OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p, bool found)
 {
 	struct sluice_conn *conn = c->conn;
 	struct sluice_exchange *e = &conn->exchange;
 	__u32 end = p->seq + p->payload_len;
 	__u8 head[3] = {};
 
+	if (found) {
+		conn_set(conn, SLUICE_CONN_OPAQUE);
+		count(SLUICE_COUNTER_FOUND_OPAQUE);
+	}
 	if (seq_diff(end, conn->c_next) <= 0)
 		return;
 	if (conn->flags & SLUICE_CONN_RESPONSE || conn->exchange_head == conn->exchange_tail) {
@@ -51,23 +60,23 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p)
 		conn_clear(conn, SLUICE_CONN_CLIENT_LIMITED);
 }
 
-/* Whether an http service's new connection speaks something else: TLS, or HTTP/2 with its preface
- * (RFC 9113 3.4). */
-OWN_FRAME bool found_opaque(struct request_context *c, const struct packet *p)
+/*
+ * Whether an http service's new connection speaks something else: TLS, or HTTP/2 with its preface
+ * (RFC 9113 3.4). HTTP/1 servers read less than the whole preface as a request.
+ */
+OWN_FRAME bool speaks_another(const struct request_context *c, const struct packet *p)
 {
-	struct sluice_conn *conn = c->conn;
-	__u8 head[8] = {};
+	const struct sluice_conn *conn = c->conn;
+	__u8 head[24] = {};
 
-	if (conn->flags & SLUICE_CONN_REQUEST || p->seq != conn->c_next ||
+	if (conn->exchange_tail || conn->flags & SPEAKS_KNOWN || p->seq != conn->c_next ||
 	    p->payload_len < sizeof(head) ||
 	    bpf_skb_load_bytes(c->skb, p->payload_at, head, sizeof(head)))
 		return false;
-	if (!(head[0] == TLS_HANDSHAKE && head[1] == 3) &&
-	    scan_load(head) != scan_literal("PRI * HT"))
-		return false;
-	conn_set(conn, SLUICE_CONN_OPAQUE);
-	count(SLUICE_COUNTER_FOUND_OPAQUE);
-	return true;
+	return (head[0] == TLS_HANDSHAKE && head[1] == 3) ||
+	       (scan_load(head) == scan_literal("PRI * HT") &&
+		scan_load(head + 8) == scan_literal("TP/2.0\r\n") &&
+		scan_load(head + 16) == scan_literal("\r\nSM\r\n\r\n"));
 }
 
 #endif

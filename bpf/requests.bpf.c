@@ -546,7 +546,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	enum lack lack = LACK_PROOF;
 	enum kind kind;
 	int does;
-	bool syn, urgent;
+	bool syn, urgent, opaque;
 
 	kind = packet_kind(skb, l2, FROM_CLIENT);
 	if (kind != PACKET_OWN) {
@@ -625,7 +625,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 		return c.s->refuse ? refuse_request(skb, conn, c.service) : TC_ACT_UNSPEC;
 	}
-	if (urgent && p->payload_len && c.service) {
+	opaque = c.service && speaks_another(&c, p);
+	if (opaque || (urgent && p->payload_len && c.service)) {
 		c.s->refuse = REFUSE_NOTHING;
 		if (reset_for_framing(c.s, conn, c.service, 0))
 			return refuse_request(skb, conn, c.service);
@@ -644,10 +645,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		if (does == PASSES_BYTES) {
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;
-		} else if (conn->flags & SLUICE_CONN_OPAQUE ||
-			   (!conn->exchange_tail && !(conn->flags & SLUICE_CONN_HELD) &&
-			    found_opaque(&c, p))) {
-			opaque_bytes(&c, p);
+		} else if (opaque || conn->flags & SLUICE_CONN_OPAQUE) {
+			opaque_bytes(&c, p, opaque);
 		} else {
 			int verdict = request_bytes(&c);
 

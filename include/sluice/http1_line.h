@@ -220,14 +220,16 @@ static __always_inline void http1_head_bytes(struct http1_frame *f, __u32 n, __u
 		http1_framing_error(f, ev);
 }
 
-/* A response's version token has ended: "HTTP/1.x", and x goes to f->minor. */
+/*
+ * A version has ended. Some servers read any version after "HTTP/" as 1.1, or 0.9 as 1.0, and some
+ * (gunicorn) answer with the version of the request.
+ */
 static __always_inline void http1_version_end(struct http1_frame *f, __u32 *ev)
 {
-	__u8 digit = f->token[7] - '0';
+	__u64 w = http1_word(f, 0);
 
-	f->minor = digit;
-	if (f->token_len != 8 ||
-	    (http1_word(f, 0) & 0xffffffffffffffULL) != scan_literal("HTTP/1.\0") || digit > 9)
+	f->minor = w != scan_literal("HTTP/1.0") && w != scan_literal("HTTP/0.9");
+	if ((w & 0xffffffffffULL) != scan_literal("HTTP/\0\0\0"))
 		http1_framing_error(f, ev);
 }
 

@@ -231,26 +231,18 @@ static __always_inline int http1_space(__u8 c)
 	return c == ' ' || (c >= '\t' && c <= '\f' && c != '\n') || (c >= 0x1c && c <= 0x1f);
 }
 
-/*
- * The version of a request has ended. Some servers read any version after "HTTP/" as 1.1, or 0.9 as
- * 1.0. Others read further protocols: llhttp (node, uvicorn, aiohttp) serves RTSP/1.0 and ICE/1.0.
- * The preface of HTTP/2 is no request.
- */
+/* The version of a request has ended. llhttp (node, uvicorn, aiohttp) serves RTSP/1.0 and ICE/1.0,
+ * too. */
 static __always_inline void http1_request_version_end(struct http1_frame *f, __u32 *ev)
 {
-	__u64 w = http1_word(f, 0);
-	int preface = w == scan_literal("HTTP/2.0") && f->method == HTTP1_METHOD_OTHER;
-
-	f->minor = w != scan_literal("HTTP/1.0") && w != scan_literal("HTTP/0.9");
-	if ((w & 0xffffffffffULL) != scan_literal("HTTP/\0\0\0") || preface)
-		http1_framing_error(f, ev);
-	if (f->token_len ? !preface : f->method != HTTP1_METHOD_OTHER)
+	http1_version_end(f, ev);
+	if (f->token_len || f->method != HTTP1_METHOD_OTHER)
 		f->flags |= HTTP1_READABLE;
 }
 
 /*
  * One step within the request line. Servers read HTTP/0.9 where the version is missing, and no two
- * agree on control characters in a target.
+ * agree on control characters in a target. Tornado and Twisted take any character in a method.
  */
 static __always_inline __u32 http1_request_line_step(struct http1_request *r, const __u8 *p,
 						     __u64 left, __u32 *ev)
@@ -271,8 +263,12 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 			return n;
 		if (http1_word(f, 0) & SCAN_HIGHS & ~0xffffffULL)
 			f->flags |= HTTP1_READABLE; /* http.server takes U+00A0 for a space */
-		if (!http1_space(c) || !f->token_len)
+		if (c == '\r' || c == '\n')
 			break;
+		if (!http1_space(c)) {
+			f->token_len = HTTP1_TOKEN_MAX + 1;
+			return 1;
+		}
 		http1_method_end(f);
 		f->state = HTTP1_AT_TARGET_GAP;
 		return 1;
@@ -285,7 +281,7 @@ static __always_inline __u32 http1_request_line_step(struct http1_request *r, co
 		n = http1_target(r, p, left);
 		if (n)
 			return n;
-		if (c != ' ' && f->method != HTTP1_METHOD_OTHER)
+		if (c != ' ' && (f->method != HTTP1_METHOD_OTHER || (c != '\r' && c != '\n')))
 			f->flags |= HTTP1_READABLE;
 		if (!http1_space(c))
 			break;

@@ -264,6 +264,7 @@ static void what_some_server_reads_is_reset_whatever_the_setting(void **state)
 		"POST / HTTP/1.1\r\nA: b\rContent-Length: 2\r\n\r\n{}",
 		"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n",
+		"GOT /\x01 HTTP/1.1\r\n\r\n",
 		"POST / RTSP/1.0\r\nContent-Length: 2\r\n\r\n{}",
 		"SOURCE / ICE/1.0\r\nContent-Length: 2\r\n\r\n{}",
 	};

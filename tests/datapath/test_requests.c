@@ -6,6 +6,9 @@
  */
 #include "requests.h"
 
+#define PRI   "PRI * HTTP/2.0\r\nA: b\r\n\r\n"
+#define PRI_N (sizeof(PRI) - 1)
+
 /* invariants 7 and 8 */
 static void a_request_is_judged_once_however_it_comes(void **state)
 {
@@ -107,8 +110,9 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		{"TLS is found to be opaque, and passes",
 		 {HANDSHAKE,
 		  {.act = shut_ttft},
-		  {FROM_CLIENT(0, 0, "\x16\x03\x01\0\x05\x01\0\0\0"), .len = 10},
-		  {FROM_CLIENT(10, 0, REQUEST)}},
+		  {FROM_CLIENT(0, 0, "\x16\x03\x01\0\x13\x01\0\0\x0f\x03\x03 random random"),
+		   .len = 24},
+		  {FROM_CLIENT(24, 0, REQUEST)}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1}}},
 		{"so is HTTP/2 by its preface",
@@ -117,6 +121,15 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_CLIENT(0, 0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")}},
 		 .conns = 1,
 		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1}}},
+		{"less than the preface is a request, as HTTP/1 servers read it",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, PRI)},
+		  {FROM_SERVER(0, PRI_N, OK_SHORT)},
+		  {FROM_CLIENT(PRI_N, OK_N, REQUEST), .then = REFUSE, .out_seq = OK_N,
+		   .out_ack = PRI_N + WHOLE, .rst_seq = PRI_N}},
+		 .tombstones = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1}}},
 		{"a request begun in a SYN is a framing error",
 		 {{.act = shut_ttft},
 		  {.flags = SYN, .seq = -1, .text = REQUEST, .len = 30},

@@ -292,6 +292,8 @@ static void what_servers_read_alike_is_framed_so(void **state)
 		    "head(POST / 1.1 length=2)@141 end@143"),
 		ROW("HTTP/1.2", "POST / HTTP/1.2\r\n" TAIL, "head(POST / 1.1 length=2)@38 end@40"),
 		ROW("HTTP/2.0", "POST / HTTP/2.0\r\n" TAIL, "head(POST / 1.1 length=2)@38 end@40"),
+		ROW("any character in a method", "\x16\x03\x01:,;\0P / HTTP/1.1\r\n" TAIL,
+		    "head(OTHER / 1.1 length=2)@42 end@44"),
 		ROW("HTTP/0.9 with a head", "POST / HTTP/0.9\r\n" TAIL,
 		    "head(POST / 1.0 length=2)@38 end@40"),
 		ROW("a version of two digits", "POST / HTTP/1.10\r\n" TAIL,
@@ -339,12 +341,14 @@ static void a_request_with_several_ends_is_marked(void **state)
 static void what_no_server_reads_is_no_request(void **state)
 {
 	static const struct row rows[] = {
-		ROW("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "no-request"),
+		ROW("the preface of HTTP/2, from its second line on",
+		    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "head(OTHER * 1.1)@18 end@18 no-request"),
 		ROW("a space in the target", "POST /a b HTTP/1.1\r\n\r\n", "no-request"),
 		ROW("a word after the version", "POST / HTTP/1.1 x\r\n\r\n", "no-request"),
 		ROW("no target", "POST\r\n", "no-request"),
 		ROW("SMTP", "EHLO example.org\r\n", "no-request"),
-		ROW("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "no-request"),
+		ROW("TLS, from a line end on", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n",
+		    "no-request"),
 		ROW("a second request that is none", "GET / HTTP/1.1\r\n\r\nnonsense\r\n\r\n",
 		    "head(GET / 1.1)@18 end@18 no-request"),
 	};
@@ -733,6 +737,8 @@ static void a_response_split_at_every_byte_gives_the_same_events(void **state)
 		ROW("a plain reply",
 		    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
 		    "head(200 length=2)@70 body end@72"),
+		ROW("the version of its request", "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+		    "head(200 length=2)@38 body end@40"),
 		ROW("llama.cpp's stream",
 		    SSE_HEAD "15\r\ndata: {\"content\":\"a\"}\r\n3\r\n\n\n \r\n"
 			     "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n",
