@@ -50,6 +50,13 @@ static __always_inline void give_up(struct sluice_conn *conn, enum sluice_counte
 	count(why);
 }
 
+/* Whether more than line ends and spaces has come of the request under way. Some servers
+ * (cpp-httplib) answer those, and no request with that. */
+static __always_inline bool request_begun(const struct sluice_conn *conn)
+{
+	return conn->flags & SLUICE_CONN_REQUEST && conn->request.frame.state != HTTP1_AT_START;
+}
+
 /* Whether the receiver accepts a RST at `seq`: only such a RST ends a connection here. */
 static __always_inline bool rst_believed(__u32 seq, __u32 next)
 {

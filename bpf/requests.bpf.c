@@ -390,7 +390,7 @@ static long request_step(__u32 i, struct request_context *c)
 	if (s->at >= s->end)
 		return 1;
 	proxy = conn->flags & SLUICE_CONN_PROXY;
-	held = !proxy && !(conn->flags & SLUICE_CONN_REQUEST) && response_under_way(conn);
+	held = !proxy && !request_begun(conn) && response_under_way(conn);
 	if (!proxy && !held && !(conn->flags & SLUICE_CONN_REQUEST)) {
 		if (conn->flags & SLUICE_CONN_LAST && reset_for_framing(s, conn, c->service, 1))
 			return 1;

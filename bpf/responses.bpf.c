@@ -359,7 +359,7 @@ static __always_inline long response_events(struct response_context *c, __u32 ev
 			count(SLUICE_COUNTER_FEEDBACK_ABSENT);
 	}
 	if (ev & HTTP1_HEAD_END) {
-		if (!e && conn->flags & SLUICE_CONN_REQUEST) {
+		if (!e && request_begun(conn)) {
 			conn_set(conn, SLUICE_CONN_ANSWERED_EARLY);
 			if (!(conn->flags & SLUICE_CONN_REQUEST)) /* it ends on another CPU */
 				conn_clear(conn, SLUICE_CONN_ANSWERED_EARLY);

@@ -82,6 +82,16 @@ static __always_inline int http1_request_may_hold_blobs(const struct http1_reque
 	return r->json.state != JSON_MODEL_DONE && r->form.kind != FORM_URLENCODED;
 }
 
+/* The length of a method that servers read a body with, whoever handles it; 0 for POST and others.
+ */
+static __always_inline __u32 http1_method_len(const struct http1_frame *f)
+{
+	return f->method == HTTP1_METHOD_PUT      ? 3
+	       : f->method == HTTP1_METHOD_PATCH  ? 5
+	       : f->method == HTTP1_METHOD_DELETE ? 6
+						  : 0;
+}
+
 /*
  * The method ends. Some servers read methods without regard to case (gunicorn, werkzeug). So do we
  * for those that may be judged. HEAD and CONNECT decide how their response is framed, and are as
@@ -108,6 +118,8 @@ static __always_inline void http1_method_end(struct http1_frame *f)
 		f->method = HTTP1_METHOD_PATCH;
 	else if (upper == scan_literal("DELETE\0\0"))
 		f->method = HTTP1_METHOD_DELETE;
+	if (http1_method_len(f) && w != upper)
+		f->flags |= HTTP1_SEVERAL_ENDS;
 }
 
 /* The body has ended: so has a name in a form. */
@@ -115,6 +127,24 @@ static __always_inline void http1_body_end(struct http1_request *r, __u32 *ev)
 {
 	if (r->form.kind || r->form.flags)
 		form_model_end(&r->form, &r->json, ev);
+}
+
+#define HTTP1_HIDES_MIN 16 /* bytes of "POST / HTTP/1.1" and a line end */
+
+/*
+ * Whether the body of a request may be the next request for some servers: cpp-httplib and handlers
+ * of http.server read none with GET, nor with what they answer by an error; cpp-httplib reads no
+ * chunks with DELETE. POST is judged by itself.
+ */
+static __always_inline int http1_body_hides(const struct http1_frame *f)
+{
+	__u32 chunks = f->flags & HTTP1_CODING;
+
+	if (f->method == HTTP1_METHOD_POST)
+		return 0;
+	if (http1_method_len(f) && !(f->flags & HTTP1_SEVERAL_ENDS))
+		return chunks && f->method == HTTP1_METHOD_DELETE;
+	return chunks || f->left >= HTTP1_HIDES_MIN;
 }
 
 /* The request's head, or its trailer section, has ended: what follows (RFC 9112 6.3). */
@@ -128,8 +158,12 @@ static __always_inline void http1_request_head_end(struct http1_request *r, __u3
 		*ev |= HTTP1_END;
 		return;
 	}
+	if (http1_body_hides(f)) {
+		http1_framing_error(f, ev);
+		return;
+	}
 	if (f->flags & HTTP1_CODING) {
-		if (!(f->flags & HTTP1_CHUNKED) || !f->minor || f->method == HTTP1_METHOD_CONNECT) {
+		if (!(f->flags & HTTP1_CHUNKED) || !f->minor) {
 			http1_framing_error(f, ev);
 			return;
 		}
@@ -231,13 +265,22 @@ static __always_inline int http1_space(__u8 c)
 	return c == ' ' || (c >= '\t' && c <= '\f' && c != '\n') || (c >= 0x1c && c <= 0x1f);
 }
 
-/* The version of a request has ended. llhttp (node, uvicorn, aiohttp) serves RTSP/1.0 and ICE/1.0,
- * too. */
+/*
+ * The version of a request has ended. llhttp (node, uvicorn, aiohttp) serves RTSP/1.0 and ICE/1.0,
+ * too. cpp-httplib answers a request line that is not exact with an error.
+ */
 static __always_inline void http1_request_version_end(struct http1_frame *f, __u32 *ev)
 {
+	__u64 w = http1_word(f, 0);
+	__u32 len = http1_method_len(f);
+
 	http1_version_end(f, ev);
 	if (f->token_len || f->method != HTTP1_METHOD_OTHER)
 		f->flags |= HTTP1_READABLE;
+	if (len && (f->head_bytes != len + f->path_len + sizeof("  HTTP/1.1") - 1 ||
+		    f->flags & HTTP1_PATH_CUT ||
+		    (w != scan_literal("HTTP/1.1") && w != scan_literal("HTTP/1.0"))))
+		f->flags |= HTTP1_SEVERAL_ENDS;
 }
 
 /*

@@ -8,6 +8,8 @@
 
 #define PRI   "PRI * HTTP/2.0\r\nA: b\r\n\r\n"
 #define PRI_N (sizeof(PRI) - 1)
+#define BAD   "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+#define BAD_N (sizeof(BAD) - 1)
 
 /* invariants 7 and 8 */
 static void a_request_is_judged_once_however_it_comes(void **state)
@@ -128,6 +130,15 @@ static void a_request_is_judged_once_however_it_comes(void **state)
 		  {FROM_SERVER(0, PRI_N, OK_SHORT)},
 		  {FROM_CLIENT(PRI_N, OK_N, REQUEST), .then = REFUSE, .out_seq = OK_N,
 		   .out_ack = PRI_N + WHOLE, .rst_seq = PRI_N}},
+		 .tombstones = 1,
+		 .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1}}},
+		{"a server that answers line ends has answered no request",
+		 {HANDSHAKE,
+		  {.act = shut_ttft},
+		  {FROM_CLIENT(0, 0, " \r\n")},
+		  {FROM_SERVER(0, 3, BAD)},
+		  {FROM_CLIENT(3, BAD_N, REQUEST), .then = REFUSE, .out_seq = BAD_N,
+		   .out_ack = 3 + WHOLE, .rst_seq = 3}},
 		 .tombstones = 1,
 		 .requests = {{LLAMA, SLUICE_VERDICT_REJECTED, SLUICE_REASON_TTFT, 1}}},
 		{"a request begun in a SYN is a framing error",
