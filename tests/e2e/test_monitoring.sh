@@ -15,6 +15,7 @@ sluice --listen "$PORT" --metrics 127.0.0.1:9464 --ttft-threshold-ms 1000 --itl-
 load --connect "$S4:$PORT" --model llama --requests 3 >/dev/null
 await 3 "'llama' in m"
 ctl block "$C4B" --model llama >/dev/null
+ctl quota set "$C4" requests=100000/1h >/dev/null
 
 # The same rules, without their waits.
 sed '/^ *for:/d' "$OURS/sluice.rules.yaml" >"$T/rules.yaml"
@@ -54,6 +55,8 @@ LOADS+=($!)
 check "Prometheus scrapes sluice, and each expression of the board has a value" \
 	eventually 6 says '[]' board "$OURS/grafana.json"
 on "$S" curl -fsS http://127.0.0.1:9464/metrics >"$T/metrics.txt"
+check "… and the use of quotas" \
+	grep -q '^sluice_quota_clients{budget="requests"} 1$' "$T/metrics.txt"
 same "promtool has nothing against the metrics" "" \
 	"$(promtool check metrics <"$T/metrics.txt" 2>&1)"
 on "$S" curl -fsS -D "$T/head" -H 'Accept: application/openmetrics-text;version=1.0.0' \

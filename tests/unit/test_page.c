@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The page: what is shut or refused, with commands that change it, the same as those of `explain`;
- * its tables; names that are HTML stay text. A browser reads it in tests/e2e/test_page.sh.
+ * its tables; names that are HTML stay text; and quotas in /metrics. A browser reads it in
+ * tests/e2e/test_page.sh.
  */
 #include "programs.h"
 #include "remedy.h"
@@ -135,6 +136,31 @@ static void a_limit_has_the_command_that_raises_it(void **state)
 	f->controller.model[FIXTURE_LLAMA].ttft.average = 0;
 	shows("<b>llama</b> is at its limit: 64 of 64 in flight. One more is admitted when one ends. "
 	      "To admit more by a higher limit: <code>sluicectl set max-in-flight=77 --model llama</code>.");
+}
+
+static void metrics_have_the_use_of_quotas(void **state)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out;
+
+	programs.budget.request_tat_ns = FIXTURE_NOW_NS + 12 * S;
+	programs.budget.token_tat_ns = FIXTURE_NOW_NS + 11 * S;
+	for (unsigned quotas = 0; quotas < 2; quotas++) {
+		f->state.quotas = quotas ? book : NULL;
+		out = open_memstream(&text, &len);
+		metrics_write_exposition(out, &f->state);
+		fclose(out);
+		assert_true(quotas ==
+			    !!strstr(text, "\nsluice_quota_clients{budget=\"requests\"} 2\n"));
+		assert_true(quotas ==
+			    !!strstr(text, "\nsluice_quota_spent_clients{budget=\"tokens\"} 2\n"));
+		assert_true(quotas ==
+			    !!strstr(text, "\nsluice_quota_used_ratio{budget=\"requests\"} 1\n"));
+		assert_true(quotas ==
+			    !!strstr(text, "\nsluice_quota_used_ratio{budget=\"tokens\"} 1.1\n"));
+		free(text);
+	}
 }
 
 /* Whoever looks may find a free slot, where lower classes are refused. */
@@ -307,6 +333,7 @@ int main(void)
 		PAGE(the_page_says_what_is_shut_and_the_command_that_opens_it),
 		PAGE(what_is_stuck_is_opened_by_no_target),
 		PAGE(a_limit_has_the_command_that_raises_it),
+		PAGE(metrics_have_the_use_of_quotas),
 		PAGE(the_floor_that_is_proposed_is_above_the_slots),
 		PAGE(refusals_of_one_client_name_it_and_what_it_lacks),
 		PAGE(the_page_and_explain_propose_the_same_commands),

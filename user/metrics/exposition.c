@@ -482,6 +482,29 @@ static void write_fleet(FILE *out, const struct state_fleet *f, uint64_t now_ns)
 	fprintf(out, "sluice_fleet_epoch_changes_total %" PRIu64 "\n", f->epochs);
 }
 
+/* In all, not by client: clients are many, and come and go. */
+static void write_quota_use(FILE *out, const struct daemon_state *s)
+{
+	static const char *const budgets[] = {"requests", "tokens"};
+	struct metrics_quota_use use[2];
+
+	metrics_read_quota_use(s, &use[0], &use[1]);
+	family(out, "sluice_quota_clients", "gauge",
+	       "Clients with such a budget, of the 1000 seen last.");
+	for (unsigned b = 0; b < 2; b++)
+		fprintf(out, "sluice_quota_clients{budget=\"%s\"} %u\n", budgets[b],
+			use[b].clients);
+	family(out, "sluice_quota_spent_clients", "gauge", "Of those, with nothing left of it.");
+	for (unsigned b = 0; b < 2; b++)
+		fprintf(out, "sluice_quota_spent_clients{budget=\"%s\"} %u\n", budgets[b],
+			use[b].spent);
+	family(out, "sluice_quota_used_ratio", "gauge",
+	       "The largest used part of a budget, of those; above 1: in debt.");
+	for (unsigned b = 0; b < 2; b++)
+		fprintf(out, "sluice_quota_used_ratio{budget=\"%s\"} %.6g\n", budgets[b],
+			use[b].most);
+}
+
 void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 {
 	write_requests(out, s);
@@ -507,6 +530,8 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s)
 	write_maps(out, s);
 	write_interfaces(out, s);
 	write_troubles(out, s);
+	if (metrics_any_quota(s))
+		write_quota_use(out, s);
 	if (s->fleet)
 		write_fleet(out, s->fleet, s->now_ns);
 	family(out, "sluice_events_total", "counter",

@@ -66,7 +66,7 @@ struct metrics {
 };
 
 #define LIST_AGE_NS    1000000000ULL
-#define CLIENTS_AGE_NS 5000000000ULL /* of the page */
+#define CLIENTS_AGE_NS 5000000000ULL /* of the page, and of quota use */
 #define CONTENT_POLICY                                                                             \
 	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "            \
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -162,6 +162,8 @@ static unsigned write_exposition(FILE *out, struct page *page)
 	struct metrics *m = page->metrics;
 	const struct daemon_state *s = m->state;
 
+	if (metrics_any_quota(s))
+		refresh_clients(m, 0, CLIENTS_AGE_NS);
 	m->refresh(m->arg, STATE_MODELS | STATE_COUNTS | STATE_HISTOGRAMS | STATE_MAPS);
 	metrics_write_exposition(out, s);
 	process_write(out, s->unix_ns - (s->now_ns - s->started_ns));

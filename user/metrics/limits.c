@@ -69,12 +69,11 @@ static void write_json(FILE *out, json_t *value)
 	free(text);
 }
 
-/* Client by client, since they are many. */
-static void write_everyone(FILE *out, const struct daemon_state *s)
+/* The clients seen last, METRICS_LIMITS_MAX at most. */
+static struct highest last_seen(const struct daemon_state *s,
+				struct highest_item items[METRICS_LIMITS_MAX])
 {
-	struct highest_item items[METRICS_LIMITS_MAX];
 	struct highest last = {.items = items, .max = METRICS_LIMITS_MAX};
-	const char *between = "";
 
 	for (size_t i = 0; i < s->client_count; i++) {
 		if (i % WORK_ENTRIES_MAX == 0)
@@ -83,6 +82,60 @@ static void write_everyone(FILE *out, const struct daemon_state *s)
 							 .index = i});
 	}
 	highest_sort(&last);
+	return last;
+}
+
+bool metrics_any_quota(const struct daemon_state *s)
+{
+	if (!s->lookup || !s->quotas)
+		return false;
+	for (uint32_t id = 1; id < SLUICE_QUOTAS_MAX; id++)
+		if (s->quotas->text[id].requests || s->quotas->text[id].tokens)
+			return true;
+	return false;
+}
+
+static void add_use(struct metrics_quota_use *use, const struct explain_budget *b)
+{
+	double used;
+
+	if (!b->limit)
+		return;
+	use->clients++;
+	use->spent += !b->left;
+	used = (double)(b->limit - b->left + b->debt) / (double)b->limit;
+	if (used > use->most)
+		use->most = used;
+}
+
+void metrics_read_quota_use(const struct daemon_state *s, struct metrics_quota_use *requests,
+			    struct metrics_quota_use *tokens)
+{
+	struct highest_item items[METRICS_LIMITS_MAX];
+	struct highest last = last_seen(s, items);
+
+	*requests = *tokens = (struct metrics_quota_use){0};
+	for (size_t i = 0; i < last.count; i++) {
+		const struct state_client *c = &s->clients[last.items[i].index];
+		struct explain_quota q;
+
+		state_step(s, 1, 0);
+		if (!explain_quota(s, &c->client,
+				   c->client.kind == SLUICE_CLIENT_ADDRESS ? c->client.addr : NULL,
+				   c->count.last_model, c->count.last_service, &q))
+			continue;
+		add_use(requests, &q.requests);
+		add_use(tokens, &q.tokens);
+	}
+}
+
+/* Client by client, since they are many. */
+static void write_everyone(FILE *out, const struct daemon_state *s)
+{
+	struct highest_item items[METRICS_LIMITS_MAX];
+	struct highest last = last_seen(s, items);
+	const char *between = "";
+
 	fputs("{\"limits\":[", out);
 	for (size_t i = 0; i < last.count; i++) {
 		const struct state_client *c = &s->clients[last.items[i].index];

@@ -50,6 +50,15 @@ void metrics_write_exposition(FILE *out, const struct daemon_state *s);
  */
 unsigned metrics_write_limits(FILE *out, const struct daemon_state *s, const char *client,
 			      const char *model, const char *service);
+/* Whether there is a quota; if there is, the exposition needs STATE_CLIENTS. */
+bool metrics_any_quota(const struct daemon_state *s);
+/* How much of a budget is used, of the METRICS_LIMITS_MAX clients seen last. */
+struct metrics_quota_use {
+	unsigned clients, spent; /* that have such a budget; of those, with nothing left of it */
+	double most;             /* the largest used part; above 1: in debt */
+};
+void metrics_read_quota_use(const struct daemon_state *s, struct metrics_quota_use *requests,
+			    struct metrics_quota_use *tokens);
 /* The page at /. Its models and clients have the text `filter` in their names; NULL or "": all. */
 void metrics_write_page(FILE *out, const struct daemon_state *s, const char *filter);
 /*
