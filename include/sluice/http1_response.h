@@ -187,6 +187,16 @@ static __always_inline void http1_response_body_begin(struct http1_frame *f, __u
 	}
 }
 
+#define HTTP1_BLANKS (1ULL << '\n' | 1ULL << '\r' | 1ULL << ' ' | 1ULL << '\t')
+
+/* Whether c comes before a plain body in chunks, and means nothing: some servers (DeepSeek's) send
+ * blank lines until it is ready. */
+static __always_inline int http1_response_blank(const struct http1_response *r, __u8 c)
+{
+	return c < 64 && HTTP1_BLANKS >> (c & 63) & 1 && r->frame.flags & HTTP1_CHUNKED &&
+	       !(r->frame.flags & HTTP1_BEGUN) && r->stream.kind == STREAM_NONE;
+}
+
 /*
  * In a body of which nothing is read: passes `left` bytes of it (not 0), or as many as it has.
  * Returns how many.
@@ -211,8 +221,12 @@ static __always_inline __u32 http1_response_body_step(struct http1_response *r, 
 
 	if (left > f->left)
 		left = f->left;
+	if (http1_response_blank(r, buf[p]))
+		left = 1;
+	else
+		http1_response_body_begin(f, ev);
+	left = scan_forget(left, p);
 	n = left;
-	http1_response_body_begin(f, ev);
 	*ev = scan_forget(*ev, left); /* see http1_forget */
 	if (s->kind == STREAM_SSE || s->kind == STREAM_NDJSON) {
 		n = stream_step(s, buf, p, p + left, ev);

@@ -198,7 +198,9 @@ SCAN_SUBPROG int stream_name(__u64 hash, __u64 tail)
 	    STREAM_WORD(tail, "start") || STREAM_WORD(tail, "started") ||
 	    STREAM_WORD(tail, "stop") || STREAM_WORD(tail, "end") || STREAM_WORD(tail, "ping") ||
 	    STREAM_WORD(tail, "metadata") || STREAM_WORD(tail, "heartbeat") ||
-	    STREAM_WORD(tail, "keepalive") || STREAM_WORD(tail, "incomplete"))
+	    STREAM_WORD(tail, "keepalive") || STREAM_WORD(tail, "incomplete") ||
+	    STREAM_WORD(tail, "searching") || STREAM_WORD(tail, "interpreting") ||
+	    STREAM_WORD(tail, "generating"))
 		return STREAM_NAME_NONE;
 	return STREAM_NAME_OTHER;
 }

@@ -96,10 +96,10 @@ static inline enum stream_rule stream_reference_rule(int place, const char *key)
  */
 static inline void stream_reference_name(struct stream_reference *r, const char *name, bool *wrong)
 {
-	static const char *const words[] = {"done",     "ompleted", "added",   "created",
-					    "queued",   "progress", "start",   "started",
-					    "stop",     "end",      "ping",    "metadata",
-					    "eartbeat", "eepalive", "complete"};
+	static const char *const words[] = {
+		"done",     "ompleted", "added",    "created",  "queued",   "progress",
+		"start",    "started",  "stop",     "end",      "ping",     "metadata",
+		"eartbeat", "eepalive", "complete", "earching", "rpreting", "nerating"};
 	size_t len = strlen(name);
 
 	if (stream_reference_in(name, " error response.failed "))
