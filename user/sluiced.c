@@ -127,7 +127,7 @@ static void tick(struct daemon *d)
 	start_task(&d->stalls);
 	start_task(&d->watch);
 	start_task(&d->upkeep);
-	if (d->history && d->ticks % (HISTORY_SECS * TICKS_A_SECOND) == 0)
+	if (d->ticks % (HISTORY_SECS * TICKS_A_SECOND) == 0)
 		start_task(&d->note);
 	if (d->follow_failed)
 		start_task(&d->follow);
@@ -353,6 +353,7 @@ static int start(struct daemon *d)
 
 	commands.arg = lookup.arg = d->state.step_arg = d;
 	d->state.step = step;
+	d->state.history = &d->history;
 	d->age = task_of(d, age, WORK_ANSWERS);
 	d->watch = task_of(d, look_for_trouble, WORK_ANSWERS);
 	d->note = task_of(d, note_history, WORK_ANSWERS);

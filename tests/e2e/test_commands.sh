@@ -86,6 +86,11 @@ mkfifo "$T/sluice.yaml"
 check "a reload refuses a FIFO at once and names it" \
 	bash -c "'$B/sluicectl' --control '$T/control.sock' reload 2>&1 | grep -q 'sluice.yaml: is a FIFO'"
 holds "the old configuration stays in force" "s['global']['ttft_threshold_ms'] == 100"
+rm "$T/sluice.yaml"
+mv "$T/away.yaml" "$T/sluice.yaml"
+ctl set mode=shadow ttft=500ms >/dev/null
+same "a reload says what it has changed" \
+	"configuration read again, mode shadow -> enforce, ttft 500ms -> 100ms" "$(ctl reload)"
 ctl detach >/dev/null
 wait "$DAEMON" || true
 

@@ -53,8 +53,9 @@ holds "the model then serves" "j('again')['completed'] == 1"
 
 load --connect "$S4:$PORT" --model late --requests 2 --concurrency 2 >"$T/late.json"
 holds --within 3 "another model is shut" "not m['late']['open'] and j('late')['completed'] == 2"
+load --connect "$S4:$PORT" --model late --requests 1 >"$T/refused.json"
 sentence() {
-	ctl explain "$C4" --model late --json |
+	ctl explain "$C4" --json |
 		"$PY" -c 'import json,sys; print(json.load(sys.stdin)["sentence"])'
 }
 explained() { # the first command of the sentence admits
@@ -65,11 +66,22 @@ explained() { # the first command of the sentence admits
 	eval "ctl $(cut -d '`' -f 2 <<<"$said" | cut -d ' ' -f 2-)" >/dev/null
 	[[ $(sentence) == Admitted:* ]]
 }
-check "explain has the command that raises its target, and that opens it" explained
+check "explain is for the model used last; its command raises the target, and that opens it" \
+	explained
 load --connect "$S4:$PORT" --model late --requests 1 >"$T/raised.json"
 holds "the model then serves" "j('raised')['completed'] == 1"
 holds "refusals are counted once each, under their reason" \
 	"r['rejected'] == s['rejected_by_reason']['ttft'] ==
-	 j('mix')['by_model']['slow']['sent'] + 1"
+	 j('mix')['by_model']['slow']['sent'] + 2"
 
+
+ctl block "$C4" --model fast >/dev/null
+start refused "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model fast --rate 10 --duration 60
+holds --within 10 "status has what is refused now, a second" \
+	"s['rates']['rejected_per_s_by_reason']['client-blocked'] ==
+	 s['rates']['rejected_per_s'] > 0"
+check "… and its first line says so" bash -c "'$B/sluicectl' --control '$T/control.sock' status |
+	head -n 1 | grep -Eq ': [0-9.]+ requests a second are refused \(client-blocked [0-9.]+\), [0-9.]+ admitted; '"
+finish "$PID"
+holds --within 10 "… and no longer when nothing is" "s['rates']['rejected_per_s'] == 0"
 done_here

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The command explain: the verdict that a client's next request would get, at the service that the
- * client used last or at each service.
+ * The command explain: the verdict that a client's next request would get, for the service and the
+ * model that the client used last, or at each service for a model that cannot be read.
  */
 #include "control/request.h"
 
@@ -58,8 +58,9 @@ json_t *command_explain(struct command *c)
 	const json_t *bytes = json_object_get(c->request, "bytes");
 	struct explain_request_of about = {0};
 	struct subject s;
-	uint32_t model, last;
+	uint32_t model, last_service, last_model = SLUICE_MODEL_ALL;
 	int service;
+	bool known;
 
 	if (!request_subject(c, &s) || !request_model(c, &model) || !request_service(c, &service) ||
 	    !request_string(c, "priority", &about.priority))
@@ -73,9 +74,12 @@ json_t *command_explain(struct command *c)
 	if (!s.one && s.as_typed.prefix.plen != 128 && s.as_typed.client.plen != 64)
 		return command_refuse(c, "%s is many clients: name one", s.text);
 	c->ops->refresh(c->ops->arg, STATE_MODELS | STATE_RULES);
+	known = explain_last(c->state, &s.as_typed, &last_service, &last_model);
+	if (model == SLUICE_MODEL_ALL && known)
+		model = last_model;
 	if (service >= 0)
 		return explain_at(c, &s, model, (uint32_t)service, &about);
-	if (explain_last_service(c->state, &s.as_typed, &last))
-		return explain_at(c, &s, model, last, &about);
+	if (known)
+		return explain_at(c, &s, model, last_service, &about);
 	return explain_each(c, &s, model, &about);
 }

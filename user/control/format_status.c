@@ -55,6 +55,27 @@ static bool any_target(const json_t *models)
 	return false;
 }
 
+/* What is refused while no model is shut, such as by the queue of policy adaptive. */
+static void refusing(FILE *out, const json_t *rates)
+{
+	double rejected = json_number_value(json_object_get(rates, "rejected_per_s"));
+	const char *reason, *between = " (";
+	json_t *rate;
+
+	if (!(rejected > 0))
+		return;
+	fprintf(out, "%.1f requests a second are refused", rejected);
+	json_object_foreach(json_object_get(rates, "rejected_per_s_by_reason"), reason, rate)
+	{
+		if (!(json_number_value(rate) > 0))
+			continue;
+		fprintf(out, "%s%s %.1f", between, reason, json_number_value(rate));
+		between = ", ";
+	}
+	fprintf(out, "%s, %.1f admitted; ", between[0] == ',' ? ")" : "",
+		json_number_value(json_object_get(rates, "admitted_per_s")));
+}
+
 static void headline(FILE *out, const json_t *status)
 {
 	const json_t *list = json_object_get(status, "models"), *model;
@@ -74,6 +95,7 @@ static void headline(FILE *out, const json_t *status)
 	} else if (all && !model_is_open(all)) {
 		shut_line(out, all, "everything", now_ms);
 	} else if (!shut) {
+		refusing(out, json_object_get(status, "rates"));
 		fputs(has_target(all) || any_target(list)
 			      ? "no model is shut\n"
 			      : "no model is shut (no target is set: latency is only observed)\n",

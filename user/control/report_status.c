@@ -3,7 +3,10 @@
  * The status as JSON: everything at a glance. PROTOCOL.md fixes its fields: a version may add one,
  * but renames none.
  */
+#include <math.h>
+
 #include "control/report_internal.h"
+#include "core/history.h"
 
 #include "core/parse.h"
 
@@ -190,6 +193,23 @@ static uint64_t learned_busy(const struct daemon_state *s)
 	return n;
 }
 
+/* Requests a second, by the last point of the history. */
+static json_t *rates(const struct daemon_state *s)
+{
+	const struct history *h = s->history;
+	const unsigned at = h && h->count ? (h->count - 1) % HISTORY_POINTS : 0;
+	const bool known = h && h->count > 1;
+	json_t *by = json_object();
+
+	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++)
+		json_object_set_new(by, text_reason(r),
+				    json_real(known ? fmaxf(h->by_reason[at][r], 0) : 0));
+	return json_pack("{s:f, s:f, s:o}", "admitted_per_s",
+			 known ? fmaxf(h->all.point[at].admitted, 0) : 0, "rejected_per_s",
+			 known ? fmaxf(h->all.point[at].rejected, 0) : 0,
+			 "rejected_per_s_by_reason", by);
+}
+
 json_t *report_status(const struct daemon_state *s)
 {
 	const uint64_t *n = s->counters;
@@ -226,6 +246,7 @@ json_t *report_status(const struct daemon_state *s)
 	json_object_set_new(status, "pid", json_integer(s->pid));
 	json_object_set_new(status, "uptime_ms", value_count((s->now_ns - s->started_ns) / MS));
 	json_object_set_new(status, "now_unix_ms", value_count(s->unix_ns / MS));
+	json_object_set_new(status, "rates", rates(s));
 	json_object_set_new(status, "detaching", json_boolean(s->detaching));
 	json_object_set_new(status, "drain", drain(s));
 	json_object_set_new(status, "fleet", report_fleet(s));

@@ -74,8 +74,8 @@ bool explain_is_prefix(const struct daemon_state *state, const struct text_subje
 	return false;
 }
 
-bool explain_last_service(const struct daemon_state *s, const struct text_subject *subject,
-			  uint32_t *service)
+bool explain_last(const struct daemon_state *s, const struct text_subject *subject,
+		  uint32_t *service, uint32_t *model)
 {
 	struct sluice_client clients[SLUICE_SERVICES_MAX];
 	size_t n = explain_clients(s, subject, clients);
@@ -89,6 +89,8 @@ bool explain_last_service(const struct daemon_state *s, const struct text_subjec
 			continue;
 		seen_ns = count.last_seen_ns;
 		*service = count.last_service;
+		*model = state_model_in_use(s, count.last_model) ? count.last_model
+								 : SLUICE_MODEL_ALL;
 	}
 	return seen_ns != 0;
 }

@@ -62,12 +62,5 @@ int start_metrics(struct daemon *d, char *err, size_t len)
 		ret = metrics_open(&d->metrics, d->config.metrics_addr, d->config.metrics_port,
 				   access, &d->state, d->queue, refresh, d, err, len);
 	metrics_access_put(access);
-	if (ret)
-		return ret;
-	d->state.history = d->history = calloc(1, sizeof(*d->history));
-	if (!d->history) {
-		snprintf(err, len, "out of memory");
-		return -ENOMEM;
-	}
-	return 0;
+	return ret;
 }

@@ -69,7 +69,7 @@ struct daemon {
 	struct metrics *metrics;
 	struct fleet *fleet;             /* NULL: the host is in none */
 	struct fleet_rules *fleet_rules; /* NULL: off */
-	struct history *history;         /* what the page plots; NULL: there is no page */
+	struct history history;
 
 	/* Policy: the three parts, and the state that the maps hold because of them. */
 	struct desired_part file, manual, fleet_part;

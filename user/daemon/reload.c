@@ -5,6 +5,7 @@
  * old state and the old targets come back. Samples go on meanwhile: a reload is a work, in slices.
  */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,12 +168,63 @@ static void say_change(const struct config *was, const struct config *is, const 
 	    is->quota_count);
 }
 
+/* What else than the configuration a reload has changed: `set` may have changed it before. */
+struct in_force {
+	enum sluice_mode mode;
+	struct controller_targets all;
+};
+
+static struct in_force in_force(const struct daemon *d)
+{
+	return (struct in_force){d->state.mode, d->controller.all};
+}
+
+static void print_target(FILE *out, const char *name, double was, double is)
+{
+	if (fmax(was, 0) == fmax(is, 0))
+		return;
+	fprintf(out, ", %s ", name);
+	fprintf(out, was > 0 ? "%.10gms -> " : "none -> ", was);
+	fprintf(out, is > 0 ? "%.10gms" : "none", is);
+}
+
+static void print_changes(FILE *out, const struct in_force *was, const struct in_force *is)
+{
+	if (was->mode != is->mode)
+		fprintf(out, ", mode %s -> %s", text_mode(was->mode), text_mode(is->mode));
+	print_target(out, "ttft", was->all.ttft_ms, is->all.ttft_ms);
+	print_target(out, "itl", was->all.itl_ms, is->all.itl_ms);
+	print_target(out, "duration", was->all.duration_ms, is->all.duration_ms);
+	print_target(out, "normalized-latency", was->all.normalized_ms, is->all.normalized_ms);
+}
+
+/* What a reload answers, cut off at `len`. */
+static void print_done(char *done, size_t len, const struct daemon *d, const struct in_force *was,
+		       bool waits)
+{
+	const struct in_force is = in_force(d);
+	FILE *out = fmemopen(done, len, "w");
+
+	if (!out)
+		return;
+	fputs(d->config.file ? "configuration read again"
+			     : "there is no configuration file: back to the values of the start",
+	      out);
+	print_changes(out, was, &is);
+	if (waits)
+		fputs("; changed interfaces, namespaces, XDP mode, map sizes, paths and ports wait for a restart",
+		      out);
+	fclose(out);
+}
+
 int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 {
 	struct daemon *d = arg;
 	struct plan *p = calloc(1, sizeof(*p));
 	struct reading reading = {.d = d, .err = "out of memory"};
+	const struct in_force was = in_force(d);
 	int ret = p ? 0 : -ENOMEM;
+	struct config old;
 	bool waits;
 
 	if (!ret && on_away(d, read_config, &reading)) {
@@ -194,17 +246,13 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 		return ret;
 	}
 	waits = !set_access(d, reading.access) || waits_for_restart(&p->config, &d->config);
-	snprintf(
-		done, done_len, "%s%s",
-		p->config.file ? "configuration read again"
-			       : "there is no configuration file: back to the values of the start",
-		waits ? "; changed interfaces, namespaces, XDP mode, map sizes, paths and ports wait for a restart"
-		      : "");
 	log_follow(&p->config);
-	say_change(&d->config, &p->config, done);
-	config_free(&d->config);
+	old = d->config;
 	d->config = p->config;
 	free(p);
 	show_config(d);
+	print_done(done, done_len, d, &was, waits);
+	say_change(&old, &d->config, done);
+	config_free(&old);
 	return 0;
 }

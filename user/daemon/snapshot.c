@@ -185,7 +185,7 @@ void refresh(void *arg, unsigned parts)
 void note_history(struct daemon *d)
 {
 	refresh(d, STATE_MODELS | STATE_COUNTS);
-	history_add(d->history, &d->state);
+	history_add(&d->history, &d->state);
 }
 
 static enum sluice_mode mode_now(const struct daemon *d)

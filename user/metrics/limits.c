@@ -155,7 +155,7 @@ static void write_everyone(FILE *out, const struct daemon_state *s)
 static json_t *named(const struct daemon_state *s, const char *client, const char *model,
 		     const char *where, unsigned *status)
 {
-	uint32_t service, id = SLUICE_MODEL_OTHER;
+	uint32_t service, last = SLUICE_MODEL_ALL, id = SLUICE_MODEL_OTHER;
 	struct text_subject subject;
 	struct sluice_client charged;
 	json_t *answer;
@@ -166,7 +166,7 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 	if (text_parse_subject(client, &subject) || (!subject.one && subject.prefix.plen != 128))
 		return json_pack("{s:s}", "error",
 				 "client must be one address, an IPv6 /64, or key:ID");
-	if (!explain_last_service(s, &subject, &service))
+	if (!explain_last(s, &subject, &service, &last))
 		service = explain_service(s);
 	if (where) {
 		found = service_find(s->services, s->service_count, where);
@@ -175,7 +175,9 @@ static json_t *named(const struct daemon_state *s, const char *client, const cha
 			return json_pack("{s:s}", "error", "no such service");
 		service = (uint32_t)found;
 	}
-	if (service < s->service_count)
+	if (last != SLUICE_MODEL_ALL)
+		id = last;
+	else if (service < s->service_count)
 		id = s->services[service].model_id;
 	if (model) {
 		found = controller_find(s->controller, model);
