@@ -80,8 +80,9 @@ start refused "$C" "$B/loadgen" --json --connect "$S4:$PORT" --model fast --rate
 holds --within 10 "status has what is refused now, a second" \
 	"s['rates']['rejected_per_s_by_reason']['client-blocked'] ==
 	 s['rates']['rejected_per_s'] > 0"
-check "… and its first line says so" bash -c "'$B/sluicectl' --control '$T/control.sock' status |
-	head -n 1 | grep -Eq ': [0-9.]+ requests a second are refused \(client-blocked [0-9.]+\), [0-9.]+ admitted; '"
+refused_now=': [0-9.]+ requests a second are refused \(client-blocked [0-9.]+\), [0-9.]+ admitted; '
+said() { ctl status | head -n 1 | grep -Eq "$refused_now"; }
+check "… and its first line says so" said
 finish "$PID"
 holds --within 10 "… and no longer when nothing is" "s['rates']['rejected_per_s'] == 0"
 done_here

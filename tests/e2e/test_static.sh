@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# `make STATIC=1`: sluicectl and sluice-sim need no shared library, sluiced those of C, HTTP and TLS.
-# All three run.
+# `make STATIC=1`: sluicectl and sluice-sim need no shared library, sluiced those of C, HTTP and
+# TLS. All three run.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

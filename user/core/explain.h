@@ -61,8 +61,8 @@ const char *explain_class_text(enum sluice_class_from from);
 /* The default service, if none is named and the client has used none: the first with a quota, else
  * the first that reads HTTP, else 0. */
 uint32_t explain_service(const struct daemon_state *s);
-/* The service that the client used last, and its model then, or ALL if that is forgotten. False: none
- * of the present services. */
+/* The service that the client used last, and its model then, or ALL if that is forgotten. False:
+ * none of the present services. */
 bool explain_last(const struct daemon_state *s, const struct text_subject *subject,
 		  uint32_t *service, uint32_t *model);
 /* The client that an address is at that service. A key is returned unchanged. */
