@@ -88,9 +88,12 @@ check "a reload refuses a FIFO at once and names it" \
 holds "the old configuration stays in force" "s['global']['ttft_threshold_ms'] == 100"
 rm "$T/sluice.yaml"
 mv "$T/away.yaml" "$T/sluice.yaml"
+echo 'max-clients: 2048' >>"$T/sluice.yaml"
 ctl set mode=shadow ttft=500ms >/dev/null
-same "a reload says what it has changed" \
-	"configuration read again, mode shadow -> enforce, ttft 500ms -> 100ms" "$(ctl reload)"
+waits="a restart is needed for the new max-clients"
+same "a reload says what it has changed, and what waits for a restart" \
+	"configuration read again, mode shadow -> enforce, ttft 500ms -> 100ms; $waits" \
+	"$(ctl reload)"
 ctl detach >/dev/null
 wait "$DAEMON" || true
 

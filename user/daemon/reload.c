@@ -27,24 +27,38 @@ static bool same_list(char **a, unsigned a_count, char **b, unsigned b_count)
 	return same;
 }
 
-static bool waits_for_restart(const struct config *a, const struct config *b)
+/* Prints the changed settings that wait for a restart. Of files, only whether there is one waits
+ * (metrics_access_alike()). */
+static void print_waiting(FILE *out, const struct config *a, const struct config *b)
 {
-	return !same_list(a->interfaces, a->interface_count, b->interfaces, b->interface_count) ||
-	       !same_list(a->netns, a->netns_count, b->netns, b->netns_count) || a->xdp != b->xdp ||
-	       !same_text(a->pin_dir, b->pin_dir) || !same_text(a->control, b->control) ||
-	       !same_text(a->metrics_addr, b->metrics_addr) ||
-	       a->max_connections != b->max_connections || a->max_clients != b->max_clients ||
-	       a->max_models != b->max_models || a->control_group != b->control_group ||
-	       a->metrics_port != b->metrics_port;
-}
+	const struct {
+		bool waits;
+		const char *setting;
+	} rows[] = {
+		{!same_list(a->interfaces, a->interface_count, b->interfaces, b->interface_count),
+		 "interfaces"},
+		{!same_list(a->netns, a->netns_count, b->netns, b->netns_count), "netns"},
+		{a->xdp != b->xdp, "xdp"},
+		{!same_text(a->pin_dir, b->pin_dir), "pin-dir"},
+		{!same_text(a->control, b->control), "control"},
+		{a->control_group != b->control_group, "control-group"},
+		{!same_text(a->metrics_addr, b->metrics_addr) || a->metrics_port != b->metrics_port,
+		 "metrics"},
+		{!a->metrics_token_file != !b->metrics_token_file, "metrics-token-file"},
+		{!a->metrics_tls_cert != !b->metrics_tls_cert, "metrics-tls-cert"},
+		{!a->metrics_tls_client_ca != !b->metrics_tls_client_ca, "metrics-tls-client-ca"},
+		{a->max_connections != b->max_connections, "max-connections"},
+		{a->max_clients != b->max_clients, "max-clients"},
+		{a->max_models != b->max_models, "max-models"},
+	};
+	const char *before = "; a restart is needed for the new ";
 
-/* True unless the metrics keep what they had. */
-static bool set_access(struct daemon *d, struct metrics_access *access)
-{
-	bool done = !d->metrics || metrics_set_access(d->metrics, access);
-
-	metrics_access_put(access);
-	return done;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (!rows[i].waits)
+			continue;
+		fprintf(out, "%s%s", before, rows[i].setting);
+		before = ", ";
+	}
 }
 
 /* Restores the targets. Flags of the new configuration may be in the maps, so all flags are
@@ -200,7 +214,7 @@ static void print_changes(FILE *out, const struct in_force *was, const struct in
 
 /* What a reload answers, cut off at `len`. */
 static void print_done(char *done, size_t len, const struct daemon *d, const struct in_force *was,
-		       bool waits)
+		       const struct config *old)
 {
 	const struct in_force is = in_force(d);
 	FILE *out = fmemopen(done, len, "w");
@@ -211,9 +225,7 @@ static void print_done(char *done, size_t len, const struct daemon *d, const str
 			     : "there is no configuration file: back to the values of the start",
 	      out);
 	print_changes(out, was, &is);
-	if (waits)
-		fputs("; changed interfaces, namespaces, XDP mode, map sizes, paths and ports wait for a restart",
-		      out);
+	print_waiting(out, old, &d->config);
 	fclose(out);
 }
 
@@ -225,7 +237,6 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 	const struct in_force was = in_force(d);
 	int ret = p ? 0 : -ENOMEM;
 	struct config old;
-	bool waits;
 
 	if (!ret && on_away(d, read_config, &reading)) {
 		config_free(&reading.config);
@@ -245,13 +256,15 @@ int reload(void *arg, char *done, size_t done_len, char *err, size_t err_len)
 		free(p);
 		return ret;
 	}
-	waits = !set_access(d, reading.access) || waits_for_restart(&p->config, &d->config);
+	if (d->metrics)
+		metrics_set_access(d->metrics, reading.access);
+	metrics_access_put(reading.access);
 	log_follow(&p->config);
 	old = d->config;
 	d->config = p->config;
 	free(p);
 	show_config(d);
-	print_done(done, done_len, d, &was, waits);
+	print_done(done, done_len, d, &was, &old);
 	say_change(&old, &d->config, done);
 	config_free(&old);
 	return 0;
