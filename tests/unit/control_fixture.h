@@ -147,6 +147,12 @@ static inline int take_clear_quota(void *arg, const struct text_subject *subject
 	return -ENOENT;
 }
 
+static inline int take_drain(void *arg, const struct controller_drain *drain, char *err,
+			     size_t err_len)
+{
+	return notes.fail;
+}
+
 static inline int take_reload(void *arg, char *said, size_t said_len, char *err, size_t err_len)
 {
 	notes.reloads++;
@@ -182,6 +188,7 @@ static struct control_ops ops = {
 	.set_quota = take_set_quota,
 	.set_weight = take_set_weight,
 	.clear_quota = take_clear_quota,
+	.drain = take_drain,
 	.reload = take_reload,
 	.detach = take_detach,
 	.record = take_record,

@@ -252,6 +252,38 @@ static void a_quota_is_set_over_the_socket(void **state)
 	assert_int_equal(notes.quota_sets, 1);
 }
 
+static void a_quota_of_a_fleet_needs_one(void **state)
+{
+	const char *line =
+		"{\"cmd\":\"quota-set\",\"client\":\"192.0.2.1\",\"quota\":\"requests=5/10s fleet=on\"}";
+
+	refused_with(line, "quota: fleet=on needs fleet and fleet-store, too");
+	assert_int_equal(notes.quota_sets, 0);
+	f->state.fleet = &(struct state_fleet){.name = "gpu"};
+	accepted(line);
+	assert_int_equal(notes.quota_sets, 1);
+}
+
+static void a_drain_says_until_when_and_what_new_requests_get(void **state)
+{
+	static const struct {
+		const char *line, *did;
+	} rows[] = {
+		{"{\"cmd\":\"drain\",\"for_ms\":300000}",
+		 "draining for 5 min: what is in flight ends, what is new gets a 503"},
+		{"{\"cmd\":\"drain\",\"status\":429}",
+		 "draining until `sluicectl resume`: what is in flight ends, what is new gets a 429"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *answer = run(rows[i].line);
+
+		assert_string_equal(json_string_value(json_object_get(answer, "did")), rows[i].did);
+		json_decref(answer);
+	}
+	refused_with("{\"cmd\":\"drain\",\"status\":500}", "\"status\" must be 503 or 429");
+}
+
 static void a_weight_is_set_for_a_prefix(void **state)
 {
 	json_t *answer =
@@ -560,6 +592,8 @@ int main(void)
 		PURE(an_api_key_is_known_only_by_its_hash),
 		PURE(an_api_key_is_never_repeated),
 		PURE(a_quota_is_set_over_the_socket),
+		PURE(a_quota_of_a_fleet_needs_one),
+		PURE(a_drain_says_until_when_and_what_new_requests_get),
 		PURE(a_weight_is_set_for_a_prefix),
 		PURE(an_override_of_an_address_holds_for_its_client_at_every_service),
 		PURE(quotas_are_those_of_the_named_service),

@@ -5,10 +5,12 @@
  */
 #include "control/request.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "control/audit.h"
+#include "control/format_text.h"
 #include "control/report.h"
 
 #define KEPT_TIMEOUT_NS 10000000000ULL /* that `detach` gives kept connections to end */
@@ -98,6 +100,7 @@ static json_t *do_drain(struct command *c)
 	const json_t *status = json_object_get(c->request, "status");
 	json_int_t number = status ? json_integer_value(status) : 503;
 	struct controller_drain drain = {.on = true, .unavailable = number == 503};
+	char did[128], until[64] = "until `sluicectl resume`";
 
 	if (number != 503 && number != 429)
 		return command_refuse(c, "\"status\" must be 503 or 429");
@@ -106,9 +109,12 @@ static json_t *do_drain(struct command *c)
 	if (c->ops->drain(c->ops->arg, &drain, c->err, sizeof(c->err)))
 		return NULL;
 	c->ops->refresh(c->ops->arg, STATE_MODELS);
-	return json_pack("{s:s, s:i, s:I}", "did",
-			 "draining: what is in flight ends, what is new is refused", "status",
-			 (int)number, "in_flight",
+	if (drain.until_ns)
+		snprintf(until, sizeof(until), "for %s",
+			 format_span((double)(drain.until_ns - c->state->now_ns) / 1e6));
+	snprintf(did, sizeof(did), "draining %s: what is in flight ends, what is new gets a %d",
+		 until, (int)number);
+	return json_pack("{s:s, s:i, s:I}", "did", did, "status", (int)number, "in_flight",
 			 (json_int_t)c->state->kernel[SLUICE_MODEL_ALL].in_flight);
 }
 

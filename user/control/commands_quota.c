@@ -99,6 +99,8 @@ json_t *command_quota_set(struct command *c)
 		return command_refuse(c, "a weight is for all models; leave --model out");
 	if ((!weight || rest[0]) && quota_parse(&quota, rest, err, sizeof(err)))
 		return command_refuse(c, "%s", err);
+	if ((!weight || rest[0]) && quota.fleet && !c->state->fleet)
+		return command_refuse(c, "quota: fleet=on needs fleet and fleet-store, too");
 	if (weight)
 		ret = c->ops->set_weight(c->ops->arg, &s.prefix, weight, err, sizeof(err));
 	if (!ret && rest[0])
