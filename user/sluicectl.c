@@ -393,9 +393,14 @@ static int run_detach(struct call *call)
 			json_object_set_new(r, "kept_timeout_ms", json_real(call->kept_ms));
 		return run_request(call, r, DETACH_SECS + (int)(call->kept_ms / 1000));
 	}
-	/* A kernel before 6.6 keeps the filters of a killed daemon that had no pins. */
-	if (strcmp(pin_dir, DATAPATH_NO_PINS) && access(pin_dir, F_OK))
+	if (missing == -EACCES || missing == -EPERM)
 		return no_daemon(call->control, missing);
+	/* A kernel before 6.6 keeps the filters of a killed daemon that had no pins. */
+	if (strcmp(pin_dir, DATAPATH_NO_PINS) && access(pin_dir, F_OK)) {
+		complain("no daemon answers at %s; %s: %s", call->control, pin_dir,
+			 errno == ENOENT ? "nothing is attached or pinned" : strerror(errno));
+		return EXIT_NO_DAEMON;
+	}
 	ret = datapath_remove(NULL, pin_dir);
 	if (ret) {
 		complain("no daemon answers at %s, and what an earlier one left at %s stays: %s",
@@ -561,6 +566,7 @@ static int check_values(struct call *call)
 	const char *kept = call->value[OPTION_KEPT_TIMEOUT];
 	const char *summary = call->value[OPTION_SUMMARY];
 	const char *size = call->value[OPTION_MAX_SIZE];
+	const char *status = call->value[OPTION_STATUS];
 
 	if (bytes) {
 		if (strlen(bytes) < 11 && strspn(bytes, "0123456789") == strlen(bytes))
@@ -574,6 +580,8 @@ static int check_values(struct call *call)
 			call->summary_ms < 1000 || call->summary_ms > 86400e3))
 		return complain("--summary: \"%s\" is no duration from 1s to 24h (10s, 1m)",
 				summary);
+	if (status && strcmp(status, "503") && strcmp(status, "429"))
+		return complain("--status: \"%s\" is not 503 or 429", status);
 	if (record_parse_size(size ? size : options[OPTION_MAX_SIZE].fallback, &call->size_max))
 		return complain("--max-size: \"%s\" is no size (1G, 500M)", size);
 	if (kept && (parse_duration_ms(kept, 1000, &call->kept_ms) || call->kept_ms < 1 ||

@@ -144,6 +144,10 @@ code() { # code ARGUMENT…: prints its exit status; its output is in $T/output
 }
 same "sluicectl without a daemon is exit status 3" 3 "$(code status)"
 check "its error is one line" bash -c "[[ \$(wc -l <'$T/output') == 1 ]]"
+same "detach without a daemon and pins is exit status 3" 3 "$(code detach --pin-dir "$PIN")"
+same "… and says that there is nothing" \
+	"sluicectl: no daemon answers at $T/control.sock; $PIN: nothing is attached or pinned" \
+	"$(<"$T/output")"
 mock --model m,prefill-ms=30,token-ms=1,tokens=2,slots=64
 interfaces=(s0 lo)
 sluice --listen "$PORT"
@@ -152,6 +156,9 @@ await 3 "m['m']['ttft_samples'] > 0"
 same "an unknown command is exit status 2" 2 "$(code frobnicate)"
 same "set without a value is exit status 2" 2 "$(code set)"
 same "block without a client is exit status 2" 2 "$(code block)"
+same "drain with another status is exit status 2" 2 "$(code drain --status 500)"
+check "the error names the option" grep -qx 'sluicectl: --status: "500" is not 503 or 429' \
+	"$T/output"
 same "a malformed client is an error" 1 \
 	"$([[ $(code block nobody) =~ ^[12]$ ]] && echo 1)"
 same "set policy=fastest is refused by the daemon" 1 "$(code set policy=fastest)"
@@ -168,11 +175,14 @@ for what in status models clients services; do
 		bash -c "[[ \$('$B/sluicectl' --control '$T/control.sock' $what | wc -l) -gt 0 ]]"
 done
 check "the socket has mode 660" bash -c "[[ \$(stat -c %a '$T/control.sock') == 660 ]]"
-status=0
-setpriv --reuid 65534 --regid 65534 --clear-groups "$T/sluicectl" --control "$T/control.sock" \
-	status >"$T/output" 2>&1 || status=$?
-same "a user without access to the socket gets exit status 3" 3 "$status"
-check "the error names the permission" grep -qi 'permission' "$T/output"
+for what in status detach; do
+	status=0
+	setpriv --reuid 65534 --regid 65534 --clear-groups "$T/sluicectl" \
+		--control "$T/control.sock" $what >"$T/output" 2>&1 || status=$?
+	same "$what by a user without access to the socket is exit status 3" 3 "$status"
+	same "… and its error names the permission" \
+		"sluicectl: $T/control.sock: Permission denied (try as root)" "$(<"$T/output")"
+done
 
 # A change acts on the very next request.
 ctl set policy=ema-flag >/dev/null

@@ -123,8 +123,9 @@ check "the commands of the unit make the same report" cmp \
 
 echo text >"$T/other.csv"
 check "a file that is no record is not overwritten" sh -c "! '$B/sluicectl' \
-	--control '$T/control.sock' record '$T/other.csv' 2>'$T/why' &&
-	grep -q 'is not overwritten' '$T/why' && [ \"\$(cat '$T/other.csv')\" = text ]"
+	--control '$T/control.sock' record '$T/other.csv' >'$T/why' 2>&1 &&
+	grep -q 'is not overwritten' '$T/why' && [ \$(wc -l <'$T/why') = 1 ] &&
+	[ \"\$(cat '$T/other.csv')\" = text ]"
 printf '2026-11-30 02:00:00.000,1,2,cut' >>"$T/night.csv"
 record night --for 1h
 check "one record has one writer" sh -c "! '$B/sluicectl' --control '$T/control.sock' \

@@ -351,7 +351,7 @@ int record_run(const struct record_options *options)
 {
 	static struct recorder r;
 	sigset_t set;
-	int missing, fd, ret;
+	int missing, fd, unopened, ret;
 
 	r = (struct recorder){.options = options, .out = -1, .begun_ms = now_ms()};
 	sigemptyset(&set);
@@ -375,14 +375,13 @@ int record_run(const struct record_options *options)
 	if (missing)
 		complain("no daemon answers at %s: %s; the record begins when one does",
 			 options->control, strerror(-missing));
-	ret = open_output(&r);
-	if (!ret)
-		ret = begin(&r);
+	unopened = open_output(&r);
+	ret = unopened ? unopened : begin(&r);
 	if (!ret && !r.full)
 		ret = record(&r, fd);
 	else if (fd >= 0)
 		close(fd);
-	if (r.out >= 0)
+	if (!unopened)
 		tell(&r);
 	explicit_bzero(&r.secret, sizeof(r.secret));
 	return ret;
