@@ -108,6 +108,11 @@ check "each with what was measured, and what is simulated" sh -c \
 report "$T/night.csv" >"$T/report"
 check "without a description of the server nothing is simulated" sh -c \
 	"[ \$(grep -c ' ms  *100.0%  *-  *-\$' '$T/report') = 3 ]"
+status=0
+report "$T/none.csv" >"$T/why" 2>&1 || status=$?
+same "a record that is not there is one line and exit status 1" \
+	"1 sluice-report: $T/none.csv: cannot be read: No such file or directory" \
+	"$status $(<"$T/why")"
 mkdir "$T/nightly"
 cp "$T/night.csv" "$T/nightly/record.csv"
 (
