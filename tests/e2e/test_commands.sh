@@ -175,14 +175,18 @@ for what in status models clients services; do
 		bash -c "[[ \$('$B/sluicectl' --control '$T/control.sock' $what | wc -l) -gt 0 ]]"
 done
 check "the socket has mode 660" bash -c "[[ \$(stat -c %a '$T/control.sock') == 660 ]]"
-for what in status detach; do
-	status=0
+unprivileged() { # like code, by a user who may not open the socket
+	local status=0
+
 	setpriv --reuid 65534 --regid 65534 --clear-groups "$T/sluicectl" \
-		--control "$T/control.sock" $what >"$T/output" 2>&1 || status=$?
-	same "$what by a user without access to the socket is exit status 3" 3 "$status"
-	same "… and its error names the permission" \
-		"sluicectl: $T/control.sock: Permission denied (try as root)" "$(<"$T/output")"
-done
+		--control "$T/control.sock" "$@" >"$T/output" 2>&1 || status=$?
+	echo $status
+}
+denied="sluicectl: $T/control.sock: Permission denied (try as root)"
+same "a user without access to the socket gets exit status 3" 3 "$(unprivileged status)"
+same "the error names the permission" "$denied" "$(<"$T/output")"
+same "… of detach, too, which looks for no pins" 3 "$(unprivileged detach --pin-dir "$T")"
+same "… and says the same" "$denied" "$(<"$T/output")"
 
 # A change acts on the very next request.
 ctl set policy=ema-flag >/dev/null
