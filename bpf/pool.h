@@ -179,7 +179,6 @@ static __always_inline void measure_pool(struct judging *a, const struct sluice_
 	a->load.waiting_bytes = state->waiting_bytes + state->waits.bytes;
 	a->load.since_ns = load_since(state);
 	predict_slot_wait(a, pool, state);
-	barrier(); /* else judge_load() needs 40 bytes of stack, which 6.1 rounds up to 64 */
 	q->judged = admission_kindest(&pool->admission, q->bytes, q->bytes_most, q->rank);
 }
 

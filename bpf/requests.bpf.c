@@ -546,7 +546,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	enum lack lack = LACK_PROOF;
 	enum kind kind;
 	int does;
-	bool syn, urgent, opaque;
+	bool syn, urgent;
 
 	kind = packet_kind(skb, l2, FROM_CLIENT);
 	if (kind != PACKET_OWN) {
@@ -625,8 +625,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 		return c.s->refuse ? refuse_request(skb, conn, c.service) : TC_ACT_UNSPEC;
 	}
-	opaque = c.service && speaks_another(&c, p);
-	if (opaque || (urgent && p->payload_len && c.service)) {
+	c.s->another = c.service && speaks_another(&c, p);
+	if (c.s->another || (urgent && p->payload_len && c.service)) {
 		c.s->refuse = REFUSE_NOTHING;
 		if (reset_for_framing(c.s, conn, c.service, 0))
 			return refuse_request(skb, conn, c.service);
@@ -645,8 +645,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 		if (does == PASSES_BYTES) {
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;
-		} else if (opaque || conn->flags & SLUICE_CONN_OPAQUE) {
-			opaque_bytes(&c, p, opaque);
+		} else if (c.s->another || conn->flags & SLUICE_CONN_OPAQUE) {
+			opaque_bytes(&c, p, c.s->another);
 		} else {
 			int verdict = request_bytes(&c);
 

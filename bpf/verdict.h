@@ -244,7 +244,9 @@ static __always_inline void judge_policy(struct judging *a, __u32 which)
 	measure_pool(a, pool, state);
 	if (!judge_by_policy(&a->judgement, &a->question, pool, &a->load))
 		return;
-	if (which == JUDGING_PACKET)
+	/* Again, since to keep it would take stack that 6.1 has not: judge_load() has 32 bytes. */
+	state = model_counts(a->question.pool);
+	if (which == JUDGING_PACKET && state)
 		refused_by_policy(&a->judgement, &a->question, state);
 	else
 		a->refused_by_policy = 1;
