@@ -98,11 +98,11 @@ finish "$CLIENT"
 finish "$DAEMON"
 
 watch_on s0 lo
-busy tls say "$S4" "$PORT" '\x16\x03\x01\x00\x05hello'
+busy tls say "$S4" "$PORT" '\x16\x03\x01\x00\x20a hello of thirty-two bytes, TLS.'
 begins opaque TROUBLE 'clients speak TLS or HTTP/2'
 finish "$CLIENT"
 ends opaque 'clients speak TLS or HTTP/2'
-busy garbage say "$S4" "$PORT" '\x01\x02\x03 no request\r\n\r\n'
+busy garbage say "$S4" "$PORT" 'nonsense\r\n'
 begins framing TROUBLE 'connections pass unjudged'
 finish "$CLIENT"
 ends framing 'connections pass unjudged'
