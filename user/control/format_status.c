@@ -55,24 +55,30 @@ static bool any_target(const json_t *models)
 	return false;
 }
 
+/* " (ttft 20, in-flight 10)", or nothing if all are 0. */
+static void print_reasons(FILE *out, const json_t *reasons, int decimals)
+{
+	const char *reason, *sep = " (";
+	json_t *n;
+
+	json_object_foreach((json_t *)reasons, reason, n) if (json_number_value(n) > 0)
+	{
+		fprintf(out, "%s%s %.*f", sep, reason, decimals, json_number_value(n));
+		sep = ", ";
+	}
+	fputs(*sep == ',' ? ")" : "", out);
+}
+
 /* What is refused while no model is shut, such as by the queue of policy adaptive. */
 static void refusing(FILE *out, const json_t *rates)
 {
 	double rejected = json_number_value(json_object_get(rates, "rejected_per_s"));
-	const char *reason, *between = " (";
-	json_t *rate;
 
 	if (!(rejected > 0))
 		return;
 	fprintf(out, "%.1f requests a second are refused", rejected);
-	json_object_foreach(json_object_get(rates, "rejected_per_s_by_reason"), reason, rate)
-	{
-		if (!(json_number_value(rate) > 0))
-			continue;
-		fprintf(out, "%s%s %.1f", between, reason, json_number_value(rate));
-		between = ", ";
-	}
-	fprintf(out, "%s, %.1f admitted; ", between[0] == ',' ? ")" : "",
+	print_reasons(out, json_object_get(rates, "rejected_per_s_by_reason"), 1);
+	fprintf(out, ", %.1f admitted; ",
 		json_number_value(json_object_get(rates, "admitted_per_s")));
 }
 
@@ -114,20 +120,6 @@ static void headline(FILE *out, const json_t *status)
 	}
 }
 
-/* " (ttft 20, in-flight 10)", or nothing if all are 0. */
-static void print_reasons(FILE *out, const json_t *reasons)
-{
-	const char *reason, *sep = " (";
-	json_t *n;
-
-	json_object_foreach((json_t *)reasons, reason, n) if (json_integer_value(n) > 0)
-	{
-		fprintf(out, "%s%s %" JSON_INTEGER_FORMAT, sep, reason, json_integer_value(n));
-		sep = ", ";
-	}
-	fputs(*sep == ',' ? ")" : "", out);
-}
-
 /* "by class     low 7 admitted, 30 rejected (ttft 20, in-flight 10)", and so for each class with
  * requests. */
 static void print_classes(FILE *out, const json_t *status)
@@ -147,7 +139,7 @@ static void print_classes(FILE *out, const json_t *status)
 		fprintf(out,
 			"%s%s %" JSON_INTEGER_FORMAT " admitted, %" JSON_INTEGER_FORMAT " rejected",
 			begin, class, admitted, rejected);
-		print_reasons(out, reasons);
+		print_reasons(out, reasons, 0);
 		begin = "\n             ";
 	}
 }
@@ -159,7 +151,7 @@ static void print_counts(FILE *out, const json_t *status)
 
 	fprintf(out, "requests     %s admitted, %s rejected", field_number(requests, "admitted", 0),
 		field_number(requests, "rejected", 0));
-	print_reasons(out, json_object_get(status, "rejected_by_reason"));
+	print_reasons(out, json_object_get(status, "rejected_by_reason"), 0);
 	if (field_whole(requests, "shadow_rejected"))
 		fprintf(out, ", %s would have been (shadow)",
 			field_number(requests, "shadow_rejected", 0));

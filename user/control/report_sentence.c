@@ -311,7 +311,7 @@ json_t *report_sentence(const struct daemon_state *s, const struct sluice_client
 					.reason = e->answer.reason,
 					.about = e->answer.about,
 					.request = "it",
-					.whom = "this client"}};
+					.client_words = "this client"}};
 	json_t *sentence;
 	char *text = NULL;
 	size_t len;

@@ -196,18 +196,17 @@ static uint64_t learned_busy(const struct daemon_state *s)
 /* Requests a second, by the last point of the history. */
 static json_t *rates(const struct daemon_state *s)
 {
+	static const struct history_point none;
 	const struct history *h = s->history;
-	const unsigned at = h && h->count ? (h->count - 1) % HISTORY_POINTS : 0;
-	const bool known = h && h->count > 1;
+	const int at = history_now(h);
+	const struct history_point *now = at < 0 ? &none : &h->all.point[at];
 	json_t *by = json_object();
 
 	for (unsigned r = SLUICE_REASON_NONE + 1; r < SLUICE_REASON_COUNT; r++)
 		json_object_set_new(by, text_reason(r),
-				    json_real(known ? fmaxf(h->by_reason[at][r], 0) : 0));
-	return json_pack("{s:f, s:f, s:o}", "admitted_per_s",
-			 known ? fmaxf(h->all.point[at].admitted, 0) : 0, "rejected_per_s",
-			 known ? fmaxf(h->all.point[at].rejected, 0) : 0,
-			 "rejected_per_s_by_reason", by);
+				    json_real(at < 0 ? 0 : fmaxf(h->by_reason[at][r], 0)));
+	return json_pack("{s:f, s:f, s:o}", "admitted_per_s", fmaxf(now->admitted, 0),
+			 "rejected_per_s", fmaxf(now->rejected, 0), "rejected_per_s_by_reason", by);
 }
 
 json_t *report_status(const struct daemon_state *s)

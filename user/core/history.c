@@ -6,6 +6,11 @@
 
 static const struct history_point none = {-1, -1, -1, -1, -1, -1, -1, -1};
 
+int history_now(const struct history *h)
+{
+	return h && h->count > 1 ? (int)((h->count - 1) % HISTORY_POINTS) : -1;
+}
+
 uint64_t history_first(const struct history *h)
 {
 	return h->count > HISTORY_POINTS ? h->count - HISTORY_POINTS : 0;

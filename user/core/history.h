@@ -40,6 +40,8 @@ struct history {
 
 /* Adds a point. Needs STATE_MODELS and STATE_COUNTS. */
 void history_add(struct history *h, const struct daemon_state *s);
+/* Where the last point with rates is; -1: none is there yet, or h is NULL. */
+int history_now(const struct history *h);
 /* The first point that is kept. */
 uint64_t history_first(const struct history *h);
 

@@ -305,7 +305,7 @@ static void remedy_quota(const struct out *o, const char *client)
 	if (q->from == SLUICE_QUOTA_FROM_CLIENT_MODEL || q->from == SLUICE_QUOTA_FROM_MODEL)
 		extend_by_model(text, r, r->e->model);
 	extend(text, " %s", words);
-	fprintf(o->file, "To give %s more: ", r->whom);
+	fprintf(o->file, "To give %s more: ", r->client_words);
 	o->command(o->file, text);
 	fputs(". ", o->file);
 }
@@ -322,7 +322,7 @@ static void remedy_block(const struct out *o, const char *client)
 		extend_by_model(text, r, r->about);
 	extend(text, "%s", !prefix && fleet_has_rule(r) ? " --fleet" : "");
 	if (prefix)
-		fprintf(o->file, "To admit %s alone: ", r->whom);
+		fprintf(o->file, "To admit %s alone: ", r->client_words);
 	else
 		fputs("To lift it: ", o->file);
 	o->command(o->file, text);
@@ -372,7 +372,7 @@ void remedy_write(FILE *out, const struct remedy *r, void (*command)(FILE *out, 
 	}
 	if (r->client) {
 		extend(text, "sluicectl allow %s --for 10m", client);
-		fprintf(out, "To admit %s anyway: ", r->whom);
+		fprintf(out, "To admit %s anyway: ", r->client_words);
 	} else if (remedy_is_of_client(r->reason)) {
 		extend(text, "sluicectl clients --by rejected");
 		fputs("To see whose they are: ", out);

@@ -18,9 +18,9 @@ struct remedy {
 	const struct explanation *e;        /* of such a request: the numbers of a verdict on it */
 	const struct sluice_client *client; /* that is refused; NULL: nobody in particular */
 	uint32_t reason;                    /* enum sluice_reason */
-	uint32_t about;      /* the model that it is refused for, or SLUICE_MODEL_ALL */
-	const char *request; /* for the sentences: "it" */
-	const char *whom;    /* … "this client" */
+	uint32_t about;           /* the model that it is refused for, or SLUICE_MODEL_ALL */
+	const char *request;      /* for the sentences: "it" */
+	const char *client_words; /* … "this client" */
 };
 
 /*

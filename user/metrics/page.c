@@ -249,8 +249,8 @@ static void by_class(FILE *out, const struct state_sums *sums, const float *admi
 
 static void requests(FILE *out, const struct daemon_state *s, const struct state_sums *sums)
 {
-	const struct history *h = s->history && s->history->count > 1 ? s->history : NULL;
-	unsigned at = h ? (h->count - 1) % HISTORY_POINTS : 0;
+	const int at = history_now(s->history);
+	const struct history *h = at < 0 ? NULL : s->history;
 
 	fprintf(out,
 		"<section id=requests>\n<h2>Requests</h2>\n<p><b id=admitted>%" PRIu64

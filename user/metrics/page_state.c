@@ -66,7 +66,7 @@ static void remedy(FILE *out, const struct daemon_state *s, uint32_t reason, uin
 				      .reason = reason,
 				      .about = c ? e.answer.about : model,
 				      .request = "more",
-				      .whom = text},
+				      .client_words = text},
 		     command);
 }
 
@@ -277,13 +277,10 @@ static bool refusing(FILE *out, const struct daemon_state *s)
 	const struct history_series *most;
 	const char *between = " (";
 	uint32_t reason, of_client;
-	unsigned at;
+	const int at = history_now(h);
 	int model;
 
-	if (!h || h->count < 2)
-		return false;
-	at = (h->count - 1) % HISTORY_POINTS;
-	if (h->all.point[at].rejected <= 0)
+	if (at < 0 || h->all.point[at].rejected <= 0)
 		return false;
 	fprintf(out, "<li class=full><b>%.1f requests a second are refused</b>",
 		(double)h->all.point[at].rejected);
