@@ -52,6 +52,22 @@ begin_store() {
 	eventually 10 listens "$R" "$STORE_PORT"
 }
 
+# relayed QUOTA: the configuration of hosts that reach the store by the relay.
+RELAY=7009
+relayed() {
+	cat >"$T/fleet.yaml" <<-END
+		fleet: test
+		fleet-store: [$STORE:$RELAY]
+		services:
+		  - {listen: $PORT, quota: $1 fleet=on}
+	END
+}
+# begin_relay [ARGUMENT…]: starts $T/relay.py STORE STORE_PORT RELAY ARGUMENT… at the store.
+begin_relay() {
+	start relay "$R" "$PY" "$T/relay.py" "$STORE" "$STORE_PORT" "$RELAY" "$@"
+	await_line relay ready "$PID"
+}
+
 store() { on "$R" redis-cli -p "$STORE_PORT" "$@"; }
 
 # start_host N [OPTION…]: starts the daemon of a host. await_hosts N…: they are ready.

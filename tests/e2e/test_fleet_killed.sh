@@ -9,14 +9,8 @@
 
 HOSTS=(1)
 HOUR=3600000000
-RELAY=7009
 # A unit comes back in an hour, so the store's level says how many it has counted.
-cat >"$T/fleet.yaml" <<END
-fleet: test
-fleet-store: [$STORE:$RELAY]
-services:
-  - {listen: $PORT, quota: requests=40/40h burst=40 fleet=on}
-END
+relayed "requests=40/40h burst=40"
 
 # Between daemon and store. While the file `hold` exists, no answer to a call that charges comes
 # through. If `stop` does, with the store's pid, the store stands still before it has such a call.
@@ -85,8 +79,7 @@ waits_in_the_store() {
 
 make_fleet
 begin_store --loglevel warning
-start relay "$R" "$PY" "$T/relay.py" "$STORE" "$STORE_PORT" "$RELAY" "$T/hold" "$T/stop"
-await_line relay ready "$PID"
+begin_relay "$T/hold" "$T/stop"
 begin_host 1
 eventually 5 fleet_is 1 "f['up']"
 check "requests are admitted" use 3

@@ -7,13 +7,7 @@
 # shellcheck source=tests/e2e/fleet.sh
 . "$HERE/fleet.sh"
 
-RELAY=7009
-cat >"$T/fleet.yaml" <<END
-fleet: test
-fleet-store: [$STORE:$RELAY]
-services:
-  - {listen: $PORT, quota: requests=20/10s burst=20 fleet=on}
-END
+relayed "requests=20/10s burst=20"
 
 # 150 ms each way; of twenty pieces one is lost, and comes 300 ms later, as do those after it.
 cat >"$T/relay.py" <<'END'
@@ -75,8 +69,8 @@ LD_PRELOAD=$T/step_clock.so STEP_FILE=$T/step begin_store --loglevel warning
 step 100
 check "the store's clock can be set" store_is_off 100
 step 0
-start relay "$R" "$PY" "$T/relay.py" "$STORE" "$STORE_PORT" "$RELAY"
-await_line relay ready "$PID"
+# shellcheck disable=SC2119 # this relay takes no arguments of its own
+begin_relay
 for i in "${HOSTS[@]}"; do start_host "$i"; done
 await_hosts "${HOSTS[@]}"
 for i in "${HOSTS[@]}"; do
