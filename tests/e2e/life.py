@@ -5,7 +5,9 @@
 
 For each file N (1, 2, …) that appears in the directory, each connection sends a request for model
 "open", two for "closed", and one for "open". Every byte is checked. Then it prints what it has seen
-in this round, as one line of JSON. A connection that ends is opened again in the next round."""
+in this round, as one line of JSON. A connection that ends is opened again for the next request.
+"kept" counts the connections of clients that were refused before, which are open as the round
+begins."""
 
 import asyncio
 import collections
@@ -25,7 +27,7 @@ port, connections = map(int, sys.argv[2:4])
 class Client:
     def __init__(self, number):
         self.rng, self.host = random.Random(number), hosts[number % len(hosts)]
-        self.writer, self.refused = None, 0
+        self.writer, self.refused = None, False
 
     async def exchange(self, model, found):
         prompt = self.rng.randbytes(self.rng.randrange(1, 600)).hex().encode()
@@ -41,7 +43,7 @@ class Client:
         assert status == 429 or got == answer(body, more), "another answer"
         found[f"{model.decode()}-{status}"] += 1
         if status == 429:
-            self.refused += 1
+            self.refused = True
         if fields.get("connection") == "close":
             found["closed"] += 1
             self.writer.close()
@@ -56,7 +58,6 @@ class Client:
                     self.reader, self.writer = await asyncio.open_connection(self.host, port)
                     sock = self.writer.get_extra_info("socket")
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    self.refused = 0
                 await asyncio.wait_for(self.exchange(model, found), 60)
         except (OSError, AssertionError, asyncio.TimeoutError, asyncio.IncompleteReadError) as e:
             found[type(e).__name__] += 1
