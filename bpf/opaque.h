@@ -61,10 +61,10 @@ OWN_FRAME void opaque_bytes(struct request_context *c, const struct packet *p, b
 }
 
 /*
- * Whether an http service's new connection speaks something else: TLS, or HTTP/2 with its preface
- * (RFC 9113 3.4). HTTP/1 servers read less than the whole preface as a request.
+ * What an http service's new connection speaks instead, enum sluice_unread: TLS, or HTTP/2 with its
+ * preface (RFC 9113 3.4); 0: neither. HTTP/1 servers read less than the whole preface as a request.
  */
-OWN_FRAME bool speaks_another(const struct request_context *c, const struct packet *p)
+OWN_FRAME __u32 speaks_another(const struct request_context *c, const struct packet *p)
 {
 	const struct sluice_conn *conn = c->conn;
 	__u8 head[24] = {};
@@ -72,11 +72,14 @@ OWN_FRAME bool speaks_another(const struct request_context *c, const struct pack
 	if (conn->exchange_tail || conn->flags & SPEAKS_KNOWN || p->seq != conn->c_next ||
 	    p->payload_len < sizeof(head) ||
 	    bpf_skb_load_bytes(c->skb, p->payload_at, head, sizeof(head)))
-		return false;
-	return (head[0] == TLS_HANDSHAKE && head[1] == 3) ||
-	       (scan_load(head) == scan_literal("PRI * HT") &&
-		scan_load(head + 8) == scan_literal("TP/2.0\r\n") &&
-		scan_load(head + 16) == scan_literal("\r\nSM\r\n\r\n"));
+		return 0;
+	if (head[0] == TLS_HANDSHAKE && head[1] == 3)
+		return SLUICE_UNREAD_TLS;
+	return scan_load(head) == scan_literal("PRI * HT") &&
+			       scan_load(head + 8) == scan_literal("TP/2.0\r\n") &&
+			       scan_load(head + 16) == scan_literal("\r\nSM\r\n\r\n")
+		       ? SLUICE_UNREAD_HTTP2
+		       : 0;
 }
 
 #endif

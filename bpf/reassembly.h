@@ -107,7 +107,7 @@ SUBPROG int retransmission(struct __sk_buff *skb, struct request_scratch *s,
 		if (taken == conn->c_begin)
 			return RETRANSMISSION_TAKEN;
 	}
-	request_framing_error(s, conn, service, 0);
+	request_framing_error(s, conn, service, SLUICE_UNREAD_BYTES, 0);
 	return RETRANSMISSION_FRAMING_ERROR;
 }
 

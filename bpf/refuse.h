@@ -3,7 +3,7 @@
  * Refusing: the current packet becomes the refusal. A refused request's connection goes on
  * (keep.h), or becomes a tombstone; its packet becomes a RST for the server, then the answer for
  * the client. A refused SYN is dropped or answered with a RST. A framing error is refused, too, if
- * some server may read it, or if the service sets `on-framing-error: reset`.
+ * some server may read it, if this one does, or if the service sets `on-framing-error: reset`.
  */
 #ifndef SLUICE_BPF_REFUSE_H
 #define SLUICE_BPF_REFUSE_H
@@ -14,10 +14,28 @@
 #include "tombstone.h"
 #include "verdict.h"
 
+/* Connections that pass unread to their end, or until their server is seen to read them. */
+#define PASSES (SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)
+
+/* Whether the server answers what its client sends there and sluice does not read (conn->unread):
+ * it has answered a request of the connection, or such bytes on any. */
+static __always_inline bool unread_is_answered(const struct sluice_conn *conn,
+					       const struct sluice_service *service)
+{
+	__u32 id = service->id, *answered = bpf_map_lookup_elem(&unread_answered, &id);
+
+	if (service->on_framing_error != SLUICE_ON_FRAMING_ERROR_AUTO || !answered || !conn->unread)
+		return false;
+	return *answered & conn->unread ||
+	       (!(conn->flags & PASSES) &&
+		(conn->exchange_head || conn->flags & SLUICE_CONN_RESPONSE));
+}
+
 /*
  * Resets the connection for what its client has sent, if sluice may do so now: where the service is
- * set to that, and where a server may read requests in it that sluice does not see (`readable`).
- * Then it waits for the end of a response under way. Returns whether it resets, now or later.
+ * set to that, and where a server may read requests in it that sluice does not see (`readable`), or
+ * this one does. Then it waits for the end of a response under way. Returns whether it resets, now
+ * or later.
  */
 SUBPROG int reset_for_framing(struct request_scratch *s, struct sluice_conn *conn,
 			      const struct sluice_service *service, __u32 readable)
@@ -26,25 +44,33 @@ SUBPROG int reset_for_framing(struct request_scratch *s, struct sluice_conn *con
 	struct sluice_prefix_key key = {.plen = 128};
 	struct judging *a = get_judging();
 	struct sluice_prefix *prefix = NULL;
+	bool answered, under_way;
 
 	if (!s || !conn || !service || !all || !a)
 		return 0;
 	__builtin_memcpy(key.addr, conn->addr, 16);
-	if ((readable || (service->framing_error_reset && !response_under_way(conn))) &&
-	    !(conn->flags & (SLUICE_CONN_ADOPTED | SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)) &&
+	answered = unread_is_answered(conn, service);
+	under_way = response_under_way(conn) && !(conn->flags & PASSES);
+	if ((answered || ((readable || (service->on_framing_error == SLUICE_ON_FRAMING_ERROR_RESET &&
+					!under_way)) &&
+			  !(conn->flags & PASSES))) &&
+	    !(conn->flags & SLUICE_CONN_ADOPTED) &&
 	    may_refuse(get_settings(), a->question.now) &&
 	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
 	    prefix_class(&key, a->question.now, &prefix) != SLUICE_PREFIX_EXEMPT)
-		s->refuse = response_under_way(conn) ? REFUSE_LATER : REFUSE_FRAMING_ERROR;
+		s->refuse = under_way ? REFUSE_LATER : REFUSE_FRAMING_ERROR;
 	return s->refuse != REFUSE_NOTHING;
 }
 
-/* A framing error in a client's bytes: the connection is reset, or passes unjudged. */
+/* A framing error in a client's bytes: the connection is reset, or passes unjudged. `unread`: enum
+ * sluice_unread. */
 static __always_inline void request_framing_error(struct request_scratch *s,
 						  struct sluice_conn *conn,
 						  const struct sluice_service *service,
-						  __u32 readable)
+						  __u32 unread, __u32 readable)
 {
+	if (!(conn->flags & (SLUICE_CONN_ADOPTED | PASSES)))
+		conn->unread = unread;
 	if (!reset_for_framing(s, conn, service, readable))
 		give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
 }

@@ -35,7 +35,7 @@ struct request_scratch {
 	__u32 all;     /* 1: named_models are among them */
 	__u32 acked;   /* the server's bytes that the client had acknowledged before this packet */
 	__u32 held;    /* 1: the packet is a head that waits for its body (hold.h) */
-	__u32 another; /* 1: it begins another protocol (opaque.h) */
+	__u32 another; /* it begins another protocol (opaque.h): enum sluice_unread */
 	__u16 least;   /* the model with the least room so far, */
 	__u16 refused; /* … the one that is refused; 0: none, */
 	__u16 shadow;  /* … the one that would be if its mode were enforce; 0: none */

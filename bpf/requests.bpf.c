@@ -270,7 +270,7 @@ static __always_inline long request_events(struct request_context *c, __u32 ev)
 	__u32 model = SLUICE_MODEL_ALL, end = ev & (HTTP1_END | HTTP1_CLOSED);
 
 	if (ev & HTTP1_FRAMING_ERROR) {
-		request_framing_error(s, conn, c->service,
+		request_framing_error(s, conn, c->service, SLUICE_UNREAD_BYTES,
 				      conn->request.frame.flags & HTTP1_READABLE);
 		return 1;
 	}
@@ -322,7 +322,7 @@ static __always_inline long proxy_events(struct request_context *c)
 	struct sluice_conn *conn = c->conn;
 
 	if (conn->proxy.state == PROXY_BAD) {
-		request_framing_error(c->s, conn, c->service, 0);
+		request_framing_error(c->s, conn, c->service, SLUICE_UNREAD_BYTES, 0);
 		return 1;
 	}
 	if (conn->proxy.state == PROXY_DONE)
@@ -620,13 +620,17 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	if (p->fragment) {
 		c.s->refuse = REFUSE_NOTHING; /* its other fragments come without ports */
 		if (c.service)
-			request_framing_error(c.s, conn, c.service, 0);
+			request_framing_error(c.s, conn, c.service, SLUICE_UNREAD_FRAGMENT, 0);
 		else
 			give_up(conn, SLUICE_COUNTER_PASSED_FRAMING_ERROR);
+		if (c.s->refuse == REFUSE_LATER)
+			return TC_ACT_SHOT;
 		return c.s->refuse ? refuse_request(skb, conn, c.service) : TC_ACT_UNSPEC;
 	}
-	c.s->another = c.service && speaks_another(&c, p);
-	if (c.s->another || (urgent && p->payload_len && c.service)) {
+	c.s->another = c.service ? speaks_another(&c, p) : 0;
+	if (c.s->another && !(conn->flags & SLUICE_CONN_ADOPTED))
+		conn->unread = c.s->another;
+	if (c.s->another || ((urgent || conn->unread) && p->payload_len && c.service)) {
 		c.s->refuse = REFUSE_NOTHING;
 		if (reset_for_framing(c.s, conn, c.service, 0))
 			return refuse_request(skb, conn, c.service);

@@ -352,6 +352,24 @@ static __always_inline bool waits_for_gap(struct sluice_conn *conn, __u64 now)
 	return now - conn->sent_ns < GAP_NS;
 }
 
+/*
+ * The server's first bytes on a connection with something that sluice does not read. A server that
+ * answers in HTTP/1.x may read on: requests may follow.
+ */
+OWN_FRAME void note_answer(struct __sk_buff *skb, struct sluice_conn *conn, __u32 at, __u32 len)
+{
+	__u8 begin[8] = {'H', 'T', 'T', 'P', '/', '1', '.', 0};
+	__u32 id = conn->service, *answered = bpf_map_lookup_elem(&unread_answered, &id);
+
+	if (!answered || *answered & conn->unread ||
+	    load_bytes(skb, at, begin, len < 7 ? len : 7, 7))
+		return;
+	if (scan_load(begin) == scan_literal("HTTP/1.\0"))
+		__sync_fetch_and_or(answered, conn->unread);
+	else
+		conn->unread = 0;
+}
+
 static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 {
 	struct response_context c = {.skb = skb};
@@ -442,6 +460,8 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			conn->unacked_since_ns = s->now;
 		if (conn->flags & SLUICE_CONN_GAP)
 			conn_clear(conn, SLUICE_CONN_GAP);
+		if (conn->unread && offset <= 0)
+			note_answer(skb, conn, p.payload_at - offset, p.payload_len + offset);
 		if (!(conn->flags & SLUICE_CONN_NO_RESPONSES)) {
 			if (offset > 0) {
 				give_up(conn, SLUICE_COUNTER_RESPONSE_FRAMING_ERROR);

@@ -29,7 +29,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 24
+#define SLUICE_ABI_VERSION 25
 
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
@@ -95,6 +95,14 @@ struct sluice_sweep {
 #define SLUICE_STALLED_MAX     8
 
 enum sluice_protocol { SLUICE_PROTOCOL_HTTP = 0, SLUICE_PROTOCOL_OPAQUE = 1 };
+
+/* What becomes of a connection with bytes that are read as no request. AUTO: it is reset where the
+ * server answers such bytes in HTTP/1.x, and passes elsewhere. */
+enum sluice_on_framing_error {
+	SLUICE_ON_FRAMING_ERROR_AUTO = 0,
+	SLUICE_ON_FRAMING_ERROR_PASS = 1,
+	SLUICE_ON_FRAMING_ERROR_RESET = 2,
+};
 
 /* How to reject. DEFAULT in a flag means: as its service says. */
 enum sluice_action {
@@ -173,7 +181,7 @@ struct sluice_service {
 			    */
 	__u8 client_plen6; /* … of an IPv6 address, 64 by default */
 	__u8 unary;        /* replies that are not streamed feed TTFT */
-	__u8 framing_error_reset; /* a framing error is reset rather than passed */
+	__u8 on_framing_error;    /* enum sluice_on_framing_error */
 	__u16 quota;              /* of clients that have none of their own, and models neither */
 	__u8 feedback;  /* what is left of a quota is written over the Date of 2xx responses */
 	__u8 forwarded; /* rank of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not
@@ -414,6 +422,14 @@ struct sluice_exchange {
 };
 _Static_assert(sizeof(struct sluice_exchange) == 64, "exchange");
 
+/* What sluice reads no request in, although a server may: bits of unread_answered[service], too. */
+enum sluice_unread {
+	SLUICE_UNREAD_BYTES = 1,
+	SLUICE_UNREAD_FRAGMENT = 2,
+	SLUICE_UNREAD_TLS = 4,
+	SLUICE_UNREAD_HTTP2 = 8,
+};
+
 enum sluice_conn_flag {
 	SLUICE_CONN_UNJUDGED = 1, /* framing lost, upgraded or not understood: passes to its end */
 	SLUICE_CONN_NO_RESPONSES = 2, /* the response side is no longer framed */
@@ -487,7 +503,8 @@ struct sluice_conn {
 	__u16 bucket;        /* of conn_counts, which counts it */
 	__u8 c_blob; /* with HOLE: 0: those bytes passed unread; else they are of a blob: 1 + the
 			enum form_break that ends them */
-	__u8 pad;
+	__u8 unread;     /* enum sluice_unread: why it passes, until its server has shown what it reads
+			    in that */
 	__u16 c_hook;    /* interface at which bytes were framed last, its lowest bits, … */
 	__u32 date_seq;  /* where a Date was last overwritten: what is sent again is overwritten
 			    again */

@@ -314,7 +314,7 @@ static void reset_framing_errors(bool ipv6)
 {
 	struct sluice_service service = http_service();
 
-	service.framing_error_reset = 1;
+	service.on_framing_error = SLUICE_ON_FRAMING_ERROR_RESET;
 	set_both(HTTP_PORT, service);
 }
 

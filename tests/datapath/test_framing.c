@@ -194,7 +194,7 @@ static void reset_framing_error(bool ipv6)
 {
 	struct sluice_service service = http_service();
 
-	service.framing_error_reset = 1;
+	service.on_framing_error = SLUICE_ON_FRAMING_ERROR_RESET;
 	set_both(HTTP_PORT, service);
 }
 
@@ -202,7 +202,7 @@ static void reset_framing_error_in_shadow(bool ipv6)
 {
 	struct sluice_service service = http_service();
 
-	service.framing_error_reset = 1;
+	service.on_framing_error = SLUICE_ON_FRAMING_ERROR_RESET;
 	service.mode = SLUICE_MODE_SHADOW;
 	set_both(HTTP_PORT, service);
 }
@@ -248,6 +248,137 @@ static void a_framing_error_resets_only_where_the_service_is_set_to(void **state
 		 .counters = {{SLUICE_COUNTER_PIPELINED_HELD, 1},
 			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}},
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+	};
+
+	play_rows(rows);
+}
+
+static void pass_framing_error(bool ipv6)
+{
+	struct sluice_service service = http_service();
+
+	service.on_framing_error = SLUICE_ON_FRAMING_ERROR_PASS;
+	set_both(HTTP_PORT, service);
+}
+
+/* The server has answered, on other connections, what is in `unread`. */
+static void set_answered(uint32_t unread)
+{
+	uint32_t id = http_service().id;
+
+	bpf_map_update_elem(fd_of(unread_answered), &id, &unread, BPF_ANY);
+}
+
+static void answered_bytes(bool ipv6) { set_answered(SLUICE_UNREAD_BYTES); }
+static void answered_others(bool ipv6) { set_answered(~SLUICE_UNREAD_BYTES); }
+static void answered_http2(bool ipv6) { set_answered(SLUICE_UNREAD_HTTP2); }
+
+/*
+ * Invariant 1: a client cannot buy a pass by what sluice does not read, where its server answers
+ * that in HTTP/1.x and reads on (cpp-httplib and tornado do).
+ */
+static void what_the_server_answers_is_no_pass(void **state)
+{
+#define NONSENSE   "nonsense\r\n"
+#define NONSENSE_N 10
+#define BAD        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+#define BAD_N      47
+#define HELLO      "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 0123456789abcdef"
+#define HELLO_N    28
+#define PREFACE    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define PREFACE_N  24
+	static const struct row rows[] = {
+		{"the server reads on",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, NONSENSE)},
+		  {FROM_SERVER(0, NONSENSE_N, BAD)},
+		  {FROM_CLIENT(NONSENSE_N, BAD_N, REQUEST), .then = RESET, .out_seq = BAD_N,
+		   .rst_seq = NONSENSE_N}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1},
+			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
+		{"its answer comes in pieces",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, NONSENSE)},
+		  {FROM_SERVER(0, NONSENSE_N, "HT")},
+		  {FROM_SERVER(2, NONSENSE_N, "TP/1.1 400 Bad Request\r\n\r\n")},
+		  {FROM_CLIENT(NONSENSE_N, 28, REQUEST), .then = RESET, .out_seq = 28,
+		   .rst_seq = NONSENSE_N}},
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1},
+			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
+		{"on other connections it did",
+		 {{.act = answered_bytes},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, NONSENSE), .then = RESET}},
+		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
+		{"it answered other things",
+		 {{.act = answered_others}, HANDSHAKE, {FROM_CLIENT(0, 0, NONSENSE)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
+		{"it has answered a request of the connection",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT)},
+		  {FROM_CLIENT(WHOLE, OK_N, NONSENSE), .then = RESET, .out_seq = OK_N,
+		   .rst_seq = WHOLE}},
+		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"it speaks something else",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, NONSENSE)},
+		  {FROM_SERVER(0, NONSENSE_N, "+OK\r\n")},
+		  {FROM_CLIENT(NONSENSE_N, 5, NONSENSE)},
+		  {FROM_SERVER(5, 2 * NONSENSE_N, BAD)},
+		  {FROM_CLIENT(2 * NONSENSE_N, 5 + BAD_N, REQUEST)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
+		{"the operator lets it pass",
+		 {{.act = pass_framing_error},
+		  {.act = answered_bytes},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, NONSENSE)},
+		  {FROM_SERVER(0, NONSENSE_N, BAD)},
+		  {FROM_CLIENT(NONSENSE_N, BAD_N, REQUEST)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}},
+		{"urgent data is no framing error",
+		 {{.act = answered_bytes},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST), .flags = URG | PSH | ACK, .urgent = 9},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT)}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_URGENT_CLEARED, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"it answers what looks like TLS, and reads on",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, HELLO), .len = HELLO_N},
+		  {FROM_SERVER(0, HELLO_N, BAD)},
+		  {FROM_CLIENT(HELLO_N, BAD_N, REQUEST), .then = RESET, .out_seq = BAD_N,
+		   .rst_seq = HELLO_N}},
+		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1},
+			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
+		{"it speaks TLS",
+		 {{.act = answered_http2},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, HELLO), .len = HELLO_N},
+		  {FROM_SERVER(0, HELLO_N, "\x16\x03\x03")},
+		  {FROM_CLIENT(HELLO_N, 3, "\x14\x03\x03")},
+		  {FROM_SERVER(3, HELLO_N + 3, BAD)},
+		  {FROM_CLIENT(HELLO_N + 3, 3 + BAD_N, "\x14\x03\x03")}},
+		 .conns = 1,
+		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1}}},
+		{"it answers HTTP/2's preface, and reads on",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, PREFACE)},
+		  {FROM_SERVER(0, PREFACE_N, BAD)},
+		  {FROM_CLIENT(PREFACE_N, BAD_N, REQUEST), .then = RESET, .out_seq = BAD_N,
+		   .rst_seq = PREFACE_N}},
+		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1},
+			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
+		{"… on other connections, it did",
+		 {{.act = answered_http2},
+		  HANDSHAKE,
+		  {FROM_CLIENT(0, 0, PREFACE), .then = RESET}},
+		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
 	};
 
 	play_rows(rows);
@@ -321,6 +452,7 @@ int main(void)
 		packets_test(a_compressed_request_is_refused_by_its_head_or_as_the_default_model),
 		packets_test(a_body_with_a_gap_passes_and_is_judged_as_the_default_model),
 		packets_test(a_framing_error_resets_only_where_the_service_is_set_to),
+		packets_test(what_the_server_answers_is_no_pass),
 		packets_test(what_some_server_reads_is_reset_whatever_the_setting),
 	};
 

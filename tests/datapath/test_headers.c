@@ -52,7 +52,8 @@ static void put_headers(struct frame *f, uint8_t *ip, const struct headers *h)
 	*kind = next;
 }
 
-/* Only the first fragment of a packet has ports: a request in fragments passes. */
+/* Only the first fragment of a packet has ports: a request in fragments passes, until a server is
+ * seen to answer it. */
 static void a_fragmented_request_is_a_framing_error_and_passes(void **state)
 {
 	static const struct between first_part = {
@@ -61,7 +62,13 @@ static void a_fragmented_request_is_a_framing_error_and_passes(void **state)
 	static struct frame in, out;
 	const struct row ends = {"", .conns = 1,
 				 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}};
+	static const struct row reset = {"",
+					 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1},
+						      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}};
 	const struct step next = {FROM_CLIENT(WHOLE, 0, REQUEST)};
+	const struct step answer = {FROM_SERVER(0, 2 * WHOLE, OK_SHORT)};
+	const struct step after = {FROM_CLIENT(2 * WHOLE, OK_N, REQUEST), .then = RESET,
+				   .out_seq = OK_N, .rst_seq = 2 * WHOLE};
 
 	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
 		const struct shape shape = {.ipv6 = ipv6};
@@ -79,6 +86,9 @@ static void a_fragmented_request_is_a_framing_error_and_passes(void **state)
 		assert_same_frame(&in, &out);
 		play_step(&shape, &next, HTTP_PORT);
 		assert_ends(&ends);
+		play_step(&shape, &answer, HTTP_PORT);
+		play_step(&shape, &after, HTTP_PORT);
+		assert_ends(&reset);
 	}
 }
 

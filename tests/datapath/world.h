@@ -472,6 +472,8 @@ static inline void reset_world(void)
 	clear_map(fd_of(request_counts));
 	clear_map(fd_of(client_in_flight));
 	clear_map(fd_of(services));
+	for (uint32_t id = 0; id < SLUICE_SERVICES_MAX; id++)
+		bpf_map_update_elem(fd_of(unread_answered), &id, &zero, BPF_ANY);
 	put_rules((struct sluice_rules){0});
 	set_named((struct sluice_named_models){0});
 	set_both(HTTP_PORT, http_service());

@@ -300,7 +300,7 @@ static void a_wrong_file_is_one_line_that_names_file_and_key(void **state)
 		{"services: [{listen: 80, protocol: opaque, blob-bytes: 1}]\n",
 		 "FILE: services entry 1: blob-bytes is of requests, which only protocol http sees"},
 		{"services: [{listen: 80, on-framing-error: drop}]\n",
-		 "FILE: services entry 1: on-framing-error: \"drop\" is not one of pass, reset"},
+		 "FILE: services entry 1: on-framing-error: \"drop\" is not one of auto, pass, reset"},
 		{"services: [{listen: 80, protocol: opaque, on-framing-error: reset}]\n",
 		 "FILE: services entry 1: methods, paths, model-from, model-header, unnamed, priorities, on-framing-error, on-disconnect, keep, pool, reply-headers and cors are of requests, which only protocol http sees"},
 		{"services: [{listen: 80, identity: [cookie]}]\n",

@@ -101,14 +101,14 @@ static void a_service_states_which_requests_are_judged(void **state)
 
 	load(yaml, NULL, NULL);
 	r = &config.services[0].rules;
-	assert_false(config.services[0].framing_error_reset);
+	assert_int_equal(config.services[0].on_framing_error, SLUICE_ON_FRAMING_ERROR_AUTO);
 	assert_false(config.services[0].unnamed_default);
 	assert_int_equal(r->methods, 1 << HTTP1_METHOD_POST);
 	assert_int_equal(r->count, 5);
 	assert_int_equal(r->source[0], SLUICE_SOURCE_PATH);
 	assert_int_equal(r->source[1], SLUICE_SOURCE_BODY);
 	r = &config.services[1].rules;
-	assert_true(config.services[1].framing_error_reset);
+	assert_int_equal(config.services[1].on_framing_error, SLUICE_ON_FRAMING_ERROR_RESET);
 	assert_true(config.services[1].unnamed_default);
 	assert_int_equal(r->methods, 1 << HTTP1_METHOD_POST | 1 << HTTP1_METHOD_PUT);
 	assert_int_equal(r->source[0], SLUICE_SOURCE_HEADER);

@@ -18,7 +18,14 @@ _Static_assert(offsetof(struct service_entry, label) == 0, "struct entries");
 
 const struct parse_value services_as_feedback = PARSE_EITHER("off", "date");
 
-static const struct parse_value as_framing_error = PARSE_EITHER("pass", "reset");
+static const struct parse_word framing_error_words[] = {
+	{"auto", SLUICE_ON_FRAMING_ERROR_AUTO, NULL},
+	{"pass", SLUICE_ON_FRAMING_ERROR_PASS, NULL},
+	{"reset", SLUICE_ON_FRAMING_ERROR_RESET, NULL},
+	{NULL, 0, NULL},
+};
+static const struct parse_value as_framing_error = {.kind = PARSE_WORD,
+						    .words = framing_error_words};
 static const struct parse_value as_disconnect = PARSE_EITHER("usual", "free");
 static const struct parse_value as_keep = PARSE_EITHER("off", "on");
 static const struct parse_value as_pool = PARSE_EITHER("model", "port");
@@ -105,7 +112,7 @@ const struct field service_fields[] = {
 	{"model-from", .list = true, .take = rules_take_source, AT(rules), REQUESTS},
 	{"model-header", .take = rules_take_header, AT(rules), REQUESTS},
 	{"unnamed", .as = &as_unnamed, INTO(service.unnamed_default), REQUESTS},
-	{"on-framing-error", .as = &as_framing_error, INTO(service.framing_error_reset), REQUESTS},
+	{"on-framing-error", .as = &as_framing_error, INTO(service.on_framing_error), REQUESTS},
 	{"on-disconnect", .as = &as_disconnect, INTO(service.frees), REQUESTS},
 	{"keep", .as = &as_keep, INTO(service.keep), REQUESTS},
 	{"pool", .as = &as_pool, INTO(service.port_pool), REQUESTS},

@@ -19,6 +19,11 @@ static void report_rules(json_t *to, const struct service *v)
 	};
 	static const char *const kinds[] = {"judge", "pass", "model"};
 	static const char *const sources[] = {"", "path", "header", "body"};
+	static const char *const framing_errors[] = {
+		[SLUICE_ON_FRAMING_ERROR_AUTO] = "auto",
+		[SLUICE_ON_FRAMING_ERROR_PASS] = "pass",
+		[SLUICE_ON_FRAMING_ERROR_RESET] = "reset",
+	};
 	json_t *judged = json_array(), *from = json_array(), *paths = json_array();
 	const struct sluice_rules *r = &v->rules;
 
@@ -34,7 +39,7 @@ static void report_rules(json_t *to, const struct service *v)
 	json_object_set_new(to, "unnamed",
 			    json_string(v->unnamed_default ? "default" : "strictest"));
 	json_object_set_new(to, "on_framing_error",
-			    json_string(v->framing_error_reset ? "reset" : "pass"));
+			    json_string(framing_errors[v->on_framing_error]));
 	json_object_set_new(to, "pool", json_string(v->port_pool ? "port" : "model"));
 	json_object_set_new(to, "on_disconnect", json_string(v->frees ? "free" : "usual"));
 	json_object_set_new(to, "keep", json_string(v->keep ? "on" : "off"));

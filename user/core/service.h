@@ -61,7 +61,7 @@ struct service {
 	enum sluice_action action;
 	enum sluice_mode mode;
 	bool unary;                /* responses that are not streamed feed TTFT */
-	bool framing_error_reset;  /* reset a request with a framing error; else pass it */
+	enum sluice_on_framing_error on_framing_error;
 	bool frees;                /* its server stops when a client hangs up */
 	bool keep;                 /* a refusal keeps its connection where it can */
 	bool port_pool;            /* all its models are one pool: their names mean nothing */

@@ -87,7 +87,7 @@ static struct sluice_service kernel_service(const struct service *s)
 		.client_plen4 = s->identity.plen4,
 		.client_plen6 = s->identity.plen6,
 		.unary = s->unary,
-		.framing_error_reset = s->framing_error_reset,
+		.on_framing_error = (__u8)s->on_framing_error,
 		.frees = s->frees,
 		.keep = s->keep,
 		.pool = s->pool_id,
@@ -183,6 +183,7 @@ static int remove_others(const struct datapath *d, const struct entries *present
 
 static int write_rules(struct datapath *d, const struct service *services, size_t count)
 {
+	uint32_t none = 0;
 	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++) {
@@ -191,6 +192,8 @@ static int write_rules(struct datapath *d, const struct service *services, size_
 		datapath_step(d, 1);
 		rules.names = http1_names(rules.header);
 		err = map_write(d->skel->maps.rules, &services[i].id, &rules);
+		if (!err)
+			err = map_write(d->skel->maps.unread_answered, &services[i].id, &none);
 	}
 	return err;
 }
