@@ -20,6 +20,9 @@
 #define ACK_LATE_NS                                                                                \
 	(250 * NSEC_PER_MSEC) /* bytes unacknowledged for longer have held the server up */
 
+/* Connections that pass unread to their end, or until their server is seen to read them. */
+#define PASSES (SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)
+
 static __always_inline void conn_set(struct sluice_conn *conn, __u32 flags)
 {
 	if ((conn->flags & flags) != flags)

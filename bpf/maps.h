@@ -49,8 +49,8 @@ MAP(BPF_MAP_TYPE_ARRAY, hash_key, __u32, struct siphash_secret, 1, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, ports, __u32, __u64, 65536 / 64, PINNED);
 MAP(BPF_MAP_TYPE_HASH, services, struct sluice_service_key, struct sluice_service, 8192, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, rules, __u32, struct sluice_rules, SLUICE_SERVICES_MAX, PINNED);
-/* enum sluice_unread: what the service's server has answered in HTTP/1.x. Not pinned: it is soon found
- * out again. */
+/* enum sluice_unread: what the service's server has answered in HTTP/1.x. Not pinned: it is soon
+ * found out again. */
 MAP(BPF_MAP_TYPE_ARRAY, unread_answered, __u32, __u32, SLUICE_SERVICES_MAX);
 MAP(BPF_MAP_TYPE_HASH, model_ids, struct sluice_model_name, __u32, SLUICE_MODELS_MAX, PINNED);
 MAP(BPF_MAP_TYPE_ARRAY, named_models, __u32, struct sluice_named_models, 1, PINNED);

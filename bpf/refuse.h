@@ -14,9 +14,6 @@
 #include "tombstone.h"
 #include "verdict.h"
 
-/* Connections that pass unread to their end, or until their server is seen to read them. */
-#define PASSES (SLUICE_CONN_UNJUDGED | SLUICE_CONN_OPAQUE)
-
 /* Whether the server answers what its client sends there and sluice does not read (conn->unread):
  * it has answered a request of the connection, or such bytes on any. */
 static __always_inline bool unread_is_answered(const struct sluice_conn *conn,
@@ -51,11 +48,11 @@ SUBPROG int reset_for_framing(struct request_scratch *s, struct sluice_conn *con
 	__builtin_memcpy(key.addr, conn->addr, 16);
 	answered = unread_is_answered(conn, service);
 	under_way = response_under_way(conn) && !(conn->flags & PASSES);
-	if ((answered || ((readable || (service->on_framing_error == SLUICE_ON_FRAMING_ERROR_RESET &&
-					!under_way)) &&
-			  !(conn->flags & PASSES))) &&
-	    !(conn->flags & SLUICE_CONN_ADOPTED) &&
-	    may_refuse(get_settings(), a->question.now) &&
+	if ((answered ||
+	     ((readable ||
+	       (service->on_framing_error == SLUICE_ON_FRAMING_ERROR_RESET && !under_way)) &&
+	      !(conn->flags & PASSES))) &&
+	    !(conn->flags & SLUICE_CONN_ADOPTED) && may_refuse(get_settings(), a->question.now) &&
 	    (all->mode ? all->mode : service->mode) != SLUICE_MODE_SHADOW &&
 	    prefix_class(&key, a->question.now, &prefix) != SLUICE_PREFIX_EXEMPT)
 		s->refuse = under_way ? REFUSE_LATER : REFUSE_FRAMING_ERROR;

@@ -633,7 +633,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	if (c.s->another || ((urgent || conn->unread) && p->payload_len && c.service)) {
 		c.s->refuse = REFUSE_NOTHING;
 		if (reset_for_framing(c.s, conn, c.service, 0))
-			return refuse_request(skb, conn, c.service);
+			return c.s->refuse == REFUSE_LATER ? TC_ACT_SHOT
+							   : refuse_request(skb, conn, c.service);
 	}
 	c.s->acked = conn->c_ack;
 	if (!(p->flags & TCP_RST)) {

@@ -460,7 +460,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 			conn->unacked_since_ns = s->now;
 		if (conn->flags & SLUICE_CONN_GAP)
 			conn_clear(conn, SLUICE_CONN_GAP);
-		if (conn->unread && offset <= 0)
+		if (conn->unread && conn->flags & PASSES && offset <= 0)
 			note_answer(skb, conn, p.payload_at - offset, p.payload_len + offset);
 		if (!(conn->flags & SLUICE_CONN_NO_RESPONSES)) {
 			if (offset > 0) {

@@ -181,8 +181,8 @@ struct sluice_service {
 			    */
 	__u8 client_plen6; /* … of an IPv6 address, 64 by default */
 	__u8 unary;        /* replies that are not streamed feed TTFT */
-	__u8 on_framing_error;    /* enum sluice_on_framing_error */
-	__u16 quota;              /* of clients that have none of their own, and models neither */
+	__u8 on_framing_error; /* enum sluice_on_framing_error */
+	__u16 quota;           /* of clients that have none of their own, and models neither */
 	__u8 feedback;  /* what is left of a quota is written over the Date of 2xx responses */
 	__u8 forwarded; /* rank of rules.forwarded among the keys, 1 … HTTP1_KEYS_MAX + 1; 0: not
 			   read */
@@ -501,11 +501,11 @@ struct sluice_conn {
 	__u8 wscale;         /* of the client's windows, or SLUICE_WSCALE_UNKNOWN */
 	__u8 s_shut;         /* 1: the server's window is closed */
 	__u16 bucket;        /* of conn_counts, which counts it */
-	__u8 c_blob; /* with HOLE: 0: those bytes passed unread; else they are of a blob: 1 + the
-			enum form_break that ends them */
-	__u8 unread;     /* enum sluice_unread: why it passes, until its server has shown what it reads
-			    in that */
-	__u16 c_hook;    /* interface at which bytes were framed last, its lowest bits, … */
+	__u8 c_blob;  /* with HOLE: 0: those bytes passed unread; else they are of a blob: 1 + the
+			 enum form_break that ends them */
+	__u8 unread;  /* enum sluice_unread: why it passes, until its server has shown what it reads
+			 in that */
+	__u16 c_hook; /* interface at which bytes were framed last, its lowest bits, … */
 	__u32 date_seq;  /* where a Date was last overwritten: what is sent again is overwritten
 			    again */
 	__u32 date_left; /* … with this many units left … */

@@ -269,9 +269,18 @@ static void set_answered(uint32_t unread)
 	bpf_map_update_elem(fd_of(unread_answered), &id, &unread, BPF_ANY);
 }
 
-static void answered_bytes(bool ipv6) { set_answered(SLUICE_UNREAD_BYTES); }
-static void answered_others(bool ipv6) { set_answered(~SLUICE_UNREAD_BYTES); }
-static void answered_http2(bool ipv6) { set_answered(SLUICE_UNREAD_HTTP2); }
+static void answered_bytes(bool ipv6)
+{
+	set_answered(SLUICE_UNREAD_BYTES);
+}
+static void answered_others(bool ipv6)
+{
+	set_answered(~SLUICE_UNREAD_BYTES);
+}
+static void answered_http2(bool ipv6)
+{
+	set_answered(SLUICE_UNREAD_HTTP2);
+}
 
 /*
  * Invariant 1: a client cannot buy a pass by what sluice does not read, where its server answers
@@ -306,9 +315,7 @@ static void what_the_server_answers_is_no_pass(void **state)
 		 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1},
 			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
 		{"on other connections it did",
-		 {{.act = answered_bytes},
-		  HANDSHAKE,
-		  {FROM_CLIENT(0, 0, NONSENSE), .then = RESET}},
+		 {{.act = answered_bytes}, HANDSHAKE, {FROM_CLIENT(0, 0, NONSENSE), .then = RESET}},
 		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
 		{"it answered other things",
 		 {{.act = answered_others}, HANDSHAKE, {FROM_CLIENT(0, 0, NONSENSE)}},
@@ -322,6 +329,22 @@ static void what_the_server_answers_is_no_pass(void **state)
 		   .rst_seq = WHOLE}},
 		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}},
 		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 1}}},
+		{"… and answers the next one: what follows it waits",
+		 {HANDSHAKE,
+		  {FROM_CLIENT(0, 0, REQUEST)},
+		  {FROM_SERVER(0, WHOLE, OK_SHORT)},
+		  {FROM_CLIENT(WHOLE, OK_N,
+			       "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+			       "2\r\n{}")},
+		  {FROM_CLIENT(WHOLE + 52, OK_N, "\x01\r\n"), .then = DROP},
+		  {FROM_CLIENT(WHOLE + 52, OK_N, "\x01\r\n"), .then = DROP},
+		  {FROM_SERVER(OK_N, WHOLE + 52, OK_SHORT)},
+		  {FROM_CLIENT(WHOLE + 52, 2 * OK_N, "\x01\r\n"), .then = RESET,
+		   .out_seq = 2 * OK_N, .rst_seq = WHOLE + 52}},
+		 .counters = {{SLUICE_COUNTER_PIPELINED_HELD, 1},
+			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}},
+		 .requests = {{LLAMA, SLUICE_VERDICT_ADMITTED, SLUICE_REASON_NONE, 2}},
+		 .samples = {DURATION(LLAMA)}},
 		{"it speaks something else",
 		 {HANDSHAKE,
 		  {FROM_CLIENT(0, 0, NONSENSE)},
@@ -375,9 +398,7 @@ static void what_the_server_answers_is_no_pass(void **state)
 		 .counters = {{SLUICE_COUNTER_FOUND_OPAQUE, 1},
 			      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
 		{"… on other connections, it did",
-		 {{.act = answered_http2},
-		  HANDSHAKE,
-		  {FROM_CLIENT(0, 0, PREFACE), .then = RESET}},
+		 {{.act = answered_http2}, HANDSHAKE, {FROM_CLIENT(0, 0, PREFACE), .then = RESET}},
 		 .counters = {{SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}},
 	};
 

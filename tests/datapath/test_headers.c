@@ -62,9 +62,8 @@ static void a_fragmented_request_is_a_framing_error_and_passes(void **state)
 	static struct frame in, out;
 	const struct row ends = {"", .conns = 1,
 				 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1}}};
-	static const struct row reset = {"",
-					 .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1},
-						      {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}};
+	static const struct row reset = {"", .counters = {{SLUICE_COUNTER_PASSED_FRAMING_ERROR, 1},
+							  {SLUICE_COUNTER_FRAMING_ERROR_RESET, 1}}};
 	const struct step next = {FROM_CLIENT(WHOLE, 0, REQUEST)};
 	const struct step answer = {FROM_SERVER(0, 2 * WHOLE, OK_SHORT)};
 	const struct step after = {FROM_CLIENT(2 * WHOLE, OK_N, REQUEST), .then = RESET,

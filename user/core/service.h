@@ -60,7 +60,7 @@ struct service {
 	enum sluice_protocol protocol;
 	enum sluice_action action;
 	enum sluice_mode mode;
-	bool unary;                /* responses that are not streamed feed TTFT */
+	bool unary; /* responses that are not streamed feed TTFT */
 	enum sluice_on_framing_error on_framing_error;
 	bool frees;                /* its server stops when a client hangs up */
 	bool keep;                 /* a refusal keeps its connection where it can */
