@@ -94,9 +94,25 @@ check "a new store is joined" eventually 5 fleet_is 3 "f['up'] and f['hosts'] ==
 drive after all 2 20 10.78.0.8
 check "a store that has died forgives nobody" held spent after 2 20 5
 
-# Hosts come and go.
-sed -i 's/requests=20/requests=30/' "$T/fleet.yaml"
-hctl 3 reload >"$T/out"
+# Hosts come and go. One that dies takes its grant with it, a quarter of a burst at most.
+on "$C" ip addr add 10.78.0.15/24 dev br0
+drive together all 2 40 10.78.0.15
+finish "${DAEMONS[3]}" KILL
+drive gone all 12 8 10.78.0.15 10.78.0.11 10.78.0.12
+check "over the death of a host, the quota held" held together gone 2 20 "$EXCESS"
+check "… and the others give out all of it" drove gone \
+	"r['admitted'] >= 0.95 * 2 * min(r['took'], 11.8) - 5 and r['failed'] == 0"
+check "a host that has died counts no more" eventually 10 fleet_is 1 "f['hosts'] == 2"
+begin_host 3
+check "it counts when it is back" eventually 5 fleet_is 1 "f['hosts'] == 3"
+sed -i "s/requests=20/requests=30/; s/^fleet-store:.*/fleet-store: [$STORE:$((STORE_PORT + 1))]/
+	\$a fleet-period-ms: 200" "$T/fleet.yaml"
+same "a reload says which settings of a fleet wait for a restart" \
+	"configuration read again; a restart is needed for the new fleet-store, fleet-period-ms" \
+	"$(hctl 3 reload)"
+check "… and the fleet goes on as it was" fleet_is 3 "f['name'] == 'test' and f['up'] and
+	f['store'] == '$STORE:$STORE_PORT' and f['period_ms'] == 100"
+sed -i "s/^fleet-store:.*/fleet-store: [$STORE:$STORE_PORT]/; /^fleet-period-ms/d" "$T/fleet.yaml"
 check "quotas with different numbers are shown, on both hosts" eventually 5 fleet_is 1 \
 	"any(h['quotas_that_differ'] == 1 and
 	     h['differs'] == ':$PORT has requests=30/10s burst=20 fleet=on, and here requests=20/10s fleet=on'

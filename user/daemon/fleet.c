@@ -364,7 +364,6 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 	else
 		gethostname(f->name, sizeof(f->name) - 1);
 	f->shown = (struct state_fleet){
-		.name = c->fleet,
 		.host = f->name,
 		.store = "",
 		.since_ns = d->state.now_ns,
@@ -380,6 +379,7 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 	}
 	if (open_store(f, err, len))
 		return -1;
+	f->shown.name = store_fleet(f->store);
 	if (watch_fds(f)) {
 		snprintf(err, len, "fleet: no descriptors for the store");
 		return -1;

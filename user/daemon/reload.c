@@ -50,6 +50,21 @@ static void print_waiting(FILE *out, const struct config *a, const struct config
 		{a->max_connections != b->max_connections, "max-connections"},
 		{a->max_clients != b->max_clients, "max-clients"},
 		{a->max_models != b->max_models, "max-models"},
+		{!same_text(a->fleet, b->fleet), "fleet"},
+		{!same_list(a->fleet_stores, a->fleet_store_count, b->fleet_stores,
+			    b->fleet_store_count),
+		 "fleet-store"},
+		{!same_text(a->fleet_sentinel, b->fleet_sentinel), "fleet-sentinel"},
+		{!same_text(a->fleet_host, b->fleet_host), "fleet-host"},
+		{!same_text(a->fleet_user, b->fleet_user), "fleet-user"},
+		{!same_text(a->fleet_password_file, b->fleet_password_file), "fleet-password-file"},
+		{!same_text(a->fleet_tls_ca, b->fleet_tls_ca), "fleet-tls-ca"},
+		{!same_text(a->fleet_tls_cert, b->fleet_tls_cert), "fleet-tls-cert"},
+		{!same_text(a->fleet_tls_key, b->fleet_tls_key), "fleet-tls-key"},
+		{a->fleet_period_ms != b->fleet_period_ms, "fleet-period-ms"},
+		{a->fleet_hosts_min != b->fleet_hosts_min, "fleet-hosts-min"},
+		{a->fleet_fallback != b->fleet_fallback, "fleet-fallback"},
+		{a->fleet_rules != b->fleet_rules, "fleet-rules"},
 	};
 	const char *before = "; a restart is needed for the new ";
 
