@@ -208,7 +208,7 @@ while True:
     while True:
         ready, _, _ = select.select([near, far], [], [])
         data = ready[0].recv(65536)
-        cut = ready[0] is far and data.startswith(b"*4") and os.path.exists(sys.argv[1])
+        cut = ready[0] is far and data.startswith(b"*5") and os.path.exists(sys.argv[1])
         if cut:
             os.unlink(sys.argv[1])
         if cut or not data:

@@ -54,6 +54,11 @@ done
 hctl 1 block 10.78.0.77 --fleet >"$T/out" 2>&1
 check "… nor do rules for the fleet" grep -q "in force on 2 of 2 hosts" "$T/out"
 hctl 1 clear 10.78.0.77 --fleet >/dev/null
+store config set maxmemory 1gb maxmemory-policy volatile-ttl >/dev/null
+check "… nor does the warning of a store that may evict budgets" eventually 5 fleet_is 1 \
+	"f['store_evicts'] == 'volatile-ttl'"
+store config set maxmemory 0 >/dev/null
+check "… which may not without a limit" eventually 5 fleet_is 1 "f['store_evicts'] is None"
 
 # ---- budgets ----
 

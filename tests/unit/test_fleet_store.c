@@ -287,12 +287,14 @@ static void a_list_of_hosts_is_read_whole_or_not_at_all(void **state)
 static void an_old_answer_is_read_as_of_now(void **state)
 {
 	static const struct {
-		const char *age;
+		const char *age, *policy;
 		uint64_t level_us, news_us; /* 0: it is no answer */
-	} rows[] = {{"$1\r\n0\r\n", 500, 90},
-		    {"$3\r\n100\r\n", 400, 0},
-		    {"$2\r\n-1\r\n", 0, 0},
-		    {":1\r\n", 0, 0}};
+	} rows[] = {{"$1\r\n0\r\n", "$0\r\n\r\n", 500, 90},
+		    {"$3\r\n100\r\n", "$11\r\nallkeys-lru\r\n", 400, 0},
+		    {"$2\r\n-1\r\n", "$0\r\n\r\n", 0, 0},
+		    {":1\r\n", "$0\r\n\r\n", 0, 0},
+		    {"$1\r\n0\r\n", ":1\r\n", 0, 0},
+		    {"$1\r\n0\r\n", "$32\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n", 0, 0}};
 	struct store_reading *r = calloc(1, sizeof(*r));
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -301,8 +303,9 @@ static void an_old_answer_is_read_as_of_now(void **state)
 		redisReply *reply;
 
 		snprintf(bytes, sizeof(bytes),
-			 "*4\r\n$33\r\n7 77 0 2 9-1 0 1 1 500 3 k:r:b 90\r\n*0\r\n$1\r\n6\r\n%s",
-			 rows[i].age);
+			 "*5\r\n$33\r\n7 77 0 2 9-1 0 1 1 500 3 k:r:b 90\r\n*0\r\n$1\r\n6\r\n%s"
+			 "%s",
+			 rows[i].age, rows[i].policy);
 		reply = reply_of(bytes);
 		assert_int_equal(!store_read_reply(r, reply, 7, &budget, 1), rows[i].level_us > 0);
 		freeReplyObject(reply);
@@ -311,6 +314,7 @@ static void an_old_answer_is_read_as_of_now(void **state)
 		assert_int_equal(budget.level_us, rows[i].level_us);
 		assert_int_equal(r->news[0].level_us, rows[i].news_us);
 		assert_int_equal(r->answer.rules, 6);
+		assert_string_equal(r->answer.policy, i ? "allkeys-lru" : "");
 	}
 	free(r);
 }
@@ -371,6 +375,10 @@ static void an_error_is_a_sentence(void **state)
 		 "the store answers with an error: MOVED 3999 [x] y"},
 		{"ERR \x1b[2J", STORE_FAULT_OTHER,
 		 "the store answers with an error: ERR \\u001b[2J"},
+		{"ASK 3999 192.0.2.1:6381", STORE_FAULT_OTHER,
+		 "the cluster moves the fleet's keys to another node"},
+		{"TRYAGAIN Multiple keys request during rehashing of slot", STORE_FAULT_OTHER,
+		 "the cluster moves the fleet's keys to another node"},
 		{"MOVED 3999 192.0.2.1:6381", STORE_FAULT_MOVED,
 		 "the fleet's keys are on another node"},
 	};

@@ -229,6 +229,24 @@ static void what_is_used_is_charged_once_and_unused_grants_go_back(void **state)
 	assert_int_equal(sync_waiting(engine), 0);
 }
 
+static void what_waits_for_a_report_is_as_old_as_its_first_use(void **state)
+{
+	exchange();
+	assert_int_equal(sync_waiting_ns(engine, now), 0);
+	sync_up(engine, false, now);
+	request(1, 1);
+	turn();
+	now += 3 * S;
+	request(2, 1);
+	turn();
+	assert_int_equal(sync_waiting(engine), 2);
+	assert_int_equal(sync_waiting_ns(engine, now), 3 * S);
+	sync_up(engine, true, now);
+	for (int i = 0; i < 5; i++)
+		exchange();
+	assert_int_equal(sync_waiting_ns(engine, now), 0);
+}
+
 /* Answers are lost, calls too; the store's client makes a call again as it was. */
 static void no_loss_makes_a_unit_count_twice_or_never(void **state)
 {
@@ -673,6 +691,7 @@ int main(void)
 #define engine_test(name) cmocka_unit_test_setup_teardown(name, begin, end)
 	const struct CMUnitTest tests[] = {
 		engine_test(what_is_used_is_charged_once_and_unused_grants_go_back),
+		engine_test(what_waits_for_a_report_is_as_old_as_its_first_use),
 		engine_test(no_loss_makes_a_unit_count_twice_or_never),
 		engine_test(a_daemon_killed_before_an_answer_counts_each_unit_once),
 		engine_test(a_call_that_was_answered_is_not_made_again),

@@ -283,6 +283,47 @@ static void the_exposition_has_the_promised_series(void **state)
 	forget(e);
 }
 
+static void a_fleet_shows_its_store_and_what_waits(void **state)
+{
+	static const struct {
+		const char *name, *labels;
+		double value;
+	} rows[] = {
+		{"sluice_fleet_up", "", 0},
+		{"sluice_fleet_away_seconds_total", "", 2.5},
+		{"sluice_fleet_hosts_that_differ", "", 2},
+		{"sluice_fleet_store_evicts", "", 1},
+		{"sluice_fleet_waiting_budgets", "", 7},
+		{"sluice_fleet_waiting_seconds", "", 0.25},
+		{"sluice_fleet_call_seconds_bucket", "le=\"0.0005\"", 2},
+		{"sluice_fleet_call_seconds_bucket", "le=\"0.001\"", 3},
+		{"sluice_fleet_call_seconds_bucket", "le=\"0.5\"", 3},
+		{"sluice_fleet_call_seconds_bucket", "le=\"+Inf\"", 4},
+		{"sluice_fleet_call_seconds_count", "", 4},
+		{"sluice_fleet_call_seconds_sum", "", 1.0015},
+	};
+	struct fleet_host hosts[] = {{.differ = 3}, {.differ = 0}, {.differ = 1}};
+	struct state_fleet fleet = {
+		.evicts = "allkeys-lru",
+		.away_ns = 2500000000,
+		.waiting = 7,
+		.waiting_ns = 250000000,
+		.list = hosts,
+		.list_count = 3,
+	};
+	struct exposition *e;
+
+	fleet_call_answered(&fleet.answered, 1);
+	fleet_call_answered(&fleet.answered, 500000);
+	fleet_call_answered(&fleet.answered, 500001);
+	fleet_call_answered(&fleet.answered, 1000499998);
+	f->state.fleet = &fleet;
+	e = parsed(written(metrics_write_exposition));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_true(fabs(value_of(e, rows[i].name, rows[i].labels) - rows[i].value) < 1e-9);
+	forget(e);
+}
+
 static void a_series_without_a_sample_has_no_line(void **state)
 {
 	struct exposition *e = parsed(written(metrics_write_exposition));
@@ -980,6 +1021,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		PURE(the_exposition_has_the_promised_series),
+		PURE(a_fleet_shows_its_store_and_what_waits),
 		PURE(a_series_without_a_sample_has_no_line),
 		PURE(series_that_can_be_summed_leave_out_the_total),
 		PURE(buckets_have_the_bounds_of_others_and_never_fall),

@@ -70,6 +70,10 @@ void format_fleet_line(FILE *out, const json_t *fleet)
 			!strcmp(field_text(fleet, "fallback"), "whole")
 				? "whole budgets"
 				: "its share of each budget");
+	if (json_is_string(json_object_get(fleet, "store_evicts")))
+		fprintf(out,
+			"note: the store may evict budgets, which forgives what was used of them: set its maxmemory-policy, %s, to noeviction\n",
+			field_text(fleet, "store_evicts"));
 }
 
 static void print_rules(FILE *out, const json_t *rules)

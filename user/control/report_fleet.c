@@ -42,11 +42,13 @@ json_t *report_fleet(const struct daemon_state *s)
 		return json_null();
 	snprintf(epoch, sizeof(epoch), "%016llx", (unsigned long long)f->epoch);
 	return json_pack(
-		"{s:s, s:s, s:b, s:b, s:s, s:o, s:I, s:o, s:o, s:o, s:i, s:i, s:s, s:{s:o, s:o, s:o, "
-		"s:o, s:o, s:o, s:o}, s:o, s:o, s:o}",
+		"{s:s, s:s, s:b, s:b, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:i, s:i, s:s, s:{s:o, "
+		"s:o, s:o, s:o, s:o, s:o, s:o}, s:o, s:I, s:o, s:o}",
 		"name", f->name, "host", f->host, "name_taken", f->name_taken, "up", f->up, "store",
-		f->store, "why", f->up ? json_null() : json_string(f->why), "since_unix_ms",
-		(json_int_t)unix_ms(s, f->since_ns), "round_trip_ms",
+		f->store, "store_evicts", f->evicts[0] ? json_string(f->evicts) : json_null(),
+		"why", f->up ? json_null() : json_string(f->why), "since_unix_ms",
+		(json_int_t)unix_ms(s, f->since_ns), "away_ms", (json_int_t)(f->away_ns / MS),
+		"round_trip_ms",
 		f->answered_ns ? json_real((double)f->round_trip_ns / 1e6) : json_null(),
 		"answered_ms_ago",
 		f->answered_ns && s->now_ns > f->answered_ns
@@ -58,6 +60,6 @@ json_t *report_fleet(const struct daemon_state *s)
 		"calls", value_count(f->calls), "budgets", value_count(f->budgets), "lowered",
 		value_count(f->raised), "claimed", value_count(f->claimed), "recovered",
 		value_count(f->recovered), "lacked", value_count(f->lacked), "epoch_changes",
-		value_count(f->epochs), "waiting", value_count(f->waiting), "rules", rules(f),
-		"list", hosts(f));
+		value_count(f->epochs), "waiting", value_count(f->waiting), "waiting_ms",
+		(json_int_t)(f->waiting_ns / MS), "rules", rules(f), "list", hosts(f));
 }

@@ -9,6 +9,29 @@
 
 #include "printable.h"
 
+const uint64_t fleet_call_bounds_us[FLEET_CALL_BOUNDS] = {
+	500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 250000, 500000,
+};
+
+void fleet_call_answered(struct fleet_calls *calls, uint64_t ns)
+{
+	unsigned i = 0;
+
+	while (i < FLEET_CALL_BOUNDS && ns > fleet_call_bounds_us[i] * 1000)
+		i++;
+	calls->count[i]++;
+	calls->sum_ns += ns;
+}
+
+unsigned fleet_hosts_that_differ(const struct state_fleet *f)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < f->list_count; i++)
+		n += f->list[i].differ > 0;
+	return n;
+}
+
 const char *fleet_quota_name(const struct sluice_quota_text *text)
 {
 	const char *colon = text->scope == SLUICE_SCOPE_SERVICE ? strrchr(text->name, ':') : NULL;

@@ -35,6 +35,7 @@ struct fleet {
 	bool hosts_asked;  /* … and the answer has not come */
 	uint64_t policies; /* of the daemon, as the engine knows them */
 	int64_t rules;     /* the version that other hosts know */
+	uint64_t away_ns;  /* of the store, until it was last up */
 	uint64_t start;    /* a random number of this daemon's */
 	/* Another daemon calls itself as this one: how often it was seen, and when last. */
 	unsigned taken;
@@ -71,6 +72,23 @@ static void make_call(void *arg, uint64_t number, const struct store_budget *bud
 
 /* ---- handlers of the store's client ---- */
 
+/* A store that evicts budgets forgives what they had counted. */
+static void look_at_policy(struct fleet *f, const char *policy)
+{
+	const char *evicts = strcmp(policy, "noeviction") != 0 ? policy : "";
+
+	if (!policy[0] || !strcmp(evicts, f->shown.evicts))
+		return;
+	snprintf(f->shown.evicts, sizeof(f->shown.evicts), "%s", evicts);
+	if (evicts[0])
+		say(EVENT_FLEET_STORE_EVICTS,
+		    LOG_FIELDS(log_text("host", f->name),
+			       log_text("store", store_address(f->store)),
+			       log_text("policy", evicts)),
+		    "fleet %s: the store may evict budgets, which forgives what was used of them: set its maxmemory-policy, %s, to noeviction",
+		    f->shown.name, evicts);
+}
+
 static void on_answer(void *arg, const struct store_answer *answer)
 {
 	struct fleet *f = arg;
@@ -78,6 +96,8 @@ static void on_answer(void *arg, const struct store_answer *answer)
 
 	f->shown.round_trip_ns = answer->round_trip_ns;
 	f->shown.answered_ns = now;
+	fleet_call_answered(&f->shown.answered, answer->round_trip_ns);
+	look_at_policy(f, answer->policy);
 	fleet_rules_seen(f->d, answer->rules, answer->epoch);
 	sync_answered(f->sync, answer, now);
 }
@@ -92,13 +112,15 @@ static void on_store(void *arg, bool up, const char *why)
 		    LOG_FIELDS(log_text("host", f->name),
 			       log_text("store", store_address(f->store)),
 			       log_number("away_s", (double)(now - f->shown.since_ns) / 1e9)),
-		    "fleet %s: the store %s answers", f->name, store_address(f->store));
+		    "fleet %s: the store %s answers", f->shown.name, store_address(f->store));
 	else if (!up && (f->shown.up || !f->shown.why[0]))
 		say(EVENT_FLEET_STORE_AWAY,
 		    LOG_FIELDS(log_text("host", f->name),
 			       log_text("store", store_address(f->store)), log_text("why", why)),
-		    "fleet %s: %s; this host gives out %s", f->name, why,
+		    "fleet %s: %s; this host gives out %s", f->shown.name, why,
 		    f->shown.whole ? "whole budgets" : "its share of each budget");
+	if (up && !f->shown.up)
+		f->away_ns += now - f->shown.since_ns;
 	if (up != f->shown.up)
 		f->shown.since_ns = now;
 	snprintf(f->shown.why, sizeof(f->shown.why), "%s", up ? "" : why);
@@ -173,7 +195,7 @@ static void walk(struct daemon *d)
 	struct fleet *f = d->fleet;
 
 	if (datapath_each_fleet_budget(d->datapath, walked, f))
-		say(EVENT_FLEET_FAILED, NULL, "fleet %s: %s", f->name, datapath_error());
+		say(EVENT_FLEET_FAILED, NULL, "fleet %s: %s", f->shown.name, datapath_error());
 	sync_walk_ends(f->sync, clock_ns(CLOCK_MONOTONIC));
 }
 
@@ -246,6 +268,7 @@ int fleet_fd(const struct daemon *d)
 
 void show_fleet(struct daemon *d)
 {
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	struct fleet *f = d->fleet;
 	const struct sync_counts *n;
 
@@ -257,6 +280,8 @@ void show_fleet(struct daemon *d)
 	show_fleet_rules(d, &f->shown);
 	f->shown.epoch = sync_epoch(f->sync);
 	f->shown.waiting = sync_waiting(f->sync);
+	f->shown.waiting_ns = sync_waiting_ns(f->sync, now);
+	f->shown.away_ns = f->away_ns + (f->shown.up ? 0 : now - f->shown.since_ns);
 	f->shown.calls = n->calls;
 	f->shown.budgets = n->charged;
 	f->shown.raised = n->raised;

@@ -8,8 +8,8 @@
 -- call that was answered, epoch that the host knows, id of the news that it has seen, its info ('': as
 -- it was), '1' to list the hosts; then six a budget: interval (ns), span, most, want (units), claim,
 -- charge.
--- Answer: { text, { host, ms since its last call, info, … }, version of the rules, age (µs) }. The text
--- is CALL EPOCH BEHIND HOSTS NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news. A
+-- Answer: { text, { host, ms since its last call, info, … }, version of the rules, age (µs), policy }.
+-- The policy is maxmemory-policy, if hosts are listed. The text is CALL EPOCH BEHIND HOSTS NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news. A
 -- call that is made again has the text of its step, which is so old.
 local EPOCH, NEWS, HOSTS, INFOS, DONE, RULES = unpack(KEYS, 1, 6)
 local FIRST_KEY, FIRST_ARG, ARGS = 7, 11, 6
@@ -52,6 +52,18 @@ local function list_hosts()
 	return list
 end
 
+-- What the store does when its memory is full; '': it was not asked, or does not say. A store without
+-- a limit evicts nothing.
+local function policy()
+	local memory = ARGV[10] == '1' and redis.pcall('INFO', 'memory')
+
+	if type(memory) ~= 'string' then
+		return ''
+	end
+	return match(memory, '\nmaxmemory:0\r') and 'noeviction'
+		or match(memory, '\nmaxmemory_policy:([a-z-]+)\r') or ''
+end
+
 -- '0': there are none, or the store has lost them.
 local function rules()
 	local version = redis.pcall('GET', RULES)
@@ -74,7 +86,7 @@ local done = redis.call('GET', DONE)
 local done_at, answer, done_call = match(done or '', '^(%d+) ((%d+) .*)$')
 done_call = tonumber(done_call) or 0
 if done_call == call then
-	return { answer, list_hosts(), rules(), text(max(0, now - done_at)) }
+	return { answer, list_hosts(), rules(), text(max(0, now - done_at)), policy() }
 elseif done_call > call then
 	return redis.error_reply('SLUICEOLD a later call of this host came first')
 end
@@ -190,4 +202,4 @@ redis.call('SET', DONE, text(now) .. ' ' .. answer, 'PX', DONE_MS)
 for _, key in ipairs({ EPOCH, NEWS, HOSTS, INFOS }) do
 	redis.call('PEXPIRE', key, FLEET_MS)
 end
-return { answer, list_hosts(), rules(), '0' }
+return { answer, list_hosts(), rules(), '0', policy() }

@@ -87,6 +87,8 @@ static const struct {
 	{"OOM", "the store's memory is full"},
 	{"NOREPLICAS", "the store has too few replicas"},
 	{"CLUSTERDOWN", "the store's cluster is down"},
+	{"ASK", "the cluster moves the fleet's keys to another node"},
+	{"TRYAGAIN", "the cluster moves the fleet's keys to another node"},
 	{"NOAUTH", "the store wants a password"},
 	{"WRONGPASS", "the store refuses the user or the password"},
 	{"NOPERM", "the store does not permit this user what a fleet needs"},
@@ -263,15 +265,17 @@ int store_read_reply(struct store_reading *out, const redisReply *reply, uint64_
 {
 	uint64_t rules, age_us;
 
-	if (!is_array(reply, 4) || reply->elements != 4 ||
+	if (!is_array(reply, 5) || reply->elements != 5 ||
 	    reply->element[0]->type != REDIS_REPLY_STRING ||
 	    store_read_hosts(reply->element[1], NULL, NULL) ||
 	    store_read_version(reply->element[2], &rules) ||
-	    store_read_version(reply->element[3], &age_us) ||
+	    store_read_version(reply->element[3], &age_us) || !is_text(reply->element[4]) ||
+	    (size_t)reply->element[4]->len >= sizeof(out->answer.policy) ||
 	    store_read_answer(out, reply->element[0]->str, (size_t)reply->element[0]->len, call,
 			      budgets, count))
 		return -EINVAL;
 	out->answer.rules = rules;
+	printable_text(out->answer.policy, sizeof(out->answer.policy), reply->element[4]->str);
 	for (size_t i = 0; i < count; i++)
 		budgets[i].level_us = aged(budgets[i].level_us, age_us);
 	for (size_t i = 0; i < out->answer.news_count; i++)

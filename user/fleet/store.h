@@ -56,8 +56,9 @@ struct store_answer {
 	size_t count;
 	struct store_news *news;
 	size_t news_count;
-	bool news_lost; /* there was more, which does not come again */
-	uint64_t rules; /* the version of the fleet's rules; 0: none */
+	bool news_lost;  /* there was more, which does not come again */
+	uint64_t rules;  /* the version of the fleet's rules; 0: none */
+	char policy[32]; /* the server's maxmemory-policy, printable; "": as before */
 };
 
 struct store_config {

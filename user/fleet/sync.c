@@ -191,6 +191,19 @@ size_t sync_waiting(const struct sync *s)
 	return n;
 }
 
+uint64_t sync_waiting_ns(const struct sync *s, uint64_t now_ns)
+{
+	uint64_t longest = 0;
+
+	for (unsigned i = 0; i < BUDGETS_IDLE; i++) {
+		const struct budget *b = budgets_first(s->budgets, i);
+
+		if (b && b->due_ns < now_ns && now_ns - b->due_ns > longest)
+			longest = now_ns - b->due_ns;
+	}
+	return longest;
+}
+
 static void want_walk(struct sync *s, uint8_t flags)
 {
 	s->walk = true;

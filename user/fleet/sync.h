@@ -88,6 +88,8 @@ const struct sync_counts *sync_counts(const struct sync *s);
 uint32_t sync_hosts(const struct sync *s);
 uint64_t sync_epoch(const struct sync *s); /* 0: not known yet */
 size_t sync_waiting(const struct sync *s); /* budgets that wait for a call */
+/* How long the first of those that are due waits, ns; 0: none is. */
+uint64_t sync_waiting_ns(const struct sync *s, uint64_t now_ns);
 
 /* The store's key of a budget: FINGERPRINT:r|t:CLIENT. The fingerprint is that of scope, name (of a
  * service: its port) and numbers, so hosts with different quotas do not share. `fingerprint`:

@@ -52,6 +52,7 @@ static const struct log_kind kinds[LOG_EVENTS] = {
 	[EVENT_KEYS_DROPPED] = {"keys-dropped", LOG_LEVEL_WARNING, MOST},
 	[EVENT_FLEET_STORE_BACK] = {"fleet-store-back", LOG_LEVEL_INFO, MOST},
 	[EVENT_FLEET_STORE_AWAY] = {"fleet-store-away", LOG_LEVEL_WARNING, MOST},
+	[EVENT_FLEET_STORE_EVICTS] = {"fleet-store-evicts", LOG_LEVEL_WARNING, MOST},
 	[EVENT_FLEET_NAME_TAKEN] = {"fleet-name-taken", LOG_LEVEL_WARNING, MOST},
 	[EVENT_FLEET_FAILED] = {"fleet-failed", LOG_LEVEL_ERROR, MOST},
 	[EVENT_FLEET_RULES] = {"fleet-rules", LOG_LEVEL_INFO, MOST},

@@ -439,6 +439,23 @@ static void write_troubles(FILE *out, const struct daemon_state *s)
 	}
 }
 
+static void write_fleet_calls(FILE *out, const struct fleet_calls *c)
+{
+	uint64_t sum = 0;
+
+	family(out, "sluice_fleet_call_seconds", "histogram", "Round trips of calls to the store.");
+	for (unsigned i = 0; i <= FLEET_CALL_BOUNDS; i++) {
+		char le[32] = "+Inf";
+
+		sum += c->count[i];
+		if (i < FLEET_CALL_BOUNDS)
+			snprintf(le, sizeof(le), "%.12g", (double)fleet_call_bounds_us[i] / 1e6);
+		fprintf(out, "sluice_fleet_call_seconds_bucket{le=\"%s\"} %" PRIu64 "\n", le, sum);
+	}
+	fprintf(out, "sluice_fleet_call_seconds_sum %.9f\n", (double)c->sum_ns / 1e9);
+	fprintf(out, "sluice_fleet_call_seconds_count %" PRIu64 "\n", sum);
+}
+
 static void write_fleet(FILE *out, const struct state_fleet *f, uint64_t now_ns)
 {
 	const struct {
@@ -454,6 +471,16 @@ static void write_fleet(FILE *out, const struct state_fleet *f, uint64_t now_ns)
 	fprintf(out, "sluice_fleet_up %d\n", f->up);
 	family(out, "sluice_fleet_hosts", "gauge", "Hosts that share quotas, this one included.");
 	fprintf(out, "sluice_fleet_hosts %u\n", f->hosts);
+	family(out, "sluice_fleet_hosts_that_differ", "gauge",
+	       "Hosts with other numbers of a shared quota: they do not share it.");
+	fprintf(out, "sluice_fleet_hosts_that_differ %u\n", fleet_hosts_that_differ(f));
+	family(out, "sluice_fleet_away_seconds_total", "counter",
+	       "Time for which the store was away.");
+	fprintf(out, "sluice_fleet_away_seconds_total %.3f\n", (double)f->away_ns / 1e9);
+	family(out, "sluice_fleet_store_evicts", "gauge",
+	       "1 if the store may evict budgets, and forgives what was used of them.");
+	fprintf(out, "sluice_fleet_store_evicts %d\n", f->evicts[0] != 0);
+	write_fleet_calls(out, &f->answered);
 	if (f->answered_ns) {
 		family(out, "sluice_fleet_round_trip_seconds", "gauge",
 		       "Of the last call to the store.");
@@ -477,6 +504,8 @@ static void write_fleet(FILE *out, const struct state_fleet *f, uint64_t now_ns)
 	family(out, "sluice_fleet_waiting_budgets", "gauge",
 	       "Budgets that wait for the next call.");
 	fprintf(out, "sluice_fleet_waiting_budgets %zu\n", f->waiting);
+	family(out, "sluice_fleet_waiting_seconds", "gauge", "Since the first of them waits.");
+	fprintf(out, "sluice_fleet_waiting_seconds %.3f\n", (double)f->waiting_ns / 1e9);
 	family(out, "sluice_fleet_epoch_changes_total", "counter",
 	       "Times that the store had lost its contents.");
 	fprintf(out, "sluice_fleet_epoch_changes_total %" PRIu64 "\n", f->epochs);

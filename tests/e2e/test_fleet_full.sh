@@ -1,0 +1,106 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# The memory of three hosts' store is full while clients send: the store refuses to write, or makes
+# room by what others have there, or by budgets of the fleet. No request fails.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/fleet.sh
+. "$HERE/fleet.sh"
+
+BURST=20 RATE=2
+# Three shares of 20 / 6 may be used before the store knows of them.
+EXCESS=10
+
+cat >"$T/fleet.yaml" <<YAML
+fleet: test
+fleet-store: [$STORE:$STORE_PORT]
+services:
+  - {listen: $PORT, quota: requests=20/10s burst=$BURST fleet=on}
+YAML
+
+# begin_drives NAME SECONDS ADDRESS: the clients have addresses from 10.78.0.ADDRESS on.
+begin_drives() {
+	local address=$3 pattern
+
+	DRIVES=
+	for pattern in all one hopping; do
+		on "$C" ip addr add "10.78.0.$address/24" dev br0
+		drive "$1-$pattern" "$pattern" "$2" 8 "10.78.0.$address" &
+		DRIVES="$DRIVES $!"
+		((++address))
+	done
+}
+the_quota_holds() { # NAME SECONDS
+	local pattern
+
+	# shellcheck disable=SC2086
+	wait $DRIVES
+	for pattern in all one hopping; do
+		check "$1: no more is admitted than is stated: $pattern" drove "$1-$pattern" \
+			"r['admitted'] <= $BURST + $RATE * r['took'] + $EXCESS"
+		check "… a client may use its quota: $pattern" drove "$1-$pattern" \
+			"r['admitted'] >= 0.95 * ($BURST + $RATE * min(r['took'], $2 - 0.2))"
+		check "… and no request fails: $pattern" drove "$1-$pattern" "r['failed'] == 0"
+	done
+}
+# fill NAME: a megabyte of others' keys; they end in an hour, so that any policy may evict them.
+fill() {
+	store eval "for i = 1, 1000 do
+		redis.call('SET', '$1:' .. i, string.rep('x', 1000), 'EX', 3600) end" 0 >/dev/null
+}
+used() { store info memory | sed -n 's/^used_memory:\([0-9]*\).*/\1/p'; }
+evicted() { store info stats | sed -n 's/^evicted_keys:\([0-9]*\).*/\1/p'; }
+set_store() { store config set "$@" >/dev/null; }
+METRICS_PORT=9464
+metrics() { on "$(host_ns 1)" curl -s "http://127.0.0.1:$METRICS_PORT/metrics"; }
+metric_is() { grep -qx "$1 $2" <(metrics); } # NAME VALUE
+all_hosts() { # EXPRESSION
+	local i
+
+	for i in "${HOSTS[@]}"; do eventually 20 fleet_is "$i" "$1" || return 1; done
+}
+
+make_fleet
+begin_store --loglevel warning
+for i in "${HOSTS[@]}"; do start_host "$i" --metrics "127.0.0.1:$METRICS_PORT"; done
+await_hosts "${HOSTS[@]}"
+check "all hosts share" all_hosts "f['up'] and f['hosts'] == 3 and f['store_evicts'] is None"
+
+# It refuses to write.
+begin_drives full 20 20
+eventually 5 fleet_is 1 "f['counts']['budgets'] > 0"
+for ((turn = 0; turn < 2; turn++)); do
+	set_store maxmemory 1
+	check "all hosts say that the store is full" all_hosts \
+		"not f['up'] and 'memory is full' in f['why']"
+	set_store maxmemory 0
+	check "… and share when it has room" all_hosts "f['up'] and f['hosts'] == 3"
+done
+the_quota_holds full 20
+AWAY=$(hctl 1 fleet --json | "$PY" -c "import json, sys; print(json.load(sys.stdin)['fleet']['away_ms'])")
+check "the time without the store is counted" test "$AWAY" -gt 0
+
+# It evicts what nobody has used for long.
+fill old
+set_store maxmemory-policy allkeys-lru
+set_store maxmemory "$(used)"
+check "all hosts say that the store may evict budgets" all_hosts \
+	"f['store_evicts'] == 'allkeys-lru'"
+for command in fleet status; do
+	check "$command says what to do" grep -q \
+		"^note: the store may evict budgets, .* set its maxmemory-policy, allkeys-lru, to noeviction" \
+		<(hctl 1 "$command")
+done
+check "… and so does the log, once" test "$(grep -c "may evict budgets" "$T/daemon1.log")" == 1
+check "… and the metrics" metric_is sluice_fleet_store_evicts 1
+begin_drives evicting 20 30
+eventually 5 fleet_is 1 "f['counts']['budgets'] > 0"
+before=$(evicted)
+fill new
+check "it evicts others' keys" test "$(evicted)" -gt "$before"
+the_quota_holds evicting 20
+check "it was never away" fleet_is 1 "f['up'] and f['away_ms'] == $AWAY"
+set_store maxmemory-policy noeviction
+check "with noeviction, all hosts say so" all_hosts "f['store_evicts'] is None"
+check "… and the metrics" metric_is sluice_fleet_store_evicts 0
+done_here
