@@ -345,7 +345,8 @@ static bool fill_in(const struct sync *s, const struct shared *q, unsigned kind,
 	return true;
 }
 
-/* The budgets of the next call, from the lists in their order. */
+/* The budgets of the next call, from the lists in their order. Some come before a walk has seen
+ * them: what it is for holds for them, too. */
 static size_t choose(struct sync *s, uint64_t now_ns)
 {
 	size_t n = 0;
@@ -357,7 +358,8 @@ static size_t choose(struct sync *s, uint64_t now_ns)
 		       b->due_ns <= now_ns) {
 			s->call->sent[n] = (struct sluice_fleet_sent){
 				.key = b->key,
-				.flags = b->flags | (list == BUDGETS_LOW ? BUDGET_USED_UP : 0)};
+				.flags = b->flags | s->walk_flags |
+					 (list == BUDGETS_LOW ? BUDGET_USED_UP : 0)};
 			s->items[n] = (struct sluice_fleet_item){.key = b->key,
 								 .op = SLUICE_FLEET_COLLECT};
 			b->flags = 0;
