@@ -232,6 +232,32 @@ same "a batch that was executed before the connection broke counts once" "4 1" \
 	"$(hours) $(field budget 3)"
 leave cutoff
 
+# A server that ends each connection: 50 ms after the first one, then twice as long each time, up to
+# 2 s; or up to half of it less, so that hosts do not come all at once.
+cat >"$T/shut.py" <<'END'
+import socket, time
+listener, last = socket.create_server(("127.0.0.1", 7098)), None
+print("ready", flush=True)
+waits = []
+while len(waits) < 9:
+    listener.accept()[0].close()
+    now = time.monotonic()
+    if last:
+        waits.append(now - last)
+    last = now
+most = [min(0.05 * 2 ** i, 2) for i in range(len(waits))]
+early = [w for w, m in zip(waits, most) if w < m / 2]
+less = [w for w, m in zip(waits, most) if w < m]
+print("waits", "well" if less and not early else waits, flush=True)
+END
+start shut "$S" "$PY" "$T/shut.py"
+await_line shut ready "$PID"
+host shut_out --address 127.0.0.1:7098
+eventually 60 grep -q '^waits' "$T/shut.log"
+same "a host waits longer after each failure, and not as long as others" "waits well" \
+	"$(tail -n 1 "$T/shut.log")"
+leave shut_out
+
 # Users and passwords, and a socket in the file system.
 redis secured 7002 --requirepass secret --unixsocket "$T/store.sock" --unixsocketperm 700
 host anonymous --address 127.0.0.1:7002
