@@ -52,15 +52,16 @@ static __always_inline struct sluice_client_flag *client_flag(const struct sluic
 /* The rule about the key's client and its model, or else about the client and any model. May change
  * the key's model, so that one key is enough. */
 static __always_inline struct sluice_client_flag *flag_of_any(struct sluice_client_flag_key *key,
-							      __u64 now)
+							      const __u64 *now)
 {
 	struct sluice_client_flag *flag = bpf_map_lookup_elem(&client_flags, key);
 
-	if (flag && in_force(flag->expires_ns, now))
+	if (flag && in_force(flag->expires_ns, *now))
 		return flag;
 	key->model = SLUICE_MODEL_ALL;
 	flag = bpf_map_lookup_elem(&client_flags, key);
-	return flag && in_force(flag->expires_ns, now) ? flag : NULL;
+	barrier(); /* clang 19 would keep *now on the stack, for which 6.1 has no space */
+	return flag && in_force(flag->expires_ns, *now) ? flag : NULL;
 }
 
 static __always_inline void judge_by_flag(struct judgement *j, const struct sluice_model_flag *flag,
@@ -149,13 +150,13 @@ static __always_inline struct sluice_client_flag *client_rule(struct judging *a,
 
 	key->client = q->client;
 	key->model = q->model;
-	rule = flag_of_any(key, q->now);
+	rule = flag_of_any(key, &q->now);
 	*about = key->model;
 	/* A block on the key or on the address holds: a rule about the other cannot lift it. */
 	if (q->client.kind == SLUICE_CLIENT_KEY && (!rule || rule->allow)) {
 		key->client = q->address;
 		key->model = q->model;
-		other = flag_of_any(key, q->now);
+		other = flag_of_any(key, &q->now);
 		if (other && (!rule || !other->allow)) {
 			rule = other;
 			*about = key->model;
