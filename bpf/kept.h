@@ -155,79 +155,6 @@ SUBPROG int kept_answer(struct __sk_buff *skb, struct packet *p, struct sluice_k
 	return kept_send(skb, p, k, &f);
 }
 
-/*
- * A client's packet of a kept connection: translates it, or repeats the pending 429. A client that
- * has space for no byte of it would acknowledge the same part at once, and so for ever: it gets no
- * answer. Returns the program's verdict, or TC_ACT_UNSPEC if the packet goes on; its numbers are
- * the server's then.
- */
-SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
-{
-	struct kept_numbers n;
-	struct sluice_kept *k;
-	__u32 flags;
-
-	if (!p)
-		return TC_ACT_UNSPEC;
-	k = kept_of(&p->key);
-	if (!k || k->hook != hook_of(skb))
-		return TC_ACT_UNSPEC;
-	k->last_seen_ns = now;
-	flags = k->flags;
-	barrier();
-	if (flags & SLUICE_KEPT_PENDING) {
-		__u32 ack = p->flags & TCP_ACK ? p->ack : k->reply_at;
-		__u32 len = p->payload_len + (p->flags & TCP_FIN);
-
-		if (!kept_acknowledge(k, flags, ack) && !(p->flags & TCP_RST) &&
-		    kept_repeats(k, ack, len))
-			return len || p->window ? kept_answer(skb, p, k) : TC_ACT_SHOT;
-	}
-	p->kept = 1;
-	n = kept_to_server(k, p->seq, p->ack);
-	p->seq = n.seq;
-	if (p->flags & TCP_ACK)
-		p->ack = n.ack;
-	kept_rewrite(skb, p, p->seq, p->ack, -kept_server(k->more));
-	return TC_ACT_UNSPEC;
-}
-
-/*
- * What a server's packet is: one that goes on, with the client's numbers if its connection is kept;
- * the pending 429 itself, which passes; or bytes from before and after that 429 in one piece, which
- * have no place in the client's stream. The server has not had the client's acknowledgement then,
- * and repeats them.
- */
-enum kept_leaving { KEPT_GOES_ON, KEPT_REPLY, KEPT_STRADDLES };
-
-/* A server's packet, which may be of a kept connection: translates it. *p keeps the server's
- * numbers. Returns enum kept_leaving. */
-SUBPROG int kept_leaves(struct __sk_buff *skb, struct packet *p)
-{
-	struct forge_scratch *s = get_forge_scratch();
-	struct kept_numbers n;
-	struct sluice_kept *k;
-
-	if (!p || !s)
-		return KEPT_GOES_ON;
-	k = kept_of(&p->key);
-	if (!k || k->hook != hook_of(skb))
-		return KEPT_GOES_ON;
-	if (skb->tc_index == OWN_KEPT_ANSWER)
-		return KEPT_REPLY;
-	if (s->to_client_now && k->flags & SLUICE_KEPT_PENDING && p->seq == k->reply_at &&
-	    p->payload_len) {
-		s->to_client_now = 0;
-		return KEPT_REPLY;
-	}
-	n = kept_to_client(k, p->seq, p->ack);
-	if (k->flags & SLUICE_KEPT_PENDING && kept_before(n.seq, k->reply_at) &&
-	    kept_before(k->reply_at, n.seq + p->payload_len))
-		return KEPT_STRADDLES;
-	kept_rewrite(skb, p, n.seq, p->flags & TCP_ACK ? n.ack : p->ack, kept_client(k->more));
-	return KEPT_GOES_ON;
-}
-
 /* The numbers of a segment that is forged for the server, and passes kept_arrives() at this hook.
  */
 SUBPROG int kept_forged(struct __sk_buff *skb, const struct packet *p, struct forged *f)
@@ -258,6 +185,136 @@ static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p,
 	if (forge(skb, p, &f))
 		return -1;
 	return bpf_clone_redirect(skb, skb->ifindex, way_to_server(skb, p));
+}
+
+/*
+ * What a server's packet is: one that goes on, with the client's numbers if its connection is kept;
+ * the pending 429 itself or a RST of our own,
+ * which passes; or bytes from before and after that 429 in one piece, which
+ * have no place in the client's stream. The server has not had the client's acknowledgement then,
+ * and repeats them.
+ */
+enum kept_leaving { KEPT_GOES_ON, KEPT_REPLY, KEPT_STRADDLES };
+
+/* Whether `detach` has waited long enough for kept connections to end. */
+static __always_inline bool kept_ends(void)
+{
+	const struct sluice_settings *set = get_settings();
+
+	return set && set->stopping == SLUICE_STOPPING_KEPT;
+}
+
+/*
+ * Ends a kept connection at a client's packet: resets both ends, the client at exactly the number
+ * that it acknowledges. If the server expects another number than the packet's, it acknowledges
+ * that, and kept_end_server() resets it. Returns the program's verdict.
+ */
+SUBPROG int kept_end_client(struct __sk_buff *skb, struct packet *p, struct sluice_kept *k)
+{
+	struct forged f = {.flags = TCP_RST, .kept = 1};
+	struct forge_scratch *s = get_forge_scratch();
+	int verdict;
+
+	if (!p || !k || !s || !(p->flags & TCP_ACK))
+		return TC_ACT_SHOT;
+	f.seq = p->ack;
+	__sync_fetch_and_or(&k->flags, SLUICE_KEPT_ENDED);
+	reset_server(skb, p, kept_to_server(k, p->seq, p->ack).seq);
+	verdict = answer_client(skb, p, &f);
+	s->to_client_now = 1; /* where it does not go up */
+	return verdict;
+}
+
+/* … at a server's packet, which becomes the RST for the client. Returns enum kept_leaving. */
+SUBPROG int kept_end_server(struct __sk_buff *skb, struct packet *p, struct sluice_kept *k)
+{
+	struct forged f = {.flags = TCP_RST, .to_client = 1};
+
+	if (!p || !k || !(p->flags & TCP_ACK))
+		return KEPT_STRADDLES;
+	f.seq = kept_to_client(k, p->seq, p->ack).seq;
+	__sync_fetch_and_or(&k->flags, SLUICE_KEPT_ENDED);
+	swap_ethernet(skb, p);
+	if (reset_server(skb, p, p->ack))
+		return KEPT_STRADDLES;
+	swap_ethernet(skb, p);
+	return forge(skb, p, &f) ? KEPT_STRADDLES : KEPT_REPLY;
+}
+
+/*
+ * A client's packet of a kept connection: translates it, or repeats the pending 429, or ends the
+ * connection. A client that
+ * has space for no byte of it would acknowledge the same part at once, and so for ever: it gets no
+ * answer. Returns the program's verdict, or TC_ACT_UNSPEC if the packet goes on; its numbers are
+ * the server's then.
+ */
+SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
+{
+	struct kept_numbers n;
+	struct sluice_kept *k;
+	__u32 flags;
+
+	if (!p)
+		return TC_ACT_UNSPEC;
+	k = kept_of(&p->key);
+	if (!k || k->hook != hook_of(skb))
+		return TC_ACT_UNSPEC;
+	k->last_seen_ns = now;
+	if (!(p->flags & TCP_RST) && kept_ends())
+		return kept_end_client(skb, p, k);
+	flags = k->flags;
+	barrier();
+	if (flags & SLUICE_KEPT_PENDING) {
+		__u32 ack = p->flags & TCP_ACK ? p->ack : k->reply_at;
+		__u32 len = p->payload_len + (p->flags & TCP_FIN);
+
+		if (!kept_acknowledge(k, flags, ack) && !(p->flags & TCP_RST) &&
+		    kept_repeats(k, ack, len))
+			return len || p->window ? kept_answer(skb, p, k) : TC_ACT_SHOT;
+	}
+	p->kept = 1;
+	n = kept_to_server(k, p->seq, p->ack);
+	p->seq = n.seq;
+	if (p->flags & TCP_ACK)
+		p->ack = n.ack;
+	kept_rewrite(skb, p, p->seq, p->ack, -kept_server(k->more));
+	return TC_ACT_UNSPEC;
+}
+
+/* A server's packet, which may be of a kept connection: translates it. *p keeps the server's
+ * numbers. Returns enum kept_leaving. */
+SUBPROG int kept_leaves(struct __sk_buff *skb, struct packet *p)
+{
+	struct forge_scratch *s = get_forge_scratch();
+	struct kept_numbers n;
+	struct sluice_kept *k;
+
+	if (!p || !s)
+		return KEPT_GOES_ON;
+	k = kept_of(&p->key);
+	if (!k || k->hook != hook_of(skb))
+		return KEPT_GOES_ON;
+	if (skb->tc_index == OWN_KEPT_ANSWER)
+		return KEPT_REPLY;
+	if (kept_ends()) {
+		if (!(p->flags & TCP_RST))
+			return kept_end_server(skb, p, k);
+		if (s->to_client_now) {
+			s->to_client_now = 0;
+			return KEPT_REPLY;
+		}
+	}
+	if (s->to_client_now && k->flags & SLUICE_KEPT_PENDING && p->seq == k->reply_at &&
+	    p->payload_len) {
+		s->to_client_now = 0;
+		return KEPT_REPLY;
+	}
+	n = kept_to_client(k, p->seq, p->ack);
+	if (k->flags & SLUICE_KEPT_PENDING && kept_before(n.seq, k->reply_at) &&
+	    kept_before(k->reply_at, n.seq + p->payload_len))
+		return KEPT_STRADDLES;
+	kept_rewrite(skb, p, n.seq, p->flags & TCP_ACK ? n.ack : p->ack, kept_client(k->more));
+	return KEPT_GOES_ON;
 }
 
 #endif

@@ -28,6 +28,8 @@
 
 static struct daemon daemon_;
 
+#define KEPT_PACKET_NS 3000000000ULL /* `detach` waits so long for packets of kept connections */
+
 /* ---- the loop ---- */
 
 static void finish_detach(struct daemon *d)
@@ -105,11 +107,27 @@ static void reread(struct daemon *d)
 	reload(d, done, sizeof(done), err, sizeof(err));
 }
 
+/* Whether `detach` has nothing more to wait for. Kept connections that have not ended in time are
+ * reset, some of them at their next packet. */
+static bool detach_is_due(struct daemon *d)
+{
+	if (d->state.now_ns < d->drain_until_ns && datapath_has_tombstones(d->datapath))
+		return false;
+	if (!datapath_has_kept(d->datapath))
+		return true;
+	if (d->state.now_ns < d->kept_until_ns)
+		return false;
+	if (!d->ends_kept) {
+		d->ends_kept = true;
+		d->kept_until_ns = d->state.now_ns + KEPT_PACKET_NS;
+		datapath_end_kept(d->datapath);
+	}
+	return d->state.now_ns >= d->kept_until_ns || !datapath_kept_open(d->datapath);
+}
+
 static void tick(struct daemon *d)
 {
-	if (d->state.detaching &&
-	    (d->state.now_ns >= d->drain_until_ns || !datapath_has_tombstones(d->datapath)) &&
-	    (d->state.now_ns >= d->kept_until_ns || !datapath_has_kept(d->datapath))) {
+	if (d->state.detaching && detach_is_due(d)) {
 		if (!work_is_away(d->queue)) /* a thread uses what the end takes away */
 			finish_detach(d);
 		return;
@@ -146,6 +164,7 @@ static void on_signal(struct daemon *d, int fd)
 	notify_systemd("STOPPING=1");
 	if (d->state.detaching) { /* at the next tick */
 		d->drain_until_ns = d->kept_until_ns = 0;
+		d->ends_kept = true;
 		return;
 	}
 	if (d->state.unpinned) { /* nothing stays: what is refused ends whole before that */

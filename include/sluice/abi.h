@@ -137,6 +137,11 @@ enum sluice_empty {
 	SLUICE_EMPTY_ALL = 15,
 };
 
+enum sluice_stopping {
+	SLUICE_STOPPING = 1,      /* no new refusals */
+	SLUICE_STOPPING_KEPT = 2, /* … and kept connections are reset at their next packet */
+};
+
 /*
  * settings[0]. A lease that has run out, or stopping != 0, ends all new refusals; its lowest bit
  * says that a start put it off, and no daemon that runs. generation counts daemon starts. clock_ns
@@ -148,10 +153,10 @@ struct sluice_settings {
 	__u64 generation;
 	__u64 clock_ns;
 	__u32 abi_version;
-	__u32 stopping;
-	__u32 empty; /* enum sluice_empty */
-	__u32 names; /* raised after every change of services and model_ids, which voids the
-			programs' cache (lookup.h); 0: nothing is cached */
+	__u32 stopping; /* enum sluice_stopping */
+	__u32 empty;    /* enum sluice_empty */
+	__u32 names;    /* raised after every change of services and model_ids, which voids the
+			   programs' cache (lookup.h); 0: nothing is cached */
 	__u64 paused_until_ns; /* until then the packets of services are dropped */
 };
 _Static_assert(sizeof(struct sluice_settings) == 48, "settings");

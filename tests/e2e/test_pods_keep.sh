@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Refusals that keep their connections at the host's end of a pod's veth: each byte of each request
-# and each answer is as it was sent, from outside, from the node and from another pod.
+# and each answer is as it was sent, from outside, from the node and from another pod. `detach` has no
+# socket of theirs to end: their next packet resets both ends.
 MORE_NAMESPACES="sl-pods_keep-a sl-pods_keep-b"
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -9,13 +10,19 @@ MORE_NAMESPACES="sl-pods_keep-a sl-pods_keep-b"
 . "$HERE/pods.sh"
 # shellcheck source=tests/e2e/storms.sh
 . "$HERE/storms.sh"
+# shellcheck source=tests/e2e/rounds.sh
+. "$HERE/rounds.sh"
+
+serve() {
+	start echo "$A" "$PY" "$HERE/echo.py" "0.0.0.0,::" "$PORT"
+	ECHO=$PID
+	await_line echo ready "$ECHO"
+}
 
 node
 pod a 10
 pod b 11
-start echo "$A" "$PY" "$HERE/echo.py" "0.0.0.0,::" "$PORT"
-ECHO=$PID
-await_line echo ready "$ECHO"
+serve
 cat >"$T/keep.yaml" <<END
 services:
   - listen: $A4:$PORT
@@ -42,4 +49,31 @@ same "the server has seen the admitted requests and nothing else" \
 seen = json.loads(sys.stdin.read().split("\n")[-2])
 print(json.dumps([seen["requests"], [e for e in seen["errors"] if "ConnectionReset" not in e]]))' \
 		<"$T/echo.log")"
+
+serve
+rounds "$A4,$A6" 8
+round # the first refusal of each closes its connection
+round
+round
+holds "8 connections are kept" "j('round') == {'open-200': 16, 'closed-429': 16, 'kept': 8}"
+keep_on &
+KEEPER=$!
+check "detach ends while they are in use" ctl detach --kept-timeout 1s
+round_of() { wc -l <"$T/life.log"; }
+last=$(round_of)
+await 60 "len(log('life').split('\\n')) > $last + 2"
+: >"$T/stop"
+wait "$KEEPER"
+check "each client has got a reset, once, and no wrong byte" "$PY" - "$T/life.log" <<'END'
+import collections, json, sys
+seen = collections.Counter()
+for line in open(sys.argv[1], encoding="utf-8").read().splitlines()[1:]:
+    seen.update(json.loads(line))
+assert seen["ConnectionResetError"] == 8, seen
+assert set(seen) <= {"open-200", "closed-200", "closed-429", "closed", "kept",
+                     "ConnectionResetError"}, seen
+END
+same "the server has the connections that came after these, and no others" 8 \
+	"$(on "$A" ss -Htn state established "sport = :$PORT" | wc -l)"
+finish "$LIFE"
 done_here

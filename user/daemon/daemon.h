@@ -104,6 +104,7 @@ struct daemon {
 	bool renew_failed;                /* the lease, at the last try */
 	uint64_t watchdog_ns, watched_ns; /* how often, and when last, systemd hears; 0: never */
 	uint64_t drain_until_ns, kept_until_ns; /* how long `detach` waits */
+	bool ends_kept;                         /* … now for a packet of each that it resets */
 	unsigned ticks;
 	struct work_queue *queue;
 	struct task sweep;  /* connections that give way, departed requests */

@@ -160,9 +160,16 @@ int datapath_records_lost(struct datapath *d, uint64_t *n);
 uint64_t datapath_lease_until(const struct datapath *d);
 /* Call it first once nothing can fail any more. */
 int datapath_renew_lease(struct datapath *d, uint64_t until_ns);
-int datapath_stop(struct datapath *d); /* settings.stopping = 1: no new refusals */
+int datapath_stop(struct datapath *d); /* no new refusals */
 bool datapath_has_tombstones(struct datapath *d);
 bool datapath_has_kept(struct datapath *d);
+/*
+ * Ends all kept connections: resets both ends of each that has a socket in reach, and has the
+ * programs reset the others at their next packet. datapath_kept_open(): some of these have had none
+ * yet. datapath_remove() says which connections it cannot reset.
+ */
+void datapath_end_kept(struct datapath *d);
+bool datapath_kept_open(struct datapath *d);
 
 /* Makes the services map exactly this list, each service with its `id`. Spreads wildcard services
  * over the host's present addresses. */

@@ -18,6 +18,7 @@
 #include "map_io.h"
 #include "netlink.h"
 #include "netns.h"
+#include "settings.h"
 
 static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
 
@@ -184,6 +185,8 @@ int kept_reset(const struct datapath *d, const char *pin_dir)
 	for (uint32_t i = 0; i < info.max_entries; i++) { /* a walk may start over */
 		int err = -ENOENT;
 
+		bool more;
+
 		key = next;
 		for (unsigned n = 0; n < namespaces && err == -ENOENT; n++)
 			if (fds[n] >= 0)
@@ -192,7 +195,10 @@ int kept_reset(const struct datapath *d, const char *pin_dir)
 			failed++;
 			last = err;
 		}
-		if (bpf_map_get_next_key(map, &key, &next))
+		more = !bpf_map_get_next_key(map, &key, &next);
+		if (!err)
+			bpf_map_delete_elem(map, &key);
+		if (!more)
 			break;
 	}
 	for (unsigned n = 0; n < namespaces; n++)
@@ -202,4 +208,35 @@ int kept_reset(const struct datapath *d, const char *pin_dir)
 				      "%zu kept connections cannot be reset, and will hang: %s",
 				      failed, strerror(-last))
 		      : 0;
+}
+
+void datapath_end_kept(struct datapath *d)
+{
+	d->settings.stopping = SLUICE_STOPPING_KEPT;
+	settings_write(d);
+	kept_reset(d, d->pin_dir);
+}
+
+struct open_kept {
+	int conns;
+	bool any;
+};
+
+/* An entry without a connection in `conns` has ended, or was silent for long. */
+static void find_open(void *arg, const void *key, const void *value)
+{
+	struct open_kept *o = arg;
+	struct sluice_kept kept;
+	struct sluice_conn conn;
+
+	memcpy(&kept, value, sizeof(kept));
+	if (!o->any && !(kept.flags & SLUICE_KEPT_ENDED))
+		o->any = !bpf_map_lookup_elem(o->conns, key, &conn);
+}
+
+bool datapath_kept_open(struct datapath *d)
+{
+	struct open_kept o = {.conns = map_fd(d->skel->maps.conns)};
+
+	return !map_each(d, d->skel->maps.kept, find_open, &o) && o.any;
 }

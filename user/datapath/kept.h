@@ -13,8 +13,8 @@ bool kept_goes_by(struct datapath *d, int ifindex);
 int kept_moved(struct datapath *d, int was, int now);
 /*
  * Resets both ends of each kept connection that is pinned in pin_dir, while the programs still
- * translate the RST. It needs the server's socket in this network namespace, or in one of d; d may
- * be NULL. The error says how many it did not find a way for.
+ * translate the RST, and removes their entries. It needs the server's socket in this network
+ * namespace, or in one of d; d may be NULL. The error says how many it did not find a way for.
  */
 int kept_reset(const struct datapath *d, const char *pin_dir);
 

@@ -67,6 +67,6 @@ int datapath_renew_lease(struct datapath *d, uint64_t until_ns)
 
 int datapath_stop(struct datapath *d)
 {
-	d->settings.stopping = 1;
+	d->settings.stopping = SLUICE_STOPPING;
 	return settings_write(d);
 }
