@@ -333,6 +333,62 @@ static void the_differences_wrap(void **state)
 	play_rows(rows);
 }
 
+/* A forged RST for one end: where it is, and after the hook that it passes. */
+static void assert_rst(const struct shape *shape, struct frame *f, bool to_client, uint32_t at,
+		       uint32_t after_hook)
+{
+	static struct frame after;
+	struct seen seen;
+
+	read_forged(f, shape, to_client, HTTP_PORT, &seen);
+	assert_int_equal(seen.from_server, to_client);
+	assert_int_equal(seen.flags, RST);
+	assert_int_equal(seen.len, 0);
+	assert_int_equal(seen.seq, at);
+	assert_int_equal(run_hooks(shape, to_client, false, f, &after), THEN_UNSPEC);
+	read_forged(&after, shape, to_client, HTTP_PORT, &seen);
+	assert_int_equal(seen.seq, after_hook);
+}
+
+/* `detach` has waited for the connection long enough. The client has 429s of R bytes more than the
+ * server, and has sent W bytes more than it. */
+static void a_kept_connection_ends_at_its_next_packet(void **state)
+{
+	for (unsigned i = 0; i < 2 * sizeof(shapes) / sizeof(shapes[0]); i++) {
+		const struct step steps[] = {KEPT_AND_READ};
+		const struct step next[] = {{FROM_CLIENT(2 * W, N + R, REQUEST)},
+					    {FROM_SERVER(N, W, OK_SHORT)}};
+		bool server = i & 1;
+		struct shape shape = shapes[i / 2];
+		struct segment segment = segment_of(&next[server], HTTP_PORT);
+		uint32_t client_at = server_isn + 1 + N + R, server_at = client_isn + 1 + W;
+		static struct frame in, out, copy;
+
+		reset_world();
+		for (unsigned k = 0; k < sizeof(steps) / sizeof(steps[0]); k++)
+			play_step(&shape, &steps[k], HTTP_PORT);
+		w.settings.stopping = SLUICE_STOPPING_KEPT;
+		write_settings();
+		make_frame(&in, &shape, &segment);
+		assert_int_equal(run_hooks(&shape, server, false, &in, &out),
+				 server ? THEN_UNSPEC : THEN_REDIRECT);
+		assert_true(get_kept(shape.ipv6).flags & SLUICE_KEPT_ENDED);
+		assert_true(catch_clone(&copy, 20000));
+		shape.partial = false;
+		assert_rst(&shape, &copy, false, server_at + W, server_at);
+		if (server) { /* it has passed its hook */
+			struct seen seen;
+
+			read_forged(&out, &shape, true, HTTP_PORT, &seen);
+			assert_int_equal(seen.flags, RST);
+			assert_int_equal(seen.seq, client_at);
+		} else {
+			assert_rst(&shape, &out, true, client_at, client_at);
+		}
+		assert_false(catch_clone(&copy, 0));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -342,6 +398,7 @@ int main(void)
 		kept_test(a_second_hook_on_the_way_changes_nothing),
 		kept_test(numbers_wrap_anywhere),
 		kept_test(the_differences_wrap),
+		kept_test(a_kept_connection_ends_at_its_next_packet),
 	};
 
 	return packets_main("keep_segments", tests);
