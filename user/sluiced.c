@@ -28,8 +28,6 @@
 
 static struct daemon daemon_;
 
-#define KEPT_PACKET_NS 3000000000ULL /* `detach` waits so long for packets of kept connections */
-
 /* ---- the loop ---- */
 
 static void finish_detach(struct daemon *d)
@@ -105,24 +103,6 @@ static void reread(struct daemon *d)
 	char done[400] = "", err[2048] = "";
 
 	reload(d, done, sizeof(done), err, sizeof(err));
-}
-
-/* Whether `detach` has nothing more to wait for. Kept connections that have not ended in time are
- * reset, some of them at their next packet. */
-static bool detach_is_due(struct daemon *d)
-{
-	if (d->state.now_ns < d->drain_until_ns && datapath_has_tombstones(d->datapath))
-		return false;
-	if (!datapath_has_kept(d->datapath))
-		return true;
-	if (d->state.now_ns < d->kept_until_ns)
-		return false;
-	if (!d->ends_kept) {
-		d->ends_kept = true;
-		d->kept_until_ns = d->state.now_ns + KEPT_PACKET_NS;
-		datapath_end_kept(d->datapath);
-	}
-	return d->state.now_ns >= d->kept_until_ns || !datapath_kept_open(d->datapath);
 }
 
 static void tick(struct daemon *d)

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Refusals that keep their connections at the host's end of a pod's veth: each byte of each request
-# and each answer is as it was sent, from outside, from the node and from another pod. `detach` has no
-# socket of theirs to end: their next packet resets both ends.
+# and each answer is as it was sent, from outside, from the node and from another pod. `detach` has
+# no socket of theirs to end: their next packet resets both ends.
 MORE_NAMESPACES="sl-pods_keep-a sl-pods_keep-b"
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -10,7 +10,8 @@
 
 #include "daemon/daemon.h"
 
-#define DRAIN_NS 10000000000ULL /* tombstones after `detach` */
+#define DRAIN_NS       10000000000ULL /* tombstones after `detach` */
+#define KEPT_PACKET_NS 3000000000ULL  /* … a packet of each kept connection that it resets */
 
 static int refused(int ret, char *err, size_t err_len)
 {
@@ -309,6 +310,22 @@ int begin_detach(struct daemon *d, uint64_t kept_ns)
 		    "detaching: no new refusals, waiting for the open ones to end");
 	}
 	return ret;
+}
+
+bool detach_is_due(struct daemon *d)
+{
+	if (d->state.now_ns < d->drain_until_ns && datapath_has_tombstones(d->datapath))
+		return false;
+	if (!datapath_has_kept(d->datapath))
+		return true;
+	if (d->state.now_ns < d->kept_until_ns)
+		return false;
+	if (!d->ends_kept) {
+		d->ends_kept = true;
+		d->kept_until_ns = d->state.now_ns + KEPT_PACKET_NS;
+		datapath_end_kept(d->datapath);
+	}
+	return d->state.now_ns >= d->kept_until_ns || !datapath_kept_open(d->datapath);
 }
 
 static int op_detach(void *arg, uint64_t kept_ns, char *err, size_t err_len)

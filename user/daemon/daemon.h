@@ -306,6 +306,9 @@ void expire_rules(struct daemon *d);
 void expire_drain(struct daemon *d);
 /* Refuses nothing new, and ends the daemon once what is refused has ended; -errno. */
 int begin_detach(struct daemon *d, uint64_t kept_ns);
+/* Whether it has nothing more to wait for. Kept connections that have not ended in time are reset,
+ * some of them at their next packet. */
+bool detach_is_due(struct daemon *d);
 
 /* commands.c */
 extern struct control_ops commands; /* their arg is the daemon */
