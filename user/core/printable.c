@@ -10,11 +10,17 @@
 
 #include "core/parse.h"
 
+/* Controls, separators, marks of bidirectional text, and what has no ink: Unicode's
+ * Default_Ignorable_Code_Point, and spaces other than that of ASCII. */
 static const struct {
 	uint32_t first, last;
 } escaped[] = {
-	{0x00, 0x09},     {0x0b, 0x1f},     {0x7f, 0x9f},     {0x061c, 0x061c},
-	{0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069},
+	{0x00, 0x09},       {0x0b, 0x1f},       {0x7f, 0xa0},       {0xad, 0xad},
+	{0x034f, 0x034f},   {0x061c, 0x061c},   {0x115f, 0x1160},   {0x1680, 0x1680},
+	{0x17b4, 0x17b5},   {0x180b, 0x180f},   {0x2000, 0x200f},   {0x2028, 0x202f},
+	{0x205f, 0x206f},   {0x2800, 0x2800},   {0x3000, 0x3000},   {0x3164, 0x3164},
+	{0xfe00, 0xfe0f},   {0xfeff, 0xfeff},   {0xffa0, 0xffa0},   {0xfff0, 0xfffb},
+	{0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff},
 };
 
 /* The code point of n bytes that are one character. */
@@ -62,7 +68,11 @@ static void next(const char **text, bool json, char out[PRINTABLE_CHAR_MAX])
 	if (!n) {
 		snprintf(out, PRINTABLE_CHAR_MAX, "\\x%02x", s[0]);
 	} else if (is_escaped(code) || (!json && code == '\\' && reads_as_escape(*text))) {
-		snprintf(out, PRINTABLE_CHAR_MAX, "\\u%04x", code & 0xffff);
+		if (code > 0xffff) /* as JSON has it: two surrogates */
+			snprintf(out, PRINTABLE_CHAR_MAX, "\\u%04x\\u%04x",
+				 (0xd7c0 + (code >> 10)) & 0xffff, 0xdc00 | (code & 0x3ff));
+		else
+			snprintf(out, PRINTABLE_CHAR_MAX, "\\u%04x", code & 0xffff);
 	} else {
 		memcpy(out, s, n);
 		out[n] = 0;

@@ -4,8 +4,9 @@
  * steer a terminal or reorder what is read: all that prints such text escapes it here.
  *
  * Escaped are control characters (C0 but the line end, DEL, C1), the line and paragraph separators,
- * and the marks of bidirectional text, as \u202e; and bytes that are no UTF-8, as \xff. A backslash
- * that would read as such an escape is \u005c, so that two names are never printed alike.
+ * the marks of bidirectional text, invisible characters, and spaces other than that of ASCII, as
+ * \u202e; and bytes that are no UTF-8, as \xff. A backslash that would read as such an escape is
+ * \u005c. So two names are not printed alike, but for letters that look alike.
  */
 #ifndef SLUICE_PRINTABLE_H
 #define SLUICE_PRINTABLE_H
@@ -14,7 +15,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define PRINTABLE_CHAR_MAX 8 /* "\u202e" or a character of UTF-8, and its zero */
+#define PRINTABLE_CHAR_MAX 13 /* "\u202e", two of them or a character of UTF-8, and its zero */
 /* Bytes that hold any text of this length, escaped, and its zero. */
 #define PRINTABLE_MAX(len) (6 * (len) + 1)
 
