@@ -25,10 +25,12 @@ static __always_inline void stream_event_end(struct stream *s, __u32 *ev)
 {
 	__u16 flags = s->flags;
 
-	if ((flags & STREAM_DATA) && !(flags & (STREAM_COUNTED | STREAM_FAILED))) {
-		if (flags & STREAM_WRONG) {
+	if (!(flags & (STREAM_COUNTED | STREAM_FAILED))) {
+		if (flags & STREAM_WRONG) { /* Dynamo sends its text in a comment, and no data */
 			stream_fail(s, ev);
-		} else if ((flags & STREAM_UNKNOWN) && !(flags & (STREAM_KNOWN | STREAM_NAMED))) {
+		} else if ((flags & (STREAM_DATA | STREAM_UNKNOWN)) ==
+				   (STREAM_DATA | STREAM_UNKNOWN) &&
+			   !(flags & (STREAM_KNOWN | STREAM_NAMED))) {
 			stream_count(s, ev);
 			if (!(flags & STREAM_GUESSED))
 				*ev |= STREAM_GUESS;

@@ -187,7 +187,7 @@ static inline void stream_reference_end(struct stream_reference *r)
 	bool guess = r->unknown && !r->known && !r->named;
 	const char *what = "";
 
-	if (r->data && !r->failed) {
+	if ((r->data || r->wrong) && !r->failed) {
 		what = r->wrong || r->bad                   ? " failed"
 		       : r->output || (guess && r->guessed) ? " generated"
 		       : guess                              ? " generated guess"

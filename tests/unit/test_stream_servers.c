@@ -419,6 +419,11 @@ static const struct row rows[] = {
 		     ",\"usage\":{\"completion_tokens\":3,\"total_tokens\":9}")},
 	  {NO, DONE},
 	  {STATES, "3"}}},
+	{"Dynamo, an error",
+	 STREAM_SSE,
+	 {{TOKEN, DELTA("\"content\":\"a\"")},
+	  {FAILED, "event: error\n: the worker has gone\n\n"},
+	  {NO, DELTA("\"content\":\"b\"")}}},
 	{"an error beside an empty choice",
 	 STREAM_SSE,
 	 {{FAILED, DATA("{\"id\":\"g\",\"error\":{\"code\":502},\"choices\":[{\"delta\":"
