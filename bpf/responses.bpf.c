@@ -488,7 +488,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 						charge_plain(&c, tokens);
 						plain_ended(&c, tokens);
 					} else if (current_exchange(conn) &&
-						   plain_nears_end(conn)) {
+						   plain_may_state(conn)) {
 						tokens = plain_tokens(skb, conn, begin, s->end);
 						if (tokens)
 							conn->response.stream.tokens = tokens;

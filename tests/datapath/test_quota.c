@@ -290,6 +290,9 @@ static void tokens_are_charged_as_they_leave_and_a_client_waits_for_its_debt(voi
 	assert_int_equal(send_request(), -1);
 }
 
+#define LOGPROB "{\"1\":{\"logprob\":-1.5,\"rank\":12,\"decoded_token\":\"a\"}},"
+#define FAR     LOGPROB LOGPROB LOGPROB LOGPROB LOGPROB LOGPROB LOGPROB LOGPROB
+
 static void a_unary_response_costs_the_tokens_that_it_states(void **state)
 {
 	static const struct {
@@ -303,6 +306,11 @@ static void a_unary_response_costs_the_tokens_that_it_states(void **state)
 		{"{\"prompt_eval_count\":70,\"eval_count\":4,\"done\":true}", 5000},
 		{"{\"generated_tokens\":4}", 5000},
 		{"{\"stats\":{\"total_output_tokens\":4}}", 5000},
+		{"{\"usage\":{\"completion_tokens\" :4}}", 5000},
+		/* a client asks for more after the number: vLLM, TGI */
+		{"{\"usage\":{\"completion_tokens\":4},\"prompt_logprobs\":[" FAR FAR FAR "null]}",
+		 5000},
+		{"{\"details\":{\"generated_tokens\":4,\"tokens\":[" FAR FAR FAR "null]}}", 5000},
 		{"{\"tokens_predicted\":1,\"timings\":{\"predicted_n\":4,\"predicted_ms\":9.5}}",
 		 5000},
 		/* what its model or its user has written is no number of the server's */
@@ -315,7 +323,7 @@ static void a_unary_response_costs_the_tokens_that_it_states(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		char reply[512];
+		char reply[2048];
 
 		set_quota((struct sluice_quota){.token_ns = 1000 * MS,
 						.token_span_ns = 1000 * MS,
