@@ -152,6 +152,16 @@ static __always_inline struct sluice_reply_head *find_head(const struct sluice_r
 	return bpf_map_lookup_elem(&reply_heads, &any);
 }
 
+/* The form of a refusal: a quota of tokens has a type of error of its own in OpenAI's API. */
+static __always_inline __u32 find_form(const struct sluice_reply_parts *parts)
+{
+	__u32 api = parts->api;
+
+	if (api == SLUICE_API_OPENAI && parts->reply.reason == SLUICE_REASON_TOKEN_QUOTA)
+		api = SLUICE_API_OPENAI_TOKENS;
+	return ((api * 2 + parts->head.unavailable) * 2 + parts->no_retry) * 2 + parts->kept;
+}
+
 /* Makes the text of a 429 in the scratch. Returns its length in bytes, 0 if a part is missing. */
 SUBPROG __u32 fill_reply(const struct sluice_reply_parts *parts, __u32 retry_after_ms)
 {
@@ -163,8 +173,7 @@ SUBPROG __u32 fill_reply(const struct sluice_reply_parts *parts, __u32 retry_aft
 
 	if (!s || !parts)
 		return 0;
-	index = ((parts->api * 2 + parts->head.unavailable) * 2 + parts->no_retry) * 2 +
-		parts->kept;
+	index = find_form(parts);
 	head = find_head(&parts->head);
 	form = bpf_map_lookup_elem(&reply_forms, &index);
 	reply = find_reply(&parts->reply);

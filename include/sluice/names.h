@@ -57,6 +57,11 @@ enum sluice_reason {
 	  "{\"error\":{\"message\":\"",                                                            \
 	  " seconds.\",\"type\":\"server_error\",\"param\":null,\"code\":null}}",                  \
 	  "{\"error\":{\"message\":\"")                                                            \
+	X(OPENAI_TOKENS, /* of a quota of tokens */                                                \
+	  " seconds.\",\"type\":\"tokens\",\"param\":null,\"code\":\"rate_limit_exceeded\"}}",     \
+	  "{\"error\":{\"message\":\"",                                                            \
+	  " seconds.\",\"type\":\"server_error\",\"param\":null,\"code\":null}}",                  \
+	  "{\"error\":{\"message\":\"")                                                            \
 	X(ANTHROPIC, " seconds.\"}}",                                                              \
 	  "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"",           \
 	  " seconds.\"}}",                                                                         \

@@ -47,7 +47,7 @@ enum request_kind {
 
 /*
  * X(path): POSTs that servers answer without inference: vLLM, SGLang, llama.cpp, TGI and TEI,
- * Ollama, Anthropic's API. They are not judged, unless a rule of the service fits them.
+ * Ollama, Triton, Anthropic's API. They are not judged, unless a rule of the service fits them.
  */
 #define SLUICE_REQUEST_PASSES(X)                                                                   \
 	X("/tokenize")                                                                             \
@@ -87,7 +87,10 @@ enum request_kind {
 /* X(path): … and all paths below these. */
 #define SLUICE_REQUEST_PASSES_BELOW(X)                                                             \
 	X("/api/blobs/")                                                                           \
-	X("/slots/")
+	X("/slots/")                                                                               \
+	X("/v2/repository/")                                                                       \
+	X("/v2/systemsharedmemory/")                                                               \
+	X("/v2/cudasharedmemory/")
 
 /* How long the path of a target is, without its query: at most HTTP1_PATH_MAX. */
 static __always_inline __u64 request_path_len(const char *target)
@@ -133,12 +136,13 @@ struct request_end {
 _Static_assert(__builtin_offsetof(struct http1_request, path) >= REQUEST_END_MAX,
 	       "what is before the path is readable");
 
-static __always_inline void request_end(struct request_end *e, const struct http1_request *r)
+/* `path` is that of a struct http1_request. */
+static __always_inline void request_end(struct request_end *e, const char *path)
 {
 	const char *end;
 
-	e->len = request_path_len(r->path) & 127;
-	end = r->path + e->len;
+	e->len = request_path_len(path) & 127;
+	end = path + e->len;
 	SCAN_UNROLL
 	for (int i = 0; i < REQUEST_END_MAX / 8; i++)
 		e->word[i] = scan_load(end - 8 * i - 8);
@@ -158,7 +162,7 @@ static __always_inline enum request_kind request_kind(const struct http1_request
 {
 	struct request_end e;
 
-	request_end(&e, r);
+	request_end(&e, r->path);
 #define X(row, kind)                                                                               \
 	if (request_ends(&e, row, sizeof(row) - 1))                                                \
 		return REQUEST_##kind;
@@ -189,7 +193,7 @@ static __always_inline int request_passes(const struct http1_request *r)
 {
 	struct request_end e;
 
-	request_end(&e, r);
+	request_end(&e, r->path);
 #define X(row)                                                                                     \
 	if (e.len == sizeof(row) - 1 && request_ends(&e, row, sizeof(row) - 1))                    \
 		return 1;

@@ -324,6 +324,39 @@ static void a_blocks_wait_ends_after_the_block(void **state)
 	assert_string_equal(header(&last, "retry-after-ms"), "3001");
 }
 
+/* OpenAI's clients read which of the two quotas is spent, those of other APIs do not. */
+static void a_spent_quota_of_tokens_is_an_error_of_type_tokens(void **state)
+{
+	static const struct {
+		const char *path;
+		enum sluice_api api;
+	} rows[] = {
+		{"/v1/chat/completions", SLUICE_API_OPENAI_TOKENS},
+		{"/v1/messages", SLUICE_API_ANTHROPIC},
+	};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct sluice_reply_form form;
+		char text[200];
+		int len = snprintf(
+			text, sizeof(text),
+			"POST %s HTTP/1.1\r\nContent-Length: 17\r\n\r\n{\"model\":\"llama\"}",
+			rows[i].path);
+		const struct step steps[] = {
+			HANDSHAKE,
+			{.text = text, .len = (uint32_t)len, .then = REFUSE, .out_ack = len}};
+
+		reset_world();
+		set_flag(LLAMA, (struct sluice_model_flag){.reason = SLUICE_REASON_TOKEN_QUOTA,
+							   .retry_after_ms = 2500});
+		for (int k = 0; k < 4; k++)
+			play_step(&shapes[0], &steps[k], HTTP_PORT);
+		reply_text_form(&form, rows[i].api, false, false, false);
+		assert_non_null(
+			memmem(last.text, last.len, form.tail, strlen(" seconds.\",\"type\":\"t")));
+	}
+}
+
 #define TO(path, headers)                                                                          \
 	"POST " path " HTTP/1.1\r\n" headers "Content-Length: 17\r\n\r\n{\"model\":\"llama\"}"
 
@@ -341,7 +374,9 @@ static void a_refusal_is_what_the_client_reads(void **state)
 		{TO("/v1/messages?beta=true", ""), NULL, SLUICE_API_ANTHROPIC, -1},
 		{TO("/api/chat", ""), NULL, SLUICE_API_OLLAMA, -1},
 		{TO("http://h/api/generate", ""), NULL, SLUICE_API_OLLAMA, -1},
-		{TO("/v2/repository/index", ""), NULL, SLUICE_API_OLLAMA, -1},
+		{TO("/v2/models/llama/infer", ""), NULL, SLUICE_API_OLLAMA, -1},
+		{TO("/api/v1/chat/completions", ""), NULL, SLUICE_API_OPENAI, -1},
+		{TO("/anthropic/v1/messages", ""), NULL, SLUICE_API_ANTHROPIC, -1},
 		{TO("/generate_stream", ""), NULL, SLUICE_API_TGI, -1},
 		{TO("/v1/messages", "Origin: https://a.example\r\n"), "https://a.example",
 		 SLUICE_API_ANTHROPIC, 0},
@@ -394,6 +429,7 @@ int main(void)
 		packets_test(a_refusal_is_right_to_the_byte),
 		packets_test(a_refusal_has_no_headers_between_ip_and_tcp),
 		packets_test(every_wait_is_stated_in_whole_seconds_rounded_up),
+		packets_test(a_spent_quota_of_tokens_is_an_error_of_type_tokens),
 		packets_test(a_refusal_is_what_the_client_reads),
 		packets_test(a_blocks_wait_ends_after_the_block),
 	};

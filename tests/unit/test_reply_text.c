@@ -50,11 +50,12 @@ static const char *checked_error(const json_t *root, enum sluice_api api)
 
 	switch (api) {
 	case SLUICE_API_OPENAI:
+	case SLUICE_API_OPENAI_TOKENS:
 		assert_int_equal(json_unpack((json_t *)root, "{s:{s:s,s:s,s:o,s:s!}!}", "error",
 					     "message", &m, "type", &type, "param", &param, "code",
 					     &code),
 				 0);
-		assert_string_equal(type, "requests");
+		assert_string_equal(type, api == SLUICE_API_OPENAI ? "requests" : "tokens");
 		assert_true(json_is_null(param));
 		assert_string_equal(code, "rate_limit_exceeded");
 		break;
