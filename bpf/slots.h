@@ -16,7 +16,8 @@
 	(SLUICE_EXCHANGE_IN_FLIGHT | SLUICE_EXCHANGE_WAITING | SLUICE_EXCHANGE_SHADOW |            \
 	 SLUICE_EXCHANGE_STALLED | SLUICE_EXCHANGE_EXPECTED | SLUICE_EXCHANGE_DEPARTED)
 
-#define USUAL_MEMORY 16 /* requests over which the usual time is a mean */
+#define USUAL_MEMORY 16 /* usual requests over which the usual time is a mean */
+#define USUAL_MOST   4  /* times the usual: a request counts as no longer */
 
 static __always_inline void release_counts(struct sluice_model_state *state, __u32 had)
 {
@@ -104,15 +105,24 @@ SUBPROG int release(struct sluice_exchange *e, __u32 drop)
 	return 0;
 }
 
-/* A request of the pool took `ns` to its response's end. CPUs may lose each other's part of the
- * mean. */
+/*
+ * A request of the pool took `ns` to its response's end. The mean is over time: a request counts by
+ * how long it took, as that of a client that hangs up does. So short requests, which a client may
+ * send for that, hardly lower it. CPUs may lose each other's part of the mean.
+ */
 static __always_inline void usual_took(__u32 pool, __u64 ns)
 {
 	struct sluice_model_state *state = model_counts(pool);
-	__u64 usual = state ? state->usual_ns : 0;
+	__u64 usual = state ? state->usual_ns : 0, part;
 
-	if (state)
-		state->usual_ns = usual ? usual - usual / USUAL_MEMORY + ns / USUAL_MEMORY : ns;
+	if (!state)
+		return;
+	if (usual && ns > USUAL_MOST * usual)
+		ns = USUAL_MOST * usual;
+	part = (ns << 16) / (USUAL_MEMORY * usual + ns + 1); /* of 2^16 */
+	state->usual_ns = !usual       ? ns
+			  : ns > usual ? usual + ((ns - usual) * part >> 16)
+				       : usual - ((usual - ns) * part >> 16);
 }
 
 /*

@@ -187,10 +187,43 @@ static void a_client_that_hangs_up_again_and_again_is_refused(void **state)
 	play_rows(rows);
 }
 
+/* … and so does not free the slots of what it hangs up on. */
+static void short_requests_hardly_lower_the_usual_time(void **state)
+{
+	static const struct {
+		uint64_t usual, took, low, high; /* ms */
+	} rows[] = {
+		{2000, 10, 1900, 2000}, /* a hundred take a second of two slots */
+		{2000, 2000, 2000, 2000}, {2000, 4000, 3990, 4000}, {0, 50, 50, 50},
+		{10, 4000, 3500, 4000}, /* honest requests raise a mean that was lowered */
+	};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct step shake[] = {HANDSHAKE};
+
+		reset_world();
+		set_usual(rows[i].usual * MS);
+		for (int k = 0; k < 3; k++)
+			play_step(&shapes[0], &shake[k], HTTP_PORT);
+		for (int k = 0; k < 100; k++) {
+			const struct step ask = {FROM_CLIENT(k * WHOLE, k * N(PLAIN), REQUEST)};
+			const struct step answer = {
+				.ms = (int64_t)rows[i].took,
+				FROM_SERVER(k * N(PLAIN), (k + 1) * WHOLE, PLAIN)};
+
+			play_step(&shapes[0], &ask, HTTP_PORT);
+			play_step(&shapes[0], &answer, HTTP_PORT);
+		}
+		assert_in_range(get_state(SLUICE_MODEL_ALL).usual_ns, rows[i].low * MS - 1,
+				rows[i].high * MS);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		packets_test(a_request_holds_its_slot_after_its_client),
+		packets_test(short_requests_hardly_lower_the_usual_time),
 		packets_test(a_client_that_hangs_up_again_and_again_is_refused),
 	};
 
