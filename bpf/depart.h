@@ -14,13 +14,23 @@
 #include "request.h"
 
 #define USUAL_LEFT 4 /* a request that has taken long takes a fourth of the usual time more */
+/* Before the first response has ended, where slots are limited: else a client that hangs up on all
+ * of them holds none, and none may ever end. */
+#define USUAL_UNKNOWN_NS (10 * NSEC_PER_SEC)
+
+/* Whether max-in-flight bounds requests for the model. */
+static __always_inline bool model_is_limited(__u32 model)
+{
+	struct sluice_model_flag *flag = model_flag(model);
+
+	return flag && flag->limit;
+}
 
 /* How long (ns) a request that was admitted at `since` usually goes on from now on; 0: that is not
  * known. */
-static __always_inline __u64 usual_left(const struct sluice_model_state *pool, __u64 since,
-					__u64 now)
+static __always_inline __u64 usual_left(__u64 usual, __u64 since, __u64 now)
 {
-	__u64 usual = pool->usual_ns, least = usual / USUAL_LEFT;
+	__u64 least = usual / USUAL_LEFT;
 
 	return since + usual > now + least ? since + usual - now : least;
 }
@@ -77,7 +87,10 @@ SUBPROG int depart(struct sluice_conn *conn)
 	pool = model_counts(e->pool);
 	if (!pool || !(e->flags & SLUICE_EXCHANGE_IN_FLIGHT) || conn->flags & SLUICE_CONN_FREES)
 		return 0;
-	left = usual_left(pool, e->admitted_ns, now);
+	left = pool->usual_ns;
+	if (!left && (model_is_limited(e->model) || model_is_limited(SLUICE_MODEL_ALL)))
+		left = USUAL_UNKNOWN_NS;
+	left = usual_left(left, e->admitted_ns, now);
 	if (!left)
 		return 0;
 	gone = depart_to(fresh, conn, &key, now + left);

@@ -35,6 +35,12 @@ static void is_not_known(bool ipv6)
 	set_usual(0);
 }
 
+static void is_not_known_and_slots_are_limited(bool ipv6)
+{
+	set_usual(0);
+	set_flag(LLAMA, (struct sluice_model_flag){.allow = 1, .limit = 8});
+}
+
 static void stops_at_once(bool ipv6)
 {
 	struct sluice_service service = http_service();
@@ -95,6 +101,17 @@ static void a_request_holds_its_slot_after_its_client(void **state)
 		 .samples = {TTFT(9000)}},
 		{"nothing is held where the time is not known",
 		 {{.act = is_not_known}, REQUESTED, HANG_UP},
+		 ADMITTED},
+		{"… but for ten seconds where slots are limited",
+		 {{.act = is_not_known_and_slots_are_limited}, REQUESTED, HANG_UP, SWEEP_AT(9999)},
+		 .in_flight = 1,
+		 .waiting = 1,
+		 .conns = 1,
+		 HELD_ON,
+		 ADMITTED},
+		{"… and no longer",
+		 {{.act = is_not_known_and_slots_are_limited}, REQUESTED, HANG_UP, SWEEP_AT(10000)},
+		 HELD_ON,
 		 ADMITTED},
 		{"nor after the response's end",
 		 {{.act = takes_two_seconds}, REQUESTED, {SENT(0, PLAIN)}, HANG_UP},
