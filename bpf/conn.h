@@ -35,6 +35,29 @@ static __always_inline void conn_clear(struct sluice_conn *conn, __u32 flags)
 		__sync_fetch_and_and(&conn->flags, ~flags);
 }
 
+/*
+ * What packets of judged requests, and of their responses, carry in tc_index: the network namespace
+ * of the sluice that has judged them. The field goes with a packet over a veth. So if the sluice of
+ * a pod and that of its node judge the same requests, each of them sees it: one by the requests,
+ * one by the responses. The lowest bits stay: other programs have flags there (Cilium). 0: a test.
+ */
+const volatile __u32 judge_mark __weak = 0;
+
+/* Marks a packet as judged here, and notes whether another sluice has judged it before. */
+static __always_inline void conn_mark(struct __sk_buff *skb, struct sluice_conn *conn,
+				      enum packet_side side)
+{
+	__u32 index = skb->tc_index, mark = index & SLUICE_MARK_BITS;
+
+	skb->tc_index = (index & ~SLUICE_MARK_BITS) | judge_mark;
+	if (mark == judge_mark) /* by a hook before this one */
+		return;
+	if ((mark & SLUICE_MARK_KIND_BITS) == SLUICE_MARK_KIND)
+		conn_set(conn, SLUICE_CONN_TWICE);
+	else if (side == FROM_CLIENT)
+		conn_clear(conn, SLUICE_CONN_TWICE);
+}
+
 static __always_inline void conn_end(const struct sluice_conn_key *key, struct sluice_conn *conn)
 {
 	__u32 bucket = conn->bucket;

@@ -647,6 +647,7 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 	end = p->seq + p->payload_len;
 	does = packet_does(conn, p);
 	if (does && c.service) {
+		conn_mark(skb, conn, FROM_CLIENT);
 		if (does == PASSES_BYTES) {
 			if (seq_diff(end, conn->c_next) > 0)
 				conn->c_next = end;

@@ -453,6 +453,7 @@ static __always_inline int on_response_packet(struct __sk_buff *skb, bool l2)
 		if (!second)
 			conn_knocked(conn, now);
 	} else if (p.payload_len) {
+		conn_mark(skb, conn, FROM_SERVER);
 		s->now = now_ns(set);
 		s->waited = p.payload_len >= FULL_MIN || s->now - conn->last_seen_ns < QUIET_NS;
 		conn->last_seen_ns = conn->sent_ns = s->now;

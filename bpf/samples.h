@@ -126,7 +126,7 @@ static __noinline void send_sample(struct response_context *c, struct sluice_exc
 	sample->n = n;
 	sample->model = e->model;
 	sample->kind = kind;
-	sample->pad = 0;
+	sample->twice = !!(conn->flags & SLUICE_CONN_TWICE);
 	sample->service = conn->service;
 	sample->bytes = e->bytes;
 	sample->queued_bytes = e->queued_bytes;

@@ -466,6 +466,7 @@ enum sluice_conn_flag {
 	SLUICE_CONN_REORDERED = 16777216, /* bytes of the request under way came before missing
 					     ones, and were dropped */
 	SLUICE_CONN_GAP = 33554432,       /* so did bytes of the server, at sent_ns first */
+	SLUICE_CONN_TWICE = 67108864,     /* another sluice judges the request under way, too */
 };
 
 /*
@@ -574,8 +575,8 @@ struct sluice_sample {
 	__u64 sum_ns;
 	__u32 n;
 	__u16 model;
-	__u8 kind; /* enum sluice_sample_kind */
-	__u8 pad;
+	__u8 kind;  /* enum sluice_sample_kind */
+	__u8 twice; /* another sluice has judged the request, too */
 	__u32 service;
 	__u32 bytes;        /* of the request */
 	__u32 queued_bytes; /* TTFT: as in the exchange. ITL: the mean of the whole response's gaps

@@ -22,4 +22,17 @@ struct sluice_server_link {
 };
 _Static_assert(sizeof(struct sluice_server_link) == 20, "server link");
 
+/*
+ * A packet's tc_index, where a sluice has judged it: the kind says that it is one's mark, and the
+ * bits between name the sluice's network namespace.
+ */
+#define SLUICE_MARK_BITS      0xffe0U
+#define SLUICE_MARK_KIND_BITS 0xe000U
+#define SLUICE_MARK_KIND      0xa000U
+
+static inline __u32 sluice_mark(__u64 netns)
+{
+	return SLUICE_MARK_KIND | (__u32)(netns % 256) << 5;
+}
+
 #endif

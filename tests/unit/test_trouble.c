@@ -103,6 +103,10 @@ static void one_look_shows_each_kind(void **state)
 		 {.listening = true, .busy_models = 2},
 		 1 << TROUBLE_MODELS,
 		 "*:1: 2 models that nobody configured are busy at once: name them under `models:`, or set `pool: port` if one server takes every name"},
+		{"another sluice",
+		 {.listening = true, .judged_twice = true},
+		 1 << TROUBLE_TWICE,
+		 "*:1: another sluice, in the server's pod or on its host, judges and counts the same requests: leave the service to one of them"},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

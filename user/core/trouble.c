@@ -30,6 +30,7 @@ static const struct {
 	/* A thousand requests are enough. */
 	[TROUBLE_ONE_CLIENT] = {"one-client", false, 0, 10},
 	[TROUBLE_MODELS] = {"models", false, 1, 1},
+	[TROUBLE_TWICE] = {"judged-twice", false, 1, 1},
 };
 
 const char *trouble_name(enum trouble_kind kind)
@@ -85,6 +86,8 @@ bool trouble_holds(enum trouble_kind kind, const struct trouble_look *look,
 	case TROUBLE_ONE_CLIENT:
 		return look->of_one * 10 > look->requests * 9 &&
 		       some(facts, look->of_one, look->requests, look->one_client);
+	case TROUBLE_TWICE:
+		return look->judged_twice;
 	case TROUBLE_MODELS:
 		return look->busy_models > 1 && some(facts, look->busy_models, 0, NULL);
 	case TROUBLE_KINDS:
@@ -184,6 +187,12 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 			out, TROUBLE_TEXT_MAX,
 			"%s: %llu models that nobody configured are busy at once: name them under `models:`, or set `pool: port` if one server takes every name",
 			service, n);
+		break;
+	case TROUBLE_TWICE:
+		snprintf(
+			out, TROUBLE_TEXT_MAX,
+			"%s: another sluice, in the server's pod or on its host, judges and counts the same requests: leave the service to one of them",
+			service);
 		break;
 	case TROUBLE_KINDS:
 		*out = 0;

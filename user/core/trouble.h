@@ -26,6 +26,7 @@ enum trouble_kind {
 	TROUBLE_FRAMING,    /* connections whose requests or responses cannot be read */
 	TROUBLE_ONE_CLIENT, /* nearly all requests come from one address */
 	TROUBLE_MODELS,     /* several models that nobody configured are busy at once */
+	TROUBLE_TWICE,      /* another sluice judges the same requests */
 	TROUBLE_KINDS
 };
 
@@ -46,6 +47,7 @@ struct trouble_look {
 	unsigned unread;           /* connections given up as unreadable */
 	bool sampled;              /* there was a sample or a refusal lately */
 	unsigned busy_models;      /* that nobody configured, with requests in flight at once */
+	bool judged_twice;         /* another sluice has judged a request, too */
 	uint64_t requests, of_one; /* all, and those of one address, if they were enough */
 	uint8_t unseen_client[16]; /* of one that is not seen as it should */
 	uint8_t one_client[16];

@@ -55,6 +55,7 @@ struct watched {
 	uint64_t seen_ns; /* the last sample or refused request */
 	struct trouble_listener listener;
 	unsigned busy_models; /* the most at once since the last look */
+	bool judged_twice;    /* a request since then was another sluice's, too */
 	struct trouble_share share;
 };
 

@@ -189,8 +189,10 @@ void on_sample(void *arg, const struct sluice_sample *sample)
 	note_client(d, &sample->client, pool, sample->time_ns);
 	trouble_saw(d, sample->service, &sample->client,
 		    sample->kind == SLUICE_SAMPLE_TTFT || sample->kind == SLUICE_SAMPLE_DURATION);
-	if (sample->service < SLUICE_SERVICES_MAX)
+	if (sample->service < SLUICE_SERVICES_MAX) {
 		d->service_of_model[id] = (uint16_t)(sample->service + 1);
+		d->watched[sample->service].judged_twice |= sample->twice;
+	}
 }
 
 void on_refusal(void *arg, const struct sluice_refusal *refusal)

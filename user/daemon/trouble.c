@@ -192,6 +192,8 @@ void look_for_trouble(struct daemon *d)
 		looks[id].own &= !controller_drains(&d->controller, d->state.now_ns);
 		looks[id].busy_models = w->busy_models;
 		w->busy_models = 0;
+		looks[id].judged_twice = w->judged_twice;
+		w->judged_twice = false;
 		/* Who names its clients otherwise knows that a proxy is in front. */
 		if (id < d->state.service_count && !d->state.services[id].identity.forwarded_at &&
 		    !d->state.services[id].identity.proxy)

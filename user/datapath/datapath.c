@@ -205,6 +205,7 @@ static int load(struct datapath *d, const struct datapath_sizes *sizes)
 	if (err)
 		return err;
 
+	d->skel->rodata->judge_mark = sluice_mark(netns_here());
 	err = sizes_set(d, sizes);
 	if (!err)
 		err = carry_find(d, &found);
@@ -260,6 +261,7 @@ static int load_elsewhere(struct datapath *d)
 		return datapath_fail(err, "the BPF object cannot be read: %s", last_words());
 	skel->rodata->hooks_elsewhere = HOOKS_ELSEWHERE;
 	skel->rodata->conns_max = d->skel->rodata->conns_max;
+	skel->rodata->judge_mark = d->skel->rodata->judge_mark;
 	bpf_object__for_each_map(map, skel->obj)
 	{
 		const struct bpf_map *same =
