@@ -406,6 +406,40 @@ static void two_instances_share_a_clsact_qdisc(void **state)
 	run("test -z \"$(tc filter show dev t0 ingress)\"");
 }
 
+static void assert_filters(int requests)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command),
+		 "test $(tc filter show dev t0 ingress | grep -c 'handle 0x51ce[0-9a-f]* requests') = %d",
+		 requests);
+	run(command);
+}
+
+/* None takes the other's filters for its own, and those of a killed one go with the next start. */
+static void two_instances_without_pins_share_a_clsact_qdisc(void **state)
+{
+	struct datapath *first, *second, *third;
+
+	datapath_without_tcx = true;
+	assert_done(datapath_open(&first, DATAPATH_NO_PINS, NULL, NULL));
+	assert_done(datapath_attach(first, "t0", DATAPATH_XDP_OFF));
+	assert_done(datapath_open(&second, DATAPATH_NO_PINS, NULL, NULL));
+	assert_done(datapath_attach(second, "t0", DATAPATH_XDP_OFF));
+	assert_filters(2);
+	assert_done(datapath_remove(NULL, DATAPATH_NO_PINS)); /* as detach without a daemon */
+	assert_filters(2);
+	datapath_close(second); /* killed */
+	assert_filters(2);
+	datapath_close(first);
+	assert_done(datapath_open(&third, DATAPATH_NO_PINS, NULL, NULL));
+	assert_done(datapath_attach(third, "t0", DATAPATH_XDP_OFF));
+	assert_filters(1);
+	assert_done(datapath_remove(third, DATAPATH_NO_PINS));
+	datapath_close(third);
+	assert_filters(0);
+}
+
 static void tcx_programs_come_before_those_of_others(void **state)
 {
 	struct datapath_interface is;
@@ -565,6 +599,7 @@ int main(void)
 		sandbox_test(filters_come_first_or_status_says_which_does),
 		sandbox_test(a_filter_of_an_earlier_version_is_replaced_where_it_is_and_moves_up),
 		sandbox_test(two_instances_share_a_clsact_qdisc),
+		sandbox_test(two_instances_without_pins_share_a_clsact_qdisc),
 		sandbox_test(filters_of_an_older_build_go_before_ours_come),
 		sandbox_test(tcx_programs_come_before_those_of_others),
 		sandbox_test(a_kernel_that_gained_tcx_sheds_the_filters),

@@ -173,6 +173,20 @@ void claims_keep(struct datapath *d, const struct service *services, size_t coun
 	d->claims = NULL;
 }
 
+int claims_number(unsigned number)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	size_t len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "sluiced unpinned %u",
+			      number);
+	int fd = unix_socket();
+
+	if (fd < 0 || !bind(fd, (struct sockaddr *)&name,
+			    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)))
+		return fd;
+	close(fd);
+	return -1;
+}
+
 void claims_answer(struct datapath *d)
 {
 	for (size_t i = 0; i < d->claim_count; i++) {

@@ -13,4 +13,8 @@ void claims_keep(struct datapath *d, const struct service *services, size_t coun
 /* Answers those who look who has a claim. Call it once a second. */
 void claims_answer(struct datapath *d);
 
+/* Takes a number that no other living daemon of this network namespace has: the descriptor that
+ * holds it; -1: another has it, or a stranger. */
+int claims_number(unsigned number);
+
 #endif

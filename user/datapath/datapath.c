@@ -36,6 +36,8 @@
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
 
+#define UNPINNED_MAX 4 /* daemons without pins in one network namespace that have numbers */
+
 #define HOOKS_ELSEWHERE 0x80008000U /* an index has 31 bits; some fields keep the lower 16 */
 
 /* The end of libbpf's output: the verifier's last lines are what an operator can report. */
@@ -430,6 +432,32 @@ static int copy_pin_dir(char out[PATH_MAX], const char *pin_dir)
 	return 0;
 }
 
+/*
+ * Filters of clsact are found by the pin directory, and outlive a daemon without one that is
+ * killed. So such a daemon takes a number, the lowest that none has that lives; what there is under
+ * other free numbers goes. With every number taken, that of its process is as good.
+ */
+static void number_unpinned(struct datapath *d)
+{
+	for (unsigned n = 0; n < UNPINNED_MAX; n++) {
+		int fd = claims_number(n);
+		char name[sizeof(PINS_NOWHERE) + 12];
+
+		if (fd < 0)
+			continue;
+		snprintf(name, sizeof(name), "%s%u", PINS_NOWHERE, n);
+		if (d && d->number_fd < 0) {
+			d->number_fd = fd;
+			strcpy(d->pin_dir, name);
+			continue;
+		}
+		clsact_sweep(name, NULL, NULL);
+		close(fd);
+	}
+	if (d && d->number_fd < 0)
+		snprintf(d->pin_dir, sizeof(d->pin_dir), "%s-%d", PINS_NOWHERE, getpid());
+}
+
 int datapath_open(struct datapath **out, const char *pin_dir, const struct datapath_sizes *sizes,
 		  const struct datapath_handlers *handlers)
 {
@@ -451,8 +479,10 @@ int datapath_open(struct datapath **out, const char *pin_dir, const struct datap
 	if (handlers)
 		d->handlers = *handlers;
 	d->cpus = libbpf_num_possible_cpus();
-	d->dir_fd = -1;
-	if (!pins_none(d->pin_dir)) {
+	d->dir_fd = d->number_fd = -1;
+	if (pins_none(d->pin_dir)) {
+		number_unpinned(d);
+	} else {
 		d->dir_fd = pins_open(d->pin_dir);
 		err = d->dir_fd < 0 ? d->dir_fd : 0;
 	}
@@ -492,6 +522,7 @@ void datapath_close(struct datapath *d)
 	lease_restore(d); /* while the lock is held */
 	close_fd(&d->addresses_fd);
 	close_fd(&d->dir_fd);
+	close_fd(&d->number_fd);
 	age_free(d->age);
 	attachments_close(d);
 	claims_keep(d, NULL, 0);
@@ -516,6 +547,10 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	if (err)
 		return err;
 	libbpf_set_print(keep_print);
+	if (pins_none(path)) {
+		number_unpinned(NULL);
+		return 0;
+	}
 	err = pins_lock(path, &dir_fd);
 	if (err && err != -ENOENT)
 		return err;

@@ -91,7 +91,8 @@ struct reply_written {
 
 struct datapath {
 	char pin_dir[PATH_MAX];
-	int dir_fd; /* holds the lock */
+	int dir_fd;    /* holds the lock */
+	int number_fd; /* … that of a daemon without pins (claims.h); -1: it has none */
 	struct sluice_bpf *skel;
 	struct sluice_bpf *elsewhere; /* the programs for other namespaces, with the same maps; or
 					 NULL */

@@ -48,7 +48,7 @@ static void nearest_existing(char *path)
 
 bool pins_none(const char *pin_dir)
 {
-	return !strcmp(pin_dir, PINS_NOWHERE);
+	return !strncmp(pin_dir, PINS_NOWHERE, strlen(PINS_NOWHERE));
 }
 
 static int find_bpffs(const char *pin_dir)

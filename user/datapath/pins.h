@@ -12,7 +12,7 @@ struct btf;
  * be made there, so each look-up ends with ENOENT, and each removal has nothing to do. Only what
  * makes a pin asks pins_none().
  */
-#define PINS_NOWHERE "/proc/none"
+#define PINS_NOWHERE "/proc/none" /* and with a number after it */
 bool pins_none(const char *pin_dir);
 
 /* Makes the directory on a bpffs (mounts one on /sys/fs/bpf if there is none) and locks it. An fd;
