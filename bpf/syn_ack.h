@@ -21,6 +21,12 @@ static __always_inline void half_open_note(const struct packet *p, __u8 answered
 	struct sluice_half_open *seen = bpf_map_lookup_elem(&half_open, &p->key);
 
 	if (seen) {
+		/* The server acknowledges bytes after the handshake, and the client's segments do
+		 * not come by: else the connection would be in conns, if there is room. */
+		if (answered == SLUICE_ANSWERED_DATA && seen->answered == SLUICE_ANSWERED_SYN &&
+		    seq_diff(p->ack, seen->client_seq) > 0 &&
+		    conns_counted(SLUICE_CONNS_ALL) < SLUICE_CONNS_CROWDED(conns_max))
+			count(SLUICE_COUNTER_UNSEEN_REQUESTS);
 		seen->server_seq = half.server_seq;
 		seen->client_seq = half.client_seq;
 		seen->s_window = window;
