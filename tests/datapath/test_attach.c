@@ -410,9 +410,10 @@ static void assert_filters(int requests)
 {
 	char command[128];
 
-	snprintf(command, sizeof(command),
-		 "test $(tc filter show dev t0 ingress | grep -c 'handle 0x51ce[0-9a-f]* requests') = %d",
-		 requests);
+	snprintf(
+		command, sizeof(command),
+		"test $(tc filter show dev t0 ingress | grep -c 'handle 0x51ce[0-9a-f]* requests') = %d",
+		requests);
 	run(command);
 }
 
