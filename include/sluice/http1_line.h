@@ -101,7 +101,7 @@ static __always_inline __u64 http1_token_line(struct http1_frame *f, const __u8 
 
 	if (left < SCAN_PAD - 8 || p[0] != ' ')
 		return 0;
-	n = 1 + http1_run(f, p + 1, left - 1, 0x20);
+	n = scan_opaque(1 + (__u64)http1_run(f, p + 1, left - 1, 0x20));
 	n = n > 1 + HTTP1_RUN ? 1 + HTTP1_RUN : n;
 	c = p[n];
 	if (n > 1 && (c == '\r' || (c == ';' && http1_has_parameters(f)))) {
