@@ -89,7 +89,7 @@ help:
 	@echo 'make tidy                 clang-tidy alone'
 	@echo 'make fuzz                 each fuzzer for FUZZ_SECONDS'
 	@echo 'make test-kernels         the tests in virtual machines with other kernels'
-	@echo 'make test-compilers       what the verifier walks, by clang, those of sid too'
+	@echo 'make test-compilers       what verifiers walk, by kernel and clang, those of sid too'
 	@echo 'make demo                 a load with sluice and without it, side by side'
 	@echo 'make demo-fleet           one quota over three hosts, by a real store'
 	@echo 'make bench                what sluice costs a packet, a request and a refusal'
@@ -210,7 +210,8 @@ $(B)/verified: tests/kernels/verified.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(USER_CFLAGS) $< -o $@ -lbpf -lelf -lz
 test-compilers:
-	scripts/test-compilers --suite sid $(sort $(notdir $(wildcard /usr/bin/clang-[0-9][0-9])))
+	scripts/test-compilers --kernel 6.1 --kernel 6.12 --suite sid \
+		$(sort $(notdir $(wildcard /usr/bin/clang-[0-9][0-9])))
 
 # Rewrites the tables of user/docs/simulation.md and fleet.md. TRACES is the directory of the two
 # Azure traces of 2023.
