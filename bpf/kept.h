@@ -189,10 +189,9 @@ static __always_inline int reset_server(struct __sk_buff *skb, struct packet *p,
 
 /*
  * What a server's packet is: one that goes on, with the client's numbers if its connection is kept;
- * the pending 429 itself or a RST of our own,
- * which passes; or bytes from before and after that 429 in one piece, which
- * have no place in the client's stream. The server has not had the client's acknowledgement then,
- * and repeats them.
+ * the pending 429 itself or a RST of our own, which passes; or bytes from before and after that 429
+ * in one piece, which have no place in the client's stream. The server has not had the client's
+ * acknowledgement then, and repeats them.
  */
 enum kept_leaving { KEPT_GOES_ON, KEPT_REPLY, KEPT_STRADDLES };
 
@@ -243,10 +242,9 @@ SUBPROG int kept_end_server(struct __sk_buff *skb, struct packet *p, struct slui
 
 /*
  * A client's packet of a kept connection: translates it, or repeats the pending 429, or ends the
- * connection. A client that
- * has space for no byte of it would acknowledge the same part at once, and so for ever: it gets no
- * answer. Returns the program's verdict, or TC_ACT_UNSPEC if the packet goes on; its numbers are
- * the server's then.
+ * connection. A client that has space for no byte of the 429 would acknowledge the same part at
+ * once, and so for ever: it gets no answer. Returns the program's verdict, or TC_ACT_UNSPEC if the
+ * packet goes on; its numbers are the server's then.
  */
 SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
 {
