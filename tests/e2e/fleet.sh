@@ -143,3 +143,34 @@ held() {
 		sys.exit(admitted > most and f"{admitted} in {took:.1f} s, more than {most:.1f}")
 	END
 }
+
+# A client that comes to all hosts, one that keeps to a host, and one that goes from host to host.
+PATTERNS=(all one hopping)
+
+# begin_drives NAME SECONDS ADDRESS: these clients, with addresses from 10.78.0.ADDRESS on.
+begin_drives() {
+	local address=$3 pattern
+
+	DRIVES=
+	for pattern in "${PATTERNS[@]}"; do
+		on "$C" ip addr add "10.78.0.$address/24" dev br0
+		drive "$1-$pattern" "$pattern" "$2" 8 "10.78.0.$address" &
+		DRIVES="$DRIVES $!"
+		((++address))
+	done
+}
+
+# the_quota_holds NAME SECONDS EXCESS: that of $BURST and $RATE, when the drives have ended.
+the_quota_holds() {
+	local pattern
+
+	# shellcheck disable=SC2086
+	wait $DRIVES
+	for pattern in "${PATTERNS[@]}"; do
+		check "$1: no more is admitted than is stated: $pattern" drove "$1-$pattern" \
+			"r['admitted'] <= $BURST + $RATE * r['took'] + $3"
+		check "… a client may use its quota: $pattern" drove "$1-$pattern" \
+			"r['admitted'] >= 0.95 * ($BURST + $RATE * min(r['took'], $2 - 0.2))"
+		check "… and no request fails: $pattern" drove "$1-$pattern" "r['failed'] == 0"
+	done
+}

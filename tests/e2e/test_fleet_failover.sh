@@ -11,8 +11,6 @@
 REPLICA_PORT=6380
 SENTINEL_PORT=26379
 declare -A SERVERS
-# A client that comes to all hosts, one that keeps to a host, and one that goes from host to host.
-PATTERNS=(all one hopping)
 BURST=20 RATE=2
 # Three shares of 20 / 6 may be used before the store knows of them.
 EXCESS=10
@@ -39,32 +37,6 @@ follows() { cli "$1" info replication | grep -q master_link_status:up; }
 become_master() { # PORT FORMER
 	cli "$1" replicaof no one >/dev/null
 	cli "$2" replicaof "$STORE" "$1" >/dev/null
-}
-# begin_drives NAME SECONDS ADDRESS: the clients have addresses from 10.78.0.ADDRESS on.
-begin_drives() {
-	local address=$3 pattern
-
-	DRIVES=
-	for pattern in "${PATTERNS[@]}"; do
-		on "$C" ip addr add "10.78.0.$address/24" dev br0
-		drive "$1-$pattern" "$pattern" "$2" 8 "10.78.0.$address" &
-		DRIVES="$DRIVES $!"
-		((++address))
-	done
-}
-# the_quota_holds NAME SECONDS
-the_quota_holds() {
-	local pattern
-
-	# shellcheck disable=SC2086
-	wait $DRIVES
-	for pattern in "${PATTERNS[@]}"; do
-		check "$1: no more is admitted than is stated: $pattern" drove "$1-$pattern" \
-			"r['admitted'] <= $BURST + $RATE * r['took'] + $EXCESS"
-		check "… a client may use its quota: $pattern" drove "$1-$pattern" \
-			"r['admitted'] >= 0.95 * ($BURST + $RATE * min(r['took'], $2 - 0.2))"
-		check "… and no request fails: $pattern" drove "$1-$pattern" "r['failed'] == 0"
-	done
 }
 is_at() { # PORT N: a host shares by this server
 	fleet_is "$2" "f['up'] and f['store'] == '$STORE:$1' and f['hosts'] == 3"
@@ -95,7 +67,7 @@ check "all hosts find the new master" all_at "$REPLICA_PORT"
 eventually 10 follows "$STORE_PORT"
 become_master "$STORE_PORT" "$REPLICA_PORT"
 check "… and the old one, when it is one again" all_at "$STORE_PORT"
-the_quota_holds by-hand 60
+the_quota_holds by-hand 60 $EXCESS
 check "a host has seen the old master refuse" grep -q "the store is a read-only replica" \
 	"$T/daemon1.log" "$T/daemon2.log" "$T/daemon3.log"
 for i in "${HOSTS[@]}"; do finish "${DAEMONS[$i]}"; done
@@ -147,7 +119,7 @@ check "the master hangs: all hosts find the next one" eventually 20 all_at_other
 kill -CONT "${SERVERS[$old]}"
 eventually 20 has_replica
 check "when the old one is back, all hosts are at the master" eventually 20 all_at_master
-the_quota_holds sentinel 60
+the_quota_holds sentinel 60 $EXCESS
 for i in "${HOSTS[@]}"; do
 	check "host $i has said that the store was away" test "$(away "$i")" -ge 2
 done

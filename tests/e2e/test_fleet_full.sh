@@ -18,31 +18,6 @@ services:
   - {listen: $PORT, quota: requests=20/10s burst=$BURST fleet=on}
 YAML
 
-# begin_drives NAME SECONDS ADDRESS: the clients have addresses from 10.78.0.ADDRESS on.
-begin_drives() {
-	local address=$3 pattern
-
-	DRIVES=
-	for pattern in all one hopping; do
-		on "$C" ip addr add "10.78.0.$address/24" dev br0
-		drive "$1-$pattern" "$pattern" "$2" 8 "10.78.0.$address" &
-		DRIVES="$DRIVES $!"
-		((++address))
-	done
-}
-the_quota_holds() { # NAME SECONDS EXCESS
-	local pattern
-
-	# shellcheck disable=SC2086
-	wait $DRIVES
-	for pattern in all one hopping; do
-		check "$1: no more is admitted than is stated: $pattern" drove "$1-$pattern" \
-			"r['admitted'] <= $BURST + $RATE * r['took'] + $3"
-		check "… a client may use its quota: $pattern" drove "$1-$pattern" \
-			"r['admitted'] >= 0.95 * ($BURST + $RATE * min(r['took'], $2 - 0.2))"
-		check "… and no request fails: $pattern" drove "$1-$pattern" "r['failed'] == 0"
-	done
-}
 # fill NAME: a megabyte of others' keys; they end in an hour, so that any policy may evict them.
 fill() {
 	store eval "for i = 1, 1000 do

@@ -4,13 +4,14 @@
 -- the store's clock, in µs; what comes and goes are durations.
 --
 -- KEYS: epoch, news, hosts, infos, done, version of the rules, then one a budget.
--- ARGV: version of the data, a random number, host, incarnation, number of the call, number of the last
--- call that was answered, epoch that the host knows, id of the news that it has seen, its info ('': as
--- it was), '1' to list the hosts; then six a budget: interval (ns), span, most, want (units), claim,
--- charge.
--- Answer: { text, { host, ms since its last call, info, … }, version of the rules, age (µs), policy }.
--- The policy is maxmemory-policy, if hosts are listed. The text is CALL EPOCH BEHIND HOSTS NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news. A
--- call that is made again has the text of its step, which is so old.
+-- ARGV: version of the data, a random number, host, incarnation, number of the call, number of the
+-- last call that was answered, epoch that the host knows, id of the news that it has seen, its info
+-- ('': as it was), '1' to list the hosts; then six a budget: interval (ns), span, most, want
+-- (units), claim, charge.
+-- Answer: { text, { host, ms since its last call, info, … }, version of the rules, age (µs),
+-- policy }. The policy is maxmemory-policy, if hosts are listed. The text is CALL EPOCH BEHIND HOSTS
+-- NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news. A call that is made again
+-- has the text of its step, which is so old.
 local EPOCH, NEWS, HOSTS, INFOS, DONE, RULES = unpack(KEYS, 1, 6)
 local FIRST_KEY, FIRST_ARG, ARGS = 7, 11, 6
 local NEWS_EVERY, NEWS_KEPT, NEWS_READ, NEWS_TOLD = 50000, 4096, 1024, 256
