@@ -77,8 +77,8 @@ change("\t__u64 rejected;\n\t__u64 last_seen_ns;\n",
        "\t__u64 next;\n\t__u64 last_seen_ns;\n\t__u64 rejected;\n")
 grow("sluice_client_count", 8)
 # Settings: after the head that all versions share.
-change("\t__u32 empty; /* enum sluice_empty */\n",
-       "\t__u64 next;\n\t__u32 empty; /* enum sluice_empty */\n")
+change("\t__u32 empty;    /* enum sluice_empty */\n",
+       "\t__u64 next;\n\t__u32 empty;    /* enum sluice_empty */\n")
 grow("sluice_settings", 8)
 for path, part in zip(sys.argv[1:], text.split(BETWEEN)):
     with open(path, "w", encoding="utf-8") as f:

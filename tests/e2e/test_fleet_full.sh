@@ -42,7 +42,7 @@ await_hosts "${HOSTS[@]}"
 check "all hosts share" all_hosts "f['up'] and f['hosts'] == 3 and f['store_evicts'] is None"
 
 # It refuses to write.
-begin_drives full 30 20
+begin_drives full 60 20
 eventually 5 fleet_is 1 "f['counts']['budgets'] > 0"
 set_store maxmemory 1
 check "all hosts say that the store is full" all_hosts \
@@ -51,7 +51,7 @@ check "… for some time" all_hosts "f['away_ms'] > 6000"
 set_store maxmemory 0
 check "… and share when it has room" all_hosts "f['up'] and f['hosts'] == 3"
 # While the store is away, each host may give out a unit at once, since it knows of no other.
-the_quota_holds full 30 $((EXCESS + 3))
+the_quota_holds full 60 $((EXCESS + 3))
 AWAY=$(hctl 1 fleet --json | "$PY" -c "import json, sys; print(json.load(sys.stdin)['fleet']['away_ms'])")
 check "the time without the store is counted" test "$AWAY" -gt 0
 
