@@ -99,17 +99,24 @@ static void generic_xdp_is_used_only_if_tc_after_it_sees_the_link_header(void **
 
 static void an_interface_without_ethernet_headers_gets_the_l3_programs(void **state)
 {
-	struct datapath_interface is;
+	struct datapath_interface is[2];
 	char name[BPF_OBJ_NAME_LEN];
 	struct datapath *d;
 	uint32_t id = 0;
 
 	run("ip tuntap add t9 mode tun && ip link set t9 up");
 	d = opened();
+	datapath_record(d, true);
+	assert_done(datapath_attach(d, "t0", DATAPATH_XDP_OFF));
+	assert_null(d->headerless); /* it takes a second or two of a CPU */
 	assert_int_equal(datapath_attach(d, "t9", DATAPATH_XDP_GENERIC), -EOPNOTSUPP);
 	assert_done(datapath_attach(d, "t9", DATAPATH_XDP_AUTO));
-	datapath_interfaces(d, &is, 1);
-	assert_int_equal(is.xdp, DATAPATH_XDP_OFF);
+	assert_non_null(d->headerless);
+	assert_true(d->headerless->bss->recording);
+	datapath_record(d, false);
+	assert_false(d->headerless->bss->recording);
+	assert_int_equal(datapath_interfaces(d, is, 2), 2);
+	assert_int_equal(is[1].xdp, DATAPATH_XDP_OFF);
 	if (have_tcx()) {
 		assert_int_equal(tcx_programs("t9", INGRESS, &id), 1);
 		program_name(id, name);

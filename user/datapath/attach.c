@@ -22,11 +22,12 @@
 #include "hooks.h"
 #include "kept.h"
 #include "pins.h"
+#include "programs.h"
 
 bool datapath_without_tcx;
 
-/* Uses ioctl: /sys may show another network namespace. */
-static int interface_kind(struct attachment *out)
+/* Loads the programs of that kind, too. Uses ioctl: /sys may show another network namespace. */
+static int interface_kind(struct datapath *d, struct attachment *out)
 {
 	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
@@ -65,15 +66,19 @@ static int interface_kind(struct attachment *out)
 	request.ifr_data = (void *)&driver;
 	if (!ioctl(fd, SIOCETHTOOL, &request))
 		out->veth = !strcmp(driver.driver, "veth");
-	return 0;
+	return out->ethernet || out->netns ? 0 : programs_without_header(d);
 }
 
 /* HOOK_REQUESTS is tc ingress, and HOOK_RESPONSES egress. Where the interface leads to the server,
- * responses come in, and requests leave. */
+ * responses come in, and requests leave. -1: the program could not be loaded. */
 static int tc_program(const struct datapath *d, const struct attachment *a, enum hook hook)
 {
-	const struct sluice_bpf *skel = a->netns ? d->elsewhere : d->skel;
+	const struct sluice_bpf *skel = a->netns      ? d->elsewhere
+					: a->ethernet ? d->skel
+						      : d->headerless;
 
+	if (!skel)
+		return -1;
 	if ((hook == HOOK_REQUESTS) != a->is.leads)
 		return bpf_program__fd(a->ethernet ? skel->progs.requests
 						   : skel->progs.requests_l3);
@@ -347,7 +352,7 @@ static bool judge_hook(const struct datapath *d, struct attachment *a, enum hook
 int attach_all(struct datapath *d, struct attachment *a)
 {
 	bool made[HOOK_COUNT] = {0};
-	int err = interface_kind(a);
+	int err = interface_kind(d, a);
 	struct found found;
 
 	if (err)
@@ -392,7 +397,7 @@ int attach_restore(struct datapath *d, struct attachment *a)
 {
 	static const enum hook order[] = {HOOK_RESPONSES, HOOK_REQUESTS, HOOK_GATE};
 	bool made, first = !a->tried;
-	int result = interface_kind(a);
+	int result = interface_kind(d, a);
 	struct found found;
 
 	if (result) {

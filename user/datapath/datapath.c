@@ -29,6 +29,7 @@
 #include "hooks.h"
 #include "netns.h"
 #include "pins.h"
+#include "programs.h"
 #include "replies.h"
 #include "settings.h"
 #include "sizes.h"
@@ -37,67 +38,6 @@
 #define KERNEL_MINOR 1
 
 #define UNPINNED_MAX 4 /* daemons without pins in one network namespace that have numbers */
-
-#define HOOKS_ELSEWHERE 0x80008000U /* an index has 31 bits; some fields keep the lower 16 */
-
-/* The end of libbpf's output: the verifier's last lines are what an operator can report. */
-static char libbpf_said[16384];
-static size_t libbpf_used;
-
-static int keep_print(enum libbpf_print_level level, const char *format, va_list args)
-{
-	size_t len, drop, capacity = sizeof(libbpf_said) - 1;
-	_cleanup_free_ char *text = NULL;
-	const char *end;
-
-	if (level == LIBBPF_DEBUG || vasprintf(&text, format, args) < 0)
-		return 0;
-	len = strlen(text);
-	end = text;
-	if (len > capacity) { /* a verifier's log: its end matters */
-		end += len - capacity;
-		len = capacity;
-	}
-	drop = libbpf_used + len > capacity ? libbpf_used + len - capacity : 0;
-	memmove(libbpf_said, libbpf_said + drop, libbpf_used - drop);
-	libbpf_used -= drop;
-	memcpy(libbpf_said + libbpf_used, end, len);
-	libbpf_used += len;
-	libbpf_said[libbpf_used] = 0;
-	return 0;
-}
-
-/*
- * The last relevant lines of libbpf's output, joined into one: of a verifier's log those before its
- * statistics, else the first error. Modifies libbpf_said.
- */
-static const char *last_words(void)
-{
-	static char out[600];
-	char *end = strstr(libbpf_said, "-- END PROG LOAD LOG"), *line, *kept[3] = {0}, *save;
-	size_t used = 0;
-
-	if (end)
-		*end = 0;
-	for (line = strtok_r(libbpf_said, "\n", &save); line && (end || !kept[2]);
-	     line = strtok_r(NULL, "\n", &save)) {
-		if (end &&
-		    (!strncmp(line, "processed ", 10) || !strncmp(line, "verification time", 17) ||
-		     !strncmp(line, "stack depth", 11) || !strncmp(line, "libbpf:", 7)))
-			continue;
-		kept[0] = kept[1];
-		kept[1] = kept[2];
-		kept[2] = line;
-	}
-	out[0] = 0;
-	for (int i = 0; i < 3; i++)
-		if (kept[i] && used < sizeof(out))
-			used += snprintf(out + used, sizeof(out) - used, "%s%s", used ? " | " : "",
-					 kept[i]);
-	libbpf_used = 0;
-	libbpf_said[0] = 0;
-	return out[0] ? out : "no further word";
-}
 
 static bool capable(const struct __user_cap_data_struct data[2], unsigned cap)
 {
@@ -172,12 +112,6 @@ static int on_record(void *ctx, void *data, size_t size)
 	return enough(d);
 }
 
-/* The one place that has the object's bytes. */
-static struct sluice_bpf *open_object(const struct bpf_object_open_opts *opts)
-{
-	return sluice_bpf__open_opts(opts);
-}
-
 static int unpin_all(struct bpf_object *obj)
 {
 	struct bpf_map *map;
@@ -198,11 +132,9 @@ static int load(struct datapath *d, const struct datapath_sizes *sizes)
 	enum carry_found found;
 	int err;
 
-	libbpf_set_print(keep_print);
-	libbpf_used = 0;
-	d->skel = open_object(&opts);
+	d->skel = programs_open(&opts);
 	if (!d->skel)
-		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
+		return -ENOEXEC;
 	err = pins_none(d->pin_dir) ? unpin_all(d->skel->obj) : 0;
 	if (err)
 		return err;
@@ -238,59 +170,20 @@ static int load(struct datapath *d, const struct datapath_sizes *sizes)
 		return datapath_fail(
 			err,
 			"the kernel does not permit sluiced to load BPF programs (lockdown, or a missing capability): %s",
-			last_words());
+			programs_last_words());
 	if (err == -ENOMEM)
-		return sizes_no_memory(d, err, libbpf_said);
+		return sizes_no_memory(d, err, programs_log());
 	if (err)
 		return datapath_fail(err,
 				     "the kernel does not accept the BPF programs (error %d): %s",
-				     -err, last_words());
-	libbpf_used = 0;
+				     -err, programs_last_words());
+	programs_forget();
 	return carry_load(d);
-}
-
-/*
- * The programs for other network namespaces, where an interface may have the index of one here: a
- * packet that passes both has to know the hooks apart. They use the same maps.
- */
-static int load_elsewhere(struct datapath *d)
-{
-	struct sluice_bpf *skel = open_object(NULL);
-	struct bpf_map *map;
-	int err = skel ? 0 : -errno;
-
-	if (err)
-		return datapath_fail(err, "the BPF object cannot be read: %s", last_words());
-	skel->rodata->hooks_elsewhere = HOOKS_ELSEWHERE;
-	skel->rodata->conns_max = d->skel->rodata->conns_max;
-	skel->rodata->judge_mark = d->skel->rodata->judge_mark;
-	bpf_object__for_each_map(map, skel->obj)
-	{
-		const struct bpf_map *same =
-			bpf_object__find_map_by_name(d->skel->obj, bpf_map__name(map));
-
-		if (bpf_map__is_internal(map))
-			continue;
-		err = bpf_map__set_pin_path(map, NULL);
-		if (!err)
-			err = bpf_map__reuse_fd(map, map_fd(same));
-		if (err)
-			break;
-	}
-	if (!err)
-		err = sluice_bpf__load(skel);
-	if (!err) {
-		skel->bss->recording = d->skel->bss->recording;
-		d->elsewhere = skel;
-		return 0;
-	}
-	sluice_bpf__destroy(skel);
-	return datapath_fail(err, "the programs for other network namespaces: %s", last_words());
 }
 
 int datapath_add_netns(struct datapath *d, const char *path)
 {
-	int err = d->elsewhere ? 0 : load_elsewhere(d);
+	int err = programs_for_netns(d);
 
 	return err ? err : netns_add(d, path);
 }
@@ -517,8 +410,7 @@ void datapath_close(struct datapath *d)
 	if (d->conn_counts)
 		munmap(d->conn_counts, SLUICE_CONN_BUCKETS * sizeof(*d->conn_counts));
 	carry_free(d);
-	sluice_bpf__destroy(d->skel);
-	sluice_bpf__destroy(d->elsewhere);
+	programs_close(d);
 	lease_restore(d); /* while the lock is held */
 	close_fd(&d->addresses_fd);
 	close_fd(&d->dir_fd);
@@ -546,7 +438,6 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	err = copy_pin_dir(path, pin_dir);
 	if (err)
 		return err;
-	libbpf_set_print(keep_print);
 	if (pins_none(path)) {
 		number_unpinned(NULL);
 		return 0;
@@ -554,9 +445,9 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	err = pins_lock(path, &dir_fd);
 	if (err && err != -ENOENT)
 		return err;
-	skel = open_object(NULL);
+	skel = programs_open(NULL);
 	if (!skel)
-		return datapath_fail(-errno, "the BPF object cannot be read: %s", last_words());
+		return -ENOEXEC;
 	reset = kept_reset(NULL, path);
 	err = pins_remove(path, skel->obj);
 	sluice_bpf__destroy(skel);
@@ -565,10 +456,7 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 
 void datapath_record(struct datapath *d, bool on)
 {
-	if (d->skel && d->skel->bss)
-		d->skel->bss->recording = on;
-	if (d->elsewhere)
-		d->elsewhere->bss->recording = on;
+	programs_record(d, on);
 }
 
 int datapath_fd(const struct datapath *d)

@@ -5,7 +5,7 @@
  * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, fleet.c, clients.c,
  * verdict.c, sockets.c; then attach.c; then links.c, lease.c; then carry.c; then pins.c, clsact.c,
  * sweep.c, ports.c, claims.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then
- * addresses.c; at the bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c, map_io.c,
+ * addresses.c, programs.c; at the bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c, map_io.c,
  * error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
@@ -94,8 +94,9 @@ struct datapath {
 	int dir_fd;    /* holds the lock */
 	int number_fd; /* … that of a daemon without pins (claims.h); -1: it has none */
 	struct sluice_bpf *skel;
-	struct sluice_bpf *elsewhere; /* the programs for other namespaces, with the same maps; or
-					 NULL */
+	/* More programs, with the same maps (programs.c); NULL: not loaded. */
+	struct sluice_bpf *elsewhere;  /* for other network namespaces */
+	struct sluice_bpf *headerless; /* for interfaces without Ethernet headers */
 	struct ring_buffer *rings[DATAPATH_RINGS]; /* a flood of one leaves the others their part
 						      of each turn */
 	int rings_fd;                              /* the epoll fd of all */
