@@ -378,10 +378,20 @@ printf '%s\n' services: '  - listen: 8000' '  - listen: 8002' '    keep: on' \
 	models: '  - name: closed' >"$t/keep.yaml"
 check "the echo server starts" soon grep -q '^ready' "$t/echo"
 
+# Adds a device without Ethernet headers, with hooks of its own.
+tunnel() {
+	modprobe -q ipip
+	on slk-s ip link add s9 type ipip local 10.77.0.1 remote 10.77.0.2 &&
+		on slk-c ip link add c9 type ipip local 10.77.0.2 remote 10.77.0.1 &&
+		on slk-s ip addr add 10.77.9.1/24 dev s9 && on slk-s ip link set s9 up &&
+		on slk-c ip addr add 10.77.9.2/24 dev c9 && on slk-c ip link set c9 up
+}
+
 # Not by check: the background process must be a child of this shell.
 check "the kernel has devices for 802.1Q and 802.1ad" tags
+check "… and for tunnels" tunnel
 listen=(--config "$t/keep.yaml")
-if daemon tc --xdp off --interface s7 >"$t/why"; then
+if daemon tc --xdp off --interface s7 --interface s9 >"$t/why"; then
 	ok "the daemon starts with the capabilities of its unit"
 	check "all six programs are loaded" all_loaded
 	check "the daemon attaches by ${want_tcx:+tcx}$([[ $want_tcx ]] || echo clsact)" attached
@@ -397,11 +407,13 @@ if daemon tc --xdp off --interface s7 >"$t/why"; then
 	check "tc: the open model still serves" answers 10.77.0.1 fast 200
 	both_ways "802.1Q, hooks on both devices" 10.77.7.1
 	both_ways "802.1Q in 802.1ad" 10.77.8.1
+	both_ways "a tunnel without Ethernet headers" 10.77.9.1
 	big_tcp
 	keeps "tc" 10.77.0.1 10.77.0.2
 	keeps "IPv6" fd77::1 fd77::/64
 	keeps "802.1Q, hooks on both devices" 10.77.7.1 10.77.7.2
 	keeps "802.1Q in 802.1ad" 10.77.8.1 10.77.8.2
+	keeps "a tunnel without Ethernet headers" 10.77.9.1 10.77.9.2
 	blocked tc
 	detach tc
 else
