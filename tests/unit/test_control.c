@@ -579,9 +579,26 @@ static void a_quotation_cut_within_a_character_is_still_an_answer(void **state)
 	refused_with("{\"cmd\":\"éééééééééééééééééééééééééééé\"}", "no command is called");
 }
 
+/* Its sender would think that it counts. */
+static void a_field_that_a_command_does_not_take_is_refused(void **state)
+{
+	static const char *const fields[] = {"for", "forms", "for_ms ", "model for_ms", "", "é"};
+	char line[200], error[80];
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		snprintf(line, sizeof(line),
+			 "{\"cmd\":\"block\",\"client\":\"192.0.2.1\",\"%s\":\"1m\"}", fields[i]);
+		snprintf(error, sizeof(error), "block takes no field \"%s\"", fields[i]);
+		refused_with(line, error);
+	}
+	refused_with("{\"cmd\":\"resume\",\"for_ms\":null}", "resume takes no field \"for_ms\"");
+	assert_int_equal(notes.client_sets, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		PURE(a_field_that_a_command_does_not_take_is_refused),
 		PURE(networks_are_read_in_all_usual_forms),
 		PURE(one_client_is_a_flag_and_a_network_is_a_prefix),
 		PURE(allow_of_a_prefix_exempts_it),

@@ -163,6 +163,7 @@ static json_t *do_record(struct command *c)
 
 struct known {
 	const char *name;
+	const char *fields; /* what it takes besides "cmd", each with a space after it */
 	json_t *(*run)(struct command *c);
 	/* WORK_LANES: answered at once. A verdict is among the changes: it is short, and the
 	 * services stay the same meanwhile. */
@@ -171,25 +172,26 @@ struct known {
 };
 
 static const struct known commands[] = {
-	{"status", do_status, WORK_ANSWERS, AUDIT_NOTHING},
-	{"models", do_models, WORK_ANSWERS, AUDIT_NOTHING},
-	{"services", do_services, WORK_ANSWERS, AUDIT_NOTHING},
-	{"fleet", do_fleet, WORK_ANSWERS, AUDIT_NOTHING},
-	{"clients", do_clients, WORK_ANSWERS, AUDIT_NOTHING},
-	{"set", do_set, WORK_CHANGES, AUDIT_TARGETS},
-	{"allow", command_allow, WORK_CHANGES, AUDIT_RULES},
-	{"block", command_block, WORK_CHANGES, AUDIT_RULES},
-	{"clear", command_clear, WORK_CHANGES, AUDIT_RULES},
-	{"drain", do_drain, WORK_CHANGES, AUDIT_DRAIN},
-	{"resume", do_resume, WORK_CHANGES, AUDIT_DRAIN},
-	{"reload", do_reload, WORK_CHANGES, AUDIT_CONFIG},
-	{"detach", do_detach, WORK_LANES, AUDIT_DETACH},
-	{"watch", do_watch, WORK_LANES, AUDIT_NOTHING},
-	{"record", do_record, WORK_LANES, AUDIT_NOTHING},
-	{"explain", command_explain, WORK_CHANGES, AUDIT_NOTHING},
-	{"quota-set", command_quota_set, WORK_CHANGES, AUDIT_QUOTAS},
-	{"quota-show", command_quota_show, WORK_ANSWERS, AUDIT_NOTHING},
-	{"quota-clear", command_quota_clear, WORK_CHANGES, AUDIT_QUOTAS},
+	{"status", "", do_status, WORK_ANSWERS, AUDIT_NOTHING},
+	{"models", "", do_models, WORK_ANSWERS, AUDIT_NOTHING},
+	{"services", "", do_services, WORK_ANSWERS, AUDIT_NOTHING},
+	{"fleet", "", do_fleet, WORK_ANSWERS, AUDIT_NOTHING},
+	{"clients", "by service ", do_clients, WORK_ANSWERS, AUDIT_NOTHING},
+	{"set", "values model ", do_set, WORK_CHANGES, AUDIT_TARGETS},
+	{"allow", "client model for_ms fleet ", command_allow, WORK_CHANGES, AUDIT_RULES},
+	{"block", "client model for_ms fleet ", command_block, WORK_CHANGES, AUDIT_RULES},
+	{"clear", "client model fleet ", command_clear, WORK_CHANGES, AUDIT_RULES},
+	{"drain", "for_ms status ", do_drain, WORK_CHANGES, AUDIT_DRAIN},
+	{"resume", "", do_resume, WORK_CHANGES, AUDIT_DRAIN},
+	{"reload", "", do_reload, WORK_CHANGES, AUDIT_CONFIG},
+	{"detach", "kept_timeout_ms ", do_detach, WORK_LANES, AUDIT_DETACH},
+	{"watch", "", do_watch, WORK_LANES, AUDIT_NOTHING},
+	{"record", "", do_record, WORK_LANES, AUDIT_NOTHING},
+	{"explain", "client model service bytes priority ", command_explain, WORK_CHANGES,
+	 AUDIT_NOTHING},
+	{"quota-set", "client model quota fleet ", command_quota_set, WORK_CHANGES, AUDIT_QUOTAS},
+	{"quota-show", "client ", command_quota_show, WORK_ANSWERS, AUDIT_NOTHING},
+	{"quota-clear", "client model fleet ", command_quota_clear, WORK_CHANGES, AUDIT_QUOTAS},
 };
 
 struct control_call {
@@ -198,12 +200,34 @@ struct control_call {
 	const struct known *known; /* NULL: command.err says why the line is refused */
 };
 
+/* The first field that the command does not take; NULL. What is not known is refused: its sender
+ * would think that it counts. */
+static const char *unknown_field(const struct known *known, json_t *request)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(request, key, value)
+	{
+		size_t n = strlen(key);
+		const char *at = known->fields;
+
+		if (!strcmp(key, "cmd"))
+			continue;
+		while (*at && (strcspn(at, " ") != n || strncmp(at, key, n)))
+			at = strchr(at, ' ') + 1;
+		if (!*at)
+			return key;
+	}
+	return NULL;
+}
+
 struct control_call *control_read(const struct daemon_state *state, const struct control_ops *ops,
 				  const struct ucred *peer, const char *line, size_t len)
 {
 	struct control_call *call = calloc(1, sizeof(*call));
 	json_error_t error;
-	const char *name;
+	const char *name, *field;
 
 	if (!call)
 		return NULL;
@@ -220,6 +244,12 @@ struct control_call *control_read(const struct daemon_state *state, const struct
 		command_refuse(&call->command, "a command is an object like {\"cmd\":\"status\"}");
 	else if (!call->known)
 		command_refuse(&call->command, "no command is called \"%.40s\"", name);
+	field = call->known ? unknown_field(call->known, call->request) : NULL;
+	if (field) {
+		command_refuse(&call->command, "%s takes no field \"%.40s\"", call->known->name,
+			       field);
+		call->known = NULL;
+	}
 	return call;
 }
 
