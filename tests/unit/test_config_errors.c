@@ -114,6 +114,8 @@ static void a_wrong_argument_is_one_line_that_names_it(void **state)
 		 "--quota: fleet: \"yes\" is not on or off"},
 		{{BASE, "--pin-dir", "here", NULL},
 		 "--pin-dir: \"here\" is not an absolute path of at most 255 bytes, or none"},
+		{{BASE, "--pin-dir", "/sys/fs/bpf/sluice.2", NULL},
+		 "--pin-dir: \"/sys/fs/bpf/sluice.2\" is not a path without a dot, as names below /sys/fs/bpf/ must be"},
 		{{BASE, "--control=", NULL}, "--control: \"\" is not a path of at most 107 bytes"},
 		{{BASE, "--control-group", "no such group", NULL},
 		 "--control-group: \"no such group\" is not a group of /etc/group, nor a number of one"},

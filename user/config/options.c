@@ -92,12 +92,18 @@ static int take_file(void *to, const struct field *field, const char *text, char
 	return field_copy(to, text, err, len);
 }
 
+#define BPFFS "/sys/fs/bpf/"
+
 static int take_pin_dir(void *to, const struct field *field, const char *text, char *err,
 			size_t len)
 {
 	if (strcmp(text, CONFIG_NO_PINS) && (text[0] != '/' || strlen(text) > 255))
 		return field_wrong(err, len, text,
 				   "an absolute path of at most 255 bytes, or none");
+	/* Names on a BPF file system have none (bpf_lookup() in Linux's kernel/bpf/inode.c). */
+	if (!strncmp(text, BPFFS, strlen(BPFFS)) && strchr(text, '.'))
+		return field_wrong(err, len, text,
+				   "a path without a dot, as names below " BPFFS " must be");
 	return field_copy(to, text, err, len);
 }
 
