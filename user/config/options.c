@@ -100,7 +100,7 @@ static int take_pin_dir(void *to, const struct field *field, const char *text, c
 	if (strcmp(text, CONFIG_NO_PINS) && (text[0] != '/' || strlen(text) > 255))
 		return field_wrong(err, len, text,
 				   "an absolute path of at most 255 bytes, or none");
-	/* Names on a BPF file system have none (bpf_lookup() in Linux's kernel/bpf/inode.c). */
+	/* Names on a BPF file system have none (bpf_lookup() of Linux). */
 	if (!strncmp(text, BPFFS, strlen(BPFFS)) && strchr(text, '.'))
 		return field_wrong(err, len, text,
 				   "a path without a dot, as names below " BPFFS " must be");

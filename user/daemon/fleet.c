@@ -354,10 +354,28 @@ static int watch_fds(struct fleet *f)
 	return 0;
 }
 
+/*
+ * What this host gives out until the store answers: its share among as many hosts as an earlier
+ * daemon knew of, or at least as are configured. Without a fleet nobody shares: all of a budget is
+ * this host's.
+ */
+static int begin_share(struct datapath *d, const struct sync_config *config, bool alone)
+{
+	struct sluice_fleet fleet;
+	int err = datapath_get_fleet(d, &fleet);
+
+	if (err)
+		return err;
+	if (fleet.hosts < config->hosts_min)
+		fleet.hosts = config->hosts_min;
+	fleet.whole = config->whole;
+	if (alone)
+		fleet = (struct sluice_fleet){.hosts = 1, .whole = 1};
+	return datapath_set_fleet(d, &fleet);
+}
+
 int start_fleet(struct daemon *d, char *err, size_t len)
 {
-	/* Without a fleet nobody shares: all of a budget is this host's. */
-	const struct sluice_fleet alone = {.hosts = 1, .whole = 1};
 	const struct config *c = &d->config;
 	struct sync_config config = {
 		.period_ns = c->fleet_period_ms * 1000000ULL,
@@ -367,12 +385,12 @@ int start_fleet(struct daemon *d, char *err, size_t len)
 	};
 	struct fleet *f;
 
-	if (!c->fleet) {
-		if (!datapath_set_fleet(d->datapath, &alone))
-			return 0;
+	if (begin_share(d->datapath, &config, !c->fleet)) {
 		snprintf(err, len, "%s", datapath_error());
 		return -1;
 	}
+	if (!c->fleet)
+		return 0;
 	f = d->fleet = calloc(1, sizeof(*f));
 	if (!f) {
 		snprintf(err, len, "out of memory");

@@ -327,7 +327,8 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 
 /* ---- quotas that a fleet shares (abi_fleet.h) ---- */
 
-/* Writes fleet[0]. */
+/* Reads and writes fleet[0]. */
+int datapath_get_fleet(const struct datapath *d, struct sluice_fleet *out);
 int datapath_set_fleet(struct datapath *d, const struct sluice_fleet *fleet);
 /* Calls each() with the records of fleet_changes so far. The ring's descriptor is readable if a
  * budget is low. */

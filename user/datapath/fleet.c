@@ -56,6 +56,13 @@ void fleet_close(struct datapath *d)
 		munmap(d->fleet_call, sizeof(*d->fleet_call));
 }
 
+int datapath_get_fleet(const struct datapath *d, struct sluice_fleet *out)
+{
+	uint32_t zero = 0;
+
+	return map_read(d->skel->maps.fleet, &zero, out);
+}
+
 int datapath_set_fleet(struct datapath *d, const struct sluice_fleet *fleet)
 {
 	uint32_t zero = 0;

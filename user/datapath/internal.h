@@ -5,8 +5,8 @@
  * check.c; then attachments.c, age.c, models.c, names.c, rules.c, quotas.c, fleet.c, clients.c,
  * verdict.c, sockets.c; then attach.c; then links.c, lease.c; then carry.c; then pins.c, clsact.c,
  * sweep.c, ports.c, claims.c, kept.c, crowd.c, replies.c, server_links.c; then netns.c; then
- * addresses.c, programs.c; at the bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c, map_io.c,
- * error.c.
+ * addresses.c, programs.c; at the bottom interfaces.c, netlink.c, settings.c, sizes.c, layout.c,
+ * map_io.c, error.c.
  */
 #ifndef SLUICE_DATAPATH_INTERNAL_H
 #define SLUICE_DATAPATH_INTERNAL_H
@@ -95,8 +95,8 @@ struct datapath {
 	int number_fd; /* … that of a daemon without pins (claims.h); -1: it has none */
 	struct sluice_bpf *skel;
 	/* More programs, with the same maps (programs.c); NULL: not loaded. */
-	struct sluice_bpf *elsewhere;  /* for other network namespaces */
-	struct sluice_bpf *headerless; /* for interfaces without Ethernet headers */
+	struct sluice_bpf *elsewhere;              /* for other network namespaces */
+	struct sluice_bpf *headerless;             /* for interfaces without Ethernet headers */
 	struct ring_buffer *rings[DATAPATH_RINGS]; /* a flood of one leaves the others their part
 						      of each turn */
 	int rings_fd;                              /* the epoll fd of all */
