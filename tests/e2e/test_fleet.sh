@@ -15,14 +15,13 @@ services:
   - {listen: $PORT, quota: requests=20/10s burst=20 fleet=on}
 quotas:
   - {client: 10.78.0.4, requests: 4/10s, fleet: on}
+  - {client: 10.78.0.8, requests: 20/2000s, fleet: on}
   - {client: 10.78.0.9, requests: 4/10s, fleet: on}
   - {client: 10.78.0.10, requests: 4/10s, fleet: on}
 END
 # Three shares of 20 / 6 may be used before the store knows of them.
 EXCESS=10
-bound="r['admitted'] <= 20 + 2 * r['took'] + $EXCESS and r['failed'] == 0"
-
-refused() { "$PY" -c "import json; print(json.load(open('$T/$1.json'))['refused'])"; }
+bound="r['admitted'] <= most(20, 2, $EXCESS) and r['failed'] == 0"
 
 make_fleet
 begin_store --loglevel warning
@@ -35,23 +34,15 @@ for i in "${HOSTS[@]}"; do
 done
 
 for i in {4..10}; do on "$C" ip addr add "10.78.0.$i/24" dev br0; done
-# One of five: a busy machine does not always give the daemon a CPU within 20 ms.
-burst_at_once() {
-	local i
-
-	for i in {16..20}; do
-		on "$C" ip addr add "10.78.0.$i/24" dev br0
-		drive burst burst 0.02 20 "10.78.0.$i"
-		drove burst "r['admitted'] >= 0.8 * 20" && return
-	done
-	return 1
-}
-check "a client may use its burst on one host at once" burst_at_once
+# A host that asked for no grants would take a call for each sixth of what is left, 13 in all.
+drive burst burst 0 20 10.78.0.8 1
+check "a client may use its burst on one host, within a few calls of the store" drove burst \
+	"r['admitted'] == 20 and r['refused'] <= 6"
 DRIVES=
 # 60 s: the requests of most of these come more often than the quota allows.
 for drive in "one one 60 8 10.78.0.5" "all all 60 8 10.78.0.6" "hopping hopping 60 8 10.78.0.7" \
-	"obey obey 0.25 20 10.78.0.4" "obey-one obey 0.25 20 10.78.0.9 10.78.0.11" \
-	"obey-fast obey 0 20 10.78.0.10"; do
+	"obey obey 0 20 10.78.0.4" "obey-one obey 0 20 10.78.0.9 1" \
+	"hurry hurry 0 20 10.78.0.10"; do
 	# shellcheck disable=SC2086
 	drive $drive &
 	DRIVES="$DRIVES $!"
@@ -60,16 +51,20 @@ done
 wait $DRIVES
 for pattern in one all hopping; do
 	check "a client's quota is one over all hosts, and it may use all of it: $pattern" \
-		drove "$pattern" "$bound and r['admitted'] >= 0.95 * (20 + 2 * min(r['took'], 59.8))"
+		drove "$pattern" "$bound and r['admitted'] >= 0.95 * could(20, 2)"
 done
-check "a client that waits as the refusal says is served then, at another host" \
-	drove obey "r['admitted'] == 20 and r['broken'] == 0"
-same "… and is refused as often as at one host" "$(refused obey-one)" "$(refused obey)"
-check "a client that hurries, too, gets its quota and E" drove obey-fast \
-	"20 <= 4 + 0.4 * r['took'] + 3 and r['failed'] == 0"
+for obey in obey obey-one; do
+	check "a client that waits as the refusal says is served then: $obey" drove "$obey" \
+		"r['admitted'] == 20 and r['broken'] == 0"
+	check "… and is refused once for each request beyond the burst" drove "$obey" \
+		"r['refused'] - r['late'] <= 20 - 4"
+done
+check "a client that hurries, too, gets its quota and E" drove hurry \
+	"20 <= most(4, 0.4, 3) and r['failed'] == 0"
 
 # The store hangs. Each host gives out its share.
-drive hangs all 8 8 10.78.0.5 &
+drive before all 2 40 10.78.0.5
+drive hangs all 15 8 10.78.0.5 &
 DRIVE=$!
 eventually 5 fleet_is 1 "f['up']"
 kill -STOP "$STORE_PID"
@@ -79,39 +74,49 @@ done
 check "status says what this host gives out meanwhile" grep -q \
 	"^fleet test: the store is away since .*; this host gives out its share of each budget" \
 	<(hctl 1 status)
-kill -CONT "$STORE_PID"
 wait "$DRIVE"
-check "over that time, the quota held" drove hangs "$bound and r['admitted'] >= 14"
+kill -CONT "$STORE_PID"
+drive back all 4 8 10.78.0.5
+# Besides its share, each may give out one unit at once.
+check "over that time, the quota held" drove before,hangs,back \
+	"r['admitted'] <= most(20, 2, $EXCESS + 3) and r['failed'] == 0"
+check "… and a client could use it" drove before,hangs,back \
+	"r['admitted'] >= 0.95 * could(20, 2)"
 check "the store answers again" eventually 5 fleet_is 1 "f['up'] and f['hosts'] == 3"
 
 # The store forgets, and then dies: hosts tell it what they know.
-spend() { drive spent all 2 40 10.78.0.8 && drove spent "r['refused'] > 10"; }
-spend
+spent() { # all hosts know that it is: who lacks a grant is to wait for a second
+	local i
+
+	for i in "${HOSTS[@]}"; do
+		(($(asks "$i" 10.78.0.8 llama '%header{retry-after-ms}') > 1000)) || return 1
+	done
+}
+has_budget() { store --scan --pattern '*:r:*0a4e0008' | grep -q .; }
+eventually 5 spent
 store flushall >/dev/null
 check "a host sees that the store has lost its contents" eventually 5 fleet_is 2 \
 	"f['counts']['epoch_changes'] == 1"
-check "what was spent stays spent" eventually 5 store exists \
-	"$(store --scan --pattern '*:r:*0a4e0008' | head -n 1)"
+check "what was spent stays spent" eventually 5 has_budget
 drive after all 2 20 10.78.0.8
-check "a flush forgives nobody" held spent after 2 20 5
+check "a flush forgives nobody" drove after "r['admitted'] == 0 and r['failed'] == 0"
 store script flush >/dev/null
 finish "$STORE_PID" KILL
-drive dead all 3 8 10.78.0.8
+drive dead all 3 8 10.78.0.6
 check "without a store no request fails" drove dead "r['failed'] == 0 and r['admitted'] >= 1"
-spend
 begin_store --loglevel warning
 check "a new store is joined" eventually 5 fleet_is 3 "f['up'] and f['hosts'] == 3"
 drive after all 2 20 10.78.0.8
-check "a store that has died forgives nobody" held spent after 2 20 5
+check "a store that has died forgives nobody" drove after "r['admitted'] == 0 and r['failed'] == 0"
 
 # Hosts come and go. One that dies takes its grant with it, a quarter of a burst at most.
 on "$C" ip addr add 10.78.0.15/24 dev br0
 drive together all 2 40 10.78.0.15
 finish "${DAEMONS[3]}" KILL
-drive gone all 12 8 10.78.0.15 10.78.0.11 10.78.0.12
-check "over the death of a host, the quota held" held together gone 2 20 "$EXCESS"
-check "… and the others give out all of it" drove gone \
-	"r['admitted'] >= 0.95 * 2 * min(r['took'], 11.8) - 5 and r['failed'] == 0"
+drive gone all 12 8 10.78.0.15 1 2
+check "over the death of a host, the quota held" drove together,gone "$bound"
+check "… and the others give out all of it" drove together,gone \
+	"r['admitted'] >= 0.95 * could(20, 2) - 5"
 check "a host that has died counts no more" eventually 10 fleet_is 1 "f['hosts'] == 2"
 begin_host 3
 check "it counts when it is back" eventually 5 fleet_is 1 "f['hosts'] == 3"
@@ -120,8 +125,8 @@ sed -i "s/requests=20/requests=30/; s/^fleet-store:.*/fleet-store: [$STORE:$((ST
 same "a reload says which settings of a fleet wait for a restart" \
 	"configuration read again; a restart is needed for the new fleet-store, fleet-period-ms" \
 	"$(hctl 3 reload)"
-check "… and the fleet goes on as it was" fleet_is 3 "f['name'] == 'test' and f['up'] and
-	f['store'] == '$STORE:$STORE_PORT' and f['period_ms'] == 100"
+check "… and the fleet goes on as it was" eventually 5 fleet_is 3 \
+	"f['name'] == 'test' and f['up'] and f['store'] == '$STORE:$STORE_PORT' and f['period_ms'] == 100"
 sed -i "s/^fleet-store:.*/fleet-store: [$STORE:$STORE_PORT]/; /^fleet-period-ms/d" "$T/fleet.yaml"
 check "quotas with different numbers are shown, on both hosts" eventually 5 fleet_is 1 \
 	"any(h['quotas_that_differ'] == 1 and
