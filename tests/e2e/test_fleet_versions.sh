@@ -37,8 +37,8 @@ for i in 1 2 3; do
 done
 same "each version has its own script in the store" 2 "$(scripts_known)"
 
-# Every host is changed while one client uses all three. A host without a daemon gives out its share:
-# a third, or half of what two hosts use.
+# Every host is changed while one client uses all three. A host without a daemon gives out its
+# share: a third, or half of what two hosts use.
 drive all all 30 12 10.78.0.1 &
 DRIVE=$!
 DOWN_MS=0

@@ -107,8 +107,8 @@ holds "the request after the lease is counted" "k['passed-lease'] == 1"
 same "the models keep their ids" "$known" "$(ids)"
 shut shut
 
-# The daemon is killed and replaced at once. The shut model is never open. Its lease is long, so that
-# even on a busy machine the next one takes over in time.
+# The daemon is killed and replaced at once. The shut model is never open. The lease is long, so
+# that even on a busy machine the next daemon takes over in time.
 finish "$DAEMON"
 start_sluice --lease-ms $LONG
 shut shut
