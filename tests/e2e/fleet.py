@@ -6,9 +6,10 @@ turn until RATE requests are served: a refused one again at once, when the host 
 store (burst); at another host after the stated wait, the next one when all hosts have heard of the
 last one (obey); or the next one at once (hurry). SOCKET is the host's control socket.
 
-Prints as JSON what was admitted, by host, when each request was sent (times, s after began), how
-long the store was away meanwhile at the host where that was longest (away, s), how many stated
-waits were not kept (late: by less than LATE_MS; broken: by more), and the rest."""
+Prints as JSON what was admitted, by host, when each request was sent (times, s after began), when
+each admitted one was sent and answered (admissions), how long the store was away meanwhile at the
+host where that was longest (away, s), how many stated waits were not kept (late: by less than
+LATE_MS; broken: by more), and the rest."""
 import http.client
 import json
 import socket
@@ -80,6 +81,7 @@ class Connection:
         result["slowest_ms"] = max(result["slowest_ms"], round(took, 1))
         if answer.status == 200:
             result["admitted"] += 1
+            admissions.append([round(began - start, 3), round(time.monotonic() - start, 3)])
             result["by_host"][self.host] += 1
         elif answer.status == 429:
             result["refused"] += 1
@@ -125,7 +127,7 @@ def send_all():
 
 
 connections = [Connection(i) for i in range(len(hosts))]
-before, times = away(), []
+before, times, admissions = away(), [], []
 result["began"], start = time.time(), time.monotonic()
 if pattern in ("burst", "obey", "hurry"):
     serve_all()
@@ -134,4 +136,4 @@ else:
 result["took"] = round(time.monotonic() - start, 2)
 # A daemon that has begun meanwhile counts from its own start.
 result["away"] = max(now - then if now >= then else now for then, now in zip(before, away()))
-print(json.dumps(result | {"times": times}))
+print(json.dumps(result | {"times": times, "admissions": admissions}))

@@ -124,15 +124,23 @@ drive() {
 }
 
 # drove NAME[,NAME…] EXPRESSION: of the result r of one client, or of several drives of it, one
-# after the other. most(BURST, RATE, EXCESS): what the fleet may have admitted at most; hosts that
-# are without the store give out the rate once more. could(BURST, RATE): what one host would have
-# admitted of these requests, at their times.
+# after the other. within(BURST, RATE, EXCESS): between any two requests, no more was admitted than
+# most(), by which hosts that are without the store give out the rate once more. could(BURST, RATE):
+# what one host would have admitted of these requests, at their times.
 drove() {
 	"$PY" - "$2" "$T" "$1" <<-'END'
 		import json, sys
 
 		def most(burst, rate, excess):
 		    return burst + rate * (r["took"] + r["away"]) + excess
+
+		def within(burst, rate, excess):
+		    low = worst = 0
+		    for n, (sent, answered) in enumerate(r["admissions"]):
+		        low = min(low, n - rate * sent)
+		        worst = max(worst, n + 1 - rate * answered - low)
+		    r["most_at_once"] = round(worst, 1)
+		    return worst <= burst + excess + rate * r["away"]
 
 		def could(burst, rate):
 		    level, last, admitted = 0, 0, 0
@@ -150,8 +158,10 @@ drove() {
 		        r[key] += next[key]
 		    r["took"] = later + next["took"]
 		    r["times"] += [later + time for time in next["times"]]
+		    r["admissions"] += [(later + sent, later + answered)
+		                        for sent, answered in next["admissions"]]
 		if not eval(f"({sys.argv[1]})"):
-		    del r["times"]
+		    del r["times"], r["admissions"]
 		    sys.exit(str(r))
 	END
 }
@@ -181,7 +191,7 @@ the_quota_holds() {
 	wait $DRIVES
 	for pattern in "${PATTERNS[@]}"; do
 		check "$1: no more is admitted than is stated: $pattern" drove "$1-$pattern" \
-			"r['admitted'] <= most($BURST, $RATE, $2)"
+			"within($BURST, $RATE, $2)"
 		check "… a client may use its quota: $pattern" drove "$1-$pattern" \
 			"r['admitted'] >= 0.95 * could($BURST, $RATE) - ${3:-0}"
 		check "… and no request fails: $pattern" drove "$1-$pattern" "r['failed'] == 0"

@@ -21,7 +21,7 @@ quotas:
 END
 # Three shares of 20 / 6 may be used before the store knows of them.
 EXCESS=10
-bound="r['admitted'] <= most(20, 2, $EXCESS) and r['failed'] == 0"
+bound="within(20, 2, $EXCESS) and r['failed'] == 0"
 
 make_fleet
 begin_store --loglevel warning
@@ -79,7 +79,7 @@ kill -CONT "$STORE_PID"
 drive back all 4 8 10.78.0.5
 # Besides its share, each may give out one unit at once.
 check "over that time, the quota held" drove before,hangs,back \
-	"r['admitted'] <= most(20, 2, $EXCESS + 3) and r['failed'] == 0"
+	"within(20, 2, $EXCESS + 3) and r['failed'] == 0"
 check "… and a client could use it" drove before,hangs,back \
 	"r['admitted'] >= 0.95 * could(20, 2)"
 check "the store answers again" eventually 5 fleet_is 1 "f['up'] and f['hosts'] == 3"

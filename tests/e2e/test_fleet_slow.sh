@@ -60,7 +60,7 @@ store_is_off() { # SECONDS
 	((theirs - own >= $1 - 1 && theirs - own <= $1 + 1)) || { echo "$theirs, $own"; return 1; }
 }
 # Three shares of 20 / 6 may be used before the store knows of them.
-within="r['admitted'] <= most(20, 2, 10)"
+within="within(20, 2, 10)"
 uses="r['admitted'] >= 0.95 * could(20, 2) and r['failed'] == 0"
 
 head -c 8 /dev/zero >"$T/step"
@@ -105,7 +105,7 @@ for _ in 1 2 3; do
 done
 wait "$DRIVE"
 check "each second that the store's clock goes forward gives a second's units at most" \
-	drove stepped "r['admitted'] <= most(20, 2, 10 + 3 * 2)"
+	drove stepped "within(20, 2, 10 + 3 * 2)"
 check "… and a second back takes no more" drove stepped \
 	"r['admitted'] >= 0.95 * could(20, 2) - 3 * 2 and r['failed'] == 0"
 done_here
