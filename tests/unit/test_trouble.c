@@ -41,7 +41,10 @@ static void one_look_shows_each_kind(void **state)
 		 {.nowhere = true},
 		 1 << TROUBLE_NO_SERVER,
 		 "*:1: no server with this address is found on this host: if several backends share it, name the address of each"},
-		{"… but its traffic is seen", {.nowhere = true, .answered = true}, 0, ""},
+		{"… but traffic passes on the way there",
+		 {.nowhere = true, .answered = true},
+		 1 << TROUBLE_NO_SERVER,
+		 "*:1: its server is found nowhere on this host: what reaches it past the interfaces of sluice is unseen: name the server's own address, or attach in its network namespace"},
 		{"no listener, yet answers: an address translation",
 		 {.own = true, .sampled = true},
 		 0,
@@ -53,15 +56,15 @@ static void one_look_shows_each_kind(void **state)
 		{"nothing is seen",
 		 {.listening = true, .active = 3, .unseen = 3, .unseen_client = ADDR},
 		 1 << TROUBLE_UNSEEN,
-		 "*:1: its server has busy connections, and sluice sees none of their packets: attach to the interface by which 192.0.2.7 comes"},
+		 "*:1: its server has busy connections, and sluice sees none of their packets: attach to the interface by which 192.0.2.7 comes, or name the address that it uses, if that is translated"},
 		{"some are not seen",
 		 {.listening = true, .active = 3, .unseen = 1, .unseen_client = ADDR},
 		 1 << TROUBLE_PARTLY_UNSEEN,
 		 "*:1: 1 of 3 busy connections pass unseen: attach to the interface by which 192.0.2.7 comes, if it is to be judged"},
-		{"a probe from this host on an idle server",
+		{"a client on this host alone, which may be a probe",
 		 {.listening = true, .active = 1, .unseen_here = 1, .unseen_client = ADDR},
-		 0,
-		 ""},
+		 1 << TROUBLE_PARTLY_UNSEEN,
+		 "*:1: 1 of 1 busy connections pass unseen: attach to the interface by which 192.0.2.7 comes, if it is to be judged"},
 		{"… beside traffic that is seen",
 		 {.listening = true, .active = 3, .unseen_here = 1, .unseen_client = ADDR},
 		 1 << TROUBLE_PARTLY_UNSEEN,
@@ -74,6 +77,10 @@ static void one_look_shows_each_kind(void **state)
 		  .unseen_client = ADDR},
 		 1 << TROUBLE_PARTLY_UNSEEN,
 		 "*:1: 1 of 1 busy connections pass unseen: attach to the interface by which 192.0.2.7 comes, if it is to be judged"},
+		{"another address of the server",
+		 {.listening = true, .active = 1, .other_address = 2, .other_server = ADDR},
+		 1 << TROUBLE_OTHER_ADDRESS,
+		 "*:1: 2 busy connections go to 192.0.2.7, an address of its server that no service has: name it, too, if they are to be judged"},
 		{"responses alone",
 		 {.listening = true, .active = 1, .requests_unseen = 1, .unseen_client = ADDR},
 		 1 << TROUBLE_REQUESTS_UNSEEN,
@@ -96,6 +103,14 @@ static void one_look_shows_each_kind(void **state)
 		 "*:1: 901 of 1000 requests come from 192.0.2.7: if it is a proxy, set `identity: x-forwarded-for` and `trusted-proxies`"},
 		{"one client with many",
 		 {.listening = true, .requests = 1000, .of_one = 900},
+		 0,
+		 ""},
+		{"as many by lo as others are admitted",
+		 {.listening = true, .requests = 1000, .local = 480, .passed = 500},
+		 1 << TROUBLE_RELAYED,
+		 "*:1: 480 of 1000 requests come by lo, as many as others are admitted: if a proxy on this host sends them on, each is judged and counted twice: name the address of the proxy or of the server, not the port alone"},
+		{"others, and fewer by lo",
+		 {.listening = true, .requests = 1000, .local = 400, .passed = 500},
 		 0,
 		 ""},
 		{"one model", {.listening = true, .busy_models = 1}, 0, ""},
@@ -199,6 +214,7 @@ static void a_port_that_answers_without_a_listener_is_served_elsewhere(void **st
 	assert_true(own(&l, false, 1030 * S, 1200 * S));
 	/* One that can only be another server's, and then nobody asks for long. */
 	assert_false(own(&l, false, 1210 * S, 1210 * S));
+	assert_true(l.elsewhere);
 	assert_false(own(&l, false, 1210 * S, 9999 * S));
 	/* Somebody listens again, and goes. */
 	assert_true(own(&l, true, 10000 * S, 10000 * S));
@@ -211,7 +227,7 @@ static void request_of(struct trouble_share *share, unsigned kind, unsigned who)
 
 	client.addr[14] = (uint8_t)(who >> 8);
 	client.addr[15] = (uint8_t)who;
-	trouble_request(share, &client);
+	trouble_request(share, &client, true);
 }
 
 /* Two counts of n requests, of which the client 1 has part/n in each run of n. */
@@ -258,6 +274,30 @@ static void a_count_goes_on_until_it_is_enough(void **state)
 	assert_int_equal(look.requests, 1000);
 }
 
+static void requests_by_lo_and_admitted_ones_of_others_are_counted(void **state)
+{
+	static const struct sluice_client clients[] = {
+		{.addr = ADDR},
+		{.addr = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
+		{.addr = {[15] = 1}}, /* ::1 */
+		{.addr = {0}},        /* … /64 */
+		{.addr = {[15] = 2}},
+	};
+	struct trouble_share share = {.since_ns = 1000 * S};
+	struct trouble_look look = {0};
+
+	for (unsigned i = 0; i < 1000; i++) {
+		struct sluice_client client = clients[i % 5];
+
+		client.kind = SLUICE_CLIENT_ADDRESS;
+		trouble_request(&share, &client, i < 900);
+	}
+	trouble_count(&share, &look, 1001 * S, AFTER);
+	assert_int_equal(look.local, 600);
+	assert_int_equal(look.passed, 2 * 180);
+	assert_int_equal(share.local + share.passed, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +307,7 @@ int main(void)
 		cmocka_unit_test(a_port_that_answers_without_a_listener_is_served_elsewhere),
 		cmocka_unit_test(the_address_with_nearly_all_requests_is_found_and_counted),
 		cmocka_unit_test(a_count_goes_on_until_it_is_enough),
+		cmocka_unit_test(requests_by_lo_and_admitted_ones_of_others_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,12 +23,14 @@ static const struct {
 	[TROUBLE_NO_SERVER] = {"no-server", false, 5, 0},
 	[TROUBLE_UNSEEN] = {"unseen", true, 1, 1},
 	[TROUBLE_PARTLY_UNSEEN] = {"partly-unseen", false, 1, 1},
+	[TROUBLE_OTHER_ADDRESS] = {"other-address", false, 1, 1},
 	[TROUBLE_REQUESTS_UNSEEN] = {"requests-unseen", true, 1, 1},
 	[TROUBLE_RESPONSES_UNSEEN] = {"responses-unseen", true, 1, 1},
 	[TROUBLE_OPAQUE] = {"opaque", true, 1, 1},
 	[TROUBLE_FRAMING] = {"framing", true, 1, 1},
 	/* A thousand requests are enough. */
 	[TROUBLE_ONE_CLIENT] = {"one-client", false, 0, 10},
+	[TROUBLE_RELAYED] = {"relayed", false, 0, 10},
 	[TROUBLE_MODELS] = {"models", false, 1, 1},
 	[TROUBLE_TWICE] = {"judged-twice", false, 1, 1},
 };
@@ -68,13 +70,15 @@ bool trouble_holds(enum trouble_kind kind, const struct trouble_look *look,
 		return some(facts, look->own && !look->listening && !look->active && !look->sampled,
 			    0, NULL);
 	case TROUBLE_NO_SERVER:
-		return some(facts, look->nowhere && !look->answered, 0, NULL);
+		return some(facts, look->nowhere, look->answered, NULL);
 	case TROUBLE_UNSEEN:
-		/* A probe from this host alone, on an idle server, tells nothing. */
 		return !sees && some(facts, look->unseen, look->active, look->unseen_client);
 	case TROUBLE_PARTLY_UNSEEN:
-		return sees && some(facts, look->unseen + look->unseen_here, look->active,
-				    look->unseen_client);
+		/* Those of this host alone, on an idle server, may be probes. */
+		return (sees || !look->unseen) && some(facts, look->unseen + look->unseen_here,
+						       look->active, look->unseen_client);
+	case TROUBLE_OTHER_ADDRESS:
+		return some(facts, look->other_address, 0, look->other_server);
 	case TROUBLE_REQUESTS_UNSEEN:
 		return some(facts, look->requests_unseen, look->active, look->unseen_client);
 	case TROUBLE_RESPONSES_UNSEEN:
@@ -86,6 +90,10 @@ bool trouble_holds(enum trouble_kind kind, const struct trouble_look *look,
 	case TROUBLE_ONE_CLIENT:
 		return look->of_one * 10 > look->requests * 9 &&
 		       some(facts, look->of_one, look->requests, look->one_client);
+	case TROUBLE_RELAYED:
+		return look->local > TROUBLE_REQUESTS_MIN / 4 &&
+		       look->local * 10 > look->passed * 9 && look->passed * 10 > look->local * 9 &&
+		       some(facts, look->local, look->requests, NULL);
 	case TROUBLE_TWICE:
 		return look->judged_twice;
 	case TROUBLE_MODELS:
@@ -137,13 +145,14 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 	case TROUBLE_NO_SERVER:
 		snprintf(
 			out, TROUBLE_TEXT_MAX,
-			"%s: no server with this address is found on this host: if several backends share it, name the address of each",
+			of ? "%s: its server is found nowhere on this host: what reaches it past the interfaces of sluice is unseen: name the server's own address, or attach in its network namespace"
+			   : "%s: no server with this address is found on this host: if several backends share it, name the address of each",
 			service);
 		break;
 	case TROUBLE_UNSEEN:
 		snprintf(
 			out, TROUBLE_TEXT_MAX,
-			"%s: its server has busy connections, and sluice sees none of their packets: attach to the interface by which %s comes",
+			"%s: its server has busy connections, and sluice sees none of their packets: attach to the interface by which %s comes, or name the address that it uses, if that is translated",
 			service, addr);
 		break;
 	case TROUBLE_PARTLY_UNSEEN:
@@ -151,6 +160,12 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 			out, TROUBLE_TEXT_MAX,
 			"%s: %llu of %llu busy connections pass unseen: attach to the interface by which %s comes, if it is to be judged",
 			service, n, of, addr);
+		break;
+	case TROUBLE_OTHER_ADDRESS:
+		snprintf(
+			out, TROUBLE_TEXT_MAX,
+			"%s: %llu busy connections go to %s, an address of its server that no service has: name it, too, if they are to be judged",
+			service, n, addr);
 		break;
 	case TROUBLE_REQUESTS_UNSEEN:
 		snprintf(
@@ -182,6 +197,12 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 			"%s: %llu of %llu requests come from %s: if it is a proxy, set `identity: x-forwarded-for` and `trusted-proxies`",
 			service, n, of, addr);
 		break;
+	case TROUBLE_RELAYED:
+		snprintf(
+			out, TROUBLE_TEXT_MAX,
+			"%s: %llu of %llu requests come by lo, as many as others are admitted: if a proxy on this host sends them on, each is judged and counted twice: name the address of the proxy or of the server, not the port alone",
+			service, n, of);
+		break;
 	case TROUBLE_MODELS:
 		snprintf(
 			out, TROUBLE_TEXT_MAX,
@@ -209,6 +230,7 @@ void trouble_find_listener(struct trouble_listener *l, struct trouble_look *look
 		l->gone_ns = now_ns;
 	l->elsewhere = !look->listening && (l->elsewhere || answered_ns > l->gone_ns + after_ns);
 	look->own &= !l->elsewhere;
+	look->nowhere |= l->elsewhere;
 }
 
 static bool same(const struct sluice_client *a, const struct sluice_client *b)
@@ -216,9 +238,24 @@ static bool same(const struct sluice_client *a, const struct sluice_client *b)
 	return !memcmp(a, b, sizeof(*a));
 }
 
-void trouble_request(struct trouble_share *share, const struct sluice_client *client)
+/* As a prefix, ::1 is zero at the end. */
+static bool is_local(const struct sluice_client *client)
 {
+	static const uint8_t loopback4[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+	static const uint8_t loopback6[15];
+
+	return client->kind == SLUICE_CLIENT_ADDRESS &&
+	       (!memcmp(client->addr, loopback4, sizeof(loopback4)) ||
+		(!memcmp(client->addr, loopback6, sizeof(loopback6)) && client->addr[15] <= 1));
+}
+
+void trouble_request(struct trouble_share *share, const struct sluice_client *client, bool admitted)
+{
+	bool local = is_local(client);
+
 	share->requests++;
+	share->local += local;
+	share->passed += admitted && !local;
 	share->of_judged += same(client, &share->judged);
 	if (!share->votes)
 		share->candidate = *client;
@@ -233,6 +270,8 @@ void trouble_count(struct trouble_share *share, struct trouble_look *look, uint6
 {
 	if (share->requests >= TROUBLE_REQUESTS_MIN) {
 		look->requests = share->requests;
+		look->local = share->local;
+		look->passed = share->passed;
 		look->of_one = share->judged.kind == SLUICE_CLIENT_ADDRESS ? share->of_judged : 0;
 		memcpy(look->one_client, share->judged.addr, sizeof(look->one_client));
 	} else if (now_ns - share->since_ns < 5 * after_ns) {

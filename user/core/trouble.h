@@ -16,15 +16,17 @@
 
 enum trouble_kind {
 	TROUBLE_NOT_LISTENING,                              /* no socket listens on the port */
-	TROUBLE_NO_SERVER,                                  /* its address is found nowhere */
+	TROUBLE_NO_SERVER,                                  /* its server is found nowhere */
 	TROUBLE_UNSEEN,                                     /* no packet of the service comes by */
 	TROUBLE_PARTLY_UNSEEN,                              /* … or none of some connections */
+	TROUBLE_OTHER_ADDRESS,                              /* its server has more addresses */
 	TROUBLE_REQUESTS_UNSEEN,                            /* only responses come by */
 	TROUBLE_RESPONSES_UNSEEN,                           /* only requests do */
 	TROUBLE_LAST_OF_SOCKETS = TROUBLE_RESPONSES_UNSEEN, /* sockets show those up to here */
 	TROUBLE_OPAQUE,                                     /* TLS or HTTP/2 on an http service */
 	TROUBLE_FRAMING,    /* connections whose requests or responses cannot be read */
 	TROUBLE_ONE_CLIENT, /* nearly all requests come from one address */
+	TROUBLE_RELAYED,    /* a proxy on this host sends each request once more */
 	TROUBLE_MODELS,     /* several models that nobody configured are busy at once */
 	TROUBLE_TWICE,      /* another sluice judges the same requests */
 	TROUBLE_KINDS
@@ -41,16 +43,21 @@ struct trouble_look {
 	unsigned active;           /* sockets whose connection had data lately; of these … */
 	unsigned unseen;           /* … sluice saw no packet, … */
 	unsigned unseen_here;      /* … though its client is on this host, … */
+	unsigned ended;            /* … (likewise, of sockets that have ended since, … */
+	unsigned ended_here;       /* … which may explain it), … */
 	unsigned requests_unseen;  /* … no packet of the client, */
 	unsigned responses_unseen; /* … or none of the server */
+	unsigned other_address;    /* further ones, to addresses of its server without a service */
 	unsigned opaque;           /* TLS or HTTP/2 on an http service */
 	unsigned unread;           /* connections given up as unreadable */
 	bool sampled;              /* there was a sample or a refusal lately */
 	unsigned busy_models;      /* that nobody configured, with requests in flight at once */
 	bool judged_twice;         /* another sluice has judged a request, too */
-	uint64_t requests, of_one; /* all, and those of one address, if they were enough */
+	uint64_t requests, of_one; /* all, and those of one address, if they were enough; … */
+	uint64_t local, passed;    /* … those by lo, and the admitted ones of others */
 	uint8_t unseen_client[16]; /* of one that is not seen as it should */
 	uint8_t one_client[16];
+	uint8_t other_server[16]; /* an address of other_address */
 };
 
 /* The numbers of a sentence, as the last look had them. */
@@ -91,7 +98,8 @@ struct trouble_listener {
 /*
  * Clients that are answered long after the last listening socket has gone have a server elsewhere:
  * behind an address translation, as that of a published container port. Then the address of the
- * look is not this host's own. answered_ns: the service's last sample.
+ * look is not this host's own, and its server is found nowhere. answered_ns: the service's last
+ * sample.
  */
 void trouble_find_listener(struct trouble_listener *l, struct trouble_look *look,
 			   uint64_t answered_ns, uint64_t now_ns, uint64_t after_ns);
@@ -106,10 +114,12 @@ void trouble_find_listener(struct trouble_listener *l, struct trouble_look *look
 struct trouble_share {
 	struct sluice_client candidate, judged; /* of the vote, and of the vote before */
 	uint64_t votes, requests, of_judged;
+	uint64_t local, passed; /* as in struct trouble_look */
 	uint64_t since_ns;
 };
 
-void trouble_request(struct trouble_share *share, const struct sluice_client *client);
+void trouble_request(struct trouble_share *share, const struct sluice_client *client,
+		     bool admitted);
 /*
  * Ends a count that has TROUBLE_REQUESTS_MIN requests, and fills the look; or one that has not
  * reached them in five times after_ns. Else it goes on, and nothing is filled.

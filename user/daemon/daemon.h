@@ -231,7 +231,7 @@ void expire_records(struct daemon *d);
 void look_for_trouble(struct daemon *d);
 /* Notes a sample or a refusal; `request`: it stands for one request of the client. */
 void trouble_saw(struct daemon *d, uint32_t service, const struct sluice_client *client,
-		 bool request);
+		 bool request, bool admitted);
 
 /* models.c */
 struct controller_targets targets_of(const struct config *config);

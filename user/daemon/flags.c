@@ -188,7 +188,8 @@ void on_sample(void *arg, const struct sluice_sample *sample)
 	d->dirty[pool] = true;
 	note_client(d, &sample->client, pool, sample->time_ns);
 	trouble_saw(d, sample->service, &sample->client,
-		    sample->kind == SLUICE_SAMPLE_TTFT || sample->kind == SLUICE_SAMPLE_DURATION);
+		    sample->kind == SLUICE_SAMPLE_TTFT || sample->kind == SLUICE_SAMPLE_DURATION,
+		    true);
 	if (sample->service < SLUICE_SERVICES_MAX) {
 		d->service_of_model[id] = (uint16_t)(sample->service + 1);
 		d->watched[sample->service].judged_twice |= sample->twice;
@@ -204,7 +205,7 @@ void on_refusal(void *arg, const struct sluice_refusal *refusal)
 			    controller_admitted_to(&d->controller, refusal->pool, refusal->model),
 			    refusal->time_ns);
 	if (!refusal->at_syn)
-		trouble_saw(d, refusal->service, &refusal->client, true);
+		trouble_saw(d, refusal->service, &refusal->client, true, false);
 	if (d->control)
 		control_refusal(d->control, refusal);
 }

@@ -16,13 +16,13 @@
 #define LOOKS 6
 
 void trouble_saw(struct daemon *d, uint32_t service, const struct sluice_client *client,
-		 bool request)
+		 bool request, bool admitted)
 {
 	if (service >= SLUICE_SERVICES_MAX)
 		return;
 	d->watched[service].seen_ns = d->state.now_ns;
 	if (request)
-		trouble_request(&d->watched[service].share, client);
+		trouble_request(&d->watched[service].share, client, admitted);
 }
 
 static uint64_t after_ns(const struct daemon *d)
@@ -56,6 +56,16 @@ static uint64_t grown(struct daemon *d, const uint64_t *now, enum sluice_counter
 	return now[counter] > before ? now[counter] - before : 0;
 }
 
+/* No connection of a service began: so sluice has not seen those that ended meanwhile. */
+static void count_ended(struct trouble_look *looks)
+{
+	for (uint32_t id = 0; id < SLUICE_SERVICES_MAX; id++) {
+		looks[id].active += looks[id].ended + looks[id].ended_here;
+		looks[id].unseen += looks[id].ended;
+		looks[id].unseen_here += looks[id].ended_here;
+	}
+}
+
 static void look_at_counters(struct daemon *d, struct trouble_look *looks)
 {
 	uint64_t now[SLUICE_COUNTER_COUNT];
@@ -63,6 +73,8 @@ static void look_at_counters(struct daemon *d, struct trouble_look *looks)
 	if (datapath_get_counters(d->datapath, now))
 		return;
 	if (d->looked_ns) {                                   /* else they are of earlier daemons */
+		if (!grown(d, now, SLUICE_COUNTER_HALF_OPEN_INSERTS))
+			count_ended(looks);
 		if (grown(d, now, SLUICE_COUNTER_CONNS_FULL)) /* seen, and without room */
 			for (uint32_t id = 0; id < SLUICE_SERVICES_MAX; id++)
 				looks[id].unseen = looks[id].unseen_here =

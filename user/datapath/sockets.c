@@ -39,6 +39,7 @@ enum { STATE_ESTABLISHED = 1, STATE_LISTEN = 10 };
 struct place {
 	uint8_t addr[16];
 	bool wildcard, http;
+	bool more4, more6; /* its server listens on all addresses */
 	uint16_t port; /* network order */
 	uint32_t id;
 };
@@ -53,7 +54,7 @@ struct suspect {
 
 struct looking {
 	const struct datapath *d;
-	int conns, half_open; /* maps */
+	int conns, half_open, services; /* maps */
 	uint64_t began_ns;    /* this look, CLOCK_MONOTONIC; data since … */
 	uint64_t since_ns;    /* … then counts */
 	struct place *places;
@@ -91,11 +92,22 @@ static const struct place *place_of(const struct looking *l, const uint8_t addr[
 	return found;
 }
 
+static const uint8_t any6[16], any4[16] = {[10] = 0xff, 0xff};
+
+static bool is_ipv4(const uint8_t addr[16])
+{
+	return !memcmp(addr, any4, 12);
+}
+
+static bool is_loopback4(const uint8_t addr[16])
+{
+	return is_ipv4(addr) && addr[12] == 127;
+}
+
 /* Whether a socket that listens on `at` gets what comes to `addr`. */
 static bool listens_on(const uint8_t at[16], bool only6, const uint8_t addr[16])
 {
-	static const uint8_t any6[16], any4[16] = {[10] = 0xff, 0xff};
-	bool is4 = !memcmp(addr, any4, 12);
+	bool is4 = is_ipv4(addr);
 
 	return !memcmp(at, addr, 16) || (is4 && !memcmp(at, any4, 16)) ||
 	       (!(is4 && only6) && !memcmp(at, any6, 16));
@@ -107,25 +119,56 @@ static void note_listener(struct looking *l, const struct inet_diag_msg *m, bool
 
 	address_whole(addr, m->idiag_family, m->id.idiag_src);
 	for (size_t i = 0; i < l->place_count; i++) {
-		const struct place *p = &l->places[i];
+		struct place *p = &l->places[i];
 
-		if (p->port == m->id.idiag_sport &&
-		    (p->wildcard || listens_on(addr, only6, p->addr)))
-			l->found[p->id].listening = true;
+		if (p->port != m->id.idiag_sport ||
+		    !(p->wildcard || listens_on(addr, only6, p->addr)))
+			continue;
+		l->found[p->id].listening = true;
+		p->more4 |= listens_on(addr, only6, any4);
+		p->more6 |= listens_on(addr, only6, any6);
 	}
 }
 
-static void note_unseen(struct trouble_look *found, const struct inet_diag_msg *m, unsigned *n)
+/* A connection to an address that no service has: those of its port have the same server, if that
+ * listens on all addresses. */
+static void note_other(struct looking *l, const struct sluice_conn_key *key)
 {
-	static const uint8_t loopback4[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+	for (size_t i = 0; i < l->place_count; i++) {
+		const struct place *p = &l->places[i];
+		struct trouble_look *found = &l->found[p->id];
+
+		if (p->port != key->server_port ||
+		    !(p->wildcard || (is_ipv4(key->server_addr) ? p->more4 : p->more6)))
+			continue;
+		found->other_address++;
+		memcpy(found->other_server, key->server_addr, sizeof(found->other_server));
+	}
+}
+
+/* Whether the programs judge what comes to this address: a wildcard has all of 127/8. */
+static bool has_service(const struct looking *l, const struct sluice_conn_key *conn,
+			const struct place *p)
+{
+	struct sluice_service_key key = {.port = conn->server_port};
+	struct sluice_service service;
+
+	memcpy(key.addr, conn->server_addr, sizeof(key.addr));
+	return (p->wildcard && is_loopback4(key.addr)) ||
+	       !bpf_map_lookup_elem(l->services, &key, &service);
+}
+
+/* `here`: those of this host count there. */
+static void note_unseen(struct trouble_look *found, const struct inet_diag_msg *m, unsigned *n,
+			unsigned *here)
+{
 	uint8_t server[16], *client = found->unseen_client;
 
 	address_whole(client, m->idiag_family, m->id.idiag_dst);
 	address_whole(server, m->idiag_family, m->id.idiag_src);
 	/* From this host: its packets pass lo alone. */
-	if (n == &found->unseen && (!memcmp(client, server, sizeof(server)) ||
-				    !memcmp(client, loopback4, sizeof(loopback4))))
-		n = &found->unseen_here;
+	if (!memcmp(client, server, sizeof(server)) || is_loopback4(client))
+		n = here;
 	++*n;
 }
 
@@ -150,8 +193,12 @@ static void note_connection(struct looking *l, const struct inet_diag_msg *m,
 
 	key_of(&key, m);
 	p = place_of(l, key.server_addr, key.server_port);
-	if (!p || !info->tcpi_bytes_received || received_ns < l->since_ns)
+	if (!info->tcpi_bytes_received || received_ns < l->since_ns)
 		return;
+	if (!p || !has_service(l, &key, p)) {
+		note_other(l, &key);
+		return;
+	}
 	found = &l->found[p->id];
 	found->active++;
 	if (bpf_map_lookup_elem(l->conns, &key, &l->conn)) {
@@ -168,13 +215,13 @@ static void note_connection(struct looking *l, const struct inet_diag_msg *m,
 	if (l->conn.flags & SLUICE_CONN_UNJUDGED)
 		found->unread++;
 	if (l->conn.last_seen_ns + MARGIN_NS < received_ns)
-		note_unseen(found, m, &found->unseen);
+		note_unseen(found, m, &found->unseen, &found->unseen_here);
 	/* A retransmission counts as sent for the socket, and not for the programs. But they give a
 	 * connection up whose client acknowledges what they have not seen. */
 	else if (info->tcpi_data_segs_out && !info->tcpi_unacked &&
 		 (!info->tcpi_bytes_retrans || l->conn.flags & SLUICE_CONN_UNJUDGED) &&
 		 sent_ns >= l->since_ns && l->conn.sent_ns + MARGIN_NS < sent_ns)
-		note_unseen(found, m, &found->responses_unseen);
+		note_unseen(found, m, &found->responses_unseen, &found->responses_unseen);
 }
 
 static int note_socket(void *arg, const struct nlmsghdr *message)
@@ -255,8 +302,8 @@ static int list_sockets(struct looking *l, uint8_t family, uint32_t states)
 	return netlink_dump(NULL, NETLINK_SOCK_DIAG, &dump.request.head, note_socket, l);
 }
 
-/* Counts the suspects of this namespace whose sockets are still there: tc sees the end of a
- * connection first. */
+/* Counts the suspects of this namespace, and apart those whose sockets are gone: tc sees the end of
+ * a connection first. */
 static int judge_suspects(struct looking *l)
 {
 	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
@@ -281,12 +328,17 @@ static int judge_suspects(struct looking *l)
 			continue;
 		request.about.id = m->id;
 		key_of(&key, m);
-		if (netlink_ask(fd, &request.head, &answer, sizeof(answer)) ||
-		    answer.socket.idiag_state != STATE_ESTABLISHED ||
-		    !bpf_map_lookup_elem(l->conns, &key, &l->conn))
+		if (!bpf_map_lookup_elem(l->conns, &key, &l->conn))
 			continue;
-		note_unseen(found, m,
-			    suspect->responses ? &found->requests_unseen : &found->unseen);
+		if (netlink_ask(fd, &request.head, &answer, sizeof(answer)) ||
+		    answer.socket.idiag_state != STATE_ESTABLISHED) {
+			found->active--;
+			note_unseen(found, m, &found->ended, &found->ended_here);
+		} else if (suspect->responses) {
+			note_unseen(found, m, &found->requests_unseen, &found->requests_unseen);
+		} else {
+			note_unseen(found, m, &found->unseen, &found->unseen_here);
+		}
 	}
 	return 0;
 }
@@ -346,6 +398,7 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 	l->d = d;
 	l->conns = map_fd(d->skel->maps.conns);
 	l->half_open = map_fd(d->skel->maps.half_open);
+	l->services = map_fd(d->skel->maps.services);
 	l->began_ns = monotonic_ns();
 	l->since_ns = since_ns;
 	l->places = places;
