@@ -145,7 +145,7 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 	case TROUBLE_NO_SERVER:
 		snprintf(
 			out, TROUBLE_TEXT_MAX,
-			of ? "%s: its server is found nowhere on this host: what reaches it past the interfaces of sluice is unseen: name the server's own address, or attach in its network namespace"
+			of ? "%s: no server with this address is found on this host: what reaches it past the interfaces of sluice is unseen: name the server's own address, or attach in its network namespace"
 			   : "%s: no server with this address is found on this host: if several backends share it, name the address of each",
 			service);
 		break;
@@ -164,7 +164,7 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 	case TROUBLE_OTHER_ADDRESS:
 		snprintf(
 			out, TROUBLE_TEXT_MAX,
-			"%s: %llu busy connections go to %s, an address of its server that no service has: name it, too, if they are to be judged",
+			"%s: %llu of its server's busy connections go to %s, which no service has: name it, too, if they are to be judged",
 			service, n, addr);
 		break;
 	case TROUBLE_REQUESTS_UNSEEN:
