@@ -229,8 +229,8 @@ void trouble_find_listener(struct trouble_listener *l, struct trouble_look *look
 	else if (!l->gone_ns)
 		l->gone_ns = now_ns;
 	l->elsewhere = !look->listening && (l->elsewhere || answered_ns > l->gone_ns + after_ns);
+	look->nowhere |= look->own && l->elsewhere;
 	look->own &= !l->elsewhere;
-	look->nowhere |= l->elsewhere;
 }
 
 static bool same(const struct sluice_client *a, const struct sluice_client *b)
