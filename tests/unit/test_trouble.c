@@ -280,8 +280,7 @@ static void a_count_goes_on_until_it_is_enough(void **state)
 static void requests_by_lo_and_admitted_ones_of_others_are_counted(void **state)
 {
 	static const struct sluice_client clients[] = {
-		{.addr = ADDR},
-		{.addr = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
+		{.addr = ADDR},       {.addr = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}},
 		{.addr = {[15] = 1}}, /* ::1 */
 		{.addr = {0}},        /* … /64 */
 		{.addr = {[15] = 2}},

@@ -72,7 +72,7 @@ static void look_at_counters(struct daemon *d, struct trouble_look *looks)
 
 	if (datapath_get_counters(d->datapath, now))
 		return;
-	if (d->looked_ns) {                                   /* else they are of earlier daemons */
+	if (d->looked_ns) { /* else they are of earlier daemons */
 		if (!grown(d, now, SLUICE_COUNTER_HALF_OPEN_INSERTS))
 			count_ended(looks);
 		if (grown(d, now, SLUICE_COUNTER_CONNS_FULL)) /* seen, and without room */

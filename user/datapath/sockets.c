@@ -40,7 +40,7 @@ struct place {
 	uint8_t addr[16];
 	bool wildcard, http;
 	bool more4, more6; /* its server listens on all addresses */
-	uint16_t port; /* network order */
+	uint16_t port;     /* network order */
 	uint32_t id;
 };
 
@@ -55,8 +55,8 @@ struct suspect {
 struct looking {
 	const struct datapath *d;
 	int conns, half_open, services; /* maps */
-	uint64_t began_ns;    /* this look, CLOCK_MONOTONIC; data since … */
-	uint64_t since_ns;    /* … then counts */
+	uint64_t began_ns;              /* this look, CLOCK_MONOTONIC; data since … */
+	uint64_t since_ns;              /* … then counts */
 	struct place *places;
 	size_t place_count;
 	struct trouble_look *found; /* by service id */
