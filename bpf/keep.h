@@ -166,6 +166,8 @@ SUBPROG int keep_request(struct __sk_buff *skb, struct sluice_conn *conn,
 	k->retry_after_ms = s->tombstone.retry_after_ms;
 	k->window = conn->s_window;
 	k->last_seen_ns = now;
+	if (p->l2_len)
+		bpf_skb_load_bytes(skb, 0, conn->link, sizeof(conn->link));
 	text_len = fill_reply(&k->parts, k->retry_after_ms);
 	if (!text_len)
 		return TC_ACT_UNSPEC; /* the caller counts it */

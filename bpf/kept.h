@@ -258,7 +258,7 @@ SUBPROG int kept_arrives(struct __sk_buff *skb, struct packet *p, __u64 now)
 	if (!k || k->hook != hook_of(skb))
 		return TC_ACT_UNSPEC;
 	k->last_seen_ns = now;
-	if (!(p->flags & TCP_RST) && kept_ends())
+	if (!(p->flags & TCP_RST) && skb->tc_index != OWN_KEPT_PROBE && kept_ends())
 		return kept_end_client(skb, p, k);
 	flags = k->flags;
 	barrier();

@@ -24,7 +24,7 @@ struct forge_scratch {
 } SLUICE_ALIGNED(8);
 
 /* skb->tc_index of an answer that goes up: it passes the hooks only after others of this CPU. */
-enum { OWN_ANSWER = 0x51c1, OWN_KEPT_ANSWER = 0x51c2 };
+enum { OWN_ANSWER = 0x51c1, OWN_KEPT_ANSWER = 0x51c2, OWN_KEPT_PROBE = 0x51c3 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

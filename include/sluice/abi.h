@@ -29,7 +29,7 @@
 #include "proxy.h"
 #include "waits.h"
 
-#define SLUICE_ABI_VERSION 25
+#define SLUICE_ABI_VERSION 26
 
 #define SLUICE_MODELS_MAX        1024  /* model ids 0 … 1023 */
 #define SLUICE_SERVICES_MAX      256   /* ids 0 … 255; addresses of one service share its id */
@@ -529,6 +529,8 @@ struct sluice_conn {
 	/* Quotas of its readings, charged besides the exchange's; 0: no more. */
 	__u16 reading_quota[SLUICE_READING_QUOTAS] SLUICE_ALIGNED(8);
 	__u8 addr[16]; /* its client: the peer, or the one that its PROXY header names */
+	__u8 link[12]; /* of a kept connection: both link addresses of its client's packets */
+	__u8 pad3[4];
 	struct sluice_client client;
 	struct sluice_exchange exchange; /* the last one begun */
 	union {

@@ -6,12 +6,12 @@
 
 ROUND=0
 
-# rounds HOSTS N: starts N clients, $LIFE. They connect in their first round.
+# rounds HOSTS N [NAMESPACE]: starts N clients, $LIFE. They connect in their first round.
 rounds() {
 	ROUND=0
 	rm -rf "$T/rounds"
 	mkdir "$T/rounds"
-	start life "$C" "$PY" "$HERE/life.py" "$1" "$PORT" "$2" "$T/rounds"
+	start life "${3-$C}" "$PY" "$HERE/life.py" "$1" "$PORT" "$2" "$T/rounds"
 	LIFE=$PID
 	await_line life ready "$LIFE"
 }

@@ -30,10 +30,13 @@ services:
 models:
   - name: closed
 END
-sluice_on_node --interface va --config "$T/keep.yaml"
-for client in "$C4" "$B4" 10.88.0.1 "$C6/64" fd88::/64; do
-	ctl block "$client" --model closed >/dev/null
-done
+begin() {
+	sluice_on_node --interface va --config "$T/keep.yaml"
+	for client in "$C4" "$B4" 10.88.0.1 "$C6/64" fd88::/64; do
+		ctl block "$client" --model closed >/dev/null
+	done
+}
+begin
 for from in $C $S $B_POD; do
 	for to in "$A4" "$A6"; do
 		storm "connections outlive refusals, and each byte is as sent: $from to $to" \
@@ -50,12 +53,34 @@ seen = json.loads(sys.stdin.read().split("\n")[-2])
 print(json.dumps([seen["requests"], [e for e in seen["errors"] if "ConnectionReset" not in e]]))' \
 		<"$T/echo.log")"
 
+no_clients_in() { # NAMESPACE: none has a connection left
+	! on "$1" ss -Htn state connected exclude time-wait "dport = :$PORT" | grep .
+}
+
+# eight_kept NAMESPACE: clients there, each with a kept connection.
+eight_kept() {
+	rounds "$A4,$A6" 8 "$1"
+	round # the first refusal of each closes its connection
+	round
+	round
+	holds "8 connections are kept: from $1" \
+		"j('round') == {'open-200': 16, 'closed-429': 16, 'kept': 8}"
+}
+
 serve
-rounds "$A4,$A6" 8
-round # the first refusal of each closes its connection
-round
-round
-holds "8 connections are kept" "j('round') == {'open-200': 16, 'closed-429': 16, 'kept': 8}"
+for from in $C $S $B_POD; do
+	eight_kept "$from"
+	check "detach ends while they are silent: from $from" ctl detach --kept-timeout 1ms
+	wait "$DAEMON" || true
+	check "… and they end, at the server" eventually 3 no_sockets_in "$A" "$PORT"
+	check "… and at the clients" eventually 3 no_clients_in "$from"
+	round
+	holds "… by a reset" "j('round') == {'kept': 8, 'ConnectionResetError': 8}"
+	finish "$LIFE"
+	begin
+done
+
+eight_kept "$C"
 keep_on &
 KEEPER=$!
 check "detach ends while they are in use" ctl detach --kept-timeout 1s

@@ -5,7 +5,10 @@
  * where no packet of it can come. `sweep` removes those that have ended.
  */
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/inet_diag.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
@@ -210,11 +213,41 @@ int kept_reset(const struct datapath *d, const char *pin_dir)
 		      : 0;
 }
 
+/* Has the server of a connection send a packet (bpf/probe.bpf.c), at which both ends are reset. An
+ * error means that there is no such interface here any more, nor such a connection. */
+static void probe(void *arg, const void *key, const void *value)
+{
+	struct {
+		struct ethhdr link;
+		union {
+			struct sluice_conn_key key;
+			uint8_t ipv4[sizeof(struct iphdr) + sizeof(struct tcphdr)];
+			uint8_t ipv6[sizeof(struct ipv6hdr) + sizeof(struct tcphdr)];
+		};
+	} __attribute__((packed)) packet = {0};
+	bool ipv4 = !memcmp(((const struct sluice_conn_key *)key)->client_addr, mapped,
+			    sizeof(mapped));
+	struct __sk_buff context = {0};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = &packet,
+			    .data_size_in = sizeof(packet.link) + (ipv4 ? sizeof(packet.ipv4)
+									: sizeof(packet.ipv6)),
+			    .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = 1);
+	struct sluice_kept kept;
+	struct datapath *d = arg;
+
+	memcpy(&kept, value, sizeof(kept));
+	memcpy(&packet.key, key, sizeof(packet.key));
+	packet.link.h_proto = htons(ipv4 ? ETH_P_IP : ETH_P_IPV6);
+	context.ifindex = kept.hook;
+	bpf_prog_test_run_opts(bpf_program__fd(d->skel->progs.probe), &run);
+}
+
 void datapath_end_kept(struct datapath *d)
 {
 	d->settings.stopping = SLUICE_STOPPING_KEPT;
 	settings_write(d);
 	kept_reset(d, d->pin_dir);
+	map_each(d, d->skel->maps.kept, probe, d);
 }
 
 struct open_kept {
