@@ -389,6 +389,41 @@ static void a_kept_connection_ends_at_its_next_packet(void **state)
 	}
 }
 
+/* … and the connection is silent: the server has to answer a probe that is right to the number. */
+static void a_silent_kept_connection_is_probed(void **state)
+{
+	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
+		const struct shape shape = {.ipv6 = ipv6, LINK_ETHERNET, OPTIONS_TS, false};
+		const struct step steps[] = {KEPT_AND_READ};
+		struct segment segment = segment_of(&steps[0], HTTP_PORT);
+		struct sluice_conn_key key = this_key(ipv6, HTTP_PORT);
+		static struct frame in, out, probe;
+		struct seen seen;
+
+		reset_world();
+		for (unsigned k = 0; k < sizeof(steps) / sizeof(steps[0]); k++)
+			play_step(&shape, &steps[k], HTTP_PORT);
+		make_frame(&in, &shape, &segment);
+		in.len = ETH_HLEN + (ipv6 ? 40 : 20) + 20;
+		memcpy(in.data + ETH_HLEN, &key, sizeof(key));
+		assert_int_equal(run_tc(w.skel->progs.probe, &in, &out), TC_ACT_OK);
+		assert_true(catch_clone(&probe, 20000));
+		segment = segment_of(&steps[sizeof(steps) / sizeof(steps[0]) - 1], HTTP_PORT);
+		make_frame(&in, &shape, &segment);
+		assert_memory_equal(probe.data, in.data, ETH_HLEN);
+		read_forged(&probe, &shape, false, HTTP_PORT, &seen);
+		assert_false(seen.from_server);
+		assert_int_equal(seen.flags, ACK);
+		assert_int_equal(seen.len, 0);
+		assert_int_equal(client_offset(seen.seq), 2 * W - 1);
+		assert_int_equal(server_offset(seen.ack), N + R);
+		key.client_port ^= 1; /* another connection is none that was kept */
+		memcpy(in.data + ETH_HLEN, &key, sizeof(key));
+		assert_int_equal(run_tc(w.skel->progs.probe, &in, &out), TC_ACT_SHOT);
+		assert_false(catch_clone(&probe, 0));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -399,6 +434,7 @@ int main(void)
 		kept_test(numbers_wrap_anywhere),
 		kept_test(the_differences_wrap),
 		kept_test(a_kept_connection_ends_at_its_next_packet),
+		kept_test(a_silent_kept_connection_is_probed),
 	};
 
 	return packets_main("keep_segments", tests);

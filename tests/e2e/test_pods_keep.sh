@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # Refusals that keep their connections at the host's end of a pod's veth: each byte of each request
 # and each answer is as it was sent, from outside, from the node and from another pod. `detach` has
-# no socket of theirs to end: their next packet resets both ends.
+# no socket of theirs to end: it resets both ends at their next packet, which a probe provokes.
 MORE_NAMESPACES="sl-pods_keep-a sl-pods_keep-b"
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -165,8 +165,9 @@ bool datapath_has_tombstones(struct datapath *d);
 bool datapath_has_kept(struct datapath *d);
 /*
  * Ends all kept connections: resets both ends of each that has a socket in reach, and has the
- * programs reset the others at their next packet. datapath_kept_open(): some of these have had none
- * yet. datapath_remove() says which connections it cannot reset.
+ * programs reset the others at their next packet, which it has each server send.
+ * datapath_kept_open(): some of these have had none yet. datapath_remove() says which connections
+ * it cannot reset.
  */
 void datapath_end_kept(struct datapath *d);
 bool datapath_kept_open(struct datapath *d);
