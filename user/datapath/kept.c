@@ -225,19 +225,18 @@ static void probe(void *arg, const void *key, const void *value)
 			uint8_t ipv6[sizeof(struct ipv6hdr) + sizeof(struct tcphdr)];
 		};
 	} __attribute__((packed)) packet = {0};
-	bool ipv4 = !memcmp(((const struct sluice_conn_key *)key)->client_addr, mapped,
-			    sizeof(mapped));
 	struct __sk_buff context = {0};
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = &packet,
-			    .data_size_in = sizeof(packet.link) + (ipv4 ? sizeof(packet.ipv4)
-									: sizeof(packet.ipv6)),
-			    .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = 1);
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = &packet, .ctx_in = &context,
+			    .ctx_size_in = sizeof(context), .repeat = 1);
 	struct sluice_kept kept;
 	struct datapath *d = arg;
+	bool ipv4;
 
 	memcpy(&kept, value, sizeof(kept));
 	memcpy(&packet.key, key, sizeof(packet.key));
+	ipv4 = !memcmp(packet.key.client_addr, mapped, sizeof(mapped));
 	packet.link.h_proto = htons(ipv4 ? ETH_P_IP : ETH_P_IPV6);
+	run.data_size_in = sizeof(packet.link) + (ipv4 ? sizeof(packet.ipv4) : sizeof(packet.ipv6));
 	context.ifindex = kept.hook;
 	bpf_prog_test_run_opts(bpf_program__fd(d->skel->progs.probe), &run);
 }
