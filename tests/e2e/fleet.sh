@@ -182,8 +182,8 @@ begin_drives() {
 	done
 }
 
-# the_quota_holds NAME EXCESS [LOSS]: that of $BURST and $RATE, when the drives have ended. LOSS: units
-# that a client may pay for and not get.
+# the_quota_holds NAME EXCESS [LOSS]: that of $BURST and $RATE, when the drives have ended. LOSS:
+# units that a client may pay for and not get.
 the_quota_holds() {
 	local pattern
 
