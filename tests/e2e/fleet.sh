@@ -197,3 +197,9 @@ the_quota_holds() {
 		check "… and no request fails: $pattern" drove "$1-$pattern" "r['failed'] == 0"
 	done
 }
+
+# spend NAME TOKENS KEY ADDRESSES HOST…: a client that spends its budget, by spend.py; its result is
+# in $T/NAME.json, for drove.
+spend() {
+	on "$C" "$PY" "$HERE/spend.py" "${@:2:3}" "${@:5}" >"$T/$1.json"
+}

@@ -61,7 +61,7 @@ static void hosts_compare_the_shared_quotas_of_models_and_services(void **state)
 	set(&theirs, 3, "tokens=10/1s fleet=on", SLUICE_SCOPE_MODEL, "qwen");
 	set(&theirs, 4, "requests=1/1s fleet=on", SLUICE_SCOPE_MODEL, "only there");
 	set(&theirs, 5, "requests=2/1s fleet=on", SLUICE_SCOPE_CLIENT, NULL);
-	fleet_info(info, "1.2", 7, -1, &theirs);
+	fleet_info(info, "1.2", 7, -1, 0, &theirs);
 	fleet_host_read(&host, "b", info, 7, &ours);
 	assert_string_equal(host.name, "b");
 	assert_string_equal(host.version, "1.2");
@@ -73,7 +73,7 @@ static void hosts_compare_the_shared_quotas_of_models_and_services(void **state)
 	theirs.text[1] = (struct sluice_quota_text){0};
 	set(&theirs, 1, "tokens=11/1s fleet=on", SLUICE_SCOPE_MODEL, "qwen");
 	theirs.text[3] = (struct sluice_quota_text){0};
-	fleet_info(info, "1.2", 7, -1, &theirs);
+	fleet_info(info, "1.2", 7, -1, 0, &theirs);
 	fleet_host_read(&host, "b", info, 7, &ours);
 	assert_int_equal(host.differ, 2);
 	assert_string_equal(host.differs, "qwen has tokens=11/1s fleet=on, and here "

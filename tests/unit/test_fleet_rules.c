@@ -41,6 +41,7 @@ static void a_rule_is_read_as_it_was_written(void **state)
 	static const struct {
 		const char *client, *model, *field, *text;
 		enum fleet_rule_kind kind;
+		uint64_t keys;
 	} rows[] = {
 		{"192.0.2.1", NULL, "rule\t192.0.2.1\t", "block", FLEET_RULE_VERDICT},
 		{"192.0.2.1", "llama 3", "rule\t192.0.2.1\tllama 3", "allow", FLEET_RULE_VERDICT},
@@ -49,20 +50,27 @@ static void a_rule_is_read_as_it_was_written(void **state)
 		{"2001:db8::/64", NULL, "rule\t2001:db8::/64\t", "block", FLEET_RULE_VERDICT},
 		{"key:0123456789abcdef", "m", "quota\tkey:0123456789abcdef\tm", "requests=5/60s",
 		 FLEET_RULE_QUOTA},
+		{"key:0123456789abcdef", "m", "quota\tkey:0123456789abcdef\tm", "requests=5/60s",
+		 FLEET_RULE_QUOTA, 0xfedcba9876543210},
 		{"10.0.0.0/8", NULL, "weight\t10.0.0.0/8\t", "0.5", FLEET_RULE_WEIGHT},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char field[FLEET_RULE_FIELD_MAX], entry[512];
+		struct fleet_rule_text marked;
 		struct text_subject subject;
 		struct fleet_rule rule;
 
 		assert_int_equal(text_parse_subject(rows[i].client, &subject), 0);
 		fleet_rule_field(field, rows[i].kind, &subject, rows[i].model);
 		assert_string_equal(field, rows[i].field);
-		snprintf(entry, sizeof(entry), "%s\n77 %u %s", field, 1500u, rows[i].text);
+		snprintf(marked.field, sizeof(marked.field), "%s", field);
+		snprintf(marked.text, sizeof(marked.text), "%s", rows[i].text);
+		fleet_rule_mark(&marked, rows[i].keys);
+		snprintf(entry, sizeof(entry), "%s\n77 %u %s", field, 1500u, marked.text);
 		assert_int_equal(read_rule(&rule, entry), 0);
 		assert_int_equal(rule.kind, rows[i].kind);
+		assert_true(rule.keys == rows[i].keys);
 		assert_int_equal(rule.version, 77);
 		assert_int_equal(rule.ms, 1500);
 		assert_false(rule.cleared);
@@ -110,6 +118,11 @@ static void a_text_that_is_no_rule_in_every_part_is_none(void **state)
 		"quota\t192.0.2.1\t\n1 0 requests=0/1s",
 		"quota\t192.0.2.1\t\n1 0 requests=1/1s burst=x",
 		"quota\t192.0.2.1\t\n1 0 block",
+		"rule\t192.0.2.1\t\n1 0 block keys=0123456789abcdef",
+		"rule\tkey:0123456789abcdef\t\n1 0 block keys=",
+		"rule\tkey:0123456789abcdef\t\n1 0 block keys=0123456789abcde",
+		"rule\tkey:0123456789abcdef\t\n1 0 block keys=0123456789ABCDEF",
+		"rule\tkey:0123456789abcdef\t\n1 0 block keys=0123456789abcdef ",
 	};
 	struct fleet_rule rule;
 	char text[4096];
@@ -217,9 +230,12 @@ static void hosts_tell_the_version_that_is_in_force(void **state)
 		assert_true(host.rules == rows[i].rules);
 		assert_int_equal(host.differ, 0);
 	}
-	fleet_info(info, "1", 0xabc, 12, book);
-	assert_string_equal(info, "version\t1\nstart\t0000000000000abc\nrules\t12\n");
-	fleet_info(info, "1", 1, -1, book);
+	fleet_info(info, "1", 0xabc, 12, 0xdef, book);
+	assert_string_equal(info, "version\t1\nstart\t0000000000000abc\nrules\t12\n"
+				 "keys\t0000000000000def\n");
+	fleet_host_read(&host, "h", info, 0, book);
+	assert_int_equal(host.keys, 0xdef);
+	fleet_info(info, "1", 1, -1, 0, book);
 	assert_string_equal(info, "version\t1\nstart\t0000000000000001\n");
 	free(book);
 }

@@ -54,6 +54,10 @@ static void print_hosts(FILE *out, const json_t *list, json_int_t rules)
 	json_array_foreach(list, i, host) if (field_whole(host, "quotas_that_differ"))
 		fprintf(out, "note: %s: %s: they share no budget\n", field_text(host, "name"),
 			field_text(host, "differs"));
+	json_array_foreach(list, i, host) if (json_is_false(json_object_get(host, "same_secret")))
+		fprintf(out,
+			"note: %s has another hash secret: quotas and rules by API key are not shared with it (setting `hash-secret-file`)\n",
+			field_text(host, "name"));
 }
 
 void format_fleet_line(FILE *out, const json_t *fleet)
@@ -83,6 +87,9 @@ static void print_rules(FILE *out, const json_t *rules)
 	fprintf(out, "rules of the fleet: %s in force here", field_number(rules, "count", 0));
 	if (field_whole(rules, "ignored"))
 		fprintf(out, "; %s texts in the store ignored", field_number(rules, "ignored", 0));
+	if (field_whole(rules, "of_other_secret"))
+		fprintf(out, "; %s by key:ID are of another hash secret, and match no key here",
+			field_number(rules, "of_other_secret", 0));
 	if (json_is_string(json_object_get(rules, "why")))
 		fprintf(out, "; the store's list is not: %s", field_text(rules, "why"));
 	fputc('\n', out);

@@ -14,12 +14,15 @@ static json_t *hosts(const struct state_fleet *f)
 
 		json_array_append_new(
 			list,
-			json_pack("{s:s, s:s, s:I, s:b, s:i, s:o, s:o}", "name", h->name, "version",
+			json_pack("{s:s, s:s, s:I, s:b, s:i, s:o, s:o, s:o}", "name", h->name, "version",
 				  h->version, "seen_ms_ago", (json_int_t)h->seen_ms, "this_host",
 				  !strcmp(h->name, f->host), "quotas_that_differ", (int)h->differ,
 				  "differs", h->differ ? json_string(h->differs) : json_null(),
 				  "rules_version",
-				  h->rules < 0 ? json_null() : json_integer(h->rules)));
+				  h->rules < 0 ? json_null() : json_integer(h->rules),
+				  "same_secret",
+				  h->keys && f->keys ? json_boolean(h->keys == f->keys)
+						     : json_null()));
 	}
 	return list;
 }
@@ -28,8 +31,9 @@ static json_t *rules(const struct state_fleet *f)
 {
 	if (f->rules < 0)
 		return json_null();
-	return json_pack("{s:I, s:I, s:o, s:o}", "version", (json_int_t)f->rules, "count",
-			 (json_int_t)f->rule_count, "ignored", value_count(f->rules_ignored), "why",
+	return json_pack("{s:I, s:I, s:o, s:I, s:o}", "version", (json_int_t)f->rules, "count",
+			 (json_int_t)f->rule_count, "ignored", value_count(f->rules_ignored),
+			 "of_other_secret", (json_int_t)f->rules_of_other_secret, "why",
 			 f->rules_why[0] ? json_string(f->rules_why) : json_null());
 }
 

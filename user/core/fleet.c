@@ -59,7 +59,7 @@ static void write_line(char *out, size_t len, const struct sluice_quota_text *te
 }
 
 void fleet_info(char out[FLEET_INFO_MAX], const char *version, uint64_t start, int64_t rules,
-		const struct quota_book *book)
+		uint64_t keys, const struct quota_book *book)
 {
 	size_t at = (size_t)snprintf(out, FLEET_INFO_MAX, "version\t%s\nstart\t%016" PRIx64 "\n",
 				     version, start);
@@ -67,6 +67,9 @@ void fleet_info(char out[FLEET_INFO_MAX], const char *version, uint64_t start, i
 	if (rules >= 0)
 		at += (size_t)snprintf(out + at, FLEET_INFO_MAX - at, "rules\t%" PRId64 "\n",
 				       rules);
+	if (keys)
+		at += (size_t)snprintf(out + at, FLEET_INFO_MAX - at, "keys\t%016" PRIx64 "\n",
+				       keys);
 
 	for (uint32_t id = 1; id < SLUICE_QUOTAS_MAX; id++) {
 		char line[SLUICE_NAME_MAX + QUOTA_TEXT_MAX + 16];
@@ -120,7 +123,7 @@ static int64_t read_version(const char *text, size_t len)
 	return strtoll(copy, NULL, 10);
 }
 
-static uint64_t read_start(const char *text, size_t len)
+static uint64_t read_hex(const char *text, size_t len)
 {
 	char copy[17];
 
@@ -159,7 +162,8 @@ static void note_difference(struct fleet_host *out, const char *line, size_t len
 void fleet_host_read(struct fleet_host *out, const char *name, const char *info, uint64_t seen_ms,
 		     const struct quota_book *ours)
 {
-	static const char version[] = "version\t", start[] = "start\t", rules[] = "rules\t";
+	static const char version[] = "version\t", start[] = "start\t", rules[] = "rules\t",
+			  keys[] = "keys\t";
 
 	*out = (struct fleet_host){.seen_ms = seen_ms, .rules = -1};
 	copy(out->name, sizeof(out->name), name, strlen(name));
@@ -171,8 +175,9 @@ void fleet_host_read(struct fleet_host *out, const char *name, const char *info,
 			copy(out->version, sizeof(out->version), line + sizeof(version) - 1,
 			     len - (sizeof(version) - 1));
 		else if (!strncmp(line, start, sizeof(start) - 1))
-			out->start =
-				read_start(line + sizeof(start) - 1, len - (sizeof(start) - 1));
+			out->start = read_hex(line + sizeof(start) - 1, len - (sizeof(start) - 1));
+		else if (!strncmp(line, keys, sizeof(keys) - 1))
+			out->keys = read_hex(line + sizeof(keys) - 1, len - (sizeof(keys) - 1));
 		else if (!strncmp(line, rules, sizeof(rules) - 1))
 			out->rules =
 				read_version(line + sizeof(rules) - 1, len - (sizeof(rules) - 1));

@@ -21,6 +21,7 @@ struct fleet_host {
 	char version[32];
 	uint64_t seen_ms; /* ago */
 	uint64_t start;   /* a random number of the daemon's; 0: it reported none */
+	uint64_t keys;    /* of which secret its IDs of keys are; 0: it knows no keys */
 	int64_t rules; /* the version of the fleet's rules that is in force there; negative: none */
 	unsigned differ;   /* shared quotas of models and services with other numbers than ours */
 	char differs[256]; /* the first of them, in words */
@@ -48,6 +49,7 @@ struct state_fleet {
 	uint64_t away_ns;                    /* how long it was not up, in all */
 	uint64_t round_trip_ns, answered_ns; /* of the last answer; 0: none */
 	struct fleet_calls answered;
+	uint64_t keys;  /* of which secret this host's IDs of keys are; 0: it knows no keys */
 	uint64_t epoch; /* of the store's contents; 0: unknown */
 	uint32_t hosts, period_ms;
 	bool whole;
@@ -57,6 +59,7 @@ struct state_fleet {
 	int64_t rules;       /* the version in force here; negative: the rules are off */
 	size_t rule_count;
 	uint64_t rules_ignored; /* texts of the store that are no rules, or do not fit */
+	size_t rules_of_other_secret; /* by key:ID; they match no key here */
 	const char *rules_why;  /* why the list of the store is not in force; "": it is */
 	bool name_taken;        /* another daemon has this host's name */
 	struct fleet_host *list;
@@ -64,9 +67,10 @@ struct state_fleet {
 };
 
 /* What this host tells: its version, a random number of this start of the daemon, the version of
- * the rules in force (negative: off), and its shared quotas of models and services, as lines. */
+ * the rules in force (negative: off), of which secret its IDs of keys are (0: it knows none), and
+ * its shared quotas of models and services, as lines. */
 void fleet_info(char out[FLEET_INFO_MAX], const char *version, uint64_t start, int64_t rules,
-		const struct quota_book *book);
+		uint64_t keys, const struct quota_book *book);
 /* Reads what a host says of itself, and compares its quotas with ours. */
 void fleet_host_read(struct fleet_host *out, const char *name, const char *info, uint64_t seen_ms,
 		     const struct quota_book *ours);

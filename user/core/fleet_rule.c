@@ -4,12 +4,16 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "parse.h"
 
-#define ENTRY_MAX (FLEET_RULE_FIELD_MAX + 48 + QUOTA_TEXT_MAX)
+#define ENTRY_MAX (FLEET_RULE_FIELD_MAX + 48 + FLEET_RULE_TEXT_MAX)
+
+static const char mark[] = " keys=";
 
 static const char *const kinds[] = {
 	[FLEET_RULE_VERDICT] = "rule",
@@ -34,11 +38,20 @@ void fleet_rule_field(char out[FLEET_RULE_FIELD_MAX], enum fleet_rule_kind kind,
 	snprintf(out, FLEET_RULE_FIELD_MAX, "%s\t%s\t%s", kinds[kind], client, model ? model : "");
 }
 
+void fleet_rule_mark(struct fleet_rule_text *rule, uint64_t keys)
+{
+	const char *client = strchr(rule->field, '\t');
+	size_t len = strlen(rule->text);
+
+	if (keys && client && !strncmp(client + 1, "key:", 4))
+		snprintf(rule->text + len, sizeof(rule->text) - len, "%s%016" PRIx64, mark, keys);
+}
+
 /* Digits only, no more than `most`. Moves *at after them. */
-static int read_number(const char **at, uint64_t most, uint64_t *out)
+static int read_number(char **at, uint64_t most, uint64_t *out)
 {
 	uint64_t number = 0;
-	const char *c = *at;
+	char *c = *at;
 
 	for (; *c >= '0' && *c <= '9'; c++) {
 		number = number * 10 + (uint64_t)(*c - '0');
@@ -78,10 +91,28 @@ static int read_field(struct fleet_rule *out, char *field)
 	return 0;
 }
 
-static int read_text(struct fleet_rule *out, const char *text)
+/* Cuts the mark off. Without one the secret is unknown. */
+static int read_mark(struct fleet_rule *out, char *text)
+{
+	char *at = strstr(text, mark);
+	const char *digits;
+
+	if (!at || !out->subject.one || out->subject.client.kind != SLUICE_CLIENT_KEY)
+		return 0;
+	digits = at + sizeof(mark) - 1;
+	if (strlen(digits) != 16 || strspn(digits, "0123456789abcdef") != 16)
+		return -EINVAL;
+	out->keys = strtoull(digits, NULL, 16);
+	*at = 0;
+	return 0;
+}
+
+static int read_text(struct fleet_rule *out, char *text)
 {
 	char err[256];
 
+	if (read_mark(out, text))
+		return -EINVAL;
 	out->cleared = !strcmp(text, "clear");
 	if (out->cleared)
 		return 0;
@@ -101,7 +132,7 @@ int fleet_rule_read(struct fleet_rule *out, const char *entry, size_t len)
 {
 	struct fleet_rule rule = {0};
 	char copy[ENTRY_MAX], *line;
-	const char *at;
+	char *at;
 
 	if (len >= sizeof(copy) || memchr(entry, 0, len))
 		return -EINVAL;

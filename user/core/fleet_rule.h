@@ -5,7 +5,9 @@
  * is hostile: a text is a rule in every part, or none.
  *
  * The field of a rule is KIND TAB CLIENT TAB MODEL (MODEL "": all); its text "block", "allow", the
- * words of a quota, a weight, or "clear": the store remembers for a while that it was cleared.
+ * words of a quota, a weight, or "clear": the store remembers for a while that it was cleared. An ID
+ * of a key means a key only with the secret that made it. So the text of a rule by key:ID ends with
+ * " keys=" and the hash of FLEET_KEYS_TEXT with that secret, 16 digits.
  */
 #ifndef SLUICE_FLEET_RULE_H
 #define SLUICE_FLEET_RULE_H
@@ -20,6 +22,8 @@
 #define FLEET_RULES_MAX      10000 /* as in fleet/rules.lua */
 #define FLEET_RULE_FIELD_MAX 192   /* bytes, the zero included */
 #define FLEET_RULE_MS_MAX    4000000000000ULL
+#define FLEET_RULE_TEXT_MAX  (QUOTA_TEXT_MAX + 24)
+#define FLEET_KEYS_TEXT      "sluice: IDs of keys"
 #define FLEET_VERSION_MAX    9000000000000000ULL
 
 enum fleet_rule_kind { FLEET_RULE_VERDICT, FLEET_RULE_QUOTA, FLEET_RULE_WEIGHT };
@@ -32,6 +36,7 @@ struct fleet_rule {
 	bool block;                  /* VERDICT: else allow */
 	struct quota_def quota;
 	uint16_t weight;
+	uint64_t keys;    /* of which secret its key:ID is; 0: unknown, or of no key */
 	uint64_t ms;      /* until its end; 0: it has none */
 	uint64_t version; /* of the change that made it; the later one holds */
 };
@@ -39,7 +44,7 @@ struct fleet_rule {
 /* A rule on its way to the store. */
 struct fleet_rule_text {
 	char field[FLEET_RULE_FIELD_MAX];
-	char text[QUOTA_TEXT_MAX];
+	char text[FLEET_RULE_TEXT_MAX];
 };
 
 /* The client as typed, in one form. */
@@ -47,6 +52,8 @@ void fleet_rule_client(char out[TEXT_CLIENT_MAX], const struct text_subject *sub
 /* model NULL: all. The field is also the start of those of single models, then. */
 void fleet_rule_field(char out[FLEET_RULE_FIELD_MAX], enum fleet_rule_kind kind,
 		      const struct text_subject *subject, const char *model);
+/* Adds the secret to the text of a rule by key:ID. */
+void fleet_rule_mark(struct fleet_rule_text *rule, uint64_t keys);
 /* Reads FIELD LF VERSION SPACE MS SPACE TEXT. 0, or -EINVAL: it is no rule. */
 int fleet_rule_read(struct fleet_rule *out, const char *entry, size_t len);
 

@@ -2,6 +2,7 @@
 /* See fleet.h. The daemon answers what it knows; it is sluicectl that waits. */
 #include "ctl/fleet.h"
 
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,36 +30,39 @@ static json_t *ask(const char *control)
 	return list;
 }
 
-/* Counts the hosts. True: all have the version. */
-static bool count(json_t *fleet, const json_t *list)
+/* Counts the hosts. True: all have the version. A host with another secret has no such key. */
+static bool count(json_t *fleet, const json_t *list, bool of_key)
 {
 	json_int_t version = json_integer_value(json_object_get(fleet, "version"));
 	json_t *missing = json_array();
-	json_int_t hosts = 0;
+	json_int_t hosts = 0, late = 0;
 	const json_t *host;
 	size_t i;
 
 	json_array_foreach(list, i, host)
 	{
 		const json_t *has = json_object_get(host, "rules_version");
+		bool other = of_key && json_is_false(json_object_get(host, "same_secret"));
 
 		if (json_integer_value(json_object_get(host, "seen_ms_ago")) >= GONE_MS)
 			continue;
 		hosts++;
-		if (json_integer_value(has) < version)
+		late += json_integer_value(has) < version;
+		if (other || json_integer_value(has) < version)
 			json_array_append(missing, json_object_get(host, "name"));
 	}
 	json_object_set_new(fleet, "hosts", json_integer(hosts));
 	json_object_set_new(fleet, "in_force",
 			    json_integer(hosts - (json_int_t)json_array_size(missing)));
-	i = json_array_size(missing);
 	json_object_set_new(fleet, "missing", missing);
-	return hosts && !i;
+	return hosts && !late;
 }
 
 void fleet_follow(const char *control, json_t *answer)
 {
 	const struct timespec pause = {.tv_nsec = EACH_MS * 1000000L};
+	const char *client = json_string_value(json_object_get(answer, "client"));
+	bool of_key = client && !strncmp(client, "key:", 4);
 	json_t *fleet = json_object_get(answer, "fleet");
 	int64_t until = now_ms() + WAIT_MS;
 	bool done = false;
@@ -66,7 +70,7 @@ void fleet_follow(const char *control, json_t *answer)
 	while (json_is_object(fleet) && !done) {
 		json_t *list = ask(control);
 
-		done = !list || count(fleet, list) || now_ms() >= until;
+		done = !list || count(fleet, list, of_key) || now_ms() >= until;
 		json_decref(list);
 		if (!done)
 			nanosleep(&pause, NULL);

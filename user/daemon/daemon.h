@@ -270,6 +270,8 @@ int check_hash_secret(const struct config *config, char *err, size_t len);
 int start_hash_secret(struct daemon *d, char *err, size_t len);
 /* After adopt_policy(): drops what another secret has made meaningless. */
 void forget_keys(struct daemon *d);
+/* Which secret it is, without the secret: its hash of FLEET_KEYS_TEXT. 0: it cannot be read. */
+uint64_t hash_secret_mark(struct daemon *d);
 
 /* file_part.c */
 /* Fills *part, not initialised, from the configuration, with the model ids of `models`. 0 or -errno

@@ -128,11 +128,21 @@ static void on_store(void *arg, bool up, const char *why)
 	sync_up(f->sync, up, now);
 }
 
+/* Whether a service identifies its clients by keys. */
+static bool knows_keys(const struct daemon *d)
+{
+	for (size_t i = 0; i < d->state.service_count; i++)
+		if (d->state.services[i].rules.key[0][0])
+			return true;
+	return false;
+}
+
 static void report_info(struct fleet *f)
 {
 	char info[FLEET_INFO_MAX];
 
-	fleet_info(info, SLUICE_VERSION, f->start, f->rules, f->d->state.quotas);
+	f->shown.keys = knows_keys(f->d) ? hash_secret_mark(f->d) : 0;
+	fleet_info(info, SLUICE_VERSION, f->start, f->rules, f->shown.keys, f->d->state.quotas);
 	store_set_info(f->store, info);
 }
 

@@ -42,7 +42,8 @@ struct fleet_rules {
 	struct rule_list list;    /* as it is read */
 	struct rule_list known;   /* … and in force */
 	size_t put_at, put_count; /* in `known`: the next one to be put back; how many were lost */
-	size_t count_in_force;
+	size_t count_in_force, of_other_secret;
+	uint64_t keys; /* of which secret this host's key:IDs are */
 	uint64_t ignored;
 	char why[512];
 	struct task apply;
@@ -296,6 +297,10 @@ static int add_rule(struct fleet_rules *r, const struct rule_entry *entry,
 	int model, ret = 0;
 	size_t n;
 
+	if (entry->rule.keys && entry->rule.keys != r->keys) {
+		r->of_other_secret++;
+		return 0;
+	}
 	/* A weight belongs to a prefix, and a /64 is one where services have other lengths. */
 	if (!subject.one || entry->rule.kind == FLEET_RULE_WEIGHT || explain_is_prefix(s, &subject))
 		return add_prefix(entry, part);
@@ -315,6 +320,7 @@ static int make_part(struct fleet_rules *r, struct desired_part *part)
 {
 	int ret = 0;
 
+	r->of_other_secret = 0;
 	desired_part_init(part);
 	for (unsigned blocks = 0; blocks < 2; blocks++)
 		for (size_t i = 0; i < r->list.count && !ret; i++) {
@@ -352,15 +358,20 @@ static void apply(struct daemon *d)
 	r->list = (struct rule_list){0};
 	r->in_force = r->list_of;
 	r->known_epoch = r->list_epoch;
-	r->count_in_force = r->known.rules;
+	r->count_in_force = r->known.rules - r->of_other_secret;
 	r->why[0] = 0;
 	r->applying = false;
 	say(EVENT_FLEET_RULES,
-	    LOG_FIELDS(log_count("rules", (int64_t)r->known.rules),
+	    LOG_FIELDS(log_count("rules", (int64_t)r->count_in_force),
 		       log_count("ignored", (int64_t)r->ignored),
 		       log_count("version", (int64_t)r->in_force)),
 	    "the fleet has %zu rules, which are in force here; %llu texts were ignored",
-	    r->known.rules, (unsigned long long)r->ignored);
+	    r->count_in_force, (unsigned long long)r->ignored);
+	if (r->of_other_secret)
+		say(EVENT_FLEET_RULES,
+		    LOG_FIELDS(log_count("other_secret", (int64_t)r->of_other_secret)),
+		    "%zu of the fleet's rules by key:ID are of another secret than this host's, and match no key here",
+		    r->of_other_secret);
 }
 
 /* ---- to the store ---- */
@@ -398,6 +409,7 @@ int op_change_fleet(void *arg, enum control_fleet_change change,
 	};
 	struct daemon *d = arg;
 	struct fleet_rules *r = d->fleet_rules;
+	struct fleet_rule_text marked[STORE_SET_MAX];
 	eventfd_t drained;
 	int fd, ret;
 
@@ -411,7 +423,12 @@ int op_change_fleet(void *arg, enum control_fleet_change change,
 	}
 	eventfd_read(r->wakes, &drained);
 	r->answered = false;
-	ret = store_rules_change(r->store, changes[change], rules, count, for_ns / 1000000,
+	if (count > STORE_SET_MAX)
+		return -EINVAL;
+	memcpy(marked, rules, count * sizeof(*rules));
+	for (size_t i = 0; i < count && change == CONTROL_FLEET_SET; i++)
+		fleet_rule_mark(&marked[i], r->keys);
+	ret = store_rules_change(r->store, changes[change], marked, count, for_ns / 1000000,
 				 on_changed, r);
 	if (ret) {
 		snprintf(err, err_len,
@@ -459,6 +476,7 @@ void show_fleet_rules(const struct daemon *d, struct state_fleet *shown)
 		return;
 	shown->rule_count = r->count_in_force;
 	shown->rules_ignored = r->ignored;
+	shown->rules_of_other_secret = r->of_other_secret;
 }
 
 /* ---- start ---- */
@@ -474,6 +492,7 @@ int start_fleet_rules(struct daemon *d, struct store *store, char *err, size_t l
 		snprintf(err, len, "fleet-rules: out of memory or descriptors");
 		return -1;
 	}
+	r->keys = hash_secret_mark(d);
 	r->d = d;
 	r->store = store;
 	/* Those of the daemon before this one. */

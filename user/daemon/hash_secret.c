@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "config/secret_file.h"
+#include "core/fleet_rule.h"
 #include "daemon/daemon.h"
 
 #define BYTES DATAPATH_SECRET_BYTES
@@ -140,4 +141,15 @@ void forget_keys(struct daemon *d)
 		       log_count("rules", (int64_t)n)),
 	    "%s has another secret than the adopted maps: %zu rules and quotas by key:ID match no key any more, and are removed; those of the configuration need new IDs",
 	    d->config.hash_secret_file, n);
+}
+
+uint64_t hash_secret_mark(struct daemon *d)
+{
+	struct sluice_client hashed;
+	uint64_t mark;
+
+	if (datapath_key_client(d->datapath, FLEET_KEYS_TEXT, strlen(FLEET_KEYS_TEXT), &hashed))
+		return 0;
+	memcpy(&mark, hashed.addr, sizeof(mark));
+	return mark;
 }

@@ -14,7 +14,7 @@
 -- version, next cursor ('0': that was all), how many were none, then FIELD LF VERSION SPACE MS SPACE
 -- TEXT each.
 local RULES, VERSION = KEYS[1], KEYS[2]
-local RULES_MAX, FIELD_MAX, TEXT_MAX, PAGE, PAGE_MAX = 10000, 191, 204, 500, 3000
+local RULES_MAX, FIELD_MAX, TEXT_MAX, PAGE, PAGE_MAX = 10000, 191, 228, 500, 3000
 local CLEARED, CLEARED_MS = 'clear', 7 * 24 * 3600 * 1000
 local VERSION_MAX = 9e15
 local op = ARGV[1]
