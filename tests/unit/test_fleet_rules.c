@@ -43,16 +43,16 @@ static void a_rule_is_read_as_it_was_written(void **state)
 		enum fleet_rule_kind kind;
 		uint64_t keys;
 	} rows[] = {
-		{"192.0.2.1", NULL, "rule\t192.0.2.1\t", "block", FLEET_RULE_VERDICT},
-		{"192.0.2.1", "llama 3", "rule\t192.0.2.1\tllama 3", "allow", FLEET_RULE_VERDICT},
-		{"10.1.2.3/8", NULL, "rule\t10.0.0.0/8\t", "block", FLEET_RULE_VERDICT},
-		{"2001:db8::1", NULL, "rule\t2001:db8::1\t", "block", FLEET_RULE_VERDICT},
-		{"2001:db8::/64", NULL, "rule\t2001:db8::/64\t", "block", FLEET_RULE_VERDICT},
+		{"192.0.2.1", NULL, "rule\t192.0.2.1\t", "block", FLEET_RULE_VERDICT, 0},
+		{"192.0.2.1", "llama 3", "rule\t192.0.2.1\tllama 3", "allow", FLEET_RULE_VERDICT, 0},
+		{"10.1.2.3/8", NULL, "rule\t10.0.0.0/8\t", "block", FLEET_RULE_VERDICT, 0},
+		{"2001:db8::1", NULL, "rule\t2001:db8::1\t", "block", FLEET_RULE_VERDICT, 0},
+		{"2001:db8::/64", NULL, "rule\t2001:db8::/64\t", "block", FLEET_RULE_VERDICT, 0},
 		{"key:0123456789abcdef", "m", "quota\tkey:0123456789abcdef\tm", "requests=5/60s",
-		 FLEET_RULE_QUOTA},
+		 FLEET_RULE_QUOTA, 0},
 		{"key:0123456789abcdef", "m", "quota\tkey:0123456789abcdef\tm", "requests=5/60s",
 		 FLEET_RULE_QUOTA, 0xfedcba9876543210},
-		{"10.0.0.0/8", NULL, "weight\t10.0.0.0/8\t", "0.5", FLEET_RULE_WEIGHT},
+		{"10.0.0.0/8", NULL, "weight\t10.0.0.0/8\t", "0.5", FLEET_RULE_WEIGHT, 0},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
