@@ -2,8 +2,9 @@
 """A client that spends its budget: spend.py TOKENS KEY ADDRESSES HOST…
 Sends one request after the other to port 8000 of the hosts in turn, from the addresses (separated
 by commas) in turn, until each host in turn has said that the budget is spent: a wait of more than
-five seconds. A shorter one is obeyed. KEY is its API key, in one header or another, or empty. An answer has TOKENS tokens.
-Prints what was admitted, by host, the tokens of the answers, and the rest as JSON."""
+five seconds. A shorter one is obeyed. KEY is its API key, in one header or another, or empty. An
+answer has TOKENS tokens. Prints what was admitted, by host, the tokens of the answers, and the rest
+as JSON."""
 import http.client
 import json
 import sys

@@ -90,7 +90,9 @@ for i in "${HOSTS[@]}"; do eventually 5 has_rules "$i" 1 0; done
 
 store save >/dev/null
 check "the store has the ID of a key" grep -qa "${id#key:}" "$T/store.rdb"
-not_in_store() { ! grep -qaF -e "$1" -e "$(printf %s "$1" | od -An -v -tx1 | tr -d ' \n')" "$T/store.rdb"; }
+not_in_store() {
+	! grep -qaF -e "$1" -e "$(printf %s "$1" | od -An -v -tx1 | tr -d ' \n')" "$T/store.rdb"
+}
 for text in "$KEY_A" "$KEY_B" "$KEY_C" "$(<"$T/secret")"; do
 	check "… and no key and no secret" not_in_store "$text"
 done
@@ -112,8 +114,9 @@ for i in 1 2; do
 	check "host $i says which host has another secret" eventually 5 fleet_is "$i" \
 		"[h['name'] for h in f['list'] if h['same_secret'] is False] == ['host-3']"
 done
-check "… and what that means" grep -qF "note: host-3 has another hash secret: quotas and rules by API \
-key are not shared with it (setting \`hash-secret-file\`)" <(hctl 1 fleet)
+note="host-3 has another hash secret: quotas and rules by API key are not shared with it"
+check "… and what that means" grep -qxF "note: $note (setting \`hash-secret-file\`)" \
+	<(hctl 1 fleet)
 rule 1 block "$KEY_A"
 check "a rule by a key is not in force on that host, and the answer says so" grep -q \
 	", in force on 2 of 3 hosts, not on host-3$" "$T/out"

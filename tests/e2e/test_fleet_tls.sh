@@ -63,8 +63,8 @@ says() { # N COMMAND PATTERN
 }
 why="the store's certificate is not good: .*issuer is unknown"
 for command in fleet status; do
-	check "of a host with another authority, $command says why it is alone" eventually 5 says 3 \
-		"$command" "^fleet test: the store is away since .*$why.*; this host gives out its share"
+	check "of a host with another authority, $command says why it is alone" eventually 5 \
+		says 3 "$command" "^fleet test: the store is away since .*$why.*; this host gives out its share"
 done
 spend alone 1 "" 10.78.0.3 10.78.0.13
 check "… and it gives out its share, a third" drove alone \

@@ -44,7 +44,8 @@ static void a_rule_is_read_as_it_was_written(void **state)
 		uint64_t keys;
 	} rows[] = {
 		{"192.0.2.1", NULL, "rule\t192.0.2.1\t", "block", FLEET_RULE_VERDICT, 0},
-		{"192.0.2.1", "llama 3", "rule\t192.0.2.1\tllama 3", "allow", FLEET_RULE_VERDICT, 0},
+		{"192.0.2.1", "llama 3", "rule\t192.0.2.1\tllama 3", "allow", FLEET_RULE_VERDICT,
+		 0},
 		{"10.1.2.3/8", NULL, "rule\t10.0.0.0/8\t", "block", FLEET_RULE_VERDICT, 0},
 		{"2001:db8::1", NULL, "rule\t2001:db8::1\t", "block", FLEET_RULE_VERDICT, 0},
 		{"2001:db8::/64", NULL, "rule\t2001:db8::/64\t", "block", FLEET_RULE_VERDICT, 0},
@@ -232,7 +233,7 @@ static void hosts_tell_the_version_that_is_in_force(void **state)
 	}
 	fleet_info(info, "1", 0xabc, 12, 0xdef, book);
 	assert_string_equal(info, "version\t1\nstart\t0000000000000abc\nrules\t12\n"
-				 "keys\t0000000000000def\n");
+				  "keys\t0000000000000def\n");
 	fleet_host_read(&host, "h", info, 0, book);
 	assert_int_equal(host.keys, 0xdef);
 	fleet_info(info, "1", 1, -1, 0, book);

@@ -54,10 +54,14 @@ static void print_hosts(FILE *out, const json_t *list, json_int_t rules)
 	json_array_foreach(list, i, host) if (field_whole(host, "quotas_that_differ"))
 		fprintf(out, "note: %s: %s: they share no budget\n", field_text(host, "name"),
 			field_text(host, "differs"));
-	json_array_foreach(list, i, host) if (json_is_false(json_object_get(host, "same_secret")))
+	json_array_foreach(list, i, host)
+	{
+		if (!json_is_false(json_object_get(host, "same_secret")))
+			continue;
 		fprintf(out,
 			"note: %s has another hash secret: quotas and rules by API key are not shared with it (setting `hash-secret-file`)\n",
 			field_text(host, "name"));
+	}
 }
 
 void format_fleet_line(FILE *out, const json_t *fleet)

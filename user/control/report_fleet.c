@@ -14,15 +14,15 @@ static json_t *hosts(const struct state_fleet *f)
 
 		json_array_append_new(
 			list,
-			json_pack("{s:s, s:s, s:I, s:b, s:i, s:o, s:o, s:o}", "name", h->name, "version",
-				  h->version, "seen_ms_ago", (json_int_t)h->seen_ms, "this_host",
-				  !strcmp(h->name, f->host), "quotas_that_differ", (int)h->differ,
-				  "differs", h->differ ? json_string(h->differs) : json_null(),
-				  "rules_version",
-				  h->rules < 0 ? json_null() : json_integer(h->rules),
-				  "same_secret",
-				  h->keys && f->keys ? json_boolean(h->keys == f->keys)
-						     : json_null()));
+			json_pack(
+				"{s:s, s:s, s:I, s:b, s:i, s:o, s:o, s:o}", "name", h->name,
+				"version", h->version, "seen_ms_ago", (json_int_t)h->seen_ms,
+				"this_host", !strcmp(h->name, f->host), "quotas_that_differ",
+				(int)h->differ, "differs",
+				h->differ ? json_string(h->differs) : json_null(), "rules_version",
+				h->rules < 0 ? json_null() : json_integer(h->rules), "same_secret",
+				h->keys && f->keys ? json_boolean(h->keys == f->keys)
+						   : json_null()));
 	}
 	return list;
 }

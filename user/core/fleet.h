@@ -58,10 +58,10 @@ struct state_fleet {
 	uint64_t waiting_ns; /* … since when the first of them does; 0: none does */
 	int64_t rules;       /* the version in force here; negative: the rules are off */
 	size_t rule_count;
-	uint64_t rules_ignored; /* texts of the store that are no rules, or do not fit */
+	uint64_t rules_ignored;       /* texts of the store that are no rules, or do not fit */
 	size_t rules_of_other_secret; /* by key:ID; they match no key here */
-	const char *rules_why;  /* why the list of the store is not in force; "": it is */
-	bool name_taken;        /* another daemon has this host's name */
+	const char *rules_why;        /* why the list of the store is not in force; "": it is */
+	bool name_taken;              /* another daemon has this host's name */
 	struct fleet_host *list;
 	size_t list_count;
 };

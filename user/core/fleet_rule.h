@@ -5,9 +5,9 @@
  * is hostile: a text is a rule in every part, or none.
  *
  * The field of a rule is KIND TAB CLIENT TAB MODEL (MODEL "": all); its text "block", "allow", the
- * words of a quota, a weight, or "clear": the store remembers for a while that it was cleared. An ID
- * of a key means a key only with the secret that made it. So the text of a rule by key:ID ends with
- * " keys=" and the hash of FLEET_KEYS_TEXT with that secret, 16 digits.
+ * words of a quota, a weight, or "clear": the store remembers for a while that it was cleared. An
+ * ID of a key means a key only with the secret that made it. So the text of a rule by key:ID ends
+ * with " keys=" and the hash of FLEET_KEYS_TEXT with that secret, 16 digits.
  */
 #ifndef SLUICE_FLEET_RULE_H
 #define SLUICE_FLEET_RULE_H
