@@ -198,8 +198,8 @@ the_quota_holds() {
 	done
 }
 
-# spend NAME TOKENS KEY ADDRESSES HOST…: a client that spends its budget, by spend.py; its result is
-# in $T/NAME.json, for drove.
-spend() {
+# spend_budget NAME TOKENS KEY ADDRESSES HOST…: a client that spends its budget, by spend.py;
+# its result is in $T/NAME.json, for drove.
+spend_budget() {
 	on "$C" "$PY" "$HERE/spend.py" "${@:2:3}" "${@:5}" >"$T/$1.json"
 }

@@ -65,13 +65,13 @@ done
 
 for key in A B; do
 	name=KEY_$key
-	spend "$key" 1 "${!name}" "$FROM" "${ALL[@]}"
+	spend_budget "$key" 1 "${!name}" "$FROM" "${ALL[@]}"
 	check "a key has one budget at all hosts, from any address: key $key" drove "$key" \
 		"r['admitted'] <= 20 + 20 * r['took'] / 3600 + $EXCESS and r['failed'] == 0"
 	check "… and may use it" drove "$key" "r['admitted'] >= 18"
 	check "… and each host has served it" drove "$key" "all(r['by_host'])"
 done
-spend again 1 "$KEY_A" "$FROM" "${ALL[@]}"
+spend_budget again 1 "$KEY_A" "$FROM" "${ALL[@]}"
 check "a key that has spent its budget is refused at every host" drove again \
 	"r['admitted'] <= 3 and r['refused'] >= 3"
 

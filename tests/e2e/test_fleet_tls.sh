@@ -48,7 +48,7 @@ for i in "${HOSTS[@]}"; do
 done
 same "… and no host speaks plainly with the store" "" \
 	"$(on "$R" ss -Htn state established "sport = :$STORE_PORT")"
-spend all 1 "" 10.78.0.1 "${ALL[@]}"
+spend_budget all 1 "" 10.78.0.1 "${ALL[@]}"
 check "a quota is one over all hosts" drove all \
 	"r['admitted'] <= 30 + 30 * r['took'] / 3600 + 15 and r['failed'] == 0"
 check "… and a client may use it" drove all "r['admitted'] >= 27"
@@ -66,11 +66,11 @@ for command in fleet status; do
 	check "of a host with another authority, $command says why it is alone" eventually 5 \
 		says 3 "$command" "^fleet test: the store is away since .*$why.*; this host gives out its share"
 done
-spend alone 1 "" 10.78.0.3 10.78.0.13
+spend_budget alone 1 "" 10.78.0.3 10.78.0.13
 check "… and it gives out its share, a third" drove alone \
 	"r['admitted'] <= 30 / 3 + 1 + 30 * r['took'] / 3600 and r['failed'] == 0"
 check "… and no less" drove alone "r['admitted'] >= 9"
-spend others 1 "" 10.78.0.4 10.78.0.11 10.78.0.12
+spend_budget others 1 "" 10.78.0.4 10.78.0.11 10.78.0.12
 check "… while the others share as before" drove others \
 	"27 <= r['admitted'] <= 30 + 30 * r['took'] / 3600 + 15 and r['failed'] == 0"
 done_here
