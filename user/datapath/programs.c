@@ -111,7 +111,10 @@ static struct sluice_bpf *open_beside(const struct datapath *d)
 	skel->rodata->conns_max = d->skel->rodata->conns_max;
 	skel->rodata->judge_mark = d->skel->rodata->judge_mark;
 	skel->bss->recording = d->skel->bss->recording;
-	bpf_object__for_each_program(program, skel->obj) bpf_program__set_autoload(program, false);
+	bpf_object__for_each_program(program, skel->obj)
+	{
+		bpf_program__set_autoload(program, false);
+	}
 	bpf_object__for_each_map(map, skel->obj)
 	{
 		const struct bpf_map *same =
