@@ -454,11 +454,6 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	return err ? err : reset;
 }
 
-void datapath_record(struct datapath *d, bool on)
-{
-	programs_record(d, on);
-}
-
 int datapath_fd(const struct datapath *d)
 {
 	return d->rings_fd;

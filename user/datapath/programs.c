@@ -187,7 +187,7 @@ int programs_without_header(struct datapath *d)
 	return d->headerless ? 0 : datapath_away(d, load_headerless, d);
 }
 
-void programs_record(struct datapath *d, bool on)
+void datapath_record(struct datapath *d, bool on)
 {
 	struct sluice_bpf *const objects[] = {d->skel, d->elsewhere, d->headerless};
 

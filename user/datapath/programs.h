@@ -17,8 +17,6 @@ void programs_forget(void);
  * which the daemon's loop may go on. */
 int programs_for_netns(struct datapath *d);
 int programs_without_header(struct datapath *d);
-/* Switches on or off that the programs make records, in all that are loaded and will be. */
-void programs_record(struct datapath *d, bool on);
 void programs_close(struct datapath *d);
 
 #endif
