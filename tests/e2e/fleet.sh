@@ -198,8 +198,12 @@ the_quota_holds() {
 	done
 }
 
-# spend_budget NAME TOKENS KEY ADDRESSES HOST…: a client that spends its budget, by spend.py;
-# its result is in $T/NAME.json, for drove.
+# spend_budget NAME TOKENS KEY ADDRESSES [N…]: a client that spends its budget, by spend.py, on
+# these hosts, or all three; its result is in $T/NAME.json, for drove.
 spend_budget() {
-	on "$C" "$PY" "$HERE/spend.py" "${@:2:3}" "${@:5}" >"$T/$1.json"
+	local i hosts=() numbers=("${@:5}")
+
+	((${#numbers[@]})) || numbers=("${HOSTS[@]}")
+	for i in "${numbers[@]}"; do hosts+=("$(host_address "$i")"); done
+	on "$C" "$PY" "$HERE/spend.py" "${@:2:3}" "${hosts[@]}" >"$T/$1.json"
 }

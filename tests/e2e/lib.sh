@@ -272,6 +272,22 @@ lose_data() {
 	bpftool map update pinned "$WITNESS/data_to_lose" key hex 0 0 0 0 value hex "$1" 0 0 0
 }
 
+# make_certificates NAME: in $T/tls, two authorities (ca, other), and a server and a client of the
+# first, each a .pem and a .key; NAME is what the certificate is for, as "DNS:localhost".
+make_certificates() (
+	mkdir "$T/tls"
+	cd "$T/tls" || return 1
+	new_key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1)
+	for ca in ca other; do
+		openssl req -x509 "${new_key[@]}" -subj "/CN=$ca" -keyout $ca.key -out $ca.pem
+	done
+	for name in server client; do
+		openssl req "${new_key[@]}" -subj "/CN=$name" -keyout $name.key -out $name.csr
+		openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 \
+			-extfile <(echo "subjectAltName=$1") -out $name.pem
+	done
+) >"$T/openssl.log" 2>&1
+
 # Ends all processes of the case's namespaces; removes namespaces and pins.
 clean() {
 	local ns pid

@@ -280,19 +280,7 @@ tell stranger call
 seen "… and it cannot touch another fleet" stranger "^down .*(does not permit|can.t access)"
 
 # TLS.
-mkdir "$T/tls"
-(
-	cd "$T/tls"
-	key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1)
-	for ca in ca other; do
-		openssl req -x509 "${key[@]}" -subj "/CN=$ca" -keyout $ca.key -out $ca.pem
-	done
-	for name in server client; do
-		openssl req "${key[@]}" -subj "/CN=$name" -keyout $name.key -out $name.csr
-		openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 \
-			-extfile <(echo subjectAltName=DNS:localhost) -out $name.pem
-	done
-) >/dev/null 2>&1
+make_certificates DNS:localhost
 tls=(--tls-cert-file "$T/tls/server.pem" --tls-key-file "$T/tls/server.key" --tls-ca-cert-file
 	"$T/tls/ca.pem")
 redis tls 7003 --port 0 --tls-port 7003 --tls-auth-clients optional "${tls[@]}"
