@@ -80,6 +80,18 @@ for from in $C $S $B_POD; do
 	begin
 done
 
+# What the daemon left attached ends them.
+eight_kept "$C"
+kill -9 "$DAEMON"
+wait "$DAEMON" || true
+check "detach without a daemon ends while they are silent" ctl detach --pin-dir "$PIN"
+check "… and they end, at the server" eventually 3 no_sockets_in "$A" "$PORT"
+check "… and at the clients" eventually 3 no_clients_in "$C"
+round
+holds "… by a reset" "j('round') == {'kept': 8, 'ConnectionResetError': 8}"
+finish "$LIFE"
+begin
+
 eight_kept "$C"
 keep_on &
 KEEPER=$!

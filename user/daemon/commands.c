@@ -10,8 +10,7 @@
 
 #include "daemon/daemon.h"
 
-#define DRAIN_NS       10000000000ULL /* tombstones after `detach` */
-#define KEPT_PACKET_NS 3000000000ULL  /* … a packet of each kept connection that it resets */
+#define DRAIN_NS 10000000000ULL /* tombstones after `detach` */
 
 static int refused(int ret, char *err, size_t err_len)
 {

@@ -169,6 +169,7 @@ bool datapath_has_kept(struct datapath *d);
  * datapath_kept_open(): some of these have had none yet. datapath_remove() says which connections
  * it cannot reset.
  */
+#define KEPT_PACKET_NS 3000000000ULL /* so long they have */
 void datapath_end_kept(struct datapath *d);
 bool datapath_kept_open(struct datapath *d);
 
