@@ -84,7 +84,8 @@ done
 eight_kept "$C"
 kill -9 "$DAEMON"
 wait "$DAEMON" || true
-check "detach without a daemon ends while they are silent" ctl detach --pin-dir "$PIN"
+check "detach without a daemon ends while they are silent" \
+	on "$S" "$B/sluicectl" --control "$T/control.sock" detach --pin-dir "$PIN"
 check "… and they end, at the server" eventually 3 no_sockets_in "$A" "$PORT"
 check "… and at the clients" eventually 3 no_clients_in "$C"
 round

@@ -182,8 +182,11 @@ static int drop_other(const char *pin_dir, const char *name, void *arg)
 
 int datapath_detach_others(struct datapath *d)
 {
+	int err;
+
 	clsact_sweep(d->pin_dir, is_attached, d);
-	return pins_each_link(d->pin_dir, drop_other, d);
+	err = pins_each_link(d->pin_dir, drop_other, d);
+	return err ? err : kept_pin_probe(d);
 }
 
 size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *out, size_t max)

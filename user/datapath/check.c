@@ -12,6 +12,7 @@
 
 #include "claims.h"
 #include "hooks.h"
+#include "kept.h"
 #include "netns.h"
 #include "pins.h"
 #include "server_links.h"
@@ -122,6 +123,7 @@ static int check_pins(struct datapath *d, bool again)
 		if (err)
 			return err;
 		pins_make_links(d->pin_dir);
+		kept_pin_probe(d);
 	} else if (!pins_present(d->pin_dir, d->skel->obj, d->dir_fd)) {
 		return datapath_fail(-ENOENT, "removed by somebody");
 	}

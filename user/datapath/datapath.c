@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 #include "addresses.h"
 #include "age.h"
@@ -37,8 +36,6 @@
 
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
-
-#define KEPT_LOOKS 150 /* while detach without a daemon waits for a packet of each */
 
 #define UNPINNED_MAX 4 /* daemons without pins in one network namespace that have numbers */
 
@@ -425,43 +422,12 @@ void datapath_close(struct datapath *d)
 	free(d);
 }
 
-/*
- * Ends kept connections as a daemon does, by the programs that it has left attached: what no socket
- * here has, needs `probe`. With maps of another version it does nothing. 0 or -errno.
- */
-static int end_pinned_kept(const char *pin_dir, const struct bpf_object *obj)
-{
-	const struct timespec pause = {.tv_nsec = KEPT_PACKET_NS / KEPT_LOOKS};
-	_cleanup_free_ struct datapath *d = NULL;
-	struct sluice_settings settings;
-	_cleanup_fd_ int fd = -1;
-
-	if (!pins_hold_kept(pin_dir, obj))
-		return 0;
-	fd = settings_pinned(pin_dir, &settings);
-	if (fd < 0 || settings.abi_version != SLUICE_ABI_VERSION)
-		return 0;
-	d = calloc(1, sizeof(*d));
-	if (!d)
-		return datapath_fail(-ENOMEM, "out of memory");
-	strcpy(d->pin_dir, pin_dir);
-	d->settings = settings;
-	d->skel = programs_probe(pin_dir);
-	if (!d->skel)
-		return -ENOEXEC;
-	datapath_end_kept(d);
-	for (unsigned i = 0; i < KEPT_LOOKS && datapath_kept_open(d); i++)
-		nanosleep(&pause, NULL);
-	sluice_bpf__destroy(d->skel);
-	return 0;
-}
-
 int datapath_remove(struct datapath *d, const char *pin_dir)
 {
 	_cleanup_fd_ int dir_fd = -1;
 	struct sluice_bpf *skel;
 	char path[PATH_MAX];
-	int err, ended, reset;
+	int err, reset;
 
 	if (d) {
 		reset = kept_reset(d, d->pin_dir);
@@ -482,11 +448,10 @@ int datapath_remove(struct datapath *d, const char *pin_dir)
 	skel = programs_open(NULL);
 	if (!skel)
 		return -ENOEXEC;
-	ended = end_pinned_kept(path, skel->obj);
-	reset = kept_reset(NULL, path);
+	reset = kept_end_pinned(path);
 	err = pins_remove(path, skel->obj);
 	sluice_bpf__destroy(skel);
-	return err ? err : ended ? ended : reset;
+	return err ? err : reset;
 }
 
 int datapath_fd(const struct datapath *d)

@@ -161,7 +161,7 @@ static inline void free_ptr(void *p)
  * renews its lease there, and its loop may take a turn. */
 static inline void datapath_step(const struct datapath *d, size_t entries)
 {
-	if (d->handlers.step)
+	if (d && d->handlers.step)
 		d->handlers.step(d->handlers.arg, entries);
 }
 

@@ -16,12 +16,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "kept.h"
 #include "map_io.h"
 #include "netlink.h"
 #include "netns.h"
+#include "pins.h"
 #include "settings.h"
+
+#define PINNED_LOOKS 150 /* while a connection has had no packet yet */
 
 static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
 
@@ -215,7 +219,7 @@ int kept_reset(const struct datapath *d, const char *pin_dir)
 
 /* Has the server of a connection send a packet (bpf/probe.bpf.c), at which both ends are reset. An
  * error means that there is no such interface here any more, nor such a connection. */
-static void probe(void *arg, const void *key, const void *value)
+static void send_probe(void *program, const void *key, const void *value)
 {
 	struct {
 		struct ethhdr link;
@@ -229,7 +233,6 @@ static void probe(void *arg, const void *key, const void *value)
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = &packet, .ctx_in = &context,
 			    .ctx_size_in = sizeof(context), .repeat = 1);
 	struct sluice_kept kept;
-	struct datapath *d = arg;
 	bool ipv4;
 
 	memcpy(&kept, value, sizeof(kept));
@@ -238,15 +241,17 @@ static void probe(void *arg, const void *key, const void *value)
 	packet.link.h_proto = htons(ipv4 ? ETH_P_IP : ETH_P_IPV6);
 	run.data_size_in = sizeof(packet.link) + (ipv4 ? sizeof(packet.ipv4) : sizeof(packet.ipv6));
 	context.ifindex = kept.hook;
-	bpf_prog_test_run_opts(bpf_program__fd(d->skel->progs.probe), &run);
+	bpf_prog_test_run_opts(*(int *)program, &run);
 }
 
 void datapath_end_kept(struct datapath *d)
 {
+	int program = bpf_program__fd(d->skel->progs.probe);
+
 	d->settings.stopping = SLUICE_STOPPING_KEPT;
 	settings_write(d);
 	kept_reset(d, d->pin_dir);
-	map_each(d, d->skel->maps.kept, probe, d);
+	map_each(d, d->skel->maps.kept, send_probe, &program);
 }
 
 struct open_kept {
@@ -271,4 +276,64 @@ bool datapath_kept_open(struct datapath *d)
 	struct open_kept o = {.conns = map_fd(d->skel->maps.conns)};
 
 	return !map_each(d, d->skel->maps.kept, find_open, &o) && o.any;
+}
+
+static void probe_path(char path[PATH_MAX + 16], const char *pin_dir)
+{
+	snprintf(path, PATH_MAX + 16, "%s/links/probe", pin_dir);
+}
+
+/* In links/, since every version removes whatever is there. */
+int kept_pin_probe(const struct datapath *d)
+{
+	char path[PATH_MAX + 16];
+
+	if (pins_none(d->pin_dir))
+		return 0;
+	probe_path(path, d->pin_dir);
+	if (!bpf_obj_pin(bpf_program__fd(d->skel->progs.probe), path) || errno == EEXIST)
+		return 0;
+	return datapath_fail(-errno, "%s: %s", path, strerror(errno));
+}
+
+static void walk(int map, void (*each)(void *arg, const void *key, const void *value), void *arg)
+{
+	map_walk(NULL, map, sizeof(struct sluice_conn_key), sizeof(struct sluice_kept), each, arg);
+}
+
+static void find_not_ended(void *any, const void *key, const void *value)
+{
+	struct sluice_kept kept;
+
+	memcpy(&kept, value, sizeof(kept));
+	*(bool *)any |= !(kept.flags & SLUICE_KEPT_ENDED);
+}
+
+int kept_end_pinned(const char *pin_dir)
+{
+	const struct timespec pause = {.tv_nsec = KEPT_PACKET_NS / PINNED_LOOKS};
+	_cleanup_fd_ int map = -1, settings = -1, program = -1;
+	struct sluice_settings unused;
+	char path[PATH_MAX + 16];
+	bool open = true;
+	int err;
+
+	probe_path(path, pin_dir);
+	program = bpf_obj_get(path);
+	snprintf(path, sizeof(path), "%s/kept", pin_dir);
+	map = bpf_obj_get(path);
+	settings = settings_pinned(pin_dir, &unused);
+	if (settings >= 0)
+		settings_write_stopping(settings, SLUICE_STOPPING_KEPT);
+	err = kept_reset(NULL, pin_dir);
+	if (program < 0 || map < 0 || settings < 0)
+		return err;
+	walk(map, send_probe, &program);
+	for (unsigned i = 0; open && i < PINNED_LOOKS; i++) {
+		open = false;
+		walk(map, find_not_ended, &open);
+		if (open)
+			nanosleep(&pause, NULL);
+	}
+	return err;
 }

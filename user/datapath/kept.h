@@ -17,5 +17,12 @@ int kept_moved(struct datapath *d, int was, int now);
  * namespace, or in one of d; d may be NULL. The error says how many it did not find a way for.
  */
 int kept_reset(const struct datapath *d, const char *pin_dir);
+/* Pins the program that ends silent ones, for kept_end_pinned(). */
+int kept_pin_probe(const struct datapath *d);
+/*
+ * As kept_reset() without a daemon, by what a killed one of any version has left attached and
+ * pinned. Waits until those have ended, too, that have no socket here, KEPT_PACKET_NS at most.
+ */
+int kept_end_pinned(const char *pin_dir);
 
 #endif

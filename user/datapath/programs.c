@@ -98,37 +98,6 @@ struct sluice_bpf *programs_open(const struct bpf_object_open_opts *opts)
 	return skel;
 }
 
-struct sluice_bpf *programs_probe(const char *pin_dir)
-{
-	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = pin_dir);
-	struct sluice_bpf *skel = programs_open(&opts);
-	struct bpf_program *program;
-	struct bpf_map *map;
-
-	if (!skel)
-		return NULL;
-	bpf_object__for_each_program(program, skel->obj)
-	{
-		bpf_program__set_autoload(program, program == skel->progs.probe);
-	}
-	bpf_object__for_each_map(map, skel->obj)
-	{
-		const char *path = bpf_map__pin_path(map);
-		_cleanup_fd_ int fd = path ? bpf_obj_get(path) : -1;
-		struct bpf_map_info info = {0};
-		uint32_t len = sizeof(info);
-
-		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len))
-			bpf_map__set_max_entries(map, info.max_entries);
-	}
-	if (!sluice_bpf__load(skel))
-		return skel;
-	datapath_fail(-EINVAL, "the program that ends kept connections: %s",
-		      programs_last_words());
-	sluice_bpf__destroy(skel);
-	return NULL;
-}
-
 /* Another object with the maps of d->skel, of which nothing is to be loaded. NULL: an error. */
 static struct sluice_bpf *open_beside(const struct datapath *d)
 {

@@ -8,9 +8,6 @@
 /* Opens the object. It loads all programs but those for interfaces without Ethernet headers. NULL:
  * datapath_error() says why. */
 struct sluice_bpf *programs_open(const struct bpf_object_open_opts *opts);
-/* Opens the object with the maps that are pinned in pin_dir, and loads no program but `probe`. NULL:
- * datapath_error() says why. */
-struct sluice_bpf *programs_probe(const char *pin_dir);
 /* What libbpf has said in this thread since programs_open(), whole; and its last relevant lines as
  * one. The latter forgets it. */
 const char *programs_log(void);

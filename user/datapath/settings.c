@@ -26,7 +26,7 @@ static int read_whole(int fd, uint8_t value[SETTINGS_MOST])
 	if (bpf_obj_get_info_by_fd(fd, &info, &len))
 		return -errno;
 	if (info.type != BPF_MAP_TYPE_ARRAY || info.value_size > SETTINGS_MOST ||
-	    info.value_size <= offsetof(struct sluice_settings, stopping))
+	    info.value_size < offsetof(struct sluice_settings, stopping) + sizeof(uint32_t))
 		return -ENOENT;
 	return bpf_map_lookup_elem(fd, &zero, value) ? -errno : (int)info.value_size;
 }
@@ -50,7 +50,8 @@ int settings_pinned(const char *pin_dir, struct sluice_settings *out)
 	return fd;
 }
 
-int settings_write_lease(int fd, uint64_t until_ns)
+/* Writes one member of the settings of any version. */
+static int write_member(int fd, size_t at, const void *member, size_t n)
 {
 	uint8_t value[SETTINGS_MOST];
 	uint32_t zero = 0;
@@ -58,9 +59,20 @@ int settings_write_lease(int fd, uint64_t until_ns)
 
 	if (size < 0)
 		return size;
-	memcpy(value + offsetof(struct sluice_settings, lease_until_ns), &until_ns,
-	       sizeof(until_ns));
+	memcpy(value + at, member, n);
 	return bpf_map_update_elem(fd, &zero, value, BPF_ANY);
+}
+
+int settings_write_lease(int fd, uint64_t until_ns)
+{
+	return write_member(fd, offsetof(struct sluice_settings, lease_until_ns), &until_ns,
+			    sizeof(until_ns));
+}
+
+int settings_write_stopping(int fd, uint32_t stopping)
+{
+	return write_member(fd, offsetof(struct sluice_settings, stopping), &stopping,
+			    sizeof(stopping));
 }
 
 int settings_pause(struct datapath *d, uint64_t until_ns)

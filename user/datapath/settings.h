@@ -12,8 +12,9 @@
 /* The settings that are pinned, of this version or another: their head, up to `stopping`, is the
  * same in all. Returns a descriptor; -ENOENT. */
 int settings_pinned(const char *pin_dir, struct sluice_settings *out);
-/* Changes the lease in them. */
+/* Change the lease in them, and whether a daemon stops. */
 int settings_write_lease(int fd, uint64_t until_ns);
+int settings_write_stopping(int fd, uint32_t stopping);
 /* Drops the packets of services until then (CLOCK_MONOTONIC; 0: no more), and changes nothing else
  * of what is in the map. */
 int settings_pause(struct datapath *d, uint64_t until_ns);
