@@ -616,7 +616,8 @@ static __always_inline int on_request_packet(struct __sk_buff *skb, bool l2)
 			return lack ? without_conn(skb, p, c.service, lack, now) : TC_ACT_UNSPEC;
 	}
 	c.conn = conn;
-	conn->last_seen_ns = now;
+	if (skb->tc_index != OWN_KEPT_PROBE)
+		conn->last_seen_ns = now;
 	if (p->fragment) {
 		c.s->refuse = REFUSE_NOTHING; /* its other fragments come without ports */
 		if (c.service)

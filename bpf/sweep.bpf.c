@@ -9,6 +9,7 @@
 
 #define KEPT_QUIET_NS NSEC_PER_SEC
 #define KEPT_AWAY_NS  (60 * NSEC_PER_SEC)
+#define KEPT_IDLE_NS  (3600 * NSEC_PER_SEC) /* as of an entry of conns */
 #define HELD_MAX_NS   NSEC_PER_SEC
 
 struct sweep {
@@ -76,6 +77,15 @@ static __always_inline __u8 answered_again(const struct sluice_conn *conn, enum 
 								   : SLUICE_ANSWERED_EVICTED;
 }
 
+static __always_inline void note_eviction(const struct sluice_conn_key *key)
+{
+	struct sluice_conn_key copy = *key;
+	struct sluice_kept *k = bpf_map_lookup_elem(&kept, &copy);
+
+	if (k)
+		__sync_fetch_and_or(&k->flags, SLUICE_KEPT_EVICTED);
+}
+
 /* Removes a connection that no CPU works on, and notes in half_open what its next byte proves. */
 static __always_inline void evict(struct sweep *s, const struct sluice_conn_key *key,
 				  struct sluice_conn *conn)
@@ -83,7 +93,7 @@ static __always_inline void evict(struct sweep *s, const struct sluice_conn_key 
 	struct sluice_half_open half = {};
 	__u32 bucket = conn->bucket;
 	enum loss loss;
-	bool closed;
+	bool closed, is_kept;
 
 	if (!__sync_bool_compare_and_swap(&conn->busy, 0, 1))
 		return;
@@ -96,10 +106,13 @@ static __always_inline void evict(struct sweep *s, const struct sluice_conn_key 
 	half.answered = answered_again(conn, loss);
 	closed = loss != LOSS_REQUEST &&
 		 conn->flags & (SLUICE_CONN_CLIENT_FIN | SLUICE_CONN_SERVER_FIN);
+	is_kept = conn->flags & SLUICE_CONN_KEPT;
 	if (loss == LOSS_JUDGED || !conn_remove(key, bucket)) {
 		conn->busy = 0;
 		return;
 	}
+	if (is_kept && !closed)
+		note_eviction(key);
 	s->evict--;
 	count_atomically(SLUICE_COUNTER_CONNS_EVICTED);
 	if (!closed && !bpf_map_update_elem(&half_open, key, &half, BPF_ANY))
@@ -156,12 +169,13 @@ static __always_inline bool has_socket(struct __sk_buff *skb, const struct sluic
  * A kept connection has ended when no socket has it, nor a tombstone: whatever comes later is
  * answered from its own numbers. The socket of a server in another network namespace cannot be
  * asked. Such a connection has ended when both sides have closed it, or it was silent for long
- * (conns lacks it), and KEPT_AWAY_NS have passed.
+ * (conns lacks it, and not for want of room), and KEPT_AWAY_NS have passed.
  */
 static long sweep_kept(void *map, const struct sluice_conn_key *key, struct sluice_kept *k,
 		       struct kept_sweep *s)
 {
 	__u64 quiet = s->now > k->last_seen_ns ? s->now - k->last_seen_ns : 0;
+	__u64 away = k->flags & SLUICE_KEPT_EVICTED ? KEPT_IDLE_NS : KEPT_AWAY_NS;
 	bool ended;
 
 	if (quiet < KEPT_QUIET_NS)
@@ -169,7 +183,7 @@ static long sweep_kept(void *map, const struct sluice_conn_key *key, struct slui
 	if (k->flags & SLUICE_KEPT_LOCAL)
 		ended = !has_socket(s->skb, key);
 	else
-		ended = quiet >= KEPT_AWAY_NS && !bpf_map_lookup_elem(&conns, key);
+		ended = quiet >= away && !bpf_map_lookup_elem(&conns, key);
 	if (ended && !bpf_map_lookup_elem(&tombstones, key))
 		bpf_map_delete_elem(&kept, key);
 	return 0;

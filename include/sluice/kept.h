@@ -18,10 +18,11 @@
 #include "abi_reply.h"
 
 enum sluice_kept_flag {
-	SLUICE_KEPT_PENDING = 1,     /* the client has not acknowledged the last 429 */
-	SLUICE_KEPT_LOCAL = 2,       /* the server's socket is in this network namespace */
-	SLUICE_KEPT_REFUSAL = 4,     /* the bits from here on count the refusals */
-	SLUICE_KEPT_ENDED = 1 << 30, /* `detach` has reset both ends */
+	SLUICE_KEPT_PENDING = 1,       /* the client has not acknowledged the last 429 */
+	SLUICE_KEPT_LOCAL = 2,         /* the server's socket is in this network namespace */
+	SLUICE_KEPT_REFUSAL = 4,       /* the bits from here on count the refusals */
+	SLUICE_KEPT_EVICTED = 1 << 29, /* conns had no room for it; it may not have ended */
+	SLUICE_KEPT_ENDED = 1 << 30,   /* `detach` has reset both ends */
 };
 
 /*

@@ -4,6 +4,12 @@
  * count by adding, only where nothing moves. The test writes connections into the maps; no packet
  * flows. Part of invariant 8.
  */
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <poll.h>
+
+#include <sluice/kept.h>
+
 #include "core/state.h"
 #include "../unit/steps.h"
 #include "sandbox.h"
@@ -181,6 +187,45 @@ static void silent_tombstones_go_after_ten_seconds(void **state)
 	assert_int_equal(tombstones(d), 0);
 	assert_false(datapath_has_tombstones(d));
 	closed(d);
+}
+
+/* Before a kept connection is forgotten, its server may show that it still has it. */
+static void a_silent_kept_connection_is_probed_before_it_goes(void **state)
+{
+	static const struct row {
+		uint64_t idle;
+		uint32_t flags, kept_flags;
+		bool probed;
+	} rows[] = {
+		{3539, SLUICE_CONN_KEPT, 0, false},
+		{3570, 0, 0, false},
+		{3570, SLUICE_CONN_KEPT, SLUICE_KEPT_LOCAL, false}, /* its socket is asked */
+		{3570, SLUICE_CONN_KEPT, 0, true},
+	};
+	_cleanup_fd_ int seen = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, htons(ETH_P_ALL));
+	struct pollfd arrives = {.fd = seen, .events = POLLIN};
+	uint8_t packet[256];
+
+	assert_true(seen >= 0);
+	assert_int_equal(system("ip link set lo up"), 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct row *r = &rows[i];
+		struct sluice_kept kept = {.hook = 1, .flags = r->kept_flags};
+		struct datapath *d = opened();
+		struct sluice_conn_key key;
+
+		put_conn(d, 7, r->idle, r->flags, false, 0, 0);
+		key_of(&key, 7);
+		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.kept), &key, &kept,
+						     BPF_ANY),
+				 0);
+		assert_done(datapath_age(d, NOW));
+		assert_int_equal(poll(&arrives, 1, r->probed ? 20000 : 0), r->probed);
+		while (read(seen, packet, sizeof(packet)) > 0)
+			;
+		assert_true(has_conn(d, 7));
+		closed(d);
+	}
 }
 
 static void a_call_goes_in_steps_of_a_batch(void **state)
@@ -598,6 +643,7 @@ int main(void)
 		sandbox_test(silent_connections_go_each_after_its_time),
 		sandbox_test(a_request_that_has_not_reached_the_server_holds_no_slot),
 		sandbox_test(silent_tombstones_go_after_ten_seconds),
+		sandbox_test(a_silent_kept_connection_is_probed_before_it_goes),
 		sandbox_test(a_call_goes_in_steps_of_a_batch),
 		sandbox_test(the_connections_of_a_client_are_recounted),
 		sandbox_test(a_forgotten_connection_is_counted_out),

@@ -7,28 +7,14 @@
 
 #include "responses.h"
 
-/* Sweeps, and evicts at most `n` connections that are idle for `idle_ns`. */
-static void sweep(uint64_t idle_ns, uint32_t n)
-{
-	struct {
-		struct sluice_sweep asked;
-		uint8_t pad[48];
-	} packet = {.asked = {.idle_ns = idle_ns, .evict = n}};
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &packet,
-			    .data_size_in = sizeof(packet), .repeat = 1);
-
-	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.sweep), &opts), 0);
-	assert_int_equal(opts.retval, TC_ACT_OK);
-}
-
 static void evict_idle(bool ipv6)
 {
-	sweep(1000 * MS, 1);
+	sweep_evicting(1000 * MS, 1);
 }
 
 static void evict_one(bool ipv6)
 {
-	sweep(0, 1);
+	sweep_evicting(0, 1);
 }
 
 static void play_steps(const struct step *steps, unsigned n)
@@ -276,7 +262,7 @@ static void the_idlest_goes_first_whatever_it_sends(void **state)
 		assert_int_equal(bpf_map_update_elem(fd_of(conns), &key, &conn, BPF_NOEXIST), 0);
 	}
 	for (unsigned p = 0; p < sizeof(passes) / sizeof(passes[0]); p++) {
-		sweep(passes[p].idle_ms * MS, KINDS);
+		sweep_evicting(passes[p].idle_ms * MS, KINDS);
 		for (unsigned i = 0; i < KINDS; i++) {
 			struct sluice_conn conn;
 

@@ -475,6 +475,24 @@ static void an_entry_goes_when_nothing_can_need_it(void **state)
 	}
 }
 
+/* One whose server is elsewhere is translated although conns had no room for it. */
+static void an_evicted_connection_stays_kept_for_an_hour(void **state)
+{
+	const struct step kept[] = {KEPT_AND_READ};
+
+	for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		play_step(&shapes[0], &kept[i], HTTP_PORT);
+	pass_ms(1);
+	sweep_evicting(0, 1);
+	assert_int_equal(entries(fd_of(conns)), 0);
+	pass_ms(3599998);
+	sweep_now(false);
+	assert_int_equal(entries(fd_of(kept)), 1);
+	pass_ms(1);
+	sweep_now(false);
+	assert_int_equal(entries(fd_of(kept)), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -489,6 +507,7 @@ int main(void)
 		kept_test(with_kept_full_a_refusal_closes_and_is_counted),
 		kept_test(a_request_after_a_refusal_has_its_own_time),
 		kept_test(an_entry_goes_when_nothing_can_need_it),
+		kept_test(an_evicted_connection_stays_kept_for_an_hour),
 	};
 
 	return packets_main("keep", tests);

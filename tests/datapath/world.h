@@ -537,14 +537,23 @@ static inline int run_xdp(struct bpf_program *program, const struct frame *in, s
 }
 
 /* Runs the pass over all connections, as the daemon does. */
-static inline void sweep_now(bool ipv6)
+/* Sweeps, and evicts at most `n` connections that are idle for `idle_ns`. */
+static inline void sweep_evicting(uint64_t idle_ns, uint32_t n)
 {
-	uint8_t packet[64] = {0};
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet,
+	struct {
+		struct sluice_sweep asked;
+		uint8_t pad[48];
+	} packet = {.asked = {.idle_ns = idle_ns, .evict = n}};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &packet,
 			    .data_size_in = sizeof(packet), .repeat = 1);
 
 	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(w.skel->progs.sweep), &opts), 0);
 	assert_int_equal(opts.retval, TC_ACT_OK);
+}
+
+static inline void sweep_now(bool ipv6)
+{
+	sweep_evicting(0, 0);
 }
 
 /* The program for this shape's link: without Ethernet the packet begins with its IP header. */

@@ -21,6 +21,7 @@
 
 #include "age.h"
 #include "crowd.h"
+#include "kept.h"
 #include "map_io.h"
 #include "ports.h"
 
@@ -28,6 +29,7 @@
 
 #define IDLE_IN_FLIGHT_NS (600 * NSEC_PER_SEC)
 #define IDLE_NS           (3600 * NSEC_PER_SEC)
+#define PROBED_NS         (60 * NSEC_PER_SEC) /* before that, a kept one has to show that it is there */
 #define IDLE_CLOSED_NS    (30 * NSEC_PER_SEC)
 #define IDLE_TOMBSTONE_NS (10 * NSEC_PER_SEC)
 #define UNHEARD_NS        (30 * NSEC_PER_SEC)
@@ -259,6 +261,13 @@ static bool forgotten(const struct sluice_conn *conn, uint64_t now)
 	if (conn->flags & SLUICE_CONN_SERVER_FIN || (conn->flags & SLUICE_CONN_CLIENT_FIN && !held))
 		return idle > IDLE_CLOSED_NS;
 	return idle > (held ? IDLE_IN_FLIGHT_NS : IDLE_NS);
+}
+
+/* A kept connection would break without its entry: a server that still has it answers a probe. */
+static bool may_be_forgotten(const struct sluice_conn *conn, uint64_t now)
+{
+	return conn->flags & SLUICE_CONN_KEPT && now > conn->last_seen_ns &&
+	       now - conn->last_seen_ns > IDLE_NS - PROBED_NS;
 }
 
 /* Deletes a connection if it is unchanged, and releases what it held. */
@@ -592,12 +601,15 @@ static int age_conns(struct datapath *d, struct age *age, uint64_t now)
 			age->walked = age->crowd.walked = false;
 			return count;
 		}
-		for (int i = 0; i < count; i++)
+		for (int i = 0; i < count; i++) {
+			if (may_be_forgotten(&age->values[i], now))
+				kept_probe(d, &age->keys[i]);
 			if (!forgotten(&age->values[i], now) ||
 			    !forget(d, &age->keys[i], age->values[i].last_seen_ns)) {
 				add_up(d, age, &age->keys[i], &age->values[i]);
 				crowd_add(&age->crowd, &age->values[i]);
 			}
+		}
 		if (!done)
 			continue;
 		end_walk(d, age);

@@ -244,6 +244,16 @@ static void send_probe(void *program, const void *key, const void *value)
 	bpf_prog_test_run_opts(*(int *)program, &run);
 }
 
+void kept_probe(const struct datapath *d, const struct sluice_conn_key *key)
+{
+	int program = bpf_program__fd(d->skel->progs.probe);
+	struct sluice_kept kept;
+
+	if (!bpf_map_lookup_elem(map_fd(d->skel->maps.kept), key, &kept) &&
+	    !(kept.flags & SLUICE_KEPT_LOCAL))
+		send_probe(&program, key, &kept);
+}
+
 void datapath_end_kept(struct datapath *d)
 {
 	int program = bpf_program__fd(d->skel->progs.probe);

@@ -17,6 +17,9 @@ int kept_moved(struct datapath *d, int was, int now);
  * namespace, or in one of d; d may be NULL. The error says how many it did not find a way for.
  */
 int kept_reset(const struct datapath *d, const char *pin_dir);
+/* Has the server send a packet of a connection, if it still has that, and this host has no socket
+ * of it that would say so. */
+void kept_probe(const struct datapath *d, const struct sluice_conn_key *key);
 /* Pins the program that ends silent ones, for kept_end_pinned(). */
 int kept_pin_probe(const struct datapath *d);
 /*
