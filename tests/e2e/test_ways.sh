@@ -21,7 +21,7 @@ load_from() { # NAMESPACE ADDRESS OPTION…: until it is ended
 		--duration 3000 "${@:3}"
 	LOAD=$PID
 }
-on_node() { sluice_on_node --trouble-after-secs 1 --listen "$1:$PORT"; }
+on_node() { sluice_on_node --trouble-after-secs 1 "${@/#/--listen=}"; }
 says() { # KIND TEXT: status says so within a few seconds
 	holds --within 10 "$1: $2" "any(x['kind'] == '$1' and '$2' in x['text']
 		for x in s['trouble_details'])"
@@ -33,7 +33,7 @@ admits() { # SENTENCE
 	holds --within 10 "$1" "r['admitted'] > $before + 20 and s['trouble_details'] == []"
 }
 
-on_node "$A4"
+on_node "$A4:$PORT" "[$A6]:$PORT"
 load_from "$B_POD" "$A4" --new-connections
 admits "requests of another pod are judged"
 on "$S" ip link set va name vx
@@ -72,7 +72,7 @@ await_line routed ready "$MOCK"
 on "$S" sh -c "ip link set vb nomaster && ip route add $B4/32 dev vb &&
 	sysctl -qw net.ipv4.conf.vb.proxy_arp=1 net.ipv4.conf.all.rp_filter=0 \
 		net.ipv4.conf.vb.rp_filter=0"
-on_node "$S4"
+on_node "$S4:$PORT"
 load_from "$B_POD" "$S4"
 says unseen "attach to the interface by which $B4 comes"
 finish "$LOAD"
@@ -88,7 +88,7 @@ for pod in "$M $M4 v0" "$N $N4 v1"; do
 done
 start macvlan "$M" "$B/mock_server" --listen "0.0.0.0:$PORT" --model open,tokens=3,slots=64
 await_line macvlan ready "$PID"
-on_node "$M4"
+on_node "$M4:$PORT"
 load_from "$N" "$M4"
 says no-server "no server with this address is found on this host"
 done_here

@@ -70,7 +70,7 @@ bool trouble_holds(enum trouble_kind kind, const struct trouble_look *look,
 		return some(facts, look->own && !look->listening && !look->active && !look->sampled,
 			    0, NULL);
 	case TROUBLE_NO_SERVER:
-		return some(facts, look->nowhere, look->answered, NULL);
+		return some(facts, look->nowhere + look->past, look->answered, NULL);
 	case TROUBLE_UNSEEN:
 		return !sees && some(facts, look->unseen, look->active, look->unseen_client);
 	case TROUBLE_PARTLY_UNSEEN:
@@ -78,7 +78,8 @@ bool trouble_holds(enum trouble_kind kind, const struct trouble_look *look,
 		return (sees || !look->unseen) && some(facts, look->unseen + look->unseen_here,
 						       look->active, look->unseen_client);
 	case TROUBLE_OTHER_ADDRESS:
-		return some(facts, look->other_address, 0, look->other_server);
+		return some(facts, look->other_address, 0, look->other_server) ||
+		       some(facts, look->other_there, 1, look->other_server);
 	case TROUBLE_REQUESTS_UNSEEN:
 		return some(facts, look->requests_unseen, look->active, look->unseen_client);
 	case TROUBLE_RESPONSES_UNSEEN:
@@ -145,8 +146,9 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 	case TROUBLE_NO_SERVER:
 		snprintf(
 			out, TROUBLE_TEXT_MAX,
-			of ? "%s: no server with this address is found on this host: what reaches it past the interfaces of sluice is unseen: name the server's own address, or attach in its network namespace"
-			   : "%s: no server with this address is found on this host: if several backends share it, name the address of each",
+			n > 1 ? "%s: its server has this address on an interface that has no end on this host: what reaches it past the interfaces of sluice is unseen: attach in its network namespace"
+			: of  ? "%s: no server with this address is found on this host: what reaches it past the interfaces of sluice is unseen: name the server's own address, or attach in its network namespace"
+			      : "%s: no server with this address is found on this host: if several backends share it, name the address of each",
 			service);
 		break;
 	case TROUBLE_UNSEEN:
@@ -162,10 +164,16 @@ void trouble_text(char out[TROUBLE_TEXT_MAX], enum trouble_kind kind, const char
 			service, n, of, addr);
 		break;
 	case TROUBLE_OTHER_ADDRESS:
-		snprintf(
-			out, TROUBLE_TEXT_MAX,
-			"%s: %llu of its server's busy connections go to %s, which no service has: name it, too, if they are to be judged",
-			service, n, addr);
+		if (of)
+			snprintf(
+				out, TROUBLE_TEXT_MAX,
+				"%s: its server has the address %s, too, which no service has: name it, if requests to it are to be judged",
+				service, addr);
+		else
+			snprintf(
+				out, TROUBLE_TEXT_MAX,
+				"%s: %llu of its server's busy connections go to %s, which no service has: name it, too, if they are to be judged",
+				service, n, addr);
 		break;
 	case TROUBLE_REQUESTS_UNSEEN:
 		snprintf(

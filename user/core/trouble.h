@@ -38,6 +38,7 @@ enum trouble_kind {
 struct trouble_look {
 	bool own;                  /* its address is this host's */
 	bool nowhere;              /* … nor known to be in another network namespace */
+	bool past;                 /* it is, by an interface that has no end on this host */
 	bool answered;             /* there ever was a sample or a refusal */
 	bool listening;            /* a socket listens there */
 	unsigned active;           /* sockets whose connection had data lately; of these … */
@@ -48,6 +49,7 @@ struct trouble_look {
 	unsigned requests_unseen;  /* … no packet of the client, */
 	unsigned responses_unseen; /* … or none of the server */
 	unsigned other_address;    /* further ones, to addresses of its server without a service */
+	bool other_there;          /* its server has such an address in another network namespace */
 	unsigned opaque;           /* TLS or HTTP/2 on an http service */
 	unsigned unread;           /* connections given up as unreadable */
 	bool sampled;              /* there was a sample or a refusal lately */
@@ -57,7 +59,7 @@ struct trouble_look {
 	uint64_t local, passed;    /* … those by lo, and the admitted ones of others */
 	uint8_t unseen_client[16]; /* of one that is not seen as it should */
 	uint8_t one_client[16];
-	uint8_t other_server[16]; /* an address of other_address */
+	uint8_t other_server[16]; /* an address of other_address or other_there */
 };
 
 /* The numbers of a sentence, as the last look had them. */

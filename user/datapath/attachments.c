@@ -39,10 +39,12 @@ void attachments_close(struct datapath *d)
 	free(d->attached);
 	free(d->wanted);
 	free(d->server_links);
+	free(d->server_others);
 	d->attached = NULL;
 	d->wanted = NULL;
 	d->server_links = NULL;
-	d->wanted_count = d->no_room = d->server_link_count = 0;
+	d->server_others = NULL;
+	d->wanted_count = d->no_room = d->server_link_count = d->server_other_count = 0;
 }
 
 void attachment_say(const struct datapath *d, const struct attachment *a,

@@ -79,8 +79,15 @@ struct netns {
 /* An interface that leads to a server (server_links.c). */
 struct server_link {
 	struct sluice_server_link link;
-	bool leads; /* else it did */
-	bool found; /* scratch of a search */
+	bool leads;   /* else it did */
+	bool reaches; /* packets to the address may pass it */
+	bool found;   /* scratch of a search */
+};
+
+/* A further address in the network namespace of a service's server. */
+struct server_other {
+	uint8_t addr[16], other[16]; /* the service's, and that */
+	uint16_t port;
 };
 
 /* The sentences that this daemon has written for one model. */
@@ -128,6 +135,8 @@ struct datapath {
 	int own_netns; /* a descriptor, if there are others */
 	struct server_link *server_links;
 	size_t server_link_count;
+	struct server_other *server_others;
+	size_t server_other_count;
 	struct wanted *wanted; /* patterns */
 	size_t wanted_count;
 	size_t no_room;           /* interfaces that match, beyond DATAPATH_INTERFACES_MAX */

@@ -383,6 +383,8 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 		return err;
 	for (size_t i = 0; i < d->service_count && i < SLUICE_SERVICES_MAX; i++) {
 		const struct service *v = &d->services[i];
+		const uint8_t *other;
+		enum server_way way;
 
 		places[l->place_count] = (struct place){.wildcard = v->wildcard,
 							.http = v->protocol == SLUICE_PROTOCOL_HTTP,
@@ -391,7 +393,13 @@ int datapath_look_at_sockets(struct datapath *d, uint64_t since_ns, struct troub
 		memcpy(places[l->place_count++].addr, v->addr, 16);
 		/* Only an address of this host has sockets here. */
 		found[v->id].own = v->wildcard || address_in(own, own_count, v->addr);
-		found[v->id].nowhere = !found[v->id].own && !server_links_to(d, v->addr);
+		way = found[v->id].own ? SERVER_REACHED : server_links_to(d, v->addr);
+		found[v->id].nowhere = way != SERVER_REACHED;
+		found[v->id].past = way == SERVER_PAST;
+		other = v->wildcard ? NULL : server_links_other(d, v);
+		found[v->id].other_there = other;
+		if (other)
+			memcpy(found[v->id].other_server, other, 16);
 	}
 	if (!l->place_count)
 		return 0;
