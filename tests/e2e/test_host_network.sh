@@ -97,9 +97,11 @@ mkdir -p "$GROUP"
 end_cgroup() {
 	local pid
 
-	for pid in $(cat "$GROUP/cgroup.procs"); do echo "$pid" >"$T/cgroup/cgroup.procs"; done
-	rmdir "$GROUP"
-	umount "$T/cgroup"
+	while read -r pid; do
+		echo "$pid" >"$T/cgroup/cgroup.procs" || true
+	done <"$GROUP/cgroup.procs"
+	rmdir "$GROUP" || true
+	umount -l "$T/cgroup"
 } 2>/dev/null
 trap 'end_cgroup; on_exit' EXIT
 bpftool prog load "$T/connect.o" "$WITNESS/connect" type cgroup/connect4
@@ -115,6 +117,14 @@ says no-server "no server with this address is found on this host"
 finish "$LOAD"
 sluice_off
 
+finish "$MOCK"
+end_cgroup
+trap on_exit EXIT
+start mock "$S" "$B/mock_server" --listen "0.0.0.0:$PORT" \
+	--model open,prefill-ms=2,token-ms=1,tokens=3,slots=64 \
+	--model slow,prefill-ms=2,token-ms=1,tokens=3,slots=64
+await_line mock ready "$PID"
+
 # ---- sluice in a namespace of its own ----
 
 start daemon "$A" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off \
@@ -128,6 +138,17 @@ for to in 127.0.0.1 "$S4"; do
 	says partly-unseen "attach to the interface by which $to comes"
 	ended
 done
+
+# With lo and eth0 of the daemon's own namespace, s0 and br0 there.
+for ((i = 0; i < 130; i++)); do
+	echo "link add d$i type veth peer name e$i"
+	echo "addr add 10.99.$i.1/32 dev d$i"
+done | ip -n "$S" -batch -
+more="[x for x in s['troubles'] if 'more interfaces match than sluice has room for' in x]"
+holds --within 20 "more interfaces than sluice has room for are said" \
+	"len(s['interfaces']) == 128 and [x.split()[0] for x in $more] == ['6']"
+ip -n "$S" -batch - <<<$'link add d130 type veth peer name e130\naddr add 10.99.130.1/32 dev d130'
+holds --within 5 "… and counted anew at each look" "[x.split()[0] for x in $more] == ['7']"
 finish "$DAEMON" KILL
 rm -rf "$PIN"
 start daemon "$A" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --metrics off \

@@ -202,7 +202,7 @@ size_t datapath_interfaces(const struct datapath *d, struct datapath_interface *
 
 size_t datapath_no_room(const struct datapath *d)
 {
-	return d->no_room;
+	return d->no_room + d->no_room_there;
 }
 
 static const struct interface *by_index(const struct interface *list, size_t count, int ifindex)
@@ -370,7 +370,7 @@ static int come_there(struct datapath *d, unsigned which, const struct interface
 	struct attachment *a;
 
 	if (d->attached_count >= DATAPATH_INTERFACES_MAX) {
-		d->no_room++;
+		d->no_room_there++;
 		return 0;
 	}
 	netns_label(label, sizeof(label), d->netns[which - 1].path);
@@ -447,6 +447,7 @@ int attachments_follow_netns(struct datapath *d)
 {
 	int changed = 0;
 
+	d->no_room_there = 0;
 	for (unsigned which = 1; which <= d->netns_count; which++)
 		changed |= follow_netns(d, which);
 	return changed;

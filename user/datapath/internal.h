@@ -139,7 +139,8 @@ struct datapath {
 	size_t server_other_count;
 	struct wanted *wanted; /* patterns */
 	size_t wanted_count;
-	size_t no_room;           /* interfaces that match, beyond DATAPATH_INTERFACES_MAX */
+	size_t no_room;           /* interfaces that match, beyond DATAPATH_INTERFACES_MAX; … */
+	size_t no_room_there;     /* … likewise in other network namespaces */
 	struct service *services; /* as configured, wildcards not spread */
 	size_t service_count;
 	struct claim *claims; /* on addresses and ports (claims.c) */
