@@ -6,6 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <poll.h>
 
 #include <sluice/kept.h>
@@ -202,11 +203,14 @@ static void a_silent_kept_connection_is_probed_before_it_goes(void **state)
 		{3570, SLUICE_CONN_KEPT, SLUICE_KEPT_LOCAL, false}, /* its socket is asked */
 		{3570, SLUICE_CONN_KEPT, 0, true},
 	};
-	_cleanup_fd_ int seen = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, htons(ETH_P_ALL));
+	_cleanup_fd_ int seen = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0);
 	struct pollfd arrives = {.fd = seen, .events = POLLIN};
+	const struct sockaddr_ll lo = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = 1};
 	uint8_t packet[256];
+	int n;
 
-	assert_true(seen >= 0);
+	assert_int_equal(bind(seen, (const void *)&lo, sizeof(lo)), 0);
 	assert_int_equal(system("ip link set lo up"), 0);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct row *r = &rows[i];
@@ -216,13 +220,13 @@ static void a_silent_kept_connection_is_probed_before_it_goes(void **state)
 
 		put_conn(d, 7, r->idle, r->flags, false, 0, 0);
 		key_of(&key, 7);
-		assert_int_equal(bpf_map_update_elem(map_fd(d->skel->maps.kept), &key, &kept,
-						     BPF_ANY),
-				 0);
+		assert_int_equal(
+			bpf_map_update_elem(map_fd(d->skel->maps.kept), &key, &kept, BPF_ANY), 0);
 		assert_done(datapath_age(d, NOW));
-		assert_int_equal(poll(&arrives, 1, r->probed ? 20000 : 0), r->probed);
+		n = poll(&arrives, 1, r->probed ? 20000 : 0);
 		while (read(seen, packet, sizeof(packet)) > 0)
 			;
+		assert_int_equal(n, r->probed);
 		assert_true(has_conn(d, 7));
 		closed(d);
 	}
