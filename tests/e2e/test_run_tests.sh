@@ -11,7 +11,7 @@ cp "$HERE/../../scripts/run-tests" "$TREE/scripts/"
 cd "$TREE"
 touch tests/unit/test_pure.c tests/datapath/test_packets.c
 echo 'build-check build-unit build-datapath build-e2e: ; @test ! -e no-$@' >Makefile
-# Each program notes that it has begun, and waits while there is a file hold-NAME.
+# Each program notes that it has begun, waits while there is a file hold-NAME, and notes its end.
 for program in scripts/check tests/check/test_check.sh build/test_{pure,packets} \
 	tests/e2e/test_{case,alone}.sh; do
 	name=${program##*/}
@@ -21,6 +21,7 @@ for program in scripts/check tests/check/test_check.sh build/test_{pure,packets}
 		while [[ -e hold-$name ]]; do sleep 0.1; done
 		[[ ! -e dies-$name ]] || kill -9 \$\$
 		[[ ! -e fails-$name ]] || { echo "not ok - $name"; exit 1; }
+		: >ended-$name
 		echo "ok - $name"
 	END
 done
@@ -46,6 +47,22 @@ says "so is one that is killed" \
 says "so is a case" "1: run-tests: failed: test_case.sh;5 passed, 1 failed;" fails-test_case.sh
 says "so is a layer that cannot be built" \
 	"1: run-tests: failed: unit;5 passed, 1 failed;" no-build-unit
+
+# A program of datapath and a case, each held until the other has begun.
+rm -f began-*
+touch hold-test_packets hold-test_case.sh
+scripts/run-tests datapath e2e >out 2>&1 </dev/null &
+PID=$!
+check "a program of datapath and a case run at the same time" \
+	eventually 30 test -e began-test_packets -a -e began-test_case.sh
+rm hold-*
+wait "$PID" || true
+check "a case that runs alone waits for both" \
+	test ! began-test_alone.sh -ot ended-test_packets -a \
+	! began-test_alone.sh -ot ended-test_case.sh
+same "the lines of a program follow its name" "ok - test_packets" \
+	"$(grep -A 1 '^run-tests: test_packets: [0-9]* s$' out | tail -n 1)"
+same "and all three are counted" "3 passed, 0 failed" "$(tail -n 1 out)"
 
 none_runs() { ! grep -qsz "^$TREE/" /proc/[0-9]*/cmdline; }
 # ends SIGNAL TARGET PROGRAM: the run, or its group, gets SIGNAL while PROGRAM and check run
