@@ -4,6 +4,7 @@
  * replaces what it cannot use, and leaves alone what is foreign or in use.
  */
 #include "attached.h"
+#include "maps_only.h"
 
 #include "datapath/pins.h"
 
@@ -398,17 +399,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sandbox_test(a_killed_daemons_programs_and_maps_are_adopted_without_a_gap),
-		sandbox_test(a_lease_in_force_outlasts_a_start_and_a_failed_start_restores_it),
-		sandbox_test(an_expired_lease_stays_expired_until_the_daemon_is_ready),
-		sandbox_test(learned_names_outlive_the_daemon),
+		maps_test(a_lease_in_force_outlasts_a_start_and_a_failed_start_restores_it),
+		maps_test(an_expired_lease_stays_expired_until_the_daemon_is_ready),
+		maps_test(learned_names_outlive_the_daemon),
 		sandbox_test(another_version_takes_over_without_a_gap),
 		sandbox_test(kept_connections_outlive_a_change_of_version),
-		sandbox_test(an_unfinished_start_is_cleared),
-		sandbox_test(a_map_of_another_size_is_replaced),
-		sandbox_test(a_foreign_pin_is_left_alone),
-		sandbox_test(a_foreign_pin_in_place_of_the_links_is_named),
-		sandbox_test(a_second_daemon_is_refused),
-		sandbox_test(an_unusable_pin_directory_is_explained),
+		maps_test(an_unfinished_start_is_cleared),
+		maps_test(a_map_of_another_size_is_replaced),
+		maps_test(a_foreign_pin_is_left_alone),
+		maps_test(a_foreign_pin_in_place_of_the_links_is_named),
+		maps_test(a_second_daemon_is_refused),
+		maps_test(an_unusable_pin_directory_is_explained),
 	};
 
 	return sandbox_main("adopt", tests);

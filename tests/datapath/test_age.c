@@ -13,7 +13,7 @@
 
 #include "core/state.h"
 #include "../unit/steps.h"
-#include "sandbox.h"
+#include "maps_only.h"
 
 #define SECOND NSEC_PER_SEC
 #define NOW    (100000 * SECOND)
@@ -644,24 +644,24 @@ static void right_and_new_ages_stay_as_they_are(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		sandbox_test(silent_connections_go_each_after_its_time),
-		sandbox_test(a_request_that_has_not_reached_the_server_holds_no_slot),
-		sandbox_test(silent_tombstones_go_after_ten_seconds),
-		sandbox_test(a_silent_kept_connection_is_probed_before_it_goes),
-		sandbox_test(a_call_goes_in_steps_of_a_batch),
-		sandbox_test(the_connections_of_a_client_are_recounted),
-		sandbox_test(a_forgotten_connection_is_counted_out),
-		sandbox_test(idle_connections_make_room_the_idlest_first),
-		sandbox_test(a_drifted_count_is_corrected_by_addition),
-		sandbox_test(a_count_in_motion_is_left_alone),
-		sandbox_test(a_walk_over_several_calls_counts_everything_once),
-		sandbox_test(a_client_that_holds_nothing_loses_its_stale_count),
-		sandbox_test(a_client_above_its_share_is_kept_until_its_theoretical_arrival_time),
-		sandbox_test(a_removed_connection_is_subtracted_from_every_count),
-		sandbox_test(bytes_times_and_shadow_in_flight_are_corrected),
-		sandbox_test(ages_without_a_request_are_cleared_on_an_idle_model),
-		sandbox_test(ages_are_corrected_on_a_model_that_is_never_idle),
-		sandbox_test(right_and_new_ages_stay_as_they_are),
+		maps_test(silent_connections_go_each_after_its_time),
+		maps_test(a_request_that_has_not_reached_the_server_holds_no_slot),
+		maps_test(silent_tombstones_go_after_ten_seconds),
+		maps_test(a_silent_kept_connection_is_probed_before_it_goes),
+		maps_test(a_call_goes_in_steps_of_a_batch),
+		maps_test(the_connections_of_a_client_are_recounted),
+		maps_test(a_forgotten_connection_is_counted_out),
+		maps_test(idle_connections_make_room_the_idlest_first),
+		maps_test(a_drifted_count_is_corrected_by_addition),
+		maps_test(a_count_in_motion_is_left_alone),
+		maps_test(a_walk_over_several_calls_counts_everything_once),
+		maps_test(a_client_that_holds_nothing_loses_its_stale_count),
+		maps_test(a_client_above_its_share_is_kept_until_its_theoretical_arrival_time),
+		maps_test(a_removed_connection_is_subtracted_from_every_count),
+		maps_test(bytes_times_and_shadow_in_flight_are_corrected),
+		maps_test(ages_without_a_request_are_cleared_on_an_idle_model),
+		maps_test(ages_are_corrected_on_a_model_that_is_never_idle),
+		maps_test(right_and_new_ages_stay_as_they_are),
 	};
 
 	return sandbox_main("age", tests);

@@ -4,7 +4,7 @@
  * before the flag that needs them, whole lists, and sums over all CPUs.
  */
 #include "../unit/steps.h"
-#include "sandbox.h"
+#include "maps_only.h"
 
 #include <poll.h>
 
@@ -402,15 +402,15 @@ static void admitted_requests_are_reported_once_from_both_maps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		sandbox_test(a_flag_is_written_after_its_texts),
-		sandbox_test(maps_are_skipped_only_while_they_are_empty),
-		sandbox_test(a_clients_in_flight_is_summed_over_pools),
-		sandbox_test(a_list_of_clients_walks_each_map_once_in_steps),
-		sandbox_test(a_turn_takes_a_part_of_each_ring),
-		sandbox_test(the_classes_in_force_are_exactly_those_set),
-		sandbox_test(sums_are_over_all_cpus),
-		sandbox_test(lists_are_whole),
-		sandbox_test(admitted_requests_are_reported_once_from_both_maps),
+		maps_test(a_flag_is_written_after_its_texts),
+		maps_test(maps_are_skipped_only_while_they_are_empty),
+		maps_test(a_clients_in_flight_is_summed_over_pools),
+		maps_test(a_list_of_clients_walks_each_map_once_in_steps),
+		maps_test(a_turn_takes_a_part_of_each_ring),
+		maps_test(the_classes_in_force_are_exactly_those_set),
+		maps_test(sums_are_over_all_cpus),
+		maps_test(lists_are_whole),
+		maps_test(admitted_requests_are_reported_once_from_both_maps),
 	};
 
 	return sandbox_main("maps", tests);

@@ -4,7 +4,7 @@
  * nothing in the kernel refers to, the one longest unseen first. The next name of an id begins with
  * nothing. The daemon's own functions run here on the kernel's maps.
  */
-#include "sandbox.h"
+#include "maps_only.h"
 
 #include "daemon/daemon.h"
 
@@ -410,7 +410,7 @@ static void names_adopted_from_a_killed_run_give_way_in_the_order_they_were_seen
 
 static int open_once(void **state)
 {
-	if (sandbox_enter(state) || sandbox_setup(state))
+	if (sandbox_enter(state) || maps_setup(state))
 		return -1;
 	dp = opened();
 	return 0;
@@ -419,7 +419,7 @@ static int open_once(void **state)
 static int close_once(void **state)
 {
 	desired_free(d.desired);
-	return sandbox_teardown(state);
+	return maps_teardown(state);
 }
 
 int main(void)

@@ -6,7 +6,7 @@
  */
 #include <poll.h>
 
-#include "sandbox.h"
+#include "maps_only.h"
 
 #include "core/text.h"
 #include "daemon/daemon.h"
@@ -676,13 +676,13 @@ static void clear_removes_the_rules_about_a_client_in_one_change(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		sandbox_test(a_command_writes_the_prefix_and_what_inherits_from_it),
-		sandbox_test(what_was_set_manually_is_read_from_the_pins_and_outlives_a_reload),
-		sandbox_test(a_change_that_fails_at_any_write_leaves_the_maps_as_they_were),
-		sandbox_test(a_reload_that_fails_leaves_controller_and_maps_as_they_were),
-		sandbox_test(a_change_of_many_entries_goes_in_slices_and_the_next_one_waits),
-		sandbox_test(what_the_loop_learns_amid_a_reload_stays),
-		sandbox_test(clear_removes_the_rules_about_a_client_in_one_change),
+		maps_test(a_command_writes_the_prefix_and_what_inherits_from_it),
+		maps_test(what_was_set_manually_is_read_from_the_pins_and_outlives_a_reload),
+		maps_test(a_change_that_fails_at_any_write_leaves_the_maps_as_they_were),
+		maps_test(a_reload_that_fails_leaves_controller_and_maps_as_they_were),
+		maps_test(a_change_of_many_entries_goes_in_slices_and_the_next_one_waits),
+		maps_test(what_the_loop_learns_amid_a_reload_stays),
+		maps_test(clear_removes_the_rules_about_a_client_in_one_change),
 	};
 
 	return sandbox_main("policy", tests);

@@ -5,6 +5,7 @@
  */
 #include "../unit/steps.h"
 #include "attached.h"
+#include "maps_only.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -185,11 +186,11 @@ static void too_many_services_change_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		sandbox_test(a_wildcard_follows_the_hosts_addresses),
-		sandbox_test(thousands_of_addresses_are_followed_in_steps),
-		sandbox_test(the_services_are_exactly_those_set),
-		sandbox_test(the_programs_notice_every_change_of_a_name),
-		sandbox_test(too_many_services_change_nothing),
+		maps_test(a_wildcard_follows_the_hosts_addresses),
+		maps_test(thousands_of_addresses_are_followed_in_steps),
+		maps_test(the_services_are_exactly_those_set),
+		maps_test(the_programs_notice_every_change_of_a_name),
+		maps_test(too_many_services_change_nothing),
 	};
 
 	return sandbox_main("services", tests);
