@@ -94,7 +94,7 @@ static bool obey(char *line)
 		snprintf(b->key, sizeof(b->key), "%s", word);
 		b->interval_ns = strtoull(end, &end, 10);
 		b->span_us = strtoull(end, &end, 10);
-		b->most_us = strtoull(end, &end, 10);
+		b->most_us = b->reach_us = strtoull(end, &end, 10);
 		b->want = strtoull(end, &end, 10);
 		b->claim_us = strtoull(end, &end, 10);
 		b->charge_us = strtoll(end, &end, 10);
@@ -215,17 +215,19 @@ static struct store_budget random_budget(unsigned group, unsigned i)
 	if (b.span_us > 35000000000000)
 		b.span_us = 35000000000000;
 	b.most_us = b.span_us + random_size(b.span_us);
+	b.reach_us = b.most_us;
 	return b;
 }
 
 static int wrong(const struct store_budget *b, const struct fleet_budget_result *r, uint64_t told,
 		 uint64_t announced)
 {
-	printf("%s interval %" PRIu64 " span %" PRIu64 " most %" PRIu64 " want %" PRIu64
-	       " claim %" PRIu64 " charge %" PRId64 ": level %" PRIu64 " granted %" PRIu64
-	       " news %" PRIu64 " by the script, %" PRIu64 " %" PRIu64 " %" PRIu64 " by C\n",
-	       b->key, b->interval_ns, b->span_us, b->most_us, b->want, b->claim_us, b->charge_us,
-	       b->level_us, b->granted, told, r->level_us, r->granted, announced);
+	printf("%s interval %" PRIu64 " span %" PRIu64 " most %" PRIu64 " reach %" PRIu64
+	       " want %" PRIu64 " claim %" PRIu64 " charge %" PRId64 ": level %" PRIu64
+	       " granted %" PRIu64 " news %" PRIu64 " by the script, %" PRIu64 " %" PRIu64
+	       " %" PRIu64 " by C\n",
+	       b->key, b->interval_ns, b->span_us, b->most_us, b->reach_us, b->want, b->claim_us,
+	       b->charge_us, b->level_us, b->granted, told, r->level_us, r->granted, announced);
 	return 1;
 }
 
@@ -266,6 +268,7 @@ static int arithmetic(uint64_t steps, const char *address, int port)
 				struct store_budget *b = &budgets[i];
 
 				b->want = random_size(2 * b->span_us * 1000 / b->interval_ns);
+				b->reach_us = random_below(4) ? b->most_us : b->span_us;
 				b->claim_us = random_below(4) ? 0 : random_size(b->most_us);
 				b->charge_us =
 					(int64_t)random_size(b->span_us / (1 + random_below(9)));
@@ -281,6 +284,7 @@ static int arithmetic(uint64_t steps, const char *address, int port)
 				struct fleet_budget_call s = {.interval_ns = b->interval_ns,
 							      .span_us = b->span_us,
 							      .most_us = b->most_us,
+							      .reach_us = b->reach_us,
 							      .want = b->want,
 							      .claim_us = b->claim_us,
 							      .charge_us = b->charge_us};

@@ -25,6 +25,7 @@ static struct fleet_budget_result step(struct fleet_budget *b, uint64_t now_us, 
 	struct fleet_budget_call call = {.interval_ns = 1000000000,
 					 .span_us = 10 * S_US,
 					 .most_us = 20 * S_US,
+					 .reach_us = 20 * S_US,
 					 .want = want,
 					 .claim_us = claim_us,
 					 .charge_us = charge_us};
@@ -76,6 +77,29 @@ static void a_level_stays_within_its_bounds(void **state)
 	a_step_is(step(&b, NOW, 0, 0, -99LL * (int64_t)S_US), 0, 0, false);
 }
 
+static void a_charge_goes_no_further_than_it_may(void **state)
+{
+	struct fleet_budget_call call = {.interval_ns = 1000000000,
+					 .span_us = 10 * S_US,
+					 .most_us = 20 * S_US,
+					 .reach_us = 10 * S_US,
+					 .charge_us = 7 * S_US};
+	struct fleet_budget b = {0};
+	struct fleet_budget_result r;
+
+	fleet_budget_step(&b, &call, NOW, &r);
+	assert_int_equal(r.level_us, 7 * S_US);
+	fleet_budget_step(&b, &call, NOW, &r);
+	assert_int_equal(r.level_us, 10 * S_US);
+	/* A debt from elsewhere stays, and what is given back counts. */
+	assert_int_equal(step(&b, NOW, 0, 0, 3 * S_US).level_us, 13 * S_US);
+	fleet_budget_step(&b, &call, NOW, &r);
+	assert_int_equal(r.level_us, 13 * S_US);
+	call.charge_us = -2LL * (int64_t)S_US;
+	fleet_budget_step(&b, &call, NOW, &r);
+	assert_int_equal(r.level_us, 11 * S_US);
+}
+
 static void news_comes_when_the_power_of_two_falls_and_not_too_often(void **state)
 {
 	struct fleet_budget b = {0};
@@ -104,6 +128,7 @@ static void numbers_of_any_size_are_borne(void **state)
 		struct fleet_budget_call call = {.interval_ns = sizes[i % 6],
 						 .span_us = sizes[i / 6 % 6],
 						 .most_us = sizes[5 - i % 6],
+						 .reach_us = sizes[i / 36 % 6],
 						 .want = sizes[i / 36 % 6],
 						 .claim_us = sizes[i / 36 % 6],
 						 .charge_us = (int64_t)sizes[i / 216]};
@@ -112,6 +137,7 @@ static void numbers_of_any_size_are_borne(void **state)
 		assert_in_range(call.interval_ns, 1, FLEET_BUDGET_MAX_US);
 		assert_true(call.span_us <= FLEET_BUDGET_MAX_US);
 		assert_true(call.most_us <= FLEET_BUDGET_MAX_US);
+		assert_true(call.reach_us <= FLEET_BUDGET_MAX_US);
 		assert_true(call.claim_us <= FLEET_BUDGET_MAX_US);
 		assert_true(call.want <= FLEET_UNITS_MAX);
 		assert_true(llabs(call.charge_us) <= (long long)FLEET_BUDGET_MAX_US);
@@ -433,7 +459,7 @@ static void a_call_that_is_made_again_has_the_same_words(void **state)
 	assert_int_equal(store_call_new(&call, "f", "h", no_chance, err, sizeof(err)), 0);
 	assert_int_equal(store_call_begin(&call, 1, &budget, 1), 0);
 	argc = store_call_format(&call, 1, &argv, &lens);
-	assert_int_equal(argc, 3 + 6 + 1 + 10 + 6);
+	assert_int_equal(argc, 3 + 6 + 1 + 10 + 7);
 	assert_string_equal(argv[9], "sluice:{f}:b:k:r:a");
 	assert_string_equal(argv[argc - 1], "-3");
 	for (int i = 0; i < 17; i++)
@@ -470,6 +496,7 @@ static void the_largest_call_has_room(void **state)
 		budgets[i] = (struct store_budget){.interval_ns = UINT64_MAX,
 						   .span_us = UINT64_MAX,
 						   .most_us = UINT64_MAX,
+						   .reach_us = UINT64_MAX,
 						   .want = UINT64_MAX,
 						   .claim_us = UINT64_MAX,
 						   .charge_us = INT64_MIN};
@@ -494,6 +521,7 @@ int main(void)
 		cmocka_unit_test(half_of_what_is_left_is_granted),
 		cmocka_unit_test(a_claim_raises_and_never_lowers),
 		cmocka_unit_test(a_level_stays_within_its_bounds),
+		cmocka_unit_test(a_charge_goes_no_further_than_it_may),
 		cmocka_unit_test(news_comes_when_the_power_of_two_falls_and_not_too_often),
 		cmocka_unit_test(numbers_of_any_size_are_borne),
 		cmocka_unit_test(a_reply_of_any_form_is_bounded),

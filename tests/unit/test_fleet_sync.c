@@ -184,6 +184,7 @@ static unsigned other_host(uint32_t client, unsigned charge)
 		.interval_ns = quota.request_ns,
 		.span_us = quota.request_span_ns / 1000,
 		.most_us = 4 * quota.request_span_ns / 1000,
+		.reach_us = 4 * quota.request_span_ns / 1000,
 		.charge_us = (int64_t)(charge * INTERVAL / 1000),
 	};
 	sync_key(other.budgets[0].key, sync_fingerprint(&book.text[FLEET_QUOTA]), false, &c);

@@ -175,6 +175,24 @@ static void a_store_that_comes_back_empty_charges_no_more_than_was_used(void **s
 	}
 }
 
+/* Each of the hosts has given out a unit more than its share then, and the client is not shut out
+ * until all these units are paid. */
+static void after_a_long_absence_a_client_gets_its_rate_at_once(void **state)
+{
+	static const enum fleet_pattern patterns[] = {FLEET_EMPTY, FLEET_FAILOVER};
+
+	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
+		for (uint32_t hosts = 2; hosts <= 100; hosts *= 7) {
+			struct fleet_options options = options_of(hosts, i + 1);
+			struct fleet_result r;
+
+			options.away_ns = 100000000000;
+			r = simulate(&options, patterns[i]);
+			assert_true(r.lowest > 0.8 && r.value < 1.05);
+		}
+	}
+}
+
 static void a_breach_is_reported(void **state)
 {
 	struct fleet_options options = options_of(10, 1);
@@ -230,6 +248,7 @@ int main(void)
 		cmocka_unit_test(a_seed_gives_one_run),
 		cmocka_unit_test(whole_budgets_are_given_out_while_the_store_is_away_if_so_set),
 		cmocka_unit_test(a_store_that_comes_back_empty_charges_no_more_than_was_used),
+		cmocka_unit_test(after_a_long_absence_a_client_gets_its_rate_at_once),
 		cmocka_unit_test(a_breach_is_reported),
 		cmocka_unit_test(an_option_that_is_none_is_refused),
 	};

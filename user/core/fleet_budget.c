@@ -15,6 +15,7 @@ void fleet_budget_bound(struct fleet_budget_call *call)
 	call->interval_ns = least(call->interval_ns, FLEET_BUDGET_MAX_US);
 	call->span_us = least(call->span_us, FLEET_BUDGET_MAX_US);
 	call->most_us = least(call->most_us, FLEET_BUDGET_MAX_US);
+	call->reach_us = least(call->reach_us, FLEET_BUDGET_MAX_US);
 	call->claim_us = least(call->claim_us, FLEET_BUDGET_MAX_US);
 	call->want = least(call->want, FLEET_UNITS_MAX);
 	if (call->charge_us > most)
@@ -43,7 +44,7 @@ void fleet_budget_step(struct fleet_budget *b, const struct fleet_budget_call *c
 		       uint64_t now_us, struct fleet_budget_result *out)
 {
 	uint64_t before = 0, level, room, units, units_before, debt, debt_before;
-	int64_t charged;
+	int64_t charge, room_for_it, charged;
 	bool low;
 
 	if (b->arrival_us > now_us)
@@ -53,7 +54,9 @@ void fleet_budget_step(struct fleet_budget *b, const struct fleet_budget_call *c
 	units_before = room_of(call, before) * 1000 / call->interval_ns;
 	debt_before = debt_of(call, before) * 1000 / call->interval_ns;
 	level = before > call->claim_us ? before : call->claim_us;
-	charged = (int64_t)level + call->charge_us;
+	room_for_it = level < call->reach_us ? (int64_t)(call->reach_us - level) : 0;
+	charge = call->charge_us < room_for_it ? call->charge_us : room_for_it;
+	charged = (int64_t)level + charge;
 	level = charged < 0 ? 0 : least((uint64_t)charged, call->most_us);
 	out->granted = least(call->want, room_of(call, level) * 500 / call->interval_ns);
 	level += (out->granted * call->interval_ns + 999) / 1000;

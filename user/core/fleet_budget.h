@@ -29,6 +29,7 @@ struct fleet_budget_call {
 	uint64_t interval_ns; /* of a unit; at least 1 */
 	uint64_t span_us;     /* burst × interval */
 	uint64_t most_us;     /* the largest level */
+	uint64_t reach_us;    /* a charge raises the level no further */
 	uint64_t want;        /* units */
 	uint64_t claim_us;
 	int64_t charge_us;

@@ -126,6 +126,7 @@ int store_call_format(struct store_call *call, uint64_t now_ns, const char ***ar
 		struct fleet_budget_call c = {.interval_ns = b->interval_ns,
 					      .span_us = b->span_us,
 					      .most_us = b->most_us,
+					      .reach_us = b->reach_us,
 					      .want = b->want,
 					      .claim_us = b->claim_us,
 					      .charge_us = b->charge_us};
@@ -134,6 +135,7 @@ int store_call_format(struct store_call *call, uint64_t now_ns, const char ***ar
 		word(call, "%" PRIu64, c.interval_ns);
 		word(call, "%" PRIu64, c.span_us);
 		word(call, "%" PRIu64, c.most_us);
+		word(call, "%" PRIu64, c.reach_us);
 		word(call, "%" PRIu64, c.want);
 		word(call, "%" PRIu64, c.claim_us);
 		word(call, "%" PRId64, c.charge_us);

@@ -9,8 +9,8 @@
 #include "fleet/internal.h"
 
 #define STORE_FLEET_MAX 64 /* bytes of the fleet's name, and of a host's */
-#define STORE_CALL_ARGS (3 + 6 + STORE_BATCH + 10 + 6 * STORE_BATCH)
-#define STORE_CALL_TEXT (STORE_BATCH * (STORE_FLEET_MAX + STORE_KEY_MAX + 160) + 4096)
+#define STORE_CALL_ARGS (3 + 6 + STORE_BATCH + 10 + 7 * STORE_BATCH)
+#define STORE_CALL_TEXT (STORE_BATCH * (STORE_FLEET_MAX + STORE_KEY_MAX + 180) + 4096)
 
 extern const char *const store_script;
 

@@ -6,14 +6,14 @@
 -- KEYS: epoch, news, hosts, infos, done, version of the rules, then one a budget.
 -- ARGV: version of the data, a random number, host, incarnation, number of the call, number of the
 -- last call that was answered, epoch that the host knows, id of the news that it has seen, its info
--- ('': as it was), '1' to list the hosts; then six a budget: interval (ns), span, most, want
--- (units), claim, charge.
+-- ('': as it was), '1' to list the hosts; then seven a budget: interval (ns), span, most, reach,
+-- want (units), claim, charge.
 -- Answer: { text, { host, ms since its last call, info, … }, version of the rules, age (µs),
 -- policy }. The policy is maxmemory-policy, if hosts are listed. The text is CALL EPOCH BEHIND HOSTS
 -- NEWS-ID LOST BUDGETS NEWS, then LEVEL GRANTED a budget, KEY LEVEL a news. A call that is made again
 -- has the text of its step, which is so old.
 local EPOCH, NEWS, HOSTS, INFOS, DONE, RULES = unpack(KEYS, 1, 6)
-local FIRST_KEY, FIRST_ARG, ARGS = 7, 11, 6
+local FIRST_KEY, FIRST_ARG, ARGS = 7, 11, 7
 local NEWS_EVERY, NEWS_KEPT, NEWS_READ, NEWS_TOLD = 50000, 4096, 1024, 256
 local ROOM_MAX, LEVEL_MAX, KEY_MAX = 9e12, 1e15, 96
 -- A call whose answer was lost counts once if it is made again within DONE_MS.
@@ -155,7 +155,8 @@ for i = 1, count do
 	local at = FIRST_ARG + (i - 1) * ARGS
 	local key = KEYS[FIRST_KEY + i - 1]
 	local interval, span, most = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-	local want, claim, charge = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+	local reach, want = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+	local claim, charge = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
 	local arrival, announced, owed = match(values[i] or '', '^(%d+) (%d+) ([01])$')
 	local before = (tonumber(arrival) or 0) - now
 	if before <= 0 then
@@ -163,7 +164,8 @@ for i = 1, count do
 	end
 	local units_before = floor(room_of(span, before) * 1000 / interval)
 	local debt_before = floor(debt_of(span, before) * 1000 / interval)
-	local level = min(max(0, max(before, claim) + charge), most)
+	local spent = max(before, claim)
+	local level = min(max(0, spent + min(charge, max(0, reach - spent))), most)
 	local granted = min(want, floor(room_of(span, level) * 500 / interval))
 	level = level + ceil(granted * interval / 1000)
 	local room = room_of(span, level)

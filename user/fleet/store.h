@@ -33,6 +33,7 @@ struct store_budget {
 	uint64_t interval_ns;    /* of a unit */
 	uint64_t span_us;        /* burst × interval: the budget is empty */
 	uint64_t most_us;        /* … and its largest debt */
+	uint64_t reach_us;       /* … to which this charge may bring it */
 	uint64_t want;           /* units asked for in advance */
 	uint64_t claim_us;       /* it is spent at least so far; 0: no claim */
 	int64_t charge_us;       /* used since the last call, less what is given back */

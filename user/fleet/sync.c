@@ -309,6 +309,20 @@ static int64_t charge_of(const struct sync *s, const struct sluice_fleet_sent *s
 	return charge;
 }
 
+/*
+ * How far a charge may bring a budget, µs. What was used without the store may empty it, and no
+ * more. Many hosts give out one unit each then, and a debt of them all would lock the client out
+ * for as long as its rate takes for so many.
+ */
+static uint64_t reach_us(const struct sync *s, const struct sluice_fleet_sent *sent, unsigned kind)
+{
+	const struct sluice_fleet_said *said = &sent->said[kind];
+	const struct shared *q = &s->quotas[sent->key.quota % SLUICE_QUOTAS_MAX];
+
+	return sent->flags & BUDGET_RECOVER ? said->span_us + q->debt_ns[kind] / 1000
+					    : said->most_us;
+}
+
 /* What one kind of a collected budget says to the store. False: nothing. */
 static bool fill_in(const struct sync *s, const struct shared *q, unsigned kind,
 		    struct sluice_fleet_sent *sent)
@@ -407,6 +421,7 @@ static void send_call(struct sync *s)
 				.interval_ns = said->interval_ns,
 				.span_us = said->span_us,
 				.most_us = said->most_us,
+				.reach_us = reach_us(s, sent, k),
 				.want = said->want,
 				.claim_us = said->claim_us,
 				.charge_us = said->charge_us,
@@ -533,8 +548,11 @@ static bool apply(struct sync *s, struct budget *b, const struct sluice_fleet_se
 		uint64_t before, known = level;
 		int64_t charge = charge_of(s, sent, k, interval, &before);
 
-		if (sent->flags & BUDGET_RECOVER && charge > 0)
+		if (sent->flags & BUDGET_RECOVER && charge > 0) {
 			known = before + (uint64_t)charge;
+			if (known > 1000 * reach_us(s, sent, k))
+				known = max_u64(before, 1000 * reach_us(s, sent, k));
+		}
 
 		if (sent->said[k].interval_ns) {
 			const struct store_budget *a = from++;

@@ -105,10 +105,8 @@ const struct fleet_pattern_info fleet_patterns[FLEET_PATTERNS] = {
 	[FLEET_OBEYS_TOKENS] = {"obeying-tokens", "of the waits are kept", 1},
 	[FLEET_AWAY] = {"away", "of its rate while the store is away", 0.5},
 	[FLEET_STICKY] = {"away-sticky", "of its rate while the store is away", 0.5},
-	[FLEET_EMPTY] = {"away-empty", "of its rate after the store is back", 0.5,
-			 .hosts_most = 10},
-	[FLEET_FAILOVER] = {"failover", "of its rate after the store is back", 0.5,
-			    .hosts_most = 10},
+	[FLEET_EMPTY] = {"away-empty", "of its rate after the store is back", 0.5},
+	[FLEET_FAILOVER] = {"failover", "of its rate after the store is back", 0.5},
 	[FLEET_FLUSH] = {"flush", "of its rate in the two seconds after", 0.5},
 	[FLEET_DEATHS] = {"deaths", "of its rate after half of the hosts died", 0.95},
 };

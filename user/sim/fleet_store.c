@@ -122,6 +122,7 @@ static void charge(struct fleet_store *s, uint32_t host, struct store_budget *b,
 	struct fleet_budget_call call = {.interval_ns = b->interval_ns,
 					 .span_us = b->span_us,
 					 .most_us = b->most_us,
+					 .reach_us = b->reach_us,
 					 .want = b->want,
 					 .claim_us = b->claim_us,
 					 .charge_us = b->charge_us};
