@@ -57,17 +57,18 @@ static void a_rule_is_read_as_it_was_written(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		char field[FLEET_RULE_FIELD_MAX], entry[512];
-		struct fleet_rule_text marked;
+		char field[FLEET_RULE_FIELD_MAX], entry[512], err[128];
+		struct fleet_rule_text plain, marked;
 		struct text_subject subject;
 		struct fleet_rule rule;
 
 		assert_int_equal(text_parse_subject(rows[i].client, &subject), 0);
 		fleet_rule_field(field, rows[i].kind, &subject, rows[i].model);
 		assert_string_equal(field, rows[i].field);
-		snprintf(marked.field, sizeof(marked.field), "%s", field);
-		snprintf(marked.text, sizeof(marked.text), "%s", rows[i].text);
-		fleet_rule_mark(&marked, rows[i].keys);
+		snprintf(plain.field, sizeof(plain.field), "%s", field);
+		snprintf(plain.text, sizeof(plain.text), "%s", rows[i].text);
+		assert_int_equal(
+			fleet_rules_mark(&marked, 1, &plain, 1, rows[i].keys, err, sizeof(err)), 0);
 		snprintf(entry, sizeof(entry), "%s\n77 %u %s", field, 1500u, marked.text);
 		assert_int_equal(read_rule(&rule, entry), 0);
 		assert_int_equal(rule.kind, rows[i].kind);
@@ -81,6 +82,19 @@ static void a_rule_is_read_as_it_was_written(void **state)
 		assert_memory_equal(&rule.subject.client, &subject.client, sizeof(subject.client));
 		assert_int_equal(rule.subject.one, subject.one);
 	}
+}
+
+static void a_change_of_too_many_rules_is_refused_in_words(void **state)
+{
+	const struct fleet_rule_text rules[3] = {{"rule\t192.0.2.1\t", "block"}};
+	struct fleet_rule_text marked[2] = {{"", ""}};
+	char err[128] = "";
+
+	assert_int_equal(fleet_rules_mark(marked, 2, rules, 3, 0, err, sizeof(err)), -EINVAL);
+	assert_string_equal(err, "one command changes up to 2 rules of the fleet, not 3");
+	assert_string_equal(marked[0].field, "");
+	assert_int_equal(fleet_rules_mark(marked, 2, rules, 2, 0, err, sizeof(err)), 0);
+	assert_string_equal(marked[0].field, rules[0].field);
 }
 
 static void a_text_that_is_no_rule_in_every_part_is_none(void **state)
@@ -564,6 +578,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_rule_is_read_as_it_was_written),
+		cmocka_unit_test(a_change_of_too_many_rules_is_refused_in_words),
 		cmocka_unit_test(a_text_that_is_no_rule_in_every_part_is_none),
 		cmocka_unit_test(random_changes_of_a_text_do_no_harm),
 		cmocka_unit_test(a_page_has_its_form_or_is_none),

@@ -38,13 +38,28 @@ void fleet_rule_field(char out[FLEET_RULE_FIELD_MAX], enum fleet_rule_kind kind,
 	snprintf(out, FLEET_RULE_FIELD_MAX, "%s\t%s\t%s", kinds[kind], client, model ? model : "");
 }
 
-void fleet_rule_mark(struct fleet_rule_text *rule, uint64_t keys)
+static void add_mark(struct fleet_rule_text *rule, uint64_t keys)
 {
 	const char *client = strchr(rule->field, '\t');
 	size_t len = strlen(rule->text);
 
 	if (keys && client && !strncmp(client + 1, "key:", 4))
 		snprintf(rule->text + len, sizeof(rule->text) - len, "%s%016" PRIx64, mark, keys);
+}
+
+int fleet_rules_mark(struct fleet_rule_text *out, size_t most, const struct fleet_rule_text *rules,
+		     size_t count, uint64_t keys, char *err, size_t len)
+{
+	if (count > most) {
+		snprintf(err, len, "one command changes up to %zu rules of the fleet, not %zu",
+			 most, count);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < count; i++) {
+		out[i] = rules[i];
+		add_mark(&out[i], keys);
+	}
+	return 0;
 }
 
 /* Digits only, no more than `most`. Moves *at after them. */

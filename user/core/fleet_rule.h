@@ -52,8 +52,10 @@ void fleet_rule_client(char out[TEXT_CLIENT_MAX], const struct text_subject *sub
 /* model NULL: all. The field is also the start of those of single models, then. */
 void fleet_rule_field(char out[FLEET_RULE_FIELD_MAX], enum fleet_rule_kind kind,
 		      const struct text_subject *subject, const char *model);
-/* Adds the secret to the text of a rule by key:ID. */
-void fleet_rule_mark(struct fleet_rule_text *rule, uint64_t keys);
+/* Copies the rules of a change, and adds the secret to the texts of those by key:ID. 0, or -EINVAL
+ * with a sentence in err: there are more than `most`. */
+int fleet_rules_mark(struct fleet_rule_text *out, size_t most, const struct fleet_rule_text *rules,
+		     size_t count, uint64_t keys, char *err, size_t len);
 /* Reads FIELD LF VERSION SPACE MS SPACE TEXT. 0, or -EINVAL: it is no rule. */
 int fleet_rule_read(struct fleet_rule *out, const char *entry, size_t len);
 

@@ -423,11 +423,8 @@ int op_change_fleet(void *arg, enum control_fleet_change change,
 	}
 	eventfd_read(r->wakes, &drained);
 	r->answered = false;
-	if (count > STORE_SET_MAX)
+	if (fleet_rules_mark(marked, STORE_SET_MAX, rules, count, r->keys, err, err_len))
 		return -EINVAL;
-	memcpy(marked, rules, count * sizeof(*rules));
-	for (size_t i = 0; i < count && change == CONTROL_FLEET_SET; i++)
-		fleet_rule_mark(&marked[i], r->keys);
 	ret = store_rules_change(r->store, changes[change], marked, count, for_ns / 1000000,
 				 on_changed, r);
 	if (ret) {
