@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # shellcheck shell=bash
 #
-# Three hosts that share quotas, for cases that source it after lib.sh: sl-CASE-h1 to -h3
-# (10.78.0.11 to .13), each with a server on port 8000 and a daemon; the store in sl-CASE-r
+# Three hosts that share quotas, or $FLEET_HOSTS, for cases that source it after lib.sh: sl-CASE-h1
+# to -h3 (10.78.0.11 to .13), each with a server on port 8000 and a daemon; the store in sl-CASE-r
 # (10.78.0.50), a real redis-server; a bridge in clients' namespace (10.78.0.1, .2) between them.
 # shellcheck disable=SC2034 # variables for the case that sources this
 
 R=sl-$CASE-r
 STORE=10.78.0.50
 STORE_PORT=6379
-HOSTS=(1 2 3)
-MORE_NAMESPACES="sl-$CASE-h1 sl-$CASE-h2 sl-$CASE-h3 $R"
+mapfile -t HOSTS < <(seq "${FLEET_HOSTS:-3}")
+MORE_NAMESPACES="$(printf "sl-$CASE-h%d " "${HOSTS[@]}")$R"
 declare -A DAEMONS
 
 host_ns() { echo "sl-$CASE-h$1"; }
@@ -113,13 +113,13 @@ f = json.load(sys.stdin)['fleet']
 sys.exit(not ($2) and f'the fleet is {f}')"
 }
 
-# drive NAME PATTERN SECONDS RATE [ADDRESS [N…]]: plays a pattern of fleet.py on these hosts, or all
-# three; its result is in $T/NAME.json.
+# drive NAME PATTERN SECONDS RATE [ADDRESS [N…]]: plays a pattern of fleet.py on these hosts, or
+# all; its result is in $T/NAME.json.
 drive() {
-	local i hosts=()
+	local i hosts=() numbers=("${@:6}")
 
-	for i in "${@:6}"; do hosts+=("$T/h$i.sock=$(host_address "$i")"); done
-	((${#hosts[@]})) || for i in 1 2 3; do hosts+=("$T/h$i.sock=$(host_address "$i")"); done
+	((${#numbers[@]})) || numbers=("${HOSTS[@]}")
+	for i in "${numbers[@]}"; do hosts+=("$T/h$i.sock=$(host_address "$i")"); done
 	on "$C" "$PY" "$HERE/fleet.py" "$2" "$3" "$4" "${5:-10.78.0.1}" "${hosts[@]}" >"$T/$1.json"
 }
 

@@ -15,7 +15,7 @@ services:
   - {listen: $PORT, quota: requests=20/10s burst=20 fleet=on}
 quotas:
   - {client: 10.78.0.4, requests: 4/10s, fleet: on}
-  - {client: 10.78.0.8, requests: 20/2000s, fleet: on}
+  - {client: 10.78.0.8, requests: 20/20000s, fleet: on}
   - {client: 10.78.0.9, requests: 4/10s, fleet: on}
   - {client: 10.78.0.10, requests: 4/10s, fleet: on}
 END
