@@ -88,6 +88,17 @@ check "a key of another type fails no request" drove odd "r['failed'] == 0"
 store del "$key" >/dev/null
 check "… and the store is used when it is gone" eventually 10 fleet_is 1 "f['up']"
 
+for i in 60 61 62; do on "$C" ip addr add "10.78.0.$i/24" dev br0; done
+drive spends all 2 20 10.78.0.60 1 2
+for i in 1 2; do
+	check "who has spent a budget is refused: host $i" eventually 5 refused "$i" 10.78.0.60
+done
+store del "$(budget_key 0a4e003c)" >/dev/null
+drive forgiven all 4 20 10.78.0.60 1 2
+check "who deletes a budget forgives what was used of it" drove forgiven \
+	"r['admitted'] > r['took'] + 3 and r['failed'] == 0"
+check "… and gives no more than a burst" drove forgiven "within(10, 1, 5)"
+
 # ---- news, hosts ----
 
 for text in '' 'x y' '99999999999999999999 k' "$(store_us) $(printf 'k%.0s' {1..200})"; do
@@ -103,6 +114,8 @@ store hset "${KEYS}infos" false-107 $'version\t\e[31m9\nservice\t:8000\trequests
 	>/dev/null
 check "false hosts are counted" eventually 5 fleet_is 1 "f['hosts'] >= 300"
 check "… and shown" eventually 5 fleet_is 1 "any(h['name'] == 'false-107' for h in f['list'])"
+check "… and false numbers of a quota are those of another quota" eventually 5 fleet_is 1 \
+	"any(h['name'] == 'false-107' and h['quotas_that_differ'] == 1 for h in f['list'])"
 hctl 1 fleet >"$T/fleet.txt"
 check "… without a control character" eval "! grep -q $'\e' '$T/fleet.txt'"
 on "$C" ip addr add 10.78.0.10/24 dev br0
@@ -117,11 +130,28 @@ check "they are gone with their entries" eventually 5 fleet_is 1 "f['hosts'] == 
 finish "${DAEMONS[2]}"
 begin_host 2
 eventually 5 fleet_is 2 "f['up'] and f['hosts'] == 2"
-store hset "${KEYS}rules" "rule	$THREE	" "1 0 block" >/dev/null
-store set "${KEYS}rules-version" "$(store_us)" >/dev/null
+rule() { # KIND ADDRESS TEXT
+	store hset "${KEYS}rules" "$1	$2	" "1 0 $3" >/dev/null
+	store set "${KEYS}rules-version" "$(store_us)" >/dev/null
+}
+rule rule "$THREE" block
 check "with fleet-rules, who writes the store blocks a client" eventually 5 blocked 1 "$THREE"
 drive off all 2 6 "$TWO"
 check "… and without it, does not" eval "! blocked 2 '$THREE'"
+exempt() { # N
+	drive exempt one 1 40 10.78.0.61 "$1"
+	drove exempt "r['refused'] == 0 and r['failed'] == 0"
+}
+limited() { # N
+	drive limited one 1 8 10.78.0.62 "$1"
+	drove limited "r['refused'] >= 6 and r['failed'] == 0"
+}
+rule rule 10.78.0.61 allow
+check "with fleet-rules, who writes the store exempts itself from its quota" eventually 5 exempt 1
+check "… and without it, does not" eval "! exempt 2 >/dev/null 2>&1"
+rule quota 10.78.0.62 requests=1/600s
+check "with fleet-rules, who writes the store limits a client" eventually 5 limited 1
+check "… and without it, does not" eval "! limited 2 >/dev/null 2>&1"
 
 # ---- no answers ----
 
