@@ -3,10 +3,11 @@
  * What a fleet costs its store and its daemons: the daemon's own engine and client
  * (user/fleet) before a real redis-server, with counters in the place of the kernel's maps.
  *
- *   bench_fleet ADDRESS CLIENTS SECONDS
+ *   bench_fleet ADDRESS CLIENTS SECONDS EVERY
  *
- * Each second every client uses one unit. Prints budgets and calls a second, and the CPU of this
- * process, as JSON; fleet.py adds that of the store.
+ * Every client uses one unit in EVERY seconds. What waits for its report then has half of EVERY.
+ * Prints budgets and calls a second, and the CPU of this process, as JSON; fleet.py adds that of
+ * the store.
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -119,17 +120,19 @@ static void use(size_t count, size_t *next)
 	}
 }
 
-static int play(double seconds)
+static int play(double seconds, double every)
 {
 	uint64_t began = now(CLOCK_MONOTONIC), end = began + (uint64_t)(seconds * 1e9), at = began;
 	uint64_t cpu = now(CLOCK_PROCESS_CPUTIME_ID), due = 0, used = 0;
+	uint64_t last = end + (uint64_t)(every / 2 * 1e9);
 	size_t next = 0;
 
-	while (at < end) {
+	while (at < end || (sync_waiting(engine) && at < last)) {
 		struct pollfd fd = {.fd = store_fd(store), .events = POLLIN};
 		uint64_t most = at + 10000000, wanted, wait;
 
-		wanted = (at - began) / 1000 * client_count / 1000000;
+		wanted = (uint64_t)((double)((at < end ? at : end) - began) / 1e9 / every *
+				    (double)client_count);
 		use(wanted - used, &next);
 		used = wanted;
 		store_run(store, at);
@@ -165,18 +168,20 @@ int main(int argc, char **argv)
 		.info = "",
 		.incarnation = now(CLOCK_REALTIME),
 	};
+	double every;
 	char err[256];
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: bench_fleet ADDRESS CLIENTS SECONDS\n");
+	if (argc != 5 || !(every = strtod(argv[4], NULL))) {
+		fprintf(stderr, "usage: bench_fleet ADDRESS CLIENTS SECONDS EVERY\n");
 		return 2;
 	}
 	client_count = strtoul(argv[2], NULL, 10);
 	clients = calloc(client_count, sizeof(*clients));
-	/* Two units a second, ten at once: what a client has used is back after half a second. */
+	/* Ten units at once. What a client has used is back in half of EVERY; of a minute, in twice
+	 * of it, so that all clients are in the store together. */
 	book.text[1] = (struct sluice_quota_text){
 		.requests = 20,
-		.request_period_ns = 10 * SECOND,
+		.request_period_ns = (uint64_t)((every < 60 ? 10 : 40) * every * 1e9),
 		.request_burst = 10,
 		.scope = SLUICE_SCOPE_MODEL,
 		.fleet = 1,
@@ -188,5 +193,5 @@ int main(int argc, char **argv)
 	sync_quotas(engine, &book);
 	if (sync_walk_begins(engine))
 		sync_walk_ends(engine, 0);
-	return play(strtod(argv[3], NULL));
+	return play(strtod(argv[3], NULL), every);
 }
