@@ -29,7 +29,7 @@
 
 #define IDLE_IN_FLIGHT_NS (600 * NSEC_PER_SEC)
 #define IDLE_NS           (3600 * NSEC_PER_SEC)
-#define PROBED_NS         (60 * NSEC_PER_SEC) /* before that, a kept one has to show that it is there */
+#define PROBED_NS         (60 * NSEC_PER_SEC) /* before that, a kept one has to show itself */
 #define IDLE_CLOSED_NS    (30 * NSEC_PER_SEC)
 #define IDLE_TOMBSTONE_NS (10 * NSEC_PER_SEC)
 #define UNHEARD_NS        (30 * NSEC_PER_SEC)
