@@ -3,6 +3,7 @@
 # sluice-sim --calibrate finds the engines of mock servers, and the simulator takes the options that
 # it prints. A server that does something else, or a wrong argument, gives one line. The engines
 # have long steps, so that a slow machine hardly adds to them; times are compared by ratios.
+# Runs alone: the times of a server that runs beside others are not its own.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
