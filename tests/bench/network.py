@@ -218,6 +218,8 @@ class Network(Processes):
         spent = {}
         links = f"{self.pins}/links"
         for pin in sorted(os.listdir(links)) if os.path.isdir(links) else ():
+            if pin == "probe":  # a program that is attached nowhere
+                continue
             link = json.loads(run("bpftool", "-j", "link", "show", "pinned",
                                   f"{links}/{pin}").stdout)
             number = (link[0] if isinstance(link, list) else link)["prog_id"]
