@@ -9,7 +9,6 @@
 
 #define KEPT_QUIET_NS NSEC_PER_SEC
 #define KEPT_AWAY_NS  (60 * NSEC_PER_SEC)
-#define KEPT_IDLE_NS  (3600 * NSEC_PER_SEC) /* as of an entry of conns */
 #define HELD_MAX_NS   NSEC_PER_SEC
 
 struct sweep {
@@ -175,7 +174,7 @@ static long sweep_kept(void *map, const struct sluice_conn_key *key, struct slui
 		       struct kept_sweep *s)
 {
 	__u64 quiet = s->now > k->last_seen_ns ? s->now - k->last_seen_ns : 0;
-	__u64 away = k->flags & SLUICE_KEPT_EVICTED ? KEPT_IDLE_NS : KEPT_AWAY_NS;
+	__u64 away = k->flags & SLUICE_KEPT_EVICTED ? SLUICE_CONNS_IDLE_NS : KEPT_AWAY_NS;
 	bool ended;
 
 	if (quiet < KEPT_QUIET_NS)

@@ -64,13 +64,14 @@
  * Of `max` entries of conns: from SLUICE_CONNS_CROWDED connections on, a client with
  * SLUICE_CONNS_CLIENT_MAX of them gets no further one. From SLUICE_CONNS_EVICT on, the daemon
  * removes those without a request under way. A request is not under way after SLUICE_CONNS_SLOW_NS,
- * and SLUICE_CONNS_BYTE_NS for each byte.
+ * and SLUICE_CONNS_BYTE_NS for each byte. A silent one is forgotten after SLUICE_CONNS_IDLE_NS.
  */
 #define SLUICE_CONNS_CROWDED(max)    ((max) / 4 * 3)
 #define SLUICE_CONNS_EVICT(max)      ((max) / 8 * 7)
 #define SLUICE_CONNS_CLIENT_MAX(max) ((max) / 64)
 #define SLUICE_CONNS_SLOW_NS         30000000000ULL
 #define SLUICE_CONNS_BYTE_NS         4000000ULL
+#define SLUICE_CONNS_IDLE_NS         3600000000000ULL
 
 /*
  * conn_counts: connections in conns, by a keyed hash of the client of their peer's address. Entry

@@ -475,7 +475,7 @@ static void an_entry_goes_when_nothing_can_need_it(void **state)
 	}
 }
 
-/* One whose server is elsewhere is translated although conns had no room for it. */
+/* Its server is in another network namespace, and conns had no room for it. */
 static void an_evicted_connection_stays_kept_for_an_hour(void **state)
 {
 	const struct step kept[] = {KEPT_AND_READ};

@@ -199,7 +199,7 @@ the_quota_holds() {
 }
 
 # spend_budget NAME TOKENS KEY ADDRESSES [N…]: a client that spends its budget, by spend.py, on
-# these hosts, or all three; its result is in $T/NAME.json, for drove.
+# these hosts, or all; its result is in $T/NAME.json, for drove.
 spend_budget() {
 	local i hosts=() numbers=("${@:5}")
 

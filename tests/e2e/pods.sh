@@ -53,6 +53,37 @@ status() { # NAMESPACE HOST MODEL: of a streamed request
 # What the mock of a pod has seen.
 in_pod() { on "sl-$CASE-$1" curl -sS -m 5 "http://127.0.0.1:$ADMIN/stats"; }
 
+kinds="[x['kind'] for x in s['trouble_details'] if x['kind'] != 'one-client']"
+says() { # KIND TEXT: status says so within a few seconds, and no more than that
+	holds --within 20 "$1: $2" "$kinds == ['$1'] and
+		any('$2' in x['text'] for x in s['trouble_details'])"
+}
+
+# judged SENTENCE NAMESPACE TO CONDITION OPTION…: requests for the model `open` are served, those
+# for `slow` get a whole 429, sluice has judged each of them once, and CONDITION holds.
+judged() {
+	local before
+
+	before=$(value "[r['admitted'], r['rejected']]")
+	on "$2" "$B/loadgen" --json --connect "$3" --model open:1 --model slow:1 "${@:5}" \
+		>"$T/both.json" || true
+	holds --within 3 "$1" \
+		"j('both')['by_model']['open']['completed'] ==
+		 j('both')['by_model']['open']['sent'] > 0 and
+		 j('both')['by_model']['slow']['status'] ==
+		 {'429': j('both')['by_model']['slow']['sent']} and
+		 [r['admitted'] - ${before}[0], r['rejected'] - ${before}[1]] ==
+		 [j('both')['by_model'][x]['sent'] for x in ('open', 'slow')] and
+		 s['global']['in_flight'] == 0 and $4"
+}
+
+# block_slow NAMESPACE TO CLIENT OPTION…: makes client and models known, and blocks it for `slow`.
+block_slow() {
+	on "$1" "$B/loadgen" --json --connect "$2" --model open --model slow --requests 4 "${@:4}" \
+		>"$T/known.json"
+	ctl block "$3" --model slow >/dev/null
+}
+
 # Removes sluice at once. `detach` would wait until the tombstones have drained.
 sluice_off() {
 	local interface

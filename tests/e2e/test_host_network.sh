@@ -11,11 +11,6 @@ MORE_NAMESPACES="sl-host_network-a sl-host_network-b"
 . "$HERE/pods.sh"
 
 VIP=10.96.0.10
-kinds="[x['kind'] for x in s['trouble_details'] if x['kind'] != 'one-client']"
-says() { # KIND TEXT: status says so within a few seconds, and no more than that
-	holds --within 20 "$1: $2" "$kinds == ['$1'] and
-		any('$2' in x['text'] for x in s['trouble_details'])"
-}
 busy() { # NAMESPACE TO: until it is ended
 	start load "$1" "$B/loadgen" --connect "$2" --model open --concurrency 2 --duration 3000 \
 		--new-connections
@@ -25,21 +20,9 @@ ended() {
 	finish "$LOAD"
 	holds --within 20 "it ends with them" "$kinds == []"
 }
-judged() { # SENTENCE NAMESPACE TO CLIENT
-	on "$2" "$B/loadgen" --json --connect "$3" --model open --model slow --requests 4 \
-		>"$T/known.json"
-	ctl block "$4" --model slow >/dev/null
-	before=$(value "[r['admitted'], r['rejected']]")
-	on "$2" "$B/loadgen" --json --connect "$3" --model open:1 --model slow:1 --requests 40 \
-		--concurrency 8 >"$T/both.json" || true
-	holds --within 3 "$1" \
-		"j('both')['by_model']['open']['completed'] ==
-		 j('both')['by_model']['open']['sent'] > 0 and
-		 j('both')['by_model']['slow']['status'] ==
-		 {'429': j('both')['by_model']['slow']['sent']} and
-		 [r['admitted'] - ${before}[0], r['rejected'] - ${before}[1]] ==
-		 [j('both')['by_model'][x]['sent'] for x in ('open', 'slow')] and
-		 s['global']['in_flight'] == 0 and $kinds == []"
+all_judged() { # SENTENCE NAMESPACE TO CLIENT
+	block_slow "$2" "$3" "$4"
+	judged "$1" "$2" "$3" "$kinds == []" --requests 40 --concurrency 8
 }
 
 node
@@ -57,19 +40,19 @@ await_line mock ready "$MOCK"
 # ---- sluice in the node's namespace ----
 
 sluice_on_node --trouble-after-secs 1 --listen "$PORT"
-judged "from outside" "$C" "$S4:$PORT" "$C4"
-judged "… by IPv6" "$C" "[$S6]:$PORT" "$C6/64"
-judged "from the node, by lo" "$S" "127.0.0.1:$PORT" 127.0.0.1
-judged "… by the node's address" "$S" "$S4:$PORT" "$S4"
-judged "… by lo over IPv6" "$S" "[::1]:$PORT" ::1/64
-judged "from a pod at a bridge, by the bridge's address" "$A" "10.88.0.1:$PORT" "$A4"
-judged "… by the node's address" "$A" "$S4:$PORT" "$A4"
+all_judged "from outside" "$C" "$S4:$PORT" "$C4"
+all_judged "… by IPv6" "$C" "[$S6]:$PORT" "$C6/64"
+all_judged "from the node, by lo" "$S" "127.0.0.1:$PORT" 127.0.0.1
+all_judged "… by the node's address" "$S" "$S4:$PORT" "$S4"
+all_judged "… by lo over IPv6" "$S" "[::1]:$PORT" ::1/64
+all_judged "from a pod at a bridge, by the bridge's address" "$A" "10.88.0.1:$PORT" "$A4"
+all_judged "… by the node's address" "$A" "$S4:$PORT" "$A4"
 busy "$B_POD" "$S4:$PORT"
 says unseen "attach to the interface by which $B4 comes"
 ended
 sluice_off
 sluice_on_node --trouble-after-secs 1 --listen "$PORT" --interface auto --interface vb
-judged "from a pod on a route, by its veth" "$B_POD" "$S4:$PORT" "$B4"
+all_judged "from a pod on a route, by its veth" "$B_POD" "$S4:$PORT" "$B4"
 sluice_off
 
 # ---- a socket load balancer ----
@@ -109,7 +92,7 @@ bpftool cgroup attach "$GROUP" connect4 pinned "$WITNESS/connect"
 echo $$ >"$GROUP/cgroup.procs"
 
 sluice_on_node --trouble-after-secs 1 --listen "$PORT"
-judged "a virtual address that connect() rewrites, at the server's own" "$S" "$VIP:80" "$S4"
+all_judged "a virtual address that connect() rewrites, at the server's own" "$S" "$VIP:80" "$S4"
 sluice_off
 sluice_on_node --trouble-after-secs 1 --listen "$VIP:80"
 busy "$S" "$VIP:80"
@@ -131,8 +114,8 @@ start daemon "$A" "$B/sluiced" --pin-dir "$PIN" --control "$T/control.sock" --me
 	--netns "$NS/$S" --trouble-after-secs 1 --listen "$PORT"
 DAEMON=$PID
 await_line daemon ready "$DAEMON"
-judged "from there, sluice judges what comes from outside" "$C" "$S4:$PORT" "$C4"
-judged "… and from the pod that it is in" "$A" "$S4:$PORT" "$A4"
+all_judged "from there, sluice judges what comes from outside" "$C" "$S4:$PORT" "$C4"
+all_judged "… and from the pod that it is in" "$A" "$S4:$PORT" "$A4"
 for to in 127.0.0.1 "$S4"; do
 	busy "$S" "$to:$PORT"
 	says partly-unseen "attach to the interface by which $to comes"

@@ -10,26 +10,9 @@ MORE_NAMESPACES="sl-multus-a sl-multus-b"
 . "$HERE/pods.sh"
 
 on_node() { sluice_on_node --trouble-after-secs 1 "${@/#/--listen=}"; }
-kinds="[x['kind'] for x in s['trouble_details'] if x['kind'] != 'one-client']"
-says() { # KIND TEXT: status says so within a few seconds, and nothing else
-	holds --within 20 "$1: $2" "$kinds == ['$1'] and
-		any('$2' in x['text'] for x in s['trouble_details'])"
-}
-judged() { # SENTENCE NAMESPACE TO CLIENT
-	on "$2" "$B/loadgen" --json --connect "$3:$PORT" --model open --model slow --plain \
-		--requests 4 >"$T/known.json"
-	ctl block "$4" --model slow >/dev/null
-	before=$(value "[r['admitted'], r['rejected']]")
-	on "$2" "$B/loadgen" --json --connect "$3:$PORT" --model open:1 --model slow:1 --plain \
-		--requests 60 --concurrency 12 >"$T/both.json" || true
-	holds --within 3 "$1" \
-		"j('both')['by_model']['open']['completed'] ==
-		 j('both')['by_model']['open']['sent'] > 0 and
-		 j('both')['by_model']['slow']['status'] ==
-		 {'429': j('both')['by_model']['slow']['sent']} and
-		 [r['admitted'] - ${before}[0], r['rejected'] - ${before}[1]] ==
-		 [j('both')['by_model'][x]['sent'] for x in ('open', 'slow')] and
-		 s['global']['in_flight'] == 0"
+pod_judged() { # SENTENCE NAMESPACE TO CLIENT
+	block_slow "$2" "$3:$PORT" "$4" --plain
+	judged "$1" "$2" "$3:$PORT" True --plain --requests 60 --concurrency 12
 }
 second() { # POD NUMBER: an interface net1 at the node's bridge br1
 	ip link add "n$1" netns "$S" type veth peer name net1 netns "sl-$CASE-$1"
@@ -51,15 +34,15 @@ second a 10
 second b 11
 for to in 10.89.0.10 "$A4"; do
 	on_node 10.89.0.10:$PORT "$A4:$PORT" "[$A6]:$PORT"
-	judged "services at both: $to, from outside" "$C" "$to" "$C4"
-	judged "… from the node" "$S" "$to" 10.8${to:4:1}.0.1
-	judged "… from another pod" "$B_POD" "$to" 10.8${to:4:1}.0.11
+	pod_judged "services at both: $to, from outside" "$C" "$to" "$C4"
+	pod_judged "… from the node" "$S" "$to" 10.8${to:4:1}.0.1
+	pod_judged "… from another pod" "$B_POD" "$to" 10.8${to:4:1}.0.11
 	holds "both interfaces lead to the server, and no trouble is said" "$kinds == [] and
 		{x['name'] for x in s['interfaces'] if x['leads_to_server']} == {'va', 'na'}"
 	sluice_off
 done
 on_node 10.89.0.10:$PORT "[$A6]:$PORT"
-judged "a service at the second and not the first" "$C" 10.89.0.10 "$C4"
+pod_judged "a service at the second and not the first" "$C" 10.89.0.10 "$C4"
 says other-address "its server has the address $A4, too"
 sluice_off
 on_node 10.89.0.10:$PORT "[$A6]:$PORT" "$A4:$PORT"
@@ -68,7 +51,7 @@ sluice_off
 on "$S" ip link del na
 on "$S" ip link del nb
 
-# ---- a veth whose other end is in another pod ----
+# ---- a veth between two pods ----
 
 ip link add net1 netns "$A" type veth peer name net1 netns "$B_POD"
 on "$A" sh -c "ip addr add 10.90.0.10/24 dev net1 && ip link set net1 up"
@@ -87,7 +70,7 @@ for pod in "a 20" "b 21"; do
 		ip link set mv${pod% *} up"
 done
 on_node 10.77.0.20:$PORT "[$A6]:$PORT" "$A4:$PORT"
-judged "a macvlan, from outside" "$C" 10.77.0.20 "$C4"
+pod_judged "a macvlan, from outside" "$C" 10.77.0.20 "$C4"
 says no-server "its server has this address on an interface that has no end on this host"
 sluice_off
 on_node "[$A6]:$PORT" "$A4:$PORT"

@@ -30,35 +30,18 @@ busy() { # NAMESPACE TO OPTION…: until it is ended
 		--duration 3000 "${@:3}"
 	LOAD=$PID
 }
-kinds="[x['kind'] for x in s['trouble_details'] if x['kind'] != 'one-client']"
-says() { # KIND TEXT: status says so within a few seconds, and no more than that
-	holds --within 20 "$1: $2" "$kinds == ['$1'] and
-		any('$2' in x['text'] for x in s['trouble_details'])"
-}
-judged() { # SENTENCE NAMESPACE TO CLIENT
-	on "$2" "$B/loadgen" --json --connect "$3" --model open --model slow --plain --requests 4 \
-		>"$T/known.json"
-	ctl block "$4" --model slow >/dev/null
-	before=$(value "[r['admitted'], r['rejected']]")
-	on "$2" "$B/loadgen" --json --connect "$3" --model open:1 --model slow:1 --plain \
-		--requests 60 --concurrency 12 >"$T/both.json" || true
-	holds --within 3 "$1" \
-		"j('both')['by_model']['open']['completed'] ==
-		 j('both')['by_model']['open']['sent'] > 0 and
-		 j('both')['by_model']['slow']['status'] ==
-		 {'429': j('both')['by_model']['slow']['sent']} and
-		 [r['admitted'] - ${before}[0], r['rejected'] - ${before}[1]] ==
-		 [j('both')['by_model'][x]['sent'] for x in ('open', 'slow')] and
-		 s['global']['in_flight'] == 0 and set($kinds) <= {'no-server'}"
+all_judged() { # SENTENCE NAMESPACE TO CLIENT
+	block_slow "$2" "$3" "$4" --plain
+	judged "$1" "$2" "$3" "set($kinds) <= {'no-server'}" --plain --requests 60 --concurrency 12
 }
 
 # ---- processes and families ----
 
 serve "$S" :: 4
 on_node --listen "$PORT"
-judged "a port of four processes, by IPv4 at an IPv6 socket" "$C" "$S4:$PORT" "$C4"
-judged "… by IPv6" "$C" "[$S6]:$PORT" "$C6/64"
-judged "… by another address of lo" "$S" "127.0.1.1:$PORT" 127.0.0.1
+all_judged "a port of four processes, by IPv4 at an IPv6 socket" "$C" "$S4:$PORT" "$C4"
+all_judged "… by IPv6" "$C" "[$S6]:$PORT" "$C6/64"
+all_judged "… by another address of lo" "$S" "127.0.1.1:$PORT" 127.0.0.1
 holds "several of the processes served them" "log('server').count('serves') > 1"
 
 # ---- addresses ----
@@ -83,12 +66,12 @@ says unseen "by which $C4 comes, or name the address that it uses, if that is tr
 finish "$LOAD"
 sluice_off
 on_node --listen 10.96.0.10:80
-judged "… a service at the address that clients use" "$C" 10.96.0.10:80 "$C4"
+all_judged "… a service at the address that clients use" "$C" 10.96.0.10:80 "$C4"
 on "$S" nft delete table ip translated
 sluice_off
 
 on_node --listen "$S4:$PORT"
-judged "a service at one of the addresses of its server" "$C" "$S4:$PORT" "$C4"
+all_judged "a service at one of the addresses of its server" "$C" "$S4:$PORT" "$C4"
 busy "$C" "[$S6]:$PORT"
 says other-address "busy connections go to $S6, which no service has"
 finish "$LOAD"
@@ -123,7 +106,7 @@ says relayed 'requests come by lo, as many as others are admitted'
 finish "$LOAD"
 sluice_off
 on_node --listen "$S4:$PORT"
-judged "… a service at the address of the proxy judges each once" "$C" "$S4:$PORT" "$C4"
+all_judged "… a service at the address of the proxy judges each once" "$C" "$S4:$PORT" "$C4"
 sluice_off
 finish "$PROXY"
 end_server "$S"
@@ -147,7 +130,7 @@ says no-server 'what reaches it past the interfaces of sluice is unseen'
 finish "$LOAD"
 sluice_off
 on_node --netns "$NS/$N" --listen "$PORT"
-judged "attached there, sluice judges what comes from outside" "$C" "$N4:$PORT" "$C4"
-judged "… from the node" "$S" "$N4:$PORT" 10.88.0.1
-judged "… and from the pod around it" "$A" "$N4:$PORT" 172.20.0.1
+all_judged "attached there, sluice judges what comes from outside" "$C" "$N4:$PORT" "$C4"
+all_judged "… from the node" "$S" "$N4:$PORT" 10.88.0.1
+all_judged "… and from the pod around it" "$A" "$N4:$PORT" 172.20.0.1
 done_here

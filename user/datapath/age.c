@@ -28,7 +28,6 @@
 #define BATCHES_PER_CALL 32 /* bounds one call to 8192 entries of each map */
 
 #define IDLE_IN_FLIGHT_NS (600 * NSEC_PER_SEC)
-#define IDLE_NS           (3600 * NSEC_PER_SEC)
 #define PROBED_NS         (60 * NSEC_PER_SEC) /* before that, a kept one has to show itself */
 #define IDLE_CLOSED_NS    (30 * NSEC_PER_SEC)
 #define IDLE_TOMBSTONE_NS (10 * NSEC_PER_SEC)
@@ -260,14 +259,14 @@ static bool forgotten(const struct sluice_conn *conn, uint64_t now)
 		return true;
 	if (conn->flags & SLUICE_CONN_SERVER_FIN || (conn->flags & SLUICE_CONN_CLIENT_FIN && !held))
 		return idle > IDLE_CLOSED_NS;
-	return idle > (held ? IDLE_IN_FLIGHT_NS : IDLE_NS);
+	return idle > (held ? IDLE_IN_FLIGHT_NS : SLUICE_CONNS_IDLE_NS);
 }
 
 /* A kept connection would break without its entry: a server that still has it answers a probe. */
 static bool may_be_forgotten(const struct sluice_conn *conn, uint64_t now)
 {
 	return conn->flags & SLUICE_CONN_KEPT && now > conn->last_seen_ns &&
-	       now - conn->last_seen_ns > IDLE_NS - PROBED_NS;
+	       now - conn->last_seen_ns > SLUICE_CONNS_IDLE_NS - PROBED_NS;
 }
 
 /* Deletes a connection if it is unchanged, and releases what it held. */

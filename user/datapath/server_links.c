@@ -47,7 +47,7 @@ struct search {
 	int32_t peer; /* the namespace whose addresses and links come */
 	struct there *there;
 	size_t there_count, there_capacity;
-	int *reached; /* its interfaces whose packets may pass one of its ends here */
+	int *reached; /* those of its interfaces to which packets may pass an end here */
 	size_t reached_count, reached_capacity;
 	struct server_link *found;
 	size_t found_count, found_capacity;
@@ -220,46 +220,42 @@ static int add_others(struct search *s)
 	return 0;
 }
 
+/* Calls each() for what the namespace s->peer has of a kind. The question is `about` bytes of
+ * zeros, and the attribute that names the namespace. */
+static int dump_there(struct search *s, uint16_t type, size_t about, uint16_t names_netns,
+		      int (*each)(void *arg, const struct nlmsghdr *message))
+{
+	struct {
+		struct nlmsghdr head;
+		uint8_t rest[64];
+	} request = {
+		.head = {.nlmsg_len = (uint32_t)(NLMSG_LENGTH(about) + RTA_LENGTH(sizeof(s->peer))),
+			 .nlmsg_type = type,
+			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+	};
+	const struct rtattr attribute = {.rta_len = RTA_LENGTH(sizeof(s->peer)),
+					 .rta_type = names_netns};
+
+	memcpy(request.rest + about, &attribute, sizeof(attribute));
+	memcpy(request.rest + about + sizeof(attribute), &s->peer, sizeof(s->peer));
+	return netlink_dump(s->d, NETLINK_ROUTE, &request.head, each, s);
+}
+
 /* Looks for the services' addresses in the namespace s->peer. One that has gone meanwhile, or that
  * sluice may not look into, has none. */
 static int look_into(struct search *s)
 {
-	struct {
-		struct nlmsghdr head;
-		struct ifaddrmsg about;
-		struct rtattr attribute;
-		int32_t peer;
-	} addresses = {
-		.head = {.nlmsg_len = sizeof(addresses),
-			 .nlmsg_type = RTM_GETADDR,
-			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-		.about = {.ifa_family = AF_UNSPEC},
-		.attribute = {.rta_len = RTA_LENGTH(sizeof(int32_t)),
-			      .rta_type = IFA_TARGET_NETNSID},
-		.peer = s->peer,
-	};
-	struct {
-		struct nlmsghdr head;
-		struct ifinfomsg about;
-		struct rtattr attribute;
-		int32_t peer;
-	} links = {
-		.head = {.nlmsg_len = sizeof(links),
-			 .nlmsg_type = RTM_GETLINK,
-			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-		.attribute = {.rta_len = RTA_LENGTH(sizeof(int32_t)),
-			      .rta_type = IFLA_TARGET_NETNSID},
-		.peer = s->peer,
-	};
 	bool any = false;
 	int err;
 
 	s->there_count = s->reached_count = 0;
-	err = netlink_dump(s->d, NETLINK_ROUTE, &addresses.head, note_address, s);
+	err = dump_there(s, RTM_GETADDR, sizeof(struct ifaddrmsg), IFA_TARGET_NETNSID,
+			 note_address);
 	for (size_t i = 0; i < s->there_count && !any; i++)
 		any = address_in(s->wanted, s->wanted_count, s->there[i].addr);
 	if (any && !err)
-		err = netlink_dump(s->d, NETLINK_ROUTE, &links.head, note_link, s);
+		err = dump_there(s, RTM_GETLINK, sizeof(struct ifinfomsg), IFLA_TARGET_NETNSID,
+				 note_link);
 	for (size_t i = 0; i < s->there_count && any && !err; i++)
 		if (address_in(s->wanted, s->wanted_count, s->there[i].addr))
 			err = add_ends(s, &s->there[i]);

@@ -549,9 +549,10 @@ static bool apply(struct sync *s, struct budget *b, const struct sluice_fleet_se
 		int64_t charge = charge_of(s, sent, k, interval, &before);
 
 		if (sent->flags & BUDGET_RECOVER && charge > 0) {
+			uint64_t most = max_u64(before, 1000 * reach_us(s, sent, k));
+
 			known = before + (uint64_t)charge;
-			if (known > 1000 * reach_us(s, sent, k))
-				known = max_u64(before, 1000 * reach_us(s, sent, k));
+			known = known < most ? known : most;
 		}
 
 		if (sent->said[k].interval_ns) {
